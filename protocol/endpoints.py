@@ -1,0 +1,241 @@
+"""Endpoints registered at this node: their receivers, queues, queue policies, and what each origin may still send.
+
+Knows no link and writes nothing: credit that falls due and messages that a policy throws out are handed to the `Desk`
+(desk.py), which answers them.
+"""
+
+from busway.protocol import codes
+from busway.protocol.fifo import Fifo
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from busway.protocol.origin import OutFlow
+    from busway.protocol.routes import Peer
+    from busway.protocol.timers import Timer
+
+# States of a request at the node that serves it.
+QUEUED = 0
+TAKEN = 1
+DONE = 2
+
+_OBJECT_SIZE = 64  # what an object passed by reference counts for in a queue's byte budget
+
+
+def size_of(payload: object) -> int:
+    """Bytes that a payload counts for in queues."""
+    return len(payload) if isinstance(payload, bytes) else _OBJECT_SIZE
+
+
+class Message:
+    """One message in a receiver's queue.
+
+    `payload` is bytes in `format` (an object for OBJECT), `type_id` the message type's uuid or b"", `seq` counts the origin's messages
+    to this endpoint, `missed` those that got lost just before this one.
+    """
+
+    __slots__ = ("flow", "format", "missed", "payload", "seq", "type_id")
+
+    def __init__(
+        self, flow: "InFlow", seq: int, payload: object, format: int, type_id: bytes, missed: int
+    ) -> None:
+        self.flow = flow
+        self.seq = seq
+        self.payload = payload
+        self.format = format
+        self.type_id = type_id
+        self.missed = missed
+
+    @property
+    def source(self) -> bytes:
+        """The sending node's id, 16 bytes."""
+        return self.flow.peer.node_id
+
+    @property
+    def endpoint(self) -> bytes:
+        """The uuid it was sent to, 16 bytes."""
+        return self.flow.endpoint.uuid
+
+
+class Request(Message):
+    """A message that wants an answer: a request, or a confirmed send (`confirm`), which `take` answers by itself."""
+
+    __slots__ = ("confirm", "id", "state", "stream", "timer", "timeout_ms")
+
+    def __init__(
+        self, flow: "InFlow", seq: int, payload: object, format: int, type_id: bytes, missed: int
+    ) -> None:
+        self.flow = flow
+        self.seq = seq
+        self.payload = payload
+        self.format = format
+        self.type_id = type_id
+        self.missed = missed
+        self.confirm = False
+        self.id = 0
+        self.timeout_ms = 0
+        self.timer: "Timer | None" = None
+        self.state = QUEUED
+        self.stream: "OutFlow | None" = None  # None: the origin wants one reply, not a stream
+
+
+class InFlow:
+    """What one origin sends to one of our endpoints: the last number, and the limit we gave."""
+
+    __slots__ = (
+        "active",
+        "credit_due",
+        "endpoint",
+        "half",
+        "last_used",
+        "limit",
+        "peer",
+        "queued",
+        "received",
+    )
+
+    def __init__(self, peer: "Peer", endpoint: "Endpoint", received: int, now: int) -> None:
+        self.peer = peer
+        self.endpoint = endpoint
+        self.received = received
+        self.limit = received + codes.OPENING_CREDIT
+        self.queued = 0
+        self.half = codes.OPENING_CREDIT
+        self.last_used = now
+        self.credit_due = False
+        self.active = True  # counts among those who share the queue
+
+
+class Receiver:
+    """One queue of messages for one part of the program.
+
+    `queue_max` messages and `size_max` bytes; what comes beyond meets `policy`.
+    """
+
+    __slots__ = (
+        "closed",
+        "dropped",
+        "endpoint",
+        "lost",
+        "policy",
+        "queue",
+        "queue_max",
+        "refused",
+        "size",
+        "size_max",
+        "tag",
+        "taken",
+    )
+
+    def __init__(self, endpoint: "Endpoint", queue_max: int, size_max: int, policy: int) -> None:
+        self.endpoint = endpoint
+        self.queue = Fifo()
+        self.queue_max = queue_max
+        self.size_max = size_max
+        self.size = 0
+        self.policy = policy
+        self.dropped = 0
+        self.refused = 0
+        self.taken = 0
+        self.closed = False
+        self.lost: "dict[InFlow, int]" = {}  # dropped by the policy, to be shown as `missed` of the origin's next
+        self.tag: object = None  # the adapter's
+
+    def has_room(self, size: int) -> bool:
+        queued = len(self.queue)
+        return queued == 0 or (queued < self.queue_max and self.size + size <= self.size_max)
+
+    def put(self, message: Message, size: int) -> bool:
+        """Queue a message; True if the queue was empty."""
+        queue = self.queue
+        empty = not queue.items
+        queue.items.append(message)
+        self.size += size
+        message.flow.queued += 1
+        if self.lost and self.policy == codes.DROP_NEWEST:
+            message.missed += self.lost.pop(message.flow, 0)
+        return empty
+
+    def pull(self) -> Message:
+        """Remove the oldest message; the caller has seen that there is one."""
+        message = self.queue.pop()
+        assert isinstance(message, Message)
+        self.size -= size_of(message.payload)
+        message.flow.queued -= 1
+        if self.lost and self.policy == codes.DROP_OLDEST:
+            message.missed += self.lost.pop(message.flow, 0)
+        return message
+
+    def note_lost(self, message: Message) -> None:
+        self.dropped += 1
+        if message.flow.active:  # else its origin is gone
+            self.lost[message.flow] = self.lost.get(message.flow, 0) + 1 + message.missed
+
+
+class Endpoint:
+    """One uuid registered at this node, with one receiver or several."""
+
+    __slots__ = (
+        "active",
+        "cost",
+        "kind",
+        "message_size",
+        "name",
+        "realm",
+        "receivers",
+        "uuid",
+    )
+
+    def __init__(self, uuid: bytes, kind: int, realm: int, name: str, cost: int) -> None:
+        self.uuid = uuid
+        self.kind = kind
+        self.realm = realm
+        self.name = name
+        self.cost = cost
+        self.receivers: "list[Receiver]" = []
+        self.active: "list[InFlow]" = []
+        self.message_size = 1  # of a large recent message, bytes: up at once, down slowly
+
+    def queued(self) -> int:
+        return sum([len(receiver.queue) for receiver in self.receivers])
+
+    def pick(self) -> Receiver:
+        """The receiver with the shortest queue; only anycast has several to choose from."""
+        best = self.receivers[0]
+        for receiver in self.receivers:
+            if len(receiver.queue) < len(best.queue):
+                best = receiver
+        return best
+
+    def activate(self, flow: InFlow) -> None:
+        """Count an origin among those who share the queue."""
+        flow.active = True
+        self.active.append(flow)
+
+    def deactivate(self, flow: InFlow) -> None:
+        """An origin is idle or gone: its share is free for the others."""
+        if flow.active:
+            flow.active = False
+            self.active.remove(flow)
+            for receiver in self.receivers:
+                receiver.lost.pop(flow, None)
+
+    def window(self) -> int:
+        """Messages that each origin may have under way or queued: half the queue, shared evenly (section 7.1)."""
+        queue_max = 0
+        size_max = 0
+        for receiver in self.receivers:
+            queue_max += receiver.queue_max
+            size_max += receiver.size_max
+        share = min(queue_max, size_max // self.message_size) // 2
+        return max(1, share // max(1, len(self.active)))
+
+    def raise_limit(self, flow: InFlow) -> bool:
+        """Let an origin send on, as far as what was taken allows; True if its limit rose."""
+        self.message_size -= self.message_size >> 4
+        window = self.window()
+        flow.half = window >> 1
+        limit = flow.received - flow.queued + window
+        if limit <= flow.limit:
+            return False
+        flow.limit = limit
+        return True

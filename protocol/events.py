@@ -1,0 +1,146 @@
+"""What happened, as the core tells its caller. Plain objects with an int `kind`; dispatch on that, not on the type."""
+
+try:
+    from micropython import const
+except ImportError:
+
+    def const(x: int) -> int:
+        return x
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from busway.protocol.connection import Connection
+    from busway.protocol.directory import Entry
+    from busway.protocol.endpoints import Receiver, Request
+    from busway.protocol.routes import Peer
+
+LINK_OPEN = const(1)
+LINK_CLOSED = const(2)
+NODE_UP = const(3)
+NODE_DOWN = const(4)
+ENDPOINT_UP = const(5)
+ENDPOINT_DOWN = const(6)
+MESSAGES = const(7)
+OUTCOME = const(8)
+UNDELIVERABLE = const(9)
+REQUEST_CANCELLED = const(10)
+RECEIVER_TAKEN = const(11)
+
+# Status of an Outcome. All but ACCEPTED for a confirmed send or request, and PART, are terminal.
+ACCEPTED = const(1)  # a plain send or publish that had to wait is on its way
+TAKEN = const(2)  # a confirmed send was taken by the receiving program
+REPLIED = const(3)
+PARTIAL = const(4)  # one part of a streaming reply
+ENDED = const(5)  # a streaming reply is complete
+FAILED = const(6)  # the remote program answered with an error: code, text
+UNDELIVERED = const(7)  # it did not reach a receiver: code is the reason
+TIMED_OUT = const(8)  # no answer in time; the request may have run
+UNKNOWN = const(9)  # a confirmed send was written, and its verdict will not come
+CANCELLED = const(10)
+
+
+class Event:
+    """Base of all events; `kind` is one of the constants above."""
+
+    __slots__ = ("kind",)
+
+    def __init__(self, kind: int) -> None:
+        self.kind = kind
+
+
+class LinkEvent(Event):
+    """LINK_OPEN, or LINK_CLOSED with the numbered error, its sentence, and whether the peer was the one who said so."""
+
+    __slots__ = ("by_peer", "code", "connection", "text")
+
+    def __init__(
+        self, kind: int, connection: "Connection", code: int = 0, text: str = "", by_peer: bool = False
+    ) -> None:
+        self.kind = kind
+        self.connection = connection
+        self.code = code
+        self.text = text
+        self.by_peer = by_peer
+
+
+class NodeEvent(Event):
+    """NODE_UP, NODE_DOWN: a node became reachable, or is so no longer."""
+
+    __slots__ = ("peer",)
+
+    def __init__(self, kind: int, peer: "Peer") -> None:
+        self.kind = kind
+        self.peer = peer
+
+
+class EndpointEvent(Event):
+    """ENDPOINT_UP, ENDPOINT_DOWN: another node's endpoint appeared, changed or was withdrawn."""
+
+    __slots__ = ("entry",)
+
+    def __init__(self, kind: int, entry: "Entry") -> None:
+        self.kind = kind
+        self.entry = entry
+
+
+class MessagesEvent(Event):
+    """MESSAGES: a receiver's queue is no longer empty; take until `take` returns None."""
+
+    __slots__ = ("receiver",)
+
+    def __init__(self, receiver: "Receiver") -> None:
+        self.kind = MESSAGES
+        self.receiver = receiver
+
+
+class Outcome(Event):
+    """OUTCOME of the send or request that `token` names.
+
+    `status` says which; `payload`, `format`, `type_id` hold a reply or part; `code` and `text` an error or reason.
+    """
+
+    __slots__ = ("code", "format", "payload", "status", "text", "token", "type_id")
+
+    def __init__(self, token: int, status: int, code: int = 0, text: str = "") -> None:
+        self.kind = OUTCOME
+        self.token = token
+        self.status = status
+        self.code = code
+        self.text = text
+        self.payload: object = b""
+        self.format = 0
+        self.type_id = b""
+
+
+class UndeliverableEvent(Event):
+    """UNDELIVERABLE: a plain send that had been accepted failed later; `reason` says why."""
+
+    __slots__ = ("endpoint", "node_id", "reason", "seq")
+
+    def __init__(self, endpoint: bytes, node_id: bytes, seq: int, reason: int) -> None:
+        self.kind = UNDELIVERABLE
+        self.endpoint = endpoint
+        self.node_id = node_id
+        self.seq = seq
+        self.reason = reason
+
+
+class RequestEvent(Event):
+    """REQUEST_CANCELLED: its origin no longer wants an answer, is gone, or the deadline passed."""
+
+    __slots__ = ("request",)
+
+    def __init__(self, request: "Request") -> None:
+        self.kind = REQUEST_CANCELLED
+        self.request = request
+
+
+class ReceiverEvent(Event):
+    """RECEIVER_TAKEN: another node keeps the name; what is queued can still be taken, then no more comes."""
+
+    __slots__ = ("receiver",)
+
+    def __init__(self, receiver: "Receiver") -> None:
+        self.kind = RECEIVER_TAKEN
+        self.receiver = receiver

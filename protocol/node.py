@@ -1,0 +1,561 @@
+"""A node of the bus: many connections, one set of endpoints, one face for adapters and for programs without one."""
+
+from busway.protocol import codes, events
+from busway.protocol.connection import Connection, Link
+from busway.protocol.desk import Desk
+from busway.protocol.directory import Directory, Entry, conflict
+from busway.protocol.endpoints import Endpoint, Message, Receiver, Request
+from busway.protocol.errors import ClosedError, LocalError
+from busway.protocol.hello import Hello, Limits
+from busway.protocol.origin import Origin, Outgoing, check_timeout
+from busway.protocol.report import report
+from busway.protocol.routes import Peer, Routes
+from busway.protocol.timers import Timer, Timers
+from busway.protocol.wire import text8, varint
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+    from busway.protocol.origin import OutFlow
+
+_RESUME_BURST = 16  # messages that one flow may send before the next that waits for the same link
+
+
+class SweepTimer(Timer):
+    """Looks after idle flows, as long as there are any."""
+
+    __slots__ = ("node",)
+
+    def __init__(self, node: "Node") -> None:
+        self.deadline = -1
+        self.node = node
+
+    def fire(self, now: int) -> None:
+        self.node.sweep(now)
+
+
+class DuplicateTimer(Timer):
+    """Ends the older of two links if the dialler has not done it."""
+
+    __slots__ = ("connection", "node")
+
+    def __init__(self, node: "Node", connection: Connection) -> None:
+        self.deadline = -1
+        self.node = node
+        self.connection = connection
+
+    def fire(self, now: int) -> None:
+        peer = self.connection.peer
+        if peer is not None and len(peer.connections) > 1:
+            self.connection.close(now, codes.REPLACED, "a newer session took over", drain=False)
+
+
+class Node:
+    """One participant of a bus.
+
+    Args: `node_id` 16 bytes; `bus` the bus name, 1 to 64 bytes of UTF-8; `entropy` gives n random bytes (`os.urandom`);
+    `label` tells people which program this is; `leaf` for a short-lived or small participant that never forwards; `limits` of every
+    link; `encode` turns the answer of the introspection endpoint into CBOR bytes (`cbor2.dumps`), None: it is not served.
+    All times are integers in ms of one clock of any origin, not negative. Raises LocalError for misuse.
+    """
+
+    def __init__(
+        self,
+        node_id: bytes,
+        *,
+        entropy: "Callable[[int], bytes]",
+        bus: str = "default",
+        label: str = "",
+        leaf: bool = False,
+        limits: "Limits | None" = None,
+        encode: "Callable[[object], bytes] | None" = None,
+    ) -> None:
+        _check_id("node_id", node_id)
+        if not 1 <= len(bus.encode()) <= codes.TEXT_SIZE_MAX:
+            raise LocalError("a bus name must have 1 to 64 bytes of UTF-8, not %d" % len(bus.encode()))
+        if len(label.encode()) > codes.TEXT_SIZE_MAX:
+            raise LocalError("a label must have at most 64 bytes of UTF-8")
+        self.bus = bus
+        self.label = label
+        self.leaf = leaf
+        self.limits = limits if limits is not None else Limits()
+        self.closed = False
+        self.me = Peer(node_id, entropy(codes.INCARNATION_SIZE), label, leaf)
+        self.timers = Timers()
+        self.routes = Routes()
+        self.directory = Directory()
+        self.connections: "list[Connection]" = []
+        self.counters = {"narrow_entry": 0, "links_opened": 0, "links_refused": 0, "links_lost": 0}
+        self._entropy = entropy
+        self._encode = encode
+        self._events: "list[events.Event]" = []
+        self._flush: "list[Connection]" = []
+        self._cut_off: "list[Connection]" = []
+        self._sweep = SweepTimer(self)
+        self.origin = Origin(self.me, self.routes, self.directory, self.timers, self.emit)
+        self.desk = Desk(
+            self.me, self.routes, self.directory, self.timers, self.origin, self.emit, self._announce
+        )
+        self.origin.desk = self.desk
+        if encode is not None:
+            self.desk.register_builtin(self._introspect)
+
+    @property
+    def node_id(self) -> bytes:
+        """This node's id, 16 bytes."""
+        return self.me.node_id
+
+    # Links
+
+    def connection(self, link: Link, now: int) -> Connection:
+        """A state machine for a new link; its HELLO is ready to be written. More than 256 links are refused at once."""
+        self._check_open()
+        connection = Connection(self, link, self._entropy(codes.NONCE_SIZE), self.limits, now)
+        self.connections.append(connection)
+        self._count_syncing(now)
+        if len(self.connections) > codes.LINKS_MAX:
+            connection.fail(codes.MESH_FULL, "this node holds 256 links, as many as it may", now)
+        return connection
+
+    def connections_to_flush(self) -> "list[Connection]":
+        """Those with something to write since the last call."""
+        flush = self._flush
+        if flush:
+            self._flush = []
+        return flush
+
+    def take_events(self) -> "list[events.Event]":
+        """What happened since the last call. `receive_data`, `receive_eof` and `handle_timer` return the same list."""
+        happened = self._events
+        if happened:
+            self._events = []
+        return happened
+
+    def next_deadline(self) -> "int | None":
+        """When `handle_timer` is due, in ms; None if nothing is."""
+        deadline = self.timers.next_deadline()
+        return None if deadline < 0 else deadline
+
+    def handle_timer(self, now: int) -> "list[events.Event]":
+        """Do what is due at `now`."""
+        for connection in self._cut_off:
+            connection.fail(codes.NOT_READING, "the peer does not read what it asked for", now)
+        self._cut_off = []
+        self.timers.fire(now)
+        return self.take_events()
+
+    def close(self, now: int) -> None:
+        """Say goodbye on every link once all that is queued has been written. What is outstanding ends with BUS_CLOSED."""
+        if self.closed:
+            return
+        self.closed = True
+        for endpoint in list(self.desk.endpoints.values()):
+            for receiver in list(endpoint.receivers):
+                self.desk.deregister(receiver, now)
+        self.origin.close()
+        self.timers.disarm(self._sweep)
+        for connection in list(self.connections):
+            connection.close(now, codes.GOODBYE, "the node is closing")
+
+    # Endpoints
+
+    def register(
+        self,
+        endpoint: bytes,
+        kind: int,
+        realm: int = codes.LOCALNET,
+        *,
+        name: str = "",
+        cost: int = 0,
+        queue_max: int = 4096,
+        size_max: int = 67108864,
+        policy: int = -1,
+    ) -> Receiver:
+        """Register a receiver at `endpoint`, 16 bytes.
+
+        Args: `kind` UNICAST, ANYCAST or BROADCAST; `realm` PROCESS to GLOBAL; `name` for people, at most 64 bytes of
+        UTF-8; `cost` 0 to 16383, the cheapest anycast holder is chosen; `queue_max` messages and `size_max` bytes bound its queue;
+        `policy` REFUSE, DROP_OLDEST, DROP_NEWEST, -1: REFUSE, for BROADCAST DROP_OLDEST. Raises EndpointTakenError, LocalError.
+        """
+        self._check_open()
+        _check_id("endpoint", endpoint)
+        if not codes.UNICAST <= kind <= codes.BROADCAST:
+            raise LocalError("kind must be UNICAST, ANYCAST or BROADCAST (1, 2, 3), not %r" % kind)
+        if not codes.PROCESS <= realm <= codes.GLOBAL:
+            raise LocalError("realm must be PROCESS, USERSPACE, LOCALNET or GLOBAL (0 to 3), not %r" % realm)
+        if len(name.encode()) > codes.TEXT_SIZE_MAX:
+            raise LocalError("a name must have at most 64 bytes of UTF-8")
+        if not 0 <= cost <= 16383:
+            raise LocalError("cost must be 0 to 16383, not %r" % cost)
+        if queue_max < 2 or size_max < 1:
+            raise LocalError("queue_max must be at least 2 messages, size_max at least 1 byte")
+        if policy < 0:
+            policy = codes.DROP_OLDEST if kind == codes.BROADCAST else codes.REFUSE
+        return self.desk.register(endpoint, kind, realm, name, cost, queue_max, size_max, policy)
+
+    def deregister(self, receiver: Receiver, now: int) -> None:
+        """Close a receiver; what it has not taken is answered as RECEIVER_CLOSED. Twice is once."""
+        self.desk.deregister(receiver, now)
+
+    def take(self, receiver: Receiver, now: int) -> "Message | None":
+        """The oldest message in a receiver's queue, or None. Raises ClosedError when it is closed and empty."""
+        message = self.desk.take(receiver, now)
+        if message is None:
+            self.desk.check_receiver(receiver)
+        return message
+
+    def is_process_only(self, endpoint: bytes) -> bool:
+        """Whether this node has that endpoint with realm PROCESS: payloads for it stay objects."""
+        return endpoint in self.desk.process_only
+
+    # Sending
+
+    def send(
+        self,
+        endpoint: bytes,
+        payload: object,
+        now: int,
+        format: int = codes.RAW,
+        type_id: bytes = b"",
+        *,
+        node_id: bytes = b"",
+        confirm: bool = False,
+        ttl_ms: int = 0,
+        timeout_ms: int = 30000,
+        wait: bool = True,
+    ) -> int:
+        """Send to a unicast or anycast endpoint.
+
+        Returns 0 if the message was accepted for transport, else a token whose Outcome will come: ACCEPTED or UNDELIVERED; with `confirm`
+        TAKEN, UNDELIVERED or UNKNOWN within `timeout_ms`. `node_id` picks the node; `ttl_ms` waits for the endpoint to appear. With
+        `wait=False` a lack of credit or room raises FullError. Raises WrongKindError for a broadcast endpoint, LocalError.
+        """
+        if type(payload) is bytes and not (confirm or node_id or self.closed):
+            flow = self.origin.direct.get(endpoint)
+            if flow is not None and flow.sent < flow.limit and not flow.waiting.items:
+                hop = flow.peer.hop
+                if hop is not None and hop.has_room() and len(payload) <= hop.limits.message_size_max:
+                    flow.sent += 1
+                    flow.last_used = now
+                    hop.enqueue(
+                        Outgoing(codes.SEND, flow.peer, endpoint, flow.sent, payload, format, type_id)
+                    )
+                    return 0
+        self._check_message(endpoint, payload, format, type_id, node_id)
+        check_timeout("ttl_ms", ttl_ms)
+        check_timeout("timeout_ms", timeout_ms)
+        self._arm_sweep(now)
+        kind = codes.CONFIRM if confirm else codes.SEND
+        return self.origin.submit(
+            kind, endpoint, payload, format, type_id, node_id, ttl_ms, timeout_ms, 0, wait, now
+        )
+
+    def publish(
+        self,
+        endpoint: bytes,
+        payload: object,
+        now: int,
+        format: int = codes.RAW,
+        type_id: bytes = b"",
+        *,
+        wait: bool = True,
+    ) -> int:
+        """Give every subscriber of a broadcast endpoint a copy. Nobody listening is no error.
+
+        Returns 0, or a token whose Outcome ACCEPTED comes when one of the links concerned has room again (`wait=False`: FullError).
+        """
+        self._check_message(endpoint, payload, format, type_id, b"")
+        self._arm_sweep(now)
+        return self.origin.publish(endpoint, payload, format, type_id, wait, now)
+
+    def request(
+        self,
+        endpoint: bytes,
+        payload: object,
+        now: int,
+        format: int = codes.RAW,
+        type_id: bytes = b"",
+        *,
+        node_id: bytes = b"",
+        ttl_ms: int = 0,
+        timeout_ms: int = 30000,
+        window: int = 0,
+        wait: bool = True,
+    ) -> int:
+        """Ask a unicast or anycast endpoint. Returns a token; exactly one terminal Outcome comes within `timeout_ms`.
+
+        With `window`, 1 to 32767 parts, a streaming reply is wanted: PARTIAL outcomes (each to be confirmed with `consume_part`), then ENDED or
+        another; the timeout then counts from the last part.
+        """
+        self._check_message(endpoint, payload, format, type_id, node_id)
+        check_timeout("ttl_ms", ttl_ms)
+        check_timeout("timeout_ms", timeout_ms)
+        if not 0 <= window < 0x8000:
+            raise LocalError("window must be 0 to 32767 parts, not %r" % window)
+        self._arm_sweep(now)
+        return self.origin.submit(
+            codes.REQUEST, endpoint, payload, format, type_id, node_id, ttl_ms, timeout_ms, window, wait, now
+        )
+
+    def cancel(self, token: int, now: int) -> None:
+        """Give up a send or request. Its Outcome is CANCELLED, unless it is over already."""
+        self.origin.cancel(token, now)
+
+    def consume_part(self, token: int, now: int) -> None:
+        """Say that the program has taken one part of a streaming reply."""
+        self.origin.consume_part(token, now)
+
+    # Answering
+
+    def respond(
+        self, request: Request, payload: object, now: int, format: int = codes.RAW, type_id: bytes = b""
+    ) -> int:
+        """Reply. Returns 0, or a token whose Outcome comes when the link has room. A request that is over is ignored."""
+        self._check_payload(payload, format, type_id)
+        return self.desk.respond(request, payload, format, type_id, now)
+
+    def respond_part(
+        self, request: Request, payload: object, now: int, format: int = codes.RAW, type_id: bytes = b""
+    ) -> int:
+        """One part of a streaming reply. Returns 0, or a token whose Outcome comes when the origin has room for it."""
+        self._check_payload(payload, format, type_id)
+        return self.desk.respond_part(request, payload, format, type_id, now)
+
+    def respond_end(self, request: Request, now: int) -> int:
+        """End a streaming reply. Returns as `respond` does."""
+        return self.desk.respond_end(request, now)
+
+    def respond_error(self, request: Request, code: int, text: str, now: int) -> int:
+        """Answer with an error: `code` 256 and up is the application's own, HANDLER_FAILED (64) an exception."""
+        if not 0 < code <= 0xFFFFFFFF:
+            raise LocalError("an error code must be 1 to 4294967295, not %r" % code)
+        return self.desk.respond_error(request, code, text, now)
+
+    # Introspection
+
+    def report(self, now: int) -> "dict[str, object]":
+        """The state of this node in plain values: what its introspection endpoint answers (docs/protocol.md, section 9)."""
+        return report(self, now)
+
+    def _introspect(self, now: int) -> bytes:
+        assert self._encode is not None
+        return self._encode(report(self, now))
+
+    # For connections
+
+    def emit(self, event: events.Event) -> None:
+        self._events.append(event)
+
+    def note_flush(self, connection: Connection) -> None:
+        self._flush.append(connection)
+
+    def cut_off(self, connection: Connection) -> None:
+        """Not at once: the caller is in the midst of its queues."""
+        if connection not in self._cut_off:
+            self._cut_off.append(connection)
+            self.timers.arm(connection, 0)
+
+    def resume_room(self, connection: Connection, now: int) -> None:
+        """A link has room: the flows that wait for it go on, in turn."""
+        for flow in connection.room_waiters.drain():
+            connection.room_waiters.push(flow)
+        while len(connection.room_waiters) and connection.has_room():
+            item = connection.room_waiters.pop()
+            flow = item
+            self.origin.resume(flow, now, _RESUME_BURST)  # type: ignore[arg-type]
+
+    def resume_broadcast(self, connection: Connection, now: int) -> None:
+        waiters = connection.broadcast_waiters
+        connection.broadcast_waiters = []
+        for flow in waiters:
+            self.origin.resume_publish(flow, now)
+
+    def describe(self, uuid: bytes, realm: int) -> bytes:
+        """The directory entry of one of our endpoints for a link of `realm`; b"" if it is not to be seen there."""
+        endpoint = self.desk.endpoints.get(uuid)
+        if endpoint is None or endpoint.realm < realm or uuid == codes.INTROSPECTION:
+            return b""
+        head = endpoint.kind | endpoint.realm << 2
+        tail = b""
+        if endpoint.cost:
+            head |= 0x20
+            tail = varint(endpoint.cost)
+        if endpoint.name:
+            head |= 0x40
+            tail += text8(endpoint.name)
+        return bytes((head,)) + uuid + tail
+
+    def link_opened(self, connection: Connection, hello: Hello, now: int) -> None:
+        """A handshake is over: the link joins its peer's others, or takes their place."""
+        self.counters["links_opened"] += 1
+        former = self.routes.peers.get(hello.node_id)
+        if former is not None and former.incarnation != hello.incarnation:
+            for old in list(former.connections):
+                old.fail(codes.REPLACED, "a newer incarnation of this node took over", now)
+        peer = self.routes.recall(hello.node_id, hello.incarnation)
+        if peer is None:
+            peer = Peer(hello.node_id, hello.incarnation, hello.label, hello.leaf)
+        connection.peer = peer
+        new = not peer.connections
+        self._resolve_duplicate(peer, connection, hello.dialled, now)
+        self.routes.attach(peer, connection)
+        self.emit(events.LinkEvent(events.LINK_OPEN, connection))
+        if new:
+            self.emit(events.NodeEvent(events.NODE_UP, peer))
+        for uuid in self.desk.endpoints:
+            connection.announce(uuid)
+
+    def _resolve_duplicate(self, peer: Peer, connection: Connection, peer_dialled: bool, now: int) -> None:
+        """Section 3.5: of two links over one address one stays."""
+        for old in list(peer.connections):
+            if old.via != connection.via or old.state != codes.OPEN:
+                continue
+            if old.link.dialled == connection.link.dialled:
+                if connection.link.dialled:
+                    old.close(now, codes.REPLACED, "a newer session took over", drain=False)
+                else:
+                    self.timers.arm(DuplicateTimer(self, old), now + codes.CLOSING_MS)
+                continue
+            mine_stays = self.me.node_id < peer.node_id
+            loser = old if connection.link.dialled == mine_stays else connection
+            loser.close(now, codes.DUPLICATE_LINK, "another link to this node stays", drain=False)
+
+    def link_synced(self, connection: Connection, now: int) -> None:
+        self._count_syncing(now)
+
+    def _count_syncing(self, now: int) -> None:
+        syncing = 0
+        for connection in self.connections:
+            if not connection.synced:
+                syncing += 1
+        self.origin.syncing = syncing
+        if not syncing:
+            self.origin.synced(now)
+
+    def link_closed(self, connection: Connection, opened: bool, by_peer: bool, now: int) -> None:
+        """A link ended: what it had not written goes another way, or its senders hear of it."""
+        self.connections.remove(connection)
+        self.counters["links_lost" if opened else "links_refused"] += 1
+        self.emit(
+            events.LinkEvent(
+                events.LINK_CLOSED, connection, connection.close_code, connection.close_text, by_peer
+            )
+        )
+        peer = connection.peer
+        if peer is not None:
+            self._leave_peer(peer, connection, now)
+        self.resume_broadcast(connection, now)
+        self._count_syncing(now)
+
+    def _leave_peer(self, peer: Peer, connection: Connection, now: int) -> None:
+        gone = self.routes.detach(peer, connection, now)
+        unsent = connection.outbox.leftovers()
+        credits = connection.outbox.credits()
+        if not gone:
+            self._move(peer, unsent)
+            for flow in credits:
+                self.desk.send_credit(flow)
+            for outflow in list(peer.out_flows.values()):
+                self.origin.resume(outflow, now)
+            return
+        for uuid in list(peer.entries):
+            self.entry_withdrawn(peer, uuid, now)
+        self.desk.lose_peer(peer)
+        self.origin.lose_peer(peer, unsent, now)
+        self.emit(events.NodeEvent(events.NODE_DOWN, peer))
+
+    def _move(self, peer: Peer, unsent: "list[Outgoing]") -> None:
+        hop = peer.hop
+        assert hop is not None
+        for out in unsent:
+            if out.kind == codes.PUBLISH:
+                hop.enqueue_broadcast(out)
+            elif out.kind == codes.SIGNAL and out.extra != codes.END:
+                hop.answer(out)
+            else:
+                hop.enqueue(out)
+
+    def entry_announced(self, entry: Entry, now: int) -> None:
+        """A neighbour has an endpoint; where it conflicts with one of ours, the smaller node id keeps the name."""
+        mine = self.desk.endpoints.get(entry.uuid)
+        known = entry.peer.entries.get(entry.uuid)
+        self.directory.add(entry)
+        if mine is not None and mine.realm != codes.PROCESS and conflict(mine.kind, entry.kind):
+            if entry.peer.node_id < self.me.node_id:
+                self.desk.yield_name(entry.uuid, now)
+        if known is None or known.kind != entry.kind or known.realm != entry.realm or known.cost != entry.cost:
+            self.emit(events.EndpointEvent(events.ENDPOINT_UP, entry))
+        self.origin.announced(entry.peer, entry.uuid, entry.credit, now)
+
+    def entry_withdrawn(self, peer: Peer, uuid: bytes, now: int) -> None:
+        entry = self.directory.remove(peer, uuid)
+        if entry is not None:
+            self.emit(events.EndpointEvent(events.ENDPOINT_DOWN, entry))
+            self.origin.withdrawn(peer, uuid, now)
+
+    def sweep(self, now: int) -> None:
+        """Once in a while: what has been idle for long is forgotten."""
+        self.origin.sweep(now)
+        self.desk.sweep(now)
+        self.routes.sweep(now)
+        if self.desk.has_flows() or self.routes.departed:
+            self.timers.arm(self._sweep, now + codes.SWEEP_MS)
+
+    # Checks
+
+    def _announce(self, uuid: bytes, realm: int) -> None:
+        for connection in self.connections:
+            if connection.state == codes.OPEN and realm >= connection.realm:
+                connection.announce(uuid)
+
+    def _arm_sweep(self, now: int) -> None:
+        if self._sweep.deadline < 0:
+            self.timers.arm(self._sweep, now + codes.SWEEP_MS)
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ClosedError("this node is closed")
+
+    def _check_message(
+        self, endpoint: bytes, payload: object, format: int, type_id: bytes, node_id: bytes
+    ) -> None:
+        self._check_open()
+        _check_id("endpoint", endpoint)
+        if node_id:
+            _check_id("node_id", node_id)
+        if format == codes.OBJECT and endpoint in self.desk.process_only:
+            return
+        self._check_payload(payload, format, type_id)
+
+    def _check_payload(self, payload: object, format: int, type_id: bytes) -> None:
+        if type(payload) is not bytes:
+            raise LocalError("a payload must be bytes (an object only for a PROCESS endpoint)")
+        if not codes.RAW <= format <= codes.TYPED:
+            raise LocalError("format must be RAW, CBOR, TYPED_AS_ENDPOINT or TYPED (0 to 3), not %r" % format)
+        if format == codes.TYPED:
+            _check_id("type_id", type_id)
+        if len(payload) > self.limits.message_size_max:
+            raise LocalError(
+                "a payload of %d bytes exceeds message_size_max of %d: cut it, or raise the limit on all nodes"
+                % (len(payload), self.limits.message_size_max)
+            )
+
+    # What people look at
+
+    def peers(self) -> "list[Peer]":
+        """The other nodes that can be reached now."""
+        return list(self.routes.peers.values())
+
+    def entries(self) -> "list[Entry]":
+        """The other nodes' endpoints that can be reached now."""
+        return [entry for entries in self.directory.by_uuid.values() for entry in entries]
+
+    def endpoints(self) -> "list[Endpoint]":
+        """This node's own endpoints, the built-in one included."""
+        return list(self.desk.endpoints.values())
+
+
+def _check_id(name: str, value: bytes) -> None:
+    if type(value) is not bytes or len(value) != codes.ID_SIZE:
+        raise LocalError("%s must be 16 bytes" % name)

@@ -1,0 +1,742 @@
+"""The origin's side of every message: whom it goes to, its number, whether it may go now, and what becomes of it.
+
+A message that may not go yet (nobody has the endpoint, no credit, no room on the link) waits here, in order and
+bounded; the caller gets a token and, later, exactly one terminal Outcome. Knows connections only as something with room.
+"""
+
+from busway.protocol import codes, events
+from busway.protocol.directory import Directory
+from busway.protocol.endpoints import size_of
+from busway.protocol.errors import FullError, LocalError, WrongKindError
+from busway.protocol.fifo import Fifo
+from busway.protocol.routes import Peer, Routes
+from busway.protocol.timers import Timer, Timers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+    from busway.protocol.connection import Connection
+    from busway.protocol.desk import Desk
+
+# States of a pending message.
+HOMELESS = 0  # nobody has the endpoint
+WAITING = 1  # no credit, or no room on the link
+SENT = 2
+OVER = 3
+
+_UNLIMITED = 1 << 62
+
+
+class Outgoing:
+    """One message or signal on its way to a link; it becomes bytes when the link can take it."""
+
+    __slots__ = (
+        "endpoint",
+        "expires",
+        "extra",
+        "format",
+        "id",
+        "kind",
+        "payload",
+        "peer",
+        "seq",
+        "type_id",
+    )
+
+    def __init__(
+        self, kind: int, peer: Peer, endpoint: bytes, seq: int, payload: object, format: int, type_id: bytes
+    ) -> None:
+        self.kind = kind
+        self.peer = peer
+        self.endpoint = endpoint
+        self.seq = seq  # of a PART its index; of a signal CREDIT, PROBE, PART_CREDIT, END its number
+        self.payload = payload
+        self.format = format
+        self.type_id = type_id
+        self.id = 0
+        self.expires = 0  # ms; 0: never
+        self.extra = 0  # REQUEST: window of the stream; ERROR: code; SIGNAL: which
+
+
+class OutFlow(Timer):
+    """What we send to one endpoint at one node (or the parts of one stream): its numbers, and what waits for credit."""
+
+    __slots__ = ("endpoint", "last_used", "limit", "opening", "origin", "peer", "probe_ms", "sent", "waiting")
+
+    def __init__(self, origin: "Origin", peer: Peer, endpoint: bytes, credit: int, now: int) -> None:
+        self.deadline = -1
+        self.origin = origin
+        self.peer = peer
+        self.endpoint = endpoint
+        self.sent = 0
+        self.opening = credit
+        self.limit = credit
+        self.waiting = Fifo()
+        self.last_used = now
+        self.probe_ms = codes.PROBE_MS
+
+    def fire(self, now: int) -> None:
+        self.origin.probe(self, now)
+
+
+class Pending(Timer):
+    """A message whose fate the caller was promised to hear."""
+
+    __slots__ = ("consumed", "expires", "flow", "id", "next_part", "origin", "out", "patient", "pinned", "state", "timeout_ms", "window")
+
+    def __init__(self, origin: "Origin", id: int, out: Outgoing) -> None:
+        self.deadline = -1
+        self.origin = origin
+        self.id = id
+        self.out = out
+        self.flow: "OutFlow | None" = None
+        self.state = HOMELESS
+        self.expires = -1  # ms; -1: a plain message waits for credit as long as it takes
+        self.patient = False  # it waits for an endpoint to appear (ttl)
+        self.pinned = b""
+        self.timeout_ms = 0
+        self.window = 0
+        self.next_part = 0
+        self.consumed = 0
+
+    def fire(self, now: int) -> None:
+        self.origin.due(self, now)
+
+
+class Target:
+    """Where messages to a uuid go: the cheapest holders, or all of a broadcast endpoint's."""
+
+    __slots__ = ("flows", "kind", "peers", "turn")
+
+    def __init__(self, kind: int) -> None:
+        self.kind = kind
+        self.flows: "list[OutFlow]" = []
+        self.peers: "list[Peer]" = []
+        self.turn = 0
+
+
+class Origin:
+    """Resolves, numbers, holds back and follows up what this node sends."""
+
+    def __init__(
+        self,
+        me: Peer,
+        routes: Routes,
+        directory: Directory,
+        timers: Timers,
+        emit: "Callable[[events.Event], None]",
+    ) -> None:
+        self.me = me
+        self.routes = routes
+        self.directory = directory
+        self.timers = timers
+        self.emit = emit
+        self.desk: "Desk | None" = None
+        self.pending: "dict[int, Pending]" = {}
+        self.homeless: "dict[bytes, list[Pending]]" = {}
+        self.direct: "dict[bytes, OutFlow]" = {}  # the one remote holder of a uuid, for Node.send
+        self.publishing: "dict[bytes, OutFlow]" = {}
+        self.syncing = 0  # links whose first directory exchange is not over
+        self.counters = {"unknown_reply": 0, "broadcast_dropped": 0, "undeliverable": 0, "timed_out": 0, "probes": 0}
+        self._targets: "dict[bytes, Target]" = {}
+        self._last_id = 0
+
+    # Resolution
+
+    def forget_target(self, uuid: bytes) -> None:
+        """Holders of a uuid changed: resolve it anew, and let those go that waited for one."""
+        self._targets.pop(uuid, None)
+        self.direct.pop(uuid, None)
+
+    def target(self, uuid: bytes, now: int) -> "Target | None":
+        found = self._targets.get(uuid)
+        if found is None:
+            found = self._build_target(uuid, now)
+            if found is not None:
+                self._targets[uuid] = found
+                if len(found.flows) == 1 and found.flows[0].peer is not self.me:
+                    self.direct[uuid] = found.flows[0]
+        return found
+
+    def _build_target(self, uuid: bytes, now: int) -> "Target | None":
+        assert self.desk is not None
+        local = self.desk.endpoints.get(uuid)
+        entries = self.directory.holders(uuid)
+        if local is None and not entries:
+            return None
+        target = Target(local.kind if local is not None else entries[0].kind)
+        if target.kind == codes.BROADCAST:
+            target.peers = [entry.peer for entry in entries if entry.kind == codes.BROADCAST]
+            return target
+        best = -1
+        if local is not None:
+            best = local.cost
+            target.flows = [self.flow(self.me, uuid, codes.OPENING_CREDIT, now)]
+        for entry in entries:
+            hop = entry.peer.hop
+            if entry.kind != target.kind or hop is None or (local is not None and target.kind == codes.UNICAST):
+                continue
+            cost = entry.cost + hop.cost
+            if best < 0 or cost < best:
+                best = cost
+                target.flows = []
+            if cost == best:
+                target.flows.append(self.flow(entry.peer, uuid, entry.credit, now))
+        return target if target.flows else None
+
+    def flow(self, peer: Peer, uuid: bytes, credit: int, now: int) -> OutFlow:
+        """The flow to an endpoint at a node, made if it is new."""
+        flow = peer.out_flows.get(uuid)
+        if flow is None:
+            flow = OutFlow(self, peer, uuid, credit, now)
+            peer.out_flows[uuid] = flow
+        return flow
+
+    def _flow_for(self, uuid: bytes, node_id: bytes, now: int) -> "OutFlow | None":
+        if node_id:
+            return self._pinned_flow(uuid, node_id, now)
+        target = self.target(uuid, now)
+        if target is None:
+            return None
+        if target.kind == codes.BROADCAST:
+            raise WrongKindError("this endpoint is of kind broadcast: use publish")
+        flows = target.flows
+        if len(flows) == 1:
+            return flows[0]
+        return self._next_of(target)
+
+    def _next_of(self, target: Target) -> OutFlow:
+        """In turn among equally cheap holders, passing over those that would make the sender wait."""
+        flows = target.flows
+        best: "OutFlow | None" = None
+        for step in range(len(flows)):
+            flow = flows[(target.turn + step) % len(flows)]
+            if self.ready(flow):
+                best = flow
+                break
+            if best is None or len(flow.waiting) < len(best.waiting):
+                best = flow
+        target.turn += 1
+        assert best is not None
+        return best
+
+    def _pinned_flow(self, uuid: bytes, node_id: bytes, now: int) -> "OutFlow | None":
+        assert self.desk is not None
+        if node_id == self.me.node_id:
+            known = uuid in self.desk.endpoints
+            return self.flow(self.me, uuid, codes.OPENING_CREDIT, now) if known else None
+        peer = self.routes.peers.get(node_id)
+        if peer is None or peer.hop is None:
+            return None
+        entry = peer.entries.get(uuid)
+        if entry is None:
+            known = uuid == codes.INTROSPECTION
+            return self.flow(peer, uuid, codes.OPENING_CREDIT, now) if known else None
+        if entry.kind == codes.BROADCAST:
+            raise WrongKindError("this endpoint is of kind broadcast: use publish")
+        return self.flow(peer, uuid, entry.credit, now)
+
+    # Sending
+
+    def ready(self, flow: OutFlow) -> bool:
+        """Whether the flow has credit and its link room. A local flow needs no link."""
+        if flow.sent >= flow.limit:
+            return False
+        hop = flow.peer.hop
+        return flow.peer is self.me or (hop is not None and hop.has_room())
+
+    def submit(
+        self,
+        kind: int,
+        uuid: bytes,
+        payload: object,
+        format: int,
+        type_id: bytes,
+        node_id: bytes,
+        ttl_ms: int,
+        timeout_ms: int,
+        window: int,
+        wait: bool,
+        now: int,
+    ) -> int:
+        """Send now, or park. Returns the token, 0 for a plain send that went; raises FullError, WrongKindError."""
+        flow = self._flow_for(uuid, node_id, now)
+        goes = flow is not None and not len(flow.waiting) and self.ready(flow)
+        if flow is not None and not goes and not wait:
+            raise FullError("the receiver's credit or the link's queue is used up: wait and send again")
+        out = Outgoing(kind, self.me if flow is None else flow.peer, uuid, 0, payload, format, type_id)
+        if kind == codes.SEND and goes and flow is not None:
+            self.transmit(flow, out, now)
+            return 0
+        pending = self.open(out)
+        pending.pinned = node_id
+        pending.window = window
+        out.extra = window
+        if kind != codes.SEND:
+            pending.timeout_ms = timeout_ms
+            pending.expires = out.expires = now + timeout_ms
+        if flow is None:
+            self._park_homeless(pending, ttl_ms, now)
+        elif goes:
+            self._launch(flow, pending, now)
+        else:
+            self.park(flow, pending, now)
+        return pending.id
+
+    def open(self, out: Outgoing) -> Pending:
+        """Give a message a token under which its fate will be told."""
+        if len(self.pending) >= codes.OUTSTANDING_MAX:
+            raise FullError("65536 sends and requests are outstanding: wait for some to end")
+        self._last_id = self._last_id % codes.ID_MAX + 1
+        while self._last_id in self.pending:
+            self._last_id = self._last_id % codes.ID_MAX + 1
+        pending = Pending(self, self._last_id, out)
+        out.id = self._last_id
+        self.pending[self._last_id] = pending
+        return pending
+
+    def _launch(self, flow: OutFlow, pending: Pending, now: int) -> None:
+        pending.flow = flow
+        pending.state = SENT
+        pending.out.peer = flow.peer
+        if pending.out.kind == codes.CONFIRM or pending.out.kind == codes.REQUEST:
+            if pending.deadline < 0:
+                self.timers.arm(pending, pending.expires)
+            self.transmit(flow, pending.out, now)
+        else:
+            self.transmit(flow, pending.out, now)
+            self.finish(pending, events.ACCEPTED)
+
+    def transmit(self, flow: OutFlow, out: Outgoing, now: int) -> None:
+        """Number a message and hand it to its link, or to our own receivers. The flow is ready."""
+        flow.sent += 1
+        flow.last_used = now
+        if out.kind <= codes.REQUEST:
+            out.seq = flow.sent
+        elif out.kind == codes.PART:
+            out.seq = flow.sent - 1
+        hop = flow.peer.hop
+        if hop is None:
+            self._deliver_here(out, now)
+        elif size_of(out.payload) > hop.limits.message_size_max:
+            flow.sent -= 1
+            self.undeliverable(out, codes.MESSAGE_TOO_LARGE)
+        else:
+            hop.enqueue(out)
+
+    def _deliver_here(self, out: Outgoing, now: int) -> None:
+        """A message of this node to itself: by reference, without a link."""
+        if out.kind <= codes.REQUEST:
+            assert self.desk is not None
+            self.desk.arrive_local(out, now)
+        elif out.kind == codes.REPLY:
+            self.reply(self.me, out.id, out.payload, out.format, out.type_id)
+        elif out.kind == codes.PART:
+            self.part(self.me, out.id, out.seq & 0xFFFF, out.payload, out.format, out.type_id, now)
+        elif out.kind == codes.ERROR:
+            assert isinstance(out.payload, bytes)
+            self.error(self.me, out.id, out.extra, out.payload.decode())
+        else:
+            self.end(self.me, out.id, out.seq & 0xFFFF, now)
+
+    def park(self, flow: OutFlow, pending: Pending, now: int) -> None:
+        """Hold a message until its flow has credit and its link room."""
+        pending.flow = flow
+        pending.state = WAITING
+        pending.out.peer = flow.peer
+        flow.waiting.push(pending)
+        if pending.expires >= 0 and pending.deadline < 0:
+            self.timers.arm(pending, pending.expires)
+        self._await_room(flow, now)
+
+    def _await_room(self, flow: OutFlow, now: int) -> None:
+        hop = flow.peer.hop
+        if flow.sent < flow.limit:
+            if hop is not None:
+                hop.await_room(flow)
+        elif flow.endpoint and flow.deadline < 0:
+            self.timers.arm(flow, now + flow.probe_ms)
+
+    def resume(self, flow: OutFlow, now: int, most: int = codes.OUTSTANDING_MAX) -> None:
+        """Credit or room has come: let go what waited, in order, `most` messages at the most."""
+        while most and len(flow.waiting) and self.ready(flow):
+            most -= 1
+            pending = flow.waiting.pop()
+            assert isinstance(pending, Pending)
+            self._launch(flow, pending, now)
+        if len(flow.waiting):
+            self._await_room(flow, now)
+        else:
+            flow.probe_ms = codes.PROBE_MS
+            self.timers.disarm(flow)
+
+    def probe(self, flow: OutFlow, now: int) -> None:
+        """Blocked for long: ask the destination, in case its credit or our messages were lost."""
+        hop = flow.peer.hop
+        if not len(flow.waiting) or flow.sent < flow.limit or hop is None:
+            return
+        self.counters["probes"] += 1
+        out = Outgoing(codes.SIGNAL, flow.peer, flow.endpoint, flow.sent, b"", codes.RAW, b"")
+        out.extra = codes.PROBE
+        hop.answer(out)
+        flow.probe_ms = min(flow.probe_ms * 2, codes.PROBE_MAX_MS)
+        self.timers.arm(flow, now + flow.probe_ms)
+
+    def credit(self, peer: Peer, uuid: bytes, limit: int, now: int) -> None:
+        """CREDIT came: an absolute limit, so one that repeats or is older changes nothing."""
+        flow = peer.out_flows.get(uuid)
+        if flow is None:
+            return
+        gain = (limit - flow.limit) & 0xFFFF
+        if 0 < gain < 0x8000:
+            flow.limit += gain
+            flow.probe_ms = codes.PROBE_MS
+            self.resume(flow, now)
+
+    # Waiting for an endpoint to appear
+
+    def _park_homeless(self, pending: Pending, ttl_ms: int, now: int) -> None:
+        uuid = pending.out.endpoint
+        pending.state = HOMELESS
+        pending.patient = ttl_ms > 0
+        if not pending.patient and not self.syncing:
+            self._fail_homeless(pending)
+            return
+        self.homeless.setdefault(uuid, []).append(pending)
+        until = now + (ttl_ms or codes.SYNC_MS)
+        self.timers.arm(pending, until if pending.expires < 0 else min(until, pending.expires))
+
+    def _fail_homeless(self, pending: Pending) -> None:
+        gone = pending.pinned and pending.pinned not in self.routes.peers and pending.pinned != self.me.node_id
+        self.finish(pending, events.UNDELIVERED, codes.NO_ROUTE if gone else codes.NO_ENDPOINT)
+
+    def settle(self, uuid: bytes, now: int) -> None:
+        """The holders of a uuid changed: let those go that waited for one."""
+        for pending in self.homeless.pop(uuid, []):
+            self._settle_one(pending, now)
+
+    def _settle_one(self, pending: Pending, now: int) -> None:
+        try:
+            flow = self._flow_for(pending.out.endpoint, pending.pinned, now)
+        except WrongKindError:
+            self.finish(pending, events.UNDELIVERED, codes.WRONG_KIND)
+            return
+        if flow is None:
+            self.homeless.setdefault(pending.out.endpoint, []).append(pending)
+            return
+        self.timers.disarm(pending)
+        if not len(flow.waiting) and self.ready(flow):
+            self._launch(flow, pending, now)
+        else:
+            self.park(flow, pending, now)
+
+    def synced(self, now: int) -> None:
+        """Every link has finished its first directory exchange: now "nobody has it" is known."""
+        for waiting in list(self.homeless.values()):
+            for pending in list(waiting):
+                if not pending.patient:
+                    self._fail_homeless(pending)
+
+    # Publishing
+
+    def publish(
+        self, uuid: bytes, payload: object, format: int, type_id: bytes, wait: bool, now: int
+    ) -> int:
+        """Give every link with subscribers, and our own, a copy. Returns 0, or a token if all links are full."""
+        target = self.target(uuid, now)
+        if target is None:
+            return 0
+        if target.kind != codes.BROADCAST:
+            raise WrongKindError(
+                "this endpoint is of kind %s: use send or request" % codes.KIND_NAMES[target.kind]
+            )
+        flow = self.publishing.get(uuid)
+        if flow is None:
+            flow = self.publishing[uuid] = OutFlow(self, self.me, uuid, _UNLIMITED, now)
+        out = Outgoing(codes.PUBLISH, self.me, uuid, 0, payload, format, type_id)
+        if not len(flow.waiting) and self._spread(target, flow, out, now):
+            return 0
+        if not wait:
+            raise FullError("the broadcast queues of all links concerned are full: wait and publish again")
+        pending = self.open(out)
+        pending.flow = flow
+        pending.state = WAITING
+        flow.waiting.push(pending)
+        self._await_any(target, flow)
+        return pending.id
+
+    def _spread(self, target: Target, flow: OutFlow, out: Outgoing, now: int) -> bool:
+        """One copy to each link that has room; False if none has and nobody here takes it."""
+        assert self.desk is not None
+        local = out.endpoint in self.desk.endpoints
+        hops = [peer.hop for peer in target.peers if peer.hop is not None]
+        roomy = [hop for hop in hops if hop.has_broadcast_room()]
+        if hops and not roomy and not local:
+            return False
+        flow.sent += 1
+        flow.last_used = now
+        out.seq = flow.sent
+        size = size_of(out.payload)
+        for hop in roomy:
+            if size <= hop.limits.message_size_max:
+                hop.enqueue_broadcast(out)
+            else:
+                self.counters["broadcast_dropped"] += 1
+        self.counters["broadcast_dropped"] += len(hops) - len(roomy)
+        if local:
+            self.desk.arrive_local(out, now)
+        return True
+
+    def _await_any(self, target: Target, flow: OutFlow) -> None:
+        for peer in target.peers:
+            if peer.hop is not None:
+                peer.hop.await_broadcast_room(flow)
+
+    def resume_publish(self, flow: OutFlow, now: int) -> None:
+        """A link has room again for broadcasts."""
+        target = self.target(flow.endpoint, now)
+        while len(flow.waiting):
+            pending = flow.waiting.peek()
+            assert isinstance(pending, Pending)
+            if target is not None and target.kind == codes.BROADCAST:
+                if not self._spread(target, flow, pending.out, now):
+                    self._await_any(target, flow)
+                    return
+            flow.waiting.pop()
+            pending.state = SENT
+            self.finish(pending, events.ACCEPTED)
+
+    # Outcomes
+
+    def finish(self, pending: Pending, status: int, code: int = 0, text: str = "") -> events.Outcome:
+        """The one terminal outcome of a pending message."""
+        if pending.state == WAITING and pending.flow is not None:
+            pending.flow.waiting.remove(pending)
+        elif pending.state == HOMELESS:
+            self._unlist_homeless(pending)
+        pending.state = OVER
+        self.timers.disarm(pending)
+        self.pending.pop(pending.id, None)
+        outcome = events.Outcome(pending.id, status, code, text)
+        self.emit(outcome)
+        return outcome
+
+    def _unlist_homeless(self, pending: Pending) -> None:
+        uuid = pending.out.endpoint
+        waiting = self.homeless.get(uuid)
+        if waiting is not None and pending in waiting:
+            waiting.remove(pending)
+            if not waiting:
+                del self.homeless[uuid]
+
+    def due(self, pending: Pending, now: int) -> None:
+        """A pending message's time is up."""
+        if pending.state == HOMELESS and (pending.expires < 0 or now < pending.expires or pending.patient):
+            self._fail_homeless(pending)
+        elif pending.window and pending.next_part != pending.consumed:
+            pending.expires = now + codes.PROBE_MS  # the program has parts to read: the wait is its own
+            self.timers.arm(pending, pending.expires)
+        elif pending.out.kind == codes.REQUEST:
+            self.counters["timed_out"] += 1
+            if pending.state == SENT:
+                self.signal(pending.out.peer, codes.CANCEL, pending.id, 0, now)
+            self.finish(pending, events.TIMED_OUT, codes.EXPIRED)
+        elif pending.state == SENT:
+            self.finish(pending, events.UNKNOWN, codes.EXPIRED)
+        else:
+            self.finish(pending, events.UNDELIVERED, codes.EXPIRED)
+
+    def cancel(self, token: int, now: int) -> None:
+        """The caller no longer wants it; a token that is over is ignored."""
+        pending = self.pending.get(token)
+        if pending is None:
+            return
+        if pending.state == SENT and pending.out.kind == codes.REQUEST:
+            self.signal(pending.out.peer, codes.CANCEL, token, 0, now)
+        self.finish(pending, events.CANCELLED)
+
+    def signal(self, peer: Peer, which: int, id: int, number: int, now: int) -> None:
+        """Send a signal about a request."""
+        out = Outgoing(codes.SIGNAL, peer, b"", number, b"", codes.RAW, b"")
+        out.extra = which
+        out.id = id
+        if peer is self.me:
+            assert self.desk is not None
+            self.desk.signal_local(out, now)
+        elif peer.hop is not None:
+            peer.hop.answer(out)
+
+    def _answered(self, peer: Peer, id: int) -> "Pending | None":
+        """The pending message that an answer belongs to: late, unknown, cancelled and forged ones end here."""
+        pending = self.pending.get(id)
+        if pending is None or pending.state != SENT or pending.out.peer is not peer:
+            self.counters["unknown_reply"] += 1
+            return None
+        return pending
+
+    def reply(self, peer: Peer, id: int, payload: object, format: int, type_id: bytes) -> None:
+        """REPLY came."""
+        pending = self._answered(peer, id)
+        if pending is not None:
+            taken = pending.out.kind == codes.CONFIRM
+            outcome = self.finish(pending, events.TAKEN if taken else events.REPLIED)
+            outcome.payload = payload
+            outcome.format = format
+            outcome.type_id = type_id
+
+    def error(self, peer: Peer, id: int, code: int, text: str) -> None:
+        """ERROR came."""
+        pending = self._answered(peer, id)
+        if pending is not None:
+            status = events.UNDELIVERED if code <= codes.REASON_LAST else events.FAILED
+            self.finish(pending, status, code, text)
+
+    def part(self, peer: Peer, id: int, index: int, payload: object, format: int, type_id: bytes, now: int) -> None:
+        """PART came; one that is not the next, or beyond the window, ends the stream."""
+        pending = self._answered(peer, id)
+        if pending is None:
+            return
+        room = pending.next_part - pending.consumed < pending.window
+        if index != pending.next_part & 0xFFFF or not room:
+            self._lose_part(pending, now)
+            return
+        pending.next_part += 1
+        self._extend(pending, now)
+        outcome = events.Outcome(id, events.PARTIAL)
+        outcome.payload = payload
+        outcome.format = format
+        outcome.type_id = type_id
+        self.emit(outcome)
+
+    def _lose_part(self, pending: Pending, now: int) -> None:
+        self.signal(pending.out.peer, codes.CANCEL, pending.id, 0, now)
+        self.finish(pending, events.UNDELIVERED, codes.PART_LOST)
+
+    def _extend(self, pending: Pending, now: int) -> None:
+        """A stream's timeout counts from its last part."""
+        pending.expires = now + pending.timeout_ms
+        self.timers.arm(pending, pending.expires)
+
+    def end(self, peer: Peer, id: int, parts: int, now: int) -> None:
+        """END came; a count that differs means that parts are missing."""
+        pending = self._answered(peer, id)
+        if pending is None:
+            return
+        if parts != pending.next_part & 0xFFFF:
+            self._lose_part(pending, now)
+        else:
+            self.finish(pending, events.ENDED)
+
+    def consume_part(self, token: int, now: int) -> None:
+        """The program took a part: let the server send on when half of the window is used."""
+        pending = self.pending.get(token)
+        if pending is None or pending.consumed >= pending.next_part:
+            return
+        pending.consumed += 1
+        if pending.consumed % max(1, pending.window // 2) == 0:
+            limit = pending.consumed + pending.window
+            self.signal(pending.out.peer, codes.PART_CREDIT, token, limit, now)
+
+    def undeliverable(self, out: Outgoing, reason: int) -> None:
+        """A message of ours that had been accepted will not arrive."""
+        self.counters["undeliverable"] += 1
+        pending = self.pending.get(out.id) if out.id else None
+        if pending is not None and pending.out is out:
+            late = reason == codes.EXPIRED and out.kind == codes.REQUEST
+            self.finish(pending, events.TIMED_OUT if late else events.UNDELIVERED, reason)
+        elif out.kind == codes.SEND:
+            self.emit(events.UndeliverableEvent(out.endpoint, out.peer.node_id, out.seq, reason))
+
+    # Nodes that go, time that passes
+
+    def lose_peer(self, peer: Peer, unsent: "list[Outgoing]", now: int) -> None:
+        """A node is gone: what was not written failed, what waited finds another way, what was written is told as it is."""
+        for out in unsent:
+            if out.peer is not self.me:  # a publish has no single receiver
+                self.undeliverable(out, codes.NO_ROUTE)
+        for flow in list(peer.out_flows.values()):
+            self._empty(flow, now)
+        for pending in list(self.pending.values()):
+            if pending.out.peer is peer and pending.state != HOMELESS:
+                unknown = pending.out.kind == codes.CONFIRM
+                self.finish(pending, events.UNKNOWN if unknown else events.UNDELIVERED, codes.NO_ROUTE)
+
+    def withdrawn(self, peer: Peer, uuid: bytes, now: int) -> None:
+        """An endpoint is gone from a node. Its numbers go on where they were if it comes back."""
+        self.forget_target(uuid)
+        flow = peer.out_flows.get(uuid)
+        if flow is not None:
+            self._empty(flow, now)
+
+    def announced(self, peer: Peer, uuid: bytes, credit: int, now: int) -> None:
+        """An endpoint appeared, or changed."""
+        self.forget_target(uuid)
+        flow = peer.out_flows.get(uuid)
+        if flow is not None and not len(flow.waiting):
+            flow.opening = credit
+            flow.limit = flow.sent + credit
+        self.settle(uuid, now)
+
+    def _empty(self, flow: OutFlow, now: int) -> None:
+        self.timers.disarm(flow)
+        for item in flow.waiting.drain():
+            assert isinstance(item, Pending)
+            self._reroute(item, now)
+
+    def finish_parked(self, item: object) -> None:
+        """A part that waited for credit is no longer wanted."""
+        assert isinstance(item, Pending)
+        self.finish(item, events.CANCELLED)
+
+    def undelivered(self, peer: Peer, uuid: bytes, seq: int, reason: int) -> None:
+        """UNDELIVERABLE came: tell the program, with the number widened again."""
+        flow = peer.out_flows.get(uuid)
+        if flow is None:
+            self.counters["unknown_reply"] += 1
+            return
+        self.counters["undeliverable"] += 1
+        wide = flow.sent - ((flow.sent - seq) & 0xFFFF)
+        self.emit(events.UndeliverableEvent(uuid, peer.node_id, wide, reason))
+
+    def _reroute(self, pending: Pending, now: int) -> None:
+        pending.flow = None
+        pending.state = HOMELESS
+        try:
+            flow = self._flow_for(pending.out.endpoint, pending.pinned, now)
+        except WrongKindError:
+            flow = None
+        if flow is None:
+            self.finish(pending, events.UNDELIVERED, codes.NO_ROUTE)
+        else:
+            self.park(flow, pending, now)
+            self.resume(flow, now)
+
+    def sweep(self, now: int) -> None:
+        """Idle pairs fall back to their opening credit, then are forgotten (section 7.1)."""
+        self._sweep_flows(self.me.out_flows, now)
+        self._sweep_flows(self.publishing, now)
+        for peer in self.routes.peers.values():
+            self._sweep_flows(peer.out_flows, now)
+
+    def _sweep_flows(self, flows: "dict[bytes, OutFlow]", now: int) -> None:
+        for uuid, flow in list(flows.items()):
+            idle = now - flow.last_used
+            if len(flow.waiting) or idle < codes.FLOW_FALLBACK_MS:
+                continue
+            flow.limit = min(flow.limit, flow.sent + flow.opening)
+            if idle >= codes.FLOW_FORGET_OUT_MS:
+                del flows[uuid]
+                self.forget_target(uuid)
+
+    def close(self) -> None:
+        """Everything outstanding ends, once."""
+        for pending in list(self.pending.values()):
+            unknown = pending.out.kind == codes.CONFIRM and pending.state == SENT
+            self.finish(pending, events.UNKNOWN if unknown else events.UNDELIVERED, codes.BUS_CLOSED)
+
+
+def check_timeout(name: str, value: int) -> None:
+    """Times that callers give: whole milliseconds, not negative, at most 24 days (fits the wire and a 32-bit board)."""
+    if not 0 <= value <= 0x7FFFFFFF:
+        raise LocalError("%s must be 0 to 2147483647 ms, not %r" % (name, value))

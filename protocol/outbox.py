@@ -1,0 +1,324 @@
+"""What waits to be written on one link, and how it becomes bytes: late, when the link can take them.
+
+Control frames first, then the directory's changes, credit, answers; then messages, in turn with broadcasts, and large
+messages piece by piece. Every queue here has a bound. Knows frames, but no state of the link but "open".
+"""
+
+from struct import pack
+
+from busway.protocol import codes
+from busway.protocol.fifo import Fifo
+from busway.protocol.framing import AliasWriter, write_header
+from busway.protocol.hello import Limits
+from busway.protocol.origin import Origin, Outgoing
+from busway.protocol.wire import varint
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+    from busway.protocol.endpoints import InFlow
+
+_OVERHEAD = 32  # what a queued message counts for besides its payload, bytes
+
+
+def frame(body: bytes) -> bytes:
+    """A body with its length before it."""
+    return varint(len(body)) + body
+
+
+class Partial:
+    """A large message under way in pieces; what follows of the same pair waits in `held`."""
+
+    __slots__ = ("held", "key", "number", "out", "payload", "pos")
+
+    def __init__(self, number: int, out: Outgoing, payload: bytes) -> None:
+        self.number = number
+        self.out = out
+        self.key = pair_key(out)
+        self.payload = payload
+        self.pos = 0
+        self.held: "list[Outgoing]" = []
+
+
+def pair_key(out: Outgoing) -> bytes:
+    """Names the sender-receiver pair of a message on this link: its endpoint, or the request it answers."""
+    return out.endpoint or varint(out.id)
+
+
+class Outbox:
+    """The queues of one link, and their serialisation."""
+
+    __slots__ = (
+        "_answers",
+        "_credits",
+        "_dirty",
+        "_partials",
+        "_spill",
+        "_told",
+        "aliases",
+        "broadcast_size",
+        "broadcasts",
+        "complete",
+        "control",
+        "describe",
+        "limits",
+        "origin",
+        "queue",
+        "queued_size",
+    )
+
+    def __init__(self, limits: Limits, origin: Origin, describe: "Callable[[bytes], bytes]") -> None:
+        self.origin = origin
+        self.describe = describe
+        self.control: "list[bytes]" = []
+        self.queue = Fifo()
+        self.queued_size = 0  # bytes in `queue` and held behind partial messages, overhead included
+        self.broadcasts = Fifo()
+        self.broadcast_size = 0
+        self.complete = False  # our first directory exchange on this link has been written
+        self._dirty: "dict[bytes, bool]" = {}
+        self._told: "dict[bytes, bool]" = {}
+        self._credits: "list[InFlow]" = []
+        self._answers = Fifo()
+        self._partials: "list[Partial]" = []
+        self._spill = b""
+        self.agreed(limits)
+
+    def agreed(self, limits: Limits) -> None:
+        """The handshake has settled the limits."""
+        self.limits = limits
+        self.aliases = AliasWriter(limits.aliases_max)
+
+    # Taking in
+
+    def push(self, out: Outgoing, size: int) -> None:
+        self.queue.items.append(out)
+        self.queued_size += size + _OVERHEAD
+
+    def push_broadcast(self, out: Outgoing, size: int) -> None:
+        self.broadcasts.push(out)
+        self.broadcast_size += size + _OVERHEAD
+
+    def push_answer(self, out: Outgoing) -> bool:
+        """False if the peer has not read so many answers that it must be cut off."""
+        self._answers.push(out)
+        return len(self._answers) <= codes.ANSWERS_MAX
+
+    def push_credit(self, flow: "InFlow") -> None:
+        if not flow.credit_due:
+            flow.credit_due = True
+            self._credits.append(flow)
+
+    def push_entry(self, uuid: bytes) -> None:
+        self._dirty[uuid] = True
+
+    def has_bytes(self) -> bool:
+        return bool(self.control or self._spill)
+
+    def has_messages(self) -> bool:
+        return bool(self.queue.items or self.broadcasts.items or self._partials or self._answers.items or self._credits)
+
+    def in_pieces(self) -> bool:
+        return bool(self._partials)
+
+    def leftovers(self) -> "list[Outgoing]":
+        """All messages that were not written whole, in order; the outbox is empty afterwards."""
+        rest: "list[Outgoing]" = []
+        for partial in self._partials:
+            rest.append(partial.out)
+            rest.extend(partial.held)
+        for fifo in (self.queue, self._answers, self.broadcasts):
+            for item in fifo.drain():
+                assert isinstance(item, Outgoing)
+                rest.append(item)
+        self._partials = []
+        self.queued_size = self.broadcast_size = 0
+        return rest
+
+    def credits(self) -> "list[InFlow]":
+        """Flows whose limit was to be told; none are due afterwards."""
+        flows = self._credits
+        self._credits = []
+        for flow in flows:
+            flow.credit_due = False
+        return flows
+
+    # Writing
+
+    def write(self, size_max: int, opened: bool, closing: bool, now: int) -> bytes:
+        """At most `size_max` bytes; what of a frame exceeds them is kept for the next call."""
+        parts = [self._spill]
+        parts.extend(self.control)
+        self.control = []
+        size = sum([len(part) for part in parts])
+        if opened and size < size_max:
+            size = self._write_open(parts, size, size_max, closing, now)
+        data = b"".join(parts) if len(parts) > 1 else parts[0]
+        self._spill = data[size_max:]
+        return data[:size_max] if self._spill else data
+
+    def _write_open(self, parts: "list[bytes]", size: int, size_max: int, closing: bool, now: int) -> int:
+        if closing:
+            return self._write_pieces(parts, size, size_max)
+        if self._dirty or not self.complete:
+            size = self._write_directory(parts, size)
+        for flow in self.credits():
+            size += self._write_credit(flow, parts, now)
+        while size < size_max and self._answers.items:
+            size = self._write_one(self._answers.pop(), parts, size, now)
+        before = -1
+        while before < size < size_max:
+            before = size
+            size = self._write_pieces(parts, size, size_max)
+            room = size_max
+            if self._partials or self.broadcasts.items:
+                room = min(size_max, size + self.limits.frame_size_max)
+            size = self._write_queue(self.queue, parts, size, room, now)
+            room = min(size_max, size + self.limits.frame_size_max)
+            size = self._write_queue(self.broadcasts, parts, size, room, now)
+        return size
+
+    def _write_queue(self, fifo: Fifo, parts: "list[bytes]", size: int, size_max: int, now: int) -> int:
+        """Messages up to `size_max` bytes. Plain ones whose alias is bound and short are written right here."""
+        numbers = self.aliases.numbers
+        whole_max = self.limits.frame_size_max - codes.HEADER_SIZE_MAX
+        taken = 0
+        while size < size_max and fifo.items:
+            out = fifo.items[fifo.head]
+            assert isinstance(out, Outgoing)
+            payload = out.payload
+            assert isinstance(payload, bytes)
+            body = len(payload)
+            if body > whole_max and len(self._partials) >= self.limits.partials_max:
+                break
+            fifo.pop()
+            taken += body + _OVERHEAD
+            if out.kind <= codes.PUBLISH and body <= whole_max and out.format < codes.TYPED and not self._partials:
+                number = numbers.get(out.endpoint, 0)
+                if 0 < number < 0x80:
+                    head = codes.MESSAGE | out.kind << 4 | out.format
+                    seq = out.seq & 0xFFFF
+                    body += 4
+                    if body < 0x80:
+                        parts.append(pack(">BBBH", body, head, number, seq))
+                        size += body + 1
+                    elif body < 0x4000:
+                        parts.append(pack(">BBBBH", body & 0x7F | 0x80, body >> 7, head, number, seq))
+                        size += body + 2
+                    else:
+                        parts.append(varint(body) + pack(">BBH", head, number, seq))
+                        size += body + 3
+                    parts.append(payload)
+                    continue
+            size = self._write_one(out, parts, size, now)
+        if fifo is self.queue:
+            self.queued_size -= taken
+        else:
+            self.broadcast_size -= taken
+        return size
+
+    def _write_one(self, item: object, parts: "list[bytes]", size: int, now: int) -> int:
+        """Any message: whole, or its first piece; or held back behind a partial one of its pair, or expired."""
+        assert isinstance(item, Outgoing)
+        out = item
+        payload = out.payload
+        assert isinstance(payload, bytes)
+        if out.expires and out.expires <= now:
+            self.origin.undeliverable(out, codes.EXPIRED)
+            return size
+        for partial in self._partials:
+            if partial.key == pair_key(out) and not self._passes(out):
+                partial.held.append(out)
+                self.queued_size += len(payload) + _OVERHEAD
+                return size
+        if len(payload) > self.limits.frame_size_max - codes.HEADER_SIZE_MAX:
+            return self._write_first_piece(out, payload, parts, size, now)
+        header = write_header(out, self.aliases, now, -1, 0)
+        length = varint(len(header) + len(payload))
+        parts.append(length + header)
+        parts.append(payload)
+        return size + len(length) + len(header) + len(payload)
+
+    def _passes(self, out: Outgoing) -> bool:
+        """Signals about flow control and failure overtake; the end of a stream does not."""
+        return out.kind == codes.SIGNAL and out.extra != codes.END
+
+    def _write_credit(self, flow: "InFlow", parts: "list[bytes]", now: int) -> int:
+        out = Outgoing(codes.SIGNAL, flow.peer, flow.endpoint.uuid, flow.limit, b"", codes.RAW, b"")
+        out.extra = codes.CREDIT
+        data = frame(write_header(out, self.aliases, now, -1, 0))
+        parts.append(data)
+        return len(data)
+
+    # Large messages
+
+    def _write_first_piece(
+        self, out: Outgoing, payload: bytes, parts: "list[bytes]", size: int, now: int
+    ) -> int:
+        used = [partial.number for partial in self._partials]
+        number = 0
+        while number in used:
+            number += 1
+        partial = Partial(number, out, payload)
+        header = write_header(out, self.aliases, now, number, len(payload))
+        partial.pos = self.limits.frame_size_max - len(header)
+        self._partials.append(partial)
+        data = frame(header + payload[: partial.pos])
+        parts.append(data)
+        return size + len(data)
+
+    def _write_pieces(self, parts: "list[bytes]", size: int, size_max: int) -> int:
+        """One more piece of each large message under way."""
+        for partial in list(self._partials):
+            if size >= size_max:
+                break
+            stop = partial.pos + self.limits.frame_size_max - 2
+            data = frame(bytes((codes.MORE, partial.number)) + partial.payload[partial.pos : stop])
+            partial.pos = stop
+            parts.append(data)
+            size += len(data)
+            if stop >= len(partial.payload):
+                self._end_partial(partial)
+        return size
+
+    def _end_partial(self, partial: Partial) -> None:
+        """The last piece is written: what waited behind it is next in the queue."""
+        self._partials.remove(partial)
+        if partial.held:
+            rest: "list[object]" = list(partial.held)
+            rest.extend(self.queue.drain())
+            self.queue.items = rest
+
+    # Directory
+
+    def _write_directory(self, parts: "list[bytes]", size: int) -> int:
+        """Changed entries as they stand now; the last frame of the first exchange says that it is complete."""
+        entries = []
+        for uuid in self._dirty:
+            entry = self.describe(uuid)
+            if entry:
+                self._told[uuid] = True
+            elif self._told.pop(uuid, False):
+                entry = b"\x00" + uuid
+            entries.append(entry)
+        self._dirty = {}
+        flags = 0 if self.complete else 1
+        self.complete = True
+        bodies = self._pack(entries)
+        for index, body in enumerate(bodies):
+            last = index == len(bodies) - 1
+            data = frame(bytes((codes.DIRECTORY, flags if last else 0)) + body)
+            if body or (flags and last):
+                parts.append(data)
+                size += len(data)
+        return size
+
+    def _pack(self, entries: "list[bytes]") -> "list[bytes]":
+        """Entries joined into bodies that fit a frame."""
+        bodies = [b""]
+        for entry in entries:
+            if len(bodies[-1]) + len(entry) + 2 > self.limits.frame_size_max:
+                bodies.append(b"")
+            bodies[-1] += entry
+        return bodies

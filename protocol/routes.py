@@ -1,0 +1,98 @@
+"""Which nodes can be reached, and over which connection the next hop goes.
+
+Here a node is reachable only as a direct neighbour. Routes over several hops find their place in `Peer.hop`: a
+destination keeps its flows and entries while its next hop changes.
+"""
+
+from busway.protocol import codes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from busway.protocol.connection import Connection
+    from busway.protocol.directory import Entry
+    from busway.protocol.endpoints import InFlow, Request
+    from busway.protocol.origin import OutFlow
+
+
+class Peer:
+    """A node as seen from here: its identity, links, next hop, endpoints, and the flows in both directions."""
+
+    __slots__ = (
+        "connections",
+        "entries",
+        "hop",
+        "in_flows",
+        "incarnation",
+        "label",
+        "leaf",
+        "left",
+        "node_id",
+        "out_flows",
+        "serving",
+    )
+
+    def __init__(self, node_id: bytes, incarnation: bytes, label: str, leaf: bool) -> None:
+        self.node_id = node_id
+        self.incarnation = incarnation
+        self.label = label
+        self.leaf = leaf
+        self.left = 0  # when its last link ended, ms
+        self.connections: "list[Connection]" = []
+        self.hop: "Connection | None" = None  # None: this node itself, or no route
+        self.entries: "dict[bytes, Entry]" = {}
+        self.out_flows: "dict[bytes, OutFlow]" = {}
+        self.in_flows: "dict[bytes, InFlow]" = {}
+        self.serving: "dict[int, Request]" = {}  # its requests that we have not answered yet, by id
+
+
+class Routes:
+    """The table of nodes, by node id."""
+
+    __slots__ = ("departed", "peers")
+
+    def __init__(self) -> None:
+        self.peers: "dict[bytes, Peer]" = {}
+        self.departed: "dict[bytes, Peer]" = {}  # gone, but their numbers must go on if they come back
+
+    def recall(self, node_id: bytes, incarnation: bytes) -> "Peer | None":
+        """The peer of that identity, reachable or recently so; a former incarnation is not it."""
+        peer = self.peers.get(node_id) or self.departed.get(node_id)
+        return peer if peer is not None and peer.incarnation == incarnation else None
+
+    def attach(self, peer: Peer, connection: "Connection") -> None:
+        """Add a link to a peer."""
+        self.departed.pop(peer.node_id, None)
+        self.peers[peer.node_id] = peer
+        peer.connections.append(connection)
+        self.choose_hop(peer)
+
+    def detach(self, peer: Peer, connection: "Connection", now: int) -> bool:
+        """Remove a link from a peer; True if that was its last and the peer is gone."""
+        peer.connections.remove(connection)
+        self.choose_hop(peer)
+        if peer.connections:
+            return False
+        if self.peers.get(peer.node_id) is peer:
+            del self.peers[peer.node_id]
+            peer.left = now
+            if len(self.departed) >= codes.DEPARTED_MAX:
+                del self.departed[next(iter(self.departed))]
+            self.departed[peer.node_id] = peer
+        return True
+
+    def sweep(self, now: int) -> None:
+        """Forget those who left so long ago that they have forgotten us (section 7.1)."""
+        for node_id, peer in list(self.departed.items()):
+            if now - peer.left >= codes.FLOW_FORGET_OUT_MS:
+                del self.departed[node_id]
+
+    def choose_hop(self, peer: Peer) -> None:
+        """The narrowest realm first, then the cheapest. A link that drains keeps its peer until it is closed, so order is kept."""
+        hop = peer.hop
+        if hop is not None and hop.state == codes.CLOSING and hop in peer.connections:
+            return
+        best: "Connection | None" = None
+        for connection in peer.connections:
+            if best is None or connection.distance() < best.distance():
+                best = connection
+        peer.hop = best
