@@ -10,7 +10,7 @@ from busway.protocol.errors import LocalError, Refusal
 from busway.protocol.fifo import Fifo
 from busway.protocol.framing import AliasReader, Header, read_header
 from busway.protocol.hello import Hello, Limits, agree, decode_hello, encode_hello, keepalive
-from busway.protocol.origin import Outgoing, OutFlow
+from busway.protocol.flows import Outgoing, OutFlow
 from busway.protocol.outbox import Outbox, frame
 from busway.protocol.timers import Timer
 from busway.protocol.wire import Reader, clip_text, varint

@@ -7,15 +7,14 @@ from busway.protocol import codes, events
 from busway.protocol.directory import Directory, conflict
 from busway.protocol.endpoints import DONE, TAKEN, Endpoint, InFlow, Message, Receiver, Request, size_of
 from busway.protocol.errors import ClosedError, EndpointTakenError, LocalError
-from busway.protocol.origin import Origin, Outgoing, OutFlow
+from busway.protocol.flows import UNLIMITED, Outgoing, OutFlow
+from busway.protocol.origin import Origin
 from busway.protocol.routes import Peer, Routes
 from busway.protocol.timers import Timer, Timers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
-
-_UNLIMITED = 1 << 62
 
 
 class ServeTimer(Timer):
@@ -434,7 +433,7 @@ class Desk:
     def _reply_flow(self, peer: Peer, now: int) -> OutFlow:
         flow = self.reply_flows.get(peer.node_id)
         if flow is None or flow.peer is not peer:
-            flow = self.reply_flows[peer.node_id] = OutFlow(self.origin, peer, b"", _UNLIMITED, now)
+            flow = self.reply_flows[peer.node_id] = OutFlow(self.origin, peer, b"", UNLIMITED, now)
         return flow
 
     # Requests that end without an answer of ours

@@ -9,7 +9,7 @@ from busway.protocol.fifo import Fifo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from busway.protocol.origin import OutFlow
+    from busway.protocol.flows import OutFlow
     from busway.protocol.routes import Peer
     from busway.protocol.timers import Timer
 

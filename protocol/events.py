@@ -1,43 +1,37 @@
 """What happened, as the core tells its caller. Plain objects with an int `kind`; dispatch on that, not on the type."""
 
-try:
-    from micropython import const
-except ImportError:
-
-    def const(x: int) -> int:
-        return x
-
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from busway.protocol.connection import Connection
     from busway.protocol.directory import Entry
     from busway.protocol.endpoints import Receiver, Request
     from busway.protocol.routes import Peer
 
-LINK_OPEN = const(1)
-LINK_CLOSED = const(2)
-NODE_UP = const(3)
-NODE_DOWN = const(4)
-ENDPOINT_UP = const(5)
-ENDPOINT_DOWN = const(6)
-MESSAGES = const(7)
-OUTCOME = const(8)
-UNDELIVERABLE = const(9)
-REQUEST_CANCELLED = const(10)
-RECEIVER_TAKEN = const(11)
+LINK_OPEN: "Final" = 1
+LINK_CLOSED: "Final" = 2
+NODE_UP: "Final" = 3
+NODE_DOWN: "Final" = 4
+ENDPOINT_UP: "Final" = 5
+ENDPOINT_DOWN: "Final" = 6
+MESSAGES: "Final" = 7
+OUTCOME: "Final" = 8
+UNDELIVERABLE: "Final" = 9
+REQUEST_CANCELLED: "Final" = 10
+RECEIVER_TAKEN: "Final" = 11
 
 # Status of an Outcome. All but ACCEPTED for a confirmed send or request, and PART, are terminal.
-ACCEPTED = const(1)  # a plain send or publish that had to wait is on its way
-TAKEN = const(2)  # a confirmed send was taken by the receiving program
-REPLIED = const(3)
-PARTIAL = const(4)  # one part of a streaming reply
-ENDED = const(5)  # a streaming reply is complete
-FAILED = const(6)  # the remote program answered with an error: code, text
-UNDELIVERED = const(7)  # it did not reach a receiver: code is the reason
-TIMED_OUT = const(8)  # no answer in time; the request may have run
-UNKNOWN = const(9)  # a confirmed send was written, and its verdict will not come
-CANCELLED = const(10)
+ACCEPTED: "Final" = 1  # a plain send or publish that had to wait is on its way
+TAKEN: "Final" = 2  # a confirmed send was taken by the receiving program
+REPLIED: "Final" = 3
+PARTIAL: "Final" = 4  # one part of a streaming reply
+ENDED: "Final" = 5  # a streaming reply is complete
+FAILED: "Final" = 6  # the remote program answered with an error: code, text
+UNDELIVERED: "Final" = 7  # it did not reach a receiver: code is the reason
+TIMED_OUT: "Final" = 8  # no answer in time; the request may have run
+UNKNOWN: "Final" = 9  # a confirmed send was written, and its verdict will not come
+CANCELLED: "Final" = 10
 
 
 class Event:

@@ -2,7 +2,7 @@
 
 from busway.protocol import codes
 from busway.protocol.errors import Refusal
-from busway.protocol.origin import Outgoing
+from busway.protocol.flows import Outgoing
 from busway.protocol.wire import Reader, varint
 
 

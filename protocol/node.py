@@ -7,7 +7,8 @@ from busway.protocol.directory import Directory, Entry, conflict
 from busway.protocol.endpoints import Endpoint, Message, Receiver, Request
 from busway.protocol.errors import ClosedError, LocalError
 from busway.protocol.hello import Hello, Limits
-from busway.protocol.origin import Origin, Outgoing, check_timeout
+from busway.protocol.flows import Outgoing
+from busway.protocol.origin import Origin, check_timeout
 from busway.protocol.report import report
 from busway.protocol.routes import Peer, Routes
 from busway.protocol.timers import Timer, Timers
@@ -17,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
-    from busway.protocol.origin import OutFlow
+    from busway.protocol.flows import OutFlow
 
 _RESUME_BURST = 16  # messages that one flow may send before the next that waits for the same link
 

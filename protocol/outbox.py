@@ -10,7 +10,8 @@ from busway.protocol import codes
 from busway.protocol.fifo import Fifo
 from busway.protocol.framing import AliasWriter, write_header
 from busway.protocol.hello import Limits
-from busway.protocol.origin import Origin, Outgoing
+from busway.protocol.flows import Outgoing
+from busway.protocol.origin import Origin
 from busway.protocol.wire import varint
 
 TYPE_CHECKING = False

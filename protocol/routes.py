@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from busway.protocol.connection import Connection
     from busway.protocol.directory import Entry
     from busway.protocol.endpoints import InFlow, Request
-    from busway.protocol.origin import OutFlow
+    from busway.protocol.flows import OutFlow
 
 
 class Peer:

@@ -1,0 +1,106 @@
+"""What is on its way from this node: messages, the flows they belong to, and what the caller was promised to hear. Data, no rules."""
+
+from busway.protocol import codes
+from busway.protocol.fifo import Fifo
+from busway.protocol.routes import Peer
+from busway.protocol.timers import Timer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from busway.protocol.origin import Origin
+
+# States of a pending message.
+HOMELESS = 0  # nobody has the endpoint
+WAITING = 1  # no credit, or no room on the link
+SENT = 2
+OVER = 3
+
+UNLIMITED = 1 << 62  # the limit of a flow without credit: replies, broadcasts
+
+
+class Outgoing:
+    """One message or signal on its way to a link; it becomes bytes when the link can take it."""
+
+    __slots__ = (
+        "endpoint",
+        "expires",
+        "extra",
+        "format",
+        "id",
+        "kind",
+        "payload",
+        "peer",
+        "seq",
+        "type_id",
+    )
+
+    def __init__(
+        self, kind: int, peer: Peer, endpoint: bytes, seq: int, payload: object, format: int, type_id: bytes
+    ) -> None:
+        self.kind = kind
+        self.peer = peer
+        self.endpoint = endpoint
+        self.seq = seq  # of a PART its index; of a signal CREDIT, PROBE, PART_CREDIT, END its number
+        self.payload = payload
+        self.format = format
+        self.type_id = type_id
+        self.id = 0
+        self.expires = 0  # ms; 0: never
+        self.extra = 0  # REQUEST: window of the stream; ERROR: code; SIGNAL: which
+
+
+class OutFlow(Timer):
+    """What we send to one endpoint at one node (or the parts of one stream): its numbers, and what waits for credit."""
+
+    __slots__ = ("endpoint", "last_used", "limit", "opening", "origin", "peer", "probe_ms", "sent", "waiting")
+
+    def __init__(self, origin: "Origin", peer: Peer, endpoint: bytes, credit: int, now: int) -> None:
+        self.deadline = -1
+        self.origin = origin
+        self.peer = peer
+        self.endpoint = endpoint
+        self.sent = 0
+        self.opening = credit
+        self.limit = credit
+        self.waiting = Fifo()
+        self.last_used = now
+        self.probe_ms = codes.PROBE_MS
+
+    def fire(self, now: int) -> None:
+        self.origin.probe(self, now)
+
+
+class Pending(Timer):
+    """A message whose fate the caller was promised to hear."""
+
+    __slots__ = ("consumed", "expires", "flow", "id", "next_part", "origin", "out", "patient", "pinned", "state", "timeout_ms", "window")
+
+    def __init__(self, origin: "Origin", id: int, out: Outgoing) -> None:
+        self.deadline = -1
+        self.origin = origin
+        self.id = id
+        self.out = out
+        self.flow: "OutFlow | None" = None
+        self.state = HOMELESS
+        self.expires = -1  # ms; -1: a plain message waits for credit as long as it takes
+        self.patient = False  # it waits for an endpoint to appear (ttl)
+        self.pinned = b""
+        self.timeout_ms = 0
+        self.window = 0
+        self.next_part = 0
+        self.consumed = 0
+
+    def fire(self, now: int) -> None:
+        self.origin.due(self, now)
+
+
+class Target:
+    """Where messages to a uuid go: the cheapest holders, or all of a broadcast endpoint's."""
+
+    __slots__ = ("flows", "kind", "peers", "turn")
+
+    def __init__(self, kind: int) -> None:
+        self.kind = kind
+        self.flows: "list[OutFlow]" = []
+        self.peers: "list[Peer]" = []
+        self.turn = 0
