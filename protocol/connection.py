@@ -101,6 +101,7 @@ class Connection(Timer):
         self.close_code = -1  # the error the link ended with, -1 while it lives
         self.close_text = ""
         self.flush_wanted = False
+        self.tag: object = None  # the adapter's
         self.room_waiters = Fifo()  # flows that wait for room in the queue
         self.broadcast_waiters: "list[OutFlow]" = []
         self.outbox = Outbox(limits, node.origin, self._describe)

@@ -33,7 +33,7 @@ class Message:
     to this endpoint, `missed` those that got lost just before this one.
     """
 
-    __slots__ = ("flow", "format", "missed", "payload", "seq", "type_id")
+    __slots__ = ("error", "flow", "format", "missed", "payload", "seq", "type_id")
 
     def __init__(
         self, flow: "InFlow", seq: int, payload: object, format: int, type_id: bytes, missed: int
@@ -44,6 +44,7 @@ class Message:
         self.format = format
         self.type_id = type_id
         self.missed = missed
+        self.error: "Exception | None" = None  # the adapter's: why the payload could not be decoded
 
     @property
     def source(self) -> bytes:
@@ -70,6 +71,7 @@ class Request(Message):
         self.format = format
         self.type_id = type_id
         self.missed = missed
+        self.error = None
         self.confirm = False
         self.id = 0
         self.timeout_ms = 0

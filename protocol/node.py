@@ -57,7 +57,7 @@ class Node:
 
     Args: `node_id` 16 bytes; `bus` the bus name, 1 to 64 bytes of UTF-8; `entropy` gives n random bytes (`os.urandom`);
     `label` tells people which program this is; `leaf` for a short-lived or small participant that never forwards; `limits` of every
-    link; `encode` turns the answer of the introspection endpoint into CBOR bytes (`cbor2.dumps`), None: it is not served.
+    link; `wake` is called when there may be something new for `connections_to_flush` or `take_events`; `encode` turns the answer of the introspection endpoint into CBOR bytes (`cbor2.dumps`), None: it is not served.
     All times are integers in ms of one clock of any origin, not negative. Raises LocalError for misuse.
     """
 
@@ -71,6 +71,7 @@ class Node:
         leaf: bool = False,
         limits: "Limits | None" = None,
         encode: "Callable[[object], bytes] | None" = None,
+        wake: "Callable[[], None] | None" = None,
     ) -> None:
         _check_id("node_id", node_id)
         if not 1 <= len(bus.encode()) <= codes.TEXT_SIZE_MAX:
@@ -90,6 +91,7 @@ class Node:
         self.counters = {"narrow_entry": 0, "links_opened": 0, "links_refused": 0, "links_lost": 0}
         self._entropy = entropy
         self._encode = encode
+        self._wake = wake
         self._events: "list[events.Event]" = []
         self._flush: "list[Connection]" = []
         self._cut_off: "list[Connection]" = []
@@ -346,9 +348,13 @@ class Node:
     # For connections
 
     def emit(self, event: events.Event) -> None:
+        if self._wake is not None and not self._events:
+            self._wake()
         self._events.append(event)
 
     def note_flush(self, connection: Connection) -> None:
+        if self._wake is not None and not self._flush:
+            self._wake()
         self._flush.append(connection)
 
     def cut_off(self, connection: Connection) -> None:
