@@ -1,0 +1,53 @@
+# The few commands of the project. Nothing outside this folder is written; `make clean` removes what was.
+PYTHON ?= python3
+SEED ?=
+DURATION ?=
+
+venv := .venv
+bin := $(venv)/bin
+stamp := $(venv)/.setup-done
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check core bench soak clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|' 2>/dev/null \
+	  || grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST)
+	@echo "Options: PYTHON=python3.12 (setup), DURATION=10 in seconds (run, soak), SEED=7 (soak)."
+
+setup: $(stamp)  ## virtual environment in .venv with everything, and a real MicroPython for the tests
+
+$(stamp): pyproject.toml setup.py tests/rigs/get_micropython.sh
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Busway needs Python 3.11 or later, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || echo missing)." \
+	       "Name a newer one: make setup PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(venv) || { \
+	  echo "Python's venv module does not work; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	$(bin)/python -m pip install -qq --disable-pip-version-check -e '.[all,dev]'
+	@tests/rigs/get_micropython.sh $(bin)
+	@touch $@
+
+run: setup  ## the bus for real: readings of this machine, requests, joins, a kill -9, and a live view of it all
+	@$(bin)/python -m busway.demo $(if $(DURATION),--duration $(DURATION))
+
+test: setup check core  ## format, lint, types, 100 % branch coverage of the core, then all tests
+	$(bin)/python -m pytest
+
+check: setup
+	$(bin)/ruff format --check .
+	$(bin)/ruff check .
+	$(bin)/mypy
+
+# Apart from the rest: only the core's own tests count towards its coverage.
+core: setup
+	$(bin)/python -m pytest -q tests/protocol --cov --cov-fail-under=100
+
+bench: setup  ## messages per second and round-trip times beside pyzmq, in one run
+	$(bin)/python -m benchmarks
+
+soak: setup  ## the long tests: random runs of many nodes; SEED repeats one, DURATION bounds it
+	$(bin)/python -m tests.soak $(if $(SEED),--seed $(SEED)) $(if $(DURATION),--duration $(DURATION))
+
+clean:  ## removes everything that was made here, the virtual environment too
+	rm -rf $(venv) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* src/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
