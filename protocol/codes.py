@@ -158,7 +158,7 @@ INCARNATION_SIZE: "Final" = 4
 NONCE_SIZE: "Final" = 8
 PROOF_SIZE: "Final" = 32
 TEXT_SIZE_MAX: "Final" = 64
-CLOSE_TEXT_SIZE_MAX: "Final" = 256
+CLOSE_TEXT_SIZE_MAX: "Final" = 120
 HELLO_SIZE_MAX: "Final" = 512
 FRAME_SIZE_MIN: "Final" = 128
 HEADER_SIZE_MAX: "Final" = 96
@@ -187,4 +187,4 @@ FLOW_FORGET_OUT_MS: "Final" = 240000
 SWEEP_MS: "Final" = 30000
 
 # The endpoint that every node answers: UUID version 5 of "busway/introspection" in the namespace of docs/protocol.md.
-INTROSPECTION = b"\0" * 16
+INTROSPECTION = b"\x52\x8d\x7f\xc3\xac\x29\x5b\x88\x9d\x2e\xda\x2d\xc1\x83\x36\x36"

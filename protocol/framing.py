@@ -40,12 +40,13 @@ class AliasReader:
         self.uuids: "list[bytes]" = [b""] * (aliases_max + 1)
 
     def read(self, reader: Reader) -> bytes:
-        number = reader.varint()
-        if number:
+        if reader.left() and reader.data[reader.pos]:
+            number = reader.varint()
             uuid = self.uuids[number] if number < len(self.uuids) else b""
             if not uuid:
                 raise Refusal(codes.UNKNOWN_ALIAS, "alias %d was never bound" % number)
             return uuid
+        reader.u8()
         number = reader.varint()
         if not 0 < number < len(self.uuids):
             raise Refusal(codes.UNKNOWN_ALIAS, "alias %d is out of the agreed range" % number)
@@ -97,6 +98,8 @@ def read_header(head: int, reader: Reader, aliases: AliasReader) -> Header:
     if head & codes.HEAD_OPTIONS:
         _read_options(reader, header)
     kind = header.kind
+    if kind >= codes.ERROR and header.format != codes.RAW:
+        raise Refusal(codes.MALFORMED, "an error or signal with a payload format")
     if kind <= codes.REQUEST:
         header.endpoint = aliases.read(reader)
         header.number = reader.u16()
@@ -137,14 +140,26 @@ def _read_options(reader: Reader, header: Header) -> None:
         length = options.u8()
         value = Reader(options.data, options.pos, options.pos + length)
         options.take(length)
-        if which == codes.OPTION_CUT:
-            header.cut = True
-            header.partial = value.u8()
-            header.size = value.u32()
-        elif which == codes.OPTION_STREAM:
-            header.window = value.u16()
-            if not header.window:
-                raise Refusal(codes.MALFORMED, "a stream window of 0")
+        if which == codes.OPTION_CUT and header.kind != codes.SIGNAL:
+            _read_cut(value, header)
+        elif which == codes.OPTION_STREAM and header.kind == codes.REQUEST:
+            _read_stream(value, header)
+
+
+def _read_cut(value: Reader, header: Header) -> None:
+    if value.left() != 5 or header.cut:
+        raise Refusal(codes.MALFORMED, "option CUT has not 5 bytes, or comes twice")
+    header.cut = True
+    header.partial = value.u8()
+    header.size = value.u32()
+
+
+def _read_stream(value: Reader, header: Header) -> None:
+    if value.left() != 2 or header.window:
+        raise Refusal(codes.MALFORMED, "option STREAM has not 2 bytes, or comes twice")
+    header.window = value.u16()
+    if not header.window:
+        raise Refusal(codes.MALFORMED, "a stream window of 0")
 
 
 def _read_signal(reader: Reader, header: Header, aliases: AliasReader) -> None:
@@ -159,6 +174,10 @@ def _read_signal(reader: Reader, header: Header, aliases: AliasReader) -> None:
         header.number = reader.u16()
         if signal == codes.UNDELIVERABLE:
             header.code = reader.u8()
+    else:
+        return  # unknown: skipped, with all that follows
+    if reader.left():
+        raise Refusal(codes.MALFORMED, "bytes behind a signal")
 
 
 def write_header(out: Outgoing, aliases: AliasWriter, now: int, cut_partial: int, cut_size: int) -> bytes:

@@ -1,0 +1,837 @@
+"""The bus for asyncio programs: runs a node and its links on the running loop, and hands results to who awaits them.
+
+What messages mean, how they are ordered, retried, limited and timed out is the core's. This file moves and wakes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import os
+import weakref
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self, cast
+
+from busway.adapters import facade
+from busway.adapters.asyncio_links import LinkRunner, ListenerRunner, LocalMesh, dial_tcp, now_ms
+from busway.adapters.facade import Change, EndpointInfo, Kind, LinkInfo, NodeInfo, Policy, Realm
+from busway.drivers import tcp, unix
+from busway.errors import BusClosed, BusError, EndpointTaken, RemoteError, Undeliverable
+from busway.names import check_bus_name, endpoint_id, endpoint_name
+from busway.payloads import encode
+from busway.protocol import Connection, Limits, Message, Node, Request, codes, errors, events
+from busway.protocol import Receiver as CoreReceiver
+
+Handler = Callable[[Request], Any]
+_log = logging.getLogger("busway")
+_YIELD_EVERY = 256  # calls of send or publish that may go by before the loop gets a turn
+_CHANGES_MAX = 1024  # changes that a slow reader of `changes()` may be behind
+_live: weakref.WeakSet[AsyncBus] = weakref.WeakSet()
+
+
+class Receiver:
+    """Messages for one registration: an async iterable. Made by `register` and `subscribe`."""
+
+    def __init__(self, bus: AsyncBus, core: CoreReceiver, types: tuple[type, ...] | None) -> None:
+        self.unknown = 0  # messages of a type that was not declared: skipped
+        self._bus = bus
+        self._core = core
+        self._types = types
+        self._taken = False  # another node keeps the name
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        core.tag = self
+
+    @property
+    def dropped(self) -> int:
+        """Messages that the queue policy threw out."""
+        return self._core.dropped
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message:
+        try:
+            return await self.receive()
+        except BusClosed:
+            raise StopAsyncIteration from None
+
+    async def receive(self, timeout: float | None = None) -> Message:
+        """The next message; `timeout` in seconds.
+
+        `message.error` is set, and the payload left as bytes, where it doesn't fit what was declared. Raises TimeoutError,
+        BusClosed after `close()`, EndpointTaken when another node keeps the name.
+        """
+        message = self._next()
+        if message is not None:
+            return message
+        async with asyncio.timeout(timeout):
+            while message is None:
+                future: asyncio.Future[None] = self._bus.loop.create_future()
+                self._waiting.append(future)
+                try:
+                    await future
+                finally:
+                    self._forget(future)
+                message = self._next()
+        return message
+
+    def _next(self) -> Message | None:
+        self._bus.check()
+        try:
+            while message := self._bus.node.take(self._core, now_ms()):
+                if facade.decode_message(message, self._types):
+                    return message
+                self.unknown += 1
+        except errors.ClosedError:
+            raise EndpointTaken() if self._taken else BusClosed("this receiver is closed") from None
+        return None
+
+    def _forget(self, future: asyncio.Future[None]) -> None:
+        """One waiter is served or gives up; what came in the meantime is the next one's."""
+        if future in self._waiting:
+            self._waiting.remove(future)
+        if self._waiting and len(self._core.queue):
+            self.wake()
+
+    def wake(self) -> None:
+        """There is a message, or there will be none any more."""
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(None)
+                if not self._core.closed:
+                    return
+
+    def taken(self) -> None:
+        """Another node keeps the name: what is queued can still be read."""
+        self._taken = True
+        self.wake()
+
+    def close(self) -> None:
+        """Deregister. What was not read is answered as not taken. Twice is once."""
+        self._bus.node.deregister(self._core, now_ms())
+        self.wake()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+
+class Service:
+    """A handler at an endpoint. Made by `serve`; `close()` ends it."""
+
+    def __init__(
+        self, bus: AsyncBus, core: CoreReceiver, handler: Handler, limit: int, types: tuple[type, ...] | None
+    ) -> None:
+        self.unknown = 0
+        self.failed = 0  # handlers that raised
+        self._bus = bus
+        self._core = core
+        self._handler = handler
+        self._limit = limit
+        self._types = types
+        self._tasks: dict[Message, asyncio.Task[None]] = {}
+        core.tag = self
+
+    def wake(self) -> None:
+        """Start handlers for what is queued, as far as the limit allows."""
+        while len(self._tasks) < self._limit:
+            try:
+                message = self._bus.node.take(self._core, now_ms())
+            except errors.ClosedError:
+                return
+            if message is None:
+                return
+            if self._accept(message):
+                task = self._bus.loop.create_task(self._run(message))
+                self._tasks[message] = task
+
+    def _accept(self, message: Message) -> bool:
+        known = facade.decode_message(message, self._types)
+        if known and message.error is None:
+            return True
+        self.unknown += not known
+        if isinstance(message, Request) and not message.confirm:
+            why = str(message.error) if message.error else "a message type that this handler does not know"
+            self._bus.node.respond_error(message, codes.UNREADABLE, why, now_ms())
+        return False
+
+    async def _run(self, message: Message) -> None:
+        try:
+            await self._answer(message)
+        except asyncio.CancelledError:
+            self._fail(message, codes.BUS_CLOSED, "")
+            raise
+        except RemoteError as error:
+            self._fail(message, error.code, error.message)
+        except Exception as error:
+            self.failed += 1
+            _log.exception("a handler of %s failed", self._core.endpoint.name or message.endpoint.hex())
+            self._fail(message, codes.HANDLER_FAILED, f"{type(error).__name__}: {error}")
+        finally:
+            del self._tasks[message]
+            self.wake()
+
+    def _fail(self, message: Message, code: int, text: str) -> None:
+        if isinstance(message, Request) and not message.confirm:
+            if message.stream is not None:
+                for item in message.stream.waiting.drain():
+                    self._bus.node.origin.finish_parked(item)
+            self._bus.node.respond_error(message, code, text, now_ms())
+
+    async def _answer(self, message: Message) -> None:
+        result = self._handler(cast(Request, message))
+        asked = message if isinstance(message, Request) and not message.confirm else None
+        if inspect.isasyncgen(result):
+            async with contextlib.aclosing(result):
+                await self._answer_parts(asked, result)
+            return
+        if isinstance(result, Awaitable):
+            result = await result
+        if asked is not None:
+            payload, format, type_id = encode(result, b"")
+            await self._bus.settled(self._bus.node.respond(asked, payload, now_ms(), format, type_id))
+
+    async def _answer_parts(self, asked: Request | None, parts: AsyncIterator[Any]) -> None:
+        if asked is not None and asked.stream is None:
+            text = "this handler answers in parts: use request_stream"
+            self._bus.node.respond_error(asked, codes.NOT_A_STREAM, text, now_ms())
+            return
+        async for part in parts:
+            if asked is not None:
+                payload, format, type_id = encode(part, b"")
+                token = self._bus.node.respond_part(asked, payload, now_ms(), format, type_id)
+                await self._bus.settled(token)
+        if asked is not None:
+            await self._bus.settled(self._bus.node.respond_end(asked, now_ms()))
+
+    def cancel(self, request: Message) -> None:
+        """Its origin no longer waits for this request."""
+        task = self._tasks.get(request)
+        if task is not None:
+            task.cancel()
+
+    def taken(self) -> None:
+        """Another node keeps the name: what is queued is still served."""
+        _log.warning("another node keeps the endpoint %s", self._core.endpoint.name or "")
+
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """Handlers at work."""
+        return list(self._tasks.values())
+
+    def close(self) -> None:
+        """Deregister. Handlers at work go on; what is queued is answered as not taken. Twice is once."""
+        self._bus.node.deregister(self._core, now_ms())
+
+
+class _Parts:
+    """The outcomes of a streaming reply, until they are read; the window bounds them."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.outcomes: deque[events.Outcome] = deque()
+        self.arrived = asyncio.Event()
+
+    def put(self, outcome: events.Outcome) -> None:
+        self.outcomes.append(outcome)
+        self.arrived.set()
+
+    async def get(self) -> events.Outcome:
+        while not self.outcomes:
+            self.arrived.clear()
+            await self.arrived.wait()
+        return self.outcomes.popleft()
+
+
+class AsyncBus:
+    """A program's place on the bus.
+
+    Args:
+        name: the bus's name; only nodes of the same name meet.
+        ipc: find and serve this machine's other programs of the same user, at once and with nothing configured.
+        leaf: join without being found by later comers, as short-lived commands do.
+        label: tells people which program this is; by default the script's name and process id.
+        node_id: 16 bytes; by default random.
+        limits: sizes that this node takes (`busway.Limits`).
+
+    Use it as `async with AsyncBus() as bus:`; it returns after joining the local nodes it found (at most 500 ms).
+    """
+
+    def __init__(
+        self,
+        name: str = "default",
+        *,
+        ipc: bool = True,
+        leaf: bool = False,
+        label: str | None = None,
+        node_id: bytes | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.node = Node(
+            node_id or os.urandom(16),
+            entropy=os.urandom,
+            bus=check_bus_name(name),
+            label=facade.default_label() if label is None else label,
+            leaf=leaf,
+            limits=limits,
+            encode=facade.dump_cbor,
+            wake=self._wake,
+        )
+        self.undeliverable: deque[events.UndeliverableEvent] = deque(maxlen=1024)
+        self._ipc = ipc
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._failure: BusError | None = None
+        self._mesh: LocalMesh | None = None
+        self._runners: set[LinkRunner] = set()
+        self._listeners: set[ListenerRunner] = set()
+        self._services: set[Service] = set()
+        self._waiters: dict[int, asyncio.Future[events.Outcome] | _Parts] = {}
+        self._changes: list[asyncio.Queue[Change | None]] = []
+        self._pumping = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed = -1
+        self._calls = 0
+        self._idle: asyncio.Future[None] | None = None
+        _live.add(self)
+
+    # Life
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that the bus was opened on. Raises BusError before that."""
+        if self._loop is None:
+            raise BusError("the bus is not open: use it inside `async with AsyncBus() as bus:`")
+        return self._loop
+
+    @property
+    def id(self) -> bytes:
+        """This node's id, 16 bytes."""
+        return self.node.node_id
+
+    def check(self) -> None:
+        """Raises BusClosed after `close`, BusError in a forked child."""
+        if self._failure is not None:
+            raise self._failure
+
+    async def open(self) -> Self:
+        """Join. `async with` does this."""
+        self.check()
+        if self._loop is not None:
+            raise BusError("the bus is open already")
+        self._loop = asyncio.get_running_loop()
+        self._wake()
+        if self._ipc:
+            self._mesh = LocalMesh(self, self.attach, listen=not self.node.leaf)
+            await self._mesh.join()
+        return self
+
+    async def __aenter__(self) -> Self:
+        try:
+            return await self.open()
+        except BaseException:
+            await self.close(0)
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self, timeout: float = 5.0) -> None:
+        """Leave: what was sent is written, a goodbye said, and everything released within `timeout` seconds. Twice is once."""
+        if self._failure is not None:
+            return
+        self._failure = BusClosed()
+        if self._loop is None:
+            return
+        deadline = self.loop.time() + timeout
+        for listener in self._listeners:
+            listener.close()
+        if self._mesh is not None:
+            self._mesh.close()
+        await self._stop_handlers(deadline)
+        self.node.close(now_ms())
+        self._pump()
+        await self._until_idle(deadline)
+        for runner in list(self._runners):
+            runner.close()
+        self.dispatch(self.node.take_events())
+        if self._timer is not None:
+            self._timer.cancel()
+        for changes in self._changes:
+            changes.put_nowait(None) if not changes.full() else None
+
+    async def _stop_handlers(self, deadline: float) -> None:
+        tasks = [task for service in self._services for task in service.tasks()]
+        mine = asyncio.current_task()
+        tasks = [task for task in tasks if task is not mine]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=max(0.0, deadline - self.loop.time()))
+
+    async def _until_idle(self, deadline: float) -> None:
+        while self._runners and self.loop.time() < deadline:
+            self._idle = self.loop.create_future()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._idle
+            except TimeoutError:
+                return
+
+    # Links
+
+    async def connect(self, url: str, *, token: str | None = None) -> LinkInfo:
+        """Join a node at `url` (tcp://host:port, ipc:///path); returns when it has told its endpoints.
+
+        Raises LinkRefused with the reason, OSError if nothing answers, ValueError for a URL that is none.
+        """
+        self.check()
+        scheme = url.partition(":")[0]
+        if scheme == "tcp":
+            channel = await dial_tcp(self.loop, url)
+        elif scheme == "ipc":
+            channel = unix.dial(url.removeprefix("ipc://"))
+        else:
+            raise ValueError(f"{url!r}: expected tcp://host:port or ipc:///path")
+        runner = self.attach(channel, token)
+        try:
+            await asyncio.shield(runner.ready)
+        except asyncio.CancelledError:
+            runner.connection.close(now_ms())
+            raise
+        return facade.link_info(runner.connection)
+
+    async def listen(self, url: str, *, token: str | None = None, open: bool = False) -> ListenerRunner:
+        """Let others connect to `url`, such as tcp://127.0.0.1:0; the result's `.url` has the real port, `.close()` ends it.
+
+        Beyond loopback give `token`, which the other side must give too, or `open=True`. Raises ValueError, OSError.
+        """
+        self.check()
+        if not url.startswith("tcp://"):
+            raise ValueError(f"{url!r}: expected tcp://host:port")
+        facade.prover(token)
+        listener = await self.loop.run_in_executor(None, lambda: tcp.listen(url, token=token, open=open))
+        runner = ListenerRunner(self, listener, token, self.attach)
+        self._listeners.add(runner)
+        return runner
+
+    def attach(self, channel: Any, token: str | None = None) -> LinkRunner:
+        """Run a driver's open channel as a link of this bus, for drivers of your own."""
+        self.check()
+        runner = LinkRunner(self, channel, token)
+        self._runners.add(runner)
+        return runner
+
+    # Receiving
+
+    def register(
+        self,
+        endpoint: str | bytes | type | Any,
+        kind: Kind = "unicast",
+        realm: Realm = "localnet",
+        *,
+        types: tuple[type, ...] | None = None,
+        queue: int = 4096,
+        policy: Policy | None = None,
+        cost: int = 0,
+    ) -> Receiver:
+        """Receive what is sent to `endpoint`: a name, a UUID, or a message class.
+
+        Args:
+            kind: "unicast" (one registrant), "anycast" (many, the cheapest gets it), "broadcast" (many, all get it).
+            realm: who reaches it: "process", "userspace", "localnet", "global".
+            types: message classes to accept; others are skipped and counted. By default anything.
+            queue: messages that may wait; beyond it `policy` "refuse", "drop_oldest" (broadcast's default) or "drop_newest".
+            cost: 0 to 16383, prefers the cheapest of several anycast receivers.
+
+        Raises EndpointTaken, ValueError.
+        """
+        return Receiver(self, self._register(endpoint, kind, realm, queue, policy, cost), _types_of(endpoint, types))
+
+    def _register(
+        self, endpoint: Any, kind: str, realm: str, queue: int, policy: str | None, cost: int
+    ) -> CoreReceiver:
+        self.check()
+        try:
+            return self.node.register(
+                endpoint_id(endpoint),
+                facade.kind_number(kind),
+                facade.realm_number(realm),
+                name=endpoint_name(endpoint),
+                cost=cost,
+                queue_max=queue,
+                policy=facade.policy_number(policy),
+            )
+        except errors.EndpointTakenError as error:
+            raise EndpointTaken(str(error)) from None
+        except errors.LocalError as error:
+            raise ValueError(str(error)) from None
+
+    def subscribe(
+        self,
+        endpoint: str | bytes | type | Any,
+        *,
+        realm: Realm = "localnet",
+        types: tuple[type, ...] | None = None,
+        queue: int = 4096,
+        policy: Policy | None = None,
+    ) -> Receiver:
+        """Receive a copy of everything published to `endpoint`. Arguments and errors as `register`."""
+        return self.register(endpoint, "broadcast", realm, types=types, queue=queue, policy=policy)
+
+    def serve(
+        self,
+        endpoint: str | bytes | type | Any,
+        handler: Handler | None = None,
+        *,
+        kind: Kind = "anycast",
+        realm: Realm = "localnet",
+        types: tuple[type, ...] | None = None,
+        limit: int = 64,
+        queue: int = 4096,
+        cost: int = 0,
+    ) -> Any:
+        """Answer requests with `handler(request)`: a function, a coroutine function, or an async generator function (a stream).
+
+        `serve(endpoint, handler)` returns a Service with `close()`; without a handler it is a decorator. At most `limit` handlers run at
+        once. An exception is the caller's RemoteError and harms nobody else; raise RemoteError(code, message) to choose the code.
+        """
+        if handler is None:
+
+            def decorate(function: Handler) -> Handler:
+                self.serve(
+                    endpoint, function, kind=kind, realm=realm, types=types, limit=limit, queue=queue, cost=cost
+                )
+                return function
+
+            return decorate
+        if limit < 1:
+            raise ValueError(f"limit must be at least 1 handler, not {limit!r}")
+        core = self._register(endpoint, kind, realm, queue, None, cost)
+        service = Service(self, core, handler, limit, _types_of(endpoint, types))
+        self._services.add(service)
+        return service
+
+    # Sending
+
+    async def send(
+        self,
+        to: str | bytes | type | Any,
+        payload: Any = None,
+        *,
+        confirm: bool = False,
+        ttl: float = 0.0,
+        timeout: float = 30.0,
+        node: bytes = b"",
+    ) -> None:
+        """Send to whoever holds `to`; returns when the message is accepted for transport.
+
+        With `confirm` it returns when the receiving program has taken it, within `timeout` seconds. `ttl` seconds wait for the
+        endpoint to appear; `node` picks one of several holders. Raises Undeliverable, with `confirm` also DeliveryUnknown; ValueError for a
+        broadcast endpoint.
+        """
+        if self._failure is not None:
+            raise self._failure
+        endpoint = endpoint_id(to)
+        if type(payload) is bytes and not confirm:
+            if not (ttl or node) and not self.node.desk.process_only:
+                token = self._call(self.node.send, endpoint, payload, now_ms())
+            else:
+                data, format, type_id = self._encode(payload, endpoint)
+                token = self._call(
+                    self.node.send,
+                    endpoint,
+                    data,
+                    now_ms(),
+                    format,
+                    type_id,
+                    node_id=node,
+                    ttl_ms=facade.milliseconds("ttl", ttl),
+                )
+        else:
+            data, format, type_id = self._encode(payload, endpoint)
+            token = self._call(
+                self.node.send,
+                endpoint,
+                data,
+                now_ms(),
+                format,
+                type_id,
+                node_id=node,
+                confirm=confirm,
+                ttl_ms=facade.milliseconds("ttl", ttl),
+                timeout_ms=facade.milliseconds("timeout", timeout),
+            )
+        if token:
+            outcome = await self._outcome(token)
+            if outcome.status not in (events.ACCEPTED, events.TAKEN):
+                raise facade.error_of(outcome)
+        else:
+            await self._turn()
+
+    async def publish(self, to: str | bytes | type | Any, payload: Any = None) -> None:
+        """Give every subscriber of `to` a copy. Nobody listening is no error. Raises ValueError for another kind of endpoint."""
+        self.check()
+        endpoint = endpoint_id(to)
+        data, format, type_id = self._encode(payload, endpoint)
+        token = self._call(self.node.publish, endpoint, data, now_ms(), format, type_id)
+        if token:
+            await self.settled(token)
+        else:
+            await self._turn()
+
+    async def request(
+        self,
+        to: str | bytes | type | Any,
+        payload: Any = None,
+        *,
+        timeout: float = 30.0,
+        ttl: float = 0.0,
+        node: bytes = b"",
+    ) -> Any:
+        """Ask, and return the reply's value.
+
+        Raises RemoteError (the handler failed), RequestTimeout after `timeout` seconds (it may have run), Undeliverable, PayloadError,
+        ValueError for a broadcast endpoint. Cancelling the caller cancels the request.
+        """
+        outcome = await self._outcome(self._request(to, payload, timeout, ttl, node, 0))
+        if outcome.status == events.REPLIED:
+            return facade.decode_outcome(outcome)
+        raise facade.error_of(outcome)
+
+    async def request_stream(
+        self,
+        to: str | bytes | type | Any,
+        payload: Any = None,
+        *,
+        timeout: float = 30.0,
+        ttl: float = 0.0,
+        node: bytes = b"",
+        window: int = codes.STREAM_WINDOW,
+    ) -> AsyncIterator[Any]:
+        """Ask a handler that answers in parts; an async iterator over their values.
+
+        `timeout` counts from the last part; `window` parts may be under way. Errors as `request`; a lost part raises Undeliverable. Leave
+        the iteration early with `contextlib.aclosing` to cancel at once.
+        """
+        token = self._request(to, payload, timeout, ttl, node, window)
+        parts = _Parts(self.loop)
+        self._waiters[token] = parts
+        try:
+            while True:
+                outcome = await parts.get()
+                if outcome.status == events.ENDED:
+                    return
+                if outcome.status not in (events.PARTIAL, events.REPLIED):
+                    raise facade.error_of(outcome)
+                self.node.consume_part(token, now_ms())
+                yield facade.decode_outcome(outcome)
+                if outcome.status == events.REPLIED:
+                    return
+        finally:
+            self._waiters.pop(token, None)
+            self.node.cancel(token, now_ms())
+            self._wake()
+
+    def _request(self, to: Any, payload: Any, timeout: float, ttl: float, node: bytes, window: int) -> int:
+        self.check()
+        endpoint = endpoint_id(to)
+        data, format, type_id = self._encode(payload, endpoint)
+        token = self._call(
+            self.node.request,
+            endpoint,
+            data,
+            now_ms(),
+            format,
+            type_id,
+            node_id=node,
+            ttl_ms=facade.milliseconds("ttl", ttl),
+            timeout_ms=facade.milliseconds("timeout", timeout),
+            window=window,
+        )
+        self._wake()
+        return token
+
+    def _encode(self, payload: Any, endpoint: bytes) -> tuple[Any, int, bytes]:
+        if self.node.desk.process_only and self.node.is_process_only(endpoint):
+            return payload, codes.OBJECT, b""
+        return encode(payload, endpoint)
+
+    def _call(self, function: Callable[..., int], *args: Any, **options: Any) -> int:
+        try:
+            return function(*args, **options)
+        except errors.FullError as error:
+            raise BusError(str(error)) from None
+        except errors.LocalError as error:
+            raise ValueError(str(error)) from None
+
+    async def _turn(self) -> None:
+        """Now and then let the loop breathe: a caller that never has to wait would starve everyone else."""
+        self._calls += 1
+        if not self._calls % _YIELD_EVERY:
+            await asyncio.sleep(0)
+
+    async def _outcome(self, token: int) -> events.Outcome:
+        """Wait for the fate of `token`; a caller who is cancelled cancels it."""
+        future: asyncio.Future[events.Outcome] = self.loop.create_future()
+        self._waiters[token] = future
+        self._wake()
+        try:
+            return await future
+        finally:
+            if self._waiters.pop(token, None) is not None:
+                self.node.cancel(token, now_ms())
+
+    async def settled(self, token: int) -> None:
+        """Wait until a publish or reply that had to wait is on its way; for one that nobody wants any more, no longer."""
+        if token:
+            outcome = await self._outcome(token)
+            if outcome.code == codes.BUS_CLOSED:
+                raise BusClosed()
+
+    # What is there
+
+    def nodes(self) -> list[NodeInfo]:
+        """This node first, then those that can be reached."""
+        return facade.all_nodes(self.node)
+
+    def endpoints(self) -> list[EndpointInfo]:
+        """This node's endpoints first, then the others' as far as their realms allow."""
+        return facade.all_endpoints(self.node)
+
+    def links(self) -> list[LinkInfo]:
+        """This node's links."""
+        return [facade.link_info(connection) for connection in self.node.connections]
+
+    async def changes(self) -> AsyncIterator[Change]:
+        """Links, nodes and endpoints as they come and go, from now on. A reader 1,024 behind loses the oldest."""
+        self.check()
+        queue: asyncio.Queue[Change | None] = asyncio.Queue(_CHANGES_MAX)
+        self._changes.append(queue)
+        try:
+            while (change := await queue.get()) is not None:
+                yield change
+        finally:
+            self._changes.remove(queue)
+
+    # The pump
+
+    def _wake(self) -> None:
+        """There is something to write, to tell, or to time: once, when the loop comes round."""
+        if not self._pumping and self._loop is not None:
+            self._pumping = True
+            self._loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._pumping = False
+        for connection in self.node.connections_to_flush():
+            if connection.tag is not None:
+                cast(LinkRunner, connection.tag).flush()
+        self.dispatch(self.node.take_events())
+        self._arm()
+
+    def _arm(self) -> None:
+        """One timer, for the node's next deadline."""
+        deadline = self.node.next_deadline()
+        if deadline == self._armed or (deadline is None and self._armed < 0):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._armed = -1
+        if deadline is not None:
+            self._armed = deadline
+            self._timer = self.loop.call_later(max(0, deadline - now_ms()) / 1000, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._armed = -1
+        self.dispatch(self.node.handle_timer(now_ms()))
+        self._wake()
+
+    def dispatch(self, happened: list[events.Event]) -> None:
+        """Hand events to those who wait for them."""
+        for event in happened:
+            kind = event.kind
+            if kind == events.MESSAGES:
+                cast(Receiver, cast(events.MessagesEvent, event).receiver.tag).wake()
+            elif kind == events.OUTCOME:
+                self._on_outcome(cast(events.Outcome, event))
+            elif kind == events.UNDELIVERABLE:
+                self._on_undeliverable(cast(events.UndeliverableEvent, event))
+            elif kind == events.REQUEST_CANCELLED:
+                request = cast(events.RequestEvent, event).request
+                for service in self._services:
+                    service.cancel(request)
+            elif kind == events.RECEIVER_TAKEN:
+                cast(Receiver, cast(events.ReceiverEvent, event).receiver.tag).taken()
+            else:
+                self._on_change(event)
+
+    def _on_outcome(self, outcome: events.Outcome) -> None:
+        waiter = self._waiters.get(outcome.token)
+        if isinstance(waiter, _Parts):
+            waiter.put(outcome)
+        elif waiter is not None:
+            del self._waiters[outcome.token]
+            if not waiter.done():
+                waiter.set_result(outcome)
+
+    def _on_undeliverable(self, event: events.UndeliverableEvent) -> None:
+        self.undeliverable.append(event)
+        _log.warning("%s", Undeliverable(event.reason))
+
+    def _on_change(self, event: events.Event) -> None:
+        if event.kind == events.LINK_CLOSED:
+            connection: Connection = cast(events.LinkEvent, event).connection
+            if connection.tag is not None:
+                cast(LinkRunner, connection.tag).ended()
+            if self._mesh is not None and connection.via == "ipc":
+                self._mesh.link_lost(connection)
+        change = facade.change_of(event)
+        for queue in self._changes:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(change)
+
+    def link_gone(self, runner: LinkRunner) -> None:
+        """A channel has been closed."""
+        self._runners.discard(runner)
+        if not self._runners and self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+
+    def abandon(self) -> None:
+        """In a forked child: the parent's bus is not ours. Our copies of its descriptors are closed, nothing else."""
+        pid = os.getppid()
+        self._failure = BusError(
+            f"this bus was opened by process {pid} before fork: open one of your own in the child"
+        )
+        self._loop = None
+        for runner in self._runners:
+            runner.channel.abandon()
+        for listener in self._listeners:
+            listener.listener.abandon()
+        if self._mesh is not None and self._mesh.listener is not None:
+            self._mesh.listener.listener.abandon()
+
+
+def _types_of(endpoint: Any, types: tuple[type, ...] | None) -> tuple[type, ...] | None:
+    """A message class as endpoint declares its own type."""
+    if types is None and isinstance(endpoint, type):
+        return (endpoint,)
+    return types
+
+
+def _after_fork() -> None:
+    for bus in list(_live):
+        bus.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

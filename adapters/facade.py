@@ -1,0 +1,256 @@
+"""What every adapter shares: users' words to the core's numbers and back, outcomes to exceptions, payloads to values.
+
+Runs nothing: no loop, no thread, no link.
+"""
+
+from __future__ import annotations
+
+import hmac
+import math
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from busway.errors import (
+    BusClosed,
+    BusError,
+    DeliveryUnknown,
+    PayloadError,
+    RemoteError,
+    RequestTimeout,
+    Undeliverable,
+    UnknownType,
+)
+from busway.payloads import decode
+from busway.protocol import Connection, Link, Message, Node, Peer, codes, events
+
+Kind = Literal["unicast", "anycast", "broadcast"]
+Realm = Literal["process", "userspace", "localnet", "global"]
+Policy = Literal["refuse", "drop_oldest", "drop_newest"]
+
+_KINDS = {"unicast": codes.UNICAST, "anycast": codes.ANYCAST, "broadcast": codes.BROADCAST}
+_REALMS = {"process": codes.PROCESS, "userspace": codes.USERSPACE, "localnet": codes.LOCALNET, "global": codes.GLOBAL}
+_POLICIES = {"refuse": codes.REFUSE, "drop_oldest": codes.DROP_OLDEST, "drop_newest": codes.DROP_NEWEST}
+# Cost in the route metric, and keepalive in ms, by sort of link (docs/guarantees.md). IPC relies on the end of the socket.
+_LINK_DEFAULTS = {"ipc": (1, 0), "tcp": (16, 5000), "memory": (1, 0)}
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInfo:
+    """A node: `id` 16 bytes, `label` the program, `leaf` whether it never forwards, `me` whether it is this one."""
+
+    id: bytes
+    label: str
+    leaf: bool
+    me: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointInfo:
+    """An endpoint at a node: `id` 16 bytes, `node` the holder's id."""
+
+    id: bytes
+    name: str
+    kind: str
+    realm: str
+    node: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LinkInfo:
+    """A link: `peer` the other node's id, `state`, `realm`, `address`, last round trip in seconds (None: not measured)."""
+
+    peer: bytes
+    label: str
+    state: str
+    realm: str
+    address: str
+    rtt: float | None
+    bytes_in: int
+    bytes_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something came or went: `what` is "link-up", "link-down", "node-up", "node-down", "endpoint-up", "endpoint-down".
+
+    `subject` is the LinkInfo, NodeInfo or EndpointInfo; of a link that ended `code` and `text` say why.
+    """
+
+    what: str
+    subject: LinkInfo | NodeInfo | EndpointInfo
+    code: int = 0
+    text: str = ""
+
+
+def choice(name: str, value: str, table: dict[str, int]) -> int:
+    try:
+        return table[value]
+    except (KeyError, TypeError):
+        raise ValueError(f"{name} must be one of {', '.join(table)}, not {value!r}") from None
+
+
+def kind_number(kind: str) -> int:
+    return choice("kind", kind, _KINDS)
+
+
+def realm_number(realm: str) -> int:
+    return choice("realm", realm, _REALMS)
+
+
+def policy_number(policy: str | None) -> int:
+    return -1 if policy is None else choice("policy", policy, _POLICIES)
+
+
+def milliseconds(name: str, seconds: float) -> int:
+    """Seconds as users give them to the core's whole milliseconds, never rounded down to 0. Raises ValueError."""
+    if not isinstance(seconds, (int, float)) or not 0 <= seconds <= 2_147_483:
+        raise ValueError(f"{name} must be 0 to 2147483 seconds, not {seconds!r}")
+    return math.ceil(seconds * 1000)
+
+
+def default_label() -> str:
+    """The program as people know it, with its process id: at most 64 bytes."""
+    program = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] not in ("", "-c") else "python"
+    tail = f" ({os.getpid()})"
+    return program.encode()[: codes.TEXT_SIZE_MAX - len(tail)].decode(errors="ignore") + tail
+
+
+def dump_cbor(value: object) -> bytes:
+    """CBOR of a value; cbor2 is imported at the first use, to keep `import busway` light."""
+    import cbor2
+
+    return cbor2.dumps(value)
+
+
+def prover(token: str | None) -> Callable[[bytes], bytes] | None:
+    """What proves knowledge of a token (docs/protocol.md, section 3.2); None without one."""
+    if token is None:
+        return None
+    if not token:
+        raise ValueError("token must not be empty")
+    key = token.encode()
+    return lambda message: hmac.digest(key, message, "sha256")
+
+
+def make_link(channel: Any, token: str | None) -> Link:
+    """What the core has to know of a driver's channel."""
+    scheme = channel.address.partition(":")[0]
+    cost, keepalive_ms = _LINK_DEFAULTS.get(scheme, (16, 5000))
+    return Link(
+        realm_number(channel.realm),
+        channel.dialled,
+        via=channel.via,
+        cost=cost,
+        keepalive_ms=keepalive_ms,
+        prove=prover(token),
+        address=channel.address,
+    )
+
+
+def decode_message(message: Message, accept: tuple[type, ...] | None) -> bool:
+    """Turn a message's payload into its value, in place; an error goes to `message.error`. False: an unknown type, skip it."""
+    if message.format == codes.OBJECT or (message.format == codes.RAW and accept is None):
+        return True
+    payload = message.payload
+    assert isinstance(payload, bytes)
+    try:
+        message.payload = decode(payload, message.format, message.type_id, message.endpoint, accept)
+    except UnknownType:
+        return False
+    except PayloadError as error:
+        message.error = error
+    return True
+
+
+def decode_outcome(outcome: events.Outcome) -> Any:
+    """The value of a reply or part. Raises PayloadError."""
+    payload = outcome.payload
+    if outcome.format == codes.RAW or not isinstance(payload, bytes):
+        return payload
+    return decode(payload, outcome.format, outcome.type_id, b"", None)
+
+
+def error_of(outcome: events.Outcome) -> BusError:
+    """The exception for an outcome that is not a success."""
+    status = outcome.status
+    if status == events.FAILED:
+        return RemoteError(outcome.code, outcome.text)
+    if status == events.TIMED_OUT:
+        return RequestTimeout()
+    if outcome.code == codes.BUS_CLOSED and not outcome.text:
+        return BusClosed()
+    if status == events.UNKNOWN:
+        return DeliveryUnknown()
+    return Undeliverable(outcome.code, outcome.text)
+
+
+def node_info(peer: Peer, me: bool = False) -> NodeInfo:
+    return NodeInfo(peer.node_id, peer.label, peer.leaf, me)
+
+
+def link_info(connection: Connection) -> LinkInfo:
+    peer = connection.peer
+    return LinkInfo(
+        peer.node_id if peer is not None else b"",
+        peer.label if peer is not None else "",
+        codes.STATE_NAMES[connection.state],
+        codes.REALM_NAMES[connection.realm],
+        connection.link.address,
+        connection.rtt_ms / 1000 if connection.rtt_ms >= 0 else None,
+        connection.bytes_in,
+        connection.bytes_out,
+    )
+
+
+def change_of(event: events.Event) -> Change | None:
+    """An event of the core as users see it; None for one that is not about links, nodes and endpoints."""
+    if isinstance(event, events.LinkEvent):
+        what = "link-up" if event.kind == events.LINK_OPEN else "link-down"
+        return Change(what, link_info(event.connection), event.code, event.text)
+    if isinstance(event, events.NodeEvent):
+        return Change("node-up" if event.kind == events.NODE_UP else "node-down", node_info(event.peer))
+    if isinstance(event, events.EndpointEvent):
+        entry = event.entry
+        info = EndpointInfo(
+            entry.uuid,
+            entry.name,
+            codes.KIND_NAMES[entry.kind],
+            codes.REALM_NAMES[entry.realm],
+            entry.peer.node_id,
+        )
+        return Change("endpoint-up" if event.kind == events.ENDPOINT_UP else "endpoint-down", info)
+    return None
+
+
+def all_nodes(node: Node) -> list[NodeInfo]:
+    """This node first, then those that can be reached."""
+    return [node_info(node.me, True)] + [node_info(peer) for peer in node.peers()]
+
+
+def all_endpoints(node: Node) -> list[EndpointInfo]:
+    """This node's own endpoints first, the built-in one left out, then the others'."""
+    mine = [
+        EndpointInfo(
+            endpoint.uuid,
+            endpoint.name,
+            codes.KIND_NAMES[endpoint.kind],
+            codes.REALM_NAMES[endpoint.realm],
+            node.node_id,
+        )
+        for endpoint in node.endpoints()
+        if endpoint.uuid != codes.INTROSPECTION
+    ]
+    theirs = [
+        EndpointInfo(
+            entry.uuid,
+            entry.name,
+            codes.KIND_NAMES[entry.kind],
+            codes.REALM_NAMES[entry.realm],
+            entry.peer.node_id,
+        )
+        for entry in node.entries()
+    ]
+    return mine + theirs
