@@ -1,0 +1,278 @@
+"""A deterministic net of Nodes joined in memory, with an integer clock. Knows no socket and no real time.
+
+    net = Pair()                       # nodes a and b, joined and open
+    receiver = net.b.register(E, codes.UNICAST)
+    net.pump()                         # move bytes until nothing moves
+    net.a.send(E, b"hello", net.now)
+    net.pump(size=7, split=3)          # ask for 7 bytes at a time, hand them over in threes
+    assert net.b.take(receiver, net.now).payload == b"hello"
+    net.advance(1000)                  # time passes; timers fire at their own instants
+
+What the nodes report gathers in `net.log`, as (node, event) in order; `net.seen(node, kind)` reads it,
+`net.fresh(node)` takes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import random
+from collections.abc import Callable
+from typing import Any
+
+from busway.protocol import Connection, Limits, Link, Node, codes, events
+
+START = 1_000_000  # ms; any origin will do
+ROUNDS_MAX = 200_000  # of a pump: more means that two nodes never fall quiet
+
+E = b"endpoint-e-id-16"
+F = b"endpoint-f-id-16"
+G = b"endpoint-g-id-16"
+
+
+class Entropy:
+    """Random bytes of a seed; counts how often and how many were asked for."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._random = random.Random(seed)
+        self.calls = 0
+        self.size = 0
+
+    def __call__(self, size: int) -> bytes:
+        self.calls += 1
+        self.size += size
+        return self._random.randbytes(size)
+
+
+def prover(token: str) -> Callable[[bytes], bytes]:
+    """HMAC-SHA-256 with a token, as an adapter gives it to a Link."""
+    return lambda message: hmac.new(token.encode(), message, hashlib.sha256).digest()
+
+
+class End:
+    """One end of a cable: a connection and the bytes on their way to it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.inbox = bytearray()
+        self.sent = bytearray()  # everything this end ever wrote
+        self.writable = True  # False: the link takes nothing from this end (its peer does not read)
+        self.unplugged = False  # this end has closed the link
+        self.eof_seen = False
+
+    def take_inbox(self) -> bytes:
+        data = bytes(self.inbox)
+        self.inbox.clear()
+        return data
+
+
+class Cable:
+    """One link between two nodes; `a` and `b` are its ends' connections."""
+
+    def __init__(self, net: Net, a: Connection, b: Connection) -> None:
+        self.net = net
+        self.ends = (End(a), End(b))
+        self.a = a
+        self.b = b
+
+    def end(self, connection: Connection) -> End:
+        return self.ends[0] if connection is self.a else self.ends[1]
+
+    def block(self, node: Node, blocked: bool = True) -> None:
+        """Let the link take nothing more from `node`, or let it again."""
+        for end in self.ends:
+            if end.connection.node is node:
+                end.writable = not blocked
+
+    def cut(self, text: str = "the connection ended without a goodbye") -> None:
+        """Pull the plug: what is on its way is lost, both sides see the end."""
+        for end in self.ends:
+            end.inbox.clear()
+            end.unplugged = end.eof_seen = True
+            self.net.note(end.connection.node, end.connection.receive_eof(self.net.now, text))
+
+
+class Net:
+    """Nodes, cables, a clock, and a log of all events."""
+
+    def __init__(self) -> None:
+        self.now = START
+        self.nodes: list[Node] = []
+        self.cables: list[Cable] = []
+        self.log: list[tuple[Node, events.Event]] = []
+        self._fresh: dict[Node, int] = {}
+
+    # Building
+
+    def node(self, letter: str, **options: Any) -> Node:
+        """A node whose id is sixteen times `letter`: "a" is smaller than "b"."""
+        options.setdefault("entropy", Entropy(len(self.nodes) + 1))
+        options.setdefault("label", letter.upper())
+        node = Node(letter.encode() * 16, **options)
+        self.nodes.append(node)
+        return node
+
+    def link(
+        self,
+        a: Node,
+        b: Node,
+        *,
+        realm: int = codes.USERSPACE,
+        via: str = "ipc",
+        a_options: dict[str, Any] | None = None,
+        b_options: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> Cable:
+        """Join two nodes: `a` dials. Options of Link for both ends, or for one. Nothing moves before a pump."""
+        ours = {"realm": realm, "via": via, "dialled": True, **options, **(a_options or {})}
+        theirs = {"realm": realm, "via": via, "dialled": False, **options, **(b_options or {})}
+        cable = Cable(self, a.connection(Link(**ours), self.now), b.connection(Link(**theirs), self.now))
+        self.cables.append(cable)
+        return cable
+
+    def mesh(self, letters: str, **options: Any) -> list[Node]:
+        """One node per letter, each joined to each, open and quiet."""
+        nodes = [self.node(letter, **options) for letter in letters]
+        for index, node in enumerate(nodes):
+            for other in nodes[index + 1 :]:
+                self.link(node, other)
+        self.pump()
+        return nodes
+
+    # Running
+
+    def pump(self, size: int = 65536, split: int = 0, *, rng: random.Random | None = None) -> None:
+        """Move bytes until nothing moves.
+
+        `size`: asked of data_to_send at a time; `split`: handed to receive_data at a time, 0: whole. With `rng`
+        both are maxima and each step draws its own.
+        """
+        for _ in range(ROUNDS_MAX):
+            if not self.step(size, split, rng=rng):
+                return
+        raise AssertionError("the nodes never fall quiet")
+
+    def step(self, size: int = 65536, split: int = 0, *, rng: random.Random | None = None) -> bool:
+        """One turn of every end of every cable; False if nothing moved."""
+        moved = False
+        for cable in list(self.cables):
+            for here, there in (cable.ends, cable.ends[::-1]):
+                moved = self._write(here, there, size, rng) or moved
+                moved = self._read(there, here, split, rng) or moved
+        for node in self.nodes:
+            node.connections_to_flush()
+            self.note(node, node.take_events())
+        return moved
+
+    def _write(self, here: End, there: End, size: int, rng: random.Random | None) -> bool:
+        if here.unplugged or not here.writable:
+            return False
+        most = rng.randint(1, size) if rng else size
+        data = here.connection.data_to_send(most, self.now)
+        assert len(data) <= most, "data_to_send gave more than it was asked for"
+        here.sent += data
+        if not there.unplugged:
+            there.inbox += data
+        if here.connection.done:
+            here.unplugged = True
+            return True
+        return bool(data)
+
+    def _read(self, here: End, there: End, split: int, rng: random.Random | None) -> bool:
+        if here.unplugged:
+            here.inbox.clear()
+            return False
+        data = here.take_inbox()
+        pos = 0
+        while pos < len(data):
+            most = split or len(data)
+            stop = pos + (rng.randint(1, most) if rng else most)
+            self.note(here.connection.node, here.connection.receive_data(data[pos:stop], self.now))
+            pos = stop
+        if there.unplugged and not here.eof_seen:
+            here.eof_seen = True
+            self.note(here.connection.node, here.connection.receive_eof(self.now))
+            return True
+        return bool(data)
+
+    def advance(self, ms: int, *, pump: bool = True) -> None:
+        """Let time pass; each timer fires at its own instant, and what follows from it moves at once."""
+        until = self.now + ms
+        while True:
+            due = [node.next_deadline() for node in self.nodes]
+            times = [max(time, self.now) for time in due if time is not None and time <= until]
+            if not times:
+                break
+            self.now = min(times)
+            self.fire()
+            if pump:
+                self.pump()
+        self.now = until
+        if pump:
+            self.pump()
+
+    def fire(self) -> None:
+        """handle_timer of every node at which one is due."""
+        for node in self.nodes:
+            due = node.next_deadline()
+            if due is not None and due <= self.now:
+                self.note(node, node.handle_timer(self.now))
+
+    # Looking
+
+    def note(self, node: Node, happened: list[events.Event]) -> None:
+        self.log += [(node, event) for event in happened]
+
+    def seen(self, node: Node | None = None, kind: int = 0) -> list[Any]:
+        """All events so far, of one node or all, of one kind or all."""
+        return [event for who, event in self.log if node in (None, who) and (not kind or event.kind == kind)]
+
+    def fresh(self, node: Node, kind: int = 0) -> list[Any]:
+        """The events of `node` since the last call for it; those of another kind are passed over."""
+        mine = self.seen(node)
+        start = self._fresh.get(node, 0)
+        self._fresh[node] = len(mine)
+        return [event for event in mine[start:] if not kind or event.kind == kind]
+
+    def outcomes(self, node: Node, token: int) -> list[events.Outcome]:
+        """What became of one send or request, in order."""
+        return [event for event in self.seen(node, events.OUTCOME) if event.token == token]
+
+    def closings(self, connection: Connection) -> list[events.LinkEvent]:
+        """The LINK_CLOSED events of one connection: there must never be more than one."""
+        return [event for event in self.seen(kind=events.LINK_CLOSED) if event.connection is connection]
+
+    def drain(self, node: Node, receiver: Any) -> list[Any]:
+        """Take everything a receiver has now."""
+        taken = []
+        while len(receiver.queue):
+            message = node.take(receiver, self.now)
+            if message is not None:
+                taken.append(message)
+        return taken
+
+
+class Pair(Net):
+    """Two nodes `a` and `b` and one cable between them, open and quiet unless `opened=False`.
+
+    Options of Net.link; `a_node` and `b_node` are options of the Nodes, `limits` of both.
+    """
+
+    def __init__(
+        self,
+        *,
+        opened: bool = True,
+        limits: Limits | None = None,
+        a_node: dict[str, Any] | None = None,
+        b_node: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self.a = self.node("a", **{"limits": limits, **(a_node or {})})
+        self.b = self.node("b", **{"limits": limits, **(b_node or {})})
+        self.cable = self.link(self.a, self.b, **options)
+        self.ca = self.cable.a
+        self.cb = self.cable.b
+        if opened:
+            self.pump()
+            assert self.ca.state == self.cb.state == codes.OPEN
