@@ -332,18 +332,12 @@ class Connection(Timer):
         )
 
     def _length_end(self, data: bytes, pos: int, end: int) -> int:
-        """Where a length of several bytes ends, 0 if its end has not come yet."""
+        """Where a length of several bytes ends, 0 if its end has not come yet; no further than 5 bytes."""
         stop = min(end, pos + 5)
-        while pos < stop:
-            pos += 1
-            if data[pos - 1] < 0x80:
-                return pos
-        if pos == end and stop - pos < 5 and end - pos < 5 and not self._too_long(data, stop):
-            return 0
-        return stop
-
-    def _too_long(self, data: bytes, stop: int) -> bool:
-        return stop >= 5 and min(data[stop - 5 : stop]) >= 0x80
+        for at in range(pos, stop):
+            if data[at] < 0x80:
+                return at + 1
+        return stop if stop == pos + 5 else 0
 
     def _plain(self, head: int, data: bytes, pos: int, stop: int, now: int) -> bool:
         """The short way for the commonest frame: SEND or PUBLISH, alias of one byte, known flow. False: go the long way."""
