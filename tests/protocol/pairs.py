@@ -123,7 +123,7 @@ class Net:
         b_options: dict[str, Any] | None = None,
         **options: Any,
     ) -> Cable:
-        """Join two nodes: `a` dials. Options of Link for both ends, or for one. Nothing moves before a pump."""
+        """Join two nodes: `a` dials. Options of Link for both ends, or for one. Nothing moves yet."""
         ours = {"realm": realm, "via": via, "dialled": True, **options, **(a_options or {})}
         theirs = {"realm": realm, "via": via, "dialled": False, **options, **(b_options or {})}
         cable = Cable(self, a.connection(Link(**ours), self.now), b.connection(Link(**theirs), self.now))
@@ -144,8 +144,8 @@ class Net:
     def pump(self, size: int = 65536, split: int = 0, *, rng: random.Random | None = None) -> None:
         """Move bytes until nothing moves.
 
-        `size`: asked of data_to_send at a time; `split`: handed to receive_data at a time, 0: whole. With `rng`
-        both are maxima and each step draws its own.
+        `size`: asked of data_to_send at a time; `split`: handed to receive_data at a time, 0: whole. With
+        `rng` both are maxima and each step draws its own.
         """
         for _ in range(ROUNDS_MAX):
             if not self.step(size, split, rng=rng):
