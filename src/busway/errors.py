@@ -1,0 +1,147 @@
+"""The errors that users of Busway catch. Knows the numbers of docs/protocol.md section 8 only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# What each reason means to the sender and what can be done about it. Numbers: docs/protocol.md section 8.
+_REASON_SENTENCES = {
+    1: "nobody has that endpoint; check the name, or give ttl= to wait for it to appear",
+    2: "the receiver's queue was full and its policy refuses; send slower or enlarge its queue",
+    3: "the deadline passed first",
+    4: "the node or the way to it is gone",
+    5: "the receiver closed before it took the message",
+    6: "the message exceeds a size limit on its way; send it in smaller pieces",
+    7: "the endpoint is of another kind; use publish for broadcast, send or request for the others",
+    8: "the receiver's queue policy dropped it for another message",
+    9: "the payload does not fit what the receiver declared",
+    10: "its handler answers in parts; use request_stream",
+    11: "a part of the streaming reply is missing",
+    12: "the receiver's node is closing",
+    64: "the handler raised an exception",
+}
+
+
+class BusError(Exception):
+    """The base of what Busway raises on purpose; bad arguments are ValueError or TypeError as everywhere."""
+
+
+class Undeliverable(BusError):
+    """A message did not reach a receiver.
+
+    Args:
+        reason: number of the reason, as in docs/protocol.md section 8.
+        message: a sentence for people; by default the one that goes with the reason.
+    """
+
+    def __init__(self, reason: int, message: str = "") -> None:
+        super().__init__(reason, message)
+        self.reason = reason
+        self.message = message or _REASON_SENTENCES.get(reason, "the receiver gave a reason unknown here")
+
+    @property
+    def reason_name(self) -> str:
+        """The reason's name in the protocol, such as NO_ENDPOINT; "REASON_n" for a number unknown here."""
+        from busway.protocol.codes import REASON_NAMES
+
+        return REASON_NAMES.get(self.reason, f"REASON_{self.reason}")
+
+    def __str__(self) -> str:
+        return f"not delivered: {self.message} ({self.reason_name})"
+
+
+class RemoteError(BusError):
+    """The handler of a request answered with an error.
+
+    Args:
+        code: number of the error; from 256 on it is the application's own.
+        message: the sentence that came with it.
+    """
+
+    def __init__(self, code: int, message: str = "") -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message or _REASON_SENTENCES.get(code, "the other side gave no explanation")
+
+    def __str__(self) -> str:
+        return f"{self.message} (error {self.code})"
+
+
+class RequestTimeout(BusError, TimeoutError):
+    """A request had no reply within its timeout; it may have run all the same."""
+
+    def __init__(self, message: str = "no reply within the timeout; the request may have run") -> None:
+        super().__init__(message)
+
+
+class BusClosed(BusError):
+    """The bus or the receiver was used after it had been closed."""
+
+    def __init__(self, message: str = "the bus is closed") -> None:
+        super().__init__(message)
+
+
+class EndpointTaken(BusError):
+    """A unicast name has its one registrant already, or the name is registered with another kind."""
+
+    def __init__(self, message: str = "the endpoint is held already by another receiver") -> None:
+        super().__init__(message)
+
+
+class LinkRefused(BusError):
+    """A link was refused or ended by either side.
+
+    Args:
+        code: number of the link error, as in docs/protocol.md section 8.
+        message: the sentence that came with it.
+    """
+
+    def __init__(self, code: int, message: str = "") -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message or "the other side gave no explanation"
+
+    def __str__(self) -> str:
+        return f"link refused: {self.message} (error {self.code})"
+
+
+class DeliveryUnknown(BusError):
+    """A confirmed send has no verdict: the link or node was lost after sending, or none came in time."""
+
+    def __init__(self, message: str = "no verdict came; the message may or may not have been taken") -> None:
+        super().__init__(message)
+
+
+class PayloadError(BusError, ValueError):
+    """What arrived does not fit: it is no well-formed CBOR, or not what the receiver declared.
+
+    Args:
+        reason: the sentence, with the path to the field, as in "Reading.celsius: expected float, got str".
+        payload: the bytes as they came, so that a receiver can look.
+    """
+
+    def __init__(self, reason: str, payload: bytes = b"") -> None:
+        # The payload stays out of args: a traceback or log line must not carry a megabyte of it.
+        super().__init__(reason)
+        self.reason = reason
+        self.payload = payload
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.reason, self.payload)
+
+
+class UnknownType(PayloadError):
+    """A message of a type that the receiver did not declare: it is skipped and counted.
+
+    Args:
+        reason: the sentence.
+        payload: the bytes as they came.
+        type_id: the type's UUID, 16 bytes.
+    """
+
+    def __init__(self, reason: str, payload: bytes = b"", type_id: bytes = b"") -> None:
+        super().__init__(reason, payload)
+        self.type_id = type_id
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.reason, self.payload, self.type_id)

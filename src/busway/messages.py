@@ -1,0 +1,186 @@
+"""Message types: classes with a UUID of their own. Knows declared classes; nothing of bytes or endpoints.
+
+@busway.message("0b0c7c4e-6f0e-4b5c-9d0a-1f3a5c7e9b2d")
+@dataclass
+class Reading:
+    celsius: float
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from busway.convert import (
+    Converter,
+    field_names,
+    is_own_dataclass,
+    is_struct,
+    record_converter,
+    struct_converter,
+)
+from busway.names import check_name
+
+T = TypeVar("T")
+
+
+class Declaration:
+    """What `message` noted about a class; hangs on it as `__busway_message__`.
+
+    A subclass inherits the attribute but not the declaration: whoever reads it compares `cls`.
+    """
+
+    __slots__ = ("_converter", "cls", "fields", "name", "type_id")
+
+    def __init__(self, cls: type, type_id: bytes, name: str) -> None:
+        self.cls = cls
+        self.type_id = type_id
+        self.name = name
+        self.fields = () if is_struct(cls) else field_names(cls)
+        self._converter: Converter | None = None
+
+    def converter(self) -> Converter:
+        """From the plain decoded value to an instance. Built at first use: annotations may refer forward.
+
+        Raises:
+            TypeError: an annotation that cannot be resolved, or not be checked on arrival.
+        """
+        if self._converter is None:
+            try:
+                self._converter = _converter_of(self.cls)
+            except NameError as error:
+                raise TypeError(
+                    f"an annotation of {self.cls.__qualname__} cannot be resolved: {error}; "
+                    "define what it mentions at the top level of the module"
+                ) from error
+        return self._converter
+
+    def try_converter(self) -> None:
+        """Builds the converter now unless an annotation refers forward; TypeError as `converter`."""
+        with contextlib.suppress(NameError):
+            self._converter = _converter_of(self.cls)
+
+
+_declared: dict[bytes, Declaration] = {}
+_lock = threading.Lock()
+
+
+def message(type_id: str | uuid.UUID, *, name: str = "") -> Callable[[type[T]], type[T]]:
+    """Declares a dataclass or msgspec Struct as a message type. The decorator stands above `@dataclass`.
+
+    Instances are sent as CBOR maps of their fields together with the type's UUID, and checked against the
+    annotations on arrival: fields unknown to the receiver are ignored, missing ones take their default. The
+    class also stands for the endpoint of that UUID.
+
+    Args:
+        type_id: the type's UUID, drawn at random once (`python -c "import uuid; print(uuid.uuid4())"`) and
+            never reused for something else.
+        name: what people see as the endpoint's name, up to 64 UTF-8 bytes; none by default.
+
+    Returns:
+        The class itself.
+
+    Raises:
+        ValueError: no UUID, an improper name, or a UUID that another class has. A class of the same module
+            and qualified name, as after a reload, takes the place of the earlier one.
+        TypeError: not a dataclass or Struct, or a field whose annotation cannot be checked on arrival.
+    """
+    identity = _checked_uuid(type_id)
+    if name:
+        check_name(name, "a message type's name")
+
+    def declare(cls: type[T]) -> type[T]:
+        _check_class(cls)
+        declaration = Declaration(cls, identity, name)
+        declaration.try_converter()
+        _note(declaration)
+        return cls
+
+    return declare
+
+
+def declaration_of(cls: type) -> Declaration | None:
+    """What was declared about exactly this class; None for any other, its subclasses included."""
+    declaration = getattr(cls, "__busway_message__", None)
+    return declaration if declaration is not None and declaration.cls is cls else None
+
+
+def declaration_by_id(type_id: bytes) -> Declaration | None:
+    """The latest declaration with this 16-byte UUID in this process; None if there is none."""
+    return _declared.get(type_id)
+
+
+def accepted_types(classes: Iterable[type]) -> tuple[type, ...] | None:
+    """Checks what a receiver says it accepts: mistakes show at registration and not at the first message.
+
+    Args:
+        classes: declared message classes; `bytes` among them lets raw bytes through as well.
+
+    Returns:
+        The classes for `busway.payloads.decode`; None if there are none, for a receiver of anything.
+
+    Raises:
+        TypeError: a class that is not declared, or whose annotations cannot be resolved.
+    """
+    found = tuple(classes)
+    for cls in found:
+        declaration = declaration_of(cls)
+        if declaration is not None:
+            declaration.converter()
+        elif cls is not bytes:
+            shown = getattr(cls, "__qualname__", repr(cls))
+            raise TypeError(
+                f'a receiver accepts declared types: put @busway.message("some UUID") above {shown}'
+            )
+    return found or None
+
+
+def _converter_of(cls: type) -> Converter:
+    return struct_converter(cls) if is_struct(cls) else record_converter(cls)
+
+
+def _checked_uuid(type_id: str | uuid.UUID) -> bytes:
+    if isinstance(type_id, uuid.UUID):
+        return type_id.bytes
+    if not isinstance(type_id, str):
+        raise TypeError(
+            f'message takes a UUID, as in @busway.message("some UUID"), got {type(type_id).__name__}'
+        )
+    try:
+        return uuid.UUID(type_id).bytes
+    except ValueError:
+        raise ValueError(
+            f"a message type needs a UUID such as {str(uuid.uuid4())!r} (fresh, take it), got {type_id!r}"
+        ) from None
+
+
+def _check_class(cls: type) -> None:
+    if not isinstance(cls, type):
+        raise TypeError(f"message declares a class, got {type(cls).__name__}")
+    if not is_struct(cls) and not is_own_dataclass(cls):
+        raise TypeError(
+            f"{cls.__qualname__} must be a dataclass or msgspec Struct: put @dataclass below @busway.message"
+        )
+
+
+def _note(declaration: Declaration) -> None:
+    cls: Any = declaration.cls
+    with _lock:
+        earlier = declaration_of(cls)
+        if earlier is not None and earlier.type_id != declaration.type_id:
+            raise ValueError(f"{_full_name(cls)} is declared already, as {uuid.UUID(bytes=earlier.type_id)}")
+        other = _declared.get(declaration.type_id)
+        if other is not None and _full_name(other.cls) != _full_name(cls):
+            raise ValueError(
+                f"{_full_name(cls)} and {_full_name(other.cls)} have the same UUID "
+                f"{uuid.UUID(bytes=declaration.type_id)}; draw a fresh one for one of them"
+            )
+        cls.__busway_message__ = declaration
+        _declared[declaration.type_id] = declaration
+
+
+def _full_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"

@@ -1,0 +1,135 @@
+"""How people name endpoints and buses. Knows nothing of who registered what.
+
+An endpoint is a UUID. A human name stands for the UUID version 5 (RFC 9562 section 5.5) of its UTF-8 bytes in
+Busway's own namespace. Names are compared byte for byte: no case folding, no Unicode normalisation.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from functools import lru_cache
+from typing import Any, Protocol
+
+# Drawn at random once, and part of the protocol since: changing it renames every endpoint.
+NAMESPACE = uuid.UUID("f2066500-0bc6-4ea2-9d3a-7801eb92bb6c")
+
+NAME_SIZE_MAX = 64
+"""Longest name of an endpoint or bus, in UTF-8 bytes."""
+
+_CACHED_MAX = 4096
+_CANONICAL_UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def endpoint_id(target: str | uuid.UUID | bytes | type) -> bytes:
+    """The 16 bytes that address an endpoint.
+
+    Args:
+        target: a name (1 to 64 UTF-8 bytes); a string in the canonical form of a UUID
+            ("xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"), taken as that UUID and not as a name; a UUID; its 16
+            bytes; or a class declared with `busway.message`.
+
+    Returns:
+        16 bytes.
+
+    Raises:
+        ValueError: the name is empty, too long or not UTF-8, or the bytes are not 16.
+        TypeError: anything else, such as an undeclared class or an instance of a message class.
+    """
+    if type(target) is str:  # every send comes through here
+        return _id_of_text(target)
+    if isinstance(target, str):
+        return _id_of_text(str(target))
+    if isinstance(target, uuid.UUID):
+        return target.bytes
+    if isinstance(target, bytes):
+        return _id_of_bytes(target)
+    return _declared(target).type_id
+
+
+def endpoint_name(target: str | uuid.UUID | bytes | type) -> str:
+    """The name to show to people for what `endpoint_id` takes; "" if there is none, as for a bare UUID.
+
+    Raises:
+        ValueError, TypeError: as `endpoint_id`.
+    """
+    if isinstance(target, str):
+        endpoint_id(target)
+        return "" if _CANONICAL_UUID.fullmatch(target) else str(target)
+    if isinstance(target, (uuid.UUID, bytes)):
+        endpoint_id(target)
+        return ""
+    return _declared(target).name
+
+
+def check_name(name: str, what: str = "an endpoint's name") -> str:
+    """Gives the name back if it may be one: 1 to 64 UTF-8 bytes.
+
+    Raises:
+        TypeError: not a string.
+        ValueError: empty, too long, or not expressible in UTF-8.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"{what} must be a str, got {type(name).__name__}")
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{what} must be text that UTF-8 can carry: {error}") from None
+    if not 1 <= size <= NAME_SIZE_MAX:
+        raise ValueError(f"{what} must have 1 to {NAME_SIZE_MAX} UTF-8 bytes; {_shortened(name)} has {size}")
+    return name
+
+
+def check_bus_name(name: str) -> str:
+    """Gives a bus's name back if it may be one: 1 to 64 UTF-8 bytes, no control characters.
+
+    Raises:
+        TypeError: not a string.
+        ValueError: it says what is wrong.
+    """
+    check_name(name, "a bus name")
+    if _CONTROL.search(name):
+        raise ValueError(f"a bus name must have no control characters, got {name!r}")
+    return name
+
+
+@lru_cache(maxsize=_CACHED_MAX)
+def _id_of_text(text: str) -> bytes:
+    if _CANONICAL_UUID.fullmatch(text):
+        return uuid.UUID(text).bytes
+    return uuid.uuid5(NAMESPACE, check_name(text)).bytes
+
+
+def _id_of_bytes(target: bytes) -> bytes:
+    if len(target) != 16:
+        raise ValueError(f"an endpoint given as bytes must be its 16-byte UUID, got {len(target)} bytes")
+    return bytes(target)
+
+
+class _Declared(Protocol):
+    type_id: bytes
+    name: str
+
+
+def _declared(target: Any) -> _Declared:
+    # The declaration hangs on the class itself (busway.messages), so this file needs no import of it.
+    declaration = getattr(target, "__busway_message__", None)
+    if isinstance(target, type):
+        if declaration is not None and declaration.cls is target:
+            found: _Declared = declaration
+            return found
+        raise TypeError(
+            f'the class {target.__qualname__} names no endpoint: declare it with @busway.message("some UUID")'
+        )
+    if declaration is not None:
+        raise TypeError(
+            f"an endpoint is named by the class {type(target).__qualname__}, not by an instance of it"
+        )
+    raise TypeError(
+        f"an endpoint is a name (str), a UUID, its 16 bytes or a message class, got {type(target).__name__}"
+    )
+
+
+def _shortened(name: str) -> str:
+    return repr(name) if len(name) <= 24 else repr(name[:24])[:-1] + "…'"

@@ -1,0 +1,361 @@
+"""What travels as a payload: bytes, CBOR values, message types. Knows formats and types, not nodes or frames.
+
+The four formats are those of docs/protocol.md section 5. cbor2 is imported at the first value that needs it,
+so that a program that sends only bytes never pays for it.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from functools import lru_cache
+from typing import Any, cast
+
+from busway.convert import CBOR_NATIVE, Mismatch, field_names, is_own_dataclass, is_struct
+from busway.errors import PayloadError, UnknownType
+from busway.messages import Declaration, accepted_types, declaration_by_id, declaration_of, message
+
+__all__ = [
+    "CBOR",
+    "DEPTH_MAX",
+    "INTEGER_SIZE_MAX",
+    "RAW",
+    "TYPED",
+    "TYPED_AS_ENDPOINT",
+    "PayloadError",
+    "UnknownType",
+    "accepted_types",
+    "decode",
+    "encode",
+    "message",
+]
+
+RAW = 0
+CBOR = 1
+TYPED_AS_ENDPOINT = 2
+TYPED = 3
+
+DEPTH_MAX = 128
+"""Deepest nesting of lists, maps and tags in one value. cbor2 overruns the C stack at some thousands."""
+
+INTEGER_SIZE_MAX = 1024
+"""Largest integer taken from the wire, in bytes: arithmetic on longer ones could take seconds."""
+
+_REASON_SIZE_MAX = 400  # characters
+_SENDABLE = (
+    "a payload is bytes, what CBOR carries (None, bool, int, float, str, bytes, list, tuple, dict, set, "
+    "datetime with time zone, date, Decimal, Fraction, UUID, IP addresses, Enum values), or an instance of a "
+    "class declared with @busway.message"
+)
+_TAG_BIGNUM = 2
+_TAG_NEGATIVE_BIGNUM = 3
+_TAG_STRING_REFERENCE = 25
+_TAG_SHARED_REFERENCE = 29
+_TAG_REGULAR_EXPRESSION = 35
+_TAG_MIME = 36
+
+
+def encode(value: object, endpoint: bytes) -> tuple[bytes, int, bytes]:
+    """Turns what a program sends into a payload.
+
+    Args:
+        value: bytes (also bytearray, memoryview), an instance of a declared message type, or anything CBOR
+            carries. Declared instances and Enum members may also stand inside other values: as maps and
+            values.
+        endpoint: the 16-byte UUID it is sent to.
+
+    Returns:
+        (payload, format, type_id): type_id is 16 bytes with format TYPED and b"" otherwise.
+
+    Raises:
+        TypeError: there is something inside that cannot be sent; the sentence names its type.
+        ValueError: a value of a proper type that cannot be sent: nested deeper than DEPTH_MAX, containing
+            itself, a datetime without time zone, text that UTF-8 cannot carry.
+    """
+    kind = type(value)
+    if kind is bytes:
+        return cast(bytes, value), RAW, b""
+    if kind is dict or kind is list:
+        return _dumps(value, _plain_inside_value), CBOR, b""
+    declaration = declaration_of(kind)
+    if declaration is None:
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return bytes(value), RAW, b""
+        return _dumps(value, _plain_inside_value), CBOR, b""
+    payload = _dumps(_fields(value, declaration), _plain_inside_message)
+    if declaration.type_id == endpoint:
+        return payload, TYPED_AS_ENDPOINT, b""
+    return payload, TYPED, declaration.type_id
+
+
+def decode(
+    payload: bytes, format: int, type_id: bytes, endpoint: bytes, accept: tuple[type, ...] | None
+) -> Any:
+    """Turns a payload that arrived into what the receiving program gets.
+
+    A receiver that declared no types (`accept` None) gets everything: bytes, plain values, an instance of any
+    message type declared in this process, and the plain value of a type that is not. One that declared types
+    gets instances of these and nothing else: another type is `UnknownType`, which the caller skips and
+    counts; bytes (unless `bytes` is among the accepted) and untyped values are `PayloadError`s, which the
+    receiver sees.
+
+    Limits are DEPTH_MAX levels, integers of INTEGER_SIZE_MAX bytes, no key twice in a map, and no references
+    between parts of a value (tags 25 and 29), so that what comes out is in proportion to what came in.
+    Regular expressions and MIME messages arrive as `cbor2.CBORTag`: to compile what a stranger sent is the
+    receiver's choice.
+
+    Args:
+        payload: the bytes as they came.
+        format: RAW, CBOR, TYPED_AS_ENDPOINT or TYPED.
+        type_id: the message type's UUID with format TYPED, 16 bytes; ignored otherwise.
+        endpoint: the UUID it was sent to, 16 bytes.
+        accept: what `accepted_types` gave.
+
+    Raises:
+        UnknownType: a message type the receiver did not declare.
+        PayloadError: everything else that can be wrong with it. There is no other exception.
+    """
+    try:
+        return _decode(payload, format, endpoint if format == TYPED_AS_ENDPOINT else type_id, accept)
+    except PayloadError:
+        raise
+    except Exception as error:
+        raise PayloadError(_reason(error), payload) from error
+
+
+# Decoding --------------------
+
+
+def _decode(payload: bytes, format: int, type_id: bytes, accept: tuple[type, ...] | None) -> Any:
+    if format == RAW:
+        if accept is None or bytes in accept:
+            return bytes(payload)
+        raise PayloadError(f"expected {_listed(accept)}, got bytes without a type", payload)
+    if format == CBOR:
+        if accept is None:
+            return _loads(payload)
+        raise PayloadError(f"expected {_listed(accept)}, got a value without a type", payload)
+    if format != TYPED_AS_ENDPOINT and format != TYPED:
+        raise PayloadError(f"expected payload format 0 to 3, got {format}", payload)
+    declaration = _wanted(type_id, accept, payload)
+    if declaration is None:
+        return _loads(payload)
+    try:
+        return declaration.converter()(_loads(payload))
+    except Mismatch as mismatch:
+        raise PayloadError(_shortened(mismatch.describe(declaration.cls.__qualname__)), payload) from mismatch
+
+
+def _wanted(type_id: bytes, accept: tuple[type, ...] | None, payload: bytes) -> Declaration | None:
+    latest = declaration_by_id(type_id)
+    if accept is None or (latest is not None and latest.cls in accept):
+        return latest
+    for cls in accept:  # a receiver from before a reload holds the earlier class
+        declaration = declaration_of(cls)
+        if declaration is not None and declaration.type_id == type_id:
+            return declaration
+    shown = uuid.UUID(bytes=bytes(type_id)) if len(type_id) == 16 else f"of {len(type_id)} bytes"
+    raise UnknownType(f"expected {_listed(accept)}, got the message type {shown}", payload, bytes(type_id))
+
+
+def _listed(accept: Iterable[type]) -> str:
+    return " or ".join(cls.__qualname__ for cls in accept) or "nothing"
+
+
+def _reason(error: Exception) -> str:
+    text = f"{error}: {error.__cause__}" if error.__cause__ is not None else str(error)
+    return _shortened(f"the payload cannot be read: {text or type(error).__name__}")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _REASON_SIZE_MAX else text[:_REASON_SIZE_MAX] + "…"
+
+
+# CBOR --------------------
+
+
+class _Cbor:
+    """cbor2, imported, with what we add to it."""
+
+    def __init__(self) -> None:
+        import cbor2
+
+        self.dumps = cbor2.dumps
+        self.error = cbor2.CBORError
+        self.tag = cbor2.CBORTag
+        self._loads = cbor2.loads
+        self._semantic = {
+            _TAG_BIGNUM: lambda value, _: _bignum(value),
+            _TAG_NEGATIVE_BIGNUM: lambda value, _: -1 - _bignum(value),
+            _TAG_STRING_REFERENCE: _refuse_reference,
+            _TAG_SHARED_REFERENCE: _refuse_reference,
+            _TAG_REGULAR_EXPRESSION: lambda value, _: cbor2.CBORTag(_TAG_REGULAR_EXPRESSION, value),
+            _TAG_MIME: lambda value, _: cbor2.CBORTag(_TAG_MIME, value),
+        }
+        # cbor2.loads ignores what follows the value, and its CBORDecoder, which could tell, takes thrice as
+        # long. So the payload is read as the first of two items; if the second is not ours, something
+        # followed.
+        self._mark = os.urandom(8)
+        self._mark_item = b"\x48" + self._mark
+        self._refuse_old()
+
+    def _refuse_old(self) -> None:
+        try:
+            self._read(b"\xf6", DEPTH_MAX)
+        except TypeError as error:
+            raise ImportError(f"Busway needs cbor2 6.1 or later: {error}") from error
+
+    def loads(self, payload: bytes) -> Any:
+        try:
+            value, mark = self._read(b"\x82" + payload + self._mark_item, DEPTH_MAX + 1)
+        except Exception:  # noqa: BLE001 - whatever it was, the payload alone says it better
+            return self._read_alone(payload)
+        return value if mark == self._mark else self._read_alone(payload)
+
+    def _read_alone(self, payload: bytes) -> Any:
+        self._read(payload, DEPTH_MAX)  # raises what is wrong with the payload itself
+        raise ValueError("there are more bytes after the value")
+
+    def _read(self, payload: bytes, depth_max: int) -> Any:
+        return self._loads(
+            payload, semantic_decoders=self._semantic, max_depth=depth_max, allow_duplicate_keys=False
+        )
+
+
+_cbor: _Cbor | None = None
+
+
+def _load_cbor() -> _Cbor:
+    global _cbor
+    if _cbor is None:
+        _cbor = _Cbor()
+    return _cbor
+
+
+def _loads(payload: bytes) -> Any:
+    return (_cbor or _load_cbor()).loads(payload)
+
+
+def _bignum(value: Any) -> int:
+    if type(value) is not bytes:
+        raise ValueError("the digits of a large integer must be bytes")
+    if len(value) > INTEGER_SIZE_MAX:
+        raise ValueError(f"an integer of {len(value)} bytes; at most {INTEGER_SIZE_MAX} are taken")
+    return int.from_bytes(value, "big")
+
+
+def _refuse_reference(_value: Any, _immutable: bool) -> Any:
+    raise ValueError("references between parts of a value are not taken")
+
+
+# Encoding --------------------
+
+
+def _dumps(value: object, default: Callable[[Any, Any], None]) -> bytes:
+    cbor = _cbor or _load_cbor()
+    _check_depth(value)
+    try:
+        return cbor.dumps(value, default=default)
+    except (cbor.error, UnicodeEncodeError) as error:
+        raise ValueError(f"cannot be sent: {error}") from error
+
+
+def _plain_inside_value(encoder: Any, value: Any) -> None:
+    declaration = declaration_of(type(value))
+    if declaration is not None:
+        encoder.encode(_fields(value, declaration))
+    elif isinstance(value, enum.Enum):
+        encoder.encode(value.value)
+    elif is_own_dataclass(type(value)) or is_struct(type(value)):
+        raise TypeError(
+            f"cannot send {_article(value)}: declare the class with "
+            '@busway.message("some UUID"), or send the fields as a dict'
+        )
+    else:
+        raise TypeError(f"cannot send {_article(value)}: {_SENDABLE}")
+
+
+def _plain_inside_message(encoder: Any, value: Any) -> None:
+    # What a field's annotation names needs no UUID of its own.
+    if is_struct(type(value)) or is_own_dataclass(type(value)):
+        encoder.encode(_map_of(value))
+    else:
+        _plain_inside_value(encoder, value)
+
+
+def _fields(value: Any, declaration: Declaration) -> Any:
+    if declaration.fields:
+        return {name: getattr(value, name) for name in declaration.fields}
+    return _map_of(value)
+
+
+def _map_of(value: Any) -> Any:
+    if is_struct(type(value)):
+        import msgspec
+
+        return msgspec.to_builtins(value, builtin_types=CBOR_NATIVE)
+    return {name: getattr(value, name) for name in _field_names(type(value))}
+
+
+@lru_cache(maxsize=1024)
+def _cached_field_names(cls: Any) -> tuple[str, ...]:
+    return field_names(cls)
+
+
+def _field_names(cls: Any) -> tuple[str, ...]:
+    return _cached_field_names(cls)
+
+
+def _article(value: object) -> str:
+    return f"an instance of {type(value).__module__}.{type(value).__qualname__}"
+
+
+_SCALARS = frozenset((type(None), bool, int, float, str, bytes))
+
+
+def _check_depth(value: object) -> None:
+    """ValueError if the value is nested deeper than DEPTH_MAX; a value that contains itself is."""
+    level = _children(value)
+    for _ in range(DEPTH_MAX):
+        if not level:
+            return
+        # By identity, so that a value shared many times over is looked at once for each level.
+        parents = {id(parent): parent for parent in level}
+        level = [child for parent in parents.values() for child in _children(parent)]
+    raise ValueError(f"cannot be sent: it is nested deeper than {DEPTH_MAX} levels, or contains itself")
+
+
+def _children(value: Any) -> list[Any]:
+    """What a value holds, scalars aside. Every encode is here, so the usual kinds come first."""
+    kind = type(value)
+    if kind is dict:
+        if _SCALARS.issuperset(map(type, value)):
+            return _compound(value.values())
+        return _compound((*value, *value.values()))
+    if kind is list or kind is tuple:
+        return _compound(value)
+    return [] if kind in _SCALARS else _children_of_other(value)
+
+
+def _compound(members: Iterable[Any]) -> list[Any]:
+    if _SCALARS.issuperset(map(type, members)):
+        return []
+    return [member for member in members if type(member) not in _SCALARS]
+
+
+def _children_of_other(value: Any) -> list[Any]:
+    if isinstance(value, (str, bytes, bytearray, memoryview)):
+        return []
+    if isinstance(value, Mapping):
+        return _compound((*value, *value.values()))
+    if isinstance(value, (Sequence, Set)):
+        return _compound(list(value))
+    if is_own_dataclass(type(value)):
+        return [getattr(value, name) for name in _field_names(type(value))]
+    if is_struct(type(value)):
+        return [getattr(value, name) for name in type(value).__struct_fields__]
+    if isinstance(value, (_cbor or _load_cbor()).tag):
+        return [value.value]
+    return []
