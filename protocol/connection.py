@@ -195,10 +195,11 @@ class Connection(Timer):
     def data_to_send(self, size_max: int, now: int) -> bytes:
         """At most `size_max` bytes to write now; b"" if there is nothing. Ask when the link can take them."""
         self.flush_wanted = False
-        if self._pong >= 0:
+        said_goodbye = self.state == codes.CLOSING and not self._goodbye
+        if self._pong >= 0 and not said_goodbye:  # CLOSE is the last frame of a direction
             self.outbox.control.append(frame(bytes((codes.PONG,)) + varint(self._pong)))
             self._pong = -1
-        opened = self.state == codes.OPEN or (self.state == codes.CLOSING and bool(self._goodbye))
+        opened = self.state == codes.OPEN or bool(self._goodbye)
         data = self.outbox.write(size_max, opened, self.state == codes.CLOSING and not self._drains_first, now)
         if self._goodbye and len(data) < size_max:
             data += self._write_goodbye(size_max - len(data), now)
@@ -469,10 +470,10 @@ class Connection(Timer):
         """The link's timer: for HELLO, for the peer's CLOSE, or for silence, by state."""
         if self.state < codes.OPEN:
             self.fail(codes.HELLO_TIMEOUT, "no HELLO within 5 seconds", now)
-        elif self.state == codes.CLOSING:
-            self._end(self.close_code, self.close_text, False, now)
-        elif self.state == codes.OPEN:
+        elif self._goodbye or self.state == codes.OPEN:
             self._keep_alive(now)
+        else:
+            self._end(self.close_code, self.close_text, False, now)
 
     def _keep_alive(self, now: int) -> None:
         interval = self.keepalive_ms
