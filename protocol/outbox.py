@@ -263,7 +263,8 @@ class Outbox:
             number += 1
         partial = Partial(number, out, payload)
         header = write_header(out, self.aliases, now, number, len(payload))
-        partial.pos = self.limits.frame_size_max - len(header)
+        # Never the whole payload, however short the header turned out: a cut message has a second piece.
+        partial.pos = self.limits.frame_size_max - codes.HEADER_SIZE_MAX
         self._partials.append(partial)
         data = frame(header + payload[: partial.pos])
         parts.append(data)
