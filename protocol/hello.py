@@ -41,6 +41,8 @@ class Limits:
             return "message_size_max, aliases_max and partials_max must be at least 1"
         if self.partials_max > 255 or self.aliases_max > 16383:
             return "partials_max must be at most 255 and aliases_max at most 16383"
+        if self.frame_size_max > 0xFFFFFFFF or self.message_size_max > 0xFFFFFFFF:
+            return "frame_size_max and message_size_max must be below 2^32 bytes"
         return ""
 
 
