@@ -1,1 +1,101 @@
+"""Busway: one message bus across processes, machines, browsers and microcontrollers.
 
+Nothing is imported before it is used: `import busway` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from busway.adapters.asyncio import AsyncBus, Receiver, Service
+    from busway.adapters.facade import Change, EndpointInfo, LinkInfo, NodeInfo
+    from busway.errors import (
+        BusClosed,
+        BusError,
+        DeliveryUnknown,
+        EndpointTaken,
+        LinkRefused,
+        PayloadError,
+        RemoteError,
+        RequestTimeout,
+        Undeliverable,
+        UnknownType,
+    )
+    from busway.messages import message
+    from busway.names import NAMESPACE, endpoint_id
+    from busway.protocol import Connection, Limits, Link, Message, Node, Request
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "AsyncBus": "busway.adapters.asyncio",
+    "BusClosed": "busway.errors",
+    "BusError": "busway.errors",
+    "Change": "busway.adapters.facade",
+    "Connection": "busway.protocol",
+    "DeliveryUnknown": "busway.errors",
+    "EndpointInfo": "busway.adapters.facade",
+    "EndpointTaken": "busway.errors",
+    "Limits": "busway.protocol",
+    "Link": "busway.protocol",
+    "LinkInfo": "busway.adapters.facade",
+    "LinkRefused": "busway.errors",
+    "Message": "busway.protocol",
+    "NAMESPACE": "busway.names",
+    "Node": "busway.protocol",
+    "NodeInfo": "busway.adapters.facade",
+    "PayloadError": "busway.errors",
+    "Receiver": "busway.adapters.asyncio",
+    "RemoteError": "busway.errors",
+    "Request": "busway.protocol",
+    "RequestTimeout": "busway.errors",
+    "Service": "busway.adapters.asyncio",
+    "Undeliverable": "busway.errors",
+    "UnknownType": "busway.errors",
+    "endpoint_id": "busway.names",
+    "message": "busway.messages",
+}
+
+__all__ = [
+    "NAMESPACE",
+    "AsyncBus",
+    "BusClosed",
+    "BusError",
+    "Change",
+    "Connection",
+    "DeliveryUnknown",
+    "EndpointInfo",
+    "EndpointTaken",
+    "Limits",
+    "Link",
+    "LinkInfo",
+    "LinkRefused",
+    "Message",
+    "Node",
+    "NodeInfo",
+    "PayloadError",
+    "Receiver",
+    "RemoteError",
+    "Request",
+    "RequestTimeout",
+    "Service",
+    "Undeliverable",
+    "UnknownType",
+    "endpoint_id",
+    "message",
+]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'busway' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))
