@@ -66,11 +66,11 @@ class Link:
 class Assembly:
     """A large message whose pieces are coming in."""
 
-    __slots__ = ("header", "left", "pieces")
+    __slots__ = ("data", "header", "left")
 
     def __init__(self, header: Header, first: bytes) -> None:
         self.header = header
-        self.pieces = [first]
+        self.data = bytearray(first)  # not a list of pieces: tiny ones would cost many times their size
         self.left = header.size - len(first)
 
 
@@ -568,11 +568,11 @@ class Connection(Timer):
             raise Refusal(codes.TOO_MANY, "a piece of no message under way")
         if not piece or len(piece) > assembly.left:
             raise Refusal(codes.MALFORMED, "a piece that is empty or more than was announced")
-        assembly.pieces.append(piece)
+        assembly.data.extend(piece)
         assembly.left -= len(piece)
         if not assembly.left:
             del self._assemblies[number]
-            self._dispatch(assembly.header, b"".join(assembly.pieces), now)
+            self._dispatch(assembly.header, bytes(assembly.data), now)
 
     def _dispatch(self, header: Header, payload: bytes, now: int) -> None:
         """A whole message: to the desk what is for our endpoints, to the origin what answers us."""
