@@ -128,7 +128,7 @@ class Desk:
         del self.endpoints[uuid]
         self.process_only.pop(uuid, None)
         self.origin.forget_target(uuid)
-        for peer in self._all_peers():
+        for peer in self._all_peers() + list(self.routes.departed.values()):
             peer.in_flows.pop(uuid, None)
         self.announce(uuid, endpoint.realm)
         self.origin.withdrawn(self.me, uuid, now)
