@@ -396,6 +396,7 @@ class Node:
     def link_opened(self, connection: Connection, hello: Hello, now: int) -> None:
         """A handshake is over: the link joins its peer's others, or takes their place."""
         self.counters["links_opened"] += 1
+        self._arm_sweep(now)  # also for a node that only receives
         former = self.routes.peers.get(hello.node_id)
         if former is not None and former.incarnation != hello.incarnation:
             for old in list(former.connections):
@@ -506,7 +507,7 @@ class Node:
         self.origin.sweep(now)
         self.desk.sweep(now)
         self.routes.sweep(now)
-        if self.desk.has_flows() or self.routes.departed:
+        if self.routes.peers or self.routes.departed or self.desk.has_flows():
             self.timers.arm(self._sweep, now + codes.SWEEP_MS)
 
     # Checks

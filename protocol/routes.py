@@ -85,6 +85,8 @@ class Routes:
         for node_id, peer in list(self.departed.items()):
             if now - peer.left >= codes.FLOW_FORGET_OUT_MS:
                 del self.departed[node_id]
+            elif now - peer.left >= codes.FLOW_FORGET_IN_MS:
+                peer.in_flows = {}  # before it starts anew at 1, or its messages would be late
 
     def choose_hop(self, peer: Peer) -> None:
         """The narrowest realm first, then the cheapest. A link that drains keeps its peer until it is closed, so order is kept."""
