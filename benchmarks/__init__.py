@@ -1,0 +1,1 @@
+"""Side-by-side benchmarks, each against a peer in the same run. Run with `make bench` or `python -m benchmarks`."""
