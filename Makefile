@@ -49,5 +49,5 @@ soak: setup  ## the long tests: random runs of many nodes; SEED repeats one, DUR
 	$(bin)/python -m tests.soak $(if $(SEED),--seed $(SEED)) $(if $(DURATION),--duration $(DURATION))
 
 clean:  ## removes everything that was made here, the virtual environment too
-	rm -rf $(venv) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* src/*.egg-info
+	rm -rf $(venv) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks htmlcov .coverage .coverage.* src/*.egg-info src/*.so protocol/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""Adds the compiled core to the build when BUSWAY_COMPILE=1 is in the environment. Everything else is in pyproject.toml.
+"""Adds the compiled core to the build when BUSWAY_COMPILE=1 is set. Everything else is in pyproject.toml.
 
 Without a C compiler the build warns and goes on: the pure core is the same program, only slower.
 """
@@ -9,7 +9,7 @@ import sys
 import tempfile
 
 from setuptools import Distribution, Extension, setup
-from setuptools.errors import BaseError
+from setuptools.errors import BaseError, CompileError, LinkError
 
 
 def wanted() -> bool:
@@ -27,7 +27,7 @@ def compiler_works() -> bool:
         command.ensure_finalized()
         try:
             command.run()
-        except BaseError as error:
+        except (BaseError, CompileError, LinkError) as error:
             print(f"warning: {error}", file=sys.stderr)
             return False
     return True
@@ -37,12 +37,17 @@ def extensions() -> list[Extension]:
     if not wanted():
         return []
     if not compiler_works():
-        print("warning: busway.protocol stays pure Python: no C compiler with Python's headers was found", file=sys.stderr)
+        print(
+            "warning: busway.protocol stays pure Python: no C compiler with Python's headers was found",
+            file=sys.stderr,
+        )
         return []
     from mypyc.build import mypycify
 
     modules = sorted(glob.glob("src/busway/protocol/*.py"))
-    return mypycify(["--config-file=", *modules], opt_level=os.environ.get("BUSWAY_OPT_LEVEL", "3"), group_name="busway")
+    return mypycify(
+        ["--config-file=", *modules], opt_level=os.environ.get("BUSWAY_OPT_LEVEL", "3"), group_name="busway"
+    )
 
 
 setup(ext_modules=extensions())

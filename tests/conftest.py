@@ -1,0 +1,62 @@
+"""Fixtures that several test folders share."""
+
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from tests.rigs import compiled, micropython
+
+# A shared machine makes single examples slow now and then, which is no failure.
+hypothesis.settings.register_profile("busway", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("busway")
+
+
+def pytest_report_header() -> str:
+    """Says which core is tested: the one beside this file, an installed one, or a compiled one."""
+    core = importlib.util.find_spec("busway.protocol")
+    return f"busway.protocol: {core.origin if core else 'not found'}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def socket_directory() -> Iterator[Path]:
+    """Keeps the tests' buses apart from those that programs of this user run on this machine."""
+    directory = tempfile.mkdtemp(prefix="bw-")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BUSWAY_DIR", directory)
+        yield Path(directory)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def real_micropython(tmp_path_factory: pytest.TempPathFactory) -> micropython.MicroPython:
+    """A real MicroPython that can import busway.protocol. None here: skips, but fails on the CI machine."""
+    command = micropython.find()
+    if command is None:
+        missing = "no MicroPython here: run `make setup`, or name one in BUSWAY_MICROPYTHON"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    directory = tmp_path_factory.mktemp("micropython")
+    micropython.stage(directory)
+    return micropython.MicroPython(command, directory)
+
+
+@pytest.fixture(scope="session")
+def compiled_core(
+    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+) -> compiled.CompiledCore:
+    """The core as mypyc compiles it. Built once for the same sources: pytest's cache keeps it."""
+    if shutil.which("cc") is None and shutil.which("gcc") is None:
+        missing = "no C compiler here: install gcc and Python's headers"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    assert pytestconfig.cache is not None
+    built = compiled.build(pytestconfig.cache.mkdir("busway-compiled"))
+    return compiled.CompiledCore(built, tmp_path_factory.mktemp("compiled"))

@@ -1,0 +1,42 @@
+"""The core compiled with mypyc: really compiled, and the same program."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.rigs.compiled import CompiledCore, run_setup
+from tests.rigs.tree import SOURCE
+
+WHERE_FROM = """
+import importlib
+for name in {names!r}:
+    print(name, importlib.import_module(name).__file__.rsplit(".", 1)[1])
+"""
+
+
+pytestmark = pytest.mark.timeout(900)  # the first test pays for the build
+
+# Compiled classes take no interpreted subclasses, and these tests make some.
+PURE_ONLY = ["tests/protocol/test_timers.py"]
+
+
+def module_names() -> list[str]:
+    stems = sorted(path.stem for path in (SOURCE / "protocol").glob("*.py"))
+    return ["busway.protocol" + ("" if stem == "__init__" else f".{stem}") for stem in stems]
+
+
+def test_every_module_is_compiled(compiled_core: CompiledCore) -> None:
+    printed = compiled_core.run(WHERE_FROM.format(names=module_names()))
+    assert printed.split("\n")[:-1] == [f"{name} so" for name in module_names()]
+
+
+def test_tests_of_the_core_pass_compiled(compiled_core: CompiledCore) -> None:
+    printed = compiled_core.pytest("tests/protocol", *(f"--ignore={path}" for path in PURE_ONLY))
+    assert re.search(r"^busway\.protocol: .*\.so$", printed, re.MULTILINE), printed
+
+
+def test_without_compiler_the_build_warns_and_stays_pure(tmp_path: Path) -> None:
+    printed = run_setup(tmp_path / "tree", tmp_path / "made", {"CC": "/bin/false", "LDSHARED": "/bin/false"})
+    assert "warning: busway.protocol stays pure Python" in printed
+    assert not list(tmp_path.rglob("*.so"))

@@ -1,0 +1,162 @@
+"""Dependencies point one way: adapters -> protocol, adapters -> drivers. The front door stands before all."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeGuard
+
+import pytest
+
+from tests.rigs.tree import ROOT, SOURCE
+
+CORE_MODULES = {"struct", "binascii"}
+CORE_TYPE_MODULES = {"typing", "mypy_extensions"}
+DRIVER_LIBRARIES = {"h11", "wsproto", "serial", "bleak"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported thing: the module and, for `from module import name`, the name."""
+
+    module: str
+    name: str
+    for_types: bool
+    line: int
+
+    @property
+    def target(self) -> str:
+        """The full dotted name: of `from busway import cli` it is busway.cli."""
+        return f"{self.module}.{self.name}" if self.name else self.module
+
+    def within(self, *packages: str) -> bool:
+        return any(f"{self.target}.".startswith(f"{package}.") for package in packages)
+
+
+def is_type_checking(node: ast.AST) -> TypeGuard[ast.If]:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def imports_of(node: ast.AST, package: str, *, for_types: bool = False) -> Iterator[Import]:
+    """Walks every import statement, inside functions too. `package` is what relative imports start from."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            yield Import(alias.name, "", for_types, node.lineno)
+    elif isinstance(node, ast.ImportFrom):
+        module = node.module or ""
+        if node.level:
+            base = package.split(".")[: len(package.split(".")) - node.level + 1]
+            module = ".".join([*base, *([module] if module else [])])
+        for alias in node.names:
+            yield Import(module, alias.name, for_types, node.lineno)
+    elif is_type_checking(node):
+        for statement in node.body:
+            yield from imports_of(statement, package, for_types=True)
+        for statement in node.orelse:
+            yield from imports_of(statement, package, for_types=for_types)
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from imports_of(child, package, for_types=for_types)
+
+
+def core_objection(found: Import) -> bool:
+    if found.within("busway.protocol") or found.module in CORE_MODULES:
+        return False
+    if found.module == "micropython":
+        return found.name != "const"
+    return not (found.for_types and found.module in CORE_TYPE_MODULES)
+
+
+def driver_objection(found: Import) -> bool:
+    if found.within("busway"):
+        return not found.within("busway.drivers")
+    return found.module.split(".")[0] not in sys.stdlib_module_names | DRIVER_LIBRARIES
+
+
+def adapter_objection(found: Import) -> bool:
+    return found.within("busway.cli", "busway.demo")
+
+
+OBJECTIONS = {"protocol": core_objection, "drivers": driver_objection, "adapters": adapter_objection}
+
+
+def objections(layer: str, source: str, package: str) -> list[str]:
+    found = imports_of(ast.parse(source), package)
+    return [f"line {one.line} imports {one.target}" for one in found if OBJECTIONS[layer](one)]
+
+
+def package_of(path: Path, folder: Path, name: str) -> str:
+    return ".".join([name, *path.relative_to(folder).parent.parts])
+
+
+@pytest.mark.parametrize("layer", OBJECTIONS)
+def test_layer_imports_only_what_it_may(layer: str) -> None:
+    wrong = {}
+    for path in sorted((ROOT / layer).rglob("*.py")):
+        found = objections(layer, path.read_text(), package_of(path, ROOT / layer, f"busway.{layer}"))
+        if found:
+            wrong[str(path.relative_to(ROOT))] = found
+    assert wrong == {}
+
+
+def test_front_door_does_not_lead_through_the_command_line() -> None:
+    wrong = []
+    for path in sorted(SOURCE.glob("*.py")):
+        if path.stem not in ("__main__", "demo"):
+            found = imports_of(ast.parse(path.read_text()), "busway")
+            wrong += [
+                f"{path.name} line {one.line}" for one in found if one.within("busway.cli", "busway.demo")
+            ]
+    assert wrong == []
+
+
+def test_type_checking_has_no_else_in_the_core() -> None:
+    """mypyc takes TYPE_CHECKING as true and compiles the other branch as unreachable."""
+    wrong = []
+    for path in sorted((ROOT / "protocol").rglob("*.py")):
+        nodes = [node for node in ast.walk(ast.parse(path.read_text())) if is_type_checking(node)]
+        wrong += [f"{path.name} line {node.lineno}" for node in nodes if node.orelse]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("layer", "line", "allowed"),
+    [
+        ("protocol", "import struct", True),
+        ("protocol", "import binascii, struct", True),
+        ("protocol", "from struct import pack", True),
+        ("protocol", "from micropython import const", True),
+        ("protocol", "from micropython import native", False),
+        ("protocol", "from busway.protocol import codes", True),
+        ("protocol", "from busway.protocol.codes import SIZE_MAX", True),
+        ("protocol", "from . import codes", True),
+        ("protocol", "from .codes import SIZE_MAX", True),
+        ("protocol", "from .. import payloads", False),
+        ("protocol", "from ..drivers import unix", False),
+        ("protocol", "from busway import drivers", False),
+        ("protocol", "import busway.drivers.unix", False),
+        ("protocol", "import busway.protocols", False),
+        ("protocol", "import time", False),
+        ("protocol", "from typing import Final", False),
+        ("protocol", "if TYPE_CHECKING:\n    from typing import Final", True),
+        ("protocol", "if TYPE_CHECKING:\n    from mypy_extensions import i64", True),
+        ("protocol", "if TYPE_CHECKING:\n    import asyncio", False),
+        ("protocol", "if TYPE_CHECKING:\n    pass\nelse:\n    from typing import Final", False),
+        ("protocol", "def late() -> None:\n    import os", False),
+        ("drivers", "import socket, os", True),
+        ("drivers", "from busway.drivers.channel import Channel", True),
+        ("drivers", "import bleak.backends", True),
+        ("drivers", "from busway.protocol import Node", False),
+        ("drivers", "from busway import protocol", False),
+        ("drivers", "from busway.adapters import asyncio", False),
+        ("drivers", "if TYPE_CHECKING:\n    from busway.protocol import Node", False),
+        ("drivers", "import cbor2", False),
+        ("adapters", "from busway.protocol import Node", True),
+        ("adapters", "from busway.drivers import unix", True),
+        ("adapters", "from busway.cli import main", False),
+        ("adapters", "from busway import cli", False),
+    ],
+)
+def test_the_rules_themselves(layer: str, line: str, allowed: bool) -> None:
+    assert (objections(layer, line, f"busway.{layer}") == []) is allowed

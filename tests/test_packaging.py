@@ -1,0 +1,83 @@
+"""What is shipped: plain files in the sdist and the wheel, though the source tree has links."""
+
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.rigs.processes import output_of
+from tests.rigs.tree import ROOT, SOURCE, copy_build_files, copy_folder
+
+BUILD_SDIST = "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"
+BUILD_WHEEL = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
+IMPORT_FROM = (
+    "import sys; sys.path.insert(0, sys.argv[1]); import busway.protocol as core; print(core.__file__)"
+)
+
+
+def build(script: str, tree: Path, target: Path) -> Path:
+    """Runs the build backend as pip does without isolation: offline, with this environment's setuptools."""
+    target.mkdir()
+    output_of([sys.executable, "-c", script, target], cwd=tree)
+    (made,) = target.iterdir()
+    return made
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tree = tmp_path_factory.mktemp("tree")
+    copy_build_files(tree)
+    for name in ("protocol", "drivers", "adapters", "src"):
+        copy_folder(ROOT / name, tree / name, follow_links=False)
+    return build(BUILD_SDIST, tree, tree / "sdist")
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("wheel")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(directory, filter="data")
+    (tree,) = directory.iterdir()
+    return build(BUILD_WHEEL, tree, directory / "wheel")
+
+
+def module_files() -> set[str]:
+    """Every module, as it should be shipped. Path.rglob does not follow links below its start."""
+    folders = [SOURCE, *(path for path in SOURCE.iterdir() if path.is_dir())]
+    files = {path for folder in folders for path in folder.rglob("*.py")}
+    return {f"busway/{path.relative_to(SOURCE)}" for path in files}
+
+
+def test_sdist_holds_plain_files(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        members = archive.getmembers()
+    assert [member.name for member in members if not (member.isfile() or member.isdir())] == []
+    names = {member.name.split("/", 1)[1] for member in members if member.isfile()}
+    assert {f"src/{name}" for name in module_files()} <= names
+    assert {"pyproject.toml", "setup.py", "LICENSE"} <= names
+
+
+def test_wheel_made_from_the_sdist_holds_every_module_once(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    package = [name for name in names if ".dist-info/" not in name]
+    assert sorted(package) == sorted(module_files() | {"busway/py.typed"})
+    assert "busway/protocol/__init__.py" in package
+
+
+def test_wheel_is_pure_unless_asked(wheel: Path) -> None:
+    assert wheel.name.endswith("-py3-none-any.whl")
+
+
+def test_wheel_carries_license_and_command(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        info = {name.split(".dist-info/")[1]: name for name in archive.namelist() if ".dist-info/" in name}
+        assert "busway = busway.cli:main" in archive.read(info["entry_points.txt"]).decode()
+        assert "Busway contributors" in archive.read(info["licenses/LICENSE"]).decode()
+
+
+def test_core_imports_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
+    printed = output_of([sys.executable, "-I", "-c", IMPORT_FROM, wheel], cwd=tmp_path)
+    assert printed.strip() == str(wheel / "busway" / "protocol" / "__init__.py")
