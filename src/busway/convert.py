@@ -12,6 +12,7 @@ import dataclasses
 import datetime
 import decimal
 import enum
+import math
 import types
 import typing
 import uuid
@@ -131,6 +132,15 @@ def _float(value: Any) -> float:
     raise _expected("float", value)
 
 
+def _decimal(value: Any) -> decimal.Decimal:
+    if type(value) is decimal.Decimal:
+        return value
+    # CBOR has no decimal infinity or NaN: they travel as floats.
+    if type(value) is float and not math.isfinite(value):
+        return decimal.Decimal(value)
+    raise _expected("Decimal", value)
+
+
 def _anything(value: Any) -> Any:
     return value
 
@@ -139,12 +149,13 @@ _CHECKABLE = (
     "int, float, str, bytes, bool, None, list, tuple, dict, set, Optional, Union, Literal, an Enum, "
     "a dataclass, datetime, date, UUID, Decimal or Any"
 )
-_STAMPS = (datetime.datetime, datetime.date, uuid.UUID, decimal.Decimal)
+_STAMPS = (datetime.datetime, datetime.date, uuid.UUID)
 _SCALARS: dict[Any, Converter] = {
     Any: _anything,
     object: _anything,
     None: _exactly(type(None)),
     float: _float,
+    decimal.Decimal: _decimal,
     **{kind: _exactly(kind) for kind in (int, str, bytes, bool, type(None), complex, *_STAMPS)},
 }
 

@@ -1,0 +1,270 @@
+"""busway.convert: every annotation it knows, what fits it, and the sentence for what does not."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import math
+import typing
+import uuid
+from dataclasses import InitVar, dataclass, field
+from typing import Annotated, Any, Literal, NewType
+
+import msgspec
+import pytest
+
+from busway.convert import Converter, Mismatch, record_converter
+
+NOON = datetime.datetime(2024, 1, 2, 12, tzinfo=datetime.UTC)
+IDENTITY = uuid.UUID(int=5)
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = 2
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Flags(enum.Flag):
+    A = 1
+    B = 2
+
+
+class Tolerant(enum.Enum):
+    KNOWN = 1
+    OTHER = -1
+
+    @classmethod
+    def _missing_(cls, value: object) -> Tolerant:
+        if value == 13:
+            raise LookupError("unlucky")
+        return cls.OTHER
+
+
+@dataclass(frozen=True)
+class Point:
+    x: float
+    y: float = 0.0
+
+
+@dataclass
+class Tree:
+    label: str
+    children: list[Tree] = field(default_factory=list)
+
+
+class Site(msgspec.Struct):
+    name: str
+    mark: bytes = b""
+
+
+Metres = NewType("Metres", float)
+
+
+def converter(annotation: Any) -> Converter:
+    return record_converter(dataclasses.make_dataclass("R", [("v", annotation)]))
+
+
+def converted(annotation: Any, value: object) -> Any:
+    return converter(annotation)({"v": value}).v
+
+
+FITS: list[tuple[Any, object, object]] = [
+    (int, 3, 3),
+    (float, 3, 3.0),
+    (float, 2.5, 2.5),
+    (str, "a", "a"),
+    (bytes, b"a", b"a"),
+    (bool, True, True),
+    (None, None, None),
+    (Any, [1, {}], [1, {}]),
+    (object, "a", "a"),
+    (complex, 1j, 1j),
+    (datetime.datetime, NOON, NOON),
+    (datetime.date, NOON.date(), NOON.date()),
+    (uuid.UUID, IDENTITY, IDENTITY),
+    (decimal.Decimal, decimal.Decimal(3), decimal.Decimal(3)),
+    (decimal.Decimal, -math.inf, decimal.Decimal("-Infinity")),
+    (list, [1, "a"], [1, "a"]),
+    (list[float], [1, 2.5], [1.0, 2.5]),
+    (tuple, [1], (1,)),
+    (typing.Tuple, [1], (1,)),  # noqa: UP006
+    (typing.List[int], [1], [1]),  # noqa: UP006
+    (tuple[int, ...], [1, 2], (1, 2)),
+    (tuple[int, str], [1, "a"], (1, "a")),
+    (tuple[()], [], ()),
+    (set[int], {1}, {1}),
+    (frozenset[int], {1}, frozenset({1})),
+    (dict, {1: "a"}, {1: "a"}),
+    (dict[str, float], {"a": 1}, {"a": 1.0}),
+    (dict[tuple[int, int], str], {(1, 2): "a"}, {(1, 2): "a"}),
+    (int | None, None, None),
+    (typing.Optional[int], 3, 3),  # noqa: UP045
+    (float | None, 3, 3.0),
+    (float | int, 3, 3),
+    (float | str, 3, 3.0),
+    (int | str | None, None, None),
+    (int | list[int], [1], [1]),
+    (Literal["on", 1, None], "on", "on"),
+    (Literal[1], 1, 1),
+    (Literal[Colour.RED], "red", Colour.RED),
+    (Colour, "red", Colour.RED),
+    (Colour, 2, Colour.BLUE),
+    (Level, 1, Level.LOW),
+    (Flags, 3, Flags.A | Flags.B),
+    (Tolerant, 7, Tolerant.OTHER),
+    (Point, {"x": 1}, Point(1.0)),
+    (Point, {"x": 1, "z": "from a newer sender"}, Point(1.0)),
+    (list[Point], [{"x": 1, "y": 2}], [Point(1.0, 2.0)]),
+    (Tree, {"label": "a", "children": [{"label": "b"}]}, Tree("a", [Tree("b")])),
+    (Site, {"name": "a", "mark": b"m"}, Site("a", b"m")),
+    (Annotated[int, "unit"], 3, 3),
+    (typing.Final[int], 3, 3),
+    (Metres, 3, 3.0),
+]
+
+
+@pytest.mark.parametrize(("annotation", "value", "wanted"), FITS)
+def test_what_fits(annotation: Any, value: object, wanted: object) -> None:
+    found = converted(annotation, value)
+    assert found == wanted
+    assert type(found) is type(wanted)
+
+
+MISFITS: list[tuple[Any, object, str]] = [
+    (int, True, "R.v: expected int, got bool"),
+    (int, 3.0, "R.v: expected int, got float"),
+    (float, "3", "R.v: expected float, got str"),
+    (float, True, "R.v: expected float, got bool"),
+    (float, 10**400, "R.v: expected float, got an int too large for one"),
+    (bool, 1, "R.v: expected bool, got int"),
+    (str, b"a", "R.v: expected str, got bytes"),
+    (bytes, "a", "R.v: expected bytes, got str"),
+    (None, 0, "R.v: expected None, got int"),
+    (datetime.date, NOON, "R.v: expected date, got datetime"),
+    (decimal.Decimal, 1.5, "R.v: expected Decimal, got float"),
+    (list[int], [1, "a"], "R.v[1]: expected int, got str"),
+    (list[int], {1}, "R.v: expected list, got set"),
+    (list[int], "12", "R.v: expected list, got str"),
+    (set[int], [1], "R.v: expected set, got list"),
+    (tuple[int, str], [1], "R.v: expected a list of 2, got one of 1"),
+    (tuple[int, str], [1, 2], "R.v[1]: expected str, got int"),
+    (tuple[int, str], 1, "R.v: expected a list of 2, got int"),
+    (dict[str, int], {"a": "b"}, "R.v['a']: expected int, got str"),
+    (dict[str, int], {1: 1}, "R.v[1]: expected str, got int"),
+    (dict[str, int], [], "R.v: expected map, got list"),
+    (int | None, "a", "R.v: expected int, got str"),
+    (int | str, 2.5, "R.v: expected int | str, got float that fits none of them"),
+    (Literal["on", 1], True, "R.v: expected one of 'on', 1, got bool"),
+    (Literal["on", 1], [], "R.v: expected one of 'on', 1, got list"),
+    (Colour, "green", "R.v: expected a value of Colour, got str"),
+    (Colour, True, "R.v: expected a value of Colour, got bool"),
+    (Level, 1.0, "R.v: expected a value of Level, got float"),
+    (Tolerant, 13, "R.v: expected a value of Tolerant, got int"),
+    (Point, [1, 2], "R.v: expected a map of fields, got list"),
+    (Point, {"y": 1}, "R.v.x: the field is missing and has no default"),
+    (list[Point], [{"x": 1}, {"x": "a"}], "R.v[1].x: expected float, got str"),
+    (Tree, {"label": "a", "children": [{"label": 1}]}, "R.v.children[0].label: expected str, got int"),
+    (Site, {"name": 1}, "R.v.name: expected str, got int"),
+    (Site, {"name": "a", "mark": "bXk="}, "R.v.mark: expected bytes, got str"),
+    (list[Site], [[]], "R.v[0]: expected object, got array"),
+]
+
+
+@pytest.mark.parametrize(("annotation", "value", "sentence"), MISFITS)
+def test_what_does_not_fit(annotation: Any, value: object, sentence: str) -> None:
+    with pytest.raises(Mismatch) as caught:
+        converted(annotation, value)
+    assert caught.value.describe("R") == sentence
+
+
+class Odd(enum.Enum):
+    PAIR = (1, 2)
+
+
+def self_referring() -> Any:
+    class Alias:
+        __value__: Any
+
+    alias = Alias()
+    alias.__value__ = alias
+    return alias
+
+
+REFUSED: list[tuple[Any, str]] = [
+    (Point | Tree, "Point and Tree are each a map on the wire"),
+    (Point | dict[str, int], "are each a map on the wire"),
+    (Annotated[list[int], "a"] | tuple[int, ...], "are each a list on the wire"),
+    (set[int] | frozenset[str], "are each a set on the wire"),
+    (Odd, "the values of Odd must be numbers"),
+    (typing.Callable[[], int], "cannot be checked on arrival"),
+    (self_referring(), "refers to itself"),
+]
+
+
+@pytest.mark.parametrize(("annotation", "sentence"), REFUSED)
+def test_what_is_refused_at_declaration(annotation: Any, sentence: str) -> None:
+    with pytest.raises(TypeError, match=sentence):
+        converter(annotation)
+
+
+def test_a_class_that_refuses_is_a_misfit() -> None:
+    @dataclass
+    class Positive:
+        v: int
+
+        def __post_init__(self) -> None:
+            if self.v < 0:
+                raise LookupError("negative" + "!" * 1000)
+
+    convert = record_converter(Positive)
+    assert convert({"v": 1}).v == 1
+    with pytest.raises(Mismatch) as caught:
+        convert({"v": -1})
+    sentence = caught.value.describe("Positive")
+    assert "Positive refused it: LookupError: negative!!!" in sentence
+    assert len(sentence) < 400
+
+
+def test_fields_outside_the_constructor_do_not_travel() -> None:
+    @dataclass
+    class Derived:
+        v: int
+        twice: int = field(init=False)
+
+        def __post_init__(self) -> None:
+            self.twice = 2 * self.v
+
+    assert record_converter(Derived)({"v": 2, "twice": 9}) == Derived(2)
+
+
+# Made at the top level, where the InitVar's string annotation can be resolved.
+@dataclass
+class Needy:
+    v: int
+    scale: InitVar[int]
+
+
+@dataclass
+class Content:
+    v: int
+    scale: InitVar[int] = 2
+
+
+def test_an_init_only_field_needs_a_default() -> None:
+    with pytest.raises(TypeError, match=r"Needy\.scale: an InitVar is not kept"):
+        record_converter(Needy)
+    assert record_converter(Content)({"v": 1}) == Content(1)
+
+
+def test_a_failing_union_of_nested_values_takes_linear_time() -> None:
+    value: dict[str, Any] = {"label": 3}
+    for _ in range(60):
+        value = {"label": "a", "children": [value]}
+    with pytest.raises(Mismatch):
+        converted(Tree | list[Tree] | int, value)

@@ -1,0 +1,64 @@
+"""busway.errors: sentences, numbers, and that every error survives a trip to another process."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from busway import errors
+from busway.protocol.codes import REASON_NAMES
+
+SAMPLES = [
+    errors.BusError("plain"),
+    errors.Undeliverable(1),
+    errors.Undeliverable(300, "the tank is empty"),
+    errors.RemoteError(64, "ValueError: no"),
+    errors.RemoteError(300),
+    errors.RequestTimeout(),
+    errors.RequestTimeout("late"),
+    errors.BusClosed(),
+    errors.EndpointTaken(),
+    errors.LinkRefused(3, "the bus names differ"),
+    errors.LinkRefused(3),
+    errors.DeliveryUnknown(),
+    errors.PayloadError("Reading.celsius: expected float, got str", b"\xa0"),
+    errors.UnknownType("not declared", b"\xa0", b"t" * 16),
+]
+
+
+@pytest.mark.parametrize("error", SAMPLES, ids=lambda error: type(error).__name__)
+def test_errors_pickle_and_speak(error: errors.BusError) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert copy.__dict__ == error.__dict__
+    assert str(copy) == str(error)
+    assert len(str(error)) > 3
+    assert isinstance(error, errors.BusError)
+
+
+def test_the_standard_errors_they_also_are() -> None:
+    assert isinstance(errors.RequestTimeout(), TimeoutError)
+    assert isinstance(errors.PayloadError("no"), ValueError)
+    assert isinstance(errors.UnknownType("no"), errors.PayloadError)
+
+
+@pytest.mark.parametrize("reason", sorted(REASON_NAMES))
+def test_every_reason_has_a_sentence_of_its_own(reason: int) -> None:
+    error = errors.Undeliverable(reason)
+    assert error.reason == reason
+    assert error.reason_name == REASON_NAMES[reason]
+    assert "unknown here" not in error.message
+    assert str(error) == f"not delivered: {error.message} ({error.reason_name})"
+
+
+def test_an_unknown_reason_keeps_its_number() -> None:
+    assert str(errors.Undeliverable(99)).endswith("(REASON_99)")
+    assert errors.RemoteError(300, "the tank is empty").code == 300
+
+
+def test_a_payload_is_kept_but_not_shown() -> None:
+    error = errors.PayloadError("broken", b"secret")
+    assert error.payload == b"secret"
+    assert error.reason == "broken"
+    assert "secret" not in repr(error) + str(error)

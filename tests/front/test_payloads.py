@@ -1,0 +1,530 @@
+"""busway.payloads: what goes in comes out, and nothing that arrives raises anything but PayloadError."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import enum
+import math
+import re
+import subprocess
+import sys
+import time
+import uuid
+from collections import OrderedDict, namedtuple
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import cbor2
+import msgspec
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from busway.messages import message
+from busway.payloads import (
+    CBOR,
+    DEPTH_MAX,
+    INTEGER_SIZE_MAX,
+    RAW,
+    TYPED,
+    TYPED_AS_ENDPOINT,
+    PayloadError,
+    UnknownType,
+    accepted_types,
+    decode,
+    encode,
+)
+
+NOBODY = uuid.UUID(int=0)
+ELSEWHERE = b"e" * 16
+SOURCE = Path(__file__).parents[2] / "src"
+
+
+class Mode(enum.Enum):
+    HEAT = "heat"
+    COOL = "cool"
+
+
+@dataclass(frozen=True)
+class Spot:
+    x: float
+    y: float
+
+
+@message("0b0c7c4e-6f0e-4b5c-9d0a-1f3a5c7e9b2e", name="lab/readings")
+@dataclass(slots=True, kw_only=True)
+class Reading:
+    celsius: float
+    mode: Mode = Mode.HEAT
+    spots: list[Spot] = field(default_factory=list)
+    raw: bytes | None = None
+    tags: dict[str, int] = field(default_factory=dict)
+    pair: tuple[int, str] = (0, "")
+    quality: Literal["good", "bad"] = "good"
+    when: datetime.datetime | None = None
+    device: uuid.UUID = NOBODY
+
+
+@message("1b0c7c4e-6f0e-4b5c-9d0a-1f3a5c7e9b2e")
+class Command(msgspec.Struct, frozen=True):
+    rpm: int
+    when: datetime.datetime | None = None
+    blob: bytes = b""
+    device: uuid.UUID = uuid.UUID(int=0)
+    spot: Spot | None = None
+
+
+@message("2b0c7c4e-6f0e-4b5c-9d0a-1f3a5c7e9b2e")
+@dataclass
+class Nothing:
+    pass
+
+
+@dataclass
+class Undeclared:
+    x: int = 1
+
+
+READING = uuid.UUID("0b0c7c4e-6f0e-4b5c-9d0a-1f3a5c7e9b2e").bytes
+COMMAND = uuid.UUID("1b0c7c4e-6f0e-4b5c-9d0a-1f3a5c7e9b2e").bytes
+
+
+def trip(value: object, accept: tuple[type, ...] | None = None, endpoint: bytes = ELSEWHERE) -> Any:
+    return decode(*encode(value, endpoint), endpoint, accept)
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+# Formats --------------------
+
+
+@pytest.mark.parametrize("value", [b"ab", bytearray(b"ab"), memoryview(b"ab"), memoryview(b"axbx")[::2]])
+def test_bytes_travel_raw(value: Any) -> None:
+    payload, format, type_id = encode(value, ELSEWHERE)
+    assert (payload, format, type_id) == (b"ab", RAW, b"")
+    assert type(payload) is bytes
+    assert decode(payload, format, type_id, ELSEWHERE, None) == b"ab"
+
+
+def test_bytes_are_not_copied() -> None:
+    value = b"x" * 1000
+    assert encode(value, ELSEWHERE)[0] is value
+    assert decode(value, RAW, b"", ELSEWHERE, None) is value
+
+
+def test_a_message_to_its_own_endpoint_carries_no_type() -> None:
+    assert encode(Reading(celsius=1.0), READING)[1:] == (TYPED_AS_ENDPOINT, b"")
+    assert encode(Reading(celsius=1.0), ELSEWHERE)[1:] == (TYPED, READING)
+    assert encode(Command(1), COMMAND)[1:] == (TYPED_AS_ENDPOINT, b"")
+    assert encode({"celsius": 1.0}, READING)[1:] == (CBOR, b"")
+
+
+def test_a_message_is_a_map_of_its_fields() -> None:
+    payload = encode(Reading(celsius=1.0, spots=[Spot(1.0, 2.0)]), READING)[0]
+    plain = cbor2.loads(payload)
+    assert plain["celsius"] == 1.0
+    assert plain["mode"] == "heat"
+    assert plain["spots"] == [{"x": 1.0, "y": 2.0}]
+    assert encode(Nothing(), ELSEWHERE)[0] == b"\xa0"
+
+
+# Round trips --------------------
+
+integers = st.integers(-(256**INTEGER_SIZE_MAX) + 1, 256**INTEGER_SIZE_MAX - 1) | st.integers()
+instants = st.datetimes(
+    timezones=st.sampled_from([datetime.UTC, datetime.timezone(datetime.timedelta(hours=-3, minutes=-30))])
+)
+scalars = (
+    st.none()
+    | st.booleans()
+    | integers
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary()
+    | st.decimals(allow_nan=False, allow_infinity=False)
+    | st.uuids()
+    | instants
+    | st.dates()
+    | st.fractions()
+    | st.ip_addresses()
+)
+keys = st.integers() | st.text() | st.binary() | st.tuples(st.integers(), st.text())
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner) | st.dictionaries(keys, inner) | st.sets(st.integers() | st.text()),
+    max_leaves=20,
+)
+
+
+@given(values)
+def test_values_come_out_as_they_went_in(value: Any) -> None:
+    assume(not isinstance(value, bytes))
+    payload, format, type_id = encode(value, ELSEWHERE)
+    assert (format, type_id) == (CBOR, b"")
+    found = decode(payload, format, type_id, ELSEWHERE, None)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_what_comes_out_differently() -> None:
+    pair = namedtuple("pair", "a b")
+    assert trip((1, 2)) == [1, 2]
+    assert trip(pair(1, 2)) == [1, 2]
+    assert trip(OrderedDict(a=1)) == {"a": 1}
+    assert trip(Mode.COOL) == "cool"
+    assert trip([bytearray(b"a")]) == [b"a"]
+    assert trip([Reading(celsius=1.0)])[0]["celsius"] == 1.0
+    assert trip({"command": Command(3)})["command"]["rpm"] == 3
+    assert trip(decimal.Decimal("Infinity")) == math.inf
+    assert math.isnan(trip(math.nan))
+    assert trip(re.compile("a+")) == cbor2.CBORTag(35, "a+")
+    assert trip(cbor2.CBORTag(4000, [1])) == cbor2.CBORTag(4000, (1,))
+
+
+readings = st.builds(
+    Reading,
+    celsius=st.floats(allow_nan=False),
+    mode=st.sampled_from(Mode),
+    spots=st.lists(st.builds(Spot, x=st.floats(allow_nan=False), y=st.floats(allow_nan=False)), max_size=3),
+    raw=st.none() | st.binary(),
+    tags=st.dictionaries(st.text(), st.integers(), max_size=3),
+    pair=st.tuples(st.integers(), st.text()),
+    quality=st.sampled_from(["good", "bad"]),
+    when=st.none() | instants,
+    device=st.uuids(),
+)
+commands = st.builds(
+    Command,
+    rpm=st.integers(-(2**63), 2**63 - 1),
+    when=st.none() | instants,
+    blob=st.binary(),
+    device=st.uuids(),
+    spot=st.none() | st.builds(Spot, x=st.floats(allow_nan=False), y=st.floats(allow_nan=False)),
+)
+
+
+@given(readings | commands, st.sampled_from([READING, COMMAND, ELSEWHERE]), st.booleans())
+def test_messages_come_out_as_they_went_in(value: Any, endpoint: bytes, declared: bool) -> None:
+    found = trip(value, (Reading, Command) if declared else None, endpoint)
+    assert type(found) is type(value)
+    assert found == value
+
+
+# What a receiver gets --------------------
+
+
+def test_several_types_on_one_receiver() -> None:
+    accept = accepted_types([Reading, Command])
+    assert trip(Reading(celsius=1.0), accept) == Reading(celsius=1.0)
+    assert trip(Command(1), accept) == Command(1)
+
+
+def test_a_type_that_the_receiver_did_not_declare() -> None:
+    payload, format, type_id = encode(Command(1), ELSEWHERE)
+    with pytest.raises(UnknownType, match="expected Reading, got the message type 1b0c7c4e-6f0e") as caught:
+        decode(payload, format, type_id, ELSEWHERE, (Reading,))
+    assert caught.value.payload == payload
+    assert caught.value.type_id == COMMAND
+    with pytest.raises(UnknownType, match="expected nothing"):
+        decode(payload, format, type_id, ELSEWHERE, ())
+
+
+def test_a_type_unknown_to_the_program() -> None:
+    payload = cbor2.dumps({"x": 1})
+    assert decode(payload, TYPED, b"u" * 16, ELSEWHERE, None) == {"x": 1}
+    assert decode(payload, TYPED_AS_ENDPOINT, b"", ELSEWHERE, None) == {"x": 1}
+    for format, type_id in ((TYPED, b"u" * 16), (TYPED, b""), (TYPED_AS_ENDPOINT, b"")):
+        with pytest.raises(UnknownType):
+            decode(payload, format, type_id, ELSEWHERE, (Reading,))
+
+
+def test_untyped_payloads_at_a_receiver_with_types() -> None:
+    with pytest.raises(PayloadError, match="expected Reading or Command, got a value without a type"):
+        trip({"celsius": 1.0}, (Reading, Command))
+    with pytest.raises(PayloadError, match="expected Reading, got bytes without a type"):
+        trip(b"raw", (Reading,))
+    assert trip(b"raw", (Reading, bytes)) == b"raw"
+    with pytest.raises(PayloadError, match="expected Reading or bytes, got a value"):
+        trip("text", (Reading, bytes))
+
+
+@pytest.mark.parametrize(
+    ("type_id", "plain", "sentence"),
+    [
+        (READING, {"celsius": "hot"}, "Reading.celsius: expected float, got str"),
+        (READING, {}, "Reading.celsius: the field is missing and has no default"),
+        (READING, [1], "Reading: expected a map of fields, got list"),
+        (
+            READING,
+            {"celsius": 1, "spots": [{"x": 1, "y": 2}, {"x": 1}]},
+            "Reading.spots[1].y: the field is missing and has no default",
+        ),
+        (COMMAND, {"rpm": "fast"}, "Command.rpm: expected int, got str"),
+        (COMMAND, {"rpm": 1, "blob": "YQ=="}, "Command.blob: expected bytes, got str"),
+        (COMMAND, {}, "Command: object missing required field rpm"),
+    ],
+)
+@pytest.mark.parametrize("accept", [None, (Reading, Command)])
+def test_what_does_not_fit_says_where(
+    type_id: bytes, plain: object, sentence: str, accept: tuple[type, ...] | None
+) -> None:
+    payload = cbor2.dumps(plain)
+    with pytest.raises(PayloadError) as caught:
+        decode(payload, TYPED, type_id, ELSEWHERE, accept)
+    assert caught.value.reason == sentence
+    assert caught.value.payload == payload
+    assert not isinstance(caught.value, UnknownType)
+
+
+def test_fields_of_newer_and_older_senders() -> None:
+    newer = cbor2.dumps({"celsius": 20, "unheard_of": [1]})
+    assert decode(newer, TYPED, READING, ELSEWHERE, None) == Reading(celsius=20.0)
+
+
+def test_a_receiver_from_before_a_reload_gets_its_own_class() -> None:
+    def reading() -> type:
+        @message("3b0c7c4e-6f0e-4b5c-9d0a-1f3a5c7e9b2e")
+        @dataclass
+        class Reloaded:
+            x: int
+
+        return Reloaded
+
+    earlier, later = reading(), reading()
+    assert type(trip(later(1), (earlier,))) is earlier
+    assert type(trip(earlier(1), (later,))) is later
+    assert type(trip(earlier(1))) is later
+
+
+# Hostile bytes --------------------
+
+HUGE = b"\xc2\x5a\x00\x10\x00\x00" + b"\xff" * 0x100000
+NASTY = {
+    "nothing": b"",
+    "cut short": b"\x82\x01",
+    "a cut string": b"\x44ab",
+    "bytes after the value": b"\x01\x01",
+    "a break": b"\xff",
+    "too deep": b"\x81" * (DEPTH_MAX + 1) + b"\x01",
+    "very deep": b"\x81" * 1_000_000 + b"\x01",
+    "tags very deep": b"\xc1" * 1_000_000 + b"\x01",
+    "a list without end": b"\x9b" + b"\x7f" * 8,
+    "a string without end": b"\x5b" + b"\x7f" * 8,
+    "a value that contains itself": b"\xd8\x1c\x81\xd8\x1d\x00",
+    "string references": b"\xd9\x01\x00\x82\x63abc\xd8\x19\x00",
+    "a huge integer": HUGE,
+    "a huge negative integer": b"\xc3" + HUGE[1:],
+    "an integer one byte too long": b"\xc2\x59\x04\x01" + b"\xff" * (INTEGER_SIZE_MAX + 1),
+    "a large integer that is none": b"\xc2\x01",
+    "a huge decimal": b"\xc4\x82\x01" + HUGE,
+    "a huge fraction": b"\xd8\x1e\x82" + HUGE + HUGE,
+    "division by zero": b"\xd8\x1e\x82\x01\x00",
+    "a fraction from text": b"\xd8\x1e\x81\x691e9999999",
+    "an exponent beyond all": b"\xc5\x82\x1b" + b"\x7f" * 8 + b"\x01",
+    "a time beyond all": b"\xc1\xfb\x7f\xef" + b"\xff" * 6,
+    "no time": b"\xc0\x61a",
+    "no uuid": b"\xd8\x25\x41a",
+    "no address": b"\xd9\x01\x04\x41a",
+    "no text": b"\x61\xff",
+    "a key twice": b"\xa2\x01\x01\x01\x02",
+    "two keys that are equal": b"\xa2\x01\x01\xf5\x02",
+}
+
+
+@pytest.mark.parametrize("payload", NASTY.values(), ids=NASTY.keys())
+@pytest.mark.parametrize("format", [CBOR, TYPED, TYPED_AS_ENDPOINT])
+def test_hostile_bytes_are_refused_in_no_time(payload: bytes, format: int) -> None:
+    started = time.process_time()
+    with pytest.raises(PayloadError) as caught:
+        decode(payload, format, READING, READING, None)
+    assert time.process_time() - started < 1.0
+    assert caught.value.payload == payload
+    assert 10 < len(caught.value.reason) < 500
+
+
+def test_limits_are_reached_and_not_passed() -> None:
+    assert trip(nested(DEPTH_MAX)) == nested(DEPTH_MAX)
+    largest = 256**INTEGER_SIZE_MAX - 1
+    assert trip([largest, -largest]) == [largest, -largest]
+    with pytest.raises(PayloadError, match=f"at most {INTEGER_SIZE_MAX} are taken"):
+        trip(largest + 1)
+
+
+def test_regular_expressions_are_not_compiled() -> None:
+    assert decode(b"\xd8\x23\x61(", CBOR, b"", ELSEWHERE, None) == cbor2.CBORTag(35, "(")
+    assert decode(b"\xd8\x24\x61a", CBOR, b"", ELSEWHERE, None) == cbor2.CBORTag(36, "a")
+
+
+@pytest.mark.parametrize("format", [4, 7, -1, 255])
+def test_formats_that_do_not_exist(format: int) -> None:
+    with pytest.raises(PayloadError, match=f"format 0 to 3, got {format}"):
+        decode(b"\x01", format, b"", ELSEWHERE, None)
+
+
+def outcome(payload: bytes, format: int, type_id: bytes, accept: tuple[type, ...] | None) -> str:
+    try:
+        decode(payload, format, type_id, ELSEWHERE, accept)
+    except UnknownType:
+        return "unknown"
+    except PayloadError:
+        return "error"
+    return "value"
+
+
+accepts = st.sampled_from([None, (Reading,), (Command,), (Reading, Command, bytes), ()])
+type_ids = st.sampled_from([READING, COMMAND, ELSEWHERE, b""]) | st.binary(max_size=20)
+
+
+@given(st.binary(max_size=200), st.integers(-1, 8), type_ids, accepts)
+@example(b"\xa1\x67celsius\xf9\x7e\x00", TYPED, READING, None)
+def test_arbitrary_bytes_have_one_of_three_outcomes(
+    payload: bytes, format: int, type_id: bytes, accept: tuple[type, ...] | None
+) -> None:
+    assert outcome(payload, format, type_id, accept) in ("value", "error", "unknown")
+
+
+@given(values | readings | commands, st.data())
+def test_damaged_payloads_have_one_of_three_outcomes(value: Any, data: st.DataObject) -> None:
+    payload, format, type_id = encode(value, ELSEWHERE)
+    damaged = bytearray(payload)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, max(len(damaged) - 1, 0)))
+        damaged[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=4))
+    assert outcome(bytes(damaged), format, type_id, data.draw(accepts)) in ("value", "error", "unknown")
+
+
+@given(values, st.sampled_from([READING, COMMAND]), st.booleans())
+def test_any_value_as_a_field_has_one_of_three_outcomes(value: Any, type_id: bytes, whole: bool) -> None:
+    names = ["celsius", "mode", "spots", "tags", "pair", "when", "device", "rpm", "blob", "spot"]
+    plain = value if whole else dict.fromkeys(names, value)
+    assert outcome(cbor2.dumps(plain), TYPED, type_id, None) in ("value", "error")
+
+
+@given(values.filter(lambda value: not isinstance(value, bytes)), st.binary(min_size=1, max_size=30))
+def test_nothing_may_follow_the_value(value: Any, more: bytes) -> None:
+    payload = encode(value, ELSEWHERE)[0]
+    assert outcome(payload + more, CBOR, b"", None) == "error"
+    assert outcome(payload[:-1], CBOR, b"", None) == "error"
+
+
+# What cannot be sent --------------------
+
+
+def cyclic() -> list[Any]:
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
+def self_containing() -> Reading:
+    reading = Reading(celsius=1.0)
+    loop: Any = reading
+    reading.celsius = loop
+    return reading
+
+
+class Bare(msgspec.Struct):
+    x: int = 1
+
+
+UNSENDABLE: list[tuple[Callable[[], object], type[Exception], str]] = [
+    (object, TypeError, r"an instance of builtins\.object: a payload is bytes, what CBOR carries"),
+    (lambda: {"a": [object()]}, TypeError, r"builtins\.object"),
+    (lambda: {object(): 1}, TypeError, r"builtins\.object"),
+    (lambda: print, TypeError, "builtin_function_or_method"),
+    (lambda: Reading, TypeError, r"builtins\.type"),
+    (Undeclared, TypeError, r"Undeclared: declare the class with @busway\.message"),
+    (lambda: [Undeclared()], TypeError, r"Undeclared: declare the class with @busway\.message"),
+    (Bare, TypeError, r"Bare: declare the class with @busway\.message"),
+    (lambda: Reading(celsius=object()), TypeError, r"builtins\.object"),  # type: ignore[arg-type]
+    (lambda: datetime.datetime(2024, 1, 1), ValueError, "naive datetime"),
+    (lambda: "\ud800", ValueError, "surrogates not allowed"),
+    (cyclic, ValueError, "contains itself"),
+    (self_containing, ValueError, "contains itself"),
+    (lambda: nested(DEPTH_MAX + 1), ValueError, "nested deeper than 128 levels"),
+    (lambda: nested(100_000), ValueError, "nested deeper than 128 levels"),
+    (lambda: {(nested_tuple(200)): 1}, ValueError, "nested deeper"),
+    (lambda: cbor2.CBORTag(9, nested(200)), ValueError, "nested deeper"),
+    (lambda: OrderedDict(a=nested(200)), ValueError, "nested deeper"),
+    (lambda: Command(nested(200)), ValueError, "nested deeper"),
+    (lambda: [Command(nested(200))], ValueError, "nested deeper"),
+]
+
+
+def nested_tuple(depth: int) -> tuple[Any, ...]:
+    value: tuple[Any, ...] = ()
+    for _ in range(depth):
+        value = (value,)
+    return value
+
+
+@pytest.mark.parametrize(("make", "error", "sentence"), UNSENDABLE)
+def test_what_cannot_be_sent(make: Callable[[], object], error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error, match=sentence):
+        encode(make(), ELSEWHERE)
+
+
+def test_a_value_shared_many_times_over_is_looked_at_once() -> None:
+    # 2 ** 200 paths lead through it; walking each would never end.
+    value: list[Any] = [1]
+    for _ in range(200):
+        value = [value, value]
+    with pytest.raises(ValueError, match="nested deeper"):
+        encode(value, ELSEWHERE)
+
+
+# Imports --------------------
+
+
+def run(program: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PYTHONPATH": str(SOURCE)},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_a_program_that_sends_bytes_imports_no_cbor() -> None:
+    assert run(
+        "import sys; from busway.payloads import decode, encode\n"
+        "assert decode(*encode(b'a', b'e' * 16), b'e' * 16, None) == b'a'\n"
+        "print('cbor2' in sys.modules, 'msgspec' in sys.modules)\n"
+        "encode(1, b'e' * 16); print('cbor2' in sys.modules)"
+    ).split() == ["False", "False", "True"]
+
+
+def test_dataclasses_need_no_msgspec() -> None:
+    assert run(
+        "import sys; sys.modules['msgspec'] = None\n"
+        "from dataclasses import dataclass\n"
+        "from busway.payloads import decode, encode, message, PayloadError\n"
+        "@message('4b0c7c4e-6f0e-4b5c-9d0a-1f3a5c7e9b2e')\n"
+        "@dataclass\n"
+        "class R:\n"
+        "    x: float\n"
+        "print(decode(*encode(R(1), b'e' * 16), b'e' * 16, (R,)))\n"
+        "try: decode(*encode(R('a'), b'e' * 16), b'e' * 16, (R,))\n"
+        "except PayloadError as error: print(error)"
+    ).splitlines() == ["R(x=1.0)", "R.x: expected float, got str"]
+
+
+def test_a_cbor2_without_our_limits_is_refused() -> None:
+    assert "cbor2 6.1 or later" in run(
+        "import cbor2\n"
+        "cbor2.loads = lambda data, *, tag_hook=None, object_hook=None: None  # as in cbor2 5\n"
+        "from busway.payloads import encode\n"
+        "try: encode(1, b'e' * 16)\n"
+        "except ImportError as error: print(error)"
+    )
