@@ -18,15 +18,6 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
-def varint_size(value: int) -> int:
-    """How many bytes `varint(value)` has."""
-    size = 1
-    while value >= 0x80:
-        value >>= 7
-        size += 1
-    return size
-
-
 class Reader:
     """A cursor over one frame: every read is checked against the frame's end."""
 
