@@ -18,8 +18,8 @@ help:  ## this list
 setup: $(stamp)  ## virtual environment in .venv with everything, and a real MicroPython for the tests
 
 $(stamp): pyproject.toml setup.py tests/rigs/get_micropython.sh
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "Busway needs Python 3.11 or later, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || echo missing)." \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Busway needs Python 3.11 or later, and '$(PYTHON)' is $$($(PYTHON) --version 2>/dev/null || echo missing)." \
 	       "Name a newer one: make setup PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -m venv $(venv) || { \
 	  echo "Python's venv module does not work; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
