@@ -52,7 +52,7 @@ class Outgoing:
 class OutFlow(Timer):
     """What we send to one endpoint at one node (or the parts of one stream): its numbers, and what waits for credit."""
 
-    __slots__ = ("endpoint", "last_used", "limit", "opening", "origin", "peer", "probe_ms", "sent", "waiting")
+    __slots__ = ("endpoint", "last_used", "limit", "opening", "origin", "peer", "probe_ms", "resuming", "sent", "waiting")
 
     def __init__(self, origin: "Origin", peer: Peer, endpoint: bytes, credit: int, now: int) -> None:
         self.deadline = -1
@@ -64,6 +64,7 @@ class OutFlow(Timer):
         self.limit = credit
         self.waiting = Fifo()
         self.last_used = now
+        self.resuming = False
         self.probe_ms = codes.PROBE_MS
 
     def fire(self, now: int) -> None:

@@ -208,7 +208,8 @@ class Origin:
             self.transmit(flow, pending.out, now)
         else:
             self.transmit(flow, pending.out, now)
-            self.finish(pending, events.ACCEPTED)
+            if pending.state == SENT:  # else it failed at once, and that was its outcome
+                self.finish(pending, events.ACCEPTED)
 
     def transmit(self, flow: OutFlow, out: Outgoing, now: int) -> None:
         """Number a message and hand it to its link, or to our own receivers. The flow is ready."""
@@ -262,11 +263,15 @@ class Origin:
 
     def resume(self, flow: OutFlow, now: int, most: int = codes.OUTSTANDING_MAX) -> None:
         """Credit or room has come: let go what waited, in order, `most` messages at the most."""
+        if flow.resuming:  # a message to ourselves freed credit: the loop that sent it goes on
+            return
+        flow.resuming = True
         while most and len(flow.waiting) and self.ready(flow):
             most -= 1
             pending = flow.waiting.pop()
             assert isinstance(pending, Pending)
             self._launch(flow, pending, now)
+        flow.resuming = False
         if len(flow.waiting):
             self._await_room(flow, now)
         else:
