@@ -532,7 +532,7 @@ class Node:
         _check_id("endpoint", endpoint)
         if node_id:
             _check_id("node_id", node_id)
-        if format == codes.OBJECT and endpoint in self.desk.process_only:
+        if format == codes.OBJECT and endpoint in self.desk.process_only and node_id in (b"", self.node_id):
             return
         self._check_payload(payload, format, type_id)
 

@@ -65,6 +65,8 @@ class Origin:
         assert self.desk is not None
         local = self.desk.endpoints.get(uuid)
         entries = self.directory.holders(uuid)
+        if local is not None and local.realm == codes.PROCESS:
+            entries = []  # what is meant for it are objects, which cannot leave
         if local is None and not entries:
             return None
         target = Target(local.kind if local is not None else entries[0].kind)
@@ -126,8 +128,10 @@ class Origin:
     def _pinned_flow(self, uuid: bytes, node_id: bytes, now: int) -> "OutFlow | None":
         assert self.desk is not None
         if node_id == self.me.node_id:
-            known = uuid in self.desk.endpoints
-            return self.flow(self.me, uuid, codes.OPENING_CREDIT, now) if known else None
+            local = self.desk.endpoints.get(uuid)
+            if local is not None and local.kind == codes.BROADCAST:
+                raise WrongKindError("this endpoint is of kind broadcast: use publish")
+            return self.flow(self.me, uuid, codes.OPENING_CREDIT, now) if local is not None else None
         peer = self.routes.peers.get(node_id)
         if peer is None or peer.hop is None:
             return None
@@ -613,7 +617,7 @@ class Origin:
             flow = self._flow_for(pending.out.endpoint, pending.pinned, now)
         except WrongKindError:
             flow = None
-        if flow is None:
+        if flow is None or (pending.out.format == codes.OBJECT and flow.peer is not self.me):
             self.finish(pending, events.UNDELIVERED, codes.NO_ROUTE)
         else:
             self.park(flow, pending, now)
