@@ -36,6 +36,23 @@ class SweepTimer(Timer):
         self.node.sweep(now)
 
 
+class ArrivalTimer(Timer):
+    """Lets go, at the next turn, what waited for an endpoint of our own: `register` is not told the time."""
+
+    __slots__ = ("node", "uuids")
+
+    def __init__(self, node: "Node") -> None:
+        self.deadline = -1
+        self.node = node
+        self.uuids: "list[bytes]" = []
+
+    def fire(self, now: int) -> None:
+        uuids = self.uuids
+        self.uuids = []
+        for uuid in uuids:
+            self.node.origin.settle(uuid, now)
+
+
 class DuplicateTimer(Timer):
     """Ends the older of two links if the dialler has not done it."""
 
@@ -96,6 +113,7 @@ class Node:
         self._flush: "list[Connection]" = []
         self._cut_off: "list[Connection]" = []
         self._sweep = SweepTimer(self)
+        self._arrival = ArrivalTimer(self)
         self.origin = Origin(self.me, self.routes, self.directory, self.timers, self.emit)
         self.desk = Desk(
             self.me, self.routes, self.directory, self.timers, self.origin, self.emit, self._announce
@@ -195,7 +213,13 @@ class Node:
             raise LocalError("queue_max must be at least 2 messages, size_max at least 1 byte")
         if policy < 0:
             policy = codes.DROP_OLDEST if kind == codes.BROADCAST else codes.REFUSE
-        return self.desk.register(endpoint, kind, realm, name, cost, queue_max, size_max, policy)
+        receiver = self.desk.register(endpoint, kind, realm, name, cost, queue_max, size_max, policy)
+        if endpoint in self.origin.homeless:
+            self._arrival.uuids.append(endpoint)
+            self.timers.arm(self._arrival, 0)
+            if self._wake is not None:
+                self._wake()
+        return receiver
 
     def deregister(self, receiver: Receiver, now: int) -> None:
         """Close a receiver; what it has not taken is answered as RECEIVER_CLOSED. Twice is once."""
@@ -411,6 +435,7 @@ class Node:
         self.emit(events.LinkEvent(events.LINK_OPEN, connection))
         if new:
             self.emit(events.NodeEvent(events.NODE_UP, peer))
+            self.origin.settle(codes.INTROSPECTION, now)  # every node has it and none announces it
         for uuid in self.desk.endpoints:
             connection.announce(uuid)
 
@@ -494,7 +519,7 @@ class Node:
                 self.desk.yield_name(entry.uuid, now)
         if known is None or known.kind != entry.kind or known.realm != entry.realm or known.cost != entry.cost:
             self.emit(events.EndpointEvent(events.ENDPOINT_UP, entry))
-        self.origin.announced(entry.peer, entry.uuid, entry.credit, now)
+        self.origin.announced(entry.peer, entry.uuid, entry.credit, known is None, now)
 
     def entry_withdrawn(self, peer: Peer, uuid: bytes, now: int) -> None:
         entry = self.directory.remove(peer, uuid)

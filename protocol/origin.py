@@ -465,6 +465,7 @@ class Origin:
             return
         if pending.state == SENT and pending.out.kind == codes.REQUEST:
             self.signal(pending.out.peer, codes.CANCEL, token, 0, now)
+        pending.out.expires = 1  # long past: if its link has not written it yet, it never will
         self.finish(pending, events.CANCELLED)
 
     def signal(self, peer: Peer, which: int, id: int, number: int, now: int) -> None:
@@ -534,7 +535,7 @@ class Origin:
         pending = self._answered(peer, id)
         if pending is None:
             return
-        if parts != pending.next_part & 0xFFFF:
+        if not pending.window or parts != pending.next_part & 0xFFFF:
             self._lose_part(pending, now)
         else:
             self.finish(pending, events.ENDED)
@@ -580,11 +581,11 @@ class Origin:
         if flow is not None:
             self._empty(flow, now)
 
-    def announced(self, peer: Peer, uuid: bytes, credit: int, now: int) -> None:
-        """An endpoint appeared, or changed."""
+    def announced(self, peer: Peer, uuid: bytes, credit: int, new: bool, now: int) -> None:
+        """An endpoint appeared (`new`), or changed, or is told again over another link."""
         self.forget_target(uuid)
         flow = peer.out_flows.get(uuid)
-        if flow is not None and not len(flow.waiting):
+        if new and flow is not None:
             flow.opening = credit
             flow.limit = flow.sent + credit
         self.settle(uuid, now)
@@ -606,8 +607,11 @@ class Origin:
         if flow is None:
             self.counters["unknown_reply"] += 1
             return
-        self.counters["undeliverable"] += 1
         wide = flow.sent - ((flow.sent - seq) & 0xFFFF)
+        if wide < 1:  # never sent
+            self.counters["unknown_reply"] += 1
+            return
+        self.counters["undeliverable"] += 1
         self.emit(events.UndeliverableEvent(uuid, peer.node_id, wide, reason))
 
     def _reroute(self, pending: Pending, now: int) -> None:
