@@ -1,0 +1,488 @@
+"""HELLO and the handshake: what is agreed, and every refusal with its number, on both sides of a link."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from busway.protocol import Connection, Limits, Link, LocalError, Node, codes, events
+from busway.protocol.errors import Refusal
+from busway.protocol.hello import Hello, agree, decode_hello, encode_hello, keepalive
+from busway.protocol.outbox import frame
+from busway.protocol.wire import Reader, varint
+
+from .pairs import E, Net, Pair, prover
+
+U32 = st.integers(0, 0xFFFFFFFF)
+SHORT = st.text(max_size=16)
+
+
+def make_hello(**fields: Any) -> Hello:
+    """A HELLO that a node with default limits takes, with some fields changed."""
+    hello = Hello()
+    hello.node_id = b"p" * 16
+    hello.incarnation = b"inca"
+    hello.nonce = b"nonce..."
+    hello.bus = "default"
+    limits = Limits()
+    hello.frame_size_max = limits.frame_size_max
+    hello.message_size_max = limits.message_size_max
+    hello.aliases_max = limits.aliases_max
+    hello.partials_max = limits.partials_max
+    for name, value in fields.items():
+        setattr(hello, name, value)
+    return hello
+
+
+def decode(body: bytes) -> Hello:
+    return decode_hello(Reader(body, 1, len(body)))
+
+
+def fields_of(hello: Hello) -> dict[str, object]:
+    return {name: getattr(hello, name) for name in Hello.__slots__}
+
+
+# The frame
+
+
+HELLOS = st.builds(
+    make_hello,
+    leaf=st.booleans(),
+    realm=st.integers(codes.USERSPACE, codes.GLOBAL),
+    dialled=st.booleans(),
+    token_wanted=st.booleans(),
+    node_id=st.binary(min_size=16, max_size=16),
+    incarnation=st.binary(min_size=4, max_size=4),
+    nonce=st.binary(min_size=8, max_size=8),
+    features=U32,
+    frame_size_max=U32,
+    message_size_max=U32,
+    aliases_max=U32,
+    partials_max=U32,
+    keepalive_ms=U32,
+    bus=SHORT,
+    label=SHORT,
+    via=SHORT,
+)
+
+
+@given(HELLOS, st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=20)), max_size=3))
+def test_a_hello_is_read_back_whatever_options_follow(hello: Hello, options: list[tuple[int, bytes]]) -> None:
+    body = encode_hello(hello)
+    body += b"".join(bytes((kind, len(value))) + value for kind, value in options)
+    assert fields_of(decode(body)) == fields_of(hello)
+
+
+@given(HELLOS)
+def test_the_longest_hello_fits_what_is_read_before_it(hello: Hello) -> None:
+    hello.bus = hello.label = hello.via = "x" * codes.TEXT_SIZE_MAX
+    assert len(encode_hello(hello)) <= codes.HELLO_SIZE_MAX
+
+
+def test_reserved_flags_are_ignored() -> None:
+    body = bytearray(encode_hello(make_hello()))
+    body[6] |= 0xE0
+    assert fields_of(decode(bytes(body))) == fields_of(make_hello())
+
+
+def test_a_hello_cut_off_anywhere_is_refused_by_what_is_missing() -> None:
+    body = encode_hello(make_hello(label="me", via="ipc"))
+    for size in range(1, len(body)):
+        with pytest.raises(Refusal) as caught:
+            decode(body[:size])
+        assert caught.value.code == (codes.NOT_BUSWAY if size < 5 else codes.MALFORMED)
+
+
+@pytest.mark.parametrize("option", [b"\x07", b"\x07\x02x", b"\x01\x00\x07"])
+def test_an_option_that_the_frame_cuts_off_is_malformed(option: bytes) -> None:
+    with pytest.raises(Refusal) as caught:
+        decode(encode_hello(make_hello()) + option)
+    assert caught.value.code == codes.MALFORMED
+
+
+def test_magic_comes_before_version_and_version_before_format() -> None:
+    body = bytearray(encode_hello(make_hello()))
+    del body[6:]
+    body[5] = 2
+    with pytest.raises(Refusal, match="speaks protocol version 1, the other 2: update") as version:
+        decode(bytes(body))
+    assert version.value.code == codes.BAD_VERSION
+    body[1] = 0
+    with pytest.raises(Refusal) as magic:
+        decode(bytes(body))
+    assert magic.value.code == codes.NOT_BUSWAY
+
+
+def test_realm_process_is_malformed() -> None:
+    with pytest.raises(Refusal) as caught:
+        decode(encode_hello(make_hello(realm=codes.PROCESS)))
+    assert caught.value.code == codes.MALFORMED
+
+
+# What both agree on
+
+LIMITS = ("frame_size_max", "message_size_max", "aliases_max", "partials_max")
+AT_LEAST = (128, 1, 1, 1)
+AT_MOST = (0xFFFFFFFF, 0xFFFFFFFF, 16383, 255)
+
+
+@pytest.mark.parametrize(("name", "least", "most"), list(zip(LIMITS, AT_LEAST, AT_MOST, strict=True)))
+def test_own_limits_are_checked_at_both_ends(name: str, least: int, most: int) -> None:
+    for value in (least, most):
+        assert getattr(Limits(**{name: value}), name) == value
+    for value in (least - 1, most + 1):
+        with pytest.raises(LocalError, match=name):
+            Limits(**{name: value})
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_the_smaller_limit_holds_whichever_side_has_it(name: str) -> None:
+    small, large = make_hello(), make_hello(node_id=b"q" * 16)
+    setattr(small, name, getattr(large, name) - 1)
+    for mine, theirs in ((small, large), (large, small)):
+        agreed = agree(mine, theirs)
+        for limit in LIMITS:
+            assert getattr(agreed, limit) == getattr(small, limit)
+
+
+@pytest.mark.parametrize(("name", "least"), list(zip(LIMITS, AT_LEAST, strict=True)))
+def test_a_peers_limit_is_taken_at_its_minimum_and_refused_below(name: str, least: int) -> None:
+    mine, theirs = make_hello(), make_hello(node_id=b"q" * 16)
+    setattr(theirs, name, least)
+    assert getattr(agree(mine, theirs), name) == least
+    setattr(theirs, name, least - 1)
+    with pytest.raises(Refusal, match=name) as caught:
+        agree(mine, theirs)
+    assert caught.value.code == codes.LIMITS
+
+
+def test_bus_name_is_checked_before_identity_and_identity_before_limits() -> None:
+    mine = make_hello()
+    theirs = make_hello(bus="other", frame_size_max=1)
+    with pytest.raises(Refusal, match="this side is on bus 'default', the other on 'other'") as caught:
+        agree(mine, theirs)
+    assert caught.value.code == codes.BUS_NAME
+    theirs.bus = mine.bus
+    with pytest.raises(Refusal) as caught:
+        agree(mine, theirs)
+    assert caught.value.code == codes.SELF
+    theirs.incarnation = b"othr"
+    with pytest.raises(Refusal) as caught:
+        agree(mine, theirs)
+    assert caught.value.code == codes.LIMITS
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "agreed"),
+    [(0, 0, 0), (0, 500, 500), (500, 0, 500), (500, 400, 400), (400, 500, 400)],
+)
+def test_keepalive_is_the_smaller_interval_that_is_not_zero(mine: int, theirs: int, agreed: int) -> None:
+    assert keepalive(make_hello(keepalive_ms=mine), make_hello(keepalive_ms=theirs)) == agreed
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"realm": codes.PROCESS}, "realm must be USERSPACE"),
+        ({"realm": 4}, "realm must be USERSPACE"),
+        ({"cost": 0}, "cost must be 1 to 16383"),
+        ({"cost": 16384}, "cost must be 1 to 16383"),
+        ({"keepalive_ms": -1}, "keepalive_ms must be 0"),
+        ({"keepalive_ms": 86400001}, "keepalive_ms must be 0"),
+    ],
+)
+def test_a_link_with_a_wrong_option_is_refused_at_once(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(LocalError, match=sentence):
+        Link(**options)
+
+
+# Two nodes
+
+
+def ends_with(net: Net, code: int, *connections: Connection) -> None:
+    """Each side heard of the end exactly once, with the same number and a sentence."""
+    for connection in connections:
+        assert connection.state == codes.CLOSED
+        assert connection.done
+        (closed,) = net.closings(connection)
+        assert closed.code == connection.close_code == code
+        assert closed.text == connection.close_text
+        assert closed.text
+        assert connection not in connection.node.connections
+    assert not net.seen(kind=events.LINK_OPEN)
+
+
+def test_two_nodes_open_with_a_hello_each_and_nothing_to_wait_for() -> None:
+    pair = Pair(opened=False)
+    assert pair.step()  # b reads a's HELLO and a reads b's
+    assert (pair.ca.state, pair.cb.state) == (codes.OPEN, codes.OPEN)
+    opened = pair.seen(kind=events.LINK_OPEN)
+    assert {event.connection for event in opened} == {pair.ca, pair.cb}
+    for connection, other in ((pair.ca, pair.cb), (pair.cb, pair.ca)):
+        assert connection.peer is not None
+        assert connection.peer.node_id == other.node.node_id
+        assert connection.peer.label == other.node.label
+        assert connection.opened_at == pair.now
+    assert len(pair.seen(kind=events.NODE_UP)) == 2
+
+
+def test_each_session_draws_its_own_nonce() -> None:
+    net = Net()
+    a, b = net.node("a"), net.node("b")
+    first, second = net.link(a, b), net.link(a, b)
+    hellos = {c.data_to_send(600, net.now) for c in (first.a, first.b, second.a, second.b)}
+    assert len(hellos) == 4
+    assert a._entropy.calls == b._entropy.calls == 3  # type: ignore[attr-defined]  # an incarnation, two nonces
+
+
+@pytest.mark.parametrize(("ours", "theirs", "wider"), [(1, 1, 1), (1, 2, 2), (3, 2, 3), (1, 3, 3), (2, 2, 2)])
+def test_the_realm_is_the_wider_of_both(ours: int, theirs: int, wider: int) -> None:
+    pair = Pair(a_options={"realm": ours}, b_options={"realm": theirs})
+    assert pair.ca.realm == pair.cb.realm == wider
+
+
+def test_limits_and_keepalive_are_the_smaller_on_both_sides() -> None:
+    pair = Pair(
+        a_node={"limits": Limits(1000, 5000, 9, 3)},
+        b_node={"limits": Limits(2000, 4000, 7, 5)},
+        a_options={"keepalive_ms": 3000},
+        b_options={"keepalive_ms": 7000},
+    )
+    for connection in (pair.ca, pair.cb):
+        agreed = connection.limits
+        assert [getattr(agreed, name) for name in LIMITS] == [1000, 4000, 7, 3]
+        assert connection.keepalive_ms == 3000
+
+
+def test_the_diallers_name_for_the_address_holds_on_both_sides() -> None:
+    pair = Pair(a_options={"via": "tcp://host:1"}, b_options={"via": ""})
+    assert pair.ca.via == pair.cb.via == "tcp://host:1"
+
+
+def test_a_long_via_is_clipped_between_characters() -> None:
+    assert Link(via="ä" * 40).via == "ä" * 32
+
+
+def test_another_bus_is_refused_on_both_sides() -> None:
+    pair = Pair(opened=False, b_node={"bus": "other"})
+    pair.pump()
+    ends_with(pair, codes.BUS_NAME, pair.ca, pair.cb)
+    assert "'other'" in pair.ca.close_text
+    assert "'default'" in pair.ca.close_text
+
+
+def test_a_node_connected_to_itself_is_refused_on_both_sides() -> None:
+    net = Net()
+    node = net.node("a")
+    cable = net.link(node, node)
+    net.pump()
+    ends_with(net, codes.SELF, cable.a, cable.b)
+
+
+def test_the_same_node_id_of_another_incarnation_is_another_node() -> None:
+    net = Net()
+    cable = net.link(net.node("a"), net.node("a"))
+    net.pump()
+    assert cable.a.state == cable.b.state == codes.OPEN
+
+
+def tell(hello: bytes) -> tuple[Node, Connection, list[Any], bytes]:
+    """A fresh node reads one HELLO that was made by hand: what it reports and what it answers."""
+    net = Net()
+    node = net.node("a")
+    connection = node.connection(Link(), net.now)
+    connection.data_to_send(1000, net.now)
+    happened = connection.receive_data(frame(hello), net.now)
+    return node, connection, happened, connection.data_to_send(1000, net.now)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"bus": "other"}, codes.BUS_NAME),
+        ({"version": 2}, codes.BAD_VERSION),
+        ({"version": 0}, codes.BAD_VERSION),
+        ({"realm": 0}, codes.MALFORMED),
+        ({"bus": "x" * 65}, codes.MALFORMED),
+        ({"frame_size_max": 127}, codes.LIMITS),
+        ({"message_size_max": 0}, codes.LIMITS),
+        ({"aliases_max": 0}, codes.LIMITS),
+        ({"partials_max": 0}, codes.LIMITS),
+        ({"token_wanted": True}, codes.TOKEN),
+    ],
+)
+def test_a_refusal_is_told_to_the_peer_with_number_and_sentence(changes: dict[str, Any], code: int) -> None:
+    node, connection, happened, answer = tell(encode_hello(make_hello(**changes)))
+    (closed,) = happened
+    assert (closed.kind, closed.code, closed.by_peer) == (events.LINK_CLOSED, code, False)
+    assert answer == frame(bytes((codes.CLOSE,)) + varint(code) + closed.text.encode())
+    assert closed.text
+    assert connection.done
+    assert node.counters["links_refused"] == 1
+
+
+def test_what_does_not_speak_busway_is_told_so() -> None:
+    _, _, happened, answer = tell(b"\x01HTTP/1.1 400 Bad Request")
+    assert [event.code for event in happened] == [codes.NOT_BUSWAY]
+    assert answer[1:3] == bytes((codes.CLOSE, codes.NOT_BUSWAY))
+
+
+def test_the_peer_that_is_refused_hears_the_reason() -> None:
+    # b refuses a's version; a, which is content with b, hears of it in the CLOSE.
+    pair = Pair(opened=False)
+    hello = bytearray(pair.ca.data_to_send(1000, pair.now))
+    hello[1 + 5] = 9
+    pair.note(pair.b, pair.cb.receive_data(bytes(hello), pair.now))
+    pair.pump()
+    (closed,) = pair.closings(pair.ca)
+    assert (closed.code, closed.by_peer) == (codes.BAD_VERSION, True)
+    assert "update the older one" in closed.text
+
+
+def test_no_hello_within_five_seconds_ends_the_link() -> None:
+    pair = Pair(opened=False)
+    pair.cable.block(pair.a)
+    pair.advance(4999)
+    assert pair.cb.state == codes.GREETING
+    pair.advance(1)
+    (closed,) = pair.closings(pair.cb)
+    assert (closed.code, closed.by_peer) == (codes.HELLO_TIMEOUT, False)
+    pair.cable.block(pair.a, False)
+    pair.pump()
+    assert [event.code for event in pair.closings(pair.ca)] == [codes.HELLO_TIMEOUT]
+
+
+def test_a_hello_in_time_disarms_the_timer() -> None:
+    pair = Pair(opened=False)
+    pair.advance(4000, pump=False)
+    pair.pump()
+    pair.advance(60_000)
+    assert pair.ca.state == pair.cb.state == codes.OPEN
+
+
+def test_close_before_the_handshake_is_over_ends_at_once() -> None:
+    pair = Pair(opened=False)
+    pair.ca.close(pair.now)
+    assert pair.ca.state == codes.CLOSED
+    pair.pump()
+    assert [event.code for event in pair.closings(pair.ca)] == [codes.GOODBYE]
+    assert pair.cb.state == codes.CLOSED
+    assert [event.code for event in pair.closings(pair.cb)] == [codes.GOODBYE]
+
+
+def test_close_instead_of_hello_is_answered_and_ends() -> None:
+    pair = Pair(opened=False)
+    pair.note(pair.b, pair.cb.receive_data(frame(bytes((codes.CLOSE, codes.MESH_FULL)) + b"full"), pair.now))
+    (closed,) = pair.closings(pair.cb)
+    assert (closed.code, closed.text, closed.by_peer) == (codes.MESH_FULL, "full", True)
+    said = pair.cb.data_to_send(1000, pair.now)
+    assert said.endswith(frame(bytes((codes.CLOSE, codes.MESH_FULL))))
+
+
+# The token
+
+
+def token_pair(ours: str | None, theirs: str | None) -> Pair:
+    return Pair(
+        opened=False,
+        a_options={"prove": prover(ours) if ours is not None else None},
+        b_options={"prove": prover(theirs) if theirs is not None else None},
+    )
+
+
+@pytest.mark.parametrize("split", [0, 1, 3])
+def test_the_same_token_opens_and_never_travels(split: int) -> None:
+    pair = token_pair("open sesame", "open sesame")
+    pair.pump(split=split)
+    assert pair.ca.state == pair.cb.state == codes.OPEN
+    for end in pair.cable.ends:
+        assert b"sesame" not in end.sent
+        assert end.sent.count(bytes((33, codes.AUTH))) == 1
+
+
+def test_nothing_but_the_handshake_is_written_before_the_proof_was_read() -> None:
+    pair = token_pair("t", "t")
+    pair.b.register(E, codes.UNICAST)
+    hello = pair.ca.data_to_send(1000, pair.now)
+    assert pair.cb.receive_data(hello, pair.now) == []
+    assert pair.cb.state == codes.AUTHENTICATING
+    written = pair.cb.data_to_send(65536, pair.now)
+    assert len(written) == written[0] + 1 + 34  # HELLO and AUTH, no directory
+    assert not pair.b.peers()
+
+
+def test_a_wrong_token_is_refused_on_both_sides() -> None:
+    pair = token_pair("right", "wrong")
+    pair.pump()
+    ends_with(pair, codes.TOKEN, pair.ca, pair.cb)
+    assert "give both sides the same" in pair.ca.close_text
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("t", None), (None, "t")])
+def test_a_missing_token_is_refused_on_both_sides(ours: str | None, theirs: str | None) -> None:
+    pair = token_pair(ours, theirs)
+    pair.pump()
+    ends_with(pair, codes.TOKEN, pair.ca, pair.cb)
+    assert "was given none" in pair.ca.close_text
+    assert [closed.by_peer for closed in pair.closings(pair.ca)] == [ours is not None]
+
+
+def authenticating() -> tuple[Pair, bytes]:
+    """b has read a's HELLO and waits for a's AUTH, which is returned."""
+    pair = token_pair("t", "t")
+    hello = pair.ca.data_to_send(1000, pair.now)
+    pair.note(pair.b, pair.cb.receive_data(hello, pair.now))
+    pair.note(pair.a, pair.ca.receive_data(pair.cb.data_to_send(1000, pair.now), pair.now))
+    auth = pair.ca.data_to_send(34, pair.now)
+    assert auth[:2] == bytes((33, codes.AUTH))
+    return pair, auth
+
+
+def test_every_bit_of_the_proof_counts() -> None:
+    for bit in range(0, 256, 5):
+        pair, auth = authenticating()
+        wrong = bytearray(auth)
+        wrong[2 + bit // 8] ^= 1 << bit % 8
+        pair.note(pair.b, pair.cb.receive_data(bytes(wrong), pair.now))
+        assert [event.code for event in pair.closings(pair.cb)] == [codes.TOKEN]
+
+
+@pytest.mark.parametrize("size", [0, 1, 31, 33, 64])
+def test_a_proof_of_another_length_is_refused(size: int) -> None:
+    pair, auth = authenticating()
+    proof = (auth[2:] * 2)[:size]
+    pair.note(pair.b, pair.cb.receive_data(frame(bytes((codes.AUTH,)) + proof), pair.now))
+    assert [event.code for event in pair.closings(pair.cb)] == [codes.TOKEN]
+
+
+def test_a_proof_of_another_session_is_refused() -> None:
+    pair, auth = authenticating()
+    second = pair.link(pair.a, pair.b, prove=prover("t"))
+    second.b.receive_data(second.a.data_to_send(1000, pair.now), pair.now)
+    pair.note(pair.b, second.b.receive_data(auth, pair.now))
+    assert [event.code for event in pair.closings(second.b)] == [codes.TOKEN]
+    pair.note(pair.b, pair.cb.receive_data(auth, pair.now))
+    assert pair.cb.state == codes.OPEN
+
+
+def test_our_own_proof_sent_back_is_refused() -> None:
+    # Someone without the token claims our id and nonce, and returns what we prove.
+    net = Net()
+    connection = net.node("a").connection(Link(prove=prover("t")), net.now)
+    body = connection.data_to_send(1000, net.now)[1:]
+    echo = bytearray(body)
+    echo[7 + 16] ^= 1  # another incarnation, or it would be error 4
+    connection.receive_data(frame(bytes(echo)), net.now)
+    ours = connection.data_to_send(1000, net.now)
+    assert ours[:2] == bytes((33, codes.AUTH))
+    net.note(connection.node, connection.receive_data(ours, net.now))
+    assert [event.code for event in net.closings(connection)] == [codes.TOKEN]
+
+
+def test_silence_instead_of_a_proof_ends_after_five_seconds() -> None:
+    pair, _ = authenticating()
+    pair.advance(5000, pump=False)
+    assert [event.code for event in pair.closings(pair.cb)] == [codes.HELLO_TIMEOUT]
