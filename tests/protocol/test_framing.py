@@ -1,0 +1,338 @@
+"""Message headers: every kind to bytes and back, alias tables at their limits, what breaks the format."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from busway.protocol import codes
+from busway.protocol.errors import Refusal
+from busway.protocol.flows import Outgoing
+from busway.protocol.framing import AliasReader, AliasWriter, Header, read_header, write_header
+from busway.protocol.routes import Peer
+from busway.protocol.wire import Reader
+
+from .pairs import E, F
+
+NOW = 5000
+PEER = Peer(b"p" * 16, b"inca", "", False)
+TYPE = b"type-id-t-sixtee"
+ALIASES_MAX = 127
+
+WITH_ENDPOINT = (codes.SEND, codes.PUBLISH, codes.CONFIRM, codes.REQUEST)
+SIGNALS = (codes.CANCEL, codes.CREDIT, codes.PROBE, codes.PART_CREDIT, codes.UNDELIVERABLE, codes.END)
+
+
+def outgoing(kind: int, *, format: int = codes.RAW, **fields: Any) -> Outgoing:
+    """A message with id 300, to run out 1000 ms from now where its kind has a timeout."""
+    out = Outgoing(kind, PEER, E, 0x1234, b"", format, TYPE if format == codes.TYPED else b"")
+    out.id = 300
+    out.expires = NOW + 1000
+    for name, value in fields.items():
+        setattr(out, name, value)
+    return out
+
+
+def bound_writer(aliases_max: int = ALIASES_MAX) -> AliasWriter:
+    """A table in which E is 1 and TYPE is 2."""
+    writer = AliasWriter(aliases_max)
+    writer.write(E)
+    writer.write(TYPE)
+    return writer
+
+
+def bound_reader(aliases_max: int = ALIASES_MAX) -> AliasReader:
+    reader = AliasReader(aliases_max)
+    reader.uuids[1], reader.uuids[2] = E, TYPE
+    return reader
+
+
+def write(out: Outgoing, *, partial: int = -1, size: int = 0) -> str:
+    return write_header(out, bound_writer(), NOW, partial, size).hex(" ")
+
+
+def read(raw: str, behind: bytes = b"") -> tuple[Header, bytes]:
+    """The header that `raw` (hex) is, and what is left behind it."""
+    data = bytes.fromhex(raw) + behind
+    reader = Reader(data, 1, len(data))
+    header = read_header(data[0], reader, bound_reader())
+    return header, reader.rest()
+
+
+def code_of(raw: str) -> int:
+    with pytest.raises(Refusal) as caught:
+        read(raw)
+    assert caught.value.text
+    return caught.value.code
+
+
+# As section 5 of docs/protocol.md has it
+
+KINDS = [
+    ("80 01 1234", outgoing(codes.SEND)),
+    ("81 01 1234", outgoing(codes.SEND, format=codes.CBOR)),
+    ("83 01 1234 02", outgoing(codes.SEND, format=codes.TYPED)),
+    ("92 01 1234", outgoing(codes.PUBLISH, format=codes.TYPED_AS_ENDPOINT)),
+    ("a0 01 1234 ac02 e807", outgoing(codes.CONFIRM)),
+    ("b0 01 1234 ac02 e807", outgoing(codes.REQUEST)),
+    ("b7 04 0202 0140 01 1234 ac02 e807 02", outgoing(codes.REQUEST, format=codes.TYPED, extra=0x140)),
+    ("c1 ac02", outgoing(codes.REPLY, format=codes.CBOR)),
+    ("c3 ac02 02", outgoing(codes.REPLY, format=codes.TYPED)),
+    ("d0 ac02 1234", outgoing(codes.PART)),
+    ("d3 ac02 1234 02", outgoing(codes.PART, format=codes.TYPED)),
+    ("e0 ac02 40", outgoing(codes.ERROR, extra=codes.HANDLER_FAILED)),
+    ("f0 01 ac02", outgoing(codes.SIGNAL, extra=codes.CANCEL)),
+    ("f0 02 01 1234", outgoing(codes.SIGNAL, extra=codes.CREDIT)),
+    ("f0 03 01 1234", outgoing(codes.SIGNAL, extra=codes.PROBE)),
+    ("f0 04 ac02 1234", outgoing(codes.SIGNAL, extra=codes.PART_CREDIT)),
+    ("f0 05 01 1234 07", outgoing(codes.SIGNAL, extra=codes.UNDELIVERABLE, id=codes.WRONG_KIND)),
+    ("f0 06 ac02 1234", outgoing(codes.SIGNAL, extra=codes.END)),
+]
+
+
+@pytest.mark.parametrize(("raw", "out"), KINDS)
+def test_each_kind_has_the_bytes_of_the_specification(raw: str, out: Outgoing) -> None:
+    assert bytes.fromhex(write(out)) == bytes.fromhex(raw)
+
+
+def same(header: Header, out: Outgoing) -> None:
+    """A header tells what the message was, field by field."""
+    assert (header.kind, header.format, header.type_id) == (out.kind, out.format, out.type_id)
+    signal = out.extra if out.kind == codes.SIGNAL else 0
+    assert header.signal == signal
+    named = out.kind in WITH_ENDPOINT or signal in (codes.CREDIT, codes.PROBE, codes.UNDELIVERABLE)
+    assert header.endpoint == (out.endpoint if named else b"")
+    unnumbered = out.kind in (codes.REPLY, codes.ERROR) or signal == codes.CANCEL
+    assert header.number == (0 if unnumbered else out.seq & 0xFFFF)
+    assert header.id == (0 if named and out.kind not in (codes.CONFIRM, codes.REQUEST) else out.id)
+    timed = out.kind in (codes.CONFIRM, codes.REQUEST)
+    assert header.timeout_ms == (max(1, out.expires - NOW) if timed else 0)
+    assert header.window == (out.extra if out.kind == codes.REQUEST else 0)
+    reason = out.id if signal == codes.UNDELIVERABLE else 0
+    assert header.code == (out.extra if out.kind == codes.ERROR else reason)
+
+
+@pytest.mark.parametrize(("raw", "out"), KINDS)
+def test_each_kind_is_read_back(raw: str, out: Outgoing) -> None:
+    payload = b"" if out.kind == codes.SIGNAL else b"payload"
+    header, rest = read(raw, payload)
+    same(header, out)
+    assert rest == payload
+
+
+@st.composite
+def messages(draw: st.DrawFn) -> Outgoing:
+    kind = draw(st.integers(codes.SEND, codes.SIGNAL))
+    format = codes.RAW if kind >= codes.ERROR else draw(st.integers(codes.RAW, codes.TYPED))
+    out = Outgoing(kind, PEER, draw(st.sampled_from([E, F])), draw(st.integers(0, 1 << 40)), b"", format, b"")
+    out.type_id = TYPE if format == codes.TYPED else b""
+    out.id = draw(st.integers(1, 0xFFFFFFFF))
+    out.expires = NOW + draw(st.integers(-5, 0xFFFFFFFF))
+    if kind == codes.SIGNAL:
+        out.extra = draw(st.sampled_from(SIGNALS))
+        if out.extra == codes.UNDELIVERABLE:
+            out.id = draw(st.integers(0, 255))
+    elif kind == codes.REQUEST:
+        out.extra = draw(st.integers(0, 0x7FFF))
+    elif kind == codes.ERROR:
+        out.extra = draw(st.integers(0, 0xFFFFFFFF))
+    return out
+
+
+@given(st.lists(messages(), max_size=8), st.integers(1, 3), st.integers(-1, 254), st.binary(max_size=5))
+def test_any_message_is_read_back_whatever_the_alias_table(
+    outs: list[Outgoing], aliases_max: int, partial: int, payload: bytes
+) -> None:
+    writer, table = AliasWriter(aliases_max), AliasReader(aliases_max)
+    for out in outs:
+        cut = -1 if out.kind == codes.SIGNAL else partial
+        behind = b"" if out.kind == codes.SIGNAL else payload
+        data = write_header(out, writer, NOW, cut, 70_000)
+        assert len(data) <= codes.HEADER_SIZE_MAX
+        reader = Reader(data + behind, 1, len(data + behind))
+        header = read_header(data[0], reader, table)
+        same(header, out)
+        assert (header.cut, header.partial, header.size) == (
+            (True, cut, 70_000) if cut >= 0 else (False, 0, 0)
+        )
+        assert reader.rest() == behind
+
+
+@pytest.mark.parametrize(("raw", "out"), KINDS)
+def test_a_header_cut_off_anywhere_is_malformed(raw: str, out: Outgoing) -> None:
+    data = bytes.fromhex(raw)
+    for size in range(1, len(data)):
+        assert code_of(data[:size].hex()) == codes.MALFORMED
+
+
+def test_a_timeout_that_has_run_out_is_written_as_one() -> None:
+    assert write(outgoing(codes.CONFIRM, expires=NOW - 10)) == "a0 01 12 34 ac 02 01"
+
+
+def test_a_sequence_number_travels_as_its_low_16_bits() -> None:
+    assert write(outgoing(codes.SEND, seq=0x1_2345)) == "80 01 23 45"
+
+
+# Options
+
+
+def test_a_cut_message_says_its_number_and_whole_size() -> None:
+    raw = write(outgoing(codes.SEND), partial=3, size=0x01020304)
+    assert raw == "84 07 01 05 03 01 02 03 04 01 12 34"
+    header, _ = read(raw)
+    assert (header.cut, header.partial, header.size) == (True, 3, 0x01020304)
+
+
+def test_both_options_travel_together() -> None:
+    header, rest = read(write(outgoing(codes.REQUEST, extra=9), partial=0, size=500), b"payload")
+    assert (header.cut, header.size, header.window, rest) == (True, 500, 9, b"payload")
+
+
+@pytest.mark.parametrize("options", ["00", "02 09 00", "05 63 03 aabbcc", "8200 0900"])
+def test_unknown_options_are_skipped(options: str) -> None:
+    header, rest = read("84" + options + "01 1234", b"x")
+    assert (header.endpoint, header.number, header.cut, rest) == (E, 0x1234, False, b"x")
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        ("84 04 02020001 01 1234", codes.SEND),  # STREAM where nothing is streamed
+        ("84 04 02020000 01 1234", codes.SEND),  # not even its value is looked at
+        ("f4 07 01050000000010 01 05", codes.SIGNAL),  # a signal has no payload to cut
+    ],
+)
+def test_a_known_option_where_it_has_no_business_is_skipped(raw: str, kind: int) -> None:
+    header, rest = read(raw)
+    assert (header.kind, header.cut, header.window, rest) == (kind, False, 0, b"")
+
+
+BROKEN_OPTIONS = [
+    "84",
+    "84 80",
+    "84 05 01 1234",  # longer than the frame
+    "84 01 09 01 1234",  # an item without a length
+    "84 02 09 01 01 1234",  # an item longer than the options, though not than the frame
+    "84 06 0104 00000000 01 1234",  # CUT of 4 bytes
+    "84 08 0106 000000000000 01 1234",  # CUT of 6 bytes
+    "84 0e 0105 0000000010 0105 0000000010 01 1234",  # CUT twice
+    "b4 03 0201 05 01 1234 05 05",  # STREAM of 1 byte
+    "b4 05 0203 000005 01 1234 05 05",  # STREAM of 3 bytes
+    "b4 08 0202 0005 0202 0005 01 1234 05 05",  # STREAM twice
+    "b4 04 0202 0000 01 1234 05 05",  # a window of 0
+]
+
+
+@pytest.mark.parametrize("raw", BROKEN_OPTIONS)
+def test_broken_options_are_malformed(raw: str) -> None:
+    assert code_of(raw) == codes.MALFORMED
+
+
+# What breaks the format
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "88 01 1234",  # a routing header
+        "a0 01 1234 00 05",  # an id of 0
+        "b0 01 1234 00 05",
+        "c0 00",
+        "d0 00 0000",
+        "e0 00 05",
+        "f0 01 00",
+        "f0 04 00 0001",
+        "f0 06 00 0001",
+        "a0 01 1234 05 00",  # a timeout of 0
+        "b0 01 1234 05 00",
+        "e1 05 05",  # a format where there is none
+        "f1 01 05",
+        "f3 02 01 0001",
+        "f0 01 05 00",  # bytes behind a signal
+        "f0 02 01 0001 00",
+        "f0 05 01 0001 07 00",
+        "f0 06 05 0001 00",
+    ],
+)
+def test_what_breaks_the_format_is_malformed(raw: str) -> None:
+    assert code_of(raw) == codes.MALFORMED
+
+
+@pytest.mark.parametrize("signal", [0, 7, 255])
+def test_an_unknown_signal_is_left_to_be_counted_whatever_follows_it(signal: int) -> None:
+    header, _ = read(f"f0 {signal:02x}", b"anything")
+    assert (header.kind, header.signal) == (codes.SIGNAL, signal)
+
+
+# Aliases
+
+
+def test_a_uuid_crosses_once_then_its_number_stands_for_it() -> None:
+    writer = AliasWriter(ALIASES_MAX)
+    assert writer.write(E) == b"\x00\x01" + E
+    assert writer.write(E) == b"\x01"
+    assert writer.write(F) == b"\x00\x02" + F
+    assert (writer.write(E), writer.write(F)) == (b"\x01", b"\x02")
+
+
+def uuid(number: int) -> bytes:
+    return number.to_bytes(16, "big")
+
+
+@pytest.mark.parametrize("aliases_max", [1, 2, 127, 128, 16383])
+def test_a_full_table_gives_the_oldest_binding_away_and_both_sides_agree(aliases_max: int) -> None:
+    writer, table = AliasWriter(aliases_max), AliasReader(aliases_max)
+
+    def cross(value: bytes) -> tuple[bytes, int]:
+        data = writer.write(value)
+        return table.read(Reader(data, 0, len(data))), len(data)
+
+    for number in range(1, aliases_max + 1):
+        assert cross(uuid(number))[0] == uuid(number)
+    assert all(len(writer.write(uuid(number))) <= 2 for number in range(1, aliases_max + 1))
+    assert cross(E)[0] == E  # one past the table: takes the number of the first
+    assert len(writer.numbers) == aliases_max
+    assert len(table.uuids) == aliases_max + 1
+    assert uuid(1) not in writer.numbers
+    assert cross(uuid(1))[0] == uuid(1)
+    for value in (E, uuid(1), uuid(aliases_max), uuid(2)):
+        assert cross(value)[0] == value
+    assert len(writer.numbers) == aliases_max
+
+
+@given(st.lists(st.integers(0, 12), max_size=200), st.integers(1, 9))
+def test_any_order_of_uuids_is_understood(order: list[int], aliases_max: int) -> None:
+    writer, table = AliasWriter(aliases_max), AliasReader(aliases_max)
+    for number in order:
+        data = writer.write(uuid(number))
+        assert table.read(Reader(data, 0, len(data))) == uuid(number)
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        ("80 03 0001", codes.UNKNOWN_ALIAS),  # never bound
+        ("80 7f 0001", codes.UNKNOWN_ALIAS),  # the last slot, never bound
+        ("80 8001 0001", codes.UNKNOWN_ALIAS),  # one past the table
+        ("80 ffffffff0f 0001", codes.UNKNOWN_ALIAS),
+        ("80 00 00" + "aa" * 18, codes.UNKNOWN_ALIAS),  # binds 0
+        ("80 00 8001" + "aa" * 18, codes.UNKNOWN_ALIAS),  # binds one past the table
+        ("80 8000 0001", codes.UNKNOWN_ALIAS),  # a padded 0 is no mark: an alias nobody bound
+        ("80 00 05" + "aa" * 15, codes.MALFORMED),  # a uuid cut off
+        ("83 01 0001 09", codes.UNKNOWN_ALIAS),  # the type's alias
+        ("f0 02 09 0001", codes.UNKNOWN_ALIAS),  # a signal's
+    ],
+)
+def test_an_alias_out_of_place_is_refused(raw: str, code: int) -> None:
+    assert code_of(raw) == code
+
+
+def test_the_last_slot_can_be_bound_and_a_slot_bound_again() -> None:
+    table = bound_reader()
+    for value in (E, F):
+        data = b"\x00\x7f" + value
+        assert table.read(Reader(data, 0, len(data))) == value
+        assert table.read(Reader(b"\x7f", 0, 1)) == value
