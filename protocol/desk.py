@@ -6,7 +6,7 @@ The counterpart of origin.py. Knows connections only as somewhere to put an answ
 from busway.protocol import codes, events
 from busway.protocol.directory import Directory, conflict
 from busway.protocol.endpoints import DONE, TAKEN, Endpoint, InFlow, Message, Receiver, Request, size_of
-from busway.protocol.errors import ClosedError, EndpointTakenError, LocalError
+from busway.protocol.errors import ClosedError, EndpointTakenError, FullError, LocalError
 from busway.protocol.flows import UNLIMITED, Outgoing, OutFlow
 from busway.protocol.origin import Origin
 from busway.protocol.routes import Peer, Routes
@@ -149,7 +149,10 @@ class Desk:
         assert self.builtin is not None and self.introspect is not None
         message = self.take(self.builtin, now)
         if isinstance(message, Request):
-            self.respond(message, self.introspect(now), codes.CBOR, b"", now)
+            try:
+                self.respond(message, self.introspect(now), codes.CBOR, b"", now)
+            except FullError:
+                pass  # too much waits already: whoever asks hears nothing and asks again
 
     def yield_name(self, uuid: bytes, now: int) -> None:
         """Another node keeps this name (section 4): what is queued can still be taken, nothing more comes."""
@@ -323,8 +326,9 @@ class Desk:
         """A message that had been queued, or would have been, is not taken."""
         flow = message.flow
         if isinstance(message, Request):
-            self._finish_request(message)
-            self.refuse(flow.peer, codes.REQUEST, flow.endpoint.uuid, message.seq, message.id, reason)
+            if message.state != DONE:  # else its origin no longer waits for an answer
+                self._finish_request(message)
+                self.refuse(flow.peer, codes.REQUEST, flow.endpoint.uuid, message.seq, message.id, reason)
         elif flow.endpoint.kind != codes.BROADCAST:
             self.refuse(flow.peer, codes.SEND, flow.endpoint.uuid, message.seq, 0, reason)
         self._consumed(flow)
@@ -406,8 +410,9 @@ class Desk:
             return 0  # cancelled, expired, or its origin is gone: nobody waits for it
         if request.stream is not None and len(request.stream.waiting):
             raise LocalError("parts of this reply still wait for credit: end it after they have gone")
+        token = self._submit(self._reply_flow(request.flow.peer, now), out, request.id, now)
         self._finish_request(request)
-        return self._submit(self._reply_flow(request.flow.peer, now), out, request.id, now)
+        return token
 
     def respond_part(self, request: Request, payload: object, format: int, type_id: bytes, now: int) -> int:
         """One part of a streaming reply. Returns 0, or a token to wait on for credit or room."""
@@ -517,6 +522,7 @@ class Desk:
         peer.serving = {}
         for flow in peer.in_flows.values():
             flow.endpoint.deactivate(flow)
+            flow.limit = flow.received + codes.OPENING_CREDIT  # what it starts from if it comes back
         self.reply_flows.pop(peer.node_id, None)
 
     def _finish_confirm(self, request: Request) -> None:
