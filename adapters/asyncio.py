@@ -28,7 +28,7 @@ from busway.protocol import Receiver as CoreReceiver
 
 Handler = Callable[[Request], Any]
 _log = logging.getLogger("busway")
-_YIELD_EVERY = 256  # calls of send or publish that may go by before the loop gets a turn
+_YIELD_MASK = 255  # after 256 calls of send or publish without a wait the loop gets a turn
 _CHANGES_MAX = 1024  # changes that a slow reader of `changes()` may be behind
 _live: weakref.WeakSet[AsyncBus] = weakref.WeakSet()
 
@@ -55,7 +55,7 @@ class Receiver:
 
     async def __anext__(self) -> Message:
         try:
-            return await self.receive()
+            return self._next() or await self._wait()
         except BusClosed:
             raise StopAsyncIteration from None
 
@@ -66,29 +66,36 @@ class Receiver:
         BusClosed after `close()`, EndpointTaken when another node keeps the name.
         """
         message = self._next()
-        if message is not None:
-            return message
-        async with asyncio.timeout(timeout):
-            while message is None:
-                future: asyncio.Future[None] = self._bus.loop.create_future()
-                self._waiting.append(future)
-                try:
-                    await future
-                finally:
-                    self._forget(future)
-                message = self._next()
+        if message is None:
+            async with asyncio.timeout(timeout):
+                message = await self._wait()
         return message
 
     def _next(self) -> Message | None:
-        self._bus.check()
-        try:
-            while message := self._bus.node.take(self._core, now_ms()):
-                if facade.decode_message(message, self._types):
-                    return message
-                self.unknown += 1
-        except errors.ClosedError:
-            raise EndpointTaken() if self._taken else BusClosed("this receiver is closed") from None
+        if self._bus.failure is not None:
+            raise self._bus.failure
+        take = self._bus.node.desk.take
+        while message := take(self._core):
+            if (message.format == codes.RAW and self._types is None) or facade.decode_message(
+                message, self._types
+            ):
+                return message
+            self.unknown += 1
+        if self._core.closed:
+            raise EndpointTaken() if self._taken else BusClosed("this receiver is closed")
         return None
+
+    async def _wait(self) -> Message:
+        while True:
+            future: asyncio.Future[None] = self._bus.loop.create_future()
+            self._waiting.append(future)
+            try:
+                await future
+            finally:
+                self._forget(future)
+            message = self._next()
+            if message is not None:
+                return message
 
     def _forget(self, future: asyncio.Future[None]) -> None:
         """One waiter is served or gives up; what came in the meantime is the next one's."""
@@ -143,7 +150,7 @@ class Service:
         """Start handlers for what is queued, as far as the limit allows."""
         while len(self._tasks) < self._limit:
             try:
-                message = self._bus.node.take(self._core, now_ms())
+                message = self._bus.node.take(self._core, 0)
             except errors.ClosedError:
                 return
             if message is None:
@@ -285,7 +292,7 @@ class AsyncBus:
         self.undeliverable: deque[events.UndeliverableEvent] = deque(maxlen=1024)
         self._ipc = ipc
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._failure: BusError | None = None
+        self.failure: BusError | None = None
         self._mesh: LocalMesh | None = None
         self._runners: set[LinkRunner] = set()
         self._listeners: set[ListenerRunner] = set()
@@ -315,8 +322,8 @@ class AsyncBus:
 
     def check(self) -> None:
         """Raises BusClosed after `close`, BusError in a forked child."""
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
 
     async def open(self) -> Self:
         """Join. `async with` does this."""
@@ -344,9 +351,9 @@ class AsyncBus:
 
     async def close(self, timeout: float = 5.0) -> None:
         """Leave: what was sent is written, a goodbye said, and everything released within `timeout` seconds. Twice is once."""
-        if self._failure is not None:
+        if self.failure is not None:
             return
-        self._failure = BusClosed()
+        self.failure = BusClosed()
         if self._loop is None:
             return
         deadline = self.loop.time() + timeout
@@ -452,7 +459,9 @@ class AsyncBus:
 
         Raises EndpointTaken, ValueError.
         """
-        return Receiver(self, self._register(endpoint, kind, realm, queue, policy, cost), _types_of(endpoint, types))
+        return Receiver(
+            self, self._register(endpoint, kind, realm, queue, policy, cost), _types_of(endpoint, types)
+        )
 
     def _register(
         self, endpoint: Any, kind: str, realm: str, queue: int, policy: str | None, cost: int
@@ -506,7 +515,14 @@ class AsyncBus:
 
             def decorate(function: Handler) -> Handler:
                 self.serve(
-                    endpoint, function, kind=kind, realm=realm, types=types, limit=limit, queue=queue, cost=cost
+                    endpoint,
+                    function,
+                    kind=kind,
+                    realm=realm,
+                    types=types,
+                    limit=limit,
+                    queue=queue,
+                    cost=cost,
                 )
                 return function
 
@@ -536,44 +552,44 @@ class AsyncBus:
         endpoint to appear; `node` picks one of several holders. Raises Undeliverable, with `confirm` also DeliveryUnknown; ValueError for a
         broadcast endpoint.
         """
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
         endpoint = endpoint_id(to)
-        if type(payload) is bytes and not confirm:
-            if not (ttl or node) and not self.node.desk.process_only:
-                token = self._call(self.node.send, endpoint, payload, now_ms())
-            else:
-                data, format, type_id = self._encode(payload, endpoint)
-                token = self._call(
-                    self.node.send,
-                    endpoint,
-                    data,
-                    now_ms(),
-                    format,
-                    type_id,
-                    node_id=node,
-                    ttl_ms=facade.milliseconds("ttl", ttl),
-                )
+        if type(payload) is bytes and not (confirm or ttl or node or self.node.desk.process_only):
+            try:
+                token = self.node.send(endpoint, payload, now_ms())
+            except errors.LocalError as error:
+                raise _for_users(error) from None
+            if not token:
+                self._calls += 1
+                if self._calls & _YIELD_MASK == 0:
+                    await asyncio.sleep(0)
+                return
         else:
-            data, format, type_id = self._encode(payload, endpoint)
-            token = self._call(
-                self.node.send,
-                endpoint,
-                data,
-                now_ms(),
-                format,
-                type_id,
-                node_id=node,
-                confirm=confirm,
-                ttl_ms=facade.milliseconds("ttl", ttl),
-                timeout_ms=facade.milliseconds("timeout", timeout),
-            )
+            token = self._send(endpoint, payload, confirm, ttl, timeout, node)
         if token:
             outcome = await self._outcome(token)
             if outcome.status not in (events.ACCEPTED, events.TAKEN):
                 raise facade.error_of(outcome)
         else:
             await self._turn()
+
+    def _send(
+        self, endpoint: bytes, payload: Any, confirm: bool, ttl: float, timeout: float, node: bytes
+    ) -> int:
+        data, format, type_id = self._encode(payload, endpoint)
+        return self._call(
+            self.node.send,
+            endpoint,
+            data,
+            now_ms(),
+            format,
+            type_id,
+            node_id=node,
+            confirm=confirm,
+            ttl_ms=facade.milliseconds("ttl", ttl),
+            timeout_ms=facade.milliseconds("timeout", timeout),
+        )
 
     async def publish(self, to: str | bytes | type | Any, payload: Any = None) -> None:
         """Give every subscriber of `to` a copy. Nobody listening is no error. Raises ValueError for another kind of endpoint."""
@@ -666,15 +682,13 @@ class AsyncBus:
     def _call(self, function: Callable[..., int], *args: Any, **options: Any) -> int:
         try:
             return function(*args, **options)
-        except errors.FullError as error:
-            raise BusError(str(error)) from None
         except errors.LocalError as error:
-            raise ValueError(str(error)) from None
+            raise _for_users(error) from None
 
     async def _turn(self) -> None:
         """Now and then let the loop breathe: a caller that never has to wait would starve everyone else."""
         self._calls += 1
-        if not self._calls % _YIELD_EVERY:
+        if self._calls & _YIELD_MASK == 0:
             await asyncio.sleep(0)
 
     async def _outcome(self, token: int) -> events.Outcome:
@@ -809,7 +823,7 @@ class AsyncBus:
     def abandon(self) -> None:
         """In a forked child: the parent's bus is not ours. Our copies of its descriptors are closed, nothing else."""
         pid = os.getppid()
-        self._failure = BusError(
+        self.failure = BusError(
             f"this bus was opened by process {pid} before fork: open one of your own in the child"
         )
         self._loop = None
@@ -819,6 +833,11 @@ class AsyncBus:
             listener.listener.abandon()
         if self._mesh is not None and self._mesh.listener is not None:
             self._mesh.listener.listener.abandon()
+
+
+def _for_users(error: errors.LocalError) -> Exception:
+    """Misuse as users know it: bad arguments are ValueErrors."""
+    return BusError(str(error)) if isinstance(error, errors.FullError) else ValueError(str(error))
 
 
 def _types_of(endpoint: Any, types: tuple[type, ...] | None) -> tuple[type, ...] | None:

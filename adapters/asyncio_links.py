@@ -32,8 +32,9 @@ class Host(Protocol):
     """What a link needs of its bus."""
 
     node: Node
-    loop: asyncio.AbstractEventLoop
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
     def dispatch(self, happened: list[events.Event]) -> None: ...
     def link_gone(self, runner: LinkRunner) -> None: ...
 
@@ -259,7 +260,12 @@ class LocalMesh:
 
     def link_lost(self, connection: Connection) -> None:
         """A local link ended without a goodbye: its node is dead, or must be found again."""
-        orderly = connection.close_code in (codes.GOODBYE, codes.DUPLICATE_LINK, codes.REPLACED, codes.BUS_NAME)
+        orderly = connection.close_code in (
+            codes.GOODBYE,
+            codes.DUPLICATE_LINK,
+            codes.REPLACED,
+            codes.BUS_NAME,
+        )
         if not orderly and not self._closed and connection.opened_at >= 0:
             self._host.loop.call_later(_REJOIN_S, self._rejoin)
 

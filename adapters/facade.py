@@ -31,7 +31,12 @@ Realm = Literal["process", "userspace", "localnet", "global"]
 Policy = Literal["refuse", "drop_oldest", "drop_newest"]
 
 _KINDS = {"unicast": codes.UNICAST, "anycast": codes.ANYCAST, "broadcast": codes.BROADCAST}
-_REALMS = {"process": codes.PROCESS, "userspace": codes.USERSPACE, "localnet": codes.LOCALNET, "global": codes.GLOBAL}
+_REALMS = {
+    "process": codes.PROCESS,
+    "userspace": codes.USERSPACE,
+    "localnet": codes.LOCALNET,
+    "global": codes.GLOBAL,
+}
 _POLICIES = {"refuse": codes.REFUSE, "drop_oldest": codes.DROP_OLDEST, "drop_newest": codes.DROP_NEWEST}
 # Cost in the route metric, and keepalive in ms, by sort of link (docs/guarantees.md). IPC relies on the end of the socket.
 _LINK_DEFAULTS = {"ipc": (1, 0), "tcp": (16, 5000), "memory": (1, 0)}

@@ -70,7 +70,15 @@ class Desk:
     # Registration
 
     def register(
-        self, uuid: bytes, kind: int, realm: int, name: str, cost: int, queue_max: int, size_max: int, policy: int
+        self,
+        uuid: bytes,
+        kind: int,
+        realm: int,
+        name: str,
+        cost: int,
+        queue_max: int,
+        size_max: int,
+        policy: int,
     ) -> Receiver:
         """Add a receiver; the endpoint appears with its first. Raises EndpointTakenError."""
         endpoint = self.endpoints.get(uuid)
@@ -147,7 +155,7 @@ class Desk:
     def answer_builtin(self, now: int) -> None:
         """Whatever was asked: the answer is the state of this node."""
         assert self.builtin is not None and self.introspect is not None
-        message = self.take(self.builtin, now)
+        message = self.take(self.builtin)
         if isinstance(message, Request):
             try:
                 self.respond(message, self.introspect(now), codes.CBOR, b"", now)
@@ -192,7 +200,17 @@ class Desk:
             message = Message(flow, out.seq, out.payload, out.format, out.type_id, 0)
         else:
             message = self._make_request(
-                flow, out.kind, out.seq, out.payload, out.format, out.type_id, 0, out.id, out.expires - now, out.extra, now
+                flow,
+                out.kind,
+                out.seq,
+                out.payload,
+                out.format,
+                out.type_id,
+                0,
+                out.id,
+                out.expires - now,
+                out.extra,
+                now,
             )
         self.deliver(message)
 
@@ -277,7 +295,12 @@ class Desk:
         elif endpoint.kind == codes.BROADCAST:
             for receiver in receivers:
                 copy = Message(
-                    message.flow, message.seq, message.payload, message.format, message.type_id, message.missed
+                    message.flow,
+                    message.seq,
+                    message.payload,
+                    message.format,
+                    message.type_id,
+                    message.missed,
                 )
                 self._put(receiver, copy, size)
         else:
@@ -301,10 +324,7 @@ class Desk:
                 self.reject(victim, codes.DROPPED)
         self.counters["received"] += 1
         if receiver.put(message, size):
-            if receiver is self.builtin:
-                self.answer_builtin(message.flow.last_used)
-            else:
-                self.emit(events.MessagesEvent(receiver))
+            self._tell(receiver, message.flow.last_used)
 
     # Answers
 
@@ -345,12 +365,17 @@ class Desk:
         else:
             self.origin.reply(peer, out.id, b"", codes.RAW, b"")
 
-    def take(self, receiver: Receiver, now: int) -> "Message | None":
+    def take(self, receiver: Receiver) -> "Message | None":
         """The oldest message of a receiver, None if there is none. A confirmed send is confirmed by this."""
         queue = receiver.queue
         while queue.items:
-            message = receiver.pull()
+            message: Message = queue.pop()
+            payload = message.payload
+            receiver.size -= len(payload) if type(payload) is bytes else size_of(payload)
             flow = message.flow
+            flow.queued -= 1
+            if receiver.lost:
+                receiver.show_lost(message, codes.DROP_OLDEST)
             if flow.limit - flow.received + flow.queued <= flow.half:
                 self._consumed(flow)
             if isinstance(message, Request) and not self._take_request(message):
@@ -358,6 +383,20 @@ class Desk:
             receiver.taken += 1
             return message
         return None
+
+    def noted_run(self, flow: InFlow, receiver: Receiver, count: int, empty: bool, now: int) -> None:
+        """A run of plain messages was queued by the short way."""
+        flow.last_used = now
+        self.counters["received"] += count
+        if empty:
+            self._tell(receiver, now)
+
+    def _tell(self, receiver: Receiver, now: int) -> None:
+        """A receiver's queue is no longer empty."""
+        if receiver is self.builtin:
+            self.answer_builtin(now)
+        else:
+            self.emit(events.MessagesEvent(receiver))
 
     def _take_request(self, request: Request) -> bool:
         """False if it is no longer wanted."""

@@ -153,19 +153,23 @@ class Receiver:
         queue.items.append(message)
         self.size += size
         message.flow.queued += 1
-        if self.lost and self.policy == codes.DROP_NEWEST:
-            message.missed += self.lost.pop(message.flow, 0)
+        if self.lost:
+            self.show_lost(message, codes.DROP_NEWEST)
         return empty
 
     def pull(self) -> Message:
         """Remove the oldest message; the caller has seen that there is one."""
-        message = self.queue.pop()
-        assert isinstance(message, Message)
+        message: Message = self.queue.pop()
         self.size -= size_of(message.payload)
         message.flow.queued -= 1
-        if self.lost and self.policy == codes.DROP_OLDEST:
-            message.missed += self.lost.pop(message.flow, 0)
+        if self.lost:
+            self.show_lost(message, codes.DROP_OLDEST)
         return message
+
+    def show_lost(self, message: Message, policy: int) -> None:
+        """What the policy dropped is `missed` of the origin's next message: when that is queued, or when it is taken."""
+        if self.policy == policy:
+            message.missed += self.lost.pop(message.flow, 0)
 
     def note_lost(self, message: Message) -> None:
         self.dropped += 1

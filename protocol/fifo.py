@@ -1,5 +1,9 @@
 """A first-in first-out queue on a list. `collections.deque` is not the same thing on MicroPython."""
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _COMPACT = 64
 
 
@@ -9,7 +13,7 @@ class Fifo:
     __slots__ = ("head", "items")
 
     def __init__(self) -> None:
-        self.items: "list[object]" = []
+        self.items: "list[Any]" = []
         self.head = 0
 
     def __len__(self) -> int:
@@ -18,10 +22,10 @@ class Fifo:
     def push(self, item: object) -> None:
         self.items.append(item)
 
-    def peek(self) -> object:
+    def peek(self) -> "Any":
         return self.items[self.head]
 
-    def pop(self) -> object:
+    def pop(self) -> "Any":
         head = self.head
         items = self.items
         item = items[head]
@@ -36,6 +40,16 @@ class Fifo:
         self.head = head
         return item
 
+    def skip(self, head: int) -> None:
+        """Drop everything before the index `head` of `items`, which the caller has read there."""
+        if head == len(self.items):
+            self.items = []
+            head = 0
+        elif head >= _COMPACT:
+            self.items[:head] = []
+            head = 0
+        self.head = head
+
     def remove(self, item: object) -> None:
         """Take one item out of the middle; one that is not there is ignored."""
         rest = self.drain()
@@ -43,7 +57,7 @@ class Fifo:
             rest.remove(item)
         self.items = rest
 
-    def drain(self) -> "list[object]":
+    def drain(self) -> "list[Any]":
         """Empty the queue and return what it held, in order."""
         items = self.items[self.head :]
         self.items = []

@@ -7,6 +7,8 @@ from busway.protocol.timers import Timer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from busway.protocol.origin import Origin
 
 # States of a pending message.
@@ -41,7 +43,7 @@ class Outgoing:
         self.peer = peer
         self.endpoint = endpoint
         self.seq = seq  # of a PART its index; of a signal CREDIT, PROBE, PART_CREDIT, END its number
-        self.payload = payload
+        self.payload: "Any" = payload
         self.format = format
         self.type_id = type_id
         self.id = 0
@@ -52,7 +54,18 @@ class Outgoing:
 class OutFlow(Timer):
     """What we send to one endpoint at one node (or the parts of one stream): its numbers, and what waits for credit."""
 
-    __slots__ = ("endpoint", "last_used", "limit", "opening", "origin", "peer", "probe_ms", "resuming", "sent", "waiting")
+    __slots__ = (
+        "endpoint",
+        "last_used",
+        "limit",
+        "opening",
+        "origin",
+        "peer",
+        "probe_ms",
+        "resuming",
+        "sent",
+        "waiting",
+    )
 
     def __init__(self, origin: "Origin", peer: Peer, endpoint: bytes, credit: int, now: int) -> None:
         self.deadline = -1
@@ -74,7 +87,20 @@ class OutFlow(Timer):
 class Pending(Timer):
     """A message whose fate the caller was promised to hear."""
 
-    __slots__ = ("consumed", "expires", "flow", "id", "next_part", "origin", "out", "patient", "pinned", "state", "timeout_ms", "window")
+    __slots__ = (
+        "consumed",
+        "expires",
+        "flow",
+        "id",
+        "next_part",
+        "origin",
+        "out",
+        "patient",
+        "pinned",
+        "state",
+        "timeout_ms",
+        "window",
+    )
 
     def __init__(self, origin: "Origin", id: int, out: Outgoing) -> None:
         self.deadline = -1

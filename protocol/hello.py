@@ -162,9 +162,7 @@ def _decode_limits(reader: Reader, hello: Hello) -> None:
 def agree(mine: Hello, theirs: Hello) -> Limits:
     """The limits that hold on a link: of each the smaller. Raises Refusal if bus, identity or a limit does not fit."""
     if theirs.bus != mine.bus:
-        raise Refusal(
-            codes.BUS_NAME, "this side is on bus %r, the other on %r" % (mine.bus, theirs.bus)
-        )
+        raise Refusal(codes.BUS_NAME, "this side is on bus %r, the other on %r" % (mine.bus, theirs.bus))
     if theirs.node_id == mine.node_id and theirs.incarnation == mine.incarnation:
         raise Refusal(codes.SELF, "a node was connected to itself")
     try:

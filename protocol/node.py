@@ -227,7 +227,7 @@ class Node:
 
     def take(self, receiver: Receiver, now: int) -> "Message | None":
         """The oldest message in a receiver's queue, or None. Raises ClosedError when it is closed and empty."""
-        message = self.desk.take(receiver, now)
+        message = self.desk.take(receiver)
         if message is None:
             self.desk.check_receiver(receiver)
         return message
@@ -262,13 +262,19 @@ class Node:
             flow = self.origin.direct.get(endpoint)
             if flow is not None and flow.sent < flow.limit and not flow.waiting.items:
                 hop = flow.peer.hop
-                if hop is not None and hop.has_room() and len(payload) <= hop.limits.message_size_max:
-                    flow.sent += 1
-                    flow.last_used = now
-                    hop.enqueue(
-                        Outgoing(codes.SEND, flow.peer, endpoint, flow.sent, payload, format, type_id)
-                    )
-                    return 0
+                size = len(payload)
+                if hop is not None and size <= hop.limits.message_size_max:
+                    outbox = hop.outbox
+                    if outbox.queued_size < codes.QUEUE_SIZE_MAX:
+                        seq = flow.sent + 1
+                        flow.sent = seq
+                        flow.last_used = now
+                        outbox.push(
+                            Outgoing(codes.SEND, flow.peer, endpoint, seq, payload, format, type_id), size
+                        )
+                        if not hop.flush_wanted:
+                            hop.touch()
+                        return 0
         self._check_message(endpoint, payload, format, type_id, node_id)
         check_timeout("ttl_ms", ttl_ms)
         check_timeout("timeout_ms", timeout_ms)
@@ -394,7 +400,7 @@ class Node:
         while len(connection.room_waiters) and connection.has_room():
             item = connection.room_waiters.pop()
             flow = item
-            self.origin.resume(flow, now, _RESUME_BURST)  # type: ignore[arg-type]
+            self.origin.resume(flow, now, _RESUME_BURST)
 
     def resume_broadcast(self, connection: Connection, now: int) -> None:
         waiters = connection.broadcast_waiters
@@ -517,7 +523,12 @@ class Node:
         if mine is not None and mine.realm != codes.PROCESS and conflict(mine.kind, entry.kind):
             if entry.peer.node_id < self.me.node_id:
                 self.desk.yield_name(entry.uuid, now)
-        if known is None or known.kind != entry.kind or known.realm != entry.realm or known.cost != entry.cost:
+        if (
+            known is None
+            or known.kind != entry.kind
+            or known.realm != entry.realm
+            or known.cost != entry.cost
+        ):
             self.emit(events.EndpointEvent(events.ENDPOINT_UP, entry))
         self.origin.announced(entry.peer, entry.uuid, entry.credit, known is None, now)
 

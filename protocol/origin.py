@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from busway.protocol.desk import Desk
 
+
 class Origin:
     """Resolves, numbers, holds back and follows up what this node sends."""
 
@@ -40,7 +41,13 @@ class Origin:
         self.direct: "dict[bytes, OutFlow]" = {}  # the one remote holder of a uuid, for Node.send
         self.publishing: "dict[bytes, OutFlow]" = {}
         self.syncing = 0  # links whose first directory exchange is not over
-        self.counters = {"unknown_reply": 0, "broadcast_dropped": 0, "undeliverable": 0, "timed_out": 0, "probes": 0}
+        self.counters = {
+            "unknown_reply": 0,
+            "broadcast_dropped": 0,
+            "undeliverable": 0,
+            "timed_out": 0,
+            "probes": 0,
+        }
         self._targets: "dict[bytes, Target]" = {}
         self._last_id = 0
 
@@ -79,7 +86,11 @@ class Origin:
             target.flows = [self.flow(self.me, uuid, codes.OPENING_CREDIT, now)]
         for entry in entries:
             hop = entry.peer.hop
-            if entry.kind != target.kind or hop is None or (local is not None and target.kind == codes.UNICAST):
+            if (
+                entry.kind != target.kind
+                or hop is None
+                or (local is not None and target.kind == codes.UNICAST)
+            ):
                 continue
             cost = entry.cost + hop.cost
             if best < 0 or cost < best:
@@ -272,8 +283,7 @@ class Origin:
         flow.resuming = True
         while most and len(flow.waiting) and self.ready(flow):
             most -= 1
-            pending = flow.waiting.pop()
-            assert isinstance(pending, Pending)
+            pending: Pending = flow.waiting.pop()
             self._launch(flow, pending, now)
         flow.resuming = False
         if len(flow.waiting):
@@ -319,7 +329,9 @@ class Origin:
         self.timers.arm(pending, until if pending.expires < 0 else min(until, pending.expires))
 
     def _fail_homeless(self, pending: Pending) -> None:
-        gone = pending.pinned and pending.pinned not in self.routes.peers and pending.pinned != self.me.node_id
+        gone = (
+            pending.pinned and pending.pinned not in self.routes.peers and pending.pinned != self.me.node_id
+        )
         self.finish(pending, events.UNDELIVERED, codes.NO_ROUTE if gone else codes.NO_ENDPOINT)
 
     def settle(self, uuid: bytes, now: int) -> None:
@@ -351,9 +363,7 @@ class Origin:
 
     # Publishing
 
-    def publish(
-        self, uuid: bytes, payload: object, format: int, type_id: bytes, wait: bool, now: int
-    ) -> int:
+    def publish(self, uuid: bytes, payload: object, format: int, type_id: bytes, wait: bool, now: int) -> int:
         """Give every link with subscribers, and our own, a copy. Returns 0, or a token if all links are full."""
         target = self.target(uuid, now)
         if target is None:
@@ -408,8 +418,7 @@ class Origin:
         """A link has room again for broadcasts."""
         target = self.target(flow.endpoint, now)
         while len(flow.waiting):
-            pending = flow.waiting.peek()
-            assert isinstance(pending, Pending)
+            pending: Pending = flow.waiting.peek()
             if target is not None and target.kind == codes.BROADCAST:
                 if not self._spread(target, flow, pending.out, now):
                     self._await_any(target, flow)
@@ -504,7 +513,9 @@ class Origin:
             status = events.UNDELIVERED if code <= codes.REASON_LAST else events.FAILED
             self.finish(pending, status, code, text)
 
-    def part(self, peer: Peer, id: int, index: int, payload: object, format: int, type_id: bytes, now: int) -> None:
+    def part(
+        self, peer: Peer, id: int, index: int, payload: object, format: int, type_id: bytes, now: int
+    ) -> None:
         """PART came; one that is not the next, or beyond the window, ends the stream."""
         pending = self._answered(peer, id)
         if pending is None:
@@ -593,7 +604,6 @@ class Origin:
     def _empty(self, flow: OutFlow, now: int) -> None:
         self.timers.disarm(flow)
         for item in flow.waiting.drain():
-            assert isinstance(item, Pending)
             self._reroute(item, now)
 
     def finish_parked(self, item: object) -> None:

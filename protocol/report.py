@@ -25,7 +25,8 @@ def report(node: "Node", now: int) -> "dict[str, object]":
         "endpoints": [_endpoint(endpoint) for endpoint in node.endpoints()],
         "seen": [_entry(entry) for entry in node.entries()],
         "nodes": [
-            {"node": peer.node_id, "label": peer.label, "leaf": peer.leaf} for peer in node.routes.peers.values()
+            {"node": peer.node_id, "label": peer.label, "leaf": peer.leaf}
+            for peer in node.routes.peers.values()
         ],
         "counters": counters,
         "outstanding": len(node.origin.pending),
