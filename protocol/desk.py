@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from typing import Callable
 
 
+_TOO_LARGE = "the reply exceeds message_size_max of the link it takes: cut it, or raise the limit on both nodes"
+
+
 class ServeTimer(Timer):
     """The deadline of a request at the node that serves it."""
 
@@ -427,11 +430,15 @@ class Desk:
 
     def respond(self, request: Request, payload: object, format: int, type_id: bytes, now: int) -> int:
         """The reply of a request. Returns 0, or a token to wait on while the link is full."""
+        if self._exceeds(request, payload):
+            return self.respond_error(request, codes.MESSAGE_TOO_LARGE, _TOO_LARGE, now)
         out = Outgoing(codes.REPLY, request.flow.peer, b"", 0, payload, format, type_id)
         return self._conclude(request, out, now)
 
     def respond_error(self, request: Request, code: int, text: str, now: int) -> int:
         """The error of a request."""
+        if self._exceeds(request, text.encode()):
+            text = ""
         out = Outgoing(codes.ERROR, request.flow.peer, b"", 0, text.encode(), codes.RAW, b"")
         out.extra = code
         return self._conclude(request, out, now)
@@ -461,8 +468,21 @@ class Desk:
             return 0
         if request.timer is not None:
             self.timers.arm(request.timer, now + request.timeout_ms)
+        if self._exceeds(request, payload):
+            self._abandon_parts(request.stream)
+            self.emit(events.RequestEvent(request))
+            return self.respond_error(request, codes.MESSAGE_TOO_LARGE, _TOO_LARGE, now)
         out = Outgoing(codes.PART, request.flow.peer, b"", 0, payload, format, type_id)
         return self._submit(request.stream, out, request.id, now)
+
+    def _exceeds(self, request: Request, payload: object) -> bool:
+        """Whether the link to the origin takes less than this node does."""
+        hop = request.flow.peer.hop
+        return hop is not None and size_of(payload) > hop.limits.message_size_max
+
+    def _abandon_parts(self, stream: OutFlow) -> None:
+        for item in stream.waiting.drain():
+            self.origin.finish_parked(item)
 
     def _submit(self, flow: OutFlow, out: Outgoing, id: int, now: int) -> int:
         if not len(flow.waiting) and self.origin.ready(flow):
@@ -496,8 +516,7 @@ class Desk:
         taken = request.state == TAKEN
         self._finish_request(request)
         if request.stream is not None:
-            for item in request.stream.waiting.drain():
-                self.origin.finish_parked(item)
+            self._abandon_parts(request.stream)
         if taken:
             self.emit(events.RequestEvent(request))
 
