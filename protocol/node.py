@@ -64,9 +64,12 @@ class DuplicateTimer(Timer):
         self.connection = connection
 
     def fire(self, now: int) -> None:
-        peer = self.connection.peer
-        if peer is not None and len(peer.connections) > 1:
-            self.connection.close(now, codes.REPLACED, "a newer session took over", drain=False)
+        old = self.connection
+        peer = old.peer
+        assert peer is not None
+        for other in peer.connections:
+            if other is not old and other.state == codes.OPEN and other.via == old.via:
+                old.close(now, codes.REPLACED, "a newer session took over", drain=False)
 
 
 class Node:
@@ -211,6 +214,8 @@ class Node:
             raise LocalError("cost must be 0 to 16383, not %r" % cost)
         if queue_max < 2 or size_max < 1:
             raise LocalError("queue_max must be at least 2 messages, size_max at least 1 byte")
+        if not -1 <= policy <= codes.DROP_NEWEST:
+            raise LocalError("policy must be REFUSE, DROP_OLDEST or DROP_NEWEST (0, 1, 2), not %r" % policy)
         if policy < 0:
             policy = codes.DROP_OLDEST if kind == codes.BROADCAST else codes.REFUSE
         receiver = self.desk.register(endpoint, kind, realm, name, cost, queue_max, size_max, policy)
@@ -495,8 +500,9 @@ class Node:
             self._move(peer, unsent)
             for flow in credits:
                 self.desk.send_credit(flow)
-            for outflow in list(peer.out_flows.values()):
+            for outflow in list(peer.out_flows.values()) + connection.room_waiters.drain():  # replies, too
                 self.origin.resume(outflow, now)
+            self.origin.forget_costs(peer)
             return
         for uuid in list(peer.entries):
             self.entry_withdrawn(peer, uuid, now)

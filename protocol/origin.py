@@ -58,6 +58,11 @@ class Origin:
         self._targets.pop(uuid, None)
         self.direct.pop(uuid, None)
 
+    def forget_costs(self, peer: Peer) -> None:
+        """The next hop to a node changed, and with it what its anycast endpoints cost."""
+        for uuid in peer.entries:
+            self.forget_target(uuid)
+
     def target(self, uuid: bytes, now: int) -> "Target | None":
         found = self._targets.get(uuid)
         if found is None:
