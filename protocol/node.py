@@ -263,7 +263,7 @@ class Node:
         TAKEN, UNDELIVERED or UNKNOWN within `timeout_ms`. `node_id` picks the node; `ttl_ms` waits for the endpoint to appear. With
         `wait=False` a lack of credit or room raises FullError. Raises WrongKindError for a broadcast endpoint, LocalError.
         """
-        if type(payload) is bytes and not (confirm or node_id or self.closed):
+        if type(payload) is bytes and 0 <= format < 3 and not (confirm or node_id or self.closed):  # 3: TYPED
             flow = self.origin.direct.get(endpoint)
             if flow is not None and flow.sent < flow.limit and not flow.waiting.items:
                 hop = flow.peer.hop
