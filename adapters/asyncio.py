@@ -28,7 +28,9 @@ from busway.protocol import Receiver as CoreReceiver
 
 Handler = Callable[[Request], Any]
 _log = logging.getLogger("busway")
-_YIELD_MASK = 255  # after 256 calls of send or publish without a wait the loop gets a turn
+# After 256 calls of send, publish or receive without a wait the loop gets a turn: else a busy task starves all others, and what it
+# has queued, or the credit for what it has taken, would not leave before it has to wait.
+_YIELD_MASK = 255
 _CHANGES_MAX = 1024  # changes that a slow reader of `changes()` may be behind
 _live: weakref.WeakSet[AsyncBus] = weakref.WeakSet()
 
@@ -41,6 +43,7 @@ class Receiver:
         self._bus = bus
         self._core = core
         self._types = types
+        self._calls = 0
         self._taken = False  # another node keeps the name
         self._waiting: deque[asyncio.Future[None]] = deque()
         core.tag = self
@@ -54,6 +57,9 @@ class Receiver:
         return self
 
     async def __anext__(self) -> Message:
+        self._calls += 1
+        if self._calls & _YIELD_MASK == 0:
+            await asyncio.sleep(0)
         try:
             return self._next() or await self._wait()
         except BusClosed:
@@ -65,6 +71,9 @@ class Receiver:
         `message.error` is set, and the payload left as bytes, where it doesn't fit what was declared. Raises TimeoutError,
         BusClosed after `close()`, EndpointTaken when another node keeps the name.
         """
+        self._calls += 1
+        if self._calls & _YIELD_MASK == 0:
+            await asyncio.sleep(0)
         message = self._next()
         if message is None:
             async with asyncio.timeout(timeout):

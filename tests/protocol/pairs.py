@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from busway.protocol import Connection, Limits, Link, Node, codes, events
+from busway.protocol.wire import Reader
 
 START = 1_000_000  # ms; any origin will do
 ROUNDS_MAX = 200_000  # of a pump: more means that two nodes never fall quiet
@@ -47,6 +48,12 @@ class Entropy:
 def prover(token: str) -> Callable[[bytes], bytes]:
     """HMAC-SHA-256 with a token, as an adapter gives it to a Link."""
     return lambda message: hmac.new(token.encode(), message, hashlib.sha256).digest()
+
+
+def bodies(data: bytes) -> list[bytes]:
+    """The bodies of the whole frames in `data`, heads included."""
+    reader = Reader(bytes(data), 0, len(data))
+    return [reader.take(reader.varint()) for _ in iter(reader.left, 0)]
 
 
 class End:
