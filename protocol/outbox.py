@@ -57,6 +57,7 @@ class Outbox:
         "_partials",
         "_spill",
         "_told",
+        "_turn",
         "aliases",
         "broadcast_size",
         "broadcasts",
@@ -84,6 +85,7 @@ class Outbox:
         self._answers = Fifo()
         self._partials: "list[Partial]" = []
         self._spill = b""
+        self._turn = 0
         self.agreed(limits)
 
     def agreed(self, limits: Limits) -> None:
@@ -166,24 +168,31 @@ class Outbox:
 
     def _write_open(self, parts: "list[bytes]", size: int, size_max: int, closing: bool, now: int) -> int:
         if closing:
-            return self._write_pieces(parts, size, size_max)
+            while self._partials and size < size_max:
+                size = self._write_piece(parts, size)
+            return size
         if self._dirty or not self.complete:
             size = self._write_directory(parts, size)
         for flow in self.credits():
             size += self._write_credit(flow, parts, now)
         while size < size_max and self._answers.items:
             size = self._write_one(self._answers.pop(), parts, size, now)
-        before = -1
-        while before < size < size_max:
+        idle = 0
+        while idle < 3 and size < size_max:
             before = size
-            size = self._write_pieces(parts, size, size_max)
-            room = size_max
-            if self._partials or self.broadcasts.items:
-                room = min(size_max, size + self.limits.frame_size_max)
-            size = self._write_queue(self.queue, parts, size, room, now)
-            room = min(size_max, size + self.limits.frame_size_max)
-            size = self._write_queue(self.broadcasts, parts, size, room, now)
+            size = self._write_turn(parts, size, size_max, now)
+            idle = 0 if size > before else idle + 1
         return size
+
+    def _write_turn(self, parts: "list[bytes]", size: int, size_max: int, now: int) -> int:
+        """A piece of a large message, messages, broadcasts: in turn, also where one call has no room for all three."""
+        turn = self._turn
+        self._turn = (turn + 1) % 3
+        if turn == 0:
+            return self._write_piece(parts, size) if self._partials else size
+        if self._partials or self.broadcasts.items:
+            size_max = min(size_max, size + self.limits.frame_size_max)
+        return self._write_queue(self.queue if turn == 1 else self.broadcasts, parts, size, size_max, now)
 
     def _write_queue(self, fifo: Fifo, parts: "list[bytes]", size: int, size_max: int, now: int) -> int:
         """Messages up to `size_max` bytes; runs of plain ones by the short way."""
@@ -293,23 +302,21 @@ class Outbox:
         parts.append(data)
         return size + len(data)
 
-    def _write_pieces(self, parts: "list[bytes]", size: int, size_max: int) -> int:
-        """One more piece of each large message under way."""
-        for partial in list(self._partials):
-            if size >= size_max:
-                break
-            stop = partial.pos + self.limits.frame_size_max - 2
-            data = frame(bytes((codes.MORE, partial.number)) + partial.payload[partial.pos : stop])
-            partial.pos = stop
-            parts.append(data)
-            size += len(data)
-            if stop >= len(partial.payload):
-                self._end_partial(partial)
-        return size
+    def _write_piece(self, parts: "list[bytes]", size: int) -> int:
+        """One more piece of the large message whose turn it is."""
+        partial = self._partials.pop(0)
+        stop = partial.pos + self.limits.frame_size_max - 2
+        data = frame(bytes((codes.MORE, partial.number)) + partial.payload[partial.pos : stop])
+        parts.append(data)
+        partial.pos = stop
+        if stop < len(partial.payload):
+            self._partials.append(partial)
+        else:
+            self._end_partial(partial)
+        return size + len(data)
 
     def _end_partial(self, partial: Partial) -> None:
         """The last piece is written: what waited behind it is next in the queue."""
-        self._partials.remove(partial)
         if partial.held:
             rest: "list[object]" = list(partial.held)
             rest.extend(self.queue.drain())
