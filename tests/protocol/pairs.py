@@ -50,7 +50,7 @@ def prover(token: str) -> Callable[[bytes], bytes]:
     return lambda message: hmac.new(token.encode(), message, hashlib.sha256).digest()
 
 
-def bodies(data: bytes) -> list[bytes]:
+def bodies(data: bytes | bytearray) -> list[bytes]:
     """The bodies of the whole frames in `data`, heads included."""
     reader = Reader(bytes(data), 0, len(data))
     return [reader.take(reader.varint()) for _ in iter(reader.left, 0)]

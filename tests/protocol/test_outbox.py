@@ -1,0 +1,604 @@
+"""What is written when, and in how many bytes: order, pieces of large messages, bounds of every queue."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from busway.protocol import Connection, FullError, Limits, Message, Receiver, codes, events
+from busway.protocol.flows import Outgoing
+from busway.protocol.framing import write_header
+from busway.protocol.outbox import frame
+from busway.protocol.wire import Reader, varint
+
+from .pairs import E, F, G, Pair, bodies
+
+FRAME_MAX = 256
+WHOLE_MAX = FRAME_MAX - codes.HEADER_SIZE_MAX  # the largest payload that is not cut
+SMALL = Limits(frame_size_max=FRAME_MAX, message_size_max=100_000)
+
+
+def is_kind(body: bytes, kind: int) -> bool:
+    return body[0] >= codes.MESSAGE and body[0] >> 4 & 7 == kind
+
+
+class Desk(Pair):
+    """A pair in which b has E and F (unicast) and G (broadcast); what a's outbox gets is pushed by hand."""
+
+    def __init__(self, limits: Limits | None = SMALL, **options: Any) -> None:
+        super().__init__(limits=limits, **options)
+        self.e = self.b.register(E, codes.UNICAST)
+        self.f = self.b.register(F, codes.UNICAST)
+        self.g = self.b.register(G, codes.BROADCAST)
+        self.pump()
+        self._seq = {E: 0, F: 0, G: 0}
+        self.outbox = self.ca.outbox
+        assert self.ca.peer is not None
+        self.peer = self.ca.peer
+
+    def push(self, uuid: bytes, payload: bytes, kind: int = codes.SEND, **fields: Any) -> Outgoing:
+        """One message into a's outbox, numbered as the origin would."""
+        self._seq[uuid] += 1
+        out = Outgoing(kind, self.peer, uuid, self._seq[uuid], payload, codes.RAW, b"")
+        for name, value in fields.items():
+            setattr(out, name, value)
+        (self.ca.enqueue_broadcast if kind == codes.PUBLISH else self.ca.enqueue)(out)
+        return out
+
+    def bind(self) -> None:
+        """All aliases bound, nothing queued."""
+        for uuid in (E, F):
+            self.push(uuid, b"")
+        self.push(G, b"", codes.PUBLISH)
+        self.pump()
+        for receiver in (self.e, self.f, self.g):
+            self.drain(self.b, receiver)
+        self.pump()
+
+    def written(self, size: int = 1 << 20) -> list[bytes]:
+        """The bodies of what a writes now; b reads them."""
+        data = self.ca.data_to_send(size, self.now)
+        self.note(self.b, self.cb.receive_data(data, self.now))
+        return bodies(data)
+
+    def got(self, receiver: Receiver) -> list[bytes]:
+        return [message.payload for message in self.drain(self.b, receiver)]
+
+
+# Cost
+
+
+@pytest.mark.parametrize(
+    ("size", "cost"),
+    [(0, 5), (1, 5), (123, 5), (124, 6), (1000, 6), (16379, 6), (16380, 7), (60_000, 7)],
+)
+@pytest.mark.parametrize("kind", [codes.SEND, codes.PUBLISH])
+def test_a_send_to_a_neighbour_costs_six_bytes_at_most(size: int, cost: int, kind: int) -> None:
+    desk = Desk(Limits())
+    desk.bind()
+    uuid = G if kind == codes.PUBLISH else E
+    for format in (codes.RAW, codes.CBOR, codes.TYPED_AS_ENDPOINT):
+        payload = bytes(size)
+        desk.push(uuid, payload, kind, format=format)
+        data = desk.ca.data_to_send(1 << 20, desk.now)
+        assert len(data) - size == cost
+        desk.note(desk.b, desk.cb.receive_data(data, desk.now))
+        (message,) = desk.drain(desk.b, desk.g if uuid == G else desk.e)
+        assert (message.payload, message.format) == (payload, format)
+
+
+def test_the_budget_holds_for_messages_sent_through_the_node() -> None:
+    pair = Pair()
+    receiver = pair.b.register(E, codes.UNICAST)
+    pair.pump()
+    pair.a.send(E, b"x", pair.now)
+    pair.pump()
+    before = pair.ca.bytes_out
+    for _ in range(3):
+        assert pair.a.send(E, bytes(500), pair.now, wait=False) == 0
+    pair.pump()
+    assert pair.ca.bytes_out - before == 3 * (500 + 6)
+    assert len(pair.drain(pair.b, receiver)) == 4
+
+
+def test_the_short_way_writes_what_the_long_way_would() -> None:
+    desk = Desk()
+    desk.bind()
+    for size in (0, 123, 124, WHOLE_MAX):
+        out = desk.push(E, bytes(size))
+        data = desk.ca.data_to_send(1 << 20, desk.now)
+        assert data == frame(write_header(out, desk.outbox.aliases, desk.now, -1, 0) + bytes(size))
+
+
+@pytest.mark.parametrize("aliases_max", [1, 2, 127, 200])
+def test_aliases_are_bound_when_written_and_a_full_table_rebinds(aliases_max: int) -> None:
+    desk = Desk(Limits(aliases_max=aliases_max))
+    for turn in range(5):
+        for uuid in (E, F):
+            desk.push(uuid, b"%d" % turn)
+    desk.pump()
+    assert desk.got(desk.e) == desk.got(desk.f) == [b"0", b"1", b"2", b"3", b"4"]
+
+
+def test_an_alias_of_two_bytes_is_understood() -> None:
+    desk = Desk(Limits(aliases_max=300))
+    for number in range(130):
+        desk.outbox.aliases.write(number.to_bytes(16, "big"))
+    desk.push(E, b"first")
+    desk.push(E, b"second")
+    first, second = desk.written()
+    assert (len(first), len(second)) == (1 + 19 + 2 + 5, 1 + 2 + 2 + 6)
+    assert desk.got(desk.e) == [b"first", b"second"]
+
+
+# Order
+
+
+def test_control_comes_first_then_directory_credit_answers_and_messages() -> None:
+    desk = Desk()
+    desk.bind()
+    flow = desk.ca.peer.in_flows  # type: ignore[union-attr]
+    receiver = desk.a.register(b"a's own endpoint", codes.UNICAST)
+    desk.pump()
+    desk.b.send(b"a's own endpoint", b"x", desk.now)
+    desk.pump()
+    desk.push(E, b"a message")
+    desk.push(G, b"a broadcast", codes.PUBLISH)
+    signal = Outgoing(codes.SIGNAL, desk.peer, b"", 0, b"", codes.RAW, b"")
+    signal.extra, signal.id = codes.CANCEL, 9
+    desk.ca.answer(signal)
+    desk.ca.credit(flow[b"a's own endpoint"])
+    desk.a.register(b"another endpoint", codes.UNICAST)
+    desk.ca.receive_data(frame(bytes((codes.PING,)) + varint(77)), desk.now)
+    heads = [body[0] if body[0] < 0xF0 else (body[0], body[1]) for body in desk.written()]
+    assert heads == [codes.PONG, codes.DIRECTORY, (0xF0, codes.CREDIT), (0xF0, codes.CANCEL), 0x80, 0x90]
+    assert receiver.queue.peek().payload == b"x"
+
+
+def test_credit_is_told_once_as_it_stands_when_written() -> None:
+    pair = Pair()
+    receiver = pair.b.register(E, codes.UNICAST)
+    pair.pump()
+    pair.cable.block(pair.b)
+    for _ in range(4):
+        pair.a.send(E, b"x", pair.now)
+    pair.pump()
+    pair.drain(pair.b, receiver)
+    (flow,) = pair.cb.peer.in_flows.values()  # type: ignore[union-attr]
+    for _ in range(3):
+        pair.cb.credit(flow)
+    flow.limit += 7
+    pair.cable.block(pair.b, False)
+    before = len(pair.cable.ends[1].sent)
+    pair.pump()
+    credits = [body for body in bodies(pair.cable.ends[1].sent[before:]) if body[:2] == b"\xf0\x02"]
+    assert len(credits) == 1
+    assert credits[0][-2:] == flow.limit.to_bytes(2, "big")
+    assert pair.ca.peer.out_flows[E].limit == flow.limit  # type: ignore[union-attr]
+
+
+def test_messages_and_broadcasts_take_turns() -> None:
+    desk = Desk()
+    desk.bind()
+    for _ in range(20):
+        desk.push(E, bytes(100))
+        desk.push(G, bytes(100), codes.PUBLISH)
+    kinds = [body[0] for body in desk.written()]
+    assert kinds.count(0x80) == kinds.count(0x90) == 20
+    assert max(len(run) for run in "".join("se"[kind == 0x90] for kind in kinds).split("e")) <= 3
+
+
+# Never more than asked for
+
+
+@given(st.integers(1, 40), st.randoms(use_true_random=False))
+@settings(max_examples=30)
+def test_any_sizes_asked_for_give_the_same_messages(size: int, rng: random.Random) -> None:
+    desk = Desk(Limits(frame_size_max=128, message_size_max=5000, partials_max=2))
+    sent: dict[bytes, list[bytes]] = {E: [], F: [], G: []}
+    for number in range(12):
+        uuid = rng.choice([E, F, G])
+        payload = b"%d " % number + bytes(rng.choice([0, 3, 31, 32, 33, 200, 1000]))
+        sent[uuid].append(payload)
+        desk.push(uuid, payload, codes.PUBLISH if uuid == G else codes.SEND)
+    desk.pump(size, split=rng.randint(0, 9), rng=rng)
+    assert [desk.got(desk.e), desk.got(desk.f), desk.got(desk.g)] == list(sent.values())
+    assert desk.outbox.queued_size == desk.outbox.broadcast_size == 0
+    assert not desk.outbox.has_messages()
+    assert not desk.outbox.has_bytes()
+    assert desk.ca.state == desk.cb.state == codes.OPEN
+
+
+def test_nothing_is_written_when_nothing_is_asked_for() -> None:
+    desk = Desk()
+    desk.push(E, b"x")
+    assert desk.ca.data_to_send(0, desk.now) == b""
+    assert desk.ca.wants_write
+    assert [body[-1:] for body in desk.written()] == [b"x"]
+
+
+# Large messages
+
+
+@pytest.mark.parametrize("size", [*range(WHOLE_MAX - 1, FRAME_MAX + 3), 2 * FRAME_MAX, 3 * FRAME_MAX - 100])
+def test_a_message_near_the_frame_size_is_cut_or_not_but_arrives(size: int) -> None:
+    desk = Desk()
+    payload = random.Random(size).randbytes(size)
+    desk.push(E, payload)
+    written = desk.written()
+    assert all(len(body) <= FRAME_MAX for body in written)
+    assert (len(written) > 1) == (size > WHOLE_MAX)
+    assert all(len(body) > 2 for body in written[1:])
+    assert desk.got(desk.e) == [payload]
+    assert desk.cb.state == codes.OPEN
+
+
+def test_every_piece_but_the_first_and_last_fills_its_frame() -> None:
+    desk = Desk()
+    desk.bind()
+    desk.push(E, bytes(1000))
+    sizes = [len(body) for body in desk.written()]
+    first = 1 + 1 + 7 + 1 + 2 + WHOLE_MAX  # head, options' length, CUT, alias, seq
+    assert sizes == [first, FRAME_MAX, FRAME_MAX, FRAME_MAX, 1000 - WHOLE_MAX - 3 * (FRAME_MAX - 2) + 2]
+
+
+def test_a_large_message_of_every_kind_arrives_whole() -> None:
+    pair = Pair(limits=SMALL)
+    receiver = pair.b.register(E, codes.UNICAST)
+    pair.pump()
+    ask, part, reply = (bytes([value]) * 3000 for value in b"apr")
+    token = pair.a.request(E, ask, pair.now, codes.TYPED, b"t" * 16, window=4)
+    pair.pump(100, 33)
+    (request,) = pair.drain(pair.b, receiver)
+    assert (request.payload, request.type_id) == (ask, b"t" * 16)
+    pair.b.respond_part(request, part, pair.now)
+    pair.b.respond_part(request, part[1:], pair.now, codes.CBOR)
+    pair.b.respond_end(request, pair.now)
+    pair.pump(100, 33)
+    assert [outcome.status for outcome in pair.outcomes(pair.a, token)] == [
+        events.PARTIAL,
+        events.PARTIAL,
+        events.ENDED,
+    ]
+    assert [outcome.payload for outcome in pair.outcomes(pair.a, token)][:2] == [part, part[1:]]
+    for answer in ("respond", "respond_error"):
+        token = pair.a.request(E, b"q", pair.now)
+        pair.pump()
+        (request,) = pair.drain(pair.b, receiver)
+        if answer == "respond":
+            pair.b.respond(request, reply, pair.now)
+        else:
+            pair.b.respond_error(request, 300, "e" * 3000, pair.now)
+        pair.pump(100, 33)
+        (outcome,) = pair.outcomes(pair.a, token)
+        assert (outcome.payload, outcome.text) in [(reply, ""), (b"", "e" * 3000)]
+    token = pair.a.send(E, ask, pair.now, confirm=True)
+    pair.pump(100, 33)
+    assert [message.payload for message in pair.drain(pair.b, receiver)] == [ask]
+    pair.pump()
+    assert [outcome.status for outcome in pair.outcomes(pair.a, token)] == [events.TAKEN]
+
+
+def test_other_pairs_pass_between_the_pieces_and_the_same_pair_waits() -> None:
+    desk = Desk()
+    desk.bind()
+    desk.push(E, bytes(2000))
+    desk.push(E, b"behind it")
+    for _ in range(3):
+        desk.push(F, b"in between")
+        desk.push(G, b"in between", codes.PUBLISH)
+    written = desk.written()
+    kinds = [body[0] for body in written]
+    last_piece = len(kinds) - 1 - kinds[::-1].index(codes.MORE)
+    between = [body for body in written[:last_piece] if body.endswith(b"in between")]
+    assert len(between) == 6
+    behind = next(place for place, body in enumerate(written) if body.endswith(b"behind it"))
+    assert behind > last_piece
+    assert desk.got(desk.e) == [bytes(2000), b"behind it"]
+
+
+def test_what_waits_behind_a_large_broadcast_is_kept_in_order_and_counted() -> None:
+    desk = Desk()
+    desk.bind()
+    sent = [bytes(2000), b"1", bytes(700), b"2"]
+    for payload in sent:
+        desk.push(G, payload, codes.PUBLISH)
+    desk.ca.data_to_send(300, desk.now)  # begins
+    assert desk.outbox.in_pieces()
+    assert desk.outbox.broadcast_size + desk.outbox.queued_size > 0
+    fresh = Desk()
+    for payload in sent:
+        fresh.push(G, payload, codes.PUBLISH)
+    fresh.pump(100)
+    assert fresh.got(fresh.g) == sent
+    assert (fresh.outbox.queued_size, fresh.outbox.broadcast_size) == (0, 0)
+
+
+def test_flow_control_passes_a_large_message_of_its_pair_but_the_end_of_a_stream_does_not() -> None:
+    pair = Pair(limits=SMALL)
+    receiver = pair.b.register(E, codes.UNICAST)
+    pair.pump()
+    pair.a.request(E, b"q", pair.now, window=4)
+    pair.pump()
+    (request,) = pair.drain(pair.b, receiver)
+    pair.b.respond_part(request, bytes(2000), pair.now)
+    pair.b.respond_end(request, pair.now)
+    pair.note(pair.b, pair.b.take_events())
+    signal = Outgoing(codes.SIGNAL, request.flow.peer, b"", 0, b"", codes.RAW, b"")
+    signal.extra, signal.id = codes.CANCEL, request.id  # about b's own request of the same number
+    first = pair.cb.data_to_send(300, pair.now)
+    pair.cb.answer(signal)
+    rest = pair.cb.data_to_send(1 << 20, pair.now)
+    heads = [(body[0], body[1]) for body in bodies(first + rest)]
+    cancel = heads.index((0xF0, codes.CANCEL))
+    end = heads.index((0xF0, codes.END))
+    assert cancel < heads.index((codes.MORE, 0), cancel) < end
+
+
+@pytest.mark.parametrize("partials_max", [1, 2, 3])
+def test_no_more_large_messages_at_once_than_agreed(partials_max: int) -> None:
+    desk = Desk(Limits(frame_size_max=FRAME_MAX, partials_max=partials_max))
+    uuids = [bytes([number]) * 16 for number in range(5)]
+    receivers = [desk.b.register(uuid, codes.UNICAST) for uuid in uuids]
+    desk.pump()
+    for uuid in uuids:
+        desk._seq[uuid] = 0
+        desk.push(uuid, uuid * 100)
+    under_way: set[int] = set()
+    left: dict[int, int] = {}
+    most = 0
+    for body in desk.written():
+        if body[0] == codes.MORE:
+            assert body[1] in under_way
+            left[body[1]] -= len(body) - 2
+            if not left[body[1]]:
+                under_way.remove(body[1])
+        elif body[0] & codes.HEAD_OPTIONS:
+            assert body[4] not in under_way
+            under_way.add(body[4])
+            left[body[4]] = 1600 - WHOLE_MAX
+        most = max(most, len(under_way))
+    assert most == partials_max
+    assert [desk.got(receiver) for receiver in receivers] == [[uuid * 100] for uuid in uuids]
+
+
+def test_a_large_message_waits_for_a_number_and_small_ones_behind_it_wait_too() -> None:
+    desk = Desk(Limits(frame_size_max=FRAME_MAX, partials_max=1))
+    desk.push(E, bytes(1000))
+    desk.push(F, bytes(1000))
+    desk.push(F, b"small")
+    desk.pump(100)
+    assert desk.got(desk.e) == [bytes(1000)]
+    assert desk.got(desk.f) == [bytes(1000), b"small"]
+
+
+# Deadlines
+
+
+def test_what_ran_out_in_the_queue_is_not_written() -> None:
+    desk = Desk()
+    desk.cable.block(desk.a)
+    token = desk.a.send(E, b"late", desk.now, confirm=True, timeout_ms=100)
+    request = desk.a.request(E, b"late", desk.now, timeout_ms=100)
+    desk.now += 100  # the outbox sees it before the timer does
+    assert [body for body in desk.written() if body[0] >= codes.MESSAGE] == []
+    desk.note(desk.a, desk.a.take_events())
+    assert [outcome.status for outcome in desk.outcomes(desk.a, token)] == [events.UNDELIVERED]
+    assert [outcome.status for outcome in desk.outcomes(desk.a, request)] == [events.TIMED_OUT]
+    assert desk.outbox.queued_size == 0
+    desk.advance(1000)
+    assert len(desk.outcomes(desk.a, token)) == len(desk.outcomes(desk.a, request)) == 1
+
+
+def test_a_deadline_travels_as_the_time_left_when_written() -> None:
+    desk = Desk()
+    desk.a.request(E, b"", desk.now, timeout_ms=100)
+    desk.now += 60
+    (body,) = (body for body in desk.written() if is_kind(body, codes.REQUEST))
+    assert body[-1] == 40
+
+
+# Directory
+
+
+def told(body: bytes) -> tuple[int, list[tuple[int, bytes, str]]]:
+    """Flags and entries of a DIRECTORY frame."""
+    reader = Reader(body, 1, len(body))
+    flags, entries = reader.u8(), []
+    while reader.left():
+        head, uuid, name = reader.u8(), reader.take(16), ""
+        if head & 0x20:
+            reader.varint()
+        if head & 0x40:
+            name = reader.text8()
+        entries.append((head & 3, uuid, name))
+    return flags, entries
+
+
+def directories(written: list[bytes]) -> list[tuple[int, list[tuple[int, bytes, str]]]]:
+    return [told(body) for body in written if body[0] == codes.DIRECTORY]
+
+
+def test_the_first_exchange_is_complete_even_if_there_is_nothing_to_tell() -> None:
+    pair = Pair()
+    for end in pair.cable.ends:
+        assert directories(bodies(end.sent)) == [(1, [])]
+        assert end.connection.synced
+
+
+def test_many_entries_fill_several_frames_and_the_last_says_complete() -> None:
+    pair = Pair(opened=False, limits=Limits(frame_size_max=128))
+    uuids = [bytes([number]) * 16 for number in range(20)]
+    for uuid in uuids:
+        pair.b.register(uuid, codes.ANYCAST, name=f"name {uuid[0]}", cost=300)
+    pair.pump(50, 7)
+    told_by_b = directories(bodies(pair.cable.ends[1].sent))
+    assert len(told_by_b) > 4
+    assert [flags for flags, _ in told_by_b] == [0] * (len(told_by_b) - 1) + [1]
+    assert [entry[1] for _, entries in told_by_b for entry in entries] == uuids
+    assert all(len(body) <= 128 for body in bodies(pair.cable.ends[1].sent)[1:])
+    assert {entry.uuid: (entry.name, entry.cost) for entry in pair.a.entries()} == {
+        uuid: (f"name {uuid[0]}", 300) for uuid in uuids
+    }
+
+
+def test_a_change_is_told_once_as_it_stands_when_written() -> None:
+    pair = Pair()
+    first = pair.b.register(E, codes.UNICAST, name="first")
+    pair.b.deregister(first, pair.now)
+    pair.b.register(E, codes.UNICAST, name="second")
+    never = pair.b.register(F, codes.UNICAST)
+    pair.b.deregister(never, pair.now)
+    data = pair.cb.data_to_send(1000, pair.now)
+    assert directories(bodies(data)) == [(0, [(codes.UNICAST, E, "second")])]
+
+
+def test_a_withdrawal_is_told_only_of_what_was_told() -> None:
+    pair = Pair()
+    receiver = pair.b.register(E, codes.UNICAST)
+    pair.pump()
+    pair.b.deregister(receiver, pair.now)
+    never = pair.b.register(F, codes.UNICAST)
+    pair.b.deregister(never, pair.now)
+    assert directories(bodies(pair.cb.data_to_send(1000, pair.now))) == [(0, [(0, E, "")])]
+    again = pair.b.register(F, codes.UNICAST)
+    pair.b.deregister(again, pair.now)
+    assert pair.cb.data_to_send(1000, pair.now) == b""
+
+
+def test_an_endpoint_narrower_than_the_link_is_not_told() -> None:
+    pair = Pair(realm=codes.LOCALNET)
+    pair.b.register(E, codes.UNICAST, codes.USERSPACE)
+    pair.b.register(F, codes.UNICAST, codes.LOCALNET)
+    pair.b.register(G, codes.UNICAST, codes.PROCESS)
+    pair.pump()
+    assert [entry.uuid for entry in pair.a.entries()] == [F]
+
+
+# Bounds
+
+
+def test_the_queue_takes_a_mebibyte_and_goes_on_when_a_quarter_is_left() -> None:
+    pair = Pair()
+    receiver = pair.b.register(E, codes.UNICAST)
+    pair.pump()
+    flow_limit(pair.ca, 1 << 20)
+    pair.cable.block(pair.a)
+    payload = bytes(1000)
+    fits = -(-codes.QUEUE_SIZE_MAX // (1000 + 32))
+    for _ in range(fits):
+        assert pair.a.send(E, payload, pair.now, wait=False) == 0
+    assert codes.QUEUE_SIZE_MAX <= pair.ca.outbox.queued_size < codes.QUEUE_SIZE_MAX + 1032
+    with pytest.raises(FullError):
+        pair.a.send(E, payload, pair.now, wait=False)
+    token = pair.a.send(E, b"waited", pair.now)
+    assert token
+    assert pair.a.send(E, b"waited too", pair.now)  # although small: order
+    while pair.ca.outbox.queued_size > codes.QUEUE_LOW + 2000:
+        data = pair.ca.data_to_send(1000, pair.now)
+        pair.note(pair.b, pair.cb.receive_data(data, pair.now))
+        assert pair.outcomes(pair.a, token) == []
+    pair.cable.block(pair.a, False)
+    pair.pump()
+    assert [outcome.status for outcome in pair.outcomes(pair.a, token)] == [events.ACCEPTED]
+    payloads = [message.payload for message in pair.drain(pair.b, receiver)]
+    assert payloads == [payload] * fits + [b"waited", b"waited too"]
+
+
+def flow_limit(connection: Connection, limit: int) -> None:
+    """Give the flow to E all the credit there is: what counts here is the link's queue."""
+    assert connection.peer is not None
+    node = connection.node
+    node.origin.flow(connection.peer, E, 0, 0).limit = limit
+
+
+def test_the_broadcast_queue_takes_a_mebibyte_then_drops_or_waits() -> None:
+    pair = Pair()
+    receiver = pair.b.register(G, codes.BROADCAST)
+    pair.pump()
+    pair.cable.block(pair.a)
+    payload = bytes(10_000)
+    fits = -(-codes.BROADCAST_SIZE_MAX // (10_000 + 32))
+    for _ in range(fits):
+        assert pair.a.publish(G, payload, pair.now, wait=False) == 0
+    with pytest.raises(FullError):
+        pair.a.publish(G, payload, pair.now, wait=False)
+    token = pair.a.publish(G, b"waited", pair.now)
+    pair.step()
+    assert pair.outcomes(pair.a, token) == []
+    pair.cable.block(pair.a, False)
+    pair.pump()
+    assert [outcome.status for outcome in pair.outcomes(pair.a, token)] == [events.ACCEPTED]
+    assert [message.payload for message in pair.drain(pair.b, receiver)] == [payload] * fits + [b"waited"]
+
+
+def test_a_peer_that_asks_and_never_reads_is_cut_off_one_past_the_limit() -> None:
+    desk = Desk(Limits())
+    desk.cable.block(desk.b)
+    nobody = b"nobody has this!"
+    ask = frame(b"\x80\x01\x00\x01")
+    desk.cb.receive_data(frame(b"\x80\x00\x01" + nobody + b"\x00\x01"), desk.now)
+    desk.cb.receive_data(ask * (codes.ANSWERS_MAX - 1), desk.now)
+    assert desk.b.next_deadline() != 0
+    desk.note(desk.b, desk.b.handle_timer(desk.now))
+    assert desk.cb.state == codes.OPEN
+    desk.cb.receive_data(ask * 3, desk.now)
+    assert desk.b.next_deadline() == 0
+    desk.fire()
+    (closed,) = desk.closings(desk.cb)
+    assert (closed.code, closed.by_peer) == (codes.NOT_READING, False)
+    desk.cable.block(desk.b, False)
+    desk.pump()
+    assert [event.code for event in desk.closings(desk.ca)] == [codes.NOT_READING]
+
+
+# What is left over
+
+
+def test_leftovers_are_all_that_was_not_written_whole_in_order() -> None:
+    desk = Desk(Limits(frame_size_max=FRAME_MAX, partials_max=1))
+    desk.bind()
+    outs = [desk.push(E, bytes(1000)), desk.push(E, b"held"), desk.push(F, bytes(700)), desk.push(F, b"y")]
+    last = desk.push(G, b"z", codes.PUBLISH)
+    desk.ca.data_to_send(100, desk.now)
+    assert desk.outbox.in_pieces()
+    assert desk.outbox.leftovers() == [*outs, last]
+    assert not desk.outbox.has_messages()
+    assert (desk.outbox.queued_size, desk.outbox.broadcast_size) == (0, 0)
+    assert desk.outbox.leftovers() == []
+
+
+def test_a_message_is_plain_bytes_when_taken() -> None:
+    desk = Desk()
+    desk.push(E, b"x")
+    desk.pump(1, 1)
+    (message,) = desk.drain(desk.b, desk.e)
+    assert isinstance(message, Message)
+    assert type(message.payload) is bytes
+
+
+@pytest.mark.parametrize("size", [1, 50, FRAME_MAX, 10 * FRAME_MAX])
+def test_a_large_message_does_not_keep_others_waiting_however_little_is_asked_for(size: int) -> None:
+    desk = Desk(Limits(frame_size_max=FRAME_MAX, partials_max=3))
+    desk.bind()
+    h = desk.b.register(b"endpoint-h-id-16", codes.UNICAST)
+    desk.pump()
+    desk._seq[b"endpoint-h-id-16"] = 0
+    for uuid in (E, b"endpoint-h-id-16"):
+        desk.push(uuid, bytes(20 * FRAME_MAX))
+    desk.push(F, b"small")
+    desk.push(G, b"small", codes.PUBLISH)
+    written = 0
+    while not (desk.f.queue.items and desk.g.queue.items):
+        data = desk.ca.data_to_send(size, desk.now)
+        written += len(data)
+        desk.note(desk.b, desk.cb.receive_data(data, desk.now))
+    assert written <= 6 * (FRAME_MAX + 2) + size
+    while not desk.e.queue.items:
+        desk.note(desk.b, desk.cb.receive_data(desk.ca.data_to_send(size, desk.now), desk.now))
+    desk.pump(size)
+    assert desk.got(desk.e) == desk.got(h) == [bytes(20 * FRAME_MAX)]
