@@ -103,6 +103,9 @@ class Connection(Timer):
         self.close_text = ""
         self.flush_wanted = False
         self.tag: object = None  # the adapter's
+        self.behind: "Connection | None" = None  # a link that lost to this one: it is read to its end first
+        self._held: "list[bytes]" = []  # what came meanwhile
+        self._held_size = 0
         self.room_waiters = Fifo()  # flows that wait for room in the queue
         self.broadcast_waiters: "list[OutFlow]" = []
         self.outbox = Outbox(limits, node.origin, self._describe)
@@ -169,23 +172,46 @@ class Connection(Timer):
         self.last_read = now
         self._suspect = False
         self.bytes_in += len(data)
+        if self.behind is not None:
+            self._hold(data, now)
+        else:
+            self._take_in(data, now)
+        return self.node.take_events()
+
+    def _take_in(self, data: bytes, now: int) -> None:
         if self._chunks:
             self._chunks.append(data)
             self._have += len(data)
             if self._have < self._need:
-                return self.node.take_events()
+                return
             data = b"".join(self._chunks)
             self._chunks = []
         try:
             self._parse(data, now)
         except Refusal as refusal:
             self.fail(refusal.code, refusal.text, now)
-        return self.node.take_events()
+
+    def _hold(self, data: bytes, now: int) -> None:
+        """Keep what came while the link that lost has not been read to its end; a peer that floods gives up its order."""
+        self._held.append(data)
+        self._held_size += len(data)
+        if self._held_size > codes.QUEUE_SIZE_MAX:
+            self.catch_up(now)
+
+    def catch_up(self, now: int) -> None:
+        """The link that lost to this one has ended, or is not waited for any more."""
+        self.behind = None
+        data = b"".join(self._held)
+        self._held = []
+        self._held_size = 0
+        if data:
+            self._take_in(data, now)
 
     def receive_eof(
         self, now: int, text: str = "the connection ended without a goodbye"
     ) -> "list[events.Event]":
         """The link ended; `text` says how if it was a failure."""
+        self.catch_up(now)
         if self.state != codes.CLOSED:
             if self.state == codes.CLOSING:
                 self._end(self.close_code, self.close_text, False, now)
@@ -231,6 +257,8 @@ class Connection(Timer):
             self.close_text = text
             self._goodbye = _close_frame(code, text)
             self._drains_first = drain
+            if not drain:
+                self.node.timers.arm(self, now + codes.CLOSING_MS)
             self.touch()
         elif self.state < codes.OPEN:
             self.fail(code, text, now)
@@ -329,6 +357,10 @@ class Connection(Timer):
             if self.state == codes.CLOSED:
                 return
             pos = stop
+            if self.behind is not None:  # since this frame, a HELLO or AUTH
+                if pos < end:
+                    self._hold(data[pos:], now)
+                return
         if pos < end:
             self._chunks = [data[pos:] if pos else data]
             self._have = end - pos
@@ -468,6 +500,8 @@ class Connection(Timer):
         self._pong = -1
         self._chunks = []
         self._assemblies = {}
+        self.behind = None
+        self._held = []
         self.node.timers.disarm(self)
         self.touch()
         self.node.link_closed(self, opened, by_peer, now)
@@ -478,7 +512,7 @@ class Connection(Timer):
         """The link's timer: for HELLO, for the peer's CLOSE, or for silence, by state."""
         if self.state < codes.OPEN:
             self.fail(codes.HELLO_TIMEOUT, "no HELLO within 5 seconds", now)
-        elif self._goodbye or self.state == codes.OPEN:
+        elif self.state == codes.OPEN or (self._goodbye and self._drains_first):
             self._keep_alive(now)
         else:
             self._end(self.close_code, self.close_text, False, now)

@@ -456,14 +456,17 @@ class Node:
             if old.via != connection.via or old.state != codes.OPEN:
                 continue
             if old.link.dialled == connection.link.dialled:
+                connection.behind = old
                 if connection.link.dialled:
                     old.close(now, codes.REPLACED, "a newer session took over", drain=False)
                 else:
                     self.timers.arm(DuplicateTimer(self, old), now + codes.CLOSING_MS)
-                continue
-            mine_stays = self.me.node_id < peer.node_id
-            loser = old if connection.link.dialled == mine_stays else connection
-            loser.close(now, codes.DUPLICATE_LINK, "another link to this node stays", drain=False)
+            elif connection.link.dialled == (self.me.node_id < peer.node_id):
+                connection.behind = old
+                old.close(now, codes.DUPLICATE_LINK, "another link to this node stays", drain=False)
+            else:
+                old.behind = connection
+                connection.close(now, codes.DUPLICATE_LINK, "another link to this node stays", drain=False)
 
     def link_synced(self, connection: Connection, now: int) -> None:
         self._count_syncing(now)
@@ -490,6 +493,9 @@ class Node:
         if peer is not None:
             self._leave_peer(peer, connection, now)
         self.resume_broadcast(connection, now)
+        for other in list(self.connections):
+            if other.behind is connection:
+                other.catch_up(now)
         self._count_syncing(now)
 
     def _leave_peer(self, peer: Peer, connection: Connection, now: int) -> None:
