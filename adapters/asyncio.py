@@ -28,6 +28,7 @@ from busway.protocol import Receiver as CoreReceiver
 
 Handler = Callable[[Request], Any]
 _log = logging.getLogger("busway")
+_ORDERLY = (codes.GOODBYE, codes.DUPLICATE_LINK, codes.REPLACED)
 # After 256 calls of send, publish or receive without a wait the loop gets a turn: else a busy task starves all others, and what it
 # has queued, or the credit for what it has taken, would not leave before it has to wait.
 _YIELD_MASK = 255
@@ -152,12 +153,12 @@ class Service:
         self._handler = handler
         self._limit = limit
         self._types = types
-        self._tasks: dict[Message, asyncio.Task[None]] = {}
+        self._running = 0
         core.tag = self
 
     def wake(self) -> None:
         """Start handlers for what is queued, as far as the limit allows."""
-        while len(self._tasks) < self._limit:
+        while self._running < self._limit:
             try:
                 message = self._bus.node.take(self._core, 0)
             except errors.ClosedError:
@@ -165,8 +166,8 @@ class Service:
             if message is None:
                 return
             if self._accept(message):
-                task = self._bus.loop.create_task(self._run(message))
-                self._tasks[message] = task
+                self._running += 1
+                self._bus.handlers[message] = self._bus.loop.create_task(self._run(message))
 
     def _accept(self, message: Message) -> bool:
         known = facade.decode_message(message, self._types)
@@ -182,7 +183,7 @@ class Service:
         try:
             await self._answer(message)
         except asyncio.CancelledError:
-            self._fail(message, codes.BUS_CLOSED, "")
+            self._fail(message, codes.BUS_CLOSED, "the handler was cancelled: its node is closing")
             raise
         except RemoteError as error:
             self._fail(message, error.code, error.message)
@@ -191,7 +192,8 @@ class Service:
             _log.exception("a handler of %s failed", self._core.endpoint.name or message.endpoint.hex())
             self._fail(message, codes.HANDLER_FAILED, f"{type(error).__name__}: {error}")
         finally:
-            del self._tasks[message]
+            del self._bus.handlers[message]
+            self._running -= 1
             self.wake()
 
     def _fail(self, message: Message, code: int, text: str) -> None:
@@ -227,19 +229,9 @@ class Service:
         if asked is not None:
             await self._bus.settled(self._bus.node.respond_end(asked, now_ms()))
 
-    def cancel(self, request: Message) -> None:
-        """Its origin no longer waits for this request."""
-        task = self._tasks.get(request)
-        if task is not None:
-            task.cancel()
-
     def taken(self) -> None:
         """Another node keeps the name: what is queued is still served."""
         _log.warning("another node keeps the endpoint %s", self._core.endpoint.name or "")
-
-    def tasks(self) -> list[asyncio.Task[None]]:
-        """Handlers at work."""
-        return list(self._tasks.values())
 
     def close(self) -> None:
         """Deregister. Handlers at work go on; what is queued is answered as not taken. Twice is once."""
@@ -305,13 +297,14 @@ class AsyncBus:
         self._mesh: LocalMesh | None = None
         self._runners: set[LinkRunner] = set()
         self._listeners: set[ListenerRunner] = set()
-        self._services: set[Service] = set()
+        self.handlers: dict[Message, asyncio.Task[None]] = {}  # at work, by the message they answer
         self._waiters: dict[int, asyncio.Future[events.Outcome] | _Parts] = {}
         self._changes: list[asyncio.Queue[Change | None]] = []
         self._pumping = False
         self._timer: asyncio.TimerHandle | None = None
         self._armed = -1
         self._calls = 0
+        self._quiet_until = 0.0
         self._idle: asyncio.Future[None] | None = None
         _live.add(self)
 
@@ -383,9 +376,8 @@ class AsyncBus:
             changes.put_nowait(None) if not changes.full() else None
 
     async def _stop_handlers(self, deadline: float) -> None:
-        tasks = [task for service in self._services for task in service.tasks()]
         mine = asyncio.current_task()
-        tasks = [task for task in tasks if task is not mine]
+        tasks = [task for task in self.handlers.values() if task is not mine]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -540,7 +532,6 @@ class AsyncBus:
             raise ValueError(f"limit must be at least 1 handler, not {limit!r}")
         core = self._register(endpoint, kind, realm, queue, None, cost)
         service = Service(self, core, handler, limit, _types_of(endpoint, types))
-        self._services.add(service)
         return service
 
     # Sending
@@ -790,8 +781,8 @@ class AsyncBus:
                 self._on_undeliverable(cast(events.UndeliverableEvent, event))
             elif kind == events.REQUEST_CANCELLED:
                 request = cast(events.RequestEvent, event).request
-                for service in self._services:
-                    service.cancel(request)
+                if request in self.handlers:
+                    self.handlers[request].cancel()
             elif kind == events.RECEIVER_TAKEN:
                 cast(Receiver, cast(events.ReceiverEvent, event).receiver.tag).taken()
             else:
@@ -808,13 +799,17 @@ class AsyncBus:
 
     def _on_undeliverable(self, event: events.UndeliverableEvent) -> None:
         self.undeliverable.append(event)
-        _log.warning("%s", Undeliverable(event.reason))
+        if self.loop.time() >= self._quiet_until:  # one line a second tells as much as a thousand
+            self._quiet_until = self.loop.time() + 1.0
+            _log.warning("a message to %s was %s", event.endpoint.hex(), Undeliverable(event.reason))
 
     def _on_change(self, event: events.Event) -> None:
         if event.kind == events.LINK_CLOSED:
             connection: Connection = cast(events.LinkEvent, event).connection
             if connection.tag is not None:
                 cast(LinkRunner, connection.tag).ended()
+            if connection.close_code not in _ORDERLY and not self.node.closed:
+                _log.info("a link ended: %s: %s", connection.link.address, connection.close_text)
             if self._mesh is not None and connection.via == "ipc":
                 self._mesh.link_lost(connection)
         change = facade.change_of(event)

@@ -1,19 +1,24 @@
-"""What a driver gives: a channel, which is one open link, and a listener. Knows nothing of what the bytes mean."""
+"""What every driver offers to an adapter. Only the contract: no link is opened here, and no driver needs to inherit."""
 
 from __future__ import annotations
 
-import contextlib
-import socket
-from typing import Protocol
+from collections.abc import Callable
+from typing import Final, Protocol
 
-READ_SIZE = 262144
+# glibc maps and unmaps an allocation of 128 KiB or more at every call: recv(262144) of 64 bytes takes 14 µs, recv(65536) 2.4 µs.
+READ_SIZE: Final = 65536
 
 
 class Channel(Protocol):
-    """One open link, never blocking.
+    """One open link. Nothing here blocks, and nothing here is safe to call from two threads at once.
 
-    `sort` is "stream", "message" or "packet"; `realm` the default of this sort of link; `mtu` in bytes, 0 for none; `address` is
-    for people; `via` is the dialler's name for the address ("" at the side that was dialled, "ipc" at both ends of local sockets).
+    sort: "stream" (bytes in order), "message" (whole messages in order) or "packet" (may lose).
+    realm: "userspace", "localnet" or "global": how far a link of this sort reaches unless the user says otherwise.
+    mtu: the largest message or packet in bytes; 0 for none.
+    address: the link's far end, for people.
+    via: the dialler's name for the link, at most 64 bytes, the same for each link to that address; "ipc" at both ends of
+        a Unix socket, and "" at an end that was dialled otherwise.
+    dialled: whether this side opened the link.
     """
 
     sort: str
@@ -24,122 +29,66 @@ class Channel(Protocol):
     dialled: bool
 
     def fileno(self) -> int:
-        """What to wait on; -1 if the channel pushes instead (`on_readable`, `on_writable`)."""
+        """What to wait on; -1 once closed, and always for a channel that pushes."""
         ...
 
     def connected(self) -> bool:
-        """False while a connect is under way: wait for writability and ask again. Raises OSError if it failed."""
+        """False while a connect is under way: wait until writable, then ask again. Raises OSError if it failed."""
         ...
 
     def read(self, size_max: int = READ_SIZE) -> bytes | None:
-        """What has arrived, None if nothing has, b"" at the end. Raises OSError on failure."""
+        """Up to `size_max` bytes, or one whole message or packet; b"" is the end, None is nothing now. Raises OSError."""
         ...
 
     def write(self, data: bytes | memoryview) -> int:
-        """How many bytes were taken, 0 if busy. Raises OSError on failure."""
+        """Hands over `data`; returns how many bytes were taken, 0 when busy.
+
+        A message or packet is taken whole or not at all. Raises OSError if the link failed or was closed by the other side.
+        """
         ...
 
     def close(self) -> None:
-        """End the link. Twice is once."""
+        """Ends the link for both sides. May be called again."""
         ...
 
     def abandon(self) -> None:
-        """In a forked child: close our copy of the descriptor, without any effect on the parent's link."""
+        """In a forked child: drop this process's copy and leave the parent's link as it is."""
         ...
 
 
-class SocketChannel:
-    """A stream socket as a channel."""
+class PushChannel(Channel, Protocol):
+    """A channel without a descriptor: it calls when there is something to do. Set both before waiting.
 
-    sort = "stream"
-    mtu = 0
+    on_readable: `read()` has something to say. Called again until nothing is left.
+    on_writable: after `write()` took less than all, there is room.
+    """
 
-    def __init__(self, sock: socket.socket, *, realm: str, address: str, via: str, dialled: bool) -> None:
-        sock.setblocking(False)
-        self._socket = sock
-        self._connected = not dialled
-        self.realm = realm
-        self.address = address
-        self.via = via
-        self.dialled = dialled
+    on_readable: Callable[[], object] | None
+    on_writable: Callable[[], object] | None
+
+
+class Listener(Protocol):
+    """A place where others can connect.
+
+    url: where it is, with the real port.
+    refused: how many comers the driver itself has turned away.
+    """
+
+    url: str
+    refused: int
 
     def fileno(self) -> int:
-        return self._socket.fileno()
+        """What to wait on until readable; -1 once closed."""
+        ...
 
-    def connected(self) -> bool:
-        """See Channel."""
-        if not self._connected:
-            code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if code:
-                raise OSError(code, f"connecting to {self.address} failed: {_reason(code)}")
-            try:
-                self._socket.getpeername()
-            except OSError:
-                return False
-            self._connected = True
-        return True
-
-    def read(self, size_max: int = READ_SIZE) -> bytes | None:
-        try:
-            return self._socket.recv(size_max)
-        except BlockingIOError:
-            return None
-
-    def write(self, data: bytes | memoryview) -> int:
-        try:
-            return self._socket.send(data)
-        except BlockingIOError:
-            return 0
+    def accept(self) -> Channel | None:
+        """The next comer; None if nobody is waiting, or the one who was has been refused. Raises OSError."""
+        ...
 
     def close(self) -> None:
-        self._socket.close()
+        """Stops listening; channels that were accepted stay. May be called again."""
+        ...
 
     def abandon(self) -> None:
-        """See Channel. close(2) alone leaves the parent's connection as it is."""
-        self._socket.close()
-
-
-class SocketListener:
-    """A listening stream socket; subclasses say what becomes of who comes."""
-
-    def __init__(self, sock: socket.socket, url: str) -> None:
-        sock.setblocking(False)
-        self._socket = sock
-        self.url = url
-        self.refused = 0
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def accept(self) -> SocketChannel | None:
-        """The next comer, None if nobody waits."""
-        while True:
-            try:
-                sock, address = self._socket.accept()
-            except BlockingIOError:
-                return None
-            except ConnectionAbortedError:
-                continue
-            channel = self._welcome(sock, address)
-            if channel is not None:
-                return channel
-            self.refused += 1
-            with contextlib.suppress(OSError):
-                sock.close()
-
-    def _welcome(self, sock: socket.socket, address: object) -> SocketChannel | None:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Stop listening. Twice is once."""
-        self._socket.close()
-
-    def abandon(self) -> None:
-        """In a forked child: close our copy of the descriptor only."""
-        self._socket.close()
-
-
-def _reason(code: int) -> str:
-    import os
-
-    return os.strerror(code)
+        """In a forked child: drop this process's copy and leave the parent's listener as it is."""
+        ...

@@ -1,93 +1,193 @@
-"""TCP links. Beyond loopback a listener is opened only on purpose. Knows nothing of the protocol and checks no token."""
+"""TCP links: tcp://host:port, on loopback unless a token or open=True says otherwise. Does not check the token itself."""
 
 from __future__ import annotations
 
 import errno
-import ipaddress
+import hashlib
 import os
 import socket
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Final, TypeAlias
 
-from busway.drivers.channel import SocketChannel, SocketListener
+from busway.drivers.sockets import SocketChannel, SocketListener
 
-_BACKLOG = 512
-Address = tuple[int, Any]
+# (host, port) for IPv4, (host, port, flow, scope) for IPv6; the length tells the family.
+Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 
-
-def parse(url: str) -> tuple[str, int]:
-    """Host and port of tcp://host:port, IPv6 in brackets. Raises ValueError that says what was expected."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise ValueError(f"{url!r}: expected tcp://host:port ({error})") from None
-    if parts.scheme != "tcp" or not parts.hostname or port is None or parts.path not in ("", "/"):
-        raise ValueError(f"{url!r}: expected tcp://host:port, with an IPv6 address in brackets")
-    return parts.hostname, port
+_SCHEME: Final = "tcp://"
+_BACKLOG: Final = 512
+_VIA_SIZE_MAX: Final = 64
 
 
-def candidates(url: str) -> list[Address]:
-    """The addresses of a URL, to be tried in turn. Blocks for the look-up. Raises ValueError, OSError."""
-    host, port = parse(url)
-    if not port:
-        raise ValueError(f"{url!r}: port 0 can be listened on, not connected to")
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [(int(family), address) for family, _, _, _, address in found]
+class TcpChannel(SocketChannel):
+    """A TCP connection, perhaps still being made: ask `connected()`."""
 
+    __slots__ = ("_connecting",)
 
-def dial(address: Address, url: str = "") -> SocketChannel:
-    """Begin to connect; ask the channel's `connected()`. Raises OSError if it fails at once."""
-    family, where = address
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
+    def __init__(self, sock: socket.socket, address: str, *, via: str, dialled: bool) -> None:
+        super().__init__(sock, address, via=via, dialled=dialled)
+        self._connecting = dialled
+        # Writes are batched above, so waiting for more would only delay them.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        code = sock.connect_ex(where)
-        if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
-            raise OSError(code, f"connecting to {_text(where)} failed: {os.strerror(code)}")
-        via = url.rstrip("/") or f"tcp://{_text(where)}"
-        return SocketChannel(sock, realm="localnet", address=f"tcp://{_text(where)}", via=via, dialled=True)
-    except BaseException:
-        sock.close()
-        raise
+
+    def connected(self) -> bool:
+        if self._connecting:
+            self._connecting = not self._has_connected()
+        return not self._connecting
+
+    def _has_connected(self) -> bool:
+        failure = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if failure:
+            raise OSError(failure, f"{self.address}: {os.strerror(failure)}")
+        try:
+            peer = self._sock.getpeername()
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:
+                raise
+            return False
+        # Dialling a free port of this host can pick that very port as its own, and then TCP connects the socket to itself.
+        if peer == self._sock.getsockname():
+            raise ConnectionRefusedError(errno.ECONNREFUSED, f"{self.address}: nobody listens there")
+        return True
 
 
 class TcpListener(SocketListener):
-    """A listening TCP socket. Made by `listen`."""
+    """A listening TCP socket, from `listen()`."""
 
-    def _welcome(self, sock: socket.socket, address: object) -> SocketChannel | None:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return SocketChannel(
-            sock, realm="localnet", address=f"tcp://{_text(address)}", via="", dialled=False
-        )
+    __slots__ = ()
+
+    def accept(self) -> TcpChannel | None:
+        sock = self._next_comer()
+        if sock is None:
+            return None
+        try:
+            return TcpChannel(sock, _url_of(sock.getpeername()), via="", dialled=False)
+        except OSError:  # gone already
+            sock.close()
+            return None
 
 
-def listen(url: str, *, token: str | None = None, open: bool = False) -> TcpListener:
-    """Listen at a URL, port 0 for any free one; blocks for the look-up.
+def parse(url: str, *, listening: bool = False) -> tuple[str, int]:
+    """Splits tcp://host:port, with IPv6 addresses in brackets, into host and port.
 
-    Raises ValueError for an address beyond loopback without `token` or `open=True`, OSError if it is in use.
+    Args: `listening` allows port 0, which takes a free one. Raises ValueError for anything else.
+    """
+    fault = f"expected tcp://host:port (IPv6 addresses in brackets), not {url!r}"
+    if not url.startswith(_SCHEME):
+        raise ValueError(fault)
+    host, colon, port = url.removeprefix(_SCHEME).removesuffix("/").rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if bracketed:
+        host = host[1:-1]
+    if not colon or not host or any(found in host for found in "/@?#[] ") or bracketed != (":" in host):
+        raise ValueError(fault)
+    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise ValueError(f"a port is a number from 1 to 65535: {fault}")
+    if int(port) == 0 and not listening:
+        raise ValueError(f"port 0 can be listened on, but not dialled: {url!r}")
+    return host.lower(), int(port)
+
+
+def candidates(url: str) -> list[Address]:
+    """The addresses to dial for `url`, best first. Looks names up and so may block: run it in a thread.
+
+    Raises ValueError for a malformed URL, socket.gaierror (an OSError) for a name without an address.
     """
     host, port = parse(url)
-    family, _, _, _, where = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    if not (token or open or ipaddress.ip_address(where[0]).is_loopback):
-        raise ValueError(
-            f"{url} can be reached by other machines: give token=\"…\", which the other side must know, or open=True to let anyone in"
-        )
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    return _look_up(host, port)
+
+
+def dial(address: Address, url: str = "") -> TcpChannel:
+    """Starts connecting to one of `candidates(url)`, without waiting; `connected()` of the channel tells the outcome.
+
+    Args: `url` as the user wrote it, which names the link in `via`. Raises OSError if connecting fails at once.
+    """
+    via = _join(*parse(url)) if url else _url_of(address)
+    sock = socket.socket(_family_of(address), socket.SOCK_STREAM)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(where)
-        sock.listen(_BACKLOG)
-        return TcpListener(sock, f"tcp://{_text(sock.getsockname())}")
+        channel = TcpChannel(sock, _url_of(address), via=_short(via), dialled=True)
+        try:
+            sock.connect(address)
+        except BlockingIOError:
+            pass  # under way
+        except OSError as error:
+            raise OSError(error.errno, f"{channel.address}: {error.strerror}") from error
     except BaseException:
         sock.close()
         raise
+    return channel
 
 
-def _text(address: Any) -> str:
-    """host:port, IPv6 in brackets."""
-    host, port = address[0], address[1]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def listen(url: str, *, token: str | None = None, open: bool = False) -> TcpListener:
+    """Listens on `url`. Looks names up and so may block.
+
+    Args: `token` that comers will have to prove to know (checked by the protocol, not here), or `open` to let in anyone who
+    can reach the address: one of them is needed beyond loopback. Port 0 takes a free one; `url` of the result has it.
+    Raises ValueError for a malformed URL, an empty token, or an address beyond loopback without either; OSError.
+    """
+    if token is not None and not token:
+        raise ValueError("the token is empty: give a text that is hard to guess, or None for no token")
+    host, port = parse(url, listening=True)
+    addresses = _look_up(host, port, socket.AI_PASSIVE)
+    beyond = [address[0] for address in addresses if not _is_loopback(address[0])]
+    if beyond and token is None and not open:
+        raise ValueError(
+            f"{url} can be reached from beyond this machine ({beyond[0]}): give token=... so that only those who know it"
+            " get in, or open=True to let in everybody, or listen on 127.0.0.1"
+        )
+    return _listen_on_first(addresses, url)
+
+
+def _listen_on_first(addresses: list[Address], url: str) -> TcpListener:
+    failure = OSError(f"{url} has no address")
+    for address in addresses:
+        sock = socket.socket(_family_of(address), socket.SOCK_STREAM)
+        try:
+            if os.name == "posix":  # elsewhere it would let two listeners share a port
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+            sock.listen(_BACKLOG)
+            return TcpListener(sock, _url_of(sock.getsockname()))
+        except OSError as error:
+            sock.close()
+            failure = OSError(error.errno, f"cannot listen on {_url_of(address)}: {error.strerror}")
+    raise failure
+
+
+def _look_up(host: str, port: int, flags: int = 0) -> list[Address]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    except socket.gaierror as error:
+        raise socket.gaierror(error.errno, f"no address for {host!r} ({error.strerror})") from error
+    except UnicodeError as error:
+        raise ValueError(f"{host!r} cannot be the name of a host: {error}") from error
+    wanted: list[Address] = []
+    for family, _, _, _, address in found:
+        if family in (socket.AF_INET, socket.AF_INET6) and address not in wanted:
+            wanted.append(address)  # type: ignore[arg-type]  # of these families it is an Address
+    return wanted
+
+
+def _family_of(address: Address) -> socket.AddressFamily:
+    return socket.AF_INET if len(address) == 2 else socket.AF_INET6
+
+
+def _is_loopback(host: str) -> bool:
+    """Of an address as getaddrinfo writes it: canonical, never a name."""
+    return host.startswith(("127.", "::ffff:127.")) or host == "::1"
+
+
+def _url_of(address: Address) -> str:
+    host = address[0]
+    if len(address) == 4 and address[3] and "%" not in host:
+        host = f"{host}%{address[3]}"
+    return _join(host, address[1])
+
+
+def _join(host: str, port: int) -> str:
+    return f"{_SCHEME}[{host}]:{port}" if ":" in host else f"{_SCHEME}{host}:{port}"
+
+
+def _short(via: str) -> str:
+    """Within what HELLO carries: of a longer name the digest, so that two names stay two."""
+    data = via.encode()
+    return via if len(data) <= _VIA_SIZE_MAX else "tcp:" + hashlib.sha256(data).hexdigest()[:32]

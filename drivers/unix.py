@@ -1,230 +1,412 @@
-"""Unix sockets, and how this machine's nodes of one bus and user find each other without a master.
+"""Links between the programs of one user on one machine: Unix sockets in a private directory, found without a master.
 
-A node's socket stands in the bus's directory under its node id, beside a lock file whose flock it holds while it lives. The socket is renamed into place
-only when it listens, so whoever sees it can connect. Knows nothing of the protocol.
+Knows directories, locks and sockets; not who should connect to whom.
+
+    DIRECTORY/BUS/NODE.lock   held with flock as long as the node lives; the kernel lets go when its process dies
+    DIRECTORY/BUS/NODE.tmp    the socket between bind and listen, when connecting would be refused as if it were dead
+    DIRECTORY/BUS/NODE.sock   the socket, ready
+
+Whoever creates or removes files of a node holds that node's lock, and the lock file goes last. So a lock counts only if its
+file is still the one in the directory: else a sweeper removed it between opening and locking.
 """
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import hashlib
 import os
 import socket
 import stat
 import struct
-from dataclasses import dataclass
+import sys
+import time
+from typing import Final, NamedTuple
 
-from busway.drivers.channel import SocketChannel, SocketListener
+from busway.drivers.sockets import SocketChannel, SocketListener
 
 try:
     import fcntl
-except ImportError:  # Windows has named pipes instead
+except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-PATH_SIZE_MAX = 100
-_BACKLOG = 512
-_SOCKET = ".sock"
-_LOCK = ".lock"
-_TEMPORARY = ".tmp"
-_CREDENTIALS = struct.Struct("3i")
+NODES_MAX: Final = 256  # of one bus on one machine: every node has a link to every other one
+PATH_SIZE_MAX: Final = 99  # bytes; sun_path has 104 on BSD and macOS, 108 on Linux
+
+_BACKLOG: Final = 512
+_NODE_ID_SIZE: Final = 16
+_LOCK_TRIES: Final = 40
+_LOCK_RETRY_S: Final = 0.005  # a sweeper holds a lock for less than that
+# The sticky bit keeps systemd-tmpfiles from clearing away what lay in /tmp for days (XDG base directories, XDG_RUNTIME_DIR).
+_FILE_MODE: Final = 0o1600
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """A socket found in a bus's directory."""
+class Peer(NamedTuple):
+    """A node that has, or had, a socket: `path` to dial and its 16-byte id."""
 
     path: str
     node_id: bytes
 
 
 def available() -> bool:
-    """Whether this platform has what local sockets need."""
-    return fcntl is not None and hasattr(socket, "AF_UNIX")
+    """Whether this system has Unix sockets, file locks and a way to ask who is at the other end."""
+    return fcntl is not None and hasattr(socket, "AF_UNIX") and sys.platform.startswith(("linux", "darwin", "freebsd"))
+
+
+# ---- where the sockets are
 
 
 def socket_directory() -> str:
-    """Where this user's sockets are: $BUSWAY_DIR, else /run/user/UID/busway, else /tmp/busway-UID. Not created here."""
-    override = os.environ.get("BUSWAY_DIR")
-    if override:
-        return override
-    runtime = f"/run/user/{os.getuid()}"
-    with contextlib.suppress(OSError):
-        if os.stat(runtime).st_uid == os.getuid():
-            return f"{runtime}/busway"
-    return f"/tmp/busway-{os.getuid()}"
+    """The directory of this user's sockets, made if need be: BUSWAY_DIR, else /run/user/UID/busway, else /tmp/busway-UID.
 
-
-def bus_directory(bus: str) -> str:
-    """The directory of one bus, made and checked. Raises PermissionError if it or its parent is not private to us."""
-    parent = socket_directory()
-    path = os.path.join(parent, hashlib.sha256(bus.encode()).hexdigest()[:16])
-    for folder in (parent, path):
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(folder, 0o700)
-        _check_private(folder)
+    Raises PermissionError if it is not private, ValueError for a BUSWAY_DIR that cannot be, OSError.
+    """
+    path = _locate()
+    _make_private(path)
     return path
 
 
+def bus_directory(bus: str, *, directory: str | None = None) -> str:
+    """The directory of one bus, made if need be, inside `directory` or `socket_directory()`. Raises as that does."""
+    parent = directory or _locate()
+    _make_private(parent)
+    path = _bus_path(parent, bus)
+    _make_private(path)
+    return path
+
+
+def _locate() -> str:
+    if not available():
+        raise NotImplementedError("this system has no Unix sockets with locks: connect with tcp://127.0.0.1:PORT instead")
+    chosen = os.environ.get("BUSWAY_DIR", "")
+    if chosen and not os.path.isabs(chosen):
+        raise ValueError(f"BUSWAY_DIR must be an absolute path, not {chosen!r}: programs start in different directories")
+    if chosen:
+        return os.path.normpath(chosen)
+    uid = os.geteuid()
+    runtime = f"/run/user/{uid}"
+    try:
+        found = os.lstat(runtime)
+    except OSError:
+        return f"/tmp/busway-{uid}"
+    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == uid
+    return f"{runtime}/busway" if ours else f"/tmp/busway-{uid}"
+
+
+def _bus_path(parent: str, bus: str) -> str:
+    return os.path.join(parent, hashlib.sha256(bus.encode()).hexdigest()[:16])
+
+
+def _make_private(path: str) -> None:
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    except FileNotFoundError as error:
+        parent = os.path.dirname(path)
+        raise FileNotFoundError(f"{parent} does not exist: make it, or set BUSWAY_DIR to another directory") from error
+    _check_private(path)
+
+
 def _check_private(path: str) -> None:
+    """Raises PermissionError, with a way out, if others could put sockets of theirs there; FileNotFoundError."""
     found = os.lstat(path)
+    uid = os.geteuid()
+    elsewhere = "or set BUSWAY_DIR to a directory of your own"
+    if stat.S_ISLNK(found.st_mode):
+        raise PermissionError(f"{path} is a symbolic link to {os.readlink(path)!r}: remove it, {elsewhere}")
     if not stat.S_ISDIR(found.st_mode):
-        raise PermissionError(
-            f"{path} must be a directory, not a link or file: remove it, or set BUSWAY_DIR"
+        raise PermissionError(f"{path} is not a directory: remove it, {elsewhere}")
+    if found.st_uid != uid:
+        raise PermissionError(f"{path} belongs to user {found.st_uid} and you are user {uid}: have it removed, {elsewhere}")
+    if stat.S_IMODE(found.st_mode) & 0o777 != 0o700:
+        mode = stat.S_IMODE(found.st_mode)
+        raise PermissionError(f"{path} has mode {mode:04o}, expected 0700: run `chmod 700 {path}`, {elsewhere}")
+
+
+def _check_length(path: str) -> None:
+    size = len(os.fsencode(path))
+    if size > PATH_SIZE_MAX:
+        raise ValueError(
+            f"the socket's path has {size} bytes and may have {PATH_SIZE_MAX}: set BUSWAY_DIR to a shorter directory ({path})"
         )
-    if found.st_uid != os.getuid():
-        raise PermissionError(
-            f"{path} belongs to user {found.st_uid}, not to you ({os.getuid()}): set BUSWAY_DIR to a directory of your own"
-        )
-    if stat.S_IMODE(found.st_mode) & 0o077:
-        raise PermissionError(
-            f"{path} has mode {stat.S_IMODE(found.st_mode):04o}: others must not look in; run chmod 700 {path}"
-        )
 
 
-def _credentials(sock: socket.socket) -> int:
-    """The user id of the process at the other end."""
-    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return int(_CREDENTIALS.unpack(raw)[1])
+# ---- who is there
 
 
-def same_user(sock: socket.socket, uid: int | None = None) -> bool:
-    """Whether the other end of a connected socket runs as this user (or as `uid`)."""
-    return _credentials(sock) == (os.getuid() if uid is None else uid)
+def peers(bus: str, *, directory: str | None = None) -> list[Peer]:
+    """The nodes with a socket on this bus, dead ones and the caller's own included, sorted by node id.
+
+    Makes nothing: without a directory there is nobody. Raises PermissionError, ValueError, OSError as `bus_directory` does.
+    """
+    return [Peer(path + ".sock", node_id) for path, node_id in _stems(bus, directory, ".sock")]
 
 
-def _channel(sock: socket.socket, path: str, dialled: bool) -> SocketChannel:
-    return SocketChannel(sock, realm="userspace", address=f"ipc://{path}", via="ipc", dialled=dialled)
+def is_dead(path: str) -> bool:
+    """Whether the node with this socket is dead: its lock is there and can be taken.
+
+    Without a lock file nobody can tell: someone cleared it away, and its owner may live. Raises OSError.
+    """
+    try:
+        lock = _open_file(path.removesuffix(".sock") + ".lock")
+    except FileNotFoundError:
+        return False
+    try:
+        return _try_lock(lock, exclusive=False)
+    finally:
+        os.close(lock)
 
 
-class UnixListener(SocketListener):
-    """A node's own socket. Made by `open`."""
+def sweep(bus: str, *, directory: str | None = None) -> list[Peer]:
+    """Removes the files of dead nodes, and of nothing else; returns whose. Any number of programs may sweep at once.
 
-    def __init__(self, sock: socket.socket, path: str, lock: int) -> None:
-        super().__init__(sock, f"ipc://{path}")
-        self._path = path
-        self._lock = lock
-
-    @classmethod
-    def open(cls, bus: str, node_id: bytes, *, directory: str | None = None) -> UnixListener:
-        """Bind, listen, then appear. Raises PermissionError for an unsafe directory, OSError if this node id is in use or a path too long."""
-        folder = bus_directory(bus) if directory is None else directory
-        stem = os.path.join(folder, node_id.hex())
-        path = stem + _SOCKET
-        if len(os.fsencode(path)) > PATH_SIZE_MAX:
-            raise OSError(
-                f"the socket's path {path} is longer than {PATH_SIZE_MAX} bytes: set BUSWAY_DIR to a shorter directory"
-            )
-        lock = _take_lock(stem + _LOCK)
-        if lock < 0:
-            raise OSError(f"node id {node_id.hex()} is in use by another process: give each node its own")
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(stem + _TEMPORARY)
-            sock.bind(stem + _TEMPORARY)
-            sock.listen(_BACKLOG)
-            os.rename(stem + _TEMPORARY, path)
-        except BaseException:
-            sock.close()
-            os.close(lock)
-            raise
-        return cls(sock, path, lock)
-
-    def _welcome(self, sock: socket.socket, address: object) -> SocketChannel | None:
-        try:
-            return _channel(sock, self._path, False) if same_user(sock) else None
-        except OSError:
-            return None
-
-    def close(self) -> None:
-        """Disappear, then stop listening. Twice is once."""
-        if self._lock >= 0:
-            _remove(self._path)
-            os.close(self._lock)
-            self._lock = -1
-        super().close()
-
-    def abandon(self) -> None:
-        """In a forked child: the socket and its lock are the parent's; only our descriptors go."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
-        super().abandon()
+    Raises PermissionError, ValueError, OSError as `bus_directory` does.
+    """
+    stems = _stems(bus, directory, ".lock")
+    dead = [Peer(stem + ".sock", node_id) for stem, node_id in stems if _sweep_one(stem)]
+    if dead:
+        _remove_if_empty(os.path.dirname(dead[0].path))
+    return dead
 
 
-def peers(bus: str) -> list[Peer]:
-    """The sockets in a bus's directory, by node id; ours may be among them."""
-    folder = bus_directory(bus)
+def _sweep_one(stem: str) -> bool:
+    try:
+        lock = _open_file(stem + ".lock")
+    except FileNotFoundError:
+        return False
+    try:
+        if not _try_lock(lock, exclusive=True) or not _is_at(lock, stem + ".lock"):
+            return False
+        _remove_files(stem)
+        return True
+    finally:
+        os.close(lock)
+
+
+def _stems(bus: str, directory: str | None, suffix: str) -> list[tuple[str, bytes]]:
+    parent = directory or _locate()
+    path = _bus_path(parent, bus)
+    try:
+        _check_private(parent)
+        _check_private(path)
+        names = sorted(os.listdir(path))
+    except FileNotFoundError:
+        return []
     found = []
-    for name in sorted(os.listdir(folder)):
-        if name.endswith(_SOCKET):
-            with contextlib.suppress(ValueError):
-                found.append(Peer(os.path.join(folder, name), bytes.fromhex(name.removesuffix(_SOCKET))))
+    for name in names:
+        node_id = _node_id_of(name, suffix)
+        if node_id is not None:
+            found.append((os.path.join(path, name.removesuffix(suffix)), node_id))
     return found
 
 
-def dial(path: str) -> SocketChannel:
-    """Connect to a node's socket.
+def _node_id_of(name: str, suffix: str) -> bytes | None:
+    if not name.endswith(suffix) or len(name) != 2 * _NODE_ID_SIZE + len(suffix):
+        return None
+    try:
+        return bytes.fromhex(name.removesuffix(suffix))
+    except ValueError:
+        return None
 
-    Raises BlockingIOError if its backlog is full (try again), ConnectionRefusedError or FileNotFoundError if it is gone, PermissionError if another
-    user's process holds it.
+
+# ---- locks: flock belongs to the open file, so copies in forked children are closed, never unlocked
+
+
+def _open_file(path: str, flags: int = 0) -> int:
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
+
+
+def _try_lock(lock: int, *, exclusive: bool) -> bool:
+    try:
+        fcntl.flock(lock, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_at(lock: int, path: str) -> bool:
+    try:
+        there = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(os.fstat(lock), there)
+
+
+def _take_lock(bus: str, node_id: bytes, directory: str | None) -> tuple[int, str]:
+    """The held lock's descriptor and the stem of the node's files. Raises FileExistsError if the node is running."""
+    for attempt in range(_LOCK_TRIES):
+        if attempt:
+            time.sleep(_LOCK_RETRY_S)
+        stem = os.path.join(bus_directory(bus, directory=directory), node_id.hex())
+        _check_length(stem + ".sock")
+        try:
+            lock = _open_file(stem + ".lock", os.O_CREAT)
+        except FileNotFoundError:
+            continue  # the last node of the bus left, and took the directory along
+        if _try_lock(lock, exclusive=True) and _is_at(lock, stem + ".lock"):
+            return lock, stem
+        os.close(lock)
+    raise FileExistsError(
+        f"node {node_id.hex()} is running already on bus {bus!r}: end it, or start with another node id"
+    )
+
+
+def _remove_files(stem: str) -> None:
+    """With the lock held. The lock file goes last: without it another program may own the names."""
+    for suffix in (".tmp", ".sock", ".lock"):
+        try:
+            os.unlink(stem + suffix)
+        except FileNotFoundError:
+            pass
+
+
+def _remove_if_empty(path: str) -> None:
+    try:
+        os.rmdir(path)
+    except OSError:
+        pass  # others are there
+
+
+# ---- whose process is at the other end
+
+
+def peer_uid(sock: socket.socket) -> int:
+    """The user id that the process at the other end had when it connected, or listened. Raises OSError."""
+    if sys.platform.startswith("linux"):
+        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        return int(struct.unpack("=iII", credentials)[1])  # struct ucred: pid, uid, gid
+    # macOS and FreeBSD, unix(4): level 0, LOCAL_PEERCRED; struct xucred: version, uid, groups
+    return int(struct.unpack_from("=II", sock.getsockopt(0, 1, 128))[1])
+
+
+def _objection(sock: socket.socket, uid: int) -> str:
+    """Why the process at the other end is refused; "" if it is not."""
+    try:
+        theirs = peer_uid(sock)
+    except OSError as error:
+        return f"the system does not say whose process is at the other end ({error})"
+    return "" if theirs == uid else f"the process at the other end is of user {theirs}, expected user {uid}"
+
+
+# ---- channels and listeners
+
+
+class UnixChannel(SocketChannel):
+    """A connected Unix socket between two processes of this user."""
+
+    __slots__ = ()
+
+    realm = "userspace"
+
+    def __init__(self, sock: socket.socket, address: str, *, dialled: bool) -> None:
+        super().__init__(sock, address, via="ipc", dialled=dialled)
+
+
+class UnixListener(SocketListener):
+    """A node's socket in the directory of its bus, from `open()`."""
+
+    __slots__ = ("_lock", "_stem", "_uid")
+
+    def __init__(self, sock: socket.socket, lock: int, stem: str) -> None:
+        super().__init__(sock, f"ipc://{stem}.sock")
+        self._lock = lock
+        self._stem = stem
+        self._uid = os.geteuid()
+
+    @classmethod
+    def open(cls, bus: str, node_id: bytes, *, directory: str | None = None) -> UnixListener:
+        """Makes the node's socket and puts it where others find it. List `peers()` only after this: of two nodes that
+        start together at least one then sees the other.
+
+        Args: `node_id` 16 bytes; `directory` instead of `socket_directory()`.
+        Raises FileExistsError if that node is running, PermissionError if the directory is not private, ValueError for a
+        node id or a path of the wrong length, OSError, also when the bus has NODES_MAX nodes already.
+        """
+        if len(node_id) != _NODE_ID_SIZE:
+            raise ValueError(f"a node id has {_NODE_ID_SIZE} bytes, not {len(node_id)}")
+        lock, stem = _take_lock(bus, node_id, directory)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            _check_room(bus, directory)
+            os.fchmod(lock, _FILE_MODE)
+            _publish(sock, stem)
+            return cls(sock, lock, stem)
+        except BaseException:
+            sock.close()
+            _remove_files(stem)
+            os.close(lock)
+            _remove_if_empty(os.path.dirname(stem))
+            raise
+
+    @property
+    def path(self) -> str:
+        """The socket's path, for `dial` and `is_dead`."""
+        return self._stem + ".sock"
+
+    def accept(self) -> UnixChannel | None:
+        sock = self._next_comer()
+        if sock is None:
+            return None
+        if _objection(sock, self._uid):
+            self.refused += 1
+            sock.close()
+            return None
+        return UnixChannel(sock, self.url, dialled=False)
+
+    def close(self) -> None:
+        # Only the process that opened it may take the files away; and not if they were cleared and made anew by another.
+        if self._lock >= 0 and self._pid == os.getpid() and _is_at(self._lock, self._stem + ".lock"):
+            _remove_files(self._stem)
+            _remove_if_empty(os.path.dirname(self._stem))
+        self.abandon()
+
+    def abandon(self) -> None:
+        super().abandon()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def _check_room(bus: str, directory: str | None) -> None:
+    """Raises OSError if NODES_MAX others live already. The dead are swept only when it matters."""
+    if len(peers(bus, directory=directory)) < NODES_MAX:
+        return
+    sweep(bus, directory=directory)
+    if len(peers(bus, directory=directory)) >= NODES_MAX:
+        raise OSError(
+            errno.EUSERS, f"bus {bus!r} has {NODES_MAX} nodes on this machine, and no more can join: use another bus name"
+        )
+
+
+def _publish(sock: socket.socket, stem: str) -> None:
+    """With the lock held. The name appears only once connecting to it succeeds."""
+    try:
+        os.unlink(stem + ".tmp")  # of a predecessor that was killed right here
+    except FileNotFoundError:
+        pass
+    sock.bind(stem + ".tmp")
+    os.chmod(stem + ".tmp", _FILE_MODE)
+    sock.listen(_BACKLOG)
+    os.rename(stem + ".tmp", stem + ".sock")
+
+
+def dial(path: str) -> UnixChannel:
+    """Connects to a node's socket; there is nothing to wait for.
+
+    Raises BlockingIOError if its queue of comers is full (try again soon), ConnectionRefusedError or FileNotFoundError if
+    it is gone, PermissionError if the process there is another user's, ValueError for a path that is too long, OSError.
     """
+    if not available():
+        raise NotImplementedError("this system has no Unix sockets with locks: connect with tcp:// instead")
+    _check_length(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         sock.connect(path)
-        if not same_user(sock):
-            raise PermissionError(f"{path} is held by a process of another user")
-        return _channel(sock, path, True)
+        objection = _objection(sock, os.geteuid())
+        if objection:
+            raise PermissionError(f"{path}: {objection}")
+        return UnixChannel(sock, f"ipc://{path}", dialled=True)
     except BaseException:
         sock.close()
         raise
-
-
-def is_dead(path: str) -> bool:
-    """Whether the owner of a socket is gone: only then can its lock be taken."""
-    lock = _take_lock(path.removesuffix(_SOCKET) + _LOCK, create=False)
-    if lock >= 0:
-        os.close(lock)
-    return lock >= 0 or not os.path.exists(path.removesuffix(_SOCKET) + _LOCK)
-
-
-def sweep(bus: str) -> int:
-    """Remove what dead nodes left behind; returns how many. The lock is held meanwhile, so a node that starts anew under that id is safe."""
-    removed = 0
-    for peer in peers(bus):
-        lock = _take_lock(peer.path.removesuffix(_SOCKET) + _LOCK)
-        if lock >= 0:
-            _remove(peer.path)
-            os.close(lock)
-            removed += 1
-    return removed
-
-
-def _take_lock(path: str, create: bool = True) -> int:
-    """A descriptor that holds the lock, -1 if somebody else does.
-
-    Its file may have been removed between open and flock: then what we locked is no longer what others see, and we try again.
-    """
-    while True:
-        try:
-            lock = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
-        except FileNotFoundError:
-            return -1
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(lock).st_ino == os.stat(path).st_ino:
-                return lock
-        except BlockingIOError:
-            os.close(lock)
-            return -1
-        except FileNotFoundError:
-            pass
-        os.close(lock)
-
-
-def _remove(path: str) -> None:
-    """A socket and its lock file, while the lock is held."""
-    for name in (path, path.removesuffix(_SOCKET) + _TEMPORARY, path.removesuffix(_SOCKET) + _LOCK):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
