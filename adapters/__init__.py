@@ -1,3 +1,5 @@
-"""Adapters run a node and its drivers in one style each. Import the one you use: `busway.adapters.asyncio`."""
+"""Adapters run a node and its drivers in one style each. Import the one you use:
+`busway.adapters.asyncio`.
+"""
 
 __all__: list[str] = []

@@ -1,259 +1,39 @@
-"""The bus for asyncio programs: runs a node and its links on the running loop, and hands results to who awaits them.
+"""The bus for asyncio programs: runs a node and its links on the running loop, and hands results to who
+awaits them.
 
-What messages mean, how they are ordered, retried, limited and timed out is the core's. This file moves and wakes.
+What messages mean, how they are ordered, retried, limited and timed out is the core's. This file moves and
+wakes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import inspect
 import logging
 import os
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast, overload
+from uuid import UUID
 
 from busway.adapters import facade
+from busway.adapters.asyncio_ends import YIELD_MASK, Handler, Parts, Receiver, Service
 from busway.adapters.asyncio_links import LinkRunner, ListenerRunner, LocalMesh, dial_tcp, now_ms
 from busway.adapters.facade import Change, EndpointInfo, Kind, LinkInfo, NodeInfo, Policy, Realm
 from busway.drivers import tcp, unix
-from busway.errors import BusClosed, BusError, EndpointTaken, RemoteError, Undeliverable
+from busway.errors import BusClosed, BusError, EndpointTaken, Undeliverable
 from busway.names import check_bus_name, endpoint_id, endpoint_name
 from busway.payloads import encode
-from busway.protocol import Connection, Limits, Message, Node, Request, codes, errors, events
+from busway.protocol import Connection, Limits, Message, Node, codes, errors, events
 from busway.protocol import Receiver as CoreReceiver
 
-Handler = Callable[[Request], Any]
+Target = str | bytes | UUID | type
+_F = TypeVar("_F", bound=Handler)
 _log = logging.getLogger("busway")
 _ORDERLY = (codes.GOODBYE, codes.DUPLICATE_LINK, codes.REPLACED)
-# After 256 calls of send, publish or receive without a wait the loop gets a turn: else a busy task starves all others, and what it
-# has queued, or the credit for what it has taken, would not leave before it has to wait.
-_YIELD_MASK = 255
 _CHANGES_MAX = 1024  # changes that a slow reader of `changes()` may be behind
 _live: weakref.WeakSet[AsyncBus] = weakref.WeakSet()
-
-
-class Receiver:
-    """Messages for one registration: an async iterable. Made by `register` and `subscribe`."""
-
-    def __init__(self, bus: AsyncBus, core: CoreReceiver, types: tuple[type, ...] | None) -> None:
-        self.unknown = 0  # messages of a type that was not declared: skipped
-        self._bus = bus
-        self._core = core
-        self._types = types
-        self._calls = 0
-        self._taken = False  # another node keeps the name
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        core.tag = self
-
-    @property
-    def dropped(self) -> int:
-        """Messages that the queue policy threw out."""
-        return self._core.dropped
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Message:
-        self._calls += 1
-        if self._calls & _YIELD_MASK == 0:
-            await asyncio.sleep(0)
-        try:
-            return self._next() or await self._wait()
-        except BusClosed:
-            raise StopAsyncIteration from None
-
-    async def receive(self, timeout: float | None = None) -> Message:
-        """The next message; `timeout` in seconds.
-
-        `message.error` is set, and the payload left as bytes, where it doesn't fit what was declared. Raises TimeoutError,
-        BusClosed after `close()`, EndpointTaken when another node keeps the name.
-        """
-        self._calls += 1
-        if self._calls & _YIELD_MASK == 0:
-            await asyncio.sleep(0)
-        message = self._next()
-        if message is None:
-            async with asyncio.timeout(timeout):
-                message = await self._wait()
-        return message
-
-    def _next(self) -> Message | None:
-        if self._bus.failure is not None:
-            raise self._bus.failure
-        take = self._bus.node.desk.take
-        while message := take(self._core):
-            if (message.format == codes.RAW and self._types is None) or facade.decode_message(
-                message, self._types
-            ):
-                return message
-            self.unknown += 1
-        if self._core.closed:
-            raise EndpointTaken() if self._taken else BusClosed("this receiver is closed")
-        return None
-
-    async def _wait(self) -> Message:
-        while True:
-            future: asyncio.Future[None] = self._bus.loop.create_future()
-            self._waiting.append(future)
-            try:
-                await future
-            finally:
-                self._forget(future)
-            message = self._next()
-            if message is not None:
-                return message
-
-    def _forget(self, future: asyncio.Future[None]) -> None:
-        """One waiter is served or gives up; what came in the meantime is the next one's."""
-        if future in self._waiting:
-            self._waiting.remove(future)
-        if self._waiting and len(self._core.queue):
-            self.wake()
-
-    def wake(self) -> None:
-        """There is a message, or there will be none any more."""
-        while self._waiting:
-            future = self._waiting.popleft()
-            if not future.done():
-                future.set_result(None)
-                if not self._core.closed:
-                    return
-
-    def taken(self) -> None:
-        """Another node keeps the name: what is queued can still be read."""
-        self._taken = True
-        self.wake()
-
-    def close(self) -> None:
-        """Deregister. What was not read is answered as not taken. Twice is once."""
-        self._bus.node.deregister(self._core, now_ms())
-        self.wake()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.close()
-
-
-class Service:
-    """A handler at an endpoint. Made by `serve`; `close()` ends it."""
-
-    def __init__(
-        self, bus: AsyncBus, core: CoreReceiver, handler: Handler, limit: int, types: tuple[type, ...] | None
-    ) -> None:
-        self.unknown = 0
-        self.failed = 0  # handlers that raised
-        self._bus = bus
-        self._core = core
-        self._handler = handler
-        self._limit = limit
-        self._types = types
-        self._running = 0
-        core.tag = self
-
-    def wake(self) -> None:
-        """Start handlers for what is queued, as far as the limit allows."""
-        while self._running < self._limit:
-            try:
-                message = self._bus.node.take(self._core, 0)
-            except errors.ClosedError:
-                return
-            if message is None:
-                return
-            if self._accept(message):
-                self._running += 1
-                self._bus.handlers[message] = self._bus.loop.create_task(self._run(message))
-
-    def _accept(self, message: Message) -> bool:
-        known = facade.decode_message(message, self._types)
-        if known and message.error is None:
-            return True
-        self.unknown += not known
-        if isinstance(message, Request) and not message.confirm:
-            why = str(message.error) if message.error else "a message type that this handler does not know"
-            self._bus.node.respond_error(message, codes.UNREADABLE, why, now_ms())
-        return False
-
-    async def _run(self, message: Message) -> None:
-        try:
-            await self._answer(message)
-        except asyncio.CancelledError:
-            self._fail(message, codes.BUS_CLOSED, "the handler was cancelled: its node is closing")
-            raise
-        except RemoteError as error:
-            self._fail(message, error.code, error.message)
-        except Exception as error:
-            self.failed += 1
-            _log.exception("a handler of %s failed", self._core.endpoint.name or message.endpoint.hex())
-            self._fail(message, codes.HANDLER_FAILED, f"{type(error).__name__}: {error}")
-        finally:
-            del self._bus.handlers[message]
-            self._running -= 1
-            self.wake()
-
-    def _fail(self, message: Message, code: int, text: str) -> None:
-        if isinstance(message, Request) and not message.confirm:
-            if message.stream is not None:
-                for item in message.stream.waiting.drain():
-                    self._bus.node.origin.finish_parked(item)
-            self._bus.node.respond_error(message, code, text, now_ms())
-
-    async def _answer(self, message: Message) -> None:
-        result = self._handler(cast(Request, message))
-        asked = message if isinstance(message, Request) and not message.confirm else None
-        if inspect.isasyncgen(result):
-            async with contextlib.aclosing(result):
-                await self._answer_parts(asked, result)
-            return
-        if isinstance(result, Awaitable):
-            result = await result
-        if asked is not None:
-            payload, format, type_id = encode(result, b"")
-            await self._bus.settled(self._bus.node.respond(asked, payload, now_ms(), format, type_id))
-
-    async def _answer_parts(self, asked: Request | None, parts: AsyncIterator[Any]) -> None:
-        if asked is not None and asked.stream is None:
-            text = "this handler answers in parts: use request_stream"
-            self._bus.node.respond_error(asked, codes.NOT_A_STREAM, text, now_ms())
-            return
-        async for part in parts:
-            if asked is not None:
-                payload, format, type_id = encode(part, b"")
-                token = self._bus.node.respond_part(asked, payload, now_ms(), format, type_id)
-                await self._bus.settled(token)
-        if asked is not None:
-            await self._bus.settled(self._bus.node.respond_end(asked, now_ms()))
-
-    def taken(self) -> None:
-        """Another node keeps the name: what is queued is still served."""
-        _log.warning("another node keeps the endpoint %s", self._core.endpoint.name or "")
-
-    def close(self) -> None:
-        """Deregister. Handlers at work go on; what is queued is answered as not taken. Twice is once."""
-        self._bus.node.deregister(self._core, now_ms())
-
-
-class _Parts:
-    """The outcomes of a streaming reply, until they are read; the window bounds them."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.outcomes: deque[events.Outcome] = deque()
-        self.arrived = asyncio.Event()
-
-    def put(self, outcome: events.Outcome) -> None:
-        self.outcomes.append(outcome)
-        self.arrived.set()
-
-    async def get(self) -> events.Outcome:
-        while not self.outcomes:
-            self.arrived.clear()
-            await self.arrived.wait()
-        return self.outcomes.popleft()
 
 
 class AsyncBus:
@@ -261,13 +41,15 @@ class AsyncBus:
 
     Args:
         name: the bus's name; only nodes of the same name meet.
-        ipc: find and serve this machine's other programs of the same user, at once and with nothing configured.
+        ipc: find and serve this machine's other programs of the same user, at once and with nothing
+        configured.
         leaf: join without being found by later comers, as short-lived commands do.
         label: tells people which program this is; by default the script's name and process id.
         node_id: 16 bytes; by default random.
         limits: sizes that this node takes (`busway.Limits`).
 
-    Use it as `async with AsyncBus() as bus:`; it returns after joining the local nodes it found (at most 500 ms).
+    Use it as `async with AsyncBus() as bus:`; it returns after joining the local nodes it found (at most 500
+    ms).
     """
 
     def __init__(
@@ -298,7 +80,7 @@ class AsyncBus:
         self._runners: set[LinkRunner] = set()
         self._listeners: set[ListenerRunner] = set()
         self.handlers: dict[Message, asyncio.Task[None]] = {}  # at work, by the message they answer
-        self._waiters: dict[int, asyncio.Future[events.Outcome] | _Parts] = {}
+        self._waiters: dict[int, asyncio.Future[events.Outcome] | Parts] = {}
         self._changes: list[asyncio.Queue[Change | None]] = []
         self._pumping = False
         self._timer: asyncio.TimerHandle | None = None
@@ -352,7 +134,9 @@ class AsyncBus:
         await self.close()
 
     async def close(self, timeout: float = 5.0) -> None:
-        """Leave: what was sent is written, a goodbye said, and everything released within `timeout` seconds. Twice is once."""
+        """Leave: what was sent is written, a goodbye said, and everything released within `timeout` seconds.
+        Twice is once.
+        """
         if self.failure is not None:
             return
         self.failure = BusClosed()
@@ -416,9 +200,11 @@ class AsyncBus:
         return facade.link_info(runner.connection)
 
     async def listen(self, url: str, *, token: str | None = None, open: bool = False) -> ListenerRunner:
-        """Let others connect to `url`, such as tcp://127.0.0.1:0; the result's `.url` has the real port, `.close()` ends it.
+        """Let others connect to `url`, such as tcp://127.0.0.1:0; the result's `.url` has the real port,
+        `.close()` ends it.
 
-        Beyond loopback give `token`, which the other side must give too, or `open=True`. Raises ValueError, OSError.
+        Beyond loopback give `token`, which the other side must give too, or `open=True`. Raises ValueError,
+        OSError.
         """
         self.check()
         if not url.startswith("tcp://"):
@@ -440,7 +226,7 @@ class AsyncBus:
 
     def register(
         self,
-        endpoint: str | bytes | type | Any,
+        endpoint: Target,
         kind: Kind = "unicast",
         realm: Realm = "localnet",
         *,
@@ -452,10 +238,12 @@ class AsyncBus:
         """Receive what is sent to `endpoint`: a name, a UUID, or a message class.
 
         Args:
-            kind: "unicast" (one registrant), "anycast" (many, the cheapest gets it), "broadcast" (many, all get it).
+            kind: "unicast" (one registrant), "anycast" (many, the cheapest gets it), "broadcast" (many, all
+            get it).
             realm: who reaches it: "process", "userspace", "localnet", "global".
             types: message classes to accept; others are skipped and counted. By default anything.
-            queue: messages that may wait; beyond it `policy` "refuse", "drop_oldest" (broadcast's default) or "drop_newest".
+            queue: messages that may wait; beyond it `policy` "refuse", "drop_oldest" (broadcast's default) or
+            "drop_newest".
             cost: 0 to 16383, prefers the cheapest of several anycast receivers.
 
         Raises EndpointTaken, ValueError.
@@ -485,7 +273,7 @@ class AsyncBus:
 
     def subscribe(
         self,
-        endpoint: str | bytes | type | Any,
+        endpoint: Target,
         *,
         realm: Realm = "localnet",
         types: tuple[type, ...] | None = None,
@@ -495,9 +283,37 @@ class AsyncBus:
         """Receive a copy of everything published to `endpoint`. Arguments and errors as `register`."""
         return self.register(endpoint, "broadcast", realm, types=types, queue=queue, policy=policy)
 
+    @overload
     def serve(
         self,
-        endpoint: str | bytes | type | Any,
+        endpoint: Target,
+        handler: Handler,
+        *,
+        kind: Kind = ...,
+        realm: Realm = ...,
+        types: tuple[type, ...] | None = ...,
+        limit: int = ...,
+        queue: int = ...,
+        cost: int = ...,
+    ) -> Service: ...
+
+    @overload
+    def serve(
+        self,
+        endpoint: Target,
+        handler: None = None,
+        *,
+        kind: Kind = ...,
+        realm: Realm = ...,
+        types: tuple[type, ...] | None = ...,
+        limit: int = ...,
+        queue: int = ...,
+        cost: int = ...,
+    ) -> Callable[[_F], _F]: ...
+
+    def serve(
+        self,
+        endpoint: Target,
         handler: Handler | None = None,
         *,
         kind: Kind = "anycast",
@@ -506,15 +322,18 @@ class AsyncBus:
         limit: int = 64,
         queue: int = 4096,
         cost: int = 0,
-    ) -> Any:
-        """Answer requests with `handler(request)`: a function, a coroutine function, or an async generator function (a stream).
+    ) -> Service | Callable[[_F], _F]:
+        """Answer requests with `handler(request)`: a function, a coroutine function, or an async generator
+        function (a stream).
 
-        `serve(endpoint, handler)` returns a Service with `close()`; without a handler it is a decorator. At most `limit` handlers run at
-        once. An exception is the caller's RemoteError and harms nobody else; raise RemoteError(code, message) to choose the code.
+        `serve(endpoint, handler)` returns a Service with `close()`; without a handler it is a decorator. At
+        most `limit` handlers run at
+        once. An exception is the caller's RemoteError and harms nobody else; raise RemoteError(code, message)
+        to choose the code.
         """
         if handler is None:
 
-            def decorate(function: Handler) -> Handler:
+            def decorate(function: _F) -> _F:
                 self.serve(
                     endpoint,
                     function,
@@ -531,14 +350,13 @@ class AsyncBus:
         if limit < 1:
             raise ValueError(f"limit must be at least 1 handler, not {limit!r}")
         core = self._register(endpoint, kind, realm, queue, None, cost)
-        service = Service(self, core, handler, limit, _types_of(endpoint, types))
-        return service
+        return Service(self, core, handler, limit, _types_of(endpoint, types))
 
     # Sending
 
     async def send(
         self,
-        to: str | bytes | type | Any,
+        to: Target,
         payload: Any = None,
         *,
         confirm: bool = False,
@@ -548,8 +366,10 @@ class AsyncBus:
     ) -> None:
         """Send to whoever holds `to`; returns when the message is accepted for transport.
 
-        With `confirm` it returns when the receiving program has taken it, within `timeout` seconds. `ttl` seconds wait for the
-        endpoint to appear; `node` picks one of several holders. Raises Undeliverable, with `confirm` also DeliveryUnknown; ValueError for a
+        With `confirm` it returns when the receiving program has taken it, within `timeout` seconds. `ttl`
+        seconds wait for the
+        endpoint to appear; `node` picks one of several holders. Raises Undeliverable, with `confirm` also
+        DeliveryUnknown; ValueError for a
         broadcast endpoint.
         """
         if self.failure is not None:
@@ -562,7 +382,7 @@ class AsyncBus:
                 raise _for_users(error) from None
             if not token:
                 self._calls += 1
-                if self._calls & _YIELD_MASK == 0:
+                if self._calls & YIELD_MASK == 0:
                     await asyncio.sleep(0)
                 return
         else:
@@ -591,8 +411,10 @@ class AsyncBus:
             timeout_ms=facade.milliseconds("timeout", timeout),
         )
 
-    async def publish(self, to: str | bytes | type | Any, payload: Any = None) -> None:
-        """Give every subscriber of `to` a copy. Nobody listening is no error. Raises ValueError for another kind of endpoint."""
+    async def publish(self, to: Target, payload: Any = None) -> None:
+        """Give every subscriber of `to` a copy. Nobody listening is no error. Raises ValueError for another
+        kind of endpoint.
+        """
         self.check()
         endpoint = endpoint_id(to)
         data, format, type_id = self._encode(payload, endpoint)
@@ -604,7 +426,7 @@ class AsyncBus:
 
     async def request(
         self,
-        to: str | bytes | type | Any,
+        to: Target,
         payload: Any = None,
         *,
         timeout: float = 30.0,
@@ -613,7 +435,8 @@ class AsyncBus:
     ) -> Any:
         """Ask, and return the reply's value.
 
-        Raises RemoteError (the handler failed), RequestTimeout after `timeout` seconds (it may have run), Undeliverable, PayloadError,
+        Raises RemoteError (the handler failed), RequestTimeout after `timeout` seconds (it may have run),
+        Undeliverable, PayloadError,
         ValueError for a broadcast endpoint. Cancelling the caller cancels the request.
         """
         outcome = await self._outcome(self._request(to, payload, timeout, ttl, node, 0))
@@ -623,7 +446,7 @@ class AsyncBus:
 
     async def request_stream(
         self,
-        to: str | bytes | type | Any,
+        to: Target,
         payload: Any = None,
         *,
         timeout: float = 30.0,
@@ -633,11 +456,12 @@ class AsyncBus:
     ) -> AsyncIterator[Any]:
         """Ask a handler that answers in parts; an async iterator over their values.
 
-        `timeout` counts from the last part; `window` parts may be under way. Errors as `request`; a lost part raises Undeliverable. Leave
+        `timeout` counts from the last part; `window` parts may be under way. Errors as `request`; a lost part
+        raises Undeliverable. Leave
         the iteration early with `contextlib.aclosing` to cancel at once.
         """
         token = self._request(to, payload, timeout, ttl, node, window)
-        parts = _Parts(self.loop)
+        parts = Parts(self.loop)
         self._waiters[token] = parts
         try:
             while True:
@@ -688,7 +512,7 @@ class AsyncBus:
     async def _turn(self) -> None:
         """Now and then let the loop breathe: a caller that never has to wait would starve everyone else."""
         self._calls += 1
-        if self._calls & _YIELD_MASK == 0:
+        if self._calls & YIELD_MASK == 0:
             await asyncio.sleep(0)
 
     async def _outcome(self, token: int) -> events.Outcome:
@@ -703,7 +527,9 @@ class AsyncBus:
                 self.node.cancel(token, now_ms())
 
     async def settled(self, token: int) -> None:
-        """Wait until a publish or reply that had to wait is on its way; for one that nobody wants any more, no longer."""
+        """Wait until a publish or reply that had to wait is on its way; for one that nobody wants any more,
+        no longer.
+        """
         if token:
             outcome = await self._outcome(token)
             if outcome.code == codes.BUS_CLOSED:
@@ -724,7 +550,9 @@ class AsyncBus:
         return [facade.link_info(connection) for connection in self.node.connections]
 
     async def changes(self) -> AsyncIterator[Change]:
-        """Links, nodes and endpoints as they come and go, from now on. A reader 1,024 behind loses the oldest."""
+        """Links, nodes and endpoints as they come and go, from now on. A reader 1,024 behind loses the
+        oldest.
+        """
         self.check()
         queue: asyncio.Queue[Change | None] = asyncio.Queue(_CHANGES_MAX)
         self._changes.append(queue)
@@ -790,7 +618,7 @@ class AsyncBus:
 
     def _on_outcome(self, outcome: events.Outcome) -> None:
         waiter = self._waiters.get(outcome.token)
-        if isinstance(waiter, _Parts):
+        if isinstance(waiter, Parts):
             waiter.put(outcome)
         elif waiter is not None:
             del self._waiters[outcome.token]
@@ -825,7 +653,9 @@ class AsyncBus:
             self._idle.set_result(None)
 
     def abandon(self) -> None:
-        """In a forked child: the parent's bus is not ours. Our copies of its descriptors are closed, nothing else."""
+        """In a forked child: the parent's bus is not ours. Our copies of its descriptors are closed, nothing
+        else.
+        """
         pid = os.getppid()
         self.failure = BusError(
             f"this bus was opened by process {pid} before fork: open one of your own in the child"

@@ -40,7 +40,9 @@ class Host(Protocol):
 
 
 class LinkRunner:
-    """One channel and its connection: reads when there is something, writes when there is room, closes when done."""
+    """One channel and its connection: reads when there is something, writes when there is room, closes when
+    done.
+    """
 
     def __init__(self, host: Host, channel: Any, token: str | None) -> None:
         self.channel = channel
@@ -138,7 +140,9 @@ class LinkRunner:
         self._host.link_gone(self)
 
     def ended(self) -> None:
-        """The connection is over: its last bytes may take 2 s to leave, then the channel is closed all the same."""
+        """The connection is over: its last bytes may take 2 s to leave, then the channel is closed all the
+        same.
+        """
         self.settle()
         if not self._closed:
             self._host.loop.call_later(codes.CLOSING_MS / 1000, self.close)
@@ -222,7 +226,9 @@ async def dial_tcp(loop: asyncio.AbstractEventLoop, url: str) -> Any:
 
 
 class LocalMesh:
-    """Finds this machine's other nodes of the bus by their sockets, without a master (design: IPC without a master)."""
+    """Finds this machine's other nodes of the bus by their sockets, without a master (design: IPC without a
+    master).
+    """
 
     def __init__(self, host: Host, attach: Callable[[Any, str | None], LinkRunner], listen: bool) -> None:
         self._host = host

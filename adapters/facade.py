@@ -1,4 +1,5 @@
-"""What every adapter shares: users' words to the core's numbers and back, outcomes to exceptions, payloads to values.
+"""What every adapter shares: users' words to the core's numbers and back, outcomes to exceptions, payloads to
+values.
 
 Runs nothing: no loop, no thread, no link.
 """
@@ -38,13 +39,16 @@ _REALMS = {
     "global": codes.GLOBAL,
 }
 _POLICIES = {"refuse": codes.REFUSE, "drop_oldest": codes.DROP_OLDEST, "drop_newest": codes.DROP_NEWEST}
-# Cost in the route metric, and keepalive in ms, by sort of link (docs/guarantees.md). IPC relies on the end of the socket.
+# Cost in the route metric, and keepalive in ms, by sort of link (docs/guarantees.md). IPC relies on the end
+# of the socket.
 _LINK_DEFAULTS = {"ipc": (1, 0), "tcp": (16, 5000), "memory": (1, 0)}
 
 
 @dataclass(frozen=True, slots=True)
 class NodeInfo:
-    """A node: `id` 16 bytes, `label` the program, `leaf` whether it never forwards, `me` whether it is this one."""
+    """A node: `id` 16 bytes, `label` the program, `leaf` whether it never forwards, `me` whether it is this
+    one.
+    """
 
     id: bytes
     label: str
@@ -65,7 +69,9 @@ class EndpointInfo:
 
 @dataclass(frozen=True, slots=True)
 class LinkInfo:
-    """A link: `peer` the other node's id, `state`, `realm`, `address`, last round trip in seconds (None: not measured)."""
+    """A link: `peer` the other node's id, `state`, `realm`, `address`, last round trip in seconds (None: not
+    measured).
+    """
 
     peer: bytes
     label: str
@@ -79,7 +85,8 @@ class LinkInfo:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something came or went: `what` is "link-up", "link-down", "node-up", "node-down", "endpoint-up", "endpoint-down".
+    """Something came or went: `what` is "link-up", "link-down", "node-up", "node-down", "endpoint-up",
+    "endpoint-down".
 
     `subject` is the LinkInfo, NodeInfo or EndpointInfo; of a link that ended `code` and `text` say why.
     """
@@ -110,7 +117,9 @@ def policy_number(policy: str | None) -> int:
 
 
 def milliseconds(name: str, seconds: float) -> int:
-    """Seconds as users give them to the core's whole milliseconds, never rounded down to 0. Raises ValueError."""
+    """Seconds as users give them to the core's whole milliseconds, never rounded down to 0. Raises
+    ValueError.
+    """
     if not isinstance(seconds, (int, float)) or not 0 <= seconds <= 2_147_483:
         raise ValueError(f"{name} must be 0 to 2147483 seconds, not {seconds!r}")
     return math.ceil(seconds * 1000)
@@ -156,7 +165,9 @@ def make_link(channel: Any, token: str | None) -> Link:
 
 
 def decode_message(message: Message, accept: tuple[type, ...] | None) -> bool:
-    """Turn a message's payload into its value, in place; an error goes to `message.error`. False: an unknown type, skip it."""
+    """Turn a message's payload into its value, in place; an error goes to `message.error`. False: an unknown
+    type, skip it.
+    """
     if message.format == codes.OBJECT or (message.format == codes.RAW and accept is None):
         return True
     payload = message.payload

@@ -1,6 +1,7 @@
 """The sans-IO core of Busway: state machines that turn bytes and times into events and bytes.
 
-Imports itself, `struct` and `binascii`, nothing else; runs unchanged on CPython, compiled with mypyc, and on MicroPython.
+Imports itself, `struct` and `binascii`, nothing else; runs unchanged on CPython, compiled with mypyc, and on
+MicroPython.
 """
 
 from busway.protocol import codes, events

@@ -1,4 +1,6 @@
-"""Numbers of the wire format and the named limits. Knows nothing but them; docs/protocol.md is the authority."""
+"""Numbers of the wire format and the named limits. Knows nothing but them; docs/protocol.md is the
+authority.
+"""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -186,5 +188,6 @@ FLOW_FORGET_IN_MS: "Final" = 180000
 FLOW_FORGET_OUT_MS: "Final" = 240000
 SWEEP_MS: "Final" = 30000
 
-# The endpoint that every node answers: UUID version 5 of "busway/introspection" in the namespace of docs/protocol.md.
+# The endpoint that every node answers: UUID version 5 of "busway/introspection" in the namespace of
+# docs/protocol.md.
 INTROSPECTION = b"\x52\x8d\x7f\xc3\xac\x29\x5b\x88\x9d\x2e\xda\x2d\xc1\x83\x36\x36"

@@ -1,4 +1,5 @@
-"""One link's state machine: handshake, framing, keepalive, orderly end. Sans-IO: bytes and times in, events and bytes out.
+"""One link's state machine: handshake, framing, keepalive, orderly end. Sans-IO: bytes and times in, events
+and bytes out.
 
 What messages mean is not known here: they are handed to the node's desk and origin.
 """
@@ -8,9 +9,9 @@ from busway.protocol.directory import Entry
 from busway.protocol.endpoints import InFlow, size_of
 from busway.protocol.errors import LocalError, Refusal
 from busway.protocol.fifo import Fifo
+from busway.protocol.flows import OutFlow, Outgoing
 from busway.protocol.framing import AliasReader, Header, read_header
 from busway.protocol.hello import Hello, Limits, agree, decode_hello, encode_hello, keepalive
-from busway.protocol.flows import Outgoing, OutFlow
 from busway.protocol.outbox import Outbox, frame
 from busway.protocol.runs import read_run
 from busway.protocol.timers import Timer
@@ -29,10 +30,14 @@ _LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
 class Link:
     """What a node has to know of a link before the first byte.
 
-    Args: `realm` as this side is configured (USERSPACE, LOCALNET, GLOBAL); `dialled` whether this side opened it; `via`
-    the dialler's name for the address, at most 64 bytes, the same for both ends ("" at the side that was dialled, except "ipc");
-    `cost` of the link in the route metric, 1 to 16383; `keepalive_ms`, 0 to rely on the end of the connection; `prove`
-    computes HMAC-SHA-256 of its argument with the link's token, None if the link needs no token; `address` for people.
+    Args: `realm` as this side is configured (USERSPACE, LOCALNET, GLOBAL); `dialled` whether this side opened
+    it; `via`
+    the dialler's name for the address, at most 64 bytes, the same for both ends ("" at the side that was
+    dialled, except "ipc");
+    `cost` of the link in the route metric, 1 to 16383; `keepalive_ms`, 0 to rely on the end of the
+    connection; `prove`
+    computes HMAC-SHA-256 of its argument with the link's token, None if the link needs no token; `address`
+    for people.
     Raises LocalError.
     """
 
@@ -78,7 +83,8 @@ class Assembly:
 class Connection(Timer):
     """The state machine of one link. Made by `Node.connection`.
 
-    Feed it with `receive_data` and `receive_eof`, write what `data_to_send` gives, and close the link when `done`.
+    Feed it with `receive_data` and `receive_eof`, write what `data_to_send` gives, and close the link when
+    `done`.
     """
 
     def __init__(self, node: "Node", link: Link, nonce: bytes, limits: Limits, now: int) -> None:
@@ -164,7 +170,9 @@ class Connection(Timer):
         return self.state == codes.CLOSING and bool(self._goodbye)
 
     def receive_data(self, data: bytes, now: int) -> "list[events.Event]":
-        """Take in bytes, cut anywhere, at time `now` in ms. Never raises for what they are; returns what happened."""
+        """Take in bytes, cut anywhere, at time `now` in ms. Never raises for what they are; returns what
+        happened.
+        """
         if self.state == codes.CLOSED:
             return self.node.take_events()
         if type(data) is not bytes:
@@ -192,7 +200,9 @@ class Connection(Timer):
             self.fail(refusal.code, refusal.text, now)
 
     def _hold(self, data: bytes, now: int) -> None:
-        """Keep what came while the link that lost has not been read to its end; a peer that floods gives up its order."""
+        """Keep what came while the link that lost has not been read to its end; a peer that floods gives up
+        its order.
+        """
         self._held.append(data)
         self._held_size += len(data)
         if self._held_size > codes.QUEUE_SIZE_MAX:
@@ -250,7 +260,9 @@ class Connection(Timer):
         return self.outbox.write(size_max, False, False, now)
 
     def close(self, now: int, code: int = codes.GOODBYE, text: str = "", drain: bool = True) -> None:
-        """End the link in order: with `drain` everything queued is written first, else it is left to the node."""
+        """End the link in order: with `drain` everything queued is written first, else it is left to the
+        node.
+        """
         if self.state == codes.OPEN:
             self.state = codes.CLOSING
             self.close_code = code
@@ -380,7 +392,9 @@ class Connection(Timer):
         return stop if stop == pos + 5 else 0
 
     def _run(self, head: int, data: bytes, pos: int, start: int, end: int, now: int) -> int:
-        """The short way for runs of plain messages (runs.py). Returns where it got to; `pos`: go the long way."""
+        """The short way for runs of plain messages (runs.py). Returns where it got to; `pos`: go the long
+        way.
+        """
         peer = self.peer
         if peer is None or end - start < 4 or head & 3 == codes.TYPED or not 1 << self.state & _LIVE:
             return pos

@@ -7,7 +7,7 @@ from busway.protocol import codes, events
 from busway.protocol.directory import Directory, conflict
 from busway.protocol.endpoints import DONE, TAKEN, Endpoint, InFlow, Message, Receiver, Request, size_of
 from busway.protocol.errors import ClosedError, EndpointTakenError, FullError, LocalError
-from busway.protocol.flows import UNLIMITED, Outgoing, OutFlow
+from busway.protocol.flows import UNLIMITED, OutFlow, Outgoing
 from busway.protocol.origin import Origin
 from busway.protocol.routes import Peer, Routes
 from busway.protocol.timers import Timer, Timers
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from typing import Callable
 
 
-_TOO_LARGE = "the reply exceeds message_size_max of the link it takes: cut it, or raise the limit on both nodes"
+_TOO_LARGE = (
+    "the reply exceeds message_size_max of the link it takes: cut it, or raise the limit on both nodes"
+)
 
 
 class ServeTimer(Timer):
@@ -148,7 +150,9 @@ class Desk:
         return [self.me] + list(self.routes.peers.values())
 
     def register_builtin(self, introspect: "Callable[[int], bytes]") -> None:
-        """The introspection endpoint: USERSPACE, of kind anycast, never announced because every node has it."""
+        """The introspection endpoint: USERSPACE, of kind anycast, never announced because every node has
+        it.
+        """
         endpoint = Endpoint(codes.INTROSPECTION, codes.ANYCAST, codes.USERSPACE, "busway/introspection", 0)
         self.introspect = introspect
         self.builtin = Receiver(endpoint, 64, 65536, codes.REFUSE)
@@ -178,7 +182,9 @@ class Desk:
     # Arrival
 
     def flow_from(self, peer: Peer, uuid: bytes, seq: int, now: int) -> "InFlow | None":
-        """The flow that a message belongs to; a new one starts just before `seq`. None if nobody here has the endpoint."""
+        """The flow that a message belongs to; a new one starts just before `seq`. None if nobody here has the
+        endpoint.
+        """
         flow = peer.in_flows.get(uuid)
         if flow is None:
             endpoint = self.endpoints.get(uuid)

@@ -1,4 +1,6 @@
-"""Endpoints of other nodes, as they told us, and the rule for conflicts between holders of one name. No links, no messages."""
+"""Endpoints of other nodes, as they told us, and the rule for conflicts between holders of one name. No
+links, no messages.
+"""
 
 from busway.protocol import codes
 
@@ -47,7 +49,9 @@ class Directory:
         return entry
 
     def holders(self, uuid: bytes) -> "list[Entry]":
-        """The entries that count: where holders are in conflict, only those on the side of the smallest node id."""
+        """The entries that count: where holders are in conflict, only those on the side of the smallest node
+        id.
+        """
         entries = self.by_uuid.get(uuid)
         if entries is None:
             return []

@@ -1,6 +1,8 @@
-"""Endpoints registered at this node: their receivers, queues, queue policies, and what each origin may still send.
+"""Endpoints registered at this node: their receivers, queues, queue policies, and what each origin may still
+send.
 
-Knows no link and writes nothing: credit that falls due and messages that a policy throws out are handed to the `Desk`
+Knows no link and writes nothing: credit that falls due and messages that a policy throws out are handed to
+the `Desk`
 (desk.py), which answers them.
 """
 
@@ -29,7 +31,8 @@ def size_of(payload: object) -> int:
 class Message:
     """One message in a receiver's queue.
 
-    `payload` is bytes in `format` (an object for OBJECT), `type_id` the message type's uuid or b"", `seq` counts the origin's messages
+    `payload` is bytes in `format` (an object for OBJECT), `type_id` the message type's uuid or b"", `seq`
+    counts the origin's messages
     to this endpoint, `missed` those that got lost just before this one.
     """
 
@@ -58,7 +61,9 @@ class Message:
 
 
 class Request(Message):
-    """A message that wants an answer: a request, or a confirmed send (`confirm`), which `take` answers by itself."""
+    """A message that wants an answer: a request, or a confirmed send (`confirm`), which `take` answers by
+    itself.
+    """
 
     __slots__ = ("confirm", "id", "state", "stream", "timer", "timeout_ms")
 
@@ -139,7 +144,8 @@ class Receiver:
         self.refused = 0
         self.taken = 0
         self.closed = False
-        self.lost: "dict[InFlow, int]" = {}  # dropped by the policy, to be shown as `missed` of the origin's next
+        # dropped by the policy, to be shown as `missed` of the origin's next
+        self.lost: "dict[InFlow, int]" = {}
         self.tag: object = None  # the adapter's
 
     def has_room(self, size: int) -> bool:
@@ -167,7 +173,9 @@ class Receiver:
         return message
 
     def show_lost(self, message: Message, policy: int) -> None:
-        """What the policy dropped is `missed` of the origin's next message: when that is queued, or when it is taken."""
+        """What the policy dropped is `missed` of the origin's next message: when that is queued, or when it
+        is taken.
+        """
         if self.policy == policy:
             message.missed += self.lost.pop(message.flow, 0)
 
@@ -226,7 +234,9 @@ class Endpoint:
                 receiver.lost.pop(flow, None)
 
     def window(self) -> int:
-        """Messages that each origin may have under way or queued: half the queue, shared evenly (section 7.1)."""
+        """Messages that each origin may have under way or queued: half the queue, shared evenly (section
+        7.1).
+        """
         queue_max = 0
         size_max = 0
         for receiver in self.receivers:

@@ -1,4 +1,6 @@
-"""What the core raises for misuse by its caller; such an error changes no state. Bytes from a peer never raise."""
+"""What the core raises for misuse by its caller; such an error changes no state. Bytes from a peer never
+raise.
+"""
 
 
 class LocalError(Exception):
@@ -22,7 +24,9 @@ class ClosedError(LocalError):
 
 
 class Refusal(Exception):
-    """Internal: the peer broke the protocol. Never leaves `receive_data`; it becomes a CLOSE with this code."""
+    """Internal: the peer broke the protocol. Never leaves `receive_data`; it becomes a CLOSE with this
+    code.
+    """
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)

@@ -1,4 +1,6 @@
-"""What happened, as the core tells its caller. Plain objects with an int `kind`; dispatch on that, not on the type."""
+"""What happened, as the core tells its caller. Plain objects with an int `kind`; dispatch on that, not on the
+type.
+"""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +46,9 @@ class Event:
 
 
 class LinkEvent(Event):
-    """LINK_OPEN, or LINK_CLOSED with the numbered error, its sentence, and whether the peer was the one who said so."""
+    """LINK_OPEN, or LINK_CLOSED with the numbered error, its sentence, and whether the peer was the one who
+    said so.
+    """
 
     __slots__ = ("by_peer", "code", "connection", "text")
 
@@ -91,7 +95,8 @@ class MessagesEvent(Event):
 class Outcome(Event):
     """OUTCOME of the send or request that `token` names.
 
-    `status` says which; `payload`, `format`, `type_id` hold a reply or part; `code` and `text` an error or reason.
+    `status` says which; `payload`, `format`, `type_id` hold a reply or part; `code` and `text` an error or
+    reason.
     """
 
     __slots__ = ("code", "format", "payload", "status", "text", "token", "type_id")

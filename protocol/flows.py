@@ -1,4 +1,6 @@
-"""What is on its way from this node: messages, the flows they belong to, and what the caller was promised to hear. Data, no rules."""
+"""What is on its way from this node: messages, the flows they belong to, and what the caller was promised to
+hear. Data, no rules.
+"""
 
 from busway.protocol import codes
 from busway.protocol.fifo import Fifo
@@ -52,7 +54,9 @@ class Outgoing:
 
 
 class OutFlow(Timer):
-    """What we send to one endpoint at one node (or the parts of one stream): its numbers, and what waits for credit."""
+    """What we send to one endpoint at one node (or the parts of one stream): its numbers, and what waits for
+    credit.
+    """
 
     __slots__ = (
         "endpoint",

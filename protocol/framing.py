@@ -1,4 +1,6 @@
-"""Message frames: fields to bytes and back (docs/protocol.md, section 5). Keeps the alias tables, and no other state."""
+"""Message frames: fields to bytes and back (docs/protocol.md, section 5). Keeps the alias tables, and no
+other state.
+"""
 
 from busway.protocol import codes
 from busway.protocol.errors import Refusal
@@ -7,7 +9,9 @@ from busway.protocol.wire import Reader, varint
 
 
 class AliasWriter:
-    """Small numbers for uuids in our direction. When all are used, the oldest binding gives its number away."""
+    """Small numbers for uuids in our direction. When all are used, the oldest binding gives its number
+    away.
+    """
 
     __slots__ = ("_next", "_owners", "numbers")
 

@@ -12,7 +12,8 @@ _FLAG_TOKEN = 0x10
 class Limits:
     """What one side of a link takes.
 
-    Args: `frame_size_max` bytes of a frame's body, `message_size_max` bytes of a payload, `aliases_max` slots, `partials_max` cut
+    Args: `frame_size_max` bytes of a frame's body, `message_size_max` bytes of a payload, `aliases_max`
+    slots, `partials_max` cut
     messages under way at once. Raises LocalError for one below its minimum or beyond a varint.
     """
 
@@ -160,7 +161,9 @@ def _decode_limits(reader: Reader, hello: Hello) -> None:
 
 
 def agree(mine: Hello, theirs: Hello) -> Limits:
-    """The limits that hold on a link: of each the smaller. Raises Refusal if bus, identity or a limit does not fit."""
+    """The limits that hold on a link: of each the smaller. Raises Refusal if bus, identity or a limit does
+    not fit.
+    """
     if theirs.bus != mine.bus:
         raise Refusal(codes.BUS_NAME, "this side is on bus %r, the other on %r" % (mine.bus, theirs.bus))
     if theirs.node_id == mine.node_id and theirs.incarnation == mine.incarnation:

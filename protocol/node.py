@@ -1,4 +1,6 @@
-"""A node of the bus: many connections, one set of endpoints, one face for adapters and for programs without one."""
+"""A node of the bus: many connections, one set of endpoints, one face for adapters and for programs without
+one.
+"""
 
 from busway.protocol import codes, events
 from busway.protocol.connection import Connection, Link
@@ -6,8 +8,8 @@ from busway.protocol.desk import Desk
 from busway.protocol.directory import Directory, Entry, conflict
 from busway.protocol.endpoints import Endpoint, Message, Receiver, Request
 from busway.protocol.errors import ClosedError, LocalError
-from busway.protocol.hello import Hello, Limits
 from busway.protocol.flows import Outgoing
+from busway.protocol.hello import Hello, Limits
 from busway.protocol.origin import Origin, check_timeout
 from busway.protocol.report import report
 from busway.protocol.routes import Peer, Routes
@@ -18,7 +20,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
-    from busway.protocol.flows import OutFlow
 
 _RESUME_BURST = 16  # messages that one flow may send before the next that waits for the same link
 
@@ -75,9 +76,13 @@ class DuplicateTimer(Timer):
 class Node:
     """One participant of a bus.
 
-    Args: `node_id` 16 bytes; `bus` the bus name, 1 to 64 bytes of UTF-8; `entropy` gives n random bytes (`os.urandom`);
-    `label` tells people which program this is; `leaf` for a short-lived or small participant that never forwards; `limits` of every
-    link; `wake` is called when there may be something new for `connections_to_flush` or `take_events`; `encode` turns the answer of the introspection endpoint into CBOR bytes (`cbor2.dumps`), None: it is not served.
+    Args: `node_id` 16 bytes; `bus` the bus name, 1 to 64 bytes of UTF-8; `entropy` gives n random bytes
+    (`os.urandom`);
+    `label` tells people which program this is; `leaf` for a short-lived or small participant that never
+    forwards; `limits` of every
+    link; `wake` is called when there may be something new for `connections_to_flush` or `take_events`;
+    `encode` turns the answer of the introspection endpoint into CBOR bytes (`cbor2.dumps`), None: it is not
+    served.
     All times are integers in ms of one clock of any origin, not negative. Raises LocalError for misuse.
     """
 
@@ -133,7 +138,9 @@ class Node:
     # Links
 
     def connection(self, link: Link, now: int) -> Connection:
-        """A state machine for a new link; its HELLO is ready to be written. More than 256 links are refused at once."""
+        """A state machine for a new link; its HELLO is ready to be written. More than 256 links are refused
+        at once.
+        """
         self._check_open()
         connection = Connection(self, link, self._entropy(codes.NONCE_SIZE), self.limits, now)
         self.connections.append(connection)
@@ -150,7 +157,9 @@ class Node:
         return flush
 
     def take_events(self) -> "list[events.Event]":
-        """What happened since the last call. `receive_data`, `receive_eof` and `handle_timer` return the same list."""
+        """What happened since the last call. `receive_data`, `receive_eof` and `handle_timer` return the same
+        list.
+        """
         happened = self._events
         if happened:
             self._events = []
@@ -170,7 +179,9 @@ class Node:
         return self.take_events()
 
     def close(self, now: int) -> None:
-        """Say goodbye on every link once all that is queued has been written. What is outstanding ends with BUS_CLOSED."""
+        """Say goodbye on every link once all that is queued has been written. What is outstanding ends with
+        BUS_CLOSED.
+        """
         if self.closed:
             return
         self.closed = True
@@ -198,9 +209,12 @@ class Node:
     ) -> Receiver:
         """Register a receiver at `endpoint`, 16 bytes.
 
-        Args: `kind` UNICAST, ANYCAST or BROADCAST; `realm` PROCESS to GLOBAL; `name` for people, at most 64 bytes of
-        UTF-8; `cost` 0 to 16383, the cheapest anycast holder is chosen; `queue_max` messages and `size_max` bytes bound its queue;
-        `policy` REFUSE, DROP_OLDEST, DROP_NEWEST, -1: REFUSE, for BROADCAST DROP_OLDEST. Raises EndpointTakenError, LocalError.
+        Args: `kind` UNICAST, ANYCAST or BROADCAST; `realm` PROCESS to GLOBAL; `name` for people, at most 64
+        bytes of
+        UTF-8; `cost` 0 to 16383, the cheapest anycast holder is chosen; `queue_max` messages and `size_max`
+        bytes bound its queue;
+        `policy` REFUSE, DROP_OLDEST, DROP_NEWEST, -1: REFUSE, for BROADCAST DROP_OLDEST. Raises
+        EndpointTakenError, LocalError.
         """
         self._check_open()
         _check_id("endpoint", endpoint)
@@ -231,7 +245,9 @@ class Node:
         self.desk.deregister(receiver, now)
 
     def take(self, receiver: Receiver, now: int) -> "Message | None":
-        """The oldest message in a receiver's queue, or None. Raises ClosedError when it is closed and empty."""
+        """The oldest message in a receiver's queue, or None. Raises ClosedError when it is closed and
+        empty.
+        """
         message = self.desk.take(receiver)
         if message is None:
             self.desk.check_receiver(receiver)
@@ -259,9 +275,12 @@ class Node:
     ) -> int:
         """Send to a unicast or anycast endpoint.
 
-        Returns 0 if the message was accepted for transport, else a token whose Outcome will come: ACCEPTED or UNDELIVERED; with `confirm`
-        TAKEN, UNDELIVERED or UNKNOWN within `timeout_ms`. `node_id` picks the node; `ttl_ms` waits for the endpoint to appear. With
-        `wait=False` a lack of credit or room raises FullError. Raises WrongKindError for a broadcast endpoint, LocalError.
+        Returns 0 if the message was accepted for transport, else a token whose Outcome will come: ACCEPTED or
+        UNDELIVERED; with `confirm`
+        TAKEN, UNDELIVERED or UNKNOWN within `timeout_ms`. `node_id` picks the node; `ttl_ms` waits for the
+        endpoint to appear. With
+        `wait=False` a lack of credit or room raises FullError. Raises WrongKindError for a broadcast
+        endpoint, LocalError.
         """
         if type(payload) is bytes and 0 <= format < 3 and not (confirm or node_id or self.closed):  # 3: TYPED
             flow = self.origin.direct.get(endpoint)
@@ -301,7 +320,8 @@ class Node:
     ) -> int:
         """Give every subscriber of a broadcast endpoint a copy. Nobody listening is no error.
 
-        Returns 0, or a token whose Outcome ACCEPTED comes when one of the links concerned has room again (`wait=False`: FullError).
+        Returns 0, or a token whose Outcome ACCEPTED comes when one of the links concerned has room again
+        (`wait=False`: FullError).
         """
         self._check_message(endpoint, payload, format, type_id, b"")
         self._arm_sweep(now)
@@ -321,9 +341,11 @@ class Node:
         window: int = 0,
         wait: bool = True,
     ) -> int:
-        """Ask a unicast or anycast endpoint. Returns a token; exactly one terminal Outcome comes within `timeout_ms`.
+        """Ask a unicast or anycast endpoint. Returns a token; exactly one terminal Outcome comes within
+        `timeout_ms`.
 
-        With `window`, 1 to 32767 parts, a streaming reply is wanted: PARTIAL outcomes (each to be confirmed with `consume_part`), then ENDED or
+        With `window`, 1 to 32767 parts, a streaming reply is wanted: PARTIAL outcomes (each to be confirmed
+        with `consume_part`), then ENDED or
         another; the timeout then counts from the last part.
         """
         self._check_message(endpoint, payload, format, type_id, node_id)
@@ -349,14 +371,18 @@ class Node:
     def respond(
         self, request: Request, payload: object, now: int, format: int = codes.RAW, type_id: bytes = b""
     ) -> int:
-        """Reply. Returns 0, or a token whose Outcome comes when the link has room. A request that is over is ignored."""
+        """Reply. Returns 0, or a token whose Outcome comes when the link has room. A request that is over is
+        ignored.
+        """
         self._check_payload(payload, format, type_id)
         return self.desk.respond(request, payload, format, type_id, now)
 
     def respond_part(
         self, request: Request, payload: object, now: int, format: int = codes.RAW, type_id: bytes = b""
     ) -> int:
-        """One part of a streaming reply. Returns 0, or a token whose Outcome comes when the origin has room for it."""
+        """One part of a streaming reply. Returns 0, or a token whose Outcome comes when the origin has room
+        for it.
+        """
         self._check_payload(payload, format, type_id)
         return self.desk.respond_part(request, payload, format, type_id, now)
 
@@ -365,7 +391,9 @@ class Node:
         return self.desk.respond_end(request, now)
 
     def respond_error(self, request: Request, code: int, text: str, now: int) -> int:
-        """Answer with an error: `code` 256 and up is the application's own, HANDLER_FAILED (64) an exception."""
+        """Answer with an error: `code` 256 and up is the application's own, HANDLER_FAILED (64) an
+        exception.
+        """
         if not 0 < code <= 0xFFFFFFFF:
             raise LocalError("an error code must be 1 to 4294967295, not %r" % code)
         return self.desk.respond_error(request, code, text, now)
@@ -373,7 +401,9 @@ class Node:
     # Introspection
 
     def report(self, now: int) -> "dict[str, object]":
-        """The state of this node in plain values: what its introspection endpoint answers (docs/protocol.md, section 9)."""
+        """The state of this node in plain values: what its introspection endpoint answers (docs/protocol.md,
+        section 9).
+        """
         return report(self, now)
 
     def _introspect(self, now: int) -> bytes:
@@ -414,7 +444,9 @@ class Node:
             self.origin.resume_publish(flow, now)
 
     def describe(self, uuid: bytes, realm: int) -> bytes:
-        """The directory entry of one of our endpoints for a link of `realm`; b"" if it is not to be seen there."""
+        """The directory entry of one of our endpoints for a link of `realm`; b"" if it is not to be seen
+        there.
+        """
         endpoint = self.desk.endpoints.get(uuid)
         if endpoint is None or endpoint.realm < realm or uuid == codes.INTROSPECTION:
             return b""
@@ -528,7 +560,9 @@ class Node:
                 hop.enqueue(out)
 
     def entry_announced(self, entry: Entry, now: int) -> None:
-        """A neighbour has an endpoint; where it conflicts with one of ours, the smaller node id keeps the name."""
+        """A neighbour has an endpoint; where it conflicts with one of ours, the smaller node id keeps the
+        name.
+        """
         mine = self.desk.endpoints.get(entry.uuid)
         known = entry.peer.entries.get(entry.uuid)
         self.directory.add(entry)
@@ -593,7 +627,7 @@ class Node:
             _check_id("type_id", type_id)
         if len(payload) > self.limits.message_size_max:
             raise LocalError(
-                "a payload of %d bytes exceeds message_size_max of %d: cut it, or raise the limit on all nodes"
+                "a payload of %d bytes exceeds message_size_max of %d: send it in parts"
                 % (len(payload), self.limits.message_size_max)
             )
 

@@ -1,7 +1,10 @@
-"""The origin's side of every message: whom it goes to, its number, whether it may go now, and what becomes of it.
+"""The origin's side of every message: whom it goes to, its number, whether it may go now, and what becomes of
+it.
 
-A message that may not go yet (nobody has the endpoint, no credit, no room on the link) waits here, in order and
-bounded; the caller gets a token and, later, exactly one terminal Outcome. Knows connections only as something with room.
+A message that may not go yet (nobody has the endpoint, no credit, no room on the link) waits here, in order
+and
+bounded; the caller gets a token and, later, exactly one terminal Outcome. Knows connections only as something
+with room.
 """
 
 from busway.protocol import codes, events
@@ -182,7 +185,9 @@ class Origin:
         wait: bool,
         now: int,
     ) -> int:
-        """Send now, or park. Returns the token, 0 for a plain send that went; raises FullError, WrongKindError."""
+        """Send now, or park. Returns the token, 0 for a plain send that went; raises FullError,
+        WrongKindError.
+        """
         flow = self._flow_for(uuid, node_id, now)
         goes = flow is not None and not len(flow.waiting) and self.ready(flow)
         if flow is not None and not goes and not wait:
@@ -369,7 +374,9 @@ class Origin:
     # Publishing
 
     def publish(self, uuid: bytes, payload: object, format: int, type_id: bytes, wait: bool, now: int) -> int:
-        """Give every link with subscribers, and our own, a copy. Returns 0, or a token if all links are full."""
+        """Give every link with subscribers, and our own, a copy. Returns 0, or a token if all links are
+        full.
+        """
         target = self.target(uuid, now)
         if target is None:
             return 0
@@ -494,7 +501,9 @@ class Origin:
             peer.hop.answer(out)
 
     def _answered(self, peer: Peer, id: int) -> "Pending | None":
-        """The pending message that an answer belongs to: late, unknown, cancelled and forged ones end here."""
+        """The pending message that an answer belongs to: late, unknown, cancelled and forged ones end
+        here.
+        """
         pending = self.pending.get(id)
         if pending is None or pending.state != SENT or pending.out.peer is not peer:
             self.counters["unknown_reply"] += 1
@@ -579,7 +588,9 @@ class Origin:
     # Nodes that go, time that passes
 
     def lose_peer(self, peer: Peer, unsent: "list[Outgoing]", now: int) -> None:
-        """A node is gone: what was not written failed, what waited finds another way, what was written is told as it is."""
+        """A node is gone: what was not written failed, what waited finds another way, what was written is
+        told as it is.
+        """
         for out in unsent:
             if out.peer is not self.me:  # a publish has no single receiver
                 self.undeliverable(out, codes.NO_ROUTE)
@@ -667,6 +678,8 @@ class Origin:
 
 
 def check_timeout(name: str, value: int) -> None:
-    """Times that callers give: whole milliseconds, not negative, at most 24 days (fits the wire and a 32-bit board)."""
+    """Times that callers give: whole milliseconds, not negative, at most 24 days (fits the wire and a 32-bit
+    board).
+    """
     if not 0 <= value <= 0x7FFFFFFF:
         raise LocalError("%s must be 0 to 2147483647 ms, not %r" % (name, value))

@@ -1,6 +1,7 @@
 """What waits to be written on one link, and how it becomes bytes: late, when the link can take them.
 
-Control frames first, then the directory's changes, credit, answers; then messages, in turn with broadcasts, and large
+Control frames first, then the directory's changes, credit, answers; then messages, in turn with broadcasts,
+and large
 messages piece by piece. Every queue here has a bound. Knows frames, but no state of the link but "open".
 """
 
@@ -8,9 +9,9 @@ from struct import pack
 
 from busway.protocol import codes
 from busway.protocol.fifo import Fifo
+from busway.protocol.flows import Outgoing
 from busway.protocol.framing import AliasWriter, write_header
 from busway.protocol.hello import Limits
-from busway.protocol.flows import Outgoing
 from busway.protocol.origin import Origin
 from busway.protocol.wire import varint
 
@@ -185,7 +186,9 @@ class Outbox:
         return size
 
     def _write_turn(self, parts: "list[bytes]", size: int, size_max: int, now: int) -> int:
-        """A piece of a large message, messages, broadcasts: in turn, also where one call has no room for all three."""
+        """A piece of a large message, messages, broadcasts: in turn, also where one call has no room for all
+        three.
+        """
         turn = self._turn
         self._turn = (turn + 1) % 3
         if turn == 0:
@@ -210,7 +213,9 @@ class Outbox:
         return size
 
     def _write_run(self, fifo: Fifo, parts: "list[bytes]", size: int, size_max: int, whole_max: int) -> int:
-        """The commonest thing on a busy link: plain messages whose alias is bound and short, without a call for each."""
+        """The commonest thing on a busy link: plain messages whose alias is bound and short, without a call
+        for each.
+        """
         if self._partials:
             return size
         numbers = self.aliases.numbers
@@ -248,6 +253,9 @@ class Outbox:
             self._count_out(fifo, total + (at - first) * _OVERHEAD)
         return size
 
+    def _fifo_of(self, out: Outgoing) -> Fifo:
+        return self.broadcasts if out.kind == codes.PUBLISH else self.queue
+
     def _count_out(self, fifo: Fifo, size: int) -> None:
         if fifo is self.queue:
             self.queued_size -= size
@@ -255,7 +263,9 @@ class Outbox:
             self.broadcast_size -= size
 
     def _write_one(self, out: Outgoing, parts: "list[bytes]", size: int, now: int) -> int:
-        """Any message: whole, or its first piece; or held back behind a partial one of its pair, or expired."""
+        """Any message: whole, or its first piece; or held back behind a partial one of its pair, or
+        expired.
+        """
         payload: bytes = out.payload
         if out.expires and out.expires <= now:
             self.origin.undeliverable(out, codes.EXPIRED)
@@ -263,7 +273,7 @@ class Outbox:
         for partial in self._partials:
             if partial.key == pair_key(out) and not self._passes(out):
                 partial.held.append(out)
-                self.queued_size += len(payload) + _OVERHEAD
+                self._count_out(self._fifo_of(out), -len(payload) - _OVERHEAD)
                 return size
         if len(payload) > self.limits.frame_size_max - codes.HEADER_SIZE_MAX:
             return self._write_first_piece(out, payload, parts, size, now)
@@ -317,15 +327,19 @@ class Outbox:
 
     def _end_partial(self, partial: Partial) -> None:
         """The last piece is written: what waited behind it is next in the queue."""
-        if partial.held:
-            rest: "list[object]" = list(partial.held)
-            rest.extend(self.queue.drain())
-            self.queue.items = rest
+        for fifo in (self.queue, self.broadcasts):
+            held = [out for out in partial.held if self._fifo_of(out) is fifo]
+            if held:
+                rest: "list[object]" = list(held)
+                rest.extend(fifo.drain())
+                fifo.items = rest
 
     # Directory
 
     def _write_directory(self, parts: "list[bytes]", size: int) -> int:
-        """Changed entries as they stand now; the last frame of the first exchange says that it is complete."""
+        """Changed entries as they stand now; the last frame of the first exchange says that it is
+        complete.
+        """
         entries = []
         for uuid in self._dirty:
             entry = self.describe(uuid)

@@ -1,4 +1,6 @@
-"""The state of a node in plain values (ints, strings, bytes, lists, dicts): what the introspection endpoint answers."""
+"""The state of a node in plain values (ints, strings, bytes, lists, dicts): what the introspection endpoint
+answers.
+"""
 
 from busway.protocol import codes
 

@@ -1,6 +1,7 @@
 """Which nodes can be reached, and over which connection the next hop goes.
 
-Here a node is reachable only as a direct neighbour. Routes over several hops find their place in `Peer.hop`: a
+Here a node is reachable only as a direct neighbour. Routes over several hops find their place in `Peer.hop`:
+a
 destination keeps its flows and entries while its next hop changes.
 """
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
 
 class Peer:
-    """A node as seen from here: its identity, links, next hop, endpoints, and the flows in both directions."""
+    """A node as seen from here: its identity, links, next hop, endpoints, and the flows in both
+    directions.
+    """
 
     __slots__ = (
         "connections",
@@ -89,7 +92,9 @@ class Routes:
                 peer.in_flows = {}  # before it starts anew at 1, or its messages would be late
 
     def choose_hop(self, peer: Peer) -> None:
-        """The narrowest realm first, then the cheapest. A link that drains keeps its peer until it is closed, so order is kept."""
+        """The narrowest realm first, then the cheapest. A link that drains keeps its peer until it is closed,
+        so order is kept.
+        """
         hop = peer.hop
         if hop is not None and hop.state == codes.CLOSING and hop in peer.connections:
             return

@@ -1,7 +1,10 @@
-"""The commonest thing on a busy link: a run of plain messages of one flow. Read here in one loop, without a call for each frame.
+"""The commonest thing on a busy link: a run of plain messages of one flow. Read here in one loop, without a
+call for each frame.
 
-Only what needs no decision is taken: same head, same alias of one byte, consecutive numbers, room in the queue. The first
-frame that differs in anything is left to the connection, which goes the long way (docs/protocol.md, section 5).
+Only what needs no decision is taken: same head, same alias of one byte, consecutive numbers, room in the
+queue. The first
+frame that differs in anything is left to the connection, which goes the long way (docs/protocol.md, section
+5).
 """
 
 from busway.protocol.endpoints import InFlow, Message, Receiver

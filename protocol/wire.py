@@ -1,4 +1,6 @@
-"""Primitives of the wire format: varints, short texts, aliases' binding form. Knows no frame and keeps no state."""
+"""Primitives of the wire format: varints, short texts, aliases' binding form. Knows no frame and keeps no
+state.
+"""
 
 from busway.protocol.codes import MALFORMED, TEXT_SIZE_MAX
 from busway.protocol.errors import Refusal

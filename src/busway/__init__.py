@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from busway.adapters.asyncio import AsyncBus, Receiver, Service
+    from busway.adapters.asyncio import AsyncBus
+    from busway.adapters.asyncio_ends import Receiver, Service
     from busway.adapters.facade import Change, EndpointInfo, LinkInfo, NodeInfo
     from busway.errors import (
         BusClosed,
@@ -47,11 +48,11 @@ _HOME = {
     "Node": "busway.protocol",
     "NodeInfo": "busway.adapters.facade",
     "PayloadError": "busway.errors",
-    "Receiver": "busway.adapters.asyncio",
+    "Receiver": "busway.adapters.asyncio_ends",
     "RemoteError": "busway.errors",
     "Request": "busway.protocol",
     "RequestTimeout": "busway.errors",
-    "Service": "busway.adapters.asyncio",
+    "Service": "busway.adapters.asyncio_ends",
     "Undeliverable": "busway.errors",
     "UnknownType": "busway.errors",
     "endpoint_id": "busway.names",

@@ -1,0 +1,253 @@
+"""What an asyncio program holds in its hand: receivers, services with their handlers, parts of a streaming
+reply.
+
+They take from the core's queues and wake tasks. Knows nothing of links.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from busway.adapters import facade
+from busway.adapters.asyncio_links import now_ms
+from busway.errors import BusClosed, EndpointTaken, RemoteError
+from busway.payloads import encode
+from busway.protocol import Message, Request, codes, errors, events
+from busway.protocol import Receiver as CoreReceiver
+
+if TYPE_CHECKING:
+    from busway.adapters.asyncio import AsyncBus
+
+Handler = Callable[[Request], Any]
+_log = logging.getLogger("busway")
+# After 256 calls of send, publish or receive without a wait the loop gets a turn: else a busy task starves
+# all
+# others, and what it has queued, or the credit for what it has taken, would not leave before it has to wait.
+YIELD_MASK = 255
+
+
+class Receiver:
+    """Messages for one registration: an async iterable. Made by `register` and `subscribe`."""
+
+    def __init__(self, bus: AsyncBus, core: CoreReceiver, types: tuple[type, ...] | None) -> None:
+        self.unknown = 0  # messages of a type that was not declared: skipped
+        self._bus = bus
+        self._core = core
+        self._types = types
+        self._calls = 0
+        self._taken = False  # another node keeps the name
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        core.tag = self
+
+    @property
+    def dropped(self) -> int:
+        """Messages that the queue policy threw out."""
+        return self._core.dropped
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message:
+        self._calls += 1
+        if self._calls & YIELD_MASK == 0:
+            await asyncio.sleep(0)
+        try:
+            return self._next() or await self._wait()
+        except BusClosed:
+            raise StopAsyncIteration from None
+
+    async def receive(self, timeout: float | None = None) -> Message:
+        """The next message; `timeout` in seconds.
+
+        `message.error` is set, and the payload left as bytes, where it doesn't fit what was declared. Raises
+        TimeoutError,
+        BusClosed after `close()`, EndpointTaken when another node keeps the name.
+        """
+        self._calls += 1
+        if self._calls & YIELD_MASK == 0:
+            await asyncio.sleep(0)
+        message = self._next()
+        if message is None:
+            async with asyncio.timeout(timeout):
+                message = await self._wait()
+        return message
+
+    def _next(self) -> Message | None:
+        if self._bus.failure is not None:
+            raise self._bus.failure
+        take = self._bus.node.desk.take
+        while message := take(self._core):
+            if (message.format == codes.RAW and self._types is None) or facade.decode_message(
+                message, self._types
+            ):
+                return message
+            self.unknown += 1
+        if self._core.closed:
+            raise EndpointTaken() if self._taken else BusClosed("this receiver is closed")
+        return None
+
+    async def _wait(self) -> Message:
+        while True:
+            future: asyncio.Future[None] = self._bus.loop.create_future()
+            self._waiting.append(future)
+            try:
+                await future
+            finally:
+                self._forget(future)
+            message = self._next()
+            if message is not None:
+                return message
+
+    def _forget(self, future: asyncio.Future[None]) -> None:
+        """One waiter is served or gives up; what came in the meantime is the next one's."""
+        if future in self._waiting:
+            self._waiting.remove(future)
+        if self._waiting and len(self._core.queue):
+            self.wake()
+
+    def wake(self) -> None:
+        """There is a message, or there will be none any more."""
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(None)
+                if not self._core.closed:
+                    return
+
+    def taken(self) -> None:
+        """Another node keeps the name: what is queued can still be read."""
+        self._taken = True
+        self.wake()
+
+    def close(self) -> None:
+        """Deregister. What was not read is answered as not taken. Twice is once."""
+        self._bus.node.deregister(self._core, now_ms())
+        self.wake()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+
+class Service:
+    """A handler at an endpoint. Made by `serve`; `close()` ends it."""
+
+    def __init__(
+        self, bus: AsyncBus, core: CoreReceiver, handler: Handler, limit: int, types: tuple[type, ...] | None
+    ) -> None:
+        self.unknown = 0
+        self.failed = 0  # handlers that raised
+        self._bus = bus
+        self._core = core
+        self._handler = handler
+        self._limit = limit
+        self._types = types
+        self._running = 0
+        core.tag = self
+
+    def wake(self) -> None:
+        """Start handlers for what is queued, as far as the limit allows."""
+        while self._running < self._limit:
+            try:
+                message = self._bus.node.take(self._core, 0)
+            except errors.ClosedError:
+                return
+            if message is None:
+                return
+            if self._accept(message):
+                self._running += 1
+                self._bus.handlers[message] = self._bus.loop.create_task(self._run(message))
+
+    def _accept(self, message: Message) -> bool:
+        known = facade.decode_message(message, self._types)
+        if known and message.error is None:
+            return True
+        self.unknown += not known
+        if isinstance(message, Request) and not message.confirm:
+            why = str(message.error) if message.error else "a message type that this handler does not know"
+            self._bus.node.respond_error(message, codes.UNREADABLE, why, now_ms())
+        return False
+
+    async def _run(self, message: Message) -> None:
+        try:
+            await self._answer(message)
+        except asyncio.CancelledError:
+            self._fail(message, codes.BUS_CLOSED, "the handler was cancelled: its node is closing")
+            raise
+        except RemoteError as error:
+            self._fail(message, error.code, error.message)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's to know
+            self.failed += 1
+            _log.exception("a handler of %s failed", self._core.endpoint.name or message.endpoint.hex())
+            self._fail(message, codes.HANDLER_FAILED, f"{type(error).__name__}: {error}")
+        finally:
+            del self._bus.handlers[message]
+            self._running -= 1
+            self.wake()
+
+    def _fail(self, message: Message, code: int, text: str) -> None:
+        if isinstance(message, Request) and not message.confirm:
+            if message.stream is not None:
+                for item in message.stream.waiting.drain():
+                    self._bus.node.origin.finish_parked(item)
+            self._bus.node.respond_error(message, code, text, now_ms())
+
+    async def _answer(self, message: Message) -> None:
+        result = self._handler(cast(Request, message))
+        asked = message if isinstance(message, Request) and not message.confirm else None
+        if inspect.isasyncgen(result):
+            async with contextlib.aclosing(result):
+                await self._answer_parts(asked, result)
+            return
+        if isinstance(result, Awaitable):
+            result = await result
+        if asked is not None:
+            payload, format, type_id = encode(result, b"")
+            await self._bus.settled(self._bus.node.respond(asked, payload, now_ms(), format, type_id))
+
+    async def _answer_parts(self, asked: Request | None, parts: AsyncIterator[Any]) -> None:
+        if asked is not None and asked.stream is None:
+            text = "this handler answers in parts: use request_stream"
+            self._bus.node.respond_error(asked, codes.NOT_A_STREAM, text, now_ms())
+            return
+        async for part in parts:
+            if asked is not None:
+                payload, format, type_id = encode(part, b"")
+                token = self._bus.node.respond_part(asked, payload, now_ms(), format, type_id)
+                await self._bus.settled(token)
+        if asked is not None:
+            await self._bus.settled(self._bus.node.respond_end(asked, now_ms()))
+
+    def taken(self) -> None:
+        """Another node keeps the name: what is queued is still served."""
+        _log.warning("another node keeps the endpoint %s", self._core.endpoint.name or "")
+
+    def close(self) -> None:
+        """Deregister. Handlers at work go on; what is queued is answered as not taken. Twice is once."""
+        self._bus.node.deregister(self._core, now_ms())
+
+
+class Parts:
+    """The outcomes of a streaming reply, until they are read; the window bounds them."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.outcomes: deque[events.Outcome] = deque()
+        self.arrived = asyncio.Event()
+
+    def put(self, outcome: events.Outcome) -> None:
+        self.outcomes.append(outcome)
+        self.arrived.set()
+
+    async def get(self) -> events.Outcome:
+        while not self.outcomes:
+            self.arrived.clear()
+            await self.arrived.wait()
+        return self.outcomes.popleft()
