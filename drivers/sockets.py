@@ -1,0 +1,135 @@
+"""What Unix sockets and TCP share: channels and listeners over a non-blocking stream socket. Knows no address family."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+from busway.drivers.channel import READ_SIZE
+
+# A program may have given SIGPIPE back its default action, as commands in a pipeline do: a dead peer must not end it.
+_SEND_FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
+_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
+# Errors of the connection that was waiting, not of the listener (Linux accept(2), "Error handling").
+_COMER_FAILED = tuple(
+    getattr(errno, name)
+    for name in (
+        "ECONNABORTED EPROTO ENETDOWN ENETUNREACH ENONET EHOSTDOWN EHOSTUNREACH ENOPROTOOPT EOPNOTSUPP EPERM"
+    ).split()
+    if hasattr(errno, name)
+)
+
+
+class SocketChannel:
+    """A connected stream socket. See `busway.drivers.channel.Channel`."""
+
+    __slots__ = ("_recv", "_send", "_sock", "address", "dialled", "via")
+
+    sort = "stream"
+    realm = "localnet"
+    mtu = 0
+
+    def __init__(self, sock: socket.socket, address: str, *, via: str, dialled: bool) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._recv = sock.recv
+        self._send = sock.send
+        self.address = address
+        self.via = via
+        self.dialled = dialled
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def connected(self) -> bool:
+        return True
+
+    def read(self, size_max: int = READ_SIZE) -> bytes | None:
+        try:
+            return self._recv(size_max)
+        except BlockingIOError:
+            return None
+
+    def write(self, data: bytes | memoryview) -> int:
+        try:
+            return self._send(data, _SEND_FLAGS)
+        except BlockingIOError:
+            return 0
+
+    def close(self) -> None:
+        # The peer has to see the end even if some forked child still holds a copy of the descriptor.
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # not connected, or closed already
+        self._sock.close()
+
+    def abandon(self) -> None:
+        self._sock.close()
+
+
+class SocketListener:
+    """A listening stream socket that survives running out of descriptors. Subclasses make the channels.
+
+    Raises OSError: from __init__ when no descriptor is left.
+    """
+
+    __slots__ = ("_pid", "_sock", "_spare", "refused", "url")
+
+    def __init__(self, sock: socket.socket, url: str) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._pid = os.getpid()
+        self._spare = _open_spare()
+        self.url = url
+        self.refused = 0
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        self.abandon()
+
+    def abandon(self) -> None:
+        self._sock.close()
+        self._close_spare()
+
+    def _next_comer(self) -> socket.socket | None:
+        """The socket of the next who connected. Raises OSError if the listener itself is broken."""
+        try:
+            return self._sock.accept()[0]
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno in _COMER_FAILED:
+                return None
+            if error.errno in _NO_DESCRIPTOR and self._spare >= 0:
+                self._turn_away()
+                return None
+            raise
+
+    def _turn_away(self) -> None:
+        """With no descriptor left, let one go, so that the comer is told at once instead of waiting for ever.
+
+        It also keeps a listener from being readable, and its loop from spinning, as long as the shortage lasts.
+        """
+        self._close_spare()
+        try:
+            self._sock.accept()[0].close()
+            self.refused += 1
+        except OSError:
+            pass  # gone meanwhile, or another thread took the descriptor
+        try:
+            self._spare = _open_spare()
+        except OSError:
+            pass  # the next shortage is raised
+
+    def _close_spare(self) -> None:
+        if self._spare >= 0:
+            os.close(self._spare)
+            self._spare = -1
+
+
+def _open_spare() -> int:
+    return os.open(os.devnull, os.O_RDONLY)
