@@ -576,20 +576,19 @@ class AsyncBus:
             if connection.tag is not None:
                 cast(LinkRunner, connection.tag).flush()
         self.dispatch(self.node.take_events())
-        self._arm()
 
     def _arm(self) -> None:
-        """One timer, for the node's next deadline."""
+        """One timer, for the node's next deadline.
+
+        One that is set too early stays: firing for nothing once is cheaper than moving it with every answer.
+        """
         deadline = self.node.next_deadline()
-        if deadline == self._armed or (deadline is None and self._armed < 0):
+        if deadline is None or 0 <= self._armed <= deadline:
             return
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        self._armed = -1
-        if deadline is not None:
-            self._armed = deadline
-            self._timer = self.loop.call_later(max(0, deadline - now_ms()) / 1000, self._on_timer)
+        self._armed = deadline
+        self._timer = self.loop.call_later(max(0, deadline - now_ms()) / 1000, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
@@ -615,6 +614,7 @@ class AsyncBus:
                 cast(Receiver, cast(events.ReceiverEvent, event).receiver.tag).taken()
             else:
                 self._on_change(event)
+        self._arm()
 
     def _on_outcome(self, outcome: events.Outcome) -> None:
         waiter = self._waiters.get(outcome.token)

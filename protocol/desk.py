@@ -6,7 +6,7 @@ The counterpart of origin.py. Knows connections only as somewhere to put an answ
 from busway.protocol import codes, events
 from busway.protocol.directory import Directory, conflict
 from busway.protocol.endpoints import DONE, TAKEN, Endpoint, InFlow, Message, Receiver, Request, size_of
-from busway.protocol.errors import ClosedError, EndpointTakenError, FullError, LocalError
+from busway.protocol.errors import ClosedError, EndpointTakenError, LocalError
 from busway.protocol.flows import UNLIMITED, OutFlow, Outgoing
 from busway.protocol.origin import Origin
 from busway.protocol.routes import Peer, Routes
@@ -163,11 +163,12 @@ class Desk:
         """Whatever was asked: the answer is the state of this node."""
         assert self.builtin is not None and self.introspect is not None
         message = self.take(self.builtin)
-        if isinstance(message, Request):
-            try:
-                self.respond(message, self.introspect(now), codes.CBOR, b"", now)
-            except FullError:
-                pass  # too much waits already: whoever asks hears nothing and asks again
+        if not isinstance(message, Request):
+            return
+        if self.origin.ready(self._reply_flow(message.flow.peer, now)):
+            self.respond(message, self.introspect(now), codes.CBOR, b"", now)
+        else:  # who does not read the answers gets no more of them: nothing piles up here
+            self.reject(message, codes.QUEUE_FULL)
 
     def yield_name(self, uuid: bytes, now: int) -> None:
         """Another node keeps this name (section 4): what is queued can still be taken, nothing more comes."""
