@@ -127,6 +127,8 @@ class Outbox:
             or self._partials
             or self._answers.items
             or self._credits
+            or self._dirty
+            or not self.complete
         )
 
     def in_pieces(self) -> bool:
