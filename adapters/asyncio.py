@@ -12,7 +12,7 @@ import logging
 import os
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast, overload
 from uuid import UUID
@@ -453,7 +453,7 @@ class AsyncBus:
         ttl: float = 0.0,
         node: bytes = b"",
         window: int = codes.STREAM_WINDOW,
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         """Ask a handler that answers in parts; an async iterator over their values.
 
         `timeout` counts from the last part; `window` parts may be under way. Errors as `request`; a lost part
@@ -549,7 +549,7 @@ class AsyncBus:
         """This node's links."""
         return [facade.link_info(connection) for connection in self.node.connections]
 
-    async def changes(self) -> AsyncIterator[Change]:
+    async def changes(self) -> AsyncGenerator[Change, None]:
         """Links, nodes and endpoints as they come and go, from now on. A reader 1,024 behind loses the
         oldest.
         """

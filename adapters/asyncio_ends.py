@@ -183,7 +183,8 @@ class Service:
             self._fail(message, codes.BUS_CLOSED, "the handler was cancelled: its node is closing")
             raise
         except RemoteError as error:
-            self._fail(message, error.code, error.message)
+            own = codes.HANDLER_FAILED <= error.code <= 0xFFFFFFFF  # those below are the bus's
+            self._fail(message, error.code if own else codes.HANDLER_FAILED, error.message)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's to know
             self.failed += 1
             _log.exception("a handler of %s failed", self._core.endpoint.name or message.endpoint.hex())
@@ -210,7 +211,7 @@ class Service:
         if isinstance(result, Awaitable):
             result = await result
         if asked is not None:
-            payload, format, type_id = encode(result, b"")
+            payload, format, type_id = _encode_answer(asked, result)
             await self._bus.settled(self._bus.node.respond(asked, payload, now_ms(), format, type_id))
 
     async def _answer_parts(self, asked: Request | None, parts: AsyncIterator[Any]) -> None:
@@ -220,7 +221,7 @@ class Service:
             return
         async for part in parts:
             if asked is not None:
-                payload, format, type_id = encode(part, b"")
+                payload, format, type_id = _encode_answer(asked, part)
                 token = self._bus.node.respond_part(asked, payload, now_ms(), format, type_id)
                 await self._bus.settled(token)
         if asked is not None:
@@ -233,6 +234,13 @@ class Service:
     def close(self) -> None:
         """Deregister. Handlers at work go on; what is queued is answered as not taken. Twice is once."""
         self._bus.node.deregister(self._core, now_ms())
+
+
+def _encode_answer(request: Request, value: Any) -> tuple[Any, int, bytes]:
+    """As a payload; what a PROCESS endpoint answers stays the object it is."""
+    if request.flow.endpoint.realm == codes.PROCESS:
+        return value, codes.OBJECT, b""
+    return encode(value, b"")
 
 
 class Parts:

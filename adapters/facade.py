@@ -184,7 +184,7 @@ def decode_message(message: Message, accept: tuple[type, ...] | None) -> bool:
 def decode_outcome(outcome: events.Outcome) -> Any:
     """The value of a reply or part. Raises PayloadError."""
     payload = outcome.payload
-    if outcome.format == codes.RAW or not isinstance(payload, bytes):
+    if outcome.format in (codes.RAW, codes.OBJECT) or not isinstance(payload, bytes):
         return payload
     return decode(payload, outcome.format, outcome.type_id, b"", None)
 

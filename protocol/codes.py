@@ -128,6 +128,7 @@ UNREADABLE: "Final" = 9
 NOT_A_STREAM: "Final" = 10
 PART_LOST: "Final" = 11
 BUS_CLOSED: "Final" = 12
+LOST_AFTER_SENDING: "Final" = 13  # never sent: what a node says of its own request
 REASON_LAST: "Final" = 63
 HANDLER_FAILED: "Final" = 64
 REASON_NAMES = {
@@ -143,6 +144,7 @@ REASON_NAMES = {
     NOT_A_STREAM: "NOT_A_STREAM",
     PART_LOST: "PART_LOST",
     BUS_CLOSED: "BUS_CLOSED",
+    LOST_AFTER_SENDING: "LOST_AFTER_SENDING",
     HANDLER_FAILED: "HANDLER_FAILED",
 }
 

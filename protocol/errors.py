@@ -3,8 +3,11 @@ raise.
 """
 
 
-class LocalError(Exception):
-    """The caller asked for something that cannot be: the text says what was expected."""
+class LocalError(ValueError):
+    """The caller asked for something that cannot be: the text says what was expected.
+
+    A ValueError, because that is what people expect of bad arguments.
+    """
 
 
 class EndpointTakenError(LocalError):

@@ -374,7 +374,7 @@ class Node:
         """Reply. Returns 0, or a token whose Outcome comes when the link has room. A request that is over is
         ignored.
         """
-        self._check_payload(payload, format, type_id)
+        self._check_answer(request, payload, format, type_id)
         return self.desk.respond(request, payload, format, type_id, now)
 
     def respond_part(
@@ -383,7 +383,7 @@ class Node:
         """One part of a streaming reply. Returns 0, or a token whose Outcome comes when the origin has room
         for it.
         """
-        self._check_payload(payload, format, type_id)
+        self._check_answer(request, payload, format, type_id)
         return self.desk.respond_part(request, payload, format, type_id, now)
 
     def respond_end(self, request: Request, now: int) -> int:
@@ -617,6 +617,10 @@ class Node:
         if format == codes.OBJECT and endpoint in self.desk.process_only and node_id in (b"", self.node_id):
             return
         self._check_payload(payload, format, type_id)
+
+    def _check_answer(self, request: Request, payload: object, format: int, type_id: bytes) -> None:
+        if format != codes.OBJECT or request.flow.endpoint.realm != codes.PROCESS:
+            self._check_payload(payload, format, type_id)
 
     def _check_payload(self, payload: object, format: int, type_id: bytes) -> None:
         if type(payload) is not bytes:

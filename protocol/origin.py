@@ -599,7 +599,9 @@ class Origin:
         for pending in list(self.pending.values()):
             if pending.out.peer is peer and pending.state != HOMELESS:
                 unknown = pending.out.kind == codes.CONFIRM
-                self.finish(pending, events.UNKNOWN if unknown else events.UNDELIVERED, codes.NO_ROUTE)
+                ran = pending.out.kind == codes.REQUEST and pending.state == SENT
+                reason = codes.LOST_AFTER_SENDING if ran else codes.NO_ROUTE
+                self.finish(pending, events.UNKNOWN if unknown else events.UNDELIVERED, reason)
 
     def withdrawn(self, peer: Peer, uuid: bytes, now: int) -> None:
         """An endpoint is gone from a node. Its numbers go on where they were if it comes back."""

@@ -18,6 +18,7 @@ _REASON_SENTENCES = {
     10: "its handler answers in parts; use request_stream",
     11: "a part of the streaming reply is missing",
     12: "the receiver's node is closing",
+    13: "the link was lost after the request was written; it may have run",
     64: "the handler raised an exception",
 }
 
