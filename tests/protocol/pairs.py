@@ -175,7 +175,9 @@ class Net:
         if here.unplugged or not here.writable:
             return False
         most = rng.randint(1, size) if rng else size
+        wanted = here.connection.wants_write
         data = here.connection.data_to_send(most, self.now)
+        assert wanted or not data, "there was something to write, but wants_write did not say so"
         assert len(data) <= most, "data_to_send gave more than it was asked for"
         here.sent += data
         if not there.unplugged:

@@ -196,7 +196,7 @@ def test_messages_and_broadcasts_take_turns() -> None:
 
 
 @given(st.integers(1, 40), st.randoms(use_true_random=False))
-@settings(max_examples=30)
+@settings(max_examples=15)
 def test_any_sizes_asked_for_give_the_same_messages(size: int, rng: random.Random) -> None:
     desk = Desk(Limits(frame_size_max=128, message_size_max=5000, partials_max=2))
     sent: dict[bytes, list[bytes]] = {E: [], F: [], G: []}
