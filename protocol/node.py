@@ -554,7 +554,7 @@ class Node:
         for out in unsent:
             if out.kind == codes.PUBLISH:
                 hop.enqueue_broadcast(out)
-            elif out.kind == codes.SIGNAL and out.extra != codes.END:
+            elif out.kind == codes.SIGNAL and out.extra not in (codes.END, codes.PROBE):
                 hop.answer(out)
             else:
                 hop.enqueue(out)

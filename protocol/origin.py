@@ -310,7 +310,7 @@ class Origin:
         self.counters["probes"] += 1
         out = Outgoing(codes.SIGNAL, flow.peer, flow.endpoint, flow.sent, b"", codes.RAW, b"")
         out.extra = codes.PROBE
-        hop.answer(out)
+        hop.enqueue(out)  # behind the messages that it counts
         flow.probe_ms = min(flow.probe_ms * 2, codes.PROBE_MAX_MS)
         self.timers.arm(flow, now + flow.probe_ms)
 
@@ -577,7 +577,8 @@ class Origin:
 
     def undeliverable(self, out: Outgoing, reason: int) -> None:
         """A message of ours that had been accepted will not arrive."""
-        self.counters["undeliverable"] += 1
+        if out.kind <= codes.REQUEST:
+            self.counters["undeliverable"] += 1
         pending = self.pending.get(out.id) if out.id else None
         if pending is not None and pending.out is out:
             late = reason == codes.EXPIRED and out.kind == codes.REQUEST
