@@ -1,0 +1,312 @@
+"""Bytes into a connection: cut anywhere, garbage, and every frame in every state.
+
+What may come of any bytes is listed in `streams.check_outcome`; an exception is never among it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from busway.protocol import Limits, Receiver, codes, events
+from busway.protocol.outbox import frame
+
+from .pairs import E, F, G, Pair
+from .streams import (
+    A_SERVES,
+    HELLO_FRAME,
+    RECORD,
+    STATES,
+    Cut,
+    Listener,
+    at_random,
+    check_outcome,
+    hex_frame,
+    one_by_one,
+    opened,
+    plain,
+    whole,
+)
+
+# A valid stream, whatever its cuts, is one stream
+
+
+def replay(cut: Cut) -> Any:
+    listener = Listener()
+    listener.feed(cut(RECORD[0]))
+    listener.ask()
+    listener.feed(cut(RECORD[1]))
+    assert listener.connection.state == codes.CLOSED
+    return listener.account()
+
+
+WHOLE = replay(whole)
+
+
+def test_the_recorded_stream_has_a_bit_of_everything() -> None:
+    names = [event[0] for event in WHOLE[0]]
+    for name in ("LinkEvent", "NodeEvent", "EndpointEvent", "MessagesEvent", "Outcome"):
+        assert name in names
+    assert len(names) >= 14
+    assert names[-2:] != []
+    assert all(WHOLE[1])
+    assert WHOLE[6] == 0
+
+
+def test_a_stream_read_byte_by_byte_is_the_same_stream() -> None:
+    assert replay(one_by_one) == WHOLE
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 64, 199, 201, 1000])
+def test_a_stream_cut_evenly_is_the_same_stream(size: int) -> None:
+    assert replay(lambda data: [data[pos : pos + size] for pos in range(0, len(data), size)]) == WHOLE
+
+
+@given(st.integers(0, 1 << 30))
+@settings(max_examples=40)
+def test_a_stream_cut_at_random_is_the_same_stream(seed: int) -> None:
+    assert replay(at_random(seed)) == WHOLE
+
+
+def test_a_stream_cut_in_two_anywhere_is_the_same_stream() -> None:
+    for place in range(0, len(RECORD[1]), 61):
+        assert replay(lambda data, at=place: [data[:at], data[at:]]) == WHOLE  # type: ignore[misc]
+
+
+def test_a_length_behind_high_bytes_may_be_cut_like_any_other() -> None:
+    pair = Pair()
+    receiver = pair.b.register(E, codes.UNICAST)
+    pair.pump()
+    data = frame(b"\x80\x00\x01" + E + b"\x00\x01\xff\xff\xff\xff") + frame(b"\x80\x01\x00\x02" + bytes(200))
+    for byte in one_by_one(data):
+        pair.note(pair.b, pair.cb.receive_data(byte, pair.now))
+    assert [m.payload for m in pair.drain(pair.b, receiver)] == [b"\xff" * 4, bytes(200)]
+
+
+# Runs of plain messages: the short way does what the long way does
+
+
+class Model:
+    """What a receiver of plain messages must show: number, payload and gap of each, and what it refused."""
+
+    def __init__(self) -> None:
+        self.last: dict[int, int] = {}
+        self.queues = [list[tuple[int, bytes, int]]() for _ in range(3)]
+        self.late = self.refused = self.dropped = 0
+
+    def message(self, which: int, seq: int, payload: bytes) -> None:
+        gap = seq - self.last.setdefault(which, seq - 1)
+        if gap <= 0:
+            self.late += 1
+            return
+        self.last[which] = seq
+        queue = self.queues[which]
+        full = len(queue) == (20, 6, 6)[which]
+        self.refused += full and which == 0
+        self.dropped += full and which > 0
+        if full and which == 1:
+            queue.pop(0)
+        if not full or which == 1:
+            queue.append((seq & 0xFFFF, payload, gap - 1))
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from([0, 0, 0, 1, 2]), st.sampled_from([1, 1, 1, 2, 3, 0, -2]), st.integers(0, 120)),
+    max_size=40,
+)
+
+
+@given(STEPS, st.sampled_from([whole, one_by_one, at_random(5)]))
+@settings(max_examples=60)
+def test_plain_messages_are_numbered_counted_and_bounded_on_every_way(
+    steps: list[tuple[int, int, int]], cut: Cut
+) -> None:
+    listener, model, stream = Listener(Limits(frame_size_max=160)), Model(), b""
+    listener.feed([RECORD[0]])
+    seqs = [0xFFF0] * 3
+    for which, step, size in steps:
+        seqs[which] += step
+        alias = bytes((which + 1,))
+        if which not in model.last:
+            alias = b"\x00" + alias + (E, F, G)[which]
+        kind = codes.PUBLISH if which == 2 else codes.SEND
+        head = bytes((codes.MESSAGE | kind << 4 | size & 1,))
+        stream += frame(head + alias + (seqs[which] & 0xFFFF).to_bytes(2, "big") + bytes([size]) * size)
+        model.message(which, seqs[which], bytes([size]) * size)
+    listener.feed(cut(stream))
+    counters = listener.node.desk.counters
+    assert (counters["late"], counters["refused"]) == (model.late, model.refused)
+    assert counters["dropped"] == model.dropped
+    for receiver, queue in zip(listener.receivers, model.queues, strict=True):
+        assert receiver.size == sum(len(payload) for _, payload, _ in queue)
+        assert [(m.seq & 0xFFFF, m.payload, m.missed) for m in receiver.queue.drain()] == queue
+
+
+# Any bytes at all, in every state
+
+
+@pytest.mark.parametrize("state", STATES)
+@given(data=st.binary(max_size=300), seed=st.integers(0, 99))
+@settings(max_examples=40)
+def test_arbitrary_bytes(state: str, data: bytes, seed: int) -> None:
+    listener = STATES[state]()
+    before = listener.connection.state
+    listener.feed(at_random(seed)(data))
+    check_outcome(listener, before)
+
+
+# Every valid frame in every state
+
+BIND_E = "00 01" + E.hex()
+S13, S12, S1 = codes.BAD_STATE, codes.UNKNOWN_FRAME, codes.NOT_BUSWAY
+ENDING = ("greeting", "authenticating", "open", "draining", "closing")
+LIVE = {"greeting": S13, "authenticating": S13}
+UNKNOWN = {"greeting": S1, "authenticating": S12, "open": S12, "draining": S12, "closing": S12}
+
+# Frame, and with what number the link ends in which state; where none is given it stays.
+FRAMES: list[tuple[str, bytes, dict[str, int]]] = [
+    ("hello", HELLO_FRAME, dict.fromkeys(("authenticating", "open", "draining", "closing"), S13)),
+    (
+        "auth",
+        frame(bytes((codes.AUTH,)) + bytes(32)),
+        {"authenticating": codes.TOKEN} | dict.fromkeys(("greeting", "open", "draining", "closing"), S13),
+    ),
+    (
+        "close",
+        hex_frame("03 12 66756c6c"),
+        {"greeting": 18, "authenticating": 18, "open": 18, "draining": 0, "closing": 0},
+    ),
+    ("ping", hex_frame("04 05"), LIVE),
+    ("pong", hex_frame("05 05"), LIVE),
+    ("directory, empty", hex_frame("06 00"), LIVE),
+    ("directory, complete", hex_frame("06 01"), LIVE),
+    ("directory, an entry", hex_frame("06 00 7d" + "33" * 16 + "09 05 02 6869"), LIVE),
+    ("directory, withdrawn", hex_frame("06 00 00" + A_SERVES.hex()), LIVE),
+    ("directory, unknown withdrawn", hex_frame("06 00 00" + "34" * 16), LIVE),
+    ("directory, narrow entry", hex_frame("06 00 05" + "33" * 16), LIVE),
+    (
+        "more of nothing",
+        hex_frame("07 00 aa"),
+        LIVE | dict.fromkeys(("open", "draining", "closing"), codes.TOO_MANY),
+    ),
+    ("send", hex_frame("80" + BIND_E + "0001 6869"), LIVE),
+    ("send to nobody", hex_frame("80 00 01" + "55" * 16 + "0001 6869"), LIVE),
+    ("send to a broadcast endpoint", hex_frame("80 00 01" + G.hex() + "0001 6869"), LIVE),
+    ("send, typed", hex_frame("83" + BIND_E + "0001 00 02" + "66" * 16 + "a0"), LIVE),
+    ("send, first piece", hex_frame("84 07 0105 00 00000100" + BIND_E + "0001 aa"), LIVE),
+    ("publish", hex_frame("90 00 02" + G.hex() + "0001 6869"), LIVE),
+    ("publish to nobody", hex_frame("90 00 02" + "55" * 16 + "0001 6869"), LIVE),
+    ("publish to a unicast endpoint", hex_frame("90" + BIND_E + "0001 6869"), LIVE),
+    ("confirm", hex_frame("a0" + BIND_E + "0001 05 64"), LIVE),
+    ("confirm to nobody", hex_frame("a0 00 01" + "55" * 16 + "0001 05 64"), LIVE),
+    ("request", hex_frame("b0" + BIND_E + "0001 05 64"), LIVE),
+    ("request, a stream", hex_frame("b4 04 0202 0008" + BIND_E + "0001 05 64"), LIVE),
+    ("introspection", hex_frame("b0 00 01" + codes.INTROSPECTION.hex() + "0001 05 64"), LIVE),
+    ("reply", hex_frame("c1 01 a0"), LIVE),
+    ("reply to nothing", hex_frame("c0 63"), LIVE),
+    ("part", hex_frame("d0 03 0000 6869"), LIVE),
+    ("part that is not the next", hex_frame("d0 03 0007 6869"), LIVE),
+    ("part of no stream", hex_frame("d0 63 0000"), LIVE),
+    ("error", hex_frame("e0 02 ac02 6f68206e6f"), LIVE),
+    ("error, not UTF-8", hex_frame("e0 02 05 ff"), LIVE),
+    ("error of nothing", hex_frame("e0 63 05"), LIVE),
+    ("cancel", hex_frame("f0 01 05"), LIVE),
+    ("credit", hex_frame("f0 02 00 01" + A_SERVES.hex() + "0040"), LIVE),
+    ("credit for nothing", hex_frame("f0 02" + BIND_E + "0040"), LIVE),
+    ("probe", hex_frame("f0 03" + BIND_E + "0005"), LIVE),
+    ("probe for nothing", hex_frame("f0 03 00 01" + "55" * 16 + "0005"), LIVE),
+    ("part credit", hex_frame("f0 04 05 0009"), LIVE),
+    ("undeliverable", hex_frame("f0 05 00 01" + A_SERVES.hex() + "0001 02"), LIVE),
+    ("undeliverable of nothing", hex_frame("f0 05" + BIND_E + "0001 02"), LIVE),
+    ("end", hex_frame("f0 06 03 0000"), LIVE),
+    ("end with another count", hex_frame("f0 06 03 0005"), LIVE),
+    ("unknown signal", hex_frame("f0 63 aabbcc"), LIVE),
+    ("unknown, must be known", hex_frame("3f aabbcc"), UNKNOWN),
+    ("head 0", hex_frame("00"), UNKNOWN),
+    ("unknown, may be ignored", hex_frame("7f aabbcc"), {"greeting": S1}),
+    ("head 0x40", hex_frame("40"), {"greeting": S1}),
+]
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("cut", [whole, one_by_one])
+@pytest.mark.parametrize(("data", "ends"), [item[1:] for item in FRAMES], ids=[item[0] for item in FRAMES])
+def test_every_frame_in_every_state(state: str, data: bytes, ends: dict[str, int], cut: Cut) -> None:
+    listener = STATES[state]()
+    connection = listener.connection
+    before = connection.state
+    if state == "closed":
+        listener.feed(cut(data))
+        check_outcome(listener, before)
+        return
+    listener.feed(cut(data))
+    if state in ends:
+        assert connection.state == codes.CLOSED
+        assert connection.close_code == ends[state]
+    else:
+        assert connection.state == (codes.OPEN if state == "greeting" else before)
+    check_outcome(listener, before)
+
+
+FRAME_BYTES = st.sampled_from([item[1] for item in FRAMES])
+
+
+@st.composite
+def mostly_valid(draw: st.DrawFn) -> bytes:
+    """Valid frames in any order, now and then with a byte changed, lost or doubled."""
+    data = bytearray(b"".join(draw(st.lists(FRAME_BYTES, max_size=12))))
+    for _ in range(draw(st.integers(0, 2))):
+        if data:
+            place = draw(st.integers(0, len(data) - 1))
+            verb = draw(st.sampled_from(["change", "lose", "double"]))
+            if verb == "change":
+                data[place] = draw(st.integers(0, 255))
+            elif verb == "lose":
+                del data[place]
+            else:
+                data.insert(place, data[place])
+    return bytes(data)
+
+
+@pytest.mark.parametrize("state", STATES)
+@given(data=mostly_valid(), seed=st.integers(0, 99))
+@settings(max_examples=60)
+def test_valid_frames_in_any_order_and_damaged(state: str, data: bytes, seed: int) -> None:
+    listener, other = STATES[state](), STATES[state]()
+    before = listener.connection.state
+    listener.feed(at_random(seed)(data))
+    other.feed([data])
+    assert [plain(event) for event in listener.happened] == [plain(event) for event in other.happened]
+    check_outcome(listener, before)
+    check_outcome(other, before)
+
+
+@given(data=st.lists(FRAME_BYTES, max_size=6), seed=st.integers(0, 99))
+@settings(max_examples=40)
+def test_what_was_read_before_a_broken_frame_counts(data: list[bytes], seed: int) -> None:
+    listener = opened()
+    first = frame(b"\x80\x00\x01" + E + b"\x12\x34first")
+    listener.feed(at_random(seed)(first + b"".join(data) + b"\x00"))
+    assert listener.connection.state == codes.CLOSED
+    assert listener.receivers[0].queue.peek().payload == b"first"
+    kinds = [event.kind for event in listener.happened]
+    assert kinds.index(events.MESSAGES) < kinds.index(events.LINK_CLOSED)
+
+
+def test_what_came_back_after_its_endpoint_closed_finds_nobody() -> None:
+    # Found by these tests: flows of a node that was away outlived the endpoint.
+    pair = Pair()
+    receiver: Receiver = pair.b.register(E, codes.UNICAST)
+    pair.pump()
+    pair.a.send(E, b"x", pair.now)
+    pair.pump()
+    pair.cable.cut()
+    pair.b.deregister(receiver, pair.now)
+    again = pair.link(pair.a, pair.b)
+    pair.pump()
+    pair.note(pair.b, again.b.receive_data(frame(b"\x80\x00\x09" + E + b"\x00\x02hi"), pair.now))
+    assert again.b.state == codes.OPEN
+    assert pair.b.desk.counters["no_endpoint"] == 1
