@@ -7,11 +7,12 @@ What messages mean is not known here: they are handed to the node's desk and ori
 from busway.protocol import codes, events
 from busway.protocol.directory import Entry
 from busway.protocol.endpoints import InFlow, size_of
-from busway.protocol.errors import LocalError, Refusal
+from busway.protocol.errors import Refusal
 from busway.protocol.fifo import Fifo
 from busway.protocol.flows import OutFlow, Outgoing
 from busway.protocol.framing import AliasReader, Header, read_header
 from busway.protocol.hello import Hello, Limits, agree, decode_hello, encode_hello, keepalive
+from busway.protocol.link import Link
 from busway.protocol.outbox import Outbox, frame
 from busway.protocol.runs import read_run
 from busway.protocol.timers import Timer
@@ -19,54 +20,10 @@ from busway.protocol.wire import Reader, clip_text, varint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
-
     from busway.protocol.node import Node
     from busway.protocol.routes import Peer
 
 _LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
-
-
-class Link:
-    """What a node has to know of a link before the first byte.
-
-    Args: `realm` as this side is configured (USERSPACE, LOCALNET, GLOBAL); `dialled` whether this side opened
-    it; `via`
-    the dialler's name for the address, at most 64 bytes, the same for both ends ("" at the side that was
-    dialled, except "ipc");
-    `cost` of the link in the route metric, 1 to 16383; `keepalive_ms`, 0 to rely on the end of the
-    connection; `prove`
-    computes HMAC-SHA-256 of its argument with the link's token, None if the link needs no token; `address`
-    for people.
-    Raises LocalError.
-    """
-
-    __slots__ = ("address", "cost", "dialled", "keepalive_ms", "prove", "realm", "via")
-
-    def __init__(
-        self,
-        realm: int = codes.USERSPACE,
-        dialled: bool = False,
-        *,
-        via: str = "",
-        cost: int = 1,
-        keepalive_ms: int = 0,
-        prove: "Callable[[bytes], bytes] | None" = None,
-        address: str = "",
-    ) -> None:
-        if not codes.USERSPACE <= realm <= codes.GLOBAL:
-            raise LocalError("a link's realm must be USERSPACE, LOCALNET or GLOBAL (1, 2, 3), not %r" % realm)
-        if not 1 <= cost <= 16383:
-            raise LocalError("a link's cost must be 1 to 16383, not %r" % cost)
-        if not 0 <= keepalive_ms <= 86400000:
-            raise LocalError("keepalive_ms must be 0 to 86400000, not %r" % keepalive_ms)
-        self.realm = realm
-        self.dialled = dialled
-        self.via = clip_text(via, codes.TEXT_SIZE_MAX)
-        self.cost = cost
-        self.keepalive_ms = keepalive_ms
-        self.prove = prove
-        self.address = address
 
 
 class Assembly:
@@ -252,8 +209,8 @@ class Connection(Timer):
         return data
 
     def _write_goodbye(self, size_max: int, now: int) -> bytes:
-        if self.outbox.in_pieces() or (self._drains_first and self.outbox.has_messages()):
-            return b""
+        # There is room left, so all that goes before it has been written.
+        assert not self.outbox.in_pieces() and not (self._drains_first and self.outbox.has_messages())
         self.outbox.control.append(self._goodbye)
         self._goodbye = b""
         self.node.timers.arm(self, now + codes.CLOSING_MS)
