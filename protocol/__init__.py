@@ -5,10 +5,11 @@ MicroPython.
 """
 
 from busway.protocol import codes, events
-from busway.protocol.connection import Connection, Link
+from busway.protocol.connection import Connection
 from busway.protocol.endpoints import Message, Receiver, Request
 from busway.protocol.errors import ClosedError, EndpointTakenError, FullError, LocalError, WrongKindError
 from busway.protocol.hello import Limits
+from busway.protocol.link import Link
 from busway.protocol.node import Node
 from busway.protocol.routes import Peer
 

@@ -3,13 +3,14 @@ one.
 """
 
 from busway.protocol import codes, events
-from busway.protocol.connection import Connection, Link
+from busway.protocol.connection import Connection
 from busway.protocol.desk import Desk
 from busway.protocol.directory import Directory, Entry, conflict
 from busway.protocol.endpoints import Endpoint, Message, Receiver, Request
 from busway.protocol.errors import ClosedError, LocalError
 from busway.protocol.flows import Outgoing
 from busway.protocol.hello import Hello, Limits
+from busway.protocol.link import Link
 from busway.protocol.origin import Origin, check_timeout
 from busway.protocol.report import report
 from busway.protocol.routes import Peer, Routes
