@@ -257,6 +257,13 @@ def test_an_entry_brings_credit_cost_and_name() -> None:
     assert (found.kind, found.realm, found.credit, found.cost, found.name) == (2, 2, 10_000, 0x3FFF, "hello")
 
 
+def test_an_entry_narrower_than_the_link_is_ignored_and_counted() -> None:
+    listener = Listener(realm=codes.LOCALNET)
+    listener.feed([HELLO_FRAME, frame(b"\x06\x01" + entry(1, 0x06) + entry(2, 0x0A) + entry(3, 0x0E))])
+    assert {item.uuid[-1] for item in listener.node.entries()} == {2, 3}
+    assert listener.node.counters["narrow_entry"] == 1
+
+
 def test_a_first_exchange_is_complete_once() -> None:
     listener = Listener()
     listener.feed([HELLO_FRAME])

@@ -527,13 +527,15 @@ def test_the_broadcast_queue_takes_a_mebibyte_then_drops_or_waits() -> None:
         assert pair.a.publish(G, payload, pair.now, wait=False) == 0
     with pytest.raises(FullError):
         pair.a.publish(G, payload, pair.now, wait=False)
-    token = pair.a.publish(G, b"waited", pair.now)
+    tokens = [pair.a.publish(G, word, pair.now) for word in (b"waited", b"too")]
     pair.step()
-    assert pair.outcomes(pair.a, token) == []
+    assert [pair.outcomes(pair.a, token) for token in tokens] == [[], []]
     pair.cable.block(pair.a, False)
     pair.pump()
-    assert [outcome.status for outcome in pair.outcomes(pair.a, token)] == [events.ACCEPTED]
-    assert [message.payload for message in pair.drain(pair.b, receiver)] == [payload] * fits + [b"waited"]
+    for token in tokens:
+        assert [outcome.status for outcome in pair.outcomes(pair.a, token)] == [events.ACCEPTED]
+    payloads = [message.payload for message in pair.drain(pair.b, receiver)]
+    assert payloads == [payload] * fits + [b"waited", b"too"]
 
 
 def test_a_peer_that_asks_and_never_reads_is_cut_off_one_past_the_limit() -> None:
