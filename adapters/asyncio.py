@@ -18,9 +18,9 @@ from typing import Any, Self, TypeVar, cast, overload
 from uuid import UUID
 
 from busway.adapters import facade
-from busway.adapters.asyncio_ends import YIELD_MASK, Handler, Parts, Receiver, Service
+from busway.adapters.asyncio_ends import YIELD_MASK, Changes, Handler, Parts, Receiver, Service
 from busway.adapters.asyncio_links import LinkRunner, ListenerRunner, LocalMesh, dial_tcp, now_ms
-from busway.adapters.facade import Change, EndpointInfo, Kind, LinkInfo, NodeInfo, Policy, Realm
+from busway.adapters.facade import EndpointInfo, Kind, LinkInfo, NodeInfo, Policy, Realm
 from busway.drivers import tcp, unix
 from busway.errors import BusClosed, BusError, EndpointTaken, Undeliverable
 from busway.names import check_bus_name, endpoint_id, endpoint_name
@@ -32,7 +32,6 @@ Target = str | bytes | UUID | type
 _F = TypeVar("_F", bound=Handler)
 _log = logging.getLogger("busway")
 _ORDERLY = (codes.GOODBYE, codes.DUPLICATE_LINK, codes.REPLACED)
-_CHANGES_MAX = 1024  # changes that a slow reader of `changes()` may be behind
 _live: weakref.WeakSet[AsyncBus] = weakref.WeakSet()
 
 
@@ -81,13 +80,14 @@ class AsyncBus:
         self._listeners: set[ListenerRunner] = set()
         self.handlers: dict[Message, asyncio.Task[None]] = {}  # at work, by the message they answer
         self._waiters: dict[int, asyncio.Future[events.Outcome] | Parts] = {}
-        self._changes: list[asyncio.Queue[Change | None]] = []
+        self._changes: set[Changes] = set()
         self._pumping = False
         self._timer: asyncio.TimerHandle | None = None
         self._armed = -1
         self._calls = 0
         self._quiet_until = 0.0
         self._idle: asyncio.Future[None] | None = None
+        self._pid = os.getpid()
         _live.add(self)
 
     # Life
@@ -107,7 +107,7 @@ class AsyncBus:
     def check(self) -> None:
         """Raises BusClosed after `close`, BusError in a forked child."""
         if self.failure is not None:
-            raise self.failure
+            raise self.failure.with_traceback(None)  # or it would grow with every use
 
     async def open(self) -> Self:
         """Join. `async with` does this."""
@@ -147,17 +147,32 @@ class AsyncBus:
             listener.close()
         if self._mesh is not None:
             self._mesh.close()
-        await self._stop_handlers(deadline)
+        try:
+            await self._stop_handlers(deadline)
+            self._leave()
+            await self._until_idle(deadline)
+        finally:
+            self._release()
+
+    def _leave(self) -> None:
+        """End everything outstanding, and say goodbye."""
+        tags = [core.tag for endpoint in self.node.endpoints() for core in endpoint.receivers]
         self.node.close(now_ms())
+        for tag in tags:
+            if tag is not None:  # the built-in endpoint's
+                cast(Receiver, tag).wake()
         self._pump()
-        await self._until_idle(deadline)
+
+    def _release(self) -> None:
+        """Nothing stays open, however far `close` got."""
+        self._leave()
         for runner in list(self._runners):
             runner.close()
         self.dispatch(self.node.take_events())
         if self._timer is not None:
             self._timer.cancel()
-        for changes in self._changes:
-            changes.put_nowait(None) if not changes.full() else None
+        for changes in list(self._changes):
+            changes.finish()
 
     async def _stop_handlers(self, deadline: float) -> None:
         mine = asyncio.current_task()
@@ -191,7 +206,11 @@ class AsyncBus:
             channel = unix.dial(url.removeprefix("ipc://"))
         else:
             raise ValueError(f"{url!r}: expected tcp://host:port or ipc:///path")
-        runner = self.attach(channel, token)
+        try:
+            runner = self.attach(channel, token)
+        except BaseException:
+            channel.close()
+            raise
         try:
             await asyncio.shield(runner.ready)
         except asyncio.CancelledError:
@@ -211,6 +230,9 @@ class AsyncBus:
             raise ValueError(f"{url!r}: expected tcp://host:port")
         facade.prover(token)
         listener = await self.loop.run_in_executor(None, lambda: tcp.listen(url, token=token, open=open))
+        if self.failure is not None:  # closed meanwhile
+            listener.close()
+            self.check()
         runner = ListenerRunner(self, listener, token, self.attach)
         self._listeners.add(runner)
         return runner
@@ -248,9 +270,8 @@ class AsyncBus:
 
         Raises EndpointTaken, ValueError.
         """
-        return Receiver(
-            self, self._register(endpoint, kind, realm, queue, policy, cost), _types_of(endpoint, types)
-        )
+        accepted = facade.types_of(endpoint, types)
+        return Receiver(self, self._register(endpoint, kind, realm, queue, policy, cost), accepted)
 
     def _register(
         self, endpoint: Any, kind: str, realm: str, queue: int, policy: str | None, cost: int
@@ -349,8 +370,9 @@ class AsyncBus:
             return decorate
         if limit < 1:
             raise ValueError(f"limit must be at least 1 handler, not {limit!r}")
+        accepted = facade.types_of(endpoint, types)
         core = self._register(endpoint, kind, realm, queue, None, cost)
-        return Service(self, core, handler, limit, _types_of(endpoint, types))
+        return Service(self, core, handler, limit, accepted)
 
     # Sending
 
@@ -373,13 +395,13 @@ class AsyncBus:
         broadcast endpoint.
         """
         if self.failure is not None:
-            raise self.failure
+            self.check()
         endpoint = endpoint_id(to)
         if type(payload) is bytes and not (confirm or ttl or node or self.node.desk.process_only):
             try:
                 token = self.node.send(endpoint, payload, now_ms())
             except errors.LocalError as error:
-                raise _for_users(error) from None
+                raise facade.for_users(error) from None
             if not token:
                 self._calls += 1
                 if self._calls & YIELD_MASK == 0:
@@ -415,7 +437,7 @@ class AsyncBus:
         """Give every subscriber of `to` a copy. Nobody listening is no error. Raises ValueError for another
         kind of endpoint.
         """
-        self.check()
+        self._check_open()
         endpoint = endpoint_id(to)
         data, format, type_id = self._encode(payload, endpoint)
         token = self._call(self.node.publish, endpoint, data, now_ms(), format, type_id)
@@ -480,7 +502,7 @@ class AsyncBus:
             self._wake()
 
     def _request(self, to: Any, payload: Any, timeout: float, ttl: float, node: bytes, window: int) -> int:
-        self.check()
+        self._check_open()
         endpoint = endpoint_id(to)
         data, format, type_id = self._encode(payload, endpoint)
         token = self._call(
@@ -498,6 +520,10 @@ class AsyncBus:
         self._wake()
         return token
 
+    def _check_open(self) -> None:
+        self.check()
+        assert self.loop is not None  # or it raises
+
     def _encode(self, payload: Any, endpoint: bytes) -> tuple[Any, int, bytes]:
         if self.node.desk.process_only and self.node.is_process_only(endpoint):
             return payload, codes.OBJECT, b""
@@ -507,7 +533,7 @@ class AsyncBus:
         try:
             return function(*args, **options)
         except errors.LocalError as error:
-            raise _for_users(error) from None
+            raise facade.for_users(error) from None
 
     async def _turn(self) -> None:
         """Now and then let the loop breathe: a caller that never has to wait would starve everyone else."""
@@ -549,18 +575,14 @@ class AsyncBus:
         """This node's links."""
         return [facade.link_info(connection) for connection in self.node.connections]
 
-    async def changes(self) -> AsyncGenerator[Change, None]:
+    def changes(self) -> Changes:
         """Links, nodes and endpoints as they come and go, from now on. A reader 1,024 behind loses the
         oldest.
         """
         self.check()
-        queue: asyncio.Queue[Change | None] = asyncio.Queue(_CHANGES_MAX)
-        self._changes.append(queue)
-        try:
-            while (change := await queue.get()) is not None:
-                yield change
-        finally:
-            self._changes.remove(queue)
+        changes = Changes(self._changes.discard)
+        self._changes.add(changes)
+        return changes
 
     # The pump
 
@@ -641,10 +663,9 @@ class AsyncBus:
             if self._mesh is not None and connection.via == "ipc":
                 self._mesh.link_lost(connection)
         change = facade.change_of(event)
-        for queue in self._changes:
-            if queue.full():
-                queue.get_nowait()
-            queue.put_nowait(change)
+        if change is not None:
+            for changes in self._changes:
+                changes.put(change)
 
     def link_gone(self, runner: LinkRunner) -> None:
         """A channel has been closed."""
@@ -656,29 +677,17 @@ class AsyncBus:
         """In a forked child: the parent's bus is not ours. Our copies of its descriptors are closed, nothing
         else.
         """
-        pid = os.getppid()
-        self.failure = BusError(
-            f"this bus was opened by process {pid} before fork: open one of your own in the child"
-        )
+        if self.failure is None:
+            self.failure = BusError(
+                f"this bus was opened by process {self._pid} before fork: open one of your own in the child"
+            )
         self._loop = None
         for runner in self._runners:
-            runner.channel.abandon()
+            runner.abandon()
         for listener in self._listeners:
-            listener.listener.abandon()
+            listener.abandon()
         if self._mesh is not None and self._mesh.listener is not None:
-            self._mesh.listener.listener.abandon()
-
-
-def _for_users(error: errors.LocalError) -> Exception:
-    """Misuse as users know it: bad arguments are ValueErrors."""
-    return BusError(str(error)) if isinstance(error, errors.FullError) else ValueError(str(error))
-
-
-def _types_of(endpoint: Any, types: tuple[type, ...] | None) -> tuple[type, ...] | None:
-    """A message class as endpoint declares its own type."""
-    if types is None and isinstance(endpoint, type):
-        return (endpoint,)
-    return types
+            self._mesh.listener.abandon()
 
 
 def _after_fork() -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from busway.adapters import facade
 from busway.adapters.asyncio_links import now_ms
+from busway.adapters.facade import Change
 from busway.errors import BusClosed, EndpointTaken, RemoteError
 from busway.payloads import encode
 from busway.protocol import Message, Request, codes, errors, events
@@ -30,6 +31,7 @@ _log = logging.getLogger("busway")
 # all
 # others, and what it has queued, or the credit for what it has taken, would not leave before it has to wait.
 YIELD_MASK = 255
+_CHANGES_MAX = 1024  # changes that a slow reader of `changes()` may be behind
 
 
 class Receiver:
@@ -80,7 +82,7 @@ class Receiver:
 
     def _next(self) -> Message | None:
         if self._bus.failure is not None:
-            raise self._bus.failure
+            self._bus.check()
         take = self._bus.node.desk.take
         while message := take(self._core):
             if (message.format == codes.RAW and self._types is None) or facade.decode_message(
@@ -180,10 +182,13 @@ class Service:
         try:
             await self._answer(message)
         except asyncio.CancelledError:
-            self._fail(message, codes.BUS_CLOSED, "the handler was cancelled: its node is closing")
+            code = codes.HANDLER_FAILED if self._bus.failure is None else codes.BUS_CLOSED
+            why = ": its node is closing" if self._bus.failure is not None else ""
+            self._fail(message, code, f"the handler was cancelled{why}")
             raise
         except RemoteError as error:
-            own = codes.HANDLER_FAILED <= error.code <= 0xFFFFFFFF  # those below are the bus's
+            # Those below are the bus's.
+            own = isinstance(error.code, int) and codes.HANDLER_FAILED <= error.code <= 0xFFFFFFFF
             self._fail(message, error.code if own else codes.HANDLER_FAILED, error.message)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's to know
             self.failed += 1
@@ -199,6 +204,8 @@ class Service:
             if message.stream is not None:
                 for item in message.stream.waiting.drain():
                     self._bus.node.origin.finish_parked(item)
+            # The text of an exception may hold what UTF-8 does not carry, such as a file's name.
+            text = str(text).encode(errors="backslashreplace").decode()
             self._bus.node.respond_error(message, code, text, now_ms())
 
     async def _answer(self, message: Message) -> None:
@@ -241,6 +248,43 @@ def _encode_answer(request: Request, value: Any) -> tuple[Any, int, bytes]:
     if request.flow.endpoint.realm == codes.PROCESS:
         return value, codes.OBJECT, b""
     return encode(value, b"")
+
+
+class Changes:
+    """What comes and goes: an async iterator. Made by `changes`; `aclose()` ends it."""
+
+    def __init__(self, forget: Callable[[Changes], None]) -> None:
+        self._forget = forget
+        self._waiting: deque[Change] = deque(maxlen=_CHANGES_MAX)
+        self._arrived = asyncio.Event()
+        self._ended = False
+
+    def put(self, change: Change) -> None:
+        """One more; a full queue loses its oldest."""
+        self._waiting.append(change)
+        self._arrived.set()
+
+    def finish(self) -> None:
+        """No more will come: what is queued can still be read."""
+        self._ended = True
+        self._arrived.set()
+        self._forget(self)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Change:
+        while not self._waiting:
+            if self._ended:
+                raise StopAsyncIteration
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._waiting.popleft()
+
+    async def aclose(self) -> None:
+        """Read no more. Twice is once."""
+        self._waiting.clear()
+        self.finish()
 
 
 class Parts:

@@ -139,6 +139,11 @@ class LinkRunner:
         self.settle()
         self._host.link_gone(self)
 
+    def abandon(self) -> None:
+        """In a forked child: the link is the parent's."""
+        self._closed = True
+        self.channel.abandon()
+
     def ended(self) -> None:
         """The connection is over: its last bytes may take 2 s to leave, then the channel is closed all the
         same.
@@ -166,6 +171,7 @@ class ListenerRunner:
     ) -> None:
         self.listener = listener
         self._host = host
+        self._abandoned = False
         self._token = token
         self._welcome = welcome
         host.loop.add_reader(listener.fileno(), self._on_readable)
@@ -176,17 +182,22 @@ class ListenerRunner:
         return str(self.listener.url)
 
     def _on_readable(self) -> None:
-        for _ in range(_ACCEPT_BURST):
+        for _ in range(0 if self._abandoned else _ACCEPT_BURST):
             channel = self.listener.accept()
             if channel is None:
                 return
             self._welcome(channel, self._token)
 
     def close(self) -> None:
-        """Stop listening; links that were accepted stay."""
+        """Stop listening; links that were accepted stay. Twice is once."""
         if self.listener.fileno() >= 0:
             self._host.loop.remove_reader(self.listener.fileno())
         self.listener.close()
+
+    def abandon(self) -> None:
+        """In a forked child: the listener is the parent's."""
+        self._abandoned = True
+        self.listener.abandon()
 
 
 async def wait_connected(loop: asyncio.AbstractEventLoop, channel: Any) -> None:
@@ -234,6 +245,7 @@ class LocalMesh:
         self._host = host
         self._attach = attach
         self._closed = False
+        self._joining: set[asyncio.Task[None]] = set()
         self.listener: ListenerRunner | None = None
         if listen:
             listener = unix.UnixListener.open(host.node.bus, host.node.node_id)
@@ -242,11 +254,14 @@ class LocalMesh:
     async def join(self) -> None:
         """Connect to all that are there; return when they have told their endpoints, or after 500 ms."""
         unix.sweep(self._host.node.bus)
-        joining = [asyncio.ensure_future(self._join_one(peer)) for peer in unix.peers(self._host.node.bus)]
+        joining = [
+            self._host.loop.create_task(self._join_one(peer)) for peer in unix.peers(self._host.node.bus)
+        ]
+        for task in joining:
+            self._joining.add(task)
+            task.add_done_callback(self._joining.discard)
         if joining:
-            _, late = await asyncio.wait(joining, timeout=_JOIN_S)
-            for task in late:
-                task.cancel()
+            await asyncio.wait(joining, timeout=_JOIN_S)  # those who are late go on
 
     async def _join_one(self, peer: unix.Peer) -> None:
         if peer.node_id == self._host.node.node_id or peer.node_id in self._host.node.routes.peers:
@@ -282,6 +297,8 @@ class LocalMesh:
 
     def close(self) -> None:
         self._closed = True
+        for task in self._joining:
+            task.cancel()
         if self.listener is not None:
             self.listener.close()
 

@@ -24,8 +24,8 @@ from busway.errors import (
     Undeliverable,
     UnknownType,
 )
-from busway.payloads import decode
-from busway.protocol import Connection, Link, Message, Node, Peer, codes, events
+from busway.payloads import accepted_types, decode
+from busway.protocol import Connection, Link, Message, Node, Peer, codes, errors, events
 
 Kind = Literal["unicast", "anycast", "broadcast"]
 Realm = Literal["process", "userspace", "localnet", "global"]
@@ -130,6 +130,18 @@ def default_label() -> str:
     program = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] not in ("", "-c") else "python"
     tail = f" ({os.getpid()})"
     return program.encode()[: codes.TEXT_SIZE_MAX - len(tail)].decode(errors="ignore") + tail
+
+
+def for_users(error: errors.LocalError) -> Exception:
+    """Misuse as users know it: bad arguments are ValueErrors."""
+    return BusError(str(error)) if isinstance(error, errors.FullError) else ValueError(str(error))
+
+
+def types_of(endpoint: Any, types: tuple[type, ...] | None) -> tuple[type, ...] | None:
+    """What a receiver accepts: a message class as endpoint declares its own type. Raises TypeError."""
+    if types is None and isinstance(endpoint, type):
+        types = (endpoint,)
+    return None if types is None else accepted_types(types)
 
 
 def dump_cbor(value: object) -> bytes:
