@@ -1,0 +1,41 @@
+"""Lets tests be coroutines, bounded in time, and gives each a socket directory of its own."""
+
+import asyncio
+import inspect
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TEST_TIMEOUT_S = 20
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Runs a coroutine test in a loop of its own; what a callback of the loop raises fails the test, too."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    wanted = inspect.signature(pyfuncitem.obj).parameters
+    arguments = {name: value for name, value in pyfuncitem.funcargs.items() if name in wanted}
+    asyncio.run(_bounded(pyfuncitem.obj, arguments))
+    return True
+
+
+async def _bounded(test: Any, arguments: dict[str, Any]) -> None:
+    mishaps: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: mishaps.append(context))
+    async with asyncio.timeout(TEST_TIMEOUT_S):
+        await test(**arguments)
+    assert mishaps == []
+
+
+@pytest.fixture(autouse=True)
+def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The socket directory of one test: short, private, and nobody else's."""
+    directory = Path(tempfile.mkdtemp(prefix="bw-"))
+    monkeypatch.setenv("BUSWAY_DIR", str(directory))
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
