@@ -1,0 +1,38 @@
+"""What a node is told of a link before the first byte: wrong values are refused at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from busway.protocol import Link, LocalError, codes
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"realm": codes.PROCESS}, "realm must be USERSPACE"),
+        ({"realm": 4}, "realm must be USERSPACE"),
+        ({"cost": 0}, "cost must be 1 to 16383"),
+        ({"cost": 16384}, "cost must be 1 to 16383"),
+        ({"keepalive_ms": -1}, "keepalive_ms must be 0"),
+        ({"keepalive_ms": 86400001}, "keepalive_ms must be 0"),
+    ],
+)
+def test_a_link_with_a_wrong_option_is_refused_at_once(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(LocalError, match=sentence):
+        Link(**options)
+
+
+def test_a_long_via_is_clipped_between_characters() -> None:
+    assert Link(via="ä" * 40).via == "ä" * 32
+
+
+def test_the_edges_of_each_option_are_taken() -> None:
+    for cost in (1, 16383):
+        assert Link(cost=cost).cost == cost
+    for realm in (codes.USERSPACE, codes.GLOBAL):
+        assert Link(realm).realm == realm
+    for keepalive_ms in (0, 86400000):
+        assert Link(keepalive_ms=keepalive_ms).keepalive_ms == keepalive_ms
