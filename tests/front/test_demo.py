@@ -118,13 +118,14 @@ def figures_after(word: str, output: str) -> list[int]:
     return [int(number.replace(",", "")) for number in re.findall(r"\b\d[\d,]*(?![\d.]*\.)", line[1])]
 
 
-def test_live_view_and_ctrl_c() -> None:
+def test_live_view_and_ctrl_c(tmp_path: Path) -> None:
     bus = "demo-live"
     ours, its = pty.openpty()
     environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}
-    process = subprocess.Popen(
-        [*DEMO, "--bus", bus], stdin=its, stdout=its, stderr=subprocess.PIPE, env=environment
-    )
+    with (tmp_path / "errors").open("w") as errors:
+        process = subprocess.Popen(
+            [*DEMO, "--bus", bus], stdin=its, stdout=its, stderr=errors, env=environment
+        )
     os.close(its)
     screen = Terminal(ours)
     try:
@@ -133,11 +134,12 @@ def test_live_view_and_ctrl_c() -> None:
         process.send_signal(signal.SIGINT)
         wait_for(lambda: "victim      killed" in screen.text(), "the summary")
         assert "\x1b[?1049l" in screen.text(), "the terminal has its own screen back"
-        assert process.communicate(timeout=20)[1] == b""
-        assert process.returncode == 0
+        assert process.wait(20) == 0
     finally:
         process.kill()
+        process.wait()
         os.close(ours)
+    assert (tmp_path / "errors").read_text() == ""
     assert programs(bus) == []
     assert sockets(bus) == []
 
@@ -204,6 +206,18 @@ def test_a_bad_duration_is_refused(duration: str) -> None:
     )
     assert run.returncode == 2
     assert "--duration" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("bus", "directory", "sentence"), [("", "", "1 to 64"), ("x", "/tmp/" + "x" * 100, "BUSWAY_DIR")]
+)
+def test_what_keeps_it_from_joining_is_one_sentence(bus: str, directory: str, sentence: str) -> None:
+    environment = os.environ | ({"BUSWAY_DIR": directory} if directory else {})
+    run = subprocess.run(
+        [*DEMO, "--bus", bus], capture_output=True, text=True, timeout=20, check=False, env=environment
+    )
+    assert run.returncode == 1
+    assert re.fullmatch(rf"busway\.demo: .*{sentence}.*\n", run.stderr)
 
 
 # What it judges by

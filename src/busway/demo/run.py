@@ -44,24 +44,30 @@ class Run:
         """All of it. Raises DemoError, and whatever the bus raises that it should not."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number)
+        bus = await self._join()
         try:
-            async with busway.AsyncBus(self._bus_name, label=LABEL) as bus:
-                self._refuse_company(bus)
-                async with Processes(self._bus_name) as processes:
-                    await self._watch(Watcher(bus, self.figures), processes)
-                self.figures.complaints = processes.complaints
+            async with Processes(self._bus_name) as processes:
+                await self._watch(Watcher(bus, self.figures), processes)
+            self.figures.complaints = processes.complaints
         finally:
+            await bus.close()
             unix.sweep(self._bus_name)  # what the last kill -9 may have left
 
     def _on_signal(self, number: int) -> None:
         self.signal = number
         self._stop.set()
 
-    def _refuse_company(self, bus: busway.AsyncBus) -> None:
+    async def _join(self) -> busway.AsyncBus:
+        try:
+            bus = await busway.AsyncBus(self._bus_name, label=LABEL).open()
+        except (ValueError, OSError) as error:  # the bus's name, or the directory of its sockets
+            raise DemoError(str(error)) from error
         if any(node.label == LABEL and not node.me for node in bus.nodes()):
+            await bus.close()
             raise DemoError(
                 f'a demo runs on bus "{self._bus_name}" already: end it, or give another name with --bus'
             )
+        return bus
 
     async def _watch(self, watcher: Watcher, processes: Processes) -> None:
         standing = [*watcher.listeners(), self._show(self.figures), self._mourn(processes)]
