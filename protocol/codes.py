@@ -177,6 +177,7 @@ OUTSTANDING_MAX: "Final" = 65536
 ID_MAX: "Final" = 0x0FFFFFFF
 OPENING_CREDIT: "Final" = 4
 STREAM_WINDOW: "Final" = 64
+WINDOW_MAX: "Final" = 16384  # of a pair: limits are told modulo 65536
 
 HELLO_TIMEOUT_MS: "Final" = 5000
 CLOSING_MS: "Final" = 2000

@@ -367,6 +367,7 @@ class Connection(Timer):
         if (
             len(receivers) != 1
             or receivers[0].lost
+            or flow.session is not self
             or endpoint.realm < self.realm
             or (head & 0x10 != 0) != (endpoint.kind == codes.BROADCAST)
         ):
@@ -594,8 +595,8 @@ class Connection(Timer):
         kind = header.kind
         if kind <= codes.REQUEST:
             self.node.desk.arrive(
+                self,
                 peer,
-                self.realm,
                 kind,
                 header.endpoint,
                 header.number,
@@ -622,7 +623,7 @@ class Connection(Timer):
         if signal == codes.CREDIT:
             node.origin.credit(peer, header.endpoint, header.number, now)
         elif signal == codes.PROBE:
-            node.desk.probed(peer, header.endpoint, header.number, now)
+            node.desk.probed(self, peer, header.endpoint, header.number, now)
         elif signal == codes.UNDELIVERABLE:
             node.origin.undelivered(peer, header.endpoint, header.number, header.code)
         elif signal == codes.CANCEL:

@@ -16,6 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
+    from busway.protocol.connection import Connection
+
 
 _TOO_LARGE = (
     "the reply exceeds message_size_max of the link it takes: cut it, or raise the limit on both nodes"
@@ -226,8 +228,8 @@ class Desk:
 
     def arrive(
         self,
+        session: "Connection",
         peer: Peer,
-        realm: int,
         kind: int,
         uuid: bytes,
         seq: int,
@@ -239,20 +241,25 @@ class Desk:
         window: int,
         now: int,
     ) -> None:
-        """A message from a link of `realm`; `seq` is its low 16 bits."""
-        flow = self.flow_from(peer, uuid, seq, now)
-        if flow is None or flow.endpoint.realm < realm:
+        """A message of a neighbour from one of its links; `seq` is its low 16 bits."""
+        endpoint = self.endpoints.get(uuid)
+        if endpoint is None or endpoint.realm < session.realm:
             self.counters["no_endpoint"] += 1
             self.refuse(peer, kind, uuid, seq, id, codes.NO_ENDPOINT)
             return
-        if (kind == codes.PUBLISH) != (flow.endpoint.kind == codes.BROADCAST):
+        if (kind == codes.PUBLISH) != (endpoint.kind == codes.BROADCAST):
             self.counters["wrong_kind"] += 1
             self.refuse(peer, kind, uuid, seq, id, codes.WRONG_KIND)
             return
+        flow = self.flow_from(peer, uuid, seq, now)
+        assert flow is not None
         gap = (seq - flow.received) & 0xFFFF
         if not 0 < gap < 0x8000:
-            self.counters["late"] += 1
-            return
+            if _may_overtake(flow, session):
+                self.counters["late"] += 1
+                return
+            gap = self._start_anew(flow, kind, seq, gap)
+        flow.session = session
         flow.received += gap
         flow.last_used = now
         self.counters["missed"] += gap - 1
@@ -263,6 +270,16 @@ class Desk:
         else:
             message = Message(flow, flow.received, payload, format, type_id, gap - 1)
         self.deliver(message)
+
+    def _start_anew(self, flow: InFlow, kind: int, seq: int, gap: int) -> int:
+        """An old number where nothing can come late: a pair that its origin has forgotten, or a publisher that
+        dropped very many for a full link. Returns how far the number moves.
+        """
+        if kind == codes.PUBLISH:
+            return gap or 0x10000
+        flow.received = seq - 1
+        flow.limit = flow.received + codes.OPENING_CREDIT
+        return 1
 
     def _make_request(
         self,
@@ -555,7 +572,7 @@ class Desk:
                 self.timers.arm(request.timer, now + request.timeout_ms)
             self.origin.resume(request.stream, now)
 
-    def probed(self, peer: Peer, uuid: bytes, sent: int, now: int) -> None:
+    def probed(self, session: "Connection", peer: Peer, uuid: bytes, sent: int, now: int) -> None:
         """PROBE came: what of the origin's messages has not arrived by now is lost."""
         flow = self.flow_from(peer, uuid, sent + 1, now)
         if flow is None or flow.endpoint.kind == codes.BROADCAST:
@@ -564,6 +581,9 @@ class Desk:
         if 0 < gap < 0x8000:
             flow.received += gap
             self.counters["missed"] += gap
+        elif gap and not _may_overtake(flow, session):
+            flow.received = sent  # it has started anew, and all of that was lost
+            flow.limit = sent
         flow.last_used = now
         flow.endpoint.raise_limit(flow)
         self.send_credit(flow)
@@ -619,6 +639,12 @@ class Desk:
         """Raises ClosedError for a receiver that has been closed and emptied."""
         if receiver.closed and not len(receiver.queue):
             raise ClosedError("this receiver is closed")
+
+
+def _may_overtake(flow: InFlow, session: "Connection") -> bool:
+    """Whether a message may come after a newer one of its pair: a link keeps order, so only over another link."""
+    last = flow.session
+    return last is not None and last is not session and last.state != codes.CLOSED
 
 
 def _short(node_id: bytes) -> str:

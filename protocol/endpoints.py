@@ -11,6 +11,7 @@ from busway.protocol.fifo import Fifo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from busway.protocol.connection import Connection
     from busway.protocol.flows import OutFlow
     from busway.protocol.routes import Peer
     from busway.protocol.timers import Timer
@@ -98,6 +99,7 @@ class InFlow:
         "peer",
         "queued",
         "received",
+        "session",
     )
 
     def __init__(self, peer: "Peer", endpoint: "Endpoint", received: int, now: int) -> None:
@@ -110,6 +112,7 @@ class InFlow:
         self.last_used = now
         self.credit_due = False
         self.active = True  # counts among those who share the queue
+        self.session: "Connection | None" = None  # that brought the last one
 
 
 class Receiver:
@@ -243,7 +246,7 @@ class Endpoint:
             queue_max += receiver.queue_max
             size_max += receiver.size_max
         share = min(queue_max, size_max // self.message_size) // 2
-        return max(1, share // max(1, len(self.active)))
+        return max(1, min(codes.WINDOW_MAX, share // max(1, len(self.active))))
 
     def raise_limit(self, flow: InFlow) -> bool:
         """Let an origin send on, as far as what was taken allows; True if its limit rose."""
