@@ -1,0 +1,5 @@
+"""The command line `busway`."""
+
+from busway.cli.app import main
+
+__all__ = ["main"]

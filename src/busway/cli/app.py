@@ -1,0 +1,112 @@
+"""The `busway` command: the group of subcommands, and how each of them ends. Knows none of them closely."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+import busway
+from busway.cli import failures, options, output
+from busway.cli.decoding import decode
+from busway.cli.failures import Failure, failure_of
+from busway.cli.look import endpoints, links, nodes
+from busway.cli.monitor import monitor
+from busway.cli.pinging import ping
+from busway.cli.serving import serve
+from busway.cli.talk import listen, publish, request, send
+
+
+class _Group(click.Group):
+    """Lists its commands in the order they were added, and shows its epilog as it is written."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write(f"\n{self.epilog}\n")
+
+
+_EPILOG = f"""\
+Examples:
+  busway listen lab/temperature               in one terminal
+  busway publish lab/temperature 21.5         in another
+  busway nodes                                who is there
+  busway serve lab/upper -- tr a-z A-Z        a service out of any command
+  busway request lab/upper --raw hello
+
+Exit status:
+{failures.STATUSES}
+
+Colours only on a terminal, and never with NO_COLOR set."""
+
+
+@click.group(
+    cls=_Group,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(busway.__version__, prog_name="busway", message="%(prog)s %(version)s")
+@click.pass_context
+def group(context: click.Context) -> None:
+    """Talk on a Busway message bus, and look at the programs on it.
+
+    Programs of one user on one machine find each other with nothing to configure. Every command has
+    --help with examples.
+    """
+    if os.environ.get("NO_COLOR"):
+        context.color = False
+
+
+for _command in (nodes, endpoints, links, listen, send, publish, request, serve, ping, monitor, decode):
+    group.add_command(_command)
+
+
+def main() -> NoReturn:
+    """The console script."""
+    settings = options.Settings()
+    try:
+        status = _run(settings)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still buffered must not be tried again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        status = failures.BROKEN_PIPE
+    except KeyboardInterrupt:
+        status = failures.INTERRUPTED
+    sys.exit(status)
+
+
+def _run(settings: options.Settings) -> int:
+    try:
+        return group.main(prog_name="busway", standalone_mode=False, obj=settings) or 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return failures.USAGE
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx is not None else "busway"
+        return _fail(
+            Failure(failures.USAGE, f"{error.format_message().rstrip('.')} (see {where} --help)"), settings
+        )
+    except click.ClickException as error:
+        return _fail(Failure(failures.USAGE, error.format_message()), settings)
+    except click.Abort:
+        return failures.INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        failure = failure_of(error)
+        if failure is None:
+            raise
+        return _fail(failure, settings)
+
+
+def _fail(failure: Failure, settings: options.Settings) -> int:
+    output.note(failure.message)
+    if settings.as_json:
+        output.say_json(
+            {"error": {"status": failure.status, "name": failure.name, "message": failure.message}}
+        )
+    return failure.status

@@ -1,0 +1,57 @@
+"""Exit statuses, and errors as the command line tells them. Knows no command."""
+
+from __future__ import annotations
+
+OK = 0
+NEGATIVE = 1
+USAGE = 2
+UNKNOWN = 3
+NO_BUS = 4
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+STATUSES = """\
+  0    it worked; also for listen, serve, monitor and ping when they run
+       until they are interrupted and are
+  1    a negative answer: nobody has the endpoint, the handler failed,
+       the message was not taken
+  2    wrong usage
+  3    no answer in time, or what became of it is unknown
+  4    the bus cannot be joined, or a link was refused
+  130  interrupted by Ctrl-C (143: by SIGTERM)
+  141  whoever read the output is gone"""
+
+
+class Failure(Exception):
+    """A command ends with `status` and one line: what happened and what to do.
+
+    `name` is for scripts, as in NO_ENDPOINT.
+    """
+
+    def __init__(self, status: int, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.name = name or {USAGE: "USAGE", UNKNOWN: "TIMEOUT", NO_BUS: "NO_BUS"}.get(status, "FAILED")
+
+
+def failure_of(error: BaseException) -> Failure | None:
+    """An error of the bus as a Failure; None for one that is a defect of ours."""
+    from busway import errors
+
+    if isinstance(error, Failure):
+        return error
+    if isinstance(error, errors.Undeliverable):
+        return Failure(NEGATIVE, str(error), error.reason_name)
+    if isinstance(error, errors.RemoteError):
+        return Failure(NEGATIVE, str(error), f"REMOTE_{error.code}")
+    if isinstance(error, (errors.RequestTimeout, errors.DeliveryUnknown)):
+        name = "TIMEOUT" if isinstance(error, errors.RequestTimeout) else "UNKNOWN"
+        return Failure(UNKNOWN, str(error), name)
+    if isinstance(error, errors.EndpointTaken):
+        return Failure(NEGATIVE, str(error), "ENDPOINT_TAKEN")
+    if isinstance(error, errors.LinkRefused):
+        return Failure(NO_BUS, str(error), "LINK_REFUSED")
+    if isinstance(error, errors.PayloadError):
+        return Failure(NEGATIVE, f"the reply cannot be read: {error}", "UNREADABLE")
+    return Failure(NEGATIVE, str(error)) if isinstance(error, errors.BusError) else None

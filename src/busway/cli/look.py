@@ -1,0 +1,254 @@
+"""`busway nodes`, `endpoints` and `links`: what the running programs say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from busway.cli import failures, output
+from busway.cli.options import Examples, Place, joins, json_option, node_option, timeout_option
+
+if TYPE_CHECKING:
+    from busway.adapters.asyncio import AsyncBus
+    from busway.cli.survey import Found
+
+Show = Callable[["AsyncBus", "list[Found]", bool, bool], None]  # the last two: everything wanted, as JSON
+
+_ONLY = "Only this node: a label, or the beginning of an id or label."
+_PATIENCE = "How long to wait for the nodes' answers, in seconds; those without are listed as such."
+
+_NODES_EXAMPLES = """\
+Examples:
+  busway nodes
+  busway nodes --bus plant --json | jq -r '.[].label'
+  busway nodes -n readings
+
+Listed are the running programs, this command not among them. ANSWER is "ok"; "no answer" (stopped, or
+too busy); "refused" (its state is for programs of its own user on its own machine); "not reached"
+(another node sees it, this command does not: short-lived programs, or nodes connected elsewhere).
+Exit status 3 if a node gave no answer, 1 if --node matches none."""
+
+_ENDPOINTS_EXAMPLES = """\
+Examples:
+  busway endpoints
+  busway endpoints -n readings --json
+
+Counted since each node started: TAKEN by the program, DROPPED by the queue's policy.
+Exit status 3 if a node gave no answer, 1 if --node matches none."""
+
+_LINKS_EXAMPLES = """\
+Examples:
+  busway links
+  busway links --all --json
+  busway links -n readings
+
+A link is listed once, as the node sees it that opened it; with --all or --node once for each end.
+This command's own links are left out. Exit status 3 if a node gave no answer, 1 if --node matches none."""
+
+
+@click.command(cls=Examples, epilog=_NODES_EXAMPLES)
+@node_option(_ONLY)
+@timeout_option(2.0, _PATIENCE)
+@json_option("One JSON document: a list of nodes.")
+@joins
+def nodes(place: Place, node: str, timeout: float, as_json: bool) -> int:
+    """List the programs on the bus."""
+    return _look(place, "nodes", node, timeout, as_json, _show_nodes)
+
+
+@click.command(cls=Examples, epilog=_ENDPOINTS_EXAMPLES)
+@node_option(_ONLY)
+@timeout_option(2.0, _PATIENCE)
+@json_option("One JSON document: a list of endpoints.")
+@joins
+def endpoints(place: Place, node: str, timeout: float, as_json: bool) -> int:
+    """List the endpoints, and who holds them."""
+    return _look(place, "endpoints", node, timeout, as_json, _show_endpoints)
+
+
+@click.command(cls=Examples, epilog=_LINKS_EXAMPLES)
+@click.option("-a", "--all", "both", is_flag=True, help="Both ends of every link.")
+@node_option(_ONLY)
+@timeout_option(2.0, _PATIENCE)
+@json_option("One JSON document: a list of links.")
+@joins
+def links(place: Place, both: bool, node: str, timeout: float, as_json: bool) -> int:
+    """List the links between the programs."""
+
+    def show(bus: AsyncBus, found: list[Found], chosen: bool, as_json: bool) -> None:
+        _show_links(bus, found, chosen or both, as_json)
+
+    return _look(place, "links", node, timeout, as_json, show)
+
+
+def _look(place: Place, command: str, wanted: str, timeout: float, as_json: bool, show: Show) -> int:
+    from busway.cli import session
+    from busway.cli.survey import SILENT, survey
+
+    async def job(bus: AsyncBus) -> int:
+        found = await survey(bus, timeout)
+        if wanted:
+            names = session.matching(wanted, [each.info for each in found])
+            if not names:
+                raise session.no_such_node(wanted, [each.info for each in found])
+            found = [each for each in found if each.info in names]
+        show(bus, found, bool(wanted), as_json)
+        silent = [output.node_text(each.id, each.label) for each in found if each.answer == SILENT]
+        if silent:
+            output.note(f"no answer within {timeout:g} s from {', '.join(silent)}")
+        return failures.UNKNOWN if silent else failures.OK
+
+    return session.run(place, command, job)
+
+
+# Nodes
+
+
+def _show_nodes(bus: AsyncBus, found: list[Found], _chosen: bool, as_json: bool) -> None:
+    if as_json:
+        output.say_json([_node_document(bus, each) for each in found])
+        return
+    if not found:
+        output.note(f"no programs on bus {bus.node.bus!r}")
+        return
+    rows = [_node_row(bus, each) for each in found]
+    output.table(
+        ("NODE", "ID", "ROLE", "LINKS", "ENDPOINTS", "RTT", "ANSWER"), rows, (*[None] * 6, _paint_answer)
+    )
+
+
+def _paint_answer(cell: str) -> str:
+    colours = {"ok": "green", "not reached": None}
+    return click.style(cell, fg=colours.get(cell.strip(), "red"))
+
+
+def _node_row(bus: AsyncBus, found: Found) -> tuple[object, ...]:
+    known = bool(found.report)
+    return (
+        found.label or "?",
+        found.id.hex()[:8],
+        "leaf" if found.info.leaf else "router",
+        len(found.links(bus)) if known else "-",
+        len(found.endpoints()) if known else "-",
+        f"{found.seconds * 1000:.2f} ms" if known else "-",
+        found.answer,
+    )
+
+
+def _node_document(bus: AsyncBus, found: Found) -> dict[str, object]:
+    report = found.report
+    document: dict[str, object] = {
+        "id": output.uuid_text(found.id),
+        "label": found.label,
+        "leaf": found.info.leaf,
+        "answer": found.answer,
+    }
+    if report:
+        document |= {
+            "incarnation": report["incarnation"],
+            "links": len(found.links(bus)),
+            "endpoints": len(found.endpoints()),
+            "outstanding": report["outstanding"],
+            "rtt_ms": round(found.seconds * 1000, 3),
+            "counters": report["counters"],
+        }
+    return document
+
+
+# Endpoints
+
+_COUNTS = ("cost", "receivers", "origins", "queued", "taken", "dropped", "refused")
+
+
+def _show_endpoints(bus: AsyncBus, found: list[Found], _chosen: bool, as_json: bool) -> None:
+    documents = [document for each in found for document in _endpoint_documents(bus, found, each)]
+    documents.sort(key=lambda row: (row["name"] or row["id"], row["label"], row["node"]))
+    if as_json:
+        output.say_json(documents)
+        return
+    if not documents:
+        output.note(f"no endpoints on bus {bus.node.bus!r}")
+        return
+    headings = ("ENDPOINT", "KIND", "REALM", "NODE", "RECEIVERS", "QUEUED", "TAKEN", "DROPPED")
+    output.table(headings, [_endpoint_row(row) for row in documents])
+
+
+def _endpoint_documents(bus: AsyncBus, everyone: list[Found], found: Found) -> list[dict[str, Any]]:
+    """From the node itself; of one that does not answer, what others know of it."""
+    rows = found.endpoints() if found.report else _known_endpoints(bus, everyone, found)
+    return [
+        {
+            "id": output.uuid_text(row["endpoint"]),
+            "name": row["name"],
+            "kind": row["kind"],
+            "realm": row["realm"],
+            "node": output.uuid_text(found.id),
+            "label": found.label,
+            **{name: row[name] for name in _COUNTS if name in row},
+        }
+        for row in rows
+    ]
+
+
+def _known_endpoints(bus: AsyncBus, everyone: list[Found], found: Found) -> list[dict[str, Any]]:
+    rows = {
+        row["endpoint"]: row for each in everyone for row in each.table("seen") if row["node"] == found.id
+    }
+    for info in bus.endpoints():
+        if info.node == found.id:
+            rows[info.id] = {"endpoint": info.id, "name": info.name, "kind": info.kind, "realm": info.realm}
+    return list(rows.values())
+
+
+def _endpoint_row(row: dict[str, Any]) -> tuple[object, ...]:
+    who = f"{row['label'] or '?'} {row['node'][:8]}"
+    counts = (row.get(name, "-") for name in ("receivers", "queued", "taken", "dropped"))
+    return (row["name"] or row["id"], row["kind"], row["realm"], who, *counts)
+
+
+# Links
+
+
+def _show_links(bus: AsyncBus, found: list[Found], both: bool, as_json: bool) -> None:
+    answered = {each.id for each in found if each.report}
+    documents = [
+        _link_document(each, link)
+        for each in found
+        for link in each.links(bus)
+        if both or link["dialled"] or link["peer"] not in answered
+    ]
+    if as_json:
+        output.say_json(documents)
+        return
+    if not documents:
+        output.note(f"no links on bus {bus.node.bus!r}")
+        return
+    headings = ("NODE", "PEER", "STATE", "REALM", "OVER", "RTT", "AGE", "SENT", "RECEIVED", "QUEUED")
+    output.table(headings, [_link_row(link) for link in documents])
+
+
+def _link_document(found: Found, link: dict[str, Any]) -> dict[str, Any]:
+    ends = {
+        "node": output.uuid_text(found.id),
+        "label": found.label,
+        "peer": output.uuid_text(link["peer"]),
+        "peer_label": link["label"],
+    }
+    return ends | {name: value for name, value in link.items() if name not in ends}
+
+
+def _link_row(link: dict[str, Any]) -> tuple[object, ...]:
+    return (
+        f"{link['label'] or '?'} {link['node'][:8]}",
+        f"{link['peer_label'] or '?'} {link['peer'][:8]}",
+        link["state"],
+        link["realm"],
+        link["via"] or link["address"],
+        output.duration_text(link["rtt_ms"]),
+        output.duration_text(link["age_ms"]),
+        output.size_text(link["bytes_out"]),
+        output.size_text(link["bytes_in"]),
+        output.size_text(link["queued_bytes"]),
+    )

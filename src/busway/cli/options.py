@@ -1,0 +1,101 @@
+"""Options that several commands share. Knows how they are read, not what is done with them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Place(NamedTuple):
+    """Which bus to join, and how."""
+
+    bus: str
+    urls: tuple[str, ...]
+    token: str | None
+
+
+class Settings:
+    """What the options say about the whole run; hangs on click's context."""
+
+    as_json = False
+
+
+class Examples(click.Command):
+    """A command whose epilog is shown as it is written."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.epilog:
+            formatter.write("\n" + self.epilog.rstrip() + "\n")
+
+
+def _check_bus(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    from busway.names import check_bus_name
+
+    try:
+        return check_bus_name(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _note_json(context: click.Context, _parameter: click.Parameter, value: bool) -> bool:
+    context.ensure_object(Settings).as_json = value
+    return value
+
+
+def check_endpoint(_context: click.Context, _parameter: click.Parameter, value: Any) -> Any:
+    """For arguments that name endpoints: says at once what is wrong with one."""
+    from busway.names import endpoint_id
+
+    try:
+        for name in (value,) if isinstance(value, str) else value:
+            endpoint_id(name)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return value
+
+
+def json_option(help: str) -> Callable[[F], F]:
+    return click.option("--json", "as_json", is_flag=True, callback=_note_json, help=help)
+
+
+def timeout_option(default: float | None, help: str) -> Callable[[F], F]:
+    seconds = click.FloatRange(min=0, max=2_000_000)
+    return click.option(
+        "--timeout", type=seconds, default=default, show_default=default is not None, metavar="S", help=help
+    )
+
+
+def node_option(help: str) -> Callable[[F], F]:
+    return click.option("-n", "--node", default="", metavar="NODE", help=help)
+
+
+def joins(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of a command that joins a bus; it gets a Place as its first argument."""
+
+    @click.option(
+        "--bus",
+        envvar="BUSWAY_BUS",
+        default="default",
+        metavar="NAME",
+        callback=_check_bus,
+        help='The bus to join; also from BUSWAY_BUS.  [default: "default"]',
+    )
+    @click.option(
+        "--connect", "urls", multiple=True, metavar="URL", help="Join this node, too: tcp://host:port."
+    )
+    @click.option(
+        "--token",
+        envvar="BUSWAY_TOKEN",
+        metavar="TEXT",
+        help="What --connect has to prove; also from BUSWAY_TOKEN.",
+    )
+    @functools.wraps(function)
+    def command(bus: str, urls: tuple[str, ...], token: str | None, **options: Any) -> Any:
+        return function(Place(bus, urls, token), **options)
+
+    return command

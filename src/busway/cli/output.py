@@ -1,0 +1,189 @@
+"""How values, ids and tables are printed, for people and for scripts. Knows no bus.
+
+What comes from other programs is escaped: no control character of theirs reaches the terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import click
+
+LINE_LENGTH_MAX = 1000
+"""Longest payload shown to people, in characters; --json shows all."""
+
+_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def printable(text: str) -> str:
+    """The text with everything escaped that a terminal might obey or not show."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _ESCAPES.get(char) or _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def uuid_text(ident: bytes) -> str:
+    """16 bytes as a UUID; others as hex."""
+    return str(uuid.UUID(bytes=ident)) if len(ident) == 16 else ident.hex()
+
+
+def node_text(ident: bytes, label: str) -> str:
+    """A node as people know it."""
+    return f"{printable(label)} {ident.hex()[:8]}".strip()
+
+
+def plain(value: object) -> object:
+    """What JSON can carry of it: bytes become hexadecimal, times ISO 8601, sets lists, keys text."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if value - value == 0 else str(value)  # JSON has no nan and inf
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, dict):
+        return {_key(key): plain(member) for key, member in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(member) for member in value]
+    return _plain_other(value)
+
+
+def _plain_other(value: Any) -> object:
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    if hasattr(value, "items"):
+        return plain(dict(value.items()))
+    if hasattr(value, "tag") and hasattr(value, "value"):
+        return {"tag": value.tag, "value": plain(value.value)}
+    return str(value)
+
+
+def _key(key: object) -> str:
+    if isinstance(key, str):
+        return key
+    shown = plain(key)
+    return shown if isinstance(shown, str) else _dumps(shown)
+
+
+def _dumps(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def json_text(value: object) -> str:
+    """One line of JSON that any terminal and any JSON reader takes."""
+    text = _dumps(plain(value))
+    # Inside JSON only strings can hold such characters, and there \uXXXX means the same.
+    return text if text.isprintable() else json.dumps(plain(value), separators=(",", ":"))
+
+
+def value_text(value: object) -> str:
+    """A payload for people: bytes as in Python, else JSON; cut if it is very long."""
+    if isinstance(value, bytes):
+        text = repr(value[:LINE_LENGTH_MAX])
+        rest = len(value) - LINE_LENGTH_MAX
+        return f"{text}… {rest:,} more bytes" if rest > 0 else text
+    text = json_text(value)
+    rest = len(text) - LINE_LENGTH_MAX
+    return f"{text[:LINE_LENGTH_MAX]}… {rest:,} more characters" if rest > 0 else text
+
+
+def write_value(value: object) -> None:
+    """A reply as the command's result: text and bytes as they are, fit to be piped; the rest as JSON."""
+    if isinstance(value, bytes) and not sys.stdout.isatty():
+        sys.stdout.flush()
+        sys.stdout.buffer.write(value)
+        sys.stdout.buffer.flush()
+    elif isinstance(value, str):
+        say(printable(value) if sys.stdout.isatty() else value)
+    else:
+        say(repr(value) if isinstance(value, bytes) else json_text(value))
+
+
+def say(text: str) -> None:
+    """One line to stdout, at once."""
+    click.echo(text)
+    sys.stdout.flush()
+
+
+def say_json(document: object) -> None:
+    """One JSON document, in one line, to stdout, at once."""
+    say(json_text(document))
+
+
+def note(text: str) -> None:
+    """One line for people, to stderr."""
+    click.echo(f"busway: {printable(text)}", err=True)
+
+
+def clock_text(now: float | None = None) -> str:
+    """The time of day with milliseconds."""
+    now = time.time() if now is None else now
+    return time.strftime("%H:%M:%S", time.localtime(now)) + f".{int(now * 1000) % 1000:03d}"
+
+
+def size_text(size: float) -> str:
+    """Bytes as people read them: 12 B, 3.4 kB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    raise AssertionError("unreachable")
+
+
+def duration_text(milliseconds: float) -> str:
+    """As in 850 ms, 12 s, 5 min, 3 h, 2 d; "-" for what was not measured."""
+    if milliseconds < 0:
+        return "-"
+    for unit, size, count in (("ms", 1, 1000), ("s", 1000, 60), ("min", 60_000, 60), ("h", 3_600_000, 48)):
+        if milliseconds < size * count:
+            return f"{milliseconds / size:.0f} {unit}"
+    return f"{milliseconds / 86_400_000:.0f} d"
+
+
+def counted(count: int, noun: str) -> str:
+    """As in "1 node", "2 nodes"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+Paint = Callable[[str], str]
+
+
+def table(
+    headings: Sequence[str], rows: Iterable[Sequence[object]], paint: Sequence[Paint | None] = ()
+) -> None:
+    """A table to stdout. Numbers stand to the right; `paint` colours each cell of a column, on a terminal."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    numbers = [_is_number(column) for column in zip(*cells, strict=True)] or [False] * len(headings)
+    widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
+    say(click.style(_line(headings, widths, numbers, ()), bold=True))
+    for row in cells:
+        say(_line(row, widths, numbers, paint))
+
+
+def _cell(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else printable(str(value))
+
+
+def _is_number(column: Sequence[str]) -> bool:
+    return all(cell[:1].isdigit() or cell == "-" for cell in column)
+
+
+def _line(
+    row: Sequence[str], widths: Sequence[int], numbers: Sequence[bool], paint: Sequence[Paint | None]
+) -> str:
+    cells = []
+    for index, cell in enumerate(row):
+        last = index == len(row) - 1  # no spaces at the end of a line
+        padded = cell.rjust(widths[index]) if numbers[index] else cell if last else cell.ljust(widths[index])
+        brush = paint[index] if index < len(paint) else None
+        cells.append(brush(padded) if brush else padded)
+    return "  ".join(cells)

@@ -1,0 +1,98 @@
+"""How a payload is given on the command line: where it comes from, and what it is taken for. Knows no bus."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import Any, BinaryIO, NoReturn
+
+import click
+
+from busway.cli import failures
+from busway.cli.failures import Failure
+
+AUTO, JSON, TEXT, RAW, HEX = "auto", "json", "text", "raw", "hex"
+
+HELP = """\
+What is sent:
+  PAYLOAD is sent as a value: the one that it is in JSON (21.5, true, null, "text", '{"rpm": 300}'), and if
+  it is no JSON, as text. Without PAYLOAD null is sent. -j insists on JSON, --text takes any PAYLOAD as text,
+  --raw sends its bytes as they are, --hex the bytes that its hexadecimal digits stand for.
+  PAYLOAD "-" reads standard input, --file a file: sent as the bytes they are, unless -j, --text or --hex
+  says otherwise. A PAYLOAD that begins with a minus sign stands after "--", as in: NAME -- -5"""
+
+_HEX_NOISE = re.compile(r"0x|[\s:,_-]", re.IGNORECASE)
+
+
+def payload_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The PAYLOAD argument and its options; the command gets the value as `payload`."""
+
+    @click.argument("text", metavar="[PAYLOAD]", required=False)
+    @click.option(
+        "-j",
+        "--json-payload",
+        "form",
+        flag_value=JSON,
+        help="PAYLOAD must be JSON, and is sent as that value.",
+    )
+    @click.option("--text", "form", flag_value=TEXT, help="Send PAYLOAD as text, even if it is JSON.")
+    @click.option("--raw", "form", flag_value=RAW, help="Send the bytes of PAYLOAD as they are.")
+    @click.option("--hex", "form", flag_value=HEX, help="Send the bytes that PAYLOAD says in hexadecimal.")
+    @click.option("--file", type=click.File("rb"), metavar="PATH", help="Send what is in this file.")
+    @functools.wraps(function)
+    def command(*args: Any, text: str | None, form: str | None, file: BinaryIO | None, **options: Any) -> Any:
+        return function(*args, payload=read_payload(text, form, file), **options)
+
+    return command
+
+
+def read_payload(text: str | None, form: str | None, file: BinaryIO | None) -> object:
+    """The value to send. Raises Failure for what is given twice or cannot be read as asked."""
+    if text is not None and file is not None:
+        raise click.UsageError("PAYLOAD and --file exclude each other")
+    if file is not None:
+        return interpret(file.read(), form or RAW)
+    if text == "-":
+        return interpret(sys.stdin.buffer.read(), form or RAW)
+    if text is None and form is None:
+        return None
+    return interpret(os.fsencode(text or ""), form or AUTO)
+
+
+def interpret(data: bytes, form: str) -> object:
+    """Bytes as the value that they stand for in this form. Raises Failure."""
+    if form == RAW:
+        return data
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        _refuse("the payload is no UTF-8 text; --raw sends bytes as they are")
+    if form == TEXT:
+        return text
+    if form == HEX:
+        return _bytes_of(text)
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        if form == AUTO:
+            return text
+        _refuse(f"the payload is no JSON: {error}; without -j it is sent as text")
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _bytes_of(text: str) -> bytes:
+    try:
+        return bytes.fromhex(_HEX_NOISE.sub("", text))
+    except ValueError:
+        _refuse("the payload is not hexadecimal: give pairs of digits, as in 0aff or 0a:ff")
+
+
+def _refuse(sentence: str) -> NoReturn:
+    raise Failure(failures.USAGE, sentence)

@@ -1,0 +1,101 @@
+"""What changed between two surveys of the bus, as rates. Knows reports, prints nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from busway.adapters.asyncio import AsyncBus
+from busway.cli.survey import Found
+
+
+@dataclass
+class NodeLine:
+    """One node: rates in bytes and messages a second; None for what it did not tell."""
+
+    id: bytes
+    label: str
+    leaf: bool
+    answer: str
+    links: int | None = None
+    endpoints: int | None = None
+    outstanding: int | None = None
+    messages_rate: float | None = None
+    bytes_in_rate: float | None = None
+    bytes_out_rate: float | None = None
+
+
+@dataclass
+class EndpointLine:
+    """One endpoint, over all its holders."""
+
+    id: bytes
+    name: str
+    kind: str
+    holders: list[str] = field(default_factory=list)
+    queued: int = 0
+    taken: int = 0
+    dropped: int = 0
+    rate: float | None = None
+
+
+@dataclass
+class View:
+    """The bus at one time."""
+
+    nodes: list[NodeLine]
+    endpoints: list[EndpointLine]
+
+    @property
+    def rate(self) -> float:
+        """Messages taken by receivers, a second."""
+        return sum(line.rate or 0 for line in self.endpoints)
+
+
+class Rates:
+    """Remembers the last survey's counts; those of a node that missed a survey, too."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[bytes, bytes, str], tuple[float, int]] = {}
+
+    def view(self, bus: AsyncBus, found: list[Found], now: float) -> View:
+        """`now` in seconds, of any origin."""
+        here = {each.id for each in found}
+        self._counts = {key: value for key, value in self._counts.items() if key[0] in here}
+        endpoints: dict[bytes, EndpointLine] = {}
+        nodes = [self._node(bus, each, endpoints, now) for each in found]
+        return View(nodes, sorted(endpoints.values(), key=lambda line: line.name or line.id.hex()))
+
+    def _node(
+        self, bus: AsyncBus, found: Found, endpoints: dict[bytes, EndpointLine], now: float
+    ) -> NodeLine:
+        line = NodeLine(found.id, found.label, found.info.leaf, found.answer)
+        if not found.report:
+            return line
+        links, rows = found.links(bus), found.endpoints()
+        line.links, line.endpoints, line.outstanding = len(links), len(rows), found.report["outstanding"]
+        # A restarted program counts from 0 again.
+        life = found.id + found.report["incarnation"]
+        line.bytes_in_rate = self._rate(found.id, life, "in", sum(link["bytes_in"] for link in links), now)
+        line.bytes_out_rate = self._rate(found.id, life, "out", sum(link["bytes_out"] for link in links), now)
+        for row in rows:
+            place = endpoints.setdefault(
+                row["endpoint"], EndpointLine(row["endpoint"], row["name"], row["kind"])
+            )
+            place.holders.append(found.label or found.id.hex()[:8])
+            place.queued += row["queued"]
+            place.taken += row["taken"]
+            place.dropped += row["dropped"]
+            rate = self._rate(found.id, life, row["endpoint"].hex(), row["taken"], now)
+            if rate is not None:
+                place.rate = (place.rate or 0) + rate
+                line.messages_rate = (line.messages_rate or 0) + rate
+        return line
+
+    def _rate(self, node: bytes, life: bytes, what: str, count: int, now: float) -> float | None:
+        key = (node, life, what)
+        before = self._counts.get(key)
+        self._counts[key] = (now, count)
+        if before is None or now <= before[0]:
+            return None
+        # A link or receiver that closed takes its count along.
+        return max(0, count - before[1]) / (now - before[0])

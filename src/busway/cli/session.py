@@ -1,0 +1,173 @@
+"""One stay of a command on the bus: joining, leaving, Ctrl-C and SIGTERM, and finding whom it was told to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+import busway
+from busway.adapters.asyncio import AsyncBus
+from busway.adapters.facade import Change, NodeInfo
+from busway.cli import failures, output
+from busway.cli.failures import Failure
+from busway.cli.options import Place
+from busway.names import endpoint_id
+from busway.protocol import codes
+
+Job = Callable[[AsyncBus], Awaitable[int]]
+
+LEAVE_S = 5.0
+# Ends of a link that say nothing against us.
+_ORDINARY = (codes.GOODBYE, codes.LOST, codes.DUPLICATE_LINK, codes.REPLACED)
+
+
+def run(place: Place, command: str, job: Job, *, leaf: bool = True, endless: bool = False) -> int:
+    """Join, do the job, leave; returns the exit status.
+
+    Args:
+        command: for the node's label.
+        leaf: for short commands; those that latecomers have to find join as full nodes.
+        endless: being interrupted is this command's normal end.
+    """
+    logging.getLogger("busway").addHandler(logging.NullHandler())  # we tell it ourselves
+    return asyncio.run(_stay(place, command, job, leaf, endless))
+
+
+async def _stay(place: Place, command: str, job: Job, leaf: bool, endless: bool) -> int:
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    told: list[int] = []
+
+    def stop(number: int) -> None:
+        told.append(number)
+        for each in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(each)  # a second one ends it at once
+        task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop, number)
+    try:
+        async with _joined(place, command, leaf) as bus:
+            return await job(bus)
+    except asyncio.CancelledError:
+        if not told:
+            raise
+        task.uncancel()
+        return failures.OK if endless else 128 + told[0]
+
+
+@contextlib.asynccontextmanager
+async def _joined(place: Place, command: str, leaf: bool) -> AsyncIterator[AsyncBus]:
+    bus = AsyncBus(place.bus, leaf=leaf, label=f"busway {command} ({os.getpid()})")
+    refusals: list[Change] = []
+    watching = asyncio.create_task(_note_refusals(bus, refusals))
+    await asyncio.sleep(0)  # it listens from here on
+    try:
+        try:
+            await bus.open()
+        except (OSError, ValueError, NotImplementedError) as error:
+            raise Failure(failures.NO_BUS, f"cannot join the bus {place.bus!r}: {error}") from None
+        for url in place.urls:
+            await _connect(bus, url, place.token)
+        if refusals and len(bus.nodes()) == 1:
+            refusal = refusals[0]
+            raise Failure(
+                failures.NO_BUS, f"link refused: {refusal.text} (error {refusal.code})", "LINK_REFUSED"
+            )
+        yield bus
+    finally:
+        watching.cancel()
+        await bus.close(LEAVE_S)
+
+
+async def _note_refusals(bus: AsyncBus, refusals: list[Change]) -> None:
+    async for change in bus.changes():
+        if change.what == "link-down" and change.code not in _ORDINARY:
+            refusals.append(change)  # noqa: PERF401 - it is read while this goes on
+
+
+async def _connect(bus: AsyncBus, url: str, token: str | None) -> None:
+    try:
+        await bus.connect(url, token=token)
+    except busway.LinkRefused as error:
+        raise Failure(failures.NO_BUS, f"{url}: {error}", "LINK_REFUSED") from None
+    except OSError as error:
+        raise Failure(failures.NO_BUS, f"{url}: {error}; is a node listening there?") from None
+    except ValueError as error:
+        raise Failure(failures.USAGE, str(error)) from None
+
+
+# Whom
+
+
+def matching(wanted: str, nodes: Iterable[NodeInfo]) -> list[NodeInfo]:
+    """The nodes that `wanted` names: by label or id, else by the beginning of an id, else of a label."""
+    nodes = list(nodes)
+    digits = wanted.replace("-", "").lower()
+    tests: tuple[Callable[[NodeInfo], bool], ...] = (
+        lambda node: node.label == wanted or node.id.hex() == digits,
+        lambda node: bool(digits) and node.id.hex().startswith(digits),
+        lambda node: bool(wanted) and node.label.startswith(wanted),
+    )
+    for test in tests:
+        found = [node for node in nodes if test(node)]
+        if found:
+            return found
+    return []
+
+
+def others(bus: AsyncBus) -> list[NodeInfo]:
+    """All nodes but the command's own."""
+    return [node for node in bus.nodes() if not node.me]
+
+
+def no_such_node(wanted: str, nodes: Iterable[NodeInfo]) -> Failure:
+    there = ", ".join(output.node_text(node.id, node.label) for node in nodes) or "nobody"
+    return Failure(failures.NEGATIVE, f"no node matches {wanted!r}; there are: {there}", "NO_NODE")
+
+
+def one_node(bus: AsyncBus, wanted: str) -> bytes:
+    """The id of the node that --node names, b"" if it names none. Raises Failure if it is not exactly one."""
+    if not wanted:
+        return b""
+    found = matching(wanted, others(bus))
+    if not found:
+        raise no_such_node(wanted, others(bus))
+    if len(found) > 1:
+        shown = ", ".join(output.node_text(node.id, node.label) for node in found)
+        raise Failure(failures.USAGE, f"several nodes match {wanted!r}: {shown}; give more of the id")
+    return found[0].id
+
+
+def kind_of(bus: AsyncBus, endpoint: str) -> str:
+    """The kind of an endpoint that somebody has; "" if nobody is known to."""
+    ident = endpoint_id(endpoint)
+    return next((found.kind for found in bus.endpoints() if found.id == ident), "")
+
+
+def holders(bus: AsyncBus, endpoint: str) -> list[bytes]:
+    """The ids of the nodes that are known to hold an endpoint."""
+    ident = endpoint_id(endpoint)
+    return [found.node for found in bus.endpoints() if found.id == ident]
+
+
+def holders_text(bus: AsyncBus, endpoint: str) -> str:
+    """Who holds an endpoint, for people."""
+    held = holders(bus, endpoint)
+    return ", ".join(output.node_text(node.id, node.label) for node in bus.nodes() if node.id in held)
+
+
+def nobody_has(bus: AsyncBus, endpoint: str) -> Failure:
+    """The Failure for an endpoint that nobody has, with names that look like it."""
+    import difflib
+
+    names = {found.name for found in bus.endpoints() if found.name}
+    similar = difflib.get_close_matches(endpoint, sorted(names), n=3)
+    hint = f"known similar: {', '.join(similar)}" if similar else "`busway endpoints` lists what there is"
+    text = f"nobody has the endpoint {endpoint!r} on bus {bus.node.bus!r}; {hint}"
+    return Failure(failures.NEGATIVE, text, "NO_ENDPOINT")

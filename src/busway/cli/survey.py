@@ -1,0 +1,149 @@
+"""Asks every node of the bus for its state (docs/protocol.md, section 9). Prints nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import busway
+from busway.adapters.asyncio import AsyncBus
+from busway.adapters.facade import NodeInfo
+from busway.drivers import unix
+from busway.protocol import codes
+
+# What became of the question.
+OK = "ok"
+SILENT = "no answer"
+REFUSED = "refused"
+UNREADABLE = "unreadable"
+UNREACHED = "not reached"
+
+_LOOK_S = 0.02  # between looks for nodes that have not taken our link yet
+
+_ENDPOINT: dict[str, type] = {"endpoint": bytes, "name": str, "kind": str, "realm": str}
+_COUNTS: dict[str, type] = dict.fromkeys(
+    ("cost", "receivers", "origins", "queued", "taken", "dropped", "refused"), int
+)
+_LINK_TEXTS: dict[str, type] = dict.fromkeys(("label", "state", "realm", "address", "via"), str)
+_LINK_NUMBERS: dict[str, type] = dict.fromkeys(
+    ("rtt_ms", "age_ms", "bytes_in", "bytes_out", "queued_bytes"), int
+)
+_TABLES = {
+    "links": {"peer": bytes, "dialled": bool} | _LINK_TEXTS | _LINK_NUMBERS,
+    "endpoints": _ENDPOINT | _COUNTS,
+    "seen": _ENDPOINT | {"node": bytes},
+    "nodes": {"node": bytes, "label": str, "leaf": bool},
+}
+
+
+@dataclass
+class Found:
+    """A node: `answer` is one of the words above, `report` what it said of itself ({} unless OK)."""
+
+    info: NodeInfo
+    answer: str
+    report: dict[str, Any] = field(default_factory=dict)
+    seconds: float = -1.0
+
+    @property
+    def id(self) -> bytes:
+        return self.info.id
+
+    @property
+    def label(self) -> str:
+        return self.info.label
+
+    def table(self, name: str) -> list[dict[str, Any]]:
+        """One of the report's lists; empty without a report."""
+        rows: list[dict[str, Any]] = self.report.get(name, [])
+        return rows
+
+    def links(self, bus: AsyncBus) -> list[dict[str, Any]]:
+        """The node's links, the one to this command left out."""
+        return [link for link in self.table("links") if link["peer"] != bus.id]
+
+    def endpoints(self) -> list[dict[str, Any]]:
+        """The node's endpoints, the built-in one left out."""
+        return [row for row in self.table("endpoints") if row["endpoint"] != codes.INTROSPECTION]
+
+
+async def survey(bus: AsyncBus, timeout: float) -> list[Found]:
+    """Every node but our own, by label. Takes at most `timeout` seconds, and less if all answer."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout
+    asked: dict[bytes, asyncio.Task[Found | None]] = {}
+    async with asyncio.TaskGroup() as group:
+        while True:
+            for node in bus.nodes():
+                if not node.me and node.id not in asked:
+                    asked[node.id] = group.create_task(ask(bus, node, max(0.001, deadline - loop.time())))
+            silent = [ident for ident in strangers(bus) if ident not in asked]
+            if not silent or loop.time() >= deadline:
+                break
+            await asyncio.sleep(_LOOK_S)
+    found = [task.result() for task in asked.values()]
+    known = [each for each in found if each is not None]
+    known += [Found(NodeInfo(ident, "", False), SILENT) for ident in silent]
+    known += mentioned(bus, known)
+    return sorted(known, key=lambda each: (each.label, each.id))
+
+
+async def ask(bus: AsyncBus, node: NodeInfo, timeout: float) -> Found | None:
+    """One node's answer; None if it has left in the meantime."""
+    began = asyncio.get_running_loop().time()
+    try:
+        report = await bus.request(codes.INTROSPECTION, None, node=node.id, timeout=timeout)
+    except busway.RequestTimeout:
+        return Found(node, SILENT)
+    except busway.PayloadError:
+        return Found(node, UNREADABLE)
+    except (busway.Undeliverable, busway.RemoteError):
+        return Found(node, REFUSED) if any(node.id == each.id for each in bus.nodes()) else None
+    if not well_formed(report):
+        return Found(node, UNREADABLE)
+    return Found(node, OK, report, asyncio.get_running_loop().time() - began)
+
+
+def well_formed(report: object) -> bool:
+    """Whether a report has what we read, as section 9 says. More may come."""
+    if not isinstance(report, dict):
+        return False
+    tables = all(
+        isinstance(report.get(name), list) and all(_has(row, shape) for row in report[name])
+        for name, shape in _TABLES.items()
+    )
+    return tables and _has(report, {"counters": dict, "outstanding": int, "incarnation": bytes})
+
+
+def _has(row: object, shape: dict[str, type]) -> bool:
+    return isinstance(row, dict) and all(isinstance(row.get(name), kind) for name, kind in shape.items())
+
+
+def strangers(bus: AsyncBus) -> list[bytes]:
+    """Ids of live programs on this machine that have not taken our link: stopped, or busy."""
+    known = {node.id for node in bus.nodes()}
+    return [
+        peer.node_id
+        for peer in unix.peers(bus.node.bus)
+        if peer.node_id not in known and not _is_dead(peer.path)
+    ]
+
+
+def _is_dead(path: str) -> bool:
+    try:
+        return unix.is_dead(path)
+    except OSError:
+        return True  # it left between two looks
+
+
+def mentioned(bus: AsyncBus, found: list[Found]) -> list[Found]:
+    """Nodes that others see and we have no link to: leaves, and what is connected elsewhere."""
+    known = {each.id for each in found} | {bus.id}
+    more: dict[bytes, Found] = {}
+    for each in found:
+        for row in each.table("nodes"):
+            if row["node"] not in known:
+                info = NodeInfo(row["node"], row["label"], row["leaf"])
+                more[info.id] = Found(info, UNREACHED)
+    return list(more.values())

@@ -1,0 +1,395 @@
+"""`busway listen`, `send`, `publish` and `request`: messages in and out of the shell."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from busway.cli import failures, output
+from busway.cli import payload as payloads
+from busway.cli.failures import Failure
+from busway.cli.options import (
+    Examples,
+    Place,
+    check_endpoint,
+    joins,
+    json_option,
+    node_option,
+    timeout_option,
+)
+from busway.cli.payload import payload_options
+
+if TYPE_CHECKING:
+    from busway.adapters.asyncio import AsyncBus
+    from busway.adapters.asyncio_ends import Receiver
+    from busway.protocol import Message
+
+KINDS = click.Choice(["unicast", "anycast", "broadcast"])
+REALMS = click.Choice(["userspace", "localnet", "global"])
+NOT_ANSWERED = 256  # the error that `listen` answers requests with
+
+_HOLDER = "The holder to take, of several: a node's label, or the beginning of its id or label."
+_SECONDS = click.FloatRange(min=0, max=2_000_000)
+
+_LISTEN_EXAMPLES = """\
+Examples:
+  busway listen lab/temperature
+  busway listen lab/temperature lab/pressure --json | jq .payload
+  busway listen lab/log --kind unicast -c 1 --timeout 10
+
+One line a message: time, endpoint, source, payload. Without --kind the endpoint has the kind that the others
+on the bus know it by, else broadcast. Of an anycast endpoint only a share of the messages comes here.
+Requests are shown and answered with an error. Ctrl-C ends it, with exit status 0 unless -c was given; 3 means
+that --timeout passed before -c messages (without -c: before any) had come."""
+
+
+@click.command(cls=Examples, epilog=_LISTEN_EXAMPLES)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, callback=check_endpoint)
+@click.option("-c", "--count", type=click.IntRange(min=1), metavar="N", help="Leave after N messages.")
+@click.option("--kind", type=KINDS, help="What to register as.")
+@click.option(
+    "--realm", type=REALMS, default="localnet", show_default=True, help="From how far it can be reached."
+)
+@click.option("-q", "--quiet", is_flag=True, help="Don't say on stderr that it listens.")
+@timeout_option(None, "Leave after so many seconds.")
+@json_option("One JSON document a line for each message.")
+@joins
+def listen(
+    place: Place,
+    names: tuple[str, ...],
+    count: int | None,
+    kind: str | None,
+    realm: str,
+    quiet: bool,
+    timeout: float | None,
+    as_json: bool,
+) -> int:
+    """Print the messages that come to endpoints, one a line."""
+    from busway.cli import session
+
+    async def job(bus: AsyncBus) -> int:
+        receivers = {name: _register(bus, name, kind, realm) for name in dict.fromkeys(names)}
+        if not quiet:
+            output.note(f"listening to {', '.join(receivers)} on bus {place.bus!r}")
+        return await _follow(bus, receivers, count, timeout, as_json)
+
+    return session.run(place, "listen", job, leaf=False, endless=count is None)
+
+
+def _register(bus: AsyncBus, name: str, kind: str | None, realm: str) -> Receiver:
+    from busway.cli import session
+    from busway.errors import EndpointTaken
+
+    chosen: Any = kind or session.kind_of(bus, name) or "broadcast"
+    far: Any = realm
+    try:
+        return bus.register(name, chosen, far)
+    except EndpointTaken:
+        there = session.kind_of(bus, name)
+        why = "and can have only one receiver" if there == chosen else f"as {there}; try --kind {there}"
+        holder = session.holders_text(bus, name)
+        raise Failure(failures.NEGATIVE, f"{name} is held by {holder} {why}", "ENDPOINT_TAKEN") from None
+
+
+async def _follow(
+    bus: AsyncBus, receivers: dict[str, Receiver], count: int | None, timeout: float | None, as_json: bool
+) -> int:
+    import asyncio
+
+    came = 0
+    labels: dict[bytes, str] = {}
+    try:
+        async with asyncio.timeout(timeout):
+            async for name, message in _merged(receivers):
+                _show(bus, name, message, labels, as_json)
+                came += 1
+                if came == count:
+                    return failures.OK
+    except TimeoutError:
+        return failures.UNKNOWN if count is not None or not came else failures.OK
+    return failures.OK
+
+
+async def _merged(receivers: dict[str, Receiver]) -> AsyncIterator[tuple[str, Message]]:
+    """The messages of all receivers as they come."""
+    import asyncio
+
+    waiting = {asyncio.ensure_future(receiver.receive()): name for name, receiver in receivers.items()}
+    try:
+        while True:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                name = waiting.pop(task)
+                message = task.result()
+                waiting[asyncio.ensure_future(receivers[name].receive())] = name
+                yield name, message
+    finally:
+        for task in waiting:
+            task.cancel()
+
+
+def _show(bus: AsyncBus, name: str, message: Message, labels: dict[bytes, str], as_json: bool) -> None:
+    source = message.source
+    if source not in labels:
+        labels.update((node.id, node.label) for node in bus.nodes())
+    asked = _decline(bus, message)
+    if as_json:
+        output.say_json(_document(name, message, labels.get(source, ""), asked))
+        return
+    remarks = [f"missed {message.missed}" for _ in "x" if message.missed]
+    remarks += ["a request, declined"] if asked else []
+    remarks += [f"unreadable: {output.printable(str(message.error))}"] if message.error else []
+    cells = (
+        click.style(output.clock_text(), dim=True),
+        click.style(output.printable(name), fg="cyan"),
+        click.style(output.node_text(source, labels.get(source, "")), fg="green"),
+        output.value_text(message.payload),
+        *(click.style(f"({remark})", fg="yellow") for remark in remarks),
+    )
+    output.say("  ".join(cells))
+
+
+def _decline(bus: AsyncBus, message: Message) -> bool:
+    """Whether it was a request. Nobody would answer it: better an error now than a timeout later."""
+    from busway.adapters.asyncio_links import now_ms
+    from busway.protocol import Request
+
+    if not isinstance(message, Request) or message.confirm:
+        return False
+    text = "only `busway listen` is there, which does not answer; use `busway serve`"
+    bus.node.respond_error(message, NOT_ANSWERED, text, now_ms())
+    return True
+
+
+def _document(name: str, message: Message, label: str, asked: bool) -> dict[str, object]:
+    document: dict[str, object] = {
+        "time": round(time.time(), 3),
+        "endpoint": name,
+        "endpoint_id": output.uuid_text(message.endpoint),
+        "source": output.uuid_text(message.source),
+        "source_label": label,
+        "what": "request" if asked else "message",
+        "format": ("bytes", "cbor", "typed", "typed")[message.format],
+        "payload": message.payload,
+        "missed": message.missed,
+    }
+    if message.format >= 2:
+        document["type"] = output.uuid_text(message.type_id or message.endpoint)
+    if message.error:
+        document["error"] = str(message.error)
+    return document
+
+
+# Sending
+
+_SEND_EXAMPLES = f"""\
+Examples:
+  busway send lab/log '{{"celsius": 21.5}}'
+  busway send lab/log "pump started" --confirm
+  busway send lab/log 21.5 --ttl 60            waits for somebody to hold lab/log
+  tail -n 1 log | busway send lab/log -
+  busway send lab/log --hex 0a:ff
+
+{payloads.HELP}
+
+Says nothing when it worked. Exit status 0: accepted for transport, with --confirm: taken by the program
+there; 1: nobody has the endpoint, or it was not taken; 3: no verdict within --timeout."""
+
+
+@click.command(cls=Examples, epilog=_SEND_EXAMPLES)
+@click.argument("name", metavar="NAME", callback=check_endpoint)
+@payload_options
+@click.option("--confirm", is_flag=True, help="Wait until the receiving program has taken it.")
+@click.option(
+    "--ttl", type=_SECONDS, default=0.0, metavar="S", help="Wait so many seconds for somebody to hold NAME."
+)
+@node_option(_HOLDER)
+@timeout_option(30.0, "How long to wait for the verdict, in seconds.")
+@json_option("The outcome as one JSON document.")
+@joins
+def send(
+    place: Place,
+    name: str,
+    payload: object,
+    confirm: bool,
+    ttl: float,
+    node: str,
+    timeout: float,
+    as_json: bool,
+) -> int:
+    """Send a message to whoever holds a unicast or anycast endpoint."""
+    import asyncio
+
+    from busway.cli import session
+    from busway.errors import Undeliverable
+
+    async def job(bus: AsyncBus) -> int:
+        _check_sendable(bus, name)
+        to = session.one_node(bus, node)
+        try:
+            async with asyncio.timeout(None if confirm else timeout + ttl):
+                await bus.send(name, payload, confirm=confirm, ttl=ttl, timeout=timeout, node=to)
+        except TimeoutError:
+            raise Failure(failures.UNKNOWN, f"{name} takes nothing: not sent within {timeout:g} s") from None
+        await bus.close(timeout)  # what comes back until then is still heard
+        if bus.undeliverable:
+            raise Undeliverable(bus.undeliverable[0].reason)
+        if as_json:
+            output.say_json(_sent(name) | {"verdict": "taken" if confirm else "accepted"})
+        return failures.OK
+
+    # A leaf is not found by those who come later.
+    return _run_asking(place, "send", name, job, leaf=not ttl)
+
+
+def _sent(name: str) -> dict[str, object]:
+    from busway.names import endpoint_id
+
+    return {"endpoint": name, "endpoint_id": output.uuid_text(endpoint_id(name))}
+
+
+def _check_sendable(bus: AsyncBus, name: str) -> None:
+    from busway.cli import session
+
+    if session.kind_of(bus, name) == "broadcast":
+        raise Failure(failures.USAGE, f"{name} is a broadcast endpoint: use `busway publish`", "WRONG_KIND")
+
+
+def _run_asking(place: Place, command: str, name: str, job: Any, *, leaf: bool) -> int:
+    """Run a job that is about one endpoint; that nobody has it is told with names that look like it."""
+    from busway.cli import session
+    from busway.errors import Undeliverable
+    from busway.protocol import codes
+
+    async def asking(bus: AsyncBus) -> int:
+        try:
+            status: int = await job(bus)
+            return status
+        except Undeliverable as error:
+            if error.reason == codes.NO_ENDPOINT:
+                raise session.nobody_has(bus, name) from None
+            if error.reason == codes.NOT_A_STREAM:
+                text = f"{name} answers in parts: ask it with --stream"
+                raise Failure(failures.NEGATIVE, text, error.reason_name) from None
+            raise
+        except ValueError as error:
+            raise Failure(failures.USAGE, str(error)) from None
+
+    return session.run(place, command, asking, leaf=leaf)
+
+
+_PUBLISH_EXAMPLES = f"""\
+Examples:
+  busway publish lab/temperature 21.5
+  busway publish lab/temperature '{{"celsius": 21.5}}' --bus plant
+
+{payloads.HELP}
+
+Says nothing when it worked. That nobody subscribes is no error."""
+
+
+@click.command(cls=Examples, epilog=_PUBLISH_EXAMPLES)
+@click.argument("name", metavar="NAME", callback=check_endpoint)
+@payload_options
+@timeout_option(30.0, "How long to wait for room on the links, in seconds.")
+@json_option("The outcome as one JSON document.")
+@joins
+def publish(place: Place, name: str, payload: object, timeout: float, as_json: bool) -> int:
+    """Give every subscriber of a broadcast endpoint a copy."""
+    import asyncio
+
+    from busway.cli import session
+
+    async def job(bus: AsyncBus) -> int:
+        kind = session.kind_of(bus, name)
+        if kind not in ("", "broadcast"):
+            raise Failure(failures.USAGE, f"{name} is of kind {kind}: use `busway send`", "WRONG_KIND")
+        subscribers = session.holders(bus, name)
+        try:
+            async with asyncio.timeout(timeout):
+                await bus.publish(name, payload)
+        except TimeoutError:
+            raise Failure(failures.UNKNOWN, f"no link had room within {timeout:g} s") from None
+        await bus.close(timeout)
+        if as_json:
+            output.say_json(_sent(name) | {"nodes": [output.uuid_text(node) for node in subscribers]})
+        return failures.OK
+
+    return _run_asking(place, "publish", name, job, leaf=True)
+
+
+# Asking
+
+_REQUEST_EXAMPLES = f"""\
+Examples:
+  busway request lab/pump '{{"rpm": 300}}'
+  busway request lab/pump '{{"rpm": 300}}' --timeout 2 --json
+  busway request lab/camera > picture.jpg
+  busway request lab/scan --stream
+
+{payloads.HELP}
+
+The reply is printed: text and bytes as they are (bytes on a terminal as Python writes them), anything else as
+JSON. --json prints a document with the reply as "payload", bytes in hexadecimal; with --stream one a line for
+each part. Exit status 1: nobody has the endpoint, or its handler failed; 3: no reply within --timeout."""
+
+
+@click.command(cls=Examples, epilog=_REQUEST_EXAMPLES)
+@click.argument("name", metavar="NAME", callback=check_endpoint)
+@payload_options
+@click.option(
+    "--stream", is_flag=True, help="Take a reply in parts, one a line; --timeout counts from part to part."
+)
+@click.option(
+    "--ttl", type=_SECONDS, default=0.0, metavar="S", help="Wait so many seconds for somebody to hold NAME."
+)
+@node_option(_HOLDER)
+@timeout_option(30.0, "How long to wait for the reply, in seconds.")
+@json_option("The reply in a JSON document.")
+@joins
+def request(
+    place: Place,
+    name: str,
+    payload: object,
+    stream: bool,
+    ttl: float,
+    node: str,
+    timeout: float,
+    as_json: bool,
+) -> int:
+    """Ask whoever serves an endpoint, and print the reply."""
+    from busway.cli import session
+
+    async def job(bus: AsyncBus) -> int:
+        _check_sendable(bus, name)
+        to = session.one_node(bus, node)
+        if stream:
+            parts = bus.request_stream(name, payload, timeout=timeout, ttl=ttl, node=to)
+            await _print_parts(name, parts, as_json)
+            return failures.OK
+        began = time.perf_counter()
+        reply = await bus.request(name, payload, timeout=timeout, ttl=ttl, node=to)
+        if as_json:
+            output.say_json(_replied(name, reply) | {"ms": round((time.perf_counter() - began) * 1000, 3)})
+        else:
+            output.write_value(reply)
+        return failures.OK
+
+    return _run_asking(place, "request", name, job, leaf=not ttl)
+
+
+def _replied(name: str, reply: object) -> dict[str, object]:
+    return _sent(name) | {"format": "bytes" if isinstance(reply, bytes) else "cbor", "payload": reply}
+
+
+async def _print_parts(name: str, parts: AsyncIterator[Any], as_json: bool) -> None:
+    index = 0
+    async for part in parts:
+        if as_json:
+            output.say_json(_replied(name, part) | {"part": index})
+        else:
+            output.write_value(part)
+        index += 1
