@@ -1,0 +1,368 @@
+"""The documents: examples run, links lead somewhere, the module map is complete, tables equal the code."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import busway
+from busway.drivers import unix
+from busway.errors import _REASON_SENTENCES
+from busway.names import NAME_SIZE_MAX, NAMESPACE
+from busway.payloads import DEPTH_MAX, INTEGER_SIZE_MAX
+from busway.protocol import Limits, codes
+from tests.rigs import aio
+from tests.rigs.processes import output_of
+from tests.rigs.tree import ROOT
+
+DOCUMENTS = ("README.md", "CHANGELOG.md", "docs/guarantees.md", "docs/protocol.md")
+CODE_FOLDERS = ("protocol", "drivers", "adapters", "src/busway", "benchmarks", "firmware_examples")
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PRINTED = re.compile(r"^ *print\(.*\) +# (.+)$", re.MULTILINE)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|root|home|Users|workspace|builds|tmp/plan)\b")
+
+
+# What the documents say --------------------
+
+
+def text_of(document: str) -> str:
+    return (ROOT / document).read_text(encoding="utf-8")
+
+
+def blocks(document: str, language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    return [body for found, body in FENCE.findall(text_of(document)) if found == language]
+
+
+def programs() -> dict[str, str]:
+    """README's Python blocks that begin with a file name, by that name."""
+    named = {}
+    for body in blocks("README.md", "python"):
+        if first := re.match(r"# (\w+\.py)\n", body):
+            named[first[1]] = body
+    return named
+
+
+def tour() -> str:
+    """README's other Python blocks, as one pastes them: a blank line ends what is indented."""
+    return (
+        "\n".join(body for body in blocks("README.md", "python") if not re.match(r"# \w+\.py\n", body)) + "\n"
+    )
+
+
+def tables(document: str) -> Iterator[tuple[list[str], list[list[str]]]]:
+    """Header cells and rows of each table."""
+    for found in re.findall(r"(?:^\|.*\|\n)+", FENCE.sub("", text_of(document)), re.MULTILINE):
+        rows = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in found.splitlines()]
+        yield rows[0], rows[2:]
+
+
+def rows_of(document: str, *header: str) -> list[list[str]]:
+    """The rows of the one table whose header begins so."""
+    (rows,) = [rows for head, rows in tables(document) if tuple(head[: len(header)]) == header]
+    return rows
+
+
+def module_map() -> list[str]:
+    """The paths that README's module map names; folders end with a slash."""
+    (body,) = blocks("README.md", "text")
+    paths: list[str] = []
+    folders: list[str] = []
+    for line in body.splitlines():
+        name = line.split()[0]
+        depth = (len(line) - len(line.lstrip())) // 4
+        del folders[depth:]
+        paths.append("".join(folders) + name)
+        folders.append(name)
+    return paths
+
+
+def anchors(document: str) -> set[str]:
+    """The anchors that a Markdown viewer makes of headings."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text_of(document)), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+# Running examples --------------------
+
+
+@pytest.fixture
+def own_bus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The examples use the bus "default"; here nobody else is on it."""
+    with tempfile.TemporaryDirectory(prefix="bw-") as directory:
+        monkeypatch.setenv("BUSWAY_DIR", directory)
+        yield
+
+
+@contextmanager
+def running(script: Path) -> Iterator[None]:
+    with subprocess.Popen([sys.executable, script]) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+async def answered(endpoint: str, payload: object) -> None:
+    """Wait until somebody answers there."""
+    async with busway.AsyncBus() as bus:
+        await bus.request(endpoint, payload, ttl=10.0, timeout=15.0)
+
+
+@pytest.fixture
+def pump(own_bus: None, tmp_path: Path) -> Iterator[None]:
+    """The first terminal of the README's first example."""
+    script = tmp_path / "pump.py"
+    script.write_text(programs()["pump.py"])
+    with running(script):
+        aio.run(answered("lab/pump", {"rpm": 0}))
+        yield
+
+
+def in_order(expected: Sequence[str], output: str) -> bool:
+    """Whether each text stands in the output behind the one before it."""
+    position = 0
+    for text in expected:
+        position = output.find(text, position)
+        if position < 0:
+            return False
+        position += len(text)
+    return True
+
+
+def test_two_terminals(pump: None, tmp_path: Path) -> None:
+    source = programs()["ask.py"]
+    script = tmp_path / "ask.py"
+    script.write_text(source)
+    assert PRINTED.findall(source) == output_of([sys.executable, script], cwd=tmp_path).splitlines()
+
+
+def test_two_terminals_need_at_most_eight_lines_each() -> None:
+    for name in ("pump.py", "ask.py"):
+        assert len([line for line in programs()[name].splitlines()[1:] if line]) <= 8
+
+
+def test_other_programs(own_bus: None, tmp_path: Path) -> None:
+    rest = {name: body for name, body in programs().items() if name not in ("pump.py", "ask.py")}
+    assert rest
+    for name, body in rest.items():
+        (tmp_path / name).write_text(body)
+        printed = output_of([sys.executable, tmp_path / name], cwd=tmp_path).splitlines()
+        assert PRINTED.findall(body) == printed, name
+
+
+def test_tour_pasted_into_the_python_prompt(own_bus: None, tmp_path: Path) -> None:
+    source = tour()
+    run = subprocess.run(
+        [sys.executable, "-m", "asyncio"],
+        input=source,
+        cwd=tmp_path,
+        timeout=60,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Error" not in run.stderr, run.stderr
+    expected = [word for line in PRINTED.findall(source) for word in line.split()]
+    assert len(expected) > 20
+    assert in_order(expected, run.stdout), run.stdout
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    """README's `busway` commands, each with the lines it is said to print."""
+    found: list[tuple[str, list[str]]] = []
+    for body in blocks("README.md", "console"):
+        for line in body.splitlines():
+            if line.startswith("$ "):
+                found.append((line[2:], []))
+            else:
+                found[-1][1].append(line)
+    return found
+
+
+def test_command_line(pump: None, tmp_path: Path) -> None:
+    for line, shown in commands():
+        words = shlex.split(line)
+        assert words[0] == "busway", line
+        printed = output_of([sys.executable, "-m", "busway", *words[1:]], cwd=tmp_path)
+        assert printed.strip() or not shown, line
+        for text in shown:  # "…" stands for what differs from run to run
+            parts = [" ".join(part.split()) for part in text.split("…")]
+            assert in_order(parts, " ".join(printed.split())), f"{line} printed:\n{printed}"
+
+
+# Links and the module map --------------------
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document: str) -> None:
+    for target in LINK.findall(FENCE.sub("", text_of(document))):
+        if re.match(r"https?://", target):
+            continue
+        path, _, anchor = target.partition("#")
+        found = (ROOT / document).parent / path if path else ROOT / document
+        assert found.exists(), target
+        if anchor:
+            assert anchor in anchors(str(found.resolve().relative_to(ROOT))), target
+
+
+def test_module_map_names_what_exists() -> None:
+    for path in module_map():
+        assert (ROOT / path).is_dir() if path.endswith("/") else (ROOT / path).is_file(), path
+
+
+def test_module_map_names_every_source_file() -> None:
+    named = set(module_map())
+    missing = []
+    for folder in CODE_FOLDERS:
+        for base, folders, files in os.walk(ROOT / folder, followlinks=False):
+            folders[:] = [name for name in folders if name != "__pycache__"]
+            here = Path(base).relative_to(ROOT)
+            missing += [str(here / name) for name in files if name.endswith(".py")]
+    missing += [
+        f"{path.relative_to(ROOT)}/"
+        for path in (ROOT / "tests").iterdir()
+        if path.is_dir() and path.name != "__pycache__"
+    ]
+    assert sorted(path for path in missing if path not in named) == []
+
+
+def test_module_map_gives_each_its_job() -> None:
+    (body,) = blocks("README.md", "text")
+    assert [line for line in body.splitlines() if len(line.split()) < 2] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_no_machine_path(document: str) -> None:
+    assert MACHINE_PATH.findall(text_of(document)) == []
+
+
+def test_the_machine_path_rule_itself() -> None:
+    assert MACHINE_PATH.search("see /home/ann/busway")
+    assert MACHINE_PATH.search("/root/.cache")
+    assert not MACHINE_PATH.search("/run/user/UID/busway, else /tmp/busway-UID")
+
+
+# Tables of guarantees.md --------------------
+
+
+def named_limits() -> dict[str, int]:
+    """The numbers below the comment in codes.py that says docs/guarantees.md lists them."""
+    source = (ROOT / "protocol" / "codes.py").read_text()
+    tail = source.partition("docs/guarantees.md lists them")[2]
+    assert tail
+    return {name: getattr(codes, name) for name in re.findall(r"^([A-Z_]+): ", tail, re.MULTILINE)}
+
+
+def test_limits_equal_the_code() -> None:
+    told = {row[0]: int(row[1]) for row in rows_of("docs/guarantees.md", "Name", "Value")}
+    assert told == named_limits()
+    assert len(told) > 20
+
+
+def test_every_limit_says_what_happens_beyond_it() -> None:
+    for row in rows_of("docs/guarantees.md", "Name", "Value"):
+        assert all(row[2:4]), row[0]
+
+
+def test_default_limits_equal_the_code() -> None:
+    limits = Limits()
+    told = {row[0]: int(row[1]) for row in rows_of("docs/guarantees.md", "Name", "Default")}
+    assert told == {name: getattr(limits, name) for name in Limits.__slots__}
+
+
+def test_limits_of_the_upper_layers() -> None:
+    told = {row[0].split(",")[0]: row[1] for row in rows_of("docs/guarantees.md", "What", "Value")}
+    assert told["nodes of one bus and user on one machine"] == str(unix.NODES_MAX)
+    assert told["path of a Unix socket"] == f"{unix.PATH_SIZE_MAX} bytes"
+    assert told["nesting of a CBOR value"] == f"{DEPTH_MAX} levels"
+    assert told["an integer in a CBOR value"] == f"{INTEGER_SIZE_MAX} bytes"
+    assert NAME_SIZE_MAX == codes.TEXT_SIZE_MAX
+
+
+def test_every_outcome_names_a_real_error_and_reason() -> None:
+    cells = [cell for row in rows_of("docs/guarantees.md", "What happened", "`send`") for cell in row[1:]]
+    for name in re.findall(r"`([A-Z]\w+)`", " ".join(cells)):
+        assert name == "CancelledError" or issubclass(getattr(busway, name), busway.BusError), name
+    reasons = set(codes.REASON_NAMES.values())
+    assert set(re.findall(r"\b[A-Z]+_[A-Z]+\b", " ".join(cells))) <= reasons
+
+
+# Tables of protocol.md --------------------
+
+MESSAGE_KINDS = ("SEND", "PUBLISH", "CONFIRM", "REQUEST", "REPLY", "PART", "ERROR", "SIGNAL")
+CONTROL_FRAMES = ("HELLO", "AUTH", "CLOSE", "PING", "PONG", "DIRECTORY", "MORE")
+
+
+def numbered(cells: Sequence[str]) -> dict[str, int]:
+    """Names by number from cells such as "1 CANCEL"."""
+    pairs = [cell.split()[:2] for cell in cells]
+    return {name: int(number) for number, name in pairs}
+
+
+def test_link_errors_equal_the_code() -> None:
+    rows = rows_of("docs/protocol.md", "Code", "Name", "Sentence")
+    assert {int(row[0]): row[1] for row in rows if row[1]} == codes.LINK_ERROR_NAMES
+
+
+def test_reasons_equal_the_code() -> None:
+    rows = rows_of("docs/protocol.md", "Code", "Name", "Meaning")
+    assert {int(row[0]): row[1] for row in rows if row[1]} == codes.REASON_NAMES
+    assert set(_REASON_SENTENCES) == set(codes.REASON_NAMES)
+
+
+def test_control_frames_equal_the_code() -> None:
+    rows = rows_of("docs/protocol.md", "Head", "Control frame")
+    assert {row[1]: int(row[0], 16) for row in rows} == {
+        name: getattr(codes, name) for name in CONTROL_FRAMES
+    }
+
+
+def test_message_kinds_equal_the_code() -> None:
+    rows = rows_of("docs/protocol.md", "Kind", "Fields")
+    assert [row[0] for row in rows] == list(MESSAGE_KINDS)
+    (bits,) = [row for row in rows_of("docs/protocol.md", "Bits of the head") if row[0].startswith("6")]
+    told = numbered(bits[1].removeprefix("kind: ").split(", "))
+    assert told == {name: getattr(codes, name) for name in MESSAGE_KINDS}
+
+
+def test_signals_and_options_equal_the_code() -> None:
+    signals = ("CANCEL", "CREDIT", "PROBE", "PART_CREDIT", "UNDELIVERABLE", "END")
+    told = numbered([row[0] for row in rows_of("docs/protocol.md", "Signal", "Fields")])
+    assert told == {name: getattr(codes, name) for name in signals}
+    told = numbered([row[0] for row in rows_of("docs/protocol.md", "Type", "Value")])
+    assert told == {"CUT": codes.OPTION_CUT, "STREAM": codes.OPTION_STREAM}
+
+
+def test_fixed_identifiers_equal_the_code() -> None:
+    text = text_of("docs/protocol.md")
+    assert str(NAMESPACE) in text
+    assert busway.endpoint_id("busway/introspection") == codes.INTROSPECTION
+    digits = codes.INTROSPECTION.hex()
+    assert "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])) in text
+
+
+def test_protocol_states_the_times_and_sizes_of_the_code() -> None:
+    text = " ".join(text_of("docs/protocol.md").split())
+    for sentence in (
+        f"no HELLO within {codes.HELLO_TIMEOUT_MS // 1000} seconds",
+        f"a length above {codes.HELLO_SIZE_MAX};",
+        f"at most {codes.ENTRIES_MAX:,} entries",
+        f"else the opening credit is {codes.OPENING_CREDIT} ",
+        f"cut between characters to {codes.CLOSE_TEXT_SIZE_MAX} bytes",
+        f"probes after {codes.PROBE_MS // 1000} second, then at doubling intervals",
+        f"intervals up to {codes.PROBE_MAX_MS // 1000} seconds",
+        f"not sent to a pair for {codes.FLOW_FALLBACK_MS // 1000} seconds",
+        f"reclaims a window after {codes.FLOW_RECLAIM_MS // 1000} seconds",
+        f"After {codes.FLOW_FORGET_OUT_MS // 1000} seconds the origin forgets",
+        f"after {codes.FLOW_FORGET_IN_MS // 1000} seconds the destination forgets",
+    ):
+        assert sentence in text, sentence
