@@ -99,7 +99,7 @@ def test_a_run_of_six_seconds() -> None:
         check=False,
     )
     assert (run.returncode, run.stderr) == (0, ""), run.stdout
-    assert f"busway --bus {bus} nodes" in run.stdout
+    assert f"busway nodes --bus {bus}" in run.stdout
     assert len(re.findall(r"^ *\d+\.\d s  \d nodes", run.stdout, re.MULTILINE)) >= 5, run.stdout
     asked, outcomes = figures_after("requests", run.stdout)[:2]
     assert asked == outcomes >= 100

@@ -1,4 +1,4 @@
-"""Answers requests. Try: busway --bus demo request demo/sum '[1, 2, 3]'"""
+"""Answers requests. Try: busway request demo/sum '[1, 2, 3]' --bus demo"""
 
 import asyncio
 import time

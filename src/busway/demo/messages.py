@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import busway
 
 
-@busway.message("255ec047-4786-47d4-8352-b85dad86930f", name="demo/readings")
+@busway.message("255ec047-4786-47d4-8352-b85dad86930f")
 @dataclass
 class Readings:
     """What a machine measures of itself. Shares are percentages, temperatures degrees Celsius by sensor."""
@@ -17,7 +17,7 @@ class Readings:
     celsius: dict[str, float] = field(default_factory=dict)  # empty where there are no sensors
 
 
-@busway.message("c502ee56-aeee-49e3-becc-1affb8c736a9", name="demo/guestbook")
+@busway.message("c502ee56-aeee-49e3-becc-1affb8c736a9")
 @dataclass
 class Visit:
     """What a visitor did between joining and leaving."""

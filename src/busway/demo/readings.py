@@ -1,4 +1,4 @@
-"""Publishes this machine's own readings, five times a second. Try: busway --bus demo listen demo/readings"""
+"""Publishes this machine's own readings, five times a second. Try: busway listen demo/readings --bus demo"""
 
 import asyncio
 
@@ -36,7 +36,7 @@ def temperatures() -> dict[str, float]:
 async def main(bus_name: str) -> None:
     async with busway.AsyncBus(bus_name, label="readings") as bus:
         while True:
-            await bus.publish(Readings, measure())
+            await bus.publish("demo/readings", measure())
             await asyncio.sleep(PERIOD_S)
 
 

@@ -35,7 +35,7 @@ def shower(console: Console, bus_name: str) -> Callable[[Figures], Coroutine[Any
 
 
 async def _print_lines(bus_name: str, figures: Figures) -> None:
-    print(f"From another terminal: busway --bus {bus_name} nodes", flush=True)
+    print(f"From another terminal: busway nodes --bus {bus_name}", flush=True)
     while True:
         await asyncio.sleep(LINE_S)
         print(plain_line(figures), flush=True)
@@ -93,7 +93,7 @@ def _head(figures: Figures, bus_name: str) -> Table:
         Text.assemble(("Ctrl-C", "bold"), " ends it "),
     )
     head.add_row(
-        Text.assemble(" From another terminal: ", (f"busway --bus {bus_name} nodes", "cyan")),
+        Text.assemble(" From another terminal: ", (f"busway nodes --bus {bus_name}", "cyan")),
         Text(f"joined {figures.came.total()}  left {figures.went.total()}  killed {figures.kills} "),
     )
     return head

@@ -40,12 +40,12 @@ async def visit(bus_name: str, number: int) -> None:
     started = time.monotonic()
     async with busway.AsyncBus(bus_name, label="visitor") as bus:
         join_ms = (time.monotonic() - started) * 1000
-        async with bus.subscribe(Readings) as readings:
+        async with bus.subscribe("demo/readings", types=(Readings,)) as readings:
             replied = await ask(bus)
             heard = await listen(readings, READINGS)
         report = Visit(number, join_ms, QUESTIONS, replied, heard)
         # Confirmed: it returns only when the receiving program has taken the report.
-        await bus.send(Visit, report, confirm=True, timeout=PATIENCE_S)
+        await bus.send("demo/guestbook", report, confirm=True, timeout=PATIENCE_S)
 
 
 async def main(bus_name: str) -> None:

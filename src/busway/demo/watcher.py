@@ -69,7 +69,7 @@ class Watcher:
             self._came_or_went.notify_all()
 
     async def _read(self) -> None:
-        async for message in self.bus.subscribe(Readings):
+        async for message in self.bus.subscribe("demo/readings", types=(Readings,)):
             if isinstance(message.payload, Readings):
                 self.figures.readings = message.payload
                 self.figures.readings_count += 1
@@ -80,7 +80,7 @@ class Watcher:
             pass  # the survey counts them
 
     async def _keep_guestbook(self) -> None:
-        async for message in self.bus.register(Visit):
+        async for message in self.bus.register("demo/guestbook", types=(Visit,)):
             if isinstance(message.payload, Visit):
                 self.figures.visits += 1
                 self.figures.visits_asked += message.payload.asked
