@@ -78,10 +78,21 @@ class Routes:
         if self.peers.get(peer.node_id) is peer:
             del self.peers[peer.node_id]
             peer.left = now
+            if not (peer.out_flows or peer.in_flows):
+                return True
             if len(self.departed) >= codes.DEPARTED_MAX:
-                del self.departed[next(iter(self.departed))]
+                self._evict()
             self.departed[peer.node_id] = peer
         return True
+
+    def _evict(self) -> None:
+        """Make room: rather a node that we sent nothing to, for it expects no number of us."""
+        victim = next(iter(self.departed))
+        for node_id, peer in self.departed.items():
+            if not peer.out_flows:
+                victim = node_id
+                break
+        del self.departed[victim]
 
     def sweep(self, now: int) -> None:
         """Forget those who left so long ago that they have forgotten us (section 7.1)."""
