@@ -368,6 +368,7 @@ class Connection(Timer):
             len(receivers) != 1
             or receivers[0].lost
             or flow.session is not self
+            or flow.bridged
             or endpoint.realm < self.realm
             or (head & 0x10 != 0) != (endpoint.kind == codes.BROADCAST)
         ):

@@ -255,31 +255,24 @@ class Desk:
         assert flow is not None
         gap = (seq - flow.received) & 0xFFFF
         if not 0 < gap < 0x8000:
-            if _may_overtake(flow, session):
+            if not _is_new_session(flow, session):
                 self.counters["late"] += 1
                 return
-            gap = self._start_anew(flow, kind, seq, gap)
+            _start_anew(flow, seq - 1)
+            gap = 1
         flow.session = session
         flow.received += gap
         flow.last_used = now
-        self.counters["missed"] += gap - 1
+        missed = gap - 1 + flow.bridged
+        flow.bridged = 0
+        self.counters["missed"] += missed
         if id:
             message: Message = self._make_request(
-                flow, kind, flow.received, payload, format, type_id, gap - 1, id, timeout_ms, window, now
+                flow, kind, flow.received, payload, format, type_id, missed, id, timeout_ms, window, now
             )
         else:
-            message = Message(flow, flow.received, payload, format, type_id, gap - 1)
+            message = Message(flow, flow.received, payload, format, type_id, missed)
         self.deliver(message)
-
-    def _start_anew(self, flow: InFlow, kind: int, seq: int, gap: int) -> int:
-        """An old number where nothing can come late: a pair that its origin has forgotten, or a publisher that
-        dropped very many for a full link. Returns how far the number moves.
-        """
-        if kind == codes.PUBLISH:
-            return gap or 0x10000
-        flow.received = seq - 1
-        flow.limit = flow.received + codes.OPENING_CREDIT
-        return 1
 
     def _make_request(
         self,
@@ -575,16 +568,19 @@ class Desk:
     def probed(self, session: "Connection", peer: Peer, uuid: bytes, sent: int, now: int) -> None:
         """PROBE came: what of the origin's messages has not arrived by now is lost."""
         flow = self.flow_from(peer, uuid, sent + 1, now)
-        if flow is None or flow.endpoint.kind == codes.BROADCAST:
+        if flow is None:
             return
         gap = (sent - flow.received) & 0xFFFF
-        if 0 < gap < 0x8000:
+        broadcast = flow.endpoint.kind == codes.BROADCAST
+        if gap < 0x8000 or broadcast:
             flow.received += gap
-            self.counters["missed"] += gap
-        elif gap and not _may_overtake(flow, session):
-            flow.received = sent  # it has started anew, and all of that was lost
-            flow.limit = sent
+            flow.bridged += gap
+        elif _is_new_session(flow, session):
+            _start_anew(flow, sent)
+        flow.session = session
         flow.last_used = now
+        if broadcast:
+            return
         flow.endpoint.raise_limit(flow)
         self.send_credit(flow)
 
@@ -641,10 +637,17 @@ class Desk:
             raise ClosedError("this receiver is closed")
 
 
-def _may_overtake(flow: InFlow, session: "Connection") -> bool:
-    """Whether a message may come after a newer one of its pair: a link keeps order, so only over another link."""
+def _is_new_session(flow: InFlow, session: "Connection") -> bool:
+    """Whether the pair's link has ended and another brings its next message: then an old number is not late,
+    but of an origin that has forgotten the pair.
+    """
     last = flow.session
-    return last is not None and last is not session and last.state != codes.CLOSED
+    return last is not None and last is not session and last.state == codes.CLOSED
+
+
+def _start_anew(flow: InFlow, received: int) -> None:
+    flow.received = received
+    flow.limit = received + codes.OPENING_CREDIT
 
 
 def _short(node_id: bytes) -> str:

@@ -91,6 +91,7 @@ class InFlow:
 
     __slots__ = (
         "active",
+        "bridged",
         "credit_due",
         "endpoint",
         "half",
@@ -113,6 +114,7 @@ class InFlow:
         self.credit_due = False
         self.active = True  # counts among those who share the queue
         self.session: "Connection | None" = None  # that brought the last one
+        self.bridged = 0  # numbers that a probe passed over: `missed` of the next message
 
 
 class Receiver:

@@ -553,7 +553,7 @@ class Node:
         hop = peer.hop
         assert hop is not None
         for out in unsent:
-            if out.kind == codes.PUBLISH:
+            if out.peer is self.me:  # a broadcast, or a probe before one
                 hop.enqueue_broadcast(out)
             elif out.kind == codes.SIGNAL and out.extra not in (codes.END, codes.PROBE):
                 hop.answer(out)

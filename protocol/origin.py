@@ -409,22 +409,32 @@ class Origin:
         assert self.desk is not None
         local = out.endpoint in self.desk.endpoints
         hops = [peer.hop for peer in target.peers if peer.hop is not None]
-        roomy = [hop for hop in hops if hop.has_broadcast_room()]
-        if hops and not roomy and not local:
+        if hops and not local and not [hop for hop in hops if hop.has_broadcast_room()]:
             return False
         flow.sent += 1
         flow.last_used = now
         out.seq = flow.sent
-        size = size_of(out.payload)
-        for hop in roomy:
-            if size <= hop.limits.message_size_max:
-                hop.enqueue_broadcast(out)
-            else:
-                self.counters["broadcast_dropped"] += 1
-        self.counters["broadcast_dropped"] += len(hops) - len(roomy)
+        for peer in target.peers:
+            self._spread_to(peer, out)
         if local:
             self.desk.arrive_local(out, now)
         return True
+
+    def _spread_to(self, peer: Peer, out: Outgoing) -> None:
+        """One subscriber's copy, or its loss with a count."""
+        hop = peer.hop
+        assert hop is not None  # its entry came over a link that stands
+        uuid = out.endpoint
+        size = size_of(out.payload)
+        if size > hop.limits.message_size_max or not hop.has_broadcast_room():
+            self.counters["broadcast_dropped"] += 1
+            peer.skipped[uuid] = peer.skipped.get(uuid, 0) + 1
+            return
+        if peer.skipped and peer.skipped.pop(uuid, 0) >= codes.BRIDGE_MIN:
+            bridge = Outgoing(codes.SIGNAL, self.me, uuid, out.seq - 1, b"", codes.RAW, b"")
+            bridge.extra = codes.PROBE
+            hop.enqueue_broadcast(bridge)  # or so large a step would look like one back
+        hop.enqueue_broadcast(out)
 
     def _await_any(self, target: Target, flow: OutFlow) -> None:
         for peer in target.peers:
@@ -600,6 +610,7 @@ class Origin:
         for out in unsent:
             if out.peer is not self.me:  # a publish has no single receiver
                 self.undeliverable(out, codes.NO_ROUTE)
+        peer.skipped = {}
         for flow in list(peer.out_flows.values()):
             self._empty(flow, now)
         for pending in list(self.pending.values()):
@@ -662,7 +673,7 @@ class Origin:
             self.resume(flow, now)
 
     def sweep(self, now: int) -> None:
-        """Idle pairs fall back to their opening credit, then are forgotten (section 7.1)."""
+        """Idle pairs fall back to their opening credit; those of endpoints that are gone are forgotten (7.1)."""
         self._sweep_flows(self.me.out_flows, now)
         self._sweep_flows(self.publishing, now)
         for peer in self.routes.peers.values():
@@ -674,9 +685,15 @@ class Origin:
             if len(flow.waiting) or idle < codes.FLOW_FALLBACK_MS:
                 continue
             flow.limit = min(flow.limit, flow.sent + flow.opening)
-            if idle >= codes.FLOW_FORGET_OUT_MS:
+            if idle >= codes.FLOW_FORGET_OUT_MS and not self._is_announced(flow):
                 del flows[uuid]
                 self.forget_target(uuid)
+
+    def _is_announced(self, flow: OutFlow) -> bool:
+        """While it is, the other side may have the flow's number in mind: it may be stopped, and time with it."""
+        if flow.peer is self.me:
+            return flow.endpoint in self.directory.by_uuid
+        return flow.endpoint in flow.peer.entries or flow.endpoint == codes.INTROSPECTION
 
     def close(self) -> None:
         """Everything outstanding ends, once."""

@@ -256,7 +256,7 @@ class Outbox:
         return size
 
     def _fifo_of(self, out: Outgoing) -> Fifo:
-        return self.broadcasts if out.kind == codes.PUBLISH else self.queue
+        return self.broadcasts if out.peer is self.origin.me else self.queue
 
     def _count_out(self, fifo: Fifo, size: int) -> None:
         if fifo is self.queue:

@@ -32,6 +32,7 @@ class Peer:
         "node_id",
         "out_flows",
         "serving",
+        "skipped",
     )
 
     def __init__(self, node_id: bytes, incarnation: bytes, label: str, leaf: bool) -> None:
@@ -43,6 +44,7 @@ class Peer:
         self.connections: "list[Connection]" = []
         self.hop: "Connection | None" = None  # None: this node itself, or no route
         self.entries: "dict[bytes, Entry]" = {}
+        self.skipped: "dict[bytes, int]" = {}  # broadcasts in a row that its link had no room for, by uuid
         self.out_flows: "dict[bytes, OutFlow]" = {}
         self.in_flows: "dict[bytes, InFlow]" = {}
         self.serving: "dict[int, Request]" = {}  # its requests that we have not answered yet, by id
