@@ -11,7 +11,7 @@ from busway.protocol.errors import ClosedError, LocalError
 from busway.protocol.flows import Outgoing
 from busway.protocol.hello import Hello, Limits
 from busway.protocol.link import Link
-from busway.protocol.origin import Origin, check_timeout
+from busway.protocol.origin import Origin
 from busway.protocol.report import report
 from busway.protocol.routes import Peer, Routes
 from busway.protocol.timers import Timer, Timers
@@ -301,8 +301,8 @@ class Node:
                             hop.touch()
                         return 0
         self._check_message(endpoint, payload, format, type_id, node_id)
-        check_timeout("ttl_ms", ttl_ms)
-        check_timeout("timeout_ms", timeout_ms)
+        _check_time("ttl_ms", ttl_ms)
+        _check_time("timeout_ms", timeout_ms)
         self._arm_sweep(now)
         kind = codes.CONFIRM if confirm else codes.SEND
         return self.origin.submit(
@@ -350,8 +350,8 @@ class Node:
         another; the timeout then counts from the last part.
         """
         self._check_message(endpoint, payload, format, type_id, node_id)
-        check_timeout("ttl_ms", ttl_ms)
-        check_timeout("timeout_ms", timeout_ms)
+        _check_time("ttl_ms", ttl_ms)
+        _check_time("timeout_ms", timeout_ms)
         if not 0 <= window < 0x8000:
             raise LocalError("window must be 0 to 32767 parts, not %r" % window)
         self._arm_sweep(now)
@@ -541,7 +541,8 @@ class Node:
                 self.desk.send_credit(flow)
             for outflow in list(peer.out_flows.values()) + connection.room_waiters.drain():  # replies, too
                 self.origin.resume(outflow, now)
-            self.origin.forget_costs(peer)
+            for uuid in peer.entries:  # what they cost depends on the link
+                self.origin.forget_target(uuid)
             return
         for uuid in list(peer.entries):
             self.entry_withdrawn(peer, uuid, now)
@@ -649,6 +650,12 @@ class Node:
     def endpoints(self) -> "list[Endpoint]":
         """This node's own endpoints, the built-in one included."""
         return list(self.desk.endpoints.values())
+
+
+def _check_time(name: str, value: int) -> None:
+    """Whole milliseconds, not negative, at most 24 days: fits the wire and a 32-bit board."""
+    if not 0 <= value <= 0x7FFFFFFF:
+        raise LocalError("%s must be 0 to 2147483647 ms, not %r" % (name, value))
 
 
 def _check_id(name: str, value: bytes) -> None:

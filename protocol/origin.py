@@ -10,7 +10,7 @@ with room.
 from busway.protocol import codes, events
 from busway.protocol.directory import Directory
 from busway.protocol.endpoints import size_of
-from busway.protocol.errors import FullError, LocalError, WrongKindError
+from busway.protocol.errors import FullError, WrongKindError
 from busway.protocol.flows import HOMELESS, OVER, SENT, UNLIMITED, WAITING, OutFlow, Outgoing, Pending, Target
 from busway.protocol.routes import Peer, Routes
 from busway.protocol.timers import Timers
@@ -60,11 +60,6 @@ class Origin:
         """Holders of a uuid changed: resolve it anew, and let those go that waited for one."""
         self._targets.pop(uuid, None)
         self.direct.pop(uuid, None)
-
-    def forget_costs(self, peer: Peer) -> None:
-        """The next hop to a node changed, and with it what its anycast endpoints cost."""
-        for uuid in peer.entries:
-            self.forget_target(uuid)
 
     def target(self, uuid: bytes, now: int) -> "Target | None":
         found = self._targets.get(uuid)
@@ -311,7 +306,7 @@ class Origin:
         out = Outgoing(codes.SIGNAL, flow.peer, flow.endpoint, flow.sent, b"", codes.RAW, b"")
         out.extra = codes.PROBE
         hop.enqueue(out)  # behind the messages that it counts
-        flow.probe_ms = min(flow.probe_ms * 2, codes.PROBE_MAX_MS)
+        flow.probe_ms = max(codes.PROBE_MS, min(flow.probe_ms * 2, codes.PROBE_MAX_MS))
         self.timers.arm(flow, now + flow.probe_ms)
 
     def credit(self, peer: Peer, uuid: bytes, limit: int, now: int) -> None:
@@ -684,7 +679,9 @@ class Origin:
             idle = now - flow.last_used
             if len(flow.waiting) or idle < codes.FLOW_FALLBACK_MS:
                 continue
-            flow.limit = min(flow.limit, flow.sent + flow.opening)
+            if flow.limit > flow.sent + flow.opening:
+                flow.limit = flow.sent + flow.opening
+                flow.probe_ms = 1  # the destination still has the higher one in mind, and will say so if asked
             if idle >= codes.FLOW_FORGET_OUT_MS and not self._is_announced(flow):
                 del flows[uuid]
                 self.forget_target(uuid)
@@ -702,11 +699,3 @@ class Origin:
                 pending.flow.waiting.drain()  # all at once: one by one would take a second for each 30,000
             unknown = pending.out.kind == codes.CONFIRM and pending.state == SENT
             self.finish(pending, events.UNKNOWN if unknown else events.UNDELIVERED, codes.BUS_CLOSED)
-
-
-def check_timeout(name: str, value: int) -> None:
-    """Times that callers give: whole milliseconds, not negative, at most 24 days (fits the wire and a 32-bit
-    board).
-    """
-    if not 0 <= value <= 0x7FFFFFFF:
-        raise LocalError("%s must be 0 to 2147483647 ms, not %r" % (name, value))
