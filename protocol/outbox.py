@@ -256,7 +256,8 @@ class Outbox:
         return size
 
     def _fifo_of(self, out: Outgoing) -> Fifo:
-        return self.broadcasts if out.peer is self.origin.me else self.queue
+        """Which of the two it came from: a broadcast, or a probe before one, is for no single node."""
+        return self.broadcasts if out.kind == codes.PUBLISH or out.peer is self.origin.me else self.queue
 
     def _count_out(self, fifo: Fifo, size: int) -> None:
         if fifo is self.queue:
