@@ -1,11 +1,12 @@
-"""What every driver offers to an adapter. Only the contract: no link is opened here, and no driver needs to inherit."""
+"""What every driver offers to an adapter: only the contract. Opens nothing, and nobody needs to inherit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final, Protocol
 
-# glibc maps and unmaps an allocation of 128 KiB or more at every call: recv(262144) of 64 bytes takes 14 µs, recv(65536) 2.4 µs.
+# glibc maps and unmaps memory at every call from 128 KiB on: with send, recv(262144) of 64 bytes takes 14 µs,
+# recv(65536) 2.4 µs.
 READ_SIZE: Final = 65536
 
 
@@ -13,11 +14,11 @@ class Channel(Protocol):
     """One open link. Nothing here blocks, and nothing here is safe to call from two threads at once.
 
     sort: "stream" (bytes in order), "message" (whole messages in order) or "packet" (may lose).
-    realm: "userspace", "localnet" or "global": how far a link of this sort reaches unless the user says otherwise.
+    realm: "userspace", "localnet" or "global": how far such a link reaches unless told otherwise.
     mtu: the largest message or packet in bytes; 0 for none.
     address: the link's far end, for people.
-    via: the dialler's name for the link, at most 64 bytes, the same for each link to that address; "ipc" at both ends of
-        a Unix socket, and "" at an end that was dialled otherwise.
+    via: the dialler's name for the address, at most 64 bytes, the same for each link to it; "ipc" at both
+        ends of a Unix socket, and "" at an end that was dialled otherwise.
     dialled: whether this side opened the link.
     """
 
@@ -33,17 +34,20 @@ class Channel(Protocol):
         ...
 
     def connected(self) -> bool:
-        """False while a connect is under way: wait until writable, then ask again. Raises OSError if it failed."""
+        """False while connecting: wait until writable, then ask again. Raises OSError if it failed."""
         ...
 
     def read(self, size_max: int = READ_SIZE) -> bytes | None:
-        """Up to `size_max` bytes, or one whole message or packet; b"" is the end, None is nothing now. Raises OSError."""
+        """Up to `size_max` bytes, or one whole message or packet; b"" is the end, None is nothing now.
+
+        Raises OSError if the link failed, which is not an end that the other side wanted.
+        """
         ...
 
     def write(self, data: bytes | memoryview) -> int:
         """Hands over `data`; returns how many bytes were taken, 0 when busy.
 
-        A message or packet is taken whole or not at all. Raises OSError if the link failed or was closed by the other side.
+        A message or packet is taken whole or not at all. Raises OSError if the link failed or is closed.
         """
         ...
 

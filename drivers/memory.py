@@ -1,6 +1,6 @@
-"""Links inside one process, for tests: two channels with a delay, a loss, a capacity and a seed. Opens nothing.
+"""Links inside one process, for tests: two channels with a delay, a loss, a capacity and a seed.
 
-Nothing happens inside `write()` but a copy: the other end's callbacks are called from `Pair.advance`, or by the clock.
+Opens nothing. `write()` only copies: the other end's callbacks are called by `Pair.advance` or by the clock.
 
     a, b = pair()                                      # bytes written at one end can be read at the other
     net = pair(delay_ms=20, loss=0.1, seed=7, sort="packet", mtu=64)
@@ -55,11 +55,11 @@ def pair(
 ) -> Pair:
     """Two joined channels: `a, b = pair()`, or the pair itself, which can `advance` time and `fail`.
 
-    Args: `delay_ms` that bytes take; `loss` the share of packets that vanish, 0 to 1, drawn from `seed`; `sort` "stream",
-    "message" or "packet"; `mtu` in bytes of a message or packet, 0 for none (256 for packets unless given); `name` of the
-    link's address: two links of one name between the same nodes count as one; `capacity` in bytes for each direction,
-    beyond which `write` takes only a part; `clock` such as an asyncio loop to call the channels' callbacks by itself:
-    without one, time stands still until `advance`.
+    Args: `delay_ms` that bytes take; `loss` the share of packets that vanish, 0 to 1, drawn from `seed`;
+    `sort` "stream", "message" or "packet"; `mtu` in bytes of a message or packet, 0 for none (256 for packets
+    unless given); `name` of the link's address: two links of one name between the same nodes count as one;
+    `capacity` in bytes for each direction, beyond which `write` takes only a part; `clock` such as an asyncio
+    loop to call the channels' callbacks by itself: without one, time stands still until `advance`.
     Raises ValueError for values outside these ranges, and for a loss or an MTU on a sort that has none.
     """
     if mtu is None:
@@ -102,7 +102,7 @@ def _check_way(link: _Link, delay_ms: int, loss: float, capacity: int) -> None:
 
 
 class Pair:
-    """Two channels, `a` which counts as the dialler and `b`, and the time between them. From `pair()`; for one thread."""
+    """Two channels, `a` which counts as the dialler and `b`, and the time between them. From `pair()`."""
 
     def __init__(
         self, link: _Link, *, delay_ms: int, loss: float, seed: int, capacity: int, clock: Clock | None
@@ -154,7 +154,7 @@ class Pair:
         self._arm()
 
     def fail(self) -> None:
-        """Breaks the link: from now on both ends raise ConnectionResetError, and what was on its way is lost."""
+        """Breaks the link: both ends raise ConnectionResetError from now on; what was on its way is lost."""
         self.broken = True
         for channel in self:
             channel._lane_in.items.clear()
@@ -167,7 +167,7 @@ class Pair:
         return lost
 
     def _arm(self) -> None:
-        """Has the clock call no later than the next deadline; a call that comes too early finds nothing due and arms again."""
+        """Has the clock call no later than the next deadline; a call that is too early just arms again."""
         if self._clock is None:
             return
         due_ms = self.next_deadline()
@@ -320,7 +320,7 @@ class MemoryChannel:
         return None if due_ms is None else max(due_ms, self._pair.now_ms())
 
     def _is_writable(self) -> bool:
-        """Whether `on_writable` is due: a write fell short, and now there is room, or a failure to be told."""
+        """Whether `on_writable` is due: a write fell short, and now there is room, or a failure to tell."""
         if self._closed or self._on_writable is None or not self._lane_out.short:
             return False
         return self._lane_out.size < self._pair.capacity or self._pair.broken

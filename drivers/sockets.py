@@ -1,4 +1,4 @@
-"""What Unix sockets and TCP share: channels and listeners over a non-blocking stream socket. Knows no address family."""
+"""What Unix sockets and TCP share: channels and listeners over stream sockets. Knows no address family."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ import socket
 
 from busway.drivers.channel import READ_SIZE
 
-# A program may have given SIGPIPE back its default action, as commands in a pipeline do: a dead peer must not end it.
+# Commands in a pipeline give SIGPIPE back its default action: a peer that died must not end them.
 _SEND_FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 # Errors of the connection that was waiting, not of the listener (Linux accept(2), "Error handling").
-_COMER_FAILED = tuple(
-    getattr(errno, name)
-    for name in (
-        "ECONNABORTED EPROTO ENETDOWN ENETUNREACH ENONET EHOSTDOWN EHOSTUNREACH ENOPROTOOPT EOPNOTSUPP EPERM"
-    ).split()
-    if hasattr(errno, name)
+_COMER_FAILED = (
+    errno.ECONNABORTED,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.ENOPROTOOPT,
+    errno.EOPNOTSUPP,
+    errno.EPERM,
+    errno.EPROTO,
 )
 
 
@@ -112,7 +116,7 @@ class SocketListener:
     def _turn_away(self) -> None:
         """With no descriptor left, let one go, so that the comer is told at once instead of waiting for ever.
 
-        It also keeps a listener from being readable, and its loop from spinning, as long as the shortage lasts.
+        Else the listener would stay readable, and its loop would spin as long as the shortage lasts.
         """
         self._close_spare()
         try:

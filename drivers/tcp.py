@@ -1,4 +1,4 @@
-"""TCP links: tcp://host:port, on loopback unless a token or open=True says otherwise. Does not check the token itself."""
+"""TCP links, tcp://host:port: loopback only, unless given a token or open=True. Checks no token itself."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TcpChannel(SocketChannel):
             if error.errno != errno.ENOTCONN:
                 raise
             return False
-        # Dialling a free port of this host can pick that very port as its own, and then TCP connects the socket to itself.
+        # Dialling a free port of this host may draw that very port as ours: TCP joins the socket to itself.
         if peer == self._sock.getsockname():
             raise ConnectionRefusedError(errno.ECONNREFUSED, f"{self.address}: nobody listens there")
         return True
@@ -80,7 +80,7 @@ def parse(url: str, *, listening: bool = False) -> tuple[str, int]:
         host = host[1:-1]
     if not colon or not host or any(found in host for found in "/@?#[] ") or bracketed != (":" in host):
         raise ValueError(fault)
-    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
         raise ValueError(f"a port is a number from 1 to 65535: {fault}")
     if int(port) == 0 and not listening:
         raise ValueError(f"port 0 can be listened on, but not dialled: {url!r}")
@@ -97,9 +97,10 @@ def candidates(url: str) -> list[Address]:
 
 
 def dial(address: Address, url: str = "") -> TcpChannel:
-    """Starts connecting to one of `candidates(url)`, without waiting; `connected()` of the channel tells the outcome.
+    """Starts connecting to one of `candidates(url)`; the channel's `connected()` tells what came of it.
 
-    Args: `url` as the user wrote it, which names the link in `via`. Raises OSError if connecting fails at once.
+    Args: `url` as the user wrote it, which names the link in `via`.
+    Raises OSError if connecting fails at once, ValueError for a malformed URL.
     """
     via = _join(*parse(url)) if url else _url_of(address)
     sock = socket.socket(_family_of(address), socket.SOCK_STREAM)
@@ -120,19 +121,21 @@ def dial(address: Address, url: str = "") -> TcpChannel:
 def listen(url: str, *, token: str | None = None, open: bool = False) -> TcpListener:
     """Listens on `url`. Looks names up and so may block.
 
-    Args: `token` that comers will have to prove to know (checked by the protocol, not here), or `open` to let in anyone who
-    can reach the address: one of them is needed beyond loopback. Port 0 takes a free one; `url` of the result has it.
-    Raises ValueError for a malformed URL, an empty token, or an address beyond loopback without either; OSError.
+    Args: `token` that comers will have to prove they know (checked by the protocol, not here), or `open` to
+    let in anyone who can reach the address: beyond loopback one of them is needed. Port 0 takes a free one;
+    the result's `url` has it.
+    Raises ValueError for a malformed URL, an empty token, or an address beyond loopback without either;
+    OSError if it cannot be had.
     """
     if token is not None and not token:
         raise ValueError("the token is empty: give a text that is hard to guess, or None for no token")
     host, port = parse(url, listening=True)
-    addresses = _look_up(host, port, socket.AI_PASSIVE)
+    addresses = _look_up(host, port)
     beyond = [address[0] for address in addresses if not _is_loopback(address[0])]
     if beyond and token is None and not open:
         raise ValueError(
-            f"{url} can be reached from beyond this machine ({beyond[0]}): give token=... so that only those who know it"
-            " get in, or open=True to let in everybody, or listen on 127.0.0.1"
+            f"{url} can be reached from beyond this machine ({beyond[0]}): give token=... so that only those"
+            " who know it get in, or open=True to let in everybody, or listen on 127.0.0.1"
         )
     return _listen_on_first(addresses, url)
 
@@ -153,18 +156,15 @@ def _listen_on_first(addresses: list[Address], url: str) -> TcpListener:
     raise failure
 
 
-def _look_up(host: str, port: int, flags: int = 0) -> list[Address]:
+def _look_up(host: str, port: int) -> list[Address]:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         raise socket.gaierror(error.errno, f"no address for {host!r} ({error.strerror})") from error
     except UnicodeError as error:
         raise ValueError(f"{host!r} cannot be the name of a host: {error}") from error
-    wanted: list[Address] = []
-    for family, _, _, _, address in found:
-        if family in (socket.AF_INET, socket.AF_INET6) and address not in wanted:
-            wanted.append(address)  # type: ignore[arg-type]  # of these families it is an Address
-    return wanted
+    families = (socket.AF_INET, socket.AF_INET6)
+    return [address for family, _, _, _, address in found if family in families]  # type: ignore[misc]
 
 
 def _family_of(address: Address) -> socket.AddressFamily:

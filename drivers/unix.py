@@ -1,13 +1,14 @@
-"""Links between the programs of one user on one machine: Unix sockets in a private directory, found without a master.
+"""Links between one user's programs on one machine, which find each other in a directory, without a master.
 
 Knows directories, locks and sockets; not who should connect to whom.
 
-    DIRECTORY/BUS/NODE.lock   held with flock as long as the node lives; the kernel lets go when its process dies
-    DIRECTORY/BUS/NODE.tmp    the socket between bind and listen, when connecting would be refused as if it were dead
+    DIRECTORY/BUS/NODE.lock   held with flock while the node lives; the kernel lets go when its process dies
+    DIRECTORY/BUS/NODE.tmp    the socket until it listens: connecting is refused as if it were dead
     DIRECTORY/BUS/NODE.sock   the socket, ready
 
-Whoever creates or removes files of a node holds that node's lock, and the lock file goes last. So a lock counts only if its
-file is still the one in the directory: else a sweeper removed it between opening and locking.
+Whoever creates or removes files of a node holds that node's lock, and the lock file goes last. So a lock
+counts only if its file is still the one in the directory: else a sweeper removed it between opening and
+locking.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _BACKLOG: Final = 512
 _NODE_ID_SIZE: Final = 16
 _LOCK_TRIES: Final = 40
 _LOCK_RETRY_S: Final = 0.005  # a sweeper holds a lock for less than that
-# The sticky bit keeps systemd-tmpfiles from clearing away what lay in /tmp for days (XDG base directories, XDG_RUNTIME_DIR).
+# The sticky bit keeps cleaners from taking away what lay in /tmp for days (XDG Base Directory Specification).
 _FILE_MODE: Final = 0o1600
 
 
@@ -49,15 +50,25 @@ class Peer(NamedTuple):
 
 def available() -> bool:
     """Whether this system has Unix sockets, file locks and a way to ask who is at the other end."""
-    return fcntl is not None and hasattr(socket, "AF_UNIX") and sys.platform.startswith(("linux", "darwin", "freebsd"))
+    return (
+        fcntl is not None
+        and hasattr(socket, "AF_UNIX")
+        and sys.platform.startswith(("linux", "darwin", "freebsd"))
+    )
+
+
+def _check_available() -> None:
+    if not available():
+        raise NotImplementedError("no Unix sockets with file locks on this system: use tcp://127.0.0.1:PORT")
 
 
 # ---- where the sockets are
 
 
 def socket_directory() -> str:
-    """The directory of this user's sockets, made if need be: BUSWAY_DIR, else /run/user/UID/busway, else /tmp/busway-UID.
+    """The directory of this user's sockets, made if need be.
 
+    It is BUSWAY_DIR, else /run/user/UID/busway if /run/user/UID is ours, else /tmp/busway-UID.
     Raises PermissionError if it is not private, ValueError for a BUSWAY_DIR that cannot be, OSError.
     """
     path = _locate()
@@ -66,7 +77,7 @@ def socket_directory() -> str:
 
 
 def bus_directory(bus: str, *, directory: str | None = None) -> str:
-    """The directory of one bus, made if need be, inside `directory` or `socket_directory()`. Raises as that does."""
+    """The directory of a bus in `directory` or `socket_directory()`, made if need be. Raises as that does."""
     parent = directory or _locate()
     _make_private(parent)
     path = _bus_path(parent, bus)
@@ -75,11 +86,12 @@ def bus_directory(bus: str, *, directory: str | None = None) -> str:
 
 
 def _locate() -> str:
-    if not available():
-        raise NotImplementedError("this system has no Unix sockets with locks: connect with tcp://127.0.0.1:PORT instead")
+    _check_available()
     chosen = os.environ.get("BUSWAY_DIR", "")
     if chosen and not os.path.isabs(chosen):
-        raise ValueError(f"BUSWAY_DIR must be an absolute path, not {chosen!r}: programs start in different directories")
+        raise ValueError(
+            f"BUSWAY_DIR must be an absolute path, not {chosen!r}: programs start in different directories"
+        )
     if chosen:
         return os.path.normpath(chosen)
     uid = os.geteuid()
@@ -103,12 +115,14 @@ def _make_private(path: str) -> None:
         pass
     except FileNotFoundError as error:
         parent = os.path.dirname(path)
-        raise FileNotFoundError(f"{parent} does not exist: make it, or set BUSWAY_DIR to another directory") from error
+        raise FileNotFoundError(
+            f"{parent} does not exist: make it, or set BUSWAY_DIR to another directory"
+        ) from error
     _check_private(path)
 
 
 def _check_private(path: str) -> None:
-    """Raises PermissionError, with a way out, if others could put sockets of theirs there; FileNotFoundError."""
+    """Raises PermissionError, with a way out, if others could put sockets there; FileNotFoundError."""
     found = os.lstat(path)
     uid = os.geteuid()
     elsewhere = "or set BUSWAY_DIR to a directory of your own"
@@ -117,17 +131,22 @@ def _check_private(path: str) -> None:
     if not stat.S_ISDIR(found.st_mode):
         raise PermissionError(f"{path} is not a directory: remove it, {elsewhere}")
     if found.st_uid != uid:
-        raise PermissionError(f"{path} belongs to user {found.st_uid} and you are user {uid}: have it removed, {elsewhere}")
+        raise PermissionError(
+            f"{path} belongs to user {found.st_uid} and you are user {uid}: have it removed, {elsewhere}"
+        )
     if stat.S_IMODE(found.st_mode) & 0o777 != 0o700:
         mode = stat.S_IMODE(found.st_mode)
-        raise PermissionError(f"{path} has mode {mode:04o}, expected 0700: run `chmod 700 {path}`, {elsewhere}")
+        raise PermissionError(
+            f"{path} has mode {mode:04o}, expected 0700: run `chmod 700 {path}`, {elsewhere}"
+        )
 
 
 def _check_length(path: str) -> None:
     size = len(os.fsencode(path))
     if size > PATH_SIZE_MAX:
         raise ValueError(
-            f"the socket's path has {size} bytes and may have {PATH_SIZE_MAX}: set BUSWAY_DIR to a shorter directory ({path})"
+            f"the socket's path has {size} bytes and may have {PATH_SIZE_MAX}:"
+            f" set BUSWAY_DIR to a shorter directory ({path})"
         )
 
 
@@ -137,7 +156,8 @@ def _check_length(path: str) -> None:
 def peers(bus: str, *, directory: str | None = None) -> list[Peer]:
     """The nodes with a socket on this bus, dead ones and the caller's own included, sorted by node id.
 
-    Makes nothing: without a directory there is nobody. Raises PermissionError, ValueError, OSError as `bus_directory` does.
+    Makes nothing: without a directory there is nobody. Raises PermissionError, ValueError, OSError as
+    `bus_directory` does.
     """
     return [Peer(path + ".sock", node_id) for path, node_id in _stems(bus, directory, ".sock")]
 
@@ -158,15 +178,12 @@ def is_dead(path: str) -> bool:
 
 
 def sweep(bus: str, *, directory: str | None = None) -> list[Peer]:
-    """Removes the files of dead nodes, and of nothing else; returns whose. Any number of programs may sweep at once.
+    """Removes the files of dead nodes, and of nothing else; returns whose. Many programs may sweep at once.
 
     Raises PermissionError, ValueError, OSError as `bus_directory` does.
     """
     stems = _stems(bus, directory, ".lock")
-    dead = [Peer(stem + ".sock", node_id) for stem, node_id in stems if _sweep_one(stem)]
-    if dead:
-        _remove_if_empty(os.path.dirname(dead[0].path))
-    return dead
+    return [Peer(stem + ".sock", node_id) for stem, node_id in stems if _sweep_one(stem)]
 
 
 def _sweep_one(stem: str) -> bool:
@@ -177,8 +194,7 @@ def _sweep_one(stem: str) -> bool:
     try:
         if not _try_lock(lock, exclusive=True) or not _is_at(lock, stem + ".lock"):
             return False
-        _remove_files(stem)
-        return True
+        return _leave(stem)
     finally:
         os.close(lock)
 
@@ -233,13 +249,16 @@ def _is_at(lock: int, path: str) -> bool:
 
 
 def _take_lock(bus: str, node_id: bytes, directory: str | None) -> tuple[int, str]:
-    """The held lock's descriptor and the stem of the node's files. Raises FileExistsError if the node is running."""
+    """The held lock's descriptor and the stem of the node's files. FileExistsError: the node runs."""
+    parent = directory or _locate()
+    stem = os.path.join(_bus_path(parent, bus), node_id.hex())
+    _check_length(stem + ".sock")
+    _make_private(parent)
     for attempt in range(_LOCK_TRIES):
         if attempt:
             time.sleep(_LOCK_RETRY_S)
-        stem = os.path.join(bus_directory(bus, directory=directory), node_id.hex())
-        _check_length(stem + ".sock")
         try:
+            _make_private(os.path.dirname(stem))
             lock = _open_file(stem + ".lock", os.O_CREAT)
         except FileNotFoundError:
             continue  # the last node of the bus left, and took the directory along
@@ -251,20 +270,24 @@ def _take_lock(bus: str, node_id: bytes, directory: str | None) -> tuple[int, st
     )
 
 
-def _remove_files(stem: str) -> None:
-    """With the lock held. The lock file goes last: without it another program may own the names."""
+def _leave(stem: str) -> bool:
+    """With the lock held, removes a node's files; returns whether all went.
+
+    The lock file goes last, for without it another may own these names; and not at all if a socket stays,
+    for then nobody could tell that it is dead.
+    """
     for suffix in (".tmp", ".sock", ".lock"):
         try:
             os.unlink(stem + suffix)
         except FileNotFoundError:
             pass
-
-
-def _remove_if_empty(path: str) -> None:
+        except OSError:
+            return False  # something else has this name; it must not keep others from joining
     try:
-        os.rmdir(path)
+        os.rmdir(os.path.dirname(stem))
     except OSError:
         pass  # others are there
+    return True
 
 
 # ---- whose process is at the other end
@@ -272,7 +295,7 @@ def _remove_if_empty(path: str) -> None:
 
 def peer_uid(sock: socket.socket) -> int:
     """The user id that the process at the other end had when it connected, or listened. Raises OSError."""
-    if sys.platform.startswith("linux"):
+    if hasattr(socket, "SO_PEERCRED"):
         credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         return int(struct.unpack("=iII", credentials)[1])  # struct ucred: pid, uid, gid
     # macOS and FreeBSD, unix(4): level 0, LOCAL_PEERCRED; struct xucred: version, uid, groups
@@ -315,27 +338,30 @@ class UnixListener(SocketListener):
 
     @classmethod
     def open(cls, bus: str, node_id: bytes, *, directory: str | None = None) -> UnixListener:
-        """Makes the node's socket and puts it where others find it. List `peers()` only after this: of two nodes that
-        start together at least one then sees the other.
+        """Makes the node's socket and puts it where others find it. List `peers()` only after this: of two
+        nodes that start together at least one then sees the other.
 
         Args: `node_id` 16 bytes; `directory` instead of `socket_directory()`.
-        Raises FileExistsError if that node is running, PermissionError if the directory is not private, ValueError for a
-        node id or a path of the wrong length, OSError, also when the bus has NODES_MAX nodes already.
+        Raises FileExistsError if that node is running, PermissionError if the directory is not private,
+        ValueError for a node id or a path of the wrong length, OSError, also when the bus has NODES_MAX nodes
+        already.
         """
         if len(node_id) != _NODE_ID_SIZE:
             raise ValueError(f"a node id has {_NODE_ID_SIZE} bytes, not {len(node_id)}")
-        lock, stem = _take_lock(bus, node_id, directory)
+        _check_available()
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            _check_room(bus, directory)
-            os.fchmod(lock, _FILE_MODE)
-            _publish(sock, stem)
-            return cls(sock, lock, stem)
+            lock, stem = _take_lock(bus, node_id, directory)
+            try:
+                _check_room(bus, directory)
+                _publish(sock, lock, stem)
+                return cls(sock, lock, stem)
+            except BaseException:
+                _leave(stem)
+                os.close(lock)
+                raise
         except BaseException:
             sock.close()
-            _remove_files(stem)
-            os.close(lock)
-            _remove_if_empty(os.path.dirname(stem))
             raise
 
     @property
@@ -354,10 +380,9 @@ class UnixListener(SocketListener):
         return UnixChannel(sock, self.url, dialled=False)
 
     def close(self) -> None:
-        # Only the process that opened it may take the files away; and not if they were cleared and made anew by another.
+        # Not in a forked child, and not if the files were cleared away and are another's by now.
         if self._lock >= 0 and self._pid == os.getpid() and _is_at(self._lock, self._stem + ".lock"):
-            _remove_files(self._stem)
-            _remove_if_empty(os.path.dirname(self._stem))
+            _leave(self._stem)
         self.abandon()
 
     def abandon(self) -> None:
@@ -374,12 +399,14 @@ def _check_room(bus: str, directory: str | None) -> None:
     sweep(bus, directory=directory)
     if len(peers(bus, directory=directory)) >= NODES_MAX:
         raise OSError(
-            errno.EUSERS, f"bus {bus!r} has {NODES_MAX} nodes on this machine, and no more can join: use another bus name"
+            errno.EUSERS,
+            f"bus {bus!r} has {NODES_MAX} nodes on this machine, and no more can join: use another bus name",
         )
 
 
-def _publish(sock: socket.socket, stem: str) -> None:
+def _publish(sock: socket.socket, lock: int, stem: str) -> None:
     """With the lock held. The name appears only once connecting to it succeeds."""
+    os.fchmod(lock, _FILE_MODE)
     try:
         os.unlink(stem + ".tmp")  # of a predecessor that was killed right here
     except FileNotFoundError:
@@ -393,11 +420,11 @@ def _publish(sock: socket.socket, stem: str) -> None:
 def dial(path: str) -> UnixChannel:
     """Connects to a node's socket; there is nothing to wait for.
 
-    Raises BlockingIOError if its queue of comers is full (try again soon), ConnectionRefusedError or FileNotFoundError if
-    it is gone, PermissionError if the process there is another user's, ValueError for a path that is too long, OSError.
+    Raises BlockingIOError if its queue of comers is full (try again soon), ConnectionRefusedError or
+    FileNotFoundError if it is gone, PermissionError if the process there is another user's, ValueError for a
+    path that is too long, OSError.
     """
-    if not available():
-        raise NotImplementedError("this system has no Unix sockets with locks: connect with tcp:// instead")
+    _check_available()
     _check_length(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

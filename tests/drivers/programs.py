@@ -1,0 +1,64 @@
+"""Other processes that use the drivers: started from a script, spoken to line by line, killed for real."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+from types import TracebackType
+
+from tests.rigs.tree import SOURCE
+
+_BOUND_S = 30
+
+
+class Program:
+    """A Python process. As a context manager it is killed at the end, whatever it was doing."""
+
+    def __init__(self, script: str, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", script, *arguments],
+            env={**os.environ, "PYTHONPATH": str(SOURCE.parent)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    def say(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+
+    def hear(self) -> str:
+        """Its next line. AssertionError if it says nothing within 30 s, or ends."""
+        assert self._process.stdout is not None
+        ready = select.select([self._process.stdout], [], [], _BOUND_S)[0]
+        assert ready, f"the program said nothing within {_BOUND_S} s"
+        line = self._process.stdout.readline()
+        assert line, f"the program ended with status {self._process.wait(_BOUND_S)}"
+        return line.rstrip("\n")
+
+    def kill(self) -> None:
+        """kill -9."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.kill()
+        self._process.wait(_BOUND_S)
+        self._process.stdout.close()
+        try:
+            self._process.stdin.close()
+        except BrokenPipeError:
+            pass  # it had not read all
+
+    def status(self) -> int:
+        """Waits for its own end."""
+        return self._process.wait(_BOUND_S)
