@@ -343,8 +343,11 @@ class Desk:
                 receiver.note_lost(victim)
                 self.reject(victim, codes.DROPPED)
         self.counters["received"] += 1
+        flow = message.flow
         if receiver.put(message, size):
-            self._tell(receiver, message.flow.last_used)
+            self._tell(receiver, flow.last_used)
+        if flow.limit - flow.received + flow.queued <= flow.half:
+            self._consumed(flow)  # the opening credit is small: the window opens with the first message
 
     # Answers
 
@@ -410,6 +413,8 @@ class Desk:
         self.counters["received"] += count
         if empty:
             self._tell(receiver, now)
+        if flow.limit - flow.received + flow.queued <= flow.half:
+            self._consumed(flow)
 
     def _tell(self, receiver: Receiver, now: int) -> None:
         """A receiver's queue is no longer empty."""

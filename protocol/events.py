@@ -124,6 +124,14 @@ class UndeliverableEvent(Event):
         self.seq = seq
         self.reason = reason
 
+    def __repr__(self) -> str:
+        return "<undeliverable: message %d to %r at node %r, reason %d>" % (
+            self.seq,
+            self.endpoint,
+            self.node_id,
+            self.reason,
+        )
+
 
 class RequestEvent(Event):
     """REQUEST_CANCELLED: its origin no longer wants an answer, is gone, or the deadline passed."""

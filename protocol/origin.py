@@ -668,7 +668,7 @@ class Origin:
             self.resume(flow, now)
 
     def sweep(self, now: int) -> None:
-        """Idle pairs fall back to their opening credit; those of endpoints that are gone are forgotten (7.1)."""
+        """Idle pairs fall back to their opening credit; those whose endpoint is gone are forgotten."""
         self._sweep_flows(self.me.out_flows, now)
         self._sweep_flows(self.publishing, now)
         for peer in self.routes.peers.values():
