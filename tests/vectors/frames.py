@@ -1,0 +1,501 @@
+"""Frames that are good, byte by byte, and what each says. May not import busway."""
+
+from typing import Any
+
+from tests.vectors.pieces import (
+    DEFAULT,
+    E1,
+    E2,
+    HELLO_B,
+    HELLO_B_TOKEN,
+    IDS_B,
+    LIMITS,
+    MAGIC,
+    PROOF_B,
+    SEND_BINDS,
+    T1,
+    Vector,
+    bind,
+    hello,
+    hexed,
+    vector,
+)
+
+GREETING_FRAMES = [
+    vector("HELLO of B", HELLO_B, hello(), state="greeting"),
+    vector("HELLO of B that demands a token", HELLO_B_TOKEN, hello(token_demanded=True), state="greeting"),
+    vector(
+        "HELLO of a leaf, GLOBAL, with a keepalive, an empty label and via",
+        f"35 01 {MAGIC} 01 07 {IDS_B} 00 8001 00 01 01 b817 {DEFAULT} 00 00",
+        hello(
+            leaf=True,
+            realm="GLOBAL",
+            dialled=False,
+            frame_size_max=128,
+            message_size_max=0,
+            aliases_max=1,
+            partials_max=1,
+            keepalive_ms=3000,
+            label="",
+            via="",
+        ),
+        state="greeting",
+    ),
+    vector(
+        "HELLO with the largest limits, LOCALNET, and features that nobody knows yet",
+        f"4f 01 {MAGIC} 01 0c {IDS_B} ffffffff0f ffffffff0f ffffffff0f ffffffff0f ffffffff0f ffffffff0f"
+        f" {DEFAULT} 01 62 03 697063",
+        hello(
+            realm="LOCALNET",
+            features=4294967295,
+            frame_size_max=4294967295,
+            message_size_max=4294967295,
+            aliases_max=4294967295,
+            partials_max=4294967295,
+            keepalive_ms=4294967295,
+        ),
+        state="greeting",
+    ),
+    vector(
+        "HELLO with unknown options and the reserved flags set",
+        f"42 01 {MAGIC} 01 ea {IDS_B} {LIMITS} {DEFAULT} 01 62 03 697063 01 02 aabb c8 00 02 00",
+        hello(),
+        state="greeting",
+        canonical=False,
+    ),
+    vector(
+        "HELLO with a label of two-byte and three-byte characters",
+        f"3f 01 {MAGIC} 01 0a {IDS_B} {LIMITS} {DEFAULT} 06 62 c3b6 e28483 03 697063",
+        hello(label="bö℃"),
+        state="greeting",
+    ),
+    vector(
+        "HELLO with texts of 64 bytes",
+        f"f201 01 {MAGIC} 01 0a {IDS_B} {LIMITS} {DEFAULT} 40 {'6c' * 64} 40 {'76' * 64} 01 3a {'00' * 58}",
+        hello(label="l" * 64, via="v" * 64),
+        state="greeting",
+        canonical=False,
+    ),
+]
+
+CONTROL_FRAMES = [
+    vector("AUTH", f"21 02 {PROOF_B}", {"kind": "AUTH", "proof": PROOF_B}, state="authenticating"),
+    vector("CLOSE, the goodbye", "02 03 00", {"kind": "CLOSE", "code": 0, "text": ""}),
+    vector("CLOSE with a text", "09 03 09 c3bc 62656c2e 21", {"kind": "CLOSE", "code": 9, "text": "übel.!"}),
+    vector("CLOSE before HELLO", "02 03 12", {"kind": "CLOSE", "code": 18, "text": ""}, state="greeting"),
+    vector("CLOSE with a code nobody knows", "04 03 80 8001", {"kind": "CLOSE", "code": 16384, "text": ""}),
+    vector(
+        "CLOSE with a text that is not UTF-8",
+        "05 03 01 61ff62",
+        {"kind": "CLOSE", "code": 1, "text": "a\ufffdb"},
+        canonical=False,
+    ),
+    vector("PING", "02 04 07", {"kind": "PING", "token": 7}),
+    vector("PING with the largest token", "06 04 ffffffff0f", {"kind": "PING", "token": 4294967295}),
+    vector(
+        "PING with padded length and token", "8300 04 8700", {"kind": "PING", "token": 7}, canonical=False
+    ),
+    vector("PONG", "03 05 ac02", {"kind": "PONG", "token": 300}),
+    vector(
+        "two PINGs and a PONG",
+        "02 04 01 02 04 02 02 05 03",
+        {"kind": "PING", "token": 1},
+        {"kind": "PING", "token": 2},
+        {"kind": "PONG", "token": 3},
+    ),
+    vector(
+        "an unknown frame that may be ignored, then PING",
+        "04 50 010203 02 04 01",
+        {"kind": "IGNORED", "head": 0x50, "payload": "010203", "skipped": True},
+        {"kind": "PING", "token": 1},
+    ),
+    vector(
+        "ignorable heads 0x40, 0x41 and 0x7f with empty bodies",
+        "01 40 01 41 01 7f",
+        {"kind": "IGNORED", "head": 0x40, "payload": "", "skipped": True},
+        {"kind": "IGNORED", "head": 0x41, "payload": "", "skipped": True},
+        {"kind": "IGNORED", "head": 0x7F, "payload": "", "skipped": True},
+    ),
+]
+
+
+def entry(endpoint: str, kind: str, realm: str, credit: int = 4, cost: int = 0, name: str = "") -> Vector:
+    return {"endpoint": endpoint, "kind": kind, "realm": realm, "credit": credit, "cost": cost, "name": name}
+
+
+def withdrawn(endpoint: str) -> Vector:
+    return {"endpoint": endpoint, "kind": "withdrawn"}
+
+
+def directory(*entries: Vector, complete: bool = False) -> Vector:
+    return {"kind": "DIRECTORY", "complete": complete, "entries": list(entries)}
+
+
+DIRECTORY_FRAMES = [
+    vector("DIRECTORY with nothing, complete", "02 06 01", directory(complete=True)),
+    vector("DIRECTORY with nothing, not complete", "02 06 00", directory()),
+    vector(
+        "DIRECTORY with a unicast USERSPACE endpoint, bare",
+        f"13 06 00 05 {E1}",
+        directory(entry(E1, "unicast", "USERSPACE")),
+    ),
+    vector(
+        "DIRECTORY with all fields: broadcast, GLOBAL, credit 200, cost 300, name",
+        f"1b 06 01 7f {E1} c801 ac02 03 6c6162",
+        directory(entry(E1, "broadcast", "GLOBAL", 200, 300, "lab"), complete=True),
+    ),
+    vector(
+        "DIRECTORY with three entries: only credit, only cost, only name",
+        f"3b 06 00 1a {E1} 00 2a {E2} 10 4a {T1} 03 6cc3b6",
+        directory(
+            entry(E1, "anycast", "LOCALNET", credit=0),
+            entry(E2, "anycast", "LOCALNET", cost=16),
+            entry(T1, "anycast", "LOCALNET", name="lö"),
+        ),
+    ),
+    vector(
+        "DIRECTORY announces, replaces and withdraws",
+        f"36 06 00 05 {E1} 16 {E1} 09 00 {E1}",
+        directory(
+            entry(E1, "unicast", "USERSPACE"),
+            entry(E1, "anycast", "USERSPACE", credit=9),
+            withdrawn(E1),
+        ),
+    ),
+    vector("DIRECTORY withdraws what was never announced", f"13 06 00 00 {E2}", directory(withdrawn(E2))),
+    vector(
+        "DIRECTORY with the reserved flags set",
+        f"13 06 ff 05 {E1}",
+        directory(entry(E1, "unicast", "USERSPACE"), complete=True),
+        canonical=False,
+    ),
+    vector(
+        "DIRECTORY with an empty name and a name of 64 bytes",
+        f"66 06 00 45 {E1} 00 45 {E2} 40 {'6e' * 64}",
+        directory(entry(E1, "unicast", "USERSPACE"), entry(E2, "unicast", "USERSPACE", name="n" * 64)),
+        canonical=False,
+    ),
+]
+
+
+def message(kind: str, payload: str = "", format: int = 0, **fields: Any) -> Vector:
+    return {"kind": kind, "format": format, "payload": hexed(payload)} | fields
+
+
+HELLO_PAYLOAD = "68656c6c6f"
+E1_AS_1 = message("SEND", HELLO_PAYLOAD, endpoint=E1, seq=1, **bind("endpoint", 1))
+
+MESSAGE_FRAMES = [
+    vector("SEND that binds alias 1", SEND_BINDS, E1_AS_1),
+    vector(
+        "SEND that binds, then one that uses alias 1: 5 bytes besides the payload",
+        f"{SEND_BINDS} 06 80 01 0002 6869",
+        E1_AS_1,
+        message("SEND", "6869", endpoint=E1, seq=2, endpoint_alias=1),
+    ),
+    vector(
+        "SEND with an empty payload and sequence number 0",
+        f"15 80 000e {E1} 0000",
+        message("SEND", "", endpoint=E1, seq=0, **bind("endpoint", 14)),
+    ),
+    vector(
+        "rebinding alias 1 to E2, two aliases to one endpoint",
+        f"{SEND_BINDS} 16 80 0001 {E2} 0001 61 05 80 01 0002 62 16 80 0002 {E2} 0003 63 05 80 02 0004 64",
+        E1_AS_1,
+        message("SEND", "61", endpoint=E2, seq=1, **bind("endpoint", 1)),
+        message("SEND", "62", endpoint=E2, seq=2, endpoint_alias=1),
+        message("SEND", "63", endpoint=E2, seq=3, **bind("endpoint", 2)),
+        message("SEND", "64", endpoint=E2, seq=4, endpoint_alias=2),
+    ),
+    vector(
+        "the highest alias, 127",
+        f"16 80 007f {E1} 0001 61 05 80 7f 0002 62",
+        message("SEND", "61", endpoint=E1, seq=1, **bind("endpoint", 127)),
+        message("SEND", "62", endpoint=E1, seq=2, endpoint_alias=127),
+    ),
+    vector(
+        "an alias with a padded number",
+        f"17 80 00 8100 {E1} 0001 61 06 80 8100 0002 62",
+        message("SEND", "61", endpoint=E1, seq=1, **bind("endpoint", 1)),
+        message("SEND", "62", endpoint=E1, seq=2, endpoint_alias=1),
+        canonical=False,
+    ),
+    vector(
+        "SEND with CBOR, and CBOR of the endpoint's type",
+        f"21 81 0001 {E1} 0001 a1 61 63 fb4035800000000000 05 82 01 0002 a0",
+        message("SEND", "a16163fb4035800000000000", 1, endpoint=E1, seq=1, **bind("endpoint", 1)),
+        message("SEND", "a0", 2, endpoint=E1, seq=2, endpoint_alias=1),
+    ),
+    vector(
+        "SEND with a type named, bound in the same frame; then both by alias",
+        f"28 83 0001 {E1} 0001 0002 {T1} a0 06 83 01 0002 02 a0",
+        message("SEND", "a0", 3, endpoint=E1, seq=1, type=T1, **bind("endpoint", 1), **bind("type", 2)),
+        message("SEND", "a0", 3, endpoint=E1, seq=2, type=T1, endpoint_alias=1, type_alias=2),
+    ),
+    vector(
+        "the endpoint is also the type: bound and used in one frame",
+        f"17 83 0001 {E1} 0001 01 a0",
+        message("SEND", "a0", 3, endpoint=E1, seq=1, type=E1, **bind("endpoint", 1), type_alias=1),
+    ),
+    vector(
+        "PUBLISH",
+        f"16 90 0003 {E1} ffff 61 05 91 03 0000 01",
+        message("PUBLISH", "61", endpoint=E1, seq=65535, **bind("endpoint", 3)),
+        message("PUBLISH", "01", 1, endpoint=E1, seq=0, endpoint_alias=3),
+    ),
+    vector(
+        "CONFIRM",
+        f"19 a0 0001 {E1} 0001 05 b817 61",
+        message("CONFIRM", "61", endpoint=E1, seq=1, id=5, timeout_ms=3000, **bind("endpoint", 1)),
+    ),
+    vector(
+        "REQUEST with the largest id and timeout",
+        f"20 b1 0001 {E1} 0001 ffffffff0f ffffffff0f f6",
+        message(
+            "REQUEST",
+            "f6",
+            1,
+            endpoint=E1,
+            seq=1,
+            id=4294967295,
+            timeout_ms=4294967295,
+            **bind("endpoint", 1),
+        ),
+    ),
+    vector(
+        "REQUEST with a type named",
+        f"2a b3 0001 {E1} 0001 01 01 0002 {T1} a0",
+        message(
+            "REQUEST",
+            "a0",
+            3,
+            endpoint=E1,
+            seq=1,
+            id=1,
+            timeout_ms=1,
+            type=T1,
+            **bind("endpoint", 1),
+            **bind("type", 2),
+        ),
+    ),
+    vector(
+        "REQUEST that takes a streaming reply of 16 parts",
+        f"1d b4 04 02 02 0010 0001 {E1} 0001 01 e807",
+        message("REQUEST", "", endpoint=E1, seq=1, id=1, timeout_ms=1000, stream=16, **bind("endpoint", 1)),
+    ),
+    vector("REPLY", "04 c1 8001 f5", message("REPLY", "f5", 1, id=128)),
+    vector("REPLY without payload: taken", "02 c0 01", message("REPLY", "", id=1)),
+    vector(
+        "REPLY with a type named",
+        f"15 c3 01 0001 {T1} a0",
+        message("REPLY", "a0", 3, id=1, type=T1, **bind("type", 1)),
+    ),
+    vector("PART", "06 d0 01 0002 6162", message("PART", "6162", id=1, index=2)),
+    vector("PART 65535", "05 d1 01 ffff 00", message("PART", "00", 1, id=1, index=65535)),
+    vector("ERROR", "08 e0 01 02 66756c6c 21", message("ERROR", "66756c6c21", id=1, code=2)),
+    vector(
+        "ERROR of the application's own, without a sentence",
+        "04 e0 01 8002",
+        message("ERROR", "", id=1, code=256),
+    ),
+]
+
+OPTION_FRAMES = [
+    vector("no option at all behind the bit", "03 c4 00 01", message("REPLY", "", id=1), canonical=False),
+    vector(
+        "unknown options of 0, 1 and 3 bytes are skipped",
+        "0e c4 0a 03 00 c8 01 aa ff 03 010203 01 61",
+        message("REPLY", "61", id=1),
+        canonical=False,
+    ),
+    vector(
+        "options among unknown ones, with a padded length",
+        f"29 b4 8f00 09 02 0000 02 02 0003 01 05 02 00000100 0001 {E1} 0001 01 01 61",
+        message(
+            "REQUEST",
+            "61",
+            endpoint=E1,
+            seq=1,
+            id=1,
+            timeout_ms=1,
+            stream=3,
+            cut={"partial": 2, "size": 256},
+            **bind("endpoint", 1),
+        ),
+        canonical=False,
+    ),
+    vector(
+        "STREAM where it has no business is skipped, and CUT on a SIGNAL",
+        "07 c4 04 02 02 0001 01 0b f4 07 01 05 00 00000002 01 01",
+        message("REPLY", "", id=1),
+        {"kind": "SIGNAL", "signal": "CANCEL", "id": 1},
+        canonical=False,
+    ),
+]
+
+CUT_SEND = f"21 84 07 01 05 00 0000000c 0001 {E1} 0001 {'61' * 4}"
+CUT_SEND_FRAME = message(
+    "SEND", "61" * 4, endpoint=E1, seq=1, cut={"partial": 0, "size": 12}, **bind("endpoint", 1)
+)
+
+
+def more(payload: str, partial: int = 0) -> Vector:
+    return {"kind": "MORE", "partial": partial, "payload": hexed(payload)}
+
+
+CUT_FRAMES = [
+    vector(
+        "a SEND of 12 bytes in three pieces",
+        f"{CUT_SEND} 07 07 00 {'62' * 5} 05 07 00 {'63' * 3}",
+        CUT_SEND_FRAME,
+        more("62" * 5),
+        more("63" * 3),
+        messages=[
+            {"kind": "SEND", "endpoint": E1, "seq": 1, "format": 0, "payload": "61" * 4 + "62" * 5 + "63" * 3}
+        ],
+    ),
+    vector(
+        "two messages cut at once, a PING and a REPLY between their pieces",
+        f"{CUT_SEND} 02 04 01 0b c4 07 01 05 03 00000003 05 64 02 c0 06 04 07 03 6566 0a 07 00 {'62' * 8}",
+        CUT_SEND_FRAME,
+        {"kind": "PING", "token": 1},
+        message("REPLY", "64", id=5, cut={"partial": 3, "size": 3}),
+        message("REPLY", "", id=6),
+        more("6566", 3),
+        more("62" * 8),
+        messages=[
+            {"kind": "REPLY", "id": 6, "format": 0, "payload": ""},
+            {"kind": "REPLY", "id": 5, "format": 0, "payload": "646566"},
+            {"kind": "SEND", "endpoint": E1, "seq": 1, "format": 0, "payload": "61" * 4 + "62" * 8},
+        ],
+    ),
+    vector(
+        "aliases are resolved when the first frame is read",
+        f"{CUT_SEND} 16 80 0001 {E2} 0001 7a 0a 07 00 {'62' * 8}",
+        CUT_SEND_FRAME,
+        message("SEND", "7a", endpoint=E2, seq=1, **bind("endpoint", 1)),
+        more("62" * 8),
+        messages=[
+            {"kind": "SEND", "endpoint": E2, "seq": 1, "format": 0, "payload": "7a"},
+            {"kind": "SEND", "endpoint": E1, "seq": 1, "format": 0, "payload": "61" * 4 + "62" * 8},
+        ],
+    ),
+    vector(
+        "a first frame with an empty piece, and the same partial number again",
+        f"1d 84 07 01 05 01 00000001 0001 {E1} 0001 03 07 01 61"
+        " 0c 84 07 01 05 01 00000001 01 0002 03 07 01 62",
+        message("SEND", "", endpoint=E1, seq=1, cut={"partial": 1, "size": 1}, **bind("endpoint", 1)),
+        more("61", 1),
+        message("SEND", "", endpoint=E1, seq=2, cut={"partial": 1, "size": 1}, endpoint_alias=1),
+        more("62", 1),
+        messages=[
+            {"kind": "SEND", "endpoint": E1, "seq": 1, "format": 0, "payload": "61"},
+            {"kind": "SEND", "endpoint": E1, "seq": 2, "format": 0, "payload": "62"},
+        ],
+    ),
+    vector(
+        "a CONFIRM, a PUBLISH, a REQUEST, a PART and an ERROR cut",
+        f"1f a4 07 01 05 00 00000001 0001 {E1} 0001 01 01 03 07 00 61"
+        " 0c 94 07 01 05 00 00000001 01 0001 03 07 00 62"
+        " 12 b4 0b 02 02 0001 01 05 00 00000001 01 0002 02 01 03 07 00 63"
+        " 0c d4 07 01 05 00 00000001 01 0000 03 07 00 64"
+        " 0b e4 07 01 05 00 00000001 01 40 03 07 00 65",
+        message(
+            "CONFIRM",
+            "",
+            endpoint=E1,
+            seq=1,
+            id=1,
+            timeout_ms=1,
+            cut={"partial": 0, "size": 1},
+            **bind("endpoint", 1),
+        ),
+        more("61"),
+        message("PUBLISH", "", endpoint=E1, seq=1, cut={"partial": 0, "size": 1}, endpoint_alias=1),
+        more("62"),
+        message(
+            "REQUEST",
+            "",
+            endpoint=E1,
+            seq=2,
+            id=2,
+            timeout_ms=1,
+            stream=1,
+            cut={"partial": 0, "size": 1},
+            endpoint_alias=1,
+        ),
+        more("63"),
+        message("PART", "", id=1, index=0, cut={"partial": 0, "size": 1}),
+        more("64"),
+        message("ERROR", "", id=1, code=64, cut={"partial": 0, "size": 1}),
+        more("65"),
+        messages=[
+            {
+                "kind": "CONFIRM",
+                "endpoint": E1,
+                "seq": 1,
+                "id": 1,
+                "timeout_ms": 1,
+                "format": 0,
+                "payload": "61",
+            },
+            {"kind": "PUBLISH", "endpoint": E1, "seq": 1, "format": 0, "payload": "62"},
+            {
+                "kind": "REQUEST",
+                "endpoint": E1,
+                "seq": 2,
+                "id": 2,
+                "timeout_ms": 1,
+                "stream": 1,
+                "format": 0,
+                "payload": "63",
+            },
+            {"kind": "PART", "id": 1, "index": 0, "format": 0, "payload": "64"},
+            {"kind": "ERROR", "id": 1, "code": 64, "format": 0, "payload": "65"},
+        ],
+    ),
+]
+
+
+def signal(name: str, **fields: Any) -> Vector:
+    return {"kind": "SIGNAL", "signal": name} | fields
+
+
+SIGNAL_FRAMES = [
+    vector("CANCEL", "03 f0 01 05", signal("CANCEL", id=5)),
+    vector(
+        "CREDIT, binding and by alias",
+        f"16 f0 02 0001 {E1} 0010 05 f0 02 01 ffff",
+        signal("CREDIT", endpoint=E1, limit=16, **bind("endpoint", 1)),
+        signal("CREDIT", endpoint=E1, limit=65535, endpoint_alias=1),
+    ),
+    vector("PROBE", f"16 f0 03 0001 {E1} 0004", signal("PROBE", endpoint=E1, sent=4, **bind("endpoint", 1))),
+    vector("PART_CREDIT", "05 f0 04 07 0020", signal("PART_CREDIT", id=7, limit=32)),
+    vector(
+        "UNDELIVERABLE",
+        f"17 f0 05 0001 {E1} 0009 02",
+        signal("UNDELIVERABLE", endpoint=E1, seq=9, reason=2, **bind("endpoint", 1)),
+    ),
+    vector("END", "06 f0 06 8001 0003", signal("END", id=128, parts=3)),
+    vector(
+        "unknown signals are skipped with all that follows",
+        "02 f0 00 05 f0 07 010203 02 f0 ff 03 f0 01 05",
+        signal("UNKNOWN", number=0, payload="", skipped=True),
+        signal("UNKNOWN", number=7, payload="010203", skipped=True),
+        signal("UNKNOWN", number=255, payload="", skipped=True),
+        signal("CANCEL", id=5),
+    ),
+]
+
+FRAMES = {
+    "about": "docs/protocol.md sections 2 to 7: what node B sends to node A, states as in setup.json",
+    "vectors": [
+        *GREETING_FRAMES,
+        *CONTROL_FRAMES,
+        *DIRECTORY_FRAMES,
+        *MESSAGE_FRAMES,
+        *OPTION_FRAMES,
+        *CUT_FRAMES,
+        *SIGNAL_FRAMES,
+    ],
+}

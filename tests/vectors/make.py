@@ -1,0 +1,125 @@
+"""Writes the golden vectors of docs/protocol.md next to itself: `python -m tests.vectors.make`.
+
+Every byte in this folder was written by hand from that page; no code of ours computes one, so that the files
+can judge all of our code. (Proofs and UUIDs come from `openssl dgst`.) The scripts join pieces to JSON.
+They may not import busway.
+
+varints.json   good (hex, value, canonical), refused (hex, why), incomplete (hex).
+names.json     human names and their UUIDs.
+setup.json     how a connection gets into a state: its own side, what it sends, what to feed it first.
+frames.json    "hex" is fed to a connection in "state"; "frames" is what it says. "messages", where present,
+               is what its messages amount to, put together. "canonical" is true where a sender would write
+               the very same bytes. Frames marked "skipped" are passed over and counted.
+errors.json    "hex" is fed to a connection in "state" and leads to the link error "code"; null: to none.
+               "scope" is "format" where the bytes alone show it, "link" where it takes limits or a state.
+
+Ids, uuids and payloads are hex. An endpoint or type has its uuid under its name, the alias under "_alias",
+and "_binds": true if the frame binds it. A directory entry has defaults filled in where a field is absent.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from tests.vectors.errors import ERRORS
+from tests.vectors.frames import FRAMES
+from tests.vectors.pieces import (
+    HELLO_A,
+    HELLO_A_FIELDS,
+    HELLO_B,
+    HELLO_B_TOKEN,
+    PROOF_A,
+    PROOF_B,
+    Vector,
+    good,
+    hexed,
+)
+
+HERE = Path(__file__).parent
+
+VARINTS = {
+    "about": "docs/protocol.md section 1",
+    "good": [
+        good("00", 0),
+        good("01", 1),
+        good("7f", 127),
+        good("80 01", 128),
+        good("ff 7f", 16383),
+        good("80 80 01", 16384),
+        good("ff ff 7f", 2097151),
+        good("80 80 80 01", 2097152),
+        good("ff ff ff 7f", 268435455),
+        good("80 80 80 80 01", 268435456),
+        good("ff ff ff ff 0f", 4294967295),
+        good("ac 02", 300),
+        good("80 00", 0, canonical=False),
+        good("81 80 80 80 00", 1, canonical=False),
+        good("ff 00", 127, canonical=False),
+    ],
+    "refused": [
+        {"hex": "8080808010", "why": "2^32"},
+        {"hex": "ffffffff1f", "why": "2^33 - 1"},
+        {"hex": "ffffffff7f", "why": "35 bits"},
+        {"hex": "808080808000", "why": "6 bytes"},
+        {"hex": "ffffffffff01", "why": "6 bytes"},
+    ],
+    "incomplete": [{"hex": ""}, {"hex": "80"}, {"hex": "ffffff"}, {"hex": "80808080"}],
+}
+
+NAMES = {
+    "about": "docs/protocol.md section 1: UUID version 5 of the UTF-8 bytes in the namespace",
+    "namespace": "f20665000bc64ea29d3a7801eb92bb6c",
+    "names": [
+        {"name": "lab/temperature", "uuid": "4128e4563a715415a5a9944d3f9d9d00"},
+        {"name": "busway/introspection", "uuid": "528d7fc3ac295b889d2eda2dc1833636"},
+        {"name": "labör/℃", "uuid": "118ee73638705dc1beb27a32f95a7fb3"},
+        {"name": "a", "uuid": "8c20cf33e3b5575ba0f1f0fe310f677c"},
+    ],
+}
+
+SETUP = {
+    "about": "How a connection of node A gets into each state: setup, what it sends at once, what to feed",
+    "own": HELLO_A_FIELDS,
+    "sends": hexed(HELLO_A),
+    "token": "secret",
+    "states": {
+        "greeting": {"token": False, "feed": ""},
+        "authenticating": {
+            "token": True,
+            "feed": hexed(HELLO_B_TOKEN),
+            "then_sends": hexed(f"21 02 {PROOF_A}"),
+        },
+        "open": {"token": False, "feed": hexed(HELLO_B)},
+        "open with token": {"token": True, "feed": hexed(f"{HELLO_B_TOKEN} 21 02 {PROOF_B}")},
+    },
+}
+
+FILES: dict[str, Vector] = {
+    "varints.json": VARINTS,
+    "names.json": NAMES,
+    "setup.json": SETUP,
+    "frames.json": FRAMES,
+    "errors.json": ERRORS,
+}
+
+
+def text_of(content: Vector) -> str:
+    """The JSON as it stands in the file: a line to each vector, so that changes show as such."""
+    lines = []
+    for key, value in content.items():
+        if isinstance(value, list):
+            items = ",\n".join("  " + json.dumps(item) for item in value)
+            lines.append(f"{json.dumps(key)}: [\n{items}\n ]")
+        else:
+            lines.append(f"{json.dumps(key)}: {json.dumps(value)}")
+    return "{\n " + ",\n ".join(lines) + "\n}\n"
+
+
+def main() -> int:
+    for name, content in FILES.items():
+        (HERE / name).write_text(text_of(content), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""Pieces of hex and of JSON that the vectors are put together from. May not import busway."""
+
+from typing import Any
+
+E1 = "e1" * 16
+E2 = "e2" * 16
+T1 = "71" * 16  # a message type
+
+NODE_A = "000102030405060708090a0b0c0d0e0f"
+NODE_B = "101112131415161718191a1b1c1d1e1f"
+INCARNATION_A = "a0a1a2a3"
+INCARNATION_B = "b0b1b2b3"
+NONCE_A = "01" * 8
+NONCE_B = "02" * 8
+
+MAGIC = "42535759"
+IDS_B = f"{NODE_B} {INCARNATION_B} {NONCE_B}"
+# no features, frames to 4096, messages to 65536, 127 aliases, 4 partials, no keepalive
+LIMITS = "00 8020 808004 7f 04 00"
+DEFAULT = "07 64656661756c74"
+
+# B dialled, over ipc: router, USERSPACE.
+HELLO_B = f"3a 01 {MAGIC} 01 0a {IDS_B} {LIMITS} {DEFAULT} 01 62 03 697063"
+# The same, demanding a token.
+HELLO_B_TOKEN = f"3a 01 {MAGIC} 01 1a {IDS_B} {LIMITS} {DEFAULT} 01 62 03 697063"
+# A was dialled.
+HELLO_A = f"37 01 {MAGIC} 01 02 {NODE_A} {INCARNATION_A} {NONCE_A} {LIMITS} {DEFAULT} 01 61 00"
+# HMAC-SHA-256 with the key "secret" of "busway-auth-1", the prover's and the verifier's HELLO body.
+PROOF_A = "43de769af1cf4f8b5632a1cc7cadc509417a9657e92972678ae39cc28af6ff6c"
+PROOF_B = "65d526b4c64caf231f551c358d09c5d35e29f1822e908a3b4abd9a37519d77d2"
+
+Vector = dict[str, Any]
+
+
+def hexed(text: str) -> str:
+    """The pieces without their spaces; raises ValueError if they are no hex."""
+    return bytes.fromhex(text).hex()
+
+
+def vector(
+    name: str, data: str, *frames: Vector, state: str = "open", canonical: bool = True, **more: Any
+) -> Vector:
+    return {
+        "name": name,
+        "state": state,
+        "canonical": canonical,
+        "hex": hexed(data),
+        "frames": list(frames),
+    } | more
+
+
+def error(name: str, data: str, code: int | None, *, state: str = "open", scope: str = "format") -> Vector:
+    return {"name": name, "state": state, "code": code, "scope": scope, "hex": hexed(data)}
+
+
+def good(data: str, value: int, *, canonical: bool = True) -> Vector:
+    return {"hex": hexed(data), "value": value, "canonical": canonical}
+
+
+def bind(field: str, number: int) -> Vector:
+    """Keys for an alias that is bound by the frame."""
+    return {f"{field}_alias": number, f"{field}_binds": True}
+
+
+LIMIT_FIELDS = {
+    "features": 0,
+    "frame_size_max": 4096,
+    "message_size_max": 65536,
+    "aliases_max": 127,
+    "partials_max": 4,
+    "keepalive_ms": 0,
+}
+
+
+def hello(**changes: Any) -> Vector:
+    """What HELLO_B says."""
+    frame = {
+        "kind": "HELLO",
+        "version": 1,
+        "leaf": False,
+        "realm": "USERSPACE",
+        "dialled": True,
+        "token_demanded": False,
+        "node": NODE_B,
+        "incarnation": INCARNATION_B,
+        "nonce": NONCE_B,
+        **LIMIT_FIELDS,
+        "bus": "default",
+        "label": "b",
+        "via": "ipc",
+    }
+    return frame | changes
+
+
+HELLO_A_FIELDS = hello(
+    dialled=False, node=NODE_A, incarnation=INCARNATION_A, nonce=NONCE_A, label="a", via=""
+)
+
+SEND_BINDS = f"1a 80 0001 {E1} 0001 68656c6c6f"
