@@ -5,9 +5,7 @@ import resource
 import signal
 import socket
 import stat
-import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -22,14 +20,6 @@ B = b"node-b-16-bytes."
 NOBODY = 65534
 
 
-@pytest.fixture(autouse=True)
-def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A socket directory of the test's own; short, unlike pytest's, for a socket's path is."""
-    with tempfile.TemporaryDirectory(prefix="bw-") as directory:
-        monkeypatch.setenv("BUSWAY_DIR", directory)
-        yield Path(directory)
-
-
 def files(home: Path) -> list[str]:
     return sorted(path.name for path in home.rglob("*") if not path.is_dir())
 
@@ -38,141 +28,6 @@ def joined(listener: UnixListener) -> tuple[UnixChannel, Channel]:
     """A channel to the listener, and its own end of it."""
     ours = unix.dial(listener.path)
     return ours, waiting.accept(listener)
-
-
-# ---- the directory
-
-
-def test_busway_dir_overrides_and_is_made_private(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BUSWAY_DIR", str(home / "deeper"))
-    assert unix.socket_directory() == str(home / "deeper")
-    bus = unix.bus_directory("default")
-    # The first 16 hexadecimal digits of `printf default | sha256sum`.
-    assert bus == str(home / "deeper" / "37a8eec1ce19687d")
-    for path in (home / "deeper", Path(bus)):
-        assert stat.S_IMODE(path.stat().st_mode) == 0o700
-
-
-def test_without_busway_dir_the_directory_follows_from_the_user_alone(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A service, a shell and a cron job of one user have different environments and must still meet."""
-    monkeypatch.setenv("BUSWAY_DIR", "")
-    for name in ("XDG_RUNTIME_DIR", "TMPDIR", "HOME"):
-        monkeypatch.setenv(name, str(home))
-    uid = os.geteuid()
-    runtime = Path(f"/run/user/{uid}")
-    ours = runtime.is_dir() and runtime.stat().st_uid == uid
-    expected = runtime / "busway" if ours else Path(f"/tmp/busway-{uid}")
-    existed = expected.exists()
-    try:
-        assert unix.socket_directory() == str(expected)
-    finally:
-        if not existed:
-            expected.rmdir()
-
-
-def test_a_relative_busway_dir_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BUSWAY_DIR", "here")
-    with pytest.raises(ValueError, match="BUSWAY_DIR must be an absolute path, not 'here'"):
-        unix.socket_directory()
-
-
-def test_a_missing_parent_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BUSWAY_DIR", str(home / "no" / "such"))
-    with pytest.raises(FileNotFoundError, match=f"{home}/no does not exist: make it, or set BUSWAY_DIR"):
-        UnixListener.open("default", A)
-
-
-def spoil_mode(path: Path) -> str:
-    path.mkdir(0o700)
-    path.chmod(0o755)
-    return f"has mode 0755, expected 0700: run `chmod 700 {path}`"
-
-
-def spoil_by_unsearchable_mode(path: Path) -> str:
-    path.mkdir(0o700)
-    path.chmod(0o600)
-    return "has mode 0600, expected 0700"
-
-
-def spoil_by_link(path: Path) -> str:
-    target = path.with_name("target")
-    target.mkdir(0o700)
-    path.symlink_to(target)
-    return f"is a symbolic link to '{target}': remove it"
-
-
-def spoil_by_file(path: Path) -> str:
-    path.write_text("")
-    return "is not a directory: remove it"
-
-
-def spoil_owner(path: Path) -> str:
-    if os.geteuid() != 0:  # what belongs to another is at hand: everything of root's
-        path.symlink_to("/")
-        return "is a symbolic link"
-    path.mkdir(0o700)
-    os.chown(path, NOBODY, NOBODY)
-    return f"belongs to user {NOBODY} and you are user 0: have it removed"
-
-
-SPOILS = [spoil_mode, spoil_by_unsearchable_mode, spoil_by_link, spoil_by_file, spoil_owner]
-
-
-@pytest.mark.parametrize("spoil", SPOILS)
-@pytest.mark.parametrize("place", ["directory", "bus"])
-def test_a_place_that_is_not_private_is_refused_with_a_way_out(
-    spoil: "object", place: str, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert callable(spoil)
-    bus = Path(unix.bus_directory("default"))
-    bus.rmdir()
-    path = bus
-    if place == "directory":
-        path = home / "spoilt"
-        monkeypatch.setenv("BUSWAY_DIR", str(path))
-    sentence = spoil(path)
-    for use in (
-        lambda: UnixListener.open("default", A),
-        lambda: unix.bus_directory("default"),
-        lambda: unix.peers("default"),
-        lambda: unix.sweep("default"),
-    ):
-        with pytest.raises(PermissionError) as caught:
-            use()
-        assert str(path) in str(caught.value)
-        assert sentence in str(caught.value)
-        assert "or set BUSWAY_DIR to a directory of your own" in str(caught.value)
-
-
-def test_another_users_directory_is_refused_whoever_we_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    theirs = "/proc/1" if os.geteuid() != 0 else tempfile.mkdtemp(prefix="bw-")
-    if os.geteuid() == 0:
-        os.chown(theirs, NOBODY, NOBODY)
-    monkeypatch.setenv("BUSWAY_DIR", theirs)
-    try:
-        with pytest.raises(PermissionError, match=f"belongs to user .* and you are user {os.geteuid()}"):
-            unix.socket_directory()
-    finally:
-        if os.geteuid() == 0:
-            os.rmdir(theirs)
-
-
-def test_a_path_that_is_too_long_is_refused_before_anything_is_made(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    room = unix.PATH_SIZE_MAX - len("/37a8eec1ce19687d/") - 32 - len(".sock") - len(str(home)) - 1
-    monkeypatch.setenv("BUSWAY_DIR", str(home / ("x" * (room + 1))))
-    with pytest.raises(ValueError, match=r"path has 100 bytes and may have 99: set BUSWAY_DIR to a shorter"):
-        UnixListener.open("default", A)
-    assert list(home.iterdir()) == []
-    monkeypatch.setenv("BUSWAY_DIR", str(home / ("x" * room)))
-    with closing(UnixListener.open("default", A)) as listener:
-        assert len(listener.path) == 99
-        unix.dial(listener.path).close()
-    with pytest.raises(ValueError, match="BUSWAY_DIR"):
-        unix.dial("/" + "x" * 99)
 
 
 # ---- finding each other
@@ -641,71 +496,7 @@ def test_credentials_are_the_kernels() -> None:
     assert "does not say whose process" in unix._objection(one, os.geteuid())
 
 
-# ---- bytes
-
-
-def test_a_partial_write_is_told_and_can_be_resumed() -> None:
-    data = os.urandom(3_000_000)
-    with closing(UnixListener.open("default", A)) as listener:
-        ours, theirs = joined(listener)
-        with closing(ours), closing(theirs):
-            rest, got, partial = memoryview(data), bytearray(), 0
-            while rest:
-                taken = ours.write(rest)
-                partial += 0 < taken < len(rest)
-                rest = rest[taken:]
-                while part := theirs.read():
-                    got += part
-            assert bytes(got) == data
-            assert partial > 1
-
-
-def test_a_busy_channel_takes_nothing_until_it_is_read() -> None:
-    with closing(UnixListener.open("default", A)) as listener:
-        ours, theirs = joined(listener)
-        with closing(ours), closing(theirs):
-            total, partial = waiting.fill(ours)
-            assert partial
-            assert ours.write(b"x") == 0
-            assert waiting.read(theirs, total) == bytes(total)
-            waiting.writable(ours)
-            assert ours.write(b"x") == 1
-
-
-def test_an_end_is_not_a_failure() -> None:
-    with closing(UnixListener.open("default", A)) as listener:
-        ours, theirs = joined(listener)
-        with closing(ours):
-            theirs.write(b"last words")
-            theirs.close()
-            assert waiting.read(ours, 10) == b"last words"
-            assert ours.read() == b""
-            assert ours.read() == b""
-            with pytest.raises(BrokenPipeError):
-                ours.write(b"x")
-
-
-def test_a_failure_is_not_an_end() -> None:
-    """Linux says ECONNRESET to those whose last bytes were never read."""
-    with closing(UnixListener.open("default", A)) as listener:
-        ours, theirs = joined(listener)
-        with closing(ours):
-            ours.write(b"never read")
-            theirs.close()
-            with pytest.raises(ConnectionResetError):
-                ours.read()
-
-
-def test_a_closed_channel_is_of_no_more_use() -> None:
-    with closing(UnixListener.open("default", A)) as listener:
-        ours, theirs = joined(listener)
-        ours.close()
-        ours.close()
-        theirs.close()
-        assert ours.fileno() == -1
-        for use in (lambda: ours.read(), lambda: ours.write(b"x")):
-            with pytest.raises(OSError, match="Bad file descriptor"):
-                use()
+# ---- a full queue
 
 
 def test_a_queue_of_comers_that_is_full_is_not_a_dead_node(home: Path) -> None:
@@ -719,50 +510,6 @@ def test_a_queue_of_comers_that_is_full_is_not_a_dead_node(home: Path) -> None:
         accepted, _ = owner.accept()
         accepted.close()
         stack.enter_context(closing(unix.dial(path)))
-
-
-LISTENER_WITHOUT_DESCRIPTORS = """
-import os, resource, socket, sys
-from busway.drivers import unix
-listener = unix.UnixListener.open("default", bytes(16))
-comers = [unix.dial(listener.path) for _ in range(3)]
-highest = os.open(os.devnull, os.O_RDONLY)
-resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-assert listener.accept() is None
-assert listener.accept() is None
-assert listener.refused == 2
-ends = [comer.read() for comer in comers]
-assert ends == [b"", b"", None], ends
-os.close(highest)
-last = listener.accept()
-assert last is not None
-assert comers[2].write(b"x") == 1
-os._exit(0)
-"""
-
-
-def test_a_listener_without_descriptors_turns_comers_away_instead_of_spinning() -> None:
-    with Program(LISTENER_WITHOUT_DESCRIPTORS) as program:
-        assert program.status() == 0
-
-
-WRITER_UNDER_DEFAULT_SIGPIPE = """
-import os, signal
-from busway.drivers import unix
-signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-listener = unix.UnixListener.open("default", bytes(16))
-ours = unix.dial(listener.path)
-listener.accept().close()
-try:
-    ours.write(b"x")
-except BrokenPipeError:
-    os._exit(7)
-"""
-
-
-def test_a_dead_peer_does_not_kill_a_command_in_a_pipeline() -> None:
-    with Program(WRITER_UNDER_DEFAULT_SIGPIPE) as program:
-        assert program.status() == 7
 
 
 # ---- fork
@@ -799,30 +546,6 @@ def test_closing_a_listener_in_a_forked_child_is_no_more_than_abandoning_it() ->
     in_child = "listener.close(); ours.abandon(); theirs.abandon()"
     with Program(FORKING.format(in_child=in_child)) as program:
         assert program.status() == 7
-
-
-CHILD_THAT_KEEPS_COPIES = """
-import os, sys
-from busway.drivers import unix
-listener = unix.UnixListener.open("default", bytes(16))
-ours = unix.dial(listener.path)
-theirs = listener.accept()
-if not os.fork():
-    sys.stdin.readline()
-    os._exit(0)
-ours.close()
-print(theirs.read() == b"", flush=True)
-listener.close()
-print(unix.peers("default") == [], flush=True)
-unix.UnixListener.open("default", bytes(16)).close()
-print("again", flush=True)
-"""
-
-
-def test_closing_takes_effect_even_if_a_child_holds_copies() -> None:
-    with Program(CHILD_THAT_KEEPS_COPIES) as program:
-        assert [program.hear() for _ in range(3)] == ["True", "True", "again"]
-        program.say("")
 
 
 # ---- elsewhere

@@ -1,0 +1,150 @@
+"""What Unix sockets and TCP share, over real sockets: partial writes, end and failure, lack of descriptors."""
+
+import os
+from contextlib import closing
+
+import pytest
+
+from busway.drivers import Channel, UnixChannel, UnixListener, unix
+from tests.drivers import waiting
+from tests.drivers.programs import Program
+
+A = b"node-a-16-bytes."
+
+
+def joined(listener: UnixListener) -> tuple[UnixChannel, Channel]:
+    """A channel to the listener, and its own end of it."""
+    ours = unix.dial(listener.path)
+    return ours, waiting.accept(listener)
+
+
+def test_a_partial_write_is_told_and_can_be_resumed() -> None:
+    data = os.urandom(3_000_000)
+    with closing(UnixListener.open("default", A)) as listener:
+        ours, theirs = joined(listener)
+        with closing(ours), closing(theirs):
+            rest, got, partial = memoryview(data), bytearray(), 0
+            while rest:
+                taken = ours.write(rest)
+                partial += 0 < taken < len(rest)
+                rest = rest[taken:]
+                while part := theirs.read():
+                    got += part
+            assert bytes(got) == data
+            assert partial > 1
+
+
+def test_a_busy_channel_takes_nothing_until_it_is_read() -> None:
+    with closing(UnixListener.open("default", A)) as listener:
+        ours, theirs = joined(listener)
+        with closing(ours), closing(theirs):
+            total, partial = waiting.fill(ours)
+            assert partial
+            assert ours.write(b"x") == 0
+            assert waiting.read(theirs, total) == bytes(total)
+            waiting.writable(ours)
+            assert ours.write(b"x") == 1
+
+
+def test_an_end_is_not_a_failure() -> None:
+    with closing(UnixListener.open("default", A)) as listener:
+        ours, theirs = joined(listener)
+        with closing(ours):
+            theirs.write(b"last words")
+            theirs.close()
+            assert waiting.read(ours, 10) == b"last words"
+            assert ours.read() == b""
+            assert ours.read() == b""
+            with pytest.raises(BrokenPipeError):
+                ours.write(b"x")
+
+
+def test_a_failure_is_not_an_end() -> None:
+    """Linux says ECONNRESET to those whose last bytes were never read."""
+    with closing(UnixListener.open("default", A)) as listener:
+        ours, theirs = joined(listener)
+        with closing(ours):
+            ours.write(b"never read")
+            theirs.close()
+            with pytest.raises(ConnectionResetError):
+                ours.read()
+
+
+def test_a_closed_channel_is_of_no_more_use() -> None:
+    with closing(UnixListener.open("default", A)) as listener:
+        ours, theirs = joined(listener)
+        ours.close()
+        ours.close()
+        theirs.close()
+        assert ours.fileno() == -1
+        for use in (lambda: ours.read(), lambda: ours.write(b"x")):
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                use()
+
+
+LISTENER_WITHOUT_DESCRIPTORS = """
+import os, resource, socket, sys
+from busway.drivers import unix
+listener = unix.UnixListener.open("default", bytes(16))
+comers = [unix.dial(listener.path) for _ in range(3)]
+highest = os.open(os.devnull, os.O_RDONLY)
+resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+assert listener.accept() is None
+assert listener.accept() is None
+assert listener.refused == 2
+ends = [comer.read() for comer in comers]
+assert ends == [b"", b"", None], ends
+os.close(highest)
+last = listener.accept()
+assert last is not None
+assert comers[2].write(b"x") == 1
+os._exit(0)
+"""
+
+
+def test_a_listener_without_descriptors_turns_comers_away_instead_of_spinning() -> None:
+    with Program(LISTENER_WITHOUT_DESCRIPTORS) as program:
+        assert program.status() == 0
+
+
+WRITER_UNDER_DEFAULT_SIGPIPE = """
+import os, signal
+from busway.drivers import unix
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+listener = unix.UnixListener.open("default", bytes(16))
+ours = unix.dial(listener.path)
+listener.accept().close()
+try:
+    ours.write(b"x")
+except BrokenPipeError:
+    os._exit(7)
+"""
+
+
+def test_a_dead_peer_does_not_kill_a_command_in_a_pipeline() -> None:
+    with Program(WRITER_UNDER_DEFAULT_SIGPIPE) as program:
+        assert program.status() == 7
+
+
+CHILD_THAT_KEEPS_COPIES = """
+import os, sys
+from busway.drivers import unix
+listener = unix.UnixListener.open("default", bytes(16))
+ours = unix.dial(listener.path)
+theirs = listener.accept()
+if not os.fork():
+    sys.stdin.readline()
+    os._exit(0)
+ours.close()
+print(theirs.read() == b"", flush=True)
+listener.close()
+print(unix.peers("default") == [], flush=True)
+unix.UnixListener.open("default", bytes(16)).close()
+print("again", flush=True)
+"""
+
+
+def test_closing_takes_effect_even_if_a_child_holds_copies() -> None:
+    with Program(CHILD_THAT_KEEPS_COPIES) as program:
+        assert [program.hear() for _ in range(3)] == ["True", "True", "again"]
+        program.say("")
