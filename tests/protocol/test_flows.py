@@ -1,0 +1,275 @@
+"""Order, credit and backpressure of a pair; what becomes of one that is idle."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from busway.protocol import FullError, codes, events
+from tests.protocol.helpers import A, B, assert_settled, fill, payloads
+from tests.protocol.pairs import E, F, Net, Pair
+
+
+def test_a_sender_waits_for_credit_and_nothing_is_lost_or_reordered() -> None:
+    net = Pair()
+    receiver = net.b.register(E, codes.UNICAST, queue_max=8)
+    net.pump()
+    tokens = fill(net, net.a, E, 500)
+    assert tokens[:4] == [0] * 4
+    assert all(tokens[4:])
+    got: list[object] = []
+    while len(got) < 500:
+        net.pump()
+        taken = payloads(net.drain(net.b, receiver))
+        assert taken, "the sender stands still"
+        got += taken
+    assert got == [b"%d" % number for number in range(500)]
+    net.pump()
+    assert [o.token for o in net.seen(net.a, events.OUTCOME)] == tokens[4:]
+    assert {o.status for o in net.seen(net.a, events.OUTCOME)} == {events.ACCEPTED}
+    assert_settled(net)
+
+
+def test_without_waiting_a_lack_of_credit_is_an_error_that_changes_nothing() -> None:
+    net = Pair()
+    receiver = net.b.register(E, codes.UNICAST, queue_max=8)
+    net.pump()
+    for number in range(4):
+        net.a.send(E, b"%d" % number, net.now, wait=False)
+    with pytest.raises(FullError):
+        net.a.send(E, b"4", net.now, wait=False)
+    with pytest.raises(FullError):
+        net.a.request(E, b"4", net.now, wait=False)
+    assert net.a.origin.pending == {}
+    net.pump()
+    net.drain(net.b, receiver)
+    net.pump()
+    assert net.a.send(E, b"4", net.now, wait=False) == 0
+    net.pump()
+    assert payloads(net.drain(net.b, receiver)) == [b"4"]
+    assert net.b.desk.counters["missed"] == 0
+
+
+def test_a_link_that_does_not_drain_blocks_only_its_own_senders() -> None:
+    net = Net()
+    a, b, c = net.mesh("abc")
+    slow = b.register(E, codes.UNICAST, size_max=1 << 30)
+    quick = c.register(F, codes.UNICAST, size_max=1 << 30)
+    net.pump()
+    for node, endpoint, receiver in ((b, E, slow), (c, F, quick)):  # earn credit first
+        for _ in range(20):
+            a.send(endpoint, b"x", net.now)
+            net.pump()
+            net.drain(node, receiver)
+            net.pump()
+    net.cables[0].block(a)
+    big = b"x" * 100_000
+    accepted = 0
+    while a.send(E, big, net.now) == 0:
+        accepted += 1
+    assert accepted == 11  # one MiB, then it waits
+    assert a.send(F, big, net.now) == 0
+    net.pump()
+    assert len(net.drain(c, quick)) == 1
+    with pytest.raises(FullError):
+        a.send(E, big, net.now, wait=False)
+    net.cables[0].block(a, False)
+    net.pump()
+    assert len(net.drain(b, slow)) == accepted + 1
+    assert_settled(net)
+
+
+def test_flows_that_wait_for_one_link_take_turns() -> None:
+    net = Pair()
+    uuids = [bytes([number]) * 16 for number in range(1, 6)]
+    receivers = [net.b.register(uuid, codes.UNICAST, size_max=1 << 30) for uuid in uuids]
+    net.pump()
+    for _ in range(5):  # earn credit
+        for uuid, receiver in zip(uuids, receivers, strict=True):
+            fill(net, net.a, uuid, 4)
+            net.pump()
+            net.drain(net.b, receiver)
+            net.pump()
+    before = [receiver.taken for receiver in receivers]
+    net.cable.block(net.a)
+    for uuid in uuids:  # the first one to come fills the link, then all wait
+        for _ in range(60):
+            net.a.send(uuid, b"x" * 60_000, net.now)
+    net.cable.block(net.a, False)
+    for _ in range(100):
+        net.step(size=131072)
+    halfway = [len(receiver.queue) for receiver in receivers]
+    assert 150 < sum(halfway) < 250
+    assert min(halfway) > 20, halfway
+    net.pump()
+    for receiver in receivers:
+        net.drain(net.b, receiver)
+    assert [receiver.taken - taken for receiver, taken in zip(receivers, before, strict=True)] == [60] * 5
+
+
+def test_a_blocked_sender_probes_after_its_credit_was_lost() -> None:
+    net = Pair()
+    receiver = net.b.register(E, codes.UNICAST, queue_max=8)
+    net.pump()
+    fill(net, net.a, E, 5)
+    net.pump()
+    net.drain(net.b, receiver)
+    flow = net.b.routes.peers[A].in_flows[E]
+    assert flow.credit_due
+    net.cb.outbox.credits()  # the frame is lost
+    net.pump()
+    assert net.drain(net.b, receiver) == []
+    net.advance(codes.PROBE_MS - 1)
+    assert net.drain(net.b, receiver) == []
+    net.advance(1)
+    assert payloads(net.drain(net.b, receiver)) == [b"4"]
+    assert net.a.origin.counters["probes"] == 1
+    assert_settled(net)
+
+
+def test_probes_come_at_doubling_intervals_up_to_30_seconds() -> None:
+    net = Pair()
+    net.b.register(E, codes.UNICAST, queue_max=8)
+    net.pump()
+    fill(net, net.a, E, 5)
+    times = []
+    start = net.now
+    for _ in range(200_000 // 500):
+        before = net.a.origin.counters["probes"]
+        net.advance(500)
+        if net.a.origin.counters["probes"] > before:
+            times.append(net.now - start)
+    assert times[:6] == [1000, 3000, 7000, 15000, 31000, 61000]
+    assert {late - early for early, late in pairwise(times[5:])} == {30000}
+
+
+def test_a_probe_makes_good_for_messages_that_were_lost() -> None:
+    net = Pair()
+    receiver = net.b.register(E, codes.UNICAST, queue_max=8)
+    net.pump()
+    net.a.send(E, b"0", net.now)
+    net.pump()
+    fill(net, net.a, E, 3)
+    net.ca.outbox.leftovers()  # lost on the way, all three
+    token = net.a.send(E, b"after", net.now)
+    net.advance(codes.PROBE_MS)
+    assert [o.status for o in net.outcomes(net.a, token)] == [events.ACCEPTED]
+    first, after = net.drain(net.b, receiver)
+    assert (first.missed, after.missed) == (0, 3)
+    assert net.b.desk.counters["missed"] == 3
+    assert after.seq == 5
+
+
+def test_a_gap_is_shown_to_the_receiver() -> None:
+    net = Pair()
+    receiver = net.b.register(E, codes.UNICAST)
+    net.pump()
+    fill(net, net.a, E, 1)
+    net.pump()
+    fill(net, net.a, E, 2)
+    net.ca.outbox.leftovers()
+    fill(net, net.a, E, 1)
+    net.pump()
+    assert [message.missed for message in net.drain(net.b, receiver)] == [0, 2]
+    assert net.b.desk.counters["missed"] == 2
+
+
+def test_credit_that_repeats_or_is_old_changes_nothing() -> None:
+    net = Pair()
+    receiver = net.b.register(E, codes.UNICAST)
+    net.pump()
+    for _ in range(20):
+        fill(net, net.a, E, 4)
+        net.pump()
+        net.drain(net.b, receiver)
+        net.pump()
+    flow = net.a.routes.peers[B].out_flows[E]
+    limit = flow.limit
+    for told in (limit, limit - 1, limit - 30000):
+        net.a.origin.credit(flow.peer, E, told & 0xFFFF, net.now)
+        assert flow.limit == limit
+    net.a.origin.credit(flow.peer, E, (limit + 1) & 0xFFFF, net.now)
+    assert flow.limit == limit + 1
+
+
+def test_numbers_go_on_past_16_bits() -> None:
+    net = Pair()
+    receiver = net.b.register(E, codes.UNICAST)
+    net.pump()
+    for _ in range(2):
+        fill(net, net.a, E, 4)
+        net.pump()
+        net.drain(net.b, receiver)
+        net.pump()
+    out = net.a.routes.peers[B].out_flows[E]
+    into = net.b.routes.peers[A].in_flows[E]
+    shift = 3 * 65536 - 10 - out.sent
+    for number in range(2):  # both sides as if that many messages had passed
+        out.sent += shift // 2 if number else shift - shift // 2
+    out.limit += shift
+    into.received += shift
+    into.limit += shift
+    got = []
+    for number in range(50):
+        net.a.send(E, b"%d" % number, net.now)
+        net.pump()
+        got += [(message.payload, message.missed) for message in net.drain(net.b, receiver)]
+        net.pump()
+    assert got == [(b"%d" % number, 0) for number in range(50)]
+    assert net.b.desk.counters["late"] == 0
+
+
+# Idle pairs
+
+
+@pytest.mark.parametrize("idle_ms", [30_000, 65_000, 95_000, 125_000, 185_000, 245_000, 300_000, 1_000_000])
+def test_a_pair_that_was_idle_goes_on_without_loss(idle_ms: int) -> None:
+    net = Pair()
+    receiver = net.b.register(E, codes.UNICAST)
+    net.pump()
+    for _ in range(30):
+        fill(net, net.a, E, 4)
+        net.pump()
+        net.drain(net.b, receiver)
+        net.pump()
+    net.advance(idle_ms)
+    fill(net, net.a, E, 100)
+    got = []
+    for _ in range(20):
+        net.advance(1000)
+        got += net.drain(net.b, receiver)
+    assert payloads(got) == [b"%d" % number for number in range(100)]
+    assert net.b.desk.counters["late"] == net.b.desk.counters["missed"] == 0
+    assert_settled(net)
+
+
+def test_an_idle_origin_falls_back_to_its_opening_credit() -> None:
+    net = Pair()
+    receiver = net.b.register(E, codes.UNICAST)
+    net.pump()
+    for _ in range(10):
+        fill(net, net.a, E, 4)
+        net.pump()
+        net.drain(net.b, receiver)
+        net.pump()
+    flow = net.a.routes.peers[B].out_flows[E]
+    assert flow.limit > flow.sent + 4
+    net.advance(codes.FLOW_FALLBACK_MS + codes.SWEEP_MS)
+    assert flow.limit == flow.sent + 4
+
+
+def test_a_flow_in_use_is_left_alone_by_the_sweep() -> None:
+    net = Pair()
+    receiver = net.b.register(E, codes.UNICAST, queue_max=8)
+    net.pump()
+    fill(net, net.a, E, 9)
+    net.pump()
+    net.advance(300_000)
+    flow = net.a.routes.peers[B].out_flows[E]
+    assert len(flow.waiting) == 5
+    got = []
+    for _ in range(3):
+        got += payloads(net.drain(net.b, receiver))
+        net.advance(60_000)
+    assert got == [b"%d" % number for number in range(9)]

@@ -1,0 +1,144 @@
+"""Publishing: a copy for each subscriber, drops with a count, waits when all links are full."""
+
+from __future__ import annotations
+
+import pytest
+
+from busway.protocol import FullError, Limits, WrongKindError, codes, events
+from tests.protocol.helpers import A, B, assert_settled, payloads
+from tests.protocol.pairs import E, F, G, Net, Pair
+
+
+def test_publish_gives_every_subscriber_one_copy_and_nobody_is_no_error() -> None:
+    net = Net()
+    a, b, c = net.mesh("abc")
+    assert a.publish(E, b"nobody", net.now) == 0
+    mine = [a.register(E, codes.BROADCAST) for _ in range(2)]
+    theirs = [(b, b.register(E, codes.BROADCAST)), (c, c.register(E, codes.BROADCAST))]
+    net.pump()
+    for number in range(3):
+        assert a.publish(E, b"%d" % number, net.now) == 0
+    net.pump()
+    for node, receiver in [(a, mine[0]), (a, mine[1]), *theirs]:
+        assert payloads(net.drain(node, receiver)) == [b"0", b"1", b"2"]
+
+
+def test_publish_and_send_know_each_others_kind() -> None:
+    net = Pair()
+    net.a.register(E, codes.BROADCAST)
+    net.b.register(F, codes.BROADCAST)
+    net.b.register(G, codes.UNICAST)
+    net.pump()
+    for endpoint, node_id in ((E, b""), (E, A), (F, b""), (F, B)):
+        with pytest.raises(WrongKindError):
+            net.a.send(endpoint, b"x", net.now, node_id=node_id)
+        with pytest.raises(WrongKindError):
+            net.a.request(endpoint, b"x", net.now, node_id=node_id)
+    with pytest.raises(WrongKindError):
+        net.a.publish(G, b"x", net.now)
+    assert net.a.origin.pending == {}
+
+
+def test_a_full_link_loses_broadcasts_with_a_count_and_the_others_get_theirs() -> None:
+    net = Net()
+    a, b, c = net.mesh("abc")
+    slow = b.register(E, codes.BROADCAST)
+    quick = c.register(E, codes.BROADCAST)
+    net.pump()
+    net.cables[0].block(a)
+    big = b"x" * 100_000
+    for _ in range(15):
+        assert a.publish(E, big, net.now) == 0
+        net.pump()
+    assert len(net.drain(c, quick)) == 15
+    assert a.origin.counters["broadcast_dropped"] == 4  # one MiB holds 11
+    net.cables[0].block(a, False)
+    net.pump()
+    a.publish(E, b"last", net.now)
+    net.pump()
+    got = net.drain(b, slow)
+    assert [message.missed for message in got] == [0] * 11 + [4]
+    assert got[-1].payload == b"last"
+
+
+def test_publish_waits_only_when_all_links_are_full() -> None:
+    net = Net()
+    a, b, c = net.mesh("abc")
+    receivers = [(node, node.register(E, codes.BROADCAST)) for node in (b, c)]
+    net.pump()
+    for cable in net.cables[:2]:
+        cable.block(a)
+    big = b"x" * 100_000
+    accepted = 0
+    while a.publish(E, big, net.now, wait=False) == 0:
+        accepted += 1
+        if accepted == 11:
+            break
+    with pytest.raises(FullError):
+        a.publish(E, big, net.now, wait=False)
+    tokens = [a.publish(E, b"%d" % number, net.now) for number in range(3)]
+    assert all(tokens)
+    net.cables[0].block(a, False)
+    net.pump()
+    assert [[o.status for o in net.outcomes(a, token)] for token in tokens] == [[events.ACCEPTED]] * 3
+    assert payloads(net.drain(*receivers[0])[-3:]) == [b"0", b"1", b"2"]
+    net.cables[1].block(a, False)
+    net.pump()
+    assert len(net.drain(*receivers[1])) == 11
+    assert a.origin.counters["broadcast_dropped"] == 3
+    assert_settled(net)
+
+
+def test_a_publish_that_waits_ends_with_its_link_or_its_caller() -> None:
+    net = Pair()
+    net.b.register(E, codes.BROADCAST)
+    net.pump()
+    net.cable.block(net.a)
+    for _ in range(11):
+        net.a.publish(E, b"x" * 100_000, net.now)
+    cancelled = net.a.publish(E, b"x", net.now)
+    waits = net.a.publish(E, b"x", net.now)
+    net.a.cancel(cancelled, net.now)
+    net.cable.cut()
+    assert [o.status for o in net.outcomes(net.a, cancelled)] == [events.CANCELLED]
+    assert [o.status for o in net.outcomes(net.a, waits)] == [events.ACCEPTED]  # nobody is left to miss it
+    assert_settled(net)
+
+
+def test_a_publish_still_waiting_waits_on_when_there_is_room_for_but_one_more() -> None:
+    net = Pair()
+    receiver = net.b.register(E, codes.BROADCAST, size_max=1 << 30)
+    net.pump()
+    net.cable.block(net.a)
+    huge = b"x" * 1_100_000
+    tokens = [net.a.publish(E, huge, net.now) for _ in range(4)]
+    assert tokens[0] == 0
+    assert all(tokens[1:])
+    net.cable.block(net.a, False)
+    net.pump()
+    assert len(net.drain(net.b, receiver)) == 4
+    assert [o.token for o in net.seen(net.a, events.OUTCOME)] == tokens[1:]
+
+
+def test_our_own_subscriber_gets_what_the_links_have_no_room_for() -> None:
+    net = Pair()
+    mine = net.a.register(E, codes.BROADCAST)
+    net.b.register(E, codes.BROADCAST)
+    net.pump()
+    net.cable.block(net.a)
+    for _ in range(20):
+        assert net.a.publish(E, b"x" * 100_000, net.now) == 0
+    assert len(net.drain(net.a, mine)) == 20
+    assert net.a.origin.counters["broadcast_dropped"] == 9
+
+
+def test_a_publish_too_large_for_a_link_is_dropped_there_with_a_count() -> None:
+    net = Pair(b_node={"limits": Limits(message_size_max=100)})
+    mine = net.a.register(E, codes.BROADCAST)
+    theirs = net.b.register(E, codes.BROADCAST)
+    net.pump()
+    net.a.publish(E, b"x" * 101, net.now)
+    net.pump()
+    assert len(net.drain(net.a, mine)) == 1
+    assert net.drain(net.b, theirs) == []
+    assert net.a.origin.counters["broadcast_dropped"] == 1

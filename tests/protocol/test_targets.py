@@ -1,0 +1,134 @@
+"""Whom a message goes to: the cheapest holder, in turn, or the next one when that goes."""
+
+from __future__ import annotations
+
+from busway.protocol import codes, events
+from tests.protocol.helpers import B, C, counts, fill, payloads
+from tests.protocol.pairs import E, Net
+
+
+def test_anycast_takes_the_cheapest_and_turns_among_equals() -> None:
+    net = Net()
+    a, b, c, d = net.mesh("abcd")
+    holders = [
+        (b, b.register(E, codes.ANYCAST, cost=5)),
+        (c, c.register(E, codes.ANYCAST, cost=5)),
+        (d, d.register(E, codes.ANYCAST, cost=6)),
+    ]
+    net.pump()
+    for _ in range(6):
+        a.send(E, b"x", net.now)
+    net.pump()
+    assert counts(net, holders) == [3, 3, 0]
+    d.deregister(holders[2][1], net.now)
+    net.pump()
+    holders[2] = (d, d.register(E, codes.ANYCAST, cost=4))
+    net.pump()
+    for _ in range(3):
+        a.send(E, b"x", net.now)
+    net.pump()
+    assert counts(net, holders) == [0, 0, 3]
+
+
+def test_anycast_weighs_the_link_and_prefers_our_own() -> None:
+    net = Net()
+    a, b, c = net.node("a"), net.node("b"), net.node("c")
+    holders = [(b, b.register(E, codes.ANYCAST)), (c, c.register(E, codes.ANYCAST))]
+    net.link(a, b, cost=16)
+    net.link(a, c, cost=1)
+    net.pump()
+    for _ in range(3):
+        a.send(E, b"x", net.now)
+    net.pump()
+    assert counts(net, holders) == [0, 3]
+    net.pump()
+    holders.append((a, a.register(E, codes.ANYCAST, cost=1)))
+    for _ in range(4):
+        a.send(E, b"x", net.now)
+    net.pump()
+    assert counts(net, holders) == [0, 2, 2]  # cost 0 and 1 for the link; our own costs 1
+    a.deregister(holders[2][1], net.now)
+    holders[2] = (a, a.register(E, codes.ANYCAST))
+    a.send(E, b"x", net.now)
+    assert counts(net, holders) == [0, 0, 1]
+
+
+def test_anycast_passes_over_holders_without_credit() -> None:
+    net = Net()
+    a, b, c = net.mesh("abc")
+    holders = [(b, b.register(E, codes.ANYCAST)), (c, c.register(E, codes.ANYCAST))]
+    net.pump()
+    for _ in range(4):  # all of b's credit
+        a.send(E, b"x", net.now, node_id=B)
+    for _ in range(3):
+        assert a.send(E, b"x", net.now) == 0
+    net.pump()
+    assert counts(net, holders) == [4, 3]
+
+
+def test_anycast_parks_where_fewest_wait() -> None:
+    net = Net()
+    a, b, c = net.mesh("abc")
+    holders = [(b, b.register(E, codes.ANYCAST, queue_max=8)), (c, c.register(E, codes.ANYCAST, queue_max=8))]
+    net.pump()
+    for _ in range(4):
+        a.send(E, b"x", net.now, node_id=B)
+        a.send(E, b"x", net.now, node_id=C)
+    a.send(E, b"x", net.now, node_id=B)  # waits at b
+    waiting = [len(a.routes.peers[id].out_flows[E].waiting) for id in (B, C)]
+    assert waiting == [1, 0]
+    a.send(E, b"x", net.now)
+    assert [len(a.routes.peers[id].out_flows[E].waiting) for id in (B, C)] == [1, 1]
+    net.pump()
+    assert counts(net, holders) == [4, 4]
+    net.pump()
+    assert counts(net, holders) == [1, 1]
+
+
+def test_what_waits_for_credit_moves_to_another_holder_when_its_own_goes() -> None:
+    net = Net()
+    a, b, c = net.mesh("abc")
+    gone = b.register(E, codes.ANYCAST, queue_max=8)
+    net.pump()
+    tokens = fill(net, a, E, 8)
+    stays = c.register(E, codes.ANYCAST, queue_max=8)
+    net.pump()
+    b.deregister(gone, net.now)
+    net.pump()
+    assert payloads(net.drain(c, stays)) == [b"4", b"5", b"6", b"7"]
+    assert [o.token for o in net.seen(a, events.OUTCOME)] == tokens[4:]
+    assert [event.reason for event in net.seen(a, events.UNDELIVERABLE)] == [codes.RECEIVER_CLOSED] * 4
+
+
+def test_what_waits_for_credit_fails_when_the_name_becomes_a_broadcast() -> None:
+    net = Net()
+    a, b, c = net.mesh("abc")
+    gone = b.register(E, codes.ANYCAST, queue_max=8)
+    net.pump()
+    tokens = fill(net, a, E, 5)
+    net.pump()
+    net.cables[2].block(c)  # c does not tell b, which would refuse it
+    net.cables[2].block(b)
+    c.desk.directory.remove(c.routes.peers[B], E)
+    c.register(E, codes.BROADCAST)
+    net.pump()
+    b.deregister(gone, net.now)
+    net.pump()
+    assert [(o.status, o.code) for o in net.outcomes(a, tokens[4])] == [(events.UNDELIVERED, codes.NO_ROUTE)]
+
+
+def test_costs_are_weighed_anew_when_a_link_goes() -> None:
+    net = Net()
+    a, b, c = net.node("a"), net.node("b"), net.node("c")
+    holders = [(b, b.register(E, codes.ANYCAST)), (c, c.register(E, codes.ANYCAST))]
+    cheap = net.link(a, b, via="ipc", cost=1)
+    net.link(a, b, via="tcp://h:1", cost=50)
+    net.link(a, c, cost=10)
+    net.pump()
+    a.send(E, b"x", net.now)
+    net.pump()
+    assert counts(net, holders) == [1, 0]
+    cheap.cut()
+    a.send(E, b"x", net.now)
+    net.pump()
+    assert counts(net, holders) == [0, 1]
