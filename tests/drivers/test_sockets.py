@@ -1,4 +1,4 @@
-"""What Unix sockets and TCP share, over real sockets: partial writes, end and failure, lack of descriptors."""
+"""What Unix sockets and TCP share, over real sockets: partial writes, end, failure, lack of descriptors."""
 
 import os
 from contextlib import closing
