@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from busway.protocol import Limits, codes
 from busway.protocol.outbox import frame
+from busway.protocol.runs import read_run
 
 from .pairs import E, F, G
 from .streams import RECORD, Cut, Listener, at_random, one_by_one, whole
@@ -66,3 +68,51 @@ def test_plain_messages_are_numbered_counted_and_bounded_on_every_way(
     for receiver, queue in zip(listener.receivers, model.queues, strict=True):
         assert receiver.size == sum(len(payload) for _, payload, _ in queue)
         assert [(m.seq & 0xFFFF, m.payload, m.missed) for m in receiver.queue.drain()] == queue
+
+
+def run(start: int, sizes: list[int], **limits: int) -> tuple[int, Listener, list[int]]:
+    """How many frames of these payload sizes, numbered from `start` on, read_run takes; and where each ends."""
+    listener = Listener(Limits())
+    listener.feed([RECORD[0]])
+    listener.feed([frame(b"\x80\x00\x01" + E + (start - 1 & 0xFFFF).to_bytes(2, "big"))])
+    receiver = listener.receivers[0]
+    receiver.queue.drain()
+    (flow,) = receiver.endpoint.active
+    flow.received = start - 1
+    for name, value in limits.items():
+        setattr(receiver, name, value)
+    stream, ends = b"", []
+    for number, size in enumerate(sizes, start):
+        stream += frame(b"\x80\x01" + (number & 0xFFFF).to_bytes(2, "big") + bytes(size))
+        ends.append(len(stream))
+    after = read_run(stream, 0, len(stream), 65536, 0x80, 1, flow, receiver)
+    got = [(message.seq, len(message.payload)) for message in receiver.queue.items]
+    count = len(got)
+    assert got == list(enumerate(sizes[:count], start))
+    assert after == ([0, *ends][count])
+    assert flow.received == start - 1 + count
+    assert flow.queued == 1 + count
+    assert receiver.size == sum(sizes[:count])
+    return count, listener, ends
+
+
+@pytest.mark.parametrize("start", [1, 0xFE, 0xFFFE, 0x1_FFFD])
+def test_a_run_is_read_to_its_end_across_every_edge_of_its_number(start: int) -> None:
+    sizes = [0, 1, 123, 124, 500, 16379, 7]
+    assert run(start, sizes)[0] == len(sizes)
+
+
+def test_a_length_of_three_bytes_is_left_to_the_long_way() -> None:
+    assert run(1, [5, 16380, 5])[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "count"), [({"queue_max": 3}, 3), ({"size_max": 30}, 3), ({"size_max": 29}, 2)]
+)
+def test_a_run_stops_where_the_queue_is_full(limits: dict[str, int], count: int) -> None:
+    assert run(1, [10] * 6, **limits)[0] == count
+
+
+def test_the_largest_of_a_run_is_remembered() -> None:
+    _, listener, _ = run(1, [10, 300, 20])
+    assert listener.receivers[0].endpoint.message_size == 300
