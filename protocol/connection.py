@@ -431,6 +431,8 @@ class Connection(Timer):
 
     def _handle_auth(self, reader: Reader, now: int) -> None:
         assert self.link.prove is not None
+        if reader.left() != codes.PROOF_SIZE:
+            raise Refusal(codes.MALFORMED, "a proof has 32 bytes")
         proof = reader.rest()
         wanted = self.link.prove(codes.AUTH_CONTEXT + self._their_hello + self._my_hello)
         difference = len(proof) ^ len(wanted)

@@ -188,10 +188,10 @@ def write_header(out: Outgoing, aliases: AliasWriter, now: int, cut_partial: int
     """The bytes before the payload; `cut_partial` is -1 for a message that travels whole."""
     head = codes.MESSAGE | out.kind << 4 | out.format
     options = b""
-    if cut_partial >= 0:
-        options = bytes((codes.OPTION_CUT, 5, cut_partial)) + _u32(cut_size)
     if out.kind == codes.REQUEST and out.extra:
-        options += bytes((codes.OPTION_STREAM, 2, out.extra >> 8, out.extra & 0xFF))
+        options = bytes((codes.OPTION_STREAM, 2, out.extra >> 8, out.extra & 0xFF))
+    if cut_partial >= 0:
+        options += bytes((codes.OPTION_CUT, 5, cut_partial)) + _u32(cut_size)
     if options:
         head |= codes.HEAD_OPTIONS
         options = bytes((head, len(options))) + options

@@ -1,6 +1,9 @@
 """The core on a real MicroPython."""
 
+import shutil
+
 from tests.rigs.micropython import MicroPython
+from tests.rigs.tree import ROOT
 from tests.test_compiled import module_names
 
 IMPORTS = """
@@ -12,7 +15,20 @@ print(sys.implementation.name)
 """
 
 
+VECTORS = """
+import program
+print(program.run({folder!r}))
+"""
+
+
 def test_every_module_can_be_imported(real_micropython: MicroPython) -> None:
     names = module_names()
     printed = real_micropython.run(IMPORTS.format(names=names))
     assert printed.split() == [*names, "micropython"]
+
+
+def test_golden_vectors(real_micropython: MicroPython) -> None:
+    """The very program that tests/protocol/test_vectors.py runs on CPython and, compiled, on mypyc."""
+    folder = ROOT / "tests" / "vectors"
+    shutil.copy(folder / "program.py", real_micropython.directory / "program.py")
+    assert int(real_micropython.run(VECTORS.format(folder=str(folder)))) >= 150

@@ -26,6 +26,7 @@ from tests.vectors.frames import FRAMES
 from tests.vectors.pieces import (
     HELLO_A,
     HELLO_A_FIELDS,
+    HELLO_A_TOKEN,
     HELLO_B,
     HELLO_B_TOKEN,
     PROOF_A,
@@ -86,11 +87,16 @@ SETUP = {
         "greeting": {"token": False, "feed": ""},
         "authenticating": {
             "token": True,
+            "sends": hexed(HELLO_A_TOKEN),
             "feed": hexed(HELLO_B_TOKEN),
             "then_sends": hexed(f"21 02 {PROOF_A}"),
         },
         "open": {"token": False, "feed": hexed(HELLO_B)},
-        "open with token": {"token": True, "feed": hexed(f"{HELLO_B_TOKEN} 21 02 {PROOF_B}")},
+        "open with token": {
+            "token": True,
+            "sends": hexed(HELLO_A_TOKEN),
+            "feed": hexed(f"{HELLO_B_TOKEN} 21 02 {PROOF_B}"),
+        },
     },
 }
 

@@ -25,9 +25,11 @@ HELLO_B = f"3a 01 {MAGIC} 01 0a {IDS_B} {LIMITS} {DEFAULT} 01 62 03 697063"
 HELLO_B_TOKEN = f"3a 01 {MAGIC} 01 1a {IDS_B} {LIMITS} {DEFAULT} 01 62 03 697063"
 # A was dialled.
 HELLO_A = f"37 01 {MAGIC} 01 02 {NODE_A} {INCARNATION_A} {NONCE_A} {LIMITS} {DEFAULT} 01 61 00"
+# A that has a token demands it, too.
+HELLO_A_TOKEN = f"37 01 {MAGIC} 01 12 {NODE_A} {INCARNATION_A} {NONCE_A} {LIMITS} {DEFAULT} 01 61 00"
 # HMAC-SHA-256 with the key "secret" of "busway-auth-1", the prover's and the verifier's HELLO body.
-PROOF_A = "43de769af1cf4f8b5632a1cc7cadc509417a9657e92972678ae39cc28af6ff6c"
-PROOF_B = "65d526b4c64caf231f551c358d09c5d35e29f1822e908a3b4abd9a37519d77d2"
+PROOF_A = "fd6172c734751fd462bfc27042a8c28b04218e4f00d1fc2dbed8b4a19fc9fd32"
+PROOF_B = "3c14cce9da08c456fce0f410fa60e64a99d2e96120e4fcfde499535c0977a113"
 
 Vector = dict[str, Any]
 
