@@ -435,7 +435,7 @@ def test_a_proof_of_another_length_is_refused(size: int) -> None:
     pair, auth = authenticating()
     proof = (auth[2:] * 2)[:size]
     pair.note(pair.b, pair.cb.receive_data(frame(bytes((codes.AUTH,)) + proof), pair.now))
-    assert [event.code for event in pair.closings(pair.cb)] == [codes.TOKEN]
+    assert [event.code for event in pair.closings(pair.cb)] == [codes.MALFORMED]
 
 
 def test_a_proof_of_another_session_is_refused() -> None:
