@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from busway.protocol import FullError, codes, events
+from busway.protocol import FullError, Limits, codes, events
 from tests.protocol.helpers import A, B, assert_settled, fill, payloads
 from tests.protocol.pairs import E, F, Net, Pair
 
@@ -273,3 +273,158 @@ def test_a_flow_in_use_is_left_alone_by_the_sweep() -> None:
         got += payloads(net.drain(net.b, receiver))
         net.advance(60_000)
     assert got == [b"%d" % number for number in range(9)]
+
+
+# A neighbour that was stopped, or asleep: it cannot tell how long
+
+
+class Stopped:
+    """Node b is stopped with ten messages of a unread; node a lives on for ten minutes."""
+
+    def __init__(self, kind: int, *, gone: bool) -> None:
+        self.net = net = Pair()
+        self.kind = kind
+        self.receiver = net.b.register(E, kind)
+        net.pump()
+        self.put(range(10))
+        net.drain(net.b, self.receiver)
+        net.pump()
+        for number in range(10, 20):
+            self.send(number)
+        cable = net.cable
+        cable.end(net.cb).inbox += net.ca.data_to_send(1 << 20, net.now)
+        net.cables, net.nodes = [], [net.a]
+        if gone:  # a gives the link up
+            cable.end(net.ca).unplugged = True
+            net.note(net.a, net.ca.receive_eof(net.now))
+        net.advance(600_000)
+        net.cables, net.nodes = [cable], [net.a, net.b]
+
+    def send(self, number: int) -> None:
+        send = self.net.a.publish if self.kind == codes.BROADCAST else self.net.a.send
+        send(E, b"%d" % number, self.net.now)
+
+    def put(self, numbers: range) -> None:
+        for number in numbers:
+            self.send(number)
+            self.net.pump()
+
+
+@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize("kind", [codes.UNICAST, codes.BROADCAST])
+def test_what_comes_after_a_long_stop_is_not_late(kind: int, gone: bool) -> None:
+    case = Stopped(kind, gone=gone)
+    net = case.net
+    net.pump()  # b wakes and reads
+    if gone:
+        net.link(net.a, net.b)
+        net.pump()
+    case.put(range(20, 40))
+    net.advance(1000)
+    got = net.drain(net.b, case.receiver)
+    assert payloads(got) == [b"%d" % number for number in range(10, 40)]
+    assert [message.missed for message in got] == [0] * 30
+    assert net.b.desk.counters["late"] == 0
+
+
+def test_a_new_link_that_is_read_first_waits_for_what_the_old_one_brought() -> None:
+    """Both wait to be read when b wakes, and it happens to look at the new one first."""
+    case = Stopped(codes.UNICAST, gone=True)
+    net = case.net
+    old = net.cable
+    new = net.link(net.a, net.b)
+    net.cables = [new]
+    net.pump()
+    case.put(range(20, 30))
+    net.cables = [old, new]
+    net.pump()
+    case.put(range(30, 40))
+    net.advance(10_000)
+    got = net.drain(net.b, case.receiver)
+    assert payloads(got) == [b"%d" % number for number in range(10, 40)]
+    assert net.b.desk.counters["late"] == 0
+    assert_settled(net)
+
+
+def test_a_probe_over_a_new_link_starts_a_forgotten_pair_anew() -> None:
+    case = Stopped(codes.UNICAST, gone=True)
+    net = case.net
+    net.pump()
+    net.link(net.a, net.b)
+    net.pump()
+    for number in range(4):
+        case.send(number)
+    flow = net.a.routes.peers[B].out_flows[E]
+    assert flow.sent == 4
+    net.cables[-1].a.outbox.leftovers()  # lost
+    case.send(4)
+    net.advance(codes.PROBE_MS)
+    got = net.drain(net.b, case.receiver)
+    assert payloads(got)[-1] == b"4"
+    assert net.b.desk.counters["late"] == 0
+
+
+def test_bursts_a_minute_apart_do_not_stand_still() -> None:
+    net = Pair()
+    receiver = net.b.register(E, codes.UNICAST)
+    net.pump()
+    for _ in range(5):
+        fill(net, net.a, E, 100)
+        net.advance(2)  # one for the probe
+        assert payloads(net.drain(net.b, receiver)) == [b"%d" % number for number in range(100)]
+        net.advance(95_000)
+
+
+def test_a_probe_follows_the_messages_that_it_counts() -> None:
+    """Also when the link was blocked for so long that the probe and they leave together."""
+    net = Pair(limits=Limits(frame_size_max=2000))
+    receiver = net.b.register(E, codes.UNICAST, queue_max=8)
+    net.pump()
+    net.cable.block(net.a)
+    sizes = [10, 30_000, 10, 30_000, 10, 10]
+    for size in sizes:
+        net.a.send(E, bytes(size), net.now)
+    net.advance(3500)
+    assert net.a.origin.counters["probes"] == 2
+    net.cable.block(net.a, False)
+    net.pump()
+    got = net.drain(net.b, receiver)
+    net.pump()
+    got += net.drain(net.b, receiver)
+    assert [len(message.payload) for message in got] == sizes
+    assert net.b.desk.counters["late"] == net.b.desk.counters["missed"] == 0
+
+
+def test_a_probe_moves_to_another_link_with_the_messages_before_it() -> None:
+    net = Pair()
+    receiver = net.b.register(E, codes.UNICAST, queue_max=8)
+    net.link(net.a, net.b, via="tcp://h:1", realm=codes.LOCALNET)
+    net.pump()
+    net.cable.block(net.a)
+    fill(net, net.a, E, 5)
+    net.advance(codes.PROBE_MS)
+    net.cable.cut()
+    net.pump()
+    got = payloads(net.drain(net.b, receiver))
+    net.pump()
+    assert got + payloads(net.drain(net.b, receiver)) == [b"%d" % number for number in range(5)]
+    assert net.b.desk.counters["late"] == net.b.desk.counters["missed"] == 0
+
+
+def test_a_large_queue_opens_no_larger_window_than_can_be_told() -> None:
+    net = Pair()
+    receiver = net.b.register(E, codes.UNICAST, queue_max=1_000_000, size_max=1 << 40)
+    net.pump()
+    sent = 0
+    for _ in range(4):
+        for _ in range(20_000):
+            net.a.send(E, b"", net.now)
+            sent += 1
+        net.pump(1 << 20)
+        assert net.a.routes.peers[B].out_flows[E].limit <= sent + codes.WINDOW_MAX
+        net.drain(net.b, receiver)
+        net.pump(1 << 20)
+        net.drain(net.b, receiver)
+    net.pump()
+    net.drain(net.b, receiver)
+    assert receiver.taken == sent

@@ -142,3 +142,72 @@ def test_a_publish_too_large_for_a_link_is_dropped_there_with_a_count() -> None:
     assert len(net.drain(net.a, mine)) == 1
     assert net.drain(net.b, theirs) == []
     assert net.a.origin.counters["broadcast_dropped"] == 1
+
+
+def test_more_drops_in_a_row_than_numbers_tell_apart() -> None:
+    """A subscriber that was stopped while 50,000 went by, which looks like 15,536 back, hears the next."""
+    net = Net()
+    a, b, c = net.mesh("abc")
+    slow = b.register(E, codes.BROADCAST, queue_max=100)
+    quick = c.register(E, codes.BROADCAST)
+    net.pump()
+    a.publish(E, b"first", net.now)
+    net.pump()
+    net.cables[0].block(a)
+    for number in range(50_000):
+        a.publish(E, bytes(1_100_000 if not number else 0), net.now)
+        if number % 1000 == 0:
+            net.cables[1].a.outbox.leftovers()  # c's copies interest nobody
+    net.cables[0].block(a, False)
+    net.pump()
+    for number in range(3):
+        a.publish(E, b"%d" % number, net.now)
+    net.pump()
+    got = net.drain(b, slow)
+    assert [len(message.payload) for message in got] == [5, 1_100_000, 1, 1, 1]
+    assert [message.missed for message in got] == [0, 0, 49_999, 0, 0]
+    assert [message.seq for message in got] == [1, 2, 50_002, 50_003, 50_004]
+    assert b.desk.counters["late"] == 0
+    assert b.desk.counters["missed"] == 49_999
+    assert b.origin.counters["broadcast_dropped"] == 0
+    assert a.origin.counters["broadcast_dropped"] == 49_999
+    net.drain(c, quick)
+
+
+@pytest.mark.parametrize("way", ["held", "moved"])
+def test_the_bridge_over_a_gap_keeps_its_place(way: str) -> None:
+    """Behind a large message in pieces, or on another link: always right before what it is for."""
+    net = Pair(limits=Limits(frame_size_max=1000))
+    receiver = net.b.register(E, codes.BROADCAST)
+    net.link(net.a, net.b, via="tcp://h:1", realm=codes.LOCALNET)
+    net.pump()
+    net.a.publish(E, b"first", net.now)
+    net.pump()
+    net.cable.block(net.a)
+    net.a.publish(E, bytes(1_000_000), net.now)
+    net.a.origin.publishing[E].sent += 40_000  # as many went by while there was no room
+    net.a.routes.peers[B].skipped[E] = 40_000
+    net.a.publish(E, b"last", net.now)
+    if way == "moved":
+        net.cable.cut()
+    net.cable.block(net.a, False)
+    net.pump()
+    got = [(len(message.payload), message.missed) for message in net.drain(net.b, receiver)]
+    assert got == [(5, 0), (1_000_000, 0), (4, 40_000)]
+
+
+def test_a_few_drops_need_no_bridge() -> None:
+    net = Pair()
+    receiver = net.b.register(E, codes.BROADCAST)
+    net.pump()
+    net.a.publish(E, b"first", net.now)
+    peer = net.a.routes.peers[B]
+    for count in (codes.BRIDGE_MIN - 1, codes.BRIDGE_MIN):
+        net.pump()
+        peer.skipped[E] = count
+        net.a.publish(E, b"x", net.now)
+        waiting = [out.kind for out in net.ca.outbox.broadcasts.items]
+        assert waiting == ([codes.PUBLISH] if count < codes.BRIDGE_MIN else [codes.SIGNAL, codes.PUBLISH])
+        assert peer.skipped == {}
+    net.pump()
+    assert len(net.drain(net.b, receiver)) == 3
