@@ -40,15 +40,13 @@ class AsyncBus:
 
     Args:
         name: the bus's name; only nodes of the same name meet.
-        ipc: find and serve this machine's other programs of the same user, at once and with nothing
-        configured.
+        ipc: find this machine's other programs of the same user, at once and with nothing configured.
         leaf: join without being found by later comers, as short-lived commands do.
         label: tells people which program this is; by default the script's name and process id.
         node_id: 16 bytes; by default random.
         limits: sizes that this node takes (`busway.Limits`).
 
-    Use it as `async with AsyncBus() as bus:`; it returns after joining the local nodes it found (at most 500
-    ms).
+    Use it as `async with AsyncBus() as bus:`; that returns having joined the local nodes (at most 500 ms).
     """
 
     def __init__(
@@ -348,9 +346,8 @@ class AsyncBus:
         function (a stream).
 
         `serve(endpoint, handler)` returns a Service with `close()`; without a handler it is a decorator. At
-        most `limit` handlers run at
-        once. An exception is the caller's RemoteError and harms nobody else; raise RemoteError(code, message)
-        to choose the code.
+        most `limit` handlers run at once. An exception is the caller's RemoteError and harms nobody else;
+        raise RemoteError(code, message) to choose the code.
         """
         if handler is None:
 
@@ -389,10 +386,8 @@ class AsyncBus:
         """Send to whoever holds `to`; returns when the message is accepted for transport.
 
         With `confirm` it returns when the receiving program has taken it, within `timeout` seconds. `ttl`
-        seconds wait for the
-        endpoint to appear; `node` picks one of several holders. Raises Undeliverable, with `confirm` also
-        DeliveryUnknown; ValueError for a
-        broadcast endpoint.
+        seconds wait for the endpoint to appear; `node` picks one of several holders. Raises Undeliverable,
+        with `confirm` also DeliveryUnknown; ValueError for a broadcast endpoint.
         """
         if self.failure is not None:
             self.check()
@@ -458,8 +453,7 @@ class AsyncBus:
         """Ask, and return the reply's value.
 
         Raises RemoteError (the handler failed), RequestTimeout after `timeout` seconds (it may have run),
-        Undeliverable, PayloadError,
-        ValueError for a broadcast endpoint. Cancelling the caller cancels the request.
+        Undeliverable, PayloadError, ValueError for a broadcast endpoint. Cancelling the caller cancels it.
         """
         outcome = await self._outcome(self._request(to, payload, timeout, ttl, node, 0))
         if outcome.status == events.REPLIED:
@@ -479,8 +473,7 @@ class AsyncBus:
         """Ask a handler that answers in parts; an async iterator over their values.
 
         `timeout` counts from the last part; `window` parts may be under way. Errors as `request`; a lost part
-        raises Undeliverable. Leave
-        the iteration early with `contextlib.aclosing` to cancel at once.
+        raises Undeliverable. Leave the iteration early with `contextlib.aclosing` to cancel at once.
         """
         token = self._request(to, payload, timeout, ttl, node, window)
         parts = Parts(self.loop)
@@ -662,6 +655,8 @@ class AsyncBus:
                 _log.info("a link ended: %s: %s", connection.link.address, connection.close_text)
             if self._mesh is not None and connection.via == "ipc":
                 self._mesh.link_lost(connection)
+            for runner in self._runners:  # one that had to wait for the end of this link is read on now
+                runner.settle()
         change = facade.change_of(event)
         if change is not None:
             for changes in self._changes:
