@@ -70,7 +70,7 @@ def main() -> NoReturn:
     try:
         status = _run(settings)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except (output.Closed, BrokenPipeError):
         # What is still buffered must not be tried again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         status = failures.BROKEN_PIPE
@@ -94,7 +94,7 @@ def _run(settings: options.Settings) -> int:
         return _fail(Failure(failures.USAGE, error.format_message()), settings)
     except click.Abort:
         return failures.INTERRUPTED
-    except BrokenPipeError:
+    except (output.Closed, BrokenPipeError):
         raise
     except Exception as error:
         failure = failure_of(error)

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import BinaryIO
 
 import click
 
-from busway.cli import failures
+from busway.cli import failures, output
 from busway.cli.failures import Failure
 from busway.cli.options import Examples, json_option
 
-_HEX_TEXT = re.compile(rb"(0[xX]|[0-9a-fA-F]|[\s:,_-])*")
-
 _EXAMPLES = """\
 Examples:
-  busway decode 06 90 01 00 01 68 69
+  busway decode 07 90 01 00 01 68 69 21
   busway decode --file capture.bin --json
-  xxd -p capture.bin | busway decode
+  xxd capture.bin | busway decode
 
-The bytes are one direction of one link, from its beginning or from the beginning of any frame. A file or
-standard input that holds nothing but hexadecimal digits and separators is taken as such, anything else as
-the bytes themselves; --binary takes it as bytes in any case. Exit status 1 if something is malformed."""
+The bytes are one direction of one link, from its beginning or from the beginning of any frame; an alias that
+was bound earlier is shown as a number. A file or standard input that is text is read as hexadecimal (digits,
+or what xxd and hexdump -C print), anything else as the bytes themselves; --binary takes text as bytes, too.
+Exit status 1 if something is malformed or cut off."""
 
 
 @click.command(cls=Examples, epilog=_EXAMPLES)
@@ -35,19 +33,25 @@ def decode(words: tuple[str, ...], file: BinaryIO | None, binary: bool, as_json:
     if words and file is not None:
         raise click.UsageError("HEX and --file exclude each other")
     if words and words != ("-",):
-        data = _from_hex(" ".join(words))
+        data = _from_text(" ".join(words))
     else:
         data = _from_bytes((file or sys.stdin.buffer).read(), binary)
+    if not data:
+        raise Failure(failures.USAGE, "there are no bytes to explain: give HEX, --file or standard input")
     return _explain(data, as_json)
 
 
 def _from_bytes(data: bytes, binary: bool) -> bytes:
-    if binary or not _HEX_TEXT.fullmatch(data):
+    if binary or not _is_text(data):
         return data
-    return _from_hex(data.decode())
+    return _from_text(data.decode())
 
 
-def _from_hex(text: str) -> bytes:
+def _is_text(data: bytes) -> bool:
+    return data.isascii() and all(byte >= 0x20 or byte in b"\t\n\r" for byte in data)
+
+
+def _from_text(text: str) -> bytes:
     from busway.decode import parse_hex
 
     try:
@@ -57,4 +61,17 @@ def _from_hex(text: str) -> bytes:
 
 
 def _explain(data: bytes, as_json: bool) -> int:
-    raise NotImplementedError
+    from busway.decode import explain, render_text, to_json
+
+    frames = explain(data)
+    if as_json:
+        output.say_json(to_json(frames))
+    elif sys.stdout.isatty():
+        from rich.console import Console
+
+        from busway.decode import render_rich
+
+        Console().print(render_rich(frames), end="", soft_wrap=True)
+    else:
+        output.say(render_text(frames).rstrip("\n"))
+    return failures.NEGATIVE if any(frame.problem for frame in frames) else failures.OK

@@ -54,4 +54,6 @@ def failure_of(error: BaseException) -> Failure | None:
         return Failure(NO_BUS, str(error), "LINK_REFUSED")
     if isinstance(error, errors.PayloadError):
         return Failure(NEGATIVE, f"the reply cannot be read: {error}", "UNREADABLE")
-    return Failure(NEGATIVE, str(error)) if isinstance(error, errors.BusError) else None
+    if isinstance(error, (errors.BusError, OSError)):
+        return Failure(NEGATIVE, str(error))
+    return None

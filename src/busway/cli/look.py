@@ -115,7 +115,7 @@ def _show_nodes(bus: AsyncBus, found: list[Found], _chosen: bool, as_json: bool)
         return
     rows = [_node_row(bus, each) for each in found]
     output.table(
-        ("NODE", "ID", "ROLE", "LINKS", "ENDPOINTS", "RTT", "ANSWER"), rows, (*[None] * 6, _paint_answer)
+        ("NODE", "ID", "ROLE", ">LINKS", ">ENDPOINTS", ">RTT", "ANSWER"), rows, (*[None] * 6, _paint_answer)
     )
 
 
@@ -169,9 +169,9 @@ def _show_endpoints(bus: AsyncBus, found: list[Found], _chosen: bool, as_json: b
         output.say_json(documents)
         return
     if not documents:
-        output.note(f"no endpoints on bus {bus.node.bus!r}")
+        output.note(f"no endpoints are known on bus {bus.node.bus!r}")
         return
-    headings = ("ENDPOINT", "KIND", "REALM", "NODE", "RECEIVERS", "QUEUED", "TAKEN", "DROPPED")
+    headings = ("ENDPOINT", "KIND", "REALM", "NODE", ">RECEIVERS", ">QUEUED", ">TAKEN", ">DROPPED")
     output.table(headings, [_endpoint_row(row) for row in documents])
 
 
@@ -223,9 +223,9 @@ def _show_links(bus: AsyncBus, found: list[Found], both: bool, as_json: bool) ->
         output.say_json(documents)
         return
     if not documents:
-        output.note(f"no links on bus {bus.node.bus!r}")
+        output.note(f"no links are known on bus {bus.node.bus!r}")
         return
-    headings = ("NODE", "PEER", "STATE", "REALM", "OVER", "RTT", "AGE", "SENT", "RECEIVED", "QUEUED")
+    headings = ("NODE", "PEER", "STATE", "REALM", "OVER", ">RTT", ">AGE", ">SENT", ">RECEIVED", ">QUEUED")
     output.table(headings, [_link_row(link) for link in documents])
 
 

@@ -99,19 +99,33 @@ def value_text(value: object) -> str:
 def write_value(value: object) -> None:
     """A reply as the command's result: text and bytes as they are, fit to be piped; the rest as JSON."""
     if isinstance(value, bytes) and not sys.stdout.isatty():
-        sys.stdout.flush()
-        sys.stdout.buffer.write(value)
-        sys.stdout.buffer.flush()
+        _write(value)
     elif isinstance(value, str):
         say(printable(value) if sys.stdout.isatty() else value)
     else:
         say(repr(value) if isinstance(value, bytes) else json_text(value))
 
 
+def _write(data: bytes) -> None:
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise Closed from None
+
+
+class Closed(Exception):
+    """Whoever read the output is gone."""
+
+
 def say(text: str) -> None:
-    """One line to stdout, at once."""
-    click.echo(text)
-    sys.stdout.flush()
+    """One line to stdout, at once. Raises Closed."""
+    try:
+        click.echo(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise Closed from None
 
 
 def say_json(document: object) -> None:
@@ -160,30 +174,30 @@ Paint = Callable[[str], str]
 def table(
     headings: Sequence[str], rows: Iterable[Sequence[object]], paint: Sequence[Paint | None] = ()
 ) -> None:
-    """A table to stdout. Numbers stand to the right; `paint` colours each cell of a column, on a terminal."""
+    """A table to stdout. Columns whose heading begins with ">" stand to the right.
+
+    `paint` colours each cell of a column, on a terminal.
+    """
+    names = [heading.lstrip(">") for heading in headings]
+    rights = [heading.startswith(">") for heading in headings]
     cells = [[_cell(value) for value in row] for row in rows]
-    numbers = [_is_number(column) for column in zip(*cells, strict=True)] or [False] * len(headings)
-    widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
-    say(click.style(_line(headings, widths, numbers, ()), bold=True))
+    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
+    say(click.style(_line(names, widths, rights, ()), bold=True))
     for row in cells:
-        say(_line(row, widths, numbers, paint))
+        say(_line(row, widths, rights, paint))
 
 
 def _cell(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else printable(str(value))
-
-
-def _is_number(column: Sequence[str]) -> bool:
-    return all(cell[:1].isdigit() or cell == "-" for cell in column)
+    return f"{value:,}" if isinstance(value, int) else printable(str(value))
 
 
 def _line(
-    row: Sequence[str], widths: Sequence[int], numbers: Sequence[bool], paint: Sequence[Paint | None]
+    row: Sequence[str], widths: Sequence[int], rights: Sequence[bool], paint: Sequence[Paint | None]
 ) -> str:
     cells = []
     for index, cell in enumerate(row):
         last = index == len(row) - 1  # no spaces at the end of a line
-        padded = cell.rjust(widths[index]) if numbers[index] else cell if last else cell.ljust(widths[index])
+        padded = cell.rjust(widths[index]) if rights[index] else cell if last else cell.ljust(widths[index])
         brush = paint[index] if index < len(paint) else None
         cells.append(brush(padded) if brush else padded)
     return "  ".join(cells)

@@ -27,6 +27,9 @@ What is measured is a request to the node's introspection endpoint, so it answer
 unless it is stopped or busy. Exit status 0 if a reply came, 3 if none, 1 if there is no such node."""
 
 
+_LOOK_S = 0.2  # for the question who else is there
+
+
 class Tally:
     """Counts and times of one run; times in ms."""
 
@@ -95,7 +98,7 @@ def ping(place: Place, target: str, count: int | None, interval: float, timeout:
 async def _targets(bus: AsyncBus, target: str) -> list[NodeInfo]:
     """The nodes to ask. A stopped program is told apart from one that is not there."""
     from busway.cli import session
-    from busway.cli.survey import strangers
+    from busway.cli.survey import SILENT, survey
 
     there = session.others(bus)
     try:
@@ -107,8 +110,8 @@ async def _targets(bus: AsyncBus, target: str) -> list[NodeInfo]:
         session.one_node(bus, target)  # raises: which one?
     if found:
         return found
-    digits = target.replace("-", "").lower()
-    if any(ident.hex().startswith(digits) for ident in strangers(bus)) and digits:
+    silent = [each.info for each in await survey(bus, _LOOK_S) if each.answer == SILENT]
+    if session.matching(target, silent):
         raise Failure(
             failures.UNKNOWN, f"node {target} is there and does not answer: is its program stopped, or busy?"
         )

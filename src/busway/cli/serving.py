@@ -50,6 +50,7 @@ class Task:
         self.words = words
         self.as_json = as_json
         self.timeout = timeout
+        self.mute = False  # nobody reads our lines any more, which is no reason to stop serving
 
     async def answer(self, request: Request) -> object:
         """Run the command for one request. Raises RemoteError with what it said."""
@@ -92,19 +93,13 @@ class Task:
             raise RemoteError(CODE_BASE, "the command's output is no JSON") from None
 
     def _environment(self, request: Request) -> dict[str, str]:
-        label = label_of(self.bus, request.source)
         return {
             **os.environ,
             "BUSWAY_BUS": self.bus.node.bus,
             "BUSWAY_ENDPOINT": self.name,
             "BUSWAY_SOURCE": output.uuid_text(request.source),
-            "BUSWAY_SOURCE_LABEL": label.replace("\0", ""),
+            "BUSWAY_SOURCE_LABEL": request.flow.peer.label.replace("\0", ""),
         }
-
-
-def label_of(bus: AsyncBus, ident: bytes) -> str:
-    """The label of a node; "" if it is gone."""
-    return next((node.label for node in bus.nodes() if node.id == ident), "")
 
 
 @click.command(cls=Examples, epilog=_EXAMPLES, context_settings={"ignore_unknown_options": False})
@@ -181,15 +176,18 @@ async def _logged(task: Task, request: Request, quiet: bool, as_json: bool) -> o
     from busway.errors import RemoteError
 
     began = time.perf_counter()
-    source = label_of(task.bus, request.source)
+    source = request.flow.peer.label
     error: RemoteError | None = None
     reply: object = None
     try:
         reply = await task.answer(request)
     except RemoteError as raised:
         error = raised
-    if not quiet:
-        _tell(task.name, request, source, error, (time.perf_counter() - began) * 1000, as_json)
+    if not quiet and not task.mute:
+        try:
+            _tell(task.name, request, source, error, (time.perf_counter() - began) * 1000, as_json)
+        except output.Closed:
+            task.mute = True
     if error is not None:
         raise error
     return reply

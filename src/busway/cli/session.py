@@ -57,7 +57,6 @@ async def _stay(place: Place, command: str, job: Job, leaf: bool, endless: bool)
     except asyncio.CancelledError:
         if not told:
             raise
-        task.uncancel()
         return failures.OK if endless else 128 + told[0]
 
 
@@ -97,7 +96,8 @@ async def _connect(bus: AsyncBus, url: str, token: str | None) -> None:
     except busway.LinkRefused as error:
         raise Failure(failures.NO_BUS, f"{url}: {error}", "LINK_REFUSED") from None
     except OSError as error:
-        raise Failure(failures.NO_BUS, f"{url}: {error}; is a node listening there?") from None
+        why = error.strerror or str(error)
+        raise Failure(failures.NO_BUS, f"{url}: {why}; is a node listening there?") from None
     except ValueError as error:
         raise Failure(failures.USAGE, str(error)) from None
 
@@ -166,8 +166,11 @@ def nobody_has(bus: AsyncBus, endpoint: str) -> Failure:
     """The Failure for an endpoint that nobody has, with names that look like it."""
     import difflib
 
+    from busway.cli.survey import strangers
+
     names = {found.name for found in bus.endpoints() if found.name}
     similar = difflib.get_close_matches(endpoint, sorted(names), n=3)
     hint = f"known similar: {', '.join(similar)}" if similar else "`busway endpoints` lists what there is"
-    text = f"nobody has the endpoint {endpoint!r} on bus {bus.node.bus!r}; {hint}"
+    silent = "".join(f"; node {ident.hex()[:8]} has not answered" for ident in strangers(bus))
+    text = f"nobody has the endpoint {endpoint!r} on bus {bus.node.bus!r}; {hint}{silent}"
     return Failure(failures.NEGATIVE, text, "NO_ENDPOINT")

@@ -84,8 +84,10 @@ async def survey(bus: AsyncBus, timeout: float) -> list[Found]:
             await asyncio.sleep(_LOOK_S)
     found = [task.result() for task in asked.values()]
     known = [each for each in found if each is not None]
-    known += [Found(NodeInfo(ident, "", False), SILENT) for ident in silent]
-    known += mentioned(bus, known)
+    others = mentioned(bus, known)
+    for ident in silent:
+        others[ident] = Found(others[ident].info if ident in others else NodeInfo(ident, "", False), SILENT)
+    known += others.values()
     return sorted(known, key=lambda each: (each.label, each.id))
 
 
@@ -137,7 +139,7 @@ def _is_dead(path: str) -> bool:
         return True  # it left between two looks
 
 
-def mentioned(bus: AsyncBus, found: list[Found]) -> list[Found]:
+def mentioned(bus: AsyncBus, found: list[Found]) -> dict[bytes, Found]:
     """Nodes that others see and we have no link to: leaves, and what is connected elsewhere."""
     known = {each.id for each in found} | {bus.id}
     more: dict[bytes, Found] = {}
@@ -146,4 +148,4 @@ def mentioned(bus: AsyncBus, found: list[Found]) -> list[Found]:
             if row["node"] not in known:
                 info = NodeInfo(row["node"], row["label"], row["leaf"])
                 more[info.id] = Found(info, UNREACHED)
-    return list(more.values())
+    return more

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -100,20 +101,20 @@ async def _follow(
     import asyncio
 
     came = 0
-    labels: dict[bytes, str] = {}
     try:
         async with asyncio.timeout(timeout):
-            async for name, message in _merged(receivers):
-                _show(bus, name, message, labels, as_json)
-                came += 1
-                if came == count:
-                    return failures.OK
+            async with contextlib.aclosing(_merged(receivers)) as messages:
+                async for name, message in messages:
+                    _show(bus, name, message, as_json)
+                    came += 1
+                    if came == count:
+                        return failures.OK
     except TimeoutError:
         return failures.UNKNOWN if count is not None or not came else failures.OK
     return failures.OK
 
 
-async def _merged(receivers: dict[str, Receiver]) -> AsyncIterator[tuple[str, Message]]:
+async def _merged(receivers: dict[str, Receiver]) -> AsyncGenerator[tuple[str, Message], None]:
     """The messages of all receivers as they come."""
     import asyncio
 
@@ -131,21 +132,19 @@ async def _merged(receivers: dict[str, Receiver]) -> AsyncIterator[tuple[str, Me
             task.cancel()
 
 
-def _show(bus: AsyncBus, name: str, message: Message, labels: dict[bytes, str], as_json: bool) -> None:
+def _show(bus: AsyncBus, name: str, message: Message, as_json: bool) -> None:
     source = message.source
-    if source not in labels:
-        labels.update((node.id, node.label) for node in bus.nodes())
     asked = _decline(bus, message)
     if as_json:
-        output.say_json(_document(name, message, labels.get(source, ""), asked))
+        output.say_json(_document(name, message, asked))
         return
-    remarks = [f"missed {message.missed}" for _ in "x" if message.missed]
+    remarks = [f"missed {message.missed}"] if message.missed else []
     remarks += ["a request, declined"] if asked else []
     remarks += [f"unreadable: {output.printable(str(message.error))}"] if message.error else []
     cells = (
         click.style(output.clock_text(), dim=True),
         click.style(output.printable(name), fg="cyan"),
-        click.style(output.node_text(source, labels.get(source, "")), fg="green"),
+        click.style(output.node_text(source, message.flow.peer.label), fg="green"),
         output.value_text(message.payload),
         *(click.style(f"({remark})", fg="yellow") for remark in remarks),
     )
@@ -164,13 +163,13 @@ def _decline(bus: AsyncBus, message: Message) -> bool:
     return True
 
 
-def _document(name: str, message: Message, label: str, asked: bool) -> dict[str, object]:
+def _document(name: str, message: Message, asked: bool) -> dict[str, object]:
     document: dict[str, object] = {
         "time": round(time.time(), 3),
         "endpoint": name,
         "endpoint_id": output.uuid_text(message.endpoint),
         "source": output.uuid_text(message.source),
-        "source_label": label,
+        "source_label": message.flow.peer.label,
         "what": "request" if asked else "message",
         "format": ("bytes", "cbor", "typed", "typed")[message.format],
         "payload": message.payload,

@@ -1,0 +1,257 @@
+"""`busway listen`, `send`, `publish`, `request` and `serve`, with running programs."""
+
+import re
+import signal
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import busway as front
+from tests.front.cli_rig import Running, busway, busway_started, is_gone, new_bus, peer, started, until
+
+
+@pytest.fixture(scope="module")
+def program() -> Iterator[tuple[str, Running]]:
+    """A bus and the program "answers" on it."""
+    name = new_bus()
+    with peer(name) as running:
+        yield name, running
+
+
+@pytest.fixture
+def bus(program: tuple[str, Running]) -> str:
+    return program[0]
+
+
+class TestListen:
+    def test_lines(self, bus: str) -> None:
+        ended = busway("listen", "lab/numbers", "-c", "2", bus=bus)
+        assert "listening to lab/numbers on bus" in ended.failed(0)
+        pattern = r'\d\d:\d\d:\d\d\.\d{3}  lab/numbers  answers [0-9a-f]{8}  \{"number":(\d+),"raw":"00ff"\}'
+        first, second = (re.fullmatch(pattern, line) for line in ended.lines)
+        assert first is not None
+        assert second is not None
+        assert int(second[1]) == int(first[1]) + 1
+
+    def test_json_lines(self, bus: str) -> None:
+        (message,) = busway("listen", "lab/numbers", "-qc1", "--json", bus=bus).ok().documents
+        assert message["payload"]["raw"] == "00ff"
+        assert message["endpoint_id"] == str(_uuid("lab/numbers"))
+        assert (message["source_label"], message["what"], message["missed"]) == ("answers", "message", 0)
+
+    def test_several_endpoints_until_interrupted(self, bus: str) -> None:
+        with busway_started("listen", "lab/a", "lab/b", bus=bus) as listener:
+            busway("publish", "lab/b", "x\x1b[2J\u202e", bus=bus).ok()
+            busway("publish", "lab/a", bus=bus).ok()
+            assert listener.line().endswith('  "x\\u001b[2J\\u202e"')  # nothing that a terminal would obey
+            assert listener.line().endswith("  null")
+            listener.tell(signal.SIGINT)
+            assert listener.status() == 0
+            assert listener.rest() == []
+
+    def test_sigterm_ends_it_and_a_count_makes_that_an_interruption(self, bus: str) -> None:
+        with (
+            busway_started("listen", "lab/a", bus=bus) as endless,
+            busway_started("listen", "lab/a", "-c", "5", bus=bus) as counting,
+        ):
+            endless.tell(signal.SIGTERM)
+            counting.tell(signal.SIGINT)
+            assert (endless.status(), counting.status()) == (0, 130)
+            assert counting.rest() == []
+
+    def test_nothing_in_time(self, bus: str) -> None:
+        assert busway("listen", "lab/silence", "-q", "--timeout", "0.1", bus=bus).status == 3
+        assert busway("listen", "lab/numbers", "-q", "--timeout", "0.3", bus=bus).ok().lines
+
+    def test_a_held_unicast_endpoint(self, bus: str) -> None:
+        line = busway("listen", "lab/log", bus=bus).failed(1)
+        assert re.search(r"lab/log is held by answers [0-9a-f]{8} and can have only one receiver$", line)
+        assert "try --kind unicast" in busway("listen", "lab/log", "--kind", "anycast", bus=bus).failed(1)
+
+    def test_takes_the_kind_that_is_known_and_declines_requests(self) -> None:
+        bus = new_bus()
+        with (
+            busway_started("listen", "lab/jobs", "--kind", "anycast", bus=bus) as first,
+            busway_started("listen", "lab/jobs", bus=bus) as second,
+        ):
+            kinds = busway("endpoints", "--json", bus=bus).ok().document
+            assert [row["kind"] for row in kinds] == ["anycast", "anycast"]
+            first.tell(signal.SIGINT)
+            assert first.status() == 0
+            assert "use `busway serve` (error 256)" in busway("request", "lab/jobs", "7", bus=bus).failed(1)
+            assert second.line().endswith("  7  (a request, declined)")
+
+    def test_a_closed_pipe_is_quiet(self, bus: str) -> None:
+        script = "{ $PYTHON -m busway listen lab/numbers -q; echo status $? >&2; } | head -n 1"
+        with started("sh", "-c", script, BUSWAY_BUS=bus, PYTHON=sys.executable) as shell:
+            assert "lab/numbers" in shell.line()
+            assert shell.rest() == ["status 141"]
+
+
+class TestSend:
+    def test_arrives(self, program: tuple[str, Running]) -> None:
+        bus, answers = program
+        ended = busway("send", "lab/log", '{"celsius": 21.5}', bus=bus).ok()
+        assert ended.output == b""
+        assert answers.line() == "taken {'celsius': 21.5}"
+
+    @pytest.mark.parametrize(
+        ("words", "stdin", "taken"),
+        [
+            (["--text", "21.5"], b"", "21.5"),
+            (["--raw", "21.5"], b"", b"21.5"),
+            (["--hex", "00:ff 0x10"], b"", b"\x00\xff\x10"),
+            ([], b"", None),
+            (["-"], b"\x00\x01", b"\x00\x01"),
+            (["-", "-j"], b"[1, 2]\n", [1, 2]),
+            (["--", "-5"], b"", -5),
+        ],
+    )
+    def test_payloads(
+        self, program: tuple[str, Running], words: list[str], stdin: bytes, taken: object
+    ) -> None:
+        bus, answers = program
+        busway("send", "--confirm", "lab/log", *words, bus=bus, stdin=stdin).ok()
+        assert answers.line() == f"taken {taken!r}"
+
+    def test_from_a_file_confirmed(self, program: tuple[str, Running], tmp_path: Path) -> None:
+        bus, answers = program
+        path = tmp_path / "payload"
+        path.write_bytes(b"\xfe")
+        sent = busway("send", "lab/log", "--file", str(path), "--confirm", "--json", bus=bus).ok().document
+        assert sent == {"endpoint": "lab/log", "endpoint_id": str(_uuid("lab/log")), "verdict": "taken"}
+        assert answers.line() == "taken b'\\xfe'"
+
+    def test_nobody_has_it(self, bus: str) -> None:
+        line = busway("send", "lab/lgo", "x", bus=bus).failed(1)
+        assert f"nobody has the endpoint 'lab/lgo' on bus {bus!r}; known similar: lab/log" in line
+        failed = busway("send", "quite/else", "x", "--json", bus=bus)
+        assert "`busway endpoints` lists what there is" in failed.failed(1)
+        assert failed.document["error"]["name"] == "NO_ENDPOINT"
+        assert failed.document["error"]["status"] == 1
+
+    def test_the_wrong_kind_is_wrong_usage(self, bus: str) -> None:
+        assert "use `busway send`" in busway("publish", "lab/log", "1", bus=bus).failed(2)
+        with busway_started("listen", "lab/news", bus=bus):
+            assert "use `busway publish`" in busway("send", "lab/news", "1", bus=bus).failed(2)
+            assert "use `busway publish`" in busway("request", "lab/news", "1", bus=bus).failed(2)
+
+    def test_ttl_waits_for_somebody(self) -> None:
+        bus = new_bus()
+        with busway_started("send", "lab/late", "hello", "--ttl", "20", bus=bus) as send:
+            with busway_started("listen", "lab/late", "--kind", "unicast", bus=bus) as listener:
+                assert listener.line().endswith('  "hello"')
+            assert send.status() == 0
+
+    def test_publish_tells_who_subscribed(self, bus: str) -> None:
+        assert busway("publish", "lab/nobody", "1", "--json", bus=bus).ok().document["nodes"] == []
+        with busway_started("listen", "lab/news", bus=bus):
+            assert len(busway("publish", "lab/news", "1", "--json", bus=bus).ok().document["nodes"]) == 1
+
+
+class TestRequest:
+    def test_values_as_json_text_and_bytes_as_they_are(self, bus: str) -> None:
+        assert busway("request", "lab/echo", '{"a": [1, null]}', bus=bus).ok().text == '{"a":[1,null]}\n'
+        assert busway("request", "lab/echo", "grün", bus=bus).ok().text == "grün\n"
+        assert busway("request", "lab/echo", "-", bus=bus, stdin=b"\x00\xff").ok().output == b"\x00\xff"
+
+    def test_json(self, bus: str) -> None:
+        reply = busway("request", "lab/echo", "--hex", "00ff", "--json", bus=bus).ok().document
+        assert (reply["payload"], reply["format"], reply["endpoint"]) == ("00ff", "bytes", "lab/echo")
+
+    def test_a_remote_error(self, bus: str) -> None:
+        ended = busway("request", "lab/failing", "--json", bus=bus)
+        assert ended.failed(1) == "busway: no water\\u001b[31m (error 300)"
+        assert ended.document["error"]["name"] == "REMOTE_300"
+
+    def test_no_reply_in_time(self, bus: str) -> None:
+        assert "no reply within" in busway("request", "lab/slow", "--timeout", "0.1", bus=bus).failed(3)
+
+    @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_interrupted(self, number: signal.Signals, status: int) -> None:
+        bus = new_bus()
+        with peer(bus) as answers, busway_started("request", "lab/slow", bus=bus) as request:
+            assert answers.line() == "asked"
+            request.tell(number)
+            assert request.status() == status
+            assert request.rest() == []
+
+    def test_streams(self, bus: str) -> None:
+        assert busway("request", "lab/parts", "--stream", bus=bus).ok().lines == ["0", '{"one":"01"}']
+        parts = busway("request", "lab/parts", "--stream", "--json", bus=bus).ok().documents
+        assert [(part["part"], part["payload"]) for part in parts] == [(0, 0), (1, {"one": "01"})]
+        assert "ask it with --stream" in busway("request", "lab/parts", bus=bus).failed(1)
+
+    def test_node_selects_the_holder(self, bus: str) -> None:
+        with peer(bus, "second"):
+            for label in ("second", "answers"):
+                assert busway("request", "lab/who", "-n", label, bus=bus).ok().text == f"{label}\n"
+            assert "no node matches 'third'" in busway("request", "lab/who", "-n", "third", bus=bus).failed(1)
+
+
+class TestServe:
+    def test_payload_in_output_out(self) -> None:
+        bus = new_bus()
+        with busway_started("serve", "lab/upper", "--", "tr", "a-z", "A-Z", bus=bus) as server:
+            assert busway("request", "lab/upper", "--raw", "hello", bus=bus).ok().output == b"HELLO"
+            assert busway("request", "lab/upper", '{"a": 1}', bus=bus).ok().text == '{"A":1}\n'
+            big = b"a" * 3_000_000
+            assert busway("request", "lab/upper", "-", bus=bus, stdin=big).ok().output == b"A" * 3_000_000
+            assert re.search(r"  lab/upper  busway request \(\d+\) [0-9a-f]{8}  ok  \d+ ms$", server.line())
+            server.tell(signal.SIGINT)
+            assert server.status() == 0
+            assert server.rest() == []
+
+    def test_json_both_ways_and_the_environment(self) -> None:
+        bus = new_bus()
+        words = ["sh", "-c", 'read x; echo "[$x, \\"$BUSWAY_ENDPOINT\\", \\"$BUSWAY_BUS\\"]"']
+        with busway_started("serve", "lab/json", "-j", "--", *words, bus=bus):
+            reply = busway("request", "lab/json", "--text", "7", "--json", bus=bus).ok().document
+            assert reply["payload"] == ["7", "lab/json", bus]
+
+    def test_a_failing_command_is_a_remote_error(self) -> None:
+        bus = new_bus()
+        words = ["sh", "-c", "echo first >&2; echo last words >&2; exit 3"]
+        with busway_started("serve", "lab/bad", "--json", "--", *words, bus=bus) as server:
+            assert busway("request", "lab/bad", bus=bus).failed(1) == "busway: last words (error 259)"
+            assert '"code":259,"message":"last words"' in server.line()
+
+    def test_a_slow_command_is_ended_with_its_children(self, tmp_path: Path) -> None:
+        bus = new_bus()
+        words = ["sh", "-c", f"sleep 60 & echo $! >{tmp_path}/pid; wait"]
+        with busway_started("serve", "lab/slow", "--timeout", "0.3", "--", *words, bus=bus):
+            assert "longer than 0.3 s (error 380)" in busway("request", "lab/slow", bus=bus).failed(1)
+            until(lambda: is_gone(int((tmp_path / "pid").read_text())))
+
+    def test_leaving_and_giving_up_end_the_command(self, tmp_path: Path) -> None:
+        bus = new_bus()
+        words = ["sh", "-c", f"echo $$ >>{tmp_path}/pids; exec sleep 60"]
+        with busway_started("serve", "lab/slow", "--", *words, bus=bus) as server:
+            busway("request", "lab/slow", "--timeout", "0.3", bus=bus).failed(3)
+            with busway_started("request", "lab/slow", bus=bus):
+                pids = tmp_path / "pids"
+                until(lambda: len(pids.read_text().split()) == 2)
+                server.tell(signal.SIGTERM)
+                assert server.status() == 0
+            for pid in pids.read_text().split():
+                until(partial(is_gone, int(pid)))
+
+    def test_no_more_at_once_than_the_limit(self, tmp_path: Path) -> None:
+        bus = new_bus()
+        # mkdir fails while another one runs.
+        words = ["sh", "-c", f"mkdir {tmp_path}/busy && sleep 0.05 && rmdir {tmp_path}/busy"]
+        with busway_started("serve", "lab/one", "--limit", "1", "--", *words, bus=bus), ExitStack() as stack:
+            requests = [stack.enter_context(busway_started("request", "lab/one", bus=bus)) for _ in range(3)]
+            assert [request.status() for request in requests] == [0, 0, 0]
+
+    def test_a_command_that_is_none(self) -> None:
+        assert "'no-such-command' is no command" in busway("serve", "lab/x", "no-such-command").failed(2)
+
+
+def _uuid(name: str) -> uuid.UUID:
+    return uuid.UUID(bytes=front.endpoint_id(name))
