@@ -314,6 +314,8 @@ class Connection(Timer):
                 self._refuse_length(length)
             stop = start + length
             if stop > end:
+                if self.state == codes.GREETING:
+                    _check_stranger(data, start, end)
                 need = stop - pos
                 break
             head = data[start]
@@ -654,6 +656,15 @@ _FRAMES = {
 def _close_frame(code: int, text: str) -> bytes:
     raw = clip_text(text, codes.CLOSE_TEXT_SIZE_MAX).encode()
     return frame(bytes((codes.CLOSE,)) + varint(code) + raw)
+
+
+def _check_stranger(data: bytes, start: int, end: int) -> None:
+    """A first frame that is not all there yet: a stranger is refused now, not when its time is up."""
+    if start == end or data[start] >= codes.MESSAGE:
+        return
+    magic = data[start + 1 : min(end, start + 1 + len(codes.MAGIC))]
+    if data[start] not in _FRAMES or (data[start] == codes.HELLO and not codes.MAGIC.startswith(magic)):
+        raise Refusal(codes.NOT_BUSWAY, "the other side does not speak Busway")
 
 
 def _last_varint(reader: Reader) -> int:

@@ -346,8 +346,10 @@ class Desk:
         flow = message.flow
         if receiver.put(message, size):
             self._tell(receiver, flow.last_used)
-        if flow.limit - flow.received + flow.queued <= flow.half:
-            self._consumed(flow)  # the opening credit is small: the window opens with the first message
+        if not flow.opened:  # the opening credit is small, and the program may not have begun to read
+            flow.opened = True
+            if flow.endpoint.kind != codes.BROADCAST and flow.endpoint.open_window(flow):
+                self.send_credit(flow)
 
     # Answers
 
@@ -413,8 +415,6 @@ class Desk:
         self.counters["received"] += count
         if empty:
             self._tell(receiver, now)
-        if flow.limit - flow.received + flow.queued <= flow.half:
-            self._consumed(flow)
 
     def _tell(self, receiver: Receiver, now: int) -> None:
         """A receiver's queue is no longer empty."""

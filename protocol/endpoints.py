@@ -97,6 +97,7 @@ class InFlow:
         "half",
         "last_used",
         "limit",
+        "opened",
         "peer",
         "queued",
         "received",
@@ -113,6 +114,7 @@ class InFlow:
         self.last_used = now
         self.credit_due = False
         self.active = True  # counts among those who share the queue
+        self.opened = False  # has been given a window, or refused one for want of budget
         self.session: "Connection | None" = None  # that brought the last one
         self.bridged = 0  # numbers that a probe passed over: `missed` of the next message
 
@@ -228,6 +230,7 @@ class Endpoint:
     def activate(self, flow: InFlow) -> None:
         """Count an origin among those who share the queue."""
         flow.active = True
+        flow.opened = False
         self.active.append(flow)
 
     def deactivate(self, flow: InFlow) -> None:
@@ -249,6 +252,23 @@ class Endpoint:
             size_max += receiver.size_max
         share = min(queue_max, size_max // self.message_size) // 2
         return max(1, min(codes.WINDOW_MAX, share // max(1, len(self.active))))
+
+    def open_window(self, flow: InFlow) -> bool:
+        """Let an origin that has just come send on, before anything was taken; True if its limit rose.
+
+        It gets half of what the others have left of the budget: of many that come at once none can be given an even
+        share, because nobody knows yet how many they are.
+        """
+        window = self.window()
+        flow.half = window >> 1
+        left = window * len(self.active)
+        for other in self.active:
+            left -= other.limit - other.received + other.queued
+        limit = flow.received - flow.queued + min(window, left >> 1)
+        if limit <= flow.limit:
+            return False
+        flow.limit = limit
+        return True
 
     def raise_limit(self, flow: InFlow) -> bool:
         """Let an origin send on, as far as what was taken allows; True if its limit rose."""
