@@ -681,13 +681,13 @@ class Origin:
                 continue
             if flow.limit > flow.sent + flow.opening:
                 flow.limit = flow.sent + flow.opening
-                flow.probe_ms = 1  # the destination still has the higher one in mind, and will say so if asked
+                flow.probe_ms = 1  # the destination may have the higher one in mind: ask it at once
             if idle >= codes.FLOW_FORGET_OUT_MS and not self._is_announced(flow):
                 del flows[uuid]
                 self.forget_target(uuid)
 
     def _is_announced(self, flow: OutFlow) -> bool:
-        """While it is, the other side may have the flow's number in mind: it may be stopped, and time with it."""
+        """While it is, the other side may have the flow's number in mind: it may be stopped, its time with it."""
         if flow.peer is self.me:
             return flow.endpoint in self.directory.by_uuid
         return flow.endpoint in flow.peer.entries or flow.endpoint == codes.INTROSPECTION

@@ -22,6 +22,7 @@ import construct as c  # type: ignore[import-untyped]
 
 from busway.wire_names import CONTROL_NAMES, KIND_NAMES
 from busway.wire_types import (
+    MALFORMED,
     U8,
     U16,
     U32,
@@ -200,7 +201,8 @@ Directory = _control(
 
 def _check_piece(piece: bytes) -> None:
     if not piece:
-        malformed("at least one byte in a later piece of a cut message")
+        # Short, for a frame that is not all here yet may still have one.
+        raise Refused(MALFORMED, "at least one byte in a later piece of a cut message", short=True)
 
 
 More = _control(7, marked("partial", U8), marked("payload", Rest, _check_piece))
@@ -255,7 +257,7 @@ class _Once(c.Validator):  # type: ignore[misc]
         return True
 
 
-Options = _Once(Within(Marked("options_length", Varint), UntilEnd(Option), "options"))
+Options = Within(Marked("options_length", Varint), _Once(UntilEnd(Option)), "the options")
 
 
 def _message_head(kind: int) -> Callable[[Any], int]:

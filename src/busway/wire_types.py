@@ -14,7 +14,7 @@ import construct as c  # type: ignore[import-untyped]
 TEXT_SIZE_MAX = 64
 """Longest text8: of a bus, a label, a name, in UTF-8 bytes."""
 
-_MALFORMED = 9
+MALFORMED = 9
 _UNKNOWN_ALIAS = 11
 _U32_MAX = 0xFFFFFFFF
 _VARINT_SIZE_MAX = 5
@@ -60,13 +60,13 @@ class Trace:
 
 
 def malformed(expected: str) -> NoReturn:
-    raise Refused(_MALFORMED, expected)
+    raise Refused(MALFORMED, expected)
 
 
 class Sized(c.Construct):  # type: ignore[misc]
     """Takes bytes, and says what they are when there are too few."""
 
-    def _take(self, stream: Any, count: int, what: str, code: int = _MALFORMED) -> bytes:
+    def _take(self, stream: Any, count: int, what: str, code: int = MALFORMED) -> bytes:
         data: bytes = stream.read(count)
         if len(data) < count:
             raise Refused(code, f"{what}; {len(data)} of {count} bytes left", short=True)
@@ -211,11 +211,23 @@ class Within(Sized):
     def _parse(self, stream: Any, context: Any, path: str) -> Any:
         count = self.length._parsereport(stream, context, path)
         start = stream.tell()
-        data = self._take(stream, count, f"{count} bytes of {self.what}")
-        inner = c.core.BytesIOWithOffsets(data, stream, start)
-        value = self.subcon._parsereport(inner, context, path)
-        if _left(inner):
-            malformed(f"{self.what} of {count} bytes, with nothing behind them")
+        try:
+            data = self._take(stream, count, f"{count} bytes of {self.what}")
+            return self._inside(c.core.BytesIOWithOffsets(data, stream, start), context, path)
+        except Refused:
+            trace = context._params.get("trace")
+            if trace is not None:
+                trace.fail(self.what, start)
+            raise
+
+    def _inside(self, stream: Any, context: Any, path: str) -> Any:
+        try:
+            value = self.subcon._parsereport(stream, context, path)
+        except Refused as refused:
+            refused.short = False  # its length says that no more bytes belong to it
+            raise
+        if _left(stream):
+            malformed(f"the end of {self.what}, not {_left(stream)} more bytes")
         return value
 
     def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:

@@ -173,6 +173,8 @@ CONTROL_ERRORS = [
     error("DIRECTORY entry with a name of 65 bytes", f"55 06 01 45 {E1} 41 {'6e' * 65}", 9),
     error("DIRECTORY entry with a name that is not UTF-8", f"15 06 01 45 {E1} 01 c3", 9),
     error("DIRECTORY entry with realm 0", f"13 06 01 01 {E1}", 9),
+    error("DIRECTORY withdrawal with bits of what it has not", f"13 06 01 7c {E1}", None),
+    error("DIRECTORY withdrawal with bit 7 set", f"13 06 01 80 {E1}", 9),
     error("DIRECTORY entry with bit 7 set", f"13 06 01 85 {E1}", 9),
     error("MORE without a partial", "01 07", 9),
 ]
@@ -218,6 +220,10 @@ OPTION_ERRORS = [
     error("STREAM of 1 byte", f"19 b4 03 02 01 01 0001 {E1} 0001 01 01", 9),
     error("STREAM of 3 bytes", f"1c b4 05 02 03 000100 0001 {E1} 0001 01 01", 9),
     error("CUT twice", "12 c4 0e 01 05 00 00000002 01 05 01 00000002 01 61", 9),
+    error("STREAM with a window of 0", f"1c b4 04 02 02 0000 0001 {E1} 0001 01 01", 9),
+    error("STREAM of 1 byte where it has no business is skipped", "06 c4 03 02 01 00 01", None),
+    error("CUT of 1 byte where it has no business is skipped", "07 f4 03 01 01 00 01 05", None),
+    error("an unknown option twice", "07 c4 04 09 00 09 00 01", None),
     error("STREAM twice", f"1f b4 08 02 02 0001 02 02 0001 0001 {E1} 0001 01 01", 9),
 ]
 

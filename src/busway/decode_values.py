@@ -1,0 +1,153 @@
+"""How single values of a frame read for people. Knows numbers and their names, not frames or streams."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from busway import payloads
+from busway.wire_names import (
+    CONTROL_NAMES,
+    ENDPOINT_KIND_NAMES,
+    ERROR_NAMES,
+    FORMAT_NAMES,
+    KIND_NAMES,
+    OPTION_NAMES,
+    REALM_NAMES,
+    REASON_NAMES,
+    SIGNAL_NAMES,
+)
+
+__all__ = ["bytes_text", "cbor_text", "endpoint_text", "error_text", "named", "reason_text", "value_text"]
+
+_BYTES_SHOWN_MAX = 32
+_VALUE_SHOWN_MAX = 2000  # characters of a CBOR value
+_APPLICATION_CODES = 256
+
+
+def named(number: int, names: Mapping[int, str], unknown: str = "unknown") -> str:
+    """The name of a number with the number behind it, such as "SILENT (15)"."""
+    return f"{names.get(number, unknown)} ({number})"
+
+
+def error_text(code: int) -> str:
+    return named(code, ERROR_NAMES)
+
+
+def reason_text(code: int) -> str:
+    return named(code, REASON_NAMES, "the application's" if code >= _APPLICATION_CODES else "unknown")
+
+
+def bytes_text(data: bytes) -> str:
+    """Hex, with the text if it is text; long ones cut, with their size."""
+    if not data:
+        return "empty"
+    if len(data) > _BYTES_SHOWN_MAX:
+        return f"{data[:_BYTES_SHOWN_MAX].hex()}... ({len(data)} bytes)"
+    text = _printable(data)
+    return f"{data.hex()} {text!r}" if text else data.hex()
+
+
+def _printable(data: bytes) -> str:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return ""
+    return text if text.isprintable() else ""
+
+
+def cbor_text(data: bytes) -> str:
+    """The decoded value as Python writes it, or why there is none and the bytes."""
+    try:
+        value = payloads.decode(data, payloads.CBOR, b"", b"", None)
+    except payloads.PayloadError as error:
+        return f"no readable CBOR ({error}): {bytes_text(data)}"
+    text = ascii_safe(repr(value))
+    return text if len(text) <= _VALUE_SHOWN_MAX else f"{text[:_VALUE_SHOWN_MAX]}..."
+
+
+def ascii_safe(text: str) -> str:
+    """Nothing that could steer a terminal: what a stranger sent ends up there."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def endpoint_text(id: bytes, names: Mapping[bytes, str]) -> str:
+    """The uuid in its usual form, with the human name if one is known."""
+    text = str(uuid.UUID(bytes=id))
+    return f"{text} {names[id]!r}" if id in names else text
+
+
+def _head(head: int) -> str:
+    if head < 0x80:
+        return f"0x{head:02x} {CONTROL_NAMES.get(head, 'unknown, may be ignored')}"
+    options = ", options" if head & 4 else ""
+    return f"0x{head:02x} {KIND_NAMES[head >> 4 & 7]}{options}, format {head & 3} ({FORMAT_NAMES[head & 3]})"
+
+
+def _flags(flags: Any) -> str:
+    role = "leaf" if flags.leaf else "router"
+    dialled = "dialled" if flags.dialled else "was dialled"
+    token = "token demanded" if flags.token_demanded else "no token demanded"
+    return f"{role}, {named(flags.realm, REALM_NAMES)}, {dialled}, {token}"
+
+
+def _entry(head: int) -> str:
+    kind = f"0x{head:02x} {ENDPOINT_KIND_NAMES[head & 3]}"
+    if not head & 3:
+        return kind
+    given = [name for bit, name in ((0x10, "credit"), (0x20, "cost"), (0x40, "name")) if head & bit]
+    return ", ".join([kind, named(head >> 2 & 3, REALM_NAMES), *(f"with {name}" for name in given)])
+
+
+def _milliseconds(value: int) -> str:
+    return f"{value} ms"
+
+
+def _keepalive(value: int) -> str:
+    return _milliseconds(value) if value else "0 ms: relies on the end of the connection"
+
+
+def _size(value: int) -> str:
+    return "1 byte" if value == 1 else f"{value} bytes"
+
+
+_TEXTS: dict[str, Callable[[Any], str]] = {
+    "head": _head,
+    "magic": lambda value: repr(value.decode()),
+    "flags": _flags,
+    "node": bytes.hex,
+    "incarnation": bytes.hex,
+    "nonce": bytes.hex,
+    "proof": bytes.hex,
+    "features": hex,
+    "frame_size_max": _size,
+    "message_size_max": _size,
+    "keepalive_ms": _keepalive,
+    "timeout_ms": _milliseconds,
+    "bus": repr,
+    "label": repr,
+    "via": repr,
+    "name": repr,
+    "text": repr,
+    "directory_flags": lambda value: f"0x{value:02x} {'complete' if value & 1 else 'not complete'}",
+    "entry": _entry,
+    "signal": lambda value: named(value, SIGNAL_NAMES),
+    "reason": reason_text,
+    "option": lambda value: named(value, OPTION_NAMES),
+    "option_length": _size,
+    "options_length": _size,
+    "option_value": bytes_text,
+    "size": _size,
+    "payload": bytes_text,
+}
+
+
+def value_text(name: str, value: Any) -> str:
+    """A field's value for people.
+
+    Args:
+        name: the field's, as `busway.wire` calls it.
+        value: as it was parsed. Plain numbers, and fields without a way of their own, as `str` shows them.
+    """
+    return _TEXTS.get(name, str)(value)

@@ -1,0 +1,386 @@
+"""busway.wire: the declared format against the golden vectors, the written page, and itself."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from construct import ConstructError  # type: ignore[import-untyped]
+from hypothesis import given
+from hypothesis import strategies as st
+
+from busway import wire_names
+from busway.protocol import codes
+from busway.wire import Frame, Refused, Stream, Trace, Varint, parse_body
+from tests.front.plain import VECTORS, buildable, load, plain
+from tests.rigs.tree import ROOT
+from tests.vectors.make import FILES, text_of
+
+FRAMES = load("frames.json")["vectors"]
+ERRORS = load("errors.json")["vectors"]
+VARINTS = load("varints.json")
+SETUP = load("setup.json")
+
+
+def by_name(vector: dict[str, Any]) -> str:
+    return str(vector["name"])
+
+
+def parsed(data: bytes) -> list[dict[str, Any]]:
+    aliases: dict[int, bytes] = {}
+    return [plain(frame, aliases) for frame in Stream.parse(data)]
+
+
+def refusal(parse: Callable[..., object], *arguments: object) -> Refused | None:
+    try:
+        parse(*arguments)
+    except Refused as refused:
+        return refused
+    return None
+
+
+def uuid_of_page() -> str:
+    page = (ROOT / "docs" / "protocol.md").read_text()
+    return page.partition("in the namespace\n`")[2].partition("`")[0]
+
+
+# The vectors themselves
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_files_are_what_the_script_writes(name: str) -> None:
+    assert (VECTORS / name).read_text(encoding="utf-8") == text_of(FILES[name]), (
+        "run python -m tests.vectors.make"
+    )
+
+
+@pytest.mark.parametrize("script", ["make.py", "pieces.py", "frames.py", "errors.py"])
+def test_no_byte_of_the_vectors_is_computed_by_busway(script: str) -> None:
+    for node in ast.walk(ast.parse((VECTORS / script).read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+        assert not any(name.split(".")[0] == "busway" for name in [*names, module])
+
+
+@pytest.mark.parametrize("vectors", [FRAMES, ERRORS], ids=["frames", "errors"])
+def test_every_vector_has_its_own_name(vectors: list[dict[str, Any]]) -> None:
+    names = [vector["name"] for vector in vectors]
+    assert len(names) == len(set(names))
+
+
+def test_every_kind_and_signal_has_a_vector() -> None:
+    frames = [frame for vector in FRAMES for frame in vector["frames"]]
+    kinds = {frame["kind"] for frame in frames}
+    assert kinds >= {*wire_names.CONTROL_NAMES.values(), *wire_names.KIND_NAMES.values()}
+    assert {frame.get("signal") for frame in frames} >= set(wire_names.SIGNAL_NAMES.values())
+
+
+def test_names_are_uuids_in_the_namespace_of_the_page() -> None:
+    names = load("names.json")
+    assert uuid.UUID(uuid_of_page()).hex == names["namespace"]
+    for entry in names["names"]:
+        assert uuid.uuid5(uuid.UUID(names["namespace"]), entry["name"]).hex == entry["uuid"]
+
+
+# The declared format against the vectors
+
+
+@pytest.mark.parametrize("vector", VARINTS["good"], ids=lambda vector: str(vector["hex"]))
+def test_good_varints(vector: dict[str, Any]) -> None:
+    data = bytes.fromhex(vector["hex"])
+    assert Varint.parse(data) == vector["value"]
+    assert (Varint.build(vector["value"]) == data) == vector["canonical"]
+
+
+@pytest.mark.parametrize("vector", VARINTS["refused"], ids=lambda vector: str(vector["hex"]))
+def test_refused_varints(vector: dict[str, Any]) -> None:
+    with pytest.raises(Refused) as caught:
+        Varint.parse(bytes.fromhex(vector["hex"]))
+    assert (caught.value.code, caught.value.short) == (9, False)
+
+
+@pytest.mark.parametrize("vector", VARINTS["incomplete"], ids=lambda vector: str(vector["hex"]))
+def test_incomplete_varints(vector: dict[str, Any]) -> None:
+    with pytest.raises(Refused) as caught:
+        Varint.parse(bytes.fromhex(vector["hex"]))
+    assert caught.value.short
+
+
+@pytest.mark.parametrize("vector", FRAMES, ids=by_name)
+def test_frames_parse_to_what_is_expected(vector: dict[str, Any]) -> None:
+    assert parsed(bytes.fromhex(vector["hex"])) == vector["frames"]
+
+
+@pytest.mark.parametrize("vector", [v for v in FRAMES if v["canonical"]], ids=by_name)
+def test_building_gives_the_same_bytes(vector: dict[str, Any]) -> None:
+    built = b"".join(Frame.build(buildable(frame)) for frame in vector["frames"])
+    assert built.hex() == vector["hex"]
+
+
+@pytest.mark.parametrize("vector", [v for v in FRAMES if not v["canonical"]], ids=by_name)
+def test_what_is_not_canonical_differs_in_its_bytes_only(vector: dict[str, Any]) -> None:
+    built = b"".join(Frame.build(buildable(frame)) for frame in vector["frames"])
+    assert built.hex() != vector["hex"]
+    assert parsed(built) == vector["frames"]
+
+
+@pytest.mark.parametrize("vector", [v for v in ERRORS if v["scope"] == "format" and v["code"]], ids=by_name)
+def test_bad_frames_are_refused_with_their_code(vector: dict[str, Any]) -> None:
+    with pytest.raises(Refused) as caught:
+        parse_all(bytes.fromhex(vector["hex"]))
+    assert caught.value.code == vector["code"]
+
+
+def parse_all(data: bytes) -> None:
+    """Frame by frame, as a receiver reads: a zero length is refused before there is a body."""
+    while data:
+        length = Varint.parse(data)
+        if length == 0:
+            raise Refused(9, "a length of at least 1")
+        size = next(index + 1 for index, byte in enumerate(data) if byte < 0x80)
+        parse_body(data[size : size + length], Trace())
+        data = data[size + length :]
+
+
+@pytest.mark.parametrize("vector", [v for v in ERRORS if v["scope"] == "link"], ids=by_name)
+def test_errors_of_the_link_are_of_good_form(vector: dict[str, Any]) -> None:
+    """Else their scope would be "format". Headers alone and unknown heads in GREETING are the exceptions."""
+    refused = refusal(Stream.parse, bytes.fromhex(vector["hex"]))
+    assert refused is None or refused.short or refused.code == 12
+
+
+def test_the_setup_leads_where_it_says() -> None:
+    own = parsed(bytes.fromhex(SETUP["sends"]))
+    assert own == [SETUP["own"]]
+    for name, state in SETUP["states"].items():
+        frames = parsed(bytes.fromhex(state["feed"]))
+        assert [frame["kind"] for frame in frames] == ["HELLO", "AUTH"][: len(frames)], name
+        assert all(frame["token_demanded"] == state["token"] for frame in frames[:1])
+
+
+# The declared format against the page and the core
+
+
+def table_of_page(heading: str) -> dict[int, str]:
+    """The rows `| number | NAME | ... |` of the table behind a line of the page."""
+    page = (ROOT / "docs" / "protocol.md").read_text()
+    section = page.partition(heading)[2]
+    rows = re.findall(r"^\| (\d+) \| ([A-Z_]+) \|", section.partition("\n\n|")[2].partition("\n\n")[0], re.M)
+    return {int(number): name for number, name in rows}
+
+
+@pytest.mark.parametrize(
+    ("heading", "names"),
+    [
+        ("Errors of a link, in CLOSE:", wire_names.ERROR_NAMES),
+        ("Reasons and codes, in ERROR and UNDELIVERABLE:", wire_names.REASON_NAMES),
+    ],
+    ids=["errors", "reasons"],
+)
+def test_the_names_are_those_of_the_page(heading: str, names: dict[int, str]) -> None:
+    assert table_of_page(heading) == names
+
+
+def test_the_signals_are_those_of_the_page() -> None:
+    page = (ROOT / "docs" / "protocol.md").read_text().partition("## 7. Signals")[2].partition("### 7.1")[0]
+    rows = re.findall(r"^\| (\d+) ([A-Z_]+) \|", page, re.M)
+    assert {int(number): name for number, name in rows} == wire_names.SIGNAL_NAMES
+
+
+def test_the_numbers_are_those_of_the_core() -> None:
+    for names in (wire_names.CONTROL_NAMES, wire_names.KIND_NAMES, wire_names.SIGNAL_NAMES):
+        for number, name in names.items():
+            found = {getattr(codes, prefix + name, None) for prefix in ("", "KIND_", "SIGNAL_")}
+            assert number in found, name
+
+
+def test_nothing_that_carries_traffic_imports_construct() -> None:
+    """It takes long to import, and is needed only where bytes are explained."""
+    script = "import sys, busway; busway.AsyncBus; import busway.demo; sys.exit('construct' in sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True, env={"PYTHONPATH": str(ROOT / "src")})
+
+
+# The declared format against itself
+
+ids = st.binary(min_size=16, max_size=16)
+u8 = st.integers(0, 255)
+u16 = st.integers(0, 0xFFFF)
+u32 = st.integers(0, 0xFFFFFFFF)
+positive = st.integers(1, 0xFFFFFFFF)
+texts = st.text(max_size=16).filter(lambda text: len(text.encode()) <= 64)
+payload = st.binary(max_size=40)
+alias = st.fixed_dictionaries({"number": positive, "id": st.none() | ids})
+unknown_options = st.fixed_dictionaries({"type": st.integers(3, 255), "value": st.binary(max_size=9)})
+cut = st.fixed_dictionaries(
+    {"type": st.just(1), "value": st.fixed_dictionaries({"partial": u8, "size": u32})}
+)
+stream = st.fixed_dictionaries(
+    {"type": st.just(2), "value": st.fixed_dictionaries({"window": st.integers(1, 0xFFFF)})}
+)
+
+
+def options(*known: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[list[dict[str, Any]] | None]:
+    """No options, or unknown ones with at most one of each known."""
+    sets = st.tuples(st.lists(unknown_options, max_size=3), *(st.lists(one, max_size=1) for one in known))
+    return st.none() | sets.map(lambda lists: [item for items in lists for item in items])
+
+
+def a_frame(kind: str, **fields: Any) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries({"kind": st.just(kind), **fields})
+
+
+def a_message(kind: str, **fields: Any) -> st.SearchStrategy[dict[str, Any]]:
+    known = (cut, stream) if kind == "REQUEST" else (cut,)
+    plainly = a_frame(
+        kind, format=st.integers(0, 2), options=options(*known), type=st.none(), payload=payload, **fields
+    )
+    typed = a_frame(kind, format=st.just(3), options=options(*known), type=alias, payload=payload, **fields)
+    return plainly | typed
+
+
+def a_signal(number: int, **fields: Any) -> st.SearchStrategy[dict[str, Any]]:
+    return a_frame("SIGNAL", format=st.just(0), options=options(), signal=st.just(number), **fields)
+
+
+flags = st.fixed_dictionaries(
+    {
+        "reserved": st.integers(0, 7),
+        "token_demanded": st.booleans(),
+        "dialled": st.booleans(),
+        "realm": st.integers(1, 3),
+        "leaf": st.booleans(),
+    }
+)
+entries = st.fixed_dictionaries(
+    {
+        "endpoint_kind": st.integers(1, 3),
+        "realm": st.integers(1, 3),
+        "endpoint": ids,
+        "credit": st.none() | u32,
+        "cost": st.none() | u32,
+        "name": st.none() | texts,
+    }
+)
+hellos = a_frame(
+    "HELLO",
+    version=st.just(1),
+    flags=flags,
+    node=ids,
+    incarnation=st.binary(min_size=4, max_size=4),
+    nonce=st.binary(min_size=8, max_size=8),
+    features=u32,
+    frame_size_max=u32,
+    message_size_max=u32,
+    aliases_max=u32,
+    partials_max=u32,
+    keepalive_ms=u32,
+    bus=texts,
+    label=texts,
+    via=texts,
+    options=st.lists(st.fixed_dictionaries({"type": u8, "value": st.binary(max_size=20)}), max_size=3),
+)
+frames = st.one_of(
+    hellos,
+    a_frame("AUTH", proof=st.binary(min_size=32, max_size=32)),
+    a_frame("CLOSE", code=u32, text=texts),
+    a_frame("PING", token=u32),
+    a_frame("PONG", token=u32),
+    a_frame("DIRECTORY", complete=st.booleans(), entries=st.lists(entries, max_size=4)),
+    a_frame("MORE", partial=u8, payload=st.binary(min_size=1, max_size=40)),
+    a_message("SEND", endpoint=alias, seq=u16),
+    a_message("PUBLISH", endpoint=alias, seq=u16),
+    a_message("CONFIRM", endpoint=alias, seq=u16, id=positive, timeout_ms=positive),
+    a_message("REQUEST", endpoint=alias, seq=u16, id=positive, timeout_ms=positive),
+    a_message("REPLY", id=positive),
+    a_message("PART", id=positive, index=u16),
+    a_frame("ERROR", format=st.just(0), options=options(cut), id=positive, code=u32, payload=payload),
+    a_signal(1, id=positive),
+    a_signal(2, endpoint=alias, limit=u16),
+    a_signal(3, endpoint=alias, sent=u16),
+    a_signal(4, id=positive, limit=u16),
+    a_signal(5, endpoint=alias, seq=u16, reason=u8),
+    a_signal(6, id=positive, parts=u16),
+    a_frame("SIGNAL", format=st.just(0), options=options(), signal=st.integers(7, 255), payload=payload),
+    a_frame("IGNORED", head=st.integers(0x40, 0x7F), payload=payload),
+)
+
+
+def holds(found: Any, given: Any) -> bool:
+    """Whether every value that was built stands in what was parsed."""
+    if isinstance(given, dict):
+        return all(holds(found[key], value) for key, value in given.items())
+    if isinstance(given, list):
+        return len(found) == len(given) and all(map(holds, found, given))
+    return bool(found == given)
+
+
+@given(st.lists(frames, max_size=4))
+def test_what_is_built_is_parsed_again(given: list[dict[str, Any]]) -> None:
+    found = Stream.parse(b"".join(Frame.build(frame) for frame in given))
+    assert holds(list(found), given)
+
+
+@given(frames)
+def test_the_trace_covers_every_byte_once(given: dict[str, Any]) -> None:
+    data = Frame.build(given)
+    size = 1 if data[0] < 0x80 else 2
+    trace = Trace()
+    parse_body(data[size:], trace)
+    position = 0
+    for read in trace.reads:
+        assert read.offset == position
+        position += read.length
+    assert position == len(data) - size
+    assert not trace.failed_name
+
+
+@given(frames)
+def test_a_frame_cut_anywhere_is_short_or_of_another_length(given: dict[str, Any]) -> None:
+    """A body that lost bytes at its end: its last field takes what is there, or it is refused as short."""
+    data = Frame.build(given)
+    body = data[1 if data[0] < 0x80 else 2 :]
+    for size in range(len(body)):
+        trace = Trace()
+        refused = refusal(parse_body, body[:size], trace)
+        assert refused is None or refused.short or "later piece" in refused.expected
+        assert (refused is None) == (not trace.failed_name)
+        assert sum(read.length for read in trace.reads) <= size
+
+
+@given(st.binary(max_size=80))
+def test_arbitrary_bodies_are_parsed_or_refused(body: bytes) -> None:
+    trace = Trace()
+    refused = refusal(parse_body, body, trace)
+    if refused is None:
+        assert sum(read.length for read in trace.reads) == len(body)
+    else:
+        assert refused.code in (1, 2, 9, 11, 12)
+        assert refused.expected
+        assert trace.failed_name
+        assert 0 <= trace.failed_offset <= len(body)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"kind": "PING", "token": 2**32},
+        {"kind": "PING", "token": -1},
+        {"kind": "REPLY", "format": 0, "id": 0, "payload": b""},
+        {"kind": "AUTH", "proof": b"short"},
+        {"kind": "DIRECTORY", "entries": [{"endpoint_kind": 1, "realm": 1, "endpoint": b"", "name": ""}]},
+        {
+            "kind": "DIRECTORY",
+            "entries": [{"endpoint_kind": 1, "realm": 1, "endpoint": bytes(16), "name": "n" * 65}],
+        },
+    ],
+    ids=str,
+)
+def test_what_does_not_fit_is_not_built(frame: dict[str, Any]) -> None:
+    with pytest.raises(ConstructError):
+        Frame.build(frame)
