@@ -1,0 +1,143 @@
+"""Queues, their budgets, and windows: plain arithmetic, without a node."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from busway.protocol import codes
+from busway.protocol.endpoints import Endpoint, InFlow, Message, Receiver, size_of
+from busway.protocol.routes import Peer
+from tests.protocol.pairs import E
+
+ME = Peer(b"a" * 16, b"inca", "A", False)
+
+
+def endpoint(kind: int = codes.ANYCAST, *queues: int, size_max: int = 1 << 20) -> Endpoint:
+    made = Endpoint(E, kind, codes.LOCALNET, "", 0)
+    made.receivers = [Receiver(made, queue_max, size_max, codes.REFUSE) for queue_max in queues]
+    return made
+
+
+def flow_of(of: Endpoint) -> InFlow:
+    made = InFlow(ME, of, 0, 0)
+    of.activate(made)
+    return made
+
+
+def message(flow: InFlow, payload: object = b"x", missed: int = 0) -> Message:
+    return Message(flow, 1, payload, codes.RAW, b"", missed)
+
+
+def test_sizes_count_bytes_and_a_little_for_objects() -> None:
+    assert size_of(b"12345") == 5
+    assert size_of({"any": "thing"}) == 64
+
+
+def test_a_queue_has_room_by_count_and_by_bytes() -> None:
+    of = endpoint(codes.UNICAST, 2, size_max=10)
+    receiver = of.receivers[0]
+    flow = flow_of(of)
+    assert receiver.has_room(1000)  # an empty queue takes one of any size
+    assert receiver.put(message(flow, b"12345"), 5)
+    assert receiver.has_room(5)
+    assert not receiver.has_room(6)
+    assert not receiver.put(message(flow, b""), 0)
+    assert not receiver.has_room(0)
+    assert of.queued() == flow.queued == 2
+    assert receiver.pull().payload == b"12345"
+    assert receiver.size == 0
+    assert flow.queued == 1
+
+
+@pytest.mark.parametrize("policy", [codes.DROP_OLDEST, codes.DROP_NEWEST])
+def test_what_was_dropped_is_shown_once(policy: int) -> None:
+    of = endpoint()
+    receiver = Receiver(of, 2, 100, policy)
+    of.receivers = [receiver]
+    flow, other = flow_of(of), flow_of(of)
+    receiver.put(message(flow), 1)
+    receiver.note_lost(message(flow, missed=4))
+    receiver.note_lost(message(flow))
+    receiver.note_lost(message(other))
+    receiver.put(message(flow), 1)
+    shown = [receiver.pull().missed, receiver.pull().missed]
+    assert shown == ([6, 0] if policy == codes.DROP_OLDEST else [0, 6])
+    assert receiver.lost == {other: 1}
+    assert receiver.dropped == 3
+    of.deactivate(other)
+    assert receiver.lost == {}
+    of.deactivate(other)  # twice is once
+    receiver.note_lost(message(other))
+    assert receiver.lost == {}  # its origin is gone: there is no next one to show it on
+
+
+def test_the_shortest_queue_is_picked() -> None:
+    of = endpoint(codes.ANYCAST, 9, 9, 9)
+    flow = flow_of(of)
+    picked = []
+    for _ in range(6):
+        receiver = of.pick()
+        picked.append(of.receivers.index(receiver))
+        receiver.put(message(flow), 1)
+    assert picked == [0, 1, 2, 0, 1, 2]
+
+
+def test_the_window_is_half_the_queue_shared_and_at_least_one() -> None:
+    of = endpoint(codes.ANYCAST, 60, 40)
+    assert of.window() == 50
+    flows = [flow_of(of) for _ in range(10)]
+    assert of.window() == 5
+    for _ in range(90):
+        flow_of(of)
+    assert of.window() == 1
+    for flow in flows:
+        of.deactivate(flow)
+    assert len(of.active) == 90
+
+
+def test_the_window_follows_the_size_of_messages() -> None:
+    of = endpoint(codes.UNICAST, 1000, size_max=10_000)
+    flow = flow_of(of)
+    assert of.window() == 500
+    of.message_size = 1000
+    assert of.window() == 5
+    for _ in range(200):
+        of.raise_limit(flow)
+    assert of.message_size < 20  # small ones again: the window opens slowly
+    assert of.window() > 250
+
+
+def test_the_window_can_be_told_in_16_bits() -> None:
+    assert endpoint(codes.UNICAST, 1 << 20, size_max=1 << 40).window() == codes.WINDOW_MAX
+
+
+@given(
+    st.integers(2, 200),
+    st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["send", "take", "idle"])), max_size=200),
+)
+def test_an_origin_with_nothing_outstanding_can_always_send(
+    queue_max: int, steps: list[tuple[int, str]]
+) -> None:
+    """Else it would wait for credit that nothing brings."""
+    of = endpoint(codes.UNICAST, queue_max)
+    receiver = of.receivers[0]
+    flows = [InFlow(ME, of, 0, 0) for _ in range(5)]
+    of.active = list(flows)
+    for index, what in steps:
+        flow = flows[index]
+        if what == "send" and flow.received < flow.limit and receiver.has_room(1):
+            if not flow.active:
+                of.activate(flow)
+            flow.received += 1
+            receiver.put(message(flow), 1)
+        elif what == "take" and len(receiver.queue):
+            flow = receiver.pull().flow
+            if flow.limit - flow.received + flow.queued <= flow.half:
+                of.raise_limit(flow)
+        elif what == "idle" and not flow.queued:
+            of.deactivate(flow)
+        for one in flows:
+            assert one.limit > one.received or one.queued, "stuck"
+            assert one.limit - one.received + one.queued <= max(codes.OPENING_CREDIT, queue_max)

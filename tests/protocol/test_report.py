@@ -1,0 +1,140 @@
+"""The introspection endpoint: what a node tells of itself, and to whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from busway.protocol import ClosedError, codes, events
+from tests.protocol.helpers import A, B, fill, verdicts
+from tests.protocol.pairs import E, F, Net, Pair
+
+
+class Encoder:
+    """Keeps what it was asked to encode."""
+
+    def __init__(self) -> None:
+        self.reports: list[Any] = []
+
+    def __call__(self, report: object) -> bytes:
+        self.reports.append(report)
+        return b"encoded %d" % len(self.reports)
+
+
+def test_a_report_says_what_is_there() -> None:
+    net = Pair(limits=None, a_options={"address": "ipc://x"})
+    net.a.register(E, codes.ANYCAST, name="lab/x", cost=3, queue_max=2)
+    net.b.register(F, codes.BROADCAST, codes.GLOBAL, name="lab/y")
+    net.pump()
+    fill(net, net.b, E, 4)
+    net.a.request(E, b"q", net.now)
+    net.pump()
+    report: Any = net.a.report(net.now + 7)
+    assert (report["node"], report["label"], report["bus"], report["leaf"]) == (A, "A", "default", False)
+    assert report["incarnation"] == net.a.me.incarnation
+    (link,) = report["links"]
+    assert {key: link[key] for key in ("peer", "label", "state", "realm", "address", "via", "dialled")} == {
+        "peer": B,
+        "label": "B",
+        "state": "open",
+        "realm": "userspace",
+        "address": "ipc://x",
+        "via": "ipc",
+        "dialled": True,
+    }
+    assert (link["age_ms"], link["silent_ms"], link["rtt_ms"], link["cost"]) == (7, 7, -1, 1)
+    assert link["bytes_in"] == net.cb.bytes_out
+    assert link["bytes_out"] == net.cb.bytes_in
+    (endpoint,) = report["endpoints"]
+    assert endpoint == {
+        "endpoint": E,
+        "name": "lab/x",
+        "kind": "anycast",
+        "realm": "localnet",
+        "cost": 3,
+        "receivers": 1,
+        "origins": 2,
+        "queued": 2,
+        "taken": 0,
+        "dropped": 0,
+        "refused": 3,
+    }
+    assert report["seen"] == [
+        {"endpoint": F, "name": "lab/y", "kind": "broadcast", "realm": "global", "node": B}
+    ]
+    assert report["nodes"] == [{"node": B, "label": "B", "leaf": False}]
+    assert report["counters"]["refused"] == 3
+    assert report["outstanding"] == 1
+    assert set(report["counters"]) >= {"late", "unknown_reply", "links_opened"}
+
+
+def test_a_link_that_is_not_open_yet_is_shown_too() -> None:
+    net = Pair(opened=False)
+    report: Any = net.a.report(net.now)
+    (link,) = report["links"]
+    assert (link["peer"], link["label"], link["state"], link["age_ms"]) == (b"", "", "greeting", -1)
+
+
+def test_a_neighbour_is_asked_over_the_bus() -> None:
+    encoder = Encoder()
+    net = Pair(b_node={"encode": encoder})
+    tokens = [net.a.request(codes.INTROSPECTION, b"whatever", net.now, node_id=B) for _ in range(20)]
+    net.pump()
+    assert {o.format for token in tokens for o in net.outcomes(net.a, token)} == {codes.CBOR}
+    assert [net.outcomes(net.a, token)[0].payload for token in tokens] == [
+        b"encoded %d" % (number + 1) for number in range(20)
+    ]
+    assert encoder.reports[0]["node"] == B
+    assert net.seen(net.b, events.MESSAGES) == []
+    assert net.a.entries() == []  # it is never announced
+
+
+def test_a_node_answers_itself() -> None:
+    net = Net()
+    node = net.node("a", encode=Encoder())
+    token = node.request(codes.INTROSPECTION, b"", net.now)
+    net.pump()
+    assert net.outcomes(node, token)[0].payload == b"encoded 1"
+    assert node.endpoints()[0].name == "busway/introspection"
+
+
+def test_without_an_encoder_nobody_answers() -> None:
+    net = Pair()
+    here = net.a.request(codes.INTROSPECTION, b"", net.now)
+    there = net.a.request(codes.INTROSPECTION, b"", net.now, node_id=B)
+    net.pump()
+    assert verdicts(net, net.a, here) == [(events.UNDELIVERED, codes.NO_ENDPOINT)]
+    assert verdicts(net, net.a, there) == [(events.UNDELIVERED, codes.NO_ENDPOINT)]
+
+
+def test_it_takes_anything_that_is_sent_to_it() -> None:
+    net = Pair(b_node={"encode": Encoder()})
+    for _ in range(30):
+        net.a.send(codes.INTROSPECTION, b"plain", net.now, node_id=B)
+        net.pump()
+    confirm = net.a.send(codes.INTROSPECTION, b"sure", net.now, node_id=B, confirm=True)
+    net.pump()
+    assert verdicts(net, net.a, confirm) == [(events.TAKEN, 0)]
+    assert net.b.desk.builtin is not None
+    assert len(net.b.desk.builtin.queue) == 0
+    assert net.seen(net.a, events.UNDELIVERABLE) == []
+
+
+def test_it_stays_among_the_programs_of_one_user() -> None:
+    encoder = Encoder()
+    net = Pair(realm=codes.LOCALNET, b_node={"encode": encoder})
+    token = net.a.request(codes.INTROSPECTION, b"", net.now, node_id=B)
+    net.pump()
+    assert verdicts(net, net.a, token) == [(events.UNDELIVERED, codes.NO_ENDPOINT)]
+    assert encoder.reports == []
+
+
+def test_a_closed_node_no_longer_answers() -> None:
+    encoder = Encoder()
+    net = Net()
+    node = net.node("a", encode=encoder)
+    node.close(net.now)
+    assert node.endpoints() == []
+    with pytest.raises(ClosedError):
+        node.request(codes.INTROSPECTION, b"", net.now)
