@@ -126,21 +126,20 @@ class Connection(Timer):
             return self.outbox.has_messages() or self.flush_wanted
         return self.state == codes.CLOSING and bool(self._goodbye)
 
-    def receive_data(self, data: bytes, now: int) -> "list[events.Event]":
+    def receive_data(self, data: "bytes | bytearray | memoryview", now: int) -> "list[events.Event]":
         """Take in bytes, cut anywhere, at time `now` in ms. Never raises for what they are; returns what
         happened.
         """
         if self.state == codes.CLOSED:
             return self.node.take_events()
-        if type(data) is not bytes:
-            data = bytes(data)
+        raw = data if isinstance(data, bytes) else bytes(data)
         self.last_read = now
         self._suspect = False
-        self.bytes_in += len(data)
+        self.bytes_in += len(raw)
         if self.behind is not None:
-            self._hold(data, now)
+            self._hold(raw, now)
         else:
-            self._take_in(data, now)
+            self._take_in(raw, now)
         return self.node.take_events()
 
     def _take_in(self, data: bytes, now: int) -> None:
@@ -314,9 +313,10 @@ class Connection(Timer):
                 self._refuse_length(length)
             stop = start + length
             if stop > end:
+                need = stop - pos
                 if self.state == codes.GREETING:
                     _check_stranger(data, start, end)
-                need = stop - pos
+                    need = end - pos + 1  # 512 bytes at the most: looked at again with each that comes
                 break
             head = data[start]
             if head & 0xEC == 0x80:

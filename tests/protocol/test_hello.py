@@ -41,8 +41,29 @@ def decode(body: bytes) -> Hello:
     return decode_hello(Reader(body, 1, len(body)))
 
 
+FIELDS = (
+    "aliases_max",
+    "bus",
+    "dialled",
+    "features",
+    "frame_size_max",
+    "incarnation",
+    "keepalive_ms",
+    "label",
+    "leaf",
+    "message_size_max",
+    "node_id",
+    "nonce",
+    "partials_max",
+    "realm",
+    "token_wanted",
+    "version",
+    "via",
+)  # compiled classes have no __slots__ to ask
+
+
 def fields_of(hello: Hello) -> dict[str, object]:
-    return {name: getattr(hello, name) for name in Hello.__slots__}
+    return {name: getattr(hello, name) for name in FIELDS}
 
 
 # The frame
@@ -308,6 +329,30 @@ def test_what_does_not_speak_busway_is_told_so() -> None:
     _, _, happened, answer = tell(b"\x01HTTP/1.1 400 Bad Request")
     assert [event.code for event in happened] == [codes.NOT_BUSWAY]
     assert answer[1:3] == bytes((codes.CLOSE, codes.NOT_BUSWAY))
+
+
+@pytest.mark.parametrize(
+    ("start", "waits"),
+    [
+        (b"GET / HTTP/1.1", False),  # a length of 71, an unknown head
+        (b"\x40", True),
+        (b"\x40\x01", True),
+        (b"\x40\x01BSW", True),
+        (b"\x40\x01BSX", False),
+        (b"\x40\x01HTTP", False),
+        (b"\x40\x03\x07no", True),  # a CLOSE may come first
+        (b"\x40\x04", True),  # error 13 when it is whole
+        (b"\x40\x80", True),
+        (b"\x40\x3f", False),
+    ],
+)
+@pytest.mark.parametrize("split", [True, False])
+def test_a_stranger_is_refused_as_soon_as_it_shows(start: bytes, waits: bool, split: bool) -> None:
+    net = Net()
+    connection = net.node("a").connection(Link(), net.now)
+    for piece in [bytes([byte]) for byte in start] if split else [start]:
+        net.note(connection.node, connection.receive_data(piece, net.now))
+    assert [event.code for event in net.closings(connection)] == ([] if waits else [codes.NOT_BUSWAY])
 
 
 def test_the_peer_that_is_refused_hears_the_reason() -> None:
