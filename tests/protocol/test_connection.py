@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from busway.protocol import Connection, Limits, Receiver, codes, events
+from busway.protocol.flows import Outgoing
 from busway.protocol.outbox import frame
 from busway.protocol.wire import varint
 
@@ -323,6 +324,36 @@ def test_a_connection_with_something_to_write_is_listed_once() -> None:
     assert pair.b.connections_to_flush() == [pair.cb]
 
 
+@pytest.mark.parametrize("what", ["answer", "credit", "announce", "message", "broadcast", "close"])
+def test_whatever_there_is_to_write_lists_the_connection(what: str) -> None:
+    pair = Pair()
+    pair.a.register(E, codes.UNICAST)
+    pair.pump()
+    pair.b.send(E, b"", pair.now)
+    pair.pump()
+    peer = pair.ca.peer
+    assert peer is not None
+    assert pair.a.connections_to_flush() == []
+    assert not wants(pair.ca)
+    out = Outgoing(codes.SIGNAL, peer, b"", 0, b"", codes.RAW, b"")
+    out.extra, out.id = codes.CANCEL, 1
+    if what == "answer":
+        pair.ca.answer(out)
+    elif what == "credit":
+        pair.ca.credit(peer.in_flows[E])
+    elif what == "announce":
+        pair.ca.announce(E)
+    elif what == "message":
+        pair.ca.enqueue(Outgoing(codes.SEND, peer, F, 1, b"", codes.RAW, b""))
+    elif what == "broadcast":
+        pair.ca.enqueue_broadcast(Outgoing(codes.PUBLISH, peer, F, 1, b"", codes.RAW, b""))
+    else:
+        pair.ca.close(pair.now)
+    assert pair.a.connections_to_flush() == [pair.ca]
+    assert wants(pair.ca)
+    assert pair.ca.data_to_send(1000, pair.now)
+
+
 def test_bytes_are_counted() -> None:
     pair, _ = busy_pair()
     pair.pump(100, 3)
@@ -580,6 +611,7 @@ def test_what_is_held_for_the_older_links_sake_is_bounded() -> None:
     room = codes.QUEUE_SIZE_MAX - cb._held_size
     filler = frame(b"\x41" + bytes(1000)) * (room // 1000)
     pair.note(pair.b, cb.receive_data(filler[:room], pair.now))
+    assert cb._held_size == sum(map(len, cb._held))
     held = cb.behind
     assert held is pair.cb
     assert cb._held_size == codes.QUEUE_SIZE_MAX

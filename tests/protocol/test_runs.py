@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from busway.protocol import Limits, codes
+from busway.protocol import Limits, codes, events
 from busway.protocol.outbox import frame
 from busway.protocol.runs import read_run
 
 from .pairs import E, F, G
-from .streams import RECORD, Cut, Listener, at_random, one_by_one, whole
+from .streams import NOW, RECORD, Cut, Listener, at_random, one_by_one, whole
 
 
 class Model:
@@ -71,7 +71,7 @@ def test_plain_messages_are_numbered_counted_and_bounded_on_every_way(
 
 
 def run(start: int, sizes: list[int], **limits: int) -> tuple[int, Listener, list[int]]:
-    """How many frames of these payload sizes, numbered from `start` on, read_run takes; and where each ends."""
+    """How many frames of these payload sizes, numbered from `start` on, read_run takes; and their ends."""
     listener = Listener(Limits())
     listener.feed([RECORD[0]])
     listener.feed([frame(b"\x80\x00\x01" + E + (start - 1 & 0xFFFF).to_bytes(2, "big"))])
@@ -116,3 +116,16 @@ def test_a_run_stops_where_the_queue_is_full(limits: dict[str, int], count: int)
 def test_the_largest_of_a_run_is_remembered() -> None:
     _, listener, _ = run(1, [10, 300, 20])
     assert listener.receivers[0].endpoint.message_size == 300
+
+
+def test_a_run_is_told_counted_and_dated_like_any_message() -> None:
+    listener = Listener(Limits())
+    listener.feed([RECORD[0], frame(b"\x80\x00\x01" + E + b"\x00\x01")])
+    (flow,) = listener.receivers[0].endpoint.active
+    listener.receivers[0].queue.drain()
+    told = len(listener.happened)
+    stream = b"".join(frame(b"\x80\x01\x00" + bytes([number])) for number in range(2, 8))
+    listener.happened += listener.connection.receive_data(stream, NOW + 5)
+    assert [event.kind for event in listener.happened[told:]] == [events.MESSAGES]
+    assert listener.node.desk.counters["received"] == 7
+    assert flow.last_used == NOW + 5
