@@ -2,9 +2,16 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import sys
 
 import busway
+
+
+@busway.message("6f1c1c8e-5d0d-4a53-9a2e-0d6a4c9b7f10", name="lab/typed")
+@dataclasses.dataclass
+class Typed:
+    number: int
 
 
 async def main(bus_name: str, label: str) -> None:
@@ -31,6 +38,10 @@ async def main(bus_name: str, label: str) -> None:
         async def count(request: busway.Request) -> object:
             yield 0
             yield {"one": b"\x01"}
+
+        @bus.serve(Typed)
+        async def double(request: busway.Request) -> object:
+            return request.payload.number * 2 if isinstance(request.payload, Typed) else None
 
         with contextlib.suppress(busway.EndpointTaken):  # a second program of this sort does without
             log = bus.register("lab/log")

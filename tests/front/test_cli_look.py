@@ -38,14 +38,14 @@ class TestNodes:
         lines = busway("nodes", bus=bus).ok().lines
         assert lines[0].split() == ["NODE", "ID", "ROLE", "LINKS", "ENDPOINTS", "RTT", "ANSWER"]
         assert [line.split()[0] for line in lines[1:]] == ["answers", "busway"]
-        assert re.fullmatch(r"answers +[0-9a-f]{8}  router +1 +6 +[0-9.]+ ms  ok", lines[1])
+        assert re.fullmatch(r"answers +[0-9a-f]{8}  router +1 +7 +[0-9.]+ ms  ok", lines[1])
 
     def test_json(self, bus: str) -> None:
         nodes = by_label(busway("nodes", "--json", bus=bus).ok().document)
         assert set(nodes) == {"answers", "busway listen"}
         answers = nodes["answers"]
         assert str(uuid.UUID(answers["id"])) == answers["id"]
-        assert (answers["answer"], answers["links"], answers["endpoints"]) == ("ok", 1, 6)
+        assert (answers["answer"], answers["links"], answers["endpoints"]) == ("ok", 1, 7)
         assert answers["counters"]["links_opened"] >= 1
 
     def test_node_by_label_and_by_id(self, bus: str) -> None:
@@ -195,7 +195,7 @@ class TestMonitor:
 
     def test_lines(self, bus: str) -> None:
         lines = busway("monitor", "-i", "0.2", "-c", "2", bus=bus).ok().lines
-        assert re.search(r"  2 nodes  7 endpoints  0 messages/s$", lines[0])
+        assert re.search(r"  2 nodes  8 endpoints  0 messages/s$", lines[0])
         assert re.search(r"  2 nodes  7 endpoints  \d+ messages/s  lab/numbers \d+/s$", lines[1])
 
     def test_sees_who_comes_and_goes(self) -> None:

@@ -155,6 +155,11 @@ class TestSend:
 
 
 class TestRequest:
+    def test_the_name_that_a_message_type_shows(self, bus: str) -> None:
+        """It is addressed by its UUID, which is not the one that its name alone would stand for."""
+        failed = busway("request", "lab/typed", "21", bus=bus)
+        assert "UNREADABLE" in failed.failed(1)  # it came there: a bare number is no Typed
+
     def test_values_as_json_text_and_bytes_as_they_are(self, bus: str) -> None:
         assert busway("request", "lab/echo", '{"a": [1, null]}', bus=bus).ok().text == '{"a":[1,null]}\n'
         assert busway("request", "lab/echo", "grün", bus=bus).ok().text == "grün\n"

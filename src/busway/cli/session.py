@@ -144,15 +144,24 @@ def one_node(bus: AsyncBus, wanted: str) -> bytes:
     return found[0].id
 
 
+def target(bus: AsyncBus, name: str) -> str:
+    """What a name stands for: a message type shows a name of its own, but is addressed by its UUID."""
+    known = bus.endpoints()
+    named = {found.id for found in known if found.name == name}
+    if len(named) == 1 and endpoint_id(name) not in named:
+        return output.uuid_text(named.pop())
+    return name
+
+
 def kind_of(bus: AsyncBus, endpoint: str) -> str:
     """The kind of an endpoint that somebody has; "" if nobody is known to."""
-    ident = endpoint_id(endpoint)
+    ident = endpoint_id(target(bus, endpoint))
     return next((found.kind for found in bus.endpoints() if found.id == ident), "")
 
 
 def holders(bus: AsyncBus, endpoint: str) -> list[bytes]:
     """The ids of the nodes that are known to hold an endpoint."""
-    ident = endpoint_id(endpoint)
+    ident = endpoint_id(target(bus, endpoint))
     return [found.node for found in bus.endpoints() if found.id == ident]
 
 

@@ -87,7 +87,7 @@ def _register(bus: AsyncBus, name: str, kind: str | None, realm: str) -> Receive
     chosen: Any = kind or session.kind_of(bus, name) or "broadcast"
     far: Any = realm
     try:
-        return bus.register(name, chosen, far)
+        return bus.register(session.target(bus, name), chosen, far)
     except EndpointTaken:
         there = session.kind_of(bus, name)
         why = "and can have only one receiver" if there == chosen else f"as {there}; try --kind {there}"
@@ -230,7 +230,8 @@ def send(
         to = session.one_node(bus, node)
         try:
             async with asyncio.timeout(None if confirm else timeout + ttl):
-                await bus.send(name, payload, confirm=confirm, ttl=ttl, timeout=timeout, node=to)
+                whom = session.target(bus, name)
+                await bus.send(whom, payload, confirm=confirm, ttl=ttl, timeout=timeout, node=to)
         except TimeoutError:
             raise Failure(failures.UNKNOWN, f"{name} takes nothing: not sent within {timeout:g} s") from None
         await bus.close(timeout)  # what comes back until then is still heard
@@ -309,7 +310,7 @@ def publish(place: Place, name: str, payload: object, timeout: float, as_json: b
         subscribers = session.holders(bus, name)
         try:
             async with asyncio.timeout(timeout):
-                await bus.publish(name, payload)
+                await bus.publish(session.target(bus, name), payload)
         except TimeoutError:
             raise Failure(failures.UNKNOWN, f"no link had room within {timeout:g} s") from None
         await bus.close(timeout)
@@ -365,12 +366,13 @@ def request(
     async def job(bus: AsyncBus) -> int:
         _check_sendable(bus, name)
         to = session.one_node(bus, node)
+        whom = session.target(bus, name)
         if stream:
-            parts = bus.request_stream(name, payload, timeout=timeout, ttl=ttl, node=to)
+            parts = bus.request_stream(whom, payload, timeout=timeout, ttl=ttl, node=to)
             await _print_parts(name, parts, as_json)
             return failures.OK
         began = time.perf_counter()
-        reply = await bus.request(name, payload, timeout=timeout, ttl=ttl, node=to)
+        reply = await bus.request(whom, payload, timeout=timeout, ttl=ttl, node=to)
         if as_json:
             output.say_json(_replied(name, reply) | {"ms": round((time.perf_counter() - began) * 1000, 3)})
         else:
