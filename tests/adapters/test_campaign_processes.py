@@ -1,0 +1,53 @@
+"""A seeded random run of real programs that join, leave, stop and are killed with kill -9."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.adapters.campaign import Campaign, judge
+
+DURATION_S = 8.0
+SEED = 20
+
+
+@pytest.mark.timeout(60)
+async def test_programs_that_come_and_go(place: Path) -> None:
+    verdict = await Campaign(place, SEED).run(DURATION_S)
+    assert verdict.faults == [], f"seed {SEED}: {verdict}"
+    assert verdict.killed >= 2
+    assert verdict.lives >= 7
+    assert verdict.asked > 1000
+    assert verdict.delivered > 1000
+    assert verdict.outcomes["done"] > verdict.asked / 4
+
+
+GOOD = """
+asked 1.pool.1
+ran 1.pool.1
+outcome 1.pool.1 done
+got inbox 1.inbox0.1
+got inbox 1.inbox0.3
+end
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "fault"),
+    [
+        ("", ""),
+        ("ran 1.pool.1", "ran 2 times"),
+        ("outcome 1.pool.1 done", "two outcomes"),
+        ("got inbox 1.inbox0.2", "after"),
+        ("got inbox 1.inbox0.3", "delivered 2 times"),
+        ("asked 1.pool.2", "no outcome"),
+        ("asked 1.pool.2\noutcome 1.pool.2 done", "nobody took it"),
+        ("asked 1.pool.2\nran 1.pool.2\noutcome 1.pool.2 undeliverable 4", "its sender was told"),
+        ("fault 1 out of order", "out of order"),
+    ],
+)
+def test_the_judge_sees_each_fault(tmp_path: Path, more: str, fault: str) -> None:
+    (tmp_path / "1.notes").write_text(GOOD.lstrip() + more)
+    faults = judge(tmp_path, 1, set(), []).faults
+    assert any(fault in text for text in faults) if fault else faults == []
