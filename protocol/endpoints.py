@@ -256,8 +256,8 @@ class Endpoint:
     def open_window(self, flow: InFlow) -> bool:
         """Let an origin that has just come send on, before anything was taken; True if its limit rose.
 
-        It gets half of what the others have left of the budget: of many that come at once none can be given an even
-        share, because nobody knows yet how many they are.
+        It gets half of what the others have left of the budget: of many that come at once none can be given
+        an even share, because nobody knows yet how many they are.
         """
         window = self.window()
         flow.half = window >> 1

@@ -326,7 +326,7 @@ class Node:
         """
         self._check_message(endpoint, payload, format, type_id, b"")
         self._arm_sweep(now)
-        return self.origin.publish(endpoint, payload, format, type_id, wait, now)
+        return self.origin.publisher.publish(endpoint, payload, format, type_id, wait, now)
 
     def request(
         self,
@@ -442,7 +442,7 @@ class Node:
         waiters = connection.broadcast_waiters
         connection.broadcast_waiters = []
         for flow in waiters:
-            self.origin.resume_publish(flow, now)
+            self.origin.publisher.resume(flow, now)
 
     def describe(self, uuid: bytes, realm: int) -> bytes:
         """The directory entry of one of our endpoints for a link of `realm`; b"" if it is not to be seen

@@ -11,7 +11,8 @@ from busway.protocol import codes, events
 from busway.protocol.directory import Directory
 from busway.protocol.endpoints import size_of
 from busway.protocol.errors import FullError, WrongKindError
-from busway.protocol.flows import HOMELESS, OVER, SENT, UNLIMITED, WAITING, OutFlow, Outgoing, Pending, Target
+from busway.protocol.flows import HOMELESS, OVER, SENT, WAITING, OutFlow, Outgoing, Pending, Target
+from busway.protocol.publishing import Publisher
 from busway.protocol.routes import Peer, Routes
 from busway.protocol.timers import Timers
 
@@ -42,7 +43,7 @@ class Origin:
         self.pending: "dict[int, Pending]" = {}
         self.homeless: "dict[bytes, list[Pending]]" = {}
         self.direct: "dict[bytes, OutFlow]" = {}  # the one remote holder of a uuid, for Node.send
-        self.publishing: "dict[bytes, OutFlow]" = {}
+        self.publisher = Publisher(self)
         self.syncing = 0  # links whose first directory exchange is not over
         self.counters = {
             "unknown_reply": 0,
@@ -371,84 +372,6 @@ class Origin:
                 if not pending.patient:
                     self._fail_homeless(pending)
 
-    # Publishing
-
-    def publish(self, uuid: bytes, payload: object, format: int, type_id: bytes, wait: bool, now: int) -> int:
-        """Give every link with subscribers, and our own, a copy. Returns 0, or a token if all links are
-        full.
-        """
-        target = self.target(uuid, now)
-        if target is None:
-            return 0
-        if target.kind != codes.BROADCAST:
-            raise WrongKindError(
-                "this endpoint is of kind %s: use send or request" % codes.KIND_NAMES[target.kind]
-            )
-        flow = self.publishing.get(uuid)
-        if flow is None:
-            flow = self.publishing[uuid] = OutFlow(self, self.me, uuid, UNLIMITED, now)
-        out = Outgoing(codes.PUBLISH, self.me, uuid, 0, payload, format, type_id)
-        if not len(flow.waiting) and self._spread(target, flow, out, now):
-            return 0
-        if not wait:
-            raise FullError("the broadcast queues of all links concerned are full: wait and publish again")
-        pending = self.open(out)
-        pending.flow = flow
-        pending.state = WAITING
-        flow.waiting.push(pending)
-        self._await_any(target, flow)
-        return pending.id
-
-    def _spread(self, target: Target, flow: OutFlow, out: Outgoing, now: int) -> bool:
-        """One copy to each link that has room; False if none has and nobody here takes it."""
-        assert self.desk is not None
-        local = out.endpoint in self.desk.endpoints
-        hops = [peer.hop for peer in target.peers if peer.hop is not None]
-        if hops and not local and not [hop for hop in hops if hop.has_broadcast_room()]:
-            return False
-        flow.sent += 1
-        flow.last_used = now
-        out.seq = flow.sent
-        for peer in target.peers:
-            self._spread_to(peer, out)
-        if local:
-            self.desk.arrive_local(out, now)
-        return True
-
-    def _spread_to(self, peer: Peer, out: Outgoing) -> None:
-        """One subscriber's copy, or its loss with a count."""
-        hop = peer.hop
-        assert hop is not None  # its entry came over a link that stands
-        uuid = out.endpoint
-        size = size_of(out.payload)
-        if size > hop.limits.message_size_max or not hop.has_broadcast_room():
-            self.counters["broadcast_dropped"] += 1
-            peer.skipped[uuid] = peer.skipped.get(uuid, 0) + 1
-            return
-        if peer.skipped and peer.skipped.pop(uuid, 0) >= codes.BRIDGE_MIN:
-            bridge = Outgoing(codes.SIGNAL, self.me, uuid, out.seq - 1, b"", codes.RAW, b"")
-            bridge.extra = codes.PROBE
-            hop.enqueue_broadcast(bridge)  # or so large a step would look like one back
-        hop.enqueue_broadcast(out)
-
-    def _await_any(self, target: Target, flow: OutFlow) -> None:
-        for peer in target.peers:
-            if peer.hop is not None:
-                peer.hop.await_broadcast_room(flow)
-
-    def resume_publish(self, flow: OutFlow, now: int) -> None:
-        """A link has room again for broadcasts."""
-        target = self.target(flow.endpoint, now)
-        while len(flow.waiting):
-            pending: Pending = flow.waiting.peek()
-            if target is not None and target.kind == codes.BROADCAST:
-                if not self._spread(target, flow, pending.out, now):
-                    self._await_any(target, flow)
-                    return
-            flow.waiting.pop()
-            pending.state = SENT
-            self.finish(pending, events.ACCEPTED)
-
     # Outcomes
 
     def finish(self, pending: Pending, status: int, code: int = 0, text: str = "") -> events.Outcome:
@@ -670,7 +593,7 @@ class Origin:
     def sweep(self, now: int) -> None:
         """Idle pairs fall back to their opening credit; those whose endpoint is gone are forgotten."""
         self._sweep_flows(self.me.out_flows, now)
-        self._sweep_flows(self.publishing, now)
+        self._sweep_flows(self.publisher.flows, now)
         for peer in self.routes.peers.values():
             self._sweep_flows(peer.out_flows, now)
 
@@ -687,7 +610,7 @@ class Origin:
                 self.forget_target(uuid)
 
     def _is_announced(self, flow: OutFlow) -> bool:
-        """While it is, the other side may have the flow's number in mind: it may be stopped, its time with it."""
+        """While it is, the other side may have the flow's number in mind: stopped, say, and its time with it."""
         if flow.peer is self.me:
             return flow.endpoint in self.directory.by_uuid
         return flow.endpoint in flow.peer.entries or flow.endpoint == codes.INTROSPECTION

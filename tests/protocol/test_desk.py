@@ -140,6 +140,16 @@ def test_of_two_that_raced_the_smaller_node_id_keeps_the_name(kind: int, other: 
         assert payloads(net.drain(net.a, ours)) == [b"x"]
 
 
+def test_while_two_hold_a_name_its_keeper_sends_to_itself() -> None:
+    net, ours, theirs = raced(codes.UNICAST, codes.UNICAST)
+    net.cable.block(net.a)  # b does not hear that it has lost
+    net.pump()
+    assert len(net.a.entries()) == 1
+    net.a.send(E, b"x", net.now)
+    assert payloads(net.drain(net.a, ours)) == [b"x"]
+    assert net.drain(net.b, theirs) == []
+
+
 def test_the_loser_of_a_name_can_still_be_read_to_its_end() -> None:
     net = Net()
     a, b, c = net.node("a"), net.node("b"), net.node("c")
@@ -440,6 +450,19 @@ def test_what_is_queued_keeps_its_origin_in_mind() -> None:
     assert len(net.drain(net.b, receiver)) == 1
 
 
+def test_a_node_alone_looks_after_its_own_pairs_for_a_while() -> None:
+    net = Net()
+    node = net.node("a")
+    receiver = node.register(E, codes.UNICAST)
+    node.send(E, b"x", net.now)
+    net.drain(node, receiver)
+    net.advance(codes.FLOW_FORGET_IN_MS)
+    assert node.next_deadline() is not None
+    net.advance(codes.FLOW_FORGET_OUT_MS)
+    assert node.next_deadline() is None
+    assert node.me.in_flows == node.me.out_flows == {}
+
+
 def test_a_node_with_nothing_left_to_look_after_sets_no_timer() -> None:
     net = Pair()
     receiver = net.b.register(E, codes.UNICAST)
@@ -544,6 +567,21 @@ def test_a_cancel_for_what_is_over_or_cannot_be_cancelled_is_ignored() -> None:
     assert payloads(net.drain(net.b, receiver)) == [b"sure"]
     net.pump()
     assert verdicts(net, net.a, confirm) == [(events.TAKEN, 0)]
+
+
+def test_credit_for_parts_that_is_old_changes_nothing() -> None:
+    net = Pair()
+    receiver = net.b.register(E, codes.UNICAST)
+    net.pump()
+    token = net.a.request(E, b"q", net.now, window=3)
+    net.pump()
+    request = take(net, net.b, receiver)
+    assert request.stream is not None
+    for limit in (3, 2, 40_000):
+        net.b.desk.part_credit(net.b.routes.peers[A], token, limit, net.now)
+        assert request.stream.limit == 3
+    net.b.desk.part_credit(net.b.routes.peers[A], token, 5, net.now)
+    assert request.stream.limit == 5
 
 
 def test_an_id_used_again_ends_the_former_request() -> None:

@@ -111,6 +111,24 @@ def test_a_receiver_that_drops_keeps_our_own_messages_in_order() -> None:
     assert_settled(net)
 
 
+@pytest.mark.parametrize("policy", [codes.REFUSE, codes.DROP_OLDEST])
+def test_credit_that_comes_of_losing_ones_own_messages_keeps_their_order(policy: int) -> None:
+    """Each that is lost while the next are let go frees credit, which lets the next go: one after the other."""
+    net = Net()
+    node = net.node("a")
+    receiver = node.register(E, codes.UNICAST, queue_max=2, policy=policy)
+    fill(net, node, E, 2000)
+    flow = node.me.out_flows[E]
+    waiting = len(flow.waiting)
+    node.origin.credit(node.me, E, (flow.limit + waiting) & 0xFFFF, net.now)
+    assert not len(flow.waiting)
+    got = net.drain(node, receiver)
+    lost = [event.seq for event in node.take_events() if event.kind == events.UNDELIVERABLE]  # type: ignore[attr-defined]
+    assert lost == sorted(lost)
+    assert [message.seq for message in got] == ([1, 2] if policy == codes.REFUSE else [1999, 2000])
+    assert sorted(lost + [message.seq for message in got]) == list(range(1, 2001))
+
+
 def test_many_waiting_messages_of_our_own_may_all_be_refused() -> None:
     """Each refusal frees credit for the next: that must not nest."""
     net = Net()

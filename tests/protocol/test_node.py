@@ -295,6 +295,8 @@ def test_every_session_has_a_nonce_and_every_start_an_incarnation_of_its_own() -
 
 def test_events_are_told_by_their_kind() -> None:
     assert Event(events.NODE_UP).kind == events.NODE_UP
+    lost = events.UndeliverableEvent(E, B, 7, codes.QUEUE_FULL)
+    assert repr(lost).startswith("<undeliverable: message 7 to ")
 
 
 # The end

@@ -97,6 +97,24 @@ def test_answers_and_credit_move_too() -> None:
     assert_settled(net)
 
 
+def test_a_cancel_and_bad_news_move_too() -> None:
+    net = two_links()
+    receiver = net.b.register(E, codes.UNICAST)
+    net.pump()
+    token = net.a.request(E, b"q", net.now)
+    fill(net, net.a, E, 2)
+    net.pump()
+    assert net.b.take(receiver, net.now) is not None
+    for node in (net.a, net.b):
+        net.cable.block(node)
+    net.a.cancel(token, net.now)
+    net.b.deregister(receiver, net.now)
+    net.cable.cut()
+    net.pump()
+    assert len(net.seen(net.b, events.REQUEST_CANCELLED)) == 1
+    assert [event.reason for event in net.seen(net.a, events.UNDELIVERABLE)] == [codes.RECEIVER_CLOSED] * 2
+
+
 def test_everything_that_waits_for_room_on_a_link_goes_on_when_it_ends() -> None:
     """Sends, replies, parts and publishes: none may be forgotten in the list of a link that is gone."""
     net = two_links()

@@ -79,10 +79,13 @@ def test_anycast_parks_where_fewest_wait() -> None:
     assert waiting == [1, 0]
     a.send(E, b"x", net.now)
     assert [len(a.routes.peers[id].out_flows[E].waiting) for id in (B, C)] == [1, 1]
+    for _ in range(4):
+        a.send(E, b"x", net.now)
+    assert [len(a.routes.peers[id].out_flows[E].waiting) for id in (B, C)] == [3, 3]
     net.pump()
     assert counts(net, holders) == [4, 4]
     net.pump()
-    assert counts(net, holders) == [1, 1]
+    assert counts(net, holders) == [3, 3]
 
 
 def test_what_waits_for_credit_moves_to_another_holder_when_its_own_goes() -> None:
@@ -98,6 +101,17 @@ def test_what_waits_for_credit_moves_to_another_holder_when_its_own_goes() -> No
     assert payloads(net.drain(c, stays)) == [b"4", b"5", b"6", b"7"]
     assert [o.token for o in net.seen(a, events.OUTCOME)] == tokens[4:]
     assert [event.reason for event in net.seen(a, events.UNDELIVERABLE)] == [codes.RECEIVER_CLOSED] * 4
+
+
+def test_what_waits_for_credit_comes_home_when_the_other_holder_goes() -> None:
+    net = Pair()
+    gone = net.b.register(E, codes.ANYCAST, queue_max=8)
+    net.pump()
+    fill(net, net.a, E, 8)
+    mine = net.a.register(E, codes.ANYCAST, queue_max=8)
+    net.b.deregister(gone, net.now)
+    net.pump()
+    assert payloads(net.drain(net.a, mine)) == [b"4", b"5", b"6", b"7"]
 
 
 def test_what_waits_for_credit_fails_when_the_name_becomes_a_broadcast() -> None:

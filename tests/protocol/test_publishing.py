@@ -185,7 +185,7 @@ def test_the_bridge_over_a_gap_keeps_its_place(way: str) -> None:
     net.pump()
     net.cable.block(net.a)
     net.a.publish(E, bytes(1_000_000), net.now)
-    net.a.origin.publishing[E].sent += 40_000  # as many went by while there was no room
+    net.a.origin.publisher.flows[E].sent += 40_000  # as many went by while there was no room
     net.a.routes.peers[B].skipped[E] = 40_000
     net.a.publish(E, b"last", net.now)
     if way == "moved":
