@@ -202,7 +202,7 @@ class Desk:
     def arrive_local(self, out: Outgoing, now: int) -> None:
         """A message of this very node."""
         flow = self.flow_from(self.me, out.endpoint, out.seq, now)
-        assert flow is not None  # a message to an endpoint of ours that closes is taken back or sent elsewhere
+        assert flow is not None  # what waits for an endpoint that closes is taken back
         flow.received = out.seq
         flow.last_used = now
         if out.kind == codes.SEND or out.kind == codes.PUBLISH:

@@ -610,7 +610,7 @@ class Origin:
                 self.forget_target(uuid)
 
     def _is_announced(self, flow: OutFlow) -> bool:
-        """While it is, the other side may have the flow's number in mind: stopped, say, and its time with it."""
+        """While it is, the other side may have the flow's number in mind, however long it was stopped."""
         if flow.peer is self.me:
             return flow.endpoint in self.directory.by_uuid
         return flow.endpoint in flow.peer.entries or flow.endpoint == codes.INTROSPECTION
