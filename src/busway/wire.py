@@ -46,7 +46,10 @@ from busway.wire_types import (
     optional,
 )
 
-__all__ = ["Body", "Frame", "Read", "Refused", "Stream", "Trace", "Varint", "parse_body"]
+__all__ = ["Body", "BuildError", "Frame", "Read", "Refused", "Stream", "Trace", "Varint", "parse_body"]
+
+BuildError = c.ConstructError
+"""What `Frame.build` raises for a value that its field cannot carry."""
 
 MAGIC = b"BSWY"
 VERSION = 1

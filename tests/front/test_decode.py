@@ -149,6 +149,12 @@ def test_in_two_calls_or_one_the_outcome_is_the_same(data: bytes, split: int) ->
     assert begun + explain(data[size:], direction=direction, offset=size) == whole
 
 
+def test_a_frame_cut_off_that_is_wrong_already_is_an_error() -> None:
+    """The option runs past the options, and no byte that is still to come can mend that."""
+    (frame,) = explain(bytes.fromhex("20 c4 02 09 05"))
+    assert (frame.name, frame.code) == ("error", 9)
+
+
 def test_no_bytes_are_no_frames() -> None:
     assert explain(b"") == []
 
@@ -365,6 +371,7 @@ def test_nothing_from_a_stranger_steers_the_terminal() -> None:
         built(kind="DIRECTORY", entries=[{"endpoint_kind": 1, "realm": 1, "endpoint": E1, "name": nasty}])
         + send(1, binds=True, payload=nasty.encode())
         + send(1, format=1, payload=cbor2.dumps({nasty: cbor2.CBORTag(4711, nasty)}))
+        + send(1, format=1, payload=cbor2.dumps(nasty))
         + built(kind="CLOSE", code=1, text=nasty)
     )
     shown = render_text(explain(data, direction=nasty))
