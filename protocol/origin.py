@@ -90,11 +90,8 @@ class Origin:
             target.flows = [self.flow(self.me, uuid, codes.OPENING_CREDIT, now)]
         for entry in entries:
             hop = entry.peer.hop
-            if (
-                entry.kind != target.kind
-                or hop is None
-                or (local is not None and target.kind == codes.UNICAST)
-            ):
+            assert hop is not None  # its entry came over a link that stands
+            if entry.kind != target.kind or (local is not None and target.kind == codes.UNICAST):
                 continue
             cost = entry.cost + hop.cost
             if best < 0 or cost < best:
@@ -430,7 +427,8 @@ class Origin:
         if peer is self.me:
             assert self.desk is not None
             self.desk.signal_local(out, now)
-        elif peer.hop is not None:
+        else:
+            assert peer.hop is not None  # what waited for an answer ends with its node
             peer.hop.answer(out)
 
     def _answered(self, peer: Peer, id: int) -> "Pending | None":

@@ -80,8 +80,8 @@ class Publisher:
 
     def _await_any(self, target: Target, flow: OutFlow) -> None:
         for peer in target.peers:
-            if peer.hop is not None:
-                peer.hop.await_broadcast_room(flow)
+            assert peer.hop is not None
+            peer.hop.await_broadcast_room(flow)
 
     def resume(self, flow: OutFlow, now: int) -> None:
         """A link has room again for broadcasts."""

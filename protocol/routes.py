@@ -77,11 +77,9 @@ class Routes:
         self.choose_hop(peer)
         if peer.connections:
             return False
-        if self.peers.get(peer.node_id) is peer:
-            del self.peers[peer.node_id]
-            peer.left = now
-            if not (peer.out_flows or peer.in_flows):
-                return True
+        del self.peers[peer.node_id]
+        peer.left = now
+        if peer.out_flows or peer.in_flows:
             if len(self.departed) >= codes.DEPARTED_MAX:
                 self._evict()
             self.departed[peer.node_id] = peer
