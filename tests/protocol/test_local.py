@@ -113,7 +113,7 @@ def test_a_receiver_that_drops_keeps_our_own_messages_in_order() -> None:
 
 @pytest.mark.parametrize("policy", [codes.REFUSE, codes.DROP_OLDEST])
 def test_credit_that_comes_of_losing_ones_own_messages_keeps_their_order(policy: int) -> None:
-    """Each that is lost while the next are let go frees credit, which lets the next go: one after the other."""
+    """Each that is lost frees credit, which lets the next go: one after another, not one inside another."""
     net = Net()
     node = net.node("a")
     receiver = node.register(E, codes.UNICAST, queue_max=2, policy=policy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from busway.protocol import codes, events
 from tests.protocol.helpers import B, C, counts, fill, payloads
-from tests.protocol.pairs import E, Net
+from tests.protocol.pairs import E, Net, Pair
 
 
 def test_anycast_takes_the_cheapest_and_turns_among_equals() -> None:
