@@ -343,10 +343,8 @@ class Desk:
         flow = message.flow
         if receiver.put(message, size):
             self._tell(receiver, flow.last_used)
-        if not flow.opened:  # the opening credit is small, and the program may not have begun to read
-            flow.opened = True
-            if flow.endpoint.kind != codes.BROADCAST and flow.endpoint.open_window(flow):
-                self.send_credit(flow)
+        if flow.limit - flow.received <= flow.half:
+            self._used(flow)
 
     # Answers
 
@@ -412,6 +410,14 @@ class Desk:
         self.counters["received"] += count
         if empty:
             self._tell(receiver, now)
+        if flow.limit - flow.received <= flow.half:
+            self._used(flow)
+
+    def _used(self, flow: InFlow) -> None:
+        """An origin has used half of its window: a larger one, if the queue has room."""
+        endpoint = flow.endpoint
+        if endpoint.kind != codes.BROADCAST and endpoint.receivers and endpoint.raise_limit(flow, False):
+            self.send_credit(flow)
 
     def _tell(self, receiver: Receiver, now: int) -> None:
         """A receiver's queue is no longer empty."""
@@ -437,7 +443,7 @@ class Desk:
         """Raise the origin's limit, if what it has left is half used up."""
         if flow.endpoint.kind == codes.BROADCAST or flow.limit - flow.received + flow.queued > flow.half:
             return
-        if flow.endpoint.receivers and flow.endpoint.raise_limit(flow):
+        if flow.endpoint.receivers and flow.endpoint.raise_limit(flow, True):
             self.send_credit(flow)
 
     def send_credit(self, flow: InFlow) -> None:
@@ -583,7 +589,7 @@ class Desk:
         flow.last_used = now
         if broadcast:
             return
-        flow.endpoint.raise_limit(flow)
+        flow.endpoint.raise_limit(flow, True)
         self.send_credit(flow)
 
     def signal_local(self, out: Outgoing, now: int) -> None:

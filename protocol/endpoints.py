@@ -97,7 +97,6 @@ class InFlow:
         "half",
         "last_used",
         "limit",
-        "opened",
         "peer",
         "queued",
         "received",
@@ -110,11 +109,12 @@ class InFlow:
         self.received = received
         self.limit = received + codes.OPENING_CREDIT
         self.queued = 0
-        self.half = codes.OPENING_CREDIT
+        self.half = (
+            codes.OPENING_CREDIT >> 1
+        )  # of the window, at the least: when so little is left it is raised
         self.last_used = now
         self.credit_due = False
         self.active = True  # counts among those who share the queue
-        self.opened = False  # has been given a window, or refused one for want of budget
         self.session: "Connection | None" = None  # that brought the last one
         self.bridged = 0  # numbers that a probe passed over: `missed` of the next message
 
@@ -230,7 +230,6 @@ class Endpoint:
     def activate(self, flow: InFlow) -> None:
         """Count an origin among those who share the queue."""
         flow.active = True
-        flow.opened = False
         self.active.append(flow)
 
     def deactivate(self, flow: InFlow) -> None:
@@ -241,42 +240,39 @@ class Endpoint:
             for receiver in self.receivers:
                 receiver.lost.pop(flow, None)
 
-    def window(self) -> int:
-        """Messages that each origin may have under way or queued: half the queue, shared evenly (section
-        7.1).
-        """
+    def _budget(self) -> int:
+        """Messages that all origins together may have under way or queued: half the queue (section 7.1)."""
         queue_max = 0
         size_max = 0
         for receiver in self.receivers:
             queue_max += receiver.queue_max
             size_max += receiver.size_max
-        share = min(queue_max, size_max // self.message_size) // 2
-        return max(1, min(codes.WINDOW_MAX, share // max(1, len(self.active))))
+        return min(queue_max, size_max // self.message_size) // 2
 
-    def open_window(self, flow: InFlow) -> bool:
-        """Let an origin that has just come send on, before anything was taken; True if its limit rose.
+    def window(self) -> int:
+        """An even share of the budget: as much as each origin may get at the most."""
+        return max(1, min(codes.WINDOW_MAX, self._budget() // max(1, len(self.active))))
 
-        It gets half of what the others have left of the budget: of many that come at once none can be given
-        an even share, because nobody knows yet how many they are.
+    def raise_limit(self, flow: InFlow, taken: bool) -> bool:
+        """Let an origin send on, because it has sent or, if `taken`, was read; True if its limit rose.
+
+        Its window doubles as it is used, up to an even share of the budget, and never beyond what the windows
+        of the others leave: an origin that sends little holds little, and many that come at once stay within
+        the queue. What has not been read yet may take up a quarter of the budget, for more may be coming.
         """
-        window = self.window()
-        flow.half = window >> 1
-        left = window * len(self.active)
-        for other in self.active:
-            left -= other.limit - other.received + other.queued
-        limit = flow.received - flow.queued + min(window, left >> 1)
-        if limit <= flow.limit:
-            return False
-        flow.limit = limit
-        return True
-
-    def raise_limit(self, flow: InFlow) -> bool:
-        """Let an origin send on, as far as what was taken allows; True if its limit rose."""
+        if not flow.active:
+            return False  # its node is gone
         self.message_size -= self.message_size >> 4
-        window = self.window()
-        flow.half = window >> 1
+        window = min(self.window(), max(codes.OPENING_CREDIT, flow.half * 4))
+        budget = self._budget() if taken else self._budget() >> 2
+        for other in self.active:
+            if other is not flow:
+                budget -= other.limit - other.received + other.queued
+        window = max(1, min(window, budget))
         limit = flow.received - flow.queued + window
         if limit <= flow.limit:
+            flow.half = min(flow.half, window >> 1)
             return False
+        flow.half = window >> 1
         flow.limit = limit
         return True

@@ -104,7 +104,7 @@ def test_the_window_follows_the_size_of_messages() -> None:
     of.message_size = 1000
     assert of.window() == 5
     for _ in range(200):
-        of.raise_limit(flow)
+        of.raise_limit(flow, True)
     assert of.message_size < 20  # small ones again: the window opens slowly
     assert of.window() > 250
 
@@ -135,7 +135,7 @@ def test_an_origin_with_nothing_outstanding_can_always_send(
         elif what == "take" and len(receiver.queue):
             flow = receiver.pull().flow
             if flow.limit - flow.received + flow.queued <= flow.half:
-                of.raise_limit(flow)
+                of.raise_limit(flow, True)
         elif what == "idle" and not flow.queued:
             of.deactivate(flow)
         for one in flows:

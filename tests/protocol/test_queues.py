@@ -183,7 +183,7 @@ def test_200_senders_to_one_slow_receiver_stay_within_its_budget_and_nobody_star
         fill(net, node, E, 30)
     got: dict[bytes, list[int]] = {node.node_id: [] for node in senders}
     most = 0
-    for turn in range(900):  # seven messages a turn
+    for turn in range(1000):  # seven messages a turn
         net.step()
         most = max(most, len(receiver.queue))
         for _ in range(7):
@@ -192,9 +192,9 @@ def test_200_senders_to_one_slow_receiver_stay_within_its_budget_and_nobody_star
                 assert isinstance(message.payload, bytes)
                 got[message.source].append(int(message.payload))
         if turn == 450:
-            least, _ = spread(got)
+            least, largest = spread(got)
             assert least >= 10
-            assert sorted(map(len, got.values()))[-11] - least <= 10  # the first to come had more
+            assert largest - least <= 10
     assert spread(got) == (30, 30)
     assert all(numbers == list(range(30)) for numbers in got.values())
     assert most <= 500 + 200 * codes.OPENING_CREDIT  # half its queue shared, and what each may begin with
