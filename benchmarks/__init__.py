@@ -1,1 +1,1 @@
-"""Side-by-side benchmarks, each against a peer in the same run. Run with `make bench` or `python -m benchmarks`."""
+"""Side-by-side benchmarks, each against a peer in the same run: `make bench` or `python -m benchmarks`."""

@@ -1,4 +1,4 @@
-"""Busway's asyncio API beside pyzmq's blocking API, between two processes, in turn in one run; medians and ratios.
+"""Busway's asyncio API beside pyzmq's blocking API: two processes, in turn in one run; medians and ratios.
 
 Usage: python -m benchmarks [--rounds N] [--scale FACTOR]
 """
@@ -60,7 +60,8 @@ def compare(title: str, first: str, second: str, count: int, size: int, rounds: 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--rounds", type=int, default=5, help="runs of each, in turn (default 5)")
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the message counts")
     options = parser.parse_args()

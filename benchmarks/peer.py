@@ -1,6 +1,7 @@
-"""One process of a benchmark: `python -m benchmarks.peer ROLE PLACE COUNT SIZE`. Roles come in pairs, the first of which prints seconds.
+"""One process of a benchmark: `python -m benchmarks.peer ROLE PLACE COUNT SIZE`.
 
-busway-sink / busway-source: one-way messages; busway-client / busway-server: round trips; likewise for zmq (its blocking API).
+Roles come in pairs, the first of which prints seconds. busway-sink and busway-source: one-way messages;
+busway-client and busway-server: round trips; likewise for zmq (its blocking API).
 """
 
 from __future__ import annotations

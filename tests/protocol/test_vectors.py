@@ -1,4 +1,4 @@
-"""The golden vectors on CPython. The compiled core runs this test too; test_micropython.py runs the same program there."""
+"""The golden vectors on CPython and, compiled, on mypyc; test_micropython.py runs the same program there."""
 
 from pathlib import Path
 

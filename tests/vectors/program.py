@@ -1,7 +1,7 @@
 """Runs the golden vectors against the core.
 
-One file for CPython, the compiled core and MicroPython: it uses what all share. `run(folder)` returns how many
-checks were made and raises AssertionError with a vector's name at the first that fails.
+One file for CPython, the compiled core and MicroPython: it uses what all share. `run(folder)` returns how
+many checks were made and raises AssertionError with a vector's name at the first that fails.
 """
 
 import hashlib
