@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from busway.protocol.connection import Connection
     from busway.protocol.origin import Origin
 
 # States of a pending message.
@@ -60,6 +61,7 @@ class OutFlow(Timer):
 
     __slots__ = (
         "endpoint",
+        "hop",
         "last_used",
         "limit",
         "opening",
@@ -76,6 +78,7 @@ class OutFlow(Timer):
         self.origin = origin
         self.peer = peer
         self.endpoint = endpoint
+        self.hop: "Connection | None" = None
         self.sent = 0
         self.opening = credit
         self.limit = credit
@@ -83,6 +86,15 @@ class OutFlow(Timer):
         self.last_used = now
         self.resuming = False
         self.probe_ms = codes.PROBE_MS
+
+    def link(self) -> "Connection | None":
+        """The link that the messages take: the same as long as it stands, even if a better one has come, for
+        there they would overtake those that are under way.
+        """
+        hop = self.hop
+        if hop is None or hop.state == codes.CLOSED:
+            hop = self.hop = self.peer.hop
+        return hop
 
     def fire(self, now: int) -> None:
         self.origin.probe(self, now)

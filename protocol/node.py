@@ -286,7 +286,7 @@ class Node:
         if type(payload) is bytes and 0 <= format < 3 and not (confirm or node_id or self.closed):  # 3: TYPED
             flow = self.origin.direct.get(endpoint)
             if flow is not None and flow.sent < flow.limit and not flow.waiting.items:
-                hop = flow.peer.hop
+                hop = flow.link()
                 size = len(payload)
                 if hop is not None and size <= hop.limits.message_size_max:
                     outbox = hop.outbox

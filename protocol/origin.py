@@ -161,7 +161,7 @@ class Origin:
         """Whether the flow has credit and its link room. A local flow needs no link."""
         if flow.sent >= flow.limit:
             return False
-        hop = flow.peer.hop
+        hop = flow.link()
         return flow.peer is self.me or (hop is not None and hop.has_room())
 
     def submit(
@@ -237,7 +237,7 @@ class Origin:
             out.seq = flow.sent
         elif out.kind == codes.PART:
             out.seq = flow.sent - 1
-        hop = flow.peer.hop
+        hop = flow.link()
         if hop is None:
             self._deliver_here(out, now)
         elif size_of(out.payload) > hop.limits.message_size_max:
@@ -272,7 +272,7 @@ class Origin:
         self._await_room(flow, now)
 
     def _await_room(self, flow: OutFlow, now: int) -> None:
-        hop = flow.peer.hop
+        hop = flow.link()
         if flow.sent < flow.limit:
             if hop is not None:
                 hop.await_room(flow)
@@ -297,7 +297,7 @@ class Origin:
 
     def probe(self, flow: OutFlow, now: int) -> None:
         """Blocked for long: ask the destination, in case its credit or our messages were lost."""
-        hop = flow.peer.hop
+        hop = flow.link()
         if not len(flow.waiting) or flow.sent < flow.limit or hop is None:
             return
         self.counters["probes"] += 1
@@ -554,6 +554,7 @@ class Origin:
 
     def _empty(self, flow: OutFlow, now: int) -> None:
         self.timers.disarm(flow)
+        flow.hop = None
         for item in flow.waiting.drain():
             self._reroute(item, now)
 

@@ -488,3 +488,28 @@ def test_the_departed_are_forgotten_in_time() -> None:
     assert net.a.routes.departed[B].out_flows
     net.advance(codes.FLOW_FORGET_OUT_MS)
     assert net.a.routes.departed == net.b.routes.departed == {}
+
+
+def test_a_better_link_does_not_overtake_what_is_under_way() -> None:
+    net = Pair(realm=codes.LOCALNET, via="tcp://h:1")
+    receiver = net.b.register(E, codes.UNICAST)
+    other = net.b.register(F, codes.UNICAST)
+    net.pump()
+    net.cable.block(net.a)
+    for number in range(3):
+        net.a.send(E, b"%d" % number, net.now)
+    better = net.link(net.a, net.b, via="ipc")
+    net.pump()
+    assert net.a.routes.peers[B].hop is better.a
+    net.a.send(E, b"3", net.now)
+    net.a.send(F, b"new", net.now)
+    net.pump()
+    assert payloads(net.drain(net.b, other)) == [b"new"]  # a pair of its own takes the better link
+    net.cable.block(net.a, False)
+    net.pump()
+    assert payloads(net.drain(net.b, receiver)) == [b"0", b"1", b"2", b"3"]
+    net.cable.cut()
+    net.a.send(E, b"4", net.now)
+    net.pump()
+    assert payloads(net.drain(net.b, receiver)) == [b"4"]
+    assert net.b.desk.counters["late"] == 0
