@@ -550,7 +550,7 @@ class Desk:
         stream = request.stream
         if stream is not None and request.state == TAKEN and stream.sent >= stream.limit:
             assert request.timer is not None
-            self.timers.arm(request.timer, now + request.timeout_ms)
+            self.timers.arm(request.timer, now + max(codes.PROBE_MS, request.timeout_ms))
             return
         self.counters["expired"] += 1
         self._drop_request(request)
