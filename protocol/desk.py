@@ -450,7 +450,8 @@ class Desk:
         """Tell the origin its limit as it stands when the frame is written."""
         if flow.peer is self.me:
             self.origin.credit(self.me, flow.endpoint.uuid, flow.limit & 0xFFFF, flow.last_used)
-        elif flow.peer.hop is not None:
+        else:
+            assert flow.peer.hop is not None  # an origin that is gone is not active
             flow.peer.hop.credit(flow)
 
     def respond(self, request: Request, payload: object, format: int, type_id: bytes, now: int) -> int:

@@ -201,3 +201,17 @@ def test_objects_never_reach_a_link(kind: int) -> None:
         net.a.send(E, b"bytes", net.now)
         net.pump()
         assert payloads(net.drain(net.b, theirs)) == [b"bytes"]
+
+
+def test_what_waited_for_another_node_comes_to_our_own_receiver_in_order() -> None:
+    """Each that arrives may free credit for the next while it is being sent: one loop, no second one inside."""
+    net = Pair()
+    net.b.register(E, codes.ANYCAST, queue_max=8)
+    net.pump()
+    fill(net, net.a, E, 20)
+    net.pump()
+    receiver = net.a.register(E, codes.ANYCAST, cost=100)
+    net.cable.cut()
+    assert payloads(net.drain(net.a, receiver)) == [b"%d" % number for number in range(4, 20)]
+    net.pump()
+    assert_settled(net)

@@ -15,6 +15,9 @@ from tests.protocol.pairs import E, Entropy, F, G, Net, Pair
 
 # Arguments
 
+# What compiled code says of an argument of another type, before ours is asked.
+COMPILED_SAYS = "bytes object expected; got"
+
 
 @pytest.mark.parametrize(
     ("options", "says"),
@@ -28,7 +31,7 @@ from tests.protocol.pairs import E, Entropy, F, G, Net, Pair
 )
 def test_what_a_node_must_be_given(options: dict[str, Any], says: str) -> None:
     arguments: dict[str, Any] = {"node_id": A, "entropy": Entropy(), **options}
-    with pytest.raises(LocalError, match=says):
+    with pytest.raises((LocalError, TypeError), match=f"{says}|{COMPILED_SAYS}"):
         Node(arguments.pop("node_id"), **arguments)
 
 
@@ -60,7 +63,7 @@ def test_the_longest_names_travel() -> None:
 )
 def test_what_an_endpoint_must_be_given(options: dict[str, Any], says: str) -> None:
     node = Net().node("a")
-    with pytest.raises(LocalError, match=says):
+    with pytest.raises((LocalError, TypeError), match=f"{says}|{COMPILED_SAYS}"):
         node.register(**{"endpoint": E, "kind": codes.UNICAST, **options})
     assert node.endpoints() == []
 
