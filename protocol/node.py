@@ -41,17 +41,14 @@ class SweepTimer(Timer):
 class ArrivalTimer(Timer):
     """Lets go, at the next turn, what waited for an endpoint of our own: `register` is not told the time."""
 
-    __slots__ = ("node", "uuids")
+    __slots__ = ("node",)
 
     def __init__(self, node: "Node") -> None:
         self.deadline = -1
         self.node = node
-        self.uuids: "list[bytes]" = []
 
     def fire(self, now: int) -> None:
-        uuids = self.uuids
-        self.uuids = []
-        for uuid in uuids:
+        for uuid in list(self.node.origin.arrived):
             self.node.origin.settle(uuid, now)
 
 
@@ -235,7 +232,7 @@ class Node:
             policy = codes.DROP_OLDEST if kind == codes.BROADCAST else codes.REFUSE
         receiver = self.desk.register(endpoint, kind, realm, name, cost, queue_max, size_max, policy)
         if endpoint in self.origin.homeless:
-            self._arrival.uuids.append(endpoint)
+            self.origin.arrived[endpoint] = True
             self.timers.arm(self._arrival, 0)
             if self._wake is not None:
                 self._wake()

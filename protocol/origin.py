@@ -42,6 +42,7 @@ class Origin:
         self.desk: "Desk | None" = None
         self.pending: "dict[int, Pending]" = {}
         self.homeless: "dict[bytes, list[Pending]]" = {}
+        self.arrived: "dict[bytes, bool]" = {}  # our own endpoints that some of these wait for no longer
         self.direct: "dict[bytes, OutFlow]" = {}  # the one remote holder of a uuid, for Node.send
         self.publisher = Publisher(self)
         self.syncing = 0  # links whose first directory exchange is not over
@@ -181,6 +182,8 @@ class Origin:
         """Send now, or park. Returns the token, 0 for a plain send that went; raises FullError,
         WrongKindError.
         """
+        if uuid in self.arrived:
+            self.settle(uuid, now)  # those who waited go first
         flow = self._flow_for(uuid, node_id, now)
         goes = flow is not None and not len(flow.waiting) and self.ready(flow)
         if flow is not None and not goes and not wait:
@@ -339,6 +342,7 @@ class Origin:
 
     def settle(self, uuid: bytes, now: int) -> None:
         """The holders of a uuid changed: let those go that waited for one."""
+        self.arrived.pop(uuid, None)
         for pending in self.homeless.pop(uuid, []):
             self._settle_one(pending, now)
 
