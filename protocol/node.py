@@ -533,6 +533,10 @@ class Node:
         unsent = connection.outbox.leftovers()
         credits = connection.outbox.credits()
         if not gone:
+            narrowest = min([other.realm for other in peer.connections])
+            for entry in list(peer.entries.values()):
+                if entry.realm < narrowest:  # it came over the link that ended, and can be reached no more
+                    self.entry_withdrawn(peer, entry.uuid, now)
             self._move(peer, unsent)
             for flow in credits:
                 self.desk.send_credit(flow)

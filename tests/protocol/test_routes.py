@@ -513,3 +513,16 @@ def test_a_better_link_does_not_overtake_what_is_under_way() -> None:
     net.pump()
     assert payloads(net.drain(net.b, receiver)) == [b"4"]
     assert net.b.desk.counters["late"] == 0
+
+
+def test_what_only_the_narrow_link_could_reach_goes_with_it() -> None:
+    net = Pair()  # USERSPACE
+    net.link(net.a, net.b, via="tcp://h:1", realm=codes.LOCALNET)
+    net.b.register(E, codes.UNICAST, codes.USERSPACE)
+    net.b.register(F, codes.UNICAST, codes.LOCALNET)
+    net.pump()
+    assert sorted(entry.uuid for entry in net.a.entries()) == sorted([E, F])
+    net.cable.cut()
+    net.pump()
+    assert [entry.uuid for entry in net.a.entries()] == [F]
+    assert [event.entry.uuid for event in net.seen(net.a, events.ENDPOINT_DOWN)] == [E]
