@@ -541,9 +541,13 @@ class Origin:
                 self.finish(pending, events.UNKNOWN if unknown else events.UNDELIVERED, reason)
 
     def withdrawn(self, peer: Peer, uuid: bytes, now: int) -> None:
-        """An endpoint is gone from a node. Its numbers go on where they were if it comes back."""
+        """An endpoint is gone from a node. Its numbers go on where they were if it comes back; at this node,
+        where nothing is on its way, they start anew on both sides.
+        """
         self.forget_target(uuid)
         flow = peer.out_flows.get(uuid)
+        if peer is self.me:
+            peer.out_flows.pop(uuid, None)
         if flow is not None:
             self._empty(flow, now)
 
