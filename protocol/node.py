@@ -186,6 +186,7 @@ class Node:
         for endpoint in list(self.desk.endpoints.values()):
             for receiver in list(endpoint.receivers):
                 self.desk.deregister(receiver, now)
+        self.desk.lose_peer(self.me)
         self.origin.close()
         self.timers.disarm(self._sweep)
         for connection in list(self.connections):
