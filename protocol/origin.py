@@ -558,7 +558,18 @@ class Origin:
         if new and flow is not None:
             flow.opening = credit
             flow.limit = flow.sent + credit
+        self._leave_losers(uuid, now)
         self.settle(uuid, now)
+
+    def _leave_losers(self, uuid: bytes, now: int) -> None:
+        """What waits for a holder that lost a conflict goes to the other now, before what is sent from now on."""
+        entries = self.directory.by_uuid[uuid]
+        if len(entries) > 1:
+            counting = self.directory.holders(uuid)
+            for entry in list(entries):
+                flow = entry.peer.out_flows.get(uuid)
+                if flow is not None and entry not in counting:
+                    self._empty(flow, now)
 
     def _empty(self, flow: OutFlow, now: int) -> None:
         self.timers.disarm(flow)
