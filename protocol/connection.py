@@ -560,6 +560,7 @@ class Connection(Timer):
             return
         if entry.uuid not in self.peer.entries and len(self.peer.entries) >= codes.ENTRIES_MAX:
             raise Refusal(codes.TOO_MANY, "more than 16384 directory entries")
+        entry.links.append(self)
         self.node.entry_announced(entry, now)
 
     def _handle_message(self, head: int, reader: Reader, now: int) -> None:

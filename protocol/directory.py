@@ -6,13 +6,14 @@ from busway.protocol import codes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from busway.protocol.connection import Connection
     from busway.protocol.routes import Peer
 
 
 class Entry:
     """One endpoint of one other node."""
 
-    __slots__ = ("cost", "credit", "kind", "name", "peer", "realm", "uuid")
+    __slots__ = ("cost", "credit", "kind", "links", "name", "peer", "realm", "uuid")
 
     def __init__(self, peer: "Peer", uuid: bytes) -> None:
         self.peer = peer
@@ -22,6 +23,7 @@ class Entry:
         self.credit = codes.OPENING_CREDIT
         self.cost = 0
         self.name = ""
+        self.links: "list[Connection]" = []  # that told it, each for itself
 
 
 class Directory:

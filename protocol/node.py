@@ -500,7 +500,21 @@ class Node:
                 connection.close(now, codes.DUPLICATE_LINK, "another link to this node stays", drain=False)
 
     def link_synced(self, connection: Connection, now: int) -> None:
+        assert connection.peer is not None
+        self._purge(connection.peer, now)
         self._count_syncing(now)
+
+    def _purge(self, peer: Peer, now: int) -> None:
+        """What no standing link of a node has told is gone: it was told over one that ended, narrower than the
+        others or before it could be taken back there.
+        """
+        for connection in peer.connections:
+            if not connection.synced:
+                return  # it may be about to tell it
+        for entry in list(peer.entries.values()):
+            entry.links = [link for link in entry.links if link in peer.connections]
+            if not entry.links:
+                self.entry_withdrawn(peer, entry.uuid, now)
 
     def _count_syncing(self, now: int) -> None:
         syncing = 0
@@ -534,10 +548,7 @@ class Node:
         unsent = connection.outbox.leftovers()
         credits = connection.outbox.credits()
         if not gone:
-            narrowest = min([other.realm for other in peer.connections])
-            for entry in list(peer.entries.values()):
-                if entry.realm < narrowest:  # it came over the link that ended, and can be reached no more
-                    self.entry_withdrawn(peer, entry.uuid, now)
+            self._purge(peer, now)
             self._move(peer, unsent)
             for flow in credits:
                 self.desk.send_credit(flow)
@@ -569,6 +580,8 @@ class Node:
         """
         mine = self.desk.endpoints.get(entry.uuid)
         known = entry.peer.entries.get(entry.uuid)
+        if known is not None:
+            entry.links += [link for link in known.links if link not in entry.links]
         self.directory.add(entry)
         if mine is not None and mine.realm != codes.PROCESS and conflict(mine.kind, entry.kind):
             if entry.peer.node_id < self.me.node_id:
