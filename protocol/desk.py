@@ -574,7 +574,7 @@ class Desk:
             self.timers.arm(request.timer, now + request.timeout_ms)
             self.origin.resume(request.stream, now)
 
-    def probed(self, session: "Connection", peer: Peer, uuid: bytes, sent: int, now: int) -> None:
+    def probed(self, session: "Connection | None", peer: Peer, uuid: bytes, sent: int, now: int) -> None:
         """PROBE came: what of the origin's messages has not arrived by now is lost."""
         flow = self.flow_from(peer, uuid, sent + 1, now)
         if flow is None:
@@ -630,7 +630,7 @@ class Desk:
                     continue
                 if flow.active:
                     flow.endpoint.deactivate(flow)
-                    flow.limit = flow.received + codes.OPENING_CREDIT
+                    flow.limit = min(flow.limit, flow.received + codes.OPENING_CREDIT)
                 if idle >= codes.FLOW_FORGET_IN_MS:
                     del peer.in_flows[uuid]
 
@@ -646,7 +646,7 @@ class Desk:
             raise ClosedError("this receiver is closed")
 
 
-def _is_new_session(flow: InFlow, session: "Connection") -> bool:
+def _is_new_session(flow: InFlow, session: "Connection | None") -> bool:
     """Whether the pair's link has ended and another brings its next message: then an old number is not late,
     but of an origin that has forgotten the pair.
     """

@@ -299,16 +299,20 @@ class Origin:
             self.timers.disarm(flow)
 
     def probe(self, flow: OutFlow, now: int) -> None:
-        """Blocked for long: ask the destination, in case its credit or our messages were lost."""
-        hop = flow.link()
-        if not len(flow.waiting) or flow.sent < flow.limit or hop is None:
+        """Blocked for long: ask the destination, in case credit or messages were lost, or it counts otherwise."""
+        if not len(flow.waiting) or flow.sent < flow.limit:
             return
         self.counters["probes"] += 1
+        flow.probe_ms = max(codes.PROBE_MS, min(flow.probe_ms * 2, codes.PROBE_MAX_MS))
+        self.timers.arm(flow, now + flow.probe_ms)
+        hop = flow.link()
+        if hop is None:
+            assert self.desk is not None
+            self.desk.probed(None, self.me, flow.endpoint, flow.sent, now)
+            return
         out = Outgoing(codes.SIGNAL, flow.peer, flow.endpoint, flow.sent, b"", codes.RAW, b"")
         out.extra = codes.PROBE
         hop.enqueue(out)  # behind the messages that it counts
-        flow.probe_ms = max(codes.PROBE_MS, min(flow.probe_ms * 2, codes.PROBE_MAX_MS))
-        self.timers.arm(flow, now + flow.probe_ms)
 
     def credit(self, peer: Peer, uuid: bytes, limit: int, now: int) -> None:
         """CREDIT came: an absolute limit, so one that repeats or is older changes nothing."""
