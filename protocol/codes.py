@@ -178,6 +178,7 @@ ID_MAX: "Final" = 0x0FFFFFFF
 OPENING_CREDIT: "Final" = 4
 STREAM_WINDOW: "Final" = 64
 BRIDGE_MIN: "Final" = 16384  # broadcasts dropped in a row, from which on a probe tells the number
+STREAM_PATIENCE_MS: "Final" = 120000
 WINDOW_MAX: "Final" = 16384  # of a pair: limits are told modulo 65536
 
 HELLO_TIMEOUT_MS: "Final" = 5000

@@ -482,7 +482,12 @@ class Desk:
             return 0  # cancelled, expired, or its origin is gone: nobody waits for it
         if request.stream is not None and len(request.stream.waiting):
             raise LocalError("parts of this reply still wait for credit: end it after they have gone")
-        token = self._submit(self._reply_flow(request.flow.peer, now), out, request.id, now)
+        if request.stream is None:
+            flow = self._reply_flow(request.flow.peer, now)
+        else:
+            flow = OutFlow(self.origin, request.flow.peer, b"", UNLIMITED, now)
+            flow.hop = request.stream.hop  # behind the parts
+        token = self._submit(flow, out, request.id, now)
         self._finish_request(request)
         return token
 
@@ -547,9 +552,12 @@ class Desk:
             self.emit(events.RequestEvent(request))
 
     def expire(self, request: Request, now: int) -> None:
-        """The deadline passed. A stream that waits for its origin to read on is not late."""
+        """The deadline passed. A stream that waits for its origin to read on is not late, as long as that says
+        now and then that it is there.
+        """
         stream = request.stream
-        if stream is not None and request.state == TAKEN and stream.sent >= stream.limit:
+        waits = stream is not None and request.state == TAKEN and stream.sent >= stream.limit
+        if stream is not None and waits and now - stream.last_used < codes.STREAM_PATIENCE_MS:
             assert request.timer is not None
             self.timers.arm(request.timer, now + max(codes.PROBE_MS, request.timeout_ms))
             return
@@ -567,6 +575,7 @@ class Desk:
         request = peer.serving.get(id)
         if request is None or request.stream is None:
             return
+        request.stream.last_used = now
         gain = (limit - request.stream.limit) & 0xFFFF
         if 0 < gain < 0x8000:
             request.stream.limit += gain
@@ -592,13 +601,6 @@ class Desk:
             return
         flow.endpoint.raise_limit(flow, True)
         self.send_credit(flow)
-
-    def signal_local(self, out: Outgoing, now: int) -> None:
-        """CANCEL or PART_CREDIT of this node to itself."""
-        if out.extra == codes.CANCEL:
-            self.cancelled(self.me, out.id)
-        else:
-            self.part_credit(self.me, out.id, out.seq & 0xFFFF, now)
 
     # Nodes that go, time that passes
 

@@ -115,6 +115,7 @@ class Pending(Timer):
         "pinned",
         "state",
         "timeout_ms",
+        "told",
         "window",
     )
 
@@ -130,6 +131,7 @@ class Pending(Timer):
         self.pinned = b""
         self.timeout_ms = 0
         self.window = 0
+        self.told = 0  # when its window was told last, ms
         self.next_part = 0
         self.consumed = 0
 

@@ -569,7 +569,7 @@ class Node:
         for out in unsent:
             if out.peer is self.me:  # a broadcast, or a probe before one
                 hop.enqueue_broadcast(out)
-            elif out.kind == codes.SIGNAL and out.extra not in (codes.END, codes.PROBE):
+            elif out.kind == codes.SIGNAL and out.extra in (codes.PART_CREDIT, codes.UNDELIVERABLE):
                 hop.answer(out)
             else:
                 hop.enqueue(out)

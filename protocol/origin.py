@@ -407,10 +407,12 @@ class Origin:
         elif pending.window and pending.next_part != pending.consumed:
             pending.expires = now + codes.PROBE_MS  # the program has parts to read: the wait is its own
             self.timers.arm(pending, pending.expires)
+            if now - pending.told >= codes.PROBE_MAX_MS:
+                self._tell_window(pending, now)
         elif pending.out.kind == codes.REQUEST:
             self.counters["timed_out"] += 1
             if pending.state == SENT:
-                self.signal(pending.out.peer, codes.CANCEL, pending.id, 0, now)
+                self._call_off(pending, now)
             self.finish(pending, events.TIMED_OUT, codes.EXPIRED)
         elif pending.state == SENT:
             self.finish(pending, events.UNKNOWN, codes.EXPIRED)
@@ -423,21 +425,39 @@ class Origin:
         if pending is None:
             return
         if pending.state == SENT and pending.out.kind == codes.REQUEST:
-            self.signal(pending.out.peer, codes.CANCEL, token, 0, now)
+            self._call_off(pending, now)
         pending.out.expires = 1  # long past: if its link has not written it yet, it never will
         self.finish(pending, events.CANCELLED)
 
-    def signal(self, peer: Peer, which: int, id: int, number: int, now: int) -> None:
-        """Send a signal about a request."""
-        out = Outgoing(codes.SIGNAL, peer, b"", number, b"", codes.RAW, b"")
-        out.extra = which
-        out.id = id
+    def _call_off(self, pending: Pending, now: int) -> None:
+        """CANCEL, on the same way as the request and behind it."""
+        out = pending.out
+        cancel = Outgoing(codes.SIGNAL, out.peer, out.endpoint, 0, b"", codes.RAW, b"")
+        cancel.extra = codes.CANCEL
+        cancel.id = pending.id
+        if out.peer is self.me:
+            assert self.desk is not None
+            self.desk.cancelled(self.me, pending.id)
+            return
+        assert pending.flow is not None
+        hop = pending.flow.link()
+        assert hop is not None  # what waited for an answer ends with its node
+        hop.enqueue(cancel)
+
+    def _tell_window(self, pending: Pending, now: int) -> None:
+        """PART_CREDIT: the server may send as many parts as the program has room for."""
+        pending.told = now
+        limit = pending.consumed + pending.window
+        peer = pending.out.peer
         if peer is self.me:
             assert self.desk is not None
-            self.desk.signal_local(out, now)
-        else:
-            assert peer.hop is not None  # what waited for an answer ends with its node
-            peer.hop.answer(out)
+            self.desk.part_credit(peer, pending.id, limit & 0xFFFF, now)
+            return
+        out = Outgoing(codes.SIGNAL, peer, b"", limit, b"", codes.RAW, b"")
+        out.extra = codes.PART_CREDIT
+        out.id = pending.id
+        assert peer.hop is not None
+        peer.hop.answer(out)
 
     def _answered(self, peer: Peer, id: int) -> "Pending | None":
         """The pending message that an answer belongs to: late, unknown, cancelled and forged ones end
@@ -486,7 +506,7 @@ class Origin:
         self.emit(outcome)
 
     def _lose_part(self, pending: Pending, now: int) -> None:
-        self.signal(pending.out.peer, codes.CANCEL, pending.id, 0, now)
+        self._call_off(pending, now)
         self.finish(pending, events.UNDELIVERED, codes.PART_LOST)
 
     def _extend(self, pending: Pending, now: int) -> None:
@@ -511,8 +531,7 @@ class Origin:
             return
         pending.consumed += 1
         if pending.consumed % max(1, pending.window // 2) == 0:
-            limit = pending.consumed + pending.window
-            self.signal(pending.out.peer, codes.PART_CREDIT, token, limit, now)
+            self._tell_window(pending, now)
 
     def undeliverable(self, out: Outgoing, reason: int) -> None:
         """A message of ours that had been accepted will not arrive."""

@@ -287,8 +287,8 @@ class Outbox:
         return size + len(length) + len(header) + len(payload)
 
     def _passes(self, out: Outgoing) -> bool:
-        """Answers about flow control and failure overtake; what counts the messages before it does not."""
-        return out.kind == codes.SIGNAL and out.extra not in (codes.END, codes.PROBE)
+        """Answers about flow control and failure overtake; what is about the messages before it does not."""
+        return out.kind == codes.SIGNAL and out.extra in (codes.PART_CREDIT, codes.UNDELIVERABLE)
 
     def _write_credit(self, flow: "InFlow", parts: "list[bytes]", now: int) -> int:
         out = Outgoing(codes.SIGNAL, flow.peer, flow.endpoint.uuid, flow.limit, b"", codes.RAW, b"")
