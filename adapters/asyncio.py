@@ -13,6 +13,7 @@ import os
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from time import monotonic_ns
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast, overload
 from uuid import UUID
@@ -23,7 +24,7 @@ from busway.adapters.asyncio_links import LinkRunner, ListenerRunner, LocalMesh,
 from busway.adapters.facade import EndpointInfo, Kind, LinkInfo, NodeInfo, Policy, Realm
 from busway.drivers import tcp, unix
 from busway.errors import BusClosed, BusError, EndpointTaken, Undeliverable
-from busway.names import check_bus_name, endpoint_id, endpoint_name
+from busway.names import check_bus_name, endpoint_id, endpoint_name, id_of_text
 from busway.payloads import encode
 from busway.protocol import Connection, Limits, Message, Node, codes, errors, events
 from busway.protocol import Receiver as CoreReceiver
@@ -70,6 +71,7 @@ class AsyncBus:
             wake=self._wake,
         )
         self.undeliverable: deque[events.UndeliverableEvent] = deque(maxlen=1024)
+        self._process_only = self.node.desk.process_only  # empty for most: then no payload is an object
         self._ipc = ipc
         self._loop: asyncio.AbstractEventLoop | None = None
         self.failure: BusError | None = None
@@ -391,10 +393,10 @@ class AsyncBus:
         """
         if self.failure is not None:
             self.check()
-        endpoint = endpoint_id(to)
-        if type(payload) is bytes and not (confirm or ttl or node or self.node.desk.process_only):
+        endpoint = id_of_text(to) if type(to) is str else endpoint_id(to)
+        if type(payload) is bytes and not (confirm or ttl or node or self._process_only):
             try:
-                token = self.node.send(endpoint, payload, now_ms())
+                token = self.node.send(endpoint, payload, monotonic_ns() // 1_000_000)
             except errors.LocalError as error:
                 raise facade.for_users(error) from None
             if not token:
@@ -518,7 +520,7 @@ class AsyncBus:
         assert self.loop is not None  # or it raises
 
     def _encode(self, payload: Any, endpoint: bytes) -> tuple[Any, int, bytes]:
-        if self.node.desk.process_only and self.node.is_process_only(endpoint):
+        if self._process_only and self.node.is_process_only(endpoint):
             return payload, codes.OBJECT, b""
         return encode(payload, endpoint)
 

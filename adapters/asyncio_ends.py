@@ -42,6 +42,7 @@ class Receiver:
         self._bus = bus
         self._core = core
         self._types = types
+        self._take = bus.node.desk.take
         self._calls = 0
         self._taken = False  # another node keeps the name
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -56,11 +57,8 @@ class Receiver:
         return self
 
     async def __anext__(self) -> Message:
-        self._calls += 1
-        if self._calls & YIELD_MASK == 0:
-            await asyncio.sleep(0)
         try:
-            return self._next() or await self._wait()
+            return await self.receive()
         except BusClosed:
             raise StopAsyncIteration from None
 
@@ -74,22 +72,28 @@ class Receiver:
         self._calls += 1
         if self._calls & YIELD_MASK == 0:
             await asyncio.sleep(0)
+        if self._types is None and self._bus.failure is None:  # the short way, for bytes
+            first = self._take(self._core)
+            if first is not None and (first.format == codes.RAW or self._accept(first)):
+                return first
         message = self._next()
         if message is None:
             async with asyncio.timeout(timeout):
                 message = await self._wait()
         return message
 
+    def _accept(self, message: Message) -> bool:
+        """Decode a message; one of an unknown type is counted, and skipped."""
+        known = facade.decode_message(message, self._types)
+        self.unknown += not known
+        return known
+
     def _next(self) -> Message | None:
         if self._bus.failure is not None:
             self._bus.check()
-        take = self._bus.node.desk.take
-        while message := take(self._core):
-            if (message.format == codes.RAW and self._types is None) or facade.decode_message(
-                message, self._types
-            ):
+        while message := self._take(self._core):
+            if self._accept(message):
                 return message
-            self.unknown += 1
         if self._core.closed:
             raise EndpointTaken() if self._taken else BusClosed("this receiver is closed")
         return None

@@ -552,8 +552,8 @@ class Desk:
             self.emit(events.RequestEvent(request))
 
     def expire(self, request: Request, now: int) -> None:
-        """The deadline passed. A stream that waits for its origin to read on is not late, as long as that says
-        now and then that it is there.
+        """The deadline passed. A stream that waits for its origin to read on is not late, as long as that
+        says now and then that it is there.
         """
         stream = request.stream
         waits = stream is not None and request.state == TAKEN and stream.sent >= stream.limit

@@ -12,6 +12,7 @@ from busway.protocol.flows import Outgoing
 from busway.protocol.hello import Hello, Limits
 from busway.protocol.link import Link
 from busway.protocol.origin import Origin
+from busway.protocol.outbox import OVERHEAD
 from busway.protocol.report import report
 from busway.protocol.routes import Peer, Routes
 from busway.protocol.timers import Timer, Timers
@@ -19,8 +20,13 @@ from busway.protocol.wire import text8, varint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from typing import Callable, Final
 
+
+# The commonest on the way of every message, as names of this module's own.
+_CLOSED: "Final" = codes.CLOSED
+_QUEUE_SIZE_MAX: "Final" = codes.QUEUE_SIZE_MAX
+_SEND: "Final" = codes.SEND
 
 _RESUME_BURST = 16  # messages that one flow may send before the next that waits for the same link
 
@@ -284,17 +290,18 @@ class Node:
         if type(payload) is bytes and 0 <= format < 3 and not (confirm or node_id or self.closed):  # 3: TYPED
             flow = self.origin.direct.get(endpoint)
             if flow is not None and flow.sent < flow.limit and not flow.waiting.items:
-                hop = flow.link()
+                hop = flow.hop
+                if hop is None or hop.state == _CLOSED:
+                    hop = flow.link()
                 size = len(payload)
                 if hop is not None and size <= hop.limits.message_size_max:
                     outbox = hop.outbox
-                    if outbox.queued_size < codes.QUEUE_SIZE_MAX:
-                        seq = flow.sent + 1
-                        flow.sent = seq
+                    if outbox.queued_size < _QUEUE_SIZE_MAX:
+                        flow.sent = seq = flow.sent + 1
                         flow.last_used = now
-                        outbox.push(
-                            Outgoing(codes.SEND, flow.peer, endpoint, seq, payload, format, type_id), size
-                        )
+                        out = Outgoing(_SEND, flow.peer, endpoint, seq, payload, format, type_id)
+                        outbox.queue.items.append(out)
+                        outbox.queued_size += size + OVERHEAD
                         if not hop.flush_wanted:
                             hop.touch()
                         return 0
@@ -505,8 +512,8 @@ class Node:
         self._count_syncing(now)
 
     def _purge(self, peer: Peer, now: int) -> None:
-        """What no standing link of a node has told is gone: it was told over one that ended, narrower than the
-        others or before it could be taken back there.
+        """What no standing link of a node has told is gone: it was told over one that ended, narrower than
+        the others or before it could be taken back there.
         """
         for connection in peer.connections:
             if not connection.synced:

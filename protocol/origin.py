@@ -299,7 +299,7 @@ class Origin:
             self.timers.disarm(flow)
 
     def probe(self, flow: OutFlow, now: int) -> None:
-        """Blocked for long: ask the destination, in case credit or messages were lost, or it counts otherwise."""
+        """Blocked for long: ask the destination, in case credit or messages were lost, or counts differ."""
         if not len(flow.waiting) or flow.sent < flow.limit:
             return
         self.counters["probes"] += 1
@@ -585,7 +585,7 @@ class Origin:
         self.settle(uuid, now)
 
     def _leave_losers(self, uuid: bytes, now: int) -> None:
-        """What waits for a holder that lost a conflict goes to the other now, before what is sent from now on."""
+        """What waits for a holder that lost a conflict goes to the other now, before what is sent later."""
         entries = self.directory.by_uuid[uuid]
         if len(entries) > 1:
             counting = self.directory.holders(uuid)

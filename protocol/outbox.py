@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from busway.protocol.endpoints import InFlow
 
-_OVERHEAD = 32  # what a queued message counts for besides its payload, bytes
+OVERHEAD = 32  # what a queued message counts for besides its payload, bytes
 
 
 def frame(body: bytes) -> bytes:
@@ -98,11 +98,11 @@ class Outbox:
 
     def push(self, out: Outgoing, size: int) -> None:
         self.queue.items.append(out)
-        self.queued_size += size + _OVERHEAD
+        self.queued_size += size + OVERHEAD
 
     def push_broadcast(self, out: Outgoing, size: int) -> None:
         self.broadcasts.push(out)
-        self.broadcast_size += size + _OVERHEAD
+        self.broadcast_size += size + OVERHEAD
 
     def push_answer(self, out: Outgoing) -> bool:
         """False if the peer has not read so many answers that it must be cut off."""
@@ -209,7 +209,7 @@ class Outbox:
             if body > whole_max and len(self._partials) >= self.limits.partials_max:
                 break
             fifo.pop()
-            self._count_out(fifo, body + _OVERHEAD)
+            self._count_out(fifo, body + OVERHEAD)
             size = self._write_one(out, parts, size, now)
             size = self._write_run(fifo, parts, size, size_max, whole_max)
         return size
@@ -252,7 +252,7 @@ class Outbox:
             at += 1
         if at > first:
             fifo.skip(at)
-            self._count_out(fifo, total + (at - first) * _OVERHEAD)
+            self._count_out(fifo, total + (at - first) * OVERHEAD)
         return size
 
     def _fifo_of(self, out: Outgoing) -> Fifo:
@@ -276,7 +276,7 @@ class Outbox:
         for partial in self._partials:
             if partial.key == pair_key(out) and not self._passes(out):
                 partial.held.append(out)
-                self._count_out(self._fifo_of(out), -len(payload) - _OVERHEAD)
+                self._count_out(self._fifo_of(out), -len(payload) - OVERHEAD)
                 return size
         if len(payload) > self.limits.frame_size_max - codes.HEADER_SIZE_MAX:
             return self._write_first_piece(out, payload, parts, size, now)

@@ -38,9 +38,9 @@ def endpoint_id(target: str | uuid.UUID | bytes | type) -> bytes:
         TypeError: anything else, such as an undeclared class or an instance of a message class.
     """
     if type(target) is str:  # every send comes through here
-        return _id_of_text(target)
+        return id_of_text(target)
     if isinstance(target, str):
-        return _id_of_text(str(target))
+        return id_of_text(str(target))
     if isinstance(target, uuid.UUID):
         return target.bytes
     if isinstance(target, bytes):
@@ -95,7 +95,8 @@ def check_bus_name(name: str) -> str:
 
 
 @lru_cache(maxsize=_CACHED_MAX)
-def _id_of_text(text: str) -> bytes:
+def id_of_text(text: str) -> bytes:
+    """`endpoint_id` of a str, remembered: without a Python call for one that has been asked for before."""
     if _CANONICAL_UUID.fullmatch(text):
         return uuid.UUID(text).bytes
     return uuid.uuid5(NAMESPACE, check_name(text)).bytes
