@@ -208,3 +208,19 @@ def test_a_neighbours_entries_are_bounded() -> None:
     net.note(net.a, net.ca.receive_data(bytes((len(more),)) + more, net.now))
     assert [event.code for event in net.closings(net.ca)] == [codes.TOO_MANY]
     assert net.a.entries() == []
+
+
+def test_what_closes_while_its_link_is_replaced_is_not_kept() -> None:
+    net = Pair()
+    going = net.b.register(E, UNICAST)
+    net.b.register(F, UNICAST)
+    net.pump()
+    net.cable.block(net.b)
+    net.link(net.a, net.b)
+    net.step()
+    net.b.deregister(going, net.now)
+    net.cable.block(net.b, False)
+    net.pump()
+    net.advance(5000)
+    assert [one.uuid for one in net.a.entries()] == [F]
+    assert len(net.seen(net.a, events.ENDPOINT_DOWN)) == 1

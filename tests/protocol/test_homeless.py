@@ -80,6 +80,17 @@ def test_ttl_waits_for_an_endpoint_of_our_own_too() -> None:
     assert verdicts(net, node, elsewhere) == [(events.UNDELIVERED, codes.NO_ROUTE)]
 
 
+def test_what_waited_for_our_own_endpoint_goes_before_what_comes_later() -> None:
+    net = Net()
+    node = net.node("a")
+    node.send(E, b"1", net.now, ttl_ms=1000)
+    node.send(E, b"2", net.now, ttl_ms=1000)
+    receiver = node.register(E, codes.UNICAST)
+    node.send(E, b"3", net.now)
+    net.advance(0)
+    assert payloads(net.drain(node, receiver)) == [b"1", b"2", b"3"]
+
+
 def test_ttl_without_a_wake_to_call() -> None:
     net = Net()
     node = net.node("a")

@@ -69,6 +69,39 @@ def test_a_node_waits_for_its_own_receiver() -> None:
     assert_settled(net)
 
 
+def test_an_endpoint_of_our_own_that_is_registered_again_starts_anew() -> None:
+    net = Net()
+    node = net.node("a")
+    for _ in range(3):
+        receiver = node.register(E, codes.UNICAST, queue_max=8)
+        tokens = fill(net, node, E, 7)
+        got: list[object] = []
+        for _ in range(7):
+            got += payloads(net.drain(node, receiver))
+        assert got == [b"%d" % number for number in range(7)]
+        net.pump()
+        assert [verdicts(net, node, token) for token in tokens[4:]] == [[(events.ACCEPTED, 0)]] * 3
+        fill(net, node, E, 3)
+        node.deregister(receiver, net.now)
+
+
+@pytest.mark.parametrize("idle_ms", [65_000, 95_000, 185_000, 245_000])
+def test_a_pair_of_our_own_that_was_idle_goes_on(idle_ms: int) -> None:
+    net = Net()
+    node = net.node("a")
+    receiver = node.register(E, codes.UNICAST, queue_max=8)
+    for _ in range(3):
+        for count in (1, 3, 6):
+            fill(net, node, E, count)
+            got: list[object] = []
+            for _ in range(4):
+                net.advance(1000)
+                got += payloads(net.drain(node, receiver))
+            assert got == [b"%d" % number for number in range(count)]
+            net.advance(idle_ms)
+    assert_settled(net)
+
+
 def test_what_waits_for_a_receiver_of_our_own_ends_with_it() -> None:
     net = Net()
     node = net.node("a")
@@ -204,7 +237,7 @@ def test_objects_never_reach_a_link(kind: int) -> None:
 
 
 def test_what_waited_for_another_node_comes_to_our_own_receiver_in_order() -> None:
-    """Each that arrives may free credit for the next while it is being sent: one loop, no second one inside."""
+    """Each that arrives may free credit for the next while it is being sent: one loop, none inside it."""
     net = Pair()
     net.b.register(E, codes.ANYCAST, queue_max=8)
     net.pump()

@@ -413,3 +413,20 @@ def test_timers_are_left_to_nobody() -> None:
         armed = [timer for bucket in node.timers._buckets.values() for timer in bucket]
         assert armed == []
         assert node.next_deadline() is None
+
+
+def test_a_closing_node_ends_what_it_serves_itself() -> None:
+    net = Net()
+    node = net.node("a")
+    receiver = node.register(E, codes.UNICAST)
+    token = node.request(E, b"q", net.now, window=1)
+    request = node.take(receiver, net.now)
+    assert isinstance(request, Request)
+    parked = [node.respond_part(request, b"x", net.now) for _ in range(2)][1]
+    node.close(net.now)
+    assert node.respond_part(request, b"x", net.now) == 0
+    net.advance(0)
+    assert verdicts(net, node, token)[-1] == (events.UNDELIVERED, codes.BUS_CLOSED)
+    assert verdicts(net, node, parked) == [(events.CANCELLED, 0)]
+    assert [event.request for event in net.seen(node, events.REQUEST_CANCELLED)] == [request]
+    assert node.next_deadline() is None

@@ -340,14 +340,14 @@ def test_flow_control_passes_a_large_message_of_its_pair_but_the_end_of_a_stream
     pair.b.respond_end(request, pair.now)
     pair.note(pair.b, pair.b.take_events())
     signal = Outgoing(codes.SIGNAL, request.flow.peer, b"", 0, b"", codes.RAW, b"")
-    signal.extra, signal.id = codes.CANCEL, request.id  # about b's own request of the same number
+    signal.extra, signal.id = codes.PART_CREDIT, request.id  # about b's own request of the same number
     first = pair.cb.data_to_send(300, pair.now)
     pair.cb.answer(signal)
     rest = pair.cb.data_to_send(1 << 20, pair.now)
     heads = [(body[0], body[1]) for body in bodies(first + rest)]
-    cancel = heads.index((0xF0, codes.CANCEL))
+    credit = heads.index((0xF0, codes.PART_CREDIT))
     end = heads.index((0xF0, codes.END))
-    assert cancel < heads.index((codes.MORE, 0), cancel) < end
+    assert credit < heads.index((codes.MORE, 0), credit) < end
 
 
 @pytest.mark.parametrize("partials_max", [1, 2, 3])

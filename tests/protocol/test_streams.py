@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from busway.protocol import Receiver, Request, codes, events
+from busway.protocol import Limits, Receiver, Request, codes, events
 from tests.protocol.helpers import A, assert_settled, forge, parts_of, verdicts
-from tests.protocol.pairs import E, Pair
+from tests.protocol.pairs import E, Net, Pair
 
 
 def stream(net: Pair, window: int = 4, **options: Any) -> tuple[int, Request, Receiver]:
@@ -166,3 +166,120 @@ def test_cancelling_a_stream_stops_the_server() -> None:
         assert [o.status for o in net.outcomes(net.b, one)] == [events.CANCELLED]
     assert [event.request for event in net.seen(net.b, events.REQUEST_CANCELLED)] == [request]
     assert_settled(net)
+
+
+def test_a_cancel_follows_a_large_request_that_is_being_written() -> None:
+    net = Pair(limits=Limits(frame_size_max=1000))
+    receiver = net.b.register(E, codes.UNICAST)
+    net.pump()
+    token = net.a.request(E, bytes(50_000), net.now, window=1)
+    net.step(size=5000)
+    assert net.cb._assemblies
+    net.a.cancel(token, net.now)
+    net.pump()
+    assert net.drain(net.b, receiver) == []
+    assert verdicts(net, net.a, token) == [(events.CANCELLED, 0)]
+    assert_settled(net)
+
+
+def test_a_cancel_moves_to_another_link_behind_its_request() -> None:
+    net = Pair()
+    receiver = net.b.register(E, codes.UNICAST)
+    net.link(net.a, net.b, via="tcp://h:1", realm=codes.LOCALNET)
+    net.pump()
+    token = net.a.request(E, b"q", net.now, window=1)
+    net.pump()
+    assert net.b.take(receiver, net.now) is not None
+    net.cable.block(net.a)
+    net.a.cancel(token, net.now)
+    net.cable.cut()
+    net.pump()
+    assert len(net.seen(net.b, events.REQUEST_CANCELLED)) == 1
+    assert_settled(net)
+
+
+def test_a_reader_that_takes_its_time_keeps_its_stream() -> None:
+    net = Pair()
+    token, request, _ = stream(net, window=2, timeout_ms=1000)
+    for number in range(3):
+        net.b.respond_part(request, b"%d" % number, net.now)
+    net.pump()
+    net.advance(1_000_000)
+    assert parts_of(net, token) == [b"0", b"1"]
+    net.a.consume_part(token, net.now)
+    net.a.consume_part(token, net.now)
+    net.pump()
+    assert parts_of(net, token) == [b"0", b"1", b"2"]
+    net.b.respond_end(request, net.now)
+    net.pump()
+    assert verdicts(net, net.a, token)[-1] == (events.ENDED, 0)
+
+
+def test_a_node_that_takes_its_time_keeps_a_stream_of_its_own() -> None:
+    net = Net()
+    node = net.node("a")
+    receiver = node.register(E, codes.UNICAST)
+    token = node.request(E, b"q", net.now, window=1)
+    request = node.take(receiver, net.now)
+    assert isinstance(request, Request)
+    node.respond_part(request, b"0", net.now)
+    node.respond_part(request, b"1", net.now)
+    net.advance(1_000_000)
+    assert parts_of(net, token) == [b"0"]
+    node.consume_part(token, net.now)
+    net.advance(0)
+    assert parts_of(net, token) == [b"0", b"1"]
+
+
+def test_a_reader_of_whom_nothing_is_heard_loses_its_stream() -> None:
+    """Its cancel was lost, with one of two links: its node is still there."""
+    net = Pair()
+    token, request, _ = stream(net, window=1)
+    waiting = [net.b.respond_part(request, b"x", net.now) for _ in range(2)][1]
+    net.pump()
+    net.a.cancel(token, net.now)
+    net.ca.outbox.leftovers()
+    net.advance(codes.STREAM_PATIENCE_MS - 1)
+    assert verdicts(net, net.b, waiting) == []
+    net.advance(60_000)
+    assert verdicts(net, net.b, waiting) == [(events.CANCELLED, 0)]
+    assert [event.request for event in net.seen(net.b, events.REQUEST_CANCELLED)] == [request]
+    assert_settled(net)
+
+
+def test_a_stream_asked_for_in_no_time_does_not_keep_its_server_busy() -> None:
+    net = Pair()
+    receiver = net.b.register(E, codes.UNICAST)
+    net.pump()
+    net.a.request(E, b"q", net.now, window=1, timeout_ms=2)
+    net.pump()
+    request = net.b.take(receiver, net.now)
+    assert isinstance(request, Request)
+    for _ in range(2):
+        net.b.respond_part(request, b"x", net.now)
+    net.pump()
+    rounds = 0
+    start = net.now
+    while net.now < start + 60_000:
+        deadline = net.b.next_deadline()
+        assert deadline is not None
+        net.advance(max(1, deadline - net.now))
+        rounds += 1
+    assert rounds < 200
+
+
+def test_the_end_of_a_stream_takes_the_way_of_its_parts() -> None:
+    net = Pair(via="tcp://h:1", realm=codes.LOCALNET)
+    token, request, _ = stream(net, window=10)
+    net.b.respond_part(request, b"0", net.now)
+    net.pump()
+    net.link(net.a, net.b)  # a better link
+    net.pump()
+    net.cable.block(net.b)
+    net.b.respond_part(request, b"1", net.now)
+    net.b.respond_end(request, net.now)
+    net.pump()
+    net.cable.block(net.b, False)
+    net.pump()
+    assert parts_of(net, token) == [b"0", b"1"]
+    assert verdicts(net, net.a, token)[-1] == (events.ENDED, 0)

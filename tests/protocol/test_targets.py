@@ -146,3 +146,27 @@ def test_costs_are_weighed_anew_when_a_link_goes() -> None:
     a.send(E, b"x", net.now)
     net.pump()
     assert counts(net, holders) == [0, 1]
+
+
+def test_what_waits_for_the_loser_of_a_name_goes_before_what_comes_later() -> None:
+    """Node a sees both holders for a moment: b keeps the name, and c has not heard of it yet."""
+    net = Net()
+    a, b, c = net.mesh("abc")
+    for node in (b, c):
+        net.cables[2].block(node)
+    net.cables[0].block(b)
+    loser = c.register(E, codes.UNICAST, queue_max=8)
+    winner = b.register(E, codes.UNICAST)
+    net.pump()
+    fill(net, a, E, 6)
+    a.send(E, b"pinned", net.now, node_id=C)
+    net.cables[0].block(b, False)
+    net.pump()
+    assert not winner.closed
+    assert not loser.closed
+    a.send(E, b"later", net.now)
+    net.pump()
+    assert payloads(net.drain(b, winner)) == [b"4", b"5", b"later"]
+    assert payloads(net.drain(c, loser)) == [b"0", b"1", b"2", b"3"]
+    net.pump()
+    assert payloads(net.drain(c, loser)) == [b"pinned"]
