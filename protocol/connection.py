@@ -57,6 +57,7 @@ class Connection(Timer):
         self.keepalive_ms = 0
         self.rtt_ms = -1  # of the last keepalive, -1 before the first
         self.opened_at = -1
+        self.number = 0  # counts the links that this node has opened
         self.last_read = now
         self.bytes_in = 0
         self.bytes_out = 0

@@ -649,11 +649,13 @@ class Desk:
 
 
 def _is_new_session(flow: InFlow, session: "Connection | None") -> bool:
-    """Whether the pair's link has ended and another brings its next message: then an old number is not late,
-    but of an origin that has forgotten the pair.
+    """Whether the pair's link has ended and a younger one brings its next message: then an old number is not
+    late, but of an origin that has forgotten the pair.
     """
     last = flow.session
-    return last is not None and last is not session and last.state == codes.CLOSED
+    if last is None or session is None or last.state != codes.CLOSED:
+        return False
+    return session.number > last.number
 
 
 def _start_anew(flow: InFlow, received: int) -> None:

@@ -469,6 +469,7 @@ class Node:
     def link_opened(self, connection: Connection, hello: Hello, now: int) -> None:
         """A handshake is over: the link joins its peer's others, or takes their place."""
         self.counters["links_opened"] += 1
+        connection.number = self.counters["links_opened"]
         self._arm_sweep(now)  # also for a node that only receives
         former = self.routes.peers.get(hello.node_id)
         if former is not None and former.incarnation != hello.incarnation:

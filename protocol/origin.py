@@ -554,6 +554,7 @@ class Origin:
             if out.peer is not self.me:  # a publish has no single receiver
                 self.undeliverable(out, codes.NO_ROUTE)
         peer.skipped = {}
+        peer.casts = {}
         for flow in list(peer.out_flows.values()):
             self._empty(flow, now)
         for pending in list(self.pending.values()):

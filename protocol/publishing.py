@@ -8,6 +8,7 @@ from busway.protocol.routes import Peer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from busway.protocol.connection import Connection
     from busway.protocol.origin import Origin
 
 
@@ -50,22 +51,20 @@ class Publisher:
         """One copy to each link that has room; False if none has and nobody here takes it."""
         assert self._origin.desk is not None
         local = out.endpoint in self._origin.desk.endpoints
-        hops = [peer.hop for peer in target.peers if peer.hop is not None]
+        hops = [peer.cast_link(out.endpoint) for peer in target.peers]
         if hops and not local and not [hop for hop in hops if hop.has_broadcast_room()]:
             return False
         flow.sent += 1
         flow.last_used = now
         out.seq = flow.sent
-        for peer in target.peers:
-            self._spread_to(peer, out)
+        for at in range(len(hops)):
+            self._spread_to(target.peers[at], hops[at], out)
         if local:
             self._origin.desk.arrive_local(out, now)
         return True
 
-    def _spread_to(self, peer: Peer, out: Outgoing) -> None:
+    def _spread_to(self, peer: Peer, hop: "Connection", out: Outgoing) -> None:
         """One subscriber's copy, or its loss with a count."""
-        hop = peer.hop
-        assert hop is not None  # its entry came over a link that stands
         uuid = out.endpoint
         size = size_of(out.payload)
         if size > hop.limits.message_size_max or not hop.has_broadcast_room():
@@ -80,8 +79,7 @@ class Publisher:
 
     def _await_any(self, target: Target, flow: OutFlow) -> None:
         for peer in target.peers:
-            assert peer.hop is not None
-            peer.hop.await_broadcast_room(flow)
+            peer.cast_link(flow.endpoint).await_broadcast_room(flow)
 
     def resume(self, flow: OutFlow, now: int) -> None:
         """A link has room again for broadcasts."""

@@ -21,6 +21,7 @@ class Peer:
     """
 
     __slots__ = (
+        "casts",
         "connections",
         "entries",
         "hop",
@@ -44,10 +45,22 @@ class Peer:
         self.connections: "list[Connection]" = []
         self.hop: "Connection | None" = None  # None: this node itself, or no route
         self.entries: "dict[bytes, Entry]" = {}
+        self.casts: "dict[bytes, Connection]" = {}  # the links that broadcasts to it take, by uuid
         self.skipped: "dict[bytes, int]" = {}  # broadcasts in a row that its link had no room for, by uuid
         self.out_flows: "dict[bytes, OutFlow]" = {}
         self.in_flows: "dict[bytes, InFlow]" = {}
         self.serving: "dict[int, Request]" = {}  # its requests that we have not answered yet, by id
+
+
+    def cast_link(self, uuid: bytes) -> "Connection":
+        """The link that broadcasts of an endpoint take to this node, which is a neighbour: the same as long as it
+        stands, as for a flow (flows.py).
+        """
+        link = self.casts.get(uuid)
+        if link is None or link.state == codes.CLOSED:
+            assert self.hop is not None
+            link = self.casts[uuid] = self.hop
+        return link
 
 
 class Routes:
