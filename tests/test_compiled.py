@@ -18,7 +18,7 @@ for name in {names!r}:
 pytestmark = pytest.mark.timeout(900)  # the first test pays for the build
 
 # Compiled classes take no interpreted subclasses, and these tests make some.
-PURE_ONLY = ["tests/protocol/test_timers.py"]
+PURE_ONLY = ["tests/protocol/test_timers.py", "tests/protocol/test_campaign.py"]
 
 
 def module_names() -> list[str]:
