@@ -53,8 +53,8 @@ class Peer:
 
 
     def cast_link(self, uuid: bytes) -> "Connection":
-        """The link that broadcasts of an endpoint take to this node, which is a neighbour: the same as long as it
-        stands, as for a flow (flows.py).
+        """The link that broadcasts of an endpoint take to this neighbour: the same as long as it stands, as for a
+        flow (flows.py).
         """
         link = self.casts.get(uuid)
         if link is None or link.state == codes.CLOSED:
