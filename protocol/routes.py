@@ -51,7 +51,6 @@ class Peer:
         self.in_flows: "dict[bytes, InFlow]" = {}
         self.serving: "dict[int, Request]" = {}  # its requests that we have not answered yet, by id
 
-
     def cast_link(self, uuid: bytes) -> "Connection":
         """The link that broadcasts of an endpoint take to this neighbour: the same as long as it stands, as for a
         flow (flows.py).

@@ -526,3 +526,42 @@ def test_what_only_the_narrow_link_could_reach_goes_with_it() -> None:
     net.pump()
     assert [entry.uuid for entry in net.a.entries()] == [F]
     assert [event.entry.uuid for event in net.seen(net.a, events.ENDPOINT_DOWN)] == [E]
+
+
+def test_a_better_link_does_not_overtake_broadcasts_either() -> None:
+    net = Pair(via="tcp://h:1", realm=codes.LOCALNET)
+    receiver = net.b.register(E, codes.BROADCAST)
+    net.pump()
+    net.a.publish(E, b"0", net.now)
+    net.pump()
+    net.cable.block(net.a)
+    net.a.publish(E, b"1", net.now)
+    better = net.link(net.a, net.b)
+    net.pump()
+    net.a.publish(E, b"2", net.now)
+    net.pump()
+    net.cable.cut()
+    net.a.publish(E, b"3", net.now)
+    net.pump()
+    assert net.a.routes.peers[B].hop is better.a
+    assert payloads(net.drain(net.b, receiver)) == [b"0", b"1", b"2", b"3"]
+
+
+@pytest.mark.parametrize("kind", [codes.UNICAST, codes.BROADCAST])
+def test_what_an_older_link_still_brings_is_late(kind: int) -> None:
+    """It was overtaken over a younger one, which has ended since: it does not start the pair anew."""
+    net = Pair()
+    receiver = net.b.register(E, kind)
+    younger = net.link(net.a, net.b, via="tcp://h:1", realm=codes.LOCALNET)
+    net.pump()
+    head = codes.MESSAGE | (codes.PUBLISH if kind == codes.BROADCAST else codes.SEND) << 4
+
+    def message(seq: int) -> bytes:
+        body = bytes((head, 0, 1)) + E + bytes((0, seq)) + b"%d" % seq
+        return bytes((len(body),)) + body
+
+    net.note(net.b, younger.b.receive_data(message(9), net.now))
+    younger.cut()
+    net.note(net.b, net.cb.receive_data(message(7) + message(8) + message(10), net.now))
+    assert payloads(net.drain(net.b, receiver)) == [b"9", b"10"]
+    assert net.b.desk.counters["late"] == 2
