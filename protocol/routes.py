@@ -52,8 +52,8 @@ class Peer:
         self.serving: "dict[int, Request]" = {}  # its requests that we have not answered yet, by id
 
     def cast_link(self, uuid: bytes) -> "Connection":
-        """The link that broadcasts of an endpoint take to this neighbour: the same as long as it stands, as for a
-        flow (flows.py).
+        """The link that broadcasts of an endpoint take to this neighbour: the same as long as it stands, as
+        for a flow (flows.py).
         """
         link = self.casts.get(uuid)
         if link is None or link.state == codes.CLOSED:
