@@ -169,9 +169,12 @@ def test_a_withdrawal_of_what_was_not_announced_is_ignored() -> None:
     assert net.seen(net.a, events.ENDPOINT_DOWN) == []
 
 
-def test_everything_of_a_node_is_withdrawn_with_its_last_link() -> None:
+@pytest.mark.parametrize("first_to_go", ["older", "younger"])
+def test_everything_of_a_node_is_withdrawn_with_its_last_link(first_to_go: str) -> None:
     net = Pair()
     other = net.link(net.a, net.b, via="tcp://h:1")
+    if first_to_go == "younger":
+        net.cable, other = other, net.cable
     for uuid in (E, F, G):
         net.b.register(uuid, UNICAST)
     net.pump()

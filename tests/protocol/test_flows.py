@@ -428,3 +428,20 @@ def test_a_large_queue_opens_no_larger_window_than_can_be_told() -> None:
     net.pump()
     net.drain(net.b, receiver)
     assert receiver.taken == sent
+
+
+def test_what_a_second_link_tells_again_takes_no_credit_away() -> None:
+    net = Pair()
+    receiver = net.b.register(E, codes.UNICAST)
+    net.pump()
+    for _ in range(10):
+        fill(net, net.a, E, 4)
+        net.pump()
+        net.drain(net.b, receiver)
+        net.pump()
+    flow = net.a.routes.peers[B].out_flows[E]
+    credit = flow.limit - flow.sent
+    assert credit > codes.OPENING_CREDIT
+    net.link(net.a, net.b, via="tcp://h:1")
+    net.pump()
+    assert flow.limit - flow.sent == credit
