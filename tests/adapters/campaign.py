@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ class Worker:
         words = self.next_id("pool")
         self.note("asked", words)
         ttl, node = self.random.choice((0, 0.5)), self.holder(bus, "pool")
-        await self.outcome(words, bus.request("pool", words, timeout=timeout, ttl=ttl, node=node))
+        await self.outcome(lambda: words, bus.request("pool", words, timeout=timeout, ttl=ttl, node=node))
 
     def holder(self, bus: busway.AsyncBus, name: str) -> bytes:
         """Any node that has the endpoint, mostly: left to itself a node asks the nearest, which is itself."""
@@ -106,9 +106,15 @@ class Worker:
 
     async def confirm(self, bus: busway.AsyncBus) -> None:
         stream = f"inbox{self.random.randrange(SLOTS)}"
-        words = self.next_id(stream)
-        self.note("asked", words)
-        await self.outcome(words, bus.send(stream, words, confirm=True, timeout=OUTCOME_S))
+        words = ""
+
+        async def call() -> None:
+            nonlocal words
+            words = self.next_id(stream)  # in the step that sends it: a task begun later may run first
+            self.note("asked", words)
+            await bus.send(stream, words, confirm=True, timeout=OUTCOME_S)
+
+        await self.outcome(lambda: words, call())
 
     async def send(self, bus: busway.AsyncBus) -> None:
         stream = f"inbox{self.random.randrange(SLOTS)}"
@@ -132,9 +138,9 @@ class Worker:
                 expected += 1
             assert expected == length, f"{expected} parts instead of {length}"
 
-        await self.outcome(words, read())
+        await self.outcome(lambda: words, read())
 
-    async def outcome(self, words: str, call: Coroutine[Any, Any, object]) -> None:
+    async def outcome(self, words: Callable[[], str], call: Coroutine[Any, Any, object]) -> None:
         """Note the one outcome of a call, which is cancelled now and then; none at all is a fault."""
         task = asyncio.create_task(call)
         if self.random.random() < 0.1:
@@ -142,10 +148,10 @@ class Worker:
             task.cancel()
         done, _ = await asyncio.wait([task], timeout=OUTCOME_S * 3 + SLACK_S)
         if not done:
-            self.note("fault", words, "no outcome")
+            self.note("fault", words(), "no outcome")
             task.cancel()
             return
-        self.note("outcome", words, describe(task))
+        self.note("outcome", words(), describe(task))
 
     def begin(self, bus: busway.AsyncBus) -> None:
         kinds = (self.ask, self.ask, self.confirm, self.send, self.publish, self.stream)
