@@ -192,6 +192,8 @@ FLOW_RECLAIM_MS: "Final" = 90000
 FLOW_FORGET_IN_MS: "Final" = 180000
 FLOW_FORGET_OUT_MS: "Final" = 240000
 SWEEP_MS: "Final" = 30000
+SEQREQ_MS: "Final" = 1000
+SEQREQ_MAX_MS: "Final" = 32000
 
 # The endpoint that every node answers: UUID version 5 of "busway/introspection" in the namespace of
 # docs/protocol.md.

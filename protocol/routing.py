@@ -1,0 +1,441 @@
+"""Which neighbour leads to which node: distance vector with feasibility, loop-free at every instant
+(docs/routing.md).
+
+The rules of RFC 8966, sections 2.4 to 2.6, over sessions that lose nothing: so an update is sent once, and an
+idle network is silent. Knows no bytes and no link but as something to be told that there is something to
+write.
+"""
+
+from busway.protocol import codes
+from busway.protocol.timers import Timer, Timers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, Final
+
+INFINITE: "Final" = 0xFFFF  # the metric of no route
+_COST_MAX: "Final" = 0x3FFF
+NOTHING: "Final" = -1  # no distance
+PARENT: "Final" = -2  # told: "I reach it through you", which offers nothing
+
+# A distance is one int: the source's sequence number in bits 16-31, the metric in bits 0-15.
+
+
+def newer(a: int, b: int) -> bool:
+    """Whether sequence number `a` is newer than `b` (RFC 1982)."""
+    return 0 < (a - b) & 0xFFFF < 0x8000
+
+
+def better(a: int, b: int) -> bool:
+    """Whether distance `a` is strictly better than `b`: a newer number, or the same and a smaller metric."""
+    if b < 0:
+        return True
+    if a >> 16 == b >> 16:
+        return a & 0xFFFF < b & 0xFFFF
+    return newer(a >> 16, b >> 16)
+
+
+def extend(metric: int, realm: int, cost: int) -> int:
+    """A neighbour's metric seen over a link: the widest realm of the path (two bits), then the sum of costs.
+    Strictly larger than `metric`.
+    """
+    total = (metric & _COST_MAX) + cost
+    if metric == INFINITE or total >= _COST_MAX:
+        return INFINITE
+    return max(metric >> 14, realm) << 14 | total
+
+
+class Neighbour:
+    """The routing side of one link: what each side has told the other in this session (rule 6)."""
+
+    __slots__ = (
+        "acked",
+        "acks_due",
+        "children",
+        "cost",
+        "dirty",
+        "leaf",
+        "link",
+        "marks",
+        "processed",
+        "realm",
+        "requests",
+        "route",
+        "slow",
+        "told",
+        "withdrawn",
+    )
+
+    def __init__(self, link: object, realm: int, cost: int, leaf: bool) -> None:
+        self.link = link
+        self.realm = realm
+        self.cost = cost
+        self.leaf = leaf
+        self.slow = False  # lookups instead of a pushed directory
+        self.route: "Route | None" = None  # to the node at the other end
+        self.told: "dict[Route, int]" = {}  # a distance or PARENT; absent: nothing, or withdrawn
+        self.dirty: "dict[Route, bool]" = {}  # told is not what it should be
+        self.requests: "dict[Route, int]" = {}  # SEQREQ to be written: the number, plus WIDE
+        self.children: "dict[Route, list[int]]" = {}  # they reach it through us; directory versions they have
+        self.withdrawn = 0  # withdrawals sent: RETRACT and PARENT
+        self.acked = 0  # ... of which so many have been processed
+        self.marks: "dict[Route, int]" = {}  # number of the last withdrawal of each, until it is acked
+        self.processed = 0  # withdrawals of theirs that we have processed
+        self.acks_due = False
+
+
+WIDE: "Final" = 0x10000
+
+
+class Route(Timer):
+    """What is known of the way to one source: a node in one incarnation."""
+
+    __slots__ = (
+        "asked",
+        "distance",
+        "feasible",
+        "key",
+        "offers",
+        "owner",
+        "passed",
+        "passed_at",
+        "retry_ms",
+        "router",
+        "via",
+    )
+
+    def __init__(self, router: "Router", key: bytes) -> None:
+        self.deadline = -1
+        self.router = router
+        self.key = key  # node id and incarnation, 20 bytes
+        self.via: "Neighbour | None" = None  # the next hop
+        self.distance = NOTHING  # ours: what we would advertise
+        self.feasible = NOTHING  # FD: the best distance ever sent
+        self.offers: "dict[Neighbour, int]" = {}  # distances that neighbours advertise
+        self.asked = NOTHING  # sequence number that we asked for
+        self.passed = NOTHING  # sequence number that we asked for on behalf of others
+        self.passed_at = 0
+        self.retry_ms = 0
+        self.owner: object = None  # the host's
+
+    def fire(self, now: int) -> None:
+        self.router.retry(self, now)
+
+
+class Router:
+    """The routes of one node.
+
+    Args: `key` node id and incarnation; `seqno` the first sequence number; `changed` is called when the next
+    hop or distance of a
+    route has changed, `touched` when a neighbour has something to be written, `forgotten` when a route is
+    removed.
+    """
+
+    __slots__ = (
+        "changed",
+        "counters",
+        "fading",
+        "forgotten",
+        "me",
+        "neighbours",
+        "routes",
+        "timers",
+        "touched",
+        "transit",
+    )
+
+    def __init__(
+        self,
+        key: bytes,
+        timers: Timers,
+        changed: "Callable[[Route, int], None]",
+        touched: "Callable[[Neighbour], None]",
+        forgotten: "Callable[[Route], None]",
+        seqno: int = 0,
+    ) -> None:
+        self.timers = timers
+        self.changed = changed
+        self.touched = touched
+        self.forgotten = forgotten
+        self.transit = False
+        self.me = Route(self, key)
+        self.me.distance = seqno << 16
+        self.routes: "dict[bytes, Route]" = {key: self.me}
+        self.neighbours: "list[Neighbour]" = []
+        self.fading: "dict[Route, bool]" = {}  # without a way; to be forgotten when rule 5 allows
+        self.counters = {"route_changes": 0, "seqno_requests": 0, "seqno_raised": 0}
+
+    # The table
+
+    def route(self, key: bytes) -> Route:
+        """The record of a source, made if it is new."""
+        route = self.routes.get(key)
+        if route is None:
+            route = self.routes[key] = Route(self, key)
+        return route
+
+    def open(self, neighbour: Neighbour, key: bytes, now: int) -> None:
+        """A session begins. To a leaf we are the origin of its route (rule 7); a router is told everything."""
+        route = neighbour.route = self.route(key)
+        self.neighbours.append(neighbour)
+        if neighbour.leaf:
+            after = 0 if route.feasible < 0 else (route.feasible >> 16) + 1 & 0xFFFF
+            self.update(neighbour, route, after << 16, now)
+            return
+        for other in list(self.routes.values()):
+            self._mark_for(neighbour, other)
+
+    def close(self, neighbour: Neighbour, now: int) -> None:
+        """A session is over: nothing holds that was learned or told in it (rule 6)."""
+        self.neighbours.remove(neighbour)
+        for route in list(self.routes.values()):
+            if route.offers.pop(neighbour, NOTHING) >= 0 or route.via is neighbour:
+                self._select(route, now)
+        if neighbour.route is not None and neighbour.route.via is None:
+            self.fading[neighbour.route] = True
+        for route in list(self.fading):
+            self._forget(route)
+
+    def set_transit(self, transit: bool) -> None:
+        """Whether others' routes are offered, too (rule 8)."""
+        if transit != self.transit:
+            self.transit = transit
+            for route in self.routes.values():
+                self._mark(route)
+
+    def set_cost(self, neighbour: Neighbour, cost: int, now: int) -> None:
+        """The cost of a link changed. Staying on a next hop whose metric rose is safe (rule 2)."""
+        neighbour.cost = cost
+        for route in list(self.routes.values()):
+            if neighbour in route.offers:
+                self._select(route, now)
+
+    # What a neighbour tells
+
+    def update(self, neighbour: Neighbour, route: Route, distance: int, now: int) -> None:
+        """It offers a route; a metric without end is a withdrawal that nobody counts."""
+        neighbour.children.pop(route, None)
+        if route is self.me:
+            return
+        if distance & 0xFFFF == INFINITE:
+            route.offers.pop(neighbour, None)
+        else:
+            route.offers[neighbour] = distance
+        self._select(route, now)
+
+    def withdraw(self, neighbour: Neighbour, route: Route, now: int) -> None:
+        """It offers the route no longer. We say that we have seen it (rule 5)."""
+        neighbour.processed = neighbour.processed + 1 & 0xFFFF
+        neighbour.acks_due = True
+        self.touched(neighbour)
+        neighbour.children.pop(route, None)
+        if route.offers.pop(neighbour, NOTHING) >= 0:
+            self._select(route, now)
+        elif route.via is None and route is not self.me:
+            self.fading[route] = True
+        self._forget(route)
+
+    def adopt(self, neighbour: Neighbour, route: Route, versions: "list[int]", now: int) -> None:
+        """It reaches the source through us: no offer, and a child of the source's tree (rule 11)."""
+        self.withdraw(neighbour, route, now)
+        neighbour.children[route] = versions
+
+    def acknowledge(self, neighbour: Neighbour, count: int) -> bool:
+        """`count` of our withdrawals, modulo 65536, were processed; False if there were not so many."""
+        acked = neighbour.acked + ((count - neighbour.acked) & 0xFFFF)
+        if acked > neighbour.withdrawn:
+            return False
+        neighbour.acked = acked
+        for route, mark in list(neighbour.marks.items()):
+            if mark <= acked:
+                del neighbour.marks[route]
+                self._forget(route)
+        return True
+
+    def request(self, neighbour: Neighbour, route: Route, wanted: int, now: int) -> None:
+        """SEQREQ: it wants a sequence number of at least `wanted` (RFC 8966, section 3.8.1.2)."""
+        seqno = wanted & 0xFFFF
+        if route is self.me:
+            if newer(seqno, self.me.distance >> 16):
+                self.counters["seqno_raised"] += 1
+                self.me.distance = ((self.me.distance >> 16) + 1 & 0xFFFF) << 16
+                self._mark(self.me)
+            return
+        if route.via is not None:
+            if not newer(seqno, route.distance >> 16):
+                return  # what it wants is on its way to it
+            if route.via.leaf:
+                self.counters["seqno_raised"] += 1
+                self.update(route.via, route, seqno << 16, now)
+                return
+        if route.passed == seqno and now - route.passed_at < codes.SEQREQ_MS // 2:
+            return
+        route.passed = seqno
+        route.passed_at = now
+        self._ask(route, wanted, neighbour)
+
+    # What we tell
+
+    def wish(self, neighbour: Neighbour, route: Route) -> int:
+        """What a neighbour should have been told: a distance, PARENT or NOTHING."""
+        if route.via is neighbour:
+            return NOTHING if neighbour.leaf else PARENT
+        if route.distance < 0 or neighbour.leaf or route is neighbour.route:
+            return NOTHING
+        if self.transit or route is self.me or (route.via is not None and route.via.leaf):
+            return route.distance
+        return NOTHING
+
+    def tell(self, neighbour: Neighbour, route: Route) -> int:
+        """The news about a route, now that it is written: FD falls before the bytes leave (rule 2)."""
+        news = self.wish(neighbour, route)
+        if news >= 0:
+            if route is not self.me and better(news, route.feasible):
+                route.feasible = news
+            neighbour.told[route] = news
+            return news
+        neighbour.withdrawn += 1
+        neighbour.marks[route] = neighbour.withdrawn
+        if news == PARENT:
+            neighbour.told[route] = PARENT
+        else:
+            del neighbour.told[route]
+        return news
+
+    def news(self, neighbour: Neighbour) -> "list[Route]":
+        """The routes to be told about, in order: withdrawals first, then the nearest (rule 3)."""
+        dirty = neighbour.dirty
+        neighbour.dirty = {}
+        order = [
+            (self._urgency(neighbour, route), route.key, route)
+            for route in dirty
+            if self.wish(neighbour, route) != neighbour.told.get(route, NOTHING)
+        ]
+        order.sort(key=_first_two)
+        return [route for _, _, route in order]
+
+    def _urgency(self, neighbour: Neighbour, route: Route) -> int:
+        wish = self.wish(neighbour, route)
+        return -1 if wish < 0 else wish & 0xFFFF
+
+    # Choosing
+
+    def _select(self, route: Route, now: int) -> None:
+        """The best of the present next hop and the feasible offers; ask for a new sequence number if that is
+        not the best of all (rules 2 and 4).
+        """
+        via = route.via
+        distance = route.distance
+        best = INFINITE
+        found: "Neighbour | None" = None
+        infeasible = INFINITE
+        if via is not None:
+            offer = route.offers.get(via, NOTHING)
+            if offer >= 0:
+                best = extend(offer & 0xFFFF, via.realm, via.cost)
+                found = via if best < INFINITE else None
+        for neighbour, offer in route.offers.items():
+            metric = extend(offer & 0xFFFF, neighbour.realm, neighbour.cost)
+            if metric < best:
+                if better(offer, route.feasible):
+                    best = metric
+                    found = neighbour
+                else:
+                    infeasible = min(infeasible, metric)
+        route.via = found
+        route.distance = NOTHING if found is None else route.offers[found] >> 16 << 16 | best
+        if found is not via or route.distance != distance:
+            self.counters["route_changes"] += 1
+            self._mark(route)
+            self.changed(route, now)
+        if found is None:
+            self.fading[route] = True
+        else:
+            self.fading.pop(route, None)
+        if infeasible < best:
+            self._want(route, now)
+        else:
+            self._satisfied(route)
+
+    def _mark(self, route: Route) -> None:
+        for neighbour in self.neighbours:
+            self._mark_for(neighbour, route)
+
+    def _mark_for(self, neighbour: Neighbour, route: Route) -> None:
+        if self.wish(neighbour, route) == neighbour.told.get(route, NOTHING):
+            neighbour.dirty.pop(route, None)
+        elif route not in neighbour.dirty:
+            neighbour.dirty[route] = True
+            self.touched(neighbour)
+
+    # Sequence numbers (rule 4)
+
+    def _want(self, route: Route, now: int) -> None:
+        wanted = (route.feasible >> 16) + 1 & 0xFFFF
+        if route.asked == wanted:
+            return  # on its way; the timer asks again
+        route.asked = wanted
+        route.retry_ms = codes.SEQREQ_MS
+        self.timers.arm(route, now + route.retry_ms)
+        self._ask(route, wanted, None)
+
+    def _satisfied(self, route: Route) -> None:
+        if route.asked >= 0:
+            route.asked = NOTHING
+            self.timers.disarm(route)
+
+    def retry(self, route: Route, now: int) -> None:
+        """The number asked for has not come: ask everyone who offers the source."""
+        route.retry_ms = min(route.retry_ms * 2, codes.SEQREQ_MAX_MS)
+        self.timers.arm(route, now + route.retry_ms)
+        self._ask(route, route.asked | WIDE, None)
+
+    def _ask(self, route: Route, wanted: int, asker: "Neighbour | None") -> None:
+        """Send SEQREQ on: to the next hop, else to the best offer, feasible or not; if WIDE to all offers."""
+        if wanted & WIDE:
+            for neighbour in route.offers:
+                if neighbour is not asker:
+                    self._send_request(neighbour, route, wanted)
+            return
+        towards = route.via
+        if towards is None or towards is asker:
+            towards = self._best_offer(route, asker)
+        if towards is not None:
+            self._send_request(towards, route, wanted)
+
+    def _best_offer(self, route: Route, asker: "Neighbour | None") -> "Neighbour | None":
+        best = INFINITE
+        found: "Neighbour | None" = None
+        for neighbour, offer in route.offers.items():
+            metric = extend(offer & 0xFFFF, neighbour.realm, neighbour.cost)
+            if metric < best and neighbour is not asker:
+                best = metric
+                found = neighbour
+        return found
+
+    def _send_request(self, neighbour: Neighbour, route: Route, wanted: int) -> None:
+        self.counters["seqno_requests"] += 1
+        neighbour.requests[route] = wanted
+        self.touched(neighbour)
+
+    # Forgetting (rule 5)
+
+    def _forget(self, route: Route) -> None:
+        """Remove a route without a way whose withdrawal everyone has processed and that nobody offers."""
+        if self._may_forget(route):
+            del self.fading[route]
+            del self.routes[route.key]
+            self.timers.disarm(route)
+            self.forgotten(route)
+
+    def _may_forget(self, route: Route) -> bool:
+        if route not in self.fading or route.offers:
+            return False
+        for neighbour in self.neighbours:
+            if route in neighbour.told or route in neighbour.marks or neighbour.route is route:
+                return False
+        return True
+
+
+def _first_two(item: "tuple[int, bytes, Route]") -> "tuple[int, bytes]":
+    return item[0], item[1]
