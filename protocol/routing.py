@@ -112,8 +112,8 @@ class Route(Timer):
         self.distance = NOTHING  # ours: what we would advertise
         self.feasible = NOTHING  # FD: the best distance ever sent
         self.offers: "dict[Neighbour, int]" = {}  # distances that neighbours advertise
-        self.asked = NOTHING  # sequence number that we asked for
-        self.passed = NOTHING  # sequence number that we asked for on behalf of others
+        self.asked = NOTHING  # sequence number that we asked for last, while we need one
+        self.passed = NOTHING  # the last request of others that we passed on
         self.passed_at = 0
         self.retry_ms = 0
         self.owner: object = None  # the host's
@@ -126,9 +126,8 @@ class Router:
     """The routes of one node.
 
     Args: `key` node id and incarnation; `seqno` the first sequence number; `changed` is called when the next
-    hop or distance of a
-    route has changed, `touched` when a neighbour has something to be written, `forgotten` when a route is
-    removed.
+    hop or distance of a route has changed, `touched` when a neighbour has something to be written,
+    `forgotten` when a route is removed.
     """
 
     __slots__ = (
@@ -175,7 +174,7 @@ class Router:
         return route
 
     def open(self, neighbour: Neighbour, key: bytes, now: int) -> None:
-        """A session begins. To a leaf we are the origin of its route (rule 7); a router is told everything."""
+        """A session begins. To a leaf we are the origin of its route (rule 7); a router is told all."""
         route = neighbour.route = self.route(key)
         self.neighbours.append(neighbour)
         if neighbour.leaf:
@@ -222,6 +221,7 @@ class Router:
         else:
             route.offers[neighbour] = distance
         self._select(route, now)
+        self._forget(route)
 
     def withdraw(self, neighbour: Neighbour, route: Route, now: int) -> None:
         """It offers the route no longer. We say that we have seen it (rule 5)."""
@@ -238,7 +238,8 @@ class Router:
     def adopt(self, neighbour: Neighbour, route: Route, versions: "list[int]", now: int) -> None:
         """It reaches the source through us: no offer, and a child of the source's tree (rule 11)."""
         self.withdraw(neighbour, route, now)
-        neighbour.children[route] = versions
+        if self.routes.get(route.key) is route:
+            neighbour.children[route] = versions
 
     def acknowledge(self, neighbour: Neighbour, count: int) -> bool:
         """`count` of our withdrawals, modulo 65536, were processed; False if there were not so many."""
@@ -261,18 +262,13 @@ class Router:
                 self.me.distance = ((self.me.distance >> 16) + 1 & 0xFFFF) << 16
                 self._mark(self.me)
             return
-        if route.via is not None:
-            if not newer(seqno, route.distance >> 16):
-                return  # what it wants is on its way to it
-            if route.via.leaf:
-                self.counters["seqno_raised"] += 1
-                self.update(route.via, route, seqno << 16, now)
-                return
-        if route.passed == seqno and now - route.passed_at < codes.SEQREQ_MS // 2:
+        if route.via is not None and not newer(seqno, route.distance >> 16):
+            return  # what it wants is on its way to it
+        if now - route.passed_at < codes.SEQREQ_MS // 2 and route.passed in (wanted, wanted | WIDE):
             return
-        route.passed = seqno
+        route.passed = wanted
         route.passed_at = now
-        self._ask(route, wanted, neighbour)
+        self._ask(route, wanted, neighbour, now)
 
     # What we tell
 
@@ -344,6 +340,8 @@ class Router:
                     infeasible = min(infeasible, metric)
         route.via = found
         route.distance = NOTHING if found is None else route.offers[found] >> 16 << 16 | best
+        if found is not None and route.feasible >= 0:
+            self._keep_up(route)
         if found is not via or route.distance != distance:
             self.counters["route_changes"] += 1
             self._mark(route)
@@ -353,9 +351,14 @@ class Router:
         else:
             self.fading.pop(route, None)
         if infeasible < best:
-            self._want(route, now)
+            self._want(route, now, found is None and via is not None)
         else:
             self._satisfied(route)
+
+    def _keep_up(self, route: Route) -> None:
+        """With nobody to tell for a very long time FD would come to pass for newer than the newest."""
+        if 0x4000 <= (route.distance >> 16) - (route.feasible >> 16) & 0xFFFF < 0x8000:
+            route.feasible = route.distance
 
     def _mark(self, route: Route) -> None:
         for neighbour in self.neighbours:
@@ -370,14 +373,20 @@ class Router:
 
     # Sequence numbers (rule 4)
 
-    def _want(self, route: Route, now: int) -> None:
-        wanted = (route.feasible >> 16) + 1 & 0xFFFF
-        if route.asked == wanted:
-            return  # on its way; the timer asks again
-        route.asked = wanted
+    def _want(self, route: Route, now: int, lost: bool) -> None:
+        """Ask at once if we have just `lost` our way, or asked for nothing yet; else the timer asks again. A
+        number that came lowered FD, too: asking for the next one then would race with a better way that is
+        only slower, for ever.
+        """
+        if route.asked >= 0 and not lost:
+            return
         route.retry_ms = codes.SEQREQ_MS
+        self._ask_for_next(route, 0, now)
+
+    def _ask_for_next(self, route: Route, wide: int, now: int) -> None:
+        route.asked = (route.feasible >> 16) + 1 & 0xFFFF
         self.timers.arm(route, now + route.retry_ms)
-        self._ask(route, wanted, None)
+        self._ask(route, route.asked | wide, None, now)
 
     def _satisfied(self, route: Route) -> None:
         if route.asked >= 0:
@@ -387,21 +396,20 @@ class Router:
     def retry(self, route: Route, now: int) -> None:
         """The number asked for has not come: ask everyone who offers the source."""
         route.retry_ms = min(route.retry_ms * 2, codes.SEQREQ_MAX_MS)
-        self.timers.arm(route, now + route.retry_ms)
-        self._ask(route, route.asked | WIDE, None)
+        self._ask_for_next(route, WIDE, now)
 
-    def _ask(self, route: Route, wanted: int, asker: "Neighbour | None") -> None:
+    def _ask(self, route: Route, wanted: int, asker: "Neighbour | None", now: int) -> None:
         """Send SEQREQ on: to the next hop, else to the best offer, feasible or not; if WIDE to all offers."""
         if wanted & WIDE:
             for neighbour in route.offers:
                 if neighbour is not asker:
-                    self._send_request(neighbour, route, wanted)
+                    self._send_request(neighbour, route, wanted, now)
             return
         towards = route.via
         if towards is None or towards is asker:
             towards = self._best_offer(route, asker)
         if towards is not None:
-            self._send_request(towards, route, wanted)
+            self._send_request(towards, route, wanted, now)
 
     def _best_offer(self, route: Route, asker: "Neighbour | None") -> "Neighbour | None":
         best = INFINITE
@@ -413,10 +421,19 @@ class Router:
                 found = neighbour
         return found
 
-    def _send_request(self, neighbour: Neighbour, route: Route, wanted: int) -> None:
+    def _send_request(self, neighbour: Neighbour, route: Route, wanted: int, now: int) -> None:
+        if neighbour.leaf:
+            self._answer_for(neighbour, route, wanted & 0xFFFF, now)
+            return
         self.counters["seqno_requests"] += 1
         neighbour.requests[route] = wanted
         self.touched(neighbour)
+
+    def _answer_for(self, leaf: Neighbour, route: Route, seqno: int, now: int) -> None:
+        """A leaf is not asked: we are the origin of its route (rule 7)."""
+        if newer(seqno, route.offers[leaf] >> 16):
+            self.counters["seqno_raised"] += 1
+            self.update(leaf, route, seqno << 16, now)
 
     # Forgetting (rule 5)
 
@@ -434,6 +451,8 @@ class Router:
         for neighbour in self.neighbours:
             if route in neighbour.told or route in neighbour.marks or neighbour.route is route:
                 return False
+            if route in neighbour.children:
+                return False  # it will say so when it has left
         return True
 
 

@@ -746,3 +746,136 @@ def test_a_starving_ring_gets_its_number_from_the_source() -> None:
 def test_a_network_at_rest_is_silent() -> None:
     net, _, _ = square()
     assert net.rest() == 0
+
+
+# What went wrong once --------------------
+
+
+def test_a_router_never_asks_a_leaf_it_raises_the_number_itself() -> None:
+    """A leaf that moved here while its former router still answered for it with newer numbers."""
+    a = Host("a")
+    b, c = a.meet("b"), a.meet("c")
+    leaf = a.meet("leaf", cost=512, leaf=True)
+    route = a.hears(b, "leaf", at(7, metric(USERSPACE, 1)))
+    assert route.via is b
+    a.tells(c)
+    a.loses(b, "leaf")
+    assert a.asks(leaf) == {}
+    assert a.route("leaf").via is leaf
+    assert a.tells(c) == {"leaf": at(8, metric(USERSPACE, 512))}
+    assert a.timers.next_deadline() == -1
+
+
+def test_a_repeated_request_reaches_the_leaf_of_a_router_that_goes_another_way() -> None:
+    a = Host("a")
+    b, c = a.meet("b"), a.meet("c")
+    leaf = a.meet("leaf", cost=512, leaf=True)
+    route = a.hears(b, "leaf", at(7, metric(USERSPACE, 1)))
+    a.router.request(c, route, 9 | WIDE, 0)
+    assert (a.asks(b), a.asks(leaf)) == ({"leaf": 9 | WIDE}, {})
+    assert route.offers[leaf] == at(9, 0)
+    a.router.request(c, route, 9 | WIDE, codes.SEQREQ_MS)
+    assert route.offers[leaf] == at(9, 0)
+
+
+def test_numbers_do_not_race_when_the_better_way_is_the_slower_one() -> None:
+    """Each new number comes by the near way first and lowers FD: the far way, always one behind, is not
+    asked for again before it had the time to catch up.
+    """
+    a = Host("a")
+    near, far, d = a.meet("b", realm=GLOBAL), a.meet("c"), a.meet("d")
+    route = a.hears(near, "s", at(0, 1))
+    a.hears(far, "s", at(0, metric(USERSPACE, 9)))
+    a.tells(d)
+    a.hears(far, "s", at(0, metric(USERSPACE, 99)))
+    a.loses(far, "s", 10)
+    a.hears(far, "s", at(0, metric(USERSPACE, 99)), 20)
+    assert route.via is near
+    assert a.asks(near) == {"s": 1}
+    a.tells(d)
+    a.hears(near, "s", at(1, 1), 30)
+    a.tells(d)
+    a.hears(far, "s", at(0, metric(USERSPACE, 98)), 40)
+    assert (a.asks(near), a.asks(far)) == ({}, {})
+    a.timers.fire(20 + codes.SEQREQ_MS)
+    assert a.asks(far) == {"s": 2 | WIDE}  # what is wanted now
+    a.hears(far, "s", at(1, metric(USERSPACE, 99)), 40)
+    assert a.route("s").via is far
+    assert a.timers.next_deadline() == -1
+
+
+def test_who_loses_its_way_asks_again_though_it_asked_for_a_better_one_before() -> None:
+    a = Host("a")
+    b, c, d = a.meet("b"), a.meet("c"), a.meet("d")
+    a.hears(b, "far", at(9, 5))
+    a.tells(d)
+    a.hears(b, "far", at(9, 900))
+    a.hears(c, "far", at(9, metric(USERSPACE, 300)))
+    assert a.asks(b) == {"far": 10}
+    for now in (1000, 3000, 7000, 15000):
+        a.timers.fire(now)
+    a.asks(b), a.asks(c)
+    a.loses(b, "far", 15500)
+    assert a.asks(c) == {"far": 10}
+    assert a.timers.next_deadline() == 15500 + codes.SEQREQ_MS
+
+
+def test_a_repeated_request_is_not_taken_for_the_first_one() -> None:
+    a = Host("a")
+    b, c, d = a.meet("b"), a.meet("c"), a.meet("d")
+    route = a.hears(b, "far", at(9, 5))
+    a.hears(c, "far", at(9, 7))
+    a.router.request(d, route, 10, 0)
+    assert (a.asks(b), a.asks(c)) == ({"far": 10}, {})
+    a.router.request(d, route, 10 | WIDE, 1)
+    assert (a.asks(b), a.asks(c)) == ({"far": 10 | WIDE}, {"far": 10 | WIDE})
+    a.router.request(d, route, 10, 2)
+    assert (a.asks(b), a.asks(c)) == ({}, {})
+
+
+def test_an_update_with_infinite_metric_leaves_nothing() -> None:
+    a = Host("a")
+    b = a.meet("b")
+    a.hears(b, "far", at(0, INFINITE))
+    a.hears(b, "away", at(0, 5))
+    a.hears(b, "away", at(0, INFINITE))
+    assert a.forgotten == ["far", "away"]
+
+
+def test_a_child_of_what_nobody_knows_is_not_kept() -> None:
+    a = Host("a")
+    b = a.meet("b")
+    a.router.adopt(b, a.router.route(key("never")), [], 0)
+    assert (b.children, a.forgotten) == ({}, ["never"])
+
+
+def test_a_route_is_kept_until_its_children_have_said_that_they_have_left() -> None:
+    """Else a child that finds its parent again before it spoke is nobody's child."""
+    a = Host("a")
+    b, c = a.meet("b"), a.meet("c")
+    route = a.hears(b, "far", at(0, 5))
+    a.tells(c)
+    a.router.adopt(c, route, [1], 0)
+    a.loses(b, "far")
+    a.tells(c)
+    a.router.acknowledge(c, 1)
+    assert a.forgotten == []
+    a.hears(b, "far", at(0, 5))
+    assert c.children == {route: [1]}
+    a.loses(b, "far")
+    a.loses(c, "far")
+    assert a.forgotten == ["far"]
+
+
+def test_what_was_told_long_ago_never_passes_for_new() -> None:
+    """The source's numbers go round while this node has nobody to tell them to."""
+    a = Host("a")
+    b, c = a.meet("b"), a.meet("c")
+    route = a.hears(b, "far", at(0, 5))
+    a.tells(c)
+    a.router.close(c, 0)
+    for seqno in range(40_000):
+        a.hears(b, "far", at(seqno, 5))
+    d = a.meet("d")
+    assert a.tells(d)["far"] == at(39_999, metric(USERSPACE, 6))
+    assert route.feasible == at(39_999, metric(USERSPACE, 6))
