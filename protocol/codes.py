@@ -34,11 +34,13 @@ PING: "Final" = 0x04
 PONG: "Final" = 0x05
 DIRECTORY: "Final" = 0x06
 MORE: "Final" = 0x07
+ROUTES: "Final" = 0x08
+SYNC: "Final" = 0x09
 IGNORABLE: "Final" = 0x40
 
 # Message frames: the head's bits and the kinds in bits 6-4.
 MESSAGE: "Final" = 0x80
-HEAD_RESERVED: "Final" = 0x08
+HEAD_ROUTED: "Final" = 0x08
 HEAD_OPTIONS: "Final" = 0x04
 SEND: "Final" = 0
 PUBLISH: "Final" = 1
@@ -58,6 +60,28 @@ PROBE: "Final" = 3
 PART_CREDIT: "Final" = 4
 UNDELIVERABLE: "Final" = 5
 END: "Final" = 6
+WHO: "Final" = 7
+HAVE: "Final" = 8
+PRUNE: "Final" = 9
+GRAFT: "Final" = 10
+TRACE: "Final" = 11
+TRACED: "Final" = 12
+
+# Entries of a ROUTES frame (section 10).
+RETRACT: "Final" = 0
+UPDATE: "Final" = 1
+PARENT: "Final" = 2
+PARENT_WITH: "Final" = 3
+SEQREQ: "Final" = 4
+SEQREQ_WIDE: "Final" = 5
+ACK: "Final" = 6
+
+# The routing header (section 5.4) and the numbers of the two nodes that a link joins.
+HOW_DESTINATION: "Final" = 4
+HOW_SOURCE: "Final" = 8
+HOPS_MAX: "Final" = 255
+SENDER: "Final" = 1
+RECEIVER: "Final" = 2
 
 # Payload formats. OBJECT never travels: it marks an object passed by reference inside the process.
 RAW: "Final" = 0
@@ -129,6 +153,7 @@ NOT_A_STREAM: "Final" = 10
 PART_LOST: "Final" = 11
 BUS_CLOSED: "Final" = 12
 LOST_AFTER_SENDING: "Final" = 13  # never sent: what a node says of its own request
+OVERTAKEN: "Final" = 14
 REASON_LAST: "Final" = 63
 HANDLER_FAILED: "Final" = 64
 REASON_NAMES = {
@@ -145,6 +170,7 @@ REASON_NAMES = {
     PART_LOST: "PART_LOST",
     BUS_CLOSED: "BUS_CLOSED",
     LOST_AFTER_SENDING: "LOST_AFTER_SENDING",
+    OVERTAKEN: "OVERTAKEN",
     HANDLER_FAILED: "HANDLER_FAILED",
 }
 
@@ -165,8 +191,16 @@ TEXT_SIZE_MAX: "Final" = 64
 CLOSE_TEXT_SIZE_MAX: "Final" = 120
 HELLO_SIZE_MAX: "Final" = 512
 FRAME_SIZE_MIN: "Final" = 128
-HEADER_SIZE_MAX: "Final" = 96
+HEADER_SIZE_MAX: "Final" = 112
 ENTRIES_MAX: "Final" = 16384
+DIRECTORY_MAX: "Final" = 65536  # entries of all other nodes together
+ROUTES_MAX: "Final" = 16384
+HOLDERS_MAX: "Final" = 16
+WATCHES_MAX: "Final" = 256
+PRUNES_MAX: "Final" = 4096
+TOMBSTONES_MAX: "Final" = 64  # withdrawn endpoints that a line remembers
+TRANSIT_SIZE_MAX: "Final" = 8388608  # queued to be passed on over one link, bytes
+FAR_WINDOW_SIZE: "Final" = 524288  # under way from one origin over several hops, bytes
 ANSWERS_MAX: "Final" = 16384
 LINKS_MAX: "Final" = 256
 DEPARTED_MAX: "Final" = 1024
@@ -194,7 +228,12 @@ FLOW_FORGET_OUT_MS: "Final" = 240000
 SWEEP_MS: "Final" = 30000
 SEQREQ_MS: "Final" = 1000
 SEQREQ_MAX_MS: "Final" = 32000
+STARVE_MS: "Final" = 500  # a node whose way is lost counts as reachable, if another way may be found
+DUPLICATE_MS: "Final" = 30000
 
 # The endpoint that every node answers: UUID version 5 of "busway/introspection" in the namespace of
 # docs/protocol.md.
 INTROSPECTION = b"\x52\x8d\x7f\xc3\xac\x29\x5b\x88\x9d\x2e\xda\x2d\xc1\x83\x36\x36"
+
+# The endpoint of the routers that ask over slow links (section 4.3): UUID version 5 of "busway/lookup".
+LOOKUP = b"\x8d\x88\x01\x09\x4e\xcc\x5a\x92\xa5\x13\x20\x2a\x1e\x0b\x94\xa0"

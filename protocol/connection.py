@@ -5,7 +5,7 @@ What messages mean is not known here: they are handed to the node's desk and ori
 """
 
 from busway.protocol import codes, events
-from busway.protocol.directory import Entry
+from busway.protocol.advertising import Advertiser
 from busway.protocol.endpoints import InFlow, size_of
 from busway.protocol.errors import Refusal
 from busway.protocol.fifo import Fifo
@@ -66,13 +66,18 @@ class Connection(Timer):
         self.close_code = -1  # the error the link ended with, -1 while it lives
         self.close_text = ""
         self.flush_wanted = False
+        self.lookups = False  # no directory is pushed here
+        self.watched: "dict[bytes, bool]" = {}  # what the peer has asked for with WHO
+        self.pruned: "dict[bytes, bool]" = {}  # source and uuid of the broadcasts that the peer does not want
+        self.skipped: "dict[bytes, int]" = {}  # broadcasts in a row that there was no room for, by uuid
         self.tag: object = None  # the adapter's
         self.behind: "Connection | None" = None  # a link that lost to this one: it is read to its end first
         self._held: "list[bytes]" = []  # what came meanwhile
         self._held_size = 0
         self.room_waiters = Fifo()  # flows that wait for room in the queue
         self.broadcast_waiters: "list[OutFlow]" = []
-        self.outbox = Outbox(limits, node.origin, self._describe)
+        self.advertiser = Advertiser(self, node.mesh)
+        self.outbox = Outbox(limits, node.origin, self.advertiser)
         self._mine = self._make_hello(nonce, limits)
         self._theirs = Hello()
         self._my_hello = encode_hello(self._mine)
@@ -95,6 +100,7 @@ class Connection(Timer):
     def _make_hello(self, nonce: bytes, limits: Limits) -> Hello:
         hello = Hello()
         hello.leaf = self.node.leaf
+        hello.lookups = self.link.lookups
         hello.realm = self.link.realm
         hello.dialled = self.link.dialled
         hello.token_wanted = self.link.prove is not None
@@ -280,19 +286,43 @@ class Connection(Timer):
         self.outbox.push_credit(flow)
         self.touch()
 
-    def announce(self, uuid: bytes) -> None:
-        """Something about one of our endpoints changed."""
-        self.outbox.push_entry(uuid)
+    def forward(self, out: Outgoing) -> bool:
+        """A message of another node on its way. False if there is no room; answers and small signals always
+        find some.
+        """
+        if out.kind == codes.ERROR or out.kind == codes.SIGNAL:
+            self.answer(out)
+            return True
+        if not self.outbox.push_transit(out):
+            return False
         self.touch()
+        return True
+
+    def broadcast(self, out: Outgoing) -> None:
+        """A broadcast, or its loss with a count."""
+        uuid = out.endpoint
+        if size_of(out.payload) > self.limits.message_size_max or not self.has_broadcast_room():
+            self.node.origin.counters["broadcast_dropped"] += 1
+            if out.transit is None:
+                self.skipped[uuid] = self.skipped.get(uuid, 0) + 1
+            return
+        if self.skipped and out.transit is None and self.skipped.pop(uuid, 0) >= codes.BRIDGE_MIN:
+            bridge = Outgoing(codes.SIGNAL, out.peer, uuid, out.seq - 1, b"", codes.RAW, b"")
+            bridge.extra = codes.PROBE
+            self.enqueue_broadcast(bridge)  # or so large a step would look like one back
+        self.enqueue_broadcast(out)
+
+    def nodes_max(self) -> int:
+        """Numbers of the table of nodes, in either direction (section 5.1)."""
+        if self.node.leaf or self._theirs.leaf:
+            return max(3, self.limits.aliases_max)
+        return codes.ROUTES_MAX
 
     def touch(self) -> None:
         """There is something to write."""
         if not self.flush_wanted:
             self.flush_wanted = True
             self.node.note_flush(self)
-
-    def _describe(self, uuid: bytes) -> bytes:
-        return self.node.describe(uuid, self.realm)
 
     # Reading
 
@@ -374,6 +404,7 @@ class Connection(Timer):
             or flow.bridged
             or endpoint.realm < self.realm
             or (head & 0x10 != 0) != (endpoint.kind == codes.BROADCAST)
+            or (head & 0x10 and self.node.forwarder.spreads(peer))
         ):
             return pos
         receiver = receivers[0]
@@ -420,7 +451,8 @@ class Connection(Timer):
         self.via = self.link.via or theirs.via
         self._frame_max = limits.frame_size_max
         self._aliases = AliasReader(limits.aliases_max)
-        self.outbox.agreed(limits)
+        self.lookups = self.link.lookups or theirs.lookups or self.node.leaf or theirs.leaf
+        self.outbox.agreed(limits, self.node.me.key, theirs.node_id + theirs.incarnation, self.nodes_max())
         if not self._mine.token_wanted and not theirs.token_wanted:
             self._open(now)
             return
@@ -452,7 +484,7 @@ class Connection(Timer):
         if self.keepalive_ms:
             self.node.timers.arm(self, now + self.keepalive_ms)
         self.touch()
-        self.node.link_opened(self, self._theirs, now)
+        self.node.mesh.link_opened(self, self._theirs, now)
 
     # The end
 
@@ -482,7 +514,7 @@ class Connection(Timer):
         self._held = []
         self.node.timers.disarm(self)
         self.touch()
-        self.node.link_closed(self, opened, by_peer, now)
+        self.node.mesh.link_closed(self, opened, by_peer, now)
 
     # Keepalive
 
@@ -529,43 +561,16 @@ class Connection(Timer):
     # Directory and messages
 
     def _handle_directory(self, reader: Reader, now: int) -> None:
-        assert self.peer is not None
-        flags = reader.u8()
-        while reader.left():
-            self._handle_entry(reader, now)
-        if flags & 1 and not self.synced:
-            self.synced = True
-            self.node.link_synced(self, now)
+        self.advertiser.read_directory(reader, now)
 
-    def _handle_entry(self, reader: Reader, now: int) -> None:
-        assert self.peer is not None
-        head = reader.u8()
-        if head & 0x80:
-            raise Refusal(codes.MALFORMED, "an entry with an unknown layout")
-        entry = Entry(self.peer, reader.take(codes.ID_SIZE))
-        entry.kind = head & 3
-        if not entry.kind:
-            self.node.entry_withdrawn(self.peer, entry.uuid, now)
-            return
-        entry.realm = head >> 2 & 3
-        if not entry.realm:
-            raise Refusal(codes.MALFORMED, "an entry of realm PROCESS")
-        if head & 0x10:
-            entry.credit = reader.varint()
-        if head & 0x20:
-            entry.cost = min(reader.varint(), 0x3FFF)
-        if head & 0x40:
-            entry.name = reader.text8()
-        if entry.realm < self.realm:
-            self.node.counters["narrow_entry"] += 1
-            return
-        if entry.uuid not in self.peer.entries and len(self.peer.entries) >= codes.ENTRIES_MAX:
-            raise Refusal(codes.TOO_MANY, "more than 16384 directory entries")
-        entry.links.append(self)
-        self.node.entry_announced(entry, now)
+    def _handle_routes(self, reader: Reader, now: int) -> None:
+        self.advertiser.read_routes(reader, now)
+
+    def _handle_sync(self, reader: Reader, now: int) -> None:
+        self.advertiser.read_sync(reader, now)
 
     def _handle_message(self, head: int, reader: Reader, now: int) -> None:
-        header = read_header(head, reader, self._aliases)
+        header = read_header(head, reader, self._aliases, self.advertiser.reader)
         if not header.cut:
             self._dispatch(header, reader.rest(), now)
             return
@@ -596,35 +601,37 @@ class Connection(Timer):
             self._dispatch(assembly.header, bytes(assembly.data), now)
 
     def _dispatch(self, header: Header, payload: bytes, now: int) -> None:
-        """A whole message: to the desk what is for our endpoints, to the origin what answers us."""
+        """A whole message: on its way to another node, to the desk what is for our endpoints, to the origin
+        what answers us.
+        """
+        node = self.node
         peer = self.peer
         assert peer is not None
+        source = header.source or peer.key
+        if source != peer.key:
+            if peer.leaf:
+                raise Refusal(codes.MALFORMED, "a leaf sent a message of another node")
+            peer = node.mesh.peer_of(source, now)
+        if header.destination and header.destination != node.me.key:
+            node.forwarder.pass_on(self, source, header, payload, now)
+            return
+        if peer is node.me:
+            return  # a broadcast of ours that came back
         kind = header.kind
-        if kind <= codes.REQUEST:
-            self.node.desk.arrive(
-                self,
-                peer,
-                kind,
-                header.endpoint,
-                header.number,
-                payload,
-                header.format,
-                header.type_id,
-                header.id,
-                header.timeout_ms,
-                header.window,
-                now,
-            )
+        if kind == codes.PUBLISH:
+            node.take_broadcast(self, peer, header, payload, now)
+        elif kind <= codes.REQUEST:
+            node.desk.arrive(self, peer, header, payload, now)
         elif kind == codes.REPLY:
-            self.node.origin.reply(peer, header.id, payload, header.format, header.type_id)
+            node.origin.reply(peer, header.id, payload, header.format, header.type_id)
         elif kind == codes.PART:
-            self.node.origin.part(peer, header.id, header.number, payload, header.format, header.type_id, now)
+            node.origin.part(peer, header.id, header.number, payload, header.format, header.type_id, now)
         elif kind == codes.ERROR:
-            self.node.origin.error(peer, header.id, header.code, _lenient_text(payload))
+            node.origin.error(peer, header.id, header.code, _lenient_text(payload))
         else:
-            self._dispatch_signal(peer, header, now)
+            self._dispatch_signal(peer, header, payload, now)
 
-    def _dispatch_signal(self, peer: "Peer", header: Header, now: int) -> None:
+    def _dispatch_signal(self, peer: "Peer", header: Header, payload: bytes, now: int) -> None:
         signal = header.signal
         node = self.node
         if signal == codes.CREDIT:
@@ -640,6 +647,24 @@ class Connection(Timer):
         elif signal == codes.END:
             node.origin.end(peer, header.id, header.number, now)
         else:
+            self._dispatch_mesh_signal(peer, header, payload, now)
+
+    def _dispatch_mesh_signal(self, peer: "Peer", header: Header, payload: bytes, now: int) -> None:
+        signal = header.signal
+        node = self.node
+        if signal == codes.WHO:
+            node.lookups.who(self, peer, header.endpoint, now)
+        elif signal == codes.HAVE:
+            node.lookups.have(peer, header.endpoint, header.holders, now)
+        elif signal == codes.PRUNE:
+            node.forwarder.pruned(self, header.node, header.endpoint)
+        elif signal == codes.GRAFT:
+            node.forwarder.grafted(self, header.node, header.endpoint)
+        elif signal == codes.TRACE:
+            node.forwarder.traced(self, peer.key, header.id, now)
+        elif signal == codes.TRACED:
+            node.origin.traced(peer, header.id, payload)
+        else:
             self.skipped_frames += 1
 
 
@@ -652,6 +677,8 @@ _FRAMES = {
     codes.PONG: (Connection._handle_pong, _LIVE),
     codes.DIRECTORY: (Connection._handle_directory, _LIVE),
     codes.MORE: (Connection._handle_more, _LIVE),
+    codes.ROUTES: (Connection._handle_routes, _LIVE),
+    codes.SYNC: (Connection._handle_sync, _LIVE),
 }
 
 

@@ -8,6 +8,7 @@ from busway.protocol.directory import Directory, conflict
 from busway.protocol.endpoints import DONE, TAKEN, Endpoint, InFlow, Message, Receiver, Request, size_of
 from busway.protocol.errors import ClosedError, EndpointTakenError, LocalError
 from busway.protocol.flows import UNLIMITED, OutFlow, Outgoing
+from busway.protocol.framing import Header
 from busway.protocol.origin import Origin
 from busway.protocol.routes import Peer, Routes
 from busway.protocol.timers import Timer, Timers
@@ -223,52 +224,53 @@ class Desk:
             )
         self.deliver(message)
 
-    def arrive(
-        self,
-        session: "Connection",
-        peer: Peer,
-        kind: int,
-        uuid: bytes,
-        seq: int,
-        payload: bytes,
-        format: int,
-        type_id: bytes,
-        id: int,
-        timeout_ms: int,
-        window: int,
-        now: int,
-    ) -> None:
-        """A message of a neighbour from one of its links; `seq` is its low 16 bits."""
+    def arrive(self, session: "Connection", peer: Peer, header: Header, payload: bytes, now: int) -> None:
+        """A message of another node, from one of our links."""
+        kind = header.kind
+        uuid = header.endpoint
+        seq = header.number
         endpoint = self.endpoints.get(uuid)
-        if endpoint is None or endpoint.realm < session.realm:
+        if endpoint is None or endpoint.realm < session.realm or endpoint.realm < header.realm:
             self.counters["no_endpoint"] += 1
-            self.refuse(peer, kind, uuid, seq, id, codes.NO_ENDPOINT)
+            self.refuse(peer, kind, uuid, seq, header.id, codes.NO_ENDPOINT)
             return
         if (kind == codes.PUBLISH) != (endpoint.kind == codes.BROADCAST):
             self.counters["wrong_kind"] += 1
-            self.refuse(peer, kind, uuid, seq, id, codes.WRONG_KIND)
+            self.refuse(peer, kind, uuid, seq, header.id, codes.WRONG_KIND)
             return
         flow = self.flow_from(peer, uuid, seq, now)
         assert flow is not None
         gap = (seq - flow.received) & 0xFFFF
         if not 0 < gap < 0x8000:
-            if not _is_new_session(flow, session):
+            if header.routed or not _is_new_session(flow, session):
                 self.counters["late"] += 1
+                self.refuse(peer, kind, uuid, seq, header.id, codes.OVERTAKEN)
                 return
             _start_anew(flow, seq - 1)
             gap = 1
         flow.session = session
+        flow.far = header.routed
         flow.received += gap
         flow.last_used = now
         missed = gap - 1 + flow.bridged
         flow.bridged = 0
         self.counters["missed"] += missed
-        if id:
+        if header.id:
             message: Message = self._make_request(
-                flow, kind, flow.received, payload, format, type_id, missed, id, timeout_ms, window, now
+                flow,
+                kind,
+                flow.received,
+                payload,
+                header.format,
+                header.type_id,
+                missed,
+                header.id,
+                header.timeout_ms,
+                header.window,
+                now,
             )
         else:
-            message = Message(flow, flow.received, payload, format, type_id, missed)
+            message = Message(flow, flow.received, payload, header.format, header.type_id, missed)
         self.deliver(message)
 
     def _make_request(
@@ -450,8 +452,7 @@ class Desk:
         """Tell the origin its limit as it stands when the frame is written."""
         if flow.peer is self.me:
             self.origin.credit(self.me, flow.endpoint.uuid, flow.limit & 0xFFFF, flow.last_used)
-        else:
-            assert flow.peer.hop is not None  # an origin that is gone is not active
+        elif flow.peer.hop is not None:  # else its way is lost: it probes when there is another
             flow.peer.hop.credit(flow)
 
     def respond(self, request: Request, payload: object, format: int, type_id: bytes, now: int) -> int:

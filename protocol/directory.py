@@ -1,44 +1,106 @@
-"""Endpoints of other nodes, as they told us, and the rule for conflicts between holders of one name. No
-links, no messages.
+"""Endpoints of the nodes: who has what, in versioned lines, and the rule for conflicts between holders of one
+name. No links, no messages.
 """
 
 from busway.protocol import codes
+from busway.protocol.wire import text8, varint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from busway.protocol.connection import Connection
     from busway.protocol.routes import Peer
 
 
 class Entry:
-    """One endpoint of one other node."""
+    """One endpoint of one node; kind 0 in a line's memory of what was withdrawn."""
 
-    __slots__ = ("cost", "credit", "kind", "links", "name", "peer", "realm", "uuid")
+    __slots__ = ("cost", "credit", "kind", "name", "peer", "realm", "uuid", "version")
 
-    def __init__(self, peer: "Peer", uuid: bytes) -> None:
+    def __init__(self, peer: "Peer", uuid: bytes, kind: int, realm: int) -> None:
         self.peer = peer
         self.uuid = uuid
-        self.kind = codes.UNICAST
-        self.realm = codes.USERSPACE
+        self.kind = kind
+        self.realm = realm
         self.credit = codes.OPENING_CREDIT
         self.cost = 0
         self.name = ""
-        self.links: "list[Connection]" = []  # that told it, each for itself
+        self.version = 0
+
+    def encode(self) -> bytes:
+        """As it stands in a DIRECTORY frame (section 4)."""
+        head = self.kind
+        tail = b""
+        if head and self.credit != codes.OPENING_CREDIT:
+            head |= 0x10
+            tail = varint(self.credit)
+        if head and self.cost:
+            head |= 0x20
+            tail += varint(self.cost)
+        if head and self.name:
+            head |= 0x40
+            tail += text8(self.name)
+        return bytes((head,)) + self.uuid + tail
+
+
+class Line:
+    """The endpoints of one node in one realm, with the version of each: what came after a version can be told
+    by itself.
+    """
+
+    __slots__ = ("entries", "floor", "gone", "version")
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.entries: "dict[bytes, Entry]" = {}
+        self.gone: "dict[bytes, Entry]" = {}  # withdrawn of late
+        self.floor = 0  # from before this version withdrawals have been forgotten
+
+    def put(self, entry: Entry) -> None:
+        """Add, replace or (kind 0) withdraw an endpoint."""
+        self.gone.pop(entry.uuid, None)
+        self.entries.pop(entry.uuid, None)
+        if entry.kind:
+            self.entries[entry.uuid] = entry
+            return
+        self.gone[entry.uuid] = entry
+        if len(self.gone) > codes.TOMBSTONES_MAX:
+            oldest = entry
+            for other in self.gone.values():
+                if other.version < oldest.version:
+                    oldest = other
+            self.floor = oldest.version
+            del self.gone[oldest.uuid]
+
+    def since(self, base: int) -> "list[Entry]":
+        """What has changed after version `base`, in order; everything there is, if that is not known any
+        more.
+        """
+        changed = list(self.entries.values())
+        if 0 < base and base >= self.floor:
+            changed = [entry for entry in changed if entry.version > base]
+            changed += [entry for entry in self.gone.values() if entry.version > base]
+        changed.sort(key=_version_of)
+        return changed
+
+
+def _version_of(entry: Entry) -> int:
+    return entry.version
 
 
 class Directory:
     """Entries by uuid; a uuid has one entry for each node that has it."""
 
-    __slots__ = ("by_uuid",)
+    __slots__ = ("by_uuid", "size")
 
     def __init__(self) -> None:
         self.by_uuid: "dict[bytes, list[Entry]]" = {}
+        self.size = 0
 
     def add(self, entry: Entry) -> None:
         """Take an entry in; it replaces the same node's former one."""
         self.remove(entry.peer, entry.uuid)
         entry.peer.entries[entry.uuid] = entry
         self.by_uuid.setdefault(entry.uuid, []).append(entry)
+        self.size += 1
 
     def remove(self, peer: "Peer", uuid: bytes) -> "Entry | None":
         """Take an entry out and return it; None if there was none."""
@@ -48,6 +110,7 @@ class Directory:
             entries.remove(entry)
             if not entries:
                 del self.by_uuid[uuid]
+            self.size -= 1
         return entry
 
     def holders(self, uuid: bytes) -> "list[Entry]":

@@ -94,6 +94,7 @@ class InFlow:
         "bridged",
         "credit_due",
         "endpoint",
+        "far",
         "half",
         "last_used",
         "limit",
@@ -114,6 +115,7 @@ class InFlow:
         )  # of the window, at the least: when so little is left it is raised
         self.last_used = now
         self.credit_due = False
+        self.far = False  # its messages come over other nodes
         self.active = True  # counts among those who share the queue
         self.session: "Connection | None" = None  # that brought the last one
         self.bridged = 0  # numbers that a probe passed over: `missed` of the next message
@@ -264,6 +266,8 @@ class Endpoint:
             return False  # its node is gone
         self.message_size -= self.message_size >> 4
         window = min(self.window(), max(codes.OPENING_CREDIT, flow.half * 4))
+        if flow.far:  # what is under way is in the queues of others
+            window = min(window, max(codes.OPENING_CREDIT, codes.FAR_WINDOW_SIZE // self.message_size))
         budget = self._budget() if taken else self._budget() >> 2
         for other in self.active:
             if other is not flow:

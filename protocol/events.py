@@ -22,6 +22,7 @@ OUTCOME: "Final" = 8
 UNDELIVERABLE: "Final" = 9
 REQUEST_CANCELLED: "Final" = 10
 RECEIVER_TAKEN: "Final" = 11
+DUPLICATE_NODE: "Final" = 12
 
 # Status of an Outcome. All but ACCEPTED for a confirmed send or request, and PART, are terminal.
 ACCEPTED: "Final" = 1  # a plain send or publish that had to wait is on its way
@@ -34,6 +35,7 @@ UNDELIVERED: "Final" = 7  # it did not reach a receiver: code is the reason
 TIMED_OUT: "Final" = 8  # no answer in time; the request may have run
 UNKNOWN: "Final" = 9  # a confirmed send was written, and its verdict will not come
 CANCELLED: "Final" = 10
+TRACED: "Final" = 11  # what a trace found: payload, and the node in `node_id`
 
 
 class Event:
@@ -99,7 +101,7 @@ class Outcome(Event):
     reason.
     """
 
-    __slots__ = ("code", "format", "payload", "status", "text", "token", "type_id")
+    __slots__ = ("code", "format", "node_id", "payload", "status", "text", "token", "type_id")
 
     def __init__(self, token: int, status: int, code: int = 0, text: str = "") -> None:
         self.kind = OUTCOME
@@ -110,6 +112,17 @@ class Outcome(Event):
         self.payload: object = b""
         self.format = 0
         self.type_id = b""
+        self.node_id = b""
+
+
+class DuplicateNodeEvent(Event):
+    """DUPLICATE_NODE: two live nodes have the same id, such as two machines from one disk image."""
+
+    __slots__ = ("node_id",)
+
+    def __init__(self, node_id: bytes) -> None:
+        self.kind = DUPLICATE_NODE
+        self.node_id = node_id
 
 
 class UndeliverableEvent(Event):

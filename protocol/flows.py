@@ -36,6 +36,7 @@ class Outgoing:
         "payload",
         "peer",
         "seq",
+        "transit",
         "type_id",
     )
 
@@ -49,9 +50,21 @@ class Outgoing:
         self.payload: "Any" = payload
         self.format = format
         self.type_id = type_id
+        self.transit: "Transit | None" = None
         self.id = 0
         self.expires = 0  # ms; 0: never
         self.extra = 0  # REQUEST: window of the stream; ERROR: code; SIGNAL: which
+
+
+class Transit:
+    """What the routing header of a message says, if that is more than its destination."""
+
+    __slots__ = ("hops", "realm", "source")
+
+    def __init__(self, source: bytes, realm: int, hops: int) -> None:
+        self.source = source  # node and incarnation; b"": this node
+        self.realm = realm  # the widest that it has crossed
+        self.hops = hops
 
 
 class OutFlow(Timer):
@@ -104,6 +117,7 @@ class Pending(Timer):
     """A message whose fate the caller was promised to hear."""
 
     __slots__ = (
+        "asked",
         "consumed",
         "expires",
         "flow",
@@ -128,6 +142,7 @@ class Pending(Timer):
         self.state = HOMELESS
         self.expires = -1  # ms; -1: a plain message waits for credit as long as it takes
         self.patient = False  # it waits for an endpoint to appear (ttl)
+        self.asked: "list[bytes]" = []  # nodes and endpoints that were looked up for it
         self.pinned = b""
         self.timeout_ms = 0
         self.window = 0
@@ -140,12 +155,11 @@ class Pending(Timer):
 
 
 class Target:
-    """Where messages to a uuid go: the cheapest holders, or all of a broadcast endpoint's."""
+    """Where messages to a uuid go: the cheapest holders; for a broadcast endpoint that there are any."""
 
-    __slots__ = ("flows", "kind", "peers", "turn")
+    __slots__ = ("flows", "kind", "turn")
 
     def __init__(self, kind: int) -> None:
         self.kind = kind
         self.flows: "list[OutFlow]" = []
-        self.peers: "list[Peer]" = []
         self.turn = 0

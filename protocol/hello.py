@@ -7,6 +7,7 @@ from busway.protocol.wire import Reader, text8, varint
 _FLAG_LEAF = 0x01
 _FLAG_DIALLED = 0x08
 _FLAG_TOKEN = 0x10
+_FLAG_LOOKUPS = 0x20
 
 
 class Limits:
@@ -60,6 +61,7 @@ class Hello:
         "keepalive_ms",
         "label",
         "leaf",
+        "lookups",
         "message_size_max",
         "node_id",
         "nonce",
@@ -76,6 +78,7 @@ class Hello:
         self.realm = codes.USERSPACE
         self.dialled = False
         self.token_wanted = False
+        self.lookups = False
         self.node_id = b""
         self.incarnation = b""
         self.nonce = b""
@@ -97,6 +100,7 @@ def encode_hello(hello: Hello) -> bytes:
         | hello.realm << 1
         | (_FLAG_DIALLED if hello.dialled else 0)
         | (_FLAG_TOKEN if hello.token_wanted else 0)
+        | (_FLAG_LOOKUPS if hello.lookups else 0)
     )
     return b"".join(
         [
@@ -146,6 +150,7 @@ def _decode_identity(reader: Reader, hello: Hello) -> None:
         raise Refusal(codes.MALFORMED, "a link's realm cannot be PROCESS")
     hello.dialled = flags & _FLAG_DIALLED != 0
     hello.token_wanted = flags & _FLAG_TOKEN != 0
+    hello.lookups = flags & _FLAG_LOOKUPS != 0
     hello.node_id = reader.take(codes.ID_SIZE)
     hello.incarnation = reader.take(codes.INCARNATION_SIZE)
     hello.nonce = reader.take(codes.NONCE_SIZE)

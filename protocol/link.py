@@ -19,11 +19,21 @@ class Link:
     `cost` of the link in the route metric, 1 to 16383; `keepalive_ms`, 0 to rely on the end of the
     connection; `prove`
     computes HMAC-SHA-256 of its argument with the link's token, None if the link needs no token; `address`
-    for people.
-    Raises LocalError.
+    for people; `medium` what it is ("ipc", "tcp"), at most 64 bytes: a node with links of two media joins
+    them; `lookups` for a slow link: no directory is pushed over it. Raises LocalError.
     """
 
-    __slots__ = ("address", "cost", "dialled", "keepalive_ms", "prove", "realm", "via")
+    __slots__ = (
+        "address",
+        "cost",
+        "dialled",
+        "keepalive_ms",
+        "lookups",
+        "medium",
+        "prove",
+        "realm",
+        "via",
+    )
 
     def __init__(
         self,
@@ -35,6 +45,8 @@ class Link:
         keepalive_ms: int = 0,
         prove: "Callable[[bytes], bytes] | None" = None,
         address: str = "",
+        medium: str = "",
+        lookups: bool = False,
     ) -> None:
         if not codes.USERSPACE <= realm <= codes.GLOBAL:
             raise LocalError("a link's realm must be USERSPACE, LOCALNET or GLOBAL (1, 2, 3), not %r" % realm)
@@ -49,3 +61,5 @@ class Link:
         self.keepalive_ms = keepalive_ms
         self.prove = prove
         self.address = address
+        self.medium = clip_text(medium, codes.TEXT_SIZE_MAX)
+        self.lookups = lookups

@@ -5,18 +5,21 @@ one.
 from busway.protocol import codes, events
 from busway.protocol.connection import Connection
 from busway.protocol.desk import Desk
-from busway.protocol.directory import Directory, Entry, conflict
+from busway.protocol.directory import Directory, Entry
 from busway.protocol.endpoints import Endpoint, Message, Receiver, Request
-from busway.protocol.errors import ClosedError, LocalError
+from busway.protocol.errors import ClosedError, LocalError, Refusal
 from busway.protocol.flows import Outgoing
-from busway.protocol.hello import Hello, Limits
+from busway.protocol.forwarding import Forwarder
+from busway.protocol.framing import Header
+from busway.protocol.hello import Limits
 from busway.protocol.link import Link
+from busway.protocol.lookups import Lookups
+from busway.protocol.mesh import Mesh
 from busway.protocol.origin import Origin
 from busway.protocol.outbox import OVERHEAD
 from busway.protocol.report import report
 from busway.protocol.routes import Peer, Routes
 from busway.protocol.timers import Timer, Timers
-from busway.protocol.wire import text8, varint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,33 +61,15 @@ class ArrivalTimer(Timer):
             self.node.origin.settle(uuid, now)
 
 
-class DuplicateTimer(Timer):
-    """Ends the older of two links if the dialler has not done it."""
-
-    __slots__ = ("connection", "node")
-
-    def __init__(self, node: "Node", connection: Connection) -> None:
-        self.deadline = -1
-        self.node = node
-        self.connection = connection
-
-    def fire(self, now: int) -> None:
-        old = self.connection
-        peer = old.peer
-        assert peer is not None
-        for other in peer.connections:
-            if other is not old and other.state == codes.OPEN and other.via == old.via:
-                old.close(now, codes.REPLACED, "a newer session took over", drain=False)
-
-
 class Node:
     """One participant of a bus.
 
     Args: `node_id` 16 bytes; `bus` the bus name, 1 to 64 bytes of UTF-8; `entropy` gives n random bytes
     (`os.urandom`);
-    `label` tells people which program this is; `leaf` for a short-lived or small participant that never
-    forwards; `limits` of every
-    link; `wake` is called when there may be something new for `connections_to_flush` or `take_events`;
+    `label` tells people which program this is; `leaf` for a short-lived or small participant that has one
+    link and never
+    forwards; `transit` whether it forwards for others, None: once it has links of two media; `limits` of
+    every link; `wake` is called when there may be something new for `connections_to_flush` or `take_events`;
     `encode` turns the answer of the introspection endpoint into CBOR bytes (`cbor2.dumps`), None: it is not
     served.
     All times are integers in ms of one clock of any origin, not negative. Raises LocalError for misuse.
@@ -99,10 +84,13 @@ class Node:
         label: str = "",
         leaf: bool = False,
         limits: "Limits | None" = None,
+        transit: "bool | None" = None,
         encode: "Callable[[object], bytes] | None" = None,
         wake: "Callable[[], None] | None" = None,
     ) -> None:
         _check_id("node_id", node_id)
+        if leaf and transit:
+            raise LocalError("a leaf never forwards: leave transit out")
         if not 1 <= len(bus.encode()) <= codes.TEXT_SIZE_MAX:
             raise LocalError("a bus name must have 1 to 64 bytes of UTF-8, not %d" % len(bus.encode()))
         if len(label.encode()) > codes.TEXT_SIZE_MAX:
@@ -117,7 +105,6 @@ class Node:
         self.routes = Routes()
         self.directory = Directory()
         self.connections: "list[Connection]" = []
-        self.counters = {"narrow_entry": 0, "links_opened": 0, "links_refused": 0, "links_lost": 0}
         self._entropy = entropy
         self._encode = encode
         self._wake = wake
@@ -126,7 +113,11 @@ class Node:
         self._cut_off: "list[Connection]" = []
         self._sweep = SweepTimer(self)
         self._arrival = ArrivalTimer(self)
-        self.origin = Origin(self.me, self.routes, self.directory, self.timers, self.emit)
+        self.mesh = Mesh(self, transit)
+        self.counters = self.mesh.counters
+        self.forwarder = Forwarder(self)
+        self.lookups = Lookups(self)
+        self.origin = Origin(self, self.emit)
         self.desk = Desk(
             self.me, self.routes, self.directory, self.timers, self.origin, self.emit, self._announce
         )
@@ -148,7 +139,7 @@ class Node:
         self._check_open()
         connection = Connection(self, link, self._entropy(codes.NONCE_SIZE), self.limits, now)
         self.connections.append(connection)
-        self._count_syncing(now)
+        self.mesh.count_syncing(now)
         if len(self.connections) > codes.LINKS_MAX:
             connection.fail(codes.MESH_FULL, "this node holds 256 links, as many as it may", now)
         return connection
@@ -308,7 +299,7 @@ class Node:
         self._check_message(endpoint, payload, format, type_id, node_id)
         _check_time("ttl_ms", ttl_ms)
         _check_time("timeout_ms", timeout_ms)
-        self._arm_sweep(now)
+        self.arm_sweep(now)
         kind = codes.CONFIRM if confirm else codes.SEND
         return self.origin.submit(
             kind, endpoint, payload, format, type_id, node_id, ttl_ms, timeout_ms, 0, wait, now
@@ -330,7 +321,7 @@ class Node:
         (`wait=False`: FullError).
         """
         self._check_message(endpoint, payload, format, type_id, b"")
-        self._arm_sweep(now)
+        self.arm_sweep(now)
         return self.origin.publisher.publish(endpoint, payload, format, type_id, wait, now)
 
     def request(
@@ -359,7 +350,7 @@ class Node:
         _check_time("timeout_ms", timeout_ms)
         if not 0 <= window < 0x8000:
             raise LocalError("window must be 0 to 32767 parts, not %r" % window)
-        self._arm_sweep(now)
+        self.arm_sweep(now)
         return self.origin.submit(
             codes.REQUEST, endpoint, payload, format, type_id, node_id, ttl_ms, timeout_ms, window, wait, now
         )
@@ -367,6 +358,19 @@ class Node:
     def cancel(self, token: int, now: int) -> None:
         """Give up a send or request. Its Outcome is CANCELLED, unless it is over already."""
         self.origin.cancel(token, now)
+
+    def trace(self, node_id: bytes, hops: int, now: int, *, timeout_ms: int = 5000) -> int:
+        """Ask the node `hops` nodes on the way to `node_id` by which link a message came to it.
+
+        Returns a token; its Outcome is TRACED, with that node and the payload of TRACED (docs/protocol.md,
+        section 7), UNDELIVERED, or TIMED_OUT.
+        """
+        self._check_open()
+        _check_id("node_id", node_id)
+        _check_time("timeout_ms", timeout_ms)
+        if not 0 <= hops <= codes.HOPS_MAX:
+            raise LocalError("hops must be 0 to 255, not %r" % hops)
+        return self.origin.trace(node_id, hops, timeout_ms, now)
 
     def consume_part(self, token: int, now: int) -> None:
         """Say that the program has taken one part of a streaming reply."""
@@ -444,187 +448,49 @@ class Node:
             self.origin.resume(flow, now, _RESUME_BURST)
 
     def resume_broadcast(self, connection: Connection, now: int) -> None:
+        """A link has room for broadcasts, or is gone."""
         waiters = connection.broadcast_waiters
         connection.broadcast_waiters = []
         for flow in waiters:
             self.origin.publisher.resume(flow, now)
 
-    def describe(self, uuid: bytes, realm: int) -> bytes:
-        """The directory entry of one of our endpoints for a link of `realm`; b"" if it is not to be seen
-        there.
-        """
-        endpoint = self.desk.endpoints.get(uuid)
-        if endpoint is None or endpoint.realm < realm or uuid == codes.INTROSPECTION:
-            return b""
-        head = endpoint.kind | endpoint.realm << 2
-        tail = b""
-        if endpoint.cost:
-            head |= 0x20
-            tail = varint(endpoint.cost)
-        if endpoint.name:
-            head |= 0x40
-            tail += text8(endpoint.name)
-        return bytes((head,)) + uuid + tail
-
-    def link_opened(self, connection: Connection, hello: Hello, now: int) -> None:
-        """A handshake is over: the link joins its peer's others, or takes their place."""
-        self.counters["links_opened"] += 1
-        connection.number = self.counters["links_opened"]
-        self._arm_sweep(now)  # also for a node that only receives
-        former = self.routes.peers.get(hello.node_id)
-        if former is not None and former.incarnation != hello.incarnation:
-            for old in list(former.connections):
-                old.fail(codes.REPLACED, "a newer incarnation of this node took over", now)
-        peer = self.routes.recall(hello.node_id, hello.incarnation)
-        if peer is None:
-            peer = Peer(hello.node_id, hello.incarnation, hello.label, hello.leaf)
-        connection.peer = peer
-        new = not peer.connections
-        self._resolve_duplicate(peer, connection, hello.dialled, now)
-        self.routes.attach(peer, connection)
-        self.emit(events.LinkEvent(events.LINK_OPEN, connection))
-        if new:
-            self.emit(events.NodeEvent(events.NODE_UP, peer))
-            self.origin.settle(codes.INTROSPECTION, now)  # every node has it and none announces it
-        for uuid in self.desk.endpoints:
-            connection.announce(uuid)
-
-    def _resolve_duplicate(self, peer: Peer, connection: Connection, peer_dialled: bool, now: int) -> None:
-        """Section 3.5: of two links over one address one stays."""
-        for old in list(peer.connections):
-            if old.via != connection.via or old.state != codes.OPEN:
-                continue
-            if old.link.dialled == connection.link.dialled:
-                connection.behind = old
-                if connection.link.dialled:
-                    old.close(now, codes.REPLACED, "a newer session took over", drain=False)
-                else:
-                    self.timers.arm(DuplicateTimer(self, old), now + codes.CLOSING_MS)
-            elif connection.link.dialled == (self.me.node_id < peer.node_id):
-                connection.behind = old
-                old.close(now, codes.DUPLICATE_LINK, "another link to this node stays", drain=False)
-            else:
-                old.behind = connection
-                connection.close(now, codes.DUPLICATE_LINK, "another link to this node stays", drain=False)
-
-    def link_synced(self, connection: Connection, now: int) -> None:
-        assert connection.peer is not None
-        self._purge(connection.peer, now)
-        self._count_syncing(now)
-
-    def _purge(self, peer: Peer, now: int) -> None:
-        """What no standing link of a node has told is gone: it was told over one that ended, narrower than
-        the others or before it could be taken back there.
-        """
-        for connection in peer.connections:
-            if not connection.synced:
-                return  # it may be about to tell it
-        for entry in list(peer.entries.values()):
-            entry.links = [link for link in entry.links if link in peer.connections]
-            if not entry.links:
-                self.entry_withdrawn(peer, entry.uuid, now)
-
-    def _count_syncing(self, now: int) -> None:
-        syncing = 0
-        for connection in self.connections:
-            if not connection.synced:
-                syncing += 1
-        self.origin.syncing = syncing
-        if not syncing:
-            self.origin.synced(now)
-
-    def link_closed(self, connection: Connection, opened: bool, by_peer: bool, now: int) -> None:
-        """A link ended: what it had not written goes another way, or its senders hear of it."""
-        self.connections.remove(connection)
-        self.counters["links_lost" if opened else "links_refused"] += 1
-        self.emit(
-            events.LinkEvent(
-                events.LINK_CLOSED, connection, connection.close_code, connection.close_text, by_peer
-            )
-        )
-        peer = connection.peer
-        if peer is not None:
-            self._leave_peer(peer, connection, now)
-        self.resume_broadcast(connection, now)
-        for other in list(self.connections):
-            if other.behind is connection:
-                other.catch_up(now)
-        self._count_syncing(now)
-
-    def _leave_peer(self, peer: Peer, connection: Connection, now: int) -> None:
-        gone = self.routes.detach(peer, connection, now)
-        unsent = connection.outbox.leftovers()
-        credits = connection.outbox.credits()
-        if not gone:
-            self._purge(peer, now)
-            self._move(peer, unsent)
-            for flow in credits:
-                self.desk.send_credit(flow)
-            for outflow in list(peer.out_flows.values()) + connection.room_waiters.drain():  # replies, too
-                self.origin.resume(outflow, now)
-            for uuid in peer.entries:  # what they cost depends on the link
-                self.origin.forget_target(uuid)
+    def take_broadcast(
+        self, connection: Connection, source: Peer, header: Header, payload: bytes, now: int
+    ) -> None:
+        """A PUBLISH came: from the source's parent it is passed on and taken, from others it is not."""
+        forwarder = self.forwarder
+        if not forwarder.is_parent(connection, source):
+            forwarder.counters["strayed"] += 1
             return
-        for uuid in list(peer.entries):
-            self.entry_withdrawn(peer, uuid, now)
-        self.desk.lose_peer(peer)
-        self.origin.lose_peer(peer, unsent, now)
-        self.emit(events.NodeEvent(events.NODE_DOWN, peer))
+        endpoint = self.desk.endpoints.get(header.endpoint)
+        if not self.leaf:
+            forwarder.spread(connection, source, header, payload, endpoint is not None, now)
+        if endpoint is not None:
+            self.desk.arrive(connection, source, header, payload, now)
 
-    def _move(self, peer: Peer, unsent: "list[Outgoing]") -> None:
-        hop = peer.hop
-        assert hop is not None
-        for out in unsent:
-            if out.peer is self.me:  # a broadcast, or a probe before one
-                hop.enqueue_broadcast(out)
-            elif out.kind == codes.SIGNAL and out.extra in (codes.PART_CREDIT, codes.UNDELIVERABLE):
-                hop.answer(out)
-            else:
-                hop.enqueue(out)
-
-    def entry_announced(self, entry: Entry, now: int) -> None:
-        """A neighbour has an endpoint; where it conflicts with one of ours, the smaller node id keeps the
-        name.
-        """
-        mine = self.desk.endpoints.get(entry.uuid)
-        known = entry.peer.entries.get(entry.uuid)
-        if known is not None:
-            entry.links += [link for link in known.links if link not in entry.links]
-        self.directory.add(entry)
-        if mine is not None and mine.realm != codes.PROCESS and conflict(mine.kind, entry.kind):
-            if entry.peer.node_id < self.me.node_id:
-                self.desk.yield_name(entry.uuid, now)
-        if (
-            known is None
-            or known.kind != entry.kind
-            or known.realm != entry.realm
-            or known.cost != entry.cost
-        ):
-            self.emit(events.EndpointEvent(events.ENDPOINT_UP, entry))
-        self.origin.announced(entry.peer, entry.uuid, entry.credit, known is None, now)
-
-    def entry_withdrawn(self, peer: Peer, uuid: bytes, now: int) -> None:
-        entry = self.directory.remove(peer, uuid)
-        if entry is not None:
-            self.emit(events.EndpointEvent(events.ENDPOINT_DOWN, entry))
-            self.origin.withdrawn(peer, uuid, now)
+    def check_directory(self, peer: Peer) -> None:
+        """Raises Refusal if there is no room for one more entry of another node."""
+        if len(peer.entries) >= codes.ENTRIES_MAX or self.directory.size >= codes.DIRECTORY_MAX:
+            raise Refusal(codes.TOO_MANY, "more than 16384 directory entries of a node, or 65536 in all")
 
     def sweep(self, now: int) -> None:
         """Once in a while: what has been idle for long is forgotten."""
         self.origin.sweep(now)
         self.desk.sweep(now)
         self.routes.sweep(now)
+        self.mesh.report_duplicates(now)
         if self.routes.peers or self.routes.departed or self.desk.has_flows():
             self.timers.arm(self._sweep, now + codes.SWEEP_MS)
 
     # Checks
 
     def _announce(self, uuid: bytes, realm: int) -> None:
-        for connection in self.connections:
-            if connection.state == codes.OPEN and realm >= connection.realm:
-                connection.announce(uuid)
+        if realm != codes.PROCESS:
+            self.mesh.registered(uuid, realm)
+            self.lookups.changed(uuid, 0)
+        self.forwarder.subscribed(uuid)
 
-    def _arm_sweep(self, now: int) -> None:
+    def arm_sweep(self, now: int) -> None:
         if self._sweep.deadline < 0:
             self.timers.arm(self._sweep, now + codes.SWEEP_MS)
 

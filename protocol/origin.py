@@ -11,7 +11,7 @@ from busway.protocol import codes, events
 from busway.protocol.directory import Directory
 from busway.protocol.endpoints import size_of
 from busway.protocol.errors import FullError, WrongKindError
-from busway.protocol.flows import HOMELESS, OVER, SENT, WAITING, OutFlow, Outgoing, Pending, Target
+from busway.protocol.flows import HOMELESS, OVER, SENT, WAITING, OutFlow, Outgoing, Pending, Target, Transit
 from busway.protocol.publishing import Publisher
 from busway.protocol.routes import Peer, Routes
 from busway.protocol.timers import Timers
@@ -21,23 +21,22 @@ if TYPE_CHECKING:
     from typing import Callable
 
     from busway.protocol.desk import Desk
+    from busway.protocol.node import Node
+
+
+_REALM_COST = 1 << 20  # a wider realm on the way weighs more than any cost
 
 
 class Origin:
     """Resolves, numbers, holds back and follows up what this node sends."""
 
-    def __init__(
-        self,
-        me: Peer,
-        routes: Routes,
-        directory: Directory,
-        timers: Timers,
-        emit: "Callable[[events.Event], None]",
-    ) -> None:
-        self.me = me
-        self.routes = routes
-        self.directory = directory
-        self.timers = timers
+    def __init__(self, node: "Node", emit: "Callable[[events.Event], None]") -> None:
+        self.me = node.me
+        self.routes: Routes = node.routes
+        self.directory: Directory = node.directory
+        self.timers: Timers = node.timers
+        self.lookups = node.lookups
+        self.forwarder = node.forwarder
         self.emit = emit
         self.desk: "Desk | None" = None
         self.pending: "dict[int, Pending]" = {}
@@ -83,18 +82,16 @@ class Origin:
             return None
         target = Target(local.kind if local is not None else entries[0].kind)
         if target.kind == codes.BROADCAST:
-            target.peers = [entry.peer for entry in entries if entry.kind == codes.BROADCAST]
             return target
         best = -1
         if local is not None:
             best = local.cost
             target.flows = [self.flow(self.me, uuid, codes.OPENING_CREDIT, now)]
         for entry in entries:
-            hop = entry.peer.hop
-            assert hop is not None  # its entry came over a link that stands
             if entry.kind != target.kind or (local is not None and target.kind == codes.UNICAST):
                 continue
-            cost = entry.cost + hop.cost
+            metric = entry.peer.metric
+            cost = (metric >> 14) * _REALM_COST + (metric & 0x3FFF) + entry.cost
             if best < 0 or cost < best:
                 best = cost
                 target.flows = []
@@ -146,7 +143,7 @@ class Origin:
                 raise WrongKindError("this endpoint is of kind broadcast: use publish")
             return self.flow(self.me, uuid, codes.OPENING_CREDIT, now) if local is not None else None
         peer = self.routes.peers.get(node_id)
-        if peer is None or peer.hop is None:
+        if peer is None:
             return None
         entry = peer.entries.get(uuid)
         if entry is None:
@@ -331,12 +328,46 @@ class Origin:
         uuid = pending.out.endpoint
         pending.state = HOMELESS
         pending.patient = ttl_ms > 0
-        if not pending.patient and not self.syncing:
+        asked = self._look_up(pending, now)
+        if not pending.patient and not self.syncing and not asked:
             self._fail_homeless(pending)
             return
         self.homeless.setdefault(uuid, []).append(pending)
         until = now + (ttl_ms or codes.SYNC_MS)
         self.timers.arm(pending, until if pending.expires < 0 else min(until, pending.expires))
+
+    def _look_up(self, pending: Pending, now: int) -> bool:
+        """Ask for the node that is wanted, then for the endpoint; False if there is nobody to ask, any
+        more.
+        """
+        wanted = pending.out.endpoint
+        pinned = pending.pinned
+        if pinned and pinned != self.me.node_id and pinned not in self.routes.peers:
+            wanted = pinned
+        if wanted in pending.asked or wanted == codes.INTROSPECTION:
+            return False
+        pending.asked.append(wanted)
+        return self.lookups.ask(wanted, now)
+
+    def looked_up(self, id: bytes, now: int) -> None:
+        """A lookup is over: those who waited for it go, or fail."""
+        for uuid, waiting in list(self.homeless.items()):
+            for pending in list(waiting):
+                if uuid == id or pending.pinned == id:
+                    waiting.remove(pending)
+                    self._settle_one(pending, now)
+            if not waiting and self.homeless.get(uuid) is waiting:
+                del self.homeless[uuid]
+            for pending in list(self.homeless.get(uuid, [])):
+                over = id in pending.asked and not pending.patient and not self.syncing
+                if over and not self._look_up(pending, now) and not self._is_asking(pending):
+                    self._fail_homeless(pending)
+
+    def _is_asking(self, pending: Pending) -> bool:
+        for id in pending.asked:
+            if id in self.lookups.queries:
+                return True
+        return False
 
     def _fail_homeless(self, pending: Pending) -> None:
         gone = (
@@ -368,13 +399,13 @@ class Origin:
     def synced(self, now: int) -> None:
         """Every link has finished its first directory exchange: now "nobody has it" is known."""
         for uuid, waiting in list(self.homeless.items()):
-            patient = [pending for pending in waiting if pending.patient]
+            patient = [pending for pending in waiting if pending.patient or self._is_asking(pending)]
             if patient:
                 self.homeless[uuid] = patient
             else:
                 del self.homeless[uuid]
             for pending in waiting:
-                if not pending.patient:
+                if pending not in patient:
                     self._fail_homeless(pending)
 
     # Outcomes
@@ -439,10 +470,11 @@ class Origin:
             assert self.desk is not None
             self.desk.cancelled(self.me, pending.id)
             return
-        assert pending.flow is not None
+        if pending.flow is None:
+            return  # a trace
         hop = pending.flow.link()
-        assert hop is not None  # what waited for an answer ends with its node
-        hop.enqueue(cancel)
+        if hop is not None:  # else its way is lost
+            hop.enqueue(cancel)
 
     def _tell_window(self, pending: Pending, now: int) -> None:
         """PART_CREDIT: the server may send as many parts as the program has room for."""
@@ -456,8 +488,8 @@ class Origin:
         out = Outgoing(codes.SIGNAL, peer, b"", limit, b"", codes.RAW, b"")
         out.extra = codes.PART_CREDIT
         out.id = pending.id
-        assert peer.hop is not None
-        peer.hop.answer(out)
+        if peer.hop is not None:  # else its way is lost: it is told again
+            peer.hop.answer(out)
 
     def _answered(self, peer: Peer, id: int) -> "Pending | None":
         """The pending message that an answer belongs to: late, unknown, cancelled and forged ones end
@@ -544,6 +576,33 @@ class Origin:
         elif out.kind == codes.SEND:
             self.emit(events.UndeliverableEvent(out.endpoint, out.peer.node_id, out.seq, reason))
 
+    def trace(self, node_id: bytes, hops: int, timeout_ms: int, now: int) -> int:
+        """TRACE, which may pass `hops` nodes."""
+        peer = self.routes.peers.get(node_id)
+        hop = None if peer is None else peer.hop
+        out = Outgoing(codes.SIGNAL, self.me if peer is None else peer, b"", 0, b"", codes.RAW, b"")
+        out.extra = codes.TRACE
+        pending = self.open(out)
+        if hop is None:
+            self.finish(pending, events.UNDELIVERED, codes.NO_ROUTE)
+            return pending.id
+        pending.state = SENT
+        pending.expires = now + timeout_ms
+        self.timers.arm(pending, pending.expires)
+        out.transit = Transit(b"", codes.PROCESS, hops)
+        hop.enqueue(out)
+        return pending.id
+
+    def traced(self, peer: Peer, id: int, payload: bytes) -> None:
+        """TRACED came, of the node where the hops ended."""
+        pending = self.pending.get(id)
+        if pending is None or pending.out.extra != codes.TRACE or pending.out.kind != codes.SIGNAL:
+            self.counters["unknown_reply"] += 1
+            return
+        outcome = self.finish(pending, events.TRACED)
+        outcome.payload = payload
+        outcome.node_id = peer.node_id
+
     # Nodes that go, time that passes
 
     def lose_peer(self, peer: Peer, unsent: "list[Outgoing]", now: int) -> None:
@@ -553,8 +612,6 @@ class Origin:
         for out in unsent:
             if out.peer is not self.me:  # a publish has no single receiver
                 self.undeliverable(out, codes.NO_ROUTE)
-        peer.skipped = {}
-        peer.casts = {}
         for flow in list(peer.out_flows.values()):
             self._empty(flow, now)
         for pending in list(self.pending.values()):

@@ -10,15 +10,14 @@ from struct import pack
 from busway.protocol import codes
 from busway.protocol.fifo import Fifo
 from busway.protocol.flows import Outgoing
-from busway.protocol.framing import AliasWriter, write_header
+from busway.protocol.framing import AliasWriter, node_writer, write_header
 from busway.protocol.hello import Limits
 from busway.protocol.origin import Origin
 from busway.protocol.wire import varint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
-
+    from busway.protocol.advertising import Advertiser
     from busway.protocol.endpoints import InFlow
 
 OVERHEAD = 32  # what a queued message counts for besides its payload, bytes
@@ -54,45 +53,49 @@ class Outbox:
     __slots__ = (
         "_answers",
         "_credits",
-        "_dirty",
         "_partials",
         "_spill",
-        "_told",
         "_turn",
+        "advertiser",
         "aliases",
         "broadcast_size",
         "broadcasts",
-        "complete",
         "control",
-        "describe",
+        "direct",
+        "forwarded",
         "limits",
+        "nodes",
         "origin",
         "queue",
         "queued_size",
+        "transit",
+        "transit_size",
     )
 
-    def __init__(self, limits: Limits, origin: Origin, describe: "Callable[[bytes], bytes]") -> None:
+    def __init__(self, limits: Limits, origin: Origin, advertiser: "Advertiser") -> None:
         self.origin = origin
-        self.describe = describe
+        self.advertiser = advertiser
         self.control: "list[bytes]" = []
         self.queue = Fifo()
         self.queued_size = 0  # bytes in `queue` and held behind partial messages, overhead included
         self.broadcasts = Fifo()
         self.broadcast_size = 0
-        self.complete = False  # our first directory exchange on this link has been written
-        self._dirty: "dict[bytes, bool]" = {}
-        self._told: "dict[bytes, bool]" = {}
+        self.transit = Fifo()  # messages of others
+        self.transit_size = 0
+        self.forwarded = 0  # messages of others that were queued here, all in all
         self._credits: "list[InFlow]" = []
         self._answers = Fifo()
         self._partials: "list[Partial]" = []
         self._spill = b""
         self._turn = 0
-        self.agreed(limits)
+        self.agreed(limits, b"", b"", codes.ROUTES_MAX)
 
-    def agreed(self, limits: Limits) -> None:
-        """The handshake has settled the limits."""
+    def agreed(self, limits: Limits, me: bytes, direct: bytes, nodes_max: int) -> None:
+        """The handshake has settled the limits, and who is at the other end."""
         self.limits = limits
+        self.direct = direct
         self.aliases = AliasWriter(limits.aliases_max)
+        self.nodes = node_writer(me, direct, nodes_max)
 
     # Taking in
 
@@ -104,6 +107,16 @@ class Outbox:
         self.broadcasts.push(out)
         self.broadcast_size += size + OVERHEAD
 
+    def push_transit(self, out: Outgoing) -> bool:
+        """A message of another node. False if the queue is full."""
+        size = len(out.payload) + OVERHEAD
+        if self.transit_size + size > codes.TRANSIT_SIZE_MAX and len(self.transit):
+            return False
+        self.transit.push(out)
+        self.transit_size += size
+        self.forwarded += 1
+        return True
+
     def push_answer(self, out: Outgoing) -> bool:
         """False if the peer has not read so many answers that it must be cut off."""
         self._answers.push(out)
@@ -113,9 +126,6 @@ class Outbox:
         if not flow.credit_due:
             flow.credit_due = True
             self._credits.append(flow)
-
-    def push_entry(self, uuid: bytes) -> None:
-        self._dirty[uuid] = True
 
     def has_bytes(self) -> bool:
         return bool(self.control or self._spill)
@@ -127,8 +137,8 @@ class Outbox:
             or self._partials
             or self._answers.items
             or self._credits
-            or self._dirty
-            or not self.complete
+            or self.transit.items
+            or self.advertiser.has_news()
         )
 
     def in_pieces(self) -> bool:
@@ -140,11 +150,11 @@ class Outbox:
         for partial in self._partials:
             rest.append(partial.out)
             rest.extend(partial.held)
-        for fifo in (self.queue, self._answers, self.broadcasts):
+        for fifo in (self.queue, self._answers, self.broadcasts, self.transit):
             for item in fifo.drain():
                 rest.append(item)
         self._partials = []
-        self.queued_size = self.broadcast_size = 0
+        self.queued_size = self.broadcast_size = self.transit_size = 0
         return rest
 
     def credits(self) -> "list[InFlow]":
@@ -174,30 +184,31 @@ class Outbox:
             while self._partials and size < size_max:
                 size = self._write_piece(parts, size)
             return size
-        if self._dirty or not self.complete:
-            size = self._write_directory(parts, size)
+        if self.advertiser.has_news():
+            size = self.advertiser.write(parts, size, size_max)
         for flow in self.credits():
             size += self._write_credit(flow, parts, now)
         while size < size_max and self._answers.items:
             size = self._write_one(self._answers.pop(), parts, size, now)
         idle = 0
-        while idle < 3 and size < size_max:
+        while idle < 4 and size < size_max:
             before = size
             size = self._write_turn(parts, size, size_max, now)
             idle = 0 if size > before else idle + 1
         return size
 
     def _write_turn(self, parts: "list[bytes]", size: int, size_max: int, now: int) -> int:
-        """A piece of a large message, messages, broadcasts: in turn, also where one call has no room for all
-        three.
+        """A piece of a large message, messages, broadcasts, messages of others: in turn, also where one call
+        has no room for all.
         """
         turn = self._turn
-        self._turn = (turn + 1) % 3
+        self._turn = (turn + 1) % 4
         if turn == 0:
             return self._write_piece(parts, size) if self._partials else size
-        if self._partials or self.broadcasts.items:
+        if self._partials or self.broadcasts.items or self.transit.items:
             size_max = min(size_max, size + self.limits.frame_size_max)
-        return self._write_queue(self.queue if turn == 1 else self.broadcasts, parts, size, size_max, now)
+        fifo = self.queue if turn == 1 else self.broadcasts if turn == 2 else self.transit
+        return self._write_queue(fifo, parts, size, size_max, now)
 
     def _write_queue(self, fifo: Fifo, parts: "list[bytes]", size: int, size_max: int, now: int) -> int:
         """Messages up to `size_max` bytes; runs of plain ones by the short way."""
@@ -221,6 +232,7 @@ class Outbox:
         if self._partials:
             return size
         numbers = self.aliases.numbers
+        direct = self.direct
         items = fifo.items
         first = at = fifo.head
         count = len(items)
@@ -233,6 +245,8 @@ class Outbox:
             number = numbers.get(out.endpoint, 0)
             if (
                 out.kind > codes.PUBLISH
+                or out.transit is not None
+                or (out.peer.key is not direct and out.kind == codes.SEND)
                 or body > whole_max
                 or out.format >= codes.TYPED
                 or not 0 < number < 0x80
@@ -256,12 +270,16 @@ class Outbox:
         return size
 
     def _fifo_of(self, out: Outgoing) -> Fifo:
-        """Which of the two it came from: a broadcast, or a probe before one, is for no single node."""
+        """Which of the three it came from: a broadcast, or a probe before one, is for no single node."""
+        if out.transit is not None and out.kind != codes.PUBLISH:
+            return self.transit
         return self.broadcasts if out.kind == codes.PUBLISH or out.peer is self.origin.me else self.queue
 
     def _count_out(self, fifo: Fifo, size: int) -> None:
         if fifo is self.queue:
             self.queued_size -= size
+        elif fifo is self.transit:
+            self.transit_size -= size
         else:
             self.broadcast_size -= size
 
@@ -269,9 +287,12 @@ class Outbox:
         """Any message: whole, or its first piece; or held back behind a partial one of its pair, or
         expired.
         """
+        if out.kind == codes.SIGNAL and out.extra == codes.HAVE:
+            return size + self._write_have(out, parts, now)
         payload: bytes = out.payload
         if out.expires and out.expires <= now:
-            self.origin.undeliverable(out, codes.EXPIRED)
+            if out.transit is None:  # else its origin counts the time itself
+                self.origin.undeliverable(out, codes.EXPIRED)
             return size
         for partial in self._partials:
             if partial.key == pair_key(out) and not self._passes(out):
@@ -280,7 +301,7 @@ class Outbox:
                 return size
         if len(payload) > self.limits.frame_size_max - codes.HEADER_SIZE_MAX:
             return self._write_first_piece(out, payload, parts, size, now)
-        header = write_header(out, self.aliases, now, -1, 0)
+        header = write_header(out, self.aliases, self.nodes, self.direct, now, -1, 0)
         length = varint(len(header) + len(payload))
         parts.append(length + header)
         parts.append(payload)
@@ -293,7 +314,14 @@ class Outbox:
     def _write_credit(self, flow: "InFlow", parts: "list[bytes]", now: int) -> int:
         out = Outgoing(codes.SIGNAL, flow.peer, flow.endpoint.uuid, flow.limit, b"", codes.RAW, b"")
         out.extra = codes.CREDIT
-        data = frame(write_header(out, self.aliases, now, -1, 0))
+        data = frame(write_header(out, self.aliases, self.nodes, self.direct, now, -1, 0))
+        parts.append(data)
+        return len(data)
+
+    def _write_have(self, out: Outgoing, parts: "list[bytes]", now: int) -> int:
+        """As many holders as the frame takes, whatever their names; the nearest come first."""
+        out.payload = out.payload[: max(1, (self.limits.frame_size_max - 30) // 98)]
+        data = frame(write_header(out, self.aliases, self.nodes, self.direct, now, -1, 0))
         parts.append(data)
         return len(data)
 
@@ -307,7 +335,7 @@ class Outbox:
         while number in used:
             number += 1
         partial = Partial(number, out, payload)
-        header = write_header(out, self.aliases, now, number, len(payload))
+        header = write_header(out, self.aliases, self.nodes, self.direct, now, number, len(payload))
         # Never the whole payload, however short the header turned out: a cut message has a second piece.
         partial.pos = self.limits.frame_size_max - codes.HEADER_SIZE_MAX
         self._partials.append(partial)
@@ -330,44 +358,9 @@ class Outbox:
 
     def _end_partial(self, partial: Partial) -> None:
         """The last piece is written: what waited behind it is next in the queue."""
-        for fifo in (self.queue, self.broadcasts):
+        for fifo in (self.queue, self.broadcasts, self.transit):
             held = [out for out in partial.held if self._fifo_of(out) is fifo]
             if held:
                 rest: "list[object]" = list(held)
                 rest.extend(fifo.drain())
                 fifo.items = rest
-
-    # Directory
-
-    def _write_directory(self, parts: "list[bytes]", size: int) -> int:
-        """Changed entries as they stand now; the last frame of the first exchange says that it is
-        complete.
-        """
-        entries = []
-        for uuid in self._dirty:
-            entry = self.describe(uuid)
-            if entry:
-                self._told[uuid] = True
-            elif self._told.pop(uuid, False):
-                entry = b"\x00" + uuid
-            entries.append(entry)
-        self._dirty = {}
-        flags = 0 if self.complete else 1
-        self.complete = True
-        bodies = self._pack(entries)
-        for index, body in enumerate(bodies):
-            last = index == len(bodies) - 1
-            data = frame(bytes((codes.DIRECTORY, flags if last else 0)) + body)
-            if body or (flags and last):
-                parts.append(data)
-                size += len(data)
-        return size
-
-    def _pack(self, entries: "list[bytes]") -> "list[bytes]":
-        """Entries joined into bodies that fit a frame."""
-        bodies = [b""]
-        for entry in entries:
-            if len(bodies[-1]) + len(entry) + 2 > self.limits.frame_size_max:
-                bodies.append(b"")
-            bodies[-1] += entry
-        return bodies

@@ -10,11 +10,15 @@ if TYPE_CHECKING:
     from busway.protocol.directory import Entry
     from busway.protocol.endpoints import Endpoint
     from busway.protocol.node import Node
+    from busway.protocol.routes import Peer
 
 
 def report(node: "Node", now: int) -> "dict[str, object]":
     """See docs/protocol.md, section 9."""
-    counters = dict(node.counters)
+    counters = dict(node.mesh.counters)
+    counters.update(node.mesh.router.counters)
+    counters.update(node.forwarder.counters)
+    counters.update(node.lookups.counters)
     counters.update(node.origin.counters)
     counters.update(node.desk.counters)
     return {
@@ -23,13 +27,11 @@ def report(node: "Node", now: int) -> "dict[str, object]":
         "label": node.label,
         "bus": node.bus,
         "leaf": node.leaf,
+        "transit": node.mesh.router.transit,
         "links": [_link(connection, now) for connection in node.connections],
         "endpoints": [_endpoint(endpoint) for endpoint in node.endpoints()],
         "seen": [_entry(entry) for entry in node.entries()],
-        "nodes": [
-            {"node": peer.node_id, "label": peer.label, "leaf": peer.leaf}
-            for peer in node.routes.peers.values()
-        ],
+        "nodes": [_node(node, peer) for peer in node.routes.peers.values()],
         "counters": counters,
         "outstanding": len(node.origin.pending),
     }
@@ -40,12 +42,15 @@ def _link(connection: "Connection", now: int) -> "dict[str, object]":
     return {
         "peer": peer.node_id if peer is not None else b"",
         "label": peer.label if peer is not None else "",
+        "leaf": peer.leaf if peer is not None else False,
         "state": codes.STATE_NAMES[connection.state],
         "realm": codes.REALM_NAMES[connection.realm],
+        "medium": connection.link.medium,
         "address": connection.link.address,
         "via": connection.via,
         "dialled": connection.link.dialled,
         "cost": connection.cost,
+        "lookups": connection.lookups,
         "rtt_ms": connection.rtt_ms,
         "age_ms": now - connection.opened_at if connection.opened_at >= 0 else -1,
         "silent_ms": now - connection.last_read,
@@ -53,7 +58,31 @@ def _link(connection: "Connection", now: int) -> "dict[str, object]":
         "bytes_in": connection.bytes_in,
         "bytes_out": connection.bytes_out,
         "queued_bytes": connection.outbox.queued_size + connection.outbox.broadcast_size,
+        "forwarded": connection.outbox.forwarded,
         "skipped_frames": connection.skipped_frames,
+    }
+
+
+def _node(node: "Node", peer: "Peer") -> "dict[str, object]":
+    route = peer.route
+    hop = peer.hop.peer if peer.hop is not None else None
+    children = []
+    if route is not None:
+        for neighbour in node.mesh.router.neighbours:
+            if route in neighbour.children:
+                children.append(neighbour.link.peer.node_id)
+    return {
+        "node": peer.node_id,
+        "incarnation": peer.incarnation,
+        "label": peer.label,
+        "leaf": peer.leaf,
+        "via": hop.node_id if hop is not None else b"",
+        "realm": codes.REALM_NAMES[peer.metric >> 14],
+        "cost": peer.metric & 0x3FFF,
+        "seqno": route.distance >> 16 if route is not None and route.distance >= 0 else 0,
+        "offers": len(route.offers) if route is not None else 0,
+        "children": children,
+        "versions": [line.version for line in peer.lines[1:]],
     }
 
 

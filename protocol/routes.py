@@ -1,11 +1,10 @@
-"""Which nodes can be reached, and over which connection the next hop goes.
-
-Here a node is reachable only as a direct neighbour. Routes over several hops find their place in `Peer.hop`:
-a
-destination keeps its flows and entries while its next hop changes.
+"""The other nodes as this one sees them: identity, links, next hop, endpoints, and the conversation in both
+directions. Which way leads to them is decided in routing.py.
 """
 
 from busway.protocol import codes
+from busway.protocol.directory import Line
+from busway.protocol.timers import Timer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,116 +12,119 @@ if TYPE_CHECKING:
     from busway.protocol.directory import Entry
     from busway.protocol.endpoints import InFlow, Request
     from busway.protocol.flows import OutFlow
+    from busway.protocol.mesh import Mesh
+    from busway.protocol.routing import Route
 
 
-class Peer:
-    """A node as seen from here: its identity, links, next hop, endpoints, and the flows in both
-    directions.
-    """
+class Peer(Timer):
+    """A node in one incarnation. Its timer runs while its way is lost and may be found again."""
 
     __slots__ = (
-        "casts",
         "connections",
         "entries",
         "hop",
         "in_flows",
         "incarnation",
+        "key",
         "label",
         "leaf",
         "left",
+        "lines",
+        "mesh",
+        "metric",
         "node_id",
         "out_flows",
+        "patient",
+        "route",
         "serving",
-        "skipped",
     )
 
     def __init__(self, node_id: bytes, incarnation: bytes, label: str, leaf: bool) -> None:
+        self.deadline = -1
+        self.key = node_id + incarnation
         self.node_id = node_id
         self.incarnation = incarnation
         self.label = label
         self.leaf = leaf
-        self.left = 0  # when its last link ended, ms
-        self.connections: "list[Connection]" = []
-        self.hop: "Connection | None" = None  # None: this node itself, or no route
+        self.left = 0  # when it became unreachable, ms
+        self.patient = False  # its way is lost, and a neighbour may find another
+        self.mesh: "Mesh | None" = None  # while it can be reached
+        self.route: "Route | None" = None
+        self.connections: "list[Connection]" = []  # the links that join it with this node
+        self.hop: "Connection | None" = None  # the next hop; None: this node itself, or no way now
+        self.metric = 0  # of the way to it, the last known
+        self.lines = [Line(), Line(), Line(), Line()]  # by realm; the first, PROCESS, stays empty
         self.entries: "dict[bytes, Entry]" = {}
-        self.casts: "dict[bytes, Connection]" = {}  # the links that broadcasts to it take, by uuid
-        self.skipped: "dict[bytes, int]" = {}  # broadcasts in a row that its link had no room for, by uuid
         self.out_flows: "dict[bytes, OutFlow]" = {}
         self.in_flows: "dict[bytes, InFlow]" = {}
         self.serving: "dict[int, Request]" = {}  # its requests that we have not answered yet, by id
 
-    def cast_link(self, uuid: bytes) -> "Connection":
-        """The link that broadcasts of an endpoint take to this neighbour: the same as long as it stands, as
-        for a flow (flows.py).
+    def fire(self, now: int) -> None:
+        assert self.mesh is not None
+        self.mesh.give_up(self, now)
+
+    def direct(self) -> "Connection | None":
+        """The best of the links that join it with this node. One that drains stays until it is closed, so
+        that order is kept.
         """
-        link = self.casts.get(uuid)
-        if link is None or link.state == codes.CLOSED:
-            assert self.hop is not None
-            link = self.casts[uuid] = self.hop
-        return link
+        hop = self.hop
+        if hop is not None and hop.state == codes.CLOSING and hop in self.connections:
+            return hop
+        best: "Connection | None" = None
+        for connection in self.connections:
+            if best is None or connection.distance() < best.distance():
+                best = connection
+        return best
 
 
 class Routes:
-    """The table of nodes, by node id."""
+    """The nodes that can be reached, by node id, and those that could until recently."""
 
     __slots__ = ("departed", "peers")
 
     def __init__(self) -> None:
         self.peers: "dict[bytes, Peer]" = {}
-        self.departed: "dict[bytes, Peer]" = {}  # gone, but their numbers must go on if they come back
+        self.departed: "dict[bytes, Peer]" = {}  # by node and incarnation: their numbers go on if they return
 
-    def recall(self, node_id: bytes, incarnation: bytes) -> "Peer | None":
-        """The peer of that identity, reachable or recently so; a former incarnation is not it."""
-        peer = self.peers.get(node_id) or self.departed.get(node_id)
-        return peer if peer is not None and peer.incarnation == incarnation else None
+    def find(self, key: bytes) -> "Peer | None":
+        """The peer of that identity, reachable or recently so."""
+        peer = self.peers.get(key[: codes.ID_SIZE])
+        if peer is not None and peer.key == key:
+            return peer
+        return self.departed.get(key)
 
-    def attach(self, peer: Peer, connection: "Connection") -> None:
-        """Add a link to a peer."""
-        self.departed.pop(peer.node_id, None)
+    def arrive(self, peer: Peer) -> None:
+        """A node can be reached now."""
+        self.departed.pop(peer.key, None)
         self.peers[peer.node_id] = peer
-        peer.connections.append(connection)
-        self.choose_hop(peer)
 
-    def detach(self, peer: Peer, connection: "Connection", now: int) -> bool:
-        """Remove a link from a peer; True if that was its last and the peer is gone."""
-        peer.connections.remove(connection)
-        self.choose_hop(peer)
-        if peer.connections:
-            return False
-        del self.peers[peer.node_id]
+    def depart(self, peer: Peer, now: int) -> None:
+        """A node can be reached no longer."""
+        if self.peers.get(peer.node_id) is peer:
+            del self.peers[peer.node_id]
         peer.left = now
         if peer.out_flows or peer.in_flows:
-            if len(self.departed) >= codes.DEPARTED_MAX:
-                self._evict()
-            self.departed[peer.node_id] = peer
-        return True
+            self.remember(peer)
+
+    def remember(self, peer: Peer) -> None:
+        """Keep the numbers of a node that cannot be reached."""
+        if len(self.departed) >= codes.DEPARTED_MAX:
+            self._evict()
+        self.departed[peer.key] = peer
 
     def _evict(self) -> None:
         """Make room: rather a node that we sent nothing to, for it expects no number of us."""
         victim = next(iter(self.departed))
-        for node_id, peer in self.departed.items():
+        for key, peer in self.departed.items():
             if not peer.out_flows:
-                victim = node_id
+                victim = key
                 break
         del self.departed[victim]
 
     def sweep(self, now: int) -> None:
         """Forget those who left so long ago that they have forgotten us (section 7.1)."""
-        for node_id, peer in list(self.departed.items()):
+        for key, peer in list(self.departed.items()):
             if now - peer.left >= codes.FLOW_FORGET_OUT_MS:
-                del self.departed[node_id]
+                del self.departed[key]
             elif now - peer.left >= codes.FLOW_FORGET_IN_MS:
                 peer.in_flows = {}  # before it starts anew at 1, or its messages would be late
-
-    def choose_hop(self, peer: Peer) -> None:
-        """The narrowest realm first, then the cheapest. A link that drains keeps its peer until it is closed,
-        so order is kept.
-        """
-        hop = peer.hop
-        if hop is not None and hop.state == codes.CLOSING and hop in peer.connections:
-            return
-        best: "Connection | None" = None
-        for connection in peer.connections:
-            if best is None or connection.distance() < best.distance():
-                best = connection
-        peer.hop = best

@@ -11,7 +11,7 @@ from busway.protocol.timers import Timer, Timers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Final
+    from typing import Any, Callable, Final
 
 INFINITE: "Final" = 0xFFFF  # the metric of no route
 _COST_MAX: "Final" = 0x3FFF
@@ -57,6 +57,7 @@ class Neighbour:
         "leaf",
         "link",
         "marks",
+        "offered",
         "processed",
         "realm",
         "requests",
@@ -66,13 +67,14 @@ class Neighbour:
         "withdrawn",
     )
 
-    def __init__(self, link: object, realm: int, cost: int, leaf: bool) -> None:
-        self.link = link
+    def __init__(self, link: "Any", realm: int, cost: int, leaf: bool) -> None:
+        self.link = link  # the host's
         self.realm = realm
         self.cost = cost
         self.leaf = leaf
         self.slow = False  # lookups instead of a pushed directory
         self.route: "Route | None" = None  # to the node at the other end
+        self.offered = 0  # sources that it offers
         self.told: "dict[Route, int]" = {}  # a distance or PARENT; absent: nothing, or withdrawn
         self.dirty: "dict[Route, bool]" = {}  # told is not what it should be
         self.requests: "dict[Route, int]" = {}  # SEQREQ to be written: the number, plus WIDE
@@ -217,8 +219,10 @@ class Router:
         if route is self.me:
             return
         if distance & 0xFFFF == INFINITE:
-            route.offers.pop(neighbour, None)
+            self._drop_offer(neighbour, route)
         else:
+            if neighbour not in route.offers:
+                neighbour.offered += 1
             route.offers[neighbour] = distance
         self._select(route, now)
         self._forget(route)
@@ -229,11 +233,17 @@ class Router:
         neighbour.acks_due = True
         self.touched(neighbour)
         neighbour.children.pop(route, None)
-        if route.offers.pop(neighbour, NOTHING) >= 0:
+        if self._drop_offer(neighbour, route):
             self._select(route, now)
         elif route.via is None and route is not self.me:
             self.fading[route] = True
         self._forget(route)
+
+    def _drop_offer(self, neighbour: Neighbour, route: Route) -> bool:
+        if route.offers.pop(neighbour, NOTHING) < 0:
+            return False
+        neighbour.offered -= 1
+        return True
 
     def adopt(self, neighbour: Neighbour, route: Route, versions: "list[int]", now: int) -> None:
         """It reaches the source through us: no offer, and a child of the source's tree (rule 11)."""
@@ -346,6 +356,8 @@ class Router:
             self.counters["route_changes"] += 1
             self._mark(route)
             self.changed(route, now)
+        elif found is None and not route.offers:
+            self.changed(route, now)  # not even an infeasible way is left
         if found is None:
             self.fading[route] = True
         else:

@@ -1,0 +1,269 @@
+"""Messages of other nodes on their way through this one (section 5.4), and broadcasts along the trees of
+their sources (section 11).
+
+Knows routes and links, but neither this node's endpoints nor what a message means.
+"""
+
+from busway.protocol import codes
+from busway.protocol.flows import Outgoing, Transit
+from busway.protocol.framing import Header
+from busway.protocol.wire import text8, varint
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from busway.protocol.connection import Connection
+    from busway.protocol.node import Node
+    from busway.protocol.routes import Peer
+    from busway.protocol.routing import Route
+
+_PATIENCE = 64  # broadcasts that come in spite of a PRUNE before it is sent again
+
+
+class Forwarder:
+    """What a node passes on."""
+
+    def __init__(self, node: "Node") -> None:
+        self.node = node
+        self.counters = {"forwarded": 0, "unroutable": 0, "strayed": 0, "pruned": 0}
+        self.epoch = 0  # counts the changes that may concern where broadcasts go
+        self._pruned: "dict[bytes, tuple[Connection, int]]" = {}  # source and uuid: told whom, how many came
+
+    # Messages for one node
+
+    def pass_on(
+        self, connection: "Connection", source: bytes, header: Header, payload: bytes, now: int
+    ) -> None:
+        """A message that names another node as its destination."""
+        node = self.node
+        realm = max(header.realm, connection.realm)
+        peer = node.routes.peers.get(header.destination[: codes.ID_SIZE])
+        if peer is None or peer.key != header.destination or peer.hop is None or node.leaf:
+            self._fail(source, header, realm, codes.NO_ROUTE, now)
+        elif not header.hops:
+            if header.signal == codes.TRACE:
+                self.traced(connection, source, header.id, now)
+            else:
+                self._fail(source, header, realm, codes.NO_ROUTE, now)
+        elif len(payload) > peer.hop.limits.message_size_max:
+            self._fail(source, header, realm, codes.MESSAGE_TOO_LARGE, now)
+        else:
+            out = _outgoing(peer, header, payload, now)
+            out.transit = Transit(source, realm, header.hops - 1)
+            if not peer.hop.forward(out):
+                self._fail(source, header, realm, codes.QUEUE_FULL, now)
+            else:
+                self.counters["forwarded"] += 1
+
+    def again(self, out: Outgoing, now: int) -> None:
+        """A message of another node whose link has ended before it was written."""
+        transit = out.transit
+        assert transit is not None
+        if out.kind == codes.PUBLISH:
+            return  # the tree is another now
+        hop = out.peer.hop
+        if hop is None or not hop.forward(out):
+            self._fail(transit.source, _header_of(out), transit.realm, codes.NO_ROUTE, now)
+
+    def _fail(self, source: bytes, header: Header, realm: int, reason: int, now: int) -> None:
+        """Tell who waits for it, in the name of the other side."""
+        self.counters["unroutable"] += 1
+        kind = header.kind
+        if kind in (codes.REPLY, codes.PART) or (kind == codes.SIGNAL and header.signal == codes.END):
+            self._answer(header.destination, source, codes.ERROR, header, realm, reason, now)
+        elif kind in (codes.CONFIRM, codes.REQUEST):
+            self._answer(source, header.destination, codes.ERROR, header, realm, reason, now)
+        elif kind == codes.SEND:
+            self._answer(source, header.destination, codes.SIGNAL, header, realm, reason, now)
+
+    def _answer(
+        self, to: bytes, name: bytes, kind: int, header: Header, realm: int, reason: int, now: int
+    ) -> None:
+        peer = self.node.mesh.peer_of(to, now)
+        hop = peer.hop
+        if hop is None:
+            return
+        out = Outgoing(kind, peer, header.endpoint, header.number, b"", codes.RAW, b"")
+        if kind == codes.ERROR:
+            out.id = header.id
+            out.extra = reason
+        else:
+            out.extra = codes.UNDELIVERABLE
+            out.id = reason
+        out.transit = Transit(name, realm, codes.HOPS_MAX)
+        hop.answer(out)
+
+    def traced(self, connection: "Connection", source: bytes, id: int, now: int) -> None:
+        """Say to the one who traces by which link it came here."""
+        node = self.node
+        peer = node.mesh.peer_of(source, now)
+        if peer.hop is None:
+            return
+        link = connection.link
+        payload = (
+            bytes((connection.realm,)) + varint(connection.cost) + text8(link.medium) + text8(node.label)
+        )
+        out = Outgoing(codes.SIGNAL, peer, b"", 0, payload, codes.RAW, b"")
+        out.extra = codes.TRACED
+        out.id = id
+        peer.hop.answer(out)
+
+    # Broadcasts
+
+    def is_parent(self, connection: "Connection", peer: "Peer") -> bool:
+        """Whether broadcasts of a source are taken from this link."""
+        route = peer.route
+        if self.node.leaf:
+            return connection is self.node.mesh.uplink or connection is peer.hop
+        if route is None or route.via is None:
+            return connection.peer is peer
+        return route.via is connection.advertiser.neighbour
+
+    def spreads(self, peer: "Peer") -> bool:
+        """Whether broadcasts of a source may have to be passed on."""
+        if peer.route is not None:
+            for neighbour in self.node.mesh.router.neighbours:
+                if neighbour.leaf or peer.route in neighbour.children:
+                    return True
+        return False
+
+    def links_for(self, source: "Peer", uuid: bytes) -> "list[Connection]":
+        """The links that a broadcast of `source` takes from here."""
+        node = self.node
+        if node.leaf:
+            uplink = node.mesh.uplink
+            if source is not node.me or uplink is None or source.key + uuid in uplink.pruned:
+                return []
+            return [uplink]
+        widest = codes.PROCESS
+        for entry in node.directory.by_uuid.get(uuid, []):
+            if entry.kind == codes.BROADCAST and entry.peer is not source:
+                widest = max(widest, entry.realm)
+        route = source.route
+        found: "list[Connection]" = []
+        if route is None or not widest:
+            return found
+        for neighbour in node.mesh.router.neighbours:
+            link: "Connection" = neighbour.link
+            if link.realm > widest or route.via is neighbour or link.peer is source or link.peer is None:
+                continue
+            if neighbour.leaf:
+                if uuid in link.peer.entries and link is link.peer.hop:
+                    found.append(link)
+            elif route in neighbour.children:
+                if self._is_wanted(link, source, uuid):
+                    found.append(link)
+        return found
+
+    def _is_wanted(self, link: "Connection", source: "Peer", uuid: bytes) -> bool:
+        assert link.peer is not None
+        if uuid in link.peer.entries:
+            return True
+        if not link.advertiser.leads_on():
+            return False
+        return source.key + uuid not in link.pruned
+
+    def spread(
+        self, connection: "Connection", source: "Peer", header: Header, payload: bytes, wanted: bool, now: int
+    ) -> None:
+        """A broadcast came from the source's parent: pass it on, or say that nobody here wants it (`wanted`:
+        this node does).
+        """
+        links = self.links_for(source, header.endpoint) if header.hops else []
+        if not links and not wanted:
+            self._prune(connection, source, header.endpoint)
+            return
+        for link in links:
+            out = _outgoing(source, header, payload, now)
+            out.transit = Transit(source.key, max(header.realm, connection.realm), header.hops - 1)
+            self.counters["forwarded"] += 1
+            link.broadcast(out)
+
+    def _prune(self, connection: "Connection", source: "Peer", uuid: bytes) -> None:
+        if self.node.leaf:
+            return  # its router knows what it has subscribed
+        key = source.key + uuid
+        told = self._pruned.get(key)
+        count = 0 if told is None or told[0] is not connection else told[1] + 1
+        if not count % _PATIENCE:
+            self.counters["pruned"] += 1
+            self._signal(connection, codes.PRUNE, source.key, uuid)
+        if told is None and len(self._pruned) >= codes.PRUNES_MAX:
+            del self._pruned[next(iter(self._pruned))]
+        self._pruned[key] = (connection, count)
+
+    def _signal(self, connection: "Connection", signal: int, source: bytes, uuid: bytes) -> None:
+        assert connection.peer is not None
+        out = Outgoing(codes.SIGNAL, connection.peer, uuid, 0, b"", codes.RAW, source)
+        out.extra = signal
+        connection.answer(out)
+
+    def pruned(self, connection: "Connection", source: bytes, uuid: bytes) -> None:
+        """PRUNE came."""
+        if len(connection.pruned) >= codes.PRUNES_MAX:
+            del connection.pruned[next(iter(connection.pruned))]
+        connection.pruned[source + uuid] = True
+        self.epoch += 1
+
+    def grafted(self, connection: "Connection", source: bytes, uuid: bytes) -> None:
+        """GRAFT came."""
+        connection.pruned.pop(source + uuid, None)
+        self.epoch += 1
+        self._graft(source + uuid)
+
+    def subscribed(self, uuid: bytes) -> None:
+        """There is a new subscriber here, or somewhere."""
+        self.epoch += 1
+        for key in list(self._pruned):
+            if key.endswith(uuid):
+                self._graft(key)
+
+    def child_came(self, route: "Route") -> None:
+        """A neighbour reaches a source through us: what nobody wanted here, it may want."""
+        self.epoch += 1
+        for key in list(self._pruned):
+            if key.startswith(route.key):
+                self._graft(key)
+
+    def _graft(self, key: bytes) -> None:
+        told = self._pruned.pop(key, None)
+        if told is not None and told[0].state == codes.OPEN:
+            size = codes.ID_SIZE + codes.INCARNATION_SIZE
+            self._signal(told[0], codes.GRAFT, key[:size], key[size:])
+
+    def parent_changed(self, peer: "Peer") -> None:
+        """The new parent has not heard of any PRUNE."""
+        self.epoch += 1
+        for key in list(self._pruned):
+            if key.startswith(peer.key):
+                del self._pruned[key]
+
+
+def _outgoing(peer: "Peer", header: Header, payload: bytes, now: int) -> Outgoing:
+    """A message that was read, to be written again."""
+    kind = header.kind
+    out = Outgoing(kind, peer, header.endpoint, header.number, payload, header.format, header.type_id)
+    out.id = header.id
+    if kind == codes.CONFIRM or kind == codes.REQUEST:
+        out.expires = now + header.timeout_ms
+        out.extra = header.window
+    elif kind == codes.ERROR:
+        out.extra = header.code
+    elif kind == codes.SIGNAL:
+        out.extra = header.signal
+        if header.signal == codes.UNDELIVERABLE:
+            out.id = header.code
+        elif header.signal == codes.HAVE:
+            out.payload = header.holders
+    return out
+
+
+def _header_of(out: Outgoing) -> Header:
+    """What `_fail` needs of a message that was to be written."""
+    header = Header(out.kind, codes.RAW)
+    header.endpoint = out.endpoint
+    header.number = out.seq & 0xFFFF
+    header.id = out.id
+    header.destination = out.peer.key
+    if out.kind == codes.SIGNAL:
+        header.signal = out.extra
+    return header

@@ -1,0 +1,223 @@
+"""Who has an endpoint, asked for where no directory is pushed: WHO and HAVE (section 4.3).
+
+A leaf asks its router for everything that it does not have itself; a router asks over its slow links. Knows
+nothing of messages.
+"""
+
+from busway.protocol import codes
+from busway.protocol.directory import Entry
+from busway.protocol.flows import Outgoing
+from busway.protocol.framing import Holder
+from busway.protocol.timers import Timer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from busway.protocol.connection import Connection
+    from busway.protocol.node import Node
+    from busway.protocol.routes import Peer
+
+
+class Query(Timer):
+    """One endpoint that is being asked for."""
+
+    __slots__ = ("askers", "lookups", "uuid", "waiting")
+
+    def __init__(self, lookups: "Lookups", uuid: bytes) -> None:
+        self.deadline = -1
+        self.lookups = lookups
+        self.uuid = uuid
+        self.waiting: "list[bytes]" = []  # nodes that have not answered, by key
+        self.askers: "list[Peer]" = []  # whom to answer then
+
+    def fire(self, now: int) -> None:
+        self.lookups.conclude(self, now)
+
+
+class Lookups:
+    """What this node asks for, and what it is asked for."""
+
+    def __init__(self, node: "Node") -> None:
+        self.node = node
+        self.queries: "dict[bytes, Query]" = {}
+        self.told: "dict[bytes, list[bytes]]" = {}  # of what we asked for: the nodes that have it, as told
+        self.counters = {"lookups": 0, "lookups_answered": 0}
+
+    # Asking
+
+    def ask(self, uuid: bytes, now: int) -> bool:
+        """Whether it is worth to wait for an answer: somebody is being asked."""
+        query = self.queries.get(uuid)
+        if query is None:
+            query = self._start(uuid, None, now)
+        return query is not None
+
+    def _start(self, uuid: bytes, asker: "Peer | None", now: int) -> "Query | None":
+        targets = self._targets(uuid, asker)
+        if not targets:
+            return None
+        query = self.queries[uuid] = Query(self, uuid)
+        self.counters["lookups"] += 1
+        self.node.timers.arm(query, now + codes.SYNC_MS)
+        for peer in targets:
+            query.waiting.append(peer.key)
+            self._send(peer, codes.WHO, uuid, None)
+        return query
+
+    def _targets(self, uuid: bytes, asker: "Peer | None") -> "list[Peer]":
+        """A leaf asks its router; a router the neighbours behind its slow links, else the routers that have
+        such links.
+        """
+        node = self.node
+        if node.leaf:
+            uplink = node.mesh.uplink
+            return [uplink.peer] if uplink is not None and uplink.peer is not None else []
+        found: "list[Peer]" = []
+        for neighbour in node.mesh.router.neighbours:
+            peer = neighbour.link.peer
+            if neighbour.slow and not neighbour.leaf and peer is not asker and peer not in found:
+                found.append(peer)
+        if asker is None or not found:
+            for entry in node.directory.holders(codes.LOOKUP):
+                if entry.peer is not asker and entry.peer not in found and uuid != codes.LOOKUP:
+                    found.append(entry.peer)
+        return found
+
+    def _send(self, peer: "Peer", signal: int, uuid: bytes, holders: "list[Holder] | None") -> None:
+        hop = peer.hop
+        if hop is None:
+            return
+        payload: object = b"" if holders is None else holders
+        out = Outgoing(codes.SIGNAL, peer, uuid, 0, payload, codes.RAW, b"")
+        out.extra = signal
+        hop.answer(out)
+
+    def have(self, peer: "Peer", uuid: bytes, holders: "list[Holder]", now: int) -> None:
+        """HAVE came: an answer, or news about something that was asked for."""
+        query = self.queries.get(uuid)
+        if query is None and uuid not in self.told:
+            return  # nobody asked
+        former = self.told.pop(uuid, [])
+        if len(self.told) >= codes.ENTRIES_MAX:
+            del self.told[next(iter(self.told))]
+        keys = []
+        for holder in holders:
+            if self._take(holder, uuid, now):
+                keys.append(holder.key)
+        self.told[uuid] = keys
+        for key in former:
+            if key not in keys:
+                self._drop(key, uuid, now)
+        if query is not None and peer.key in query.waiting:
+            query.waiting.remove(peer.key)
+            if not query.waiting:
+                self.conclude(query, now)
+
+    def _take(self, holder: Holder, uuid: bytes, now: int) -> bool:
+        node = self.node
+        if holder.key == node.me.key:
+            return False
+        peer = node.mesh.peer_of(holder.key, now)
+        if peer.mesh is None:
+            return False
+        if not node.leaf and uuid in peer.entries:
+            return False  # its line has come meanwhile
+        if node.leaf:
+            peer.metric = holder.metric
+        if not holder.kind:
+            return True
+        if holder.realm < peer.metric >> 14:
+            return False
+        entry = Entry(peer, uuid, holder.kind, holder.realm)
+        entry.credit = holder.credit
+        entry.cost = holder.cost
+        entry.name = holder.name
+        node.check_directory(peer)
+        node.mesh.entry_announced(entry, now)
+        return True
+
+    def _drop(self, key: bytes, uuid: bytes, now: int) -> None:
+        peer = self.node.routes.find(key)
+        if peer is not None:
+            self.node.mesh.entry_withdrawn(peer, uuid, now)
+
+    def conclude(self, query: Query, now: int) -> None:
+        """All have answered, or their time is up."""
+        self.queries.pop(query.uuid, None)
+        self.node.timers.disarm(query)
+        for asker in query.askers:
+            self._answer(asker, query.uuid)
+        self.node.origin.looked_up(query.uuid, now)
+
+    # Answering
+
+    def who(self, connection: "Connection", peer: "Peer", uuid: bytes, now: int) -> None:
+        """WHO came: answer with what is known, or ask on first."""
+        if connection.peer is peer:
+            if len(connection.watched) >= codes.WATCHES_MAX and uuid not in connection.watched:
+                del connection.watched[next(iter(connection.watched))]
+            connection.watched[uuid] = True
+        query = self.queries.get(uuid)
+        if not self._holders(peer, uuid) and query is None:
+            query = self._start(uuid, peer, now)
+            if query is not None:
+                query.askers.append(peer)
+                return
+        elif query is not None and peer.key not in query.waiting and peer not in query.askers:
+            if not self._holders(peer, uuid):
+                query.askers.append(peer)
+                return
+        self._answer(peer, uuid)
+
+    def _answer(self, peer: "Peer", uuid: bytes) -> None:
+        self.counters["lookups_answered"] += 1
+        self._send(peer, codes.HAVE, uuid, self._holders(peer, uuid))
+
+    def _holders(self, asker: "Peer", uuid: bytes) -> "list[Holder]":
+        """Those that the asker may see, the nearest first."""
+        node = self.node
+        widest = asker.metric >> 14
+        found: "list[tuple[int, bytes, Holder]]" = []
+        mine = node.desk.endpoints.get(uuid)
+        if mine is not None and mine.realm >= widest and uuid != codes.INTROSPECTION:
+            holder = Holder(node.me.key, mine.kind, mine.realm, 0)
+            holder.cost = mine.cost
+            holder.name = mine.name
+            found.append((0, node.me.key, holder))
+        for entry in node.directory.holders(uuid):
+            if entry.peer is not asker and entry.realm >= max(widest, entry.peer.metric >> 14):
+                holder = Holder(entry.peer.key, entry.kind, entry.realm, entry.peer.metric)
+                holder.credit = entry.credit
+                holder.cost = entry.cost
+                holder.name = entry.name
+                found.append((entry.peer.metric, entry.peer.key, holder))
+        self._add_node(asker, uuid, found)
+        found.sort(key=_nearest)
+        return [holder for _, _, holder in found[: codes.HOLDERS_MAX]]
+
+    def _add_node(self, asker: "Peer", uuid: bytes, found: "list[tuple[int, bytes, Holder]]") -> None:
+        """The uuid may be a node's id."""
+        node = self.node
+        peer = node.me if uuid == node.me.node_id else node.routes.peers.get(uuid)
+        if peer is not None and peer is not asker:
+            found.append((peer.metric, peer.key, Holder(peer.key, 0, codes.PROCESS, peer.metric)))
+
+    def changed(self, uuid: bytes, now: int) -> None:
+        """The holders of an endpoint are others now: tell the neighbours that asked for it."""
+        for connection in self.node.connections:
+            if uuid in connection.watched and connection.peer is not None and connection.state == codes.OPEN:
+                if uuid not in self.queries:
+                    self._answer(connection.peer, uuid)
+
+    def link_lost(self, connection: "Connection", now: int) -> None:
+        """What was asked over a link that has ended is not answered any more."""
+        if connection.peer is None:
+            return
+        for query in list(self.queries.values()):
+            if connection.peer.key in query.waiting:
+                query.waiting.remove(connection.peer.key)
+                if not query.waiting:
+                    self.conclude(query, now)
+
+
+def _nearest(item: "tuple[int, bytes, Holder]") -> "tuple[int, bytes]":
+    return item[0], item[1]

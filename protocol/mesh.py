@@ -1,0 +1,562 @@
+"""The nodes within reach, as links, routes and directory lines come and go: which peer is there, over which
+link, with which endpoints.
+
+Between the rules (routing.py), the bytes (advertising.py) and the conversation (origin.py, desk.py). Knows no
+frame.
+"""
+
+from busway.protocol import codes, events
+from busway.protocol.directory import Entry, Line, conflict
+from busway.protocol.flows import Outgoing
+from busway.protocol.hello import Hello
+from busway.protocol.routes import Peer
+from busway.protocol.routing import NOTHING, PARENT, Neighbour, Route, Router
+from busway.protocol.timers import Timer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from busway.protocol.connection import Connection
+    from busway.protocol.node import Node
+
+_AGAIN: "Final" = -3  # told: PARENT, but it must be said once more
+
+
+class DuplicateTimer(Timer):
+    """Ends the older of two links if the dialler has not done it."""
+
+    __slots__ = ("connection", "mesh")
+
+    def __init__(self, mesh: "Mesh", connection: "Connection") -> None:
+        self.deadline = -1
+        self.mesh = mesh
+        self.connection = connection
+
+    def fire(self, now: int) -> None:
+        old = self.connection
+        peer = old.peer
+        assert peer is not None
+        for other in peer.connections:
+            if other is not old and other.state == codes.OPEN and other.via == old.via:
+                old.close(now, codes.REPLACED, "a newer session took over", drain=False)
+
+
+class Mesh:
+    """Who can be reached, and what they have."""
+
+    def __init__(self, node: "Node", transit: "bool | None") -> None:
+        self.node = node
+        self.me = node.me
+        self.leaf = node.leaf
+        self.transit = transit  # None: once there are links of two media (rule 8)
+        self.router = Router(node.me.key, node.timers, self._changed, self._touched, self._forgotten)
+        self.router.transit = transit is True
+        self.router.me.owner = node.me
+        node.me.route = self.router.me
+        self.counters = {"narrow_entry": 0, "links_opened": 0, "links_refused": 0, "links_lost": 0}
+        self.uplink: "Connection | None" = None  # of a leaf: where everything goes
+        self._incarnations: "dict[bytes, list[Route]]" = {}  # the routes with a way, by node id
+        self._doubles: "dict[bytes, int]" = {}  # node ids of which there are two: since when, -1 if reported
+        self._unsent: "dict[bytes, list[Outgoing]]" = {}  # what a link that ends has left, by destination
+
+    # Links
+
+    def link_opened(self, connection: "Connection", hello: Hello, now: int) -> None:
+        """A handshake is over: the link joins its peer's others, or takes their place."""
+        node = self.node
+        self.counters["links_opened"] += 1
+        connection.number = self.counters["links_opened"]
+        node.arm_sweep(now)  # also for a node that only receives
+        former = node.routes.peers.get(hello.node_id)
+        if former is not None and former.incarnation != hello.incarnation:
+            for old in list(former.connections):
+                old.fail(codes.REPLACED, "a newer incarnation of this node took over", now)
+        peer = self._peer(hello.node_id + hello.incarnation)
+        peer.label = hello.label
+        peer.leaf = hello.leaf
+        connection.peer = peer
+        self._resolve_duplicate(peer, connection, hello.dialled, now)
+        peer.connections.append(connection)
+        node.emit(events.LinkEvent(events.LINK_OPEN, connection))
+        self._take_up(peer, now)
+        self._open_session(connection, peer, now)
+        self._follow_transit()
+
+    def _open_session(self, connection: "Connection", peer: Peer, now: int) -> None:
+        advertiser = connection.advertiser
+        if self.leaf or peer.leaf:
+            advertiser.open(peer, 3)
+        else:
+            advertiser.open(peer, 1)
+        neighbour = advertiser.neighbour
+        if self.leaf:
+            self.uplink = self._best_uplink()
+            neighbour.children[self.router.me] = [0, 0, 0, 0]  # a leaf tells its lines without being asked
+            advertiser.note_lines(self.router.me)
+        else:
+            route = self.router.route(peer.key)
+            route.owner = peer
+            peer.route = route
+            self.router.open(neighbour, peer.key, now)
+        connection.touch()
+
+    def _best_uplink(self) -> "Connection | None":
+        best: "Connection | None" = None
+        for connection in self.node.connections:
+            if connection.state == codes.OPEN and (best is None or connection.distance() < best.distance()):
+                best = connection
+        return best
+
+    def _follow_transit(self) -> None:
+        """Rule 8: a program that has links of two media joins what would otherwise be apart."""
+        if self.transit is None and not self.leaf:
+            media = {
+                neighbour.link.link.medium: True for neighbour in self.router.neighbours if not neighbour.leaf
+            }
+            self.router.set_transit(len(media) > 1)
+
+    def _resolve_duplicate(self, peer: Peer, connection: "Connection", peer_dialled: bool, now: int) -> None:
+        """Section 3.5: of two links over one address one stays."""
+        for old in list(peer.connections):
+            if old.via != connection.via or old.state != codes.OPEN:
+                continue
+            if old.link.dialled == connection.link.dialled:
+                connection.behind = old
+                if connection.link.dialled:
+                    old.close(now, codes.REPLACED, "a newer session took over", drain=False)
+                else:
+                    self.node.timers.arm(DuplicateTimer(self, old), now + codes.CLOSING_MS)
+            elif connection.link.dialled == (self.me.node_id < peer.node_id):
+                connection.behind = old
+                old.close(now, codes.DUPLICATE_LINK, "another link to this node stays", drain=False)
+            else:
+                old.behind = connection
+                connection.close(now, codes.DUPLICATE_LINK, "another link to this node stays", drain=False)
+
+    def count_syncing(self, now: int) -> None:
+        syncing = 0
+        for connection in self.node.connections:
+            if not connection.synced:
+                syncing += 1
+        self.node.origin.syncing = syncing
+        if not syncing:
+            self.node.origin.synced(now)
+
+    def link_closed(self, connection: "Connection", opened: bool, by_peer: bool, now: int) -> None:
+        """A link ended: what it had not written goes another way, or its senders hear of it."""
+        node = self.node
+        node.connections.remove(connection)
+        self.counters["links_lost" if opened else "links_refused"] += 1
+        node.emit(
+            events.LinkEvent(
+                events.LINK_CLOSED, connection, connection.close_code, connection.close_text, by_peer
+            )
+        )
+        if connection.peer is not None:
+            self._leave_link(connection.peer, connection, now)
+        node.resume_broadcast(connection, now)
+        for other in list(node.connections):
+            if other.behind is connection:
+                other.catch_up(now)
+        self.count_syncing(now)
+
+    def _leave_link(self, peer: Peer, connection: "Connection", now: int) -> None:
+        node = self.node
+        transit: "list[Outgoing]" = []
+        broadcasts: "list[Outgoing]" = []
+        for out in connection.outbox.leftovers():
+            if out.transit is not None:
+                transit.append(out)
+            elif out.peer is self.me:
+                broadcasts.append(out)
+            else:
+                self._unsent.setdefault(out.peer.key, []).append(out)
+        credits = connection.outbox.credits()
+        peer.connections.remove(connection)
+        if self.leaf:
+            self._lose_uplink(connection, now)
+        else:
+            self.router.close(connection.advertiser.neighbour, now)
+            self._follow_transit()
+        self._reconsider(peer, now)
+        for flow in credits:
+            node.desk.send_credit(flow)
+        for outflow in connection.room_waiters.drain():  # replies, too
+            node.origin.resume(outflow, now)
+        self._move_unsent(now)
+        if peer.hop is not None and peer.hop in peer.connections:
+            for out in broadcasts:
+                peer.hop.enqueue_broadcast(out)
+        for out in transit:
+            node.forwarder.again(out, now)
+
+    def _lose_uplink(self, connection: "Connection", now: int) -> None:
+        self.uplink = self._best_uplink()
+        for peer in list(self.node.routes.peers.values()):
+            if peer.hop is connection:
+                self._reconsider(peer, now)
+
+    def _move_unsent(self, now: int) -> None:
+        """What was meant for nodes that can still be reached takes their new way."""
+        unsent = self._unsent
+        self._unsent = {}
+        for outs in unsent.values():
+            hop = outs[0].peer.hop
+            for out in outs:
+                if hop is None:
+                    self.node.origin.undeliverable(out, codes.NO_ROUTE)
+                elif out.kind == codes.SIGNAL and out.extra in (codes.PART_CREDIT, codes.UNDELIVERABLE):
+                    hop.answer(out)
+                else:
+                    hop.enqueue(out)
+
+    # Nodes
+
+    def _peer(self, key: bytes) -> Peer:
+        """The record of a node, made if it is new."""
+        peer = self.node.routes.find(key)
+        if peer is None:
+            peer = Peer(key[: codes.ID_SIZE], key[codes.ID_SIZE :], "", False)
+        return peer
+
+    def peer_of(self, key: bytes, now: int) -> Peer:
+        """The node that a message names. One that cannot be reached is remembered for a while; a leaf reaches
+        everyone through its router.
+        """
+        peer = self.node.routes.find(key)
+        if peer is None:
+            peer = self._peer(key)
+            if not self.leaf:
+                peer.left = now
+                self.node.routes.remember(peer)
+        if self.leaf and peer.mesh is None:
+            self._take_up(peer, now)
+        return peer
+
+    def peer_on(self, route: Route) -> "Peer | None":
+        """The node that a route leads to, unless another incarnation of it counts."""
+        owner = route.owner
+        assert owner is None or isinstance(owner, Peer)
+        return owner
+
+    def _best_hop(self, peer: Peer) -> "Connection | None":
+        route = peer.route
+        if self.leaf:
+            return peer.direct() or self.uplink
+        if route is None or route.via is None:
+            return peer.direct()
+        via = route.via.link
+        hop = peer.direct()
+        if hop is not None and hop.state == codes.CLOSING and hop is peer.hop:
+            return hop
+        assert via is not None
+        found: "Connection" = via
+        return found
+
+    def _take_up(self, peer: Peer, now: int) -> None:
+        """A node can be reached, or over another link, or its way costs something else."""
+        node = self.node
+        hop = self._best_hop(peer)
+        assert hop is not None
+        route = peer.route
+        metric = hop.distance() if route is None or route.distance < 0 else route.distance & 0xFFFF
+        news = metric != peer.metric
+        peer.metric = metric
+        node.timers.disarm(peer)
+        if peer.mesh is None:
+            peer.mesh = self
+            peer.hop = hop
+            self._displace(peer, now)
+            node.routes.arrive(peer)
+            node.emit(events.NodeEvent(events.NODE_UP, peer))
+            node.origin.settle(codes.INTROSPECTION, now)  # every node has it and none announces it
+        elif hop is not peer.hop:
+            peer.hop = hop
+            self._change_hop(peer, now)
+        if news:
+            self._drop_lines(peer, metric >> 14, now)
+            for uuid in peer.entries:  # what they cost depends on the way
+                node.origin.forget_target(uuid)
+
+    def _displace(self, peer: Peer, now: int) -> None:
+        """Of two incarnations of one node the one that appears last counts."""
+        former = self.node.routes.peers.get(peer.node_id)
+        if former is not None:
+            if former.route is not None:
+                former.route.owner = None
+            self._lose(former, now)
+
+    def _change_hop(self, peer: Peer, now: int) -> None:
+        """The flows stay on their link as long as that leads to the node (flows.py); what waits may go on."""
+        route = peer.route
+        for flow in list(peer.out_flows.values()):
+            link = flow.hop
+            if link is not None and link not in peer.connections and not self._leads(link, route):
+                flow.hop = None
+            self.node.origin.resume(flow, now)
+        for inflow in peer.in_flows.values():
+            if inflow.endpoint.kind == codes.BROADCAST:
+                inflow.session = None  # its next message is looked at: it comes from the new parent or not
+        self.node.forwarder.parent_changed(peer)
+
+    def _leads(self, link: "Connection", route: "Route | None") -> bool:
+        if self.leaf:
+            return link is self.uplink
+        return route is not None and link.advertiser.neighbour in route.offers
+
+    def _reconsider(self, peer: Peer, now: int) -> None:
+        """A link or way of a node is gone: another one, or hope for one, or none."""
+        if peer.mesh is None:
+            return
+        hop = self._best_hop(peer)
+        if hop is not None:
+            self._take_up(peer, now)
+            return
+        if peer.hop is not None:
+            peer.hop = None
+            for flow in peer.out_flows.values():
+                flow.hop = None
+        if peer.deadline < 0:
+            peer.patient = self._is_anyone_looking(peer)
+        if not peer.patient and (peer.route is None or not peer.route.offers):
+            self._lose(peer, now)
+        elif peer.deadline < 0:
+            self.node.timers.arm(peer, now + codes.STARVE_MS)
+
+    def _is_anyone_looking(self, peer: Peer) -> bool:
+        """A neighbour that came through us may find another way and then offer it."""
+        for neighbour in self.router.neighbours:
+            if peer.route in neighbour.children:
+                return True
+        return False
+
+    def give_up(self, peer: Peer, now: int) -> None:
+        """No other way was found in time."""
+        if peer.hop is None:
+            self._lose(peer, now)
+
+    def node_gone(self, key: bytes, now: int) -> None:
+        """A leaf's router says that a node cannot be reached any more."""
+        peer = self.node.routes.find(key)
+        if peer is not None and peer.mesh is not None and not peer.connections:
+            self._lose(peer, now)
+
+    def _lose(self, peer: Peer, now: int) -> None:
+        """A node is gone, with all its endpoints."""
+        node = self.node
+        node.timers.disarm(peer)
+        peer.mesh = None
+        peer.hop = None
+        node.routes.depart(peer, now)
+        self._drop_lines(peer, codes.GLOBAL + 1, now)
+        for uuid in list(peer.entries):  # a leaf's: it has looked them up
+            self.entry_withdrawn(peer, uuid, now)
+        node.desk.lose_peer(peer)
+        node.origin.lose_peer(peer, self._unsent.pop(peer.key, []), now)
+        node.forwarder.parent_changed(peer)
+        for connection in node.connections:
+            if connection.peer is not None and connection.peer.leaf:
+                connection.advertiser.note_gone(peer.key)
+        node.emit(events.NodeEvent(events.NODE_DOWN, peer))
+        self._bring_up_other(peer.node_id, now)
+
+    def _bring_up_other(self, node_id: bytes, now: int) -> None:
+        """Another incarnation may have been there all the time."""
+        for route in self._incarnations.get(node_id, []):
+            if route.owner is None and node_id not in self.node.routes.peers:
+                self._appear(route, now)
+
+    # The router's news
+
+    def _touched(self, neighbour: Neighbour) -> None:
+        neighbour.link.touch()
+
+    def _forgotten(self, route: Route) -> None:
+        peer = self.peer_on(route)
+        if peer is not None and peer.route is route:
+            peer.route = None
+
+    def _changed(self, route: Route, now: int) -> None:
+        came = self._index(route)
+        peer = self.peer_on(route)
+        if route.via is None:
+            if peer is not None:
+                self._reconsider(peer, now)
+        elif peer is not None and peer.mesh is not None:
+            self._take_up(peer, now)
+        elif came or route.key[: codes.ID_SIZE] not in self.node.routes.peers:
+            self._appear(route, now)
+
+    def _index(self, route: Route) -> bool:
+        """Keep the list of each node's incarnations; True if this one has just come into reach."""
+        node_id = route.key[: codes.ID_SIZE]
+        routes = self._incarnations.setdefault(node_id, [])
+        came = route.via is not None and route not in routes
+        if came:
+            routes.append(route)
+        elif route.via is None and route in routes:
+            routes.remove(route)
+        if not routes:
+            del self._incarnations[node_id]
+        return came
+
+    def _appear(self, route: Route, now: int) -> None:
+        """There is a way to a node that could not be reached. Our own id is a former life of ours, or a copy
+        of it.
+        """
+        node_id = route.key[: codes.ID_SIZE]
+        other = self.node.routes.peers.get(node_id)
+        if node_id == self.me.node_id:
+            return
+        if other is not None and other.connections and other.key != route.key:
+            return  # that one is a neighbour: it is certainly there
+        peer = self._peer(route.key)
+        peer.route = route
+        route.owner = peer
+        self._take_up(peer, now)
+
+    def report_duplicates(self, now: int) -> None:
+        """Two live incarnations of one node id (rule 6)."""
+        doubles = self._doubles
+        self._doubles = {}
+        for node_id, routes in self._incarnations.items():
+            if len(routes) + (1 if node_id == self.me.node_id else 0) > 1:
+                since = self._doubles[node_id] = doubles.get(node_id, now)
+                if since >= 0 and now - since >= codes.DUPLICATE_MS:
+                    self._doubles[node_id] = -1  # told once
+                    self.node.emit(events.DuplicateNodeEvent(node_id))
+
+    # Directory lines
+
+    def registered(self, uuid: bytes, realm: int) -> None:
+        """One of our own endpoints came or went."""
+        endpoint = self.node.desk.endpoints.get(uuid)
+        entry = Entry(self.me, uuid, 0 if endpoint is None else endpoint.kind, realm)
+        if endpoint is not None:
+            entry.cost = endpoint.cost
+            entry.name = endpoint.name
+        line = self.me.lines[realm]
+        line.version += 1
+        entry.version = line.version
+        line.put(entry)
+        self.lines_changed(self.me)
+
+    def lines_changed(self, peer: Peer) -> None:
+        """Tell the neighbours that reach the node through us."""
+        route = peer.route
+        if route is None:
+            return
+        for connection in self.node.connections:
+            if route in connection.advertiser.neighbour.children:
+                connection.advertiser.note_lines(route)
+                connection.touch()
+
+    def adopted(self, connection: "Connection", route: Route, now: int) -> None:
+        """A neighbour reaches a source through us: it gets its lines, and its broadcasts."""
+        connection.advertiser.note_lines(route)
+        connection.touch()
+        self.node.forwarder.child_came(route)
+
+    def teller(self, connection: "Connection", key: bytes) -> "Peer | None":
+        """The node whose line a neighbour may tell us: itself, or one that it leads to (section 4)."""
+        peer = self.node.routes.find(key)
+        if peer is None or peer.mesh is None:
+            return None
+        if peer is connection.peer:
+            return peer if peer.leaf or not connection.lookups else None
+        if connection.lookups:
+            return None
+        via = None if peer.route is None else peer.route.via
+        return peer if via is connection.advertiser.neighbour else None
+
+    def open_line(
+        self,
+        connection: "Connection",
+        peer: Peer,
+        realm: int,
+        base: int,
+        version: int,
+        replace: bool,
+        now: int,
+    ) -> "Line | None":
+        """The line that a frame changes; None if it is not to be taken."""
+        line = peer.lines[realm]
+        if realm < connection.realm:
+            self.counters["narrow_entry"] += 1
+            return None
+        if realm < peer.metric >> 14:
+            return None  # on its way here it crosses a wider one
+        if replace:
+            self._drop_line(peer, realm, now)
+        if base > line.version:
+            self._say_again(peer)
+            return None
+        return line if version > line.version else None
+
+    def _say_again(self, peer: Peer) -> None:
+        """PARENT once more, with the versions that we have."""
+        route = peer.route
+        if route is not None and route.via is not None and route.via.told.get(route, NOTHING) == PARENT:
+            route.via.told[route] = _AGAIN
+            route.via.dirty[route] = True
+            self._touched(route.via)
+
+    def take_entry(self, entry: Entry, line: Line, now: int) -> None:
+        """An endpoint of another node came, changed or was withdrawn."""
+        if entry.kind and entry.uuid not in entry.peer.entries:
+            self.node.check_directory(entry.peer)
+        line.put(entry)
+        if entry.kind:
+            self.entry_announced(entry, now)
+        else:
+            self.entry_withdrawn(entry.peer, entry.uuid, now)
+
+    def _drop_lines(self, peer: Peer, realm: int, now: int) -> None:
+        """Forget the lines narrower than `realm`."""
+        dropped = False
+        for narrow in range(codes.USERSPACE, min(realm, codes.GLOBAL + 1)):
+            if peer.lines[narrow].version:
+                self._drop_line(peer, narrow, now)
+                dropped = True
+        if dropped:
+            self._say_again(peer)
+
+    def _drop_line(self, peer: Peer, realm: int, now: int) -> None:
+        line = peer.lines[realm]
+        peer.lines[realm] = Line()
+        for uuid in line.entries:
+            self.entry_withdrawn(peer, uuid, now)
+        if peer.route is not None:
+            for neighbour in self.router.neighbours:
+                versions = neighbour.children.get(peer.route)
+                if versions is not None:
+                    versions[realm] = 0
+
+    def entry_announced(self, entry: Entry, now: int) -> None:
+        """Another node has an endpoint; where it conflicts with one of ours, the smaller node id keeps the
+        name.
+        """
+        node = self.node
+        mine = node.desk.endpoints.get(entry.uuid)
+        known = entry.peer.entries.get(entry.uuid)
+        node.directory.add(entry)
+        if mine is not None and mine.realm != codes.PROCESS and conflict(mine.kind, entry.kind):
+            if entry.peer.node_id < self.me.node_id:
+                node.desk.yield_name(entry.uuid, now)
+        if (
+            known is None
+            or known.kind != entry.kind
+            or known.realm != entry.realm
+            or known.cost != entry.cost
+        ):
+            node.emit(events.EndpointEvent(events.ENDPOINT_UP, entry))
+        node.origin.announced(entry.peer, entry.uuid, entry.credit, known is None, now)
+        node.lookups.changed(entry.uuid, now)
+
+    def entry_withdrawn(self, peer: Peer, uuid: bytes, now: int) -> None:
+        entry = self.node.directory.remove(peer, uuid)
+        if entry is not None:
+            self.node.emit(events.EndpointEvent(events.ENDPOINT_DOWN, entry))
+            self.node.origin.withdrawn(peer, uuid, now)
+            self.node.lookups.changed(uuid, now)
