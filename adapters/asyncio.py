@@ -21,7 +21,8 @@ from uuid import UUID
 from busway.adapters import facade
 from busway.adapters.asyncio_ends import YIELD_MASK, Changes, Handler, Parts, Receiver, Service
 from busway.adapters.asyncio_links import LinkRunner, ListenerRunner, LocalMesh, dial_tcp, now_ms
-from busway.adapters.facade import EndpointInfo, Kind, LinkInfo, NodeInfo, Policy, Realm
+from busway.adapters.asyncio_trace import find_holder, trace
+from busway.adapters.facade import EndpointInfo, Hop, Kind, LinkInfo, NodeInfo, Policy, Realm, RouteInfo
 from busway.drivers import tcp, unix
 from busway.errors import BusClosed, BusError, EndpointTaken, Undeliverable
 from busway.names import check_bus_name, endpoint_id, endpoint_name, id_of_text
@@ -42,7 +43,10 @@ class AsyncBus:
     Args:
         name: the bus's name; only nodes of the same name meet.
         ipc: find this machine's other programs of the same user, at once and with nothing configured.
-        leaf: join without being found by later comers, as short-lived commands do.
+        leaf: join through one local node, which forwards for this one, as short-lived commands do; such a
+            node is told of what it asks for only.
+        transit: forward for others. By default a node does so once it has links of two sorts, such as IPC and
+            TCP.
         label: tells people which program this is; by default the script's name and process id.
         node_id: 16 bytes; by default random.
         limits: sizes that this node takes (`busway.Limits`).
@@ -56,6 +60,7 @@ class AsyncBus:
         *,
         ipc: bool = True,
         leaf: bool = False,
+        transit: bool | None = None,
         label: str | None = None,
         node_id: bytes | None = None,
         limits: Limits | None = None,
@@ -66,6 +71,7 @@ class AsyncBus:
             bus=check_bus_name(name),
             label=facade.default_label() if label is None else label,
             leaf=leaf,
+            transit=transit,
             limits=limits,
             encode=facade.dump_cbor,
             wake=self._wake,
@@ -407,7 +413,7 @@ class AsyncBus:
         else:
             token = self._send(endpoint, payload, confirm, ttl, timeout, node)
         if token:
-            outcome = await self._outcome(token)
+            outcome = await self.outcome(token)
             if outcome.status not in (events.ACCEPTED, events.TAKEN):
                 raise facade.error_of(outcome)
         else:
@@ -457,7 +463,7 @@ class AsyncBus:
         Raises RemoteError (the handler failed), RequestTimeout after `timeout` seconds (it may have run),
         Undeliverable, PayloadError, ValueError for a broadcast endpoint. Cancelling the caller cancels it.
         """
-        outcome = await self._outcome(self._request(to, payload, timeout, ttl, node, 0))
+        outcome = await self.outcome(self._request(to, payload, timeout, ttl, node, 0))
         if outcome.status == events.REPLIED:
             return facade.decode_outcome(outcome)
         raise facade.error_of(outcome)
@@ -536,7 +542,7 @@ class AsyncBus:
         if self._calls & YIELD_MASK == 0:
             await asyncio.sleep(0)
 
-    async def _outcome(self, token: int) -> events.Outcome:
+    async def outcome(self, token: int) -> events.Outcome:
         """Wait for the fate of `token`; a caller who is cancelled cancels it."""
         future: asyncio.Future[events.Outcome] = self.loop.create_future()
         self._waiters[token] = future
@@ -552,7 +558,7 @@ class AsyncBus:
         no longer.
         """
         if token:
-            outcome = await self._outcome(token)
+            outcome = await self.outcome(token)
             if outcome.code == codes.BUS_CLOSED:
                 raise BusClosed()
 
@@ -569,6 +575,18 @@ class AsyncBus:
     def links(self) -> list[LinkInfo]:
         """This node's links."""
         return [facade.link_info(connection) for connection in self.node.connections]
+
+    def routes(self) -> list[RouteInfo]:
+        """The ways to all nodes that can be reached."""
+        return facade.all_routes(self.node)
+
+    async def trace(self, to: Target, *, timeout: float = 5.0, node: bytes = b"") -> list[Hop]:
+        """The nodes on the way to whoever holds `to` (or to `node`), the last one first reached last.
+
+        Each has `timeout` seconds to answer. Raises RequestTimeout, Undeliverable.
+        """
+        self.check()
+        return await trace(self, await find_holder(self, node or endpoint_id(to), timeout), timeout)
 
     def changes(self) -> Changes:
         """Links, nodes and endpoints as they come and go, from now on. A reader 1,024 behind loses the

@@ -6,6 +6,7 @@ Knows nothing of endpoints and messages.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ from busway.protocol import Connection, Node, codes, events
 
 _READ_SIZE = 65536  # from 128 KiB on, malloc maps and unmaps memory at every read: five times slower
 _WRITE_SIZE = 65536
+_ASK_S = 0.25  # how long a leaf waits for one local node before it tries the next
 _JOIN_S = 0.5  # how long opening a bus waits for the local nodes it found
 _BUSY_RETRY_S = 0.01  # a full backlog is asked again after this
 _REJOIN_S = 0.25  # after a local link was lost without a goodbye
@@ -252,8 +254,13 @@ class LocalMesh:
             self.listener = ListenerRunner(host, listener, None, attach)
 
     async def join(self) -> None:
-        """Connect to all that are there; return when they have told their endpoints, or after 500 ms."""
+        """Connect to all that are there, a leaf to one; return when they have told their endpoints, or after
+        500 ms.
+        """
         unix.sweep(self._host.node.bus)
+        if self._host.node.leaf:
+            await self._join_any()
+            return
         joining = [
             self._host.loop.create_task(self._join_one(peer)) for peer in unix.peers(self._host.node.bus)
         ]
@@ -263,21 +270,47 @@ class LocalMesh:
         if joining:
             await asyncio.wait(joining, timeout=_JOIN_S)  # those who are late go on
 
-    async def _join_one(self, peer: unix.Peer) -> None:
-        if peer.node_id == self._host.node.node_id or peer.node_id in self._host.node.routes.peers:
-            return
-        runner = None
-        while runner is None:
+    async def _join_any(self) -> None:
+        """A leaf's one link: to the first that answers, in no particular order, so that they share the
+        leaves.
+        """
+        peers = unix.peers(self._host.node.bus)
+        random.shuffle(peers)
+        for peer in peers:
+            if peer.node_id == self._host.node.node_id:
+                continue
+            runner = await self._dial(peer)
+            if runner is None:
+                continue
             try:
-                runner = self._attach(unix.dial(peer.path), None)
-            except BlockingIOError:
-                await asyncio.sleep(_BUSY_RETRY_S)
-            except OSError:
-                return  # gone, or not ours: sweep() sees to the former, the driver counts the latter
+                async with asyncio.timeout(_ASK_S):
+                    await asyncio.shield(runner.ready)
+                return
+            except LinkRefused:
+                pass  # its event has told
+            except TimeoutError:
+                runner.connection.close(now_ms())
+
+    async def _join_one(self, peer: unix.Peer) -> None:
+        known = self._host.node.routes.peers.get(peer.node_id)
+        if peer.node_id == self._host.node.node_id or (known is not None and known.connections):
+            return
+        runner = await self._dial(peer)
+        if runner is None:
+            return
         try:
             await asyncio.shield(runner.ready)
         except LinkRefused:
             pass  # its event has told
+
+    async def _dial(self, peer: unix.Peer) -> LinkRunner | None:
+        while True:
+            try:
+                return self._attach(unix.dial(peer.path), None)
+            except BlockingIOError:
+                await asyncio.sleep(_BUSY_RETRY_S)
+            except OSError:
+                return None  # gone, or not ours: sweep() sees to the former, the driver counts the latter
 
     def link_lost(self, connection: Connection) -> None:
         """A local link ended without a goodbye: its node is dead, or must be found again."""

@@ -26,6 +26,7 @@ from busway.errors import (
 )
 from busway.payloads import accepted_types, decode
 from busway.protocol import Connection, Link, Message, Node, Peer, codes, errors, events
+from busway.protocol.wire import Reader
 
 Kind = Literal["unicast", "anycast", "broadcast"]
 Realm = Literal["process", "userspace", "localnet", "global"]
@@ -84,9 +85,37 @@ class LinkInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class RouteInfo:
+    """The way to a node: `via` the next hop's id (its own for a neighbour), `realm` the widest on the way,
+    `cost` the sum of its links, `seqno` of the route, `offers` how many neighbours offer a way.
+    """
+
+    node: bytes
+    label: str
+    leaf: bool
+    via: bytes
+    realm: str
+    cost: int
+    seqno: int
+    offers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """A node on the way of a trace, and the link by which it was reached; `rtt` seconds, there and back."""
+
+    node: bytes
+    label: str
+    realm: str
+    cost: int
+    medium: str
+    rtt: float
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """Something came or went: `what` is "link-up", "link-down", "node-up", "node-down", "endpoint-up",
-    "endpoint-down".
+    "endpoint-down", "duplicate-node" (two live nodes have one id).
 
     `subject` is the LinkInfo, NodeInfo or EndpointInfo; of a link that ended `code` and `text` say why.
     """
@@ -173,6 +202,7 @@ def make_link(channel: Any, token: str | None) -> Link:
         keepalive_ms=keepalive_ms,
         prove=prover(token),
         address=channel.address,
+        medium=scheme,
     )
 
 
@@ -250,7 +280,41 @@ def change_of(event: events.Event) -> Change | None:
             entry.peer.node_id,
         )
         return Change("endpoint-up" if event.kind == events.ENDPOINT_UP else "endpoint-down", info)
+    if isinstance(event, events.DuplicateNodeEvent):
+        return Change("duplicate-node", NodeInfo(event.node_id, "", False))
     return None
+
+
+def all_routes(node: Node) -> list[RouteInfo]:
+    """The ways to all nodes that can be reached."""
+    found = []
+    for peer in node.peers():
+        route, hop = peer.route, peer.hop
+        found.append(
+            RouteInfo(
+                peer.node_id,
+                peer.label,
+                peer.leaf,
+                hop.peer.node_id if hop is not None and hop.peer is not None else b"",
+                codes.REALM_NAMES[peer.metric >> 14],
+                peer.metric & 0x3FFF,
+                route.distance >> 16 if route is not None and route.distance >= 0 else 0,
+                len(route.offers) if route is not None else 0,
+            )
+        )
+    return found
+
+
+def hop_of(outcome: events.Outcome, rtt: float) -> Hop:
+    """What one step of a trace found. Raises PayloadError for what is not the payload of TRACED."""
+    payload = outcome.payload
+    assert isinstance(payload, bytes)
+    reader = Reader(payload, 0, len(payload))
+    try:
+        realm, cost, medium, label = reader.u8(), reader.varint(), reader.text8(), reader.text8()
+        return Hop(outcome.node_id, label, codes.REALM_NAMES[realm], cost, medium, rtt)
+    except (errors.Refusal, IndexError) as error:
+        raise PayloadError(f"node {outcome.node_id.hex()} answered a trace with nonsense: {error}") from None
 
 
 def all_nodes(node: Node) -> list[NodeInfo]:

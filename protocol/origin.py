@@ -382,6 +382,13 @@ class Origin:
             self._settle_one(pending, now)
 
     def _settle_one(self, pending: Pending, now: int) -> None:
+        if pending.out.kind == codes.SIGNAL:
+            found = self._find(pending.out.endpoint, now)
+            if found is not None:
+                self._found(pending, found)
+            else:
+                self.homeless.setdefault(pending.out.endpoint, []).append(pending)
+            return
         try:
             flow = self._flow_for(pending.out.endpoint, pending.pinned, now)
         except WrongKindError:
@@ -575,6 +582,35 @@ class Origin:
             self.finish(pending, events.TIMED_OUT if late else events.UNDELIVERED, reason)
         elif out.kind == codes.SEND:
             self.emit(events.UndeliverableEvent(out.endpoint, out.peer.node_id, out.seq, reason))
+
+    def locate(self, id: bytes, timeout_ms: int, now: int) -> int:
+        """Who has an endpoint, or is that node: known, or looked up as for a message."""
+        out = Outgoing(codes.SIGNAL, self.me, id, 0, b"", codes.RAW, b"")
+        pending = self.open(out)
+        pending.expires = now + timeout_ms
+        found = self._find(id, now)
+        if found is not None:
+            self._found(pending, found)
+        else:
+            self._park_homeless(pending, 0, now)
+        return pending.id
+
+    def _find(self, id: bytes, now: int) -> "Peer | None":
+        if id == self.me.node_id:
+            return self.me
+        peer = self.routes.peers.get(id)
+        if peer is None:
+            target = self.target(id, now)
+            if target is not None and target.flows:
+                peer = target.flows[0].peer
+            elif target is not None:
+                entries = self.directory.holders(id)
+                peer = entries[0].peer if entries else self.me
+        return peer
+
+    def _found(self, pending: Pending, peer: Peer) -> None:
+        outcome = self.finish(pending, events.TRACED)
+        outcome.node_id = peer.node_id
 
     def trace(self, node_id: bytes, hops: int, timeout_ms: int, now: int) -> int:
         """TRACE, which may pass `hops` nodes."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from busway.adapters.asyncio import AsyncBus
     from busway.adapters.asyncio_ends import Receiver, Service
-    from busway.adapters.facade import Change, EndpointInfo, LinkInfo, NodeInfo
+    from busway.adapters.facade import Change, EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo
     from busway.errors import (
         BusClosed,
         BusError,
@@ -39,6 +39,7 @@ _HOME = {
     "DeliveryUnknown": "busway.errors",
     "EndpointInfo": "busway.adapters.facade",
     "EndpointTaken": "busway.errors",
+    "Hop": "busway.adapters.facade",
     "Limits": "busway.protocol",
     "Link": "busway.protocol",
     "LinkInfo": "busway.adapters.facade",
@@ -52,6 +53,7 @@ _HOME = {
     "RemoteError": "busway.errors",
     "Request": "busway.protocol",
     "RequestTimeout": "busway.errors",
+    "RouteInfo": "busway.adapters.facade",
     "Service": "busway.adapters.asyncio_ends",
     "Undeliverable": "busway.errors",
     "UnknownType": "busway.errors",
@@ -69,6 +71,7 @@ __all__ = [
     "DeliveryUnknown",
     "EndpointInfo",
     "EndpointTaken",
+    "Hop",
     "Limits",
     "Link",
     "LinkInfo",
@@ -81,6 +84,7 @@ __all__ = [
     "RemoteError",
     "Request",
     "RequestTimeout",
+    "RouteInfo",
     "Service",
     "Undeliverable",
     "UnknownType",
