@@ -243,6 +243,7 @@ class Router:
         if route.offers.pop(neighbour, NOTHING) < 0:
             return False
         neighbour.offered -= 1
+        neighbour.requests.pop(route, None)
         return True
 
     def adopt(self, neighbour: Neighbour, route: Route, versions: "list[int]", now: int) -> None:

@@ -833,6 +833,20 @@ def test_a_repeated_request_is_not_taken_for_the_first_one() -> None:
     assert (a.asks(b), a.asks(c)) == ({}, {})
 
 
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_request_for_a_route_that_was_removed_is_not_written(counted: bool) -> None:
+    a, _, c, d, _ = starving()
+    a.tells(d)
+    a.tells(c)
+    a.router.acknowledge(c, c.withdrawn)
+    a.router.acknowledge(d, d.withdrawn)
+    if counted:
+        a.loses(c, "far")
+    else:
+        a.hears(c, "far", at(0, INFINITE))
+    assert (a.forgotten, a.asks(c)) == (["far"], {})
+
+
 def test_an_update_with_infinite_metric_leaves_nothing() -> None:
     a = Host("a")
     b = a.meet("b")
