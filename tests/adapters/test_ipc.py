@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -105,15 +106,30 @@ async def test_without_ipc_a_bus_is_alone(place: Path) -> None:
         assert len(sockets(place)) == 1
 
 
-async def test_a_leaf_finds_others_and_is_not_found(place: Path) -> None:
+async def test_a_leaf_joins_one_and_reaches_all(place: Path) -> None:
     async with AsyncBus() as router, AsyncBus(leaf=True) as leaf, AsyncBus() as later:
         assert knows(leaf, router.id)
-        assert knows(later, router.id)
-        assert knows(router, leaf.id, later.id)
+        await until(lambda: knows(later, router.id, leaf.id) and knows(router, leaf.id, later.id))
         assert leaf.id.hex() not in sockets(place)
-        router.serve("echo", lambda request: request.payload)
-        await until(lambda: sees(leaf, "echo"))
-        assert await leaf.request("echo", 1) == 1
+        assert len(leaf.links()) == 1
+        later.serve("echo", lambda request: request.payload)
+        assert await leaf.request("echo", 1, ttl=5) == 1
+        leaf.serve("leaf/echo", lambda request: request.payload)
+        assert await later.request("leaf/echo", 2, ttl=5) == 2
+
+
+async def test_a_leaf_passes_over_a_node_that_does_not_answer(place: Path) -> None:
+    async with AsyncBus() as router:
+        stopped = sorted((place / os.listdir(place)[0]).glob("*.sock"))[0].with_name("00" * 16 + ".sock")
+        with socket.socket(socket.AF_UNIX) as silent:
+            silent.bind(str(stopped))
+            silent.listen()
+            lock = os.open(stopped.with_suffix(".lock"), os.O_CREAT | os.O_WRONLY)
+            fcntl.flock(lock, fcntl.LOCK_EX)  # its owner lives
+            for _ in range(4):  # the order is random
+                async with AsyncBus(leaf=True) as leaf:
+                    assert knows(leaf, router.id)
+            os.close(lock)
 
 
 async def test_an_unsafe_directory_is_refused_and_nothing_stays_open(place: Path) -> None:
