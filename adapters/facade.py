@@ -344,5 +344,6 @@ def all_endpoints(node: Node) -> list[EndpointInfo]:
             entry.peer.node_id,
         )
         for entry in node.entries()
+        if entry.uuid != codes.LOOKUP
     ]
     return mine + theirs

@@ -627,7 +627,7 @@ class Connection(Timer):
         elif kind == codes.PART:
             node.origin.part(peer, header.id, header.number, payload, header.format, header.type_id, now)
         elif kind == codes.ERROR:
-            node.origin.error(peer, header.id, header.code, _lenient_text(payload))
+            node.origin.error(peer, header.id, header.code, _lenient_text(payload), now)
         else:
             self._dispatch_signal(peer, header, payload, now)
 
@@ -639,7 +639,7 @@ class Connection(Timer):
         elif signal == codes.PROBE:
             node.desk.probed(self, peer, header.endpoint, header.number, now)
         elif signal == codes.UNDELIVERABLE:
-            node.origin.undelivered(peer, header.endpoint, header.number, header.code)
+            node.origin.undelivered(peer, header.endpoint, header.number, header.code, now)
         elif signal == codes.CANCEL:
             node.desk.cancelled(peer, header.id)
         elif signal == codes.PART_CREDIT:

@@ -383,7 +383,7 @@ class Desk:
         elif out.kind == codes.SIGNAL:
             self.emit(events.UndeliverableEvent(out.endpoint, peer.node_id, out.seq, out.id))
         elif out.kind == codes.ERROR:
-            self.origin.error(peer, out.id, out.extra, "")
+            self.origin.error(peer, out.id, out.extra, "", 0)
         else:
             self.origin.reply(peer, out.id, b"", codes.RAW, b"")
 

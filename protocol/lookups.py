@@ -76,11 +76,25 @@ class Lookups:
             peer = neighbour.link.peer
             if neighbour.slow and not neighbour.leaf and peer is not asker and peer not in found:
                 found.append(peer)
-        if asker is None or not found:
+        if asker is None or self._is_behind_slow_link(asker):
             for entry in node.directory.holders(codes.LOOKUP):
                 if entry.peer is not asker and entry.peer not in found and uuid != codes.LOOKUP:
                     found.append(entry.peer)
         return found
+
+    def _is_behind_slow_link(self, peer: "Peer") -> bool:
+        """Another node of this side asks all such routers itself."""
+        for connection in peer.connections:
+            if connection.lookups:
+                return True
+        return False
+
+    def refused(self, peer: "Peer", uuid: bytes, now: int) -> None:
+        """A node that was said to have an endpoint has it no longer."""
+        keys = self.told.get(uuid)
+        if keys is not None and peer.key in keys:
+            keys.remove(peer.key)
+            self._drop(peer.key, uuid, now)
 
     def _send(self, peer: "Peer", signal: int, uuid: bytes, holders: "list[Holder] | None") -> None:
         hop = peer.hop

@@ -99,6 +99,7 @@ class Mesh:
             route.owner = peer
             peer.route = route
             self.router.open(neighbour, peer.key, now)
+            self._follow_lookups()
         connection.touch()
 
     def _best_uplink(self) -> "Connection | None":
@@ -115,6 +116,23 @@ class Mesh:
                 neighbour.link.link.medium: True for neighbour in self.router.neighbours if not neighbour.leaf
             }
             self.router.set_transit(len(media) > 1)
+
+    def _follow_lookups(self) -> None:
+        """A router with a slow link is asked for what is behind it (section 4.3)."""
+        wanted = False
+        for neighbour in self.router.neighbours:
+            if neighbour.slow and not neighbour.leaf:
+                wanted = True
+        line = self.me.lines[codes.GLOBAL]
+        if wanted != (codes.LOOKUP in line.entries):
+            self._put_own(Entry(self.me, codes.LOOKUP, codes.ANYCAST if wanted else 0, codes.GLOBAL))
+
+    def _put_own(self, entry: Entry) -> None:
+        line = self.me.lines[entry.realm]
+        line.version += 1
+        entry.version = line.version
+        line.put(entry)
+        self.lines_changed(self.me)
 
     def _resolve_duplicate(self, peer: Peer, connection: "Connection", peer_dialled: bool, now: int) -> None:
         """Section 3.5: of two links over one address one stays."""
@@ -179,6 +197,7 @@ class Mesh:
         else:
             self.router.close(connection.advertiser.neighbour, now)
             self._follow_transit()
+            self._follow_lookups()
         self._reconsider(peer, now)
         for flow in credits:
             node.desk.send_credit(flow)
@@ -436,11 +455,7 @@ class Mesh:
         if endpoint is not None:
             entry.cost = endpoint.cost
             entry.name = endpoint.name
-        line = self.me.lines[realm]
-        line.version += 1
-        entry.version = line.version
-        line.put(entry)
-        self.lines_changed(self.me)
+        self._put_own(entry)
 
     def lines_changed(self, peer: Peer) -> None:
         """Tell the neighbours that reach the node through us."""

@@ -257,7 +257,7 @@ class Origin:
             self.part(self.me, out.id, out.seq & 0xFFFF, out.payload, out.format, out.type_id, now)
         elif out.kind == codes.ERROR:
             assert isinstance(out.payload, bytes)
-            self.error(self.me, out.id, out.extra, out.payload.decode())
+            self.error(self.me, out.id, out.extra, out.payload.decode(), now)
         else:
             self.end(self.me, out.id, out.seq & 0xFFFF, now)
 
@@ -518,12 +518,14 @@ class Origin:
             outcome.format = format
             outcome.type_id = type_id
 
-    def error(self, peer: Peer, id: int, code: int, text: str) -> None:
+    def error(self, peer: Peer, id: int, code: int, text: str, now: int) -> None:
         """ERROR came."""
         pending = self._answered(peer, id)
         if pending is not None:
             status = events.UNDELIVERED if code <= codes.REASON_LAST else events.FAILED
             self.finish(pending, status, code, text)
+            if code == codes.NO_ENDPOINT:
+                self.lookups.refused(peer, pending.out.endpoint, now)
 
     def part(
         self, peer: Peer, id: int, index: int, payload: object, format: int, type_id: bytes, now: int
@@ -699,7 +701,7 @@ class Origin:
         assert isinstance(item, Pending)
         self.finish(item, events.CANCELLED)
 
-    def undelivered(self, peer: Peer, uuid: bytes, seq: int, reason: int) -> None:
+    def undelivered(self, peer: Peer, uuid: bytes, seq: int, reason: int, now: int) -> None:
         """UNDELIVERABLE came: tell the program, with the number widened again."""
         flow = peer.out_flows.get(uuid)
         if flow is None:
@@ -711,6 +713,8 @@ class Origin:
             return
         self.counters["undeliverable"] += 1
         self.emit(events.UndeliverableEvent(uuid, peer.node_id, wide, reason))
+        if reason == codes.NO_ENDPOINT:
+            self.lookups.refused(peer, uuid, now)
 
     def _reroute(self, pending: Pending, now: int) -> None:
         pending.flow = None

@@ -218,13 +218,14 @@ class Router:
         neighbour.children.pop(route, None)
         if route is self.me:
             return
+        fresh = False
         if distance & 0xFFFF == INFINITE:
             self._drop_offer(neighbour, route)
         else:
-            if neighbour not in route.offers:
-                neighbour.offered += 1
+            fresh = neighbour not in route.offers
+            neighbour.offered += fresh
             route.offers[neighbour] = distance
-        self._select(route, now)
+        self._select(route, now, fresh)
         self._forget(route)
 
     def withdraw(self, neighbour: Neighbour, route: Route, now: int) -> None:
@@ -327,9 +328,9 @@ class Router:
 
     # Choosing
 
-    def _select(self, route: Route, now: int) -> None:
+    def _select(self, route: Route, now: int, fresh: bool = False) -> None:
         """The best of the present next hop and the feasible offers; ask for a new sequence number if that is
-        not the best of all (rules 2 and 4).
+        not the best of all (rules 2 and 4). `fresh`: there is an offer where there was none.
         """
         via = route.via
         distance = route.distance
@@ -364,7 +365,7 @@ class Router:
         else:
             self.fading.pop(route, None)
         if infeasible < best:
-            self._want(route, now, found is None and via is not None)
+            self._want(route, now, found is None and (fresh or via is not None))
         else:
             self._satisfied(route)
 
@@ -386,12 +387,12 @@ class Router:
 
     # Sequence numbers (rule 4)
 
-    def _want(self, route: Route, now: int, lost: bool) -> None:
-        """Ask at once if we have just `lost` our way, or asked for nothing yet; else the timer asks again. A
-        number that came lowered FD, too: asking for the next one then would race with a better way that is
-        only slower, for ever.
+    def _want(self, route: Route, now: int, urgent: bool) -> None:
+        """Ask at once if we have just lost our way, or starve and see a new one, or asked for nothing yet;
+        else the timer asks again. A number that came lowered FD, too: asking for the next one then would race
+        with a better way that is only slower, for ever.
         """
-        if route.asked >= 0 and not lost:
+        if route.asked >= 0 and not urgent:
             return
         route.retry_ms = codes.SEQREQ_MS
         self._ask_for_next(route, 0, now)

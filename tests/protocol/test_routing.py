@@ -424,8 +424,10 @@ def test_who_goes_on_starving_asks_everyone_ever_more_seldom() -> None:
     a, b, c, _, route = starving()
     a.asks(c)
     a.hears(b, "far", at(9, metric(USERSPACE, 900)), 150)
-    assert a.asks(b) == {}  # the request is on its way
-    now, wait = 100, codes.SEQREQ_MS
+    assert (a.asks(b), a.asks(c)) == ({}, {"far": 10})  # there is another way
+    a.hears(b, "far", at(9, metric(USERSPACE, 800)), 160)
+    assert a.asks(b) == a.asks(c) == {}  # the request is on its way
+    now, wait = 150, codes.SEQREQ_MS
     for _ in range(8):
         now += wait
         a.timers.fire(now - 1)
