@@ -13,6 +13,7 @@ import os
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from time import monotonic_ns
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast, overload
@@ -20,10 +21,10 @@ from uuid import UUID
 
 from busway.adapters import facade
 from busway.adapters.asyncio_ends import YIELD_MASK, Changes, Handler, Parts, Receiver, Service
-from busway.adapters.asyncio_links import LinkRunner, ListenerRunner, LocalMesh, dial_tcp, now_ms
-from busway.adapters.asyncio_trace import find_holder, trace
-from busway.adapters.facade import EndpointInfo, Hop, Kind, LinkInfo, NodeInfo, Policy, Realm, RouteInfo
-from busway.drivers import tcp, unix
+from busway.adapters.asyncio_links import LinkRunner, ListenerRunner, LocalMesh, now_ms, open_channel
+from busway.adapters.asyncio_views import Views
+from busway.adapters.facade import Kind, LinkInfo, Policy, Realm
+from busway.drivers import tcp
 from busway.errors import BusClosed, BusError, EndpointTaken, Undeliverable
 from busway.names import check_bus_name, endpoint_id, endpoint_name, id_of_text
 from busway.payloads import encode
@@ -37,7 +38,7 @@ _ORDERLY = (codes.GOODBYE, codes.DUPLICATE_LINK, codes.REPLACED)
 _live: weakref.WeakSet[AsyncBus] = weakref.WeakSet()
 
 
-class AsyncBus:
+class AsyncBus(Views):
     """A program's place on the bus.
 
     Args:
@@ -199,21 +200,19 @@ class AsyncBus:
 
     # Links
 
-    async def connect(self, url: str, *, token: str | None = None) -> LinkInfo:
+    async def connect(
+        self, url: str, *, token: str | None = None, realm: Realm | None = None, cost: int | None = None
+    ) -> LinkInfo:
         """Join a node at `url` (tcp://host:port, ipc:///path); returns when it has told its endpoints.
 
+        `realm` and `cost` (1 to 16383) of the link are by default those of its sort; of both sides' realms
+        the wider one holds.
         Raises LinkRefused with the reason, OSError if nothing answers, ValueError for a URL that is none.
         """
         self.check()
-        scheme = url.partition(":")[0]
-        if scheme == "tcp":
-            channel = await dial_tcp(self.loop, url)
-        elif scheme == "ipc":
-            channel = unix.dial(url.removeprefix("ipc://"))
-        else:
-            raise ValueError(f"{url!r}: expected tcp://host:port or ipc:///path")
+        channel = await open_channel(self.loop, url)
         try:
-            runner = self.attach(channel, token)
+            runner = self.attach(channel, token, realm=realm, cost=cost)
         except BaseException:
             channel.close()
             raise
@@ -224,14 +223,24 @@ class AsyncBus:
             raise
         return facade.link_info(runner.connection)
 
-    async def listen(self, url: str, *, token: str | None = None, open: bool = False) -> ListenerRunner:
+    async def listen(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        open: bool = False,
+        realm: Realm | None = None,
+        cost: int | None = None,
+    ) -> ListenerRunner:
         """Let others connect to `url`, such as tcp://127.0.0.1:0; the result's `.url` has the real port,
         `.close()` ends it.
 
-        Beyond loopback give `token`, which the other side must give too, or `open=True`. Raises ValueError,
-        OSError.
+        Beyond loopback give `token`, which the other side must give too, or `open=True`. `realm` and `cost`
+        as for `connect`. Raises ValueError, OSError.
         """
         self.check()
+        if realm is not None:
+            facade.realm_number(realm)
         if not url.startswith("tcp://"):
             raise ValueError(f"{url!r}: expected tcp://host:port")
         facade.prover(token)
@@ -239,14 +248,21 @@ class AsyncBus:
         if self.failure is not None:  # closed meanwhile
             listener.close()
             self.check()
-        runner = ListenerRunner(self, listener, token, self.attach)
+        runner = ListenerRunner(self, listener, token, partial(self.attach, realm=realm, cost=cost))
         self._listeners.add(runner)
         return runner
 
-    def attach(self, channel: Any, token: str | None = None) -> LinkRunner:
-        """Run a driver's open channel as a link of this bus, for drivers of your own."""
+    def attach(
+        self,
+        channel: Any,
+        token: str | None = None,
+        *,
+        realm: Realm | None = None,
+        cost: int | None = None,
+    ) -> LinkRunner:
+        """Run a driver's open channel as a link of this bus, for drivers of your own. Raises ValueError."""
         self.check()
-        runner = LinkRunner(self, channel, token)
+        runner = LinkRunner(self, channel, token, realm, cost)
         self._runners.add(runner)
         return runner
 
@@ -561,41 +577,6 @@ class AsyncBus:
             outcome = await self.outcome(token)
             if outcome.code == codes.BUS_CLOSED:
                 raise BusClosed()
-
-    # What is there
-
-    def nodes(self) -> list[NodeInfo]:
-        """This node first, then those that can be reached."""
-        return facade.all_nodes(self.node)
-
-    def endpoints(self) -> list[EndpointInfo]:
-        """This node's endpoints first, then the others' as far as their realms allow."""
-        return facade.all_endpoints(self.node)
-
-    def links(self) -> list[LinkInfo]:
-        """This node's links."""
-        return [facade.link_info(connection) for connection in self.node.connections]
-
-    def routes(self) -> list[RouteInfo]:
-        """The ways to all nodes that can be reached."""
-        return facade.all_routes(self.node)
-
-    async def trace(self, to: Target, *, timeout: float = 5.0, node: bytes = b"") -> list[Hop]:
-        """The nodes on the way to whoever holds `to` (or to `node`), the last one first reached last.
-
-        Each has `timeout` seconds to answer. Raises RequestTimeout, Undeliverable.
-        """
-        self.check()
-        return await trace(self, await find_holder(self, node or endpoint_id(to), timeout), timeout)
-
-    def changes(self) -> Changes:
-        """Links, nodes and endpoints as they come and go, from now on. A reader 1,024 behind loses the
-        oldest.
-        """
-        self.check()
-        changes = Changes(self._changes.discard)
-        self._changes.add(changes)
-        return changes
 
     # The pump
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from busway.adapters.facade import make_link
+from busway.adapters.facade import Realm, make_link
 from busway.drivers import tcp, unix
 from busway.errors import LinkRefused
 from busway.protocol import Connection, Node, codes, events
@@ -46,10 +46,17 @@ class LinkRunner:
     done.
     """
 
-    def __init__(self, host: Host, channel: Any, token: str | None) -> None:
+    def __init__(
+        self,
+        host: Host,
+        channel: Any,
+        token: str | None,
+        realm: Realm | None = None,
+        cost: int | None = None,
+    ) -> None:
         self.channel = channel
         self.ready: asyncio.Future[None] = host.loop.create_future()  # open and synced, or LinkRefused
-        self.connection: Connection = host.node.connection(make_link(channel, token), now_ms())
+        self.connection: Connection = host.node.connection(make_link(channel, token, realm, cost), now_ms())
         self.connection.tag = self
         self._host = host
         self._rest = memoryview(b"")
@@ -236,6 +243,16 @@ async def dial_tcp(loop: asyncio.AbstractEventLoop, url: str) -> Any:
                 channel.close()
             raise
     raise failure
+
+
+async def open_channel(loop: asyncio.AbstractEventLoop, url: str) -> Any:
+    """A connected channel to `url`. Raises OSError, ValueError."""
+    scheme = url.partition(":")[0]
+    if scheme == "tcp":
+        return await dial_tcp(loop, url)
+    if scheme == "ipc":
+        return unix.dial(url.removeprefix("ipc://"))
+    raise ValueError(f"{url!r}: expected tcp://host:port or ipc:///path")
 
 
 class LocalMesh:

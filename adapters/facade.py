@@ -190,15 +190,15 @@ def prover(token: str | None) -> Callable[[bytes], bytes] | None:
     return lambda message: hmac.digest(key, message, "sha256")
 
 
-def make_link(channel: Any, token: str | None) -> Link:
-    """What the core has to know of a driver's channel."""
+def make_link(channel: Any, token: str | None, realm: Realm | None = None, cost: int | None = None) -> Link:
+    """What the core has to know of a driver's channel. Raises ValueError."""
     scheme = channel.address.partition(":")[0]
-    cost, keepalive_ms = _LINK_DEFAULTS.get(scheme, (16, 5000))
+    usual, keepalive_ms = _LINK_DEFAULTS.get(scheme, (16, 5000))
     return Link(
-        realm_number(channel.realm),
+        realm_number(channel.realm if realm is None else realm),
         channel.dialled,
         via=channel.via,
-        cost=cost,
+        cost=usual if cost is None else cost,
         keepalive_ms=keepalive_ms,
         prove=prover(token),
         address=channel.address,
