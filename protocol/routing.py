@@ -223,7 +223,8 @@ class Router:
             self._drop_offer(neighbour, route)
         else:
             fresh = neighbour not in route.offers
-            neighbour.offered += fresh
+            if fresh:
+                neighbour.offered += 1
             route.offers[neighbour] = distance
         self._select(route, now, fresh)
         self._forget(route)

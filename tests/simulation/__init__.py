@@ -1,0 +1,1 @@
+"""The deterministic network: everything from one seed, in virtual time."""
