@@ -79,7 +79,6 @@ ACK: "Final" = 6
 # The routing header (section 5.4) and the numbers of the two nodes that a link joins.
 HOW_DESTINATION: "Final" = 4
 HOW_SOURCE: "Final" = 8
-HOPS_MAX: "Final" = 255
 SENDER: "Final" = 1
 RECEIVER: "Final" = 2
 
@@ -195,6 +194,7 @@ HEADER_SIZE_MAX: "Final" = 112
 ENTRIES_MAX: "Final" = 16384
 DIRECTORY_MAX: "Final" = 65536  # entries of all other nodes together
 ROUTES_MAX: "Final" = 16384
+HOPS_MAX: "Final" = 255
 HOLDERS_MAX: "Final" = 16
 WATCHES_MAX: "Final" = 256
 PRUNES_MAX: "Final" = 4096

@@ -299,7 +299,7 @@ def test_every_outcome_names_a_real_error_and_reason() -> None:
 # Tables of protocol.md --------------------
 
 MESSAGE_KINDS = ("SEND", "PUBLISH", "CONFIRM", "REQUEST", "REPLY", "PART", "ERROR", "SIGNAL")
-CONTROL_FRAMES = ("HELLO", "AUTH", "CLOSE", "PING", "PONG", "DIRECTORY", "MORE")
+CONTROL_FRAMES = ("HELLO", "AUTH", "CLOSE", "PING", "PONG", "DIRECTORY", "MORE", "ROUTES", "SYNC")
 
 
 def numbered(cells: Sequence[str]) -> dict[str, int]:
@@ -336,6 +336,7 @@ def test_message_kinds_equal_the_code() -> None:
 
 def test_signals_and_options_equal_the_code() -> None:
     signals = ("CANCEL", "CREDIT", "PROBE", "PART_CREDIT", "UNDELIVERABLE", "END")
+    signals += ("WHO", "HAVE", "PRUNE", "GRAFT", "TRACE", "TRACED")
     told = numbered([row[0] for row in rows_of("docs/protocol.md", "Signal", "Fields")])
     assert told == {name: getattr(codes, name) for name in signals}
     told = numbered([row[0] for row in rows_of("docs/protocol.md", "Type", "Value")])

@@ -19,6 +19,7 @@ _REASON_SENTENCES = {
     11: "a part of the streaming reply is missing",
     12: "the receiver's node is closing",
     13: "the link was lost after the request was written; it may have run",
+    14: "a later message came first, on another way: send it again if it still matters",
     64: "the handler raised an exception",
 }
 
