@@ -1,7 +1,7 @@
 """One link's state machine: handshake, framing, keepalive, orderly end. Sans-IO: bytes and times in, events
 and bytes out.
 
-What messages mean is not known here: they are handed to the node's desk and origin.
+What messages mean is not known here: they go to inbox.py, and come from outbox.py.
 """
 
 from busway.protocol import codes, events
@@ -10,11 +10,11 @@ from busway.protocol.endpoints import InFlow, size_of
 from busway.protocol.errors import Refusal
 from busway.protocol.fifo import Fifo
 from busway.protocol.flows import OutFlow, Outgoing
-from busway.protocol.framing import AliasReader, Header, read_header
+from busway.protocol.framing import AliasReader
 from busway.protocol.hello import Hello, Limits, agree, decode_hello, encode_hello, keepalive
+from busway.protocol.inbox import Inbox, lenient_text
 from busway.protocol.link import Link
 from busway.protocol.outbox import Outbox, frame
-from busway.protocol.runs import read_run
 from busway.protocol.timers import Timer
 from busway.protocol.wire import Reader, clip_text, varint
 
@@ -24,17 +24,6 @@ if TYPE_CHECKING:
     from busway.protocol.routes import Peer
 
 _LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
-
-
-class Assembly:
-    """A large message whose pieces are coming in."""
-
-    __slots__ = ("data", "header", "left")
-
-    def __init__(self, header: Header, first: bytes) -> None:
-        self.header = header
-        self.data = bytearray(first)  # not a list of pieces: tiny ones would cost many times their size
-        self.left = header.size - len(first)
 
 
 class Connection(Timer):
@@ -84,9 +73,8 @@ class Connection(Timer):
         self._their_hello = b""
         self._goodbye = b""  # CLOSE frame to be written when the outbox allows
         self._drains_first = False  # ... only after all queued messages
-        self._frame_max = codes.HELLO_SIZE_MAX
-        self._aliases = AliasReader(limits.aliases_max)
-        self._assemblies: "dict[int, Assembly]" = {}
+        self.frame_max = codes.HELLO_SIZE_MAX
+        self.inbox = Inbox(self, limits.aliases_max)
         self._chunks: "list[bytes]" = []  # an incomplete frame, as it came
         self._have = 0
         self._need = 0
@@ -340,7 +328,7 @@ class Connection(Timer):
                     need = end - pos + 1
                     break
                 length = Reader(data, pos, start).varint()
-            if length > self._frame_max or not length:
+            if length > self.frame_max or not length:
                 self._refuse_length(length)
             stop = start + length
             if stop > end:
@@ -351,7 +339,12 @@ class Connection(Timer):
                 break
             head = data[start]
             if head & 0xEC == 0x80:
-                after = self._run(head, data, pos, start, end, now)
+                after = self.inbox.run(head, data, pos, start, end, now)
+                if after > pos:
+                    pos = after
+                    continue
+            elif head & 0xFC == 0x88 and length > 8:
+                after = self.inbox.switched(data, pos, start, stop, end, now)
                 if after > pos:
                     pos = after
                     continue
@@ -371,7 +364,7 @@ class Connection(Timer):
     def _refuse_length(self, length: int) -> None:
         if not length:
             raise Refusal(codes.MALFORMED, "a frame of length 0")
-        raise Refusal(codes.TOO_LARGE, "a frame of %d bytes, but %d were agreed" % (length, self._frame_max))
+        raise Refusal(codes.TOO_LARGE, "a frame of %d bytes, but %d were agreed" % (length, self.frame_max))
 
     def _length_end(self, data: bytes, pos: int, end: int) -> int:
         """Where a length of several bytes ends, 0 if its end has not come yet; no further than 5 bytes."""
@@ -381,47 +374,13 @@ class Connection(Timer):
                 return at + 1
         return stop if stop == pos + 5 else 0
 
-    def _run(self, head: int, data: bytes, pos: int, start: int, end: int, now: int) -> int:
-        """The short way for runs of plain messages (runs.py). Returns where it got to; `pos`: go the long
-        way.
-        """
-        peer = self.peer
-        if peer is None or end - start < 4 or head & 3 == codes.TYPED or not 1 << self.state & _LIVE:
-            return pos
-        number = data[start + 1]
-        uuids = self._aliases.uuids
-        if number >= len(uuids) or number >= 0x80:
-            return pos
-        flow = peer.in_flows.get(uuids[number])
-        if flow is None or not flow.active:
-            return pos
-        endpoint = flow.endpoint
-        receivers = endpoint.receivers
-        if (
-            len(receivers) != 1
-            or receivers[0].lost
-            or flow.session is not self
-            or flow.bridged
-            or endpoint.realm < self.realm
-            or (head & 0x10 != 0) != (endpoint.kind == codes.BROADCAST)
-            or (head & 0x10 and self.node.forwarder.spreads(peer))
-        ):
-            return pos
-        receiver = receivers[0]
-        empty = not receiver.queue.items
-        before = flow.received
-        pos = read_run(data, pos, end, self._frame_max, head, number, flow, receiver)
-        if flow.received > before:
-            self.node.desk.noted_run(flow, receiver, flow.received - before, empty, now)
-        return pos
-
     def _frame(self, head: int, data: bytes, pos: int, stop: int, now: int) -> None:
         """Any frame, by the table."""
         reader = Reader(data, pos, stop)
         if head >= codes.MESSAGE:
             if not 1 << self.state & _LIVE:
                 raise Refusal(codes.BAD_STATE, "a message before the handshake was over")
-            self._handle_message(head, reader, now)
+            self.inbox.message(head, reader, now)
             return
         row = _FRAMES.get(head)
         if row is None:
@@ -449,8 +408,8 @@ class Connection(Timer):
         self.realm = max(self.realm, theirs.realm)
         self.keepalive_ms = keepalive(self._mine, theirs)
         self.via = self.link.via or theirs.via
-        self._frame_max = limits.frame_size_max
-        self._aliases = AliasReader(limits.aliases_max)
+        self.frame_max = limits.frame_size_max
+        self.inbox.aliases = AliasReader(limits.aliases_max)
         self.lookups = self.link.lookups or theirs.lookups or self.node.leaf or theirs.leaf
         self.outbox.agreed(limits, self.node.me.key, theirs.node_id + theirs.incarnation, self.nodes_max())
         if not self._mine.token_wanted and not theirs.token_wanted:
@@ -490,7 +449,7 @@ class Connection(Timer):
 
     def _handle_close(self, reader: Reader, now: int) -> None:
         code = reader.varint()
-        text = clip_text(_lenient_text(reader.rest()), codes.CLOSE_TEXT_SIZE_MAX)
+        text = clip_text(lenient_text(reader.rest()), codes.CLOSE_TEXT_SIZE_MAX)
         if self.state == codes.CLOSING:
             if self._goodbye:
                 self.outbox.control.append(self._goodbye)
@@ -509,7 +468,7 @@ class Connection(Timer):
         self._goodbye = b""
         self._pong = -1
         self._chunks = []
-        self._assemblies = {}
+        self.inbox.assemblies = {}
         self.behind = None
         self._held = []
         self.node.timers.disarm(self)
@@ -560,6 +519,9 @@ class Connection(Timer):
 
     # Directory and messages
 
+    def _handle_more(self, reader: Reader, now: int) -> None:
+        self.inbox.more(reader, now)
+
     def _handle_directory(self, reader: Reader, now: int) -> None:
         self.advertiser.read_directory(reader, now)
 
@@ -568,104 +530,6 @@ class Connection(Timer):
 
     def _handle_sync(self, reader: Reader, now: int) -> None:
         self.advertiser.read_sync(reader, now)
-
-    def _handle_message(self, head: int, reader: Reader, now: int) -> None:
-        header = read_header(head, reader, self._aliases, self.advertiser.reader)
-        if not header.cut:
-            self._dispatch(header, reader.rest(), now)
-            return
-        first = reader.rest()
-        if header.size > self.limits.message_size_max:
-            raise Refusal(
-                codes.TOO_LARGE,
-                "a message of %d bytes, but %d were agreed" % (header.size, self.limits.message_size_max),
-            )
-        if header.partial >= self.limits.partials_max or header.partial in self._assemblies:
-            raise Refusal(codes.TOO_MANY, "more large messages at once than were agreed")
-        if len(first) >= header.size:
-            raise Refusal(codes.MALFORMED, "a cut message that is none")
-        self._assemblies[header.partial] = Assembly(header, first)
-
-    def _handle_more(self, reader: Reader, now: int) -> None:
-        number = reader.u8()
-        piece = reader.rest()
-        assembly = self._assemblies.get(number)
-        if assembly is None:
-            raise Refusal(codes.TOO_MANY, "a piece of no message under way")
-        if not piece or len(piece) > assembly.left:
-            raise Refusal(codes.MALFORMED, "a piece that is empty or more than was announced")
-        assembly.data.extend(piece)
-        assembly.left -= len(piece)
-        if not assembly.left:
-            del self._assemblies[number]
-            self._dispatch(assembly.header, bytes(assembly.data), now)
-
-    def _dispatch(self, header: Header, payload: bytes, now: int) -> None:
-        """A whole message: on its way to another node, to the desk what is for our endpoints, to the origin
-        what answers us.
-        """
-        node = self.node
-        peer = self.peer
-        assert peer is not None
-        source = header.source or peer.key
-        if source != peer.key:
-            if peer.leaf:
-                raise Refusal(codes.MALFORMED, "a leaf sent a message of another node")
-            peer = node.mesh.peer_of(source, now)
-        if header.destination and header.destination != node.me.key:
-            node.forwarder.pass_on(self, source, header, payload, now)
-            return
-        if peer is node.me:
-            return  # a broadcast of ours that came back
-        kind = header.kind
-        if kind == codes.PUBLISH:
-            node.take_broadcast(self, peer, header, payload, now)
-        elif kind <= codes.REQUEST:
-            node.desk.arrive(self, peer, header, payload, now)
-        elif kind == codes.REPLY:
-            node.origin.reply(peer, header.id, payload, header.format, header.type_id)
-        elif kind == codes.PART:
-            node.origin.part(peer, header.id, header.number, payload, header.format, header.type_id, now)
-        elif kind == codes.ERROR:
-            node.origin.error(peer, header.id, header.code, _lenient_text(payload), now)
-        else:
-            self._dispatch_signal(peer, header, payload, now)
-
-    def _dispatch_signal(self, peer: "Peer", header: Header, payload: bytes, now: int) -> None:
-        signal = header.signal
-        node = self.node
-        if signal == codes.CREDIT:
-            node.origin.credit(peer, header.endpoint, header.number, now)
-        elif signal == codes.PROBE:
-            node.desk.probed(self, peer, header.endpoint, header.number, now)
-        elif signal == codes.UNDELIVERABLE:
-            node.origin.undelivered(peer, header.endpoint, header.number, header.code, now)
-        elif signal == codes.CANCEL:
-            node.desk.cancelled(peer, header.id)
-        elif signal == codes.PART_CREDIT:
-            node.desk.part_credit(peer, header.id, header.number, now)
-        elif signal == codes.END:
-            node.origin.end(peer, header.id, header.number, now)
-        else:
-            self._dispatch_mesh_signal(peer, header, payload, now)
-
-    def _dispatch_mesh_signal(self, peer: "Peer", header: Header, payload: bytes, now: int) -> None:
-        signal = header.signal
-        node = self.node
-        if signal == codes.WHO:
-            node.lookups.who(self, peer, header.endpoint, now)
-        elif signal == codes.HAVE:
-            node.lookups.have(peer, header.endpoint, header.holders, now)
-        elif signal == codes.PRUNE:
-            node.forwarder.pruned(self, header.node, header.endpoint)
-        elif signal == codes.GRAFT:
-            node.forwarder.grafted(self, header.node, header.endpoint)
-        elif signal == codes.TRACE:
-            node.forwarder.traced(self, peer.key, header.id, now)
-        elif signal == codes.TRACED:
-            node.origin.traced(peer, header.id, payload)
-        else:
-            self.skipped_frames += 1
 
 
 # Control frames: kind -> (handler, states that allow it, as bits).
@@ -701,11 +565,3 @@ def _last_varint(reader: Reader) -> int:
     if reader.left():
         raise Refusal(codes.MALFORMED, "bytes behind a frame's last field")
     return value
-
-
-def _lenient_text(raw: bytes) -> str:
-    """Text for people, from a peer: bytes that are not UTF-8 are shown as question marks."""
-    try:
-        return raw.decode()
-    except (UnicodeError, ValueError):
-        return "".join([chr(byte) if 32 <= byte < 127 else "?" for byte in raw])

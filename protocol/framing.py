@@ -13,7 +13,7 @@ class AliasWriter:
     gives its number away.
     """
 
-    __slots__ = ("_first", "_max", "_next", "_owners", "numbers")
+    __slots__ = ("_first", "_max", "_next", "_owners", "epoch", "numbers")
 
     def __init__(self, number_max: int, first: int = 1) -> None:
         self.numbers: "dict[bytes, int]" = {}
@@ -21,6 +21,7 @@ class AliasWriter:
         self._max = number_max
         self._next = first
         self._owners: "list[bytes]" = [b""] * first
+        self.epoch = 0  # counts the numbers that were given to another id
 
     def write(self, id: bytes) -> bytes:
         """The alias field for an id, with the binding if it is new."""
@@ -32,6 +33,7 @@ class AliasWriter:
         if number == len(self._owners):
             self._owners.append(id)
         else:
+            self.epoch += 1
             old = self._owners[number]
             if self.numbers.get(old) == number:
                 del self.numbers[old]
@@ -43,13 +45,14 @@ class AliasWriter:
 class AliasReader:
     """The ids that the peer's numbers stand for: uuids of 16 bytes, or nodes of 20."""
 
-    __slots__ = ("_first", "_max", "_size", "uuids")
+    __slots__ = ("_first", "_max", "_size", "epoch", "uuids")
 
     def __init__(self, number_max: int, first: int = 1, size: int = codes.ID_SIZE) -> None:
         self._first = first
         self._max = number_max
         self._size = size
         self.uuids: "list[bytes]" = [b""] * first
+        self.epoch = 0  # counts the numbers that were given to another id
 
     def read(self, reader: Reader) -> bytes:
         if reader.left() and reader.data[reader.pos]:
@@ -65,6 +68,8 @@ class AliasReader:
         uuid = reader.take(self._size)
         while number >= len(self.uuids):
             self.uuids.append(b"")
+        if self.uuids[number]:
+            self.epoch += 1
         self.uuids[number] = uuid
         return uuid
 

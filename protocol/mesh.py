@@ -75,7 +75,7 @@ class Mesh:
         peer = self._peer(hello.node_id + hello.incarnation)
         peer.label = hello.label
         peer.leaf = hello.leaf
-        connection.peer = peer
+        connection.peer = connection.outbox.peer = peer
         self._resolve_duplicate(peer, connection, hello.dialled, now)
         peer.connections.append(connection)
         node.emit(events.LinkEvent(events.LINK_OPEN, connection))

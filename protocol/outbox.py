@@ -13,12 +13,14 @@ from busway.protocol.flows import Outgoing
 from busway.protocol.framing import AliasWriter, node_writer, write_header
 from busway.protocol.hello import Limits
 from busway.protocol.origin import Origin
+from busway.protocol.switching import Parcel, Path
 from busway.protocol.wire import varint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from busway.protocol.advertising import Advertiser
     from busway.protocol.endpoints import InFlow
+    from busway.protocol.routes import Peer
 
 OVERHEAD = 32  # what a queued message counts for besides its payload, bytes
 
@@ -66,6 +68,7 @@ class Outbox:
         "limits",
         "nodes",
         "origin",
+        "peer",
         "queue",
         "queued_size",
         "transit",
@@ -75,6 +78,7 @@ class Outbox:
     def __init__(self, limits: Limits, origin: Origin, advertiser: "Advertiser") -> None:
         self.origin = origin
         self.advertiser = advertiser
+        self.peer: "Peer | None" = None  # the node at the other end, once that is known
         self.control: "list[bytes]" = []
         self.queue = Fifo()
         self.queued_size = 0  # bytes in `queue` and held behind partial messages, overhead included
@@ -117,6 +121,16 @@ class Outbox:
         self.forwarded += 1
         return True
 
+    def push_parcel(self, path: Path, tail: bytes) -> bool:
+        """The same by the short way (switching.py)."""
+        size = len(tail) + OVERHEAD - 2
+        if self.transit_size + size > codes.TRANSIT_SIZE_MAX:
+            return False
+        self.transit.items.append(Parcel(path, tail))
+        self.transit_size += size
+        self.forwarded += 1
+        return True
+
     def push_answer(self, out: Outgoing) -> bool:
         """False if the peer has not read so many answers that it must be cut off."""
         self._answers.push(out)
@@ -152,7 +166,7 @@ class Outbox:
             rest.extend(partial.held)
         for fifo in (self.queue, self._answers, self.broadcasts, self.transit):
             for item in fifo.drain():
-                rest.append(item)
+                rest.append(item.path.message(item.tail) if type(item) is Parcel else item)
         self._partials = []
         self.queued_size = self.broadcast_size = self.transit_size = 0
         return rest
@@ -207,8 +221,64 @@ class Outbox:
             return self._write_piece(parts, size) if self._partials else size
         if self._partials or self.broadcasts.items or self.transit.items:
             size_max = min(size_max, size + self.limits.frame_size_max)
-        fifo = self.queue if turn == 1 else self.broadcasts if turn == 2 else self.transit
+        if turn == 3:
+            return self._write_transit(parts, size, size_max, now)
+        fifo = self.queue if turn == 1 else self.broadcasts
         return self._write_queue(fifo, parts, size, size_max, now)
+
+    def _write_transit(self, parts: "list[bytes]", size: int, size_max: int, now: int) -> int:
+        """Messages of others; those by the short way with what stood before the one before."""
+        fifo = self.transit
+        while size < size_max and fifo.items:
+            item: "Outgoing | Parcel" = fifo.peek()
+            if type(item) is Parcel and not self._partials:
+                size = self._write_parcels(parts, size, size_max, now)
+                continue
+            out = item.path.message(item.tail) if isinstance(item, Parcel) else item
+            body = len(out.payload)
+            whole_max = self.limits.frame_size_max - codes.HEADER_SIZE_MAX
+            if body > whole_max and len(self._partials) >= self.limits.partials_max:
+                break
+            fifo.pop()
+            self.transit_size -= body + OVERHEAD
+            size = self._write_one(out, parts, size, now)
+        return size
+
+    def _write_parcels(self, parts: "list[bytes]", size: int, size_max: int, now: int) -> int:
+        fifo = self.transit
+        items = fifo.items
+        first = at = fifo.head
+        count = len(items)
+        total = 0
+        epoch = self.aliases.epoch + self.nodes.epoch
+        while at < count and size < size_max:
+            item = items[at]
+            if type(item) is not Parcel:
+                break
+            path = item.path
+            if path.epoch != epoch:
+                self._prepare(path, now)
+                epoch = self.aliases.epoch + self.nodes.epoch
+            tail = item.tail
+            body = len(tail)
+            total += body
+            length = varint(len(path.prefix) + body)
+            parts.append(length + path.prefix)
+            parts.append(tail)
+            size += len(length) + len(path.prefix) + body
+            at += 1
+        fifo.skip(at)
+        self.transit_size -= total + (at - first) * (OVERHEAD - 2)
+        return size
+
+    def _prepare(self, path: Path, now: int) -> None:
+        """What stands before the number; used again once it binds nothing any more."""
+        nodes = self.nodes.numbers
+        bound = path.endpoint in self.aliases.numbers and path.transit.source in nodes
+        bound = bound and path.peer.key in nodes
+        header = write_header(path.message(b"\0\0"), self.aliases, self.nodes, self.direct, now, -1, 0)
+        path.prefix = header[:-2]
+        path.epoch = self.aliases.epoch + self.nodes.epoch if bound else -1
 
     def _write_queue(self, fifo: Fifo, parts: "list[bytes]", size: int, size_max: int, now: int) -> int:
         """Messages up to `size_max` bytes; runs of plain ones by the short way."""
@@ -232,7 +302,8 @@ class Outbox:
         if self._partials:
             return size
         numbers = self.aliases.numbers
-        direct = self.direct
+        far = self.nodes.numbers
+        peer = self.peer
         items = fifo.items
         first = at = fifo.head
         count = len(items)
@@ -246,13 +317,32 @@ class Outbox:
             if (
                 out.kind > codes.PUBLISH
                 or out.transit is not None
-                or (out.peer.key is not direct and out.kind == codes.SEND)
                 or body > whole_max
                 or out.format >= codes.TYPED
                 or not 0 < number < 0x80
             ):
                 break
             total += body
+            if out.peer is not peer and out.kind == codes.SEND:
+                node = far.get(out.peer.key, 0)
+                if not 0 < node < 0x80:
+                    total -= body
+                    break
+                head = pack(
+                    ">BBBBBH",
+                    codes.MESSAGE | codes.HEAD_ROUTED | out.format,
+                    codes.HOW_DESTINATION,
+                    codes.HOPS_MAX,
+                    node,
+                    number,
+                    out.seq & 0xFFFF,
+                )
+                head = varint(body + 7) + head
+                add(head)
+                add(payload)
+                size += len(head) + body
+                at += 1
+                continue
             body += 4
             if body < 0x80:
                 add(pack(">BBBH", body, codes.MESSAGE | out.kind << 4 | out.format, number, out.seq & 0xFFFF))

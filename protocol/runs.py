@@ -56,3 +56,52 @@ def read_run(
     if largest - 4 > receiver.endpoint.message_size:
         receiver.endpoint.message_size = largest - 4
     return pos
+
+
+def read_far_run(
+    data: bytes, pos: int, end: int, frame_max: int, prefix: bytes, flow: InFlow, receiver: Receiver
+) -> int:
+    """The same for messages with a routing header: `prefix` is all that stands before their number."""
+    queue = receiver.queue
+    append = queue.items.append
+    before = len(prefix)
+    format = prefix[0] & 3
+    seq = flow.received
+    room = receiver.queue_max - len(queue)
+    space = receiver.size_max - receiver.size
+    size = 0
+    largest = 0
+    while room > 0 and pos + 5 <= end:
+        length = data[pos]
+        start = pos + 1
+        if length >= 0x80:
+            if data[start] >= 0x80:
+                break
+            length = length & 0x7F | data[start] << 7
+            start += 1
+        stop = start + length
+        at = start + before
+        body = length - before - 2
+        if (
+            stop > end
+            or body < 0
+            or length > frame_max
+            or data[at] != (seq + 1) >> 8 & 0xFF
+            or data[at + 1] != (seq + 1) & 0xFF
+            or data[start:at] != prefix
+            or size + body > space
+        ):
+            break
+        seq += 1
+        size += body
+        if body > largest:
+            largest = body
+        append(Message(flow, seq, data[at + 2 : stop], format, b"", 0))
+        room -= 1
+        pos = stop
+    flow.queued += seq - flow.received
+    flow.received = seq
+    receiver.size += size
+    if largest > receiver.endpoint.message_size:
+        receiver.endpoint.message_size = largest
+    return pos

@@ -304,7 +304,7 @@ class World(Net):
                     0 <= outbox.queued_size <= 3 * codes.QUEUE_SIZE_MAX
                 )  # what moved here from another link, too
                 assert 0 <= outbox.broadcast_size <= 3 * codes.BROADCAST_SIZE_MAX
-                assert len(connection._assemblies) <= LIMITS.partials_max
+                assert len(connection.inbox.assemblies) <= LIMITS.partials_max
         for _, receiver in self.receivers:
             assert len(receiver.queue) <= receiver.queue_max
             assert receiver.size <= receiver.size_max or len(receiver.queue) == 1

@@ -212,9 +212,9 @@ def check_outcome(listener: Listener, before: int) -> None:
         assert connection.state >= before
     assert not connection._chunks or connection._have <= codes.HELLO_SIZE_MAX + 5
     assert sum(map(len, connection._chunks)) <= codes.HELLO_SIZE_MAX + 5
-    assert len(connection._assemblies) <= SMALL.partials_max
-    assert all(len(item.data) < SMALL.message_size_max for item in connection._assemblies.values())
-    assert len(connection._aliases.uuids) <= SMALL.aliases_max + 1
+    assert len(connection.inbox.assemblies) <= SMALL.partials_max
+    assert all(len(item.data) < SMALL.message_size_max for item in connection.inbox.assemblies.values())
+    assert len(connection.inbox.aliases.uuids) <= SMALL.aliases_max + 1
     for receiver in listener.receivers:
         assert len(receiver.queue) <= receiver.queue_max
         assert receiver.size == sum(len(message.payload) for message in receiver.queue.items if message)

@@ -127,7 +127,7 @@ def ends_with(code: int, *data: bytes) -> None:
         listener.feed(cut(b"".join(data)))
         assert listener.connection.state == codes.CLOSED
         assert listener.connection.close_code == code
-        assert listener.connection._assemblies == {}
+        assert listener.connection.inbox.assemblies == {}
         check_outcome(listener, codes.OPEN)
 
 
@@ -149,7 +149,7 @@ def test_a_message_of_the_agreed_size_is_taken_and_one_byte_more_is_refused_on_i
 def test_as_many_at_once_as_agreed_and_no_more() -> None:
     listener = opened()
     listener.feed([first_piece(0, 4, b"a1"), first_piece(1, 4, b"b1", 2)])
-    assert len(listener.connection._assemblies) == 2
+    assert len(listener.connection.inbox.assemblies) == 2
     listener.feed([more(1, b"b2"), more(0, b"a2"), first_piece(1, 2, b"c", 3), more(1, b"c")])
     assert payloads(listener) == [b"b1b2", b"cc"]  # a's number had been overtaken: late, dropped
     assert listener.node.desk.counters["late"] == 1
@@ -180,7 +180,7 @@ def test_tiny_pieces_cost_no_more_than_their_bytes() -> None:
     listener.feed([first_piece(1, 2000, b"x")])
     for _ in range(999):
         listener.feed([more(1, b"ab")])
-    (assembly,) = listener.connection._assemblies.values()
+    (assembly,) = listener.connection.inbox.assemblies.values()
     assert assembly.data.__sizeof__() < 3000
     listener.feed([more(1, b"y")])
     assert len(payloads(listener)[0]) == 2000

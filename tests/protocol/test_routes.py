@@ -72,7 +72,7 @@ def test_a_large_message_is_sent_anew_when_its_link_ends_half_way() -> None:
     net.a.send(E, bytes(100_000), net.now)
     net.a.send(E, b"after", net.now)
     net.step(size=20_000)
-    assert net.cb._assemblies
+    assert net.cb.inbox.assemblies
     net.cable.cut()
     net.pump()
     assert [len(message.payload) for message in net.drain(net.b, receiver)] == [6, 100_000, 5]

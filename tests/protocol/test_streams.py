@@ -174,7 +174,7 @@ def test_a_cancel_follows_a_large_request_that_is_being_written() -> None:
     net.pump()
     token = net.a.request(E, bytes(50_000), net.now, window=1)
     net.step(size=5000)
-    assert net.cb._assemblies
+    assert net.cb.inbox.assemblies
     net.a.cancel(token, net.now)
     net.pump()
     assert net.drain(net.b, receiver) == []
