@@ -21,6 +21,7 @@ _WRITE_SIZE = 65536
 _ASK_S = 0.25  # how long a leaf waits for one local node before it tries the next
 _JOIN_S = 0.5  # how long opening a bus waits for the local nodes it found
 _BUSY_RETRY_S = 0.01  # a full backlog is asked again after this
+_RETRY_S = 0.5  # a leaf that found nobody looks again after this
 _REJOIN_S = 0.25  # after a local link was lost without a goodbye
 _ACCEPT_BURST = 64
 
@@ -307,6 +308,7 @@ class LocalMesh:
                 pass  # its event has told
             except TimeoutError:
                 runner.connection.close(now_ms())
+        self._host.loop.call_later(_RETRY_S, self._rejoin)
 
     async def _join_one(self, peer: unix.Peer) -> None:
         known = self._host.node.routes.peers.get(peer.node_id)
@@ -323,14 +325,26 @@ class LocalMesh:
     async def _dial(self, peer: unix.Peer) -> LinkRunner | None:
         while True:
             try:
-                return self._attach(unix.dial(peer.path), None)
+                channel = unix.dial(peer.path)
             except BlockingIOError:
                 await asyncio.sleep(_BUSY_RETRY_S)
+                continue
             except OSError:
                 return None  # gone, or not ours: sweep() sees to the former, the driver counts the latter
+            try:
+                return self._attach(channel, None)
+            except BaseException:
+                channel.close()
+                raise
 
     def link_lost(self, connection: Connection) -> None:
-        """A local link ended without a goodbye: its node is dead, or must be found again."""
+        """A local link ended without a goodbye: its node is dead, or must be found again. A leaf needs
+        another whatever the end.
+        """
+        if self._host.node.leaf:
+            if connection.opened_at >= 0:
+                self._host.loop.call_soon(self._rejoin)
+            return
         orderly = connection.close_code in (
             codes.GOODBYE,
             codes.DUPLICATE_LINK,
@@ -341,8 +355,12 @@ class LocalMesh:
             self._host.loop.call_later(_REJOIN_S, self._rejoin)
 
     def _rejoin(self) -> None:
+        if self._host.node.leaf and self._host.node.mesh.uplink is not None:
+            return
         if not self._closed:
             task = self._host.loop.create_task(self.join())
+            self._joining.add(task)
+            task.add_done_callback(self._joining.discard)
             task.add_done_callback(_swallow)
 
     def close(self) -> None:

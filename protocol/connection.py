@@ -7,7 +7,7 @@ What messages mean is not known here: they go to inbox.py, and come from outbox.
 from busway.protocol import codes, events
 from busway.protocol.advertising import Advertiser
 from busway.protocol.endpoints import InFlow, size_of
-from busway.protocol.errors import Refusal
+from busway.protocol.errors import LocalError, Refusal
 from busway.protocol.fifo import Fifo
 from busway.protocol.flows import OutFlow, Outgoing
 from busway.protocol.framing import AliasReader
@@ -237,6 +237,21 @@ class Connection(Timer):
     def distance(self) -> int:
         """For choosing among links: the realm first, then the cost (rule 1 of the design's routing)."""
         return self.realm << 14 | self.cost
+
+    def set_cost(self, cost: int, now: int) -> None:
+        """The link costs something else now, 1 to 16383, as seen from this side. Raises LocalError."""
+        if not 1 <= cost <= 16383:
+            raise LocalError("a link's cost must be 1 to 16383, not %r" % cost)
+        self.cost = cost
+        if self.opened_at >= 0 and self.state != codes.CLOSED:
+            self.node.mesh.cost_changed(self, now)
+
+    def measured(self, cost: int, now: int) -> None:
+        """A measurement says that the link costs that: taken over only if it is half or twice what held, so
+        that small changes disturb nobody.
+        """
+        if cost * 2 <= self.cost or cost >= self.cost * 2:
+            self.set_cost(cost, now)
 
     # Room, for the origin and the desk
 

@@ -94,6 +94,7 @@ class Mesh:
             self.uplink = self._best_uplink()
             neighbour.children[self.router.me] = [0, 0, 0, 0]  # a leaf tells its lines without being asked
             advertiser.note_lines(self.router.me)
+            self.node.origin.ask_again(now)
         else:
             route = self.router.route(peer.key)
             route.owner = peer
@@ -209,6 +210,13 @@ class Mesh:
                 peer.hop.enqueue_broadcast(out)
         for out in transit:
             node.forwarder.again(out, now)
+
+    def cost_changed(self, connection: "Connection", now: int) -> None:
+        """A link costs something else now."""
+        if not self.leaf:
+            self.router.set_cost(connection.advertiser.neighbour, connection.cost, now)
+        assert connection.peer is not None
+        self._reconsider(connection.peer, now)
 
     def _lose_uplink(self, connection: "Connection", now: int) -> None:
         self.uplink = self._best_uplink()

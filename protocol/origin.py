@@ -349,6 +349,13 @@ class Origin:
         pending.asked.append(wanted)
         return self.lookups.ask(wanted, now)
 
+    def ask_again(self, now: int) -> None:
+        """There is somebody new to ask."""
+        for waiting in list(self.homeless.values()):
+            for pending in list(waiting):
+                pending.asked = []
+                self._look_up(pending, now)
+
     def looked_up(self, id: bytes, now: int) -> None:
         """A lookup is over: those who waited for it go, or fail."""
         for uuid, waiting in list(self.homeless.items()):

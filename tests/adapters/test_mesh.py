@@ -135,3 +135,17 @@ async def test_without_transit_nobody_is_reached_through_a_node(monkeypatch: pyt
         assert knows(b, a.id)
         with pytest.raises(busway.Undeliverable):
             await b.request("echo")
+
+
+async def test_a_leaf_finds_another_node_when_its_own_goes() -> None:
+    async with AsyncBus("alone", leaf=True) as leaf:
+        first, second = AsyncBus("alone", label="first"), AsyncBus("alone", label="second")
+        assert leaf.links() == []
+        async with first:
+            await until(lambda: knows(leaf, first.id))  # it looks again by itself
+            async with second:
+                second.serve("echo", lambda request: request.payload)
+                assert await leaf.request("echo", 1, ttl=5) == 1
+                await first.close()
+                assert await leaf.request("echo", 2, ttl=5) == 2
+                assert [link.peer for link in leaf.links()] == [second.id]
