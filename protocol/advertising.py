@@ -119,7 +119,9 @@ class Advertiser:
         for key in self._gone:
             entries.append(bytes((codes.RETRACT,)) + nodes.write(key))
         self._gone = {}
-        if neighbour.acks_due:
+        if (
+            neighbour.acks_due and not neighbour.dirty
+        ):  # news first: who forgets a distance may need it for them
             neighbour.acks_due = False
             entries.append(bytes((codes.ACK,)) + _u16(neighbour.processed))
         return self._pack(bytes((codes.ROUTES,)), entries, parts, size)
@@ -209,6 +211,7 @@ class Advertiser:
 
     def read_routes(self, reader: Reader, now: int) -> None:
         router = self.mesh.router
+        self.mesh.node.forwarder.epoch += 1
         neighbour = self.neighbour
         while reader.left():
             kind = reader.u8()

@@ -138,6 +138,8 @@ class Forwarder:
         for entry in node.directory.by_uuid.get(uuid, []):
             if entry.kind == codes.BROADCAST and entry.peer is not source:
                 widest = max(widest, entry.realm)
+        if not widest and codes.LOOKUP in node.directory.by_uuid:
+            widest = codes.GLOBAL  # who wants it may be behind a slow link, and unknown here
         route = source.route
         found: "list[Connection]" = []
         if route is None or not widest:

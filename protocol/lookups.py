@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from busway.protocol.connection import Connection
     from busway.protocol.node import Node
     from busway.protocol.routes import Peer
+_AGAIN_MS = 5000  # between two lookups of the subscribers of one endpoint
 
 
 class Query(Timer):
@@ -40,6 +41,7 @@ class Lookups:
         self.node = node
         self.queries: "dict[bytes, Query]" = {}
         self.told: "dict[bytes, list[bytes]]" = {}  # of what we asked for: the nodes that have it, as told
+        self._asked: "dict[bytes, int]" = {}  # broadcast endpoints without known subscribers: when asked for
         self.counters = {"lookups": 0, "lookups_answered": 0}
 
     # Asking
@@ -50,6 +52,14 @@ class Lookups:
         if query is None:
             query = self._start(uuid, None, now)
         return query is not None
+
+    def ask_for_subscribers(self, uuid: bytes, now: int) -> None:
+        """Nobody is known to have subscribed: ask behind the slow links, now and then."""
+        if self._targets(uuid, None) and now - self._asked.get(uuid, -_AGAIN_MS) >= _AGAIN_MS:
+            if len(self._asked) >= codes.WATCHES_MAX:
+                self._asked = {}
+            self._asked[uuid] = now
+            self.ask(uuid, now)
 
     def _start(self, uuid: bytes, asker: "Peer | None", now: int) -> "Query | None":
         targets = self._targets(uuid, asker)

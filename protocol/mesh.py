@@ -166,6 +166,7 @@ class Mesh:
         """A link ended: what it had not written goes another way, or its senders hear of it."""
         node = self.node
         node.connections.remove(connection)
+        node.forwarder.epoch += 1
         self.counters["links_lost" if opened else "links_refused"] += 1
         node.emit(
             events.LinkEvent(
@@ -575,6 +576,8 @@ class Mesh:
         ):
             node.emit(events.EndpointEvent(events.ENDPOINT_UP, entry))
         node.origin.announced(entry.peer, entry.uuid, entry.credit, known is None, now)
+        if known is None and entry.kind == codes.BROADCAST:
+            node.forwarder.subscribed(entry.uuid)
         node.lookups.changed(entry.uuid, now)
 
     def entry_withdrawn(self, peer: Peer, uuid: bytes, now: int) -> None:
@@ -582,4 +585,5 @@ class Mesh:
         if entry is not None:
             self.node.emit(events.EndpointEvent(events.ENDPOINT_DOWN, entry))
             self.node.origin.withdrawn(peer, uuid, now)
+            self.node.forwarder.epoch += 1
             self.node.lookups.changed(uuid, now)

@@ -30,6 +30,7 @@ class Publisher:
         target = self._origin.target(uuid, now)
         if target is None:
             if not self._origin.me.leaf:
+                self._origin.lookups.ask_for_subscribers(uuid, now)
                 return 0
         elif target.kind != codes.BROADCAST:
             raise WrongKindError(
