@@ -197,6 +197,7 @@ ROUTES_MAX: "Final" = 16384
 HOPS_MAX: "Final" = 255
 HOLDERS_MAX: "Final" = 16
 WATCHES_MAX: "Final" = 256
+QUERIES_MAX: "Final" = 1024
 PRUNES_MAX: "Final" = 4096
 TOMBSTONES_MAX: "Final" = 64  # withdrawn endpoints that a line remembers
 TRANSIT_SIZE_MAX: "Final" = 8388608  # queued to be passed on over one link, bytes

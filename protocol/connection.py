@@ -280,7 +280,12 @@ class Connection(Timer):
             self.touch()
 
     def answer(self, out: Outgoing) -> None:
-        """A small answer to something of the peer's. A peer that asks and asks but never reads is cut off."""
+        """A small answer to something of the peer's. A peer that asks and asks but never reads is cut off;
+        what is for nodes behind it is dropped before that, for it may not be its fault.
+        """
+        if out.peer is not self.peer and self.outbox.answers() >= codes.ANSWERS_MAX >> 1:
+            self.node.forwarder.counters["unroutable"] += 1
+            return
         if not self.outbox.push_answer(out):
             self.node.cut_off(self)
         self.touch()

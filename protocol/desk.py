@@ -193,11 +193,9 @@ class Desk:
             endpoint = self.endpoints.get(uuid)
             if endpoint is None:
                 return None
-            flow = InFlow(peer, endpoint, seq - 1, now)
-            peer.in_flows[uuid] = flow
-            endpoint.activate(flow)
-        elif not flow.active:
-            flow.endpoint.activate(flow)
+            flow = peer.in_flows[uuid] = InFlow(peer, endpoint, seq - 1, now)
+        if not flow.active and (peer.mesh is not None or peer is self.me):
+            flow.endpoint.activate(flow)  # a node without a way here cannot be given credit
         return flow
 
     def arrive_local(self, out: Outgoing, now: int) -> None:

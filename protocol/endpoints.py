@@ -116,7 +116,7 @@ class InFlow:
         self.last_used = now
         self.credit_due = False
         self.far = False  # its messages come over other nodes
-        self.active = True  # counts among those who share the queue
+        self.active = False  # counts among those who share the queue
         self.session: "Connection | None" = None  # that brought the last one
         self.bridged = 0  # numbers that a probe passed over: `missed` of the next message
 

@@ -210,15 +210,18 @@ class Inbox:
         peer = self.connection.peer
         assert peer is not None
         source = header.source or peer.key
+        if source == node.me.key:
+            node.forwarder.counters["strayed"] += 1
+            return  # ours, come back
         if source != peer.key:
             if peer.leaf:
                 raise Refusal(codes.MALFORMED, "a leaf sent a message of another node")
             peer = node.mesh.peer_of(source, now)
+        if header.destination and header.kind == codes.PUBLISH:
+            raise Refusal(codes.MALFORMED, "a broadcast with a destination")
         if header.destination and header.destination != node.me.key:
             node.forwarder.pass_on(self.connection, source, header, payload, now)
             return
-        if peer is node.me:
-            return  # a broadcast of ours that came back
         kind = header.kind
         if kind == codes.PUBLISH:
             node.take_broadcast(self.connection, peer, header, payload, now)
@@ -258,6 +261,8 @@ class Inbox:
             node.lookups.who(self.connection, peer, header.endpoint, now)
         elif signal == codes.HAVE:
             node.lookups.have(peer, header.endpoint, header.holders, now)
+        elif signal in (codes.PRUNE, codes.GRAFT) and peer is not self.connection.peer:
+            self.connection.skipped_frames += 1
         elif signal == codes.PRUNE:
             node.forwarder.pruned(self.connection, header.node, header.endpoint)
         elif signal == codes.GRAFT:

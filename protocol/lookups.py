@@ -63,7 +63,7 @@ class Lookups:
 
     def _start(self, uuid: bytes, asker: "Peer | None", now: int) -> "Query | None":
         targets = self._targets(uuid, asker)
-        if not targets:
+        if not targets or len(self.queries) >= codes.QUERIES_MAX:
             return None
         query = self.queries[uuid] = Query(self, uuid)
         self.counters["lookups"] += 1

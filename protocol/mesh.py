@@ -295,8 +295,7 @@ class Mesh:
         if peer.mesh is None:
             peer.mesh = self
             peer.hop = hop
-            self._displace(peer, now)
-            node.routes.arrive(peer)
+            self._replace(peer, now)
             node.emit(events.NodeEvent(events.NODE_UP, peer))
             node.origin.settle(codes.INTROSPECTION, now)  # every node has it and none announces it
         elif hop is not peer.hop:
@@ -307,9 +306,10 @@ class Mesh:
             for uuid in peer.entries:  # what they cost depends on the way
                 node.origin.forget_target(uuid)
 
-    def _displace(self, peer: Peer, now: int) -> None:
+    def _replace(self, peer: Peer, now: int) -> None:
         """Of two incarnations of one node the one that appears last counts."""
         former = self.node.routes.peers.get(peer.node_id)
+        self.node.routes.arrive(peer)
         if former is not None:
             if former.route is not None:
                 former.route.owner = None

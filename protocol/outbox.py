@@ -136,6 +136,9 @@ class Outbox:
         self._answers.push(out)
         return len(self._answers) <= codes.ANSWERS_MAX
 
+    def answers(self) -> int:
+        return len(self._answers)
+
     def push_credit(self, flow: "InFlow") -> None:
         if not flow.credit_due:
             flow.credit_due = True
