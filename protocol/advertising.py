@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from busway.protocol.routes import Peer
 
 _LABEL = 0x04
-_REPLACE = 0x08
 _LEAF = 0x10
 _MORE = 0x20
 
@@ -181,8 +180,7 @@ class Advertiser:
         """What a line has that the child lacks, in as many frames as it takes."""
         line: Line = peer.lines[realm]
         base = told[realm]
-        replace = 0 < base < line.floor
-        if replace:
+        if base < line.floor:
             base = 0
         told[realm] = line.version
         entries = [entry.encode() for entry in line.since(base)]
@@ -200,7 +198,7 @@ class Advertiser:
                 body += entries[at]
                 room -= len(entries[at])
                 at += 1
-            flags = (_LABEL if label else 0) | (_REPLACE if replace and first else 0)
+            flags = _LABEL if label else 0
             if at < len(entries):
                 flags |= _MORE
             size = _append(parts, size, self._line_head(peer, realm, flags) + body)
@@ -283,11 +281,9 @@ class Advertiser:
         if peer is not None and head & _LABEL:
             peer.label = label
             peer.leaf = head & _LEAF != 0
-        line = (
-            None
-            if peer is None
-            else self.mesh.open_line(self.connection, peer, realm, base, version, head & _REPLACE != 0, now)
-        )
+        line: "Line | None" = None
+        if peer is not None:
+            line = self.mesh.open_line(self.connection, peer, realm, base, version, now)
         while reader.left():
             uuid, entry_head, credit, cost, name = _read_entry(reader)
             if line is None or peer is None:
@@ -299,8 +295,7 @@ class Advertiser:
             entry.name = name
             self.mesh.take_entry(entry, line, now)
         if line is not None and peer is not None and not head & _MORE:
-            line.version = version
-            self.mesh.lines_changed(peer)
+            self.mesh.close_line(peer, line, base, version, now)
 
 
 def _read_entry(reader: Reader) -> "tuple[bytes, int, int, int, str]":

@@ -301,6 +301,11 @@ class Mesh:
         elif hop is not peer.hop:
             peer.hop = hop
             self._change_hop(peer, now)
+        if peer.stalled:
+            stalled = peer.stalled
+            peer.stalled = []
+            for flow in stalled:
+                node.origin.resume(flow, now)
         if news:
             self._drop_lines(peer, metric >> 14, now)
             for uuid in peer.entries:  # what they cost depends on the way
@@ -376,6 +381,7 @@ class Mesh:
         node.timers.disarm(peer)
         peer.mesh = None
         peer.hop = None
+        peer.stalled = []
         node.routes.depart(peer, now)
         self._drop_lines(peer, codes.GLOBAL + 1, now)
         for uuid in list(peer.entries):  # a leaf's: it has looked them up
@@ -501,7 +507,6 @@ class Mesh:
         realm: int,
         base: int,
         version: int,
-        replace: bool,
         now: int,
     ) -> "Line | None":
         """The line that a frame changes; None if it is not to be taken."""
@@ -511,20 +516,32 @@ class Mesh:
             return None
         if realm < peer.metric >> 14:
             return None  # on its way here it crosses a wider one
-        if replace:
-            self._drop_line(peer, realm, now)
         if base > line.version:
             self._say_again(peer)
             return None
         return line if version > line.version else None
 
     def _say_again(self, peer: Peer) -> None:
-        """PARENT once more, with the versions that we have."""
+        """PARENT once more, with the versions that we have: now, or when a former parent is it again."""
         route = peer.route
-        if route is not None and route.via is not None and route.via.told.get(route, NOTHING) == PARENT:
-            route.via.told[route] = _AGAIN
-            route.via.dirty[route] = True
-            self._touched(route.via)
+        if route is not None:
+            for neighbour in self.router.neighbours:
+                if neighbour.told.get(route, NOTHING) == PARENT:
+                    neighbour.told[route] = _AGAIN
+                    neighbour.dirty[route] = True
+                    self._touched(neighbour)
+
+    def close_line(self, peer: Peer, line: Line, base: int, version: int, now: int) -> None:
+        """A change has come whole; if it held the whole line (`base` 0), what was not in it is gone."""
+        if not base:
+            for entry in list(line.entries.values()):
+                if entry.version != version:
+                    del line.entries[entry.uuid]
+                    self.entry_withdrawn(peer, entry.uuid, now)
+            line.gone = {}
+            line.floor = version
+        line.version = version
+        self.lines_changed(peer)
 
     def take_entry(self, entry: Entry, line: Line, now: int) -> None:
         """An endpoint of another node came, changed or was withdrawn."""

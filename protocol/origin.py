@@ -276,6 +276,8 @@ class Origin:
         if flow.sent < flow.limit:
             if hop is not None:
                 hop.await_room(flow)
+            elif flow.peer is not self.me and flow not in flow.peer.stalled:
+                flow.peer.stalled.append(flow)
         elif flow.endpoint and flow.deadline < 0:
             self.timers.arm(flow, now + flow.probe_ms)
 

@@ -37,6 +37,7 @@ class Peer(Timer):
         "patient",
         "route",
         "serving",
+        "stalled",
     )
 
     def __init__(self, node_id: bytes, incarnation: bytes, label: str, leaf: bool) -> None:
@@ -57,6 +58,7 @@ class Peer(Timer):
         self.entries: "dict[bytes, Entry]" = {}
         self.out_flows: "dict[bytes, OutFlow]" = {}
         self.in_flows: "dict[bytes, InFlow]" = {}
+        self.stalled: "list[OutFlow]" = []  # flows that wait for a way
         self.serving: "dict[int, Request]" = {}  # its requests that we have not answered yet, by id
 
     def fire(self, now: int) -> None:
