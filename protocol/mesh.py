@@ -290,6 +290,7 @@ class Mesh:
         route = peer.route
         metric = hop.distance() if route is None or route.distance < 0 else route.distance & 0xFFFF
         news = metric != peer.metric
+        narrower = metric >> 14 < peer.metric >> 14
         peer.metric = metric
         node.timers.disarm(peer)
         if peer.mesh is None:
@@ -308,6 +309,8 @@ class Mesh:
                 node.origin.resume(flow, now)
         if news:
             self._drop_lines(peer, metric >> 14, now)
+            if narrower:
+                self._say_again(peer)  # lines that came too early were not taken
             for uuid in peer.entries:  # what they cost depends on the way
                 node.origin.forget_target(uuid)
 
@@ -449,6 +452,7 @@ class Mesh:
         peer.route = route
         route.owner = peer
         self._take_up(peer, now)
+        self._say_again(peer)  # what was told while the other one counted was not taken
 
     def report_duplicates(self, now: int) -> None:
         """Two live incarnations of one node id (rule 6)."""
@@ -497,8 +501,13 @@ class Mesh:
             return peer if peer.leaf or not connection.lookups else None
         if connection.lookups:
             return None
-        via = None if peer.route is None else peer.route.via
-        return peer if via is connection.advertiser.neighbour else None
+        route = peer.route
+        neighbour = connection.advertiser.neighbour
+        if route is not None and route.via is neighbour:
+            return peer
+        if route is not None and neighbour.told.get(route, NOTHING) == PARENT:
+            self._forget_told(neighbour, route)  # it is no longer, but may be again before it hears of that
+        return None
 
     def open_line(
         self,
@@ -527,9 +536,12 @@ class Mesh:
         if route is not None:
             for neighbour in self.router.neighbours:
                 if neighbour.told.get(route, NOTHING) == PARENT:
-                    neighbour.told[route] = _AGAIN
-                    neighbour.dirty[route] = True
-                    self._touched(neighbour)
+                    self._forget_told(neighbour, route)
+
+    def _forget_told(self, neighbour: Neighbour, route: Route) -> None:
+        neighbour.told[route] = _AGAIN
+        neighbour.dirty[route] = True
+        self._touched(neighbour)
 
     def close_line(self, peer: Peer, line: Line, base: int, version: int, now: int) -> None:
         """A change has come whole; if it held the whole line (`base` 0), what was not in it is gone."""
