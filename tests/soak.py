@@ -1,7 +1,8 @@
 """The long tests: `python -m tests.soak --seed N --duration S`. Prints bounds, progress and a verdict.
 
-Four stages share the time: random campaigns, millions of messages to a slow receiver, two hundred senders to
-a slow receiver, and fuzzing of what a connection reads. Exit status 0 only if each kept all its bounds.
+Five stages share the time: random campaigns, millions of messages to a slow receiver, two hundred senders to
+a slow receiver, fuzzing of what a connection reads, and routing: random lives of the control plane and every
+order of events in small networks. Exit status 0 only if each kept all its bounds.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from tests.adapters.campaign import Campaign
 from tests.protocol import campaign as core
 from tests.protocol import streams
 from tests.rigs.tree import ROOT
+from tests.simulation import life
+from tests.simulation.model import CASES
 
 MIB = 1 << 20
 MESSAGES = 20_000_000
@@ -37,6 +40,8 @@ SENDER_PROCESSES = 4
 CROWD_QUEUE = 1024  # messages: the budget of the receiver that 200 senders share
 STARVED = 0.25  # of the mean: who got less has starved
 CAMPAIGN_S = 20.0
+STATES_MAX = 400_000  # of one network in the exhaustive check: less than 1 GiB
+LIVES = 0.4  # of the time for routing
 
 
 class Result(NamedTuple):
@@ -391,11 +396,60 @@ def fuzz(seed: int, seconds: float) -> Result:
     return Result(memory.growth <= RSS_GROWTH_MAX, f"{number:,} runs: {kinds}; this process {memory}")
 
 
+# ---- routing
+
+
+def lives(seed: int, seconds: float) -> Result:
+    """Random lives of the control plane, seed after seed."""
+    runs = instants = 0
+    until = said = time.monotonic()
+    until += seconds
+    while runs == 0 or time.monotonic() < until:
+        events = 60 if runs % 10 else 600
+        try:
+            instants += life.play(seed + runs, events=events).instants
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+            text = f"life {seed + runs} of {events} changes: {type(error).__name__}: {error}"
+            return Result(False, text)
+        runs += 1
+        if time.monotonic() - said > 10:
+            said = time.monotonic()
+            say(f"   lives: {runs:,}, {instants:,} instants")
+    return Result(True, f"{runs:,} lives, {instants:,} instants: no loop, all at the fixed point at rest")
+
+
+def routing(seed: int, seconds: float) -> Result:
+    """Lives of the control plane; then every order of events, one small network after the other."""
+    until = time.monotonic() + seconds
+    inner = lives(seed, seconds * LIVES)
+    say(f"   {inner.text}")
+    if not inner.passed:
+        return inner
+    say(f"   bound: each network to its end, or {STATES_MAX:,} states")
+    whole = states = begun = 0
+    for case in CASES:
+        if (left := until - time.monotonic()) <= 0:
+            break
+        begun += 1
+        try:
+            result = case.model().explore(STATES_MAX, left)
+        except AssertionError as error:
+            return Result(False, f"{case}: {error}")
+        say(f"   {case}: {result}")
+        whole += result.whole
+        states += result.states
+    text = (
+        f"{inner.text}; {whole} of {len(CASES)} small networks to their end, {begun} begun, {states:,} states"
+    )
+    return Result(True, text)
+
+
 # ---- all together
 
 STAGES: list[tuple[str, float, Callable[[int, float], Result]]] = [
-    ("campaigns", 0.3, campaigns),
-    ("pressure", 0.4, lambda seed, seconds: asyncio.run(pressure(seed, seconds))),
+    ("campaigns", 0.25, campaigns),
+    ("routing", 0.25, routing),
+    ("pressure", 0.2, lambda seed, seconds: asyncio.run(pressure(seed, seconds))),
     ("many senders", 0.15, lambda seed, seconds: asyncio.run(many(seed, seconds))),
     ("fuzzing", 0.15, fuzz),
 ]
