@@ -65,9 +65,10 @@ class Advertiser:
             or self._gone
         )
 
-    def leads_on(self) -> bool:
-        """Whether the neighbour offers more than itself."""
-        return self.neighbour.offered > 1
+    def note_stub(self, stub: bool) -> None:
+        """Say whether this node passes anything on (SYNC 4 and 5)."""
+        self._due = self._due & ~0x30 | (0x10 if stub else 0x20)
+        self.connection.touch()
 
     def note_lines(self, route: Route) -> None:
         """A source's lines have changed, or its child asked for them."""
@@ -90,7 +91,7 @@ class Advertiser:
                 return size
             del self._lines[route]
             size = self._write_node(route, parts, size)
-        return self._write_syncs(parts, size, 3)
+        return self._write_syncs(parts, size, 5)
 
     def _write_syncs(self, parts: "list[bytes]", size: int, last: int) -> int:
         for stage in range(1, last + 1):
@@ -264,6 +265,9 @@ class Advertiser:
         if stage == 1 or stage == 2:
             self._due |= 2 << stage
             self.connection.touch()
+        elif stage == 4 or stage == 5:
+            self.neighbour.stub = stage == 4
+            self.mesh.node.forwarder.epoch += 1
         elif stage == 3 and not self.connection.synced:
             self.connection.synced = True
             self.mesh.count_syncing(now)

@@ -78,6 +78,9 @@ class Forwarder:
     def _answer(
         self, to: bytes, name: bytes, kind: int, header: Header, realm: int, reason: int, now: int
     ) -> None:
+        if to == self.node.me.key:  # ours had come back
+            self.node.origin.failed(self.node.mesh.peer_of(name, now), kind, header, reason, now)
+            return
         peer = self.node.mesh.peer_of(to, now)
         hop = peer.hop
         if hop is None:
@@ -160,7 +163,7 @@ class Forwarder:
         assert link.peer is not None
         if uuid in link.peer.entries:
             return True
-        if not link.advertiser.leads_on():
+        if link.advertiser.neighbour.stub:
             return False
         return source.key + uuid not in link.pruned
 

@@ -210,18 +210,18 @@ class Inbox:
         peer = self.connection.peer
         assert peer is not None
         source = header.source or peer.key
-        if source == node.me.key:
-            node.forwarder.counters["strayed"] += 1
-            return  # ours, come back
-        if source != peer.key:
-            if peer.leaf:
-                raise Refusal(codes.MALFORMED, "a leaf sent a message of another node")
-            peer = node.mesh.peer_of(source, now)
+        if source != peer.key and peer.leaf:
+            raise Refusal(codes.MALFORMED, "a leaf sent a message of another node")
         if header.destination and header.kind == codes.PUBLISH:
             raise Refusal(codes.MALFORMED, "a broadcast with a destination")
         if header.destination and header.destination != node.me.key:
             node.forwarder.pass_on(self.connection, source, header, payload, now)
             return
+        if source == node.me.key:
+            node.forwarder.counters["strayed"] += 1
+            return  # ours, come back
+        if source != peer.key:
+            peer = node.mesh.peer_of(source, now)
         kind = header.kind
         if kind == codes.PUBLISH:
             node.take_broadcast(self.connection, peer, header, payload, now)

@@ -57,6 +57,7 @@ class Mesh:
         self.counters = {"narrow_entry": 0, "links_opened": 0, "links_refused": 0, "links_lost": 0}
         self.uplink: "Connection | None" = None  # of a leaf: where everything goes
         self._incarnations: "dict[bytes, list[Route]]" = {}  # the routes with a way, by node id
+        self._stub = transit is not True  # this node passes nothing on, and says so
         self._doubles: "dict[bytes, int]" = {}  # node ids of which there are two: since when, -1 if reported
         self._unsent: "dict[bytes, list[Outgoing]]" = {}  # what a link that ends has left, by destination
 
@@ -101,6 +102,8 @@ class Mesh:
             peer.route = route
             self.router.open(neighbour, peer.key, now)
             self._follow_lookups()
+            if self._stub:
+                advertiser.note_stub(True)
         connection.touch()
 
     def _best_uplink(self) -> "Connection | None":
@@ -117,6 +120,15 @@ class Mesh:
                 neighbour.link.link.medium: True for neighbour in self.router.neighbours if not neighbour.leaf
             }
             self.router.set_transit(len(media) > 1)
+        stub = not self.router.transit
+        for neighbour in self.router.neighbours:
+            if neighbour.leaf:
+                stub = False
+        if stub != self._stub and not self.leaf:
+            self._stub = stub
+            for neighbour in self.router.neighbours:
+                if not neighbour.leaf:
+                    neighbour.link.advertiser.note_stub(stub)
 
     def _follow_lookups(self) -> None:
         """A router with a slow link is asked for what is behind it (section 4.3)."""
@@ -325,16 +337,21 @@ class Mesh:
 
     def _change_hop(self, peer: Peer, now: int) -> None:
         """The flows stay on their link as long as that leads to the node (flows.py); what waits may go on."""
-        route = peer.route
+        self._loosen(peer)
         for flow in list(peer.out_flows.values()):
-            link = flow.hop
-            if link is not None and link not in peer.connections and not self._leads(link, route):
-                flow.hop = None
             self.node.origin.resume(flow, now)
         for inflow in peer.in_flows.values():
             if inflow.endpoint.kind == codes.BROADCAST:
                 inflow.session = None  # its next message is looked at: it comes from the new parent or not
         self.node.forwarder.parent_changed(peer)
+
+    def _loosen(self, peer: Peer) -> None:
+        """No flow stays on a link that does not lead to the node any more."""
+        for flow in peer.out_flows.values():
+            link = flow.hop
+            if link is not None and link is not peer.hop and link not in peer.connections:
+                if not self._leads(link, peer.route):
+                    flow.hop = None
 
     def _leads(self, link: "Connection", route: "Route | None") -> bool:
         if self.leaf:
@@ -422,6 +439,7 @@ class Mesh:
                 self._reconsider(peer, now)
         elif peer is not None and peer.mesh is not None:
             self._take_up(peer, now)
+            self._loosen(peer)
         elif came or route.key[: codes.ID_SIZE] not in self.node.routes.peers:
             self._appear(route, now)
 

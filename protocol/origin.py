@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Callable
 
     from busway.protocol.desk import Desk
+    from busway.protocol.framing import Header
     from busway.protocol.node import Node
 
 
@@ -535,6 +536,13 @@ class Origin:
             self.finish(pending, status, code, text)
             if code == codes.NO_ENDPOINT:
                 self.lookups.refused(peer, pending.out.endpoint, now)
+
+    def failed(self, peer: Peer, kind: int, header: "Header", reason: int, now: int) -> None:
+        """A message of ours ended on its way, as its answer would say."""
+        if kind == codes.ERROR:
+            self.error(peer, header.id, reason, "", now)
+        else:
+            self.undelivered(peer, header.endpoint, header.number, reason, now)
 
     def part(
         self, peer: Peer, id: int, index: int, payload: object, format: int, type_id: bytes, now: int

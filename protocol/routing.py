@@ -57,12 +57,12 @@ class Neighbour:
         "leaf",
         "link",
         "marks",
-        "offered",
         "processed",
         "realm",
         "requests",
         "route",
         "slow",
+        "stub",
         "told",
         "withdrawn",
     )
@@ -74,7 +74,7 @@ class Neighbour:
         self.leaf = leaf
         self.slow = False  # lookups instead of a pushed directory
         self.route: "Route | None" = None  # to the node at the other end
-        self.offered = 0  # sources that it offers
+        self.stub = False  # it passes nothing on
         self.told: "dict[Route, int]" = {}  # a distance or PARENT; absent: nothing, or withdrawn
         self.dirty: "dict[Route, bool]" = {}  # told is not what it should be
         self.requests: "dict[Route, int]" = {}  # SEQREQ to be written: the number, plus WIDE
@@ -223,8 +223,6 @@ class Router:
             self._drop_offer(neighbour, route)
         else:
             fresh = neighbour not in route.offers
-            if fresh:
-                neighbour.offered += 1
             route.offers[neighbour] = distance
         self._select(route, now, fresh)
         self._forget(route)
@@ -237,6 +235,7 @@ class Router:
         neighbour.children.pop(route, None)
         if self._drop_offer(neighbour, route):
             self._select(route, now)
+            self.changed(route, now)  # also if it was not the next hop: it may still be used
         elif route.via is None and route is not self.me:
             self.fading[route] = True
         self._forget(route)
@@ -244,7 +243,6 @@ class Router:
     def _drop_offer(self, neighbour: Neighbour, route: Route) -> bool:
         if route.offers.pop(neighbour, NOTHING) < 0:
             return False
-        neighbour.offered -= 1
         neighbour.requests.pop(route, None)
         return True
 
