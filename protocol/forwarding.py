@@ -116,7 +116,7 @@ class Forwarder:
         """Whether broadcasts of a source are taken from this link."""
         route = peer.route
         if self.node.leaf:
-            return connection is self.node.mesh.uplink or connection is peer.hop
+            return True  # the numbers tell copies of a second router
         if route is None or route.via is None:
             return connection.peer is peer
         return route.via is connection.advertiser.neighbour
@@ -192,6 +192,8 @@ class Forwarder:
         if not count % _PATIENCE:
             self.counters["pruned"] += 1
             self._signal(connection, codes.PRUNE, source.key, uuid)
+        if told is not None and told[0] is not connection and told[0].state == codes.OPEN:
+            self._signal(told[0], codes.GRAFT, source.key, uuid)  # a former parent, which may be it again
         if told is None and len(self._pruned) >= codes.PRUNES_MAX:
             del self._pruned[next(iter(self._pruned))]
         self._pruned[key] = (connection, count)
@@ -222,9 +224,14 @@ class Forwarder:
             if key.endswith(uuid):
                 self._graft(key)
 
-    def child_came(self, route: "Route") -> None:
-        """A neighbour reaches a source through us: what nobody wanted here, it may want."""
+    def child_came(self, connection: "Connection", route: "Route") -> None:
+        """A neighbour reaches a source through us: it has not said what it does not want, and what nobody
+        wanted here, it may want.
+        """
         self.epoch += 1
+        for key in list(connection.pruned):
+            if key.startswith(route.key):
+                del connection.pruned[key]
         for key in list(self._pruned):
             if key.startswith(route.key):
                 self._graft(key)
@@ -235,8 +242,8 @@ class Forwarder:
             size = codes.ID_SIZE + codes.INCARNATION_SIZE
             self._signal(told[0], codes.GRAFT, key[:size], key[size:])
 
-    def parent_changed(self, peer: "Peer") -> None:
-        """The new parent has not heard of any PRUNE."""
+    def source_lost(self, peer: "Peer") -> None:
+        """There is no tree of that source any more."""
         self.epoch += 1
         for key in list(self._pruned):
             if key.startswith(peer.key):

@@ -102,6 +102,9 @@ class Mesh:
             peer.route = route
             self.router.open(neighbour, peer.key, now)
             self._follow_lookups()
+            for entry in peer.entries.values():
+                if peer.leaf and entry.kind == codes.BROADCAST:
+                    self.node.forwarder.subscribed(entry.uuid)
             if self._stub:
                 advertiser.note_stub(True)
         connection.touch()
@@ -343,7 +346,7 @@ class Mesh:
         for inflow in peer.in_flows.values():
             if inflow.endpoint.kind == codes.BROADCAST:
                 inflow.session = None  # its next message is looked at: it comes from the new parent or not
-        self.node.forwarder.parent_changed(peer)
+        self.node.forwarder.epoch += 1
 
     def _loosen(self, peer: Peer) -> None:
         """No flow stays on a link that does not lead to the node any more."""
@@ -408,7 +411,7 @@ class Mesh:
             self.entry_withdrawn(peer, uuid, now)
         node.desk.lose_peer(peer)
         node.origin.lose_peer(peer, self._unsent.pop(peer.key, []), now)
-        node.forwarder.parent_changed(peer)
+        node.forwarder.source_lost(peer)
         for connection in node.connections:
             if connection.peer is not None and connection.peer.leaf:
                 connection.advertiser.note_gone(peer.key)
@@ -508,7 +511,7 @@ class Mesh:
         """A neighbour reaches a source through us: it gets its lines, and its broadcasts."""
         connection.advertiser.note_lines(route)
         connection.touch()
-        self.node.forwarder.child_came(route)
+        self.node.forwarder.child_came(connection, route)
 
     def teller(self, connection: "Connection", key: bytes) -> "Peer | None":
         """The node whose line a neighbour may tell us: itself, or one that it leads to (section 4)."""
@@ -623,8 +626,8 @@ class Mesh:
         ):
             node.emit(events.EndpointEvent(events.ENDPOINT_UP, entry))
         node.origin.announced(entry.peer, entry.uuid, entry.credit, known is None, now)
-        if known is None and entry.kind == codes.BROADCAST:
-            node.forwarder.subscribed(entry.uuid)
+        if entry.kind == codes.BROADCAST and (known is None or entry.peer.leaf):
+            node.forwarder.subscribed(entry.uuid)  # a leaf may have come here with what was known already
         node.lookups.changed(entry.uuid, now)
 
     def entry_withdrawn(self, peer: Peer, uuid: bytes, now: int) -> None:

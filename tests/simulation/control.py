@@ -32,7 +32,7 @@ class Pace(NamedTuple):
     jitter: int = 3000  # at most so much more, for each frame
     patience: int = 2000  # between having something to say and writing it, at most
     byte: int = 0  # for each byte on the line
-    whole: bool = False  # all that is due goes into one frame; else the seed cuts it
+    whole: bool = False  # all that is due at an instant goes into one frame; else the seed cuts it
 
     @property
     def hop(self) -> int:
@@ -125,7 +125,7 @@ class End:
             net = self.host.net
             self.flushing = True
             patience = net.rng.randrange(self.pace.patience) if self.pace.patience else 0
-            net.at(max(net.now, self.busy_until) + patience, net.flush, self)
+            net.at(max(net.now, self.busy_until) + patience + self.pace.whole, net.flush, self)
 
 
 class Link:
