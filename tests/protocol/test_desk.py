@@ -488,9 +488,8 @@ class Liar:
         self.net.pump()
         self.told = [entry.realm for entry in self.net.a.entries()]
         if not self.told:  # it makes its own node believe it
-            entry = Entry(self.net.a.routes.peers[B], E)
-            entry.realm = codes.GLOBAL
-            self.net.a.entry_announced(entry, self.net.now)
+            entry = Entry(self.net.a.routes.peers[B], E, codes.UNICAST, codes.GLOBAL)
+            self.net.a.mesh.entry_announced(entry, self.net.now)
 
 
 REALMS = [codes.USERSPACE, codes.LOCALNET, codes.GLOBAL]

@@ -20,9 +20,7 @@ def peer(letter: str) -> Peer:
 
 
 def entry(of: Peer, kind: int, uuid: bytes = E) -> Entry:
-    made = Entry(of, uuid)
-    made.kind = kind
-    return made
+    return Entry(of, uuid, kind, codes.USERSPACE)
 
 
 @pytest.mark.parametrize(

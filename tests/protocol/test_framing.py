@@ -11,13 +11,22 @@ from hypothesis import strategies as st
 from busway.protocol import codes
 from busway.protocol.errors import Refusal
 from busway.protocol.flows import Outgoing
-from busway.protocol.framing import AliasReader, AliasWriter, Header, read_header, write_header
+from busway.protocol.framing import (
+    AliasReader,
+    AliasWriter,
+    Header,
+    node_reader,
+    node_writer,
+    read_header,
+    write_header,
+)
 from busway.protocol.routes import Peer
 from busway.protocol.wire import Reader
 
 from .pairs import E, F
 
 NOW = 5000
+ME = b"m" * 16 + b"mine"
 PEER = Peer(b"p" * 16, b"inca", "", False)
 TYPE = b"type-id-t-sixtee"
 ALIASES_MAX = 127
@@ -46,19 +55,24 @@ def bound_writer(aliases_max: int = ALIASES_MAX) -> AliasWriter:
 
 def bound_reader(aliases_max: int = ALIASES_MAX) -> AliasReader:
     reader = AliasReader(aliases_max)
-    reader.uuids[1], reader.uuids[2] = E, TYPE
+    reader.uuids += [E, TYPE]
     return reader
 
 
+def nodes() -> tuple[AliasWriter, AliasReader]:
+    """The tables of nodes between ME and PEER, as ME writes and PEER reads."""
+    return node_writer(ME, PEER.key, 100), node_reader(PEER.key, ME, 100)
+
+
 def write(out: Outgoing, *, partial: int = -1, size: int = 0) -> str:
-    return write_header(out, bound_writer(), NOW, partial, size).hex(" ")
+    return write_header(out, bound_writer(), nodes()[0], PEER.key, NOW, partial, size).hex(" ")
 
 
 def read(raw: str, behind: bytes = b"") -> tuple[Header, bytes]:
     """The header that `raw` (hex) is, and what is left behind it."""
     data = bytes.fromhex(raw) + behind
     reader = Reader(data, 1, len(data))
-    header = read_header(data[0], reader, bound_reader())
+    header = read_header(data[0], reader, bound_reader(), nodes()[1])
     return header, reader.rest()
 
 
@@ -147,13 +161,14 @@ def test_any_message_is_read_back_whatever_the_alias_table(
     outs: list[Outgoing], aliases_max: int, partial: int, payload: bytes
 ) -> None:
     writer, table = AliasWriter(aliases_max), AliasReader(aliases_max)
+    node_table = nodes()
     for out in outs:
         cut = -1 if out.kind == codes.SIGNAL else partial
         behind = b"" if out.kind == codes.SIGNAL else payload
-        data = write_header(out, writer, NOW, cut, 70_000)
+        data = write_header(out, writer, node_table[0], PEER.key, NOW, cut, 70_000)
         assert len(data) <= codes.HEADER_SIZE_MAX
         reader = Reader(data + behind, 1, len(data + behind))
-        header = read_header(data[0], reader, table)
+        header = read_header(data[0], reader, table, node_table[1])
         same(header, out)
         assert (header.cut, header.partial, header.size) == (
             (True, cut, 70_000) if cut >= 0 else (False, 0, 0)

@@ -111,7 +111,9 @@ def test_the_short_way_writes_what_the_long_way_would() -> None:
     for size in (0, 123, 124, WHOLE_MAX):
         out = desk.push(E, bytes(size))
         data = desk.ca.data_to_send(1 << 20, desk.now)
-        assert data == frame(write_header(out, desk.outbox.aliases, desk.now, -1, 0) + bytes(size))
+        outbox = desk.outbox
+        header = write_header(out, outbox.aliases, outbox.nodes, outbox.direct, desk.now, -1, 0)
+        assert data == frame(header + bytes(size))
 
 
 @pytest.mark.parametrize("aliases_max", [1, 2, 127, 200])
