@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from busway.protocol import codes
@@ -18,6 +20,7 @@ from busway.protocol.routing import (
     newer,
 )
 from busway.protocol.timers import Timers
+from tests.rigs.tree import ROOT
 
 USERSPACE, LOCALNET, GLOBAL = 1, 2, 3
 
@@ -748,6 +751,13 @@ def test_a_starving_ring_gets_its_number_from_the_source() -> None:
 def test_a_network_at_rest_is_silent() -> None:
     net, _, _ = square()
     assert net.rest() == 0
+
+
+def test_the_page_of_the_rules_names_functions_that_exist() -> None:
+    text = (ROOT / "docs/routing.md").read_text(encoding="utf-8")
+    names = re.findall(r"`Router\.(\w+)`", text)
+    assert len(names) > 20
+    assert [name for name in names if not hasattr(Router, name)] == []
 
 
 # What went wrong once --------------------
