@@ -255,6 +255,8 @@ class Advertiser:
         elif kind == codes.RETRACT:
             router.withdraw(neighbour, route, now)
         else:
+            if route is router.me:
+                versions[0] = 1  # HELLO has told our label
             router.adopt(neighbour, route, versions, now)
             self.mesh.adopted(self.connection, route, now)
 

@@ -112,25 +112,31 @@ class Forwarder:
 
     # Broadcasts
 
-    def is_parent(self, connection: "Connection", peer: "Peer") -> bool:
-        """Whether broadcasts of a source are taken from this link."""
-        route = peer.route
+    def root_of(self, connection: "Connection", source: "Peer", named: bytes) -> "Peer | None":
+        """Whose tree a broadcast follows, if it is taken from this link: that of the node it names, this node
+        for our leaves, else the source.
+        """
+        peer = connection.peer
         if self.node.leaf:
-            return True  # the numbers tell copies of a second router
-        if route is None or route.via is None:
-            return connection.peer is peer
-        return route.via is connection.advertiser.neighbour
+            return source  # from any router: the numbers tell copies of a second one
+        if peer is not None and peer.leaf:
+            return self.node.me
+        root = self.node.routes.find(named) if named else source
+        if root is None or root.route is None or root.route.via is None:
+            return root if root is peer else None
+        return root if root.route.via is connection.advertiser.neighbour else None
 
     def spreads(self, peer: "Peer") -> bool:
         """Whether broadcasts of a source may have to be passed on."""
-        if peer.route is not None:
-            for neighbour in self.node.mesh.router.neighbours:
-                if neighbour.leaf or peer.route in neighbour.children:
-                    return True
+        if peer.leaf:
+            return not self.node.leaf
+        for neighbour in self.node.mesh.router.neighbours:
+            if neighbour.leaf or peer.route in neighbour.children:
+                return True
         return False
 
-    def links_for(self, source: "Peer", uuid: bytes) -> "list[Connection]":
-        """The links that a broadcast of `source` takes from here."""
+    def links_for(self, root: "Peer", source: "Peer", uuid: bytes) -> "list[Connection]":
+        """The links that a broadcast of `source` takes from here, along the tree of `root`."""
         node = self.node
         if node.leaf:
             uplink = node.mesh.uplink
@@ -143,7 +149,7 @@ class Forwarder:
                 widest = max(widest, entry.realm)
         if not widest and codes.LOOKUP in node.directory.by_uuid:
             widest = codes.GLOBAL  # who wants it may be behind a slow link, and unknown here
-        route = source.route
+        route = root.route
         found: "list[Connection]" = []
         if route is None or not widest:
             return found
@@ -155,30 +161,37 @@ class Forwarder:
                 if uuid in link.peer.entries and link is link.peer.hop:
                     found.append(link)
             elif route in neighbour.children:
-                if self._is_wanted(link, source, uuid):
+                if self._is_wanted(link, root, uuid):
                     found.append(link)
         return found
 
-    def _is_wanted(self, link: "Connection", source: "Peer", uuid: bytes) -> bool:
+    def _is_wanted(self, link: "Connection", root: "Peer", uuid: bytes) -> bool:
         assert link.peer is not None
         if uuid in link.peer.entries:
             return True
         if link.advertiser.neighbour.stub:
             return False
-        return source.key + uuid not in link.pruned
+        return root.key + uuid not in link.pruned
 
     def spread(
-        self, connection: "Connection", source: "Peer", header: Header, payload: bytes, wanted: bool, now: int
+        self,
+        connection: "Connection",
+        root: "Peer",
+        source: "Peer",
+        header: Header,
+        payload: bytes,
+        wanted: bool,
+        now: int,
     ) -> None:
-        """A broadcast came from the source's parent: pass it on, or say that nobody here wants it (`wanted`:
-        this node does).
+        """A broadcast came from the parent of its tree: pass it on, or say that nobody here wants it
+        (`wanted`: this node does).
         """
-        links = self.links_for(source, header.endpoint) if header.hops else []
+        links = self.links_for(root, source, header.endpoint) if header.hops else []
         if not links and not wanted:
-            self._prune(connection, source, header.endpoint)
+            self._prune(connection, source if root is self.node.me else root, header.endpoint)
             return
         for link in links:
-            out = _outgoing(source, header, payload, now)
+            out = _outgoing(root, header, payload, now)
             out.transit = Transit(source.key, max(header.realm, connection.realm), header.hops - 1)
             self.counters["forwarded"] += 1
             link.broadcast(out)
@@ -216,6 +229,8 @@ class Forwarder:
         connection.pruned.pop(source + uuid, None)
         self.epoch += 1
         self._graft(source + uuid)
+        if source == self.node.me.key:
+            self._graft_leaves(uuid)
 
     def subscribed(self, uuid: bytes) -> None:
         """There is a new subscriber here, or somewhere."""
@@ -234,6 +249,15 @@ class Forwarder:
                 del connection.pruned[key]
         for key in list(self._pruned):
             if key.startswith(route.key):
+                self._graft(key)
+        if route is self.node.me.route:
+            self._graft_leaves(b"")
+
+    def _graft_leaves(self, uuid: bytes) -> None:
+        """What our leaves publish goes down our own tree."""
+        for key, told in list(self._pruned.items()):
+            peer = told[0].peer
+            if peer is not None and peer.leaf and key.endswith(uuid):
                 self._graft(key)
 
     def _graft(self, key: bytes) -> None:

@@ -325,6 +325,8 @@ def _write_route(out: Outgoing, nodes: AliasWriter, direct: bytes) -> bytes:
     source = b""
     destination = b"" if _is_cast(out, nodes) else out.peer.key
     transit = out.transit
+    if transit is not None and out.kind == codes.PUBLISH and out.peer.key != transit.source:
+        destination = out.peer.key  # the root of the tree, where that is not the source
     if transit is not None:
         how = transit.realm
         hops = transit.hops

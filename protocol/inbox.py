@@ -212,9 +212,7 @@ class Inbox:
         source = header.source or peer.key
         if source != peer.key and peer.leaf:
             raise Refusal(codes.MALFORMED, "a leaf sent a message of another node")
-        if header.destination and header.kind == codes.PUBLISH:
-            raise Refusal(codes.MALFORMED, "a broadcast with a destination")
-        if header.destination and header.destination != node.me.key:
+        if header.destination and header.destination != node.me.key and header.kind != codes.PUBLISH:
             node.forwarder.pass_on(self.connection, source, header, payload, now)
             return
         if source == node.me.key:

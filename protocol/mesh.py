@@ -93,7 +93,7 @@ class Mesh:
         neighbour = advertiser.neighbour
         if self.leaf:
             self.uplink = self._best_uplink()
-            neighbour.children[self.router.me] = [0, 0, 0, 0]  # a leaf tells its lines without being asked
+            neighbour.children[self.router.me] = [1, 0, 0, 0]  # a leaf tells its lines without being asked
             advertiser.note_lines(self.router.me)
             self.node.origin.ask_again(now)
         else:
@@ -218,9 +218,9 @@ class Mesh:
         self._reconsider(peer, now)
         for flow in credits:
             node.desk.send_credit(flow)
+        self._move_unsent()
         for outflow in connection.room_waiters.drain():  # replies, too
             node.origin.resume(outflow, now)
-        self._move_unsent(now)
         if peer.hop is not None and peer.hop in peer.connections:
             for out in broadcasts:
                 peer.hop.enqueue_broadcast(out)
@@ -240,19 +240,22 @@ class Mesh:
             if peer.hop is connection:
                 self._reconsider(peer, now)
 
-    def _move_unsent(self, now: int) -> None:
+    def _move_unsent(self) -> None:
         """What was meant for nodes that can still be reached takes their new way."""
         unsent = self._unsent
         self._unsent = {}
         for outs in unsent.values():
-            hop = outs[0].peer.hop
-            for out in outs:
-                if hop is None:
-                    self.node.origin.undeliverable(out, codes.NO_ROUTE)
-                elif out.kind == codes.SIGNAL and out.extra in (codes.PART_CREDIT, codes.UNDELIVERABLE):
-                    hop.answer(out)
-                else:
-                    hop.enqueue(out)
+            self._move(outs)
+
+    def _move(self, outs: "list[Outgoing]") -> None:
+        for out in outs:
+            hop = out.peer.hop
+            if hop is None:
+                self.node.origin.undeliverable(out, codes.NO_ROUTE)
+            elif out.kind == codes.SIGNAL and out.extra in (codes.PART_CREDIT, codes.UNDELIVERABLE):
+                hop.answer(out)
+            else:
+                hop.enqueue(out)
 
     # Nodes
 
@@ -339,8 +342,11 @@ class Mesh:
             self._lose(former, now)
 
     def _change_hop(self, peer: Peer, now: int) -> None:
-        """The flows stay on their link as long as that leads to the node (flows.py); what waits may go on."""
+        """The flows stay on their link as long as that leads to the node (flows.py); what waits may go on,
+        behind what the former link has left.
+        """
         self._loosen(peer)
+        self._move(self._unsent.pop(peer.key, []))
         for flow in list(peer.out_flows.values()):
             self.node.origin.resume(flow, now)
         for inflow in peer.in_flows.values():

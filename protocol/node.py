@@ -468,14 +468,15 @@ class Node:
     def take_broadcast(
         self, connection: Connection, source: Peer, header: Header, payload: bytes, now: int
     ) -> None:
-        """A PUBLISH came: from the source's parent it is passed on and taken, from others it is not."""
+        """A PUBLISH came: from the parent of its tree it is passed on and taken, from others it is not."""
         forwarder = self.forwarder
-        if not forwarder.is_parent(connection, source):
+        root = forwarder.root_of(connection, source, header.destination)
+        if root is None:
             forwarder.counters["strayed"] += 1
             return
         endpoint = self.desk.endpoints.get(header.endpoint)
         if not self.leaf:
-            forwarder.spread(connection, source, header, payload, endpoint is not None, now)
+            forwarder.spread(connection, root, source, header, payload, endpoint is not None, now)
         if endpoint is not None:
             self.desk.arrive(connection, source, header, payload, now)
 

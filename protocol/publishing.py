@@ -58,7 +58,7 @@ class Publisher:
             self._links = {}
         links = self._links.get(uuid)
         if links is None:
-            links = self._links[uuid] = forwarder.links_for(self._origin.me, uuid)
+            links = self._links[uuid] = forwarder.links_for(self._origin.me, self._origin.me, uuid)
         return links
 
     def _spread(self, flow: OutFlow, out: Outgoing, now: int) -> bool:
