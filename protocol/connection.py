@@ -239,9 +239,9 @@ class Connection(Timer):
         return self.realm << 14 | self.cost
 
     def set_cost(self, cost: int, now: int) -> None:
-        """The link costs something else now, 1 to 16383, as seen from this side. Raises LocalError."""
-        if not 1 <= cost <= 16383:
-            raise LocalError("a link's cost must be 1 to 16383, not %r" % cost)
+        """The link costs something else now, 1 to 16382, as seen from this side. Raises LocalError."""
+        if not 1 <= cost <= 16382:
+            raise LocalError("a link's cost must be 1 to 16382, not %r" % cost)
         self.cost = cost
         if self.opened_at >= 0 and self.state != codes.CLOSED:
             self.node.mesh.cost_changed(self, now)

@@ -16,7 +16,7 @@ class Link:
     it; `via`
     the dialler's name for the address, at most 64 bytes, the same for both ends ("" at the side that was
     dialled, except "ipc");
-    `cost` of the link in the route metric, 1 to 16383; `keepalive_ms`, 0 to rely on the end of the
+    `cost` of the link in the route metric, 1 to 16382; `keepalive_ms`, 0 to rely on the end of the
     connection; `prove`
     computes HMAC-SHA-256 of its argument with the link's token, None if the link needs no token; `address`
     for people; `medium` what it is ("ipc", "tcp"), at most 64 bytes: a node with links of two media joins
@@ -50,8 +50,8 @@ class Link:
     ) -> None:
         if not codes.USERSPACE <= realm <= codes.GLOBAL:
             raise LocalError("a link's realm must be USERSPACE, LOCALNET or GLOBAL (1, 2, 3), not %r" % realm)
-        if not 1 <= cost <= 16383:
-            raise LocalError("a link's cost must be 1 to 16383, not %r" % cost)
+        if not 1 <= cost <= 16382:
+            raise LocalError("a link's cost must be 1 to 16382, not %r" % cost)
         if not 0 <= keepalive_ms <= 86400000:
             raise LocalError("keepalive_ms must be 0 to 86400000, not %r" % keepalive_ms)
         self.realm = realm

@@ -324,7 +324,7 @@ def test_a_connection_with_something_to_write_is_listed_once() -> None:
     assert pair.b.connections_to_flush() == [pair.cb]
 
 
-@pytest.mark.parametrize("what", ["answer", "credit", "announce", "message", "broadcast", "close"])
+@pytest.mark.parametrize("what", ["answer", "credit", "line", "message", "broadcast", "close"])
 def test_whatever_there_is_to_write_lists_the_connection(what: str) -> None:
     pair = Pair()
     pair.a.register(E, codes.UNICAST)
@@ -341,8 +341,8 @@ def test_whatever_there_is_to_write_lists_the_connection(what: str) -> None:
         pair.ca.answer(out)
     elif what == "credit":
         pair.ca.credit(peer.in_flows[E])
-    elif what == "announce":
-        pair.ca.announce(E)
+    elif what == "line":
+        pair.a.register(F, codes.BROADCAST)
     elif what == "message":
         pair.ca.enqueue(Outgoing(codes.SEND, peer, F, 1, b"", codes.RAW, b""))
     elif what == "broadcast":
@@ -364,7 +364,7 @@ def test_bytes_are_counted() -> None:
 def test_distance_puts_the_realm_before_the_cost() -> None:
     net = Net()
     a, b = net.node("a"), net.node("b")
-    near = net.link(a, b, cost=16383)
+    near = net.link(a, b, cost=16382)
     far = net.link(a, b, realm=codes.LOCALNET, via="tcp", cost=1)
     net.pump()
     assert near.a.distance() < far.a.distance()

@@ -14,8 +14,8 @@ from busway.protocol import Link, LocalError, codes
     [
         ({"realm": codes.PROCESS}, "realm must be USERSPACE"),
         ({"realm": 4}, "realm must be USERSPACE"),
-        ({"cost": 0}, "cost must be 1 to 16383"),
-        ({"cost": 16384}, "cost must be 1 to 16383"),
+        ({"cost": 0}, "cost must be 1 to 16382"),
+        ({"cost": 16383}, "cost must be 1 to 16382"),
         ({"keepalive_ms": -1}, "keepalive_ms must be 0"),
         ({"keepalive_ms": 86400001}, "keepalive_ms must be 0"),
     ],
@@ -30,7 +30,7 @@ def test_a_long_via_is_clipped_between_characters() -> None:
 
 
 def test_the_edges_of_each_option_are_taken() -> None:
-    for cost in (1, 16383):
+    for cost in (1, 16382):
         assert Link(cost=cost).cost == cost
     for realm in (codes.USERSPACE, codes.GLOBAL):
         assert Link(realm).realm == realm

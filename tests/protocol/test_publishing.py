@@ -186,7 +186,7 @@ def test_the_bridge_over_a_gap_keeps_its_place(way: str) -> None:
     net.cable.block(net.a)
     net.a.publish(E, bytes(1_000_000), net.now)
     net.a.origin.publisher.flows[E].sent += 40_000  # as many went by while there was no room
-    net.a.routes.peers[B].skipped[E] = 40_000
+    net.ca.skipped[E] = 40_000
     net.a.publish(E, b"last", net.now)
     if way == "moved":
         net.cable.cut()
@@ -201,13 +201,12 @@ def test_a_few_drops_need_no_bridge() -> None:
     receiver = net.b.register(E, codes.BROADCAST)
     net.pump()
     net.a.publish(E, b"first", net.now)
-    peer = net.a.routes.peers[B]
     for count in (codes.BRIDGE_MIN - 1, codes.BRIDGE_MIN):
         net.pump()
-        peer.skipped[E] = count
+        net.ca.skipped[E] = count
         net.a.publish(E, b"x", net.now)
         waiting = [out.kind for out in net.ca.outbox.broadcasts.items]
         assert waiting == ([codes.PUBLISH] if count < codes.BRIDGE_MIN else [codes.SIGNAL, codes.PUBLISH])
-        assert peer.skipped == {}
+        assert net.ca.skipped == {}
     net.pump()
     assert len(net.drain(net.b, receiver)) == 3

@@ -63,7 +63,21 @@ def test_a_report_says_what_is_there() -> None:
     assert report["seen"] == [
         {"endpoint": F, "name": "lab/y", "kind": "broadcast", "realm": "global", "node": B}
     ]
-    assert report["nodes"] == [{"node": B, "label": "B", "leaf": False}]
+    assert report["nodes"] == [
+        {
+            "node": B,
+            "incarnation": net.b.me.incarnation,
+            "label": "B",
+            "leaf": False,
+            "via": B,
+            "realm": "userspace",
+            "cost": 1,
+            "seqno": 0,
+            "offers": 1,
+            "children": [],
+            "versions": [0, 0, 1],
+        }
+    ]
     assert report["counters"]["refused"] == 3
     assert report["outstanding"] == 1
     assert set(report["counters"]) >= {"late", "unknown_reply", "links_opened"}

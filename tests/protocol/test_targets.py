@@ -46,7 +46,7 @@ def test_anycast_weighs_the_link_and_prefers_our_own() -> None:
     for _ in range(4):
         a.send(E, b"x", net.now)
     net.pump()
-    assert counts(net, holders) == [0, 2, 2]  # cost 0 and 1 for the link; our own costs 1
+    assert counts(net, holders) == [0, 0, 4]  # the way to c costs no more, but leaves the program
     a.deregister(holders[2][1], net.now)
     holders[2] = (a, a.register(E, codes.ANYCAST))
     a.send(E, b"x", net.now)
