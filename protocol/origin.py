@@ -463,7 +463,8 @@ class Origin:
                 self._call_off(pending, now)
             self.finish(pending, events.TIMED_OUT, codes.EXPIRED)
         elif pending.state == SENT:
-            self.finish(pending, events.UNKNOWN, codes.EXPIRED)
+            traced = pending.out.kind == codes.SIGNAL
+            self.finish(pending, events.TIMED_OUT if traced else events.UNKNOWN, codes.EXPIRED)
         else:
             self.finish(pending, events.UNDELIVERED, codes.EXPIRED)
 
