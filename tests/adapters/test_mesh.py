@@ -13,7 +13,7 @@ import pytest
 
 import busway
 from busway import AsyncBus
-from busway.adapters.asyncio_links import LinkRunner
+from busway.adapters.asyncio_links import LinkRunner, now_ms
 from busway.protocol import codes
 from tests.adapters.tools import knows, sees, until
 
@@ -149,3 +149,80 @@ async def test_a_leaf_finds_another_node_when_its_own_goes() -> None:
                 await first.close()
                 assert await leaf.request("echo", 2, ttl=5) == 2
                 assert [link.peer for link in leaf.links()] == [second.id]
+
+
+async def test_what_a_leaf_publishes_at_once_reaches_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with machines(2, monkeypatch) as (here, there):
+        a, a2 = await here.bus("a"), await here.bus("a2")
+        b = await there.bus("b")
+        await b.connect((await a.listen("tcp://127.0.0.1:0")).url)
+        inboxes = [bus.subscribe("news") for bus in (a, a2, b)]
+        await until(lambda: len([one for one in a.endpoints() if one.name == "news"]) == 3)
+        for number in range(5):
+            async with AsyncBus(ipc=False, leaf=True) as leaf:
+                await leaf.connect((await a.listen("tcp://127.0.0.1:0")).url)
+                await leaf.publish("news", number)
+        for inbox in inboxes:
+            assert [(await inbox.receive(5)).payload for _ in range(5)] == list(range(5))
+
+
+async def test_a_way_within_the_realm_is_preferred_whatever_it_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with machines(2, monkeypatch) as (here, there):
+        a, b = await here.bus("a"), await there.bus("b")
+        a.serve("near", lambda _: "answer")
+        a.serve("wide", lambda _: "answer", realm="global")
+        cheap = await a.listen("tcp://127.0.0.1:0", realm="global", cost=1)
+        await b.connect(cheap.url, cost=1)
+        await until(lambda: sees(b, "wide"))
+        assert not sees(b, "near")
+        assert b.routes()[0].realm == "global"
+        dear = await a.listen("tcp://127.0.0.1:0", cost=500)
+        await b.connect(dear.url, cost=500)
+        await until(lambda: sees(b, "near"))
+        assert await b.request("near") == "answer"
+        assert [(route.realm, route.cost) for route in b.routes()] == [("localnet", 500)]
+        assert [(hop.realm, hop.cost) for hop in await b.trace("wide")] == [("localnet", 500)]
+
+
+async def test_links_of_a_wrong_realm_or_cost_are_refused_at_once() -> None:
+    async with AsyncBus(ipc=False) as bus:
+        with pytest.raises(ValueError, match="realm must be one of"):
+            await bus.listen("tcp://127.0.0.1:0", realm="nearby")  # type: ignore[arg-type]
+        listener = await bus.listen("tcp://127.0.0.1:0")
+        async with AsyncBus(ipc=False) as other:
+            with pytest.raises(ValueError, match="1 to 16382"):
+                await other.connect(listener.url, cost=0)
+            assert other.links() == []
+
+
+async def test_a_trace_of_nobody_says_so() -> None:
+    async with AsyncBus(ipc=False) as bus:
+        with pytest.raises(busway.Undeliverable):
+            await bus.trace("nobody/has/it")
+        with pytest.raises(busway.Undeliverable):
+            await bus.trace("", node=b"n" * 16)
+        bus.serve("mine", lambda _: None)
+        assert await bus.trace("mine") == []
+
+
+async def test_two_machines_with_one_id_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codes, "DUPLICATE_MS", 0)
+    async with (
+        AsyncBus(ipc=False, transit=True) as hub,
+        AsyncBus(ipc=False, transit=True) as hub2,
+        AsyncBus(ipc=False, node_id=b"c" * 16) as one,
+        AsyncBus(ipc=False, node_id=b"c" * 16) as copy,
+    ):
+        await hub2.connect((await hub.listen("tcp://127.0.0.1:0")).url)
+        await one.connect((await hub.listen("tcp://127.0.0.1:0")).url)
+        await copy.connect((await hub2.listen("tcp://127.0.0.1:0")).url)
+        changes = hub.changes()
+        await until(lambda: len(hub.node.mesh.router.routes) == 4)
+        for _ in range(2):
+            hub.node.sweep(now_ms())
+            hub.dispatch(hub.node.take_events())
+        async with asyncio.timeout(5):
+            while (change := await anext(changes)).what != "duplicate-node":
+                pass
+        assert isinstance(change.subject, busway.NodeInfo)
+        assert change.subject.id == b"c" * 16
