@@ -124,7 +124,8 @@ class Forwarder:
         root = self.node.routes.find(named) if named else source
         if root is None or root.route is None or root.route.via is None:
             return root if root is peer else None
-        return root if root.route.via is connection.advertiser.neighbour else None
+        via: "Connection" = root.route.via.link
+        return root if via.peer is peer else None  # by whichever of its links: the numbers tell copies
 
     def spreads(self, peer: "Peer") -> bool:
         """Whether broadcasts of a source may have to be passed on."""

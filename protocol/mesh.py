@@ -514,7 +514,15 @@ class Mesh:
                 connection.touch()
 
     def adopted(self, connection: "Connection", route: Route, now: int) -> None:
-        """A neighbour reaches a source through us: it gets its lines, and its broadcasts."""
+        """A neighbour reaches a source through us: it gets its lines, and its broadcasts. Those that wait on
+        another link to it come here, or they would be overtaken.
+        """
+        peer = self.peer_on(route)
+        assert connection.peer is not None
+        for other in connection.peer.connections:
+            if peer is not None and other is not connection:
+                for out in other.outbox.take_broadcasts(peer):
+                    connection.enqueue_broadcast(out)
         connection.advertiser.note_lines(route)
         connection.touch()
         self.node.forwarder.child_came(connection, route)

@@ -182,6 +182,17 @@ class Outbox:
             flow.credit_due = False
         return flows
 
+    def take_broadcasts(self, peer: "Peer") -> "list[Outgoing]":
+        """The broadcasts along the tree of `peer` that nothing has been written of."""
+        taken: "list[Outgoing]" = []
+        for out in self.broadcasts.drain():
+            if out.peer is peer:
+                taken.append(out)
+                self.broadcast_size -= len(out.payload) + OVERHEAD
+            else:
+                self.broadcasts.push(out)
+        return taken
+
     # Writing
 
     def write(self, size_max: int, opened: bool, closing: bool, now: int) -> bytes:

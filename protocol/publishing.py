@@ -52,6 +52,9 @@ class Publisher:
         return pending.id
 
     def _links_for(self, uuid: bytes) -> "list[Connection]":
+        assert self._origin.desk is not None
+        if uuid in self._origin.desk.process_only:
+            return []  # what is meant for it are objects, which cannot leave
         forwarder = self._origin.forwarder
         if self._epoch != forwarder.epoch:
             self._epoch = forwarder.epoch
