@@ -8,7 +8,7 @@ from busway.protocol import Connection, Limits, codes
 from busway.protocol.outbox import frame
 from busway.protocol.wire import varint
 
-from .pairs import E, F, G
+from .pairs import E, F, G, bodies
 from .streams import (
     HELLO_FRAME,
     NOW,
@@ -196,8 +196,13 @@ def test_the_aliases_of_a_first_piece_are_those_of_its_time() -> None:
 # The directory at its bound
 
 
-def entry(number: int, head: int = 0x0A) -> bytes:
+def entry(number: int, head: int = 0x02) -> bytes:
     return bytes((head,)) + number.to_bytes(16, "big")
+
+
+def line(base: int, version: int, *entries: bytes, head: int = codes.LOCALNET) -> bytes:
+    """A change of a line of the neighbour's own."""
+    return frame(bytes((codes.DIRECTORY, head, 1)) + varint(base) + varint(version) + b"".join(entries))
 
 
 def test_as_many_entries_as_a_neighbour_may_have_and_one_more() -> None:
@@ -205,21 +210,18 @@ def test_as_many_entries_as_a_neighbour_may_have_and_one_more() -> None:
     listener.feed([HELLO_FRAME])
     connection = listener.connection
     assert connection.peer is not None
-    batch = 100
-    for start in range(1, codes.ENTRIES_MAX + 1, batch):
-        stop = min(start + batch, codes.ENTRIES_MAX + 1)
-        for part in range(start, stop, 10):
-            body = b"".join(entry(number) for number in range(part, min(part + 10, stop)))
-            listener.happened += connection.receive_data(frame(b"\x06\x00" + body), NOW)
-    assert len(connection.peer.entries) == codes.ENTRIES_MAX
+    most = codes.ENTRIES_MAX
+    for start in range(0, most, 8):
+        entries = [entry(number) for number in range(start + 1, start + 9)]
+        listener.happened += connection.receive_data(line(start, start + 8, *entries), NOW)
+    assert len(connection.peer.entries) == most
     assert connection.state == codes.OPEN
-    listener.feed([frame(b"\x06\x00" + entry(5, 0x0B))])  # a known one may change
-    listener.feed([frame(b"\x06\x00" + entry(6, 0) + entry(codes.ENTRIES_MAX + 1))])  # one goes, one comes
+    listener.feed([line(most, most + 1, entry(5, 0x03))])  # a known one may change
+    listener.feed([line(most + 1, most + 2, entry(6, 0), entry(most + 1))])  # one goes, one comes
     assert connection.state == codes.OPEN
+    assert len(connection.peer.entries) == most
     peer = connection.peer
-    listener.feed(
-        [frame(b"\x06\x00" + entry(5, 0) + entry(codes.ENTRIES_MAX + 2) + entry(codes.ENTRIES_MAX + 3))]
-    )
+    listener.feed([line(most + 2, most + 3, entry(5, 0), entry(most + 2), entry(most + 3))])
     assert (connection.state, connection.close_code) == (codes.CLOSED, codes.TOO_MANY)
     assert peer.entries == {}  # all withdrawn with the link
     assert listener.node.entries() == []
@@ -229,14 +231,34 @@ def test_as_many_entries_as_a_neighbour_may_have_and_one_more() -> None:
     ("raw", "code"),
     [
         ("06", codes.MALFORMED),
-        ("06 00 0a", codes.MALFORMED),
-        ("06 00 8a" + "11" * 16, codes.MALFORMED),  # bit 7
-        ("06 00 02" + "11" * 16, codes.MALFORMED),  # realm PROCESS
-        ("06 00 1a" + "11" * 16, codes.MALFORMED),  # no credit
-        ("06 00 2a" + "11" * 16, codes.MALFORMED),  # no cost
-        ("06 00 4a" + "11" * 16, codes.MALFORMED),  # no name
-        ("06 00 4a" + "11" * 16 + "41" + "61" * 65, codes.MALFORMED),
-        ("06 00 4a" + "11" * 16 + "01 ff", codes.MALFORMED),
+        ("06 02", codes.MALFORMED),
+        ("06 02 01", codes.MALFORMED),
+        ("06 02 01 00", codes.MALFORMED),
+        ("06 02 09 00 02", codes.UNKNOWN_ALIAS),
+        ("06 02 00 01" + "11" * 20 + "00 02", codes.UNKNOWN_ALIAS),  # the sender's number is not to be bound
+        ("06 00 01 00 02", codes.MALFORMED),  # realm PROCESS
+        ("06 06 01 02 61", codes.MALFORMED),  # no end of the label
+        ("06 06 01 01 ff 00 02", codes.MALFORMED),
+        ("06 02 01 01 02 02", codes.MALFORMED),
+        ("06 02 01 01 02 82" + "11" * 16, codes.MALFORMED),  # bit 7
+        ("06 02 01 01 02 06" + "11" * 16, codes.MALFORMED),  # bits 2 and 3
+        ("06 02 01 01 02 0a" + "11" * 16, codes.MALFORMED),
+        ("06 02 01 01 02 20" + "11" * 16 + "05", codes.MALFORMED),  # withdrawn, with a cost
+        ("06 02 01 01 02 12" + "11" * 16, codes.MALFORMED),  # no credit
+        ("06 02 01 01 02 22" + "11" * 16, codes.MALFORMED),  # no cost
+        ("06 02 01 01 02 42" + "11" * 16, codes.MALFORMED),  # no name
+        ("06 02 01 01 02 42" + "11" * 16 + "41" + "61" * 65, codes.MALFORMED),
+        ("06 02 01 01 02 42" + "11" * 16 + "01 ff", codes.MALFORMED),
+        ("08 07", codes.MALFORMED),
+        ("08 01", codes.MALFORMED),
+        ("08 01 01 0001 00", codes.MALFORMED),
+        ("08 03 02 00", codes.MALFORMED),  # a version for each of three realms
+        ("08 04 02 00", codes.MALFORMED),
+        ("08 06 00", codes.MALFORMED),
+        ("08 06 7fff", codes.MALFORMED),  # so many were not sent
+        ("08 02 09", codes.UNKNOWN_ALIAS),
+        ("09", codes.MALFORMED),
+        ("09 01 00", codes.MALFORMED),
         ("04", codes.MALFORMED),
         ("04 05 00", codes.MALFORMED),
         ("05", codes.MALFORMED),
@@ -252,24 +274,34 @@ def test_broken_control_frames_are_malformed(raw: str, code: int) -> None:
 
 def test_an_entry_brings_credit_cost_and_name() -> None:
     listener = opened()
-    listener.feed([frame(b"\x06\x00\x7a" + F[::-1] + b"\x90\x4e" + b"\xff\xff\x7f" + b"\x05hello")])
+    listener.feed([line(1, 2, b"\x72" + F[::-1] + b"\x90\x4e" + b"\xff\xff\x7f" + b"\x05hello")])
     (found,) = [item for item in listener.node.entries() if item.uuid == F[::-1]]
     assert (found.kind, found.realm, found.credit, found.cost, found.name) == (2, 2, 10_000, 0x3FFF, "hello")
 
 
-def test_an_entry_narrower_than_the_link_is_ignored_and_counted() -> None:
+def test_a_line_narrower_than_the_link_is_ignored_and_counted() -> None:
     listener = Listener(realm=codes.LOCALNET)
-    listener.feed([HELLO_FRAME, frame(b"\x06\x01" + entry(1, 0x06) + entry(2, 0x0A) + entry(3, 0x0E))])
+    listener.feed([HELLO_FRAME])
+    for realm in (codes.USERSPACE, codes.LOCALNET, codes.GLOBAL):
+        listener.feed([line(0, 1, entry(realm), head=realm)])
     assert {item.uuid[-1] for item in listener.node.entries()} == {2, 3}
     assert listener.node.counters["narrow_entry"] == 1
 
 
-def test_a_first_exchange_is_complete_once() -> None:
+def test_a_link_is_in_sync_once_stage_three_has_been_read() -> None:
     listener = Listener()
     listener.feed([HELLO_FRAME])
     synced = []
-    for flags in (b"\xfe", b"\x01", b"\x01"):  # the other flags are ignored
-        listener.feed([frame(b"\x06" + flags)])
+    for stage in (b"\x01", b"\x02", b"\x3f", b"\x03", b"\x03"):  # another stage is ignored
+        listener.feed([frame(b"\x09" + stage)])
         synced.append(listener.connection.synced)
-    assert synced == [False, True, True]
+    assert synced == [False, False, False, True, True]
     assert listener.connection.state == codes.OPEN
+    assert [
+        body for body in bodies(listener.connection.data_to_send(1000, NOW)) if body[0] == codes.SYNC
+    ] == [
+        b"\x09\x01",
+        b"\x09\x02",
+        b"\x09\x03",
+        b"\x09\x04",
+    ]

@@ -559,7 +559,7 @@ def test_a_publish_to_what_is_no_broadcast_any_more_is_dropped_with_a_count() ->
     net.b.deregister(other, net.now)
     net.a.publish(E, b"x", net.now)
     net.pump()
-    assert net.b.desk.counters["no_endpoint"] == 1
+    assert net.b.forwarder.counters["pruned"] == 1
     net.cable.block(net.b, False)
     net.pump()
     assert net.seen(net.a, events.UNDELIVERABLE) == []

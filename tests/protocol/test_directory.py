@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from busway.protocol import Node, codes, events
 from busway.protocol.directory import Directory, Entry, conflict
+from busway.protocol.outbox import frame
 from busway.protocol.routes import Peer
 from tests.protocol.helpers import B
 from tests.protocol.pairs import E, F, G, Net, Pair
@@ -88,6 +89,11 @@ def test_both_views_of_the_directory_agree(steps: list[tuple[str, bytes, int]]) 
 # Told from node to node
 
 
+def change(realm: int, base: int, version: int, kind: int, uuid: bytes) -> bytes:
+    """A frame in which a node tells one change of its own line."""
+    return frame(bytes((codes.DIRECTORY, realm, 1, base, version, kind)) + uuid)
+
+
 def names(node: Node) -> list[str]:
     return sorted(one.name for one in node.entries())
 
@@ -113,7 +119,7 @@ def test_names_kinds_realms_and_costs_are_told() -> None:
         0,
     )
     assert [one.peer.node_id for one in net.a.entries()] == [B, B]
-    assert [event.entry.uuid for event in net.seen(net.a, events.ENDPOINT_UP)] == [E, F]
+    assert [event.entry.uuid for event in net.seen(net.a, events.ENDPOINT_UP)] == [F, E]
 
 
 def test_endpoints_there_before_the_link_and_after_it_are_told_alike() -> None:
@@ -163,7 +169,7 @@ def test_a_change_is_told_once(change: str) -> None:
 
 def test_a_withdrawal_of_what_was_not_announced_is_ignored() -> None:
     net = Pair()
-    net.a.entry_withdrawn(net.a.routes.peers[B], E, net.now)
+    net.a.mesh.entry_withdrawn(net.a.routes.peers[B], E, net.now)
     assert net.seen(net.a, events.ENDPOINT_DOWN) == []
 
 
@@ -189,8 +195,7 @@ def test_everything_of_a_node_is_withdrawn_with_its_last_link(first_to_go: str) 
 
 def test_an_entry_narrower_than_its_link_is_ignored_and_counted() -> None:
     net = Pair(realm=codes.LOCALNET)
-    body = bytes((codes.DIRECTORY, 0, UNICAST | codes.USERSPACE << 2)) + E
-    net.note(net.a, net.ca.receive_data(bytes((len(body),)) + body, net.now))
+    net.note(net.a, net.ca.receive_data(change(codes.USERSPACE, 0, 1, UNICAST, E), net.now))
     assert net.a.entries() == []
     assert net.a.counters["narrow_entry"] == 1
     assert net.ca.state == codes.OPEN
@@ -201,12 +206,10 @@ def test_a_neighbours_entries_are_bounded() -> None:
     of = net.a.routes.peers[B]
     for number in range(codes.ENTRIES_MAX):
         net.a.directory.add(entry(of, UNICAST, number.to_bytes(16, "big")))
-    known = bytes((codes.DIRECTORY, 0, ANYCAST | codes.GLOBAL << 2)) + bytes(16)
-    net.note(net.a, net.ca.receive_data(bytes((len(known),)) + known, net.now))
+    net.note(net.a, net.ca.receive_data(change(codes.GLOBAL, 0, 1, ANYCAST, bytes(16)), net.now))
     assert net.ca.state == codes.OPEN
     assert of.entries[bytes(16)].kind == ANYCAST  # a change of one it knows is no more than before
-    more = bytes((codes.DIRECTORY, 0, ANYCAST | codes.GLOBAL << 2)) + E
-    net.note(net.a, net.ca.receive_data(bytes((len(more),)) + more, net.now))
+    net.note(net.a, net.ca.receive_data(change(codes.GLOBAL, 1, 2, ANYCAST, E), net.now))
     assert [event.code for event in net.closings(net.ca)] == [codes.TOO_MANY]
     assert net.a.entries() == []
 

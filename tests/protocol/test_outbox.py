@@ -418,28 +418,38 @@ def test_a_deadline_travels_as_the_time_left_when_written() -> None:
 # Directory
 
 
-def told(body: bytes) -> tuple[int, list[tuple[int, bytes, str]]]:
-    """Flags and entries of a DIRECTORY frame."""
+Told = tuple[int, int, int, bool, list[tuple[int, bytes, str]]]
+
+
+def told(body: bytes) -> Told:
+    """Realm, base, version, whether more follows, and entries of a DIRECTORY frame about its sender."""
     reader = Reader(body, 1, len(body))
-    flags, entries = reader.u8(), []
+    head, node = reader.u8(), reader.u8()
+    assert node == codes.SENDER
+    assert not head & 0x04  # HELLO has told the label
+    base, version = reader.varint(), reader.varint()
+    entries = []
     while reader.left():
-        head, uuid, name = reader.u8(), reader.take(16), ""
-        if head & 0x20:
+        what, uuid, name = reader.u8(), reader.take(16), ""
+        if what & 0x20:
             reader.varint()
-        if head & 0x40:
+        if what & 0x40:
             name = reader.text8()
-        entries.append((head & 3, uuid, name))
-    return flags, entries
+        entries.append((what & 3, uuid, name))
+    return head & 3, base, version, head & 0x20 != 0, entries
 
 
-def directories(written: list[bytes]) -> list[tuple[int, list[tuple[int, bytes, str]]]]:
+def directories(written: list[bytes]) -> list[Told]:
     return [told(body) for body in written if body[0] == codes.DIRECTORY]
 
 
 def test_the_first_exchange_is_complete_even_if_there_is_nothing_to_tell() -> None:
     pair = Pair()
     for end in pair.cable.ends:
-        assert directories(bodies(end.sent)) == [(1, [])]
+        written = bodies(end.sent)
+        assert [body for body in written if body[0] == codes.DIRECTORY] == []  # HELLO has told the label
+        assert written.count(b"\x09\x03") == 1
+        assert written.index(b"\x09\x03") == len(written) - 1
         assert end.connection.synced
 
 
@@ -451,8 +461,9 @@ def test_many_entries_fill_several_frames_and_the_last_says_complete() -> None:
     pair.pump(50, 7)
     told_by_b = directories(bodies(pair.cable.ends[1].sent))
     assert len(told_by_b) > 4
-    assert [flags for flags, _ in told_by_b] == [0] * (len(told_by_b) - 1) + [1]
-    assert [entry[1] for _, entries in told_by_b for entry in entries] == uuids
+    assert [change[:3] for change in told_by_b] == [(codes.LOCALNET, 0, 20)] * len(told_by_b)
+    assert [change[3] for change in told_by_b] == [True] * (len(told_by_b) - 1) + [False]
+    assert [entry[1] for change in told_by_b for entry in change[4]] == uuids
     assert all(len(body) <= 128 for body in bodies(pair.cable.ends[1].sent)[1:])
     assert {entry.uuid: (entry.name, entry.cost) for entry in pair.a.entries()} == {
         uuid: (f"name {uuid[0]}", 300) for uuid in uuids
@@ -467,20 +478,28 @@ def test_a_change_is_told_once_as_it_stands_when_written() -> None:
     never = pair.b.register(F, codes.UNICAST)
     pair.b.deregister(never, pair.now)
     data = pair.cb.data_to_send(1000, pair.now)
-    assert directories(bodies(data)) == [(0, [(codes.UNICAST, E, "second")])]
+    changes = [(codes.UNICAST, E, "second"), (0, F, "")]
+    assert directories(bodies(data)) == [(codes.LOCALNET, 0, 5, False, changes[:1])]
 
 
-def test_a_withdrawal_is_told_only_of_what_was_told() -> None:
+def test_a_withdrawal_is_told_once_even_of_what_came_and_went_unseen() -> None:
     pair = Pair()
     receiver = pair.b.register(E, codes.UNICAST)
     pair.pump()
     pair.b.deregister(receiver, pair.now)
     never = pair.b.register(F, codes.UNICAST)
     pair.b.deregister(never, pair.now)
-    assert directories(bodies(pair.cb.data_to_send(1000, pair.now))) == [(0, [(0, E, "")])]
+    assert directories(bodies(pair.cb.data_to_send(1000, pair.now))) == [
+        (codes.LOCALNET, 1, 4, False, [(0, E, ""), (0, F, "")])
+    ]
+    assert pair.cb.data_to_send(1000, pair.now) == b""
+    pair.pump()
     again = pair.b.register(F, codes.UNICAST)
     pair.b.deregister(again, pair.now)
-    assert pair.cb.data_to_send(1000, pair.now) == b""
+    assert directories(bodies(pair.cb.data_to_send(1000, pair.now))) == [
+        (codes.LOCALNET, 4, 6, False, [(0, F, "")])
+    ]
+    assert pair.seen(pair.a, events.ENDPOINT_UP)[1:] == []
 
 
 def test_an_endpoint_narrower_than_the_link_is_not_told() -> None:
