@@ -215,7 +215,7 @@ class Advertiser:
         while reader.left():
             kind = reader.u8()
             if kind == codes.ACK:
-                if not router.acknowledge(neighbour, reader.u16()):
+                if not router.acknowledge(neighbour, reader.u16(), now):
                     raise Refusal(codes.MALFORMED, "more acknowledged than was sent")
                 continue
             if kind > codes.ACK:
@@ -284,7 +284,7 @@ class Advertiser:
         if not realm:
             raise Refusal(codes.MALFORMED, "a line of realm PROCESS")
         peer = self.mesh.teller(self.connection, key)
-        if peer is not None and head & _LABEL:
+        if peer is not None and head & _LABEL and not peer.connections:  # of a neighbour HELLO tells
             peer.label = label
             peer.leaf = head & _LEAF != 0
         line: "Line | None" = None

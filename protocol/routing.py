@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 INFINITE: "Final" = 0xFFFF  # the metric of no route
 _COST_MAX: "Final" = 0x3FFF
+_HOLD_MS: "Final" = 10000  # longer than news takes to go round the largest ring
+_HELD_MAX: "Final" = 1024  # routes without a way; beyond that they are not held
 NOTHING: "Final" = -1  # no distance
 PARENT: "Final" = -2  # told: "I reach it through you", which offers nothing
 
@@ -121,7 +123,10 @@ class Route(Timer):
         self.owner: object = None  # the host's
 
     def fire(self, now: int) -> None:
-        self.router.retry(self, now)
+        if self.asked >= 0:
+            self.router.retry(self, now)
+        else:
+            self.router.expire(self)
 
 
 class Router:
@@ -137,6 +142,7 @@ class Router:
         "counters",
         "fading",
         "forgotten",
+        "hold_ms",
         "me",
         "neighbours",
         "routes",
@@ -159,6 +165,7 @@ class Router:
         self.touched = touched
         self.forgotten = forgotten
         self.transit = False
+        self.hold_ms = _HOLD_MS
         self.me = Route(self, key)
         self.me.distance = seqno << 16
         self.routes: "dict[bytes, Route]" = {key: self.me}
@@ -195,7 +202,7 @@ class Router:
         if neighbour.route is not None and neighbour.route.via is None:
             self.fading[neighbour.route] = True
         for route in list(self.fading):
-            self._forget(route)
+            self._forget(route, now)
 
     def set_transit(self, transit: bool) -> None:
         """Whether others' routes are offered, too (rule 8)."""
@@ -225,7 +232,7 @@ class Router:
             fresh = neighbour not in route.offers
             route.offers[neighbour] = distance
         self._select(route, now, fresh)
-        self._forget(route)
+        self._forget(route, now)
 
     def withdraw(self, neighbour: Neighbour, route: Route, now: int) -> None:
         """It offers the route no longer. We say that we have seen it (rule 5)."""
@@ -238,7 +245,7 @@ class Router:
             self.changed(route, now)  # also if it was not the next hop: it may still be used
         elif route.via is None and route is not self.me:
             self.fading[route] = True
-        self._forget(route)
+        self._forget(route, now)
 
     def _drop_offer(self, neighbour: Neighbour, route: Route) -> bool:
         if route.offers.pop(neighbour, NOTHING) < 0:
@@ -252,7 +259,7 @@ class Router:
         if self.routes.get(route.key) is route:
             neighbour.children[route] = versions
 
-    def acknowledge(self, neighbour: Neighbour, count: int) -> bool:
+    def acknowledge(self, neighbour: Neighbour, count: int, now: int) -> bool:
         """`count` of our withdrawals, modulo 65536, were processed; False if there were not so many."""
         acked = neighbour.acked + ((count - neighbour.acked) & 0xFFFF)
         if acked > neighbour.withdrawn:
@@ -261,7 +268,7 @@ class Router:
         for route, mark in list(neighbour.marks.items()):
             if mark <= acked:
                 del neighbour.marks[route]
-                self._forget(route)
+                self._forget(route, now)
         return True
 
     def request(self, neighbour: Neighbour, route: Route, wanted: int, now: int) -> None:
@@ -402,9 +409,8 @@ class Router:
         self._ask(route, route.asked | wide, None, now)
 
     def _satisfied(self, route: Route) -> None:
-        if route.asked >= 0:
-            route.asked = NOTHING
-            self.timers.disarm(route)
+        route.asked = NOTHING
+        self.timers.disarm(route)
 
     def retry(self, route: Route, now: int) -> None:
         """The number asked for has not come: ask everyone who offers the source."""
@@ -450,13 +456,27 @@ class Router:
 
     # Forgetting (rule 5)
 
-    def _forget(self, route: Route) -> None:
-        """Remove a route without a way whose withdrawal everyone has processed and that nobody offers."""
+    def _forget(self, route: Route, now: int) -> None:
+        """Remove a route without a way whose withdrawal everyone has processed and that nobody offers. If it
+        was ever told, after a while: the argument does not need that, but FD keeps a route to what is gone
+        from running round through those who forgot it, for as long as its metric lasts.
+        """
         if self._may_forget(route):
-            del self.fading[route]
-            del self.routes[route.key]
-            self.timers.disarm(route)
-            self.forgotten(route)
+            if route.feasible < 0 or not self.hold_ms or len(self.fading) > _HELD_MAX:
+                self._remove(route)
+            elif route.deadline < 0:
+                self.timers.arm(route, now + self.hold_ms)
+
+    def expire(self, route: Route) -> None:
+        """FD has been held long enough."""
+        if self._may_forget(route):
+            self._remove(route)
+
+    def _remove(self, route: Route) -> None:
+        del self.fading[route]
+        del self.routes[route.key]
+        self.timers.disarm(route)
+        self.forgotten(route)
 
     def _may_forget(self, route: Route) -> bool:
         if route not in self.fading or route.offers:

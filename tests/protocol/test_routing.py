@@ -42,13 +42,14 @@ def metric(realm: int, cost: int) -> int:
 class Host:
     """A router that notes what it tells its host."""
 
-    def __init__(self, name: str, seqno: int = 0, transit: bool = True) -> None:
+    def __init__(self, name: str, seqno: int = 0, transit: bool = True, hold_ms: int = 0) -> None:
         self.timers = Timers()
         self.changes: list[tuple[str, int]] = []
         self.touched: list[Neighbour] = []
         self.forgotten: list[str] = []
         self.router = Router(key(name), self.timers, self._changed, self.touched.append, self._forgot, seqno)
         self.router.transit = transit
+        self.router.hold_ms = hold_ms
         self.name = name
 
     def _changed(self, route: Route, now: int) -> None:
@@ -114,7 +115,7 @@ class End:
         source, what, value = self.peer.queue.pop(0)
         router, neighbour = self.host.router, self.neighbour
         if what == "ack":
-            assert router.acknowledge(neighbour, value)
+            assert router.acknowledge(neighbour, value, now)
         elif what == "ask":
             router.request(neighbour, router.route(source), value, now)
         elif value >= 0:
@@ -527,10 +528,10 @@ def test_a_route_is_forgotten_when_all_have_seen_its_withdrawal() -> None:
     a.tells(d)
     a.loses(b, "far")
     assert a.tells(c) == a.tells(d) == {"far": NOTHING}
-    assert a.router.acknowledge(c, 1)
+    assert a.router.acknowledge(c, 1, 0)
     assert a.forgotten == []
     assert route.feasible != NOTHING
-    assert a.router.acknowledge(d, 1)
+    assert a.router.acknowledge(d, 1, 0)
     assert a.forgotten == ["far"]
     assert key("far") not in a.router.routes
     assert a.router.fading == {}
@@ -542,7 +543,7 @@ def test_a_route_is_not_forgotten_before_its_withdrawal_is_written() -> None:
     a.hears(b, "far", at(0, 5))
     a.tells(c)
     a.loses(b, "far")
-    assert a.router.acknowledge(c, 0)
+    assert a.router.acknowledge(c, 0, 0)
     assert key("far") in a.router.routes
 
 
@@ -558,9 +559,9 @@ def test_acknowledgements_are_counted() -> None:
     assert a.tells(c) == {"far": at(0, metric(USERSPACE, 5))}
     a.loses(b, "far")
     a.tells(c)
-    assert a.router.acknowledge(c, 1)
+    assert a.router.acknowledge(c, 1, 0)
     assert route.feasible == at(0, metric(USERSPACE, 5))
-    assert a.router.acknowledge(c, 2)
+    assert a.router.acknowledge(c, 2, 0)
     assert a.forgotten == ["far"]
 
 
@@ -573,9 +574,9 @@ def test_to_be_told_that_it_is_the_parent_is_to_be_told_a_withdrawal() -> None:
     a.router.close(c, 0)
     a.loses(b, "far")
     assert a.tells(b) == {"far": NOTHING}
-    assert a.router.acknowledge(b, 1)
+    assert a.router.acknowledge(b, 1, 0)
     assert a.forgotten == ["c"]
-    assert a.router.acknowledge(b, 2)
+    assert a.router.acknowledge(b, 2, 0)
     assert a.forgotten == ["c", "far"]
 
 
@@ -587,10 +588,10 @@ def test_acknowledgements_are_taken_modulo_65536_and_not_beyond_what_was_sent() 
     a.tells(c)
     a.loses(b, "far")
     a.tells(c)
-    assert not a.router.acknowledge(c, 1)
-    assert a.router.acknowledge(c, 65535)
+    assert not a.router.acknowledge(c, 1, 0)
+    assert a.router.acknowledge(c, 65535, 0)
     assert a.forgotten == []
-    assert a.router.acknowledge(c, 0)
+    assert a.router.acknowledge(c, 0, 0)
     assert a.forgotten == ["far"]
     assert c.acked == 65536
 
@@ -599,8 +600,8 @@ def test_a_route_that_someone_still_offers_is_kept() -> None:
     a, _, c, d, route = starving()
     a.tells(d)
     a.tells(c)
-    a.router.acknowledge(c, c.withdrawn)
-    a.router.acknowledge(d, d.withdrawn)
+    a.router.acknowledge(c, c.withdrawn, 0)
+    a.router.acknowledge(d, d.withdrawn, 0)
     assert a.router.routes[key("far")] is route
     a.loses(c, "far")
     assert a.forgotten == ["far"]
@@ -622,6 +623,90 @@ def test_a_withdrawal_of_another_way_changes_nothing() -> None:
     a.loses(c, "far")
     assert route.via is b
     assert a.forgotten == []
+
+
+def held() -> tuple[Host, Neighbour, Neighbour, Route]:
+    """`a` had told `c` of a way by `b`; all know that it is gone since 100 ms."""
+    a = Host("a", hold_ms=5000)
+    b, c = a.meet("b"), a.meet("c")
+    route = a.hears(b, "far", at(0, 5))
+    a.tells(c)
+    a.loses(b, "far", 50)
+    a.tells(c)
+    assert a.router.acknowledge(c, c.withdrawn, 100)
+    return a, b, c, route
+
+
+def test_what_was_told_is_remembered_for_a_while() -> None:
+    a, _, _, _ = held()
+    a.timers.fire(5099)
+    assert a.forgotten == []
+    a.timers.fire(5100)
+    assert a.forgotten == ["far"]
+    assert a.timers.next_deadline() == -1
+
+
+def test_no_more_than_1024_are_held() -> None:
+    a = Host("a", hold_ms=5000)
+    b, c = a.meet("b"), a.meet("c")
+    names = [f"n{number}" for number in range(1100)]
+    for name in names:
+        a.hears(b, name, at(0, 5))
+    a.tells(c)
+    for name in names:
+        a.loses(b, name)
+    a.tells(c)
+    assert a.router.acknowledge(c, c.withdrawn, 0)
+    assert len(a.router.fading) == 1024
+    a.timers.fire(5000)
+    assert len(a.forgotten) == 1100
+
+
+def test_what_was_never_told_is_not() -> None:
+    a = Host("a", hold_ms=5000)
+    b = a.meet("b")
+    a.hears(b, "far", at(0, 5))
+    a.loses(b, "far")
+    assert a.forgotten == ["far"]
+
+
+def test_a_way_that_comes_back_meanwhile_is_kept() -> None:
+    a, b, c, route = held()
+    a.hears(b, "far", at(0, 5), 200)
+    assert route.via is b
+    assert a.timers.next_deadline() == -1
+    a.tells(c)
+    a.loses(b, "far", 300)
+    a.timers.fire(5300)
+    assert a.forgotten == []
+    a.tells(c)
+    assert a.router.acknowledge(c, c.withdrawn, 6000)
+    a.timers.fire(11_000)
+    assert a.forgotten == ["far"]
+
+
+def test_a_way_that_is_not_feasible_meanwhile_is_asked_about() -> None:
+    """A source that is gone never answers, and what runs round of it ends here."""
+    a, b, _, route = held()
+    a.hears(b, "far", at(0, metric(USERSPACE, 50)), 200)
+    assert (route.via, a.asks(b)) == (None, {"far": 1})
+    a.timers.fire(200 + codes.SEQREQ_MS)
+    assert a.asks(b) == {"far": 1 | WIDE}
+    a.loses(b, "far", 2000)
+    assert a.timers.next_deadline() == 7000
+    a.loses(b, "far", 3000)  # nothing new
+    assert a.timers.next_deadline() == 7000
+
+
+def test_what_is_being_told_when_the_while_is_over_is_kept() -> None:
+    a, _, _, route = held()
+    d = a.meet("d")
+    d.children[route] = []
+    a.timers.fire(5100)
+    assert a.forgotten == []
+    a.loses(d, "far", 6000)
+    a.timers.fire(11_000)
+    assert a.forgotten == ["far"]
 
 
 # Sessions (rule 6) --------------------
@@ -850,8 +935,8 @@ def test_a_request_for_a_route_that_was_removed_is_not_written(counted: bool) ->
     a, _, c, d, _ = starving()
     a.tells(d)
     a.tells(c)
-    a.router.acknowledge(c, c.withdrawn)
-    a.router.acknowledge(d, d.withdrawn)
+    a.router.acknowledge(c, c.withdrawn, 0)
+    a.router.acknowledge(d, d.withdrawn, 0)
     if counted:
         a.loses(c, "far")
     else:
@@ -884,7 +969,7 @@ def test_a_route_is_kept_until_its_children_have_said_that_they_have_left() -> N
     a.router.adopt(c, route, [1], 0)
     a.loses(b, "far")
     a.tells(c)
-    a.router.acknowledge(c, 1)
+    a.router.acknowledge(c, 1, 0)
     assert a.forgotten == []
     a.hears(b, "far", at(0, 5))
     assert c.children == {route: [1]}

@@ -50,6 +50,8 @@ class Host:
         self.timers = Timers()
         self.timer_at = -1
         self.router = net.router_class(key, self.timers, self._changed, _touched, _forgotten, seqno)
+        if net.hasty:
+            self.router.hold_ms = 0
         self.ends: list[End] = []
         self.reached: set[bytes] = set()  # sources with a next hop
         self.awaited: set[bytes] = set()  # sources that it can reach after the last change
@@ -154,6 +156,7 @@ class Net:
         self.seed = seed
         self.router_class = router_class
         self.sizes = sizes
+        self.hasty = False  # nothing is held for a while before it is forgotten
         self.now = 0  # us
         self.agenda: list[tuple[int, float, int, Callable[[Any], None], Any]] = []
         self.serial = 0
@@ -389,7 +392,7 @@ class Net:
         elif kind == CHILD:
             router.adopt(neighbour, router.route(key), [], now)
         elif kind == ACK:
-            if not router.acknowledge(neighbour, value):
+            if not router.acknowledge(neighbour, value, now):
                 raise AssertionError(f"{end.host} was acknowledged what it never sent")
         else:
             route = router.routes.get(key)

@@ -30,6 +30,7 @@ class Life:
 
     def __init__(self, seed: int, router_class: type[Router] = Router, events: int = 60) -> None:
         self.net = Net(seed, router_class)
+        self.net.hasty = seed % 3 != 0  # the harder case for the rules
         self.rng = rng = self.net.rng
         self.events = events
         self.size = rng.choice((3, 4, 5, 8, 12, 16))

@@ -7,7 +7,8 @@ by all that the routers know and all that is on its way. Checked in every state:
 which nothing is on its way: all routes are the fixed point, or one retry makes them so. Afterwards: without
 changes and retries no order of events goes round for ever.
 
-Time stands still, but for retries: they come when nothing else is on its way.
+Time stands still, but for retries: they come when nothing else is on its way. Nothing is held for a while
+before it is forgotten, which leaves more to go wrong.
 """
 
 from __future__ import annotations
@@ -71,6 +72,10 @@ def modelled(base: type[Router]) -> type[Router]:
     """The same rules; only node 0 tells of itself."""
 
     class Modelled(base):  # type: ignore[valid-type, misc]
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self.hold_ms = 0
+
         def wish(self, neighbour: Neighbour, route: Route) -> int:
             if route is self.me and not _is_source(route.key):
                 return NOTHING
@@ -609,7 +614,7 @@ def _take(router: Router, neighbour: Neighbour, kind: int, key: bytes, value: in
     elif kind == CHILD:
         router.adopt(neighbour, router.route(key), [], 0)
     elif kind == ACK:
-        if not router.acknowledge(neighbour, neighbour.acked + value & 0xFFFF):
+        if not router.acknowledge(neighbour, neighbour.acked + value & 0xFFFF, 0):
             raise Fault("acknowledged what was never sent")
     elif key in router.routes:
         router.request(neighbour, router.routes[key], value, 0)

@@ -11,8 +11,8 @@ from busway.protocol.routing import NOTHING, Neighbour, Route, Router
 class Uncounted(Router):
     """Takes any acknowledgement as acknowledging everything (rule 5)."""
 
-    def acknowledge(self, neighbour: Neighbour, count: int) -> bool:
-        return super().acknowledge(neighbour, neighbour.withdrawn & 0xFFFF)
+    def acknowledge(self, neighbour: Neighbour, count: int, now: int) -> bool:
+        return super().acknowledge(neighbour, neighbour.withdrawn & 0xFFFF, now)
 
 
 class Forgetful(Router):

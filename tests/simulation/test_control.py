@@ -139,6 +139,55 @@ def test_a_route_that_is_kept_though_it_was_removed_is_found() -> None:
         net.check_limits(a)
 
 
+# What a prototype of these rules did for ever, or for long --------------------
+
+
+@pytest.mark.parametrize("delay_ms", [1, 100, 900, 3000])
+def test_numbers_do_not_race_where_the_better_way_is_the_slower_one(delay_ms: int) -> None:
+    net = Net(1)
+    source, near, far, behind = (net.start(name, seqno=0) for name in range(4))
+    slow = Pace(delay=delay_ms * 1000, jitter=0, patience=0)
+    net.join(source, near, QUICK, cost=32, realm=GLOBAL)
+    net.join(source, far, slow, cost=16, realm=LOCALNET)
+    link = net.join(far, near, slow, cost=16, realm=LOCALNET)
+    net.join(near, behind, QUICK)
+    settle(net)
+    for end in list(link.ends):
+        net.close(end)
+    settle(net)
+    net.join(far, near, slow, cost=500, realm=LOCALNET)  # better by its realm, and dearer than before
+    before = net.entries
+    settle(net)
+    net.check_rest()
+    assert near.router.routes[source.key].distance >> 14 & 3 == LOCALNET
+    assert net.entries - before < 100
+
+
+def ghost(hasty: bool) -> int:
+    """Entries read after a node was in a ring for 5 ms, too short for its news to come round."""
+    net = Net(1)
+    net.hasty = hasty
+    hosts = [net.start(name) for name in range(24)]
+    for name, host in enumerate(hosts):
+        pace = Pace(delay=1000 if name < 16 else 3000, jitter=0, patience=100, whole=True)
+        net.join(host, hosts[(name + 1) % 24], pace)
+    settle(net)
+    link = net.join(hosts[0], net.start(99), QUICK)
+    net.run_until(net.now + 5000)
+    before = net.entries
+    for end in list(link.ends):
+        net.close(end)
+    settle(net)
+    net.check_rest()
+    return net.entries - before
+
+
+def test_a_node_that_was_there_for_a_moment_is_soon_gone_everywhere() -> None:
+    """What each node remembers of it stops its route from running round the ring till its metric ends."""
+    assert ghost(hasty=False) < 400
+    assert ghost(hasty=True) > 10_000
+
+
 # Lives --------------------
 
 
