@@ -205,7 +205,7 @@ class AsyncBus(Views):
     ) -> LinkInfo:
         """Join a node at `url` (tcp://host:port, ipc:///path); returns when it has told its endpoints.
 
-        `realm` and `cost` (1 to 16383) of the link are by default those of its sort; of both sides' realms
+        `realm` and `cost` (1 to 16382) of the link are by default those of its sort; of both sides' realms
         the wider one holds.
         Raises LinkRefused with the reason, OSError if nothing answers, ValueError for a URL that is none.
         """

@@ -7,6 +7,7 @@ frame.
 
 from busway.protocol import codes, events
 from busway.protocol.directory import Entry, Line, conflict
+from busway.protocol.errors import Refusal
 from busway.protocol.flows import Outgoing
 from busway.protocol.hello import Hello
 from busway.protocol.routes import Peer
@@ -56,7 +57,8 @@ class Mesh:
         node.me.route = self.router.me
         self.counters = {"narrow_entry": 0, "links_opened": 0, "links_refused": 0, "links_lost": 0}
         self.uplink: "Connection | None" = None  # of a leaf: where everything goes
-        self._incarnations: "dict[bytes, list[Route]]" = {}  # the routes with a way, by node id
+        self._incarnations: "dict[bytes, dict[Route, bool]]" = {}  # the routes with a way, by node id
+        self._goodbye: "Peer | None" = None  # it has just said that it leaves
         self._stub = transit is not True  # this node passes nothing on, and says so
         self._doubles: "dict[bytes, int]" = {}  # node ids of which there are two: since when, -1 if reported
         self._unsent: "dict[bytes, list[Outgoing]]" = {}  # what a link that ends has left, by destination
@@ -212,7 +214,9 @@ class Mesh:
         if self.leaf:
             self._lose_uplink(connection, now)
         else:
+            self._goodbye = peer if connection.close_code == codes.GOODBYE else None
             self.router.close(connection.advertiser.neighbour, now)
+            self._goodbye = None
             self._follow_transit()
             self._follow_lookups()
         self._reconsider(peer, now)
@@ -277,8 +281,18 @@ class Mesh:
                 peer.left = now
                 self.node.routes.remember(peer)
         if self.leaf and peer.mesh is None:
+            if len(self.node.routes.peers) >= codes.ROUTES_MAX:
+                self._forget_one(now)
             self._take_up(peer, now)
         return peer
+
+    def _forget_one(self, now: int) -> None:
+        """Make room in a leaf, which is not told of the end of nodes whose numbers were given to others."""
+        for peer in self.node.routes.peers.values():
+            if not peer.connections and not peer.out_flows and not peer.serving:
+                self._lose(peer, now)
+                return
+        raise Refusal(codes.TOO_MANY, "more than 16384 nodes")
 
     def peer_on(self, route: Route) -> "Peer | None":
         """The node that a route leads to, unless another incarnation of it counts."""
@@ -380,7 +394,7 @@ class Mesh:
             for flow in peer.out_flows.values():
                 flow.hop = None
         if peer.deadline < 0:
-            peer.patient = self._is_anyone_looking(peer)
+            peer.patient = peer is not self._goodbye and self._is_anyone_looking(peer)
         if not peer.patient and (peer.route is None or not peer.route.offers):
             self._lose(peer, now)
         elif peer.deadline < 0:
@@ -426,9 +440,12 @@ class Mesh:
 
     def _bring_up_other(self, node_id: bytes, now: int) -> None:
         """Another incarnation may have been there all the time."""
-        for route in self._incarnations.get(node_id, []):
-            if route.owner is None and node_id not in self.node.routes.peers:
+        if node_id in self.node.routes.peers:
+            return
+        for route in self._incarnations.get(node_id, {}):
+            if route.owner is None:
                 self._appear(route, now)
+                return
 
     # The router's news
 
@@ -455,12 +472,12 @@ class Mesh:
     def _index(self, route: Route) -> bool:
         """Keep the list of each node's incarnations; True if this one has just come into reach."""
         node_id = route.key[: codes.ID_SIZE]
-        routes = self._incarnations.setdefault(node_id, [])
+        routes = self._incarnations.setdefault(node_id, {})
         came = route.via is not None and route not in routes
         if came:
-            routes.append(route)
-        elif route.via is None and route in routes:
-            routes.remove(route)
+            routes[route] = True
+        elif route.via is None:
+            routes.pop(route, None)
         if not routes:
             del self._incarnations[node_id]
         return came

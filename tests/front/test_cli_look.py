@@ -88,7 +88,7 @@ class TestNodes:
         with peer(bus) as program, busway_started("request", "lab/slow", bus=bus):
             assert program.line() == "asked"
             asking = by_label(busway("nodes", "--json", bus=bus).ok().document)["busway request"]
-            assert (asking["leaf"], asking["answer"]) == (True, "not reached")
+            assert (asking["leaf"], asking["answer"], asking["links"]) == (True, "ok", 1)
 
 
 class TestEndpoints:
@@ -160,8 +160,17 @@ class TestPing:
         with peer(bus, "answers too"):
             assert "several nodes match 'answ'" in busway("ping", "answ", bus=bus).failed(2)
 
-    def test_a_stopped_program(self, stopped: str) -> None:
-        assert "is its program stopped" in busway("ping", "answers", bus=stopped).failed(3)
+    def test_a_stopped_program_that_others_reach(self, stopped: str) -> None:
+        ended = busway("ping", "answers", "-c", "2", "-i", "0", "--timeout", "0.3", bus=stopped)
+        assert ended.status == 3
+        assert "no answer" in ended.text
+
+    def test_a_stopped_program_alone(self) -> None:
+        bus = new_bus()
+        with peer(bus) as program:
+            program.tell(signal.SIGSTOP)
+            ident = busway("nodes", "--json", bus=bus).document[0]["id"]
+            assert "is its program stopped" in busway("ping", ident[:8], bus=bus).failed(3)
 
     def test_interrupted_it_concludes(self, bus: str) -> None:
         with busway_started("ping", "answers", "-i", "0.01", bus=bus) as ping:

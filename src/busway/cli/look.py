@@ -193,10 +193,12 @@ def _endpoint_documents(bus: AsyncBus, everyone: list[Found], found: Found) -> l
 
 
 def _known_endpoints(bus: AsyncBus, everyone: list[Found], found: Found) -> list[dict[str, Any]]:
+    from busway.cli import session
+
     rows = {
         row["endpoint"]: row for each in everyone for row in each.table("seen") if row["node"] == found.id
     }
-    for info in bus.endpoints():
+    for info in session.overview(bus).endpoints:
         if info.node == found.id:
             rows[info.id] = {"endpoint": info.id, "name": info.name, "kind": info.kind, "realm": info.realm}
     return list(rows.values())

@@ -7,22 +7,35 @@ import contextlib
 import logging
 import os
 import signal
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
 
 import busway
 from busway.adapters.asyncio import AsyncBus
-from busway.adapters.facade import Change, NodeInfo
+from busway.adapters.facade import Change, EndpointInfo, NodeInfo
 from busway.cli import failures, output
 from busway.cli.failures import Failure
 from busway.cli.options import Place
 from busway.names import endpoint_id
 from busway.protocol import codes
 
+_OVERVIEW_S = 2.0  # how long a leaf's router may take to say who is there
+_overviews: weakref.WeakKeyDictionary[AsyncBus, Overview] = weakref.WeakKeyDictionary()
+
 Job = Callable[[AsyncBus], Awaitable[int]]
 
 LEAVE_S = 5.0
 # Ends of a link that say nothing against us.
 _ORDINARY = (codes.GOODBYE, codes.LOST, codes.DUPLICATE_LINK, codes.REPLACED)
+
+
+@dataclass
+class Overview:
+    """Who is on the bus and what they have: a leaf is not told by itself, so its router has said."""
+
+    nodes: list[NodeInfo]
+    endpoints: list[EndpointInfo]
 
 
 def run(place: Place, command: str, job: Job, *, leaf: bool = True, endless: bool = False) -> int:
@@ -62,7 +75,10 @@ async def _stay(place: Place, command: str, job: Job, leaf: bool, endless: bool)
 
 @contextlib.asynccontextmanager
 async def _joined(place: Place, command: str, leaf: bool) -> AsyncIterator[AsyncBus]:
-    bus = AsyncBus(place.bus, leaf=leaf, label=f"busway {command} ({os.getpid()})")
+    label = f"busway {command} ({os.getpid()})"
+    # A leaf has one link. Who is to join others, too, is told everything by all of them.
+    leaf = leaf and not place.urls
+    bus = AsyncBus(place.bus, leaf=leaf, transit=None if leaf else False, label=label)
     refusals: list[Change] = []
     watching = asyncio.create_task(_note_refusals(bus, refusals))
     await asyncio.sleep(0)  # it listens from here on
@@ -78,10 +94,45 @@ async def _joined(place: Place, command: str, leaf: bool) -> AsyncIterator[Async
             raise Failure(
                 failures.NO_BUS, f"link refused: {refusal.text} (error {refusal.code})", "LINK_REFUSED"
             )
+        if leaf:
+            await _look_around(bus)
         yield bus
     finally:
         watching.cancel()
         await bus.close(LEAVE_S)
+
+
+async def _look_around(bus: AsyncBus) -> None:
+    """Ask the router of a leaf for all that it knows."""
+    from busway.cli.survey import well_formed
+
+    uplink = bus.node.mesh.uplink
+    if uplink is None or uplink.peer is None:
+        return
+    router = uplink.peer
+    try:
+        report = await bus.request(codes.INTROSPECTION, None, node=router.node_id, timeout=_OVERVIEW_S)
+    except busway.BusError:
+        return  # it is silent, or keeps its state to itself: then what this node has asked for must do
+    if not well_formed(report):
+        return
+    nodes = [NodeInfo(router.node_id, router.label, False)]
+    nodes += [NodeInfo(row["node"], row["label"], row["leaf"]) for row in report["nodes"]]
+    rows = [row | {"node": router.node_id} for row in report["endpoints"]] + report["seen"]
+    hidden = (codes.INTROSPECTION, codes.LOOKUP)
+    _overviews[bus] = Overview(
+        [node for node in bus.nodes() if node.me] + [node for node in nodes if node.id != bus.id],
+        [
+            EndpointInfo(row["endpoint"], row["name"], row["kind"], row["realm"], row["node"])
+            for row in rows
+            if row["endpoint"] not in hidden and row["realm"] != "process"
+        ],
+    )
+
+
+def overview(bus: AsyncBus) -> Overview:
+    """Who is there and what they have, as far as this command knows."""
+    return _overviews.get(bus) or Overview(bus.nodes(), bus.endpoints())
 
 
 async def _note_refusals(bus: AsyncBus, refusals: list[Change]) -> None:
@@ -123,7 +174,7 @@ def matching(wanted: str, nodes: Iterable[NodeInfo]) -> list[NodeInfo]:
 
 def others(bus: AsyncBus) -> list[NodeInfo]:
     """All nodes but the command's own."""
-    return [node for node in bus.nodes() if not node.me]
+    return [node for node in overview(bus).nodes if not node.me]
 
 
 def no_such_node(wanted: str, nodes: Iterable[NodeInfo]) -> Failure:
@@ -146,7 +197,7 @@ def one_node(bus: AsyncBus, wanted: str) -> bytes:
 
 def target(bus: AsyncBus, name: str) -> str:
     """What a name stands for: a message type shows a name of its own, but is addressed by its UUID."""
-    known = bus.endpoints()
+    known = overview(bus).endpoints
     named = {found.id for found in known if found.name == name}
     if len(named) == 1 and endpoint_id(name) not in named:
         return output.uuid_text(named.pop())
@@ -156,19 +207,19 @@ def target(bus: AsyncBus, name: str) -> str:
 def kind_of(bus: AsyncBus, endpoint: str) -> str:
     """The kind of an endpoint that somebody has; "" if nobody is known to."""
     ident = endpoint_id(target(bus, endpoint))
-    return next((found.kind for found in bus.endpoints() if found.id == ident), "")
+    return next((found.kind for found in overview(bus).endpoints if found.id == ident), "")
 
 
 def holders(bus: AsyncBus, endpoint: str) -> list[bytes]:
     """The ids of the nodes that are known to hold an endpoint."""
     ident = endpoint_id(target(bus, endpoint))
-    return [found.node for found in bus.endpoints() if found.id == ident]
+    return [found.node for found in overview(bus).endpoints if found.id == ident]
 
 
 def holders_text(bus: AsyncBus, endpoint: str) -> str:
     """Who holds an endpoint, for people."""
     held = holders(bus, endpoint)
-    return ", ".join(output.node_text(node.id, node.label) for node in bus.nodes() if node.id in held)
+    return ", ".join(output.node_text(node.id, node.label) for node in overview(bus).nodes if node.id in held)
 
 
 def nobody_has(bus: AsyncBus, endpoint: str) -> Failure:
@@ -177,7 +228,7 @@ def nobody_has(bus: AsyncBus, endpoint: str) -> Failure:
 
     from busway.cli.survey import strangers
 
-    names = {found.name for found in bus.endpoints() if found.name}
+    names = {found.name for found in overview(bus).endpoints if found.name}
     similar = difflib.get_close_matches(endpoint, sorted(names), n=3)
     hint = f"known similar: {', '.join(similar)}" if similar else "`busway endpoints` lists what there is"
     silent = "".join(f"; node {ident.hex()[:8]} has not answered" for ident in strangers(bus))

@@ -9,6 +9,7 @@ from typing import Any
 import busway
 from busway.adapters.asyncio import AsyncBus
 from busway.adapters.facade import NodeInfo
+from busway.cli import session
 from busway.drivers import unix
 from busway.protocol import codes
 
@@ -75,8 +76,8 @@ async def survey(bus: AsyncBus, timeout: float) -> list[Found]:
     asked: dict[bytes, asyncio.Task[Found | None]] = {}
     async with asyncio.TaskGroup() as group:
         while True:
-            for node in bus.nodes():
-                if not node.me and node.id not in asked:
+            for node in session.others(bus):
+                if node.id not in asked:
                     asked[node.id] = group.create_task(ask(bus, node, max(0.001, deadline - loop.time())))
             silent = [ident for ident in strangers(bus) if ident not in asked]
             if not silent or loop.time() >= deadline:
@@ -101,7 +102,7 @@ async def ask(bus: AsyncBus, node: NodeInfo, timeout: float) -> Found | None:
     except busway.PayloadError:
         return Found(node, UNREADABLE)
     except (busway.Undeliverable, busway.RemoteError):
-        return Found(node, REFUSED) if any(node.id == each.id for each in bus.nodes()) else None
+        return Found(node, REFUSED) if any(node.id == each.id for each in session.others(bus)) else None
     if not well_formed(report):
         return Found(node, UNREADABLE)
     return Found(node, OK, report, asyncio.get_running_loop().time() - began)
@@ -124,7 +125,7 @@ def _has(row: object, shape: dict[str, type]) -> bool:
 
 def strangers(bus: AsyncBus) -> list[bytes]:
     """Ids of live programs on this machine that have not taken our link: stopped, or busy."""
-    known = {node.id for node in bus.nodes()}
+    known = {node.id for node in session.others(bus)} | {bus.id}
     return [
         peer.node_id
         for peer in unix.peers(bus.node.bus)
