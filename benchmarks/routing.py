@@ -23,7 +23,7 @@ from busway.protocol import codes
 from busway.protocol.framing import node_writer
 from busway.protocol.wire import varint
 from tests.simulation import life
-from tests.simulation.control import ACK, ASK, UPDATE, End, Entry, Net, Pace
+from tests.simulation.control import ACK, ASK, UPDATE, End, Entry, Leaf, Net, Pace
 
 PACE = Pace(delay=1000, jitter=0, patience=0, whole=True)
 FRAME_SIZE_MAX = 65536
@@ -139,6 +139,15 @@ class Measurement:
 
         return self._measure(again)
 
+    def leaf_joins(self, name: int) -> Figures:
+        leaf = self.net.leaves[0] = Leaf(100_000, self.net.key(100_000))
+        return self._measure(lambda: self.net.attach(leaf, self.hosts[name], cost=1))
+
+    def leaf_leaves(self) -> Figures:
+        end = self.net.leaves.pop(0).end
+        assert end is not None
+        return self._measure(lambda: self.net.close(end))
+
     def idle(self) -> int:
         """Bytes in an hour."""
         before = self._sent()
@@ -164,7 +173,7 @@ class Measurement:
                 read = net.entries
                 last = net.now
         cpu = time.process_time() - cpu
-        sent = [end.sent - before.get(end, 0) for link in net.links for end in link.ends]
+        sent = [end.sent - before.get(end, 0) for link in net.links for end in link.ends if end.peer]
         return Figures(
             sum(sent),
             sum(sent) / len(sent),
@@ -199,6 +208,19 @@ def report(name: str, shape: Shape, seed: int) -> None:
     print(f"   one hour idle: {measurement.idle()} B", flush=True)
 
 
+def machine(seed: int) -> None:
+    """Fifty programs that know each other and forward nothing, and one that does, to two other machines."""
+    gc.collect()
+    local = [(one, two) for two in range(51) for one in range(two)]
+    measurement = Measurement([*local, (50, 51), (50, 52), (51, 52)], seed)
+    for host in measurement.hosts[:50]:
+        host.router.transit = False
+    show("50 programs and a gateway: cold", measurement.cold())
+    show("   a command joins as a leaf", measurement.leaf_joins(7))
+    show("   and leaves", measurement.leaf_leaves())
+    print(f"   one hour idle: {measurement.idle()} B", flush=True)
+
+
 def measure(nodes: int, seed: int) -> None:
     print(
         f"{'':<34}{'bytes':>12}{'a link':>10}{'most':>9}"
@@ -212,6 +234,7 @@ def measure(nodes: int, seed: int) -> None:
     few = min(nodes, 200)
     report(f"line, {few} nodes", line(few, random.Random(seed)), seed)
     report(f"ring, {few} nodes", ring(few, random.Random(seed)), seed)
+    machine(seed)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"at most {peak:,.0f} MiB for all nodes of a network together")
 
