@@ -17,6 +17,7 @@ INFINITE: "Final" = 0xFFFF  # the metric of no route
 _COST_MAX: "Final" = 0x3FFF
 _HOLD_MS: "Final" = 10000  # longer than news takes to go round the largest ring
 _HELD_MAX: "Final" = 1024  # routes without a way; beyond that they are not held
+_RAISES_MAX: "Final" = 64  # of our own number in a second
 NOTHING: "Final" = -1  # no distance
 PARENT: "Final" = -2  # told: "I reach it through you", which offers nothing
 
@@ -59,6 +60,7 @@ class Neighbour:
         "leaf",
         "link",
         "marks",
+        "marked",
         "processed",
         "realm",
         "requests",
@@ -84,6 +86,7 @@ class Neighbour:
         self.withdrawn = 0  # withdrawals sent: RETRACT and PARENT
         self.acked = 0  # ... of which so many have been processed
         self.marks: "dict[Route, int]" = {}  # number of the last withdrawal of each, until it is acked
+        self.marked: "dict[int, Route]" = {}  # ... and whose each of these is
         self.processed = 0  # withdrawals of theirs that we have processed
         self.acks_due = False
 
@@ -261,12 +264,14 @@ class Router:
 
     def acknowledge(self, neighbour: Neighbour, count: int, now: int) -> bool:
         """`count` of our withdrawals, modulo 65536, were processed; False if there were not so many."""
-        acked = neighbour.acked + ((count - neighbour.acked) & 0xFFFF)
+        before = neighbour.acked
+        acked = before + ((count - before) & 0xFFFF)
         if acked > neighbour.withdrawn:
             return False
         neighbour.acked = acked
-        for route, mark in list(neighbour.marks.items()):
-            if mark <= acked:
+        for mark in range(before + 1, acked + 1):
+            route = neighbour.marked.pop(mark, None)
+            if route is not None:
                 del neighbour.marks[route]
                 self._forget(route, now)
         return True
@@ -275,7 +280,7 @@ class Router:
         """SEQREQ: it wants a sequence number of at least `wanted` (RFC 8966, section 3.8.1.2)."""
         seqno = wanted & 0xFFFF
         if route is self.me:
-            if newer(seqno, self.me.distance >> 16):
+            if newer(seqno, self.me.distance >> 16) and self._may_raise(now):
                 self.counters["seqno_raised"] += 1
                 self.me.distance = ((self.me.distance >> 16) + 1 & 0xFFFF) << 16
                 self._mark(self.me)
@@ -287,6 +292,16 @@ class Router:
         route.passed = wanted
         route.passed_at = now
         self._ask(route, wanted, neighbour, now)
+
+    def _may_raise(self, now: int) -> bool:
+        """Not so often that a neighbour which does not read for a while takes the newest number for an old
+        one.
+        """
+        if now - self.me.passed_at >= codes.SEQREQ_MS:
+            self.me.passed_at = now
+            self.me.retry_ms = 0
+        self.me.retry_ms += 1  # of us, it counts the numbers of this second
+        return self.me.retry_ms <= _RAISES_MAX
 
     # What we tell
 
@@ -309,7 +324,9 @@ class Router:
             neighbour.told[route] = news
             return news
         neighbour.withdrawn += 1
+        neighbour.marked.pop(neighbour.marks.get(route, 0), None)
         neighbour.marks[route] = neighbour.withdrawn
+        neighbour.marked[neighbour.withdrawn] = route
         if news == PARENT:
             neighbour.told[route] = PARENT
         else:

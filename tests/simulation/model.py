@@ -184,6 +184,7 @@ def thaw(frozen: Frozen, router_class: type[Router]) -> Router:
         neighbour.children = {known[key]: [] for key in children}
         neighbour.withdrawn = unacked
         neighbour.marks = {known[key]: mark for key, mark in marks}
+        neighbour.marked = {mark: known[key] for key, mark in marks}
         neighbour.processed = processed
         neighbour.acks_due = due
     return router
