@@ -16,6 +16,18 @@ if TYPE_CHECKING:
     from busway.protocol.routes import Peer
     from busway.protocol.routing import Route
 
+_FAR_SIGNALS = (
+    codes.CANCEL,
+    codes.CREDIT,
+    codes.PROBE,
+    codes.PART_CREDIT,
+    codes.UNDELIVERABLE,
+    codes.END,
+    codes.WHO,
+    codes.HAVE,
+    codes.TRACE,
+    codes.TRACED,
+)
 _PATIENCE = 64  # broadcasts that come in spite of a PRUNE before it is sent again
 
 
@@ -35,6 +47,9 @@ class Forwarder:
     ) -> None:
         """A message that names another node as its destination."""
         node = self.node
+        if header.kind == codes.SIGNAL and header.signal not in _FAR_SIGNALS:
+            connection.skipped_frames += 1  # for a neighbour, or unknown: what it says cannot be told anew
+            return
         realm = max(header.realm, connection.realm)
         peer = node.routes.peers.get(header.destination[: codes.ID_SIZE])
         if peer is None or peer.key != header.destination or peer.hop is None or node.leaf:
@@ -209,7 +224,7 @@ class Forwarder:
         if told is not None and told[0] is not connection and told[0].state == codes.OPEN:
             self._signal(told[0], codes.GRAFT, source.key, uuid)  # a former parent, which may be it again
         if told is None and len(self._pruned) >= codes.PRUNES_MAX:
-            del self._pruned[next(iter(self._pruned))]
+            self._graft(next(iter(self._pruned)))
         self._pruned[key] = (connection, count)
 
     def _signal(self, connection: "Connection", signal: int, source: bytes, uuid: bytes) -> None:
