@@ -56,7 +56,7 @@ class Connection(Timer):
         self.close_text = ""
         self.flush_wanted = False
         self.lookups = False  # no directory is pushed here
-        self.watched: "dict[bytes, bool]" = {}  # what the peer has asked for with WHO
+        self.watched: "dict[bytes, Outgoing | None]" = {}  # what the peer asked for, and its last HAVE
         self.pruned: "dict[bytes, bool]" = {}  # source and uuid of the broadcasts that the peer does not want
         self.skipped: "dict[bytes, int]" = {}  # broadcasts in a row that there was no room for, by uuid
         self.tag: object = None  # the adapter's

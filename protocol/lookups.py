@@ -40,7 +40,8 @@ class Lookups:
     def __init__(self, node: "Node") -> None:
         self.node = node
         self.queries: "dict[bytes, Query]" = {}
-        self.told: "dict[bytes, list[bytes]]" = {}  # of what we asked for: the nodes that have it, as told
+        # Of what we asked for, and by whom we asked: the nodes that have it, as told.
+        self.told: "dict[bytes, dict[bytes, list[bytes]]]" = {}
         self._asked: "dict[bytes, int]" = {}  # broadcast endpoints without known subscribers: when asked for
         self.counters = {"lookups": 0, "lookups_answered": 0}
 
@@ -68,10 +69,24 @@ class Lookups:
         query = self.queries[uuid] = Query(self, uuid)
         self.counters["lookups"] += 1
         self.node.timers.arm(query, now + codes.SYNC_MS)
+        told = self._asked_of(uuid)
         for peer in targets:
             query.waiting.append(peer.key)
+            told.setdefault(self._name(peer), [])
             self._send(peer, codes.WHO, uuid, None)
         return query
+
+    def _asked_of(self, uuid: bytes) -> "dict[bytes, list[bytes]]":
+        told = self.told.get(uuid)
+        if told is None:
+            if len(self.told) >= codes.ENTRIES_MAX:
+                del self.told[next(iter(self.told))]
+            told = self.told[uuid] = {}
+        return told
+
+    def _name(self, peer: "Peer") -> bytes:
+        """Whose word stands until the next: to a leaf all its routers are one."""
+        return b"" if self.node.leaf and peer.connections else peer.key
 
     def _targets(self, uuid: bytes, asker: "Peer | None") -> "list[Peer]":
         """A leaf asks its router; a router the neighbours behind its slow links, else the routers that have
@@ -101,40 +116,51 @@ class Lookups:
 
     def refused(self, peer: "Peer", uuid: bytes, now: int) -> None:
         """A node that was said to have an endpoint has it no longer."""
-        keys = self.told.get(uuid)
-        if keys is not None and peer.key in keys:
-            keys.remove(peer.key)
+        refused = False
+        for keys in self.told.get(uuid, {}).values():
+            if peer.key in keys:
+                keys.remove(peer.key)
+                refused = True
+        if refused:
             self._drop(peer.key, uuid, now)
 
-    def _send(self, peer: "Peer", signal: int, uuid: bytes, holders: "list[Holder] | None") -> None:
+    def _send(
+        self, peer: "Peer", signal: int, uuid: bytes, holders: "list[Holder] | None"
+    ) -> "Outgoing | None":
         hop = peer.hop
         if hop is None:
-            return
+            return None
         payload: object = b"" if holders is None else holders
         out = Outgoing(codes.SIGNAL, peer, uuid, 0, payload, codes.RAW, b"")
         out.extra = signal
         hop.answer(out)
+        return out
 
     def have(self, peer: "Peer", uuid: bytes, holders: "list[Holder]", now: int) -> None:
         """HAVE came: an answer, or news about something that was asked for."""
-        query = self.queries.get(uuid)
-        if query is None and uuid not in self.told:
-            return  # nobody asked
-        former = self.told.pop(uuid, [])
-        if len(self.told) >= codes.ENTRIES_MAX:
-            del self.told[next(iter(self.told))]
-        keys = []
+        told = self.told.get(uuid)
+        name = self._name(peer)
+        if told is None or name not in told:
+            return  # nobody asked it
+        former = told[name]
+        keys = told[name] = []
         for holder in holders:
             if self._take(holder, uuid, now):
                 keys.append(holder.key)
-        self.told[uuid] = keys
         for key in former:
-            if key not in keys:
+            if not self._is_told(told, key):
                 self._drop(key, uuid, now)
+        query = self.queries.get(uuid)
         if query is not None and peer.key in query.waiting:
             query.waiting.remove(peer.key)
             if not query.waiting:
                 self.conclude(query, now)
+
+    def _is_told(self, told: "dict[bytes, list[bytes]]", key: bytes) -> bool:
+        for keys in told.values():
+            if key in keys:
+                return True
+        return False
 
     def _take(self, holder: Holder, uuid: bytes, now: int) -> bool:
         node = self.node
@@ -179,7 +205,7 @@ class Lookups:
         if connection.peer is peer:
             if len(connection.watched) >= codes.WATCHES_MAX and uuid not in connection.watched:
                 del connection.watched[next(iter(connection.watched))]
-            connection.watched[uuid] = True
+            connection.watched[uuid] = None
         query = self.queries.get(uuid)
         if not self._holders(peer, uuid) and query is None:
             query = self._start(uuid, peer, now)
@@ -187,14 +213,14 @@ class Lookups:
                 query.askers.append(peer)
                 return
         elif query is not None and peer.key not in query.waiting and peer not in query.askers:
-            if not self._holders(peer, uuid):
+            if not self._holders(peer, uuid) and len(query.askers) < codes.WATCHES_MAX:
                 query.askers.append(peer)
                 return
         self._answer(peer, uuid)
 
-    def _answer(self, peer: "Peer", uuid: bytes) -> None:
+    def _answer(self, peer: "Peer", uuid: bytes) -> "Outgoing | None":
         self.counters["lookups_answered"] += 1
-        self._send(peer, codes.HAVE, uuid, self._holders(peer, uuid))
+        return self._send(peer, codes.HAVE, uuid, self._holders(peer, uuid))
 
     def _holders(self, asker: "Peer", uuid: bytes) -> "list[Holder]":
         """Those that the asker may see, the nearest first."""
@@ -229,8 +255,13 @@ class Lookups:
         """The holders of an endpoint are others now: tell the neighbours that asked for it."""
         for connection in self.node.connections:
             if uuid in connection.watched and connection.peer is not None and connection.state == codes.OPEN:
-                if uuid not in self.queries:
-                    self._answer(connection.peer, uuid)
+                waiting = connection.watched[uuid]
+                if uuid in self.queries:
+                    continue
+                if waiting is not None and not waiting.id:  # not yet written: it says the latest
+                    waiting.payload = self._holders(connection.peer, uuid)
+                else:
+                    connection.watched[uuid] = self._answer(connection.peer, uuid)
 
     def link_lost(self, connection: "Connection", now: int) -> None:
         """What was asked over a link that has ended is not answered any more."""

@@ -424,6 +424,7 @@ class Outbox:
 
     def _write_have(self, out: Outgoing, parts: "list[bytes]", now: int) -> int:
         """As many holders as the frame takes, whatever their names; the nearest come first."""
+        out.id = 1  # it is written: what is new from now on needs another
         out.payload = out.payload[: max(1, (self.limits.frame_size_max - 30) // 98)]
         data = frame(write_header(out, self.aliases, self.nodes, self.direct, now, -1, 0))
         parts.append(data)
