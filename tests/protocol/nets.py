@@ -128,6 +128,11 @@ def key(letter: str, incarnation: int = 0) -> bytes:
     return id_of(letter) + incarnation.to_bytes(4, "big")
 
 
+def stranger(number: int) -> bytes:
+    """One of very many nodes that do not exist."""
+    return number.to_bytes(16, "big") + bytes(4)
+
+
 def bind(number: int, node: bytes) -> bytes:
     return b"\0" + varint(number) + node
 
@@ -187,7 +192,7 @@ def alias(number: int, uuid: bytes) -> bytes:
 
 
 class Liar:
-    """A neighbour of a node that says what it is told to, and nothing of its own accord but HELLO."""
+    """A neighbour of a node that says what it is told to, and nothing of its own accord but that it is there."""
 
     def __init__(self, net: Net, victim: Node, letter: str = "z", **options: Any) -> None:
         self.net = net
@@ -204,6 +209,8 @@ class Liar:
         assert self.connection.state == codes.OPEN
         self.say(bytes((codes.SYNC, 1)), bytes((codes.SYNC, 2)))
         self.say(bytes((codes.SYNC, 3)))
+        if not hello.leaf and not victim.leaf:
+            self.say(routes(update(SELF, 0, 0)))
         net.pump()
 
     def say(self, *frames: bytes) -> None:
