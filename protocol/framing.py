@@ -34,9 +34,7 @@ class AliasWriter:
             self._owners.append(id)
         else:
             self.epoch += 1
-            old = self._owners[number]
-            if self.numbers.get(old) == number:
-                del self.numbers[old]
+            del self.numbers[self._owners[number]]
             self._owners[number] = id
         self.numbers[id] = number
         return b"\x00" + varint(number) + id

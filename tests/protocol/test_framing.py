@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from busway.protocol import codes
 from busway.protocol.errors import Refusal
-from busway.protocol.flows import Outgoing
+from busway.protocol.flows import Outgoing, Transit
 from busway.protocol.framing import (
     AliasReader,
     AliasWriter,
     Header,
+    Holder,
     node_reader,
     node_writer,
     read_header,
@@ -281,6 +282,108 @@ def test_what_breaks_the_format_is_malformed(raw: str) -> None:
 def test_an_unknown_signal_is_left_to_be_counted_whatever_follows_it(signal: int) -> None:
     header, _ = read(f"f0 {signal:02x}", b"anything")
     assert (header.kind, header.signal) == (codes.SIGNAL, signal)
+
+
+# The mesh: signals between neighbours, holders, and the routing header
+
+FAR = b"far-far-far-away" + b"1234"  # neither ME nor PEER
+
+
+@pytest.mark.parametrize(
+    ("raw", "extra"),
+    [
+        ("f0 07 01", codes.WHO),
+        ("f0 09 01 00 03" + FAR.hex(), codes.PRUNE),
+        ("f0 0a 01 00 03" + FAR.hex(), codes.GRAFT),
+        ("f0 0b ac02", codes.TRACE),
+    ],
+)
+def test_signals_of_the_mesh_have_the_bytes_of_the_specification(raw: str, extra: int) -> None:
+    out = outgoing(codes.SIGNAL, extra=extra, type_id=FAR)
+    assert bytes.fromhex(write(out)) == bytes.fromhex(raw)
+    header, rest = read(raw)
+    assert (header.signal, rest) == (extra, b"")
+    assert header.endpoint == (b"" if extra == codes.TRACE else E)
+    assert header.id == (300 if extra == codes.TRACE else 0)
+    assert header.node == (FAR if extra in (codes.PRUNE, codes.GRAFT) else b"")
+    for size in range(1, len(bytes.fromhex(raw))):
+        assert code_of(bytes.fromhex(raw)[:size].hex()) == codes.MALFORMED
+    assert code_of(raw + "00") == codes.MALFORMED
+
+
+def test_the_answer_to_a_trace_is_its_payload() -> None:
+    raw = write(outgoing(codes.SIGNAL, extra=codes.TRACED))
+    assert raw == "f0 0c ac 02"
+    header, rest = read(raw, b"what it says")
+    assert (header.signal, header.id, rest) == (codes.TRACED, 300, b"what it says")
+
+
+def holder(key: bytes, credit: int = codes.OPENING_CREDIT, cost: int = 0, name: str = "") -> Holder:
+    made = Holder(key, codes.ANYCAST, codes.GLOBAL, 0x4005)
+    made.credit, made.cost, made.name = credit, cost, name
+    return made
+
+
+HOLDERS = [
+    ([], "f0 08 01"),
+    ([holder(ME)], "f0 08 01 0e 01 4005"),
+    ([holder(PEER.key, 300), holder(ME, cost=7)], "f0 08 01 1e 02 4005 ac02 2e 01 4005 07"),
+    ([holder(FAR, 300, 7, "hi")], "f0 08 01 7e 00 03" + FAR.hex() + "4005 ac02 07 026869"),
+]
+
+
+@pytest.mark.parametrize(("holders", "raw"), HOLDERS)
+def test_holders_have_the_bytes_of_the_specification(holders: list[Holder], raw: str) -> None:
+    out = outgoing(codes.SIGNAL, extra=codes.HAVE, payload=holders)
+    assert bytes.fromhex(write(out)) == bytes.fromhex(raw)
+    header, _ = read(raw)
+    assert (header.signal, header.endpoint) == (codes.HAVE, E)
+    fields = Holder.__slots__
+    assert [[getattr(one, field) for field in fields] for one in header.holders] == [
+        [getattr(one, field) for field in fields] for one in holders
+    ]
+
+
+def test_sixteen_holders_are_taken_and_no_more() -> None:
+    header, _ = read("f0 08 01" + "0e 01 4005" * 16)
+    assert len(header.holders) == 16
+    assert code_of("f0 08 01" + "0e 01 4005" * 17) == codes.MALFORMED
+    assert code_of("f0 08 01 8e 01 4005") == codes.MALFORMED
+
+
+ROUTED = [
+    ("88 04 ff 00 03" + FAR.hex() + "01 1234", codes.SEND, FAR, None),
+    ("88 0a 07 00 03" + FAR.hex() + "01 1234", codes.SEND, PEER.key, Transit(FAR, codes.LOCALNET, 7)),
+    ("88 02 07 01 1234", codes.SEND, PEER.key, Transit(b"", codes.LOCALNET, 7)),
+    ("88 0f 00 00 03" + FAR.hex() + "01 01 1234", codes.SEND, FAR, Transit(ME, codes.GLOBAL, 0)),
+    ("90 01 1234", codes.PUBLISH, ME, None),
+    ("98 09 fe 00 03" + FAR.hex() + "01 1234", codes.PUBLISH, FAR, Transit(FAR, codes.USERSPACE, 254)),
+    ("98 0d fe 01 00 03" + FAR.hex() + "01 1234", codes.PUBLISH, ME, Transit(FAR, codes.USERSPACE, 254)),
+]
+
+
+@pytest.mark.parametrize(("raw", "kind", "to", "transit"), ROUTED)
+def test_the_routing_header_has_the_bytes_of_the_specification(
+    raw: str, kind: int, to: bytes, transit: Transit | None
+) -> None:
+    out = outgoing(kind, peer=Peer(to[:16], to[16:], "", False), transit=transit)
+    assert bytes.fromhex(write(out)) == bytes.fromhex(raw)
+    header, _ = read(raw)
+    assert header.routed == (raw[1] == "8")
+    if header.routed:
+        wanted = transit if transit is not None else Transit(b"", codes.PROCESS, codes.HOPS_MAX)
+        assert (header.source, header.realm, header.hops) == (wanted.source, wanted.realm, wanted.hops)
+        named = b"" if to == PEER.key or to == wanted.source == FAR else to
+        assert header.destination == named
+
+
+def test_a_number_that_goes_to_another_id_is_counted_on_both_sides() -> None:
+    """What was learned of frames with that number holds no longer."""
+    writer, table = AliasWriter(2), AliasReader(2)
+    for value, epoch in ((uuid(1), 0), (uuid(2), 0), (uuid(3), 1), (uuid(1), 2), (uuid(3), 2)):
+        data = writer.write(value)
+        assert table.read(Reader(data, 0, len(data))) == value
+        assert writer.epoch == table.epoch == epoch
 
 
 # Aliases
