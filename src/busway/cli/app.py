@@ -10,13 +10,16 @@ import click
 
 import busway
 from busway.cli import failures, options, output
+from busway.cli.bridge import bridge
 from busway.cli.decoding import decode
+from busway.cli.doctor import doctor
 from busway.cli.failures import Failure, failure_of
 from busway.cli.look import endpoints, links, nodes
 from busway.cli.monitor import monitor
 from busway.cli.pinging import ping
 from busway.cli.serving import serve
 from busway.cli.talk import listen, publish, request, send
+from busway.cli.ways import routes, trace
 
 
 class _Group(click.Group):
@@ -60,7 +63,8 @@ def group(context: click.Context) -> None:
         context.color = False
 
 
-for _command in (nodes, endpoints, links, listen, send, publish, request, serve, ping, monitor, decode):
+_COMMANDS = (nodes, endpoints, links, routes, listen, send, publish, request, serve, ping, trace, monitor)
+for _command in (*_COMMANDS, bridge, doctor, decode):
     group.add_command(_command)
 
 

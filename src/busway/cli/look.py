@@ -24,6 +24,7 @@ Examples:
   busway nodes
   busway nodes --bus plant --json | jq -r '.[].label'
   busway nodes -n readings
+  busway nodes --tree
 
 Listed are the running programs, this command not among them. ANSWER is "ok"; "no answer" (stopped, or
 too busy); "refused" (its state is for programs of its own user on its own machine); "not reached"
@@ -49,13 +50,18 @@ This command's own links are left out. Exit status 3 if a node gave no answer, 1
 
 
 @click.command(cls=Examples, epilog=_NODES_EXAMPLES)
-@node_option(_ONLY)
+@click.option("--tree", is_flag=True, help="As a tree: who is reached through whom, from one node.")
+@node_option(_ONLY + " With --tree: where it begins.")
 @timeout_option(2.0, _PATIENCE)
 @json_option("One JSON document: a list of nodes.")
 @joins
-def nodes(place: Place, node: str, timeout: float, as_json: bool) -> int:
+def nodes(place: Place, tree: bool, node: str, timeout: float, as_json: bool) -> int:
     """List the programs on the bus."""
-    return _look(place, "nodes", node, timeout, as_json, _show_nodes)
+    if tree:
+        from busway.cli.tree import show_tree
+
+        return show_tree(place, node, timeout, as_json)
+    return look(place, "nodes", node, timeout, as_json, _show_nodes)
 
 
 @click.command(cls=Examples, epilog=_ENDPOINTS_EXAMPLES)
@@ -65,7 +71,7 @@ def nodes(place: Place, node: str, timeout: float, as_json: bool) -> int:
 @joins
 def endpoints(place: Place, node: str, timeout: float, as_json: bool) -> int:
     """List the endpoints, and who holds them."""
-    return _look(place, "endpoints", node, timeout, as_json, _show_endpoints)
+    return look(place, "endpoints", node, timeout, as_json, _show_endpoints)
 
 
 @click.command(cls=Examples, epilog=_LINKS_EXAMPLES)
@@ -80,10 +86,10 @@ def links(place: Place, both: bool, node: str, timeout: float, as_json: bool) ->
     def show(bus: AsyncBus, found: list[Found], chosen: bool, as_json: bool) -> None:
         _show_links(bus, found, chosen or both, as_json)
 
-    return _look(place, "links", node, timeout, as_json, show)
+    return look(place, "links", node, timeout, as_json, show)
 
 
-def _look(place: Place, command: str, wanted: str, timeout: float, as_json: bool, show: Show) -> int:
+def look(place: Place, command: str, wanted: str, timeout: float, as_json: bool, show: Show) -> int:
     from busway.cli import session
     from busway.cli.survey import SILENT, survey
 

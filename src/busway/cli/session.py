@@ -38,19 +38,28 @@ class Overview:
     endpoints: list[EndpointInfo]
 
 
-def run(place: Place, command: str, job: Job, *, leaf: bool = True, endless: bool = False) -> int:
+def run(
+    place: Place,
+    command: str,
+    job: Job,
+    *,
+    leaf: bool = True,
+    endless: bool = False,
+    transit: bool = False,
+) -> int:
     """Join, do the job, leave; returns the exit status.
 
     Args:
         command: for the node's label.
         leaf: for short commands; those that latecomers have to find join as full nodes.
         endless: being interrupted is this command's normal end.
+        transit: forward for others.
     """
     logging.getLogger("busway").addHandler(logging.NullHandler())  # we tell it ourselves
-    return asyncio.run(_stay(place, command, job, leaf, endless))
+    return asyncio.run(_stay(place, command, job, leaf, endless, transit))
 
 
-async def _stay(place: Place, command: str, job: Job, leaf: bool, endless: bool) -> int:
+async def _stay(place: Place, command: str, job: Job, leaf: bool, endless: bool, transit: bool) -> int:
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
@@ -65,7 +74,7 @@ async def _stay(place: Place, command: str, job: Job, leaf: bool, endless: bool)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number)
     try:
-        async with _joined(place, command, leaf) as bus:
+        async with _joined(place, command, leaf, transit) as bus:
             return await job(bus)
     except asyncio.CancelledError:
         if not told:
@@ -74,11 +83,11 @@ async def _stay(place: Place, command: str, job: Job, leaf: bool, endless: bool)
 
 
 @contextlib.asynccontextmanager
-async def _joined(place: Place, command: str, leaf: bool) -> AsyncIterator[AsyncBus]:
+async def _joined(place: Place, command: str, leaf: bool, transit: bool) -> AsyncIterator[AsyncBus]:
     label = f"busway {command} ({os.getpid()})"
     # A leaf has one link. Who is to join others, too, is told everything by all of them.
     leaf = leaf and not place.urls
-    bus = AsyncBus(place.bus, leaf=leaf, transit=None if leaf else False, label=label)
+    bus = AsyncBus(place.bus, leaf=leaf, transit=None if leaf else transit, label=label)
     refusals: list[Change] = []
     watching = asyncio.create_task(_note_refusals(bus, refusals))
     await asyncio.sleep(0)  # it listens from here on

@@ -34,7 +34,8 @@ _TABLES = {
     "links": {"peer": bytes, "dialled": bool} | _LINK_TEXTS | _LINK_NUMBERS,
     "endpoints": _ENDPOINT | _COUNTS,
     "seen": _ENDPOINT | {"node": bytes},
-    "nodes": {"node": bytes, "label": str, "leaf": bool},
+    "nodes": {"node": bytes, "label": str, "leaf": bool, "via": bytes, "realm": str, "children": list}
+    | dict.fromkeys(("cost", "seqno", "offers"), int),
 }
 
 
@@ -63,6 +64,10 @@ class Found:
     def links(self, bus: AsyncBus) -> list[dict[str, Any]]:
         """The node's links, the one to this command left out."""
         return [link for link in self.table("links") if link["peer"] != bus.id]
+
+    def nodes(self, bus: AsyncBus) -> list[dict[str, Any]]:
+        """The nodes it can reach, this command left out."""
+        return [row for row in self.table("nodes") if row["node"] != bus.id]
 
     def endpoints(self) -> list[dict[str, Any]]:
         """The node's endpoints, the built-in one left out."""

@@ -1,0 +1,203 @@
+"""`busway bridge`: a program that does nothing but join the local bus to other nodes and forward."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from busway.cli import failures, output
+from busway.cli.failures import Failure
+from busway.cli.options import Examples, Place, joins, json_option
+
+if TYPE_CHECKING:
+    from busway.adapters.asyncio import AsyncBus
+    from busway.protocol import Connection
+
+_FIRST_RETRY_S = 0.5
+_RETRY_MAX_S = 30.0
+
+_EXAMPLES = """\
+Examples:
+  busway bridge tcp://192.168.1.20:7000 --token "$TOKEN"
+  busway bridge --listen tcp://0.0.0.0:7000 --token "$TOKEN"
+  busway bridge tcp://10.0.0.1:7000 tcp://10.0.0.2:7000 --every 60
+
+Joins this user's programs on this machine to the nodes at the URLs, and these to each other. While one
+cannot be reached it is tried again after 0.5 to 30 seconds. Ends with Ctrl-C, and then says what it
+forwarded. With --json one document a line: links that come and go, and counts."""
+
+
+@click.command(cls=Examples, epilog=_EXAMPLES)
+@click.argument("targets", metavar="URL...", nargs=-1)
+@click.option("--listen", "listens", multiple=True, metavar="URL", help="Let others connect here, too.")
+@click.option("--open", "is_open", is_flag=True, help="Listen beyond loopback without a token.")
+@click.option(
+    "--every",
+    type=click.FloatRange(min=0.1),
+    default=10.0,
+    show_default=True,
+    metavar="S",
+    help="Report what was forwarded as often, in seconds.",
+)
+@json_option("JSON lines.")
+@joins
+def bridge(
+    place: Place,
+    targets: tuple[str, ...],
+    listens: tuple[str, ...],
+    is_open: bool,
+    every: float,
+    as_json: bool,
+) -> int:
+    """Join the local bus to other nodes, and forward between them."""
+    from busway.cli import session
+
+    urls = targets + place.urls
+    if not urls and not listens:
+        raise Failure(failures.USAGE, "give a URL to join, or --listen URL")
+
+    async def job(bus: AsyncBus) -> int:
+        work = Bridge(bus, place.token, as_json)
+        for url in listens:
+            await work.listen(url, is_open)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(work.watch())
+                group.create_task(work.report(every))
+                for url in urls:
+                    group.create_task(work.keep(url))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        raise AssertionError("it runs until it is interrupted")
+
+    return session.run(
+        Place(place.bus, (), place.token), "bridge", job, leaf=False, endless=True, transit=True
+    )
+
+
+@dataclass
+class Count:
+    """What one link has carried."""
+
+    address: str
+    peer: str
+    forwarded: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+@dataclass
+class Bridge:
+    """The running bridge: its counts outlive the links."""
+
+    bus: AsyncBus
+    token: str | None
+    as_json: bool
+    started: float = field(default_factory=time.monotonic)
+    counts: dict[Connection, Count] = field(default_factory=dict)
+
+    async def listen(self, url: str, is_open: bool) -> None:
+        try:
+            listener = await self.bus.listen(url, token=self.token, open=is_open)
+        except (OSError, ValueError) as error:
+            raise Failure(failures.NO_BUS, f"cannot listen at {url}: {error}") from None
+        self.tell("listening", {"url": listener.url}, f"listening at {listener.url}")
+
+    async def keep(self, url: str) -> None:
+        """Keep one link up: try again at growing intervals, and at once after it had been up."""
+        import busway
+
+        wait, said = _FIRST_RETRY_S, ""
+        while True:
+            try:
+                link = await self.bus.connect(url, token=self.token)
+            except busway.LinkRefused as error:
+                trouble = f"refused: {error}"
+            except OSError as error:
+                trouble = error.strerror or str(error)
+            except ValueError as error:
+                raise Failure(failures.USAGE, str(error)) from None
+            else:
+                wait, said = _FIRST_RETRY_S, ""
+                await self._until_down(link.peer, url)
+                continue
+            if trouble != said:  # once for each trouble, not for each try
+                what = trouble if url in trouble else f"{url}: {trouble}"
+                self.tell("trouble", {"url": url, "text": trouble}, f"{what}; trying again")
+                said = trouble
+            await asyncio.sleep(wait * (0.75 + os.urandom(1)[0] / 512))
+            wait = min(wait * 2, _RETRY_MAX_S)
+
+    async def _until_down(self, peer: bytes, url: str) -> None:
+        changes = self.bus.changes()
+        while any(link.peer == peer and link.address == url for link in self.bus.links()):
+            if (await anext(changes)).what == "link-down":
+                continue
+
+    async def watch(self) -> None:
+        """Tell of links that come and go."""
+        from busway.adapters.facade import LinkInfo
+
+        for link in self.bus.links():
+            self._tell_link("link-up", link, "")
+        async for change in self.bus.changes():
+            if isinstance(change.subject, LinkInfo) and change.subject.peer:
+                self._tell_link(change.what, change.subject, change.text)
+        raise Failure(failures.NO_BUS, "the bus was closed")
+
+    def _tell_link(self, what: str, link: Any, text: str) -> None:
+        if link.address.startswith("ipc:") and not self.as_json:
+            return  # the programs here come and go all the time
+        who = output.node_text(link.peer, link.label)
+        fields = {"peer": output.uuid_text(link.peer), "label": link.label, "address": link.address}
+        why = f": {text}" if text else ""
+        self.tell(what, fields | {"realm": link.realm, "text": text}, f"{what}  {who}  {link.address}{why}")
+
+    async def report(self, every: float) -> None:
+        """Count now and then, and at the end."""
+        try:
+            while True:
+                await asyncio.sleep(every)
+                self.say_counts()
+        finally:
+            self.say_counts()
+
+    def say_counts(self) -> None:
+        for connection in self.bus.node.connections:
+            if connection.peer is not None:
+                count = self.counts.get(connection)
+                if count is None:
+                    who = output.node_text(connection.peer.node_id, connection.peer.label)
+                    count = self.counts[connection] = Count(connection.link.address, who)
+                count.forwarded = connection.outbox.forwarded
+                count.bytes_in = connection.bytes_in
+                count.bytes_out = connection.bytes_out
+        forwarder = self.bus.node.forwarder.counters
+        fields = {
+            "seconds": round(time.monotonic() - self.started, 1),
+            "forwarded": forwarder["forwarded"],
+            "unroutable": forwarder["unroutable"],
+            "nodes": len(self.bus.nodes()) - 1,
+            "links": [vars(count) for count in self.counts.values()],
+        }
+        text = (
+            f"forwarded {forwarder['forwarded']:,} messages, {forwarder['unroutable']:,} had no way; "
+            f"{output.counted(len(self.bus.nodes()) - 1, 'node')}"
+        )
+        self.tell("counts", fields, text)
+        if not self.as_json:
+            for count in self.counts.values():
+                if count.forwarded:
+                    sizes = f"{output.size_text(count.bytes_in)} in, {output.size_text(count.bytes_out)} out"
+                    output.say(f"  to {output.printable(count.peer)}: {count.forwarded:,} messages, {sizes}")
+
+    def tell(self, what: str, fields: dict[str, Any], text: str) -> None:
+        if self.as_json:
+            output.say_json({"what": what, "time": round(time.time(), 3)} | fields)
+        else:
+            output.say(f"{output.clock_text()}  {output.printable(text)}")

@@ -1,0 +1,279 @@
+"""`busway doctor`: why two nodes do not see each other. Looks at sockets, handshakes, both sides' state."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import stat
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from busway.cli import failures, output
+from busway.cli.options import Examples, Place, joins, json_option, timeout_option
+
+if TYPE_CHECKING:
+    from busway.adapters.asyncio import AsyncBus
+    from busway.cli.survey import Found
+
+_EXAMPLES = """\
+Examples:
+  busway doctor                                    this machine and this bus
+  busway doctor tcp://192.168.1.20:7000            can that node be joined, and why not
+  busway doctor pump gateway                       why these two do not see each other
+  busway doctor --bus plant --json
+
+Checked are the socket directory and its permissions, sockets that nobody answers, buses of other
+names on this machine, handshakes (bus name, version, token), ways, and what each program sees of the
+others. Each finding says what to do. Exit status 0 if all is well, 1 with findings, 4 if the bus
+cannot be joined."""
+
+# What a refusal means to whoever has to mend it, by the number in CLOSE.
+_ADVICE = {
+    1: "something else listens there: check host and port",
+    2: "update the older of both programs",
+    3: "give both the same bus name (--bus, BUSWAY_BUS, AsyncBus(NAME))",
+    4: "that is this very node: name another address",
+    7: "give both sides the same token (--token, BUSWAY_TOKEN, token=)",
+    8: "raise the limit that the message names",
+    16: "it took the connection and said nothing: is the program stopped, or is it no Busway node?",
+    18: "it has as many links as it takes: join through another node",
+}
+
+
+@dataclass
+class Report:
+    """What was looked at: facts that are well, and findings with what to do."""
+
+    facts: list[str] = field(default_factory=list)
+    findings: list[tuple[str, str]] = field(default_factory=list)
+
+    def well(self, text: str) -> None:
+        self.facts.append(text)
+
+    def find(self, text: str, advice: str) -> None:
+        self.findings.append((text, advice))
+
+
+@click.command(cls=Examples, epilog=_EXAMPLES)
+@click.argument("targets", metavar="[URL|NODE]...", nargs=-1)
+@timeout_option(2.0, "How long to wait for each answer, in seconds.")
+@json_option("One JSON document: what is well, and the findings.")
+@joins
+def doctor(place: Place, targets: tuple[str, ...], timeout: float, as_json: bool) -> int:
+    """Find out why nodes do not see each other."""
+    from busway.cli import session
+
+    report = Report()
+    check_directory(report, place.bus)
+    urls = [target for target in targets if "://" in target]
+    names = [target for target in targets if "://" not in target]
+    if any(advice.startswith("chmod") for _, advice in report.findings):
+        return _conclude(report, as_json, failures.NO_BUS)  # the bus cannot be joined before that
+
+    async def job(bus: AsyncBus) -> int:
+        for url in urls:
+            await check_url(report, bus, url, place.token, timeout)
+        await check_nodes(report, bus, names, timeout)
+        return _conclude(report, as_json, failures.NEGATIVE)
+
+    return session.run(place, "doctor", job)
+
+
+def _conclude(report: Report, as_json: bool, bad: int) -> int:
+    if as_json:
+        findings = [{"finding": text, "advice": advice} for text, advice in report.findings]
+        output.say_json({"well": report.facts, "findings": findings})
+    else:
+        for text in report.facts:
+            output.say(f"{click.style('ok', fg='green')}   {output.printable(text)}")
+        for text, advice in report.findings:
+            output.say(f"{click.style('!!', fg='red', bold=True)}   {output.printable(text)}")
+            output.say(f"     {output.printable(advice)}")
+        if not report.findings:
+            output.say("nothing is wrong as far as can be seen from here")
+    return bad if report.findings else failures.OK
+
+
+# This machine
+
+
+def check_directory(report: Report, bus: str) -> None:
+    """The socket directory, dead sockets, and other buses on this machine."""
+    from busway.drivers import unix
+
+    try:
+        root = unix.socket_directory()
+    except (OSError, ValueError) as error:
+        report.find(
+            f"the socket directory is not safe to use: {error}", "chmod 700 it, or set BUSWAY_DIR to another"
+        )
+        return
+    mode = stat.S_IMODE(os.stat(root).st_mode)
+    report.well(f"socket directory {root}, mode {mode:o}")
+    dead = [peer for peer in unix.peers(bus) if _is_dead(peer.path)]
+    live = [peer for peer in unix.peers(bus) if peer not in dead]
+    report.well(f"{output.counted(len(live), 'program')} of this user on bus {bus!r} on this machine")
+    for peer in dead:
+        report.find(
+            f"the socket of node {peer.node_id.hex()[:8]} is left over from a program that died",
+            "nothing to do: the next program that joins removes it",
+        )
+    others = _other_buses(root, unix.bus_directory(bus))
+    if not live and others:
+        report.find(
+            f"nobody is on bus {bus!r}, but this user has programs on {others} other bus(es)",
+            "programs meet only on buses of the same name: compare --bus, BUSWAY_BUS and AsyncBus(NAME)",
+        )
+    if os.environ.get("BUSWAY_DIR"):
+        report.well(f"BUSWAY_DIR is set to {root}: programs without it look elsewhere and are not found")
+
+
+def _other_buses(root: str, mine: str) -> int:
+    count = 0
+    for name in os.listdir(root):
+        path = os.path.join(root, name)
+        if path != mine and os.path.isdir(path) and any(each.endswith(".sock") for each in os.listdir(path)):
+            count += 1
+    return count
+
+
+def _is_dead(path: str) -> bool:
+    from busway.drivers import unix
+
+    try:
+        return unix.is_dead(path)
+    except OSError:
+        return False  # it has gone meanwhile
+
+
+# A link
+
+
+async def check_url(report: Report, bus: AsyncBus, url: str, token: str | None, timeout: float) -> None:
+    """Whether the node at a URL can be joined from here, and what it then shows."""
+    import busway
+
+    try:
+        async with asyncio.timeout(timeout + 5):  # the handshake itself takes 5 s at the most
+            link = await bus.connect(url, token=token)
+    except busway.LinkRefused as error:
+        report.find(f"{url} refuses: {error}", _ADVICE.get(error.code, "see the other program's own log"))
+    except TimeoutError:
+        report.find(f"{url} does not answer", "is the program stopped, or a firewall on the way?")
+    except OSError as error:
+        report.find(
+            f"{url}: {error.strerror or error}",
+            "is a node listening there (busway bridge --listen, bus.listen)?",
+        )
+    except ValueError as error:
+        report.find(str(error), "give a URL such as tcp://host:port")
+    else:
+        realm = next((one.realm for one in bus.links() if one.address == link.address), "localnet")
+        report.well(f"{url} is node {output.node_text(link.peer, link.label)}; the link's realm is {realm}")
+        await _check_report(report, bus, link.peer, url, realm, timeout)
+
+
+async def _check_report(
+    report: Report, bus: AsyncBus, node: bytes, name: str, realm: str, timeout: float
+) -> None:
+    import busway
+    from busway.protocol import codes
+
+    try:
+        await bus.request(codes.INTROSPECTION, None, node=node, timeout=timeout)
+        report.well(f"{name} tells its state")
+    except busway.RequestTimeout:
+        report.find(f"{name} takes connections and does not answer", "is its program stopped, or busy?")
+    except busway.Undeliverable:
+        report.well(
+            f"{name} keeps its state to programs of its own user on its own machine: from here only"
+            f" endpoints of realm {realm} or wider can be seen"
+        )
+
+
+# Nodes
+
+
+async def check_nodes(report: Report, bus: AsyncBus, names: list[str], timeout: float) -> None:
+    """What the programs see of each other; of two named ones, why they do not."""
+    from busway.cli import session
+    from busway.cli.survey import OK, SILENT, survey
+
+    found = await survey(bus, timeout)
+    for each in found:
+        if each.answer == SILENT:
+            report.find(
+                f"{_name(each)} does not answer", "is its program stopped (SIGSTOP, a debugger), or busy?"
+            )
+    told = [each for each in found if each.answer == OK]
+    report.well(f"{output.counted(len(found), 'node')} known, {len(told)} of them tell their state")
+    chosen = []
+    for name in names:
+        matching = session.matching(name, [each.info for each in found])
+        if not matching:
+            report.find(
+                f"no node matches {name!r}",
+                "it is not running, on a bus of another name, another user's, or no node here has a way to"
+                " it: try `busway doctor URL` with its address",
+            )
+        chosen += [each for each in found if each.info in matching[:1]]
+    _check_pairs(report, chosen if len(chosen) > 1 else told)
+    for each in chosen:
+        with contextlib.suppress(Exception):
+            hops = await bus.trace("", node=each.id, timeout=timeout)
+            way = " - ".join(f"{hop.label or hop.node.hex()[:8]} ({hop.realm})" for hop in hops)
+            report.well(f"the way from here to {_name(each)}: {way or 'direct'}")
+
+
+def _name(found: Found) -> str:
+    return output.node_text(found.id, found.label)
+
+
+def _check_pairs(report: Report, nodes: list[Found]) -> None:
+    for one in nodes:
+        for other in nodes:
+            if one is not other and one.report and not one.info.leaf:
+                _check_pair(report, one, other)
+
+
+def _check_pair(report: Report, one: Found, other: Found) -> None:
+    """Whether the first has a way to the second, and sees the endpoints that it may see."""
+    row = next((row for row in one.table("nodes") if row["node"] == other.id), None)
+    if row is None:
+        report.find(
+            f"{_name(one)} has no way to {_name(other)}",
+            "no node between them forwards: give one of those with links to both transit=True, or run"
+            " `busway bridge`",
+        )
+        return
+    if not other.report:
+        return
+    seen = {entry["endpoint"] for entry in one.table("seen") if entry["node"] == other.id}
+    hidden = [
+        entry for entry in other.endpoints() if entry["endpoint"] not in seen and entry["realm"] != "process"
+    ]
+    narrow = [entry for entry in hidden if _is_narrower(entry["realm"], row["realm"])]
+    if narrow:
+        names = ", ".join(entry["name"] or entry["endpoint"].hex()[:8] for entry in narrow[:5])
+        report.find(
+            f"{_name(one)} cannot see {output.counted(len(narrow), 'endpoint')} of {_name(other)}: {names}",
+            f"the way between them crosses a link of realm {row['realm']}: register them with that realm or"
+            " a wider one",
+        )
+    if len(hidden) > len(narrow):
+        report.find(
+            f"{_name(one)} has not heard of {output.counted(len(hidden) - len(narrow), 'endpoint')} of"
+            f" {_name(other)}",
+            "if this stays so for more than a few seconds it is a defect of Busway: please report it with"
+            " what `busway nodes --json` says",
+        )
+
+
+_REALMS = ("process", "userspace", "localnet", "global")
+
+
+def _is_narrower(realm: Any, than: Any) -> bool:
+    return realm in _REALMS and than in _REALMS and _REALMS.index(realm) < _REALMS.index(than)
