@@ -192,7 +192,7 @@ def alias(number: int, uuid: bytes) -> bytes:
 
 
 class Liar:
-    """A neighbour of a node that says what it is told to, and nothing of its own accord but that it is there."""
+    """A neighbour of a node that says what it is told to, and else only that it is there."""
 
     def __init__(self, net: Net, victim: Node, letter: str = "z", **options: Any) -> None:
         self.net = net

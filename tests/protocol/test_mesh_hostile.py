@@ -553,11 +553,9 @@ def test_more_entries_than_agreed_end_the_link_that_brought_them() -> None:
     net = chain("ab")
     liar = Liar(net, net["b"])
     liar.say(routes(parent(YOU)))
-    version = 0
-    for _ in range(9):
+    for version in range(9):
         names = [entry(2, b"%016d" % (version * 2000 + n)) for n in range(2000)]
-        version += 1
-        liar.say(directory(SELF, GLOBAL, version - 1, version, *names))
+        liar.say(directory(SELF, GLOBAL, version, version + 1, *names))
     assert liar.error == codes.TOO_MANY
     net.advance(codes.STARVE_MS)
     assert net["b"].directory.size == net["a"].directory.size == 0

@@ -1,0 +1,451 @@
+"""Who is there, and which way leads to it, as links come, change and go in nets of several hops."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from busway.protocol import Node, codes, events
+
+from .helpers import assert_settled, verdicts
+from .nets import (
+    GLOBAL,
+    LOCALNET,
+    UNICAST,
+    USERSPACE,
+    Liar,
+    Mesh,
+    bind,
+    chain,
+    grid,
+    id_of,
+    key,
+    ring,
+    routes,
+    update,
+)
+from .pairs import E, Entropy
+
+
+def ups(net: Mesh, letter: str, other: str) -> list[int]:
+    """What a node heard of another: that it came and went, in order."""
+    kinds = (events.NODE_UP, events.NODE_DOWN)
+    seen = [event for event in net.seen(net[letter]) if event.kind in kinds]
+    return [event.kind for event in seen if event.peer.node_id == id_of(other)]
+
+
+UP, DOWN = events.NODE_UP, events.NODE_DOWN
+
+
+@pytest.mark.parametrize(
+    "net", [chain("abcdef"), ring("abcdef"), grid(["abc", "def", "ghi"])], ids=["chain", "ring", "grid"]
+)
+def test_everyone_sees_everyone_once(net: Mesh) -> None:
+    for letter in net.named:
+        assert net.reaches(letter) == "".join(other for other in sorted(net.named) if other != letter)
+        for other in net.reaches(letter):
+            assert ups(net, letter, other) == [UP]
+            assert net.see(letter, other).label == other.upper()
+    net.advance(600_000)
+    assert all(len(ups(net, "a", other)) == 1 for other in net.reaches("a"))
+
+
+def test_an_idle_net_is_silent() -> None:
+    net = grid(["abc", "def"])
+    before = {pair: len(cable.ends[0].sent) + len(cable.ends[1].sent) for pair, cable in net.cable.items()}
+    net.advance(3_600_000)
+    after = {pair: len(cable.ends[0].sent) + len(cable.ends[1].sent) for pair, cable in net.cable.items()}
+    assert after == before
+
+
+def test_the_metric_adds_costs_and_keeps_the_widest_realm() -> None:
+    net = Mesh()
+    net.add("abcd")
+    net.join("ab", cost=3, realm=USERSPACE)
+    net.join("bc", cost=5, realm=GLOBAL)
+    net.join("cd", cost=7, realm=LOCALNET)
+    net.pump()
+    assert net.see("a", "b").metric == USERSPACE << 14 | 3
+    assert net.see("a", "d").metric == net.see("d", "a").metric == GLOBAL << 14 | 15
+
+
+def test_a_way_inside_a_realm_is_taken_whatever_it_costs() -> None:
+    net = Mesh()
+    net.add("abc")
+    net.join("ac", cost=1, realm=GLOBAL)
+    net.join("ab bc", cost=4000, realm=LOCALNET)
+    net.pump()
+    net.advance(5000)
+    assert net.hop("a", "c") == net.hop("c", "a") == "b"
+
+
+def test_a_better_way_is_taken_when_it_comes_and_left_when_it_goes() -> None:
+    net = Mesh()
+    net.add("abc")
+    net.join("ac", cost=100)
+    net.pump()
+    assert net.hop("a", "c") == "c"
+    net.join("ab bc")
+    net.pump()
+    net.advance(2000)
+    assert net.hop("a", "c") == "b"
+    net.cable["bc"].cut()
+    net.pump()
+    assert net.hop("a", "c") == "c"
+    assert ups(net, "a", "c") == [UP]
+    assert ups(net, "a", "b") == [UP]
+
+
+def test_a_ring_heals_over_its_other_side_and_back() -> None:
+    net = ring("abcdef")
+    receiver = net["c"].register(E, UNICAST)
+    net.pump()
+    for round in range(4):
+        net.cable["bc"].cut()
+        net.pump()
+        assert net.hop("b", "c") == "a"
+        assert net.hop("c", "b") == "d"
+        net["b"].send(E, b"%d" % round, net.now)
+        net.pump()
+        assert net.payloads("c", receiver) == [b"%d" % round]
+        net.join("bc")
+        net.advance(3000)
+        assert net.hop("b", "c") == "c"
+    assert ups(net, "b", "c") == [UP]
+    assert net.undelivered("b") == []
+
+
+def test_a_net_that_falls_apart_and_joins_again() -> None:
+    net = chain("abcdef")
+    net.cable["cd"].cut()
+    net.advance(codes.STARVE_MS)
+    assert net.reaches("a") == "bc"
+    assert net.reaches("d") == "ef"
+    net.join("cd")
+    net.pump()
+    assert net.reaches("a") == "bcdef"
+    assert ups(net, "a", "f") == [UP, DOWN, UP]
+
+
+def test_changing_costs_moves_the_way() -> None:
+    net = ring("abcd")
+    receiver = net["c"].register(E, UNICAST)
+    net.pump()
+    way = net.hop("a", "c")
+    for cost in (50, 1, 200):
+        connection = net.see("a", "c").hop
+        connection.set_cost(cost, net.now)
+        net.advance(3000)
+        net["a"].send(E, b"%d" % cost, net.now)
+        net.pump()
+        assert net.payloads("c", receiver) == [b"%d" % cost]
+    assert net.hop("a", "c") != ""
+    assert way in "bd"
+    assert net.undelivered("a") == []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_after_any_changes_everyone_finds_everyone_by_the_shortest_way(seed: int) -> None:
+    rng = random.Random(seed)
+    net = grid(["abc", "def"])
+    pairs = list(net.cable)
+    for _ in range(25):
+        pair = rng.choice(pairs)
+        if net.cable[pair].a.state == codes.OPEN:
+            net.cable[pair].cut()
+        else:
+            net.join(pair)
+        if rng.random() < 0.6:
+            net.advance(rng.randint(0, 800))
+    for pair in pairs:
+        if net.cable[pair].a.state == codes.CLOSED:
+            net.join(pair)
+    net.pump()
+    net.advance(120_000)
+    for letter in "abcdef":
+        assert net.reaches(letter) == "".join(other for other in "abcdef" if other != letter)
+    at = {letter: divmod("abcdef".index(letter), 3) for letter in "abcdef"}
+    for letter in "abcdef":
+        for other in net.reaches(letter):
+            distance = abs(at[letter][0] - at[other][0]) + abs(at[letter][1] - at[other][1])
+            assert net.see(letter, other).metric & 0x3FFF == distance
+    for node in net.nodes:
+        for neighbour in node.mesh.router.neighbours:
+            assert not neighbour.dirty
+            assert neighbour.acked == neighbour.withdrawn
+    assert_settled(net)
+
+
+# How the end of a node is told
+
+
+def test_a_plain_death_is_told_at_once() -> None:
+    net = Mesh()
+    net.add("ab", transit=None)
+    net.join("ab")
+    net.pump()
+    net.cable["ab"].cut()
+    assert ups(net, "a", "b") == [UP, DOWN]
+
+
+def test_a_death_at_the_end_of_a_chain_reaches_the_other_at_once() -> None:
+    net = chain("abcd")
+    net.cable["cd"].cut()
+    net.pump()
+    assert ups(net, "a", "d") == [UP, DOWN]
+    net.advance(codes.STARVE_MS)
+    assert ups(net, "c", "d") == [UP, DOWN]
+
+
+def test_a_node_stays_up_while_another_way_is_found() -> None:
+    """b reaches d over c; the only other way leads over a, who must be asked for a newer number."""
+    net = Mesh()
+    net.add("abcd")
+    net.join("bc cd")
+    net.join("ab", cost=1)
+    net.join("ad", cost=500)
+    net.pump()
+    receiver = net["d"].register(E, UNICAST)
+    net.pump()
+    assert net.hop("a", "d") == "b"
+    net.cable["bc"].block(net["c"])
+    net.cable["cd"].cut()
+    net.cable["bc"].cut()
+    token = net["b"].send(E, b"x", net.now, confirm=True)
+    assert net.hop("b", "d") == ""
+    assert "d" in net.reaches("b")
+    net.pump()
+    assert net.hop("b", "d") == "a"
+    assert net.payloads("d", receiver) == [b"x"]
+    net.pump()
+    assert verdicts(net, net["b"], token) == [(events.TAKEN, 0)]
+    assert ups(net, "b", "d") == [UP]
+    assert ups(net, "a", "d") == [UP]
+
+
+def test_the_grace_ends_when_nobody_finds_a_way() -> None:
+    net = chain("abcd")
+    net["d"].register(E, UNICAST)
+    net.pump()
+    net.cable["cd"].cut()
+    token = net["c"].send(E, b"x", net.now, confirm=True)
+    assert ups(net, "c", "d") == [UP]
+    net.advance(codes.STARVE_MS - 1)
+    assert verdicts(net, net["c"], token) == []
+    net.advance(1)
+    assert ups(net, "c", "d") == [UP, DOWN]
+    assert verdicts(net, net["c"], token) == [(events.UNDELIVERED, codes.NO_ROUTE)]
+    assert_settled(net)
+
+
+# Incarnations
+
+
+def restarted(net: Mesh, letter: str, seed: int = 99) -> Node:
+    node = net.named[letter] = net.node(letter, transit=True, entropy=Entropy(seed))
+    return node
+
+
+def test_a_restarted_node_replaces_its_former_life_everywhere() -> None:
+    net = chain("abcd")
+    net["d"].register(E, UNICAST)
+    net.pump()
+    token = net["a"].request(E, b"to the former", net.now)
+    net.pump()
+    former = net.see("a", "d")
+    restarted(net, "d")
+    net.join("cd")
+    net.pump()
+    assert net.see("a", "d") is not former
+    assert net.see("a", "d").key == net["d"].me.key
+    assert net.holders("a", E) == ""
+    assert ups(net, "a", "d") == [UP, DOWN, UP] or ups(net, "a", "d") == [UP, UP, DOWN]
+    assert len(verdicts(net, net["a"], token)) == 1
+    receiver = net["d"].register(E, UNICAST)
+    net.pump()
+    net["a"].send(E, b"to the new", net.now)
+    net.pump()
+    assert net.payloads("d", receiver) == [b"to the new"]
+    net.advance(60_000)
+    assert net.seen(kind=events.DUPLICATE_NODE) == []
+
+
+def test_a_node_that_restarts_elsewhere_is_found_there() -> None:
+    net = chain("abcd")
+    old = net["d"]
+    net.cable["cd"].cut()
+    restarted(net, "d")
+    net.join("ad")
+    net.pump()
+    assert old.peers() == []
+    assert net.hop("c", "d") == "b"
+    assert net.see("c", "d").key == net["d"].me.key
+    net.advance(60_000)
+    assert net.seen(kind=events.DUPLICATE_NODE) == []
+
+
+def test_two_living_nodes_of_one_id_are_reported_once() -> None:
+    net = chain("xabcd")
+    net.named["y"] = net.node("x", transit=True, entropy=Entropy(77))
+    net.join("yd")
+    net.pump()
+    net.advance(25_000)
+    assert net.seen(kind=events.DUPLICATE_NODE) == []
+    net.advance(90_000)
+    for letter in "abcd":
+        assert [e.node_id for e in net.seen(net[letter], events.DUPLICATE_NODE)] == [id_of("x")]
+    assert net.hop("a", "x") == "x"
+    assert net.hop("d", "x") == "x"
+
+
+def test_when_one_of_two_copies_ends_the_other_takes_its_place() -> None:
+    net = chain("xabcd")
+    net.named["y"] = net.node("x", transit=True, entropy=Entropy(77))
+    receiver = net["y"].register(E, UNICAST)
+    net.join("yd")
+    net.pump()
+    net.cable["xa"].cut()
+    net.advance(codes.STARVE_MS)
+    assert net.see("a", "x").key == net["y"].me.key
+    assert net.holders("a", E) == "x"
+    net["a"].send(E, b"x", net.now)
+    net.pump()
+    assert net.payloads("y", receiver) == [b"x"]
+    net.advance(90_000)
+    assert net.seen(kind=events.DUPLICATE_NODE) == []
+
+
+# Transit (rule 8)
+
+
+def media(transit: bool | None, first: str, second: str) -> Mesh:
+    net = Mesh()
+    net.add("ac")
+    net.add("b", transit=transit)
+    net.join("ab", medium=first)
+    net.join("bc", medium=second)
+    net.pump()
+    return net
+
+
+@pytest.mark.parametrize(
+    ("transit", "second", "passes"),
+    [(None, "tcp", True), (None, "ipc", False), (True, "ipc", True), (False, "tcp", False)],
+)
+def test_who_forwards(transit: bool | None, second: str, passes: bool) -> None:
+    net = media(transit, "ipc", second)
+    assert net.reaches("a") == ("bc" if passes else "b")
+    assert net.reaches("b") == "ac"
+
+
+def test_a_node_begins_and_ends_to_forward_with_its_second_medium() -> None:
+    net = media(None, "ipc", "ipc")
+    net.add("d")
+    net.join("bd", medium="tcp")
+    net.pump()
+    assert net.reaches("a") == "bcd"
+    net.cable["bd"].cut()
+    net.pump()
+    assert net.reaches("a") == "b"
+    assert net.reaches("c") == "b"
+
+
+def test_a_leaf_is_no_second_medium() -> None:
+    net = media(None, "ipc", "ipc")
+    net.leaf("d", "b", medium="tcp")
+    net.pump()
+    assert net.reaches("a") == "bd"
+    assert net.reaches("c") == "bd"
+
+
+def test_another_medium_to_the_same_node_counts() -> None:
+    net = media(None, "ipc", "ipc")
+    net.cable["second"] = net.link(net["a"], net["b"], realm=LOCALNET, medium="tcp", via="tcp:other")
+    net.pump()
+    assert net.reaches("c") == "ab"
+
+
+# In sync (section 4.2)
+
+
+def test_nobody_has_it_is_said_when_all_has_come() -> None:
+    net = chain("abcd")
+    receiver = net["d"].register(E, UNICAST)
+    net.pump()
+    net.add("x")
+    net.join("xa")
+    net["x"].send(E, b"early", net.now)
+    nobody = net["x"].send(b"nobody-has-this!", b"", net.now)
+    assert net.outcomes(net["x"], nobody) == []
+    net.pump()
+    assert net.payloads("d", receiver) == [b"early"]
+    assert verdicts(net, net["x"], nobody) == [(events.UNDELIVERED, codes.NO_ENDPOINT)]
+
+
+def test_the_stages_of_a_new_link_come_in_order() -> None:
+    net = chain("ab")
+    for letter in "ab":
+        stages = [body[1] for body in net.frames(letter, "ab", codes.SYNC) if body[1] < 4]
+        assert stages == [1, 2, 3]
+    assert net["a"].origin.syncing == 0
+
+
+def test_without_the_last_stage_nobody_is_sure_but_for_two_seconds() -> None:
+    net = chain("ab")
+    net.add("c")
+    net.join("ac")
+    net.cable["ac"].block(net["c"])
+    token = net["a"].send(E, b"x", net.now)
+    net.pump()
+    assert verdicts(net, net["a"], token) == []
+    net.advance(codes.SYNC_MS)
+    assert verdicts(net, net["a"], token) == [(events.UNDELIVERED, codes.NO_ENDPOINT)]
+
+
+# Several links between two nodes
+
+
+def test_a_message_takes_the_best_of_several_links_and_the_other_when_it_ends() -> None:
+    net = chain("abc", cost=10)
+    net.cable["fast"] = net.link(net["a"], net["b"], realm=LOCALNET, medium="tcp", via="tcp:fast", cost=2)
+    net.pump()
+    receiver = net["c"].register(E, UNICAST)
+    net.pump()
+    assert net.see("a", "c").hop is net.cable["fast"].a
+    net["a"].send(E, b"1", net.now)
+    net.pump()
+    net.cable["fast"].cut()
+    net["a"].send(E, b"2", net.now)
+    net.pump()
+    assert net.see("a", "c").hop is net.cable["ab"].a
+    assert net.payloads("c", receiver) == [b"1", b"2"]
+    assert ups(net, "a", "c") == [UP]
+
+
+def test_what_waits_on_a_link_that_closes_goes_another_way() -> None:
+    net = ring("abcd")
+    receiver = net["c"].register(E, UNICAST)
+    net.pump()
+    first = net.hop("a", "c")
+    cable = net.cable["ab" if first == "b" else "da"]
+    cable.block(net["a"])
+    for number in range(4):
+        net["a"].send(E, b"%d" % number, net.now)
+    cable.cut()
+    net.pump()
+    assert net.payloads("c", receiver) == [b"0", b"1", b"2", b"3"]
+    assert net.undelivered("a") == []
+    assert_settled(net)
+
+
+def test_a_route_of_another_life_does_not_push_a_neighbour_out() -> None:
+    net = chain("abc")
+    liar = Liar(net, net["b"])
+    liar.say(routes(update(bind(3, key("c", 7)), 0, 1)))
+    net.pump()
+    assert net.see("b", "c").key == net["c"].me.key
+    assert net.hop("b", "c") == "c"
+    net.cable["bc"].cut()
+    net.advance(codes.STARVE_MS)
+    assert net.see("b", "c").key == key("c", 7)
