@@ -21,9 +21,10 @@ from uuid import UUID
 
 from busway.adapters import facade
 from busway.adapters.asyncio_ends import YIELD_MASK, Changes, Handler, Parts, Receiver, Service
-from busway.adapters.asyncio_links import LinkRunner, ListenerRunner, LocalMesh, now_ms, open_channel
+from busway.adapters.asyncio_links import LocalMesh, open_channel
 from busway.adapters.asyncio_views import Views
 from busway.adapters.facade import Kind, LinkInfo, Policy, Realm
+from busway.adapters.links import LinkRunner, ListenerRunner, now_ms
 from busway.drivers import tcp
 from busway.errors import BusClosed, BusError, EndpointTaken, Undeliverable
 from busway.names import check_bus_name, endpoint_id, endpoint_name, id_of_text

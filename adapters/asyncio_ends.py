@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from busway.adapters import facade
-from busway.adapters.asyncio_links import now_ms
 from busway.adapters.facade import Change
+from busway.adapters.links import now_ms
 from busway.errors import BusClosed, EndpointTaken, RemoteError
 from busway.payloads import encode
 from busway.protocol import Message, Request, codes, errors, events

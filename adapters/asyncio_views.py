@@ -9,8 +9,8 @@ from uuid import UUID
 
 from busway.adapters import facade
 from busway.adapters.asyncio_ends import Changes
-from busway.adapters.asyncio_links import now_ms
 from busway.adapters.facade import EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo
+from busway.adapters.links import now_ms
 from busway.errors import Undeliverable
 from busway.names import endpoint_id
 from busway.protocol import Node, codes, events

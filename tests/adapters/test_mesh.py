@@ -13,7 +13,7 @@ import pytest
 
 import busway
 from busway import AsyncBus
-from busway.adapters.asyncio_links import LinkRunner, now_ms
+from busway.adapters.links import LinkRunner, now_ms
 from busway.protocol import codes
 from tests.adapters.tools import knows, sees, until
 

@@ -153,7 +153,7 @@ def _show(bus: AsyncBus, name: str, message: Message, as_json: bool) -> None:
 
 def _decline(bus: AsyncBus, message: Message) -> bool:
     """Whether it was a request. Nobody would answer it: better an error now than a timeout later."""
-    from busway.adapters.asyncio_links import now_ms
+    from busway.adapters.links import now_ms
     from busway.protocol import Request
 
     if not isinstance(message, Request) or message.confirm:

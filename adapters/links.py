@@ -1,0 +1,214 @@
+"""Moves bytes between drivers' channels and the core's connections, in whatever style the host's loop runs.
+
+Knows nothing of endpoints and messages, and of the loop only what `Loop` says.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from busway.adapters.facade import Realm, make_link
+from busway.errors import LinkRefused
+from busway.protocol import Connection, Node, codes, events
+
+_READ_SIZE = 65536  # from 128 KiB on, malloc maps and unmaps memory at every read: five times slower
+_WRITE_SIZE = 65536
+_ACCEPT_BURST = 64
+
+
+def now_ms() -> int:
+    """The clock of every node in this process."""
+    return time.monotonic_ns() // 1_000_000
+
+
+class Loop(Protocol):
+    """What a link needs of a loop; asyncio's is one. Callbacks are never called from two threads at once."""
+
+    def add_reader(self, fd: int, callback: Callable[[], object], /) -> object: ...
+    def add_writer(self, fd: int, callback: Callable[[], object], /) -> object: ...
+    def remove_reader(self, fd: int, /) -> object: ...
+    def remove_writer(self, fd: int, /) -> object: ...
+    def call_later(self, delay: float, callback: Callable[[], object], /) -> object: ...
+    def create_future(self) -> Any: ...
+
+
+class Host(Protocol):
+    """What a link needs of its bus."""
+
+    node: Node
+
+    @property
+    def loop(self) -> Loop: ...
+    def dispatch(self, happened: list[events.Event]) -> None: ...
+    def link_gone(self, runner: LinkRunner) -> None: ...
+
+
+class LinkRunner:
+    """One channel and its connection: reads when there is something, writes when there is room, closes when
+    done.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        channel: Any,
+        token: str | None,
+        realm: Realm | None = None,
+        cost: int | None = None,
+    ) -> None:
+        self.channel = channel
+        # Of the loop's own sort: done when the link is open and synced, or LinkRefused.
+        self.ready = host.loop.create_future()
+        self.connection: Connection = host.node.connection(make_link(channel, token, realm, cost), now_ms())
+        self.connection.tag = self
+        self._host = host
+        self._rest = memoryview(b"")
+        self._closed = False
+        if channel.fileno() >= 0:
+            host.loop.add_reader(channel.fileno(), self.on_readable)
+        else:
+            channel.on_readable = self.on_readable
+            channel.on_writable = self.on_writable
+
+    def on_readable(self) -> None:
+        """The channel has bytes, its end, or a failure."""
+        if self._closed:
+            return
+        try:
+            data = self.channel.read(_READ_SIZE)
+        except OSError as error:
+            self._host.dispatch(self.connection.receive_eof(now_ms(), f"the connection failed: {error}"))
+            self.close()
+            return
+        if data:
+            self._host.dispatch(self.connection.receive_data(data, now_ms()))
+            if not self.ready.done():
+                self.settle()
+        elif data is not None:
+            self._host.dispatch(self.connection.receive_eof(now_ms()))
+            self.close()
+
+    def flush(self) -> None:
+        """Write what the connection has, as far as the channel takes it."""
+        if self._closed or self._rest:
+            return
+        try:
+            while data := self.connection.data_to_send(_WRITE_SIZE, now_ms()):
+                taken = self.channel.write(data)
+                if taken < len(data):
+                    self._await_writable(memoryview(data)[taken:])
+                    return
+        except OSError as error:
+            self._fail(error)
+            return
+        if self.connection.done:
+            self.close()
+
+    def _await_writable(self, rest: memoryview) -> None:
+        self._rest = rest
+        if self.channel.fileno() >= 0:
+            self._host.loop.add_writer(self.channel.fileno(), self.on_writable)
+
+    def on_writable(self) -> None:
+        """The channel takes bytes again."""
+        if self._closed:
+            return
+        if self._rest:
+            try:
+                taken = self.channel.write(self._rest)
+            except OSError as error:
+                self._fail(error)
+                return
+            self._rest = self._rest[taken:]
+            if self._rest:
+                return
+        if self.channel.fileno() >= 0:
+            self._host.loop.remove_writer(self.channel.fileno())
+        self.flush()
+        self._host.dispatch(self._host.node.take_events())
+
+    def _fail(self, error: OSError) -> None:
+        """Writing failed: what had arrived before is read first, for the reason may be in it."""
+        self._rest = memoryview(b"")
+        try:
+            while data := self.channel.read(_READ_SIZE):
+                self._host.dispatch(self.connection.receive_data(data, now_ms()))
+        except OSError:
+            pass
+        self._host.dispatch(self.connection.receive_eof(now_ms(), f"the connection failed: {error}"))
+        self.close()
+
+    def close(self) -> None:
+        """Release the channel; whatever is still unsent is lost."""
+        if self._closed:
+            return
+        self._closed = True
+        if self.channel.fileno() >= 0:
+            self._host.loop.remove_reader(self.channel.fileno())
+            self._host.loop.remove_writer(self.channel.fileno())
+        self.channel.close()
+        self._host.dispatch(self.connection.receive_eof(now_ms()))
+        self.settle()
+        self._host.link_gone(self)
+
+    def abandon(self) -> None:
+        """In a forked child: the link is the parent's."""
+        self._closed = True
+        self.channel.abandon()
+
+    def ended(self) -> None:
+        """The connection is over: its last bytes may take 2 s to leave, then the channel is closed all the
+        same.
+        """
+        self.settle()
+        if not self._closed:
+            self._host.loop.call_later(codes.CLOSING_MS / 1000, self.close)
+
+    def settle(self) -> None:
+        """Tell who waits for the link that it is ready, or why it never will be."""
+        if self.ready.done():
+            return
+        if self.connection.close_code >= 0:
+            self.ready.set_exception(LinkRefused(self.connection.close_code, self.connection.close_text))
+            self.ready.exception()  # nobody may be waiting
+        elif self.connection.synced:
+            self.ready.set_result(None)
+
+
+class ListenerRunner:
+    """Accepts what comes to a driver's listener."""
+
+    def __init__(
+        self, host: Host, listener: Any, token: str | None, welcome: Callable[[Any, str | None], object]
+    ) -> None:
+        self.listener = listener
+        self._host = host
+        self._abandoned = False
+        self._token = token
+        self._welcome = welcome
+        host.loop.add_reader(listener.fileno(), self._on_readable)
+
+    @property
+    def url(self) -> str:
+        """Where others can connect, with the real port."""
+        return str(self.listener.url)
+
+    def _on_readable(self) -> None:
+        for _ in range(0 if self._abandoned else _ACCEPT_BURST):
+            channel = self.listener.accept()
+            if channel is None:
+                return
+            self._welcome(channel, self._token)
+
+    def close(self) -> None:
+        """Stop listening; links that were accepted stay. Twice is once."""
+        if self.listener.fileno() >= 0:
+            self._host.loop.remove_reader(self.listener.fileno())
+        self.listener.close()
+
+    def abandon(self) -> None:
+        """In a forked child: the listener is the parent's."""
+        self._abandoned = True
+        self.listener.abandon()
