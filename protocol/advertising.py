@@ -155,7 +155,7 @@ class Advertiser:
         """
         told = self.neighbour.children.get(route)
         peer = self.mesh.peer_on(route)
-        if told is None or peer is None or (self.neighbour.slow and peer is not self.mesh.me):
+        if told is None or peer is None or (self.neighbour.slow and not self.mesh.leaf):
             return size
         for realm in range(self.connection.realm, codes.GLOBAL + 1):
             if peer.lines[realm].version > told[realm]:

@@ -263,13 +263,11 @@ class Lookups:
                 else:
                     connection.watched[uuid] = self._answer(connection.peer, uuid)
 
-    def link_lost(self, connection: "Connection", now: int) -> None:
-        """What was asked over a link that has ended is not answered any more."""
-        if connection.peer is None:
-            return
+    def peer_lost(self, peer: "Peer", now: int) -> None:
+        """What was asked of a node that is gone is not answered any more."""
         for query in list(self.queries.values()):
-            if connection.peer.key in query.waiting:
-                query.waiting.remove(connection.peer.key)
+            if peer.key in query.waiting:
+                query.waiting.remove(peer.key)
                 if not query.waiting:
                     self.conclude(query, now)
 

@@ -432,6 +432,7 @@ class Mesh:
         node.desk.lose_peer(peer)
         node.origin.lose_peer(peer, self._unsent.pop(peer.key, []), now)
         node.forwarder.source_lost(peer)
+        node.lookups.peer_lost(peer, now)
         for connection in node.connections:
             if connection.peer is not None and connection.peer.leaf:
                 connection.advertiser.note_gone(peer.key)

@@ -1,0 +1,374 @@
+"""Who has it, asked behind links over which no directory is pushed: between routers, and by those beyond."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from busway.protocol import codes, events
+
+from .helpers import assert_settled, verdicts
+from .nets import (
+    ANYCAST,
+    BROADCAST,
+    GLOBAL,
+    LOCALNET,
+    SELF,
+    UNICAST,
+    YOU,
+    Liar,
+    Mesh,
+    alias,
+    bind,
+    chain,
+    directory,
+    entry,
+    id_of,
+    key,
+    parent,
+    routes,
+    signal,
+    u16,
+    update,
+)
+from .pairs import E, F
+
+NOBODY = [(events.UNDELIVERED, codes.NO_ENDPOINT)]
+
+
+def slow(letters: str = "abcd", at: str = "bc") -> Mesh:
+    """A chain in which one link is slow."""
+    net = Mesh()
+    net.add(letters)
+    for first, second in pairwise(letters):
+        net.join(first + second, lookups=first + second == at)
+    net.pump()
+    return net
+
+
+def asked(net: Mesh, letter: str, pair: str, which: int = codes.WHO) -> int:
+    """How often a node wrote WHO (or another signal) to a link."""
+    return len([body for body in net.frames(letter, pair, 0xF0) if body[1] == which]) + len(
+        [body for body in net.frames(letter, pair, 0xF8) if which in body[3:9]]
+    )
+
+
+def test_over_a_slow_link_go_routes_and_no_directory() -> None:
+    net = slow()
+    for letter in "abcd":
+        net[letter].register(letter.encode() * 4 + b"-endpoint--x", ANYCAST)
+        assert net.reaches(letter) == "".join(other for other in "abcd" if other != letter)
+    net.pump()
+    assert net.frames("b", "bc", codes.DIRECTORY) == net.frames("c", "bc", codes.DIRECTORY) == []
+    assert net.frames("a", "ab", codes.DIRECTORY) != []
+
+
+def test_the_routers_at_its_ends_can_be_asked_and_the_others_know() -> None:
+    net = slow()
+    assert net.holders("a", codes.LOOKUP) == "b"
+    assert net.holders("d", codes.LOOKUP) == "c"
+    assert bytes.fromhex("8d8801094ecc5a92a513202a1e0b94a0") == codes.LOOKUP
+    net.cable["bc"].cut()
+    net.pump()
+    assert net.holders("a", codes.LOOKUP) == net.holders("d", codes.LOOKUP) == ""
+
+
+@pytest.mark.parametrize(("source", "holder"), [("b", "c"), ("b", "d"), ("a", "c"), ("a", "d"), ("d", "a")])
+def test_an_endpoint_beyond_a_slow_link_is_found_when_it_is_needed(source: str, holder: str) -> None:
+    net = slow()
+    receiver = net[holder].register(E, UNICAST, name="pump")
+    net.pump()
+    assert net.holders(source, E) == ""
+    token = net[source].send(E, b"x", net.now, confirm=True)
+    net.pump()
+    assert net.holders(source, E) == holder
+    assert net[source].directory.by_uuid[E][0].name == "pump"
+    assert net.payloads(holder, receiver) == [b"x"]
+    net.pump()
+    assert verdicts(net, net[source], token) == [(events.TAKEN, 0)]
+    assert_settled(net)
+
+
+def test_over_two_slow_links() -> None:
+    net = Mesh()
+    net.add("abcdef")
+    net.join("ab cd ef")
+    net.join("bc de", lookups=True)
+    net.pump()
+    receiver = net["f"].register(E, UNICAST)
+    net.pump()
+    net["a"].send(E, b"x", net.now)
+    net.advance(100)
+    assert net.payloads("f", receiver) == [b"x"]
+
+
+def test_nobody_has_it_is_known_at_once_when_all_have_answered() -> None:
+    net = slow()
+    token = net["a"].send(E, b"x", net.now, confirm=True)
+    net.pump()
+    assert verdicts(net, net["a"], token) == NOBODY
+    assert_settled(net)
+
+
+def test_without_an_answer_it_is_known_after_two_seconds() -> None:
+    net = slow()
+    net.cable["bc"].block(net["c"])
+    token = net["a"].send(E, b"x", net.now, confirm=True)
+    net.pump()
+    net.advance(codes.SYNC_MS - 1)
+    assert verdicts(net, net["a"], token) == []
+    net.advance(2)
+    assert verdicts(net, net["a"], token) == NOBODY
+    assert net["a"].lookups.queries == net["b"].lookups.queries == {}
+    assert_settled(net)
+
+
+def test_many_messages_ask_once() -> None:
+    net = slow()
+    receiver = net["d"].register(E, UNICAST)
+    net.pump()
+    for number in range(20):
+        net["b"].send(E, b"%d" % number, net.now)
+        net["a"].send(E, b"%d" % number, net.now)
+    net.pump()
+    assert asked(net, "b", "bc") == 1
+    assert asked(net, "a", "ab") == 1
+    got = len(net.payloads("d", receiver))
+    for _ in range(20):
+        net.pump()
+        got += len(net.payloads("d", receiver))
+    assert got == 40
+
+
+def test_several_neighbours_that_ask_at_once_are_answered_by_one_question() -> None:
+    net = slow()
+    net.add("xyz")
+    net.join("xb yb zb")
+    net["d"].register(E, UNICAST)
+    net.pump()
+    tokens = {letter: net[letter].send(E, b"", net.now, confirm=True) for letter in "axyz"}
+    net.pump()
+    assert asked(net, "b", "bc") == 1
+    assert all(net.holders(letter, E) == "d" for letter in "axyz")
+    assert len(tokens) == 4
+
+
+def test_who_waits_with_a_ttl_hears_of_it_when_it_appears_at_the_other_end() -> None:
+    net = slow()
+    token = net["b"].send(E, b"x", net.now, ttl_ms=60_000)
+    net.advance(5000)
+    receiver = net["c"].register(E, UNICAST)
+    net.pump()
+    assert net.payloads("c", receiver) == [b"x"]
+    assert [o.status for o in net.outcomes(net["b"], token)] == [events.ACCEPTED]
+
+
+def test_who_has_asked_over_a_slow_link_is_told_of_changes() -> None:
+    net = slow()
+    receiver = net["c"].register(E, ANYCAST)
+    net.pump()
+    net["b"].send(E, b"", net.now)
+    net.pump()
+    net["c"].deregister(receiver, net.now)
+    net.pump()
+    assert net.holders("b", E) == ""
+
+
+def test_what_a_far_router_said_is_forgotten_when_it_is_refused() -> None:
+    net = slow()
+    receiver = net["c"].register(E, ANYCAST)
+    net.pump()
+    net["a"].send(E, b"", net.now)
+    net.pump()
+    assert net.holders("a", E) == "c"
+    net["c"].deregister(receiver, net.now)
+    net.pump()
+    token = net["a"].send(E, b"", net.now, confirm=True)
+    net.pump()
+    assert [status for status, _ in verdicts(net, net["a"], token)] == [events.UNDELIVERED]
+    assert net.holders("a", E) == ""
+
+
+def test_the_empty_answer_of_one_router_leaves_what_another_said() -> None:
+    net = Mesh()
+    net.add("abcxy")
+    net.join("ab ac")
+    net.join("bx cy", lookups=True)
+    net["x"].register(E, ANYCAST)
+    net.pump()
+    for first, second in (("b", "c"), ("c", "b")):
+        pair = "a" + second
+        net.cable[pair].block(net[second])
+        net["a"].origin.forget_target(E)
+        net["a"].send(E, b"", net.now, ttl_ms=1500)
+        net.pump()
+        net.cable[pair].block(net[second], False)
+        net.pump()
+        assert net.holders("a", E) == "x", first
+
+
+def test_an_answer_that_comes_too_late_still_helps() -> None:
+    net = slow("abc")
+    net["c"].register(E, ANYCAST)
+    net.pump()
+    net.cable["bc"].block(net["c"])
+    net["b"].send(E, b"x", net.now, ttl_ms=10_000)
+    net.advance(codes.SYNC_MS + 500)
+    assert net["b"].lookups.queries == {}
+    net.cable["bc"].block(net["c"], False)
+    net.pump()
+    assert net.holders("b", E) == "c"
+
+
+def test_when_the_slow_link_ends_its_questions_are_over() -> None:
+    net = slow()
+    net.cable["bc"].block(net["c"])
+    token = net["a"].send(E, b"x", net.now, confirm=True)
+    mine = net["b"].send(F, b"x", net.now, confirm=True)
+    net.pump()
+    assert verdicts(net, net["b"], mine) == []
+    net.cable["bc"].cut()
+    net.advance(codes.STARVE_MS)
+    assert verdicts(net, net["b"], mine) == NOBODY
+    assert verdicts(net, net["a"], token) == NOBODY
+    assert_settled(net)
+
+
+def test_a_leaf_asks_through_its_router_behind_a_slow_link() -> None:
+    net = slow("abc")
+    net.leaf("x", "a")
+    net.leaf("y", "c")
+    receiver = net["y"].register(E, UNICAST)
+    net.pump()
+    net["x"].send(E, b"x", net.now)
+    net.pump()
+    assert net.payloads("y", receiver) == [b"x"]
+    nobody = net["x"].send(F, b"x", net.now, confirm=True)
+    net.advance(codes.SYNC_MS + 500)
+    assert verdicts(net, net["x"], nobody) == NOBODY
+
+
+@pytest.mark.parametrize("realm", [LOCALNET, GLOBAL])
+def test_a_lookup_respects_realms(realm: int) -> None:
+    net = Mesh()
+    net.add("abc")
+    net.join("ab", lookups=True, realm=GLOBAL)
+    net.join("bc")
+    net["b"].register(E, UNICAST, realm)
+    net["c"].register(F, UNICAST, realm)
+    net.pump()
+    for uuid in (E, F):
+        token = net["a"].send(uuid, b"x", net.now, confirm=True)
+        net.pump()
+        assert (verdicts(net, net["a"], token) == NOBODY) is (realm == LOCALNET)
+    assert net.holders("a", E) == ("b" if realm == GLOBAL else "")
+    assert net.holders("a", F) == ("c" if realm == GLOBAL else "")
+
+
+def test_a_node_beyond_a_slow_link_is_found_by_its_id() -> None:
+    net = slow()
+    token = net["a"].locate(id_of("d"), net.now)
+    net.pump()
+    assert [(o.status, o.node_id) for o in net.outcomes(net["a"], token)] == [(events.TRACED, id_of("d"))]
+
+
+def test_subscribers_beyond_a_slow_link_are_found() -> None:
+    net = slow()
+    receiver = net["d"].register(E, BROADCAST)
+    other = net["c"].register(E, BROADCAST)
+    net.pump()
+    for number in range(3):
+        net["a"].publish(E, b"%d" % number, net.now)
+        net.advance(6000)
+    for at, its in (("c", other), ("d", receiver)):
+        assert net.payloads(at, its)[-1:] == [b"2"]
+
+
+# By hand
+
+
+def haves(liar: Liar) -> list[bytes]:
+    return [body[2:] for body in liar.hear() if body[:2] == bytes((0xF0, codes.HAVE))]
+
+
+def test_holders_come_nearest_first_with_all_that_is_known_of_them() -> None:
+    net = chain("bc", cost=9)
+    net["c"].register(E, ANYCAST, name="far")
+    net["b"].register(E, ANYCAST, cost=300)
+    net.pump()
+    liar = Liar(net, net["b"], lookups=True)
+    liar.say(signal(codes.WHO, alias(1, E)))
+    [answer] = haves(liar)
+    mine = b"\x2a" + SELF + u16(0) + b"\xac\x02"
+    assert answer.startswith(alias(1, E) + mine)
+    assert answer[len(alias(1, E) + mine)] == 0x4A
+    assert answer.endswith(u16(LOCALNET << 14 | 9) + b"\x03far")
+
+
+def test_what_is_written_to_a_watcher_is_the_latest_only() -> None:
+    net = chain("ab")
+    liar = Liar(net, net["b"], lookups=True)
+    liar.say(signal(codes.WHO, alias(1, E)))
+    liar.hear()
+    for _ in range(50):
+        net["b"].deregister(net["b"].register(E, ANYCAST), net.now)
+    net["b"].register(E, ANYCAST)
+    [answer] = haves(liar)
+    assert answer == alias(1, E) + b"\x0a" + SELF + u16(0) or answer == b"\x01\x0a" + SELF + u16(0)
+    net["b"].register(F, ANYCAST)
+    assert haves(liar) == []
+
+
+def test_an_asker_is_not_told_of_itself() -> None:
+    net = chain("ab")
+    liar = Liar(net, net["b"])
+    liar.say(routes(parent(YOU)), directory(SELF, LOCALNET, 0, 1, entry(2, E)))
+    liar.hear()
+    liar.say(signal(codes.WHO, alias(1, E)), signal(codes.WHO, alias(2, id_of("z"))))
+    assert haves(liar) == [alias(1, E), alias(2, id_of("z"))]
+
+
+def test_the_answer_names_the_asker_s_own_endpoint_in_vain() -> None:
+    net = chain("ab")
+    liar = Liar(net, net["b"], lookups=True)
+    token = net["b"].send(E, b"", net.now, confirm=True)
+    liar.hear()
+    liar.say(signal(codes.HAVE, alias(1, E) + b"\x0e" + YOU + u16(0) + b"\x0e" + bind(3, key("n")) + u16(0)))
+    assert verdicts(net, net["b"], token) == NOBODY
+    assert net.holders("b", E) == ""
+
+
+def test_a_holder_whose_line_is_known_is_left_as_its_line_says() -> None:
+    net = chain("abc")
+    net["c"].register(E, ANYCAST, cost=3)
+    net.pump()
+    liar = Liar(net, net["b"], lookups=True)
+    net["b"].lookups.ask(E, net.now)
+    liar.hear()
+    c = bind(3, net["c"].me.key)
+    liar.say(signal(codes.HAVE, alias(1, E) + b"\x0a" + c + u16(0)))
+    assert net["b"].directory.by_uuid[E][0].cost == 3
+    liar.say(signal(codes.HAVE, b"\x01"))
+    assert net.holders("b", E) == "c"
+
+
+def test_a_second_answer_takes_back_what_the_first_said() -> None:
+    net = chain("ab")
+    liar = Liar(net, net["b"], lookups=True)
+    liar.say(routes(update(bind(3, key("x")), 0, 1)))
+    net["b"].send(E, b"", net.now, ttl_ms=9000)
+    liar.hear()
+    liar.say(signal(codes.HAVE, alias(1, E) + b"\x0a\x03" + u16(1)))
+    assert net.holders("b", E) == "x"
+    liar.say(signal(codes.HAVE, b"\x01"))
+    assert net.holders("b", E) == ""
+
+
+def test_a_router_that_asks_back_is_answered_at_once() -> None:
+    net = chain("ab")
+    liar = Liar(net, net["b"], lookups=True)
+    net["b"].send(E, b"", net.now, ttl_ms=9000)
+    liar.hear()
+    liar.say(signal(codes.WHO, alias(1, E)))
+    assert haves(liar) == [b"\x01"]  # the number that was bound by the question
