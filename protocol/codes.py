@@ -201,6 +201,7 @@ QUERIES_MAX: "Final" = 1024
 PRUNES_MAX: "Final" = 4096
 TOMBSTONES_MAX: "Final" = 64  # withdrawn endpoints that a line remembers
 TRANSIT_SIZE_MAX: "Final" = 8388608  # queued to be passed on over one link, bytes
+DETAINED_SIZE_MAX: "Final" = 1048576  # waiting in one node for ways that were lost, bytes
 FAR_WINDOW_SIZE: "Final" = 524288  # under way from one origin over several hops, bytes
 ANSWERS_MAX: "Final" = 16384
 LINKS_MAX: "Final" = 256

@@ -5,8 +5,10 @@ Knows routes and links, but neither this node's endpoints nor what a message mea
 """
 
 from busway.protocol import codes
+from busway.protocol.endpoints import size_of
 from busway.protocol.flows import Outgoing, Transit
 from busway.protocol.framing import Header
+from busway.protocol.outbox import OVERHEAD
 from busway.protocol.wire import text8, varint
 
 TYPE_CHECKING = False
@@ -37,6 +39,7 @@ class Forwarder:
     def __init__(self, node: "Node") -> None:
         self.node = node
         self.counters = {"forwarded": 0, "unroutable": 0, "strayed": 0, "pruned": 0}
+        self._detained = 0  # bytes of the messages that wait for a way
         self.epoch = 0  # counts the changes that may concern where broadcasts go
         self._pruned: "dict[bytes, tuple[Connection, int]]" = {}  # source and uuid: told whom, how many came
 
@@ -52,19 +55,22 @@ class Forwarder:
             return
         realm = max(header.realm, connection.realm)
         peer = node.routes.peers.get(header.destination[: codes.ID_SIZE])
-        if peer is None or peer.key != header.destination or peer.hop is None or node.leaf:
+        if peer is None or peer.key != header.destination or node.leaf:
             self._fail(source, header, realm, codes.NO_ROUTE, now)
         elif not header.hops:
             if header.signal == codes.TRACE:
                 self.traced(connection, source, header.id, now)
             else:
                 self._fail(source, header, realm, codes.NO_ROUTE, now)
-        elif len(payload) > peer.hop.limits.message_size_max:
+        elif peer.hop is not None and len(payload) > peer.hop.limits.message_size_max:
             self._fail(source, header, realm, codes.MESSAGE_TOO_LARGE, now)
         else:
             out = _outgoing(peer, header, payload, now)
             out.transit = Transit(source, realm, header.hops - 1)
-            if not peer.hop.forward(out):
+            if peer.hop is None:
+                if not self.detain(out):
+                    self._fail(source, header, realm, codes.NO_ROUTE, now)
+            elif not peer.hop.forward(out):
                 self._fail(source, header, realm, codes.QUEUE_FULL, now)
             else:
                 self.counters["forwarded"] += 1
@@ -76,8 +82,35 @@ class Forwarder:
         if out.kind == codes.PUBLISH:
             return  # the tree is another now
         hop = out.peer.hop
+        if hop is None and self.detain(out):
+            return
         if hop is None or not hop.forward(out):
             self._fail(transit.source, _header_of(out), transit.realm, codes.NO_ROUTE, now)
+
+    def detain(self, out: Outgoing) -> bool:
+        """Keep a message, ours or another's, for a node whose way is lost while another may be found. False:
+        not that, or too many.
+        """
+        peer = out.peer
+        size = size_of(out.payload) + OVERHEAD
+        if peer.mesh is None or peer.hop is not None or self._detained + size > codes.DETAINED_SIZE_MAX:
+            return False
+        peer.detained.append(out)
+        self._detained += size
+        return True
+
+    def take_detained(self, peer: "Peer", now: int) -> "list[Outgoing]":
+        """There is a way again, or no hope of one: others' messages go on, or fail; our own are returned."""
+        ours: "list[Outgoing]" = []
+        detained = peer.detained
+        peer.detained = []
+        for out in detained:
+            self._detained -= size_of(out.payload) + OVERHEAD
+            if out.transit is None:
+                ours.append(out)
+            else:
+                self.again(out, now)
+        return ours
 
     def _fail(self, source: bytes, header: Header, realm: int, reason: int, now: int) -> None:
         """Tell who waits for it, in the name of the other side."""

@@ -255,7 +255,8 @@ class Mesh:
         for out in outs:
             hop = out.peer.hop
             if hop is None:
-                self.node.origin.undeliverable(out, codes.NO_ROUTE)
+                if not self.node.forwarder.detain(out):
+                    self.node.origin.undeliverable(out, codes.NO_ROUTE)
             elif out.kind == codes.SIGNAL and out.extra in (codes.PART_CREDIT, codes.UNDELIVERABLE):
                 hop.answer(out)
             else:
@@ -333,6 +334,7 @@ class Mesh:
             node.origin.settle(codes.INTROSPECTION, now)  # every node has it and none announces it
         elif hop is not peer.hop:
             peer.hop = hop
+            self._move(node.forwarder.take_detained(peer, now))
             self._change_hop(peer, now)
         if peer.stalled:
             stalled = peer.stalled
@@ -430,7 +432,8 @@ class Mesh:
         for uuid in list(peer.entries):  # a leaf's: it has looked them up
             self.entry_withdrawn(peer, uuid, now)
         node.desk.lose_peer(peer)
-        node.origin.lose_peer(peer, self._unsent.pop(peer.key, []), now)
+        unsent = node.forwarder.take_detained(peer, now) + self._unsent.pop(peer.key, [])
+        node.origin.lose_peer(peer, unsent, now)
         node.forwarder.source_lost(peer)
         node.lookups.peer_lost(peer, now)
         for connection in node.connections:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from busway.protocol.connection import Connection
     from busway.protocol.directory import Entry
     from busway.protocol.endpoints import InFlow, Request
-    from busway.protocol.flows import OutFlow
+    from busway.protocol.flows import OutFlow, Outgoing
     from busway.protocol.mesh import Mesh
     from busway.protocol.routing import Route
 
@@ -21,6 +21,7 @@ class Peer(Timer):
 
     __slots__ = (
         "connections",
+        "detained",
         "entries",
         "hop",
         "in_flows",
@@ -59,6 +60,7 @@ class Peer(Timer):
         self.out_flows: "dict[bytes, OutFlow]" = {}
         self.in_flows: "dict[bytes, InFlow]" = {}
         self.stalled: "list[OutFlow]" = []  # flows that wait for a way
+        self.detained: "list[Outgoing]" = []  # messages that wait for one, ours and others'
         self.serving: "dict[int, Request]" = {}  # its requests that we have not answered yet, by id
 
     def fire(self, now: int) -> None:
