@@ -94,6 +94,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    if name == "testing":
+        return import_module("busway.testing")
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'busway' has no attribute {name!r}")
