@@ -1,8 +1,9 @@
 """The long tests: `python -m tests.soak --seed N --duration S`. Prints bounds, progress and a verdict.
 
-Five stages share the time: random campaigns, millions of messages to a slow receiver, two hundred senders to
-a slow receiver, fuzzing of what a connection reads, and routing: random lives of the control plane and every
-order of events in small networks. Exit status 0 only if each kept all its bounds.
+Six stages share the time: random campaigns, millions of messages to a slow receiver, two hundred senders to
+a slow receiver, fuzzing of what a connection reads, routing (random lives of the control plane, and every
+order of events in small networks), and random lives of a whole mesh. Exit status 0 only if each kept all its
+bounds.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tests.adapters.campaign import Campaign
 from tests.protocol import campaign as core
 from tests.protocol import streams
 from tests.rigs.tree import ROOT
-from tests.simulation import life
+from tests.simulation import everyone, life
 from tests.simulation.model import CASES
 
 MIB = 1 << 20
@@ -444,11 +445,32 @@ def routing(seed: int, seconds: float) -> Result:
     return Result(True, text)
 
 
+# ---- a whole mesh
+
+
+def mesh(seed: int, seconds: float) -> Result:
+    """Random lives of whole nodes, judged at every step and at rest."""
+    runs, counts = 0, Counter[str]()
+    until = said = time.monotonic()
+    until += seconds
+    while runs == 0 or time.monotonic() < until:
+        verdict = everyone.run(seed + runs)
+        if verdict.faults:
+            return Result(False, f"a mesh, seed {seed + runs}: {'; '.join(verdict.faults[:3])}")
+        runs, counts = runs + 1, counts + verdict.counts
+        if time.monotonic() - said > 10:
+            said = time.monotonic()
+            say(f"   meshes: {runs:,}")
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
+    return Result(True, f"{runs:,} lives of a mesh of 13 nodes without a fault: {kinds}")
+
+
 # ---- all together
 
 STAGES: list[tuple[str, float, Callable[[int, float], Result]]] = [
-    ("campaigns", 0.25, campaigns),
-    ("routing", 0.25, routing),
+    ("campaigns", 0.2, campaigns),
+    ("routing", 0.2, routing),
+    ("mesh", 0.1, mesh),
     ("pressure", 0.2, lambda seed, seconds: asyncio.run(pressure(seed, seconds))),
     ("many senders", 0.15, lambda seed, seconds: asyncio.run(many(seed, seconds))),
     ("fuzzing", 0.15, fuzz),
