@@ -26,8 +26,8 @@ from busway.adapters.asyncio_views import Views
 from busway.adapters.facade import Kind, LinkInfo, Policy, Realm
 from busway.adapters.links import LinkRunner, ListenerRunner, now_ms
 from busway.drivers import tcp
-from busway.errors import BusClosed, BusError, EndpointTaken, Undeliverable
-from busway.names import check_bus_name, endpoint_id, endpoint_name, id_of_text
+from busway.errors import BusClosed, BusError, Undeliverable
+from busway.names import check_bus_name, endpoint_id, id_of_text
 from busway.payloads import encode
 from busway.protocol import Connection, Limits, Message, Node, codes, errors, events
 from busway.protocol import Receiver as CoreReceiver
@@ -300,20 +300,7 @@ class AsyncBus(Views):
         self, endpoint: Any, kind: str, realm: str, queue: int, policy: str | None, cost: int
     ) -> CoreReceiver:
         self.check()
-        try:
-            return self.node.register(
-                endpoint_id(endpoint),
-                facade.kind_number(kind),
-                facade.realm_number(realm),
-                name=endpoint_name(endpoint),
-                cost=cost,
-                queue_max=queue,
-                policy=facade.policy_number(policy),
-            )
-        except errors.EndpointTakenError as error:
-            raise EndpointTaken(str(error)) from None
-        except errors.LocalError as error:
-            raise ValueError(str(error)) from None
+        return facade.register(self.node, endpoint, kind, realm, queue, policy, cost)
 
     def subscribe(
         self,

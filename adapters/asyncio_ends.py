@@ -18,7 +18,6 @@ from busway.adapters import facade
 from busway.adapters.facade import Change
 from busway.adapters.links import now_ms
 from busway.errors import BusClosed, EndpointTaken, RemoteError
-from busway.payloads import encode
 from busway.protocol import Message, Request, codes, errors, events
 from busway.protocol import Receiver as CoreReceiver
 
@@ -177,9 +176,7 @@ class Service:
         if known and message.error is None:
             return True
         self.unknown += not known
-        if isinstance(message, Request) and not message.confirm:
-            why = str(message.error) if message.error else "a message type that this handler does not know"
-            self._bus.node.respond_error(message, codes.UNREADABLE, why, now_ms())
+        facade.answer_unreadable(self._bus.node, message, now_ms())
         return False
 
     async def _run(self, message: Message) -> None:
@@ -188,33 +185,23 @@ class Service:
         except asyncio.CancelledError:
             code = codes.HANDLER_FAILED if self._bus.failure is None else codes.BUS_CLOSED
             why = ": its node is closing" if self._bus.failure is not None else ""
-            self._fail(message, code, f"the handler was cancelled{why}")
+            text = f"the handler was cancelled{why}"
+            facade.answer_error(self._bus.node, message, code, text, now_ms())
             raise
         except RemoteError as error:
-            # Those below are the bus's.
-            own = isinstance(error.code, int) and codes.HANDLER_FAILED <= error.code <= 0xFFFFFFFF
-            self._fail(message, error.code if own else codes.HANDLER_FAILED, error.message)
+            facade.answer_failure(self._bus.node, message, error, now_ms())
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's to know
             self.failed += 1
             _log.exception("a handler of %s failed", self._core.endpoint.name or message.endpoint.hex())
-            self._fail(message, codes.HANDLER_FAILED, f"{type(error).__name__}: {error}")
+            facade.answer_failure(self._bus.node, message, error, now_ms())
         finally:
             del self._bus.handlers[message]
             self._running -= 1
             self.wake()
 
-    def _fail(self, message: Message, code: int, text: str) -> None:
-        if isinstance(message, Request) and not message.confirm:
-            if message.stream is not None:
-                for item in message.stream.waiting.drain():
-                    self._bus.node.origin.finish_parked(item)
-            # The text of an exception may hold what UTF-8 does not carry, such as a file's name.
-            text = str(text).encode(errors="backslashreplace").decode()
-            self._bus.node.respond_error(message, code, text, now_ms())
-
     async def _answer(self, message: Message) -> None:
         result = self._handler(cast(Request, message))
-        asked = message if isinstance(message, Request) and not message.confirm else None
+        asked = facade.wants_answer(message)
         if inspect.isasyncgen(result):
             async with contextlib.aclosing(result):
                 await self._answer_parts(asked, result)
@@ -222,7 +209,7 @@ class Service:
         if isinstance(result, Awaitable):
             result = await result
         if asked is not None:
-            payload, format, type_id = _encode_answer(asked, result)
+            payload, format, type_id = facade.encode_answer(asked, result)
             await self._bus.settled(self._bus.node.respond(asked, payload, now_ms(), format, type_id))
 
     async def _answer_parts(self, asked: Request | None, parts: AsyncIterator[Any]) -> None:
@@ -232,7 +219,7 @@ class Service:
             return
         async for part in parts:
             if asked is not None:
-                payload, format, type_id = _encode_answer(asked, part)
+                payload, format, type_id = facade.encode_answer(asked, part)
                 token = self._bus.node.respond_part(asked, payload, now_ms(), format, type_id)
                 await self._bus.settled(token)
         if asked is not None:
@@ -245,13 +232,6 @@ class Service:
     def close(self) -> None:
         """Deregister. Handlers at work go on; what is queued is answered as not taken. Twice is once."""
         self._bus.node.deregister(self._core, now_ms())
-
-
-def _encode_answer(request: Request, value: Any) -> tuple[Any, int, bytes]:
-    """As a payload; what a PROCESS endpoint answers stays the object it is."""
-    if request.flow.endpoint.realm == codes.PROCESS:
-        return value, codes.OBJECT, b""
-    return encode(value, b"")
 
 
 class Changes:

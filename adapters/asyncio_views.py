@@ -4,16 +4,15 @@ node, hop by hop.
 
 from __future__ import annotations
 
-import time
+from typing import cast
 from uuid import UUID
 
 from busway.adapters import facade
 from busway.adapters.asyncio_ends import Changes
 from busway.adapters.facade import EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo
 from busway.adapters.links import now_ms
-from busway.errors import Undeliverable
 from busway.names import endpoint_id
-from busway.protocol import Node, codes, events
+from busway.protocol import Node, events
 
 
 class Views:
@@ -65,27 +64,11 @@ class Views:
         Each has `timeout` seconds to answer. Raises RequestTimeout, Undeliverable.
         """
         self.check()
-        wanted = await self._locate(node or endpoint_id(to), timeout)
-        hops: list[Hop] = []
-        while wanted != self.node.node_id and not (hops and hops[-1].node == wanted):
-            if len(hops) > codes.HOPS_MAX:
-                raise Undeliverable(codes.NO_ROUTE, "the way has more than 256 hops")
-            hops.append(await self._trace_one(wanted, len(hops), timeout))
-        return hops
-
-    async def _locate(self, wanted: bytes, timeout: float) -> bytes:
-        """The node that a message to the endpoint `wanted` would go to, or that has this id."""
-        token = self.node.locate(wanted, now_ms(), timeout_ms=facade.milliseconds("timeout", timeout))
-        outcome = await self.outcome(token)
-        if outcome.status != events.TRACED:
-            raise facade.error_of(outcome)
-        return outcome.node_id
-
-    async def _trace_one(self, wanted: bytes, hops: int, timeout: float) -> Hop:
-        """A node answers a trace whose hops end with it (docs/protocol.md, section 7)."""
-        started = time.monotonic()
         timeout_ms = facade.milliseconds("timeout", timeout)
-        outcome = await self.outcome(self.node.trace(wanted, hops, now_ms(), timeout_ms=timeout_ms))
-        if outcome.status != events.TRACED:
-            raise facade.error_of(outcome)
-        return facade.hop_of(outcome, time.monotonic() - started)
+        steps = facade.tracing(self.node, node or endpoint_id(to), timeout_ms, now_ms)
+        try:
+            token = next(steps)
+            while True:
+                token = steps.send(await self.outcome(token))
+        except StopIteration as found:
+            return cast(list[Hop], found.value)

@@ -10,7 +10,8 @@ import hmac
 import math
 import os
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,14 +19,16 @@ from busway.errors import (
     BusClosed,
     BusError,
     DeliveryUnknown,
+    EndpointTaken,
     PayloadError,
     RemoteError,
     RequestTimeout,
     Undeliverable,
     UnknownType,
 )
-from busway.payloads import accepted_types, decode
-from busway.protocol import Connection, Link, Message, Node, Peer, codes, errors, events
+from busway.names import endpoint_id, endpoint_name
+from busway.payloads import accepted_types, decode, encode
+from busway.protocol import Connection, Link, Message, Node, Peer, Receiver, Request, codes, errors, events
 from busway.protocol.wire import Reader
 
 Kind = Literal["unicast", "anycast", "broadcast"]
@@ -171,6 +174,87 @@ def types_of(endpoint: Any, types: tuple[type, ...] | None) -> tuple[type, ...] 
     if types is None and isinstance(endpoint, type):
         types = (endpoint,)
     return None if types is None else accepted_types(types)
+
+
+def register(
+    node: Node, endpoint: Any, kind: str, realm: str, queue: int, policy: str | None, cost: int
+) -> Receiver:
+    """Register with the core, in users' words. Raises EndpointTaken, ValueError."""
+    try:
+        return node.register(
+            endpoint_id(endpoint),
+            kind_number(kind),
+            realm_number(realm),
+            name=endpoint_name(endpoint),
+            cost=cost,
+            queue_max=queue,
+            policy=policy_number(policy),
+        )
+    except errors.EndpointTakenError as error:
+        raise EndpointTaken(str(error)) from None
+    except errors.LocalError as error:
+        raise ValueError(str(error)) from None
+
+
+def encode_answer(request: Request, value: Any) -> tuple[Any, int, bytes]:
+    """As a payload; what a PROCESS endpoint answers stays the object it is."""
+    if request.flow.endpoint.realm == codes.PROCESS:
+        return value, codes.OBJECT, b""
+    return encode(value, b"")
+
+
+def wants_answer(message: Message) -> Request | None:
+    """The request that a message is; None for one that nobody waits for."""
+    return message if isinstance(message, Request) and not message.confirm else None
+
+
+def answer_unreadable(node: Node, message: Message, now: int) -> None:
+    """Tell who asked that the handler cannot read it."""
+    if asked := wants_answer(message):
+        why = str(message.error) if message.error else "a message type that this handler does not know"
+        node.respond_error(asked, codes.UNREADABLE, why, now)
+
+
+def answer_failure(node: Node, message: Message, error: Exception, now: int) -> None:
+    """Tell who asked what the handler raised."""
+    if isinstance(error, RemoteError):  # codes below are the bus's own
+        own = isinstance(error.code, int) and codes.HANDLER_FAILED <= error.code <= 0xFFFFFFFF
+        answer_error(node, message, error.code if own else codes.HANDLER_FAILED, error.message, now)
+    else:
+        answer_error(node, message, codes.HANDLER_FAILED, f"{type(error).__name__}: {error}", now)
+
+
+def answer_error(node: Node, message: Message, code: int, text: str, now: int) -> None:
+    """Answer with an error; parts that wait for the reader are thrown away."""
+    if asked := wants_answer(message):
+        if asked.stream is not None:
+            for item in asked.stream.waiting.drain():
+                node.origin.finish_parked(item)
+        # The text of an exception may hold what UTF-8 does not carry, such as a file's name.
+        node.respond_error(asked, code, str(text).encode(errors="backslashreplace").decode(), now)
+
+
+def tracing(
+    node: Node, wanted: bytes, timeout_ms: int, clock: Callable[[], int]
+) -> Generator[int, events.Outcome, list[Hop]]:
+    """The steps of a trace: yields tokens, takes their outcomes, returns the nodes on the way.
+
+    Raises RequestTimeout, Undeliverable.
+    """
+    outcome = yield node.locate(wanted, clock(), timeout_ms=timeout_ms)
+    if outcome.status != events.TRACED:
+        raise error_of(outcome)
+    target = outcome.node_id
+    hops: list[Hop] = []
+    while target != node.node_id and not (hops and hops[-1].node == target):
+        if len(hops) > codes.HOPS_MAX:
+            raise Undeliverable(codes.NO_ROUTE, "the way has more than 256 hops")
+        started = time.monotonic()
+        outcome = yield node.trace(target, len(hops), clock(), timeout_ms=timeout_ms)
+        if outcome.status != events.TRACED:
+            raise error_of(outcome)
+        hops.append(hop_of(outcome, time.monotonic() - started))
+    return hops
 
 
 def dump_cbor(value: object) -> bytes:
