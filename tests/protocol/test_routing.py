@@ -471,6 +471,15 @@ def test_the_source_raises_its_number_once() -> None:
     assert a.router.counters["seqno_raised"] == 1
 
 
+def test_the_source_raises_its_number_at_most_64_times_a_second() -> None:
+    a = Host("a")
+    b = a.meet("b")
+    for now, seconds in ((5000, 1), (5999, 1), (6000, 2), (6500, 2)):
+        for _ in range(100):
+            a.router.request(b, a.router.me, (a.router.me.distance >> 16) + 1, now)
+        assert a.router.me.distance >> 16 == 64 * seconds
+
+
 def test_a_request_goes_on_to_the_next_hop_once_in_a_while() -> None:
     a = Host("a")
     b, c, d = a.meet("b"), a.meet("c"), a.meet("d")
