@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from busway.protocol import Limits, codes, events
+from busway.protocol import Limits, LocalError, codes, events
 
 from .helpers import assert_settled, fill, parts_of, verdicts
 from .nets import (
@@ -22,7 +22,10 @@ from .nets import (
     grid,
     id_of,
     message,
+    parent,
     ring,
+    routes,
+    signal,
     u16,
 )
 from .pairs import E, F
@@ -629,3 +632,147 @@ def test_a_message_without_hops_is_answered_in_the_name_of_its_destination(kind:
     assert answer[1:4] == bytes((LOCALNET | 8, 255, liar.connection.outbox.nodes.numbers[net["c"].me.key]))
     assert answer[-1] == codes.NO_ROUTE
     assert net["b"].forwarder.counters["unroutable"] == 1
+
+
+# Rare turns
+
+
+def test_what_is_too_much_to_wait_for_another_way_fails_at_once() -> None:
+    net = chain("abcd")
+    net["d"].register(E, UNICAST)
+    net.pump()
+    net.cable["cd"].cut()
+    net.cable["ab"].block(net["a"])
+    tokens = [net["a"].send(E, b"x" * 600_000, net.now, confirm=True) for _ in range(2)]
+    own = [net["c"].send(E, b"x" * 600_000, net.now, confirm=True) for _ in range(2)]
+    net.cable["bc"].block(net["c"])
+    net.cable["ab"].block(net["a"], False)
+    net.pump()
+    net.cable["bc"].block(net["c"], False)
+    net.advance(60_000)
+    assert all(len(verdicts(net, net["a"], token)) == 1 for token in tokens)
+    assert all(len(verdicts(net, net["c"], token)) == 1 for token in own)
+    assert net["c"].forwarder._detained == 0
+    assert_settled(net)
+
+
+def test_a_broadcast_whose_next_link_ends_is_forgotten() -> None:
+    net = chain("abc")
+    receiver = net["c"].register(E, BROADCAST)
+    net.pump()
+    net.cable["bc"].block(net["b"])
+    net["a"].publish(E, b"lost", net.now)
+    net.pump()
+    net.cable["bc"].cut()
+    net.join("bc")
+    net.pump()
+    net["a"].publish(E, b"found", net.now)
+    net.pump()
+    assert net.payloads("c", receiver) == [b"found"]
+
+
+def test_our_own_message_that_comes_back_and_fails_is_told_to_us() -> None:
+    net = chain("abc")
+    net["c"].register(E, UNICAST)
+    net.pump()
+    net["b"].send(E, b"x", net.now)
+    token = net["b"].request(E, b"x", net.now)
+    net.pump()
+    liar = Liar(net, net["b"])
+    c = bind(3, net["c"].me.key)
+    liar.say(message(codes.SEND, 12, 0, c + b"\x02", alias(1, E) + u16(1)))
+    liar.say(message(codes.REQUEST, 12, 0, b"\x03\x02", b"\x01" + u16(2) + bytes((token,)) + b"\x64"))
+    assert net.undelivered("b") == [codes.NO_ROUTE]
+    assert verdicts(net, net["b"], token) == [(events.UNDELIVERED, codes.NO_ROUTE)]
+
+
+def test_a_trace_of_nobody_is_not_answered() -> None:
+    net = chain("ab")
+    liar = Liar(net, net["b"])
+    liar.hear()
+    liar.say(message(codes.SIGNAL, 8, 9, bind(3, b"n" * 20), bytes((codes.TRACE, 1))))
+    assert liar.hear() == []
+
+
+def test_a_trace_may_be_called_off() -> None:
+    net = chain("abc")
+    token = net["a"].trace(id_of("c"), 9, net.now)
+    net["a"].cancel(token, net.now)
+    net.pump()
+    assert [status for status, _ in verdicts(net, net["a"], token)] == [events.CANCELLED]
+    assert_settled(net)
+
+
+def test_hops_beyond_one_byte_are_refused() -> None:
+    net = chain("ab")
+    with pytest.raises(LocalError, match="hops must be 0 to 255"):
+        net["a"].trace(id_of("b"), 256, net.now)
+
+
+def test_a_parent_that_is_left_is_told_that_its_prune_is_over() -> None:
+    net = ring("abcd")
+    for letter in "bd":
+        net[letter].register(E, BROADCAST)
+    net.pump()
+    net["a"].publish(E, b"1", net.now)
+    net.pump()
+    assert net.see("c", "a").hop is not None
+    first = net.hop("c", "a")
+    link = net.see("c", first).connections[0]
+    there = net.see(first, "c").connections[0]
+    assert len(there.pruned) == 1
+    link.set_cost(50, net.now)
+    net.pump()
+    net.advance(3000)
+    assert net.hop("c", "a") != first
+    net["a"].publish(E, b"2", net.now)
+    net.pump()
+    assert there.pruned == {}
+    assert [key[1] for key in net["c"].forwarder._pruned.values()] == [0]
+
+
+def test_a_child_that_says_so_again_is_no_longer_pruned() -> None:
+    net = chain("ab")
+    net["a"].register(E, BROADCAST)
+    net.pump()
+    liar = Liar(net, net["b"])
+    liar.say(bytes((codes.SYNC, 5)), routes(parent(b"\x02")))
+    liar.say(signal(codes.PRUNE, alias(1, E) + b"\x02"), signal(codes.PRUNE, alias(2, F) + b"\x01"))
+    assert len(liar.connection.pruned) == 2
+    liar.say(routes(parent(b"\x02")))
+    assert list(liar.connection.pruned) == [liar.key + F]
+    net["b"].forwarder.grafted(liar.connection, liar.key, F)
+    assert liar.connection.pruned == {}
+
+
+def test_a_new_child_of_a_pruned_tree_gets_copies() -> None:
+    net = chain("abc")
+    net["b"].register(F, BROADCAST)
+    net.pump()
+    liar = Liar(net, net["c"])
+    keeper = net["c"].register(E, BROADCAST)
+    net.pump()
+    net["a"].publish(E, b"1", net.now)
+    net.pump()
+    assert net.payloads("c", keeper) == [b"1"]
+    net["c"].deregister(keeper, net.now)
+    a = net["a"].me
+    net["c"].forwarder._prune(net.cable["bc"].b, net.see("c", "a"), E)
+    assert (a.key + E) in net["c"].forwarder._pruned
+    liar.say(routes(parent(bind(3, a.key))))
+    assert net["c"].forwarder._pruned == {}
+
+
+def test_subscribers_that_only_the_asker_knows_get_their_copies_over_those_who_do_not() -> None:
+    net = Mesh()
+    net.add("abcd")
+    net.join("ab bc")
+    net.join("cd", lookups=True)
+    net.pump()
+    receiver = net["d"].register(E, BROADCAST)
+    net.pump()
+    for number in range(3):
+        net["a"].publish(E, b"%d" % number, net.now)
+        net.advance(6000)
+    assert net.holders("b", E) == ""
+    assert net.payloads("d", receiver)[-1] == b"2"
