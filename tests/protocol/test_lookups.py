@@ -372,3 +372,107 @@ def test_a_router_that_asks_back_is_answered_at_once() -> None:
     liar.hear()
     liar.say(signal(codes.WHO, alias(1, E)))
     assert haves(liar) == [b"\x01"]  # the number that was bound by the question
+
+
+# Rare turns
+
+
+def test_what_a_far_router_said_is_dropped_when_the_holder_says_otherwise() -> None:
+    net = Mesh()
+    net.add("ambc")
+    net.join("am mb")
+    net.join("bc", lookups=True)
+    net.pump()
+    receiver = net["c"].register(E, ANYCAST)
+    net.pump()
+    net["a"].send(E, b"1", net.now)
+    net.pump()
+    assert net.holders("a", E) == "c"
+    net["c"].deregister(receiver, net.now)
+    net.pump()
+    assert net.holders("a", E) == "c"
+    token = net["a"].send(E, b"2", net.now, confirm=True)
+    net.pump()
+    assert [status for status, _ in verdicts(net, net["a"], token)] == [events.UNDELIVERED]
+    assert net.holders("a", E) == ""
+    assert net["a"].lookups.told[E] == {net["b"].me.key: []}
+
+
+def test_the_lookup_endpoint_itself_is_asked_of_nobody_far() -> None:
+    net = Mesh()
+    net.add("ab")
+    net.join("ab")
+    slow_one = Liar(net, net["b"], lookups=True)
+    net.pump()
+    assert slow_one.error == -1
+    assert not net["a"].lookups.ask(codes.LOOKUP, net.now)
+    assert net["a"].lookups.ask(E, net.now)
+
+
+def test_a_holder_narrower_than_its_way_is_not_taken() -> None:
+    net = chain("ab")
+    liar = Liar(net, net["b"], lookups=True, realm=GLOBAL)
+    net["b"].send(E, b"", net.now, ttl_ms=9000)
+    liar.hear()
+    liar.say(signal(codes.HAVE, alias(1, E) + b"\x0a" + SELF + u16(0)))
+    assert net.holders("b", E) == ""
+
+
+def test_news_of_a_holder_that_is_forgotten_is_no_harm() -> None:
+    net = chain("ab")
+    liar = Liar(net, net["b"], lookups=True)
+    liar.say(routes(update(bind(3, key("x")), 0, 1)))
+    net["b"].lookups.ask(E, net.now)
+    liar.say(signal(codes.HAVE, alias(1, E) + b"\x0a\x03" + u16(1)))
+    assert net.holders("b", E) == "x"
+    liar.say(routes(update(b"\x03", 0, 0xFFFF)))
+    net.advance(300_000)
+    assert net["b"].routes.find(key("x")) is None
+    liar.say(signal(codes.HAVE, b"\x01"))
+    assert net["b"].lookups.told[E] == {liar.key: []}
+
+
+def test_of_two_that_were_asked_one_may_be_lost() -> None:
+    net = chain("ab")
+    one, other = Liar(net, net["b"], "y", lookups=True), Liar(net, net["b"], "z", lookups=True)
+    token = net["b"].send(E, b"", net.now, confirm=True)
+    one.leave()
+    net.advance(codes.STARVE_MS)
+    assert verdicts(net, net["b"], token) == []
+    other.say(signal(codes.HAVE, alias(1, E)))
+    assert verdicts(net, net["b"], token) == NOBODY
+
+
+def test_what_was_asked_for_is_remembered_within_bounds() -> None:
+    net = chain("ab")
+    liar = Liar(net, net["b"], lookups=True)
+    for number in range(codes.ENTRIES_MAX + 50):
+        uuid = b"%016d" % number
+        if number % codes.QUERIES_MAX == 0:
+            net.advance(codes.SYNC_MS)
+            liar.hear()
+        assert net["b"].lookups.ask(uuid, net.now)
+    assert len(net["b"].lookups.told) == codes.ENTRIES_MAX
+
+
+def test_subscribers_are_looked_for_seldom_and_within_bounds() -> None:
+    net = chain("ab")
+    liar = Liar(net, net["b"], lookups=True)
+    for number in range(codes.WATCHES_MAX + 50):
+        net["b"].publish(b"%016d" % number, b"x", net.now)
+        net["b"].publish(b"%016d" % number, b"y", net.now)
+    questions = [body for body in liar.hear() if body[:2] == bytes((0xF0, codes.WHO))]
+    assert len(questions) == codes.WATCHES_MAX + 50
+    assert len(net["b"].lookups._asked) <= codes.WATCHES_MAX
+
+
+def test_one_may_locate_oneself_and_the_holder_of_an_endpoint() -> None:
+    net = chain("abc")
+    net["c"].register(E, ANYCAST)
+    net["c"].register(F, BROADCAST)
+    net["a"].register(b"mine-mine-mine-m", BROADCAST)
+    net.pump()
+    for wanted, found in ((id_of("a"), "a"), (E, "c"), (F, "c"), (b"mine-mine-mine-m", "a")):
+        token = net["a"].locate(wanted, net.now)
+        net.note(net["a"], net["a"].take_events())
+        assert [o.node_id for o in net.outcomes(net["a"], token)] == [id_of(found)]
