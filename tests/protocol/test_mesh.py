@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from busway.protocol import Node, codes, events
+from busway.protocol import LocalError, Node, codes, events
 
 from .helpers import assert_settled, verdicts
 from .nets import (
@@ -16,13 +16,18 @@ from .nets import (
     USERSPACE,
     Liar,
     Mesh,
+    alias,
     bind,
     chain,
+    directory,
     grid,
     id_of,
     key,
+    message,
+    retract,
     ring,
     routes,
+    stranger,
     update,
 )
 from .pairs import E, Entropy
@@ -449,3 +454,157 @@ def test_a_route_of_another_life_does_not_push_a_neighbour_out() -> None:
     net.cable["bc"].cut()
     net.advance(codes.STARVE_MS)
     assert net.see("b", "c").key == key("c", 7)
+
+
+# Rare turns
+
+
+def test_a_leaf_that_takes_a_second_link_is_grafted_for_what_it_had_subscribed() -> None:
+    net = chain("ab")
+    net.leaf("x", "b")
+    receiver = net["x"].register(E, codes.BROADCAST)
+    net.pump()
+    net.cable["second"] = net.link(net["x"], net["b"], realm=LOCALNET, medium="tcp", via="tcp:second")
+    net.pump()
+    net["a"].publish(E, b"1", net.now)
+    net.pump()
+    net.cable["xb"].cut()
+    net["a"].publish(E, b"2", net.now)
+    net.pump()
+    assert net.payloads("x", receiver) == [b"1", b"2"]
+
+
+def test_a_leaf_may_change_the_cost_of_its_link() -> None:
+    net = chain("ab")
+    leaf = net.leaf("x", "a", cost=10)
+    net.join("xb", cost=20)
+    net.pump()
+    assert leaf.mesh.uplink is net.cable["xa"].a
+    with pytest.raises(LocalError, match="1 to 16382"):
+        net.cable["xb"].a.set_cost(0, net.now)
+    net.cable["xb"].a.set_cost(5, net.now)
+    assert net.see("x", "b").metric & 0x3FFF == 5
+
+
+def test_a_measured_cost_counts_when_it_is_half_or_twice() -> None:
+    net = chain("ab", cost=10)
+    link = net.cable["ab"].a
+    for measured, cost in ((15, 10), (20, 20), (11, 20), (10, 10)):
+        link.measured(measured, net.now)
+        assert link.cost == cost
+        assert net.see("a", "b").metric & 0x3FFF == cost
+    net.add("c")
+    net.join("bc")
+    net.cable["bc"].a.set_cost(7, net.now)  # before it is open
+    net.pump()
+    assert net.see("b", "c").metric & 0x3FFF == 7
+
+
+def test_a_node_cannot_be_a_leaf_and_forward() -> None:
+    with pytest.raises(LocalError, match="a leaf never forwards"):
+        Node(id_of("a"), entropy=Entropy(1), leaf=True, transit=True)
+
+
+def test_a_leaf_that_meets_another_life_of_a_node_leaves_the_former() -> None:
+    net = Mesh()
+    leaf = net.named["a"] = net.node("a", leaf=True)
+    receiver = leaf.register(E, UNICAST)
+    liar = Liar(net, leaf)
+    for life in range(3):
+        seq = (life + 1).to_bytes(2, "big")
+        fields = (alias(1, E) if not life else b"\x01") + seq + b"x"
+        liar.say(message(codes.SEND, 8, 9, bind(3 + life, key("n", life)), fields))
+    assert len(net.payloads("a", receiver)) == 3
+    assert net.see("a", "n").key == key("n", 2)
+    assert net.reaches("a") == "nz"
+
+
+def test_a_leaf_that_serves_more_nodes_than_it_can_name_says_so() -> None:
+    net = Mesh()
+    leaf = net.named["a"] = net.node("a", leaf=True)
+    leaf.register(E, codes.ANYCAST, queue_max=40_000)
+    liar = Liar(net, leaf)
+    for number in range(codes.ROUTES_MAX + 1):
+        fields = (alias(1, E) if not number else b"\x01") + b"\0\x01\x01\xff\x7f"
+        liar.say(message(codes.REQUEST, 8, 9, bind(3, stranger(number)), fields))
+    assert liar.error == codes.TOO_MANY
+    net.advance(20_000)
+    assert net.reaches("a") == ""
+
+
+def test_the_end_of_a_node_that_a_leaf_never_heard_of_is_nothing() -> None:
+    net = Mesh()
+    leaf = net.named["a"] = net.node("a", leaf=True)
+    liar = Liar(net, leaf)
+    liar.say(routes(retract(bind(3, key("n"))), retract(b"\x01"), update(b"\x03", 1, 1)))
+    assert net.reaches("a") == "z"
+    assert liar.error == -1
+
+
+def test_the_grace_of_a_node_that_was_found_again_is_over() -> None:
+    net = chain("ab")
+    net["a"].mesh.give_up(net.see("a", "b"), net.now)
+    assert ups(net, "a", "b") == [UP]
+
+
+def test_news_of_the_other_one_of_two_copies_changes_nothing() -> None:
+    net = chain("ab")
+    liar = Liar(net, net["b"])
+    first, second = bind(3, key("x", 1)), bind(4, key("x", 2))
+    liar.say(routes(update(first, 0, 1), update(second, 0, 1)))
+    assert net.see("b", "x").key == key("x", 2)
+    liar.say(routes(update(b"\x03", 0, 9)))
+    assert net.see("b", "x").key == key("x", 2)
+    liar.say(routes(update(b"\x04", 0, 0xFFFF)))
+    assert net.see("b", "x").key == key("x", 1)
+    liar.say(routes(update(b"\x03", 0, 0xFFFF)))
+    assert net.reaches("b") == "az"
+
+
+def test_over_a_slow_link_nobody_tells_the_lines_of_others() -> None:
+    net = chain("ab")
+    liar = Liar(net, net["b"], lookups=True)
+    liar.say(routes(update(bind(3, key("x")), 0, 1)))
+    entries = bytes((2,)) + E
+    liar.say(directory(b"\x03", LOCALNET, 0, 1, entries), directory(b"\x01", LOCALNET, 0, 1, entries))
+    assert net.holders("b", E) == ""
+
+
+def test_a_line_narrower_than_the_way_that_it_came_is_not_taken() -> None:
+    net = chain("ab")
+    liar = Liar(net, net["b"])
+    liar.say(routes(update(bind(3, key("x")), 0, GLOBAL << 14 | 5)))
+    entries = bytes((2,)) + E
+    liar.say(directory(b"\x03", LOCALNET, 0, 1, entries))
+    assert net.holders("b", E) == ""
+    liar.say(routes(update(b"\x03", 1, LOCALNET << 14 | 5)))
+    liar.say(directory(b"\x03", LOCALNET, 0, 1, entries))
+    assert net.holders("b", E) == "x"
+
+
+def test_what_an_entry_says_is_passed_on_as_it_was() -> None:
+    net = chain("ab")
+    liar = Liar(net, net["b"])
+    liar.say(directory(b"\x01", LOCALNET, 0, 1, b"\x72" + E + b"\x09\x03\x04pump"))
+    net.pump()
+    [found] = net["a"].directory.by_uuid[E]
+    assert (found.credit, found.cost, found.name, found.kind) == (9, 3, "pump", codes.ANYCAST)
+
+
+def test_the_report_tells_who_reaches_whom_through_us() -> None:
+    net = chain("abc")
+    [of_c] = [node for node in net["b"].report(net.now)["nodes"] if node["node"] == id_of("c")]  # type: ignore[attr-defined]
+    assert of_c["children"] == [id_of("a")]
+
+
+def test_answers_for_nodes_behind_a_neighbour_that_does_not_read_are_dropped_first() -> None:
+    net = chain("abc")
+    liar = Liar(net, net["c"])
+    a = bind(3, net["a"].me.key)
+    net.cable["bc"].block(net["c"])
+    for number in range(codes.ANSWERS_MAX // 2 + 100):
+        who = a if not number else b"\x03"
+        liar.say(message(codes.ERROR, 4, 9, who, b"\x01\x01"))
+    assert net["c"].forwarder.counters["unroutable"] == 100
+    net.advance(10)
+    assert net.cable["bc"].b.state == codes.OPEN
