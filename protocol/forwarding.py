@@ -246,8 +246,6 @@ class Forwarder:
             link.broadcast(out)
 
     def _prune(self, connection: "Connection", source: "Peer", uuid: bytes) -> None:
-        if self.node.leaf:
-            return  # its router knows what it has subscribed
         key = source.key + uuid
         told = self._pruned.get(key)
         count = 0 if told is None or told[0] is not connection else told[1] + 1

@@ -447,9 +447,8 @@ class Mesh:
         if node_id in self.node.routes.peers:
             return
         for route in self._incarnations.get(node_id, {}):
-            if route.owner is None:
-                self._appear(route, now)
-                return
+            self._appear(route, now)
+            return
 
     # The router's news
 

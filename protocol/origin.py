@@ -488,8 +488,7 @@ class Origin:
             assert self.desk is not None
             self.desk.cancelled(self.me, pending.id)
             return
-        if pending.flow is None:
-            return  # a trace
+        assert pending.flow is not None
         hop = pending.flow.link()
         if hop is not None:  # else its way is lost
             hop.enqueue(cancel)
@@ -666,8 +665,7 @@ class Origin:
         told as it is.
         """
         for out in unsent:
-            if out.peer is not self.me:  # a publish has no single receiver
-                self.undeliverable(out, codes.NO_ROUTE)
+            self.undeliverable(out, codes.NO_ROUTE)
         for flow in list(peer.out_flows.values()):
             self._empty(flow, now)
         for pending in list(self.pending.values()):
