@@ -155,6 +155,7 @@ def retract(node: bytes) -> bytes:
 
 def parent(node: bytes, *versions: int) -> bytes:
     head = codes.PARENT_WITH if versions else codes.PARENT
+    versions = (0,) * (3 - len(versions)) + versions if versions else ()
     return bytes((head,)) + node + b"".join(varint(version) for version in versions)
 
 

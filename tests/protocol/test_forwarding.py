@@ -776,3 +776,34 @@ def test_subscribers_that_only_the_asker_knows_get_their_copies_over_those_who_d
         net.advance(6000)
     assert net.holders("b", E) == ""
     assert net.payloads("d", receiver)[-1] == b"2"
+
+
+def test_a_request_may_be_called_off_while_its_way_is_lost() -> None:
+    net = chain("abc")
+    net["c"].register(E, ANYCAST)
+    net.pump()
+    tokens = [net["b"].request(E, b"x", net.now, window=window) for window in (0, 4)]
+    net.pump()
+    net.cable["bc"].cut()
+    assert net.hop("b", "c") == ""
+    net["b"].origin._tell_window(net["b"].origin.pending[tokens[1]], net.now)
+    for token in tokens:
+        net["b"].cancel(token, net.now)
+    net.advance(60_000)
+    for token in tokens:
+        assert [status for status, _ in verdicts(net, net["b"], token)] == [events.CANCELLED]
+    assert_settled(net)
+
+
+def test_more_than_may_wait_of_our_own_for_another_way_fails_at_once() -> None:
+    net = chain("abc")
+    net["c"].register(E, UNICAST)
+    net.pump()
+    net.cable["bc"].block(net["b"])
+    tokens = [net["b"].send(E, b"x" * 700_000, net.now, confirm=True) for _ in range(2)]
+    net.cable["bc"].cut()
+    net.note(net["b"], net["b"].take_events())
+    assert [len(verdicts(net, net["b"], token)) for token in tokens] == [0, 1]
+    net.advance(60_000)
+    assert [len(verdicts(net, net["b"], token)) for token in tokens] == [1, 1]
+    assert_settled(net)

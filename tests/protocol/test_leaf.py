@@ -445,3 +445,33 @@ def test_a_leaf_may_ask_over_a_link_that_begins_while_it_asks() -> None:
     assert len(net.see("b", "x").serving) == 1
     net.advance(6000)
     assert len(net.outcomes(leaf, token)) == 1
+
+
+def test_a_leaf_that_publishes_much_reaches_its_router_and_those_behind_it() -> None:
+    net = leaves()
+    receivers = {letter: net[letter].register(E, BROADCAST) for letter in "ac"}
+    net.pump()
+    for number in range(20):
+        net["x"].publish(E, b"%d" % number, net.now)
+    net.pump()
+    for letter, receiver in receivers.items():
+        assert net.payloads(letter, receiver) == [b"%d" % number for number in range(20)]
+
+
+def test_the_report_of_a_leaf_knows_no_children() -> None:
+    net = leaves()
+    nodes = net["x"].report(net.now)["nodes"]
+    assert [node["children"] for node in nodes] == [[]]  # type: ignore[attr-defined]
+
+
+def test_a_leaf_s_prune_is_over_when_its_router_gets_a_child() -> None:
+    net = chain("ab")
+    net.leaf("x", "a")
+    net.pump()
+    net["x"].publish(E, b"1", net.now)
+    net.pump()
+    assert net.cable["xa"].a.pruned != {}
+    net.add("c")
+    net.join("ca")
+    net.pump()
+    assert net.cable["xa"].a.pruned == {}

@@ -381,7 +381,9 @@ def test_what_a_far_router_said_is_dropped_when_the_holder_says_otherwise() -> N
     net = Mesh()
     net.add("ambc")
     net.join("am mb")
-    net.join("bc", lookups=True)
+    net.add("de")
+    net.join("md")
+    net.join("bc de", lookups=True)
     net.pump()
     receiver = net["c"].register(E, ANYCAST)
     net.pump()
@@ -395,7 +397,7 @@ def test_what_a_far_router_said_is_dropped_when_the_holder_says_otherwise() -> N
     net.pump()
     assert [status for status, _ in verdicts(net, net["a"], token)] == [events.UNDELIVERED]
     assert net.holders("a", E) == ""
-    assert net["a"].lookups.told[E] == {net["b"].me.key: []}
+    assert net["a"].lookups.told[E] == {net["b"].me.key: [], net["d"].me.key: []}
 
 
 def test_the_lookup_endpoint_itself_is_asked_of_nobody_far() -> None:

@@ -50,7 +50,7 @@ MALFORMED = {
     "an update that is cut": (routes(update(X3, 1, 1)[:-1]), codes.MALFORMED),
     "a retract without its node": (routes(b"\x00"), codes.MALFORMED),
     "a binding that is cut": (routes(retract(X3[:-3])), codes.MALFORMED),
-    "a parent whose versions are cut": (routes(parent(SELF, 1)), codes.MALFORMED),
+    "a parent whose versions are cut": (routes(parent(SELF, 1)[:-1]), codes.MALFORMED),
     "a version too long": (routes(parent(SELF) + b"", b"\x03" + SELF + b"\xff" * 6), codes.MALFORMED),
     "a request that is cut": (routes(seqreq(SELF, 1)[:-1]), codes.MALFORMED),
     "an ack that is cut": (routes(ack(0)[:-1]), codes.MALFORMED),
