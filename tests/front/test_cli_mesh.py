@@ -107,6 +107,13 @@ class TestRoutesAndTrace:
             assert sum("direct" in line for line in lines) == 2
             assert len(busway("routes", "-n", "second", bus=bus).ok().lines) == 2
 
+    def test_commands_that_have_ended_are_not_listed(self) -> None:
+        bus = new_bus()
+        with peer(bus), peer(bus, "second"), peer(bus, "third"):
+            for _ in range(6):  # each joins through any of the three, and leaves
+                ways = busway("routes", "--json", bus=bus).ok().document
+                assert {way["to_label"] for way in ways} == {"answers", "second", "third"}
+
     def test_of_a_node(self) -> None:
         bus = new_bus()
         with peer(bus):
@@ -184,6 +191,34 @@ class TestDoctor:
             line_with(far, "listening")
             text = busway("doctor", url, bus=bus, BUSWAY_DIR=machines[0]).ok().text
             assert "only endpoints of realm localnet or wider can be seen" in text
+
+    def test_a_node_that_speaks_another_version(self, machines: tuple[str, str]) -> None:
+        close = bytes((0x03, 2)) + b"versions differ"
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            server.settimeout(10)
+            url = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+            with busway_started("doctor", url, bus=new_bus(), BUSWAY_DIR=machines[0]) as running:
+                channel, _ = server.accept()
+                with channel:
+                    channel.sendall(bytes((len(close),)) + close)
+                    line_with(running, "update the older of both programs")
+                    assert running.status() == 1
+
+    def test_a_node_that_only_the_doctor_reaches(self, machines: tuple[str, str]) -> None:
+        bus, url = new_bus(), f"tcp://127.0.0.1:{free_port()}"
+        with (
+            busway_started("bridge", "--listen", url, bus=bus, BUSWAY_DIR=machines[1]) as far,
+            busway_started("listen", "lab/a", bus=bus, BUSWAY_DIR=machines[0]),
+        ):
+            line_with(far, "listening")
+            ended = busway("doctor", url, bus=bus, BUSWAY_DIR=machines[0])
+            assert ended.status == 1
+            assert f"run `busway bridge {url}`" in ended.text
+            with busway_started("bridge", url, bus=bus, BUSWAY_DIR=machines[0]) as near:
+                line_with(near, "link-up")
+                text = busway("doctor", url, bus=bus, BUSWAY_DIR=machines[0]).ok().text
+            assert f"the programs here have a way to {url}" in text
+            assert "a possible cause" in text
 
     def test_a_program_that_is_stopped(self) -> None:
         bus = new_bus()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from dataclasses import dataclass, field
@@ -55,6 +54,8 @@ def bridge(
     as_json: bool,
 ) -> int:
     """Join the local bus to other nodes, and forward between them."""
+    import asyncio
+
     from busway.cli import session
 
     urls = targets + place.urls
@@ -90,6 +91,11 @@ class Count:
     bytes_in: int = 0
     bytes_out: int = 0
 
+    def add(self, other: Count) -> None:
+        self.forwarded += other.forwarded
+        self.bytes_in += other.bytes_in
+        self.bytes_out += other.bytes_out
+
 
 @dataclass
 class Bridge:
@@ -100,6 +106,7 @@ class Bridge:
     as_json: bool
     started: float = field(default_factory=time.monotonic)
     counts: dict[Connection, Count] = field(default_factory=dict)
+    ended: Count = field(default_factory=lambda: Count("", "links that have ended"))
 
     async def listen(self, url: str, is_open: bool) -> None:
         try:
@@ -110,6 +117,8 @@ class Bridge:
 
     async def keep(self, url: str) -> None:
         """Keep one link up: try again at growing intervals, and at once after it had been up."""
+        import asyncio
+
         import busway
 
         wait, said = _FIRST_RETRY_S, ""
@@ -135,9 +144,11 @@ class Bridge:
 
     async def _until_down(self, peer: bytes, url: str) -> None:
         changes = self.bus.changes()
-        while any(link.peer == peer and link.address == url for link in self.bus.links()):
-            if (await anext(changes)).what == "link-down":
-                continue
+        try:
+            while any(link.peer == peer and link.address == url for link in self.bus.links()):
+                await anext(changes)
+        finally:
+            await changes.aclose()
 
     async def watch(self) -> None:
         """Tell of links that come and go."""
@@ -146,6 +157,7 @@ class Bridge:
         for link in self.bus.links():
             self._tell_link("link-up", link, "")
         async for change in self.bus.changes():
+            self.count_links()
             if isinstance(change.subject, LinkInfo) and change.subject.peer:
                 self._tell_link(change.what, change.subject, change.text)
         raise Failure(failures.NO_BUS, "the bus was closed")
@@ -160,6 +172,8 @@ class Bridge:
 
     async def report(self, every: float) -> None:
         """Count now and then, and at the end."""
+        import asyncio
+
         try:
             while True:
                 await asyncio.sleep(every)
@@ -167,23 +181,29 @@ class Bridge:
         finally:
             self.say_counts()
 
-    def say_counts(self) -> None:
+    def count_links(self) -> None:
+        """Bring the counts up to date; those of links that have ended go into one."""
         for connection in self.bus.node.connections:
-            if connection.peer is not None:
-                count = self.counts.get(connection)
-                if count is None:
-                    who = output.node_text(connection.peer.node_id, connection.peer.label)
-                    count = self.counts[connection] = Count(connection.link.address, who)
-                count.forwarded = connection.outbox.forwarded
-                count.bytes_in = connection.bytes_in
-                count.bytes_out = connection.bytes_out
+            if connection.peer is not None and connection not in self.counts:
+                who = output.node_text(connection.peer.node_id, connection.peer.label)
+                self.counts[connection] = Count(connection.link.address, who)
+        for connection, count in list(self.counts.items()):
+            count.forwarded = connection.outbox.forwarded
+            count.bytes_in = connection.bytes_in
+            count.bytes_out = connection.bytes_out
+            if connection not in self.bus.node.connections:
+                self.ended.add(self.counts.pop(connection))
+
+    def say_counts(self) -> None:
+        self.count_links()
+        counts = [*self.counts.values(), self.ended]
         forwarder = self.bus.node.forwarder.counters
         fields = {
             "seconds": round(time.monotonic() - self.started, 1),
             "forwarded": forwarder["forwarded"],
             "unroutable": forwarder["unroutable"],
             "nodes": len(self.bus.nodes()) - 1,
-            "links": [vars(count) for count in self.counts.values()],
+            "links": [vars(count) for count in counts],
         }
         text = (
             f"forwarded {forwarder['forwarded']:,} messages, {forwarder['unroutable']:,} had no way; "
@@ -191,7 +211,7 @@ class Bridge:
         )
         self.tell("counts", fields, text)
         if not self.as_json:
-            for count in self.counts.values():
+            for count in counts:
                 if count.forwarded:
                     sizes = f"{output.size_text(count.bytes_in)} in, {output.size_text(count.bytes_out)} out"
                     output.say(f"  to {output.printable(count.peer)}: {count.forwarded:,} messages, {sizes}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import stat
@@ -49,6 +48,7 @@ class Report:
 
     facts: list[str] = field(default_factory=list)
     findings: list[tuple[str, str]] = field(default_factory=list)
+    unsafe: bool = False  # the socket directory cannot be used
 
     def well(self, text: str) -> None:
         self.facts.append(text)
@@ -70,7 +70,7 @@ def doctor(place: Place, targets: tuple[str, ...], timeout: float, as_json: bool
     check_directory(report, place.bus)
     urls = [target for target in targets if "://" in target]
     names = [target for target in targets if "://" not in target]
-    if any(advice.startswith("chmod") for _, advice in report.findings):
+    if report.unsafe:
         return _conclude(report, as_json, failures.NO_BUS)  # the bus cannot be joined before that
 
     async def job(bus: AsyncBus) -> int:
@@ -107,9 +107,8 @@ def check_directory(report: Report, bus: str) -> None:
     try:
         root = unix.socket_directory()
     except (OSError, ValueError) as error:
-        report.find(
-            f"the socket directory is not safe to use: {error}", "chmod 700 it, or set BUSWAY_DIR to another"
-        )
+        report.find(f"the socket directory cannot be used: {error}", "do as that says, then try again")
+        report.unsafe = True
         return
     mode = stat.S_IMODE(os.stat(root).st_mode)
     report.well(f"socket directory {root}, mode {mode:o}")
@@ -154,6 +153,8 @@ def _is_dead(path: str) -> bool:
 
 async def check_url(report: Report, bus: AsyncBus, url: str, token: str | None, timeout: float) -> None:
     """Whether the node at a URL can be joined from here, and what it then shows."""
+    import asyncio
+
     import busway
 
     try:
@@ -174,6 +175,7 @@ async def check_url(report: Report, bus: AsyncBus, url: str, token: str | None, 
         realm = next((one.realm for one in bus.links() if one.address == link.address), "localnet")
         report.well(f"{url} is node {output.node_text(link.peer, link.label)}; the link's realm is {realm}")
         await _check_report(report, bus, link.peer, url, realm, timeout)
+        _check_joined(report, bus, link.peer, url)
 
 
 async def _check_report(
@@ -194,19 +196,40 @@ async def _check_report(
         )
 
 
+def _check_joined(report: Report, bus: AsyncBus, node: bytes, url: str) -> None:
+    """Whether the programs here have a way to the node, too: this command's own link ends with it."""
+    from busway.cli import session
+
+    here = [each for each in session.others(bus) if each.id != node]
+    if not here:
+        return
+    if any(each.id == node for each in session.others(bus)):
+        report.well(f"the programs here have a way to {url}")
+    else:
+        report.find(
+            f"the programs here have no way to {url}, though it can be joined",
+            f"run `busway bridge {url}`, or have one of them connect to it",
+        )
+
+
 # Nodes
 
 
 async def check_nodes(report: Report, bus: AsyncBus, names: list[str], timeout: float) -> None:
     """What the programs see of each other; of two named ones, why they do not."""
     from busway.cli import session
-    from busway.cli.survey import OK, SILENT, survey
+    from busway.cli.survey import OK, REFUSED, SILENT, survey
 
     found = await survey(bus, timeout)
     for each in found:
         if each.answer == SILENT:
             report.find(
                 f"{_name(each)} does not answer", "is its program stopped (SIGSTOP, a debugger), or busy?"
+            )
+        elif each.answer == REFUSED:
+            report.well(
+                f"{_name(each)} keeps its state to its own machine: if an endpoint of it is missing here, its"
+                " realm may be narrower than a link on the way (a possible cause, not visible from here)"
             )
     told = [each for each in found if each.answer == OK]
     report.well(f"{output.counted(len(found), 'node')} known, {len(told)} of them tell their state")

@@ -113,7 +113,7 @@ async def _joined(place: Place, command: str, leaf: bool, transit: bool) -> Asyn
 
 async def _look_around(bus: AsyncBus) -> None:
     """Ask the router of a leaf for all that it knows."""
-    from busway.cli.survey import well_formed
+    from busway.cli.survey import leave_out_lost, well_formed
 
     uplink = bus.node.mesh.uplink
     if uplink is None or uplink.peer is None:
@@ -125,6 +125,7 @@ async def _look_around(bus: AsyncBus) -> None:
         return  # it is silent, or keeps its state to itself: then what this node has asked for must do
     if not well_formed(report):
         return
+    leave_out_lost(report)
     nodes = [NodeInfo(router.node_id, router.label, False)]
     nodes += [NodeInfo(row["node"], row["label"], row["leaf"]) for row in report["nodes"]]
     rows = [row | {"node": router.node_id} for row in report["endpoints"]] + report["seen"]

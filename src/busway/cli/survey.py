@@ -110,6 +110,7 @@ async def ask(bus: AsyncBus, node: NodeInfo, timeout: float) -> Found | None:
         return Found(node, REFUSED) if any(node.id == each.id for each in session.others(bus)) else None
     if not well_formed(report):
         return Found(node, UNREADABLE)
+    leave_out_lost(report)
     return Found(node, OK, report, asyncio.get_running_loop().time() - began)
 
 
@@ -122,6 +123,11 @@ def well_formed(report: object) -> bool:
         for name, shape in _TABLES.items()
     )
     return tables and _has(report, {"counters": dict, "outstanding": int, "incarnation": bytes})
+
+
+def leave_out_lost(report: dict[str, Any]) -> None:
+    """A node that has just lost its way to another one lists it for a while, as another way may be found."""
+    report["nodes"] = [row for row in report["nodes"] if row["via"]]
 
 
 def _has(row: object, shape: dict[str, type]) -> bool:
