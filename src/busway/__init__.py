@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from busway.adapters.asyncio import AsyncBus
     from busway.adapters.asyncio_ends import Receiver, Service
     from busway.adapters.facade import Change, EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo
+    from busway.adapters.threads import Bus
     from busway.errors import (
         BusClosed,
         BusError,
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "AsyncBus": "busway.adapters.asyncio",
+    "Bus": "busway.adapters.threads",
     "BusClosed": "busway.errors",
     "BusError": "busway.errors",
     "Change": "busway.adapters.facade",
@@ -64,6 +66,7 @@ _HOME = {
 __all__ = [
     "NAMESPACE",
     "AsyncBus",
+    "Bus",
     "BusClosed",
     "BusError",
     "Change",

@@ -1,0 +1,690 @@
+"""The bus for programs with threads: the same names and promises as AsyncBus, blocking.
+
+Any thread may call, handlers may too. What messages mean, how they are ordered, retried, limited and timed
+out is the core's; who waits for what is threads_engine.py's.
+"""
+
+from __future__ import annotations
+
+import atexit
+import inspect
+import logging
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast, overload
+from uuid import UUID
+
+from busway.adapters import facade
+from busway.adapters.facade import Kind, LinkInfo, Policy, Realm
+from busway.adapters.links import LinkRunner, ListenerRunner, now_ms
+from busway.adapters.threads_ends import Changes, Handler, Job, Parts, Receiver, Service
+from busway.adapters.threads_engine import Engine, Pool, Promise
+from busway.adapters.threads_links import Listener, LocalMesh, open_channel
+from busway.adapters.threads_views import Views
+from busway.drivers import tcp
+from busway.errors import BusClosed, BusError, Undeliverable
+from busway.names import check_bus_name, endpoint_id
+from busway.payloads import encode
+from busway.protocol import Connection, Limits, Message, Node, codes, errors, events
+
+Target = str | bytes | UUID | type
+_F = TypeVar("_F", bound=Handler)
+_log = logging.getLogger("busway")
+_ORDERLY = (codes.GOODBYE, codes.DUPLICATE_LINK, codes.REPLACED)
+_EXIT_S = 2.0  # what a bus that is still open gets when the interpreter ends
+_JOIN_S = 1.0  # for the I/O thread, which never runs anything of the user's
+_live: weakref.WeakSet[Bus] = weakref.WeakSet()
+
+
+class Bus(Views):
+    """A program's place on the bus, for programs with threads. Every method blocks, and any thread may call
+    it.
+
+    Args: as `AsyncBus`: `name` of the bus; `ipc`: find this machine's other programs of the same user;
+        `leaf`: join through one local node; `transit`: forward for others; `label` for people; `node_id`
+        16 bytes; `limits`.
+
+    Use it as `with Bus() as bus:`; that returns having joined the local nodes (at most 500 ms).
+    """
+
+    def __init__(
+        self,
+        name: str = "default",
+        *,
+        ipc: bool = True,
+        leaf: bool = False,
+        transit: bool | None = None,
+        label: str | None = None,
+        node_id: bytes | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.node = Node(
+            node_id or os.urandom(16),
+            entropy=os.urandom,
+            bus=check_bus_name(name),
+            label=facade.default_label() if label is None else label,
+            leaf=leaf,
+            transit=transit,
+            limits=limits,
+            encode=facade.dump_cbor,
+        )
+        self.undeliverable: deque[events.UndeliverableEvent] = deque(maxlen=1024)
+        self.engine = Engine(self._turn, self._fire)
+        self.pool = Pool()
+        self.failure: BusError | None = None
+        self.handlers: dict[Message, Job] = {}  # at work, by the message they answer
+        self._ipc = ipc
+        self._opened = False
+        self._mesh: LocalMesh | None = None
+        self._runners: set[LinkRunner] = set()
+        self._listeners: set[ListenerRunner] = set()
+        self._waiters: dict[int, Promise | Parts] = {}
+        self._changes: set[Changes] = set()
+        self._idle: Promise | None = None  # who waits for the last link to end
+        self._at_rest: Promise | None = None  # who waits for a handler to end
+        self._quiet_until = 0.0
+        self._pid = os.getpid()
+        _live.add(self)
+
+    # Life
+
+    @property
+    def loop(self) -> Engine:
+        """What runs the links."""
+        return self.engine
+
+    @property
+    def id(self) -> bytes:
+        """This node's id, 16 bytes."""
+        return self.node.node_id
+
+    def check(self) -> None:
+        """Raises BusClosed after `close`, BusError in a forked child."""
+        if self.failure is not None:
+            raise type(self.failure)(*self.failure.args)  # a new one for each thread
+
+    def check_open(self) -> None:
+        """Raises as `check`, and BusError before `open`."""
+        self.check()
+        if not self._opened:
+            raise BusError("the bus is not open: use it inside `with Bus() as bus:`")
+
+    def open(self) -> Self:
+        """Join. `with` does this."""
+        with self.engine.lock:
+            self.check()
+            if self._opened:
+                raise BusError("the bus is open already")
+            self.engine.start()
+            self._opened = True
+        if self._ipc:
+            self._mesh = LocalMesh(self, self.attach, listen=not self.node.leaf)
+            self._mesh.join()
+        return self
+
+    def __enter__(self) -> Self:
+        try:
+            return self.open()
+        except BaseException:
+            self.close(0)
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Leave: what was sent is written, a goodbye said, and everything released within `timeout` seconds.
+        Twice is once.
+
+        Handlers at work get half of that time to finish. Whoever waits in a call gets BusClosed.
+        """
+        with self.engine.lock:
+            if self.failure is not None:
+                return
+            self.failure = BusClosed()
+        if not self._opened:
+            return
+        end = time.monotonic() + timeout
+        try:
+            self.engine.call(self._stop_listening)
+            self._await_handlers(time.monotonic() + timeout / 2)
+            self.engine.call(self._leave)
+            self._until_idle(end)
+        finally:
+            self.engine.call(self._release)
+            self.engine.stop(_JOIN_S)
+            self.pool.stop(max(0.0, end - time.monotonic()))
+
+    def _stop_listening(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        if self._mesh is not None:
+            self._mesh.close()
+        for job in self.handlers.values():
+            job.cancelled = True
+
+    def _await_handlers(self, end: float) -> None:
+        me = threading.get_ident()
+        while True:
+            with self.engine.lock:
+                if all(job.thread == me for job in self.handlers.values()):
+                    return
+                self._at_rest = promise = Promise(self.engine)
+            if not self.engine.wait(promise, max(0.0, end - time.monotonic())):
+                return
+
+    def handler_ended(self) -> None:
+        if self._at_rest is not None and not self._at_rest.resolved:
+            self._at_rest.set_result(None)
+
+    def _leave(self) -> None:
+        """End everything outstanding, and say goodbye."""
+        tags = [core.tag for endpoint in self.node.endpoints() for core in endpoint.receivers]
+        why = "the handler did not end in time: its node is closing"
+        for message in self.handlers:
+            facade.answer_error(self.node, message, codes.BUS_CLOSED, why, now_ms())
+        self.node.close(now_ms())
+        for tag in tags:
+            if tag is not None:  # the built-in endpoint's
+                cast(Receiver, tag).wake()
+
+    def _until_idle(self, end: float) -> None:
+        with self.engine.lock:
+            if not self._runners:
+                return
+            self._idle = promise = Promise(self.engine)
+        self.engine.wait(promise, max(0.0, end - time.monotonic()))
+
+    def _release(self) -> None:
+        """Nothing stays open, however far `close` got."""
+        self._leave()
+        for runner in list(self._runners):
+            runner.close()
+        for changes in list(self._changes):
+            changes.finish()
+
+    # Links
+
+    def connect(
+        self, url: str, *, token: str | None = None, realm: Realm | None = None, cost: int | None = None
+    ) -> LinkInfo:
+        """Join a node at `url` (tcp://host:port, ipc:///path); returns when it has told its endpoints.
+
+        Arguments and errors as `AsyncBus.connect`: LinkRefused, OSError, ValueError.
+        """
+        self.check_open()
+        channel = open_channel(url)
+        try:
+            runner = self.attach(channel, token, realm=realm, cost=cost)
+        except BaseException:
+            channel.close()
+            raise
+        try:
+            runner.ready.result()
+        except BaseException:
+            if not runner.ready.done():
+                self.engine.call(runner.connection.close, now_ms())
+            raise
+        return facade.link_info(runner.connection)
+
+    def listen(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        open: bool = False,
+        realm: Realm | None = None,
+        cost: int | None = None,
+    ) -> Listener:
+        """Let others connect to `url`, such as tcp://127.0.0.1:0; the result's `.url` has the real port,
+        `.close()` ends it.
+
+        Beyond loopback give `token`, which the other side must give too, or `open=True`. Raises ValueError,
+        OSError.
+        """
+        self.check_open()
+        if realm is not None:
+            facade.realm_number(realm)
+        if not url.startswith("tcp://"):
+            raise ValueError(f"{url!r}: expected tcp://host:port")
+        facade.prover(token)
+        listener = tcp.listen(url, token=token, open=open)
+        try:
+            return Listener(self, self.engine.call(self._listen, listener, token, realm, cost))
+        except BaseException:
+            listener.close()
+            raise
+
+    def _listen(self, listener: Any, token: str | None, realm: Any, cost: int | None) -> ListenerRunner:
+        self.check()  # closed meanwhile?
+        runner = ListenerRunner(self, listener, token, partial(self.welcome, realm=realm, cost=cost))
+        self._listeners.add(runner)
+        return runner
+
+    def attach(
+        self,
+        channel: Any,
+        token: str | None = None,
+        *,
+        realm: Realm | None = None,
+        cost: int | None = None,
+    ) -> LinkRunner:
+        """Run a driver's open channel as a link of this bus, for drivers of your own; its `ready.result()`
+        waits until it is usable. Raises ValueError.
+        """
+        self.check_open()
+        runner: LinkRunner = self.engine.call(self._attach, channel, token, realm, cost)
+        return runner
+
+    def _attach(self, channel: Any, token: str | None, realm: Any, cost: int | None) -> LinkRunner:
+        self.check()
+        runner = LinkRunner(self, channel, token, realm, cost)
+        self._runners.add(runner)
+        if channel.fileno() < 0:  # it calls, from any thread
+            channel.on_readable = partial(self.engine.soon, runner.on_readable)
+            channel.on_writable = partial(self.engine.soon, runner.on_writable)
+        return runner
+
+    def welcome(
+        self, channel: Any, token: str | None, realm: Realm | None = None, cost: int | None = None
+    ) -> None:
+        """A listener has a comer; called with the lock held."""
+        if self.failure is not None:
+            channel.close()
+        else:
+            self._attach(channel, token, realm, cost)
+
+    # Receiving
+
+    def register(
+        self,
+        endpoint: Target,
+        kind: Kind = "unicast",
+        realm: Realm = "localnet",
+        *,
+        types: tuple[type, ...] | None = None,
+        queue: int = 4096,
+        policy: Policy | None = None,
+        cost: int = 0,
+    ) -> Receiver:
+        """Receive what is sent to `endpoint`: a name, a UUID, or a message class. Arguments and errors as
+        `AsyncBus.register`.
+        """
+        accepted = facade.types_of(endpoint, types)
+        core = self._register(endpoint, kind, realm, queue, policy, cost)
+        return Receiver(self, core, accepted)
+
+    def _register(self, *words: Any) -> Any:
+        self.check()
+        return self.engine.call(facade.register, self.node, *words)
+
+    def subscribe(
+        self,
+        endpoint: Target,
+        *,
+        realm: Realm = "localnet",
+        types: tuple[type, ...] | None = None,
+        queue: int = 4096,
+        policy: Policy | None = None,
+    ) -> Receiver:
+        """Receive a copy of everything published to `endpoint`. Arguments and errors as `register`."""
+        return self.register(endpoint, "broadcast", realm, types=types, queue=queue, policy=policy)
+
+    @overload
+    def serve(
+        self,
+        endpoint: Target,
+        handler: Handler,
+        *,
+        kind: Kind = ...,
+        realm: Realm = ...,
+        types: tuple[type, ...] | None = ...,
+        limit: int = ...,
+        queue: int = ...,
+        cost: int = ...,
+    ) -> Service: ...
+
+    @overload
+    def serve(
+        self,
+        endpoint: Target,
+        handler: None = None,
+        *,
+        kind: Kind = ...,
+        realm: Realm = ...,
+        types: tuple[type, ...] | None = ...,
+        limit: int = ...,
+        queue: int = ...,
+        cost: int = ...,
+    ) -> Callable[[_F], _F]: ...
+
+    def serve(
+        self,
+        endpoint: Target,
+        handler: Handler | None = None,
+        *,
+        kind: Kind = "anycast",
+        realm: Realm = "localnet",
+        types: tuple[type, ...] | None = None,
+        limit: int = 16,
+        queue: int = 4096,
+        cost: int = 0,
+    ) -> Service | Callable[[_F], _F]:
+        """Answer requests with `handler(request)`: a function, or a generator function (a stream), run in a
+        thread of the bus.
+
+        At most `limit` of its handlers run at once, each in a thread; services do not share that number, so a
+        slow one holds up nobody else. Everything else as `AsyncBus.serve`.
+        """
+        if handler is None:
+            options: dict[str, Any] = {"kind": kind, "realm": realm, "types": types}
+            options |= {"limit": limit, "queue": queue, "cost": cost}
+
+            def decorate(function: _F) -> _F:
+                self.serve(endpoint, function, **options)
+                return function
+
+            return decorate
+        if limit < 1:
+            raise ValueError(f"limit must be at least 1 handler, not {limit!r}")
+        if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
+            raise TypeError("a handler of a Bus must be a plain function: use AsyncBus for coroutines")
+        accepted = facade.types_of(endpoint, types)
+        self.check()
+        words = (endpoint, kind, realm, queue, None, cost)
+        service: Service = self.engine.call(self._serve, words, handler, limit, accepted)
+        return service
+
+    def _serve(self, words: tuple[Any, ...], handler: Handler, limit: int, accepted: Any) -> Service:
+        return Service(self, facade.register(self.node, *words), handler, limit, accepted)
+
+    # Sending
+
+    def send(
+        self,
+        to: Target,
+        payload: Any = None,
+        *,
+        confirm: bool = False,
+        ttl: float = 0.0,
+        timeout: float = 30.0,
+        node: bytes = b"",
+    ) -> None:
+        """Send to whoever holds `to`; returns when the message is accepted for transport.
+
+        Arguments and errors as `AsyncBus.send`. Waits while the receiver gives no credit.
+        """
+        endpoint, data, format, type_id = self._prepare(to, payload)
+        token, promise = self.ask(
+            self.node.send,
+            endpoint,
+            data,
+            now_ms(),
+            format,
+            type_id,
+            node_id=node,
+            confirm=confirm,
+            ttl_ms=facade.milliseconds("ttl", ttl) if ttl else 0,
+            timeout_ms=facade.milliseconds("timeout", timeout),
+        )
+        if promise is not None:
+            outcome = self.outcome(token, promise)
+            if outcome.status not in (events.ACCEPTED, events.TAKEN):
+                raise facade.error_of(outcome)
+
+    def publish(self, to: Target, payload: Any = None) -> None:
+        """Give every subscriber of `to` a copy. Nobody listening is no error. Raises ValueError for another
+        kind of endpoint.
+        """
+        endpoint, data, format, type_id = self._prepare(to, payload)
+        token, promise = self.ask(self.node.publish, endpoint, data, now_ms(), format, type_id)
+        if promise is not None:
+            self._settle(token, promise)
+
+    def request(
+        self,
+        to: Target,
+        payload: Any = None,
+        *,
+        timeout: float = 30.0,
+        ttl: float = 0.0,
+        node: bytes = b"",
+    ) -> Any:
+        """Ask, and return the reply's value. Arguments and errors as `AsyncBus.request`. Ctrl-C in the main
+        thread cancels it.
+        """
+        token, promise = self._request(to, payload, timeout, ttl, node, 0)
+        outcome = self.outcome(token, promise)
+        if outcome.status == events.REPLIED:
+            return facade.decode_outcome(outcome)
+        raise facade.error_of(outcome)
+
+    def request_stream(
+        self,
+        to: Target,
+        payload: Any = None,
+        *,
+        timeout: float = 30.0,
+        ttl: float = 0.0,
+        node: bytes = b"",
+        window: int = codes.STREAM_WINDOW,
+    ) -> Generator[Any, None, None]:
+        """Ask a handler that answers in parts; an iterator over their values. Closing it early cancels.
+
+        Arguments and errors as `AsyncBus.request_stream`.
+        """
+        parts = Parts(self.engine)
+        token, _ = self._request(to, payload, timeout, ttl, node, window, parts)
+        try:
+            while True:
+                outcome = parts.get()
+                if outcome.status == events.ENDED:
+                    return
+                if outcome.status not in (events.PARTIAL, events.REPLIED):
+                    raise facade.error_of(outcome)
+                self.engine.call(self.node.consume_part, token, now_ms())
+                yield facade.decode_outcome(outcome)
+                if outcome.status == events.REPLIED:
+                    return
+        finally:
+            self.engine.finish(self._cancel, token)
+
+    def _request(
+        self,
+        to: Any,
+        payload: Any,
+        timeout: float,
+        ttl: float,
+        node: bytes,
+        window: int,
+        parts: Parts | None = None,
+    ) -> tuple[int, Any]:
+        endpoint, data, format, type_id = self._prepare(to, payload)
+        return self.ask(
+            self.node.request,
+            endpoint,
+            data,
+            now_ms(),
+            format,
+            type_id,
+            waiter=parts,
+            node_id=node,
+            ttl_ms=facade.milliseconds("ttl", ttl),
+            timeout_ms=facade.milliseconds("timeout", timeout),
+            window=window,
+        )
+
+    def _prepare(self, to: Any, payload: Any) -> tuple[bytes, Any, int, bytes]:
+        """Without the lock: encoding may run code of the user's."""
+        self.check_open()
+        endpoint = endpoint_id(to)
+        if self.node.is_process_only(endpoint):
+            return endpoint, payload, codes.OBJECT, b""
+        return endpoint, *encode(payload, endpoint)
+
+    def ask(self, function: Callable[..., int], *args: Any, **options: Any) -> tuple[int, Promise | None]:
+        """Call the core; where it gives a token, with a promise of its outcome."""
+        try:
+            found: tuple[int, Promise | None] = self.engine.call(self._start, True, function, args, **options)
+        except errors.LocalError as error:
+            raise facade.for_users(error) from None
+        return found
+
+    def _start(
+        self,
+        check: bool,
+        function: Callable[..., int],
+        args: tuple[Any, ...],
+        *,
+        waiter: Parts | None = None,
+        **options: Any,
+    ) -> tuple[int, Promise | Parts | None]:
+        if check:
+            self.check()
+        token = function(*args, **options)
+        if not token:
+            return 0, None
+        found = self._waiters[token] = Promise(self.engine) if waiter is None else waiter
+        return token, found
+
+    def outcome(self, token: int, promise: Promise) -> events.Outcome:
+        """Wait for the fate of `token`; a caller who is interrupted cancels it."""
+        try:
+            self.engine.wait(promise)
+        finally:
+            if not promise.resolved:
+                self.engine.finish(self._cancel, token)
+        outcome: events.Outcome = promise.value
+        return outcome
+
+    def _cancel(self, token: int) -> None:
+        self._waiters.pop(token, None)
+        self.node.cancel(token, now_ms())
+
+    def _settle(self, token: int, promise: Promise) -> None:
+        if self.outcome(token, promise).code == codes.BUS_CLOSED:
+            raise BusClosed()
+
+    def settled(self, function: Callable[..., int], *args: Any) -> None:
+        """Answer, also while the bus closes; returns once the answer is on its way, or nobody wants it any
+        more.
+        """
+        try:
+            token, promise = self.engine.call(self._start, False, function, args)
+        except errors.LocalError as error:
+            raise facade.for_users(error) from None
+        if promise is not None:
+            self._settle(token, promise)
+
+    # The turn: with the lock held, whenever the core may have something to say
+
+    def _turn(self) -> None:
+        node = self.node
+        while True:
+            flush, happened = node.connections_to_flush(), node.take_events()
+            if not flush and not happened:
+                break
+            for connection in flush:
+                if connection.tag is not None:
+                    cast(LinkRunner, connection.tag).flush()
+            self.dispatch(happened)
+        self.engine.arm(node.next_deadline())
+
+    def _fire(self) -> None:
+        self.dispatch(self.node.handle_timer(now_ms()))
+
+    def dispatch(self, happened: list[events.Event]) -> None:
+        """Hand events to those who wait for them."""
+        for event in happened:
+            kind = event.kind
+            if kind == events.MESSAGES:
+                cast(Receiver, cast(events.MessagesEvent, event).receiver.tag).wake()
+            elif kind == events.OUTCOME:
+                self._on_outcome(cast(events.Outcome, event))
+            elif kind == events.UNDELIVERABLE:
+                self._on_undeliverable(cast(events.UndeliverableEvent, event))
+            elif kind == events.REQUEST_CANCELLED:
+                request = cast(events.RequestEvent, event).request
+                if request in self.handlers:
+                    self.handlers[request].cancelled = True
+            elif kind == events.RECEIVER_TAKEN:
+                cast(Receiver, cast(events.ReceiverEvent, event).receiver.tag).taken()
+            else:
+                self._on_change(event)
+
+    def _on_outcome(self, outcome: events.Outcome) -> None:
+        waiter = self._waiters.get(outcome.token)
+        if isinstance(waiter, Parts):
+            waiter.put(outcome)
+        elif waiter is not None:
+            del self._waiters[outcome.token]
+            waiter.set_result(outcome)
+
+    def _on_undeliverable(self, event: events.UndeliverableEvent) -> None:
+        self.undeliverable.append(event)
+        if time.monotonic() >= self._quiet_until:  # one line a second tells as much as a thousand
+            self._quiet_until = time.monotonic() + 1.0
+            words = ("a message to %s was %s", event.endpoint.hex(), Undeliverable(event.reason))
+            self.engine.remarks.append(partial(_log.warning, *words))
+
+    def _on_change(self, event: events.Event) -> None:
+        if event.kind == events.LINK_CLOSED:
+            connection: Connection = cast(events.LinkEvent, event).connection
+            if connection.tag is not None:
+                cast(LinkRunner, connection.tag).ended()
+            if connection.close_code not in _ORDERLY and not self.node.closed:
+                words = ("a link ended: %s: %s", connection.link.address, connection.close_text)
+                self.engine.remarks.append(partial(_log.info, *words))
+            if self._mesh is not None and connection.via == "ipc":
+                self._mesh.link_lost(connection)
+            for runner in self._runners:  # one that had to wait for the end of this link is read on now
+                runner.settle()
+        change = facade.change_of(event)
+        if change is not None:
+            for changes in self._changes:
+                changes.put(change)
+
+    def link_gone(self, runner: LinkRunner) -> None:
+        """A channel has been closed."""
+        self._runners.discard(runner)
+        if not self._runners and self._idle is not None and not self._idle.resolved:
+            self._idle.set_result(None)
+
+    def abandon(self) -> None:
+        """In a forked child: the parent's bus is not ours. Our copies of its descriptors are closed, nothing
+        else.
+        """
+        self.engine.abandon()
+        if self.failure is None:
+            self.failure = BusError(
+                f"this bus was opened by process {self._pid} before fork: open one of your own in the child"
+            )
+        for runner in self._runners:
+            runner.abandon()
+        for listener in self._listeners:
+            listener.abandon()
+        if self._mesh is not None and self._mesh.listener is not None:
+            self._mesh.listener.abandon()
+
+
+def _after_fork() -> None:
+    for bus in list(_live):
+        bus.abandon()
+
+
+def _at_exit() -> None:
+    for bus in list(_live):
+        bus.close(_EXIT_S)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)

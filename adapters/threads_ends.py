@@ -1,0 +1,328 @@
+"""What a program with threads holds in its hand: receivers, services with their handlers, changes, and parts
+of a streaming reply.
+
+They take from the core's queues and wake threads. Knows nothing of links.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from busway.adapters import facade
+from busway.adapters.facade import Change
+from busway.adapters.links import now_ms
+from busway.adapters.threads_engine import Engine, Promise
+from busway.errors import BusClosed, EndpointTaken, RemoteError
+from busway.protocol import Message, Request, codes, errors, events
+from busway.protocol import Receiver as CoreReceiver
+
+if TYPE_CHECKING:
+    from busway.adapters.threads import Bus
+
+Handler = Callable[[Request], Any]
+_log = logging.getLogger("busway")
+_CHANGES_MAX = 1024  # changes that a slow reader of `changes()` may be behind
+
+
+class Receiver:
+    """Messages for one registration: an iterable. Made by `register` and `subscribe`. Several threads may
+    share one: each message goes to one of them.
+    """
+
+    def __init__(self, bus: Bus, core: CoreReceiver, types: tuple[type, ...] | None) -> None:
+        self.unknown = 0  # messages of a type that was not declared: skipped
+        self._bus = bus
+        self._core = core
+        self._types = types
+        self._taken = False  # another node keeps the name
+        self._waiting: deque[Promise] = deque()
+        core.tag = self
+
+    @property
+    def dropped(self) -> int:
+        """Messages that the queue policy threw out."""
+        return self._core.dropped
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Message:
+        try:
+            return self.receive()
+        except BusClosed:
+            raise StopIteration from None
+
+    def receive(self, timeout: float | None = None) -> Message:
+        """The next message; `timeout` in seconds.
+
+        `message.error` is set, and the payload left as bytes, where it doesn't fit what was declared. Raises
+        TimeoutError, BusClosed after `close()`, EndpointTaken when another node keeps the name.
+        """
+        self._bus.check_open()
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            message, promise = self._bus.engine.call(self._take)
+            if message is not None:
+                if self._accept(message):
+                    return cast(Message, message)
+            elif not self._wait(promise, end):
+                raise TimeoutError("no message within the timeout")
+
+    def _take(self) -> tuple[Message | None, Promise | None]:
+        """The next, or what to wait for."""
+        self._bus.check()
+        message = self._bus.node.desk.take(self._core)
+        if message is not None:
+            return message, None
+        if self._core.closed:
+            raise EndpointTaken() if self._taken else BusClosed("this receiver is closed")
+        promise = Promise(self._bus.engine)
+        self._waiting.append(promise)
+        return None, promise
+
+    def _wait(self, promise: Promise, end: float | None) -> bool:
+        left = None if end is None else max(0.0, end - time.monotonic())
+        try:
+            return self._bus.engine.wait(promise, left)
+        finally:
+            with self._bus.engine.lock:
+                self._forget(promise)
+
+    def _forget(self, promise: Promise) -> None:
+        """One who waited is served or gives up; what came in the meantime is the next one's."""
+        if promise in self._waiting:
+            self._waiting.remove(promise)
+        if self._waiting and len(self._core.queue):
+            self.wake()
+
+    def _accept(self, message: Message) -> bool:
+        """Decode a message; one of an unknown type is counted, and skipped."""
+        known = facade.decode_message(message, self._types)
+        self.unknown += not known
+        return known
+
+    def wake(self) -> None:
+        """There is a message, or there will be none any more."""
+        while self._waiting:
+            promise = self._waiting.popleft()
+            if not promise.resolved:
+                promise.set_result(None)
+                if not self._core.closed:
+                    return
+
+    def taken(self) -> None:
+        """Another node keeps the name: what is queued can still be read."""
+        self._taken = True
+        self.wake()
+
+    def _close(self) -> None:
+        self._bus.node.deregister(self._core, now_ms())
+        self.wake()
+
+    def close(self) -> None:
+        """Deregister. What was not read is answered as not taken. Twice is once."""
+        self._bus.engine.call(self._close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Job:
+    """A handler at work."""
+
+    __slots__ = ("cancelled", "thread")
+
+    def __init__(self) -> None:
+        self.cancelled = False  # nobody wants the answer any more
+        self.thread = 0  # the ident of the thread that runs it, once one does
+
+
+class Service:
+    """A handler at an endpoint, run in the bus's pool. Made by `serve`; `close()` ends it."""
+
+    def __init__(
+        self, bus: Bus, core: CoreReceiver, handler: Handler, limit: int, types: tuple[type, ...] | None
+    ) -> None:
+        self.unknown = 0
+        self.failed = 0  # handlers that raised
+        self._bus = bus
+        self._core = core
+        self._handler = handler
+        self._limit = limit
+        self._types = types
+        self._running = 0
+        core.tag = self
+
+    def wake(self) -> None:
+        """Start handlers for what is queued, as far as the limit allows."""
+        while self._running < self._limit:
+            try:
+                message = self._bus.node.take(self._core, 0)
+            except errors.ClosedError:
+                return
+            if message is None:
+                return
+            job = Job()
+            self._running += 1
+            self._bus.handlers[message] = job
+            try:
+                self._bus.pool.submit(partial(self._run, message, job))
+            except RuntimeError as error:  # the system gives no more threads
+                self._ended(message)
+                facade.answer_failure(self._bus.node, message, error, now_ms())
+
+    def _ended(self, message: Message) -> None:
+        del self._bus.handlers[message]
+        self._running -= 1
+        self._bus.handler_ended()
+
+    def _next(self, message: Message) -> None:
+        self._ended(message)
+        self.wake()
+
+    def _run(self, message: Message, job: Job) -> None:
+        """In a thread of the pool: from the message to its answer."""
+        call = self._bus.engine.call
+        job.thread = threading.get_ident()
+        try:
+            if self._accept(message):
+                self._answer(message, job)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's to know
+            if self._bus.failure is not None and isinstance(error, BusClosed):
+                why = "the handler was cancelled: its node is closing"
+                call(facade.answer_error, self._bus.node, message, codes.BUS_CLOSED, why, now_ms())
+                return
+            self.failed += 1
+            if not isinstance(error, RemoteError):
+                _log.exception("a handler of %s failed", self._core.endpoint.name or message.endpoint.hex())
+            call(facade.answer_failure, self._bus.node, message, error, now_ms())
+        finally:
+            call(self._next, message)
+
+    def _accept(self, message: Message) -> bool:
+        known = facade.decode_message(message, self._types)
+        if known and message.error is None:
+            return True
+        self.unknown += not known
+        self._bus.engine.call(facade.answer_unreadable, self._bus.node, message, now_ms())
+        return False
+
+    def _answer(self, message: Message, job: Job) -> None:
+        result = self._handler(cast(Request, message))
+        asked = facade.wants_answer(message)
+        if inspect.isgenerator(result):
+            with contextlib.closing(result):
+                self._answer_parts(asked, result, job)
+        elif inspect.isawaitable(result):
+            if inspect.iscoroutine(result):
+                result.close()
+            raise TypeError("a handler of a Bus must be a plain function: use AsyncBus for coroutines")
+        elif asked is not None:
+            self._respond(self._bus.node.respond, asked, result)
+
+    def _answer_parts(self, asked: Request | None, parts: Iterator[Any], job: Job) -> None:
+        if asked is not None and asked.stream is None:
+            text = "this handler answers in parts: use request_stream"
+            respond = self._bus.node.respond_error
+            self._bus.engine.call(respond, asked, codes.NOT_A_STREAM, text, now_ms())
+            return
+        for part in parts:
+            if job.cancelled:
+                return
+            if asked is not None:
+                self._respond(self._bus.node.respond_part, asked, part)
+        if asked is not None:
+            self._bus.settled(self._bus.node.respond_end, asked, now_ms())
+
+    def _respond(self, function: Callable[..., int], asked: Request, value: Any) -> None:
+        payload, format, type_id = facade.encode_answer(asked, value)
+        self._bus.settled(function, asked, payload, now_ms(), format, type_id)
+
+    def taken(self) -> None:
+        """Another node keeps the name: what is queued is still served."""
+        remark = partial(_log.warning, "another node keeps the endpoint %s", self._core.endpoint.name)
+        self._bus.engine.remarks.append(remark)
+
+    def close(self) -> None:
+        """Deregister. Handlers at work go on; what is queued is answered as not taken. Twice is once."""
+        self._bus.engine.call(self._bus.node.deregister, self._core, now_ms())
+
+
+class Changes:
+    """What comes and goes: an iterator. Made by `changes`; `close()` ends it."""
+
+    def __init__(self, engine: Engine, forget: Callable[[Changes], None]) -> None:
+        self._engine = engine
+        self._forget = forget
+        self._queue: deque[Change] = deque(maxlen=_CHANGES_MAX)
+        self._waiting: list[Promise] = []
+        self._ended = False
+
+    def put(self, change: Change) -> None:
+        """One more; a full queue loses its oldest."""
+        self._queue.append(change)
+        self._wake()
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for promise in waiting:
+            promise.set_result(None)
+
+    def finish(self) -> None:
+        """No more will come: what is queued can still be read."""
+        self._ended = True
+        self._forget(self)
+        self._wake()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Change:
+        while True:
+            with self._engine.lock:
+                if self._queue:
+                    return self._queue.popleft()
+                if self._ended:
+                    raise StopIteration
+                promise = Promise(self._engine)
+                self._waiting.append(promise)
+            self._engine.wait(promise)
+
+    def close(self) -> None:
+        """Read no more. Twice is once."""
+        with self._engine.lock:
+            self._queue.clear()
+            self.finish()
+
+
+class Parts:
+    """The outcomes of a streaming reply, until they are read; the window bounds them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._outcomes: deque[events.Outcome] = deque()
+        self._waiting: Promise | None = None
+
+    def put(self, outcome: events.Outcome) -> None:
+        self._outcomes.append(outcome)
+        if self._waiting is not None and not self._waiting.resolved:
+            self._waiting.set_result(None)
+
+    def get(self) -> events.Outcome:
+        while True:
+            with self._engine.lock:
+                if self._outcomes:
+                    return self._outcomes.popleft()
+                promise = self._waiting = Promise(self._engine)
+            self._engine.wait(promise)

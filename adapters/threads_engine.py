@@ -1,0 +1,464 @@
+"""Runs links in threads: one lock around the core, one thread for what nobody waits for, a pool for handlers.
+
+Who waits moves bytes itself (leader and followers): the first thread that has to wait watches all links, so
+an answer reaches its caller without passing through another thread. While nobody waits, the I/O thread
+watches. Knows nothing of endpoints and messages.
+
+    links   the selector of all links; whoever leads waits on it
+    outer   the I/O thread's: its alarm, and `links` as one descriptor while there is no leader
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import queue
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from typing import Any
+
+from busway.errors import BusError
+
+_log = logging.getLogger("busway")
+_IDLE_S = 10.0  # a thread of the pool that has had nothing to do for so long ends
+_NEVER = float("inf")
+_DAY_S = 86400.0  # epoll takes no longer waits than 24 days
+
+
+class Promise:
+    """Something that a thread waits for. Resolved with the lock held, once."""
+
+    __slots__ = ("engine", "error", "gate", "resolved", "thread", "value")
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.resolved = False
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.gate: threading.Lock | None = None  # what its follower sleeps on
+        self.thread = 0
+
+    def done(self) -> bool:
+        return self.resolved
+
+    def set_result(self, value: Any) -> None:
+        self.value = value
+        self.resolved = True
+        self.engine.rouse(self)
+
+    def set_exception(self, error: BaseException) -> None:
+        self.error = error
+        self.set_result(None)
+
+    def exception(self) -> BaseException | None:
+        return self.error
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait `timeout` seconds; the value. Raises TimeoutError, or what it failed with."""
+        if not self.engine.wait(self, timeout):
+            raise TimeoutError
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+class Engine:
+    """The loop of a bus for threads. `turn` is called with the lock held after everything that may have
+    given the core something to say; `fire` when the core's deadline has come.
+    """
+
+    def __init__(self, turn: Callable[[], object], fire: Callable[[], object]) -> None:
+        self.lock = threading.RLock()
+        self.inside = False  # this lock's owner is in the midst of the core
+        self.leader: Promise | None = None
+        self.remarks: deque[Callable[[], object]] = deque()  # what is to be logged
+        self._turn = turn
+        self._fire = fire
+        self._followers: dict[Promise, None] = {}
+        self._soon: deque[Callable[[], object]] = deque()
+        self._later: list[tuple[float, int, Callable[[], object]]] = []
+        self._order = count()
+        self._core_due = _NEVER
+        self._wake_at = _NEVER  # when the I/O thread will look around by itself
+        self._thread: threading.Thread | None = None
+        self._watching = False  # the I/O thread is alive
+        self._stopping = False
+        self._disposed = True
+
+    # Life
+
+    def start(self) -> None:
+        """Open what waiting needs, and start the I/O thread. Raises OSError."""
+        self.links = selectors.DefaultSelector()
+        self._outer: selectors.BaseSelector = self.links
+        self._nested = hasattr(self.links, "fileno")  # epoll, kqueue; else the I/O thread alone watches
+        self._alarm = _Alarm()
+        self._poke = _Alarm()
+        if self._nested:
+            self._outer = selectors.DefaultSelector()
+            self._outer.register(self._links_fd(), selectors.EVENT_READ)
+        self._outer.register(self._alarm.inner, selectors.EVENT_READ, (self._alarm.drain, None))
+        self.links.register(self._poke.inner, selectors.EVENT_READ, (self._poke.drain, None))
+        self._disposed = False
+        self._watching = True
+        # A daemon that the bus's own exit hook ends and joins: it never outlives the interpreter.
+        self._thread = threading.Thread(target=self._run, name="busway-io", daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        return self._thread is not None and not self._stopping
+
+    def stop(self, timeout: float) -> None:
+        """End the I/O thread, and release everything once the last who waits has left."""
+        with self.lock:
+            self._stopping = True
+            if self._thread is None:
+                return
+            self._alarm.ring()
+        self._thread.join(timeout)
+        self._dispose()
+
+    def _dispose(self) -> None:
+        """By the last of those who waited, the I/O thread and `stop`."""
+        with self.lock:
+            if self._watching or self.leader is not None or self._disposed or not self._stopping:
+                return
+            self._disposed = True
+            self._close_all()
+
+    def _close_all(self) -> None:
+        self.links.close()
+        self._outer.close()
+        self._alarm.close()
+        self._poke.close()
+
+    def abandon(self) -> None:
+        """In a forked child: no other thread lives, and the selectors are shared with the parent: only
+        closed.
+        """
+        self.lock = threading.RLock()
+        self.inside = False
+        self.leader = None
+        self._followers.clear()
+        self._stopping = True
+        if not self._disposed:
+            self._disposed = True
+            self._close_all()
+
+    # Into the core, and out of it
+
+    def call(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Call something of the core's, then write and tell what came of it, with this thread's own hands."""
+        try:
+            with self.lock:
+                self.enter()
+                try:
+                    return function(*args, **options)
+                finally:
+                    try:
+                        self._turn()
+                    finally:
+                        self.inside = False
+        finally:
+            if self.remarks:
+                self._say()
+
+    def finish(self, function: Callable[..., Any], *args: Any) -> None:
+        """As `call`, for what may be run by the garbage collector, even in the midst of the core."""
+        with self.lock:
+            if self.inside:
+                self.soon(partial(function, *args))
+                return
+        self.call(function, *args)
+
+    def _say(self) -> None:
+        """Without the lock: a logging handler may call the bus, or hold a lock of its own."""
+        try:
+            while True:
+                self.remarks.popleft()()
+        except IndexError:
+            pass
+
+    def enter(self) -> None:
+        """With the lock held. Raises BusError where the core is at work in this very thread."""
+        if self.inside:
+            raise BusError(
+                "the bus was called in the midst of another of its calls, by a signal handler, a finalizer or"
+                " a logging handler: let them only note what is to be done"
+            )
+        self.inside = True
+
+    def soon(self, callback: Callable[[], object]) -> None:
+        """Have the I/O thread call, with the lock held. For any thread, also in the midst of the core."""
+        self._soon.append(callback)
+        if self.running:
+            self._alarm.ring()
+
+    # The loop that links know
+
+    def add_reader(self, fd: int, callback: Callable[[], object]) -> None:
+        self._watch(fd, callback, self._watched(fd)[1])
+
+    def add_writer(self, fd: int, callback: Callable[[], object]) -> None:
+        self._watch(fd, self._watched(fd)[0], callback)
+
+    def remove_reader(self, fd: int) -> None:
+        self._watch(fd, None, self._watched(fd)[1])
+
+    def remove_writer(self, fd: int) -> None:
+        self._watch(fd, self._watched(fd)[0], None)
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> None:
+        when = time.monotonic() + delay
+        heapq.heappush(self._later, (when, next(self._order), callback))
+        self._wake_by(when)
+
+    def create_future(self) -> Promise:
+        return Promise(self)
+
+    def arm(self, deadline_ms: int | None) -> None:
+        """When the core's timers are due. Looking around too early is cheaper than moving it each time."""
+        self._core_due = _NEVER if deadline_ms is None else deadline_ms / 1000
+        self._wake_by(self._core_due)
+
+    def _wake_by(self, when: float) -> None:
+        if when < self._wake_at:
+            self._wake_at = when
+            if self.running and self._thread is not threading.current_thread():
+                self._alarm.ring()
+
+    def _watched(self, fd: int) -> tuple[Any, Any]:
+        key = None if self._disposed else self.links.get_map().get(fd)
+        return key.data if key is not None else (None, None)
+
+    def _watch(self, fd: int, reader: Any, writer: Any) -> None:
+        if self._disposed:
+            return
+        mask = (selectors.EVENT_READ if reader else 0) | (selectors.EVENT_WRITE if writer else 0)
+        known = fd in self.links.get_map()
+        if mask and known:
+            self.links.modify(fd, mask, (reader, writer))
+        elif mask:
+            self.links.register(fd, mask, (reader, writer))
+        elif known:
+            self.links.unregister(fd)
+        if not self._nested:
+            self._alarm.ring()
+
+    # Waiting
+
+    def wait(self, promise: Promise, timeout: float | None = None) -> bool:
+        """Wait until it is resolved, at most `timeout` seconds; returns whether it is. A signal's handler may
+        raise out of it.
+        """
+        end = _NEVER if timeout is None else time.monotonic() + timeout
+        try:
+            self._line_up(promise)
+            while not promise.resolved:
+                left = None if timeout is None else end - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                if self.leader is promise:
+                    self._lead(promise, left)
+                elif promise.gate is not None:
+                    promise.gate.acquire(timeout=-1 if left is None else left)
+        finally:
+            self._leave(promise)
+        return True
+
+    def _line_up(self, promise: Promise) -> None:
+        with self.lock:
+            if promise.resolved:
+                return
+            if self.inside or not self.running:
+                raise BusError(
+                    "nothing can be waited for here: the bus is not open, or in the midst of a call"
+                )
+            promise.thread = threading.get_ident()
+            promise.gate = threading.Lock()
+            promise.gate.acquire()
+            if self.leader is None and self._nested:
+                self.leader = promise
+                self._outer.unregister(self._links_fd())
+            else:
+                self._followers[promise] = None
+
+    def _lead(self, promise: Promise, left: float | None) -> None:
+        ready = self.links.select(None if left is None else min(left, _DAY_S))
+        with self.lock:
+            if self.leader is promise and ready:
+                self._serve(ready)
+        if self.remarks:
+            self._say()
+
+    def _leave(self, promise: Promise) -> None:
+        """The next who waits leads, or the I/O thread watches again."""
+        with self.lock:
+            self._followers.pop(promise, None)
+            if self.leader is not promise:
+                return
+            self.leader = next(iter(self._followers), None)
+            if self.leader is not None:
+                del self._followers[self.leader]
+                _open(self.leader.gate)
+            elif not self._disposed:
+                self._outer.register(self._links_fd(), selectors.EVENT_READ)
+                self._dispose()
+
+    def rouse(self, promise: Promise) -> None:
+        """It is resolved: whoever sleeps on it goes on."""
+        if self.leader is promise:
+            if promise.thread != threading.get_ident():
+                self._poke.ring()
+        else:
+            _open(promise.gate)
+
+    # The I/O thread
+
+    def _run(self) -> None:
+        while True:
+            with self.lock:
+                if self._stopping:
+                    self._watching = False
+                    return
+                self._serve(())
+                left = self._look_ahead()
+            ready = self._outer.select(left)
+            with self.lock:
+                if self._nested:
+                    self._alarm.drain()
+                    ready = self.links.select(0) if self.leader is None and not self._stopping else []
+                self._serve(ready)
+            if self.remarks:
+                self._say()
+
+    def _look_ahead(self) -> float:
+        self._wake_at = min(self._core_due, self._later[0][0] if self._later else _NEVER)
+        return 0.0 if self._soon else max(0.0, min(_DAY_S, self._wake_at - time.monotonic()))
+
+    def _serve(self, ready: Any) -> None:
+        """With the lock held: what links have to say, and what is due."""
+        self.inside = True
+        try:
+            for key, mask in ready:
+                reader, writer = key.data
+                if mask & selectors.EVENT_WRITE and writer is not None:
+                    self._guard(writer)
+                if mask & selectors.EVENT_READ and reader is not None:
+                    self._guard(reader)
+            if self._thread is threading.current_thread():
+                self._do_due()
+            self._guard(self._turn)
+        finally:
+            self.inside = False
+
+    def _do_due(self) -> None:
+        while self._soon:
+            self._guard(self._soon.popleft())
+        now = time.monotonic()
+        while self._later and self._later[0][0] <= now:
+            self._guard(heapq.heappop(self._later)[2])
+        if self._core_due <= now:
+            self._core_due = _NEVER
+            self._guard(self._fire)
+
+    def _guard(self, callback: Callable[[], object]) -> None:
+        """What goes wrong at one link is no reason to leave the others."""
+        try:
+            callback()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the loop goes on
+            self.remarks.append(partial(_log.error, "a link's callback failed", exc_info=error))
+
+    def _links_fd(self) -> int:
+        return self.links.fileno()
+
+
+def _open(gate: threading.Lock | None) -> None:
+    if gate is not None and gate.locked():  # with the engine's lock held nobody else opens it
+        gate.release()
+
+
+class _Alarm:
+    """Wakes a thread that waits on a selector."""
+
+    def __init__(self) -> None:
+        self.inner, self._outer = socket.socketpair()
+        self.inner.setblocking(False)
+        self._outer.setblocking(False)
+        self._rung = False
+
+    def ring(self) -> None:
+        if not self._rung:
+            self._rung = True
+            try:
+                self._outer.send(b"!")
+            except OSError:
+                pass  # it is ringing, or closed
+
+    def drain(self) -> None:
+        try:
+            self.inner.recv(64)
+        except OSError:
+            pass
+        self._rung = False  # only now: who finds it rung has changed before what is looked at after this
+
+    def close(self) -> None:
+        self.inner.close()
+        self._outer.close()
+
+
+class Pool:
+    """Threads for handlers: as many as there are at work, so nobody's slow handler holds up another's. Its
+    users bound what they submit.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tasks: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        self._open = 0  # tasks that wait or run
+        self._threads: set[threading.Thread] = set()
+
+    def submit(self, task: Callable[[], object]) -> None:
+        """Run it in a thread. Raises RuntimeError if there is none to be had."""
+        with self._lock:
+            if self._open >= len(self._threads):
+                thread = threading.Thread(target=self._work, name="busway-handler", daemon=True)
+                thread.start()
+                self._threads.add(thread)
+            self._open += 1
+        self._tasks.put(task)
+
+    def _work(self) -> None:
+        while True:
+            try:
+                task = self._tasks.get(timeout=_IDLE_S)
+            except queue.Empty:
+                with self._lock:
+                    if self._open < len(self._threads):
+                        self._threads.discard(threading.current_thread())
+                        return
+                continue
+            if task is None:
+                return
+            try:
+                task()
+            finally:
+                with self._lock:
+                    self._open -= 1
+
+    def stop(self, timeout: float) -> None:
+        """End the idle threads, and wait `timeout` seconds for the others."""
+        end = time.monotonic() + timeout
+        with self._lock:
+            threads = self._threads - {threading.current_thread()}
+        for _ in range(len(threads) + 1):
+            self._tasks.put(None)
+        for thread in threads:
+            thread.join(max(0.0, end - time.monotonic()))

@@ -1,0 +1,496 @@
+"""Bus, for threads: opening, closing, what it shows, outcomes, handlers, and many threads at once."""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import busway
+from busway import Bus
+from busway.adapters.threads_engine import Pool
+from busway.drivers import memory
+from busway.protocol import codes
+from tests.adapters.threads_tools import Task, buses, join, sees, until
+
+pytestmark = pytest.mark.timeout(30)
+
+SENDING: dict[str, Callable[[Bus], object]] = {
+    "send bytes": lambda bus: bus.send("x", b""),
+    "send a value": lambda bus: bus.send("x", {"a": 1}),
+    "send confirmed": lambda bus: bus.send("x", b"", confirm=True),
+    "publish": lambda bus: bus.publish("x", b""),
+    "request": lambda bus: bus.request("x", b""),
+    "request_stream": lambda bus: list(bus.request_stream("x")),
+    "connect": lambda bus: bus.connect("tcp://127.0.0.1:1"),
+    "listen": lambda bus: bus.listen("tcp://127.0.0.1:0"),
+    "trace": lambda bus: bus.trace("x"),
+}
+REGISTERING: dict[str, Callable[[Bus], object]] = {
+    "register": lambda bus: bus.register("x"),
+    "subscribe": lambda bus: bus.subscribe("x"),
+    "serve": lambda bus: bus.serve("x", print),
+    "changes": lambda bus: bus.changes(),
+    "open": lambda bus: bus.open(),
+}
+
+
+def echo(request: busway.Request) -> object:
+    return request.payload
+
+
+# Life
+
+
+@pytest.mark.parametrize("name", SENDING)
+def test_before_open_sending_is_an_error_that_says_how_to_open(name: str) -> None:
+    with pytest.raises(busway.BusError, match="with Bus"):
+        SENDING[name](Bus(ipc=False))
+
+
+@pytest.mark.parametrize("name", [*SENDING, *REGISTERING])
+def test_after_close_everything_is_closed(name: str) -> None:
+    with Bus(ipc=False) as bus:
+        pass
+    with pytest.raises(busway.BusClosed):
+        {**SENDING, **REGISTERING}[name](bus)
+
+
+def test_a_bus_is_opened_once_and_what_is_registered_before_counts() -> None:
+    bus = Bus(ipc=False)
+    bus.serve("early", echo)
+    with bus, Bus(ipc=False) as other:
+        with pytest.raises(busway.BusError, match="open already"):
+            bus.open()
+        join(bus, other)
+        assert other.request("early", 5) == 5
+
+
+def test_bad_arguments_raise_at_once() -> None:
+    with Bus(ipc=False) as bus:
+        with pytest.raises(ValueError, match="unicast, anycast, broadcast"):
+            bus.register("x", kind="multicast")  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="limit must be at least 1"):
+            bus.serve("x", print, limit=0)
+        with pytest.raises(ValueError, match="expected tcp://host:port"):
+            bus.connect("carrier-pigeon://loft")
+        with pytest.raises(ValueError, match="timeout must be 0 to"):
+            bus.request("x", timeout=-1)
+
+        async def coroutine(_: busway.Request) -> None: ...
+
+        with pytest.raises(TypeError, match="AsyncBus"):
+            bus.serve("x", coroutine)
+        assert bus.endpoints() == []
+
+
+def test_nothing_is_left_behind() -> None:
+    before = set(threading.enumerate())
+    with buses() as (a, b):
+        b.serve("it", echo)
+        until(lambda: sees(a, "it"))
+        assert a.request("it", 1) == 1
+    assert set(threading.enumerate()) == before
+
+
+def test_close_from_another_thread_ends_all_who_wait() -> None:
+    release = threading.Event()
+    with buses() as (a, b):
+        b.serve("mute", lambda _: release.wait(10))
+        b.register("full", queue=2)
+        mine, iterated, changes = a.register("x"), a.subscribe("y"), a.changes()
+        until(lambda: sees(a, "mute") and sees(a, "full") and sees(b, "x"))
+
+        def fill() -> None:
+            while True:
+                a.send("full", b"")
+
+        tasks = [
+            Task(lambda: a.request("mute")),
+            Task(lambda: list(a.request_stream("mute"))),
+            Task(lambda: a.send("full", b"", confirm=True)),
+            Task(lambda: a.send("nobody", b"", ttl=20)),
+            Task(fill),
+        ]
+        receiving, iterating, changing = (
+            Task(mine.receive),
+            Task(lambda: list(iterated)),
+            Task(lambda: list(changes)),
+        )
+        until(lambda: len(a.node.origin.pending) == len(tasks))
+        until(lambda: mine._waiting and iterated._waiting)
+        started = time.monotonic()
+        Task(a.close).result()
+        assert time.monotonic() - started < 2.0
+        for task in [*tasks, receiving]:
+            with pytest.raises(busway.BusClosed):
+                task.result()
+        assert iterating.result() == []  # an iteration just ends
+        changing.result()
+        a.close()
+        release.set()
+
+
+def test_close_writes_what_was_sent_before() -> None:
+    with buses() as (a, b):
+        receiver = b.register("x")
+        until(lambda: sees(a, "x"))
+        for number in range(1000):
+            a.send("x", number)
+        a.close()
+        assert [receiver.receive(5).payload for _ in range(1000)] == list(range(1000))
+
+
+def test_close_takes_no_longer_than_asked_when_a_handler_does_not_end() -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def stubborn(_: busway.Request) -> None:
+        begun.set()
+        release.wait(20)
+
+    with buses() as (a, b):
+        b.serve("stubborn", stubborn)
+        until(lambda: sees(a, "stubborn"))
+        asking = Task(lambda: a.request("stubborn"))
+        assert begun.wait(10)
+        started = time.monotonic()
+        b.close(0.4)
+        assert time.monotonic() - started < 1.5
+        with pytest.raises(busway.Undeliverable) as caught:  # not BusClosed: the caller's own bus is open
+            asking.result()
+        assert caught.value.reason == codes.BUS_CLOSED
+        release.set()
+        until(lambda: not b.handlers)
+
+
+def test_a_handler_that_ends_soon_answers_before_its_bus_closes() -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def slow(_: busway.Request) -> str:
+        begun.set()
+        release.wait(10)
+        return "done"
+
+    with buses() as (a, b):
+        b.serve("slow", slow)
+        until(lambda: sees(a, "slow"))
+        asking = Task(lambda: a.request("slow"))
+        assert begun.wait(10)
+        closing = Task(lambda: b.close(8))
+        until(lambda: b.failure is not None)
+        release.set()
+        assert asking.result() == "done"
+        closing.result()
+
+
+def test_a_handler_may_close_its_own_bus() -> None:
+    with buses() as (a, b):
+        b.serve("goodbye", lambda _: b.close())
+        until(lambda: sees(a, "goodbye"))
+        with pytest.raises(busway.Undeliverable):
+            a.request("goodbye")
+
+
+# Messages
+
+
+def test_messages_arrive_once_in_order() -> None:
+    with buses() as (a, b):
+        receiver = b.register("log")
+        until(lambda: sees(a, "log"))
+        reading = Task(lambda: [receiver.receive(5).payload for _ in range(5000)])
+        for number in range(5000):
+            a.send("log", number)
+        assert reading.result() == list(range(5000))
+
+
+def test_several_threads_share_a_receiver() -> None:
+    with buses() as (a, b):
+        receiver = b.register("log")
+        until(lambda: sees(a, "log"))
+        reading = [Task(lambda: [message.payload for message in receiver]) for _ in range(4)]
+        for number in range(2000):
+            a.send("log", number, confirm=number == 1999)
+        receiver.close()
+        taken = [number for task in reading for number in task.result()]
+        assert sorted(taken) == list(range(2000))
+
+
+def test_a_receive_that_times_out_loses_nothing() -> None:
+    with buses() as (a, b), b.register("log") as receiver:
+        with pytest.raises(TimeoutError):
+            receiver.receive(0.01)
+        with pytest.raises(TimeoutError):
+            receiver.receive(0)
+        a.send("log", b"late", ttl=5)
+        assert receiver.receive(5).payload == b"late"
+
+
+def test_publish_reaches_every_subscriber() -> None:
+    with buses(3) as (a, b, c):
+        receivers = [bus.subscribe("news") for bus in (a, b, c)]
+        until(lambda: len([found for found in a.endpoints() if found.name == "news"]) == 3)
+        a.publish("news", 7)
+        assert [receiver.receive(5).payload for receiver in receivers] == [7, 7, 7]
+        with pytest.raises(ValueError, match="publish"):
+            a.send("news", 1)
+
+
+def test_confirm_and_its_failures() -> None:
+    with buses() as (a, b):
+        receiver = b.register("log")
+        until(lambda: sees(a, "log"))
+        sending = Task(lambda: a.send("log", "sure", confirm=True))
+        until(lambda: len(receiver._core.queue))
+        assert sending.is_alive()  # it has arrived, and nobody has taken it
+        assert receiver.receive().payload == "sure"
+        sending.result()
+        with pytest.raises(busway.DeliveryUnknown):
+            a.send("log", "late", confirm=True, timeout=0.1)
+        sending = Task(lambda: a.send("log", "never", confirm=True))
+        until(lambda: len(receiver._core.queue))
+        receiver.close()
+        with pytest.raises(busway.Undeliverable):
+            sending.result()
+        with pytest.raises(busway.BusClosed):
+            receiver.receive()
+
+
+def test_a_slow_receiver_slows_its_sender_and_nobody_else() -> None:
+    with buses() as (a, b):
+        slow, quick = b.register("slow", queue=16), b.register("quick")
+        until(lambda: sees(a, "slow") and sees(a, "quick"))
+
+        def fill() -> None:
+            for number in range(200):
+                a.send("slow", number)
+
+        filling = Task(fill)
+        for number in range(500):
+            a.send("quick", number)
+        assert [quick.receive(5).payload for _ in range(500)] == list(range(500))
+        assert filling.is_alive()
+        assert [slow.receive(5).payload for _ in range(200)] == list(range(200))
+        filling.result()
+
+
+def test_a_later_failure_is_told_and_a_logging_handler_may_call_the_bus(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Publisher(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            a.publish("logs", record.getMessage())
+
+    with buses() as (a, b):
+        logs, receiver = b.subscribe("logs"), b.register("log")
+        until(lambda: sees(a, "log") and sees(a, "logs"))
+        handler = Publisher()
+        logging.getLogger("busway").addHandler(handler)
+        try:
+            a.send("log", b"1")
+            until(lambda: len(receiver._core.queue))
+            receiver.close()
+            until(lambda: len(a.undeliverable) == 1)
+            assert "not delivered" in str(logs.receive(5).payload)
+        finally:
+            logging.getLogger("busway").removeHandler(handler)
+
+
+# Requests and handlers
+
+
+def test_serve_is_a_decorator_and_handlers_may_call_the_bus() -> None:
+    with buses() as (a, b):
+
+        @b.serve("inner")
+        def inner(request: busway.Request) -> int:
+            return 2 * request.payload  # type: ignore[operator]
+
+        @a.serve("outer")
+        def outer(request: busway.Request) -> object:
+            return a.request("inner", request.payload) + 1
+
+        until(lambda: sees(a, "inner") and sees(b, "outer"))
+        assert b.request("outer", 20) == 41
+        assert outer.__name__ == "outer"
+
+
+def test_slow_handlers_hold_up_nobody_else() -> None:
+    release = threading.Event()
+    with buses() as (a, b):
+        b.serve("slow", lambda _: release.wait(10), limit=3)
+        b.serve("quick", echo, limit=1)
+        until(lambda: sees(a, "slow") and sees(a, "quick"))
+        asking = [Task(lambda: a.request("slow")) for _ in range(10)]
+        until(lambda: len(b.handlers) == 3)
+        for number in range(100):
+            assert a.request("quick", number) == number
+        assert len(b.handlers) == 3
+        release.set()
+        assert [task.result() for task in asking] == [True] * 10
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "text"),
+    [
+        (KeyError("no such pump"), codes.HANDLER_FAILED, "KeyError: 'no such pump'"),
+        (busway.RemoteError(256, "empty tank"), 256, "empty tank"),
+        (busway.RemoteError(5, "one of the bus's own"), codes.HANDLER_FAILED, "one of the bus's own"),
+        (OSError("surrogate \udcff"), codes.HANDLER_FAILED, "OSError: surrogate \\udcff"),
+        (busway.BusClosed(), codes.HANDLER_FAILED, "BusClosed"),
+    ],
+    ids=str,
+)
+def test_whatever_a_handler_raises_the_caller_hears(raised: Exception, code: int, text: str) -> None:
+    def handler(_: busway.Request) -> None:
+        raise raised
+
+    with buses() as (a, b):
+        b.serve("it", handler)
+        until(lambda: sees(a, "it"))
+        with pytest.raises(busway.RemoteError) as caught:
+            a.request("it", timeout=5)
+        assert caught.value.code == code
+        assert caught.value.message.startswith(text)
+
+
+def test_outcomes_of_a_request() -> None:
+    release = threading.Event()
+    with buses() as (a, b):
+        b.serve("mute", lambda _: release.wait(10))
+        until(lambda: sees(a, "mute"))
+        with pytest.raises(busway.Undeliverable) as caught:
+            a.request("nobody")
+        assert caught.value.reason == codes.NO_ENDPOINT
+        started = time.monotonic()
+        with pytest.raises(busway.RequestTimeout):
+            a.request("mute", timeout=0.1)
+        assert 0.09 < time.monotonic() - started < 2
+        asking = Task(lambda: a.request("mute"))
+        until(lambda: len(b.handlers) == 2)
+        for runner in list(b._runners):
+            b.engine.call(runner.close)  # without a goodbye, as if the program had been killed
+        with pytest.raises(busway.Undeliverable) as caught:
+            asking.result()
+        assert caught.value.reason == codes.LOST_AFTER_SENDING
+        release.set()
+
+
+def test_streams_are_whole_and_bounded_and_can_be_left() -> None:
+    made = []
+
+    def numbers(request: busway.Request) -> Iterator[int]:
+        for number in range(request.payload):  # type: ignore[call-overload]
+            made.append(number)
+            yield number
+
+    with buses() as (a, b):
+        b.serve("count", numbers)
+        until(lambda: sees(a, "count"))
+        assert list(a.request_stream("count", 1000)) == list(range(1000))
+        made.clear()
+        parts = a.request_stream("count", 1_000_000)
+        assert [next(parts) for _ in range(5)] == [0, 1, 2, 3, 4]
+        parts.close()
+        until(lambda: not b.handlers)
+        assert len(made) < 500
+        with pytest.raises(busway.Undeliverable) as caught:
+            a.request("count", 3)
+        assert caught.value.reason == codes.NOT_A_STREAM
+
+
+def test_a_stream_that_is_dropped_in_the_midst_of_the_core_is_cancelled_later() -> None:
+    with buses() as (a, b):
+        b.serve("count", lambda request: iter(()).__class__ and (number for number in range(1_000_000)))
+        until(lambda: sees(a, "count"))
+        parts = a.request_stream("count")
+        assert next(parts) == 0
+        a.engine.call(parts.close)  # as the garbage collector may do it
+        until(lambda: not b.handlers)
+
+
+def test_process_endpoints_pass_the_object_itself() -> None:
+    with Bus(ipc=False) as bus:
+        bus.serve("private", lambda request: request.payload, realm="process")
+        thing = object()
+        assert bus.request("private", thing) is thing
+
+
+def test_calls_from_the_midst_of_a_call_are_refused() -> None:
+    with Bus(ipc=False) as bus, pytest.raises(busway.BusError, match="in the midst"):
+        bus.engine.call(lambda: bus.publish("x", 1))
+
+
+def test_a_broken_thread_limit_is_the_callers_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Pool, task: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with buses() as (a, b):
+        b.serve("it", echo)
+        until(lambda: sees(a, "it"))
+        monkeypatch.setattr(Pool, "submit", refuse)
+        with pytest.raises(busway.RemoteError, match="can't start new thread"):
+            a.request("it")
+        monkeypatch.undo()
+        assert a.request("it", 1) == 1
+
+
+# What is there
+
+
+def test_views() -> None:
+    with buses() as (a, b):
+        changes = a.changes()
+        b.register("lab/log")
+        assert next(changes).what == "endpoint-up"
+        assert [node.label for node in a.nodes()] == ["a", "b"]
+        assert [found.name for found in a.endpoints()] == ["lab/log"]
+        assert [link.peer for link in a.links()] == [b.id]
+        assert [route.via for route in a.routes()] == [b.id]
+        assert [hop.node for hop in a.trace("lab/log")] == [b.id]
+        with pytest.raises(busway.Undeliverable):
+            a.trace("nobody")
+        b.close()
+        assert [next(changes).what for _ in range(3)] == ["endpoint-down", "link-down", "node-down"]
+        changes.close()
+        assert list(changes) == []
+
+
+def test_a_channel_that_pushes_can_be_attached() -> None:
+    pair = memory.pair()
+    with Bus(ipc=False) as one, Bus(ipc=False) as two:
+        runners = [one.attach(pair.a), two.attach(pair.b)]
+        deadline = time.monotonic() + 10
+        while not all(runner.ready.done() for runner in runners):
+            assert time.monotonic() < deadline
+            pair.advance(time.monotonic_ns() // 1_000_000)
+        assert len(one.nodes()) == len(two.nodes()) == 2
+
+
+# Many threads
+
+
+@pytest.mark.parametrize("selector", ["epoll", "select"])
+def test_32_threads_of_1000_requests_have_one_outcome_each(
+    selector: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if selector == "select":  # cannot be nested: only the I/O thread watches
+        monkeypatch.setattr(selectors, "DefaultSelector", selectors.SelectSelector)
+    count = 1000 if selector == "epoll" else 100
+
+    def work(bus: Bus, number: int) -> list[Any]:
+        return [bus.request("it", [number, step]) for step in range(count)]
+
+    with buses() as (a, b):
+        b.serve("it", echo)
+        until(lambda: sees(a, "it"))
+        tasks = [Task(lambda number=number: work(a, number)) for number in range(32)]  # type: ignore[misc]
+        for number, task in enumerate(tasks):
+            assert task.result(25) == [[number, step] for step in range(count)]
+        assert not a._waiters
+        assert not a.node.origin.pending
