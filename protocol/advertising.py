@@ -144,7 +144,10 @@ class Advertiser:
         if told != PARENT:
             return bytes((codes.RETRACT,)) + node
         peer = self.mesh.peer_on(route)
-        versions = [] if peer is None else [line.version for line in peer.lines[self.connection.realm :]]
+        versions = [0, 0, 0]
+        if peer is not None:
+            for realm in range(self.connection.realm, codes.GLOBAL + 1):
+                versions[realm - 1] = peer.lines[realm].version
         if not any(versions):
             return bytes((codes.PARENT,)) + node
         return bytes((codes.PARENT_WITH,)) + node + b"".join([varint(version) for version in versions])
@@ -234,7 +237,7 @@ class Advertiser:
             number = reader.u16()
             metric = reader.u16()
         elif kind == codes.PARENT_WITH:
-            for realm in range(self.connection.realm, codes.GLOBAL + 1):
+            for realm in range(codes.USERSPACE, codes.GLOBAL + 1):
                 versions[realm] = reader.varint()
             versions[0] = 1
         if self.mesh.leaf or neighbour.leaf:
