@@ -807,3 +807,21 @@ def test_more_than_may_wait_of_our_own_for_another_way_fails_at_once() -> None:
     net.advance(60_000)
     assert [len(verdicts(net, net["b"], token)) for token in tokens] == [1, 1]
     assert_settled(net)
+
+
+def test_only_the_broadcasts_of_one_tree_are_taken_from_a_link() -> None:
+    net = chain("abc")
+    receiver = net["c"].register(E, BROADCAST)
+    net.pump()
+    net.cable["bc"].block(net["b"])
+    for number in range(3):
+        net["a"].publish(E, b"a%d" % number, net.now)
+        net["b"].publish(E, b"b%d" % number, net.now)
+    net.step()
+    outbox = net.cable["bc"].a.outbox
+    taken = outbox.take_broadcasts(net.see("b", "a"))
+    assert [out.payload for out in taken] == [b"a0", b"a1", b"a2"]
+    net.cable["bc"].block(net["b"], False)
+    net.pump()
+    assert net.payloads("c", receiver) == [b"b0", b"b1", b"b2"]
+    assert outbox.broadcast_size == 0
