@@ -25,6 +25,9 @@ _MALFORMED = 9
 _UNKNOWN_ALIAS = 11
 _TOO_MANY = 14
 
+_NODES = ("node", "destination", "source", "tree")
+_OURS = {1: "the node that sends this", 2: "the node that reads this"}
+
 _INTROSPECTION = "busway/introspection"
 _VARINT_SIZE_MAX = 5
 
@@ -48,6 +51,7 @@ class Direction:
         names: human names of endpoints, by their 16 bytes. DIRECTORY frames add to it. The names that
             messages of one direction need were announced in the other: give both the same dict.
         aliases: what each alias stands for at present.
+        nodes: what each number of a node stands for.
         greeted: a HELLO was seen, so every binding there is has been seen too. Another HELLO begins anew.
         closed: a CLOSE was seen; what follows is not read.
     """
@@ -55,6 +59,7 @@ class Direction:
     label: str = ""
     names: dict[bytes, str] = field(default_factory=dict)
     aliases: dict[int, bytes] = field(default_factory=dict)
+    nodes: dict[int, bytes] = field(default_factory=dict)
     greeted: bool = False
     closed: bool = False
     cuts: dict[int, _Cut] = field(default_factory=dict, repr=False)
@@ -65,6 +70,7 @@ class Direction:
     def greet(self) -> None:
         """A session begins: nothing bound before holds."""
         self.aliases.clear()
+        self.nodes.clear()
         self.cuts.clear()
         self.greeted = True
 
@@ -194,6 +200,8 @@ class _Explanation:
     ) -> tuple[str, _Wrong | None]:
         """The value for people, and what is wrong with it in the light of what came before."""
         if isinstance(read.value, dict) and "number" in read.value:
+            if read.name in _NODES:
+                return self._node_text(read, parsed is None)
             return self._alias_text(read, aliases)
         if read.name == "endpoint":
             return endpoint_text(read.value, self.known.names), None
@@ -215,6 +223,22 @@ class _Explanation:
             return f"alias {number}, bound before these bytes", None
         where = f"{read.name} at {self._here()}: expected an alias that was bound, not {number}"
         return f"alias {number}, never bound", _Wrong(_UNKNOWN_ALIAS, where)
+
+    def _node_text(self, read: Read, passing: bool) -> tuple[str, _Wrong | None]:
+        """A node by its number; what a frame that is not whole binds does not count (`passing`)."""
+        number, id = read.value["number"], read.value["id"]
+        if id is not None:
+            if not passing:
+                self.known.nodes[number] = id
+            return f"{id[:16].hex()} incarnation {id[16:].hex()}, bound to number {number}", None
+        if number in _OURS:
+            return f"{_OURS[number]}, number {number}", None
+        if number in self.known.nodes:
+            return f"{self.known.nodes[number][:16].hex()}, number {number}", None
+        if not self.known.greeted or passing:
+            return f"number {number}, bound before these bytes", None
+        where = f"{read.name} at {self._here()}: expected a number that was bound, not {number}"
+        return f"number {number}, never bound", _Wrong(_UNKNOWN_ALIAS, where)
 
     def _add(self, length: int, name: str, value: str) -> None:
         self.fields.append(Field(self.base + self.position, length, name, value))

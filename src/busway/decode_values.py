@@ -16,7 +16,9 @@ from busway.wire_names import (
     OPTION_NAMES,
     REALM_NAMES,
     REASON_NAMES,
+    ROUTE_NAMES,
     SIGNAL_NAMES,
+    SYNC_NAMES,
 )
 
 __all__ = ["bytes_text", "cbor_text", "endpoint_text", "error_text", "named", "reason_text", "value_text"]
@@ -24,6 +26,7 @@ __all__ = ["bytes_text", "cbor_text", "endpoint_text", "error_text", "named", "r
 _BYTES_SHOWN_MAX = 32
 _VALUE_SHOWN_MAX = 2000  # characters of a CBOR value
 _APPLICATION_CODES = 256
+_INFINITE = 0xFFFF
 
 
 def named(number: int, names: Mapping[int, str], unknown: str = "unknown") -> str:
@@ -81,7 +84,7 @@ def endpoint_text(id: bytes, names: Mapping[bytes, str]) -> str:
 def _head(head: int) -> str:
     if head < 0x80:
         return f"0x{head:02x} {CONTROL_NAMES.get(head, 'unknown, may be ignored')}"
-    options = ", options" if head & 4 else ""
+    options = (", routed" if head & 8 else "") + (", options" if head & 4 else "")
     return f"0x{head:02x} {KIND_NAMES[head >> 4 & 7]}{options}, format {head & 3} ({FORMAT_NAMES[head & 3]})"
 
 
@@ -89,7 +92,8 @@ def _flags(flags: Any) -> str:
     role = "leaf" if flags.leaf else "router"
     dialled = "dialled" if flags.dialled else "was dialled"
     token = "token demanded" if flags.token_demanded else "no token demanded"
-    return f"{role}, {named(flags.realm, REALM_NAMES)}, {dialled}, {token}"
+    lookups = ", lookups" if flags.lookups else ""
+    return f"{role}, {named(flags.realm, REALM_NAMES)}, {dialled}, {token}{lookups}"
 
 
 def _entry(head: int) -> str:
@@ -97,7 +101,32 @@ def _entry(head: int) -> str:
     if not head & 3:
         return kind
     given = [name for bit, name in ((0x10, "credit"), (0x20, "cost"), (0x40, "name")) if head & bit]
-    return ", ".join([kind, named(head >> 2 & 3, REALM_NAMES), *(f"with {name}" for name in given)])
+    return ", ".join([kind, *(f"with {name}" for name in given)])
+
+
+def _holder(head: int) -> str:
+    kind = ENDPOINT_KIND_NAMES[head & 3] if head & 3 else "the node itself"
+    return f"0x{head:02x} {kind}, {named(head >> 2 & 3, REALM_NAMES, 'no realm')}"
+
+
+def _line(head: int) -> str:
+    given = [
+        name for bit, name in ((0x04, "with label"), (0x10, "a leaf"), (0x20, "more follows")) if head & bit
+    ]
+    return ", ".join([f"0x{head:02x} {named(head & 3, REALM_NAMES)}", *given])
+
+
+def _metric(metric: int) -> str:
+    if metric == _INFINITE:
+        return f"{metric}: no way"
+    realm = named(metric >> 14, REALM_NAMES, "this node" if not metric else "no realm")
+    return f"0x{metric:04x}: {realm}, cost {metric & 0x3FFF}"
+
+
+def _how(how: int) -> str:
+    crossed = f"has crossed {named(how & 3, REALM_NAMES, 'nothing')}"
+    given = [name for bit, name in ((4, "destination"), (8, "source")) if how & bit]
+    return ", ".join([f"0x{how:02x} {crossed}", *(f"with {name}" for name in given)])
 
 
 def _milliseconds(value: int) -> str:
@@ -130,7 +159,12 @@ _TEXTS: dict[str, Callable[[Any], str]] = {
     "via": repr,
     "name": repr,
     "text": repr,
-    "directory_flags": lambda value: f"0x{value:02x} {'complete' if value & 1 else 'not complete'}",
+    "line": _line,
+    "stage": lambda value: named(value, SYNC_NAMES),
+    "route": lambda value: named(value, ROUTE_NAMES),
+    "metric": _metric,
+    "how": _how,
+    "holder": _holder,
     "entry": _entry,
     "signal": lambda value: named(value, SIGNAL_NAMES),
     "reason": reason_text,

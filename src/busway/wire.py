@@ -31,6 +31,7 @@ from busway.wire_types import (
     Count,
     End,
     Marked,
+    Node,
     Read,
     Refused,
     Rest,
@@ -100,7 +101,8 @@ def _check_flags(flags: Any) -> None:
 
 
 HelloFlags = c.BitStruct(
-    "reserved" / c.Default(c.BitsInteger(3), 0),
+    "reserved" / c.Default(c.BitsInteger(2), 0),
+    "lookups" / c.Default(c.Flag, False),
     "token_demanded" / c.Flag,
     "dialled" / c.Flag,
     "realm" / c.BitsInteger(2),
@@ -164,20 +166,21 @@ Pong = _control(5, marked("token", Varint))
 # -----------------------------------------------------------------------------
 # Section 4: directory
 
-_CREDIT, _COST, _NAME, _ENTRY_RESERVED = 0x10, 0x20, 0x40, 0x80
+_CREDIT, _COST, _NAME, _ENTRY_RESERVED = 0x10, 0x20, 0x40, 0x8C
+_LABEL, _LEAF, _MORE_FRAMES = 0x04, 0x10, 0x20
 
 
 def _check_entry(head: int) -> None:
     if head & _ENTRY_RESERVED:
-        malformed("bit 7 of an entry's head to be zero")
-    if head & 3 and not head >> 2 & 3:
-        malformed("a realm of 1 to 3 in bits 2-3 of an entry's head")
+        malformed("bits 2, 3 and 7 of an entry's head to be zero")
+    if head and not head & 3:
+        malformed("nothing but the uuid in an entry that is withdrawn")
 
 
 def _entry_head(this: Any) -> int:
     parts = ((this.get("credit"), _CREDIT), (this.get("cost"), _COST), (this.get("name"), _NAME))
     bits = sum(bit for value, bit in parts if value is not None)
-    return int(this["endpoint_kind"] | this.get("realm", 0) << 2 | bits)
+    return int(this["endpoint_kind"] | bits)
 
 
 def _has(bit: int) -> Callable[[Any], bool]:
@@ -187,19 +190,41 @@ def _has(bit: int) -> Callable[[Any], bool]:
 DirectoryEntry = c.Struct(
     marked("entry", c.Rebuild(U8, _entry_head), _check_entry),
     "endpoint_kind" / c.Computed(lambda this: this.entry & 3),
-    "realm" / c.Computed(lambda this: this.entry >> 2 & 3),
     marked("endpoint", Uuid),
     optional("credit", _has(_CREDIT), Varint),
     optional("cost", _has(_COST), Varint),
     optional("name", _has(_NAME), Text8),
 )
 
+
+def _check_line(head: int) -> None:
+    if not head & 3:
+        malformed("a realm of 1 to 3 in bits 0-1 of a line's head")
+
+
+def _line_head(this: Any) -> int:
+    parts = (
+        (this.get("label") is not None, _LABEL),
+        (this.get("leaf"), _LEAF),
+        (this.get("more"), _MORE_FRAMES),
+    )
+    return int(this["realm"] | sum(bit for given, bit in parts if given))
+
+
 Directory = _control(
     6,
-    marked("directory_flags", c.Rebuild(U8, lambda this: int(this.get("complete", False)))),
-    "complete" / c.Computed(lambda this: bool(this.directory_flags & 1)),
+    marked("line", c.Rebuild(U8, _line_head), _check_line),
+    "realm" / c.Computed(lambda this: this.line & 3),
+    "leaf" / c.Computed(lambda this: bool(this.line & _LEAF)),
+    "more" / c.Computed(lambda this: bool(this.line & _MORE_FRAMES)),
+    marked("node", Node),
+    optional("label", lambda this: this.line & _LABEL, Text8),
+    marked("base", Varint),
+    marked("version", Varint),
     "entries" / UntilEnd(DirectoryEntry),
 )
+
+Sync = _control(9, marked("stage", U8))
 
 
 def _check_piece(piece: bytes) -> None:
@@ -211,9 +236,35 @@ def _check_piece(piece: bytes) -> None:
 More = _control(7, marked("partial", U8), marked("payload", Rest, _check_piece))
 
 # -----------------------------------------------------------------------------
+# Section 10: routes
+
+_UPDATE, _PARENT_WITH, _SEQREQ, _SEQREQ_WIDE, _ACK = 1, 3, 4, 5, 6
+
+
+def _check_route(kind: int) -> None:
+    if kind > _ACK:
+        malformed("an entry of 0 to 6")
+
+
+def _of(*kinds: int) -> Callable[[Any], bool]:
+    return lambda this: this.route in kinds
+
+
+RouteEntry = c.Struct(
+    marked("route", U8, _check_route),
+    optional("node", lambda this: this.route != _ACK, Node),
+    optional("seqno", _of(_UPDATE, _SEQREQ, _SEQREQ_WIDE), U16),
+    optional("metric", _of(_UPDATE), U16),
+    "versions" / c.Default(c.If(_of(_PARENT_WITH), c.Array(3, Marked("version", Varint))), None),
+    optional("count", _of(_ACK), U16),
+)
+
+Routes = _control(8, "entries" / UntilEnd(RouteEntry))
+
+# -----------------------------------------------------------------------------
 # Section 5: messages
 
-_MESSAGE, _TRANSIT, _OPTIONS, _FORMAT = 0x80, 0x08, 0x04, 0x03
+_MESSAGE, _ROUTED, _OPTIONS, _FORMAT = 0x80, 0x08, 0x04, 0x03
 _REQUEST, _ERROR, _SIGNAL = 3, 6, 7
 _CUT, _STREAM = 1, 2
 
@@ -266,16 +317,34 @@ Options = Within(Marked("options_length", Varint), _Once(UntilEnd(Option)), "the
 def _message_head(kind: int) -> Callable[[Any], int]:
     def head(this: Any) -> int:
         options = _OPTIONS if this.get("options") is not None else 0
-        return int(_MESSAGE | kind << 4 | options | this.get("format", 0))
+        routed = _ROUTED if this.get("routing") is not None else 0
+        return int(_MESSAGE | kind << 4 | routed | options | this.get("format", 0))
 
     return head
 
 
 def _check_message_head(head: int) -> None:
-    if head & _TRANSIT:
-        malformed("bit 3 of a message's head to be zero in this version")
     if _message_kind(head) in (_ERROR, _SIGNAL) and head & _FORMAT:
         malformed("format 0 in the head of an ERROR or SIGNAL")
+
+
+def _check_how(how: int) -> None:
+    if how & 0xF0:
+        malformed("bits 4-7 of a routing header to be zero")
+
+
+def _how(this: Any) -> int:
+    parts = ((this.get("destination"), 4), (this.get("source"), 8))
+    return int(this["realm"] | sum(bit for given, bit in parts if given is not None))
+
+
+RoutingHeader = c.Struct(
+    marked("how", c.Rebuild(U8, _how), _check_how),
+    "realm" / c.Computed(lambda this: this.how & 3),
+    marked("hops", U8),
+    optional("destination", lambda this: this.how & 4, Node),
+    optional("source", lambda this: this.how & 8, Node),
+)
 
 
 def _message(kind: int, *fields: Any) -> Any:
@@ -283,6 +352,7 @@ def _message(kind: int, *fields: Any) -> Any:
         marked("head", c.Rebuild(U8, _message_head(kind)), _check_message_head),
         "kind" / c.Computed(KIND_NAMES[kind]),
         "format" / c.Computed(lambda this: this.head & _FORMAT),
+        "routing" / c.Default(c.If(lambda this: this.head & _ROUTED, RoutingHeader), None),
         "options" / c.Default(c.If(lambda this: this.head & _OPTIONS, Options), None),
         *fields,
     )
@@ -306,6 +376,41 @@ Error = _message(6, _Id, marked("code", Varint), _Payload)
 # -----------------------------------------------------------------------------
 # Section 7: signals
 
+_HOLDERS_MAX = 16
+
+
+def _check_holder(head: int) -> None:
+    if head & 0x80:
+        malformed("bit 7 of a holder's head to be zero")
+
+
+def _holder_head(this: Any) -> int:
+    parts = ((this.get("credit"), _CREDIT), (this.get("cost"), _COST), (this.get("name"), _NAME))
+    bits = sum(bit for value, bit in parts if value is not None)
+    return int(this["endpoint_kind"] | this["realm"] << 2 | bits)
+
+
+Holder = c.Struct(
+    marked("holder", c.Rebuild(U8, _holder_head), _check_holder),
+    "endpoint_kind" / c.Computed(lambda this: this.holder & 3),
+    "realm" / c.Computed(lambda this: this.holder >> 2 & 3),
+    marked("node", Node),
+    marked("metric", U16),
+    optional("credit", lambda this: this.holder & _CREDIT, Varint),
+    optional("cost", lambda this: this.holder & _COST, Varint),
+    optional("name", lambda this: this.holder & _NAME, Text8),
+)
+
+
+class _Few(c.Validator):  # type: ignore[misc]
+    """At most 16 holders."""
+
+    def _validate(self, obj: Any, context: Any, path: str) -> bool:
+        if len(obj or ()) > _HOLDERS_MAX:
+            malformed(f"at most {_HOLDERS_MAX} holders")
+        return True
+
+
 _SIGNAL_FIELDS = {
     1: c.Struct(_Id, End),
     2: c.Struct(_Endpoint, marked("limit", U16), End),
@@ -313,6 +418,12 @@ _SIGNAL_FIELDS = {
     4: c.Struct(_Id, marked("limit", U16), End),
     5: c.Struct(_Endpoint, _Seq, marked("reason", U8), End),
     6: c.Struct(_Id, marked("parts", U16), End),
+    7: c.Struct(_Endpoint, End),
+    8: c.Struct(_Endpoint, "holders" / _Few(UntilEnd(Holder))),
+    9: c.Struct(_Endpoint, marked("tree", Node), End),
+    10: c.Struct(_Endpoint, marked("tree", Node), End),
+    11: c.Struct(_Id, End),
+    12: c.Struct(_Id, marked("payload", Rest)),
 }
 _UnknownSignal = c.Struct(marked("payload", Rest))
 
@@ -325,7 +436,7 @@ Signal = _message(
 # -----------------------------------------------------------------------------
 # Section 2: frames
 
-_CONTROL = {1: Hello, 2: Auth, 3: Close, 4: Ping, 5: Pong, 6: Directory, 7: More}
+_CONTROL = {1: Hello, 2: Auth, 3: Close, 4: Ping, 5: Pong, 6: Directory, 7: More, 8: Routes, 9: Sync}
 _MESSAGES = {0: Send, 1: Publish, 2: Confirm, 3: Request, 4: Reply, 5: Part, 6: Error, 7: Signal}
 _BY_NAME = {CONTROL_NAMES[n]: layout for n, layout in _CONTROL.items()} | {
     KIND_NAMES[n]: layout for n, layout in _MESSAGES.items()
@@ -346,7 +457,7 @@ def _layout(head: int) -> Any:
         return _CONTROL[head]
     if head & _IGNORABLE:
         return Ignored
-    raise Refused(_UNKNOWN_FRAME, f"a control frame of this version (0x01 to 0x07), not 0x{head:02x}")
+    raise Refused(_UNKNOWN_FRAME, f"a control frame of this version (0x01 to 0x09), not 0x{head:02x}")
 
 
 class _Body(Sized):

@@ -12,10 +12,15 @@ __all__ = [
     "OPTION_NAMES",
     "REALM_NAMES",
     "REASON_NAMES",
+    "ROUTE_NAMES",
     "SIGNAL_NAMES",
+    "SYNC_NAMES",
 ]
 
-CONTROL_NAMES = {1: "HELLO", 2: "AUTH", 3: "CLOSE", 4: "PING", 5: "PONG", 6: "DIRECTORY", 7: "MORE"}
+CONTROL_NAMES = {1: "HELLO", 2: "AUTH", 3: "CLOSE", 4: "PING", 5: "PONG", 6: "DIRECTORY", 7: "MORE"} | {
+    8: "ROUTES",
+    9: "SYNC",
+}
 KIND_NAMES = {
     0: "SEND",
     1: "PUBLISH",
@@ -26,7 +31,30 @@ KIND_NAMES = {
     6: "ERROR",
     7: "SIGNAL",
 }
-SIGNAL_NAMES = {1: "CANCEL", 2: "CREDIT", 3: "PROBE", 4: "PART_CREDIT", 5: "UNDELIVERABLE", 6: "END"}
+SIGNAL_NAMES = {1: "CANCEL", 2: "CREDIT", 3: "PROBE", 4: "PART_CREDIT", 5: "UNDELIVERABLE", 6: "END"} | {
+    7: "WHO",
+    8: "HAVE",
+    9: "PRUNE",
+    10: "GRAFT",
+    11: "TRACE",
+    12: "TRACED",
+}
+ROUTE_NAMES = {
+    0: "RETRACT",
+    1: "UPDATE",
+    2: "PARENT",
+    3: "PARENT with versions",
+    4: "SEQREQ",
+    5: "SEQREQ to everyone",
+    6: "ACK",
+}
+SYNC_NAMES = {
+    1: "all routes are told",
+    2: "all parents are told",
+    3: "all lines are told",
+    4: "passes nothing on",
+    5: "passes on",
+}
 OPTION_NAMES = {1: "CUT", 2: "STREAM"}
 REALM_NAMES = {1: "USERSPACE", 2: "LOCALNET", 3: "GLOBAL"}
 ENDPOINT_KIND_NAMES = {0: "withdrawn", 1: "unicast", 2: "anycast", 3: "broadcast"}
@@ -67,5 +95,6 @@ REASON_NAMES = {
     11: "PART_LOST",
     12: "BUS_CLOSED",
     13: "LOST_AFTER_SENDING",
+    14: "OVERTAKEN",
     64: "HANDLER_FAILED",
 }

@@ -161,7 +161,13 @@ class _Text8(Sized):
 
 
 class _Alias(c.Construct):  # type: ignore[misc]
-    """Section 5.1. Value: {"number": int, "id": 16 bytes if bound here, else None}."""
+    """Section 5.1. Value: {"number": int, "id": bytes if bound here, else None}: 16 of an endpoint or type,
+    20 of a node, of which the numbers 1 and 2 cannot be bound.
+    """
+
+    def __init__(self, id: Any, first: int = 1) -> None:
+        super().__init__()
+        self.id, self.first = id, first
 
     def _parse(self, stream: Any, context: Any, path: str) -> Any:
         id = None
@@ -169,7 +175,9 @@ class _Alias(c.Construct):  # type: ignore[misc]
         number = Varint._parse(stream, context, path)
         if number == 0 and stream.tell() == start + 1:  # a padded zero is no mark
             number = Varint._parse(stream, context, path)
-            id = Uuid._parse(stream, context, path)
+            if number < self.first:
+                raise Refused(_UNKNOWN_ALIAS, f"an alias from {self.first} up to be bound")
+            id = self.id._parse(stream, context, path)
         if number == 0:
             raise Refused(_UNKNOWN_ALIAS, "an alias from 1 up")
         return c.Container(number=number, id=id)
@@ -179,7 +187,7 @@ class _Alias(c.Construct):  # type: ignore[misc]
             stream.write(b"\x00")
         Varint._build(obj["number"], stream, context, path)
         if obj.get("id") is not None:
-            Uuid._build(obj["id"], stream, context, path)
+            self.id._build(obj["id"], stream, context, path)
         return obj
 
 
@@ -298,5 +306,6 @@ U8, U16, U32 = _Uint(1), _Uint(2), _Uint(4)
 Uuid = Bytes(16, "a uuid of 16 bytes")
 Text8 = _Text8()
 Rest = c.GreedyBytes
-Alias = _Alias()
+Alias = _Alias(Uuid)
+Node = _Alias(Bytes(20, "a node id of 16 bytes and an incarnation of 4"), 3)
 End = _End()

@@ -5,17 +5,31 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from busway.wire_names import ENDPOINT_KIND_NAMES, REALM_NAMES, SIGNAL_NAMES
+from busway.wire_names import ENDPOINT_KIND_NAMES, REALM_NAMES, ROUTE_NAMES, SIGNAL_NAMES
 from tests.rigs.tree import ROOT
 
 VECTORS = ROOT / "tests" / "vectors"
 
 _REALMS = {name: number for number, name in REALM_NAMES.items()}
 _ENDPOINT_KINDS = {name: number for number, name in ENDPOINT_KIND_NAMES.items()}
+_ROUTES = {name: number for number, name in ROUTE_NAMES.items()}
 _SIGNALS = {name: number for number, name in SIGNAL_NAMES.items()}
 _HEX = ("node", "incarnation", "nonce", "proof", "payload")
-_FLAGS = ("leaf", "dialled", "token_demanded")
-_INTERNAL = ("_io", "head", "options", "flags", "magic", "directory_flags", "entries", "endpoint", "type")
+_FLAGS = ("leaf", "dialled", "token_demanded", "lookups")
+_NODES = ("node", "destination", "source", "tree")
+_INTERNAL = (
+    "_io",
+    "head",
+    "options",
+    "flags",
+    "magic",
+    "line",
+    "entries",
+    "endpoint",
+    "type",
+    "routing",
+    "holders",
+)
 
 
 def load(name: str) -> Any:
@@ -27,20 +41,65 @@ def plain(frame: Any, aliases: dict[int, bytes]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for key, value in frame.items():
         if key not in _INTERNAL:
-            out[key] = value.hex() if key in _HEX else value
+            out[key] = _plain_value(key, value)
     for key in ("endpoint", "type"):
         if frame.get(key) is not None:
             _plain_alias(out, key, frame[key], aliases)
     _plain_options(out, frame)
+    if frame.get("routing") is not None:
+        out["routing"] = _plain_routing(frame.routing)
     if frame.kind == "HELLO":
         out |= {flag: bool(frame.flags[flag]) for flag in _FLAGS}
         out["realm"] = REALM_NAMES[frame.flags.realm]
     elif frame.kind == "DIRECTORY":
+        out["realm"] = REALM_NAMES[frame.realm]
         out["entries"] = [_plain_entry(entry) for entry in frame.entries]
+    elif frame.kind == "ROUTES":
+        out["entries"] = [_plain_route(entry) for entry in frame.entries]
     elif frame.kind == "SIGNAL":
         _plain_signal(out)
+        if frame.get("holders") is not None:
+            out["holders"] = [_plain_holder(holder) for holder in frame.holders]
     elif frame.kind == "IGNORED":
         out |= {"head": frame.head, "skipped": True}
+    return out
+
+
+def _plain_value(key: str, value: Any) -> Any:
+    if key in _NODES and not isinstance(value, bytes):
+        return _plain_node(value)
+    return value.hex() if key in _HEX else value
+
+
+def _plain_node(node: Any) -> dict[str, Any]:
+    return {"number": node.number} | ({} if node.id is None else {"id": node.id.hex()})
+
+
+def _plain_route(entry: Any) -> dict[str, Any]:
+    out: dict[str, Any] = {"route": ROUTE_NAMES[entry.route]}
+    for key in ("node", "seqno", "metric", "versions", "count"):
+        if entry[key] is not None:
+            out[key] = list(entry[key]) if key == "versions" else _plain_value(key, entry[key])
+    return out
+
+
+def _plain_holder(holder: Any) -> dict[str, Any]:
+    return {
+        "kind": ENDPOINT_KIND_NAMES[holder.endpoint_kind],
+        "realm": holder.realm,
+        "node": _plain_node(holder.node),
+        "metric": holder.metric,
+        "credit": 4 if holder.credit is None else holder.credit,
+        "cost": holder.cost or 0,
+        "name": holder.name or "",
+    }
+
+
+def _plain_routing(routing: Any) -> dict[str, Any]:
+    out = {"realm": routing.realm, "hops": routing.hops}
+    for key in ("destination", "source"):
+        if routing[key] is not None:
+            out[key] = _plain_node(routing[key])
     return out
 
 
@@ -67,7 +126,6 @@ def _plain_entry(entry: Any) -> dict[str, Any]:
     if entry.endpoint_kind == 0:
         return out
     return out | {
-        "realm": REALM_NAMES[entry.realm],
         "credit": 4 if entry.credit is None else entry.credit,
         "cost": entry.cost or 0,
         "name": entry.name or "",
@@ -86,8 +144,10 @@ def buildable(vector: dict[str, Any]) -> dict[str, Any]:
     """A frame of the vectors as `busway.wire.Frame.build` takes it."""
     frame = dict(vector)
     for key in _HEX:
-        if key in frame:
+        if isinstance(frame.get(key), str):
             frame[key] = bytes.fromhex(frame[key])
+    if "routing" in frame:
+        frame["routing"] = _buildable_nodes(frame["routing"])
     for key in ("endpoint", "type"):
         if key in frame:
             id = bytes.fromhex(frame[key]) if frame.get(f"{key}_binds") else None
@@ -99,10 +159,36 @@ def buildable(vector: dict[str, Any]) -> dict[str, Any]:
         frame["flags"] = {flag: frame[flag] for flag in _FLAGS} | {"realm": _REALMS[frame["realm"]]}
         frame["options"] = []
     elif frame["kind"] == "DIRECTORY":
+        frame = _buildable_nodes(frame) | {"realm": _REALMS[frame["realm"]]}
         frame["entries"] = [_buildable_entry(entry) for entry in frame["entries"]]
+    elif frame["kind"] == "ROUTES":
+        frame["entries"] = [
+            _buildable_nodes(entry) | {"route": _ROUTES[entry["route"]]} for entry in frame["entries"]
+        ]
     elif frame["kind"] == "SIGNAL":
+        frame = _buildable_nodes(frame)
+        if "holders" in frame:
+            frame["holders"] = [_buildable_holder(holder) for holder in frame["holders"]]
         frame["signal"] = _SIGNALS.get(frame["signal"], frame.get("number"))
     return frame
+
+
+def _buildable_nodes(fields: dict[str, Any]) -> dict[str, Any]:
+    """The same with its nodes as `busway.wire` takes them."""
+    out = dict(fields)
+    for key in _NODES:
+        if isinstance(out.get(key), dict):
+            id = out[key].get("id")
+            out[key] = {"number": out[key]["number"], "id": None if id is None else bytes.fromhex(id)}
+    return out
+
+
+def _buildable_holder(holder: dict[str, Any]) -> dict[str, Any]:
+    out = _buildable_nodes(holder) | {"endpoint_kind": _ENDPOINT_KINDS[holder["kind"]]}
+    for key, default in (("credit", 4), ("cost", 0), ("name", "")):
+        if holder[key] == default:
+            out[key] = None
+    return out
 
 
 def _buildable_options(vector: dict[str, Any]) -> list[dict[str, Any]]:
@@ -118,7 +204,6 @@ def _buildable_entry(entry: dict[str, Any]) -> dict[str, Any]:
     out = {"endpoint": bytes.fromhex(entry["endpoint"]), "endpoint_kind": _ENDPOINT_KINDS[entry["kind"]]}
     if entry["kind"] == "withdrawn":
         return out
-    out["realm"] = _REALMS[entry["realm"]]
     for key, default in (("credit", 4), ("cost", 0), ("name", "")):
         if entry[key] != default:
             out[key] = entry[key]

@@ -59,6 +59,12 @@ def built(**frame: Any) -> bytes:
     return data
 
 
+def directory(*entries: dict[str, Any], realm: int = 1, **flags: Any) -> bytes:
+    """A DIRECTORY frame of the sender's own line."""
+    own = {"number": 1, "id": None}
+    return built(kind="DIRECTORY", realm=realm, node=own, base=0, version=1, entries=list(entries), **flags)
+
+
 # The golden vectors
 
 
@@ -216,8 +222,8 @@ def test_a_frame_that_is_not_whole_binds_nothing(cut: int | None) -> None:
 def test_names_of_one_direction_show_in_the_other() -> None:
     names: dict[bytes, str] = {}
     there, back = Direction("there", names), Direction("back", names)
-    entry = {"endpoint_kind": 2, "realm": 1, "endpoint": E1, "name": "lab/pump"}
-    explain(built(kind="DIRECTORY", entries=[entry]), direction=there)
+    entry = {"endpoint_kind": 2, "endpoint": E1, "name": "lab/pump"}
+    explain(directory(entry), direction=there)
     bound, used = explain(send(1, binds=True) + send(1), direction=back)
     assert values(bound)["endpoint"] == f"{E1_TEXT} 'lab/pump', bound to alias 1"
     assert values(used)["endpoint"] == f"{E1_TEXT} 'lab/pump', alias 1"
@@ -308,10 +314,11 @@ def test_hello_and_directory_show_their_bits() -> None:
     assert hello["flags"] == "router, USERSPACE (1), dialled, no token demanded"
     assert hello["keepalive_ms"] == "0 ms: relies on the end of the connection"
     assert hello["bus"] == "'default'"
-    entry = {"endpoint_kind": 3, "realm": 3, "endpoint": E1, "credit": 9, "name": "a"}
-    shown = values(explain(built(kind="DIRECTORY", complete=True, entries=[entry]))[0])
-    assert shown["directory_flags"] == "0x01 complete"
-    assert shown["entry"] == "0x5f broadcast, GLOBAL (3), with credit, with name"
+    entry = {"endpoint_kind": 3, "endpoint": E1, "credit": 9, "name": "a"}
+    shown = values(explain(directory(entry, realm=3, leaf=True, more=True))[0])
+    assert shown["line"] == "0x33 GLOBAL (3), a leaf, more follows"
+    assert shown["node"] == "the node that sends this, number 1"
+    assert shown["entry"] == "0x53 broadcast, with credit, with name"
     assert shown["endpoint"] == E1_TEXT
 
 
@@ -323,7 +330,7 @@ def test_hello_and_directory_show_their_bits() -> None:
     [
         ("80", "length at 0: expected a varint; 0 of 1 bytes left"),
         ("00", "length at 0: expected a length of at least 1"),
-        ("01 20", "head at 1: expected a control frame of this version (0x01 to 0x07), not 0x20"),
+        ("01 20", "head at 1: expected a control frame of this version (0x01 to 0x09), not 0x20"),
         ("03 04 01 00", "end of the frame at 3: expected the end of the frame, not 1 more bytes"),
         ("05 01 42535758", "magic at 2: expected b'BSWY', not b'BSWX'"),
         ("02 c0 00", "id at 2: expected a varint of 1 or more"),
@@ -368,7 +375,7 @@ def test_rich_shows_the_same_text() -> None:
 def test_nothing_from_a_stranger_steers_the_terminal() -> None:
     nasty = "\x1b[2J\r\n\u202e"
     data = (
-        built(kind="DIRECTORY", entries=[{"endpoint_kind": 1, "realm": 1, "endpoint": E1, "name": nasty}])
+        directory({"endpoint_kind": 1, "endpoint": E1, "name": nasty})
         + send(1, binds=True, payload=nasty.encode())
         + send(1, format=1, payload=cbor2.dumps({nasty: cbor2.CBORTag(4711, nasty)}))
         + send(1, format=1, payload=cbor2.dumps(nasty))

@@ -215,6 +215,12 @@ positive = st.integers(1, 0xFFFFFFFF)
 texts = st.text(max_size=16).filter(lambda text: len(text.encode()) <= 64)
 payload = st.binary(max_size=40)
 alias = st.fixed_dictionaries({"number": positive, "id": st.none() | ids})
+node = st.fixed_dictionaries({"number": positive, "id": st.none()}) | st.fixed_dictionaries(
+    {"number": st.integers(3, 0xFFFFFFFF), "id": st.binary(min_size=20, max_size=20)}
+)
+routing = st.none() | st.fixed_dictionaries(
+    {"realm": st.integers(0, 3), "hops": u8, "destination": st.none() | node, "source": st.none() | node}
+)
 unknown_options = st.fixed_dictionaries({"type": st.integers(3, 255), "value": st.binary(max_size=9)})
 cut = st.fixed_dictionaries(
     {"type": st.just(1), "value": st.fixed_dictionaries({"partial": u8, "size": u32})}
@@ -236,20 +242,25 @@ def a_frame(kind: str, **fields: Any) -> st.SearchStrategy[dict[str, Any]]:
 
 def a_message(kind: str, **fields: Any) -> st.SearchStrategy[dict[str, Any]]:
     known = (cut, stream) if kind == "REQUEST" else (cut,)
-    plainly = a_frame(
-        kind, format=st.integers(0, 2), options=options(*known), type=st.none(), payload=payload, **fields
-    )
-    typed = a_frame(kind, format=st.just(3), options=options(*known), type=alias, payload=payload, **fields)
+    fields |= {"routing": routing, "options": options(*known), "payload": payload}
+    plainly = a_frame(kind, format=st.integers(0, 2), type=st.none(), **fields)
+    typed = a_frame(kind, format=st.just(3), type=alias, **fields)
     return plainly | typed
 
 
 def a_signal(number: int, **fields: Any) -> st.SearchStrategy[dict[str, Any]]:
-    return a_frame("SIGNAL", format=st.just(0), options=options(), signal=st.just(number), **fields)
+    fields |= {"routing": routing, "options": options()}
+    return a_frame("SIGNAL", format=st.just(0), signal=st.just(number), **fields)
+
+
+def a_route(number: int, **fields: Any) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries({"route": st.just(number), **fields})
 
 
 flags = st.fixed_dictionaries(
     {
-        "reserved": st.integers(0, 7),
+        "reserved": st.integers(0, 3),
+        "lookups": st.booleans(),
         "token_demanded": st.booleans(),
         "dialled": st.booleans(),
         "realm": st.integers(1, 3),
@@ -259,12 +270,31 @@ flags = st.fixed_dictionaries(
 entries = st.fixed_dictionaries(
     {
         "endpoint_kind": st.integers(1, 3),
-        "realm": st.integers(1, 3),
         "endpoint": ids,
         "credit": st.none() | u32,
         "cost": st.none() | u32,
         "name": st.none() | texts,
     }
+)
+holders = st.fixed_dictionaries(
+    {
+        "endpoint_kind": st.integers(0, 3),
+        "realm": st.integers(0, 3),
+        "node": node,
+        "metric": u16,
+        "credit": st.none() | u32,
+        "cost": st.none() | u32,
+        "name": st.none() | texts,
+    }
+)
+route_entries = st.one_of(
+    a_route(0, node=node),
+    a_route(1, node=node, seqno=u16, metric=u16),
+    a_route(2, node=node),
+    a_route(3, node=node, versions=st.lists(u32, min_size=3, max_size=3)),
+    a_route(4, node=node, seqno=u16),
+    a_route(5, node=node, seqno=u16),
+    a_route(6, count=u16),
 )
 hellos = a_frame(
     "HELLO",
@@ -290,7 +320,19 @@ frames = st.one_of(
     a_frame("CLOSE", code=u32, text=texts),
     a_frame("PING", token=u32),
     a_frame("PONG", token=u32),
-    a_frame("DIRECTORY", complete=st.booleans(), entries=st.lists(entries, max_size=4)),
+    a_frame(
+        "DIRECTORY",
+        realm=st.integers(1, 3),
+        leaf=st.booleans(),
+        more=st.booleans(),
+        node=node,
+        label=st.none() | texts,
+        base=u32,
+        version=u32,
+        entries=st.lists(entries, max_size=4),
+    ),
+    a_frame("ROUTES", entries=st.lists(route_entries, max_size=5)),
+    a_frame("SYNC", stage=u8),
     a_frame("MORE", partial=u8, payload=st.binary(min_size=1, max_size=40)),
     a_message("SEND", endpoint=alias, seq=u16),
     a_message("PUBLISH", endpoint=alias, seq=u16),
@@ -305,7 +347,13 @@ frames = st.one_of(
     a_signal(4, id=positive, limit=u16),
     a_signal(5, endpoint=alias, seq=u16, reason=u8),
     a_signal(6, id=positive, parts=u16),
-    a_frame("SIGNAL", format=st.just(0), options=options(), signal=st.integers(7, 255), payload=payload),
+    a_signal(7, endpoint=alias),
+    a_signal(8, endpoint=alias, holders=st.lists(holders, max_size=3)),
+    a_signal(9, endpoint=alias, tree=node),
+    a_signal(10, endpoint=alias, tree=node),
+    a_signal(11, id=positive),
+    a_signal(12, id=positive, payload=payload),
+    a_frame("SIGNAL", format=st.just(0), options=options(), signal=st.integers(13, 255), payload=payload),
     a_frame("IGNORED", head=st.integers(0x40, 0x7F), payload=payload),
 )
 
@@ -365,6 +413,9 @@ def test_arbitrary_bodies_are_parsed_or_refused(body: bytes) -> None:
         assert 0 <= trace.failed_offset <= len(body)
 
 
+LINE = {"kind": "DIRECTORY", "realm": 1, "node": {"number": 1, "id": None}, "base": 0, "version": 1}
+
+
 @pytest.mark.parametrize(
     "frame",
     [
@@ -372,11 +423,9 @@ def test_arbitrary_bodies_are_parsed_or_refused(body: bytes) -> None:
         {"kind": "PING", "token": -1},
         {"kind": "REPLY", "format": 0, "id": 0, "payload": b""},
         {"kind": "AUTH", "proof": b"short"},
-        {"kind": "DIRECTORY", "entries": [{"endpoint_kind": 1, "realm": 1, "endpoint": b"", "name": ""}]},
-        {
-            "kind": "DIRECTORY",
-            "entries": [{"endpoint_kind": 1, "realm": 1, "endpoint": bytes(16), "name": "n" * 65}],
-        },
+        LINE | {"entries": [{"endpoint_kind": 1, "endpoint": b"", "name": ""}]},
+        LINE | {"entries": [{"endpoint_kind": 1, "endpoint": bytes(16), "name": "n" * 65}]},
+        LINE | {"node": {"number": 3, "id": bytes(19)}, "entries": []},
     ],
     ids=str,
 )

@@ -11,6 +11,7 @@ from tests.vectors.pieces import (
     IDS_B,
     LIMITS,
     MAGIC,
+    NODE_C,
     PROOF_B,
     SEND_BINDS,
     T1,
@@ -58,7 +59,7 @@ GREETING_FRAMES = [
     ),
     vector(
         "HELLO with unknown options and the reserved flags set",
-        f"42 01 {MAGIC} 01 ea {IDS_B} {LIMITS} {DEFAULT} 01 62 03 697063 01 02 aabb c8 00 02 00",
+        f"42 01 {MAGIC} 01 ca {IDS_B} {LIMITS} {DEFAULT} 01 62 03 697063 01 02 aabb c8 00 02 00",
         hello(),
         state="greeting",
         canonical=False,
@@ -119,61 +120,152 @@ CONTROL_FRAMES = [
 ]
 
 
-def entry(endpoint: str, kind: str, realm: str, credit: int = 4, cost: int = 0, name: str = "") -> Vector:
-    return {"endpoint": endpoint, "kind": kind, "realm": realm, "credit": credit, "cost": cost, "name": name}
+def entry(endpoint: str, kind: str, credit: int = 4, cost: int = 0, name: str = "") -> Vector:
+    return {"endpoint": endpoint, "kind": kind, "credit": credit, "cost": cost, "name": name}
 
 
 def withdrawn(endpoint: str) -> Vector:
     return {"endpoint": endpoint, "kind": "withdrawn"}
 
 
-def directory(*entries: Vector, complete: bool = False) -> Vector:
-    return {"kind": "DIRECTORY", "complete": complete, "entries": list(entries)}
+def node(number: int, id: str = "") -> Vector:
+    return {"number": number} | ({"id": hexed(id)} if id else {})
+
+
+def directory(
+    realm: str,
+    whose: Vector,
+    base: int,
+    version: int,
+    *entries: Vector,
+    label: str | None = None,
+    **flags: bool,
+) -> Vector:
+    return {
+        "kind": "DIRECTORY",
+        "realm": realm,
+        "leaf": False,
+        "more": False,
+        "node": whose,
+        "label": label,
+        "base": base,
+        "version": version,
+        "entries": list(entries),
+    } | flags
 
 
 DIRECTORY_FRAMES = [
-    vector("DIRECTORY with nothing, complete", "02 06 01", directory(complete=True)),
-    vector("DIRECTORY with nothing, not complete", "02 06 00", directory()),
+    vector("DIRECTORY without entries", "05 06 01 01 00 00", directory("USERSPACE", node(1), 0, 0)),
     vector(
-        "DIRECTORY with a unicast USERSPACE endpoint, bare",
-        f"13 06 00 05 {E1}",
-        directory(entry(E1, "unicast", "USERSPACE")),
+        "DIRECTORY with a label alone, GLOBAL, of a leaf",
+        "09 06 17 01 03 6cc3b6 00 00",
+        directory("GLOBAL", node(1), 0, 0, label="lö", leaf=True),
+    ),
+    vector(
+        "DIRECTORY with a unicast endpoint, bare",
+        f"16 06 01 01 00 01 01 {E1}",
+        directory("USERSPACE", node(1), 0, 1, entry(E1, "unicast")),
     ),
     vector(
         "DIRECTORY with all fields: broadcast, GLOBAL, credit 200, cost 300, name",
-        f"1b 06 01 7f {E1} c801 ac02 03 6c6162",
-        directory(entry(E1, "broadcast", "GLOBAL", 200, 300, "lab"), complete=True),
+        f"1e 06 03 01 00 01 73 {E1} c801 ac02 03 6c6162",
+        directory("GLOBAL", node(1), 0, 1, entry(E1, "broadcast", 200, 300, "lab")),
     ),
     vector(
-        "DIRECTORY with three entries: only credit, only cost, only name",
-        f"3b 06 00 1a {E1} 00 2a {E2} 10 4a {T1} 03 6cc3b6",
+        "DIRECTORY with three entries: only credit, only cost, only name; more follows",
+        f"3e 06 22 01 00 04 12 {E1} 00 22 {E2} 10 42 {T1} 03 6cc3b6",
         directory(
-            entry(E1, "anycast", "LOCALNET", credit=0),
-            entry(E2, "anycast", "LOCALNET", cost=16),
-            entry(T1, "anycast", "LOCALNET", name="lö"),
+            "LOCALNET",
+            node(1),
+            0,
+            4,
+            entry(E1, "anycast", credit=0),
+            entry(E2, "anycast", cost=16),
+            entry(T1, "anycast", name="lö"),
+            more=True,
         ),
     ),
     vector(
         "DIRECTORY announces, replaces and withdraws",
-        f"36 06 00 05 {E1} 16 {E1} 09 00 {E1}",
+        f"39 06 01 01 00 03 01 {E1} 12 {E1} 09 00 {E1}",
         directory(
-            entry(E1, "unicast", "USERSPACE"),
-            entry(E1, "anycast", "USERSPACE", credit=9),
+            "USERSPACE",
+            node(1),
+            0,
+            3,
+            entry(E1, "unicast"),
+            entry(E1, "anycast", credit=9),
             withdrawn(E1),
         ),
     ),
-    vector("DIRECTORY withdraws what was never announced", f"13 06 00 00 {E2}", directory(withdrawn(E2))),
+    vector(
+        "DIRECTORY with a gap before it, and large versions",
+        f"19 06 01 01 ac02 808001 00 {E2}",
+        directory("USERSPACE", node(1), 300, 16384, withdrawn(E2)),
+    ),
+    vector(
+        "DIRECTORY of a node that nobody has a way to, its number bound here",
+        f"1a 06 02 00 03 {NODE_C} 00 01",
+        directory("LOCALNET", node(3, NODE_C), 0, 1),
+    ),
     vector(
         "DIRECTORY with the reserved flags set",
-        f"13 06 ff 05 {E1}",
-        directory(entry(E1, "unicast", "USERSPACE"), complete=True),
+        f"16 06 c9 01 00 01 01 {E1}",
+        directory("USERSPACE", node(1), 0, 1, entry(E1, "unicast")),
         canonical=False,
     ),
     vector(
         "DIRECTORY with an empty name and a name of 64 bytes",
-        f"66 06 00 45 {E1} 00 45 {E2} 40 {'6e' * 64}",
-        directory(entry(E1, "unicast", "USERSPACE"), entry(E2, "unicast", "USERSPACE", name="n" * 64)),
+        f"69 06 01 01 00 02 41 {E1} 00 41 {E2} 40 {'6e' * 64}",
+        directory("USERSPACE", node(1), 0, 2, entry(E1, "unicast"), entry(E2, "unicast", name="n" * 64)),
         canonical=False,
+    ),
+]
+
+
+def route(name: str, about: Vector | None = None, **fields: object) -> Vector:
+    return {"route": name} | ({} if about is None else {"node": about}) | fields
+
+
+def routes(*entries: Vector) -> Vector:
+    return {"kind": "ROUTES", "entries": list(entries)}
+
+
+ROUTES_FRAMES = [
+    vector("ROUTES with nothing", "01 08", routes()),
+    vector(
+        "ROUTES: a neighbour offers itself",
+        "07 08 01 01 0007 0000",
+        routes(route("UPDATE", node(1), seqno=7, metric=0)),
+    ),
+    vector(
+        "ROUTES: a node is bound and offered over LOCALNET at cost 17, then withdrawn",
+        f"1e 08 01 00 03 {NODE_C} ffff 8011 00 03",
+        routes(route("UPDATE", node(3, NODE_C), seqno=65535, metric=0x8011), route("RETRACT", node(3))),
+    ),
+    vector(
+        "ROUTES: PARENT for the reader, with versions and without",
+        "09 08 03 02 01 ac02 00 02 02",
+        routes(route("PARENT with versions", node(2), versions=[1, 300, 0]), route("PARENT", node(2))),
+    ),
+    vector(
+        "ROUTES: requests for newer numbers",
+        f"1e 08 04 02 0001 05 00 03 {NODE_C} 0100",
+        routes(
+            route("SEQREQ", node(2), seqno=1),
+            route("SEQREQ to everyone", node(3, NODE_C), seqno=256),
+        ),
+    ),
+    vector("ROUTES: nothing acknowledged yet", "04 08 06 0000", routes(route("ACK", count=0))),
+    vector(
+        "ROUTES with the metric of no way",
+        f"1c 08 01 00 03 {NODE_C} 0001 ffff",
+        routes(route("UPDATE", node(3, NODE_C), seqno=1, metric=65535)),
+    ),
+    vector(
+        "SYNC, all stages, and some that nobody knows",
+        "02 09 01 02 09 02 02 09 03 02 09 04 02 09 05 02 09 00 02 09 ff",
+        *[{"kind": "SYNC", "stage": stage} for stage in (1, 2, 3, 4, 5, 0, 255)],
     ),
 ]
 
@@ -479,11 +571,82 @@ SIGNAL_FRAMES = [
     vector("END", "06 f0 06 8001 0003", signal("END", id=128, parts=3)),
     vector(
         "unknown signals are skipped with all that follows",
-        "02 f0 00 05 f0 07 010203 02 f0 ff 03 f0 01 05",
+        "02 f0 00 05 f0 0d 010203 02 f0 ff 03 f0 01 05",
         signal("UNKNOWN", number=0, payload="", skipped=True),
-        signal("UNKNOWN", number=7, payload="010203", skipped=True),
+        signal("UNKNOWN", number=13, payload="010203", skipped=True),
         signal("UNKNOWN", number=255, payload="", skipped=True),
         signal("CANCEL", id=5),
+    ),
+]
+
+
+def holder(kind: str, realm: int, whose: Vector, metric: int, **fields: object) -> Vector:
+    given = {"kind": kind, "realm": realm, "node": whose, "metric": metric}
+    return given | {"credit": 4, "cost": 0, "name": ""} | fields
+
+
+def routing(realm: int, hops: int, **nodes: Vector) -> Vector:
+    return {"routing": {"realm": realm, "hops": hops} | nodes}
+
+
+MESH_FRAMES = [
+    vector("WHO", f"14 f0 07 00 01 {E1}", signal("WHO", endpoint=E1, **bind("endpoint", 1))),
+    vector(
+        "HAVE: nobody",
+        f"14 f0 08 00 01 {E1}",
+        signal("HAVE", endpoint=E1, holders=[], **bind("endpoint", 1)),
+    ),
+    vector(
+        "HAVE: two holders, one with all fields, and a node by its id",
+        f"3d f0 08 00 01 {E1} 0a 01 4001 77 00 03 {NODE_C} 8011 c801 ac02 03 6c6162 00 01 4001",
+        signal(
+            "HAVE",
+            endpoint=E1,
+            holders=[
+                holder("anycast", 2, node(1), 0x4001),
+                holder("broadcast", 1, node(3, NODE_C), 0x8011, credit=200, cost=300, name="lab"),
+                holder("withdrawn", 0, node(1), 0x4001),
+            ],
+            **bind("endpoint", 1),
+        ),
+    ),
+    vector(
+        "PRUNE, then GRAFT, of what the reader publishes",
+        f"15 f0 09 00 01 {E1} 02 04 f0 0a 01 02",
+        signal("PRUNE", endpoint=E1, tree=node(2), **bind("endpoint", 1)),
+        signal("GRAFT", endpoint=E1, endpoint_alias=1, tree=node(2)),
+    ),
+    vector("TRACE", "04 f0 0b ac02", signal("TRACE", id=300)),
+    vector(
+        "TRACED to nobody who asked",
+        "0c f0 0c 05 01 01 03 697063 02 6c62",
+        signal("TRACED", id=5, payload="0101036970630 26c62".replace(" ", "")),
+    ),
+    vector(
+        "SEND with a routing header: from a node behind the sender, over GLOBAL so far, 9 more hops",
+        f"2f 88 0b 09 00 03 {NODE_C} 00 01 {E1} 0001 6869",
+        message("SEND", endpoint=E1, seq=1, payload="6869", **bind("endpoint", 1))
+        | routing(3, 9, source=node(3, NODE_C)),
+    ),
+    vector(
+        "REQUEST with a routing header that names both, and a stream option",
+        f"28 bc 0e ff 02 01 04 02 02 0008 00 01 {E1} 0001 05 e807 {'00' * 7}",
+        message("REQUEST", endpoint=E1, seq=1, id=5, timeout_ms=1000, stream=8, payload="00" * 7)
+        | bind("endpoint", 1)
+        | routing(2, 255, destination=node(2), source=node(1)),
+        redundant=True,
+    ),
+    vector(
+        "PUBLISH of a leaf along the tree of the sender",
+        f"30 98 0d fe 01 00 03 {NODE_C} 00 01 {E1} 0001 6869",
+        message("PUBLISH", endpoint=E1, seq=1, payload="6869", **bind("endpoint", 1))
+        | routing(1, 254, destination=node(1), source=node(3, NODE_C)),
+    ),
+    vector(
+        "REPLY in transit, from the sender",
+        "05 c8 00 ff 05 00",
+        message("REPLY", id=5, payload="00") | routing(0, 255),
+        redundant=True,
     ),
 ]
 
@@ -493,9 +656,11 @@ FRAMES = {
         *GREETING_FRAMES,
         *CONTROL_FRAMES,
         *DIRECTORY_FRAMES,
+        *ROUTES_FRAMES,
         *MESSAGE_FRAMES,
         *OPTION_FRAMES,
         *CUT_FRAMES,
         *SIGNAL_FRAMES,
+        *MESH_FRAMES,
     ],
 }

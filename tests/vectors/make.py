@@ -9,7 +9,8 @@ names.json     human names and their UUIDs.
 setup.json     how a connection gets into a state: its own side, what it sends, what to feed it first.
 frames.json    "hex" is fed to a connection in "state"; "frames" is what it says. "messages", where present,
                is what its messages amount to, put together. "canonical" is true where a sender would write
-               the very same bytes. Frames marked "skipped" are passed over and counted.
+               the very same bytes; "redundant" is true where they say what goes without saying. Frames
+               marked "skipped" are passed over and counted.
 errors.json    "hex" is fed to a connection in "state" and leads to the link error "code"; null: to none.
                "scope" is "format" where the bytes alone show it, "link" where it takes limits or a state.
 

@@ -10,6 +10,7 @@ NODE_A = "000102030405060708090a0b0c0d0e0f"
 NODE_B = "101112131415161718191a1b1c1d1e1f"
 INCARNATION_A = "a0a1a2a3"
 INCARNATION_B = "b0b1b2b3"
+NODE_C = "202122232425262728292a2b2c2d2e2f c0c1c2c3"  # and its incarnation
 NONCE_A = "01" * 8
 NONCE_B = "02" * 8
 
@@ -83,6 +84,7 @@ def hello(**changes: Any) -> Vector:
         "realm": "USERSPACE",
         "dialled": True,
         "token_demanded": False,
+        "lookups": False,
         "node": NODE_B,
         "incarnation": INCARNATION_B,
         "nonce": NONCE_B,
