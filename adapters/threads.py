@@ -26,6 +26,7 @@ from busway.adapters.links import LinkRunner, ListenerRunner, now_ms
 from busway.adapters.threads_ends import Changes, Handler, Job, Parts, Receiver, Service
 from busway.adapters.threads_engine import Engine, Pool, Promise
 from busway.adapters.threads_links import Listener, LocalMesh, open_channel
+from busway.adapters.threads_signals import install, shielded, uninstall
 from busway.adapters.threads_views import Views
 from busway.drivers import tcp
 from busway.errors import BusClosed, BusError, Undeliverable
@@ -123,6 +124,9 @@ class Bus(Views):
                 raise BusError("the bus is open already")
             self.engine.start()
             self._opened = True
+            install()
+        # Now: a thread that imports while another forks would leave the child an import that never ends.
+        encode(None, b"")
         if self._ipc:
             self._mesh = LocalMesh(self, self.attach, listen=not self.node.leaf)
             self._mesh.join()
@@ -162,6 +166,7 @@ class Bus(Views):
             self.engine.call(self._release)
             self.engine.stop(_JOIN_S)
             self.pool.stop(max(0.0, end - time.monotonic()))
+            uninstall()
 
     def _stop_listening(self) -> None:
         for listener in self._listeners:
@@ -408,6 +413,7 @@ class Bus(Views):
 
     # Sending
 
+    @shielded
     def send(
         self,
         to: Target,
@@ -440,6 +446,7 @@ class Bus(Views):
             if outcome.status not in (events.ACCEPTED, events.TAKEN):
                 raise facade.error_of(outcome)
 
+    @shielded
     def publish(self, to: Target, payload: Any = None) -> None:
         """Give every subscriber of `to` a copy. Nobody listening is no error. Raises ValueError for another
         kind of endpoint.
@@ -449,6 +456,7 @@ class Bus(Views):
         if promise is not None:
             self._settle(token, promise)
 
+    @shielded
     def request(
         self,
         to: Target,
@@ -573,6 +581,7 @@ class Bus(Views):
         if self.outcome(token, promise).code == codes.BUS_CLOSED:
             raise BusClosed()
 
+    @shielded
     def settled(self, function: Callable[..., int], *args: Any) -> None:
         """Answer, also while the bus closes; returns once the answer is on its way, or nobody wants it any
         more.

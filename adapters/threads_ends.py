@@ -20,6 +20,7 @@ from busway.adapters import facade
 from busway.adapters.facade import Change
 from busway.adapters.links import now_ms
 from busway.adapters.threads_engine import Engine, Promise
+from busway.adapters.threads_signals import shielded
 from busway.errors import BusClosed, EndpointTaken, RemoteError
 from busway.protocol import Message, Request, codes, errors, events
 from busway.protocol import Receiver as CoreReceiver
@@ -60,6 +61,7 @@ class Receiver:
         except BusClosed:
             raise StopIteration from None
 
+    @shielded
     def receive(self, timeout: float | None = None) -> Message:
         """The next message; `timeout` in seconds.
 

@@ -23,6 +23,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
+from busway.adapters.threads_signals import raise_pending, shielded, window
 from busway.errors import BusError
 
 _log = logging.getLogger("busway")
@@ -115,6 +116,7 @@ class Engine:
     def running(self) -> bool:
         return self._thread is not None and not self._stopping
 
+    @shielded
     def stop(self, timeout: float) -> None:
         """End the I/O thread, and release everything once the last who waits has left."""
         with self.lock:
@@ -154,6 +156,7 @@ class Engine:
 
     # Into the core, and out of it
 
+    @shielded
     def call(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Call something of the core's, then write and tell what came of it, with this thread's own hands."""
         try:
@@ -195,6 +198,7 @@ class Engine:
             )
         self.inside = True
 
+    @shielded
     def soon(self, callback: Callable[[], object]) -> None:
         """Have the I/O thread call, with the lock held. For any thread, also in the midst of the core."""
         self._soon.append(callback)
@@ -254,6 +258,7 @@ class Engine:
 
     # Waiting
 
+    @window
     def wait(self, promise: Promise, timeout: float | None = None) -> bool:
         """Wait until it is resolved, at most `timeout` seconds; returns whether it is. A signal's handler may
         raise out of it.
@@ -262,6 +267,7 @@ class Engine:
         try:
             self._line_up(promise)
             while not promise.resolved:
+                raise_pending()
                 left = None if timeout is None else end - time.monotonic()
                 if left is not None and left <= 0:
                     return False
@@ -273,6 +279,7 @@ class Engine:
             self._leave(promise)
         return True
 
+    @shielded
     def _line_up(self, promise: Promise) -> None:
         with self.lock:
             if promise.resolved:
@@ -290,6 +297,7 @@ class Engine:
             else:
                 self._followers[promise] = None
 
+    @window
     def _lead(self, promise: Promise, left: float | None) -> None:
         ready = self.links.select(None if left is None else min(left, _DAY_S))
         with self.lock:
@@ -298,6 +306,7 @@ class Engine:
         if self.remarks:
             self._say()
 
+    @shielded
     def _leave(self, promise: Promise) -> None:
         """The next who waits leads, or the I/O thread watches again."""
         with self.lock:
@@ -343,6 +352,7 @@ class Engine:
         self._wake_at = min(self._core_due, self._later[0][0] if self._later else _NEVER)
         return 0.0 if self._soon else max(0.0, min(_DAY_S, self._wake_at - time.monotonic()))
 
+    @shielded
     def _serve(self, ready: Any) -> None:
         """With the lock held: what links have to say, and what is due."""
         self.inside = True
