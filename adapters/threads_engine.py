@@ -258,7 +258,7 @@ class Engine:
 
     # Waiting
 
-    @window
+    @shielded
     def wait(self, promise: Promise, timeout: float | None = None) -> bool:
         """Wait until it is resolved, at most `timeout` seconds; returns whether it is. A signal's handler may
         raise out of it.
@@ -267,19 +267,17 @@ class Engine:
         try:
             self._line_up(promise)
             while not promise.resolved:
-                raise_pending()
                 left = None if timeout is None else end - time.monotonic()
                 if left is not None and left <= 0:
                     return False
                 if self.leader is promise:
                     self._lead(promise, left)
                 elif promise.gate is not None:
-                    promise.gate.acquire(timeout=-1 if left is None else left)
+                    self._sleep(promise.gate, left)
         finally:
             self._leave(promise)
         return True
 
-    @shielded
     def _line_up(self, promise: Promise) -> None:
         with self.lock:
             if promise.resolved:
@@ -297,16 +295,24 @@ class Engine:
             else:
                 self._followers[promise] = None
 
-    @window
     def _lead(self, promise: Promise, left: float | None) -> None:
-        ready = self.links.select(None if left is None else min(left, _DAY_S))
+        ready = self._watch_links(left)
         with self.lock:
             if self.leader is promise and ready:
                 self._serve(ready)
         if self.remarks:
             self._say()
 
-    @shielded
+    @window
+    def _watch_links(self, left: float | None) -> Any:
+        raise_pending()
+        return self.links.select(None if left is None else min(left, _DAY_S))
+
+    @window
+    def _sleep(self, gate: threading.Lock, left: float | None) -> None:
+        raise_pending()
+        gate.acquire(timeout=-1 if left is None else left)
+
     def _leave(self, promise: Promise) -> None:
         """The next who waits leads, or the I/O thread watches again."""
         with self.lock:
@@ -352,7 +358,6 @@ class Engine:
         self._wake_at = min(self._core_due, self._later[0][0] if self._later else _NEVER)
         return 0.0 if self._soon else max(0.0, min(_DAY_S, self._wake_at - time.monotonic()))
 
-    @shielded
     def _serve(self, ready: Any) -> None:
         """With the lock held: what links have to say, and what is due."""
         self.inside = True
