@@ -44,8 +44,7 @@ _live: weakref.WeakSet[Bus] = weakref.WeakSet()
 
 
 class Bus(Views):
-    """A program's place on the bus, for programs with threads. Every method blocks, and any thread may call
-    it.
+    """A program's place on the bus, for threads. Every method blocks, and any thread may call it.
 
     Args: as `AsyncBus`: `name` of the bus; `ipc`: find this machine's other programs of the same user;
         `leaf`: join through one local node; `transit`: forward for others; `label` for people; `node_id`
@@ -466,9 +465,7 @@ class Bus(Views):
         ttl: float = 0.0,
         node: bytes = b"",
     ) -> Any:
-        """Ask, and return the reply's value. Arguments and errors as `AsyncBus.request`. Ctrl-C in the main
-        thread cancels it.
-        """
+        """Ask, and return the reply's value. Arguments and errors as `AsyncBus.request`. Ctrl-C cancels it."""
         token, promise = self._request(to, payload, timeout, ttl, node, 0)
         outcome = self.outcome(token, promise)
         if outcome.status == events.REPLIED:
@@ -540,8 +537,10 @@ class Bus(Views):
 
     def ask(self, function: Callable[..., int], *args: Any, **options: Any) -> tuple[int, Promise | None]:
         """Call the core; where it gives a token, with a promise of its outcome."""
+        lazy = function in (self.node.send, self.node.publish)
+        call = self.engine.call_lazily if lazy else self.engine.call
         try:
-            found: tuple[int, Promise | None] = self.engine.call(self._start, True, function, args, **options)
+            found: tuple[int, Promise | None] = call(self._start, True, function, args, **options)
         except errors.LocalError as error:
             raise facade.for_users(error) from None
         return found

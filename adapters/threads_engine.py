@@ -28,6 +28,7 @@ from busway.errors import BusError
 
 _log = logging.getLogger("busway")
 _IDLE_S = 10.0  # a thread of the pool that has had nothing to do for so long ends
+_BATCH_NS = 200_000  # sends that follow each other so closely share a system call
 _NEVER = float("inf")
 _DAY_S = 86400.0  # epoll takes no longer waits than 24 days
 
@@ -85,6 +86,8 @@ class Engine:
         self._soon: deque[Callable[[], object]] = deque()
         self._later: list[tuple[float, int, Callable[[], object]]] = []
         self._order = count()
+        self._turned_ns = 0
+        self._behind = False  # something waits to be written by the I/O thread
         self._core_due = _NEVER
         self._wake_at = _NEVER  # when the I/O thread will look around by itself
         self._thread: threading.Thread | None = None
@@ -166,12 +169,38 @@ class Engine:
                     return function(*args, **options)
                 finally:
                     try:
-                        self._turn()
+                        self._turn_now()
                     finally:
                         self.inside = False
         finally:
             if self.remarks:
                 self._say()
+
+    @shielded
+    def call_lazily(self, function: Callable[..., tuple[int, Any]], *args: Any, **options: Any) -> Any:
+        """As `call`, but what follows closely on what was written is left to be written with what follows: by
+        the next call, or by the I/O thread as soon as Python lets it run (5 ms at the most).
+        """
+        with self.lock:
+            self.enter()
+            result: tuple[int, Any] = (1, None)
+            try:
+                result = function(*args, **options)
+                return result
+            finally:
+                try:
+                    if result[0] or not self.running or time.monotonic_ns() - self._turned_ns > _BATCH_NS:
+                        self._turn_now()
+                    elif not self._behind:
+                        self._behind = True
+                        self._alarm.ring()
+                finally:
+                    self.inside = False
+
+    def _turn_now(self) -> None:
+        self._turned_ns = time.monotonic_ns()
+        self._behind = False
+        self._turn()
 
     def finish(self, function: Callable[..., Any], *args: Any) -> None:
         """As `call`, for what may be run by the garbage collector, even in the midst of the core."""
@@ -370,7 +399,7 @@ class Engine:
                     self._guard(reader)
             if self._thread is threading.current_thread():
                 self._do_due()
-            self._guard(self._turn)
+            self._guard(self._turn_now)
         finally:
             self.inside = False
 
