@@ -465,7 +465,7 @@ class Bus(Views):
         ttl: float = 0.0,
         node: bytes = b"",
     ) -> Any:
-        """Ask, and return the reply's value. Arguments and errors as `AsyncBus.request`. Ctrl-C cancels it."""
+        """Ask; returns the reply's value. Arguments and errors as `AsyncBus.request`. Ctrl-C cancels it."""
         token, promise = self._request(to, payload, timeout, ttl, node, 0)
         outcome = self.outcome(token, promise)
         if outcome.status == events.REPLIED:
