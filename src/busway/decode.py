@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
 from busway.decode_values import bytes_text, cbor_text, endpoint_text, error_text, reason_text, value_text
 from busway.decode_views import Field, Frame, render_rich, render_text, to_json
@@ -26,7 +26,8 @@ _UNKNOWN_ALIAS = 11
 _TOO_MANY = 14
 
 _NODES = ("node", "destination", "source", "tree")
-_OURS = {1: "the node that sends this", 2: "the node that reads this"}
+_SENDER = 1
+_OURS = {_SENDER: "the node that sends this", 2: "the node that reads this"}
 
 _INTROSPECTION = "busway/introspection"
 _VARINT_SIZE_MAX = 5
@@ -42,16 +43,24 @@ class _Cut:
     data: bytearray
 
 
+class _Bound(NamedTuple):
+    """What the numbers of both tables stand for."""
+
+    aliases: dict[int, bytes]
+    nodes: dict[int, bytes]
+
+
 @dataclass(slots=True)
 class Direction:
     """What `explain` remembers of one direction of a link from call to call.
 
     Attributes:
         label: shown with every frame, such as "a to b".
-        names: human names of endpoints, by their 16 bytes. DIRECTORY frames add to it. The names that
+        names: human names of endpoints, by their 16 bytes. DIRECTORY and HAVE add to it. The names that
             messages of one direction need were announced in the other: give both the same dict.
         aliases: what each alias stands for at present.
         nodes: what each number of a node stands for.
+        sender: the node id that the HELLO told; b"" if none was seen.
         greeted: a HELLO was seen, so every binding there is has been seen too. Another HELLO begins anew.
         closed: a CLOSE was seen; what follows is not read.
     """
@@ -60,6 +69,7 @@ class Direction:
     names: dict[bytes, str] = field(default_factory=dict)
     aliases: dict[int, bytes] = field(default_factory=dict)
     nodes: dict[int, bytes] = field(default_factory=dict)
+    sender: bytes = b""
     greeted: bool = False
     closed: bool = False
     cuts: dict[int, _Cut] = field(default_factory=dict, repr=False)
@@ -67,8 +77,9 @@ class Direction:
     def __post_init__(self) -> None:
         self.names.setdefault(endpoint_id(_INTROSPECTION), _INTROSPECTION)
 
-    def greet(self) -> None:
-        """A session begins: nothing bound before holds."""
+    def greet(self, sender: bytes) -> None:
+        """A session of that node begins: nothing bound before holds."""
+        self.sender = sender
         self.aliases.clear()
         self.nodes.clear()
         self.cuts.clear()
@@ -149,7 +160,7 @@ class _Explanation:
         except Refused as refused:
             return self._refused(refused, trace, end)
         try:
-            self._show(trace, parsed, self.known.aliases)
+            self._show(trace, parsed, _Bound(self.known.aliases, self.known.nodes))
             self._take_in(parsed)
         except _Wrong as wrong:
             self._rest("unread", end)
@@ -182,27 +193,25 @@ class _Explanation:
     def _show_some(self, trace: Trace) -> None:
         """Shows what was read of a frame that is not whole; what it binds does not count."""
         try:
-            self._show(trace, None, dict(self.known.aliases))
+            self._show(trace, None, _Bound(dict(self.known.aliases), dict(self.known.nodes)))
         except _Wrong:
             pass  # the frame is refused in any case
 
-    def _show(self, trace: Trace, parsed: Any, aliases: dict[int, bytes]) -> None:
+    def _show(self, trace: Trace, parsed: Any, bound: _Bound) -> None:
         wrong: _Wrong | None = None
         for read in trace.reads:
-            text, problem = self._text(read, trace, parsed, aliases)
+            text, problem = self._text(read, trace, parsed, bound)
             self._add(read.length, read.name, text)
             wrong = wrong or problem
         if wrong is not None:
             raise wrong
 
-    def _text(
-        self, read: Read, trace: Trace, parsed: Any, aliases: dict[int, bytes]
-    ) -> tuple[str, _Wrong | None]:
+    def _text(self, read: Read, trace: Trace, parsed: Any, bound: _Bound) -> tuple[str, _Wrong | None]:
         """The value for people, and what is wrong with it in the light of what came before."""
         if isinstance(read.value, dict) and "number" in read.value:
             if read.name in _NODES:
-                return self._node_text(read, parsed is None)
-            return self._alias_text(read, aliases)
+                return self._node_text(read, bound.nodes)
+            return self._alias_text(read, bound.aliases)
         if read.name == "endpoint":
             return endpoint_text(read.value, self.known.names), None
         if read.name == "code":
@@ -224,18 +233,17 @@ class _Explanation:
         where = f"{read.name} at {self._here()}: expected an alias that was bound, not {number}"
         return f"alias {number}, never bound", _Wrong(_UNKNOWN_ALIAS, where)
 
-    def _node_text(self, read: Read, passing: bool) -> tuple[str, _Wrong | None]:
-        """A node by its number; what a frame that is not whole binds does not count (`passing`)."""
+    def _node_text(self, read: Read, nodes: dict[int, bytes]) -> tuple[str, _Wrong | None]:
         number, id = read.value["number"], read.value["id"]
         if id is not None:
-            if not passing:
-                self.known.nodes[number] = id
+            nodes[number] = id
             return f"{id[:16].hex()} incarnation {id[16:].hex()}, bound to number {number}", None
         if number in _OURS:
-            return f"{_OURS[number]}, number {number}", None
-        if number in self.known.nodes:
-            return f"{self.known.nodes[number][:16].hex()}, number {number}", None
-        if not self.known.greeted or passing:
+            who = f", {self.known.sender.hex()}" if number == _SENDER and self.known.sender else ""
+            return f"{_OURS[number]}{who}, number {number}", None
+        if number in nodes:
+            return f"{nodes[number][:16].hex()}, number {number}", None
+        if not self.known.greeted:
             return f"number {number}, bound before these bytes", None
         where = f"{read.name} at {self._here()}: expected a number that was bound, not {number}"
         return f"number {number}, never bound", _Wrong(_UNKNOWN_ALIAS, where)
@@ -261,11 +269,13 @@ class _Explanation:
 
     def _take_in(self, parsed: Any) -> None:
         if parsed.kind == "HELLO":
-            self.known.greet()
+            self.known.greet(parsed.node)
         elif parsed.kind == "CLOSE":
             self.known.closed = True
         elif parsed.kind == "DIRECTORY":
             self._learn_names(parsed)
+        elif parsed.get("holders"):
+            self._learn_holders(parsed)
         elif parsed.kind == "MORE":
             self._piece(parsed)
         elif (cut := _option(parsed, "size")) is not None:
@@ -275,6 +285,12 @@ class _Explanation:
         for entry in parsed.entries:
             if entry.name:
                 self.known.names[bytes(entry.endpoint)] = entry.name
+
+    def _learn_holders(self, parsed: Any) -> None:
+        endpoint = parsed.endpoint.id or self.known.aliases.get(parsed.endpoint.number)
+        for holder in parsed.holders:
+            if holder.name and endpoint is not None:
+                self.known.names[bytes(endpoint)] = holder.name
 
     def _first_piece(self, parsed: Any, cut: Any) -> None:
         if cut.partial in self.known.cuts:

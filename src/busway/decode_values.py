@@ -96,17 +96,19 @@ def _flags(flags: Any) -> str:
     return f"{role}, {named(flags.realm, REALM_NAMES)}, {dialled}, {token}{lookups}"
 
 
-def _entry(head: int) -> str:
-    kind = f"0x{head:02x} {ENDPOINT_KIND_NAMES[head & 3]}"
-    if not head & 3:
-        return kind
+def _with(text: str, head: int) -> str:
+    """What the head of an entry or a holder says, and which fields it announces."""
     given = [name for bit, name in ((0x10, "credit"), (0x20, "cost"), (0x40, "name")) if head & bit]
-    return ", ".join([kind, *(f"with {name}" for name in given)])
+    return ", ".join([f"0x{head:02x} {text}", *(f"with {name}" for name in given)])
+
+
+def _entry(head: int) -> str:
+    return _with(ENDPOINT_KIND_NAMES[head & 3], head)
 
 
 def _holder(head: int) -> str:
     kind = ENDPOINT_KIND_NAMES[head & 3] if head & 3 else "the node itself"
-    return f"0x{head:02x} {kind}, {named(head >> 2 & 3, REALM_NAMES, 'no realm')}"
+    return _with(f"{kind}, {named(head >> 2 & 3, REALM_NAMES, 'no realm')}", head)
 
 
 def _line(head: int) -> str:
@@ -118,9 +120,10 @@ def _line(head: int) -> str:
 
 def _metric(metric: int) -> str:
     if metric == _INFINITE:
-        return f"{metric}: no way"
-    realm = named(metric >> 14, REALM_NAMES, "this node" if not metric else "no realm")
-    return f"0x{metric:04x}: {realm}, cost {metric & 0x3FFF}"
+        return f"0x{metric:04x}: no way"
+    if metric == 0:
+        return "0x0000: the node itself"
+    return f"0x{metric:04x}: {named(metric >> 14, REALM_NAMES, 'no realm')}, cost {metric & 0x3FFF}"
 
 
 def _how(how: int) -> str:
@@ -158,7 +161,9 @@ _TEXTS: dict[str, Callable[[Any], str]] = {
     "label": repr,
     "via": repr,
     "name": repr,
+    "medium": repr,
     "text": repr,
+    "realm": lambda value: named(value, REALM_NAMES),
     "line": _line,
     "stage": lambda value: named(value, SYNC_NAMES),
     "route": lambda value: named(value, ROUTE_NAMES),

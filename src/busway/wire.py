@@ -20,7 +20,7 @@ from typing import Any
 
 import construct as c  # type: ignore[import-untyped]
 
-from busway.wire_names import CONTROL_NAMES, KIND_NAMES
+from busway.wire_names import CONTROL_NAMES, KIND_NAMES, REALM_NAMES
 from busway.wire_types import (
     MALFORMED,
     U8,
@@ -250,12 +250,14 @@ def _of(*kinds: int) -> Callable[[Any], bool]:
     return lambda this: this.route in kinds
 
 
+_Versions = c.Sequence(*(Marked(f"version, {REALM_NAMES[realm]}", Varint) for realm in (1, 2, 3)))
+
 RouteEntry = c.Struct(
     marked("route", U8, _check_route),
     optional("node", lambda this: this.route != _ACK, Node),
     optional("seqno", _of(_UPDATE, _SEQREQ, _SEQREQ_WIDE), U16),
     optional("metric", _of(_UPDATE), U16),
-    "versions" / c.Default(c.If(_of(_PARENT_WITH), c.Array(3, Marked("version", Varint))), None),
+    "versions" / c.Default(c.If(_of(_PARENT_WITH), _Versions), None),
     optional("count", _of(_ACK), U16),
 )
 
@@ -411,6 +413,29 @@ class _Few(c.Validator):  # type: ignore[misc]
         return True
 
 
+class _Legible(c.Subconstruct):  # type: ignore[misc]
+    """What only the one who asked reads: for all others, and if its fields do not fit, it is bytes."""
+
+    def _parse(self, stream: Any, context: Any, path: str) -> Any:
+        trace = context._params.get("trace") or Trace()
+        start, before = stream.tell(), len(trace.reads)
+        try:
+            return self.subcon._parsereport(stream, context, path)
+        except Refused:
+            stream.seek(start)
+            del trace.reads[before:]
+            trace.failed_name = ""
+            return Marked("payload", Rest)._parsereport(stream, context, path)
+
+    def _build(self, obj: Any, stream: Any, context: Any, path: str) -> Any:
+        layout = Rest if isinstance(obj, bytes) else self.subcon
+        return layout._build(obj, stream, context, path)
+
+
+Report = c.Struct(
+    marked("realm", U8), marked("cost", Varint), marked("medium", Text8), marked("label", Text8), End
+)
+
 _SIGNAL_FIELDS = {
     1: c.Struct(_Id, End),
     2: c.Struct(_Endpoint, marked("limit", U16), End),
@@ -423,7 +448,7 @@ _SIGNAL_FIELDS = {
     9: c.Struct(_Endpoint, marked("tree", Node), End),
     10: c.Struct(_Endpoint, marked("tree", Node), End),
     11: c.Struct(_Id, End),
-    12: c.Struct(_Id, marked("payload", Rest)),
+    12: c.Struct(_Id, "report" / _Legible(Report)),
 }
 _UnknownSignal = c.Struct(marked("payload", Rest))
 

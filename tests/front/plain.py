@@ -29,6 +29,7 @@ _INTERNAL = (
     "type",
     "routing",
     "holders",
+    "report",
 )
 
 
@@ -60,6 +61,8 @@ def plain(frame: Any, aliases: dict[int, bytes]) -> dict[str, Any]:
         _plain_signal(out)
         if frame.get("holders") is not None:
             out["holders"] = [_plain_holder(holder) for holder in frame.holders]
+        if frame.get("report") is not None:
+            out["report"] = _plain_report(frame.report)
     elif frame.kind == "IGNORED":
         out |= {"head": frame.head, "skipped": True}
     return out
@@ -93,6 +96,13 @@ def _plain_holder(holder: Any) -> dict[str, Any]:
         "cost": holder.cost or 0,
         "name": holder.name or "",
     }
+
+
+def _plain_report(report: Any) -> Any:
+    """A dict of the fields, or hex where they do not fit."""
+    if isinstance(report, bytes):
+        return report.hex()
+    return {key: report[key] for key in ("realm", "cost", "medium", "label")}
 
 
 def _plain_routing(routing: Any) -> dict[str, Any]:
@@ -169,6 +179,8 @@ def buildable(vector: dict[str, Any]) -> dict[str, Any]:
         frame = _buildable_nodes(frame)
         if "holders" in frame:
             frame["holders"] = [_buildable_holder(holder) for holder in frame["holders"]]
+        if isinstance(frame.get("report"), str):
+            frame["report"] = bytes.fromhex(frame["report"])
         frame["signal"] = _SIGNALS.get(frame["signal"], frame.get("number"))
     return frame
 

@@ -322,6 +322,159 @@ def test_hello_and_directory_show_their_bits() -> None:
     assert shown["endpoint"] == E1_TEXT
 
 
+# Nodes, routes, lines and lookups in words
+
+NODE_C = bytes(range(0x20, 0x34))
+C = NODE_C[:16].hex()
+BOUND = f"{C} incarnation {NODE_C[16:].hex()}, bound to number 3"
+
+
+def node(number: int, id: bytes | None = None) -> dict[str, Any]:
+    return {"number": number, "id": id}
+
+
+def told(*frames: dict[str, Any], direction: Direction | None = None) -> list[list[tuple[str, str]]]:
+    """What is shown of each frame, without its length and head."""
+    data = b"".join(built(**frame) for frame in frames)
+    found = explain(data, direction=direction or Direction())
+    assert_accounted(found, data)
+    return [[(field.name, field.value) for field in frame.fields[2:]] for frame in found]
+
+
+def test_routes_in_words() -> None:
+    entries = [
+        {"route": 1, "node": node(1), "seqno": 7, "metric": 0},
+        {"route": 1, "node": node(3, NODE_C), "seqno": 8, "metric": 0x8011},
+        {"route": 1, "node": node(3), "seqno": 9, "metric": 65535},
+        {"route": 3, "node": node(2), "versions": [1, 300, 0]},
+        {"route": 5, "node": node(3), "seqno": 10},
+        {"route": 0, "node": node(3)},
+        {"route": 6, "count": 2},
+    ]
+    assert told({"kind": "ROUTES", "entries": entries}) == [
+        [
+            ("route", "UPDATE (1)"),
+            ("node", "the node that sends this, number 1"),
+            ("seqno", "7"),
+            ("metric", "0x0000: the node itself"),
+            ("route", "UPDATE (1)"),
+            ("node", BOUND),
+            ("seqno", "8"),
+            ("metric", "0x8011: LOCALNET (2), cost 17"),
+            ("route", "UPDATE (1)"),
+            ("node", f"{C}, number 3"),
+            ("seqno", "9"),
+            ("metric", "0xffff: no way"),
+            ("route", "PARENT with versions (3)"),
+            ("node", "the node that reads this, number 2"),
+            ("version, USERSPACE", "1"),
+            ("version, LOCALNET", "300"),
+            ("version, GLOBAL", "0"),
+            ("route", "SEQREQ to everyone (5)"),
+            ("node", f"{C}, number 3"),
+            ("seqno", "10"),
+            ("route", "RETRACT (0)"),
+            ("node", f"{C}, number 3"),
+            ("route", "ACK (6)"),
+            ("count", "2"),
+        ]
+    ]
+
+
+def test_stages_in_words() -> None:
+    assert told(*({"kind": "SYNC", "stage": stage} for stage in (3, 4, 9))) == [
+        [("stage", "all lines are told (3)")],
+        [("stage", "passes nothing on (4)")],
+        [("stage", "unknown (9)")],
+    ]
+
+
+def test_a_routing_header_in_words() -> None:
+    routing = {"realm": 3, "hops": 9, "destination": node(2), "source": node(3, NODE_C)}
+    frame = {"kind": "REPLY", "format": 0, "routing": routing, "id": 1, "payload": b""}
+    assert told(frame)[0][:4] == [
+        ("how", "0x0f has crossed GLOBAL (3), with destination, with source"),
+        ("hops", "9"),
+        ("destination", "the node that reads this, number 2"),
+        ("source", BOUND),
+    ]
+    routing = {"realm": 0, "hops": 255, "destination": None, "source": None}
+    assert told(frame | {"routing": routing})[0][0] == ("how", "0x00 has crossed nothing (0)")
+
+
+def test_lookups_in_words_and_names_are_learned() -> None:
+    direction = Direction()
+    holder = {"endpoint_kind": 2, "realm": 2, "node": node(3, NODE_C), "metric": 0x4001, "name": "lab/x"}
+    itself = {"endpoint_kind": 0, "realm": 0, "node": node(3), "metric": 0}
+    have = {"kind": "SIGNAL", "signal": 8, "endpoint": node(1, E1), "holders": [holder, itself]}
+    who = {"kind": "SIGNAL", "signal": 7, "endpoint": node(1)}
+    assert told(have, who, direction=direction) == [
+        [
+            ("signal", "HAVE (8)"),
+            ("endpoint", f"{E1_TEXT}, bound to alias 1"),
+            ("holder", "0x4a anycast, LOCALNET (2), with name"),
+            ("node", BOUND),
+            ("metric", "0x4001: USERSPACE (1), cost 1"),
+            ("name", "'lab/x'"),
+            ("holder", "0x00 the node itself, no realm (0)"),
+            ("node", f"{C}, number 3"),
+            ("metric", "0x0000: the node itself"),
+        ],
+        [("signal", "WHO (7)"), ("endpoint", f"{E1_TEXT} 'lab/x', alias 1")],
+    ]
+
+
+def test_a_report_in_words_or_as_bytes() -> None:
+    report = {"realm": 3, "cost": 17, "medium": "tcp", "label": "lab"}
+    traced = {"kind": "SIGNAL", "signal": 12, "id": 5}
+    assert told(traced | {"report": report}, traced | {"report": b"\x03"}) == [
+        [
+            ("signal", "TRACED (12)"),
+            ("id", "5"),
+            ("realm", "GLOBAL (3)"),
+            ("cost", "17"),
+            ("medium", "'tcp'"),
+            ("label", "'lab'"),
+        ],
+        [("signal", "TRACED (12)"), ("id", "5"), ("payload", "03")],
+    ]
+
+
+def test_the_sender_has_its_id_once_it_said_hello() -> None:
+    frame = {"kind": "SIGNAL", "signal": 9, "endpoint": node(1, E1), "tree": node(1)}
+    sender = "101112131415161718191a1b1c1d1e1f"
+    assert told(frame, direction=opened())[0][-1] == (
+        "tree",
+        f"the node that sends this, {sender}, number 1",
+    )
+
+
+def test_a_number_bound_before_the_capture_is_no_error_but_one_never_bound_is() -> None:
+    frame = built(kind="ROUTES", entries=[{"route": 0, "node": node(5)}])
+    (seen,) = explain(frame)
+    assert (values(seen)["node"], seen.problem) == ("number 5, bound before these bytes", "")
+    (seen,) = explain(frame, direction=opened())
+    assert (values(seen)["node"], seen.code) == ("number 5, never bound", 11)
+    assert seen.problem == "node at 3: expected a number that was bound, not 5"
+
+
+def test_a_frame_cut_off_shows_what_it_binds_but_binds_nothing() -> None:
+    entries = [{"route": 0, "node": node(3, NODE_C)}, {"route": 2, "node": node(3)}, {"route": 6, "count": 1}]
+    direction = opened()
+    (frame,) = explain(built(kind="ROUTES", entries=entries)[:-1], direction=direction)
+    assert frame.name == "incomplete"
+    assert [field.value for field in frame.fields if field.name == "node"] == [BOUND, f"{C}, number 3"]
+    assert direction.nodes == {}
+
+
+def test_another_hello_forgets_the_numbers_of_nodes() -> None:
+    direction = opened()
+    explain(built(kind="ROUTES", entries=[{"route": 0, "node": node(3, NODE_C)}]), direction=direction)
+    assert direction.nodes == {3: NODE_C}
+    explain(HELLO, direction=direction)
+    assert direction.nodes == {}
+
+
 # Problems say where and what
 
 

@@ -287,6 +287,9 @@ holders = st.fixed_dictionaries(
         "name": st.none() | texts,
     }
 )
+reports = st.binary(max_size=2) | st.fixed_dictionaries(
+    {"realm": u8, "cost": u32, "medium": texts, "label": texts}
+)
 route_entries = st.one_of(
     a_route(0, node=node),
     a_route(1, node=node, seqno=u16, metric=u16),
@@ -352,7 +355,7 @@ frames = st.one_of(
     a_signal(9, endpoint=alias, tree=node),
     a_signal(10, endpoint=alias, tree=node),
     a_signal(11, id=positive),
-    a_signal(12, id=positive, payload=payload),
+    a_signal(12, id=positive, report=reports),
     a_frame("SIGNAL", format=st.just(0), options=options(), signal=st.integers(13, 255), payload=payload),
     a_frame("IGNORED", head=st.integers(0x40, 0x7F), payload=payload),
 )

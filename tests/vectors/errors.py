@@ -209,7 +209,34 @@ CONTROL_ERRORS = [
     error("a routing header with bit 4 set", f"18 88 10 ff 00 01 {E1} 0001 61", 9),
     error("a routing header cut before its hops", "02 88 00", 9),
     error("a routing header without the node it promises", "03 88 04 ff", 9),
+    error("a routing header with a source that was never bound", "06 c8 08 ff 03 01 00", 11, scope="link"),
+    error("a routing header that binds the number of the reader", f"1b c8 08 ff 00 02 {NODE_C} 01 00", 11),
+    error("a REPLY of a node behind the sender", f"1b c8 08 ff 00 03 {NODE_C} 01 00", None),
+    error("a SEND of our own that comes back", f"18 88 08 ff 02 00 01 {E1} 0001", None),
+    error(
+        "a PRUNE of a node that is no neighbour is ignored",
+        f"30 f8 08 ff 00 03 {NODE_C} 09 00 01 {E1} 02",
+        None,
+    ),
     error("MORE without a partial", "01 07", 9),
+]
+
+
+def of_leaf(name: str, data: str, code: int | None, scope: str = "link") -> Vector:
+    return error(name, data, code, state="open to a leaf", scope=scope)
+
+
+LEAF_ERRORS = [
+    of_leaf("a leaf's line", f"16 06 01 01 00 01 01 {E1}", None),
+    of_leaf("SYNC of a leaf", "02 09 03", None),
+    of_leaf("ROUTES of a leaf are ignored", f"1c 08 01 00 03 {NODE_C} 0001 0000", None),
+    of_leaf("ROUTES of a leaf with half an entry", "02 08 01", 9, "format"),
+    of_leaf("a leaf binds number 127 of 127", f"18 08 00 00 7f {NODE_C}", None),
+    of_leaf("a leaf binds number 128 of 127", f"19 08 00 00 8001 {NODE_C}", 11),
+    of_leaf("a leaf names itself as source", "06 c8 08 ff 01 01 00", None),
+    of_leaf("a leaf names another node as source", f"1b c8 08 ff 00 03 {NODE_C} 01 00", 9),
+    of_leaf("a leaf sends to a node that is nowhere", f"1b c8 04 ff 00 03 {NODE_C} 01 00", None),
+    of_leaf("a leaf of our own asks", f"14 f0 07 00 01 {E1}", None),
 ]
 
 MESSAGE_ERRORS = [
@@ -232,8 +259,8 @@ MESSAGE_ERRORS = [
     error("ERROR with id 0", "03 e0 00 01", 9),
     error("ERROR with CBOR", "04 e1 01 01 60", 9),
     error("ERROR with a type", f"15 e3 01 01 0001 {T1}", 9),
-    error("SEND in transit", f"14 88 0001 {E1} 0001", 9),
-    error("SIGNAL in transit", "03 f8 01 05", 9),
+    error("SEND with a routing header announced that is not there", f"14 88 0001 {E1} 0001", 9),
+    error("SIGNAL with a routing header and nothing behind it", "03 f8 01 05", 9),
     error("alias never bound", "05 80 05 0001 61", 11, scope="link"),
     error("type alias never bound", f"17 83 0001 {E1} 0001 02 a0", 11, scope="link"),
     error("alias bound by the other name only", f"{SEND_BINDS} 04 80 02 0002", 11, scope="link"),
@@ -313,6 +340,7 @@ ERRORS = {
         *HELLO_ERRORS,
         *STATE_ERRORS,
         *CONTROL_ERRORS,
+        *LEAF_ERRORS,
         *MESSAGE_ERRORS,
         *OPTION_ERRORS,
         *CUT_ERRORS,

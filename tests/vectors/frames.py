@@ -564,9 +564,10 @@ SIGNAL_FRAMES = [
     vector("PROBE", f"16 f0 03 0001 {E1} 0004", signal("PROBE", endpoint=E1, sent=4, **bind("endpoint", 1))),
     vector("PART_CREDIT", "05 f0 04 07 0020", signal("PART_CREDIT", id=7, limit=32)),
     vector(
-        "UNDELIVERABLE",
-        f"17 f0 05 0001 {E1} 0009 02",
+        "UNDELIVERABLE: full, then overtaken",
+        f"17 f0 05 0001 {E1} 0009 02 06 f0 05 01 000a 0e",
         signal("UNDELIVERABLE", endpoint=E1, seq=9, reason=2, **bind("endpoint", 1)),
+        signal("UNDELIVERABLE", endpoint=E1, seq=10, reason=14, endpoint_alias=1),
     ),
     vector("END", "06 f0 06 8001 0003", signal("END", id=128, parts=3)),
     vector(
@@ -620,7 +621,18 @@ MESH_FRAMES = [
     vector(
         "TRACED to nobody who asked",
         "0c f0 0c 05 01 01 03 697063 02 6c62",
-        signal("TRACED", id=5, payload="0101036970630 26c62".replace(" ", "")),
+        signal("TRACED", id=5, report={"realm": 1, "cost": 1, "medium": "ipc", "label": "lb"}),
+    ),
+    vector(
+        "TRACED over GLOBAL at cost 300, by a node without a label",
+        "0b f0 0c 05 03 ac02 03 746370 00",
+        signal("TRACED", id=5, report={"realm": 3, "cost": 300, "medium": "tcp", "label": ""}),
+    ),
+    vector(
+        "TRACED with a label cut, and with nothing: no error, only who asked reads it",
+        "0a f0 0c 05 01 01 03 697063 02 03 f0 0c 05",
+        signal("TRACED", id=5, report="01010369706302"),
+        signal("TRACED", id=5, report=""),
     ),
     vector(
         "SEND with a routing header: from a node behind the sender, over GLOBAL so far, 9 more hops",

@@ -29,6 +29,7 @@ from tests.vectors.pieces import (
     HELLO_A_FIELDS,
     HELLO_A_TOKEN,
     HELLO_B,
+    HELLO_B_LEAF,
     HELLO_B_TOKEN,
     PROOF_A,
     PROOF_B,
@@ -93,6 +94,7 @@ SETUP = {
             "then_sends": hexed(f"21 02 {PROOF_A}"),
         },
         "open": {"token": False, "feed": hexed(HELLO_B)},
+        "open to a leaf": {"token": False, "feed": hexed(HELLO_B_LEAF)},
         "open with token": {
             "token": True,
             "sends": hexed(HELLO_A_TOKEN),

@@ -24,6 +24,8 @@ DEFAULT = "07 64656661756c74"
 HELLO_B = f"3a 01 {MAGIC} 01 0a {IDS_B} {LIMITS} {DEFAULT} 01 62 03 697063"
 # The same, demanding a token.
 HELLO_B_TOKEN = f"3a 01 {MAGIC} 01 1a {IDS_B} {LIMITS} {DEFAULT} 01 62 03 697063"
+# The same, a leaf.
+HELLO_B_LEAF = f"3a 01 {MAGIC} 01 0b {IDS_B} {LIMITS} {DEFAULT} 01 62 03 697063"
 # A was dialled.
 HELLO_A = f"37 01 {MAGIC} 01 02 {NODE_A} {INCARNATION_A} {NONCE_A} {LIMITS} {DEFAULT} 01 61 00"
 # A that has a token demands it, too.

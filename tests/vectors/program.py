@@ -22,7 +22,7 @@ from busway.protocol.framing import (
 )
 from busway.protocol.hello import Limits, decode_hello, encode_hello
 from busway.protocol.routes import Peer
-from busway.protocol.wire import Reader, varint
+from busway.protocol.wire import Reader, text8, varint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -179,7 +179,9 @@ def check_message(vector: "Vector", body: bytes, wanted: "Vector", tables: Table
     header = read_header(body[0], reader, tables.aliases, tables.nodes)
     found = fields(header)
     for key in wanted:
-        if key in ("payload", "skipped", "number", "routing", "holders", "tree") or key.split("_")[-1] in (
+        if key in ("payload", "skipped", "number", "routing", "holders", "tree", "report") or key.split("_")[
+            -1
+        ] in (
             "alias",
             "binds",
         ):
@@ -189,10 +191,20 @@ def check_message(vector: "Vector", body: bytes, wanted: "Vector", tables: Table
     if wanted.get("skipped"):
         return
     payload = reader.rest()
+    if "report" in wanted:
+        check(payload == report(wanted["report"]), vector["name"], "report", payload)
     if wanted["kind"] != "SIGNAL":
         check(hexed(payload) == wanted["payload"], vector["name"], "payload", payload)
     if vector["canonical"] and not vector.get("redundant"):
         check(written(header, payload, wanted, tables) == body, vector["name"], "is written differently")
+
+
+def report(wanted: "Any") -> bytes:
+    """What TRACED says, or its bytes where it says nothing."""
+    if isinstance(wanted, str):
+        return unhex(wanted)
+    tail = text8(wanted["medium"]) + text8(wanted["label"])
+    return bytes([wanted["realm"]]) + varint(wanted["cost"]) + tail
 
 
 def check_nodes(vector: "Vector", header: Header, wanted: "Vector", tables: Tables) -> None:
