@@ -1,0 +1,26 @@
+"""Three machines of real processes, each a network namespace: the gateway that the traffic crosses dies."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.rigs.netns import obstacle
+from tests.rigs.netns_site import LOAD, run
+
+REASON = obstacle()
+OUTAGE_MAX_S = 5.0  # a killed process is noticed at once; the rest is room for a busy machine
+
+
+@pytest.mark.skipif(bool(REASON), reason=REASON or "namespaces work")
+def test_a_killed_gateway_is_replaced_and_no_request_ends_in_silence() -> None:
+    outcome = asyncio.run(run(4.0))
+    assert outcome.way_before == ["gateway", "gateway", "service/2"]
+    assert outcome.way_after == ["gateway", "gateway", "gateway", "service/2"]
+    assert outcome.silent == 0
+    assert outcome.gap_s < OUTAGE_MAX_S
+    failed = {kind: count for kind, count in outcome.kinds.items() if kind != "replied"}
+    assert set(failed) <= {"undeliverable LOST_AFTER_SENDING", "undeliverable NO_ROUTE", "RequestTimeout"}
+    assert sum(failed.values()) <= 4 * LOAD
+    assert outcome.kinds["replied"] > 10 * LOAD
