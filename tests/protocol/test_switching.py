@@ -1,4 +1,4 @@
-"""Plain messages over several hops: the short way does what the long way does, and gives way where it must."""
+"""Plain messages over several hops: the short way does what the long way does, and gives way if it must."""
 
 from __future__ import annotations
 
