@@ -453,6 +453,18 @@ class Desk:
         elif flow.peer.hop is not None:  # else its way is lost: it probes when there is another
             flow.peer.hop.credit(flow)
 
+    def credit_again(self, peer: Peer, now: int) -> None:
+        """A node can be reached again: who sent lately, and was heard while it could not be answered, may be
+        blocked.
+        """
+        for flow in peer.in_flows.values():
+            kind = flow.endpoint.kind
+            if flow.endpoint.receivers and kind != codes.BROADCAST and now - flow.last_used < codes.PROBE_MS:
+                if not flow.active:
+                    flow.endpoint.activate(flow)
+                flow.endpoint.raise_limit(flow, True)
+                self.send_credit(flow)
+
     def respond(self, request: Request, payload: object, format: int, type_id: bytes, now: int) -> int:
         """The reply of a request. Returns 0, or a token to wait on while the link is full."""
         if self._exceeds(request, payload):

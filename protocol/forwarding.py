@@ -55,7 +55,7 @@ class Forwarder:
             return
         realm = max(header.realm, connection.realm)
         peer = node.routes.peers.get(header.destination[: codes.ID_SIZE])
-        if peer is None or peer.key != header.destination or node.leaf:
+        if peer is None or peer.key != header.destination or not self._may_pass(connection, peer):
             self._fail(source, header, realm, codes.NO_ROUTE, now)
         elif not header.hops:
             if header.signal == codes.TRACE:
@@ -74,6 +74,14 @@ class Forwarder:
                 self._fail(source, header, realm, codes.QUEUE_FULL, now)
             else:
                 self.counters["forwarded"] += 1
+
+    def _may_pass(self, connection: "Connection", peer: "Peer") -> bool:
+        """Rule 8: without transit a node forwards for its own leaves only."""
+        if self.node.mesh.router.transit:
+            return True
+        ours = [one for one in peer.connections if one is peer.hop and peer.leaf]
+        assert connection.peer is not None
+        return not self.node.leaf and (connection.peer.leaf or bool(ours))
 
     def again(self, out: Outgoing, now: int) -> None:
         """A message of another node whose link has ended before it was written."""

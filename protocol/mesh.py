@@ -332,8 +332,12 @@ class Mesh:
             self._replace(peer, now)
             node.emit(events.NodeEvent(events.NODE_UP, peer))
             node.origin.settle(codes.INTROSPECTION, now)  # every node has it and none announces it
+            node.desk.credit_again(peer, now)
         elif hop is not peer.hop:
+            lost = peer.hop is None
             peer.hop = hop
+            if lost:
+                node.desk.credit_again(peer, now)
             self._move(node.forwarder.take_detained(peer, now))
             self._change_hop(peer, now)
         if peer.stalled:

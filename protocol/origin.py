@@ -667,6 +667,7 @@ class Origin:
         for out in unsent:
             self.undeliverable(out, codes.NO_ROUTE)
         for flow in list(peer.out_flows.values()):
+            flow.limit = min(flow.limit, flow.sent)
             self._empty(flow, now)
         for pending in list(self.pending.values()):
             if pending.out.peer is peer and pending.state != HOMELESS:
@@ -684,6 +685,7 @@ class Origin:
         if peer is self.me:
             peer.out_flows.pop(uuid, None)
         if flow is not None:
+            flow.limit = min(flow.limit, flow.sent)
             self._empty(flow, now)
 
     def announced(self, peer: Peer, uuid: bytes, credit: int, new: bool, now: int) -> None:
@@ -692,7 +694,8 @@ class Origin:
         flow = peer.out_flows.get(uuid)
         if new and flow is not None:
             flow.opening = credit
-            flow.limit = flow.sent + credit
+            flow.limit = max(flow.limit, flow.sent + credit)  # CREDIT may have come before
+            flow.probe_ms = 1  # the destination may not know that we lost it, and have a higher one in mind
         self._leave_losers(uuid, now)
         self.settle(uuid, now)
 

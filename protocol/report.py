@@ -31,7 +31,7 @@ def report(node: "Node", now: int) -> "dict[str, object]":
         "links": [_link(connection, now) for connection in node.connections],
         "endpoints": [_endpoint(endpoint) for endpoint in node.endpoints()],
         "seen": [_entry(entry) for entry in node.entries()],
-        "nodes": [_node(node, peer) for peer in node.routes.peers.values()],
+        "nodes": [_node(node, peer) for peer in node.routes.peers.values() if peer.hop is not None],
         "counters": counters,
         "outstanding": len(node.origin.pending),
     }

@@ -391,6 +391,14 @@ class Router:
             self._want(route, now, found is None and (fresh or via is not None))
         else:
             self._satisfied(route)
+        if found is not None and found is not via:
+            self._pass_again(route, now)
+
+    def _pass_again(self, route: Route, now: int) -> None:
+        """A request of others that went a way which is gone, or had none, goes on now."""
+        if route.passed >= 0 and now - route.passed_at < codes.SEQREQ_MS:
+            if newer(route.passed & 0xFFFF, route.distance >> 16):
+                self._ask(route, route.passed, None, now)
 
     def _keep_up(self, route: Route) -> None:
         """With nobody to tell for a very long time FD would come to pass for newer than the newest."""

@@ -999,3 +999,35 @@ def test_what_was_told_long_ago_never_passes_for_new() -> None:
     d = a.meet("d")
     assert a.tells(d)["far"] == at(39_999, metric(USERSPACE, 6))
     assert route.feasible == at(39_999, metric(USERSPACE, 6))
+
+
+@pytest.mark.parametrize("lost", ["after the request", "before the request"])
+def test_a_request_whose_way_is_lost_goes_on_by_the_next(lost: str) -> None:
+    """Of two that lose the same neighbour one asks the other, which has a feasible way a moment later."""
+    host = Host("b")
+    dead, spare, asker = host.meet("dead"), host.meet("spare"), host.meet("asker")
+    route = host.hears(dead, "s", at(4, 1))
+    host.tells(asker)
+    if lost == "before the request":
+        host.router.close(dead, 5)
+    host.router.request(asker, route, 5, 10)
+    if lost == "after the request":
+        assert dead.requests == {route: 5}
+        host.router.close(dead, 20)
+    assert spare.requests == {}
+    host.hears(spare, "s", at(4, 1), 30)
+    assert route.via is spare
+    assert spare.requests == {route: 5}
+
+
+@pytest.mark.parametrize(("seqno", "now"), [(5, 30), (4, 30 + codes.SEQREQ_MS)])
+def test_a_request_that_was_served_or_is_old_goes_no_further(seqno: int, now: int) -> None:
+    host = Host("b")
+    dead, spare, asker = host.meet("dead"), host.meet("spare"), host.meet("asker")
+    route = host.hears(dead, "s", at(4, 1))
+    host.tells(asker)
+    host.router.request(asker, route, 5, 10)
+    host.router.close(dead, 20)
+    host.hears(spare, "s", at(seqno, 1), now)
+    assert route.via is spare
+    assert spare.requests == {}
