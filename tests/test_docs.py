@@ -335,7 +335,20 @@ def test_message_kinds_equal_the_code() -> None:
 
 
 def test_signals_and_options_equal_the_code() -> None:
-    signals = "CANCEL CREDIT PROBE PART_CREDIT UNDELIVERABLE END WHO HAVE PRUNE GRAFT TRACE TRACED".split()
+    signals = [
+        "CANCEL",
+        "CREDIT",
+        "PROBE",
+        "PART_CREDIT",
+        "UNDELIVERABLE",
+        "END",
+        "WHO",
+        "HAVE",
+        "PRUNE",
+        "GRAFT",
+        "TRACE",
+        "TRACED",
+    ]
     told = numbered([row[0] for row in rows_of("docs/protocol.md", "Signal", "Fields")])
     assert told == {name: getattr(codes, name) for name in signals}
     told = numbered([row[0] for row in rows_of("docs/protocol.md", "Type", "Value")])
