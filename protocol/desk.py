@@ -381,9 +381,9 @@ class Desk:
         elif out.kind == codes.SIGNAL:
             self.emit(events.UndeliverableEvent(out.endpoint, peer.node_id, out.seq, out.id))
         elif out.kind == codes.ERROR:
-            self.origin.error(peer, out.id, out.extra, "", 0)
+            self.origin.answers.error(peer, out.id, out.extra, "", 0)
         else:
-            self.origin.reply(peer, out.id, b"", codes.RAW, b"")
+            self.origin.answers.reply(peer, out.id, b"", codes.RAW, b"")
 
     def take(self, receiver: Receiver) -> "Message | None":
         """The oldest message of a receiver, None if there is none. A confirmed send is confirmed by this."""

@@ -9,7 +9,7 @@ from busway.protocol.endpoints import size_of
 from busway.protocol.flows import Outgoing, Transit
 from busway.protocol.framing import Header
 from busway.protocol.outbox import OVERHEAD
-from busway.protocol.wire import text8, varint
+from busway.protocol.wire import clip_text, text8, varint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Forwarder:
         self, to: bytes, name: bytes, kind: int, header: Header, realm: int, reason: int, now: int
     ) -> None:
         if to == self.node.me.key:  # ours had come back
-            self.node.origin.failed(self.node.mesh.peer_of(name, now), kind, header, reason, now)
+            self.node.origin.answers.failed(self.node.mesh.peer_of(name, now), kind, header, reason, now)
             return
         peer = self.node.mesh.peer_of(to, now)
         hop = peer.hop
@@ -157,10 +157,10 @@ class Forwarder:
         peer = node.mesh.peer_of(source, now)
         if peer.hop is None:
             return
-        link = connection.link
-        payload = (
-            bytes((connection.realm,)) + varint(connection.cost) + text8(link.medium) + text8(node.label)
-        )
+        room = peer.hop.limits.frame_size_max - codes.HEADER_SIZE_MAX - 5  # all but the texts takes 5 at most
+        medium = clip_text(connection.link.medium, min(room, codes.TEXT_SIZE_MAX))
+        label = clip_text(node.label, min(room - len(medium.encode()), codes.TEXT_SIZE_MAX))
+        payload = bytes((connection.realm,)) + varint(connection.cost) + text8(medium) + text8(label)
         out = Outgoing(codes.SIGNAL, peer, b"", 0, payload, codes.RAW, b"")
         out.extra = codes.TRACED
         out.id = id

@@ -226,11 +226,13 @@ class Inbox:
         elif kind <= codes.REQUEST:
             node.desk.arrive(self.connection, peer, header, payload, now)
         elif kind == codes.REPLY:
-            node.origin.reply(peer, header.id, payload, header.format, header.type_id)
+            node.origin.answers.reply(peer, header.id, payload, header.format, header.type_id)
         elif kind == codes.PART:
-            node.origin.part(peer, header.id, header.number, payload, header.format, header.type_id, now)
+            node.origin.answers.part(
+                peer, header.id, header.number, payload, header.format, header.type_id, now
+            )
         elif kind == codes.ERROR:
-            node.origin.error(peer, header.id, header.code, lenient_text(payload), now)
+            node.origin.answers.error(peer, header.id, header.code, lenient_text(payload), now)
         else:
             self._dispatch_signal(peer, header, payload, now)
 
@@ -248,7 +250,7 @@ class Inbox:
         elif signal == codes.PART_CREDIT:
             node.desk.part_credit(peer, header.id, header.number, now)
         elif signal == codes.END:
-            node.origin.end(peer, header.id, header.number, now)
+            node.origin.answers.end(peer, header.id, header.number, now)
         else:
             self._dispatch_mesh_signal(peer, header, payload, now)
 

@@ -385,7 +385,7 @@ class Node:
 
     def consume_part(self, token: int, now: int) -> None:
         """Say that the program has taken one part of a streaming reply."""
-        self.origin.consume_part(token, now)
+        self.origin.answers.consume_part(token, now)
 
     # Answering
 

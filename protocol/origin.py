@@ -8,6 +8,7 @@ with room.
 """
 
 from busway.protocol import codes, events
+from busway.protocol.answers import Answers
 from busway.protocol.directory import Directory
 from busway.protocol.endpoints import size_of
 from busway.protocol.errors import FullError, WrongKindError
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from typing import Callable
 
     from busway.protocol.desk import Desk
-    from busway.protocol.framing import Header
     from busway.protocol.node import Node
 
 
@@ -45,6 +45,7 @@ class Origin:
         self.arrived: "dict[bytes, bool]" = {}  # our own endpoints that some of these wait for no longer
         self.direct: "dict[bytes, OutFlow]" = {}  # the one remote holder of a uuid, for Node.send
         self.publisher = Publisher(self)
+        self.answers = Answers(self)
         self.syncing = 0  # links whose first directory exchange is not over
         self.counters = {
             "unknown_reply": 0,
@@ -52,6 +53,7 @@ class Origin:
             "undeliverable": 0,
             "timed_out": 0,
             "probes": 0,
+            "signals_dropped": 0,
         }
         self._targets: "dict[bytes, Target]" = {}
         self._last_id = 0
@@ -253,14 +255,14 @@ class Origin:
             assert self.desk is not None
             self.desk.arrive_local(out, now)
         elif out.kind == codes.REPLY:
-            self.reply(self.me, out.id, out.payload, out.format, out.type_id)
+            self.answers.reply(self.me, out.id, out.payload, out.format, out.type_id)
         elif out.kind == codes.PART:
-            self.part(self.me, out.id, out.seq & 0xFFFF, out.payload, out.format, out.type_id, now)
+            self.answers.part(self.me, out.id, out.seq & 0xFFFF, out.payload, out.format, out.type_id, now)
         elif out.kind == codes.ERROR:
             assert isinstance(out.payload, bytes)
-            self.error(self.me, out.id, out.extra, out.payload.decode(), now)
+            self.answers.error(self.me, out.id, out.extra, out.payload.decode(), now)
         else:
-            self.end(self.me, out.id, out.seq & 0xFFFF, now)
+            self.answers.end(self.me, out.id, out.seq & 0xFFFF, now)
 
     def park(self, flow: OutFlow, pending: Pending, now: int) -> None:
         """Hold a message until its flow has credit and its link room."""
@@ -456,11 +458,11 @@ class Origin:
             pending.expires = now + codes.PROBE_MS  # the program has parts to read: the wait is its own
             self.timers.arm(pending, pending.expires)
             if now - pending.told >= codes.PROBE_MAX_MS:
-                self._tell_window(pending, now)
+                self.answers.tell_window(pending, now)
         elif pending.out.kind == codes.REQUEST:
             self.counters["timed_out"] += 1
             if pending.state == SENT:
-                self._call_off(pending, now)
+                self.call_off(pending, now)
             self.finish(pending, events.TIMED_OUT, codes.EXPIRED)
         elif pending.state == SENT:
             traced = pending.out.kind == codes.SIGNAL
@@ -474,11 +476,11 @@ class Origin:
         if pending is None:
             return
         if pending.state == SENT and pending.out.kind == codes.REQUEST:
-            self._call_off(pending, now)
+            self.call_off(pending, now)
         pending.out.expires = 1  # long past: if its link has not written it yet, it never will
         self.finish(pending, events.CANCELLED)
 
-    def _call_off(self, pending: Pending, now: int) -> None:
+    def call_off(self, pending: Pending, now: int) -> None:
         """CANCEL, on the same way as the request and behind it."""
         out = pending.out
         cancel = Outgoing(codes.SIGNAL, out.peer, out.endpoint, 0, b"", codes.RAW, b"")
@@ -492,104 +494,6 @@ class Origin:
         hop = pending.flow.link()
         if hop is not None:  # else its way is lost
             hop.enqueue(cancel)
-
-    def _tell_window(self, pending: Pending, now: int) -> None:
-        """PART_CREDIT: the server may send as many parts as the program has room for."""
-        pending.told = now
-        limit = pending.consumed + pending.window
-        peer = pending.out.peer
-        if peer is self.me:
-            assert self.desk is not None
-            self.desk.part_credit(peer, pending.id, limit & 0xFFFF, now)
-            return
-        out = Outgoing(codes.SIGNAL, peer, b"", limit, b"", codes.RAW, b"")
-        out.extra = codes.PART_CREDIT
-        out.id = pending.id
-        if peer.hop is not None:  # else its way is lost: it is told again
-            peer.hop.answer(out)
-
-    def _answered(self, peer: Peer, id: int) -> "Pending | None":
-        """The pending message that an answer belongs to: late, unknown, cancelled and forged ones end
-        here.
-        """
-        pending = self.pending.get(id)
-        if pending is None or pending.state != SENT or pending.out.peer is not peer:
-            self.counters["unknown_reply"] += 1
-            return None
-        return pending
-
-    def reply(self, peer: Peer, id: int, payload: object, format: int, type_id: bytes) -> None:
-        """REPLY came."""
-        pending = self._answered(peer, id)
-        if pending is not None:
-            taken = pending.out.kind == codes.CONFIRM
-            outcome = self.finish(pending, events.TAKEN if taken else events.REPLIED)
-            outcome.payload = payload
-            outcome.format = format
-            outcome.type_id = type_id
-
-    def error(self, peer: Peer, id: int, code: int, text: str, now: int) -> None:
-        """ERROR came."""
-        pending = self._answered(peer, id)
-        if pending is not None:
-            status = events.UNDELIVERED if code <= codes.REASON_LAST else events.FAILED
-            self.finish(pending, status, code, text)
-            if code == codes.NO_ENDPOINT:
-                self.lookups.refused(peer, pending.out.endpoint, now)
-
-    def failed(self, peer: Peer, kind: int, header: "Header", reason: int, now: int) -> None:
-        """A message of ours ended on its way, as its answer would say."""
-        if kind == codes.ERROR:
-            self.error(peer, header.id, reason, "", now)
-        else:
-            self.undelivered(peer, header.endpoint, header.number, reason, now)
-
-    def part(
-        self, peer: Peer, id: int, index: int, payload: object, format: int, type_id: bytes, now: int
-    ) -> None:
-        """PART came; one that is not the next, or beyond the window, ends the stream."""
-        pending = self._answered(peer, id)
-        if pending is None:
-            return
-        room = pending.next_part - pending.consumed < pending.window
-        if index != pending.next_part & 0xFFFF or not room:
-            self._lose_part(pending, now)
-            return
-        pending.next_part += 1
-        self._extend(pending, now)
-        outcome = events.Outcome(id, events.PARTIAL)
-        outcome.payload = payload
-        outcome.format = format
-        outcome.type_id = type_id
-        self.emit(outcome)
-
-    def _lose_part(self, pending: Pending, now: int) -> None:
-        self._call_off(pending, now)
-        self.finish(pending, events.UNDELIVERED, codes.PART_LOST)
-
-    def _extend(self, pending: Pending, now: int) -> None:
-        """A stream's timeout counts from its last part."""
-        pending.expires = now + pending.timeout_ms
-        self.timers.arm(pending, pending.expires)
-
-    def end(self, peer: Peer, id: int, parts: int, now: int) -> None:
-        """END came; a count that differs means that parts are missing."""
-        pending = self._answered(peer, id)
-        if pending is None:
-            return
-        if not pending.window or parts != pending.next_part & 0xFFFF:
-            self._lose_part(pending, now)
-        else:
-            self.finish(pending, events.ENDED)
-
-    def consume_part(self, token: int, now: int) -> None:
-        """The program took a part: let the server send on when half of the window is used."""
-        pending = self.pending.get(token)
-        if pending is None or pending.consumed >= pending.next_part:
-            return
-        pending.consumed += 1
-        if pending.consumed % max(1, pending.window // 2) == 0:
-            self._tell_window(pending, now)
 
     def undeliverable(self, out: Outgoing, reason: int) -> None:
         """A message of ours that had been accepted will not arrive."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from busway.protocol.endpoints import InFlow
     from busway.protocol.routes import Peer
 
+_HAVE_SIZE = 72  # of a HAVE besides its holders, with both nodes and the endpoint bound in it
+_HOLDER_SIZE = 104  # of one, with its node bound, a name of 64 bytes, and all numbers as long as they get
 OVERHEAD = 32  # what a queued message counts for besides its payload, bytes
 
 
@@ -404,6 +406,9 @@ class Outbox:
                 self._count_out(self._fifo_of(out), -len(payload) - OVERHEAD)
                 return size
         if len(payload) > self.limits.frame_size_max - codes.HEADER_SIZE_MAX:
+            if out.kind == codes.SIGNAL:  # a signal is never cut (section 7)
+                self.origin.counters["signals_dropped"] += 1
+                return size
             return self._write_first_piece(out, payload, parts, size, now)
         header = write_header(out, self.aliases, self.nodes, self.direct, now, -1, 0)
         length = varint(len(header) + len(payload))
@@ -425,7 +430,11 @@ class Outbox:
     def _write_have(self, out: Outgoing, parts: "list[bytes]", now: int) -> int:
         """As many holders as the frame takes, whatever their names; the nearest come first."""
         out.id = 1  # it is written: what is new from now on needs another
-        out.payload = out.payload[: max(1, (self.limits.frame_size_max - 30) // 98)]
+        fitting = (self.limits.frame_size_max - _HAVE_SIZE) // _HOLDER_SIZE
+        if not fitting:
+            for holder in out.payload:
+                holder.name = ""
+        out.payload = out.payload[: max(1, fitting)]
         data = frame(write_header(out, self.aliases, self.nodes, self.direct, now, -1, 0))
         parts.append(data)
         return len(data)

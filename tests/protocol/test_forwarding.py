@@ -694,6 +694,42 @@ def test_a_trace_of_nobody_is_not_answered() -> None:
     assert liar.hear() == []
 
 
+@pytest.mark.parametrize("fits", [True, False])
+def test_an_answer_of_a_trace_is_never_cut(fits: bool) -> None:
+    """It says less where its own link is narrow; where a later one is, it is lost, and no link ends."""
+    small = Limits(frame_size_max=codes.FRAME_SIZE_MIN)
+    net = Mesh()
+    net.add("a", limits=None if fits else small)
+    net.add("b")
+    net.add("c", label="ö" * 32, limits=small if fits else None)
+    net.join("ab bc", medium="m" * 64)
+    net.pump()
+    token = net["a"].trace(id_of("c"), 9, net.now, timeout_ms=700)
+    net.pump()
+    net.advance(800)
+    [outcome] = net.outcomes(net["a"], token)
+    assert (outcome.status == events.TRACED) == fits
+    if fits:
+        assert outcome.payload == b"\x02\x01\x07" + b"m" * 7 + b"\x00"
+    assert net["b"].origin.counters["signals_dropped"] == (0 if fits else 1)
+    assert net.reaches("a") == "bc"
+
+
+def test_without_transit_a_neighbour_that_names_a_node_behind_us_is_refused() -> None:
+    net = Mesh()
+    net.add("b", transit=False)
+    net.add("c")
+    net.join("bc")
+    receiver = net["c"].register(E, UNICAST)
+    net.pump()
+    liar = Liar(net, net["b"])
+    liar.hear()
+    liar.say(message(codes.SEND, 4, 9, bind(3, net["c"].me.key), alias(1, E) + u16(1)))
+    net.pump()
+    assert net["b"].forwarder.counters["unroutable"] == 1
+    assert net.payloads("c", receiver) == []
+
+
 def test_a_trace_may_be_called_off() -> None:
     net = chain("abc")
     token = net["a"].trace(id_of("c"), 9, net.now)
@@ -786,7 +822,7 @@ def test_a_request_may_be_called_off_while_its_way_is_lost() -> None:
     net.pump()
     net.cable["bc"].cut()
     assert net.hop("b", "c") == ""
-    net["b"].origin._tell_window(net["b"].origin.pending[tokens[1]], net.now)
+    net["b"].origin.answers.tell_window(net["b"].origin.pending[tokens[1]], net.now)
     for token in tokens:
         net["b"].cancel(token, net.now)
     net.advance(60_000)

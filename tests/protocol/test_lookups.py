@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from busway.protocol import codes, events
+from busway.protocol import Limits, codes, events
 
 from .helpers import assert_settled, verdicts
 from .nets import (
@@ -478,3 +478,23 @@ def test_one_may_locate_oneself_and_the_holder_of_an_endpoint() -> None:
         token = net["a"].locate(wanted, net.now)
         net.note(net["a"], net["a"].take_events())
         assert [o.node_id for o in net.outcomes(net["a"], token)] == [id_of(found)]
+
+
+@pytest.mark.parametrize(("size", "named"), [(codes.FRAME_SIZE_MIN, False), (176, True), (422, True)])
+def test_an_answer_fits_the_frame_however_long_its_names(size: int, named: bool) -> None:
+    """All that can be bound is bound in it, and all numbers are long: still no byte too much."""
+    net = Mesh()
+    net.add("a", limits=Limits(frame_size_max=size))
+    net.add("bcdef")
+    net.join("ab", lookups=True, realm=GLOBAL)
+    net.join("bc bd be bf", realm=GLOBAL, cost=16000)
+    for letter in "cdef":
+        net[letter].register(E, ANYCAST, name=letter * 64, realm=GLOBAL, cost=16383)
+    net.pump()
+    token = net["a"].send(E, b"x", net.now, confirm=True, timeout_ms=700)
+    net.advance(800)
+    assert verdicts(net, net["a"], token)[0][0] in (events.TAKEN, events.UNKNOWN, events.UNDELIVERED)
+    found = net["a"].directory.holders(E)
+    assert 1 <= len(found) <= 4
+    assert all(bool(entry.name) == named for entry in found)
+    assert net.reaches("a") == "bcdef"
