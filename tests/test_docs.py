@@ -22,7 +22,7 @@ from tests.rigs import aio
 from tests.rigs.processes import output_of
 from tests.rigs.tree import ROOT
 
-DOCUMENTS = ("README.md", "CHANGELOG.md", "docs/guarantees.md", "docs/protocol.md")
+DOCUMENTS = ("README.md", "CHANGELOG.md", "docs/guarantees.md", "docs/protocol.md", "docs/routing.md")
 CODE_FOLDERS = ("protocol", "drivers", "adapters", "src/busway", "benchmarks", "firmware_examples")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTED = re.compile(r"^ *print\(.*\) +# (.+)$", re.MULTILINE)

@@ -21,6 +21,11 @@ def test_a_killed_gateway_is_replaced_and_no_request_ends_in_silence() -> None:
     assert outcome.silent == 0
     assert outcome.gap_s < OUTAGE_MAX_S
     failed = {kind: count for kind, count in outcome.kinds.items() if kind != "replied"}
-    assert set(failed) <= {"undeliverable LOST_AFTER_SENDING", "undeliverable NO_ROUTE", "RequestTimeout"}
+    assert set(failed) <= {
+        "undeliverable LOST_AFTER_SENDING",
+        "undeliverable NO_ROUTE",
+        "undeliverable OVERTAKEN",
+        "RequestTimeout",
+    }
     assert sum(failed.values()) <= 4 * LOAD
     assert outcome.kinds["replied"] > 10 * LOAD
