@@ -109,22 +109,23 @@ def test_the_short_way_is_taken() -> None:
     assert net.payloads("c", receiver) == [b"warm", b"warm", b"short 0", b"short 1"]
 
 
-def test_where_the_next_queue_is_full_the_long_way_tells_the_origin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codes, "TRANSIT_SIZE_MAX", 300)
+def test_where_the_next_queue_is_full_the_long_way_tells_the_origin() -> None:
     net = chain("abc")
     receiver = net["c"].register(E, UNICAST)
     net.pump()
     warm(net)
     net.cable["bc"].block(net["b"])
+    outbox = net.cable["bc"].a.outbox
+    full = outbox.transit_size = codes.TRANSIT_SIZE_MAX - 300  # as if of others
     net["a"].send(E, b"x" * 100, net.now)
     net["a"].send(E, b"y" * 100, net.now)
     net["a"].send(E, b"z" * 100, net.now)
     net.pump()
     assert net.undelivered("a") == [codes.QUEUE_FULL]
-    assert net.cable["bc"].a.outbox.transit_size == 264
+    assert outbox.transit_size == full + 264
     net.cable["bc"].block(net["b"], False)
     net.pump()
-    assert net.cable["bc"].a.outbox.transit_size == 0
+    assert outbox.transit_size == full
     assert net.payloads("c", receiver) == [b"warm", b"warm", b"x" * 100, b"y" * 100]
 
 
