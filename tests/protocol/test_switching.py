@@ -109,6 +109,18 @@ def test_the_short_way_is_taken() -> None:
     assert net.payloads("c", receiver) == [b"warm", b"warm", b"short 0", b"short 1"]
 
 
+def test_a_long_frame_ends_the_short_way_and_comes_in_order() -> None:
+    net = chain("abc")
+    receiver = net["c"].register(E, UNICAST)
+    net.pump()
+    warm(net)
+    sizes = (10, 300, 20_000, 10)  # lengths of one, two and three bytes
+    for size in sizes:
+        net["a"].send(E, bytes(size), net.now)
+    net.pump()
+    assert [len(payload) for payload in net.payloads("c", receiver)] == [4, 4, *sizes]
+
+
 def test_where_the_next_queue_is_full_the_long_way_tells_the_origin() -> None:
     net = chain("abc")
     receiver = net["c"].register(E, UNICAST)
