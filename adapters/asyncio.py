@@ -24,8 +24,7 @@ from busway.adapters.asyncio_ends import YIELD_MASK, Changes, Handler, Parts, Re
 from busway.adapters.asyncio_links import LocalMesh, open_channel
 from busway.adapters.asyncio_views import Views
 from busway.adapters.facade import Kind, LinkInfo, Policy, Realm
-from busway.adapters.links import LinkRunner, ListenerRunner, now_ms
-from busway.drivers import tcp
+from busway.adapters.links import LinkRunner, ListenerRunner, listening_driver, now_ms
 from busway.errors import BusClosed, BusError, Undeliverable
 from busway.names import check_bus_name, endpoint_id, id_of_text
 from busway.payloads import encode
@@ -202,16 +201,23 @@ class AsyncBus(Views):
     # Links
 
     async def connect(
-        self, url: str, *, token: str | None = None, realm: Realm | None = None, cost: int | None = None
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        realm: Realm | None = None,
+        cost: int | None = None,
+        **options: Any,
     ) -> LinkInfo:
-        """Join a node at `url` (tcp://host:port, ipc:///path); returns when it has told its endpoints.
+        """Join a node at `url` (tcp://host:port, ws://host:port, wss://host:port, ipc:///path); returns when
+        it has told its endpoints.
 
         `realm` and `cost` (1 to 16382) of the link are by default those of its sort; of both sides' realms
-        the wider one holds.
+        the wider one holds. `options` are the driver's own, such as `cafile` for wss://.
         Raises LinkRefused with the reason, OSError if nothing answers, ValueError for a URL that is none.
         """
         self.check()
-        channel = await open_channel(self.loop, url)
+        channel = await open_channel(self.loop, url, token, options)
         try:
             runner = self.attach(channel, token, realm=realm, cost=cost)
         except BaseException:
@@ -232,20 +238,23 @@ class AsyncBus(Views):
         open: bool = False,
         realm: Realm | None = None,
         cost: int | None = None,
+        **options: Any,
     ) -> ListenerRunner:
-        """Let others connect to `url`, such as tcp://127.0.0.1:0; the result's `.url` has the real port,
-        `.close()` ends it.
+        """Let others connect to `url`, such as tcp://127.0.0.1:0 or ws://127.0.0.1:0; the result's `.url` has
+        the real port, `.close()` ends it.
 
         Beyond loopback give `token`, which the other side must give too, or `open=True`. `realm` and `cost`
-        as for `connect`. Raises ValueError, OSError.
+        as for `connect`. `options` are the driver's own: for ws:// and wss:// `certificate`, `key`,
+        `origins`, `pages`, `connections_max`. Raises ValueError, OSError.
         """
         self.check()
         if realm is not None:
             facade.realm_number(realm)
-        if not url.startswith("tcp://"):
-            raise ValueError(f"{url!r}: expected tcp://host:port")
         facade.prover(token)
-        listener = await self.loop.run_in_executor(None, lambda: tcp.listen(url, token=token, open=open))
+        driver = listening_driver(url)
+        listener = await self.loop.run_in_executor(
+            None, lambda: driver.listen(url, token=token, open=open, **options)
+        )
         if self.failure is not None:  # closed meanwhile
             listener.close()
             self.check()

@@ -10,12 +10,12 @@ import random
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from busway.adapters.links import Host, LinkRunner, ListenerRunner, now_ms
+from busway.adapters.links import CONNECT_S, Host, LinkRunner, ListenerRunner, now_ms, websocket_driver
 from busway.drivers import tcp, unix
 from busway.errors import LinkRefused
 from busway.protocol import Connection, codes
 
-__all__ = ["LinkRunner", "ListenerRunner", "LocalMesh", "dial_tcp", "now_ms", "open_channel"]
+__all__ = ["LinkRunner", "ListenerRunner", "LocalMesh", "now_ms", "open_channel"]
 
 _ASK_S = 0.25  # how long a leaf waits for one local node before it tries the next
 _JOIN_S = 0.5  # how long opening a bus waits for the local nodes it found
@@ -34,12 +34,13 @@ class AsyncHost(Host, Protocol):
 async def wait_connected(loop: asyncio.AbstractEventLoop, channel: Any) -> None:
     """Wait for a non-blocking connect to end. Raises OSError if it failed."""
     while not channel.connected():
-        writable: asyncio.Future[None] = loop.create_future()
-        loop.add_writer(channel.fileno(), _resolve, writable)
+        ready: asyncio.Future[None] = loop.create_future()
+        writes = getattr(channel, "wants_write", True)
+        (loop.add_writer if writes else loop.add_reader)(channel.fileno(), _resolve, ready)
         try:
-            await writable
+            await ready
         finally:
-            loop.remove_writer(channel.fileno())
+            (loop.remove_writer if writes else loop.remove_reader)(channel.fileno())
 
 
 def _resolve(future: asyncio.Future[None]) -> None:
@@ -47,15 +48,20 @@ def _resolve(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-async def dial_tcp(loop: asyncio.AbstractEventLoop, url: str) -> Any:
-    """A connected TCP channel: each address of the name is tried in turn. Raises OSError, ValueError."""
+async def _dial(loop: asyncio.AbstractEventLoop, driver: Any, url: str, options: dict[str, Any]) -> Any:
+    """A connected channel: each address of the name is tried in turn. Raises OSError, ValueError."""
     failure: OSError = OSError(f"{url} has no address")
-    for address in await loop.run_in_executor(None, tcp.candidates, url):
+    for address in await loop.run_in_executor(None, driver.candidates, url):
         channel: Any = None
         try:
-            channel = tcp.dial(address, url)
-            await wait_connected(loop, channel)
+            channel = driver.dial(address, url, **options)
+            async with asyncio.timeout(CONNECT_S):
+                await wait_connected(loop, channel)
             return channel
+        except TimeoutError:
+            failure = TimeoutError(f"{url}: no answer within {CONNECT_S:g} s")
+            if channel is not None:
+                channel.close()
         except OSError as error:
             failure = error
             if channel is not None:
@@ -67,14 +73,18 @@ async def dial_tcp(loop: asyncio.AbstractEventLoop, url: str) -> Any:
     raise failure
 
 
-async def open_channel(loop: asyncio.AbstractEventLoop, url: str) -> Any:
+async def open_channel(
+    loop: asyncio.AbstractEventLoop, url: str, token: str | None = None, options: dict[str, Any] | None = None
+) -> Any:
     """A connected channel to `url`. Raises OSError, ValueError."""
     scheme = url.partition(":")[0]
     if scheme == "tcp":
-        return await dial_tcp(loop, url)
+        return await _dial(loop, tcp, url, options or {})
+    if scheme in ("ws", "wss"):
+        return await _dial(loop, websocket_driver(), url, {"token": token, **(options or {})})
     if scheme == "ipc":
         return unix.dial(url.removeprefix("ipc://"))
-    raise ValueError(f"{url!r}: expected tcp://host:port or ipc:///path")
+    raise ValueError(f"{url!r}: expected tcp://host:port, ws://host:port, wss://host:port or ipc:///path")
 
 
 class LocalMesh:

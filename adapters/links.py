@@ -7,15 +7,40 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Protocol
 
 from busway.adapters.facade import Realm, make_link
-from busway.errors import LinkRefused
+from busway.drivers import tcp
+from busway.errors import BusError, LinkRefused
 from busway.protocol import Connection, Node, codes, events
 
 _READ_SIZE = 65536  # from 128 KiB on, malloc maps and unmaps memory at every read: five times slower
 _WRITE_SIZE = 65536
 _ACCEPT_BURST = 64
+_LAYERED_READS = 16  # from one channel before the others have their turn
+OPENING_S = 5.0  # for a comer to end its handshake, where the driver has one
+
+
+CONNECT_S = 10.0  # for one address: a machine that is off answers nothing
+
+
+def websocket_driver() -> Any:
+    """The module, imported when such a URL is used. Raises BusError if its libraries are missing."""
+    try:
+        return import_module("busway.drivers.websocket")
+    except ModuleNotFoundError as error:
+        raise BusError(f"ws:// needs the module {error.name}: pip install 'busway[websocket]'") from None
+
+
+def listening_driver(url: str) -> Any:
+    """The module whose `listen` takes `url`. Raises ValueError, BusError."""
+    scheme = url.partition(":")[0]
+    if scheme == "tcp":
+        return tcp
+    if scheme in ("ws", "wss"):
+        return websocket_driver()
+    raise ValueError(f"{url!r}: expected tcp://host:port, ws://host:port or wss://host:port")
 
 
 def now_ms() -> int:
@@ -66,22 +91,39 @@ class LinkRunner:
         self._host = host
         self._rest = memoryview(b"")
         self._closed = False
+        # A driver with a layer of its own (TLS, WebSocket) may have bytes of its own to write, and may have
+        # read more than it gave.
+        self._layered = hasattr(channel, "wants_write")
         if channel.fileno() >= 0:
             host.loop.add_reader(channel.fileno(), self.on_readable)
+            if self._layered:
+                self._follow_channel()
+                if getattr(channel, "has_data", False):
+                    host.loop.call_later(0.0, self.on_readable)
         else:
             channel.on_readable = self.on_readable
             channel.on_writable = self.on_writable
 
     def on_readable(self) -> None:
         """The channel has bytes, its end, or a failure."""
+        turns = _LAYERED_READS if self._layered else 1
+        while turns and self._read():
+            turns -= 1
+        if self._layered and not self._closed:
+            self._follow_channel()
+            if not turns:
+                self._host.loop.call_later(0.0, self.on_readable)
+
+    def _read(self) -> bool:
+        """Whether there was something, so that there may be more."""
         if self._closed:
-            return
+            return False
         try:
             data = self.channel.read(_READ_SIZE)
         except OSError as error:
             self._host.dispatch(self.connection.receive_eof(now_ms(), f"the connection failed: {error}"))
             self.close()
-            return
+            return False
         if data:
             self._host.dispatch(self.connection.receive_data(data, now_ms()))
             if not self.ready.done():
@@ -89,6 +131,12 @@ class LinkRunner:
         elif data is not None:
             self._host.dispatch(self.connection.receive_eof(now_ms()))
             self.close()
+        return bool(data)
+
+    def _follow_channel(self) -> None:
+        """The channel may have got something of its own to write."""
+        if self.channel.wants_write and not self._rest:
+            self._host.loop.add_writer(self.channel.fileno(), self.on_writable)
 
     def flush(self) -> None:
         """Write what the connection has, as far as the channel takes it."""
@@ -103,8 +151,18 @@ class LinkRunner:
         except OSError as error:
             self._fail(error)
             return
-        if self.connection.done:
+        if self._layered and self.channel.wants_write:  # also what it has taken and not yet written
+            self._follow_channel()
+        elif self.connection.done:
+            self._finish()
+
+    def _finish(self) -> None:
+        """All is said. A channel with a goodbye of its own closes once it is answered, or `ended` does."""
+        finish = getattr(self.channel, "finish", None)
+        if finish is None or finish():
             self.close()
+        else:
+            self._follow_channel()
 
     def _await_writable(self, rest: memoryview) -> None:
         self._rest = rest
@@ -124,10 +182,22 @@ class LinkRunner:
             self._rest = self._rest[taken:]
             if self._rest:
                 return
+        if self._layered and not self._flush_channel():
+            return
         if self.channel.fileno() >= 0:
             self._host.loop.remove_writer(self.channel.fileno())
         self.flush()
         self._host.dispatch(self._host.node.take_events())
+
+    def _flush_channel(self) -> bool:
+        """Whether the channel has nothing of its own left to write."""
+        try:
+            if self.channel.wants_write:
+                self.channel.write(b"")
+        except OSError as error:
+            self._fail(error)
+            return False
+        return not self.channel.wants_write
 
     def _fail(self, error: OSError) -> None:
         """Writing failed: what had arrived before is read first, for the reason may be in it."""
@@ -177,6 +247,61 @@ class LinkRunner:
             self.ready.set_result(None)
 
 
+class Opening:
+    """A comer whose channel is still to be opened, by a handshake for which it has OPENING_S."""
+
+    def __init__(self, loop: Loop, channel: Any, opened: Callable[[Opening, bool], object]) -> None:
+        """`opened(self, whether)` is called once, unless it is ended from here."""
+        self.channel = channel
+        self._loop = loop
+        self._opened: Callable[[Opening, bool], object] | None = opened
+        loop.call_later(OPENING_S, self._give_up)
+        loop.add_reader(channel.fileno(), self.step)
+        self._writes = False
+
+    def step(self) -> None:
+        """The channel may have got further."""
+        if self._opened is None:
+            return
+        try:
+            if self.channel.connected():
+                self._tell(True)
+                return
+        except OSError:
+            self._tell(False)
+            return
+        if self.channel.wants_write != self._writes:
+            self._writes = not self._writes
+            if self._writes:
+                self._loop.add_writer(self.channel.fileno(), self.step)
+            else:
+                self._loop.remove_writer(self.channel.fileno())
+
+    def _give_up(self) -> None:
+        if self._opened is not None:
+            self._tell(False)
+
+    def _tell(self, whether: bool) -> None:
+        opened, self._opened = self._opened, None
+        self._loop.remove_reader(self.channel.fileno())
+        self._loop.remove_writer(self.channel.fileno())
+        if not whether:
+            self.channel.close()
+        if opened is not None:
+            opened(self, whether)
+
+    def close(self) -> None:
+        """Nobody waits for it any more."""
+        if self._opened is not None:
+            self._opened = None
+            self._tell(False)
+
+    def abandon(self) -> None:
+        """In a forked child: it is the parent's."""
+        self._opened = None
+        self.channel.abandon()
+
+
 class ListenerRunner:
     """Accepts what comes to a driver's listener."""
 
@@ -188,6 +313,7 @@ class ListenerRunner:
         self._abandoned = False
         self._token = token
         self._welcome = welcome
+        self._openings: set[Opening] = set()
         host.loop.add_reader(listener.fileno(), self._on_readable)
 
     @property
@@ -200,15 +326,29 @@ class ListenerRunner:
             channel = self.listener.accept()
             if channel is None:
                 return
-            self._welcome(channel, self._token)
+            if channel.connected():
+                self._welcome(channel, self._token)
+            else:
+                opening = Opening(self._host.loop, channel, self._opened)
+                self._openings.add(opening)
+
+    def _opened(self, opening: Opening, whether: bool) -> None:
+        self._openings.discard(opening)
+        if whether and not self._abandoned:
+            self._welcome(opening.channel, self._token)
 
     def close(self) -> None:
         """Stop listening; links that were accepted stay. Twice is once."""
         if self.listener.fileno() >= 0:
             self._host.loop.remove_reader(self.listener.fileno())
         self.listener.close()
+        for opening in self._openings:
+            opening.close()
+        self._openings.clear()
 
     def abandon(self) -> None:
         """In a forked child: the listener is the parent's."""
         self._abandoned = True
         self.listener.abandon()
+        for opening in self._openings:
+            opening.abandon()

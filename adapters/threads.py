@@ -22,13 +22,12 @@ from uuid import UUID
 
 from busway.adapters import facade
 from busway.adapters.facade import Kind, LinkInfo, Policy, Realm
-from busway.adapters.links import LinkRunner, ListenerRunner, now_ms
+from busway.adapters.links import LinkRunner, ListenerRunner, listening_driver, now_ms
 from busway.adapters.threads_ends import Changes, Handler, Job, Parts, Receiver, Service
 from busway.adapters.threads_engine import Engine, Pool, Promise
 from busway.adapters.threads_links import Listener, LocalMesh, open_channel
 from busway.adapters.threads_signals import install, shielded, uninstall
 from busway.adapters.threads_views import Views
-from busway.drivers import tcp
 from busway.errors import BusClosed, BusError, Undeliverable
 from busway.names import check_bus_name, endpoint_id
 from busway.payloads import encode
@@ -218,14 +217,19 @@ class Bus(Views):
     # Links
 
     def connect(
-        self, url: str, *, token: str | None = None, realm: Realm | None = None, cost: int | None = None
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        realm: Realm | None = None,
+        cost: int | None = None,
+        **options: Any,
     ) -> LinkInfo:
-        """Join a node at `url` (tcp://host:port, ipc:///path); returns when it has told its endpoints.
-
-        Arguments and errors as `AsyncBus.connect`: LinkRefused, OSError, ValueError.
+        """Join a node at `url`, as `AsyncBus.connect`: returns when it has told its endpoints. LinkRefused,
+        OSError, ValueError.
         """
         self.check_open()
-        channel = open_channel(url)
+        channel = open_channel(url, token, options)
         try:
             runner = self.attach(channel, token, realm=realm, cost=cost)
         except BaseException:
@@ -247,20 +251,16 @@ class Bus(Views):
         open: bool = False,
         realm: Realm | None = None,
         cost: int | None = None,
+        **options: Any,
     ) -> Listener:
-        """Let others connect to `url`, such as tcp://127.0.0.1:0; the result's `.url` has the real port,
-        `.close()` ends it.
-
-        Beyond loopback give `token`, which the other side must give too, or `open=True`. Raises ValueError,
-        OSError.
+        """Let others connect to `url`, as `AsyncBus.listen`; the result's `.url` has the real port,
+        `.close()` ends it. Raises ValueError, OSError.
         """
         self.check_open()
         if realm is not None:
             facade.realm_number(realm)
-        if not url.startswith("tcp://"):
-            raise ValueError(f"{url!r}: expected tcp://host:port")
         facade.prover(token)
-        listener = tcp.listen(url, token=token, open=open)
+        listener = listening_driver(url).listen(url, token=token, open=open, **options)
         try:
             return Listener(self, self.engine.call(self._listen, listener, token, realm, cost))
         except BaseException:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from busway.adapters.links import LinkRunner, ListenerRunner, now_ms
+from busway.adapters.links import CONNECT_S, LinkRunner, ListenerRunner, now_ms, websocket_driver
 from busway.adapters.threads_engine import Promise
 from busway.drivers import tcp, unix
 from busway.errors import BusError, LinkRefused
@@ -28,24 +28,26 @@ _REJOIN_S = 0.25  # after a local link was lost without a goodbye
 _ORDERLY = (codes.GOODBYE, codes.DUPLICATE_LINK, codes.REPLACED, codes.BUS_NAME)
 
 
-def open_channel(url: str) -> Any:
+def open_channel(url: str, token: str | None = None, options: dict[str, Any] | None = None) -> Any:
     """A connected channel to `url`. Raises OSError, ValueError."""
     scheme = url.partition(":")[0]
     if scheme == "tcp":
-        return _dial_tcp(url)
+        return _dial(tcp, url, options or {})
+    if scheme in ("ws", "wss"):
+        return _dial(websocket_driver(), url, {"token": token, **(options or {})})
     if scheme == "ipc":
         return unix.dial(url.removeprefix("ipc://"))
-    raise ValueError(f"{url!r}: expected tcp://host:port or ipc:///path")
+    raise ValueError(f"{url!r}: expected tcp://host:port, ws://host:port, wss://host:port or ipc:///path")
 
 
-def _dial_tcp(url: str) -> Any:
+def _dial(driver: Any, url: str, options: dict[str, Any]) -> Any:
     """Each address of the name is tried in turn."""
     failure = OSError(f"{url} has no address")
-    for address in tcp.candidates(url):
+    for address in driver.candidates(url):
         channel: Any = None
         try:
-            channel = tcp.dial(address, url)
-            _wait_connected(channel)
+            channel = driver.dial(address, url, **options)
+            _wait_connected(channel, url)
             return channel
         except OSError as error:
             failure = error
@@ -58,11 +60,15 @@ def _dial_tcp(url: str) -> Any:
     raise failure
 
 
-def _wait_connected(channel: Any) -> None:
+def _wait_connected(channel: Any, url: str) -> None:
+    end = time.monotonic() + CONNECT_S
     with selectors.DefaultSelector() as selector:
         selector.register(channel.fileno(), selectors.EVENT_WRITE)
         while not channel.connected():
-            selector.select()
+            writes = getattr(channel, "wants_write", True)
+            selector.modify(channel.fileno(), selectors.EVENT_WRITE if writes else selectors.EVENT_READ)
+            if not selector.select(max(0.0, end - time.monotonic())):
+                raise TimeoutError(f"{url}: no answer within {CONNECT_S:g} s")
 
 
 class Listener:

@@ -55,11 +55,18 @@ class SocketChannel:
         except BlockingIOError:
             return None
 
-    def write(self, data: bytes | memoryview) -> int:
+    def write(self, data: bytes | bytearray | memoryview) -> int:
         try:
             return self._send(data, _SEND_FLAGS)
         except BlockingIOError:
             return 0
+
+    def end_writing(self) -> None:
+        """The other side sees the end; what it still sends can be read."""
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # gone already
 
     def close(self) -> None:
         # The peer has to see the end even if some forked child still holds a copy of the descriptor.

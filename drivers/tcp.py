@@ -93,7 +93,7 @@ def candidates(url: str) -> list[Address]:
     Raises ValueError for a malformed URL, socket.gaierror (an OSError) for a name without an address.
     """
     host, port = parse(url)
-    return _look_up(host, port)
+    return look_up(host, port)
 
 
 def dial(address: Address, url: str = "") -> TcpChannel:
@@ -127,10 +127,15 @@ def listen(url: str, *, token: str | None = None, open: bool = False) -> TcpList
     Raises ValueError for a malformed URL, an empty token, or an address beyond loopback without either;
     OSError if it cannot be had.
     """
+    host, port = parse(url, listening=True)
+    return bind(host, port, url, token=token, open=open)
+
+
+def bind(host: str, port: int, url: str, *, token: str | None = None, open: bool = False) -> TcpListener:
+    """As `listen`, for whatever is built upon TCP: `url` is the one that complaints name."""
     if token is not None and not token:
         raise ValueError("the token is empty: give a text that is hard to guess, or None for no token")
-    host, port = parse(url, listening=True)
-    addresses = _look_up(host, port)
+    addresses = look_up(host, port)
     beyond = [address[0] for address in addresses if not _is_loopback(address[0])]
     if beyond and token is None and not open:
         raise ValueError(
@@ -156,7 +161,8 @@ def _listen_on_first(addresses: list[Address], url: str) -> TcpListener:
     raise failure
 
 
-def _look_up(host: str, port: int) -> list[Address]:
+def look_up(host: str, port: int) -> list[Address]:
+    """The addresses of a host, best first. May block. Raises socket.gaierror, ValueError."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:

@@ -1,0 +1,574 @@
+"""WebSocket links, ws://host:port and wss://host:port: a stream of bytes in binary messages, over TCP.
+
+Joins the parts that know no socket: websocket_tls, websocket_http and websocket_frames. Opening a link, TLS
+and the HTTP upgrade included, is over once `connected()` says so, at both sides; who waits for it sees to
+the time.
+
+Beyond what every channel has, there are, because a WebSocket has bytes of its own to read and write:
+
+    wants_write   wait until writable, then `write(b"")`; while connecting, ask `connected()` then
+    has_data      `read()` has something to say although nothing new may come
+    finish()      says goodbye, before `close()`
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import ssl
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, NamedTuple
+from urllib.parse import quote
+
+from busway.drivers import tcp
+from busway.drivers.channel import READ_SIZE
+from busway.drivers.sockets import SocketChannel
+from busway.drivers.websocket_frames import GOING_AWAY, NORMAL, SEND_SIZE_MAX, Frames
+from busway.drivers.websocket_http import ClientOpening, Page, ServerOpening, Site
+from busway.drivers.websocket_tls import Tls, client_context, server_context
+
+CONNECTIONS_MAX: Final = 4096  # of one listener, those included that are still opening
+_PORTS: Final = {"ws": 80, "wss": 443}
+_VIA_SIZE_MAX: Final = 64
+_DRAIN_SIZE_MAX: Final = 1 << 18  # bytes that are read and dropped of one whose request was refused
+_TLS_RECORD_SIZE: Final = 16384 + 2048
+_BUSY: Final = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+class Place(NamedTuple):
+    """A parsed URL: `target` is the path with its query."""
+
+    scheme: str
+    host: str
+    port: int
+    target: str
+
+    @property
+    def url(self) -> str:
+        """As short as it can be written, so that one place has one name."""
+        target = "" if self.target == "/" else self.target
+        return f"{self.scheme}://{self.authority}{target}"
+
+    @property
+    def authority(self) -> str:
+        """What a Host header says."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+def parse(url: str, *, listening: bool = False) -> Place:
+    """Splits ws://host:port/path?query or wss://..., with IPv6 addresses in brackets. The port is 80, or 443
+    for wss, unless given.
+
+    Args: `listening` allows port 0, which takes a free one. Raises ValueError for anything else.
+    """
+    scheme, separator, rest = url.partition("://")
+    fault = f"expected ws://host:port/path or wss://host:port/path (IPv6 addresses in brackets), not {url!r}"
+    if scheme not in _PORTS or not separator or not rest.isprintable() or "#" in rest or " " in rest:
+        raise ValueError(fault)
+    cut = min((rest.index(mark) for mark in "/?" if mark in rest), default=len(rest))
+    authority, target = rest[:cut], rest[cut:]
+    has_port = authority.rpartition("]")[2].count(":") == 1
+    try:
+        full = authority if has_port else f"{authority}:{_PORTS[scheme]}"
+        host, port = tcp.parse(f"tcp://{full}", listening=listening)
+    except ValueError as error:
+        raise ValueError(str(error) if "port 0" in str(error) else fault) from None
+    target = target if target.startswith("/") else "/" + target
+    return Place(scheme, host, port, quote(target, safe="/?=&%:@!$'()*+,;-._~"))
+
+
+class _Opening(NamedTuple):
+    """What is gone once a link is open."""
+
+    exchange: ClientOpening | ServerOpening
+    hostname: str | None  # for TLS, if this side dialled
+
+
+class WebSocketChannel:
+    """A WebSocket over a TCP connection, perhaps still being opened: ask `connected()`. See the module."""
+
+    __slots__ = (
+        "_decoded",
+        "_drained",
+        "_ended",
+        "_frames",
+        "_inner",
+        "_joined",
+        "_on_close",
+        "_opening",
+        "_out",
+        "_tls",
+        "address",
+        "dialled",
+        "via",
+    )
+
+    sort = "stream"
+    realm = "global"
+    mtu = 0
+
+    def __init__(
+        self,
+        inner: SocketChannel,
+        opening: ClientOpening | ServerOpening,
+        tls: Tls | None,
+        address: str,
+        *,
+        via: str,
+        on_close: Callable[[], object] | None = None,
+    ) -> None:
+        self.address = address
+        self.via = via
+        self.dialled = inner.dialled
+        self._inner = inner
+        self._opening: ClientOpening | ServerOpening | None = opening
+        self._tls = tls
+        self._frames: Frames | None = None
+        self._out = bytearray()
+        self._decoded = b""  # for read(), out of turn
+        self._joined = False  # the TCP connection is there
+        self._ended: OSError | bool = False  # nothing more comes: in good order, or the failure
+        self._drained = -1  # bytes read and dropped since a refusal was sent; -1 before
+        self._on_close = on_close
+
+    def fileno(self) -> int:
+        return self._inner.fileno()
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether to wait until writable, for `write(b"")`, or for `connected()` while connecting."""
+        return bool(self._out) or not self._joined
+
+    @property
+    def has_data(self) -> bool:
+        """Whether `read()` has something to say that no event of the socket may announce."""
+        return bool(self._decoded) or (self._ended is not False and self._inner.fileno() >= 0)
+
+    # ---- opening
+
+    def connected(self) -> bool:
+        """False while opening: wait until writable if `wants_write`, else until readable, then ask again.
+
+        Raises OSError if it failed, with the other side's reason where it gave one; ssl.SSLError is one.
+        """
+        if self._frames is not None:
+            return True
+        if not self._joined:
+            if not self._inner.connected():
+                return False
+            self._joined = True
+            self._begin()
+        if self._drained >= 0:
+            self._drain()
+        elif self._flush() and self._advance():
+            return self._open()
+        return False
+
+    def _begin(self) -> None:
+        if self._tls is None:
+            self._say()
+        elif self.dialled:
+            self._decrypt(b"")
+
+    def _advance(self) -> bool:
+        """Goes on with what has come; whether the opening is over and all its bytes are written."""
+        exchange = self._opening
+        assert exchange is not None
+        if not exchange.done:
+            data = self._pull(READ_SIZE)
+            if data == b"":
+                exchange.receive_eof()
+            elif data:
+                exchange.receive_data(data)
+            self._say()
+        if not exchange.done or not self._flush():
+            return False
+        if not exchange.open:
+            self._turn_away(exchange)
+        return exchange.open
+
+    def _say(self) -> None:
+        assert self._opening is not None
+        if self._tls is None or self._tls.open:
+            self._push(self._opening.data_to_send())
+
+    def _turn_away(self, exchange: ClientOpening | ServerOpening) -> None:
+        """An answer that was no, given or taken."""
+        if isinstance(exchange, ClientOpening):
+            raise ConnectionRefusedError(errno.ECONNREFUSED, f"{self.address}: {exchange.fault}")
+        # Closing with bytes unread would reset the connection, and the answer might be lost over it.
+        self._inner.end_writing()
+        self._drained = 0
+
+    def _drain(self) -> None:
+        assert self._opening is not None
+        data = self._inner.read()
+        self._drained += len(data or b"")
+        if data == b"" or self._drained > _DRAIN_SIZE_MAX:
+            raise ConnectionAbortedError(errno.ECONNABORTED, f"{self.address}: {self._opening.fault}")
+
+    def _open(self) -> bool:
+        assert self._opening is not None
+        frames = self._frames = Frames(client=self.dialled)
+        trailing = self._opening.trailing
+        self._opening = None
+        self._decoded = self._unwrap(frames, trailing) if trailing else b""
+        return True
+
+    # ---- reading
+
+    def read(self, size_max: int = READ_SIZE) -> bytes | None:
+        """As every channel's; what does not fit into `size_max`, 32 KiB or less, is had by asking again."""
+        frames = self._frames
+        assert frames is not None, "not connected yet"
+        if not self._decoded:
+            if self._ended is not False:
+                return self._tell_end()
+            # Decrypting one more record may bring more bytes than were read.
+            size = size_max if self._tls is None else max(1, size_max - _TLS_RECORD_SIZE)
+            data = self._pull(size)
+            if data is None:
+                return None
+            if data == b"":
+                self._end_of_file(frames)
+                return self._tell_end()
+            self._decoded = self._unwrap(frames, data)
+        data, self._decoded = self._decoded[:size_max], self._decoded[size_max:]
+        if data:
+            return data
+        return self._tell_end() if self._ended is not False else None
+
+    def _unwrap(self, frames: Frames, data: bytes) -> bytes:
+        """The stream's bytes among those of the WebSocket; answers what has to be answered."""
+        found = frames.receive_data(data)
+        control = frames.control_to_send()
+        if control:
+            self._push(control)
+            self._flush()
+        if frames.ended and self._ended is False:
+            self._ended = self._judge(frames)
+        return found
+
+    def _judge(self, frames: Frames) -> OSError | bool:
+        """How it ended: True for in good order."""
+        if frames.fault is not None:
+            code, text = frames.fault
+            return OSError(
+                errno.EPROTO, f"{self.address}: no WebSocket as it should be: {text} (code {code})"
+            )
+        assert frames.closed is not None
+        code, text = frames.closed
+        if code in (NORMAL, GOING_AWAY) or frames.left_first:
+            return True
+        words = f": {text}" if text else ""
+        return ConnectionAbortedError(errno.ECONNABORTED, f"{self.address}: closed with code {code}{words}")
+
+    def _end_of_file(self, frames: Frames) -> None:
+        """The socket's end, without a Close before it."""
+        self._ended = frames.left_first or ConnectionAbortedError(
+            errno.ECONNABORTED, f"{self.address}: the connection ended without a goodbye (code 1006)"
+        )
+
+    def _tell_end(self) -> bytes:
+        if isinstance(self._ended, OSError):
+            raise self._ended
+        return b""
+
+    def _pull(self, size: int) -> bytes | None:
+        """Plain bytes of the socket; None for none now, b"" for the end. Raises OSError."""
+        data = self._inner.read(size)
+        tls = self._tls
+        if tls is None or not data:
+            return data
+        plain = self._decrypt(data)
+        if plain:
+            return plain
+        return b"" if tls.ended else None
+
+    def _decrypt(self, data: bytes) -> bytes:
+        assert self._tls is not None
+        was_open = self._tls.open
+        try:
+            plain = self._tls.receive_data(data)
+        except ssl.SSLCertVerificationError as error:
+            self._send_alert()
+            raise ssl.SSLCertVerificationError(
+                error.errno,
+                f"{self.address}: its certificate is not trusted ({error.verify_message}): give"
+                " cafile= with the authority that signed it",
+            ) from error
+        except ssl.SSLError as error:
+            self._send_alert()
+            raise ssl.SSLError(error.errno, f"{self.address}: TLS failed: {error.strerror}") from error
+        if self._tls.open and not was_open and self._opening is not None:
+            self._say()
+        self._out += self._tls.data_to_send()
+        return plain
+
+    def _send_alert(self) -> None:
+        assert self._tls is not None
+        self._out += self._tls.data_to_send()
+        try:
+            self._flush()
+        except OSError:
+            pass  # the other side has gone
+
+    # ---- writing
+
+    def write(self, data: bytes | memoryview) -> int:
+        """As every channel's; b"" writes what the channel has of its own. What was taken may still have to be
+        written, as `wants_write` says.
+        """
+        frames = self._frames
+        if frames is not None and frames.left and data:
+            raise BrokenPipeError(errno.EPIPE, f"{self.address}: the WebSocket is closed")
+        if not self._flush() or frames is None:
+            return 0
+        view = memoryview(data)
+        taken = 0
+        while taken < len(view) and not self._out:
+            part = view[taken : taken + SEND_SIZE_MAX]
+            self._push(frames.send(part))
+            self._flush()
+            taken += len(part)
+        return taken
+
+    def _push(self, data: bytes | bytearray) -> None:
+        if not data:
+            return
+        if self._tls is None:
+            self._out += data
+        else:
+            self._tls.send(data)
+            self._out += self._tls.data_to_send()
+
+    def _flush(self) -> bool:
+        """Writes what is waiting; whether all is written. Raises OSError."""
+        out = self._out
+        while out:
+            taken = self._inner.write(out)
+            if not taken:
+                return False
+            del out[:taken]
+        return True
+
+    # ---- the end
+
+    def finish(self) -> bool:
+        """Says goodbye; False if the other side's answer is to be awaited: `read()` on until the end, though
+        not for long.
+        """
+        frames = self._frames
+        if frames is None or self._ended is not False or self.fileno() < 0:
+            return True
+        try:
+            self._push(frames.close(NORMAL))
+            self._flush()
+        except OSError:
+            return True
+        return False
+
+    def close(self) -> None:
+        if self.fileno() >= 0 and self._frames is not None:
+            try:
+                self._push(self._frames.close(GOING_AWAY))
+                if self._tls is not None:
+                    self._tls.close()
+                    self._out += self._tls.data_to_send()
+                self._flush()
+            except OSError:
+                pass  # the other side has gone
+        self._inner.close()
+        on_close, self._on_close = self._on_close, None
+        if on_close is not None:
+            on_close()
+
+    def abandon(self) -> None:
+        self._inner.abandon()
+
+
+class WebSocketListener:
+    """A listening TCP socket whose comers are to open a WebSocket, from `listen()`."""
+
+    __slots__ = ("_connections_max", "_context", "_inner", "_site", "connections", "refused", "url")
+
+    def __init__(
+        self,
+        inner: tcp.TcpListener,
+        url: str,
+        site: Site,
+        context: ssl.SSLContext | None,
+        connections_max: int,
+    ) -> None:
+        self._inner = inner
+        self._site = site
+        self._context = context
+        self._connections_max = connections_max
+        self.connections = 0  # open or opening
+        self.refused = 0
+        self.url = url
+
+    def fileno(self) -> int:
+        return self._inner.fileno()
+
+    def accept(self) -> WebSocketChannel | None:
+        """The next comer, who still has to open the WebSocket: `connected()` tells. None if nobody is
+        waiting, or the one who was has been refused. Raises OSError.
+        """
+        inner = self._inner.accept()
+        if inner is None:
+            return None
+        if self.connections >= self._connections_max:
+            self.refused += 1
+            _turn_away(inner, _BUSY if self._context is None else b"")
+            return None
+        self.connections += 1
+        tls = None if self._context is None else Tls(self._context, server_side=True)
+        scheme = "ws" if tls is None else "wss"
+        address = f"{scheme}://{inner.address.removeprefix('tcp://')}"
+        return WebSocketChannel(inner, ServerOpening(self._site), tls, address, via="", on_close=self._forget)
+
+    def _forget(self) -> None:
+        self.connections -= 1
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def abandon(self) -> None:
+        self._inner.abandon()
+
+
+def _turn_away(inner: SocketChannel, answer: bytes) -> None:
+    try:
+        if answer:
+            inner.write(answer)
+    except OSError:
+        pass  # gone already
+    inner.close()
+
+
+def candidates(url: str) -> list[tcp.Address]:
+    """The addresses to dial for `url`, best first. Looks names up and so may block: run it in a thread.
+
+    Raises ValueError for a malformed URL, socket.gaierror (an OSError) for a name without an address.
+    """
+    place = parse(url)
+    return tcp.look_up(place.host, place.port)
+
+
+def dial(
+    address: tcp.Address,
+    url: str,
+    *,
+    token: str | None = None,
+    cafile: str | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> WebSocketChannel:
+    """Starts connecting to one of `candidates(url)`; the channel's `connected()` tells what came of it.
+
+    Args: `token` that the listener demands; it is proved, never sent. `cafile` with the authorities (PEM) to
+    trust for wss:// instead of the system's; `tls` a context of your own instead.
+    Raises OSError if connecting fails at once or `cafile` cannot be read, ValueError for a malformed URL.
+    """
+    place = parse(url)
+    if place.scheme == "ws" and (cafile is not None or tls is not None):
+        raise ValueError(f"cafile= and tls= are for wss://, not for {url!r}")
+    if cafile is not None and tls is not None:
+        raise ValueError("give cafile= or tls=, not both: a context knows its authorities already")
+    secure = None
+    if place.scheme == "wss":
+        secure = Tls(tls or client_context(cafile), server_side=False, hostname=place.host)
+    host = place.authority if place.host.isascii() else place.authority.encode("idna").decode()
+    opening = ClientOpening(host, place.target, token)
+    inner = tcp.dial(address)
+    inner.address = place.url  # for what it may have to say
+    return WebSocketChannel(inner, opening, secure, place.url, via=_short(place.url))
+
+
+def listen(
+    url: str,
+    *,
+    token: str | None = None,
+    open: bool = False,
+    certificate: str | None = None,
+    key: str | None = None,
+    tls: ssl.SSLContext | None = None,
+    origins: Iterable[str] = (),
+    pages: Mapping[str, tuple[str, bytes]] | None = None,
+    connections_max: int = CONNECTIONS_MAX,
+) -> WebSocketListener:
+    """Listens on `url`. Looks names up and so may block.
+
+    Args: `token` that comers have to prove they know, or `open` to let in anyone who can reach the address:
+    beyond loopback one of them is needed. For wss:// a `certificate` chain with its `key`, files in PEM
+    format, or `tls`, a context of your own. `origins` of web pages that may come besides our own, such as
+    "https://lab.example"; "*" is any page. `pages` that a browser gets: path to (content type, bytes).
+    `connections_max` of links at a time. Port 0 takes a free one; the result's `url` has it.
+    Raises ValueError for a malformed URL, an empty token, an address beyond loopback without token or open,
+    wss:// without a certificate; OSError if the address cannot be had or a file not be read.
+    """
+    place = parse(url, listening=True)
+    if "?" in place.target:
+        raise ValueError(f"a listener has a path, but no query: {url!r}")
+    if connections_max < 1:
+        raise ValueError(f"connections_max must be at least 1, not {connections_max}")
+    context = _server_context(place, certificate, key, tls)
+    site = Site(
+        place.host,
+        place.target,
+        context is not None,
+        token,
+        _check_origins(origins),
+        _check_pages(pages or {}),
+    )
+    inner = tcp.bind(place.host, place.port, url, token=token, open=open)
+    host, port = tcp.parse(inner.url)
+    return WebSocketListener(inner, place._replace(host=host, port=port).url, site, context, connections_max)
+
+
+def _server_context(
+    place: Place, certificate: str | None, key: str | None, tls: ssl.SSLContext | None
+) -> ssl.SSLContext | None:
+    if place.scheme == "ws":
+        if certificate is not None or key is not None or tls is not None:
+            raise ValueError(f"certificate=, key= and tls= are for wss://, not for {place.url!r}")
+        return None
+    if tls is not None and (certificate is not None or key is not None):
+        raise ValueError("give certificate= and key=, or tls=, not both")
+    if tls is not None:
+        return tls
+    if certificate is None:
+        raise ValueError(
+            f"{place.url} needs certificate= and key=, files in PEM format;"
+            " `busway certificate --out DIR` makes some for tests"
+        )
+    return server_context(certificate, key)
+
+
+def _check_origins(origins: Iterable[str]) -> frozenset[str]:
+    if isinstance(origins, str):
+        raise TypeError(f"origins is a list of origins, not one: origins=[{origins!r}]")
+    for origin in origins:
+        scheme, separator, rest = origin.partition("://")
+        if origin not in ("*", "null") and (not scheme or not separator or not rest or "/" in rest):
+            raise ValueError(f'an origin is such as "https://lab.example", without a path, not {origin!r}')
+    return frozenset(origin.lower() for origin in origins)
+
+
+def _check_pages(pages: Mapping[str, tuple[str, bytes]]) -> dict[str, Page]:
+    found = {}
+    for path, (content_type, body) in pages.items():
+        if not path.startswith("/") or not isinstance(body, bytes) or not content_type.isprintable():
+            raise ValueError(
+                'a page is "/path": (content type, bytes),'
+                f" not {path!r}: ({content_type!r}, {type(body).__name__})"
+            )
+        found[path] = Page(content_type, body)
+    return found
+
+
+def _short(via: str) -> str:
+    """Within what HELLO carries: of a longer name the digest, so that two names stay two."""
+    data = via.encode()
+    return via if len(data) <= _VIA_SIZE_MAX else "ws:" + hashlib.sha256(data).hexdigest()[:32]

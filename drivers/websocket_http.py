@@ -1,0 +1,368 @@
+"""How a WebSocket begins, sans-IO: the HTTP upgrade of both sides, and what who asks for a page gets.
+
+Knows no socket, no TLS and no WebSocket frame (RFC 6455, 4; RFC 9110; with h11).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import ipaddress
+import os
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+import h11
+from wsproto.utilities import generate_accept_token, generate_nonce
+
+SUBPROTOCOL: Final = "busway.1"
+HEADERS_SIZE_MAX: Final = 8192  # bytes of a request or an answer up to its empty line
+_PROOF: Final = "busway.proof."
+_PROOF_CONTEXT: Final = b"busway websocket "
+_BODY_SIZE_MAX: Final = 1024  # of a refusal, for people
+_NONCE_SIZE: Final = 16
+_TLS_RECORD: Final = b"\x16\x03"  # how a TLS ClientHello begins
+
+
+class Page(NamedTuple):
+    """What a GET brings."""
+
+    content_type: str
+    body: bytes
+
+
+class Site(NamedTuple):
+    """What a listener is to those who come.
+
+    `host` as in its URL, `path` where the WebSocket is, `secure` whether there is TLS, `token` that comers
+    must prove to know, `origins` of other pages that may come, "*" for all, `pages` by path.
+    """
+
+    host: str
+    path: str
+    secure: bool
+    token: str | None
+    origins: frozenset[str]
+    pages: Mapping[str, Page]
+
+
+def proof_of(token: str, nonce: str) -> str:
+    """Shows that a client knows the token: hex of HMAC-SHA-256, keyed by it, of "busway websocket NONCE"."""
+    return hmac.new(token.encode(), _PROOF_CONTEXT + nonce.encode(), hashlib.sha256).hexdigest()
+
+
+# ---- the side that listens
+
+
+class ServerOpening:
+    """Reads one request and answers it.
+
+    done: the answer is complete; open: and it was yes. trailing: what came after the request.
+    fault: why not, for people; "" if there was nothing wrong.
+    """
+
+    __slots__ = ("_http", "_out", "_site", "_started", "done", "fault", "open", "trailing")
+
+    def __init__(self, site: Site) -> None:
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEADERS_SIZE_MAX)
+        self._site = site
+        self._out = b""
+        self._started = False
+        self.done = False
+        self.open = False
+        self.trailing = b""
+        self.fault = ""
+
+    def data_to_send(self) -> bytes:
+        out, self._out = self._out, b""
+        return out
+
+    def receive_data(self, data: bytes) -> None:
+        """Never raises for what came."""
+        if self.done or not data:
+            return
+        try:
+            if not self._started and data.startswith(_TLS_RECORD):
+                self._refuse(400, "This listener speaks ws:// without TLS, and wss:// was asked for.")
+                return
+            self._started = True
+            self._http.receive_data(data)
+            event = self._http.next_event()
+        except h11.RemoteProtocolError as error:
+            self._refuse(error.error_status_hint, f"This is no HTTP request: {error}.")
+            return
+        if isinstance(event, h11.Request):
+            self._take(event)
+
+    def receive_eof(self) -> None:
+        if not self.done:
+            self.done = True
+            self.fault = "the other side hung up before its request was complete"
+
+    def _take(self, request: h11.Request) -> None:
+        headers = _joined(request.headers)
+        path = request.target.decode("latin-1").partition("?")[0]
+        if b"websocket" in _tokens(headers, b"upgrade"):
+            self._take_upgrade(request, headers, path)
+        elif request.method not in (b"GET", b"HEAD"):
+            self._refuse(405, "Only GET is possible here.", [("Allow", "GET, HEAD")])
+        else:
+            self._take_get(path, request.method == b"HEAD")
+
+    def _take_get(self, path: str, head: bool) -> None:
+        page = self._site.pages.get(path)
+        if page is not None:
+            self._answer(200, page, [("Cache-Control", "no-cache")], head)
+            self.fault = f"a page was asked for: {path}"
+        elif path == self._site.path:
+            self._refuse(426, self._about(), [("Upgrade", "websocket")], head)
+        else:
+            self._refuse(404, f"There is nothing at {path}. {self._about()}", [], head)
+
+    def _about(self) -> str:
+        scheme = "wss" if self._site.secure else "ws"
+        path = "" if self._site.path == "/" else self._site.path
+        return (
+            "This is a WebSocket listener of a Busway node. Programs join its bus with "
+            f'bus.connect("{scheme}://HOST:PORT{path}"), others by a WebSocket of subprotocol {SUBPROTOCOL}.'
+        )
+
+    def _take_upgrade(self, request: h11.Request, headers: dict[bytes, bytes], path: str) -> None:
+        """The checks of RFC 6455, 4.2.1 and 4.2.2, and ours."""
+        offers = _listed(headers, b"sec-websocket-protocol")
+        if path != self._site.path:
+            self._refuse(404, f"There is no WebSocket at {path}. {self._about()}")
+        elif request.method != b"GET" or request.http_version == b"1.0" or _has_body(headers):
+            self._refuse(400, "A WebSocket begins with a GET of HTTP/1.1 without a body.")
+        elif b"upgrade" not in _tokens(headers, b"connection") or b"host" not in headers:
+            self._refuse(400, "A WebSocket begins with the headers Host and Connection: Upgrade.")
+        elif headers.get(b"sec-websocket-version") != b"13":
+            text = "Only version 13 of WebSocket is possible here."
+            self._refuse(426, text, [("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")])
+        elif not _is_key(headers.get(b"sec-websocket-key", b"")):
+            self._refuse(400, "Sec-WebSocket-Key must be the base64 of 16 bytes, once.")
+        elif objection := self._objection_to_origin(headers):
+            self._refuse(403, objection)
+        elif SUBPROTOCOL not in offers:
+            self._refuse(400, f"Sec-WebSocket-Protocol must offer {SUBPROTOCOL}.")
+        elif self._site.token is not None and not _knows(self._site.token, headers, offers):
+            text = (
+                "A token is needed here: give token=, or from elsewhere Authorization: Bearer TOKEN, or the"
+                " subprotocol busway.proof.NONCE.PROOF."
+            )
+            self._refuse(401, text, [("WWW-Authenticate", "Bearer")])
+        else:
+            self._accept(headers[b"sec-websocket-key"])
+
+    def _objection_to_origin(self, headers: dict[bytes, bytes]) -> str:
+        """Why the page that comes here may not; "" if it may, or if no browser is asking."""
+        origin = headers.get(b"origin", b"").decode("latin-1").lower()
+        if not origin or origin in self._site.origins or "*" in self._site.origins:
+            return ""
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        if origin == _origin_of(host, self._site.secure) and self._is_ours(host):
+            return ""
+        return f"Pages of {origin} may not come here: let the listener have origins=[{origin!r}]."
+
+    def _is_ours(self, host: str) -> bool:
+        """Whether nobody else can have this host name lead here. A page of any name can, once it has its name
+        resolve to this address (DNS rebinding); only addresses and the name we were given are safe from that.
+        """
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        if name in ("localhost", self._site.host):
+            return True
+        try:
+            ipaddress.ip_address(name.strip("[]"))
+        except ValueError:
+            return False
+        return True
+
+    def _accept(self, key: bytes) -> None:
+        headers = [
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Accept", generate_accept_token(key).decode()),
+            ("Sec-WebSocket-Protocol", SUBPROTOCOL),
+        ]
+        answer = h11.InformationalResponse(status_code=101, headers=headers, reason="Switching Protocols")
+        self._out = self._http.send(answer) or b""
+        self.trailing = self._http.trailing_data[0]
+        self.done = self.open = True
+
+    def _refuse(
+        self, status: int, text: str, headers: list[tuple[str, str]] | None = None, head: bool = False
+    ) -> None:
+        self.fault = text
+        page = Page("text/plain; charset=utf-8", text.encode() + b"\n")
+        self._answer(status, page, headers or [], head)
+
+    def _answer(self, status: int, page: Page, headers: list[tuple[str, str]], head: bool) -> None:
+        self.done = True
+        all_headers = [
+            *headers,
+            ("Content-Type", page.content_type),
+            ("Content-Length", str(len(page.body))),
+            ("X-Content-Type-Options", "nosniff"),
+            ("X-Frame-Options", "DENY"),  # no page elsewhere may put ours under its visitors' clicks
+            ("Connection", "close"),
+        ]
+        try:
+            self._out = self._http.send(h11.Response(status_code=status, headers=all_headers)) or b""
+            if not head:
+                self._out += self._http.send(h11.Data(data=page.body)) or b""
+            self._http.send(h11.EndOfMessage())
+        except h11.LocalProtocolError:
+            pass  # h11 answers no more after some of the faults; the connection ends all the same
+
+
+def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """By lower-case name; what comes more than once joined by commas (RFC 9110, 5.3)."""
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        found[name] = found[name] + b", " + value if name in found else bytes(value)
+    return found
+
+
+def _tokens(headers: dict[bytes, bytes], name: bytes) -> list[bytes]:
+    return [part.strip().lower() for part in headers.get(name, b"").split(b",")]
+
+
+def _listed(headers: dict[bytes, bytes], name: bytes) -> list[str]:
+    return [part.strip() for part in headers.get(name, b"").decode("latin-1").split(",")]
+
+
+def _has_body(headers: dict[bytes, bytes]) -> bool:
+    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
+
+
+def _is_key(key: bytes) -> bool:
+    try:
+        return len(base64.b64decode(key, validate=True)) == _NONCE_SIZE
+    except binascii.Error:
+        return False
+
+
+def _origin_of(host: str, secure: bool) -> str:
+    """The origin of pages at `host`, a Host header; browsers leave out the usual port."""
+    usual = ":443" if secure else ":80"
+    return f"{'https' if secure else 'http'}://{host.removesuffix(usual)}"
+
+
+def _knows(token: str, headers: dict[bytes, bytes], offers: list[str]) -> bool:
+    """Whether the request proves it, in a time that does not depend on how nearly it does."""
+    scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+    if scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), token.encode()):
+        return True
+    for offer in offers:
+        if offer.startswith(_PROOF):
+            nonce, _, proof = offer.removeprefix(_PROOF).partition(".")
+            right = len(nonce) >= _NONCE_SIZE and hmac.compare_digest(
+                proof.encode(), proof_of(token, nonce).encode()
+            )
+            if right:
+                return True
+    return False
+
+
+# ---- the side that dials
+
+
+class ClientOpening:
+    """Asks for the upgrade and reads the answer.
+
+    done: the answer is complete; open: and it was yes. trailing: what came after it.
+    fault: why not, for people.
+    """
+
+    __slots__ = ("_body", "_http", "_key", "_out", "_status", "done", "fault", "open", "trailing")
+
+    def __init__(self, host: str, target: str, token: str | None) -> None:
+        """`host` as the Host header has it, `target` path and query."""
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEADERS_SIZE_MAX)
+        self._key = generate_nonce()
+        offers = [SUBPROTOCOL]
+        if token is not None:
+            nonce = os.urandom(_NONCE_SIZE).hex()
+            offers.append(f"{_PROOF}{nonce}.{proof_of(token, nonce)}")
+        headers = [
+            ("Host", host),
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Key", self._key.decode()),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Protocol", ", ".join(offers)),
+        ]
+        self._out = self._http.send(h11.Request(method="GET", target=target, headers=headers)) or b""
+        self._status = 0
+        self._body = b""
+        self.done = False
+        self.open = False
+        self.trailing = b""
+        self.fault = ""
+
+    def data_to_send(self) -> bytes:
+        out, self._out = self._out, b""
+        return out
+
+    def receive_data(self, data: bytes) -> None:
+        """Never raises for what came."""
+        if self.done or not data:
+            return
+        try:
+            self._http.receive_data(data)
+            while not self.done:
+                event = self._http.next_event()
+                if event is h11.NEED_DATA or event is h11.PAUSED:
+                    return
+                self._take(event)
+        except h11.RemoteProtocolError as error:
+            if self._status:
+                self._finish()
+            else:
+                self._fail(f"what answers there is no HTTP server ({error}); perhaps it expects wss://")
+
+    def receive_eof(self) -> None:
+        if self._status:
+            self._finish()
+        elif not self.done:
+            self._fail("the other side hung up in the midst of the handshake")
+
+    def _take(self, event: object) -> None:
+        if isinstance(event, h11.InformationalResponse):
+            if event.status_code == 101:
+                self._take_switch(_joined(event.headers))
+        elif isinstance(event, h11.Response):
+            self._status = event.status_code
+        elif isinstance(event, h11.Data):
+            self._body += bytes(event.data)
+            if len(self._body) >= _BODY_SIZE_MAX:
+                self._finish()
+        else:  # the end of the answer, or of the connection
+            self._finish()
+
+    def _finish(self) -> None:
+        words = " ".join(self._body[:_BODY_SIZE_MAX].decode("utf-8", "replace").split())
+        printable = "".join(letter if letter.isprintable() else "?" for letter in words)
+        self._fail(f"HTTP status {self._status} instead of a WebSocket: {printable}".removesuffix(": "))
+
+    def _take_switch(self, headers: dict[bytes, bytes]) -> None:
+        """The checks of RFC 6455, 4.1, on the server's answer."""
+        if b"websocket" not in _tokens(headers, b"upgrade"):
+            self._fail("the answer lacks Upgrade: websocket")
+        elif b"upgrade" not in _tokens(headers, b"connection"):
+            self._fail("the answer lacks Connection: Upgrade")
+        elif headers.get(b"sec-websocket-accept") != generate_accept_token(self._key):
+            self._fail("Sec-WebSocket-Accept is not the answer to our key: a cache may stand in between")
+        elif headers.get(b"sec-websocket-extensions"):
+            self._fail("an extension was chosen that was not offered")
+        elif headers.get(b"sec-websocket-protocol", b"").decode("latin-1") != SUBPROTOCOL:
+            self._fail(f"that server does not speak the subprotocol {SUBPROTOCOL}: it is no Busway node")
+        else:
+            self.trailing = self._http.trailing_data[0]
+            self.done = self.open = True
+
+    def _fail(self, fault: str) -> None:
+        self.done = True
+        self.fault = fault

@@ -1,0 +1,96 @@
+"""TLS, sans-IO: ciphertext in, plaintext out, and back (ssl.MemoryBIO). Knows no socket."""
+
+from __future__ import annotations
+
+import functools
+import os
+import ssl
+from typing import Final
+
+_READ_SIZE: Final = 65536
+
+
+class Tls:
+    """One side of a TLS connection.
+
+    open: the handshake is over. ended: the other side said that nothing more comes.
+    """
+
+    __slots__ = ("_in", "_object", "_out", "ended", "open")
+
+    def __init__(self, context: ssl.SSLContext, *, server_side: bool, hostname: str | None = None) -> None:
+        self._in = ssl.MemoryBIO()
+        self._out = ssl.MemoryBIO()
+        self._object = context.wrap_bio(
+            self._in, self._out, server_side=server_side, server_hostname=hostname
+        )
+        self.open = False
+        self.ended = False
+
+    def receive_data(self, data: bytes) -> bytes:
+        """Takes ciphertext, b"" to begin; returns the plaintext of all records that are complete.
+
+        Raises ssl.SSLError (an OSError): `data_to_send` may then have an alert for the other side.
+        """
+        self._in.write(data)
+        parts: list[bytes] = []
+        try:
+            if not self.open:
+                self._object.do_handshake()
+                self.open = True
+            while part := self._object.read(_READ_SIZE):
+                parts.append(part)
+            self.ended = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self.ended = True
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def send(self, data: bytes | bytearray | memoryview) -> None:
+        """Encrypts; `data_to_send` has it then. Only once `open`. Raises ssl.SSLError."""
+        rest = memoryview(data)
+        while rest:  # one record, 16 KiB, at each call
+            rest = rest[self._object.write(rest) :]
+
+    def close(self) -> None:
+        """Says that nothing more comes."""
+        try:
+            self._object.unwrap()
+        except ssl.SSLError:
+            pass  # the other side has not said so yet, or the handshake was not over
+
+    def data_to_send(self) -> bytes:
+        return self._out.read()
+
+
+def client_context(cafile: str | None) -> ssl.SSLContext:
+    """Checks the server's certificate and name, against the system's authorities or those in `cafile` (PEM).
+
+    Raises OSError if `cafile` cannot be read or has no certificate.
+    """
+    return _client_context(cafile, os.stat(cafile).st_mtime_ns if cafile else 0)  # a new one counts at once
+
+
+@functools.lru_cache(maxsize=8)
+def _client_context(cafile: str | None, changed_ns: int) -> ssl.SSLContext:
+    # Reading the system's authorities takes 20 ms, too long for every try of a link that reconnects.
+    try:
+        return ssl.create_default_context(cafile=cafile)
+    except OSError as error:
+        raise OSError(error.errno, f"no certificate in PEM format in {cafile}: {error.strerror}") from error
+
+
+def server_context(certificate: str, key: str | None) -> ssl.SSLContext:
+    """With the certificate chain in `certificate` and its private key in `key`, or in the same file (PEM).
+
+    Raises OSError if they cannot be read or do not belong together.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as error:
+        where = f"{certificate} and {key}" if key else certificate
+        raise OSError(error.errno, f"no certificate with its key in {where}: {error.strerror}") from error
+    return context

@@ -1,0 +1,130 @@
+"""WebSocket links through connect and listen, under asyncio and in threads: goodbyes, tokens, dawdlers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import AsyncIterator
+
+import pytest
+
+import busway
+from busway import AsyncBus
+from busway.adapters import links
+from tests.adapters.tools import Program, knows, until
+
+LOOPBACK = "ws://127.0.0.1:0"
+
+
+@contextlib.asynccontextmanager
+async def two() -> AsyncIterator[tuple[AsyncBus, AsyncBus]]:
+    async with AsyncBus(ipc=False, label="a") as a, AsyncBus(ipc=False, label="b") as b:
+        yield a, b
+
+
+async def test_a_link_of_realm_global() -> None:
+    async with two() as (a, b):
+        a.serve("echo", lambda request: request.payload, realm="global")
+        a.serve("near", lambda request: request.payload)
+        listener = await a.listen(LOOPBACK)
+        link = await b.connect(listener.url)
+        assert (link.peer, link.state, link.realm, link.address) == (a.id, "open", "global", listener.url)
+        assert await b.request("echo", bytes(3_000_000)) == bytes(3_000_000)
+        with pytest.raises(busway.Undeliverable):
+            await b.request("near", b"", ttl=0)
+
+
+async def test_threads_and_asyncio_meet() -> None:
+    async with AsyncBus(ipc=False) as bus:
+        bus.serve("echo", lambda request: request.payload, realm="global")
+        listener = await bus.listen(LOOPBACK, token="secret")
+
+        def ask() -> bytes:
+            with busway.Bus(ipc=False) as other:
+                other.connect(listener.url, token="secret")
+                answer: bytes = other.request("echo", bytes(300_000))
+                return answer
+
+        assert await asyncio.to_thread(ask) == bytes(300_000)
+
+
+def test_threads_listen() -> None:
+    with busway.Bus(ipc=False) as a, busway.Bus(ipc=False) as b:
+        a.serve("echo", lambda request: request.payload, realm="global")
+        with pytest.raises(ConnectionRefusedError, match="401"):
+            b.connect(a.listen(LOOPBACK, token="secret").url)
+        b.connect(a.listen(LOOPBACK).url)
+        assert b.request("echo", "hello") == "hello"
+
+
+async def test_leaving_says_goodbye_in_both_protocols() -> None:
+    async with AsyncBus(ipc=False) as a:
+        listener = await a.listen(LOOPBACK)
+        watch = a.changes()
+        async with AsyncBus(ipc=False) as b:
+            await b.connect(listener.url)
+        async for change in watch:
+            if change.what == "link-down":
+                assert "failed" not in change.text
+                break
+        await until(lambda: listener.listener.connections == 0)
+
+
+async def test_a_killed_program_is_noticed() -> None:
+    program = """
+    async def main():
+        async with busway.AsyncBus(ipc=False) as bus:
+            say((await bus.listen("ws://127.0.0.1:0")).url)
+            await heard()
+    asyncio.run(main())
+    """
+    async with AsyncBus(ipc=False) as bus, Program(program) as server:
+        await bus.connect(await server.line())
+        await server.kill()
+        await until(lambda: knows(bus))
+
+
+async def test_who_dawdles_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(links, "OPENING_S", 0.2)
+    async with AsyncBus(ipc=False) as bus:
+        listener = await bus.listen(LOOPBACK)
+        host, _, port = listener.url.removeprefix("ws://").rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        for _ in range(1000):
+            with contextlib.suppress(ConnectionError):
+                writer.write(b"G")
+                await writer.drain()
+            if reader.at_eof():
+                break
+            with contextlib.suppress(TimeoutError):
+                assert await asyncio.wait_for(reader.read(1), 0.01) == b""
+        assert reader.at_eof()
+        writer.close()
+        assert listener.listener.connections == 0
+
+
+async def test_closing_the_listener_ends_who_is_still_opening_and_nobody_else() -> None:
+    async with two() as (a, b):
+        a.serve("echo", lambda request: request.payload, realm="global")
+        listener = await a.listen(LOOPBACK)
+        await b.connect(listener.url)
+        host, _, port = listener.url.removeprefix("ws://").rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        await until(lambda: listener.listener.connections == 2)
+        listener.close()
+        assert await reader.read() == b""
+        writer.close()
+        assert await b.request("echo", 1) == 1
+
+
+def test_an_answer_that_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("busway.adapters.threads_links.CONNECT_S", 0.1)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        busway.Bus(ipc=False) as bus,
+        pytest.raises(TimeoutError, match="no answer within"),
+    ):
+        bus.connect(f"ws://127.0.0.1:{server.getsockname()[1]}")
+    assert threading.active_count() == 1

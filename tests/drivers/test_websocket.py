@@ -1,0 +1,396 @@
+"""WebSocket links over real loopback sockets: URLs, who may listen and come where, TLS, the end, limits."""
+
+import contextlib
+import ssl
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from busway.drivers import tcp, websocket
+from busway.drivers.websocket import WebSocketListener
+from busway.drivers.websocket_frames import SEND_SIZE_MAX
+from tests.drivers import waiting
+from tests.drivers.websocket_tools import answer_to, join, opened, settle, upgrade
+
+LOOPBACK = "ws://127.0.0.1:0"
+
+
+@pytest.fixture
+def listener() -> Iterator[WebSocketListener]:
+    with closing(websocket.listen(LOOPBACK)) as found:
+        yield found
+
+
+class Certificates:
+    """Files of an authority, and of a certificate for this machine that it signed."""
+
+    def __init__(self, directory: Path) -> None:
+        authority = trustme.CA()
+        leaf = authority.issue_cert("localhost", "127.0.0.1")
+        self.ca, self.chain, self.key = (str(directory / name) for name in ("ca.pem", "chain.pem", "key.pem"))
+        authority.cert_pem.write_to_path(self.ca)
+        leaf.private_key_pem.write_to_path(self.key)
+        for part in leaf.cert_chain_pems:
+            part.write_to_path(self.chain, append=True)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+# ---- URLs
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("ws://127.0.0.1:8765", "ws://127.0.0.1:8765"),
+        ("ws://127.0.0.1:8765/", "ws://127.0.0.1:8765"),
+        ("ws://Lab-Pi.example", "ws://lab-pi.example"),
+        ("ws://lab:80/bus", "ws://lab/bus"),
+        ("wss://lab:443/bus?a=b:c/d", "wss://lab/bus?a=b:c/d"),
+        ("wss://lab:80?x", "wss://lab:80/?x"),
+        ("ws://[::1]", "ws://[::1]"),
+        ("ws://[::1]:81/é", "ws://[::1]:81/%C3%A9"),
+    ],
+)
+def test_urls(url: str, expected: str) -> None:
+    assert websocket.parse(url).url == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "ws:",
+        "ws://",
+        "ws:///path",
+        "tcp://127.0.0.1:5000",
+        "http://lab",
+        "ws://::1",
+        "ws://[::1",
+        "ws://lab:99999",
+        "ws://lab:port",
+        "ws://user@lab",
+        "ws://lab#part",
+        "ws://lab/two words",
+        "ws://lab/\r\nX: y",
+    ],
+)
+def test_wrong_urls_are_refused_with_what_was_expected(url: str) -> None:
+    with pytest.raises(ValueError, match="expected ws://host:port/path"):
+        websocket.parse(url, listening=True)
+
+
+def test_port_0_is_for_listening_only() -> None:
+    with pytest.raises(ValueError, match="can be listened on, but not dialled"):
+        websocket.candidates(LOOPBACK)
+
+
+# ---- what can be given
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+def test_beyond_loopback_is_refused_with_both_ways_out(scheme: str, certificates: Certificates) -> None:
+    url = f"{scheme}://0.0.0.0:0"
+    options: dict[str, Any] = (
+        {} if scheme == "ws" else {"certificate": certificates.chain, "key": certificates.key}
+    )
+    with pytest.raises(ValueError) as caught:
+        websocket.listen(url, **options)
+    for word in (url, "beyond this machine", "token=", "open=True", "127.0.0.1"):
+        assert word in str(caught.value)
+    websocket.listen(url, open=True, **options).close()
+    websocket.listen(url, token="secret", **options).close()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"token": ""}, "token is empty"),
+        ({"certificate": "x"}, "for wss://"),
+        ({"connections_max": 0}, "at least 1"),
+        ({"origins": ["lab.example"]}, "an origin is such as"),
+        ({"origins": ["https://lab.example/"]}, "an origin is such as"),
+        ({"pages": {"x": ("text/plain", b"")}}, "a page is"),
+        ({"pages": {"/x": ("text/plain", "text")}}, "a page is"),
+        ({"pages": {"/x": ("text/plain\r\nX: y", b"")}}, "a page is"),
+    ],
+)
+def test_wrong_options_are_refused_at_once(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        websocket.listen(LOOPBACK, **options)
+
+
+def test_origins_are_a_list() -> None:
+    with pytest.raises(TypeError, match="list of origins"):
+        websocket.listen(LOOPBACK, origins="https://lab.example")
+
+
+def test_wss_needs_a_certificate_and_says_how_to_get_one() -> None:
+    with pytest.raises(ValueError, match="busway certificate"):
+        websocket.listen("wss://127.0.0.1:0")
+
+
+# ---- a stream
+
+
+def test_a_stream_of_bytes_both_ways(listener: WebSocketListener) -> None:
+    with opened(listener) as (ours, theirs):
+        assert (ours.sort, ours.mtu, ours.realm) == ("stream", 0, "global")
+        assert (ours.address, ours.via, theirs.via) == (listener.url, listener.url, "")
+        assert ours.dialled
+        assert not theirs.dialled
+        for size in (1, 125, 126, 65535, 65536, 65537, 1_000_000):
+            data = bytes(range(256)) * (size // 256 + 1)
+            join(ours, theirs, data[:size])
+            join(theirs, ours, data[:size])
+
+
+def test_what_is_written_in_one_go_is_one_message_up_to_64_kib(listener: WebSocketListener) -> None:
+    with contextlib.closing(upgrade(listener)) as (raw):
+        assert raw.channel.write(bytes(SEND_SIZE_MAX + 1)) == SEND_SIZE_MAX + 1
+        assert raw.frame() == (0x82, bytes(SEND_SIZE_MAX))
+        assert raw.frame() == (0x82, b"\0")
+
+
+def test_a_busy_channel_takes_nothing_and_says_that_it_wants_to_write(listener: WebSocketListener) -> None:
+    with opened(listener) as (ours, theirs):
+        total, _ = waiting.fill(ours)
+        assert (ours.wants_write, ours.write(b"x")) == (True, 0)
+        received = 0
+        while received < total:
+            received += len(theirs.read() or b"")
+            ours.write(b"")
+        assert not ours.wants_write
+        assert (received, theirs.read()) == (total, None)
+
+
+def test_reading_in_small_pieces_loses_nothing(listener: WebSocketListener) -> None:
+    with opened(listener) as (ours, theirs):
+        ours.write(bytes(range(100)))
+        waiting.readable(theirs)
+        assert waiting.read(theirs, 100) == bytes(range(100))
+        assert theirs.read(1) is None
+
+
+# ---- the end
+
+
+def test_a_goodbye_is_answered_and_is_an_end_at_both_sides(listener: WebSocketListener) -> None:
+    with opened(listener) as (ours, theirs):
+        ours.write(b"last")
+        assert not ours.finish()
+        with pytest.raises(BrokenPipeError):
+            ours.write(b"later")
+        assert waiting.read(theirs, 4) == b"last"
+        assert settle(theirs) == b""
+        assert settle(ours) == b""
+        assert ours.finish()
+
+
+def test_a_closed_channel_is_an_end(listener: WebSocketListener) -> None:
+    with opened(listener) as (ours, theirs):
+        ours.close()
+        ours.close()
+        assert settle(theirs) == b""
+        assert listener.connections == 1
+        theirs.close()
+        theirs.close()
+        assert listener.connections == 0
+
+
+def test_an_end_without_goodbye_is_a_failure(listener: WebSocketListener) -> None:
+    with opened(listener) as (ours, theirs):
+        ours._inner.close()
+        with pytest.raises(ConnectionAbortedError, match="1006"):
+            settle(theirs)
+
+
+# ---- who may come
+
+
+@pytest.mark.parametrize(("given", "comes"), [("secret", True), ("wrong", False), (None, False)])
+def test_the_token_is_proved_and_never_sent(given: str | None, comes: bool) -> None:
+    with closing(websocket.listen(LOOPBACK, token="secret")) as listener:
+        if comes:
+            with opened(listener, token=given) as (ours, _):
+                assert ours.connected()
+        else:
+            with (
+                pytest.raises(ConnectionRefusedError, match=r"401.*give token="),
+                opened(listener, token=given),
+            ):
+                pass
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        ("Authorization: Bearer secret", 101),
+        ("authorization: bearer  secret ", 101),
+        ("Authorization: Bearer secre", 401),
+        ("Authorization: Bearer secretx", 401),
+        ("Authorization: Bearer s\u00e9cret", 401),
+        ("Authorization: Basic secret", 401),
+        ("X: y", 401),
+    ],
+)
+def test_a_bearer_token(header: str, status: int) -> None:
+    with closing(websocket.listen(LOOPBACK, token="secret")) as listener:
+        assert answer_to(listener, header)[0] == status
+
+
+ORIGINS = [
+    ("http://{host}", (), 101),
+    ("HTTP://{host}", (), 101),
+    ("https://{host}", (), 403),
+    ("http://localhost:3000", (), 403),
+    ("http://evil.example", (), 403),
+    ("null", (), 403),
+    ("file://", (), 403),
+    ("http://evil.example", ("http://lab.example",), 403),
+    ("http://lab.example", ("http://Lab.example",), 101),
+    ("http://anything.example", ("*",), 101),
+    ("null", ("null",), 101),
+]
+
+
+@pytest.mark.parametrize(("origin", "origins", "status"), ORIGINS)
+def test_pages_of_other_origins_are_refused(origin: str, origins: tuple[str, ...], status: int) -> None:
+    with closing(websocket.listen(LOOPBACK, origins=origins)) as listener:
+        host = listener.url.removeprefix("ws://")
+        got, text = answer_to(listener, f"Origin: {origin.format(host=host)}")
+        assert got == status
+        assert ("origins=" in text) == (status == 403)
+
+
+def test_a_page_whose_name_was_made_to_lead_here_is_refused(listener: WebSocketListener) -> None:
+    """DNS rebinding: for the browser, the page and this listener are of one origin."""
+    port = listener.url.rpartition(":")[2]
+    answer = answer_to(listener, f"Origin: http://evil.example:{port}", host=f"evil.example:{port}")
+    assert answer[0] == 403
+
+
+def test_beyond_the_connections_there_is_a_polite_no(certificates: Certificates) -> None:
+    with closing(websocket.listen(LOOPBACK, connections_max=1)) as listener, opened(listener):
+        assert answer_to(listener)[0] == 503
+        assert (listener.connections, listener.refused) == (1, 1)
+    secure = {"certificate": certificates.chain, "key": certificates.key}
+    with (
+        closing(websocket.listen("wss://127.0.0.1:0", connections_max=1, **secure)) as listener,  # type: ignore[arg-type]
+        opened(listener, cafile=certificates.ca),
+        pytest.raises(OSError, match=r"TLS|goodbye|hung up|reset"),
+        opened(listener, cafile=certificates.ca),
+    ):
+        pass
+
+
+# ---- pages
+
+
+def test_pages() -> None:
+    pages = {"/": ("text/html", b"<p>hello"), "/bus.js": ("text/javascript", b"1")}
+    with closing(websocket.listen(LOOPBACK, pages=pages)) as listener:
+        for path, (content_type, body) in pages.items():
+            status, text = answer_to(listener, request=f"GET {path}?query HTTP/1.1")
+            assert status == 200
+            assert f"\ncontent-type: {content_type}\r\n" in text.lower()
+            assert text.endswith("\r\n\r\n" + body.decode())
+        assert answer_to(listener)[0] == 101
+
+
+def test_a_plain_get_is_told_what_this_is(listener: WebSocketListener) -> None:
+    status, text = answer_to(listener, request="GET / HTTP/1.1")
+    assert status == 426
+    assert "bus.connect(" in text
+    assert "busway.1" in text
+    assert answer_to(listener, request="GET /favicon.ico HTTP/1.1")[0] == 404
+    assert answer_to(listener, request="POST / HTTP/1.1")[0] == 405
+    assert answer_to(listener, request="HEAD / HTTP/1.1")[1].endswith("\r\n\r\n")
+
+
+def test_a_path_of_its_own() -> None:
+    with closing(websocket.listen(LOOPBACK + "/bus")) as listener:
+        assert listener.url.endswith("/bus")
+        with opened(listener):
+            pass
+        assert answer_to(listener, request="GET / HTTP/1.1")[0] == 404
+
+
+# ---- TLS
+
+
+@pytest.fixture
+def secure(certificates: Certificates) -> Iterator[WebSocketListener]:
+    with closing(
+        websocket.listen("wss://127.0.0.1:0", certificate=certificates.chain, key=certificates.key)
+    ) as found:
+        yield found
+
+
+def test_tls(secure: WebSocketListener, certificates: Certificates) -> None:
+    with opened(secure, cafile=certificates.ca) as (ours, theirs):
+        assert ours.address == secure.url
+        assert secure.url.startswith("wss://127.0.0.1:")
+        for size in (1, 16384, 16385, 70_000, 1_000_000):
+            join(ours, theirs, bytes(size))
+            join(theirs, ours, bytes(size))
+        ours.write(b"last")
+        ours.finish()
+        assert waiting.read(theirs, 4) == b"last"
+        assert settle(theirs) == b""
+
+
+def test_a_context_of_ones_own(certificates: Certificates) -> None:
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificates.chain, certificates.key)
+    client = ssl.create_default_context(cafile=certificates.ca)
+    with closing(websocket.listen("wss://127.0.0.1:0", tls=server)) as listener, opened(listener, tls=client):
+        pass
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(secure: WebSocketListener) -> None:
+    with pytest.raises(ssl.SSLCertVerificationError, match=r"not trusted.*cafile="), opened(secure):
+        pass
+
+
+def test_ws_and_wss_mixed_up_are_told(secure: WebSocketListener, listener: WebSocketListener) -> None:
+    with (
+        pytest.raises(OSError, match="TLS failed"),
+        opened(listener, url=listener.url.replace("ws", "wss", 1)),
+    ):
+        pass
+    with (
+        pytest.raises(OSError, match=r"wss://|hung up"),
+        opened(secure, url=secure.url.replace("wss", "ws", 1)),
+    ):
+        pass
+
+
+def test_files_that_are_none(certificates: Certificates, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="missing"):
+        websocket.listen("wss://127.0.0.1:0", certificate=str(tmp_path / "missing"))
+    with pytest.raises(OSError, match="no certificate with its key"):
+        websocket.listen("wss://127.0.0.1:0", certificate=certificates.ca, key=certificates.key)
+    (tmp_path / "empty.pem").write_text("nothing")
+    address = tcp.look_up("127.0.0.1", 1)[0]
+    with pytest.raises(OSError, match="no certificate"):
+        websocket.dial(address, "wss://127.0.0.1:1", cafile=str(tmp_path / "empty.pem"))
+    for options in ({"cafile": "x"}, {"tls": ssl.create_default_context()}):
+        with pytest.raises(ValueError, match="for wss://"):
+            websocket.dial(address, "ws://127.0.0.1:1", **options)
+
+
+def test_nobody_there() -> None:
+    with closing(websocket.listen(LOOPBACK)) as listener:
+        url = listener.url
+    with closing(websocket.dial(websocket.candidates(url)[0], url)) as channel:
+        waiting.writable(channel)
+        with pytest.raises(ConnectionRefusedError, match=url):
+            channel.connected()
