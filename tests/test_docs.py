@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import busway
-from busway.drivers import unix
+from busway.drivers import ble, unix
 from busway.errors import _REASON_SENTENCES
 from busway.names import NAME_SIZE_MAX, NAMESPACE
 from busway.payloads import DEPTH_MAX, INTEGER_SIZE_MAX
@@ -22,7 +23,14 @@ from tests.rigs import aio
 from tests.rigs.processes import output_of
 from tests.rigs.tree import ROOT
 
-DOCUMENTS = ("README.md", "CHANGELOG.md", "docs/guarantees.md", "docs/protocol.md", "docs/routing.md")
+DOCUMENTS = (
+    "README.md",
+    "CHANGELOG.md",
+    "docs/guarantees.md",
+    "docs/protocol.md",
+    "docs/routing.md",
+    "docs/links/ble.md",
+)
 CODE_FOLDERS = ("protocol", "drivers", "adapters", "src/busway", "benchmarks", "firmware_examples")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTED = re.compile(r"^ *print\(.*\) +# (.+)$", re.MULTILINE)
@@ -361,6 +369,13 @@ def test_fixed_identifiers_equal_the_code() -> None:
     assert busway.endpoint_id("busway/introspection") == codes.INTROSPECTION
     digits = codes.INTROSPECTION.hex()
     assert "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])) in text
+
+
+def test_bluetooth_uuids_equal_the_code() -> None:
+    told = [row[1].strip("`") for row in rows_of("docs/protocol.md", "Part", "UUID")]
+    base = uuid.uuid5(NAMESPACE, "busway/ble").bytes
+    numbered_parts = [str(uuid.UUID(bytes=base[:2] + bytes((0, n)) + base[4:])) for n in (1, 2, 3)]
+    assert told == numbered_parts == [ble.SERVICE, ble.RX, ble.TX]
 
 
 def test_protocol_states_the_times_and_sizes_of_the_code() -> None:

@@ -1,0 +1,46 @@
+"""`busway scan`: the boards that offer Busway over Bluetooth LE. Joins no bus, connects to none of them."""
+
+from __future__ import annotations
+
+import click
+
+from busway.cli import failures, output
+from busway.cli.failures import Failure
+from busway.cli.options import Examples, json_option, timeout_option
+
+_EXAMPLES = """\
+Examples:
+  busway scan
+  busway bridge ble://Pump                   one of them
+  busway scan --timeout 20                   for those that speak up seldom
+  busway scan --json | jq -r '.[].address'
+
+It listens for as long as --timeout says, for Bluetooth has no list of what is there. A board that is
+connected to something is silent. Exit status 1 if none was heard."""
+
+
+@click.command(cls=Examples, epilog=_EXAMPLES)
+@timeout_option(5.0, "How long to listen, in seconds.")
+@json_option("One JSON document: a list of boards, the strongest signal first.")
+def scan(timeout: float, as_json: bool) -> int:
+    """List the boards in range that offer Busway over Bluetooth LE."""
+    try:
+        from busway.drivers import ble
+    except ModuleNotFoundError as error:
+        raise Failure(
+            failures.USAGE, f"Bluetooth needs the module {error.name}: pip install 'busway[ble]'", "NO_BLEAK"
+        ) from None
+    try:
+        found = ble.devices(timeout)
+    except OSError as error:
+        raise Failure(failures.NEGATIVE, error.strerror or str(error), "NO_BLUETOOTH") from None
+    if as_json:
+        output.say_json([{"name": each.name, "address": each.address, "rssi": each.rssi} for each in found])
+    elif found:
+        output.table(
+            ("NAME", "ADDRESS", ">RSSI"),
+            [(each.name or "-", each.address, f"{each.rssi} dBm") for each in found],
+        )
+    else:
+        output.note(f"no board with Busway's service was heard within {timeout:g} s: is it on, and in range?")
+    return failures.OK if found else failures.NEGATIVE
