@@ -36,6 +36,7 @@ DIRECTORY: "Final" = 0x06
 MORE: "Final" = 0x07
 ROUTES: "Final" = 0x08
 SYNC: "Final" = 0x09
+SLEEP: "Final" = 0x41
 IGNORABLE: "Final" = 0x40
 
 # Message frames: the head's bits and the kinds in bits 6-4.
@@ -115,6 +116,7 @@ NOT_READING: "Final" = 17
 MESH_FULL: "Final" = 18
 REPLACED: "Final" = 19
 LOST: "Final" = 20  # never sent: the connection ended without a goodbye
+RESTARTED: "Final" = 21  # never sent: the other side of a packet link has started anew
 LINK_ERROR_NAMES = {
     GOODBYE: "GOODBYE",
     NOT_BUSWAY: "NOT_BUSWAY",
@@ -136,6 +138,7 @@ LINK_ERROR_NAMES = {
     MESH_FULL: "MESH_FULL",
     REPLACED: "REPLACED",
     LOST: "LOST",
+    RESTARTED: "RESTARTED",
 }
 
 # Reasons and error codes of messages (ERROR, UNDELIVERABLE).
@@ -209,6 +212,8 @@ DEPARTED_MAX: "Final" = 1024
 QUEUE_SIZE_MAX: "Final" = 1048576
 BROADCAST_SIZE_MAX: "Final" = 1048576
 QUEUE_LOW: "Final" = 262144
+PACKET_FRAME_SIZE_MAX: "Final" = 512  # on packet links, where a longer one would keep others waiting
+PACKET_BROADCAST_SIZE_MAX: "Final" = 16384
 OUTSTANDING_MAX: "Final" = 65536
 ID_MAX: "Final" = 0x0FFFFFFF
 OPENING_CREDIT: "Final" = 4
@@ -219,6 +224,8 @@ WINDOW_MAX: "Final" = 16384  # of a pair: limits are told modulo 65536
 
 HELLO_TIMEOUT_MS: "Final" = 5000
 CLOSING_MS: "Final" = 2000
+LINGER_MS: "Final" = 1000
+SLEEP_MAX_MS: "Final" = 86400000
 SYNC_MS: "Final" = 2000
 SILENT_INTERVALS: "Final" = 3
 PROBE_MS: "Final" = 1000

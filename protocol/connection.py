@@ -21,6 +21,7 @@ from busway.protocol.wire import Reader, clip_text, varint
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from busway.protocol.node import Node
+    from busway.protocol.packets import PacketLayer
     from busway.protocol.routes import Peer
 
 _LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
@@ -82,6 +83,10 @@ class Connection(Timer):
         self._pong = -1  # token of a PING to answer
         self._suspect = False
         self.outbox.control.append(frame(self._my_hello))
+        self.broadcast_size_max = codes.BROADCAST_SIZE_MAX
+        self.asleep_until = -1  # the peer announced that it sleeps, ms
+        self.packets: "PacketLayer | None" = None
+        self.waits_for_peer = False
         node.timers.arm(self, now + codes.HELLO_TIMEOUT_MS)
         self.touch()
 
@@ -178,13 +183,22 @@ class Connection(Timer):
                 self._end(self.close_code, self.close_text, False, now)
             else:
                 self._end(codes.LOST, text, False, now)
+        self._drop_bytes(now)
+        return self.node.take_events()
+
+    def _drop_bytes(self, now: int) -> None:
+        """Nothing more leaves."""
         self.outbox.control = []
         self.outbox.write(0x7FFFFFFF, False, False, now)
-        return self.node.take_events()
 
     def data_to_send(self, size_max: int, now: int) -> bytes:
         """At most `size_max` bytes to write now; b"" if there is nothing. Ask when the link can take them."""
         self.flush_wanted = False
+        data = self._stream_to_send(size_max, now)
+        self.bytes_out += len(data)
+        return data
+
+    def _stream_to_send(self, size_max: int, now: int) -> bytes:
         said_goodbye = self.state == codes.CLOSING and not self._goodbye
         if self._pong >= 0 and not said_goodbye:  # CLOSE is the last frame of a direction
             self.outbox.control.append(frame(bytes((codes.PONG,)) + varint(self._pong)))
@@ -195,7 +209,6 @@ class Connection(Timer):
         )
         if self._goodbye and len(data) < size_max:
             data += self._write_goodbye(size_max - len(data), now)
-        self.bytes_out += len(data)
         if self.outbox.queued_size <= codes.QUEUE_LOW and len(self.room_waiters):
             self.node.resume_room(self, now)
         if self.broadcast_waiters and self.outbox.broadcast_size <= codes.QUEUE_LOW:
@@ -259,7 +272,7 @@ class Connection(Timer):
         return self.outbox.queued_size < codes.QUEUE_SIZE_MAX
 
     def has_broadcast_room(self) -> bool:
-        return self.outbox.broadcast_size < codes.BROADCAST_SIZE_MAX
+        return self.outbox.broadcast_size < self.broadcast_size_max
 
     def await_room(self, flow: OutFlow) -> None:
         if flow not in self.room_waiters.items:
@@ -508,9 +521,9 @@ class Connection(Timer):
 
     def _keep_alive(self, now: int) -> None:
         interval = self.keepalive_ms
-        silent = now - self.last_read
+        silent = now - max(self.last_read, self.asleep_until)
         if silent < interval:
-            self.node.timers.arm(self, self.last_read + interval)
+            self.node.timers.arm(self, now - silent + interval)
         elif silent < interval * codes.SILENT_INTERVALS:
             self._ping(now)
             self.node.timers.arm(self, now + interval)
@@ -536,6 +549,24 @@ class Connection(Timer):
         if self._ping_sent >= 0 and token == self._ping_sent & 0x0FFFFFFF:
             self.rtt_ms = now - self._ping_sent
             self._ping_sent = -1
+
+    def sleep(self, ms: int, now: int) -> None:
+        """Announce that this side neither reads nor writes for the next `ms`, at most a day: the peer keeps
+        what it has for us. 0, or anything that is sent, takes it back. Raises LocalError.
+        """
+        if not 0 <= ms <= codes.SLEEP_MAX_MS:
+            raise LocalError("ms must be 0 to 86400000, not %r" % ms)
+        if self.state == codes.OPEN:
+            self.outbox.control.append(frame(bytes((codes.SLEEP,)) + varint(ms)))
+            self.last_read = max(self.last_read, now + ms)  # nor is the peer's silence one meanwhile
+            self.touch()
+
+    def _handle_sleep(self, reader: Reader, now: int) -> None:
+        ms = min(_last_varint(reader), codes.SLEEP_MAX_MS)
+        self.asleep_until = now + ms if ms else -1
+
+    def log(self, text: bytes) -> None:
+        """Show `text` to people at the other end of a packet link; on others nothing happens."""
 
     # Directory and messages
 
@@ -563,6 +594,7 @@ _FRAMES = {
     codes.MORE: (Connection._handle_more, _LIVE),
     codes.ROUTES: (Connection._handle_routes, _LIVE),
     codes.SYNC: (Connection._handle_sync, _LIVE),
+    codes.SLEEP: (Connection._handle_sleep, _LIVE),
 }
 
 

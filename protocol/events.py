@@ -23,6 +23,7 @@ UNDELIVERABLE: "Final" = 9
 REQUEST_CANCELLED: "Final" = 10
 RECEIVER_TAKEN: "Final" = 11
 DUPLICATE_NODE: "Final" = 12
+LOG: "Final" = 13
 
 # Status of an Outcome. All but ACCEPTED for a confirmed send or request, and PART, are terminal.
 ACCEPTED: "Final" = 1  # a plain send or publish that had to wait is on its way
@@ -123,6 +124,17 @@ class DuplicateNodeEvent(Event):
     def __init__(self, node_id: bytes) -> None:
         self.kind = DUPLICATE_NODE
         self.node_id = node_id
+
+
+class LogEvent(Event):
+    """LOG: what the board at the other end of a packet link printed, or logged; bytes, cut anywhere."""
+
+    __slots__ = ("connection", "text")
+
+    def __init__(self, connection: "Connection", text: bytes) -> None:
+        self.kind = LOG
+        self.connection = connection
+        self.text = text
 
 
 class UndeliverableEvent(Event):

@@ -20,7 +20,10 @@ class Link:
     connection; `prove`
     computes HMAC-SHA-256 of its argument with the link's token, None if the link needs no token; `address`
     for people; `medium` what it is ("ipc", "tcp"), at most 64 bytes: a node with links of two media joins
-    them; `lookups` for a slow link: no directory is pushed over it. Raises LocalError.
+    them; `lookups` for a slow link: no directory is pushed over it; `sort` "stream" (ordered, reliable bytes)
+    or "packet" (may lose, damage, double and reorder; then `keepalive_ms` 0 means 5000), and of that `mtu`
+    bytes of a packet, 20 to 65535, or 0 for bytes without boundaries as of a serial line, and `window`
+    packets under way, 1 to 31. Raises LocalError.
     """
 
     __slots__ = (
@@ -30,9 +33,12 @@ class Link:
         "keepalive_ms",
         "lookups",
         "medium",
+        "mtu",
         "prove",
         "realm",
+        "sort",
         "via",
+        "window",
     )
 
     def __init__(
@@ -47,6 +53,9 @@ class Link:
         address: str = "",
         medium: str = "",
         lookups: bool = False,
+        sort: str = "stream",
+        mtu: int = 0,
+        window: int = 31,
     ) -> None:
         if not codes.USERSPACE <= realm <= codes.GLOBAL:
             raise LocalError("a link's realm must be USERSPACE, LOCALNET or GLOBAL (1, 2, 3), not %r" % realm)
@@ -54,11 +63,20 @@ class Link:
             raise LocalError("a link's cost must be 1 to 16382, not %r" % cost)
         if not 0 <= keepalive_ms <= 86400000:
             raise LocalError("keepalive_ms must be 0 to 86400000, not %r" % keepalive_ms)
+        if sort not in ("stream", "packet"):
+            raise LocalError('sort must be "stream" or "packet", not %r' % sort)
+        if not 1 <= window <= 31:
+            raise LocalError("window must be 1 to 31 packets, not %r" % window)
+        if mtu and (sort == "stream" or not 20 <= mtu <= 65535):
+            raise LocalError("mtu must be 0, or of a packet link 20 to 65535 bytes, not %r" % mtu)
+        self.sort = sort
+        self.mtu = mtu
+        self.window = window
         self.realm = realm
         self.dialled = dialled
         self.via = clip_text(via, codes.TEXT_SIZE_MAX)
         self.cost = cost
-        self.keepalive_ms = keepalive_ms
+        self.keepalive_ms = keepalive_ms or (5000 if sort == "packet" else 0)
         self.prove = prove
         self.address = address
         self.medium = clip_text(medium, codes.TEXT_SIZE_MAX)

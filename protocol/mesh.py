@@ -173,7 +173,7 @@ class Mesh:
     def count_syncing(self, now: int) -> None:
         syncing = 0
         for connection in self.node.connections:
-            if not connection.synced:
+            if not connection.synced and not connection.waits_for_peer:
                 syncing += 1
         self.node.origin.syncing = syncing
         if not syncing:

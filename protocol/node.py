@@ -17,6 +17,7 @@ from busway.protocol.lookups import Lookups
 from busway.protocol.mesh import Mesh
 from busway.protocol.origin import Origin
 from busway.protocol.outbox import OVERHEAD
+from busway.protocol.packet_connection import PacketConnection
 from busway.protocol.report import report
 from busway.protocol.routes import Peer, Routes
 from busway.protocol.timers import Timer, Timers
@@ -137,7 +138,9 @@ class Node:
         at once.
         """
         self._check_open()
-        connection = Connection(self, link, self._entropy(codes.NONCE_SIZE), self.limits, now)
+        nonce = self._entropy(codes.NONCE_SIZE)
+        sort = PacketConnection if link.sort == "packet" else Connection
+        connection = sort(self, link, nonce, self.limits, now)
         self.connections.append(connection)
         self.mesh.count_syncing(now)
         if len(self.connections) > codes.LINKS_MAX:

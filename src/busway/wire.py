@@ -225,6 +225,7 @@ Directory = _control(
 )
 
 Sync = _control(9, marked("stage", U8))
+Sleep = _control(0x41, marked("ms", Varint))
 
 
 def _check_piece(piece: bytes) -> None:
@@ -461,7 +462,9 @@ Signal = _message(
 # -----------------------------------------------------------------------------
 # Section 2: frames
 
-_CONTROL = {1: Hello, 2: Auth, 3: Close, 4: Ping, 5: Pong, 6: Directory, 7: More, 8: Routes, 9: Sync}
+_CONTROL = {1: Hello, 2: Auth, 3: Close, 4: Ping, 5: Pong, 6: Directory, 7: More, 8: Routes, 9: Sync} | {
+    0x41: Sleep
+}
 _MESSAGES = {0: Send, 1: Publish, 2: Confirm, 3: Request, 4: Reply, 5: Part, 6: Error, 7: Signal}
 _BY_NAME = {CONTROL_NAMES[n]: layout for n, layout in _CONTROL.items()} | {
     KIND_NAMES[n]: layout for n, layout in _MESSAGES.items()

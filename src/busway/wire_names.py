@@ -20,6 +20,7 @@ __all__ = [
 CONTROL_NAMES = {1: "HELLO", 2: "AUTH", 3: "CLOSE", 4: "PING", 5: "PONG", 6: "DIRECTORY", 7: "MORE"} | {
     8: "ROUTES",
     9: "SYNC",
+    0x41: "SLEEP",
 }
 KIND_NAMES = {
     0: "SEND",
@@ -80,6 +81,7 @@ ERROR_NAMES = {
     18: "MESH_FULL",
     19: "REPLACED",
     20: "LOST",
+    21: "RESTARTED",
 }
 REASON_NAMES = {
     1: "NO_ENDPOINT",

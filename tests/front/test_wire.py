@@ -336,6 +336,7 @@ frames = st.one_of(
     ),
     a_frame("ROUTES", entries=st.lists(route_entries, max_size=5)),
     a_frame("SYNC", stage=u8),
+    a_frame("SLEEP", ms=u32),
     a_frame("MORE", partial=u8, payload=st.binary(min_size=1, max_size=40)),
     a_message("SEND", endpoint=alias, seq=u16),
     a_message("PUBLISH", endpoint=alias, seq=u16),

@@ -609,7 +609,7 @@ def test_what_is_held_for_the_older_links_sake_is_bounded() -> None:
     message = frame(b"\x80\x00\x01" + E + b"\x00\x01first")
     pair.note(pair.b, cb.receive_data(message, pair.now))
     room = codes.QUEUE_SIZE_MAX - cb._held_size
-    filler = frame(b"\x41" + bytes(1000)) * (room // 1000)
+    filler = frame(b"\x7e" + bytes(1000)) * (room // 1000)
     pair.note(pair.b, cb.receive_data(filler[:room], pair.now))
     assert cb._held_size == sum(map(len, cb._held))
     held = cb.behind

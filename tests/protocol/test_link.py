@@ -36,3 +36,25 @@ def test_the_edges_of_each_option_are_taken() -> None:
         assert Link(realm).realm == realm
     for keepalive_ms in (0, 86400000):
         assert Link(keepalive_ms=keepalive_ms).keepalive_ms == keepalive_ms
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"sort": "message"}, "sort"),
+        ({"sort": "packet", "window": 0}, "window"),
+        ({"sort": "packet", "window": 32}, "window"),
+        ({"sort": "packet", "mtu": 19}, "mtu"),
+        ({"sort": "packet", "mtu": 65536}, "mtu"),
+        ({"mtu": 20}, "mtu"),
+    ],
+)
+def test_options_of_packet_links(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(LocalError, match=f"{sentence} must be"):
+        Link(**options)
+
+
+def test_a_packet_link_has_a_keepalive() -> None:
+    assert Link(sort="packet").keepalive_ms == 5000
+    assert Link(sort="packet", keepalive_ms=700, mtu=20, window=1).keepalive_ms == 700
+    assert Link(sort="packet", mtu=65535).window == 31

@@ -279,7 +279,7 @@ def test_a_flood_on_a_link_that_waits_is_not_kept() -> None:
     for _ in range(3):
         net.step()
     connection = second.b
-    noise = bytes((2, 0x41, 0)) * 20_000
+    noise = bytes((2, 0x7E, 0)) * 20_000
     most = 0
     for _ in range(40):
         net.note(net.b, connection.receive_data(noise, net.now))

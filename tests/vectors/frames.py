@@ -110,11 +110,13 @@ CONTROL_FRAMES = [
         {"kind": "IGNORED", "head": 0x50, "payload": "010203", "skipped": True},
         {"kind": "PING", "token": 1},
     ),
+    vector("SLEEP for a minute", "04 41 e0d403", {"kind": "SLEEP", "ms": 60000}),
+    vector("SLEEP that is over", "02 41 00", {"kind": "SLEEP", "ms": 0}),
     vector(
-        "ignorable heads 0x40, 0x41 and 0x7f with empty bodies",
-        "01 40 01 41 01 7f",
+        "ignorable heads 0x40, 0x7e and 0x7f with empty bodies",
+        "01 40 01 7e 01 7f",
         {"kind": "IGNORED", "head": 0x40, "payload": "", "skipped": True},
-        {"kind": "IGNORED", "head": 0x41, "payload": "", "skipped": True},
+        {"kind": "IGNORED", "head": 0x7E, "payload": "", "skipped": True},
         {"kind": "IGNORED", "head": 0x7F, "payload": "", "skipped": True},
     ),
 ]

@@ -1,0 +1,151 @@
+"""Nodes joined by a line that damages, in virtual time. Knows no socket and no real time.
+
+line = Line(seed=1, ber=1e-4, baud=9600)
+line.run(1000)                     # ms; both sides write what the line carries
+line.reset(1)                      # the second node starts anew
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from busway.protocol import Connection, Link, Node, codes, events
+from tests.protocol.pairs import START, Entropy
+
+_AHEAD = 96  # bytes that a driver keeps in the kernel
+
+
+class Side:
+    """One node, its connection, and what is on its way from it."""
+
+    def __init__(self, node: Node, options: dict[str, Any], now: int) -> None:
+        self.node = node
+        self.options = options
+        self.events: list[events.Event] = []
+        self.wire = bytearray()  # mtu 0
+        self.packets: list[tuple[int, bytes]] = []  # due, packet
+        self.carry = 0.0
+        self.deaf = False
+        self.connect(now)
+
+    def connect(self, now: int) -> None:
+        self.connection: Connection = self.node.connection(Link(codes.LOCALNET, **self.options), now)
+
+
+class Line:
+    """Two nodes and what joins them.
+
+    `loss`, `double` and `late` are probabilities of a packet (mtu > 0), `ber` of a bit, `burst` of a byte to
+    begin a burst of noise (mtu 0).
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        mtu: int = 0,
+        baud: int = 115200,
+        ber: float = 0,
+        burst: float = 0,
+        loss: float = 0,
+        double: float = 0,
+        late: float = 0,
+        leaf: bool = False,
+        **options: Any,
+    ) -> None:
+        self.now = START
+        self.mtu = mtu
+        self.baud = baud
+        self.ber = ber
+        self.burst = burst
+        self.loss = loss
+        self.double = double
+        self.late = late
+        self.random = random.Random(seed)
+        self.born = seed * 1000
+        options = {"sort": "packet", "mtu": mtu, "via": "line", **options}
+        self.sides = [self._side("a", leaf, options), self._side("b", False, options)]
+
+    def _side(self, letter: str, leaf: bool, options: dict[str, Any]) -> Side:
+        self.born += 1
+        node = Node(letter.encode() * 16, entropy=Entropy(self.born), leaf=leaf)
+        return Side(node, {"dialled": letter == "a", **options}, self.now)
+
+    @property
+    def a(self) -> Node:
+        return self.sides[0].node
+
+    @property
+    def b(self) -> Node:
+        return self.sides[1].node
+
+    def reset(self, which: int) -> None:
+        """A board's reset: all it knew is gone, what is on the line is not."""
+        side = self.sides[which]
+        self.born += 1
+        side.node = Node(side.node.node_id, entropy=Entropy(self.born), leaf=side.node.leaf)
+        side.connect(self.now)
+
+    def run(self, ms: int) -> None:
+        """Let time pass."""
+        for _ in range(ms):
+            self.now += 1
+            for side, other in (self.sides, self.sides[::-1]):
+                due = side.node.next_deadline()
+                if due is not None and due <= self.now:
+                    side.events += side.node.handle_timer(self.now)
+                if self.mtu:
+                    self._packets(side, other)
+                else:
+                    self._bytes(side, other)
+                if side.connection.done and not side.node.closed:
+                    side.connect(self.now)
+
+    def _take(self, side: Side, data: bytes) -> None:
+        if side.deaf:
+            return
+        side.events += side.connection.receive_data(data, self.now)
+
+    def _bytes(self, side: Side, other: Side) -> None:
+        if len(side.wire) < _AHEAD:
+            side.wire += side.connection.data_to_send(_AHEAD, self.now)
+        side.carry = min(side.carry + self.baud / 10000, 100.0)
+        size = int(side.carry)
+        side.carry -= size
+        data = bytearray(side.wire[:size])
+        side.wire[:size] = b""
+        for at in range(len(data) if self.ber or self.burst else 0):
+            if self.random.random() < self.ber * 8:
+                data[at] ^= 1 << self.random.randrange(8)
+            if self.random.random() < self.burst:
+                noise = self.random.randbytes(self.random.randrange(40))
+                data[at : at + self.random.randrange(40)] = noise
+                break
+        if data:
+            self._take(other, bytes(data))
+
+    def _packets(self, side: Side, other: Side) -> None:
+        for _ in range(4):
+            packet = side.connection.data_to_send(self.mtu, self.now)
+            assert len(packet) <= self.mtu
+            if packet:
+                for _ in range(2 if self.random.random() < self.double else 1):
+                    if self.random.random() >= self.loss:
+                        wait = self.random.randrange(20) if self.random.random() < self.late else 2
+                        side.packets.append((self.now + wait, packet))
+        due = [packet for at, packet in side.packets if at <= self.now]
+        side.packets = [one for one in side.packets if one[0] > self.now]
+        for packet in due:
+            self._take(other, packet)
+
+    def seen(self, which: int, kind: int) -> list[Any]:
+        """The events of one side."""
+        return [event for event in self.sides[which].events if event.kind == kind]
+
+    def drain(self, which: int, receiver: Any) -> list[Any]:
+        """All that a receiver of that side has."""
+        taken = []
+        while receiver.queue.items:
+            taken.append(self.sides[which].node.take(receiver, self.now))
+        return taken
