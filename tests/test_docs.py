@@ -30,6 +30,7 @@ DOCUMENTS = (
     "docs/protocol.md",
     "docs/routing.md",
     "docs/links/ble.md",
+    "docs/links/serial.md",
 )
 CODE_FOLDERS = ("protocol", "drivers", "adapters", "src/busway", "benchmarks", "firmware_examples")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -15,7 +15,7 @@ COMMANDS = sorted(group.commands)
 _COMMANDS = (
     *("nodes", "endpoints", "links", "routes", "trace"),
     *("listen", "send", "publish", "request", "serve"),
-    *("ping", "monitor", "bridge", "scan", "doctor", "decode"),
+    *("ping", "monitor", "bridge", "ports", "scan", "doctor", "decode"),
 )
 
 

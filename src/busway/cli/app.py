@@ -17,6 +17,7 @@ from busway.cli.failures import Failure, failure_of
 from busway.cli.look import endpoints, links, nodes
 from busway.cli.monitor import monitor
 from busway.cli.pinging import ping
+from busway.cli.ports import ports
 from busway.cli.scan import scan
 from busway.cli.serving import serve
 from busway.cli.talk import listen, publish, request, send
@@ -65,7 +66,7 @@ def group(context: click.Context) -> None:
 
 
 _COMMANDS = (nodes, endpoints, links, routes, listen, send, publish, request, serve, ping, trace, monitor)
-for _command in (*_COMMANDS, bridge, scan, doctor, decode):
+for _command in (*_COMMANDS, bridge, ports, scan, doctor, decode):
     group.add_command(_command)
 
 
