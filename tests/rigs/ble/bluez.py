@@ -14,6 +14,7 @@ Prints the ports where peripherals attach, HCI over TCP, then obeys lines on its
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import socket
 import sys
@@ -347,6 +348,7 @@ async def obey(line: str, air: Air, centrals: list[BlueZ]) -> None:
 
 
 async def main(peripherals: int, buses: list[str]) -> None:
+    logging.getLogger("bumble").setLevel(logging.CRITICAL)  # what is on its way when a link is dropped
     air = Air()
     centrals = [await central(air, number, bus) for number, bus in enumerate(buses)]
     ports = [await place(air, number) for number in range(peripherals)]
