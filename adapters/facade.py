@@ -45,7 +45,14 @@ _REALMS = {
 _POLICIES = {"refuse": codes.REFUSE, "drop_oldest": codes.DROP_OLDEST, "drop_newest": codes.DROP_NEWEST}
 # Cost in the route metric, and keepalive in ms, by sort of link (docs/guarantees.md). IPC relies on the end
 # of the socket.
-_LINK_DEFAULTS = {"ipc": (1, 0), "tcp": (16, 5000), "ws": (32, 5000), "wss": (32, 5000), "memory": (1, 0)}
+_LINK_DEFAULTS = {
+    "ipc": (1, 0),
+    "tcp": (16, 5000),
+    "ws": (32, 5000),
+    "wss": (32, 5000),
+    "ble": (256, 5000),
+    "memory": (1, 0),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +294,8 @@ def make_link(channel: Any, token: str | None, realm: Realm | None = None, cost:
         prove=prover(token),
         address=channel.address,
         medium=scheme,
+        sort="packet" if channel.sort == "packet" else "stream",
+        mtu=channel.mtu if channel.sort == "packet" else 0,
     )
 
 

@@ -1,0 +1,111 @@
+"""The bus over Bluetooth LE: a node behind a virtual peripheral, with bleak's own BlueZ backend at the other
+end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from benchmarks.ble_interval import Case, measure
+from busway import AsyncBus, Undeliverable
+from busway.adapters import facade
+from busway.adapters.asyncio_links import LinkRunner, wait_connected
+from busway.drivers import ble
+from tests.adapters.tools import until
+from tests.rigs.ble.radio import VirtualRadio
+
+BOARD = "tests.rigs.ble.board"
+
+
+@pytest.fixture(scope="module")
+def radio() -> Iterator[VirtualRadio]:
+    """One air with two boards, one with a large MTU and one with the least, each a node of the bus."""
+    with pytest.MonkeyPatch.context() as patch, VirtualRadio(peripherals=3) as found:
+        patch.setenv("DBUS_SYSTEM_BUS_ADDRESS", found.buses[0])
+        found.peripheral("Board", place=0, module=BOARD)
+        found.peripheral("Small", place=1, att_mtu=23, module=BOARD)
+        yield found
+
+
+async def link(bus: AsyncBus, name: str) -> LinkRunner:
+    """A link to the board of that name."""
+    found = await asyncio.to_thread(ble.candidates, f"ble://{name}")
+    channel = ble.dial(found[0])
+    await wait_connected(bus.loop, channel)
+    runner = bus.attach(channel)
+    await runner.ready
+    return runner
+
+
+@contextlib.asynccontextmanager
+async def joined(name: str) -> AsyncIterator[AsyncBus]:
+    async with AsyncBus(ipc=False, label="central") as bus:
+        await link(bus, name)
+        yield bus
+
+
+BOARDS = pytest.mark.parametrize("name", ["Board", "Small"])
+
+
+@BOARDS
+async def test_requests_of_any_size(radio: VirtualRadio, name: str) -> None:
+    async with joined(name) as bus:
+        for size in (0, 1, 20, 244, 5000):
+            data = os.urandom(size)
+            assert await bus.request("board/echo", data) == data
+        (info,) = bus.links()
+        assert (info.realm, info.state, info.address[:6]) == ("localnet", "open", "ble://")
+
+
+@BOARDS
+async def test_confirmed_sends_under_loss_arrive_once_and_in_order(radio: VirtualRadio, name: str) -> None:
+    radio.tell("loss 0.1")
+    try:
+        async with joined(name) as bus:
+            central = id(bus)
+            await asyncio.gather(
+                *(bus.send("board/log", [central, step], confirm=True, timeout=60.0) for step in range(200))
+            )
+            report = await bus.request("board/report", central)
+    finally:
+        radio.tell("loss 0")
+    assert report == {"taken": list(range(200)), "twice": 0, "disordered": 0}
+
+
+async def test_a_link_lost_in_the_midst_of_a_message_leaves_no_doubt(radio: VirtualRadio) -> None:
+    """Its end was never sent, so it cannot have run."""
+    async with joined("Small") as bus:
+        asking = asyncio.create_task(bus.request("board/echo", bytes(100_000)))
+        await until(lambda: bus.links()[0].bytes_out > 2000)
+        radio.tell("drop")
+        with pytest.raises(Undeliverable, match="NO_ROUTE"):
+            await asking
+        await link(bus, "Small")
+        assert await bus.request("board/echo", b"again", ttl=10.0) == b"again"
+
+
+async def test_a_board_that_dies_is_found_by_keepalive(
+    monkeypatch: pytest.MonkeyPatch, radio: VirtualRadio
+) -> None:
+    """The virtual link, like a supervision timeout that is long, says nothing."""
+    monkeypatch.setitem(facade._LINK_DEFAULTS, "ble", (256, 200))
+    board = radio.peripheral("Mortal", place=2, module=BOARD)
+    async with joined("Mortal") as bus:
+        changes = bus.changes()
+        board.kill()
+        async with asyncio.timeout(20):
+            async for change in changes:
+                if change.what == "link-down":
+                    assert change.text.startswith("nothing was heard for")
+                    break
+
+
+@pytest.mark.parametrize(("att_mtu", "fraction"), [(23, 0.7), (247, 0.85)])
+def test_goodput_within_the_connection_interval(att_mtu: int, fraction: float) -> None:
+    """Of what the packets have room for: 64-byte messages, 30 ms, and one packet of a hundred lost."""
+    assert measure(Case(att_mtu, 30, 2, 0.01, 64)).fraction > fraction
