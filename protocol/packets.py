@@ -407,7 +407,7 @@ class PacketLayer:
 
     def _take_syn(self, packet: bytes, now: int) -> bool:
         stop = len(packet) - 2
-        if stop < 6 or _u16(crc16(packet[:stop], 0xFFFF)) != packet[stop:]:
+        if stop < 6 or _check16(packet[:stop], 0xFFFF) != packet[stop:]:
             return False
         nonce = packet[2:6]
         if nonce == self._nonce:
@@ -481,7 +481,7 @@ class PacketLayer:
         mtu = self.mtu or MTU_SERIAL
         packet = bytes((SYN, VERSION | (ANSWER if asks else 0))) + self._nonce + echo
         packet += _u16(mtu) + bytes((self._window,))
-        return packet + _u16(crc16(packet, 0xFFFF))
+        return packet + _check16(packet, 0xFFFF)
 
     # Writing
 
@@ -553,6 +553,11 @@ def _u16(value: int) -> bytes:
     return bytes((value >> 8 & 0xFF, value & 0xFF))
 
 
+def _check16(packet: bytes, value: int) -> bytes:
+    """Inverted: else a zero behind a packet would not show, and one bit makes a delimiter into that."""
+    return _u16(crc16(packet, value) ^ 0xFFFF)
+
+
 def _seeds(nonces: bytes) -> "tuple[int, int]":
     return crc16(nonces, 0xFFFF), crc32(nonces, 0)
 
@@ -568,6 +573,6 @@ def _checksum(packet: bytes, seq: int, ack: int, seeds: "tuple[int, int]") -> by
     """
     high = bytes((seq >> 6 & 0xFF, ack >> 6 & 0xFF))
     if len(packet) <= CRC16_SIZE_MAX:
-        return _u16(crc16(packet, crc16(high, seeds[0])))
+        return _check16(packet, crc16(high, seeds[0]))
     value = crc32(packet, crc32(high, seeds[1]))
     return _u16(value >> 16) + _u16(value)

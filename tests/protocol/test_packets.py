@@ -29,7 +29,7 @@ def syn(
     version: int = 1,
 ) -> bytes:
     packet = bytes((SYN, version | (ANSWER if asks else 0))) + nonce + echo + u16(mtu) + bytes((window,))
-    return packet + u16(cobs.crc16(packet, 0xFFFF))
+    return packet + u16(cobs.crc16(packet, 0xFFFF) ^ 0xFFFF)
 
 
 class Feed:
@@ -171,14 +171,14 @@ def test_a_damaged_or_short_syn_is_damage() -> None:
     packet[3] ^= 1
     two.a.receive(bytes(packet), two.now)
     short = bytes((SYN, 1, 9, 9))
-    two.a.receive(short + u16(cobs.crc16(short, 0xFFFF)), two.now)
+    two.a.receive(short + u16(cobs.crc16(short, 0xFFFF) ^ 0xFFFF), two.now)
     assert two.a.damaged == 2
 
 
 def test_a_syn_of_the_version_but_too_short_says_nothing() -> None:
     two = Two()
     short = bytes((SYN, 1)) + C
-    two.a.receive(short + u16(cobs.crc16(short, 0xFFFF)), two.now)
+    two.a.receive(short + u16(cobs.crc16(short, 0xFFFF) ^ 0xFFFF), two.now)
     assert two.take(two.a) == []
     assert two.a.damaged == 0
 
