@@ -1,9 +1,9 @@
 """The long tests: `python -m tests.soak --seed N --duration S`. Prints bounds, progress and a verdict.
 
-Six stages share the time: random campaigns, millions of messages to a slow receiver, two hundred senders to
+Seven stages share the time: random campaigns, millions of messages to a slow receiver, two hundred senders to
 a slow receiver, fuzzing of what a connection reads, routing (random lives of the control plane, and every
-order of events in small networks), and random lives of a whole mesh. Exit status 0 only if each kept all its
-bounds.
+order of events in small networks), random lives of a whole mesh, and confirmed messages over bad serial lines
+whose boards reset. Exit status 0 only if each kept all its bounds.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ from tests.protocol import campaign as core
 from tests.protocol import streams
 from tests.rigs.tree import ROOT
 from tests.simulation import everyone, life
+from tests.simulation.lines import Trouble, radio, uart
 from tests.simulation.model import CASES
+from tests.simulation.stations import Talk
 
 MIB = 1 << 20
 MESSAGES = 20_000_000
@@ -465,14 +467,40 @@ def mesh(seed: int, seconds: float) -> Result:
     return Result(True, f"{runs:,} lives of a mesh of 13 nodes without a fault: {kinds}")
 
 
+# ---- bad lines
+
+SORTS = (
+    uart(9600, Trouble(ber=1e-4, burst=2e-5, noise=2e-5, double=5e-4, cut=5e-4)),
+    uart(115200, Trouble(ber=1e-4, burst=2e-5, noise=2e-5, double=5e-4, cut=5e-4)),
+    radio(20, Trouble(loss=0.05, double=0.02, late=0.1)),
+)
+
+
+def bad_lines(seed: int, seconds: float) -> Result:
+    """Confirmed messages both ways while boards reset: a verdict for each, in order, none twice."""
+    counts: Counter[str] = Counter()
+    until, runs = time.monotonic() + seconds, 0
+    while runs < len(SORTS) or time.monotonic() < until:
+        talk = Talk(seed + runs, SORTS[runs % len(SORTS)], both=True)
+        talk.play(1000, reset_every_ms=5000)
+        if talk.faults:
+            return Result(False, f"line {runs % len(SORTS)}: {'; '.join(talk.faults[:3])}")
+        counts.update(talk.tally())
+        counts["resets"] += talk.resets
+        runs += 1
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
+    return Result(True, f"{runs} lines, {2000 * runs:,} messages without a fault: {kinds}")
+
+
 # ---- all together
 
 STAGES: list[tuple[str, float, Callable[[int, float], Result]]] = [
     ("campaigns", 0.2, campaigns),
     ("routing", 0.2, routing),
     ("mesh", 0.1, mesh),
-    ("pressure", 0.2, lambda seed, seconds: asyncio.run(pressure(seed, seconds))),
-    ("many senders", 0.15, lambda seed, seconds: asyncio.run(many(seed, seconds))),
+    ("pressure", 0.15, lambda seed, seconds: asyncio.run(pressure(seed, seconds))),
+    ("many senders", 0.1, lambda seed, seconds: asyncio.run(many(seed, seconds))),
+    ("lines", 0.1, bad_lines),
     ("fuzzing", 0.15, fuzz),
 ]
 
