@@ -32,6 +32,7 @@ _ACK_MS: "Final" = 20
 _ACK_EVERY: "Final" = 4
 _RTO_FIRST_MS: "Final" = 500
 _RTO_MIN_MS: "Final" = 100
+_RTO_MARGIN_MS: "Final" = 50  # an answer that waits for one more packet on its way is not lost
 _RTO_MAX_MS: "Final" = 4000
 _TIMEOUTS_MAX: "Final" = 4  # in a row, from which on the session is doubted
 _DAMAGED_MAX: "Final" = 4  # as well
@@ -358,7 +359,7 @@ class PacketLayer:
         """Something has arrived: the timer starts again."""
         self._timeouts = 0
         if self.srtt >= 0:
-            self._rto = min(_RTO_MAX_MS, max(_RTO_MIN_MS, self.srtt + 4 * self._rttvar))
+            self._rto = min(_RTO_MAX_MS, max(_RTO_MIN_MS, self.srtt + max(_RTO_MARGIN_MS, 4 * self._rttvar)))
         self._rto_at = now + self._rto if self._sent else -1
 
     def _measure(self, rtt: int) -> None:

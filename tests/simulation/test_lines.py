@@ -48,6 +48,15 @@ def test_textbook_links_work_and_are_slower() -> None:
     assert 0.3 < goodput("stop-and-wait", bad, 15) < ours
 
 
+@pytest.mark.parametrize("window", [1, 8])
+@pytest.mark.parametrize("baud", [9600, 115200])
+def test_nothing_is_sent_twice_on_a_clean_line(baud: int, window: int) -> None:
+    talk = Talk(2, uart(baud), window=window)
+    talk.play(100)
+    layers = [station.connection.packets for station in talk.stations]
+    assert [layer.resent for layer in layers if layer is not None] == [0, 0]
+
+
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("baud", [9600, 115200])
 def test_confirmed_messages_on_a_bad_line_all_arrive(baud: int, seed: int) -> None:
