@@ -13,7 +13,6 @@ import os
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from functools import partial
 from time import monotonic_ns
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast, overload
@@ -21,10 +20,12 @@ from uuid import UUID
 
 from busway.adapters import facade
 from busway.adapters.asyncio_ends import YIELD_MASK, Changes, Handler, Parts, Receiver, Service
-from busway.adapters.asyncio_links import LocalMesh, open_channel
+from busway.adapters.asyncio_links import Links
 from busway.adapters.asyncio_views import Views
-from busway.adapters.facade import Kind, LinkInfo, Policy, Realm
-from busway.adapters.links import LinkRunner, ListenerRunner, listening_driver, now_ms
+from busway.adapters.dialled import DialledLink
+from busway.adapters.facade import Change, Kind, Policy, Realm
+from busway.adapters.links import LinkRunner, ListenerRunner, now_ms
+from busway.adapters.local import LocalMesh
 from busway.errors import BusClosed, BusError, Undeliverable
 from busway.names import check_bus_name, endpoint_id, id_of_text
 from busway.payloads import encode
@@ -38,7 +39,7 @@ _ORDERLY = (codes.GOODBYE, codes.DUPLICATE_LINK, codes.REPLACED)
 _live: weakref.WeakSet[AsyncBus] = weakref.WeakSet()
 
 
-class AsyncBus(Views):
+class AsyncBus(Links, Views):
     """A program's place on the bus.
 
     Args:
@@ -83,6 +84,8 @@ class AsyncBus(Views):
         self._loop: asyncio.AbstractEventLoop | None = None
         self.failure: BusError | None = None
         self._mesh: LocalMesh | None = None
+        self.dialled: set[DialledLink] = set()
+        self.node.dialled = self._dialled_rows
         self._runners: set[LinkRunner] = set()
         self._listeners: set[ListenerRunner] = set()
         self.handlers: dict[Message, asyncio.Task[None]] = {}  # at work, by the message they answer
@@ -124,7 +127,7 @@ class AsyncBus(Views):
         self._loop = asyncio.get_running_loop()
         self._wake()
         if self._ipc:
-            self._mesh = LocalMesh(self, self.attach, listen=not self.node.leaf)
+            self._mesh = LocalMesh(self, listen=not self.node.leaf)
             await self._mesh.join()
         return self
 
@@ -152,6 +155,8 @@ class AsyncBus(Views):
         deadline = self.loop.time() + timeout
         for listener in self._listeners:
             listener.close()
+        for link in list(self.dialled):
+            link.bus_closed()
         if self._mesh is not None:
             self._mesh.close()
         try:
@@ -197,84 +202,6 @@ class AsyncBus(Views):
                     await self._idle
             except TimeoutError:
                 return
-
-    # Links
-
-    async def connect(
-        self,
-        url: str,
-        *,
-        token: str | None = None,
-        realm: Realm | None = None,
-        cost: int | None = None,
-        **options: Any,
-    ) -> LinkInfo:
-        """Join a node at `url` (tcp://host:port, ws://host:port, wss://host:port, ipc:///path); returns when
-        it has told its endpoints.
-
-        `realm` and `cost` (1 to 16382) of the link are by default those of its sort; of both sides' realms
-        the wider one holds. `options` are the driver's own, such as `cafile` for wss://.
-        Raises LinkRefused with the reason, OSError if nothing answers, ValueError for a URL that is none.
-        """
-        self.check()
-        channel = await open_channel(self.loop, url, token, options)
-        try:
-            runner = self.attach(channel, token, realm=realm, cost=cost)
-        except BaseException:
-            channel.close()
-            raise
-        try:
-            await asyncio.shield(runner.ready)
-        except asyncio.CancelledError:
-            runner.connection.close(now_ms())
-            raise
-        return facade.link_info(runner.connection)
-
-    async def listen(
-        self,
-        url: str,
-        *,
-        token: str | None = None,
-        open: bool = False,
-        realm: Realm | None = None,
-        cost: int | None = None,
-        **options: Any,
-    ) -> ListenerRunner:
-        """Let others connect to `url`, such as tcp://127.0.0.1:0 or ws://127.0.0.1:0; the result's `.url` has
-        the real port, `.close()` ends it.
-
-        Beyond loopback give `token`, which the other side must give too, or `open=True`. `realm` and `cost`
-        as for `connect`. `options` are the driver's own: for ws:// and wss:// `certificate`, `key`,
-        `origins`, `pages`, `connections_max`. Raises ValueError, OSError.
-        """
-        self.check()
-        if realm is not None:
-            facade.realm_number(realm)
-        facade.prover(token)
-        driver = listening_driver(url)
-        listener = await self.loop.run_in_executor(
-            None, lambda: driver.listen(url, token=token, open=open, **options)
-        )
-        if self.failure is not None:  # closed meanwhile
-            listener.close()
-            self.check()
-        runner = ListenerRunner(self, listener, token, partial(self.attach, realm=realm, cost=cost))
-        self._listeners.add(runner)
-        return runner
-
-    def attach(
-        self,
-        channel: Any,
-        token: str | None = None,
-        *,
-        realm: Realm | None = None,
-        cost: int | None = None,
-    ) -> LinkRunner:
-        """Run a driver's open channel as a link of this bus, for drivers of your own. Raises ValueError."""
-        self.check()
-        runner = LinkRunner(self, channel, token, realm, cost)
-        self._runners.add(runner)
-        return runner
 
     # Receiving
 
@@ -657,8 +584,15 @@ class AsyncBus(Views):
                 runner.settle()
         change = facade.change_of(event)
         if change is not None:
-            for changes in self._changes:
-                changes.put(change)
+            self.tell(change)
+
+    def tell(self, change: Change) -> None:
+        """To those who read `changes()`."""
+        for changes in self._changes:
+            changes.put(change)
+
+    def _dialled_rows(self) -> list[dict[str, object]]:
+        return [link.row() for link in self.dialled]
 
     def link_gone(self, runner: LinkRunner) -> None:
         """A channel has been closed."""
@@ -675,6 +609,8 @@ class AsyncBus(Views):
                 f"this bus was opened by process {self._pid} before fork: open one of your own in the child"
             )
         self._loop = None
+        for link in self.dialled:
+            link.abandon()
         for runner in self._runners:
             runner.abandon()
         for listener in self._listeners:

@@ -1,4 +1,5 @@
-"""Opens links under asyncio, and finds the local nodes.
+"""The part of AsyncBus that makes links: connect, listen, attach. What heals, opens and finds is shared with
+threads (dialled.py, opening.py, local.py).
 
 Knows nothing of endpoints and messages.
 """
@@ -6,205 +7,156 @@ Knows nothing of endpoints and messages.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, TypeVar
 
-from busway.adapters.links import CONNECT_S, Host, LinkRunner, ListenerRunner, now_ms, websocket_driver
-from busway.drivers import tcp, unix
-from busway.errors import LinkRefused
-from busway.protocol import Connection, codes
+from busway.adapters import facade, opening
+from busway.adapters.dialled import DialledLink, dial, options_of
+from busway.adapters.facade import Change, Realm
+from busway.adapters.links import LinkRunner, ListenerRunner
+from busway.adapters.retrying import Retry
+from busway.errors import BusError
+from busway.protocol import Node, events
 
-__all__ = ["LinkRunner", "ListenerRunner", "LocalMesh", "now_ms", "open_channel"]
-
-_ASK_S = 0.25  # how long a leaf waits for one local node before it tries the next
-_JOIN_S = 0.5  # how long opening a bus waits for the local nodes it found
-_BUSY_RETRY_S = 0.01  # a full backlog is asked again after this
-_RETRY_S = 0.5  # a leaf that found nobody looks again after this
-_REJOIN_S = 0.25  # after a local link was lost without a goodbye
+_T = TypeVar("_T")
 
 
-class AsyncHost(Host, Protocol):
-    """What the local mesh needs of its bus."""
+class Links:
+    """Makes links, on the bus's loop."""
+
+    node: Node
+    failure: BusError | None
+    dialled: set[DialledLink]
+    _runners: set[LinkRunner]
+    _listeners: set[ListenerRunner]
 
     @property
-    def loop(self) -> asyncio.AbstractEventLoop: ...
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that the bus was opened on."""
+        raise NotImplementedError
 
+    def check(self) -> None:
+        """Raises BusClosed after `close`."""
+        raise NotImplementedError
 
-async def wait_connected(loop: asyncio.AbstractEventLoop, channel: Any) -> None:
-    """Wait for a non-blocking connect to end. Raises OSError if it failed."""
-    while not channel.connected():
-        ready: asyncio.Future[None] = loop.create_future()
-        writes = getattr(channel, "wants_write", True)
-        (loop.add_writer if writes else loop.add_reader)(channel.fileno(), _resolve, ready)
+    def dispatch(self, happened: list[events.Event]) -> None:
+        """Hand events to those who wait for them."""
+        raise NotImplementedError
+
+    def link_gone(self, runner: LinkRunner) -> None:
+        """A channel has been closed."""
+        raise NotImplementedError
+
+    def tell(self, change: Change) -> None:
+        """To those who read `changes()`."""
+        raise NotImplementedError
+
+    async def connect(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        realm: Realm | None = None,
+        cost: int | None = None,
+        retry: Retry | bool | None = True,
+        wait: float | None = None,
+        **options: Any,
+    ) -> DialledLink:
+        """Join a node at `url`; returns when it has told its endpoints. From then on the link heals: whenever
+        it is lost it is opened again, until its `close()` or the bus's.
+
+        Args:
+            url: tcp://host:port, host:port, ws://, wss://, serial://, ble://, ipc:///path.
+            token: what the other side's `listen` was given.
+            realm, cost: of the link, by default those of its sort; cost is 1 to 16382; of both sides' realms
+                the wider one holds.
+            retry: when it is tried again (`busway.Retry`); None: never.
+            wait: how many seconds to go on trying while the other side is not there yet, at the intervals of
+                `retry`; math.inf: for ever. By default the first failure is raised.
+            options: of the driver's own, such as `cafile` for wss://.
+
+        A second call with the same arguments returns the same link once it is connected. Raises LinkRefused
+        with the reason: at once if another attempt would not mend it, such as the bus's name, the version or
+        the token; OSError if nothing answers; ValueError for a URL that is none; BusError if the driver's
+        library is missing.
+        """
+        self.check()
+        wanted = options_of(token, realm, cost, retry, wait, options)
+        loop = self.loop
+        known = set(self.dialled)
+        link = dial(self, opening.normalise(url), wanted)
+        ready: asyncio.Future[None] = link.waiter()
         try:
-            await ready
-        finally:
-            (loop.remove_writer if writes else loop.remove_reader)(channel.fileno())
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-async def _dial(loop: asyncio.AbstractEventLoop, driver: Any, url: str, options: dict[str, Any]) -> Any:
-    """A connected channel: each address of the name is tried in turn. Raises OSError, ValueError."""
-    failure: OSError = OSError(f"{url} has no address")
-    for address in await loop.run_in_executor(None, driver.candidates, url):
-        channel: Any = None
-        try:
-            channel = driver.dial(address, url, **options)
-            async with asyncio.timeout(CONNECT_S):
-                await wait_connected(loop, channel)
-            return channel
-        except TimeoutError:
-            failure = TimeoutError(f"{url}: no answer within {CONNECT_S:g} s")
-            if channel is not None:
-                channel.close()
-        except OSError as error:
-            failure = error
-            if channel is not None:
-                channel.close()
+            await asyncio.shield(ready)
         except asyncio.CancelledError:
-            if channel is not None:
-                channel.close()
+            if link not in known and not loop.is_closed():
+                link.end("connect was cancelled")
             raise
-    raise failure
+        return link
 
+    async def listen(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        open: bool = False,
+        realm: Realm | None = None,
+        cost: int | None = None,
+        **options: Any,
+    ) -> ListenerRunner:
+        """Let others connect to `url`, such as tcp://127.0.0.1:0 or ws://127.0.0.1:0; the result's `.url` has
+        the real port, `.close()` ends it.
 
-async def open_channel(
-    loop: asyncio.AbstractEventLoop, url: str, token: str | None = None, options: dict[str, Any] | None = None
-) -> Any:
-    """A connected channel to `url`. Raises OSError, ValueError."""
-    scheme = url.partition(":")[0]
-    if scheme == "tcp":
-        return await _dial(loop, tcp, url, options or {})
-    if scheme in ("ws", "wss"):
-        return await _dial(loop, websocket_driver(), url, {"token": token, **(options or {})})
-    if scheme == "ipc":
-        return unix.dial(url.removeprefix("ipc://"))
-    raise ValueError(f"{url!r}: expected tcp://host:port, ws://host:port, wss://host:port or ipc:///path")
+        Beyond loopback give `token`, which the other side must give too, or `open=True`. `realm` and `cost`
+        as for `connect`. `options` are the driver's own: for ws:// and wss:// `certificate`, `key`,
+        `origins`, `pages`, `connections_max`. Raises ValueError, OSError; BusError if the driver's library is
+        missing.
+        """
+        self.check()
+        facade.prover(token)
+        if realm is not None:
+            facade.realm_number(realm)
+        where = opening.normalise(url)
+        listener = await self.loop.run_in_executor(None, opening.listen, where, token, open, options)
+        if self.failure is not None:  # closed meanwhile
+            listener.close()
+            self.check()
+        runner = ListenerRunner(self, listener, token, partial(self.attach, realm=realm, cost=cost))
+        self._listeners.add(runner)
+        return runner
 
+    def attach(
+        self,
+        channel: Any,
+        token: str | None = None,
+        *,
+        realm: Realm | None = None,
+        cost: int | None = None,
+    ) -> LinkRunner:
+        """Run a driver's open channel as a link of this bus, for drivers of your own. Raises ValueError."""
+        self.check()
+        runner = LinkRunner(self, channel, token, realm, cost)
+        self._runners.add(runner)
+        return runner
 
-class LocalMesh:
-    """Finds this machine's other nodes of the bus by their sockets, without a master (design: IPC without a
-    master).
-    """
+    # What links need of their bus
 
-    def __init__(
-        self, host: AsyncHost, attach: Callable[[Any, str | None], LinkRunner], listen: bool
+    run_link = attach
+    welcome = attach
+
+    def inside(self, function: Callable[[], _T]) -> _T:
+        """The loop's callbacks are never in the midst of the core."""
+        return function()
+
+    def in_thread(
+        self, function: Callable[[], Any], done: Callable[[Any, BaseException | None], object]
     ) -> None:
-        self._host = host
-        self._attach = attach
-        self._closed = False
-        self._joining: set[asyncio.Task[None]] = set()
-        self.listener: ListenerRunner | None = None
-        if listen:
-            listener = unix.UnixListener.open(host.node.bus, host.node.node_id)
-            self.listener = ListenerRunner(host, listener, None, attach)
+        """Call `function` in a thread, then `done(value, error)` on the loop."""
 
-    async def join(self) -> None:
-        """Connect to all that are there, a leaf to one; return when they have told their endpoints, or after
-        500 ms.
-        """
-        unix.sweep(self._host.node.bus)
-        if self._host.node.leaf:
-            await self._join_any()
-            return
-        joining = [
-            self._host.loop.create_task(self._join_one(peer)) for peer in unix.peers(self._host.node.bus)
-        ]
-        for task in joining:
-            self._joining.add(task)
-            task.add_done_callback(self._joining.discard)
-        if joining:
-            await asyncio.wait(joining, timeout=_JOIN_S)  # those who are late go on
+        def ended(future: asyncio.Future[Any]) -> None:
+            if not future.cancelled():
+                error = future.exception()
+                done(None if error is not None else future.result(), error)
 
-    async def _join_any(self) -> None:
-        """A leaf's one link: to the first that answers, in no particular order, so that they share the
-        leaves.
-        """
-        peers = unix.peers(self._host.node.bus)
-        random.shuffle(peers)
-        for peer in peers:
-            if peer.node_id == self._host.node.node_id:
-                continue
-            runner = await self._dial(peer)
-            if runner is None:
-                continue
-            try:
-                async with asyncio.timeout(_ASK_S):
-                    await asyncio.shield(runner.ready)
-                return
-            except LinkRefused:
-                pass  # its event has told
-            except TimeoutError:
-                runner.connection.close(now_ms())
-        self._host.loop.call_later(_RETRY_S, self._rejoin)
-
-    async def _join_one(self, peer: unix.Peer) -> None:
-        known = self._host.node.routes.peers.get(peer.node_id)
-        if peer.node_id == self._host.node.node_id or (known is not None and known.connections):
-            return
-        runner = await self._dial(peer)
-        if runner is None:
-            return
-        try:
-            await asyncio.shield(runner.ready)
-        except LinkRefused:
-            pass  # its event has told
-
-    async def _dial(self, peer: unix.Peer) -> LinkRunner | None:
-        while True:
-            try:
-                channel = unix.dial(peer.path)
-            except BlockingIOError:
-                await asyncio.sleep(_BUSY_RETRY_S)
-                continue
-            except OSError:
-                return None  # gone, or not ours: sweep() sees to the former, the driver counts the latter
-            try:
-                return self._attach(channel, None)
-            except BaseException:
-                channel.close()
-                raise
-
-    def link_lost(self, connection: Connection) -> None:
-        """A local link ended without a goodbye: its node is dead, or must be found again. A leaf needs
-        another whatever the end.
-        """
-        if self._host.node.leaf:
-            if connection.opened_at >= 0:
-                self._host.loop.call_soon(self._rejoin)
-            return
-        orderly = connection.close_code in (
-            codes.GOODBYE,
-            codes.DUPLICATE_LINK,
-            codes.REPLACED,
-            codes.BUS_NAME,
-        )
-        if not orderly and not self._closed and connection.opened_at >= 0:
-            self._host.loop.call_later(_REJOIN_S, self._rejoin)
-
-    def _rejoin(self) -> None:
-        if self._host.node.leaf and self._host.node.mesh.uplink is not None:
-            return
-        if not self._closed:
-            task = self._host.loop.create_task(self.join())
-            self._joining.add(task)
-            task.add_done_callback(self._joining.discard)
-            task.add_done_callback(_swallow)
-
-    def close(self) -> None:
-        self._closed = True
-        for task in self._joining:
-            task.cancel()
-        if self.listener is not None:
-            self.listener.close()
-
-
-def _swallow(task: asyncio.Task[None]) -> None:
-    """The socket directory may have gone meanwhile; the next loss tries again."""
-    if not task.cancelled():
-        task.exception()
+        self.loop.run_in_executor(None, function).add_done_callback(ended)

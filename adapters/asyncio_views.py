@@ -9,6 +9,7 @@ from uuid import UUID
 
 from busway.adapters import facade
 from busway.adapters.asyncio_ends import Changes
+from busway.adapters.dialled import DialledLink, links_of
 from busway.adapters.facade import EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo
 from busway.adapters.links import now_ms
 from busway.names import endpoint_id
@@ -19,6 +20,7 @@ class Views:
     """The part of AsyncBus that looks around."""
 
     node: Node
+    dialled: set[DialledLink]
     _changes: set[Changes]
 
     def check(self) -> None:
@@ -40,8 +42,8 @@ class Views:
         return facade.all_endpoints(self.node)
 
     def links(self) -> list[LinkInfo]:
-        """This node's links."""
-        return [facade.link_info(connection) for connection in self.node.connections]
+        """This node's links, and those that were dialled and are not connected now."""
+        return links_of(self.node, self.dialled)
 
     def routes(self) -> list[RouteInfo]:
         """The ways to all nodes that can be reached."""

@@ -43,15 +43,24 @@ _REALMS = {
     "global": codes.GLOBAL,
 }
 _POLICIES = {"refuse": codes.REFUSE, "drop_oldest": codes.DROP_OLDEST, "drop_newest": codes.DROP_NEWEST}
+_STATES = {
+    codes.GREETING: "connecting",
+    codes.AUTHENTICATING: "connecting",
+    codes.OPEN: "connected",
+    codes.CLOSING: "closing",
+    codes.CLOSED: "closed",
+}
 # Cost in the route metric, and keepalive in ms, by sort of link (docs/guarantees.md). IPC relies on the end
 # of the socket.
 _LINK_DEFAULTS = {
     "ipc": (1, 0),
+    "memory": (1, 0),
+    "pipe": (1, 0),
     "tcp": (16, 5000),
     "ws": (32, 5000),
     "wss": (32, 5000),
+    "serial": (64, 5000),
     "ble": (256, 5000),
-    "memory": (1, 0),
 }
 
 
@@ -80,8 +89,11 @@ class EndpointInfo:
 
 @dataclass(frozen=True, slots=True)
 class LinkInfo:
-    """A link: `peer` the other node's id, `state`, `realm`, `address`, last round trip in seconds (None: not
-    measured).
+    """A link: `peer` the other node's id, `state` ("connecting", "connected", "reconnecting", "closing",
+    "closed"), `realm`, `address`, `rtt` the last round trip of the keepalive in seconds (None: not measured).
+
+    Of a link that this program dialled also `url`, `attempt` since it was last open, `next_try` in seconds
+    (None: under way, or none to come) and `error`, what went wrong last.
     """
 
     peer: bytes
@@ -92,6 +104,10 @@ class LinkInfo:
     rtt: float | None
     bytes_in: int
     bytes_out: int
+    url: str = ""
+    attempt: int = 0
+    next_try: float | None = None
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +140,8 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something came or went: `what` is "link-up", "link-down", "node-up", "node-down", "endpoint-up",
+    """Something came or went: `what` is "link-up", "link-down", "link-state" (of one that was dialled: its
+    LinkInfo's `state`, `attempt`, `next_try`, `error`), "node-up", "node-down", "endpoint-up",
     "endpoint-down", "duplicate-node" (two live nodes have one id).
 
     `subject` is the LinkInfo, NodeInfo or EndpointInfo; of a link that ended `code` and `text` say why.
@@ -285,6 +302,7 @@ def make_link(channel: Any, token: str | None, realm: Realm | None = None, cost:
     """What the core has to know of a driver's channel. Raises ValueError."""
     scheme = channel.address.partition(":")[0]
     usual, keepalive_ms = _LINK_DEFAULTS.get(scheme, (16, 5000))
+    usual = getattr(channel, "cost", usual)  # a driver may know better, as of a slow line
     return Link(
         realm_number(channel.realm if realm is None else realm),
         channel.dialled,
@@ -347,7 +365,7 @@ def link_info(connection: Connection) -> LinkInfo:
     return LinkInfo(
         peer.node_id if peer is not None else b"",
         peer.label if peer is not None else "",
-        codes.STATE_NAMES[connection.state],
+        _STATES[connection.state],
         codes.REALM_NAMES[connection.realm],
         connection.link.address,
         connection.rtt_ms / 1000 if connection.rtt_ms >= 0 else None,

@@ -7,40 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, Protocol
 
 from busway.adapters.facade import Realm, make_link
-from busway.drivers import tcp
-from busway.errors import BusError, LinkRefused
+from busway.adapters.opening import COMER_S, Connecting
+from busway.errors import LinkRefused
 from busway.protocol import Connection, Node, codes, events
 
 _READ_SIZE = 65536  # from 128 KiB on, malloc maps and unmaps memory at every read: five times slower
 _WRITE_SIZE = 65536
 _ACCEPT_BURST = 64
 _LAYERED_READS = 16  # from one channel before the others have their turn
-OPENING_S = 5.0  # for a comer to end its handshake, where the driver has one
-
-
-CONNECT_S = 10.0  # for one address: a machine that is off answers nothing
-
-
-def websocket_driver() -> Any:
-    """The module, imported when such a URL is used. Raises BusError if its libraries are missing."""
-    try:
-        return import_module("busway.drivers.websocket")
-    except ModuleNotFoundError as error:
-        raise BusError(f"ws:// needs the module {error.name}: pip install 'busway[websocket]'") from None
-
-
-def listening_driver(url: str) -> Any:
-    """The module whose `listen` takes `url`. Raises ValueError, BusError."""
-    scheme = url.partition(":")[0]
-    if scheme == "tcp":
-        return tcp
-    if scheme in ("ws", "wss"):
-        return websocket_driver()
-    raise ValueError(f"{url!r}: expected tcp://host:port, ws://host:port or wss://host:port")
 
 
 def now_ms() -> int:
@@ -55,7 +32,7 @@ class Loop(Protocol):
     def add_writer(self, fd: int, callback: Callable[[], object], /) -> object: ...
     def remove_reader(self, fd: int, /) -> object: ...
     def remove_writer(self, fd: int, /) -> object: ...
-    def call_later(self, delay: float, callback: Callable[[], object], /) -> object: ...
+    def call_later(self, delay: float, callback: Callable[[], object], /) -> Any: ...
     def create_future(self) -> Any: ...
 
 
@@ -68,6 +45,21 @@ class Host(Protocol):
     def loop(self) -> Loop: ...
     def dispatch(self, happened: list[events.Event]) -> None: ...
     def link_gone(self, runner: LinkRunner) -> None: ...
+    def welcome(self, channel: Any, token: str | None) -> object: ...
+    def run_link(
+        self,
+        channel: Any,
+        token: str | None = None,
+        *,
+        realm: Realm | None = None,
+        cost: int | None = None,
+    ) -> LinkRunner: ...
+
+
+class Owner(Protocol):
+    """Who wants to know that a link is over: at once, before its last bytes have left."""
+
+    def ended(self, runner: LinkRunner, /) -> None: ...
 
 
 class LinkRunner:
@@ -88,6 +80,9 @@ class LinkRunner:
         self.ready = host.loop.create_future()
         self.connection: Connection = host.node.connection(make_link(channel, token, realm, cost), now_ms())
         self.connection.tag = self
+        self.owner: Owner | None = None
+        self.on_settled: Callable[[], object] | None = None  # called once, when `ready` is done
+        self.failure: OSError | None = None  # what the channel ended with
         self._host = host
         self._rest = memoryview(b"")
         self._closed = False
@@ -121,6 +116,7 @@ class LinkRunner:
         try:
             data = self.channel.read(_READ_SIZE)
         except OSError as error:
+            self.failure = error
             self._host.dispatch(self.connection.receive_eof(now_ms(), f"the connection failed: {error}"))
             self.close()
             return False
@@ -201,6 +197,7 @@ class LinkRunner:
 
     def _fail(self, error: OSError) -> None:
         """Writing failed: what had arrived before is read first, for the reason may be in it."""
+        self.failure = error
         self._rest = memoryview(b"")
         try:
             while data := self.channel.read(_READ_SIZE):
@@ -233,6 +230,8 @@ class LinkRunner:
         same.
         """
         self.settle()
+        if self.owner is not None:
+            self.owner.ended(self)
         if not self._closed:
             self._host.loop.call_later(codes.CLOSING_MS / 1000, self.close)
 
@@ -245,61 +244,11 @@ class LinkRunner:
             self.ready.exception()  # nobody may be waiting
         elif self.connection.synced:
             self.ready.set_result(None)
-
-
-class Opening:
-    """A comer whose channel is still to be opened, by a handshake for which it has OPENING_S."""
-
-    def __init__(self, loop: Loop, channel: Any, opened: Callable[[Opening, bool], object]) -> None:
-        """`opened(self, whether)` is called once, unless it is ended from here."""
-        self.channel = channel
-        self._loop = loop
-        self._opened: Callable[[Opening, bool], object] | None = opened
-        loop.call_later(OPENING_S, self._give_up)
-        loop.add_reader(channel.fileno(), self.step)
-        self._writes = False
-
-    def step(self) -> None:
-        """The channel may have got further."""
-        if self._opened is None:
+        else:
             return
-        try:
-            if self.channel.connected():
-                self._tell(True)
-                return
-        except OSError:
-            self._tell(False)
-            return
-        if self.channel.wants_write != self._writes:
-            self._writes = not self._writes
-            if self._writes:
-                self._loop.add_writer(self.channel.fileno(), self.step)
-            else:
-                self._loop.remove_writer(self.channel.fileno())
-
-    def _give_up(self) -> None:
-        if self._opened is not None:
-            self._tell(False)
-
-    def _tell(self, whether: bool) -> None:
-        opened, self._opened = self._opened, None
-        self._loop.remove_reader(self.channel.fileno())
-        self._loop.remove_writer(self.channel.fileno())
-        if not whether:
-            self.channel.close()
-        if opened is not None:
-            opened(self, whether)
-
-    def close(self) -> None:
-        """Nobody waits for it any more."""
-        if self._opened is not None:
-            self._opened = None
-            self._tell(False)
-
-    def abandon(self) -> None:
-        """In a forked child: it is the parent's."""
-        self._opened = None
-        self.channel.abandon()
+        told, self.on_settled = self.on_settled, None
+        if told is not None:
+            told()
 
 
 class ListenerRunner:
@@ -313,7 +262,7 @@ class ListenerRunner:
         self._abandoned = False
         self._token = token
         self._welcome = welcome
-        self._openings: set[Opening] = set()
+        self._connecting: set[Connecting] = set()
         host.loop.add_reader(listener.fileno(), self._on_readable)
 
     @property
@@ -326,29 +275,27 @@ class ListenerRunner:
             channel = self.listener.accept()
             if channel is None:
                 return
-            if channel.connected():
-                self._welcome(channel, self._token)
-            else:
-                opening = Opening(self._host.loop, channel, self._opened)
-                self._openings.add(opening)
+            connecting = Connecting(self._host.loop, channel, COMER_S, self._connected)
+            if not connecting.over:
+                self._connecting.add(connecting)
 
-    def _opened(self, opening: Opening, whether: bool) -> None:
-        self._openings.discard(opening)
-        if whether and not self._abandoned:
-            self._welcome(opening.channel, self._token)
+    def _connected(self, connecting: Connecting, error: Exception | None) -> None:
+        self._connecting.discard(connecting)
+        if error is None:
+            self._welcome(connecting.channel, self._token)
 
     def close(self) -> None:
         """Stop listening; links that were accepted stay. Twice is once."""
         if self.listener.fileno() >= 0:
             self._host.loop.remove_reader(self.listener.fileno())
         self.listener.close()
-        for opening in self._openings:
-            opening.close()
-        self._openings.clear()
+        for connecting in self._connecting:
+            connecting.close()
+        self._connecting.clear()
 
     def abandon(self) -> None:
         """In a forked child: the listener is the parent's."""
         self._abandoned = True
         self.listener.abandon()
-        for opening in self._openings:
-            opening.abandon()
+        for connecting in self._connecting:
+            connecting.abandon()

@@ -21,11 +21,13 @@ from typing import Any, Self, TypeVar, cast, overload
 from uuid import UUID
 
 from busway.adapters import facade
-from busway.adapters.facade import Kind, LinkInfo, Policy, Realm
-from busway.adapters.links import LinkRunner, ListenerRunner, listening_driver, now_ms
+from busway.adapters.dialled import DialledLink
+from busway.adapters.facade import Change, Kind, Policy, Realm
+from busway.adapters.links import LinkRunner, ListenerRunner, now_ms
+from busway.adapters.local import LocalMesh
 from busway.adapters.threads_ends import Changes, Handler, Job, Parts, Receiver, Service
 from busway.adapters.threads_engine import Engine, Pool, Promise
-from busway.adapters.threads_links import Listener, LocalMesh, open_channel
+from busway.adapters.threads_links import Links
 from busway.adapters.threads_signals import install, shielded, uninstall
 from busway.adapters.threads_views import Views
 from busway.errors import BusClosed, BusError, Undeliverable
@@ -42,7 +44,7 @@ _JOIN_S = 1.0  # for the I/O thread, which never runs anything of the user's
 _live: weakref.WeakSet[Bus] = weakref.WeakSet()
 
 
-class Bus(Views):
+class Bus(Links, Views):
     """A program's place on the bus, for threads. Every method blocks, and any thread may call it.
 
     Args: as `AsyncBus`: `name` of the bus; `ipc`: find this machine's other programs of the same user;
@@ -81,6 +83,8 @@ class Bus(Views):
         self._ipc = ipc
         self._opened = False
         self._mesh: LocalMesh | None = None
+        self.dialled: set[DialledLink] = set()
+        self.node.dialled = self._dialled_rows
         self._runners: set[LinkRunner] = set()
         self._listeners: set[ListenerRunner] = set()
         self._waiters: dict[int, Promise | Parts] = {}
@@ -92,11 +96,6 @@ class Bus(Views):
         _live.add(self)
 
     # Life
-
-    @property
-    def loop(self) -> Engine:
-        """What runs the links."""
-        return self.engine
 
     @property
     def id(self) -> bytes:
@@ -126,8 +125,8 @@ class Bus(Views):
         # Now: a thread that imports while another forks would leave the child an import that never ends.
         encode(None, b"")
         if self._ipc:
-            self._mesh = LocalMesh(self, self.attach, listen=not self.node.leaf)
-            self._mesh.join()
+            self._mesh = self.engine.call(LocalMesh, self, not self.node.leaf)
+            self.engine.wait(self.engine.call(self._mesh.join))
         return self
 
     def __enter__(self) -> Self:
@@ -169,6 +168,8 @@ class Bus(Views):
     def _stop_listening(self) -> None:
         for listener in self._listeners:
             listener.close()
+        for link in list(self.dialled):
+            link.bus_closed()
         if self._mesh is not None:
             self._mesh.close()
         for job in self.handlers.values():
@@ -213,98 +214,6 @@ class Bus(Views):
             runner.close()
         for changes in list(self._changes):
             changes.finish()
-
-    # Links
-
-    def connect(
-        self,
-        url: str,
-        *,
-        token: str | None = None,
-        realm: Realm | None = None,
-        cost: int | None = None,
-        **options: Any,
-    ) -> LinkInfo:
-        """Join a node at `url`, as `AsyncBus.connect`: returns when it has told its endpoints. LinkRefused,
-        OSError, ValueError.
-        """
-        self.check_open()
-        channel = open_channel(url, token, options)
-        try:
-            runner = self.attach(channel, token, realm=realm, cost=cost)
-        except BaseException:
-            channel.close()
-            raise
-        try:
-            runner.ready.result()
-        except BaseException:
-            if not runner.ready.done():
-                self.engine.call(runner.connection.close, now_ms())
-            raise
-        return facade.link_info(runner.connection)
-
-    def listen(
-        self,
-        url: str,
-        *,
-        token: str | None = None,
-        open: bool = False,
-        realm: Realm | None = None,
-        cost: int | None = None,
-        **options: Any,
-    ) -> Listener:
-        """Let others connect to `url`, as `AsyncBus.listen`; the result's `.url` has the real port,
-        `.close()` ends it. Raises ValueError, OSError.
-        """
-        self.check_open()
-        if realm is not None:
-            facade.realm_number(realm)
-        facade.prover(token)
-        listener = listening_driver(url).listen(url, token=token, open=open, **options)
-        try:
-            return Listener(self, self.engine.call(self._listen, listener, token, realm, cost))
-        except BaseException:
-            listener.close()
-            raise
-
-    def _listen(self, listener: Any, token: str | None, realm: Any, cost: int | None) -> ListenerRunner:
-        self.check()  # closed meanwhile?
-        runner = ListenerRunner(self, listener, token, partial(self.welcome, realm=realm, cost=cost))
-        self._listeners.add(runner)
-        return runner
-
-    def attach(
-        self,
-        channel: Any,
-        token: str | None = None,
-        *,
-        realm: Realm | None = None,
-        cost: int | None = None,
-    ) -> LinkRunner:
-        """Run a driver's open channel as a link of this bus, for drivers of your own; its `ready.result()`
-        waits until it is usable. Raises ValueError.
-        """
-        self.check_open()
-        runner: LinkRunner = self.engine.call(self._attach, channel, token, realm, cost)
-        return runner
-
-    def _attach(self, channel: Any, token: str | None, realm: Any, cost: int | None) -> LinkRunner:
-        self.check()
-        runner = LinkRunner(self, channel, token, realm, cost)
-        self._runners.add(runner)
-        if channel.fileno() < 0:  # it calls, from any thread
-            channel.on_readable = partial(self.engine.soon, runner.on_readable)
-            channel.on_writable = partial(self.engine.soon, runner.on_writable)
-        return runner
-
-    def welcome(
-        self, channel: Any, token: str | None, realm: Realm | None = None, cost: int | None = None
-    ) -> None:
-        """A listener has a comer; called with the lock held."""
-        if self.failure is not None:
-            channel.close()
-        else:
-            self._attach(channel, token, realm, cost)
 
     # Receiving
 
@@ -657,8 +566,15 @@ class Bus(Views):
                 runner.settle()
         change = facade.change_of(event)
         if change is not None:
-            for changes in self._changes:
-                changes.put(change)
+            self.tell(change)
+
+    def tell(self, change: Change) -> None:
+        """To those who read `changes()`."""
+        for changes in self._changes:
+            changes.put(change)
+
+    def _dialled_rows(self) -> list[dict[str, object]]:
+        return [link.row() for link in self.dialled]
 
     def link_gone(self, runner: LinkRunner) -> None:
         """A channel has been closed."""
@@ -675,6 +591,8 @@ class Bus(Views):
             self.failure = BusError(
                 f"this bus was opened by process {self._pid} before fork: open one of your own in the child"
             )
+        for link in self.dialled:
+            link.abandon()
         for runner in self._runners:
             runner.abandon()
         for listener in self._listeners:

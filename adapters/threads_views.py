@@ -9,6 +9,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from busway.adapters import facade
+from busway.adapters.dialled import DialledLink, links_of
 from busway.adapters.facade import EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo
 from busway.adapters.links import now_ms
 from busway.adapters.threads_ends import Changes
@@ -21,6 +22,7 @@ class Views:
     """The part of Bus that looks around."""
 
     node: Node
+    dialled: set[DialledLink]
     engine: Engine
     _changes: set[Changes]
 
@@ -53,9 +55,9 @@ class Views:
             return facade.all_endpoints(self.node)
 
     def links(self) -> list[LinkInfo]:
-        """This node's links."""
+        """This node's links, and those that were dialled and are not connected now."""
         with self.engine.lock:
-            return [facade.link_info(connection) for connection in self.node.connections]
+            return links_of(self.node, self.dialled)
 
     def routes(self) -> list[RouteInfo]:
         """The ways to all nodes that can be reached."""

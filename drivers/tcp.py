@@ -96,10 +96,11 @@ def candidates(url: str) -> list[Address]:
     return look_up(host, port)
 
 
-def dial(address: Address, url: str = "") -> TcpChannel:
+def dial(address: Address, url: str = "", *, token: str | None = None) -> TcpChannel:
     """Starts connecting to one of `candidates(url)`; the channel's `connected()` tells what came of it.
 
-    Args: `url` as the user wrote it, which names the link in `via`.
+    Args: `url` as the user wrote it, which names the link in `via`. `token` is not needed here: the protocol
+    proves it.
     Raises OSError if connecting fails at once, ValueError for a malformed URL.
     """
     via = _join(*parse(url)) if url else _url_of(address)

@@ -417,8 +417,16 @@ def _publish(sock: socket.socket, lock: int, stem: str) -> None:
     os.rename(stem + ".tmp", stem + ".sock")
 
 
-def dial(path: str) -> UnixChannel:
-    """Connects to a node's socket; there is nothing to wait for.
+def candidates(url: str) -> list[str]:
+    """The socket's path of ipc:///path. Raises ValueError for anything else."""
+    path = url.removeprefix("ipc://")
+    if path == url or not path.startswith("/"):
+        raise ValueError(f"expected ipc:///path of a node's socket, not {url!r}")
+    return [path]
+
+
+def dial(path: str, url: str = "", *, token: str | None = None) -> UnixChannel:
+    """Connects to a node's socket; there is nothing to wait for. `url` and `token` are not needed here.
 
     Raises BlockingIOError if its queue of comers is full (try again soon), ConnectionRefusedError or
     FileNotFoundError if it is gone, PermissionError if the process there is another user's, ValueError for a

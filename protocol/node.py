@@ -109,6 +109,8 @@ class Node:
         self._entropy = entropy
         self._encode = encode
         self._wake = wake
+        # The adapter's: one map for each link that it dials again when it is lost (section 9).
+        self.dialled: "Callable[[], list[dict[str, object]]] | None" = None
         self._events: "list[events.Event]" = []
         self._flush: "list[Connection]" = []
         self._cut_off: "list[Connection]" = []

@@ -29,6 +29,7 @@ def report(node: "Node", now: int) -> "dict[str, object]":
         "leaf": node.leaf,
         "transit": node.mesh.router.transit,
         "links": [_link(connection, now) for connection in node.connections],
+        "dialled": [] if node.dialled is None else node.dialled(),
         "endpoints": [_endpoint(endpoint) for endpoint in node.endpoints()],
         "seen": [_entry(entry) for entry in node.entries()],
         "nodes": [_node(node, peer) for peer in node.routes.peers.values() if peer.hop is not None],

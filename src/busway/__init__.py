@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from busway.adapters.asyncio import AsyncBus
     from busway.adapters.asyncio_ends import Receiver, Service
+    from busway.adapters.dialled import DialledLink
     from busway.adapters.facade import Change, EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo
+    from busway.adapters.retrying import Retry
     from busway.adapters.threads import Bus
     from busway.errors import (
         BusClosed,
@@ -39,6 +41,7 @@ _HOME = {
     "Change": "busway.adapters.facade",
     "Connection": "busway.protocol",
     "DeliveryUnknown": "busway.errors",
+    "DialledLink": "busway.adapters.dialled",
     "EndpointInfo": "busway.adapters.facade",
     "EndpointTaken": "busway.errors",
     "Hop": "busway.adapters.facade",
@@ -55,6 +58,7 @@ _HOME = {
     "RemoteError": "busway.errors",
     "Request": "busway.protocol",
     "RequestTimeout": "busway.errors",
+    "Retry": "busway.adapters.retrying",
     "RouteInfo": "busway.adapters.facade",
     "Service": "busway.adapters.asyncio_ends",
     "Undeliverable": "busway.errors",
@@ -72,6 +76,7 @@ __all__ = [
     "Change",
     "Connection",
     "DeliveryUnknown",
+    "DialledLink",
     "EndpointInfo",
     "EndpointTaken",
     "Hop",
@@ -87,6 +92,7 @@ __all__ = [
     "RemoteError",
     "Request",
     "RequestTimeout",
+    "Retry",
     "RouteInfo",
     "Service",
     "Undeliverable",

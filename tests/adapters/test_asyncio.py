@@ -307,7 +307,7 @@ async def test_nodes_endpoints_and_links_are_shown() -> None:
         assert (bare.name, bare.kind, bare.realm) == ("", "broadcast", "localnet")
         assert sorted(endpoint.id for endpoint in b.endpoints()) == sorted(found)
         (link,) = a.links()
-        assert (link.peer, link.label, link.state, link.realm) == (b.id, "b", "open", "userspace")
+        assert (link.peer, link.label, link.state, link.realm) == (b.id, "b", "connected", "userspace")
         assert link.bytes_in > 0
         assert link.bytes_out > 0
 

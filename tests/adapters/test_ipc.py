@@ -289,7 +289,7 @@ async def meet(name: str, number: int, both: Callable[[], Awaitable[object]]) ->
             await bus.send(f"node/{1 - number}", count, ttl=10)
         got = [(await mine.receive(10)).payload for _ in range(20)]
         await both()
-        await until(lambda: [link.state for link in bus.links()] == ["open"])
+        await until(lambda: [link.state for link in bus.links()] == ["connected"])
         links = len(bus.links())
         await both()
     assert not bus.undeliverable
@@ -349,7 +349,7 @@ async def main():
     while not all(len(bus.nodes()) == count for bus in buses):
         await asyncio.sleep(0.002)
     say(time.monotonic() - start)
-    while not all([link.state for link in bus.links()] == ["open"] * (count - 1) for bus in buses):
+    while not all([link.state for link in bus.links()] == ["connected"] * (count - 1) for bus in buses):
         await asyncio.sleep(0.002)
     say("meshed")
     await heard()

@@ -30,7 +30,12 @@ async def test_a_link_of_realm_global() -> None:
         a.serve("near", lambda request: request.payload)
         listener = await a.listen(LOOPBACK)
         link = await b.connect(listener.url)
-        assert (link.peer, link.state, link.realm, link.address) == (a.id, "open", "global", listener.url)
+        assert (link.peer, link.state, link.realm, link.address) == (
+            a.id,
+            "connected",
+            "global",
+            listener.url,
+        )
         assert await b.request("echo", bytes(3_000_000)) == bytes(3_000_000)
         with pytest.raises(busway.Undeliverable):
             await b.request("near", b"", ttl=0)
@@ -87,7 +92,7 @@ async def test_a_killed_program_is_noticed() -> None:
 
 
 async def test_who_dawdles_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(links, "OPENING_S", 0.2)
+    monkeypatch.setattr(links, "COMER_S", 0.2)
     async with AsyncBus(ipc=False) as bus:
         listener = await bus.listen(LOOPBACK)
         host, _, port = listener.url.removeprefix("ws://").rpartition(":")
@@ -120,7 +125,7 @@ async def test_closing_the_listener_ends_who_is_still_opening_and_nobody_else() 
 
 
 def test_an_answer_that_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("busway.adapters.threads_links.CONNECT_S", 0.1)
+    monkeypatch.setattr("busway.adapters.opening.CONNECT_S", 0.1)
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
         busway.Bus(ipc=False) as bus,

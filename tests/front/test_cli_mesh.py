@@ -83,7 +83,7 @@ class TestBridge:
         assert "--listen" in busway("bridge").failed(2)
 
     def test_an_address_that_is_none(self) -> None:
-        assert "tcp://host:port" in busway("bridge", "nonsense", bus=new_bus()).failed(2)
+        assert "tcp://host:port" in busway("bridge", "nonsense://there", bus=new_bus()).failed(2)
 
     def test_beyond_loopback_it_wants_a_token(self) -> None:
         assert "token" in busway("bridge", "--listen", "tcp://0.0.0.0:0", bus=new_bus()).failed(4)

@@ -83,6 +83,15 @@ def test_a_report_says_what_is_there() -> None:
     assert set(report["counters"]) >= {"late", "unknown_reply", "links_opened"}
 
 
+def test_what_the_adapter_dials_again_is_reported_as_it_says() -> None:
+    net = Pair()
+    report: Any = net.a.report(net.now)
+    assert report["dialled"] == []
+    net.a.dialled = lambda: [{"url": "tcp://b:1", "state": "reconnecting"}]
+    report = net.a.report(net.now)
+    assert report["dialled"] == [{"url": "tcp://b:1", "state": "reconnecting"}]
+
+
 def test_a_link_that_is_not_open_yet_is_shown_too() -> None:
     net = Pair(opened=False)
     report: Any = net.a.report(net.now)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
     from busway.adapters.asyncio import AsyncBus
     from busway.protocol import Connection
 
-_FIRST_RETRY_S = 0.5
-_RETRY_MAX_S = 30.0
+_REFUSED_S = 5.0  # after a refusal that another try may not mend
 
 _EXAMPLES = """\
 Examples:
@@ -105,6 +103,7 @@ class Bridge:
     token: str | None
     as_json: bool
     started: float = field(default_factory=time.monotonic)
+    said: dict[str, str] = field(default_factory=dict)  # the trouble with each URL, as last told
     counts: dict[Connection, Count] = field(default_factory=dict)
     ended: Count = field(default_factory=lambda: Count("", "links that have ended"))
 
@@ -116,39 +115,32 @@ class Bridge:
         self.tell("listening", {"url": listener.url}, f"listening at {listener.url}")
 
     async def keep(self, url: str) -> None:
-        """Keep one link up: try again at growing intervals, and at once after it had been up."""
+        """Join one node, and stay joined: the link heals by itself. What another try may not mend is told,
+        and tried again all the same, for the other side may be put right.
+        """
         import asyncio
+        import math
 
         import busway
 
-        wait, said = _FIRST_RETRY_S, ""
         while True:
             try:
-                link = await self.bus.connect(url, token=self.token)
+                await self.bus.connect(url, token=self.token, wait=math.inf)
+                return
             except busway.LinkRefused as error:
-                trouble = f"refused: {error}"
+                self.trouble(url, f"refused: {error}")
             except OSError as error:
-                trouble = error.strerror or str(error)
-            except ValueError as error:
+                self.trouble(url, error.strerror or str(error))
+            except (ValueError, busway.BusError) as error:
                 raise Failure(failures.USAGE, str(error)) from None
-            else:
-                wait, said = _FIRST_RETRY_S, ""
-                await self._until_down(link.peer, url)
-                continue
-            if trouble != said:  # once for each trouble, not for each try
-                what = trouble if url in trouble else f"{url}: {trouble}"
-                self.tell("trouble", {"url": url, "text": trouble}, f"{what}; trying again")
-                said = trouble
-            await asyncio.sleep(wait * (0.75 + os.urandom(1)[0] / 512))
-            wait = min(wait * 2, _RETRY_MAX_S)
+            await asyncio.sleep(_REFUSED_S)
 
-    async def _until_down(self, peer: bytes, url: str) -> None:
-        changes = self.bus.changes()
-        try:
-            while any(link.peer == peer and link.address == url for link in self.bus.links()):
-                await anext(changes)
-        finally:
-            await changes.aclose()
+    def trouble(self, url: str, text: str) -> None:
+        """Tell it once, not for each try."""
+        if text and text != self.said.get(url):
+            what = text if url in text else f"{url}: {text}"
+            self.tell("trouble", {"url": url, "text": text}, f"{what}; trying again")
+        self.said[url] = text
 
     async def watch(self) -> None:
         """Tell of links that come and go."""
@@ -158,7 +150,12 @@ class Bridge:
             self._tell_link("link-up", link, "")
         async for change in self.bus.changes():
             self.count_links()
-            if isinstance(change.subject, LinkInfo) and change.subject.peer:
+            if not isinstance(change.subject, LinkInfo):
+                continue
+            if change.what == "link-state":
+                if change.subject.state not in ("closed", "reconnecting") or change.subject.attempt:
+                    self.trouble(change.subject.url, change.subject.error)  # a loss is told as link-down
+            elif change.subject.peer:
                 self._tell_link(change.what, change.subject, change.text)
         raise Failure(failures.NO_BUS, "the bus was closed")
 

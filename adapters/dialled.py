@@ -1,0 +1,383 @@
+"""A link that this program dialled, and that heals: what the user holds, and what does the state machine's
+will.
+
+When to try is retrying.py's, how to open a channel opening.py's. For asyncio and threads alike: everything
+here is called where the core may be (in threads: with the engine's lock held), but for what users call.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+from busway.adapters import facade, opening
+from busway.adapters.facade import Change, LinkInfo, Realm
+from busway.adapters.links import Host as LinkHost
+from busway.adapters.links import LinkRunner, now_ms
+from busway.adapters.opening import Attempt
+from busway.adapters.retrying import CLOSED, CONNECTED, Healer, Retry
+from busway.errors import BusClosed, BusError, LinkRefused
+from busway.protocol import Link, Node, codes, errors
+
+# Refusals that another attempt would hear again, as far as one can tell.
+_HOPELESS = (
+    codes.NOT_BUSWAY,
+    codes.BAD_VERSION,
+    codes.BUS_NAME,
+    codes.SELF,
+    codes.DUPLICATE_LINK,
+    codes.TOKEN,
+    codes.LIMITS,
+)
+
+
+class Host(LinkHost, opening.Host, Protocol):
+    """What a dialled link needs of its bus."""
+
+    dialled: set[DialledLink]
+
+    def tell(self, change: Change) -> None:
+        """To those who read `changes()`."""
+
+    def inside(self, function: Callable[[], Any]) -> Any:
+        """Call it where the core may be called."""
+
+
+class Options:
+    """How a link was asked for: two calls that ask for the same share one link."""
+
+    def __init__(
+        self,
+        token: str | None,
+        realm: Realm | None,
+        cost: int | None,
+        retry: Retry | None,
+        wait: float | None,
+        driver: dict[str, Any],
+    ) -> None:
+        facade.prover(token)
+        Link(cost=1 if cost is None else cost)
+        if realm is not None:
+            facade.realm_number(realm)
+        if wait is not None and (
+            isinstance(wait, bool) or not isinstance(wait, (int, float)) or not wait >= 0
+        ):
+            raise ValueError(f"wait must be None, 0 or more seconds, or math.inf, not {wait!r}")
+        if wait and retry is None:
+            raise ValueError("wait needs retry: without it there is one attempt only")
+        self.token = token
+        self.realm = realm
+        self.cost = cost
+        self.retry = retry
+        self.wait = wait or 0.0
+        self.driver = {"token": token, **driver}
+
+    def same(self, other: Options) -> bool:
+        mine = (self.driver, self.realm, self.cost, self.retry)
+        return mine == (other.driver, other.realm, other.cost, other.retry)
+
+
+def options_of(
+    token: str | None,
+    realm: Realm | None,
+    cost: int | None,
+    retry: Retry | bool | None,
+    wait: float | None,
+    driver: dict[str, Any],
+) -> Options:
+    """Users' words, checked. Raises ValueError, TypeError."""
+    if retry is True:
+        retry = Retry()
+    elif retry is False:
+        retry = None
+    elif retry is not None and not isinstance(retry, Retry):
+        raise TypeError(f"retry must be a busway.Retry, True, or None for one attempt only, not {retry!r}")
+    try:
+        return Options(token, realm, cost, retry, wait, driver)
+    except errors.LocalError as error:
+        raise ValueError(str(error)) from None
+
+
+def dial(host: Host, url: str, options: Options) -> DialledLink:
+    """The link to a normalised URL: the one that heals already, if it was asked for in the same way; else a
+    new one, which takes the place of a former one.
+    """
+    for link in list(host.dialled):
+        if link.url == url and options.retry is not None and link.options.retry is not None:
+            if link.options.same(options):
+                return link
+            link.end("another connect to the same URL, with other options, took over")
+    return DialledLink(host, url, options)
+
+
+class DialledLink:
+    """A link made by `connect`: it is opened again whenever it is lost, until it or the bus is closed.
+
+    All attributes may be read at any time. `bus.links()` and `bus.changes()` tell of it, too.
+    """
+
+    def __init__(self, host: Host, url: str, options: Options) -> None:
+        self.url = url
+        self.options = options
+        self.runner: LinkRunner | None = None  # that of the present connection
+        self._host = host
+        self._healer = Healer(options.retry, options.wait, _now())
+        self._attempt: Attempt | None = None
+        self._timer: Any = None
+        self._turn = 0  # of the timer that counts: threads' timers cannot be taken back
+        self._waiters: list[Any] = []
+        self._last: LinkInfo | None = None
+        host.dialled.add(self)
+        self._try()
+
+    def __repr__(self) -> str:
+        return f"<link to {self.url}: {self.state}>"
+
+    # What users read
+
+    @property
+    def state(self) -> str:
+        """ "connecting", "connected", "reconnecting" or "closed"."""
+        return self._healer.state
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt it is since the link was last open, 0 before the first."""
+        return self._healer.attempt
+
+    @property
+    def next_try(self) -> float | None:
+        """Seconds until the next attempt begins; None if it is under way, or none will."""
+        at = self._healer.next_at
+        return None if at < 0 else max(0.0, at - _now())
+
+    @property
+    def error(self) -> str:
+        """What went wrong last; "" while connected."""
+        return self._healer.error
+
+    @property
+    def losses(self) -> int:
+        """How often the link was lost."""
+        return self._healer.losses
+
+    @property
+    def info(self) -> LinkInfo:
+        """Everything about it at this moment; while it is down, of its last peer what is known."""
+        runner = self.runner
+        if runner is not None:
+            self._last = facade.link_info(runner.connection)
+        last = self._last
+        return LinkInfo(
+            last.peer if last else b"",
+            last.label if last else "",
+            self.state,
+            last.realm if last else "",
+            last.address if last else self.url,
+            last.rtt if last and runner is not None else None,
+            last.bytes_in if last else 0,
+            last.bytes_out if last else 0,
+            self.url,
+            self.attempt,
+            self.next_try,
+            self.error,
+        )
+
+    @property
+    def peer(self) -> bytes:
+        """The other node's id; of the last one while the link is down, b"" before it was first open."""
+        return self.info.peer
+
+    @property
+    def label(self) -> str:
+        """The other program's label."""
+        return self.info.label
+
+    @property
+    def realm(self) -> str:
+        """How far this link reaches: the wider of both sides' realms."""
+        return self.info.realm
+
+    @property
+    def address(self) -> str:
+        """The far end."""
+        return self.info.address
+
+    @property
+    def rtt(self) -> float | None:
+        """The last round trip of the keepalive, in seconds; None while there is none."""
+        return self.info.rtt
+
+    def close(self) -> None:
+        """End the link for good: what is queued is written, a goodbye said, and it is not tried again. Twice
+        is once.
+        """
+        self._host.inside(partial(self.end, "it was closed"))
+
+    # What the bus calls
+
+    def waiter(self) -> Any:
+        """A future of the loop's: done when the link is open, or with why it never will be."""
+        future = self._host.loop.create_future()
+        if self.state == CONNECTED:
+            future.set_result(None)
+        else:
+            self._waiters.append(future)
+        return future
+
+    def end(self, text: str) -> None:
+        """Close it, in order."""
+        runner = self.runner
+        self._finish(BusError(f"{self.url}: {text} before the link was open"))
+        if runner is not None:
+            runner.connection.close(now_ms())
+
+    def bus_closed(self) -> None:
+        """The bus ends its connection itself."""
+        self._finish(BusClosed())
+
+    def abandon(self) -> None:
+        """In a forked child: the link is the parent's."""
+        if self._attempt is not None:
+            self._attempt.abandon()
+        self._attempt = None
+        self._turn += 1
+
+    def row(self) -> dict[str, object]:
+        """For the introspection endpoint (docs/protocol.md, section 9)."""
+        info = self.info
+        return {
+            "url": self.url,
+            "state": self.state,
+            "peer": info.peer,
+            "label": info.label,
+            "attempt": self.attempt,
+            "next_try_ms": -1 if info.next_try is None else round(info.next_try * 1000),
+            "error": self.error,
+            "losses": self.losses,
+        }
+
+    # Attempts
+
+    def _try(self) -> None:
+        self._timer = None
+        self._healer.begin()
+        self._tell()
+        self._attempt = Attempt(self._host, self.url, self.options.driver, self._attempted)
+
+    def _attempted(self, channel: Any, error: BaseException | None) -> None:
+        self._attempt = None
+        if error is None:
+            try:
+                self.runner = runner = self._host.run_link(
+                    channel, self.options.token, realm=self.options.realm, cost=self.options.cost
+                )
+            except (ValueError, BusError) as refusal:
+                channel.close()
+                error = refusal
+            else:
+                runner.owner = self
+                runner.on_settled = partial(self._settled, runner)
+                return
+        hopeless = not isinstance(error, OSError) or isinstance(error, PermissionError)
+        self._failed(error, hopeless)
+
+    def _settled(self, runner: LinkRunner) -> None:
+        """The connection is usable, or will never be."""
+        if runner is not self.runner:
+            return
+        code = runner.connection.close_code
+        if code < 0:
+            self._healer.opened(_now())
+            self._resolve(None)
+            self._tell()
+        else:
+            self._drop_runner()
+            hopeless = code in _HOPELESS or isinstance(runner.failure, PermissionError)
+            self._failed(LinkRefused(code, runner.connection.close_text), hopeless)
+
+    def ended(self, runner: LinkRunner) -> None:
+        """The connection is over; the next one does not wait for its last bytes. That of a former one is of
+        no interest.
+        """
+        if runner is not self.runner or self.state != CONNECTED:
+            return
+        connection = runner.connection
+        self._drop_runner()
+        text = connection.close_text or "the other side closed the link"
+        hopeless = connection.close_code == codes.DUPLICATE_LINK  # the other side's own link stands
+        self._wait(self._healer.lost(text, _now(), random.random(), hopeless=hopeless))
+
+    def _drop_runner(self) -> None:
+        if self.runner is not None:
+            self._last = facade.link_info(self.runner.connection)
+        self.runner = None
+
+    def _failed(self, error: BaseException, hopeless: bool) -> None:
+        self._wait(self._healer.failed(_text_of(error), _now(), random.random(), hopeless=hopeless), error)
+
+    def _wait(self, delay: float, error: BaseException | None = None) -> None:
+        if delay < 0:
+            self._finish(error or BusError(f"{self.url}: the link was lost"))
+            return
+        self._turn += 1
+        self._timer = self._host.loop.call_later(delay, partial(self._due, self._turn))
+        self._tell()
+
+    def _due(self, turn: int) -> None:
+        if turn == self._turn and self.state != CLOSED:
+            self._try()
+
+    # The end
+
+    def _finish(self, failure: BaseException) -> None:
+        """No more attempts. Whoever still waits for it hears why."""
+        if self not in self._host.dialled:
+            return
+        self._host.dialled.discard(self)
+        self._healer.close()
+        self._turn += 1
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._attempt is not None:
+            self._attempt.cancel()
+            self._attempt = None
+        self._drop_runner()
+        self._resolve(failure)
+        self._tell()
+
+    def _resolve(self, failure: BaseException | None) -> None:
+        waiters, self._waiters = self._waiters, []
+        for future in waiters:
+            if future.done():
+                continue
+            if failure is None:
+                future.set_result(None)
+            else:
+                future.set_exception(failure)
+                future.exception()  # whoever waited may have been cancelled
+
+    def _tell(self) -> None:
+        info = self.info
+        self._host.tell(Change("link-state", info, 0, info.error))
+
+
+def links_of(node: Node, dialled: set[DialledLink]) -> list[LinkInfo]:
+    """The links of a bus: each connection, and what was dialled and is not connected now."""
+    found = []
+    for connection in node.connections:
+        owner = getattr(connection.tag, "owner", None)
+        info = facade.link_info(connection)
+        found.append(owner.info if owner is not None and owner.runner is connection.tag else info)
+    return found + [link.info for link in dialled if link.runner is None]
+
+
+def _now() -> float:
+    return now_ms() / 1000
+
+
+def _text_of(error: BaseException) -> str:
+    return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__

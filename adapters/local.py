@@ -1,0 +1,180 @@
+"""Finds this machine's other nodes of the bus by their sockets, without a master (design: IPC without a
+master).
+
+For asyncio and threads alike: everything here is a callback of the loop and never blocks.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from busway.adapters.links import Host, LinkRunner, ListenerRunner, now_ms
+from busway.drivers import unix
+from busway.errors import BusError
+from busway.protocol import Connection, codes
+
+_ASK_S = 0.25  # how long a leaf waits for one local node before it tries the next
+_JOIN_S = 0.5  # how long opening a bus waits for the local nodes it found
+_BUSY_S = 0.01  # a full backlog is asked again after this
+_BUSY_MAX = 50  # ... so often, then it is a program that was stopped: every _REJOIN_S
+_RETRY_S = 0.5  # a leaf that found nobody looks again after this
+_REJOIN_S = 0.25  # after a local link was lost without a goodbye
+_ORDERLY = (codes.GOODBYE, codes.DUPLICATE_LINK, codes.REPLACED, codes.BUS_NAME)
+
+
+class LocalMesh:
+    """A bus's links to the local nodes: to all of them, a leaf to one."""
+
+    def __init__(self, host: Host, listen: bool) -> None:
+        self._host = host
+        self._closed = False
+        self._timers: dict[Any, None] = {}
+        self._joins: dict[Any, None] = {}  # futures of those who wait for a join
+        self.listener: ListenerRunner | None = None
+        if listen:
+            listener = unix.UnixListener.open(host.node.bus, host.node.node_id)
+            self.listener = ListenerRunner(host, listener, None, host.welcome)
+
+    def join(self) -> Any:
+        """Connect to all that are there, a leaf to one.
+
+        Returns a future of the loop's: done when they have told their endpoints, or after 500 ms.
+        Raises OSError, ValueError if the directory is not to be had.
+        """
+        node = self._host.node
+        unix.sweep(node.bus)
+        peers = [peer for peer in unix.peers(node.bus) if not self._is_known(peer.node_id)]
+        joined = self._host.loop.create_future()
+        self._joins[joined] = None
+        if node.leaf:
+            random.shuffle(peers)  # so that the routers share the leaves
+            self._ask(deque(peers), joined)
+        else:
+            self._join_all(peers, joined)
+        return joined
+
+    def _is_known(self, node_id: bytes) -> bool:
+        known = self._host.node.routes.peers.get(node_id)
+        linked = known is not None and bool(known.connections)
+        return node_id == self._host.node.node_id or (linked and not self._host.node.leaf)
+
+    def _join_all(self, peers: list[unix.Peer], joined: Any) -> None:
+        left = set(peers)
+
+        def over(peer: unix.Peer) -> None:
+            left.discard(peer)
+            if not left:
+                self._resolve(joined)
+
+        for peer in peers:
+            self._dial(peer, partial(self._dialled, partial(over, peer)))
+        if left:
+            self._later(_JOIN_S, partial(self._resolve, joined))  # those who are late go on
+        else:
+            self._resolve(joined)
+
+    def _dialled(self, over: Callable[[], object], runner: LinkRunner | None) -> None:
+        if runner is None:
+            over()
+        else:
+            runner.on_settled = over  # open, or refused: then its event has told
+
+    def _ask(self, peers: deque[unix.Peer], joined: Any) -> None:
+        """A leaf's one link: to the first that answers."""
+        if peers:
+            self._dial(peers.popleft(), partial(self._asked, peers, joined))
+        else:
+            self._later(_RETRY_S, self._rejoin)
+            self._resolve(joined)
+
+    def _asked(self, peers: deque[unix.Peer], joined: Any, runner: LinkRunner | None) -> None:
+        if runner is None:
+            self._ask(peers, joined)
+            return
+
+        def settled() -> None:
+            if runner.connection.close_code < 0:
+                self._resolve(joined)
+            else:
+                self._ask(peers, joined)
+
+        def late() -> None:
+            if not runner.ready.done():
+                runner.connection.close(now_ms())  # which settles it
+
+        runner.on_settled = settled
+        self._later(_ASK_S, late)
+
+    def _dial(self, peer: unix.Peer, then: Callable[[LinkRunner | None], object], tries: int = 0) -> None:
+        if self._closed:
+            return
+        try:
+            channel = unix.dial(peer.path)
+        except BlockingIOError:
+            delay = _BUSY_S if tries < _BUSY_MAX else _REJOIN_S
+            self._later(delay, partial(self._dial, peer, then, tries + 1))
+            return
+        except OSError:
+            then(None)  # gone, or not ours: sweep() sees to the former, the driver counts the latter
+            return
+        try:
+            runner = self._host.run_link(channel)
+        except BaseException:
+            channel.close()
+            raise
+        then(runner)
+
+    def link_lost(self, connection: Connection) -> None:
+        """A local link ended without a goodbye: its node is dead, or must be found again. A leaf needs
+        another whatever the end.
+        """
+        if connection.opened_at < 0 or self._closed:
+            return
+        if self._host.node.leaf:
+            self._later(0.0, self._rejoin)
+        elif connection.close_code not in _ORDERLY:
+            self._later(_REJOIN_S, self._rejoin)
+
+    def _rejoin(self) -> None:
+        leaf = self._host.node.leaf
+        if self._closed or (leaf and self._host.node.mesh.uplink is not None):
+            return
+        try:
+            self.join()
+        except (OSError, ValueError, BusError):  # the directory may have gone meanwhile
+            if leaf:
+                self._later(_RETRY_S, self._rejoin)
+
+    def _later(self, delay: float, callback: Callable[[], object]) -> None:
+        timers: list[Any] = []
+
+        def due() -> None:
+            for timer in timers:
+                self._timers.pop(timer, None)
+            if not self._closed:
+                callback()
+
+        timer = self._host.loop.call_later(delay, due)
+        if timer is not None:  # it can be taken back
+            timers.append(timer)
+            self._timers[timer] = None
+
+    def _resolve(self, joined: Any) -> None:
+        self._joins.pop(joined, None)
+        if not joined.done():
+            joined.set_result(None)
+
+    def close(self) -> None:
+        """No more links are made; those there are stay."""
+        self._closed = True
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        for joined in list(self._joins):
+            self._resolve(joined)
+        if self.listener is not None:
+            self.listener.close()
