@@ -7,6 +7,7 @@ here is called where the core may be (in threads: with the engine's lock held), 
 
 from __future__ import annotations
 
+import errno
 import random
 from collections.abc import Callable
 from functools import partial
@@ -17,10 +18,11 @@ from busway.adapters.facade import Change, LinkInfo, Realm
 from busway.adapters.links import Host as LinkHost
 from busway.adapters.links import LinkRunner, now_ms
 from busway.adapters.opening import Attempt
-from busway.adapters.retrying import CLOSED, CONNECTED, Healer, Retry
+from busway.adapters.retrying import CLOSED, CONNECTED, CONNECTING, Healer, Retry
 from busway.errors import BusClosed, BusError, LinkRefused
 from busway.protocol import Link, Node, codes, errors
 
+_FOR_EVER_S = 86400.0  # a patience of a day or more has no timer
 # Refusals that another attempt would hear again, as far as one can tell.
 _HOPELESS = (
     codes.NOT_BUSWAY,
@@ -280,9 +282,18 @@ class DialledLink:
             else:
                 runner.owner = self
                 runner.on_settled = partial(self._settled, runner)
+                if channel.sort == "packet" and self.options.wait < _FOR_EVER_S:
+                    patience = max(self.options.wait, opening.CONNECT_S)
+                    self._timer = self._host.loop.call_later(patience, partial(self._nobody, runner))
                 return
         hopeless = not isinstance(error, OSError) or isinstance(error, PermissionError)
         self._failed(error, hopeless)
+
+    def _nobody(self, runner: LinkRunner) -> None:
+        """A line can be opened with nobody at its other end: the first time that is told."""
+        if runner is self.runner and self.state == CONNECTING:
+            self._finish(TimeoutError(errno.ETIMEDOUT, f"{self.url}: nobody answers on the line"))
+            runner.close()
 
     def _settled(self, runner: LinkRunner) -> None:
         """The connection is usable, or will never be."""
@@ -309,6 +320,14 @@ class DialledLink:
         text = connection.close_text or "the other side closed the link"
         hopeless = connection.close_code == codes.DUPLICATE_LINK  # the other side's own link stands
         self._wait(self._healer.lost(text, _now(), random.random(), hopeless=hopeless))
+
+    def restarted(self, runner: LinkRunner) -> None:
+        """The other side began anew on the same channel: there is nothing to dial or to wait for."""
+        if runner is self.runner and self.state == CONNECTED and self.options.retry is not None:
+            self._healer.lost("the other side started anew", _now(), 0.0)
+            self._healer.begin()
+            runner.on_settled = partial(self._settled, runner)
+            self._tell()
 
     def _drop_runner(self) -> None:
         if self.runner is not None:

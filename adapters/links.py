@@ -60,6 +60,7 @@ class Owner(Protocol):
     """Who wants to know that a link is over: at once, before its last bytes have left."""
 
     def ended(self, runner: LinkRunner, /) -> None: ...
+    def restarted(self, runner: LinkRunner, /) -> None: ...
 
 
 class LinkRunner:
@@ -78,6 +79,7 @@ class LinkRunner:
         self.channel = channel
         # Of the loop's own sort: done when the link is open and synced, or LinkRefused.
         self.ready = host.loop.create_future()
+        self._asked = (token, realm, cost)
         self.connection: Connection = host.node.connection(make_link(channel, token, realm, cost), now_ms())
         self.connection.tag = self
         self.owner: Owner | None = None
@@ -227,13 +229,27 @@ class LinkRunner:
 
     def ended(self) -> None:
         """The connection is over: its last bytes may take 2 s to leave, then the channel is closed all the
-        same.
+        same. A board that was reset is still on its line, and goes on there.
         """
+        if self.connection.close_code == codes.RESTARTED and not self._closed:
+            self._start_again()
+            return
         self.settle()
         if self.owner is not None:
             self.owner.ended(self)
         if not self._closed:
             self._host.loop.call_later(codes.CLOSING_MS / 1000, self.close)
+
+    def _start_again(self) -> None:
+        """A new connection on the same channel: to open a serial port anew would reset many boards."""
+        self.connection.tag = None
+        self._rest = memoryview(b"")
+        if self.ready.done():
+            self.ready = self._host.loop.create_future()
+        self.connection = self._host.node.connection(make_link(self.channel, *self._asked), now_ms())
+        self.connection.tag = self
+        if self.owner is not None:
+            self.owner.restarted(self)
 
     def settle(self) -> None:
         """Tell who waits for the link that it is ready, or why it never will be."""

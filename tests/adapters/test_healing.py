@@ -9,6 +9,7 @@ import math
 import signal
 import socket
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
@@ -16,9 +17,9 @@ import pytest
 
 import busway
 from busway import AsyncBus, Bus, Retry
-from busway.adapters import facade
+from busway.adapters import facade, opening
 from busway.protocol import codes
-from tests.adapters import threads_tools
+from tests.adapters import line_driver, threads_tools
 from tests.adapters.proxy import Proxy
 from tests.adapters.tools import Program, knows, sees, until
 
@@ -419,3 +420,68 @@ def test_threads_heal_alike() -> None:
         bus.close()
         with pytest.raises(busway.BusClosed):
             trying.result()
+
+
+# Lines
+
+
+@pytest.fixture
+def line(monkeypatch: pytest.MonkeyPatch) -> Callable[[], socket.socket]:
+    """Plugs a line in for the next dial of serial://line; the far end's socket."""
+    row = opening.Driver("tests.adapters.line_driver", "serial", "serial:///dev/ttyUSB0")
+    monkeypatch.setitem(opening.DRIVERS, "serial", row)
+
+    def plug() -> socket.socket:
+        near, far = socket.socketpair()
+        line_driver.ends.append(line_driver.LineChannel(near, "localnet", "line", True))
+        return far
+
+    return plug
+
+
+def at(far: socket.socket) -> line_driver.LineChannel:
+    return line_driver.LineChannel(far.dup(), "localnet", "", False)
+
+
+async def test_a_board_that_is_reset_goes_on_over_the_same_line(line: Callable[[], socket.socket]) -> None:
+    async with client() as bus:
+        with line() as far:
+            for round in range(3):
+                board = AsyncBus(ipc=False, label=f"board {round}")
+                await board.open()
+                board.serve("echo", lambda request: request.payload)
+                runner = board.attach(at(far))
+                link = await bus.connect("serial://line", retry=QUICK)
+                await until(partial(is_up, link, round))
+                assert await bus.request("echo", round, ttl=5) == round
+                assert link.label == f"board {round}"
+                board.loop.remove_reader(runner.channel.fileno())  # its power is cut
+                board.loop.remove_writer(runner.channel.fileno())
+                runner.abandon()
+                await board.close(0)
+            assert (link.losses, len(bus.links())) == (2, 1)
+
+
+async def test_a_line_that_is_unplugged_is_dialled_again(line: Callable[[], socket.socket]) -> None:
+    async with client() as bus, AsyncBus(ipc=False) as board:
+        with line() as far:
+            board.attach(at(far))
+            link = await bus.connect("serial://line", retry=QUICK)
+            far.shutdown(socket.SHUT_RDWR)
+        await until(lambda: link.state == "reconnecting" and link.attempt > 1)
+        assert "no such line" in link.error
+        with line() as far:
+            board.attach(at(far))
+            await until(lambda: link.state == "connected")
+            assert knows(bus, board.id)
+
+
+async def test_a_line_with_nobody_at_its_end_is_not_waited_for_for_ever(
+    line: Callable[[], socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "CONNECT_S", 0.1)
+    async with client() as bus:
+        with line():
+            with pytest.raises(TimeoutError, match="nobody answers"):
+                await bus.connect("serial://line")
+            assert bus.links() == []

@@ -10,10 +10,12 @@ import click
 
 import busway
 from busway.cli import failures, options, output
+from busway.cli.bench import bench
 from busway.cli.bridge import bridge
 from busway.cli.decoding import decode
 from busway.cli.doctor import doctor
 from busway.cli.failures import Failure, failure_of
+from busway.cli.joining import connect, listen_on
 from busway.cli.look import endpoints, links, nodes
 from busway.cli.monitor import monitor
 from busway.cli.pinging import ping
@@ -66,7 +68,7 @@ def group(context: click.Context) -> None:
 
 
 _COMMANDS = (nodes, endpoints, links, routes, listen, send, publish, request, serve, ping, trace, monitor)
-for _command in (*_COMMANDS, bridge, ports, scan, doctor, decode):
+for _command in (*_COMMANDS, bridge, connect, listen_on, bench, ports, scan, doctor, decode):
     group.add_command(_command)
 
 

@@ -52,13 +52,27 @@ def bridge(
     as_json: bool,
 ) -> int:
     """Join the local bus to other nodes, and forward between them."""
-    import asyncio
-
-    from busway.cli import session
-
     urls = targets + place.urls
     if not urls and not listens:
         raise Failure(failures.USAGE, "give a URL to join, or --listen URL")
+    return run_bridge(place, "bridge", urls, listens, is_open, every, as_json)
+
+
+def run_bridge(
+    place: Place,
+    command: str,
+    urls: tuple[str, ...],
+    listens: tuple[str, ...],
+    is_open: bool,
+    every: float | None,
+    as_json: bool,
+) -> int:
+    """Join the local bus to `urls` and let others come at `listens`, until interrupted; `every` seconds
+    (None: never) say what was forwarded.
+    """
+    import asyncio
+
+    from busway.cli import session
 
     async def job(bus: AsyncBus) -> int:
         work = Bridge(bus, place.token, as_json)
@@ -67,7 +81,8 @@ def bridge(
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(work.watch())
-                group.create_task(work.report(every))
+                if every is not None:
+                    group.create_task(work.report(every))
                 for url in urls:
                     group.create_task(work.keep(url))
         except ExceptionGroup as failed:
@@ -75,7 +90,7 @@ def bridge(
         raise AssertionError("it runs until it is interrupted")
 
     return session.run(
-        Place(place.bus, (), place.token), "bridge", job, leaf=False, endless=True, transit=True
+        Place(place.bus, (), place.token), command, job, leaf=False, endless=True, transit=True
     )
 
 

@@ -45,7 +45,12 @@ Examples:
   busway links --all --json
   busway links -n readings
 
+  busway links --watch
+
 A link is listed once, as the node sees it that opened it; with --all or --node once for each end.
+One that a program dials again and again is listed as connecting or reconnecting, with the next attempt
+and the last error. With --watch the links are listed once, then each that comes, goes or changes its
+state, until interrupted (with --json one document a line).
 This command's own links are left out. Exit status 3 if a node gave no answer, 1 if --node matches none."""
 
 
@@ -76,12 +81,17 @@ def endpoints(place: Place, node: str, timeout: float, as_json: bool) -> int:
 
 @click.command(cls=Examples, epilog=_LINKS_EXAMPLES)
 @click.option("-a", "--all", "both", is_flag=True, help="Both ends of every link.")
+@click.option("-w", "--watch", is_flag=True, help="Go on, and tell what changes.")
 @node_option(_ONLY)
 @timeout_option(2.0, _PATIENCE)
 @json_option("One JSON document: a list of links.")
 @joins
-def links(place: Place, both: bool, node: str, timeout: float, as_json: bool) -> int:
+def links(place: Place, both: bool, watch: bool, node: str, timeout: float, as_json: bool) -> int:
     """List the links between the programs."""
+    if watch:
+        from busway.cli.watching import watch_links
+
+        return watch_links(place, node, timeout, both, as_json)
 
     def show(bus: AsyncBus, found: list[Found], chosen: bool, as_json: bool) -> None:
         _show_links(bus, found, chosen or both, as_json)
@@ -220,6 +230,23 @@ def _endpoint_row(row: dict[str, Any]) -> tuple[object, ...]:
 
 
 def _show_links(bus: AsyncBus, found: list[Found], both: bool, as_json: bool) -> None:
+    documents = link_documents(bus, found, both)
+    if as_json:
+        output.say_json(documents)
+        return
+    if not documents:
+        output.note(f"no links are known on bus {bus.node.bus!r}")
+        return
+    headings = ["NODE", "PEER", "STATE", "REALM", "OVER", ">RTT", ">AGE", ">SENT", ">RECEIVED", ">QUEUED"]
+    rows = [_link_row(link) for link in documents]
+    if any("attempt" in link for link in documents):
+        headings.append("NOTE")
+        rows = [(*row, link_note(link)) for row, link in zip(rows, documents, strict=True)]
+    output.table(headings, rows)
+
+
+def link_documents(bus: AsyncBus, found: list[Found], both: bool) -> list[dict[str, Any]]:
+    """Every link once, or with `both` from each end; those that are dialled and not connected at the end."""
     answered = {each.id for each in found if each.report}
     documents = [
         _link_document(each, link)
@@ -227,14 +254,27 @@ def _show_links(bus: AsyncBus, found: list[Found], both: bool, as_json: bool) ->
         for link in each.links(bus)
         if both or link["dialled"] or link["peer"] not in answered
     ]
-    if as_json:
-        output.say_json(documents)
-        return
-    if not documents:
-        output.note(f"no links are known on bus {bus.node.bus!r}")
-        return
-    headings = ("NODE", "PEER", "STATE", "REALM", "OVER", ">RTT", ">AGE", ">SENT", ">RECEIVED", ">QUEUED")
-    output.table(headings, [_link_row(link) for link in documents])
+    return documents + [
+        _link_document(each, _NOT_CONNECTED | link | {"address": link["url"]})
+        for each in found
+        for link in each.table("dialled")
+        if link["state"] != "connected"
+    ]
+
+
+_NOT_CONNECTED = {"realm": "-", "via": "", "dialled": True, "rtt_ms": -1, "age_ms": -1} | dict.fromkeys(
+    ("bytes_in", "bytes_out", "queued_bytes"), 0
+)
+
+
+def link_note(link: dict[str, Any]) -> str:
+    """Of a link that is dialled again: which attempt, when the next one begins, and what went wrong."""
+    if "attempt" not in link:
+        return ""
+    wait = link["next_try_ms"]
+    when = "under way" if wait < 0 else f"next in {wait / 1000:.1f} s"
+    error = f": {link['error']}" if link["error"] else ""
+    return f"attempt {link['attempt']}, {when}{error}"
 
 
 def _link_document(found: Found, link: dict[str, Any]) -> dict[str, Any]:

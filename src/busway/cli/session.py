@@ -46,6 +46,7 @@ def run(
     leaf: bool = True,
     endless: bool = False,
     transit: bool = False,
+    alone: bool = False,
 ) -> int:
     """Join, do the job, leave; returns the exit status.
 
@@ -54,12 +55,15 @@ def run(
         leaf: for short commands; those that latecomers have to find join as full nodes.
         endless: being interrupted is this command's normal end.
         transit: forward for others.
+        alone: join nobody here, only what the job itself does.
     """
     logging.getLogger("busway").addHandler(logging.NullHandler())  # we tell it ourselves
-    return asyncio.run(_stay(place, command, job, leaf, endless, transit))
+    return asyncio.run(_stay(place, command, job, leaf, endless, transit, alone))
 
 
-async def _stay(place: Place, command: str, job: Job, leaf: bool, endless: bool, transit: bool) -> int:
+async def _stay(
+    place: Place, command: str, job: Job, leaf: bool, endless: bool, transit: bool, alone: bool
+) -> int:
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
@@ -74,7 +78,7 @@ async def _stay(place: Place, command: str, job: Job, leaf: bool, endless: bool,
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number)
     try:
-        async with _joined(place, command, leaf, transit) as bus:
+        async with _joined(place, command, leaf, transit, alone) as bus:
             return await job(bus)
     except asyncio.CancelledError:
         if not told:
@@ -83,11 +87,13 @@ async def _stay(place: Place, command: str, job: Job, leaf: bool, endless: bool,
 
 
 @contextlib.asynccontextmanager
-async def _joined(place: Place, command: str, leaf: bool, transit: bool) -> AsyncIterator[AsyncBus]:
+async def _joined(
+    place: Place, command: str, leaf: bool, transit: bool, alone: bool
+) -> AsyncIterator[AsyncBus]:
     label = f"busway {command} ({os.getpid()})"
     # A leaf has one link. Who is to join others, too, is told everything by all of them.
     leaf = leaf and not place.urls
-    bus = AsyncBus(place.bus, leaf=leaf, transit=None if leaf else transit, label=label)
+    bus = AsyncBus(place.bus, ipc=not alone, leaf=leaf, transit=None if leaf else transit, label=label)
     refusals: list[Change] = []
     watching = asyncio.create_task(_note_refusals(bus, refusals))
     await asyncio.sleep(0)  # it listens from here on

@@ -37,6 +37,12 @@ _TABLES = {
     "nodes": {"node": bytes, "label": str, "leaf": bool, "via": bytes, "realm": str, "children": list}
     | dict.fromkeys(("cost", "seqno", "offers"), int),
 }
+# What came later: a node may be older.
+_OPTIONAL: dict[str, dict[str, type]] = {
+    "dialled": {"peer": bytes}
+    | dict[str, type].fromkeys(("url", "state", "label", "error"), str)
+    | dict[str, type].fromkeys(("attempt", "next_try_ms", "losses"), int)
+}
 
 
 @dataclass
@@ -120,7 +126,7 @@ def well_formed(report: object) -> bool:
         return False
     tables = all(
         isinstance(report.get(name), list) and all(_has(row, shape) for row in report[name])
-        for name, shape in _TABLES.items()
+        for name, shape in (_TABLES | {name: _OPTIONAL[name] for name in _OPTIONAL if name in report}).items()
     )
     return tables and _has(report, {"counters": dict, "outstanding": int, "incarnation": bytes})
 

@@ -1,0 +1,198 @@
+"""`busway bench`: throughput and latency of one link, bounded in time. Measures with the bus's own calls."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from busway.cli import failures, output
+from busway.cli.failures import Failure
+from busway.cli.options import Examples, Place, joins, json_option
+
+if TYPE_CHECKING:
+    from busway.adapters.asyncio import AsyncBus
+    from busway.adapters.dialled import DialledLink
+
+ECHO = "busway/bench/echo"
+SINK = "busway/bench/sink"
+_WARM_UP = 3  # requests that do not count: the first ones open credit and aliases
+_UNDER_WAY = 64  # sends between two questions whether they have arrived
+_FOUND_S = 3.0  # how long the far end's endpoints are waited for
+
+_EXAMPLES = """\
+Examples:
+  busway bench --serve tcp://127.0.0.1:7000       at one end: answers until it is interrupted
+  busway bench tcp://127.0.0.1:7000               at the other: measures for 2 seconds a size
+  busway bench ws://lab:8765 --size 16 --size 65536 --seconds 5 --json
+
+Opens a link of its own to URL and measures that link: round trips one after the other (median and 99 %), and
+messages one way, confirmed by the far end at the end of each 64. Sizes are bytes of payload. Without
+`bench --serve` at the far end any other Busway program there will do for round trips (its introspection
+answers them, of the size that it likes); these are shown as size 0."""
+
+
+@click.command(cls=Examples, epilog=_EXAMPLES)
+@click.argument("target", metavar="URL")
+@click.option("--serve", is_flag=True, help="Listen at URL and answer, until interrupted.")
+@click.option("--open", "is_open", is_flag=True, help="With --serve: beyond loopback without a token.")
+@click.option(
+    "--size",
+    "sizes",
+    type=click.IntRange(0, 4_194_304),
+    multiple=True,
+    default=(16, 1024, 16384),
+    show_default=True,
+    metavar="BYTES",
+    help="Payload; may be given several times.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.1, 60),
+    default=1.0,
+    show_default=True,
+    metavar="S",
+    help="For each size, in each of both ways.",
+)
+@json_option("One JSON document.")
+@joins
+def bench(
+    place: Place,
+    target: str,
+    serve: bool,
+    is_open: bool,
+    sizes: tuple[int, ...],
+    seconds: float,
+    as_json: bool,
+) -> int:
+    """Measure one link: round trips and messages a second."""
+    from busway.cli import session
+
+    async def job(bus: AsyncBus) -> int:
+        if serve:
+            return await _serve(bus, target, place.token, is_open, as_json)
+        link = await _join(bus, target, place.token)
+        found = await Measurement(bus, link, seconds).run(sizes)
+        _show(link, found, as_json)
+        return failures.OK
+
+    return session.run(place, "bench", job, leaf=False, endless=serve, alone=True)
+
+
+async def _serve(bus: AsyncBus, url: str, token: str | None, is_open: bool, as_json: bool) -> int:
+    import asyncio
+
+    bus.serve(ECHO, _echo, realm="global")
+    sink = bus.register(SINK, kind="anycast", realm="global")
+    try:
+        listener = await bus.listen(url, token=token, open=is_open)
+    except (OSError, ValueError) as error:
+        raise Failure(failures.NO_BUS, f"cannot listen at {url}: {error}") from None
+    if as_json:
+        output.say_json({"url": listener.url})
+    else:
+        output.say(f"answering at {listener.url}")
+    async for _ in sink:
+        pass
+    await asyncio.Event().wait()
+    raise AssertionError("it runs until it is interrupted")
+
+
+async def _echo(request: Any) -> Any:
+    return request.payload
+
+
+async def _join(bus: AsyncBus, url: str, token: str | None) -> DialledLink:
+    import busway
+
+    try:
+        return await bus.connect(url, token=token, retry=None)
+    except busway.LinkRefused as error:
+        raise Failure(failures.NO_BUS, f"{url}: {error}", "LINK_REFUSED") from None
+    except OSError as error:
+        text = error.strerror or str(error)
+        raise Failure(failures.NO_BUS, f"{url}: {text}; is a node listening there?") from None
+    except ValueError as error:
+        raise Failure(failures.USAGE, str(error)) from None
+
+
+class Measurement:
+    """What one link does, size by size."""
+
+    def __init__(self, bus: AsyncBus, link: DialledLink, seconds: float) -> None:
+        self._bus = bus
+        self._peer = link.peer
+        self._seconds = seconds
+
+    async def run(self, sizes: tuple[int, ...]) -> list[dict[str, Any]]:
+        """A row for each size; one of size 0 from the far end's introspection if it does not serve."""
+        from busway.protocol import codes
+
+        if not await self._serves():
+            return [{"size": 0} | await self._round_trips(codes.INTROSPECTION, None)]
+        found = []
+        for size in sizes:
+            payload = bytes(size)
+            row = {"size": size} | await self._round_trips(ECHO, payload)
+            found.append(row | await self._one_way(payload))
+        return found
+
+    async def _serves(self) -> bool:
+        import asyncio
+
+        import busway
+
+        try:
+            async with asyncio.timeout(_FOUND_S):
+                await self._bus.request(ECHO, b"", node=self._peer)
+        except (busway.Undeliverable, TimeoutError):
+            return False
+        return True
+
+    async def _round_trips(self, endpoint: Any, payload: bytes | None) -> dict[str, Any]:
+        for _ in range(_WARM_UP):
+            await self._bus.request(endpoint, payload, node=self._peer)
+        taken = []
+        began = now = time.perf_counter()
+        while now - began < self._seconds:
+            await self._bus.request(endpoint, payload, node=self._peer)
+            now, before = time.perf_counter(), now
+            taken.append(now - before)
+        taken.sort()
+        return {
+            "round_trips": len(taken),
+            "rtt_us": round(taken[len(taken) // 2] * 1e6, 1),
+            "rtt_99_us": round(taken[len(taken) * 99 // 100] * 1e6, 1),
+        }
+
+    async def _one_way(self, payload: bytes) -> dict[str, Any]:
+        sent = 0
+        began = now = time.perf_counter()
+        while now - began < self._seconds:
+            for _ in range(_UNDER_WAY - 1):
+                await self._bus.send(SINK, payload, node=self._peer)
+            await self._bus.send(SINK, payload, node=self._peer, confirm=True)
+            sent += _UNDER_WAY
+            now = time.perf_counter()
+        rate = sent / (now - began)
+        return {"sent": sent, "per_second": round(rate), "bytes_per_second": round(rate * len(payload))}
+
+
+def _show(link: DialledLink, found: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        ends = {"url": link.url, "peer": output.uuid_text(link.peer), "label": link.label}
+        output.say_json(ends | {"realm": link.realm, "sizes": found})
+        return
+    output.say(f"{link.url} to {output.node_text(link.peer, link.label)}")
+    rows = [
+        (
+            row["size"],
+            f"{row['rtt_us'] / 1000:.3f} ms",
+            f"{row['rtt_99_us'] / 1000:.3f} ms",
+            f"{row['per_second']:,}" if "per_second" in row else "-",
+            output.size_text(row["bytes_per_second"]) + "/s" if "per_second" in row else "-",
+        )
+        for row in found
+    ]
+    output.table((">SIZE", ">RTT", ">RTT 99 %", ">MESSAGES/S", ">BYTES"), rows)

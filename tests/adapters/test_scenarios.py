@@ -1,0 +1,227 @@
+"""One script, whatever the link and whoever runs it: register, send, confirm, request, stream, cancel, death.
+
+LINKS is the one table of sorts of link. A row says how a server can be reached in it: a context manager that
+yields the URL to listen on (the server, in a process of its own, says the real one), options for `listen` and
+options for `connect`. Every row runs under asyncio and threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import pytest
+
+import busway
+from busway import AsyncBus, Bus, Retry
+from tests.adapters import threads_tools
+from tests.adapters.tools import Program, sees, until
+from tests.drivers.test_websocket import Certificates
+
+QUICK = Retry(first=0.05, factor=1.5, cap=0.5, jitter=0.5)
+
+
+class Way(NamedTuple):
+    """How two processes are joined: `listen` None for what needs no call (Unix sockets)."""
+
+    listen: str | None
+    listen_options: Mapping[str, Any] = MappingProxyType({})
+    connect_options: Mapping[str, Any] = MappingProxyType({})
+    realm: str = "localnet"
+
+
+@contextlib.contextmanager
+def unix(_: Path) -> Iterator[Way]:
+    yield Way(None, realm="userspace")
+
+
+@contextlib.contextmanager
+def tcp(_: Path) -> Iterator[Way]:
+    yield Way("tcp://127.0.0.1:0", {"token": "sesame"}, {"token": "sesame"})
+
+
+@contextlib.contextmanager
+def ws(_: Path) -> Iterator[Way]:
+    yield Way("ws://127.0.0.1:0", {"token": "sesame"}, {"token": "sesame"}, realm="global")
+
+
+@contextlib.contextmanager
+def wss(place: Path) -> Iterator[Way]:
+    found = Certificates(place)
+    yield Way(
+        "wss://127.0.0.1:0",
+        {"certificate": found.chain, "key": found.key},
+        {"cafile": found.ca},
+        realm="global",
+    )
+
+
+LINKS: dict[str, Callable[[Path], contextlib.AbstractContextManager[Way]]] = {
+    "unix": unix,
+    "tcp": tcp,
+    "ws": ws,
+    "wss": wss,
+}
+
+SERVER = """
+async def main():
+    way = eval(sys.argv[1])
+    async with busway.AsyncBus(ipc=way["listen"] is None, label="server") as bus:
+        async def echo(request):
+            return request.payload
+        async def scan(request):
+            for part in range(request.payload):
+                yield part
+        async def slow(request):
+            say("slow begun")
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                say("slow cancelled")
+                raise
+        async def sulk(request):
+            raise busway.RemoteError(300, "no")
+        for name, handler in {"echo": echo, "scan": scan, "slow": slow, "sulk": sulk}.items():
+            bus.serve(name, handler, realm=way["realm"])
+        log = bus.register("log", realm=way["realm"])
+        async def read():
+            async for message in log:
+                say("got", message.payload, message.missed)
+        reading = asyncio.create_task(read())
+        if way["listen"] is None:
+            say("ipc")
+        else:
+            say((await bus.listen(way["listen"], **way["options"])).url)
+        await heard()
+        reading.cancel()
+asyncio.run(main())
+"""
+
+
+def words_for(way: Way, url: str | None = None) -> str:
+    return repr({"listen": url or way.listen, "options": dict(way.listen_options), "realm": way.realm})
+
+
+@pytest.fixture(params=LINKS)
+def way(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Way]:
+    with LINKS[request.param](tmp_path) as found:
+        yield found
+
+
+# asyncio
+
+
+async def test_the_script_under_asyncio(way: Way) -> None:
+    async with AsyncBus(ipc=way.listen is None, label="client") as bus:
+        async with Program(SERVER, words_for(way)) as server:
+            url = await server.line()
+            link = None
+            if way.listen is not None:
+                link = await bus.connect(url, retry=QUICK, **way.connect_options)
+                assert (link.state, link.realm) == ("connected", way.realm)
+            await until(lambda: sees(bus, "slow") and sees(bus, "log"))
+            await talk(bus, server)
+            asking = asyncio.create_task(bus.request("slow", None))
+            await server.expect("slow begun")
+            await server.kill()
+            with pytest.raises(busway.Undeliverable):
+                await asking
+            await until(lambda: not sees(bus, "echo"))
+            if link is not None:
+                await until(lambda: link.state == "reconnecting")
+        async with Program(SERVER, words_for(way, url if way.listen else None)) as server:
+            assert await server.line() == url
+            assert await bus.request("echo", "again", ttl=15) == "again"
+            if link is not None:
+                assert (link.state, link.losses) == ("connected", 1)
+
+
+async def talk(bus: AsyncBus, server: Program) -> None:
+    for number in range(100):
+        await bus.send("log", number)
+    for number in range(100):
+        await server.expect(f"got {number} 0")
+    await bus.send("log", "confirmed", confirm=True)
+    await server.expect("got confirmed 0")
+    with pytest.raises(busway.Undeliverable):
+        await bus.send("nobody has it", 1, confirm=True)
+    for value in (None, b"\x00" * 300_000, {"a": [1, 2.5, "x" * 1000]}):
+        assert await bus.request("echo", value) == value
+    answers = await asyncio.gather(*(bus.request("echo", number) for number in range(200)))
+    assert answers == list(range(200))
+    assert [part async for part in bus.request_stream("scan", 500)] == list(range(500))
+    with pytest.raises(busway.RemoteError, match="no"):
+        await bus.request("sulk", None)
+    asking = asyncio.create_task(bus.request("slow", None))
+    await server.expect("slow begun")
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await server.expect("slow cancelled")
+    with pytest.raises(busway.RequestTimeout):
+        await bus.request("slow", None, timeout=0.2)
+    await server.expect("slow begun")
+    await server.expect("slow cancelled")
+
+
+# Threads
+
+
+HEARD = """
+import asyncio
+
+async def heard():
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+"""
+
+
+def test_the_script_under_threads(way: Way) -> None:
+    program = HEARD + SERVER
+    with Bus(ipc=way.listen is None, label="client") as bus:
+        link = None
+        with threads_tools.Program(program, words_for(way)) as server:
+            url = server.line()
+            if way.listen is not None:
+                link = bus.connect(url, retry=QUICK, **way.connect_options)
+                assert (link.state, link.realm) == ("connected", way.realm)
+            threads_tools.until(lambda: threads_tools.sees(bus, "slow") and threads_tools.sees(bus, "log"))
+            talk_blocking(bus, server)
+            asking = threads_tools.Task(lambda: bus.request("slow", None))
+            server.expect("slow begun")
+            server.kill()
+            with pytest.raises(busway.Undeliverable):
+                asking.result()
+            threads_tools.until(lambda: not threads_tools.sees(bus, "echo"))
+            if link is not None:
+                threads_tools.until(lambda: link.state == "reconnecting")
+        with threads_tools.Program(program, words_for(way, url if way.listen else None)) as server:
+            assert server.line() == url
+            assert bus.request("echo", "again", ttl=15) == "again"
+            if link is not None:
+                assert (link.state, link.losses) == ("connected", 1)
+
+
+def talk_blocking(bus: Bus, server: threads_tools.Program) -> None:
+    for number in range(100):
+        bus.send("log", number)
+    for number in range(100):
+        server.expect(f"got {number} 0")
+    bus.send("log", "confirmed", confirm=True)
+    server.expect("got confirmed 0")
+    with pytest.raises(busway.Undeliverable):
+        bus.send("nobody has it", 1, confirm=True)
+    for value in (None, b"\x00" * 300_000, {"a": [1, 2.5, "x" * 1000]}):
+        assert bus.request("echo", value) == value
+    tasks = [threads_tools.Task(lambda number=number: bus.request("echo", number)) for number in range(32)]  # type: ignore[misc]
+    assert [task.result() for task in tasks] == list(range(32))
+    assert list(bus.request_stream("scan", 500)) == list(range(500))
+    with pytest.raises(busway.RemoteError, match="no"):
+        bus.request("sulk", None)
+    with pytest.raises(busway.RequestTimeout):
+        bus.request("slow", None, timeout=0.2)
+    server.expect("slow begun")
+    server.expect("slow cancelled")
