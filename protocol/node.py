@@ -136,8 +136,8 @@ class Node:
     # Links
 
     def connection(self, link: Link, now: int) -> Connection:
-        """A state machine for a new link; its HELLO is ready to be written. More than 256 links are refused
-        at once.
+        """A state machine for a new link; its HELLO is ready to be written. More than LINKS_MAX links are
+        refused at once.
         """
         self._check_open()
         nonce = self._entropy(codes.NONCE_SIZE)
@@ -146,7 +146,8 @@ class Node:
         self.connections.append(connection)
         self.mesh.count_syncing(now)
         if len(self.connections) > codes.LINKS_MAX:
-            connection.fail(codes.MESH_FULL, "this node holds 256 links, as many as it may", now)
+            text = "this node holds %d links, as many as it may" % codes.LINKS_MAX
+            connection.fail(codes.MESH_FULL, text, now)
         return connection
 
     def connections_to_flush(self) -> "list[Connection]":

@@ -673,4 +673,4 @@ def test_one_link_more_than_a_node_may_hold_is_refused_with_a_sentence() -> None
     net.pump()
     (heard,) = net.closings(one_more.b)
     assert (heard.code, heard.by_peer) == (codes.MESH_FULL, True)
-    assert "256" in heard.text
+    assert str(codes.LINKS_MAX) in heard.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -28,9 +29,8 @@ Examples:
   busway bench ws://lab:8765 --size 16 --size 65536 --seconds 5 --json
 
 Opens a link of its own to URL and measures that link: round trips one after the other (median and 99 %), and
-messages one way, confirmed by the far end at the end of each 64. Sizes are bytes of payload. Without
-`bench --serve` at the far end any other Busway program there will do for round trips (its introspection
-answers them, of the size that it likes); these are shown as size 0."""
+messages one way, confirmed by the far end at the end of each 64. Sizes are bytes of payload. Any other Busway
+program at the far end will do for round trips: the node answers them itself, which is shown as size 0."""
 
 
 @click.command(cls=Examples, epilog=_EXAMPLES)
@@ -126,15 +126,13 @@ class Measurement:
         self._seconds = seconds
 
     async def run(self, sizes: tuple[int, ...]) -> list[dict[str, Any]]:
-        """A row for each size; one of size 0 from the far end's introspection if it does not serve."""
-        from busway.protocol import codes
-
+        """A row for each size; if the far end does not serve, one of size 0: the steps of a trace."""
         if not await self._serves():
-            return [{"size": 0} | await self._round_trips(codes.INTROSPECTION, None)]
+            return [{"size": 0} | await self._steps()]
         found = []
         for size in sizes:
             payload = bytes(size)
-            row = {"size": size} | await self._round_trips(ECHO, payload)
+            row = {"size": size} | await self._round_trips(payload)
             found.append(row | await self._one_way(payload))
         return found
 
@@ -150,15 +148,27 @@ class Measurement:
             return False
         return True
 
-    async def _round_trips(self, endpoint: Any, payload: bytes | None) -> dict[str, Any]:
+    async def _round_trips(self, payload: bytes) -> dict[str, Any]:
+        async def once() -> float:
+            began = time.perf_counter()
+            await self._bus.request(ECHO, payload, node=self._peer)
+            return time.perf_counter() - began
+
+        return await self._repeat(once)
+
+    async def _steps(self) -> dict[str, Any]:
+        async def once() -> float:
+            return (await self._bus.trace(ECHO, node=self._peer))[-1].rtt
+
+        return await self._repeat(once)
+
+    async def _repeat(self, once: Callable[[], Awaitable[float]]) -> dict[str, Any]:
         for _ in range(_WARM_UP):
-            await self._bus.request(endpoint, payload, node=self._peer)
-        taken = []
-        began = now = time.perf_counter()
-        while now - began < self._seconds:
-            await self._bus.request(endpoint, payload, node=self._peer)
-            now, before = time.perf_counter(), now
-            taken.append(now - before)
+            await once()
+        taken: list[float] = []
+        end = time.perf_counter() + self._seconds
+        while time.perf_counter() < end or not taken:
+            taken.append(await once())
         taken.sort()
         return {
             "round_trips": len(taken),

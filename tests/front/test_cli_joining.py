@@ -1,0 +1,116 @@
+"""`busway connect`, `listen-on`, `links --watch` and `bench`, between machines that are directories."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.front.cli_rig import Running, busway, busway_started, new_bus, until
+from tests.front.test_cli_mesh import free_port, line_with, machines
+
+__all__ = ["machines"]
+
+
+@contextmanager
+def listening(
+    bus: str, directory: str, *words: str, url: str = "tcp://127.0.0.1:0"
+) -> Iterator[tuple[Running, str]]:
+    with busway_started("listen-on", url, *words, "--json", bus=bus, BUSWAY_DIR=directory) as running:
+        yield running, json.loads(line_with(running, "listening"))["url"]
+
+
+class TestConnectAndListenOn:
+    def test_they_make_two_machines_one_bus(self, machines: tuple[str, str]) -> None:
+        here, there = machines
+        bus = new_bus()
+        with (
+            listening(bus, there, "--token", "sesame") as (_, url),
+            busway_started("serve", "lab/upper", "--", "tr", "a-z", "A-Z", bus=bus, BUSWAY_DIR=there),
+            busway_started("connect", url, "--token", "sesame", bus=bus, BUSWAY_DIR=here) as near,
+        ):
+            line_with(near, "link-up")
+            asked = busway("request", "lab/upper", "--raw", "hello", bus=bus, BUSWAY_DIR=here).ok()
+            assert asked.text.strip() == "HELLO"
+            near.tell(signal.SIGINT)
+            assert near.status() == 0
+
+    def test_the_real_url_is_printed(self, machines: tuple[str, str]) -> None:
+        with busway_started(
+            "listen-on", "ws://127.0.0.1:0", bus=new_bus(), BUSWAY_DIR=machines[0]
+        ) as running:
+            url = line_with(running, "listening").split()[-1]
+            assert url.startswith("ws://127.0.0.1:")
+            assert not url.endswith(":0")
+
+    def test_beyond_loopback_it_wants_a_token(self) -> None:
+        assert "token" in busway("listen-on", "tcp://0.0.0.0:0", bus=new_bus()).failed(4)
+
+    def test_what_is_no_address(self) -> None:
+        assert "tcp://host:port" in busway("connect", "pigeon://loft", bus=new_bus()).failed(2)
+
+
+class TestLinksWatch:
+    def test_a_link_that_is_lost_and_comes_back_is_seen(self, machines: tuple[str, str]) -> None:
+        here, there = machines
+        bus, url = new_bus(), f"tcp://127.0.0.1:{free_port()}"
+        with busway_started("connect", url, bus=bus, BUSWAY_DIR=here):
+            with busway_started("links", "--watch", "--json", bus=bus, BUSWAY_DIR=here) as watch:
+                seen = json.loads(line_with(watch, url))
+                assert seen["state"] == "connecting"
+                assert "refused" in seen["error"] or not seen["error"]
+                with listening(bus, there, url=url):
+                    while json.loads(line_with(watch, url))["state"] != "open":
+                        pass
+                while json.loads(line_with(watch, url))["state"] != "reconnecting":
+                    pass
+            shown: list[str] = []
+
+            def look() -> bool:
+                shown.append(busway("links", bus=bus, BUSWAY_DIR=here).ok().text)
+                return "attempt" in shown[-1]
+
+            until(look)
+            assert "reconnecting" in shown[-1]
+            rows = busway("links", "--json", bus=bus, BUSWAY_DIR=here).ok().document
+            (row,) = [row for row in rows if row["address"] == url]
+            assert row["state"] == "reconnecting"
+            assert row["losses"] == 1
+
+
+class TestBench:
+    @pytest.mark.parametrize("scheme", ["tcp", "ws"])
+    def test_sizes_and_rates(self, scheme: str) -> None:
+        bus = new_bus()
+        with busway_started("bench", "--serve", f"{scheme}://127.0.0.1:0", "--json", bus=bus) as far:
+            url = json.loads(far.line())["url"]
+            words = ("bench", url, "--seconds", "0.2", "--size", "16", "--size", "5000")
+            found = busway(*words, "--json", bus=bus).ok().document
+            assert [row["size"] for row in found["sizes"]] == [16, 5000]
+            for row in found["sizes"]:
+                assert 0 < row["rtt_us"] <= row["rtt_99_us"]
+                assert row["round_trips"] > 10
+                assert row["bytes_per_second"] == pytest.approx(row["per_second"] * row["size"], rel=0.01)
+            table = busway(*words, bus=bus).ok().lines
+            assert table[1].split()[0] == "SIZE"
+            assert len(table) == 4
+
+    def test_a_program_that_does_not_serve_it_still_answers(self) -> None:
+        bus = new_bus()
+        with listening_here(bus) as url:
+            (row,) = busway("bench", url, "--seconds", "0.2", "--json", bus=bus).ok().document["sizes"]
+            assert row["size"] == 0
+            assert row["round_trips"] > 10
+
+    def test_nobody_there(self) -> None:
+        complaint = busway("bench", f"tcp://127.0.0.1:{free_port()}", bus=new_bus()).failed(4)
+        assert "is a node listening there?" in complaint
+
+
+@contextmanager
+def listening_here(bus: str) -> Iterator[str]:
+    with busway_started("listen-on", "tcp://127.0.0.1:0", "--json", bus=bus) as running:
+        yield json.loads(line_with(running, "listening"))["url"]
