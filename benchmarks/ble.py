@@ -33,18 +33,7 @@ CHUNK = 65536
 
 async def connect(bus: busway.AsyncBus) -> None:
     """A new link to the board; returns when it has told its endpoints. Raises OSError, BusError."""
-    from busway.adapters.asyncio_links import wait_connected
-    from busway.drivers import ble
-
-    loop = asyncio.get_running_loop()
-    found = await loop.run_in_executor(None, ble.candidates, f"ble://{NAME}")
-    channel = ble.dial(found[0])
-    try:
-        await wait_connected(loop, channel)
-    except OSError:
-        channel.close()
-        raise
-    await bus.attach(channel).ready
+    await bus.connect(f"ble://{NAME}", retry=None)
 
 
 async def keep(bus: busway.AsyncBus, ends: list[tuple[str, float]]) -> None:

@@ -14,8 +14,6 @@ import pytest
 from benchmarks.ble_interval import Case, measure
 from busway import AsyncBus, Undeliverable
 from busway.adapters import facade
-from busway.adapters.asyncio_links import LinkRunner, wait_connected
-from busway.drivers import ble
 from tests.adapters.tools import until
 from tests.rigs.ble.radio import VirtualRadio
 
@@ -32,20 +30,10 @@ def radio() -> Iterator[VirtualRadio]:
         yield found
 
 
-async def link(bus: AsyncBus, name: str) -> LinkRunner:
-    """A link to the board of that name."""
-    found = await asyncio.to_thread(ble.candidates, f"ble://{name}")
-    channel = ble.dial(found[0])
-    await wait_connected(bus.loop, channel)
-    runner = bus.attach(channel)
-    await runner.ready
-    return runner
-
-
 @contextlib.asynccontextmanager
 async def joined(name: str) -> AsyncIterator[AsyncBus]:
     async with AsyncBus(ipc=False, label="central") as bus:
-        await link(bus, name)
+        await bus.connect(f"ble://{name}")
         yield bus
 
 
@@ -59,7 +47,7 @@ async def test_requests_of_any_size(radio: VirtualRadio, name: str) -> None:
             data = os.urandom(size)
             assert await bus.request("board/echo", data) == data
         (info,) = bus.links()
-        assert (info.realm, info.state, info.address[:6]) == ("localnet", "open", "ble://")
+        assert (info.realm, info.state, info.address[:6]) == ("localnet", "connected", "ble://")
 
 
 @BOARDS
@@ -85,7 +73,7 @@ async def test_a_link_lost_in_the_midst_of_a_message_leaves_no_doubt(radio: Virt
         radio.tell("drop")
         with pytest.raises(Undeliverable, match="NO_ROUTE"):
             await asking
-        await link(bus, "Small")
+        await bus.connect("ble://Small")  # the same link, once it is back
         assert await bus.request("board/echo", b"again", ttl=10.0) == b"again"
 
 

@@ -15,7 +15,7 @@ COMMANDS = sorted(group.commands)
 _COMMANDS = (
     *("nodes", "endpoints", "links", "routes", "trace"),
     *("listen", "send", "publish", "request", "serve"),
-    *("ping", "monitor", "bridge", "ports", "scan", "doctor", "decode"),
+    *("ping", "monitor", "bridge", "connect", "listen-on", "bench", "ports", "scan", "doctor", "decode"),
 )
 
 
@@ -62,7 +62,7 @@ def test_no_command_shows_the_help() -> None:
         (["send", "x", "--hex", "abc"], "not hexadecimal"),
         (["send", "x", "y", "--file", "/dev/null"], "exclude each other"),
         (["serve", "x"], "Missing argument"),
-        (["nodes", "--connect", "carrier-pigeon"], "expected tcp://host:port"),
+        (["nodes", "--connect", "carrier-pigeon://loft"], "expected tcp://host:port"),
         (["decode", "0g"], "expected hex digits"),
         (["decode", " "], "there are no bytes"),
     ],
