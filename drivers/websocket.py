@@ -23,7 +23,7 @@ from urllib.parse import quote
 from busway.drivers import tcp
 from busway.drivers.channel import READ_SIZE
 from busway.drivers.sockets import SocketChannel
-from busway.drivers.websocket_frames import GOING_AWAY, NORMAL, SEND_SIZE_MAX, Frames
+from busway.drivers.websocket_frames import GOING_AWAY, NO_STATUS, NORMAL, SEND_SIZE_MAX, Frames
 from busway.drivers.websocket_http import ClientOpening, Page, ServerOpening, Site
 from busway.drivers.websocket_tls import Tls, client_context, server_context
 
@@ -31,6 +31,7 @@ CONNECTIONS_MAX: Final = 4096  # of one listener, those included that are still 
 _PORTS: Final = {"ws": 80, "wss": 443}
 _VIA_SIZE_MAX: Final = 64
 _DRAIN_SIZE_MAX: Final = 1 << 18  # bytes that are read and dropped of one whose request was refused
+_LINGER_SIZE_MAX: Final = 32 << 20  # ... and of one whose messages were
 _TLS_RECORD_SIZE: Final = 16384 + 2048
 _BUSY: Final = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -129,7 +130,7 @@ class WebSocketChannel:
         self._decoded = b""  # for read(), out of turn
         self._joined = False  # the TCP connection is there
         self._ended: OSError | bool = False  # nothing more comes: in good order, or the failure
-        self._drained = -1  # bytes read and dropped since a refusal was sent; -1 before
+        self._drained = -1  # bytes read and dropped since the other side was refused; -1 before
         self._on_close = on_close
 
     def fileno(self) -> int:
@@ -225,6 +226,8 @@ class WebSocketChannel:
         if not self._decoded:
             if self._ended is not False:
                 return self._tell_end()
+            if frames.fault is not None:
+                return self._linger(frames.fault)
             # Decrypting one more record may bring more bytes than were read.
             size = size_max if self._tls is None else max(1, size_max - _TLS_RECORD_SIZE)
             data = self._pull(size)
@@ -237,29 +240,39 @@ class WebSocketChannel:
         data, self._decoded = self._decoded[:size_max], self._decoded[size_max:]
         if data:
             return data
+        if frames.fault is not None:
+            return self._linger(frames.fault)
         return self._tell_end() if self._ended is not False else None
 
     def _unwrap(self, frames: Frames, data: bytes) -> bytes:
         """The stream's bytes among those of the WebSocket; answers what has to be answered."""
         found = frames.receive_data(data)
-        control = frames.control_to_send()
-        if control:
-            self._push(control)
-            self._flush()
-        if frames.ended and self._ended is False:
-            self._ended = self._judge(frames)
+        self._flush()
+        if frames.closed is not None and self._ended is False:
+            self._ended = self._judge(frames, *frames.closed)
         return found
 
-    def _judge(self, frames: Frames) -> OSError | bool:
-        """How it ended: True for in good order."""
-        if frames.fault is not None:
-            code, text = frames.fault
-            return OSError(
+    def _linger(self, fault: tuple[int, str]) -> bytes | None:
+        """The other side is at fault and has been told so: None until it goes, then raises.
+
+        Closing with bytes unread would reset the connection, and what it was told might be lost over it.
+        """
+        if self._flush() and self._drained < 0:
+            self._inner.end_writing()
+            self._drained = 0
+        data = self._inner.read()
+        self._drained += len(data or b"")
+        if data == b"" or self._drained > _LINGER_SIZE_MAX:
+            code, text = fault
+            self._ended = OSError(
                 errno.EPROTO, f"{self.address}: no WebSocket as it should be: {text} (code {code})"
             )
-        assert frames.closed is not None
-        code, text = frames.closed
-        if code in (NORMAL, GOING_AWAY) or frames.left_first:
+            raise self._ended
+        return None
+
+    def _judge(self, frames: Frames, code: int, text: str) -> OSError | bool:
+        """What to say of the other side's Close: True if it was in good order."""
+        if code in (NORMAL, GOING_AWAY, NO_STATUS) or frames.left_first:
             return True
         words = f": {text}" if text else ""
         return ConnectionAbortedError(errno.ECONNABORTED, f"{self.address}: closed with code {code}{words}")
@@ -321,6 +334,9 @@ class WebSocketChannel:
         written, as `wants_write` says.
         """
         frames = self._frames
+        if frames is not None and frames.fault is not None:
+            self._flush()
+            return len(data)  # lost, as in the buffers of a link that dies; `read()` will say why
         if frames is not None and frames.left and data:
             raise BrokenPipeError(errno.EPIPE, f"{self.address}: the WebSocket is closed")
         if not self._flush() or frames is None:
@@ -346,12 +362,17 @@ class WebSocketChannel:
     def _flush(self) -> bool:
         """Writes what is waiting; whether all is written. Raises OSError."""
         out = self._out
-        while out:
-            taken = self._inner.write(out)
-            if not taken:
-                return False
-            del out[:taken]
-        return True
+        while True:
+            while out:
+                taken = self._inner.write(out)
+                if not taken:
+                    return False
+                del out[:taken]
+            # Only now: whoever never reads has one pong waiting, however many pings it sends.
+            control = b"" if self._frames is None else self._frames.control_to_send()
+            if not control:
+                return True
+            self._push(control)
 
     # ---- the end
 

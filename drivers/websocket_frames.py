@@ -20,6 +20,7 @@ FRAGMENTS_MAX: Final = 1024  # of one message that is let in
 NORMAL: Final = 1000  # RFC 6455, 7.4.1
 GOING_AWAY: Final = 1001
 UNSUPPORTED: Final = 1003
+NO_STATUS: Final = 1005
 POLICY: Final = 1008
 TOO_BIG: Final = 1009
 

@@ -94,7 +94,10 @@ class ServerOpening:
             self._refuse(error.error_status_hint, f"This is no HTTP request: {error}.")
             return
         if isinstance(event, h11.Request):
-            self._take(event)
+            if _size_of(event.headers) > HEADERS_SIZE_MAX:  # h11 minds only what is not complete yet
+                self._refuse(431, f"The headers may have {HEADERS_SIZE_MAX} bytes.")
+            else:
+                self._take(event)
 
     def receive_eof(self) -> None:
         if not self.done:
@@ -225,6 +228,10 @@ def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     return found
 
 
+def _size_of(headers: Iterable[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) + 4 for name, value in headers)
+
+
 def _tokens(headers: dict[bytes, bytes], name: bytes) -> list[bytes]:
     return [part.strip().lower() for part in headers.get(name, b"").split(b",")]
 
@@ -349,7 +356,9 @@ class ClientOpening:
 
     def _take_switch(self, headers: dict[bytes, bytes]) -> None:
         """The checks of RFC 6455, 4.1, on the server's answer."""
-        if b"websocket" not in _tokens(headers, b"upgrade"):
+        if _size_of(headers.items()) > HEADERS_SIZE_MAX:
+            self._fail(f"the answer's headers have more than {HEADERS_SIZE_MAX} bytes")
+        elif b"websocket" not in _tokens(headers, b"upgrade"):
             self._fail("the answer lacks Upgrade: websocket")
         elif b"upgrade" not in _tokens(headers, b"connection"):
             self._fail("the answer lacks Connection: Upgrade")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import select
 import socket
@@ -83,6 +84,11 @@ KEY = base64.b64encode(bytes(16)).decode()
 
 def request_of(*headers: str, host: str = "127.0.0.1", request: str = "GET / HTTP/1.1") -> bytes:
     return "\r\n".join([request, f"Host: {host}", *headers, "", ""]).encode("latin-1")
+
+
+def accept_of(key: bytes) -> bytes:
+    """What a server has to answer to a key (RFC 6455, 4.2.2)."""
+    return base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
 
 
 UPGRADE = (

@@ -12,6 +12,7 @@ import busway
 from busway.cli import failures, options, output
 from busway.cli.bench import bench
 from busway.cli.bridge import bridge
+from busway.cli.certificate import certificate
 from busway.cli.decoding import decode
 from busway.cli.doctor import doctor
 from busway.cli.failures import Failure, failure_of
@@ -68,7 +69,7 @@ def group(context: click.Context) -> None:
 
 
 _COMMANDS = (nodes, endpoints, links, routes, listen, send, publish, request, serve, ping, trace, monitor)
-for _command in (*_COMMANDS, bridge, connect, listen_on, bench, ports, scan, doctor, decode):
+for _command in (*_COMMANDS, bridge, connect, listen_on, bench, ports, scan, doctor, decode, certificate):
     group.add_command(_command)
 
 
