@@ -29,6 +29,7 @@ DOCUMENTS = (
     "docs/guarantees.md",
     "docs/protocol.md",
     "docs/routing.md",
+    "docs/links/websocket.md",
     "docs/links/ble.md",
     "docs/links/serial.md",
 )
