@@ -572,6 +572,11 @@ class AsyncBus(Links, Views):
             _log.warning("a message to %s was %s", event.endpoint.hex(), Undeliverable(event.reason))
 
     def _on_change(self, event: events.Event) -> None:
+        if event.kind == events.LOG:
+            log = cast(events.LogEvent, event)
+            if log.connection.tag is not None:
+                cast(LinkRunner, log.connection.tag).printed(log.text)
+            return
         if event.kind == events.LINK_CLOSED:
             connection: Connection = cast(events.LinkEvent, event).connection
             if connection.tag is not None:

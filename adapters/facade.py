@@ -312,6 +312,7 @@ def make_link(channel: Any, token: str | None, realm: Realm | None = None, cost:
         prove=prover(token),
         address=channel.address,
         medium=scheme,
+        lookups=getattr(channel, "lookups", False),
         sort="packet" if channel.sort == "packet" else "stream",
         mtu=channel.mtu if channel.sort == "packet" else 0,
     )

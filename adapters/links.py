@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from busway.adapters import board_logs
 from busway.adapters.facade import Realm, make_link
 from busway.adapters.opening import COMER_S, Connecting
 from busway.errors import LinkRefused
@@ -80,6 +81,8 @@ class LinkRunner:
         # Of the loop's own sort: done when the link is open and synced, or LinkRefused.
         self.ready = host.loop.create_future()
         self._asked = (token, realm, cost)
+        self._printed = board_logs.Lines()
+        self._write_size: int = getattr(channel, "write_size", _WRITE_SIZE)
         self.connection: Connection = host.node.connection(make_link(channel, token, realm, cost), now_ms())
         self.connection.tag = self
         self.owner: Owner | None = None
@@ -141,7 +144,7 @@ class LinkRunner:
         if self._closed or self._rest:
             return
         try:
-            while data := self.connection.data_to_send(_WRITE_SIZE, now_ms()):
+            while data := self.connection.data_to_send(self._write_size, now_ms()):
                 taken = self.channel.write(data)
                 if taken < len(data):
                     self._await_writable(memoryview(data)[taken:])
@@ -239,6 +242,11 @@ class LinkRunner:
             self.owner.ended(self)
         if not self._closed:
             self._host.loop.call_later(codes.CLOSING_MS / 1000, self.close)
+
+    def printed(self, text: bytes) -> None:
+        """The board at the other end has printed this."""
+        lines = self._printed.feed(text)
+        board_logs.publish(self._host.node, self.connection, lines, now_ms())
 
     def _start_again(self) -> None:
         """A new connection on the same channel: to open a serial port anew would reset many boards."""

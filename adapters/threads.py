@@ -553,6 +553,11 @@ class Bus(Links, Views):
             self.engine.remarks.append(partial(_log.warning, *words))
 
     def _on_change(self, event: events.Event) -> None:
+        if event.kind == events.LOG:
+            log = cast(events.LogEvent, event)
+            if log.connection.tag is not None:
+                cast(LinkRunner, log.connection.tag).printed(log.text)
+            return
         if event.kind == events.LINK_CLOSED:
             connection: Connection = cast(events.LinkEvent, event).connection
             if connection.tag is not None:

@@ -3,6 +3,7 @@
 import os
 import select
 import time
+import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,7 @@ class Line:
     def __init__(self) -> None:
         self.board, self._kept = os.openpty()
         os.set_blocking(self.board, False)
+        tty.setraw(self._kept)  # a line echoes nothing, also while nobody has opened it
         self.device = os.ttyname(self._kept)
         self.url = f"serial://{self.device}"
 

@@ -28,6 +28,7 @@ Examples:
   busway monitor
   busway monitor -i 5 >> bus.log
   busway monitor --json -c 2 -i 1 | tail -n 1 | jq .messages_per_s
+  busway monitor --log -n lab-pump          what that board prints, its boot messages included
 
 Every node is asked each interval. Messages count where they are taken: one that is published to three
 subscribers counts three times. The first interval has no rates yet. Ctrl-C ends it."""
@@ -43,15 +44,24 @@ subscribers counts three times. The first interval has no rates yet. Ctrl-C ends
     metavar="S",
     help="Seconds from one look to the next.",
 )
-@click.option("-c", "--count", type=click.IntRange(min=1), metavar="N", help="Leave after N looks.")
+@click.option(
+    "-c", "--count", type=click.IntRange(min=1), metavar="N", help="Leave after N looks, or lines of --log."
+)
 @node_option("Only these nodes: a label, or the beginning of an id or label.")
+@click.option("--log", "logs", is_flag=True, help="Show what boards print, line by line, instead.")
 @timeout_option(
     None, "How long to wait for the nodes' answers, in seconds.  [default: the interval, at most 2]"
 )
 @json_option("One JSON document a line for each interval.")
 @joins
 def monitor(
-    place: Place, interval: float, count: int | None, node: str, timeout: float | None, as_json: bool
+    place: Place,
+    interval: float,
+    count: int | None,
+    node: str,
+    logs: bool,
+    timeout: float | None,
+    as_json: bool,
 ) -> int:
     """Show nodes, endpoints and message rates, live."""
     from busway.cli import session
@@ -59,6 +69,11 @@ def monitor(
     patience = min(interval, 2.0) if timeout is None else timeout
 
     async def job(bus: AsyncBus) -> int:
+        if logs:
+            from busway.cli.boardlog import follow
+
+            await follow(bus, node, count, as_json)
+            return failures.OK
         with _screen(place.bus, as_json) as show:
             await _watch(bus, node, interval, count, patience, show)
         return failures.OK

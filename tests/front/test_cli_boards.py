@@ -1,0 +1,89 @@
+"""`busway bridge serial:///…` and `busway monitor --log`: a board of another process's, seen by a third."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+import busway as front
+from tests.drivers.lines import Line, line
+from tests.front.cli_rig import busway, busway_started, new_bus
+from tests.rigs.uarts import Uart
+
+
+async def live(wire: Line, bus: str, over: asyncio.Event) -> None:
+    async with front.AsyncBus(bus, ipc=False, leaf=True, label="lab-board") as board:
+        board.serve("lab/upper", lambda request: str(request.payload).upper())
+        board.attach(Uart(wire))
+        await over.wait()
+
+
+@contextlib.contextmanager
+def board(wire: Line, bus: str) -> Iterator[None]:
+    """A board at the other end of the line, on the bus of that name."""
+    loop = asyncio.new_event_loop()
+    over = asyncio.Event()
+
+    def run() -> None:
+        loop.run_until_complete(live(wire, bus, over))
+        loop.close()
+
+    running = threading.Thread(target=run)
+    running.start()
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        running.join()
+
+
+@pytest.fixture
+def wire() -> Iterator[Line]:
+    with line() as made:
+        yield made
+
+
+def test_a_bridged_board_is_as_any_other_node(wire: Line) -> None:
+    bus = new_bus()
+    with board(wire, bus), busway_started("bridge", f"{wire.url}?baud=9600", bus=bus) as bridge:
+        while "lab-board" not in bridge.line():
+            pass
+        assert busway("request", "lab/upper", "pump", "--ttl", "10", bus=bus).ok().text == "PUMP\n"
+        assert "lab-board" in busway("nodes", bus=bus).ok().text
+        with busway_started("monitor", "--log", "-c", "1", bus=bus) as log:
+            # It hears what is said once the bridge knows of it: so the board says it until then.
+            saying = threading.Event()
+            repeating = threading.Thread(target=say_until, args=(wire, b"dry\x1b[31m\n", saying))
+            repeating.start()
+            first = log.line()
+            assert first.endswith("  lab-board  dry\\u001b[31m")
+            saying.set()
+            repeating.join()
+            assert log.status() == 0
+
+
+def say_until(wire: Line, text: bytes, over: threading.Event) -> None:
+    while not over.wait(0.2):
+        wire.say(b"\0" + text)
+
+
+def test_another_boards_log_is_left_out(wire: Line) -> None:
+    bus = new_bus()
+    with (
+        board(wire, bus),
+        busway_started("bridge", wire.url, bus=bus) as bridge,
+    ):
+        while "lab-board" not in bridge.line():
+            pass
+        with busway_started("monitor", "--log", "--json", "-n", "lab-b", "-c", "1", bus=bus) as log:
+            saying = threading.Event()
+            repeating = threading.Thread(target=say_until, args=(wire, b"hello\n", saying))
+            repeating.start()
+            told = log.line()
+            saying.set()
+            repeating.join()
+            assert '"label":"lab-board"' in told
+            assert '"text":"hello"' in told
+            assert log.status() == 0
