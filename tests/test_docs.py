@@ -236,7 +236,7 @@ def test_module_map_names_every_source_file() -> None:
         for base, folders, files in os.walk(ROOT / folder, followlinks=False):
             folders[:] = [name for name in folders if name != "__pycache__"]
             here = Path(base).relative_to(ROOT)
-            missing += [str(here / name) for name in files if name.endswith(".py")]
+            missing += [str(here / name) for name in files if name.endswith((".py", ".js"))]
     missing += [
         f"{path.relative_to(ROOT)}/"
         for path in (ROOT / "tests").iterdir()

@@ -1,0 +1,33 @@
+"""The JavaScript client, for a listener to hand to browsers. Knows its files, not what is in them."""
+
+from importlib.resources import files
+
+__all__ = ["client", "read"]
+
+CLIENT = ("busway.js", "leaf.js", "frames.js", "codec.js")
+CONTENT_TYPES = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+
+
+def read(package: str, name: str) -> tuple[str, bytes]:
+    """Content type and bytes of a file that lies in a package, as a listener's `pages` wants them.
+
+    Raises KeyError for a kind of file that pages have no use for, FileNotFoundError if it is not there.
+    """
+    return CONTENT_TYPES[name.rpartition(".")[2]], files(package).joinpath(name).read_bytes()
+
+
+def client(folder: str = "/busway/") -> dict[str, tuple[str, bytes]]:
+    """The client's ES modules, for `listen("ws://...", pages=...)`: path -> (content type, bytes).
+
+    A page of that listener then has it by `import { Bus } from "/busway/busway.js"`.
+
+    Args: `folder` where they are to be, with a slash at both ends. Raises ValueError for another.
+    """
+    if not folder.startswith("/") or not folder.endswith("/"):
+        raise ValueError(f"a folder such as '/busway/' was expected, not {folder!r}")
+    return {folder + name: read("busway.web", name) for name in CLIENT}

@@ -1,0 +1,372 @@
+/* The Busway client for browsers (and node 22 or later): a bus behind one WebSocket that heals.
+
+       import { connect } from "./busway.js";
+       const bus = await connect("ws://127.0.0.1:8765");
+       bus.subscribe("lab/temperature", (reading, message) => console.log(reading));
+       console.log(await bus.request("lab/pump", { rpm: 300 }, { timeout: 2 }));
+
+   Holds the socket, the clock and the random numbers; what they mean is known in leaf.js. Times are in seconds. */
+
+import { concat, decode, encode, hex, hmacSha256, utf8, uuidOf } from "./codec.js";
+import * as codes from "./frames.js";
+import { Connection } from "./leaf.js";
+
+export { decode, encode, Tagged, uuidOf } from "./codec.js";
+
+const BUFFERED_MAX = 1 << 20; // bytes in the socket, beyond which messages wait here
+const ROOM_POLL_MS = 20; // a WebSocket does not say when it has room again
+const UNSENT_MAX = 1024; // messages that wait for a session
+const FATAL = [codes.NOT_BUSWAY, codes.VERSION, codes.BUS_NAME, codes.SELF, codes.TOKEN, codes.LIMITS]; // healed by nobody
+
+/** Base of all errors here; `code` is the number of docs/protocol.md, section 8. */
+export class BusError extends Error {
+  constructor(message, code = 0) {
+    super(message);
+    this.name = new.target.name;
+    this.code = code;
+  }
+}
+/** Nobody took the message; `reason` is the word for `code`. */
+export class Undeliverable extends BusError {
+  constructor(endpoint, code) {
+    const reason = codes.REASONS[code] ?? String(code);
+    super(`"${endpoint}" did not take it: ${reason}${HINTS[code] ?? ""}`, code);
+    this.reason = reason;
+  }
+}
+/** The one who was asked answered with an error; codes from 256 up are the application's own. */
+export class RemoteError extends BusError {}
+/** No answer in time: the request may have run. */
+export class RequestTimeout extends BusError {}
+/** A confirmed send whose verdict was lost: it may have been taken. */
+export class Unknown extends BusError {}
+export class BusClosed extends BusError {}
+/** The other side refuses this one for good. */
+export class LinkRefused extends BusError {}
+
+const HINTS = {
+  [codes.NO_ENDPOINT]: ' (nobody has that name with realm="global", which a WebSocket needs)',
+  [codes.WRONG_KIND]: " (publish to broadcast endpoints, send to or ask the others)",
+};
+const ENDS = {
+  failed: (endpoint, event) => new RemoteError(event.text || `"${endpoint}" answered with error ${event.code}`, event.code),
+  timeout: (endpoint) => new RequestTimeout(`"${endpoint}" did not answer in time: it may have run`, codes.EXPIRED),
+  unknown: (endpoint) => new Unknown(`whether "${endpoint}" took it is unknown: the link was lost, or the time was over`),
+  cancelled: () => new DOMException("the request was called off", "AbortError"),
+};
+
+const random = (size) => hex(crypto.getRandomValues(new Uint8Array(size)));
+const clock = () => Math.round(performance.now());
+
+/** Open a bus and wait for its first session.
+
+    @param {string} url ws://host:port/path or wss://...
+    @param options see `Bus`; here also `timeout` in seconds for the first session (default 10).
+    @returns {Promise<Bus>} @throws {LinkRefused} the other side refuses; {BusClosed} none in time. */
+export async function connect(url, options = {}) {
+  const { timeout = 10, ...rest } = options;
+  const bus = new Bus(url, rest);
+  const timer = setTimeout(() => bus.close(new BusClosed(`${url} did not answer within ${timeout} s; ${bus.lastError}`)), timeout * 1000);
+  try {
+    await bus.opened;
+  } finally {
+    clearTimeout(timer);
+  }
+  return bus;
+}
+
+export class Bus {
+  /** Opens at once and stays open until `close`: a lost connection is dialled anew.
+
+      @param {string} url ws:// or wss://
+      @param options `token`: the shared secret, if the listener has one. `bus`: the bus's name. `label`: what people
+        see of this node. `keepalive`: seconds. `backoff`: {first, most} seconds between attempts, doubling, half of it
+        random. `onState({state, error, retryIn})`: connecting, connected, reconnecting, closed. */
+  constructor(url, { token = null, bus = "default", label = "browser", keepalive = 10, backoff = {}, onState = () => {} } = {}) {
+    if (!/^wss?:\/\//.test(url)) throw new TypeError(`a URL as ws://host:port was expected, not ${url}`);
+    if (token === "") throw new TypeError("a token that is not empty was expected");
+    if (!(keepalive > 0)) throw new RangeError(`keepalive in seconds above 0 was expected, not ${keepalive}`);
+    this.url = url;
+    this.state = "connecting";
+    this.lastError = "no connection yet";
+    this.node = random(16);
+    this._token = token;
+    this._backoff = { first: 0.25, most: 15, ...backoff };
+    this._onState = onState;
+    this._hello = { leaf: true, realm: codes.GLOBAL, dialled: true, lookups: true, node: this.node, frame_size_max: 65536,
+      message_size_max: 16777216, aliases_max: 127, partials_max: 4, keepalive_ms: Math.round(keepalive * 1000), bus, label, via: viaOf(url) };
+    this._endpoints = new Map(); // uuid -> {name, kind, calls}
+    this._waiting = new Map(); // id in this session -> operation
+    this._unsent = new Set(); // operations without a session
+    this._tries = 0;
+    this.opened = new Promise((resolve, reject) => Object.assign(this, { _resolveOpened: resolve, _rejectOpened: reject }));
+    this.opened.catch(() => {}); // who does not wait for it hears of it by onState
+    this._dial();
+  }
+
+  /** Every subscriber gets a copy of what is published. `callback(payload, message)`; message: {source, missed}.
+      @returns {{close: function}} */
+  subscribe(name, callback) {
+    return this._register(name, codes.BROADCAST, callback);
+  }
+
+  /** Answer requests and take messages: `handler(payload, message)`, may be async; what it returns is the reply, what it
+      throws the error (a RemoteError with its code). `message.signal` is aborted when nobody waits any more.
+      @returns {{close: function}} */
+  serve(name, handler) {
+    return this._register(name, codes.ANYCAST, handler);
+  }
+
+  /** The answer of whoever has the endpoint. `timeout` and `ttl` (to wait for one to appear) in seconds; `signal` cancels.
+      @throws {Undeliverable|RemoteError|RequestTimeout|BusClosed} */
+  request(name, value = null, { timeout = 30, ttl = 0, node = "", signal } = {}) {
+    return this._submit("request", name, value, { timeout, ttl, node, signal });
+  }
+
+  /** Send to one holder. Resolves when it was written; with `confirm` when the receiving program has taken it.
+      @throws {Undeliverable|Unknown|BusClosed} */
+  async send(name, value, { confirm = false, timeout = 30, ttl = 0, node = "" } = {}) {
+    await this._submit(confirm ? "confirm" : "send", name, value, { timeout, ttl, node });
+  }
+
+  /** To all subscribers. False if it was dropped: there is no connection, or it is full. */
+  publish(name, value) {
+    const [payload, format] = packed(value);
+    const told = this._session?.publish(uuidOf(name), payload, format) ?? false;
+    this._flush();
+    return told;
+  }
+
+  /** End it: what has no outcome yet fails with BusClosed. Twice is once. */
+  close(error = new BusClosed("the bus is closed")) {
+    if (this.state === "closed") return;
+    this._setState("closed", { error });
+    this._rejectOpened(error);
+    clearTimeout(this._redial);
+    if (this._session) this._handle(this._session.close(clock()));
+    for (const operation of [...this._unsent, ...this._waiting.values()]) operation.fail(error);
+    this._flush();
+    this._socket?.close(1000);
+    clearTimeout(this._timer);
+  }
+
+  // The socket
+
+  _dial() {
+    const nonce = random(16);
+    const offers = ["busway.1"];
+    if (this._token !== null) {
+      const proof = hmacSha256(utf8.encode(this._token), utf8.encode(`busway websocket ${nonce}`));
+      offers.push(`busway.proof.${nonce}.${hex(proof)}`);
+    }
+    const socket = (this._socket = new WebSocket(this.url, offers));
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => this._begin(socket);
+    socket.onmessage = ({ data }) => {
+      if (socket !== this._socket || !this._session) return;
+      if (typeof data === "string") socket.close(1003);
+      else this._handle(this._session.receive(new Uint8Array(data), clock()));
+    };
+    socket.onclose = ({ code, reason }) => this._lost(socket, reason || `the WebSocket ended (${code})`);
+    socket.onerror = () => {}; // onclose follows, and says as much
+  }
+
+  _begin(socket) {
+    if (socket !== this._socket) return;
+    const hello = { ...this._hello, incarnation: random(4), nonce: random(8) };
+    const session = (this._session = new Connection(hello, this._token, clock()));
+    session.room = () => socket.bufferedAmount < BUFFERED_MAX;
+    for (const [uuid, { kind, name }] of this._endpoints) session.register(uuid, kind, name);
+    this._flush();
+  }
+
+  _lost(socket, text) {
+    if (socket !== this._socket || this.state === "closed") return;
+    const session = this._session;
+    if (session) this._handle(session.receiveEnd(text, clock()));
+    this._session = undefined;
+    this._socket = undefined;
+    if (this.state === "closed") return;
+    const { first, most } = this._backoff;
+    const retryIn = Math.min(most, first * 2 ** Math.min(this._tries++, 20)) * (0.5 + Math.random() / 2);
+    this.lastError = session?.closeText || text;
+    this._setState(this._was ? "reconnecting" : "connecting", { error: new BusError(this.lastError), retryIn });
+    this._redial = setTimeout(() => this._dial(), retryIn * 1000);
+  }
+
+  _setState(state, more = {}) {
+    this.state = state;
+    this._onState({ state, ...more });
+  }
+
+  /** Write what there is to write, and be called again when it is time. */
+  _flush() {
+    const session = this._session;
+    if (!session) return;
+    const data = session.take();
+    if (data && this._socket?.readyState === 1) this._socket.send(data);
+    if (session.done) this._socket?.close(1000);
+    clearTimeout(this._timer);
+    const next = session.stalled() ? Math.min(clock() + ROOM_POLL_MS, session.nextDeadline()) : session.nextDeadline();
+    if (next < Infinity) this._timer = setTimeout(() => this._tick(session), Math.max(0, Math.min(next - clock(), 2 ** 30)));
+  }
+
+  _tick(session) {
+    if (session !== this._session) return;
+    const now = clock();
+    this._handle([...session.handleTimer(now), ...session.resume(now)]);
+  }
+
+  // Events
+
+  _handle(events) {
+    for (const event of events) this[`_on_${event.type}`](event);
+    this._flush();
+  }
+
+  _on_open() {
+    this._tries = 0;
+    this._was = true;
+    this._setState("connected");
+    this._resolveOpened(this);
+    for (const operation of [...this._unsent]) operation.start();
+  }
+
+  _on_closed({ code, text }) {
+    if (!FATAL.includes(code) || this.state === "closed") return;
+    queueMicrotask(() => this.close(new LinkRefused(`${this.url} refused: ${text || codes.LINK_ERRORS[code]}`, code)));
+  }
+
+  _on_outcome(event) {
+    const operation = this._waiting.get(event.id);
+    this._waiting.delete(event.id);
+    operation?.finish(event);
+  }
+
+  _on_undeliverable({ endpoint, code }) {
+    console.warn(new Undeliverable(endpoint, code).message);
+  }
+
+  _on_cancelled({ request }) {
+    request.abort?.abort();
+  }
+
+  _on_message(event) {
+    const endpoint = this._endpoints.get(event.endpoint);
+    let payload;
+    try {
+      payload = event.format === codes.RAW ? event.payload : decode(event.payload);
+    } catch (error) {
+      if (event.request) this._session.reject(event.request, codes.UNREADABLE, `not CBOR: ${error.message}`);
+      else console.warn(`unreadable CBOR for "${endpoint.name}": ${error.message}`);
+      return;
+    }
+    if (event.request) event.request.abort = new AbortController();
+    const message = { endpoint: endpoint.name, source: event.source.slice(0, 32), missed: event.missed, signal: event.request?.abort.signal };
+    for (const call of [...endpoint.calls]) this._call(call, payload, message, event.request);
+  }
+
+  async _call(call, payload, message, request) {
+    const session = this._session;
+    try {
+      const answer = await call(payload, message);
+      if (request) session.respond(request, ...packed(answer));
+    } catch (error) {
+      if (!request) console.error(error);
+      else if (error instanceof RemoteError) session.reject(request, error.code, error.message);
+      else session.reject(request, codes.HANDLER_FAILED, `${error?.name ?? "Error"}: ${error?.message ?? error}`);
+    }
+    if (session === this._session) this._flush();
+  }
+
+  // Operations
+
+  _register(name, kind, call) {
+    if (typeof call !== "function") throw new TypeError(`a function was expected for "${name}", not ${typeof call}`);
+    const uuid = uuidOf(name);
+    const known = this._endpoints.get(uuid);
+    if (known && (known.kind !== kind || kind !== codes.BROADCAST)) throw new BusError(`"${name}" is registered here already`);
+    const endpoint = known ?? { name: name.replaceAll("-", "").toLowerCase() === uuid ? "" : name, kind, calls: [] };
+    endpoint.calls.push(call);
+    this._endpoints.set(uuid, endpoint);
+    if (!known) this._session?.register(uuid, kind, endpoint.name);
+    this._flush();
+    return { close: () => this._deregister(uuid, endpoint, call) };
+  }
+
+  _deregister(uuid, endpoint, call) {
+    if (!endpoint.calls.includes(call)) return;
+    endpoint.calls.splice(endpoint.calls.indexOf(call), 1);
+    if (endpoint.calls.length) return;
+    this._endpoints.delete(uuid);
+    this._session?.withdraw(uuid);
+    this._flush();
+  }
+
+  /** One promise for one message. Without a session it waits for the next, as long as its time lasts. */
+  _submit(kind, name, value, { timeout, ttl, node, signal }) {
+    if (!(timeout > 0)) throw new RangeError(`a timeout in seconds above 0 was expected, not ${timeout}`);
+    if (this.state === "closed") return Promise.reject(new BusClosed("the bus is closed"));
+    if (this._unsent.size >= UNSENT_MAX) return Promise.reject(new BusError(`${UNSENT_MAX} messages wait for a connection: wait for some to end`));
+    const endpoint = uuidOf(name);
+    const [payload, format] = packed(value);
+    const until = clock() + timeout * 1000;
+    return new Promise((resolve, reject) => {
+      const operation = {
+        start: () => {
+          this._unsent.delete(operation);
+          const timeoutMs = Math.max(1, until - clock());
+          operation.id = this._session.submit({ kind, endpoint, payload, format, node, timeoutMs, ttlMs: ttl * 1000 }, clock());
+          this._waiting.set(operation.id, operation);
+          this._handle(this._session.takeEvents());
+        },
+        park: () => {
+          this._unsent.add(operation);
+          operation.timer = setTimeout(() => operation.fail(new Undeliverable(name, codes.NO_ROUTE)), Math.max(0, until - clock()));
+        },
+        finish: (event) => {
+          if (event.status === "unsent" && this.state !== "closed") return operation.park();
+          if (["accepted", "taken"].includes(event.status)) return operation.settle(resolve);
+          if (event.status === "replied") return operation.reply(event);
+          operation.fail((ENDS[event.status] ?? ((_, { code }) => new Undeliverable(name, code)))(name, event));
+        },
+        reply: ({ payload: raw, format: how }) => {
+          try {
+            operation.settle(resolve, how === codes.RAW ? raw : decode(raw));
+          } catch (error) {
+            operation.fail(new BusError(`the answer of "${name}" is not CBOR: ${error.message}`, codes.UNREADABLE));
+          }
+        },
+        fail: (error) => operation.settle(reject, error),
+        settle: (how, result) => {
+          clearTimeout(operation.timer);
+          signal?.removeEventListener("abort", operation.cancel);
+          this._unsent.delete(operation);
+          this._waiting.delete(operation.id);
+          how(result);
+        },
+        cancel: () => {
+          if (this._waiting.has(operation.id)) this._handle(this._session.cancel(operation.id));
+          else operation.fail(ENDS.cancelled());
+        },
+      };
+      if (signal?.aborted) return operation.cancel();
+      signal?.addEventListener("abort", operation.cancel);
+      if (this.state === "connected" && this._session) operation.start();
+      else operation.park();
+    });
+  }
+}
+
+/** Bytes travel as they are, everything else as CBOR; undefined as null. */
+function packed(value) {
+  if (value instanceof ArrayBuffer) return [new Uint8Array(value), codes.RAW];
+  if (ArrayBuffer.isView(value)) return [concat(new Uint8Array(value.buffer, value.byteOffset, value.byteLength)), codes.RAW];
+  return [encode(value), codes.CBOR];
+}
+
+/** The name of the address for the other side (protocol 3.1), at most 64 bytes. */
+function viaOf(url) {
+  const { protocol, host } = new URL(url);
+  return `${protocol}//${host}`.slice(0, 64);
+}

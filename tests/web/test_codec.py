@@ -1,0 +1,167 @@
+"""The JavaScript client under node: golden vectors, its CBOR beside cbor2, its hashes beside hashlib."""
+
+import hashlib
+import hmac
+import math
+import random
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import cbor2
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.rigs import browser
+
+HERE = Path(__file__).parent
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**64), 2**64 - 1)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=30)
+    | st.binary(max_size=300)
+)
+KEYS = st.text(max_size=5) | st.integers(-(2**64), 2**64 - 1)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=30) | st.dictionaries(KEYS, inner, max_size=30),
+    max_leaves=60,
+)
+
+
+def node(script: str, *lines: str) -> list[str]:
+    """What a script of this folder says to these lines."""
+    run = subprocess.run(
+        [browser.node(), HERE / script],
+        input="\n".join(lines),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout.splitlines()
+
+
+def test_golden_vectors() -> None:
+    run = subprocess.run(
+        [browser.node(), "--test", "--test-reporter=tap", HERE / "vectors.test.mjs"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "# pass 5" in run.stdout, run.stdout
+
+
+class Echo:
+    """The client's CBOR, value by value, in one process."""
+
+    def __init__(self) -> None:
+        command = [browser.node(), HERE / "cbor.mjs"]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+
+    def ask(self, value: object) -> object:
+        """What comes back; raises ValueError if that is no CBOR."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(cbor2.dumps(value).hex() + "\n")
+        return cbor2.loads(bytes.fromhex(self.process.stdout.readline()))
+
+
+@pytest.fixture(scope="module")
+def echo() -> Iterator[Echo]:
+    made = Echo()
+    with made.process:
+        yield made
+        made.process.kill()
+
+
+@settings(max_examples=300, deadline=None)
+@given(value=VALUES)
+def test_cbor_says_what_cbor2_says(echo: Echo, value: object) -> None:
+    assert echo.ask(value) == value
+
+
+def test_infinities(echo: Echo) -> None:
+    assert echo.ask([math.inf, -math.inf, -0.0]) == [math.inf, -math.inf, 0]
+
+
+def test_cbor_of_every_width() -> None:
+    edges = [
+        0,
+        23,
+        24,
+        255,
+        256,
+        65535,
+        65536,
+        2**32 - 1,
+        2**32,
+        2**53 - 1,
+        2**53,
+        2**53 + 1,
+        2**63,
+        2**64 - 1,
+    ]
+    values: list[object] = [sign * edge - (sign < 0) for edge in edges for sign in (1, -1)]
+    values += ["", "a" * 24, "ö" * 200, b"x" * 70000, list(range(300)), {str(n): n for n in range(300)}]
+    values += [1.5, -0.1, 1e300, 5e-324, [[[[]]]], {"a": {"b": {}}}, {1: 2, "x": b""}]
+    lines = [cbor2.dumps(value).hex() for value in values]
+    assert node("cbor.mjs", *lines) == lines
+
+
+def test_cbor_that_others_write() -> None:
+    """Half and single precision, indefinite lengths, tags, and what is not text or not CBOR."""
+    good = {
+        "f93e00": 1.5,
+        "f90001": 2**-24,
+        "f97c00": math.inf,
+        "fa47c35000": 100000,
+        "9f018202039f0405ffff": [1, [2, 3], [4, 5]],
+        "bf61610161629f0203ffff": {"a": 1, "b": [2, 3]},
+        "5f42010243030405ff": b"\x01\x02\x03\x04\x05",
+        "7f657374726561646d696e67ff": "streaming",
+        "1800": 0,
+        "f7": None,
+    }
+    answers = node("cbor.mjs", *good)
+    assert [cbor2.loads(bytes.fromhex(answer)) for answer in answers] == list(good.values())
+    assert node("cbor.mjs", "c11a514b67b0") == ["c11a514b67b0"]  # a tag keeps its number and its value
+    (nan,) = node("cbor.mjs", "f97e00")
+    assert math.isnan(cbor2.loads(bytes.fromhex(nan)))
+    bad = [
+        "61ff",
+        "18",
+        "5affffffff00",
+        "ff",
+        "8201",
+        "a201020102",
+        "0000",
+        "1c",
+        "9f01",
+        "81ff",
+        "f8ff",
+        "81" * 70 + "00",
+    ]
+    assert [line for line in node("cbor.mjs", *bad) if "Error" not in line] == []
+
+
+def test_hashes() -> None:
+    draw = random.Random(7)
+    pairs = [
+        (draw.randbytes(size % 100 or 1), draw.randbytes(size)) for size in [*range(1, 200), 1000, 65536]
+    ]
+    wanted = [
+        f"{hashlib.sha1(message).hexdigest()} {hashlib.sha256(message).hexdigest()}"
+        f" {hmac.new(key, message, hashlib.sha256).hexdigest()}"
+        for key, message in pairs
+    ]
+    assert node("hashes.mjs", *(f"{key.hex()} {message.hex()}" for key, message in pairs)) == wanted

@@ -1,0 +1,198 @@
+// The golden vectors of tests/vectors/ against the JavaScript client. Run by tests/web/test_client.py, under node.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import test from "node:test";
+
+import { hex, Reader, Refusal, unhex, uuidOf, varint } from "../../src/busway/web/codec.js";
+import * as frames from "../../src/busway/web/frames.js";
+import { Connection } from "../../src/busway/web/leaf.js";
+
+const load = (name) => JSON.parse(readFileSync(new URL(`../vectors/${name}.json`, import.meta.url), "utf8"));
+const NOW = 1000;
+const REALMS = { PROCESS: 0, USERSPACE: 1, LOCALNET: 2, GLOBAL: 3 };
+const KINDS = "SEND PUBLISH CONFIRM REQUEST REPLY PART ERROR SIGNAL".split(" ");
+const SIGNALS = "- CANCEL CREDIT PROBE PART_CREDIT UNDELIVERABLE END WHO HAVE PRUNE GRAFT TRACE TRACED".split(" ");
+const HOLDERS = "withdrawn unicast anycast broadcast".split(" ");
+const setup = load("setup");
+
+const hello = (fields) => ({ ...fields, realm: REALMS[fields.realm] });
+
+// Node A's connection in a state, as setup.json says.
+function connection(state) {
+  const how = setup.states[state];
+  const made = new Connection(hello(setup.own), how.token ? setup.token : null, NOW);
+  assert.equal(hex(made.take()), how.sends ?? setup.sends, `${state}: its HELLO`);
+  made.receive(unhex(how.feed), NOW);
+  const said = made.take();
+  if (how.then_sends) assert.equal(hex(said), how.then_sends, `${state}: its AUTH`);
+  return made;
+}
+
+function bodies(raw) {
+  const found = [];
+  for (let at = 0; at < raw.length; ) {
+    const reader = new Reader(raw, at);
+    found.push(reader.take(reader.varint()));
+    at = reader.pos;
+  }
+  return found;
+}
+
+test("varints", () => {
+  const vectors = load("varints");
+  for (const { hex: raw, value, canonical } of vectors.good) {
+    assert.equal(new Reader(unhex(raw)).varint(), value);
+    if (canonical) assert.equal(hex(varint(value)), raw);
+  }
+  for (const { hex: raw } of [...vectors.refused, ...vectors.incomplete]) {
+    assert.throws(() => new Reader(unhex(raw)).varint(), (error) => error instanceof Refusal && error.code === 9, raw);
+  }
+});
+
+test("names", () => {
+  for (const { name, uuid } of load("names").names) assert.equal(uuidOf(name), uuid);
+});
+
+// What only a router has to find: it reads other nodes' lines, and a leaf is sent none.
+const routersOnly = ({ name, state }) => name.startsWith("DIRECTORY") || state === "open to a leaf";
+
+test("what breaks a link, and with which number; whole and one byte at a time", () => {
+  const vectors = load("errors").vectors.filter((vector) => !routersOnly(vector));
+  assert.ok(vectors.length > 100, `${vectors.length} vectors`);
+  for (const vector of vectors) {
+    const raw = unhex(vector.hex);
+    for (const step of [raw.length || 1, 1]) {
+      const made = connection(vector.state);
+      for (let at = 0; at < raw.length; at += step) made.receive(raw.subarray(at, at + step), NOW);
+      const wanted = vector.code === null ? [-1, 0] : [vector.code];
+      assert.ok(wanted.includes(made.closeCode), `${vector.name}: ended with ${made.closeCode} ${made.closeText}, not ${vector.code}`);
+    }
+  }
+});
+
+test("every field of every frame, and the same bytes back", () => {
+  let count = 0;
+  for (const vector of load("frames").vectors) {
+    const raw = unhex(vector.hex);
+    const tables = makeTables();
+    bodies(raw).forEach((body, at) => {
+      checkFrame(vector, body, vector.frames[at], tables);
+      count++;
+    });
+    if (vector.state === "greeting") continue;
+    const made = connection(vector.state);
+    made.receive(raw, NOW);
+    const close = vector.frames.find((frame) => frame.kind === "CLOSE");
+    assert.equal(made.closeCode, close ? close.code : -1, `${vector.name}: ${made.closeText}`);
+    const skipped = vector.frames.filter((frame) => frame.skipped || frame.kind === "DIRECTORY").length;
+    assert.equal(made.skipped, skipped, `${vector.name}: skipped`);
+  }
+  assert.ok(count > 100, `${count} frames`);
+});
+
+test("whatever comes ends a link at the most, and never throws", () => {
+  const vectors = load("frames").vectors.filter((vector) => vector.state === "open");
+  let seed = 1;
+  const draw = (below) => (seed = (seed * 48271) % 0x7fffffff) % below; // Park and Miller: the same at each run
+  const ends = new Set();
+  for (let round = 0; round < 3000; round++) {
+    const raw = unhex(vectors[draw(vectors.length)].hex);
+    for (let changes = 1 + draw(4); changes; changes--) raw[draw(raw.length)] = draw(256);
+    const made = connection("open");
+    for (const event of made.receive(raw, NOW)) assert.equal(typeof event.type, "string");
+    made.handleTimer(NOW + draw(100000));
+    ends.add(made.closeCode);
+  }
+  for (const code of [-1, 0, 9, 10, 11, 12, 13, 14]) assert.ok(ends.has(code), `none ended with ${code}: ${[...ends]}`);
+});
+
+// The numbers of one direction, from node B to node A: as A reads them, and as B would write them.
+function makeTables() {
+  const a = setup.own.node + setup.own.incarnation;
+  const b = connection("open").peer;
+  return {
+    aliases: new frames.AliasReader(127),
+    nodes: new frames.AliasReader(16384, 20, [b, a]),
+    aliasWriter: new frames.AliasWriter(127),
+    nodeWriter: new frames.AliasWriter(16384, [b, a]),
+  };
+}
+
+function checkFrame(vector, body, wanted, tables) {
+  const reader = new Reader(body, 1);
+  const same = (found, field) => {
+    if (wanted[field] !== undefined) assert.deepEqual(found, wanted[field], `${vector.name}: ${field}`);
+  };
+  if (KINDS.includes(wanted.kind)) return checkMessage(vector, body, reader, wanted, tables, same);
+  if (wanted.kind === "HELLO") {
+    const found = frames.decodeHello(reader);
+    for (const field of Object.keys(wanted)) {
+      if (field !== "kind") same(field === "realm" ? Object.keys(REALMS)[found.realm] : found[field], field);
+    }
+    if (vector.canonical) assert.equal(hex(frames.encodeHello(found)), hex(body), vector.name);
+  } else if (wanted.kind === "DIRECTORY" && vector.canonical && wanted.node.number === 1) {
+    const entries = wanted.entries.map((entry) => ({ ...entry, kind: HOLDERS.indexOf(entry.kind) }));
+    const line = { ...wanted, realm: REALMS[wanted.realm], label: wanted.label ?? undefined, entries };
+    assert.equal(hex(frames.encodeDirectory(line)), hex(body), vector.name);
+  }
+}
+
+function checkMessage(vector, body, reader, wanted, tables, same) {
+  const header = frames.readHeader(body[0], reader, tables.aliases, tables.nodes);
+  const payload = reader.rest();
+  for (const field of ["format", "endpoint", "id", "type", "cut"]) same(header[field], field);
+  for (const field of ["seq", "index", "limit", "sent", "parts"]) same(header.number, field);
+  same(header.code, "code");
+  same(header.code, "reason");
+  same(header.timeoutMs, "timeout_ms");
+  same(header.window ?? 0, "stream");
+  if (header.signal !== undefined) same(SIGNALS.slice(1)[header.signal - 1] ?? "UNKNOWN", "signal");
+  assert.equal(header.routed, wanted.routing !== undefined, `${vector.name}: routed`);
+  if (wanted.routing) {
+    assert.deepEqual([header.realm, header.hops], [wanted.routing.realm, wanted.routing.hops], vector.name);
+    for (const which of ["destination", "source"]) {
+      assert.equal(header[which] && tables.nodes.ids.indexOf(header[which]), wanted.routing[which]?.number, `${vector.name}: ${which}`);
+    }
+  }
+  if (wanted.tree) assert.equal(tables.nodes.ids.indexOf(header.node), wanted.tree.number, vector.name);
+  if (wanted.holders) checkHolders(vector, header.holders, wanted.holders, tables);
+  if (wanted.skipped) return;
+  if (wanted.kind !== "SIGNAL") assert.equal(hex(payload), wanted.payload, `${vector.name}: payload`);
+  if (vector.canonical && !vector.redundant && !wanted.holders) {
+    place(tables.aliasWriter, "type", header.type, wanted);
+    place(tables.aliasWriter, "endpoint", header.endpoint, wanted); // last: it is bound first
+    for (let number = 3; number < tables.nodes.ids.length; number++) placeNode(tables, number, body);
+    const written = [...frames.writeHeader(header, tables.aliasWriter, tables.nodeWriter), ...payload];
+    assert.equal(hex(written), hex(body), `${vector.name}: written differently`);
+  }
+}
+
+function checkHolders(vector, found, wanted, tables) {
+  assert.equal(found.length, wanted.length, vector.name);
+  found.forEach((holder, at) => {
+    const told = wanted[at];
+    assert.equal(tables.nodes.ids.indexOf(holder.node), told.node.number, vector.name);
+    for (const field of ["realm", "metric", "credit", "cost", "name"]) assert.equal(holder[field], told[field], `${vector.name}: ${field}`);
+    assert.equal(HOLDERS[holder.kind], told.kind, vector.name);
+  });
+}
+
+// Let the writer give, or have given, the number that the vector's author chose.
+function place(writer, field, id, wanted) {
+  const number = wanted[`${field}_alias`];
+  if (number === undefined) return;
+  if (wanted[`${field}_binds`]) {
+    writer.numbers.delete(id);
+    writer.next = number;
+  } else writer.numbers.set(id, number);
+}
+
+function placeNode(tables, number, body) {
+  const id = tables.nodes.ids[number];
+  if (!id) return;
+  if (hex(body).includes("00" + hex(varint(number)) + id)) {
+    tables.nodeWriter.numbers.delete(id);
+    tables.nodeWriter.next = number;
+  } else tables.nodeWriter.numbers.set(id, number);
+}
