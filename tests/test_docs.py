@@ -31,6 +31,7 @@ DOCUMENTS = (
     "docs/routing.md",
     "docs/links/websocket.md",
     "docs/links/ble.md",
+    "docs/links/browser.md",
     "docs/links/serial.md",
 )
 CODE_FOLDERS = ("protocol", "drivers", "adapters", "src/busway", "benchmarks", "firmware_examples")

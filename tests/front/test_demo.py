@@ -65,7 +65,7 @@ class Demo:
 
     def stands(self) -> bool:
         assert self.process.poll() is None, self.printed()
-        return " replied" in self.printed() and len(programs(self.bus)) >= 4
+        return " replied" in self.printed() and len(programs(self.bus)) >= 5
 
     def wait(self) -> int:
         return self.process.wait(20)
@@ -106,6 +106,8 @@ def test_a_run_of_six_seconds() -> None:
     assert figures_after("messages", run.stdout)[0] >= 100
     assert figures_after("visitor", run.stdout)[1] >= 1
     assert figures_after("victim", run.stdout)[1] >= 1
+    assert min(figures_after("WebSocket", run.stdout)) >= 1
+    assert re.search(r"^In a browser: http://127\.0\.0\.1:\d+/$", run.stdout, re.MULTILINE)
     assert re.search(r"demo/sum +min 0\.\d\d ms  median \d+\.\d\d ms  p99 \d+\.\d\d ms", run.stdout)
     assert programs(bus) == []
     assert sockets(bus) == []
@@ -129,7 +131,7 @@ def test_live_view_and_ctrl_c(tmp_path: Path) -> None:
     os.close(its)
     screen = Terminal(ours)
     try:
-        for word in ("Nodes", "victim", "demo/heartbeat", "load", "demo/sum"):
+        for word in ("Nodes", "victim", "demo/heartbeat", "load", "demo/sum", "http://127.0.0.1:"):
             wait_for(lambda word=word: word in screen.text(), f"the view shows {word}")  # type: ignore[misc]
         process.send_signal(signal.SIGINT)
         wait_for(lambda: "victim      killed" in screen.text(), "the summary")
@@ -187,10 +189,10 @@ def test_a_program_that_dies_fails_the_demo(demo: Demo) -> None:
     assert sockets(demo.bus) == []
 
 
-def test_without_psutil_it_names_the_extra() -> None:
-    blocked = (
-        "import runpy, sys; sys.modules['psutil'] = None; runpy.run_module('busway.demo', None, '__main__')"
-    )
+@pytest.mark.parametrize("library", ["psutil", "wsproto"])
+def test_without_a_library_it_names_the_extra(library: str) -> None:
+    blocked = f"import sys; sys.modules[{library!r}] = None; import runpy"
+    blocked += "; runpy.run_module('busway.demo', None, '__main__')"
     run = subprocess.run(
         [sys.executable, "-c", blocked], capture_output=True, text=True, timeout=20, check=False
     )
@@ -230,13 +232,8 @@ def good_figures() -> Figures:
     figures.node_down(b"v")
     with figures.request("demo/sum"):
         pass
-    figures.readings, figures.readings_count, figures.visits, figures.kills, figures.returns = (
-        READINGS,
-        1,
-        1,
-        1,
-        1,
-    )
+    figures.readings, figures.readings_count, figures.visits = READINGS, 1, 1
+    figures.kills = figures.returns = figures.remote_readings = figures.remote_answers = 1
     return figures
 
 
@@ -249,6 +246,8 @@ def test_nothing_is_missing_from_a_good_run() -> None:
     [
         ("readings_count", 0, "no readings arrived"),
         ("requests", {}, "no request was answered"),
+        ("remote_readings", 0, "no readings arrived over the WebSocket"),
+        ("remote_answers", 0, "no request was answered over the WebSocket"),
         ("went", {"visitor": 0}, "the visitor did not come and go"),
         ("visits", 0, "no report of the visitor came"),
         ("kills", 0, "the victim was not killed"),

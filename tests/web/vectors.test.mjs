@@ -107,6 +107,74 @@ test("whatever comes ends a link at the most, and never throws", () => {
   for (const code of [-1, 0, 9, 10, 11, 12, 13, 14]) assert.ok(ends.has(code), `none ended with ${code}: ${[...ends]}`);
 });
 
+const E1 = "e1".repeat(16);
+const frame = (text) => unhex(hex(varint(text.length / 2)) + text);
+const submit = (made, kind, more) =>
+  made.submit({ kind, endpoint: E1, payload: unhex("f6"), format: 1, ...more }, NOW);
+
+// A leaf that has asked who has E1, and was told: the neighbour, as anycast.
+function informed(state = "open") {
+  const made = connection(state);
+  const ids = ["request", "confirm", "send"].map((kind) => submit(made, kind, { timeoutMs: 5000 }));
+  assert.deepEqual(bodies(made.take()).map(hex), [`f0070001${E1}`], "one WHO for all");
+  const events = made.receive(frame(`f0080001${E1}0e010000`), NOW);
+  return { made, ids, events, written: bodies(made.take()).map(hex) };
+}
+
+test("a lookup, numbers that go on, and what becomes of each when the link is lost", () => {
+  const { made, ids, events, written } = informed();
+  assert.deepEqual(written, ["b10100010188" + "27f6", "a10100020288" + "27f6", "81010003f6"]);
+  assert.deepEqual(events.map(({ id, status }) => [id, status]), [[ids[2], "accepted"]]);
+  submit(made, "request", { timeoutMs: 5000 });
+  const waits = submit(made, "request", { timeoutMs: 5000 }); // the opening credit of 4 is used up
+  assert.equal(bodies(made.take()).length, 1);
+  const lost = made.receiveEnd("gone", NOW).filter(({ type }) => type === "outcome");
+  assert.deepEqual(lost.map(({ id, status, code }) => [id, status, code]), [
+    [ids[0], "undelivered", 13], [ids[1], "unknown", 13], [ids[1] + 2, "undelivered", 13], [waits, "unsent", 4],
+  ]);
+});
+
+test("credit, probes, deadlines, the end of a node", () => {
+  const { made } = informed();
+  for (let count = 0; count < 3; count++) submit(made, "send");
+  assert.deepEqual(bodies(made.take()).map(hex), ["81010004f6"], "the last within the credit");
+  made.handleTimer(NOW + 999);
+  assert.equal(made.take(), null);
+  made.handleTimer(NOW + 1000);
+  assert.deepEqual(bodies(made.take()).map(hex), ["f003010004"], "PROBE");
+  made.receive(frame(`f0020001${E1}0006`), NOW + 1100);
+  assert.deepEqual(bodies(made.take()).map(hex), ["81010005f6", "81010006f6"]);
+  assert.deepEqual(made.receive(frame(`f0020001${E1}0005`), NOW + 1100), [], "an older limit changes nothing");
+  const over = made.handleTimer(NOW + 5000).map(({ status, code }) => [status, code]);
+  assert.deepEqual(over, [["timeout", 3], ["unknown", 3]]);
+  assert.deepEqual(bodies(made.take()).map(hex), ["f00101"], "CANCEL");
+  const late = submit(made, "request", { timeoutMs: 5000 });
+  made.receive(frame("080001"), NOW + 5000); // RETRACT of the neighbour itself
+  assert.deepEqual(made.receive(frame("c001f6"), NOW + 5000), [], "a late reply is ignored");
+  assert.ok(!made.pending.has(late), "and the node's end ended what waited for it");
+});
+
+test("what comes for our endpoints: numbers, credit, deadlines, answers", () => {
+  const made = connection("open");
+  made.register(E1, 2, "e1");
+  assert.deepEqual(bodies(made.take()).map(hex), [`0613010001` + `42${E1}026531`], "our line");
+  const head = `b0000a${E1}`; // REQUEST, binds alias 10
+  const [event] = made.receive(frame(`${head}0001` + `07` + `e807`), NOW);
+  assert.deepEqual([event.type, event.endpoint, event.missed, event.request.id], ["message", E1, 0, 7]);
+  made.respond(event.request, unhex("01"), 1);
+  assert.equal(hex(bodies(made.take()).at(-1)), "c10701");
+  const [next] = made.receive(frame("b00a" + "0004" + "08" + "e807"), NOW);
+  assert.equal(next.missed, 2);
+  assert.deepEqual(made.receive(frame("b00a" + "0004" + "09" + "e807"), NOW), [], "not twice");
+  assert.ok(bodies(made.take()).map(hex).includes("e0090e"), "OVERTAKEN");
+  assert.deepEqual(made.handleTimer(NOW + 1000).map(({ type }) => type), ["cancelled"]);
+  made.respond(next.request, unhex("01"), 1);
+  assert.equal(made.take(), null, "nobody waits for it any more");
+  made.receive(frame("900a" + "0001"), NOW); // PUBLISH to an anycast endpoint
+  made.receive(frame(`a0000b${"e2".repeat(16)}0001` + "03" + "e807"), NOW);
+  assert.deepEqual(bodies(made.take()).map(hex), ["e00301"], "NO_ENDPOINT");
+});
+
 // The numbers of one direction, from node B to node A: as A reads them, and as B would write them.
 function makeTables() {
   const a = setup.own.node + setup.own.incarnation;

@@ -22,13 +22,12 @@ from busway.demo.view import shower
 def main() -> int:
     """The exit status: 0 if all went well or Ctrl-C ended it, 1 if something was missing."""
     arguments = _arguments()
-    if importlib.util.find_spec("psutil") is None:
-        return _fail(
-            "the demo reads this machine through psutil, which is missing: pip install 'busway[demo]'"
-        )
+    for library, use in (("psutil", "reads this machine"), ("wsproto", "lets browsers in")):
+        if importlib.util.find_spec(library) is None:
+            return _fail(f"the demo {use} through {library}, which is missing: pip install 'busway[demo]'")
     logging.getLogger("busway").addHandler(logging.NullHandler())  # the screen is taken; figures tell it all
     try:
-        return asyncio.run(_run(arguments.bus, arguments.duration))
+        return asyncio.run(_run(arguments.bus, arguments.duration, arguments.port))
     except BrokenPipeError:  # whoever read our lines has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -39,7 +38,8 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m busway.demo",
-        description="Runs the bus for real: four programs, one of them killed again and again, and a view.",
+        description="Runs the bus for real: five programs, one of them killed again and again; a page for"
+        " browsers, and a view.",
     )
     parser.add_argument(
         "--duration",
@@ -48,6 +48,9 @@ def _arguments() -> argparse.Namespace:
         help="end this long after all have joined (default: at Ctrl-C)",
     )
     parser.add_argument("--bus", default="demo", metavar="NAME", help="the bus to use (default: demo)")
+    parser.add_argument(
+        "--port", type=_port, default=0, metavar="PORT", help="of the page on 127.0.0.1 (default: a free one)"
+    )
     return parser.parse_args()
 
 
@@ -58,8 +61,15 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-async def _run(bus_name: str, duration: float | None) -> int:
-    run = Run(bus_name, duration, shower(Console(), bus_name))
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, not {text}")
+    return port
+
+
+async def _run(bus_name: str, duration: float | None, port: int) -> int:
+    run = Run(bus_name, duration, port, shower(Console(), bus_name))
     await run.run()
     print(summary(run.figures, bus_name), flush=True)
     if run.signal == signal.SIGINT:

@@ -21,7 +21,7 @@ OUTCOMES: dict[str, type[BaseException] | None] = {
     "timeout": busway.RequestTimeout,
     CANCELLED: busway.BusClosed,
 }
-PROGRAMS = ("readings", "answers", "visitor", "victim")
+PROGRAMS = ("readings", "answers", "visitor", "victim", "remote")
 OWN_ENDPOINTS = (
     "demo/readings",
     "demo/clock",
@@ -30,6 +30,8 @@ OWN_ENDPOINTS = (
     "demo/echo",
     "demo/heartbeat",
     "demo/guestbook",
+    "demo/remote",
+    "demo/overview",
 )
 _SAMPLES_MAX = 10_000
 _NOTES_MAX = 100
@@ -104,6 +106,9 @@ class Figures:
         self.readings: Readings | None = None
         self.readings_count = 0
         self.readings_missed = 0
+        self.remote_readings = 0  # that came to the program "remote", over a WebSocket
+        self.remote_answers = 0
+        self.page = ""  # URL, once a browser can have it
         self.notes: deque[tuple[float, str]] = deque(maxlen=_NOTES_MAX)  # time.time(), sentence
         self.draws = 0
         self.complaints: list[str] = []  # about the end of programs
@@ -118,6 +123,19 @@ class Figures:
     def note(self, sentence: str) -> None:
         """Something worth telling happened."""
         self.notes.append((time.time(), sentence))
+
+    def overview(self) -> dict[str, list[dict[str, object]]]:
+        """Nodes and endpoints, for the page."""
+        nodes = sorted(self.nodes.items(), key=lambda item: item[1].since)
+        return {
+            "nodes": [
+                {"label": seen.label, "id": node.hex()[:8], "links": seen.links} for node, seen in nodes
+            ],
+            "endpoints": [
+                {"name": name, "kind": traffic.kind, "rate": traffic.rate}
+                for name, traffic in sorted(self.traffic.items())
+            ],
+        }
 
     # Nodes
 

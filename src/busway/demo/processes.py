@@ -71,11 +71,11 @@ class Processes:
         self._running: dict[str, Process] = {}
         self._lifeline, self._held = os.pipe()
 
-    async def start(self, name: str) -> None:
-        """Start `busway.demo.<name>` with this interpreter."""
+    async def start(self, name: str, *arguments: str) -> None:
+        """Start `busway.demo.<name>` with this interpreter and these arguments."""
         started = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", f"busway.demo.{name}", "--bus", self._bus_name),
+            *("-m", f"busway.demo.{name}", *arguments, "--bus", self._bus_name),
             stdin=self._lifeline,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,

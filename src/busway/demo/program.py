@@ -10,12 +10,18 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 
-def run(main: Callable[[str], Coroutine[Any, Any, None]]) -> None:
-    """Run `main(bus name)` until Ctrl-C, SIGTERM, or, started by the demo, until the demo is gone."""
+def run(main: Callable[..., Coroutine[Any, Any, None]], *options: str) -> None:
+    """Run `main(bus name, the value of each option)`.
+
+    It ends at Ctrl-C, SIGTERM, or, started by the demo, when the demo is gone.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("--bus", default="demo", metavar="NAME", help="the bus to join (default: demo)")
+    for option in options:
+        parser.add_argument(option, required=True)
+    given = vars(parser.parse_args())
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_until_told(main(parser.parse_args().bus)))
+        asyncio.run(_until_told(main(given["bus"], *(given[option.lstrip("-")] for option in options))))
 
 
 async def _until_told(program: Coroutine[Any, Any, None]) -> None:

@@ -55,6 +55,7 @@ def summary(figures: Figures, bus_name: str) -> str:
         f"  outcomes    {_outcomes(figures)}",
         *(_round_trip(name, tally.round_trips) for name, tally in sorted(figures.requests.items())),
         f"  visitor     {_visits(figures)}",
+        f"  WebSocket   {figures.remote_readings:,} readings, {figures.remote_answers:,} answers came by it",
         f"  victim      killed {figures.kills} times, came back {figures.returns} times{_delay(figures)}",
     ]
     return "\n".join(lines)
@@ -90,6 +91,8 @@ def missing(figures: Figures, duration: float) -> list[str]:
         "no request was answered": outcomes["replied"] > 0,
         f"{abs(unsettled):,} requests had {'no' if unsettled > 0 else 'more than one'} outcome": unsettled
         == 0,
+        "no readings arrived over the WebSocket": figures.remote_readings > 0,
+        "no request was answered over the WebSocket": figures.remote_answers > 0,
         "the visitor did not come and go": figures.came["visitor"] > 0 and figures.went["visitor"] > 0,
         "no report of the visitor came": figures.visits > 0,
     }

@@ -12,6 +12,7 @@ from typing import Any
 import busway
 from busway.demo.errors import DemoError
 from busway.demo.figures import PROGRAMS, Figures
+from busway.demo.page import listen
 from busway.demo.processes import Processes
 from busway.demo.watcher import LABEL, PATIENCE_S, Watcher
 from busway.drivers import unix
@@ -27,16 +28,23 @@ class Run:
     Args:
         bus_name: the bus that all programs join.
         duration: seconds from when all have joined; None for ever.
+        port: where browsers come, on 127.0.0.1; 0 for a free one.
         show: shows the figures again and again until it is cancelled.
     """
 
     def __init__(
-        self, bus_name: str, duration: float | None, show: Callable[[Figures], Coroutine[Any, Any, None]]
+        self,
+        bus_name: str,
+        duration: float | None,
+        port: int,
+        show: Callable[[Figures], Coroutine[Any, Any, None]],
     ) -> None:
         self.figures = Figures()
         self.signal = 0  # the one that ended it
         self._bus_name = bus_name
         self._duration = duration
+        self._port = port
+        self._url = ""  # where the WebSocket listens
         self._show = show
         self._stop = asyncio.Event()
 
@@ -46,6 +54,8 @@ class Run:
             asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number)
         bus = await self._join()
         try:
+            self._url = await listen(bus, self._bus_name, self._port)
+            self.figures.page = self._url.replace("ws://", "http://") + "/"
             async with Processes(self._bus_name) as processes:
                 await self._watch(Watcher(bus, self.figures), processes)
             self.figures.complaints = processes.complaints
@@ -96,7 +106,7 @@ class Run:
 
     async def _start(self, watcher: Watcher, processes: Processes) -> None:
         for name in PROGRAMS:
-            await processes.start(name)
+            await processes.start(name, *(("--url", self._url) if name == "remote" else ()))
         try:
             await watcher.until(lambda: all(self.figures.came[name] for name in PROGRAMS), START_S)
         except TimeoutError:

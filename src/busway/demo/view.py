@@ -20,7 +20,7 @@ from busway.demo.report import plain_line, warmest
 
 DRAW_S = 0.5
 LINE_S = 1.0
-_NODES_SIZE, _REQUESTS_SIZE = 9, 8  # rows
+_NODES_SIZE, _REQUESTS_SIZE = 10, 8  # rows
 _GIB = 2**30
 
 
@@ -36,6 +36,7 @@ def shower(console: Console, bus_name: str) -> Callable[[Figures], Coroutine[Any
 
 async def _print_lines(bus_name: str, figures: Figures) -> None:
     print(f"From another terminal: busway nodes --bus {bus_name}", flush=True)
+    print(f"In a browser: {figures.page}", flush=True)
     while True:
         await asyncio.sleep(LINE_S)
         print(plain_line(figures), flush=True)
@@ -53,7 +54,7 @@ def screen_of(figures: Figures, bus_name: str) -> Layout:
     """The whole screen."""
     screen = Layout()
     screen.split_column(
-        Layout(_head(figures, bus_name), size=2),
+        Layout(_head(figures, bus_name), size=3),
         Layout(name="top", size=_NODES_SIZE),
         Layout(name="middle", minimum_size=8),
         Layout(
@@ -95,6 +96,10 @@ def _head(figures: Figures, bus_name: str) -> Table:
     head.add_row(
         Text.assemble(" From another terminal: ", (f"busway nodes --bus {bus_name}", "cyan")),
         Text(f"joined {figures.came.total()}  left {figures.went.total()}  killed {figures.kills} "),
+    )
+    head.add_row(
+        Text.assemble(" In a browser: ", (figures.page, "cyan")),
+        Text(f"{figures.remote_readings:,} readings over ws:// "),
     )
     return head
 

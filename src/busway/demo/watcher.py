@@ -31,7 +31,14 @@ class Watcher:
 
     def listeners(self) -> list[Coroutine[Any, Any, None]]:
         """Those who listen, to be run until they are cancelled."""
-        return [self._follow(), self._read(), self._hear_beats(), self._keep_guestbook(), self._survey()]
+        return [
+            self._follow(),
+            self._read(),
+            self._hear_beats(),
+            self._keep_guestbook(),
+            self._hear_remote(),
+            self._survey(),
+        ]
 
     def askers(self) -> list[Coroutine[Any, Any, None]]:
         """Those who ask, until `stop_asking`: then each ends with the outcome of what it asked last."""
@@ -86,11 +93,22 @@ class Watcher:
                 self.figures.visits_asked += message.payload.asked
                 self.figures.visits_replied += message.payload.replied
 
+    async def _hear_remote(self) -> None:
+        """What the program at the other end of a WebSocket has got."""
+        async for message in self.bus.register("demo/remote", realm="global"):
+            if isinstance(message.payload, dict):
+                self.figures.remote_readings = message.payload["readings"]
+                self.figures.remote_answers = message.payload["answers"]
+
     async def _survey(self) -> None:
         while True:
-            questions = [self._ask(INTROSPECTION, None, node.id) for node in self.bus.nodes()]
+            # Leaves are the browsers and "remote", and introspection does not reach over a WebSocket.
+            questions = [
+                self._ask(INTROSPECTION, None, node.id) for node in self.bus.nodes() if not node.leaf
+            ]
             reports = await asyncio.gather(*questions)
             self.figures.survey(report for report in reports if report is not None)
+            await self.bus.publish("demo/overview", self.figures.overview())
             await asyncio.sleep(SURVEY_S)
 
     # Asking

@@ -61,7 +61,7 @@ const clock = () => Math.round(performance.now());
 /** Open a bus and wait for its first session.
 
     @param {string} url ws://host:port/path or wss://...
-    @param options see `Bus`; here also `timeout` in seconds for the first session (default 10).
+    @param options as of `Bus`, and `timeout`: seconds until the first session (default 10).
     @returns {Promise<Bus>} @throws {LinkRefused} the other side refuses; {BusClosed} none in time. */
 export async function connect(url, options = {}) {
   const { timeout = 10, ...rest } = options;

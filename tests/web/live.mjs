@@ -1,0 +1,136 @@
+// Scenarios of the JavaScript client against a real bus: `node live.mjs SCENARIO URL`. Run by test_live.py.
+
+import assert from "node:assert/strict";
+
+import { Bus, BusClosed, connect, LinkRefused, RemoteError, RequestTimeout, Undeliverable } from "../../src/busway/web/busway.js";
+
+const [scenario, url] = process.argv.slice(2);
+const within = async (condition, what, seconds = 10) => {
+  for (const end = performance.now() + seconds * 1000; !condition(); ) {
+    assert.ok(performance.now() < end, `not within ${seconds} s: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+};
+const say = (line) => process.stdout.write(`${line}\n`);
+
+const scenarios = {
+  async asks() {
+    const bus = await connect(url);
+    for (const value of [null, true, 1.5, -3, 2n ** 63n, "ö℃", [1, [2]], { a: { b: [] } }]) {
+      assert.deepEqual(await bus.request("t/echo", value), value);
+    }
+    assert.deepEqual(await bus.request("t/echo", new Uint8Array([1, 2, 3])), new Uint8Array([1, 2, 3]));
+    const large = new Uint8Array(1_000_000).map((_, at) => at * 7);
+    assert.deepEqual(await bus.request("t/echo", large), large);
+    const many = await Promise.all(Array.from({ length: 3000 }, (_, number) => bus.request("t/echo", number)));
+    assert.deepEqual(many, Array.from({ length: 3000 }, (_, number) => number));
+    bus.close();
+  },
+
+  async failures() {
+    const bus = await connect(url);
+    const fails = (promise, kind, code) => assert.rejects(promise, (error) => error instanceof kind && error.code === code);
+    await fails(bus.request("t/nobody"), Undeliverable, 1);
+    await fails(bus.request("t/near"), Undeliverable, 1); // realm localnet: not over a WebSocket
+    await fails(bus.request("t/refuses"), RemoteError, 300);
+    await fails(bus.request("t/breaks"), RemoteError, 64);
+    await fails(bus.request("t/slow", null, { timeout: 0.2 }), RequestTimeout, 3);
+    await fails(bus.send("t/down", 1), Undeliverable, 7); // a broadcast
+    const abort = new AbortController();
+    const called = bus.request("t/slow", null, { signal: abort.signal });
+    setTimeout(() => abort.abort(), 50);
+    await assert.rejects(called, { name: "AbortError" });
+    assert.equal(await bus.request("t/cancelled"), 2); // the one that was too slow, and the one called off
+    assert.throws(() => bus.request("t/nobody", null, { timeout: 0 }), RangeError);
+    assert.throws(() => bus.request("", null), RangeError);
+    assert.throws(() => bus.subscribe("t/down", "no function"), TypeError);
+    assert.throws(() => new Bus("http://127.0.0.1"), TypeError);
+  },
+
+  async sends() {
+    const bus = await connect(url);
+    for (let number = 0; number < 2000; number++) await bus.send("t/log", number);
+    await bus.send("t/log", "last", { confirm: true });
+    const late = bus.send("t/late", "hello", { ttl: 10, confirm: true });
+    say("waiting");
+    await late;
+    bus.close();
+  },
+
+  async listens() {
+    const bus = await connect(url);
+    const came = [];
+    const first = bus.subscribe("t/down", (value, message) => came.push([value, message.missed]));
+    bus.subscribe("t/down", () => {});
+    await within(() => came.length >= 20, "20 broadcasts");
+    came.forEach(([value, missed], at) => assert.deepEqual([value.number, missed], [came[0][0].number + at, 0]));
+    first.close();
+    const so_far = came.length;
+    for (let number = 0; number < 100; number++) {
+      assert.ok(bus.publish("t/up", { number }));
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    assert.equal(came.length, so_far);
+    say("published");
+    await bus.request("t/wait");
+    bus.close();
+  },
+
+  async serves() {
+    const bus = await connect(url);
+    let aborted = 0;
+    bus.serve("js/upper", (text) => text.toUpperCase());
+    bus.serve("js/slow", (_, { signal }) => new Promise((resolve) => signal.addEventListener("abort", () => resolve((aborted += 1)))));
+    bus.serve("js/refuses", () => {
+      throw new RemoteError("not today", 777);
+    });
+    bus.serve("js/breaks", () => undefined.x);
+    const taken = [];
+    bus.serve("js/log", (value) => void taken.push(value));
+    await bus.request("t/wait");
+    assert.equal(aborted, 1);
+    assert.deepEqual(taken, Array.from({ length: taken.length }, (_, number) => number));
+    assert.equal(taken.length, 1000);
+    bus.close();
+    await assert.rejects(bus.request("t/echo", 1), BusClosed);
+  },
+
+  async token() {
+    const bus = await connect(url, { token: "sesame" });
+    assert.equal(await bus.request("t/echo", "in"), "in");
+    bus.close();
+    const dials = [];
+    await assert.rejects(connect(url, { token: "wrong", timeout: 1, onState: ({ state }) => dials.push(state) }), BusClosed);
+    assert.ok(dials.length >= 2, "it goes on trying, for a browser is not told why");
+  },
+
+  async "another bus"() {
+    await assert.rejects(connect(url, { bus: "other" }), (error) => error instanceof LinkRefused && /default.*other|other.*default/.test(error.message));
+  },
+
+  async "comes back"() {
+    const states = [];
+    const bus = new Bus(url, { backoff: { first: 0.05, most: 0.2 }, onState: ({ state }) => states.push(state) });
+    const came = [];
+    bus.subscribe("t/down", ({ number }) => came.push(number));
+    bus.serve("js/upper", (text) => text.toUpperCase());
+    await bus.opened;
+    await within(() => came.length > 3, "broadcasts");
+    say("listening");
+    const lost = bus.request("t/slow");
+    await assert.rejects(lost, (error) => error instanceof Undeliverable && error.reason === "BUS_CLOSED");
+    await within(() => bus.state === "reconnecting", "the loss is seen");
+    const waits = bus.request("t/echo", "later", { timeout: 10 }); // asked without a link, answered by the next
+    const before = came.length;
+    say("lost");
+    assert.equal(await waits, "later");
+    await within(() => came.length > before + 3, "broadcasts again");
+    await bus.request("t/wait");
+    bus.close();
+    assert.deepEqual([states[0], states.at(-1), states.filter((state) => state === "connected").length], ["connected", "closed", 2]);
+    assert.ok(states.includes("reconnecting"));
+  },
+};
+
+await scenarios[scenario]();
+process.exit(0);

@@ -1,0 +1,183 @@
+"""The JavaScript client under node against a real bus, over ws://."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import busway
+from tests.rigs import aio, browser
+
+LIVE = Path(__file__).parent / "live.mjs"
+BOUND_S = 20.0
+
+
+class Site:
+    """A bus that listens, with endpoints for the scenarios of live.mjs."""
+
+    def __init__(self, bus: busway.AsyncBus) -> None:
+        self.bus = bus
+        self.cancelled = 0
+        self.slowly = asyncio.Event()  # a request came to "t/slow"
+        self.finish = asyncio.Event()  # what "t/wait" waits for
+        bus.serve("t/echo", lambda request: request.payload, realm="global")
+        bus.serve("t/near", lambda request: request.payload)
+        bus.serve("t/cancelled", lambda request: self.cancelled, realm="global")
+        for handler in (self.refuses, self.breaks, self.slow, self.wait):
+            bus.serve(f"t/{handler.__name__}", handler, realm="global")
+
+    async def refuses(self, request: busway.Request) -> None:
+        raise busway.RemoteError(300, "not for you")
+
+    async def breaks(self, request: busway.Request) -> None:
+        raise KeyError("x")
+
+    async def slow(self, request: busway.Request) -> None:
+        self.slowly.set()
+        try:
+            await asyncio.sleep(BOUND_S)
+        finally:
+            self.cancelled += 1
+
+    async def wait(self, request: busway.Request) -> None:
+        await self.finish.wait()
+
+    async def publish(self) -> None:
+        number = 0
+        while True:
+            number += 1
+            await self.bus.publish("t/down", {"number": number})
+            await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def site(**options: Any) -> AsyncIterator[tuple[Site, str]]:
+    async with busway.AsyncBus(ipc=False, label="site") as bus:
+        made = Site(bus)
+        listener = await bus.listen(options.pop("url", "ws://127.0.0.1:0"), **options)
+        bus.subscribe("t/down", realm="global")
+        publishing = asyncio.create_task(made.publish())
+        try:
+            yield made, listener.url
+        finally:
+            publishing.cancel()
+
+
+class Node:
+    """A scenario of live.mjs as it runs."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    async def said(self, word: str) -> None:
+        assert self.process.stdout is not None
+        line = await asyncio.wait_for(self.process.stdout.readline(), BOUND_S)
+        assert line.decode().strip() == word, await self.end()
+
+    async def end(self) -> str:
+        """Its complaints, once it has ended."""
+        assert self.process.stderr is not None
+        complaints = await asyncio.wait_for(self.process.stderr.read(), BOUND_S)
+        await self.process.wait()
+        return complaints.decode()
+
+
+@contextlib.asynccontextmanager
+async def node(scenario: str, url: str) -> AsyncIterator[Node]:
+    """Run a scenario; all must have gone well when the block is left."""
+    process = await asyncio.create_subprocess_exec(
+        browser.node(),
+        *(LIVE, scenario, url),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    running = Node(process)
+    try:
+        yield running
+        complaints = await running.end()
+        assert process.returncode == 0, complaints
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def alone(scenario: str, **options: Any) -> None:
+    """A scenario that needs nothing of the site but that it is there."""
+    async with site(**options) as (_, url), node(scenario, url):
+        pass
+
+
+@pytest.mark.parametrize("scenario", ["asks", "failures", "another bus"])
+def test_alone(scenario: str) -> None:
+    aio.run(alone(scenario))
+
+
+def test_token() -> None:
+    aio.run(alone("token", token="sesame"))
+
+
+async def sends() -> None:
+    async with site() as (made, url):
+        log = made.bus.register("t/log", realm="global")
+        async with node("sends", url) as running:
+            taken = [(await log.receive(BOUND_S)).payload for _ in range(2001)]
+            assert taken == [*range(2000), "last"]
+            await running.said("waiting")
+            late = made.bus.register("t/late", realm="global")
+            assert (await late.receive(BOUND_S)).payload == "hello"
+
+
+async def listens() -> None:
+    async with site() as (made, url):
+        up = made.bus.subscribe("t/up", realm="global")
+        async with node("listens", url) as running:
+            await running.said("published")
+            came = [(await up.receive(BOUND_S)).payload for _ in range(100)]
+            assert came == [{"number": number} for number in range(100)]
+            made.finish.set()
+
+
+async def serves() -> None:
+    async with site() as (made, url), node("serves", url):
+        bus = made.bus
+        assert await bus.request("js/upper", "hello", ttl=BOUND_S) == "HELLO"
+        answers = await asyncio.gather(*(bus.request("js/upper", f"n{number}") for number in range(1000)))
+        assert answers == [f"N{number}" for number in range(1000)]
+        for number in range(999):
+            await bus.send("js/log", number)
+        await bus.send("js/log", 999, confirm=True)
+        with pytest.raises(busway.RemoteError, match="not today") as refused:
+            await bus.request("js/refuses", None)
+        assert refused.value.code == 777
+        with pytest.raises(busway.RemoteError, match="TypeError"):
+            await bus.request("js/breaks", None)
+        with pytest.raises(busway.RequestTimeout):
+            await bus.request("js/slow", None, timeout=0.2)
+        made.finish.set()
+
+
+async def comes_back() -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        first = await stack.enter_async_context(contextlib.AsyncExitStack())
+        made, url = await first.enter_async_context(site())
+        running = await stack.enter_async_context(node("comes back", url))
+        await running.said("listening")
+        await asyncio.wait_for(made.slowly.wait(), BOUND_S)
+        await first.aclose()
+        await running.said("lost")
+        again, _ = await stack.enter_async_context(site(url=url))
+        assert await again.bus.request("js/upper", "hello", ttl=BOUND_S) == "HELLO"
+        again.finish.set()
+        assert await running.end() == ""
+
+
+@pytest.mark.parametrize("story", [sends, listens, serves, comes_back])
+def test_together(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    aio.run(story())
