@@ -2,11 +2,19 @@
 
 import assert from "node:assert/strict";
 
-import { Bus, BusClosed, connect, LinkRefused, RemoteError, RequestTimeout, Undeliverable } from "../../src/busway/web/busway.js";
+import {
+  Bus,
+  BusClosed,
+  connect,
+  LinkRefused,
+  RemoteError,
+  RequestTimeout,
+  Undeliverable,
+} from "../../src/busway/web/busway.js";
 
 const [scenario, url] = process.argv.slice(2);
 const within = async (condition, what, seconds = 10) => {
-  for (const end = performance.now() + seconds * 1000; !condition(); ) {
+  for (const end = performance.now() + seconds * 1000; !condition();) {
     assert.ok(performance.now() < end, `not within ${seconds} s: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
   }
@@ -22,14 +30,20 @@ const scenarios = {
     assert.deepEqual(await bus.request("t/echo", new Uint8Array([1, 2, 3])), new Uint8Array([1, 2, 3]));
     const large = new Uint8Array(1_000_000).map((_, at) => at * 7);
     assert.deepEqual(await bus.request("t/echo", large), large);
-    const many = await Promise.all(Array.from({ length: 3000 }, (_, number) => bus.request("t/echo", number)));
-    assert.deepEqual(many, Array.from({ length: 3000 }, (_, number) => number));
+    const many = await Promise.all(
+      Array.from({ length: 3000 }, (_, number) => bus.request("t/echo", number)),
+    );
+    assert.deepEqual(
+      many,
+      Array.from({ length: 3000 }, (_, number) => number),
+    );
     bus.close();
   },
 
   async failures() {
     const bus = await connect(url);
-    const fails = (promise, kind, code) => assert.rejects(promise, (error) => error instanceof kind && error.code === code);
+    const fails = (promise, kind, code) =>
+      assert.rejects(promise, (error) => error instanceof kind && error.code === code);
     await fails(bus.request("t/nobody"), Undeliverable, 1);
     await fails(bus.request("t/near"), Undeliverable, 1); // realm localnet: not over a WebSocket
     await fails(bus.request("t/refuses"), RemoteError, 300);
@@ -63,7 +77,9 @@ const scenarios = {
     const first = bus.subscribe("t/down", (value, message) => came.push([value, message.missed]));
     bus.subscribe("t/down", () => {});
     await within(() => came.length >= 20, "20 broadcasts");
-    came.forEach(([value, missed], at) => assert.deepEqual([value.number, missed], [came[0][0].number + at, 0]));
+    came.forEach(([value, missed], at) =>
+      assert.deepEqual([value.number, missed], [came[0][0].number + at, 0]),
+    );
     first.close();
     const so_far = came.length;
     for (let number = 0; number < 100; number++) {
@@ -80,7 +96,11 @@ const scenarios = {
     const bus = await connect(url);
     let aborted = 0;
     bus.serve("js/upper", (text) => text.toUpperCase());
-    bus.serve("js/slow", (_, { signal }) => new Promise((resolve) => signal.addEventListener("abort", () => resolve((aborted += 1)))));
+    bus.serve(
+      "js/slow",
+      (_, { signal }) =>
+        new Promise((resolve) => signal.addEventListener("abort", () => resolve((aborted += 1)))),
+    );
     bus.serve("js/refuses", () => {
       throw new RemoteError("not today", 777);
     });
@@ -89,7 +109,10 @@ const scenarios = {
     bus.serve("js/log", (value) => void taken.push(value));
     await bus.request("t/wait");
     assert.equal(aborted, 1);
-    assert.deepEqual(taken, Array.from({ length: taken.length }, (_, number) => number));
+    assert.deepEqual(
+      taken,
+      Array.from({ length: taken.length }, (_, number) => number),
+    );
     assert.equal(taken.length, 1000);
     bus.close();
     await assert.rejects(bus.request("t/echo", 1), BusClosed);
@@ -100,17 +123,26 @@ const scenarios = {
     assert.equal(await bus.request("t/echo", "in"), "in");
     bus.close();
     const dials = [];
-    await assert.rejects(connect(url, { token: "wrong", timeout: 1, onState: ({ state }) => dials.push(state) }), BusClosed);
+    await assert.rejects(
+      connect(url, { token: "wrong", timeout: 1, onState: ({ state }) => dials.push(state) }),
+      BusClosed,
+    );
     assert.ok(dials.length >= 2, "it goes on trying, for a browser is not told why");
   },
 
   async "another bus"() {
-    await assert.rejects(connect(url, { bus: "other" }), (error) => error instanceof LinkRefused && /default.*other|other.*default/.test(error.message));
+    await assert.rejects(
+      connect(url, { bus: "other" }),
+      (error) => error instanceof LinkRefused && /default.*other|other.*default/.test(error.message),
+    );
   },
 
   async "comes back"() {
     const states = [];
-    const bus = new Bus(url, { backoff: { first: 0.05, most: 0.2 }, onState: ({ state }) => states.push(state) });
+    const bus = new Bus(url, {
+      backoff: { first: 0.05, most: 0.2 },
+      onState: ({ state }) => states.push(state),
+    });
     const came = [];
     bus.subscribe("t/down", ({ number }) => came.push(number));
     bus.serve("js/upper", (text) => text.toUpperCase());
@@ -127,7 +159,10 @@ const scenarios = {
     await within(() => came.length > before + 3, "broadcasts again");
     await bus.request("t/wait");
     bus.close();
-    assert.deepEqual([states[0], states.at(-1), states.filter((state) => state === "connected").length], ["connected", "closed", 2]);
+    assert.deepEqual(
+      [states[0], states.at(-1), states.filter((state) => state === "connected").length],
+      ["connected", "closed", 2],
+    );
     assert.ok(states.includes("reconnecting"));
   },
 };

@@ -12,7 +12,9 @@ const load = (name) => JSON.parse(readFileSync(new URL(`../vectors/${name}.json`
 const NOW = 1000;
 const REALMS = { PROCESS: 0, USERSPACE: 1, LOCALNET: 2, GLOBAL: 3 };
 const KINDS = "SEND PUBLISH CONFIRM REQUEST REPLY PART ERROR SIGNAL".split(" ");
-const SIGNALS = "- CANCEL CREDIT PROBE PART_CREDIT UNDELIVERABLE END WHO HAVE PRUNE GRAFT TRACE TRACED".split(" ");
+const SIGNALS = "- CANCEL CREDIT PROBE PART_CREDIT UNDELIVERABLE END WHO HAVE PRUNE GRAFT TRACE TRACED".split(
+  " ",
+);
 const HOLDERS = "withdrawn unicast anycast broadcast".split(" ");
 const setup = load("setup");
 
@@ -31,7 +33,7 @@ function connection(state) {
 
 function bodies(raw) {
   const found = [];
-  for (let at = 0; at < raw.length; ) {
+  for (let at = 0; at < raw.length;) {
     const reader = new Reader(raw, at);
     found.push(reader.take(reader.varint()));
     at = reader.pos;
@@ -46,7 +48,11 @@ test("varints", () => {
     if (canonical) assert.equal(hex(varint(value)), raw);
   }
   for (const { hex: raw } of [...vectors.refused, ...vectors.incomplete]) {
-    assert.throws(() => new Reader(unhex(raw)).varint(), (error) => error instanceof Refusal && error.code === 9, raw);
+    assert.throws(
+      () => new Reader(unhex(raw)).varint(),
+      (error) => error instanceof Refusal && error.code === 9,
+      raw,
+    );
   }
 });
 
@@ -66,7 +72,10 @@ test("what breaks a link, and with which number; whole and one byte at a time", 
       const made = connection(vector.state);
       for (let at = 0; at < raw.length; at += step) made.receive(raw.subarray(at, at + step), NOW);
       const wanted = vector.code === null ? [-1, 0] : [vector.code];
-      assert.ok(wanted.includes(made.closeCode), `${vector.name}: ended with ${made.closeCode} ${made.closeText}, not ${vector.code}`);
+      assert.ok(
+        wanted.includes(made.closeCode),
+        `${vector.name}: ended with ${made.closeCode} ${made.closeText}, not ${vector.code}`,
+      );
     }
   }
 });
@@ -104,7 +113,8 @@ test("whatever comes ends a link at the most, and never throws", () => {
     made.handleTimer(NOW + draw(100000));
     ends.add(made.closeCode);
   }
-  for (const code of [-1, 0, 9, 10, 11, 12, 13, 14]) assert.ok(ends.has(code), `none ended with ${code}: ${[...ends]}`);
+  for (const code of [-1, 0, 9, 10, 11, 12, 13, 14])
+    assert.ok(ends.has(code), `none ended with ${code}: ${[...ends]}`);
 });
 
 const E1 = "e1".repeat(16);
@@ -124,14 +134,23 @@ function informed(state = "open") {
 test("a lookup, numbers that go on, and what becomes of each when the link is lost", () => {
   const { made, ids, events, written } = informed();
   assert.deepEqual(written, ["b10100010188" + "27f6", "a10100020288" + "27f6", "81010003f6"]);
-  assert.deepEqual(events.map(({ id, status }) => [id, status]), [[ids[2], "accepted"]]);
+  assert.deepEqual(
+    events.map(({ id, status }) => [id, status]),
+    [[ids[2], "accepted"]],
+  );
   submit(made, "request", { timeoutMs: 5000 });
   const waits = submit(made, "request", { timeoutMs: 5000 }); // the opening credit of 4 is used up
   assert.equal(bodies(made.take()).length, 1);
   const lost = made.receiveEnd("gone", NOW).filter(({ type }) => type === "outcome");
-  assert.deepEqual(lost.map(({ id, status, code }) => [id, status, code]), [
-    [ids[0], "undelivered", 13], [ids[1], "unknown", 13], [ids[1] + 2, "undelivered", 13], [waits, "unsent", 4],
-  ]);
+  assert.deepEqual(
+    lost.map(({ id, status, code }) => [id, status, code]),
+    [
+      [ids[0], "undelivered", 13],
+      [ids[1], "unknown", 13],
+      [ids[1] + 2, "undelivered", 13],
+      [waits, "unsent", 4],
+    ],
+  );
 });
 
 test("credit, probes, deadlines, the end of a node", () => {
@@ -144,9 +163,16 @@ test("credit, probes, deadlines, the end of a node", () => {
   assert.deepEqual(bodies(made.take()).map(hex), ["f003010004"], "PROBE");
   made.receive(frame(`f0020001${E1}0006`), NOW + 1100);
   assert.deepEqual(bodies(made.take()).map(hex), ["81010005f6", "81010006f6"]);
-  assert.deepEqual(made.receive(frame(`f0020001${E1}0005`), NOW + 1100), [], "an older limit changes nothing");
+  assert.deepEqual(
+    made.receive(frame(`f0020001${E1}0005`), NOW + 1100),
+    [],
+    "an older limit changes nothing",
+  );
   const over = made.handleTimer(NOW + 5000).map(({ status, code }) => [status, code]);
-  assert.deepEqual(over, [["timeout", 3], ["unknown", 3]]);
+  assert.deepEqual(over, [
+    ["timeout", 3],
+    ["unknown", 3],
+  ]);
   assert.deepEqual(bodies(made.take()).map(hex), ["f00101"], "CANCEL");
   const late = submit(made, "request", { timeoutMs: 5000 });
   made.receive(frame("080001"), NOW + 5000); // RETRACT of the neighbour itself
@@ -167,12 +193,45 @@ test("what comes for our endpoints: numbers, credit, deadlines, answers", () => 
   assert.equal(next.missed, 2);
   assert.deepEqual(made.receive(frame("b00a" + "0004" + "09" + "e807"), NOW), [], "not twice");
   assert.ok(bodies(made.take()).map(hex).includes("e0090e"), "OVERTAKEN");
-  assert.deepEqual(made.handleTimer(NOW + 1000).map(({ type }) => type), ["cancelled"]);
+  assert.deepEqual(
+    made.handleTimer(NOW + 1000).map(({ type }) => type),
+    ["cancelled"],
+  );
   made.respond(next.request, unhex("01"), 1);
   assert.equal(made.take(), null, "nobody waits for it any more");
   made.receive(frame("900a" + "0001"), NOW); // PUBLISH to an anycast endpoint
   made.receive(frame(`a0000b${"e2".repeat(16)}0001` + "03" + "e807"), NOW);
   assert.deepEqual(bodies(made.take()).map(hex), ["e00301"], "NO_ENDPOINT");
+});
+
+test("more ids than numbers: what is written is what is read", () => {
+  const writer = new frames.AliasWriter(5, ["aa".repeat(16)]);
+  const reader = new frames.AliasReader(5, 16, ["aa".repeat(16)]);
+  for (let round = 0; round < 500; round++) {
+    const id = hex([(round * round) % 9]).repeat(16);
+    assert.equal(reader.read(new Reader(Uint8Array.from(writer.write(id)))), id);
+  }
+  assert.deepEqual(writer.write("aa".repeat(16)), [1]);
+});
+
+test("silence: PING after one interval, the end after three, but never before what has come is read", () => {
+  const quiet = (now) => {
+    const made = new Connection({ ...hello(setup.own), keepalive_ms: 1000 }, null, NOW);
+    made.receive(unhex(setup.states.open.feed), NOW);
+    made.take();
+    for (; made.nextDeadline() <= now;) made.handleTimer(made.nextDeadline());
+    return made;
+  };
+  assert.equal(quiet(NOW + 999).take(), null);
+  assert.deepEqual(bodies(quiet(NOW + 1000).take()).map(hex), ["0401"]);
+  assert.equal(quiet(NOW + 3999).closeCode, -1);
+  assert.equal(quiet(NOW + 4000).closeCode, 15);
+  const slept = quiet(NOW);
+  slept.handleTimer(NOW + 60000); // a page that was not run for a minute
+  assert.equal(slept.closeCode, -1);
+  slept.receive(frame("0501"), NOW + 60010);
+  slept.handleTimer(slept.nextDeadline());
+  assert.equal(slept.closeCode, -1);
 });
 
 // The numbers of one direction, from node B to node A: as A reads them, and as B would write them.
@@ -220,7 +279,11 @@ function checkMessage(vector, body, reader, wanted, tables, same) {
   if (wanted.routing) {
     assert.deepEqual([header.realm, header.hops], [wanted.routing.realm, wanted.routing.hops], vector.name);
     for (const which of ["destination", "source"]) {
-      assert.equal(header[which] && tables.nodes.ids.indexOf(header[which]), wanted.routing[which]?.number, `${vector.name}: ${which}`);
+      assert.equal(
+        header[which] && tables.nodes.ids.indexOf(header[which]),
+        wanted.routing[which]?.number,
+        `${vector.name}: ${which}`,
+      );
     }
   }
   if (wanted.tree) assert.equal(tables.nodes.ids.indexOf(header.node), wanted.tree.number, vector.name);
@@ -241,7 +304,8 @@ function checkHolders(vector, found, wanted, tables) {
   found.forEach((holder, at) => {
     const told = wanted[at];
     assert.equal(tables.nodes.ids.indexOf(holder.node), told.node.number, vector.name);
-    for (const field of ["realm", "metric", "credit", "cost", "name"]) assert.equal(holder[field], told[field], `${vector.name}: ${field}`);
+    for (const field of ["realm", "metric", "credit", "cost", "name"])
+      assert.equal(holder[field], told[field], `${vector.name}: ${field}`);
     assert.equal(HOLDERS[holder.kind], told.kind, vector.name);
   });
 }

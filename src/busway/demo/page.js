@@ -4,7 +4,8 @@ import { Bus } from "/busway/busway.js";
 
 const GIB = 2 ** 30;
 const show = (id, text) => (document.getElementById(id).textContent = text);
-const busName = new URLSearchParams(location.search).get("bus") ?? document.documentElement.dataset.bus ?? "demo";
+const busName =
+  new URLSearchParams(location.search).get("bus") ?? document.documentElement.dataset.bus ?? "demo";
 const url = `${location.protocol === "https:" ? "wss:" : "ws:"}//${location.host}`;
 
 const bus = new Bus(url, {
@@ -14,7 +15,8 @@ const bus = new Bus(url, {
   onState({ state, error, retryIn }) {
     const element = document.getElementById("state");
     element.dataset.state = state;
-    element.textContent = state + (error ? `: ${error.message}` : "") + (retryIn ? `, again in ${retryIn.toFixed(1)} s` : "");
+    element.textContent =
+      state + (error ? `: ${error.message}` : "") + (retryIn ? `, again in ${retryIn.toFixed(1)} s` : "");
   },
 });
 
@@ -30,7 +32,9 @@ bus.subscribe("demo/readings", (readings, message) => {
   show("memory", `${readings.memory_percent.toFixed(0)} % of ${(readings.memory_size / GIB).toFixed(1)} GiB`);
   document.getElementById("memory-bar").value = readings.memory_percent;
   show("load", readings.load.map((load) => load.toFixed(2)).join("  "));
-  const sensors = Object.entries(readings.celsius).map(([name, celsius]) => `${name} ${celsius.toFixed(0)} °C`);
+  const sensors = Object.entries(readings.celsius).map(
+    ([name, celsius]) => `${name} ${celsius.toFixed(0)} °C`,
+  );
   show("celsius", sensors.join(", ") || "no sensors");
 });
 
@@ -49,8 +53,14 @@ function fill(id, rows) {
 }
 
 bus.subscribe("demo/overview", ({ nodes, endpoints }) => {
-  fill("nodes", nodes.map(({ label, id, links }) => [label, id, links || ""]));
-  fill("endpoints", endpoints.map(({ name, kind, rate }) => [name, kind, Math.round(rate)]));
+  fill(
+    "nodes",
+    nodes.map(({ label, id, links }) => [label, id, links || ""]),
+  );
+  fill(
+    "endpoints",
+    endpoints.map(({ name, kind, rate }) => [name, kind, Math.round(rate)]),
+  );
 });
 
 document.getElementById("sum").addEventListener("submit", async (event) => {

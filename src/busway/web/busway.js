@@ -5,7 +5,7 @@
        bus.subscribe("lab/temperature", (reading, message) => console.log(reading));
        console.log(await bus.request("lab/pump", { rpm: 300 }, { timeout: 2 }));
 
-   Holds the socket, the clock and the random numbers; what they mean is known in leaf.js. Times are in seconds. */
+   Holds the socket, the clock and the random numbers; the rest is known in leaf.js. Times are in seconds. */
 
 import { concat, decode, encode, hex, hmacSha256, utf8, uuidOf } from "./codec.js";
 import * as codes from "./frames.js";
@@ -16,7 +16,8 @@ export { decode, encode, Tagged, uuidOf } from "./codec.js";
 const BUFFERED_MAX = 1 << 20; // bytes in the socket, beyond which messages wait here
 const ROOM_POLL_MS = 20; // a WebSocket does not say when it has room again
 const UNSENT_MAX = 1024; // messages that wait for a session
-const FATAL = [codes.NOT_BUSWAY, codes.VERSION, codes.BUS_NAME, codes.SELF, codes.TOKEN, codes.LIMITS]; // healed by nobody
+// What no patience heals.
+const FATAL = [codes.NOT_BUSWAY, codes.VERSION, codes.BUS_NAME, codes.SELF, codes.TOKEN, codes.LIMITS];
 
 /** Base of all errors here; `code` is the number of docs/protocol.md, section 8. */
 export class BusError extends Error {
@@ -49,9 +50,12 @@ const HINTS = {
   [codes.WRONG_KIND]: " (publish to broadcast endpoints, send to or ask the others)",
 };
 const ENDS = {
-  failed: (endpoint, event) => new RemoteError(event.text || `"${endpoint}" answered with error ${event.code}`, event.code),
-  timeout: (endpoint) => new RequestTimeout(`"${endpoint}" did not answer in time: it may have run`, codes.EXPIRED),
-  unknown: (endpoint) => new Unknown(`whether "${endpoint}" took it is unknown: the link was lost, or the time was over`),
+  failed: (endpoint, event) =>
+    new RemoteError(event.text || `"${endpoint}" answered with error ${event.code}`, event.code),
+  timeout: (endpoint) =>
+    new RequestTimeout(`"${endpoint}" did not answer in time: it may have run`, codes.EXPIRED),
+  unknown: (endpoint) =>
+    new Unknown(`whether "${endpoint}" took it is unknown: the link was lost, or the time was over`),
   cancelled: () => new DOMException("the request was called off", "AbortError"),
 };
 
@@ -66,7 +70,10 @@ const clock = () => Math.round(performance.now());
 export async function connect(url, options = {}) {
   const { timeout = 10, ...rest } = options;
   const bus = new Bus(url, rest);
-  const timer = setTimeout(() => bus.close(new BusClosed(`${url} did not answer within ${timeout} s; ${bus.lastError}`)), timeout * 1000);
+  const timer = setTimeout(
+    () => bus.close(new BusClosed(`${url} did not answer within ${timeout} s; ${bus.lastError}`)),
+    timeout * 1000,
+  );
   try {
     await bus.opened;
   } finally {
@@ -82,7 +89,17 @@ export class Bus {
       @param options `token`: the shared secret, if the listener has one. `bus`: the bus's name. `label`: what people
         see of this node. `keepalive`: seconds. `backoff`: {first, most} seconds between attempts, doubling, half of it
         random. `onState({state, error, retryIn})`: connecting, connected, reconnecting, closed. */
-  constructor(url, { token = null, bus = "default", label = "browser", keepalive = 10, backoff = {}, onState = () => {} } = {}) {
+  constructor(
+    url,
+    {
+      token = null,
+      bus = "default",
+      label = "browser",
+      keepalive = 10,
+      backoff = {},
+      onState = () => {},
+    } = {},
+  ) {
     if (!/^wss?:\/\//.test(url)) throw new TypeError(`a URL as ws://host:port was expected, not ${url}`);
     if (token === "") throw new TypeError("a token that is not empty was expected");
     if (!(keepalive > 0)) throw new RangeError(`keepalive in seconds above 0 was expected, not ${keepalive}`);
@@ -93,13 +110,28 @@ export class Bus {
     this._token = token;
     this._backoff = { first: 0.25, most: 15, ...backoff };
     this._onState = onState;
-    this._hello = { leaf: true, realm: codes.GLOBAL, dialled: true, lookups: true, node: this.node, frame_size_max: 65536,
-      message_size_max: 16777216, aliases_max: 127, partials_max: 4, keepalive_ms: Math.round(keepalive * 1000), bus, label, via: viaOf(url) };
+    this._hello = {
+      leaf: true,
+      realm: codes.GLOBAL,
+      dialled: true,
+      lookups: true,
+      node: this.node,
+      frame_size_max: 65536,
+      message_size_max: 16777216,
+      aliases_max: 127,
+      partials_max: 4,
+      keepalive_ms: Math.round(keepalive * 1000),
+      bus,
+      label,
+      via: viaOf(url),
+    };
     this._endpoints = new Map(); // uuid -> {name, kind, calls}
     this._waiting = new Map(); // id in this session -> operation
     this._unsent = new Set(); // operations without a session
     this._tries = 0;
-    this.opened = new Promise((resolve, reject) => Object.assign(this, { _resolveOpened: resolve, _rejectOpened: reject }));
+    this.opened = new Promise((resolve, reject) =>
+      Object.assign(this, { _resolveOpened: resolve, _rejectOpened: reject }),
+    );
     this.opened.catch(() => {}); // who does not wait for it hears of it by onState
     this._dial();
   }
@@ -190,7 +222,10 @@ export class Bus {
     const { first, most } = this._backoff;
     const retryIn = Math.min(most, first * 2 ** Math.min(this._tries++, 20)) * (0.5 + Math.random() / 2);
     this.lastError = session?.closeText || text;
-    this._setState(this._was ? "reconnecting" : "connecting", { error: new BusError(this.lastError), retryIn });
+    this._setState(this._was ? "reconnecting" : "connecting", {
+      error: new BusError(this.lastError),
+      retryIn,
+    });
     this._redial = setTimeout(() => this._dial(), retryIn * 1000);
   }
 
@@ -207,8 +242,11 @@ export class Bus {
     if (data && this._socket?.readyState === 1) this._socket.send(data);
     if (session.done) this._socket?.close(1000);
     clearTimeout(this._timer);
-    const next = session.stalled() ? Math.min(clock() + ROOM_POLL_MS, session.nextDeadline()) : session.nextDeadline();
-    if (next < Infinity) this._timer = setTimeout(() => this._tick(session), Math.max(0, Math.min(next - clock(), 2 ** 30)));
+    const next = session.stalled()
+      ? Math.min(clock() + ROOM_POLL_MS, session.nextDeadline())
+      : session.nextDeadline();
+    if (next < Infinity)
+      this._timer = setTimeout(() => this._tick(session), Math.max(0, Math.min(next - clock(), 2 ** 30)));
   }
 
   _tick(session) {
@@ -234,7 +272,9 @@ export class Bus {
 
   _on_closed({ code, text }) {
     if (!FATAL.includes(code) || this.state === "closed") return;
-    queueMicrotask(() => this.close(new LinkRefused(`${this.url} refused: ${text || codes.LINK_ERRORS[code]}`, code)));
+    queueMicrotask(() =>
+      this.close(new LinkRefused(`${this.url} refused: ${text || codes.LINK_ERRORS[code]}`, code)),
+    );
   }
 
   _on_outcome(event) {
@@ -262,7 +302,12 @@ export class Bus {
       return;
     }
     if (event.request) event.request.abort = new AbortController();
-    const message = { endpoint: endpoint.name, source: event.source.slice(0, 32), missed: event.missed, signal: event.request?.abort.signal };
+    const message = {
+      endpoint: endpoint.name,
+      source: event.source.slice(0, 32),
+      missed: event.missed,
+      signal: event.request?.abort.signal,
+    };
     for (const call of [...endpoint.calls]) this._call(call, payload, message, event.request);
   }
 
@@ -274,7 +319,12 @@ export class Bus {
     } catch (error) {
       if (!request) console.error(error);
       else if (error instanceof RemoteError) session.reject(request, error.code, error.message);
-      else session.reject(request, codes.HANDLER_FAILED, `${error?.name ?? "Error"}: ${error?.message ?? error}`);
+      else
+        session.reject(
+          request,
+          codes.HANDLER_FAILED,
+          `${error?.name ?? "Error"}: ${error?.message ?? error}`,
+        );
     }
     if (session === this._session) this._flush();
   }
@@ -282,11 +332,17 @@ export class Bus {
   // Operations
 
   _register(name, kind, call) {
-    if (typeof call !== "function") throw new TypeError(`a function was expected for "${name}", not ${typeof call}`);
+    if (typeof call !== "function")
+      throw new TypeError(`a function was expected for "${name}", not ${typeof call}`);
     const uuid = uuidOf(name);
     const known = this._endpoints.get(uuid);
-    if (known && (known.kind !== kind || kind !== codes.BROADCAST)) throw new BusError(`"${name}" is registered here already`);
-    const endpoint = known ?? { name: name.replaceAll("-", "").toLowerCase() === uuid ? "" : name, kind, calls: [] };
+    if (known && (known.kind !== kind || kind !== codes.BROADCAST))
+      throw new BusError(`"${name}" is registered here already`);
+    const endpoint = known ?? {
+      name: name.replaceAll("-", "").toLowerCase() === uuid ? "" : name,
+      kind,
+      calls: [],
+    };
     endpoint.calls.push(call);
     this._endpoints.set(uuid, endpoint);
     if (!known) this._session?.register(uuid, kind, endpoint.name);
@@ -307,7 +363,10 @@ export class Bus {
   _submit(kind, name, value, { timeout, ttl, node, signal }) {
     if (!(timeout > 0)) throw new RangeError(`a timeout in seconds above 0 was expected, not ${timeout}`);
     if (this.state === "closed") return Promise.reject(new BusClosed("the bus is closed"));
-    if (this._unsent.size >= UNSENT_MAX) return Promise.reject(new BusError(`${UNSENT_MAX} messages wait for a connection: wait for some to end`));
+    if (this._unsent.size >= UNSENT_MAX)
+      return Promise.reject(
+        new BusError(`${UNSENT_MAX} messages wait for a connection: wait for some to end`),
+      );
     const endpoint = uuidOf(name);
     const [payload, format] = packed(value);
     const until = clock() + timeout * 1000;
@@ -316,25 +375,35 @@ export class Bus {
         start: () => {
           this._unsent.delete(operation);
           const timeoutMs = Math.max(1, until - clock());
-          operation.id = this._session.submit({ kind, endpoint, payload, format, node, timeoutMs, ttlMs: ttl * 1000 }, clock());
+          operation.id = this._session.submit(
+            { kind, endpoint, payload, format, node, timeoutMs, ttlMs: ttl * 1000 },
+            clock(),
+          );
           this._waiting.set(operation.id, operation);
           this._handle(this._session.takeEvents());
         },
         park: () => {
           this._unsent.add(operation);
-          operation.timer = setTimeout(() => operation.fail(new Undeliverable(name, codes.NO_ROUTE)), Math.max(0, until - clock()));
+          operation.timer = setTimeout(
+            () => operation.fail(new Undeliverable(name, codes.NO_ROUTE)),
+            Math.max(0, until - clock()),
+          );
         },
         finish: (event) => {
           if (event.status === "unsent" && this.state !== "closed") return operation.park();
           if (["accepted", "taken"].includes(event.status)) return operation.settle(resolve);
           if (event.status === "replied") return operation.reply(event);
-          operation.fail((ENDS[event.status] ?? ((_, { code }) => new Undeliverable(name, code)))(name, event));
+          operation.fail(
+            (ENDS[event.status] ?? ((_, { code }) => new Undeliverable(name, code)))(name, event),
+          );
         },
         reply: ({ payload: raw, format: how }) => {
           try {
             operation.settle(resolve, how === codes.RAW ? raw : decode(raw));
           } catch (error) {
-            operation.fail(new BusError(`the answer of "${name}" is not CBOR: ${error.message}`, codes.UNREADABLE));
+            operation.fail(
+              new BusError(`the answer of "${name}" is not CBOR: ${error.message}`, codes.UNREADABLE),
+            );
           }
         },
         fail: (error) => operation.settle(reject, error),
@@ -361,7 +430,8 @@ export class Bus {
 /** Bytes travel as they are, everything else as CBOR; undefined as null. */
 function packed(value) {
   if (value instanceof ArrayBuffer) return [new Uint8Array(value), codes.RAW];
-  if (ArrayBuffer.isView(value)) return [concat(new Uint8Array(value.buffer, value.byteOffset, value.byteLength)), codes.RAW];
+  if (ArrayBuffer.isView(value))
+    return [concat(new Uint8Array(value.buffer, value.byteOffset, value.byteLength)), codes.RAW];
   return [encode(value), codes.CBOR];
 }
 

@@ -91,7 +91,8 @@ export function varint(value) {
 export const u16 = (value) => [(value >> 8) & 0xff, value & 0xff];
 export const text8 = (text) => {
   const bytes = utf8.encode(text);
-  if (bytes.length > 64) throw new RangeError(`at most 64 bytes of UTF-8 were expected, not ${bytes.length}: ${text}`);
+  if (bytes.length > 64)
+    throw new RangeError(`at most 64 bytes of UTF-8 were expected, not ${bytes.length}: ${text}`);
   return [bytes.length, ...bytes];
 };
 
@@ -124,14 +125,21 @@ export function sha1(message) {
   const words = new Int32Array(80);
   for (let at = 0; at < view.byteLength; at += 64) {
     for (let i = 0; i < 80; i++) {
-      words[i] = i < 16 ? view.getInt32(at + i * 4) : rotate(words[i - 3] ^ words[i - 8] ^ words[i - 14] ^ words[i - 16], 1);
+      words[i] =
+        i < 16
+          ? view.getInt32(at + i * 4)
+          : rotate(words[i - 3] ^ words[i - 8] ^ words[i - 14] ^ words[i - 16], 1);
     }
     let [a, b, c, d, e] = state;
     for (let i = 0; i < 80; i++) {
-      const mixed = i < 20 ? ((b & c) | (~b & d)) + 0x5a827999
-        : i < 40 ? (b ^ c ^ d) + 0x6ed9eba1
-        : i < 60 ? ((b & c) | (b & d) | (c & d)) + 0x8f1bbcdc
-        : (b ^ c ^ d) + 0xca62c1d6;
+      const mixed =
+        i < 20
+          ? ((b & c) | (~b & d)) + 0x5a827999
+          : i < 40
+            ? (b ^ c ^ d) + 0x6ed9eba1
+            : i < 60
+              ? ((b & c) | (b & d) | (c & d)) + 0x8f1bbcdc
+              : (b ^ c ^ d) + 0xca62c1d6;
       [a, b, c, d, e] = [(rotate(a, 5) + mixed + e + words[i]) | 0, a, rotate(b, 30), c, d];
     }
     [a, b, c, d, e].forEach((word, number) => (state[number] = (state[number] + word) | 0));
@@ -140,7 +148,8 @@ export function sha1(message) {
 }
 
 const primes = [];
-for (let number = 2; primes.length < 64; number++) if (primes.every((prime) => number % prime)) primes.push(number);
+for (let number = 2; primes.length < 64; number++)
+  if (primes.every((prime) => number % prime)) primes.push(number);
 const fraction = (root) => Math.floor((root - Math.floor(root)) * 2 ** 32) | 0;
 const SHA256_START = primes.slice(0, 8).map((prime) => fraction(Math.sqrt(prime)));
 const SHA256_ROUNDS = primes.map((prime) => fraction(Math.cbrt(prime)));
@@ -155,13 +164,22 @@ export function sha256(message) {
         words[i] = view.getInt32(at + i * 4);
         continue;
       }
-      const early = words[i - 15], late = words[i - 2];
-      words[i] = words[i - 16] + words[i - 7] + (rotate(early, 25) ^ rotate(early, 14) ^ (early >>> 3)) +
+      const early = words[i - 15],
+        late = words[i - 2];
+      words[i] =
+        words[i - 16] +
+        words[i - 7] +
+        (rotate(early, 25) ^ rotate(early, 14) ^ (early >>> 3)) +
         (rotate(late, 15) ^ rotate(late, 13) ^ (late >>> 10));
     }
     let [a, b, c, d, e, f, g, h] = state;
     for (let i = 0; i < 64; i++) {
-      const one = h + (rotate(e, 26) ^ rotate(e, 21) ^ rotate(e, 7)) + ((e & f) ^ (~e & g)) + SHA256_ROUNDS[i] + words[i];
+      const one =
+        h +
+        (rotate(e, 26) ^ rotate(e, 21) ^ rotate(e, 7)) +
+        ((e & f) ^ (~e & g)) +
+        SHA256_ROUNDS[i] +
+        words[i];
       const two = (rotate(a, 30) ^ rotate(a, 19) ^ rotate(a, 10)) + ((a & b) ^ (a & c) ^ (b & c));
       [a, b, c, d, e, f, g, h] = [(one + two) | 0, a, b, c, (d + one) | 0, e, f, g];
     }
@@ -173,8 +191,18 @@ export function sha256(message) {
 export function hmacSha256(key, message) {
   const block = new Uint8Array(64);
   block.set(key.length > 64 ? sha256(key) : key);
-  const inner = sha256(concat(block.map((byte) => byte ^ 0x36), message));
-  return sha256(concat(block.map((byte) => byte ^ 0x5c), inner));
+  const inner = sha256(
+    concat(
+      block.map((byte) => byte ^ 0x36),
+      message,
+    ),
+  );
+  return sha256(
+    concat(
+      block.map((byte) => byte ^ 0x5c),
+      inner,
+    ),
+  );
 }
 
 /** The uuid of an endpoint, as 32 hexadecimal digits: of a name the version 5, of a uuid itself. */
@@ -183,7 +211,8 @@ export function uuidOf(name) {
   const digits = name.replaceAll("-", "").toLowerCase();
   if (/^[0-9a-f]{32}$/.test(digits)) return digits;
   const size = utf8.encode(name).length;
-  if (size < 1 || size > 64) throw new RangeError(`an endpoint's name has 1 to 64 bytes of UTF-8, not ${size}`);
+  if (size < 1 || size > 64)
+    throw new RangeError(`an endpoint's name has 1 to 64 bytes of UTF-8, not ${size}`);
   const bytes = sha1(concat(unhex(NAMESPACE), utf8.encode(name))).slice(0, 16);
   bytes[6] = (bytes[6] & 0x0f) | 0x50;
   bytes[8] = (bytes[8] & 0x3f) | 0x80;
@@ -217,7 +246,10 @@ function cborNumber(out, value) {
     throw new RangeError(`a whole number of at most 64 bits was expected, not ${value}`);
   }
   const whole = typeof value === "bigint" || (Number.isSafeInteger(value) && !Object.is(value, -0));
-  if (whole) return value >= 0 ? cborHead(out, 0, value) : cborHead(out, 1, typeof value === "bigint" ? -1n - value : -1 - value);
+  if (whole)
+    return value >= 0
+      ? cborHead(out, 0, value)
+      : cborHead(out, 1, typeof value === "bigint" ? -1n - value : -1 - value);
   const view = new DataView(new ArrayBuffer(8));
   view.setFloat64(0, value);
   out.push(0xfb, ...new Uint8Array(view.buffer));
@@ -230,7 +262,8 @@ function cborWrite(out, value, depth) {
   else if (typeof value === "number" || typeof value === "bigint") cborNumber(out, value);
   else if (typeof value === "string") cborBytes(out, 3, utf8.encode(value));
   else if (value instanceof ArrayBuffer) cborBytes(out, 2, new Uint8Array(value));
-  else if (ArrayBuffer.isView(value)) cborBytes(out, 2, new Uint8Array(value.buffer, value.byteOffset, value.byteLength));
+  else if (ArrayBuffer.isView(value))
+    cborBytes(out, 2, new Uint8Array(value.buffer, value.byteOffset, value.byteLength));
   else if (value instanceof Tagged) {
     cborHead(out, 6, value.tag);
     cborWrite(out, value.value, depth + 1);
@@ -260,7 +293,9 @@ export function encode(value) {
 }
 
 function half(bits) {
-  const exponent = (bits >> 10) & 31, rest = bits & 1023, sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 31,
+    rest = bits & 1023,
+    sign = bits & 0x8000 ? -1 : 1;
   if (exponent === 31) return rest ? NaN : sign * Infinity;
   return sign * (exponent ? (1024 + rest) * 2 ** (exponent - 25) : rest * 2 ** -24);
 }
@@ -280,13 +315,20 @@ const BREAK = Symbol("break");
 function cborRead(reader, depth) {
   if (depth > 64) throw new Refusal(MALFORMED, "CBOR of more than 64 levels");
   const first = reader.u8();
-  const major = first >> 5, low = first & 31;
+  const major = first >> 5,
+    low = first & 31;
   if (major === 7) return cborSimple(reader, low);
   const open = low === 31 && major >= 2 && major <= 5;
   const size = open ? Infinity : cborArgument(reader, low);
   if (major === 0) return size;
-  if (major === 1) return typeof size === "bigint" ? -1n - size : size === Number.MAX_SAFE_INTEGER ? -1n - BigInt(size) : -1 - size;
-  if (major === 2 || major === 3) return open ? cborPieces(reader, major, depth) : cborString(reader.take(Number(size)), major);
+  if (major === 1)
+    return typeof size === "bigint"
+      ? -1n - size
+      : size === Number.MAX_SAFE_INTEGER
+        ? -1n - BigInt(size)
+        : -1 - size;
+  if (major === 2 || major === 3)
+    return open ? cborPieces(reader, major, depth) : cborString(reader.take(Number(size)), major);
   if (major === 6) return new Tagged(size, cborRead(reader, depth + 1));
   const items = [];
   for (let count = 0; count < (major === 5 ? size * 2 : size); count++) {
@@ -312,7 +354,8 @@ const cborString = (bytes, major) => (major === 2 ? Uint8Array.from(bytes) : str
 
 function cborPieces(reader, major, depth) {
   const pieces = [];
-  for (let item = cborRead(reader, depth + 1); item !== BREAK; item = cborRead(reader, depth + 1)) pieces.push(item);
+  for (let item = cborRead(reader, depth + 1); item !== BREAK; item = cborRead(reader, depth + 1))
+    pieces.push(item);
   if (pieces.some((piece) => (major === 2 ? !(piece instanceof Uint8Array) : typeof piece !== "string"))) {
     throw new Refusal(MALFORMED, "CBOR with a string of other things");
   }

@@ -1,27 +1,99 @@
-/* The frames of the Busway protocol (docs/protocol.md, sections 2 to 7) and its numbers: bytes to fields and back.
+/* The frames of the Busway protocol (docs/protocol.md, sections 2 to 7) and its numbers: bytes to fields, back.
 
    Knows no state of a link but its tables of aliases. */
 
 import { hex, lenient, Reader, Refusal, text8, u16, unhex, utf8, varint, concat } from "./codec.js";
 
-export const LINK_ERRORS = ("GOODBYE NOT_BUSWAY VERSION BUS_NAME SELF DUPLICATE_LINK - TOKEN LIMITS MALFORMED TOO_LARGE" +
-  " UNKNOWN_ALIAS UNKNOWN_FRAME STATE TOO_MANY SILENT HELLO_TIMEOUT NOT_READING MESH_FULL REPLACED LOST").split(" ");
-export const REASONS = ("- NO_ENDPOINT QUEUE_FULL EXPIRED NO_ROUTE RECEIVER_CLOSED TOO_LARGE WRONG_KIND DROPPED UNREADABLE" +
-  " NOT_A_STREAM PART_LOST BUS_CLOSED LOST_AFTER_SENDING OVERTAKEN").split(" ");
-export const NOT_BUSWAY = 1, VERSION = 2, BUS_NAME = 3, SELF = 4, TOKEN = 7, LIMITS = 8, MALFORMED = 9, LINK_TOO_LARGE = 10;
-export const UNKNOWN_ALIAS = 11, UNKNOWN_FRAME = 12, BAD_STATE = 13, TOO_MANY = 14, SILENT = 15, HELLO_TIMEOUT = 16, LOST = 20;
-export const NO_ENDPOINT = 1, QUEUE_FULL = 2, EXPIRED = 3, NO_ROUTE = 4, TOO_LARGE = 6, WRONG_KIND = 7, UNREADABLE = 9;
-export const NOT_A_STREAM = 10, BUS_CLOSED = 12, LOST_AFTER_SENDING = 13, OVERTAKEN = 14, HANDLER_FAILED = 64;
-export const HELLO = 1, AUTH = 2, CLOSE = 3, PING = 4, PONG = 5, DIRECTORY = 6, MORE = 7, ROUTES = 8, SYNC = 9;
-export const SEND = 0, PUBLISH = 1, CONFIRM = 2, REQUEST = 3, REPLY = 4, PART = 5, ERROR = 6, SIGNAL = 7;
-export const CANCEL = 1, CREDIT = 2, PROBE = 3, PART_CREDIT = 4, UNDELIVERABLE = 5, END = 6, WHO = 7, HAVE = 8;
-export const PRUNE = 9, GRAFT = 10, TRACE = 11, TRACED = 12;
-export const UNICAST = 1, ANYCAST = 2, BROADCAST = 3, GLOBAL = 3;
-export const GREETING = 0, AUTHENTICATING = 1, OPEN = 2, CLOSING = 3, CLOSED = 4;
-export const RAW = 0, CBOR = 1, TYPED = 3;
-export const OPENING_CREDIT = 4, WINDOW_MAX = 256, HOLDERS_MAX = 16, ASKED_MAX = 256, OUTSTANDING_MAX = 65536, SERVING_MAX = 1024;
-export const PROBE_MS = 1000, PROBE_MAX_MS = 30000, CLOSING_MS = 2000, SYNC_MS = 2000, SWEEP_MS = 30000;
-export const FLOW_FALLBACK_MS = 60000, FORGET_IN_MS = 180000, FORGET_OUT_MS = 240000;
+export const LINK_ERRORS = (
+  "GOODBYE NOT_BUSWAY VERSION BUS_NAME SELF DUPLICATE_LINK - TOKEN LIMITS MALFORMED TOO_LARGE" +
+  " UNKNOWN_ALIAS UNKNOWN_FRAME STATE TOO_MANY SILENT HELLO_TIMEOUT NOT_READING MESH_FULL REPLACED LOST"
+).split(" ");
+export const REASONS = (
+  "- NO_ENDPOINT QUEUE_FULL EXPIRED NO_ROUTE RECEIVER_CLOSED TOO_LARGE WRONG_KIND DROPPED UNREADABLE" +
+  " NOT_A_STREAM PART_LOST BUS_CLOSED LOST_AFTER_SENDING OVERTAKEN"
+).split(" ");
+export const NOT_BUSWAY = 1,
+  VERSION = 2,
+  BUS_NAME = 3,
+  SELF = 4,
+  TOKEN = 7,
+  LIMITS = 8,
+  MALFORMED = 9,
+  LINK_TOO_LARGE = 10;
+export const UNKNOWN_ALIAS = 11,
+  UNKNOWN_FRAME = 12,
+  BAD_STATE = 13,
+  TOO_MANY = 14,
+  SILENT = 15,
+  HELLO_TIMEOUT = 16,
+  LOST = 20;
+export const NO_ENDPOINT = 1,
+  QUEUE_FULL = 2,
+  EXPIRED = 3,
+  NO_ROUTE = 4,
+  TOO_LARGE = 6,
+  WRONG_KIND = 7,
+  UNREADABLE = 9;
+export const NOT_A_STREAM = 10,
+  BUS_CLOSED = 12,
+  LOST_AFTER_SENDING = 13,
+  OVERTAKEN = 14,
+  HANDLER_FAILED = 64;
+export const HELLO = 1,
+  AUTH = 2,
+  CLOSE = 3,
+  PING = 4,
+  PONG = 5,
+  DIRECTORY = 6,
+  MORE = 7,
+  ROUTES = 8,
+  SYNC = 9;
+export const SEND = 0,
+  PUBLISH = 1,
+  CONFIRM = 2,
+  REQUEST = 3,
+  REPLY = 4,
+  PART = 5,
+  ERROR = 6,
+  SIGNAL = 7;
+export const CANCEL = 1,
+  CREDIT = 2,
+  PROBE = 3,
+  PART_CREDIT = 4,
+  UNDELIVERABLE = 5,
+  END = 6,
+  WHO = 7,
+  HAVE = 8;
+export const PRUNE = 9,
+  GRAFT = 10,
+  TRACE = 11,
+  TRACED = 12;
+export const UNICAST = 1,
+  ANYCAST = 2,
+  BROADCAST = 3,
+  GLOBAL = 3;
+export const GREETING = 0,
+  AUTHENTICATING = 1,
+  OPEN = 2,
+  CLOSING = 3,
+  CLOSED = 4;
+export const RAW = 0,
+  CBOR = 1,
+  TYPED = 3;
+export const OPENING_CREDIT = 4,
+  WINDOW_MAX = 256,
+  HOLDERS_MAX = 16,
+  ASKED_MAX = 256,
+  OUTSTANDING_MAX = 65536,
+  SERVING_MAX = 1024;
+export const PROBE_MS = 1000,
+  PROBE_MAX_MS = 30000,
+  CLOSING_MS = 2000,
+  SYNC_MS = 2000,
+  SWEEP_MS = 30000;
+export const FLOW_FALLBACK_MS = 60000,
+  FORGET_IN_MS = 180000,
+  FORGET_OUT_MS = 240000;
 
 /** The numbers of one direction of a session (protocol 5.1), as their reader keeps them. */
 export class AliasReader {
@@ -36,7 +108,8 @@ export class AliasReader {
     if (bound) reader.u8();
     const number = reader.varint();
     if (bound) {
-      if (number <= this.fixed || number > this.most) throw new Refusal(UNKNOWN_ALIAS, `number ${number} cannot be bound`);
+      if (number <= this.fixed || number > this.most)
+        throw new Refusal(UNKNOWN_ALIAS, `number ${number} cannot be bound`);
       this.ids[number] = hex(reader.take(this.size));
     }
     const id = this.ids[number];
@@ -72,26 +145,63 @@ export const framed = (body) => concat(varint(body.length), body);
 
 /** The body of a HELLO; the fields are named as in tests/vectors/setup.json, the realm is a number. */
 export function encodeHello(hello) {
-  const flags = (hello.leaf ? 1 : 0) | (hello.realm << 1) | (hello.dialled ? 8 : 0) | (hello.token_demanded ? 16 : 0) |
+  const flags =
+    (hello.leaf ? 1 : 0) |
+    (hello.realm << 1) |
+    (hello.dialled ? 8 : 0) |
+    (hello.token_demanded ? 16 : 0) |
     (hello.lookups ? 32 : 0);
-  const limits = [hello.features ?? 0, hello.frame_size_max, hello.message_size_max, hello.aliases_max, hello.partials_max,
-    hello.keepalive_ms];
-  return Uint8Array.from([HELLO, ...utf8.encode("BSWY"), 1, flags, ...unhex(hello.node + hello.incarnation + hello.nonce),
-    ...limits.flatMap(varint), ...text8(hello.bus), ...text8(hello.label), ...text8(hello.via)]);
+  const limits = [
+    hello.features ?? 0,
+    hello.frame_size_max,
+    hello.message_size_max,
+    hello.aliases_max,
+    hello.partials_max,
+    hello.keepalive_ms,
+  ];
+  return Uint8Array.from([
+    HELLO,
+    ...utf8.encode("BSWY"),
+    1,
+    flags,
+    ...unhex(hello.node + hello.incarnation + hello.nonce),
+    ...limits.flatMap(varint),
+    ...text8(hello.bus),
+    ...text8(hello.label),
+    ...text8(hello.via),
+  ]);
 }
 
 export function decodeHello(reader) {
-  if (reader.left < 4 || lenient.decode(reader.take(4)) !== "BSWY") throw new Refusal(NOT_BUSWAY, "the other side does not speak Busway");
+  if (reader.left < 4 || lenient.decode(reader.take(4)) !== "BSWY")
+    throw new Refusal(NOT_BUSWAY, "the other side does not speak Busway");
   const version = reader.u8();
-  if (version !== 1) throw new Refusal(VERSION, `this side speaks protocol version 1, the other ${version}: update the older one`);
+  if (version !== 1)
+    throw new Refusal(
+      VERSION,
+      `this side speaks protocol version 1, the other ${version}: update the older one`,
+    );
   const flags = reader.u8();
-  const hello = { version, leaf: !!(flags & 1), realm: (flags >> 1) & 3, dialled: !!(flags & 8), token_demanded: !!(flags & 16),
-    lookups: !!(flags & 32) };
+  const hello = {
+    version,
+    leaf: !!(flags & 1),
+    realm: (flags >> 1) & 3,
+    dialled: !!(flags & 8),
+    token_demanded: !!(flags & 16),
+    lookups: !!(flags & 32),
+  };
   if (!hello.realm) throw new Refusal(MALFORMED, "a link's realm cannot be PROCESS");
   hello.node = hex(reader.take(16));
   hello.incarnation = hex(reader.take(4));
   hello.nonce = hex(reader.take(8));
-  for (const name of ["features", "frame_size_max", "message_size_max", "aliases_max", "partials_max", "keepalive_ms"]) {
+  for (const name of [
+    "features",
+    "frame_size_max",
+    "message_size_max",
+    "aliases_max",
+    "partials_max",
+    "keepalive_ms",
+  ]) {
     hello[name] = reader.varint();
   }
   for (const name of ["bus", "label", "via"]) hello[name] = reader.text8();
@@ -103,12 +213,32 @@ export function decodeHello(reader) {
 }
 
 /** DIRECTORY of our own line (protocol 4); entries are {endpoint, kind (0 to 3), credit, cost, name}. */
-export function encodeDirectory({ realm = GLOBAL, leaf = true, label, more = false, base, version, entries }) {
+export function encodeDirectory({
+  realm = GLOBAL,
+  leaf = true,
+  label,
+  more = false,
+  base,
+  version,
+  entries,
+}) {
   const head = realm | (label === undefined ? 0 : 4) | (leaf ? 16 : 0) | (more ? 32 : 0);
-  const body = [DIRECTORY, head, 1, ...(label === undefined ? [] : text8(label)), ...varint(base), ...varint(version)];
+  const body = [
+    DIRECTORY,
+    head,
+    1,
+    ...(label === undefined ? [] : text8(label)),
+    ...varint(base),
+    ...varint(version),
+  ];
   for (const { endpoint, kind, credit = OPENING_CREDIT, cost = 0, name = "" } of entries) {
-    const parts = kind ? [credit !== OPENING_CREDIT && varint(credit), cost && varint(cost), name && text8(name)] : [];
-    body.push(parts.reduce((bits, part, at) => bits | (part ? 16 << at : 0), kind), ...unhex(endpoint));
+    const parts = kind
+      ? [credit !== OPENING_CREDIT && varint(credit), cost && varint(cost), name && text8(name)]
+      : [];
+    body.push(
+      parts.reduce((bits, part, at) => bits | (part ? 16 << at : 0), kind),
+      ...unhex(endpoint),
+    );
     for (const part of parts) if (part) body.push(...part);
   }
   return Uint8Array.from(body);
@@ -116,10 +246,19 @@ export function encodeDirectory({ realm = GLOBAL, leaf = true, label, more = fal
 
 /** Everything of a message up to its payload (protocol 5); `reader` stands behind the head. */
 export function readHeader(head, reader, aliases, nodes) {
-  const header = { kind: (head >> 4) & 7, format: head & 3, routed: !!(head & 8), realm: 0, hops: 255, number: 0, id: 0 };
+  const header = {
+    kind: (head >> 4) & 7,
+    format: head & 3,
+    routed: !!(head & 8),
+    realm: 0,
+    hops: 255,
+    number: 0,
+    id: 0,
+  };
   if (header.routed) readRoute(reader, header, nodes);
   if (head & 4) readOptions(reader, header);
-  if (header.kind >= ERROR && header.format) throw new Refusal(MALFORMED, "an error or signal with a payload format");
+  if (header.kind >= ERROR && header.format)
+    throw new Refusal(MALFORMED, "an error or signal with a payload format");
   if (header.kind === SIGNAL) {
     readSignal(reader, header, aliases, nodes);
     return header;
@@ -129,7 +268,8 @@ export function readHeader(head, reader, aliases, nodes) {
     header.number = reader.u16();
   }
   if (header.kind >= CONFIRM) header.id = positive(reader.varint(), "an id");
-  if (header.kind === CONFIRM || header.kind === REQUEST) header.timeoutMs = positive(reader.varint(), "a timeout");
+  if (header.kind === CONFIRM || header.kind === REQUEST)
+    header.timeoutMs = positive(reader.varint(), "a timeout");
   if (header.kind === PART) header.number = reader.u16();
   if (header.kind === ERROR) header.code = reader.varint();
   if (header.format === TYPED) header.type = aliases.read(reader);
@@ -157,10 +297,12 @@ function readOptions(reader, header) {
     const which = options.u8();
     const value = new Reader(options.take(options.u8()));
     if (which === 1 && header.kind !== SIGNAL) {
-      if (value.left !== 5 || header.cut) throw new Refusal(MALFORMED, "option CUT has not 5 bytes, or comes twice");
+      if (value.left !== 5 || header.cut)
+        throw new Refusal(MALFORMED, "option CUT has not 5 bytes, or comes twice");
       header.cut = { partial: value.u8(), size: value.u32() };
     } else if (which === 2 && header.kind === REQUEST) {
-      if (value.left !== 2 || header.window) throw new Refusal(MALFORMED, "option STREAM has not 2 bytes, or comes twice");
+      if (value.left !== 2 || header.window)
+        throw new Refusal(MALFORMED, "option STREAM has not 2 bytes, or comes twice");
       header.window = positive(value.u16(), "a stream window");
     }
   }
@@ -169,7 +311,8 @@ function readOptions(reader, header) {
 function readSignal(reader, header, aliases, nodes) {
   const signal = (header.signal = reader.u8());
   if (signal < CANCEL || signal > TRACED) return; // unknown: skipped with all that follows
-  if ([CANCEL, PART_CREDIT, END, TRACE, TRACED].includes(signal)) header.id = positive(reader.varint(), "an id");
+  if ([CANCEL, PART_CREDIT, END, TRACE, TRACED].includes(signal))
+    header.id = positive(reader.varint(), "an id");
   else header.endpoint = aliases.read(reader);
   if ([CREDIT, PROBE, PART_CREDIT, UNDELIVERABLE, END].includes(signal)) header.number = reader.u16();
   if (signal === UNDELIVERABLE) header.code = reader.u8();
@@ -182,8 +325,15 @@ function readHolders(reader, nodes) {
   const holders = [];
   while (reader.left) {
     const head = reader.u8();
-    if (head & 0x80 || holders.length === HOLDERS_MAX) throw new Refusal(MALFORMED, "a holder with an unknown layout, or more than 16");
-    const holder = { node: nodes.read(reader), kind: head & 3, realm: (head >> 2) & 3, metric: reader.u16(), name: "" };
+    if (head & 0x80 || holders.length === HOLDERS_MAX)
+      throw new Refusal(MALFORMED, "a holder with an unknown layout, or more than 16");
+    const holder = {
+      node: nodes.read(reader),
+      kind: head & 3,
+      realm: (head >> 2) & 3,
+      metric: reader.u16(),
+      name: "",
+    };
     holder.credit = head & 16 ? reader.varint() : OPENING_CREDIT;
     holder.cost = head & 32 ? reader.varint() : 0;
     if (head & 64) holder.name = reader.text8();
@@ -192,15 +342,20 @@ function readHolders(reader, nodes) {
   return holders;
 }
 
-/** The bytes before the payload; fields as `readHeader` gives them, `destination` only where it is not the neighbour. */
+/** The bytes before the payload; fields as of `readHeader`, `destination` where it is not the neighbour. */
 export function writeHeader(header, aliases, nodes) {
   const { kind, format = RAW, cut, window } = header;
   const routed = header.routed || header.destination !== undefined || header.source !== undefined;
-  const options = [...(window ? [2, 2, ...u16(window)] : []),
-    ...(cut ? [1, 5, cut.partial, ...u16(Math.floor(cut.size / 65536)), ...u16(cut.size)] : [])];
+  const options = [
+    ...(window ? [2, 2, ...u16(window)] : []),
+    ...(cut ? [1, 5, cut.partial, ...u16(Math.floor(cut.size / 65536)), ...u16(cut.size)] : []),
+  ];
   const out = [0x80 | (kind << 4) | (routed ? 8 : 0) | (options.length ? 4 : 0) | format];
   if (routed) {
-    out.push((header.realm ?? 0) | (header.destination ? 4 : 0) | (header.source ? 8 : 0), header.hops ?? 255);
+    out.push(
+      (header.realm ?? 0) | (header.destination ? 4 : 0) | (header.source ? 8 : 0),
+      header.hops ?? 255,
+    );
     for (const node of [header.destination, header.source]) if (node) out.push(...nodes.write(node));
   }
   if (options.length) out.push(...varint(options.length), ...options);
@@ -209,7 +364,10 @@ export function writeHeader(header, aliases, nodes) {
   if (kind <= REQUEST) out.push(...u16(header.number));
   if (header.id) out.push(...varint(header.id));
   if (kind === CONFIRM || kind === REQUEST) out.push(...varint(header.timeoutMs));
-  if (kind === PART || (kind === SIGNAL && [CREDIT, PROBE, PART_CREDIT, UNDELIVERABLE, END].includes(header.signal))) {
+  if (
+    kind === PART ||
+    (kind === SIGNAL && [CREDIT, PROBE, PART_CREDIT, UNDELIVERABLE, END].includes(header.signal))
+  ) {
     out.push(...u16(header.number));
   }
   if (kind === ERROR) out.push(...varint(header.code));

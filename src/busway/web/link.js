@@ -1,0 +1,323 @@
+/* One link of the Busway protocol (docs/protocol.md, sections 2, 3, 5.3): handshake, frames, keepalive, end.
+
+   Sans-IO. Knows nothing of what messages mean: they go to `dispatch`, which leaf.js has. */
+
+import { concat, hmacSha256, lenient, Reader, Refusal, utf8, varint } from "./codec.js";
+import {
+  AliasReader,
+  AliasWriter,
+  decodeHello,
+  encodeHello,
+  framed,
+  readHeader,
+  writeHeader,
+} from "./frames.js";
+import * as codes from "./frames.js";
+
+// prettier-ignore
+const {
+  AUTH, AUTHENTICATING, BAD_STATE, BUS_NAME, CLOSE, CLOSED, CLOSING, CLOSING_MS, DIRECTORY, GREETING, HELLO,
+  HELLO_TIMEOUT, LIMITS, LINK_TOO_LARGE, LOST, MALFORMED, MORE, NOT_BUSWAY, OPEN, PING, PONG, ROUTES, SELF,
+  SILENT, SYNC, TOKEN, TOO_MANY, UNKNOWN_FRAME,
+} = codes;
+
+// By the head of a control frame: the states in which it may come.
+const FRAME_STATES = [0, 1 << GREETING, 1 << AUTHENTICATING, 31, 12, 12, 12, 12, 12, 12];
+
+/** The bytes of one session; `Connection` in leaf.js adds `opened`, `ended`, `dispatch` and `onRoutes`. */
+export class Link {
+  /** @param hello our fields of HELLO, see `encodeHello`. @param token text, or null. @param now ms. */
+  constructor(hello, token, now) {
+    this.mine = { ...hello, token_demanded: token !== null };
+    this.me = hello.node + hello.incarnation;
+    this.key = token === null ? null : utf8.encode(token);
+    this.state = GREETING;
+    this.closeCode = -1;
+    this.closeText = "";
+    this.skipped = 0;
+    this.events = [];
+    this.output = [framed(encodeHello(this.mine))];
+    this.myHello = this.output[0].subarray(varint(this.output[0].length - 1).length);
+    this.frameMax = 512;
+    this.rest = new Uint8Array(0);
+    this.lastRead = now;
+    this.deadline = now + 5000; // for HELLO, for the keepalive, for the peer's CLOSE, by state
+    this.suspect = false;
+    this.assemblies = new Map();
+  }
+
+  get done() {
+    return this.state === CLOSED && !this.output.length;
+  }
+
+  /** What is to be written now, or null. */
+  take() {
+    const data = this.output.length ? concat(...this.output) : null;
+    this.output = [];
+    return data;
+  }
+
+  /** Bytes of the stream, cut anywhere. Never throws for what they are. */
+  receive(data, now) {
+    this.lastRead = now;
+    this.suspect = false;
+    if (this.state !== CLOSED)
+      this.guard(() => this.parse(this.rest.length ? concat(this.rest, data) : data, now), now);
+    return this.takeEvents();
+  }
+
+  receiveEnd(text, now) {
+    if (this.state !== CLOSED)
+      this.end(
+        this.state === CLOSING ? this.closeCode : LOST,
+        this.state === CLOSING ? this.closeText : text,
+      );
+    return this.takeEvents();
+  }
+
+  guard(work, now) {
+    try {
+      work();
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error;
+      this.fail(error.code, error.message, now);
+    }
+  }
+
+  takeEvents() {
+    const events = this.events;
+    this.events = [];
+    return events;
+  }
+
+  parse(data, now) {
+    let pos = 0;
+    while (pos < data.length) {
+      let start = pos;
+      while (start < data.length && start < pos + 5 && data[start] >= 0x80) start++;
+      if (start === data.length && start < pos + 5) break;
+      const reader = new Reader(data, pos);
+      const length = reader.varint();
+      if (!length) throw new Refusal(MALFORMED, "a frame of length 0");
+      if (length > this.frameMax)
+        throw new Refusal(LINK_TOO_LARGE, `a frame of ${length} bytes, but ${this.frameMax} were agreed`);
+      if (this.state === GREETING) checkStranger(data.subarray(reader.pos, reader.pos + length));
+      if (length > reader.left) break;
+      pos = reader.pos + length;
+      this.frame(new Reader(data, reader.pos, pos), now);
+      if (this.state === CLOSED) return;
+    }
+    this.rest = data.slice(pos);
+  }
+
+  frame(reader, now) {
+    const body = reader.data.subarray(reader.pos, reader.end);
+    const head = reader.u8();
+    if (head >= 0x80) {
+      if (this.state !== OPEN && this.state !== CLOSING)
+        throw new Refusal(BAD_STATE, "a message before the handshake was over");
+      return this.message(head, reader, now);
+    }
+    const states = FRAME_STATES[head];
+    if (!states && this.state === GREETING)
+      throw new Refusal(NOT_BUSWAY, "the other side does not speak Busway");
+    if (!states && head < 0x40)
+      throw new Refusal(UNKNOWN_FRAME, `a frame of kind ${head}, which must be known`);
+    if (!states) return void this.skipped++;
+    if (!(states & (1 << this.state))) throw new Refusal(BAD_STATE, `a frame of kind ${head} out of place`);
+    if (head === HELLO) this.onHello(body, reader, now);
+    else if (head === AUTH) this.onAuth(reader, now);
+    else if (head === CLOSE) this.onClose(reader);
+    else if (head === PING) this.onPing(reader);
+    else if (head === MORE) this.onMore(reader, now);
+    else if (head === ROUTES) this.onRoutes(reader, now);
+    else if (head === DIRECTORY)
+      this.skipped++; // a leaf is sent none
+    else {
+      if (head === PONG) reader.varint();
+      else reader.u8(); // SYNC: a leaf needs no stage, its router answers each lookup
+      reader.finish();
+    }
+  }
+
+  onHello(body, reader, now) {
+    const theirs = decodeHello(reader);
+    if (theirs.bus !== this.mine.bus) {
+      throw new Refusal(BUS_NAME, `this side is on bus "${this.mine.bus}", the other on "${theirs.bus}"`);
+    }
+    if (theirs.node + theirs.incarnation === this.me)
+      throw new Refusal(SELF, "a node was connected to itself");
+    const least = { frame_size_max: 128, message_size_max: 1, aliases_max: 1, partials_max: 1 };
+    this.limits = {};
+    for (const name in least) {
+      this.limits[name] = Math.min(this.mine[name], theirs[name]);
+      if (this.limits[name] < least[name])
+        throw new Refusal(LIMITS, `${name} must be at least ${least[name]}`);
+    }
+    this.theirs = theirs;
+    this.peer = theirs.node + theirs.incarnation;
+    this.realm = Math.max(this.mine.realm, theirs.realm);
+    this.keepaliveMs = Math.min(this.mine.keepalive_ms || Infinity, theirs.keepalive_ms || Infinity);
+    this.frameMax = this.limits.frame_size_max;
+    const nodes = this.mine.leaf || theirs.leaf ? Math.max(3, this.limits.aliases_max) : 16384;
+    this.aliases = new AliasReader(this.limits.aliases_max);
+    this.nodes = new AliasReader(nodes, 20, [this.peer, this.me]);
+    this.aliasWriter = new AliasWriter(this.limits.aliases_max);
+    this.nodeWriter = new AliasWriter(nodes, [this.me, this.peer]);
+    if (!this.mine.token_demanded && !theirs.token_demanded) return this.open(now);
+    if (this.key === null)
+      throw new Refusal(TOKEN, "the other side demands a token and this side was given none");
+    this.state = AUTHENTICATING;
+    this.theirHello = Uint8Array.from(body);
+    this.say(concat([AUTH], this.proof(this.myHello, this.theirHello)));
+  }
+
+  proof(prover, verifier) {
+    return hmacSha256(this.key, concat(utf8.encode("busway-auth-1"), prover, verifier));
+  }
+
+  onAuth(reader, now) {
+    const proof = reader.take(32);
+    reader.finish();
+    const wanted = this.proof(this.theirHello, this.myHello);
+    if (proof.reduce((difference, byte, at) => difference | (byte ^ wanted[at]), 0)) {
+      throw new Refusal(TOKEN, "the token is wrong: give both sides the same");
+    }
+    this.open(now);
+  }
+
+  open(now) {
+    this.state = OPEN;
+    this.deadline = now + this.keepaliveMs;
+    this.opened();
+    this.events.push({ type: "open", node: this.theirs.node, label: this.theirs.label });
+  }
+
+  onClose(reader) {
+    const code = reader.varint();
+    const text = lenient.decode(reader.rest());
+    if (this.state === CLOSING) return this.end(this.closeCode, this.closeText);
+    this.say([CLOSE, ...varint(code)]);
+    this.end(code, text);
+  }
+
+  /** End the session in order; all that was sent before has been written. */
+  close(now, code = 0, text = "") {
+    if (this.state === OPEN) {
+      this.sayClose(code, text);
+      this.state = CLOSING;
+      this.closeCode = code;
+      this.closeText = text;
+      this.deadline = now + CLOSING_MS;
+    } else if (this.state < OPEN) this.fail(code, text, now);
+    return this.takeEvents();
+  }
+
+  fail(code, text) {
+    if (this.state !== CLOSING) this.sayClose(code, text);
+    this.end(code, text);
+  }
+
+  sayClose(code, text) {
+    let bytes = utf8.encode(text);
+    for (let size = 120; bytes.length > 120; size--)
+      bytes = utf8.encode(text.slice(0, size).replace(/[\ud800-\udbff]$/, ""));
+    this.say([CLOSE, ...varint(code), ...bytes]);
+  }
+
+  /** Into CLOSED: whatever has no outcome yet gets one. */
+  end(code, text) {
+    this.state = CLOSED;
+    this.closeCode = code;
+    this.closeText = text;
+    this.deadline = Infinity;
+    this.rest = new Uint8Array(0);
+    this.ended();
+    this.events.push({ type: "closed", code, text });
+  }
+
+  onDeadline(now) {
+    if (this.state < OPEN) return this.fail(HELLO_TIMEOUT, "no HELLO within 5 seconds");
+    if (this.state === CLOSING) return this.end(this.closeCode, this.closeText);
+    const silent = now - this.lastRead;
+    if (silent < this.keepaliveMs) this.deadline = this.lastRead + this.keepaliveMs;
+    else if (silent >= 3 * this.keepaliveMs && this.suspect)
+      this.fail(SILENT, `nothing was heard for ${silent} ms`);
+    else {
+      // A page in the background may have slept: what has arrived meanwhile is read before the judgement.
+      this.suspect = silent >= 3 * this.keepaliveMs;
+      this.say([PING, 1]);
+      this.deadline = now + (this.suspect ? Math.min(this.keepaliveMs, 1000) : this.keepaliveMs);
+    }
+  }
+
+  onPing(reader) {
+    const token = reader.varint();
+    reader.finish();
+    if (this.state === OPEN) this.say([PONG, ...varint(token)]);
+  }
+
+  say(body) {
+    this.output.push(framed(body));
+  }
+
+  message(head, reader, now) {
+    const header = readHeader(head, reader, this.aliases, this.nodes);
+    const payload = Uint8Array.from(reader.rest());
+    if (!header.cut) return this.dispatch(header, payload, now);
+    const { partial, size } = header.cut;
+    if (size > this.limits.message_size_max) {
+      throw new Refusal(
+        LINK_TOO_LARGE,
+        `a message of ${size} bytes, but ${this.limits.message_size_max} were agreed`,
+      );
+    }
+    if (partial >= this.limits.partials_max || this.assemblies.has(partial)) {
+      throw new Refusal(TOO_MANY, "more large messages at once than were agreed");
+    }
+    if (payload.length >= size) throw new Refusal(MALFORMED, "a cut message that is none");
+    this.assemblies.set(partial, { header, pieces: [payload], missing: size - payload.length });
+  }
+
+  onMore(reader, now) {
+    const partial = reader.u8();
+    const piece = Uint8Array.from(reader.rest());
+    const assembly = this.assemblies.get(partial);
+    if (!assembly) throw new Refusal(TOO_MANY, "a piece of no message under way");
+    if (!piece.length || piece.length > assembly.missing)
+      throw new Refusal(MALFORMED, "a piece that is empty or more than was announced");
+    assembly.pieces.push(piece);
+    assembly.missing -= piece.length;
+    if (assembly.missing) return;
+    this.assemblies.delete(partial);
+    this.dispatch(assembly.header, concat(...assembly.pieces), now);
+  }
+
+  /** One message: whole, or cut into frames. `destination` may be the neighbour. */
+  write(header, payload = new Uint8Array(0)) {
+    if (header.destination === this.peer) header = { ...header, destination: undefined };
+    const most = this.limits.frame_size_max;
+    if (payload.length + 112 <= most)
+      return this.say(concat(writeHeader(header, this.aliasWriter, this.nodeWriter), payload));
+    const first = writeHeader(
+      { ...header, cut: { partial: 0, size: payload.length } },
+      this.aliasWriter,
+      this.nodeWriter,
+    );
+    let at = Math.min(most - first.length, payload.length - 1);
+    this.say(concat(first, payload.subarray(0, at)));
+    for (; at < payload.length; at += most - 2)
+      this.say(concat([MORE, 0], payload.subarray(at, at + most - 2)));
+  }
+}
+
+/** A first frame that is not all there yet: a stranger is refused now, not when its time is up. */
+function checkStranger(start) {
+  const head = start[0];
+  if (head === undefined || head >= 0x80) return;
+  const strange = [...utf8.encode("BSWY")].some(
+    (byte, at) => at + 1 < start.length && start[at + 1] !== byte,
+  );
+  if (!FRAME_STATES[head] || (head === HELLO && strange))
+    throw new Refusal(NOT_BUSWAY, "the other side does not speak Busway");
+}
