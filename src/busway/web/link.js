@@ -18,11 +18,12 @@ import * as codes from "./frames.js";
 const {
   AUTH, AUTHENTICATING, BAD_STATE, BUS_NAME, CLOSE, CLOSED, CLOSING, CLOSING_MS, DIRECTORY, GREETING, HELLO,
   HELLO_TIMEOUT, LIMITS, LINK_TOO_LARGE, LOST, MALFORMED, MORE, NOT_BUSWAY, OPEN, PING, PONG, ROUTES, SELF,
-  SILENT, SYNC, TOKEN, TOO_MANY, UNKNOWN_FRAME,
+  SILENT, SLEEP, SYNC, TOKEN, TOO_MANY, UNKNOWN_FRAME,
 } = codes;
 
 // By the head of a control frame: the states in which it may come.
 const FRAME_STATES = [0, 1 << GREETING, 1 << AUTHENTICATING, 31, 12, 12, 12, 12, 12, 12];
+FRAME_STATES[SLEEP] = 12;
 
 /** The bytes of one session; `Connection` in leaf.js adds `opened`, `ended`, `dispatch` and `onRoutes`. */
 export class Link {
@@ -135,6 +136,8 @@ export class Link {
       this.skipped++; // a leaf is sent none
     else {
       if (head === PONG) reader.varint();
+      else if (head === SLEEP)
+        this.lastRead = now + reader.varint(); // silence counts from then on
       else reader.u8(); // SYNC: a leaf needs no stage, its router answers each lookup
       reader.finish();
     }
