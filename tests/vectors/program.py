@@ -21,6 +21,8 @@ from busway.protocol.framing import (
     write_header,
 )
 from busway.protocol.hello import Limits, decode_hello, encode_hello
+from busway.protocol.leaf import Leaf
+from busway.protocol.leaf_link import LeafConnection
 from busway.protocol.routes import Peer
 from busway.protocol.wire import Reader, text8, varint
 
@@ -332,6 +334,82 @@ def check_hello(vector: "Vector", body: bytes, wanted: "Vector") -> None:
         check(encode_hello(hello) == body, vector["name"], "is written differently")
 
 
+def leaf_connection(setup: "Vector", state: str) -> LeafConnection:
+    """The connection of a small leaf with node A's identity, in a state of setup.json."""
+    own, how = setup["own"], setup["states"][state]
+    leaf = Leaf(
+        unhex(own["node"]),
+        entropy=lambda size: unhex(own["incarnation"] if size == 4 else own["nonce"]),
+        label="a",
+        limits=(4096, 65536, 127, 4),
+    )
+    prove = None
+    if how["token"]:  # B's proof is over the HELLO of a router, which this one is not
+        made = LeafHello(unhex(how["sends"][2:]))
+        key = setup["token"].encode()
+        prove = lambda message: hmac_sha256(key, made.replaced(message))  # noqa: E731
+    connection = leaf.connection(Link(codes.USERSPACE, False, prove=prove), NOW)
+    sent = hexed(connection.data_to_send(65536, NOW))
+    check(sent[14:] == as_leaf(how.get("sends", setup["sends"]))[14:], state, "the leaf's HELLO is", sent)
+    if how["feed"]:
+        connection.receive_data(unhex(how["feed"]), NOW)
+    return connection
+
+
+def as_leaf(sends: str) -> str:
+    """The HELLO in setup.json, with the bit that says leaf."""
+    return sends[:14] + "%02x" % (int(sends[14:16], 16) | 1) + sends[16:]
+
+
+class LeafHello:
+    """Puts the HELLO that the vectors' proofs are over in the place of a leaf's."""
+
+    def __init__(self, router: bytes) -> None:
+        self.router = router
+        self.leaf = router[:6] + bytes([router[6] | 1]) + router[7:]
+
+    def replaced(self, message: bytes) -> bytes:
+        at = message.find(self.leaf)
+        return message if at < 0 else message[:at] + self.router + message[at + len(self.leaf) :]
+
+
+# A leaf is sent no directory, its table of nodes is the smaller one, and its peer is no leaf.
+NOT_FOR_LEAVES = ("DIRECTORY", "ROUTES that bind the last number", "a leaf names another node as source")
+
+
+def check_leaf(folder: str) -> int:
+    """The vectors that concern a leaf, against the one for small boards."""
+    setup = load(folder, "setup.json")
+    count = 0
+    for vector in load(folder, "errors.json")["vectors"]:
+        if for_leaves(vector):
+            wanted = (-1, codes.GOODBYE) if vector["code"] is None else (vector["code"],)
+            raw = unhex(vector["hex"])
+            for step in (len(raw) or 1, 1):
+                made = leaf_connection(setup, vector["state"])
+                for at in range(0, len(raw), step):
+                    made.receive_data(raw[at : at + step], NOW)
+                check(made.close_code in wanted, "leaf", vector["name"], "ended with", made.close_code)
+            count += 1
+    for vector in load(folder, "frames.json")["vectors"]:
+        if vector["state"] == "greeting" or not for_leaves(vector):
+            continue
+        made = leaf_connection(setup, vector["state"])
+        made.receive_data(unhex(vector["hex"]), NOW)
+        closes = [frame["code"] for frame in vector["frames"] if frame["kind"] == "CLOSE"]
+        code = closes[0] if closes else -1
+        check(made.close_code == code, "leaf", vector["name"], made.close_code, made.close_text)
+        skipped = [frame for frame in vector["frames"] if frame.get("skipped")]
+        check(made.skipped_frames == len(skipped), "leaf", vector["name"], "skipped", made.skipped_frames)
+        count += 1
+    return count
+
+
+def for_leaves(vector: "Vector") -> bool:
+    frames = [frame["kind"] for frame in vector.get("frames", [])]
+    return not [word for word in NOT_FOR_LEAVES if word in vector["name"] or word in frames]
+
+
 def run(folder: str) -> int:
     """All vectors in a folder."""
-    return check_varints(folder) + check_errors(folder) + check_frames(folder)
+    return check_varints(folder) + check_errors(folder) + check_frames(folder) + check_leaf(folder)
