@@ -12,7 +12,8 @@ from busway.protocol.wire import Reader, clip_text, text8, varint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from busway.protocol.leaf import Event, Leaf
+    from busway.protocol.leaf import Leaf
+    from busway.protocol.leaf_state import Event
 
 _KEY_SIZE = codes.ID_SIZE + codes.INCARNATION_SIZE
 

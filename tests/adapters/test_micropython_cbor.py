@@ -87,7 +87,7 @@ def test_forms_that_cbor2_seldom_writes(raw: str, value: object) -> None:
 @pytest.mark.parametrize(
     "raw",
     [
-        "",
+        "-",
         "1c",
         "5f6161ff",
         "5f5f4161ffff",
@@ -99,12 +99,17 @@ def test_forms_that_cbor2_seldom_writes(raw: str, value: object) -> None:
         "a1800102",
         "a201020103",
         "61ff",
-    ]
-    + ["0000", "9f01", "5b7fffffffffffffff", "9affffffff", "9b00ffffffffffffff", "c2584100" + "00" * 64],
+        "0000",
+        "9f01",
+        "5b7fffffffffffffff",
+        "9affffffff",
+        "9b00ffffffffffffff",
+        "c2584100",
+    ],
 )
 def test_malformed_is_a_value_error(raw: str) -> None:
     with pytest.raises(ValueError):
-        small.loads(bytes.fromhex(raw))
+        small.loads(bytes.fromhex(raw.strip("-")) + bytes(64 if raw.startswith("c258") else 0))
 
 
 def test_depth_and_size_are_bounded() -> None:
@@ -154,7 +159,22 @@ def corpus() -> list[tuple[str, str | None]]:
     """
     rng = random.Random(4)
     found: list[tuple[str, str | None]] = []
-    values = [0, 23, 24, 255, 256, 65535, 65536, 2**32, 2**64 - 1, 2**64, -1, -(2**64), -(2**64) - 1, 2**70]
+    values: list[object] = [
+        0,
+        23,
+        24,
+        255,
+        256,
+        65535,
+        65536,
+        2**32,
+        2**64 - 1,
+        2**64,
+        -1,
+        -(2**64),
+        -(2**64) - 1,
+        2**70,
+    ]
     for value in [*values, 1.5, -0.0, 1e300, "grün", b"\0\xff", [], {}, [1, [2, {"a": None}]], True, None]:
         raw = small.dumps(value)
         for round in range(20):
