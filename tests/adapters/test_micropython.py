@@ -1,0 +1,200 @@
+"""The loop for boards: a real MicroPython beside a real bus, and its clock, idleness and streams."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+import busway
+from busway.adapters.micropython_names import plain_sha1, uuid_of
+from busway.firmware import build
+from tests.rigs import micropython
+from tests.rigs.tree import ROOT
+
+BOARD = """
+import socket, sys, time
+from busway.adapters.micropython import Loop, RemoteError
+
+def dial():
+    line = socket.socket()
+    line.connect(socket.getaddrinfo("127.0.0.1", int(sys.argv[1]))[0][-1])
+    return line
+
+loop = Loop(dial, "board", sort="stream", node_id=b"b" * 16)
+
+@loop.serve("lab/pump")
+def pump(value):
+    if value == "dry":
+        raise RemoteError(300, "no water")
+    if value == "bad":
+        raise KeyError("bad")
+    if value == "set":
+        return {1, 2}
+    return {"rpm": value}
+
+@loop.receive("lab/echo")
+def echo(value):
+    loop.send("lab/log", value, confirm=True, then=lambda outcome: loop.publish("lab/sent", outcome.ok))
+
+@loop.subscribe("lab/stop")
+def stop(value):
+    loop.stopped = True
+
+count = [0]
+
+@loop.every(20)
+def tick():
+    count[0] += 1
+    loop.publish("lab/count", count[0])
+
+loop.stopped = False
+end = time.ticks_add(time.ticks_ms(), 30000)
+while not loop.stopped and time.ticks_diff(end, time.ticks_ms()) > 0:
+    loop.step(1000)
+print("stopped", loop.ask("lab/question", 5) if loop.connected else None)
+"""
+
+
+@pytest.fixture(scope="module")
+def board_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a board carries: the stripped modules."""
+    out = tmp_path_factory.mktemp("board")
+    build(out, compiled=False)
+    return out
+
+
+@pytest.fixture
+def interpreter(real_micropython: micropython.MicroPython) -> str:
+    return real_micropython.command
+
+
+@pytest.fixture
+def bus() -> Iterator[busway.Bus]:
+    with busway.Bus("default", ipc=False) as bus:
+        yield bus
+
+
+def start(interpreter: str, board_files: Path, *arguments: str) -> subprocess.Popen[str]:
+    (board_files / "main.py").write_text(BOARD)
+    command = [interpreter, "-X", "heapsize=256k", "main.py", *arguments]
+    return subprocess.Popen(
+        command, cwd=board_files, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def test_a_board_on_the_bus(bus: busway.Bus, interpreter: str, board_files: Path) -> None:
+    listener = bus.listen("tcp://127.0.0.1:0")
+    counts = bus.subscribe("lab/count")
+    sent = bus.subscribe("lab/sent")
+    log = bus.register("lab/log")
+    bus.serve("lab/question")(lambda request: request.payload + 1)
+    with start(interpreter, board_files, listener.url.rsplit(":", 1)[1]) as board:
+        try:
+            assert bus.request("lab/pump", 300, ttl=10.0) == {"rpm": 300}
+            with pytest.raises(busway.RemoteError) as dry:
+                bus.request("lab/pump", "dry")
+            assert (dry.value.code, dry.value.message) == (300, "no water")
+            with pytest.raises(busway.RemoteError, match="KeyError"):
+                bus.request("lab/pump", "bad")
+            with pytest.raises(busway.RemoteError, match="a payload is"):
+                bus.request("lab/pump", "set")
+            numbers = [cast(int, counts.receive(timeout=5.0).payload) for _ in range(5)]
+            assert numbers == list(range(numbers[0], numbers[0] + 5))
+            bus.send("lab/echo", [1, "zwei", {"drei": 3.5}], confirm=True)
+            assert log.receive(timeout=5.0).payload == [1, "zwei", {"drei": 3.5}]
+            assert sent.receive(timeout=5.0).payload is True
+            bus.publish("lab/stop", None)
+            output, _ = board.communicate(timeout=20)
+            assert output == "stopped 6\n"
+        finally:
+            board.kill()
+
+
+def test_names_are_those_of_the_bus() -> None:
+    vectors = json.loads((ROOT / "tests" / "vectors" / "names.json").read_text())["names"]
+    for vector in vectors:
+        assert uuid_of(vector["name"]).hex() == vector["uuid"]
+    assert uuid_of(b"x" * 16) == b"x" * 16
+    for wrong in ("", "x" * 65, b"short"):
+        with pytest.raises(ValueError):
+            uuid_of(wrong)
+    for size in range(130):
+        assert plain_sha1(b"x" * size) == hashlib.sha1(b"x" * size).digest()
+
+
+IDLE = """
+import gc, micropython, time
+from busway.adapters.micropython import Loop
+
+class Uart:
+    def any(self): return 0
+    def readinto(self, buffer, size): return None
+    def write(self, data): return len(data)
+
+class Clock:
+    def __init__(self, start, period):
+        self.ticks, self.period = start, period
+    def ticks_ms(self):
+        return self.ticks
+    def ticks_diff(self, a, b):
+        return ((a - b + self.period // 2) % self.period) - self.period // 2
+    def ticks_add(self, a, b):
+        return (a + b) % self.period
+    def sleep_ms(self, ms):
+        self.ticks = (self.ticks + ms) % self.period
+
+for period in (1 << 30, 1 << 32):
+    clock = Clock(period - 700, period)
+    loop = Loop(Uart(), "board", sort="stream", node_id=b"b" * 16, clock=clock)
+    ticks = []
+    loop.every(100)(lambda: ticks.append(loop.now()))
+    for _ in range(200):
+        loop.step(10)
+    assert len(ticks) in (19, 20, 21), ticks
+    assert all(b - a in (100, 101) for a, b in zip(ticks, ticks[1:])), ticks
+
+loop = Loop(Uart(), "board", sort="stream", node_id=b"b" * 16)
+loop.step(0)
+loop.step(0)
+gc.collect()
+before = gc.mem_alloc()
+micropython.heap_lock()
+for _ in range(100):
+    loop.step(1)
+micropython.heap_unlock()
+after = gc.mem_alloc()
+print(after - before)
+"""
+
+
+def test_the_clock_may_wrap_and_an_idle_step_allocates_nothing(interpreter: str, board_files: Path) -> None:
+    (board_files / "idle.py").write_text(IDLE)
+    run = subprocess.run(
+        [interpreter, "idle.py"], cwd=board_files, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (run.stdout, run.stderr) == ("0\n", "")
+
+
+def test_a_board_that_comes_before_its_router_and_loses_it(
+    interpreter: str, board_files: Path, tmp_path: Path
+) -> None:
+    with busway.Bus("default", ipc=False) as first:
+        listener = first.listen("tcp://127.0.0.1:0")
+        port = listener.url.rsplit(":", 1)[1]
+    with start(interpreter, board_files, port) as board:
+        try:
+            for _ in range(2):
+                with busway.Bus("default", ipc=False) as bus:
+                    bus.listen(f"tcp://127.0.0.1:{port}")
+                    started = time.monotonic()
+                    assert bus.request("lab/pump", 1, ttl=20.0, timeout=25.0) == {"rpm": 1}
+                    assert time.monotonic() - started < 20
+        finally:
+            board.kill()
