@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from busway.protocol.leaf_link import LeafConnection
 
 _WRITE_SIZE = 128  # bytes asked of the core at a time: what waits here cannot be overtaken
-_READ_SIZE = 256
+_READ_SIZE = 256  # also the largest packet
 _BUSY_MS = 2  # after a write that was not taken
+_WINDOW = 8  # packets under way: what a board stores of each direction
 _FAR_MS = 1 << 28  # no timer is further away: fits ticks_diff
 _RETRY_MS = 1000
 _RETRY_MAX_MS = 30000
@@ -215,6 +216,13 @@ class Loop:
             raise RemoteError(found[0].code, found[0].text)
         return found[0].payload
 
+    def log(self, text: str) -> None:
+        """Show a text to people at the other end (`busway monitor --log`), on packet links."""
+        log = getattr(self.connection, "log", None)
+        if log is not None:
+            log(text.encode())
+            self._due = self._ticks
+
     def run(self) -> None:
         """For ever."""
         while True:
@@ -270,6 +278,7 @@ class Loop:
         try:
             self._read(now)
             self._heed(leaf.handle_timer(now))
+            self._linger(now)
             self._tick(now)
             self._serve()
             self._write(now)
@@ -281,10 +290,18 @@ class Loop:
             self._lost("", now)
         self._plan(now)
 
+    def _linger(self, now: int) -> None:
+        """A session that is over may still have its last packets to repeat: the leaf has let go of it."""
+        connection = self.connection
+        if connection is not None and connection is not self.leaf.link:
+            if 0 <= connection.next_deadline() <= now:
+                connection.fire(now)
+
     def _plan(self, now: int) -> None:
         """When the next turn is due at the latest."""
         due = now + _FAR_MS
-        deadline = self.leaf.next_deadline()
+        leaf = self.leaf
+        deadline = leaf.next_deadline()
         if deadline is not None:
             due = min(due, deadline)
         for timer in self._timers:
@@ -294,6 +311,8 @@ class Loop:
             due = min(due, self._retry_at)
         elif self._tail or connection.wants_write:
             due = min(due, now + _BUSY_MS)
+        elif connection is not leaf.link and connection.next_deadline() >= 0:
+            due = min(due, connection.next_deadline())
         self._due = self._clock.ticks_add(self._ticks, max(0, due - now))
 
     # The stream
@@ -319,8 +338,20 @@ class Loop:
             self._put_off(now)
             return
         sort, mtu, realm, keepalive_ms, prove = self._options
-        link = Link(realm, True, via="board", keepalive_ms=keepalive_ms, prove=prove, medium="serial")
-        self.connection = self.leaf.connection(link, now)
+        self.connection = self.leaf.connection(
+            Link(
+                realm,
+                True,
+                via="board",
+                keepalive_ms=keepalive_ms,
+                prove=prove,
+                medium="serial" if sort == "packet" else "socket",
+                sort=sort,
+                mtu=mtu,
+                window=_WINDOW,
+            ),
+            now,
+        )
 
     def _put_off(self, now: int) -> None:
         self._retry_at = now + self._retry_ms
@@ -330,9 +361,14 @@ class Loop:
         """The session is over, or the stream has failed."""
         connection = self.connection
         self._tail = b""
+        restarted = False
         if connection is not None:
             self.connection = None
+            restarted = connection.close_code == codes.RESTARTED
             self._heed(connection.receive_eof(now, text))
+        if restarted:
+            self._retry_at = now  # the same line, a new session, at once
+            return
         if self._open is not None and self._stream is not None:
             stream = self._stream
             self._stream = self._poll = None
@@ -357,6 +393,10 @@ class Loop:
 
     def _read_some(self, stream: "Any") -> int:
         """Bytes that were read into the buffer; 0: none now; -1: the end."""
+        if self._options[1]:
+            packet = stream.read() or b""
+            self._buffer[: len(packet)] = packet
+            return len(packet)
         if hasattr(stream, "any"):
             return stream.readinto(self._buffer, min(stream.any(), _READ_SIZE)) or 0
         if hasattr(stream, "setblocking"):
@@ -377,7 +417,7 @@ class Loop:
         stream = self._stream
         while connection is not None and stream is not None:
             if not self._tail:
-                self._tail = connection.data_to_send(_WRITE_SIZE, now)
+                self._tail = connection.data_to_send(self._options[1] or _WRITE_SIZE, now)
                 if not self._tail:
                     return
             try:

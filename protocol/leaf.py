@@ -45,9 +45,19 @@ class Leaf(LeafOrigin):
         if self.link is not None:
             raise LocalError("a leaf has one link: end the one before with receive_eof or close")
         self._sessions += 1
-        self.link = LeafConnection(self, link, self._entropy(codes.NONCE_SIZE), now)
+        nonce = self._entropy(codes.NONCE_SIZE)
+        if link.sort == "packet":
+            from busway.protocol.leaf_packets import PacketLeafConnection  # boards on streams do without
+
+            self.link = PacketLeafConnection(self, link, nonce, now)
+        else:
+            self.link = LeafConnection(self, link, nonce, now)
         self.link.number = self._sessions
         return self.link
+
+    def note(self, event: Event) -> None:
+        """Something happened."""
+        self._events.append(event)
 
     def take_events(self) -> "list[Event]":
         """What happened since the last call. `receive_data` and `handle_timer` return the same list."""
@@ -58,7 +68,7 @@ class Leaf(LeafOrigin):
 
     def next_deadline(self) -> "int | None":
         """When `handle_timer` is due, in ms; None if nothing is."""
-        due = -1 if self.link is None else self.link.deadline
+        due = -1 if self.link is None else self.link.next_deadline()
         for item in self._pending:
             due = _sooner(due, item.expires)
             if item.state == WAITING:
@@ -72,7 +82,7 @@ class Leaf(LeafOrigin):
     def handle_timer(self, now: int) -> "list[Event]":
         """Do what is due at `now`."""
         link = self.link
-        if link is not None and 0 <= link.deadline <= now:
+        if link is not None and 0 <= link.next_deadline() <= now:
             link.fire(now)
         for item in list(self._pending):
             if 0 <= item.expires <= now:

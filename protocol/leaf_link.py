@@ -86,6 +86,10 @@ class LeafConnection:
     @property
     def wants_write(self) -> bool:
         """Whether `data_to_send` may have something now."""
+        return self.has_stream()
+
+    def has_stream(self) -> bool:
+        """Whether our stream may have bytes now."""
         if self._out:
             return True
         if self.state == codes.OPEN or self._goodbye:
@@ -97,12 +101,15 @@ class LeafConnection:
         if self.state != codes.CLOSED:
             self._last_read = now
             self._suspect = False
-            raw = bytes(data)
-            try:
-                self._parse(self._in + raw if self._in else raw, now)
-            except Refusal as refusal:
-                self._fail(refusal.code, refusal.text, now)
+            self.take_in(bytes(data), now)
         return self.leaf.take_events()
+
+    def take_in(self, data: bytes, now: int) -> None:
+        """The next bytes of the peer's stream."""
+        try:
+            self._parse(self._in + data if self._in else data, now)
+        except Refusal as refusal:
+            self._fail(refusal.code, refusal.text, now)
 
     def receive_eof(self, now: int, text: str = "the connection ended without a goodbye") -> "list[Event]":
         """The link ended; `text` says how if it was a failure."""
@@ -110,11 +117,23 @@ class LeafConnection:
             self._end(self.close_code, self.close_text, False, now)
         elif self.state != codes.CLOSED:
             self._end(codes.LOST, text, False, now)
-        self._out = b""
+        self.stop()
         return self.leaf.take_events()
+
+    def stop(self) -> None:
+        """Nothing more leaves."""
+        self._out = b""
+
+    def next_deadline(self) -> int:
+        """When `fire` is due, in ms; -1: never."""
+        return self.deadline
 
     def data_to_send(self, size_max: int, now: int) -> bytes:
         """At most `size_max` bytes to write now; b"" if there is nothing. Ask when the link can take them."""
+        return self.stream_to_send(size_max, now)
+
+    def stream_to_send(self, size_max: int, now: int) -> bytes:
+        """At most `size_max` bytes of our stream."""
         data = self._out
         if self.state == codes.OPEN or self._goodbye:
             while len(data) < size_max:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import select
 import subprocess
 import time
+import tty
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -13,8 +16,10 @@ from typing import cast
 import pytest
 
 import busway
+from busway.adapters import micropython_cbor as small
 from busway.adapters.micropython_names import plain_sha1, uuid_of
 from busway.firmware import build
+from busway.protocol import Link, Node, codes, events
 from tests.rigs import micropython
 from tests.rigs.tree import ROOT
 
@@ -198,3 +203,82 @@ def test_a_board_that_comes_before_its_router_and_loses_it(
                     assert time.monotonic() - started < 20
         finally:
             board.kill()
+
+
+SERIAL = """
+import sys, time
+from busway.adapters.micropython import Loop
+
+loop = Loop(open(sys.argv[1], "r+b"), "board", node_id=b"b" * 16)
+
+@loop.serve("lab/pump")
+def pump(value):
+    loop.log("pumping %r" % value)
+    return value
+
+end = time.ticks_add(time.ticks_ms(), 20000)
+while time.ticks_diff(end, time.ticks_ms()) > 0:
+    loop.step(1000)
+"""
+
+
+class Gateway:
+    """A router's side of a serial line, by hand: a node and a pty."""
+
+    def __init__(self) -> None:
+        self.line, self.board_end = os.openpty()
+        tty.setraw(self.board_end)
+        os.set_blocking(self.line, False)
+        self.node = Node(b"g" * 16, entropy=os.urandom)
+        self.link = self.node.connection(Link(codes.LOCALNET, sort="packet"), self.now())
+        self.happened: list[events.Event] = []
+
+    def now(self) -> int:
+        return time.monotonic_ns() // 1_000_000
+
+    def turn(self) -> None:
+        """Moves what there is; waits 10 ms at most."""
+        if select.select([self.line], [], [], 0.01)[0]:
+            self.happened += self.link.receive_data(os.read(self.line, 4096), self.now())
+        self.happened += self.node.handle_timer(self.now())
+        if data := self.link.data_to_send(256, self.now()):
+            os.write(self.line, data)
+        if self.link.done:
+            self.link = self.node.connection(Link(codes.LOCALNET, sort="packet"), self.now())
+
+    def ask(self, value: object) -> object:
+        """A request to the board, and what became of it."""
+        token = self.node.request(
+            uuid_of("lab/pump"), small.dumps(value), self.now(), codes.CBOR, ttl_ms=15000, timeout_ms=15000
+        )
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            self.turn()
+            for event in self.happened:
+                if isinstance(event, events.Outcome) and event.token == token:
+                    if event.code == codes.LOST_AFTER_SENDING:  # written to the board that was killed
+                        return self.ask(value)
+                    assert event.status == events.REPLIED, (event.status, event.code, event.text)
+                    return small.loads(cast(bytes, event.payload))
+        raise AssertionError("no outcome")
+
+    def texts(self) -> bytes:
+        return b"".join(event.text for event in self.happened if isinstance(event, events.LogEvent))
+
+
+def test_a_board_on_a_serial_line_that_is_reset(interpreter: str, board_files: Path) -> None:
+    (board_files / "serial_main.py").write_text(SERIAL)
+    gateway = Gateway()
+    command = [interpreter, "-X", "heapsize=256k", "serial_main.py", os.ttyname(gateway.board_end)]
+    for number in range(2):  # the second is the same board, started anew
+        with subprocess.Popen(command, cwd=board_files) as board:
+            try:
+                assert gateway.ask({"rpm": number}) == {"rpm": number}
+                assert gateway.ask("x" * 700) == "x" * 700
+                assert b"pumping {'rpm': %d}" % number in gateway.texts()
+            finally:
+                board.kill()
+    endings = [event.code for event in gateway.happened if event.kind == events.LINK_CLOSED]  # type: ignore[attr-defined]
+    assert endings == [codes.RESTARTED]
+    os.close(gateway.line)
+    os.close(gateway.board_end)
