@@ -33,6 +33,7 @@ _VIA_SIZE_MAX: Final = 64
 _DRAIN_SIZE_MAX: Final = 1 << 18  # bytes that are read and dropped of one whose request was refused
 _LINGER_SIZE_MAX: Final = 32 << 20  # ... and of one whose messages were
 _TLS_RECORD_SIZE: Final = 16384 + 2048
+_HOPELESS: Final = (401, 403)  # another try would be answered alike: the token is missing or wrong
 _BUSY: Final = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -197,6 +198,8 @@ class WebSocketChannel:
     def _turn_away(self, exchange: ClientOpening | ServerOpening) -> None:
         """An answer that was no, given or taken."""
         if isinstance(exchange, ClientOpening):
+            if exchange.status in _HOPELESS:
+                raise PermissionError(errno.EACCES, f"{self.address}: {exchange.fault}")
             raise ConnectionRefusedError(errno.ECONNREFUSED, f"{self.address}: {exchange.fault}")
         # Closing with bytes unread would reset the connection, and the answer might be lost over it.
         self._inner.end_writing()

@@ -283,7 +283,7 @@ class ClientOpening:
     fault: why not, for people.
     """
 
-    __slots__ = ("_body", "_http", "_key", "_out", "_status", "done", "fault", "open", "trailing")
+    __slots__ = ("_body", "_http", "_key", "_out", "done", "fault", "open", "status", "trailing")
 
     def __init__(self, host: str, target: str, token: str | None) -> None:
         """`host` as the Host header has it, `target` path and query."""
@@ -302,7 +302,7 @@ class ClientOpening:
             ("Sec-WebSocket-Protocol", ", ".join(offers)),
         ]
         self._out = self._http.send(h11.Request(method="GET", target=target, headers=headers)) or b""
-        self._status = 0
+        self.status = 0  # of an answer that was no
         self._body = b""
         self.done = False
         self.open = False
@@ -325,13 +325,13 @@ class ClientOpening:
                     return
                 self._take(event)
         except h11.RemoteProtocolError as error:
-            if self._status:
+            if self.status:
                 self._finish()
             else:
                 self._fail(f"what answers there is no HTTP server ({error}); perhaps it expects wss://")
 
     def receive_eof(self) -> None:
-        if self._status:
+        if self.status:
             self._finish()
         elif not self.done:
             self._fail("the other side hung up in the midst of the handshake")
@@ -341,7 +341,7 @@ class ClientOpening:
             if event.status_code == 101:
                 self._take_switch(_joined(event.headers))
         elif isinstance(event, h11.Response):
-            self._status = event.status_code
+            self.status = event.status_code
         elif isinstance(event, h11.Data):
             self._body += bytes(event.data)
             if len(self._body) >= _BODY_SIZE_MAX:
@@ -352,7 +352,7 @@ class ClientOpening:
     def _finish(self) -> None:
         words = " ".join(self._body[:_BODY_SIZE_MAX].decode("utf-8", "replace").split())
         printable = "".join(letter if letter.isprintable() else "?" for letter in words)
-        self._fail(f"HTTP status {self._status} instead of a WebSocket: {printable}".removesuffix(": "))
+        self._fail(f"HTTP status {self.status} instead of a WebSocket: {printable}".removesuffix(": "))
 
     def _take_switch(self, headers: dict[bytes, bytes]) -> None:
         """The checks of RFC 6455, 4.1, on the server's answer."""

@@ -223,7 +223,7 @@ def test_the_token_is_proved_and_never_sent(given: str | None, comes: bool) -> N
                 assert ours.connected()
         else:
             with (
-                pytest.raises(ConnectionRefusedError, match=r"401.*give token="),
+                pytest.raises(PermissionError, match=r"401.*give token="),
                 opened(listener, token=given),
             ):
                 pass
