@@ -32,6 +32,7 @@ DOCUMENTS = (
     "docs/links/websocket.md",
     "docs/links/ble.md",
     "docs/links/browser.md",
+    "docs/links/named_pipe.md",
     "docs/links/serial.md",
 )
 CODE_FOLDERS = ("protocol", "drivers", "adapters", "src/busway", "benchmarks", "firmware_examples")
