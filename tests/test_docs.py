@@ -34,6 +34,8 @@ DOCUMENTS = (
     "docs/links/browser.md",
     "docs/links/named_pipe.md",
     "docs/links/serial.md",
+    "docs/embedded.md",
+    "firmware_examples/bridge/README.md",
 )
 CODE_FOLDERS = ("protocol", "drivers", "adapters", "src/busway", "benchmarks", "firmware_examples")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -106,6 +106,8 @@ def test_a_run_of_six_seconds() -> None:
     assert figures_after("messages", run.stdout)[0] >= 100
     assert figures_after("visitor", run.stdout)[1] >= 1
     assert figures_after("victim", run.stdout)[1] >= 1
+    assert figures_after("board", run.stdout)[0] >= 1, "MicroPython, a pty, a bridge"
+    assert re.search(r"lab/pump +min \d+\.\d\d ms", run.stdout)
     assert min(figures_after("WebSocket", run.stdout)) >= 1
     assert re.search(r"^In a browser: http://127\.0\.0\.1:\d+/$", run.stdout, re.MULTILINE)
     assert re.search(r"demo/sum +min 0\.\d\d ms  median \d+\.\d\d ms  p99 \d+\.\d\d ms", run.stdout)
@@ -131,7 +133,15 @@ def test_live_view_and_ctrl_c(tmp_path: Path) -> None:
     os.close(its)
     screen = Terminal(ours)
     try:
-        for word in ("Nodes", "victim", "demo/heartbeat", "load", "demo/sum", "http://127.0.0.1:"):
+        for word in (
+            "Nodes",
+            "victim",
+            "lab/pump",
+            "demo/heartbeat",
+            "load",
+            "demo/sum",
+            "http://127.0.0.1:",
+        ):
             wait_for(lambda word=word: word in screen.text(), f"the view shows {word}")  # type: ignore[misc]
         process.send_signal(signal.SIGINT)
         wait_for(lambda: "victim      killed" in screen.text(), "the summary")

@@ -32,6 +32,8 @@ OWN_ENDPOINTS = (
     "demo/guestbook",
     "demo/remote",
     "demo/overview",
+    "lab/pump",
+    "lab/pump/state",
 )
 _SAMPLES_MAX = 10_000
 _NOTES_MAX = 100
@@ -109,6 +111,9 @@ class Figures:
         self.remote_readings = 0  # that came to the program "remote", over a WebSocket
         self.remote_answers = 0
         self.page = ""  # URL, once a browser can have it
+        self.board: dict[str, Any] | None = None  # what the board said last
+        self.board_count = 0
+        self.board_expected = False
         self.notes: deque[tuple[float, str]] = deque(maxlen=_NOTES_MAX)  # time.time(), sentence
         self.draws = 0
         self.complaints: list[str] = []  # about the end of programs

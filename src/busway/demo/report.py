@@ -13,6 +13,15 @@ def warmest(readings: Readings) -> str:
     return f"{max(readings.celsius.values()):.0f} °C" if readings.celsius else "no sensors"
 
 
+def board_text(figures: Figures) -> str:
+    """What the board said last: its relay, its tank, its temperature."""
+    told = figures.board
+    if told is None:
+        return "nothing yet"
+    pump = "on" if told.get("on") else "off"
+    return f"pump {pump}, {'water' if told.get('water') else 'no water'}, {told.get('celsius')} °C"
+
+
 def plain_line(figures: Figures) -> str:
     """One line on where the run stands, for logs and pipes."""
     rate = sum(traffic.rate for traffic in figures.traffic.values())
@@ -51,6 +60,11 @@ def summary(figures: Figures, bus_name: str) -> str:
         f'Busway demo on bus "{bus_name}": {figures.age:.1f} s, up to {figures.nodes_max} nodes at a time',
         f"  messages    {messages:,} taken by receivers, {messages / figures.age:,.0f} a second",
         f"  readings    {figures.readings_count:,} came here, {figures.readings_missed:,} were missed",
+        *(
+            [f"  board       {figures.board_count:,} states, {board_text(figures)}"]
+            if figures.board_expected
+            else []
+        ),
         f"  requests    {figures.asked():,} asked, {outcomes:,} outcomes",
         f"  outcomes    {_outcomes(figures)}",
         *(_round_trip(name, tally.round_trips) for name, tally in sorted(figures.requests.items())),
@@ -99,4 +113,12 @@ def missing(figures: Figures, duration: float) -> list[str]:
     if duration >= KILL_DURATION_S:
         checks["the victim was not killed"] = figures.kills > 0
         checks["the victim did not come back after kill -9"] = figures.returns > 0
+    if figures.board_expected and duration >= KILL_DURATION_S:
+        checks["nothing came from the board"] = figures.board_count > 0
+        checks["the board answered no request"] = _answered(figures, "lab/pump") > 0
     return figures.complaints + [sentence for sentence, holds in checks.items() if not holds]
+
+
+def _answered(figures: Figures, endpoint: str) -> int:
+    outcomes = figures.requests.get(endpoint, Tally()).outcomes
+    return outcomes["replied"] + outcomes["error"]

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import busway
+from busway.demo import board
 from busway.demo.errors import DemoError
 from busway.demo.figures import PROGRAMS, Figures
 from busway.demo.page import listen
@@ -107,11 +108,20 @@ class Run:
     async def _start(self, watcher: Watcher, processes: Processes) -> None:
         for name in PROGRAMS:
             await processes.start(name, *(("--url", self._url) if name == "remote" else ()))
+        await self._start_board(processes)
         try:
             await watcher.until(lambda: all(self.figures.came[name] for name in PROGRAMS), START_S)
         except TimeoutError:
             absent = ", ".join(name for name in PROGRAMS if not self.figures.came[name])
             raise DemoError(f"within {START_S:.0f} s of their start these did not join: {absent}") from None
+
+    async def _start_board(self, processes: Processes) -> None:
+        """It may come late: nothing waits for it."""
+        if why := board.obstacle():
+            self.figures.note(f"no board: {why}")
+            return
+        self.figures.board_expected = True
+        await processes.start("board")
 
     async def _torment(self, watcher: Watcher, processes: Processes) -> None:
         while True:

@@ -16,11 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from busway.demo.figures import OUTCOMES, Figures, Tally
-from busway.demo.report import plain_line, warmest
+from busway.demo.report import board_text, plain_line, warmest
 
 DRAW_S = 0.5
 LINE_S = 1.0
-_NODES_SIZE, _REQUESTS_SIZE = 10, 8  # rows
+_NODES_SIZE, _REQUESTS_SIZE = 11, 9  # rows
 _GIB = 2**30
 
 
@@ -131,6 +131,8 @@ def _machine(figures: Figures) -> RenderableType:
     table.add_row("load", "  ".join(f"{load:.2f}" for load in readings.load))
     table.add_row("warmest", warmest(readings))
     table.add_row("readings", f"{figures.readings_count:,}, {figures.readings_missed:,} missed")
+    if figures.board_expected:
+        table.add_row("board", board_text(figures))
     return table
 
 

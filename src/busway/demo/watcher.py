@@ -37,6 +37,7 @@ class Watcher:
             self._hear_beats(),
             self._keep_guestbook(),
             self._hear_remote(),
+            self._hear_board(),
             self._survey(),
         ]
 
@@ -48,6 +49,7 @@ class Watcher:
             self._again(self._ask_clock, 0.05),
             self._again(self._ask_count, 0.25),
             self._again(self._ask_victim, 0.02),
+            *([self._again(self._ask_board, 1.0)] if self.figures.board_expected else []),
         ]
 
     def stop_asking(self) -> None:
@@ -85,6 +87,12 @@ class Watcher:
     async def _hear_beats(self) -> None:
         async for _ in self.bus.subscribe("demo/heartbeat"):
             pass  # the survey counts them
+
+    async def _hear_board(self) -> None:
+        async for message in self.bus.subscribe("lab/pump/state"):
+            if isinstance(message.payload, dict):
+                self.figures.board = message.payload
+                self.figures.board_count += 1
 
     async def _keep_guestbook(self) -> None:
         async for message in self.bus.register("demo/guestbook", types=(Visit,)):
@@ -139,6 +147,11 @@ class Watcher:
     async def _ask_victim(self, number: int) -> None:
         reply = await self._ask("demo/echo", {"number": number})
         self._expect("demo/echo", reply, {"number": number})
+
+    async def _ask_board(self, number: int) -> None:
+        order = {"on": number % 2 == 1, "seconds": number % 2}
+        reply = await self._ask("lab/pump", order)  # without water a remote error
+        self._expect("lab/pump", reply, order)
 
     async def _ask_count(self, number: int) -> None:
         with self.figures.request("demo/count"):

@@ -1,0 +1,118 @@
+"""The firmware examples at a serial line, on a real MicroPython, reached through a bridge as on a gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import busway
+from tests.rigs import aio
+from tests.rigs.boards import Board, board
+
+
+@contextlib.asynccontextmanager
+async def bridged(url: str) -> AsyncIterator[busway.AsyncBus]:
+    """A program that knows nothing of the board, and a gateway that joins the board to its bus."""
+    async with (
+        busway.AsyncBus(label="gateway", transit=True) as gateway,
+        busway.AsyncBus(label="program") as program,
+    ):
+        await gateway.connect(url)
+        yield program
+
+
+async def first(bus: busway.AsyncBus, name: str) -> Any:
+    async for message in bus.subscribe(name):
+        return message.payload
+    raise AssertionError("the subscription ended")
+
+
+def test_a_reading_comes_to_a_program_behind_the_gateway(tmp_path: Path) -> None:
+    async def main(found: Board) -> None:
+        async with bridged(found.url) as program:
+            reading = await first(program, "lab/temperature")
+            assert reading == {"celsius": pytest.approx(27.0, abs=10.0)}
+            found.put("adc4", 13000)  # a lower voltage is a warmer chip
+            async for message in program.subscribe("lab/temperature"):
+                payload: Any = message.payload
+                if payload["celsius"] > reading["celsius"] + 20:
+                    return
+
+    with board("uart_sensor.py", tmp_path) as found:
+        aio.run(main(found))
+
+
+def test_the_sensor_shows_which_board_it_is(tmp_path: Path) -> None:
+    async def main(found: Board) -> None:
+        async with bridged(found.url) as program:
+            assert await program.request("lab/identify", 2, ttl=10.0) == {"blinks": 2}
+            await asyncio.to_thread(found.until_pin, 25, 1)
+            await asyncio.to_thread(found.until_pin, 25, 0)
+            with pytest.raises(busway.RemoteError, match="1 to 20") as caught:
+                await program.request("lab/identify", 0)
+            assert caught.value.code == 256
+
+    with board("uart_sensor.py", tmp_path) as found:
+        aio.run(main(found))
+
+
+def test_the_pump_obeys_and_its_rules_hold(tmp_path: Path) -> None:
+    async def main(found: Board) -> None:
+        found.put("pin14", 0)  # the float switch is closed: there is water
+        async with bridged(found.url) as program:
+            order = {"on": True, "seconds": 30}
+            assert await program.request("lab/pump", order, ttl=10.0) == order
+            assert found.pin(15) == 1
+            off = {"on": False, "seconds": 0}
+            assert await program.request("lab/pump", {"on": False}) == off
+            assert found.pin(15) == 0
+
+            assert await program.request("lab/pump", {"on": True, "seconds": 1})
+            await asyncio.to_thread(found.until_pin, 15, 0)
+
+            await program.request("lab/pump", order)
+            found.put("pin14", 1)
+            await asyncio.to_thread(found.until_pin, 15, 0)
+            with pytest.raises(busway.RemoteError, match="no water") as caught:
+                await program.request("lab/pump", order)
+            assert caught.value.code == 256
+            for nonsense in (None, {"on": 1}, {"on": True, "seconds": 61}, {"on": True, "seconds": "x"}):
+                with pytest.raises(busway.RemoteError) as caught:
+                    await program.request("lab/pump", nonsense)
+                assert caught.value.code == 257
+            state = await first(program, "lab/pump/state")
+            assert (state["on"], state["water"]) == (False, False)
+
+    with board("pump.py", tmp_path) as found:
+        aio.run(main(found))
+
+
+def test_the_pump_stops_when_the_link_is_lost(tmp_path: Path) -> None:
+    async def main(found: Board) -> None:
+        found.put("pin14", 0)
+        async with bridged(found.url) as program:
+            await program.request("lab/pump", {"on": True, "seconds": 60}, ttl=10.0)
+            assert found.pin(15) == 1
+        await asyncio.to_thread(found.until_pin, 15, 0)
+
+    with board("pump.py", tmp_path) as found:
+        aio.run(main(found))
+
+
+def test_a_board_that_is_reset_is_back_on_the_same_line(tmp_path: Path) -> None:
+    async def main(found: Board) -> None:
+        async with bridged(found.url) as program:
+            for _ in range(3):
+                assert await program.request("lab/identify", 1, ttl=10.0, timeout=10.0) == {"blinks": 1}
+                found.reset()
+                with contextlib.suppress(busway.BusError):  # asked of the board that was: told, not silent
+                    await program.request("lab/identify", 1, timeout=10.0)
+            assert await program.request("lab/identify", 1, ttl=10.0, timeout=10.0) == {"blinks": 1}
+
+    with board("uart_sensor.py", tmp_path) as found:
+        aio.run(main(found), timeout_s=60)
