@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from busway.adapters.links import Host, LinkRunner, ListenerRunner, now_ms
-from busway.drivers import unix
+from busway.drivers import ipc
 from busway.errors import BusError
 from busway.protocol import Connection, codes
 
@@ -36,7 +36,7 @@ class LocalMesh:
         self._joins: dict[Any, None] = {}  # futures of those who wait for a join
         self.listener: ListenerRunner | None = None
         if listen:
-            listener = unix.UnixListener.open(host.node.bus, host.node.node_id)
+            listener = ipc.open_listener(host.node.bus, host.node.node_id)
             self.listener = ListenerRunner(host, listener, None, host.welcome)
 
     def join(self) -> Any:
@@ -46,8 +46,8 @@ class LocalMesh:
         Raises OSError, ValueError if the directory is not to be had.
         """
         node = self._host.node
-        unix.sweep(node.bus)
-        peers = [peer for peer in unix.peers(node.bus) if not self._is_known(peer.node_id)]
+        ipc.sweep(node.bus)
+        peers = [peer for peer in ipc.peers(node.bus) if not self._is_known(peer.node_id)]
         joined = self._host.loop.create_future()
         self._joins[joined] = None
         if node.leaf:
@@ -62,10 +62,10 @@ class LocalMesh:
         linked = known is not None and bool(known.connections)
         return node_id == self._host.node.node_id or (linked and not self._host.node.leaf)
 
-    def _join_all(self, peers: list[unix.Peer], joined: Any) -> None:
+    def _join_all(self, peers: list[ipc.Peer], joined: Any) -> None:
         left = set(peers)
 
-        def over(peer: unix.Peer) -> None:
+        def over(peer: ipc.Peer) -> None:
             left.discard(peer)
             if not left:
                 self._resolve(joined)
@@ -83,7 +83,7 @@ class LocalMesh:
         else:
             runner.on_settled = over  # open, or refused: then its event has told
 
-    def _ask(self, peers: deque[unix.Peer], joined: Any) -> None:
+    def _ask(self, peers: deque[ipc.Peer], joined: Any) -> None:
         """A leaf's one link: to the first that answers."""
         if peers:
             self._dial(peers.popleft(), partial(self._asked, peers, joined))
@@ -91,7 +91,7 @@ class LocalMesh:
             self._later(_RETRY_S, self._rejoin)
             self._resolve(joined)
 
-    def _asked(self, peers: deque[unix.Peer], joined: Any, runner: LinkRunner | None) -> None:
+    def _asked(self, peers: deque[ipc.Peer], joined: Any, runner: LinkRunner | None) -> None:
         if runner is None:
             self._ask(peers, joined)
             return
@@ -109,11 +109,11 @@ class LocalMesh:
         runner.on_settled = settled
         self._later(_ASK_S, late)
 
-    def _dial(self, peer: unix.Peer, then: Callable[[LinkRunner | None], object], tries: int = 0) -> None:
+    def _dial(self, peer: ipc.Peer, then: Callable[[LinkRunner | None], object], tries: int = 0) -> None:
         if self._closed:
             return
         try:
-            channel = unix.dial(peer.path)
+            channel = ipc.dial(peer.path)
         except BlockingIOError:
             delay = _BUSY_S if tries < _BUSY_MAX else _REJOIN_S
             self._later(delay, partial(self._dial, peer, then, tries + 1))

@@ -18,11 +18,12 @@ import socket
 import sys
 import threading
 from collections import deque
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 from weakref import WeakSet
 
 from busway.drivers.channel import READ_SIZE
 from busway.drivers.sockets import SocketChannel
+from busway.drivers.unix import Peer
 
 NODES_MAX: Final = 256  # of one bus on one machine, as with Unix sockets
 
@@ -34,13 +35,6 @@ _COMERS_MAX: Final = 64  # who connected and was not accepted yet
 _JOIN_S: Final = 2.0
 
 Handle = Any  # the system's own
-
-
-class Peer(NamedTuple):
-    """A node that has a pipe: `path` to dial, the pipe's name, and its 16-byte id."""
-
-    path: str
-    node_id: bytes
 
 
 class System(Protocol):
@@ -348,6 +342,9 @@ class PipeListener:
             return
         self._comers.append(comer)
         self._far.send(b"\0")
+
+
+Listener = PipeListener
 
 
 def _is_ours(system: System, handle: Handle, *, server: bool) -> bool:

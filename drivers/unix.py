@@ -392,6 +392,9 @@ class UnixListener(SocketListener):
             self._lock = -1
 
 
+Listener = UnixListener
+
+
 def _check_room(bus: str, directory: str | None) -> None:
     """Raises OSError if NODES_MAX others live already. The dead are swept only when it matters."""
     if len(peers(bus, directory=directory)) < NODES_MAX:

@@ -1,0 +1,36 @@
+"""Links between this user's programs on this machine: Unix sockets, named pipes on Windows. Only chooses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from busway.drivers import named_pipe, unix
+from busway.drivers.unix import Peer
+
+__all__ = ["Peer", "dial", "open_listener", "peers", "sweep"]
+
+
+def _driver() -> Any:
+    return named_pipe if named_pipe.available() else unix
+
+
+def open_listener(bus: str, node_id: bytes) -> Any:
+    """Makes the node's place to connect to, where others find it. Raises as `unix.UnixListener.open`."""
+    return _driver().Listener.open(bus, node_id)
+
+
+def peers(bus: str) -> list[Peer]:
+    """The nodes of this user on this bus. Raises as `unix.peers`."""
+    found: list[Peer] = _driver().peers(bus)
+    return found
+
+
+def sweep(bus: str) -> list[Peer]:
+    """Removes what dead nodes left behind; returns whose it was. Raises as `unix.sweep`."""
+    found: list[Peer] = _driver().sweep(bus)
+    return found
+
+
+def dial(path: str) -> Any:
+    """Connects to a node. Raises as `unix.dial`."""
+    return _driver().dial(path)

@@ -1,0 +1,39 @@
+"""Programs of one user find each other through named pipes, with Unix sockets for what Windows would do."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from busway import AsyncBus, Bus
+from busway.drivers import named_pipe
+from tests.adapters.tools import until
+from tests.drivers.pipe_system import UnixSystem
+
+
+@pytest.fixture
+def system(monkeypatch: pytest.MonkeyPatch) -> Iterator[UnixSystem]:
+    with tempfile.TemporaryDirectory(prefix="bw-") as directory:
+        found = UnixSystem(Path(directory))
+        monkeypatch.setattr(named_pipe, "available", lambda: True)
+        monkeypatch.setattr(named_pipe, "the_system", lambda: found)
+        yield found
+
+
+async def test_three_nodes_find_each_other(system: UnixSystem) -> None:
+    async with AsyncBus("pipes") as one, AsyncBus("pipes") as two, AsyncBus("pipes", leaf=True) as leaf:
+        one.serve("echo", lambda request: request.payload)
+        assert await two.request("echo", bytes(300_000), ttl=5.0) == bytes(300_000)
+        assert await leaf.request("echo", b"leaf", ttl=5.0) == b"leaf"
+        assert len(system.names()) == 4  # two of nodes, a leaf listens nowhere, and two of others
+        assert {link.realm for link in one.links()} == {"userspace"}
+    await until(lambda: len(system.names()) == 2)
+
+
+def test_threads_find_each_other(system: UnixSystem) -> None:
+    with Bus("pipes") as one, Bus("pipes") as two:
+        one.serve("echo", lambda request: request.payload)
+        assert two.request("echo", b"hello", ttl=5.0) == b"hello"
