@@ -92,6 +92,23 @@ def test_the_pump_obeys_and_its_rules_hold(tmp_path: Path) -> None:
         aio.run(main(found))
 
 
+def test_what_a_board_logs_is_heard_at_every_node(tmp_path: Path) -> None:
+    async def main(found: Board) -> None:
+        async with bridged(found.url) as program:
+            heard = program.subscribe("busway/log")
+            told: Any = {}
+            while told.get("text") != "blinking 1 times":
+                # Again until it is heard: the gateway must know first that somebody listens.
+                await program.request("lab/identify", 1, ttl=10.0)
+                with contextlib.suppress(TimeoutError):
+                    told = (await heard.receive(timeout=0.5)).payload
+            assert told["label"] == "lab-pico"
+            assert told["address"] == found.url
+
+    with board("uart_sensor.py", tmp_path) as found:
+        aio.run(main(found))
+
+
 def test_the_pump_stops_when_the_link_is_lost(tmp_path: Path) -> None:
     async def main(found: Board) -> None:
         found.put("pin14", 0)

@@ -190,6 +190,18 @@ def test_programs_end_when_the_demo_is_killed(demo: Demo) -> None:
     wait_for(lambda: not programs(demo.bus), "all programs have ended", 8)
 
 
+def test_the_board_is_gone_with_its_bridge_even_by_kill_9() -> None:
+    bridge = subprocess.Popen([sys.executable, "-m", "busway.demo.board", "--bus", "demo-board"])
+    try:
+        parent = psutil.Process(bridge.pid)
+        wait_for(parent.children, "MicroPython runs")
+        (firmware,) = parent.children()
+    finally:
+        bridge.kill()
+        bridge.wait()
+    wait_for(lambda: not firmware.is_running() or firmware.status() == psutil.STATUS_ZOMBIE, "it has ended")
+
+
 def test_a_program_that_dies_fails_the_demo(demo: Demo) -> None:
     (answers,) = [found for found in programs(demo.bus) if "busway.demo.answers" in found.cmdline()]
     answers.kill()

@@ -5,6 +5,7 @@
 import os
 
 _PLACE = os.getenv("BOARD")
+_EIO = 5
 
 
 def _read(name, usual):
@@ -62,7 +63,12 @@ class UART:
 
     def any(self):
         if not self._came:
-            self._came = self._file.read(self._size) or b""  # None while there is nothing
+            try:
+                self._came = self._file.read(self._size) or b""  # None while there is nothing
+            except OSError as error:
+                if error.errno == _EIO:  # whoever held the other end is gone: so is this board's power
+                    raise SystemExit from None
+                raise
         return len(self._came)
 
     def readinto(self, buffer, size=None):
