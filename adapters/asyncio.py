@@ -376,14 +376,19 @@ class AsyncBus(Links, Views):
             timeout_ms=facade.milliseconds("timeout", timeout),
         )
 
-    async def publish(self, to: Target, payload: Any = None) -> None:
+    async def publish(self, to: Target, payload: Any = None, *, best_effort: bool = False) -> None:
         """Give every subscriber of `to` a copy. Nobody listening is no error. Raises ValueError for another
         kind of endpoint.
+
+        `best_effort` never waits: serial and BLE links may lose this copy, and leave it out when they are
+        busy; the subscriber's `missed` counts it. For readings of which the next comes soon.
         """
         self._check_open()
         endpoint = endpoint_id(to)
         data, format, type_id = self._encode(payload, endpoint)
-        token = self._call(self.node.publish, endpoint, data, now_ms(), format, type_id)
+        token = self._call(
+            self.node.publish, endpoint, data, now_ms(), format, type_id, best_effort=best_effort
+        )
         if token:
             await self.settled(token)
         else:

@@ -355,12 +355,12 @@ class Bus(Links, Views):
                 raise facade.error_of(outcome)
 
     @shielded
-    def publish(self, to: Target, payload: Any = None) -> None:
-        """Give every subscriber of `to` a copy. Nobody listening is no error. Raises ValueError for another
-        kind of endpoint.
-        """
+    def publish(self, to: Target, payload: Any = None, *, best_effort: bool = False) -> None:
+        """Give every subscriber of `to` a copy. Arguments and errors as `AsyncBus.publish`."""
         endpoint, data, format, type_id = self._prepare(to, payload)
-        token, promise = self.ask(self.node.publish, endpoint, data, now_ms(), format, type_id)
+        token, promise = self.ask(
+            self.node.publish, endpoint, data, now_ms(), format, type_id, best_effort=best_effort
+        )
         if promise is not None:
             self._settle(token, promise)
 

@@ -54,6 +54,7 @@ SIGNAL: "Final" = 7
 
 OPTION_CUT: "Final" = 1
 OPTION_STREAM: "Final" = 2
+OPTION_BEST_EFFORT: "Final" = 3
 
 CANCEL: "Final" = 1
 CREDIT: "Final" = 2
@@ -214,6 +215,8 @@ BROADCAST_SIZE_MAX: "Final" = 1048576
 QUEUE_LOW: "Final" = 262144
 PACKET_FRAME_SIZE_MAX: "Final" = 512  # on packet links, where a longer one would keep others waiting
 PACKET_BROADCAST_SIZE_MAX: "Final" = 16384
+BEST_EFFORT_SIZE_MAX: "Final" = 1024  # queued on a packet link, from which on it takes no more of that class
+PINS_MAX: "Final" = 64  # endpoints whose best-effort messages may travel in packets that are not repeated
 OUTSTANDING_MAX: "Final" = 65536
 ID_MAX: "Final" = 0x0FFFFFFF
 OPENING_CREDIT: "Final" = 4

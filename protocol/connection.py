@@ -274,6 +274,10 @@ class Connection(Timer):
     def has_broadcast_room(self) -> bool:
         return self.outbox.broadcast_size < self.broadcast_size_max
 
+    def is_busy(self) -> bool:
+        """Whether the link has no time for what may be lost."""
+        return False
+
     def await_room(self, flow: OutFlow) -> None:
         if flow not in self.room_waiters.items:
             self.room_waiters.push(flow)
@@ -322,8 +326,9 @@ class Connection(Timer):
     def broadcast(self, out: Outgoing) -> None:
         """A broadcast, or its loss with a count."""
         uuid = out.endpoint
-        if size_of(out.payload) > self.limits.message_size_max or not self.has_broadcast_room():
-            self.node.origin.counters["broadcast_dropped"] += 1
+        busy = out.extra and self.is_busy()
+        if busy or size_of(out.payload) > self.limits.message_size_max or not self.has_broadcast_room():
+            self.node.origin.counters["best_effort_dropped" if out.extra else "broadcast_dropped"] += 1
             if out.transit is None:
                 self.skipped[uuid] = self.skipped.get(uuid, 0) + 1
             return

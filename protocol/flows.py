@@ -53,7 +53,7 @@ class Outgoing:
         self.transit: "Transit | None" = None
         self.id = 0
         self.expires = 0  # ms; 0: never
-        self.extra = 0  # REQUEST: window of the stream; ERROR: code; SIGNAL: which
+        self.extra = 0  # SEND, PUBLISH: 1 best effort; REQUEST: stream window; ERROR: code; SIGNAL: which
 
 
 class Transit:

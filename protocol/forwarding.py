@@ -337,6 +337,8 @@ def _outgoing(peer: "Peer", header: Header, payload: bytes, now: int) -> Outgoin
     if kind == codes.CONFIRM or kind == codes.REQUEST:
         out.expires = now + header.timeout_ms
         out.extra = header.window
+    elif kind <= codes.PUBLISH:
+        out.extra = 1 if header.best_effort else 0
     elif kind == codes.ERROR:
         out.extra = header.code
     elif kind == codes.SIGNAL:

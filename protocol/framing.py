@@ -13,7 +13,7 @@ class AliasWriter:
     gives its number away.
     """
 
-    __slots__ = ("_first", "_max", "_next", "_owners", "epoch", "numbers")
+    __slots__ = ("_first", "_max", "_next", "_owners", "_pinned", "epoch", "numbers")
 
     def __init__(self, number_max: int, first: int = 1) -> None:
         self.numbers: "dict[bytes, int]" = {}
@@ -21,7 +21,16 @@ class AliasWriter:
         self._max = number_max
         self._next = first
         self._owners: "list[bytes]" = [b""] * first
+        self._pinned: "dict[bytes, bool]" = {}
         self.epoch = 0  # counts the numbers that were given to another id
+
+    def pin(self, id: bytes) -> bool:
+        """Keep the number of an id for ever. False if half of the numbers are kept already."""
+        if id not in self._pinned:
+            if len(self._pinned) * 2 + 2 > self._max - self._first + 1:
+                return False
+            self._pinned[id] = True
+        return True
 
     def write(self, id: bytes) -> bytes:
         """The alias field for an id, with the binding if it is new."""
@@ -29,6 +38,8 @@ class AliasWriter:
         if number is not None:
             return varint(number)
         number = self._next
+        while self._pinned and number < len(self._owners) and self._owners[number] in self._pinned:
+            number = number + 1 if number < self._max else self._first
         self._next = number + 1 if number < self._max else self._first
         if number == len(self._owners):
             self._owners.append(id)
@@ -107,6 +118,7 @@ class Header:
     """What stands before a message's payload. Fields that a kind does not have stay 0 or empty."""
 
     __slots__ = (
+        "best_effort",
         "code",
         "cut",
         "destination",
@@ -140,6 +152,7 @@ class Header:
         self.signal = 0
         self.type_id = b""
         self.window = 0
+        self.best_effort = False
         self.cut = False
         self.partial = 0
         self.size = 0
@@ -219,6 +232,10 @@ def _read_options(reader: Reader, header: Header) -> None:
             _read_cut(value, header)
         elif which == codes.OPTION_STREAM and header.kind == codes.REQUEST:
             _read_stream(value, header)
+        elif which == codes.OPTION_BEST_EFFORT and header.kind <= codes.PUBLISH:
+            if value.left() or header.best_effort:
+                raise Refusal(codes.MALFORMED, "option BEST_EFFORT has a value, or comes twice")
+            header.best_effort = True
 
 
 def _read_cut(value: Reader, header: Header) -> None:
@@ -299,6 +316,8 @@ def write_header(
     options = b""
     if out.kind == codes.REQUEST and out.extra:
         options = bytes((codes.OPTION_STREAM, 2, out.extra >> 8, out.extra & 0xFF))
+    elif out.kind <= codes.PUBLISH and out.extra:
+        options = bytes((codes.OPTION_BEST_EFFORT, 0))
     if cut_partial >= 0:
         options += bytes((codes.OPTION_CUT, 5, cut_partial)) + _u32(cut_size)
     if options:

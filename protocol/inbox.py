@@ -35,13 +35,14 @@ class Assembly:
 class Inbox:
     """The messages of one link on their way in."""
 
-    __slots__ = ("aliases", "assemblies", "connection", "node", "switch")
+    __slots__ = ("aliases", "assemblies", "best_effort", "connection", "node", "switch")
 
     def __init__(self, connection: "Connection", aliases_max: int) -> None:
         self.connection = connection
         self.node = connection.node
         self.aliases = AliasReader(aliases_max)
         self.assemblies: "dict[int, Assembly]" = {}
+        self.best_effort = False  # what is read now came in a packet that is not repeated
         self.switch = Switch()
 
     def run(self, head: int, data: bytes, pos: int, start: int, end: int, now: int) -> int:
@@ -153,6 +154,8 @@ class Inbox:
     def message(self, head: int, reader: Reader, now: int) -> None:
         start = reader.pos - 1
         header = read_header(head, reader, self.aliases, self.connection.advertiser.reader)
+        if self.best_effort:
+            header.best_effort = True
         if not header.cut:
             size = reader.pos - 2 - start
             self._dispatch(header, reader.rest(), now)

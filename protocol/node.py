@@ -320,15 +320,17 @@ class Node:
         type_id: bytes = b"",
         *,
         wait: bool = True,
+        best_effort: bool = False,
     ) -> int:
         """Give every subscriber of a broadcast endpoint a copy. Nobody listening is no error.
 
         Returns 0, or a token whose Outcome ACCEPTED comes when one of the links concerned has room again
-        (`wait=False`: FullError).
+        (`wait=False`: FullError). `best_effort`: never waits; a link that loses packets does not repeat this,
+        and misses it, with a count, when it is busy.
         """
         self._check_message(endpoint, payload, format, type_id, b"")
         self.arm_sweep(now)
-        return self.origin.publisher.publish(endpoint, payload, format, type_id, wait, now)
+        return self.origin.publisher.publish(endpoint, payload, format, type_id, wait, best_effort, now)
 
     def request(
         self,

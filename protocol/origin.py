@@ -49,6 +49,7 @@ class Origin:
         self.syncing = 0  # links whose first directory exchange is not over
         self.counters = {
             "unknown_reply": 0,
+            "best_effort_dropped": 0,
             "broadcast_dropped": 0,
             "undeliverable": 0,
             "timed_out": 0,

@@ -20,8 +20,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from busway.protocol.advertising import Advertiser
     from busway.protocol.endpoints import InFlow
+    from busway.protocol.packets import PacketLayer
     from busway.protocol.routes import Peer
 
+_NOWHERE = 1 << 62  # in a stream
 _HAVE_SIZE = 72  # of a HAVE besides its holders, with both nodes and the endpoint bound in it
 _HOLDER_SIZE = 104  # of one, with its node bound, a name of 64 bytes, and all numbers as long as they get
 OVERHEAD = 32  # what a queued message counts for besides its payload, bytes
@@ -51,13 +53,21 @@ def pair_key(out: Outgoing) -> bytes:
     return out.endpoint or varint(out.id)
 
 
+def _pin_key(out: Outgoing) -> bytes:
+    """Names what the aliases of a message stand for."""
+    source = b"" if out.transit is None else out.transit.source
+    return out.endpoint + source + out.type_id
+
+
 class Outbox:
     """The queues of one link, and their serialisation."""
 
     __slots__ = (
         "_answers",
         "_credits",
+        "_fresh",
         "_partials",
+        "_pins",
         "_spill",
         "_turn",
         "advertiser",
@@ -67,6 +77,7 @@ class Outbox:
         "control",
         "direct",
         "forwarded",
+        "layer",
         "limits",
         "nodes",
         "origin",
@@ -94,6 +105,9 @@ class Outbox:
         self._partials: "list[Partial]" = []
         self._spill = b""
         self._turn = 0
+        self.layer: "PacketLayer | None" = None  # of a packet link: takes what may be lost
+        self._pins: "dict[bytes, int]" = {}  # where the last of a pair that is repeated ends in the stream
+        self._fresh: "list[bytes]" = []  # those that are being written
         self.agreed(limits, b"", b"", codes.ROUTES_MAX)
 
     def agreed(self, limits: Limits, me: bytes, direct: bytes, nodes_max: int) -> None:
@@ -206,6 +220,8 @@ class Outbox:
         if opened and size < size_max:
             size = self._write_open(parts, size, size_max, closing, now)
         data = b"".join(parts) if len(parts) > 1 else parts[0]
+        if self._fresh:
+            self._note_pins(len(data))
         self._spill = data[size_max:]
         return data[:size_max] if self._spill else data
 
@@ -247,7 +263,7 @@ class Outbox:
         fifo = self.transit
         while size < size_max and fifo.items:
             item: "Outgoing | Parcel" = fifo.peek()
-            if type(item) is Parcel and not self._partials:
+            if type(item) is Parcel and not self._partials and not self._pins:
                 size = self._write_parcels(parts, size, size_max, now)
                 continue
             out = item.path.message(item.tail) if isinstance(item, Parcel) else item
@@ -315,7 +331,7 @@ class Outbox:
         """The commonest thing on a busy link: plain messages whose alias is bound and short, without a call
         for each.
         """
-        if self._partials:
+        if self._partials or self._pins:
             return size
         numbers = self.aliases.numbers
         far = self.nodes.numbers
@@ -333,6 +349,7 @@ class Outbox:
             if (
                 out.kind > codes.PUBLISH
                 or out.transit is not None
+                or out.extra
                 or body > whole_max
                 or out.format >= codes.TYPED
                 or not 0 < number < 0x80
@@ -400,6 +417,10 @@ class Outbox:
             if out.transit is None:  # else its origin counts the time itself
                 self.origin.undeliverable(out, codes.EXPIRED)
             return size
+        if self.layer is not None and out.kind <= codes.PUBLISH:
+            if out.extra and self._write_best_effort(self.layer, out, payload, now):
+                return size
+            self._repeats(out)
         for partial in self._partials:
             if partial.key == pair_key(out) and not self._passes(out):
                 partial.held.append(out)
@@ -415,6 +436,57 @@ class Outbox:
         parts.append(length + header)
         parts.append(payload)
         return size + len(length) + len(header) + len(payload)
+
+    # Best effort
+
+    def _write_best_effort(self, layer: "PacketLayer", out: Outgoing, payload: bytes, now: int) -> bool:
+        """Into a packet of its own that is not repeated. False: the message goes the way of all, because it
+        is too large, the other side may not know its aliases yet, or it would overtake one of its pair.
+        """
+        key = _pin_key(out)
+        position = self._pins.get(key, -1)
+        if position < 0:
+            self._pin(key, out)
+            return False
+        if position > layer.acked:
+            return False
+        out.extra = 0  # the packet says it
+        header = write_header(out, self.aliases, self.nodes, self.direct, now, -1, 0)
+        out.extra = 1
+        if len(header) + len(payload) > layer.body_max():
+            return False
+        layer.offer(header + payload)
+        return True
+
+    def _pin(self, key: bytes, out: Outgoing) -> None:
+        """From its first message on the numbers of a pair are kept: a late packet is never misread."""
+        if len(self._pins) == codes.PINS_MAX or not self.aliases.pin(out.endpoint):
+            return
+        if out.format == codes.TYPED and not self.aliases.pin(out.type_id):
+            return
+        if out.transit is not None:
+            for node in (out.transit.source, out.peer.key):
+                if self.nodes.numbers.get(node, 0) not in (codes.SENDER, codes.RECEIVER):
+                    if not self.nodes.pin(node):
+                        return
+        self._pins[key] = _NOWHERE
+
+    def _repeats(self, out: Outgoing) -> None:
+        """A message that is repeated, perhaps of a pair whose others are not: these wait for it."""
+        key = _pin_key(out)
+        if key in self._pins:
+            self._pins[key] = _NOWHERE
+            self._fresh.append(key)
+
+    def _note_pins(self, size: int) -> None:
+        """What was written just now ends `size` bytes from where the stream has been taken to; what of a
+        large message is still to come counts when it has been.
+        """
+        assert self.layer is not None
+        going = [_pin_key(partial.out) for partial in self._partials]
+        for key in self._fresh:
+            self._pins[key] = _NOWHERE if key in going else self.layer.pulled + size
+        self._fresh = []
 
     def _passes(self, out: Outgoing) -> bool:
         """Answers about flow control and failure overtake; what is about the messages before it does not."""
@@ -472,6 +544,7 @@ class Outbox:
 
     def _end_partial(self, partial: Partial) -> None:
         """The last piece is written: what waited behind it is next in the queue."""
+        self._repeats(partial.out)
         for fifo in (self.queue, self.broadcasts, self.transit):
             held = [out for out in partial.held if self._fifo_of(out) is fifo]
             if held:

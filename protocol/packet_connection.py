@@ -5,6 +5,7 @@ Knows when a session begins and ends, and who is asleep; nothing of frames and p
 
 from busway.protocol import codes, events
 from busway.protocol.connection import Connection
+from busway.protocol.errors import Refusal
 from busway.protocol.hello import Limits
 from busway.protocol.link import Link
 from busway.protocol.packets import NONCE_SIZE, PacketLayer
@@ -13,6 +14,8 @@ from busway.protocol.timers import Timer
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from busway.protocol.node import Node
+
+_LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
 
 
 class PacketTimer(Timer):
@@ -41,7 +44,7 @@ class PacketConnection(Connection):
         self._packet_timer = PacketTimer(self)
         self._now = now
         super().__init__(node, link, nonce, _packet_limits(limits), now)
-        self.packets = layer
+        self.packets = self.outbox.layer = layer
         self.waits_for_peer = True  # nobody has answered yet
         self.broadcast_size_max = codes.PACKET_BROADCAST_SIZE_MAX
         node.timers.disarm(self)
@@ -99,6 +102,29 @@ class PacketConnection(Connection):
                 else:
                     self._take_in(stream, now)
                 layer.pause(self.asleep_until >= 0)
+            if layer.frames:
+                self._take_frames(layer, now)
+
+    def _take_frames(self, layer: PacketLayer, now: int) -> None:
+        """Messages that came in packets of their own."""
+        frames = layer.frames
+        layer.frames = []
+        self.inbox.best_effort = True
+        for body in frames:
+            if not body or not 1 << self.state & _LIVE or self.behind is not None or body[0] & 0xE0 != 0x80:
+                self.skipped_frames += 1  # SEND and PUBLISH only, and no other is sent
+                continue
+            try:
+                self._frame(body[0], body, 1, len(body), now)
+            except Refusal as refusal:
+                self.fail(refusal.code, refusal.text, now)
+        self.inbox.best_effort = False
+
+    def is_busy(self) -> bool:
+        """Whether so much waits already that a best-effort message would be old when it leaves."""
+        outbox = self.outbox
+        queued = outbox.queued_size + outbox.broadcast_size + outbox.transit_size
+        return self._layer.asleep or queued > codes.BEST_EFFORT_SIZE_MAX
 
     def data_to_send(self, size_max: int, now: int) -> bytes:
         """What to write now: at most `size_max` bytes; on a link of whole packets one packet."""

@@ -70,7 +70,7 @@ class PacketLayer:
         self._nonce = nonce if nonce != _UNKNOWN else b"\0\0\0\1"
         self.mtu = mtu
         self.packet_max = mtu or MTU_SERIAL  # of what is written, once the peer has said what it takes
-        self._window = window
+        self._window = self._own_window = window
         # The session
         self._theirs = b""
         self._echo = _UNKNOWN  # the nonce that the next SYN shows to have been read
@@ -425,7 +425,7 @@ class PacketLayer:
             if self._heard:
                 self._doubt(nonce, knows_us)
                 return True
-            self._adopt(nonce, min(mtu, self.mtu or MTU_SERIAL), min(packet[12], self._window))
+            self._adopt(nonce, min(mtu, self.mtu or MTU_SERIAL), min(packet[12], self._own_window))
         self.heard_at = now
         self._echo = nonce
         if knows_us:
@@ -481,7 +481,7 @@ class PacketLayer:
             self._syn_ms = min(_SYN_MAX_MS, self._syn_ms * 2)
         mtu = self.mtu or MTU_SERIAL
         packet = bytes((SYN, VERSION | (ANSWER if asks else 0))) + self._nonce + echo
-        packet += _u16(mtu) + bytes((self._window,))
+        packet += _u16(mtu) + bytes((self._own_window,))
         return packet + _check16(packet, 0xFFFF)
 
     # Writing

@@ -23,7 +23,16 @@ class Publisher:
         self._epoch = -1
         self._links: "dict[bytes, list[Connection]]" = {}  # as long as nothing changes
 
-    def publish(self, uuid: bytes, payload: object, format: int, type_id: bytes, wait: bool, now: int) -> int:
+    def publish(
+        self,
+        uuid: bytes,
+        payload: object,
+        format: int,
+        type_id: bytes,
+        wait: bool,
+        best_effort: bool,
+        now: int,
+    ) -> int:
         """Give every link that leads to subscribers, and our own, a copy. Returns 0, or a token if all links
         are full.
         """
@@ -40,7 +49,11 @@ class Publisher:
         if flow is None:
             flow = self.flows[uuid] = OutFlow(self._origin, self._origin.me, uuid, UNLIMITED, now)
         out = Outgoing(codes.PUBLISH, self._origin.me, uuid, 0, payload, format, type_id)
+        out.extra = 1 if best_effort else 0
         if not len(flow.waiting) and self._spread(flow, out, now):
+            return 0
+        if best_effort:  # what was published before waits still: it would be overtaken
+            self._origin.counters["best_effort_dropped"] += 1
             return 0
         if not wait:
             raise FullError("the broadcast queues of all links concerned are full: wait and publish again")
@@ -69,7 +82,7 @@ class Publisher:
         assert self._origin.desk is not None
         local = out.endpoint in self._origin.desk.endpoints
         links = self._links_for(out.endpoint)
-        if links and not local and not [link for link in links if link.has_broadcast_room()]:
+        if links and not (local or out.extra) and not [link for link in links if link.has_broadcast_room()]:
             return False
         flow.sent += 1
         flow.last_used = now

@@ -366,7 +366,11 @@ def test_signals_and_options_equal_the_code() -> None:
     told = numbered([row[0] for row in rows_of("docs/protocol.md", "Signal", "Fields")])
     assert told == {name: getattr(codes, name) for name in signals}
     told = numbered([row[0] for row in rows_of("docs/protocol.md", "Type", "Value")])
-    assert told == {"CUT": codes.OPTION_CUT, "STREAM": codes.OPTION_STREAM}
+    assert told == {
+        "CUT": codes.OPTION_CUT,
+        "STREAM": codes.OPTION_STREAM,
+        "BEST_EFFORT": codes.OPTION_BEST_EFFORT,
+    }
 
 
 def test_fixed_identifiers_equal_the_code() -> None:

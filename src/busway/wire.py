@@ -269,7 +269,8 @@ Routes = _control(8, "entries" / UntilEnd(RouteEntry))
 
 _MESSAGE, _ROUTED, _OPTIONS, _FORMAT = 0x80, 0x08, 0x04, 0x03
 _REQUEST, _ERROR, _SIGNAL = 3, 6, 7
-_CUT, _STREAM = 1, 2
+_CUT, _STREAM, _BEST_EFFORT = 1, 2, 3
+_PUBLISH = 1
 
 
 def _message_kind(head: int) -> int:
@@ -283,12 +284,16 @@ def _check_window(window: int) -> None:
 
 Cut = c.Struct(marked("partial", U8), marked("size", U32))
 StreamOption = c.Struct(marked("window", U16, _check_window))
+BestEffort = c.Struct("best_effort" / c.Computed(True))
+_OPTION_LAYOUTS = {_CUT: Cut, _STREAM: StreamOption, _BEST_EFFORT: BestEffort}
 
 
 def _applies(this: Any) -> int:
     """The option's type where it has business, else 0: a misplaced option is skipped like an unknown one."""
     kind = _message_kind(this._.head)
     option = int(this.type)
+    if option == _BEST_EFFORT:
+        return option if kind <= _PUBLISH else 0
     misplaced = kind == _SIGNAL if option == _CUT else kind != _REQUEST
     return 0 if misplaced else option
 
@@ -298,7 +303,7 @@ Option = c.Struct(
     "value"
     / Within(
         Marked("option_length", U8),
-        c.Switch(_applies, {_CUT: Cut, _STREAM: StreamOption}, default=Marked("option_value", Rest)),
+        c.Switch(_applies, _OPTION_LAYOUTS, default=Marked("option_value", Rest)),
         "the option's value",
     ),
 )

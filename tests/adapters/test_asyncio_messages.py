@@ -278,6 +278,15 @@ async def test_every_subscriber_gets_a_copy_and_nobody_listening_is_no_error() -
             assert await payloads(receiver, 50) == list(range(1, 51))
 
 
+async def test_readings_that_may_be_lost_arrive_where_nothing_gets_lost() -> None:
+    async with buses() as (a, b):
+        receiver = b.subscribe("news")
+        await until(lambda: sees(a, "news"))
+        for number in range(20):
+            await a.publish("news", number, best_effort=True)
+        assert await payloads(receiver, 20) == list(range(20))
+
+
 async def test_a_subscriber_that_does_not_read_does_not_stall_the_publisher() -> None:
     async with buses() as (a, b):
         idle, keen = b.subscribe("news", queue=8), b.subscribe("news")

@@ -237,6 +237,8 @@ def test_publish_reaches_every_subscriber() -> None:
         until(lambda: len([found for found in a.endpoints() if found.name == "news"]) == 3)
         a.publish("news", 7)
         assert [receiver.receive(5).payload for receiver in receivers] == [7, 7, 7]
+        a.publish("news", 8, best_effort=True)
+        assert [receiver.receive(5).payload for receiver in receivers] == [8, 8, 8]
         with pytest.raises(ValueError, match="publish"):
             a.send("news", 1)
 

@@ -127,6 +127,8 @@ def _plain_options(out: dict[str, Any], frame: Any) -> None:
             continue
         if "window" in option.value:
             out["stream"] = option.value.window
+        elif "best_effort" in option.value:
+            out["best_effort"] = True
         else:
             out["cut"] = {"partial": option.value.partial, "size": option.value.size}
 
@@ -207,6 +209,8 @@ def _buildable_options(vector: dict[str, Any]) -> list[dict[str, Any]]:
     options = []
     if "stream" in vector:
         options.append({"type": 2, "value": {"window": vector["stream"]}})
+    if "best_effort" in vector:
+        options.append({"type": 3, "value": {"best_effort": True}})
     if "cut" in vector:
         options.append({"type": 1, "value": vector["cut"]})
     return options

@@ -283,6 +283,9 @@ OPTION_ERRORS = [
     error("STREAM with a window of 0", f"1c b4 04 02 02 0000 0001 {E1} 0001 01 01", 9),
     error("STREAM of 1 byte where it has no business is skipped", "06 c4 03 02 01 00 01", None),
     error("CUT of 1 byte where it has no business is skipped", "07 f4 03 01 01 00 01 05", None),
+    error("BEST_EFFORT with a value", "07 84 03 03 01 00 00 01", 9),
+    error("BEST_EFFORT twice", "07 94 04 03 00 03 00 00", 9),
+    error("BEST_EFFORT where it has no business is skipped", "07 c4 03 03 01 00 01 61", None),
     error("an unknown option twice", "07 c4 04 09 00 09 00 01", None),
     error("STREAM twice", f"1f b4 08 02 02 0001 02 02 0001 0001 {E1} 0001 01 01", 9),
 ]

@@ -377,6 +377,16 @@ MESSAGE_FRAMES = [
         f"1d b4 04 02 02 0010 0001 {E1} 0001 01 e807",
         message("REQUEST", "", endpoint=E1, seq=1, id=1, timeout_ms=1000, stream=16, **bind("endpoint", 1)),
     ),
+    vector(
+        "PUBLISH that may be lost",
+        f"19 94 02 03 00 0001 {E1} 0001 61",
+        message("PUBLISH", "61", endpoint=E1, seq=1, best_effort=True, **bind("endpoint", 1)),
+    ),
+    vector(
+        "SEND that may be lost",
+        f"18 84 02 03 00 0001 {E1} 0001",
+        message("SEND", "", endpoint=E1, seq=1, best_effort=True, **bind("endpoint", 1)),
+    ),
     vector("REPLY", "04 c1 8001 f5", message("REPLY", "f5", 1, id=128)),
     vector("REPLY without payload: taken", "02 c0 01", message("REPLY", "", id=1)),
     vector(

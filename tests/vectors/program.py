@@ -7,7 +7,7 @@ many checks were made and raises AssertionError with a vector's name at the firs
 import hashlib
 import json
 
-from busway.protocol import Link, Node, codes
+from busway.protocol import Link, Node, cobs, codes
 from busway.protocol.connection import Connection
 from busway.protocol.errors import Refusal
 from busway.protocol.flows import Outgoing, Transit
@@ -23,6 +23,7 @@ from busway.protocol.framing import (
 from busway.protocol.hello import Limits, decode_hello, encode_hello
 from busway.protocol.leaf import Leaf
 from busway.protocol.leaf_link import LeafConnection
+from busway.protocol.packets import PacketLayer
 from busway.protocol.routes import Peer
 from busway.protocol.wire import Reader, text8, varint
 
@@ -248,6 +249,7 @@ def fields(header: Header) -> "Vector":
         "code": header.code,
         "reason": header.code,
         "stream": header.window,
+        "best_effort": header.best_effort,
         "type": hexed(header.type_id),
     }
     for name in NUMBERS:
@@ -290,7 +292,7 @@ def written(header: Header, payload: bytes, wanted: "Vector", tables: Tables) ->
     out = Outgoing(header.kind, peer, header.endpoint, header.number, payload, header.format, header.type_id)
     out.id = header.id
     out.expires = NOW + header.timeout_ms
-    out.extra = header.window or header.code
+    out.extra = header.window or header.code or (1 if header.best_effort else 0)
     if header.kind == codes.SIGNAL:
         out.extra = header.signal
         out.type_id = header.node
@@ -410,6 +412,72 @@ def for_leaves(vector: "Vector") -> bool:
     return not [word for word in NOT_FOR_LEAVES if word in vector["name"] or word in frames]
 
 
+class Source:
+    """Gives a stream as the packets ask for it."""
+
+    def __init__(self, data: bytes) -> None:
+        self.left = data
+
+    def take(self, size: int) -> bytes:
+        data = self.left[:size]
+        self.left = self.left[size:]
+        return data
+
+
+def check_packets(folder: str) -> int:
+    """Packet links: coding, checksums, and whole traces."""
+    vectors = load(folder, "packets.json")
+    for vector in vectors["coded"]:
+        plain = unhex(vector["plain"])
+        check(hexed(cobs.encode(plain)) == vector["coded"], "COBS of", vector["plain"])
+        check(cobs.decode(unhex(vector["coded"])) == plain, "COBS", vector["coded"])
+    for vector in vectors["checksums"]:
+        raw = unhex(vector["hex"])
+        check(cobs.crc16(raw, 0xFFFF) == vector["crc16"], "CRC-16 of", vector["hex"])
+        check(cobs.crc16_by_table(raw, 0xFFFF) == vector["crc16"], "CRC-16 by table of", vector["hex"])
+        check(cobs.crc32(raw, 0) == vector["crc32"], "CRC-32 of", vector["hex"])
+    for trace in vectors["traces"]:
+        layer = PacketLayer(unhex("01020304"), trace["mtu"], 31, NOW)
+        now = NOW
+        for number, step in enumerate(trace["steps"]):
+            now += step.get("wait", 0)
+            check_step(layer, step, now, "%s, step %d" % (trace["name"], number))
+    return len(vectors["coded"]) + len(vectors["checksums"]) + len(vectors["traces"])
+
+
+def check_step(layer: PacketLayer, step: "Vector", now: int, name: str) -> None:
+    if "write" in step:
+        source = Source(unhex(step["write"]))
+        packets = []
+        while True:
+            packet = layer.write(source.take, 1000, now)
+            if not packet:
+                break
+            packets.append(hexed(packet))
+        check(packets == step["packets"], name, "wrote", packets)
+    elif "read" in step:
+        stream = hexed(layer.receive(unhex(step["read"]), now))
+        check(stream == step["stream"], name, "gave", stream)
+    elif "wait" in step:
+        if 0 <= layer.deadline() <= now:
+            layer.handle_timer(now)
+    elif "offer" in step:
+        layer.offer(unhex(step["offer"]))
+    elif "log" in step:
+        layer.log(unhex(step["log"]))
+    else:
+        found = {
+            "damaged": layer.damaged,
+            "duplicates": layer.duplicates,
+            "resent": layer.resent,
+            "restarted": layer.restarted,
+            "texts": [hexed(text) for text in layer.texts],
+        }
+        for key in step["tells"]:
+            check(found[key] == step["tells"][key], name, key, found[key])
+
+
 def run(folder: str) -> int:
     """All vectors in a folder."""
-    return check_varints(folder) + check_errors(folder) + check_frames(folder) + check_leaf(folder)
+    count = check_varints(folder) + check_errors(folder) + check_frames(folder)
+    return count + check_leaf(folder) + check_packets(folder)
