@@ -2,6 +2,7 @@
 
 import shutil
 
+from tests.rigs import packet_fuzz
 from tests.rigs.micropython import MicroPython
 from tests.rigs.tree import ROOT
 from tests.test_compiled import module_names
@@ -12,6 +13,13 @@ for name in {names!r}:
     __import__(name)
     print(name)
 print(sys.implementation.name)
+"""
+
+
+FUZZ = """
+import packet_fuzz
+for seed in range({seeds}):
+    print(packet_fuzz.run(seed, {rounds}))
 """
 
 
@@ -32,3 +40,13 @@ def test_golden_vectors(real_micropython: MicroPython) -> None:
     folder = ROOT / "tests" / "vectors"
     shutil.copy(folder / "program.py", real_micropython.directory / "program.py")
     assert int(real_micropython.run(VECTORS.format(folder=str(folder)))) >= 150
+
+
+def test_the_packet_layer_says_the_same_for_any_bytes(real_micropython: MicroPython) -> None:
+    """A fuzzer with one corpus of seeds, on CPython and here."""
+    seeds, rounds = 12, 400
+    source = ROOT / "tests" / "rigs" / "packet_fuzz.py"
+    shutil.copy(source, real_micropython.directory / source.name)
+    printed = real_micropython.run(FUZZ.format(seeds=seeds, rounds=rounds))
+    assert printed.splitlines() == [packet_fuzz.run(seed, rounds) for seed in range(seeds)]
+    assert len(set(printed.splitlines())) == seeds

@@ -16,6 +16,7 @@ Examples:
   busway decode 07 90 01 00 01 68 69 21
   busway decode --file capture.bin --json
   xxd capture.bin | busway decode
+  busway decode --packets --file serial.bin
 
 The bytes are one direction of one link, from its beginning or from the beginning of any frame; an alias that
 was bound earlier is shown as a number. A file or standard input that is text is read as hexadecimal (digits,
@@ -27,8 +28,9 @@ Exit status 1 if something is malformed or cut off."""
 @click.argument("words", metavar="[HEX]...", nargs=-1)
 @click.option("--file", type=click.File("rb"), metavar="PATH", help="Read the bytes from this file.")
 @click.option("--binary", is_flag=True, help="The file or standard input is bytes, whatever it looks like.")
+@click.option("--packets", is_flag=True, help="The bytes are of a serial line: explain its packets.")
 @json_option("One JSON document: a list of frames.")
-def decode(words: tuple[str, ...], file: BinaryIO | None, binary: bool, as_json: bool) -> int:
+def decode(words: tuple[str, ...], file: BinaryIO | None, binary: bool, packets: bool, as_json: bool) -> int:
     """Explain bytes of a link, field by field."""
     if words and file is not None:
         raise click.UsageError("HEX and --file exclude each other")
@@ -38,7 +40,7 @@ def decode(words: tuple[str, ...], file: BinaryIO | None, binary: bool, as_json:
         data = _from_bytes((file or sys.stdin.buffer).read(), binary)
     if not data:
         raise Failure(failures.USAGE, "there are no bytes to explain: give HEX, --file or standard input")
-    return _explain(data, as_json)
+    return _explain(data, packets, as_json)
 
 
 def _from_bytes(data: bytes, binary: bool) -> bytes:
@@ -60,10 +62,11 @@ def _from_text(text: str) -> bytes:
         raise Failure(failures.USAGE, str(error)) from None
 
 
-def _explain(data: bytes, as_json: bool) -> int:
+def _explain(data: bytes, packets: bool, as_json: bool) -> int:
     from busway.decode import explain, render_text, to_json
+    from busway.decode_packets import explain_packets
 
-    frames = explain(data)
+    frames = explain_packets(data) if packets else explain(data)
     if as_json:
         output.say_json(to_json(frames))
     elif sys.stdout.isatty():
