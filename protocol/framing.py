@@ -233,8 +233,6 @@ def _read_options(reader: Reader, header: Header) -> None:
         elif which == codes.OPTION_STREAM and header.kind == codes.REQUEST:
             _read_stream(value, header)
         elif which == codes.OPTION_BEST_EFFORT and header.kind <= codes.PUBLISH:
-            if value.left() or header.best_effort:
-                raise Refusal(codes.MALFORMED, "option BEST_EFFORT has a value, or comes twice")
             header.best_effort = True
 
 

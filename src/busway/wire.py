@@ -284,7 +284,7 @@ def _check_window(window: int) -> None:
 
 Cut = c.Struct(marked("partial", U8), marked("size", U32))
 StreamOption = c.Struct(marked("window", U16, _check_window))
-BestEffort = c.Struct("best_effort" / c.Computed(True))
+BestEffort = c.Struct("best_effort" / c.Computed(True), marked("option_value", Rest))
 _OPTION_LAYOUTS = {_CUT: Cut, _STREAM: StreamOption, _BEST_EFFORT: BestEffort}
 
 
@@ -314,6 +314,7 @@ class _Once(c.Validator):  # type: ignore[misc]
 
     def _validate(self, obj: Any, context: Any, path: str) -> bool:
         known = [item["type"] for item in obj or () if not isinstance(item["value"], bytes)]
+        known = [option for option in known if option != _BEST_EFFORT]
         if len(known) != len(set(known)):
             malformed("an option once at most")
         return True

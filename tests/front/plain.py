@@ -210,7 +210,7 @@ def _buildable_options(vector: dict[str, Any]) -> list[dict[str, Any]]:
     if "stream" in vector:
         options.append({"type": 2, "value": {"window": vector["stream"]}})
     if "best_effort" in vector:
-        options.append({"type": 3, "value": {"best_effort": True}})
+        options.append({"type": 3, "value": {"option_value": b""}})
     if "cut" in vector:
         options.append({"type": 1, "value": vector["cut"]})
     return options

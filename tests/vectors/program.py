@@ -375,8 +375,13 @@ class LeafHello:
         return message if at < 0 else message[:at] + self.router + message[at + len(self.leaf) :]
 
 
-# A leaf is sent no directory, its table of nodes is the smaller one, and its peer is no leaf.
-NOT_FOR_LEAVES = ("DIRECTORY", "ROUTES that bind the last number", "a leaf names another node as source")
+# A leaf is sent no directory and no SLEEP, its table of nodes is the smaller one, and its peer is no leaf.
+NOT_FOR_LEAVES = (
+    "DIRECTORY",
+    "SLEEP",
+    "ROUTES that bind the last number",
+    "a leaf names another node as source",
+)
 
 
 def check_leaf(folder: str) -> int:

@@ -305,6 +305,8 @@ function readOptions(reader, header) {
       if (value.left !== 2 || header.window)
         throw new Refusal(MALFORMED, "option STREAM has not 2 bytes, or comes twice");
       header.window = positive(value.u16(), "a stream window");
+    } else if (which === 3 && header.kind <= PUBLISH) {
+      header.bestEffort = true;
     }
   }
 }
@@ -345,10 +347,11 @@ function readHolders(reader, nodes) {
 
 /** The bytes before the payload; fields as of `readHeader`, `destination` where it is not the neighbour. */
 export function writeHeader(header, aliases, nodes) {
-  const { kind, format = RAW, cut, window } = header;
+  const { kind, format = RAW, cut, window, bestEffort } = header;
   const routed = header.routed || header.destination !== undefined || header.source !== undefined;
   const options = [
     ...(window ? [2, 2, ...u16(window)] : []),
+    ...(bestEffort ? [3, 0] : []),
     ...(cut ? [1, 5, cut.partial, ...u16(Math.floor(cut.size / 65536)), ...u16(cut.size)] : []),
   ];
   const out = [0x80 | (kind << 4) | (routed ? 8 : 0) | (options.length ? 4 : 0) | format];
