@@ -60,6 +60,13 @@ class Outcome:
                 self.text = str(error)
 
 
+def describe(error: Exception) -> "tuple[int, str]":
+    """What the asker hears of an exception in a handler."""
+    if isinstance(error, RemoteError):
+        return error.code, error.text
+    return codes.HANDLER_FAILED, "%s: %s" % (type(error).__name__, error)
+
+
 def decode(payload: bytes, format: int) -> "Any":
     """A payload that came: bytes, or the value of its CBOR. Raises ValueError."""
     return payload if format == codes.RAW else loads(payload)
@@ -468,13 +475,9 @@ class Loop:
         answer: object = None
         try:
             answer = function(decode(message.payload, message.format))
-        except RemoteError as error:
-            code = error.code
-            text = error.text
         except Exception as error:  # noqa: BLE001 - a program's own: the asker hears of it
             self.last_error = error
-            code = codes.HANDLER_FAILED
-            text = "%s: %s" % (type(error).__name__, error)
+            code, text = describe(error)
         if message.wants_answer:
             self.answer(message, answer, code, text)
 
@@ -482,7 +485,7 @@ class Loop:
         """Reply to a request, or with `code` answer with an error."""
         now = self.now()
         try:
-            payload, format = encode(value)
+            payload, format = encode(None if code else value)
         except (TypeError, ValueError) as error:
             payload, format = b"", codes.RAW
             code = codes.HANDLER_FAILED

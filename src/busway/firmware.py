@@ -1,15 +1,15 @@
-"""Builds what a board carries: the leaf's modules, stripped of what costs memory there, as .py and .mpy
-files.
+"""Builds what a board carries: the leaf's modules, stripped of what costs memory, as .mpy or .py files.
 
-`python -m busway.firmware --out DIR` writes DIR/busway/..., a manifest for freezing, and prints flash
-bytes of each module (and the RAM that importing it takes, if a MicroPython is given). Knows the files,
-not what they do.
+`python -m busway.firmware --out DIR` writes DIR/busway, package.json for mip and manifest.py for freezing,
+and prints flash bytes of each module, and the RAM that importing it takes if a MicroPython is given. Knows
+files, not what they do.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import json
 import shutil
 import subprocess
 import sys
@@ -22,23 +22,37 @@ __all__ = ["MODULES", "build", "main", "measure", "strip"]
 
 SOURCE = Path(__file__).parent
 
-MODULES = (
+_CORE = (
     "protocol/errors.py",
     "protocol/wire.py",
     "protocol/link.py",
-    "protocol/cobs.py",
-    "protocol/packets.py",
     "protocol/leaf_frames.py",
-    "protocol/leaf_link.py",
     "protocol/leaf_state.py",
+    "protocol/leaf_link.py",
     "protocol/leaf_origin.py",
     "protocol/leaf.py",
-    "protocol/leaf_packets.py",
-    "adapters/micropython_cbor.py",
-    "adapters/micropython_names.py",
-    "adapters/micropython.py",
 )
-"""What a board imports, in the order of their dependencies."""
+
+MODULES = {
+    "protocol/leaf.py": _CORE,
+    "protocol/leaf_packets.py": ("protocol/cobs.py", "protocol/packets.py", "protocol/leaf_packets.py"),
+    "adapters/micropython.py": (
+        "adapters/micropython_cbor.py",
+        "adapters/micropython_names.py",
+        "adapters/micropython.py",
+    ),
+    "adapters/micropython_asyncio.py": ("adapters/micropython_asyncio.py",),
+}
+"""What a board carries, and of which modules each file is made: together they take less RAM."""
+
+
+def _dotted(name: str) -> str:
+    return f"busway.{name.removesuffix('.py').replace('/', '.')}"
+
+
+def _homes(modules: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    return {_dotted(part): _dotted(name) for name, parts in modules.items() for part in parts}
+
 
 _PACKAGES = ("__init__.py", "protocol/__init__.py", "adapters/__init__.py")
 
@@ -52,10 +66,18 @@ _CONSTANT_MODULES = {"busway.protocol.codes": "codes", "busway.protocol.events":
 class _Strip(ast.NodeTransformer):
     """Constants become numbers; docstrings, annotations, slots, assertions and imports for types go."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: str, homes: Mapping[str, str]) -> None:
+        self.home = home  # the module that these become
+        self.homes = homes
+        self.merges = len(set(homes.values())) < len(homes)
         self.names: dict[str, object] = {}
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
+        home = self.homes.get(node.module or "")
+        if home == self.home and self.merges:
+            return ast.Pass()
+        if home is not None:
+            node.module = home
         table = _CONSTANT_MODULES.get(node.module or "")
         if table is not None:
             self.names.update({alias.name: _CONSTANTS[table][alias.name] for alias in node.names})
@@ -83,6 +105,14 @@ class _Strip(ast.NodeTransformer):
         return ast.Pass()
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        if isinstance(node.annotation, ast.Constant) and node.annotation.value == "Final":
+            assert isinstance(node.target, ast.Name)
+            assert node.value is not None
+            value = ast.literal_eval(self.visit(node.value))
+            if isinstance(value, int):
+                self.names[node.target.id] = value
+                if self.merges or node.target.id.startswith("_"):
+                    return None
         self.generic_visit(node)
         if node.value is None:
             return None
@@ -121,10 +151,35 @@ class _Strip(ast.NodeTransformer):
         return node
 
 
-def strip(source: str) -> str:
-    """A module as a board carries it: the same behaviour, no comments, no names of constants."""
-    tree = _Strip().visit(ast.parse(source))
-    return ast.unparse(ast.fix_missing_locations(tree)) + "\n"
+def strip(sources: Sequence[str], home: str, homes: Mapping[str, str]) -> str:
+    """Modules as a board carries them, as one: the same behaviour, no comments, no names of constants.
+
+    Args:
+        sources: their texts, each behind those that it imports.
+        home: the name of the module that they become.
+        homes: the same of all modules that a board carries.
+
+    Raises:
+        RuntimeError: two of them define the same name.
+    """
+    stripper = _Strip(home, homes)
+    lines = []
+    owned: set[str] = set()
+    for source in sources:
+        tree = stripper.visit(ast.parse(source))
+        names = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+        names |= {
+            target.id
+            for node in tree.body
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        if twice := owned & names:
+            raise RuntimeError(f"two modules of {home} define {sorted(twice)}")
+        owned |= names
+        lines.append(ast.unparse(ast.fix_missing_locations(tree)) + "\n")
+    return "".join(lines)
 
 
 def build(out: Path, *, compiled: bool = True) -> dict[str, int]:
@@ -142,12 +197,21 @@ def build(out: Path, *, compiled: bool = True) -> dict[str, int]:
         target = out / "busway" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text("")
-    for name in MODULES:
+    modules = MODULES if compiled else {part: (part,) for parts in MODULES.values() for part in parts}
+    for name, parts in modules.items():
         target = out / "busway" / name
-        target.write_text(strip((SOURCE / name).read_text(encoding="utf-8")), encoding="utf-8")
+        sources = [(SOURCE / part).read_text(encoding="utf-8") for part in parts]
+        homes = _homes(modules)
+        target.write_text(strip(sources, _dotted(name), homes), encoding="utf-8")
         if compiled:
             target = _compile(target, f"busway/{name}")
         sizes[name] = target.stat().st_size
+        for part in parts:
+            if part != name:  # the name of a part still works; it costs nothing until it is used
+                (out / "busway" / part).write_text(f"from {_dotted(name)} import *\n")
+    files = sorted(str(path.relative_to(out)) for path in (out / "busway").rglob("*") if path.is_file())
+    package = {"urls": [[path, path] for path in files], "version": "1"}
+    (out / "package.json").write_text(json.dumps(package, indent=1))
     (out / "manifest.py").write_text('package("busway", base_path="$(MANIFEST_DIR)")\n')
     return sizes
 
@@ -181,10 +245,10 @@ for name in {names!r}:
 """
 
 
-def measure(out: Path, micropython: str, names: Sequence[str] = MODULES) -> dict[str, int]:
+def measure(out: Path, micropython: str, names: Sequence[str] = tuple(MODULES)) -> dict[str, int]:
     """RAM in bytes that importing each module from `out` takes in that MicroPython, after what it depends
     on."""
-    modules = {f"busway.{name.removesuffix('.py').replace('/', '.')}": name for name in names}
+    modules = {_dotted(name): name for name in names}
     script = out / "measure.py"
     script.write_text(_MEASURE.format(names=list(modules)))
     try:

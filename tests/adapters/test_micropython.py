@@ -205,6 +205,57 @@ def test_a_board_that_comes_before_its_router_and_loses_it(
             board.kill()
 
 
+ASYNC = """
+import asyncio, socket, sys
+from busway.adapters.micropython_asyncio import AsyncLoop, RemoteError
+
+line = socket.socket()
+line.connect(socket.getaddrinfo("127.0.0.1", int(sys.argv[1]))[0][-1])
+loop = AsyncLoop(line, "board", sort="stream", node_id=b"b" * 16)
+
+@loop.serve("lab/pump")
+async def pump(value):
+    await asyncio.sleep(0.01)
+    if value == "bad":
+        raise ValueError("bad")
+    return [value]
+
+@loop.serve("lab/plain")
+def plain(value):
+    return value
+
+async def main():
+    running = asyncio.create_task(loop.run())
+    while not loop.connected:
+        await asyncio.sleep(0.01)
+    print(await loop.call("lab/question", 20))
+    try:
+        await loop.call("lab/nobody", 20)
+    except RemoteError as error:
+        print(error.code)
+    await asyncio.sleep(20)
+
+asyncio.run(main())
+"""
+
+
+def test_a_board_with_asyncio(bus: busway.Bus, interpreter: str, board_files: Path) -> None:
+    (board_files / "async_main.py").write_text(ASYNC)
+    listener = bus.listen("tcp://127.0.0.1:0")
+    bus.serve("lab/question")(lambda request: request.payload + 1)
+    command = [interpreter, "-X", "heapsize=256k", "async_main.py", listener.url.rsplit(":", 1)[1]]
+    with subprocess.Popen(command, cwd=board_files, stdout=subprocess.PIPE, text=True) as board:
+        try:
+            assert board.stdout is not None
+            assert [board.stdout.readline() for _ in range(2)] == ["21\n", "1\n"]
+            assert bus.request("lab/pump", 300, ttl=10.0) == [300]
+            assert bus.request("lab/plain", 5, ttl=10.0) == 5
+            with pytest.raises(busway.RemoteError, match="ValueError: bad"):
+                bus.request("lab/pump", "bad")
+        finally:
+            board.kill()
+
+
 SERIAL = """
 import sys, time
 from busway.adapters.micropython import Loop
