@@ -223,6 +223,14 @@ class Loop:
             raise RemoteError(found[0].code, found[0].text)
         return found[0].payload
 
+    def sleep(self, ms: int) -> None:
+        """Tell the router that this board sleeps for `ms` now: it keeps what it has for it. The program
+        sleeps itself, when `step` has returned False: all has been written then.
+        """
+        if self.connection is not None:
+            self.connection.sleep(ms, self.now())
+            self._due = self._ticks
+
     def log(self, text: str) -> None:
         """Show a text to people at the other end (`busway monitor --log`), on packet links."""
         log = getattr(self.connection, "log", None)

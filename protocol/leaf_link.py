@@ -169,7 +169,8 @@ class LeafConnection:
         body = write_item(item, self.aliases_out, self.nodes_out, self.peer_key, now, not whole)
         if whole:
             return frame(body + item.payload)
-        self._written = self.frame_size_max - len(body)
+        # The bound above is for the longest header: what a shorter one would let fit is cut all the same.
+        self._written = min(self.frame_size_max - len(body), len(item.payload) - 1)
         self._partial = item
         return frame(body + item.payload[: self._written])
 
@@ -180,6 +181,13 @@ class LeafConnection:
         if self._written >= len(item.payload):
             self._partial = None
         return frame(bytes((codes.MORE, 0)) + item.payload[at : self._written])
+
+    def sleep(self, ms: int, now: int) -> None:
+        """Announce that this board neither reads nor writes for the next `ms`, at most a day; 0 takes it
+        back."""
+        if self.state == codes.OPEN:
+            self.append(bytes((codes.SLEEP,)) + varint(min(ms, codes.SLEEP_MAX_MS)))
+            self._last_read = max(self._last_read, now + ms)  # nor is the router's silence one meanwhile
 
     def append(self, body: bytes) -> None:
         """A control frame, before all messages that have not been written."""

@@ -138,6 +138,23 @@ def test_large_messages_are_cut_both_ways() -> None:
     assert [o.payload for o in net.outcomes(net.router, token)] == [b"r" * 1000]
 
 
+@pytest.mark.parametrize("size", [0, 1, *range(140, 148), *range(225, 260), 511, 512, 513, 1023, 1024])
+def test_messages_of_every_size_about_a_frame_s(size: int) -> None:
+    net = LeafNet("mn")
+    receiver = serving(net)
+    far = holding(net)
+    token = net.nodes[1].request(E, b"q" * size, net.now)
+    net.leaf.send(F, b"s" * size, net.now)
+    net.settle()
+    (asked,) = net.taken(receiver)
+    net.leaf.respond(asked, b"r" * size, net.now)
+    net.settle()
+    assert asked.payload == b"q" * size
+    assert [o.payload for o in net.outcomes(net.nodes[1], token)] == [b"r" * size]
+    assert payloads(net.drain(net.nodes[1], far)) == [b"s" * size]
+    assert all(len(body) <= 256 for body in bodies(net.cord.sent))
+
+
 def test_a_confirmed_send_is_confirmed_by_taking() -> None:
     net = LeafNet("m")
     receiver = serving(net, kind=UNICAST)
@@ -743,6 +760,16 @@ def test_keepalive() -> None:
         net.leaf.handle_timer(net.now)
         connection.data_to_send(999, net.now)
     assert connection.close_code == codes.SILENT
+
+
+def test_it_announces_its_sleep() -> None:
+    net = LeafNet("m")
+    net.cord.connection.sleep(60_000, net.now)
+    net.settle()
+    assert net.cord.other.asleep_until == net.now + 60_000
+    net.cord.cut()
+    net.cord.connection.sleep(1, net.now)
+    assert not net.cord.connection.wants_write
 
 
 def test_of_many_pings_the_last_is_answered() -> None:
