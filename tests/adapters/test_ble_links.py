@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from benchmarks.ble_interval import Case, measure
-from busway import AsyncBus, Undeliverable
+from busway import AsyncBus, Retry, Undeliverable
 from busway.adapters import facade
 from tests.adapters.tools import until
 from tests.rigs.ble.radio import VirtualRadio
@@ -91,6 +91,21 @@ async def test_a_board_that_dies_is_found_by_keepalive(
                 if change.what == "link-down":
                     assert change.text.startswith("nothing was heard for")
                     break
+
+
+async def test_a_board_that_was_without_power_is_found_again(
+    monkeypatch: pytest.MonkeyPatch, radio: VirtualRadio
+) -> None:
+    monkeypatch.setitem(facade._LINK_DEFAULTS, "ble", (256, 200))
+    board = radio.peripheral("Phoenix", place=2, module=BOARD)
+    async with AsyncBus(ipc=False, label="central") as bus:
+        link = await bus.connect("ble://Phoenix", retry=Retry(first=0.1, cap=0.5))
+        board.kill()
+        await until(lambda: link.state == "reconnecting", 20)
+        board = await asyncio.to_thread(radio.peripheral, "Phoenix", place=2, module=BOARD)
+        assert await bus.request("board/echo", b"again", ttl=30.0, timeout=40.0) == b"again"
+        assert link.losses == 1
+    board.kill()
 
 
 @pytest.mark.parametrize(("att_mtu", "fraction"), [(23, 0.7), (247, 0.85)])
