@@ -18,9 +18,11 @@ import pytest
 
 import busway
 from busway import AsyncBus, Bus, Retry
+from busway.adapters import facade
 from tests.adapters import threads_tools
 from tests.adapters.tools import Program, sees, until
 from tests.drivers.test_websocket import Certificates
+from tests.rigs.ble.radio import VirtualRadio
 
 QUICK = Retry(first=0.05, factor=1.5, cap=0.5, jitter=0.5)
 
@@ -60,11 +62,21 @@ def wss(place: Path) -> Iterator[Way]:
     )
 
 
+@contextlib.contextmanager
+def ble(_: Path) -> Iterator[Way]:
+    with pytest.MonkeyPatch.context() as patch, VirtualRadio() as radio:
+        patch.setenv("DBUS_SYSTEM_BUS_ADDRESS", radio.buses[0])
+        # The virtual radio tells nobody that a peripheral has died: keepalive does, here sooner than in 16 s.
+        patch.setitem(facade._LINK_DEFAULTS, "ble", (256, 200))
+        yield Way("ble://Board", {"port": radio.ports[0]})
+
+
 LINKS: dict[str, Callable[[Path], contextlib.AbstractContextManager[Way]]] = {
     "unix": unix,
     "tcp": tcp,
     "ws": ws,
     "wss": wss,
+    "ble": ble,
 }
 
 SERVER = """
@@ -94,6 +106,10 @@ async def main():
         reading = asyncio.create_task(read())
         if way["listen"] is None:
             say("ipc")
+        elif way["listen"].startswith("ble://"):
+            from tests.rigs.ble.board import advertise
+            radio = await advertise(bus, way["options"]["port"], way["listen"].removeprefix("ble://"))
+            say(way["listen"])
         else:
             say((await bus.listen(way["listen"], **way["options"])).url)
         await heard()

@@ -164,6 +164,15 @@ async def serve(bus: busway.AsyncBus) -> None:
             logs.setdefault(central, Log()).take(number)
 
 
+async def advertise(bus: busway.AsyncBus, port: int, name: str) -> Peripheral:
+    """Lets centrals join `bus`, for as long as the process lives."""
+    transport = await open_transport(f"tcp-client:127.0.0.1:{port}")
+    peripheral = Peripheral(transport, port, name, 247)
+    Links(bus, peripheral)
+    await peripheral.start()
+    return peripheral
+
+
 async def main(port: int, name: str, att_mtu: int) -> None:
     async with await open_transport(f"tcp-client:127.0.0.1:{port}") as transport:
         peripheral = Peripheral(transport, port, name, att_mtu)
