@@ -81,7 +81,7 @@ def main() -> None:
             for compiled in (True, False):
                 folder = Path(place, f"{commands.index(command)}-{compiled}")
                 flash = build(folder, compiled=compiled)
-                print(show(flash, measure(folder, command)))
+                print(show(flash, measure(folder, command, tuple(flash))))
                 rounds, held, growth = run(command, folder, port, 512, 2000)
                 print(
                     f"{'.mpy' if compiled else '.py '}: least heap {least_heap(command, folder, port)} KiB;",

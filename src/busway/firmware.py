@@ -286,7 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         print(error, file=sys.stderr)
         return 1
-    ram = measure(options.out, options.micropython) if options.micropython else None
+    ram = measure(options.out, options.micropython, tuple(flash)) if options.micropython else None
     print(show(flash, ram))
     return 0
 

@@ -16,6 +16,7 @@ from typing import cast
 import pytest
 
 import busway
+from benchmarks import leaf_memory
 from busway.adapters import micropython_cbor as small
 from busway.adapters.micropython_names import plain_sha1, uuid_of
 from busway.firmware import build
@@ -237,6 +238,14 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+def test_memory_does_not_grow(bus: busway.Bus, interpreter: str, board_files: Path) -> None:
+    port = bus.listen("tcp://127.0.0.1:0").url.rsplit(":", 1)[1]
+    bus.serve("lab/double")(lambda request: request.payload * 2)
+    rounds, _, growth = leaf_memory.run(interpreter, board_files, port, 256, 3000)
+    assert rounds == 3000
+    assert growth < 1024
 
 
 def test_a_board_with_asyncio(bus: busway.Bus, interpreter: str, board_files: Path) -> None:
