@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,11 @@ from tests.rigs import compiled, micropython
 # A shared machine makes single examples slow now and then, which is no failure.
 hypothesis.settings.register_profile("busway", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("busway")
+
+
+# A shell that runs the tests in the background leaves SIGINT ignored; programs under test would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:
