@@ -29,6 +29,7 @@ _BUSY_MS = 2  # after a write that was not taken
 _WINDOW = 8  # packets under way: what a board stores of each direction
 _FAR_MS = 1 << 28  # no timer is further away: fits ticks_diff
 _RETRY_MS = 1000
+_TOLD_MS = 2000  # for the router's acknowledgement of a sleep
 _RETRY_MAX_MS = 30000
 
 
@@ -123,6 +124,7 @@ class Loop:
         self._due = self._ticks
         self._stream: "Any" = None
         self._poll: "Any" = None
+        self._quiet = False  # about to sleep: no program is called
         if self._open is None:
             self._attach(stream)
 
@@ -223,13 +225,26 @@ class Loop:
             raise RemoteError(found[0].code, found[0].text)
         return found[0].payload
 
-    def sleep(self, ms: int) -> None:
-        """Tell the router that this board sleeps for `ms` now: it keeps what it has for it. The program
-        sleeps itself, when `step` has returned False: all has been written then.
+    def sleep(self, ms: int) -> bool:
+        """Write all that waits, and tell the router that this board sleeps for `ms`: it keeps what comes for
+        it. Then sleep; awake again, call `sleep(0)`. False: nobody has heard it. Not inside a handler.
         """
-        if self.connection is not None:
-            self.connection.sleep(ms, self.now())
-            self._due = self._ticks
+        connection = self.connection
+        if connection is None or not self.connected:
+            return False
+        until = self.now() + _TOLD_MS
+        connection.sleep(ms, until - _TOLD_MS)
+        self._quiet = True
+        self._due = self._ticks
+        told = False
+        while not told and self.connection is connection and self.now() < until:
+            self.step(20)
+            packets = getattr(connection, "packets", None)
+            told = not (self._tail or connection.wants_write) and (packets is None or packets.settled())
+        connection.sleeping = b""
+        self._quiet = False
+        self._due = self._ticks
+        return told
 
     def log(self, text: str) -> None:
         """Show a text to people at the other end (`busway monitor --log`), on packet links."""
@@ -294,8 +309,9 @@ class Loop:
             self._read(now)
             self._heed(leaf.handle_timer(now))
             self._linger(now)
-            self._tick(now)
-            self._serve()
+            if not self._quiet:
+                self._tick(now)
+                self._serve()
             self._write(now)
         except OSError as error:
             self._lost(str(error), now)

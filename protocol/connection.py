@@ -120,6 +120,8 @@ class Connection(Timer):
     @property
     def wants_write(self) -> bool:
         """Whether `data_to_send` has something now."""
+        if self.asleep_until >= 0:
+            return False
         if self.outbox.has_bytes():
             return True
         if self.state == codes.OPEN:
@@ -136,6 +138,9 @@ class Connection(Timer):
         self.last_read = now
         self._suspect = False
         self.bytes_in += len(raw)
+        if self.asleep_until >= 0:
+            self.asleep_until = -1
+            self.touch()
         if self.behind is not None:
             self._hold(raw, now)
         else:
@@ -194,6 +199,8 @@ class Connection(Timer):
     def data_to_send(self, size_max: int, now: int) -> bytes:
         """At most `size_max` bytes to write now; b"" if there is nothing. Ask when the link can take them."""
         self.flush_wanted = False
+        if self.asleep_until >= 0:
+            return b""
         data = self._stream_to_send(size_max, now)
         self.bytes_out += len(data)
         return data
@@ -298,9 +305,10 @@ class Connection(Timer):
 
     def answer(self, out: Outgoing) -> None:
         """A small answer to something of the peer's. A peer that asks and asks but never reads is cut off;
-        what is for nodes behind it is dropped before that, for it may not be its fault.
+        what is for nodes behind it, or for a sleeper, is dropped before that, for it may not be its fault.
         """
-        if out.peer is not self.peer and self.outbox.answers() >= codes.ANSWERS_MAX >> 1:
+        blameless = out.peer is not self.peer or self.asleep_until >= 0
+        if blameless and self.outbox.answers() >= codes.ANSWERS_MAX >> 1:
             self.node.forwarder.counters["unroutable"] += 1
             return
         if not self.outbox.push_answer(out):
@@ -316,7 +324,8 @@ class Connection(Timer):
         find some.
         """
         if out.kind == codes.ERROR or out.kind == codes.SIGNAL:
-            self.answer(out)
+            if self.asleep_until < 0 or out.extra != codes.PROBE or out.kind == codes.ERROR:
+                self.answer(out)  # who probes a sleeper will do so again
             return True
         if not self.outbox.push_transit(out):
             return False
@@ -505,6 +514,7 @@ class Connection(Timer):
         self.close_text = text
         self._goodbye = b""
         self._pong = -1
+        self.asleep_until = -1
         self._chunks = []
         self.inbox.assemblies = {}
         self.behind = None
@@ -557,7 +567,8 @@ class Connection(Timer):
 
     def sleep(self, ms: int, now: int) -> None:
         """Announce that this side neither reads nor writes for the next `ms`, at most a day: the peer keeps
-        what it has for us. 0, or anything that is sent, takes it back. Raises LocalError.
+        what it has for us. 0, or anything that is written later, takes it back: announce when nothing waits.
+        Raises LocalError.
         """
         if not 0 <= ms <= codes.SLEEP_MAX_MS:
             raise LocalError("ms must be 0 to 86400000, not %r" % ms)

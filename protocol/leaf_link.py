@@ -53,7 +53,8 @@ class LeafConnection:
         self._frame_max = codes.HELLO_SIZE_MAX
         self._in = b""  # the beginning of a frame whose end has not come
         self._out = frame(self._my_hello)  # bytes to be written before anything else
-        self._goodbye = b""  # CLOSE, behind all messages
+        self._goodbye = b""  # CLOSE or SLEEP, behind all messages
+        self.sleeping = b""  # SLEEP: said again behind whatever is written after it
         self._partial: "Item | None" = None  # a cut message of ours under way
         self._written = 0  # of its payload, bytes
         self._assemblies: "dict[int, Assembly]" = {}
@@ -141,6 +142,8 @@ class LeafConnection:
                 if not more:
                     break
                 data += more
+                if more is not self.sleeping and self.state == codes.OPEN:
+                    self._goodbye = self.sleeping
         self._out = data[size_max:]
         return data[:size_max] if self._out else data
 
@@ -161,7 +164,8 @@ class LeafConnection:
         goodbye = self._goodbye
         if goodbye:
             self._goodbye = b""
-            self.deadline = now + codes.CLOSING_MS
+            if self.state == codes.CLOSING:
+                self.deadline = now + codes.CLOSING_MS
         return goodbye
 
     def _write(self, item: Item, now: int) -> bytes:
@@ -183,11 +187,15 @@ class LeafConnection:
         return frame(bytes((codes.MORE, 0)) + item.payload[at : self._written])
 
     def sleep(self, ms: int, now: int) -> None:
-        """Announce that this board neither reads nor writes for the next `ms`, at most a day; 0 takes it
-        back."""
+        """Announce, behind all that waits, that this board neither reads nor writes for the next `ms`, at
+        most a day; until `sleeping` is emptied it is said again behind whatever else is written. 0: awake."""
         if self.state == codes.OPEN:
-            self.append(bytes((codes.SLEEP,)) + varint(min(ms, codes.SLEEP_MAX_MS)))
-            self._last_read = max(self._last_read, now + ms)  # nor is the router's silence one meanwhile
+            data = frame(bytes((codes.SLEEP,)) + varint(min(ms, codes.SLEEP_MAX_MS)))
+            self._goodbye = data
+            self.sleeping = data if ms else b""
+            self._last_read = now + ms  # nor is the router's silence one meanwhile
+            if self.keepalive_ms:
+                self.deadline = self._last_read + self.keepalive_ms
 
     def append(self, body: bytes) -> None:
         """A control frame, before all messages that have not been written."""

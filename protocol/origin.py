@@ -309,6 +309,8 @@ class Origin:
         flow.probe_ms = max(codes.PROBE_MS, min(flow.probe_ms * 2, codes.PROBE_MAX_MS))
         self.timers.arm(flow, now + flow.probe_ms)
         hop = flow.link()
+        if hop is not None and hop.asleep_until >= 0:
+            return  # a day's probes would pile up
         if hop is None:
             assert self.desk is not None
             self.desk.probed(None, self.me, flow.endpoint, flow.sent, now)

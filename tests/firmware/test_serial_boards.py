@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import busway
+from busway.protocol import codes
 from tests.rigs import aio
 from tests.rigs.boards import Board, board
 
@@ -106,6 +107,32 @@ def test_what_a_board_logs_is_heard_at_every_node(tmp_path: Path) -> None:
             assert told["address"] == found.url
 
     with board("uart_sensor.py", tmp_path) as found:
+        aio.run(main(found))
+
+
+def test_a_command_to_a_board_that_sleeps_is_taken_when_it_wakes(tmp_path: Path) -> None:
+    async def main(found: Board) -> None:
+        async with bridged(found.url) as program:
+            readings = program.subscribe("lab/battery")
+            await asyncio.to_thread(found.until, "asleep", 60_000)
+            seconds = [asyncio.create_task(order(program, number)) for number in (7, 8, 9)]
+            gateway = next(node for node in program.nodes() if node.label == "gateway")
+            await program.request(codes.INTROSPECTION, None, node=gateway.id)  # so they are there by now
+            assert not any(task.done() for task in seconds)
+            found.until("asleep", 60_000)
+            found.put("wake", 1)
+            await asyncio.gather(*seconds)
+            await asyncio.to_thread(found.until, "asleep", 9000)
+            found.put("wake", 1)
+            assert (await readings.receive(timeout=10.0)).payload == {
+                "volts": pytest.approx(2.1, abs=0.1),
+                "celsius": pytest.approx(27.0, abs=10.0),
+            }
+
+    async def order(program: busway.AsyncBus, seconds: int) -> None:
+        await program.send("lab/battery/period", seconds, confirm=True, ttl=10.0, timeout=60.0)
+
+    with board("battery_sensor.py", tmp_path) as found:
         aio.run(main(found))
 
 

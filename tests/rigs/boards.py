@@ -86,9 +86,14 @@ class Board:
 
     def until_pin(self, number: int, level: int) -> None:
         """Wait until it has this level. AssertionError after 10 s."""
+        self.until(f"pin{number}", level)
+
+    def until(self, name: str, value: int) -> None:
+        """Wait until the board shows this: "pin25", or "asleep" (ms). AssertionError after 10 s."""
+        place = self._directory / name
         end = time.monotonic() + _BOUND_S
-        while not (self._directory / f"pin{number}").exists() or self.pin(number) != level:
-            assert time.monotonic() < end, f"pin {number} not {level} within {_BOUND_S} s: {self.complaint()}"
+        while not place.exists() or int(place.read_text()) != value:
+            assert time.monotonic() < end, f"{name} not {value} within {_BOUND_S} s: {self.complaint()}"
             time.sleep(0.002)
 
     def put(self, name: str, value: int) -> None:

@@ -1,11 +1,14 @@
 # A board's pins, ADC and UART for the unix port of MicroPython: all that is substituted under a firmware
 # example. What the board's world does stands in files of the folder BOARD: pin14 holds "0" or "1", adc4 a
-# number; output pins are written there too. The UART is an open pty, whose descriptor BOARD_UART names.
+# number; output pins are written there too. `asleep` holds the ms that the board sleeps for; `wake` ends
+# that, as a pin's interrupt would. The UART is an open pty, whose descriptor BOARD_UART names.
 
 import os
+import time
 
 _PLACE = os.getenv("BOARD")
 _EIO = 5
+_uarts = []
 
 
 def _read(name, usual):
@@ -14,6 +17,13 @@ def _read(name, usual):
             return int(file.read() or usual)
     except OSError:
         return usual
+
+
+def _write(name, value):
+    # Renamed into place, so that nobody reads it half written.
+    with open(_PLACE + "/." + name, "w") as file:
+        file.write(str(value))
+    os.rename(_PLACE + "/." + name, _PLACE + "/" + name)
 
 
 class Pin:
@@ -34,10 +44,7 @@ class Pin:
         if level is None:
             return self._level if self._out else _read(self._name, self._usual)
         self._level = 1 if level else 0
-        # Renamed into place, so that nobody reads it half written.
-        with open(_PLACE + "/." + self._name, "w") as file:
-            file.write(str(self._level))
-        os.rename(_PLACE + "/." + self._name, _PLACE + "/" + self._name)
+        _write(self._name, self._level)
 
 
 class ADC:
@@ -60,6 +67,7 @@ class UART:
         self._file = open(int(os.getenv("BOARD_UART")), "r+b")
         self._size = rxbuf
         self._came = b""
+        _uarts.append(self)
 
     def any(self):
         if not self._came:
@@ -88,6 +96,18 @@ class UART:
 
     def write(self, data):
         return self._file.write(data)
+
+
+def lightsleep(ms):
+    """What comes meanwhile finds nobody."""
+    _write("asleep", ms)
+    end = time.ticks_add(time.ticks_ms(), ms)
+    while time.ticks_diff(end, time.ticks_ms()) > 0 and not _read("wake", 0):
+        for uart in _uarts:
+            uart.read()
+        time.sleep_ms(2)
+    _write("wake", 0)
+    _write("asleep", 0)
 
 
 def unique_id():
