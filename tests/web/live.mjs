@@ -61,6 +61,77 @@ const scenarios = {
     assert.throws(() => new Bus("http://127.0.0.1"), TypeError);
   },
 
+  async streams() {
+    const bus = await connect(url);
+    const read = async (stream, most = Infinity) => {
+      const parts = [];
+      for await (const part of stream) if (parts.push(part) === most) break;
+      return parts;
+    };
+    const count = (most) => Array.from({ length: most }, (_, number) => number);
+    assert.deepEqual(await read(bus.requestStream("t/count", 5000)), count(5000));
+    assert.deepEqual(await read(bus.requestStream("t/count", 20, { window: 1 })), count(20));
+    assert.deepEqual(await read(bus.requestStream("t/count", 0)), []);
+    assert.deepEqual(await read(bus.requestStream("t/echo", "one")), ["one"], "a plain reply is one part");
+    const slow = [];
+    for await (const part of bus.requestStream("t/count", 10, { window: 2, timeout: 0.1 })) {
+      slow.push(part);
+      if (part < 2) await new Promise((resolve) => setTimeout(resolve, 300)); // the wait is the reader's own
+    }
+    assert.deepEqual(slow, count(10));
+    assert.deepEqual(await read(bus.requestStream("t/count", 1e9), 3), count(3), "left early");
+    const fails = (promise, kind, code) =>
+      assert.rejects(promise, (error) => error instanceof kind && error.code === code);
+    const some = [];
+    await fails(
+      (async () => {
+        for await (const part of bus.requestStream("t/three")) some.push(part);
+      })(),
+      RemoteError,
+      301,
+    );
+    assert.deepEqual(some, [0, 1, 2], "what came before the failure is read first");
+    await fails(read(bus.requestStream("t/nobody")), Undeliverable, 1);
+    await fails(read(bus.requestStream("t/slow", null, { timeout: 0.2 })), RequestTimeout, 3);
+    await fails(bus.request("t/count", 3), Undeliverable, 10); // it answers in parts only
+    const abort = new AbortController();
+    setTimeout(() => abort.abort(), 50);
+    await assert.rejects(read(bus.requestStream("t/slow", null, { signal: abort.signal })), {
+      name: "AbortError",
+    });
+    await assert.rejects(read(bus.requestStream("t/count", 1, { window: 0 })), RangeError);
+    say("asked");
+    let left = 0;
+    bus.serve("js/count", async function* (most) {
+      try {
+        for (let number = 0; number < most; number++) yield number;
+      } finally {
+        left++;
+      }
+    });
+    bus.serve("js/breaks", async function* () {
+      yield 1;
+      throw new RemoteError("no more today", 778);
+    });
+    bus.serve("js/left", () => left);
+    await bus.request("t/wait");
+    const lost = bus.requestStream("t/count", 1e9);
+    await lost.next();
+    bus.close();
+    await assert.rejects(read(lost), BusClosed);
+  },
+
+  async "waits for a session"() {
+    const bus = new Bus(url); // not connected yet: what is asked waits, and its time is then the request's own
+    await assert.rejects(bus.request("t/slow", null, { timeout: 0.5 }), RequestTimeout);
+    const parts = [];
+    const again = new Bus(url);
+    for await (const part of again.requestStream("t/slowly", 4, { timeout: 0.4 })) parts.push(part);
+    assert.deepEqual(parts, [0, 1, 2, 3], "each part has its time, also where the first waited for a session");
+    bus.close();
+    again.close();
+  },
+
   async sends() {
     const bus = await connect(url);
     for (let number = 0; number < 2000; number++) await bus.send("t/log", number);

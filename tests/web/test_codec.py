@@ -56,7 +56,7 @@ def test_golden_vectors() -> None:
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "# pass 10" in run.stdout, run.stdout
+    assert "# pass 12" in run.stdout, run.stdout
 
 
 class Echo:

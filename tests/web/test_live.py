@@ -23,13 +23,15 @@ class Site:
     def __init__(self, bus: busway.AsyncBus) -> None:
         self.bus = bus
         self.cancelled = 0
-        self.slowly = asyncio.Event()  # a request came to "t/slow"
+        self.slow_asked = asyncio.Event()  # a request came to "t/slow"
         self.finish = asyncio.Event()  # what "t/wait" waits for
         bus.serve("t/echo", lambda request: request.payload, realm="global")
         bus.serve("t/near", lambda request: request.payload)
         bus.serve("t/cancelled", lambda request: self.cancelled, realm="global")
         for handler in (self.refuses, self.breaks, self.slow, self.wait):
             bus.serve(f"t/{handler.__name__}", handler, realm="global")
+        for stream in (self.count, self.three, self.slowly):
+            bus.serve(f"t/{stream.__name__}", stream, realm="global")
 
     async def refuses(self, request: busway.Request) -> None:
         raise busway.RemoteError(300, "not for you")
@@ -38,11 +40,25 @@ class Site:
         raise KeyError("x")
 
     async def slow(self, request: busway.Request) -> None:
-        self.slowly.set()
+        self.slow_asked.set()
         try:
             await asyncio.sleep(BOUND_S)
         finally:
             self.cancelled += 1
+
+    async def count(self, request: busway.Request) -> AsyncIterator[int]:
+        for number in range(int(request.payload)):
+            yield number
+
+    async def three(self, request: busway.Request) -> AsyncIterator[int]:
+        for number in range(3):
+            yield number
+        raise busway.RemoteError(301, "that was all")
+
+    async def slowly(self, request: busway.Request) -> AsyncIterator[int]:
+        for number in range(request.payload):
+            await asyncio.sleep(0.2)
+            yield number
 
     async def wait(self, request: busway.Request) -> None:
         await self.finish.wait()
@@ -114,7 +130,7 @@ async def alone(scenario: str, **options: Any) -> None:
         pass
 
 
-@pytest.mark.parametrize("scenario", ["asks", "failures", "another bus"])
+@pytest.mark.parametrize("scenario", ["asks", "failures", "waits for a session", "another bus"])
 def test_alone(scenario: str) -> None:
     aio.run(alone(scenario))
 
@@ -144,6 +160,27 @@ async def listens() -> None:
             made.finish.set()
 
 
+async def streams() -> None:
+    async with site() as (made, url), node("streams", url) as running:
+        await running.said("asked")
+        bus = made.bus
+        parts = [part async for part in bus.request_stream("js/count", 3000, ttl=BOUND_S)]
+        assert parts == list(range(3000))
+        async with contextlib.aclosing(bus.request_stream("js/count", 10**9, window=5)) as endless:
+            async for part in endless:
+                if part == 100:
+                    break
+        async with asyncio.timeout(BOUND_S):
+            while await bus.request("js/left", None) < 2:  # both handlers have ended, one at our wish
+                await asyncio.sleep(0.01)
+        with pytest.raises(busway.RemoteError, match="no more today") as refused:
+            assert [part async for part in bus.request_stream("js/breaks", None)] == [1]
+        assert refused.value.code == 778
+        with pytest.raises(busway.Undeliverable, match="requestStream|NOT_A_STREAM"):
+            await bus.request("js/count", 3)
+        made.finish.set()
+
+
 async def serves() -> None:
     async with site() as (made, url), node("serves", url):
         bus = made.bus
@@ -169,7 +206,7 @@ async def comes_back() -> None:
         made, url = await first.enter_async_context(site())
         running = await stack.enter_async_context(node("comes back", url))
         await running.said("listening")
-        await asyncio.wait_for(made.slowly.wait(), BOUND_S)
+        await asyncio.wait_for(made.slow_asked.wait(), BOUND_S)
         await first.aclose()
         await running.said("lost")
         again, _ = await stack.enter_async_context(site(url=url))
@@ -178,6 +215,6 @@ async def comes_back() -> None:
         assert await running.end() == ""
 
 
-@pytest.mark.parametrize("story", [sends, listens, serves, comes_back])
+@pytest.mark.parametrize("story", [sends, listens, serves, streams, comes_back])
 def test_together(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
     aio.run(story())

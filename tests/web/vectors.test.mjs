@@ -204,6 +204,90 @@ test("what comes for our endpoints: numbers, credit, deadlines, answers", () => 
   assert.deepEqual(bodies(made.take()).map(hex), ["e00301"], "NO_ENDPOINT");
 });
 
+test("an answer in parts: order, window, credit, its time, a part that is lost", () => {
+  const ask = (window) => {
+    const made = connection("open");
+    const id = submit(made, "request", { timeoutMs: 5000, window, partMs: 5000 });
+    made.take();
+    made.receive(frame(`f0080001${E1}0e010000`), NOW);
+    return { made, id, written: bodies(made.take()).map(hex) };
+  };
+  const kinds = (events) => events.map(({ type, status, code }) => [type, status, code]);
+  const { made, id, written } = ask(4);
+  assert.deepEqual(written, ["b504" + "02020004" + "01000101" + "8827" + "f6"], "REQUEST with STREAM");
+  assert.deepEqual(
+    ["d1010000f6", "d1010001f6"].flatMap((part) => made.receive(frame(part), NOW)).map(({ type, id: of }) => [type, of]),
+    [
+      ["part", id],
+      ["part", id],
+    ],
+  );
+  made.consume(id, NOW);
+  assert.equal(made.take(), null, "half of the window is not used yet");
+  made.consume(id, NOW);
+  made.consume(id, NOW); // no more have come
+  assert.deepEqual(bodies(made.take()).map(hex), ["f004010006"], "PART_CREDIT");
+  made.receive(frame("d1010002f6"), NOW + 4000);
+  assert.deepEqual(kinds(made.handleTimer(NOW + 9000)), [], "what waits to be read is not late");
+  assert.equal(made.take(), null);
+  made.handleTimer(NOW + 31000);
+  assert.deepEqual(bodies(made.take()).map(hex).slice(-1), ["f004010006"], "PART_CREDIT is repeated");
+  made.consume(id, NOW + 31000);
+  assert.deepEqual(kinds(made.receive(frame("f006010003"), NOW + 31000)), [["outcome", "ended", 0]]);
+  for (const wrong of ["d1010001f6", "f006010001"]) {
+    const other = ask(4).made;
+    assert.deepEqual(kinds(other.receive(frame(wrong), NOW)), [["outcome", "undelivered", 11]], "PART_LOST");
+    assert.deepEqual(bodies(other.take()).map(hex), ["f00101"], "CANCEL");
+  }
+  const narrow = ask(1).made;
+  assert.equal(narrow.receive(frame("d1010000f6"), NOW).length, 1);
+  assert.deepEqual(kinds(narrow.receive(frame("d1010001f6"), NOW)), [["outcome", "undelivered", 11]]);
+  const late = ask(4).made;
+  assert.deepEqual(kinds(late.handleTimer(NOW + 5000)), [["outcome", "timeout", 3]]);
+  const single = ask(0).made;
+  assert.deepEqual(kinds(single.receive(frame("d1010000f6"), NOW)), [["outcome", "undelivered", 11]]);
+});
+
+test("our answers in parts: the window, room, a reader that is slow, and one that is gone", () => {
+  const made = connection("open");
+  made.register(E1, 2, "e1");
+  made.take();
+  const come = (words) => made.receive(frame(`b404020200${words}e807`), NOW)[0].request; // a window of 2
+  const part = unhex("f6");
+  const first = come(`02000a${E1}000107`);
+  made.take();
+  assert.ok(made.respondPart(first, part, 1, NOW) && made.respondPart(first, part, 1, NOW));
+  assert.ok(!made.respondPart(first, part, 1, NOW), "the window of 2 is used up");
+  assert.deepEqual(bodies(made.take()).map(hex), ["d1070000f6", "d1070001f6"]);
+  assert.deepEqual(made.handleTimer(NOW + 1000), [], "who reads slowly is waited for");
+  assert.deepEqual(
+    made.receive(frame("f004070003"), NOW + 1000).map(({ type }) => type),
+    ["room"],
+  );
+  assert.ok(made.respondPart(first, part, 1, NOW + 1000));
+  made.respondEnd(first);
+  assert.deepEqual(bodies(made.take()).map(hex), ["d1070002f6", "f006070003"], "END after 3");
+  const second = come("020a000208");
+  made.take();
+  let room = false;
+  made.room = () => room;
+  assert.ok(!made.respondPart(second, part, 1, NOW));
+  assert.ok(made.stalled());
+  room = true;
+  assert.deepEqual(
+    made.resume(NOW).map(({ type }) => type),
+    ["room"],
+  );
+  for (let count = 0; count < 2; count++) made.respondPart(second, part, 1, NOW);
+  assert.ok(!made.respondPart(second, part, 1, NOW));
+  assert.deepEqual(
+    made.handleTimer(NOW + 120000).map(({ type }) => type),
+    ["cancelled"],
+    "of whom nothing is heard for 120 s",
+  );
+  assert.ok(made.respondPart(second, part, 1, NOW), "nobody waits for it");
+});
+
 test("more ids than numbers: what is written is what is read", () => {
   const writer = new frames.AliasWriter(5, ["aa".repeat(16)]);
   const reader = new frames.AliasReader(5, 16, ["aa".repeat(16)]);

@@ -59,6 +59,7 @@ const ENDS = {
   cancelled: () => new DOMException("the request was called off", "AbortError"),
 };
 
+const END = Symbol("the end of an answer in parts");
 const random = (size) => hex(crypto.getRandomValues(new Uint8Array(size)));
 const clock = () => Math.round(performance.now());
 
@@ -143,7 +144,8 @@ export class Bus {
   }
 
   /** Answer requests and take messages: `handler(payload, message)`, may be async; what it returns is the reply, what it
-      throws the error (a RemoteError with its code). `message.signal` is aborted when nobody waits any more.
+      throws the error (a RemoteError with its code). An async generator answers in parts, for `requestStream`: each
+      `yield` waits until there is room. `message.signal` is aborted when nobody waits any more.
       @returns {{close: function}} */
   serve(name, handler) {
     return this._register(name, codes.ANYCAST, handler);
@@ -153,6 +155,45 @@ export class Bus {
       @throws {Undeliverable|RemoteError|RequestTimeout|BusClosed} */
   request(name, value = null, { timeout = 30, ttl = 0, node = "", signal } = {}) {
     return this._submit("request", name, value, { timeout, ttl, node, signal });
+  }
+
+  /** Ask for an answer in parts: `for await (const part of bus.requestStream(name))`. All parts in order, or an error,
+      never a gap; to leave the loop early cancels. Nothing is asked before the first `next()`. `timeout` in seconds
+      until the first part, and from each to the next; `window`, 1 to 32767: how many parts may wait here.
+      @throws as `request`, also in the midst of it. */
+  async *requestStream(name, value = null, options = {}) {
+    const { timeout = 30, ttl = 0, node = "", signal, window = codes.STREAM_WINDOW } = options;
+    if (!Number.isInteger(window) || window < 1 || window > codes.STREAM_WINDOW_MAX)
+      throw new RangeError(`a window of 1 to 32767 parts was expected, not ${window}`);
+    const came = []; // functions: each gives a part, END, or throws
+    let wake = () => {};
+    const put = (take) => {
+      came.push(take);
+      wake();
+    };
+    const left = new AbortController();
+    const leave = () => left.abort();
+    if (signal?.aborted) leave();
+    signal?.addEventListener("abort", leave);
+    let over = false;
+    const asking = { timeout, ttl, node, signal: left.signal, window, onPart: put };
+    this._submit("request", name, value, asking)
+      .finally(() => (over = true))
+      .then(
+        (answer) => put(() => answer),
+        (error) => put(() => Promise.reject(error)),
+      );
+    try {
+      while (!over || came.length) {
+        if (!came.length) await new Promise((resolve) => (wake = resolve));
+        const part = await came.shift()();
+        if (part === END) return;
+        yield part;
+      }
+    } finally {
+      signal?.removeEventListener("abort", leave);
+      leave();
+    }
   }
 
   /** Send to one holder. Resolves when it was written; with `confirm` when the receiving program has taken it.
@@ -283,12 +324,25 @@ export class Bus {
     operation?.finish(event);
   }
 
+  _on_part({ id, payload, format }) {
+    const session = this._session;
+    this._waiting.get(id)?.part(payload, format, () => {
+      session.consume(id, clock());
+      if (session === this._session) this._flush();
+    });
+  }
+
   _on_undeliverable({ endpoint, code }) {
     console.warn(new Undeliverable(endpoint, code).message);
   }
 
   _on_cancelled({ request }) {
     request.abort?.abort();
+    request.wake?.();
+  }
+
+  _on_room({ request }) {
+    request.wake?.();
   }
 
   _on_message(event) {
@@ -315,7 +369,8 @@ export class Bus {
     const session = this._session;
     try {
       const answer = await call(payload, message);
-      if (request) session.respond(request, ...packed(answer));
+      if (answer?.[Symbol.asyncIterator]) await this._answerInParts(session, answer, message, request);
+      else if (request) session.respond(request, ...packed(answer));
     } catch (error) {
       if (!request) console.error(error);
       else if (error instanceof RemoteError) session.reject(request, error.code, error.message);
@@ -327,6 +382,19 @@ export class Bus {
         );
     }
     if (session === this._session) this._flush();
+  }
+
+  async _answerInParts(session, parts, { endpoint, signal }, request) {
+    if (!request?.window)
+      throw new RemoteError(`"${endpoint}" answers in parts: ask it with requestStream`, codes.NOT_A_STREAM);
+    for await (const part of parts) {
+      const [payload, format] = packed(part);
+      while (!session.respondPart(request, payload, format, clock()))
+        await new Promise((resolve) => (request.wake = resolve));
+      if (signal.aborted) return;
+      if (session === this._session) this._flush();
+    }
+    session.respondEnd(request);
   }
 
   // Operations
@@ -360,7 +428,7 @@ export class Bus {
   }
 
   /** One promise for one message. Without a session it waits for the next, as long as its time lasts. */
-  _submit(kind, name, value, { timeout, ttl, node, signal }) {
+  _submit(kind, name, value, { timeout, ttl, node, signal, window = 0, onPart }) {
     if (!(timeout > 0)) throw new RangeError(`a timeout in seconds above 0 was expected, not ${timeout}`);
     if (this.state === "closed") return Promise.reject(new BusClosed("the bus is closed"));
     if (this._unsent.size >= UNSENT_MAX)
@@ -374,15 +442,18 @@ export class Bus {
       const operation = {
         start: () => {
           this._unsent.delete(operation);
+          clearTimeout(operation.timer); // from now on the session sees to the time, and says what is known then
           const timeoutMs = Math.max(1, until - clock());
+          const more = { ttlMs: ttl * 1000, window, partMs: timeout * 1000 };
           operation.id = this._session.submit(
-            { kind, endpoint, payload, format, node, timeoutMs, ttlMs: ttl * 1000 },
+            { kind, endpoint, payload, format, node, timeoutMs, ...more },
             clock(),
           );
           this._waiting.set(operation.id, operation);
           this._handle(this._session.takeEvents());
         },
         park: () => {
+          operation.id = 0; // its number may soon be another's
           this._unsent.add(operation);
           operation.timer = setTimeout(
             () => operation.fail(new Undeliverable(name, codes.NO_ROUTE)),
@@ -392,6 +463,7 @@ export class Bus {
         finish: (event) => {
           if (event.status === "unsent" && this.state !== "closed") return operation.park();
           if (["accepted", "taken"].includes(event.status)) return operation.settle(resolve);
+          if (event.status === "ended") return operation.settle(resolve, END);
           if (event.status === "replied") return operation.reply(event);
           operation.fail(
             (ENDS[event.status] ?? ((_, { code }) => new Undeliverable(name, code)))(name, event),
@@ -399,13 +471,16 @@ export class Bus {
         },
         reply: ({ payload: raw, format: how }) => {
           try {
-            operation.settle(resolve, how === codes.RAW ? raw : decode(raw));
+            operation.settle(resolve, unpacked(name, raw, how));
           } catch (error) {
-            operation.fail(
-              new BusError(`the answer of "${name}" is not CBOR: ${error.message}`, codes.UNREADABLE),
-            );
+            operation.fail(error);
           }
         },
+        part: (raw, how, consume) =>
+          onPart(() => {
+            consume();
+            return unpacked(name, raw, how);
+          }),
         fail: (error) => operation.settle(reject, error),
         settle: (how, result) => {
           clearTimeout(operation.timer);
@@ -433,6 +508,14 @@ function packed(value) {
   if (ArrayBuffer.isView(value))
     return [concat(new Uint8Array(value.buffer, value.byteOffset, value.byteLength)), codes.RAW];
   return [encode(value), codes.CBOR];
+}
+
+function unpacked(name, payload, format) {
+  try {
+    return format === codes.RAW ? payload : decode(payload);
+  } catch (error) {
+    throw new BusError(`the answer of "${name}" is not CBOR: ${error.message}`, codes.UNREADABLE);
+  }
 }
 
 /** The name of the address for the other side (protocol 3.1), at most 64 bytes. */

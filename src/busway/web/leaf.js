@@ -11,16 +11,16 @@ import { Link } from "./link.js";
 
 // prettier-ignore
 const {
-  ASKED_MAX, BROADCAST, CANCEL, CLOSED, CONFIRM, CREDIT, ERROR, EXPIRED, FLOW_FALLBACK_MS, FORGET_IN_MS,
+  ASKED_MAX, BROADCAST, CANCEL, CLOSED, CONFIRM, CREDIT, END, ERROR, EXPIRED, FLOW_FALLBACK_MS, FORGET_IN_MS,
   FORGET_OUT_MS, GLOBAL, GRAFT, HAVE, HELLO, LOST_AFTER_SENDING, MALFORMED, NO_ENDPOINT, NO_ROUTE, OPEN,
-  OPENING_CREDIT, OUTSTANDING_MAX, OVERTAKEN, PART, PROBE, PROBE_MAX_MS, PROBE_MS, PRUNE, PUBLISH,
-  QUEUE_FULL, RAW, REPLY, REQUEST, ROUTES, SEND, SERVING_MAX, SIGNAL, SWEEP_MS, SYNC, SYNC_MS, TOO_LARGE,
-  TRACE, TRACED, UNDELIVERABLE, UNICAST, WHO, WINDOW_MAX, WRONG_KIND,
+  OPENING_CREDIT, OUTSTANDING_MAX, OVERTAKEN, PART, PART_CREDIT, PART_LOST, PROBE, PROBE_MAX_MS, PROBE_MS,
+  PRUNE, PUBLISH, QUEUE_FULL, RAW, REPLY, REQUEST, ROUTES, SEND, SERVING_MAX, SIGNAL, STREAM_PATIENCE_MS,
+  SWEEP_MS, SYNC, SYNC_MS, TOO_LARGE, TRACE, TRACED, UNDELIVERABLE, UNICAST, WHO, WINDOW_MAX, WRONG_KIND,
 } = codes;
 
 /** One session. Feed it with `receive` and `receiveEnd`, write what `take` gives, call `handleTimer` at
     `nextDeadline`, and close the socket when `done`. Each of these that can make something happen returns a list
-    of events: open, message, cancelled, outcome, undeliverable, closed. */
+    of events: open, message, cancelled, outcome, part, room, undeliverable, closed. */
 export class Connection extends Link {
   /** @param hello our fields of HELLO, see `encodeHello`. @param token text, or null. @param now ms. */
   constructor(hello, token, now) {
@@ -74,7 +74,8 @@ export class Connection extends Link {
     for (const flow of this.outFlows.values()) {
       if (flow.waiting.length && flow.sent >= flow.limit && now >= flow.probeAt) this.probe(flow, now);
     }
-    for (const request of [...this.serving.values()]) if (now >= request.expires) this.drop(request);
+    for (const request of [...this.serving.values()])
+      if (now >= request.expires && !this.readsSlowly(request, now)) this.drop(request);
     if (now >= this.sweepAt) this.sweep(now);
     return this.takeEvents();
   }
@@ -113,7 +114,8 @@ export class Connection extends Link {
     if (header.kind <= REQUEST) this.arrive(source, header, payload, now);
     else if (header.kind === REPLY) this.onReply(source, header, payload);
     else if (header.kind === ERROR) this.onError(source, header.id, header.code, lenient.decode(payload));
-    else if (header.kind === SIGNAL) this.onSignal(source, header, now); // PART: no stream was asked for
+    else if (header.kind === PART) this.onPart(source, header, payload, now);
+    else if (header.kind === SIGNAL) this.onSignal(source, header, now);
   }
 
   onSignal(source, header, now) {
@@ -121,6 +123,8 @@ export class Connection extends Link {
     if (signal === CANCEL) this.drop(this.serving.get(source + id));
     else if (signal === CREDIT) this.onCredit(this.outFlows.get(source + endpoint), number, now);
     else if (signal === PROBE) this.onProbe(source, endpoint, number, now);
+    else if (signal === PART_CREDIT) this.onPartCredit(this.serving.get(source + id), number, now);
+    else if (signal === END) this.onEnd(source, id, number, now);
     else if (signal === UNDELIVERABLE)
       this.events.push({ type: "undeliverable", endpoint, node: source, seq: number, code: header.code });
     else if (signal === WHO) this.onWho(source, endpoint);
@@ -145,9 +149,13 @@ export class Connection extends Link {
   // Messages out
 
   /** Accept a message: {kind "send", "confirm" or "request", endpoint, payload, format, node "" or id, timeoutMs,
-      ttlMs}. Returns its id; exactly one outcome event follows: accepted, taken, replied, failed, undelivered,
-      timeout, unknown, cancelled, or unsent where the session ended first. */
-  submit({ kind, endpoint, payload, format, node = "", timeoutMs = Infinity, ttlMs = 0 }, now) {
+      ttlMs, and for an answer in parts `window`, how many there is room for, and `partMs`, how long to wait for each}.
+      Returns its id; exactly one outcome event follows: accepted, taken, replied, ended, failed, undelivered,
+      timeout, unknown, cancelled, or unsent where the session ended first. Before it come the parts. */
+  submit(
+    { kind, endpoint, payload, format, node = "", timeoutMs = Infinity, ttlMs = 0, window = 0, partMs = 0 },
+    now,
+  ) {
     if (this.pending.size >= OUTSTANDING_MAX)
       throw new RangeError(`${OUTSTANDING_MAX} sends and requests are outstanding: wait for some to end`);
     do this.lastId = (this.lastId % 0x0fffffff) + 1;
@@ -165,6 +173,11 @@ export class Connection extends Link {
       patient: ttlMs > 0,
       expires: now + timeoutMs,
       waitUntil: now + Math.max(ttlMs, SYNC_MS),
+      window,
+      partMs,
+      nextPart: 0,
+      consumed: 0,
+      toldAt: now,
     });
     this.pending.set(item.id, item);
     if (this.state === OPEN) this.resolve(item, now);
@@ -248,14 +261,14 @@ export class Connection extends Link {
   }
 
   transmit(item, now) {
-    const { flow, kind, endpoint, payload, format, id } = item;
+    const { flow, kind, endpoint, payload, format, id, window } = item;
     if (payload.length > this.limits.message_size_max) return this.finish(item, "undelivered", TOO_LARGE);
     const number = (flow.sent += 1) & 0xffff;
     flow.lastUsed = now;
     item.state = "sent";
     const timed =
       kind === SEND ? {} : { id, timeoutMs: Math.max(1, Math.min(item.expires - now, 0xffffffff) | 0) };
-    this.write({ kind, format, endpoint, number, destination: flow.node, ...timed }, payload);
+    this.write({ kind, format, endpoint, number, window, destination: flow.node, ...timed }, payload);
     if (kind === SEND) this.finish(item, "accepted", 0);
   }
 
@@ -263,11 +276,15 @@ export class Connection extends Link {
   resume(now) {
     for (const flow of this.outFlows.values())
       while (flow.waiting.length && this.ready(flow, now)) this.transmit(flow.waiting.shift(), now);
+    for (const request of this.serving.values()) this.tellRoom(request);
     return this.takeEvents();
   }
 
   stalled() {
-    return [...this.outFlows.values()].some((flow) => flow.waiting.length && flow.sent < flow.limit);
+    return (
+      [...this.outFlows.values()].some((flow) => flow.waiting.length && flow.sent < flow.limit) ||
+      [...this.serving.values()].some((request) => request.blocked && request.sent < request.limit)
+    );
   }
 
   onCredit(flow, limit, now) {
@@ -353,7 +370,12 @@ export class Connection extends Link {
     else this.finish(item, item.kind === CONFIRM ? "unknown" : "undelivered", LOST_AFTER_SENDING);
   }
 
-  expire(item) {
+  expire(item, now) {
+    if (item.nextPart !== item.consumed) {
+      item.expires = now + PROBE_MS; // the program has parts to read: the wait is its own
+      if (now - item.toldAt >= PROBE_MAX_MS) this.tellWindow(item, now);
+      return;
+    }
     if (item.kind === REQUEST) this.callOff(item);
     const unknown = item.kind === CONFIRM && item.state === "sent";
     this.finish(item, item.kind === REQUEST ? "timeout" : unknown ? "unknown" : "undelivered", EXPIRED);
@@ -388,6 +410,45 @@ export class Connection extends Link {
     if (!item) return;
     if (code === NO_ENDPOINT) this.told.delete(item.endpoint); // what was known is wrong: the next one asks anew
     this.finish(item, code < 64 ? "undelivered" : "failed", code, text);
+  }
+
+  // Answers in parts, that we asked for
+
+  /** A part that is not the next, or beyond the window, ends the stream. */
+  onPart(source, { id, number, format }, payload, now) {
+    const item = this.answered(source, id);
+    if (!item) return;
+    if (number !== (item.nextPart & 0xffff) || item.nextPart - item.consumed >= item.window)
+      return this.losePart(item);
+    item.nextPart++;
+    item.expires = now + item.partMs;
+    this.events.push({ type: "part", id, payload, format });
+  }
+
+  onEnd(source, id, parts) {
+    const item = this.answered(source, id);
+    if (!item) return;
+    if (!item.window || parts !== (item.nextPart & 0xffff)) this.losePart(item);
+    else this.finish(item, "ended", 0);
+  }
+
+  losePart(item) {
+    this.callOff(item);
+    this.finish(item, "undelivered", PART_LOST);
+  }
+
+  /** The program has taken a part: the other side may send on when half of the window is used. */
+  consume(id, now) {
+    const item = this.pending.get(id);
+    if (!item || item.consumed >= item.nextPart) return;
+    item.consumed++;
+    if (item.consumed % Math.max(1, item.window >> 1) === 0) this.tellWindow(item, now);
+  }
+
+  tellWindow(item, now) {
+    item.toldAt = now;
+    const number = (item.consumed + item.window) & 0xffff;
+    this.write({ kind: SIGNAL, signal: PART_CREDIT, id: item.id, number, destination: item.flow.node });
   }
 
   /** To all subscribers. False if it was dropped, because there is no session or the socket is full. */
@@ -479,7 +540,13 @@ export class Connection extends Link {
         source,
         flow,
         confirm: kind === CONFIRM,
+        timeoutMs: header.timeoutMs,
         expires: now + header.timeoutMs,
+        window: header.window ?? 0, // above 0: an answer in parts is taken
+        sent: 0,
+        limit: header.window ?? 0,
+        heardAt: now,
+        blocked: false, // somebody waits for room
       };
       this.drop(this.serving.get(event.request.key)); // an id used again: its origin has given the former one up
       this.serving.set(event.request.key, event.request);
@@ -547,5 +614,54 @@ export class Connection extends Link {
   reject(request, code, text) {
     if (this.release(request))
       this.write({ kind: ERROR, id: request.id, code, destination: request.source }, utf8.encode(text));
+  }
+
+  // Our answers in parts
+
+  /** One part. False if there is no room: a room event follows, or cancelled. */
+  respondPart(request, payload, format, now) {
+    if (this.serving.get(request.key) !== request) return true; // nobody waits for it
+    if (payload.length > this.limits.message_size_max) {
+      this.reject(request, TOO_LARGE, "a part of the reply exceeds message_size_max");
+      this.events.push({ type: "cancelled", request });
+      return true;
+    }
+    request.blocked = request.sent >= request.limit || !this.room();
+    if (request.blocked) return false;
+    const number = request.sent++ & 0xffff;
+    request.expires = now + request.timeoutMs;
+    this.write({ kind: PART, id: request.id, number, format, destination: request.source }, payload);
+    return true;
+  }
+
+  /** There are no more parts. */
+  respondEnd(request) {
+    if (!this.release(request)) return;
+    const number = request.sent & 0xffff;
+    this.write({ kind: SIGNAL, signal: END, id: request.id, number, destination: request.source });
+  }
+
+  onPartCredit(request, limit, now) {
+    if (!request?.window) return;
+    request.heardAt = now;
+    const gain = (limit - request.limit) & 0xffff;
+    if (!gain || gain >= 0x8000) return;
+    request.limit += gain;
+    request.expires = now + request.timeoutMs;
+    this.tellRoom(request);
+  }
+
+  tellRoom(request) {
+    if (!request.blocked || request.sent >= request.limit || !this.room()) return;
+    request.blocked = false;
+    this.events.push({ type: "room", request });
+  }
+
+  /** Whether a request whose time is up only waits for its origin to read on; that says now and then that it is there. */
+  readsSlowly(request, now) {
+    if (!request.blocked || request.sent < request.limit || now - request.heardAt >= STREAM_PATIENCE_MS)
+      return false;
+    request.expires = now + Math.max(PROBE_MS, request.timeoutMs);
+    return true;
   }
 }
