@@ -15,6 +15,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from busway.protocol.node import Node
 
+_ECHO = (
+    b"error 4 (SELF): this line gives back what is written to it: TX and RX are joined, or a transceiver"
+    b" hears itself\n"
+)
 _LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
 
 
@@ -46,6 +50,7 @@ class PacketConnection(Connection):
         super().__init__(node, link, nonce, _packet_limits(limits), now)
         self.packets = self.outbox.layer = layer
         self.waits_for_peer = True  # nobody has answered yet
+        self._echo_told = False
         self.broadcast_size_max = codes.PACKET_BROADCAST_SIZE_MAX
         node.timers.disarm(self)
 
@@ -157,6 +162,9 @@ class PacketConnection(Connection):
         for text in layer.texts:
             self.node.emit(events.LogEvent(self, text))
         layer.texts = []
+        if layer.echoed and not self._echo_told:
+            self._echo_told = True  # a real peer may share such a line: it goes on
+            self.node.emit(events.LogEvent(self, _ECHO))
 
     def log(self, text: bytes) -> None:
         """Show `text` to people at the other end, who get a LogEvent. What does not fit 8 packets is dropped

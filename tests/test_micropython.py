@@ -1,7 +1,12 @@
 """The core on a real MicroPython."""
 
+import os
+import pty
+import select
 import shutil
+import subprocess
 
+from busway.protocol import Link, Node, codes, events
 from tests.rigs import packet_fuzz
 from tests.rigs.micropython import MicroPython
 from tests.rigs.tree import ROOT
@@ -40,6 +45,36 @@ def test_golden_vectors(real_micropython: MicroPython) -> None:
     folder = ROOT / "tests" / "vectors"
     shutil.copy(folder / "program.py", real_micropython.directory / "program.py")
     assert int(real_micropython.run(VECTORS.format(folder=str(folder)))) >= 150
+
+
+def test_a_prompt_that_echoes_is_no_peer(real_micropython: MicroPython) -> None:
+    """A board without a program shows its REPL, which answers what it reads with text."""
+    ours, theirs = pty.openpty()
+    node = Node(b"r" * 16, entropy=os.urandom)
+    connection = node.connection(Link(codes.LOCALNET, True, sort="packet"), 0)
+    texts = b""
+    command = [real_micropython.command, "-i"]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as board:
+        try:
+            os.close(theirs)
+            for now in range(0, 30_000, 50):
+                happened = node.handle_timer(now)
+                if now >= 1000:  # it has begun by then
+                    os.write(ours, connection.data_to_send(64, now))
+                if select.select([ours], [], [], 1.0 if not texts else 0.002)[0]:
+                    happened += connection.receive_data(os.read(ours, 4096), now)
+                texts += b"".join(event.text for event in happened if isinstance(event, events.LogEvent))
+                if board.poll() is not None:
+                    break
+        except OSError:
+            pass  # a byte 4 is Ctrl-D: it has ended
+        finally:
+            board.kill()
+            os.close(ours)
+    assert b"MicroPython" in texts
+    assert b">>>" in texts
+    assert connection.waits_for_peer
+    assert (connection.state, node.peers()) == (codes.GREETING, [])
 
 
 def test_the_packet_layer_says_the_same_for_any_bytes(real_micropython: MicroPython) -> None:

@@ -37,7 +37,7 @@ class Line:
     """Two nodes and what joins them.
 
     `loss`, `double` and `late` are probabilities of a packet (mtu > 0), `ber` of a bit, `burst` of a byte to
-    begin a burst of noise (mtu 0).
+    begin a burst of noise (mtu 0). `echo`: each side hears what it has written, too.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Line:
         double: float = 0,
         late: float = 0,
         leaf: bool = False,
+        echo: bool = False,
         **options: Any,
     ) -> None:
         self.now = START
@@ -62,6 +63,7 @@ class Line:
         self.loss = loss
         self.double = double
         self.late = late
+        self.echo = echo
         self.random = random.Random(seed)
         self.born = seed * 1000
         options = {"sort": "packet", "mtu": mtu, "via": "line", **options}
@@ -103,9 +105,9 @@ class Line:
                     side.connect(self.now)
 
     def _take(self, side: Side, data: bytes) -> None:
-        if side.deaf:
-            return
-        side.events += side.connection.receive_data(data, self.now)
+        for hearer in self.sides if self.echo else [side]:
+            if not hearer.deaf:
+                hearer.events += hearer.connection.receive_data(data, self.now)
 
     def _bytes(self, side: Side, other: Side) -> None:
         if len(side.wire) < _AHEAD:

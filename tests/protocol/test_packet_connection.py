@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from busway.protocol import LocalError, cobs, codes, events
+from busway.protocol import Link, LocalError, Node, cobs, codes, events
 from busway.protocol.outbox import frame
 from busway.protocol.packets import SYN
 from tests.protocol.lines import Line
-from tests.protocol.pairs import E, Pair
+from tests.protocol.pairs import START, E, Entropy, F, Pair
 from tests.protocol.test_packets import syn
 
 LINES: list[dict[str, Any]] = [
@@ -287,3 +287,49 @@ def test_sleep_on_an_older_links_account() -> None:
     line.sides[1].connection.catch_up(line.now)
     line.run(300)
     assert [entry.uuid for entry in line.b.entries()] == [E]
+
+
+# Echoes
+
+
+def test_an_echo_is_no_peer_and_people_are_told_once() -> None:
+    for mtu in (0, 20):
+        node = Node(b"a" * 16, entropy=Entropy(1))
+        connection = node.connection(Link(codes.LOCALNET, True, sort="packet", mtu=mtu), START)
+        happened: list[Any] = []
+        for now in range(START, START + 20_000, 10):
+            happened += node.handle_timer(now)
+            data = connection.data_to_send(64, now)
+            happened += connection.receive_data(data, now) if data else []
+        assert connection.waits_for_peer
+        assert (connection.state, node.peers()) == (codes.GREETING, [])
+        assert [type(event) for event in happened] == [events.LogEvent]
+        assert b"gives back what is written" in happened[0].text
+        assert connection.packets is not None
+        assert connection.packets.damaged == 0
+
+
+@pytest.mark.parametrize("mtu", [20, 128])
+def test_two_who_hear_themselves_as_well_understand_each_other(mtu: int) -> None:
+    line = opened(mtu=mtu, echo=True)
+    receivers = [node.register(uuid, codes.UNICAST) for node, uuid in ((line.a, E), (line.b, F))]
+    line.run(500)
+    tokens = [
+        [node.send(uuid, b"%064d" % number, line.now, confirm=True) for number in range(20)]
+        for node, uuid in ((line.a, F), (line.b, E))
+    ]
+    got: list[list[bytes]] = [[], []]
+    for _ in range(200):
+        line.run(50)
+        for which in (0, 1):
+            got[which] += [message.payload for message in line.drain(which, receivers[which])]
+    for which in (0, 1):
+        assert got[which] == [b"%064d" % number for number in range(20)]
+        verdicts = {event.token: event.status for event in line.seen(which, events.OUTCOME)}
+        assert verdicts == dict.fromkeys(tokens[which], events.TAKEN)
+        assert len(line.sides[which].node.peers()) == 1
+        assert len(line.seen(which, events.LOG)) == 1
+        packets = line.sides[which].connection.packets
+        assert packets is not None
+        assert (packets.damaged, packets.resent) == (0, 0)
+        assert closings(line, which) == []
