@@ -113,7 +113,10 @@ const scenarios = {
       yield 1;
       throw new RemoteError("no more today", 778);
     });
-    bus.serve("js/left", () => left);
+    bus.serve("js/left", async () => {
+      await within(() => left >= 2, "two handlers have ended");
+      return left;
+    });
     await bus.request("t/wait");
     const lost = bus.requestStream("t/count", 1e9);
     await lost.next();

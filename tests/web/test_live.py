@@ -47,7 +47,8 @@ class Site:
             self.cancelled += 1
 
     async def count(self, request: busway.Request) -> AsyncIterator[int]:
-        for number in range(int(request.payload)):
+        assert isinstance(request.payload, int)
+        for number in range(request.payload):
             yield number
 
     async def three(self, request: busway.Request) -> AsyncIterator[int]:
@@ -56,6 +57,7 @@ class Site:
         raise busway.RemoteError(301, "that was all")
 
     async def slowly(self, request: busway.Request) -> AsyncIterator[int]:
+        assert isinstance(request.payload, int)
         for number in range(request.payload):
             await asyncio.sleep(0.2)
             yield number
@@ -170,13 +172,11 @@ async def streams() -> None:
             async for part in endless:
                 if part == 100:
                     break
-        async with asyncio.timeout(BOUND_S):
-            while await bus.request("js/left", None) < 2:  # both handlers have ended, one at our wish
-                await asyncio.sleep(0.01)
+        assert await bus.request("js/left", None) == 2, "both handlers have ended, one at our wish"
         with pytest.raises(busway.RemoteError, match="no more today") as refused:
             assert [part async for part in bus.request_stream("js/breaks", None)] == [1]
         assert refused.value.code == 778
-        with pytest.raises(busway.Undeliverable, match="requestStream|NOT_A_STREAM"):
+        with pytest.raises(busway.Undeliverable, match="requestStream"):
             await bus.request("js/count", 3)
         made.finish.set()
 

@@ -216,7 +216,9 @@ test("an answer in parts: order, window, credit, its time, a part that is lost",
   const { made, id, written } = ask(4);
   assert.deepEqual(written, ["b504" + "02020004" + "01000101" + "8827" + "f6"], "REQUEST with STREAM");
   assert.deepEqual(
-    ["d1010000f6", "d1010001f6"].flatMap((part) => made.receive(frame(part), NOW)).map(({ type, id: of }) => [type, of]),
+    ["d1010000f6", "d1010001f6"]
+      .flatMap((part) => made.receive(frame(part), NOW))
+      .map(({ type, id: of }) => [type, of]),
     [
       ["part", id],
       ["part", id],
