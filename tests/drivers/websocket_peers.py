@@ -19,6 +19,7 @@ from websockets.typing import Origin, Subprotocol
 
 from busway.drivers import websocket
 from busway.drivers.websocket import WebSocketChannel, WebSocketListener
+from busway.drivers.websocket_frames import MESSAGE_SIZE_MAX
 from tests.drivers import waiting
 from tests.drivers.websocket_cases import CASES as CASES
 from tests.drivers.websocket_cases import case, opening_of, outcome
@@ -31,10 +32,11 @@ _BOUND_S = 20
 
 
 class Echo:
-    """Runs a listener's links in a thread: all bytes go back. Stops when left."""
+    """Runs a listener's links in a thread: all bytes go back, or with `silent` none. Stops when left."""
 
-    def __init__(self, listener: WebSocketListener) -> None:
+    def __init__(self, listener: WebSocketListener, *, silent: bool = False) -> None:
         self._listener = listener
+        self._silent = silent
         self._selector = selectors.DefaultSelector()
         self._stop = False
         self._thread = threading.Thread(target=self._run)
@@ -71,7 +73,7 @@ class Echo:
             data = b"" if rests[channel] else channel.read()
             if data == b"" and not rests[channel]:
                 raise ConnectionError("the end")
-            rest = rests[channel] + (data or b"")
+            rest = b"" if self._silent else rests[channel] + (data or b"")
             rests[channel] = rest[channel.write(rest) :]
             busy = bool(rests[channel]) or channel.wants_write
             self._selector.modify(channel, selectors.EVENT_WRITE if busy else selectors.EVENT_READ)
@@ -181,6 +183,19 @@ def _() -> str:
             assert client.recv(_BOUND_S) == b"hello"
             assert client.subprotocol == "busway.1"
         return f"answered with {client.protocol.close_code}"
+
+
+@case("websockets' blocking client: a message of 16 MiB and a byte")
+def _() -> str:
+    # Silent, for this client reads nothing while it writes: with echoes in both directions both would wait.
+    with closing(websocket.listen("ws://127.0.0.1:0")) as listener, Echo(listener, silent=True):
+        with connect_sync(listener.url, subprotocols=OURS, compression=None) as client:
+            client.send(bytes(MESSAGE_SIZE_MAX + 1))
+            try:
+                client.recv(_BOUND_S)
+            except ConnectionClosed as end:
+                return f"closed with {end.rcvd.code}: {end.rcvd.reason}" if end.rcvd else "cut off"
+        return "nothing"
 
 
 # ---- our client at their server
