@@ -1,9 +1,10 @@
 """The long tests: `python -m tests.soak --seed N --duration S`. Prints bounds, progress and a verdict.
 
-Seven stages share the time: random campaigns, millions of messages to a slow receiver, two hundred senders to
+Eight stages share the time: random campaigns, millions of messages to a slow receiver, two hundred senders to
 a slow receiver, fuzzing of what a connection reads, routing (random lives of the control plane, and every
-order of events in small networks), random lives of a whole mesh, and confirmed messages over bad serial lines
-whose boards reset. Exit status 0 only if each kept all its bounds.
+order of events in small networks), random lives of a whole mesh, confirmed messages over bad serial lines
+whose boards reset, and sessions over packets, read by CPython and by MicroPython. Exit status 0 only if each
+kept all its bounds.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ import busway
 from tests.adapters.campaign import Campaign
 from tests.protocol import campaign as core
 from tests.protocol import streams
+from tests.rigs import session_fuzz
+from tests.rigs.micropython import MicroPython
+from tests.rigs.micropython import find as find_micropython
+from tests.rigs.micropython import stage as stage_micropython
 from tests.rigs.tree import ROOT
 from tests.simulation import everyone, life
 from tests.simulation.lines import Trouble, radio, uart
@@ -492,16 +497,41 @@ def bad_lines(seed: int, seconds: float) -> Result:
     return Result(True, f"{runs} lines, {2000 * runs:,} messages without a fault: {kinds}")
 
 
+# ---- two Pythons
+
+
+def two_pythons(seed: int, seconds: float) -> Result:
+    """The same sessions, mutated in the same way, on CPython and on MicroPython: the same events."""
+    command = find_micropython()
+    if command is None:
+        return Result(False, "there is no MicroPython: make setup fetches one")
+    until, number = time.monotonic() + seconds, 0
+    with tempfile.TemporaryDirectory() as name:
+        board = MicroPython(command, Path(name))
+        stage_micropython(board.directory)
+        shutil.copy(session_fuzz.__file__, board.directory / "session_fuzz.py")
+        while time.monotonic() < until:
+            first = seed * 1_000_000 + number
+            printed = board.run(session_fuzz.PROGRAM, str(first), str(first + 50), heap="16m", timeout_s=300)
+            for at, line in enumerate(printed.splitlines(), first):
+                here = session_fuzz.run(at)
+                if line != here:
+                    return Result(False, f"corpus {at}: MicroPython says {line}, CPython {here}")
+            number += 50
+    return Result(True, f"{number:,} corpora, each with the same events")
+
+
 # ---- all together
 
 STAGES: list[tuple[str, float, Callable[[int, float], Result]]] = [
-    ("campaigns", 0.2, campaigns),
+    ("campaigns", 0.15, campaigns),
     ("routing", 0.2, routing),
     ("mesh", 0.1, mesh),
     ("pressure", 0.15, lambda seed, seconds: asyncio.run(pressure(seed, seconds))),
     ("many senders", 0.1, lambda seed, seconds: asyncio.run(many(seed, seconds))),
     ("lines", 0.1, bad_lines),
     ("fuzzing", 0.15, fuzz),
+    ("two Pythons", 0.05, two_pythons),
 ]
 
 

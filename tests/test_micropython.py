@@ -7,7 +7,7 @@ import shutil
 import subprocess
 
 from busway.protocol import Link, Node, codes, events
-from tests.rigs import packet_fuzz
+from tests.rigs import packet_fuzz, session_fuzz
 from tests.rigs.micropython import MicroPython
 from tests.rigs.tree import ROOT
 from tests.test_compiled import module_names
@@ -85,3 +85,17 @@ def test_the_packet_layer_says_the_same_for_any_bytes(real_micropython: MicroPyt
     printed = real_micropython.run(FUZZ.format(seeds=seeds, rounds=rounds))
     assert printed.splitlines() == [packet_fuzz.run(seed, rounds) for seed in range(seeds)]
     assert len(set(printed.splitlines())) == seeds
+
+
+def test_whole_sessions_have_the_same_events_on_the_same_corpus(real_micropython: MicroPython) -> None:
+    """A router's Connection and a Leaf: `make soak` goes on with other seeds."""
+    seeds = 60
+    source = ROOT / "tests" / "rigs" / "session_fuzz.py"
+    shutil.copy(source, real_micropython.directory / source.name)
+    printed = real_micropython.run(session_fuzz.PROGRAM, "0", str(seeds), heap="16m").splitlines()
+    here = [session_fuzz.run(seed) for seed in range(seeds)]
+    assert printed == here
+    assert len(set(here)) == seeds
+    ended, fates = zip(*(line.split(" [")[1:] for line in here), strict=True)
+    assert sum(one != "0, 0]" for one in ended) > seeds // 3  # resets, and lines that were too bad
+    assert sum(one != "0, 0]" for one in fates) > seeds // 2
