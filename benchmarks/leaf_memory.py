@@ -1,30 +1,37 @@
-"""The smallest heap in which a leaf lives on MicroPython beside a real bus, as .mpy and as .py files.
+"""The smallest heap in which a leaf lives on MicroPython beside a real bus: as .mpy, as .py, or frozen.
 
-`python -m benchmarks.leaf_memory [MICROPYTHON...]`: name an i386 build to measure 32-bit words.
-Four endpoints, a request in flight at any time, frames of 256 bytes.
+`python -m benchmarks.leaf_memory [MICROPYTHON...] [--frozen MICROPYTHON]`: name an i386 build to measure
+32-bit words. Four endpoints, a request in flight at any time, frames of 256 bytes; over a stream, and over
+packets on a pty.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import subprocess
-import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import busway
 from busway.firmware import build, measure, show
+from tests.drivers.lines import line
 from tests.rigs import micropython
 
 BOARD = """
 import gc, socket, sys
 from busway.adapters.micropython import Loop
-line = socket.socket()
-line.connect(socket.getaddrinfo("127.0.0.1", int(sys.argv[1]))[0][-1])
-loop = Loop(line, "board", sort="stream", node_id=b"b" * 16)
+sort, place, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+if sort == "stream":
+    line = socket.socket()
+    line.connect(socket.getaddrinfo("127.0.0.1", place)[0][-1])
+else:
+    line = open(place, "r+b")
+loop = Loop(line, "board", sort=sort, node_id=b"b" * 16)
 for name in ("lab/a", "lab/b", "lab/c"):
     loop.serve(name)(lambda value: value)
 loop.subscribe("lab/d")(lambda value: None)
-rounds = int(sys.argv[2])
 done = [0]
 def replied(outcome):
     done[0] += outcome.ok
@@ -34,7 +41,7 @@ loop.request("lab/double", 0, replied, 5000, 5000)
 first = 0
 while done[0] < rounds:
     loop.step(5000)
-    if done[0] == rounds // 2 and not first:
+    if done[0] == rounds // 10 and not first:
         gc.collect()
         first = gc.mem_alloc()
 gc.collect()
@@ -42,52 +49,92 @@ print(done[0], gc.mem_alloc(), gc.mem_alloc() - first)
 """
 
 
-def run(command: str, folder: Path, port: str, heap_kib: int, rounds: int = 200) -> list[int]:
-    """Rounds done, bytes held at the end, growth since the middle; empty if the heap was too small."""
-    (folder / "main.py").write_text(BOARD)
-    try:
-        done = subprocess.run(
-            [command, "-X", f"heapsize={heap_kib}k", "main.py", port, str(rounds)],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return []
-    return [int(word) for word in done.stdout.split()] if done.returncode == 0 else []
+class Site:
+    """A bus with something to ask, and ways for boards to reach it."""
 
-
-def least_heap(command: str, folder: Path, port: str) -> int:
-    """The smallest heap in KiB in which 200 requests are answered, by halving."""
-    low, high = 8, 512
-    while high - low > 1:
-        middle = (low + high) // 2
-        if run(command, folder, port, middle):
-            high = middle
-        else:
-            low = middle
-    return high
-
-
-def main() -> None:
-    commands = sys.argv[1:] or [command for command in [micropython.find()] if command]
-    with tempfile.TemporaryDirectory() as place, busway.Bus("default", ipc=False) as bus:
-        port = bus.listen("tcp://127.0.0.1:0").url.rsplit(":", 1)[1]
+    def __init__(self, bus: busway.Bus) -> None:
+        self.bus = bus
+        self._port = bus.listen("tcp://127.0.0.1:0").url.rsplit(":", 1)[1]
         bus.serve("lab/double")(lambda request: request.payload * 2)
-        for command in commands:
-            print(command)
+
+    def run(
+        self, command: str, folder: Path, heap_kib: int, rounds: int = 200, *, sort: str = "stream"
+    ) -> list[int]:
+        """Lets a board ask `rounds` times, over a link of that sort.
+
+        Returns: rounds done, bytes held at the end, growth since a tenth of them; empty if the heap was too
+        small.
+        """
+        program = folder / "main.py"
+        program.write_text(BOARD)
+        with line() as cable:
+            place = self._port if sort == "stream" else str(cable.board)
+            board = subprocess.Popen(
+                [command, "-X", f"heapsize={heap_kib}k", program.name, sort, place, str(rounds)],
+                cwd=folder,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                pass_fds=[cable.board],
+            )
+            with board, contextlib.ExitStack() as stack:
+                stack.callback(board.kill)
+                try:
+                    if sort == "packet":
+                        stack.callback(self.bus.connect(cable.url, wait=4.0).close)
+                    printed, _ = board.communicate(timeout=10 + rounds / 50)
+                except (OSError, busway.BusError, subprocess.TimeoutExpired):
+                    return []  # out of memory it says nothing any more
+        return [int(word) for word in printed.split()] if board.returncode == 0 else []
+
+    def least_heap(self, command: str, folder: Path, sort: str) -> int:
+        """The smallest heap in KiB in which 200 requests are answered, by halving."""
+        low, high = 8, 512
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self.run(command, folder, middle, sort=sort):
+                high = middle
+            else:
+                low = middle
+        return high
+
+
+@contextlib.contextmanager
+def site() -> Iterator[Site]:
+    """A bus of its own, for as long as the context lasts."""
+    with busway.Bus("default", ipc=False) as bus:
+        yield Site(bus)
+
+
+def report(site: Site, command: str, folder: Path, title: str) -> None:
+    for sort in ("stream", "packet"):
+        heap = site.least_heap(command, folder, sort)
+        rounds, held, growth = site.run(command, folder, 512, 2000, sort=sort)
+        print(f"{title}, {sort} link: least heap {heap} KiB;", end=" ")
+        print(f"{rounds} requests hold {held} bytes, growth since the 200th {growth} bytes")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.leaf_memory", description=__doc__)
+    parser.add_argument("commands", nargs="*", metavar="MICROPYTHON", help="default: what make setup fetched")
+    parser.add_argument(
+        "--frozen", metavar="MICROPYTHON", help="one that holds busway; see tests/rigs/frozen.sh"
+    )
+    options = parser.parse_args(arguments)
+    found = micropython.find()
+    commands = options.commands or ([found] if found and not options.frozen else [])
+    with tempfile.TemporaryDirectory() as place, site() as there:
+        for number, command in enumerate(commands):
             for compiled in (True, False):
-                folder = Path(place, f"{commands.index(command)}-{compiled}")
+                folder = Path(place, f"{number}-{compiled}")
                 flash = build(folder, compiled=compiled)
-                print(show(flash, measure(folder, command, tuple(flash))))
-                rounds, held, growth = run(command, folder, port, 512, 2000)
-                print(
-                    f"{'.mpy' if compiled else '.py '}: least heap {least_heap(command, folder, port)} KiB;",
-                    end=" ",
-                )
-                print(f"{rounds} requests hold {held} bytes, growth over the second half {growth} bytes\n")
+                print(f"{command}\n{show(flash, measure(folder, command, tuple(flash)))}")
+                report(there, command, folder, ".mpy" if compiled else ".py")
+        if options.frozen:
+            folder = Path(place, "frozen")
+            folder.mkdir()
+            print(f"{options.frozen}\n{show({}, measure(folder, options.frozen))}")
+            report(there, options.frozen, folder, "frozen")
 
 
 if __name__ == "__main__":

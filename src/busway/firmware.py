@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from busway.protocol import codes, events
+from busway.shortening import shorten
+from busway.shrinking import shrink
 
 __all__ = ["MODULES", "build", "main", "measure", "strip"]
 
@@ -41,6 +43,7 @@ MODULES = {
         "adapters/micropython_names.py",
         "adapters/micropython.py",
     ),
+    "adapters/micropython_sha1.py": ("adapters/micropython_sha1.py",),
     "adapters/micropython_asyncio.py": ("adapters/micropython_asyncio.py",),
 }
 """What a board carries, and of which modules each file is made: together they take less RAM."""
@@ -151,7 +154,7 @@ class _Strip(ast.NodeTransformer):
         return node
 
 
-def strip(sources: Sequence[str], home: str, homes: Mapping[str, str]) -> str:
+def strip(sources: Sequence[str], home: str, homes: Mapping[str, str]) -> ast.Module:
     """Modules as a board carries them, as one: the same behaviour, no comments, no names of constants.
 
     Args:
@@ -163,7 +166,7 @@ def strip(sources: Sequence[str], home: str, homes: Mapping[str, str]) -> str:
         RuntimeError: two of them define the same name.
     """
     stripper = _Strip(home, homes)
-    lines = []
+    whole = ast.Module([], [])
     owned: set[str] = set()
     for source in sources:
         tree = stripper.visit(ast.parse(source))
@@ -178,8 +181,53 @@ def strip(sources: Sequence[str], home: str, homes: Mapping[str, str]) -> str:
         if twice := owned & names:
             raise RuntimeError(f"two modules of {home} define {sorted(twice)}")
         owned |= names
-        lines.append(ast.unparse(ast.fix_missing_locations(tree)) + "\n")
-    return "".join(lines)
+        whole.body += tree.body
+    return ast.fix_missing_locations(whole)
+
+
+def _public(tree: ast.Module) -> set[str]:
+    """What programs use of a module: its globals, members of its classes, and arguments."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found.add(node.name)
+            if isinstance(node, ast.ClassDef):
+                found |= {
+                    one.attr
+                    for one in ast.walk(node)
+                    if isinstance(one, ast.Attribute)
+                    and isinstance(one.value, ast.Name)
+                    and one.value.id == "self"
+                }
+            elif not node.name.startswith("_") or node.name == "__init__":
+                found |= {one.arg for one in [*node.args.args, *node.args.kwonlyargs]}
+    return {name for name in found if not name.startswith("_")}
+
+
+_KEPT = {"Leaf", "LocalError", "EndpointTakenError", "WrongKindError", "FullError", "ClosedError"}
+"""What programs may name of the core besides."""
+
+
+def _offered(part: str) -> set[str]:
+    """What programs may import from a file that has become part of another."""
+    body = ast.parse((SOURCE / part).read_text(encoding="utf-8")).body
+    names = {node.name for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    if part.startswith("protocol/"):
+        return names & _KEPT
+    return {name for name in names if not name.startswith("_")}
+
+
+def _small(modules: Mapping[str, ast.Module]) -> dict[str, str]:
+    """Shrinks and renames all that a board carries, in place; returns the new names."""
+    trees = list(modules.values())
+    kept = set(_KEPT).union(
+        *(_public(tree) for name, tree in modules.items() if name.startswith("adapters/"))
+    )
+    shrink(trees, kept, [tree for name, tree in modules.items() if name.startswith("protocol/")])
+    names = shorten(trees, kept)
+    for tree in trees:  # what loading them left would lie between what stays, and cut the heap into pieces
+        tree.body += ast.parse("import gc\ngc.collect()").body
+    return names
 
 
 def build(out: Path, *, compiled: bool = True) -> dict[str, int]:
@@ -198,21 +246,28 @@ def build(out: Path, *, compiled: bool = True) -> dict[str, int]:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text("")
     modules = MODULES if compiled else {part: (part,) for parts in MODULES.values() for part in parts}
+    homes = _homes(modules)
+    trees = {
+        name: strip([(SOURCE / part).read_text(encoding="utf-8") for part in parts], _dotted(name), homes)
+        for name, parts in modules.items()
+    }
+    if compiled:
+        names = _small(trees)
+        (out / "names.json").write_text(json.dumps(names, indent=1, sort_keys=True))
     for name, parts in modules.items():
         target = out / "busway" / name
-        sources = [(SOURCE / part).read_text(encoding="utf-8") for part in parts]
-        homes = _homes(modules)
-        target.write_text(strip(sources, _dotted(name), homes), encoding="utf-8")
+        target.write_text(ast.unparse(trees[name]) + "\n", encoding="utf-8")
         if compiled:
             target = _compile(target, f"busway/{name}")
         sizes[name] = target.stat().st_size
         for part in parts:
-            if part != name:  # the name of a part still works; it costs nothing until it is used
-                (out / "busway" / part).write_text(f"from {_dotted(name)} import *\n")
+            if part != name and (offered := _offered(part)):  # costs nothing until it is used
+                target = out / "busway" / part
+                target.write_text(f"from {_dotted(name)} import {', '.join(sorted(offered))}\n")
     files = sorted(str(path.relative_to(out)) for path in (out / "busway").rglob("*") if path.is_file())
     package = {"urls": [[path, path] for path in files], "version": "1"}
     (out / "package.json").write_text(json.dumps(package, indent=1))
-    (out / "manifest.py").write_text('package("busway", base_path="$(MANIFEST_DIR)")\n')
+    (out / "manifest.py").write_text(f'freeze(".", {tuple(files)!r}, opt=3)\n')
     return sizes
 
 

@@ -41,6 +41,13 @@ def find() -> str | None:
     )
 
 
+@functools.cache
+def find_32() -> str | None:
+    """Returns the command of a MicroPython of 32-bit words, as boards have them, or None."""
+    places = [Path(sys.prefix, "bin", "micropython32"), ROOT / ".venv" / "bin" / "micropython32"]
+    return next((str(place) for place in places if _is_micropython(str(place))), None)
+
+
 def stage(directory: Path) -> None:
     """Lays out what a board has: an empty busway/__init__.py and the core, no front door."""
     (directory / "busway").mkdir()

@@ -1,0 +1,466 @@
+"""Takes out of a board's program what it does not need: texts for people, what nobody uses, and calls to what
+is called once.
+
+A function costs some 80 bytes of a board's heap besides its code. Knows syntax trees, not what they do; what
+is used from outside is told.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections import Counter
+from collections.abc import Collection, Mapping
+
+__all__ = ["shrink"]
+
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_PURE = (
+    ast.Constant,
+    ast.Name,
+    ast.Attribute,
+    ast.UnaryOp,
+    ast.BinOp,
+    ast.Compare,
+    ast.BoolOp,
+    ast.IfExp,
+    ast.Tuple,
+)
+_PURE_PARTS = (*_PURE, ast.List, ast.Dict, ast.expr_context, ast.operator, ast.cmpop, ast.boolop, ast.unaryop)
+
+
+class _Plain(ast.NodeTransformer):
+    """Texts for people become empty; arguments that must be named need not be any more."""
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        return ast.Constant("") if isinstance(node.value, str) and " " in node.value else node
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        self.generic_visit(node)
+        left = node.left
+        gone = isinstance(node.op, ast.Mod) and isinstance(left, ast.Constant) and left.value == ""
+        return left if gone else node
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:
+        self.generic_visit(node)
+        call = node.exc
+        if isinstance(call, ast.Call) and [ast.dump(one) for one in call.args] == [
+            ast.dump(ast.Constant(""))
+        ]:
+            node.exc = call.func
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        self.generic_visit(node)
+        asked = node.args
+        if asked.kwonlyargs and None not in asked.kw_defaults and asked.vararg is None:
+            asked.args += asked.kwonlyargs
+            asked.defaults += [default for default in asked.kw_defaults if default is not None]
+            asked.kwonlyargs, asked.kw_defaults = [], []
+        return node
+
+
+def _uses(node: ast.AST) -> Counter[str]:
+    """How often each name is read. What is only counted up is not read by that."""
+    found: Counter[str] = Counter()
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Name) and not isinstance(inner.ctx, ast.Store):
+            found[inner.id] += 1
+        elif isinstance(inner, ast.Attribute) and not isinstance(inner.ctx, ast.Store):
+            found[inner.attr] += 1
+        elif isinstance(inner, ast.Constant) and isinstance(inner.value, str):
+            found[inner.value] += 1  # perhaps of getattr
+        elif isinstance(inner, (ast.Assign, ast.AugAssign)):
+            for target in inner.targets if isinstance(inner, ast.Assign) else [inner.target]:
+                if isinstance(target, ast.Subscript) and isinstance(target.value, ast.Attribute):
+                    found[target.value.attr] -= 1
+    return found
+
+
+def _all_uses(trees: Collection[ast.Module]) -> Counter[str]:
+    return sum((_uses(tree) for tree in trees), Counter[str]())
+
+
+def _stored(target: ast.expr) -> str:
+    """The attribute that an assignment changes, or ""."""
+    if isinstance(target, ast.Subscript):
+        target = target.value
+    return target.attr if isinstance(target, ast.Attribute) else ""
+
+
+class _Drop(ast.NodeTransformer):
+    """Definitions and attributes that nobody reads."""
+
+    def __init__(self, uses: Mapping[str, int], kept: Collection[str]) -> None:
+        self.uses = uses
+        self.kept = kept
+        self.dropped = 0
+
+    def _idle(self, name: str) -> bool:
+        return (
+            bool(name) and name not in self.kept and not name.startswith("__") and self.uses.get(name, 0) <= 0
+        )
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST | None:
+        return self._definition(node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST | None:
+        return self._definition(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST | None:
+        return self._definition(node)
+
+    def _definition(self, node: _Function | ast.ClassDef) -> ast.AST | None:
+        if (
+            node.name not in self.kept
+            and self.uses.get(node.name, 0) <= _uses(node)[node.name]
+            and self._named(node)
+        ):
+            self.dropped += 1
+            return None
+        return self.generic_visit(node)
+
+    def _named(self, node: _Function | ast.ClassDef) -> bool:
+        return not node.name.startswith("__")
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
+        kept = [target for target in node.targets if not self._idle(_stored(target))]
+        if len(kept) == len(node.targets):
+            return node
+        self.dropped += 1
+        if kept:
+            node.targets = kept
+            return node
+        return None if _pure(node.value) else ast.Expr(node.value)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST | None:
+        if not self._idle(_stored(node.target)):
+            return node
+        self.dropped += 1
+        return None if _pure(node.value) else ast.Expr(node.value)
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        self.generic_visit(node)
+        if not node.body and not node.orelse and _pure(node.test):
+            return None
+        node.body = node.body or [ast.Pass()]
+        return node
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        super().generic_visit(node)
+        if getattr(node, "body", None) == [] and not isinstance(node, (ast.Module, ast.If)):
+            node.body = [ast.Pass()]  # type: ignore[attr-defined]
+        return node
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
+        if (node.module or "").startswith("busway"):
+            node.names = [alias for alias in node.names if not self._idle(alias.name)]
+        return node if node.names else None
+
+
+def _pure(value: ast.expr) -> bool:
+    """Whether computing it changes nothing."""
+    for node in ast.walk(value):
+        if isinstance(node, ast.Call):
+            if not (isinstance(node.func, ast.Name) and node.func.id in ("len", "min", "max")):
+                return False
+        elif not isinstance(node, _PURE_PARTS):
+            return False
+    return True
+
+
+# ---- calls to what is called once
+
+
+def _blocks(node: ast.AST) -> list[list[ast.stmt]]:
+    """All lists of statements within a function, not those of functions in it."""
+    found: list[list[ast.stmt]] = []
+    for field in ("body", "orelse", "finalbody"):
+        block = getattr(node, field, None)
+        if isinstance(block, list):
+            found.append(block)
+            for inner in block:
+                if not isinstance(inner, (*_FUNCTIONS, ast.ClassDef)):
+                    found += _blocks(inner)
+    for handler in getattr(node, "handlers", []):
+        found += _blocks(handler)
+    return found
+
+
+def _tails(block: list[ast.stmt], found: list[int]) -> list[int]:
+    """Identities of the statements with which a function ends."""
+    if block:
+        last = block[-1]
+        found.append(id(last))
+        if isinstance(last, ast.If):
+            _tails(last.body, found)
+            _tails(last.orelse, found)
+    return found
+
+
+def _locals(function: _Function) -> set[str]:
+    found = {arg.arg for arg in function.args.args}
+    for node in ast.walk(function):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            found.add(node.name)
+    return found
+
+
+def _fits(function: ast.AST, uses: Mapping[str, int], counts: Mapping[str, int]) -> bool:
+    """Whether a function may move into the one that calls it."""
+    if not isinstance(function, ast.FunctionDef) or function.decorator_list or function.name.startswith("__"):
+        return False
+    if uses.get(function.name) != 1 or counts[function.name] != 1:
+        return False
+    if function.args.vararg or function.args.kwarg or function.args.kwonlyargs:
+        return False
+    closures = (
+        *_FUNCTIONS,
+        ast.Lambda,
+        ast.ListComp,
+        ast.GeneratorExp,
+        ast.DictComp,
+        ast.Yield,
+        ast.Import,
+        ast.ImportFrom,
+    )
+    return not any(isinstance(node, closures) for node in ast.walk(function) if node is not function)
+
+
+class _Substitute(ast.NodeTransformer):
+    """Puts what was handed over in the places of arguments, and new names in those of locals."""
+
+    def __init__(self, values: Mapping[str, ast.expr]) -> None:
+        self.values = values
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        value = self.values.get(node.id)
+        if value is None:
+            return node
+        if isinstance(value, ast.Name):
+            return ast.Name(value.id, node.ctx)
+        return copy.deepcopy(value)
+
+    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> ast.AST:
+        value = self.values.get(node.name or "")
+        if isinstance(value, ast.Name):
+            node.name = value.id
+        return self.generic_visit(node)
+
+
+class _Inline:
+    """Moves functions that are called once to where they are called."""
+
+    def __init__(
+        self, tree: ast.Module, known: Mapping[str, ast.FunctionDef], methods: Collection[str]
+    ) -> None:
+        self.tree = tree
+        self.known = known
+        self.methods = methods
+        self.moved: set[str] = set()
+        self.begun: set[str] = set()
+        self.done: set[str] = set()
+
+    def callee(self, call: ast.expr | None, caller: _Function) -> ast.FunctionDef | None:
+        if not isinstance(call, ast.Call):
+            return None
+        name = ""
+        if isinstance(call.func, ast.Name):
+            name = call.func.id
+        elif isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name):
+            name = call.func.attr if call.func.value.id == "self" else ""
+        found = self.known.get(name)
+        if found is None or found is caller or (name in self.methods) != isinstance(call.func, ast.Attribute):
+            return None
+        if any(isinstance(arg, ast.Starred) for arg in call.args) or any(
+            word.arg is None for word in call.keywords
+        ):
+            return None
+        return (
+            None
+            if found.name in self.moved or (found.name in self.begun) != (found.name in self.done)
+            else found
+        )
+
+    def run(self) -> None:
+        for caller in [node for node in ast.walk(self.tree) if isinstance(node, _FUNCTIONS)]:
+            self._into(caller)
+
+    def _into(self, caller: _Function) -> None:
+        """What a function calls has taken in what it calls before it moves itself."""
+        if caller.name in self.begun and self.known.get(caller.name) is caller:
+            return
+        self.begun.add(caller.name)
+        for node in list(ast.walk(caller)):
+            callee = self.callee(node, caller) if isinstance(node, ast.Call) else None
+            if callee is not None:
+                self._into(callee)
+        self.done.add(caller.name)
+        theirs = _locals(caller)
+        for block in _blocks(caller):
+            for statement in list(block):
+                body = self._moved(statement, caller, theirs)
+                if body is not None:
+                    at = block.index(statement)
+                    block[at : at + 1] = body
+        _Expressions(self, caller, theirs).visit(caller)
+
+    def _moved(self, statement: ast.stmt, caller: _Function, theirs: set[str]) -> list[ast.stmt] | None:
+        """What takes the place of a statement that is such a call, or None."""
+        call = getattr(statement, "value", None)
+        callee = self.callee(call, caller)
+        if callee is None or not isinstance(statement, (ast.Expr, ast.Return, ast.Assign)):
+            return None
+        returns = [node for node in ast.walk(callee) if isinstance(node, ast.Return)]
+        single = returns == [callee.body[-1]]
+        if isinstance(statement, ast.Expr) and returns and not single:
+            bare = all(one.value is None for one in returns)
+            if not bare or id(statement) not in _tails(caller.body, []):
+                return None
+        if isinstance(statement, ast.Assign) and not (single and returns[0].value):
+            return None
+        assert isinstance(call, ast.Call)
+        body = self._entered(call, callee, theirs)
+        if body is None:
+            return None
+        if isinstance(statement, ast.Assign):
+            assert isinstance(body[-1], ast.Return)
+            assert body[-1].value is not None
+            body[-1] = ast.Assign(statement.targets, body[-1].value)
+        elif isinstance(statement, ast.Expr) and single:
+            ending = body.pop()
+            assert isinstance(ending, ast.Return)
+            body += [] if ending.value is None or _pure(ending.value) else [ast.Expr(ending.value)]
+        elif isinstance(statement, ast.Return) and not _ends(callee.body):
+            body.append(ast.Return(None))
+        self.moved.add(callee.name)
+        return body
+
+    def _entered(self, call: ast.Call, callee: ast.FunctionDef, theirs: set[str]) -> list[ast.stmt] | None:
+        """The callee's statements for this call, what is handed over before them."""
+        given = _given(call, callee)
+        own = _locals(callee)
+        if given is None or (_names(callee) - own) & theirs:
+            return None
+        changed = _names(callee, ast.Store)
+        values: dict[str, ast.expr] = {}
+        first: list[ast.stmt] = []
+        for name in own:
+            value = given.get(name)
+            if name not in changed and _plain(value, theirs):
+                assert value is not None
+                values[name] = value
+                continue
+            new = name
+            while new in theirs:
+                new += "_"
+            values[name] = ast.Name(new, ast.Load())
+        for name, value in given.items():
+            target = values[name]
+            if target is not value:
+                assert isinstance(target, ast.Name)
+                first.append(ast.Assign([ast.Name(target.id, ast.Store())], value))
+        body: list[ast.stmt] = [_Substitute(values).visit(one) for one in copy.deepcopy(callee.body)]
+        return [*first, *body]
+
+
+def _names(node: ast.AST, how: type[ast.expr_context] = ast.expr_context) -> set[str]:
+    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, how)}
+
+
+def _plain(value: ast.expr | None, theirs: Collection[str]) -> bool:
+    """Whether a value may stand wherever the argument stood."""
+    return isinstance(value, ast.Constant) or (isinstance(value, ast.Name) and value.id in theirs)
+
+
+def _given(call: ast.Call, callee: ast.FunctionDef) -> dict[str, ast.expr] | None:
+    """What each argument is, in the order of evaluation; None if that is not known."""
+    asked = [arg.arg for arg in callee.args.args]
+    given: dict[str, ast.expr] = {}
+    if isinstance(call.func, ast.Attribute):
+        given["self"] = call.func.value
+        asked = asked[1:]
+    given.update(zip(asked, call.args, strict=False))
+    given.update({word.arg: word.value for word in call.keywords if word.arg})
+    for name, value in zip(reversed(asked), reversed(callee.args.defaults), strict=False):
+        given.setdefault(name, value)
+    return given if set(asked) <= set(given) else None
+
+
+class _Expressions(ast.NodeTransformer):
+    """Functions of one expression, in the places of their calls."""
+
+    def __init__(self, inline: _Inline, caller: _Function, theirs: set[str]) -> None:
+        self.inline = inline
+        self.caller = caller
+        self.theirs = theirs
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        callee = self.inline.callee(node, self.caller)
+        if callee is None or len(callee.body) != 1 or not isinstance(callee.body[0], ast.Return):
+            return node
+        value = callee.body[0].value
+        given = _given(node, callee)
+        if value is None or given is None or (_names(callee) - _locals(callee)) & self.theirs:
+            return node
+        if not all(_plain(one, self.theirs) for one in given.values()):
+            return node
+        self.inline.moved.add(callee.name)
+        found: ast.AST = _Substitute(given).visit(copy.deepcopy(value))
+        return found
+
+
+def _ends(block: list[ast.stmt]) -> bool:
+    last = block[-1]
+    if isinstance(last, ast.If):
+        return bool(last.orelse) and _ends(last.body) and _ends(last.orelse)
+    return isinstance(last, (ast.Return, ast.Raise))
+
+
+def _remove(tree: ast.Module, names: Collection[str]) -> None:
+    classes = [one for one in tree.body if isinstance(one, ast.ClassDef)]
+    for block in [tree.body, *(one.body for one in classes)]:
+        block[:] = [one for one in block if not (isinstance(one, ast.FunctionDef) and one.name in names)]
+        block[:] = block or [ast.Pass()]
+
+
+def shrink(trees: Collection[ast.Module], kept: Collection[str], quiet: Collection[ast.Module] = ()) -> None:
+    """Makes modules smaller, in place.
+
+    Args:
+        trees: all modules of a program that know one another.
+        kept: what is used from outside: names of functions, classes, members.
+        quiet: those of them whose texts for people go.
+    """
+    for tree in quiet:
+        _Plain().visit(tree)
+    while True:
+        dropper = _Drop(_all_uses(trees), kept)
+        for tree in trees:
+            dropper.visit(tree)
+        if not dropper.dropped:
+            break
+    counts = Counter(node.name for tree in trees for node in ast.walk(tree) if isinstance(node, _FUNCTIONS))
+    uses = _all_uses(trees)
+    for tree in trees:
+        methods = {
+            one.name: one
+            for node in tree.body
+            if isinstance(node, ast.ClassDef)
+            for one in node.body
+            if isinstance(one, ast.FunctionDef)
+        }
+        functions = {one.name: one for one in tree.body if isinstance(one, ast.FunctionDef)}
+        known = {
+            name: one
+            for name, one in {**methods, **functions}.items()
+            if name not in kept and _fits(one, uses, counts)
+        }
+        inline = _Inline(tree, known, methods)
+        inline.run()
+        _remove(tree, inline.moved)
+        ast.fix_missing_locations(tree)

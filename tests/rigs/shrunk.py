@@ -1,0 +1,78 @@
+"""A plugin of pytest: the leaf's modules as a board has them, shrunk and renamed, in their usual places.
+
+Names that tests use are kept; all else is as `python -m busway.firmware` makes it.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+from types import ModuleType
+
+import busway.protocol
+from busway.firmware import MODULES, SOURCE, strip
+from busway.shortening import shorten
+from busway.shrinking import shrink
+from tests.rigs.tree import ROOT
+
+_SHARED = ("protocol/errors.py", "protocol/wire.py", "protocol/link.py")  # with the routers of the tests
+
+
+def _names(tree: ast.AST) -> set[str]:
+    """All that a text could mean by its words."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        for field in ("id", "attr", "arg", "name"):
+            word = getattr(node, field, None)
+            if isinstance(word, str):
+                found.add(word)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier():
+            found.add(node.value)
+    return found
+
+
+def _dotted(path: str) -> str:
+    return f"busway.{path.removesuffix('.py').replace('/', '.')}"
+
+
+def install() -> int:
+    """Puts them into sys.modules; returns how many names are new."""
+    modules = {
+        name: [part for part in parts if part not in _SHARED]
+        for name, parts in MODULES.items()
+        if name.startswith("protocol/")
+    }
+    homes = {_dotted(part): _dotted(name) for name, parts in modules.items() for part in parts}
+    kept = {
+        word
+        for path in (ROOT / "tests").rglob("*.py")
+        for word in _names(ast.parse(path.read_text(encoding="utf-8")))
+    }
+    kept |= {
+        word for part in _SHARED for word in _names(ast.parse((SOURCE / part).read_text(encoding="utf-8")))
+    }
+    trees = {
+        name: strip([(SOURCE / part).read_text(encoding="utf-8") for part in parts], _dotted(name), homes)
+        for name, parts in modules.items()
+    }
+    shrink(list(trees.values()), kept)
+    names = shorten(list(trees.values()), kept)
+    for name, parts in modules.items():
+        module = ModuleType(_dotted(name))
+        for part in parts:  # numbers with names, which boards have no more
+            whole = vars(importlib.import_module(_dotted(part)))
+            vars(module).update({word: value for word, value in whole.items() if isinstance(value, int)})
+        for part in (*parts, name):
+            sys.modules[_dotted(part)] = module
+            setattr(busway.protocol, _dotted(part).rpartition(".")[2], module)
+        exec(compile(trees[name], name, "exec"), vars(module))
+    return len(names)
+
+
+_COUNT = install()
+
+
+def pytest_report_header() -> str:
+    """Says that the plugin is at work."""
+    return f"shrunk: {_COUNT} names of the leaf are others"

@@ -1,0 +1,156 @@
+"""What is done to a board's program to make it small: it still does the same."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+from busway.shortening import ROM, shorten
+from busway.shrinking import shrink
+from tests.rigs.tree import ROOT
+
+PROGRAM = """
+class Refused(Exception):
+    def __init__(self, code, text):
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+class Base:
+    def __init__(self, *, size=3):
+        self.size = size
+        self._seen = []
+        self.unread = 0
+
+    def _note(self, what, times=1):
+        for _ in range(times):
+            self._seen.append(what)
+
+    def _deep(self, what):
+        total = what + 1
+        self._deeper(total * 2)
+        return total
+
+    def _deeper(self, what):
+        total = what
+        if total > 100:
+            self._seen.append(-1)
+            return
+        self._seen.append(total)
+
+class Counter(Base):
+    def _sum(self, values):
+        total = 0
+        for value in values:
+            total += value
+        return total
+
+    def _sign(self, value):
+        if value < 0:
+            return "-"
+        return "+"
+
+    def run(self, values):
+        self.unread += len(values)
+        total = self._sum(values)
+        self._note("sum", times=2)
+        self._deep(total)
+        try:
+            _check(total, self.size)
+        except Refused as refusal:
+            self._seen.append(refusal.code)
+            self._seen.append(refusal.text)
+        self._seen.append(_half(total))
+        return self._sign(total)
+
+    def _never(self):
+        return self._nor_this()
+
+    def _nor_this(self):
+        return 0
+
+def _half(value):
+    return value // 2
+
+def _check(total, limit):
+    refusal = total > limit
+    if refusal:
+        raise Refused(7, "more than %d in all" % limit)
+
+def main(values):
+    counter = Counter(size=5)
+    sign = counter.run(values)
+    return [sign] + counter._seen
+"""
+
+
+def result(tree: ast.Module, name: str, values: list[int]) -> list[object]:
+    space: dict[str, object] = {}
+    exec(compile(ast.fix_missing_locations(tree), "program", "exec"), space)
+    main = space[name]
+    assert callable(main)
+    found = main(values)
+    assert isinstance(found, list)
+    return found
+
+
+def functions(tree: ast.Module) -> set[str]:
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("values", [[1, 2], [1, 2, 3], [-4], [200]])
+def test_a_small_program_does_the_same(values: list[int]) -> None:
+    wanted = result(ast.parse(PROGRAM), "main", values)
+    tree = ast.parse(PROGRAM)
+    shrink([tree], {"main"})
+    assert result(tree, "main", values) == wanted
+    assert functions(tree) == {"__init__", "run", "main", "_deeper"}  # that one returns in its midst
+    assert "unread" not in ast.unparse(tree)
+    names = shorten([tree], {"main"})
+    assert result(tree, "main", values) == wanted
+    assert set(names.values()) <= set(ROM)
+    assert "main" not in names
+    assert not {"Counter", "_seen", "size", "values"} & set(ast.unparse(tree).replace(".", " ").split())
+
+
+def test_texts_for_people_go_where_asked() -> None:
+    tree = ast.parse(PROGRAM)
+    shrink([tree], {"main"}, [tree])
+    assert result(tree, "main", [200])[-2:] == ["", 100]
+    assert "in all" not in ast.unparse(tree)
+
+
+def test_modules_keep_to_one_another() -> None:
+    sources = {
+        "busway.one": "class Thing:\n    def __init__(self, width):\n        self.width = width\n"
+        "def area(thing, *, height=2):\n    for _ in range(1):\n        pass\n"
+        "    return thing.width * height\n",
+        "busway.two": "from busway.one import Thing, area\nclass Wide(Thing):\n    def twice(self):\n"
+        "        return area(self, height=2 * self.width) + area(self)\n"
+        "def main(widths):\n    return [Wide(widths[0]).twice()]\n",
+    }
+    trees = {name: ast.parse(source) for name, source in sources.items()}
+    shrink(list(trees.values()), {"main"})
+    names = shorten(list(trees.values()), {"main"})
+    assert names["area"] in ROM
+    whole = ast.Module([*trees["busway.one"].body, *trees["busway.two"].body[1:]], [])
+    assert result(whole, "main", [3]) == [3 * 6 + 3 * 2]
+
+
+def test_the_leaf_keeps_its_promises_when_it_is_small() -> None:
+    """Its own tests, and those of its packets, with the shrunk modules in the places of the whole ones."""
+    files = ["test_small_leaf.py", "test_small_leaf_packets.py", "test_packets.py", "test_vectors.py"]
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "tests.rigs.shrunk", "-p", "no:cacheprovider"]
+        + [f"tests/protocol/{file}" for file in files],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
+    assert "shrunk" in run.stdout
