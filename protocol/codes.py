@@ -231,6 +231,7 @@ LINGER_MS: "Final" = 1000
 SLEEP_MAX_MS: "Final" = 86400000
 SYNC_MS: "Final" = 2000
 SILENT_INTERVALS: "Final" = 3
+MEASURE_INTERVALS: "Final" = 6  # of keepalive, between two measured round trips of a link that is busy
 PROBE_MS: "Final" = 1000
 PROBE_MAX_MS: "Final" = 30000
 FLOW_FALLBACK_MS: "Final" = 60000

@@ -80,6 +80,7 @@ class Connection(Timer):
         self._have = 0
         self._need = 0
         self._ping_sent = -1
+        self._measured = now  # when the round trip was last asked for, by any PING
         self._pong = -1  # token of a PING to answer
         self._suspect = False
         self.outbox.control.append(frame(self._my_hello))
@@ -538,6 +539,10 @@ class Connection(Timer):
         interval = self.keepalive_ms
         silent = now - max(self.last_read, self.asleep_until)
         if silent < interval:
+            # Without silence there are no PINGs; how long a round trip takes is of interest all the same.
+            long_ago = now - self._measured >= interval * codes.MEASURE_INTERVALS
+            if silent >= 0 and (self.rtt_ms < 0 or long_ago):
+                self._ping(now)
             self.node.timers.arm(self, now - silent + interval)
         elif silent < interval * codes.SILENT_INTERVALS:
             self._ping(now)
@@ -551,7 +556,7 @@ class Connection(Timer):
             self.fail(codes.SILENT, "nothing was heard for %d ms" % silent, now)
 
     def _ping(self, now: int) -> None:
-        self._ping_sent = now
+        self._ping_sent = self._measured = now
         self.outbox.control.append(frame(bytes((codes.PING,)) + varint(now & 0x0FFFFFFF)))
         self.touch()
 
