@@ -1,10 +1,10 @@
 """The long tests: `python -m tests.soak --seed N --duration S`. Prints bounds, progress and a verdict.
 
-Eight stages share the time: random campaigns, millions of messages to a slow receiver, two hundred senders to
+Nine stages share the time: random campaigns, millions of messages to a slow receiver, two hundred senders to
 a slow receiver, fuzzing of what a connection reads, routing (random lives of the control plane, and every
 order of events in small networks), random lives of a whole mesh, confirmed messages over bad serial lines
-whose boards reset, and sessions over packets, read by CPython and by MicroPython. Exit status 0 only if each
-kept all its bounds.
+whose boards reset, sessions over packets, read by CPython and by MicroPython, and a million messages through
+a leaf on MicroPython. Exit status 0 only if each kept all its bounds.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import busway
+from tests import board_soak
 from tests.adapters.campaign import Campaign
 from tests.protocol import campaign as core
 from tests.protocol import streams
@@ -524,7 +525,7 @@ def two_pythons(seed: int, seconds: float) -> Result:
 # ---- all together
 
 STAGES: list[tuple[str, float, Callable[[int, float], Result]]] = [
-    ("campaigns", 0.15, campaigns),
+    ("campaigns", 0.1, campaigns),
     ("routing", 0.2, routing),
     ("mesh", 0.1, mesh),
     ("pressure", 0.15, lambda seed, seconds: asyncio.run(pressure(seed, seconds))),
@@ -532,6 +533,7 @@ STAGES: list[tuple[str, float, Callable[[int, float], Result]]] = [
     ("lines", 0.1, bad_lines),
     ("fuzzing", 0.15, fuzz),
     ("two Pythons", 0.05, two_pythons),
+    ("boards", 0.05, lambda seed, seconds: Result(*board_soak.boards(seed, seconds))),
 ]
 
 

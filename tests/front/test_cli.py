@@ -16,7 +16,7 @@ _COMMANDS = (
     *("nodes", "endpoints", "links", "routes", "trace"),
     *("listen", "send", "publish", "request", "serve"),
     *("ping", "monitor", "bridge", "connect", "listen-on", "bench", "ports", "scan", "doctor", "decode"),
-    "certificate",
+    *("certificate", "firmware"),
 )
 
 

@@ -16,6 +16,7 @@ from busway.cli.certificate import certificate
 from busway.cli.decoding import decode
 from busway.cli.doctor import doctor
 from busway.cli.failures import Failure, failure_of
+from busway.cli.firmware import firmware
 from busway.cli.joining import connect, listen_on
 from busway.cli.look import endpoints, links, nodes
 from busway.cli.monitor import monitor
@@ -69,7 +70,8 @@ def group(context: click.Context) -> None:
 
 
 _COMMANDS = (nodes, endpoints, links, routes, listen, send, publish, request, serve, ping, trace, monitor)
-for _command in (*_COMMANDS, bridge, connect, listen_on, bench, ports, scan, doctor, decode, certificate):
+_OTHERS = (bridge, connect, listen_on, bench, ports, scan, doctor, decode, certificate, firmware)
+for _command in (*_COMMANDS, *_OTHERS):
     group.add_command(_command)
 
 

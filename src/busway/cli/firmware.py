@@ -1,0 +1,47 @@
+"""`busway firmware`: what a board carries, and what it takes there. As `python -m busway.firmware`."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import click
+
+from busway.cli import failures, output
+from busway.cli.failures import Failure
+from busway.cli.options import Examples, json_option
+
+_EXAMPLES = """\
+Examples:
+  busway firmware --out board
+  mpremote cp -r board/busway :lib/          then, onto the board
+  busway firmware --out board --micropython .venv/bin/micropython32
+
+It writes DIR/busway, package.json for mip and manifest.py for freezing. names.json says what the names that
+a board's traceback shows are in the sources; --py keeps those names and the texts of errors, and needs no
+mpy-cross, but twice the heap. RAM is what importing takes, measured in that MicroPython."""
+
+
+@click.command(cls=Examples, epilog=_EXAMPLES)
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
+@click.option("--py", is_flag=True, help="Write .py files instead of .mpy.")
+@click.option("--micropython", metavar="COMMAND", help="A MicroPython for this machine, to measure RAM with.")
+@json_option("One JSON document: bytes of flash and RAM of each module.")
+def firmware(out: Path, py: bool, micropython: str | None, as_json: bool) -> int:
+    """Write the modules that a board needs, made small, and say what they take."""
+    from busway.firmware import build, measure, show
+
+    try:
+        flash = build(out, compiled=not py)
+        ram = measure(out, micropython, tuple(flash)) if micropython else {}
+    except (RuntimeError, OSError) as error:
+        raise Failure(failures.USAGE, str(error)) from None
+    except subprocess.CalledProcessError as error:
+        raise Failure(
+            failures.NEGATIVE, f"{micropython} cannot import them: {error.stderr.strip()}"
+        ) from None
+    if as_json:
+        output.say_json({name: {"flash": flash[name], "ram": ram.get(name)} for name in flash})
+    else:
+        output.say(show(flash, ram))
+    return failures.OK
