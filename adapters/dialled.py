@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from busway.adapters import facade, opening
 from busway.adapters.facade import Change, LinkInfo, Realm
 from busway.adapters.links import Host as LinkHost
-from busway.adapters.links import LinkRunner, now_ms
+from busway.adapters.links import LinkRunner, now_ms, text_of
 from busway.adapters.opening import Attempt
 from busway.adapters.retrying import CLOSED, CONNECTED, CONNECTING, Healer, Retry
 from busway.errors import BusClosed, BusError, LinkRefused
@@ -307,7 +307,10 @@ class DialledLink:
         else:
             self._drop_runner()
             hopeless = code in _HOPELESS or isinstance(runner.failure, PermissionError)
-            self._failed(LinkRefused(code, runner.connection.close_text), hopeless)
+            text = runner.connection.close_text
+            if code == codes.NOT_BUSWAY and self.url.startswith("tcp:"):
+                text += "; a WebSocket listener is connected to by ws://"
+            self._failed(LinkRefused(code, text), hopeless)
 
     def ended(self, runner: LinkRunner) -> None:
         """The connection is over; the next one does not wait for its last bytes. That of a former one is of
@@ -335,7 +338,7 @@ class DialledLink:
         self.runner = None
 
     def _failed(self, error: BaseException, hopeless: bool) -> None:
-        self._wait(self._healer.failed(_text_of(error), _now(), random.random(), hopeless=hopeless), error)
+        self._wait(self._healer.failed(text_of(error), _now(), random.random(), hopeless=hopeless), error)
 
     def _wait(self, delay: float, error: BaseException | None = None) -> None:
         if delay < 0:
@@ -396,7 +399,3 @@ def links_of(node: Node, dialled: set[DialledLink]) -> list[LinkInfo]:
 
 def _now() -> float:
     return now_ms() / 1000
-
-
-def _text_of(error: BaseException) -> str:
-    return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__

@@ -26,6 +26,11 @@ def now_ms() -> int:
     return time.monotonic_ns() // 1_000_000
 
 
+def text_of(error: BaseException) -> str:
+    """Why, for people: without the number that str() puts before it."""
+    return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
+
+
 class Loop(Protocol):
     """What a link needs of a loop; asyncio's is one. Callbacks are never called from two threads at once."""
 
@@ -122,7 +127,9 @@ class LinkRunner:
             data = self.channel.read(_READ_SIZE)
         except OSError as error:
             self.failure = error
-            self._host.dispatch(self.connection.receive_eof(now_ms(), f"the connection failed: {error}"))
+            self._host.dispatch(
+                self.connection.receive_eof(now_ms(), f"the connection failed: {text_of(error)}")
+            )
             self.close()
             return False
         if data:
@@ -209,7 +216,7 @@ class LinkRunner:
                 self._host.dispatch(self.connection.receive_data(data, now_ms()))
         except OSError:
             pass
-        self._host.dispatch(self.connection.receive_eof(now_ms(), f"the connection failed: {error}"))
+        self._host.dispatch(self.connection.receive_eof(now_ms(), f"the connection failed: {text_of(error)}"))
         self.close()
 
     def close(self) -> None:

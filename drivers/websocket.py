@@ -25,7 +25,7 @@ from busway.drivers.channel import READ_SIZE
 from busway.drivers.sockets import SocketChannel
 from busway.drivers.websocket_frames import GOING_AWAY, NO_STATUS, NORMAL, SEND_SIZE_MAX, Frames
 from busway.drivers.websocket_http import ClientOpening, Page, ServerOpening, Site
-from busway.drivers.websocket_tls import Tls, client_context, server_context
+from busway.drivers.websocket_tls import Tls, certificate_fault, client_context, server_context, tls_fault
 
 CONNECTIONS_MAX: Final = 4096  # of one listener, those included that are still opening
 _PORTS: Final = {"ws": 80, "wss": 443}
@@ -310,13 +310,11 @@ class WebSocketChannel:
         except ssl.SSLCertVerificationError as error:
             self._send_alert()
             raise ssl.SSLCertVerificationError(
-                error.errno,
-                f"{self.address}: its certificate is not trusted ({error.verify_message}): give"
-                " cafile= with the authority that signed it",
+                error.errno, f"{self.address}: {certificate_fault(error, dialled=self.dialled)}"
             ) from error
         except ssl.SSLError as error:
             self._send_alert()
-            raise ssl.SSLError(error.errno, f"{self.address}: TLS failed: {error.strerror}") from error
+            raise ssl.SSLError(error.errno, f"{self.address}: {tls_fault(error)}") from error
         if self._tls.open and not was_open and self._opening is not None:
             self._say()
         self._out += self._tls.data_to_send()

@@ -24,6 +24,9 @@ _PROOF_CONTEXT: Final = b"busway websocket "
 _BODY_SIZE_MAX: Final = 1024  # of a refusal, for people
 _NONCE_SIZE: Final = 16
 _TLS_RECORD: Final = b"\x16\x03"  # how a TLS ClientHello begins
+_BUSWAY: Final = b"\x01BSWY"  # how a bus without a WebSocket begins, behind a length of 1 or 2 bytes
+
+_NO_WEBSOCKET: Final = "a Busway node answers there, but without a WebSocket: connect to tcp:// instead"
 
 
 class Page(NamedTuple):
@@ -86,6 +89,9 @@ class ServerOpening:
         try:
             if not self._started and data.startswith(_TLS_RECORD):
                 self._refuse(400, "This listener speaks ws:// without TLS, and wss:// was asked for.")
+                return
+            if not self._started and _BUSWAY in data[:7]:
+                self._refuse(400, "This listener speaks ws://, and tcp:// was asked for.")
                 return
             self._started = True
             self._http.receive_data(data)
@@ -151,10 +157,13 @@ class ServerOpening:
         elif SUBPROTOCOL not in offers:
             self._refuse(400, f"Sec-WebSocket-Protocol must offer {SUBPROTOCOL}.")
         elif self._site.token is not None and not _knows(self._site.token, headers, offers):
+            given = b"authorization" in headers or any(offer.startswith(_PROOF) for offer in offers)
             text = (
                 "A token is needed here: give token=, or from elsewhere Authorization: Bearer TOKEN, or the"
                 " subprotocol busway.proof.NONCE.PROOF."
             )
+            if given:
+                text = "The token is not the one that is needed here."
             self._refuse(401, text, [("WWW-Authenticate", "Bearer")])
         else:
             self._accept(headers[b"sec-websocket-key"])
@@ -283,7 +292,7 @@ class ClientOpening:
     fault: why not, for people.
     """
 
-    __slots__ = ("_body", "_http", "_key", "_out", "done", "fault", "open", "status", "trailing")
+    __slots__ = ("_began", "_body", "_http", "_key", "_out", "done", "fault", "open", "status", "trailing")
 
     def __init__(self, host: str, target: str, token: str | None) -> None:
         """`host` as the Host header has it, `target` path and query."""
@@ -303,6 +312,7 @@ class ClientOpening:
         ]
         self._out = self._http.send(h11.Request(method="GET", target=target, headers=headers)) or b""
         self.status = 0  # of an answer that was no
+        self._began = False
         self._body = b""
         self.done = False
         self.open = False
@@ -318,6 +328,10 @@ class ClientOpening:
         if self.done or not data:
             return
         try:
+            if not self._began and _BUSWAY in data[:7]:
+                self._fail(_NO_WEBSOCKET)
+                return
+            self._began = True
             self._http.receive_data(data)
             while not self.done:
                 event = self._http.next_event()

@@ -8,6 +8,10 @@ import ssl
 from typing import Final
 
 _READ_SIZE: Final = 65536
+# Of OpenSSL's verify codes.
+_WRONG_NAME: Final = (62, 64)  # host name, address
+_WRONG_TIME: Final = (9, 10)  # not yet, no longer
+_NO_TLS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL")  # as OpenSSL changed
 
 
 class Tls:
@@ -94,3 +98,27 @@ def server_context(certificate: str, key: str | None) -> ssl.SSLContext:
         where = f"{certificate} and {key}" if key else certificate
         raise OSError(error.errno, f"no certificate with its key in {where}: {error.strerror}") from error
     return context
+
+
+def certificate_fault(error: ssl.SSLCertVerificationError, *, dialled: bool) -> str:
+    """What is wrong with the other side's certificate, and what to do about it."""
+    if not dialled:
+        advice = (
+            "the listener's own context asks comers for certificates, and does not know this one's authority"
+        )
+    elif error.verify_code in _WRONG_NAME:
+        advice = "connect to a name that is in it, or let its owner have one made for this name"
+    elif error.verify_code in _WRONG_TIME:
+        advice = "its owner has to renew it, or a clock is wrong"
+    else:
+        advice = "give cafile= with the authority that signed it"
+    return f"its certificate is not trusted ({error.verify_message.rstrip('.')}): {advice}"
+
+
+def tls_fault(error: ssl.SSLError) -> str:
+    """Why TLS failed, and where it can be told, what was meant."""
+    if error.reason in _NO_TLS:
+        return "what answers there does not speak TLS: connect to ws:// or tcp:// instead, if that is meant"
+    if error.reason == "HTTP_REQUEST":
+        return "somebody came without TLS: this listener is wss://, not ws://"
+    return f"TLS failed: {error.strerror}"

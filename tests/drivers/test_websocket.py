@@ -1,9 +1,11 @@
 """WebSocket links over real loopback sockets: URLs, who may listen and come where, TLS, the end, limits."""
 
 import contextlib
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from busway.drivers import tcp, websocket
 from busway.drivers.websocket import WebSocketListener
 from busway.drivers.websocket_frames import SEND_SIZE_MAX
 from tests.drivers import waiting
-from tests.drivers.websocket_tools import answer_to, join, opened, settle, upgrade
+from tests.drivers.websocket_tools import Raw, answer_to, join, opened, settle, upgrade
 
 LOOPBACK = "ws://127.0.0.1:0"
 
@@ -215,18 +217,19 @@ def test_an_end_without_goodbye_is_a_failure(listener: WebSocketListener) -> Non
 # ---- who may come
 
 
-@pytest.mark.parametrize(("given", "comes"), [("secret", True), ("wrong", False), (None, False)])
-def test_the_token_is_proved_and_never_sent(given: str | None, comes: bool) -> None:
+@pytest.mark.parametrize(
+    ("given", "refusal"),
+    [("secret", ""), ("wrong", "401.*The token is not the one"), (None, "401.*give token=")],
+)
+def test_the_token_is_proved_and_never_sent(given: str | None, refusal: str) -> None:
     with closing(websocket.listen(LOOPBACK, token="secret")) as listener:
-        if comes:
+        if not refusal:
             with opened(listener, token=given) as (ours, _):
                 assert ours.connected()
         else:
-            with (
-                pytest.raises(PermissionError, match=r"401.*give token="),
-                opened(listener, token=given),
-            ):
+            with pytest.raises(PermissionError, match=refusal) as refused, opened(listener, token=given):
                 pass
+            assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -362,13 +365,53 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(secure: WebSocketListe
 
 def test_ws_and_wss_mixed_up_are_told(secure: WebSocketListener, listener: WebSocketListener) -> None:
     with (
-        pytest.raises(OSError, match="TLS failed"),
+        pytest.raises(OSError, match="connect to ws://"),
         opened(listener, url=listener.url.replace("ws", "wss", 1)),
     ):
         pass
     with (
         pytest.raises(OSError, match=r"wss://|hung up"),
         opened(secure, url=secure.url.replace("wss", "ws", 1)),
+    ):
+        pass
+
+
+HELLO = bytes.fromhex("2d01") + b"BSWY" + bytes(40)  # how a bus begins on its own
+
+
+def test_a_bus_without_websocket_is_told_apart(listener: WebSocketListener) -> None:
+    with Raw(listener) as raw:
+        raw.say(HELLO)
+        status, text = raw.answer()
+        assert status == 400
+        assert "tcp://" in text
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"ws://127.0.0.1:{server.getsockname()[1]}"
+        with (
+            closing(websocket.dial(websocket.candidates(url)[0], url)) as channel,
+            server.accept()[0] as theirs,
+        ):
+            theirs.sendall(HELLO)
+            with pytest.raises(ConnectionRefusedError, match="connect to tcp://"):
+                waiting.until(channel.connected, "the answer")
+
+
+@pytest.mark.parametrize(
+    ("name", "until", "told"),
+    [
+        ("lab.example", None, "connect to a name that is in it"),
+        ("127.0.0.1", datetime(2020, 1, 2, tzinfo=UTC), "has to renew it"),
+    ],
+)
+def test_what_a_certificate_lacks(name: str, until: datetime | None, told: str, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    leaf = authority.issue_cert(name, not_before=datetime(2020, 1, 1, tzinfo=UTC), not_after=until)
+    leaf.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "leaf.pem"))
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    with (
+        closing(websocket.listen("wss://127.0.0.1:0", certificate=str(tmp_path / "leaf.pem"))) as listener,
+        pytest.raises(ssl.SSLCertVerificationError, match=told),
+        opened(listener, cafile=str(tmp_path / "ca.pem")),
     ):
         pass
 

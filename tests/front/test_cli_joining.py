@@ -6,6 +6,7 @@ import json
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -47,7 +48,45 @@ class TestConnectAndListenOn:
             assert not url.endswith(":0")
 
     def test_beyond_loopback_it_wants_a_token(self) -> None:
-        assert "token" in busway("listen-on", "tcp://0.0.0.0:0", bus=new_bus()).failed(4)
+        for url in ("tcp://0.0.0.0:0", "ws://0.0.0.0:0"):
+            told = busway("listen-on", url, bus=new_bus()).failed(4)
+            assert "--token" in told
+            assert "--open" in told
+            assert "token=" not in told
+
+    def test_through_tls(self, machines: tuple[str, str], tmp_path: Path) -> None:
+        here, there = machines
+        bus = new_bus()
+        files = busway("certificate", "--out", str(tmp_path), "--json").ok().document
+        shown = ("--certificate", files["chain"], "--key", files["key"])
+        with (
+            listening(bus, there, *shown, url="wss://127.0.0.1:0") as (_, url),
+            busway_started("connect", url, "--cafile", files["ca"], bus=bus, BUSWAY_DIR=here) as near,
+        ):
+            line_with(near, "link-up")
+            told = busway("bench", url, bus=bus).failed(4)
+            assert "not trusted" in told
+            assert "--cafile" in told
+            measured = busway(
+                "bench", url, "--cafile", files["ca"], "--seconds", "0.1", "--json", bus=bus
+            ).ok()
+            assert measured.document["url"] == url
+        assert "wss://" in busway("listen-on", "ws://127.0.0.1:0", *shown, bus=bus).failed(2)
+        assert "--certificate" in busway("listen-on", "wss://127.0.0.1:0", bus=bus).failed(4)
+
+    def test_what_is_wrong_is_said_once(self, machines: tuple[str, str]) -> None:
+        bus = new_bus()
+        with listening(bus, machines[1], "--token", "sesame", url="ws://127.0.0.1:0") as (_, url):
+            for words, told in {
+                (): "give --token",
+                ("--token", "wrong"): "The token is not the one",
+            }.items():
+                found = busway("bench", url, *words, bus=bus).failed(4)
+                assert told in found
+                assert found.count(url) == 1
+            assert "ws://" in busway("bench", url.replace("ws:", "tcp:"), bus=bus).failed(4)
+        closed = f"tcp://127.0.0.1:{free_port()}"
+        assert "is a node listening there?" in busway("bench", closed, bus=bus).failed(4)
 
     def test_what_is_no_address(self) -> None:
         assert "tcp://host:port" in busway("connect", "pigeon://loft", bus=new_bus()).failed(2)

@@ -10,7 +10,7 @@ import click
 
 from busway.cli import failures, output
 from busway.cli.failures import Failure
-from busway.cli.options import Examples, Place, joins, json_option
+from busway.cli.options import Comers, Examples, Place, joins, json_option, listens
 
 if TYPE_CHECKING:
     from busway.adapters.asyncio import AsyncBus
@@ -36,7 +36,7 @@ program at the far end will do for round trips: the node answers them itself, wh
 @click.command(cls=Examples, epilog=_EXAMPLES)
 @click.argument("target", metavar="URL")
 @click.option("--serve", is_flag=True, help="Listen at URL and answer, until interrupted.")
-@click.option("--open", "is_open", is_flag=True, help="With --serve: beyond loopback without a token.")
+@listens
 @click.option(
     "--size",
     "sizes",
@@ -61,7 +61,7 @@ def bench(
     place: Place,
     target: str,
     serve: bool,
-    is_open: bool,
+    comers: Comers,
     sizes: tuple[int, ...],
     seconds: float,
     as_json: bool,
@@ -69,10 +69,12 @@ def bench(
     """Measure one link: round trips and messages a second."""
     from busway.cli import session
 
+    comers.check((target,) if serve else ())
+
     async def job(bus: AsyncBus) -> int:
         if serve:
-            return await _serve(bus, target, place.token, is_open, as_json)
-        link = await _join(bus, target, place.token)
+            return await _serve(bus, target, place, comers, as_json)
+        link = await _join(bus, target, place)
         found = await Measurement(bus, link, seconds).run(sizes)
         _show(link, found, as_json)
         return failures.OK
@@ -80,15 +82,15 @@ def bench(
     return session.run(place, "bench", job, leaf=False, endless=serve, alone=True)
 
 
-async def _serve(bus: AsyncBus, url: str, token: str | None, is_open: bool, as_json: bool) -> int:
+async def _serve(bus: AsyncBus, url: str, place: Place, comers: Comers, as_json: bool) -> int:
     import asyncio
 
     bus.serve(ECHO, _echo, realm="global")
     sink = bus.register(SINK, kind="anycast", realm="global")
     try:
-        listener = await bus.listen(url, token=token, open=is_open)
+        listener = await bus.listen(url, **comers.listening(url, place.token))
     except (OSError, ValueError) as error:
-        raise Failure(failures.NO_BUS, f"cannot listen at {url}: {error}") from None
+        raise failures.cannot_listen(url, error) from None
     if as_json:
         output.say_json({"url": listener.url})
     else:
@@ -103,16 +105,15 @@ async def _echo(request: Any) -> Any:
     return request.payload
 
 
-async def _join(bus: AsyncBus, url: str, token: str | None) -> DialledLink:
+async def _join(bus: AsyncBus, url: str, place: Place) -> DialledLink:
     import busway
 
     try:
-        return await bus.connect(url, token=token, retry=None)
+        return await bus.connect(url, retry=None, **place.dialling(url))
     except busway.LinkRefused as error:
         raise Failure(failures.NO_BUS, f"{url}: {error}", "LINK_REFUSED") from None
     except OSError as error:
-        text = error.strerror or str(error)
-        raise Failure(failures.NO_BUS, f"{url}: {text}; is a node listening there?") from None
+        raise failures.cannot_connect(url, error) from None
     except ValueError as error:
         raise Failure(failures.USAGE, str(error)) from None
 

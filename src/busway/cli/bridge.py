@@ -10,7 +10,7 @@ import click
 
 from busway.cli import failures, output
 from busway.cli.failures import Failure
-from busway.cli.options import Examples, Place, joins, json_option
+from busway.cli.options import Comers, Examples, Place, joins, json_option, listens
 
 if TYPE_CHECKING:
     from busway.adapters.asyncio import AsyncBus
@@ -31,8 +31,8 @@ forwarded. With --json one document a line: links that come and go, and counts."
 
 @click.command(cls=Examples, epilog=_EXAMPLES)
 @click.argument("targets", metavar="URL...", nargs=-1)
-@click.option("--listen", "listens", multiple=True, metavar="URL", help="Let others connect here, too.")
-@click.option("--open", "is_open", is_flag=True, help="Listen beyond loopback without a token.")
+@click.option("--listen", "listen_urls", multiple=True, metavar="URL", help="Let others connect here, too.")
+@listens
 @click.option(
     "--every",
     type=click.FloatRange(min=0.1),
@@ -46,38 +46,42 @@ forwarded. With --json one document a line: links that come and go, and counts."
 def bridge(
     place: Place,
     targets: tuple[str, ...],
-    listens: tuple[str, ...],
-    is_open: bool,
+    listen_urls: tuple[str, ...],
+    comers: Comers,
     every: float,
     as_json: bool,
 ) -> int:
     """Join the local bus to other nodes, and forward between them."""
     urls = targets + place.urls
-    if not urls and not listens:
+    if not urls and not listen_urls:
         raise Failure(failures.USAGE, "give a URL to join, or --listen URL")
-    return run_bridge(place, "bridge", urls, listens, is_open, every, as_json)
+    return run_bridge(place, "bridge", urls, listen_urls, comers, every, as_json)
 
 
 def run_bridge(
     place: Place,
     command: str,
     urls: tuple[str, ...],
-    listens: tuple[str, ...],
-    is_open: bool,
+    listen_urls: tuple[str, ...],
+    comers: Comers | None,
     every: float | None,
     as_json: bool,
 ) -> int:
-    """Join the local bus to `urls` and let others come at `listens`, until interrupted; `every` seconds
+    """Join the local bus to `urls` and let `comers` come at `listen_urls`, until interrupted; `every` seconds
     (None: never) say what was forwarded.
     """
     import asyncio
 
     from busway.cli import session
 
+    if comers is not None:
+        comers.check(listen_urls)
+
     async def job(bus: AsyncBus) -> int:
-        work = Bridge(bus, place.token, as_json)
-        for url in listens:
-            await work.listen(url, is_open)
+        work = Bridge(bus, place, as_json)
+        for url in listen_urls:
+            assert comers is not None
+            await work.listen(url, comers)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(work.watch())
@@ -89,9 +93,7 @@ def run_bridge(
             raise failed.exceptions[0] from None
         raise AssertionError("it runs until it is interrupted")
 
-    return session.run(
-        Place(place.bus, (), place.token), command, job, leaf=False, endless=True, transit=True
-    )
+    return session.run(place._replace(urls=()), command, job, leaf=False, endless=True, transit=True)
 
 
 @dataclass
@@ -115,18 +117,18 @@ class Bridge:
     """The running bridge: its counts outlive the links."""
 
     bus: AsyncBus
-    token: str | None
+    place: Place
     as_json: bool
     started: float = field(default_factory=time.monotonic)
     said: dict[str, str] = field(default_factory=dict)  # the trouble with each URL, as last told
     counts: dict[Connection, Count] = field(default_factory=dict)
     ended: Count = field(default_factory=lambda: Count("", "links that have ended"))
 
-    async def listen(self, url: str, is_open: bool) -> None:
+    async def listen(self, url: str, comers: Comers) -> None:
         try:
-            listener = await self.bus.listen(url, token=self.token, open=is_open)
+            listener = await self.bus.listen(url, **comers.listening(url, self.place.token))
         except (OSError, ValueError) as error:
-            raise Failure(failures.NO_BUS, f"cannot listen at {url}: {error}") from None
+            raise failures.cannot_listen(url, error) from None
         self.tell("listening", {"url": listener.url}, f"listening at {listener.url}")
 
     async def keep(self, url: str) -> None:
@@ -140,20 +142,20 @@ class Bridge:
 
         while True:
             try:
-                await self.bus.connect(url, token=self.token, wait=math.inf)
+                await self.bus.connect(url, wait=math.inf, **self.place.dialling(url))
                 return
             except busway.LinkRefused as error:
-                self.trouble(url, f"refused: {error}")
+                self.trouble(url, str(error))
             except OSError as error:
                 self.trouble(url, error.strerror or str(error))
             except (ValueError, busway.BusError) as error:
-                raise Failure(failures.USAGE, str(error)) from None
+                raise Failure(failures.USAGE, failures.as_options(str(error))) from None
             await asyncio.sleep(_REFUSED_S)
 
     def trouble(self, url: str, text: str) -> None:
         """Tell it once, not for each try."""
         if text and text != self.said.get(url):
-            what = text if url in text else f"{url}: {text}"
+            what = failures.as_options(text if url in text else f"{url}: {text}")
             self.tell("trouble", {"url": url, "text": text}, f"{what}; trying again")
         self.said[url] = text
 
@@ -180,6 +182,7 @@ class Bridge:
         who = output.node_text(link.peer, link.label)
         fields = {"peer": output.uuid_text(link.peer), "label": link.label, "address": link.address}
         why = f": {text}" if text else ""
+        self.said[link.address] = text  # a link that heals begins its first attempt with why it was lost
         self.tell(what, fields | {"realm": link.realm, "text": text}, f"{what}  {who}  {link.address}{why}")
 
     async def report(self, every: float) -> None:

@@ -14,8 +14,9 @@ Examples:
   busway certificate --out certificates
   busway certificate --out certificates --name lab.example --name 192.168.1.20
 
-It writes ca.pem, for those who connect (cafile=), and chain.pem and key.pem, for the one who listens
-(certificate=, key=). For tests: the authority's key is thrown away, so nothing else can be signed."""
+It writes ca.pem, for those who connect (cafile=, --cafile), and chain.pem and key.pem, for the one who
+listens (certificate= and key=, --certificate and --key). For tests: the authority's key is thrown away, so
+nothing else can be signed."""
 
 
 @click.command(cls=Examples, epilog=_EXAMPLES)

@@ -75,7 +75,7 @@ def doctor(place: Place, targets: tuple[str, ...], timeout: float, as_json: bool
 
     async def job(bus: AsyncBus) -> int:
         for url in urls:
-            await check_url(report, bus, url, place.token, timeout)
+            await check_url(report, bus, url, place, timeout)
         await check_nodes(report, bus, names, timeout)
         return _conclude(report, as_json, failures.NEGATIVE)
 
@@ -151,7 +151,7 @@ def _is_dead(path: str) -> bool:
 # A link
 
 
-async def check_url(report: Report, bus: AsyncBus, url: str, token: str | None, timeout: float) -> None:
+async def check_url(report: Report, bus: AsyncBus, url: str, place: Place, timeout: float) -> None:
     """Whether the node at a URL can be joined from here, and what it then shows."""
     import asyncio
 
@@ -159,15 +159,15 @@ async def check_url(report: Report, bus: AsyncBus, url: str, token: str | None, 
 
     try:
         async with asyncio.timeout(timeout + 5):  # the handshake itself takes 5 s at the most
-            link = await bus.connect(url, token=token)
+            link = await bus.connect(url, **place.dialling(url))
     except busway.LinkRefused as error:
         report.find(f"{url} refuses: {error}", _ADVICE.get(error.code, "see the other program's own log"))
     except TimeoutError:
         report.find(f"{url} does not answer", "is the program stopped, or a firewall on the way?")
     except OSError as error:
         report.find(
-            f"{url}: {error.strerror or error}",
-            "is a node listening there (busway bridge --listen, bus.listen)?",
+            failures.cannot_connect(url, error).message,
+            "start one (busway listen-on, bus.listen), or do as the answer says",
         )
     except ValueError as error:
         report.find(str(error), "give a URL such as tcp://host:port")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 OK = 0
 NEGATIVE = 1
 USAGE = 2
@@ -22,6 +25,17 @@ STATUSES = """\
   141  whoever read the output is gone"""
 
 
+# What the library calls its arguments, and what they are called here.
+_OPTIONS = {
+    "token=...": "--token TEXT",
+    "token=": "--token",
+    "open=True": "--open",
+    "certificate=": "--certificate",
+    "key=": "--key",
+    "cafile=": "--cafile",
+}
+
+
 class Failure(Exception):
     """A command ends with `status` and one line: what happened and what to do.
 
@@ -33,6 +47,26 @@ class Failure(Exception):
         self.status = status
         self.message = message
         self.name = name or {USAGE: "USAGE", UNKNOWN: "TIMEOUT", NO_BUS: "NO_BUS"}.get(status, "FAILED")
+
+
+def as_options(text: str) -> str:
+    """An error of the library with the options of the command line in place of arguments."""
+    for argument, option in _OPTIONS.items():
+        text = text.replace(argument, option)
+    return text
+
+
+def cannot_listen(url: str, error: OSError | ValueError) -> Failure:
+    """Why there is no listener."""
+    text = (error.strerror if isinstance(error, OSError) else "") or str(error)
+    return Failure(NO_BUS, f"cannot listen at {url}: {as_options(text)}")
+
+
+def cannot_connect(url: str, error: OSError) -> Failure:
+    """Why there is no link."""
+    text = as_options(error.strerror or str(error))
+    hint = "; is a node listening there?" if text.endswith(os.strerror(errno.ECONNREFUSED)) else ""
+    return Failure(NO_BUS, (text if url in text else f"{url}: {text}") + hint)
 
 
 def failure_of(error: BaseException) -> Failure | None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import click
 
 from busway.cli.bridge import run_bridge
-from busway.cli.options import Examples, Place, joins, json_option
+from busway.cli.options import Comers, Examples, Place, joins, json_option, listens
 
 _CONNECT_EXAMPLES = """\
 Examples:
   busway connect 192.168.1.20:7000 --token "$TOKEN"
   busway connect ws://lab.example/bus
+  busway connect wss://lab.example --cafile ca.pem
   busway connect serial:///dev/ttyUSB0?baud=115200
 
 Until it is interrupted, this user's programs on this machine and the nodes behind URL are one bus. The link
@@ -24,6 +25,7 @@ Examples:
   busway listen-on tcp://127.0.0.1:0              prints the real URL first
   busway listen-on tcp://0.0.0.0:7000 --token "$TOKEN"
   busway listen-on ws://127.0.0.1:8765
+  busway listen-on wss://0.0.0.0:8765 --certificate chain.pem --key key.pem --token "$TOKEN"
 
 Until it is interrupted, others who connect there are on one bus with this user's programs on this machine.
 Beyond loopback it wants --token, or --open to let in everybody. With --json one document a line."""
@@ -35,14 +37,14 @@ Beyond loopback it wants --token, or --open to let in everybody. With --json one
 @joins
 def connect(place: Place, target: str, as_json: bool) -> int:
     """Join the local bus to the node at URL."""
-    return run_bridge(place, "connect", (target, *place.urls), (), False, None, as_json)
+    return run_bridge(place, "connect", (target, *place.urls), (), None, None, as_json)
 
 
 @click.command("listen-on", cls=Examples, epilog=_LISTEN_EXAMPLES)
 @click.argument("target", metavar="URL")
-@click.option("--open", "is_open", is_flag=True, help="Listen beyond loopback without a token.")
+@listens
 @json_option("JSON lines.")
 @joins
-def listen_on(place: Place, target: str, is_open: bool, as_json: bool) -> int:
+def listen_on(place: Place, target: str, comers: Comers, as_json: bool) -> int:
     """Let nodes elsewhere join the local bus at URL."""
-    return run_bridge(place, "listen-on", place.urls, (target,), is_open, None, as_json)
+    return run_bridge(place, "listen-on", place.urls, (target,), comers, None, as_json)

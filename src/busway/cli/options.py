@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
 import click
@@ -17,6 +17,34 @@ class Place(NamedTuple):
     bus: str
     urls: tuple[str, ...]
     token: str | None
+    cafile: str | None
+
+    def dialling(self, url: str) -> dict[str, Any]:
+        """What to give `connect` besides the URL."""
+        tls = {"cafile": self.cafile} if self.cafile and is_tls(url) else {}
+        return {"token": self.token, **tls}
+
+
+class Comers(NamedTuple):
+    """Who may come to a listener."""
+
+    open: bool
+    certificate: str | None
+    key: str | None
+
+    def listening(self, url: str, token: str | None) -> dict[str, Any]:
+        """What to give `listen` besides the URL."""
+        tls = {"certificate": self.certificate, "key": self.key} if is_tls(url) else {}
+        return {"token": token, "open": self.open, **tls}
+
+    def check(self, urls: Iterable[str]) -> None:
+        """Raises UsageError if there is a certificate and nothing to show it at."""
+        if (self.certificate or self.key) and not any(map(is_tls, urls)):
+            raise click.UsageError("--certificate and --key are for listening at wss://")
+
+
+def is_tls(url: str) -> bool:
+    return url.lower().startswith("wss:")
 
 
 class Settings:
@@ -92,10 +120,31 @@ def joins(function: Callable[..., Any]) -> Callable[..., Any]:
         "--token",
         envvar="BUSWAY_TOKEN",
         metavar="TEXT",
-        help="What --connect has to prove; also from BUSWAY_TOKEN.",
+        help="The secret of the links to other machines; also from BUSWAY_TOKEN.",
+    )
+    @click.option(
+        "--cafile",
+        envvar="BUSWAY_CAFILE",
+        metavar="FILE",
+        help="Who signs the certificates of wss:// (PEM); also from BUSWAY_CAFILE.  [default: the system's]",
     )
     @functools.wraps(function)
-    def command(bus: str, urls: tuple[str, ...], token: str | None, **options: Any) -> Any:
-        return function(Place(bus, urls, token), **options)
+    def command(
+        bus: str, urls: tuple[str, ...], token: str | None, cafile: str | None, **options: Any
+    ) -> Any:
+        return function(Place(bus, urls, token, cafile), **options)
+
+    return command
+
+
+def listens(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of a command that lets others come; it gets `comers`."""
+
+    @click.option("--open", "is_open", is_flag=True, help="Listen beyond loopback without a token.")
+    @click.option("--certificate", metavar="FILE", help="For wss://: the chain to show to comers (PEM).")
+    @click.option("--key", metavar="FILE", help="Its private key (PEM).")
+    @functools.wraps(function)
+    def command(*words: Any, is_open: bool, certificate: str | None, key: str | None, **options: Any) -> Any:
+        return function(*words, comers=Comers(is_open, certificate, key), **options)
 
     return command

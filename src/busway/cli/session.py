@@ -103,7 +103,7 @@ async def _joined(
         except (OSError, ValueError, NotImplementedError) as error:
             raise Failure(failures.NO_BUS, f"cannot join the bus {place.bus!r}: {error}") from None
         for url in place.urls:
-            await _connect(bus, url, place.token)
+            await _connect(bus, url, place)
         if refusals and len(bus.nodes()) == 1:
             refusal = refusals[0]
             raise Failure(
@@ -157,14 +157,13 @@ async def _note_refusals(bus: AsyncBus, refusals: list[Change]) -> None:
             refusals.append(change)  # noqa: PERF401 - it is read while this goes on
 
 
-async def _connect(bus: AsyncBus, url: str, token: str | None) -> None:
+async def _connect(bus: AsyncBus, url: str, place: Place) -> None:
     try:
-        await bus.connect(url, token=token)
+        await bus.connect(url, **place.dialling(url))
     except busway.LinkRefused as error:
         raise Failure(failures.NO_BUS, f"{url}: {error}", "LINK_REFUSED") from None
     except OSError as error:
-        why = error.strerror or str(error)
-        raise Failure(failures.NO_BUS, f"{url}: {why}; is a node listening there?") from None
+        raise failures.cannot_connect(url, error) from None
     except ValueError as error:
         raise Failure(failures.USAGE, str(error)) from None
 
