@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from bleak import BleakClient, BleakScanner
 from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData
-from bleak.exc import BleakError
+from bleak.exc import BleakDeviceNotFoundError, BleakError
 
 # UUID version 5 of "busway/ble" in Busway's namespace; bytes 2 and 3 number the parts (docs/protocol.md).
 SERVICE: Final = "48120001-f71f-577c-9e12-807faa345906"
@@ -29,6 +29,7 @@ RX: Final = "48120002-f71f-577c-9e12-807faa345906"  # the central writes here, w
 TX: Final = "48120003-f71f-577c-9e12-807faa345906"  # the peripheral notifies here
 
 CONNECT_S: Final = 9.0  # an adapter waits 10 s, and then could not say why
+_CONNECT_TRIES: Final = 3
 # Few, so that what is said late is said now: the protocol chooses when a packet can go, not before.
 OUTBOX_MAX: Final = 8
 # A window of packets and what else may come while the reader is busy; beyond it they are lost and sent again.
@@ -80,7 +81,9 @@ class Session:
         self._radio = radio
         self._found = found
         self._closing = False
+        self._linked = False
         self._over = False  # hanging up: nothing may interrupt that
+        self._former: set[asyncio.Task[None]] = set()
         self._bound: asyncio.TimerHandle | None = None
         self._work = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -102,8 +105,10 @@ class Session:
     # ---- in the radio's thread
 
     def _start(self) -> None:
+        sessions = self._radio.sessions
+        self._former = {task for task, address in sessions.items() if address == self._found.address}
         self._task = self._radio.loop.create_task(self._run())
-        self._radio.sessions.add(self._task)
+        sessions[self._task] = self._found.address
         self._task.add_done_callback(self._ended)
 
     def _close(self) -> None:
@@ -119,7 +124,7 @@ class Session:
             self._task.cancel()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._radio.sessions.discard(task)
+        del self._radio.sessions[task]
         error = None if task.cancelled() else task.exception()
         if not self.failure:
             self.failure = _words_for(error)
@@ -133,9 +138,11 @@ class Session:
             timeout=CONNECT_S,
         )
         try:
-            async with self._radio.tuning:
-                await client.connect()
-            await self._prepare(client)
+            async with asyncio.timeout(CONNECT_S):
+                await self._await_former()
+                await self._connect(client)
+                self._linked = True
+                await self._prepare(client)
             if not client.is_connected:  # lost in the very last moment, which `_lost` did not tell
                 raise OSError(errno.ECONNRESET, _LOST)
             self.ready = True
@@ -145,6 +152,27 @@ class Session:
             if self._bound is not None:
                 self._bound.cancel()
             await self._hang_up(client)
+
+    async def _await_former(self) -> None:
+        """A device has one connection to this computer: another session would be given the same one, and lose
+        it as soon as the former session hangs up.
+        """
+        if self._former:
+            await asyncio.wait(self._former)
+        self._former = set()
+
+    async def _connect(self, client: BleakClient) -> None:
+        """Several times: two computers that answer one advertisement find only one taken (error 0x3E)."""
+        for left in reversed(range(_CONNECT_TRIES)):
+            try:
+                async with self._radio.tuning:
+                    await client.connect()
+                return
+            except BleakDeviceNotFoundError:
+                raise
+            except BleakError:
+                if not left:
+                    raise
 
     async def _hang_up(self, client: BleakClient) -> None:
         try:
@@ -173,8 +201,8 @@ class Session:
             pass  # it is that small
 
     def _lost(self, _client: BleakClient) -> None:
-        if not self.ready:
-            return  # connecting fails by itself, and knows better why
+        if not self._linked or self._over:
+            return  # connecting fails by itself, and knows better why; or we have hung up
         if not self._closing:
             self.failure = _LOST
         self._interrupt()
@@ -249,7 +277,7 @@ class Radio:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self.sessions: set[asyncio.Task[None]] = set()
+        self.sessions: dict[asyncio.Task[None], str] = {}  # and the addresses of their devices
         # BlueZ refuses to connect while it scans, and to scan twice at a time for one program.
         self.tuning = asyncio.Lock()
         self._pid = os.getpid()
@@ -285,7 +313,7 @@ class Radio:
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
-        self._finish(self.sessions)  # disconnects; bleak's own tasks are needed for that
+        self._finish(set(self.sessions))  # disconnects; bleak's own tasks are needed for that
         self._finish(asyncio.all_tasks(self.loop))
         self.loop.close()
 

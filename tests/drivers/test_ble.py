@@ -1,5 +1,6 @@
 """Bluetooth LE links with bleak's own BlueZ backend over a virtual radio: finding, packets, ends."""
 
+import asyncio
 import errno
 import json
 import os
@@ -308,6 +309,40 @@ def test_a_lost_connection_is_a_failure_and_can_be_dialled_again(
     with closing(dialled()) as again:
         written(again, b"hello")
         assert packet(again) == b"hello"
+
+
+def test_dialled_again_before_the_former_connection_has_ended(radio: VirtualRadio) -> None:
+    """The computer has one connection to a device: the later channel waits for its own."""
+    former = dialled()
+    with closing(ble.dial(ble.candidates("ble://Board")[0])) as channel:
+        written(former, b"still here")
+        assert packet(former) == b"still here"
+        assert not channel.connected()
+        former.close()
+        while not channel.connected():
+            waiting.writable(channel)
+        assert former._session.failure
+        written(channel, b"hello")
+        assert packet(channel) == b"hello"
+
+
+def test_lost_while_subscribing_is_told_at_once(monkeypatch: pytest.MonkeyPatch, radio: VirtualRadio) -> None:
+    subscribing = threading.Event()
+
+    async def hang(*_: object) -> None:
+        subscribing.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(ble_radio.Session, "_prepare", hang)
+    channel = ble.dial(ble.candidates("ble://Board")[0])
+    assert subscribing.wait(10)
+    radio.tell("drop")
+    begun = time.monotonic()
+    waiting.writable(channel)
+    with pytest.raises(OSError, match="was lost"):
+        channel.connected()
+    assert time.monotonic() - begun < ble_radio.CONNECT_S / 2
+    channel.close()
 
 
 def test_what_came_before_the_loss_is_read_first(radio: VirtualRadio, channel: ble.BleChannel) -> None:

@@ -25,11 +25,11 @@ from bumble.controller import Controller
 from bumble.core import UUID, AdvertisingData, PhysicalTransport
 from bumble.device import Advertisement, Connection, Device, Peer
 from bumble.gatt_client import CharacteristicProxy
-from bumble.hci import Address
+from bumble.hci import HCI_CONNECTION_FAILED_TO_BE_ESTABLISHED_ERROR, Address
 from bumble.host import Host
 from bumble.link import LocalLink
-from bumble.transport.common import AsyncPipeSink
-from bumble.transport.tcp_server import open_tcp_server_transport_with_socket
+from bumble.ll import AdvertisingPdu, ConnectInd
+from bumble.transport.common import AsyncPipeSink, StreamPacketSink, StreamPacketSource
 from dbus_fast import Message, MessageType, Variant
 from dbus_fast.aio import MessageBus
 
@@ -45,6 +45,7 @@ ATT_MTU = 247
 WRITE_COMMAND = 0x52
 NOTIFICATION = 0x1B
 NO_REPLY_EXPECTED = 1
+ESTABLISH_S = 0.1  # six connection intervals (Bluetooth Core, Vol 6, Part B, 4.5.2)
 FLAGS = {"read": 0x02, "write-without-response": 0x04, "write": 0x08, "notify": 0x10}
 
 
@@ -69,6 +70,22 @@ class Air(LocalLink):
         if self.muted or (lossy and self.random.random() < self.loss):
             return
         super().send_acl_data(sender_controller, destination_address, transport, data)
+
+    def send_advertising_pdu(self, sender_controller: Controller, packet: AdvertisingPdu) -> None:
+        super().send_advertising_pdu(sender_controller, packet)
+        if isinstance(packet, ConnectInd):
+            asyncio.get_running_loop().call_later(ESTABLISH_S, self._establish, sender_controller, packet)
+
+    def _establish(self, central: Controller, packet: ConnectInd) -> None:
+        """Of two centrals that answer one advertisement the peripheral takes one; the other must notice."""
+        connection = central.le_connections.get(packet.advertiser_address)
+        ours = [
+            other.le_connections.get(packet.initiator_address)
+            for other in self.controllers
+            if other is not central
+        ]
+        if connection is not None and not any(ours):
+            central.on_le_disconnected(connection, HCI_CONNECTION_FAILED_TO_BE_ESTABLISHED_ERROR)
 
 
 def uuid_text(uuid: UUID) -> str:
@@ -317,19 +334,39 @@ async def central(air: Air, number: int, bus_address: str) -> BlueZ:
     return served
 
 
+class Attached(StreamPacketSource):
+    """A peripheral's program, and the power of its controller: that falls silent when the program dies, and
+    tells no central.
+    """
+
+    def __init__(self, controller: Controller) -> None:
+        super().__init__()
+        self.controller = controller
+        self.set_packet_sink(controller)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self.controller.host = self.host = StreamPacketSink(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        controller = self.controller
+        if controller.host is not self.host:
+            return  # another program is there already
+        controller.host = None
+        controller.le_legacy_advertiser.stop()
+        for advertising in controller.advertising_sets.values():
+            advertising.stop()
+        controller.advertising_sets.clear()
+        controller.le_connections.clear()
+
+
 async def place(air: Air, number: int) -> int:
     """A controller that waits for a peripheral's host on the port returned."""
+    controller = Controller(f"peripheral {number}", link=air, public_address=f"F0:00:00:00:02:{number:02X}")
     # With its protocol named, asyncio switches off the delay of small writes, 40 ms.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
-    transport = await open_tcp_server_transport_with_socket(listening)
-    Controller(
-        f"peripheral {number}",
-        host_source=transport.source,
-        host_sink=transport.sink,
-        link=air,
-        public_address=f"F0:00:00:00:02:{number:02X}",
-    )
+    await asyncio.get_running_loop().create_server(lambda: Attached(controller), sock=listening)
     return int(listening.getsockname()[1])
 
 

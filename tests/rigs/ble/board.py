@@ -180,7 +180,9 @@ async def main(port: int, name: str, att_mtu: int) -> None:
             Links(bus, peripheral)
             await peripheral.start()
             print("up", flush=True)
-            await serve(bus)
+            serving = asyncio.create_task(serve(bus))
+            await transport.source.wait_for_termination()
+            serving.cancel()
 
 
 if __name__ == "__main__":

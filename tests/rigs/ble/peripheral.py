@@ -61,7 +61,8 @@ class Peripheral:
         self.tx.on("subscription", self._on_subscription)
         self.device.add_service(Service(SERVICE.upper(), [rx, self.tx]))
         self.device.on("connection", self._on_connection)
-        self._again: set[asyncio.Task[None]] = set()
+        self._silent = asyncio.Event()
+        self._advertising: asyncio.Task[None] | None = None
         self.device.advertising_data = bytes(
             AdvertisingData(
                 [
@@ -74,14 +75,18 @@ class Peripheral:
 
     async def start(self) -> None:
         await self.device.power_on()
-        await self.device.start_advertising(auto_restart=True)
+        self._silent.set()
+        self._advertising = asyncio.create_task(self._advertise())
+
+    async def _advertise(self) -> None:
+        """Always: a connection ends the advertisement, and others may connect as well."""
+        while await self._silent.wait():
+            self._silent.clear()
+            await self.device.start_advertising()
 
     def _on_connection(self, central: Connection) -> None:
         central.on("disconnection", lambda _reason: self.on_gone(central))
-        # Others may connect as well.
-        task = asyncio.get_running_loop().create_task(self.device.start_advertising(auto_restart=True))
-        self._again.add(task)
-        task.add_done_callback(self._again.discard)
+        self._silent.set()
 
     def _on_subscription(self, central: Connection, notify: bool, _indicate: bool) -> None:
         if notify:

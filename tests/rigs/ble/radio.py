@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,10 +24,14 @@ _CONFIGURATION = """\
 <allow own="*"/><allow user="*"/></policy>
 </busconfig>
 """
+# A daemon that ends when its parent does, even by kill -9: its standard input ends then.
+_KEEPER = ("sh", "-c", '"$@" & daemon=$!; read _; kill "$daemon"', "keeper")
 
 
 class Program:
-    """A child whose lines are read with a bound, and which is told things by lines."""
+    """A child whose lines are read with a bound, and which is told things by lines. It leads a process group,
+    so that whatever it started ends with it.
+    """
 
     def __init__(self, *words: str | Path, env: dict[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
@@ -35,7 +41,9 @@ class Program:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
+        self._killed = False
         self._lines: queue.Queue[str] = queue.Queue()
         assert self.process.stdout is not None
         threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True).start()
@@ -61,37 +69,46 @@ class Program:
         self.process.stdin.flush()
 
     def kill(self) -> None:
-        """As a power cut does."""
-        self.process.kill()
+        """As a power cut does. Twice is once."""
+        if self._killed:
+            return
+        self._killed = True
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(_BOUND_S)
         assert self.process.stdin is not None
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
 
 
 class VirtualRadio:
     """An air with `centrals` adapters, each an org.bluez on a D-Bus of its own, and places for peripherals.
 
+    All its programs end with its `with`, or at once if one of them does not come up.
     Raises AssertionError where a tool is missing, with its name.
     """
 
     def __init__(self, centrals: int = 1, peripherals: int = 1) -> None:
         assert shutil.which("dbus-daemon"), "dbus-daemon is missing: apt-get install dbus-daemon (or dbus)"
-        self._directory = tempfile.TemporaryDirectory(prefix="bw-")
-        self._programs: list[Program] = []
-        self.buses = [self._start_bus(number) for number in range(centrals)]
-        self._air = self._start(sys.executable, "-m", "tests.rigs.ble.bluez", str(peripherals), *self.buses)
-        self.ports = [int(port) for port in self._air.line().split()]
+        self._stack = contextlib.ExitStack()
+        with self._stack:
+            directory = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bw-")))
+            self.buses = [self._start_bus(directory, number) for number in range(centrals)]
+            words = (sys.executable, "-m", "tests.rigs.ble.bluez", str(peripherals), *self.buses)
+            self._air = self._start(*words)
+            self.ports = [int(port) for port in self._air.line().split()]
+            self._stack = self._stack.pop_all()
 
     def _start(self, *words: str | Path, env: dict[str, str] | None = None) -> Program:
-        self._programs.append(Program(*words, env=env))
-        return self._programs[-1]
+        program = Program(*words, env=env)
+        self._stack.callback(program.kill)
+        return program
 
-    def _start_bus(self, number: int) -> str:
-        directory = Path(self._directory.name)
+    def _start_bus(self, directory: Path, number: int) -> str:
         path = directory / f"{number}.conf"
         path.write_text(_CONFIGURATION.format(socket=directory / f"{number}.bus"))
         words = ("dbus-daemon", f"--config-file={path}", "--nofork", "--nopidfile", "--print-address")
-        return self._start(*words).line()
+        return self._start(*_KEEPER, *words).line()
 
     def peripheral(self, name: str, *, att_mtu: int = 247, place: int = 0, module: str = "") -> Program:
         """Starts a board, the echoing one or that of another module, which takes the same arguments."""
@@ -124,6 +141,4 @@ class VirtualRadio:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for program in reversed(self._programs):
-            program.kill()
-        self._directory.cleanup()
+        self._stack.close()
