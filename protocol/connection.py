@@ -233,9 +233,11 @@ class Connection(Timer):
 
     def close(self, now: int, code: int = codes.GOODBYE, text: str = "", drain: bool = True) -> None:
         """End the link in order: with `drain` everything queued is written first, else it is left to the
-        node.
+        node. Nobody waits for a sleeper: that link ends at once.
         """
-        if self.state == codes.OPEN:
+        if self.state < codes.OPEN or self.asleep_until >= 0:
+            self.fail(code, text, now)
+        elif self.state == codes.OPEN:
             self.state = codes.CLOSING
             self.close_code = code
             self.close_text = text
@@ -244,8 +246,6 @@ class Connection(Timer):
             if not drain:
                 self.node.timers.arm(self, now + codes.CLOSING_MS)
             self.touch()
-        elif self.state < codes.OPEN:
-            self.fail(code, text, now)
 
     def fail(self, code: int, text: str, now: int) -> None:
         """End the link now, telling the peer why."""

@@ -10,6 +10,7 @@ import subprocess
 import time
 import tty
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
 
@@ -319,6 +320,8 @@ class Gateway:
         self.node = Node(b"g" * 16, entropy=os.urandom)
         self.link = self.node.connection(Link(codes.LOCALNET, sort="packet"), self.now())
         self.happened: list[events.Event] = []
+        self.drops = 0  # which of the pieces that come get lost: 3 each third
+        self.pieces = 0
 
     def now(self) -> int:
         return time.monotonic_ns() // 1_000_000
@@ -326,7 +329,10 @@ class Gateway:
     def turn(self) -> None:
         """Moves what there is; waits 10 ms at most."""
         if select.select([self.line], [], [], 0.01)[0]:
-            self.happened += self.link.receive_data(os.read(self.line, 4096), self.now())
+            data = os.read(self.line, 4096)
+            self.pieces += 1
+            if not self.drops or self.pieces % self.drops:
+                self.happened += self.link.receive_data(data, self.now())
         self.happened += self.node.handle_timer(self.now())
         if data := self.link.data_to_send(256, self.now()):
             os.write(self.line, data)
@@ -338,15 +344,20 @@ class Gateway:
         token = self.node.request(
             uuid_of("lab/pump"), small.dumps(value), self.now(), codes.CBOR, ttl_ms=15000, timeout_ms=15000
         )
+        outcome = self.until(token)
+        if outcome.code == codes.LOST_AFTER_SENDING:  # written to the board that was killed
+            return self.ask(value)
+        assert outcome.status == events.REPLIED, (outcome.status, outcome.code, outcome.text)
+        return small.loads(cast(bytes, outcome.payload))
+
+    def until(self, token: int) -> events.Outcome:
+        """What became of a request. AssertionError after 20 s."""
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             self.turn()
             for event in self.happened:
                 if isinstance(event, events.Outcome) and event.token == token:
-                    if event.code == codes.LOST_AFTER_SENDING:  # written to the board that was killed
-                        return self.ask(value)
-                    assert event.status == events.REPLIED, (event.status, event.code, event.text)
-                    return small.loads(cast(bytes, event.payload))
+                    return event
         raise AssertionError("no outcome")
 
     def texts(self) -> bytes:
@@ -367,5 +378,105 @@ def test_a_board_on_a_serial_line_that_is_reset(interpreter: str, board_files: P
                 board.kill()
     endings = [event.code for event in gateway.happened if event.kind == events.LINK_CLOSED]  # type: ignore[attr-defined]
     assert endings == [codes.RESTARTED]
+    os.close(gateway.line)
+    os.close(gateway.board_end)
+
+
+DEEP = """
+import socket, sys
+from busway.adapters.micropython import Loop
+
+def dial():
+    line = socket.socket()
+    line.connect(socket.getaddrinfo("127.0.0.1", int(sys.argv[1]))[0][-1])
+    return line
+
+loop = Loop(dial, "board", sort="stream", node_id=b"b" * 16)
+taken = []
+loop.receive("lab/valve")(taken.append)
+while not taken:
+    loop.step(100)
+loop.leaf.close(loop.now())
+while loop.connection is not None:
+    loop.step(50)
+print(taken)
+"""
+
+
+def test_a_command_waits_at_its_sender_while_a_board_is_in_deep_sleep(
+    bus: busway.Bus, interpreter: str, board_files: Path
+) -> None:
+    (board_files / "deep_main.py").write_text(DEEP)
+    port = bus.listen("tcp://127.0.0.1:0").url.rsplit(":", 1)[1]
+    command = [interpreter, "-X", "heapsize=256k", "deep_main.py", port]
+    with ThreadPoolExecutor() as pool:
+        for order in ("open", "shut"):  # each wakes once, takes it, and says goodbye before it forgets all
+            sent = pool.submit(bus.send, "lab/valve", order, confirm=True, ttl=20.0)
+            woken = subprocess.run(command, cwd=board_files, capture_output=True, timeout=20, check=True)
+            assert woken.stdout.decode() == f"['{order}']\n"
+            sent.result(10)
+    with pytest.raises(busway.Undeliverable, match="NO_ENDPOINT"):
+        bus.send("lab/valve", "hasty")
+
+
+SLEEPER = """
+import sys, time
+from busway.adapters.micropython import Loop
+
+loop = Loop(open(sys.argv[1], "r+b"), "board", node_id=b"b" * 16)
+served = []
+
+@loop.serve("lab/pump")
+def pump(value):
+    served.append(value)
+    return value
+
+@loop.every(1)
+def chatter():
+    loop.publish("lab/chatter", "x" * 100)
+
+while "sleep" not in served:
+    loop.step(100)
+print(loop.sleep(60000))
+sys.stdin.readline()
+print(len(served), loop.sleep(0))
+while "vanish" not in served:
+    loop.step(100)
+print(loop.sleep(60000))
+"""
+
+
+def test_a_board_sleeps_when_the_router_has_heard_it_even_if_packets_get_lost(
+    interpreter: str, board_files: Path
+) -> None:
+    (board_files / "sleeper_main.py").write_text(SLEEPER)
+    gateway = Gateway()
+    heard = gateway.node.register(uuid_of("lab/chatter"), codes.BROADCAST, queue_max=1 << 16)
+    command = [interpreter, "-X", "heapsize=256k", "sleeper_main.py", os.ttyname(gateway.board_end)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=board_files, stdin=pipe, stdout=pipe) as board:
+        try:
+            assert board.stdin is not None
+            assert board.stdout is not None
+            assert gateway.ask("hello") == "hello"
+            gateway.drops = 3  # each third piece that the board writes
+            assert gateway.ask("sleep") == "sleep"
+            while not select.select([board.stdout], [], [], 0)[0]:
+                gateway.turn()
+            assert board.stdout.readline() == b"True\n"
+            assert gateway.link.asleep_until > gateway.now() + 55_000
+            assert heard.queue.items  # what was published before is here, and nothing came behind it
+            token = gateway.node.request(uuid_of("lab/pump"), small.dumps("mail"), gateway.now(), codes.CBOR)
+            gateway.turn()
+            board.stdin.write(b"\n")
+            board.stdin.flush()
+            assert gateway.until(token).status == events.REPLIED
+            assert board.stdout.readline() == b"2 True\n"  # no handler was called in between
+
+            gateway.drops = 0
+            assert gateway.ask("vanish") == "vanish"
+            assert board.stdout.readline() == b"False\n"  # for nobody reads the line any more
+        finally:
+            board.kill()
     os.close(gateway.line)
     os.close(gateway.board_end)

@@ -275,6 +275,45 @@ def test_who_never_wakes_is_given_up_and_all_that_waited_is_answered(kind: str) 
         assert [event.reason for event in net.seen(node, events.UNDELIVERABLE)] == [codes.NO_ROUTE]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_closes_does_not_wait_for_a_sleeper(kind: str) -> None:
+    net = SleepNet(kind)
+    net.leaf.register(E, codes.UNICAST)
+    net.run(500)
+    net.nap(HOUR)
+    token = net.far.send(E, b"c", net.now, confirm=True, timeout_ms=HOUR)
+    assert net.far.send(E, b"plain", net.now) == 0
+    net.run(100)
+    there = net.cord.other
+    net.router.close(net.now)
+    net.run(codes.LINGER_MS + 100)
+    assert there.done
+    assert net.fates(net.far, [token]) == [[(events.UNKNOWN, codes.NO_ROUTE)]]
+    assert [event.reason for event in net.seen(net.far, events.UNDELIVERABLE)] == [codes.NO_ROUTE]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_link_that_does_not_outlive_the_sleep_takes_its_mail_with_it_and_each_sender_is_told(
+    kind: str,
+) -> None:
+    net = SleepNet(kind)
+    receiver = net.leaf.register(E, codes.UNICAST)
+    net.run(500)
+    net.nap(HOUR)
+    token = net.router.send(E, b"c", net.now, confirm=True, timeout_ms=HOUR)
+    assert net.far.send(E, b"plain", net.now) == 0
+    net.run(100)
+    net.asleep = False
+    net.cord.cut()
+    net.run(codes.STARVE_MS + 1000)
+    assert net.fates(net.router, [token]) == [[(events.UNDELIVERED, codes.NO_ROUTE)]]
+    assert [event.reason for event in net.seen(net.far, events.UNDELIVERABLE)] == [codes.NO_ROUTE]
+    waiting = net.far.send(E, b"patient", net.now, ttl_ms=HOUR)
+    net.lay(net.leaf)  # its RAM was kept: the same incarnation
+    assert [message.payload for message in net.taken(receiver)] == [b"patient"]
+    assert net.fates(net.far, [waiting]) == [[(events.ACCEPTED, 0)]]
+
+
 # Deep sleep: the board forgets all, and starts anew
 
 
