@@ -396,9 +396,7 @@ taken = []
 loop.receive("lab/valve")(taken.append)
 while not taken:
     loop.step(100)
-loop.leaf.close(loop.now())
-while loop.connection is not None:
-    loop.step(50)
+loop.close()
 print(taken)
 """
 
@@ -417,6 +415,57 @@ def test_a_command_waits_at_its_sender_while_a_board_is_in_deep_sleep(
             sent.result(10)
     with pytest.raises(busway.Undeliverable, match="NO_ENDPOINT"):
         bus.send("lab/valve", "hasty")
+
+
+NAP = """
+import socket, sys
+from busway.adapters.micropython import Loop
+
+def dial():
+    line = socket.socket()
+    line.connect(socket.getaddrinfo("127.0.0.1", int(sys.argv[1]))[0][-1])
+    return line
+
+loop = Loop(dial, "board", sort="stream", node_id=b"b" * 16)
+taken = []
+loop.receive("lab/valve")(taken.append)
+while not taken:
+    loop.step(100)
+print(loop.sleep(60000))
+sys.stdin.readline()
+print(taken, loop.sleep(0))
+while len(taken) < 5:
+    loop.step(100)
+print(taken)
+"""
+
+
+def test_a_board_on_the_network_takes_what_came_during_its_sleep(
+    bus: busway.Bus, interpreter: str, board_files: Path
+) -> None:
+    (board_files / "nap_main.py").write_text(NAP)
+    port = bus.listen("tcp://127.0.0.1:0").url.rsplit(":", 1)[1]
+    command = [interpreter, "-X", "heapsize=256k", "nap_main.py", port]
+    pipe = subprocess.PIPE
+    with (
+        subprocess.Popen(command, cwd=board_files, stdin=pipe, stdout=pipe, text=True) as board,
+        ThreadPoolExecutor() as pool,
+    ):
+        try:
+            assert board.stdin is not None
+            assert board.stdout is not None
+            bus.send("lab/valve", 0, confirm=True, ttl=20.0)
+            assert board.stdout.readline() == "True\n"
+            for number in (1, 2, 3):
+                bus.send("lab/valve", number)
+            last = pool.submit(bus.send, "lab/valve", 4, confirm=True)
+            board.stdin.write("\n")
+            board.stdin.flush()
+            assert board.stdout.readline() == "[0] True\n"
+            last.result(20)
+            assert board.stdout.readline() == "[0, 1, 2, 3, 4]\n"
+        finally:
+            board.kill()
 
 
 SLEEPER = """
