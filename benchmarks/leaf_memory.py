@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.leaf_memory", description=__doc__)
     parser.add_argument("commands", nargs="*", metavar="MICROPYTHON", help="default: what make setup fetched")
     parser.add_argument(
-        "--frozen", metavar="MICROPYTHON", help="one that holds busway; see tests/rigs/frozen.sh"
+        "--frozen", metavar="MICROPYTHON", help="one that holds busway; see tests/rigs/freeze_micropython.sh"
     )
     options = parser.parse_args(arguments)
     found = micropython.find()

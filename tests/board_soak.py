@@ -173,6 +173,7 @@ async def life(seed: int, sort: str, messages: int, seconds: float) -> tuple[boo
         try:
             sent = await talk(bus, board, random.Random(f"{seed} {sort}"), messages, seconds)
             await asyncio.wait_for(listening, 20)
+            await asyncio.wait_for(process.wait(), 20)
         except (AssertionError, busway.BusError, TimeoutError) as error:
             return False, f"{sort} link: {type(error).__name__}: {error}"
         took = time.monotonic() - started
