@@ -42,6 +42,11 @@ class Base:
         self._seen.append(total)
 
 class Counter(Base):
+    def _big(self, value):
+        if value < 4:
+            return False
+        return value != 5
+
     def _sum(self, values):
         total = 0
         for value in values:
@@ -53,9 +58,19 @@ class Counter(Base):
             return "-"
         return "+"
 
+    def _known(self, value):
+        for seen in self._seen:
+            if seen == value:
+                return True
+        return False
+
     def run(self, values):
         self.unread += len(values)
         total = self._sum(values)
+        if not self._big(total) or total > 1000:
+            self._note("small")
+        if self._known(total):
+            self._note("known")
         self._note("sum", times=2)
         self._deep(total)
         try:
@@ -107,7 +122,15 @@ def test_a_small_program_does_the_same(values: list[int]) -> None:
     tree = ast.parse(PROGRAM)
     shrink([tree], {"main"})
     assert result(tree, "main", values) == wanted
-    assert functions(tree) == {"__init__", "run", "main", "_deeper"}  # that one returns in its midst
+    assert functions(tree) == {
+        "__init__",
+        "run",
+        "main",
+        "_note",
+        "_big",
+        "_known",
+        "_deeper",
+    }  # the others were called once
     assert "unread" not in ast.unparse(tree)
     names = shorten([tree], {"main"})
     assert result(tree, "main", values) == wanted

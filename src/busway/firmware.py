@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -304,11 +305,12 @@ def measure(out: Path, micropython: str, names: Sequence[str] = tuple(MODULES)) 
     """RAM in bytes that importing each module from `out` takes in that MicroPython, after what it depends
     on."""
     modules = {_dotted(name): name for name in names}
+    command = os.path.abspath(shutil.which(micropython) or micropython)
     script = out / "measure.py"
     script.write_text(_MEASURE.format(names=list(modules)))
     try:
         run = subprocess.run(
-            [micropython, "-X", "heapsize=4m", "measure.py"],
+            [command, "-X", "heapsize=4m", "measure.py"],
             cwd=out,
             capture_output=True,
             text=True,
