@@ -321,8 +321,17 @@ class DialledLink:
         connection = runner.connection
         self._drop_runner()
         text = connection.close_text or "the other side closed the link"
+        if connection.close_code == codes.REPLACED and self._is_twice(connection.via):
+            self._healer.error = "another link of this program leads to the same place, and is newer"
+            self._finish(BusError(f"{self.url}: {self._healer.error}"))
+            return
         hopeless = connection.close_code == codes.DUPLICATE_LINK  # the other side's own link stands
         self._wait(self._healer.lost(text, _now(), random.random(), hopeless=hopeless))
+
+    def _is_twice(self, via: str) -> bool:
+        """Whether another link goes there under another name: each would take the other's place for ever."""
+        runners = [link.runner for link in self._host.dialled if link is not self]
+        return any(runner is not None and runner.connection.via == via for runner in runners)
 
     def restarted(self, runner: LinkRunner) -> None:
         """The other side began anew on the same channel: there is nothing to dial or to wait for."""

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 from busway.errors import BusError
 
 TCP_PORT = 7660  # where no port is given
+_WEB_PORTS = {"ws": "80", "wss": "443"}  # which are left out
 CONNECT_S = 10.0  # for one candidate: a machine that is off answers nothing
 COMER_S = 5.0  # for a comer to end its driver's handshake
 _BUSY_S = 0.01  # a full backlog is asked again after this
@@ -69,7 +70,8 @@ def normalise(text: str) -> str:
     """An address as people write it, as the URL that drivers take.
 
     Args: `text` is a URL of one of DRIVERS, or a host for TCP: `host`, `host:port`, `192.0.2.1`,
-    `[::1]:7000`, `::1` (without brackets all of it is the address). The default port of TCP is 7660.
+    `[::1]:7000`, `::1` (without brackets all of it is the address). The default port of TCP is 7660, of ws
+    80, of wss 443.
     Raises ValueError for another scheme, with those there are, or for what is no address.
     """
     if not isinstance(text, str):
@@ -80,7 +82,9 @@ def normalise(text: str) -> str:
     scheme = scheme.lower()
     if scheme not in DRIVERS:
         raise ValueError(f"{text!r}: there is no driver for {scheme}://; expected {known_urls()}")
-    return _tcp_url(rest.removesuffix("/"), text, bare=False) if scheme == "tcp" else f"{scheme}://{rest}"
+    if scheme == "tcp":
+        return _tcp_url(rest.removesuffix("/"), text, bare=False)
+    return f"{scheme}://{_web_place(scheme, rest) if scheme in _WEB_PORTS else rest}"
 
 
 def known_urls() -> str:
@@ -96,18 +100,31 @@ def _tcp_url(text: str, whole: str, *, bare: bool) -> str:
         host, bracket, port = text[1:].partition("]")
         if not bracket or (port and not port.startswith(":")):
             raise ValueError(f"{whole!r}: expected tcp://[IPv6 address]:port")
-        return f"tcp://[{host.lower()}]:{port.removeprefix(':') or TCP_PORT}"
+        return f"tcp://[{_short_ipv6(host.lower())}]:{port.removeprefix(':') or TCP_PORT}"
     if text.count(":") > 1:
         if not bare or not _is_ipv6(text):
             raise ValueError(
                 f"{whole!r}: an IPv6 address with a port needs brackets: tcp://[::1]:{TCP_PORT}; expected"
                 " tcp://host:port"
             )
-        return f"tcp://[{text.lower()}]:{TCP_PORT}"
+        return f"tcp://[{_short_ipv6(text.lower())}]:{TCP_PORT}"
     host, _, port = text.partition(":")
     if not host or (text.endswith(":")):
         raise ValueError(f"{whole!r}: expected tcp://host:port")
     return f"tcp://{host.lower()}:{port or TCP_PORT}"
+
+
+def _web_place(scheme: str, rest: str) -> str:
+    """So that one place has one name; what is wrong with it is said by the driver."""
+    cut = min((rest.index(mark) for mark in "/?" if mark in rest), default=len(rest))
+    authority, target = rest[:cut].lower(), rest[cut:]
+    host, _, port = authority.rpartition(":")
+    if host and port == _WEB_PORTS[scheme] and (host.endswith("]") or ":" not in host):
+        authority = host
+    if authority.startswith("["):
+        address, bracket, port = authority[1:].partition("]")
+        authority = f"[{_short_ipv6(address)}{bracket}{port}"
+    return authority + ("" if target == "/" else target)
 
 
 def _is_ipv6(text: str) -> bool:
@@ -116,6 +133,11 @@ def _is_ipv6(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _short_ipv6(text: str) -> str:
+    """As it is usually written; what is none as it is."""
+    return str(ipaddress.IPv6Address(text)) if _is_ipv6(text) else text
 
 
 def driver_of(url: str) -> Any:

@@ -71,11 +71,13 @@ def parse(url: str, *, listening: bool = False) -> Place:
     cut = min((rest.index(mark) for mark in "/?" if mark in rest), default=len(rest))
     authority, target = rest[:cut], rest[cut:]
     has_port = authority.rpartition("]")[2].count(":") == 1
+    full = authority if has_port else f"{authority}:{_PORTS[scheme]}"
     try:
-        full = authority if has_port else f"{authority}:{_PORTS[scheme]}"
         host, port = tcp.parse(f"tcp://{full}", listening=listening)
     except ValueError as error:
-        raise ValueError(str(error) if "port 0" in str(error) else fault) from None
+        raise ValueError(
+            str(error).replace(f"tcp://{full}", url) if "port 0" in str(error) else fault
+        ) from None
     target = target if target.startswith("/") else "/" + target
     return Place(scheme, host, port, quote(target, safe="/?=&%:@!$'()*+,;-._~"))
 

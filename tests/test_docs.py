@@ -29,6 +29,8 @@ DOCUMENTS = (
     "docs/guarantees.md",
     "docs/protocol.md",
     "docs/routing.md",
+    "docs/links/unix.md",
+    "docs/links/tcp.md",
     "docs/links/websocket.md",
     "docs/links/ble.md",
     "docs/links/browser.md",

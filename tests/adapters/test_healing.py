@@ -223,6 +223,25 @@ async def test_the_same_connect_twice_is_one_link() -> None:
         assert dear.state == "connected"
 
 
+@pytest.mark.parametrize("spelt", ["", "/", "upper"])
+async def test_one_place_under_two_names_is_one_link(spelt: str) -> None:
+    async with client() as bus, AsyncBus(ipc=False) as server:
+        url = (await server.listen("ws://localhost:0")).url
+        link = await bus.connect(url, retry=QUICK)
+        assert await bus.connect(url.upper() if spelt == "upper" else url + spelt, retry=QUICK) is link
+
+
+async def test_one_place_under_names_that_only_the_driver_knows_has_the_newer_link() -> None:
+    async with client() as bus, AsyncBus(ipc=False) as server:
+        url = (await server.listen("ws://127.0.0.1:0/é")).url
+        one = await bus.connect(url, retry=QUICK)
+        two = await bus.connect(url.replace("%C3%A9", "é"), retry=QUICK)
+        assert one is not two
+        await until(lambda: one.state == "closed")  # else each would take the other's place again and again
+        assert "same place" in one.error
+        assert (two.state, two.losses, len(bus.links())) == ("connected", 0, 1)
+
+
 async def test_without_retry_a_loss_is_the_end() -> None:
     async with client() as bus:
         async with AsyncBus(ipc=False) as server:

@@ -90,6 +90,8 @@ def test_wrong_urls_are_refused_with_what_was_expected(url: str) -> None:
 
 
 def test_port_0_is_for_listening_only() -> None:
+    with pytest.raises(ValueError, match="'ws://h:0'"):
+        websocket.parse("ws://h:0")
     with pytest.raises(ValueError, match="can be listened on, but not dialled"):
         websocket.candidates(LOOPBACK)
 
