@@ -145,7 +145,8 @@ class Bus(Links, Views):
         """Leave: what was sent is written, a goodbye said, and everything released within `timeout` seconds.
         Twice is once.
 
-        Handlers at work get half of that time to finish. Whoever waits in a call gets BusClosed.
+        Handlers at work get half of that time to finish. Whoever waits in a call gets BusClosed. Ctrl-C ends
+        the waiting, and everything is released all the same.
         """
         with self.engine.lock:
             if self.failure is not None:
@@ -159,11 +160,16 @@ class Bus(Links, Views):
             self._await_handlers(time.monotonic() + timeout / 2)
             self.engine.call(self._leave)
             self._until_idle(end)
+        except BaseException:
+            end = 0.0  # Ctrl-C: handlers at work are not waited for, either
+            raise
         finally:
-            self.engine.call(self._release)
-            self.engine.stop(_JOIN_S)
-            self.pool.stop(max(0.0, end - time.monotonic()))
-            uninstall()
+            try:
+                self.engine.call(self._release)
+                self.engine.stop(_JOIN_S)
+                self.pool.stop(max(0.0, end - time.monotonic()))
+            finally:
+                uninstall()
 
     def _stop_listening(self) -> None:
         for listener in self._listeners:

@@ -159,6 +159,31 @@ def test_ctrl_c_interrupts(call: str) -> None:
         assert program_.ended() == ""
 
 
+def test_ctrl_c_ends_a_close_that_waits_for_a_handler() -> None:
+    program = """
+    import signal
+    gate, asked = threading.Event(), threading.Event()
+    with busway.Bus(ipc=False) as bus:
+        bus.serve("stuck", lambda _: asked.set() or gate.wait(60))
+        threading.Thread(target=lambda: bus.request("stuck", None), daemon=True).start()
+        asked.wait(10)
+        threading.Timer(0.1, say, ["closing"]).start()
+        began = time.monotonic()
+        try:
+            bus.close(40)
+        except KeyboardInterrupt:
+            say("interrupted", time.monotonic() - began < 15)
+    say("handler", signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+    gate.set()
+    """
+    with Program(program) as program_:
+        program_.expect("closing")
+        program_.process.send_signal(signal.SIGINT)
+        program_.expect("interrupted True")
+        program_.expect("handler True")
+        program_.ended()
+
+
 def test_ctrl_c_amid_a_busy_loop_leaves_the_bus_usable() -> None:
     program = """
     with busway.Bus() as bus, busway.Bus() as other:
