@@ -40,6 +40,7 @@ def report(node: "Node", now: int) -> "dict[str, object]":
 
 def _link(connection: "Connection", now: int) -> "dict[str, object]":
     peer = connection.peer
+    outbox = connection.outbox
     return {
         "peer": peer.node_id if peer is not None else b"",
         "label": peer.label if peer is not None else "",
@@ -58,8 +59,9 @@ def _link(connection: "Connection", now: int) -> "dict[str, object]":
         "keepalive_ms": connection.keepalive_ms,
         "bytes_in": connection.bytes_in,
         "bytes_out": connection.bytes_out,
-        "queued_bytes": connection.outbox.queued_size + connection.outbox.broadcast_size,
-        "forwarded": connection.outbox.forwarded,
+        "asleep_ms": max(0, connection.asleep_until - now) if connection.asleep_until >= 0 else -1,
+        "queued_bytes": outbox.queued_size + outbox.broadcast_size + outbox.transit_size,
+        "forwarded": outbox.forwarded,
         "skipped_frames": connection.skipped_frames,
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 import busway
 from busway.protocol import codes
+from tests.front.cli_rig import busway as run_busway
 from tests.rigs import aio
 from tests.rigs.boards import Board, board
 
@@ -120,6 +122,10 @@ def test_a_command_to_a_board_that_sleeps_is_taken_when_it_wakes(tmp_path: Path)
             await program.request(codes.INTROSPECTION, None, node=gateway.id)  # so they are there by now
             assert not any(task.done() for task in seconds)
             found.until("asleep", 60_000)
+            shown = await asyncio.to_thread(run_busway, "links", bus="default")
+            assert re.search(r"lab-battery .* asleep for \d+ s .* [1-9]\d* B$", shown.text, re.MULTILINE), (
+                shown.text + shown.stderr
+            )
             found.put("wake", 1)
             await asyncio.gather(*seconds)
             await asyncio.to_thread(found.until, "asleep", 9000)

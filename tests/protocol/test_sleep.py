@@ -10,6 +10,7 @@ from busway.protocol import FullError, Link, Node, codes, events
 from busway.protocol.flows import Outgoing
 from busway.protocol.leaf import Leaf
 from busway.protocol.leaf_state import Message, Receiver
+from busway.protocol.outbox import OVERHEAD
 
 from .leaves import Cord, LeafNet
 from .pairs import E, Entropy, F, G, Pair
@@ -107,6 +108,12 @@ class SleepNet(LeafNet):
         return [[(event.status, event.code) for event in self.outcomes(node, token)] for token in tokens]
 
 
+def links_of(net: SleepNet) -> list[dict[str, Any]]:
+    rows: Any = net.router.report(net.now)["links"]
+    found: list[dict[str, Any]] = rows
+    return found
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("which", [0, 1], ids=["its router", "another node"])
 def test_what_is_meant_for_a_sleeper_reaches_it_when_it_wakes(kind: str, which: int) -> None:
@@ -123,13 +130,18 @@ def test_what_is_meant_for_a_sleeper_reaches_it_when_it_wakes(kind: str, which: 
     confirmed = node.send(E, b"3", net.now, confirm=True, timeout_ms=100_000)
     question = node.request(G, b"?", net.now, timeout_ms=100_000)
     impatient = node.request(G, b"now?", net.now, timeout_ms=10_000)
-    net.run(60_000)
+    net.run(20_000)
+    (link,) = [one for one in links_of(net) if one["peer"] == net.leaf.node_id]
+    assert 39_000 < link["asleep_ms"] < 40_000
+    assert link["queued_bytes"] > 7 * OVERHEAD
+    net.run(40_000)
     assert net.whispered == 0
     assert net.fates(node, [confirmed, question]) == [[], []]
     assert net.fates(node, [impatient]) == [[(events.TIMED_OUT, codes.EXPIRED)]]
     assert net.cord.other.state == codes.OPEN
 
     assert [message.payload for message in net.wake(sent)] == [b"0", b"1", b"2", b"3"]
+    assert {link["asleep_ms"] for link in links_of(net)} == {-1}
     assert [message.payload for message in net.taken(heard)] == [b"news 0", b"news 1", b"news 2"]
     for request in net.taken(asked):
         assert request.payload == b"?"
@@ -179,6 +191,26 @@ def test_broadcasts_beyond_their_queue_are_missed_and_that_shows() -> None:
     assert [(message.payload, message.missed) for message in net.taken(receiver)] == [
         (b"next", 200 - waiting)
     ]
+
+
+def test_a_full_mailbox_refuses_and_each_sender_is_told() -> None:
+    net = SleepNet()
+    receiver = net.leaf.register(E, codes.UNICAST)
+    net.run(500)
+    net.nap(HOUR)
+    assert net.far.send(E, b"first", net.now) == 0
+    net.run(100)
+    outbox = net.cord.other.outbox
+    outbox.transit_size += codes.TRANSIT_SIZE_MAX  # as if others had sent so much
+    assert net.far.send(E, b"plain", net.now) == 0
+    confirmed = net.far.send(E, b"confirmed", net.now, confirm=True, timeout_ms=HOUR)
+    asked = net.far.request(E, b"asked", net.now, timeout_ms=HOUR)
+    net.run(100)
+    full = [(events.UNDELIVERED, codes.QUEUE_FULL)]
+    assert net.fates(net.far, [confirmed, asked]) == [full, full]
+    assert [event.reason for event in net.seen(net.far, events.UNDELIVERABLE)] == [codes.QUEUE_FULL]
+    outbox.transit_size -= codes.TRANSIT_SIZE_MAX
+    assert [message.payload for message in net.wake(receiver)] == [b"first"]
 
 
 def test_those_who_wait_for_credit_do_not_fill_the_mailbox_with_questions() -> None:

@@ -287,11 +287,19 @@ def _link_document(found: Found, link: dict[str, Any]) -> dict[str, Any]:
     return ends | {name: value for name, value in link.items() if name not in ends}
 
 
+def _state_text(link: dict[str, Any]) -> str:
+    """A board that announced a sleep does not answer, and is not gone."""
+    asleep = link.get("asleep_ms")  # older nodes do not say it
+    if isinstance(asleep, int) and asleep >= 0:
+        return f"asleep for {output.duration_text(asleep)}"
+    return str(link["state"])
+
+
 def _link_row(link: dict[str, Any]) -> tuple[object, ...]:
     return (
         f"{link['label'] or '?'} {link['node'][:8]}",
         f"{link['peer_label'] or '?'} {link['peer'][:8]}",
-        link["state"],
+        _state_text(link),
         link["realm"],
         link["via"] or link["address"],
         output.duration_text(link["rtt_ms"]),
