@@ -158,7 +158,7 @@ def _listen_on_first(addresses: list[Address], url: str) -> TcpListener:
             return TcpListener(sock, _url_of(sock.getsockname()))
         except OSError as error:
             sock.close()
-            failure = OSError(error.errno, f"cannot listen on {_url_of(address)}: {error.strerror}")
+            failure = OSError(error.errno, f"cannot listen on {url}: {error.strerror}")
     raise failure
 
 

@@ -85,6 +85,12 @@ class TestConnectAndListenOn:
                 assert told in found
                 assert found.count(url) == 1
             assert "ws://" in busway("bench", url.replace("ws:", "tcp:"), bus=bus).failed(4)
+            told = busway("listen-on", url, bus=bus).failed(4)
+            assert "in use" in told
+            assert told.count(url) == 1
+        wrong = busway("connect", "ws://lab/x y", bus=bus)
+        assert (wrong.status, wrong.text) == (2, ""), "no attempt is promised"
+        assert "missing.pem" in busway("connect", "wss://lab", "--cafile", "missing.pem", bus=bus).failed(2)
         closed = f"tcp://127.0.0.1:{free_port()}"
         assert "is a node listening there?" in busway("bench", closed, bus=bus).failed(4)
 

@@ -113,6 +113,9 @@ const scenarios = {
       yield 1;
       throw new RemoteError("no more today", 778);
     });
+    bus.serve("js/plainly", function* (most) {
+      for (let number = 0; number < most; number++) yield number;
+    });
     bus.serve("js/left", async () => {
       await within(() => left >= 2, "two handlers have ended");
       return left;

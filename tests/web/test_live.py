@@ -172,6 +172,7 @@ async def streams() -> None:
             async for part in endless:
                 if part == 100:
                     break
+        assert [part async for part in bus.request_stream("js/plainly", 200)] == list(range(200))
         assert await bus.request("js/left", None) == 2, "both handlers have ended, one at our wish"
         with pytest.raises(busway.RemoteError, match="no more today") as refused:
             assert [part async for part in bus.request_stream("js/breaks", None)] == [1]

@@ -170,7 +170,8 @@ class Bridge:
             if not isinstance(change.subject, LinkInfo):
                 continue
             if change.what == "link-state":
-                if change.subject.state not in ("closed", "reconnecting") or change.subject.attempt:
+                state = change.subject.state  # why one is closed is told by who called for it
+                if state != "closed" and (state != "reconnecting" or change.subject.attempt):
                     self.trouble(change.subject.url, change.subject.error)  # a loss is told as link-down
             elif change.subject.peer:
                 self._tell_link(change.what, change.subject, change.text)

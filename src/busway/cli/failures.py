@@ -59,6 +59,7 @@ def as_options(text: str) -> str:
 def cannot_listen(url: str, error: OSError | ValueError) -> Failure:
     """Why there is no listener."""
     text = (error.strerror if isinstance(error, OSError) else "") or str(error)
+    text = text.removeprefix(f"cannot listen on {url}: ")
     return Failure(NO_BUS, f"cannot listen at {url}: {as_options(text)}")
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
+_FILE = click.Path(exists=True, dir_okay=False, readable=True)
 
 
 class Place(NamedTuple):
@@ -125,6 +126,7 @@ def joins(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--cafile",
         envvar="BUSWAY_CAFILE",
+        type=_FILE,
         metavar="FILE",
         help="Who signs the certificates of wss:// (PEM); also from BUSWAY_CAFILE.  [default: the system's]",
     )
@@ -141,8 +143,10 @@ def listens(function: Callable[..., Any]) -> Callable[..., Any]:
     """Options of a command that lets others come; it gets `comers`."""
 
     @click.option("--open", "is_open", is_flag=True, help="Listen beyond loopback without a token.")
-    @click.option("--certificate", metavar="FILE", help="For wss://: the chain to show to comers (PEM).")
-    @click.option("--key", metavar="FILE", help="Its private key (PEM).")
+    @click.option(
+        "--certificate", type=_FILE, metavar="FILE", help="For wss://: the chain to show to comers (PEM)."
+    )
+    @click.option("--key", type=_FILE, metavar="FILE", help="Its private key (PEM).")
     @functools.wraps(function)
     def command(*words: Any, is_open: bool, certificate: str | None, key: str | None, **options: Any) -> Any:
         return function(*words, comers=Comers(is_open, certificate, key), **options)

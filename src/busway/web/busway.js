@@ -144,8 +144,8 @@ export class Bus {
   }
 
   /** Answer requests and take messages: `handler(payload, message)`, may be async; what it returns is the reply, what it
-      throws the error (a RemoteError with its code). An async generator answers in parts, for `requestStream`: each
-      `yield` waits until there is room. `message.signal` is aborted when nobody waits any more.
+      throws the error (a RemoteError with its code). A generator, async or not, answers in parts, for
+      `requestStream`: each `yield` waits until there is room. `message.signal` is aborted when nobody waits any more.
       @returns {{close: function}} */
   serve(name, handler) {
     return this._register(name, codes.ANYCAST, handler);
@@ -369,7 +369,7 @@ export class Bus {
     const session = this._session;
     try {
       const answer = await call(payload, message);
-      if (answer?.[Symbol.asyncIterator]) await this._answerInParts(session, answer, message, request);
+      if (typeof answer?.next === "function") await this._answerInParts(session, answer, message, request);
       else if (request) session.respond(request, ...packed(answer));
     } catch (error) {
       if (!request) console.error(error);
