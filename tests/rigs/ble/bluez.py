@@ -74,7 +74,7 @@ class Air(LocalLink):
     def send_advertising_pdu(self, sender_controller: Controller, packet: AdvertisingPdu) -> None:
         super().send_advertising_pdu(sender_controller, packet)
         if isinstance(packet, ConnectInd):
-            asyncio.get_running_loop().call_later(ESTABLISH_S, self._establish, sender_controller, packet)
+            asyncio.get_running_loop().call_soon(self._establish, sender_controller, packet)
 
     def _establish(self, central: Controller, packet: ConnectInd) -> None:
         """Of two centrals that answer one advertisement the peripheral takes one; the other must notice."""
@@ -85,7 +85,8 @@ class Air(LocalLink):
             if other is not central
         ]
         if connection is not None and not any(ours):
-            central.on_le_disconnected(connection, HCI_CONNECTION_FAILED_TO_BE_ESTABLISHED_ERROR)
+            reason = HCI_CONNECTION_FAILED_TO_BE_ESTABLISHED_ERROR
+            asyncio.get_running_loop().call_later(ESTABLISH_S, central.on_le_disconnected, connection, reason)
 
 
 def uuid_text(uuid: UUID) -> str:
