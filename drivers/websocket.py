@@ -34,7 +34,11 @@ _DRAIN_SIZE_MAX: Final = 1 << 18  # bytes that are read and dropped of one whose
 _LINGER_SIZE_MAX: Final = 32 << 20  # ... and of one whose messages were
 _TLS_RECORD_SIZE: Final = 16384 + 2048
 _HOPELESS: Final = (401, 403)  # another try would be answered alike: the token is missing or wrong
-_BUSY: Final = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+_BUSY_TEXT: Final = b"This listener has as many links as it may (connections_max).\n"
+_BUSY: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n"
+    b"Connection: close\r\n\r\n%s" % (len(_BUSY_TEXT), _BUSY_TEXT)
+)
 
 
 class Place(NamedTuple):

@@ -284,7 +284,9 @@ def test_a_page_whose_name_was_made_to_lead_here_is_refused(listener: WebSocketL
 
 def test_beyond_the_connections_there_is_a_polite_no(certificates: Certificates) -> None:
     with closing(websocket.listen(LOOPBACK, connections_max=1)) as listener, opened(listener):
-        assert answer_to(listener)[0] == 503
+        status, text = answer_to(listener)
+        assert status == 503
+        assert "connections_max" in text
         assert (listener.connections, listener.refused) == (1, 1)
     secure = {"certificate": certificates.chain, "key": certificates.key}
     with (
