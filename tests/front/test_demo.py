@@ -40,7 +40,8 @@ def programs(bus: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.cmdline()[1:2] == ["-m"] and process.cmdline()[-1] == bus:
+            words = process.cmdline()  # none once it has ended
+            if words[1:2] == ["-m"] and words[-1] == bus:
                 found.append(process)
     return found
 
