@@ -13,7 +13,8 @@ from busway.adapters.micropython_names import uuid_of
 from busway.protocol import codes, events
 from busway.protocol.errors import FullError
 from busway.protocol.leaf import Leaf
-from busway.protocol.leaf_state import Event, Message, Receiver
+from busway.protocol.leaf_frames import Message
+from busway.protocol.leaf_state import Event, Receiver
 from busway.protocol.link import Link
 
 TYPE_CHECKING = False

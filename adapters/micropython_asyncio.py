@@ -6,7 +6,7 @@ Knows the loop of micropython.py, and of asyncio what MicroPython has of it.
 import asyncio
 
 from busway.adapters.micropython import Loop, Outcome, RemoteError, decode, describe
-from busway.protocol.leaf_state import Message
+from busway.protocol.leaf_frames import Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

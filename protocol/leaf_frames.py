@@ -8,6 +8,19 @@ from busway.protocol import codes
 from busway.protocol.errors import Refusal
 from busway.protocol.wire import Reader, varint
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from busway.protocol.leaf_state import Flow, Receiver
+
+NEVER = 1 << 62  # ms: when what has no deadline is due
+
+# States of a message of ours, and of one that wants an answer.
+WAITING: "Final" = 0
+SENT: "Final" = 1  # or taken
+OVER: "Final" = 2
+
 
 def u16(value: int) -> bytes:
     return bytes((value >> 8 & 0xFF, value & 0xFF))
@@ -23,10 +36,9 @@ class Numbers:
 
     def __init__(self, number_max: int, fixed: "tuple[bytes, ...]", size: int) -> None:
         self.ids: "list[bytes]" = [b""] + list(fixed)  # their places are the numbers
-        self.first = len(self.ids)  # the ones before are never bound
+        self.first = self._next = len(self.ids)  # the ones before are never bound
         self.number_max = number_max
         self.size = size
-        self._next = self.first
 
     def write(self, id: bytes) -> bytes:
         """The field for an id; when all numbers are used, the oldest binding gives its own away."""
@@ -41,16 +53,17 @@ class Numbers:
         """The id that the next field stands for."""
         start = reader.pos
         number = reader.varint()
+        id = b""
         if number or reader.pos > start + 1:
-            id = self.ids[number] if number < len(self.ids) else b""
-            if not id:
-                raise Refusal(codes.UNKNOWN_ALIAS, "alias %d was never bound" % number)
-            return id
-        number = reader.varint()
-        if not self.first <= number <= self.number_max:
-            raise Refusal(codes.UNKNOWN_ALIAS, "alias %d is out of the agreed range" % number)
-        id = reader.take(self.size)
-        self._bind(number, id)
+            if number < len(self.ids):
+                id = self.ids[number]
+        else:
+            number = reader.varint()
+            if self.first <= number <= self.number_max:
+                id = reader.take(self.size)
+                self._bind(number, id)
+        if not id:
+            raise Refusal(codes.UNKNOWN_ALIAS, "alias %d was never bound, or is out of range" % number)
         return id
 
     def _bind(self, number: int, id: bytes) -> None:
@@ -59,115 +72,140 @@ class Numbers:
         self.ids[number] = id
 
 
-class Item:
-    """One message or answer of ours, from the call that made it to its outcome."""
+class Message:
+    """One message or answer, ours from the call that made it to its outcome, or one that came: with
+    `wants_answer` a request that `Leaf.respond` and its sisters end. What a kind does not have stays empty.
+    """
 
-    def __init__(self, kind: int, endpoint: bytes, payload: bytes, format: int) -> None:
+    key = b""  # node and incarnation it goes to or came from; b"": the neighbour
+    number = 0  # seq, index, limit, sent or parts
+    id = 0
+    code = 0  # ERROR: code; UNDELIVERABLE: reason; unsent: its time to live
+    signal = 0
+    expires = NEVER  # ms
+    patience = NEVER  # ms: until when it waits for somebody to have the endpoint
+    state = OVER
+    # Of one that came
+    type_id = b""
+    window = 0
+    partial = -1  # of a cut message
+    size = 0
+    routed = False
+    realm = 0  # PROCESS
+    destination = b""
+    timeout_ms = 0
+    missed = 0  # messages before it that were lost
+    receiver: "Receiver"
+    flow: "Flow"
+
+    def __init__(
+        self, kind: int, endpoint: bytes = b"", payload: bytes = b"", format: int = codes.RAW
+    ) -> None:
         self.kind = kind
-        self.endpoint = endpoint
+        self.endpoint = endpoint  # 16 bytes
         self.payload = payload
         self.format = format
-        self.key = b""  # node and incarnation it goes to; b"": the neighbour
-        self.number = 0  # seq, index, limit, sent or parts
-        self.id = 0
-        self.code = 0  # ERROR: code; UNDELIVERABLE: reason; SIGNAL: which
-        self.expires = -1  # ms; -1: never
-        self.patience = 0  # ms: until when it waits for somebody to have the endpoint
-        self.state = 0
+
+    @property
+    def source(self) -> bytes:
+        """The sending node's id, 16 bytes."""
+        return self.key[: codes.ID_SIZE]
+
+    @property
+    def wants_answer(self) -> bool:
+        """A request that nobody has answered yet."""
+        return self.state != OVER and self.kind == codes.REQUEST
 
 
-def write_item(item: Item, aliases: Numbers, nodes: Numbers, direct: bytes, now: int, cut: bool) -> bytes:
+def write_message(
+    item: Message, aliases: Numbers, nodes: Numbers, direct: bytes, now: int, cut: bool
+) -> bytes:
     """The bytes before the payload; `direct` is the node that reads them."""
     kind = item.kind
     head = codes.MESSAGE | kind << 4 | item.format
-    route = b""
+    data = b""
     if item.key and item.key != direct:
         head |= codes.HEAD_ROUTED
-        route = bytes((codes.HOW_DESTINATION, codes.HOPS_MAX)) + nodes.write(item.key)
+        data = bytes((codes.HOW_DESTINATION, codes.HOPS_MAX)) + nodes.write(item.key)
     if cut:
         head |= codes.HEAD_OPTIONS
         size = len(item.payload)
-        route += bytes((7, codes.OPTION_CUT, 5, 0)) + u16(size >> 16) + u16(size)
-    return bytes((head,)) + route + _fields(item, aliases, now)
-
-
-def _fields(item: Item, aliases: Numbers, now: int) -> bytes:
-    kind = item.kind
+        data += bytes((7, codes.OPTION_CUT, 5, 0)) + u16(size >> 16) + u16(size)
+    data = bytes((head,)) + data
     if kind == codes.SIGNAL:
-        return _signal_fields(item, aliases)
-    if kind <= codes.REQUEST:
-        fields = aliases.write(item.endpoint) + u16(item.number)
-        if kind >= codes.CONFIRM:
-            fields += varint(item.id) + varint(max(1, item.expires - now))
-        return fields
-    if kind == codes.ERROR:
-        return varint(item.id) + varint(item.code)
-    return varint(item.id)
-
-
-def _signal_fields(item: Item, aliases: Numbers) -> bytes:
-    signal = item.code
+        data += bytes((item.signal,))
     if item.endpoint:
-        fields = bytes((signal,)) + aliases.write(item.endpoint)
-        if signal == codes.WHO:
-            return fields
-        fields += u16(item.number)
-        return fields + bytes((item.id,)) if signal == codes.UNDELIVERABLE else fields
-    return bytes((signal,)) + varint(item.id)
+        data += aliases.write(item.endpoint)
+        if kind <= codes.REQUEST or item.signal < codes.WHO:
+            data += u16(item.number)
+        if item.signal == codes.UNDELIVERABLE:
+            return data + bytes((item.code,))
+    if item.id and kind != codes.SEND:
+        data += varint(item.id)
+        if kind <= codes.REQUEST:
+            data += varint(max(1, item.expires - now))
+    if kind == codes.ERROR:
+        data += varint(item.code)
+    return data
 
 
-class Header:
-    """What stands before a payload that came. Fields that a kind does not have stay 0 or empty."""
-
-    def __init__(self, kind: int, format: int) -> None:
-        self.kind = kind
-        self.format = format
-        self.endpoint = b""
-        self.number = 0
-        self.id = 0
-        self.timeout_ms = 0
-        self.code = 0
-        self.signal = 0
-        self.type_id = b""
-        self.window = 0
-        self.partial = -1  # of a cut message
-        self.size = 0
-        self.routed = False
-        self.realm = codes.PROCESS
-        self.destination = b""
-        self.source = b""
-
-
-def read_header(head: int, reader: Reader, aliases: Numbers, nodes: Numbers) -> Header:
+def read_message(head: int, reader: Reader, aliases: Numbers, nodes: Numbers) -> Message:
     """Everything up to the payload; of a SIGNAL up to its number. Raises Refusal."""
-    header = Header(head >> 4 & 7, head & 3)
-    kind = header.kind
+    kind = head >> 4 & 7
+    message = Message(kind, b"", b"", head & 3)
+    wrong = kind >= codes.ERROR and message.format != codes.RAW
     if head & codes.HEAD_ROUTED:
-        _read_route(reader, header, nodes)
+        how = reader.u8()
+        if how & 0xF0:
+            wrong = True
+        message.routed = True
+        message.realm = how & 3
+        reader.u8()  # hops: a leaf passes nothing on
+        if how & codes.HOW_DESTINATION:
+            message.destination = nodes.read(reader)
+        if how & codes.HOW_SOURCE:
+            message.key = nodes.read(reader)
     if head & codes.HEAD_OPTIONS:
-        _read_options(reader, header)
-    if kind >= codes.ERROR and header.format != codes.RAW:
-        raise Refusal(codes.MALFORMED, "an error or signal with a payload format")
+        end = reader.varint() + reader.pos
+        while reader.pos < end:
+            which = reader.u8()
+            size = reader.u8()
+            stop = reader.pos + size
+            if which == codes.OPTION_CUT and kind != codes.SIGNAL:
+                if size != 5 or message.partial >= 0:
+                    wrong = True
+                message.partial = reader.u8()
+                message.size = reader.u32()
+            elif which == codes.OPTION_STREAM and kind == codes.REQUEST:
+                if size != 2 or message.window:
+                    wrong = True
+                message.window = reader.u16()
+                if not message.window:
+                    wrong = True
+            reader.pos = stop
+        if reader.pos != end or end > reader.end:
+            wrong = True
     if kind == codes.SIGNAL:
-        header.signal = reader.u8()
-        return header
-    if kind <= codes.REQUEST:
-        header.endpoint = aliases.read(reader)
-        header.number = reader.u16()
+        message.signal = reader.u8()
+    elif kind <= codes.REQUEST:
+        message.endpoint = aliases.read(reader)
+        message.number = reader.u16()
         if kind >= codes.CONFIRM:
-            header.id = read_id(reader)
-            header.timeout_ms = reader.varint()
-            if not header.timeout_ms:
-                raise Refusal(codes.MALFORMED, "a timeout of 0 ms")
+            message.id = read_id(reader)
+            message.timeout_ms = reader.varint()
+            if not message.timeout_ms:
+                wrong = True
     else:
-        header.id = read_id(reader)
+        message.id = read_id(reader)
         if kind == codes.PART:
-            header.number = reader.u16()
+            message.number = reader.u16()
         elif kind == codes.ERROR:
-            header.code = reader.varint()
-    if header.format == codes.TYPED:
-        header.type_id = aliases.read(reader)
-    return header
+            message.code = reader.varint()
+    if message.format == codes.TYPED:
+        message.type_id = aliases.read(reader)
+    if wrong:
+        raise Refusal(codes.MALFORMED, "a message whose header breaks the format")
+    return message
 
 
 def read_id(reader: Reader) -> int:
@@ -175,40 +213,3 @@ def read_id(reader: Reader) -> int:
     if not id:
         raise Refusal(codes.MALFORMED, "an id of 0")
     return id
-
-
-def _read_route(reader: Reader, header: Header, nodes: Numbers) -> None:
-    how = reader.u8()
-    if how & 0xF0:
-        raise Refusal(codes.MALFORMED, "a routing header with an unknown layout")
-    header.routed = True
-    header.realm = how & 3
-    reader.u8()  # hops: a leaf passes nothing on
-    if how & codes.HOW_DESTINATION:
-        header.destination = nodes.read(reader)
-    if how & codes.HOW_SOURCE:
-        header.source = nodes.read(reader)
-
-
-def _read_options(reader: Reader, header: Header) -> None:
-    size = reader.varint()
-    if size > reader.left():
-        raise Refusal(codes.MALFORMED, "options are longer than their frame")
-    options = Reader(reader.data, reader.pos, reader.pos + size)
-    reader.pos += size
-    while options.left():
-        which = options.u8()
-        length = options.u8()
-        value = Reader(options.data, options.pos, options.pos + length)
-        options.take(length)
-        if which == codes.OPTION_CUT and header.kind != codes.SIGNAL:
-            if length != 5 or header.partial >= 0:
-                raise Refusal(codes.MALFORMED, "option CUT has not 5 bytes, or comes twice")
-            header.partial = value.u8()
-            header.size = value.u32()
-        elif which == codes.OPTION_STREAM and header.kind == codes.REQUEST:
-            if length != 2 or header.window:
-                raise Refusal(codes.MALFORMED, "option STREAM has not 2 bytes, or comes twice")
-            header.window = value.u16()
-            if not header.window:
-                raise Refusal(codes.MALFORMED, "a stream window of 0")

@@ -6,8 +6,8 @@ for the next.
 
 from busway.protocol import codes, events
 from busway.protocol.errors import ClosedError, FullError, LocalError, Refusal, WrongKindError
-from busway.protocol.leaf_frames import Header, Item
-from busway.protocol.leaf_state import OVER, SENT, WAITING, Event, InFlow, Message, OutFlow, Receiver, Target
+from busway.protocol.leaf_frames import NEVER, OVER, SENT, WAITING, Message
+from busway.protocol.leaf_state import Event, Flow, Receiver, Target
 from busway.protocol.wire import Reader
 
 TYPE_CHECKING = False
@@ -17,8 +17,19 @@ if TYPE_CHECKING:
     from busway.protocol.leaf_link import LeafConnection
 
 
+CAST = "that endpoint is of kind broadcast or used so: publish"
+
+
 class LeafOrigin:
     """The sending side of a leaf; its arguments are those of `Leaf`."""
+
+    link: "LeafConnection | None" = None
+    stirred = False  # there may be something to write
+    closed = False
+    _sessions = 0
+    _id = 0
+    _queued_size = 0
+    _sync_due = False
 
     def __init__(
         self,
@@ -32,13 +43,11 @@ class LeafOrigin:
         pending_max: int = 8,
         peers_max: int = 16,
     ) -> None:
-        check_id("node_id", node_id)
-        if not 1 <= len(bus.encode()) <= codes.TEXT_SIZE_MAX:
-            raise LocalError("a bus name must have 1 to 64 bytes of UTF-8")
-        if len(label.encode()) > codes.TEXT_SIZE_MAX:
-            raise LocalError("a label must have at most 64 bytes of UTF-8")
+        check_id(node_id)
+        if not 1 <= len(bus.encode()) <= codes.TEXT_SIZE_MAX or len(label.encode()) > codes.TEXT_SIZE_MAX:
+            raise LocalError("bus has 1 to 64 bytes of UTF-8, label 64 at most")
         if pending_max < 1 or peers_max < 1 or queue_size_max < 1:
-            raise LocalError("pending_max, peers_max and queue_size_max must be at least 1")
+            raise LocalError("all maxima are at least 1")
         self.bus = bus
         self.label = label
         self.limits = limits
@@ -46,28 +55,21 @@ class LeafOrigin:
         self.queue_size_max = queue_size_max
         self.pending_max = pending_max
         self.peers_max = peers_max
-        self.link: "LeafConnection | None" = None
         self.receivers: "list[Receiver]" = []
-        self.stirred = False  # there may be something to write
-        self.closed = False
         self.counters = {"late": 0, "refused": 0, "dropped": 0, "missed": 0, "unknown_reply": 0, "strayed": 0}
         self._entropy = entropy
         self._events: "list[Event]" = []
-        self._sessions = 0
-        self._id = 0
         self._versions = [0, 0, 0, 0]  # of our lines, by realm
         self._told = [0, 0, 0, 0]  # what the router has of them
-        self._queued_size = 0
-        self._items: "list[Item]" = []  # messages that have not been written, in order
-        self._pending: "list[Item]" = []  # those that somebody waits for, written or not
-        self._answers: "list[Item]" = []
+        self._items: "list[Message]" = []  # messages that have not been written, in order
+        self._pending: "list[Message]" = []  # those that somebody waits for, written or not
+        self._answers: "list[Message]" = []
         self._serving: "list[Message]" = []  # requests without an answer
         self._targets: "dict[bytes, Target]" = {}
-        self._out: "list[OutFlow]" = []
-        self._in: "list[InFlow]" = []
+        self._out: "list[Flow]" = []  # the one that was used last is the last
+        self._in: "list[Flow]" = []
         self._casts: "dict[bytes, int]" = {}  # the last number of what we publish
         self._pruned: "list[bytes]" = []  # of these nobody wants any, now
-        self._sync_due = False
 
     @property
     def node_id(self) -> bytes:
@@ -121,17 +123,17 @@ class LeafOrigin:
     ) -> int:
         self._check_message(endpoint, payload, format)
         if not 0 <= ttl_ms <= 0x7FFFFFFF or not 0 <= timeout_ms <= 0x7FFFFFFF:
-            raise LocalError("ttl_ms and timeout_ms must be 0 to 2147483647 ms")
+            raise LocalError("ttl_ms and timeout_ms are 0 to 2147483647")
         if self._receiver(endpoint) is not None:
-            raise LocalError("this leaf serves that endpoint itself: call its handler")
+            raise LocalError("this leaf serves that itself: call its handler")
         if endpoint in self._casts:
-            raise WrongKindError("this leaf publishes to that endpoint, it is of kind broadcast")
+            raise WrongKindError(CAST)
         if len(self._pending) >= self.pending_max:
-            raise FullError("%d messages are under way: wait for an outcome" % self.pending_max)
+            raise FullError("wait for an outcome: pending_max")
         target = self._target(endpoint)
-        item = Item(kind, endpoint, payload, format)
-        self._id = self._id % codes.ID_MAX + 1
-        item.id = self._id
+        item = Message(kind, endpoint, payload, format)
+        self._id = item.id = self._id % codes.ID_MAX + 1
+        item.state = WAITING
         if kind != codes.SEND:
             item.expires = now + timeout_ms
         item.patience = now + max(ttl_ms, codes.SYNC_MS)
@@ -147,62 +149,51 @@ class LeafOrigin:
         """Give up a send or request. Its Outcome is CANCELLED, unless it is over already."""
         item = self._find(token)
         if item is not None:
-            self._call_off(item)
-            self._finish(item, events.CANCELLED)
+            self._end_item(item, events.CANCELLED)
 
-    def _find(self, token: int) -> "Item | None":
+    def _find(self, token: int) -> "Message | None":
         for item in self._pending:
             if item.id == token:
                 return item
         return None
 
-    def _full(self) -> bool:
-        waiting = 0
-        for item in self._items:
-            if item.kind == codes.PUBLISH:
-                waiting += 1
-        return waiting >= self.pending_max
-
     # What is to be written
 
-    def next_item(self, link: "LeafConnection", now: int) -> "Item | None":
+    def next_item(self, link: "LeafConnection", now: int) -> "Message | None":
         """The next that may be written now, numbered; None if there is nothing. Answers go first."""
-        if self._answers:
-            if len(self._answers) < self.pending_max << 1:
-                self._wake_receivers()
-            return self._answers.pop(0)
+        answers = self._answers
+        if answers:
+            if len(answers) == self.pending_max:  # those who could not take may go on
+                for receiver in self.receivers:
+                    if receiver.queue:
+                        self.note(events.MESSAGES).receiver = receiver
+            return answers.pop(0)
         for flow in self._in:
             if flow.due:
                 flow.due = False
-                item = Item(codes.SIGNAL, flow.receiver.uuid, b"", codes.RAW)
-                item.code = codes.CREDIT
-                item.number = flow.limit
-                item.key = flow.key
-                return item
-        for at in range(len(self._items)):
-            item = self._items[at]
-            if item.kind == codes.PUBLISH or self._may_go(item, at, now):
-                self._items.pop(at)
+                self._signal(codes.CREDIT, flow.key, 0, flow.limit, flow.endpoint)
+                return answers.pop()
+        for item in self._items:
+            if item.kind == codes.PUBLISH or self._may_go(item, now):
+                self._items.remove(item)
                 return item
         self.stirred = False
         return None
 
-    def _may_go(self, item: Item, at: int, now: int) -> bool:
-        """Whether a message has somebody to go to, credit, and none of its endpoint before it; if so it
-        goes."""
-        target = self._targets.get(item.endpoint)
-        if target is None or target.flow is None or not target.known:
+    def _may_go(self, item: Message, now: int) -> bool:
+        """Whether a message has somebody to go to, and credit; if so it goes."""
+        flow = self._targets[item.endpoint].flow
+        if flow is None:
             return False
-        flow = target.flow
-        if flow.sent >= flow.limit:
-            if flow.probe_at < 0:
-                flow.probe_at = now + flow.probe_ms
+        if flow.last >= flow.limit:
+            flow.probe_at = min(flow.probe_at, now + flow.probe_ms)
             return False
-        flow.sent += 1
-        flow.last_used = now
+        self._flow(self._out, flow.key, flow.endpoint)
+        flow.last += 1
         flow.probe_ms = codes.PROBE_MS
         item.key = flow.key
-        item.number = flow.sent
+        item.number = flow.last
+        item.patience = NEVER
         item.state = SENT
         if item.kind == codes.SEND:
             self._finish(item, events.ACCEPTED)
@@ -215,91 +206,100 @@ class LeafOrigin:
             if len(self._targets) >= self.peers_max:
                 self._forget_target()
             target = self._targets[uuid] = Target()
-        if not target.asked and self.link is not None and self.link.state == codes.OPEN:
+        if not target.asked and self.online():
             target.asked = True
-            self._signal(codes.WHO, self.link.peer_key, 0, 0, uuid)
+            self._signal(codes.WHO, b"", 0, 0, uuid)
         return target
 
     def _forget_target(self) -> None:
+        wanted = [item.endpoint for item in self._pending] + [receiver.uuid for receiver in self.receivers]
         for uuid in self._targets:
-            wanted = self._receiver(uuid) is not None
-            for item in self._pending:
-                wanted = wanted or item.endpoint == uuid
-            if not wanted:
+            if uuid not in wanted:
                 del self._targets[uuid]
                 return
-        raise FullError("messages to %d endpoints are under way already (peers_max)" % self.peers_max)
+        raise FullError("messages to peers_max endpoints are under way")
 
     def _watch(self, receiver: Receiver) -> None:
         """A unicast name may be held by another node, too: the router says so."""
         if receiver.kind == codes.UNICAST and len(self._targets) < self.peers_max:
             self._target(receiver.uuid)
 
-    def _out_flow(self, key: bytes, uuid: bytes, now: int) -> OutFlow:
-        for flow in self._out:
+    def _flow(self, flows: "list[Flow]", key: bytes, uuid: bytes) -> "Flow | None":
+        """The pair, which has been used just now, if there is one."""
+        for flow in flows:
             if flow.key == key and flow.endpoint == uuid:
+                flows.remove(flow)
+                flows.append(flow)
                 return flow
-        if len(self._out) >= self.peers_max:
-            idle = self._out[0]
-            for flow in self._out:
-                if flow.last_used < idle.last_used:
-                    idle = flow
+        return None
+
+    def _new_flow(self, flows: "list[Flow]", key: bytes, uuid: bytes, last: int) -> Flow:
+        """Another pair; of too many the one is forgotten that was not used for longest."""
+        if len(flows) >= self.peers_max:
+            idle = flows.pop(0)
             for target in self._targets.values():
                 if target.flow is idle:
                     target.flow = None
                     target.asked = target.known = False
-            self._out.remove(idle)
-        flow = OutFlow(key, uuid)
-        flow.last_used = now
-        self._out.append(flow)
+        flow = Flow(key, uuid, last)
+        flows.append(flow)
         return flow
 
     # Outcomes
 
-    def _finish(self, item: Item, status: int, code: int = 0, text: str = "") -> Event:
-        """The one terminal outcome of a message that somebody waits for."""
-        if item.state == WAITING and item in self._items:
-            self._items.remove(item)
-        item.state = OVER
-        self._pending.remove(item)
-        event = Event(events.OUTCOME, code, text)
-        event.token = item.id
-        event.status = status
+    def note(self, kind: int, code: int = 0, text: str = "") -> Event:
+        """Something happened."""
+        event = Event(kind, code, text)
         self._events.append(event)
         return event
 
-    def _call_off(self, item: Item) -> None:
-        """CANCEL, the same way as the request and behind it."""
+    def _finish(self, item: Message, status: int, code: int = 0, text: str = "") -> Event:
+        """The one terminal outcome of a message that somebody waits for."""
+        if item.state == WAITING:
+            self._items.remove(item)
+        item.state = OVER
+        self._pending.remove(item)
+        event = self.note(events.OUTCOME, code, text)
+        event.token = item.id
+        event.status = status
+        return event
+
+    def _lose(self, item: Message, code: int) -> None:
+        """No answer will come; whether a confirmed message was taken is then not known."""
+        unknown = item.state == SENT and item.kind == codes.CONFIRM
+        self._finish(item, events.UNKNOWN if unknown else events.UNDELIVERED, code)
+
+    def _end_item(self, item: Message, status: int, code: int = 0) -> None:
+        """Given up here: CANCEL goes the same way as the request and behind it."""
         if item.state == SENT and item.kind == codes.REQUEST:
-            self._signal(codes.CANCEL, item.key, item.id, 0)
+            self._signal(codes.CANCEL, item.key, item.id)
+        self._finish(item, status, code)
 
-    def _expired(self, item: Item, now: int) -> None:
-        if item.kind == codes.REQUEST:
-            self._call_off(item)
-            self._finish(item, events.TIMED_OUT, codes.EXPIRED)
-        else:
-            status = events.UNKNOWN if item.state == SENT else events.UNDELIVERED
-            self._finish(item, status, codes.EXPIRED)
-
-    def _homeless(self, item: Item, now: int) -> None:
-        """Nobody is known to have the endpoint, and the time to find one is over."""
-        target = self._targets.get(item.endpoint)
-        item.patience = -1
-        if target is None or not target.known or target.flow is None:
-            there = self.link is not None and self.link.state == codes.OPEN
-            self._finish(item, events.UNDELIVERED, codes.NO_ENDPOINT if there else codes.NO_ROUTE)
-
-    def _probe(self, flow: OutFlow, now: int) -> None:
-        """A blocked flow asks, at doubling intervals, as long as something waits for it."""
-        flow.probe_at = -1
-        link = self.link
-        waits = False
-        for item in self._items:
-            waits = waits or item.endpoint == flow.endpoint
-        if waits and flow.sent >= flow.limit and link is not None and link.state == codes.OPEN:
-            self._signal(codes.PROBE, flow.key, 0, flow.sent, flow.endpoint)
-            flow.probe_ms = min(flow.probe_ms * 2, codes.PROBE_MAX_MS)
-            flow.probe_at = now + flow.probe_ms
+    def _due(self, now: int) -> None:
+        """What is due of what we send."""
+        for item in list(self._pending):
+            if item.expires <= now:
+                if item.kind == codes.REQUEST:
+                    self._end_item(item, events.TIMED_OUT, codes.EXPIRED)
+                else:
+                    self._lose(item, codes.EXPIRED)
+            elif item.patience <= now:
+                # Nobody is known to have the endpoint, and the time to find one is over.
+                item.patience = NEVER
+                if self._targets[item.endpoint].flow is None:
+                    self._finish(
+                        item, events.UNDELIVERED, codes.NO_ENDPOINT if self.online() else codes.NO_ROUTE
+                    )
+        for flow in self._out:
+            if flow.probe_at <= now:  # a blocked flow asks, as long as something waits for it
+                flow.probe_at = NEVER
+                waits = False
+                for item in self._items:
+                    waits = waits or item.endpoint == flow.endpoint
+                if waits and flow.last >= flow.limit and self.online():
+                    self._signal(codes.PROBE, flow.key, 0, flow.last, flow.endpoint)
+                    flow.probe_ms = min(flow.probe_ms * 2, codes.PROBE_MAX_MS)
+                    flow.probe_at = now + flow.probe_ms
 
     def _refused(self, uuid: bytes, key: bytes) -> None:
         """A node that was said to have an endpoint has it no longer; the router will say who has."""
@@ -308,30 +308,11 @@ class LeafOrigin:
             target.flow = None
             target.asked = target.known = False
 
-    def _about(self, flow: OutFlow, header: Header) -> None:
-        if header.signal == codes.CREDIT:
-            gain = (header.number - flow.limit) & 0xFFFF
-            if 0 < gain < 0x8000:
-                flow.limit += gain
-                self.stirred = True
-            return
-        if ((flow.sent - header.number) & 0xFFFF) >= flow.sent:
-            self.counters["unknown_reply"] += 1  # never sent
-            return
-        event = Event(events.UNDELIVERABLE, header.code)
-        event.endpoint = flow.endpoint
-        self._events.append(event)
-        if header.code == codes.NO_ENDPOINT:
-            self._refused(flow.endpoint, flow.key)
-
     # Lookups
 
-    def _have(self, link: "LeafConnection", uuid: bytes, reader: Reader, now: int, asked: bool) -> None:
+    def _have(self, link: "LeafConnection", uuid: bytes, reader: Reader, asked: bool) -> None:
         """Who has an endpoint: the nearest, or of a unicast name the smallest node id."""
-        best_key = b""
-        best = -1
-        best_kind = 0
-        best_credit = 0
+        best = (b"", 0, 0, 0)  # key, score, kind, credit
         count = 0
         while reader.left():
             head = reader.u8()
@@ -341,21 +322,23 @@ class LeafOrigin:
             key = link.nodes_in.read(reader)
             metric = reader.u16()
             credit = reader.varint() if head & 0x10 else codes.OPENING_CREDIT
-            cost = min(reader.varint(), 0x3FFF) if head & 0x20 else 0
+            score = metric & 0x3FFF
+            metric >>= 14
+            if head & 0x20:
+                score += min(reader.varint(), 0x3FFF)
             if head & 0x40:
                 reader.text8()
             kind = head & 3
-            if not kind or key == self.key or head >> 2 & 3 < metric >> 14:
+            if not kind or key == self.key or head >> 2 & 3 < metric:
                 continue
-            score = ((metric >> 14) << 20) + (metric & 0x3FFF) + cost
-            conflict = best >= 0 and (kind == codes.UNICAST or kind != best_kind)
-            if best < 0 or (key < best_key if conflict else score < best):
-                best_key, best, best_kind, best_credit = key, score, kind, credit
+            score += metric << 20
+            conflict = best[2] and (kind == codes.UNICAST or kind != best[2])
+            if not best[2] or (key < best[0] if conflict else score < best[1]):
+                best = (key, score, kind, credit)
         target = self._targets.get(uuid)
-        if asked and target is not None:
-            self._located(uuid, target, best_key, best_kind, best_credit, now)
-
-    def _located(self, uuid: bytes, target: Target, key: bytes, kind: int, credit: int, now: int) -> None:
+        if target is None or not asked:
+            return
+        key, _, kind, credit = best
         target.known = True
         target.flow = None
         self.stirred = True
@@ -363,20 +346,22 @@ class LeafOrigin:
         if receiver is not None:
             if key and key < self.key and (kind == codes.UNICAST or kind != receiver.kind):
                 self._withdraw(receiver)
-                event = Event(events.RECEIVER_TAKEN)
-                event.receiver = receiver
-                self._events.append(event)
+                self.note(events.RECEIVER_TAKEN).receiver = receiver
         elif kind and kind != codes.BROADCAST:
-            flow = target.flow = self._out_flow(key, uuid, now)
-            flow.limit = max(flow.limit, flow.sent + credit)
+            flow = self._flow(self._out, key, uuid) or self._new_flow(self._out, key, uuid, 0)
+            target.flow = flow
+            flow.limit = max(flow.limit, flow.last + credit)
             flow.probe_ms = 1  # the destination may have a lower one in mind
             return
         for item in list(self._items):
             if item.endpoint == uuid and item.kind != codes.PUBLISH and (kind or not item.code):
-                reason = codes.WRONG_KIND if kind else codes.NO_ENDPOINT
-                self._finish(item, events.UNDELIVERED, reason)
+                self._finish(item, events.UNDELIVERED, codes.WRONG_KIND if kind else codes.NO_ENDPOINT)
 
     # What both sides need
+
+    def online(self) -> bool:
+        """Whether a session with the router is open."""
+        return self.link is not None and self.link.state == codes.OPEN
 
     def _receiver(self, uuid: bytes) -> "Receiver | None":
         for receiver in self.receivers:
@@ -387,34 +372,25 @@ class LeafOrigin:
     def _withdraw(self, receiver: Receiver) -> None:
         receiver.closed = True
         self.receivers.remove(receiver)
-        self._in = [flow for flow in self._in if flow.receiver is not receiver]
+        for flow in list(self._in):
+            if flow.endpoint == receiver.uuid:
+                self._in.remove(flow)
         self._versions[receiver.realm] += 1
         self.stirred = True
 
-    def _answer(self, key: bytes, id: int, item: Item) -> None:
+    def _answer(self, key: bytes, id: int, item: Message) -> Message:
         """Answers go first, and are bounded: who does not read them is cut off (at the next turn)."""
         item.key = key
         item.id = id
         self._answers.append(item)
         self.stirred = True
+        return item
 
-    def _signal(self, signal: int, key: bytes, id: int, number: int, endpoint: bytes = b"") -> None:
-        item = Item(codes.SIGNAL, endpoint, b"", codes.RAW)
-        item.code = signal
+    def _signal(self, signal: int, key: bytes, id: int, number: int = 0, endpoint: bytes = b"") -> Message:
+        item = Message(codes.SIGNAL, endpoint)
+        item.signal = signal
         item.number = number
-        self._answer(key, id, item)
-
-    def _wake_receivers(self) -> None:
-        """Answers have gone: those who could not take may go on."""
-        if len(self._answers) == self.pending_max:
-            for receiver in self.receivers:
-                if receiver.queue:
-                    self._tell(receiver)
-
-    def _tell(self, receiver: Receiver) -> None:
-        event = Event(events.MESSAGES)
-        event.receiver = receiver
-        self._events.append(event)
+        return self._answer(key, id, item)
 
     def _exceeds(self, payload: bytes) -> bool:
         return len(payload) > (self.limits[1] if self.link is None else self.link.message_size_max)
@@ -425,22 +401,16 @@ class LeafOrigin:
 
     def _check_message(self, endpoint: bytes, payload: bytes, format: int) -> None:
         self._check_open()
-        check_id("endpoint", endpoint)
+        check_id(endpoint)
         self._check_payload(payload, format)
         if self._exceeds(payload):
-            raise LocalError("a payload of %d bytes exceeds message_size_max" % len(payload))
+            raise LocalError("%d bytes exceed message_size_max" % len(payload))
 
     def _check_payload(self, payload: bytes, format: int) -> None:
-        if type(payload) is not bytes:
-            raise LocalError("a payload must be bytes")
-        if not codes.RAW <= format <= codes.TYPED_AS_ENDPOINT:
-            raise LocalError("format must be RAW, CBOR or TYPED_AS_ENDPOINT (0, 1, 2), not %r" % format)
+        if type(payload) is not bytes or not codes.RAW <= format <= codes.TYPED_AS_ENDPOINT:
+            raise LocalError("a payload is bytes, its format RAW, CBOR or TYPED_AS_ENDPOINT")
 
 
-def lost(item: Item, sent: bool) -> int:
-    return events.UNKNOWN if sent and item.kind == codes.CONFIRM else events.UNDELIVERED
-
-
-def check_id(name: str, value: bytes) -> None:
+def check_id(value: bytes) -> None:
     if type(value) is not bytes or len(value) != codes.ID_SIZE:
-        raise LocalError("%s must be 16 bytes" % name)
+        raise LocalError("an id is 16 bytes")

@@ -93,9 +93,7 @@ class PacketLeafConnection(LeafConnection):
 
     def _note_texts(self) -> None:
         for text in self.packets.texts:
-            event = Event(events.LOG)
-            event.payload = text
-            self.leaf.note(event)
+            self.leaf.note(events.LOG).payload = text
         self.packets.texts = []
 
     def log(self, text: bytes) -> None:

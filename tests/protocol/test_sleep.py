@@ -9,7 +9,8 @@ import pytest
 from busway.protocol import FullError, Link, Node, codes, events
 from busway.protocol.flows import Outgoing
 from busway.protocol.leaf import Leaf
-from busway.protocol.leaf_state import Message, Receiver
+from busway.protocol.leaf_frames import Message
+from busway.protocol.leaf_state import Receiver
 from busway.protocol.outbox import OVERHEAD
 
 from .leaves import Cord, LeafNet

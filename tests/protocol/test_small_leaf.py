@@ -21,7 +21,7 @@ from busway.protocol import (
     events,
 )
 from busway.protocol.leaf import Leaf
-from busway.protocol.leaf_frames import Item, Numbers, frame, write_item
+from busway.protocol.leaf_frames import Message, Numbers, frame, write_message
 from busway.protocol.leaf_link import LeafConnection, lenient_text
 from busway.protocol.leaf_state import Target
 from busway.protocol.wire import varint
@@ -879,10 +879,10 @@ def test_numbers_are_used_again() -> None:
         b"\0\x01c",
         b"\0\x02a",
     ]
-    item = Item(codes.SIGNAL, b"", b"", codes.RAW)
-    item.code = codes.CANCEL
+    item = Message(codes.SIGNAL)
+    item.signal = codes.CANCEL
     item.id = 300
-    assert write_item(item, writer, writer, b"", 0, False) == b"\xf0\x01\xac\x02"
+    assert write_message(item, writer, writer, b"", 0, False) == b"\xf0\x01\xac\x02"
 
 
 # The rarer turns
@@ -924,9 +924,9 @@ def test_probes_are_answered_with_credit_and_tell_what_was_lost() -> None:
     assert len(written(net)) == 1
     net.leaf._in[0].session = 0
     feed(net, b"\xf0\x03\x01\x00\x02")  # of a new one: its origin has started anew
-    assert net.leaf._in[0].received == 2
+    assert net.leaf._in[0].last == 2
     feed(net, b"\xf0\x03\x00\x02" + F + b"\xff\xff")
-    assert [flow.received for flow in net.leaf._in if flow.receiver is topic] == [0xFFFF]
+    assert [flow.last for flow in net.leaf._in if flow.endpoint == topic.uuid] == [0xFFFF]
 
 
 def test_verdicts_that_do_not_come() -> None:
@@ -1005,18 +1005,20 @@ def test_a_link_that_is_used_is_not_pinged() -> None:
 def test_the_least_recently_heard_pair_is_forgotten_first() -> None:
     net = LeafNet("m", peers_max=2)
     receiver = serving(net)
-    for age, key in ((5, b"1"), (0, b"2"), (6, b"3")):
+    for key in (b"1", b"2", b"1", b"3"):
         wire = b"\x88\x08\xff\x00\x03" + key * 20 + b"\x00\x01" + E + b"\x00\x01"
-        net.cord.connection.receive_data(frame(wire), net.now + age)
+        net.cord.connection.receive_data(frame(wire), net.now)
     assert [flow.key[:1] for flow in net.leaf._in] == [b"1", b"3"]
-    for uuid, age in ((F, 5), (G, 0), (b"H" * 16, 6)):
+    for uuid in (F, G, b"H" * 16):
         holding(net, uuid)
-        net.leaf._out_flow(b"k" * 20, uuid, net.now + age)
+    for uuid in (F, G, F, b"H" * 16):
+        net.leaf.send(uuid, b"", net.now)
+        net.settle()
     assert [flow.endpoint for flow in net.leaf._out] == [F, b"H" * 16]
     assert len(net.taken(receiver)) == 3
     target = net.leaf._targets[F] = Target()
     target.flow = net.leaf._out[0]
-    net.leaf._out_flow(b"l" * 20, uuid, net.now + 9)
+    net.leaf._new_flow(net.leaf._out, b"l" * 20, uuid, 0)
     assert target.flow is None
 
 
