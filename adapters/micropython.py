@@ -15,23 +15,21 @@ from busway.protocol.errors import FullError
 from busway.protocol.leaf import Leaf
 from busway.protocol.leaf_frames import Message
 from busway.protocol.leaf_state import Event, Receiver
-from busway.protocol.link import Link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Final
 
     from busway.protocol.leaf_link import LeafConnection
 
-_WRITE_SIZE = 128  # bytes asked of the core at a time: what waits here cannot be overtaken
-_READ_SIZE = 256  # also the largest packet
-_BUSY_MS = 2  # after a write that was not taken
-_WINDOW = 8  # packets under way: what a board stores of each direction
-_FAR_MS = 1 << 28  # no timer is further away: fits ticks_diff
-_RETRY_MS = 1000
-_TOLD_MS = 2000  # for the router's acknowledgement of a sleep
-_RETRY_MAX_MS = 30000
+_WRITE_SIZE: "Final" = 128  # bytes asked of the core at a time: what waits here cannot be overtaken
+_READ_SIZE: "Final" = 256  # also the largest packet
+_BUSY_MS: "Final" = 2  # after a write that was not taken
+_FAR_MS: "Final" = 268435456  # no timer is further away: fits ticks_diff
+_RETRY_MS: "Final" = 1000
+_TOLD_MS: "Final" = 2000  # for the router's acknowledgement of a sleep
+_RETRY_MAX_MS: "Final" = 30000
 
 
 class RemoteError(Exception):
@@ -92,6 +90,23 @@ class Loop:
     in ms.
     """
 
+    # What the core has to know of a link, besides what is given.
+    dialled = True
+    via = "board"
+    cost = 1
+    medium = "socket"
+    window = 8  # packets under way: what a board stores of each direction
+    # What is not so yet
+    connection: "LeafConnection | None" = None
+    last_error: "Exception | None" = None  # of a handler
+    _now = 1000
+    _tail = b""  # taken from the core, not yet by the stream
+    _retry_ms = _RETRY_MS
+    _retry_at = 0
+    _stream: "Any" = None
+    _poll: "Any" = None
+    _quiet = False  # about to sleep: no program is called
+
     def __init__(
         self,
         stream: "Any",
@@ -109,23 +124,23 @@ class Loop:
     ) -> None:
         self._clock = clock
         self._ticks = clock.ticks_ms()
-        self._now = 1000
         self._open = None if hasattr(stream, "write") else stream
-        self._options = (sort, mtu, realm, keepalive_ms, prove)
+        if sort not in ("stream", "packet") or not codes.USERSPACE <= realm <= codes.GLOBAL:
+            raise ValueError('sort is "stream" or "packet", realm 1 to 3')
+        if sort == "packet":
+            self.medium = "serial"
+            keepalive_ms = keepalive_ms or 5000
+        self.sort = sort
+        self.mtu = mtu
+        self.realm = realm
+        self.keepalive_ms = keepalive_ms
+        self.prove = prove
         self.leaf = leaf or Leaf(node_id or board_id(), entropy=os.urandom, bus=bus, label=label)
-        self.connection: "LeafConnection | None" = None
-        self.last_error: "Exception | None" = None  # of a handler
         self.handlers: "list[tuple[Receiver, Callable[[Any], Any]]]" = []
         self._waiting: "dict[int, Callable[[Outcome], Any]]" = {}
         self._timers: "list[list[Any]]" = []  # due, interval, function
         self._buffer = bytearray(_READ_SIZE)
-        self._tail = b""  # taken from the core, not yet by the stream
-        self._retry_ms = _RETRY_MS
-        self._retry_at = 0
         self._due = self._ticks
-        self._stream: "Any" = None
-        self._poll: "Any" = None
-        self._quiet = False  # about to sleep: no program is called
         if self._open is None:
             self._attach(stream)
 
@@ -138,17 +153,6 @@ class Loop:
 
     def serve(self, name: "str | bytes", kind: int = codes.ANYCAST, realm: int = codes.LOCALNET) -> "Any":
         """Decorator: the function answers requests; what it returns is the reply, what it raises an error."""
-        return self._handles(name, kind, realm)
-
-    def receive(self, name: "str | bytes", kind: int = codes.UNICAST, realm: int = codes.LOCALNET) -> "Any":
-        """Decorator: the function takes what is sent to this endpoint."""
-        return self._handles(name, kind, realm)
-
-    def subscribe(self, name: "str | bytes", realm: int = codes.LOCALNET) -> "Any":
-        """Decorator: the function takes what is published."""
-        return self._handles(name, codes.BROADCAST, realm)
-
-    def _handles(self, name: "str | bytes", kind: int, realm: int) -> "Any":
         text = name if isinstance(name, str) else ""
         receiver = self.leaf.register(uuid_of(name), kind, realm, name=text)
         self._due = self._ticks
@@ -158,6 +162,14 @@ class Loop:
             return function
 
         return decorate
+
+    def receive(self, name: "str | bytes", kind: int = codes.UNICAST, realm: int = codes.LOCALNET) -> "Any":
+        """Decorator: the function takes what is sent to this endpoint."""
+        return self.serve(name, kind, realm)
+
+    def subscribe(self, name: "str | bytes", realm: int = codes.LOCALNET) -> "Any":
+        """Decorator: the function takes what is published."""
+        return self.serve(name, codes.BROADCAST, realm)
 
     def every(self, interval_ms: int) -> "Any":
         """Decorator: the function is called by `step` that often, first at once."""
@@ -189,11 +201,7 @@ class Loop:
         ttl_ms: int = 0,
     ) -> int:
         """Send to who holds the name; `then(outcome)` is called when its fate is known. Raises FullError."""
-        payload, format = encode(value)
-        token = self.leaf.send(
-            uuid_of(name), payload, self.now(), format, confirm=confirm, timeout_ms=timeout_ms, ttl_ms=ttl_ms
-        )
-        return self._follow(token, then)
+        return self._submit(codes.CONFIRM if confirm else codes.SEND, name, value, then, timeout_ms, ttl_ms)
 
     def request(
         self,
@@ -204,13 +212,19 @@ class Loop:
         ttl_ms: int = 0,
     ) -> int:
         """Ask; `then(outcome)` is called once. Raises FullError."""
-        payload, format = encode(value)
-        token = self.leaf.request(
-            uuid_of(name), payload, self.now(), format, timeout_ms=timeout_ms, ttl_ms=ttl_ms
-        )
-        return self._follow(token, then)
+        return self._submit(codes.REQUEST, name, value, then, timeout_ms, ttl_ms)
 
-    def _follow(self, token: int, then: "Callable[[Outcome], Any] | None") -> int:
+    def _submit(
+        self,
+        kind: int,
+        name: "str | bytes",
+        value: object,
+        then: "Callable[[Outcome], Any] | None",
+        timeout_ms: int,
+        ttl_ms: int,
+    ) -> int:
+        payload, format = encode(value)
+        token = self.leaf.submit(kind, uuid_of(name), payload, self.now(), format, ttl_ms, timeout_ms)
         if then is not None:
             self._waiting[token] = then
         self._due = self._ticks
@@ -378,21 +392,7 @@ class Loop:
             self.last_error = error
             self._put_off(now)
             return
-        sort, mtu, realm, keepalive_ms, prove = self._options
-        self.connection = self.leaf.connection(
-            Link(
-                realm,
-                True,
-                via="board",
-                keepalive_ms=keepalive_ms,
-                prove=prove,
-                medium="serial" if sort == "packet" else "socket",
-                sort=sort,
-                mtu=mtu,
-                window=_WINDOW,
-            ),
-            now,
-        )
+        self.connection = self.leaf.connection(self, now)
 
     def _put_off(self, now: int) -> None:
         self._retry_at = now + self._retry_ms
@@ -434,7 +434,7 @@ class Loop:
 
     def _read_some(self, stream: "Any") -> int:
         """Bytes that were read into the buffer; 0: none now; -1: the end."""
-        if self._options[1]:
+        if self.mtu:
             packet = stream.read() or b""
             self._buffer[: len(packet)] = packet
             return len(packet)
@@ -458,7 +458,7 @@ class Loop:
         stream = self._stream
         while connection is not None and stream is not None:
             if not self._tail:
-                self._tail = connection.data_to_send(self._options[1] or _WRITE_SIZE, now)
+                self._tail = connection.data_to_send(self.mtu or _WRITE_SIZE, now)
                 if not self._tail:
                     return
             try:
@@ -484,14 +484,11 @@ class Loop:
         for timer in self._timers:
             if timer[0] <= now:
                 timer[0] = max(timer[0] + timer[1], now + 1)
-                try:
-                    timer[2]()
-                except Exception as error:  # noqa: BLE001 - a program's own
-                    self.last_error = error
+                self._call(timer[2])
 
-    def _call(self, function: "Callable[[Any], Any]", argument: object) -> None:
+    def _call(self, function: "Callable[..., Any]", *arguments: object) -> None:
         try:
-            function(argument)
+            function(*arguments)
         except Exception as error:  # noqa: BLE001 - a program's own
             self.last_error = error
 

@@ -6,10 +6,14 @@ Knows payloads only. Runs on CPython and MicroPython alike.
 
 from struct import pack, unpack
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
 DEPTH_MAX = 16
 """Deepest nesting of lists and maps, either way."""
 
-_BIG_SIZE_MAX = 64  # bytes of an integer beyond 64 bits
+_BIG_SIZE_MAX: "Final" = 64  # bytes of an integer beyond 64 bits
 
 
 def dumps(value: object) -> bytes:

@@ -23,10 +23,10 @@ from busway.protocol.wire import Reader, text8, varint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Final
 
-_ANSWERS_MAX = 64  # answers that wait to be written, before the peer is cut off
-_PIECE = 24  # bytes that a queued message counts for besides its payload
+_ANSWERS_MAX: "Final" = 64  # answers that wait to be written, before the peer is cut off
+_PIECE: "Final" = 24  # bytes that a queued message counts for besides its payload
 
 
 class Leaf(LeafOrigin):
@@ -349,6 +349,7 @@ class Leaf(LeafOrigin):
             flow.last = number - 1
         flow.session = session
         flow.last += gap
+        message.seq = flow.last
         message.missed = gap - 1
         message.flow = flow
         message.receiver = receiver

@@ -10,9 +10,7 @@ from busway.protocol.wire import Reader, varint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
-
-    from busway.protocol.leaf_state import Flow, Receiver
+    from typing import Any, Final
 
 NEVER = 1 << 62  # ms: when what has no deadline is due
 
@@ -95,8 +93,9 @@ class Message:
     destination = b""
     timeout_ms = 0
     missed = 0  # messages before it that were lost
-    receiver: "Receiver"
-    flow: "Flow"
+    seq = 0  # its number, unwrapped
+    receiver: "Any" = None  # the Receiver, and the Flow it came by
+    flow: "Any" = None
 
     def __init__(
         self, kind: int, endpoint: bytes = b"", payload: bytes = b"", format: int = codes.RAW

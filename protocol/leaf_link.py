@@ -11,13 +11,13 @@ from busway.protocol.wire import Reader, clip_text, text8, varint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Final
 
     from busway.protocol.leaf import Leaf
     from busway.protocol.leaf_state import Event
 
 _HELLO = b"\1" + codes.MAGIC
-_KEY_SIZE = codes.ID_SIZE + codes.INCARNATION_SIZE
+_KEY_SIZE: "Final" = 20  # bytes of a node's id and incarnation
 
 
 class LeafConnection:

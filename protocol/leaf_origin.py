@@ -94,7 +94,7 @@ class LeafOrigin:
         Raises FullError when `pending_max` messages are under way, WrongKindError, LocalError.
         """
         kind = codes.CONFIRM if confirm else codes.SEND
-        return self._submit(kind, endpoint, payload, now, format, ttl_ms, timeout_ms)
+        return self.submit(kind, endpoint, payload, now, format, ttl_ms, timeout_ms)
 
     def request(
         self,
@@ -109,9 +109,9 @@ class LeafOrigin:
         """Ask a unicast or anycast endpoint for one reply. Returns a token; exactly one terminal Outcome
         comes within `timeout_ms`.
         """
-        return self._submit(codes.REQUEST, endpoint, payload, now, format, ttl_ms, timeout_ms)
+        return self.submit(codes.REQUEST, endpoint, payload, now, format, ttl_ms, timeout_ms)
 
-    def _submit(
+    def submit(
         self,
         kind: int,
         endpoint: bytes,
@@ -121,6 +121,7 @@ class LeafOrigin:
         ttl_ms: int,
         timeout_ms: int,
     ) -> int:
+        """What `send` and `request` do; `kind` is SEND, CONFIRM or REQUEST."""
         self._check_message(endpoint, payload, format)
         if not 0 <= ttl_ms <= 0x7FFFFFFF or not 0 <= timeout_ms <= 0x7FFFFFFF:
             raise LocalError("ttl_ms and timeout_ms are 0 to 2147483647")

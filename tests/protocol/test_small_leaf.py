@@ -220,7 +220,10 @@ def test_late_messages_are_refused_and_gaps_counted() -> None:
     for number in (5, 8, 8, 7):
         feed(frame(b"\x80\x00\x01" + E + bytes((0, number)) + b"%d" % number), net.now)
     taken = net.taken(receiver)
-    assert [(message.payload, message.missed) for message in taken] == [(b"5", 0), (b"8", 2)]
+    assert [(message.seq, message.payload, message.missed) for message in taken] == [
+        (5, b"5", 0),
+        (8, b"8", 2),
+    ]
     assert net.leaf.counters["late"] == 2
     assert net.leaf.counters["missed"] == 2
 
@@ -505,6 +508,9 @@ def test_what_nobody_wants_is_not_written_until_somebody_does() -> None:
     net.leaf.publish(F, b"x", net.now)
     net.settle()
     assert len(net.cord.sent) == before
+    (alias,) = [number for number, id in enumerate(net.cord.connection.aliases_in.ids) if id == F]
+    net.cord.connection.receive_data(frame(b"\xf0\x09" + bytes((alias, 2))), net.now)
+    assert net.leaf._pruned == [F]  # said twice
     far = holding(net, F, BROADCAST)
     net.leaf.publish(F, b"y", net.now)
     net.settle()
@@ -907,6 +913,13 @@ def test_what_is_not_for_it_is_counted() -> None:
         b"\xc8\x04\xff\x03\x05",
     )
     assert net.leaf.counters["strayed"] == 3
+
+
+def test_what_concerns_streams_is_read_and_let_be() -> None:
+    net = LeafNet("m")
+    feed(net, b"\xf0\x04\x05\x00\x01", b"\xf0\x06\x05\x00\x01")
+    assert net.cord.connection.state == codes.OPEN
+    assert written(net) == []
 
 
 def test_probes_are_answered_with_credit_and_tell_what_was_lost() -> None:
