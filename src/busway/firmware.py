@@ -206,6 +206,7 @@ def _public(tree: ast.Module) -> set[str]:
 
 
 _KEPT = {"Leaf", "LocalError", "EndpointTakenError", "WrongKindError", "FullError", "ClosedError"}
+_KEPT |= {"entropy", "limits", "queue_size_max", "pending_max", "peers_max"}  # arguments of Leaf
 """What programs may name of the core besides."""
 
 

@@ -30,8 +30,8 @@ _PURE = (
 _PURE_PARTS = (*_PURE, ast.List, ast.Dict, ast.expr_context, ast.operator, ast.cmpop, ast.boolop, ast.unaryop)
 
 
-class _Plain(ast.NodeTransformer):
-    """Texts for people become empty; arguments that must be named need not be any more."""
+class _Quiet(ast.NodeTransformer):
+    """Texts for people become empty."""
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
         return ast.Constant("") if isinstance(node.value, str) and " " in node.value else node
@@ -50,6 +50,10 @@ class _Plain(ast.NodeTransformer):
         ]:
             node.exc = call.func
         return node
+
+
+class _Plain(ast.NodeTransformer):
+    """Arguments that must be named need not be any more: that took a dict."""
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         self.generic_visit(node)
@@ -437,6 +441,8 @@ def shrink(trees: Collection[ast.Module], kept: Collection[str], quiet: Collecti
         quiet: those of them whose texts for people go.
     """
     for tree in quiet:
+        _Quiet().visit(tree)
+    for tree in trees:
         _Plain().visit(tree)
     while True:
         dropper = _Drop(_all_uses(trees), kept)
