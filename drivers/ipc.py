@@ -7,7 +7,7 @@ from typing import Any
 from busway.drivers import named_pipe, unix
 from busway.drivers.unix import Peer
 
-__all__ = ["Peer", "dial", "open_listener", "peers", "sweep"]
+__all__ = ["Peer", "dial", "is_dead", "open_listener", "peers", "place", "sweep"]
 
 
 def _driver() -> Any:
@@ -29,6 +29,19 @@ def sweep(bus: str) -> list[Peer]:
     """Removes what dead nodes left behind; returns whose it was. Raises as `unix.sweep`."""
     found: list[Peer] = _driver().sweep(bus)
     return found
+
+
+def is_dead(path: str) -> bool:
+    """Whether a peer's `path` is left over from a program that died. Raises OSError if it has gone."""
+    return bool(_driver().is_dead(path))
+
+
+def place(bus: str) -> str:
+    """The directory where the nodes of this user on this bus are found; "" for named pipes, which have none.
+
+    Raises as `unix.peers`.
+    """
+    return "" if _driver() is named_pipe else unix.bus_directory(bus)
 
 
 def dial(path: str) -> Any:

@@ -129,6 +129,11 @@ def _node_id_of(name: str, stem: str) -> bytes | None:
         return None
 
 
+def is_dead(path: str) -> bool:
+    """Never: a pipe goes with its program."""
+    return False
+
+
 def sweep(bus: str) -> list[Peer]:
     """Nothing: a pipe ends with its process. For the same face as unix.py."""
     return []

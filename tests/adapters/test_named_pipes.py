@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from busway import AsyncBus, Bus
+from busway.cli import doctor, survey
 from busway.drivers import named_pipe
 from tests.adapters.tools import until
 from tests.drivers.pipe_system import UnixSystem
@@ -37,3 +38,12 @@ def test_threads_find_each_other(system: UnixSystem) -> None:
     with Bus("pipes") as one, Bus("pipes") as two:
         one.serve("echo", lambda request: request.payload)
         assert two.request("echo", b"hello", ttl=5.0) == b"hello"
+
+
+async def test_the_command_line_looks_for_pipes(system: UnixSystem) -> None:
+    """Not in the socket directory, which Windows has not."""
+    async with AsyncBus("pipes", ipc=False) as bus, AsyncBus("pipes") as other:
+        report = doctor.Report()
+        doctor.check_directory(report, "pipes")
+        assert report.facts == ["1 program of this user on bus 'pipes' on this machine"]
+        assert survey.strangers(bus) == [other.id]

@@ -101,32 +101,35 @@ def _conclude(report: Report, as_json: bool, bad: int) -> int:
 
 
 def check_directory(report: Report, bus: str) -> None:
-    """The socket directory, dead sockets, and other buses on this machine."""
-    from busway.drivers import unix
+    """The socket directory, if there is one; dead sockets, and other buses on this machine."""
+    from busway.drivers import ipc
 
     try:
-        root = unix.socket_directory()
+        mine = ipc.place(bus)
+        peers = ipc.peers(bus)
     except (OSError, ValueError) as error:
         report.find(f"the socket directory cannot be used: {error}", "do as that says, then try again")
         report.unsafe = True
         return
-    mode = stat.S_IMODE(os.stat(root).st_mode)
-    report.well(f"socket directory {root}, mode {mode:o}")
-    dead = [peer for peer in unix.peers(bus) if _is_dead(peer.path)]
-    live = [peer for peer in unix.peers(bus) if peer not in dead]
+    root = os.path.dirname(mine)
+    if root:
+        mode = stat.S_IMODE(os.stat(root).st_mode)
+        report.well(f"socket directory {root}, mode {mode:o}")
+    dead = [peer for peer in peers if _is_dead(peer.path)]
+    live = [peer for peer in peers if peer not in dead]
     report.well(f"{output.counted(len(live), 'program')} of this user on bus {bus!r} on this machine")
     for peer in dead:
         report.find(
             f"the socket of node {peer.node_id.hex()[:8]} is left over from a program that died",
             "nothing to do: the next program that joins removes it",
         )
-    others = _other_buses(root, unix.bus_directory(bus))
+    others = _other_buses(root, mine) if root else 0
     if not live and others:
         report.find(
             f"nobody is on bus {bus!r}, but this user has programs on {others} other bus(es)",
             "programs meet only on buses of the same name: compare --bus, BUSWAY_BUS and AsyncBus(NAME)",
         )
-    if os.environ.get("BUSWAY_DIR"):
+    if root and os.environ.get("BUSWAY_DIR"):
         report.well(f"BUSWAY_DIR is set to {root}: programs without it look elsewhere and are not found")
 
 
@@ -140,10 +143,10 @@ def _other_buses(root: str, mine: str) -> int:
 
 
 def _is_dead(path: str) -> bool:
-    from busway.drivers import unix
+    from busway.drivers import ipc
 
     try:
-        return unix.is_dead(path)
+        return ipc.is_dead(path)
     except OSError:
         return False  # it has gone meanwhile
 

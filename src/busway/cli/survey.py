@@ -10,7 +10,7 @@ import busway
 from busway.adapters.asyncio import AsyncBus
 from busway.adapters.facade import NodeInfo
 from busway.cli import session
-from busway.drivers import unix
+from busway.drivers import ipc
 from busway.protocol import codes
 
 # What became of the question.
@@ -145,14 +145,14 @@ def strangers(bus: AsyncBus) -> list[bytes]:
     known = {node.id for node in session.others(bus)} | {bus.id}
     return [
         peer.node_id
-        for peer in unix.peers(bus.node.bus)
+        for peer in ipc.peers(bus.node.bus)
         if peer.node_id not in known and not _is_dead(peer.path)
     ]
 
 
 def _is_dead(path: str) -> bool:
     try:
-        return unix.is_dead(path)
+        return ipc.is_dead(path)
     except OSError:
         return True  # it left between two looks
 
