@@ -19,16 +19,21 @@ import pytest
 import busway
 from busway import AsyncBus, Bus, Retry
 from busway.adapters import facade
-from tests.adapters import threads_tools
+from busway.adapters.dialled import DialledLink
+from tests.adapters import inside, threads_tools
 from tests.adapters.tools import Program, sees, until
+from tests.drivers import lines
 from tests.drivers.test_websocket import Certificates
 from tests.rigs.ble.radio import VirtualRadio
 
+MEMORY = "memory://pair"
 QUICK = Retry(first=0.05, factor=1.5, cap=0.5, jitter=0.5)
 
 
 class Way(NamedTuple):
-    """How two processes are joined: `listen` None for what needs no call (Unix sockets)."""
+    """How client and server are joined: `listen` None for what needs no call (Unix sockets), MEMORY for one
+    that is a thread of this process; else the server is a process of its own.
+    """
 
     listen: str | None
     listen_options: Mapping[str, Any] = MappingProxyType({})
@@ -71,17 +76,32 @@ def ble(_: Path) -> Iterator[Way]:
         yield Way("ble://Board", {"port": radio.ports[0]})
 
 
+@contextlib.contextmanager
+def in_memory(_: Path) -> Iterator[Way]:
+    yield Way(MEMORY, realm="userspace")
+
+
+@contextlib.contextmanager
+def serial(_: Path) -> Iterator[Way]:
+    with pytest.MonkeyPatch.context() as patch, lines.crossed() as (near, far):
+        patch.setitem(facade._LINK_DEFAULTS, "serial", (64, 200))  # a line does not tell who has died
+        yield Way(near.url, {"device": far.url})
+
+
 LINKS: dict[str, Callable[[Path], contextlib.AbstractContextManager[Way]]] = {
+    "memory": in_memory,
     "unix": unix,
     "tcp": tcp,
     "ws": ws,
     "wss": wss,
+    "serial": serial,
     "ble": ble,
 }
 
+ARGUMENTS = "arguments = sys.argv[1:]\n"
 SERVER = """
 async def main():
-    way = eval(sys.argv[1])
+    way = eval(arguments[0])
     async with busway.AsyncBus(ipc=way["listen"] is None, label="server") as bus:
         async def echo(request):
             return request.payload
@@ -97,7 +117,14 @@ async def main():
                 raise
         async def sulk(request):
             raise busway.RemoteError(300, "no")
-        for name, handler in {"echo": echo, "scan": scan, "slow": slow, "sulk": sulk}.items():
+        async def drip(request):
+            yield 1
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                say("drip cancelled")
+                raise
+        for name, handler in {"echo": echo, "scan": scan, "slow": slow, "sulk": sulk, "drip": drip}.items():
             bus.serve(name, handler, realm=way["realm"])
         log = bus.register("log", realm=way["realm"])
         async def read():
@@ -106,6 +133,14 @@ async def main():
         reading = asyncio.create_task(read())
         if way["listen"] is None:
             say("ipc")
+        elif way["listen"].startswith("memory://"):
+            bus.attach(here(asyncio.get_running_loop().call_soon_threadsafe))
+            say(way["listen"])
+        elif way["listen"].startswith("serial://"):
+            from busway.drivers import serial
+            (device,) = serial.candidates(way["options"]["device"])
+            bus.attach(serial.dial(device, way["options"]["device"]))
+            say(way["listen"])
         elif way["listen"].startswith("ble://"):
             from tests.rigs.ble.board import advertise
             radio = await advertise(bus, way["options"]["port"], way["listen"].removeprefix("ble://"))
@@ -131,14 +166,29 @@ def way(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Way]:
 # asyncio
 
 
+def program(way: Way, url: str | None = None) -> Any:
+    if way.listen == MEMORY:
+        return inside.AsyncProgram(SERVER, words_for(way))
+    return Program(ARGUMENTS + SERVER, words_for(way, url))
+
+
+async def join(bus: AsyncBus, way: Way, server: Any, url: str) -> DialledLink | None:
+    """The link, if it is one that heals."""
+    if way.listen is None:
+        return None
+    if way.listen == MEMORY:
+        await bus.attach(server.channel()).ready
+        return None
+    link = await bus.connect(url, retry=QUICK, **way.connect_options)
+    assert (link.state, link.realm) == ("connected", way.realm)
+    return link
+
+
 async def test_the_script_under_asyncio(way: Way) -> None:
     async with AsyncBus(ipc=way.listen is None, label="client") as bus:
-        async with Program(SERVER, words_for(way)) as server:
+        async with program(way) as server:
             url = await server.line()
-            link = None
-            if way.listen is not None:
-                link = await bus.connect(url, retry=QUICK, **way.connect_options)
-                assert (link.state, link.realm) == ("connected", way.realm)
+            link = await join(bus, way, server, url)
             await until(lambda: sees(bus, "slow") and sees(bus, "log"))
             await talk(bus, server)
             asking = asyncio.create_task(bus.request("slow", None))
@@ -149,14 +199,16 @@ async def test_the_script_under_asyncio(way: Way) -> None:
             await until(lambda: not sees(bus, "echo"))
             if link is not None:
                 await until(lambda: link.state == "reconnecting")
-        async with Program(SERVER, words_for(way, url if way.listen else None)) as server:
+        async with program(way, url if way.listen else None) as server:
             assert await server.line() == url
+            if link is None:
+                await join(bus, way, server, url)
             assert await bus.request("echo", "again", ttl=15) == "again"
             if link is not None:
                 assert (link.state, link.losses) == ("connected", 1)
 
 
-async def talk(bus: AsyncBus, server: Program) -> None:
+async def talk(bus: AsyncBus, server: Any) -> None:
     for number in range(100):
         await bus.send("log", number)
     for number in range(100):
@@ -172,6 +224,9 @@ async def talk(bus: AsyncBus, server: Program) -> None:
     assert [part async for part in bus.request_stream("scan", 500)] == list(range(500))
     with pytest.raises(busway.RemoteError, match="no"):
         await bus.request("sulk", None)
+    async with contextlib.aclosing(bus.request_stream("drip", None)) as parts:
+        assert await anext(parts) == 1
+    await server.expect("drip cancelled")
     asking = asyncio.create_task(bus.request("slow", None))
     await server.expect("slow begun")
     asking.cancel()
@@ -195,15 +250,28 @@ async def heard():
 """
 
 
+def program_blocking(way: Way, url: str | None = None) -> Any:
+    if way.listen == MEMORY:
+        return inside.Program(SERVER, words_for(way))
+    return threads_tools.Program(HEARD + ARGUMENTS + SERVER, words_for(way, url))
+
+
+def join_blocking(bus: Bus, way: Way, server: Any, url: str) -> DialledLink | None:
+    if way.listen is None:
+        return None
+    if way.listen == MEMORY:
+        bus.attach(server.channel(bus.engine.soon)).ready.result(10)
+        return None
+    link = bus.connect(url, retry=QUICK, **way.connect_options)
+    assert (link.state, link.realm) == ("connected", way.realm)
+    return link
+
+
 def test_the_script_under_threads(way: Way) -> None:
-    program = HEARD + SERVER
     with Bus(ipc=way.listen is None, label="client") as bus:
-        link = None
-        with threads_tools.Program(program, words_for(way)) as server:
+        with program_blocking(way) as server:
             url = server.line()
-            if way.listen is not None:
-                link = bus.connect(url, retry=QUICK, **way.connect_options)
-                assert (link.state, link.realm) == ("connected", way.realm)
+            link = join_blocking(bus, way, server, url)
             threads_tools.until(lambda: threads_tools.sees(bus, "slow") and threads_tools.sees(bus, "log"))
             talk_blocking(bus, server)
             asking = threads_tools.Task(lambda: bus.request("slow", None))
@@ -214,14 +282,16 @@ def test_the_script_under_threads(way: Way) -> None:
             threads_tools.until(lambda: not threads_tools.sees(bus, "echo"))
             if link is not None:
                 threads_tools.until(lambda: link.state == "reconnecting")
-        with threads_tools.Program(program, words_for(way, url if way.listen else None)) as server:
+        with program_blocking(way, url if way.listen else None) as server:
             assert server.line() == url
+            if link is None:
+                join_blocking(bus, way, server, url)
             assert bus.request("echo", "again", ttl=15) == "again"
             if link is not None:
                 assert (link.state, link.losses) == ("connected", 1)
 
 
-def talk_blocking(bus: Bus, server: threads_tools.Program) -> None:
+def talk_blocking(bus: Bus, server: Any) -> None:
     for number in range(100):
         bus.send("log", number)
     for number in range(100):
@@ -237,6 +307,10 @@ def talk_blocking(bus: Bus, server: threads_tools.Program) -> None:
     assert list(bus.request_stream("scan", 500)) == list(range(500))
     with pytest.raises(busway.RemoteError, match="no"):
         bus.request("sulk", None)
+    parts = bus.request_stream("drip", None)
+    assert next(parts) == 1
+    parts.close()
+    server.expect("drip cancelled")
     with pytest.raises(busway.RequestTimeout):
         bus.request("slow", None, timeout=0.2)
     server.expect("slow begun")

@@ -2,6 +2,7 @@
 
 import os
 import select
+import threading
 import time
 import tty
 from collections.abc import Iterator
@@ -51,3 +52,31 @@ def line() -> Iterator[Line]:
         yield made
     finally:
         made.unplug()
+
+
+@contextmanager
+def crossed() -> Iterator[tuple[Line, Line]]:
+    """Two lines with their boards' ends joined, as by a cable: a driver can be at both ends."""
+    with line() as one, line() as two:
+        over = threading.Event()
+        cable = threading.Thread(target=_carry, args=(one, two, over), name="cable")
+        cable.start()
+        try:
+            yield one, two
+        finally:
+            over.set()
+            cable.join(_BOUND_S)
+
+
+def _carry(one: Line, two: Line, over: threading.Event) -> None:
+    """What nobody reads stays in the line, as with a handshake."""
+    held = {one.board: b"", two.board: b""}
+    other = {one.board: two.board, two.board: one.board}
+    while not over.is_set():
+        reads = [fd for fd in held if not held[fd]]
+        writes = [other[fd] for fd in held if held[fd]]
+        readable, writable, _ = select.select(reads, writes, [], 0.05)
+        for fd in readable:
+            held[fd] = os.read(fd, 4096)
+        for fd in writable:
+            held[other[fd]] = held[other[fd]][os.write(fd, held[other[fd]]) :]
