@@ -19,7 +19,7 @@ from pathlib import Path
 
 from busway.protocol import codes, events
 from busway.shortening import shorten
-from busway.shrinking import shrink
+from busway.shrinking import hush, shrink
 
 __all__ = ["MODULES", "build", "main", "measure", "strip"]
 
@@ -48,6 +48,10 @@ MODULES = {
     "adapters/micropython_asyncio.py": ("adapters/micropython_asyncio.py",),
 }
 """What a board carries, and of which modules each file is made: together they take less RAM."""
+
+
+_QUIET = ("protocol/", "adapters/micropython_cbor.py")
+"""Whose errors the other side can name by their numbers."""
 
 
 def _dotted(name: str) -> str:
@@ -155,13 +159,16 @@ class _Strip(ast.NodeTransformer):
         return node
 
 
-def strip(sources: Sequence[str], home: str, homes: Mapping[str, str]) -> ast.Module:
+def strip(
+    sources: Sequence[str], home: str, homes: Mapping[str, str], quiet: Sequence[bool] = ()
+) -> ast.Module:
     """Modules as a board carries them, as one: the same behaviour, no comments, no names of constants.
 
     Args:
         sources: their texts, each behind those that it imports.
         home: the name of the module that they become.
         homes: the same of all modules that a board carries.
+        quiet: of each, whether its texts for people go.
 
     Raises:
         RuntimeError: two of them define the same name.
@@ -169,8 +176,10 @@ def strip(sources: Sequence[str], home: str, homes: Mapping[str, str]) -> ast.Mo
     stripper = _Strip(home, homes)
     whole = ast.Module([], [])
     owned: set[str] = set()
-    for source in sources:
+    for number, source in enumerate(sources):
         tree = stripper.visit(ast.parse(source))
+        if number < len(quiet) and quiet[number]:
+            hush(tree)
         names = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
         names |= {
             target.id
@@ -225,7 +234,7 @@ def _small(modules: Mapping[str, ast.Module]) -> dict[str, str]:
     kept = set(_KEPT).union(
         *(_public(tree) for name, tree in modules.items() if name.startswith("adapters/"))
     )
-    shrink(trees, kept, [tree for name, tree in modules.items() if name.startswith("protocol/")])
+    shrink(trees, kept)
     names = shorten(trees, kept)
     for tree in trees:  # what loading them left would lie between what stays, and cut the heap into pieces
         tree.body += ast.parse("import gc\ngc.collect()").body
@@ -250,7 +259,12 @@ def build(out: Path, *, compiled: bool = True) -> dict[str, int]:
     modules = MODULES if compiled else {part: (part,) for parts in MODULES.values() for part in parts}
     homes = _homes(modules)
     trees = {
-        name: strip([(SOURCE / part).read_text(encoding="utf-8") for part in parts], _dotted(name), homes)
+        name: strip(
+            [(SOURCE / part).read_text(encoding="utf-8") for part in parts],
+            _dotted(name),
+            homes,
+            [compiled and part.startswith(_QUIET) for part in parts],
+        )
         for name, parts in modules.items()
     }
     if compiled:

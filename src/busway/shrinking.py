@@ -12,7 +12,7 @@ import copy
 from collections import Counter
 from collections.abc import Collection, Mapping
 
-__all__ = ["shrink"]
+__all__ = ["hush", "shrink"]
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -43,8 +43,10 @@ class _Quiet(ast.NodeTransformer):
         return left if gone else node
 
     def visit_Raise(self, node: ast.Raise) -> ast.AST:
-        self.generic_visit(node)
         call = node.exc
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "TypeError":
+            return node  # of a program's own value: it says what to do
+        self.generic_visit(node)
         if isinstance(call, ast.Call) and [ast.dump(one) for one in call.args] == [
             ast.dump(ast.Constant(""))
         ]:
@@ -432,16 +434,19 @@ def _remove(tree: ast.Module, names: Collection[str]) -> None:
         block[:] = block or [ast.Pass()]
 
 
-def shrink(trees: Collection[ast.Module], kept: Collection[str], quiet: Collection[ast.Module] = ()) -> None:
+def hush(tree: ast.Module) -> None:
+    """Takes away the texts for people of a module, in place: what has a blank in it."""
+    _Quiet().visit(tree)
+    ast.fix_missing_locations(tree)
+
+
+def shrink(trees: Collection[ast.Module], kept: Collection[str]) -> None:
     """Makes modules smaller, in place.
 
     Args:
         trees: all modules of a program that know one another.
         kept: what is used from outside: names of functions, classes, members.
-        quiet: those of them whose texts for people go.
     """
-    for tree in quiet:
-        _Quiet().visit(tree)
     for tree in trees:
         _Plain().visit(tree)
     while True:
