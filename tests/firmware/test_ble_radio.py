@@ -22,9 +22,9 @@ from tests.rigs.tree import ROOT
 
 
 @contextlib.contextmanager
-def board(radio: VirtualRadio, directory: Path) -> Iterator[None]:
+def board(radio: VirtualRadio, directory: Path, att_mtu: int) -> Iterator[None]:
     """MicroPython with the example as it is, and a chip on the virtual radio."""
-    chip = radio.peripheral("chip", module="tests.rigs.ble.chip")
+    chip = radio.peripheral("chip", att_mtu=att_mtu, module="tests.rigs.ble.chip")
     firmware.build(directory, compiled=False)
     shutil.copy(ROOT / "tests" / "rigs" / "ble" / "bluetooth.py", directory)
     command = find()
@@ -51,19 +51,21 @@ def radio(monkeypatch: pytest.MonkeyPatch) -> Iterator[VirtualRadio]:
         yield found
 
 
-async def heard(radio: VirtualRadio) -> None:
-    """Readings come, and again by themselves after the radio lost the connection."""
+async def heard(radio: VirtualRadio, drops: int) -> None:
+    """Readings come, and again by themselves whenever the radio lost the connection."""
     async with AsyncBus(ipc=False, label="gateway") as bus:
         readings = bus.subscribe("lab/outside")
         await bus.connect("ble://lab-ble")
-        for turn in range(2):
+        for turn in range(drops + 1):
             for _ in range(2):
                 message = await readings.receive(timeout=20.0)
                 assert message.payload == {"celsius": 25.0}
-            if turn == 0:
+            if turn < drops:
                 radio.tell("drop")
 
 
-def test_readings_over_the_radio(radio: VirtualRadio, tmp_path: Path) -> None:
-    with board(radio, tmp_path):
-        aio.run(heard(radio), timeout_s=60)
+@pytest.mark.parametrize(("att_mtu", "drops"), [(23, 0), (103, 0), (247, 1)])
+def test_readings_over_the_radio(radio: VirtualRadio, tmp_path: Path, att_mtu: int, drops: int) -> None:
+    """Every third notification is refused for want of memory, so this passes by "busy", too."""
+    with board(radio, tmp_path, att_mtu):
+        aio.run(heard(radio, drops), timeout_s=60)

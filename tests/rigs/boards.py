@@ -6,7 +6,6 @@ Only what tests/rigs/board/ holds is substituted: modules that a board has and a
 from __future__ import annotations
 
 import contextlib
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -26,13 +25,11 @@ class Board:
     """One board that runs `program`, from `board()`.
 
     url: for the driver that is to reach it by its serial line.
-    radio: what hears it by Bluetooth; see tests/rigs/board/bluetooth.py.
     """
 
     def __init__(self, program: Path, directory: Path, heap: str) -> None:
         self.line = Line()
         self.url = self.line.url
-        self.radio, self._air = socket.socketpair()
         self._directory = directory
         self._program = program
         self._heap = heap
@@ -48,19 +45,17 @@ class Board:
         """Switch it on. Its UART is the line's end; both stay when the board is reset."""
         command = find()
         assert command is not None, "make setup fetches a MicroPython"
-        fds = (self.line.board, self._air.fileno())
         with (self._directory / "stderr").open("ab") as errors:
             self._process = subprocess.Popen(
                 [command, "-X", f"heapsize={self._heap}", str(self._program)],
-                pass_fds=fds,
+                pass_fds=(self.line.board,),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
                 env={
                     "MICROPYPATH": f"{self._directory}:{MODULES}",
                     "BOARD": str(self._directory),
-                    "BOARD_UART": str(fds[0]),
-                    "BOARD_RADIO": str(fds[1]),
+                    "BOARD_UART": str(self.line.board),
                 },
             )
 
@@ -105,8 +100,6 @@ class Board:
     def close(self) -> None:
         self.cut()
         self.line.unplug()
-        self.radio.close()
-        self._air.close()
 
 
 @contextlib.contextmanager

@@ -27,6 +27,8 @@ _IRQ_GATTS_WRITE = 3
 _IRQ_MTU_EXCHANGED = 21
 _ENOMEM = 12
 _BUFFERS = 4  # notifications that the radio takes before it is busy
+_REFUSED = 3  # every third in any case, so that no program goes without
+_ADVERTISED_MAX = 31
 
 
 def UUID(value: "int | str") -> bytes:
@@ -61,6 +63,7 @@ class BLE:
         self._sizes: "dict[int, int]" = {}
         self._appends: "dict[int, bool]" = {}
         self._free = _BUFFERS
+        self._notified = 0
         self._config: "dict[str, Any]" = {"mtu": 23, "gap_name": "MPY BLE"}
         micropython.schedule(self._turn, None)
 
@@ -114,7 +117,8 @@ class BLE:
         self._values[handle] = bytes(data)
 
     def gatts_notify(self, connection: int, handle: int, data: "bytes | None" = None) -> None:
-        if not self._free:
+        self._notified += 1
+        if not self._free or self._notified % _REFUSED == 0:
             raise OSError(_ENOMEM)
         self._free -= 1
         value = self._values[handle] if data is None else bytes(data)
@@ -130,6 +134,7 @@ class BLE:
         if interval_us is None:
             self._tell("silence")
             return
+        assert len(adv_data or b"") <= _ADVERTISED_MAX and len(resp_data or b"") <= _ADVERTISED_MAX
         data = binascii.hexlify(bytes(adv_data or b"") + bytes(resp_data or b"")).decode()
         self._tell("advertise", data, self._config["mtu"])
 

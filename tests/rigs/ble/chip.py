@@ -76,10 +76,10 @@ class Chip:
         await self.device.stop_advertising()
 
     async def do_notify(self, number: int, handle: int, value: str) -> None:
-        if number in self.centrals:
-            await self.device.notify_subscriber(
-                self.centrals[number], self.characteristics[handle], bytes.fromhex(value)
-            )
+        central, data = self.centrals.get(number), bytes.fromhex(value)
+        if central is not None:
+            assert len(data) <= central.att_mtu - 3, "a real radio would cut it off"
+            await self.device.notify_subscriber(central, self.characteristics[handle], data)
         self.tell("sent")
 
     async def do_disconnect(self, number: int) -> None:
