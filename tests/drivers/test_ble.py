@@ -17,6 +17,7 @@ import pytest
 
 from busway.drivers import Channel, ble, ble_radio
 from tests.drivers import waiting
+from tests.rigs.ble import radio as rig
 from tests.rigs.ble.radio import VirtualRadio
 from tests.rigs.processes import output_of
 from tests.rigs.tree import ROOT
@@ -436,3 +437,51 @@ def test_a_forked_child_has_a_radio_of_its_own(radio: VirtualRadio, channel: ble
         assert [found.name for found in ble.candidates("ble://Small")] == ["Small"]
 
     assert in_child(look) == 0
+
+
+# ---- the rig itself
+
+KILLED = """
+import os, signal
+from tests.rigs.ble import radio
+air = radio.VirtualRadio()
+air.peripheral("Board", module="tests.rigs.ble.board")
+found = [os.getpid()]
+for pid in found:
+    found += map(int, open(f"/proc/{pid}/task/{pid}/children").read().split())
+print(*found[1:], flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def lives(pid: int) -> bool:
+    """Not as a zombie, which waits for whoever adopted it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_a_rig_whose_program_is_killed_leaves_no_process() -> None:
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+    words = [sys.executable, "-c", KILLED]
+    run = subprocess.run(words, env=environment, cwd=ROOT, stdout=subprocess.PIPE, timeout=60, check=False)
+    pids = [int(word) for word in run.stdout.split()]
+    assert len(pids) >= 4, "the keeper of a dbus-daemon, that, the air and a board"
+    waiting.until(lambda: not any(map(lives, pids)), "the end of its programs")
+
+
+def test_a_rig_that_does_not_come_up_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[rig.Program] = []
+
+    class Broken(rig.Program):
+        def __init__(self, *words: str | Path, env: dict[str, str] | None = None) -> None:
+            broken = ("no.such" if word == "tests.rigs.ble.bluez" else word for word in words)
+            super().__init__(*broken, env=env)
+            started.append(self)
+
+    monkeypatch.setattr(rig, "Program", Broken)
+    with pytest.raises(AssertionError, match="ended instead of saying something"):
+        VirtualRadio()
+    assert len(started) == 2
+    assert not any(lives(program.process.pid) for program in started)
