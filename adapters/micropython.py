@@ -122,12 +122,11 @@ class Loop:
         prove: "Callable[[bytes], bytes] | None" = None,
         clock: "Any" = time,
     ) -> None:
-        self._clock = clock
-        self._ticks = clock.ticks_ms()
-        self._open = None if hasattr(stream, "write") else stream
         if sort not in ("stream", "packet") or not codes.USERSPACE <= realm <= codes.GLOBAL:
             raise ValueError('sort is "stream" or "packet", realm 1 to 3')
         if sort == "packet":
+            import busway.protocol.leaf_packets  # noqa: F401 - while the heap is in one piece
+
             self.medium = "serial"
             keepalive_ms = keepalive_ms or 5000
         self.sort = sort
@@ -135,6 +134,9 @@ class Loop:
         self.realm = realm
         self.keepalive_ms = keepalive_ms
         self.prove = prove
+        self._clock = clock
+        self._ticks = clock.ticks_ms()
+        self._open = None if hasattr(stream, "write") else stream
         self.leaf = leaf or Leaf(node_id or board_id(), entropy=os.urandom, bus=bus, label=label)
         self.handlers: "list[tuple[Receiver, Callable[[Any], Any]]]" = []
         self._waiting: "dict[int, Callable[[Outcome], Any]]" = {}
@@ -181,11 +183,12 @@ class Loop:
 
         return decorate
 
-    def publish(self, name: "str | bytes", value: object) -> bool:
-        """Give every subscriber a copy; False if the link has no room for it now."""
+    def publish(self, name: "str | bytes", value: object, best_effort: bool = False) -> bool:
+        """Give every subscriber a copy; False if the link has no room for it now. With `best_effort` it may
+        be lost, here or on its way, rather than keep others waiting: for readings that come often."""
         payload, format = encode(value)
         try:
-            self.leaf.publish(uuid_of(name), payload, self.now(), format)
+            self.leaf.publish(uuid_of(name), payload, self.now(), format, best_effort=best_effort)
         except FullError:
             return False
         self._due = self._ticks

@@ -162,9 +162,18 @@ class Leaf(LeafOrigin):
 
     # Publishing
 
-    def publish(self, endpoint: bytes, payload: bytes, now: int, format: int = codes.RAW) -> int:
+    def publish(
+        self,
+        endpoint: bytes,
+        payload: bytes,
+        now: int,
+        format: int = codes.RAW,
+        *,
+        best_effort: bool = False,
+    ) -> int:
         """Give every subscriber of a broadcast endpoint a copy. Returns 0. Nobody listening, or no link
-        now, is no error. Raises FullError when too much waits to be written.
+        now, is no error. Raises FullError when too much waits to be written; with `best_effort` the message
+        is lost then, here or on its way, rather than keep others waiting.
         """
         self._check_message(endpoint, payload, format)
         target = self._targets.get(endpoint)
@@ -181,10 +190,12 @@ class Leaf(LeafOrigin):
             waiting = 0
             for other in self._items:
                 waiting += other.kind == codes.PUBLISH
-            if waiting >= self.pending_max:
+            item.best_effort = best_effort
+            if waiting < self.pending_max:
+                self._items.append(item)
+                self.stirred = True
+            elif not best_effort:
                 raise FullError("%d messages wait to be written: publish again later" % waiting)
-            self._items.append(item)
-            self.stirred = True
         self._casts[endpoint] = item.number
         if receiver is not None:
             copy = Message(codes.PUBLISH, endpoint, payload, format)

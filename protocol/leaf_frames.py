@@ -83,6 +83,7 @@ class Message:
     expires = NEVER  # ms
     patience = NEVER  # ms: until when it waits for somebody to have the endpoint
     state = OVER
+    best_effort = False  # may be lost rather than keep others waiting
     # Of one that came
     type_id = b""
     window = 0
@@ -126,10 +127,13 @@ def write_message(
     if item.key and item.key != direct:
         head |= codes.HEAD_ROUTED
         data = bytes((codes.HOW_DESTINATION, codes.HOPS_MAX)) + nodes.write(item.key)
+    options = bytes((codes.OPTION_BEST_EFFORT, 0)) if item.best_effort else b""
     if cut:
-        head |= codes.HEAD_OPTIONS
         size = len(item.payload)
-        data += bytes((7, codes.OPTION_CUT, 5, 0)) + u16(size >> 16) + u16(size)
+        options += bytes((codes.OPTION_CUT, 5, 0)) + u16(size >> 16) + u16(size)
+    if options:
+        head |= codes.HEAD_OPTIONS
+        data += bytes((len(options),)) + options
     data = bytes((head,)) + data
     if kind == codes.SIGNAL:
         data += bytes((item.signal,))

@@ -534,6 +534,21 @@ def test_publishing_too_fast_is_refused() -> None:
     net.leaf.publish(F, b"", net.now)
 
 
+def test_best_effort_is_marked_and_lost_rather_than_refused() -> None:
+    net = LeafNet("mn")
+    far = holding(net, F, BROADCAST)
+    for number in range(10):
+        net.leaf.publish(F, b"%d" % number, net.now, best_effort=True)
+    net.settle()
+    net.leaf.publish(F, b"l" * 500, net.now, best_effort=True)
+    net.settle()
+    got = net.drain(net.nodes[-1], far)
+    assert payloads(got) == [b"%d" % number for number in range(8)] + [b"l" * 500]
+    assert got[-1].missed == 2
+    marked = [body for body in bodies(net.cord.sent) if body[0] & 0xF4 == 0x94]
+    assert [body[1:4] for body in marked] == [b"\x02\x03\x00"] * 8 + [b"\x09\x03\x00"]
+
+
 def test_a_trace_finds_it() -> None:
     net = LeafNet("mn")
     token = net.nodes[-1].trace(net.leaf.node_id, 255, net.now)
