@@ -39,6 +39,8 @@ _MTU_LEAST: Final = 20  # ATT_MTU 23 less three bytes of header (Bluetooth Core,
 _MTU_WAIT_S: Final = 0.5  # Windows tells the MTU some time after it says that it is connected
 _FLUSH_S: Final = 1.0  # what was written before a close may take so long to leave
 _DISCONNECT_S: Final = 5.0
+# Of what never was connected: bleak 3.1 waits for ever if it was interrupted before its D-Bus was, either.
+_ABORT_S: Final = 0.5
 _STOP_S: Final = 6.0
 _BUSY_S: Final = 0.005  # a busy radio is asked again after this, then after twice as long
 _BUSY_STEP_MAX_S: Final = 0.1
@@ -176,7 +178,7 @@ class Session:
 
     async def _hang_up(self, client: BleakClient) -> None:
         try:
-            async with asyncio.timeout(_DISCONNECT_S):
+            async with asyncio.timeout(_DISCONNECT_S if self._linked else _ABORT_S):
                 await client.disconnect()
         except (BleakError, OSError, EOFError):
             pass  # it was gone, or the Bluetooth service is
