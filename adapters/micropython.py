@@ -528,6 +528,7 @@ class Loop:
             self.leaf.respond_error(message, code, text, now)
         else:
             self.leaf.respond(message, payload, now, format)
+        self._due = self._ticks  # a task may call this between two turns
 
 
 def _busy(error: OSError) -> int:

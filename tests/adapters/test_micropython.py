@@ -294,8 +294,10 @@ def test_a_board_with_asyncio(bus: busway.Bus, interpreter: str, board_files: Pa
         try:
             assert board.stdout is not None
             assert [board.stdout.readline() for _ in range(2)] == ["21\n", "1\n"]
+            started = time.monotonic()
             assert bus.request("lab/pump", 300, ttl=10.0) == [300]
             assert bus.request("lab/plain", 5, ttl=10.0) == 5
+            assert time.monotonic() - started < 4  # not with the keepalive, after 5 s
             with pytest.raises(busway.RemoteError, match="ValueError: bad"):
                 bus.request("lab/pump", "bad")
         finally:
