@@ -12,11 +12,13 @@ from tests.protocol import campaign
 SEEDS = int(os.environ.get("BUSWAY_SEEDS", "12"))
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_nothing_is_lost_doubled_or_left_over(seed: int) -> None:
     campaign.run(seed)
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_the_same_seed_plays_the_same() -> None:
     first, second = campaign.run(5), campaign.run(5)
     assert list(first.sent) == list(second.sent)
@@ -24,6 +26,7 @@ def test_the_same_seed_plays_the_same() -> None:
     assert first.now == second.now
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_all_that_can_happen_happens() -> None:
     """A campaign in which nothing goes wrong would prove little."""
     worlds = [campaign.run(seed, 300) for seed in range(8)]

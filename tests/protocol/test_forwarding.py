@@ -799,6 +799,22 @@ def test_a_new_child_of_a_pruned_tree_gets_copies() -> None:
     assert net["c"].forwarder._pruned == {}
 
 
+def test_what_is_still_unwanted_stays_pruned() -> None:
+    net = chain("abc")
+    liar = Liar(net, net["c"])
+    forwarder, link = net["c"].forwarder, net.cable["bc"].b
+    a, b = net["a"].me, net["b"].me
+    for node, endpoint in (("a", E), ("a", F), ("b", E), ("b", F)):
+        forwarder._prune(link, net.see("c", node), endpoint)
+    net["c"].register(E, BROADCAST)
+    net.pump()
+    assert set(forwarder._pruned) == {a.key + F, b.key + F}
+    liar.say(routes(parent(bind(3, a.key))))
+    assert set(forwarder._pruned) == {b.key + F}
+    forwarder.grafted(liar.connection, net["c"].me.key, F)  # only what a leaf of ours publishes goes that way
+    assert set(forwarder._pruned) == {b.key + F}
+
+
 def test_subscribers_that_only_the_asker_knows_get_their_copies_over_those_who_do_not() -> None:
     net = Mesh()
     net.add("abcd")

@@ -129,6 +129,7 @@ def test_a_stage_that_does_not_exist_is_nothing(stage: int) -> None:
     assert liar.error == -1
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_no_rubbish_raises() -> None:
     import random
 
@@ -315,6 +316,7 @@ def test_acknowledgements_in_small_steps_cost_little() -> None:
     assert liar.error == -1
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_many_children_and_many_prunes_cost_little() -> None:
     net = chain("ab")
     liar = Liar(net, net["b"])

@@ -163,6 +163,7 @@ def test_answers_are_checked_too() -> None:
 # Links
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_a_node_holds_its_links_and_refuses_one_more() -> None:
     net = Net()
     hub = net.node("h")

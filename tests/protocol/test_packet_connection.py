@@ -152,6 +152,7 @@ def test_one_side_gives_up_alone() -> None:
     assert [side.connection.state for side in line.sides] == [codes.OPEN] * 2
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_an_idle_link_lives_and_says_little() -> None:
     line = opened()
     before = line.sides[0].connection.bytes_out + line.sides[1].connection.bytes_out
