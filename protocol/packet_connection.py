@@ -8,6 +8,7 @@ from busway.protocol.connection import Connection
 from busway.protocol.errors import Refusal
 from busway.protocol.hello import Limits
 from busway.protocol.link import Link
+from busway.protocol.noise import ListeningLayer
 from busway.protocol.packets import NONCE_SIZE, PacketLayer
 from busway.protocol.timers import Timer
 
@@ -19,6 +20,11 @@ _ECHO = (
     b"error 4 (SELF): this line gives back what is written to it: TX and RX are joined, or a transceiver"
     b" hears itself\n"
 )
+_NOISE = (
+    b"what comes over this line is neither packets nor text: is the rate (baud) the same at both ends, and"
+    b" ground joined to ground?\n"
+)
+_NOISE_MIN = 8  # pieces of it before anybody has answered; a chip's boot loader makes fewer
 _LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
 
 
@@ -43,14 +49,14 @@ class PacketConnection(Connection):
     """
 
     def __init__(self, node: "Node", link: Link, nonce: bytes, limits: Limits, now: int) -> None:
-        layer = PacketLayer(nonce[:NONCE_SIZE], link.mtu, link.window, now)
+        layer = ListeningLayer(nonce[:NONCE_SIZE], link.mtu, link.window, now)
         self._layer = layer
         self._packet_timer = PacketTimer(self)
         self._now = now
         super().__init__(node, link, nonce, _packet_limits(limits), now)
         self.packets = self.outbox.layer = layer
         self.waits_for_peer = True  # nobody has answered yet
-        self._echo_told = False
+        self._echo_told = self._noise_told = False
         self.broadcast_size_max = codes.PACKET_BROADCAST_SIZE_MAX
         node.timers.disarm(self)
 
@@ -165,6 +171,9 @@ class PacketConnection(Connection):
         if layer.echoed and not self._echo_told:
             self._echo_told = True  # a real peer may share such a line: it goes on
             self.node.emit(events.LogEvent(self, _ECHO))
+        if layer.damaged >= _NOISE_MIN and self.waits_for_peer and not self._noise_told:
+            self._noise_told = True
+            self.node.emit(events.LogEvent(self, _NOISE))
 
     def log(self, text: bytes) -> None:
         """Show `text` to people at the other end, who get a LogEvent. What does not fit 8 packets is dropped

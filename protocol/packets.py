@@ -138,12 +138,13 @@ class PacketLayer:
         for chunk in chunks:
             if self._overlong:
                 self._overlong = False
+                self._take_text(chunk, now)  # a board's first words may follow its noise
             elif chunk:
                 self._take_chunk(decode(chunk) if len(chunk) <= MTU_SERIAL + 2 else b"", chunk, parts, now)
         if len(self._buffer) > MTU_SERIAL + 2:
-            if not self._overlong:
-                self._overlong = not self._take_text(self._buffer, now)
-                self.damaged += self._overlong
+            if not self._take_text(self._buffer, now) and not self._overlong:
+                self._overlong = True
+                self.damaged += 1
             self._buffer = b""
         self._text_at = now + _TEXT_MS if self._buffer else -1
         return b"".join(parts)
@@ -212,7 +213,7 @@ class PacketLayer:
             self._time_out()
         if 0 <= self._text_at <= now:
             self._text_at = -1
-            if not self._overlong and self._take_text(self._buffer, now):
+            if self._take_text(self._buffer, now):
                 self._buffer = b""
 
     def log(self, text: bytes) -> None:

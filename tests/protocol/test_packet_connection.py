@@ -193,6 +193,51 @@ def test_logs_and_what_a_board_prints() -> None:
     assert closings(line, 0) == []
 
 
+BOOT = b"rst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\nload:0x3fff0030,len:1344\r\n"
+
+
+@pytest.mark.parametrize("size", [2, 60, 120, 135, 136, 137, 300, 2000])
+@pytest.mark.parametrize("end", [b"", b"\0"])
+def test_what_a_board_prints_behind_the_noise_of_its_boot_loader(size: int, end: bytes) -> None:
+    line = opened()
+    first = line.sides[0]
+    noise = bytes(at * 37 % 255 + 1 for at in range(size - 1)) + b"\x80"
+    first.events += first.connection.receive_data(noise + BOOT + end, line.now)
+    first.events += first.node.handle_timer(line.now + 100)
+    first.events += first.connection.receive_data(b"File main.py, line 3\r\n\0", line.now + 100)
+    found = b"".join(event.text for event in line.seen(0, events.LOG))
+    assert found[-60:] == (BOOT + b"File main.py, line 3\r\n")[-60:]
+    assert first.connection.packets is not None
+    assert first.connection.packets.damaged > 0
+    line.run(500)
+    assert closings(line, 0) == []
+
+
+def test_the_end_of_a_damaged_packet_is_no_text() -> None:
+    line = opened()
+    first = line.sides[0]
+    for chunk in (
+        b"\x40\x01\x02fifteen bytes\n",
+        b"\x40\x01\x02long enough, without a line feed",
+        b"\x01ok\n\x02",
+    ):
+        first.events += first.connection.receive_data(b"\0" + chunk + b"\0", line.now)
+    assert line.seen(0, events.LOG) == []
+
+
+def test_who_sees_but_noise_is_asked_about_the_rate_once() -> None:
+    node = Node(b"a" * 16, entropy=Entropy(1))
+    connection = node.connection(Link(codes.LOCALNET, True, sort="packet"), START)
+    assert connection.receive_data(b"\xf8\x80\0" * 7, START) == []
+    happened: list[Any] = [*connection.receive_data(b"\xf8\x80\0" * 70, START)]
+    happened += connection.receive_data(b"\xf8\x80\0" * 70, START)
+    assert [type(event) for event in happened] == [events.LogEvent]
+    assert b"baud" in happened[0].text
+    line = opened()  # who has a peer is not
+    line.sides[0].events += line.sides[0].connection.receive_data(b"\xf8\x80\0" * 70, line.now)
+    assert line.seen(0, events.LOG) == []
+
+
 def test_log_before_the_link_is_open_does_nothing() -> None:
     line = Line()
     connection = line.sides[0].connection
