@@ -425,9 +425,9 @@ class PacketLayer:
                 self.wrong_version = packet[1] & 63
             return True
         mtu = packet[10] << 8 | packet[11] if stop >= 13 else 0
-        if mtu < MTU_MIN or not packet[12] or nonce == _UNKNOWN or nonce in self._former:
-            return True
         knows_us = packet[6:10] == self._nonce
+        if mtu < MTU_MIN or not packet[12] or nonce == _UNKNOWN or (nonce in self._former and not knows_us):
+            return True
         if nonce != self._theirs:
             if self._heard:
                 self._doubt(nonce, knows_us)

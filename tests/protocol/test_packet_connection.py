@@ -171,6 +171,18 @@ def test_noise_is_no_sign_of_life() -> None:
     assert closings(line, 0) == [codes.SILENT]
 
 
+def test_an_old_or_forged_beginning_does_not_shut_the_peer_out() -> None:
+    line = Line()
+    first, second = (side.connection.packets for side in line.sides)
+    assert first is not None
+    assert second is not None
+    for nonce in (second._nonce, b"old1", b"old2", second._nonce, b"old3", b"old1"):
+        first.receive(b"\0" + cobs.encode(syn(nonce)) + b"\0", line.now)
+    assert second._nonce in first._former
+    line.run(3000)
+    assert [side.connection.state for side in line.sides] == [codes.OPEN] * 2
+
+
 # Logs
 
 

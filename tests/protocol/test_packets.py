@@ -239,8 +239,13 @@ def test_before_anything_was_read_the_newest_peer_holds() -> None:
     assert two.settle() == b"for the one that is gone"
     assert two.a.established
     assert not two.a.restarted
-    two.a.receive(syn(B, A), two.now)
+    two.a.receive(syn(B), two.now)
     assert two.take(two.a) == []
+    two.a.receive(syn(B, A), two.now)  # late; the answer of the one that is there puts it right
+    assert two.a._theirs == B
+    assert two.settle(Feed(b"and more")) == b"and more"
+    assert two.a._theirs == C
+    assert not two.a.restarted
 
 
 def test_a_replaced_nonce_is_remembered_and_few_are() -> None:
@@ -248,9 +253,11 @@ def test_a_replaced_nonce_is_remembered_and_few_are() -> None:
     for letter in b"123456789":
         layer.receive(syn(bytes((letter,)) * 4), 0)
     assert layer._former == [b"5555", b"6666", b"7777", b"8888"]
-    layer.receive(syn(b"8888", A), 0)
-    assert not layer.established
+    layer.receive(syn(b"8888"), 0)
     assert layer._theirs == b"9999"
+    layer.receive(syn(b"8888", A), 0)  # who knows us is there, and no old packet
+    assert layer.established
+    assert layer._theirs == b"8888"
 
 
 @pytest.mark.parametrize("packet", [syn(C, mtu=20), syn(C, mtu=100, window=1)])
