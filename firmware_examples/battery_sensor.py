@@ -12,7 +12,7 @@ computer with a UART of 3.3 V: a Raspberry Pi's, or a USB adapter.
 
 Never batteries and USB at once, unless a diode keeps them apart (Pico data sheet, "Powering Pico").
 
-Install: `mip` the package busway (see docs/embedded.md), copy this file to the board as main.py, reset.
+Install: busway (docs/embedded.md tells how), then copy this file to the board as main.py, reset.
 While it sleeps the Pico's USB is off. To get at it again, join GP22 to ground and reset: it stays awake then.
 On the computer: `busway bridge serial:///dev/serial0?baud=115200`. Then, on any computer of the bus:
 

@@ -6,7 +6,7 @@ What you need: an ESP32 board and a TMP36 (three legs, flat side towards you: +,
     GPIO34  <-  TMP36 middle leg (out)
     GND     --  TMP36 right leg (-)
 
-Install: `mip` the package busway (see docs/embedded.md), copy this file to the board as main.py, reset.
+Install: busway (docs/embedded.md tells how), then copy this file to the board as main.py, reset.
 On a computer with Bluetooth: `busway bridge ble://lab-ble`. Then, on any computer of the bus:
 
     busway listen lab/outside

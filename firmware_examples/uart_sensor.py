@@ -8,7 +8,7 @@ What you need: a Pico, three wires, and a computer with a UART of 3.3 V: a Raspb
 
 TX goes to RX and RX to TX. Never connect 5 V signals: the Pico bears 3.3 V. Power it over USB or VSYS.
 
-Install: `mip` the package busway (see docs/embedded.md), copy this file to the board as main.py, reset.
+Install: busway (docs/embedded.md tells how), then copy this file to the board as main.py, reset.
 On the computer: `busway bridge serial:///dev/serial0?baud=115200`. Then, on any computer of the bus:
 
     busway listen lab/temperature          the readings as they come

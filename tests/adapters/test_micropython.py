@@ -393,6 +393,42 @@ def test_a_board_on_a_serial_line_that_is_reset(interpreter: str, board_files: P
     os.close(gateway.board_end)
 
 
+RELUCTANT = """
+class Reluctant:
+    # A UART whose buffer is almost always full.
+
+    def __init__(self, file):
+        self.polled = file
+        self.read = file.read
+        self.calls = 0
+
+    def write(self, data):
+        self.calls += 1
+        if self.calls % 3 == 0:
+            return None
+        if self.calls % 3 == 1:
+            raise OSError(11)
+        return self.polled.write(data[:7])
+"""
+
+
+def test_a_uart_that_is_busy_and_takes_little(interpreter: str, board_files: Path) -> None:
+    program = RELUCTANT + SERIAL.replace('open(sys.argv[1], "r+b")', 'Reluctant(open(sys.argv[1], "r+b"))')
+    (board_files / "serial_main.py").write_text(program)
+    gateway = Gateway()
+    command = [interpreter, "-X", "heapsize=256k", "serial_main.py", os.ttyname(gateway.board_end)]
+    with subprocess.Popen(command, cwd=board_files) as board:
+        try:
+            assert [gateway.ask("x" * size) for size in (1, 700)] == ["x", "x" * 700]
+        finally:
+            board.kill()
+    assert gateway.link.packets is not None
+    assert gateway.link.packets.damaged == 0  # cut, but never abandoned
+    assert [event for event in gateway.happened if event.kind == events.LINK_CLOSED] == []
+    os.close(gateway.line)
+    os.close(gateway.board_end)
+
+
 DEEP = """
 import socket, sys
 from busway.adapters.micropython import Loop

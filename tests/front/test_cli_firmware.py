@@ -1,6 +1,10 @@
 """`busway firmware`: what it writes, what it says of it, and what it says when it cannot."""
 
+import functools
 import json
+import subprocess
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from tests.front.cli_rig import busway
@@ -22,6 +26,32 @@ def test_what_a_board_carries(tmp_path: Path, real_micropython: MicroPython) -> 
 def test_sources_and_json(tmp_path: Path) -> None:
     found = busway("firmware", "--out", str(tmp_path), "--py", "--json").ok().document
     assert found[WHOLE] == {"flash": (tmp_path / "busway" / WHOLE).stat().st_size, "ram": None}
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_board_on_the_network_installs_it_with_mip(tmp_path: Path, real_micropython: MicroPython) -> None:
+    busway("firmware", "--out", str(tmp_path / "made")).ok()
+    with ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=tmp_path / "made")
+    ) as server:
+        threading.Thread(target=server.serve_forever).start()
+        url = f"http://127.0.0.1:{server.server_port}/package.json"
+        program = (
+            f"import mip, sys; mip.install({url!r}, target='lib');"
+            "sys.path.insert(0, 'lib'); from busway.adapters.micropython import Loop; print(Loop)"
+        )
+        command = [real_micropython.command, "-c", program]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        server.shutdown()
+    assert done.stdout.endswith("<class 'Loop'>\n"), done.stdout + done.stderr
+    installed = sorted(path.relative_to(tmp_path / "lib") for path in (tmp_path / "lib").rglob("*.*py"))
+    assert installed == sorted(
+        path.relative_to(tmp_path / "made") for path in (tmp_path / "made" / "busway").rglob("*.*py")
+    )
 
 
 def test_what_cannot_be(tmp_path: Path) -> None:
