@@ -393,6 +393,23 @@ def test_a_board_on_a_serial_line_that_is_reset(interpreter: str, board_files: P
     os.close(gateway.board_end)
 
 
+def test_a_board_whose_line_is_its_terminal(interpreter: str, board_files: Path) -> None:
+    program = SERIAL.replace('open(sys.argv[1], "r+b")', "Usb()").replace("import Loop", "import Loop, Usb")
+    (board_files / "serial_main.py").write_text(program.replace("loop.log(", "print("))
+    gateway = Gateway()
+    command = [interpreter, "-X", "heapsize=256k", "serial_main.py"]
+    end = gateway.board_end
+    with subprocess.Popen(command, cwd=board_files, stdin=end, stdout=end) as board:
+        try:
+            every_byte = "".join(map(chr, range(128))) * 4  # Ctrl-C is one of them
+            assert [gateway.ask(value) for value in ("x", every_byte)] == ["x", every_byte]
+            assert b"pumping 'x'" in gateway.texts()
+        finally:
+            board.kill()
+    os.close(gateway.line)
+    os.close(gateway.board_end)
+
+
 RELUCTANT = """
 class Reluctant:
     # A UART whose buffer is almost always full.
