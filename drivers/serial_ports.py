@@ -167,7 +167,7 @@ def choose(wanted: Wanted, there: Iterable[Port]) -> str:
     if found:
         listed = "; ".join(map(str, found))
         raise OSError(errno.EINVAL, f"{len(found)} ports match: {listed}. Name one by serial= or its path")
-    raise no_such_port(f"no serial port matches {wanted.via.removeprefix('serial:')}", there)
+    raise no_such_port(f"no serial port matches {wanted.via.removeprefix('serial:').strip(':')}", there)
 
 
 def no_such_port(what: str, there: Iterable[Port]) -> OSError:

@@ -24,7 +24,7 @@ _NOISE = (
     b"what comes over this line is neither packets nor text: is the rate (baud) the same at both ends, and"
     b" ground joined to ground?\n"
 )
-_NOISE_MIN = 8  # pieces of it before anybody has answered; a chip's boot loader makes fewer
+_NOISE_MIN = 4  # pieces of it before anybody has answered; a chip's boot loader makes fewer
 _LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
 
 

@@ -240,7 +240,7 @@ def test_the_end_of_a_damaged_packet_is_no_text() -> None:
 def test_who_sees_but_noise_is_asked_about_the_rate_once() -> None:
     node = Node(b"a" * 16, entropy=Entropy(1))
     connection = node.connection(Link(codes.LOCALNET, True, sort="packet"), START)
-    assert connection.receive_data(b"\xf8\x80\0" * 7, START) == []
+    assert connection.receive_data(b"\xf8\x80\0" * 3, START) == []
     happened: list[Any] = [*connection.receive_data(b"\xf8\x80\0" * 70, START)]
     happened += connection.receive_data(b"\xf8\x80\0" * 70, START)
     assert [type(event) for event in happened] == [events.LogEvent]
