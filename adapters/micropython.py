@@ -4,6 +4,7 @@ handlers.
 Knows streams (UART, USB, sockets, whole packets) and payloads; what travels is the core's.
 """
 
+import gc
 import os
 import select
 import time
@@ -54,7 +55,7 @@ class Outcome:
         if event.status == events.REPLIED:
             try:
                 self.payload = decode(event.payload, event.format)
-            except ValueError as error:
+            except (ValueError, MemoryError) as error:
                 self.ok = False
                 self.code = codes.UNREADABLE
                 self.text = str(error)
@@ -86,8 +87,11 @@ class Loop:
     terminal, USB (`Usb()`), or with `mtu` an object of whole packets (`read()` gives one or None, `write`
     None if busy); `label` for people; `node_id` 16 bytes, None: from the board's own serial number;
     `sort` "stream" for reliable bytes, "packet" for lines that lose some; `prove` computes HMAC-SHA-256
-    with the link's token; `clock` has ticks_ms, ticks_diff and sleep_ms, as MicroPython's time. Times are
-    in ms.
+    with the link's token; `message_size_max` bytes of the largest message either way, which the router is
+    told: it refuses longer ones; `clock` has ticks_ms, ticks_diff and sleep_ms, as MicroPython's time. Times
+    are in ms. A `leaf` that is given has its own limits.
+
+    Without memory to go on the link ends with TOO_LARGE, and another session begins: see `last_error`.
     """
 
     # What the core has to know of a link, besides what is given.
@@ -98,9 +102,11 @@ class Loop:
     window = 8  # packets under way: what a board stores of each direction
     # What is not so yet
     connection: "LeafConnection | None" = None
-    last_error: "Exception | None" = None  # of a handler
+    last_error: "Exception | None" = None  # of a handler, or the MemoryError that has ended a link
     _now = 1000
-    _tail = b""  # taken from the core, not yet by the stream
+    _tail = b""  # taken from the core
+    _taken = 0  # bytes of it that the stream has taken
+    _short = False  # memory has failed where only a new session helps
     _retry_ms = _RETRY_MS
     _retry_at = 0
     _stream: "Any" = None
@@ -120,6 +126,7 @@ class Loop:
         realm: int = codes.LOCALNET,
         keepalive_ms: int = 5000,
         prove: "Callable[[bytes], bytes] | None" = None,
+        message_size_max: int = 1024,
         clock: "Any" = time,
     ) -> None:
         if sort not in ("stream", "packet") or not codes.USERSPACE <= realm <= codes.GLOBAL:
@@ -137,10 +144,17 @@ class Loop:
         self._clock = clock
         self._ticks = clock.ticks_ms()
         self._open = None if hasattr(stream, "write") else stream
-        self.leaf = leaf or Leaf(node_id or board_id(), entropy=os.urandom, bus=bus, label=label)
+        self.leaf = leaf or Leaf(
+            node_id or board_id(),
+            entropy=os.urandom,
+            bus=bus,
+            label=label,
+            limits=(256, message_size_max, 16, 1),
+        )
         self.handlers: "list[tuple[Receiver, Callable[[Any], Any]]]" = []
         self._waiting: "dict[int, Callable[[Outcome], Any]]" = {}
         self._timers: "list[list[Any]]" = []  # due, interval, function
+        self._news: "list[Event]" = []  # what happened and nobody was told
         self._buffer = bytearray(_READ_SIZE)
         self._due = self._ticks
         if self._open is None:
@@ -307,8 +321,20 @@ class Loop:
             wait = 0
         if not self._wait(wait) and clock.ticks_diff(self._due, clock.ticks_ms()) > 0:
             return False
-        self._turn()
+        try:
+            self._turn()
+        except MemoryError as error:
+            self._exhausted(error)
         return True
+
+    def _exhausted(self, error: MemoryError) -> None:
+        """The core may have stopped half-way: its link is ended at the next turn, with more memory free."""
+        gc.collect()
+        self.last_error = error
+        self._short = True
+        self._due = self._ticks
+        if self.connection is None:
+            self._retry_at = self._now + _RETRY_MS
 
     def _wait(self, wait_ms: int) -> bool:
         """Whether there is something to read, at the latest after `wait_ms`."""
@@ -330,6 +356,11 @@ class Loop:
     def _turn(self) -> None:
         now = self.now()
         leaf = self.leaf
+        if self._short:
+            if self.connection is not None:
+                self.connection.cut_off(now, codes.TOO_LARGE, "out of memory")
+            self._short = False
+        self._heed(self._news)
         if self.connection is None and now >= self._retry_at:
             self._start(now)
         try:
@@ -379,6 +410,11 @@ class Loop:
         self._stream = stream
         if hasattr(stream, "setblocking"):
             stream.setblocking(False)
+        if hasattr(stream, "setsockopt"):
+            try:
+                stream.setsockopt(6, 1, 1)  # TCP_NODELAY: else a write waits for what the one before brings
+            except (OSError, ValueError):
+                pass  # not TCP, or a board that does not know it
         if hasattr(stream, "any"):
             self._poll = None
             return
@@ -395,7 +431,7 @@ class Loop:
             self.last_error = error
             self._put_off(now)
             return
-        self.connection = self.leaf.connection(self, now)
+        self.connection = self.leaf.link or self.leaf.connection(self, now)
 
     def _put_off(self, now: int) -> None:
         self._retry_at = now + self._retry_ms
@@ -405,11 +441,12 @@ class Loop:
         """The session is over, or the stream has failed."""
         connection = self.connection
         self._tail = b""
+        self._taken = 0
         restarted = False
         if connection is not None:
-            self.connection = None
             restarted = connection.close_code == codes.RESTARTED
             self._heed(connection.receive_eof(now, text))
+            self.connection = None
         if restarted:
             self._retry_at = now  # the same line, a new session, at once
             return
@@ -464,24 +501,36 @@ class Loop:
                 self._tail = connection.data_to_send(self.mtu or _WRITE_SIZE, now)
                 if not self._tail:
                     return
+            data = self._tail[
+                self._taken :
+            ]  # before it is written: else a lack of memory would write it twice
             try:
-                size = stream.send(self._tail) if hasattr(stream, "send") else stream.write(self._tail)
+                size = stream.send(data) if hasattr(stream, "send") else stream.write(data)
             except OSError as error:
                 size = _busy(error)
             if not size:
                 return
-            self._tail = self._tail[size:]
+            self._taken += size
+            if self._taken >= len(self._tail):
+                self._tail = b""
+                self._taken = 0
 
     # Handlers
 
     def _heed(self, happened: "list[Event]") -> None:
-        for event in happened:
-            if event.kind == events.OUTCOME:
-                then = self._waiting.pop(event.token, None)
-                if then is not None:
-                    self._call(then, Outcome(event))
-            elif event.kind == events.LINK_OPEN:
+        self._news = happened  # a lack of memory leaves the rest of them for the next turn
+        while happened:
+            event = happened[0]
+            then = self._waiting.get(event.token)
+            if event.kind == events.OUTCOME and then is not None:
+                outcome = Outcome(event)
+                del self._waiting[event.token]
+                happened.pop(0)
+                self._call(then, outcome)
+                continue
+            if event.kind == events.LINK_OPEN:
                 self._retry_ms = _RETRY_MS
+            happened.pop(0)
 
     def _tick(self, now: int) -> None:
         for timer in self._timers:
@@ -520,15 +569,18 @@ class Loop:
         now = self.now()
         try:
             payload, format = encode(None if code else value)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, MemoryError) as error:
             payload, format = b"", codes.RAW
             code = codes.HANDLER_FAILED
             text = str(error)
-        if code:
-            self.leaf.respond_error(message, code, text, now)
-        else:
-            self.leaf.respond(message, payload, now, format)
         self._due = self._ticks  # a task may call this between two turns
+        try:
+            if code:
+                self.leaf.respond_error(message, code, text, now)
+            else:
+                self.leaf.respond(message, payload, now, format)
+        except MemoryError as error:
+            self._exhausted(error)
 
 
 def _busy(error: OSError) -> int:

@@ -52,11 +52,12 @@ class Leaf(LeafOrigin):
         if link.sort == "packet":
             from busway.protocol.leaf_packets import PacketLeafConnection  # boards on streams do without
 
-            self.link = PacketLeafConnection(self, link, nonce, now)
+            connection: LeafConnection = PacketLeafConnection(self, link, nonce, now)
         else:
-            self.link = LeafConnection(self, link, nonce, now)
-        self.link.number = self._sessions
-        return self.link
+            connection = LeafConnection(self, link, nonce, now)
+        connection.number = self._sessions
+        self.link = connection
+        return connection
 
     def take_events(self) -> "list[Event]":
         """What happened since the last call. `receive_data` and `handle_timer` return the same list."""
@@ -281,7 +282,7 @@ class Leaf(LeafOrigin):
         self.note(events.LINK_OPEN).connection = link
 
     def link_closed(self, link: LeafConnection, by_peer: bool, now: int) -> None:
-        self.link = None
+        """Without memory for all of it, it may be called again until `link` is None."""
         self._answers = []
         for uuid in self._targets:
             self._targets[uuid] = Target()
@@ -301,6 +302,7 @@ class Leaf(LeafOrigin):
         event = self.note(events.LINK_CLOSED, max(0, link.close_code), link.close_text)
         event.connection = link
         event.by_peer = by_peer
+        self.link = None
 
     def node_gone(self, key: bytes, now: int) -> None:
         """The router says that a node cannot be reached any more."""
@@ -344,7 +346,7 @@ class Leaf(LeafOrigin):
         elif kind != codes.SIGNAL:
             self._answered(message, reader.rest())
         if len(self._answers) > _ANSWERS_MAX:
-            link.cut_off(now)
+            link.cut_off(now, codes.NOT_READING, "answers are not read")
 
     def _deliver(self, receiver: Receiver, message: Message, session: int, now: int) -> None:
         number = message.number
@@ -388,8 +390,8 @@ class Leaf(LeafOrigin):
 
     def _enqueue(self, receiver: Receiver, message: Message, now: int) -> None:
         receiver.queue.append(message)
-        message.flow.queued += 1
         self._queued_size += len(message.payload) + _PIECE
+        message.flow.queued += 1
         if message.id:
             for old in self._serving:
                 if old.id == message.id and old.key == message.key:

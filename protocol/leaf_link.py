@@ -127,8 +127,12 @@ class LeafConnection:
                 data += more
                 if more is not self.sleeping and self.state == codes.OPEN:
                     self._goodbye = self.sleeping
-        self._out = data[size_max:]
-        return data[:size_max] if self._out else data
+        if len(data) > size_max:
+            head = data[:size_max]  # first: without memory for it nothing has left
+            self._out = data[size_max:]
+            return head
+        self._out = b""
+        return data
 
     def _next(self, now: int) -> bytes:
         """The next frame, late: what it says and whose numbers it uses is settled here."""
@@ -192,10 +196,15 @@ class LeafConnection:
             self._out += _close_frame(code, text)
         self._end(code, text, False, now)
 
-    def cut_off(self, now: int) -> None:
-        """The peer asks for more than it reads."""
+    def cut_off(self, now: int, code: int, text: str) -> None:
+        """End the link though the peer does nothing wrong in form. If memory ran out meanwhile, call it
+        again."""
+        self._in = b""
+        self._assemblies.clear()
         if self.state != codes.CLOSED:
-            self._fail(codes.NOT_READING, "answers are not read", now)
+            self._fail(code, text, now)
+        elif self.leaf.link is self:
+            self._end(code, text, False, now)  # it was interrupted
 
     def _end(self, code: int, text: str, by_peer: bool, now: int) -> None:
         """Into CLOSED: the one place where a link ends."""

@@ -141,8 +141,12 @@ class LeafOrigin:
         item.code = ttl_ms
         if target.known and target.flow is None and not ttl_ms:
             item.patience = now  # nobody has it: said at the next turn
-        self._pending.append(item)
         self._items.append(item)
+        try:
+            self._pending.append(item)
+        except MemoryError:  # none of it, then
+            self._items.remove(item)
+            raise
         self.stirred = True
         return item.id
 
@@ -256,13 +260,14 @@ class LeafOrigin:
 
     def _finish(self, item: Message, status: int, code: int = 0, text: str = "") -> Event:
         """The one terminal outcome of a message that somebody waits for."""
+        event = Event(events.OUTCOME, code, text)
+        event.token = item.id
+        event.status = status
+        self._events.append(event)  # without memory for that, nothing has changed yet
         if item.state == WAITING:
             self._items.remove(item)
         item.state = OVER
         self._pending.remove(item)
-        event = self.note(events.OUTCOME, code, text)
-        event.token = item.id
-        event.status = status
         return event
 
     def _lose(self, item: Message, code: int) -> None:

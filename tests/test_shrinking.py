@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from busway.firmware import strip
 from busway.shortening import ROM, shorten
 from busway.shrinking import hush, shrink
 from tests.rigs.tree import ROOT
@@ -162,6 +163,16 @@ def test_modules_keep_to_one_another() -> None:
     assert names["area"] in ROM
     whole = ast.Module([*trees["busway.one"].body, *trees["busway.two"].body[1:]], [])
     assert result(whole, "main", [3]) == [3 * 6 + 3 * 2]
+
+
+def test_an_attribute_that_only_others_set_is_refused() -> None:
+    """Nobody would know which class it belongs to: two attributes of one object got the same name."""
+    source = "class Message:\n    number = 0\n    seq: int\ndef mark(message):\n    message.seq = 1\n"
+    with pytest.raises(RuntimeError, match=r"Message: \['seq'\] have no value"):
+        strip([source], "busway.one", {})
+    strip([source.replace("seq: int", "seq: int = 0")], "busway.one", {})
+    own = "class Message:\n    seq: int\n    def mark(self):\n        self.seq = 1\n"
+    assert "seq: int" not in ast.unparse(strip([own], "busway.one", {}))
 
 
 def test_the_leaf_keeps_its_promises_when_it_is_small() -> None:

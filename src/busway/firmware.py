@@ -154,9 +154,29 @@ class _Strip(ast.NodeTransformer):
         return node
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        if bare := _only_annotated(node):
+            raise RuntimeError(
+                f"{node.name}: {sorted(bare)} have no value in the class and are not set by its methods: "
+                "give them one, else what is done to names may call two attributes the same"
+            )
         self.generic_visit(node)
         node.body = node.body or [ast.Pass()]
         return node
+
+
+def _only_annotated(node: ast.ClassDef) -> set[str]:
+    """Attributes that a class announces and nothing in it sets: after stripping nobody knows whose they
+    are."""
+    announced = {
+        one.target.id
+        for one in node.body
+        if isinstance(one, ast.AnnAssign) and one.value is None and isinstance(one.target, ast.Name)
+    }
+    return announced - {
+        one.attr
+        for one in ast.walk(node)
+        if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name) and one.value.id == "self"
+    }
 
 
 def strip(
@@ -171,7 +191,7 @@ def strip(
         quiet: of each, whether its texts for people go.
 
     Raises:
-        RuntimeError: two of them define the same name.
+        RuntimeError: two of them define the same name, or a class an attribute that only others set.
     """
     stripper = _Strip(home, homes)
     whole = ast.Module([], [])

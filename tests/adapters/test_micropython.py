@@ -6,12 +6,15 @@ import hashlib
 import json
 import os
 import select
+import socket
 import subprocess
 import time
 import tty
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from operator import add, sub
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -19,6 +22,7 @@ import pytest
 import busway
 from benchmarks import leaf_memory
 from busway.adapters import micropython_cbor as small
+from busway.adapters.micropython import Loop
 from busway.adapters.micropython_names import uuid_of
 from busway.adapters.micropython_sha1 import sha1
 from busway.firmware import build
@@ -593,3 +597,82 @@ def test_a_board_sleeps_when_the_router_has_heard_it_even_if_packets_get_lost(
             board.kill()
     os.close(gateway.line)
     os.close(gateway.board_end)
+
+
+def test_short_writes_of_a_board_do_not_wait_for_one_another() -> None:
+    """A frame may leave in several: without TCP_NODELAY the second waits 40 ms. Other sockets work, too."""
+    clock = SimpleNamespace(ticks_ms=lambda: time.monotonic_ns() // 1000000, ticks_diff=sub, ticks_add=add)
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as line:
+        line.connect(server.getsockname())
+        Loop(lambda: line, sort="stream", node_id=b"b" * 16, clock=clock).step()
+        assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    here, there = socket.socketpair()
+    with here, there:
+        assert Loop(lambda: here, sort="stream", node_id=b"b" * 16, clock=clock).step()
+        assert there.recv(100)[1:6] == b"\1" + codes.MAGIC
+
+
+NARROW = """
+import socket, sys
+from busway.adapters.micropython import Loop
+
+def dial():
+    line = socket.socket()
+    line.connect(socket.getaddrinfo("127.0.0.1", int(sys.argv[1]))[0][-1])
+    return line
+
+loop = Loop(dial, "narrow", sort="stream", message_size_max=int(sys.argv[2]))
+loop.serve("lab/echo")(lambda value: value)
+loop.serve("lab/grow")(lambda value: bytes(value))
+loop.serve("lab/last")(lambda value: repr(loop.last_error))
+loop.subscribe("lab/cast")(lambda value: None)
+loop.run()
+"""
+
+
+@pytest.mark.parametrize("message_size_max", [1024, 4096])
+def test_a_board_without_memory_for_a_message_goes_on(
+    bus: busway.Bus, board_files: Path, message_size_max: int
+) -> None:
+    """Within 48 KiB: each large request has one outcome, at once, and small ones are answered afterwards.
+
+    A board that promises no more than it can store has the rest refused by its router; one that promises
+    too much loses its link.
+    """
+    command = micropython.find_32()
+    if command is None:
+        assert not os.environ.get("CI"), "tests/rigs/get_micropython.sh has found no 32-bit MicroPython"
+        pytest.skip("no 32-bit MicroPython here: `make setup` fetches one on Debian and its kin (amd64)")
+    (board_files / "narrow.py").write_text(NARROW)
+    port = bus.listen("tcp://127.0.0.1:0").url.rsplit(":", 1)[1]
+    board = subprocess.Popen(
+        [command, "-X", "heapsize=48k", "narrow.py", port, str(message_size_max)], cwd=board_files
+    )
+
+    def ask(name: str, value: object) -> object:
+        return bus.request(name, value, timeout=20.0, ttl=10.0)
+
+    with board:
+        try:
+            assert ask("lab/echo", 4) == 4
+            outcomes = []
+            for size in (200, 900, 2000, 4000) * 2:
+                bus.publish("lab/cast", b"c" * size)
+                try:
+                    outcomes.append((size, len(cast("bytes", ask("lab/echo", b"e" * size)))))
+                except busway.Undeliverable as error:
+                    outcomes.append((size, error.reason))
+                except busway.RemoteError as error:
+                    outcomes.append((size, error.code))
+                assert ask("lab/echo", size) == size
+            assert outcomes[0] == (200, 200)
+            if message_size_max == 1024:
+                assert {got for size, got in outcomes if size > 1024} == {codes.MESSAGE_TOO_LARGE}, outcomes
+            else:
+                assert "MemoryError" in str(ask("lab/last", None)), outcomes
+            with pytest.raises(busway.RemoteError, match="MemoryError"):
+                ask("lab/grow", 1000000)
+            assert ask("lab/echo", 5) == 5
+            assert board.poll() is None
+        finally:
+            board.kill()
