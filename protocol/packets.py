@@ -142,7 +142,7 @@ class PacketLayer:
             elif chunk:
                 self._take_chunk(decode(chunk) if len(chunk) <= MTU_SERIAL + 2 else b"", chunk, parts, now)
         if len(self._buffer) > MTU_SERIAL + 2:
-            if not self._take_text(self._buffer, now) and not self._overlong:
+            if not self._take_text(self._buffer, now):
                 self._overlong = True
                 self.damaged += 1
             self._buffer = b""
