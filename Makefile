@@ -2,6 +2,7 @@
 PYTHON ?= python3
 SEED ?=
 DURATION ?=
+JOBS ?= 2
 
 venv := .venv
 bin := $(venv)/bin
@@ -13,7 +14,7 @@ stamp := $(venv)/.setup-done
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|' 2>/dev/null \
 	  || grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST)
-	@echo "Options: PYTHON=python3.12 (setup), DURATION=10 in seconds (run, soak), SEED=7 (soak)."
+	@echo "Options: PYTHON=python3.12 (setup), DURATION=10 in seconds (run, soak), SEED=7 (soak), JOBS=4 processes (test, core)."
 
 setup: $(stamp)  ## virtual environment in .venv with everything, and a real MicroPython for the tests
 
@@ -31,7 +32,7 @@ run: setup  ## the bus for real: readings of this machine, requests, joins, a ki
 	@$(bin)/python -m busway.demo $(if $(DURATION),--duration $(DURATION))
 
 test: setup check core  ## format, lint, types, 100 % branch coverage of the core, then all other tests
-	$(bin)/python -m pytest --ignore=tests/protocol
+	$(bin)/python -m pytest -n $(JOBS) --dist loadfile --ignore=tests/protocol
 
 check: setup
 	$(bin)/ruff format --check .
@@ -40,7 +41,7 @@ check: setup
 
 # Apart from the rest: only the core's own tests count towards its coverage.
 core: setup
-	$(bin)/python -m pytest -q tests/protocol --cov --cov-fail-under=100
+	$(bin)/python -m pytest -q -n $(JOBS) tests/protocol --cov --cov-fail-under=100
 
 bench: setup  ## messages per second and round-trip times beside pyzmq, in one run
 	$(bin)/python -m benchmarks

@@ -275,16 +275,14 @@ class Mesh:
         """The node that a message names. One that cannot be reached is remembered for a while; a leaf reaches
         everyone through its router.
         """
-        peer = self.node.routes.find(key)
-        if peer is None:
-            peer = self._peer(key)
-            if not self.leaf:
-                peer.left = now
-                self.node.routes.remember(peer)
-        if self.leaf and peer.mesh is None:
+        peer = self._peer(key)
+        if self.leaf and peer.mesh is None and self._best_hop(peer) is not None:
             if len(self.node.routes.peers) >= codes.ROUTES_MAX:
                 self._forget_one(now)
             self._take_up(peer, now)
+        elif self.node.routes.find(key) is None:  # also what comes to a leaf over a link that is closing
+            peer.left = now
+            self.node.routes.remember(peer)
         return peer
 
     def _forget_one(self, now: int) -> None:

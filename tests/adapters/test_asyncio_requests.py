@@ -126,7 +126,7 @@ async def test_an_exception_is_the_callers_error_and_harms_nobody(caplog: pytest
         (StopIteration(), codes.HANDLER_FAILED, "RuntimeError: "),
         (ValueError("x" * 200_000), codes.HANDLER_FAILED, "ValueError: xxx"),
     ],
-    ids=str,
+    ids=lambda value: ascii(value)[:40],
 )
 async def test_whatever_a_handler_raises_the_caller_hears(
     raised: BaseException, code: int, text: str

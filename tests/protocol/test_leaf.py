@@ -5,9 +5,25 @@ from __future__ import annotations
 import pytest
 
 from busway.protocol import Link, codes, events
+from busway.protocol.wire import varint
 
 from .helpers import assert_settled, parts_of, verdicts
-from .nets import ANYCAST, BROADCAST, GLOBAL, LOCALNET, UNICAST, USERSPACE, Mesh, chain, id_of
+from .nets import (
+    ANYCAST,
+    BROADCAST,
+    GLOBAL,
+    LOCALNET,
+    UNICAST,
+    USERSPACE,
+    Liar,
+    Mesh,
+    alias,
+    bind,
+    chain,
+    id_of,
+    message,
+    u16,
+)
 from .pairs import E, F, G, bodies
 
 
@@ -475,3 +491,19 @@ def test_a_leaf_s_prune_is_over_when_its_router_gets_a_child() -> None:
     net.join("ca")
     net.pump()
     assert net.cable["xa"].a.pruned == {}
+
+
+@pytest.mark.parametrize("kind", [codes.SEND, codes.REQUEST])
+def test_a_message_of_someone_far_on_the_last_link_that_is_closing_harms_nobody(kind: int) -> None:
+    net = chain("ab")
+    net.leaf("x", "a")
+    net.pump()
+    receiver = net["x"].register(E, UNICAST)
+    liar = Liar(net, net["x"])
+    liar.connection.close(net.now)
+    net.cable["xa"].cut()
+    far = id_of("q") + bytes(4)
+    number = varint(7) + varint(900) if kind == codes.REQUEST else b""
+    liar.say(message(kind, 8, 9, bind(3, far), alias(1, E) + u16(1) + number + b"x"))
+    assert liar.error == codes.GOODBYE
+    assert net.payloads("x", receiver) == [b"x"]
