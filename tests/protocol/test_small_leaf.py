@@ -330,39 +330,6 @@ def test_who_does_not_read_answers_gets_no_more_of_them_and_then_is_cut_off() ->
     assert net.cord.connection.close_code == codes.NOT_READING
 
 
-class NoRoom(list[Any]):
-    """What a list is when the heap is full."""
-
-    def append(self, item: object) -> None:
-        raise MemoryError
-
-
-def test_without_memory_nothing_is_half_sent_and_the_link_ends_in_the_end() -> None:
-    net = LeafNet("m")
-    holding(net)
-    net.leaf._pending = NoRoom()
-    with pytest.raises(MemoryError):
-        net.leaf.request(F, b"never", net.now)
-    assert not net.leaf._items
-    net.leaf._pending = []
-    token = net.leaf.request(F, b"asked", net.now)
-    net.settle()
-    net.leaf.take_events()
-    connection = net.cord.connection
-    net.leaf._events = NoRoom()
-    for _ in range(2):  # the link's end finds no memory either
-        with pytest.raises(MemoryError):
-            connection.cut_off(net.now, codes.TOO_LARGE, "out of memory")
-        assert net.leaf.link is connection
-    net.leaf._events = []
-    connection.cut_off(net.now, codes.TOO_LARGE, "out of memory")
-    outcome, closed = net.leaf.take_events()
-    assert (outcome.token, outcome.code) == (token, codes.LOST_AFTER_SENDING)
-    assert (closed.kind, closed.code) == (events.LINK_CLOSED, codes.TOO_LARGE)
-    assert net.leaf.link is None
-    assert not net.leaf._pending
-
-
 def test_who_asks_for_traces_without_reading_is_cut_off_too() -> None:
     net = LeafNet("m")
     for number in range(80):
