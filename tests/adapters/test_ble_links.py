@@ -15,10 +15,7 @@ from benchmarks.ble_interval import Case, measure
 from busway import AsyncBus, Retry, Undeliverable
 from busway.adapters import facade
 from tests.adapters.tools import until
-from tests.rigs.ble.marks import LEAVES_SOCKETS
 from tests.rigs.ble.radio import VirtualRadio
-
-pytestmark = LEAVES_SOCKETS
 
 BOARD = "tests.rigs.ble.board"
 

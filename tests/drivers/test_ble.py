@@ -18,12 +18,9 @@ import pytest
 from busway.drivers import Channel, ble, ble_radio
 from tests.drivers import waiting
 from tests.rigs.ble import radio as rig
-from tests.rigs.ble.marks import LEAVES_SOCKETS
 from tests.rigs.ble.radio import VirtualRadio
 from tests.rigs.processes import output_of
 from tests.rigs.tree import ROOT
-
-pytestmark = LEAVES_SOCKETS
 
 FORGETFUL = """\
 import select, sys, threading

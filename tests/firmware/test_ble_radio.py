@@ -15,13 +15,10 @@ import pytest
 
 from busway import AsyncBus, firmware
 from tests.rigs import aio
-from tests.rigs.ble.marks import LEAVES_SOCKETS
 from tests.rigs.ble.radio import VirtualRadio
 from tests.rigs.boards import EXAMPLES, MODULES
 from tests.rigs.micropython import find
 from tests.rigs.tree import ROOT
-
-pytestmark = LEAVES_SOCKETS
 
 
 @contextlib.contextmanager
