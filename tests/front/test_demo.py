@@ -212,15 +212,15 @@ def test_a_program_that_dies_fails_the_demo(demo: Demo) -> None:
     assert sockets(demo.bus) == []
 
 
-@pytest.mark.parametrize("library", ["psutil", "wsproto"])
-def test_without_a_library_it_names_the_extra(library: str) -> None:
+@pytest.mark.parametrize("library", ["psutil", "h11", "wsproto"])
+def test_without_a_library_it_names_what_to_install(library: str) -> None:
     blocked = f"import sys; sys.modules[{library!r}] = None; import runpy"
     blocked += "; runpy.run_module('busway.demo', None, '__main__')"
     run = subprocess.run(
         [sys.executable, "-c", blocked], capture_output=True, text=True, timeout=20, check=False
     )
     assert run.returncode == 1
-    assert "pip install 'busway[demo]'" in run.stderr
+    assert "-m pip install psutil h11 wsproto" in run.stderr
     assert "Traceback" not in run.stderr
 
 

@@ -8,6 +8,7 @@ import click
 
 from busway.cli import failures, output
 from busway.cli.options import Examples, json_option
+from busway.drivers.extras import missing
 
 _EXAMPLES = """\
 Examples:
@@ -27,10 +28,8 @@ def certificate(out: str, names: tuple[str, ...], as_json: bool) -> int:
     """Make a certificate for wss:// in tests, and the authority that signs it."""
     try:
         import trustme
-    except ModuleNotFoundError as error:
-        raise failures.Failure(
-            failures.USAGE, f"this needs the module {error.name}: pip install 'busway[certificate]'"
-        ) from None
+    except ModuleNotFoundError:
+        raise failures.Failure(failures.USAGE, missing("certificates need", "certificate")) from None
     authority = trustme.CA(organization_name="Busway certificate for tests")
     try:
         leaf = authority.issue_cert(*(names or ("localhost", "127.0.0.1", "::1")))

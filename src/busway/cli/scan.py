@@ -7,6 +7,7 @@ import click
 from busway.cli import failures, output
 from busway.cli.failures import Failure
 from busway.cli.options import Examples, json_option, timeout_option
+from busway.drivers.extras import missing
 
 _EXAMPLES = """\
 Examples:
@@ -26,10 +27,8 @@ def scan(timeout: float, as_json: bool) -> int:
     """List the boards in range that offer Busway over Bluetooth LE."""
     try:
         from busway.drivers import ble
-    except ModuleNotFoundError as error:
-        raise Failure(
-            failures.USAGE, f"Bluetooth needs the module {error.name}: pip install 'busway[ble]'", "NO_BLEAK"
-        ) from None
+    except ModuleNotFoundError:
+        raise Failure(failures.USAGE, missing("Bluetooth needs", "ble"), "NO_BLEAK") from None
     try:
         found = ble.devices(timeout)
     except OSError as error:

@@ -17,14 +17,15 @@ from busway.demo.errors import DemoError
 from busway.demo.report import missing, summary
 from busway.demo.run import Run
 from busway.demo.view import shower
+from busway.drivers import extras
 
 
 def main() -> int:
     """The exit status: 0 if all went well or Ctrl-C ended it, 1 if something was missing."""
     arguments = _arguments()
-    for library, use in (("psutil", "reads this machine"), ("wsproto", "lets browsers in")):
+    for library in ("psutil", "h11", "wsproto"):
         if importlib.util.find_spec(library) is None:
-            return _fail(f"the demo {use} through {library}, which is missing: pip install 'busway[demo]'")
+            return _fail(extras.missing("the demo needs", "demo"))
     logging.getLogger("busway").addHandler(logging.NullHandler())  # the screen is taken; figures tell it all
     try:
         return asyncio.run(_run(arguments.bus, arguments.duration, arguments.port))

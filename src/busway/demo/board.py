@@ -19,6 +19,7 @@ import busway
 import busway.firmware as firmware
 from busway.demo import program
 from busway.demo.errors import DemoError
+from busway.drivers.extras import missing
 
 ROOT = Path(__file__).resolve().parents[3]
 FIRMWARE = ROOT / "firmware_examples" / "pump.py"
@@ -32,7 +33,7 @@ def obstacle() -> str:
     try:
         import serial  # noqa: F401
     except ModuleNotFoundError:
-        return "pyserial is missing: pip install 'busway[serial]'"
+        return missing("it needs", "serial")
     for path in (MICROPYTHON, FIRMWARE, PINS):
         if not path.exists():
             return f"{path.name} is missing: `make setup` in a checkout brings it"
