@@ -127,7 +127,7 @@ class AsyncBus(Links, Views):
         self._loop = asyncio.get_running_loop()
         self._wake()
         if self._ipc:
-            self._mesh = LocalMesh(self, listen=not self.node.leaf)
+            self._mesh = LocalMesh(self, not self.node.leaf, _log.warning)
             await self._mesh.join()
         return self
 

@@ -51,6 +51,7 @@ class Host(Protocol):
     def loop(self) -> Loop: ...
     def dispatch(self, happened: list[events.Event]) -> None: ...
     def link_gone(self, runner: LinkRunner) -> None: ...
+
     def welcome(self, channel: Any, token: str | None) -> object: ...
     def run_link(
         self,
@@ -314,6 +315,18 @@ class ListenerRunner:
         self._connecting.discard(connecting)
         if error is None:
             self._welcome(connecting.channel, self._token)
+
+    def restore(self) -> bool:
+        """Put a node's own place back where others find it; whether that was needed. Raises OSError."""
+        if self._abandoned or self.listener.in_place():
+            return False
+        self._host.loop.remove_reader(self.listener.fileno())
+        try:
+            self.listener.restore()
+        finally:
+            self._host.loop.add_reader(self.listener.fileno(), self._on_readable)
+        self._on_readable()  # who came to the former socket is not told by the new one
+        return True
 
     def close(self) -> None:
         """Stop listening; links that were accepted stay. Twice is once."""

@@ -23,21 +23,26 @@ _BUSY_S = 0.01  # a full backlog is asked again after this
 _BUSY_MAX = 50  # ... so often, then it is a program that was stopped: every _REJOIN_S
 _RETRY_S = 0.5  # a leaf that found nobody looks again after this
 _REJOIN_S = 0.25  # after a local link was lost without a goodbye
+_WATCH_S = 5.0  # between looks whether others still find our socket: two lstat calls
 _ORDERLY = (codes.GOODBYE, codes.DUPLICATE_LINK, codes.REPLACED, codes.BUS_NAME)
 
 
 class LocalMesh:
     """A bus's links to the local nodes: to all of them, a leaf to one."""
 
-    def __init__(self, host: Host, listen: bool) -> None:
+    def __init__(self, host: Host, listen: bool, warn: Callable[..., object]) -> None:
+        """`warn` logs a line, from words as logging takes them."""
+        self._warn = warn
         self._host = host
         self._closed = False
         self._timers: dict[Any, None] = {}
         self._joins: dict[Any, None] = {}  # futures of those who wait for a join
+        self._trouble = ""  # why the socket could not be put back, as it was told last
         self.listener: ListenerRunner | None = None
         if listen:
             listener = ipc.open_listener(host.node.bus, host.node.node_id)
             self.listener = ListenerRunner(host, listener, None, host.welcome)
+            self._later(_WATCH_S, self._watch)
 
     def join(self) -> Any:
         """Connect to all that are there, a leaf to one.
@@ -148,6 +153,24 @@ class LocalMesh:
         except (OSError, ValueError, BusError):  # the directory may have gone meanwhile
             if leaf:
                 self._later(_RETRY_S, self._rejoin)
+
+    def _watch(self) -> None:
+        """The directory may be cleared away under us, as at the end of a login session: then nobody who comes
+        later would find us, nor would we have heard of those who came meanwhile.
+        """
+        assert self.listener is not None
+        self._later(_WATCH_S, self._watch)
+        try:
+            restored = self.listener.restore()
+        except (OSError, ValueError) as error:
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                self._warn("new programs cannot find this one: %s", error)
+            return
+        self._trouble = ""
+        if restored:
+            self._warn("this bus's socket was removed from under it, and is put back: %s", self.listener.url)
+            self._rejoin()
 
     def _later(self, delay: float, callback: Callable[[], object]) -> None:
         timers: list[Any] = []

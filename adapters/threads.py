@@ -125,7 +125,7 @@ class Bus(Links, Views):
         # Now: a thread that imports while another forks would leave the child an import that never ends.
         encode(None, b"")
         if self._ipc:
-            self._mesh = self.engine.call(LocalMesh, self, not self.node.leaf)
+            self._mesh = self.engine.call(LocalMesh, self, not self.node.leaf, self._warn)
             self.engine.wait(self.engine.call(self._mesh.join))
         return self
 
@@ -583,6 +583,9 @@ class Bus(Links, Views):
         """To those who read `changes()`."""
         for changes in self._changes:
             changes.put(change)
+
+    def _warn(self, *words: object) -> None:
+        self.engine.remarks.append(partial(_log.warning, *words))
 
     def _dialled_rows(self) -> list[dict[str, object]]:
         return [link.row() for link in self.dialled]

@@ -297,6 +297,13 @@ class PipeListener:
     def fileno(self) -> int:
         return self._near.fileno()
 
+    def in_place(self) -> bool:
+        """Whether others find it: a pipe's name is there as long as the pipe."""
+        return True
+
+    def restore(self) -> None:
+        """Nothing to put back. For the same face as unix.py."""
+
     def accept(self) -> PipeChannel | None:
         try:
             if not self._near.recv(1) and not self._closed:

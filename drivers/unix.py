@@ -1,6 +1,7 @@
 """Links between one user's programs on one machine, which find each other in a directory, without a master.
 
-Knows directories, locks and sockets; not who should connect to whom.
+Knows locks and sockets; not who should connect to whom, and of the directories what unix_places.py says. A
+node's own files are in one of them, others' in any.
 
     DIRECTORY/BUS/NODE.lock   held with flock while the node lives; the kernel lets go when its process dies
     DIRECTORY/BUS/NODE.tmp    the socket until it listens: connecting is refused as if it were dead
@@ -9,21 +10,26 @@ Knows directories, locks and sockets; not who should connect to whom.
 Whoever creates or removes files of a node holds that node's lock, and the lock file goes last. So a lock
 counts only if its file is still the one in the directory: else a sweeper removed it between opening and
 locking.
+
+Whoever clears the directory away (the end of a login session, a cleaner of /tmp) hides the programs in it
+from those that come later. So a program looks now and then whether its files are still there, and puts them
+back: with the lock it holds, or with a new one, in the directory that is then the right one.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import socket
-import stat
 import struct
 import sys
 import time
+from collections import deque
 from typing import Final, NamedTuple
 
+from busway.drivers import unix_places
 from busway.drivers.sockets import SocketChannel, SocketListener
+from busway.drivers.unix_places import bus_path, check_private, make_private, raise_with_way_out
 
 try:
     import fcntl
@@ -66,79 +72,27 @@ def _check_available() -> None:
 
 
 def socket_directory() -> str:
-    """The directory of this user's sockets, made if need be.
+    """The directory where this program's socket goes, made if need be: the first of `unix_places.places()`.
 
-    It is BUSWAY_DIR, else /run/user/UID/busway if /run/user/UID is ours, else /tmp/busway-UID.
     Raises PermissionError if it is not private, ValueError for a BUSWAY_DIR that cannot be, OSError.
     """
-    path = _locate()
-    _make_private(path)
+    path = _places(None)[0]
+    make_private(path)
     return path
 
 
 def bus_directory(bus: str, *, directory: str | None = None) -> str:
     """The directory of a bus in `directory` or `socket_directory()`, made if need be. Raises as that does."""
-    parent = directory or _locate()
-    _make_private(parent)
-    path = _bus_path(parent, bus)
-    _make_private(path)
+    parent = _places(directory)[0]
+    make_private(parent)
+    path = bus_path(parent, bus)
+    make_private(path)
     return path
 
 
-def _locate() -> str:
+def _places(directory: str | None) -> list[str]:
     _check_available()
-    chosen = os.environ.get("BUSWAY_DIR", "")
-    if chosen and not os.path.isabs(chosen):
-        raise ValueError(
-            f"BUSWAY_DIR must be an absolute path, not {chosen!r}: programs start in different directories"
-        )
-    if chosen:
-        return os.path.normpath(chosen)
-    uid = os.geteuid()
-    runtime = f"/run/user/{uid}"
-    try:
-        found = os.lstat(runtime)
-    except OSError:
-        return f"/tmp/busway-{uid}"
-    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == uid
-    return f"{runtime}/busway" if ours else f"/tmp/busway-{uid}"
-
-
-def _bus_path(parent: str, bus: str) -> str:
-    return os.path.join(parent, hashlib.sha256(bus.encode()).hexdigest()[:16])
-
-
-def _make_private(path: str) -> None:
-    try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        pass
-    except FileNotFoundError as error:
-        parent = os.path.dirname(path)
-        raise FileNotFoundError(
-            f"{parent} does not exist: make it, or set BUSWAY_DIR to another directory"
-        ) from error
-    _check_private(path)
-
-
-def _check_private(path: str) -> None:
-    """Raises PermissionError, with a way out, if others could put sockets there; FileNotFoundError."""
-    found = os.lstat(path)
-    uid = os.geteuid()
-    elsewhere = "or set BUSWAY_DIR to a directory of your own"
-    if stat.S_ISLNK(found.st_mode):
-        raise PermissionError(f"{path} is a symbolic link to {os.readlink(path)!r}: remove it, {elsewhere}")
-    if not stat.S_ISDIR(found.st_mode):
-        raise PermissionError(f"{path} is not a directory: remove it, {elsewhere}")
-    if found.st_uid != uid:
-        raise PermissionError(
-            f"{path} belongs to user {found.st_uid} and you are user {uid}: have it removed, {elsewhere}"
-        )
-    if stat.S_IMODE(found.st_mode) & 0o777 != 0o700:
-        mode = stat.S_IMODE(found.st_mode)
-        raise PermissionError(
-            f"{path} has mode {mode:04o}, expected 0700: run `chmod 700 {path}`, {elsewhere}"
-        )
+    return [directory] if directory else unix_places.places()
 
 
 def _check_length(path: str) -> None:
@@ -200,12 +154,22 @@ def _sweep_one(stem: str) -> bool:
 
 
 def _stems(bus: str, directory: str | None, suffix: str) -> list[tuple[str, bytes]]:
-    parent = directory or _locate()
-    path = _bus_path(parent, bus)
+    first, *others = _places(directory)
+    found = _stems_in(first, bus, suffix)
+    for parent in others:
+        try:
+            found += _stems_in(parent, bus, suffix)
+        except OSError:
+            pass  # not private, so nobody of ours is there
+    return sorted(found, key=lambda each: each[1])
+
+
+def _stems_in(parent: str, bus: str, suffix: str) -> list[tuple[str, bytes]]:
+    path = bus_path(parent, bus)
     try:
-        _check_private(parent)
-        _check_private(path)
-        names = sorted(os.listdir(path))
+        check_private(parent)
+        check_private(path)
+        names = os.listdir(path)
     except FileNotFoundError:
         return []
     found = []
@@ -243,31 +207,46 @@ def _try_lock(lock: int, *, exclusive: bool) -> bool:
 def _is_at(lock: int, path: str) -> bool:
     try:
         there = os.lstat(path)
-    except FileNotFoundError:
-        return False
+    except OSError:
+        return False  # cleared away, or not to be seen any more
     return os.path.samestat(os.fstat(lock), there)
 
 
 def _take_lock(bus: str, node_id: bytes, directory: str | None) -> tuple[int, str]:
     """The held lock's descriptor and the stem of the node's files. FileExistsError: the node runs."""
-    parent = directory or _locate()
-    stem = os.path.join(_bus_path(parent, bus), node_id.hex())
+    parent, *others = _places(directory)
+    stem = os.path.join(bus_path(parent, bus), node_id.hex())
     _check_length(stem + ".sock")
-    _make_private(parent)
     for attempt in range(_LOCK_TRIES):
         if attempt:
             time.sleep(_LOCK_RETRY_S)
+        make_private(parent)
         try:
-            _make_private(os.path.dirname(stem))
+            make_private(os.path.dirname(stem))
             lock = _open_file(stem + ".lock", os.O_CREAT)
         except FileNotFoundError:
             continue  # the last node of the bus left, and took the directory along
         if _try_lock(lock, exclusive=True) and _is_at(lock, stem + ".lock"):
-            return lock, stem
+            if not any(_runs_in(other, bus, node_id) for other in others):
+                return lock, stem
+            _leave(stem)
         os.close(lock)
     raise FileExistsError(
         f"node {node_id.hex()} is running already on bus {bus!r}: end it, or start with another node id"
     )
+
+
+def _runs_in(parent: str, bus: str, node_id: bytes) -> bool:
+    """Whether a node holds its lock in this place. One that is not private is not asked."""
+    try:
+        check_private(parent)
+        lock = _open_file(os.path.join(bus_path(parent, bus), node_id.hex() + ".lock"))
+    except OSError:
+        return False
+    try:
+        return not _try_lock(lock, exclusive=False)
+    finally:
+        os.close(lock)
 
 
 def _leave(stem: str) -> bool:
@@ -325,15 +304,29 @@ class UnixChannel(SocketChannel):
         super().__init__(sock, address, via="ipc", dialled=dialled)
 
 
+class _Files(NamedTuple):
+    """What a node has in the directory of its bus, and holds open."""
+
+    sock: socket.socket
+    lock: int
+    stem: str
+    inode: tuple[int, int]  # of the socket's file: device and number
+
+
 class UnixListener(SocketListener):
     """A node's socket in the directory of its bus, from `open()`."""
 
-    __slots__ = ("_lock", "_stem", "_uid")
+    __slots__ = ("_bus", "_comers", "_directory", "_inode", "_lock", "_node_id", "_stem", "_uid")
 
-    def __init__(self, sock: socket.socket, lock: int, stem: str) -> None:
-        super().__init__(sock, f"ipc://{stem}.sock")
-        self._lock = lock
-        self._stem = stem
+    def __init__(self, files: _Files, bus: str, node_id: bytes, directory: str | None) -> None:
+        super().__init__(files.sock, f"ipc://{files.stem}.sock")
+        self._lock = files.lock
+        self._stem = files.stem
+        self._inode = files.inode
+        self._comers: deque[socket.socket] = deque()  # at a socket that was put back since
+        self._bus = bus
+        self._node_id = node_id
+        self._directory = directory
         self._uid = os.geteuid()
 
     @classmethod
@@ -348,21 +341,44 @@ class UnixListener(SocketListener):
         """
         if len(node_id) != _NODE_ID_SIZE:
             raise ValueError(f"a node id has {_NODE_ID_SIZE} bytes, not {len(node_id)}")
-        _check_available()
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        files = _make_files(bus, node_id, directory)
         try:
-            lock, stem = _take_lock(bus, node_id, directory)
-            try:
-                _check_room(bus, directory)
-                _publish(sock, lock, stem)
-                return cls(sock, lock, stem)
-            except BaseException:
-                _leave(stem)
-                os.close(lock)
-                raise
+            return cls(files, bus, node_id, directory)
         except BaseException:
-            sock.close()
+            files.sock.close()
+            _leave(files.stem)
+            os.close(files.lock)
             raise
+
+    def in_place(self) -> bool:
+        """Whether others still find the socket, and can tell that its owner lives. Cheap: two lstat calls.
+
+        So, too, where there is nothing to look after: once it is closed, and in a forked child.
+        """
+        if self._lock < 0 or self._pid != os.getpid():
+            return True
+        return _is_at(self._lock, self._stem + ".lock") and _inode(self._stem + ".sock") == self._inode
+
+    def restore(self) -> None:
+        """Puts the socket and its lock back where others find them, after `in_place()` was false.
+
+        `fileno()` is another one afterwards, and `url` may be; call `accept()` then, for who had come to the
+        former socket is kept. Others may have joined meanwhile without finding us: list `peers()` after this.
+        Raises as `open` does, FileExistsError if another has taken this node's place; then nothing changes,
+        and it may be tried again.
+        """
+        if os.geteuid() != self._uid:
+            raise PermissionError(f"{self.path} was user {self._uid}'s, and this is user {os.geteuid()} now")
+        lock = self._lock if _is_at(self._lock, self._stem + ".lock") else -1
+        files = _make_files(self._bus, self._node_id, self._directory, lock, self._stem)
+        while (comer := self._next_comer()) is not None:
+            self._comers.append(comer)
+        self._sock.close()
+        if files.lock != self._lock:
+            os.close(self._lock)
+        self._sock, self._lock, self._stem, self._inode = files
+        self._sock.setblocking(False)
+        self.url = f"ipc://{self.path}"
 
     @property
     def path(self) -> str:
@@ -370,7 +386,7 @@ class UnixListener(SocketListener):
         return self._stem + ".sock"
 
     def accept(self) -> UnixChannel | None:
-        sock = self._next_comer()
+        sock = self._comers.popleft() if self._comers else self._next_comer()
         if sock is None:
             return None
         if _objection(sock, self._uid):
@@ -387,12 +403,41 @@ class UnixListener(SocketListener):
 
     def abandon(self) -> None:
         super().abandon()
+        while self._comers:
+            self._comers.pop().close()
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
 
 
 Listener = UnixListener
+
+
+def _make_files(bus: str, node_id: bytes, directory: str | None, lock: int = -1, stem: str = "") -> _Files:
+    """Publishes a socket; takes the node's lock for it, if `lock` is not one that is held, of `stem`."""
+    _check_available()
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if lock >= 0:
+            return _Files(sock, lock, stem, _publish(sock, lock, stem))
+        return _make_anew(sock, bus, node_id, directory)
+    except OSError as error:
+        sock.close()
+        raise_with_way_out(error, stem or _places(directory)[0])
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _make_anew(sock: socket.socket, bus: str, node_id: bytes, directory: str | None) -> _Files:
+    lock, stem = _take_lock(bus, node_id, directory)
+    try:
+        _check_room(bus, directory)
+        return _Files(sock, lock, stem, _publish(sock, lock, stem))
+    except BaseException:
+        _leave(stem)
+        os.close(lock)
+        raise
 
 
 def _check_room(bus: str, directory: str | None) -> None:
@@ -407,8 +452,8 @@ def _check_room(bus: str, directory: str | None) -> None:
         )
 
 
-def _publish(sock: socket.socket, lock: int, stem: str) -> None:
-    """With the lock held. The name appears only once connecting to it succeeds."""
+def _publish(sock: socket.socket, lock: int, stem: str) -> tuple[int, int]:
+    """With the lock held. The name appears only once connecting to it succeeds. Returns the file's inode."""
     os.fchmod(lock, _FILE_MODE)
     try:
         os.unlink(stem + ".tmp")  # of a predecessor that was killed right here
@@ -417,7 +462,18 @@ def _publish(sock: socket.socket, lock: int, stem: str) -> None:
     sock.bind(stem + ".tmp")
     os.chmod(stem + ".tmp", _FILE_MODE)
     sock.listen(_BACKLOG)
+    inode = _inode(stem + ".tmp")
     os.rename(stem + ".tmp", stem + ".sock")
+    return inode
+
+
+def _inode(path: str) -> tuple[int, int]:
+    """Device and number of the file at a path; (0, 0) if there is none."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino
 
 
 def candidates(url: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Where the sockets are, and whose directory is refused: real directories, links and owners."""
 
+import errno
 import os
 import stat
 import tempfile
@@ -112,8 +113,14 @@ def test_a_place_that_is_not_private_is_refused_with_a_way_out(
         with pytest.raises(PermissionError) as caught:
             use()
         assert str(path) in str(caught.value)
-        assert sentence in str(caught.value)
-        assert "or set BUSWAY_DIR to a directory of your own" in str(caught.value)
+        if place == "directory" and "chmod" not in sentence and "mode" not in sentence:
+            # It may be used for other things, too: nobody is told to remove what is not Busway's.
+            objection = sentence.rpartition(":")[0]
+            assert f"{objection}: set BUSWAY_DIR to a directory of your own" in str(caught.value)
+            assert "remove" not in str(caught.value)
+        else:
+            assert sentence in str(caught.value)
+            assert "or set BUSWAY_DIR to a directory of your own" in str(caught.value)
 
 
 def test_another_users_directory_is_refused_whoever_we_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,3 +150,52 @@ def test_a_path_that_is_too_long_is_refused_before_anything_is_made(
         unix.dial(listener.path).close()
     with pytest.raises(ValueError, match="BUSWAY_DIR"):
         unix.dial("/" + "x" * 99)
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o1777, 0o700])
+def test_nobody_is_told_to_change_a_directory_that_others_use(
+    mode: int, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As /tmp: it would be the end of many a program."""
+    path = home / "shared"
+    path.mkdir()
+    (path / "notes.txt").write_text("")
+    path.chmod(mode)
+    monkeypatch.setenv("BUSWAY_DIR", str(path))
+    if mode == 0o700:
+        assert unix.socket_directory() == str(path)
+        return
+    with pytest.raises(PermissionError) as caught:
+        unix.socket_directory()
+    own = f"{path}/busway-{os.geteuid()}"
+    assert str(caught.value) == (
+        f"{path} has mode {mode:04o}, expected 0700: set BUSWAY_DIR to a directory of your own, for example"
+        f" {own}, which is made if it is not there"
+    )
+    monkeypatch.setenv("BUSWAY_DIR", own)
+    assert unix.socket_directory() == own
+
+
+def test_an_empty_shared_directory_is_nobodys_own(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = home / "tmp"
+    path.mkdir()
+    path.chmod(0o1777)
+    monkeypatch.setenv("BUSWAY_DIR", str(path))
+    with pytest.raises(PermissionError, match="expected 0700: set BUSWAY_DIR to"):
+        unix.socket_directory()
+
+
+def test_an_unsafe_directory_is_no_example(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = home / "everybodys"
+    path.mkdir()
+    path.chmod(0o777)  # without the sticky bit others may replace what is in it
+    monkeypatch.setenv("BUSWAY_DIR", str(path))
+    with pytest.raises(PermissionError, match=r"directory of your own$"):
+        unix.socket_directory()
+
+
+def test_where_nothing_can_be_made_another_directory_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BUSWAY_DIR", "/sys/busway-test")  # takes no directories, from root neither
+    with pytest.raises(OSError, match=r"/sys/busway-test cannot be made \(.*set BUSWAY_DIR to") as caught:
+        UnixListener.open("default", A)
+    assert caught.value.errno in (errno.EPERM, errno.EACCES, errno.EROFS)
