@@ -224,7 +224,7 @@ class AsyncBus(Links, Views):
             realm: who reaches it: "process", "userspace", "localnet", "global".
             types: message classes to accept; others are skipped and counted. By default anything.
             queue: messages that may wait; beyond it `policy` "refuse", "drop_oldest" (broadcast's default) or
-            "drop_newest".
+            "drop_newest". "latest", for broadcast: of each origin only the newest waits.
             cost: 0 to 16383, prefers the cheapest of several anycast receivers.
 
         Raises EndpointTaken, ValueError.
@@ -376,10 +376,15 @@ class AsyncBus(Links, Views):
             timeout_ms=facade.milliseconds("timeout", timeout),
         )
 
-    async def publish(self, to: Target, payload: Any = None, *, best_effort: bool = False) -> None:
+    async def publish(
+        self, to: Target, payload: Any = None, *, wait: bool = False, best_effort: bool = False
+    ) -> None:
         """Give every subscriber of `to` a copy. Nobody listening is no error. Raises ValueError for another
         kind of endpoint.
 
+        It waits a little, at most 0.5 s, for a link whose queue is full, and not at all for one that others
+        have waited for in vain: that link misses the copy, or keeps it as the newest. With `wait` it waits
+        until each link concerned has room, however long that takes.
         `best_effort` never waits: serial and BLE links may lose this copy, and leave it out when they are
         busy; the subscriber's `missed` counts it. For readings of which the next comes soon.
         """
@@ -387,7 +392,14 @@ class AsyncBus(Links, Views):
         endpoint = endpoint_id(to)
         data, format, type_id = self._encode(payload, endpoint)
         token = self._call(
-            self.node.publish, endpoint, data, now_ms(), format, type_id, best_effort=best_effort
+            self.node.publish,
+            endpoint,
+            data,
+            now_ms(),
+            format,
+            type_id,
+            best_effort=best_effort,
+            patience_ms=facade.publish_patience(wait),
         )
         if token:
             await self.settled(token)

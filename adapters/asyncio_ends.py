@@ -52,6 +52,11 @@ class Receiver:
         """Messages that the queue policy threw out."""
         return self._core.dropped
 
+    @property
+    def missed(self) -> int:
+        """Messages that are lost and that no message has shown yet as its `missed`."""
+        return self._core.missed()
+
     def __aiter__(self) -> Self:
         return self
 

@@ -33,7 +33,7 @@ from busway.protocol.wire import Reader
 
 Kind = Literal["unicast", "anycast", "broadcast"]
 Realm = Literal["process", "userspace", "localnet", "global"]
-Policy = Literal["refuse", "drop_oldest", "drop_newest"]
+Policy = Literal["refuse", "drop_oldest", "drop_newest", "latest"]
 
 _KINDS = {"unicast": codes.UNICAST, "anycast": codes.ANYCAST, "broadcast": codes.BROADCAST}
 _REALMS = {
@@ -42,7 +42,15 @@ _REALMS = {
     "localnet": codes.LOCALNET,
     "global": codes.GLOBAL,
 }
-_POLICIES = {"refuse": codes.REFUSE, "drop_oldest": codes.DROP_OLDEST, "drop_newest": codes.DROP_NEWEST}
+_POLICIES = {
+    "refuse": codes.REFUSE,
+    "drop_oldest": codes.DROP_OLDEST,
+    "drop_newest": codes.DROP_NEWEST,
+    "latest": codes.LATEST,
+}
+# How long a publish waits for a link that is full: a subscriber that reads makes room long before, also on a
+# busy machine; one that does not holds the publisher up once, and then misses what it has no room for.
+_PUBLISH_PATIENCE_MS = 500
 _STATES = {
     codes.GREETING: "connecting",
     codes.AUTHENTICATING: "connecting",
@@ -179,6 +187,11 @@ def milliseconds(name: str, seconds: float) -> int:
     if not isinstance(seconds, (int, float)) or not 0 <= seconds <= 2_147_483:
         raise ValueError(f"{name} must be 0 to 2147483 seconds, not {seconds!r}")
     return math.ceil(seconds * 1000)
+
+
+def publish_patience(wait: bool) -> int:
+    """How long a publish waits for links that are full, ms; -1: as long as it takes."""
+    return -1 if wait else _PUBLISH_PATIENCE_MS
 
 
 def default_label() -> str:

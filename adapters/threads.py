@@ -361,11 +361,20 @@ class Bus(Links, Views):
                 raise facade.error_of(outcome)
 
     @shielded
-    def publish(self, to: Target, payload: Any = None, *, best_effort: bool = False) -> None:
+    def publish(
+        self, to: Target, payload: Any = None, *, wait: bool = False, best_effort: bool = False
+    ) -> None:
         """Give every subscriber of `to` a copy. Arguments and errors as `AsyncBus.publish`."""
         endpoint, data, format, type_id = self._prepare(to, payload)
         token, promise = self.ask(
-            self.node.publish, endpoint, data, now_ms(), format, type_id, best_effort=best_effort
+            self.node.publish,
+            endpoint,
+            data,
+            now_ms(),
+            format,
+            type_id,
+            best_effort=best_effort,
+            patience_ms=facade.publish_patience(wait),
         )
         if promise is not None:
             self._settle(token, promise)

@@ -52,6 +52,11 @@ class Receiver:
         """Messages that the queue policy threw out."""
         return self._core.dropped
 
+    @property
+    def missed(self) -> int:
+        """Messages that are lost and that no message has shown yet as its `missed`."""
+        return cast(int, self._bus.engine.call(self._core.missed))
+
     def __iter__(self) -> Self:
         return self
 

@@ -95,6 +95,7 @@ OBJECT: "Final" = 4
 REFUSE: "Final" = 0
 DROP_OLDEST: "Final" = 1
 DROP_NEWEST: "Final" = 2
+LATEST: "Final" = 3
 
 # Link errors (CLOSE).
 GOODBYE: "Final" = 0

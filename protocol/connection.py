@@ -6,6 +6,7 @@ What messages mean is not known here: they go to inbox.py, and come from outbox.
 
 from busway.protocol import codes, events
 from busway.protocol.advertising import Advertiser
+from busway.protocol.backlog import Backlog
 from busway.protocol.endpoints import InFlow, size_of
 from busway.protocol.errors import LocalError, Refusal
 from busway.protocol.fifo import Fifo
@@ -66,6 +67,7 @@ class Connection(Timer):
         self._held_size = 0
         self.room_waiters = Fifo()  # flows that wait for room in the queue
         self.broadcast_waiters: "list[OutFlow]" = []
+        self.backlog = Backlog(self)
         self.advertiser = Advertiser(self, node.mesh)
         self.outbox = Outbox(limits, node.origin, self.advertiser)
         self._mine = self._make_hello(nonce, limits)
@@ -219,8 +221,10 @@ class Connection(Timer):
             data += self._write_goodbye(size_max - len(data), now)
         if self.outbox.queued_size <= codes.QUEUE_LOW and len(self.room_waiters):
             self.node.resume_room(self, now)
-        if self.broadcast_waiters and self.outbox.broadcast_size <= codes.QUEUE_LOW:
-            self.node.resume_broadcast(self, now)
+        if self.broadcast_waiters or self.skipped or self.backlog.kept or self.backlog.lagging:
+            if self.outbox.broadcast_size <= self.broadcast_size_max >> 2:
+                self.backlog.drain()
+                self.node.resume_broadcast(self, now)
         return data
 
     def _write_goodbye(self, size_max: int, now: int) -> bytes:
@@ -334,19 +338,12 @@ class Connection(Timer):
         return True
 
     def broadcast(self, out: Outgoing) -> None:
-        """A broadcast, or its loss with a count."""
-        uuid = out.endpoint
-        busy = out.extra and self.is_busy()
-        if busy or size_of(out.payload) > self.limits.message_size_max or not self.has_broadcast_room():
-            self.node.origin.counters["best_effort_dropped" if out.extra else "broadcast_dropped"] += 1
-            if out.transit is None:
-                self.skipped[uuid] = self.skipped.get(uuid, 0) + 1
-            return
-        if self.skipped and out.transit is None and self.skipped.pop(uuid, 0) >= codes.BRIDGE_MIN:
-            bridge = Outgoing(codes.SIGNAL, out.peer, uuid, out.seq - 1, b"", codes.RAW, b"")
-            bridge.extra = codes.PROBE
-            self.enqueue_broadcast(bridge)  # or so large a step would look like one back
-        self.enqueue_broadcast(out)
+        """A broadcast: written when its turn comes, or kept, or lost with a count."""
+        self.backlog.take(out)
+
+    def take_broadcasts(self, peer: "Peer") -> "list[Outgoing]":
+        """The broadcasts along the tree of `peer` that nothing has been written of."""
+        return self.outbox.take_broadcasts(peer) + self.backlog.take_all(peer)
 
     def nodes_max(self) -> int:
         """Numbers of the table of nodes, in either direction (section 5.1)."""

@@ -324,6 +324,10 @@ class Desk:
             self._put(endpoint.pick(), message, size)
 
     def _put(self, receiver: Receiver, message: Message, size: int) -> None:
+        if receiver.policy == codes.LATEST and receiver.replace(message, size):
+            self.counters["received"] += 1
+            self.counters["dropped"] += 1
+            return
         if not receiver.has_room(size):
             if receiver.policy == codes.REFUSE:
                 receiver.refused += 1
@@ -331,7 +335,7 @@ class Desk:
                 self.reject(message, codes.QUEUE_FULL)
                 return
             self.counters["dropped"] += 1
-            if receiver.policy == codes.DROP_NEWEST:
+            if receiver.policy != codes.DROP_OLDEST:
                 receiver.note_lost(message)
                 self.reject(message, codes.DROPPED)
                 return

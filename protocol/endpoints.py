@@ -131,6 +131,7 @@ class Receiver:
         "closed",
         "dropped",
         "endpoint",
+        "latest",
         "lost",
         "policy",
         "queue",
@@ -155,6 +156,8 @@ class Receiver:
         self.closed = False
         # dropped by the policy, to be shown as `missed` of the origin's next
         self.lost: "dict[InFlow, int]" = {}
+        # LATEST: the newest of each origin, and how many must have been taken before it
+        self.latest: "dict[InFlow, tuple[Message, int]]" = {}
         self.tag: object = None  # the adapter's
 
     def has_room(self, size: int) -> bool:
@@ -181,17 +184,41 @@ class Receiver:
             self.show_lost(message, codes.DROP_OLDEST)
         return message
 
+    def replace(self, message: Message, size: int) -> bool:
+        """LATEST: put a message in the place of an older one of its origin, if that still waits."""
+        flow = message.flow
+        old, before = self.latest.get(flow, (message, -1))
+        if before < self.taken:
+            if flow.active and self.has_room(size):  # else nobody would forget it, or it will not wait
+                self.latest[flow] = (message, self.taken + len(self.queue))
+            return False
+        self.size += size - size_of(old.payload)
+        old.seq = message.seq
+        old.payload = message.payload
+        old.format = message.format
+        old.type_id = message.type_id
+        old.missed += 1 + message.missed
+        self.dropped += 1
+        return True
+
     def show_lost(self, message: Message, policy: int) -> None:
         """What the policy dropped is `missed` of the origin's next message: when that is queued, or when it
         is taken.
         """
-        if self.policy == policy:
+        if (self.policy == codes.DROP_OLDEST) == (policy == codes.DROP_OLDEST):
             message.missed += self.lost.pop(message.flow, 0)
 
     def note_lost(self, message: Message) -> None:
         self.dropped += 1
         if message.flow.active:  # else its origin is gone
             self.lost[message.flow] = self.lost.get(message.flow, 0) + 1 + message.missed
+
+    def missed(self) -> int:
+        """Messages that are known to be lost, and that no message has shown yet as its `missed`."""
+        count = sum(self.lost.values())
+        for flow in self.endpoint.active:
+            count += flow.bridged
+        return count
 
 
 class Endpoint:
@@ -241,6 +268,7 @@ class Endpoint:
             self.active.remove(flow)
             for receiver in self.receivers:
                 receiver.lost.pop(flow, None)
+                receiver.latest.pop(flow, None)
 
     def _budget(self) -> int:
         """Messages that all origins together may have under way or queued: half the queue (section 7.1)."""

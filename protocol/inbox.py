@@ -69,6 +69,7 @@ class Inbox:
         if (
             len(receivers) != 1
             or receivers[0].lost
+            or receivers[0].policy == codes.LATEST
             or flow.session is not self.connection
             or flow.bridged
             or endpoint.realm < self.connection.realm

@@ -228,6 +228,8 @@ class Mesh:
         if peer.hop is not None and peer.hop in peer.connections:
             for out in broadcasts:
                 peer.hop.enqueue_broadcast(out)
+            for out in connection.backlog.take_all(None):
+                peer.hop.broadcast(out)
         for out in transit:
             node.forwarder.again(out, now)
 
@@ -543,7 +545,7 @@ class Mesh:
         assert connection.peer is not None
         for other in connection.peer.connections:
             if peer is not None and other is not connection:
-                for out in other.outbox.take_broadcasts(peer):
+                for out in other.take_broadcasts(peer):
                     connection.enqueue_broadcast(out)
         connection.advertiser.note_lines(route)
         connection.touch()

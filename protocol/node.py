@@ -215,8 +215,9 @@ class Node:
         bytes of
         UTF-8; `cost` 0 to 16383, the cheapest anycast holder is chosen; `queue_max` messages and `size_max`
         bytes bound its queue;
-        `policy` REFUSE, DROP_OLDEST, DROP_NEWEST, -1: REFUSE, for BROADCAST DROP_OLDEST. Raises
-        EndpointTakenError, LocalError.
+        `policy` REFUSE, DROP_OLDEST, DROP_NEWEST, -1: REFUSE, for BROADCAST DROP_OLDEST; for BROADCAST only
+        LATEST: of each origin the newest. Nobody hears that a broadcast is refused, so there REFUSE is
+        DROP_NEWEST, which counts it. Raises EndpointTakenError, LocalError.
         """
         self._check_open()
         _check_id("endpoint", endpoint)
@@ -230,10 +231,7 @@ class Node:
             raise LocalError("cost must be 0 to 16383, not %r" % cost)
         if queue_max < 2 or size_max < 1:
             raise LocalError("queue_max must be at least 2 messages, size_max at least 1 byte")
-        if not -1 <= policy <= codes.DROP_NEWEST:
-            raise LocalError("policy must be REFUSE, DROP_OLDEST or DROP_NEWEST (0, 1, 2), not %r" % policy)
-        if policy < 0:
-            policy = codes.DROP_OLDEST if kind == codes.BROADCAST else codes.REFUSE
+        policy = _policy(policy, kind)
         receiver = self.desk.register(endpoint, kind, realm, name, cost, queue_max, size_max, policy)
         if endpoint in self.origin.homeless:
             self.origin.arrived[endpoint] = True
@@ -321,16 +319,23 @@ class Node:
         *,
         wait: bool = True,
         best_effort: bool = False,
+        patience_ms: int = 0,
     ) -> int:
         """Give every subscriber of a broadcast endpoint a copy. Nobody listening is no error.
 
-        Returns 0, or a token whose Outcome ACCEPTED comes when one of the links concerned has room again
-        (`wait=False`: FullError). `best_effort`: never waits; a link that loses packets does not repeat this,
-        and misses it, with a count, when it is busy.
+        Returns 0, or a token whose Outcome ACCEPTED comes when it need not wait any more (`wait=False`:
+        FullError instead). It waits while all links concerned are full; and up to `patience_ms` for each that
+        is full, but for those that others have waited for in vain (-1: for all, as long as it takes; 0: for
+        none). Then a link that is full misses it. `best_effort`: never waits; a link that loses packets does
+        not repeat this, and misses it, with a count, when it is busy.
         """
+        if not -1 <= patience_ms <= 0x7FFFFFFF:
+            raise LocalError("patience_ms must be -1 to 2147483647 ms, not %r" % patience_ms)
         self._check_message(endpoint, payload, format, type_id, b"")
         self.arm_sweep(now)
-        return self.origin.publisher.publish(endpoint, payload, format, type_id, wait, best_effort, now)
+        return self.origin.publisher.publish(
+            endpoint, payload, format, type_id, wait, best_effort, patience_ms, now
+        )
 
     def request(
         self,
@@ -565,6 +570,23 @@ def _check_time(name: str, value: int) -> None:
     """Whole milliseconds, not negative, at most 24 days: fits the wire and a 32-bit board."""
     if not 0 <= value <= 0x7FFFFFFF:
         raise LocalError("%s must be 0 to 2147483647 ms, not %r" % (name, value))
+
+
+def _policy(policy: int, kind: int) -> int:
+    """What a full queue does, as the desk knows it."""
+    if not -1 <= policy <= codes.LATEST:
+        raise LocalError(
+            "policy must be REFUSE, DROP_OLDEST, DROP_NEWEST or LATEST (0 to 3), not %r" % policy
+        )
+    if kind != codes.BROADCAST:
+        if policy == codes.LATEST:
+            raise LocalError(
+                "policy must be REFUSE, DROP_OLDEST or DROP_NEWEST here: LATEST is for broadcast endpoints"
+            )
+        return max(policy, codes.REFUSE)
+    if policy < 0:
+        return codes.DROP_OLDEST
+    return codes.DROP_NEWEST if policy == codes.REFUSE else policy
 
 
 def _check_id(name: str, value: bytes) -> None:

@@ -467,6 +467,8 @@ class Origin:
             if pending.state == SENT:
                 self.call_off(pending, now)
             self.finish(pending, events.TIMED_OUT, codes.EXPIRED)
+        elif pending.out.kind == codes.PUBLISH:
+            self.publisher.lose_patience(pending, now)
         elif pending.state == SENT:
             traced = pending.out.kind == codes.SIGNAL
             self.finish(pending, events.TIMED_OUT if traced else events.UNKNOWN, codes.EXPIRED)

@@ -249,7 +249,7 @@ async def test_a_cancelled_send_that_waits_is_not_sent() -> None:
 
 @pytest.mark.parametrize(
     ("policy", "kept"),
-    [("drop_oldest", [6, 7, 8, 9]), ("drop_newest", [0, 1, 2, 3])],
+    [("drop_oldest", [6, 7, 8, 9]), ("drop_newest", [0, 1, 2, 3]), ("refuse", [0, 1, 2, 3])],
 )
 async def test_queue_policies_drop_and_count(policy: busway.adapters.facade.Policy, kept: list[int]) -> None:
     async with buses() as (a, b):
@@ -259,9 +259,26 @@ async def test_queue_policies_drop_and_count(policy: busway.adapters.facade.Poli
             await a.publish("all", number)
         await until(lambda: receiver.dropped == 6)
         assert await payloads(receiver, 4) == kept
+        assert receiver.missed == (0 if policy == "drop_oldest" else 6)  # seen without a next one
         await a.publish("all", 10)
         missed = await receiver.receive(5)
-        assert missed.missed == (6 if policy == "drop_newest" else 0)
+        assert missed.missed == (0 if policy == "drop_oldest" else 6)
+        assert receiver.missed == 0
+
+
+async def test_latest_is_the_newest_of_each_origin() -> None:
+    async with buses(3) as (a, b, c):
+        receiver = c.subscribe("level", policy="latest")
+        await until(lambda: sees(a, "level") and sees(b, "level"))
+        for number in range(1000):
+            await a.publish("level", number)
+            await b.publish("level", -number)
+        await until(lambda: receiver.dropped == 1998)
+        got = {message.source: message for message in [await receiver.receive(5), await receiver.receive(5)]}
+        assert (got[a.id].payload, got[b.id].payload) == (999, -999)
+        assert got[a.id].missed == got[b.id].missed == 999
+        with pytest.raises(ValueError, match="LATEST is for broadcast"):
+            a.register("level/one", policy="latest")
 
 
 # publish
@@ -297,6 +314,45 @@ async def test_a_subscriber_that_does_not_read_does_not_stall_the_publisher() ->
         assert idle.dropped == 1992
         first = await idle.receive(5)
         assert (first.payload, first.missed) == (1992, 1992)
+
+
+async def test_a_full_speed_publish_reaches_all_who_keep_up() -> None:
+    """20 MB in 1 kB copies to three subscribers, through queues of 1 MiB."""
+    async with buses(4) as (a, *others):
+        receivers = [bus.subscribe("news", queue=30_000) for bus in others]
+        await until(lambda: len(a.endpoints()) == 3)
+        for number in range(20_000):
+            await a.publish("news", b"%05d" % number + bytes(1000))
+        for receiver in receivers:
+            got = [await receiver.receive(10) for _ in range(20_000)]
+            assert [message.missed for message in got] == [0] * 20_000
+            assert str(got[-1].payload)[2:7] == "19999"
+        assert a.node.origin.counters["broadcast_dropped"] == 0
+
+
+async def test_publish_waits_for_room_everywhere_only_if_it_is_asked_to() -> None:
+    async with buses(3) as (a, b, c):
+        stuck, keen = b.subscribe("news"), c.subscribe("news")
+        await until(lambda: len(a.endpoints()) == 2)
+        [link] = [runner for runner in b._runners if runner.connection.peer is b.node.routes.peers[a.id]]
+        b.loop.remove_reader(link.channel.fileno())  # it is busy with something else
+        count = 0
+        while not a.node.origin.counters["broadcast_dropped"]:
+            await a.publish("news", bytes(100_000))  # a little patience, once
+            count += 1
+        for _ in range(count):
+            await keen.receive(5)
+        sure = asyncio.create_task(a.publish("news", b"sure", wait=True))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert not sure.done()
+        b.loop.add_reader(link.channel.fileno(), link.on_readable)
+        await asyncio.wait_for(sure, 10)
+        assert (await keen.receive(5)).payload == b"sure"
+        got = [await stuck.receive(5)]
+        while got[-1].payload != b"sure":
+            got.append(await stuck.receive(5))
+        assert sum(message.missed for message in got) + len(got) == count + 1  # every one is accounted for
 
 
 # Receivers

@@ -243,6 +243,33 @@ def test_publish_reaches_every_subscriber() -> None:
             a.send("news", 1)
 
 
+def test_a_full_speed_publish_reaches_all_who_keep_up() -> None:
+    with buses(3) as (a, b, c):
+        receivers = [bus.subscribe("news", queue=20_000) for bus in (b, c)]
+        until(lambda: len(a.endpoints()) == 2)
+        for number in range(10_000):
+            a.publish("news", b"%05d" % number + bytes(1000), wait=number % 2 == 0)
+        for receiver in receivers:
+            got = [receiver.receive(10) for _ in range(10_000)]
+            assert sum(message.missed for message in got) == 0
+        assert a.node.origin.counters["broadcast_dropped"] == 0
+
+
+@pytest.mark.parametrize("policy", ["refuse", "drop_newest", "latest"])
+def test_what_a_subscriber_misses_is_seen(policy: busway.adapters.facade.Policy) -> None:
+    with buses() as (a, b):
+        receiver = b.subscribe("level", queue=2, policy=policy)
+        until(lambda: sees(a, "level"))
+        for number in range(10):
+            a.publish("level", number)
+        kept = 1 if policy == "latest" else 2
+        until(lambda: receiver.dropped == 10 - kept)
+        assert receiver.missed == (0 if policy == "latest" else 8)
+        got = [receiver.receive(5) for _ in range(kept)]
+        assert [message.payload for message in got] == ([9] if policy == "latest" else [0, 1])
+        assert got[0].missed == (9 if policy == "latest" else 0)
+
+
 def test_confirm_and_its_failures() -> None:
     with buses() as (a, b):
         receiver = b.register("log")

@@ -44,6 +44,12 @@ class TestListen:
         assert message["endpoint_id"] == str(_uuid("lab/numbers"))
         assert (message["source_label"], message["what"], message["missed"]) == ("answers", "message", 0)
 
+    def test_only_the_newest(self, bus: str) -> None:
+        ended = busway("listen", "lab/numbers", "-qc2", "--policy", "latest", bus=bus)
+        assert len(ended.ok().lines) == 2
+        refused = busway("listen", "lab/mine", "--kind", "unicast", "--policy", "latest", bus=bus)
+        assert "LATEST is for broadcast endpoints" in refused.failed(2)
+
     def test_several_endpoints_until_interrupted(self, bus: str) -> None:
         with busway_started("listen", "lab/a", "lab/b", bus=bus) as listener:
             busway("publish", "lab/b", "x\x1b[2J\u202e", bus=bus).ok()

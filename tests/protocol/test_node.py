@@ -58,6 +58,7 @@ def test_the_longest_names_travel() -> None:
         ({"queue_max": 1}, "queue_max must be at least 2"),
         ({"size_max": 0}, "size_max at least 1 byte"),
         ({"policy": 3}, "policy must be"),
+        ({"policy": 4}, "policy must be"),
         ({"policy": -2}, "policy must be"),
     ],
 )

@@ -26,9 +26,11 @@ from busway.cli.payload import payload_options
 if TYPE_CHECKING:
     from busway.adapters.asyncio import AsyncBus
     from busway.adapters.asyncio_ends import Receiver
+    from busway.adapters.facade import Policy
     from busway.protocol import Message
 
 KINDS = click.Choice(["unicast", "anycast", "broadcast"])
+POLICIES = click.Choice(["refuse", "drop_oldest", "drop_newest", "latest"])
 REALMS = click.Choice(["userspace", "localnet", "global"])
 NOT_ANSWERED = 256  # the error that `listen` answers requests with
 
@@ -54,6 +56,11 @@ that --timeout passed before -c messages (without -c: before any) had come."""
 @click.option(
     "--realm", type=REALMS, default="localnet", show_default=True, help="From how far it can be reached."
 )
+@click.option(
+    "--policy",
+    type=POLICIES,
+    help="What to do when more comes than is printed. latest: of each sender only the newest.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Don't say on stderr that it listens.")
 @timeout_option(None, "Leave after so many seconds.")
 @json_option("One JSON document a line for each message.")
@@ -64,6 +71,7 @@ def listen(
     count: int | None,
     kind: str | None,
     realm: str,
+    policy: Policy | None,
     quiet: bool,
     timeout: float | None,
     as_json: bool,
@@ -72,7 +80,7 @@ def listen(
     from busway.cli import session
 
     async def job(bus: AsyncBus) -> int:
-        receivers = {name: _register(bus, name, kind, realm) for name in dict.fromkeys(names)}
+        receivers = {name: _register(bus, name, kind, realm, policy) for name in dict.fromkeys(names)}
         if not quiet:
             output.note(f"listening to {', '.join(receivers)} on bus {place.bus!r}")
         return await _follow(bus, receivers, count, timeout, as_json)
@@ -80,14 +88,16 @@ def listen(
     return session.run(place, "listen", job, leaf=False, endless=count is None)
 
 
-def _register(bus: AsyncBus, name: str, kind: str | None, realm: str) -> Receiver:
+def _register(bus: AsyncBus, name: str, kind: str | None, realm: str, policy: Policy | None) -> Receiver:
     from busway.cli import session
     from busway.errors import EndpointTaken
 
     chosen: Any = kind or session.kind_of(bus, name) or "broadcast"
     far: Any = realm
     try:
-        return bus.register(session.target(bus, name), chosen, far)
+        return bus.register(session.target(bus, name), chosen, far, policy=policy)
+    except ValueError as error:
+        raise Failure(failures.USAGE, str(error)) from None
     except EndpointTaken:
         there = session.kind_of(bus, name)
         why = "and can have only one receiver" if there == chosen else f"as {there}; try --kind {there}"
