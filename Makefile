@@ -33,6 +33,7 @@ run: setup  ## the bus for real: readings of this machine, requests, joins, a ki
 
 test: setup check core  ## format, lint, types, 100 % branch coverage of the core, then all other tests
 	$(bin)/python -m pytest -n $(JOBS) --dist loadfile --ignore=tests/protocol
+	$(bin)/python -m tests.rigs.loops
 
 check: setup
 	$(bin)/ruff format --check .

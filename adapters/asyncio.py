@@ -24,6 +24,7 @@ from busway.adapters.asyncio_links import Links
 from busway.adapters.asyncio_views import Views
 from busway.adapters.dialled import DialledLink
 from busway.adapters.facade import Change, Kind, Policy, Realm
+from busway.adapters.failures import Failures
 from busway.adapters.links import LinkRunner, ListenerRunner, now_ms
 from busway.adapters.local import LocalMesh
 from busway.errors import BusClosed, BusError, Undeliverable
@@ -79,6 +80,7 @@ class AsyncBus(Links, Views):
             wake=self._wake,
         )
         self.undeliverable: deque[events.UndeliverableEvent] = deque(maxlen=1024)
+        self.failures: Failures
         self._process_only = self.node.desk.process_only  # empty for most: then no payload is an object
         self._ipc = ipc
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -125,6 +127,7 @@ class AsyncBus(Links, Views):
         if self._loop is not None:
             raise BusError("the bus is open already")
         self._loop = asyncio.get_running_loop()
+        self.failures = Failures(self._loop.call_later, _now)
         self._wake()
         if self._ipc:
             self._mesh = LocalMesh(self, not self.node.leaf, _log.warning)
@@ -185,6 +188,7 @@ class AsyncBus(Links, Views):
             self._timer.cancel()
         for changes in list(self._changes):
             changes.finish()
+        self.failures.close()
 
     async def _stop_handlers(self, deadline: float) -> None:
         mine = asyncio.current_task()
@@ -290,12 +294,13 @@ class AsyncBus(Links, Views):
         queue: int = 4096,
         cost: int = 0,
     ) -> Service | Callable[[_F], _F]:
-        """Answer requests with `handler(request)`: a function, a coroutine function, or an async generator
-        function (a stream).
+        """Answer requests with `handler(request)`: a function, a coroutine function, or a generator function,
+        async or plain (a stream).
 
         `serve(endpoint, handler)` returns a Service with `close()`; without a handler it is a decorator. At
         most `limit` handlers run at once. An exception is the caller's RemoteError and harms nobody else;
-        raise RemoteError(code, message) to choose the code.
+        raise RemoteError(code, message) to choose the code. The first of a kind is logged in full, those that
+        follow as a count at growing intervals.
         """
         if handler is None:
 
@@ -639,6 +644,10 @@ class AsyncBus(Links, Views):
             listener.abandon()
         if self._mesh is not None and self._mesh.listener is not None:
             self._mesh.listener.abandon()
+
+
+def _now(callback: Callable[[], object]) -> None:
+    callback()
 
 
 def _after_fork() -> None:

@@ -11,7 +11,8 @@ import contextlib
 import inspect
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from busway.adapters import facade
@@ -173,8 +174,32 @@ class Service:
             if message is None:
                 return
             if self._accept(message):
-                self._running += 1
-                self._bus.handlers[message] = self._bus.loop.create_task(self._run(message))
+                self._start(message)
+
+    def _start(self, message: Message) -> None:
+        """What is counted up here is counted down when the task is done: one that is cancelled before its
+        first step runs nothing of its own, and an eager one may have ended already.
+        """
+        self._running += 1
+        try:
+            task = self._bus.loop.create_task(self._run(message))
+        except BaseException:
+            self._running -= 1
+            raise
+        self._bus.handlers[message] = task
+        task.add_done_callback(partial(self._ended, message))
+
+    def _ended(self, message: Message, task: asyncio.Task[None]) -> None:
+        self._running -= 1
+        del self._bus.handlers[message]
+        if task.cancelled():
+            code = codes.HANDLER_FAILED if self._bus.failure is None else codes.BUS_CLOSED
+            why = ": its node is closing" if self._bus.failure is not None else ""
+            text = f"the handler was cancelled{why}"
+            facade.answer_error(self._bus.node, message, code, text, now_ms())
+        elif (error := task.exception()) is not None:  # SystemExit, KeyboardInterrupt: the loop has raised it
+            facade.answer_failure(self._bus.node, message, error, now_ms())
+        self.wake()
 
     def _accept(self, message: Message) -> bool:
         known = facade.decode_message(message, self._types)
@@ -187,35 +212,33 @@ class Service:
     async def _run(self, message: Message) -> None:
         try:
             await self._answer(message)
-        except asyncio.CancelledError:
-            code = codes.HANDLER_FAILED if self._bus.failure is None else codes.BUS_CLOSED
-            why = ": its node is closing" if self._bus.failure is not None else ""
-            text = f"the handler was cancelled{why}"
-            facade.answer_error(self._bus.node, message, code, text, now_ms())
-            raise
-        except RemoteError as error:
-            facade.answer_failure(self._bus.node, message, error, now_ms())
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's to know
-            self.failed += 1
-            _log.exception("a handler of %s failed", self._core.endpoint.name or message.endpoint.hex())
+            if not isinstance(error, RemoteError):
+                self.failed += 1
+                name = self._core.endpoint.name or message.endpoint.hex()
+                self._bus.failures.add(f"a handler of {name}", error)
             facade.answer_failure(self._bus.node, message, error, now_ms())
-        finally:
-            del self._bus.handlers[message]
-            self._running -= 1
-            self.wake()
 
     async def _answer(self, message: Message) -> None:
         result = self._handler(cast(Request, message))
         asked = facade.wants_answer(message)
+        if inspect.isawaitable(result):
+            result = await result
+        elif inspect.isgenerator(result):
+            result = self._each(result)
         if inspect.isasyncgen(result):
             async with contextlib.aclosing(result):
                 await self._answer_parts(asked, result)
-            return
-        if isinstance(result, Awaitable):
-            result = await result
-        if asked is not None:
+        elif asked is not None:
             payload, format, type_id = facade.encode_answer(asked, result)
             await self._bus.settled(self._bus.node.respond(asked, payload, now_ms(), format, type_id))
+
+    async def _each(self, parts: Generator[Any, Any, Any]) -> AsyncGenerator[Any, None]:
+        """A plain generator's parts; others have their turn in between."""
+        with contextlib.closing(parts):
+            for part in parts:
+                yield part
+                await asyncio.sleep(0)
 
     async def _answer_parts(self, asked: Request | None, parts: AsyncIterator[Any]) -> None:
         if asked is not None and asked.stream is None:

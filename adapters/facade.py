@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from busway.adapters.failures import describe
 from busway.errors import (
     BusClosed,
     BusError,
@@ -252,13 +253,13 @@ def answer_unreadable(node: Node, message: Message, now: int) -> None:
         node.respond_error(asked, codes.UNREADABLE, why, now)
 
 
-def answer_failure(node: Node, message: Message, error: Exception, now: int) -> None:
+def answer_failure(node: Node, message: Message, error: BaseException, now: int) -> None:
     """Tell who asked what the handler raised."""
     if isinstance(error, RemoteError):  # codes below are the bus's own
         own = isinstance(error.code, int) and codes.HANDLER_FAILED <= error.code <= 0xFFFFFFFF
         answer_error(node, message, error.code if own else codes.HANDLER_FAILED, error.message, now)
     else:
-        answer_error(node, message, codes.HANDLER_FAILED, f"{type(error).__name__}: {error}", now)
+        answer_error(node, message, codes.HANDLER_FAILED, describe(error), now)
 
 
 def answer_error(node: Node, message: Message, code: int, text: str, now: int) -> None:
@@ -267,8 +268,12 @@ def answer_error(node: Node, message: Message, code: int, text: str, now: int) -
         if asked.stream is not None:
             for item in asked.stream.waiting.drain():
                 node.origin.finish_parked(item)
+        try:
+            text = str(text)
+        except Exception:  # noqa: BLE001 - a RemoteError may be given anything, whose text may fail
+            text = "the error's text cannot be shown"
         # The text of an exception may hold what UTF-8 does not carry, such as a file's name.
-        node.respond_error(asked, code, str(text).encode(errors="backslashreplace").decode(), now)
+        node.respond_error(asked, code, text.encode(errors="backslashreplace").decode(), now)
 
 
 def tracing(

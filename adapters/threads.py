@@ -78,6 +78,7 @@ class Bus(Links, Views):
         self.undeliverable: deque[events.UndeliverableEvent] = deque(maxlen=1024)
         self.engine = Engine(self._turn, self._fire)
         self.pool = Pool()
+        self.failures = self.engine.failures
         self.failure: BusError | None = None
         self.handlers: dict[Message, Job] = {}  # at work, by the message they answer
         self._ipc = ipc
@@ -220,6 +221,7 @@ class Bus(Links, Views):
             runner.close()
         for changes in list(self._changes):
             changes.finish()
+        self.failures.close()
 
     # Receiving
 

@@ -205,17 +205,21 @@ class Service:
         try:
             if self._accept(message):
                 self._answer(message, job)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's to know
-            if self._bus.failure is not None and isinstance(error, BusClosed):
-                why = "the handler was cancelled: its node is closing"
-                call(facade.answer_error, self._bus.node, message, codes.BUS_CLOSED, why, now_ms())
-                return
-            self.failed += 1
-            if not isinstance(error, RemoteError):
-                _log.exception("a handler of %s failed", self._core.endpoint.name or message.endpoint.hex())
-            call(facade.answer_failure, self._bus.node, message, error, now_ms())
+        except BaseException as error:  # noqa: BLE001 - also SystemExit: it is the caller's to know
+            call(self._failed, message, error)
         finally:
             call(self._next, message)
+
+    def _failed(self, message: Message, error: BaseException) -> None:
+        if self._bus.failure is not None and isinstance(error, BusClosed):
+            why = "the handler was cancelled: its node is closing"
+            facade.answer_error(self._bus.node, message, codes.BUS_CLOSED, why, now_ms())
+            return
+        if not isinstance(error, RemoteError):
+            self.failed += 1
+            name = self._core.endpoint.name or message.endpoint.hex()
+            self._bus.failures.add(f"a handler of {name}", error)
+        facade.answer_failure(self._bus.node, message, error, now_ms())
 
     def _accept(self, message: Message) -> bool:
         known = facade.decode_message(message, self._types)

@@ -23,6 +23,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
+from busway.adapters.failures import Failures
 from busway.adapters.threads_signals import raise_pending, shielded, window
 from busway.errors import BusError
 
@@ -80,6 +81,7 @@ class Engine:
         self.inside = False  # this lock's owner is in the midst of the core
         self.leader: Promise | None = None
         self.remarks: deque[Callable[[], object]] = deque()  # what is to be logged
+        self.failures = Failures(self.call_later, self.remarks.append)
         self._turn = turn
         self._fire = fire
         self._followers: dict[Promise, None] = {}
@@ -418,7 +420,7 @@ class Engine:
         try:
             callback()
         except Exception as error:  # noqa: BLE001 - whatever it is, the loop goes on
-            self.remarks.append(partial(_log.error, "a link's callback failed", exc_info=error))
+            self.failures.add("a link's callback", error)
 
     def _links_fd(self) -> int:
         return self.links.fileno()
@@ -493,6 +495,8 @@ class Pool:
                 return
             try:
                 task()
+            except BaseException as error:  # noqa: BLE001 - a thread that ends would still be counted
+                _log.error("a task of the bus failed", exc_info=error)
             finally:
                 with self._lock:
                     self._open -= 1

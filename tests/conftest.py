@@ -11,7 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.rigs import compiled, micropython
+from tests.rigs import compiled, loops, micropython
 
 # A shared machine makes single examples slow now and then, which is no failure.
 hypothesis.settings.register_profile("busway", deadline=None, print_blob=True)
@@ -31,6 +31,11 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
     ]
     return report
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """On which sort of loop coroutine tests run (`python -m tests.rigs.loops` runs them on each)."""
+    parser.addoption("--loop", choices=loops.SORTS, default=loops.PLAIN, help="sort of the asyncio loop")
 
 
 def pytest_report_header() -> str:

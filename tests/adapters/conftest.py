@@ -1,4 +1,6 @@
-"""Lets tests be coroutines, bounded in time, and gives each a socket directory of its own."""
+"""Lets tests be coroutines, bounded in time, on a loop of the wanted sort, and gives each a socket directory
+of its own.
+"""
 
 import asyncio
 import inspect
@@ -10,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.rigs import loops
+
 TEST_TIMEOUT_S = 20
 
 
@@ -20,8 +24,18 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     wanted = inspect.signature(pyfuncitem.obj).parameters
     arguments = {name: value for name, value in pyfuncitem.funcargs.items() if name in wanted}
-    asyncio.run(_bounded(pyfuncitem.obj, arguments))
+    with loops.runner(pyfuncitem.config.getoption("loop")) as runner:
+        runner.run(_bounded(pyfuncitem.obj, arguments))
     return True
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With another sort of loop only the tests that run on one are of interest."""
+    if config.getoption("loop") == loops.PLAIN:
+        return
+    asyncs = [item for item in items if inspect.iscoroutinefunction(getattr(item, "obj", None))]
+    config.hook.pytest_deselected(items=[item for item in items if item not in asyncs])
+    items[:] = asyncs
 
 
 async def _bounded(test: Any, arguments: dict[str, Any]) -> None:

@@ -47,6 +47,8 @@ class Proxy:
         """Reset all connections, on both sides."""
         for writer in self._writers:
             sock = writer.get_extra_info("socket")
+            if sock is None:  # closed already, as uvloop has it
+                continue
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
