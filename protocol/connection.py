@@ -93,6 +93,13 @@ class Connection(Timer):
         node.timers.arm(self, now + codes.HELLO_TIMEOUT_MS)
         self.touch()
 
+    def __repr__(self) -> str:
+        return "<link over %s to %r, %s>" % (
+            self.link.address or self.link.medium or self.link.sort,
+            self.peer,
+            codes.STATE_NAMES[self.state],
+        )
+
     def _make_hello(self, nonce: bytes, limits: Limits) -> Hello:
         hello = Hello()
         hello.leaf = self.node.leaf

@@ -205,7 +205,7 @@ class Desk:
         flow.received = out.seq
         flow.last_used = now
         if out.kind == codes.SEND or out.kind == codes.PUBLISH:
-            message = Message(flow, out.seq, out.payload, out.format, out.type_id, 0)
+            message = Message(flow, out.seq, out.payload, out.format, out.type_id, 0, now)
         else:
             message = self._make_request(
                 flow,
@@ -268,7 +268,7 @@ class Desk:
                 now,
             )
         else:
-            message = Message(flow, flow.received, payload, header.format, header.type_id, missed)
+            message = Message(flow, flow.received, payload, header.format, header.type_id, missed, now)
         self.deliver(message)
 
     def _make_request(
@@ -285,7 +285,7 @@ class Desk:
         window: int,
         now: int,
     ) -> Request:
-        request = Request(flow, seq, payload, format, type_id, missed)
+        request = Request(flow, seq, payload, format, type_id, missed, now)
         request.confirm = kind == codes.CONFIRM
         request.id = id
         request.timeout_ms = timeout_ms
@@ -318,6 +318,7 @@ class Desk:
                     message.format,
                     message.type_id,
                     message.missed,
+                    message.arrived,
                 )
                 self._put(receiver, copy, size)
         else:

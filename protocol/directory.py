@@ -25,6 +25,14 @@ class Entry:
         self.name = ""
         self.version = 0
 
+    def __repr__(self) -> str:
+        return "<endpoint %s, %s, %s, at %r>" % (
+            repr(self.name) if self.name else self.uuid.hex(),
+            codes.KIND_NAMES[self.kind] or "withdrawn",
+            codes.REALM_NAMES[self.realm],
+            self.peer.label,
+        )
+
     def encode(self) -> bytes:
         """As it stands in a DIRECTORY frame (section 4)."""
         head = self.kind

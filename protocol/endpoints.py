@@ -22,6 +22,7 @@ TAKEN = 1
 DONE = 2
 
 _OBJECT_SIZE = 64  # what an object passed by reference counts for in a queue's byte budget
+_SHOWN_MAX = 64  # characters of a payload in a repr
 
 
 def size_of(payload: object) -> int:
@@ -29,18 +30,25 @@ def size_of(payload: object) -> int:
     return len(payload) if isinstance(payload, bytes) else _OBJECT_SIZE
 
 
+def _shown(payload: object) -> str:
+    """A payload as a repr has it: its beginning."""
+    text = repr(payload[:_SHOWN_MAX] if isinstance(payload, (bytes, str)) else payload)
+    cut = len(text) > _SHOWN_MAX + 3 or (isinstance(payload, (bytes, str)) and len(payload) > _SHOWN_MAX)
+    return text[:_SHOWN_MAX] + "..." if cut else text
+
+
 class Message:
     """One message in a receiver's queue.
 
     `payload` is bytes in `format` (an object for OBJECT), `type_id` the message type's uuid or b"", `seq`
     counts the origin's messages
-    to this endpoint, `missed` those that got lost just before this one.
+    to this endpoint, `missed` those that got lost just before this one, `arrived` when it came, in ms.
     """
 
-    __slots__ = ("error", "flow", "format", "missed", "payload", "seq", "type_id")
+    __slots__ = ("arrived", "error", "flow", "format", "missed", "payload", "seq", "type_id")
 
     def __init__(
-        self, flow: "InFlow", seq: int, payload: object, format: int, type_id: bytes, missed: int
+        self, flow: "InFlow", seq: int, payload: object, format: int, type_id: bytes, missed: int, now: int
     ) -> None:
         self.flow = flow
         self.seq = seq
@@ -48,7 +56,25 @@ class Message:
         self.format = format
         self.type_id = type_id
         self.missed = missed
+        self.arrived = now
         self.error: "Exception | None" = None  # the adapter's: why the payload could not be decoded
+
+    @classmethod
+    def __class_getitem__(cls, _payload: object) -> object:
+        """`Message[Reading]` in an annotation: only type checkers tell it from `Message`."""
+        return cls
+
+    def __repr__(self) -> str:
+        return "<%s %d to %s from %s: %s>" % (
+            self._noun(),
+            self.seq,
+            repr(self.endpoint_name) if self.endpoint_name else self.endpoint.hex(),
+            repr(self.source_label) if self.source_label else self.source.hex(),
+            "unreadable" if self.error is not None else _shown(self.payload),
+        )
+
+    def _noun(self) -> str:
+        return "message"
 
     @property
     def source(self) -> bytes:
@@ -60,6 +86,23 @@ class Message:
         """The uuid it was sent to, 16 bytes."""
         return self.flow.endpoint.uuid
 
+    @property
+    def endpoint_name(self) -> str:
+        """The endpoint's name; "" for one that was registered by its uuid alone."""
+        return self.flow.endpoint.name
+
+    @property
+    def source_label(self) -> str:
+        """What tells people which program sent it, as far as it is known now; else ""."""
+        return self.flow.peer.label
+
+    @property
+    def received_at(self) -> float:
+        """When it arrived at this node, in seconds of the node's clock; in programs that is
+        `time.monotonic()`.
+        """
+        return self.arrived / 1000
+
 
 class Request(Message):
     """A message that wants an answer: a request, or a confirmed send (`confirm`), which `take` answers by
@@ -69,7 +112,7 @@ class Request(Message):
     __slots__ = ("confirm", "id", "state", "stream", "timer", "timeout_ms")
 
     def __init__(
-        self, flow: "InFlow", seq: int, payload: object, format: int, type_id: bytes, missed: int
+        self, flow: "InFlow", seq: int, payload: object, format: int, type_id: bytes, missed: int, now: int
     ) -> None:
         self.flow = flow
         self.seq = seq
@@ -77,6 +120,7 @@ class Request(Message):
         self.format = format
         self.type_id = type_id
         self.missed = missed
+        self.arrived = now
         self.error = None
         self.confirm = False
         self.id = 0
@@ -84,6 +128,9 @@ class Request(Message):
         self.timer: "Timer | None" = None
         self.state = QUEUED
         self.stream: "OutFlow | None" = None  # None: the origin wants one reply, not a stream
+
+    def _noun(self) -> str:
+        return "confirmed message" if self.confirm else "request"
 
 
 class InFlow:
@@ -159,6 +206,13 @@ class Receiver:
         # LATEST: the newest of each origin, and how many must have been taken before it
         self.latest: "dict[InFlow, tuple[Message, int]]" = {}
         self.tag: object = None  # the adapter's
+
+    def __repr__(self) -> str:
+        return "<receiver of %r, %d queued%s>" % (
+            self.endpoint,
+            len(self.queue),
+            ", closed" if self.closed else "",
+        )
 
     def has_room(self, size: int) -> bool:
         queued = len(self.queue)
@@ -244,6 +298,13 @@ class Endpoint:
         self.receivers: "list[Receiver]" = []
         self.active: "list[InFlow]" = []
         self.message_size = 1  # of a large recent message, bytes: up at once, down slowly
+
+    def __repr__(self) -> str:
+        return "<endpoint %s, %s, %s>" % (
+            repr(self.name) if self.name else self.uuid.hex(),
+            codes.KIND_NAMES[self.kind],
+            codes.REALM_NAMES[self.realm],
+        )
 
     def queued(self) -> int:
         return sum([len(receiver.queue) for receiver in self.receivers])

@@ -80,7 +80,7 @@ class Inbox:
         receiver = receivers[0]
         empty = not receiver.queue.items
         before = flow.received
-        pos = read_run(data, pos, end, self.connection.frame_max, head, number, flow, receiver)
+        pos = read_run(data, pos, end, self.connection.frame_max, head, number, flow, receiver, now)
         if flow.received > before:
             self.node.desk.noted_run(flow, receiver, flow.received - before, empty, now)
         return pos
@@ -147,7 +147,7 @@ class Inbox:
         receiver = receivers[0]
         empty = not receiver.queue.items
         before = flow.received
-        pos = read_far_run(data, pos, end, self.connection.frame_max, prefix, flow, receiver)
+        pos = read_far_run(data, pos, end, self.connection.frame_max, prefix, flow, receiver, now)
         if flow.received > before:
             self.node.desk.noted_run(flow, receiver, flow.received - before, empty, now)
         return pos

@@ -63,6 +63,9 @@ class Peer(Timer):
         self.detained: "list[Outgoing]" = []  # messages that wait for one, ours and others'
         self.serving: "dict[int, Request]" = {}  # its requests that we have not answered yet, by id
 
+    def __repr__(self) -> str:
+        return "<node %r %s%s>" % (self.label, self.node_id.hex(), ", a leaf" if self.leaf else "")
+
     def fire(self, now: int) -> None:
         assert self.mesh is not None
         self.mesh.give_up(self, now)

@@ -11,7 +11,15 @@ from busway.protocol.endpoints import InFlow, Message, Receiver
 
 
 def read_run(
-    data: bytes, pos: int, end: int, frame_max: int, head: int, number: int, flow: InFlow, receiver: Receiver
+    data: bytes,
+    pos: int,
+    end: int,
+    frame_max: int,
+    head: int,
+    number: int,
+    flow: InFlow,
+    receiver: Receiver,
+    now: int,
 ) -> int:
     """Queue the frames from `pos` on that continue `flow`; returns where the first other one starts."""
     queue = receiver.queue
@@ -47,7 +55,7 @@ def read_run(
         size += length - 4
         if length > largest:
             largest = length
-        append(Message(flow, seq, data[start + 4 : stop], format, b"", 0))
+        append(Message(flow, seq, data[start + 4 : stop], format, b"", 0, now))
         room -= 1
         pos = stop
     flow.queued += seq - flow.received
@@ -59,7 +67,14 @@ def read_run(
 
 
 def read_far_run(
-    data: bytes, pos: int, end: int, frame_max: int, prefix: bytes, flow: InFlow, receiver: Receiver
+    data: bytes,
+    pos: int,
+    end: int,
+    frame_max: int,
+    prefix: bytes,
+    flow: InFlow,
+    receiver: Receiver,
+    now: int,
 ) -> int:
     """The same for messages with a routing header: `prefix` is all that stands before their number."""
     queue = receiver.queue
@@ -96,7 +111,7 @@ def read_far_run(
         size += body
         if body > largest:
             largest = body
-        append(Message(flow, seq, data[at + 2 : stop], format, b"", 0))
+        append(Message(flow, seq, data[at + 2 : stop], format, b"", 0, now))
         room -= 1
         pos = stop
     flow.queued += seq - flow.received

@@ -675,3 +675,11 @@ def test_one_link_more_than_a_node_may_hold_is_refused_with_a_sentence() -> None
     (heard,) = net.closings(one_more.b)
     assert (heard.code, heard.by_peer) == (codes.MESH_FULL, True)
     assert str(codes.LINKS_MAX) in heard.text
+
+
+def test_a_link_tells_where_it_leads_and_how_it_is() -> None:
+    pair = Pair()
+    pair.pump()
+    assert repr(pair.ca).endswith(f" to {pair.ca.peer!r}, open>")
+    pair.ca.close(pair.now)
+    assert repr(pair.ca).endswith(", closing>")

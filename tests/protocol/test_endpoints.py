@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busway.protocol import codes
-from busway.protocol.endpoints import Endpoint, InFlow, Message, Receiver, size_of
+from busway.protocol.directory import Entry
+from busway.protocol.endpoints import Endpoint, InFlow, Message, Receiver, Request, size_of
 from busway.protocol.routes import Peer
 from tests.protocol.pairs import E
 
@@ -27,7 +28,7 @@ def flow_of(of: Endpoint) -> InFlow:
 
 
 def message(flow: InFlow, payload: object = b"x", missed: int = 0) -> Message:
-    return Message(flow, 1, payload, codes.RAW, b"", missed)
+    return Message(flow, 1, payload, codes.RAW, b"", missed, 0)
 
 
 def test_sizes_count_bytes_and_a_little_for_objects() -> None:
@@ -141,3 +142,54 @@ def test_an_origin_with_nothing_outstanding_can_always_send(
         for one in flows:
             assert one.limit > one.received or one.queued, "stuck"
             assert one.limit - one.received + one.queued <= max(codes.OPENING_CREDIT, queue_max)
+
+
+# What people see --------------------
+
+
+def test_a_message_tells_where_it_came_from_and_when() -> None:
+    of = Endpoint(E, codes.ANYCAST, codes.LOCALNET, "lab/log", 0)
+    came = Message(flow_of(of), 3, b"21.5", codes.RAW, b"", 0, 1500)
+    assert (came.endpoint_name, came.source_label, came.received_at) == ("lab/log", "A", 1.5)
+    assert repr(came) == "<message 3 to 'lab/log' from 'A': b'21.5'>"
+
+
+def test_a_message_without_names_shows_ids_and_not_what_cannot_be_read() -> None:
+    made = InFlow(Peer(b"a" * 16, b"inca", "", False), endpoint(), 0, 0)
+    came = Message(made, 3, b"?", codes.CBOR, b"", 0, 0)
+    came.error = ValueError("not CBOR")
+    assert repr(came) == f"<message 3 to {E.hex()} from {(b'a' * 16).hex()}: unreadable>"
+
+
+@pytest.mark.parametrize("payload", [b"x" * 1000, "x" * 1000, ["x" * 9] * 1000])
+def test_a_large_payload_is_shown_by_its_beginning(payload: object) -> None:
+    shown = repr(message(flow_of(endpoint()), payload))
+    assert len(shown) < 200
+    assert shown.endswith("...>")
+
+
+def test_a_request_says_what_it_is() -> None:
+    asked = Request(flow_of(endpoint()), 1, b"", codes.RAW, b"", 0, 0)
+    assert repr(asked).startswith("<request 1 ")
+    asked.confirm = True
+    assert repr(asked).startswith("<confirmed message 1 ")
+
+
+def test_the_payload_of_a_message_may_stand_in_an_annotation() -> None:
+    assert Message.__class_getitem__(int) is Message  # what Message[int] calls
+
+
+def test_endpoints_receivers_and_nodes_tell_what_they_are() -> None:
+    of = endpoint(codes.UNICAST, 2)
+    assert repr(of) == f"<endpoint {E.hex()}, unicast, localnet>"
+    of.name = "lab/log"
+    (receiver,) = of.receivers
+    assert repr(receiver) == "<receiver of <endpoint 'lab/log', unicast, localnet>, 0 queued>"
+    receiver.closed = True
+    assert repr(receiver).endswith(", 0 queued, closed>")
+    assert repr(ME) == f"<node 'A' {(b'a' * 16).hex()}>"
+    assert repr(Peer(b"a" * 16, b"inca", "", True)).endswith(", a leaf>")
+    entry = Entry(ME, E, codes.ANYCAST, codes.GLOBAL)
+    assert repr(entry) == f"<endpoint {E.hex()}, anycast, global, at 'A'>"
+    entry.name, entry.kind = "lab/log", 0
+    assert repr(entry) == "<endpoint 'lab/log', withdrawn, global, at 'A'>"

@@ -85,7 +85,7 @@ def run(start: int, sizes: list[int], **limits: int) -> tuple[int, Listener, lis
     for number, size in enumerate(sizes, start):
         stream += frame(b"\x80\x01" + (number & 0xFFFF).to_bytes(2, "big") + bytes(size))
         ends.append(len(stream))
-    after = read_run(stream, 0, len(stream), 65536, 0x80, 1, flow, receiver)
+    after = read_run(stream, 0, len(stream), 65536, 0x80, 1, flow, receiver, NOW)
     got = [(message.seq, len(message.payload)) for message in receiver.queue.items]
     count = len(got)
     assert got == list(enumerate(sizes[:count], start))
@@ -129,3 +129,4 @@ def test_a_run_is_told_counted_and_dated_like_any_message() -> None:
     assert [event.kind for event in listener.happened[told:]] == [events.MESSAGES]
     assert listener.node.desk.counters["received"] == 7
     assert flow.last_used == NOW + 5
+    assert {message.received_at for message in listener.receivers[0].queue.items} == {(NOW + 5) / 1000}
