@@ -15,32 +15,30 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from time import monotonic_ns
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast, overload
-from uuid import UUID
+from typing import Any, Self, Unpack, cast, overload
 
 from busway.adapters import facade
-from busway.adapters.asyncio_ends import YIELD_MASK, Changes, Handler, Parts, Receiver, Service
+from busway.adapters.asyncio_ends import YIELD_MASK, Changes, Parts, Receiver
 from busway.adapters.asyncio_links import Links
+from busway.adapters.asyncio_receiving import Receiving
 from busway.adapters.asyncio_views import Views
 from busway.adapters.dialled import DialledLink
-from busway.adapters.facade import Change, Kind, Policy, Realm
+from busway.adapters.facade import Change
 from busway.adapters.failures import Failures
 from busway.adapters.links import LinkRunner, ListenerRunner, now_ms
 from busway.adapters.local import LocalMesh
+from busway.adapters.typed import R, RequestOptions, StreamOptions, Target
 from busway.errors import BusClosed, BusError, Undeliverable
 from busway.names import check_bus_name, endpoint_id, id_of_text
 from busway.payloads import encode
 from busway.protocol import Connection, Limits, Message, Node, codes, errors, events
-from busway.protocol import Receiver as CoreReceiver
 
-Target = str | bytes | UUID | type
-_F = TypeVar("_F", bound=Handler)
 _log = logging.getLogger("busway")
 _ORDERLY = (codes.GOODBYE, codes.DUPLICATE_LINK, codes.REPLACED)
 _live: weakref.WeakSet[AsyncBus] = weakref.WeakSet()
 
 
-class AsyncBus(Links, Views):
+class AsyncBus(Receiving, Links, Views):
     """A program's place on the bus.
 
     Args:
@@ -101,6 +99,10 @@ class AsyncBus(Links, Views):
         self._idle: asyncio.Future[None] | None = None
         self._pid = os.getpid()
         _live.add(self)
+
+    def __repr__(self) -> str:
+        state = "closed" if self.failure is not None else "open" if self._loop is not None else "not open yet"
+        return facade.describe_bus(self, self.node, state)
 
     # Life
 
@@ -175,7 +177,7 @@ class AsyncBus(Links, Views):
         self.node.close(now_ms())
         for tag in tags:
             if tag is not None:  # the built-in endpoint's
-                cast(Receiver, tag).wake()
+                cast(Receiver[Any], tag).wake()
         self._pump()
 
     def _release(self) -> None:
@@ -206,123 +208,6 @@ class AsyncBus(Links, Views):
                     await self._idle
             except TimeoutError:
                 return
-
-    # Receiving
-
-    def register(
-        self,
-        endpoint: Target,
-        kind: Kind = "unicast",
-        realm: Realm = "localnet",
-        *,
-        types: tuple[type, ...] | None = None,
-        queue: int = 4096,
-        policy: Policy | None = None,
-        cost: int = 0,
-    ) -> Receiver:
-        """Receive what is sent to `endpoint`: a name, a UUID, or a message class.
-
-        Args:
-            kind: "unicast" (one registrant), "anycast" (many, the cheapest gets it), "broadcast" (many, all
-            get it).
-            realm: who reaches it: "process", "userspace", "localnet", "global".
-            types: message classes to accept; others are skipped and counted. By default anything.
-            queue: messages that may wait; beyond it `policy` "refuse", "drop_oldest" (broadcast's default) or
-            "drop_newest". "latest", for broadcast: of each origin only the newest waits.
-            cost: 0 to 16383, prefers the cheapest of several anycast receivers.
-
-        Raises EndpointTaken, ValueError.
-        """
-        accepted = facade.types_of(endpoint, types)
-        return Receiver(self, self._register(endpoint, kind, realm, queue, policy, cost), accepted)
-
-    def _register(
-        self, endpoint: Any, kind: str, realm: str, queue: int, policy: str | None, cost: int
-    ) -> CoreReceiver:
-        self.check()
-        return facade.register(self.node, endpoint, kind, realm, queue, policy, cost)
-
-    def subscribe(
-        self,
-        endpoint: Target,
-        *,
-        realm: Realm = "localnet",
-        types: tuple[type, ...] | None = None,
-        queue: int = 4096,
-        policy: Policy | None = None,
-    ) -> Receiver:
-        """Receive a copy of everything published to `endpoint`. Arguments and errors as `register`."""
-        return self.register(endpoint, "broadcast", realm, types=types, queue=queue, policy=policy)
-
-    @overload
-    def serve(
-        self,
-        endpoint: Target,
-        handler: Handler,
-        *,
-        kind: Kind = ...,
-        realm: Realm = ...,
-        types: tuple[type, ...] | None = ...,
-        limit: int = ...,
-        queue: int = ...,
-        cost: int = ...,
-    ) -> Service: ...
-
-    @overload
-    def serve(
-        self,
-        endpoint: Target,
-        handler: None = None,
-        *,
-        kind: Kind = ...,
-        realm: Realm = ...,
-        types: tuple[type, ...] | None = ...,
-        limit: int = ...,
-        queue: int = ...,
-        cost: int = ...,
-    ) -> Callable[[_F], _F]: ...
-
-    def serve(
-        self,
-        endpoint: Target,
-        handler: Handler | None = None,
-        *,
-        kind: Kind = "anycast",
-        realm: Realm = "localnet",
-        types: tuple[type, ...] | None = None,
-        limit: int = 64,
-        queue: int = 4096,
-        cost: int = 0,
-    ) -> Service | Callable[[_F], _F]:
-        """Answer requests with `handler(request)`: a function, a coroutine function, or a generator function,
-        async or plain (a stream).
-
-        `serve(endpoint, handler)` returns a Service with `close()`; without a handler it is a decorator. At
-        most `limit` handlers run at once. An exception is the caller's RemoteError and harms nobody else;
-        raise RemoteError(code, message) to choose the code. The first of a kind is logged in full, those that
-        follow as a count at growing intervals.
-        """
-        if handler is None:
-
-            def decorate(function: _F) -> _F:
-                self.serve(
-                    endpoint,
-                    function,
-                    kind=kind,
-                    realm=realm,
-                    types=types,
-                    limit=limit,
-                    queue=queue,
-                    cost=cost,
-                )
-                return function
-
-            return decorate
-        if limit < 1:
-            raise ValueError(f"limit must be at least 1 handler, not {limit!r}")
-        accepted = facade.types_of(endpoint, types)
-        core = self._register(endpoint, kind, realm, queue, None, cost)
-        return Service(self, core, handler, limit, accepted)
 
     # Sending
 
@@ -411,6 +296,16 @@ class AsyncBus(Links, Views):
         else:
             await self._turn()
 
+    @overload
+    async def request(
+        self, to: Target, payload: Any = None, *, reply: type[R], **options: Unpack[RequestOptions]
+    ) -> R: ...
+
+    @overload
+    async def request(
+        self, to: Target, payload: Any = None, *, reply: Any = None, **options: Unpack[RequestOptions]
+    ) -> Any: ...
+
     async def request(
         self,
         to: Target,
@@ -419,16 +314,32 @@ class AsyncBus(Links, Views):
         timeout: float = 30.0,
         ttl: float = 0.0,
         node: bytes = b"",
+        reply: Any = None,
     ) -> Any:
         """Ask, and return the reply's value.
+
+        `reply` is what the reply has to be: a message class, or what a field's annotation may say (`float`,
+        `list[int]`, a dataclass); it is checked and converted, and PayloadError says what does not fit. By
+        default any value.
 
         Raises RemoteError (the handler failed), RequestTimeout after `timeout` seconds (it may have run),
         Undeliverable, PayloadError, ValueError for a broadcast endpoint. Cancelling the caller cancels it.
         """
+        wanted = facade.wanted_reply(reply)
         outcome = await self.outcome(self._request(to, payload, timeout, ttl, node, 0))
         if outcome.status == events.REPLIED:
-            return facade.decode_outcome(outcome)
+            return facade.decode_outcome(outcome, wanted)
         raise facade.error_of(outcome)
+
+    @overload
+    def request_stream(
+        self, to: Target, payload: Any = None, *, reply: type[R], **options: Unpack[StreamOptions]
+    ) -> AsyncGenerator[R, None]: ...
+
+    @overload
+    def request_stream(
+        self, to: Target, payload: Any = None, *, reply: Any = None, **options: Unpack[StreamOptions]
+    ) -> AsyncGenerator[Any, None]: ...
 
     async def request_stream(
         self,
@@ -439,12 +350,14 @@ class AsyncBus(Links, Views):
         ttl: float = 0.0,
         node: bytes = b"",
         window: int = codes.STREAM_WINDOW,
+        reply: Any = None,
     ) -> AsyncGenerator[Any, None]:
         """Ask a handler that answers in parts; an async iterator over their values.
 
         `timeout` counts from the last part; `window` parts may be under way. Errors as `request`; a lost part
         raises Undeliverable. Leave the iteration early with `contextlib.aclosing` to cancel at once.
         """
+        wanted = facade.wanted_reply(reply)
         token = self._request(to, payload, timeout, ttl, node, window)
         parts = Parts(self.loop)
         self._waiters[token] = parts
@@ -456,7 +369,7 @@ class AsyncBus(Links, Views):
                 if outcome.status not in (events.PARTIAL, events.REPLIED):
                     raise facade.error_of(outcome)
                 self.node.consume_part(token, now_ms())
-                yield facade.decode_outcome(outcome)
+                yield facade.decode_outcome(outcome, wanted)
                 if outcome.status == events.REPLIED:
                     return
         finally:
@@ -563,7 +476,7 @@ class AsyncBus(Links, Views):
         for event in happened:
             kind = event.kind
             if kind == events.MESSAGES:
-                cast(Receiver, cast(events.MessagesEvent, event).receiver.tag).wake()
+                cast(Receiver[Any], cast(events.MessagesEvent, event).receiver.tag).wake()
             elif kind == events.OUTCOME:
                 self._on_outcome(cast(events.Outcome, event))
             elif kind == events.UNDELIVERABLE:
@@ -573,7 +486,7 @@ class AsyncBus(Links, Views):
                 if request in self.handlers:
                     self.handlers[request].cancel()
             elif kind == events.RECEIVER_TAKEN:
-                cast(Receiver, cast(events.ReceiverEvent, event).receiver.tag).taken()
+                cast(Receiver[Any], cast(events.ReceiverEvent, event).receiver.tag).taken()
             else:
                 self._on_change(event)
         self._arm()

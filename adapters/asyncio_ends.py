@@ -13,11 +13,12 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, cast
 
-from busway.adapters import facade
+from busway.adapters import facade, typed
 from busway.adapters.facade import Change
 from busway.adapters.links import now_ms
+from busway.adapters.typed import Handler, T_co
 from busway.errors import BusClosed, EndpointTaken, RemoteError
 from busway.protocol import Message, Request, codes, errors, events
 from busway.protocol import Receiver as CoreReceiver
@@ -25,7 +26,6 @@ from busway.protocol import Receiver as CoreReceiver
 if TYPE_CHECKING:
     from busway.adapters.asyncio import AsyncBus
 
-Handler = Callable[[Request], Any]
 _log = logging.getLogger("busway")
 # After 256 calls of send, publish or receive without a wait the loop gets a turn: else a busy task starves
 # all
@@ -34,7 +34,7 @@ YIELD_MASK = 255
 _CHANGES_MAX = 1024  # changes that a slow reader of `changes()` may be behind
 
 
-class Receiver:
+class Receiver(Generic[T_co]):
     """Messages for one registration: an async iterable. Made by `register` and `subscribe`."""
 
     def __init__(self, bus: AsyncBus, core: CoreReceiver, types: tuple[type, ...] | None) -> None:
@@ -47,6 +47,9 @@ class Receiver:
         self._taken = False  # another node keeps the name
         self._waiting: deque[asyncio.Future[None]] = deque()
         core.tag = self
+
+    def __repr__(self) -> str:
+        return facade.describe_receiver(self, self._core)
 
     @property
     def dropped(self) -> int:
@@ -61,13 +64,13 @@ class Receiver:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Message:
+    async def __anext__(self) -> typed.Message[T_co]:
         try:
             return await self.receive()
         except BusClosed:
             raise StopAsyncIteration from None
 
-    async def receive(self, timeout: float | None = None) -> Message:
+    async def receive(self, timeout: float | None = None) -> typed.Message[T_co]:
         """The next message; `timeout` in seconds.
 
         `message.error` is set, and the payload left as bytes, where it doesn't fit what was declared. Raises
@@ -80,12 +83,12 @@ class Receiver:
         if self._types is None and self._bus.failure is None:  # the short way, for bytes
             first = self._take(self._core)
             if first is not None and (first.format == codes.RAW or self._accept(first)):
-                return first
+                return cast(typed.Message[T_co], first)
         message = self._next()
         if message is None:
             async with asyncio.timeout(timeout):
                 message = await self._wait()
-        return message
+        return cast(typed.Message[T_co], message)
 
     def _accept(self, message: Message) -> bool:
         """Decode a message; one of an unknown type is counted, and skipped."""
@@ -164,6 +167,9 @@ class Service:
         self._running = 0
         core.tag = self
 
+    def __repr__(self) -> str:
+        return facade.describe_receiver(self, self._core)
+
     def wake(self) -> None:
         """Start handlers for what is queued, as far as the limit allows."""
         while self._running < self._limit:
@@ -220,7 +226,7 @@ class Service:
             facade.answer_failure(self._bus.node, message, error, now_ms())
 
     async def _answer(self, message: Message) -> None:
-        result = self._handler(cast(Request, message))
+        result = self._handler(cast(typed.Request[Any], message))
         asked = facade.wants_answer(message)
         if inspect.isawaitable(result):
             result = await result

@@ -13,9 +13,12 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, cast
 
 from busway.adapters.failures import describe
+from busway.adapters.typed import Kind as Kind
+from busway.adapters.typed import Policy as Policy
+from busway.adapters.typed import Realm as Realm
 from busway.errors import (
     BusClosed,
     BusError,
@@ -28,13 +31,9 @@ from busway.errors import (
     UnknownType,
 )
 from busway.names import endpoint_id, endpoint_name
-from busway.payloads import accepted_types, decode, encode
+from busway.payloads import ReplyType, accepted_types, decode, encode, reply_type
 from busway.protocol import Connection, Link, Message, Node, Peer, Receiver, Request, codes, errors, events
 from busway.protocol.wire import Reader
-
-Kind = Literal["unicast", "anycast", "broadcast"]
-Realm = Literal["process", "userspace", "localnet", "global"]
-Policy = Literal["refuse", "drop_oldest", "drop_newest", "latest"]
 
 _KINDS = {"unicast": codes.UNICAST, "anycast": codes.ANYCAST, "broadcast": codes.BROADCAST}
 _REALMS = {
@@ -73,7 +72,7 @@ _LINK_DEFAULTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class NodeInfo:
     """A node: `id` 16 bytes, `label` the program, `leaf` whether it never forwards, `me` whether it is this
     one.
@@ -84,8 +83,12 @@ class NodeInfo:
     leaf: bool
     me: bool = False
 
+    def __repr__(self) -> str:
+        what = ", this one" if self.me else ", a leaf" if self.leaf else ""
+        return f"<node {_named(self.label, self.id)}{what}>"
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class EndpointInfo:
     """An endpoint at a node: `id` 16 bytes, `node` the holder's id."""
 
@@ -95,8 +98,11 @@ class EndpointInfo:
     realm: str
     node: bytes
 
+    def __repr__(self) -> str:
+        return f"<endpoint {_named(self.name, self.id)}, {self.kind}, {self.realm}, at {_short(self.node)}>"
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class LinkInfo:
     """A link: `peer` the other node's id, `state` ("connecting", "connected", "reconnecting", "closing",
     "closed"), `realm`, `address`, `rtt` the last round trip of the keepalive in seconds (None: not measured).
@@ -118,8 +124,16 @@ class LinkInfo:
     next_try: float | None = None
     error: str = ""
 
+    def __repr__(self) -> str:
+        rtt = "" if self.rtt is None else f", {self.rtt * 1000:.2g} ms"
+        error = f", {self.error}" if self.error else ""
+        where = self.address or self.url
+        return (
+            f"<link to {_named(self.label, self.peer)} over {where}, {self.state}, {self.realm}{rtt}{error}>"
+        )
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class RouteInfo:
     """The way to a node: `via` the next hop's id (its own for a neighbour), `realm` the widest on the way,
     `cost` the sum of its links, `seqno` of the route, `offers` how many neighbours offer a way.
@@ -134,8 +148,12 @@ class RouteInfo:
     seqno: int
     offers: int
 
+    def __repr__(self) -> str:
+        way = f"via {_short(self.via)}, cost {self.cost}, {self.realm}"
+        return f"<route to {_named(self.label, self.node)} {way}>"
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Hop:
     """A node on the way of a trace, and the link by which it was reached; `rtt` seconds, there and back."""
 
@@ -146,8 +164,11 @@ class Hop:
     medium: str
     rtt: float
 
+    def __repr__(self) -> str:
+        return f"<hop {_named(self.label, self.node)} over {self.medium}, {self.rtt * 1000:.2g} ms>"
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Change:
     """Something came or went: `what` is "link-up", "link-down", "link-state" (of one that was dialled: its
     LinkInfo's `state`, `attempt`, `next_try`, `error`), "node-up", "node-down", "endpoint-up",
@@ -160,6 +181,32 @@ class Change:
     subject: LinkInfo | NodeInfo | EndpointInfo
     code: int = 0
     text: str = ""
+
+    def __repr__(self) -> str:
+        return f"<{self.what} {self.subject!r}{f': {self.text}' if self.text else ''}>"
+
+
+def _short(node: bytes) -> str:
+    return node.hex()[:8]
+
+
+def _named(name: str, id: bytes) -> str:
+    return f"{name!r} {_short(id)}" if name else id.hex() or "nobody yet"
+
+
+def describe_bus(bus: object, node: Node, state: str) -> str:
+    """The repr of an AsyncBus or Bus."""
+    others = len(node.peers())
+    seen = f", {others} other node{'' if others == 1 else 's'}"
+    return f"<{type(bus).__name__} {node.bus!r} as {_named(node.label, node.node_id)}, {state}{seen}>"
+
+
+def describe_receiver(end: object, core: Receiver) -> str:
+    """The repr of a Receiver or Service."""
+    endpoint = core.endpoint
+    words = [codes.KIND_NAMES[endpoint.kind], codes.REALM_NAMES[endpoint.realm], f"{len(core.queue)} queued"]
+    words += ["closed"] if core.closed else []
+    return f"<{type(end).__name__} of {_named(endpoint.name, endpoint.uuid)}, {', '.join(words)}>"
 
 
 def choice(name: str, value: str, table: dict[str, int]) -> int:
@@ -353,9 +400,18 @@ def decode_message(message: Message, accept: tuple[type, ...] | None) -> bool:
     return True
 
 
-def decode_outcome(outcome: events.Outcome) -> Any:
-    """The value of a reply or part. Raises PayloadError."""
+def wanted_reply(reply: Any) -> ReplyType | None:
+    """What `reply=` says; None for anything. Raises TypeError."""
+    return None if reply is None else reply_type(reply)
+
+
+def decode_outcome(outcome: events.Outcome, wanted: ReplyType | None) -> Any:
+    """The value of a reply or part, of the type that is wanted. Raises PayloadError."""
     payload = outcome.payload
+    if wanted is not None:
+        if outcome.format == codes.OBJECT:
+            return wanted.check(payload)
+        return wanted.decode(cast(bytes, payload), outcome.format, outcome.type_id)
     if outcome.format in (codes.RAW, codes.OBJECT) or not isinstance(payload, bytes):
         return payload
     return decode(payload, outcome.format, outcome.type_id, b"", None)

@@ -7,7 +7,6 @@ out is the core's; who waits for what is threads_engine.py's.
 from __future__ import annotations
 
 import atexit
-import inspect
 import logging
 import os
 import threading
@@ -17,26 +16,25 @@ from collections import deque
 from collections.abc import Callable, Generator
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast, overload
-from uuid import UUID
+from typing import Any, Self, Unpack, cast, overload
 
 from busway.adapters import facade
 from busway.adapters.dialled import DialledLink
-from busway.adapters.facade import Change, Kind, Policy, Realm
+from busway.adapters.facade import Change
 from busway.adapters.links import LinkRunner, ListenerRunner, now_ms
 from busway.adapters.local import LocalMesh
-from busway.adapters.threads_ends import Changes, Handler, Job, Parts, Receiver, Service
+from busway.adapters.threads_ends import Changes, Job, Parts, Receiver
 from busway.adapters.threads_engine import Engine, Pool, Promise
 from busway.adapters.threads_links import Links
+from busway.adapters.threads_receiving import Receiving
 from busway.adapters.threads_signals import install, shielded, uninstall
 from busway.adapters.threads_views import Views
+from busway.adapters.typed import R, RequestOptions, StreamOptions, Target
 from busway.errors import BusClosed, BusError, Undeliverable
 from busway.names import check_bus_name, endpoint_id
 from busway.payloads import encode
 from busway.protocol import Connection, Limits, Message, Node, codes, errors, events
 
-Target = str | bytes | UUID | type
-_F = TypeVar("_F", bound=Handler)
 _log = logging.getLogger("busway")
 _ORDERLY = (codes.GOODBYE, codes.DUPLICATE_LINK, codes.REPLACED)
 _EXIT_S = 2.0  # what a bus that is still open gets when the interpreter ends
@@ -44,7 +42,7 @@ _JOIN_S = 1.0  # for the I/O thread, which never runs anything of the user's
 _live: weakref.WeakSet[Bus] = weakref.WeakSet()
 
 
-class Bus(Links, Views):
+class Bus(Receiving, Links, Views):
     """A program's place on the bus, for threads. Every method blocks, and any thread may call it.
 
     Args: as `AsyncBus`: `name` of the bus; `ipc`: find this machine's other programs of the same user;
@@ -95,6 +93,10 @@ class Bus(Links, Views):
         self._quiet_until = 0.0
         self._pid = os.getpid()
         _live.add(self)
+
+    def __repr__(self) -> str:
+        state = "closed" if self.failure is not None else "open" if self._opened else "not open yet"
+        return facade.describe_bus(self, self.node, state)
 
     # Life
 
@@ -205,7 +207,7 @@ class Bus(Links, Views):
         self.node.close(now_ms())
         for tag in tags:
             if tag is not None:  # the built-in endpoint's
-                cast(Receiver, tag).wake()
+                cast(Receiver[Any], tag).wake()
 
     def _until_idle(self, end: float) -> None:
         with self.engine.lock:
@@ -222,110 +224,6 @@ class Bus(Links, Views):
         for changes in list(self._changes):
             changes.finish()
         self.failures.close()
-
-    # Receiving
-
-    def register(
-        self,
-        endpoint: Target,
-        kind: Kind = "unicast",
-        realm: Realm = "localnet",
-        *,
-        types: tuple[type, ...] | None = None,
-        queue: int = 4096,
-        policy: Policy | None = None,
-        cost: int = 0,
-    ) -> Receiver:
-        """Receive what is sent to `endpoint`: a name, a UUID, or a message class. Arguments and errors as
-        `AsyncBus.register`.
-        """
-        accepted = facade.types_of(endpoint, types)
-        core = self._register(endpoint, kind, realm, queue, policy, cost)
-        return Receiver(self, core, accepted)
-
-    def _register(self, *words: Any) -> Any:
-        self.check()
-        return self.engine.call(facade.register, self.node, *words)
-
-    def subscribe(
-        self,
-        endpoint: Target,
-        *,
-        realm: Realm = "localnet",
-        types: tuple[type, ...] | None = None,
-        queue: int = 4096,
-        policy: Policy | None = None,
-    ) -> Receiver:
-        """Receive a copy of everything published to `endpoint`. Arguments and errors as `register`."""
-        return self.register(endpoint, "broadcast", realm, types=types, queue=queue, policy=policy)
-
-    @overload
-    def serve(
-        self,
-        endpoint: Target,
-        handler: Handler,
-        *,
-        kind: Kind = ...,
-        realm: Realm = ...,
-        types: tuple[type, ...] | None = ...,
-        limit: int = ...,
-        queue: int = ...,
-        cost: int = ...,
-    ) -> Service: ...
-
-    @overload
-    def serve(
-        self,
-        endpoint: Target,
-        handler: None = None,
-        *,
-        kind: Kind = ...,
-        realm: Realm = ...,
-        types: tuple[type, ...] | None = ...,
-        limit: int = ...,
-        queue: int = ...,
-        cost: int = ...,
-    ) -> Callable[[_F], _F]: ...
-
-    def serve(
-        self,
-        endpoint: Target,
-        handler: Handler | None = None,
-        *,
-        kind: Kind = "anycast",
-        realm: Realm = "localnet",
-        types: tuple[type, ...] | None = None,
-        limit: int = 16,
-        queue: int = 4096,
-        cost: int = 0,
-    ) -> Service | Callable[[_F], _F]:
-        """Answer requests with `handler(request)`: a function, or a generator function (a stream), run in a
-        thread of the bus.
-
-        At most `limit` of its handlers run at once, each in a thread; services do not share that number, so a
-        slow one holds up nobody else. Everything else as `AsyncBus.serve`.
-        """
-        if handler is None:
-            options: dict[str, Any] = {"kind": kind, "realm": realm, "types": types}
-            options |= {"limit": limit, "queue": queue, "cost": cost}
-
-            def decorate(function: _F) -> _F:
-                self.serve(endpoint, function, **options)
-                return function
-
-            return decorate
-        if limit < 1:
-            raise ValueError(f"limit must be at least 1 handler, not {limit!r}")
-        if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
-            raise TypeError("a handler of a Bus must be a plain function: use AsyncBus for coroutines")
-        accepted = facade.types_of(endpoint, types)
-        self.check()
-        words = (endpoint, kind, realm, queue, None, cost)
-        service: Service = self.engine.call(self._serve, words, handler, limit, accepted)
-        return service
-
-    def _serve(self, words: tuple[Any, ...], handler: Handler, limit: int, accepted: Any) -> Service:
-        return Service(self, facade.register(self.node, *words), handler, limit, accepted)
 
     # Sending
 
@@ -381,6 +279,16 @@ class Bus(Links, Views):
         if promise is not None:
             self._settle(token, promise)
 
+    @overload
+    def request(
+        self, to: Target, payload: Any = None, *, reply: type[R], **options: Unpack[RequestOptions]
+    ) -> R: ...
+
+    @overload
+    def request(
+        self, to: Target, payload: Any = None, *, reply: Any = None, **options: Unpack[RequestOptions]
+    ) -> Any: ...
+
     @shielded
     def request(
         self,
@@ -390,13 +298,25 @@ class Bus(Links, Views):
         timeout: float = 30.0,
         ttl: float = 0.0,
         node: bytes = b"",
+        reply: Any = None,
     ) -> Any:
         """Ask; returns the reply's value. Arguments and errors as `AsyncBus.request`. Ctrl-C cancels it."""
+        wanted = facade.wanted_reply(reply)
         token, promise = self._request(to, payload, timeout, ttl, node, 0)
         outcome = self.outcome(token, promise)
         if outcome.status == events.REPLIED:
-            return facade.decode_outcome(outcome)
+            return facade.decode_outcome(outcome, wanted)
         raise facade.error_of(outcome)
+
+    @overload
+    def request_stream(
+        self, to: Target, payload: Any = None, *, reply: type[R], **options: Unpack[StreamOptions]
+    ) -> Generator[R, None, None]: ...
+
+    @overload
+    def request_stream(
+        self, to: Target, payload: Any = None, *, reply: Any = None, **options: Unpack[StreamOptions]
+    ) -> Generator[Any, None, None]: ...
 
     def request_stream(
         self,
@@ -407,11 +327,13 @@ class Bus(Links, Views):
         ttl: float = 0.0,
         node: bytes = b"",
         window: int = codes.STREAM_WINDOW,
+        reply: Any = None,
     ) -> Generator[Any, None, None]:
         """Ask a handler that answers in parts; an iterator over their values. Closing it early cancels.
 
         Arguments and errors as `AsyncBus.request_stream`.
         """
+        wanted = facade.wanted_reply(reply)
         parts = Parts(self.engine)
         token, _ = self._request(to, payload, timeout, ttl, node, window, parts)
         try:
@@ -422,7 +344,7 @@ class Bus(Links, Views):
                 if outcome.status not in (events.PARTIAL, events.REPLIED):
                     raise facade.error_of(outcome)
                 self.engine.call(self.node.consume_part, token, now_ms())
-                yield facade.decode_outcome(outcome)
+                yield facade.decode_outcome(outcome, wanted)
                 if outcome.status == events.REPLIED:
                     return
         finally:
@@ -540,7 +462,7 @@ class Bus(Links, Views):
         for event in happened:
             kind = event.kind
             if kind == events.MESSAGES:
-                cast(Receiver, cast(events.MessagesEvent, event).receiver.tag).wake()
+                cast(Receiver[Any], cast(events.MessagesEvent, event).receiver.tag).wake()
             elif kind == events.OUTCOME:
                 self._on_outcome(cast(events.Outcome, event))
             elif kind == events.UNDELIVERABLE:
@@ -550,7 +472,7 @@ class Bus(Links, Views):
                 if request in self.handlers:
                     self.handlers[request].cancelled = True
             elif kind == events.RECEIVER_TAKEN:
-                cast(Receiver, cast(events.ReceiverEvent, event).receiver.tag).taken()
+                cast(Receiver[Any], cast(events.ReceiverEvent, event).receiver.tag).taken()
             else:
                 self._on_change(event)
 

@@ -14,13 +14,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, cast
 
-from busway.adapters import facade
+from busway.adapters import facade, typed
 from busway.adapters.facade import Change
 from busway.adapters.links import now_ms
 from busway.adapters.threads_engine import Engine, Promise
 from busway.adapters.threads_signals import shielded
+from busway.adapters.typed import Handler, T_co
 from busway.errors import BusClosed, EndpointTaken, RemoteError
 from busway.protocol import Message, Request, codes, errors, events
 from busway.protocol import Receiver as CoreReceiver
@@ -28,12 +29,11 @@ from busway.protocol import Receiver as CoreReceiver
 if TYPE_CHECKING:
     from busway.adapters.threads import Bus
 
-Handler = Callable[[Request], Any]
 _log = logging.getLogger("busway")
 _CHANGES_MAX = 1024  # changes that a slow reader of `changes()` may be behind
 
 
-class Receiver:
+class Receiver(Generic[T_co]):
     """Messages for one registration: an iterable. Made by `register` and `subscribe`. Several threads may
     share one: each message goes to one of them.
     """
@@ -46,6 +46,9 @@ class Receiver:
         self._taken = False  # another node keeps the name
         self._waiting: deque[Promise] = deque()
         core.tag = self
+
+    def __repr__(self) -> str:
+        return facade.describe_receiver(self, self._core)
 
     @property
     def dropped(self) -> int:
@@ -60,14 +63,14 @@ class Receiver:
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Message:
+    def __next__(self) -> typed.Message[T_co]:
         try:
             return self.receive()
         except BusClosed:
             raise StopIteration from None
 
     @shielded
-    def receive(self, timeout: float | None = None) -> Message:
+    def receive(self, timeout: float | None = None) -> typed.Message[T_co]:
         """The next message; `timeout` in seconds.
 
         `message.error` is set, and the payload left as bytes, where it doesn't fit what was declared. Raises
@@ -79,7 +82,7 @@ class Receiver:
             message, promise = self._bus.engine.call(self._take)
             if message is not None:
                 if self._accept(message):
-                    return cast(Message, message)
+                    return cast(typed.Message[T_co], message)
             elif not self._wait(promise, end):
                 raise TimeoutError("no message within the timeout")
 
@@ -171,6 +174,9 @@ class Service:
         self._running = 0
         core.tag = self
 
+    def __repr__(self) -> str:
+        return facade.describe_receiver(self, self._core)
+
     def wake(self) -> None:
         """Start handlers for what is queued, as far as the limit allows."""
         while self._running < self._limit:
@@ -230,7 +236,7 @@ class Service:
         return False
 
     def _answer(self, message: Message, job: Job) -> None:
-        result = self._handler(cast(Request, message))
+        result = self._handler(cast(typed.Request[Any], message))
         asked = facade.wants_answer(message)
         if inspect.isgenerator(result):
             with contextlib.closing(result):

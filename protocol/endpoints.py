@@ -11,6 +11,8 @@ from busway.protocol.fifo import Fifo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from busway.protocol.connection import Connection
     from busway.protocol.flows import OutFlow
     from busway.protocol.routes import Peer
@@ -52,12 +54,12 @@ class Message:
     ) -> None:
         self.flow = flow
         self.seq = seq
-        self.payload = payload
+        self.payload: "Any" = payload
         self.format = format
         self.type_id = type_id
         self.missed = missed
         self.arrived = now
-        self.error: "Exception | None" = None  # the adapter's: why the payload could not be decoded
+        self.error: "Any" = None  # the adapter's: why the payload could not be decoded
 
     @classmethod
     def __class_getitem__(cls, _payload: object) -> object:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from busway.adapters.facade import Change, EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo
     from busway.adapters.retrying import Retry
     from busway.adapters.threads import Bus
+    from busway.adapters.typed import Message, Request
     from busway.errors import (
         BusClosed,
         BusError,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     )
     from busway.messages import message
     from busway.names import NAMESPACE, endpoint_id
-    from busway.protocol import Connection, Limits, Link, Message, Node, Request
+    from busway.protocol import Connection, Limits, Link, Node
 
 __version__ = "0.1.0"
 

@@ -61,6 +61,20 @@ def record_converter(cls: type) -> Converter:
         raise TypeError(f"{cls.__qualname__}: an annotation refers to itself; only a dataclass may") from None
 
 
+def value_converter(annotation: Any) -> Converter:
+    """The converter of whatever an annotation may say, such as `float`, `list[Point]` or a dataclass.
+
+    Raises:
+        NameError, TypeError: as `record_converter`.
+    """
+    return _Builder().build(annotation)
+
+
+def label_of(annotation: Any) -> str:
+    """An annotation as people write it."""
+    return _label(annotation)
+
+
 def field_names(cls: type) -> tuple[str, ...]:
     """The fields of a dataclass that travel: those its constructor takes."""
     return tuple(field.name for field in dataclasses.fields(cls) if field.init)

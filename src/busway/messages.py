@@ -22,7 +22,7 @@ from busway.convert import (
     record_converter,
     struct_converter,
 )
-from busway.names import check_name
+from busway.names import check_name, endpoint_id
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ _declared: dict[bytes, Declaration] = {}
 _lock = threading.Lock()
 
 
-def message(type_id: str | uuid.UUID, *, name: str = "") -> Callable[[type[T]], type[T]]:
+def message(type_id: str | uuid.UUID = "", *, name: str = "") -> Callable[[type[T]], type[T]]:
     """Declares a dataclass or msgspec Struct as a message type. The decorator stands above `@dataclass`.
 
     Instances are sent as CBOR maps of their fields together with the type's UUID, and checked against the
@@ -77,20 +77,23 @@ def message(type_id: str | uuid.UUID, *, name: str = "") -> Callable[[type[T]], 
 
     Args:
         type_id: the type's UUID, drawn at random once (`python -c "import uuid; print(uuid.uuid4())"`) and
-            never reused for something else.
+            never reused for something else. By default it is made from the name, as an endpoint's is: then
+            `name` stands for the endpoint as well as the class does, and whoever declares something else
+            under the same name gets these messages, too.
         name: what people see as the endpoint's name, up to 64 UTF-8 bytes; none by default.
 
     Returns:
         The class itself.
 
     Raises:
-        ValueError: no UUID, an improper name, or a UUID that another class has. A class of the same module
-            and qualified name, as after a reload, takes the place of the earlier one.
+        ValueError: neither UUID nor name, no UUID, an improper name, or a UUID that another class has. A
+            class of the same module and qualified name, as after a reload, takes the place of the earlier
+            one.
         TypeError: not a dataclass or Struct, or a field whose annotation cannot be checked on arrival.
     """
-    identity = _checked_uuid(type_id)
     if name:
         check_name(name, "a message type's name")
+    identity = endpoint_id(name) if name and type_id == "" else _checked_uuid(type_id)
 
     def declare(cls: type[T]) -> type[T]:
         _check_class(cls)
@@ -133,7 +136,7 @@ def accepted_types(classes: Iterable[type]) -> tuple[type, ...] | None:
         elif cls is not bytes:
             shown = getattr(cls, "__qualname__", repr(cls))
             raise TypeError(
-                f'a receiver accepts declared types: put @busway.message("some UUID") above {shown}'
+                f'a receiver accepts declared types: put @busway.message(name="lab/it") above {shown}'
             )
     return found or None
 
@@ -147,13 +150,15 @@ def _checked_uuid(type_id: str | uuid.UUID) -> bytes:
         return type_id.bytes
     if not isinstance(type_id, str):
         raise TypeError(
-            f'message takes a UUID, as in @busway.message("some UUID"), got {type(type_id).__name__}'
+            'message takes a UUID, or a name, as in @busway.message(name="lab/reading"), '
+            f"got {type(type_id).__name__}"
         )
     try:
         return uuid.UUID(type_id).bytes
     except ValueError:
         raise ValueError(
-            f"a message type needs a UUID such as {str(uuid.uuid4())!r} (fresh, take it), got {type_id!r}"
+            f"a message type needs a UUID such as {str(uuid.uuid4())!r} (fresh, take it), or a name, "
+            f'as in @busway.message(name="lab/reading"), got {type_id!r}'
         ) from None
 
 
@@ -176,10 +181,16 @@ def _note(declaration: Declaration) -> None:
         if other is not None and _full_name(other.cls) != _full_name(cls):
             raise ValueError(
                 f"{_full_name(cls)} and {_full_name(other.cls)} have the same UUID "
-                f"{uuid.UUID(bytes=declaration.type_id)}; draw a fresh one for one of them"
+                f"{uuid.UUID(bytes=declaration.type_id)}; " + _remedy(declaration, other)
             )
         cls.__busway_message__ = declaration
         _declared[declaration.type_id] = declaration
+
+
+def _remedy(one: Declaration, other: Declaration) -> str:
+    if one.name and one.name == other.name and endpoint_id(one.name) == one.type_id:
+        return f"it is made from the name {one.name!r}: give one of them another name"
+    return "draw a fresh one for one of them"
 
 
 def _full_name(cls: type) -> str:

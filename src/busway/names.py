@@ -121,7 +121,8 @@ def _declared(target: Any) -> _Declared:
             found: _Declared = declaration
             return found
         raise TypeError(
-            f'the class {target.__qualname__} names no endpoint: declare it with @busway.message("some UUID")'
+            f"the class {target.__qualname__} names no endpoint: "
+            'declare it with @busway.message(name="lab/it")'
         )
     if declaration is not None:
         raise TypeError(

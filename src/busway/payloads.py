@@ -13,7 +13,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import lru_cache
 from typing import Any, cast
 
-from busway.convert import CBOR_NATIVE, Mismatch, field_names, is_own_dataclass, is_struct
+from busway.convert import (
+    CBOR_NATIVE,
+    Converter,
+    Mismatch,
+    field_names,
+    is_own_dataclass,
+    is_struct,
+    label_of,
+    value_converter,
+)
 from busway.errors import PayloadError, UnknownType
 from busway.messages import Declaration, accepted_types, declaration_by_id, declaration_of, message
 
@@ -25,11 +34,13 @@ __all__ = [
     "TYPED",
     "TYPED_AS_ENDPOINT",
     "PayloadError",
+    "ReplyType",
     "UnknownType",
     "accepted_types",
     "decode",
     "encode",
     "message",
+    "reply_type",
 ]
 
 RAW = 0
@@ -123,6 +134,60 @@ def decode(
         raise
     except Exception as error:
         raise PayloadError(_reason(error), payload) from error
+
+
+class ReplyType:
+    """What a caller wants a reply to be; made by `reply_type`."""
+
+    __slots__ = ("convert", "label", "type_id", "wanted")
+
+    def __init__(self, wanted: Any, declaration: Declaration | None) -> None:
+        self.wanted = wanted
+        self.label = label_of(wanted)
+        self.type_id = declaration.type_id if declaration is not None else None
+        self.convert: Converter = (
+            declaration.converter() if declaration is not None else value_converter(wanted)
+        )
+
+    def check(self, value: Any) -> Any:
+        """A value that never was bytes, of an endpoint of realm "process". Raises PayloadError."""
+        if isinstance(self.wanted, type) and not isinstance(value, self.wanted):
+            raise PayloadError(f"expected {self.label}, got {type(value).__qualname__}")
+        return value
+
+    def decode(self, payload: bytes, format: int, type_id: bytes) -> Any:
+        """A reply as it came to the value that is wanted. Raises PayloadError and nothing else.
+
+        A reply of a message type must be of the type that is wanted; one without a type is converted.
+        """
+        if format == TYPED and type_id != self.type_id:
+            came = declaration_by_id(type_id)
+            name = came.cls.__qualname__ if came else f"the message type {uuid.UUID(bytes=type_id)}"
+            raise PayloadError(f"expected {self.label}, got {name}", payload)
+        try:
+            return self.convert(payload if format == RAW else _loads(payload))
+        except Mismatch as mismatch:
+            raise PayloadError(_shortened(mismatch.describe(self.label)), payload) from mismatch
+        except Exception as error:
+            raise PayloadError(_reason(error), payload) from error
+
+
+def reply_type(wanted: Any) -> ReplyType:
+    """What `request(reply=...)` asks for: a class declared with `message`, or any annotation that a field may
+    have, such as `float`, `list[int]`, `bytes` or a dataclass.
+
+    Raises:
+        TypeError: something that cannot be checked on arrival.
+    """
+    try:
+        return _cached_reply_type(wanted)
+    except TypeError as error:
+        raise TypeError(f"reply: {error}") from None
+
+
+@lru_cache(maxsize=1024)
+def _cached_reply_type(wanted: Any) -> ReplyType:
+    return ReplyType(wanted, declaration_of(wanted) if isinstance(wanted, type) else None)
 
 
 # Decoding --------------------
@@ -271,7 +336,7 @@ def _plain_inside_value(encoder: Any, value: Any) -> None:
     elif is_own_dataclass(type(value)) or is_struct(type(value)):
         raise TypeError(
             f"cannot send {_article(value)}: declare the class with "
-            '@busway.message("some UUID"), or send the fields as a dict'
+            '@busway.message(name="lab/it"), or send the fields as a dict'
         )
     else:
         raise TypeError(f"cannot send {_article(value)}: {_SENDABLE}")

@@ -120,11 +120,11 @@ def test_bad_arguments_raise_at_once(options: dict[str, object], sentence: str) 
 async def test_unknown_words_are_refused_with_the_known_ones() -> None:
     async with AsyncBus(ipc=False) as bus:
         with pytest.raises(ValueError, match="unicast, anycast, broadcast"):
-            bus.register("x", kind="multicast")  # type: ignore[arg-type]
+            bus.register("x", kind="multicast")  # type: ignore[call-overload]
         with pytest.raises(ValueError, match="process, userspace, localnet, global"):
-            bus.register("x", realm="galaxy")  # type: ignore[arg-type]
+            bus.register("x", realm="galaxy")  # type: ignore[call-overload]
         with pytest.raises(ValueError, match="refuse, drop_oldest, drop_newest"):
-            bus.register("x", policy="shrug")  # type: ignore[arg-type]
+            bus.register("x", policy="shrug")  # type: ignore[call-overload]
         with pytest.raises(ValueError, match="limit must be at least 1"):
             bus.serve("x", print, limit=0)
         with pytest.raises(ValueError, match="expected tcp://host:port"):

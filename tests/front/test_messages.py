@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from busway.messages import accepted_types, declaration_by_id, declaration_of, message
+from busway.names import endpoint_id
 
 
 def fresh() -> str:
@@ -43,6 +44,29 @@ def test_a_uuid_object_will_do() -> None:
     declaration = declaration_of(Reading)
     assert declaration is not None
     assert (declaration.type_id, declaration.name) == (identity.bytes, "")
+
+
+def test_a_name_will_do_and_is_the_endpoint_of_that_name() -> None:
+    @message(name="lab/by name")
+    @dataclass
+    class Reading:
+        celsius: float
+
+    declaration = declaration_of(Reading)
+    assert declaration is not None
+    assert declaration.type_id == endpoint_id("lab/by name") == endpoint_id(Reading)
+
+    @dataclass
+    class Other:
+        volts: float
+
+    with pytest.raises(ValueError, match="made from the name 'lab/by name': give one of them another name"):
+        message(name="lab/by name")(Other)
+
+
+def test_neither_uuid_nor_name_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"needs a UUID such as .*, or a name, as in @busway.message\(name="):
+        message()
 
 
 def test_a_subclass_is_not_declared_with_its_base() -> None:

@@ -1,0 +1,97 @@
+"""What type checkers know of messages beyond the core: of which type a payload is. Runs nothing.
+
+The core's classes run on MicroPython and compiled, where there are no generic classes; to a type checker
+`Message[Reading]` has a `payload` of type Reading, and a bare `Message` one of type Any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict
+from uuid import UUID
+
+from busway import protocol
+
+Kind = Literal["unicast", "anycast", "broadcast"]
+Realm = Literal["process", "userspace", "localnet", "global"]
+Policy = Literal["refuse", "drop_oldest", "drop_newest", "latest"]
+Name = str | bytes | UUID
+Target = Name | type
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    from busway.errors import PayloadError
+
+    T = TypeVar("T", default=Any)
+    U = TypeVar("U", default=Any)
+    R = TypeVar("R", default=Any)
+    T_co = TypeVar("T_co", default=Any, covariant=True)
+
+    class Message(protocol.Message, Generic[T_co]):
+        """A message whose payload is of type `T_co`, unless `error` says why it is not."""
+
+        payload: T_co
+        error: PayloadError | None
+
+    class Request(Message[T_co], protocol.Request):
+        """A message that wants an answer."""
+
+        payload: T_co
+        error: PayloadError | None
+
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
+    U = TypeVar("U")
+    R = TypeVar("R")
+    T_co = TypeVar("T_co", covariant=True)
+    Message = protocol.Message
+    Request = protocol.Request
+
+Handler = Callable[[Request[Any]], Any]
+F = TypeVar("F", bound=Handler)
+
+
+class QueueOptions(TypedDict, total=False):
+    """What `register` and its sisters take besides endpoint and types."""
+
+    queue: int
+    policy: Policy | None
+
+
+class RegisterOptions(QueueOptions, total=False):
+    """Of `register`."""
+
+    cost: int
+
+
+class SubscribeOptions(QueueOptions, total=False):
+    """Of `subscribe`."""
+
+    realm: Realm
+
+
+class ServeOptions(TypedDict, total=False):
+    """Of `serve`."""
+
+    kind: Kind
+    realm: Realm
+    limit: int
+    queue: int
+    cost: int
+
+
+class RequestOptions(TypedDict, total=False):
+    """Of `request`."""
+
+    timeout: float
+    ttl: float
+    node: bytes
+
+
+class StreamOptions(RequestOptions, total=False):
+    """Of `request_stream`."""
+
+    window: int

@@ -1,0 +1,236 @@
+"""What is typed: replies of a wanted type, what objects say of themselves, and what type checkers know."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator
+from dataclasses import dataclass
+from typing import Any, assert_type
+
+import pytest
+
+import busway
+from tests.adapters import threads_tools
+from tests.adapters.tools import buses, sees, until
+
+
+@busway.message(str(uuid.uuid4()), name="lab/question")
+@dataclass
+class Question:
+    rpm: int
+
+
+@busway.message(name="lab/typed/answer")
+@dataclass
+class Answer:
+    rpm: int
+    ok: bool = True
+
+
+@dataclass
+class Plain:
+    rpm: int
+
+
+def answers(request: busway.Request) -> Any:
+    """What the payload names."""
+    return {
+        "answer": Answer(7),
+        "question": Question(7),
+        "map": {"rpm": 7},
+        "numbers": [1, 2, 3],
+        "int": 7,
+        "bytes": b"raw",
+        "none": None,
+        "wrong": {"rpm": "fast"},
+    }[request.payload]
+
+
+def parts(request: busway.Request) -> Iterator[Any]:
+    yield {"rpm": 1}
+    yield {"rpm": "fast"}
+
+
+async def parts_async(request: busway.Request) -> AsyncIterator[Any]:
+    yield {"rpm": 1}
+    yield {"rpm": "fast"}
+
+
+GOOD: list[tuple[str, Any, Any]] = [
+    ("answer", Answer, Answer(7)),
+    ("map", Answer, Answer(7)),
+    ("map", Plain, Plain(7)),
+    ("map", dict[str, int], {"rpm": 7}),
+    ("numbers", list[int], [1, 2, 3]),
+    ("numbers", tuple[int, ...], (1, 2, 3)),
+    ("int", float, 7.0),
+    ("int", int | None, 7),
+    ("none", int | None, None),
+    ("bytes", bytes, b"raw"),
+    ("answer", None, Answer(7)),
+    ("answer", dict, {"rpm": 7, "ok": True}),
+]
+BAD: list[tuple[str, Any, str]] = [
+    ("wrong", Answer, "Answer.rpm: expected int, got str"),
+    ("wrong", Plain, "Plain.rpm: expected int, got str"),
+    ("numbers", Answer, "Answer: expected a map of fields, got list"),
+    ("question", Answer, "expected Answer, got Question"),
+    ("bytes", Answer, "Answer: expected a map of fields, got bytes"),
+    ("int", str, "str: expected str, got int"),
+    ("none", Answer, "Answer: expected a map of fields, got None"),
+]
+
+
+@pytest.mark.parametrize(("asked", "reply", "value"), GOOD[:-1])
+async def test_a_reply_is_converted_to_what_is_wanted(asked: str, reply: Any, value: Any) -> None:
+    async with buses(1) as (bus,):
+        bus.serve("it", answers)
+        assert await bus.request("it", asked, reply=reply) == value
+
+
+@pytest.mark.parametrize(("asked", "reply", "why"), BAD)
+async def test_a_reply_that_does_not_fit_says_where(asked: str, reply: Any, why: str) -> None:
+    async with buses(1) as (bus,):
+        bus.serve("it", answers)
+        with pytest.raises(busway.PayloadError) as caught:
+            await bus.request("it", asked, reply=reply)
+        assert str(caught.value) == why
+
+
+async def test_a_reply_type_that_nothing_can_be_is_refused_before_anything_is_sent() -> None:
+    async with buses(1) as (bus,):
+        asked: list[object] = []
+        bus.serve("it", asked.append)
+        with pytest.raises(TypeError, match=r"reply: .* cannot be checked on arrival"):
+            await bus.request("it", reply="Answer")
+        with pytest.raises(TypeError, match=r"reply: .* cannot be checked on arrival"):
+            await anext(bus.request_stream("it", reply=uuid))
+        assert asked == []
+
+
+async def test_parts_are_converted_one_by_one() -> None:
+    async with buses() as (a, b):
+        b.serve("it", parts_async)
+        await until(lambda: sees(a, "it"))
+        stream = a.request_stream("it", reply=Plain)
+        assert await anext(stream) == Plain(1)
+        with pytest.raises(busway.PayloadError, match=r"Plain\.rpm"):
+            await anext(stream)
+
+
+async def test_an_object_of_this_process_is_compared_and_not_converted() -> None:
+    async with buses(1) as (bus,):
+        bus.serve("it", lambda request: Plain(request.payload), realm="process")
+        assert await bus.request("it", 3, reply=Plain) == Plain(3)
+        with pytest.raises(busway.PayloadError, match="expected Answer, got Plain"):
+            await bus.request("it", 3, reply=Answer)
+
+
+def test_threads_convert_replies_as_well() -> None:
+    with threads_tools.buses() as (a, b):
+        b.serve("it", answers)
+        b.serve("parts", parts)
+        for asked, reply, value in GOOD[:-1]:
+            assert a.request("it", asked, ttl=5.0, reply=reply) == value
+        for asked, reply, why in BAD:
+            with pytest.raises(busway.PayloadError) as caught:
+                a.request("it", asked, reply=reply)
+            assert str(caught.value) == why
+        with pytest.raises(TypeError, match="cannot be checked on arrival"):
+            a.request("it", "int", reply="int")
+        stream = a.request_stream("parts", ttl=5.0, reply=Plain)
+        assert next(stream) == Plain(1)
+        with pytest.raises(busway.PayloadError, match=r"Plain\.rpm"):
+            next(stream)
+
+
+# A name instead of a UUID
+
+
+async def test_a_class_declared_by_name_is_the_endpoint_of_that_name() -> None:
+    async with buses() as (a, b):
+        received = b.register(Answer)
+        await until(lambda: sees(a, "lab/typed/answer"))
+        await a.send("lab/typed/answer", Answer(3))
+        await a.send(Answer, Answer(4))
+        assert [(await received.receive(5)).payload for _ in range(2)] == [Answer(3), Answer(4)]
+
+
+# What a message tells
+
+
+async def test_a_message_tells_its_endpoint_its_source_and_its_time() -> None:
+    async with buses() as (a, b):
+        readings = b.subscribe("lab/temperature")
+        await until(lambda: sees(a, "lab/temperature"))
+        before = time.monotonic()
+        await a.publish("lab/temperature", 21.5)
+        message = await readings.receive(5)
+        assert (message.endpoint_name, message.source_label) == ("lab/temperature", "a")
+        assert before - 0.002 < message.received_at <= time.monotonic()
+        assert repr(message) == "<message 1 to 'lab/temperature' from 'a': 21.5>"
+        assert repr(readings).startswith("<Receiver of 'lab/temperature' ")
+
+
+async def test_what_is_on_the_bus_tells_what_it_is() -> None:
+    async with buses() as (a, b):
+        service = b.serve("lab/pump", answers)
+        await until(lambda: sees(a, "lab/pump"))
+        own, other = a.nodes()
+        assert repr(own) == "<node 'a' 61616161, this one>"
+        assert repr(other) == "<node 'b' 62626262>"
+        (endpoint,) = (found for found in a.endpoints() if found.name == "lab/pump")
+        assert (
+            repr(endpoint) == f"<endpoint 'lab/pump' {endpoint.id.hex()[:8]}, anycast, localnet, at 62626262>"
+        )
+        assert repr(a.links()[0]).startswith("<link to 'b' 62626262 over pair:pair, connected, userspace")
+        assert repr(a.routes()[0]).startswith("<route to 'b' 62626262 via 62626262, cost ")
+        assert repr((await a.trace("lab/pump"))[0]).startswith("<hop 'b' 62626262 over ")
+        assert repr(a) == "<AsyncBus 'default' as 'a' 61616161, open, 1 other node>"
+        assert repr(service).startswith("<Service of 'lab/pump' ")
+        assert repr(busway.Change("node-up", other)) == "<node-up <node 'b' 62626262>>"
+    assert repr(a).endswith(", closed, 0 other nodes>")
+    assert ", not open yet, " in repr(busway.Bus(label="x"))
+
+
+# For type checkers: mypy and pyright compare each `assert_type` with what they found out
+
+
+async def what_type_checkers_know(bus: busway.AsyncBus) -> None:
+    assert_type(bus.subscribe(Question), busway.Receiver[Question])
+    assert_type(bus.subscribe("a", types=(Question,)), busway.Receiver[Question])
+    assert_type(bus.subscribe("a", types=(Question, Answer)), busway.Receiver[Question | Answer])
+    assert_type(bus.subscribe("a"), busway.Receiver[Any])
+    assert_type(bus.register(Question, "anycast", queue=3), busway.Receiver[Question])
+    assert_type(bus.register(b"" * 16), busway.Receiver[Any])
+    message = await bus.register(Question).receive()
+    assert_type(message, busway.Message[Question])
+    assert_type(message.payload.rpm, int)
+    assert_type(await bus.request("a", Question(3), reply=Answer), Answer)
+    assert_type(await bus.request("a", reply=list[int], timeout=3.0), list[int])
+    assert_type(await bus.request("a"), Any)
+    assert_type(bus.request_stream("a", reply=Answer), AsyncGenerator[Answer, None])
+    assert_type(bus.request_stream("a"), AsyncGenerator[Any, None])
+    assert_type(bus.serve(Question, lambda request: request.payload.rpm), busway.Service)
+
+    @bus.serve(Question)
+    async def handler(request: busway.Request[Question]) -> int:
+        return request.payload.rpm
+
+    assert_type(handler, Callable[[busway.Request[Question]], Coroutine[Any, Any, int]])
+
+
+def what_they_know_of_threads(bus: busway.Bus) -> None:
+    assert_type(bus.subscribe(Question).receive(), busway.Message[Question])
+    assert_type(next(bus.register("a", types=(Question, Answer))), busway.Message[Question | Answer])
+    assert_type(bus.register("a").receive().payload, Any)
+    assert_type(bus.request("a", reply=Answer), Answer)
+    assert_type(bus.request("a"), Any)
+    assert_type(bus.request_stream("a", reply=Answer), Generator[Answer, None, None])
+
+    @bus.serve(Question)
+    def handler(request: busway.Request[Question]) -> int:
+        return request.payload.rpm
+
+    assert_type(handler, Callable[[busway.Request[Question]], int])
