@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from busway import testing as testing
     from busway.adapters.asyncio import AsyncBus
     from busway.adapters.asyncio_ends import Receiver, Service
     from busway.adapters.dialled import DialledLink

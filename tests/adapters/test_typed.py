@@ -197,6 +197,10 @@ async def test_what_is_on_the_bus_tells_what_it_is() -> None:
 # For type checkers: mypy and pyright compare each `assert_type` with what they found out
 
 
+def questions() -> AsyncGenerator[busway.Request[Question], None]:
+    raise NotImplementedError
+
+
 async def what_type_checkers_know(bus: busway.AsyncBus) -> None:
     assert_type(bus.subscribe(Question), busway.Receiver[Question])
     assert_type(bus.subscribe("a", types=(Question,)), busway.Receiver[Question])
@@ -218,7 +222,8 @@ async def what_type_checkers_know(bus: busway.AsyncBus) -> None:
     async def handler(request: busway.Request[Question]) -> int:
         return request.payload.rpm
 
-    assert_type(handler, Callable[[busway.Request[Question]], Coroutine[Any, Any, int]])
+    same: Callable[[busway.Request[Question]], Coroutine[Any, Any, int]] = handler
+    assert_type(await same(await anext(questions())), int)
 
 
 def what_they_know_of_threads(bus: busway.Bus) -> None:

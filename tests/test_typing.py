@@ -1,0 +1,76 @@
+"""What users read and copy passes mypy and pyright at their strictest: the documents and the examples."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.rigs import typing_tools
+from tests.rigs.tree import ROOT
+from tests.test_docs import DOCUMENTS, blocks
+
+PROGRAM = re.compile(r"# (\w+\.py)\n")
+FRAGMENT = """import busway
+
+
+async def paste(bus: busway.AsyncBus) -> None:
+"""
+
+pytestmark = pytest.mark.timeout(2 * typing_tools.TIMEOUT_S)
+
+
+def wrapped(pasted: str) -> str:
+    """A module of what one pastes into the prompt of `python -m asyncio`, which knows a bus and `await`."""
+    body = pasted.replace("import asyncio, busway\n", "import asyncio\n")
+    imports = "".join(re.findall(r"^(?:from|import) .*\n", body, re.MULTILINE))
+    body = re.sub(r"^(?:from|import) .*\n", "", body, flags=re.MULTILINE)
+    return imports + FRAGMENT + textwrap.indent(body, "    ")
+
+
+def written(folder: Path) -> list[Path]:
+    """The Python of every document as modules; a document's fragments are one, as they are read."""
+    files = []
+    for document in DOCUMENTS:
+        stem = re.sub(r"\W", "_", document.removesuffix(".md"))
+        pasted = []
+        for body in blocks(document, "python"):
+            if named := PROGRAM.match(body):
+                files.append(folder / f"{stem}_{named[1]}")
+                files[-1].write_text(body)
+            else:
+                pasted.append(body)
+        if pasted:
+            files.append(folder / f"{stem}.py")
+            files[-1].write_text(wrapped("\n".join(pasted)))
+    return files
+
+
+def test_the_documents_have_python_to_check(tmp_path: Path) -> None:
+    names = {file.name for file in written(tmp_path)}
+    assert {"README.py", "README_pump.py", "README_core.py", "docs_links_browser_site.py"} <= names
+
+
+def test_mypy_over_the_documents(tmp_path: Path) -> None:
+    assert typing_tools.mypy(tmp_path, written(tmp_path)) == ""
+
+
+def test_pyright_over_the_documents(tmp_path: Path) -> None:
+    assert typing_tools.pyright(tmp_path, written(tmp_path)) == ""
+
+
+def test_pyright_agrees_with_what_the_tests_say_of_types(tmp_path: Path) -> None:
+    copy = tmp_path / "test_typed.py"
+    copy.write_text((ROOT / "tests" / "adapters" / "test_typed.py").read_text())
+    assert typing_tools.pyright(tmp_path, [copy], typeCheckingMode="standard") == ""
+
+
+def test_the_checkers_see_a_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.py"
+    file.write_text(
+        wrapped("inbox = bus.register('lab/log')\nprint((await inbox.receive()).payload_of(3))\n")
+    )
+    assert "payload_of" in typing_tools.mypy(tmp_path, [file])
+    assert "payload_of" in typing_tools.pyright(tmp_path, [file])
