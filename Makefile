@@ -1,5 +1,6 @@
 # The few commands of the project. Nothing outside this folder is written; `make clean` removes what was.
 PYTHON ?= python3
+PYTHONS ?= $(PYTHON)
 SEED ?=
 DURATION ?=
 JOBS ?= 2
@@ -9,7 +10,7 @@ bin := $(venv)/bin
 stamp := $(venv)/.setup-done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check core bench soak clean
+.PHONY: help setup run test check core bench soak wheels clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|' 2>/dev/null \
@@ -49,6 +50,16 @@ bench: setup  ## messages per second and round-trip times beside pyzmq, in one r
 
 soak: setup  ## the long tests: random runs of many nodes; SEED repeats one, DURATION bounds it
 	$(bin)/python -m tests.soak $(if $(SEED),--seed $(SEED)) $(if $(DURATION),--duration $(DURATION))
+
+# Each is built as pip builds what it installs: from the sdist, in an environment of its own.
+wheels: setup  ## dist/: the sdist, a pure wheel, and a compiled one for each of PYTHONS="python3.11 python3.12"
+	rm -rf dist
+	$(bin)/python -m build -q --sdist --outdir dist .
+	BUSWAY_COMPILE=0 $(bin)/python -m pip wheel -q --disable-pip-version-check --no-deps -w dist dist/busway-*.tar.gz
+	@for python in $(PYTHONS); do echo "compiling for $$python, a minute or two"; \
+	  BUSWAY_COMPILE=1 $$python -m pip wheel -q --disable-pip-version-check --no-deps -w dist dist/busway-*.tar.gz || exit 1; \
+	done
+	@ls -l dist
 
 clean:  ## removes everything that was made here, the virtual environment too
 	rm -rf $(venv) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks htmlcov .coverage .coverage.* src/*.egg-info src/*.so protocol/*.so

@@ -1,19 +1,38 @@
-"""Adds the compiled core to the build when BUSWAY_COMPILE=1 is set. Everything else is in pyproject.toml.
+"""Compiles the core where that can be done; makes the README a page of its own. Else see pyproject.toml.
 
-Without a C compiler the build warns and goes on: the pure core is the same program, only slower.
+BUSWAY_COMPILE says what is wanted: nothing, and the core is compiled if there is a C compiler with Python's
+headers; 1, it must be; 0, it stays pure Python, which is the same program, only slower. An editable
+install stays pure unless told 1, or what is edited would not be what runs.
 """
 
 import glob
 import os
+import re
 import sys
 import tempfile
 
 from setuptools import Distribution, Extension, setup
+from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CompileError, LinkError
 
+COMPILING = {"bdist", "bdist_wheel", "build", "build_ext", "install"}  # commands that want extensions
+EDITABLE = {"develop", "editable_wheel"}
+WAY_OUT = "BUSWAY_COMPILE=0 in the environment installs the core as pure Python, which does the same."
 
-def wanted() -> bool:
-    return os.environ.get("BUSWAY_COMPILE", "") == "1"
+
+def wanted() -> str:
+    """ "must", "may" or "no"."""
+    asked = os.environ.get("BUSWAY_COMPILE", "")
+    if asked not in ("", "0", "1"):
+        sys.exit(
+            f"BUSWAY_COMPILE is {asked!r}; expected 1 (compile), 0 (pure Python), or nothing (if possible)"
+        )
+    commands = set(sys.argv[1:])
+    if asked == "0" or not commands & (COMPILING | EDITABLE):
+        return "no"
+    if asked == "1":
+        return "must"
+    return "no" if commands & EDITABLE or sys.implementation.name != "cpython" else "may"
 
 
 def compiler_works() -> bool:
@@ -33,21 +52,53 @@ def compiler_works() -> bool:
     return True
 
 
-def extensions() -> list[Extension]:
-    if not wanted():
+def extensions(scratch: str) -> list[Extension]:
+    """The core as C, below `scratch`; none if it is to stay pure."""
+    how = wanted()
+    if how == "no":
         return []
     if not compiler_works():
-        print(
-            "warning: busway.protocol stays pure Python: no C compiler with Python's headers was found",
-            file=sys.stderr,
-        )
+        missing = "no C compiler with Python's headers was found (on Debian: apt-get install gcc python3-dev)"
+        if how == "must":
+            sys.exit(f"BUSWAY_COMPILE=1, but {missing}. {WAY_OUT}")
+        print(f"warning: busway.protocol stays pure Python: {missing}", file=sys.stderr)
         return []
     from mypyc.build import mypycify
 
+    # The core's modules are all named, and know nothing else: whatever is imported besides would only ask for
+    # packages that are not there while this is built.
+    options = ["--config-file=", "--follow-imports=skip"]
     modules = sorted(glob.glob("src/busway/protocol/*.py"))
-    return mypycify(
-        ["--config-file=", *modules], opt_level=os.environ.get("BUSWAY_OPT_LEVEL", "3"), group_name="busway"
+    level = os.environ.get("BUSWAY_OPT_LEVEL", "3")
+    return mypycify([*options, *modules], opt_level=level, group_name="busway", target_dir=scratch)
+
+
+class Build(build_ext):
+    """Says what to do where the compiler is there and fails all the same."""
+
+    def run(self) -> None:
+        try:
+            super().run()
+        except (BaseError, CompileError, LinkError) as error:
+            sys.exit(f"busway.protocol could not be compiled: {error}. {WAY_OUT}")
+
+
+def page() -> str:
+    """The README for places where its files do not lie beside it: links to them become their names."""
+    with open("README.md", encoding="utf-8") as file:
+        text = file.read()
+    return re.sub(r"\[([^]]+)\]\((?!https?:|#)([^)\s]+)\)", r"\1 (`\2` in the source)", text)
+
+
+with tempfile.TemporaryDirectory(prefix="busway-build-") as scratch:
+    # Built elsewhere: what an earlier build left in the source tree would be installed again.
+    setup(
+        ext_modules=extensions(scratch),
+        cmdclass={"build_ext": Build},
+        long_description=page(),
+        long_description_content_type="text/markdown",
+        options={
+            "build": {"build_base": scratch},
+            "bdist_wheel": {"bdist_dir": os.path.join(scratch, "wheel")},
+        },
     )
-
-
-setup(ext_modules=extensions())

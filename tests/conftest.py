@@ -69,9 +69,7 @@ def real_micropython(tmp_path_factory: pytest.TempPathFactory) -> micropython.Mi
 
 
 @pytest.fixture(scope="session")
-def compiled_core(
-    pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
-) -> compiled.CompiledCore:
+def compiled_core(pytestconfig: pytest.Config) -> compiled.CompiledCore:
     """The core as mypyc compiles it. Built once for the same sources: pytest's cache keeps it."""
     if shutil.which("cc") is None and shutil.which("gcc") is None:
         missing = "no C compiler here: install gcc and Python's headers"
@@ -79,5 +77,4 @@ def compiled_core(
             pytest.fail(missing)
         pytest.skip(missing)
     assert pytestconfig.cache is not None
-    built = compiled.build(pytestconfig.cache.mkdir("busway-compiled"))
-    return compiled.CompiledCore(built, tmp_path_factory.mktemp("compiled"))
+    return compiled.CompiledCore(compiled.build(pytestconfig.cache.mkdir("busway-compiled")))

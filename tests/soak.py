@@ -1,10 +1,11 @@
 """The long tests: `python -m tests.soak --seed N --duration S`. Prints bounds, progress and a verdict.
 
-Nine stages share the time: random campaigns, millions of messages to a slow receiver, two hundred senders to
+Ten stages share the time: random campaigns, millions of messages to a slow receiver, two hundred senders to
 a slow receiver, fuzzing of what a connection reads, routing (random lives of the control plane, and every
 order of events in small networks), random lives of a whole mesh, confirmed messages over bad serial lines
-whose boards reset, sessions over packets, read by CPython and by MicroPython, and a million messages through
-a leaf on MicroPython. Exit status 0 only if each kept all its bounds.
+whose boards reset, sessions over packets, read by CPython and by MicroPython, a million messages through
+a leaf on MicroPython, and every way to install on every Python that is here. Exit status 0 only if each kept
+all its bounds.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import busway
-from tests import board_soak
+from tests import board_soak, install_soak
 from tests.adapters.campaign import Campaign
 from tests.protocol import campaign as core
 from tests.protocol import streams
@@ -534,6 +535,7 @@ STAGES: list[tuple[str, float, Callable[[int, float], Result]]] = [
     ("fuzzing", 0.15, fuzz),
     ("two Pythons", 0.05, two_pythons),
     ("boards", 0.05, lambda seed, seconds: Result(*board_soak.boards(seed, seconds))),
+    ("installs", 0.0, lambda seed, seconds: Result(*install_soak.installs(seed, seconds))),
 ]
 
 

@@ -1,11 +1,10 @@
 """The core compiled with mypyc: really compiled, and the same program."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-from tests.rigs.compiled import CompiledCore, run_setup
+from tests.rigs.compiled import CompiledCore
 from tests.rigs.tree import SOURCE
 
 WHERE_FROM = """
@@ -26,6 +25,10 @@ def module_names() -> list[str]:
     return ["busway.protocol" + ("" if stem == "__init__" else f".{stem}") for stem in stems]
 
 
+def test_from_the_checkout_the_core_is_compiled(compiled_core: CompiledCore) -> None:
+    assert re.fullmatch(r"busway \S+, compiled core, CPython \S+", compiled_core.version)
+
+
 def test_every_module_is_compiled(compiled_core: CompiledCore) -> None:
     printed = compiled_core.run(WHERE_FROM.format(names=module_names()))
     assert printed.split("\n")[:-1] == [f"{name} so" for name in module_names()]
@@ -34,9 +37,3 @@ def test_every_module_is_compiled(compiled_core: CompiledCore) -> None:
 def test_tests_of_the_core_pass_compiled(compiled_core: CompiledCore) -> None:
     printed = compiled_core.pytest("tests/protocol", *(f"--ignore={path}" for path in PURE_ONLY))
     assert re.search(r"^busway\.protocol: .*\.so$", printed, re.MULTILINE), printed
-
-
-def test_without_compiler_the_build_warns_and_stays_pure(tmp_path: Path) -> None:
-    printed = run_setup(tmp_path / "tree", tmp_path / "made", {"CC": "/bin/false", "LDSHARED": "/bin/false"})
-    assert "warning: busway.protocol stays pure Python" in printed
-    assert not list(tmp_path.rglob("*.so"))

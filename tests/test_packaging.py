@@ -1,5 +1,7 @@
 """What is shipped: plain files in the sdist and the wheel, though the source tree has links."""
 
+import os
+import re
 import sys
 import tarfile
 import zipfile
@@ -7,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.rigs.install import checkout
 from tests.rigs.processes import output_of
-from tests.rigs.tree import ROOT, SOURCE, copy_build_files, copy_folder
+from tests.rigs.tree import ROOT, SOURCE
 
 BUILD_SDIST = "import sys; from setuptools import build_meta; print(build_meta.build_sdist(sys.argv[1]))"
 BUILD_WHEEL = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
@@ -20,17 +23,14 @@ IMPORT_FROM = (
 def build(script: str, tree: Path, target: Path) -> Path:
     """Runs the build backend as pip does without isolation: offline, with this environment's setuptools."""
     target.mkdir()
-    output_of([sys.executable, "-c", script, target], cwd=tree)
+    output_of([sys.executable, "-c", script, target], cwd=tree, env={**os.environ, "BUSWAY_COMPILE": "0"})
     (made,) = target.iterdir()
     return made
 
 
 @pytest.fixture(scope="module")
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    tree = tmp_path_factory.mktemp("tree")
-    copy_build_files(tree)
-    for name in ("protocol", "drivers", "adapters", "src"):
-        copy_folder(ROOT / name, tree / name, follow_links=False)
+    tree = checkout(tmp_path_factory.mktemp("tree"))
     return build(BUILD_SDIST, tree, tree / "sdist")
 
 
@@ -63,6 +63,23 @@ def test_sdist_holds_plain_files(sdist: Path) -> None:
     assert {"pyproject.toml", "setup.py", "LICENSE"} <= names
 
 
+def test_sdist_holds_documents_and_examples_but_no_loose_tests(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        names = {member.name.split("/", 1)[1] for member in archive.getmembers() if member.isfile()}
+    written = {str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")}
+    programs = {str(path.relative_to(ROOT)) for path in (ROOT / "firmware_examples").rglob("*.py")}
+    assert written | programs | {"CHANGELOG.md", "README.md"} <= names
+    assert [name for name in names if name.startswith(("tests/", "benchmarks/"))] == []
+
+
+def test_the_readme_has_no_links_to_files_that_are_not_beside_it(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        text = archive.read(name).decode()
+    assert "`docs/guarantees.md`" in text
+    assert re.findall(r"\]\((?!https?:|#)[^)]*\)", text) == []
+
+
 def test_wheel_made_from_the_sdist_holds_every_module_once(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -71,7 +88,7 @@ def test_wheel_made_from_the_sdist_holds_every_module_once(wheel: Path) -> None:
     assert "busway/protocol/__init__.py" in package
 
 
-def test_wheel_is_pure_unless_asked(wheel: Path) -> None:
+def test_wheel_is_pure_if_asked(wheel: Path) -> None:
     assert wheel.name.endswith("-py3-none-any.whl")
 
 

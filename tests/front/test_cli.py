@@ -1,5 +1,6 @@
 """What all commands of `busway` share: help, errors, exit statuses, colours, a fast start."""
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -42,7 +43,8 @@ def test_help_of_all() -> None:
 
 
 def test_version() -> None:
-    assert busway("--version").ok().text == f"busway {front.__version__}\n"
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    assert busway("--version").ok().text == f"busway {front.__version__}, pure Python core, {python}\n"
 
 
 def test_no_command_shows_the_help() -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "busway"
-BUILD_FILES = ("pyproject.toml", "setup.py", "LICENSE", "README.md")
 
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.so", "*.egg-info")
 
@@ -13,10 +12,3 @@ _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.so", "*.egg-info")
 def copy_folder(source: Path, target: Path, *, follow_links: bool = True) -> None:
     """Copies source text only: no caches, nothing compiled. `follow_links`: links become plain files."""
     shutil.copytree(source, target, symlinks=not follow_links, ignore=_LEFT_OUT)
-
-
-def copy_build_files(target: Path) -> None:
-    """Copies what setuptools reads besides the packages."""
-    for name in BUILD_FILES:
-        if (ROOT / name).exists():
-            shutil.copy(ROOT / name, target / name)

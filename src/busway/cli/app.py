@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import click
 
-import busway
+from busway import about
 from busway.cli import failures, options, output
 from busway.cli.bench import bench
 from busway.cli.bridge import bridge
@@ -57,7 +57,7 @@ Colours only on a terminal, and never with NO_COLOR set."""
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(busway.__version__, prog_name="busway", message="%(prog)s %(version)s")
+@click.version_option(message=about.line())
 @click.pass_context
 def group(context: click.Context) -> None:
     """Talk on a Busway message bus, and look at the programs on it.

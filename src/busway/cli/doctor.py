@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from busway import about
 from busway.cli import failures, output
 from busway.cli.options import Examples, Place, joins, json_option, timeout_option
 
@@ -67,6 +68,7 @@ def doctor(place: Place, targets: tuple[str, ...], timeout: float, as_json: bool
     from busway.cli import session
 
     report = Report()
+    report.well(about.line())
     check_directory(report, place.bus)
     urls = [target for target in targets if "://" in target]
     names = [target for target in targets if "://" not in target]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from busway import about
 from busway.demo.figures import OUTCOMES, Figures, RoundTrips, Tally
 from busway.demo.messages import Readings
 
@@ -58,6 +59,7 @@ def summary(figures: Figures, bus_name: str) -> str:
     outcomes = figures.outcomes().total()
     lines = [
         f'Busway demo on bus "{bus_name}": {figures.age:.1f} s, up to {figures.nodes_max} nodes at a time',
+        f"  running     {about.line()}",
         f"  messages    {messages:,} taken by receivers, {messages / figures.age:,.0f} a second",
         f"  readings    {figures.readings_count:,} came here, {figures.readings_missed:,} were missed",
         *(

@@ -1,0 +1,88 @@
+"""The README's ways to install Busway, each in a fresh environment, on every Python that is here.
+
+The first of them, with a compiler, is in test_compiled.py; all on all: install_soak.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.rigs.install import BUILD_TIMEOUT_S, PYTHONS, Environment, check_two_terminals, checkout, python_of
+from tests.rigs.processes import output_of
+
+pytestmark = pytest.mark.timeout(1800)  # pip makes an environment of its own for each build
+
+NO_COMPILER = {"CC": "/bin/false", "LDSHARED": "/bin/false"}
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkout(tmp_path_factory.mktemp("install") / "checkout")
+
+
+@pytest.fixture(scope="module")
+def built(tree: Path) -> Path:
+    """A folder with the sdist, and the pure wheel made from it."""
+    folder = tree.parent / "dist"
+    script = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
+    output_of([sys.executable, "-c", script, folder], cwd=tree)
+    return folder
+
+
+def test_without_a_compiler_the_core_is_pure(tree: Path, tmp_path: Path) -> None:
+    environment = Environment(tmp_path / "venv")
+    said = environment.run("pip", "install", "-v", ".", cwd=tree, env=NO_COMPILER)
+    assert "warning: busway.protocol stays pure Python: no C compiler" in said
+    assert ", pure Python core, " in environment.version(tmp_path)
+    check_two_terminals(environment, tmp_path)
+
+
+def test_asked_to_compile_without_a_compiler_says_how_to_do_without(tree: Path, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"BUSWAY_COMPILE=1, but no C compiler.*\n?.*BUSWAY_COMPILE=0"):
+        build_here(tree, tmp_path, BUSWAY_COMPILE="1", **NO_COMPILER)
+
+
+def test_a_word_that_is_none_of_the_choices_is_refused(tree: Path, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="BUSWAY_COMPILE is 'yes'; expected 1"):
+        build_here(tree, tmp_path, BUSWAY_COMPILE="yes")
+
+
+@pytest.mark.parametrize("version", PYTHONS)
+def test_the_sdist_installs_and_runs(version: str, built: Path, tmp_path: Path) -> None:
+    python = python_of(version)
+    if python is None:
+        pytest.skip(f"no Python {version} here")
+    environment = Environment(tmp_path / "venv", python)
+    (sdist,) = built.glob("busway-*.tar.gz")
+    environment.install(sdist, cwd=tmp_path, BUSWAY_COMPILE="0")
+    assert re.fullmatch(
+        rf"busway \S+, pure Python core, CPython {version}\.\S+", environment.version(tmp_path)
+    )
+    check_two_terminals(environment, tmp_path)
+
+
+def build_here(tree: Path, target: Path, **variables: str) -> set[str]:
+    """Builds a wheel with this environment's own tools, which is quicker; returns the names in it."""
+    options = ("-q", "--no-deps", "--no-build-isolation", "-w")
+    command: list[str | Path] = [sys.executable, "-m", "pip", "wheel", *options, target, tree]
+    output_of(command, cwd=tree, env={**os.environ, **variables}, timeout_s=BUILD_TIMEOUT_S)
+    (wheel,) = target.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def test_a_second_build_brings_no_module_back_that_was_deleted(tree: Path, tmp_path: Path) -> None:
+    extra = tree / "src" / "busway" / "gone.py"
+    extra.write_text('"""Will be deleted."""\n')
+    assert "busway/gone.py" in build_here(tree, tmp_path / "first", BUSWAY_COMPILE="0")
+    extra.unlink()
+    names = build_here(tree, tmp_path / "second", BUSWAY_COMPILE="0")
+    assert "busway/about.py" in names
+    assert "busway/gone.py" not in names
+    assert not (tree / "build").exists()
