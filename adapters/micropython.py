@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _WRITE_SIZE: "Final" = 128  # bytes asked of the core at a time: what waits here cannot be overtaken
 _READ_SIZE: "Final" = 256  # also the largest packet
 _BUSY_MS: "Final" = 2  # after a write that was not taken
+_BUSY = (11, 12, 35, 114, 115, 118, 119, 120, -26752, -26880)  # the last two: TLS wants to write, to read
 _FAR_MS: "Final" = 268435456  # no timer is further away: fits ticks_diff
 _RETRY_MS: "Final" = 1000
 _TOLD_MS: "Final" = 2000  # for the router's acknowledgement of a sleep
@@ -88,10 +89,15 @@ class Loop:
     None if busy); `label` for people; `node_id` 16 bytes, None: from the board's own serial number;
     `sort` "stream" for reliable bytes, "packet" for lines that lose some; `prove` computes HMAC-SHA-256
     with the link's token; `message_size_max` bytes of the largest message either way, which the router is
-    told: it refuses longer ones; `clock` has ticks_ms, ticks_diff and sleep_ms, as MicroPython's time. Times
-    are in ms. A `leaf` that is given has its own limits.
+    told: it refuses longer ones; `pending_max` messages of its own that may wait or be under way (besides,
+    each published name has one place of its own); `peers_max` names that it publishes, names that it sends
+    to, and pairs of node and endpoint that it remembers; `entropy` gives n random bytes, None: os.urandom,
+    or micropython_entropy.py where a board has none; `clock` has ticks_ms, ticks_diff and sleep_ms, as
+    MicroPython's time. Times are in ms. A `leaf` that is given has its own limits.
 
-    Without memory to go on the link ends with TOO_LARGE, and another session begins: see `last_error`.
+    What goes wrong and cannot be raised where it happens is in `last_error`, and on packet links shown to
+    people (`busway monitor --log`). Without memory to go on the link ends with TOO_LARGE, and another
+    session begins.
     """
 
     # What the core has to know of a link, besides what is given.
@@ -102,7 +108,8 @@ class Loop:
     window = 8  # packets under way: what a board stores of each direction
     # What is not so yet
     connection: "LeafConnection | None" = None
-    last_error: "Exception | None" = None  # of a handler, or the MemoryError that has ended a link
+    last_error: "Exception | None" = None  # of a handler, or what has ended a link
+    refused = 0  # publishes that found no room
     _now = 1000
     _tail = b""  # taken from the core
     _taken = 0  # bytes of it that the stream has taken
@@ -127,6 +134,9 @@ class Loop:
         keepalive_ms: int = 5000,
         prove: "Callable[[bytes], bytes] | None" = None,
         message_size_max: int = 1024,
+        pending_max: int = 8,
+        peers_max: int = 16,
+        entropy: "Callable[[int], bytes] | None" = None,
         clock: "Any" = time,
     ) -> None:
         if sort not in ("stream", "packet") or not codes.USERSPACE <= realm <= codes.GLOBAL:
@@ -144,12 +154,15 @@ class Loop:
         self._clock = clock
         self._ticks = clock.ticks_ms()
         self._open = None if hasattr(stream, "write") else stream
+        entropy = entropy or _entropy()
         self.leaf = leaf or Leaf(
-            node_id or board_id(),
-            entropy=os.urandom,
+            node_id or board_id(entropy),
+            entropy=entropy,
             bus=bus,
             label=label,
             limits=(256, message_size_max, 16, 1),
+            pending_max=pending_max,
+            peers_max=peers_max,
         )
         self.handlers: "list[tuple[Receiver, Callable[[Any], Any]]]" = []
         self._waiting: "dict[int, Callable[[Outcome], Any]]" = {}
@@ -198,12 +211,14 @@ class Loop:
         return decorate
 
     def publish(self, name: "str | bytes", value: object, best_effort: bool = False) -> bool:
-        """Give every subscriber a copy; False if the link has no room for it now. With `best_effort` it may
-        be lost, here or on its way, rather than keep others waiting: for readings that come often."""
+        """Give every subscriber a copy; False if the link has no room for it now (counted in `refused`).
+        With `best_effort` it may be lost, here or on its way, rather than keep others waiting: for readings
+        that come often. Raises LocalError, "peers_max", for one name more than that."""
         payload, format = encode(value)
         try:
             self.leaf.publish(uuid_of(name), payload, self.now(), format, best_effort=best_effort)
         except FullError:
+            self.refused += 1
             return False
         self._due = self._ticks
         return self.connected
@@ -407,7 +422,6 @@ class Loop:
     # The stream
 
     def _attach(self, stream: "Any") -> None:
-        self._stream = stream
         if hasattr(stream, "setblocking"):
             stream.setblocking(False)
         if hasattr(stream, "setsockopt"):
@@ -415,19 +429,19 @@ class Loop:
                 stream.setsockopt(6, 1, 1)  # TCP_NODELAY: else a write waits for what the one before brings
             except (OSError, ValueError):
                 pass  # not TCP, or a board that does not know it
-        if hasattr(stream, "any"):
-            self._poll = None
-            return
-        poller = select.poll()
-        poller.register(getattr(stream, "polled", stream), select.POLLIN)
-        self._poll = getattr(poller, "ipoll", poller.poll)
+        self._poll = None
+        if not hasattr(stream, "any"):
+            poller = select.poll()
+            poller.register(getattr(stream, "polled", stream), select.POLLIN)
+            self._poll = getattr(poller, "ipoll", poller.poll)
+        self._stream = stream
 
     def _start(self, now: int) -> None:
         """A new session, on a stream that is opened where the last one failed."""
         try:
             if self._stream is None and self._open is not None:
                 self._attach(self._open())
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it takes to open it: tried again
             self.last_error = error
             self._put_off(now)
             return
@@ -462,36 +476,48 @@ class Loop:
     def _read(self, now: int) -> None:
         stream = self._stream
         connection = self.connection
-        while stream is not None and connection is not None and self._wait(0):
+        more = False  # perhaps within a TLS layer, which no poll shows
+        while stream is not None and connection is not None and (more or self._wait(0)):
             size = self._read_some(stream)
             if size <= 0:
                 if size < 0:
                     raise OSError("the stream has ended")
                 return
+            more = size == _READ_SIZE and hasattr(stream, "setblocking")
             self._heed(connection.receive_data(self._buffer[:size], now))
             if self.connection is not connection:
                 return
 
     def _read_some(self, stream: "Any") -> int:
         """Bytes that were read into the buffer; 0: none now; -1: the end."""
-        if self.mtu:
-            packet = stream.read() or b""
-            self._buffer[: len(packet)] = packet
-            return len(packet)
-        if hasattr(stream, "any"):
-            return stream.readinto(self._buffer, min(stream.any(), _READ_SIZE)) or 0
-        if hasattr(stream, "setblocking"):
-            try:
+        try:
+            if self.mtu:
+                data = stream.read() or None
+            elif hasattr(stream, "any"):
+                return stream.readinto(self._buffer, min(stream.any(), _READ_SIZE)) or 0
+            elif hasattr(stream, "recv"):
                 data = stream.recv(_READ_SIZE)
-            except OSError as error:
-                return _busy(error)
-            self._buffer[: len(data)] = data
-            return len(data) or -1
-        data = stream.read(1)  # a terminal would wait for all that it is asked for
-        if data:
-            self._buffer[0] = data[0]
-            return 1
-        return -1 if data is not None else 0
+            elif hasattr(stream, "setblocking"):
+                data = stream.read(_READ_SIZE)
+            else:
+                return self._collect(stream)
+        except OSError as error:
+            return _busy(error)
+        if data is None:
+            return 0
+        self._buffer[: len(data)] = data
+        return len(data) or -1
+
+    def _collect(self, stream: "Any") -> int:
+        """As `_read_some`, of a terminal, which would wait for all that it is asked for: byte by byte."""
+        size = 0
+        while size < _READ_SIZE and (not size or self._wait(0)):
+            data = stream.read(1)
+            if not data:
+                return size or (0 if data is None else -1)
+            self._buffer[size] = data[0]
+            size += 1
+        return size
 
     def _write(self, now: int) -> None:
         connection = self.connection
@@ -530,6 +556,9 @@ class Loop:
                 continue
             if event.kind == events.LINK_OPEN:
                 self._retry_ms = _RETRY_MS
+            elif event.kind == events.LINK_CLOSED and event.code not in (codes.GOODBYE, codes.RESTARTED):
+                if event.code != codes.TOO_LARGE or not isinstance(self.last_error, MemoryError):
+                    self.last_error = OSError("the link ended with error %d. %s" % (event.code, event.text))
             happened.pop(0)
 
     def _tick(self, now: int) -> None:
@@ -542,7 +571,13 @@ class Loop:
         try:
             function(*arguments)
         except Exception as error:  # noqa: BLE001 - a program's own
-            self.last_error = error
+            self._fault(error)
+
+    def _fault(self, error: Exception) -> None:
+        """Nobody can be told but people."""
+        if str(error) != str(self.last_error):
+            self.log("%s: %s\n" % (type(error).__name__, error))
+        self.last_error = error
 
     def _serve(self) -> None:
         for receiver, function in self.handlers:
@@ -585,42 +620,32 @@ class Loop:
 
 def _busy(error: OSError) -> int:
     """0 for a stream that takes or has nothing now; any other error goes on. EAGAIN, ENOMEM, EINPROGRESS."""
-    if error.args and error.args[0] in (11, 12, 115, 118, 119):
+    if error.args and error.args[0] in _BUSY:
         return 0
     raise error
 
 
-def board_id() -> bytes:
+def _entropy() -> "Callable[[int], bytes]":
+    if hasattr(os, "urandom"):
+        return os.urandom
+    from busway.adapters.micropython_entropy import urandom
+
+    return urandom
+
+
+def board_id(entropy: "Callable[[int], bytes]") -> bytes:
     """A node id of this board's own: the same at every start if it has a serial number."""
     try:
         from hashlib import sha256
 
         from machine import unique_id  # type: ignore[import-not-found]
     except ImportError:
-        return os.urandom(codes.ID_SIZE)
+        return entropy(codes.ID_SIZE)
     return bytes(sha256(b"busway" + unique_id()).digest()[: codes.ID_SIZE])
 
 
-class Usb:
+def Usb() -> "Any":
     """The board's USB serial port, or whatever its program's standard input and output are, as a stream."""
+    from busway.adapters.micropython_usb import Usb
 
-    def __init__(self) -> None:
-        import sys
-
-        self._in: "Any" = getattr(sys.stdin, "buffer", sys.stdin)
-        self._out: "Any" = getattr(sys.stdout, "buffer", sys.stdout)
-        self.polled = sys.stdin
-        try:
-            from micropython import kbd_intr
-
-            kbd_intr(-1)  # a 3 among the bytes is no Ctrl-C
-        except ImportError:
-            pass
-
-    def read(self, size: int) -> "Any":
-        """As the port's own."""
-        return self._in.read(size)
-
-    def write(self, data: bytes) -> "Any":
-        """As the port's own."""
-        return self._out.write(data)
+    return Usb()

@@ -173,8 +173,10 @@ class Leaf(LeafOrigin):
         best_effort: bool = False,
     ) -> int:
         """Give every subscriber of a broadcast endpoint a copy. Returns 0. Nobody listening, or no link
-        now, is no error. Raises FullError when too much waits to be written; with `best_effort` the message
-        is lost then, here or on its way, rather than keep others waiting.
+        now, is no error. Raises FullError when another of this endpoint waits to be written, and
+        `pending_max` of all: so each has a place, however many others write. With `best_effort` the message
+        is lost then, here or on its way, rather than keep others waiting. Raises LocalError for one endpoint
+        more than `peers_max`.
         """
         self._check_message(endpoint, payload, format)
         target = self._targets.get(endpoint)
@@ -184,15 +186,17 @@ class Leaf(LeafOrigin):
         ):
             raise WrongKindError("this endpoint is not of kind broadcast: use send or request")
         if endpoint not in self._casts and len(self._casts) >= self.peers_max:
-            raise FullError("this leaf publishes to peers_max endpoints already")
+            raise LocalError("this leaf publishes to as many endpoints as it may: peers_max")
         item = Message(codes.PUBLISH, endpoint, payload, format)
         item.number = self._casts.get(endpoint, 0) + 1
         if self.online() and endpoint not in self._pruned:
-            waiting = 0
+            waiting = own = 0
             for other in self._items:
-                waiting += other.kind == codes.PUBLISH
+                if other.kind == codes.PUBLISH:
+                    waiting += 1
+                    own += other.endpoint == endpoint
             item.best_effort = best_effort
-            if waiting < self.pending_max:
+            if not own or waiting < self.pending_max:
                 self._items.append(item)
                 self.stirred = True
             elif not best_effort:

@@ -222,7 +222,7 @@ class LeafOrigin:
             if uuid not in wanted:
                 del self._targets[uuid]
                 return
-        raise FullError("messages to peers_max endpoints are under way")
+        raise FullError("messages to as many endpoints as it may remember are under way: peers_max")
 
     def _watch(self, receiver: Receiver) -> None:
         """A unicast name may be held by another node, too: the router says so."""

@@ -46,6 +46,8 @@ MODULES = {
         "adapters/micropython.py",
     ),
     "adapters/micropython_sha1.py": ("adapters/micropython_sha1.py",),
+    "adapters/micropython_usb.py": ("adapters/micropython_usb.py",),
+    "adapters/micropython_entropy.py": ("adapters/micropython_entropy.py",),
     "adapters/micropython_asyncio.py": ("adapters/micropython_asyncio.py",),
 }
 """What a board carries, and of which modules each file is made: together they take less RAM."""

@@ -31,10 +31,13 @@ _PURE_PARTS = (*_PURE, ast.List, ast.Dict, ast.expr_context, ast.operator, ast.c
 
 
 class _Quiet(ast.NodeTransformer):
-    """Texts for people become empty."""
+    """Texts for people become empty, but for the name of a limit at the end: "too many: pending_max"."""
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
-        return ast.Constant("") if isinstance(node.value, str) and " " in node.value else node
+        if not (isinstance(node.value, str) and " " in node.value):
+            return node
+        last = node.value.rpartition(": ")[2]
+        return ast.Constant(last if last.isidentifier() and "%" not in node.value else "")
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         self.generic_visit(node)

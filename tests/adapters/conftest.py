@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from busway.firmware import build
 from tests.rigs import loops
+from tests.rigs.micropython import MicroPython
 
 TEST_TIMEOUT_S = 20
 
@@ -53,3 +55,17 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("BUSWAY_DIR", str(directory))
     yield directory
     shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def board_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a board carries: the shrunk modules, compiled."""
+    out = tmp_path_factory.mktemp("board")
+    build(out)
+    return out
+
+
+@pytest.fixture
+def interpreter(real_micropython: MicroPython) -> str:
+    """The command of a real MicroPython."""
+    return real_micropython.command

@@ -82,25 +82,12 @@ print("stopped", loop.ask("lab/question", 5) if loop.connected else None)
 """
 
 
-@pytest.fixture(scope="module")
-def board_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a board carries: the shrunk modules, compiled."""
-    out = tmp_path_factory.mktemp("board")
-    build(out)
-    return out
-
-
 @pytest.fixture(scope="module", params=["mpy", "py"])
 def any_files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same in either form."""
     out = tmp_path_factory.mktemp("any")
     build(out, compiled=request.param == "mpy")
     return out
-
-
-@pytest.fixture
-def interpreter(real_micropython: micropython.MicroPython) -> str:
-    return real_micropython.command
 
 
 @pytest.fixture
