@@ -476,14 +476,12 @@ class Loop:
     def _read(self, now: int) -> None:
         stream = self._stream
         connection = self.connection
-        more = False  # perhaps within a TLS layer, which no poll shows
-        while stream is not None and connection is not None and (more or self._wait(0)):
+        while stream is not None and connection is not None and self._wait(0):
             size = self._read_some(stream)
             if size <= 0:
                 if size < 0:
                     raise OSError("the stream has ended")
                 return
-            more = size == _READ_SIZE and hasattr(stream, "setblocking")
             self._heed(connection.receive_data(self._buffer[:size], now))
             if self.connection is not connection:
                 return

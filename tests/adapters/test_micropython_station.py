@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import socket
+import ssl
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 import busway
 
@@ -94,3 +99,136 @@ def test_a_name_too_many_is_an_error_that_is_shown_and_loop_takes_more(
     with running(interpreter, board_files, STATION, port_of(bus), "18", "20"):
         assert last.receive(timeout=20.0).payload == 17
         assert bus.request("lab/trouble", ttl=10.0) == ["None", 0]
+
+
+ODD = (
+    DIAL
+    + """
+class Odd:
+    # A stream that has and takes nothing each third time, and says so in one of the ways there are.
+
+    def __init__(self, line):
+        self.polled = line
+        self.calls = 0
+
+    def nothing(self):
+        self.calls += 1
+        if self.calls % 3:
+            return False
+        said = sys.argv[2]
+        if said.lstrip("-").isdigit():
+            raise OSError(int(said))
+        return True
+
+    def close(self):
+        self.polled.close()
+
+class Socket(Odd):
+    def setblocking(self, flag):
+        self.polled.setblocking(flag)
+
+    def read(self, size):
+        return None if self.nothing() else self.polled.read(min(size, 100))
+
+    def write(self, data):
+        return None if self.nothing() else self.polled.write(data[:50])
+
+class Both(Socket):
+    def recv(self, size):
+        return self.read(size)
+
+    def send(self, data):
+        return self.write(data)
+
+class Uart(Odd):
+    def __init__(self, line):
+        line.setblocking(False)
+        super().__init__(line)
+
+    def any(self):
+        return 1 if sys.argv[2] == "zero" else 100  # which is said to be possible even if more is there
+
+    def readinto(self, buffer, size):
+        if self.nothing():
+            return 0 if sys.argv[2] == "zero" else None
+        return self.polled.readinto(buffer, size)
+
+    def write(self, data):
+        if self.nothing():
+            return 0 if sys.argv[2] == "zero" else None
+        return self.polled.write(data[:50])
+
+loop = Loop(lambda: {"socket": Socket, "both": Both, "uart": Uart}[sys.argv[3]](dial()), sort="stream")
+loop.serve("lab/echo")(lambda value: value)
+loop.run()
+"""
+)
+
+
+@pytest.mark.parametrize("face", ["socket", "both", "uart"])
+@pytest.mark.parametrize("said", ["None", "zero", "11", "-26880", "-26752"])
+def test_whatever_a_stream_says_when_it_has_or_takes_nothing(
+    bus: busway.Bus, interpreter: str, board_files: Path, face: str, said: str
+) -> None:
+    """None, OSError with EAGAIN, what TLS wants, 0 bytes written, and fewer than asked for."""
+    with running(interpreter, board_files, ODD, port_of(bus), said, face) as board:
+        for size in (1, 300, 1000):
+            assert bus.request("lab/echo", b"x" * size, ttl=10.0, timeout=15.0) == b"x" * size
+        assert board.poll() is None
+
+
+SECURE = (
+    DIAL
+    + """
+import tls
+
+def secure():
+    context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
+    context.verify_mode = tls.CERT_NONE
+    return context.wrap_socket(dial())
+
+loop = Loop(secure, "secure", sort="stream", keepalive_ms=30000)
+loop.serve("lab/echo")(lambda value: value)
+loop.run()
+"""
+)
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(4096):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def secured(port: str, certificate: trustme.LeafCert) -> Iterator[str]:
+    """A port that speaks TLS before another of this machine."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    with socket.create_server(("127.0.0.1", 0)) as server, contextlib.ExitStack() as stack:
+
+        def take() -> None:
+            with contextlib.suppress(OSError):
+                plain, _ = server.accept()
+                inner = stack.enter_context(context.wrap_socket(plain, server_side=True))
+                outer = stack.enter_context(socket.create_connection(("127.0.0.1", int(port))))
+                threading.Thread(target=_pump, args=(inner, outer), daemon=True).start()
+                _pump(outer, inner)
+
+        threading.Thread(target=take, daemon=True).start()
+        yield str(server.getsockname()[1])
+
+
+def test_a_socket_with_tls(bus: busway.Bus, interpreter: str, board_files: Path) -> None:
+    """Its `recv` says None, and what it has decrypted already no poll shows."""
+    certificate = trustme.CA().issue_cert("127.0.0.1")
+    with (
+        secured(port_of(bus), certificate) as port,
+        running(interpreter, board_files, SECURE, port) as board,
+    ):
+        started = time.monotonic()
+        for size in (1, 700, 1000):
+            assert bus.request("lab/echo", b"x" * size, ttl=10.0, timeout=15.0) == b"x" * size
+        assert board.poll() is None
+        assert time.monotonic() - started < 15  # not with the keepalive, after 30 s
