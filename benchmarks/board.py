@@ -1,7 +1,8 @@
 """A board beside the computer: MicroPython in a process of its own at the other end of a real pty.
 
 Messages a second each way, round trips, and the processor time of both processes for each message, over the
-whole packet layer (COBS, CRC, window). A pty has no rate, so this is what both ends can do at most.
+whole packet layer (COBS, CRC, window), first to a UART of the board's, then to its own USB. A pty has no
+rate, so this is what both ends can do at most.
 
 Usage: python -m benchmarks.board [--scale FACTOR]
 """
@@ -30,9 +31,9 @@ PINS = ROOT / "tests" / "rigs" / "board"
 MICROPYTHON = Path(sys.prefix, "bin", "micropython")
 PROGRAM = """
 from machine import UART
-from busway.adapters.micropython import Loop
+from busway.adapters.micropython import Loop, Usb
 
-loop = Loop(UART(0, rxbuf=1024), "bench-board", bus="bench")
+loop = Loop(%s, "bench-board", bus="bench")
 count = 0
 left = 0
 
@@ -91,34 +92,46 @@ class Bench:
         seconds, ours, boards = (b - a for a, b in zip(self._started, self._clocks(), strict=True))
         return Figure(count, seconds, ours, boards)
 
+    def bytes_written(self) -> int:
+        """Bytes that have left for the board."""
+        return self.bus.links()[0].bytes_out
+
     def _clocks(self) -> tuple[float, float, float]:
         fields = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()
         board = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
         return time.perf_counter(), time.process_time(), board
 
 
+LINES = {"a UART": "UART(0, rxbuf=1024)", "its own USB": "Usb()"}
+"""What the line is to the board."""
+
+
 @contextlib.contextmanager
-def board() -> Iterator[tuple[str, int]]:
+def board(line: str) -> Iterator[tuple[str, int]]:
     """A running board: the URL of its line, and its process."""
     with tempfile.TemporaryDirectory(prefix="bw-") as folder:
         os.environ["BUSWAY_DIR"] = folder
         firmware.build(Path(folder), compiled=False)
         script = Path(folder, "main.py")
-        script.write_text(PROGRAM)
-        ours, line = os.openpty()
-        os.set_blocking(ours, False)
-        tty.setraw(line)  # a serial line echoes nothing
+        script.write_text(PROGRAM % LINES[line])
+        ours, theirs = os.openpty()
+        os.set_blocking(ours, line == "its own USB")  # as there: a read waits for all that it is asked for
+        tty.setraw(theirs)  # a serial line echoes nothing
         environment = {"MICROPYPATH": f"{folder}:{PINS}", "BOARD": folder, "BOARD_UART": str(ours)}
         process = subprocess.Popen(
-            [str(MICROPYTHON), "-X", "heapsize=256k", str(script)], pass_fds=[ours], env=environment
+            [str(MICROPYTHON), "-X", "heapsize=256k", str(script)],
+            pass_fds=[ours],
+            env=environment,
+            stdin=ours,
+            stdout=ours,
         )
         try:
-            yield f"serial://{os.ttyname(line)}?baud=2000000", process.pid
+            yield f"serial://{os.ttyname(theirs)}?baud=2000000", process.pid
         finally:
             process.kill()
             process.wait()
             os.close(ours)
-            os.close(line)
+            os.close(theirs)
 
 
 async def round_trips(found: Bench, count: int, size: int) -> None:
@@ -139,12 +152,16 @@ async def round_trips(found: Bench, count: int, size: int) -> None:
 async def to_the_board(found: Bench, count: int) -> None:
     before = await found.bus.request("bench/count")
     assert isinstance(before, int)
+    written = found.bytes_written()
     found.start()
     for _ in range(count):
         await found.bus.send("bench/sink", b"x" * 64)
     while await found.bus.request("bench/count") != before + count:
         pass
-    print(found.stop(count).line("to the board, 64 bytes"))
+    figure = found.stop(count)
+    written = found.bytes_written() - written
+    print(figure.line("to the board, 64 bytes"))
+    print(f"{'':<38} {figure.boards / written * 1e6:.2f} us of MicroPython for each byte on the line")
 
 
 async def from_the_board(found: Bench, count: int) -> None:
@@ -163,14 +180,12 @@ async def from_the_board(found: Bench, count: int) -> None:
     print(found.stop(taken).line("from the board, 64 bytes") + (f"   {missed} missed" if missed else ""))
 
 
-async def main(url: str, pid: int, scale: float) -> None:
+async def main(url: str, pid: int, scale: float, line: str) -> None:
     async with busway.AsyncBus("bench", label="bench") as bus:
         await bus.connect(url)
         found = Bench(bus, pid)
         await bus.request("bench/echo", b"", ttl=10.0)
-        print(
-            f"{'CPython and MicroPython over a pty':<38} {'rate':>11}   {'CPython':>11} {'MicroPython':>11}"
-        )
+        print(f"{'over a pty, to the board ' + line:<38} {'rate':>11}   {'CPython':>11} {'MicroPython':>11}")
         for size in (0, 16, 64):
             await round_trips(found, int(500 * scale), size)
         await to_the_board(found, int(2000 * scale))
@@ -183,5 +198,6 @@ if __name__ == "__main__":
     )
     parser.add_argument("--scale", type=float, default=1.0)
     arguments = parser.parse_args()
-    with board() as running:
-        asyncio.run(main(*running, arguments.scale))
+    for name in LINES:
+        with board(name) as running:
+            asyncio.run(main(*running, arguments.scale, name))

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 import subprocess
 import threading
 import time
+import tty
 from collections.abc import Iterator
+from operator import add, sub
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trustme
 
 import busway
+from busway.adapters.micropython import Loop
+from busway.protocol.leaf_state import Event
 
 
 @contextlib.contextmanager
@@ -232,3 +238,26 @@ def test_a_socket_with_tls(bus: busway.Bus, interpreter: str, board_files: Path)
             assert bus.request("lab/echo", b"x" * size, ttl=10.0, timeout=15.0) == b"x" * size
         assert board.poll() is None
         assert time.monotonic() - started < 15  # not with the keepalive, after 30 s
+
+
+def test_what_a_terminal_has_is_collected_before_it_is_taken_apart() -> None:
+    """A read of more than there is would wait: byte by byte, but not each through the whole packet layer."""
+    clock = SimpleNamespace(ticks_ms=lambda: time.monotonic_ns() // 1000000, ticks_diff=sub, ticks_add=add)
+    far, near = os.openpty()
+    tty.setraw(near)
+    with open(far, "wb", buffering=0) as host, open(near, "r+b", buffering=0) as terminal:
+        loop = Loop(terminal, node_id=b"b" * 16, clock=clock)
+        loop.step()
+        assert loop.connection is not None
+        pieces: list[int] = []
+
+        def receive(data: bytes, now: int) -> list[Event]:
+            pieces.append(len(data))
+            return []
+
+        loop.connection.receive_data = receive  # type: ignore[assignment, method-assign]
+        host.write(b"x" * 600)
+        while sum(pieces) < 600:
+            loop.step(1000)
+    assert max(pieces) <= 256
+    assert len(pieces) < 60  # as many as the kernel hands on at once
