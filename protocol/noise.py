@@ -1,15 +1,19 @@
-"""The packet layer of a node that people watch: it also finds what a board prints right behind noise.
+"""The packet layer of a node that people watch and that talks to boards which start: it also finds what a
+board prints right behind noise, and does not say Ctrl-C to it.
 
-Knows what a text looks like; nothing of sessions and packets. Boards go without it.
+Knows what a text looks like, and that a terminal stops a program at a byte 3. Boards go without it.
 """
 
-from busway.protocol.packets import PacketLayer
+from busway.protocol.cobs import encode
+from busway.protocol.packets import PacketLayer, seal_syn, unlike_keys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
 _CONTROLS: "Final" = b"\t\n\r\x1b\b"
+_CTRL_C = b"\3"
+_PADS: "Final" = 64  # more than are ever needed, unless the board's own nonce has a 3
 _SIZE_MIN: "Final" = 16  # and a line feed: a damaged packet seldom ends in so much that is no text
 
 
@@ -18,6 +22,9 @@ class ListeningLayer(PacketLayer):
 
     A chip's boot loader speaks at another rate than the program that follows, with no zero between them.
     """
+
+    def __init__(self, nonce: bytes, mtu: int, window: int, now: int) -> None:
+        super().__init__(unlike_keys(nonce), mtu, window, now)
 
     def _take_text(self, raw: bytes, now: int) -> bool:
         if super()._take_text(raw, now):
@@ -30,3 +37,16 @@ class ListeningLayer(PacketLayer):
         self.damaged += 1
         self._add_text(raw[at:], now)
         return True
+
+    def _write_syn(self, now: int) -> bytes:
+        """On a serial line, which may be the terminal of a board that is about to start: without a byte 3.
+        A byte more, which readers ignore, gives another checksum.
+        """
+        packet = super()._write_syn(now)
+        if self.mtu or _CTRL_C not in encode(packet):
+            return packet
+        for pad in range(_PADS):
+            padded = seal_syn(packet[:-2] + bytes((pad,)))
+            if _CTRL_C not in encode(padded):
+                return padded
+        return packet

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from operator import add, sub
 from pathlib import Path
@@ -315,11 +315,11 @@ while time.ticks_diff(end, time.ticks_ms()) > 0:
 class Gateway:
     """A router's side of a serial line, by hand: a node and a pty."""
 
-    def __init__(self) -> None:
+    def __init__(self, entropy: Callable[[int], bytes] = os.urandom) -> None:
         self.line, self.board_end = os.openpty()
         tty.setraw(self.board_end)
         os.set_blocking(self.line, False)
-        self.node = Node(b"g" * 16, entropy=os.urandom)
+        self.node = Node(b"g" * 16, entropy=entropy)
         self.link = self.node.connection(Link(codes.LOCALNET, sort="packet"), self.now())
         self.happened: list[events.Event] = []
         self.drops = 0  # which of the pieces that come get lost: 3 each third

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from busway.protocol import Link, codes, events
+from busway.protocol import Link, cobs, codes, events
 from busway.protocol.leaf import Leaf
 from busway.protocol.leaf_link import LeafConnection
 from busway.protocol.leaf_packets import PacketLeafConnection
@@ -155,3 +155,10 @@ def test_a_peer_of_another_version_and_one_that_does_not_answer() -> None:
     link.receive_data(b"", 100_000)
     assert (link.close_code, link.done) == (codes.BAD_VERSION, True)
     link.receive_eof(100_000)
+
+
+def test_what_a_router_must_say_back_has_no_ctrl_c() -> None:
+    """To a board that was reset meanwhile, and whose terminal the line is, it would be one."""
+    leaf = Leaf(b"n" * 16, entropy=lambda size: b"\3\4" * (size // 2))
+    said = leaf.connection(Link(codes.LOCALNET, sort="packet"), 0).data_to_send(99, 0)
+    assert cobs.decode(said.strip(b"\0"))[2:6] == b"\x13\4\x13\4"
