@@ -23,6 +23,7 @@ _BUSY_S = 0.01  # a full backlog is asked again after this
 _BUSY_MAX = 50  # ... so often, then it is a program that was stopped: every _REJOIN_S
 _RETRY_S = 0.5  # a leaf that found nobody looks again after this
 _REJOIN_S = 0.25  # after a local link was lost without a goodbye
+_TOLD_MAX = 256
 _WATCH_S = 5.0  # between looks whether others still find our socket: two lstat calls
 _ORDERLY = (codes.GOODBYE, codes.DUPLICATE_LINK, codes.REPLACED, codes.BUS_NAME)
 
@@ -37,6 +38,7 @@ class LocalMesh:
         self._closed = False
         self._timers: dict[Any, None] = {}
         self._joins: dict[Any, None] = {}  # futures of those who wait for a join
+        self._told: set[str] = set()  # where a program of another version is
         self._trouble = ""  # why the socket could not be put back, as it was told last
         self.listener: ListenerRunner | None = None
         if listen:
@@ -137,12 +139,24 @@ class LocalMesh:
         """A local link ended without a goodbye: its node is dead, or must be found again. A leaf needs
         another whatever the end.
         """
-        if connection.opened_at < 0 or self._closed:
+        if self._closed:
+            return
+        if connection.opened_at < 0:
+            self._refused(connection)
             return
         if self._host.node.leaf:
             self._later(0.0, self._rejoin)
         elif connection.close_code not in _ORDERLY:
             self._later(_REJOIN_S, self._rejoin)
+
+    def _refused(self, connection: Connection) -> None:
+        """Nobody waits for these links. Once for each address: a leaf without a router tries again."""
+        address = connection.link.address
+        if connection.close_code == codes.BAD_VERSION and address not in self._told:
+            if len(self._told) >= _TOLD_MAX:
+                self._told.clear()
+            self._told.add(address)
+            self._warn("a program on this machine cannot be joined: %s (%s)", connection.close_text, address)
 
     def _rejoin(self) -> None:
         leaf = self._host.node.leaf

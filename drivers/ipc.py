@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from busway.drivers import named_pipe, unix
+from busway.drivers import named_pipe, unix, unix_census
 from busway.drivers.unix import Peer
+from busway.drivers.unix_census import Sighting
 
-__all__ = ["Peer", "dial", "is_dead", "open_listener", "peers", "place", "sweep"]
+__all__ = [
+    "Peer",
+    "Sighting",
+    "dial",
+    "is_dead",
+    "open_listener",
+    "other_buses",
+    "peers",
+    "place",
+    "places",
+    "sightings",
+    "sweep",
+]
 
 
 def _driver() -> Any:
@@ -42,6 +55,21 @@ def place(bus: str) -> str:
     Raises as `unix.peers`.
     """
     return "" if _driver() is named_pipe else unix.bus_directory(bus)
+
+
+def places() -> list[str]:
+    """The directories where sockets may be, the own one first; none for named pipes. Raises ValueError."""
+    return [] if _driver() is named_pipe else unix.directories()
+
+
+def other_buses(bus: str) -> dict[str, list[str]]:
+    """By hash, the sockets of this user's living programs on buses of other names; none of named pipes."""
+    return {} if _driver() is named_pipe else unix_census.other_buses(bus)
+
+
+def sightings() -> list[Sighting]:
+    """Everybody's programs with a socket on this machine, as far as the kernel tells."""
+    return [] if _driver() is named_pipe else unix_census.sightings()
 
 
 def dial(path: str) -> Any:

@@ -81,6 +81,11 @@ def socket_directory() -> str:
     return path
 
 
+def directories() -> list[str]:
+    """All directories that are looked into, whether they are there or not. Raises ValueError."""
+    return _places(None)
+
+
 def bus_directory(bus: str, *, directory: str | None = None) -> str:
     """The directory of a bus in `directory` or `socket_directory()`, made if need be. Raises as that does."""
     parent = _places(directory)[0]
@@ -127,6 +132,24 @@ def is_dead(path: str) -> bool:
         return False
     try:
         return _try_lock(lock, exclusive=False)
+    finally:
+        os.close(lock)
+
+
+def living(path: str) -> list[str]:
+    """The sockets in a bus's directory whose owners hold their locks. Raises OSError."""
+    stems = [os.path.join(path, name[:-5]) for name in sorted(os.listdir(path)) if _node_id_of(name, ".lock")]
+    return [stem + ".sock" for stem in stems if _is_held(stem)]
+
+
+def _is_held(stem: str) -> bool:
+    """Whether a living program holds the lock of these files."""
+    try:
+        lock = _open_file(stem + ".lock")
+    except OSError:
+        return False
+    try:
+        return not _try_lock(lock, exclusive=False)
     finally:
         os.close(lock)
 
@@ -240,13 +263,9 @@ def _runs_in(parent: str, bus: str, node_id: bytes) -> bool:
     """Whether a node holds its lock in this place. One that is not private is not asked."""
     try:
         check_private(parent)
-        lock = _open_file(os.path.join(bus_path(parent, bus), node_id.hex() + ".lock"))
     except OSError:
         return False
-    try:
-        return not _try_lock(lock, exclusive=False)
-    finally:
-        os.close(lock)
+    return _is_held(os.path.join(bus_path(parent, bus), node_id.hex()))
 
 
 def _leave(stem: str) -> bool:

@@ -147,6 +147,7 @@ def session() -> None:
     )
     assert doctor.returncode == 0, doctor.stdout
     assert "2 programs of this user on bus 'default'" in doctor.stdout
+    assert all(str(place) in doctor.stdout for place in places), doctor.stdout
     login_session.log_out()
     assert (shell.asks("boot"), boot.asks("shell")) == ("boot", "shell")  # links stand
     deadline = time.monotonic() + 20

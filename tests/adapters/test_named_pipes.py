@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from busway import AsyncBus, Bus
-from busway.cli import doctor, survey
+from busway.cli import doctor, machine, survey
 from busway.drivers import named_pipe
 from tests.adapters.tools import until
 from tests.drivers.pipe_system import UnixSystem
@@ -44,6 +44,6 @@ async def test_the_command_line_looks_for_pipes(system: UnixSystem) -> None:
     """Not in the socket directory, which Windows has not."""
     async with AsyncBus("pipes", ipc=False) as bus, AsyncBus("pipes") as other:
         report = doctor.Report()
-        doctor.check_directory(report, "pipes")
+        machine.check_directory(report, "pipes")
         assert report.facts == ["1 program of this user on bus 'pipes' on this machine"]
-        assert survey.strangers(bus) == [other.id]
+        assert [peer.node_id for peer in survey.strangers(bus)] == [other.id]

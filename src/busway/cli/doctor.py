@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +10,7 @@ import click
 
 from busway import about
 from busway.cli import failures, output
+from busway.cli.machine import check_directory
 from busway.cli.options import Examples, Place, joins, json_option, timeout_option
 
 if TYPE_CHECKING:
@@ -25,10 +24,10 @@ Examples:
   busway doctor pump gateway                       why these two do not see each other
   busway doctor --bus plant --json
 
-Checked are the socket directory and its permissions, sockets that nobody answers, buses of other
-names on this machine, handshakes (bus name, version, token), ways, and what each program sees of the
-others. Each finding says what to do. Exit status 0 if all is well, 1 with findings, 4 if the bus
-cannot be joined."""
+Checked are the socket directories and their permissions, sockets that nobody answers, programs on this
+machine that are on buses of other names, in other directories or other users', handshakes (bus name,
+version, token), ways, and what each program sees of the others. Each finding says what to do. Exit
+status 0 if all is well, 1 with findings, 4 if the bus cannot be joined."""
 
 # What a refusal means to whoever has to mend it, by the number in CLOSE.
 _ADVICE = {
@@ -69,8 +68,8 @@ def doctor(place: Place, targets: tuple[str, ...], timeout: float, as_json: bool
 
     report = Report()
     report.well(about.line())
-    check_directory(report, place.bus)
     urls = [target for target in targets if "://" in target]
+    check_directory(report, place.bus, by_url=bool(urls))
     names = [target for target in targets if "://" not in target]
     if report.unsafe:
         return _conclude(report, as_json, failures.NO_BUS)  # the bus cannot be joined before that
@@ -97,60 +96,6 @@ def _conclude(report: Report, as_json: bool, bad: int) -> int:
         if not report.findings:
             output.say("nothing is wrong as far as can be seen from here")
     return bad if report.findings else failures.OK
-
-
-# This machine
-
-
-def check_directory(report: Report, bus: str) -> None:
-    """The socket directory, if there is one; dead sockets, and other buses on this machine."""
-    from busway.drivers import ipc
-
-    try:
-        mine = ipc.place(bus)
-        peers = ipc.peers(bus)
-    except (OSError, ValueError) as error:
-        report.find(f"the socket directory cannot be used: {error}", "do as that says, then try again")
-        report.unsafe = True
-        return
-    root = os.path.dirname(mine)
-    if root:
-        mode = stat.S_IMODE(os.stat(root).st_mode)
-        report.well(f"socket directory {root}, mode {mode:o}")
-    dead = [peer for peer in peers if _is_dead(peer.path)]
-    live = [peer for peer in peers if peer not in dead]
-    report.well(f"{output.counted(len(live), 'program')} of this user on bus {bus!r} on this machine")
-    for peer in dead:
-        report.find(
-            f"the socket of node {peer.node_id.hex()[:8]} is left over from a program that died",
-            "nothing to do: the next program that joins removes it",
-        )
-    others = _other_buses(root, mine) if root else 0
-    if not live and others:
-        report.find(
-            f"nobody is on bus {bus!r}, but this user has programs on {others} other bus(es)",
-            "programs meet only on buses of the same name: compare --bus, BUSWAY_BUS and AsyncBus(NAME)",
-        )
-    if root and os.environ.get("BUSWAY_DIR"):
-        report.well(f"BUSWAY_DIR is set to {root}: programs without it look elsewhere and are not found")
-
-
-def _other_buses(root: str, mine: str) -> int:
-    count = 0
-    for name in os.listdir(root):
-        path = os.path.join(root, name)
-        if path != mine and os.path.isdir(path) and any(each.endswith(".sock") for each in os.listdir(path)):
-            count += 1
-    return count
-
-
-def _is_dead(path: str) -> bool:
-    from busway.drivers import ipc
-
-    try:
-        return ipc.is_dead(path)
-    except OSError:
-        return False  # it has gone meanwhile
 
 
 # A link
@@ -223,7 +168,7 @@ def _check_joined(report: Report, bus: AsyncBus, node: bytes, url: str) -> None:
 async def check_nodes(report: Report, bus: AsyncBus, names: list[str], timeout: float) -> None:
     """What the programs see of each other; of two named ones, why they do not."""
     from busway.cli import session
-    from busway.cli.survey import OK, REFUSED, SILENT, survey
+    from busway.cli.survey import OK, OTHER_VERSION, REFUSED, SILENT, survey
 
     found = await survey(bus, timeout)
     for each in found:
@@ -231,6 +176,8 @@ async def check_nodes(report: Report, bus: AsyncBus, names: list[str], timeout: 
             report.find(
                 f"{_name(each)} does not answer", "is its program stopped (SIGSTOP, a debugger), or busy?"
             )
+        elif each.answer == OTHER_VERSION:
+            report.find(f"{_name(each)} {each.reason}", "the two cannot be on one bus before that")
         elif each.answer == REFUSED:
             report.well(
                 f"{_name(each)} keeps its state to its own machine: if an endpoint of it is missing here, its"

@@ -27,9 +27,10 @@ Examples:
   busway nodes --tree
 
 Listed are the running programs, this command not among them. ANSWER is "ok"; "no answer" (stopped, or
-too busy); "refused" (its state is for programs of its own user on its own machine); "not reached"
-(another node sees it, this command does not: short-lived programs, or nodes connected elsewhere).
-Exit status 3 if a node gave no answer, 1 if --node matches none."""
+too busy); "other version" (of the protocol: update the older one); "refused" (its state is for
+programs of its own user on its own machine); "not reached" (another node sees it, this command does
+not: short-lived programs, or nodes connected elsewhere).
+Exit status 3 if a node gave no answer or has another version, 1 if --node matches none."""
 
 _ENDPOINTS_EXAMPLES = """\
 Examples:
@@ -101,7 +102,7 @@ def links(place: Place, both: bool, watch: bool, node: str, timeout: float, as_j
 
 def look(place: Place, command: str, wanted: str, timeout: float, as_json: bool, show: Show) -> int:
     from busway.cli import session
-    from busway.cli.survey import SILENT, survey
+    from busway.cli.survey import OTHER_VERSION, SILENT, survey
 
     async def job(bus: AsyncBus) -> int:
         found = await survey(bus, timeout)
@@ -114,7 +115,10 @@ def look(place: Place, command: str, wanted: str, timeout: float, as_json: bool,
         silent = [output.node_text(each.id, each.label) for each in found if each.answer == SILENT]
         if silent:
             output.note(f"no answer within {timeout:g} s from {', '.join(silent)}")
-        return failures.UNKNOWN if silent else failures.OK
+        strange = [each for each in found if each.answer == OTHER_VERSION]
+        for each in strange:
+            output.note(f"node {output.node_text(each.id, each.label)} {each.reason}")
+        return failures.UNKNOWN if silent or strange else failures.OK
 
     return session.run(place, command, job)
 

@@ -98,7 +98,7 @@ def ping(place: Place, target: str, count: int | None, interval: float, timeout:
 async def _targets(bus: AsyncBus, target: str) -> list[NodeInfo]:
     """The nodes to ask. A stopped program is told apart from one that is not there."""
     from busway.cli import session
-    from busway.cli.survey import SILENT, survey
+    from busway.cli.survey import OTHER_VERSION, SILENT, survey
 
     there = session.others(bus)
     try:
@@ -110,11 +110,11 @@ async def _targets(bus: AsyncBus, target: str) -> list[NodeInfo]:
         session.one_node(bus, target)  # raises: which one?
     if found:
         return found
-    silent = [each.info for each in await survey(bus, _LOOK_S) if each.answer == SILENT]
-    if session.matching(target, silent):
-        raise Failure(
-            failures.UNKNOWN, f"node {target} is there and does not answer: is its program stopped, or busy?"
-        )
+    silent = {each.id: each for each in await survey(bus, _LOOK_S) if each.answer in (SILENT, OTHER_VERSION)}
+    if matching := session.matching(target, [each.info for each in silent.values()]):
+        reason = silent[matching[0].id].reason
+        why = reason or "is there and does not answer: is its program stopped, or busy?"
+        raise Failure(failures.UNKNOWN, f"node {target} {why}")
     raise Failure(
         failures.NEGATIVE,
         f"no node or endpoint matches {target!r}; `busway nodes` and `busway endpoints` list them",

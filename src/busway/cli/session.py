@@ -241,11 +241,15 @@ def nobody_has(bus: AsyncBus, endpoint: str) -> Failure:
     """The Failure for an endpoint that nobody has, with names that look like it."""
     import difflib
 
+    from busway.cli.greeting import other_version
     from busway.cli.survey import strangers
 
     names = {found.name for found in overview(bus).endpoints if found.name}
     similar = difflib.get_close_matches(endpoint, sorted(names), n=3)
     hint = f"known similar: {', '.join(similar)}" if similar else "`busway endpoints` lists what there is"
-    silent = "".join(f"; node {ident.hex()[:8]} has not answered" for ident in strangers(bus))
+    silent = "".join(
+        f"; node {peer.node_id.hex()[:8]} {other_version(peer.path) or 'has not answered'}"
+        for peer in strangers(bus)
+    )
     text = f"nobody has the endpoint {endpoint!r} on bus {bus.node.bus!r}; {hint}{silent}"
     return Failure(failures.NEGATIVE, text, "NO_ENDPOINT")

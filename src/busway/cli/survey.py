@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import busway
 from busway.adapters.asyncio import AsyncBus
 from busway.adapters.facade import NodeInfo
 from busway.cli import session
+from busway.cli.greeting import other_version
 from busway.drivers import ipc
 from busway.protocol import codes
 
@@ -19,8 +22,10 @@ SILENT = "no answer"
 REFUSED = "refused"
 UNREADABLE = "unreadable"
 UNREACHED = "not reached"
+OTHER_VERSION = "other version"
 
 _LOOK_S = 0.02  # between looks for nodes that have not taken our link yet
+_STRANGE_S = 0.1  # who has not taken it after this is asked why
 
 _ENDPOINT: dict[str, type] = {"endpoint": bytes, "name": str, "kind": str, "realm": str}
 _COUNTS: dict[str, type] = dict.fromkeys(
@@ -47,12 +52,15 @@ _OPTIONAL: dict[str, dict[str, type]] = {
 
 @dataclass
 class Found:
-    """A node: `answer` is one of the words above, `report` what it said of itself ({} unless OK)."""
+    """A node: `answer` is one of the words above, `report` what it said of itself ({} unless OK); `reason`
+    a sentence about one of another version.
+    """
 
     info: NodeInfo
     answer: str
     report: dict[str, Any] = field(default_factory=dict)
     seconds: float = -1.0
+    reason: str = ""
 
     @property
     def id(self) -> bytes:
@@ -83,22 +91,27 @@ class Found:
 async def survey(bus: AsyncBus, timeout: float) -> list[Found]:
     """Every node but our own, by label. Takes at most `timeout` seconds, and less if all answer."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout
+    began = loop.time()
+    deadline = began + timeout
     asked: dict[bytes, asyncio.Task[Found | None]] = {}
     async with asyncio.TaskGroup() as group:
         while True:
             for node in session.others(bus):
                 if node.id not in asked:
                     asked[node.id] = group.create_task(ask(bus, node, max(0.001, deadline - loop.time())))
-            silent = [ident for ident in strangers(bus) if ident not in asked]
-            if not silent or loop.time() >= deadline:
+            strange = {peer.node_id: peer for peer in strangers(bus) if peer.node_id not in asked}
+            late = loop.time() >= min(began + _STRANGE_S, deadline)
+            reasons = await _reasons(bus, strange.values()) if late else {}
+            if not strange.keys() - reasons.keys() or loop.time() >= deadline:
                 break
             await asyncio.sleep(_LOOK_S)
     found = [task.result() for task in asked.values()]
     known = [each for each in found if each is not None]
     others = mentioned(bus, known)
-    for ident in silent:
-        others[ident] = Found(others[ident].info if ident in others else NodeInfo(ident, "", False), SILENT)
+    for ident in strange:
+        info = others[ident].info if ident in others else NodeInfo(ident, "", False)
+        reason = reasons.get(ident, "")
+        others[ident] = Found(info, OTHER_VERSION if reason else SILENT, reason=reason)
     known += others.values()
     return sorted(known, key=lambda each: (each.label, each.id))
 
@@ -140,14 +153,23 @@ def _has(row: object, shape: dict[str, type]) -> bool:
     return isinstance(row, dict) and all(isinstance(row.get(name), kind) for name, kind in shape.items())
 
 
-def strangers(bus: AsyncBus) -> list[bytes]:
-    """Ids of live programs on this machine that have not taken our link: stopped, or busy."""
+def strangers(bus: AsyncBus) -> list[ipc.Peer]:
+    """Live programs on this machine that have not taken our link: stopped, busy, or of another version."""
     known = {node.id for node in session.others(bus)} | {bus.id}
-    return [
-        peer.node_id
-        for peer in ipc.peers(bus.node.bus)
-        if peer.node_id not in known and not _is_dead(peer.path)
-    ]
+    return [peer for peer in ipc.peers(bus.node.bus) if peer.node_id not in known and not _is_dead(peer.path)]
+
+
+# Each is asked once: the queue of comers of one that is stopped is not to be filled.
+_asked_why: WeakKeyDictionary[AsyncBus, dict[bytes, str]] = WeakKeyDictionary()
+
+
+async def _reasons(bus: AsyncBus, strange: Iterable[ipc.Peer]) -> dict[bytes, str]:
+    """Why they cannot be joined, by node id, of those that have another version."""
+    known = _asked_why.setdefault(bus, {})
+    for peer in strange:
+        if peer.node_id not in known:
+            known[peer.node_id] = await asyncio.to_thread(other_version, peer.path)
+    return {ident: reason for ident, reason in known.items() if reason}
 
 
 def _is_dead(path: str) -> bool:
