@@ -1,6 +1,9 @@
 """Busway's asyncio API beside pyzmq's blocking API: two processes, in turn in one run; medians and ratios.
 
-Usage: python -m benchmarks [--rounds N] [--scale FACTOR]
+Usage: python -m benchmarks [--rounds N] [--seconds S]
+
+A first short run of each finds how many messages fill the time of a round, so that the whole takes as long
+on a slow machine as on a fast one: two minutes. What it is at stands on stderr.
 """
 
 from __future__ import annotations
@@ -11,9 +14,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
-ONE_WAY = ((16, 200_000), (1024, 100_000), (16_384, 20_000))  # payload bytes, messages
-ROUND_TRIP = (16, 5_000)
+from busway import about
+
+ONE_WAY = ((16, 20_000), (1024, 10_000), (16_384, 2_000))  # payload bytes, messages of the first run
+ROUND_TRIP = (16, 500)
+MOST = 100  # times the first run's count: what is very fast does not take more memory for that
 TIMEOUT_S = 120
 
 
@@ -41,18 +48,60 @@ def run_pair(kind: str, first: str, second: str, count: int, size: int) -> float
         return seconds
 
 
-def compare(title: str, first: str, second: str, count: int, size: int, rounds: int, rate: bool) -> None:
+def filling(kind: str, first: str, second: str, count: int, size: int, seconds: float) -> int:
+    """How many messages take about that long."""
+    took = run_pair(kind, first, second, count, size)
+    return max(count // 10, min(count * MOST, int(count * seconds / took)))
+
+
+class Progress:
+    """What is being measured, on stderr: one line that is overwritten, or lines in a log."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.done = 0
+        self.began = time.monotonic()
+        self.live = sys.stderr.isatty()
+
+    def say(self, what: str) -> None:
+        self.done += 1
+        text = f"{self.done}/{self.steps}  {time.monotonic() - self.began:4.0f} s  {what}"
+        sys.stderr.write(f"\r\x1b[K{text}" if self.live else f"{text}\n")
+        sys.stderr.flush()
+
+    def clear(self) -> None:
+        if self.live:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def compare(
+    title: str,
+    first: str,
+    second: str,
+    count: int,
+    size: int,
+    rounds: int,
+    seconds: float,
+    progress: Progress,
+) -> None:
     """Both systems in turn, and the ratio round by round."""
-    ours, theirs = [], []
-    for _ in range(rounds):
-        ours.append(run_pair("busway", first, second, count, size) / count)
-        theirs.append(run_pair("zmq", first, second, count, size) / count)
-    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
-    mine, zmq = statistics.median(ours), statistics.median(theirs)
-    if rate:
-        figures = f"{1 / mine:>12,.0f}/s {1 / zmq:>12,.0f}/s"
+    counts: dict[str, int] = {}
+    times: dict[str, list[float]] = {"busway": [], "zmq": []}
+    for kind in times:
+        progress.say(f"{title}: {kind}, how many fill {seconds:g} s")
+        counts[kind] = filling(kind, first, second, count, size, seconds)
+    for number in range(rounds):
+        for kind, mine in times.items():
+            progress.say(f"{title}: {kind}, round {number + 1} of {rounds}, {counts[kind]:,} messages")
+            mine.append(run_pair(kind, first, second, counts[kind], size) / counts[kind])
+    progress.clear()
+    ratios = [b / a for a, b in zip(times["busway"], times["zmq"], strict=True)]
+    ours, theirs = statistics.median(times["busway"]), statistics.median(times["zmq"])
+    if first == "sink":
+        figures = f"{1 / ours:>12,.0f}/s {1 / theirs:>12,.0f}/s"
     else:
-        figures = f"{mine * 1e6:>11.1f} us {zmq * 1e6:>11.1f} us"
+        figures = f"{ours * 1e6:>11.1f} us {theirs * 1e6:>11.1f} us"
     print(
         f"{title:<22} {figures}   {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})",
         flush=True,
@@ -62,16 +111,19 @@ def compare(title: str, first: str, second: str, count: int, size: int, rounds: 
 def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--rounds", type=int, default=5, help="runs of each, in turn (default 5)")
-    parser.add_argument("--scale", type=float, default=1.0, help="multiplies the message counts")
+    parser.add_argument("--rounds", type=int, default=7, help="runs of each, in turn (default 7)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="how long each takes, about (default 1)")
     options = parser.parse_args()
+    if options.rounds < 1 or not 0 < options.seconds <= 60:
+        parser.error("--rounds is 1 or more, --seconds more than 0 and at most 60")
+    print(about.line())
     print(f"{'':<22} {'busway':>14} {'pyzmq':>14}   times pyzmq's speed: median (min-max)")
+    progress = Progress((len(ONE_WAY) + 1) * 2 * (options.rounds + 1))
+    rest = (options.rounds, options.seconds, progress)
     for size, count in ONE_WAY:
-        scaled = int(count * options.scale)
-        compare(f"one way, {size} B", "sink", "source", scaled, size, options.rounds, True)
+        compare(f"one way, {size} B", "sink", "source", count, size, *rest)
     size, count = ROUND_TRIP
-    scaled = int(count * options.scale)
-    compare(f"round trip, {size} B", "client", "server", scaled, size, options.rounds, False)
+    compare(f"round trip, {size} B", "client", "server", count, size, *rest)
 
 
 if __name__ == "__main__":
