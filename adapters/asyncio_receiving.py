@@ -115,11 +115,9 @@ class Receiving:
             cast("AsyncBus", self), self._register(endpoint, kind, realm, queue, policy, cost), accepted
         )
 
-    def _register(
-        self, endpoint: Any, kind: str, realm: str, queue: int, policy: str | None, cost: int
-    ) -> CoreReceiver:
+    def _register(self, *words: Any) -> CoreReceiver:
         self.check()
-        return facade.register(self.node, endpoint, kind, realm, queue, policy, cost)
+        return facade.register(self.node, *words)
 
     @overload
     def subscribe(
@@ -252,5 +250,5 @@ class Receiving:
         if limit < 1:
             raise ValueError(f"limit must be at least 1 handler, not {limit!r}")
         accepted = facade.types_of(endpoint, types)
-        core = self._register(endpoint, kind, realm, queue, None, cost)
+        core = self._register(endpoint, kind, realm, queue, None, cost, limit)
         return Service(cast("AsyncBus", self), core, handler, limit, accepted)

@@ -262,9 +262,18 @@ def types_of(endpoint: Any, types: tuple[type, ...] | None) -> tuple[type, ...] 
 
 
 def register(
-    node: Node, endpoint: Any, kind: str, realm: str, queue: int, policy: str | None, cost: int
+    node: Node,
+    endpoint: Any,
+    kind: str,
+    realm: str,
+    queue: int,
+    policy: str | None,
+    cost: int,
+    limit: int = codes.OPENING_CREDIT,
 ) -> Receiver:
-    """Register with the core, in users' words. Raises EndpointTaken, ValueError."""
+    """Register with the core, in users' words; `limit` messages are worked on at once. Raises EndpointTaken,
+    ValueError.
+    """
     try:
         return node.register(
             endpoint_id(endpoint),
@@ -274,6 +283,7 @@ def register(
             cost=cost,
             queue_max=queue,
             policy=policy_number(policy),
+            opening=min(limit, codes.OPENING_CREDIT),
         )
     except errors.EndpointTakenError as error:
         raise EndpointTaken(str(error)) from None

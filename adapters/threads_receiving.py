@@ -235,7 +235,7 @@ class Receiving:
             raise TypeError("a handler of a Bus must be a plain function: use AsyncBus for coroutines")
         accepted = facade.types_of(endpoint, types)
         self.check()
-        words = (endpoint, kind, realm, queue, None, cost)
+        words = (endpoint, kind, realm, queue, None, cost, limit)
         service: Service = self.engine.call(self._serve, words, handler, limit, accepted)
         return service
 

@@ -87,6 +87,7 @@ class Desk:
         queue_max: int,
         size_max: int,
         policy: int,
+        opening: int,
     ) -> Receiver:
         """Add a receiver; the endpoint appears with its first. Raises EndpointTakenError."""
         endpoint = self.endpoints.get(uuid)
@@ -94,7 +95,7 @@ class Desk:
             self._check_join(endpoint, kind, realm)
         else:
             self._check_free(uuid, kind, realm)
-            endpoint = Endpoint(uuid, kind, realm, name, cost)
+            endpoint = Endpoint(uuid, kind, realm, name, cost, opening)
             self.endpoints[uuid] = endpoint
             if realm == codes.PROCESS:
                 self.process_only[uuid] = True
@@ -630,7 +631,7 @@ class Desk:
         peer.serving = {}
         for flow in peer.in_flows.values():
             flow.endpoint.deactivate(flow)
-            flow.limit = flow.received + codes.OPENING_CREDIT  # what it starts from if it comes back
+            flow.limit = flow.received + flow.endpoint.opening  # what it starts from if it comes back
         self.reply_flows.pop(peer.node_id, None)
 
     def _finish_confirm(self, request: Request) -> None:
@@ -648,7 +649,7 @@ class Desk:
                     continue
                 if flow.active:
                     flow.endpoint.deactivate(flow)
-                    flow.limit = min(flow.limit, flow.received + codes.OPENING_CREDIT)
+                    flow.limit = min(flow.limit, flow.received + flow.endpoint.opening)
                 if idle >= codes.FLOW_FORGET_IN_MS:
                     del peer.in_flows[uuid]
 
@@ -676,7 +677,7 @@ def _is_new_session(flow: InFlow, session: "Connection | None") -> bool:
 
 def _start_anew(flow: InFlow, received: int) -> None:
     flow.received = received
-    flow.limit = received + codes.OPENING_CREDIT
+    flow.limit = received + flow.endpoint.opening
 
 
 def _short(node_id: bytes) -> str:

@@ -157,11 +157,9 @@ class InFlow:
         self.peer = peer
         self.endpoint = endpoint
         self.received = received
-        self.limit = received + codes.OPENING_CREDIT
+        self.limit = received + endpoint.opening
         self.queued = 0
-        self.half = (
-            codes.OPENING_CREDIT >> 1
-        )  # of the window, at the least: when so little is left it is raised
+        self.half = endpoint.opening >> 1  # of the window, at the least: when so little is left it is raised
         self.last_used = now
         self.credit_due = False
         self.far = False  # its messages come over other nodes
@@ -286,17 +284,21 @@ class Endpoint:
         "kind",
         "message_size",
         "name",
+        "opening",
         "realm",
         "receivers",
         "uuid",
     )
 
-    def __init__(self, uuid: bytes, kind: int, realm: int, name: str, cost: int) -> None:
+    def __init__(
+        self, uuid: bytes, kind: int, realm: int, name: str, cost: int, opening: int = codes.OPENING_CREDIT
+    ) -> None:
         self.uuid = uuid
         self.kind = kind
         self.realm = realm
         self.name = name
         self.cost = cost
+        self.opening = opening  # credit of an origin of which nothing has been heard yet
         self.receivers: "list[Receiver]" = []
         self.active: "list[InFlow]" = []
         self.message_size = 1  # of a large recent message, bytes: up at once, down slowly

@@ -73,10 +73,15 @@ class OutFlow(Timer):
     """
 
     __slots__ = (
+        "base",
+        "blocked",
+        "done",
         "endpoint",
         "hop",
+        "lags_until",
         "last_used",
         "limit",
+        "open",
         "opening",
         "origin",
         "peer",
@@ -99,6 +104,16 @@ class OutFlow(Timer):
         self.last_used = now
         self.resuming = False
         self.probe_ms = codes.PROBE_MS
+        # For choosing among several holders (anycast.py):
+        self.open = 0  # requests outstanding
+        self.done = 0  # ... that were answered of late
+        self.base = 0  # what `sent` was when counting began
+        self.blocked = -1  # since when a send has waited for its credit, ms
+        self.lags_until = -1  # until then it is passed over while it has none, ms
+
+    def share(self) -> int:
+        """What it has got of the messages that others could have got as well."""
+        return self.sent - self.base
 
     def link(self) -> "Connection | None":
         """The link that the messages take: the same as long as it stands, even if a better one has come, for
@@ -157,9 +172,8 @@ class Pending(Timer):
 class Target:
     """Where messages to a uuid go: the cheapest holders; for a broadcast endpoint that there are any."""
 
-    __slots__ = ("flows", "kind", "turn")
+    __slots__ = ("flows", "kind")
 
     def __init__(self, kind: int) -> None:
         self.kind = kind
         self.flows: "list[OutFlow]" = []
-        self.turn = 0

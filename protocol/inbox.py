@@ -274,7 +274,7 @@ class Inbox:
         elif signal == codes.TRACE:
             node.forwarder.traced(self.connection, peer.key, header.id, now)
         elif signal == codes.TRACED:
-            node.origin.traced(peer, header.id, payload)
+            node.origin.tracer.traced(peer, header.id, payload)
         else:
             self.connection.skipped_frames += 1
 

@@ -4,6 +4,8 @@ A leaf asks its router for everything that it does not have itself; a router ask
 nothing of messages.
 """
 
+from binascii import crc32
+
 from busway.protocol import codes
 from busway.protocol.directory import Entry
 from busway.protocol.flows import Outgoing
@@ -223,33 +225,36 @@ class Lookups:
         return self._send(peer, codes.HAVE, uuid, self._holders(peer, uuid))
 
     def _holders(self, asker: "Peer", uuid: bytes) -> "list[Holder]":
-        """Those that the asker may see, the nearest first."""
+        """Those that the asker may see, the nearest first; equally near ones in an order of the asker's own:
+        small leaves take the first, and so share the holders.
+        """
         node = self.node
         widest = asker.metric >> 14
-        found: "list[tuple[int, bytes, Holder]]" = []
+        found: "list[tuple[int, int, Holder]]" = []
         mine = node.desk.endpoints.get(uuid)
         if mine is not None and mine.realm >= widest and uuid != codes.INTROSPECTION:
             holder = Holder(node.me.key, mine.kind, mine.realm, 0)
             holder.cost = mine.cost
+            holder.credit = mine.opening
             holder.name = mine.name
-            found.append((0, node.me.key, holder))
+            found.append((0, _mix(asker, node.me.key), holder))
         for entry in node.directory.holders(uuid):
             if entry.peer is not asker and entry.realm >= max(widest, entry.peer.metric >> 14):
                 holder = Holder(entry.peer.key, entry.kind, entry.realm, entry.peer.metric)
                 holder.credit = entry.credit
                 holder.cost = entry.cost
                 holder.name = entry.name
-                found.append((entry.peer.metric, entry.peer.key, holder))
+                found.append((entry.peer.metric, _mix(asker, entry.peer.key), holder))
         self._add_node(asker, uuid, found)
         found.sort(key=_nearest)
         return [holder for _, _, holder in found[: codes.HOLDERS_MAX]]
 
-    def _add_node(self, asker: "Peer", uuid: bytes, found: "list[tuple[int, bytes, Holder]]") -> None:
+    def _add_node(self, asker: "Peer", uuid: bytes, found: "list[tuple[int, int, Holder]]") -> None:
         """The uuid may be a node's id."""
         node = self.node
         peer = node.me if uuid == node.me.node_id else node.routes.peers.get(uuid)
         if peer is not None and peer is not asker:
-            found.append((peer.metric, peer.key, Holder(peer.key, 0, codes.PROCESS, peer.metric)))
+            found.append((peer.metric, 0, Holder(peer.key, 0, codes.PROCESS, peer.metric)))
 
     def changed(self, uuid: bytes, now: int) -> None:
         """The holders of an endpoint are others now: tell the neighbours that asked for it."""
@@ -272,5 +277,9 @@ class Lookups:
                     self.conclude(query, now)
 
 
-def _nearest(item: "tuple[int, bytes, Holder]") -> "tuple[int, bytes]":
+def _nearest(item: "tuple[int, int, Holder]") -> "tuple[int, int]":
     return item[0], item[1]
+
+
+def _mix(asker: "Peer", key: bytes) -> int:
+    return crc32(asker.key + key)

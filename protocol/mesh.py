@@ -525,6 +525,7 @@ class Mesh:
         if endpoint is not None:
             entry.cost = endpoint.cost
             entry.name = endpoint.name
+            entry.credit = endpoint.opening
         self._put_own(entry)
 
     def lines_changed(self, peer: Peer) -> None:

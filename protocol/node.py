@@ -208,6 +208,7 @@ class Node:
         queue_max: int = 4096,
         size_max: int = 67108864,
         policy: int = -1,
+        opening: int = codes.OPENING_CREDIT,
     ) -> Receiver:
         """Register a receiver at `endpoint`, 16 bytes.
 
@@ -217,7 +218,9 @@ class Node:
         bytes bound its queue;
         `policy` REFUSE, DROP_OLDEST, DROP_NEWEST, -1: REFUSE, for BROADCAST DROP_OLDEST; for BROADCAST only
         LATEST: of each origin the newest. Nobody hears that a broadcast is refused, so there REFUSE is
-        DROP_NEWEST, which counts it. Raises EndpointTakenError, LocalError.
+        DROP_NEWEST, which counts it.
+        `opening`, 1 to 4, credit of those who have not sent yet; below 4 it says that so many are worked on
+        at once. Raises EndpointTakenError, LocalError.
         """
         self._check_open()
         _check_id("endpoint", endpoint)
@@ -231,8 +234,10 @@ class Node:
             raise LocalError("cost must be 0 to 16383, not %r" % cost)
         if queue_max < 2 or size_max < 1:
             raise LocalError("queue_max must be at least 2 messages, size_max at least 1 byte")
+        if not 1 <= opening <= codes.OPENING_CREDIT:
+            raise LocalError("opening must be 1 to 4 messages, not %r" % opening)
         policy = _policy(policy, kind)
-        receiver = self.desk.register(endpoint, kind, realm, name, cost, queue_max, size_max, policy)
+        receiver = self.desk.register(endpoint, kind, realm, name, cost, queue_max, size_max, policy, opening)
         if endpoint in self.origin.homeless:
             self.origin.arrived[endpoint] = True
             self.timers.arm(self._arrival, 0)
@@ -381,7 +386,7 @@ class Node:
         self._check_open()
         _check_id("id", id)
         _check_time("timeout_ms", timeout_ms)
-        return self.origin.locate(id, timeout_ms, now)
+        return self.origin.tracer.locate(id, timeout_ms, now)
 
     def trace(self, node_id: bytes, hops: int, now: int, *, timeout_ms: int = 5000) -> int:
         """Ask the node `hops` nodes on the way to `node_id` by which link a message came to it.
@@ -394,7 +399,7 @@ class Node:
         _check_time("timeout_ms", timeout_ms)
         if not 0 <= hops <= codes.HOPS_MAX:
             raise LocalError("hops must be 0 to 255, not %r" % hops)
-        return self.origin.trace(node_id, hops, timeout_ms, now)
+        return self.origin.tracer.trace(node_id, hops, timeout_ms, now)
 
     def consume_part(self, token: int, now: int) -> None:
         """Say that the program has taken one part of a streaming reply."""

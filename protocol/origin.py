@@ -9,13 +9,15 @@ with room.
 
 from busway.protocol import codes, events
 from busway.protocol.answers import Answers
+from busway.protocol.anycast import Crowd
 from busway.protocol.directory import Directory
 from busway.protocol.endpoints import size_of
 from busway.protocol.errors import FullError, WrongKindError
-from busway.protocol.flows import HOMELESS, OVER, SENT, WAITING, OutFlow, Outgoing, Pending, Target, Transit
+from busway.protocol.flows import HOMELESS, OVER, SENT, WAITING, OutFlow, Outgoing, Pending, Target
 from busway.protocol.publishing import Publisher
 from busway.protocol.routes import Peer, Routes
 from busway.protocol.timers import Timers
+from busway.protocol.tracing import Tracer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from busway.protocol.node import Node
 
 
+_ANSWERED = (events.TAKEN, events.REPLIED, events.ENDED, events.FAILED)
 _REALM_COST = 1 << 20  # a wider realm on the way weighs more than any cost
 
 
@@ -46,6 +49,7 @@ class Origin:
         self.direct: "dict[bytes, OutFlow]" = {}  # the one remote holder of a uuid, for Node.send
         self.publisher = Publisher(self)
         self.answers = Answers(self)
+        self.tracer = Tracer(self)
         self.syncing = 0  # links whose first directory exchange is not over
         self.counters = {
             "unknown_reply": 0,
@@ -56,6 +60,7 @@ class Origin:
             "probes": 0,
             "signals_dropped": 0,
         }
+        self.crowds: "dict[bytes, Crowd]" = {}  # of endpoints with several equally cheap holders
         self._targets: "dict[bytes, Target]" = {}
         self._last_id = 0
 
@@ -65,6 +70,9 @@ class Origin:
         """Holders of a uuid changed: resolve it anew, and let those go that waited for one."""
         self._targets.pop(uuid, None)
         self.direct.pop(uuid, None)
+        crowd = self.crowds.get(uuid)
+        if crowd is not None:
+            crowd.stir()
 
     def target(self, uuid: bytes, now: int) -> "Target | None":
         found = self._targets.get(uuid)
@@ -90,7 +98,7 @@ class Origin:
         best = -1
         if local is not None:
             best = local.cost
-            target.flows = [self.flow(self.me, uuid, codes.OPENING_CREDIT, now)]
+            target.flows = [self.flow(self.me, uuid, local.opening, now)]
         for entry in entries:
             if entry.kind != target.kind or (local is not None and target.kind == codes.UNICAST):
                 continue
@@ -111,7 +119,20 @@ class Origin:
             peer.out_flows[uuid] = flow
         return flow
 
+    def crowd(self, uuid: bytes, now: int) -> "Crowd | None":
+        """The holders of an endpoint, if there are several to choose from."""
+        target = self.target(uuid, now)
+        if target is None or len(target.flows) < 2:
+            return None
+        crowd = self.crowds.get(uuid)
+        if crowd is None:
+            crowd = self.crowds[uuid] = Crowd(self, uuid)
+        if crowd.flows is not target.flows:
+            crowd.adopt(target.flows)
+        return crowd
+
     def _flow_for(self, uuid: bytes, node_id: bytes, now: int) -> "OutFlow | None":
+        """To the holder that is wanted, or the only one; None if there is none, or a crowd."""
         if node_id:
             return self._pinned_flow(uuid, node_id, now)
         target = self.target(uuid, now)
@@ -119,25 +140,7 @@ class Origin:
             return None
         if target.kind == codes.BROADCAST:
             raise WrongKindError("this endpoint is of kind broadcast: use publish")
-        flows = target.flows
-        if len(flows) == 1:
-            return flows[0]
-        return self._next_of(target)
-
-    def _next_of(self, target: Target) -> OutFlow:
-        """In turn among equally cheap holders, passing over those that would make the sender wait."""
-        flows = target.flows
-        best: "OutFlow | None" = None
-        for step in range(len(flows)):
-            flow = flows[(target.turn + step) % len(flows)]
-            if self.ready(flow):
-                best = flow
-                break
-            if best is None or len(flow.waiting) < len(best.waiting):
-                best = flow
-        target.turn += 1
-        assert best is not None
-        return best
+        return target.flows[0] if len(target.flows) == 1 else None
 
     def _pinned_flow(self, uuid: bytes, node_id: bytes, now: int) -> "OutFlow | None":
         assert self.desk is not None
@@ -145,7 +148,7 @@ class Origin:
             local = self.desk.endpoints.get(uuid)
             if local is not None and local.kind == codes.BROADCAST:
                 raise WrongKindError("this endpoint is of kind broadcast: use publish")
-            return self.flow(self.me, uuid, codes.OPENING_CREDIT, now) if local is not None else None
+            return self.flow(self.me, uuid, local.opening, now) if local is not None else None
         peer = self.routes.peers.get(node_id)
         if peer is None:
             return None
@@ -186,8 +189,13 @@ class Origin:
         if uuid in self.arrived:
             self.settle(uuid, now)  # those who waited go first
         flow = self._flow_for(uuid, node_id, now)
-        goes = flow is not None and not len(flow.waiting) and self.ready(flow)
-        if flow is not None and not goes and not wait:
+        crowd = None if node_id or flow is not None else self.crowd(uuid, now)
+        if crowd is not None:
+            flow = crowd.choose(kind, now)
+            goes = flow is not None
+        else:
+            goes = flow is not None and not len(flow.waiting) and self.ready(flow)
+        if not goes and not wait and (flow is not None or crowd is not None):
             raise FullError("the receiver's credit or the link's queue is used up: wait and send again")
         out = Outgoing(kind, self.me if flow is None else flow.peer, uuid, 0, payload, format, type_id)
         if kind == codes.SEND and goes and flow is not None:
@@ -200,10 +208,12 @@ class Origin:
         if kind != codes.SEND:
             pending.timeout_ms = timeout_ms
             pending.expires = out.expires = now + timeout_ms
-        if flow is None:
-            self._park_homeless(pending, ttl_ms, now)
+        if flow is None and crowd is not None:
+            crowd.park(pending, now)
+        elif flow is None:
+            self.park_homeless(pending, ttl_ms, now)
         elif goes:
-            self._launch(flow, pending, now)
+            self.launch(flow, pending, now)
         else:
             self.park(flow, pending, now)
         return pending.id
@@ -220,11 +230,12 @@ class Origin:
         self.pending[self._last_id] = pending
         return pending
 
-    def _launch(self, flow: OutFlow, pending: Pending, now: int) -> None:
+    def launch(self, flow: OutFlow, pending: Pending, now: int) -> None:
         pending.flow = flow
         pending.state = SENT
         pending.out.peer = flow.peer
         if pending.out.kind == codes.CONFIRM or pending.out.kind == codes.REQUEST:
+            flow.open += 1
             if pending.deadline < 0:
                 self.timers.arm(pending, pending.expires)
             self.transmit(flow, pending.out, now)
@@ -273,9 +284,9 @@ class Origin:
         flow.waiting.push(pending)
         if pending.expires >= 0 and pending.deadline < 0:
             self.timers.arm(pending, pending.expires)
-        self._await_room(flow, now)
+        self.await_room(flow, now)
 
-    def _await_room(self, flow: OutFlow, now: int) -> None:
+    def await_room(self, flow: OutFlow, now: int) -> None:
         hop = flow.link()
         if flow.sent < flow.limit:
             if hop is not None:
@@ -293,17 +304,22 @@ class Origin:
         while most and len(flow.waiting) and self.ready(flow):
             most -= 1
             pending: Pending = flow.waiting.pop()
-            self._launch(flow, pending, now)
+            self.launch(flow, pending, now)
         flow.resuming = False
         if len(flow.waiting):
-            self._await_room(flow, now)
+            self.await_room(flow, now)
         else:
             flow.probe_ms = codes.PROBE_MS
             self.timers.disarm(flow)
+        crowd = self.crowds.get(flow.endpoint)
+        if crowd is not None:
+            crowd.pump(now)
 
     def probe(self, flow: OutFlow, now: int) -> None:
         """Blocked for long: ask the destination, in case credit or messages were lost, or counts differ."""
-        if not len(flow.waiting) or flow.sent < flow.limit:
+        crowd = self.crowds.get(flow.endpoint)
+        waits = len(flow.waiting) or (crowd is not None and len(crowd.waiting))
+        if not waits or flow.sent < flow.limit:
             return
         self.counters["probes"] += 1
         flow.probe_ms = max(codes.PROBE_MS, min(flow.probe_ms * 2, codes.PROBE_MAX_MS))
@@ -332,7 +348,7 @@ class Origin:
 
     # Waiting for an endpoint to appear
 
-    def _park_homeless(self, pending: Pending, ttl_ms: int, now: int) -> None:
+    def park_homeless(self, pending: Pending, ttl_ms: int, now: int) -> None:
         uuid = pending.out.endpoint
         pending.state = HOMELESS
         pending.patient = ttl_ms > 0
@@ -398,9 +414,9 @@ class Origin:
 
     def _settle_one(self, pending: Pending, now: int) -> None:
         if pending.out.kind == codes.SIGNAL:
-            found = self._find(pending.out.endpoint, now)
+            found = self.tracer.find(pending.out.endpoint, now)
             if found is not None:
-                self._found(pending, found)
+                self.tracer.found(pending, found)
             else:
                 self.homeless.setdefault(pending.out.endpoint, []).append(pending)
             return
@@ -409,12 +425,18 @@ class Origin:
         except WrongKindError:
             self.finish(pending, events.UNDELIVERED, codes.WRONG_KIND)
             return
+        crowd = None if pending.pinned or flow is not None else self.crowd(pending.out.endpoint, now)
+        if crowd is not None:
+            self.timers.disarm(pending)
+            crowd.park(pending, now)
+            crowd.pump(now)
+            return
         if flow is None:
             self.homeless.setdefault(pending.out.endpoint, []).append(pending)
             return
         self.timers.disarm(pending)
         if not len(flow.waiting) and self.ready(flow):
-            self._launch(flow, pending, now)
+            self.launch(flow, pending, now)
         else:
             self.park(flow, pending, now)
 
@@ -436,6 +458,10 @@ class Origin:
         """The one terminal outcome of a pending message."""
         if pending.state == WAITING and pending.flow is not None:
             pending.flow.waiting.remove(pending)
+        elif pending.state == WAITING:
+            self.crowds[pending.out.endpoint].waiting.remove(pending)
+        elif pending.state == SENT and codes.PUBLISH < pending.out.kind <= codes.REQUEST:
+            self._finish_request(pending, status)
         elif pending.state == HOMELESS:
             self._unlist_homeless(pending)
         pending.state = OVER
@@ -444,6 +470,17 @@ class Origin:
         outcome = events.Outcome(pending.id, status, code, text)
         self.emit(outcome)
         return outcome
+
+    def _finish_request(self, pending: Pending, status: int) -> None:
+        """One less is outstanding with a holder, which may be free for another now."""
+        flow = pending.flow
+        assert flow is not None
+        flow.open -= 1
+        if status in _ANSWERED:
+            flow.done += 1
+        crowd = self.crowds.get(flow.endpoint)
+        if crowd is not None:
+            crowd.stir()
 
     def _unlist_homeless(self, pending: Pending) -> None:
         uuid = pending.out.endpoint
@@ -511,62 +548,6 @@ class Origin:
         elif out.kind == codes.SEND:
             self.emit(events.UndeliverableEvent(out.endpoint, out.peer.node_id, out.seq, reason))
 
-    def locate(self, id: bytes, timeout_ms: int, now: int) -> int:
-        """Who has an endpoint, or is that node: known, or looked up as for a message."""
-        out = Outgoing(codes.SIGNAL, self.me, id, 0, b"", codes.RAW, b"")
-        pending = self.open(out)
-        pending.expires = now + timeout_ms
-        found = self._find(id, now)
-        if found is not None:
-            self._found(pending, found)
-        else:
-            self._park_homeless(pending, 0, now)
-        return pending.id
-
-    def _find(self, id: bytes, now: int) -> "Peer | None":
-        if id == self.me.node_id:
-            return self.me
-        peer = self.routes.peers.get(id)
-        if peer is None:
-            target = self.target(id, now)
-            if target is not None and target.flows:
-                peer = target.flows[0].peer
-            elif target is not None:
-                entries = self.directory.holders(id)
-                peer = entries[0].peer if entries else self.me
-        return peer
-
-    def _found(self, pending: Pending, peer: Peer) -> None:
-        outcome = self.finish(pending, events.TRACED)
-        outcome.node_id = peer.node_id
-
-    def trace(self, node_id: bytes, hops: int, timeout_ms: int, now: int) -> int:
-        """TRACE, which may pass `hops` nodes."""
-        peer = self.routes.peers.get(node_id)
-        hop = None if peer is None else peer.hop
-        out = Outgoing(codes.SIGNAL, self.me if peer is None else peer, b"", 0, b"", codes.RAW, b"")
-        out.extra = codes.TRACE
-        pending = self.open(out)
-        if hop is None:
-            self.finish(pending, events.UNDELIVERED, codes.NO_ROUTE)
-            return pending.id
-        pending.state = SENT
-        pending.expires = now + timeout_ms
-        self.timers.arm(pending, pending.expires)
-        out.transit = Transit(b"", codes.PROCESS, hops)
-        hop.enqueue(out)
-        return pending.id
-
-    def traced(self, peer: Peer, id: int, payload: bytes) -> None:
-        """TRACED came, of the node where the hops ended."""
-        pending = self.pending.get(id)
-        if pending is None or pending.out.extra != codes.TRACE or pending.out.kind != codes.SIGNAL:
-            self.counters["unknown_reply"] += 1
-            return
-        outcome = self.finish(pending, events.TRACED)
-        outcome.payload = payload
-        outcome.node_id = peer.node_id
-
     # Nodes that go, time that passes
 
     def lose_peer(self, peer: Peer, unsent: "list[Outgoing]", now: int) -> None:
@@ -622,7 +603,7 @@ class Origin:
         self.timers.disarm(flow)
         flow.hop = None
         for item in flow.waiting.drain():
-            self._reroute(item, now)
+            self.reroute(item, now)
 
     def finish_parked(self, item: object) -> None:
         """A part that waited for credit is no longer wanted."""
@@ -644,14 +625,18 @@ class Origin:
         if reason == codes.NO_ENDPOINT:
             self.lookups.refused(peer, uuid, now)
 
-    def _reroute(self, pending: Pending, now: int) -> None:
+    def reroute(self, pending: Pending, now: int) -> None:
         pending.flow = None
         pending.state = HOMELESS
         try:
             flow = self._flow_for(pending.out.endpoint, pending.pinned, now)
         except WrongKindError:
             flow = None
-        if flow is None or (pending.out.format == codes.OBJECT and flow.peer is not self.me):
+        crowd = None if pending.pinned or flow is not None else self.crowd(pending.out.endpoint, now)
+        if crowd is not None:
+            crowd.park(pending, now)
+            crowd.pump(now)
+        elif flow is None or (pending.out.format == codes.OBJECT and flow.peer is not self.me):
             self.finish(pending, events.UNDELIVERED, codes.NO_ROUTE)
         else:
             self.park(flow, pending, now)
@@ -661,6 +646,9 @@ class Origin:
         """Idle pairs fall back to their opening credit; those whose endpoint is gone are forgotten."""
         self._sweep_flows(self.me.out_flows, now)
         self._sweep_flows(self.publisher.flows, now)
+        for uuid, crowd in list(self.crowds.items()):
+            if not len(crowd.waiting) and uuid not in self._targets:
+                del self.crowds[uuid]
         for peer in self.routes.peers.values():
             self._sweep_flows(peer.out_flows, now)
 
@@ -684,6 +672,8 @@ class Origin:
 
     def close(self) -> None:
         """Everything outstanding ends, once."""
+        for crowd in self.crowds.values():
+            crowd.waiting.drain()
         for pending in list(self.pending.values()):
             if pending.flow is not None:
                 pending.flow.waiting.drain()  # all at once: one by one would take a second for each 30,000

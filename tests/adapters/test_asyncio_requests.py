@@ -420,3 +420,22 @@ async def test_every_node_answers_introspection() -> None:
         found = await a.request("busway/introspection", node=b.id)
         assert found["node"] == b.id
         assert [endpoint["name"] for endpoint in found["endpoints"]] == ["busway/introspection", "x"]
+
+
+async def test_workers_that_do_one_job_at_a_time_get_the_next_when_they_are_free() -> None:
+    """The worker that never ends its first job has got that one; the others do the rest."""
+    async with buses(4) as (a, *workers):
+        done = []
+
+        async def job(request: busway.Request) -> None:
+            done.append(request.payload)
+
+        for worker in workers[:2]:
+            worker.serve("job", job, limit=1)
+        workers[2].serve("job", lambda request: asyncio.Event().wait(), limit=1)
+        await until(lambda: len(a.endpoints()) == 3)
+        asked = [asyncio.create_task(a.request("job", number)) for number in range(100)]
+        await until(lambda: len([task for task in asked if task.done()]) == 99)
+        assert len(done) == 99
+        for task in asked:
+            task.cancel()

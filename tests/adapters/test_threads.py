@@ -16,7 +16,7 @@ from busway import Bus
 from busway.adapters.threads_engine import Pool
 from busway.drivers import memory
 from busway.protocol import codes
-from tests.adapters.threads_tools import Task, buses, join, sees, until
+from tests.adapters.threads_tools import WAIT_S, Task, buses, join, sees, until
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -523,3 +523,16 @@ def test_32_threads_of_1000_requests_have_one_outcome_each(
             assert task.result(25) == [[number, step] for step in range(count)]
         assert not a._waiters
         assert not a.node.origin.pending
+
+
+def test_workers_that_do_one_job_at_a_time_get_the_next_when_they_are_free() -> None:
+    with buses(3) as (a, b, c):
+        busy = threading.Event()
+        b.serve("job", lambda request: request.payload, limit=1)
+        c.serve("job", lambda request: busy.wait(WAIT_S), limit=1)
+        until(lambda: len([found for found in a.endpoints() if found.name == "job"]) == 2)
+        jobs = [Task(lambda: a.request("job", 0)) for _ in range(20)]
+        until(lambda: len([job for job in jobs if not job.is_alive()]) == 19)
+        busy.set()
+        for job in jobs:
+            job.result()
