@@ -7,6 +7,7 @@ Knows nothing of endpoints and messages.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from busway.errors import BusError
 from busway.protocol import Node, events
 
 _T = TypeVar("_T")
+_log = logging.getLogger("busway")
 
 
 class Links:
@@ -155,8 +157,17 @@ class Links:
         """Call `function` in a thread, then `done(value, error)` on the loop."""
 
         def ended(future: asyncio.Future[Any]) -> None:
-            if not future.cancelled():
-                error = future.exception()
-                done(None if error is not None else future.result(), error)
+            if future.cancelled():  # the executor was shut down
+                done(None, OSError("there is no thread to look it up in"))
+                return
+            error = future.exception()
+            done(None if error is not None else future.result(), error)
 
-        self.loop.run_in_executor(None, function).add_done_callback(ended)
+        try:
+            self.loop.run_in_executor(None, function).add_done_callback(ended)
+        except RuntimeError as error:  # no thread to be had
+            self.loop.call_soon(done, None, OSError(str(error)))
+
+    def remark(self, level: int, text: str, *words: object) -> None:
+        """Log it."""
+        _log.log(level, text, *words)

@@ -1,38 +1,30 @@
 """A link that this program dialled, and that heals: what the user holds, and what does the state machine's
 will.
 
-When to try is retrying.py's, how to open a channel opening.py's. For asyncio and threads alike: everything
-here is called where the core may be (in threads: with the engine's lock held), but for what users call.
+When to try is retrying.py's, how to open a channel attempts.py's, what a failure means refusals.py's. For
+asyncio and threads alike: everything here is called where the core may be (in threads: with the engine's lock
+held), but for what users call.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import random
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-from busway.adapters import facade, opening
+from busway.adapters import facade, opening, refusals
+from busway.adapters.attempts import Attempt
 from busway.adapters.facade import Change, LinkInfo, Realm
 from busway.adapters.links import Host as LinkHost
-from busway.adapters.links import LinkRunner, now_ms, text_of
-from busway.adapters.opening import Attempt
+from busway.adapters.links import LinkRunner, now_ms
 from busway.adapters.retrying import CLOSED, CONNECTED, CONNECTING, Healer, Retry
 from busway.errors import BusClosed, BusError, LinkRefused
 from busway.protocol import Link, Node, codes, errors
 
 _FOR_EVER_S = 86400.0  # a patience of a day or more has no timer
-# Refusals that another attempt would hear again, as far as one can tell.
-_HOPELESS = (
-    codes.NOT_BUSWAY,
-    codes.BAD_VERSION,
-    codes.BUS_NAME,
-    codes.SELF,
-    codes.DUPLICATE_LINK,
-    codes.TOKEN,
-    codes.LIMITS,
-)
 
 
 class Host(LinkHost, opening.Host, Protocol):
@@ -45,6 +37,9 @@ class Host(LinkHost, opening.Host, Protocol):
 
     def inside(self, function: Callable[[], Any]) -> Any:
         """Call it where the core may be called."""
+
+    def remark(self, level: int, text: str, *words: object) -> None:
+        """Log it, where a handler may do what it likes."""
 
 
 class Options:
@@ -131,6 +126,8 @@ class DialledLink:
         self._turn = 0  # of the timer that counts: threads' timers cannot be taken back
         self._waiters: list[Any] = []
         self._last: LinkInfo | None = None
+        self._preferred: Any = None  # the candidate that it was open with last
+        self._warned = ""  # the last trouble that was logged
         host.dialled.add(self)
         self._try()
 
@@ -267,50 +264,82 @@ class DialledLink:
         self._timer = None
         self._healer.begin()
         self._tell()
-        self._attempt = Attempt(self._host, self.url, self.options.driver, self._attempted)
+        self._attempt = Attempt(self._host, self.url, self.options.driver, self._preferred, self._attempted)
 
     def _attempted(self, channel: Any, error: BaseException | None) -> None:
-        self._attempt = None
         if error is None:
-            try:
-                self.runner = runner = self._host.run_link(
-                    channel, self.options.token, realm=self.options.realm, cost=self.options.cost
-                )
-            except (ValueError, BusError) as refusal:
-                channel.close()
-                error = refusal
-            else:
-                runner.owner = self
-                runner.on_settled = partial(self._settled, runner)
-                if channel.sort == "packet" and self.options.wait < _FOR_EVER_S:
-                    patience = max(self.options.wait, opening.CONNECT_S)
-                    self._timer = self._host.loop.call_later(patience, partial(self._nobody, runner))
+            error = self._run(channel)
+            if error is None:
                 return
-        hopeless = not isinstance(error, OSError) or isinstance(error, PermissionError)
-        self._failed(error, hopeless)
+        self._drop_attempt()
+        self._failed(error)
+
+    def _run(self, channel: Any) -> BaseException | None:
+        """What keeps an open channel from being run as a link."""
+        options = self.options
+        try:
+            self.runner = runner = self._host.run_link(
+                channel, options.token, realm=options.realm, cost=options.cost
+            )
+        except Exception as refusal:  # noqa: BLE001 - whatever it is, somebody waits to be told
+            channel.close()
+            return refusal
+        runner.owner = self
+        runner.on_settled = partial(self._settled, runner)
+        others = self._attempt is not None and self._attempt.has_more
+        if channel.sort == "packet" and (others or options.wait < _FOR_EVER_S):
+            patience = opening.CONNECT_S if others else max(options.wait, opening.CONNECT_S)
+            self._timer = self._host.loop.call_later(patience, partial(self._nobody, runner))
+        return None
 
     def _nobody(self, runner: LinkRunner) -> None:
-        """A line can be opened with nobody at its other end: the first time that is told."""
-        if runner is self.runner and self.state == CONNECTING:
-            self._finish(TimeoutError(errno.ETIMEDOUT, f"{self.url}: nobody answers on the line"))
-            runner.close()
+        """A line can be opened with nobody at its other end: then another device may be meant; else the first
+        time it is told.
+        """
+        if runner is not self.runner or self.state == CONNECTED or runner.ready.done():
+            return
+        error = TimeoutError(errno.ETIMEDOUT, f"{self.url}: nobody answers on the line")
+        if self._attempt is not None and self._attempt.has_more:
+            self._drop_runner()
+            self._attempt.go_on(error)
+        elif self.state == CONNECTING:
+            self._finish(error)
+        else:
+            return
+        runner.close()
 
     def _settled(self, runner: LinkRunner) -> None:
         """The connection is usable, or will never be."""
         if runner is not self.runner:
             return
-        code = runner.connection.close_code
-        if code < 0:
-            self._healer.opened(_now())
-            self._resolve(None)
-            self._tell()
+        if runner.connection.close_code < 0:
+            self._opened()
+            return
+        self._drop_runner()
+        refusal = self._refusal(runner)
+        if self._attempt is not None:
+            self._attempt.go_on(refusal)  # the next address may be another program's
         else:
-            self._drop_runner()
-            hopeless = code in _HOPELESS or isinstance(runner.failure, PermissionError)
-            text = runner.connection.close_text
-            if code == codes.NOT_BUSWAY and self.url.startswith("tcp:"):
-                text += "; a WebSocket listener is connected to by ws://"
-            self._failed(LinkRefused(code, text), hopeless)
+            self._failed(refusal)
+
+    def _opened(self) -> None:
+        if self._attempt is not None:
+            self._preferred = self._attempt.candidate
+        self._drop_attempt()
+        self._healer.opened(_now())
+        if self._warned:
+            self._host.remark(logging.INFO, "%s is connected", self.url)
+        self._warned = ""
+        self._resolve(None)
+        self._tell()
+
+    def _refusal(self, runner: LinkRunner) -> LinkRefused:
+        code, text = runner.connection.close_code, runner.connection.close_text
+        if code == codes.NOT_BUSWAY and self.url.startswith("tcp:"):
+            text += "; a WebSocket listener is connected to by ws://"
+        refused = LinkRefused(code, text)
+        refused.__cause__ = runner.failure
+        return refused
 
     def ended(self, runner: LinkRunner) -> None:
         """The connection is over; the next one does not wait for its last bytes. That of a former one is of
@@ -346,16 +375,29 @@ class DialledLink:
             self._last = facade.link_info(self.runner.connection)
         self.runner = None
 
-    def _failed(self, error: BaseException, hopeless: bool) -> None:
-        self._wait(self._healer.failed(text_of(error), _now(), random.random(), hopeless=hopeless), error)
+    def _drop_attempt(self) -> None:
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.cancel()
+
+    def _failed(self, error: BaseException) -> None:
+        text, hopeless = refusals.text_of(error), refusals.is_hopeless(error)
+        self._wait(self._healer.failed(text, _now(), random.random(), hopeless=hopeless), error)
 
     def _wait(self, delay: float, error: BaseException | None = None) -> None:
         if delay < 0:
             self._finish(error or BusError(f"{self.url}: the link was lost"))
             return
+        self._warn()
         self._turn += 1
         self._timer = self._host.loop.call_later(delay, partial(self._due, self._turn))
         self._tell()
+
+    def _warn(self) -> None:
+        """Trying goes on, so nobody is told by an exception: each trouble is logged once."""
+        if self.error and self.error != self._warned:
+            self._warned = self.error
+            self._host.remark(logging.WARNING, "%s: %s; it is tried again", self.url, self.error)
 
     def _due(self, turn: int) -> None:
         if turn == self._turn and self.state != CLOSED:
@@ -373,9 +415,7 @@ class DialledLink:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._attempt is not None:
-            self._attempt.cancel()
-            self._attempt = None
+        self._drop_attempt()
         self._drop_runner()
         self._resolve(failure)
         self._tell()

@@ -5,6 +5,7 @@ Knows nothing of endpoints and messages, and of the loop only what `Loop` says.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -12,23 +13,20 @@ from typing import Any, Protocol
 from busway.adapters import board_logs
 from busway.adapters.facade import Realm, make_link
 from busway.adapters.opening import COMER_S, Connecting
+from busway.adapters.refusals import text_of
 from busway.errors import LinkRefused
 from busway.protocol import Connection, Node, codes, events
 
 _READ_SIZE = 65536  # from 128 KiB on, malloc maps and unmaps memory at every read: five times slower
 _WRITE_SIZE = 65536
 _ACCEPT_BURST = 64
+_ACCEPT_REST_S = 1.0  # after a failure
 _LAYERED_READS = 16  # from one channel before the others have their turn
 
 
 def now_ms() -> int:
     """The clock of every node in this process."""
     return time.monotonic_ns() // 1_000_000
-
-
-def text_of(error: BaseException) -> str:
-    """Why, for people: without the number that str() puts before it."""
-    return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
 
 
 class Loop(Protocol):
@@ -51,7 +49,7 @@ class Host(Protocol):
     def loop(self) -> Loop: ...
     def dispatch(self, happened: list[events.Event]) -> None: ...
     def link_gone(self, runner: LinkRunner) -> None: ...
-
+    def remark(self, level: int, text: str, *words: object) -> None: ...
     def welcome(self, channel: Any, token: str | None) -> object: ...
     def run_link(
         self,
@@ -93,7 +91,7 @@ class LinkRunner:
         self.connection.tag = self
         self.owner: Owner | None = None
         self.on_settled: Callable[[], object] | None = None  # called once, when `ready` is done
-        self.failure: OSError | None = None  # what the channel ended with
+        self.failure: Exception | None = None  # what the channel ended with
         self._host = host
         self._rest = memoryview(b"")
         self._closed = False
@@ -126,7 +124,7 @@ class LinkRunner:
             return False
         try:
             data = self.channel.read(_READ_SIZE)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the link is over
             self.failure = error
             self._host.dispatch(
                 self.connection.receive_eof(now_ms(), f"the connection failed: {text_of(error)}")
@@ -157,7 +155,7 @@ class LinkRunner:
                 if taken < len(data):
                     self._await_writable(memoryview(data)[taken:])
                     return
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - as when reading
             self._fail(error)
             return
         if self._layered and self.channel.wants_write:  # also what it has taken and not yet written
@@ -185,7 +183,7 @@ class LinkRunner:
         if self._rest:
             try:
                 taken = self.channel.write(self._rest)
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 - as when reading
                 self._fail(error)
                 return
             self._rest = self._rest[taken:]
@@ -203,20 +201,20 @@ class LinkRunner:
         try:
             if self.channel.wants_write:
                 self.channel.write(b"")
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - as when reading
             self._fail(error)
             return False
         return not self.channel.wants_write
 
-    def _fail(self, error: OSError) -> None:
+    def _fail(self, error: Exception) -> None:
         """Writing failed: what had arrived before is read first, for the reason may be in it."""
         self.failure = error
         self._rest = memoryview(b"")
         try:
             while data := self.channel.read(_READ_SIZE):
                 self._host.dispatch(self.connection.receive_data(data, now_ms()))
-        except OSError:
-            pass
+        except Exception as more:  # noqa: BLE001 - it failed already
+            self._host.remark(logging.DEBUG, "%s: %s", self.channel.address, text_of(more))
         self._host.dispatch(self.connection.receive_eof(now_ms(), f"the connection failed: {text_of(error)}"))
         self.close()
 
@@ -292,10 +290,11 @@ class ListenerRunner:
         self.listener = listener
         self._host = host
         self._abandoned = False
+        self._complained = ""
         self._token = token
         self._welcome = welcome
         self._connecting: set[Connecting] = set()
-        host.loop.add_reader(listener.fileno(), self._on_readable)
+        self._watch()
 
     @property
     def url(self) -> str:
@@ -303,18 +302,46 @@ class ListenerRunner:
         return str(self.listener.url)
 
     def _on_readable(self) -> None:
-        for _ in range(0 if self._abandoned else _ACCEPT_BURST):
-            channel = self.listener.accept()
-            if channel is None:
-                return
-            connecting = Connecting(self._host.loop, channel, COMER_S, self._connected)
-            if not connecting.over:
-                self._connecting.add(connecting)
+        try:
+            for _ in range(0 if self._abandoned else _ACCEPT_BURST):
+                channel = self.listener.accept()
+                if channel is None:
+                    return
+                connecting = Connecting(self._host.loop, channel, COMER_S, self._connected)
+                if not connecting.over:
+                    self._connecting.add(connecting)
+        except Exception as error:  # noqa: BLE001 - those who come later are to be let in
+            self._rest(error)
+
+    def _rest(self, error: Exception) -> None:
+        """A comer or the listener itself failed: the socket may stay readable, and must not be asked without
+        end.
+        """
+        self._complain(error)
+        if self.listener.fileno() >= 0:
+            self._host.loop.remove_reader(self.listener.fileno())
+            self._host.loop.call_later(_ACCEPT_REST_S, self._watch)
+
+    def _watch(self) -> None:
+        if not self._abandoned and self.listener.fileno() >= 0:
+            self._host.loop.add_reader(self.listener.fileno(), self._on_readable)
 
     def _connected(self, connecting: Connecting, error: Exception | None) -> None:
         self._connecting.discard(connecting)
-        if error is None:
+        if error is not None:
+            return  # its own fault, and told to it
+        try:
             self._welcome(connecting.channel, self._token)
+        except Exception as failure:  # noqa: BLE001 - as above; the comer is to hear the end
+            connecting.channel.close()
+            self._complain(failure)
+
+    def _complain(self, error: Exception) -> None:
+        """Once for each trouble, however long it lasts."""
+        text = text_of(error)
+        if text != self._complained:
+            self._complained = text
+            self._host.remark(logging.WARNING, "%s cannot take a comer: %s", self.url, text)
 
     def restore(self) -> bool:
         """Put a node's own place back where others find it; whether that was needed. Raises OSError."""

@@ -125,14 +125,15 @@ class LocalMesh:
             delay = _BUSY_S if tries < _BUSY_MAX else _REJOIN_S
             self._later(delay, partial(self._dial, peer, then, tries + 1))
             return
-        except OSError:
+        except Exception:  # noqa: BLE001 - `joined` is to be told whatever it is
             then(None)  # gone, or not ours: sweep() sees to the former, the driver counts the latter
             return
         try:
             runner = self._host.run_link(channel)
-        except BaseException:
+        except Exception:  # noqa: BLE001 - as above; the bus was closed
             channel.close()
-            raise
+            then(None)
+            return
         then(runner)
 
     def link_lost(self, connection: Connection) -> None:

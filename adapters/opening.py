@@ -1,27 +1,28 @@
-"""From a URL to an open channel: which driver a scheme has, how addresses are written, trying each of them.
+"""From a URL to a driver, and from its channel to an open one: which driver a scheme has, how addresses are
+written, waiting for a handshake.
 
 Knows of a driver only its module's `candidates`, `dial` and `listen` (busway/drivers/channel.py), and of the
-loop only what `Loop` says, so asyncio and threads open everything alike.
+loop only what `Loop` says, so asyncio and threads open everything alike. Which address is tried when is
+racing.py's and attempts.py's.
 """
 
 from __future__ import annotations
 
 import errno
+import inspect
 import ipaddress
-from collections import deque
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
 from busway.drivers.extras import missing
+from busway.drivers.tcp import plain_host
 from busway.errors import BusError
 
 TCP_PORT = 7660  # where no port is given
 _WEB_PORTS = {"ws": "80", "wss": "443"}  # which are left out
 CONNECT_S = 10.0  # for one candidate: a machine that is off answers nothing
 COMER_S = 5.0  # for a comer to end its driver's handshake
-_BUSY_S = 0.01  # a full backlog is asked again after this
-_BUSY_MAX = 100  # ... so often, then it counts as a failure
 
 
 class Driver(NamedTuple):
@@ -101,14 +102,14 @@ def _tcp_url(text: str, whole: str, *, bare: bool) -> str:
         host, bracket, port = text[1:].partition("]")
         if not bracket or (port and not port.startswith(":")):
             raise ValueError(f"{whole!r}: expected tcp://[IPv6 address]:port")
-        return f"tcp://[{_short_ipv6(host.lower())}]:{port.removeprefix(':') or TCP_PORT}"
+        return f"tcp://[{_short_ipv6(host)}]:{port.removeprefix(':') or TCP_PORT}"
     if text.count(":") > 1:
-        if not bare or not _is_ipv6(text):
+        if not bare or not _is_ipv6(plain_host(text)):
             raise ValueError(
                 f"{whole!r}: an IPv6 address with a port needs brackets: tcp://[::1]:{TCP_PORT}; expected"
                 " tcp://host:port"
             )
-        return f"tcp://[{_short_ipv6(text.lower())}]:{TCP_PORT}"
+        return f"tcp://[{_short_ipv6(text)}]:{TCP_PORT}"
     host, _, port = text.partition(":")
     if not host or (text.endswith(":")):
         raise ValueError(f"{whole!r}: expected tcp://host:port")
@@ -118,13 +119,15 @@ def _tcp_url(text: str, whole: str, *, bare: bool) -> str:
 def _web_place(scheme: str, rest: str) -> str:
     """So that one place has one name; what is wrong with it is said by the driver."""
     cut = min((rest.index(mark) for mark in "/?" if mark in rest), default=len(rest))
-    authority, target = rest[:cut].lower(), rest[cut:]
+    authority, target = rest[:cut], rest[cut:]
     host, _, port = authority.rpartition(":")
     if host and port == _WEB_PORTS[scheme] and (host.endswith("]") or ":" not in host):
         authority = host
     if authority.startswith("["):
         address, bracket, port = authority[1:].partition("]")
         authority = f"[{_short_ipv6(address)}{bracket}{port}"
+    else:
+        authority = authority.lower()
     return authority + ("" if target == "/" else target)
 
 
@@ -137,8 +140,9 @@ def _is_ipv6(text: str) -> bool:
 
 
 def _short_ipv6(text: str) -> str:
-    """As it is usually written; what is none as it is."""
-    return str(ipaddress.IPv6Address(text)) if _is_ipv6(text) else text
+    """As it is usually written, a zone as it is; what is none in lower case."""
+    text = plain_host(text)
+    return str(ipaddress.IPv6Address(text)) if _is_ipv6(text) else text.lower()
 
 
 def driver_of(url: str) -> Any:
@@ -155,15 +159,28 @@ def driver_of(url: str) -> Any:
         raise BusError(missing(f"{scheme}:// links need", driver.extra)) from None
 
 
+def check_options(function: Callable[..., Any], url: str, options: dict[str, Any]) -> None:
+    """Raises TypeError for an option that a driver's `dial` or `listen` does not have."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    known = [each.name for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY]
+    for name in options:
+        if name not in known:
+            scheme, there = url.partition(":")[0], ", ".join(f"{each}=" for each in known)
+            raise TypeError(f"{scheme}:// has no option {name}=; it has {there}")
+
+
 def listen(url: str, token: str | None, is_open: bool, options: dict[str, Any]) -> Any:
     """A driver's listener at a normalised URL, with `options` of its own. May block: run it in a thread.
 
     Raises ValueError for a URL that cannot be listened on, or beyond loopback without token or open=True;
-    OSError, BusError.
+    TypeError for an option that is none, OSError, BusError.
     """
     driver = driver_of(url)
     if not hasattr(driver, "listen"):
         raise ValueError(f"{url!r} cannot be listened on: expected tcp://host:port or ws://host:port")
+    check_options(driver.listen, url, options)
     return driver.listen(url, token=token, open=is_open, **options)
 
 
@@ -202,10 +219,9 @@ class Connecting:
             if self.channel.connected():
                 self._tell(None)
                 return
-        except (OSError, ValueError) as error:
+            self._wait_for("writer" if getattr(self.channel, "wants_write", True) else "reader")
+        except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits to be told
             self._tell(error)
-            return
-        self._wait_for("writer" if getattr(self.channel, "wants_write", True) else "reader")
 
     def _wait_for(self, what: str) -> None:
         if what == self._waits_for:
@@ -246,97 +262,3 @@ class Connecting:
         """In a forked child: it is the parent's."""
         self._done = None
         self.channel.abandon()
-
-
-class Attempt:
-    """One attempt to open a channel: every candidate in turn, until one is connected.
-
-    Args: `options` of the driver's own. `done(channel, error)` is called once, later, as a callback of the
-    loop: with an open channel, or with what the last candidate said: OSError, ValueError for a URL that is
-    none, BusError.
-    """
-
-    def __init__(
-        self,
-        host: Host,
-        url: str,
-        options: dict[str, Any],
-        done: Callable[[Any, BaseException | None], object],
-    ) -> None:
-        self._host = host
-        self._url = url
-        self._options = options
-        self._done: Callable[[Any, BaseException | None], object] | None = done
-        self._driver: Any = None
-        self._candidates: deque[Any] = deque()
-        self._failure: BaseException = OSError(f"{url} has no address")
-        self._connecting: Connecting | None = None
-        self._busy = 0
-        host.in_thread(self._look_up, self._looked_up)
-
-    def cancel(self) -> None:
-        """Nobody wants it any more: nothing stays open. Twice is once."""
-        self._done = None
-        if self._connecting is not None:
-            self._connecting.close()
-
-    def abandon(self) -> None:
-        """In a forked child: the parent's loop and channel are left as they are."""
-        self._done = None
-        if self._connecting is not None:
-            self._connecting.abandon()
-
-    def _look_up(self) -> tuple[Any, list[Any]]:
-        driver = driver_of(self._url)
-        return driver, list(driver.candidates(self._url))
-
-    def _looked_up(self, found: Any, error: BaseException | None) -> None:
-        if error is not None:
-            self._finish(None, error)
-            return
-        self._driver = found[0]
-        self._candidates.extend(found[1])
-        self._next()
-
-    def _next(self) -> None:
-        """The next candidate; a call for each, for one may fail at once."""
-        if self._done is None:
-            return
-        if not self._candidates:
-            self._finish(None, self._failure)
-            return
-        candidate = self._candidates.popleft()
-        try:
-            channel = self._driver.dial(candidate, self._url, **self._options)
-        except BlockingIOError as error:
-            self._failure = error
-            self._busy += 1
-            if self._busy < _BUSY_MAX:
-                self._candidates.appendleft(candidate)
-                self._host.loop.call_later(_BUSY_S, self._next)
-                return
-            self._next()
-        except TypeError as error:  # an option that this driver does not know
-            self._finish(None, error)
-        except (OSError, ValueError, BusError) as error:
-            self._failure = error
-            self._next()
-        else:
-            connecting = Connecting(self._host.loop, channel, CONNECT_S, self._connected)
-            if not connecting.over:
-                self._connecting = connecting
-
-    def _connected(self, connecting: Connecting, error: Exception | None) -> None:
-        self._connecting = None
-        if error is None:
-            self._finish(connecting.channel, None)
-        else:
-            self._failure = error
-            self._next()
-
-    def _finish(self, channel: Any, error: BaseException | None) -> None:
-        done, self._done = self._done, None
-        if done is not None:
-            done(channel, error)
-        elif channel is not None:
-            channel.close()

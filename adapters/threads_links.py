@@ -6,6 +6,7 @@ Knows nothing of endpoints and messages.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,6 +19,8 @@ from busway.adapters.retrying import Retry
 from busway.adapters.threads_engine import Engine, Pool
 from busway.errors import BusError
 from busway.protocol import Node, events
+
+_log = logging.getLogger("busway")
 
 
 class Listener:
@@ -194,7 +197,7 @@ class Links:
         def work() -> None:
             try:
                 value = function()
-            except Exception as error:  # noqa: BLE001 - told to who asked
+            except BaseException as error:  # noqa: BLE001 - told to who asked
                 self.engine.soon(partial(done, None, error))
             else:
                 self.engine.soon(partial(done, value, None))
@@ -203,3 +206,7 @@ class Links:
             self.pool.submit(work)
         except RuntimeError as error:  # no thread to be had
             self.engine.call_later(0.0, partial(done, None, OSError(str(error))))
+
+    def remark(self, level: int, text: str, *words: object) -> None:
+        """Log it, once the lock is released."""
+        self.engine.remarks.append(partial(_log.log, level, text, *words))

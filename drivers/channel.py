@@ -1,13 +1,39 @@
-"""What every driver offers to an adapter: only the contract. Opens nothing, and nobody needs to inherit."""
+"""What every driver offers to an adapter: only the contract. Opens nothing, and nobody needs to inherit.
+
+A driver's module has
+
+    candidates(url, ...)           what to dial, best first; may block. It is given those options that it has
+    dial(candidate, url, ...)      starts connecting: a Channel
+    listen(url, token=, open=, ...)  a Listener; not every driver has it
+    check(url, ...)                raises TypeError or ValueError for options of `dial`; not needed
+    STAGGER_S                      seconds after which the next candidate is tried beside those under way;
+                                   without it each waits until the one before has failed
+"""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Final, Protocol
 
 # glibc maps and unmaps memory at every call from 128 KiB on: with send, recv(262144) of 64 bytes takes 14 µs,
 # recv(65536) 2.4 µs.
 READ_SIZE: Final = 65536
+
+
+class Refusal(ConnectionRefusedError):
+    """Who answers there will not have this link, and would say the same at another try.
+
+    why: "token" if the token is missing or wrong, "stranger" if what answers is no such listener at all.
+
+    Any OSError of a driver may have an attribute `hopeless`: true if another try would fail alike.
+    """
+
+    hopeless = True
+
+    def __init__(self, text: str, why: str) -> None:
+        super().__init__(errno.ECONNREFUSED, text)
+        self.why = why
 
 
 class Channel(Protocol):

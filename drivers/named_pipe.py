@@ -169,7 +169,7 @@ class _Carrier:
     """
 
     def __init__(self, system: System, handle: Handle, far: socket.socket) -> None:
-        self.failure: OSError | None = None
+        self.failure: Exception | None = None
         self._system = system
         self._handle = handle
         self._far = far
@@ -193,7 +193,7 @@ class _Carrier:
         try:
             while data := self._system.read(self._handle, READ_SIZE):
                 self._far.sendall(data)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, who reads the near end is told
             self.failure = error
         self._shut()
         self._end()
@@ -204,7 +204,7 @@ class _Carrier:
             try:
                 while data and not broken:
                     data = data[self._system.write(self._handle, data) :]
-            except OSError:
+            except Exception:  # noqa: BLE001 - as above
                 broken = True
         self._system.cancel(self._handle)  # the near end is closed
         self._end()
@@ -262,7 +262,7 @@ class PipeListener:
         self._near.setblocking(False)
         self._comers: deque[Handle] = deque()
         self._closed = False
-        self._failure: OSError | None = None
+        self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="busway-pipes", daemon=True)
         self._thread.start()
 
@@ -340,7 +340,7 @@ class PipeListener:
                 # The next place first: there is never a moment when nobody can connect.
                 comer, self._waiting = self._waiting, self._system.create(self._name, first=False)
                 self._take(comer)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - `accept` tells it
             self._failure = error
         finally:
             self._system.close(self._waiting)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import ipaddress
 import os
 import socket
-from typing import Final, TypeAlias
+from itertools import chain, zip_longest
+from typing import Final, TypeAlias, TypeVar
 
 from busway.drivers.sockets import SocketChannel, SocketListener
 
 # (host, port) for IPv4, (host, port, flow, scope) for IPv6; the length tells the family.
 Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 
+STAGGER_S: Final = 0.25  # RFC 8305, section 8: Connection Attempt Delay
 _SCHEME: Final = "tcp://"
 _BACKLOG: Final = 512
 _VIA_SIZE_MAX: Final = 64
@@ -84,7 +87,17 @@ def parse(url: str, *, listening: bool = False) -> tuple[str, int]:
         raise ValueError(f"a port is a number from 1 to 65535: {fault}")
     if int(port) == 0 and not listening:
         raise ValueError(f"port 0 can be listened on, but not dialled: {url!r}")
-    return host.lower(), int(port)
+    return plain_host(host), int(port)
+
+
+def plain_host(host: str) -> str:
+    """A host as it is looked up: in lower case but for an IPv6 zone, which is the name of an interface and is
+    written behind % or, as in RFC 6874, %25.
+    """
+    address, mark, zone = host.partition("%")
+    if ":" in address and zone != "25":
+        zone = zone.removeprefix("25")
+    return address.lower() + mark + zone
 
 
 def candidates(url: str) -> list[Address]:
@@ -103,10 +116,17 @@ def dial(address: Address, url: str = "", *, token: str | None = None) -> TcpCha
     proves it.
     Raises OSError if connecting fails at once, ValueError for a malformed URL.
     """
-    via = _join(*parse(url)) if url else _url_of(address)
+    return start(TcpChannel, address, _join(*parse(url)) if url else _url_of(address))
+
+
+_Tcp = TypeVar("_Tcp", bound=TcpChannel)
+
+
+def start(sort: type[_Tcp], address: Address, via: str) -> _Tcp:
+    """As `dial`, for whatever is built upon TCP: a channel of that sort."""
     sock = socket.socket(_family_of(address), socket.SOCK_STREAM)
     try:
-        channel = TcpChannel(sock, _url_of(address), via=_short(via), dialled=True)
+        channel = sort(sock, _url_of(address), via=_short(via), dialled=True)
         try:
             sock.connect(address)
         except BlockingIOError:
@@ -163,15 +183,46 @@ def _listen_on_first(addresses: list[Address], url: str) -> TcpListener:
 
 
 def look_up(host: str, port: int) -> list[Address]:
-    """The addresses of a host, best first. May block. Raises socket.gaierror, ValueError."""
+    """The addresses of a host, best first, the families in turn. May block. Raises socket.gaierror,
+    ValueError.
+    """
+    _check_zone(host)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
-        raise socket.gaierror(error.errno, f"no address for {host!r} ({error.strerror})") from error
+        hint = f"; the interfaces here are {_interfaces()}" if "%" in host else ""
+        raise socket.gaierror(error.errno, f"no address for {host!r} ({error.strerror}){hint}") from error
     except UnicodeError as error:
         raise ValueError(f"{host!r} cannot be the name of a host: {error}") from error
     families = (socket.AF_INET, socket.AF_INET6)
-    return [address for family, _, _, _, address in found if family in families]  # type: ignore[misc]
+    return _in_turn([address for family, _, _, _, address in found if family in families])  # type: ignore[misc]
+
+
+def _in_turn(addresses: list[Address]) -> list[Address]:
+    """The families alternate, the best one's first (RFC 8305, section 4)."""
+    first = [address for address in addresses if len(address) == len(addresses[0])]
+    others = [address for address in addresses if len(address) != len(addresses[0])]
+    pairs = chain.from_iterable(zip_longest(first, others))
+    return [address for address in pairs if address is not None]
+
+
+def _check_zone(host: str) -> None:
+    """Each interface has its own addresses of that sort, so one of them alone leads nowhere."""
+    try:
+        address = ipaddress.IPv6Address(host)
+    except ValueError:
+        return
+    if address.is_link_local and not address.scope_id:
+        names = _interfaces()
+        raise ValueError(
+            f"{host} is a link-local address: name the interface, as in [{host}%{names.split(',')[0]}]; the"
+            f" interfaces here are {names}"
+        )
+
+
+def _interfaces() -> str:
+    names = [name for _, name in socket.if_nameindex()]
+    return ", ".join([name for name in names if name != "lo"] or names)
 
 
 def _family_of(address: Address) -> socket.AddressFamily:

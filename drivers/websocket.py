@@ -18,22 +18,33 @@ import hashlib
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
-from busway.drivers import tcp
-from busway.drivers.channel import READ_SIZE
+from busway.drivers import tcp, tunnel
+from busway.drivers.channel import READ_SIZE, Refusal
 from busway.drivers.sockets import SocketChannel
 from busway.drivers.websocket_frames import GOING_AWAY, NO_STATUS, NORMAL, SEND_SIZE_MAX, Frames
-from busway.drivers.websocket_http import ClientOpening, Page, ServerOpening, Site
-from busway.drivers.websocket_tls import Tls, certificate_fault, client_context, server_context, tls_fault
+from busway.drivers.websocket_http import ClientOpening, ServerOpening, Site
+from busway.drivers.websocket_options import (
+    File,
+    Headers,
+    check_client,
+    check_count,
+    check_headers,
+    check_origins,
+    check_pages,
+    context_for_server,
+)
+from busway.drivers.websocket_tls import Tls, client_context, fault_of
 
+STAGGER_S: Final = tcp.STAGGER_S
 CONNECTIONS_MAX: Final = 4096  # of one listener, those included that are still opening
 _PORTS: Final = {"ws": 80, "wss": 443}
 _VIA_SIZE_MAX: Final = 64
 _DRAIN_SIZE_MAX: Final = 1 << 18  # bytes that are read and dropped of one whose request was refused
 _LINGER_SIZE_MAX: Final = 32 << 20  # ... and of one whose messages were
 _TLS_RECORD_SIZE: Final = 16384 + 2048
-_HOPELESS: Final = (401, 403)  # another try would be answered alike: the token is missing or wrong
+_TOKEN_WANTED: Final = 401
 _BUSY_TEXT: Final = b"This listener has as many links as it may (connections_max).\n"
 _BUSY: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n"
@@ -53,12 +64,20 @@ class Place(NamedTuple):
     def url(self) -> str:
         """As short as it can be written, so that one place has one name."""
         target = "" if self.target == "/" else self.target
-        return f"{self.scheme}://{self.authority}{target}"
+        return f"{self.scheme}://{self._joined(self.host)}{target}"
 
     @property
     def authority(self) -> str:
-        """What a Host header says."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        """What a Host header says: no zone, which means something on this machine only (RFC 6874, 4)."""
+        return self._joined(self.bare_host)
+
+    @property
+    def bare_host(self) -> str:
+        """The host without a zone, as others know it."""
+        return self.host.partition("%")[0]
+
+    def _joined(self, host: str) -> str:
+        host = f"[{host}]" if ":" in host else host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
 
@@ -146,7 +165,9 @@ class WebSocketChannel:
     @property
     def wants_write(self) -> bool:
         """Whether to wait until writable, for `write(b"")`, or for `connected()` while connecting."""
-        return bool(self._out) or not self._joined
+        if self._joined:
+            return bool(self._out)
+        return bool(getattr(self._inner, "wants_write", True))
 
     @property
     def has_data(self) -> bool:
@@ -204,9 +225,10 @@ class WebSocketChannel:
     def _turn_away(self, exchange: ClientOpening | ServerOpening) -> None:
         """An answer that was no, given or taken."""
         if isinstance(exchange, ClientOpening):
-            if exchange.status in _HOPELESS:
-                raise PermissionError(errno.EACCES, f"{self.address}: {exchange.fault}")
-            raise ConnectionRefusedError(errno.ECONNREFUSED, f"{self.address}: {exchange.fault}")
+            text = f"{self.address}: {exchange.fault}{_elsewhere(self.address, exchange.location)}"
+            if exchange.may_heal:
+                raise ConnectionRefusedError(errno.ECONNREFUSED, text)
+            raise Refusal(text, "token" if exchange.status == _TOKEN_WANTED else "stranger")
         # Closing with bytes unread would reset the connection, and the answer might be lost over it.
         self._inner.end_writing()
         self._drained = 0
@@ -313,14 +335,9 @@ class WebSocketChannel:
         was_open = self._tls.open
         try:
             plain = self._tls.receive_data(data)
-        except ssl.SSLCertVerificationError as error:
-            self._send_alert()
-            raise ssl.SSLCertVerificationError(
-                error.errno, f"{self.address}: {certificate_fault(error, dialled=self.dialled)}"
-            ) from error
         except ssl.SSLError as error:
             self._send_alert()
-            raise ssl.SSLError(error.errno, f"{self.address}: {tls_fault(error)}") from error
+            raise fault_of(error, self.address, dialled=self.dialled) from error
         if self._tls.open and not was_open and self._opening is not None:
             self._say()
         self._out += self._tls.data_to_send()
@@ -451,8 +468,12 @@ class WebSocketListener:
             self.refused += 1
             _turn_away(inner, _BUSY if self._context is None else b"")
             return None
+        try:
+            tls = None if self._context is None else Tls(self._context, server_side=True)
+        except BaseException:
+            inner.close()
+            raise
         self.connections += 1
-        tls = None if self._context is None else Tls(self._context, server_side=True)
         scheme = "ws" if tls is None else "wss"
         address = f"{scheme}://{inner.address.removeprefix('tcp://')}"
         return WebSocketChannel(inner, ServerOpening(self._site), tls, address, via="", on_close=self._forget)
@@ -476,40 +497,67 @@ def _turn_away(inner: SocketChannel, answer: bytes) -> None:
     inner.close()
 
 
-def candidates(url: str) -> list[tcp.Address]:
-    """The addresses to dial for `url`, best first. Looks names up and so may block: run it in a thread.
+def candidates(url: str, proxy: str | bool | None = True) -> list[tcp.Address | tunnel.Through]:
+    """The addresses to dial for `url`, or those of the proxy on the way, best first. Looks names up and so
+    may block: run it in a thread.
 
-    Raises ValueError for a malformed URL, socket.gaierror (an OSError) for a name without an address.
+    Args: `proxy` as for `dial`. Raises ValueError for a malformed URL, socket.gaierror (an OSError) for a
+    name without an address.
     """
     place = parse(url)
-    return tcp.look_up(place.host, place.port)
+    way = tunnel.proxy_for(place.host, place.port, secure=place.scheme == "wss", proxy=proxy)
+    if way is not None:
+        return [*tunnel.candidates(way)]
+    return [*tcp.look_up(place.host, place.port)]
 
 
-def dial(
-    address: tcp.Address,
+def check(
     url: str,
     *,
     token: str | None = None,
-    cafile: str | None = None,
+    cafile: File | None = None,
     tls: ssl.SSLContext | None = None,
+    headers: Headers = (),
+    proxy: str | bool | None = True,
+) -> None:
+    """Raises TypeError or ValueError for what `dial` cannot take."""
+    check_client(url, parse(url).scheme, cafile, tls, proxy)
+    check_headers(headers)
+
+
+def dial(
+    address: tcp.Address | tunnel.Through,
+    url: str,
+    *,
+    token: str | None = None,
+    cafile: File | None = None,
+    tls: ssl.SSLContext | None = None,
+    headers: Headers = (),
+    proxy: str | bool | None = True,
 ) -> WebSocketChannel:
     """Starts connecting to one of `candidates(url)`; the channel's `connected()` tells what came of it.
 
     Args: `token` that the listener demands; it is proved, never sent. `cafile` with the authorities (PEM) to
-    trust for wss:// instead of the system's; `tls` a context of your own instead.
-    Raises OSError if connecting fails at once or `cafile` cannot be read, ValueError for a malformed URL.
+    trust for wss:// instead of the system's; `tls` a context of your own instead. `headers` for the request,
+    such as what a gateway on the way wants. `proxy` an HTTP proxy, http://user:password@host:port; None for
+    none, True for what HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say (`candidates` has seen to it).
+    Raises OSError if connecting fails at once or `cafile` cannot be read, ValueError for a malformed URL,
+    TypeError.
     """
     place = parse(url)
-    if place.scheme == "ws" and (cafile is not None or tls is not None):
-        raise ValueError(f"cafile= and tls= are for wss://, not for {url!r}")
-    if cafile is not None and tls is not None:
-        raise ValueError("give cafile= or tls=, not both: a context knows its authorities already")
+    check_client(url, place.scheme, cafile, tls, proxy)
     secure = None
     if place.scheme == "wss":
-        secure = Tls(tls or client_context(cafile), server_side=False, hostname=place.host)
+        context = tls or client_context(None if cafile is None else str(cafile))
+        secure = Tls(context, server_side=False, hostname=place.bare_host)
     host = place.authority if place.host.isascii() else place.authority.encode("idna").decode()
-    opening = ClientOpening(host, place.target, token)
-    inner = tcp.dial(address)
+    opening = ClientOpening(host, place.target, token, check_headers(headers))
+    inner: tcp.TcpChannel
+    if isinstance(address, tunnel.Through):
+        target = host if place.port != _PORTS[place.scheme] else f"{host}:{place.port}"
+        inner = tunnel.dial(address, target)
+    else:
+        inner = tcp.dial(address)
     inner.address = place.url  # for what it may have to say
     return WebSocketChannel(inner, opening, secure, place.url, via=_short(place.url))
 
@@ -519,8 +567,8 @@ def listen(
     *,
     token: str | None = None,
     open: bool = False,
-    certificate: str | None = None,
-    key: str | None = None,
+    certificate: File | None = None,
+    key: File | None = None,
     tls: ssl.SSLContext | None = None,
     origins: Iterable[str] = (),
     pages: Mapping[str, tuple[str, bytes]] | None = None,
@@ -534,66 +582,37 @@ def listen(
     "https://lab.example"; "*" is any page. `pages` that a browser gets: path to (content type, bytes).
     `connections_max` of links at a time. Port 0 takes a free one; the result's `url` has it.
     Raises ValueError for a malformed URL, an empty token, an address beyond loopback without token or open,
-    wss:// without a certificate; OSError if the address cannot be had or a file not be read.
+    wss:// without a certificate or with a context for connecting; TypeError; OSError if the address cannot be
+    had or a file not be read.
     """
     place = parse(url, listening=True)
     if "?" in place.target:
         raise ValueError(f"a listener has a path, but no query: {url!r}")
-    if connections_max < 1:
-        raise ValueError(f"connections_max must be at least 1, not {connections_max}")
-    context = _server_context(place, certificate, key, tls)
+    check_count("connections_max", connections_max)
+    context = context_for_server(place.url, place.scheme, certificate, key, tls)
     site = Site(
         place.host,
         place.target,
         context is not None,
         token,
-        _check_origins(origins),
-        _check_pages(pages or {}),
+        check_origins(origins),
+        check_pages({} if pages is None else pages),
     )
     inner = tcp.bind(place.host, place.port, url, token=token, open=open)
     host, port = tcp.parse(inner.url)
     return WebSocketListener(inner, place._replace(host=host, port=port).url, site, context, connections_max)
 
 
-def _server_context(
-    place: Place, certificate: str | None, key: str | None, tls: ssl.SSLContext | None
-) -> ssl.SSLContext | None:
-    if place.scheme == "ws":
-        if certificate is not None or key is not None or tls is not None:
-            raise ValueError(f"certificate=, key= and tls= are for wss://, not for {place.url!r}")
-        return None
-    if tls is not None and (certificate is not None or key is not None):
-        raise ValueError("give certificate= and key=, or tls=, not both")
-    if tls is not None:
-        return tls
-    if certificate is None:
-        raise ValueError(
-            f"{place.url} needs certificate= and key=, files in PEM format;"
-            " `busway certificate --out DIR` makes some for tests"
-        )
-    return server_context(certificate, key)
-
-
-def _check_origins(origins: Iterable[str]) -> frozenset[str]:
-    if isinstance(origins, str):
-        raise TypeError(f"origins is a list of origins, not one: origins=[{origins!r}]")
-    for origin in origins:
-        scheme, separator, rest = origin.partition("://")
-        if origin not in ("*", "null") and (not scheme or not separator or not rest or "/" in rest):
-            raise ValueError(f'an origin is such as "https://lab.example", without a path, not {origin!r}')
-    return frozenset(origin.lower() for origin in origins)
-
-
-def _check_pages(pages: Mapping[str, tuple[str, bytes]]) -> dict[str, Page]:
-    found = {}
-    for path, (content_type, body) in pages.items():
-        if not path.startswith("/") or not isinstance(body, bytes) or not content_type.isprintable():
-            raise ValueError(
-                'a page is "/path": (content type, bytes),'
-                f" not {path!r}: ({content_type!r}, {type(body).__name__})"
-            )
-        found[path] = Page(content_type, body)
-    return found
+def _elsewhere(url: str, location: str) -> str:
+    """Where a redirection leads, as a URL to connect to. It is not followed: who wants to go there says so,
+    for it may be another's, or without TLS.
+    """
+    if not location:
+        return ""
+    target = urljoin(f"http{url.removeprefix('ws')}", location)
+    if target.startswith("http"):
+        target = f"ws{target.removeprefix('http')}"
+    return f"; it has moved: connect to {target}"
 
 
 def _short(via: str) -> str:

@@ -22,6 +22,8 @@ HEADERS_SIZE_MAX: Final = 8192  # bytes of a request or an answer up to its empt
 _PROOF: Final = "busway.proof."
 _PROOF_CONTEXT: Final = b"busway websocket "
 _BODY_SIZE_MAX: Final = 1024  # of a refusal, for people
+_REDIRECTIONS: Final = (301, 302, 303, 307, 308)
+_LATER: Final = (408, 425, 429)  # another time it may be answered otherwise
 _NONCE_SIZE: Final = 16
 _TLS_RECORD: Final = b"\x16\x03"  # how a TLS ClientHello begins
 _BUSWAY: Final = b"\x01BSWY"  # how a bus without a WebSocket begins, behind a length of 1 or 2 bytes
@@ -118,17 +120,29 @@ class ServerOpening:
         elif request.method not in (b"GET", b"HEAD"):
             self._refuse(405, "Only GET is possible here.", [("Allow", "GET, HEAD")])
         else:
-            self._take_get(path, request.method == b"HEAD")
+            self._take_get(path, headers, request.method == b"HEAD")
 
-    def _take_get(self, path: str, head: bool) -> None:
+    def _take_get(self, path: str, headers: dict[bytes, bytes], head: bool) -> None:
         page = self._site.pages.get(path)
         if page is not None:
-            self._answer(200, page, [("Cache-Control", "no-cache")], head)
+            self._answer(200, page, [("Cache-Control", "no-cache"), *self._sharing(headers)], head)
             self.fault = f"a page was asked for: {path}"
         elif path == self._site.path:
             self._refuse(426, self._about(), [("Upgrade", "websocket")], head)
         else:
             self._refuse(404, f"There is nothing at {path}. {self._about()}", [], head)
+
+    def _sharing(self, headers: dict[bytes, bytes]) -> list[tuple[str, str]]:
+        """Pages of the origins that may come may use ours, too: a script that they import, for one (Fetch
+        Standard, 3.2).
+        """
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if not self._site.origins:
+            return []
+        vary = [("Vary", "Origin")]
+        if origin and not self._objection_to_origin(headers):
+            return [("Access-Control-Allow-Origin", origin), *vary]
+        return vary
 
     def _about(self) -> str:
         scheme = "wss" if self._site.secure else "ws"
@@ -289,13 +303,29 @@ class ClientOpening:
     """Asks for the upgrade and reads the answer.
 
     done: the answer is complete; open: and it was yes. trailing: what came after it.
-    fault: why not, for people.
+    fault: why not, for people; may_heal: whether another try may be answered otherwise;
+    location: of a redirection.
     """
 
-    __slots__ = ("_began", "_body", "_http", "_key", "_out", "done", "fault", "open", "status", "trailing")
+    __slots__ = (
+        "_began",
+        "_body",
+        "_http",
+        "_key",
+        "_out",
+        "done",
+        "fault",
+        "location",
+        "may_heal",
+        "open",
+        "status",
+        "trailing",
+    )
 
-    def __init__(self, host: str, target: str, token: str | None) -> None:
-        """`host` as the Host header has it, `target` path and query."""
+    def __init__(
+        self, host: str, target: str, token: str | None, more: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        """`host` as the Host header has it, `target` path and query, `more` headers of the user's."""
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEADERS_SIZE_MAX)
         self._key = generate_nonce()
         offers = [SUBPROTOCOL]
@@ -309,9 +339,12 @@ class ClientOpening:
             ("Sec-WebSocket-Key", self._key.decode()),
             ("Sec-WebSocket-Version", "13"),
             ("Sec-WebSocket-Protocol", ", ".join(offers)),
+            *more,
         ]
         self._out = self._http.send(h11.Request(method="GET", target=target, headers=headers)) or b""
         self.status = 0  # of an answer that was no
+        self.may_heal = False
+        self.location = ""  # that it sent us to
         self._began = False
         self._body = b""
         self.done = False
@@ -348,6 +381,7 @@ class ClientOpening:
         if self.status:
             self._finish()
         elif not self.done:
+            self.may_heal = True
             self._fail("the other side hung up in the midst of the handshake")
 
     def _take(self, event: object) -> None:
@@ -356,6 +390,9 @@ class ClientOpening:
                 self._take_switch(_joined(event.headers))
         elif isinstance(event, h11.Response):
             self.status = event.status_code
+            self.may_heal = self.status >= 500 or self.status in _LATER
+            if self.status in _REDIRECTIONS:
+                self.location = _printable(_joined(event.headers).get(b"location", b""))
         elif isinstance(event, h11.Data):
             self._body += bytes(event.data)
             if len(self._body) >= _BODY_SIZE_MAX:
@@ -364,9 +401,13 @@ class ClientOpening:
             self._finish()
 
     def _finish(self) -> None:
-        words = " ".join(self._body[:_BODY_SIZE_MAX].decode("utf-8", "replace").split())
-        printable = "".join(letter if letter.isprintable() else "?" for letter in words)
-        self._fail(f"HTTP status {self.status} instead of a WebSocket: {printable}".removesuffix(": "))
+        if self.location:
+            self._fail(
+                f"HTTP status {self.status}: it is elsewhere, at {self.location}: connect to that instead"
+            )
+            return
+        words = _printable(self._body)
+        self._fail(f"HTTP status {self.status} instead of a WebSocket: {words}".removesuffix(": "))
 
     def _take_switch(self, headers: dict[bytes, bytes]) -> None:
         """The checks of RFC 6455, 4.1, on the server's answer."""
@@ -389,3 +430,8 @@ class ClientOpening:
     def _fail(self, fault: str) -> None:
         self.done = True
         self.fault = fault
+
+
+def _printable(data: bytes) -> str:
+    words = " ".join(data[:_BODY_SIZE_MAX].decode("utf-8", "replace").split())
+    return "".join(letter if letter.isprintable() else "?" for letter in words)

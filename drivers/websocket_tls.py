@@ -11,7 +11,22 @@ _READ_SIZE: Final = 65536
 # Of OpenSSL's verify codes.
 _WRONG_NAME: Final = (62, 64)  # host name, address
 _WRONG_TIME: Final = (9, 10)  # not yet, no longer
+# What certainly is the same at another try; OpenSSL's words begin with which side complains.
+_LASTING: Final = ("UNSUPPORTED_PROTOCOL", "NO_SHARED_CIPHER", "NO_PROTOCOLS_AVAILABLE", "HANDSHAKE_FAILURE")
+_NO_CERTIFICATE: Final = ("NO_SHARED_CIPHER", "NO_SUITABLE_SIGNATURE_ALGORITHM")
 _NO_TLS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL")  # as OpenSSL changed
+
+
+class Untrusted(ssl.SSLCertVerificationError):
+    """The other side's certificate does not do."""
+
+    hopeless = True
+
+
+class Unable(ssl.SSLError):
+    """TLS will not come about at another try, either."""
+
+    hopeless = True
 
 
 class Tls:
@@ -85,7 +100,7 @@ def _client_context(cafile: str | None, changed_ns: int) -> ssl.SSLContext:
         raise OSError(error.errno, f"no certificate in PEM format in {cafile}: {error.strerror}") from error
 
 
-def server_context(certificate: str, key: str | None) -> ssl.SSLContext:
+def server_context(certificate: str | os.PathLike[str], key: str | os.PathLike[str] | None) -> ssl.SSLContext:
     """With the certificate chain in `certificate` and its private key in `key`, or in the same file (PEM).
 
     Raises OSError if they cannot be read or do not belong together.
@@ -98,6 +113,29 @@ def server_context(certificate: str, key: str | None) -> ssl.SSLContext:
         where = f"{certificate} and {key}" if key else certificate
         raise OSError(error.errno, f"no certificate with its key in {where}: {error.strerror}") from error
     return context
+
+
+def shows_a_certificate(context: ssl.SSLContext) -> bool:
+    """Whether a server with this context has one to show: said hello to in memory, it tells."""
+    asking = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    asking.check_hostname = False
+    asking.verify_mode = ssl.CERT_NONE
+    client = Tls(asking, server_side=False)
+    client.receive_data(b"")
+    try:
+        Tls(context, server_side=True).receive_data(client.data_to_send())
+    except ssl.SSLError as error:
+        return error.reason not in _NO_CERTIFICATE
+    return True
+
+
+def fault_of(error: ssl.SSLError, address: str, *, dialled: bool) -> ssl.SSLError:
+    """The same as people understand it, and whether it would be so at another try."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Untrusted(error.errno, f"{address}: {certificate_fault(error, dialled=dialled)}")
+    lasting = any(word in (error.reason or "") for word in (*_NO_TLS, *_LASTING))
+    sort = Unable if lasting else ssl.SSLError
+    return sort(error.errno, f"{address}: {tls_fault(error)}")
 
 
 def certificate_fault(error: ssl.SSLCertVerificationError, *, dialled: bool) -> str:

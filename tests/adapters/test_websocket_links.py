@@ -13,6 +13,7 @@ import pytest
 import busway
 from busway import AsyncBus
 from busway.adapters import links
+from busway.protocol import codes
 from tests.adapters.tools import Program, knows, until
 
 LOOPBACK = "ws://127.0.0.1:0"
@@ -58,8 +59,9 @@ async def test_threads_and_asyncio_meet() -> None:
 def test_threads_listen() -> None:
     with busway.Bus(ipc=False) as a, busway.Bus(ipc=False) as b:
         a.serve("echo", lambda request: request.payload, realm="global")
-        with pytest.raises(PermissionError, match="401"):
+        with pytest.raises(busway.LinkRefused, match="401") as caught:
             b.connect(a.listen(LOOPBACK, token="secret").url)
+        assert caught.value.code == codes.TOKEN
         b.connect(a.listen(LOOPBACK).url)
         assert b.request("echo", "hello") == "hello"
 

@@ -13,6 +13,7 @@ import pytest
 import trustme
 
 from busway.drivers import tcp, websocket
+from busway.drivers.channel import Refusal
 from busway.drivers.websocket import WebSocketListener
 from busway.drivers.websocket_frames import SEND_SIZE_MAX
 from tests.drivers import waiting
@@ -229,7 +230,7 @@ def test_the_token_is_proved_and_never_sent(given: str | None, refusal: str) -> 
             with opened(listener, token=given) as (ours, _):
                 assert ours.connected()
         else:
-            with pytest.raises(PermissionError, match=refusal) as refused, opened(listener, token=given):
+            with pytest.raises(Refusal, match=refusal) as refused, opened(listener, token=given):
                 pass
             assert "secret" not in str(refused.value)
 

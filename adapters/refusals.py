@@ -1,0 +1,63 @@
+"""What a failed attempt means: whether another would fail alike, which of several failures tells the most,
+and what a driver's error is to users.
+
+Knows of drivers' errors only the attributes that busway/drivers/channel.py names.
+"""
+
+from __future__ import annotations
+
+from busway.errors import LinkRefused
+from busway.protocol import codes
+
+# Refusals that another attempt would hear again, as far as one can tell.
+_HOPELESS = (
+    codes.NOT_BUSWAY,
+    codes.BAD_VERSION,
+    codes.BUS_NAME,
+    codes.SELF,
+    codes.DUPLICATE_LINK,
+    codes.TOKEN,
+    codes.LIMITS,
+)
+_CODES = {"token": codes.TOKEN, "stranger": codes.NOT_BUSWAY}
+
+
+def text_of(error: BaseException) -> str:
+    """Why, for people: without the number that str() puts before it."""
+    return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
+
+
+def for_users(error: BaseException) -> BaseException:
+    """One sort of error for one sort of refusal, whatever the driver: what the other side said is
+    LinkRefused.
+    """
+    code = _CODES.get(getattr(error, "why", ""))
+    if code is None:
+        return error
+    refused = LinkRefused(code, text_of(error))
+    refused.__cause__ = error
+    return refused
+
+
+def is_hopeless(error: BaseException) -> bool:
+    """Whether another attempt would fail in the same way as far as one can tell: a refusal of certain kinds,
+    bad arguments, a library that is missing. Networks, names and programs come back.
+    """
+    if isinstance(error, LinkRefused):
+        return error.code in _HOPELESS or isinstance(error.__cause__, PermissionError)
+    if isinstance(error, OSError):
+        return isinstance(error, PermissionError) or bool(getattr(error, "hopeless", False))
+    return True
+
+
+def more_telling(former: BaseException | None, error: BaseException) -> BaseException:
+    """Of the failures of two addresses the one that is told: who answered and refused says more than one that
+    did not answer; else the later.
+    """
+    if former is None or _rank(error) >= _rank(former):
+        return error
+    return former
+
+
+def _rank(error: BaseException) -> int:
+    return 2 if is_hopeless(error) else int(isinstance(error, LinkRefused))
