@@ -34,7 +34,7 @@ def for_users(error: BaseException) -> BaseException:
     code = _CODES.get(getattr(error, "why", ""))
     if code is None:
         return error
-    refused = LinkRefused(code, text_of(error))
+    refused = LinkRefused(code, getattr(error, "text", "") or text_of(error))
     refused.__cause__ = error
     return refused
 

@@ -25,14 +25,16 @@ class Refusal(ConnectionRefusedError):
     """Who answers there will not have this link, and would say the same at another try.
 
     why: "token" if the token is missing or wrong, "stranger" if what answers is no such listener at all.
+    text: what it said, for people.
 
     Any OSError of a driver may have an attribute `hopeless`: true if another try would fail alike.
     """
 
     hopeless = True
 
-    def __init__(self, text: str, why: str) -> None:
-        super().__init__(errno.ECONNREFUSED, text)
+    def __init__(self, address: str, text: str, why: str) -> None:
+        super().__init__(errno.ECONNREFUSED, f"{address}: {text}")
+        self.text = text
         self.why = why
 
 

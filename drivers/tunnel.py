@@ -172,7 +172,8 @@ class Tunnel(TcpChannel):
         raise self._stranger(f"HTTP status {status} {reason}".rstrip())
 
     def _stranger(self, text: str) -> Refusal:
-        return Refusal(f"{self._proxy.url} is no HTTP proxy that takes CONNECT: {text}", "stranger")
+        text = f"the proxy {self._proxy.url} is none that takes CONNECT: {text}"
+        return Refusal(self.address, text, "stranger")
 
 
 def dial(way: Through, target: str) -> Tunnel:

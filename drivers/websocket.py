@@ -225,10 +225,10 @@ class WebSocketChannel:
     def _turn_away(self, exchange: ClientOpening | ServerOpening) -> None:
         """An answer that was no, given or taken."""
         if isinstance(exchange, ClientOpening):
-            text = f"{self.address}: {exchange.fault}{_elsewhere(self.address, exchange.location)}"
+            text = f"{exchange.fault}{_elsewhere(self.address, exchange.location)}"
             if exchange.may_heal:
-                raise ConnectionRefusedError(errno.ECONNREFUSED, text)
-            raise Refusal(text, "token" if exchange.status == _TOKEN_WANTED else "stranger")
+                raise ConnectionRefusedError(errno.ECONNREFUSED, f"{self.address}: {text}")
+            raise Refusal(self.address, text, "token" if exchange.status == _TOKEN_WANTED else "stranger")
         # Closing with bytes unread would reset the connection, and the answer might be lost over it.
         self._inner.end_writing()
         self._drained = 0

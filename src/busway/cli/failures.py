@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from busway.errors import LinkRefused
 
 OK = 0
 NEGATIVE = 1
@@ -68,6 +72,11 @@ def cannot_connect(url: str, error: OSError) -> Failure:
     text = as_options(error.strerror or str(error))
     hint = "; is a node listening there?" if text.endswith(os.strerror(errno.ECONNREFUSED)) else ""
     return Failure(NO_BUS, (text if url in text else f"{url}: {text}") + hint)
+
+
+def refused(url: str, error: LinkRefused) -> Failure:
+    """Why the other side will not have the link."""
+    return Failure(NO_BUS, f"{url}: {as_options(str(error))}", "LINK_REFUSED")
 
 
 def failure_of(error: BaseException) -> Failure | None:

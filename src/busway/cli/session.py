@@ -161,7 +161,7 @@ async def _connect(bus: AsyncBus, url: str, place: Place) -> None:
     try:
         await bus.connect(url, **place.dialling(url))
     except busway.LinkRefused as error:
-        raise Failure(failures.NO_BUS, f"{url}: {error}", "LINK_REFUSED") from None
+        raise failures.refused(url, error) from None
     except OSError as error:
         raise failures.cannot_connect(url, error) from None
     except ValueError as error:
