@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 from busway.drivers.extras import missing
 from busway.drivers.tcp import plain_host
-from busway.errors import BusError
+from busway.errors import BusError, MissingLibrary
 
 TCP_PORT = 7660  # where no port is given
 _WEB_PORTS = {"ws": "80", "wss": "443"}  # which are left out
@@ -156,7 +156,7 @@ def driver_of(url: str) -> Any:
             raise BusError(f"this version of Busway has no {scheme}:// links on this platform") from None
         if not driver.extra:
             raise
-        raise BusError(missing(f"{scheme}:// links need", driver.extra)) from None
+        raise MissingLibrary(missing(f"{scheme}:// links need", driver.extra)) from None
 
 
 def check_options(function: Callable[..., Any], url: str, options: dict[str, Any]) -> None:

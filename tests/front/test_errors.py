@@ -22,6 +22,7 @@ SAMPLES = [
     errors.LinkRefused(3, "the bus names differ"),
     errors.LinkRefused(3),
     errors.DeliveryUnknown(),
+    errors.MissingLibrary("ws:// links need h11"),
     errors.PayloadError("Reading.celsius: expected float, got str", b"\xa0"),
     errors.UnknownType("not declared", b"\xa0", b"t" * 16),
 ]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from busway.cli import failures, output
-from busway.cli.failures import Failure
 from busway.cli.options import Comers, Examples, Place, joins, json_option, listens
 
 if TYPE_CHECKING:
@@ -85,11 +84,13 @@ def bench(
 async def _serve(bus: AsyncBus, url: str, place: Place, comers: Comers, as_json: bool) -> int:
     import asyncio
 
+    import busway
+
     bus.serve(ECHO, _echo, realm="global")
     sink = bus.register(SINK, kind="anycast", realm="global")
     try:
         listener = await bus.listen(url, **comers.listening(url, place.token))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, busway.BusError) as error:
         raise failures.cannot_listen(url, error) from None
     if as_json:
         output.say_json({"url": listener.url})
@@ -110,12 +111,8 @@ async def _join(bus: AsyncBus, url: str, place: Place) -> DialledLink:
 
     try:
         return await bus.connect(url, retry=None, **place.dialling(url))
-    except busway.LinkRefused as error:
-        raise Failure(failures.NO_BUS, f"{url}: {error}", "LINK_REFUSED") from None
-    except OSError as error:
+    except (OSError, ValueError, busway.BusError) as error:
         raise failures.cannot_connect(url, error) from None
-    except ValueError as error:
-        raise Failure(failures.USAGE, str(error)) from None
 
 
 class Measurement:

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from busway.adapters.asyncio import AsyncBus
     from busway.protocol import Connection
 
-_REFUSED_S = 5.0  # after a refusal that another try may not mend
-
 _EXAMPLES = """\
 Examples:
   busway bridge tcp://192.168.1.20:7000 --token "$TOKEN"
@@ -25,7 +23,8 @@ Examples:
   busway bridge tcp://10.0.0.1:7000 tcp://10.0.0.2:7000 --every 60
 
 Joins this user's programs on this machine to the nodes at the URLs, and these to each other. While one
-cannot be reached it is tried again after 0.5 to 30 seconds. Ends with Ctrl-C, and then says what it
+cannot be reached it is tried again after 0.5 to 30 seconds; a refusal at the start that another try would
+not mend, as of a wrong token, ends it with exit status 4. Ends with Ctrl-C, and then says what it
 forwarded. With --json one document a line: links that come and go, and counts."""
 
 
@@ -132,25 +131,17 @@ class Bridge:
         self.tell("listening", {"url": listener.url}, f"listening at {listener.url}")
 
     async def keep(self, url: str) -> None:
-        """Join one node, and stay joined: the link heals by itself. What another try may not mend is told,
-        and tried again all the same, for the other side may be put right.
+        """Join one node, and stay joined: the link heals by itself. What another try would not mend ends the
+        bridge, unless the link has once been open.
         """
-        import asyncio
         import math
 
         import busway
 
-        while True:
-            try:
-                await self.bus.connect(url, wait=math.inf, **self.place.dialling(url))
-                return
-            except busway.LinkRefused as error:
-                self.trouble(url, str(error))
-            except OSError as error:
-                self.trouble(url, error.strerror or str(error))
-            except (ValueError, busway.BusError) as error:
-                raise Failure(failures.USAGE, failures.as_options(str(error))) from None
-            await asyncio.sleep(_REFUSED_S)
+        try:
+            await self.bus.connect(url, wait=math.inf, **self.place.dialling(url))
+        except (OSError, ValueError, TypeError, busway.BusError) as error:
+            raise failures.cannot_connect(url, error) from None
 
     def trouble(self, url: str, text: str) -> None:
         """Tell it once, not for each try."""

@@ -29,7 +29,7 @@ def certificate(out: str, names: tuple[str, ...], as_json: bool) -> int:
     try:
         import trustme
     except ModuleNotFoundError:
-        raise failures.Failure(failures.USAGE, missing("certificates need", "certificate")) from None
+        raise failures.Failure(failures.MISSING, missing("certificates need", "certificate")) from None
     authority = trustme.CA(organization_name="Busway certificate for tests")
     try:
         leaf = authority.issue_cert(*(names or ("localhost", "127.0.0.1", "::1")))

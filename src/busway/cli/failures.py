@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from busway.errors import LinkRefused
 
 OK = 0
 NEGATIVE = 1
 USAGE = 2
 UNKNOWN = 3
 NO_BUS = 4
+MISSING = 5
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
@@ -25,9 +22,12 @@ STATUSES = """\
   2    wrong usage
   3    no answer in time, or what became of it is unknown
   4    the bus cannot be joined, or a link was refused
+  5    a library that this needs is not installed
   130  interrupted by Ctrl-C (143: by SIGTERM)
   141  whoever read the output is gone"""
 
+
+_NAMES = {USAGE: "USAGE", UNKNOWN: "TIMEOUT", NO_BUS: "NO_BUS", MISSING: "MISSING_LIBRARY"}
 
 # What the library calls its arguments, and what they are called here.
 _OPTIONS = {
@@ -50,7 +50,7 @@ class Failure(Exception):
         super().__init__(message)
         self.status = status
         self.message = message
-        self.name = name or {USAGE: "USAGE", UNKNOWN: "TIMEOUT", NO_BUS: "NO_BUS"}.get(status, "FAILED")
+        self.name = name or _NAMES.get(status, "FAILED")
 
 
 def as_options(text: str) -> str:
@@ -60,23 +60,29 @@ def as_options(text: str) -> str:
     return text
 
 
-def cannot_listen(url: str, error: OSError | ValueError) -> Failure:
-    """Why there is no listener."""
+def cannot_listen(url: str, error: Exception) -> Failure:
+    """Why there is no listener: what `listen` raised."""
+    from busway import errors
+
+    if isinstance(error, errors.MissingLibrary):
+        return Failure(MISSING, str(error))
     text = (error.strerror if isinstance(error, OSError) else "") or str(error)
     text = text.removeprefix(f"cannot listen on {url}: ")
     return Failure(NO_BUS, f"cannot listen at {url}: {as_options(text)}")
 
 
-def cannot_connect(url: str, error: OSError) -> Failure:
-    """Why there is no link."""
+def cannot_connect(url: str, error: Exception) -> Failure:
+    """Why there is no link: what `connect` raised."""
+    from busway import errors
+
+    if isinstance(error, errors.LinkRefused):
+        return Failure(NO_BUS, f"{url}: {as_options(str(error))}", "LINK_REFUSED")
+    if not isinstance(error, OSError):
+        sort = MISSING if isinstance(error, errors.MissingLibrary) else USAGE
+        return Failure(sort, as_options(str(error)))
     text = as_options(error.strerror or str(error))
     hint = "; is a node listening there?" if text.endswith(os.strerror(errno.ECONNREFUSED)) else ""
     return Failure(NO_BUS, (text if url in text else f"{url}: {text}") + hint)
-
-
-def refused(url: str, error: LinkRefused) -> Failure:
-    """Why the other side will not have the link."""
-    return Failure(NO_BUS, f"{url}: {as_options(str(error))}", "LINK_REFUSED")
 
 
 def failure_of(error: BaseException) -> Failure | None:
@@ -96,6 +102,8 @@ def failure_of(error: BaseException) -> Failure | None:
         return Failure(NEGATIVE, str(error), "ENDPOINT_TAKEN")
     if isinstance(error, errors.LinkRefused):
         return Failure(NO_BUS, str(error), "LINK_REFUSED")
+    if isinstance(error, errors.MissingLibrary):
+        return Failure(MISSING, str(error), "MISSING_LIBRARY")
     if isinstance(error, errors.PayloadError):
         return Failure(NEGATIVE, f"the reply cannot be read: {error}", "UNREADABLE")
     if isinstance(error, (errors.BusError, OSError)):

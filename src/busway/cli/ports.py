@@ -33,7 +33,7 @@ def ports(as_json: bool) -> int:
     try:
         found = serial_ports.ports()
     except ModuleNotFoundError as error:
-        raise Failure(failures.USAGE, str(error), "NO_PYSERIAL") from None
+        raise Failure(failures.MISSING, str(error)) from None
     if as_json:
         output.say_json([document(port) for port in found])
     elif found:

@@ -28,7 +28,7 @@ def scan(timeout: float, as_json: bool) -> int:
     try:
         from busway.drivers import ble
     except ModuleNotFoundError:
-        raise Failure(failures.USAGE, missing("Bluetooth needs", "ble"), "NO_BLEAK") from None
+        raise Failure(failures.MISSING, missing("Bluetooth needs", "ble")) from None
     try:
         found = ble.devices(timeout)
     except OSError as error:

@@ -160,12 +160,8 @@ async def _note_refusals(bus: AsyncBus, refusals: list[Change]) -> None:
 async def _connect(bus: AsyncBus, url: str, place: Place) -> None:
     try:
         await bus.connect(url, **place.dialling(url))
-    except busway.LinkRefused as error:
-        raise failures.refused(url, error) from None
-    except OSError as error:
+    except (OSError, ValueError, busway.BusError) as error:
         raise failures.cannot_connect(url, error) from None
-    except ValueError as error:
-        raise Failure(failures.USAGE, str(error)) from None
 
 
 # Whom
