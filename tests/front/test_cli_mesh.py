@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.front.cli_rig import Running, busway, busway_started, new_bus, peer
+from tests.front.cli_rig import Running, busway, busway_started, new_bus, peer, until
 
 
 @pytest.fixture
@@ -97,12 +97,12 @@ class TestBridge:
         with busway_started("bridge", "--listen", url, "--token", "right", bus=bus, **there) as one:
             line_with(one, "listening")
             for command in ("bridge", "connect"):
-                told = busway(command, url, "--token", "wrong", bus=bus, **here)
+                told = busway(command, url, "--token", "wrong", bus=bus, BUSWAY_DIR=machines[0])
                 assert told.status == 4
                 assert "token" in told.stderr
                 assert "error 7" in told.stderr
             with busway_started("bridge", url, "--token", "right", bus=bus, **here) as other:
-                line_with(other, "link-up")
+                until(lambda: '"open"' in busway("links", "--json", bus=bus, BUSWAY_DIR=machines[0]).text)
                 one.end()
                 line_with(other, "link-down")
                 with busway_started("bridge", "--listen", url, "--token", "new", bus=bus, **there):
