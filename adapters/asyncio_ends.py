@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
+from asyncio import _get_running_loop  # documented for those who run loops; a few ns
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from functools import partial
@@ -24,7 +25,7 @@ from busway.protocol import Message, Request, codes, errors, events
 from busway.protocol import Receiver as CoreReceiver
 
 if TYPE_CHECKING:
-    from busway.adapters.asyncio import AsyncBus
+    from busway.adapters.asyncio_host import Host
 
 _log = logging.getLogger("busway")
 # After 256 calls of send, publish or receive without a wait the loop gets a turn: else a busy task starves
@@ -34,19 +35,49 @@ YIELD_MASK = 255
 _CHANGES_MAX = 1024  # changes that a slow reader of `changes()` may be behind
 
 
+class Arrivals:
+    """Who waits for the messages of one registration. The core knows it, and it knows nothing of the bus."""
+
+    def __init__(self, core: CoreReceiver) -> None:
+        self.core = core
+        self.lost = False  # another node keeps the name
+        self.waiting: deque[asyncio.Future[None]] = deque()
+        core.tag = self
+
+    def forget(self, future: asyncio.Future[None]) -> None:
+        """One waiter is served or gives up; what came in the meantime is the next one's."""
+        if future in self.waiting:
+            self.waiting.remove(future)
+        if self.waiting and len(self.core.queue):
+            self.wake()
+
+    def wake(self) -> None:
+        """There is a message, or there will be none any more."""
+        while self.waiting:
+            future = self.waiting.popleft()
+            if not future.done():
+                future.set_result(None)
+                if not self.core.closed:
+                    return
+
+    def taken(self) -> None:
+        """Another node keeps the name: what is queued can still be read."""
+        self.lost = True
+        self.wake()
+
+
 class Receiver(Generic[T_co]):
     """Messages for one registration: an async iterable. Made by `register` and `subscribe`."""
 
-    def __init__(self, bus: AsyncBus, core: CoreReceiver, types: tuple[type, ...] | None) -> None:
+    def __init__(self, keep: object, host: Host, core: CoreReceiver, types: tuple[type, ...] | None) -> None:
         self.unknown = 0  # messages of a type that was not declared: skipped
-        self._bus = bus
+        self._keep = keep  # the bus: it is not dropped while this is held
+        self._host = host
         self._core = core
         self._types = types
-        self._take = bus.node.desk.take
+        self._take = host.node.desk.take
         self._calls = 0
-        self._taken = False  # another node keeps the name
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        core.tag = self
+        self._arrivals = Arrivals(core)
 
     def __repr__(self) -> str:
         return facade.describe_receiver(self, self._core)
@@ -80,7 +111,10 @@ class Receiver(Generic[T_co]):
         self._calls += 1
         if self._calls & YIELD_MASK == 0:
             await asyncio.sleep(0)
-        if self._types is None and self._bus.failure is None:  # the short way, for bytes
+        host = self._host
+        if (
+            self._types is None and host.failure is None and _get_running_loop() is host._loop
+        ):  # the short way, for bytes
             first = self._take(self._core)
             if first is not None and (first.format == codes.RAW or self._accept(first)):
                 return cast(typed.Message[T_co], first)
@@ -97,52 +131,31 @@ class Receiver(Generic[T_co]):
         return known
 
     def _next(self) -> Message | None:
-        if self._bus.failure is not None:
-            self._bus.check()
+        self._host.check()
         while message := self._take(self._core):
             if self._accept(message):
                 return message
         if self._core.closed:
-            raise EndpointTaken() if self._taken else BusClosed("this receiver is closed")
+            raise EndpointTaken() if self._arrivals.lost else BusClosed("this receiver is closed")
         return None
 
     async def _wait(self) -> Message:
         while True:
-            future: asyncio.Future[None] = self._bus.loop.create_future()
-            self._waiting.append(future)
+            future: asyncio.Future[None] = self._host.loop.create_future()
+            self._arrivals.waiting.append(future)
             try:
                 await future
             finally:
-                self._forget(future)
+                self._arrivals.forget(future)
             message = self._next()
             if message is not None:
                 return message
 
-    def _forget(self, future: asyncio.Future[None]) -> None:
-        """One waiter is served or gives up; what came in the meantime is the next one's."""
-        if future in self._waiting:
-            self._waiting.remove(future)
-        if self._waiting and len(self._core.queue):
-            self.wake()
-
-    def wake(self) -> None:
-        """There is a message, or there will be none any more."""
-        while self._waiting:
-            future = self._waiting.popleft()
-            if not future.done():
-                future.set_result(None)
-                if not self._core.closed:
-                    return
-
-    def taken(self) -> None:
-        """Another node keeps the name: what is queued can still be read."""
-        self._taken = True
-        self.wake()
-
     def close(self) -> None:
         """Deregister. What was not read is answered as not taken. Twice is once."""
-        self._bus.node.deregister(self._core, now_ms())
-        self.wake()
+        self._host.check_here()
+        self._host.node.deregister(self._core, now_ms())
+        self._arrivals.wake()
 
     async def __aenter__(self) -> Self:
         return self
@@ -155,11 +168,11 @@ class Service:
     """A handler at an endpoint. Made by `serve`; `close()` ends it."""
 
     def __init__(
-        self, bus: AsyncBus, core: CoreReceiver, handler: Handler, limit: int, types: tuple[type, ...] | None
+        self, host: Host, core: CoreReceiver, handler: Handler, limit: int, types: tuple[type, ...] | None
     ) -> None:
         self.unknown = 0
         self.failed = 0  # handlers that raised
-        self._bus = bus
+        self._host = host
         self._core = core
         self._handler = handler
         self._limit = limit
@@ -174,7 +187,7 @@ class Service:
         """Start handlers for what is queued, as far as the limit allows."""
         while self._running < self._limit:
             try:
-                message = self._bus.node.take(self._core, 0)
+                message = self._host.node.take(self._core, 0)
             except errors.ClosedError:
                 return
             if message is None:
@@ -188,23 +201,23 @@ class Service:
         """
         self._running += 1
         try:
-            task = self._bus.loop.create_task(self._run(message))
+            task = self._host.loop.create_task(self._run(message))
         except BaseException:
             self._running -= 1
             raise
-        self._bus.handlers[message] = task
+        self._host.handlers[message] = task
         task.add_done_callback(partial(self._ended, message))
 
     def _ended(self, message: Message, task: asyncio.Task[None]) -> None:
         self._running -= 1
-        del self._bus.handlers[message]
+        del self._host.handlers[message]
         if task.cancelled():
-            code = codes.HANDLER_FAILED if self._bus.failure is None else codes.BUS_CLOSED
-            why = ": its node is closing" if self._bus.failure is not None else ""
+            code = codes.HANDLER_FAILED if self._host.failure is None else codes.BUS_CLOSED
+            why = ": its node is closing" if self._host.failure is not None else ""
             text = f"the handler was cancelled{why}"
-            facade.answer_error(self._bus.node, message, code, text, now_ms())
+            facade.answer_error(self._host.node, message, code, text, now_ms())
         elif (error := task.exception()) is not None:  # SystemExit, KeyboardInterrupt: the loop has raised it
-            facade.answer_failure(self._bus.node, message, error, now_ms())
+            facade.answer_failure(self._host.node, message, error, now_ms())
         self.wake()
 
     def _accept(self, message: Message) -> bool:
@@ -212,7 +225,7 @@ class Service:
         if known and message.error is None:
             return True
         self.unknown += not known
-        facade.answer_unreadable(self._bus.node, message, now_ms())
+        facade.answer_unreadable(self._host.node, message, now_ms())
         return False
 
     async def _run(self, message: Message) -> None:
@@ -222,8 +235,8 @@ class Service:
             if not isinstance(error, RemoteError):
                 self.failed += 1
                 name = self._core.endpoint.name or message.endpoint.hex()
-                self._bus.failures.add(f"a handler of {name}", error)
-            facade.answer_failure(self._bus.node, message, error, now_ms())
+                self._host.failures.add(f"a handler of {name}", error)
+            facade.answer_failure(self._host.node, message, error, now_ms())
 
     async def _answer(self, message: Message) -> None:
         result = self._handler(cast(typed.Request[Any], message))
@@ -237,7 +250,7 @@ class Service:
                 await self._answer_parts(asked, result)
         elif asked is not None:
             payload, format, type_id = facade.encode_answer(asked, result)
-            await self._bus.settled(self._bus.node.respond(asked, payload, now_ms(), format, type_id))
+            await self._host.settled(self._host.node.respond(asked, payload, now_ms(), format, type_id))
 
     async def _each(self, parts: Generator[Any, Any, Any]) -> AsyncGenerator[Any, None]:
         """A plain generator's parts; others have their turn in between."""
@@ -249,15 +262,15 @@ class Service:
     async def _answer_parts(self, asked: Request | None, parts: AsyncIterator[Any]) -> None:
         if asked is not None and asked.stream is None:
             text = "this handler answers in parts: use request_stream"
-            self._bus.node.respond_error(asked, codes.NOT_A_STREAM, text, now_ms())
+            self._host.node.respond_error(asked, codes.NOT_A_STREAM, text, now_ms())
             return
         async for part in parts:
             if asked is not None:
                 payload, format, type_id = facade.encode_answer(asked, part)
-                token = self._bus.node.respond_part(asked, payload, now_ms(), format, type_id)
-                await self._bus.settled(token)
+                token = self._host.node.respond_part(asked, payload, now_ms(), format, type_id)
+                await self._host.settled(token)
         if asked is not None:
-            await self._bus.settled(self._bus.node.respond_end(asked, now_ms()))
+            await self._host.settled(self._host.node.respond_end(asked, now_ms()))
 
     def taken(self) -> None:
         """Another node keeps the name: what is queued is still served."""
@@ -265,13 +278,15 @@ class Service:
 
     def close(self) -> None:
         """Deregister. Handlers at work go on; what is queued is answered as not taken. Twice is once."""
-        self._bus.node.deregister(self._core, now_ms())
+        self._host.check_here()
+        self._host.node.deregister(self._core, now_ms())
 
 
 class Changes:
     """What comes and goes: an async iterator. Made by `changes`; `aclose()` ends it."""
 
-    def __init__(self, forget: Callable[[Changes], None]) -> None:
+    def __init__(self, keep: object, forget: Callable[[Changes], None]) -> None:
+        self._keep = keep  # the bus: it is not dropped while this is held
         self._forget = forget
         self._waiting: deque[Change] = deque(maxlen=_CHANGES_MAX)
         self._arrived = asyncio.Event()

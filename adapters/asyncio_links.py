@@ -7,52 +7,21 @@ Knows nothing of endpoints and messages.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from busway.adapters import facade, opening
+from busway.adapters.asyncio_host import Host
 from busway.adapters.dialled import DialledLink, dial, options_of
-from busway.adapters.facade import Change, Realm
+from busway.adapters.facade import Realm
 from busway.adapters.links import LinkRunner, ListenerRunner
 from busway.adapters.retrying import Retry
-from busway.errors import BusError
-from busway.protocol import Node, events
-
-_T = TypeVar("_T")
-_log = logging.getLogger("busway")
 
 
 class Links:
     """Makes links, on the bus's loop."""
 
-    node: Node
-    failure: BusError | None
-    dialled: set[DialledLink]
-    _runners: set[LinkRunner]
-    _listeners: set[ListenerRunner]
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop that the bus was opened on."""
-        raise NotImplementedError
-
-    def check(self) -> None:
-        """Raises BusClosed after `close`."""
-        raise NotImplementedError
-
-    def dispatch(self, happened: list[events.Event]) -> None:
-        """Hand events to those who wait for them."""
-        raise NotImplementedError
-
-    def link_gone(self, runner: LinkRunner) -> None:
-        """A channel has been closed."""
-        raise NotImplementedError
-
-    def tell(self, change: Change) -> None:
-        """To those who read `changes()`."""
-        raise NotImplementedError
+    _host: Host
 
     async def connect(
         self,
@@ -83,16 +52,17 @@ class Links:
         the token; OSError if nothing answers; ValueError for a URL that is none; BusError if the driver's
         library is missing.
         """
-        self.check()
+        host = self._host
+        host.check_open()
+        token, options = facade.from_environment(url, token, options)
         wanted = options_of(token, realm, cost, retry, wait, options)
-        loop = self.loop
-        known = set(self.dialled)
-        link = dial(self, opening.normalise(url), wanted)
+        known = set(host.dialled)
+        link = dial(host, opening.normalise(url), wanted)
         ready: asyncio.Future[None] = link.waiter()
         try:
             await asyncio.shield(ready)
         except asyncio.CancelledError:
-            if link not in known and not loop.is_closed():
+            if link not in known and not host.loop.is_closed():
                 link.end("connect was cancelled")
             raise
         return link
@@ -115,17 +85,19 @@ class Links:
         `origins`, `pages`, `connections_max`. Raises ValueError, OSError; BusError if the driver's library is
         missing.
         """
-        self.check()
+        host = self._host
+        host.check_open()
+        token, _ = facade.from_environment("", token, {})
         facade.prover(token)
         if realm is not None:
             facade.realm_number(realm)
         where = opening.normalise(url)
-        listener = await self.loop.run_in_executor(None, opening.listen, where, token, open, options)
-        if self.failure is not None:  # closed meanwhile
+        listener = await host.loop.run_in_executor(None, opening.listen, where, token, open, options)
+        if host.failure is not None:  # closed meanwhile
             listener.close()
-            self.check()
-        runner = ListenerRunner(self, listener, token, partial(self.attach, realm=realm, cost=cost))
-        self._listeners.add(runner)
+            host.check()
+        runner = ListenerRunner(host, listener, token, partial(host.run_link, realm=realm, cost=cost))
+        host.listeners.add(runner)
         return runner
 
     def attach(
@@ -137,37 +109,5 @@ class Links:
         cost: int | None = None,
     ) -> LinkRunner:
         """Run a driver's open channel as a link of this bus, for drivers of your own. Raises ValueError."""
-        self.check()
-        runner = LinkRunner(self, channel, token, realm, cost)
-        self._runners.add(runner)
-        return runner
-
-    # What links need of their bus
-
-    run_link = attach
-    welcome = attach
-
-    def inside(self, function: Callable[[], _T]) -> _T:
-        """The loop's callbacks are never in the midst of the core."""
-        return function()
-
-    def in_thread(
-        self, function: Callable[[], Any], done: Callable[[Any, BaseException | None], object]
-    ) -> None:
-        """Call `function` in a thread, then `done(value, error)` on the loop."""
-
-        def ended(future: asyncio.Future[Any]) -> None:
-            if future.cancelled():  # the executor was shut down
-                done(None, OSError("there is no thread to look it up in"))
-                return
-            error = future.exception()
-            done(None if error is not None else future.result(), error)
-
-        try:
-            self.loop.run_in_executor(None, function).add_done_callback(ended)
-        except RuntimeError as error:  # no thread to be had
-            self.loop.call_soon(done, None, OSError(str(error)))
-
-    def remark(self, level: int, text: str, *words: object) -> None:
-        """Log it."""
-        _log.log(level, text, *words)
+        self._host.check_open()
+        return self._host.run_link(channel, token, realm=realm, cost=cost)

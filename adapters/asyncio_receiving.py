@@ -6,10 +6,11 @@ Knows nothing of links, and of sending only who answers.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Unpack, cast, overload
+from typing import Any, Unpack, overload
 
 from busway.adapters import facade
 from busway.adapters.asyncio_ends import Receiver, Service
+from busway.adapters.asyncio_host import Host
 from busway.adapters.typed import (
     F,
     Handler,
@@ -29,18 +30,12 @@ from busway.adapters.typed import (
 from busway.protocol import Node
 from busway.protocol import Receiver as CoreReceiver
 
-if TYPE_CHECKING:
-    from busway.adapters.asyncio import AsyncBus
-
 
 class Receiving:
     """Registers endpoints."""
 
     node: Node
-
-    def check(self) -> None:
-        """Raises BusClosed after `close`."""
-        raise NotImplementedError
+    _host: Host
 
     @overload
     def register(
@@ -111,12 +106,11 @@ class Receiving:
         Raises EndpointTaken, ValueError.
         """
         accepted = facade.types_of(endpoint, types)
-        return Receiver(
-            cast("AsyncBus", self), self._register(endpoint, kind, realm, queue, policy, cost), accepted
-        )
+        core = self._register(endpoint, kind, realm, queue, policy, cost)
+        return Receiver(self, self._host, core, accepted)
 
     def _register(self, *words: Any) -> CoreReceiver:
-        self.check()
+        self._host.check()
         return facade.register(self.node, *words)
 
     @overload
@@ -251,4 +245,4 @@ class Receiving:
             raise ValueError(f"limit must be at least 1 handler, not {limit!r}")
         accepted = facade.types_of(endpoint, types)
         core = self._register(endpoint, kind, realm, queue, None, cost, limit)
-        return Service(cast("AsyncBus", self), core, handler, limit, accepted)
+        return Service(self._host, core, handler, limit, accepted)

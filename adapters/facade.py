@@ -30,9 +30,21 @@ from busway.errors import (
     Undeliverable,
     UnknownType,
 )
-from busway.names import endpoint_id, endpoint_name
+from busway.names import check_bus_name, endpoint_id, endpoint_name
 from busway.payloads import ReplyType, accepted_types, decode, encode, reply_type
-from busway.protocol import Connection, Link, Message, Node, Peer, Receiver, Request, codes, errors, events
+from busway.protocol import (
+    Connection,
+    Limits,
+    Link,
+    Message,
+    Node,
+    Peer,
+    Receiver,
+    Request,
+    codes,
+    errors,
+    events,
+)
 from busway.protocol.wire import Reader
 
 _KINDS = {"unicast": codes.UNICAST, "anycast": codes.ANYCAST, "broadcast": codes.BROADCAST}
@@ -51,6 +63,7 @@ _POLICIES = {
 # How long a publish waits for a link that is full: a subscriber that reads makes room long before, also on a
 # busy machine; one that does not holds the publisher up once, and then misses what it has no room for.
 _PUBLISH_PATIENCE_MS = 500
+_FOR_EVER_S = 2_147_483  # what the core's milliseconds hold: 24 days
 _STATES = {
     codes.GREETING: "connecting",
     codes.AUTHENTICATING: "connecting",
@@ -228,18 +241,62 @@ def policy_number(policy: str | None) -> int:
     return -1 if policy is None else choice("policy", policy, _POLICIES)
 
 
-def milliseconds(name: str, seconds: float) -> int:
-    """Seconds as users give them to the core's whole milliseconds, never rounded down to 0. Raises
-    ValueError.
+def milliseconds(name: str, seconds: float | None) -> int:
+    """Seconds as users give them to the core's whole milliseconds, never rounded down to 0; None: as long as
+    it takes, which are 24 days. Raises ValueError.
     """
-    if not isinstance(seconds, (int, float)) or not 0 <= seconds <= 2_147_483:
-        raise ValueError(f"{name} must be 0 to 2147483 seconds, not {seconds!r}")
+    if seconds is None and name == "timeout":
+        return _FOR_EVER_S * 1000
+    if not isinstance(seconds, (int, float)) or not 0 <= seconds <= _FOR_EVER_S:
+        raise ValueError(f"{name} must be 0 to {_FOR_EVER_S} seconds, not {seconds!r}")
     return math.ceil(seconds * 1000)
 
 
 def publish_patience(wait: bool) -> int:
     """How long a publish waits for links that are full, ms; -1: as long as it takes."""
     return -1 if wait else _PUBLISH_PATIENCE_MS
+
+
+def seconds(name: str, value: float | None) -> float:
+    """As `milliseconds`, for what the adapter times itself."""
+    return milliseconds(name, value) / 1000
+
+
+def make_node(
+    name: str | None,
+    leaf: bool,
+    transit: bool | None,
+    label: str | None,
+    node_id: bytes | None,
+    limits: Limits | None,
+    wake: Callable[[], None] | None = None,
+) -> Node:
+    """The core's node, as the arguments of a bus say and the environment where they say nothing. Raises
+    ValueError.
+    """
+    return Node(
+        node_id or os.urandom(16),
+        entropy=os.urandom,
+        bus=check_bus_name(name if name is not None else os.environ.get("BUSWAY_BUS") or "default"),
+        label=default_label() if label is None else label,
+        leaf=leaf,
+        transit=transit,
+        limits=limits,
+        encode=dump_cbor,
+        wake=wake,
+    )
+
+
+def from_environment(
+    url: str, token: str | None, options: dict[str, Any]
+) -> tuple[str | None, dict[str, Any]]:
+    """A link's token and its driver's options, from BUSWAY_TOKEN and BUSWAY_CAFILE where they say nothing."""
+    if token is None:
+        token = os.environ.get("BUSWAY_TOKEN") or None
+    cafile = os.environ.get("BUSWAY_CAFILE")
+    if cafile and str(url).lower().startswith("wss:") and not {"cafile", "tls"} & options.keys():
+        options = {**options, "cafile": cafile}
+    return token, options
 
 
 def default_label() -> str:

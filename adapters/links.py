@@ -226,10 +226,12 @@ class LinkRunner:
         if self.channel.fileno() >= 0:
             self._host.loop.remove_reader(self.channel.fileno())
             self._host.loop.remove_writer(self.channel.fileno())
-        self.channel.close()
-        self._host.dispatch(self.connection.receive_eof(now_ms()))
-        self.settle()
-        self._host.link_gone(self)
+        try:
+            self.channel.close()
+        finally:
+            self._host.dispatch(self.connection.receive_eof(now_ms()))
+            self.settle()
+            self._host.link_gone(self)
 
     def abandon(self) -> None:
         """In a forked child: the link is the parent's."""
@@ -359,10 +361,12 @@ class ListenerRunner:
         """Stop listening; links that were accepted stay. Twice is once."""
         if self.listener.fileno() >= 0:
             self._host.loop.remove_reader(self.listener.fileno())
-        self.listener.close()
-        for connecting in self._connecting:
-            connecting.close()
-        self._connecting.clear()
+        try:
+            self.listener.close()
+        finally:
+            for connecting in self._connecting:
+                connecting.close()
+            self._connecting.clear()
 
     def abandon(self) -> None:
         """In a forked child: the listener is the parent's."""

@@ -27,10 +27,41 @@ from busway.protocol import Message, Request, codes, errors, events
 from busway.protocol import Receiver as CoreReceiver
 
 if TYPE_CHECKING:
-    from busway.adapters.threads import Bus
+    from busway.adapters.threads_host import Host
 
 _log = logging.getLogger("busway")
 _CHANGES_MAX = 1024  # changes that a slow reader of `changes()` may be behind
+
+
+class Arrivals:
+    """Who waits for the messages of one registration. The core knows it, and it knows nothing of the bus."""
+
+    def __init__(self, core: CoreReceiver) -> None:
+        self.core = core
+        self.lost = False  # another node keeps the name
+        self.waiting: deque[Promise] = deque()
+        core.tag = self
+
+    def forget(self, promise: Promise) -> None:
+        """One who waited is served or gives up; what came in the meantime is the next one's."""
+        if promise in self.waiting:
+            self.waiting.remove(promise)
+        if self.waiting and len(self.core.queue):
+            self.wake()
+
+    def wake(self) -> None:
+        """There is a message, or there will be none any more."""
+        while self.waiting:
+            promise = self.waiting.popleft()
+            if not promise.resolved:
+                promise.set_result(None)
+                if not self.core.closed:
+                    return
+
+    def taken(self) -> None:
+        """Another node keeps the name: what is queued can still be read."""
+        self.lost = True
+        self.wake()
 
 
 class Receiver(Generic[T_co]):
@@ -38,14 +69,13 @@ class Receiver(Generic[T_co]):
     share one: each message goes to one of them.
     """
 
-    def __init__(self, bus: Bus, core: CoreReceiver, types: tuple[type, ...] | None) -> None:
+    def __init__(self, keep: object, host: Host, core: CoreReceiver, types: tuple[type, ...] | None) -> None:
         self.unknown = 0  # messages of a type that was not declared: skipped
-        self._bus = bus
+        self._keep = keep  # the bus: it is not dropped while this is held
+        self._host = host
         self._core = core
         self._types = types
-        self._taken = False  # another node keeps the name
-        self._waiting: deque[Promise] = deque()
-        core.tag = self
+        self._arrivals = Arrivals(core)
 
     def __repr__(self) -> str:
         return facade.describe_receiver(self, self._core)
@@ -58,7 +88,7 @@ class Receiver(Generic[T_co]):
     @property
     def missed(self) -> int:
         """Messages that are lost and that no message has shown yet as its `missed`."""
-        return cast(int, self._bus.engine.call(self._core.missed))
+        return cast(int, self._host.engine.call(self._core.missed))
 
     def __iter__(self) -> Self:
         return self
@@ -76,10 +106,10 @@ class Receiver(Generic[T_co]):
         `message.error` is set, and the payload left as bytes, where it doesn't fit what was declared. Raises
         TimeoutError, BusClosed after `close()`, EndpointTaken when another node keeps the name.
         """
-        self._bus.check_open()
+        self._host.check_open()
         end = None if timeout is None else time.monotonic() + timeout
         while True:
-            message, promise = self._bus.engine.call(self._take)
+            message, promise = self._host.engine.call(self._take)
             if message is not None:
                 if self._accept(message):
                     return cast(typed.Message[T_co], message)
@@ -88,30 +118,23 @@ class Receiver(Generic[T_co]):
 
     def _take(self) -> tuple[Message | None, Promise | None]:
         """The next, or what to wait for."""
-        self._bus.check()
-        message = self._bus.node.desk.take(self._core)
+        self._host.check()
+        message = self._host.node.desk.take(self._core)
         if message is not None:
             return message, None
         if self._core.closed:
-            raise EndpointTaken() if self._taken else BusClosed("this receiver is closed")
-        promise = Promise(self._bus.engine)
-        self._waiting.append(promise)
+            raise EndpointTaken() if self._arrivals.lost else BusClosed("this receiver is closed")
+        promise = Promise(self._host.engine)
+        self._arrivals.waiting.append(promise)
         return None, promise
 
     def _wait(self, promise: Promise, end: float | None) -> bool:
         left = None if end is None else max(0.0, end - time.monotonic())
         try:
-            return self._bus.engine.wait(promise, left)
+            return self._host.engine.wait(promise, left)
         finally:
-            with self._bus.engine.lock:
-                self._forget(promise)
-
-    def _forget(self, promise: Promise) -> None:
-        """One who waited is served or gives up; what came in the meantime is the next one's."""
-        if promise in self._waiting:
-            self._waiting.remove(promise)
-        if self._waiting and len(self._core.queue):
-            self.wake()
+            with self._host.engine.lock:
+                self._arrivals.forget(promise)
 
     def _accept(self, message: Message) -> bool:
         """Decode a message; one of an unknown type is counted, and skipped."""
@@ -119,27 +142,13 @@ class Receiver(Generic[T_co]):
         self.unknown += not known
         return known
 
-    def wake(self) -> None:
-        """There is a message, or there will be none any more."""
-        while self._waiting:
-            promise = self._waiting.popleft()
-            if not promise.resolved:
-                promise.set_result(None)
-                if not self._core.closed:
-                    return
-
-    def taken(self) -> None:
-        """Another node keeps the name: what is queued can still be read."""
-        self._taken = True
-        self.wake()
-
     def _close(self) -> None:
-        self._bus.node.deregister(self._core, now_ms())
-        self.wake()
+        self._host.node.deregister(self._core, now_ms())
+        self._arrivals.wake()
 
     def close(self) -> None:
         """Deregister. What was not read is answered as not taken. Twice is once."""
-        self._bus.engine.call(self._close)
+        self._host.engine.call(self._close)
 
     def __enter__(self) -> Self:
         return self
@@ -162,11 +171,11 @@ class Service:
     """A handler at an endpoint, run in the bus's pool. Made by `serve`; `close()` ends it."""
 
     def __init__(
-        self, bus: Bus, core: CoreReceiver, handler: Handler, limit: int, types: tuple[type, ...] | None
+        self, host: Host, core: CoreReceiver, handler: Handler, limit: int, types: tuple[type, ...] | None
     ) -> None:
         self.unknown = 0
         self.failed = 0  # handlers that raised
-        self._bus = bus
+        self._host = host
         self._core = core
         self._handler = handler
         self._limit = limit
@@ -181,24 +190,24 @@ class Service:
         """Start handlers for what is queued, as far as the limit allows."""
         while self._running < self._limit:
             try:
-                message = self._bus.node.take(self._core, 0)
+                message = self._host.node.take(self._core, 0)
             except errors.ClosedError:
                 return
             if message is None:
                 return
             job = Job()
             self._running += 1
-            self._bus.handlers[message] = job
+            self._host.handlers[message] = job
             try:
-                self._bus.pool.submit(partial(self._run, message, job))
+                self._host.pool.submit(partial(self._run, message, job))
             except RuntimeError as error:  # the system gives no more threads
                 self._ended(message)
-                facade.answer_failure(self._bus.node, message, error, now_ms())
+                facade.answer_failure(self._host.node, message, error, now_ms())
 
     def _ended(self, message: Message) -> None:
-        del self._bus.handlers[message]
+        del self._host.handlers[message]
         self._running -= 1
-        self._bus.handler_ended()
+        self._host.handler_ended()
 
     def _next(self, message: Message) -> None:
         self._ended(message)
@@ -206,7 +215,7 @@ class Service:
 
     def _run(self, message: Message, job: Job) -> None:
         """In a thread of the pool: from the message to its answer."""
-        call = self._bus.engine.call
+        call = self._host.engine.call
         job.thread = threading.get_ident()
         try:
             if self._accept(message):
@@ -217,22 +226,22 @@ class Service:
             call(self._next, message)
 
     def _failed(self, message: Message, error: BaseException) -> None:
-        if self._bus.failure is not None and isinstance(error, BusClosed):
+        if self._host.failure is not None and isinstance(error, BusClosed):
             why = "the handler was cancelled: its node is closing"
-            facade.answer_error(self._bus.node, message, codes.BUS_CLOSED, why, now_ms())
+            facade.answer_error(self._host.node, message, codes.BUS_CLOSED, why, now_ms())
             return
         if not isinstance(error, RemoteError):
             self.failed += 1
             name = self._core.endpoint.name or message.endpoint.hex()
-            self._bus.failures.add(f"a handler of {name}", error)
-        facade.answer_failure(self._bus.node, message, error, now_ms())
+            self._host.failures.add(f"a handler of {name}", error)
+        facade.answer_failure(self._host.node, message, error, now_ms())
 
     def _accept(self, message: Message) -> bool:
         known = facade.decode_message(message, self._types)
         if known and message.error is None:
             return True
         self.unknown += not known
-        self._bus.engine.call(facade.answer_unreadable, self._bus.node, message, now_ms())
+        self._host.engine.call(facade.answer_unreadable, self._host.node, message, now_ms())
         return False
 
     def _answer(self, message: Message, job: Job) -> None:
@@ -246,40 +255,41 @@ class Service:
                 result.close()
             raise TypeError("a handler of a Bus must be a plain function: use AsyncBus for coroutines")
         elif asked is not None:
-            self._respond(self._bus.node.respond, asked, result)
+            self._respond(self._host.node.respond, asked, result)
 
     def _answer_parts(self, asked: Request | None, parts: Iterator[Any], job: Job) -> None:
         if asked is not None and asked.stream is None:
             text = "this handler answers in parts: use request_stream"
-            respond = self._bus.node.respond_error
-            self._bus.engine.call(respond, asked, codes.NOT_A_STREAM, text, now_ms())
+            respond = self._host.node.respond_error
+            self._host.engine.call(respond, asked, codes.NOT_A_STREAM, text, now_ms())
             return
         for part in parts:
             if job.cancelled:
                 return
             if asked is not None:
-                self._respond(self._bus.node.respond_part, asked, part)
+                self._respond(self._host.node.respond_part, asked, part)
         if asked is not None:
-            self._bus.settled(self._bus.node.respond_end, asked, now_ms())
+            self._host.settled(self._host.node.respond_end, asked, now_ms())
 
     def _respond(self, function: Callable[..., int], asked: Request, value: Any) -> None:
         payload, format, type_id = facade.encode_answer(asked, value)
-        self._bus.settled(function, asked, payload, now_ms(), format, type_id)
+        self._host.settled(function, asked, payload, now_ms(), format, type_id)
 
     def taken(self) -> None:
         """Another node keeps the name: what is queued is still served."""
         remark = partial(_log.warning, "another node keeps the endpoint %s", self._core.endpoint.name)
-        self._bus.engine.remarks.append(remark)
+        self._host.engine.remarks.append(remark)
 
     def close(self) -> None:
         """Deregister. Handlers at work go on; what is queued is answered as not taken. Twice is once."""
-        self._bus.engine.call(self._bus.node.deregister, self._core, now_ms())
+        self._host.engine.call(self._host.node.deregister, self._core, now_ms())
 
 
 class Changes:
     """What comes and goes: an iterator. Made by `changes`; `close()` ends it."""
 
-    def __init__(self, engine: Engine, forget: Callable[[Changes], None]) -> None:
+    def __init__(self, keep: object, engine: Engine, forget: Callable[[Changes], None]) -> None:
+        self._keep = keep  # the bus: it is not dropped while this is held
         self._engine = engine
         self._forget = forget
         self._queue: deque[Change] = deque(maxlen=_CHANGES_MAX)

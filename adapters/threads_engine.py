@@ -132,6 +132,11 @@ class Engine:
         self._thread.join(timeout)
         self._dispose()
 
+    def end(self) -> None:
+        """Called in the I/O thread, with the lock held: it ends once its turn is over."""
+        self._stopping = True
+        self._alarm.ring()
+
     def _dispose(self) -> None:
         """By the last of those who waited, the I/O thread and `stop`."""
         with self.lock:
@@ -373,6 +378,7 @@ class Engine:
             with self.lock:
                 if self._stopping:
                     self._watching = False
+                    self._dispose()
                     return
                 self._serve(())
                 left = self._look_ahead()

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Unpack, cast, overload
+from typing import Any, Unpack, overload
 
 from busway.adapters import facade
 from busway.adapters.threads_ends import Receiver, Service
-from busway.adapters.threads_engine import Engine
+from busway.adapters.threads_host import Host
 from busway.adapters.typed import (
     F,
     Handler,
@@ -30,19 +30,12 @@ from busway.adapters.typed import (
 )
 from busway.protocol import Node
 
-if TYPE_CHECKING:
-    from busway.adapters.threads import Bus
-
 
 class Receiving:
     """Registers endpoints, from any thread."""
 
     node: Node
-    engine: Engine
-
-    def check(self) -> None:
-        """Raises BusClosed after `close`."""
-        raise NotImplementedError
+    _host: Host
 
     @overload
     def register(
@@ -104,11 +97,11 @@ class Receiving:
         """
         accepted = facade.types_of(endpoint, types)
         core = self._register(endpoint, kind, realm, queue, policy, cost)
-        return Receiver(cast("Bus", self), core, accepted)
+        return Receiver(self, self._host, core, accepted)
 
     def _register(self, *words: Any) -> Any:
-        self.check()
-        return self.engine.call(facade.register, self.node, *words)
+        self._host.check()
+        return self._host.engine.call(facade.register, self.node, *words)
 
     @overload
     def subscribe(
@@ -234,10 +227,10 @@ class Receiving:
         if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
             raise TypeError("a handler of a Bus must be a plain function: use AsyncBus for coroutines")
         accepted = facade.types_of(endpoint, types)
-        self.check()
+        self._host.check()
         words = (endpoint, kind, realm, queue, None, cost, limit)
-        service: Service = self.engine.call(self._serve, words, handler, limit, accepted)
+        service: Service = self._host.engine.call(self._serve, words, handler, limit, accepted)
         return service
 
     def _serve(self, words: tuple[Any, ...], handler: Handler, limit: int, accepted: Any) -> Service:
-        return Service(cast("Bus", self), facade.register(self.node, *words), handler, limit, accepted)
+        return Service(self._host, facade.register(self.node, *words), handler, limit, accepted)

@@ -4,89 +4,72 @@ node, hop by hop.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, cast
 from uuid import UUID
 
 from busway.adapters import facade
-from busway.adapters.dialled import DialledLink, links_of
+from busway.adapters.dialled import links_of
 from busway.adapters.facade import EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo
 from busway.adapters.links import now_ms
 from busway.adapters.threads_ends import Changes
-from busway.adapters.threads_engine import Engine, Promise
+from busway.adapters.threads_host import Host
 from busway.names import endpoint_id
-from busway.protocol import Node, events
+from busway.protocol import Node
 
 
 class Views:
     """The part of Bus that looks around."""
 
     node: Node
-    dialled: set[DialledLink]
-    engine: Engine
-    _changes: set[Changes]
-
-    def check(self) -> None:
-        """Raises BusClosed after `close`."""
-        raise NotImplementedError
-
-    def check_open(self) -> None:
-        """Raises as `check`, and before `open`."""
-        raise NotImplementedError
-
-    def ask(self, function: Callable[..., int], *args: Any, **options: Any) -> tuple[int, Promise | None]:
-        """Call the core."""
-        raise NotImplementedError
-
-    def outcome(self, token: int, promise: Promise) -> events.Outcome:
-        """Wait for the fate of `token`."""
-        raise NotImplementedError
+    _host: Host
 
     def nodes(self) -> list[NodeInfo]:
         """This node first, then those that can be reached (a leaf: those it has asked for)."""
-        with self.engine.lock:
+        with self._host.engine.lock:
             return facade.all_nodes(self.node)
 
     def endpoints(self) -> list[EndpointInfo]:
         """This node's endpoints first, then the others' as far as their realms allow (a leaf: those it has
         asked for).
         """
-        with self.engine.lock:
+        with self._host.engine.lock:
             return facade.all_endpoints(self.node)
 
     def links(self) -> list[LinkInfo]:
         """This node's links, and those that were dialled and are not connected now."""
-        with self.engine.lock:
-            return links_of(self.node, self.dialled)
+        with self._host.engine.lock:
+            return links_of(self.node, self._host.dialled)
 
     def routes(self) -> list[RouteInfo]:
         """The ways to all nodes that can be reached."""
-        with self.engine.lock:
+        with self._host.engine.lock:
             return facade.all_routes(self.node)
 
     def changes(self) -> Changes:
         """Links, nodes and endpoints as they come and go, from now on. A reader 1,024 behind loses the
         oldest.
         """
-        changes = Changes(self.engine, self._changes.discard)
-        with self.engine.lock:
-            self.check()
-            self._changes.add(changes)
+        changes = Changes(self, self._host.engine, self._host.changes.discard)
+        with self._host.engine.lock:
+            self._host.check()
+            self._host.changes.add(changes)
         return changes
 
-    def trace(self, to: str | bytes | UUID | type, *, timeout: float = 5.0, node: bytes = b"") -> list[Hop]:
+    def trace(
+        self, to: str | bytes | UUID | type, *, timeout: float | None = 5.0, node: bytes = b""
+    ) -> list[Hop]:
         """The nodes on the way to whoever holds `to` (or to `node`), the nearest first, that one last.
 
         Each has `timeout` seconds to answer. Raises RequestTimeout, Undeliverable.
         """
-        self.check_open()
+        self._host.check_open()
         timeout_ms = facade.milliseconds("timeout", timeout)
         steps = facade.tracing(self.node, node or endpoint_id(to), timeout_ms, now_ms)
         outcome: Any = None
         try:
             while True:
-                token, promise = self.ask(steps.send, outcome)
+                token, promise = self._host.ask(steps.send, outcome)
                 assert promise is not None
-                outcome = self.outcome(token, promise)
+                outcome = self._host.outcome(token, promise)
         except StopIteration as found:
             return cast(list[Hop], found.value)

@@ -86,7 +86,7 @@ class ServeOptions(TypedDict, total=False):
 class RequestOptions(TypedDict, total=False):
     """Of `request`."""
 
-    timeout: float
+    timeout: float | None
     ttl: float
     node: bytes
 

@@ -88,10 +88,10 @@ async def test_ttl_waits_for_a_node_to_appear() -> None:
 
 async def test_ttl_ends() -> None:
     async with buses() as (a, _):
-        started = a.loop.time()
+        started = a._host.loop.time()
         with pytest.raises(busway.Undeliverable):
             await a.send("never", b"", ttl=0.1)
-        assert 0.09 < a.loop.time() - started < 2
+        assert 0.09 < a._host.loop.time() - started < 2
 
 
 async def test_confirm_returns_when_the_program_has_taken_the_message() -> None:
@@ -127,7 +127,7 @@ async def test_confirm_is_unknown_when_no_verdict_comes(how: str) -> None:
         )
         await until(lambda: len(receiver._core.queue))
         if how == "link":
-            for runner in list(b._runners):
+            for runner in list(b._host.runners):
                 runner.close()  # without a goodbye, as if the program had been killed
         with pytest.raises(busway.DeliveryUnknown):
             await sending
@@ -334,8 +334,8 @@ async def test_publish_waits_for_room_everywhere_only_if_it_is_asked_to() -> Non
     async with buses(3) as (a, b, c):
         stuck, keen = b.subscribe("news"), c.subscribe("news")
         await until(lambda: len(a.endpoints()) == 2)
-        [link] = [runner for runner in b._runners if runner.connection.peer is b.node.routes.peers[a.id]]
-        b.loop.remove_reader(link.channel.fileno())  # it is busy with something else
+        [link] = [runner for runner in b._host.runners if runner.connection.peer is b.node.routes.peers[a.id]]
+        b._host.loop.remove_reader(link.channel.fileno())  # it is busy with something else
         count = 0
         while not a.node.origin.counters["broadcast_dropped"]:
             await a.publish("news", bytes(100_000))  # a little patience, once
@@ -346,7 +346,7 @@ async def test_publish_waits_for_room_everywhere_only_if_it_is_asked_to() -> Non
         for _ in range(50):
             await asyncio.sleep(0)
         assert not sure.done()
-        b.loop.add_reader(link.channel.fileno(), link.on_readable)
+        b._host.loop.add_reader(link.channel.fileno(), link.on_readable)
         await asyncio.wait_for(sure, 10)
         assert (await keen.receive(5)).payload == b"sure"
         got = [await stuck.receive(5)]
@@ -382,7 +382,7 @@ async def test_closing_a_receiver_ends_all_who_wait_for_it() -> None:
     async with buses(1) as (a,):
         receiver = a.register("log")
         waiting = [asyncio.create_task(receiver.receive()) for _ in range(3)]
-        await until(lambda: len(receiver._waiting) == 3)
+        await until(lambda: len(receiver._arrivals.waiting) == 3)
         receiver.close()
         for task in waiting:
             with pytest.raises(busway.BusClosed):
@@ -404,9 +404,9 @@ async def test_one_message_goes_to_one_of_those_who_wait_and_a_cancelled_one_pas
     async with buses(1) as (a,):
         receiver = a.register("log")
         first, second = (asyncio.create_task(receiver.receive()) for _ in range(2))
-        await until(lambda: len(receiver._waiting) == 2)
+        await until(lambda: len(receiver._arrivals.waiting) == 2)
         await a.send("log", 1)
-        a.dispatch(a.node.take_events())  # the first waiter is told now, and runs later
+        a._host.dispatch(a.node.take_events())  # the first waiter is told now, and runs later
         first.cancel()
         assert (await second).payload == 1
         with pytest.raises(asyncio.CancelledError):
@@ -456,7 +456,7 @@ async def test_a_waiting_receiver_hears_that_its_name_is_taken() -> None:
         a.register("one")
         lost = b.register("one")
         waiting = [asyncio.create_task(lost.receive()) for _ in range(2)]
-        await until(lambda: len(lost._waiting) == 2)
+        await until(lambda: len(lost._arrivals.waiting) == 2)
         await join(a, b)
         for task in waiting:
             with pytest.raises(busway.EndpointTaken):

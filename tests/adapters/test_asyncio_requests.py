@@ -206,7 +206,7 @@ async def test_timeout_is_a_timeout_error_and_cancels_the_handler() -> None:
             await a.request("it", timeout=0.05)
         assert isinstance(caught.value, TimeoutError)
         await cancelled.wait()
-        await until(lambda: not b.handlers)
+        await until(lambda: not b._host.handlers)
 
 
 async def test_cancelling_the_caller_cancels_the_handler() -> None:
@@ -227,9 +227,9 @@ async def test_cancelling_the_caller_cancels_the_handler() -> None:
         with pytest.raises(asyncio.CancelledError):
             await asking
         await cancelled.wait()
-        await until(lambda: not b.handlers)
+        await until(lambda: not b._host.handlers)
         assert not a.node.origin.pending
-        assert not a._waiters
+        assert not a._host.waiters
 
 
 async def test_a_caller_cancelled_just_before_its_reply_arrives_harms_nobody() -> None:
@@ -247,21 +247,21 @@ async def test_a_caller_cancelled_just_before_its_reply_arrives_harms_nobody() -
                 outcomes["cancelled"] = outcomes.get("cancelled", 0) + 1
             assert await a.request("it", "next") == "next"
         assert not a.node.origin.pending
-        assert not a._waiters
+        assert not a._host.waiters
         assert set(outcomes) == {"reply", "cancelled"}
 
 
 async def test_cancelled_in_the_turn_in_which_the_outcome_was_set() -> None:
     async with served(echo) as (a, _, _):
-        (runner,) = a._runners
+        (runner,) = a._host.runners
         asking = asyncio.create_task(a.request("it", 1))
         await asyncio.sleep(0)
-        a.loop.remove_reader(runner.channel.fileno())
+        a._host.loop.remove_reader(runner.channel.fileno())
         await until(lambda: select.select([runner.channel.fileno()], [], [], 0)[0])
         runner.on_readable()  # the reply is here and its caller told,
-        assert not a._waiters
+        assert not a._host.waiters
         asking.cancel()  # who is cancelled before having run
-        a.loop.add_reader(runner.channel.fileno(), runner.on_readable)
+        a._host.loop.add_reader(runner.channel.fileno(), runner.on_readable)
         with pytest.raises(asyncio.CancelledError):
             await asking
         assert await a.request("it", 2) == 2
@@ -289,8 +289,8 @@ async def test_a_request_cancelled_while_it_waits_for_credit_is_never_sent() -> 
 async def test_the_server_lost_after_sending_is_told_apart_from_never_sent() -> None:
     async with served(lambda _: asyncio.Event().wait()) as (a, b, _):
         asking = asyncio.create_task(a.request("it"))
-        await until(lambda: b.handlers)
-        for runner in list(b._runners):
+        await until(lambda: b._host.handlers)
+        for runner in list(b._host.runners):
             runner.close()
         with pytest.raises(busway.Undeliverable) as caught:
             await asking
@@ -298,7 +298,7 @@ async def test_the_server_lost_after_sending_is_told_apart_from_never_sent() -> 
         with pytest.raises(busway.Undeliverable) as caught:
             await a.request("it")
         assert caught.value.reason == codes.NO_ENDPOINT
-        await until(lambda: not b.handlers)  # nobody waits for it any more
+        await until(lambda: not b._host.handlers)  # nobody waits for it any more
 
 
 async def test_an_unread_request_has_its_one_outcome_when_its_receiver_is_a_plain_one() -> None:
@@ -349,8 +349,8 @@ async def test_a_stream_is_bounded_by_who_reads_it() -> None:
             for expected in range(1, 101):
                 assert await anext(stream) == expected
                 assert made <= expected + 8 + 1  # what is under way, and the one that waits
-        await until(lambda: not b.handlers)  # leaving cancels the handler
-        assert not a._waiters
+        await until(lambda: not b._host.handlers)  # leaving cancels the handler
+        assert not a._host.waiters
         assert not a.node.origin.pending
 
 
@@ -380,7 +380,7 @@ async def test_a_streams_timeout_counts_from_its_last_part() -> None:
         assert [await anext(stream) for _ in range(6)] == list(range(6))
         with pytest.raises(busway.RequestTimeout):
             await anext(stream)
-        await until(lambda: not b.handlers)
+        await until(lambda: not b._host.handlers)
 
 
 async def test_cancelling_who_reads_a_stream_cancels_its_handler() -> None:
@@ -400,7 +400,7 @@ async def test_cancelling_who_reads_a_stream_cancels_its_handler() -> None:
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading
-        await until(lambda: not b.handlers)
+        await until(lambda: not b._host.handlers)
 
 
 async def test_many_requests_at_once_each_get_their_own_reply() -> None:

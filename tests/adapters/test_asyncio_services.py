@@ -51,7 +51,7 @@ async def test_a_burst_of_requests_that_time_out_leaves_the_service_alive() -> N
             asked = [a.request("it", pause, timeout=0.02) for _ in range(1000)]
             await asyncio.gather(*asked, return_exceptions=True)
         assert await a.request("it", 0, timeout=10) == 0
-        await until(lambda: not b.handlers)
+        await until(lambda: not b._host.handlers)
 
 
 async def test_a_burst_of_requests_that_are_cancelled_leaves_the_service_alive() -> None:
@@ -63,12 +63,12 @@ async def test_a_burst_of_requests_that_are_cancelled_leaves_the_service_alive()
                 task.cancel()
             await asyncio.gather(*asking, return_exceptions=True)
         assert await a.request("it", 0, timeout=10) == 0
-        await until(lambda: not b.handlers)
+        await until(lambda: not b._host.handlers)
 
 
 async def test_a_task_cancelled_before_its_first_step_gives_its_place_back_and_answers() -> None:
     async with served(lambda request: request.payload, limit=1) as (a, b, _):
-        handlers = b.handlers
+        handlers = b._host.handlers
         cancelled = 0
         asking = [asyncio.create_task(a.request("it", number)) for number in range(3)]
         while cancelled < 1 and not all(task.done() for task in asking):
@@ -87,7 +87,7 @@ async def test_more_requests_than_places_are_answered_by_a_plain_function() -> N
     async with served(lambda request: request.payload) as (a, b, _):
         answers = await asyncio.gather(*(a.request("it", number) for number in range(300)))
         assert answers == list(range(300))
-        await until(lambda: not b.handlers)
+        await until(lambda: not b._host.handlers)
 
 
 async def test_a_handler_that_fails_8000_times_is_logged_in_full_once_and_counted(

@@ -150,7 +150,7 @@ async def test_nobody_there_is_told_at_once_by_default() -> None:
     async with client() as bus:
         with pytest.raises(ConnectionRefusedError):
             await bus.connect(f"tcp://127.0.0.1:{free_port()}")
-        assert not bus.dialled
+        assert not bus._host.dialled
         assert bus.links() == []
 
 
@@ -182,7 +182,7 @@ async def test_what_another_try_cannot_mend_is_raised_however_patient(wait: floa
         with pytest.raises(busway.LinkRefused) as caught:
             await bus.connect((await locked.listen(LOOPBACK, token="right")).url, token="wrong", wait=wait)
         assert caught.value.code == codes.TOKEN
-        assert not bus.dialled
+        assert not bus._host.dialled
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ async def test_bad_arguments_raise_at_once(wrong: dict[str, Any]) -> None:
             await bus.connect("tcp://127.0.0.1:1", **wrong)
         with pytest.raises(TypeError, match=r"busway\.Retry"):
             await bus.connect("tcp://127.0.0.1:1", retry=5)
-        assert not bus.dialled
+        assert not bus._host.dialled
 
 
 # One link for one URL
@@ -254,17 +254,17 @@ async def test_a_cancelled_connect_leaves_nothing_and_another_waiter_its_link() 
     url = f"tcp://127.0.0.1:{free_port()}"
     async with client() as bus:
         mine = asyncio.create_task(bus.connect(url, retry=QUICK, wait=math.inf))
-        await until(lambda: bus.dialled)
+        await until(lambda: bus._host.dialled)
         second = asyncio.create_task(bus.connect(url, retry=QUICK, wait=math.inf))
         await asyncio.sleep(0)
         second.cancel()
         with pytest.raises(asyncio.CancelledError):
             await second
-        assert bus.dialled
+        assert bus._host.dialled
         mine.cancel()
         with pytest.raises(asyncio.CancelledError):
             await mine
-        assert not bus.dialled
+        assert not bus._host.dialled
         assert bus.links() == []
 
 
@@ -301,7 +301,7 @@ async def test_a_reset_line_is_dialled_again_though_the_server_has_not_noticed()
             link = await bus.connect(proxy.url, retry=QUICK)
             await bus.send("log", 0)
             await until(lambda: len(log._core.queue))
-            old = next(iter(bus._runners))
+            old = next(iter(bus._host.runners))
             proxy.forget()  # the server hears nothing of what follows
             old.channel.close()
             old.close()
@@ -349,7 +349,7 @@ async def test_a_server_that_restarts_with_its_node_id_is_the_newer_incarnation(
                 assert knows(bus, bytes.fromhex(ident))
                 assert await bus.request("echo", round, timeout=5) == round
                 await server.kill()
-        assert len(bus.dialled) == 1
+        assert len(bus._host.dialled) == 1
 
 
 async def test_both_dial_each_other_and_both_links_heal() -> None:
@@ -360,7 +360,7 @@ async def test_both_dial_each_other_and_both_links_heal() -> None:
         there = await b.connect(at_a.url, retry=QUICK)
         back = await a.connect(at_b.url, retry=QUICK)
         assert len(a.links()) == len(b.links()) == 2
-        for runner in list(b._runners):
+        for runner in list(b._host.runners):
             runner.close()
         await until(lambda: there.losses == back.losses == 1)
         await until(lambda: there.state == back.state == "connected")
@@ -435,7 +435,7 @@ def test_threads_heal_alike() -> None:
             assert link.state == "closed"
             threads_tools.until(lambda: not bus.links())
         trying = threads_tools.Task(lambda: bus.connect(url, retry=QUICK, wait=math.inf))
-        threads_tools.until(lambda: bus.dialled)
+        threads_tools.until(lambda: bus._host.dialled)
         bus.close()
         with pytest.raises(busway.BusClosed):
             trying.result()
@@ -474,11 +474,11 @@ async def test_a_board_that_is_reset_goes_on_over_the_same_line(line: Callable[[
                 await until(partial(is_up, link, round))
                 assert await bus.request("echo", round, ttl=5) == round
                 assert link.label == f"board {round}"
-                board.loop.remove_reader(runner.channel.fileno())  # its power is cut
-                board.loop.remove_writer(runner.channel.fileno())
+                board._host.loop.remove_reader(runner.channel.fileno())  # its power is cut
+                board._host.loop.remove_writer(runner.channel.fileno())
                 runner.abandon()
                 await board.close(0)
-            (link,) = bus.dialled
+            (link,) = bus._host.dialled
             assert (link.losses, len(bus.links())) == (2, 1)
 
 

@@ -143,7 +143,7 @@ async def test_an_unsafe_directory_is_refused_and_nothing_stays_open(place: Path
         async with bus:
             pytest.fail("it must not open")
     with pytest.raises(busway.BusClosed):
-        bus.check()
+        bus._host.check()
 
 
 async def test_a_node_id_is_used_once_at_a_time() -> None:
@@ -231,7 +231,7 @@ async def test_a_link_that_breaks_between_living_nodes_comes_back() -> None:
         await until(lambda: sees(one, "log"))
         await one.send("log", 1)
         assert (await receiver.receive(5)).payload == 1
-        (runner,) = one._runners
+        (runner,) = one._host.runners
         runner.close()  # no goodbye
         await until(lambda: knows(one))
         await until(lambda: sees(one, "log"))

@@ -87,9 +87,11 @@ async def test_a_leaf_finds_its_router_again_where_that_is_now(place: Path) -> N
     async with busway.AsyncBus() as router, busway.AsyncBus(leaf=True) as leaf:
         shutil.rmtree(place)
         await until(lambda: sockets(place) == [router.id.hex()])
-        (link,) = router._runners
+        (link,) = router._host.runners
         link.close()  # no goodbye
-        await until(lambda: router._runners and link not in router._runners and knows(leaf, router.id))
+        await until(
+            lambda: router._host.runners and link not in router._host.runners and knows(leaf, router.id)
+        )
 
 
 # A machine on which a program runs before its user logs in, and after the user has logged out

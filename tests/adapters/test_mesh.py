@@ -220,7 +220,7 @@ async def test_two_machines_with_one_id_are_reported(monkeypatch: pytest.MonkeyP
         await until(lambda: len(hub.node.mesh.router.routes) == 4)
         for _ in range(2):
             hub.node.sweep(now_ms())
-            hub.dispatch(hub.node.take_events())
+            hub._host.dispatch(hub.node.take_events())
         async with asyncio.timeout(5):
             while (change := await anext(changes)).what != "duplicate-node":
                 pass

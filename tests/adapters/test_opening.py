@@ -145,7 +145,7 @@ async def test_an_address_that_does_not_answer_is_given_up(monkeypatch: pytest.M
                 await bus.connect(f"tcp://{host}:{port}")
             assert time.monotonic() - began < 5
             connecting = asyncio.create_task(bus.connect(f"tcp://{host}:{port}", wait=60))
-            await until(lambda: bus.dialled)
+            await until(lambda: bus._host.dialled)
             await bus.close()
             with pytest.raises(busway.BusClosed):
                 await connecting

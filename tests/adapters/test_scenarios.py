@@ -262,7 +262,7 @@ def join_blocking(bus: Bus, way: Way, server: Any, url: str) -> DialledLink | No
     if way.listen is None:
         return None
     if way.listen == MEMORY:
-        bus.attach(server.channel(bus.engine.soon)).ready.result(10)
+        bus.attach(server.channel(bus._host.engine.soon)).ready.result(10)
         return None
     link = bus.connect(url, retry=QUICK, **way.connect_options)
     assert (link.state, link.realm) == ("connected", way.realm)

@@ -185,7 +185,7 @@ async def test_ipc_and_tcp_between_the_same_nodes_stand_side_by_side() -> None:
             await b.send("log", number)
         assert [(await receiver.receive(5)).payload for _ in range(100)] == list(range(100))
         assert receiver._core.taken == 100
-        ipc = next(runner for runner in b._runners if runner.connection.via == "ipc")
+        ipc = next(runner for runner in b._host.runners if runner.connection.via == "ipc")
         ipc.connection.close(int(time.monotonic() * 1000))
         await until(lambda: len(a.links()) == 1)
         assert knows(b, a.id)  # the other way is still there
@@ -244,7 +244,7 @@ async def test_a_cancelled_connect_leaves_nothing() -> None:
             connecting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await connecting
-            await until(lambda: not bus.links() and not bus._runners)
+            await until(lambda: not bus.links() and not bus._host.runners)
 
 
 async def test_closing_while_connecting_and_listening() -> None:

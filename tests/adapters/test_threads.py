@@ -123,7 +123,7 @@ def test_close_from_another_thread_ends_all_who_wait() -> None:
             Task(lambda: list(changes)),
         )
         until(lambda: len(a.node.origin.pending) == len(tasks))
-        until(lambda: mine._waiting and iterated._waiting)
+        until(lambda: mine._arrivals.waiting and iterated._arrivals.waiting)
         started = time.monotonic()
         Task(a.close).result()
         assert time.monotonic() - started < 2.0
@@ -165,7 +165,7 @@ def test_close_takes_no_longer_than_asked_when_a_handler_does_not_end() -> None:
             asking.result()
         assert caught.value.reason == codes.BUS_CLOSED
         release.set()
-        until(lambda: not b.handlers)
+        until(lambda: not b._host.handlers)
 
 
 def test_a_handler_that_ends_soon_answers_before_its_bus_closes() -> None:
@@ -182,7 +182,7 @@ def test_a_handler_that_ends_soon_answers_before_its_bus_closes() -> None:
         asking = Task(lambda: a.request("slow"))
         assert begun.wait(10)
         closing = Task(lambda: b.close(8))
-        until(lambda: b.failure is not None)
+        until(lambda: b._host.failure is not None)
         release.set()
         assert asking.result() == "done"
         closing.result()
@@ -356,10 +356,10 @@ def test_slow_handlers_hold_up_nobody_else() -> None:
         b.serve("quick", echo, limit=1)
         until(lambda: sees(a, "slow") and sees(a, "quick"))
         asking = [Task(lambda: a.request("slow")) for _ in range(10)]
-        until(lambda: len(b.handlers) == 3)
+        until(lambda: len(b._host.handlers) == 3)
         for number in range(100):
             assert a.request("quick", number) == number
-        until(lambda: len(b.handlers) == 3)  # a reply may be there before its handler is put away
+        until(lambda: len(b._host.handlers) == 3)  # a reply may be there before its handler is put away
         release.set()
         assert [task.result() for task in asking] == [True] * 10
 
@@ -401,9 +401,9 @@ def test_outcomes_of_a_request() -> None:
             a.request("mute", timeout=0.1)
         assert 0.09 < time.monotonic() - started < 2
         asking = Task(lambda: a.request("mute"))
-        until(lambda: len(b.handlers) == 2)
-        for runner in list(b._runners):
-            b.engine.call(runner.close)  # without a goodbye, as if the program had been killed
+        until(lambda: len(b._host.handlers) == 2)
+        for runner in list(b._host.runners):
+            b._host.engine.call(runner.close)  # without a goodbye, as if the program had been killed
         with pytest.raises(busway.Undeliverable) as caught:
             asking.result()
         assert caught.value.reason == codes.LOST_AFTER_SENDING
@@ -426,7 +426,7 @@ def test_streams_are_whole_and_bounded_and_can_be_left() -> None:
         parts = a.request_stream("count", 1_000_000)
         assert [next(parts) for _ in range(5)] == [0, 1, 2, 3, 4]
         parts.close()
-        until(lambda: not b.handlers)
+        until(lambda: not b._host.handlers)
         assert len(made) < 500
         with pytest.raises(busway.Undeliverable) as caught:
             a.request("count", 3)
@@ -439,8 +439,8 @@ def test_a_stream_that_is_dropped_in_the_midst_of_the_core_is_cancelled_later() 
         until(lambda: sees(a, "count"))
         parts = a.request_stream("count")
         assert next(parts) == 0
-        a.engine.call(parts.close)  # as the garbage collector may do it
-        until(lambda: not b.handlers)
+        a._host.engine.call(parts.close)  # as the garbage collector may do it
+        until(lambda: not b._host.handlers)
 
 
 def test_process_endpoints_pass_the_object_itself() -> None:
@@ -452,7 +452,7 @@ def test_process_endpoints_pass_the_object_itself() -> None:
 
 def test_calls_from_the_midst_of_a_call_are_refused() -> None:
     with Bus(ipc=False) as bus, pytest.raises(busway.BusError, match="in the midst"):
-        bus.engine.call(lambda: bus.publish("x", 1))
+        bus._host.engine.call(lambda: bus.publish("x", 1))
 
 
 def test_a_broken_thread_limit_is_the_callers_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -521,7 +521,7 @@ def test_32_threads_of_1000_requests_have_one_outcome_each(
         tasks = [Task(lambda number=number: work(a, number)) for number in range(32)]  # type: ignore[misc]
         for number, task in enumerate(tasks):
             assert task.result(25) == [[number, step] for step in range(count)]
-        assert not a._waiters
+        assert not a._host.waiters
         assert not a.node.origin.pending
 
 

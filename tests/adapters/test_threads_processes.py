@@ -146,7 +146,7 @@ def test_ctrl_c_interrupts(call: str) -> None:
         try:
             {call}
         except KeyboardInterrupt:
-            say("interrupted", len(bus._waiters), bus.request("echo", 5))
+            say("interrupted", len(bus._host.waiters), bus.request("echo", 5))
         gate.set()
     say("closed")
     """

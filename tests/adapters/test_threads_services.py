@@ -35,7 +35,7 @@ def test_a_handler_that_exits_is_an_error_and_costs_no_thread() -> None:
             with pytest.raises(busway.RemoteError, match="SystemExit: 3"):
                 a.request("it", "exit", timeout=10)
             assert a.request("it", "still here", timeout=10) == "still here"
-        until(lambda: not b.handlers)
+        until(lambda: not b._host.handlers)
 
 
 def test_a_handler_that_fails_by_the_thousand_is_logged_in_full_once_and_counted(
