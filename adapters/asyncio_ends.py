@@ -291,9 +291,11 @@ class Changes:
         self._waiting: deque[Change] = deque(maxlen=_CHANGES_MAX)
         self._arrived = asyncio.Event()
         self._ended = False
+        self.missed = 0  # that were lost so far, for this reader was too slow: look around anew
 
     def put(self, change: Change) -> None:
         """One more; a full queue loses its oldest."""
+        self.missed += len(self._waiting) == _CHANGES_MAX
         self._waiting.append(change)
         self._arrived.set()
 

@@ -23,7 +23,7 @@ from busway.adapters.asyncio_ends import Arrivals, Changes, Parts
 from busway.adapters.dialled import DialledLink
 from busway.adapters.facade import Change
 from busway.adapters.failures import Failures
-from busway.adapters.links import LinkRunner, ListenerRunner, now_ms
+from busway.adapters.links import LinkRunner, ListenerRunner, Owner, now_ms
 from busway.adapters.local import LocalMesh
 from busway.errors import BusClosed, BusError, Undeliverable
 from busway.protocol import Connection, Message, Node, codes, errors, events
@@ -331,6 +331,9 @@ class Host:
             if log.connection.tag is not None:
                 cast(LinkRunner, log.connection.tag).printed(log.text)
             return
+        change = facade.change_of(event)
+        if change is not None:  # before what follows from it
+            self.tell(change)
         if event.kind == events.LINK_CLOSED:
             connection: Connection = cast(events.LinkEvent, event).connection
             if connection.tag is not None:
@@ -341,9 +344,6 @@ class Host:
                 self._mesh.link_lost(connection)
             for runner in self.runners:  # one that had to wait for the end of this link is read on now
                 runner.settle()
-        change = facade.change_of(event)
-        if change is not None:
-            self.tell(change)
 
     def tell(self, change: Change) -> None:
         """To those who read `changes()`."""
@@ -368,10 +368,11 @@ class Host:
         *,
         realm: facade.Realm | None = None,
         cost: int | None = None,
+        owner: Owner | None = None,
     ) -> LinkRunner:
-        """Run a driver's open channel as a link."""
+        """Run a driver's open channel as a link; `owner` has it as a link that heals."""
         self.check()
-        runner = LinkRunner(self, channel, token, realm, cost)
+        runner = LinkRunner(self, channel, token, realm, cost, owner)
         self.runners.add(runner)
         return runner
 

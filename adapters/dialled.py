@@ -12,6 +12,7 @@ import errno
 import logging
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ from busway.adapters import facade, opening, refusals
 from busway.adapters.attempts import Attempt
 from busway.adapters.facade import Change, LinkInfo, Realm
 from busway.adapters.links import Host as LinkHost
-from busway.adapters.links import LinkRunner, now_ms
+from busway.adapters.links import LinkRunner, next_id, now_ms
 from busway.adapters.retrying import CLOSED, CONNECTED, CONNECTING, Healer, Retry
 from busway.errors import BusClosed, BusError, LinkRefused
 from busway.protocol import Link, Node, codes, errors
@@ -119,6 +120,7 @@ class DialledLink:
         self.url = url
         self.options = options
         self.runner: LinkRunner | None = None  # that of the present connection
+        self.id = next_id()
         self._host = host
         self._healer = Healer(options.retry, options.wait, _now())
         self._attempt: Attempt | None = None
@@ -165,24 +167,31 @@ class DialledLink:
     @property
     def info(self) -> LinkInfo:
         """Everything about it at this moment; while it is down, of its last peer what is known."""
-        runner = self.runner
-        if runner is not None:
-            self._last = facade.link_info(runner.connection)
-        last = self._last
+        last = self._look()
         return LinkInfo(
             last.peer if last else b"",
             last.label if last else "",
             self.state,
             last.realm if last else "",
             last.address if last else self.url,
-            last.rtt if last and runner is not None else None,
+            last.rtt if last and self.runner is not None else None,
             last.bytes_in if last else 0,
             last.bytes_out if last else 0,
             self.url,
             self.attempt,
             self.next_try,
             self.error,
+            self.id,
         )
+
+    def _look(self) -> LinkInfo | None:
+        """The present connection, else the last one. A new one does not know yet whose it is."""
+        before = self._last
+        if self.runner is not None:
+            now = self._last = facade.link_info(self.runner.connection)
+            if before is not None and not now.peer:
+                self._last = replace(now, peer=before.peer, label=before.label)
+        return self._last
 
     @property
     def peer(self) -> bytes:
@@ -279,13 +288,13 @@ class DialledLink:
         options = self.options
         try:
             self.runner = runner = self._host.run_link(
-                channel, options.token, realm=options.realm, cost=options.cost
+                channel, options.token, realm=options.realm, cost=options.cost, owner=self
             )
         except Exception as refusal:  # noqa: BLE001 - whatever it is, somebody waits to be told
             channel.close()
             return refusal
-        runner.owner = self
         runner.on_settled = partial(self._settled, runner)
+        self._tell()
         others = self._attempt is not None and self._attempt.has_more
         if channel.sort == "packet" and (others or options.wait < _FOR_EVER_S):
             patience = opening.CONNECT_S if others else max(options.wait, opening.CONNECT_S)
@@ -301,12 +310,12 @@ class DialledLink:
         error = TimeoutError(errno.ETIMEDOUT, f"{self.url}: nobody answers on the line")
         if self._attempt is not None and self._attempt.has_more:
             self._drop_runner()
+            runner.close()
+            self._tell()
             self._attempt.go_on(error)
         elif self.state == CONNECTING:
             self._finish(error)
-        else:
-            return
-        runner.close()
+            runner.close()
 
     def _settled(self, runner: LinkRunner) -> None:
         """The connection is usable, or will never be."""
@@ -318,6 +327,7 @@ class DialledLink:
         self._drop_runner()
         refusal = self._refusal(runner)
         if self._attempt is not None:
+            self._tell()
             self._attempt.go_on(refusal)  # the next address may be another program's
         else:
             self._failed(refusal)
@@ -364,15 +374,16 @@ class DialledLink:
 
     def restarted(self, runner: LinkRunner) -> None:
         """The other side began anew on the same channel: there is nothing to dial or to wait for."""
-        if runner is self.runner and self.state == CONNECTED and self.options.retry is not None:
+        if runner is not self.runner:
+            return
+        if self.state == CONNECTED and self.options.retry is not None:
             self._healer.lost("the other side started anew", _now(), 0.0)
             self._healer.begin()
             runner.on_settled = partial(self._settled, runner)
-            self._tell()
+        self._tell()
 
     def _drop_runner(self) -> None:
-        if self.runner is not None:
-            self._last = facade.link_info(self.runner.connection)
+        self._look()
         self.runner = None
 
     def _drop_attempt(self) -> None:
@@ -438,11 +449,7 @@ class DialledLink:
 
 def links_of(node: Node, dialled: set[DialledLink]) -> list[LinkInfo]:
     """The links of a bus: each connection, and what was dialled and is not connected now."""
-    found = []
-    for connection in node.connections:
-        owner = getattr(connection.tag, "owner", None)
-        info = facade.link_info(connection)
-        found.append(owner.info if owner is not None and owner.runner is connection.tag else info)
+    found = [facade.listed_link(connection) for connection in node.connections]
     return found + [link.info for link in dialled if link.runner is None]
 
 

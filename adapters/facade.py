@@ -45,6 +45,7 @@ from busway.protocol import (
     errors,
     events,
 )
+from busway.protocol.directory import Entry
 from busway.protocol.wire import Reader
 
 _KINDS = {"unicast": codes.UNICAST, "anycast": codes.ANYCAST, "broadcast": codes.BROADCAST}
@@ -118,7 +119,8 @@ class EndpointInfo:
 @dataclass(frozen=True, slots=True, repr=False)
 class LinkInfo:
     """A link: `peer` the other node's id, `state` ("connecting", "connected", "reconnecting", "closing",
-    "closed"), `realm`, `address`, `rtt` the last round trip of the keepalive in seconds (None: not measured).
+    "closed"), `realm`, `address`, `rtt` the last round trip of the keepalive in seconds (None: not measured);
+    `id` its number in this process, the same as long as it is listed.
 
     Of a link that this program dialled also `url`, `attempt` since it was last open, `next_try` in seconds
     (None: under way, or none to come) and `error`, what went wrong last.
@@ -136,6 +138,7 @@ class LinkInfo:
     attempt: int = 0
     next_try: float | None = None
     error: str = ""
+    id: int = 0
 
     def __repr__(self) -> str:
         rtt = "" if self.rtt is None else f", {self.rtt * 1000:.2g} ms"
@@ -183,11 +186,14 @@ class Hop:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Change:
-    """Something came or went: `what` is "link-up", "link-down", "link-state" (of one that was dialled: its
-    LinkInfo's `state`, `attempt`, `next_try`, `error`), "node-up", "node-down", "endpoint-up",
-    "endpoint-down", "duplicate-node" (two live nodes have one id).
+    """Something came, went or changed: `what` is "link-up", "link-down", "link-state" (a link is being made,
+    or its LinkInfo's `state`, `attempt`, `next_try` or `error` is another), "node-up", "node-changed" (of one
+    that is there, the label or `leaf` has become known), "node-down", "endpoint-up" (also of one that
+    changed), "endpoint-down", "duplicate-node" (two live nodes have one id).
 
-    `subject` is the LinkInfo, NodeInfo or EndpointInfo; of a link that ended `code` and `text` say why.
+    `subject` is the LinkInfo, NodeInfo or EndpointInfo as it is now; of a link that ended `code` and `text`
+    say why. Who takes in all of them knows what `nodes()`, `endpoints()` and `links()` say: a node goes by
+    its `id`, an endpoint by `node` and `id`, a link by `id` and is listed until its `state` is "closed".
     """
 
     what: str
@@ -513,28 +519,50 @@ def link_info(connection: Connection) -> LinkInfo:
         connection.rtt_ms / 1000 if connection.rtt_ms >= 0 else None,
         connection.bytes_in,
         connection.bytes_out,
+        id=getattr(connection.tag, "id", 0),
     )
+
+
+def listed_link(connection: Connection) -> LinkInfo:
+    """A connection as `links()` lists it: one that was dialled as the link that heals."""
+    owner = getattr(connection.tag, "owner", None)
+    if owner is None or owner.runner is not connection.tag:
+        return link_info(connection)
+    info: LinkInfo = owner.info
+    return info
+
+
+def entry_info(entry: Entry) -> EndpointInfo:
+    kind, realm = codes.KIND_NAMES[entry.kind], codes.REALM_NAMES[entry.realm]
+    return EndpointInfo(entry.uuid, entry.name, kind, realm, entry.peer.node_id)
+
+
+_CHANGES = {
+    events.LINK_OPEN: "link-up",
+    events.LINK_STATE: "link-state",
+    events.LINK_CLOSED: "link-down",
+    events.NODE_UP: "node-up",
+    events.NODE_CHANGED: "node-changed",
+    events.NODE_DOWN: "node-down",
+    events.ENDPOINT_UP: "endpoint-up",
+    events.ENDPOINT_DOWN: "endpoint-down",
+    events.DUPLICATE_NODE: "duplicate-node",
+}
 
 
 def change_of(event: events.Event) -> Change | None:
     """An event of the core as users see it; None for one that is not about links, nodes and endpoints."""
+    what = _CHANGES.get(event.kind, "")
     if isinstance(event, events.LinkEvent):
-        what = "link-up" if event.kind == events.LINK_OPEN else "link-down"
-        return Change(what, link_info(event.connection), event.code, event.text)
+        ended = event.kind == events.LINK_CLOSED
+        info = link_info(event.connection) if ended else listed_link(event.connection)
+        return Change(what, info, event.code, event.text)
     if isinstance(event, events.NodeEvent):
-        return Change("node-up" if event.kind == events.NODE_UP else "node-down", node_info(event.peer))
+        return Change(what, node_info(event.peer))
     if isinstance(event, events.EndpointEvent):
-        entry = event.entry
-        info = EndpointInfo(
-            entry.uuid,
-            entry.name,
-            codes.KIND_NAMES[entry.kind],
-            codes.REALM_NAMES[entry.realm],
-            entry.peer.node_id,
-        )
-        return Change("endpoint-up" if event.kind == events.ENDPOINT_UP else "endpoint-down", info)
+        return Change(what, entry_info(event.entry)) if event.entry.uuid != codes.LOOKUP else None
     if isinstance(event, events.DuplicateNodeEvent):
-        return Change("duplicate-node", NodeInfo(event.node_id, "", False))
+        return Change(what, NodeInfo(event.node_id, "", False))
     return None
 
 
@@ -588,15 +616,5 @@ def all_endpoints(node: Node) -> list[EndpointInfo]:
         for endpoint in node.endpoints()
         if endpoint.uuid != codes.INTROSPECTION
     ]
-    theirs = [
-        EndpointInfo(
-            entry.uuid,
-            entry.name,
-            codes.KIND_NAMES[entry.kind],
-            codes.REALM_NAMES[entry.realm],
-            entry.peer.node_id,
-        )
-        for entry in node.entries()
-        if entry.uuid != codes.LOOKUP
-    ]
+    theirs = [entry_info(entry) for entry in node.entries() if entry.uuid != codes.LOOKUP]
     return mine + theirs

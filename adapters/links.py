@@ -5,13 +5,14 @@ Knows nothing of endpoints and messages, and of the loop only what `Loop` says.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from busway.adapters import board_logs
-from busway.adapters.facade import Realm, make_link
+from busway.adapters import board_logs, facade
+from busway.adapters.facade import Change, Realm, make_link
 from busway.adapters.opening import COMER_S, Connecting
 from busway.adapters.refusals import text_of
 from busway.errors import LinkRefused
@@ -22,6 +23,9 @@ _WRITE_SIZE = 65536
 _ACCEPT_BURST = 64
 _ACCEPT_REST_S = 1.0  # after a failure
 _LAYERED_READS = 16  # from one channel before the others have their turn
+
+
+next_id = itertools.count(1).__next__  # of links, as users tell them apart
 
 
 def now_ms() -> int:
@@ -58,12 +62,16 @@ class Host(Protocol):
         *,
         realm: Realm | None = None,
         cost: int | None = None,
+        owner: Owner | None = None,
     ) -> LinkRunner: ...
+    def tell(self, change: Change) -> None: ...
 
 
 class Owner(Protocol):
     """Who wants to know that a link is over: at once, before its last bytes have left."""
 
+    @property
+    def id(self) -> int: ...
     def ended(self, runner: LinkRunner, /) -> None: ...
     def restarted(self, runner: LinkRunner, /) -> None: ...
 
@@ -80,8 +88,10 @@ class LinkRunner:
         token: str | None,
         realm: Realm | None = None,
         cost: int | None = None,
+        owner: Owner | None = None,
     ) -> None:
         self.channel = channel
+        self.id = next_id() if owner is None else owner.id
         # Of the loop's own sort: done when the link is open and synced, or LinkRefused.
         self.ready = host.loop.create_future()
         self._asked = (token, realm, cost)
@@ -89,7 +99,7 @@ class LinkRunner:
         self._write_size: int = getattr(channel, "write_size", _WRITE_SIZE)
         self.connection: Connection = host.node.connection(make_link(channel, token, realm, cost), now_ms())
         self.connection.tag = self
-        self.owner: Owner | None = None
+        self.owner = owner  # tells of the link itself
         self.on_settled: Callable[[], object] | None = None  # called once, when `ready` is done
         self.failure: Exception | None = None  # what the channel ended with
         self._host = host
@@ -107,6 +117,12 @@ class LinkRunner:
         else:
             channel.on_readable = self.on_readable
             channel.on_writable = self.on_writable
+        self._tell_new()
+
+    def _tell_new(self) -> None:
+        """A link is being made; what becomes of it the core says."""
+        if self.owner is None:
+            self._host.tell(Change("link-state", facade.link_info(self.connection)))
 
     def on_readable(self) -> None:
         """The channel has bytes, its end, or a failure."""
@@ -264,6 +280,7 @@ class LinkRunner:
             self.ready = self._host.loop.create_future()
         self.connection = self._host.node.connection(make_link(self.channel, *self._asked), now_ms())
         self.connection.tag = self
+        self._tell_new()
         if self.owner is not None:
             self.owner.restarted(self)
 

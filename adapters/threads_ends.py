@@ -295,9 +295,11 @@ class Changes:
         self._queue: deque[Change] = deque(maxlen=_CHANGES_MAX)
         self._waiting: list[Promise] = []
         self._ended = False
+        self.missed = 0  # that were lost so far, for this reader was too slow: look around anew
 
     def put(self, change: Change) -> None:
         """One more; a full queue loses its oldest."""
+        self.missed += len(self._queue) == _CHANGES_MAX
         self._queue.append(change)
         self._wake()
 

@@ -20,7 +20,7 @@ from typing import Any, cast
 from busway.adapters import closing, facade
 from busway.adapters.dialled import DialledLink
 from busway.adapters.facade import Change, Realm
-from busway.adapters.links import LinkRunner, ListenerRunner, now_ms
+from busway.adapters.links import LinkRunner, ListenerRunner, Owner, now_ms
 from busway.adapters.local import LocalMesh
 from busway.adapters.threads_ends import Arrivals, Changes, Job, Parts
 from busway.adapters.threads_engine import Engine, Pool, Promise
@@ -311,6 +311,9 @@ class Host:
             if log.connection.tag is not None:
                 cast(LinkRunner, log.connection.tag).printed(log.text)
             return
+        change = facade.change_of(event)
+        if change is not None:  # before what follows from it
+            self.tell(change)
         if event.kind == events.LINK_CLOSED:
             connection: Connection = cast(events.LinkEvent, event).connection
             if connection.tag is not None:
@@ -322,9 +325,6 @@ class Host:
                 self._mesh.link_lost(connection)
             for runner in self.runners:  # one that had to wait for the end of this link is read on now
                 runner.settle()
-        change = facade.change_of(event)
-        if change is not None:
-            self.tell(change)
 
     def tell(self, change: Change) -> None:
         """To those who read `changes()`."""
@@ -363,10 +363,11 @@ class Host:
         *,
         realm: Realm | None = None,
         cost: int | None = None,
+        owner: Owner | None = None,
     ) -> LinkRunner:
-        """As `attach`."""
+        """As `attach`; `owner` has it as a link that heals."""
         self.check()
-        runner = LinkRunner(self, channel, token, realm, cost)
+        runner = LinkRunner(self, channel, token, realm, cost, owner)
         self.runners.add(runner)
         if channel.fileno() < 0:  # it calls, from any thread
             channel.on_readable = partial(self.engine.soon, runner.on_readable)

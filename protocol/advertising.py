@@ -154,7 +154,8 @@ class Advertiser:
 
     def _write_node(self, route: Route, parts: "list[bytes]", size: int) -> int:
         """The lines of a source, from the versions on that its child has. The first of these, for the realm
-        PROCESS, says whether it has the label.
+        PROCESS, says whether it has the label. A leaf without one has an empty label: what it is
+        stands beside that.
         """
         told = self.neighbour.children.get(route)
         peer = self.mesh.peer_on(route)
@@ -163,7 +164,7 @@ class Advertiser:
         for realm in range(self.connection.realm, codes.GLOBAL + 1):
             if peer.lines[realm].version > told[realm]:
                 size = self._write_line(peer, realm, told, parts, size)
-        if not told[0] and peer.label:
+        if not told[0] and (peer.label or peer.leaf):
             size = self._write_label(peer, told, parts, size)
         return size
 
@@ -193,7 +194,7 @@ class Advertiser:
         first = True
         while first or at < len(entries):
             label = b""
-            if not told[0] and peer.label:
+            if not told[0] and (peer.label or peer.leaf):
                 told[0] = 1
                 label = text8(peer.label)
             body = label + tail
@@ -288,8 +289,7 @@ class Advertiser:
             raise Refusal(codes.MALFORMED, "a line of realm PROCESS")
         peer = self.mesh.teller(self.connection, key)
         if peer is not None and head & _LABEL and not peer.connections:  # of a neighbour HELLO tells
-            peer.label = label
-            peer.leaf = head & _LEAF != 0
+            self.mesh.learn(peer, label, head & _LEAF != 0)
         line: "Line | None" = None
         if peer is not None:
             line = self.mesh.open_line(self.connection, peer, realm, base, version, now)

@@ -250,6 +250,7 @@ class Connection(Timer):
             self.fail(code, text, now)
         elif self.state == codes.OPEN:
             self.state = codes.CLOSING
+            self.node.emit(events.LinkEvent(events.LINK_STATE, self))
             self.close_code = code
             self.close_text = text
             self._goodbye = _close_frame(code, text)
@@ -470,6 +471,7 @@ class Connection(Timer):
         if self.link.prove is None:
             raise Refusal(codes.TOKEN, "the other side demands a token and this side was given none")
         self.state = codes.AUTHENTICATING
+        self.node.emit(events.LinkEvent(events.LINK_STATE, self))
         self._their_hello = body
         proof = self.link.prove(codes.AUTH_CONTEXT + self._my_hello + body)
         self.outbox.control.append(frame(bytes((codes.AUTH,)) + proof))

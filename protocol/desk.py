@@ -50,7 +50,7 @@ class Desk:
         timers: Timers,
         origin: Origin,
         emit: "Callable[[events.Event], None]",
-        announce: "Callable[[bytes, int], None]",
+        announce: "Callable[[Endpoint], None]",
     ) -> None:
         self.me = me
         self.routes = routes
@@ -100,7 +100,7 @@ class Desk:
             if realm == codes.PROCESS:
                 self.process_only[uuid] = True
             self.origin.forget_target(uuid)
-            self.announce(uuid, realm)
+            self.announce(endpoint)
         receiver = Receiver(endpoint, queue_max, size_max, policy)
         endpoint.receivers.append(receiver)
         return receiver
@@ -146,7 +146,7 @@ class Desk:
         self.origin.forget_target(uuid)
         for peer in self._all_peers() + list(self.routes.departed.values()):
             peer.in_flows.pop(uuid, None)
-        self.announce(uuid, endpoint.realm)
+        self.announce(endpoint)
         self.origin.withdrawn(self.me, uuid, now)
 
     def _all_peers(self) -> "list[Peer]":

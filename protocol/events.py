@@ -24,6 +24,8 @@ REQUEST_CANCELLED: "Final" = 10
 RECEIVER_TAKEN: "Final" = 11
 DUPLICATE_NODE: "Final" = 12
 LOG: "Final" = 13
+NODE_CHANGED: "Final" = 14
+LINK_STATE: "Final" = 15
 
 # Status of an Outcome. All but ACCEPTED for a confirmed send or request, and PART, are terminal.
 ACCEPTED: "Final" = 1  # a plain send or publish that had to wait is on its way
@@ -50,7 +52,7 @@ class Event:
 
 class LinkEvent(Event):
     """LINK_OPEN, or LINK_CLOSED with the numbered error, its sentence, and whether the peer was the one who
-    said so.
+    said so. LINK_STATE: its `state` has become AUTHENTICATING or CLOSING.
     """
 
     __slots__ = ("by_peer", "code", "connection", "text")
@@ -66,7 +68,9 @@ class LinkEvent(Event):
 
 
 class NodeEvent(Event):
-    """NODE_UP, NODE_DOWN: a node became reachable, or is so no longer."""
+    """NODE_UP, NODE_DOWN: a node became reachable, or is so no longer. NODE_CHANGED: of one that is, its
+    label, or that it is a leaf, has become known.
+    """
 
     __slots__ = ("peer",)
 
@@ -76,7 +80,7 @@ class NodeEvent(Event):
 
 
 class EndpointEvent(Event):
-    """ENDPOINT_UP, ENDPOINT_DOWN: another node's endpoint appeared, changed or was withdrawn."""
+    """ENDPOINT_UP, ENDPOINT_DOWN: an endpoint, this node's own too, appeared, changed or was withdrawn."""
 
     __slots__ = ("entry",)
 

@@ -76,8 +76,7 @@ class Mesh:
             for old in list(former.connections):
                 old.fail(codes.REPLACED, "a newer incarnation of this node took over", now)
         peer = self._peer(hello.node_id + hello.incarnation)
-        peer.label = hello.label
-        peer.leaf = hello.leaf
+        self.learn(peer, hello.label, hello.leaf)
         connection.peer = connection.outbox.peer = peer
         self._resolve_duplicate(peer, connection, hello.dialled, now)
         peer.connections.append(connection)
@@ -272,6 +271,16 @@ class Mesh:
         if peer is None:
             peer = Peer(key[: codes.ID_SIZE], key[codes.ID_SIZE :], "", False)
         return peer
+
+    def learn(self, peer: Peer, label: str, leaf: bool) -> None:
+        """A node's HELLO, or a line of its, says who it is. The way to it may have been known before."""
+        if peer.label == label and peer.leaf == leaf:
+            return
+        peer.label = label
+        peer.leaf = leaf
+        if peer.mesh is not None:
+            self.node.emit(events.NodeEvent(events.NODE_CHANGED, peer))
+            self.lines_changed(peer)  # those who reach it through us may have asked for its lines already
 
     def peer_of(self, key: bytes, now: int) -> Peer:
         """The node that a message names. One that cannot be reached is remembered for a while; a leaf reaches
@@ -609,7 +618,7 @@ class Mesh:
             for entry in list(line.entries.values()):
                 if entry.version != version:
                     del line.entries[entry.uuid]
-                    self.entry_withdrawn(peer, entry.uuid, now)
+                    self._left(entry, now)
             line.gone = {}
             line.floor = version
         line.version = version
@@ -623,6 +632,12 @@ class Mesh:
         if entry.kind:
             self.entry_announced(entry, now)
         else:
+            self._left(entry, now)
+
+    def _left(self, entry: Entry, now: int) -> None:
+        """A line has an endpoint no longer. Another one, of another realm, may have told that it is there."""
+        known = entry.peer.entries.get(entry.uuid)
+        if known is not None and known.realm == entry.realm:
             self.entry_withdrawn(entry.peer, entry.uuid, now)
 
     def _drop_lines(self, peer: Peer, realm: int, now: int) -> None:
@@ -638,8 +653,8 @@ class Mesh:
     def _drop_line(self, peer: Peer, realm: int, now: int) -> None:
         line = peer.lines[realm]
         peer.lines[realm] = Line()
-        for uuid in line.entries:
-            self.entry_withdrawn(peer, uuid, now)
+        for entry in line.entries.values():
+            self._left(entry, now)
         if peer.route is not None:
             for neighbour in self.router.neighbours:
                 versions = neighbour.children.get(peer.route)
@@ -662,6 +677,7 @@ class Mesh:
             or known.kind != entry.kind
             or known.realm != entry.realm
             or known.cost != entry.cost
+            or known.name != entry.name
         ):
             node.emit(events.EndpointEvent(events.ENDPOINT_UP, entry))
         node.origin.announced(entry.peer, entry.uuid, entry.credit, known is None, now)

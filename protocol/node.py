@@ -514,9 +514,18 @@ class Node:
 
     # Checks
 
-    def _announce(self, uuid: bytes, realm: int) -> None:
-        if realm != codes.PROCESS:
-            self.mesh.registered(uuid, realm)
+    def _announce(self, endpoint: Endpoint) -> None:
+        """One of our own endpoints came or went; of the built-in one nobody hears."""
+        uuid = endpoint.uuid
+        if uuid == codes.INTROSPECTION:
+            return
+        entry = Entry(self.me, uuid, endpoint.kind, endpoint.realm)
+        entry.name = endpoint.name
+        entry.cost = endpoint.cost
+        here = uuid in self.desk.endpoints
+        self.emit(events.EndpointEvent(events.ENDPOINT_UP if here else events.ENDPOINT_DOWN, entry))
+        if endpoint.realm != codes.PROCESS:
+            self.mesh.registered(uuid, endpoint.realm)
             self.lookups.changed(uuid, 0)
         self.forwarder.subscribed(uuid)
 

@@ -322,9 +322,9 @@ async def test_changes_tell_what_comes_and_goes_from_the_call_on() -> None:
             await until(lambda: sees(a, "lab/pump"))
             receiver.close()
             await until(lambda: not sees(a, "lab/pump"))
-        seen = [await anext(changes) for _ in range(6)]
+        seen = [await anext(changes) for _ in range(7)]
         assert [change.what for change in seen] == [
-            *("link-up", "node-up", "endpoint-up", "endpoint-down", "link-down", "node-down"),
+            *("link-state", "link-up", "node-up", "endpoint-up", "endpoint-down", "link-down", "node-down"),
         ]
         nodes = [change.subject for change in seen if isinstance(change.subject, busway.NodeInfo)]
         assert {node.label for node in nodes} == {"zed"}

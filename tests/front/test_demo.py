@@ -260,6 +260,17 @@ def good_figures() -> Figures:
     return figures
 
 
+def test_a_program_counts_as_what_it_turns_out_to_be() -> None:
+    figures = Figures()
+    figures.node_up(b"v", "")
+    assert figures.came["victim"] == 0
+    figures.node_changed(b"v", "victim")
+    assert (figures.came["victim"], figures.came.total()) == (1, 1)
+    assert figures.nodes[b"v"].label == "victim"
+    figures.node_down(b"v")
+    assert figures.went == {"victim": 1}
+
+
 def test_nothing_is_missing_from_a_good_run() -> None:
     assert missing(good_figures(), 10.0) == []
 

@@ -27,6 +27,7 @@ from busway.protocol import (
     events,
 )
 from tests.protocol.pairs import Cable, Entropy, Net
+from tests.simulation.observer import observe
 
 ROUTERS = "abcdefghij"
 LEAVES = "xyz"
@@ -54,13 +55,14 @@ class Life:
         self.net = Net()
         self.verdict = Verdict()
         self.routers = [self.net.node(letter, transit=True) for letter in ROUTERS]
-        self.leaves = [self.net.node(letter, leaf=True) for letter in LEAVES]
+        self.leaves = [self.net.node(letter, leaf=True, label=letter.strip("z")) for letter in LEAVES]
         self.receivers: dict[Node, dict[bytes, Receiver]] = defaultdict(dict)
         self.got: dict[tuple[Node, bytes, str], list[int]] = defaultdict(list)
         self.numbers: Counter[tuple[Node, bytes]] = Counter()
         self.tokens: dict[tuple[Node, int], int] = {}  # outcomes that were seen of each
         self.rebirths = 0
         self.links = 0
+        self.observers = observe(self.net, self.verdict.faults.append)
 
     @property
     def nodes(self) -> list[Node]:
@@ -87,7 +89,10 @@ class Life:
         cables = self.standing()
         if cables:
             cable = self.random.choice(cables)
-            cable.cut()
+            if self.random.random() < 0.3:
+                self.random.choice((cable.a, cable.b)).close(self.net.now)
+            else:
+                cable.cut()
             for node in (cable.a.node, cable.b.node):
                 if node in self.leaves:
                     self.uplink(node)
@@ -283,6 +288,10 @@ class Life:
         fault = self.verdict.faults.append
         if {peer.node_id for peer in node.peers()} != {other.node_id for other in near}:
             fault(f"{node.label} reaches {len(node.peers())} nodes instead of {len(near)}")
+        for peer in node.peers():
+            other = next(each for each in self.nodes if each.node_id == peer.node_id)
+            if (peer.label, peer.leaf) != (other.label, other.leaf):
+                fault(f"{node.label} takes {other.label!r} for {peer.label!r}, leaf {peer.leaf}")
         seen = {(entry.uuid, entry.peer.node_id, entry.kind) for entry in node.entries()}
         there = {
             (uuid, other.node_id, endpoint.kind)

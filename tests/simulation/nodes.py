@@ -16,6 +16,7 @@ from typing import NamedTuple
 from busway.protocol import Node
 from tests.protocol.pairs import Cable, End, Net
 from tests.simulation.everyone import Life, Verdict
+from tests.simulation.observer import observe
 
 INSTANTS_MAX = 100_000  # of one pump: more means that the nodes never fall quiet
 BACKLOG_MS = 20  # a driver takes no more from a node while so much waits for the line
@@ -221,6 +222,7 @@ class TimedLife(Life):
         nodes = self.net.nodes
         self.net: Timed = Timed(self.random)
         self.net.nodes = nodes
+        self.observers = observe(self.net, self.verdict.faults.append)
         self.net.observe = self.look
 
     def look(self) -> None:

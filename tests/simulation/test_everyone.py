@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from busway.protocol import mesh
+from busway.protocol import Node, events, mesh
 from busway.protocol.routing import Router
 from tests.simulation.everyone import run
 
@@ -35,3 +35,15 @@ def test_the_judge_sees_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("busway.protocol.routing.better", lambda a, b: True)
     assert Router is not None
     assert any("loop" in fault for seed in range(8) for fault in run(seed).faults)
+
+
+@pytest.mark.parametrize("forgotten", [events.NODE_CHANGED, events.ENDPOINT_DOWN, events.LINK_STATE])
+def test_the_judge_sees_news_that_are_not_told(monkeypatch: pytest.MonkeyPatch, forgotten: int) -> None:
+    emit = Node.emit
+
+    def keep(self: Node, event: events.Event) -> None:
+        if event.kind != forgotten:
+            emit(self, event)
+
+    monkeypatch.setattr(Node, "emit", keep)
+    assert any("its events tell of" in fault for seed in range(8) for fault in run(seed).faults)

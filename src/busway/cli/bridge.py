@@ -161,6 +161,8 @@ class Bridge:
             if not isinstance(change.subject, LinkInfo):
                 continue
             if change.what == "link-state":
+                if not change.subject.url:
+                    continue  # of one that was not dialled
                 state = change.subject.state  # why one is closed is told by who called for it
                 if state != "closed" and (state != "reconnecting" or change.subject.attempt):
                     self.trouble(change.subject.url, change.subject.error)  # a loss is told as link-down

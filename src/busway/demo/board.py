@@ -26,6 +26,7 @@ FIRMWARE = ROOT / "firmware_examples" / "pump.py"
 PINS = ROOT / "tests" / "rigs" / "board"  # machine.py for a computer
 MICROPYTHON = Path(sys.prefix, "bin", "micropython")
 _TANK_S = 3.0  # the tank is filled and emptied as often
+_BOOT_S = 60.0  # what MicroPython may take to start, on a machine that is busy
 
 
 def obstacle() -> str:
@@ -96,7 +97,7 @@ async def main(bus_name: str) -> None:
         contextlib.closing(Board(bus_name, Path(folder))) as board,
     ):
         async with busway.AsyncBus(bus_name, label="board", transit=True) as bus:
-            await bus.connect(f"serial://{board.line}?baud=115200")
+            await bus.connect(f"serial://{board.line}?baud=115200", wait=_BOOT_S)
             await weather(board)
 
 

@@ -150,6 +150,13 @@ class Figures:
         if not me:
             self.came[_program(label)] += 1
 
+    def node_changed(self, node: bytes, label: str) -> None:
+        """A node that is there is known by its label now."""
+        seen = self.nodes[node]
+        self.came[_program(seen.label)] -= 1
+        self.came[_program(label)] += 1
+        seen.label = label
+
     def node_down(self, node: bytes) -> None:
         seen = self.nodes.pop(node, None)
         if seen is not None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-END_S = 3.0  # what a program may take to leave before it is killed
+END_S = 30.0  # what a program may take to leave before it is killed, on a machine that is busy
 
 
 class Process:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
 from typing import Any
 
 import busway
@@ -15,10 +15,13 @@ from busway.demo.errors import DemoError
 from busway.demo.figures import PROGRAMS, Figures
 from busway.demo.page import listen
 from busway.demo.processes import Processes
+from busway.demo.report import unseen
 from busway.demo.watcher import LABEL, PATIENCE_S, Watcher
 from busway.drivers import unix
 
-START_S = 15.0  # what a program may take to start and join
+START_S = 60.0  # what a program may take to start and join, on a machine that is busy
+LATE_S = 60.0  # what a busy machine may take to show the rest, when the time is over
+LOOK_S = 0.1
 VICTIM_LIFE_S = 1.5
 VICTIM_REST_S = 0.3
 
@@ -92,6 +95,8 @@ class Run:
                 background(*watcher.askers()) as askers,
             ):
                 await self._wait(self._duration, *torment, *askers, *listeners)
+                async with background(self._linger()) as lingering:
+                    await self._wait(LATE_S, *lingering, *torment, *askers, *listeners)
                 watcher.stop_asking()
                 await asyncio.wait(askers, timeout=2 * PATIENCE_S)
 
@@ -104,6 +109,12 @@ class Run:
             stop.cancel()
         for task in done - {stop}:
             task.result()
+
+    async def _linger(self) -> None:
+        """On a busy machine it takes longer until all has been seen that is to be seen."""
+        while self._duration is not None and unseen(self.figures, self._duration):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), LOOK_S)
 
     async def _start(self, watcher: Watcher, processes: Processes) -> None:
         for name in PROGRAMS:
@@ -148,7 +159,7 @@ class Run:
         raise DemoError(await processes.deaths.get())
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def background(*jobs: Coroutine[Any, Any, None]) -> AsyncIterator[list[asyncio.Task[None]]]:
     """Run them as tasks meanwhile; afterwards all are over."""
     tasks = [asyncio.create_task(job) for job in jobs]

@@ -57,7 +57,9 @@ class Watcher:
         self._stopping.set()
 
     async def until(self, condition: Callable[[], bool], timeout: float) -> None:
-        """Wait until it holds; looks whenever a node comes or goes. TimeoutError after so many seconds."""
+        """Wait until it holds; looks whenever a node comes, changes or goes. TimeoutError after so many
+        seconds.
+        """
         async with asyncio.timeout(timeout), self._came_or_went:
             await self._came_or_went.wait_for(condition)
 
@@ -69,11 +71,16 @@ class Watcher:
                 await self._note_node(change.what, change.subject)
 
     async def _note_node(self, what: str, node: busway.NodeInfo) -> None:
+        short = node.id.hex()[:8]
         if what == "node-up":
             self.figures.node_up(node.id, node.label)
-        else:
+            self.figures.note(f"{node.label or short} joined")
+        elif what == "node-changed":  # another node told of it before it told of itself
+            self.figures.node_changed(node.id, node.label)
+            self.figures.note(f"{short} is {node.label}")
+        elif what == "node-down":
             self.figures.node_down(node.id)
-        self.figures.note(f"{node.label or node.id.hex()[:8]} {'joined' if what == 'node-up' else 'gone'}")
+            self.figures.note(f"{node.label or short} gone")
         async with self._came_or_went:
             self._came_or_went.notify_all()
 
