@@ -147,7 +147,7 @@ class Life:
         if self.dialled and self.random.random() < 0.3:
             self.dialled.pop(self.random.randrange(len(self.dialled))).close()
         else:
-            for runner in list(self.buses[0]._runners):
+            for runner in list(self.buses[0]._host.runners):
                 if runner.channel.fileno() >= 0:
                     runner.close()
                     return
