@@ -57,6 +57,8 @@ def _write(out: bytearray, value: object, depth: int) -> None:
         _head(out, 0x60, len(raw))
         out.extend(raw)
     elif isinstance(value, (bytes, bytearray, memoryview)):
+        if isinstance(value, memoryview):
+            value = bytes(value)  # its items may be wider than a byte
         _head(out, 0x40, len(value))
         out.extend(value)
     else:

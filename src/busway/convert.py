@@ -7,11 +7,15 @@ knows is ignored, so that senders and receivers of different age understand each
 
 from __future__ import annotations
 
+import array
+import collections.abc
 import contextlib
 import dataclasses
 import datetime
 import decimal
 import enum
+import fractions
+import ipaddress
 import math
 import types
 import typing
@@ -111,7 +115,15 @@ def struct_converter(cls: type) -> Converter:
 
 
 # What CBOR carries as such, so that msgspec neither wants it as text nor turns it into text.
-CBOR_NATIVE = (bytes, bytearray, datetime.datetime, datetime.date, uuid.UUID, decimal.Decimal)
+CBOR_NATIVE = (
+    bytes,
+    bytearray,
+    datetime.datetime,
+    datetime.date,
+    datetime.timedelta,
+    uuid.UUID,
+    decimal.Decimal,
+)
 
 
 def _of_msgspec(text: str) -> Mismatch:
@@ -160,10 +172,20 @@ def _anything(value: Any) -> Any:
 
 
 _CHECKABLE = (
-    "int, float, str, bytes, bool, None, list, tuple, dict, set, Optional, Union, Literal, an Enum, "
-    "a dataclass, datetime, date, UUID, Decimal or Any"
+    "int, float, str, bytes, bool, None, list, tuple, dict, set, Sequence, Mapping, Optional, Union, "
+    "Literal, an Enum, a dataclass, datetime, date, timedelta, UUID, Decimal, Fraction, an IP address, "
+    "array.array or Any"
 )
-_STAMPS = (datetime.datetime, datetime.date, uuid.UUID)
+_STAMPS = (
+    datetime.datetime,
+    datetime.date,
+    datetime.timedelta,
+    uuid.UUID,
+    fractions.Fraction,
+    ipaddress.IPv4Address,
+    ipaddress.IPv6Address,
+    array.array,
+)
 _SCALARS: dict[Any, Converter] = {
     Any: _anything,
     object: _anything,
@@ -270,7 +292,12 @@ _SEQUENCES: dict[Any, tuple[Callable[[list[Any]], Any], str, tuple[type, ...]]] 
     tuple: (tuple, "list", (list, tuple)),
     set: (set, "set", (set, frozenset)),
     frozenset: (frozenset, "set", (set, frozenset)),
+    collections.abc.Sequence: (list, "list", (list, tuple)),
+    collections.abc.MutableSequence: (list, "list", (list, tuple)),
+    collections.abc.Set: (set, "set", (set, frozenset)),
+    collections.abc.MutableSet: (set, "set", (set, frozenset)),
 }
+_MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
 
 # Everything else --------------------
@@ -306,7 +333,7 @@ class _Builder:
         origin = typing.get_origin(annotation) or annotation
         if origin in _SEQUENCES:
             return self._sequence(annotation, origin)
-        if origin is dict:
+        if origin in _MAPPINGS:
             key, item = typing.get_args(annotation) or (Any, Any)
             return _mapping(self.build(key), self.build(item))
         if origin is typing.Union or origin is types.UnionType:
@@ -431,7 +458,7 @@ def _shape(member: Any) -> str:
     origin = typing.get_origin(member) or member
     if origin in _SEQUENCES:
         return _SEQUENCES[origin][1]
-    if isinstance(origin, type) and (origin is dict or is_own_dataclass(origin) or is_struct(origin)):
+    if isinstance(origin, type) and (origin in _MAPPINGS or is_own_dataclass(origin) or is_struct(origin)):
         return "map"
     return ""
 

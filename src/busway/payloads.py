@@ -6,13 +6,20 @@ so that a program that sends only bytes never pays for it.
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import enum
 import os
+import re
+import sys
 import uuid
+from array import array
+from collections import UserString
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, cast
 
+from busway.arrays import FIRST_TAG, LAST_TAG, buffer_of, decode_array, is_bytes, plain_number, tag_of
 from busway.convert import (
     CBOR_NATIVE,
     Converter,
@@ -57,8 +64,8 @@ INTEGER_SIZE_MAX = 1024
 _REASON_SIZE_MAX = 400  # characters
 _SENDABLE = (
     "a payload is bytes, what CBOR carries (None, bool, int, float, str, bytes, list, tuple, dict, set, "
-    "datetime with time zone, date, Decimal, Fraction, UUID, IP addresses, Enum values), or an instance of a "
-    "class declared with @busway.message"
+    "datetime with time zone, date, timedelta, Decimal, Fraction, UUID, IP addresses, array.array, Enum "
+    "values), or an instance of a class declared with @busway.message"
 )
 _TAG_BIGNUM = 2
 _TAG_NEGATIVE_BIGNUM = 3
@@ -66,6 +73,9 @@ _TAG_STRING_REFERENCE = 25
 _TAG_SHARED_REFERENCE = 29
 _TAG_REGULAR_EXPRESSION = 35
 _TAG_MIME = 36
+_TAG_DURATION = 1002
+# How an integer of more than INTEGER_SIZE_MAX bytes begins: its tag, and a string with a length of 2, 4 or 8.
+_LONG_INTEGERS = tuple(bytes((tag, length)) for tag in (0xC2, 0xC3) for length in (0x59, 0x5A, 0x5B))
 
 
 def encode(value: object, endpoint: bytes) -> tuple[bytes, int, bytes]:
@@ -74,7 +84,8 @@ def encode(value: object, endpoint: bytes) -> tuple[bytes, int, bytes]:
     Args:
         value: bytes (also bytearray, memoryview), an instance of a declared message type, or anything CBOR
             carries. Declared instances and Enum members may also stand inside other values: as maps and
-            values.
+            values. What arrives equals what was sent, but for the differences that docs/guarantees.md lists;
+            what cannot arrive so is refused here.
         endpoint: the 16-byte UUID it is sent to.
 
     Returns:
@@ -83,7 +94,8 @@ def encode(value: object, endpoint: bytes) -> tuple[bytes, int, bytes]:
     Raises:
         TypeError: there is something inside that cannot be sent; the sentence names its type.
         ValueError: a value of a proper type that cannot be sent: nested deeper than DEPTH_MAX, containing
-            itself, a datetime without time zone, text that UTF-8 cannot carry.
+            itself, a datetime without time zone, text that UTF-8 cannot carry, an integer of more than
+            INTEGER_SIZE_MAX bytes, two keys that would arrive as one.
     """
     kind = type(value)
     if kind is bytes:
@@ -92,7 +104,7 @@ def encode(value: object, endpoint: bytes) -> tuple[bytes, int, bytes]:
         return _dumps(value, _plain_inside_value), CBOR, b""
     declaration = declaration_of(kind)
     if declaration is None:
-        if isinstance(value, (bytes, bytearray, memoryview)):
+        if isinstance(value, (bytes, bytearray)) or (isinstance(value, memoryview) and is_bytes(value)):
             return bytes(value), RAW, b""
         return _dumps(value, _plain_inside_value), CBOR, b""
     payload = _dumps(_fields(value, declaration), _plain_inside_message)
@@ -251,20 +263,27 @@ class _Cbor:
         self.error = cbor2.CBORError
         self.tag = cbor2.CBORTag
         self._loads = cbor2.loads
-        self._semantic = {
+        self._semantic: dict[int, Callable[[Any, bool], Any]] = {
             _TAG_BIGNUM: lambda value, _: _bignum(value),
             _TAG_NEGATIVE_BIGNUM: lambda value, _: -1 - _bignum(value),
             _TAG_STRING_REFERENCE: _refuse_reference,
             _TAG_SHARED_REFERENCE: _refuse_reference,
             _TAG_REGULAR_EXPRESSION: lambda value, _: cbor2.CBORTag(_TAG_REGULAR_EXPRESSION, value),
             _TAG_MIME: lambda value, _: cbor2.CBORTag(_TAG_MIME, value),
+            _TAG_DURATION: lambda value, _: _duration(value),
         }
+        for tag in range(FIRST_TAG, LAST_TAG + 1):
+            self._semantic[tag] = partial(self._array, tag)
         # cbor2.loads ignores what follows the value, and its CBORDecoder, which could tell, takes thrice as
         # long. So the payload is read as the first of two items; if the second is not ours, something
         # followed.
         self._mark = os.urandom(8)
         self._mark_item = b"\x48" + self._mark
         self._refuse_old()
+
+    def _array(self, tag: int, value: Any, _immutable: bool) -> Any:
+        found = decode_array(tag, value)
+        return self.tag(tag, value) if found is None else found
 
     def _refuse_old(self) -> None:
         try:
@@ -311,6 +330,15 @@ def _bignum(value: Any) -> int:
     return int.from_bytes(value, "big")
 
 
+def _duration(value: Any) -> datetime.timedelta:
+    """RFC 9581: a map of seconds (key 1) and a fraction, here in microseconds (key -6)."""
+    if not isinstance(value, Mapping) or not {1} <= set(value) <= {1, -6}:
+        raise ValueError("a duration must be seconds, and at most microseconds")
+    if any(type(part) is not int for part in value.values()):
+        raise ValueError("the seconds of a duration must be whole numbers")
+    return datetime.timedelta(seconds=value[1], microseconds=value.get(-6, 0))
+
+
 def _refuse_reference(_value: Any, _immutable: bool) -> Any:
     raise ValueError("references between parts of a value are not taken")
 
@@ -320,11 +348,42 @@ def _refuse_reference(_value: Any, _immutable: bool) -> Any:
 
 def _dumps(value: object, default: Callable[[Any, Any], None]) -> bytes:
     cbor = _cbor or _load_cbor()
-    _check_depth(value)
+    odd = _look_through(value)
     try:
-        return cbor.dumps(value, default=default)
-    except (cbor.error, UnicodeEncodeError) as error:
+        if odd:
+            return _dumps_odd(value, default, odd)
+        payload = cbor.dumps(value, default=default)
+    except (cbor.error, UnicodeEncodeError, decimal.InvalidOperation) as error:
         raise ValueError(f"cannot be sent: {error}") from error
+    if len(payload) > INTEGER_SIZE_MAX and any(head in payload for head in _LONG_INTEGERS):
+        _refuse_unreadable(payload)
+    return payload
+
+
+def _dumps_odd(value: object, default: Callable[[Any, Any], None], odd: list[Any]) -> bytes:
+    """With arrays, which cbor2 alone would make lists of, or tags, with which anything could be written."""
+    cbor = _cbor or _load_cbor()
+    kinds = set(map(type, odd))
+    encoders = {kind: _encode_buffer for kind in kinds if kind is not cbor.tag}
+    payload = cbor.dumps(value, default=default, encoders=encoders)
+    if cbor.tag in kinds:
+        _refuse_unreadable(payload)
+    return payload
+
+
+def _refuse_unreadable(payload: bytes) -> None:
+    try:
+        _loads(payload)
+    except Exception as error:
+        raise ValueError(f"cannot be sent, for nobody could read it: {_reason(error)}") from error
+
+
+def _encode_buffer(encoder: Any, value: Any) -> None:
+    view = memoryview(value)
+    if isinstance(value, memoryview) and is_bytes(view):
+        encoder.encode(view.tobytes())
+    else:
+        encoder.encode((_cbor or _load_cbor()).tag(tag_of(view), view.tobytes()))
 
 
 def _plain_inside_value(encoder: Any, value: Any) -> None:
@@ -333,13 +392,40 @@ def _plain_inside_value(encoder: Any, value: Any) -> None:
         encoder.encode(_fields(value, declaration))
     elif isinstance(value, enum.Enum):
         encoder.encode(value.value)
+    elif isinstance(value, datetime.timedelta):
+        _encode_duration(encoder, value)
     elif is_own_dataclass(type(value)) or is_struct(type(value)):
         raise TypeError(
             f"cannot send {_article(value)}: declare the class with "
             '@busway.message(name="lab/it"), or send the fields as a dict'
         )
+    elif (number := plain_number(value)) is not value:
+        _check_stamp(number)
+        encoder.encode(number)
+    elif buffer_of(value) is not None:
+        _encode_buffer(encoder, value)
     else:
-        raise TypeError(f"cannot send {_article(value)}: {_SENDABLE}")
+        raise TypeError(f"cannot send {_article(value)}: {_instead_of(value)}")
+
+
+def _encode_duration(encoder: Any, value: datetime.timedelta) -> None:
+    parts = {1: value.days * 86400 + value.seconds}
+    if value.microseconds:
+        parts[-6] = value.microseconds
+    encoder.encode((_cbor or _load_cbor()).tag(_TAG_DURATION, parts))
+
+
+def _instead_of(value: Any) -> str:
+    """What to send instead of a value that does not travel."""
+    for kind, remedy in _REMEDIES.items():
+        if isinstance(value, kind):
+            return remedy
+    if _is_mime(value):
+        return "send value.as_bytes()"
+    for kind in (datetime.datetime, datetime.date, decimal.Decimal, uuid.UUID):
+        if isinstance(value, kind):
+            return f"it would arrive as a {kind.__name__}; send one of these"
+    return _SENDABLE
 
 
 def _plain_inside_message(encoder: Any, value: Any) -> None:
@@ -377,31 +463,52 @@ def _article(value: object) -> str:
     return f"an instance of {type(value).__module__}.{type(value).__qualname__}"
 
 
+def _is_mime(value: Any) -> bool:
+    kind = getattr(sys.modules.get("email.message"), "Message", None)
+    return kind is not None and isinstance(value, kind)
+
+
+_REMEDIES: dict[type, str] = {
+    re.Pattern: "send its pattern, a str, and compile it where it arrives",
+    UserString: "send str(value)",
+    datetime.time: "send value.isoformat(), a str",
+}
+_WITHOUT_COUNTERPART = tuple(_REMEDIES)
 _SCALARS = frozenset((type(None), bool, int, float, str, bytes))
 
 
-def _check_depth(value: object) -> None:
-    """ValueError if the value is nested deeper than DEPTH_MAX; a value that contains itself is."""
-    level = _children(value)
+def _look_through(value: object) -> list[Any]:
+    """Looks at all that a value holds, before it is encoded.
+
+    Returns the arrays and tags in it, which need more care.
+
+    Raises:
+        ValueError: nested deeper than DEPTH_MAX, which includes a value that contains itself; something that
+            would arrive as something else.
+        TypeError: something that has no counterpart in CBOR.
+    """
+    odd: list[Any] = []
+    level = _children(value, odd)
     for _ in range(DEPTH_MAX):
         if not level:
-            return
+            return odd
         # By identity, so that a value shared many times over is looked at once for each level.
         parents = {id(parent): parent for parent in level}
-        level = [child for parent in parents.values() for child in _children(parent)]
+        level = [child for parent in parents.values() for child in _children(parent, odd)]
     raise ValueError(f"cannot be sent: it is nested deeper than {DEPTH_MAX} levels, or contains itself")
 
 
-def _children(value: Any) -> list[Any]:
+def _children(value: Any, odd: list[Any]) -> list[Any]:
     """What a value holds, scalars aside. Every encode is here, so the usual kinds come first."""
     kind = type(value)
     if kind is dict:
         if _SCALARS.issuperset(map(type, value)):
             return _compound(value.values())
+        _refuse_collisions(value)
         return _compound((*value, *value.values()))
     if kind is list or kind is tuple:
         return _compound(value)
-    return [] if kind in _SCALARS else _children_of_other(value)
+    return [] if kind in _SCALARS else _children_of_other(value, odd)
 
 
 def _compound(members: Iterable[Any]) -> list[Any]:
@@ -410,17 +517,65 @@ def _compound(members: Iterable[Any]) -> list[Any]:
     return [member for member in members if type(member) not in _SCALARS]
 
 
-def _children_of_other(value: Any) -> list[Any]:
-    if isinstance(value, (str, bytes, bytearray, memoryview)):
+def _children_of_other(value: Any, odd: list[Any]) -> list[Any]:
+    if isinstance(value, (str, bytes, bytearray)):
+        return []
+    if isinstance(value, (memoryview, array)):
+        odd.append(value)
         return []
     if isinstance(value, Mapping):
+        _refuse_collisions(value)
         return _compound((*value, *value.values()))
+    if isinstance(value, _WITHOUT_COUNTERPART) or _is_mime(value):
+        raise TypeError(f"cannot send {_article(value)}: {_instead_of(value)}")
     if isinstance(value, (Sequence, Set)):
+        if isinstance(value, Set):
+            _refuse_collisions(value)
         return _compound(list(value))
+    return _children_of_rare(value, odd)
+
+
+def _children_of_rare(value: Any, odd: list[Any]) -> list[Any]:
     if is_own_dataclass(type(value)):
         return [getattr(value, name) for name in _field_names(type(value))]
     if is_struct(type(value)):
         return [getattr(value, name) for name in type(value).__struct_fields__]
     if isinstance(value, (_cbor or _load_cbor()).tag):
+        odd.append(value)
         return [value.value]
+    if isinstance(value, enum.Enum):
+        return _compound((value.value,))
+    _check_stamp(value)
     return []
+
+
+def _check_stamp(value: Any) -> None:
+    if isinstance(value, datetime.datetime) and value.utcoffset() is None:
+        raise ValueError(
+            f"cannot send the naive datetime {value}: no time zone says which instant it is; make it with "
+            "datetime.now(timezone.utc), or give it this machine's zone with value.astimezone()"
+        )
+    if isinstance(value, decimal.Decimal) and value.is_snan():
+        raise ValueError("cannot send a signalling NaN of decimal: send Decimal('NaN')")
+
+
+def _refuse_collisions(members: Iterable[Any]) -> None:
+    """Keys, or members of a set, that differ here and would be one where they arrive: Enum members travel as
+    their values.
+    """
+    if _SCALARS.issuperset(map(type, members)):
+        return
+    seen = set()
+    for member in members:
+        plain = _plain_key(member)
+        if plain in seen:
+            raise ValueError(f"cannot be sent: two keys or members would both arrive as {plain!r}")
+        seen.add(plain)
+
+
+def _plain_key(key: Any) -> Any:
+    if isinstance(key, enum.Enum):
+        return _plain_key(key.value)
+    if isinstance(key, (list, tuple)):
+        return tuple(map(_plain_key, key))
+    return frozenset(map(_plain_key, key)) if isinstance(key, Set) else key

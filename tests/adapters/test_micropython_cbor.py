@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import json
 import math
 import random
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busway.adapters import micropython_cbor as small
+from busway.payloads import encode
 from tests.rigs.micropython import MicroPython
 from tests.rigs.tree import ROOT
 
@@ -124,6 +126,16 @@ def test_depth_and_size_are_bounded() -> None:
     assert small.loads(small.dumps(2**512 - 1)) == 2**512 - 1
     with pytest.raises(ValueError, match="64 bytes"):
         small.dumps(2**512)
+
+
+def test_a_view_of_something_wider_than_bytes_loses_nothing() -> None:
+    wide = array.array("i", [1, 70000])
+    assert small.loads(small.dumps([memoryview(wide)])) == [wide.tobytes()]
+
+
+def test_an_array_of_numbers_names_its_tag() -> None:
+    with pytest.raises(ValueError, match="a tag that boards do not know: 78"):
+        small.loads(encode(array.array("i", [1]), b"")[0])
 
 
 def test_a_type_that_does_not_travel() -> None:

@@ -1,5 +1,7 @@
 """The JavaScript client under node: golden vectors, its CBOR beside cbor2, its hashes beside hashlib."""
 
+import array
+import datetime
 import hashlib
 import hmac
 import math
@@ -13,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from busway.payloads import decode, encode
 from tests.rigs import browser
 
 HERE = Path(__file__).parent
@@ -152,6 +155,52 @@ def test_cbor_that_others_write() -> None:
         "81" * 70 + "00",
     ]
     assert [line for line in node("cbor.mjs", *bad) if "Error" not in line] == []
+
+
+def test_typed_arrays_and_large_integers_go_through_javascript() -> None:
+    """RFC 8746, in both orders of bytes, and halves, which become floats."""
+    values: list[object] = [array.array(code, [1, 2, 100]) for code in "bBhHiIqQfd"]
+    values += [array.array("f"), 2**64, -(2**64) - 1, 2**8000, -(2**8000), [{"a": array.array("h", [-1])}]]
+    lines = [encode(value, b"")[0].hex() for value in values]
+    answers = node("cbor.mjs", *lines)
+    assert [decode(bytes.fromhex(answer), 1, b"", b"", None) for answer in answers][2:] == values[2:]
+    foreign = {"d8414401020304": [258, 772], "d851443fc00000": [1.5], "d850443e00c000": [1.5, -2]}
+    read = [decode(bytes.fromhex(answer), 1, b"", b"", None) for answer in node("cbor.mjs", *foreign)]
+    assert [list(found) for found in read] == list(foreign.values())
+    bad = ["d84143010203", "d84101", "c201", "c2590401" + "01" * 1025]
+    assert [line for line in node("cbor.mjs", *bad) if "Error" not in line] == []
+
+
+def test_what_javascript_sends_arrives_as_what_it_was_or_is_refused() -> None:
+    sent: dict[str, object] = {
+        "Float32Array.of(1.5, -2)": array.array("f", [1.5, -2]),
+        "Int16Array.of(1, -2)": array.array("h", [1, -2]),
+        "BigInt64Array.of(-1n)": array.array("q", [-1]),
+        "Int8Array.of(-1)": array.array("b", [-1]),
+        "Uint8ClampedArray.of(1)": array.array("B", [1]),
+        "new Float64Array(Float64Array.of(1, 2, 3).buffer, 8, 1)": array.array("d", [2]),
+        "Uint8Array.of(1, 2)": b"\x01\x02",
+        "new DataView(Uint8Array.of(1, 2).buffer)": b"\x01\x02",
+        "Uint8Array.of(1, 2).buffer": b"\x01\x02",
+        "2n ** 70n": 2**70,
+        "-(2n ** 70n)": -(2**70),
+        "new Map([[1, 2]])": {1: 2},
+        "new (class { constructor() { this.x = 1; } })()": {"x": 1},
+        "new Tagged(1, 0)": datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC),
+    }
+    answers = node("encode.mjs", *sent)
+    assert [decode(bytes.fromhex(answer), 1, b"", b"", None) for answer in answers] == list(sent.values())
+    refused = {
+        "new Date(0)": "TypeError: CBOR cannot carry a Date: send date.toISOString()",
+        "[new Set([1])]": "TypeError: CBOR cannot carry a Set: send [...set]",
+        "({ a: /x/ })": "TypeError: CBOR cannot carry a RegExp",
+        "new Error('x')": "TypeError: CBOR cannot carry a Error",
+        "() => 1": "TypeError: CBOR cannot carry a function",
+        "Promise.resolve(1)": "TypeError: CBOR cannot carry a Promise",
+        "2n ** 9000n": "RangeError: a whole number of at most 1024 bytes",
+    }
+    for answer, wanted in zip(node("encode.mjs", *refused), refused.values(), strict=True):
+        assert answer.startswith(wanted)
 
 
 def test_hashes() -> None:

@@ -241,10 +241,60 @@ function cborHead(out, major, value) {
   }
 }
 
-function cborNumber(out, value) {
-  if (typeof value === "bigint" && (value >= 2n ** 64n || value < -(2n ** 64n))) {
-    throw new RangeError(`a whole number of at most 64 bits was expected, not ${value}`);
+// Typed arrays, RFC 8746: the tag of each kind in this machine's order of bytes, and each tag's kind.
+const LITTLE = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
+const ARRAYS = [
+  [Uint8ClampedArray, 68, 68],
+  [Uint8Array, 64, 64],
+  [Uint16Array, 65, 69],
+  [Uint32Array, 66, 70],
+  [BigUint64Array, 67, 71],
+  [Int8Array, 72, 72],
+  [Int16Array, 73, 77],
+  [Int32Array, 74, 78],
+  [BigInt64Array, 75, 79],
+  [Float32Array, 81, 85],
+  [Float64Array, 82, 86],
+];
+const INTEGER_SIZE_MAX = 1024; // bytes of a large integer
+
+function cborArray(out, value) {
+  const bytes = new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+  if (value instanceof Uint8Array || value instanceof DataView) return cborBytes(out, 2, bytes);
+  const kind = ARRAYS.find(([made]) => value instanceof made);
+  if (!kind) throw new TypeError(`CBOR cannot carry a ${value.constructor.name}: send Array.from(it)`);
+  cborHead(out, 6, kind[LITTLE ? 2 : 1]);
+  return cborBytes(out, 2, bytes);
+}
+
+/** What a tag means: a large integer or an array of numbers; any other stays a Tagged. */
+function cborTagged(tag, value) {
+  const bytes = value instanceof Uint8Array ? value : null;
+  if (tag === 2 || tag === 3) {
+    if (!bytes || bytes.length > INTEGER_SIZE_MAX) throw new Refusal(MALFORMED, "CBOR with a large integer that is none");
+    const size = BigInt(`0x0${hex(bytes)}`);
+    return tag === 2 ? size : -1n - size;
   }
+  const kind = ARRAYS.find(([, big, little]) => tag === big || tag === little);
+  if (!kind && tag !== 80 && tag !== 84) return new Tagged(tag, value);
+  const width = kind ? kind[0].BYTES_PER_ELEMENT : 2;
+  if (!bytes || bytes.length % width) throw new Refusal(MALFORMED, "CBOR with an array that is none");
+  const own = Uint8Array.from(bytes); // aligned
+  if (width > 1 && (tag === (kind ? kind[1] : 80)) === LITTLE)
+    for (let at = 0; at < own.length; at += width) own.subarray(at, at + width).reverse();
+  return kind ? new kind[0](own.buffer) : Float32Array.from(new Uint16Array(own.buffer), half);
+}
+
+function cborLarge(out, value) {
+  const digits = (value < 0n ? -1n - value : value).toString(16);
+  const bytes = unhex(digits.length % 2 ? `0${digits}` : digits);
+  if (bytes.length > INTEGER_SIZE_MAX) throw new RangeError(`a whole number of at most ${INTEGER_SIZE_MAX} bytes was expected`);
+  cborHead(out, 6, value < 0n ? 3 : 2);
+  cborBytes(out, 2, bytes);
+}
+
+function cborNumber(out, value) {
+  if (typeof value === "bigint" && (value >= 2n ** 64n || value < -(2n ** 64n))) return cborLarge(out, value);
   const whole = typeof value === "bigint" || (Number.isSafeInteger(value) && !Object.is(value, -0));
   if (whole)
     return value >= 0
@@ -262,22 +312,29 @@ function cborWrite(out, value, depth) {
   else if (typeof value === "number" || typeof value === "bigint") cborNumber(out, value);
   else if (typeof value === "string") cborBytes(out, 3, utf8.encode(value));
   else if (value instanceof ArrayBuffer) cborBytes(out, 2, new Uint8Array(value));
-  else if (ArrayBuffer.isView(value))
-    cborBytes(out, 2, new Uint8Array(value.buffer, value.byteOffset, value.byteLength));
+  else if (ArrayBuffer.isView(value)) cborArray(out, value);
   else if (value instanceof Tagged) {
     cborHead(out, 6, value.tag);
     cborWrite(out, value.value, depth + 1);
   } else if (Array.isArray(value)) {
     cborHead(out, 4, value.length);
     for (const item of value) cborWrite(out, item, depth + 1);
-  } else if (typeof value === "object") {
+  } else if (value instanceof Map || Object.prototype.toString.call(value) === "[object Object]") {
     const items = value instanceof Map ? [...value] : Object.entries(value);
     cborHead(out, 5, items.length);
     for (const [key, item] of items) {
       cborWrite(out, key, depth + 1);
       cborWrite(out, item, depth + 1);
     }
-  } else throw new TypeError(`CBOR cannot carry a ${typeof value}`);
+  } else throw new TypeError(`CBOR cannot carry ${unsendable(value)}`);
+}
+
+/** What cannot be sent, and what can be instead. */
+function unsendable(value) {
+  if (value instanceof Date)
+    return "a Date: send date.toISOString(), or new Tagged(1, date.getTime() / 1000), a datetime elsewhere";
+  if (value instanceof Set) return "a Set: send [...set]";
+  return typeof value === "object" ? `a ${value.constructor?.name}` : `a ${typeof value}`;
 }
 
 function cborBytes(out, major, bytes) {
@@ -285,7 +342,8 @@ function cborBytes(out, major, bytes) {
   for (const byte of bytes) out.push(byte);
 }
 
-/** The CBOR of a value: null, booleans, numbers, BigInts, strings, bytes, arrays, Maps, plain objects. */
+/** The CBOR of a value: null, booleans, numbers, BigInts, strings, bytes (Uint8Array, ArrayBuffer, DataView), other
+ * typed arrays, arrays, Maps, objects. Throws TypeError or RangeError for anything else: a Date, a Set, an Error. */
 export function encode(value) {
   const out = [];
   cborWrite(out, value, 0);
@@ -329,7 +387,7 @@ function cborRead(reader, depth) {
         : -1 - size;
   if (major === 2 || major === 3)
     return open ? cborPieces(reader, major, depth) : cborString(reader.take(Number(size)), major);
-  if (major === 6) return new Tagged(size, cborRead(reader, depth + 1));
+  if (major === 6) return cborTagged(size, cborRead(reader, depth + 1));
   const items = [];
   for (let count = 0; count < (major === 5 ? size * 2 : size); count++) {
     const item = cborRead(reader, depth + 1);
