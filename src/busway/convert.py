@@ -74,6 +74,35 @@ def value_converter(annotation: Any) -> Converter:
     return _Builder().build(annotation)
 
 
+def record_fields(cls: type) -> tuple[tuple[str, frozenset[type]], ...]:
+    """The fields of a dataclass or Struct that hold records or containers of them, with the classes that the
+    annotation names. None where an annotation cannot be resolved, which the receiver is told of.
+    """
+    try:
+        hints = typing.get_type_hints(cls, localns={cls.__name__: cls})
+    except (NameError, TypeError):
+        return ()
+    names: Iterable[str] = getattr(cls, "__struct_fields__", ()) if is_struct(cls) else field_names(cls)
+    found = ((name, frozenset(_records_in(hints[name]))) for name in names if name in hints)
+    return tuple((name, records) for name, records in found if records)
+
+
+def _records_in(annotation: Any) -> Iterable[type]:
+    inner = _aliased(annotation)
+    if inner is not None:
+        yield from _records_in(inner)
+    elif is_record(annotation):
+        yield annotation
+    else:
+        for argument in typing.get_args(annotation):
+            yield from _records_in(argument)
+
+
+def is_record(kind: Any) -> bool:
+    """Whether it is a dataclass or a msgspec Struct: a class whose instances travel as maps of fields."""
+    return isinstance(kind, type) and (is_struct(kind) or is_own_dataclass(kind))
+
+
 def label_of(annotation: Any) -> str:
     """An annotation as people write it."""
     return _label(annotation)

@@ -26,8 +26,10 @@ from busway.convert import (
     Mismatch,
     field_names,
     is_own_dataclass,
+    is_record,
     is_struct,
     label_of,
+    record_fields,
     value_converter,
 )
 from busway.errors import PayloadError, UnknownType
@@ -126,8 +128,8 @@ def decode(
 
     Limits are DEPTH_MAX levels, integers of INTEGER_SIZE_MAX bytes, no key twice in a map, and no references
     between parts of a value (tags 25 and 29), so that what comes out is in proportion to what came in.
-    Regular expressions and MIME messages arrive as `cbor2.CBORTag`: to compile what a stranger sent is the
-    receiver's choice.
+    Regular expressions and MIME messages, which others may send, arrive as `cbor2.CBORTag`: to compile what
+    a stranger sent is the receiver's choice.
 
     Args:
         payload: the bytes as they came.
@@ -350,25 +352,21 @@ def _dumps(value: object, default: Callable[[Any, Any], None]) -> bytes:
     cbor = _cbor or _load_cbor()
     odd = _look_through(value)
     try:
-        if odd:
-            return _dumps_odd(value, default, odd)
-        payload = cbor.dumps(value, default=default)
-    except (cbor.error, UnicodeEncodeError, decimal.InvalidOperation) as error:
+        payload = cbor.dumps(value, default=default) if not odd else _dumps_odd(value, default, odd)
+    except (cbor.error, UnicodeEncodeError) as error:
         raise ValueError(f"cannot be sent: {error}") from error
-    if len(payload) > INTEGER_SIZE_MAX and any(head in payload for head in _LONG_INTEGERS):
+    if (len(payload) > INTEGER_SIZE_MAX and any(head in payload for head in _LONG_INTEGERS)) or (
+        odd and cbor.tag in map(type, odd)  # with a tag anything can be written
+    ):
         _refuse_unreadable(payload)
     return payload
 
 
 def _dumps_odd(value: object, default: Callable[[Any, Any], None], odd: list[Any]) -> bytes:
-    """With arrays, which cbor2 alone would make lists of, or tags, with which anything could be written."""
+    """With arrays, of which cbor2 alone would make lists."""
     cbor = _cbor or _load_cbor()
-    kinds = set(map(type, odd))
-    encoders = {kind: _encode_buffer for kind in kinds if kind is not cbor.tag}
-    payload = cbor.dumps(value, default=default, encoders=encoders)
-    if cbor.tag in kinds:
-        _refuse_unreadable(payload)
-    return payload
+    encoders = {kind: _encode_buffer for kind in map(type, odd) if kind is not cbor.tag}
+    return cbor.dumps(value, default=default, encoders=encoders)
 
 
 def _refuse_unreadable(payload: bytes) -> None:
@@ -438,11 +436,13 @@ def _plain_inside_message(encoder: Any, value: Any) -> None:
 
 def _fields(value: Any, declaration: Declaration) -> Any:
     if declaration.fields:
+        _refuse_heirs(value)
         return {name: getattr(value, name) for name in declaration.fields}
     return _map_of(value)
 
 
 def _map_of(value: Any) -> Any:
+    _refuse_heirs(value)
     if is_struct(type(value)):
         import msgspec
 
@@ -457,6 +457,40 @@ def _cached_field_names(cls: Any) -> tuple[str, ...]:
 
 def _field_names(cls: Any) -> tuple[str, ...]:
     return _cached_field_names(cls)
+
+
+@lru_cache(maxsize=1024)
+def _cached_record_fields(cls: Any) -> tuple[tuple[str, frozenset[type]], ...]:
+    return record_fields(cls)
+
+
+def _refuse_heirs(value: Any) -> None:
+    """TypeError for an instance of a subclass where an annotation names its base: it would arrive as that."""
+    cls: Any = type(value)
+    for name, records in _cached_record_fields(cls):
+        for found in _records_of(getattr(value, name)):
+            kind = type(found)
+            if kind not in records and issubclass(kind, tuple(records)):
+                names = " or ".join(sorted(record.__qualname__ for record in records))
+                raise TypeError(
+                    f"cannot send {_article(found)} in {cls.__qualname__}.{name}: "
+                    f"the annotation says {names}, "
+                    "as which it would arrive, without what the subclass adds; name the subclass there"
+                )
+            if is_struct(kind):  # msgspec turns all of it into maps at once
+                _refuse_heirs(found)
+
+
+def _records_of(value: Any) -> Iterable[Any]:
+    """The records that a field holds, in containers too; not what they hold themselves."""
+    if is_record(type(value)):
+        yield value
+    elif isinstance(value, Mapping):
+        for pair in value.items():
+            yield from _records_of(pair)
+    elif isinstance(value, (Sequence, Set)) and not isinstance(value, (str, bytes, bytearray, memoryview)):
+        for member in value:
+            yield from _records_of(member)
 
 
 def _article(value: object) -> str:

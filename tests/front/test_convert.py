@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import array
+import collections.abc
 import dataclasses
 import datetime
 import decimal
 import enum
+import fractions
 import math
 import typing
 import uuid
@@ -75,6 +78,15 @@ def converted(annotation: Any, value: object) -> Any:
 
 
 FITS: list[tuple[Any, object, object]] = [
+    (collections.abc.Sequence[float], [1, 2.5], [1.0, 2.5]),
+    (typing.Sequence, (1, 2), [1, 2]),
+    (collections.abc.Mapping[str, float], {"a": 1}, {"a": 1.0}),
+    (collections.abc.MutableMapping, {"a": 1}, {"a": 1}),
+    (collections.abc.Set[int], frozenset({1}), {1}),
+    (collections.abc.Sequence[int] | None, None, None),
+    (datetime.timedelta, datetime.timedelta(1, 2, 3), datetime.timedelta(1, 2, 3)),
+    (fractions.Fraction, fractions.Fraction(1, 3), fractions.Fraction(1, 3)),
+    (array.array, array.array("h", [1]), array.array("h", [1])),
     (int, 3, 3),
     (float, 3, 3.0),
     (float, 2.5, 2.5),

@@ -708,6 +708,67 @@ UNSENDABLE: list[tuple[Callable[[], object], type[Exception], str]] = [
 ]
 
 
+# Subclasses where an annotation names the base --------------------
+
+
+@dataclass(frozen=True)
+class Spot3(Spot):
+    z: float = 0.0
+
+
+class Wheel(msgspec.Struct):
+    size: int
+
+
+class SpareWheel(Wheel):
+    worn: bool = True
+
+
+class Axle(msgspec.Struct):
+    left: Wheel
+
+
+@message("5b0c7c4e-6f0e-4b5c-9d0a-1f3a5c7e9b2e")
+@dataclass
+class Drawing:
+    spot: Spot | None = None
+    spots: list[Spot] = field(default_factory=list)
+    named: dict[str, tuple[Spot, ...]] = field(default_factory=dict)
+    axle: Axle | None = None
+    either: Any = None
+
+
+@message("4b0c7c4e-6f0e-4b5c-9d0a-1f3a5c7e9b2e")
+class Car(msgspec.Struct):
+    axles: list[Axle] = []
+    spare: Wheel | None = None
+
+
+HEIRS: list[tuple[Callable[[], object], str]] = [
+    (lambda: Drawing(spot=Spot3(1.0, 2.0)), "Spot3 in Drawing.spot: the annotation says Spot,"),
+    (lambda: Drawing(spots=[Spot(1.0, 2.0), Spot3(1.0, 2.0)]), "in Drawing.spots: the annotation says Spot,"),
+    (lambda: Drawing(named={"a": (Spot3(1.0, 2.0),)}), "in Drawing.named: the annotation says Spot,"),
+    (lambda: [Drawing(spot=Spot3(1.0, 2.0))], "in Drawing.spot: the annotation says Spot,"),
+    (lambda: Drawing(axle=Axle(SpareWheel(1))), "SpareWheel in Axle.left: the annotation says Wheel,"),
+    (lambda: Car(spare=SpareWheel(1)), "SpareWheel in Car.spare: the annotation says Wheel,"),
+    (lambda: Car(axles=[Axle(SpareWheel(1))]), "SpareWheel in Axle.left: the annotation says Wheel,"),
+    (lambda: Command(1, spot=Spot3(1.0, 2.0)), "Spot3 in Command.spot: the annotation says Spot,"),
+]
+
+
+@pytest.mark.parametrize(("make", "sentence"), HEIRS)
+def test_what_a_subclass_adds_is_never_lost_in_silence(make: Callable[[], object], sentence: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(sentence)):
+        encode(make(), ELSEWHERE)
+
+
+def test_what_is_of_the_annotated_class_arrives() -> None:
+    drawing = Drawing(Spot(1.0, 2.0), [Spot(3.0, 4.0)], {"a": (Spot(5.0, 6.0),)}, Axle(Wheel(7)))
+    assert trip(drawing) == drawing
+    assert trip(Car([Axle(Wheel(1))], Wheel(2))) == Car([Axle(Wheel(1))], Wheel(2))
+    assert trip(Drawing(either=Spot3(1.0, 2.0))).either == {"x": 1.0, "y": 2.0, "z": 0.0}
+
+
 def nested_tuple(depth: int) -> tuple[Any, ...]:
     value: tuple[Any, ...] = ()
     for _ in range(depth):
