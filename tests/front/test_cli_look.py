@@ -2,14 +2,13 @@
 
 import re
 import signal
-import sys
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.front.cli_rig import busway, busway_started, new_bus, peer, started
+from tests.front.cli_rig import busway, busway_started, new_bus, peer
 
 
 @pytest.fixture(scope="module")
@@ -219,16 +218,3 @@ class TestMonitor:
             monitor.tell(signal.SIGTERM)
             assert monitor.status() == 0
             assert monitor.rest() == []
-
-    def test_the_screen_of_a_terminal_is_left_clean(self, bus: str) -> None:
-        script = (
-            "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode("
-            "pty.spawn([sys.executable, '-m', 'busway', 'monitor', '-i', '0.1', '-c', '2'])))"
-        )
-        with started(sys.executable, "-c", script, BUSWAY_BUS=bus, TERM="xterm", COLUMNS="120") as terminal:
-            shown = [terminal.line()]
-            assert terminal.status() == 0
-            terminal.rest()
-            while not shown[-1].endswith("\x1b[?1049l"):
-                shown.append(terminal.line())
-        assert any("lab/numbers" in line for line in shown)

@@ -1,11 +1,11 @@
-"""`busway monitor`: the bus as it lives: a screen that is redrawn, or without a terminal one line a look."""
+"""`busway monitor`: the bus as it lives: a screen with tables, or without a terminal one line a look."""
 
 from __future__ import annotations
 
-import contextlib
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,14 @@ import click
 
 from busway.cli import failures, output
 from busway.cli.options import Examples, Place, joins, json_option, node_option, timeout_option
+from busway.drivers.extras import missing
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.table import Table
-
     from busway.adapters.asyncio import AsyncBus
+    from busway.cli.monitor_screen import MonitorApp
     from busway.cli.rates import View
+
+    Watch = Callable[[Callable[[View], None]], Coroutine[Any, Any, None]]
 
 _BUSIEST = 3  # endpoints that a plain line names
 
@@ -31,7 +32,14 @@ Examples:
   busway monitor --log -n lab-pump          what that board prints, its boot messages included
 
 Every node is asked each interval. Messages count where they are taken: one that is published to three
-subscribers counts three times. The first interval has no rates yet. Ctrl-C ends it."""
+subscribers counts three times. The first interval has no rates yet.
+
+On a terminal two tables, the busiest first (needs textual, the extra "monitor"):
+  q, Ctrl-C  quit                  s  sort by the next column; or click on its title
+  /          only names with this  r  the other way round
+  Escape     show all again        Tab  the other table; arrows, Page Up and Down scroll
+  Space      pause
+Elsewhere a line for each interval; Ctrl-C ends it."""
 
 
 @click.command(cls=Examples, epilog=_EXAMPLES)
@@ -67,6 +75,7 @@ def monitor(
     from busway.cli import session
 
     patience = min(interval, 2.0) if timeout is None else timeout
+    screen = None if logs or as_json or not _has_screen() else _screen()
 
     async def job(bus: AsyncBus) -> int:
         if logs:
@@ -74,8 +83,14 @@ def monitor(
 
             await follow(bus, node, count, as_json)
             return failures.OK
-        with _screen(place.bus, as_json) as show:
-            await _watch(bus, node, interval, count, patience, show)
+
+        def watch(show: Callable[[View], None]) -> Coroutine[Any, Any, None]:
+            return _watch(bus, node, interval, count, patience, show)
+
+        if screen is not None:
+            await _show_screen(screen, place.bus, watch)
+        else:
+            await watch(lambda view: output.say_json(document(view)) if as_json else output.say(line(view)))
         return failures.OK
 
     # Not as a leaf: those who come later have to find it.
@@ -111,19 +126,27 @@ async def _watch(
         looks += 1
 
 
-@contextlib.contextmanager
-def _screen(bus: str, as_json: bool) -> Iterator[Callable[[View], None]]:
-    """What to show a view with: JSON lines, a rich screen, or plain lines."""
-    if as_json:
-        yield lambda view: output.say_json(document(view))
-        return
-    if not sys.stdout.isatty():
-        yield lambda view: output.say(line(view))
-        return
-    from rich.live import Live
+def _has_screen() -> bool:
+    """Whether somebody looks at a terminal that can show one."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
-    with Live(screen=True, auto_refresh=False) as live:
-        yield lambda view: live.update(_drawn(bus, view), refresh=True)
+
+def _screen() -> type[MonitorApp]:
+    try:
+        from busway.cli.monitor_screen import MonitorApp
+    except ModuleNotFoundError:
+        sentence = missing("the screen of `busway monitor` needs", "monitor")
+        raise failures.Failure(
+            failures.USAGE, f"{sentence}; `busway monitor | cat` and --json do without"
+        ) from None
+    return MonitorApp
+
+
+async def _show_screen(screen: type[MonitorApp], bus: str, watch: Watch) -> None:
+    app = screen(bus, watch)
+    await app.run_async()
+    if app.failure is not None:
+        raise app.failure
 
 
 def document(view: View) -> dict[str, Any]:
@@ -159,75 +182,3 @@ def line(view: View) -> str:
         ),
     ]
     return "  ".join(parts).rstrip()
-
-
-# The screen
-
-
-def _drawn(bus: str, view: View) -> RenderableType:
-    from rich.console import Group
-    from rich.text import Text
-
-    head = Text(
-        f"bus {output.printable(bus)}  {output.counted(len(view.nodes), 'node')}  "
-        f"{output.counted(len(view.endpoints), 'endpoint')}  "
-        f"{view.rate:,.0f} messages/s  {time.strftime('%H:%M:%S')}  Ctrl-C ends",
-        style="bold",
-    )
-    return Group(head, Text(), _node_table(view), Text(), _endpoint_table(view))
-
-
-def _table(*columns: str) -> Table:
-    """Columns whose name begins with ">" hold numbers."""
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        table.add_column(
-            column.lstrip(">"), justify="right" if column.startswith(">") else "left", no_wrap=True
-        )
-    return table
-
-
-def _node_table(view: View) -> Table:
-    from rich.text import Text
-
-    table = _table(
-        "NODE", "ID", "ANSWER", ">LINKS", ">ENDPOINTS", ">OUTSTANDING", ">TAKEN/S", ">IN/S", ">OUT/S"
-    )
-    for node in view.nodes:
-        table.add_row(
-            Text(output.printable(node.label) or "?"),
-            node.id.hex()[:8],
-            Text(node.answer, style="green" if node.answer == "ok" else "red"),
-            *(_count(value) for value in (node.links, node.endpoints, node.outstanding)),
-            _rate(node.messages_rate),
-            *(
-                "-" if value is None else output.size_text(value)
-                for value in (node.bytes_in_rate, node.bytes_out_rate)
-            ),
-        )
-    return table
-
-
-def _endpoint_table(view: View) -> Table:
-    from rich.text import Text
-
-    table = _table("ENDPOINT", "KIND", "HOLDERS", ">QUEUED", ">TAKEN", ">DROPPED", ">TAKEN/S")
-    for found in view.endpoints:
-        table.add_row(
-            Text(output.printable(found.name) or output.uuid_text(found.id), style="cyan"),
-            found.kind,
-            Text(output.printable(", ".join(found.holders))),
-            *(_count(value) for value in (found.queued, found.taken, found.dropped)),
-            _rate(found.rate),
-        )
-    return table
-
-
-def _count(value: int | None) -> str:
-    return "-" if value is None else f"{value:,}"
-
-
-def _rate(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.1f}"

@@ -1,0 +1,259 @@
+"""`busway monitor` at a terminal: its tables with running programs, by keys, and how it ends."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.coordinate import Coordinate
+
+import busway
+from busway.cli.monitor_screen import Lines, MonitorApp
+from busway.cli.rates import EndpointLine, NodeLine, View
+from tests.front.cli_rig import _environment, new_bus, peer, started
+from tests.rigs import terminal
+from tests.rigs.terminal import Terminal
+
+# More endpoints than a screen has rows; the busy one is the last of them by name. A label as long as may be.
+BUSY = """
+import busway, sys, time
+with busway.Bus(sys.argv[1], label="x" * 64) as bus:
+    for number in range(60):
+        bus.serve(f"lab/{number:02}", lambda request: None)
+    busy = bus.subscribe("zz/busy")
+    print("ready", flush=True)
+    while True:
+        bus.publish("zz/busy", 1)
+        busy.receive(5)
+        time.sleep(0.01)
+"""
+
+
+@contextmanager
+def busy(bus: str) -> Iterator[None]:
+    with started(sys.executable, "-c", BUSY, bus) as running:
+        assert running.line() == "ready"
+        yield
+
+
+@contextmanager
+def monitor(bus: str, *words: str, **options: Any) -> Iterator[Terminal]:
+    command = (sys.executable, "-m", "busway", "monitor", "-i", "0.2", *words)
+    with terminal.opened(*command, env=_environment({"BUSWAY_BUS": bus}), **options) as opened:
+        yield opened
+
+
+def endpoints_of(screen: Terminal) -> list[list[str]]:
+    """The rows of the lower table, split into words."""
+    rows = screen.rows
+    top = next((number for number, row in enumerate(rows) if re.search("ENDPOINT[ ▲▼]", row)), len(rows))
+    found = [row.split() for row in rows[top + 1 : -1]]
+    return [words for words in found if len(words) > 5]  # not the scroll bar
+
+
+def left_clean(screen: Terminal) -> bool:
+    """Whether the other screen of the terminal was left, and the cursor is to be seen."""
+    return screen.said.rindex(b"\x1b[?1049l") > screen.said.rindex(b"\x1b[?1049h") and (
+        screen.said.rindex(b"\x1b[?25h") > screen.said.rindex(b"\x1b[?25l")
+    )
+
+
+class TestAtATerminal:
+    def test_the_busiest_is_first_and_nothing_is_pushed_off(self) -> None:
+        bus = new_bus()
+        with busy(bus), peer(bus, "second"), monitor(bus) as screen:
+            screen.until(lambda: endpoints_of(screen) and endpoints_of(screen)[0][5:6] == ["zz/busy"])
+            rate, queued, dropped, taken, kind, *_ = endpoints_of(screen)[0]
+            assert float(rate) > 5
+            assert int(taken.replace(",", "")) > 5
+            assert (queued, dropped, kind) == ("0", "0", "broadcast")
+            assert "TAKEN/S▼" in screen.text
+            assert re.search(r"\d messages/s  2 nodes  68 endpoints", screen.rows[0])
+            keys = ("q Quit", "/ Filter", "s Sort", "r Reverse", "tab Other")
+            screen.until(lambda: all(key in screen.rows[-1] for key in keys))
+            assert any("xxxxxxxx" in row and " ok " in row for row in screen.rows)
+            screen.press("q")
+            assert screen.ends() == 0
+            assert left_clean(screen)
+
+    def test_it_filters_sorts_and_scrolls(self) -> None:
+        bus = new_bus()
+        with busy(bus), monitor(bus) as screen:
+            screen.until(lambda: "zz/busy" in screen.text)
+            screen.press("/lab/5")
+            screen.until(lambda: "zz/busy" not in screen.text and "lab/59" in screen.text)
+            screen.press("\r")
+            screen.until(lambda: "only with 'lab/5'" in screen.rows[0])
+            screen.until(lambda: len(endpoints_of(screen)) == 10)
+            screen.press("\x1b")
+            screen.until(lambda: "zz/busy" in screen.text)
+            screen.press("sssss")  # TAKEN/S, QUEUED, DROPPED, TAKEN, KIND, then by name
+            screen.until(lambda: "ENDPOINT▲" in screen.text)
+            screen.until(lambda: "zz/busy" not in screen.text and "lab/00" in screen.text)
+            assert endpoints_of(screen)[0][5] == "lab/00"
+            screen.press("\x1b[6~" * 5)  # Page Down
+            screen.until(lambda: "zz/busy" in screen.text)
+            screen.press("r")
+            screen.until(lambda: "ENDPOINT▼" in screen.text)
+            screen.press("q")
+            assert screen.ends() == 0
+
+    @pytest.mark.parametrize("end", ["ctrl-c", "count", "SIGINT", "SIGTERM"])
+    def test_however_it_ends_the_terminal_is_as_before(self, end: str) -> None:
+        bus = new_bus()
+        with peer(bus), monitor(bus, *(("-c", "2") if end == "count" else ())) as screen:
+            if end != "count":
+                screen.until(lambda: "lab/echo" in screen.text)
+            if end == "ctrl-c":
+                screen.press("\x03")
+            elif end != "count":
+                screen.process.send_signal(getattr(signal, end))
+            assert screen.ends() == 0
+            assert left_clean(screen)
+            assert b"Traceback" not in screen.said
+
+    def test_without_textual_it_says_what_to_install(self, tmp_path: Path) -> None:
+        (tmp_path / "textual.py").write_text("raise ModuleNotFoundError('no textual', name='textual')\n")
+        environment = _environment({"BUSWAY_BUS": new_bus()})
+        environment["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{environment['PYTHONPATH']}"
+        command = (sys.executable, "-m", "busway", "monitor")
+        with terminal.opened(*command, env=environment, columns=300) as screen:
+            assert screen.ends() != 0
+            assert f"{sys.executable} -m pip install textual; `busway monitor | cat`" in screen.text
+
+    def test_busway_itself_does_not_import_textual(self) -> None:
+        program = "import sys, busway.cli.app; print(sorted({'textual', 'rich'} & set(sys.modules)))"
+        with started(sys.executable, "-c", program) as running:
+            assert running.line() == "[]"
+
+
+# The tables by themselves
+
+
+def view(count: int, **rates: float) -> View:
+    lines = [
+        EndpointLine(bytes([number]) * 16, f"lab/{number:03}", "anycast", ["one"]) for number in range(count)
+    ]
+    for line in lines:
+        line.rate = rates.get(line.name.replace("/", "_"), 0.0)
+    return View(
+        [NodeLine(b"n" * 16, "one", False, "ok"), NodeLine(b"m" * 16, "[red]two", False, "no answer")], lines
+    )
+
+
+Show = Callable[[View], None]
+
+
+def run(test: Callable[[MonitorApp, Any, Show], Coroutine[Any, Any, None]]) -> None:
+    """A test of the app at 80 columns and 24 lines, which is told what to show."""
+
+    async def main() -> None:
+        told: asyncio.Future[Show] = asyncio.get_running_loop().create_future()
+
+        async def watch(show: Show) -> None:
+            told.set_result(show)
+            await asyncio.Event().wait()
+
+        app = MonitorApp("test", watch)
+        async with app.run_test(size=(80, 24)) as pilot:
+            await test(app, pilot, await told)
+
+    asyncio.run(main())
+
+
+def names(table: Lines, column: int = 5) -> list[str]:
+    return [str(table.get_cell_at(Coordinate(row, column))) for row in range(table.row_count)]
+
+
+def test_cursor_and_place_stay_while_the_view_changes() -> None:
+    async def test(app: MonitorApp, pilot: Any, show: Show) -> None:
+        show(view(100))
+        await pilot.pause()
+        table = app.query_one("#endpoints", Lines)
+        await pilot.press(*["down"] * 50)
+        await pilot.pause()
+        at, place = names(table)[table.cursor_row], table.scroll_offset
+        assert place.y > 0
+        show(view(100, lab_000=5.0))
+        await pilot.pause()
+        assert (names(table)[table.cursor_row], table.scroll_offset) == (at, place)
+        show(view(100, lab_099=5.0))  # one has risen to the top
+        await pilot.pause()
+        assert names(table)[0] == "lab/099"
+        assert names(table)[table.cursor_row] == at
+        show(view(3))
+        await pilot.pause()
+        assert names(table) == ["lab/000", "lab/001", "lab/002"]
+        show(View([], []))
+        await pilot.pause()
+        assert table.row_count == 0
+
+    run(test)
+
+
+def test_who_looks_at_the_top_sees_the_busiest() -> None:
+    async def test(app: MonitorApp, pilot: Any, show: Show) -> None:
+        table = app.query_one("#endpoints", Lines)
+        for busiest in range(100):
+            show(view(100, **{f"lab_{busiest:03}": 5.0}))
+            await pilot.pause()
+            assert (table.cursor_row, table.scroll_offset.y) == (0, 0)
+            assert names(table)[0] == f"lab/{busiest:03}"
+
+    run(test)
+
+
+def test_each_table_has_its_own_order_and_titles_are_clicked() -> None:
+    async def test(app: MonitorApp, pilot: Any, show: Show) -> None:
+        show(view(5, lab_003=2.0))
+        await pilot.pause()
+        nodes, endpoints = app.query_one("#nodes", Lines), app.query_one("#endpoints", Lines)
+        assert names(endpoints)[0] == "lab/003"
+        await pilot.press("tab", "s")
+        assert (nodes.sorted_by, endpoints.sorted_by) == (1, 0)
+        assert app.focused is nodes
+        await pilot.press("tab", "r")
+        assert app.focused is endpoints
+        assert names(endpoints)[-1] == "lab/003"
+        await pilot.click("#endpoints", offset=(50, 0))
+        await pilot.pause()
+        assert endpoints.sorted_by == 5
+        assert names(endpoints)[0] == "lab/000"
+        assert "[red]two" in names(nodes, 6)  # no markup of others' is obeyed
+
+    run(test)
+
+
+def test_pause_holds_the_picture() -> None:
+    async def test(app: MonitorApp, pilot: Any, show: Show) -> None:
+        show(view(5))
+        await pilot.press("space")
+        show(view(9))
+        await pilot.pause()
+        table = app.query_one("#endpoints", Lines)
+        assert table.row_count == 5
+        await pilot.press("space")
+        show(view(9))
+        await pilot.pause()
+        assert table.row_count == 9
+
+    run(test)
+
+
+def test_a_failure_of_the_watch_ends_it_and_is_kept() -> None:
+    async def main() -> None:
+        async def watch(show: Show) -> None:
+            raise busway.BusClosed
+
+        app = MonitorApp("test", watch)
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.pause()
+        assert isinstance(app.failure, busway.BusClosed)
+
+    asyncio.run(main())

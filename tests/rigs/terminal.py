@@ -1,0 +1,89 @@
+"""A terminal that programs run in: a pty whose screen can be read, and keys that can be pressed."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import signal
+import struct
+import subprocess
+import termios
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+import pyte
+
+PATIENCE_S = 30.0
+
+
+class Terminal:
+    """A program at a terminal of `columns` by `lines`; from `opened()`."""
+
+    def __init__(self, command: list[str], env: Mapping[str, str], columns: int, lines: int) -> None:
+        self._screen = pyte.Screen(columns, lines)
+        self._stream = pyte.ByteStream(self._screen)
+        self._lock = threading.Lock()
+        self.said = b""
+        self._ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self.before = termios.tcgetattr(theirs)
+        self._theirs = theirs  # stays open, so that its state can be asked for when the program has ended
+        self.process = subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, env=dict(env), start_new_session=True
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):
+            while data := os.read(self._ours, 65536):
+                with self._lock:
+                    self.said += data
+                    self._stream.feed(data)
+
+    @property
+    def rows(self) -> list[str]:
+        """What is on the screen."""
+        with self._lock:
+            return [row.rstrip() for row in self._screen.display]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.rows)
+
+    def press(self, keys: str) -> None:
+        os.write(self._ours, keys.encode())
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Waits until it holds. AssertionError with the screen if it takes too long."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert self.process.poll() is None, f"it has ended:\n{self.text}"
+            assert time.monotonic() < deadline, self.text
+            time.sleep(0.02)
+
+    def ends(self) -> int:
+        """Its exit status. The terminal has to be as it was."""
+        status = self.process.wait(PATIENCE_S)
+        assert termios.tcgetattr(self._theirs) == self.before
+        return status
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait(PATIENCE_S)
+        os.close(self._theirs)
+        self._reader.join(PATIENCE_S)  # the last end of their side is closed
+        os.close(self._ours)
+
+
+@contextlib.contextmanager
+def opened(*command: str, env: Mapping[str, str], columns: int = 80, lines: int = 24) -> Iterator[Terminal]:
+    terminal = Terminal(list(command), {**env, "TERM": "xterm-256color"}, columns, lines)
+    try:
+        yield terminal
+    finally:
+        terminal.close()
