@@ -137,7 +137,7 @@ def _screen() -> type[MonitorApp]:
     except ModuleNotFoundError:
         sentence = missing("the screen of `busway monitor` needs", "monitor")
         raise failures.Failure(
-            failures.USAGE, f"{sentence}; `busway monitor | cat` and --json do without"
+            failures.MISSING, f"{sentence}; `busway monitor | cat` and --json do without"
         ) from None
     return MonitorApp
 
