@@ -21,8 +21,9 @@ from busway.adapters.asyncio_receiving import Receiving
 from busway.adapters.asyncio_views import Views
 from busway.adapters.face import Face
 from busway.adapters.links import now_ms
+from busway.adapters.literal import id_of, id_of_name
 from busway.adapters.typed import R, RequestOptions, StreamOptions, Target
-from busway.names import endpoint_id, id_of_text
+from busway.names import endpoint_id
 from busway.payloads import encode
 from busway.protocol import Limits, Node, codes, errors, events
 
@@ -115,7 +116,7 @@ class AsyncBus(Face, Receiving, Links, Views):
         host = self._host
         if host.failure is not None or _get_running_loop() is not host._loop:
             host.check_open()
-        endpoint = id_of_text(to) if type(to) is str else endpoint_id(to)
+        endpoint = id_of_name(to) if type(to) is str else endpoint_id(to)
         if type(payload) is bytes and not (confirm or ttl or node or self._process_only):
             try:
                 token = self.node.send(endpoint, payload, monotonic_ns() // 1_000_000)
@@ -165,7 +166,7 @@ class AsyncBus(Face, Receiving, Links, Views):
         busy; the subscriber's `missed` counts it. For readings of which the next comes soon.
         """
         self._host.check_open()
-        endpoint = endpoint_id(to)
+        endpoint = id_of(to)
         data, format, type_id = self._encode(payload, endpoint)
         token = self._host.call(
             self.node.publish,
@@ -267,7 +268,7 @@ class AsyncBus(Face, Receiving, Links, Views):
         self, to: Any, payload: Any, timeout: float | None, ttl: float, node: bytes, window: int
     ) -> int:
         self._host.check_open()
-        endpoint = endpoint_id(to)
+        endpoint = id_of(to)
         data, format, type_id = self._encode(payload, endpoint)
         token = self._host.call(
             self.node.request,

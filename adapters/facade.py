@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from busway.adapters.failures import describe
+from busway.adapters.literal import id_of
 from busway.adapters.typed import Kind as Kind
 from busway.adapters.typed import Policy as Policy
 from busway.adapters.typed import Realm as Realm
@@ -30,7 +31,7 @@ from busway.errors import (
     Undeliverable,
     UnknownType,
 )
-from busway.names import check_bus_name, endpoint_id, endpoint_name
+from busway.names import check_bus_name, endpoint_name
 from busway.payloads import ReplyType, accepted_types, decode, encode, reply_type
 from busway.protocol import (
     Connection,
@@ -339,7 +340,7 @@ def register(
     """
     try:
         return node.register(
-            endpoint_id(endpoint),
+            id_of(endpoint),
             kind_number(kind),
             realm_number(realm),
             name=endpoint_name(endpoint),

@@ -20,7 +20,6 @@ from busway.adapters.threads_receiving import Receiving
 from busway.adapters.threads_signals import shielded
 from busway.adapters.threads_views import Views
 from busway.adapters.typed import R, RequestOptions, StreamOptions, Target
-from busway.names import endpoint_id
 from busway.payloads import encode
 from busway.protocol import Limits, codes, events
 
@@ -233,7 +232,7 @@ class Bus(Face, Receiving, Links, Views):
     def _prepare(self, to: Any, payload: Any) -> tuple[bytes, Any, int, bytes]:
         """Without the lock: encoding may run code of the user's."""
         self._host.check_open()
-        endpoint = endpoint_id(to)
+        endpoint = id_of(to)
         if self.node.is_process_only(endpoint):
             return endpoint, payload, codes.OBJECT, b""
         return endpoint, *encode(payload, endpoint)

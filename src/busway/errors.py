@@ -151,3 +151,7 @@ class UnknownType(PayloadError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.reason, self.payload, self.type_id)
+
+
+class LiteralName(UserWarning):
+    """The warning for an endpoint's name that looks like a pattern, such as "lab/#", and is none."""

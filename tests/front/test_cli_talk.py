@@ -44,6 +44,12 @@ class TestListen:
         assert message["endpoint_id"] == str(_uuid("lab/numbers"))
         assert (message["source_label"], message["what"], message["missed"]) == ("answers", "message", 0)
 
+    @pytest.mark.parametrize("words", [("listen", "-c1", "--timeout", "0.1"), ("publish",)])
+    def test_a_name_that_looks_like_a_pattern(self, bus: str, words: tuple[str, ...]) -> None:
+        ended = busway(*words, "lab/#", bus=bus)
+        assert "'lab/#' is the name of one endpoint" in ended.stderr
+        assert "LiteralName" not in ended.stderr
+
     def test_only_the_newest(self, bus: str) -> None:
         ended = busway("listen", "lab/numbers", "-qc2", "--policy", "latest", bus=bus)
         assert len(ended.ok().lines) == 2

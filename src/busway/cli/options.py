@@ -77,12 +77,20 @@ def _note_json(context: click.Context, _parameter: click.Parameter, value: bool)
 
 
 def check_endpoint(_context: click.Context, _parameter: click.Parameter, value: Any) -> Any:
-    """For arguments that name endpoints: says at once what is wrong with one."""
+    """For arguments that name endpoints: says at once what is wrong with one, or what it is not."""
+    import warnings
+
+    from busway.adapters import literal
+    from busway.cli import output
+    from busway.errors import LiteralName
     from busway.names import endpoint_id
 
+    warnings.simplefilter("ignore", LiteralName)  # it is told here, in our own words
     try:
         for name in (value,) if isinstance(value, str) else value:
             endpoint_id(name)
+            if remark := literal.remark(name):
+                output.note(remark)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
     return value

@@ -16,8 +16,20 @@ export { decode, encode, Tagged, uuidOf } from "./codec.js";
 const BUFFERED_MAX = 1 << 20; // bytes in the socket, beyond which messages wait here
 const ROOM_POLL_MS = 20; // a WebSocket does not say when it has room again
 const UNSENT_MAX = 1024; // messages that wait for a session
+const PATTERN = /(^|[/.])[#+>]($|[/.])|\*/; // what other systems take for "any"
+const remarked = new Set(); // names that this was said of
 // What no patience heals.
 const FATAL = [codes.NOT_BUSWAY, codes.VERSION, codes.BUS_NAME, codes.SELF, codes.TOKEN, codes.LIMITS];
+
+/** As `uuidOf`; says once of a name that looks like a pattern that it is none. */
+function idOf(name) {
+  const uuid = uuidOf(name);
+  if (PATTERN.test(name) && !remarked.has(name) && remarked.size < UNSENT_MAX) {
+    remarked.add(name);
+    console.warn(`"${name}" is the name of one endpoint and matches no others: there are no patterns yet`);
+  }
+  return uuid;
+}
 
 /** Base of all errors here; `code` is the number of docs/protocol.md, section 8. */
 export class BusError extends Error {
@@ -205,7 +217,7 @@ export class Bus {
   /** To all subscribers. False if it was dropped: there is no connection, or it is full. */
   publish(name, value) {
     const [payload, format] = packed(value);
-    const told = this._session?.publish(uuidOf(name), payload, format) ?? false;
+    const told = this._session?.publish(idOf(name), payload, format) ?? false;
     this._flush();
     return told;
   }
@@ -402,7 +414,7 @@ export class Bus {
   _register(name, kind, call) {
     if (typeof call !== "function")
       throw new TypeError(`a function was expected for "${name}", not ${typeof call}`);
-    const uuid = uuidOf(name);
+    const uuid = idOf(name);
     const known = this._endpoints.get(uuid);
     if (known && (known.kind !== kind || kind !== codes.BROADCAST))
       throw new BusError(`"${name}" is registered here already`);
@@ -435,7 +447,7 @@ export class Bus {
       return Promise.reject(
         new BusError(`${UNSENT_MAX} messages wait for a connection: wait for some to end`),
       );
-    const endpoint = uuidOf(name);
+    const endpoint = idOf(name);
     const [payload, format] = packed(value);
     const until = clock() + timeout * 1000;
     return new Promise((resolve, reject) => {

@@ -1,0 +1,51 @@
+"""Endpoint names as callers give them. One that looks like a pattern is a name like any other: say so once,
+where it was written, before somebody waits for messages that never come.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import warnings
+from functools import lru_cache
+from typing import Any
+
+from busway.errors import LiteralName
+from busway.names import endpoint_id, id_of_text
+
+# A word of its own that other systems take for "any": MQTT's # and +, * and **, NATS's >; or * in a word.
+_PATTERN = re.compile(r"(?:^|[/.])[#+>](?:$|[/.])|\*")
+
+
+def remark(name: object) -> str:
+    """What to say of a name that looks like a pattern; "" for any other."""
+    if not isinstance(name, str) or not _PATTERN.search(name):
+        return ""
+    return (
+        f"{name!r} is the name of one endpoint and matches no others: there are no patterns yet. "
+        'Name each endpoint in full, such as "lab/temperature"'
+    )
+
+
+@lru_cache(4096)
+def id_of_name(name: str) -> bytes:
+    """The 16 bytes that a name stands for; warns of one that looks like a pattern, at its first use."""
+    text = remark(name)
+    if text:
+        warnings.warn(text, LiteralName, stacklevel=_callers_level())
+    return id_of_text(name)
+
+
+def id_of(target: Any) -> bytes:
+    """As `endpoint_id`, and warns as `id_of_name`."""
+    return id_of_name(target) if type(target) is str else endpoint_id(target)
+
+
+def _callers_level() -> int:
+    """How far up the first line is that is not Busway's own, as `warnings.warn` counts for its caller."""
+    level = 1
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("busway."):
+        frame = frame.f_back
+        level += 1
+    return level

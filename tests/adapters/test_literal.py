@@ -1,0 +1,72 @@
+"""Names that look like patterns: a warning at the line that wrote them, in both adapters and the page."""
+
+from __future__ import annotations
+
+import uuid
+import warnings
+from collections.abc import Callable
+
+import pytest
+
+import busway
+from busway.adapters.literal import remark
+from tests.adapters.threads_tools import buses as blocking_buses
+from tests.adapters.tools import buses
+
+ENDINGS = ["#", "+", "*", "**", ">", "+/level", "t*"]
+
+
+def fresh(ending: str) -> str:
+    """A name that nothing has been said of."""
+    return f"lab/{uuid.uuid4().hex[:8]}/{ending}"
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+async def test_a_name_that_looks_like_a_pattern_warns_where_it_is_written(ending: str) -> None:
+    async with buses(1) as (bus,):
+        with pytest.warns(busway.LiteralName, match="there are no patterns yet") as told:
+            receiver = bus.subscribe(name := fresh(ending))
+        assert [warning.filename for warning in told] == [__file__]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # once said, it is a name like any other
+            await bus.publish(name, 1)
+        assert (await receiver.receive(5)).payload == 1
+
+
+@pytest.mark.parametrize("name", ["lab/c#", "lab/a+b", "lab/temperature", "C++", "a>b", "#1", ""])
+def test_ordinary_names_say_nothing(name: str) -> None:
+    assert remark(name) == ""
+    assert remark(b"#") == ""
+
+
+async def test_every_call_that_takes_a_name_warns() -> None:
+    async with buses(1) as (bus,):
+        calls: list[Callable[[str], object]] = [
+            bus.register,
+            bus.subscribe,
+            lambda name: bus.serve(name, print),
+        ]
+        for call in calls:
+            with pytest.warns(busway.LiteralName):
+                call(fresh("#"))
+        with pytest.warns(busway.LiteralName) as told:
+            await bus.publish(fresh("#"), b"x")
+        assert told[0].filename == __file__
+        for asking in (bus.send, bus.request):
+            with pytest.warns(busway.LiteralName) as told, pytest.raises(busway.Undeliverable):
+                await asking(fresh("#"), b"x")
+            assert told[0].filename == __file__
+        with pytest.warns(busway.LiteralName), pytest.raises(busway.Undeliverable):
+            async for _ in bus.request_stream(fresh("#")):
+                pass
+
+
+def test_the_blocking_bus_warns_too() -> None:
+    with blocking_buses(1) as (bus,):
+        for call in (bus.register, bus.subscribe, bus.publish):
+            with pytest.warns(busway.LiteralName) as told:
+                call(fresh("*"))
+            assert told[0].filename == __file__
+        for asking in (bus.send, bus.request):
+            with pytest.warns(busway.LiteralName), pytest.raises(busway.Undeliverable):
+                asking(fresh("*"))
