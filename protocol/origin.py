@@ -425,20 +425,24 @@ class Origin:
         except WrongKindError:
             self.finish(pending, events.UNDELIVERED, codes.WRONG_KIND)
             return
+        if not self._enter(flow, pending, now):
+            self.homeless.setdefault(pending.out.endpoint, []).append(pending)
+
+    def _enter(self, flow: "OutFlow | None", pending: Pending, now: int) -> bool:
+        """To its flow, or the crowd of those that may get it; it waits there if it must. False: there is
+        none.
+        """
         crowd = None if pending.pinned or flow is not None else self.crowd(pending.out.endpoint, now)
+        if flow is None and crowd is None:
+            return False
+        self.timers.disarm(pending)  # of its waiting for an endpoint: its own time is set again
         if crowd is not None:
-            self.timers.disarm(pending)
             crowd.park(pending, now)
             crowd.pump(now)
-            return
-        if flow is None:
-            self.homeless.setdefault(pending.out.endpoint, []).append(pending)
-            return
-        self.timers.disarm(pending)
-        if not len(flow.waiting) and self.ready(flow):
-            self.launch(flow, pending, now)
-        else:
+        elif flow is not None:
             self.park(flow, pending, now)
+            self.resume(flow, now)
+        return True
 
     def synced(self, now: int) -> None:
         """Every link has finished its first directory exchange: now "nobody has it" is known."""
@@ -632,15 +636,9 @@ class Origin:
             flow = self._flow_for(pending.out.endpoint, pending.pinned, now)
         except WrongKindError:
             flow = None
-        crowd = None if pending.pinned or flow is not None else self.crowd(pending.out.endpoint, now)
-        if crowd is not None:
-            crowd.park(pending, now)
-            crowd.pump(now)
-        elif flow is None or (pending.out.format == codes.OBJECT and flow.peer is not self.me):
+        abroad = flow is not None and flow.peer is not self.me
+        if (abroad and pending.out.format == codes.OBJECT) or not self._enter(flow, pending, now):
             self.finish(pending, events.UNDELIVERED, codes.NO_ROUTE)
-        else:
-            self.park(flow, pending, now)
-            self.resume(flow, now)
 
     def sweep(self, now: int) -> None:
         """Idle pairs fall back to their opening credit; those whose endpoint is gone are forgotten."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from busway.protocol import FullError, LocalError, Node, Request, codes, events
-from tests.protocol.helpers import C, assert_settled, counts, payloads
+from tests.protocol.helpers import C, assert_settled, counts, fill, payloads
 from tests.protocol.leaves import LeafNet
 from tests.protocol.pairs import E, F, Net, Pair
 
@@ -245,17 +245,35 @@ def test_what_waits_finds_no_holder_at_all() -> None:
     assert [[o.status for o in net.outcomes(a, token)] for token in tokens] == [[events.UNDELIVERED]] * 3
 
 
-def test_what_waits_for_an_endpoint_to_appear_is_shared_too() -> None:
+def test_what_waits_at_one_that_goes_is_shared_by_the_others() -> None:
+    net = Net()
+    a, b, c, d = net.mesh("abcd")
+    gone = b.register(E, codes.ANYCAST, queue_max=8)
+    net.pump()
+    fill(net, a, E, 8)
+    holders = [(node, node.register(E, codes.ANYCAST)) for node in (c, d)]
+    net.pump()
+    b.deregister(gone, net.now)  # with four in its queue, and four that wait at the origin
+    net.pump()
+    assert counts(net, holders) == [2, 2]
+    assert_settled(net)
+
+
+def test_the_node_closes_while_messages_wait_for_one_of_several() -> None:
     net = Net()
     a, b, c = net.mesh("abc")
-    for _ in range(4):
-        a.send(E, b"x", net.now, ttl_ms=1000)
-    a.register(E, codes.ANYCAST, cost=1)  # equal to one over a link
-    workers = [(a, next(iter(a.desk.endpoints[E].receivers))), (b, b.register(E, codes.ANYCAST))]
+    for node in (b, c):
+        node.register(E, codes.ANYCAST, opening=1)
     net.pump()
-    net.advance(1)
-    assert sum(counts(net, workers)) == 4
-    assert c.entries()
+    tokens = [a.request(E, b"", net.now) for _ in range(5)]
+    net.advance(2 * codes.SWEEP_MS // 3)
+    a.handle_timer(net.now)
+    a.sweep(net.now)
+    assert list(a.origin.crowds) == [E]  # somebody waits there
+    a.close(net.now)
+    net.pump()
+    ended = [[(o.status, o.code) for o in net.outcomes(a, token)] for token in tokens]
+    assert ended == [[(events.UNDELIVERED, codes.BUS_CLOSED)]] * 5
 
 
 def test_of_one_name_at_several_nodes_the_one_that_is_wanted_gets_it_though_others_are_free() -> None:
