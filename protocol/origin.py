@@ -439,7 +439,8 @@ class Origin:
         if crowd is not None:
             crowd.park(pending, now)
             crowd.pump(now)
-        elif flow is not None:
+        else:
+            assert flow is not None
             self.park(flow, pending, now)
             self.resume(flow, now)
         return True
