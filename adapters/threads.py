@@ -13,6 +13,7 @@ from typing import Any, Self, Unpack, overload
 from busway.adapters import facade
 from busway.adapters.face import Face
 from busway.adapters.links import now_ms
+from busway.adapters.literal import id_of
 from busway.adapters.threads_ends import Parts
 from busway.adapters.threads_host import WAY, Host
 from busway.adapters.threads_links import Links
