@@ -171,8 +171,8 @@ class Lookups:
         peer = node.mesh.peer_of(holder.key, now)
         if peer.mesh is None:
             return False
-        if not node.leaf and uuid in peer.entries:
-            return False  # its line has come meanwhile
+        if _is_in_line(peer, uuid):
+            return False  # which knows better
         if node.leaf:
             peer.metric = holder.metric
         if not holder.kind:
@@ -189,7 +189,7 @@ class Lookups:
 
     def _drop(self, key: bytes, uuid: bytes, now: int) -> None:
         peer = self.node.routes.find(key)
-        if peer is not None:
+        if peer is not None and not _is_in_line(peer, uuid):
             self.node.mesh.entry_withdrawn(peer, uuid, now)
 
     def conclude(self, query: Query, now: int) -> None:
@@ -275,6 +275,14 @@ class Lookups:
                 query.waiting.remove(peer.key)
                 if not query.waiting:
                     self.conclude(query, now)
+
+
+def _is_in_line(peer: "Peer", uuid: bytes) -> bool:
+    """Whether the node's own line, which is pushed, tells of the endpoint."""
+    for line in peer.lines:
+        if uuid in line.entries:
+            return True
+    return False
 
 
 def _nearest(item: "tuple[int, int, Holder]") -> "tuple[int, int]":
