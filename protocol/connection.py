@@ -14,6 +14,7 @@ from busway.protocol.flows import OutFlow, Outgoing
 from busway.protocol.framing import AliasReader
 from busway.protocol.hello import Hello, Limits, agree, decode_hello, encode_hello, keepalive
 from busway.protocol.inbox import Inbox, lenient_text
+from busway.protocol.lanes import is_express
 from busway.protocol.link import Link
 from busway.protocol.outbox import Outbox, frame
 from busway.protocol.timers import Timer
@@ -333,15 +334,19 @@ class Connection(Timer):
         self.touch()
 
     def forward(self, out: Outgoing) -> bool:
-        """A message of another node on its way. False if there is no room; answers and small signals always
-        find some.
+        """A message of another node on its way, or a signal, behind all of its lane. False if there is no
+        room.
         """
-        if out.kind == codes.ERROR or out.kind == codes.SIGNAL:
-            if self.asleep_until < 0 or out.extra != codes.PROBE or out.kind == codes.ERROR:
-                self.answer(out)  # who probes a sleeper will do so again
+        if is_express(out):
+            self.answer(out)
             return True
+        if out.kind == codes.SIGNAL and out.extra == codes.PROBE and self.asleep_until >= 0:
+            return True  # who probes a sleeper will do so again
         if not self.outbox.push_transit(out):
-            return False
+            if out.kind != codes.ERROR or not out.payload:
+                return False
+            out.payload = b""  # the code counts, the sentence is for people
+            return self.forward(out)
         self.touch()
         return True
 

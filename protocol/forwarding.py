@@ -62,18 +62,25 @@ class Forwarder:
                 self.traced(connection, source, header.id, now)
             else:
                 self._fail(source, header, realm, codes.NO_ROUTE, now)
-        elif peer.hop is not None and len(payload) > peer.hop.limits.message_size_max:
-            self._fail(source, header, realm, codes.MESSAGE_TOO_LARGE, now)
         else:
             out = _outgoing(peer, header, payload, now)
             out.transit = Transit(source, realm, header.hops - 1)
-            if peer.hop is None:
-                if not self.detain(out):
-                    self._fail(source, header, realm, codes.NO_ROUTE, now)
-            elif not peer.hop.forward(out):
-                self._fail(source, header, realm, codes.QUEUE_FULL, now)
-            else:
+            reason = self._hand_on(out)
+            if reason:
+                self._fail(source, header, realm, reason, now)
+            elif peer.hop is not None:
                 self.counters["forwarded"] += 1
+
+    def _hand_on(self, out: Outgoing) -> int:
+        """To the next link, or to those that wait for a way. Returns 0, or why not."""
+        hop = out.peer.hop
+        if hop is None:
+            return 0 if self.detain(out) else codes.NO_ROUTE
+        if len(out.payload) > hop.limits.message_size_max:
+            if out.kind != codes.ERROR:
+                return codes.MESSAGE_TOO_LARGE
+            out.payload = b""  # the code counts, the sentence is for people
+        return 0 if hop.forward(out) else codes.QUEUE_FULL
 
     def _may_pass(self, connection: "Connection", peer: "Peer") -> bool:
         """Rule 8: without transit a node forwards for its own leaves only."""
@@ -89,11 +96,9 @@ class Forwarder:
         assert transit is not None
         if out.kind == codes.PUBLISH:
             return  # the tree is another now
-        hop = out.peer.hop
-        if hop is None and self.detain(out):
-            return
-        if hop is None or not hop.forward(out):
-            self._fail(transit.source, _header_of(out), transit.realm, codes.NO_ROUTE, now)
+        reason = self._hand_on(out)
+        if reason:
+            self._fail(transit.source, _header_of(out), transit.realm, reason, now)
 
     def detain(self, out: Outgoing) -> bool:
         """Keep a message, ours or another's, for a node whose way is lost while another may be found. False:
@@ -149,7 +154,7 @@ class Forwarder:
             out.extra = codes.UNDELIVERABLE
             out.id = reason
         out.transit = Transit(name, realm, codes.HOPS_MAX)
-        hop.answer(out)
+        hop.forward(out)  # behind what came before it
 
     def traced(self, connection: "Connection", source: bytes, id: int, now: int) -> None:
         """Say to the one who traces by which link it came here."""
@@ -204,8 +209,8 @@ class Forwarder:
         for entry in node.directory.by_uuid.get(uuid, []):
             if entry.kind == codes.BROADCAST and entry.peer is not source:
                 widest = max(widest, entry.realm)
-        if not widest and codes.LOOKUP in node.directory.by_uuid:
-            widest = codes.GLOBAL  # who wants it may be behind a slow link, and unknown here
+        if not widest and self._is_anyone_unseen():
+            widest = codes.GLOBAL
         route = root.route
         found: "list[Connection]" = []
         if route is None or not widest:
@@ -221,6 +226,11 @@ class Forwarder:
                 if self._is_wanted(link, root, uuid):
                     found.append(link)
         return found
+
+    def _is_anyone_unseen(self) -> bool:
+        """Whether subscribers may be behind a slow link, of ours or of another node, and unknown here."""
+        node = self.node
+        return codes.LOOKUP in node.directory.by_uuid or codes.LOOKUP in node.me.lines[codes.GLOBAL].entries
 
     def _is_wanted(self, link: "Connection", root: "Peer", uuid: bytes) -> bool:
         assert link.peer is not None

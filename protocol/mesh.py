@@ -7,9 +7,11 @@ frame.
 
 from busway.protocol import codes, events
 from busway.protocol.directory import Entry, Line, conflict
+from busway.protocol.endpoints import size_of
 from busway.protocol.errors import Refusal
 from busway.protocol.flows import Outgoing
 from busway.protocol.hello import Hello
+from busway.protocol.lanes import is_express
 from busway.protocol.routes import Peer
 from busway.protocol.routing import NOTHING, PARENT, Neighbour, Route, Router
 from busway.protocol.timers import Timer
@@ -258,8 +260,10 @@ class Mesh:
             if hop is None:
                 if not self.node.forwarder.detain(out):
                     self.node.origin.undeliverable(out, codes.NO_ROUTE)
-            elif out.kind == codes.SIGNAL and out.extra in (codes.PART_CREDIT, codes.UNDELIVERABLE):
+            elif is_express(out):
                 hop.answer(out)
+            elif size_of(out.payload) > hop.limits.message_size_max:
+                self.node.origin.too_large(hop, out)
             else:
                 hop.enqueue(out)
 

@@ -23,6 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
+    from busway.protocol.connection import Connection
     from busway.protocol.desk import Desk
     from busway.protocol.node import Node
 
@@ -257,9 +258,20 @@ class Origin:
             self._deliver_here(out, now)
         elif size_of(out.payload) > hop.limits.message_size_max:
             flow.sent -= 1
-            self.undeliverable(out, codes.MESSAGE_TOO_LARGE)
+            self.too_large(hop, out)
         else:
             hop.enqueue(out)
+
+    def too_large(self, hop: "Connection", out: Outgoing) -> None:
+        """The link that is left takes no message that large: who waits for it hears so, here or there."""
+        if out.kind <= codes.REQUEST:
+            self.undeliverable(out, codes.MESSAGE_TOO_LARGE)
+            return
+        out.kind = codes.ERROR  # of the request that it was to answer
+        out.extra = codes.MESSAGE_TOO_LARGE
+        out.payload = out.type_id = b""
+        out.format = codes.RAW
+        hop.enqueue(out)
 
     def _deliver_here(self, out: Outgoing, now: int) -> None:
         """A message of this node to itself: by reference, without a link."""
@@ -327,10 +339,12 @@ class Origin:
         hop = flow.link()
         if hop is not None and hop.asleep_until >= 0:
             return  # a day's probes would pile up
-        if hop is None:
+        if flow.peer is self.me:
             assert self.desk is not None
             self.desk.probed(None, self.me, flow.endpoint, flow.sent, now)
             return
+        if hop is None:
+            return  # its way is lost
         out = Outgoing(codes.SIGNAL, flow.peer, flow.endpoint, flow.sent, b"", codes.RAW, b"")
         out.extra = codes.PROBE
         hop.enqueue(out)  # behind the messages that it counts

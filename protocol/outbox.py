@@ -1,8 +1,8 @@
 """What waits to be written on one link, and how it becomes bytes: late, when the link can take them.
 
-Control frames first, then the directory's changes, credit, answers; then messages, in turn with broadcasts,
-and large
-messages piece by piece. Every queue here has a bound. Knows frames, but no state of the link but "open".
+Control frames first, then the directory's changes, credit, answers; then messages, in turn with broadcasts
+and messages of others, and large messages piece by piece. Each lane (lanes.py) lies in one queue, and so
+keeps its order. Every queue here has a bound. Knows frames, but no state of the link but "open".
 """
 
 from struct import pack
@@ -12,6 +12,7 @@ from busway.protocol.fifo import Fifo
 from busway.protocol.flows import Outgoing
 from busway.protocol.framing import AliasWriter, node_writer, write_header
 from busway.protocol.hello import Limits
+from busway.protocol.lanes import is_express, lane_of
 from busway.protocol.origin import Origin
 from busway.protocol.switching import Parcel, Path
 from busway.protocol.wire import varint
@@ -27,6 +28,7 @@ _NOWHERE = 1 << 62  # in a stream
 _HAVE_SIZE = 72  # of a HAVE besides its holders, with both nodes and the endpoint bound in it
 _HOLDER_SIZE = 104  # of one, with its node bound, a name of 64 bytes, and all numbers as long as they get
 OVERHEAD = 32  # what a queued message counts for besides its payload, bytes
+_ENDS_MAX = codes.ANSWERS_MAX >> 1  # errors and signals that wait among the messages of others
 
 
 def frame(body: bytes) -> bytes:
@@ -35,28 +37,17 @@ def frame(body: bytes) -> bytes:
 
 
 class Partial:
-    """A large message under way in pieces; what follows of the same pair waits in `held`."""
+    """A large message under way in pieces; what follows in its lane waits in `held`."""
 
-    __slots__ = ("held", "key", "number", "out", "payload", "pos")
+    __slots__ = ("held", "lane", "number", "out", "payload", "pos")
 
     def __init__(self, number: int, out: Outgoing, payload: bytes) -> None:
         self.number = number
         self.out = out
-        self.key = pair_key(out)
+        self.lane = lane_of(out)
         self.payload = payload
         self.pos = 0
         self.held: "list[Outgoing]" = []
-
-
-def pair_key(out: Outgoing) -> bytes:
-    """Names the sender-receiver pair of a message on this link: its endpoint, or the request it answers."""
-    return out.endpoint or varint(out.id)
-
-
-def _pin_key(out: Outgoing) -> bytes:
-    """Names what the aliases of a message stand for."""
-    source = b"" if out.transit is None else out.transit.source
-    return out.endpoint + source + out.type_id
 
 
 class Outbox:
@@ -65,9 +56,11 @@ class Outbox:
     __slots__ = (
         "_answers",
         "_credits",
+        "_ends",
         "_fresh",
         "_partials",
         "_pins",
+        "_repeated",
         "_spill",
         "_turn",
         "advertiser",
@@ -99,6 +92,7 @@ class Outbox:
         self.broadcast_size = 0
         self.transit = Fifo()  # messages of others
         self.transit_size = 0
+        self._ends = 0  # those in it that are errors or signals
         self.forwarded = 0  # messages of others that were queued here, all in all
         self._credits: "list[InFlow]" = []
         self._answers = Fifo()
@@ -106,8 +100,9 @@ class Outbox:
         self._spill = b""
         self._turn = 0
         self.layer: "PacketLayer | None" = None  # of a packet link: takes what may be lost
-        self._pins: "dict[bytes, int]" = {}  # where the last of a pair that is repeated ends in the stream
-        self._fresh: "list[bytes]" = []  # those that are being written
+        self._pins: "dict[bytes, bool]" = {}  # lanes, with a message type: their aliases are kept
+        self._repeated: "dict[bytes, int]" = {}  # of those lanes, where the last that is repeated ends
+        self._fresh: "list[bytes]" = []  # the lanes of those that are being written
         self.agreed(limits, b"", b"", codes.ROUTES_MAX)
 
     def agreed(self, limits: Limits, me: bytes, direct: bytes, nodes_max: int) -> None:
@@ -128,12 +123,19 @@ class Outbox:
         self.broadcast_size += size + OVERHEAD
 
     def push_transit(self, out: Outgoing) -> bool:
-        """A message of another node. False if the queue is full."""
-        size = len(out.payload) + OVERHEAD
-        if self.transit_size + size > codes.TRANSIT_SIZE_MAX and len(self.transit):
+        """A message of another node, or what is said of those before it. False if the queue is full; what has
+        no payload finds room beside the messages, for it ends what they began.
+        """
+        payload = out.payload
+        full = self.transit_size + len(payload) + OVERHEAD > codes.TRANSIT_SIZE_MAX
+        if out.kind < codes.ERROR:
+            full = full and self.transit_size > 0
+        elif not payload or not full:
+            full = self._ends >= _ENDS_MAX
+        if full:
             return False
         self.transit.push(out)
-        self.transit_size += size
+        self._count_transit(out, 1)
         self.forwarded += 1
         return True
 
@@ -187,7 +189,7 @@ class Outbox:
             for item in fifo.drain():
                 rest.append(item.path.message(item.tail) if type(item) is Parcel else item)
         self._partials = []
-        self.queued_size = self.broadcast_size = self.transit_size = 0
+        self.queued_size = self.broadcast_size = self.transit_size = self._ends = 0
         return rest
 
     def credits(self) -> "list[InFlow]":
@@ -272,7 +274,7 @@ class Outbox:
             if body > whole_max and len(self._partials) >= self.limits.partials_max:
                 break
             fifo.pop()
-            self.transit_size -= body + OVERHEAD
+            self._count_transit(out, -1)
             size = self._write_one(out, parts, size, now)
         return size
 
@@ -401,10 +403,13 @@ class Outbox:
     def _count_out(self, fifo: Fifo, size: int) -> None:
         if fifo is self.queue:
             self.queued_size -= size
-        elif fifo is self.transit:
-            self.transit_size -= size
         else:
             self.broadcast_size -= size
+
+    def _count_transit(self, out: Outgoing, sign: int) -> None:
+        self.transit_size += sign * (len(out.payload) + OVERHEAD)
+        if out.kind >= codes.ERROR:
+            self._ends += sign
 
     def _write_one(self, out: Outgoing, parts: "list[bytes]", size: int, now: int) -> int:
         """Any message: whole, or its first piece; or held back behind a partial one of its pair, or
@@ -417,15 +422,13 @@ class Outbox:
             if out.transit is None:  # else its origin counts the time itself
                 self.origin.undeliverable(out, codes.EXPIRED)
             return size
-        if self.layer is not None and out.kind <= codes.PUBLISH:
-            if out.extra and self._write_best_effort(self.layer, out, payload, now):
-                return size
+        if self.layer is not None and out.kind <= codes.REQUEST:
+            if out.kind <= codes.PUBLISH and out.extra:
+                if self._write_best_effort(self.layer, out, payload, now):
+                    return size
             self._repeats(out)
-        for partial in self._partials:
-            if partial.key == pair_key(out) and not self._passes(out):
-                partial.held.append(out)
-                self._count_out(self._fifo_of(out), -len(payload) - OVERHEAD)
-                return size
+        if self._partials and self._is_held(out):
+            return size
         if len(payload) > self.limits.frame_size_max - codes.HEADER_SIZE_MAX:
             if out.kind == codes.SIGNAL:  # a signal is never cut (section 7)
                 self.origin.counters["signals_dropped"] += 1
@@ -437,18 +440,33 @@ class Outbox:
         parts.append(payload)
         return size + len(length) + len(header) + len(payload)
 
+    def _is_held(self, out: Outgoing) -> bool:
+        """Whether a large message of its lane is under way, behind which it now waits."""
+        if is_express(out):
+            return False
+        lane = lane_of(out)
+        for partial in self._partials:
+            if partial.lane.startswith(lane):
+                partial.held.append(out)
+                fifo = self._fifo_of(out)
+                if fifo is self.transit:
+                    self._count_transit(out, 1)
+                else:
+                    self._count_out(fifo, -len(out.payload) - OVERHEAD)
+                return True
+        return False
+
     # Best effort
 
     def _write_best_effort(self, layer: "PacketLayer", out: Outgoing, payload: bytes, now: int) -> bool:
         """Into a packet of its own that is not repeated. False: the message goes the way of all, because it
-        is too large, the other side may not know its aliases yet, or it would overtake one of its pair.
+        is too large, the other side may not know its aliases yet, or it would overtake one of its lane.
         """
-        key = _pin_key(out)
-        position = self._pins.get(key, -1)
-        if position < 0:
-            self._pin(key, out)
+        lane = lane_of(out)
+        if lane + out.type_id not in self._pins:
+            self._pin(lane, out)
             return False
-        if position > layer.acked:
+        if self._repeated[lane] > layer.acked:
             return False
         out.extra = 0  # the packet says it
         header = write_header(out, self.aliases, self.nodes, self.direct, now, -1, 0)
@@ -458,39 +476,36 @@ class Outbox:
         layer.offer(header + payload)
         return True
 
-    def _pin(self, key: bytes, out: Outgoing) -> None:
-        """From its first message on the numbers of a pair are kept: a late packet is never misread."""
+    def _pin(self, lane: bytes, out: Outgoing) -> None:
+        """From its first message on the numbers of a lane are kept: a late packet is never misread."""
         if len(self._pins) == codes.PINS_MAX or not self.aliases.pin(out.endpoint):
             return
         if out.format == codes.TYPED and not self.aliases.pin(out.type_id):
             return
-        if out.transit is not None:
-            for node in (out.transit.source, out.peer.key):
-                if self.nodes.numbers.get(node, 0) not in (codes.SENDER, codes.RECEIVER):
-                    if not self.nodes.pin(node):
-                        return
-        self._pins[key] = _NOWHERE
+        ends = [out.peer.key] if out.transit is None else [out.transit.source, out.peer.key]
+        for node in ends:
+            if self.nodes.numbers.get(node, 0) not in (codes.SENDER, codes.RECEIVER):
+                if not self.nodes.pin(node):
+                    return
+        self._pins[lane + out.type_id] = True
+        self._repeated[lane] = _NOWHERE
 
     def _repeats(self, out: Outgoing) -> None:
-        """A message that is repeated, perhaps of a pair whose others are not: these wait for it."""
-        key = _pin_key(out)
-        if key in self._pins:
-            self._pins[key] = _NOWHERE
-            self._fresh.append(key)
+        """A message that is repeated, perhaps of a lane whose others are not: these wait for it."""
+        lane = lane_of(out)
+        if lane in self._repeated:
+            self._repeated[lane] = _NOWHERE
+            self._fresh.append(lane)
 
     def _note_pins(self, size: int) -> None:
         """What was written just now ends `size` bytes from where the stream has been taken to; what of a
         large message is still to come counts when it has been.
         """
         assert self.layer is not None
-        going = [_pin_key(partial.out) for partial in self._partials]
-        for key in self._fresh:
-            self._pins[key] = _NOWHERE if key in going else self.layer.pulled + size
+        going = [partial.lane for partial in self._partials]
+        for lane in self._fresh:
+            self._repeated[lane] = _NOWHERE if lane in going else self.layer.pulled + size
         self._fresh = []
-
-    def _passes(self, out: Outgoing) -> bool:
-        """Answers about flow control and failure overtake; what is about the messages before it does not."""
-        return out.kind == codes.SIGNAL and out.extra in (codes.PART_CREDIT, codes.UNDELIVERABLE)
 
     def _write_credit(self, flow: "InFlow", parts: "list[bytes]", now: int) -> int:
         out = Outgoing(codes.SIGNAL, flow.peer, flow.endpoint.uuid, flow.limit, b"", codes.RAW, b"")

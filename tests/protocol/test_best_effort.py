@@ -12,7 +12,7 @@ from busway.protocol.framing import AliasWriter
 from busway.protocol.outbox import frame
 from busway.protocol.packets import DATA, LOSSY
 from tests.protocol.lines import Line
-from tests.protocol.pairs import E, F, Net, Pair
+from tests.protocol.pairs import E, F, G, Net, Pair
 
 
 def ready(seed: int = 4, **options: Any) -> tuple[Line, Any]:
@@ -104,6 +104,40 @@ def test_a_type_is_told_first_too() -> None:
         assert kinds(line) == [wanted]
         line.run(1000)
     assert [message.type_id for message in line.drain(1, receiver)] == [F]
+
+
+def test_it_never_overtakes_one_of_its_pair_that_is_of_another_type() -> None:
+    line, receiver = ready(mtu=64)
+    for kind in (F, F, G, G):
+        line.a.publish(E, b"\xf5", line.now, codes.TYPED, kind, best_effort=True)
+        line.run(1000)
+    line.drain(1, receiver)
+    line.a.publish(E, b"\xf4", line.now, codes.TYPED, F)
+    line.a.publish(E, b"\xf5", line.now, codes.TYPED, G, best_effort=True)
+    assert LOSSY not in kinds(line)
+    line.run(1500)
+    assert [message.payload for message in line.drain(1, receiver)] == [b"\xf4", b"\xf5"]
+
+
+def test_it_never_overtakes_a_request_of_its_pair() -> None:
+    line, _ = ready(mtu=64)
+    receiver = line.b.register(F, codes.ANYCAST)
+    line.run(3000)
+    peer = line.a.routes.peers[b"b" * 16]
+    flow = line.a.origin.flow(peer, F, 16, line.now)
+    for wanted in (DATA, LOSSY):
+        out = Outgoing(codes.SEND, peer, F, 0, b"alone", codes.RAW, b"")
+        out.extra = 1
+        line.a.origin.transmit(flow, out, line.now)
+        assert kinds(line) == [wanted]
+        line.run(1000)
+    line.a.request(F, b"asked", line.now, node_id=b"b" * 16)
+    out = Outgoing(codes.SEND, peer, F, 0, b"behind", codes.RAW, b"")
+    out.extra = 1
+    line.a.origin.transmit(flow, out, line.now)
+    assert LOSSY not in kinds(line)
+    line.run(1500)
+    assert [message.payload for message in line.drain(1, receiver)][-2:] == [b"asked", b"behind"]
 
 
 def test_a_busy_link_misses_it_and_nobody_waits() -> None:
@@ -207,7 +241,7 @@ def test_pairs_that_travel_alone_are_few() -> None:
     line, _ = ready(mtu=64)
     outbox = line.sides[0].connection.outbox
     for number in range(codes.PINS_MAX):
-        outbox._pins[b"%d" % number] = 0
+        outbox._pins[b"%d" % number] = True
         if len(outbox._pins) == codes.PINS_MAX:
             break
     line.b.register(F, codes.BROADCAST)

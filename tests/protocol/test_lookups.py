@@ -90,6 +90,52 @@ def test_an_endpoint_beyond_a_slow_link_is_found_when_it_is_needed(source: str, 
     assert_settled(net)
 
 
+def test_a_holder_that_is_told_again_is_still_there() -> None:
+    net = slow()
+    receiver = net["c"].register(E, ANYCAST)
+    net.pump()
+    net["b"].send(E, b"first", net.now)
+    net.pump()
+    assert net.holders("b", E) == "c"
+    net["d"].register(E, ANYCAST, cost=1000)
+    net.pump()
+    assert net.holders("b", E) == "cd"  # c is told with d, once more
+    assert net.seen(net["b"], events.ENDPOINT_DOWN) == []
+    net["b"].send(E, b"second", net.now)
+    net.pump()
+    assert net.payloads("c", receiver) == [b"first", b"second"]
+
+
+def test_a_line_knows_better_than_what_was_told_when_asked() -> None:
+    net = slow()
+    net["d"].register(E, ANYCAST)
+    net.pump()
+    net["b"].send(E, b"x", net.now)
+    net.pump()
+    assert net.holders("b", E) == "d"
+    net.join("bd", cost=1)  # a fast way: the line comes
+    net.pump()
+    net["c"].register(E, ANYCAST)
+    net.pump()
+    assert net.holders("b", E) == "cd"
+    net["b"].lookups.refused(net.see("b", "d"), E, net.now)
+    assert net.holders("b", E) == "cd"
+
+
+def test_a_broadcast_crosses_a_slow_link_though_somebody_nearer_has_subscribed() -> None:
+    net = slow("abc", "bc")
+    receivers = {letter: net[letter].register(E, BROADCAST) for letter in "abc"}
+    net.pump()
+    net["b"].deregister(receivers.pop("b"), net.now)
+    net.pump()
+    for source in "abc":
+        net[source].publish(E, source.encode(), net.now)
+        net.pump()
+        net.advance(3000)
+    for letter, receiver in receivers.items():
+        assert net.payloads(letter, receiver) == [b"a", b"b", b"c"]
+
+
 def test_over_two_slow_links() -> None:
     net = Mesh()
     net.add("abcdef")
