@@ -1,11 +1,11 @@
 """The long tests: `python -m tests.soak --seed N --duration S`. Prints bounds, progress and a verdict.
 
-Ten stages share the time: random campaigns, millions of messages to a slow receiver, two hundred senders to
-a slow receiver, fuzzing of what a connection reads, routing (random lives of the control plane, and every
-order of events in small networks), random lives of a whole mesh, confirmed messages over bad serial lines
-whose boards reset, sessions over packets, read by CPython and by MicroPython, a million messages through
-a leaf on MicroPython, and every way to install on every Python that is here. Exit status 0 only if each kept
-all its bounds.
+Eleven stages share the time: random campaigns, millions of messages to a slow receiver, two hundred senders
+to a slow receiver, fuzzing of what a connection reads, routing (random lives of the control plane, and every
+order of events in small networks), random lives of a whole mesh, every kind of message over slow, lossy and
+stopped links, confirmed messages over bad serial lines whose boards reset, sessions over packets, read by
+CPython and by MicroPython, a million messages through a leaf on MicroPython, and every way to install on
+every Python that is here. Exit status 0 only if each kept all its bounds.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tests.rigs.micropython import MicroPython
 from tests.rigs.micropython import find as find_micropython
 from tests.rigs.micropython import stage as stage_micropython
 from tests.rigs.tree import ROOT
-from tests.simulation import everyone, life
+from tests.simulation import everyone, life, order
 from tests.simulation.lines import Trouble, radio, uart
 from tests.simulation.model import CASES
 from tests.simulation.stations import Talk
@@ -474,6 +474,27 @@ def mesh(seed: int, seconds: float) -> Result:
     return Result(True, f"{runs:,} lives of a mesh of 13 nodes without a fault: {kinds}")
 
 
+# ---- order
+
+
+def in_order(seed: int, seconds: float) -> Result:
+    """Every kind of message and signal over slow, lossy and stopped links, and several hops."""
+    say("   bound: nothing lost, late, refused or out of order")
+    runs, counts = 0, Counter[str]()
+    until = said = time.monotonic()
+    until += seconds
+    while runs == 0 or time.monotonic() < until:
+        verdict = order.run(seed + runs, order.STEPS if runs % 2 else 15)
+        if verdict.faults:
+            return Result(False, f"order, seed {seed + runs}: {'; '.join(verdict.faults[:3])}")
+        runs, counts = runs + 1, counts + verdict.counts
+        if time.monotonic() - said > 10:
+            said = time.monotonic()
+            say(f"   lives: {runs:,}")
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
+    return Result(True, f"{runs:,} lives of 3 to 7 nodes, nothing lost and nothing overtaken: {kinds}")
+
+
 # ---- bad lines
 
 SORTS = (
@@ -528,8 +549,9 @@ def two_pythons(seed: int, seconds: float) -> Result:
 STAGES: list[tuple[str, float, Callable[[int, float], Result]]] = [
     ("campaigns", 0.1, campaigns),
     ("routing", 0.2, routing),
-    ("mesh", 0.1, mesh),
-    ("pressure", 0.15, lambda seed, seconds: asyncio.run(pressure(seed, seconds))),
+    ("mesh", 0.05, mesh),
+    ("order", 0.1, in_order),
+    ("pressure", 0.1, lambda seed, seconds: asyncio.run(pressure(seed, seconds))),
     ("many senders", 0.1, lambda seed, seconds: asyncio.run(many(seed, seconds))),
     ("lines", 0.1, bad_lines),
     ("fuzzing", 0.15, fuzz),

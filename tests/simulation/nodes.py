@@ -43,13 +43,20 @@ class Wire:
         self.pace = pace
         self.random = rng
         self.calm = False
+        self.least = min(16, BACKLOG_MS * pace.bytes_per_ms)  # bytes of room that are worth a call
         self.pieces: deque[tuple[int, bytes]] = deque()
         self.free_at = 0  # when the last byte has left, in bytes of the line's time
 
     def room(self, now: int) -> int:
-        """How many bytes the driver would take now."""
+        """How many bytes the driver would take now: none, until it is worth while."""
         line = now * self.pace.bytes_per_ms
-        return max(0, line + BACKLOG_MS * self.pace.bytes_per_ms - self.free_at)
+        room = line + BACKLOG_MS * self.pace.bytes_per_ms - self.free_at
+        return room if room >= self.least else 0
+
+    def ready_at(self) -> int:
+        """When there is room again, ms."""
+        waiting = BACKLOG_MS * self.pace.bytes_per_ms
+        return -((waiting - self.least - self.free_at) // self.pace.bytes_per_ms)
 
     def put(self, data: bytes, now: int) -> None:
         self.free_at = max(self.free_at, now * self.pace.bytes_per_ms) + len(data)
@@ -175,7 +182,7 @@ class Timed(Net):
         if wire.pieces and not end.unplugged:
             return max(wire.pieces[0][0], self.now + 1, self.wakes.get(end.connection.node, 0))
         if peer.connection.wants_write and not peer.unplugged:
-            return max(self.now + 1, self.wakes.get(peer.connection.node, 0))
+            return max(self.now + 1, wire.ready_at(), self.wakes.get(peer.connection.node, 0))
         return -1
 
     def fire(self) -> None:
