@@ -118,7 +118,9 @@ def test_a_node_over_tcp() -> None:
         assert busway("request", "lab/echo", "7", *connect).ok().text == "7\n"
         # Its state is for programs of its own machine; that it says so is an answer, too.
         (node,) = busway("nodes", "--json", *connect).ok().document
-        assert (node["label"], node["answer"]) == ("far", "refused")
+        assert (node["label"], node["answer"]) == ("far", "beyond introspection's realm")
+        row = busway("nodes", *connect).ok().text.splitlines()[1]
+        assert row.endswith("beyond introspection's realm")
         assert "1 replies" in busway("ping", "far", "-c", "1", *connect).ok().text
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -9,7 +10,7 @@ import pytest
 
 import busway as front
 from tests.drivers.lines import Line, line
-from tests.front.cli_rig import busway, busway_started, new_bus
+from tests.front.cli_rig import busway, busway_started, new_bus, started
 from tests.rigs.uarts import Uart
 
 
@@ -51,7 +52,9 @@ def test_a_bridged_board_is_as_any_other_node(wire: Line) -> None:
         while "lab-board" not in bridge.line():
             pass
         assert busway("request", "lab/upper", "pump", "--ttl", "10", bus=bus).ok().text == "PUMP\n"
-        assert "lab-board" in busway("nodes", bus=bus).ok().text
+        nodes = busway("nodes", "--json", bus=bus).ok().document
+        (seen,) = [node for node in nodes if node["label"] == "lab-board"]
+        assert (seen["answer"], seen["leaf"]) == ("beyond introspection's realm", True)
         with busway_started("monitor", "--log", "-c", "1", bus=bus) as log:
             # It hears what is said once the bridge knows of it: so the board says it until then.
             saying = threading.Event()
@@ -87,3 +90,39 @@ def test_another_boards_log_is_left_out(wire: Line) -> None:
             assert '"label":"lab-board"' in told
             assert '"text":"hello"' in told
             assert log.status() == 0
+
+
+_SMALL = """
+import asyncio, operator, socket, sys, time, types
+import busway
+from busway.adapters.micropython import Loop
+
+ticks = lambda: time.monotonic_ns() // 1000000
+clock = types.SimpleNamespace(ticks_ms=ticks, ticks_diff=operator.sub, ticks_add=operator.add)
+
+async def main(name):
+    async with busway.AsyncBus(name, label="router") as bus:
+        listener = await bus.listen("tcp://127.0.0.1:0", realm="userspace")
+        address = ("127.0.0.1", int(listener.url.rpartition(":")[2]))
+        dial = lambda: socket.create_connection(address)
+        loop = Loop(dial, "small", bus=name, sort="stream", realm=1, node_id=b"b" * 16, clock=clock)
+        loop.serve("lab/pump")(lambda value: value)
+        while True:
+            await asyncio.to_thread(loop.step, 50)
+            print(len(bus.nodes()), flush=True)
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+def test_a_board_that_a_command_reaches_answers_no_introspection() -> None:
+    bus = new_bus()
+    with started(sys.executable, "-c", _SMALL, bus) as router:
+        while router.line() != "2":
+            pass
+        (board, _) = sorted(
+            busway("nodes", "--json", bus=bus).ok().document, key=lambda node: not node["leaf"]
+        )
+        assert (board["label"], board["answer"]) == ("small", "leaf, answers no introspection")
+        rows = busway("nodes", bus=bus).ok().text.splitlines()
+        assert any(row.startswith("small") and row.endswith("leaf, answers no introspection") for row in rows)

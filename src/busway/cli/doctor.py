@@ -168,7 +168,7 @@ def _check_joined(report: Report, bus: AsyncBus, node: bytes, url: str) -> None:
 async def check_nodes(report: Report, bus: AsyncBus, names: list[str], timeout: float) -> None:
     """What the programs see of each other; of two named ones, why they do not."""
     from busway.cli import session
-    from busway.cli.survey import OK, OTHER_VERSION, REFUSED, SILENT, survey
+    from busway.cli.survey import BEYOND, OK, OTHER_VERSION, REFUSED, SILENT, survey
 
     found = await survey(bus, timeout)
     for each in found:
@@ -178,7 +178,7 @@ async def check_nodes(report: Report, bus: AsyncBus, names: list[str], timeout: 
             )
         elif each.answer == OTHER_VERSION:
             report.find(f"{_name(each)} {each.reason}", "the two cannot be on one bus before that")
-        elif each.answer == REFUSED:
+        elif each.answer in (BEYOND, REFUSED):
             report.well(
                 f"{_name(each)} keeps its state to its own machine: if an endpoint of it is missing here, its"
                 " realm may be narrower than a link on the way (a possible cause, not visible from here)"

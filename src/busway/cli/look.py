@@ -27,9 +27,10 @@ Examples:
   busway nodes --tree
 
 Listed are the running programs, this command not among them. ANSWER is "ok"; "no answer" (stopped, or
-too busy); "other version" (of the protocol: update the older one); "refused" (its state is for
-programs of its own user on its own machine); "not reached" (another node sees it, this command does
-not: short-lived programs, or nodes connected elsewhere).
+too busy); "other version" (of the protocol: update the older one); "beyond introspection's realm" (a link
+on the way leaves this machine, and state is told to programs on it only); "leaf, answers no
+introspection" (a board); "refused" (another program that tells none); "not reached" (another node sees
+it, this command does not: short-lived programs, or nodes connected elsewhere).
 Exit status 3 if a node gave no answer or has another version, 1 if --node matches none."""
 
 _ENDPOINTS_EXAMPLES = """\
@@ -140,7 +141,9 @@ def _show_nodes(bus: AsyncBus, found: list[Found], _chosen: bool, as_json: bool)
 
 
 def _paint_answer(cell: str) -> str:
-    colours = {"ok": "green", "not reached": None}
+    from busway.cli.survey import BEYOND, BOARD, OK, UNREACHED
+
+    colours = {OK: "green"} | dict.fromkeys((BEYOND, BOARD, UNREACHED))
     return click.style(cell, fg=colours.get(cell.strip(), "red"))
 
 

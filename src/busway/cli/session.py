@@ -36,6 +36,7 @@ class Overview:
 
     nodes: list[NodeInfo]
     endpoints: list[EndpointInfo]
+    realms: dict[bytes, str]  # of the way to each node: the widest on it
 
 
 def run(
@@ -143,12 +144,20 @@ async def _look_around(bus: AsyncBus) -> None:
             for row in rows
             if row["endpoint"] not in hidden and row["realm"] != "process"
         ],
+        {row["node"]: row["realm"] for row in report["nodes"]},
     )
 
 
 def overview(bus: AsyncBus) -> Overview:
     """Who is there and what they have, as far as this command knows."""
-    return _overviews.get(bus) or Overview(bus.nodes(), bus.endpoints())
+    return _overviews.get(bus) or Overview(
+        bus.nodes(), bus.endpoints(), {route.node: route.realm for route in bus.routes()}
+    )
+
+
+def realm_of(bus: AsyncBus, node: bytes) -> str:
+    """The widest realm on the way to a node, as far as this command knows; "" if it does not."""
+    return overview(bus).realms.get(node, "")
 
 
 async def _note_refusals(bus: AsyncBus, refusals: list[Change]) -> None:

@@ -20,11 +20,14 @@ from busway.protocol import codes
 OK = "ok"
 SILENT = "no answer"
 REFUSED = "refused"
+BEYOND = "beyond introspection's realm"
+BOARD = "leaf, answers no introspection"
 UNREADABLE = "unreadable"
 UNREACHED = "not reached"
 OTHER_VERSION = "other version"
 
 _LOOK_S = 0.02  # between looks for nodes that have not taken our link yet
+_WIDER = ("localnet", "global")  # than that of the introspection endpoint
 _STRANGE_S = 0.1  # who has not taken it after this is asked why
 
 _ENDPOINT: dict[str, type] = {"endpoint": bytes, "name": str, "kind": str, "realm": str}
@@ -117,7 +120,9 @@ async def survey(bus: AsyncBus, timeout: float) -> list[Found]:
 
 
 async def ask(bus: AsyncBus, node: NodeInfo, timeout: float) -> Found | None:
-    """One node's answer; None if it has left in the meantime."""
+    """One node's answer; None if it has left in the meantime. Whom the question cannot reach is not asked."""
+    if session.realm_of(bus, node.id) in _WIDER:
+        return Found(node, BEYOND)
     began = asyncio.get_running_loop().time()
     try:
         report = await bus.request(codes.INTROSPECTION, None, node=node.id, timeout=timeout)
@@ -126,7 +131,8 @@ async def ask(bus: AsyncBus, node: NodeInfo, timeout: float) -> Found | None:
     except busway.PayloadError:
         return Found(node, UNREADABLE)
     except (busway.Undeliverable, busway.RemoteError):
-        return Found(node, REFUSED) if any(node.id == each.id for each in session.others(bus)) else None
+        answer = BOARD if node.leaf else REFUSED
+        return Found(node, answer) if any(node.id == each.id for each in session.others(bus)) else None
     if not well_formed(report):
         return Found(node, UNREADABLE)
     leave_out_lost(report)
