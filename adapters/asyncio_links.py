@@ -88,9 +88,7 @@ class Links:
         host = self._host
         host.check_open()
         token, _ = facade.from_environment("", token, {})
-        facade.prover(token)
-        if realm is not None:
-            facade.realm_number(realm)
+        facade.check_link(token, realm, cost)
         where = opening.normalise(url)
         listener = await host.loop.run_in_executor(None, opening.listen, where, token, open, options)
         if host.failure is not None:  # closed meanwhile

@@ -11,6 +11,7 @@ from typing import Any, Unpack, overload
 from busway.adapters import facade
 from busway.adapters.asyncio_ends import Receiver, Service
 from busway.adapters.asyncio_host import Host
+from busway.adapters.checks import check_handler, check_whole
 from busway.adapters.typed import (
     F,
     Handler,
@@ -241,6 +242,8 @@ class Receiving:
                 return function
 
             return decorate
+        check_handler(handler)
+        check_whole("limit", limit, "the handlers that may run at once")
         if limit < 1:
             raise ValueError(f"limit must be at least 1 handler, not {limit!r}")
         accepted = facade.types_of(endpoint, types)

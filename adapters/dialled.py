@@ -23,7 +23,7 @@ from busway.adapters.links import Host as LinkHost
 from busway.adapters.links import LinkRunner, next_id, now_ms
 from busway.adapters.retrying import CLOSED, CONNECTED, CONNECTING, Healer, Retry
 from busway.errors import BusClosed, BusError, LinkRefused
-from busway.protocol import Link, Node, codes, errors
+from busway.protocol import Node, codes, errors
 
 _FOR_EVER_S = 86400.0  # a patience of a day or more has no timer
 
@@ -55,10 +55,7 @@ class Options:
         wait: float | None,
         driver: dict[str, Any],
     ) -> None:
-        facade.prover(token)
-        Link(cost=1 if cost is None else cost)
-        if realm is not None:
-            facade.realm_number(realm)
+        facade.check_link(token, realm, cost)
         if wait is not None and (
             isinstance(wait, bool) or not isinstance(wait, (int, float)) or not wait >= 0
         ):

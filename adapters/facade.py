@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, cast
 
+from busway.adapters.checks import check_label, check_limits, check_token, check_whole
 from busway.adapters.failures import describe
 from busway.adapters.literal import id_of
 from busway.adapters.typed import Kind as Kind
@@ -279,8 +280,10 @@ def make_node(
     wake: Callable[[], None] | None = None,
 ) -> Node:
     """The core's node, as the arguments of a bus say and the environment where they say nothing. Raises
-    ValueError.
+    TypeError, ValueError.
     """
+    check_label(label)
+    check_limits(limits, Limits)
     return Node(
         node_id or os.urandom(16),
         entropy=os.urandom,
@@ -297,9 +300,12 @@ def make_node(
 def from_environment(
     url: str, token: str | None, options: dict[str, Any]
 ) -> tuple[str | None, dict[str, Any]]:
-    """A link's token and its driver's options, from BUSWAY_TOKEN and BUSWAY_CAFILE where they say nothing."""
+    """A link's token and its driver's options, from BUSWAY_TOKEN and BUSWAY_CAFILE where they say nothing.
+    Raises TypeError, ValueError for what is no token.
+    """
     if token is None:
         token = os.environ.get("BUSWAY_TOKEN") or None
+    check_token(token)
     cafile = os.environ.get("BUSWAY_CAFILE")
     if cafile and str(url).lower().startswith("wss:") and not {"cafile", "tls"} & options.keys():
         options = {**options, "cafile": cafile}
@@ -336,8 +342,10 @@ def register(
     limit: int = codes.OPENING_CREDIT,
 ) -> Receiver:
     """Register with the core, in users' words; `limit` messages are worked on at once. Raises EndpointTaken,
-    ValueError.
+    TypeError, ValueError.
     """
+    check_whole("queue", queue, "the messages that may wait")
+    check_whole("cost", cost, "what is added to the way's cost")
     try:
         return node.register(
             id_of(endpoint),
@@ -429,16 +437,31 @@ def dump_cbor(value: object) -> bytes:
 
 def prover(token: str | None) -> Callable[[bytes], bytes] | None:
     """What proves knowledge of a token (docs/protocol.md, section 3.2); None without one."""
+    check_token(token)
     if token is None:
         return None
-    if not token:
-        raise ValueError("token must not be empty")
     key = token.encode()
     return lambda message: hmac.digest(key, message, "sha256")
 
 
+def check_cost(cost: int | None) -> None:
+    """Of a link. Raises TypeError, ValueError."""
+    if cost is not None:
+        check_whole("cost", cost, "1 to 16382")
+        Link(cost=cost)
+
+
+def check_link(token: str | None, realm: Realm | None, cost: int | None) -> None:
+    """What a link is asked for with, before anything is opened. Raises TypeError, ValueError."""
+    check_token(token)
+    check_cost(cost)
+    if realm is not None:
+        realm_number(realm)
+
+
 def make_link(channel: Any, token: str | None, realm: Realm | None = None, cost: int | None = None) -> Link:
     """What the core has to know of a driver's channel. Raises ValueError."""
+    check_cost(cost)
     scheme = channel.address.partition(":")[0]
     usual, keepalive_ms = _LINK_DEFAULTS.get(scheme, (16, 5000))
     usual = getattr(channel, "cost", usual)  # a driver may know better, as of a slow line

@@ -94,9 +94,7 @@ class Links:
         host = self._host
         host.check_open()
         token, _ = facade.from_environment("", token, {})
-        if realm is not None:
-            facade.realm_number(realm)
-        facade.prover(token)
+        facade.check_link(token, realm, cost)
         listener = opening.listen(opening.normalise(url), token, open, options)
         try:
             return Listener(host.engine, host.engine.call(self._listen, listener, token, realm, cost))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Unpack, overload
 
 from busway.adapters import facade
+from busway.adapters.checks import check_handler, check_whole
 from busway.adapters.threads_ends import Receiver, Service
 from busway.adapters.threads_host import Host
 from busway.adapters.typed import (
@@ -222,6 +223,8 @@ class Receiving:
                 return function
 
             return decorate
+        check_handler(handler)
+        check_whole("limit", limit, "the handlers that may run at once")
         if limit < 1:
             raise ValueError(f"limit must be at least 1 handler, not {limit!r}")
         if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):

@@ -59,6 +59,7 @@ const scenarios = {
     assert.throws(() => bus.request("", null), RangeError);
     assert.throws(() => bus.subscribe("t/down", "no function"), TypeError);
     assert.throws(() => new Bus("http://127.0.0.1"), TypeError);
+    assert.throws(() => new Bus(url, { token: 123 }), /a token is text or null, not a number/);
   },
 
   async streams() {

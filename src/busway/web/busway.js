@@ -114,6 +114,7 @@ export class Bus {
     } = {},
   ) {
     if (!/^wss?:\/\//.test(url)) throw new TypeError(`a URL as ws://host:port was expected, not ${url}`);
+    if (token !== null && typeof token !== "string") throw new TypeError(`a token is text or null, not a ${typeof token}`);
     if (token === "") throw new TypeError("a token that is not empty was expected");
     if (!(keepalive > 0)) throw new RangeError(`keepalive in seconds above 0 was expected, not ${keepalive}`);
     this.url = url;

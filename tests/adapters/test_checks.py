@@ -1,0 +1,119 @@
+"""Arguments of a wrong type are refused at once, by both buses, with what was expected."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import busway
+from tests.adapters.tools import channels
+
+TOKENS = [
+    (123, TypeError, r"a token is text \(str\), or None for none; got int$"),
+    (b"secret", TypeError, r"got bytes: write token.decode\(\) or token.hex\(\)$"),
+    (["secret"], TypeError, "got list$"),
+    ("", ValueError, "token must not be empty: give a text"),
+    ("secret\ud800", ValueError, "a token is text in UTF-8"),
+]
+
+Call = Callable[[Any, Any], Any]
+CALLS: dict[str, Call] = {
+    "connect tcp": lambda bus, token: bus.connect("tcp://127.0.0.1:9", token=token),
+    "connect ws": lambda bus, token: bus.connect("ws://127.0.0.1:9", token=token),
+    "listen tcp": lambda bus, token: bus.listen("tcp://127.0.0.1:0", token=token),
+    "listen ws": lambda bus, token: bus.listen("ws://127.0.0.1:0", token=token),
+}
+
+
+async def settled(result: Any) -> None:
+    if inspect.isawaitable(result):
+        await result
+
+
+@pytest.mark.parametrize("make", [busway.AsyncBus, busway.Bus])
+@pytest.mark.parametrize(("token", "kind", "sentence"), TOKENS)
+async def test_what_is_no_token(make: Any, token: object, kind: type[Exception], sentence: str) -> None:
+    bus = make(ipc=False)
+    await settled(bus.open())
+    try:
+        for call in CALLS.values():
+            with pytest.raises(kind, match=sentence) as caught:
+                await settled(call(bus, token))
+            assert "secret" not in str(caught.value)
+        here, there = channels()
+        with pytest.raises(kind, match=sentence):
+            bus.attach(here, token=token)
+        here.close()
+        there.close()
+        assert bus.links() == []
+    finally:
+        await settled(bus.close())
+
+
+@pytest.mark.parametrize("make", [busway.AsyncBus, busway.Bus])
+@pytest.mark.parametrize("cost", [0, 16383])
+async def test_a_listener_is_refused_what_its_links_would_be(make: Any, cost: int) -> None:
+    bus = make(ipc=False)
+    await settled(bus.open())
+    try:
+        with pytest.raises(ValueError, match="cost"):
+            await settled(bus.listen("tcp://127.0.0.1:0", cost=cost))
+    finally:
+        await settled(bus.close())
+
+
+OTHERS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "queue": (lambda bus: bus.register("x", queue="5"), "queue must be the messages that may wait, a whole"),
+    "register cost": (lambda bus: bus.register("x", cost=1.5), "cost must be .*, a whole number"),
+    "link cost": (
+        lambda bus: bus.connect("tcp://127.0.0.1:9", cost="1"),
+        r"cost must be 1 to 16382, a whole number \(int\), not '1'",
+    ),
+    "listener's cost": (
+        lambda bus: bus.listen("tcp://127.0.0.1:0", cost="1"),
+        r"cost must be 1 to 16382, a whole number \(int\), not '1'",
+    ),
+    "limit": (
+        lambda bus: bus.serve("x", lambda request: None, limit="x"),
+        "limit must be the handlers that may run at once",
+    ),
+    "handler": (lambda bus: bus.serve("x", 5), "a handler is a function that takes a request, not 5"),
+}
+
+
+@pytest.mark.parametrize("make", [busway.AsyncBus, busway.Bus])
+@pytest.mark.parametrize("name", OTHERS)
+async def test_other_arguments(make: Any, name: str) -> None:
+    call, sentence = OTHERS[name]
+    bus = make(ipc=False)
+    await settled(bus.open())
+    try:
+        with pytest.raises(TypeError, match=sentence):
+            await settled(call(bus))
+        assert not any(found.name == "x" for found in bus.endpoints())  # and nothing was done
+    finally:
+        await settled(bus.close())
+
+
+@pytest.mark.parametrize("make", [busway.AsyncBus, busway.Bus])
+def test_what_a_bus_is_made_with(make: Any) -> None:
+    with pytest.raises(TypeError, match=r"a label is text \(str\), or None for the program's name; got int"):
+        make(label=5)
+    with pytest.raises(ValueError, match="a label is text in UTF-8"):
+        make(label="\ud800")
+    with pytest.raises(TypeError, match=r"limits must be a busway\.Limits, not 5"):
+        make(limits=5)
+
+
+@pytest.mark.parametrize("make", [busway.AsyncBus, busway.Bus])
+async def test_a_directory_that_cannot_be_names_the_variable(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BUSWAY_DIR", "/sys/busway")
+    bus = make()
+    with pytest.raises(OSError, match="set BUSWAY_DIR to a directory of your own"):
+        await settled(bus.open())
+    await settled(bus.close())
