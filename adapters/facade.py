@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from busway.adapters.checks import check_label, check_limits, check_token, check_whole
@@ -424,8 +424,22 @@ def tracing(
         outcome = yield node.trace(target, len(hops), clock(), timeout_ms=timeout_ms)
         if outcome.status != events.TRACED:
             raise error_of(outcome)
-        hops.append(hop_of(outcome, time.monotonic() - started))
+        hops.append(_as_seen_here(node, hop_of(outcome, time.monotonic() - started)))
     return hops
+
+
+def _as_seen_here(node: Node, hop: Hop) -> Hop:
+    """A leaf next door knows less about the link than this side, which chose it and reckons with its cost."""
+    peer = node.routes.peers.get(hop.node)
+    link = None if peer is None or not peer.leaf else peer.hop
+    if link is None or link.peer is not peer:
+        return hop
+    return replace(
+        hop,
+        realm=codes.REALM_NAMES[link.realm],
+        cost=link.cost,
+        medium=link.link.medium or hop.medium,
+    )
 
 
 def dump_cbor(value: object) -> bytes:

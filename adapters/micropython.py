@@ -144,7 +144,7 @@ class Loop:
         if sort == "packet":
             import busway.protocol.leaf_packets  # noqa: F401 - while the heap is in one piece
 
-            self.medium = "serial"
+            self.medium, self.cost = ("ble", 256) if mtu else ("serial", 64)  # as a trace tells it
             keepalive_ms = keepalive_ms or 5000
         self.sort = sort
         self.mtu = mtu

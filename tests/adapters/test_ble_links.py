@@ -46,6 +46,8 @@ async def test_requests_of_any_size(radio: VirtualRadio, name: str) -> None:
         for size in (0, 1, 20, 244, 5000):
             data = os.urandom(size)
             assert await bus.request("board/echo", data) == data
+        (hop,) = await bus.trace("board/echo", timeout=20.0)
+        assert (hop.medium, hop.cost) == ("ble", 256)
         (info,) = bus.links()
         assert (info.realm, info.state, info.address[:6]) == ("localnet", "connected", "ble://")
 
