@@ -60,7 +60,7 @@ async def heard(radio: VirtualRadio, drops: int) -> None:
             for _ in range(2):
                 message = await readings.receive(timeout=20.0)
                 assert message.payload == {"celsius": 25.0}
-            (hop,) = await bus.trace("", node=message.source, timeout=20.0)
+            (hop,) = await bus.trace("", node=bus.links()[0].peer, timeout=20.0)
             assert (hop.medium, hop.cost) == ("ble", 256)
             if turn < drops:
                 radio.tell("drop")

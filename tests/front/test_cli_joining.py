@@ -24,6 +24,15 @@ def listening(
         yield running, json.loads(line_with(running, "listening"))["url"]
 
 
+def doctor(directory: str, bus: str, *words: str) -> str:
+    """What it finds about a realm."""
+    found = busway("doctor", *words, "--json", bus=bus, BUSWAY_DIR=directory)
+    assert found.status == 1
+    findings = [each for each in found.document["findings"] if "realm global" in each["finding"]]
+    assert "--realm localnet" in findings[0]["advice"]
+    return str(findings[0]["finding"])
+
+
 class TestConnectAndListenOn:
     def test_they_make_two_machines_one_bus(self, machines: tuple[str, str]) -> None:
         here, there = machines
@@ -93,6 +102,39 @@ class TestConnectAndListenOn:
         assert "missing.pem" in busway("connect", "wss://lab", "--cafile", "missing.pem", bus=bus).failed(2)
         closed = f"tcp://127.0.0.1:{free_port()}"
         assert "is a node listening there?" in busway("bench", closed, bus=bus).failed(4)
+
+    def test_a_link_that_lets_nothing_pass_says_so(self, machines: tuple[str, str]) -> None:
+        here, there = machines
+        bus = new_bus()
+        with (
+            busway_started("serve", "lab/upper", "--", "tr", "a-z", "A-Z", bus=bus, BUSWAY_DIR=there),
+            busway_started("listen-on", "ws://127.0.0.1:0", bus=bus, BUSWAY_DIR=there) as far,
+        ):
+            url = line_with(far, "listening").split()[-1]
+            with busway_started("connect", url, bus=bus, BUSWAY_DIR=here) as near:
+                for side in (near, far):
+                    line_with(side, "link-up")
+                    assert "--realm localnet" in side.line()
+                assert "lab/upper" in doctor(there, bus), "the realm is named as the barrier"
+                assert "lab/upper" in doctor(there, bus, url)
+                asked = busway("request", "lab/upper", "--raw", "hello", bus=bus, BUSWAY_DIR=here)
+                assert asked.status == 1
+
+    def test_with_a_realm_at_both_sides_it_passes(self, machines: tuple[str, str]) -> None:
+        here, there = machines
+        bus = new_bus()
+        realm = ("--realm", "localnet")
+        with (
+            busway_started("serve", "lab/upper", "--", "tr", "a-z", "A-Z", bus=bus, BUSWAY_DIR=there),
+            listening(bus, there, *realm, url="ws://127.0.0.1:0") as (far, url),
+            busway_started("bridge", url, *realm, "--every", "0.2", bus=bus, BUSWAY_DIR=here) as near,
+        ):
+            line_with(near, "link-up")
+            assert "forwarded" in near.line(), "there is nothing to hint at"
+            line_with(far, "link-up")
+            asked = busway("request", "lab/upper", "--raw", "hello", bus=bus, BUSWAY_DIR=here).ok()
+            assert asked.text.strip() == "HELLO"
+            assert "realm global" not in busway("doctor", bus=bus, BUSWAY_DIR=there).text
 
     def test_what_is_no_address(self) -> None:
         assert "tcp://host:port" in busway("connect", "pigeon://loft", bus=new_bus()).failed(2)

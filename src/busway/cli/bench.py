@@ -89,7 +89,7 @@ async def _serve(bus: AsyncBus, url: str, place: Place, comers: Comers, as_json:
     bus.serve(ECHO, _echo, realm="global")
     sink = bus.register(SINK, kind="anycast", realm="global")
     try:
-        listener = await bus.listen(url, **comers.listening(url, place.token))
+        listener = await bus.listen(url, **comers.listening(url, place))
     except (OSError, ValueError, busway.BusError) as error:
         raise failures.cannot_listen(url, error) from None
     if as_json:

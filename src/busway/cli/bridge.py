@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from busway.cli import failures, output
+from busway.cli import failures, output, realms
 from busway.cli.failures import Failure
-from busway.cli.options import Comers, Examples, Place, joins, json_option, listens
+from busway.cli.options import Comers, Examples, Place, joins, json_option, links_realm, listens
 
 if TYPE_CHECKING:
     from busway.adapters.asyncio import AsyncBus
@@ -21,6 +21,7 @@ Examples:
   busway bridge tcp://192.168.1.20:7000 --token "$TOKEN"
   busway bridge --listen tcp://0.0.0.0:7000 --token "$TOKEN"
   busway bridge tcp://10.0.0.1:7000 tcp://10.0.0.2:7000 --every 60
+  busway bridge wss://lab.example --realm localnet       with the same at the other side
 
 Joins this user's programs on this machine to the nodes at the URLs, and these to each other. While one
 cannot be reached it is tried again after 0.5 to 30 seconds; a refusal at the start that another try would
@@ -42,6 +43,7 @@ forwarded. With --json one document a line: links that come and go, and counts."
 )
 @json_option("JSON lines.")
 @joins
+@links_realm
 def bridge(
     place: Place,
     targets: tuple[str, ...],
@@ -125,7 +127,7 @@ class Bridge:
 
     async def listen(self, url: str, comers: Comers) -> None:
         try:
-            listener = await self.bus.listen(url, **comers.listening(url, self.place.token))
+            listener = await self.bus.listen(url, **comers.listening(url, self.place))
         except (OSError, ValueError) as error:
             raise failures.cannot_listen(url, error) from None
         self.tell("listening", {"url": listener.url}, f"listening at {listener.url}")
@@ -178,6 +180,22 @@ class Bridge:
         why = f": {text}" if text else ""
         self.said[link.address] = text  # a link that heals begins its first attempt with why it was lost
         self.tell(what, fields | {"realm": link.realm, "text": text}, f"{what}  {who}  {link.address}{why}")
+        if what == "link-up" and (hint := self._hint(link.realm)):
+            self.tell("hint", fields | {"realm": link.realm, "text": hint}, f"{link.address}: {hint}")
+
+    def _hint(self, realm: str) -> str:
+        """That nothing which is registered here passes a link of this realm; "" if something does."""
+        known = self.bus.endpoints()
+        if not realms.is_narrower("localnet", realm) or any(
+            not realms.is_narrower(found.realm, realm) for found in known
+        ):
+            return ""
+        narrow = f"{output.counted(len(known), 'endpoint')} here, none of which passes" if known else ""
+        return (
+            f"this link's realm is {realm}, and nothing passes that is registered for localnet, as by default"
+            f"{'; there is ' * (len(known) == 1)}{'; there are ' * (len(known) > 1)}{narrow}:"
+            f" give both sides --realm localnet, or register with realm={realm!r}"
+        )
 
     async def report(self, every: float) -> None:
         """Count now and then, and at the end."""

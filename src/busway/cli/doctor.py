@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +12,7 @@ from busway import about
 from busway.cli import failures, output
 from busway.cli.machine import check_directory
 from busway.cli.options import Examples, Place, joins, json_option, timeout_option
+from busway.cli.realms import is_narrower
 
 if TYPE_CHECKING:
     from busway.adapters.asyncio import AsyncBus
@@ -126,6 +127,7 @@ async def check_url(report: Report, bus: AsyncBus, url: str, place: Place, timeo
         report.well(f"{url} is node {output.node_text(link.peer, link.label)}; the link's realm is {realm}")
         await _check_report(report, bus, link.peer, url, realm, timeout)
         _check_joined(report, bus, link.peer, url)
+        _check_realm(report, f"a link to {url}", realm, _rows(bus))
 
 
 async def _check_report(
@@ -159,6 +161,29 @@ def _check_joined(report: Report, bus: AsyncBus, node: bytes, url: str) -> None:
         report.find(
             f"the programs here have no way to {url}, though it can be joined",
             f"run `busway bridge {url}`, or have one of them connect to it",
+        )
+
+
+def _rows(bus: AsyncBus) -> list[tuple[str, str]]:
+    """Name and realm of what the programs here have."""
+    from busway.cli import session
+
+    return [(found.name or found.id.hex()[:8], found.realm) for found in session.overview(bus).endpoints]
+
+
+def _check_realm(report: Report, what: str, realm: str, known: list[tuple[str, str]]) -> None:
+    """Whether anything that is registered passes a link of that realm."""
+    passing = [name for name, own in known if not is_narrower(own, realm)]
+    kept = sorted({name for name, own in known if is_narrower(own, realm) and own == "localnet"})
+    if kept and not passing:
+        report.find(
+            f"{what} has realm {realm}, and none of the endpoints here passes it: {', '.join(kept[:5])}",
+            "give the link realm localnet at both sides (--realm localnet, realm='localnet'), or register"
+            f" them with realm={realm!r}",
+        )
+    elif kept:
+        report.well(
+            f"{what} has realm {realm}: {output.counted(len(kept), 'endpoint')} of localnet stay here"
         )
 
 
@@ -196,6 +221,7 @@ async def check_nodes(report: Report, bus: AsyncBus, names: list[str], timeout: 
             )
         chosen += [each for each in found if each.info in matching[:1]]
     _check_pairs(report, chosen if len(chosen) > 1 else told)
+    _check_links(report, told)
     for each in chosen:
         with contextlib.suppress(Exception):
             hops = await bus.trace("", node=each.id, timeout=timeout)
@@ -214,6 +240,20 @@ def _check_pairs(report: Report, nodes: list[Found]) -> None:
                 _check_pair(report, one, other)
 
 
+def _check_links(report: Report, told: list[Found]) -> None:
+    """Whether the links that lead away from here let pass what the programs here have."""
+    known = [
+        (entry["name"] or entry["endpoint"].hex()[:8], entry["realm"])
+        for each in told
+        for entry in each.endpoints()
+    ]
+    for each in told:
+        for link in each.table("links"):
+            if is_narrower("localnet", link["realm"]):
+                what = f"the link of {_name(each)} to {link['label'] or 'a node'} ({link['address']})"
+                _check_realm(report, what, link["realm"], known)
+
+
 def _check_pair(report: Report, one: Found, other: Found) -> None:
     """Whether the first has a way to the second, and sees the endpoints that it may see."""
     row = next((row for row in one.table("nodes") if row["node"] == other.id), None)
@@ -230,7 +270,7 @@ def _check_pair(report: Report, one: Found, other: Found) -> None:
     hidden = [
         entry for entry in other.endpoints() if entry["endpoint"] not in seen and entry["realm"] != "process"
     ]
-    narrow = [entry for entry in hidden if _is_narrower(entry["realm"], row["realm"])]
+    narrow = [entry for entry in hidden if is_narrower(entry["realm"], row["realm"])]
     if narrow:
         names = ", ".join(entry["name"] or entry["endpoint"].hex()[:8] for entry in narrow[:5])
         report.find(
@@ -245,10 +285,3 @@ def _check_pair(report: Report, one: Found, other: Found) -> None:
             "if this stays so for more than a few seconds it is a defect of Busway: please report it with"
             " what `busway nodes --json` says",
         )
-
-
-_REALMS = ("process", "userspace", "localnet", "global")
-
-
-def _is_narrower(realm: Any, than: Any) -> bool:
-    return realm in _REALMS and than in _REALMS and _REALMS.index(realm) < _REALMS.index(than)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import click
 
 from busway.cli.bridge import run_bridge
-from busway.cli.options import Comers, Examples, Place, joins, json_option, listens
+from busway.cli.options import Comers, Examples, Place, joins, json_option, links_realm, listens
 
 _CONNECT_EXAMPLES = """\
 Examples:
@@ -17,8 +17,10 @@ Examples:
   busway connect wss://lab.example --cafile ca.pem
   busway connect serial:///dev/ttyUSB0?baud=115200
 
-Until it is interrupted, this user's programs on this machine and the nodes behind URL are one bus. The link
-heals: `busway links --watch` shows its state. With --json one document a line."""
+Until it is interrupted, this user's programs on this machine and the nodes behind URL are one bus, as far as
+the link's realm lets pass: over ws:// and wss:// only what is registered with realm="global", unless both
+sides have --realm localnet. The link heals: `busway links --watch` shows its state. With --json one document
+a line."""
 
 _LISTEN_EXAMPLES = """\
 Examples:
@@ -27,14 +29,17 @@ Examples:
   busway listen-on ws://127.0.0.1:8765
   busway listen-on wss://0.0.0.0:8765 --certificate chain.pem --key key.pem --token "$TOKEN"
 
-Until it is interrupted, others who connect there are on one bus with this user's programs on this machine.
-Beyond loopback it wants --token, or --open to let in everybody. With --json one document a line."""
+Until it is interrupted, others who connect there are on one bus with this user's programs on this machine, as
+far as the link's realm lets pass: over ws:// and wss:// only what is registered with realm="global", unless
+both sides have --realm localnet. Beyond loopback it wants --token, or --open to let in everybody. With --json
+one document a line."""
 
 
 @click.command(cls=Examples, epilog=_CONNECT_EXAMPLES)
 @click.argument("target", metavar="URL")
 @json_option("JSON lines.")
 @joins
+@links_realm
 def connect(place: Place, target: str, as_json: bool) -> int:
     """Join the local bus to the node at URL."""
     return run_bridge(place, "connect", (target, *place.urls), (), None, None, as_json)
@@ -45,6 +50,7 @@ def connect(place: Place, target: str, as_json: bool) -> int:
 @listens
 @json_option("JSON lines.")
 @joins
+@links_realm
 def listen_on(place: Place, target: str, comers: Comers, as_json: bool) -> int:
     """Let nodes elsewhere join the local bus at URL."""
     return run_bridge(place, "listen-on", place.urls, (target,), comers, None, as_json)

@@ -19,11 +19,20 @@ class Place(NamedTuple):
     urls: tuple[str, ...]
     token: str | None
     cafile: str | None
+    headers: tuple[tuple[str, str], ...] = ()
+    proxy: str | None = None  # "none" for none; None for what the environment says
+    realm: str | None = None  # of the links
 
     def dialling(self, url: str) -> dict[str, Any]:
         """What to give `connect` besides the URL."""
-        tls = {"cafile": self.cafile} if self.cafile and is_tls(url) else {}
-        return {"token": self.token, **tls}
+        found: dict[str, Any] = {"token": self.token, "realm": self.realm}
+        if self.cafile and is_tls(url):
+            found["cafile"] = self.cafile
+        if self.headers and is_web(url):
+            found["headers"] = self.headers
+        if self.proxy and is_web(url):
+            found["proxy"] = None if self.proxy == "none" else self.proxy
+        return found
 
 
 class Comers(NamedTuple):
@@ -33,10 +42,10 @@ class Comers(NamedTuple):
     certificate: str | None
     key: str | None
 
-    def listening(self, url: str, token: str | None) -> dict[str, Any]:
+    def listening(self, url: str, place: Place) -> dict[str, Any]:
         """What to give `listen` besides the URL."""
         tls = {"certificate": self.certificate, "key": self.key} if is_tls(url) else {}
-        return {"token": token, "open": self.open, **tls}
+        return {"token": place.token, "open": self.open, "realm": place.realm, **tls}
 
     def check(self, urls: Iterable[str]) -> None:
         """Raises UsageError if there is a certificate and nothing to show it at."""
@@ -46,6 +55,10 @@ class Comers(NamedTuple):
 
 def is_tls(url: str) -> bool:
     return url.lower().startswith("wss:")
+
+
+def is_web(url: str) -> bool:
+    return url.lower().startswith(("ws:", "wss:"))
 
 
 class Settings:
@@ -138,11 +151,59 @@ def joins(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar="FILE",
         help="Who signs the certificates of wss:// (PEM); also from BUSWAY_CAFILE.  [default: the system's]",
     )
+    @click.option(
+        "--header",
+        "headers",
+        multiple=True,
+        metavar="NAME:VALUE",
+        callback=_split_headers,
+        help="What a gateway before ws:// or wss:// wants to see; may be given several times.",
+    )
+    @click.option(
+        "--proxy",
+        metavar="URL",
+        help="To ws:// and wss:// through this HTTP proxy, http://user:password@host:port; none for none."
+        "  [default: what HTTPS_PROXY, HTTP_PROXY and NO_PROXY say]",
+    )
     @functools.wraps(function)
     def command(
-        bus: str, urls: tuple[str, ...], token: str | None, cafile: str | None, **options: Any
+        bus: str,
+        urls: tuple[str, ...],
+        token: str | None,
+        cafile: str | None,
+        headers: tuple[tuple[str, str], ...],
+        proxy: str | None,
+        **options: Any,
     ) -> Any:
-        return function(Place(bus, urls, token, cafile), **options)
+        return function(Place(bus, urls, token, cafile, headers, proxy), **options)
+
+    return command
+
+
+def _split_headers(
+    _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[tuple[str, str], ...]:
+    found = []
+    for value in values:
+        name, colon, rest = value.partition(":")
+        if not colon:
+            raise click.BadParameter(f"expected NAME:VALUE, not {value!r}")
+        found.append((name.strip(), rest.strip()))
+    return tuple(found)
+
+
+def links_realm(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The option of a command that makes links for others; above `joins`, whose Place then has it."""
+
+    @click.option(
+        "--realm",
+        type=click.Choice(["userspace", "localnet", "global"]),
+        help="Of the links: only endpoints of this realm or a wider one pass; the wider of both sides' holds."
+        "  [default: localnet; global over ws:// and wss://]",
+    )
+    @functools.wraps(function)
+    def command(place: Place, realm: str | None, **options: Any) -> Any:
+        return function(place._replace(realm=realm), **options)
 
     return command
 
