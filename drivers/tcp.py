@@ -84,7 +84,8 @@ def parse(url: str, *, listening: bool = False) -> tuple[str, int]:
     if not colon or not host or any(found in host for found in "/@?#[] ") or bracketed != (":" in host):
         raise ValueError(fault)
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
-        raise ValueError(f"a port is a number from 1 to 65535: {fault}")
+        least = "0, for any that is free," if listening else "1"
+        raise ValueError(f"a port is a number from {least} to 65535: {fault}")
     if int(port) == 0 and not listening:
         raise ValueError(f"port 0 can be listened on, but not dialled: {url!r}")
     return plain_host(host), int(port)

@@ -34,6 +34,13 @@ class _Group(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """As click's, but each sentence whole."""
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, command.get_short_help_str(limit=1000)) for name, command in self.commands.items()]
+            )
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write(f"\n{self.epilog}\n")
 
@@ -49,7 +56,9 @@ Examples:
 Exit status:
 {failures.STATUSES}
 
-Colours only on a terminal, and never with NO_COLOR set."""
+Colours only on a terminal, and never with NO_COLOR set. With
+  eval "$(_BUSWAY_COMPLETE=bash_source busway)"      (zsh_source, fish_source)
+in its start-up file the shell completes commands, endpoints and nodes."""
 
 
 @click.group(

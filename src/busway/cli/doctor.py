@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from busway import about
-from busway.cli import failures, output
+from busway.cli import completing, failures, output
 from busway.cli.machine import check_directory
 from busway.cli.options import Examples, Place, joins, json_option, timeout_option
 from busway.cli.realms import is_narrower
@@ -59,7 +59,7 @@ class Report:
 
 
 @click.command(cls=Examples, epilog=_EXAMPLES)
-@click.argument("targets", metavar="[URL|NODE]...", nargs=-1)
+@click.argument("targets", metavar="[URL|NODE]...", nargs=-1, shell_complete=completing.nodes)
 @timeout_option(2.0, "How long to wait for each answer, in seconds.")
 @json_option("One JSON document: what is well, and the findings.")
 @joins

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
+from busway.cli import completing
+
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(exists=True, dir_okay=False, readable=True)
 
@@ -121,7 +123,9 @@ def timeout_option(default: float | None, help: str) -> Callable[[F], F]:
 
 
 def node_option(help: str) -> Callable[[F], F]:
-    return click.option("-n", "--node", default="", metavar="NODE", help=help)
+    return click.option(
+        "-n", "--node", default="", metavar="NODE", shell_complete=completing.nodes, help=help
+    )
 
 
 def joins(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from busway.cli import failures, output
+from busway.cli import completing, failures, output
 from busway.cli.failures import Failure
 from busway.cli.options import Examples, Place, joins, json_option, timeout_option
 
@@ -57,7 +57,7 @@ class Tally:
 
 
 @click.command(cls=Examples, epilog=_EXAMPLES)
-@click.argument("target", metavar="NODE|ENDPOINT")
+@click.argument("target", metavar="NODE|ENDPOINT", shell_complete=completing.either)
 @click.option(
     "-c", "--count", type=click.IntRange(min=1), metavar="N", help="Stop after N requests.  [default: never]"
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from busway.cli import failures, output
+from busway.cli import completing, failures, output
 from busway.cli import payload as payloads
 from busway.cli.failures import Failure
 from busway.cli.options import (
@@ -50,7 +50,14 @@ that --timeout passed before -c messages (without -c: before any) had come."""
 
 
 @click.command(cls=Examples, epilog=_LISTEN_EXAMPLES)
-@click.argument("names", metavar="NAME...", nargs=-1, required=True, callback=check_endpoint)
+@click.argument(
+    "names",
+    metavar="NAME...",
+    nargs=-1,
+    required=True,
+    callback=check_endpoint,
+    shell_complete=completing.endpoints,
+)
 @click.option("-c", "--count", type=click.IntRange(min=1), metavar="N", help="Leave after N messages.")
 @click.option("--kind", type=KINDS, help="What to register as.")
 @click.option(
@@ -209,7 +216,7 @@ there; 1: nobody has the endpoint, or it was not taken; 3: no verdict within --t
 
 
 @click.command(cls=Examples, epilog=_SEND_EXAMPLES)
-@click.argument("name", metavar="NAME", callback=check_endpoint)
+@click.argument("name", metavar="NAME", callback=check_endpoint, shell_complete=completing.endpoints)
 @payload_options
 @click.option("--confirm", is_flag=True, help="Wait until the receiving program has taken it.")
 @click.option(
@@ -302,7 +309,7 @@ Says nothing when it worked. That nobody subscribes is no error."""
 
 
 @click.command(cls=Examples, epilog=_PUBLISH_EXAMPLES)
-@click.argument("name", metavar="NAME", callback=check_endpoint)
+@click.argument("name", metavar="NAME", callback=check_endpoint, shell_complete=completing.endpoints)
 @payload_options
 @timeout_option(30.0, "How long to wait for room on the links, in seconds.")
 @json_option("The outcome as one JSON document.")
@@ -348,7 +355,7 @@ each part. Exit status 1: nobody has the endpoint, or its handler failed; 3: no 
 
 
 @click.command(cls=Examples, epilog=_REQUEST_EXAMPLES)
-@click.argument("name", metavar="NAME", callback=check_endpoint)
+@click.argument("name", metavar="NAME", callback=check_endpoint, shell_complete=completing.endpoints)
 @payload_options
 @click.option(
     "--stream", is_flag=True, help="Take a reply in parts, one a line; --timeout counts from part to part."

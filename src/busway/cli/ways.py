@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from busway.cli import failures, output
+from busway.cli import completing, failures, output
 from busway.cli.failures import Failure
 from busway.cli.options import (
     Examples,
@@ -99,7 +99,7 @@ def _route_row(route: dict[str, Any]) -> tuple[object, ...]:
 
 
 @click.command(cls=Examples, epilog=_TRACE_EXAMPLES)
-@click.argument("target", metavar="ENDPOINT|NODE", callback=check_endpoint)
+@click.argument("target", metavar="ENDPOINT|NODE", callback=check_endpoint, shell_complete=completing.either)
 @timeout_option(2.0, "How long each node on the way may take to answer, in seconds.")
 @json_option("One JSON document: a list of hops.")
 @joins
