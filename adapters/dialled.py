@@ -405,7 +405,8 @@ class DialledLink:
         """Trying goes on, so nobody is told by an exception: each trouble is logged once."""
         if self.error and self.error != self._warned:
             self._warned = self.error
-            self._host.remark(logging.WARNING, "%s: %s; it is tried again", self.url, self.error)
+            text = self.error if self.url in self.error else f"{self.url}: {self.error}"
+            self._host.remark(logging.WARNING, "%s; it is tried again", text)
 
     def _due(self, turn: int) -> None:
         if turn == self._turn and self.state != CLOSED:

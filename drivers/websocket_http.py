@@ -401,11 +401,6 @@ class ClientOpening:
             self._finish()
 
     def _finish(self) -> None:
-        if self.location:
-            self._fail(
-                f"HTTP status {self.status}: it is elsewhere, at {self.location}: connect to that instead"
-            )
-            return
         words = _printable(self._body)
         self._fail(f"HTTP status {self.status} instead of a WebSocket: {words}".removesuffix(": "))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import socket
 import threading
 from collections.abc import AsyncIterator
@@ -135,3 +136,20 @@ def test_an_answer_that_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         bus.connect(f"ws://127.0.0.1:{server.getsockname()[1]}")
     assert "busway-io" not in [thread.name for thread in threading.enumerate()]
+
+
+@pytest.mark.parametrize(
+    ("origin", "shared"),
+    [("https://lab.example", True), ("https://other.example", False), ("", False)],
+)
+def test_a_page_of_an_allowed_origin_may_use_ours(origin: str, shared: bool) -> None:
+    pages = {"/bus.js": ("text/javascript", b"export {}")}
+    with busway.Bus(ipc=False) as bus:
+        listener = bus.listen(LOOPBACK, pages=pages, origins=["https://lab.example"])
+        asking = http.client.HTTPConnection(listener.url.removeprefix("ws://"), timeout=20)
+        with contextlib.closing(asking):
+            asking.request("GET", "/bus.js", headers={"Origin": origin} if origin else {})
+            answer = asking.getresponse()
+            assert (answer.status, answer.read()) == (200, b"export {}")
+            assert answer.headers["Access-Control-Allow-Origin"] == (origin if shared else None)
+            assert answer.headers["Vary"] == "Origin", "no cache hands it to another origin"

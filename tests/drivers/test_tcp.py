@@ -339,3 +339,36 @@ def test_closing_twice_is_closing_once(listener: TcpListener) -> None:
         one.close()
         one.close()
         assert one.fileno() == -1
+
+
+# ---- link-local addresses
+
+
+@pytest.mark.parametrize("host", ["fe80::1", "FE80::1", "febf::7"])
+def test_a_link_local_address_needs_an_interface(host: str) -> None:
+    names = [name for _, name in socket.if_nameindex()]
+    with pytest.raises(ValueError, match="name the interface, as in") as caught:
+        tcp.candidates(f"tcp://[{host}]:7660")
+    assert any(name in str(caught.value) for name in names)
+
+
+def test_an_interface_that_is_none_is_told_with_those_there_are() -> None:
+    names = [name for _, name in socket.if_nameindex()]
+    with pytest.raises(socket.gaierror, match="the interfaces here are") as caught:
+        tcp.candidates("tcp://[fe80::1%enP8p1s0]:7660")
+    assert "enP8p1s0" in str(caught.value), "as it was written"
+    assert any(name in str(caught.value) for name in names)
+
+
+def test_the_zone_is_looked_up_as_it_is_written() -> None:
+    index, name = socket.if_nameindex()[0]
+    for written in (f"fe80::1%{name}", f"FE80::1%25{name}"):
+        (address,) = tcp.candidates(f"tcp://[{written}]:7660")
+        assert address[3:] == (index,)
+
+
+def test_a_port_to_listen_on_may_be_any_free_one() -> None:
+    with pytest.raises(ValueError, match="from 0, for any that is free, to 65535"):
+        tcp.parse("tcp://127.0.0.1:65536", listening=True)
+    with pytest.raises(ValueError, match="from 1 to 65535"):
+        tcp.parse("tcp://127.0.0.1:65536")

@@ -442,3 +442,20 @@ def test_nobody_there() -> None:
         waiting.writable(channel)
         with pytest.raises(ConnectionRefusedError, match=url):
             channel.connected()
+
+
+@pytest.mark.parametrize("zone", ["%lo", "%25lo"])
+def test_a_zone_is_in_no_host_header(zone: str) -> None:
+    url = f"ws://[::1{zone}]:7"
+    place = websocket.parse(url)
+    assert (place.host, place.authority, place.url) == ("::1%lo", "[::1]:7", "ws://[::1%lo]:7")
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+        port = server.getsockname()[1]
+        url = f"ws://[::1{zone}]:{port}"
+        with closing(websocket.dial(("::1", port, 0, 0), url)) as channel:
+            comer, _ = server.accept()
+            with comer:
+                waiting.until(lambda: not channel.connected() and not channel.wants_write, "the request")
+                sent = comer.recv(65536).decode()
+                assert f"host: [::1]:{port}\r\n" in sent.lower()
+                assert "%" not in sent
