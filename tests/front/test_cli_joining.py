@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.front.cli_rig import Running, busway, busway_started, new_bus, until
+from tests.front.cli_rig import Running, busway, busway_started, new_bus, started, until
 from tests.front.test_cli_mesh import free_port, line_with, machines
 
 __all__ = ["machines"]
@@ -201,3 +202,26 @@ class TestBench:
 def listening_here(bus: str) -> Iterator[str]:
     with busway_started("listen-on", "tcp://127.0.0.1:0", "--json", bus=bus) as running:
         yield json.loads(line_with(running, "listening"))["url"]
+
+
+class TestALibraryThatIsMissing:
+    def test_each_command_ends_alike(self, tmp_path: Path) -> None:
+        for name in ("h11", "trustme", "bleak", "serial", "textual"):
+            (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError('no {name}', name={name!r})")
+        front = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from busway.cli import main; main()"
+        bus = new_bus()
+        for words in (
+            ("connect", "ws://lab.example"),
+            ("bridge", "ws://lab.example"),
+            ("listen-on", "ws://127.0.0.1:0"),
+            ("bench", "ws://127.0.0.1:1"),
+            ("nodes", "--connect", "ws://lab.example"),
+            ("send", "x", "1", "--connect", "ble://x"),
+            ("connect", "serial:///dev/ttyS0"),
+            ("scan",),
+            ("ports",),
+            ("certificate", "--out", str(tmp_path)),
+        ):
+            with started(sys.executable, "-c", front, *words, BUSWAY_BUS=bus) as running:
+                assert running.status() == 5, words
+                assert "-m pip install" in running.rest()[-1], words
