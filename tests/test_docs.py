@@ -39,7 +39,15 @@ DOCUMENTS = (
     "docs/embedded.md",
     "firmware_examples/bridge/README.md",
 )
-CODE_FOLDERS = ("protocol", "drivers", "adapters", "src/busway", "benchmarks", "firmware_examples")
+CODE_FOLDERS = (
+    "protocol",
+    "drivers",
+    "adapters",
+    "src/busway",
+    "benchmarks",
+    "firmware_examples",
+    "examples",
+)
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTED = re.compile(r"^ *print\(.*\) +# (.+)$", re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -70,7 +78,8 @@ def programs() -> dict[str, str]:
 def tour() -> str:
     """README's other Python blocks, as one pastes them: a blank line ends what is indented."""
     return (
-        "\n".join(body for body in blocks("README.md", "python") if not re.match(r"# \w+\.py\n", body)) + "\n"
+        "\n".join(body for body in blocks("README.md", "python") if not re.match(r"# [\w/]+\.py\n", body))
+        + "\n"
     )
 
 

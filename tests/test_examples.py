@@ -1,0 +1,237 @@
+"""The programs in examples/, run as users run them: in processes of their own, on a bus of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.rigs import typing_tools
+from tests.rigs.processes import output_of
+from tests.rigs.tree import ROOT
+from tests.test_docs import text_of
+
+EXAMPLES = ROOT / "examples"
+WAIT_S = 60.0
+READING = re.compile(r"cellar: -?\d+\.\d")
+
+pytestmark = pytest.mark.timeout(2 * typing_tools.TIMEOUT_S)
+
+
+class Program:
+    """One example at work, and what it prints."""
+
+    def __init__(self, environment: dict[str, str], *words: str | Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, *map(str, words)],
+            cwd=EXAMPLES,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.printed: list[str] = []
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.put(line.rstrip())
+        self._lines.put(None)
+
+    def line(self, pattern: str | re.Pattern[str]) -> re.Match[str]:
+        """The next line that the pattern finds something in."""
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            try:
+                line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                line = None
+            assert line is not None, "\n".join([f"{pattern} was not printed, but:", *self.printed])
+            self.printed.append(line)
+            if found := re.search(pattern, line):
+                return found
+
+    def end(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+class Machine:
+    """A place where examples run: the programs of one `BUSWAY_DIR` find each other."""
+
+    def __init__(self, directory: str) -> None:
+        self.environment = os.environ | {"BUSWAY_DIR": directory, "PYTHONUNBUFFERED": "1"}
+        self.programs: list[Program] = []
+
+    def start(self, *words: str | Path, **environment: str) -> Program:
+        self.programs.append(Program(self.environment | environment, *words))
+        return self.programs[-1]
+
+
+@contextlib.contextmanager
+def machine() -> Iterator[Machine]:
+    with tempfile.TemporaryDirectory(prefix="bw-") as directory:
+        made = Machine(directory)
+        try:
+            yield made
+        finally:
+            for program in made.programs:
+                program.end()
+
+
+def test_a_panel_shows_readings_and_calibrates() -> None:
+    with machine() as here:
+        here.start("sensor.py")
+        panel = here.start("panel.py")
+        panel.line(r"^calibrated: [+-]\d+\.\d$")
+        assert 20 < float(panel.line(READING)[0].split()[1]) < 30
+
+
+def test_jobs_are_done_although_a_worker_is_killed() -> None:
+    with machine() as here:
+        workers = [here.start("worker.py") for _ in range(3)]
+        for worker in workers:
+            worker.line("ready")
+        jobs = here.start("jobs.py", "120")
+        workers[0].line(r"^job \d+$")
+        workers[0].process.send_signal(signal.SIGKILL)  # it has this one or the next, and one that waits
+        jobs.line(r"^job \d+ again: LOST_AFTER_SENDING$")
+        assert jobs.line(r"^(\d+) jobs, sum (\d+)$").groups() == ("120", str(sum(n * n for n in range(120))))
+
+
+def fetched(url: str, method: str = "GET") -> Any:
+    """What a web server answers, JSON as a value; None for 503."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=WAIT_S) as response:
+            body, kind = response.read().decode(), response.headers["Content-Type"]
+    except urllib.error.HTTPError as error:
+        if error.code != 503:
+            raise
+        return None
+    return json.loads(body) if kind.startswith("application/json") else body
+
+
+def until_fetched(url: str, method: str = "GET") -> Any:
+    deadline = time.monotonic() + WAIT_S
+    while not (found := fetched(url, method)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return found
+
+
+SERVERS = {
+    "FastAPI": ("-m", "uvicorn", "web_fastapi:app", "--port", "0", "--no-access-log"),
+    "Flask": ("-m", "flask", "--app", "web_flask", "run", "--port", "0"),
+}
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_page_shows_readings_and_calibrates(server: str) -> None:
+    with machine() as here:
+        web = here.start(*SERVERS[server])
+        url = web.line(r"http://127\.0\.0\.1:\d+")[0]
+        assert "<title>Lab</title>" in fetched(f"{url}/")
+        assert fetched(f"{url}/readings") == []
+        assert fetched(f"{url}/calibrate?celsius=25", "POST") is None  # nobody is there yet
+        here.start("sensor.py")
+        ((reading),) = until_fetched(f"{url}/readings")
+        assert set(reading) == {"place", "celsius"}
+        assert set(until_fetched(f"{url}/calibrate?celsius=25", "POST")) == {"offset"}
+
+
+@pytest.fixture(scope="module")
+def display() -> Iterator[str]:
+    """A display of its own; skipped where there is none to be had."""
+    pytest.importorskip("tkinter")
+    server = shutil.which("Xvfb")
+    if server is None:
+        pytest.skip("Xvfb is not installed (Debian and Ubuntu: apt-get install xvfb)")
+    with subprocess.Popen(
+        [server, "-displayfd", "1", "-nolisten", "tcp"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        yield f":{process.stdout.readline().strip()}"
+        process.terminate()
+
+
+def test_a_window_stays_alive_while_it_asks(display: str) -> None:
+    with machine() as here:
+        here.start("sensor.py")
+        window = here.start("window.py", "--press", DISPLAY=display)
+        window.line(r"^calibrated: [+-]\d+\.\d$")
+
+
+def across(*listening: str | Path, cafile: str = "") -> None:
+    """A sensor on one machine, and who asks on another; each machine has programs of its own."""
+    with machine() as near, machine() as far:
+        near.start("sensor.py")
+        gateway = near.start("gateway.py", *listening)
+        url = gateway.line(r"^\w+://\S+$")[0]
+        asking = far.start(
+            "far.py", url.replace("127.0.0.1", "localhost"), "secret", *([cafile] if cafile else [])
+        )
+        asking.line(r"^calibrated: [+-]\d+\.\d$")
+        for _ in range(3):
+            asking.line(READING)
+
+
+def test_two_machines_over_tcp() -> None:
+    across("tcp://127.0.0.1:0", "secret")
+
+
+def test_two_machines_over_wss(tmp_path: Path) -> None:
+    output_of([sys.executable, "-m", "busway", "certificate", "--out", tmp_path], cwd=tmp_path)
+    across("wss://127.0.0.1:0", "secret", tmp_path, cafile=str(tmp_path / "ca.pem"))
+
+
+def test_every_example_is_run_here_and_shown_in_the_readme() -> None:
+    mine, readme = Path(__file__).read_text(), text_of("README.md")
+    for file in EXAMPLES.glob("*.py"):
+        assert f"](examples/{file.name})" in readme, file.name
+        if file.name != "lab.py":  # which the others import
+            assert f'"{file.name}"' in mine or f"{file.stem}:app" in mine or f'"{file.stem}"' in mine, (
+                file.name
+            )
+
+
+def test_what_the_readme_quotes_is_what_the_files_say() -> None:
+    quoted = re.findall(r"^```python\n# examples/(\w+\.py)\n(.*?)^```$", text_of("README.md"), re.M | re.S)
+    assert {"lab.py", "sensor.py", "panel.py"} <= {name for name, _ in quoted}
+    for name, body in quoted:
+        assert body == (EXAMPLES / name).read_text(), name
+
+
+def test_both_type_checkers_over_the_examples(tmp_path: Path) -> None:
+    files = sorted(EXAMPLES.glob("*.py"))
+    assert len(files) >= 10
+    assert typing_tools.mypy(EXAMPLES, files) == ""
+    paths = [str(ROOT / "src"), str(EXAMPLES)]
+    assert typing_tools.pyright(tmp_path, files, extraPaths=paths) == ""
