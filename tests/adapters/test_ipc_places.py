@@ -134,6 +134,11 @@ class Life:
         self.process.stdout.close()
 
 
+def busway_doctor() -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "busway", "doctor"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+
+
 def session() -> None:
     """What runs on that machine."""
     places = [login_session.runtime() / "busway", Path(f"/tmp/busway-{os.geteuid()}")]
@@ -144,12 +149,16 @@ def session() -> None:
     assert [len(sockets(place)) for place in places] == [1, 1]
     assert shell.seen == ["boot"]
     assert (shell.asks("boot"), boot.asks("shell")) == ("boot", "shell")
-    doctor = subprocess.run(
-        [sys.executable, "-m", "busway", "doctor"], capture_output=True, text=True, check=False, timeout=20
-    )
+    doctor = busway_doctor()
     assert doctor.returncode == 0, doctor.stdout
     assert "2 programs of this user on bus 'default'" in doctor.stdout
     assert all(str(place) in doctor.stdout for place in places), doctor.stdout
+    places[1].chmod(0o755)
+    doctor = busway_doctor()
+    places[1].chmod(0o700)
+    assert doctor.returncode == 1
+    assert f"cannot be joined: {places[1]} has mode 0755" in doctor.stdout
+    assert f"run `chmod 700 {places[1]}`" in doctor.stdout  # it is Busway's own
     login_session.log_out()
     assert (shell.asks("boot"), boot.asks("shell")) == ("boot", "shell")  # links stand
     deadline = time.monotonic() + 20

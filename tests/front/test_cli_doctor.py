@@ -58,6 +58,9 @@ class TestAnotherVersion:
             assert ended.status == 1
             (found,) = ended.document["findings"]
             assert found["finding"].startswith(f"{node_id[:8]} speaks protocol version 2")
+            (row,) = busway("nodes", "--json", bus=bus).document
+            assert row["answer"] == "other version"
+            assert "speaks protocol version 2" in busway("request", "no/such", "1", bus=bus).failed(1)
 
     def test_other_commands_do_too(self) -> None:
         bus = new_bus()
@@ -123,6 +126,22 @@ def peer_in(place: str, bus: str, label: str = "answers") -> Iterator[Running]:
     with started(sys.executable, "-m", "tests.front.cli_peer", bus, label, BUSWAY_DIR=place) as running:
         assert running.line() == "ready"
         yield running
+
+
+class TestADirectoryThatOthersUse:
+    def test_nobody_is_told_to_change_it(self, place: str) -> None:
+        os.chmod(place, 0o1777)
+        for word, status in (("nodes", 4), ("doctor", 4)):
+            ended = busway(word, BUSWAY_DIR=place)
+            said = ended.text + ended.stderr
+            assert ended.status == status
+            assert "chmod" not in said
+            assert f"set BUSWAY_DIR to a directory of your own, for example {place}/busway-" in said
+
+    def test_one_that_cannot_be_is_no_riddle(self) -> None:
+        said = busway("listen", "lab/a", BUSWAY_DIR="/sys/busway").failed(4)
+        assert said.startswith("busway: cannot join the bus 'default': /sys/busway cannot be made (")
+        assert "set BUSWAY_DIR to a directory of your own" in said
 
 
 @LINUX

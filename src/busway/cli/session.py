@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import busway
 from busway.adapters.asyncio import AsyncBus
-from busway.adapters.facade import Change, EndpointInfo, NodeInfo
+from busway.adapters.facade import Change, EndpointInfo, LinkInfo, NodeInfo
+from busway.adapters.refusals import text_of
 from busway.cli import failures, output
 from busway.cli.failures import Failure
 from busway.cli.options import Place
@@ -102,7 +103,8 @@ async def _joined(
         try:
             await bus.open()
         except (OSError, ValueError, NotImplementedError) as error:
-            raise Failure(failures.NO_BUS, f"cannot join the bus {place.bus!r}: {error}") from None
+            why = text_of(error)
+            raise Failure(failures.NO_BUS, f"cannot join the bus {place.bus!r}: {why}") from None
         for url in place.urls:
             await _connect(bus, url, place)
         if refusals and len(bus.nodes()) == 1:
@@ -162,8 +164,12 @@ def realm_of(bus: AsyncBus, node: bytes) -> str:
 
 async def _note_refusals(bus: AsyncBus, refusals: list[Change]) -> None:
     async for change in bus.changes():
+        # Commands tell of programs of other versions on this machine themselves: they know which it is.
+        local = isinstance(change.subject, LinkInfo) and change.subject.address.startswith("ipc:")
+        if local and change.code == codes.BAD_VERSION:
+            continue
         if change.what == "link-down" and change.code not in _ORDINARY:
-            refusals.append(change)  # noqa: PERF401 - it is read while this goes on
+            refusals.append(change)
 
 
 async def _connect(bus: AsyncBus, url: str, place: Place) -> None:
