@@ -4,17 +4,20 @@ lives, and that the judge sees each kind of overtaking.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 import pytest
 
-from busway.protocol import codes
+from busway.protocol import codes, events
 from busway.protocol.flows import Outgoing
 from busway.protocol.lanes import is_express
 from busway.protocol.outbox import Outbox
+from tests.simulation.nodes import Pace, Timed, Wire
 from tests.simulation.order import run
 
 STEPS = 15
+E = b"endpoint-e-id-16"
 SEEDS_MAX = 40
 
 
@@ -48,3 +51,34 @@ def test_the_judge_sees_what_overtakes_in_transit(what: str, monkeypatch: pytest
 def test_the_judge_sees_what_passes_a_large_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Outbox, "_is_held", lambda self, out: False)
     assert any(run(seed, STEPS).faults for seed in range(SEEDS_MAX))
+
+
+@pytest.mark.parametrize("call", ["send", "confirm", "request"])
+def test_a_line_of_9600_baud_behind_a_bridge_loses_nothing(call: str) -> None:
+    net = Timed(random.Random(1))
+    a, b, c = (net.node(letter, transit=True) for letter in "abc")
+    fast, slow = net.link(a, b, realm=codes.LOCALNET), net.link(b, c, realm=codes.LOCALNET, lookups=True)
+    for cable, pace in ((fast, Pace(0, 0, 10_000, 0.0)), (slow, Pace(5, 0, 1, 0.0))):
+        for end in cable.ends:
+            net.wires[end] = Wire(pace, net.random)
+    receiver = c.register(E, codes.ANYCAST)
+    net.advance(10_000)
+    for number in range(40):
+        payload = b"%02d" % number + bytes(698)
+        if call == "request":
+            a.request(E, payload, net.now, timeout_ms=120_000)
+        else:
+            a.send(E, payload, net.now, confirm=call == "confirm", timeout_ms=120_000)
+    got = []
+    for _ in range(100):
+        net.advance(1000)
+        for message in net.drain(c, receiver):
+            got.append(int(message.payload[:2]))
+            if call == "request":
+                c.respond(message, b"yes", net.now)
+    assert got == list(range(40))
+    wanted = {"send": events.ACCEPTED, "confirm": events.TAKEN, "request": events.REPLIED}[call]
+    assert {outcome.status for outcome in net.seen(a, events.OUTCOME)} == {wanted}
+    assert net.seen(a, events.UNDELIVERABLE) == []
+    assert a.origin.counters["probes"] > 0
+    assert c.desk.counters["late"] == 0

@@ -74,10 +74,16 @@ class Site:
 
 
 @contextlib.asynccontextmanager
-async def site(**options: Any) -> AsyncIterator[tuple[Site, str]]:
-    async with busway.AsyncBus(ipc=False, label="site") as bus:
+async def site(*, behind: bool = False, **options: Any) -> AsyncIterator[tuple[Site, str]]:
+    """A site and its address; `behind`: a node in between has that address, and the site a link to it."""
+    async with (
+        busway.AsyncBus(ipc=False, label="site") as bus,
+        busway.AsyncBus(ipc=False, label="door", transit=True) as door,
+    ):
         made = Site(bus)
-        listener = await bus.listen(options.pop("url", "ws://127.0.0.1:0"), **options)
+        listener = await (door if behind else bus).listen(options.pop("url", "ws://127.0.0.1:0"), **options)
+        if behind:
+            await bus.connect((await door.listen("tcp://127.0.0.1:0")).url)
         bus.subscribe("t/down", realm="global")
         publishing = asyncio.create_task(made.publish())
         try:
@@ -137,12 +143,17 @@ def test_alone(scenario: str) -> None:
     aio.run(alone(scenario))
 
 
+@pytest.mark.parametrize("scenario", ["asks", "failures"])
+def test_alone_with_a_site_behind_a_node(scenario: str) -> None:
+    aio.run(alone(scenario, behind=True))
+
+
 def test_token() -> None:
     aio.run(alone("token", token="sesame"))
 
 
-async def sends() -> None:
-    async with site() as (made, url):
+async def sends(behind: bool) -> None:
+    async with site(behind=behind) as (made, url):
         log = made.bus.register("t/log", realm="global")
         async with node("sends", url) as running:
             taken = [(await log.receive(BOUND_S)).payload for _ in range(2001)]
@@ -152,8 +163,8 @@ async def sends() -> None:
             assert (await late.receive(BOUND_S)).payload == "hello"
 
 
-async def listens() -> None:
-    async with site() as (made, url):
+async def listens(behind: bool) -> None:
+    async with site(behind=behind) as (made, url):
         up = made.bus.subscribe("t/up", realm="global")
         async with node("listens", url) as running:
             await running.said("published")
@@ -162,8 +173,8 @@ async def listens() -> None:
             made.finish.set()
 
 
-async def streams() -> None:
-    async with site() as (made, url), node("streams", url) as running:
+async def streams(behind: bool) -> None:
+    async with site(behind=behind) as (made, url), node("streams", url) as running:
         await running.said("asked")
         bus = made.bus
         parts = [part async for part in bus.request_stream("js/count", 3000, ttl=BOUND_S)]
@@ -182,8 +193,8 @@ async def streams() -> None:
         made.finish.set()
 
 
-async def serves() -> None:
-    async with site() as (made, url), node("serves", url):
+async def serves(behind: bool) -> None:
+    async with site(behind=behind) as (made, url), node("serves", url):
         bus = made.bus
         assert await bus.request("js/upper", "hello", ttl=BOUND_S) == "HELLO"
         answers = await asyncio.gather(*(bus.request("js/upper", f"n{number}") for number in range(1000)))
@@ -216,6 +227,11 @@ async def comes_back() -> None:
         assert await running.end() == ""
 
 
-@pytest.mark.parametrize("story", [sends, listens, serves, streams, comes_back])
-def test_together(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    aio.run(story())
+@pytest.mark.parametrize("behind", [False, True])
+@pytest.mark.parametrize("story", [sends, listens, serves, streams])
+def test_together(story: Callable[[bool], Coroutine[Any, Any, None]], behind: bool) -> None:
+    aio.run(story(behind))
+
+
+def test_comes_back() -> None:
+    aio.run(comes_back())
