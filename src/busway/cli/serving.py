@@ -176,7 +176,6 @@ async def _logged(task: Task, request: Request, quiet: bool, as_json: bool) -> o
     from busway.errors import RemoteError
 
     began = time.perf_counter()
-    source = request.flow.peer.label
     error: RemoteError | None = None
     reply: object = None
     try:
@@ -185,7 +184,7 @@ async def _logged(task: Task, request: Request, quiet: bool, as_json: bool) -> o
         error = raised
     if not quiet and not task.mute:
         try:
-            _tell(task.name, request, source, error, (time.perf_counter() - began) * 1000, as_json)
+            _tell(task.name, request, error, (time.perf_counter() - began) * 1000, as_json)
         except output.Closed:
             task.mute = True
     if error is not None:
@@ -193,9 +192,10 @@ async def _logged(task: Task, request: Request, quiet: bool, as_json: bool) -> o
     return reply
 
 
-def _tell(name: str, request: Request, source: str, error: object, spent_ms: float, as_json: bool) -> None:
+def _tell(name: str, request: Request, error: object, spent_ms: float, as_json: bool) -> None:
     from busway.errors import RemoteError
 
+    source = request.source_label  # now: it may have become known meanwhile
     code = error.code if isinstance(error, RemoteError) else 0
     said = error.message if isinstance(error, RemoteError) else ""
     if as_json:

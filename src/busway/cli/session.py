@@ -17,6 +17,7 @@ from busway.adapters.facade import Change, EndpointInfo, LinkInfo, NodeInfo
 from busway.adapters.refusals import text_of
 from busway.cli import failures, output
 from busway.cli.failures import Failure
+from busway.cli.labels import Labels
 from busway.cli.options import Place
 from busway.names import endpoint_id
 from busway.protocol import codes
@@ -114,6 +115,8 @@ async def _joined(
             )
         if leaf:
             await _look_around(bus)
+        else:
+            await Labels(bus).wait()
         yield bus
     finally:
         watching.cancel()

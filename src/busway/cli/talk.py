@@ -117,11 +117,16 @@ async def _follow(
 ) -> int:
     import asyncio
 
+    from busway.cli.labels import Labels
+
     came = 0
+    labels = Labels(bus)
     try:
         async with asyncio.timeout(timeout):
             async with contextlib.aclosing(_merged(receivers)) as messages:
                 async for name, message in messages:
+                    if not message.source_label:
+                        await labels.wait(message.source)
                     _show(bus, name, message, as_json)
                     came += 1
                     if came == count:
@@ -161,7 +166,7 @@ def _show(bus: AsyncBus, name: str, message: Message, as_json: bool) -> None:
     cells = (
         click.style(output.clock_text(), dim=True),
         click.style(output.printable(name), fg="cyan"),
-        click.style(output.node_text(source, message.flow.peer.label), fg="green"),
+        click.style(output.node_text(source, message.source_label), fg="green"),
         output.value_text(message.payload),
         *(click.style(f"({remark})", fg="yellow") for remark in remarks),
     )
@@ -186,7 +191,7 @@ def _document(name: str, message: Message, asked: bool) -> dict[str, object]:
         "endpoint": name,
         "endpoint_id": output.uuid_text(message.endpoint),
         "source": output.uuid_text(message.source),
-        "source_label": message.flow.peer.label,
+        "source_label": message.source_label,
         "what": "request" if asked else "message",
         "format": ("bytes", "cbor", "typed", "typed")[message.format],
         "payload": message.payload,
