@@ -12,7 +12,7 @@ import inspect
 import logging
 from asyncio import _get_running_loop  # documented for those who run loops; a few ns
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Self, cast
 
@@ -285,9 +285,9 @@ class Service:
 class Changes:
     """What comes and goes: an async iterator. Made by `changes`; `aclose()` ends it."""
 
-    def __init__(self, keep: object, forget: Callable[[Changes], None]) -> None:
+    def __init__(self, keep: object, host: Host) -> None:
         self._keep = keep  # the bus: it is not dropped while this is held
-        self._forget = forget
+        self._host = host
         self._waiting: deque[Change] = deque(maxlen=_CHANGES_MAX)
         self._arrived = asyncio.Event()
         self._ended = False
@@ -303,12 +303,13 @@ class Changes:
         """No more will come: what is queued can still be read."""
         self._ended = True
         self._arrived.set()
-        self._forget(self)
+        self._host.changes.discard(self)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Change:
+        self._host.check_here()
         while not self._waiting:
             if self._ended:
                 raise StopAsyncIteration
@@ -318,6 +319,7 @@ class Changes:
 
     async def aclose(self) -> None:
         """Read no more. Twice is once."""
+        self._host.check_here()
         self._waiting.clear()
         self.finish()
 

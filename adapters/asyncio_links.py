@@ -14,7 +14,7 @@ from busway.adapters import facade, opening
 from busway.adapters.asyncio_host import Host
 from busway.adapters.dialled import DialledLink, dial, options_of
 from busway.adapters.facade import Realm
-from busway.adapters.links import LinkRunner, ListenerRunner
+from busway.adapters.links import LinkRunner, Listener, ListenerRunner
 from busway.adapters.retrying import Retry
 
 
@@ -76,7 +76,7 @@ class Links:
         realm: Realm | None = None,
         cost: int | None = None,
         **options: Any,
-    ) -> ListenerRunner:
+    ) -> Listener:
         """Let others connect to `url`, such as tcp://127.0.0.1:0 or ws://127.0.0.1:0; the result's `.url` has
         the real port, `.close()` ends it.
 
@@ -96,7 +96,7 @@ class Links:
             host.check()
         runner = ListenerRunner(host, listener, token, partial(host.run_link, realm=realm, cost=cost))
         host.listeners.add(runner)
-        return runner
+        return Listener(host, runner)
 
     def attach(
         self,

@@ -50,7 +50,7 @@ class Views:
         oldest.
         """
         self._host.check()
-        changes = Changes(self, self._host.changes.discard)
+        changes = Changes(self, self._host)
         self._host.changes.add(changes)
         return changes
 

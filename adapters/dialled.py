@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import logging
 import random
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
@@ -35,9 +34,6 @@ class Host(LinkHost, opening.Host, Protocol):
 
     def tell(self, change: Change) -> None:
         """To those who read `changes()`."""
-
-    def inside(self, function: Callable[[], Any]) -> Any:
-        """Call it where the core may be called."""
 
     def remark(self, level: int, text: str, *words: object) -> None:
         """Log it, where a handler may do what it likes."""

@@ -55,6 +55,7 @@ class Host(Protocol):
     def link_gone(self, runner: LinkRunner) -> None: ...
     def remark(self, level: int, text: str, *words: object) -> None: ...
     def welcome(self, channel: Any, token: str | None) -> object: ...
+    def inside(self, function: Callable[[], Any], /) -> Any: ...
     def run_link(
         self,
         channel: Any,
@@ -391,3 +392,23 @@ class ListenerRunner:
         self.listener.abandon()
         for connecting in self._connecting:
             connecting.abandon()
+
+
+class Listener:
+    """A place where others can connect. Made by `listen`."""
+
+    def __init__(self, host: Host, runner: ListenerRunner) -> None:
+        self._host = host
+        self._runner = runner
+
+    def __repr__(self) -> str:
+        return f"<listener at {self.url}>"
+
+    @property
+    def url(self) -> str:
+        """Where others can connect, with the real port."""
+        return self._runner.url
+
+    def close(self) -> None:
+        """Stop listening; links that were accepted stay. Twice is once."""
+        self._host.inside(self._runner.close)

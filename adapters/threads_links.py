@@ -12,27 +12,9 @@ from typing import Any
 from busway.adapters import facade, opening
 from busway.adapters.dialled import DialledLink, Options, dial, options_of
 from busway.adapters.facade import Realm
-from busway.adapters.links import LinkRunner, ListenerRunner
+from busway.adapters.links import LinkRunner, Listener, ListenerRunner
 from busway.adapters.retrying import Retry
-from busway.adapters.threads_engine import Engine
 from busway.adapters.threads_host import Host
-
-
-class Listener:
-    """A place where others can connect. Made by `listen`."""
-
-    def __init__(self, engine: Engine, runner: ListenerRunner) -> None:
-        self._engine = engine
-        self._runner = runner
-
-    @property
-    def url(self) -> str:
-        """Where others can connect, with the real port."""
-        return self._runner.url
-
-    def close(self) -> None:
-        """Stop listening; links that were accepted stay. Twice is once."""
-        self._engine.call(self._runner.close)
 
 
 class Links:
@@ -97,7 +79,7 @@ class Links:
         facade.check_link(token, realm, cost)
         listener = opening.listen(opening.normalise(url), token, open, options)
         try:
-            return Listener(host.engine, host.engine.call(self._listen, listener, token, realm, cost))
+            return Listener(host, host.engine.call(self._listen, listener, token, realm, cost))
         except BaseException:
             listener.close()
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import warnings
 
 from busway.drivers.channel import READ_SIZE
 
@@ -96,6 +97,17 @@ class SocketListener:
         self.url = url
         self.refused = 0
 
+    def __del__(self) -> None:
+        """Dropped without close: descriptors that are bare numbers are closed by nobody else."""
+        sock = getattr(self, "_sock", None)
+        if sock is None or sock.fileno() < 0:
+            return
+        try:
+            text = f"unclosed listener {getattr(self, 'url', '')}"
+            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
+        finally:
+            self.abandon()
+
     def fileno(self) -> int:
         return self._sock.fileno()
 
@@ -137,9 +149,9 @@ class SocketListener:
             pass  # the next shortage is raised
 
     def _close_spare(self) -> None:
-        if self._spare >= 0:
-            os.close(self._spare)
-            self._spare = -1
+        spare, self._spare = getattr(self, "_spare", -1), -1
+        if spare >= 0:
+            os.close(spare)
 
 
 def _open_spare() -> int:

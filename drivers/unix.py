@@ -415,18 +415,31 @@ class UnixListener(SocketListener):
         return UnixChannel(sock, self.url, dialled=False)
 
     def close(self) -> None:
-        # Not in a forked child, and not if the files were cleared away and are another's by now.
-        if self._lock >= 0 and self._pid == os.getpid() and _is_at(self._lock, self._stem + ".lock"):
-            _leave(self._stem)
-        self.abandon()
+        """Takes the files away and closes everything. Raises OSError if a file stays, everything closed all
+        the same: it is then swept by who comes later and may.
+        """
+        try:
+            if self._lock >= 0 and self._pid == os.getpid():  # not in a forked child
+                self._remove()
+        finally:
+            self.abandon()
+
+    def _remove(self) -> None:
+        """Not if the files were cleared away and are another's by now."""
+        try:
+            there = os.lstat(self._stem + ".lock")
+        except FileNotFoundError:
+            return
+        if os.path.samestat(os.fstat(self._lock), there) and not _leave(self._stem):
+            raise OSError(errno.EACCES, f"{self.path} cannot be removed: a later program sweeps it")
 
     def abandon(self) -> None:
         super().abandon()
         while self._comers:
             self._comers.pop().close()
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        lock, self._lock = getattr(self, "_lock", -1), -1
+        if lock >= 0:
+            os.close(lock)
 
 
 Listener = UnixListener

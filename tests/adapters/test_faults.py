@@ -140,7 +140,7 @@ async def test_a_listener_that_fails_is_asked_again_but_not_without_end(
 
     if style == "asyncio":
         async with AsyncBus(ipc=False) as bus:
-            await fails_then_works((await bus.listen(ODD)).listener)
+            await fails_then_works((await bus.listen(ODD))._runner.listener)
     else:
         with Bus(ipc=False) as blocking:
             await fails_then_works(blocking.listen(ODD)._runner.listener)

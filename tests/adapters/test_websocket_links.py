@@ -77,7 +77,7 @@ async def test_leaving_says_goodbye_in_both_protocols() -> None:
             if change.what == "link-down":
                 assert "failed" not in change.text
                 break
-        await until(lambda: listener.listener.connections == 0)
+        await until(lambda: listener._runner.listener.connections == 0)
 
 
 async def test_a_killed_program_is_noticed() -> None:
@@ -110,7 +110,7 @@ async def test_who_dawdles_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None
                 assert await asyncio.wait_for(reader.read(1), 0.01) == b""
         assert reader.at_eof()
         writer.close()
-        assert listener.listener.connections == 0
+        assert listener._runner.listener.connections == 0
 
 
 async def test_closing_the_listener_ends_who_is_still_opening_and_nobody_else() -> None:
@@ -120,7 +120,7 @@ async def test_closing_the_listener_ends_who_is_still_opening_and_nobody_else() 
         await b.connect(listener.url)
         host, _, port = listener.url.removeprefix("ws://").rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
-        await until(lambda: listener.listener.connections == 2)
+        await until(lambda: listener._runner.listener.connections == 2)
         listener.close()
         assert await reader.read() == b""
         writer.close()

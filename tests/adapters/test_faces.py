@@ -1,0 +1,210 @@
+"""What AsyncBus and Bus offer: the same public names, the environment they read, and who may call them."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import busway
+from busway import AsyncBus, Bus
+from tests.adapters.test_asyncio import REGISTERING, SENDING
+from tests.adapters.tools import buses, channels, sees, until
+
+# What docs/guarantees.md and the docstrings speak of. Whatever else a bus needs is its host's.
+PUBLIC = {
+    *("id", "name", "label", "node", "undeliverable"),
+    *("open", "close"),
+    *("register", "subscribe", "serve"),
+    *("send", "publish", "request", "request_stream"),
+    *("connect", "listen", "attach"),
+    *("nodes", "endpoints", "links", "routes", "changes", "trace"),
+}
+
+
+def public_names(bus: object) -> set[str]:
+    return {name for name in dir(bus) if not name.startswith("_")}
+
+
+def test_all_public_names_are_documented_and_the_same() -> None:
+    assert public_names(AsyncBus(ipc=False)) == PUBLIC
+    assert public_names(Bus(ipc=False)) == PUBLIC
+    for kind in (AsyncBus, Bus):
+        for name in PUBLIC - {"node"}:
+            assert getattr(kind, name).__doc__, f"{kind.__name__}.{name}"
+
+
+@pytest.mark.parametrize("kind", [AsyncBus, Bus])
+def test_name_and_label(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BUSWAY_BUS", raising=False)
+    assert kind(ipc=False).name == "default"
+    assert kind("lab", ipc=False, label="me").label == "me"
+    monkeypatch.setenv("BUSWAY_BUS", "workshop")
+    assert kind(ipc=False).name == "workshop"
+    assert kind("lab", ipc=False).name == "lab"
+    monkeypatch.setenv("BUSWAY_BUS", "")
+    assert kind(ipc=False).name == "default"
+
+
+async def test_links_take_the_token_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with AsyncBus(ipc=False) as server, AsyncBus(ipc=False) as client:
+        monkeypatch.setenv("BUSWAY_TOKEN", "secret")
+        listener = await server.listen("tcp://127.0.0.1:0")
+        with pytest.raises(busway.LinkRefused, match="token"):
+            await client.connect(listener.url, token="another", retry=None)
+        assert (await client.connect(listener.url)).state == "connected"
+
+
+def test_threads_take_the_token_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Bus(ipc=False) as server, Bus(ipc=False) as client:
+        monkeypatch.setenv("BUSWAY_TOKEN", "secret")
+        listener = server.listen("tcp://127.0.0.1:0")
+        with pytest.raises(busway.LinkRefused, match="token"):
+            client.connect(listener.url, token="another", retry=None)
+        assert client.connect(listener.url).state == "connected"
+
+
+async def test_the_cafile_of_the_environment_counts_for_wss_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BUSWAY_CAFILE", "/there/is/none.pem")
+    async with AsyncBus(ipc=False) as server, AsyncBus(ipc=False) as client:
+        listener = await server.listen("tcp://127.0.0.1:0")
+        await client.connect(listener.url)
+        with pytest.raises(OSError, match="none"):
+            await client.connect(listener.url.replace("tcp", "wss"), retry=None)
+
+
+async def test_no_timeout_is_no_limit_everywhere() -> None:
+    async with buses() as (a, b):
+        b.serve("it", lambda request: request.payload)
+        inbox = b.register("inbox")
+        await until(lambda: sees(a, "it") and sees(a, "inbox"))
+        assert await a.request("it", 1, timeout=None) == 1
+        assert [part async for part in a.request_stream("it", 1, timeout=None)] == [1]
+        sending = asyncio.create_task(a.send("inbox", 2, confirm=True, timeout=None))
+        assert (await inbox.receive(timeout=None)).payload == 2
+        await sending
+        assert len(await a.trace("it", timeout=None)) == 1
+        with pytest.raises(ValueError, match="ttl"):
+            await a.send("inbox", 2, ttl=None)  # type: ignore[arg-type]
+        await a.close(timeout=None)
+
+
+def test_no_timeout_is_no_limit_in_threads() -> None:
+    with Bus(ipc=False) as bus:
+        bus.serve("it", lambda request: request.payload)
+        assert bus.request("it", 1, timeout=None) == 1
+        assert list(bus.request_stream("it", 1, timeout=None)) == [1]
+        bus.close(timeout=None)
+
+
+# Who may call
+
+
+CALLS: dict[str, Callable[[AsyncBus], Any]] = {
+    **SENDING,
+    **REGISTERING,
+    "nodes": lambda bus: bus.nodes(),
+    "endpoints": lambda bus: bus.endpoints(),
+    "links": lambda bus: bus.links(),
+    "routes": lambda bus: bus.routes(),
+    "trace": lambda bus: bus.trace("x"),
+    "close": lambda bus: bus.close(),
+    "open": lambda bus: bus.open(),
+}
+
+
+@contextlib.contextmanager
+def another_loop(bus: AsyncBus) -> Iterator[Callable[[Callable[[], Any]], object]]:
+    """Runs a call, or what it gives to await, in a thread with a loop of its own; its result."""
+
+    async def main(call: Callable[[], Any]) -> object:
+        found = call()
+        return await found if asyncio.iscoroutine(found) else found
+
+    with concurrent.futures.ThreadPoolExecutor(1, "stranger") as pool:
+        yield lambda call: pool.submit(lambda: asyncio.run(main(call))).result(10)
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_call_in_another_thread_is_an_error_that_names_both(name: str) -> None:
+    async with AsyncBus(ipc=False) as bus:
+        with another_loop(bus) as run, pytest.raises(busway.BusError) as caught:
+            run(lambda: CALLS[name](bus))
+        for word in ("'MainThread'", "'stranger", "run_coroutine_threadsafe", "busway.Bus"):
+            assert word in str(caught.value)
+        assert repr(asyncio.get_running_loop())[:20] in str(caught.value)
+        assert await asyncio.wait_for(_serves(bus), 10)
+
+
+async def test_a_channel_is_not_taken_from_another_thread() -> None:
+    async with AsyncBus(ipc=False) as bus:
+        for end in (ends := channels()):
+            end.close()
+        with another_loop(bus) as run, pytest.raises(busway.BusError, match="opened in thread"):
+            run(lambda: bus.attach(ends[0]))
+
+
+async def _serves(bus: AsyncBus) -> bool:
+    service = bus.serve("it", lambda request: request.payload)
+    answer = await bus.request("it", True)
+    service.close()
+    return answer is True
+
+
+async def test_what_a_bus_gave_is_no_other_threads_either() -> None:
+    async with AsyncBus(ipc=False) as bus:
+        inbox, changes = bus.register("inbox"), bus.changes()
+        service = bus.serve("it", print)
+        listener = await bus.listen("tcp://127.0.0.1:0")
+        calls: list[Callable[[], Any]] = [
+            inbox.receive,
+            inbox.close,
+            service.close,
+            changes.__anext__,
+            changes.aclose,
+            listener.close,
+        ]
+        with another_loop(bus) as run:
+            for call in calls:
+                with pytest.raises(busway.BusError, match="run_coroutine_threadsafe"):
+                    run(call)
+        await bus.send("inbox", 1)
+        assert (await inbox.receive(1)).payload == 1
+
+
+async def test_the_advice_works() -> None:
+    async with AsyncBus(ipc=False) as bus:
+        bus.serve("it", lambda request: request.payload)
+        loop = asyncio.get_running_loop()
+        results: list[object] = []
+
+        def elsewhere() -> None:
+            asked = asyncio.run_coroutine_threadsafe(bus.request("it", 5), loop)
+            results.append(asked.result(10))
+
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        await until(lambda: results)
+        thread.join()
+        assert results == [5]
+
+
+def test_on_another_loop_of_the_same_thread() -> None:
+    one, two = asyncio.new_event_loop(), asyncio.new_event_loop()
+    bus = one.run_until_complete(AsyncBus(ipc=False).open())
+
+    async def ask() -> None:
+        await bus.send("x", b"")
+
+    with pytest.raises(busway.BusError, match="opened in thread"):
+        two.run_until_complete(ask())
+    bus.register("x")  # between two runs of its own loop is no other place
+    one.run_until_complete(ask())
+    one.run_until_complete(bus.close())
+    one.close()
+    two.close()
