@@ -7,6 +7,7 @@ out is the core's; what runs it is threads_host.py's.
 from __future__ import annotations
 
 from collections.abc import Generator
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, Unpack, overload
 
@@ -14,6 +15,7 @@ from busway.adapters import facade
 from busway.adapters.face import Face
 from busway.adapters.links import now_ms
 from busway.adapters.literal import id_of
+from busway.adapters.threads_callbacks import FutureReply
 from busway.adapters.threads_ends import Parts
 from busway.adapters.threads_host import WAY, Host
 from busway.adapters.threads_links import Links
@@ -163,6 +165,26 @@ class Bus(Face, Receiving, Links, Views):
             return facade.decode_outcome(outcome, wanted)
         raise facade.error_of(outcome)
 
+    def request_future(
+        self,
+        to: Target,
+        payload: Any = None,
+        *,
+        timeout: float | None = 30.0,
+        ttl: float = 0.0,
+        node: bytes = b"",
+        reply: Any = None,
+    ) -> Future[Any]:
+        """Ask without waiting, for programs with a window: a `concurrent.futures.Future` of the reply.
+
+        Its callbacks run in a thread of the bus; `cancel()` cancels the request. Arguments as `request`,
+        whose errors it tells; what is wrong with the arguments is raised at once.
+        """
+        waiter = FutureReply(self._host, facade.wanted_reply(reply))
+        token, _ = self._request(to, payload, timeout, ttl, node, 0, waiter)
+        waiter.watch(token)
+        return waiter.future
+
     @overload
     def request_stream(
         self, to: Target, payload: Any = None, *, reply: type[R], **options: Unpack[StreamOptions]
@@ -213,7 +235,7 @@ class Bus(Face, Receiving, Links, Views):
         ttl: float,
         node: bytes,
         window: int,
-        parts: Parts | None = None,
+        parts: Parts | FutureReply | None = None,
     ) -> tuple[int, Any]:
         endpoint, data, format, type_id = self._prepare(to, payload)
         return self._host.ask(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, cast
 from busway.adapters import facade, typed
 from busway.adapters.facade import Change
 from busway.adapters.links import now_ms
+from busway.adapters.threads_callbacks import CallSoon, deliver
 from busway.adapters.threads_engine import Engine, Promise
 from busway.adapters.threads_signals import shielded
 from busway.adapters.typed import Handler, T_co
@@ -141,6 +142,19 @@ class Receiver(Generic[T_co]):
         known = facade.decode_message(message, self._types)
         self.unknown += not known
         return known
+
+    def deliver(
+        self, callback: Callable[[typed.Message[T_co]], object], call_soon: CallSoon | None = None
+    ) -> Self:
+        """Give each message to `callback` from now on, instead of `receive`; for programs with a window.
+
+        It is called in a thread of the bus, or where `call_soon(function, argument)` takes it: Tkinter
+        `lambda *call: root.after(0, *call)`, asyncio `loop.call_soon_threadsafe`, Qt a signal's `emit`. At
+        most 256 are on that way. What it raises is logged. Ends with the receiver or its bus, which it keeps
+        until then. Raises TypeError, BusClosed.
+        """
+        deliver(self._host, self._core.endpoint.name or "a receiver", self, callback, call_soon)
+        return self
 
     def _close(self) -> None:
         self._host.node.deregister(self._core, now_ms())
@@ -288,10 +302,10 @@ class Service:
 class Changes:
     """What comes and goes: an iterator. Made by `changes`; `close()` ends it."""
 
-    def __init__(self, keep: object, engine: Engine, forget: Callable[[Changes], None]) -> None:
+    def __init__(self, keep: object, host: Host) -> None:
         self._keep = keep  # the bus: it is not dropped while this is held
-        self._engine = engine
-        self._forget = forget
+        self._host = host
+        self._engine = host.engine
         self._queue: deque[Change] = deque(maxlen=_CHANGES_MAX)
         self._waiting: list[Promise] = []
         self._ended = False
@@ -311,7 +325,7 @@ class Changes:
     def finish(self) -> None:
         """No more will come: what is queued can still be read."""
         self._ended = True
-        self._forget(self)
+        self._host.changes.discard(self)
         self._wake()
 
     def __iter__(self) -> Self:
@@ -327,6 +341,11 @@ class Changes:
                 promise = Promise(self._engine)
                 self._waiting.append(promise)
             self._engine.wait(promise)
+
+    def deliver(self, callback: Callable[[Change], object], call_soon: CallSoon | None = None) -> Self:
+        """Give each change to `callback` from now on; arguments and errors as `Receiver.deliver`."""
+        deliver(self._host, "changes", self, callback, call_soon)
+        return self
 
     def close(self) -> None:
         """Read no more. Twice is once."""

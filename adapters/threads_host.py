@@ -22,6 +22,7 @@ from busway.adapters.dialled import DialledLink
 from busway.adapters.facade import Change, Realm
 from busway.adapters.links import LinkRunner, ListenerRunner, Owner, now_ms
 from busway.adapters.local import LocalMesh
+from busway.adapters.threads_callbacks import FutureReply
 from busway.adapters.threads_ends import Arrivals, Changes, Job, Parts
 from busway.adapters.threads_engine import Engine, Pool, Promise
 from busway.adapters.threads_signals import install, shielded, uninstall
@@ -52,7 +53,7 @@ class Host:
         self.node.dialled = self._dialled_rows
         self.runners: set[LinkRunner] = set()
         self.listeners: set[ListenerRunner] = set()
-        self.waiters: dict[int, Promise | Parts] = {}
+        self.waiters: dict[int, Promise | Parts | FutureReply] = {}
         self.changes: weakref.WeakSet[Changes] = weakref.WeakSet()
         self._ipc = ipc
         self._opened = False
@@ -213,9 +214,9 @@ class Host:
         function: Callable[..., int],
         args: tuple[Any, ...],
         *,
-        waiter: Parts | None = None,
+        waiter: Parts | FutureReply | None = None,
         **options: Any,
-    ) -> tuple[int, Promise | Parts | None]:
+    ) -> tuple[int, Promise | Parts | FutureReply | None]:
         if check:
             self.check()
         token = function(*args, **options)

@@ -49,7 +49,7 @@ class Views:
         """Links, nodes and endpoints as they come and go, from now on. A reader 1,024 behind loses the
         oldest.
         """
-        changes = Changes(self, self._host.engine, self._host.changes.discard)
+        changes = Changes(self, self._host)
         with self._host.engine.lock:
             self._host.check()
             self._host.changes.add(changes)

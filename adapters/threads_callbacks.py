@@ -1,0 +1,125 @@
+"""Replies and messages for programs that must not wait, such as those with a window: futures and callbacks.
+
+User's code runs here in a thread of the pool, or where its `call_soon` takes it; never with the engine's lock
+held.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from busway.adapters import facade
+from busway.errors import BusError
+from busway.payloads import ReplyType
+from busway.protocol import events
+
+if TYPE_CHECKING:
+    from busway.adapters.threads_host import Host
+
+CallSoon = Callable[..., object]
+_PLACES = 256  # messages that are with `call_soon` and not yet with the callback
+_LOOK_S = 0.5  # whether the bus is closed, while there is no place
+
+
+class FutureReply:
+    """Who waits for the outcome of a request, for a future's sake."""
+
+    def __init__(self, host: Host, wanted: ReplyType | None) -> None:
+        self.future: Future[Any] = Future()
+        self._host = host
+        self._wanted = wanted
+
+    def watch(self, token: int) -> None:
+        """From now on cancelling the future cancels the request."""
+
+        def ended(future: Future[Any]) -> None:
+            if future.cancelled():
+                self._host.engine.finish(self._host.cancel, token)
+
+        self.future.add_done_callback(ended)
+
+    def set_result(self, outcome: events.Outcome) -> None:
+        """With the lock held: what the future's own callbacks do is done elsewhere."""
+        resolve = partial(self._resolve, outcome)
+        try:
+            self._host.pool.submit(resolve)
+        except RuntimeError:  # the system gives no more threads
+            self._host.engine.remarks.append(resolve)
+
+    def _resolve(self, outcome: events.Outcome) -> None:
+        if not self.future.set_running_or_notify_cancel():
+            return
+        try:
+            if outcome.status != events.REPLIED:
+                raise facade.error_of(outcome)
+            value = facade.decode_outcome(outcome, self._wanted)
+        except Exception as error:  # noqa: BLE001 - the future's to tell
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(value)
+
+
+def deliver(
+    host: Host, name: str, items: Iterable[Any], callback: Callable[[Any], object], call_soon: CallSoon | None
+) -> None:
+    """Give each of `items` to `callback`, until they end. Raises RuntimeError if there is no thread."""
+    if not callable(callback):
+        raise TypeError(f"callback must be a function of one argument, not {callback!r}")
+    if call_soon is not None and not callable(call_soon):
+        raise TypeError(f"call_soon must be a function of (callback, argument), not {call_soon!r}")
+    host.check_open()
+    host.pool.submit(_Delivery(host, name, items, callback, call_soon).run)
+
+
+class _Delivery:
+    def __init__(
+        self,
+        host: Host,
+        name: str,
+        items: Iterable[Any],
+        callback: Callable[[Any], object],
+        call_soon: CallSoon | None,
+    ) -> None:
+        self._host = host
+        self._name = name
+        self._items = items
+        self._callback = callback
+        self._call_soon = call_soon
+        self._places = threading.Semaphore(_PLACES)
+
+    def run(self) -> None:
+        """In a thread of the pool, until the items end."""
+        try:
+            for item in self._items:
+                while not self._places.acquire(timeout=_LOOK_S):
+                    if self._host.failure is not None:
+                        return
+                self._hand_over(item)
+        except BusError as error:  # another node has taken the name
+            self._failed("the delivery to", error)
+
+    def _hand_over(self, item: Any) -> None:
+        if self._call_soon is None:
+            self._call(item)
+            return
+        try:
+            self._call_soon(self._call, item)
+        except Exception as error:  # noqa: BLE001 - the window may be gone
+            self._places.release()
+            self._failed("call_soon for", error)
+
+    def _call(self, item: Any) -> None:
+        """Where the program wants it."""
+        try:
+            self._callback(item)
+        except Exception as error:  # noqa: BLE001 - as a handler's
+            self._failed("the callback of", error)
+        finally:
+            self._places.release()
+
+    def _failed(self, what: str, error: Exception) -> None:
+        self._host.engine.call(self._host.failures.add, f"{what} {self._name}", error)
