@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.drivers.connect_proxy import ConnectProxy
 from tests.front.cli_rig import Running, busway, busway_started, new_bus, started, until
 from tests.front.test_cli_mesh import free_port, line_with, machines
 
@@ -136,6 +137,21 @@ class TestConnectAndListenOn:
             asked = busway("request", "lab/upper", "--raw", "hello", bus=bus, BUSWAY_DIR=here).ok()
             assert asked.text.strip() == "HELLO"
             assert "realm global" not in busway("doctor", bus=bus, BUSWAY_DIR=there).text
+
+    def test_through_a_proxy_and_with_headers(self, machines: tuple[str, str]) -> None:
+        bus = new_bus()
+        with listening(bus, machines[1], url="ws://127.0.0.1:0") as (_, url):
+            port = int(url.rpartition(":")[2])
+            with ConnectProxy({"lab.example:8080": port}, password="pass") as proxy:
+                place = f"lab:pass@{proxy.address}"
+                words = ("bench", "ws://lab.example:8080", "--seconds", "0.1", "--header", "X-Lab: 7")
+                busway(*words, "--proxy", f"http://{place}", bus=bus).ok()
+                busway(*words, bus=bus, http_proxy=f"http://{place}").ok()
+                assert "give --proxy 'http://" in busway(*words, "--proxy", proxy.url, bus=bus).failed(4)
+                assert proxy.asked == ["lab.example:8080"] * 3
+                assert "no address" in busway(*words, "--proxy", "none", bus=bus, http_proxy=place).failed(4)
+        assert "NAME:VALUE" in busway("bench", url, "--header", "X-Lab", bus=bus).failed(2)
+        assert "leave it out" in busway("bench", url, "--header", "Host: x", bus=bus).failed(2)
 
     def test_what_is_no_address(self) -> None:
         assert "tcp://host:port" in busway("connect", "pigeon://loft", bus=new_bus()).failed(2)

@@ -37,6 +37,8 @@ _OPTIONS = {
     "certificate=": "--certificate",
     "key=": "--key",
     "cafile=": "--cafile",
+    "proxy=": "--proxy ",
+    "headers=": "--header",
 }
 
 
