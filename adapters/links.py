@@ -245,10 +245,11 @@ class LinkRunner:
             self._host.loop.remove_writer(self.channel.fileno())
         try:
             self.channel.close()
-        finally:
-            self._host.dispatch(self.connection.receive_eof(now_ms()))
-            self.settle()
-            self._host.link_gone(self)
+        except Exception as error:  # noqa: BLE001 - the rest is released, and who waits is told, all the same
+            self._host.remark(logging.WARNING, "%s: closing failed: %s", self.channel.address, text_of(error))
+        self._host.dispatch(self.connection.receive_eof(now_ms()))
+        self.settle()
+        self._host.link_gone(self)
 
     def abandon(self) -> None:
         """In a forked child: the link is the parent's."""

@@ -203,6 +203,7 @@ class Connecting:
         self._limit_s = limit_s
         self._done: Callable[[Connecting, Exception | None], object] | None = done
         self._waits_for = ""
+        self._fd = -1  # that is waited on: a channel that fails may have none any more
         self._timer = loop.call_later(limit_s, self._late)
         self._step()
 
@@ -227,14 +228,14 @@ class Connecting:
         if what == self._waits_for:
             return
         if self._waits_for == "writer":
-            self._loop.remove_writer(self.channel.fileno())
+            self._loop.remove_writer(self._fd)
         elif self._waits_for == "reader":
-            self._loop.remove_reader(self.channel.fileno())
-        self._waits_for = what
+            self._loop.remove_reader(self._fd)
+        self._waits_for, self._fd = what, self.channel.fileno()
         if what == "writer":
-            self._loop.add_writer(self.channel.fileno(), self._step)
+            self._loop.add_writer(self._fd, self._step)
         elif what == "reader":
-            self._loop.add_reader(self.channel.fileno(), self._step)
+            self._loop.add_reader(self._fd, self._step)
 
     def _late(self) -> None:
         self._timer = None

@@ -253,7 +253,8 @@ class PumpedChannel:
         finally:
             with contextlib.suppress(OSError):
                 self._inner.shutdown(socket.SHUT_RDWR)
-            self._port.cancel_write()
+            with contextlib.suppress(Exception):  # pyserial's, as above
+                self._port.cancel_write()
             self._writer.join()
             self._inner.close()
             self._port.close()

@@ -18,11 +18,18 @@ def _fail(where: str) -> None:
 class OddChannel(PairChannel):
     """One end of a socket pair whose other end says nothing."""
 
-    __slots__ = ("other",)
+    __slots__ = ("asked", "other")
 
+    asked: bool
     other: socket.socket
 
     def connected(self) -> bool:
+        if fault[0] == "connected later":
+            if not self.asked:
+                self.asked = True
+                return False
+            self._sock.close()
+            raise fault[1]
         _fail("connected")
         return True
 
@@ -37,6 +44,7 @@ class OddChannel(PairChannel):
     def close(self) -> None:
         super().close()
         self.other.close()
+        _fail("close")
 
 
 class OddListener:
@@ -82,8 +90,11 @@ def dial(candidate: str, url: str, *, token: str | None = None, dialled: bool = 
     one, two = socket.socketpair()
     channel = OddChannel(one, "localnet", "odd", dialled)
     channel.other = two
+    channel.asked = False
     if fault[0] == "read":
         two.send(b"?")
+    if fault[0] == "close":
+        two.send(b"GET / HTTP/1.1\r\n\r\n")
     return channel
 
 
