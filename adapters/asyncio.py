@@ -22,6 +22,7 @@ from busway.adapters.asyncio_views import Views
 from busway.adapters.face import Face
 from busway.adapters.links import now_ms
 from busway.adapters.literal import id_of, id_of_name
+from busway.adapters.tap import consent
 from busway.adapters.typed import R, RequestOptions, StreamOptions, Target
 from busway.names import endpoint_id
 from busway.payloads import encode
@@ -42,6 +43,8 @@ class AsyncBus(Face, Receiving, Links, Views):
         label: tells people which program this is; by default the script's name and process id.
         node_id: 16 bytes; by default random.
         limits: sizes that this node takes (`busway.Limits`).
+        tap: let `busway listen --all` of the same user see what this program sends and answers. By default it
+            may, unless BUSWAY_TAP is 0 in the environment.
 
     Use it as `async with AsyncBus() as bus:`; that returns having joined the local nodes (at most 500 ms).
     """
@@ -59,12 +62,14 @@ class AsyncBus(Face, Receiving, Links, Views):
         label: str | None = None,
         node_id: bytes | None = None,
         limits: Limits | None = None,
+        tap: bool | None = None,
     ) -> None:
         def node(wake: Callable[[], None]) -> Node:
             return facade.make_node(name, leaf, transit, label, node_id, limits, wake)
 
         self._host = Host(node, ipc)
         self.node = self._host.node
+        consent(self, self._host, tap)
         self._process_only = self.node.desk.process_only  # empty for most: then no payload is an object
         self._calls = 0
 

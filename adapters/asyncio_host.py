@@ -18,7 +18,7 @@ from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from busway.adapters import closing, facade
+from busway.adapters import closing, facade, remarks, tap
 from busway.adapters.asyncio_ends import Arrivals, Changes, Parts
 from busway.adapters.dialled import DialledLink
 from busway.adapters.facade import Change
@@ -42,6 +42,8 @@ class Host:
     def __init__(self, node: Callable[[Callable[[], None]], Node], ipc: bool) -> None:
         self.node = node(self.wake)
         self.undeliverable: deque[events.UndeliverableEvent] = deque(maxlen=1024)
+        self.tap = False  # whether this program may be tapped (tap.py), by whose bus
+        self.face: weakref.ref[Any] | None = None
         self.failure: BusError | None = None
         self.failures: Failures
         self.dialled: set[DialledLink] = set()
@@ -234,6 +236,8 @@ class Host:
         future: asyncio.Future[events.Outcome] = self.loop.create_future()
         self.waiters[token] = future
         self.wake()
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("%s", remarks.waiting(self.node, token))
         try:
             return await future
         finally:
@@ -311,6 +315,8 @@ class Host:
         self._arm()
 
     def _on_outcome(self, outcome: events.Outcome) -> None:
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("%s", remarks.outcome(outcome))
         waiter = self.waiters.get(outcome.token)
         if isinstance(waiter, Parts):
             waiter.put(outcome)
@@ -320,12 +326,15 @@ class Host:
                 waiter.set_result(outcome)
 
     def _on_undeliverable(self, event: events.UndeliverableEvent) -> None:
+        if event.endpoint == tap.TAP:
+            return  # who watched has gone
         self.undeliverable.append(event)
         if self.loop.time() >= self._quiet_until:  # one line a second tells as much as a thousand
             self._quiet_until = self.loop.time() + 1.0
             _log.warning("a message to %s was %s", event.endpoint.hex(), Undeliverable(event.reason))
 
     def _on_change(self, event: events.Event) -> None:
+        tap.noticed(self, event)
         if event.kind == events.LOG:
             log = cast(events.LogEvent, event)
             if log.connection.tag is not None:
@@ -346,7 +355,9 @@ class Host:
                 runner.settle()
 
     def tell(self, change: Change) -> None:
-        """To those who read `changes()`."""
+        """To those who read `changes()`, and the log."""
+        if _log.isEnabledFor(logging.DEBUG):
+            _log.debug("%s", remarks.change(change))
         for changes in self.changes:
             changes.put(change)
 

@@ -17,6 +17,10 @@ from busway.names import endpoint_id, id_of_text
 _PATTERN = re.compile(r"(?:^|[/.])[#+>](?:$|[/.])|\*")
 
 
+_NAMES_MAX = 4096
+_names: dict[bytes, str] = {}
+
+
 def remark(name: object) -> str:
     """What to say of a name that looks like a pattern; "" for any other."""
     if not isinstance(name, str) or not _PATTERN.search(name):
@@ -27,13 +31,22 @@ def remark(name: object) -> str:
     )
 
 
-@lru_cache(4096)
+@lru_cache(_NAMES_MAX)
 def id_of_name(name: str) -> bytes:
     """The 16 bytes that a name stands for; warns of one that looks like a pattern, at its first use."""
     text = remark(name)
     if text:
         warnings.warn(text, LiteralName, stacklevel=_callers_level())
-    return id_of_text(name)
+    found = id_of_text(name)
+    if len(_names) >= _NAMES_MAX:
+        del _names[next(iter(_names))]
+    _names[found] = name
+    return found
+
+
+def name_of(endpoint: bytes) -> str:
+    """The name by which this process has called an endpoint; "" if by none, or long ago."""
+    return _names.get(endpoint, "")
 
 
 def id_of(target: Any) -> bytes:

@@ -15,6 +15,7 @@ from busway.adapters import facade
 from busway.adapters.face import Face
 from busway.adapters.links import now_ms
 from busway.adapters.literal import id_of
+from busway.adapters.tap import consent
 from busway.adapters.threads_callbacks import FutureReply
 from busway.adapters.threads_ends import Parts
 from busway.adapters.threads_host import WAY, Host
@@ -32,7 +33,7 @@ class Bus(Face, Receiving, Links, Views):
 
     Args: as `AsyncBus`: `name` of the bus, by default what BUSWAY_BUS says; `ipc`: find this machine's
         other programs of the same user; `leaf`: join through one local node; `transit`: forward for others;
-        `label` for people; `node_id` 16 bytes; `limits`.
+        `label` for people; `node_id` 16 bytes; `limits`; `tap`: let `busway listen --all` see what it says.
 
     Use it as `with Bus() as bus:`; that returns having joined the local nodes (at most 500 ms).
     """
@@ -50,9 +51,11 @@ class Bus(Face, Receiving, Links, Views):
         label: str | None = None,
         node_id: bytes | None = None,
         limits: Limits | None = None,
+        tap: bool | None = None,
     ) -> None:
         self._host = Host(facade.make_node(name, leaf, transit, label, node_id, limits), ipc)
         self.node = self._host.node
+        consent(self, self._host, tap)
 
     # Life
 

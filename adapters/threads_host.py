@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
-from busway.adapters import closing, facade
+from busway.adapters import closing, facade, remarks, tap
 from busway.adapters.dialled import DialledLink
 from busway.adapters.facade import Change, Realm
 from busway.adapters.links import LinkRunner, ListenerRunner, Owner, now_ms
@@ -47,6 +47,8 @@ class Host:
         self.engine = Engine(self._turn, self._fire)
         self.failures = self.engine.failures
         self.pool = Pool()
+        self.tap = False  # whether this program may be tapped (tap.py), by whose bus
+        self.face: weakref.ref[Any] | None = None
         self.failure: BusError | None = None
         self.handlers: dict[Message, Job] = {}  # at work, by the message they answer
         self.dialled: set[DialledLink] = set()
@@ -222,6 +224,8 @@ class Host:
         token = function(*args, **options)
         if not token:
             return 0, None
+        if _log.isEnabledFor(logging.DEBUG):
+            self.engine.remarks.append(partial(_log.debug, "%s", remarks.waiting(self.node, token)))
         found = self.waiters[token] = Promise(self.engine) if waiter is None else waiter
         return token, found
 
@@ -292,6 +296,8 @@ class Host:
                 self._on_change(event)
 
     def _on_outcome(self, outcome: events.Outcome) -> None:
+        if _log.isEnabledFor(logging.DEBUG):
+            self.engine.remarks.append(partial(_log.debug, "%s", remarks.outcome(outcome)))
         waiter = self.waiters.get(outcome.token)
         if isinstance(waiter, Parts):
             waiter.put(outcome)
@@ -300,6 +306,8 @@ class Host:
             waiter.set_result(outcome)
 
     def _on_undeliverable(self, event: events.UndeliverableEvent) -> None:
+        if event.endpoint == tap.TAP:
+            return  # who watched has gone
         self.undeliverable.append(event)
         if time.monotonic() >= self._quiet_until:  # one line a second tells as much as a thousand
             self._quiet_until = time.monotonic() + 1.0
@@ -307,6 +315,7 @@ class Host:
             self.engine.remarks.append(partial(_log.warning, *words))
 
     def _on_change(self, event: events.Event) -> None:
+        tap.noticed(self, event)
         if event.kind == events.LOG:
             log = cast(events.LogEvent, event)
             if log.connection.tag is not None:
@@ -328,7 +337,9 @@ class Host:
                 runner.settle()
 
     def tell(self, change: Change) -> None:
-        """To those who read `changes()`."""
+        """To those who read `changes()`, and the log."""
+        if _log.isEnabledFor(logging.DEBUG):
+            self.engine.remarks.append(partial(_log.debug, "%s", remarks.change(change)))
         for changes in self.changes:
             changes.put(change)
 

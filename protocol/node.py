@@ -111,6 +111,8 @@ class Node:
         self._wake = wake
         # The adapter's: one map for each link that it dials again when it is lost (section 9).
         self.dialled: "Callable[[], list[dict[str, object]]] | None" = None
+        # The adapter's, too: the name of an endpoint that this program publishes to, for people.
+        self.name_of: "Callable[[bytes], str] | None" = None
         self._events: "list[events.Event]" = []
         self._flush: "list[Connection]" = []
         self._cut_off: "list[Connection]" = []

@@ -659,6 +659,7 @@ class Origin:
         """Idle pairs fall back to their opening credit; those whose endpoint is gone are forgotten."""
         self._sweep_flows(self.me.out_flows, now)
         self._sweep_flows(self.publisher.flows, now)
+        self._sweep_flows(self.publisher.unheard, now)
         for uuid, crowd in list(self.crowds.items()):
             if not len(crowd.waiting) and uuid not in self._targets:
                 del self.crowds[uuid]

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 class Publisher:
     """Numbers and spreads what this node publishes."""
 
-    __slots__ = ("_epoch", "_links", "_origin", "flows")
+    __slots__ = ("_epoch", "_links", "_origin", "flows", "unheard")
 
     def __init__(self, origin: "Origin") -> None:
         self._origin = origin
         self.flows: "dict[bytes, OutFlow]" = {}
+        self.unheard: "dict[bytes, OutFlow]" = {}  # what nobody had subscribed to, counted for people
         self._epoch = -1
         self._links: "dict[bytes, list[Connection]]" = {}  # as long as nothing changes
 
@@ -41,6 +42,7 @@ class Publisher:
         if target is None:
             if not self._origin.me.leaf:
                 self._origin.lookups.ask_for_subscribers(uuid, now)
+                self._note_unheard(uuid, now)
                 return 0
         elif target.kind != codes.BROADCAST:
             raise WrongKindError(
@@ -67,6 +69,23 @@ class Publisher:
         flow.waiting.push(pending)
         self._await_room(flow)
         return pending.id
+
+    def _note_unheard(self, uuid: bytes, now: int) -> None:
+        flow = self.unheard.get(uuid)
+        if flow is None:
+            if len(self.unheard) >= codes.PRUNES_MAX:
+                del self.unheard[next(iter(self.unheard))]
+            flow = self.unheard[uuid] = OutFlow(self._origin, self._origin.me, uuid, UNLIMITED, now)
+        flow.sent += 1
+        flow.last_used = now
+
+    def counts(self) -> "dict[bytes, int]":
+        """How many have been published to each endpoint of late."""
+        counts: "dict[bytes, int]" = {}
+        for flows in (self.unheard, self.flows):
+            for uuid, flow in flows.items():
+                counts[uuid] = counts.get(uuid, 0) + flow.sent
+        return counts
 
     def _links_for(self, uuid: bytes) -> "list[Connection]":
         assert self._origin.desk is not None

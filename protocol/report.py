@@ -31,6 +31,7 @@ def report(node: "Node", now: int) -> "dict[str, object]":
         "links": [_link(connection, now) for connection in node.connections],
         "dialled": [] if node.dialled is None else node.dialled(),
         "endpoints": [_endpoint(endpoint) for endpoint in node.endpoints()],
+        "published": [_published(node, *item) for item in node.origin.publisher.counts().items()],
         "seen": [_entry(entry) for entry in node.entries()],
         "nodes": [_node(node, peer) for peer in node.routes.peers.values() if peer.hop is not None],
         "counters": counters,
@@ -104,6 +105,16 @@ def _endpoint(endpoint: "Endpoint") -> "dict[str, object]":
         "dropped": sum([receiver.dropped for receiver in receivers]),
         "refused": sum([receiver.refused for receiver in receivers]),
     }
+
+
+def _published(node: "Node", uuid: bytes, sent: int) -> "dict[str, object]":
+    entries = node.directory.by_uuid.get(uuid, [])
+    name = entries[0].name if entries else ""
+    if uuid in node.desk.endpoints:
+        name = node.desk.endpoints[uuid].name
+    elif not name and node.name_of is not None:
+        name = node.name_of(uuid)
+    return {"endpoint": uuid, "name": name, "sent": sent}
 
 
 def _entry(entry: "Entry") -> "dict[str, object]":

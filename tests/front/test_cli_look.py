@@ -96,6 +96,16 @@ class TestEndpoints:
         assert re.fullmatch(r"lab/log +unicast +localnet +answers [0-9a-f]{8} +1 +0 +0 +0", lines[3])
         assert not any("introspection" in line for line in lines)
 
+    def test_what_is_only_published_is_listed_with_its_publisher(self, bus: str) -> None:
+        rows = busway("endpoints", "--json", bus=bus).ok().document
+        published = [row for row in rows if row["kind"] == "publisher"]
+        assert [(row["name"], row["label"]) for row in published] == [("lab/numbers", "answers")]
+        assert published[0]["sent"] > 0
+        lines = busway("endpoints", bus=bus).ok().lines
+        assert any(
+            re.fullmatch(r"lab/numbers +publisher +- +answers [0-9a-f]{8}( +-){4}", line) for line in lines
+        )
+
     def test_json_counts(self, bus: str) -> None:
         busway("request", "lab/echo", "1", bus=bus).ok()
         rows = busway("endpoints", "--json", "-n", "answers", bus=bus).ok().document

@@ -1,5 +1,6 @@
 """`busway listen`, `send`, `publish`, `request` and `serve`, with running programs."""
 
+import json
 import re
 import signal
 import sys
@@ -43,6 +44,30 @@ class TestListen:
         assert message["payload"]["raw"] == "00ff"
         assert message["endpoint_id"] == str(_uuid("lab/numbers"))
         assert (message["source_label"], message["what"], message["missed"]) == ("answers", "message", 0)
+
+    def test_all_traffic(self, bus: str) -> None:
+        with busway_started("listen", "--all", "--json", bus=bus) as listener:
+            published = json.loads(listener.line())  # of the program that publishes all the time
+            assert (published["what"], published["endpoint"]) == ("publish", "lab/numbers")
+            assert (published["source_label"], published["to"]) == ("answers", "")
+            assert published["payload"]["raw"] == "00ff"
+            busway("request", "lab/echo", '{"rpm": 300}', bus=bus).ok()
+            seen: list[dict[str, object]] = []
+            while not seen or seen[-1]["what"] != "reply":
+                seen.append(json.loads(listener.line()))
+            (asked,) = (record for record in seen if record["what"] == "request")
+            assert (asked["endpoint"], asked["payload"]) == ("lab/echo", {"rpm": 300})
+            assert str(asked["source_label"]).startswith("busway request")
+            assert (seen[-1]["to_label"], seen[-1]["payload"]) == (asked["source_label"], {"rpm": 300})
+
+    def test_all_traffic_in_lines(self, bus: str) -> None:
+        (line,) = busway("listen", "--all", "-qc1", bus=bus).ok().lines
+        pattern = r'[\d:.]{12}  lab/numbers  publish  answers [0-9a-f]{8}  ->  all  \d+ B  \{"number":\d+,.*'
+        assert re.fullmatch(pattern, line), line
+
+    @pytest.mark.parametrize("words", [(), ("--all", "lab/x")])
+    def test_either_names_or_all(self, words: tuple[str, ...]) -> None:
+        assert "name the endpoints to listen to, or give --all" in busway("listen", *words).stderr
 
     @pytest.mark.parametrize("words", [("listen", "-c1", "--timeout", "0.1"), ("publish",)])
     def test_a_name_that_looks_like_a_pattern(self, bus: str, words: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from busway.protocol import ClosedError, codes, events
 from tests.protocol.helpers import A, B, fill, verdicts
-from tests.protocol.pairs import E, F, Net, Pair
+from tests.protocol.pairs import E, F, G, Net, Pair
 
 
 class Encoder:
@@ -81,6 +81,38 @@ def test_a_report_says_what_is_there() -> None:
     assert report["counters"]["refused"] == 3
     assert report["outstanding"] == 1
     assert set(report["counters"]) >= {"late", "unknown_reply", "links_opened"}
+
+
+def test_what_is_published_is_shown_heard_or_not() -> None:
+    net = Pair()
+    net.b.register(F, codes.BROADCAST, name="lab/heard")
+    net.a.register(G, codes.BROADCAST, name="lab/own")
+    net.pump()
+    for endpoint in (E, E, F, G):
+        net.a.publish(endpoint, b"x", net.now)
+    report: Any = net.a.report(net.now)
+    assert report["published"] == [
+        {"endpoint": E, "name": "", "sent": 2},
+        {"endpoint": F, "name": "lab/heard", "sent": 1},
+        {"endpoint": G, "name": "lab/own", "sent": 1},
+    ]
+    net.a.name_of = {E: "lab/unheard"}.__getitem__
+    net.b.register(E, codes.BROADCAST)
+    net.pump()
+    net.a.publish(E, b"x", net.now)
+    report = net.a.report(net.now)
+    assert report["published"][0] == {"endpoint": E, "name": "lab/unheard", "sent": 3}
+    net.advance(codes.FLOW_FORGET_OUT_MS + 2 * codes.SWEEP_MS)
+    assert net.a.origin.publisher.unheard.keys() <= {E}
+
+
+def test_what_nobody_hears_is_counted_within_bounds() -> None:
+    net = Pair()
+    for number in range(codes.PRUNES_MAX + 1):
+        net.a.publish(b"topic-%010d" % number, b"", net.now)
+    assert len(net.a.origin.publisher.unheard) == codes.PRUNES_MAX
+    net.advance(codes.FLOW_FORGET_OUT_MS + 2 * codes.SWEEP_MS)
+    assert net.a.origin.publisher.unheard == {}
 
 
 def test_what_the_adapter_dials_again_is_reported_as_it_says() -> None:

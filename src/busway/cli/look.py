@@ -209,10 +209,15 @@ def _endpoint_documents(bus: AsyncBus, everyone: list[Found], found: Found) -> l
             "realm": row["realm"],
             "node": output.uuid_text(found.id),
             "label": found.label,
-            **{name: row[name] for name in _COUNTS if name in row},
+            **{name: row[name] for name in (*_COUNTS, "sent") if name in row},
         }
-        for row in rows
+        for row in [*rows, *_published(found)]
     ]
+
+
+def _published(found: Found) -> list[dict[str, Any]]:
+    """What a node publishes: such an endpoint exists wherever somebody subscribes to it, or nowhere."""
+    return [row | {"kind": "publisher", "realm": "-"} for row in found.table("published")]
 
 
 def _known_endpoints(bus: AsyncBus, everyone: list[Found], found: Found) -> list[dict[str, Any]]:

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 import busway
 from busway.adapters.asyncio import AsyncBus
 from busway.adapters.facade import Change, EndpointInfo, LinkInfo, NodeInfo
+from busway.adapters.links import now_ms
 from busway.adapters.refusals import text_of
+from busway.adapters.tap import TAP
 from busway.cli import failures, output
 from busway.cli.failures import Failure
 from busway.cli.labels import Labels
@@ -115,12 +117,20 @@ async def _joined(
             )
         if leaf:
             await _look_around(bus)
+            await _be_seen(bus)
         else:
             await Labels(bus).wait()
         yield bus
     finally:
         watching.cancel()
         await bus.close(LEAVE_S)
+
+
+async def _be_seen(bus: AsyncBus) -> None:
+    """Who watches all traffic sees this command, too: a leaf is told of what it asks for only."""
+    if bus in _overviews and any(info.id == TAP for info in _overviews[bus].endpoints):
+        token = bus.node.locate(TAP, now_ms(), timeout_ms=500)
+        await bus._host.outcome(token)
 
 
 async def _look_around(bus: AsyncBus) -> None:

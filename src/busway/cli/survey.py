@@ -49,7 +49,8 @@ _TABLES = {
 _OPTIONAL: dict[str, dict[str, type]] = {
     "dialled": {"peer": bytes}
     | dict[str, type].fromkeys(("url", "state", "label", "error"), str)
-    | dict[str, type].fromkeys(("attempt", "next_try_ms", "losses"), int)
+    | dict[str, type].fromkeys(("attempt", "next_try_ms", "losses"), int),
+    "published": {"endpoint": bytes, "name": str, "sent": int},
 }
 
 

@@ -42,6 +42,12 @@ Examples:
   busway listen lab/temperature
   busway listen lab/temperature lab/pressure --json | jq .payload
   busway listen lab/log --kind unicast -c 1 --timeout 10
+  busway listen --all                          what all programs of this user say, and to whom
+
+With --all: time, endpoint, send, publish, request, reply and so on, from whom, to whom, size, payload. That
+is what programs of this user on this machine say, unless they were started with BUSWAY_TAP=0 or tap=False.
+They never wait for a listener: what it was too slow for is counted. Programs that join as leaves are not
+shown, but for commands.
 
 One line a message: time, endpoint, source, payload. Without --kind the endpoint has the kind that the others
 on the bus know it by, else broadcast. Of an anycast endpoint only a share of the messages comes here.
@@ -52,11 +58,13 @@ that --timeout passed before -c messages (without -c: before any) had come."""
 @click.command(cls=Examples, epilog=_LISTEN_EXAMPLES)
 @click.argument(
     "names",
-    metavar="NAME...",
+    metavar="[NAME...]",
     nargs=-1,
-    required=True,
     callback=check_endpoint,
     shell_complete=completing.endpoints,
+)
+@click.option(
+    "-a", "--all", "everything", is_flag=True, help="All that this user's programs say, instead of NAMEs."
 )
 @click.option("-c", "--count", type=click.IntRange(min=1), metavar="N", help="Leave after N messages.")
 @click.option("--kind", type=KINDS, help="What to register as.")
@@ -75,6 +83,7 @@ that --timeout passed before -c messages (without -c: before any) had come."""
 def listen(
     place: Place,
     names: tuple[str, ...],
+    everything: bool,
     count: int | None,
     kind: str | None,
     realm: str,
@@ -83,8 +92,18 @@ def listen(
     timeout: float | None,
     as_json: bool,
 ) -> int:
-    """Print the messages that come to endpoints, one a line."""
+    """Print the messages that come to endpoints, one a line; with --all what all programs send and answer."""
     from busway.cli import session
+
+    if everything == bool(names):
+        raise click.UsageError("name the endpoints to listen to, or give --all")
+
+    async def watch(bus: AsyncBus) -> int:
+        from busway.cli.tapping import follow
+
+        if not quiet:
+            output.note(f"listening to all programs of this user on bus {place.bus!r}")
+        return await follow(bus, count, timeout, as_json)
 
     async def job(bus: AsyncBus) -> int:
         receivers = {name: _register(bus, name, kind, realm, policy) for name in dict.fromkeys(names)}
@@ -92,7 +111,8 @@ def listen(
             output.note(f"listening to {', '.join(receivers)} on bus {place.bus!r}")
         return await _follow(bus, receivers, count, timeout, as_json)
 
-    return session.run(place, "listen", job, leaf=False, endless=count is None)
+    chosen = watch if everything else job
+    return session.run(place, "listen", chosen, leaf=False, endless=count is None)
 
 
 def _register(bus: AsyncBus, name: str, kind: str | None, realm: str, policy: Policy | None) -> Receiver:
