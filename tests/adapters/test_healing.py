@@ -505,3 +505,30 @@ async def test_a_line_with_nobody_at_its_end_is_not_waited_for_for_ever(
             with pytest.raises(TimeoutError, match="nobody answers"):
                 await bus.connect("serial://line")
             assert bus.links() == []
+
+
+async def test_of_several_devices_the_one_that_answers_is_taken_and_remembered(
+    line: Callable[[], socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with ble:// for any device: the strongest is another bus's, or asleep."""
+    monkeypatch.setattr(opening, "CONNECT_S", 0.3)
+    monkeypatch.setattr(line_driver, "candidates", lambda url: ["one", "two"])
+    asked: list[str] = []
+    real = line_driver.dial
+
+    def dial(candidate: str, url: str, *, token: str | None = None) -> line_driver.LineChannel:
+        asked.append(candidate)
+        return real(candidate, url, token=token)
+
+    monkeypatch.setattr(line_driver, "dial", dial)
+    async with client() as bus, AsyncBus(ipc=False, label="board") as board:
+        with line() as good, line() as silent:  # the last that was plugged in is dialled first
+            board.attach(at(good))
+            link = await bus.connect("serial://line", retry=QUICK, wait=math.inf)
+            assert (link.peer, asked) == (board.id, ["one", "two"])
+            assert silent.recv(1)
+            with line() as again:
+                board.attach(at(again))
+                good.shutdown(socket.SHUT_RDWR)
+                await until(lambda: link.losses == 1 and link.state == "connected")
+                assert asked[2:] == ["two"], "the one that was good is tried first"
