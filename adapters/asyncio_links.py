@@ -45,12 +45,12 @@ class Links:
             retry: when it is tried again (`busway.Retry`); None: never.
             wait: how many seconds to go on trying while the other side is not there yet, at the intervals of
                 `retry`; math.inf: for ever. By default the first failure is raised.
-            options: of the driver's own, such as `cafile` for wss://.
+            options: of the driver's own: `cafile`, `tls`, `headers` and `proxy` for ws:// and wss://.
 
         A second call with the same arguments returns the same link once it is connected. Raises LinkRefused
         with the reason: at once if another attempt would not mend it, such as the bus's name, the version or
-        the token; OSError if nothing answers; ValueError for a URL that is none; BusError if the driver's
-        library is missing.
+        the token, or that no Busway is there; OSError if nothing answers; ValueError for a URL that is none,
+        TypeError for an option that is none; MissingLibrary, a BusError, if the driver's is not installed.
         """
         host = self._host
         host.check_open()
