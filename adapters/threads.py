@@ -168,6 +168,16 @@ class Bus(Face, Receiving, Links, Views):
             return facade.decode_outcome(outcome, wanted)
         raise facade.error_of(outcome)
 
+    @overload
+    def request_future(
+        self, to: Target, payload: Any = None, *, reply: type[R], **options: Unpack[RequestOptions]
+    ) -> Future[R]: ...
+
+    @overload
+    def request_future(
+        self, to: Target, payload: Any = None, *, reply: Any = None, **options: Unpack[RequestOptions]
+    ) -> Future[Any]: ...
+
     def request_future(
         self,
         to: Target,

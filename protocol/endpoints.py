@@ -251,6 +251,7 @@ class Receiver:
         old.payload = message.payload
         old.format = message.format
         old.type_id = message.type_id
+        old.arrived = message.arrived
         old.missed += 1 + message.missed
         self.dropped += 1
         return True

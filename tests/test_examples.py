@@ -186,7 +186,7 @@ def test_a_window_stays_alive_while_it_asks(display: str) -> None:
     with machine() as here:
         here.start("sensor.py")
         window = here.start("window.py", "--press", DISPLAY=display)
-        window.line(r"^calibrated: [+-]\d+\.\d$")
+        window.line(r"^(…|cellar: \d+\.\d °C), calibrated: [+-]\d+\.\d$")
 
 
 def across(*listening: str | Path, cafile: str = "") -> None:

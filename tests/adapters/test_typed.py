@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, assert_type
 
@@ -232,6 +233,8 @@ def what_they_know_of_threads(bus: busway.Bus) -> None:
     assert_type(bus.register("a").receive().payload, Any)
     assert_type(bus.request("a", reply=Answer), Answer)
     assert_type(bus.request("a"), Any)
+    assert_type(bus.request_future("a", reply=Answer), Future[Answer])
+    assert_type(bus.request_future("a"), Future[Any])
     assert_type(bus.request_stream("a", reply=Answer), Generator[Answer, None, None])
 
     @bus.serve(Question)

@@ -330,3 +330,15 @@ def test_latest_of_a_node_without_a_way_here_is_queued_like_any() -> None:
     message = receiver.queue.peek()
     assert not receiver.replace(message, 1)
     assert receiver.latest == {}
+
+
+def test_the_newest_is_dated_when_it_came() -> None:
+    net = Pair()
+    receiver = net.b.register(E, codes.BROADCAST, policy=codes.LATEST)
+    net.pump()
+    for payload in (b"1", b"2"):
+        net.now += 500
+        net.a.publish(E, payload, net.now)
+        net.pump()
+    [message] = net.drain(net.b, receiver)
+    assert (message.payload, message.received_at) == (b"2", net.now / 1000)
