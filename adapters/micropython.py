@@ -25,12 +25,11 @@ if TYPE_CHECKING:
     from busway.protocol.leaf_link import LeafConnection
 
 _WRITE_SIZE: "Final" = 128  # bytes asked of the core at a time: what waits here cannot be overtaken
-_READ_SIZE: "Final" = 256  # also the largest packet
+_READ_SIZE: "Final" = 128  # more at a time would only lie about, some three times over
 _BUSY_MS: "Final" = 2  # after a write that was not taken
 _BUSY = (11, 12, 35, 114, 115, 118, 119, 120, -26752, -26880)  # the last two: TLS wants to write, to read
 _FAR_MS: "Final" = 268435456  # no timer is further away: fits ticks_diff
 _RETRY_MS: "Final" = 1000
-_TOLD_MS: "Final" = 2000  # for the router's acknowledgement of a sleep
 _RETRY_MAX_MS: "Final" = 30000
 
 
@@ -74,8 +73,10 @@ def decode(payload: bytes, format: int) -> "Any":
     return payload if format == codes.RAW else loads(payload)
 
 
-def encode(value: object) -> "tuple[bytes, int]":
-    """A payload to be sent, and its format."""
+def encode(value: "Any") -> "tuple[bytes, Any]":
+    """A payload to be sent, and its format or the uuid of its type."""
+    if hasattr(value, "typed"):  # see micropython_types.py
+        return value.typed()  # type: ignore[no-any-return]
     if isinstance(value, (bytes, bytearray)):
         return bytes(value), codes.RAW
     return dumps(value), codes.CBOR
@@ -110,6 +111,7 @@ class Loop:
     connection: "LeafConnection | None" = None
     last_error: "Exception | None" = None  # of a handler, or what has ended a link
     refused = 0  # publishes that found no room
+    places = 1  # handlers that may begin now, where they may be tasks
     _now = 1000
     _tail = b""  # taken from the core
     _taken = 0  # bytes of it that the stream has taken
@@ -276,22 +278,9 @@ class Loop:
         """Write all that waits, and tell the router that this board sleeps for `ms`: it keeps what comes for
         it. Then sleep; awake again, call `sleep(0)`. False: nobody has heard it. Not inside a handler.
         """
-        connection = self.connection
-        if connection is None or not self.connected:
-            return False
-        until = self.now() + _TOLD_MS
-        connection.sleep(ms, until - _TOLD_MS)
-        self._quiet = True
-        self._due = self._ticks
-        told = False
-        while not told and self.connection is connection and self.now() < until:
-            self.step(20)
-            packets = getattr(connection, "packets", None)
-            told = not (self._tail or connection.wants_write) and (packets is None or packets.settled())
-        connection.sleeping = b""
-        self._quiet = False
-        self._due = self._ticks
-        return told
+        from busway.adapters.micropython_sleep import sleep
+
+        return sleep(self, ms)
 
     def close(self) -> None:
         """Say goodbye for good, as before a deep sleep: this board's endpoints are gone, at once and
@@ -418,6 +407,10 @@ class Loop:
         elif connection is not leaf.link and connection.next_deadline() >= 0:
             due = min(due, connection.next_deadline())
         self._due = self._clock.ticks_add(self._ticks, max(0, due - now))
+
+    def _wake(self) -> None:
+        """There is something to do: the next step does not wait."""
+        self._due = self._ticks
 
     # The stream
 
@@ -556,7 +549,7 @@ class Loop:
                 self._retry_ms = _RETRY_MS
             elif event.kind == events.LINK_CLOSED and event.code not in (codes.GOODBYE, codes.RESTARTED):
                 if event.code != codes.TOO_LARGE or not isinstance(self.last_error, MemoryError):
-                    self.last_error = OSError("the link ended with error %d. %s" % (event.code, event.text))
+                    self.last_error = OSError("link error %d. %s" % (event.code, event.text))
             happened.pop(0)
 
     def _tick(self, now: int) -> None:
@@ -579,7 +572,7 @@ class Loop:
 
     def _serve(self) -> None:
         for receiver, function in self.handlers:
-            while receiver.queue:
+            while receiver.queue and self.places:
                 message = self.leaf.take(receiver, self.now())
                 if message is None:
                     break
@@ -598,12 +591,19 @@ class Loop:
             self.answer(message, answer, code, text)
 
     def answer(self, message: Message, value: object, code: int = 0, text: str = "") -> None:
-        """Reply to a request, or with `code` answer with an error."""
+        """Reply to a request, or with `code` answer with an error. A generator's values become the parts of a
+        streaming reply."""
+        if not code and hasattr(value, "send"):
+            from busway.adapters.micropython_streams import Stream
+
+            Stream(self, message, value)
+            return
         now = self.now()
         try:
             payload, format = encode(None if code else value)
         except (TypeError, ValueError, MemoryError) as error:
-            payload, format = b"", codes.RAW
+            payload = b""
+            format = codes.RAW
             code = codes.HANDLER_FAILED
             text = str(error)
         self._due = self._ticks  # a task may call this between two turns

@@ -6,14 +6,8 @@ Knows payloads only. Runs on CPython and MicroPython alike.
 
 from struct import pack, unpack
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Final
-
 DEPTH_MAX = 16
 """Deepest nesting of lists and maps, either way."""
-
-_BIG_SIZE_MAX: "Final" = 64  # bytes of an integer beyond 64 bits
 
 
 def dumps(value: object) -> bytes:
@@ -26,6 +20,7 @@ def dumps(value: object) -> bytes:
 
 
 def _head(out: bytearray, major: int, value: int) -> None:
+    """Writes the head of an item."""
     if value < 24:
         out.append(major | value)
     elif value < 0x100:
@@ -89,16 +84,9 @@ def _write_int(out: bytearray, value: int) -> None:
     if value < 0x10000000000000000:
         _head(out, major, value)
         return
-    digits = []
-    while value:
-        digits.append(value & 0xFF)
-        value >>= 8
-    if len(digits) > _BIG_SIZE_MAX:
-        raise ValueError("an integer of more than %d bytes" % _BIG_SIZE_MAX)
-    digits.reverse()
-    out.append(0xC3 if major else 0xC2)
-    _head(out, 0x40, len(digits))
-    out.extend(bytes(digits))
+    from busway.adapters.micropython_cbor_rare import _write_big
+
+    _write_big(out, major, value)
 
 
 def loads(data: bytes) -> object:
@@ -130,21 +118,24 @@ def _argument(data: bytes, pos: int, info: int) -> "tuple[int, int]":
 
 
 def _read(data: bytes, pos: int, depth: int) -> "tuple[object, int]":
-    head = data[pos]
-    major = head >> 5
-    info = head & 31
+    """The item at `pos`, and where it ends."""
+    info = data[pos]
+    major = info >> 5
+    info &= 31
     pos += 1
     if major == 7:
         return _simple(data, pos, info)
     if info == 31 and 2 <= major <= 5:
-        return _endless(data, pos, major, depth)
+        if major > 3:
+            return _container(data, pos, major, -1, depth)
+        return _rare(data, pos, major, 0)
     value, pos = _argument(data, pos, info)
     if major == 0:
         return value, pos
     if major == 1:
         return -1 - value, pos
     if major == 6:
-        return _big(data, pos, value)
+        return _rare(data, pos, 6, value)
     if value > len(data) - pos:  # every item takes a byte at least: nothing is made larger than what came
         raise ValueError("cut short")
     if major <= 3:
@@ -173,49 +164,15 @@ def _container(data: bytes, pos: int, major: int, count: int, depth: int) -> "tu
     return (items if major == 4 else table), pos
 
 
-def _endless(data: bytes, pos: int, major: int, depth: int) -> "tuple[object, int]":
-    if major > 3:
-        return _container(data, pos, major, -1, depth)
-    parts = bytearray()
-    while data[pos] != 0xFF:
-        if data[pos] >> 5 != major or data[pos] & 31 == 31:
-            raise ValueError("a piece of another kind")
-        piece, pos = _read(data, pos, 0)
-        parts.extend(piece if isinstance(piece, bytes) else str(piece).encode())
-    return (bytes(parts) if major == 2 else bytes(parts).decode()), pos + 1
-
-
-def _big(data: bytes, pos: int, tag: int) -> "tuple[int, int]":
-    if tag != 2 and tag != 3:
-        raise ValueError("a tag that boards do not know: %d" % tag)
-    raw, pos = _read(data, pos, 0)
-    if not isinstance(raw, bytes) or len(raw) > _BIG_SIZE_MAX:
-        raise ValueError("an integer that is none, or of more than %d bytes" % _BIG_SIZE_MAX)
-    value = 0
-    for byte in raw:
-        value = value << 8 | byte
-    return (value if tag == 2 else -1 - value), pos
-
-
 def _simple(data: bytes, pos: int, info: int) -> "tuple[object, int]":
     if 20 <= info <= 22:
         return (False, True, None)[info - 20], pos
-    if not 25 <= info <= 27:
-        raise ValueError("a simple value that boards do not know: %d" % info)
-    raw, stop = _argument(data, pos, info)
-    if info == 27:
-        return unpack(">d", data[pos:stop])[0], stop
-    if info == 26:
-        return unpack(">f", data[pos:stop])[0], stop
-    return _half(raw), stop
+    if info == 27 and pos + 8 <= len(data):
+        return unpack(">d", data[pos : pos + 8])[0], pos + 8
+    return _rare(data, pos, 7, info)
 
 
-def _half(raw: int) -> float:
-    sign = -1.0 if raw & 0x8000 else 1.0
-    exponent = raw >> 10 & 31
-    fraction = raw & 0x3FF
-    if exponent == 31:
-        return float("nan") if fraction else sign * float("inf")
-    if not exponent:
-        return sign * fraction * 2.0**-24
-    return sign * (1024 + fraction) * 2.0 ** (exponent - 25)
+def _rare(data: bytes, pos: int, major: int, value: int) -> "tuple[object, int]":
+    from busway.adapters.micropython_cbor_rare import _read_rare
+
+    return _read_rare(data, pos, major, value)

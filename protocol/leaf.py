@@ -141,14 +141,14 @@ class Leaf(LeafOrigin):
 
         Raises ClosedError when the receiver is closed and empty.
         """
-        while receiver.queue and len(self._answers) < self.pending_max:
+        while receiver.queue and len(self.answers) < self.pending_max:
             message = self._pull(receiver)
             if message.id:
                 if message.state == OVER:
                     continue  # nobody waits for it any more
                 message.state = SENT
                 if message.kind == codes.CONFIRM:
-                    self._conclude(message, Message(codes.REPLY))
+                    self.conclude(message, Message(codes.REPLY))
             self._raise_limit(message.flow, receiver)
             return message
         if receiver.closed and not receiver.queue:
@@ -168,7 +168,7 @@ class Leaf(LeafOrigin):
         endpoint: bytes,
         payload: bytes,
         now: int,
-        format: int = codes.RAW,
+        format: "int | bytes" = codes.RAW,
         *,
         best_effort: bool = False,
     ) -> int:
@@ -211,14 +211,14 @@ class Leaf(LeafOrigin):
 
     # Answering
 
-    def respond(self, request: Message, payload: bytes, now: int, format: int = codes.RAW) -> int:
+    def respond(self, request: Message, payload: bytes, now: int, format: "int | bytes" = codes.RAW) -> int:
         """Reply. Returns 0. A request that is over is ignored; a reply that the link does not take is an
         error TOO_LARGE at the asker.
         """
-        self._check_payload(payload, format)
-        if self._exceeds(payload):
+        self.check_payload(payload, format)
+        if self.exceeds(payload):
             return self.respond_error(request, codes.MESSAGE_TOO_LARGE, "the reply is too large", now)
-        return self._conclude(request, Message(codes.REPLY, b"", payload, format))
+        return self.conclude(request, Message(codes.REPLY, b"", payload, format))
 
     def respond_error(self, request: Message, code: int, text: str, now: int) -> int:
         """Answer with an error: `code` 256 and up is the application's own, HANDLER_FAILED (64) an
@@ -226,15 +226,15 @@ class Leaf(LeafOrigin):
         if not 0 < code <= 0xFFFFFFFF:
             raise LocalError("an error code is 1 to 4294967295")
         item = Message(codes.ERROR, b"", text.encode())
-        if self._exceeds(item.payload):
+        if self.exceeds(item.payload):
             item.payload = b""
         item.code = code
-        return self._conclude(request, item)
+        return self.conclude(request, item)
 
-    def _conclude(self, request: Message, item: Message) -> int:
+    def conclude(self, request: Message, item: Message) -> int:
         if request.state == SENT:
             self._end_request(request)
-            self._answer(request.key, request.id, item)
+            self.queue_answer(request.key, request.id, item)
         return 0
 
     def _end_request(self, request: Message) -> None:
@@ -244,7 +244,7 @@ class Leaf(LeafOrigin):
     def _refuse(self, message: Message, reason: int) -> None:
         """Tell the origin that a message is not taken. A publish has nobody who waits for that."""
         if message.id:
-            self._answer(message.key, message.id, Message(codes.ERROR)).code = reason
+            self.queue_answer(message.key, message.id, Message(codes.ERROR)).code = reason
         elif message.kind == codes.SEND:
             self._signal(codes.UNDELIVERABLE, message.key, 0, message.number, message.endpoint).code = reason
 
@@ -287,7 +287,7 @@ class Leaf(LeafOrigin):
 
     def link_closed(self, link: LeafConnection, by_peer: bool, now: int) -> None:
         """Without memory for all of it, it may be called again until `link` is None."""
-        self._answers = []
+        self.answers = []
         for uuid in self._targets:
             self._targets[uuid] = Target()
         self._items = [item for item in self._items if item.kind != codes.PUBLISH]
@@ -335,7 +335,7 @@ class Leaf(LeafOrigin):
         kind = message.kind
         mine = key != self.key and (message.destination in (b"", self.key) or kind == codes.PUBLISH)
         if kind == codes.SIGNAL:
-            self._read_signal(link, message, reader, mine)
+            self._read_signal(link, message, reader, mine, now)
         if not mine:
             self.counters["strayed"] += 1
         elif kind <= codes.REQUEST:
@@ -349,7 +349,7 @@ class Leaf(LeafOrigin):
                 self._deliver(receiver, message, link.number, now)
         elif kind != codes.SIGNAL:
             self._answered(message, reader.rest())
-        if len(self._answers) > _ANSWERS_MAX:
+        if len(self.answers) > _ANSWERS_MAX:
             link.cut_off(now, codes.NOT_READING, "answers are not read")
 
     def _deliver(self, receiver: Receiver, message: Message, session: int, now: int) -> None:
@@ -437,7 +437,9 @@ class Leaf(LeafOrigin):
 
     # Signals
 
-    def _read_signal(self, link: LeafConnection, message: Message, reader: Reader, mine: bool) -> None:
+    def _read_signal(
+        self, link: LeafConnection, message: Message, reader: Reader, mine: bool, now: int
+    ) -> None:
         """`mine`: it is for this leaf; else it is read for its numbers only."""
         signal = message.signal
         key = message.key
@@ -468,10 +470,16 @@ class Leaf(LeafOrigin):
             self._about(self._flow(self._out, key, uuid), message)
         elif signal == codes.PROBE:
             self._probed(link, key, uuid, message.number)
-        elif signal == codes.CANCEL:
+        elif signal == codes.CANCEL or signal == codes.PART_CREDIT:
             for request in self._serving:
                 if request.id == message.id and request.key == key and request.kind == codes.REQUEST:
-                    self._drop(request)
+                    if signal == codes.CANCEL:
+                        self._drop(request)
+                    else:
+                        request.expires = max(request.expires, now + codes.STREAM_PATIENCE_MS)
+                        gain = (message.number - request.window) & 0xFFFF
+                        if gain < 0x8000:
+                            request.window += gain
                     break
         elif signal == codes.TRACE:
             item = Message(codes.SIGNAL)
@@ -479,7 +487,7 @@ class Leaf(LeafOrigin):
             item.payload = (
                 bytes((link.realm,)) + varint(link.link.cost) + text8(link.link.medium) + text8(self.label)
             )
-            self._answer(key, message.id, item)
+            self.queue_answer(key, message.id, item)
         elif signal == codes.WHO:
             self._signal(codes.HAVE, key, 0, 0, uuid)
         elif signal >= codes.PRUNE:

@@ -86,7 +86,8 @@ class Message:
     best_effort = False  # may be lost rather than keep others waiting
     # Of one that came
     type_id = b""
-    window = 0
+    window = 0  # of a stream: the parts that its origin has room for, from the first on
+    parts = 0  # of these, sent
     partial = -1  # of a cut message
     size = 0
     routed = False
@@ -99,8 +100,11 @@ class Message:
     flow: "Any" = None
 
     def __init__(
-        self, kind: int, endpoint: bytes = b"", payload: bytes = b"", format: int = codes.RAW
+        self, kind: int, endpoint: bytes = b"", payload: bytes = b"", format: "int | bytes" = codes.RAW
     ) -> None:
+        if isinstance(format, bytes):  # the uuid of a message type
+            self.type_id = format
+            format = codes.TYPED_AS_ENDPOINT if format == endpoint else codes.TYPED
         self.kind = kind
         self.endpoint = endpoint  # 16 bytes
         self.payload = payload
@@ -149,6 +153,10 @@ def write_message(
             data += varint(max(1, item.expires - now))
     if kind == codes.ERROR:
         data += varint(item.code)
+    elif kind == codes.PART or item.signal == codes.END:
+        data += u16(item.number)
+    if item.format == codes.TYPED:
+        data += aliases.write(item.type_id)
     return data
 
 

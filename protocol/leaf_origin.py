@@ -63,7 +63,7 @@ class LeafOrigin:
         self._told = [0, 0, 0, 0]  # what the router has of them
         self._items: "list[Message]" = []  # messages that have not been written, in order
         self._pending: "list[Message]" = []  # those that somebody waits for, written or not
-        self._answers: "list[Message]" = []
+        self.answers: "list[Message]" = []
         self._serving: "list[Message]" = []  # requests without an answer
         self._targets: "dict[bytes, Target]" = {}
         self._out: "list[Flow]" = []  # the one that was used last is the last
@@ -83,7 +83,7 @@ class LeafOrigin:
         endpoint: bytes,
         payload: bytes,
         now: int,
-        format: int = codes.RAW,
+        format: "int | bytes" = codes.RAW,
         *,
         confirm: bool = False,
         ttl_ms: int = 0,
@@ -101,7 +101,7 @@ class LeafOrigin:
         endpoint: bytes,
         payload: bytes,
         now: int,
-        format: int = codes.RAW,
+        format: "int | bytes" = codes.RAW,
         *,
         ttl_ms: int = 0,
         timeout_ms: int = 30000,
@@ -117,7 +117,7 @@ class LeafOrigin:
         endpoint: bytes,
         payload: bytes,
         now: int,
-        format: int,
+        format: "int | bytes",
         ttl_ms: int,
         timeout_ms: int,
     ) -> int:
@@ -166,7 +166,7 @@ class LeafOrigin:
 
     def next_item(self, link: "LeafConnection", now: int) -> "Message | None":
         """The next that may be written now, numbered; None if there is nothing. Answers go first."""
-        answers = self._answers
+        answers = self.answers
         if answers:
             if len(answers) == self.pending_max:  # those who could not take may go on
                 for receiver in self.receivers:
@@ -384,11 +384,11 @@ class LeafOrigin:
         self._versions[receiver.realm] += 1
         self.stirred = True
 
-    def _answer(self, key: bytes, id: int, item: Message) -> Message:
+    def queue_answer(self, key: bytes, id: int, item: Message) -> Message:
         """Answers go first, and are bounded: who does not read them is cut off (at the next turn)."""
         item.key = key
         item.id = id
-        self._answers.append(item)
+        self.answers.append(item)
         self.stirred = True
         return item
 
@@ -396,25 +396,30 @@ class LeafOrigin:
         item = Message(codes.SIGNAL, endpoint)
         item.signal = signal
         item.number = number
-        return self._answer(key, id, item)
+        return self.queue_answer(key, id, item)
 
-    def _exceeds(self, payload: bytes) -> bool:
+    def exceeds(self, payload: bytes) -> bool:
         return len(payload) > (self.limits[1] if self.link is None else self.link.message_size_max)
 
     def _check_open(self) -> None:
         if self.closed:
             raise ClosedError("this node is closed")
 
-    def _check_message(self, endpoint: bytes, payload: bytes, format: int) -> None:
+    def _check_message(self, endpoint: bytes, payload: bytes, format: "int | bytes") -> None:
         self._check_open()
         check_id(endpoint)
-        self._check_payload(payload, format)
-        if self._exceeds(payload):
+        self.check_payload(payload, format)
+        if self.exceeds(payload):
             raise LocalError("%d bytes exceed message_size_max" % len(payload))
 
-    def _check_payload(self, payload: bytes, format: int) -> None:
+    def check_payload(self, payload: bytes, format: "int | bytes") -> None:
+        if isinstance(format, bytes):
+            check_id(format)
+            format = codes.TYPED_AS_ENDPOINT
         if type(payload) is not bytes or not codes.RAW <= format <= codes.TYPED_AS_ENDPOINT:
-            raise LocalError("a payload is bytes, its format RAW, CBOR or TYPED_AS_ENDPOINT")
+            raise LocalError(
+                "a payload is bytes, its format RAW, CBOR, TYPED_AS_ENDPOINT or the uuid of a message type"
+            )
 
 
 def check_id(value: bytes) -> None:

@@ -46,15 +46,18 @@ MODULES = {
         "adapters/micropython_names.py",
         "adapters/micropython.py",
     ),
+    "adapters/micropython_cbor_rare.py": ("adapters/micropython_cbor_rare.py",),
     "adapters/micropython_sha1.py": ("adapters/micropython_sha1.py",),
     "adapters/micropython_usb.py": ("adapters/micropython_usb.py",),
     "adapters/micropython_entropy.py": ("adapters/micropython_entropy.py",),
+    "adapters/micropython_sleep.py": ("adapters/micropython_sleep.py",),
+    "adapters/micropython_streams.py": ("protocol/leaf_streams.py", "adapters/micropython_streams.py"),
     "adapters/micropython_asyncio.py": ("adapters/micropython_asyncio.py",),
 }
 """What a board carries, and of which modules each file is made: together they take less RAM."""
 
 
-_QUIET = ("protocol/", "adapters/micropython_cbor.py")
+_QUIET = ("protocol/", "adapters/micropython_cbor")
 """Whose errors the other side can name by their numbers."""
 
 
@@ -219,6 +222,33 @@ def strip(
     return ast.fix_missing_locations(whole)
 
 
+def _check_imports(modules: Mapping[str, ast.Module]) -> None:
+    """What one module of a board takes from another must still be there: numbers with names are not."""
+    defined = {
+        _dotted(name): {
+            node.id
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        }
+        | {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+        | {
+            alias.asname or alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        for name, tree in modules.items()
+    }
+    for name, tree in modules.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module in defined:
+                gone = {alias.name for alias in node.names} - defined[node.module]
+                if gone:
+                    raise RuntimeError(
+                        f"{name} takes {sorted(gone)} from {node.module}, where it is stripped"
+                    )
+
+
 def _public(tree: ast.Module) -> set[str]:
     """What programs use of a module: its globals, members of its classes, and arguments."""
     found: set[str] = set()
@@ -252,6 +282,16 @@ def _offered(part: str) -> set[str]:
     return {name for name in names if not name.startswith("_")}
 
 
+def _shorten_imports(tree: ast.Module, package: str) -> None:
+    """A module is named from where it is asked for: the rest of its name would lie in the board's memory."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("busway."):
+            assert node.module is not None
+            near = node.module.removeprefix(f"busway.{package}.")
+            node.level = 1 if near != node.module else 2
+            node.module = near if node.level == 1 else node.module.removeprefix("busway.")
+
+
 def _small(modules: Mapping[str, ast.Module]) -> dict[str, str]:
     """Shrinks and renames all that a board carries, in place; returns the new names."""
     trees = list(modules.values())
@@ -260,6 +300,8 @@ def _small(modules: Mapping[str, ast.Module]) -> dict[str, str]:
     )
     shrink(trees, kept)
     names = shorten(trees, kept)
+    for name, tree in modules.items():
+        _shorten_imports(tree, name.partition("/")[0])
     for tree in trees:  # what loading them left would lie between what stays, and cut the heap into pieces
         tree.body += ast.parse("import gc\ngc.collect()").body
     return names
@@ -292,6 +334,7 @@ def build(out: Path, *, compiled: bool = True) -> dict[str, int]:
         )
         for name, parts in modules.items()
     }
+    _check_imports(trees)
     if compiled:
         names = _small(trees)
         (out / "names.json").write_text(json.dumps(names, indent=1, sort_keys=True))

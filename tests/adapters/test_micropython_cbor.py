@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from busway.adapters import micropython_cbor as small
 from busway.payloads import encode
 from tests.rigs.micropython import MicroPython
-from tests.rigs.tree import ROOT
+from tests.rigs.tree import ROOT, copy_folder
 
 SCALARS = (
     st.none()
@@ -144,7 +144,8 @@ def test_a_type_that_does_not_travel() -> None:
 
 
 CORPUS = """
-import json, micropython_cbor as small
+import json
+from busway.adapters import micropython_cbor as small
 def unhex(text):
     return bytes([int(text[at:at + 2], 16) for at in range(0, len(text), 2)])
 good = bad = 0
@@ -207,6 +208,7 @@ def test_the_same_on_a_board(real_micropython: MicroPython) -> None:
     cases = corpus()
     directory = Path(real_micropython.directory)
     (directory / "corpus.json").write_text(json.dumps(cases))
-    (directory / "micropython_cbor.py").write_text((ROOT / "adapters" / "micropython_cbor.py").read_text())
+    copy_folder(ROOT / "adapters", directory / "busway" / "adapters")
+    (directory / "busway" / "adapters" / "__init__.py").write_text("")
     good = len([case for case in cases if case[1] is not None])
     assert real_micropython.run(CORPUS).split() == [str(good), str(len(cases) - good)]
