@@ -14,8 +14,6 @@ import dataclasses
 import datetime
 import decimal
 import enum
-import fractions
-import ipaddress
 import math
 import types
 import typing
@@ -210,11 +208,12 @@ _STAMPS = (
     datetime.date,
     datetime.timedelta,
     uuid.UUID,
-    fractions.Fraction,
-    ipaddress.IPv4Address,
-    ipaddress.IPv6Address,
     array.array,
 )
+# Known by their names: who annotates with one has imported it, nobody else pays for that.
+_RARE_STAMPS = {"fractions.Fraction"} | {
+    f"ipaddress.IPv{version}{kind}" for version in (4, 6) for kind in ("Address", "Network", "Interface")
+}
 _SCALARS: dict[Any, Converter] = {
     Any: _anything,
     object: _anything,
@@ -384,6 +383,8 @@ class _Builder:
                 return struct_converter(annotation)
             if is_own_dataclass(annotation):
                 return self.record(annotation)
+            if f"{annotation.__module__}.{annotation.__qualname__}" in _RARE_STAMPS:
+                return _exactly(annotation)
         if annotation in _SCALARS:
             return _SCALARS[annotation]
         raise TypeError(f"{_label(annotation)} cannot be checked on arrival; use {_CHECKABLE}")

@@ -9,6 +9,7 @@ import datetime
 import decimal
 import enum
 import fractions
+import ipaddress
 import math
 import typing
 import uuid
@@ -87,6 +88,8 @@ FITS: list[tuple[Any, object, object]] = [
     (datetime.timedelta, datetime.timedelta(1, 2, 3), datetime.timedelta(1, 2, 3)),
     (fractions.Fraction, fractions.Fraction(1, 3), fractions.Fraction(1, 3)),
     (array.array, array.array("h", [1]), array.array("h", [1])),
+    (ipaddress.IPv4Address, ipaddress.ip_address("1.2.3.4"), ipaddress.ip_address("1.2.3.4")),
+    (ipaddress.IPv6Network, ipaddress.ip_network("fe80::/10"), ipaddress.ip_network("fe80::/10")),
     (int, 3, 3),
     (float, 3, 3.0),
     (float, 2.5, 2.5),
