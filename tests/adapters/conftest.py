@@ -43,7 +43,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 async def _bounded(test: Any, arguments: dict[str, Any]) -> None:
     mishaps: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: mishaps.append(context))
-    async with asyncio.timeout(TEST_TIMEOUT_S):
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(TEST_TIMEOUT_S * (3 if loop.get_debug() else 1)):  # debug mode is slow
         await test(**arguments)
     assert mishaps == []
 

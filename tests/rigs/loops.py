@@ -87,6 +87,8 @@ def _runs(python: Path | str) -> bool:
 def main() -> int:
     """Returns the exit status: 0 if all that could run passed."""
     failed = []
+    # Commands that tests start have to find the package, also in an environment without it.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     for sort in SORTS[1:]:
         python = eager_python() if sort == EAGER else Path(sys.executable)
         if python is None:
@@ -106,7 +108,8 @@ def main() -> int:
             "-p",
             "no:cacheprovider",
         ]
-        if subprocess.run([*words, f"--loop={sort}", *_TESTS, *sys.argv[1:]], cwd=ROOT).returncode:
+        words += [f"--loop={sort}", *_TESTS, *sys.argv[1:]]
+        if subprocess.run(words, cwd=ROOT, env=environment).returncode:
             failed.append(sort)
     if failed:
         print(f"FAILED on: {', '.join(failed)}")
