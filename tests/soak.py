@@ -4,8 +4,9 @@ Eleven stages share the time: random campaigns, millions of messages to a slow r
 to a slow receiver, fuzzing of what a connection reads, routing (random lives of the control plane, and every
 order of events in small networks), random lives of a whole mesh, every kind of message over slow, lossy and
 stopped links, confirmed messages over bad serial lines whose boards reset, sessions over packets, read by
-CPython and by MicroPython, a million messages through a leaf on MicroPython, and every way to install on
-every Python that is here. Exit status 0 only if each kept all its bounds.
+CPython and by MicroPython, a million messages through a leaf on MicroPython, the same leaf in an image for a
+Cortex-M3, and every way to install on every Python that is here. Exit status 0 only if each kept all its
+bounds.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import busway
-from tests import board_soak, install_soak
+from tests import arm_soak, board_soak, install_soak
 from tests.adapters.campaign import Campaign
 from tests.protocol import campaign as core
 from tests.protocol import streams
@@ -557,6 +558,7 @@ STAGES: list[tuple[str, float, Callable[[int, float], Result]]] = [
     ("fuzzing", 0.15, fuzz),
     ("two Pythons", 0.05, two_pythons),
     ("boards", 0.05, lambda seed, seconds: Result(*board_soak.boards(seed, seconds))),
+    ("arm", 0.02, lambda seed, seconds: Result(*arm_soak.arm(seed, seconds))),
     ("installs", 0.0, lambda seed, seconds: Result(*install_soak.installs(seed, seconds))),
 ]
 
