@@ -96,6 +96,23 @@ def _records_in(annotation: Any) -> Iterable[type]:
             yield from _records_in(argument)
 
 
+def untyped_fields(cls: type) -> tuple[str, ...]:
+    """The fields of a Struct of which the annotation leaves something open."""
+    try:
+        hints = typing.get_type_hints(cls, localns={cls.__name__: cls})
+    except (NameError, TypeError):
+        return ()
+    return tuple(name for name, hint in hints.items() if _leaves_open(hint))
+
+
+def _leaves_open(annotation: Any) -> bool:
+    inner = _aliased(annotation)
+    if inner is not None:
+        return _leaves_open(inner)
+    open_ended = annotation in (Any, object) or isinstance(annotation, typing.TypeVar)
+    return open_ended or any(_leaves_open(argument) for argument in typing.get_args(annotation))
+
+
 def is_record(kind: Any) -> bool:
     """Whether it is a dataclass or a msgspec Struct: a class whose instances travel as maps of fields."""
     return isinstance(kind, type) and (is_struct(kind) or is_own_dataclass(kind))
@@ -145,6 +162,7 @@ def struct_converter(cls: type) -> Converter:
 CBOR_NATIVE = (
     bytes,
     bytearray,
+    memoryview,
     datetime.datetime,
     datetime.date,
     datetime.timedelta,

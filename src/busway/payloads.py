@@ -30,6 +30,7 @@ from busway.convert import (
     is_struct,
     label_of,
     record_fields,
+    untyped_fields,
     value_converter,
 )
 from busway.errors import PayloadError, UnknownType
@@ -446,8 +447,31 @@ def _map_of(value: Any) -> Any:
     if is_struct(type(value)):
         import msgspec
 
+        cls: Any = type(value)
+        for name in _cached_untyped_fields(cls):
+            _refuse_reshaped(getattr(value, name), f"{cls.__qualname__}.{name}")
         return msgspec.to_builtins(value, builtin_types=CBOR_NATIVE)
     return {name: getattr(value, name) for name in _field_names(type(value))}
+
+
+@lru_cache(maxsize=1024)
+def _cached_untyped_fields(cls: Any) -> tuple[str, ...]:
+    return untyped_fields(cls)
+
+
+def _refuse_reshaped(value: Any, where: str) -> None:
+    """TypeError for what msgspec would make something else of, where no annotation brings it back."""
+    if isinstance(value, (Set, datetime.time)):
+        raise TypeError(
+            f"cannot send {_article(value)} in {where}: it would arrive as "
+            f"{'a list' if isinstance(value, Set) else 'a str'}; send that, or annotate the field"
+        )
+    if isinstance(value, Mapping):
+        for element in value.values():
+            _refuse_reshaped(element, where)
+    elif isinstance(value, (list, tuple)):
+        for element in value:
+            _refuse_reshaped(element, where)
 
 
 @lru_cache(maxsize=1024)
@@ -507,7 +531,7 @@ _REMEDIES: dict[type, str] = {
     UserString: "send str(value)",
     datetime.time: "send value.isoformat(), a str",
 }
-_WITHOUT_COUNTERPART = tuple(_REMEDIES)
+_MISREAD = (re.Pattern, UserString)  # cbor2 would send something for these
 _SCALARS = frozenset((type(None), bool, int, float, str, bytes))
 
 
@@ -560,7 +584,7 @@ def _children_of_other(value: Any, odd: list[Any]) -> list[Any]:
     if isinstance(value, Mapping):
         _refuse_collisions(value)
         return _compound((*value, *value.values()))
-    if isinstance(value, _WITHOUT_COUNTERPART) or _is_mime(value):
+    if isinstance(value, _MISREAD) or _is_mime(value):
         raise TypeError(f"cannot send {_article(value)}: {_instead_of(value)}")
     if isinstance(value, (Sequence, Set)):
         if isinstance(value, Set):

@@ -762,6 +762,39 @@ def test_what_a_subclass_adds_is_never_lost_in_silence(make: Callable[[], object
         encode(make(), ELSEWHERE)
 
 
+@message("6b0c7c4e-6f0e-4b5c-9d0a-1f3a5c7e9b2e")
+class Loose(msgspec.Struct):
+    anything: Any = None
+    listed: list[Any] = []
+    names: set[str] = set()
+    at: datetime.time = datetime.time(0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Loose(anything={1}),
+        lambda: Loose(listed=[{"a": (datetime.time(1),)}]),
+        lambda: [Loose(anything=frozenset())],
+    ],
+)
+def test_what_msgspec_would_reshape_is_refused_where_nothing_brings_it_back(
+    make: Callable[[], object],
+) -> None:
+    with pytest.raises(TypeError, match=r"in Loose\.(anything|listed): it would arrive as a (list|str);"):
+        encode(make(), ELSEWHERE)
+
+
+def test_what_annotations_of_a_struct_name_arrives() -> None:
+    loose = Loose(
+        memoryview(b"a"), [bytearray(b"b"), {1: datetime.timedelta(1)}], {"x"}, datetime.time(12, 30)
+    )
+    found = trip(loose)
+    assert (found.anything, found.listed) == (b"a", [b"b", {1: datetime.timedelta(1)}])
+    assert (found.names, found.at) == ({"x"}, datetime.time(12, 30))
+    assert trip([Loose(at=datetime.time(1))])[0]["at"] == "01:00:00"
+
+
 def test_what_is_of_the_annotated_class_arrives() -> None:
     drawing = Drawing(Spot(1.0, 2.0), [Spot(3.0, 4.0)], {"a": (Spot(5.0, 6.0),)}, Axle(Wheel(7)))
     assert trip(drawing) == drawing
