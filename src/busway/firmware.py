@@ -52,6 +52,9 @@ MODULES = {
     "adapters/micropython_entropy.py": ("adapters/micropython_entropy.py",),
     "adapters/micropython_sleep.py": ("adapters/micropython_sleep.py",),
     "adapters/micropython_streams.py": ("protocol/leaf_streams.py", "adapters/micropython_streams.py"),
+    "adapters/micropython_types.py": ("adapters/micropython_types.py",),
+    "adapters/micropython_net.py": ("adapters/micropython_net.py",),
+    "adapters/micropython_websocket.py": ("adapters/micropython_websocket.py",),
     "adapters/micropython_asyncio.py": ("adapters/micropython_asyncio.py",),
 }
 """What a board carries, and of which modules each file is made: together they take less RAM."""
