@@ -310,7 +310,7 @@ def _small(modules: Mapping[str, ast.Module]) -> dict[str, str]:
     return names
 
 
-def build(out: Path, *, compiled: bool = True) -> dict[str, int]:
+def build(out: Path, *, compiled: bool = True, url: str = "") -> dict[str, int]:
     """Writes the modules below `out` and returns the bytes of each.
 
     Args:
@@ -352,7 +352,8 @@ def build(out: Path, *, compiled: bool = True) -> dict[str, int]:
                 target = out / "busway" / part
                 target.write_text(f"from {_dotted(name)} import {', '.join(sorted(offered))}\n")
     files = sorted(str(path.relative_to(out)) for path in (out / "busway").rglob("*") if path.is_file())
-    package = {"urls": [[path, path] for path in files], "version": "1"}
+    base = url and url.rstrip("/") + "/"
+    package = {"urls": [[path, base + path] for path in files], "version": "1"}
     (out / "package.json").write_text(json.dumps(package, indent=1))
     (out / "manifest.py").write_text(f'freeze(".", {tuple(files)!r}, opt=3)\n')
     return sizes
@@ -422,10 +423,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m busway.firmware", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the folder to write to")
     parser.add_argument("--py", action="store_true", help="stripped .py files instead of .mpy")
+    parser.add_argument("--url", default="", help="where DIR will be served, for an older mip")
     parser.add_argument("--micropython", help="a MicroPython command, to measure RAM with")
     options = parser.parse_args(arguments)
     try:
-        flash = build(options.out, compiled=not options.py)
+        flash = build(options.out, compiled=not options.py, url=options.url)
     except (RuntimeError, MissingLibrary) as error:
         print(error, file=sys.stderr)
         return 1

@@ -16,6 +16,7 @@ Examples:
   busway firmware --out board
   mpremote cp -r board/busway :lib/          then, onto the board
   busway firmware --out board --micropython .venv/bin/micropython32
+  busway firmware --out board --url http://192.168.1.20:8000     served there, for the mip of an older board
 
 It writes DIR/busway, package.json for mip and manifest.py for freezing. names.json says what the names that
 a board's traceback shows are in the sources; --py keeps those names and the texts of errors, and needs no
@@ -25,14 +26,15 @@ mpy-cross, but twice the heap. RAM is what importing takes, measured in that Mic
 @click.command(cls=Examples, epilog=_EXAMPLES)
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
 @click.option("--py", is_flag=True, help="Write .py files instead of .mpy.")
+@click.option("--url", default="", help="Where DIR will be served, for mip of MicroPython 1.25 and older.")
 @click.option("--micropython", metavar="COMMAND", help="A MicroPython for this machine, to measure RAM with.")
 @json_option("One JSON document: bytes of flash and RAM of each module.")
-def firmware(out: Path, py: bool, micropython: str | None, as_json: bool) -> int:
+def firmware(out: Path, py: bool, url: str, micropython: str | None, as_json: bool) -> int:
     """Write the modules that a board needs, made small, and say what they take."""
     from busway.firmware import build, measure, show
 
     try:
-        flash = build(out, compiled=not py)
+        flash = build(out, compiled=not py, url=url)
         ram = measure(out, micropython, tuple(flash)) if micropython else {}
     except (RuntimeError, OSError) as error:
         raise Failure(failures.USAGE, str(error)) from None
