@@ -4,7 +4,7 @@ from busway.protocol import codes, events
 from busway.protocol.errors import Refusal
 from busway.protocol.leaf_link import LeafConnection
 from busway.protocol.leaf_state import Event
-from busway.protocol.packets import NONCE_SIZE, PacketLayer, unlike_keys
+from busway.protocol.packets import PacketLayer
 from busway.protocol.wire import Reader
 
 TYPE_CHECKING = False
@@ -18,7 +18,9 @@ class PacketLeafConnection(LeafConnection):
 
     def __init__(self, leaf: "Leaf", link: "Link", nonce: bytes, now: int) -> None:
         super().__init__(leaf, link, nonce, now)
-        self.packets = PacketLayer(unlike_keys(nonce[:NONCE_SIZE]), link.mtu, link.window, now)
+        # The router says it back, perhaps to a board that was reset meanwhile: no byte of it is a 3 (Ctrl-C).
+        nonce = bytes((nonce[0] | 16, nonce[1] | 16, nonce[2] | 16, nonce[3] | 16))
+        self.packets = PacketLayer(nonce, link.mtu, link.window, now)
         self._waits = True
         self._now = now
         self.deadline = -1

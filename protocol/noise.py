@@ -5,7 +5,7 @@ Knows what a text looks like, and that a terminal stops a program at a byte 3. B
 """
 
 from busway.protocol.cobs import encode
-from busway.protocol.packets import PacketLayer, seal_syn, unlike_keys
+from busway.protocol.packets import PacketLayer, seal_syn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ class ListeningLayer(PacketLayer):
     """
 
     def __init__(self, nonce: bytes, mtu: int, window: int, now: int) -> None:
-        super().__init__(unlike_keys(nonce), mtu, window, now)
+        # Without a 3, and without a 0, which COBS may make into one.
+        super().__init__(nonce.replace(b"\0", b"\x10").replace(_CTRL_C, b"\x13"), mtu, window, now)
 
     def _take_text(self, raw: bytes, now: int) -> bool:
         if super()._take_text(raw, now):

@@ -556,12 +556,6 @@ class PacketLayer:
         return packet + _checksum(packet, seq, ack, self._outbound)
 
 
-def unlike_keys(nonce: bytes) -> bytes:
-    """A nonce in which a terminal sees no Ctrl-C: no 3, nor a 0, which COBS makes into one. It travels to a
-    board that may just be starting, and comes back to one."""
-    return nonce.replace(b"\0", b"\x10").replace(b"\3", b"\x13")
-
-
 def seal_syn(packet: bytes) -> bytes:
     """A SYN with its checksum."""
     return packet + _check16(packet, 0xFFFF)

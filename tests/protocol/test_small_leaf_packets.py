@@ -161,4 +161,4 @@ def test_what_a_router_must_say_back_has_no_ctrl_c() -> None:
     """To a board that was reset meanwhile, and whose terminal the line is, it would be one."""
     leaf = Leaf(b"n" * 16, entropy=lambda size: b"\3\4" * (size // 2))
     said = leaf.connection(Link(codes.LOCALNET, sort="packet"), 0).data_to_send(99, 0)
-    assert cobs.decode(said.strip(b"\0"))[2:6] == b"\x13\4\x13\4"
+    assert cobs.decode(said.strip(b"\0"))[2:6] == b"\x13\x14\x13\x14"
