@@ -295,19 +295,39 @@ def _shorten_imports(tree: ast.Module, package: str) -> None:
             node.module = near if node.level == 1 else node.module.removeprefix("busway.")
 
 
-def _small(modules: Mapping[str, ast.Module]) -> dict[str, str]:
-    """Shrinks and renames all that a board carries, in place; returns the new names."""
+def _functions(modules: Mapping[str, ast.Module]) -> dict[str, list[tuple[ast.FunctionDef, str]]]:
+    """Of each file its functions and what people call them: Class.method."""
+    return {
+        f"busway/{name}": [
+            (one, f"{node.name}.{one.name}" if one is not node else one.name)
+            for node in tree.body
+            for one in (node.body if isinstance(node, ast.ClassDef) else [node])
+            if isinstance(one, ast.FunctionDef) and isinstance(node, (ast.ClassDef, ast.FunctionDef))
+        ]
+        for name, tree in modules.items()
+    }
+
+
+def _small(modules: Mapping[str, ast.Module]) -> tuple[dict[str, str], dict[str, dict[str, list[str]]]]:
+    """Shrinks and renames all that a board carries, in place; returns the new names, and of each file what
+    the functions that a traceback names may be."""
     trees = list(modules.values())
     kept = set(_KEPT).union(
         *(_public(tree) for name, tree in modules.items() if name.startswith("adapters/"))
     )
     shrink(trees, kept)
+    before = _functions(modules)
     names = shorten(trees, kept)
     for name, tree in modules.items():
         _shorten_imports(tree, name.partition("/")[0])
     for tree in trees:  # what loading them left would lie between what stays, and cut the heap into pieces
         tree.body += ast.parse("import gc\ngc.collect()").body
-    return names
+    shown: dict[str, dict[str, list[str]]] = {}
+    for name, functions in before.items():
+        table = shown[name] = {}
+        for node, known in functions:
+            table.setdefault(node.name, []).append(known)
+    return names, shown
 
 
 def build(out: Path, *, compiled: bool = True, url: str = "") -> dict[str, int]:
@@ -339,7 +359,8 @@ def build(out: Path, *, compiled: bool = True, url: str = "") -> dict[str, int]:
     }
     _check_imports(trees)
     if compiled:
-        names = _small(trees)
+        names, functions = _small(trees)
+        (out / "functions.json").write_text(json.dumps(functions, indent=1, sort_keys=True))
         (out / "names.json").write_text(json.dumps(names, indent=1, sort_keys=True))
     for name, parts in modules.items():
         target = out / "busway" / name

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import subprocess
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -62,6 +63,30 @@ def test_a_board_on_the_network_installs_it_with_mip(
     assert installed == sorted(
         path.relative_to(tmp_path / "made") for path in (tmp_path / "made" / "busway").rglob("*.*py")
     )
+
+
+def test_what_a_traceback_names_is_found_by_file_and_function(
+    tmp_path: Path, real_micropython: MicroPython
+) -> None:
+    busway("firmware", "--out", str(tmp_path)).ok()
+    program = "from busway.adapters.micropython import Loop; Loop(None, 'x' * 65, node_id=b'b' * 16).step()"
+    command = [real_micropython.command, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    shown = re.findall(r'File "(busway/.*)", line \d+, in (.*)', done.stdout + done.stderr)
+    functions = json.loads((tmp_path / "functions.json").read_text())
+    found = [functions[file][function] for file, function in shown]
+    assert ["Loop.__init__" in names for names in found] == [True, False]
+    assert all(
+        len(names) <= 3 or function == "__init__" for names, (_, function) in zip(found, shown, strict=True)
+    )
+    sizes = [
+        len(names)
+        for file in functions.values()
+        for function, names in file.items()
+        if function != "__init__"
+    ]
+    assert max(sizes) <= 3
+    assert sizes.count(1) > len(sizes) * 0.7
 
 
 def test_what_cannot_be(tmp_path: Path) -> None:

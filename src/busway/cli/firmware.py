@@ -18,8 +18,9 @@ Examples:
   busway firmware --out board --micropython .venv/bin/micropython32
   busway firmware --out board --url http://192.168.1.20:8000     served there, for the mip of an older board
 
-It writes DIR/busway, package.json for mip and manifest.py for freezing. names.json says what the names that
-a board's traceback shows are in the sources; --py keeps those names and the texts of errors, and needs no
+It writes DIR/busway, package.json for mip and manifest.py for freezing. functions.json says, of each
+file and function that a board's traceback shows, what it is in the sources; names.json has the other names.
+--py keeps those names and the texts of errors, and needs no
 mpy-cross, but twice the heap. RAM is what importing takes, measured in that MicroPython."""
 
 
