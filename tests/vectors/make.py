@@ -13,7 +13,8 @@ frames.json    "hex" is fed to a connection in "state"; "frames" is what it says
                marked "skipped" are passed over and counted.
 errors.json    "hex" is fed to a connection in "state" and leads to the link error "code"; null: to none.
                "scope" is "format" where the bytes alone show it, "link" where it takes limits or a state.
-packets.json   COBS, checksums, and traces of packet links, with what each step writes, reads and tells.
+packets.json   COBS, checksums ("crc16" before it is inverted, "crc16_sent" as a packet has it), and traces
+               of packet links, with what each step writes, reads and tells.
 
 Ids, uuids and payloads are hex. An endpoint or type has its uuid under its name, the alias under "_alias",
 and "_binds": true if the frame binds it. A directory entry has defaults filled in where a field is absent.

@@ -21,9 +21,10 @@ CODED = [
         ("01" * 254 + "00", "ff" + "01" * 254 + "01 01"),
     )
 ]
+# "crc16" as it is before it is inverted, "crc16_sent" as a packet has it; nonces and numbers left out.
 CHECKSUMS = [
-    {"hex": "313233343536373839", "crc16": 0x29B1, "crc32": 0xCBF43926},
-    {"hex": "", "crc16": 0xFFFF, "crc32": 0},
+    {"hex": "313233343536373839", "crc16": 0x29B1, "crc16_sent": 0xD64E, "crc32": 0xCBF43926},
+    {"hex": "", "crc16": 0xFFFF, "crc16_sent": 0, "crc32": 0},
 ]
 A, B, C = "01020304", "a1a2a3a4", "c1c2c3c4"
 

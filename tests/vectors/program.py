@@ -440,6 +440,7 @@ def check_packets(folder: str) -> int:
         raw = unhex(vector["hex"])
         check(cobs.crc16(raw, 0xFFFF) == vector["crc16"], "CRC-16 of", vector["hex"])
         check(cobs.crc16_by_table(raw, 0xFFFF) == vector["crc16"], "CRC-16 by table of", vector["hex"])
+        check(cobs.crc16(raw, 0xFFFF) ^ 0xFFFF == vector["crc16_sent"], "CRC-16 sent of", vector["hex"])
         check(cobs.crc32(raw, 0) == vector["crc32"], "CRC-32 of", vector["hex"])
     for trace in vectors["traces"]:
         layer = PacketLayer(unhex("01020304"), trace["mtu"], 31, NOW)
