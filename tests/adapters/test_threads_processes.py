@@ -127,7 +127,7 @@ def test_tcp_with_a_token() -> None:
         "receiver.receive()",
         "receiver.receive(60)",
         "list(receiver)",
-        "next(changes)",
+        "list(changes)",
         'bus.connect(f"tcp://127.0.0.1:{deaf.getsockname()[1]}")',
     ],
 )

@@ -358,7 +358,9 @@ frames = st.one_of(
     a_signal(11, id=positive),
     a_signal(12, id=positive, report=reports),
     a_frame("SIGNAL", format=st.just(0), options=options(), signal=st.integers(13, 255), payload=payload),
-    a_frame("IGNORED", head=st.integers(0x40, 0x7F), payload=payload),
+    a_frame(
+        "IGNORED", head=st.integers(0x40, 0x7F).filter(lambda head: head != 0x41), payload=payload
+    ),  # SLEEP
 )
 
 
