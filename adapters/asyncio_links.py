@@ -45,7 +45,8 @@ class Links:
             retry: when it is tried again (`busway.Retry`); None: never.
             wait: how many seconds to go on trying while the other side is not there yet, at the intervals of
                 `retry`; math.inf: for ever. By default the first failure is raised.
-            options: of the driver's own: `cafile`, `tls`, `headers` and `proxy` for ws:// and wss://.
+            options: of the driver's own: `cafile`, `tls`, `headers` and `proxy` for ws:// and wss://. None is
+                as if it were not given; `proxy=None` is no proxy.
 
         A second call with the same arguments returns the same link once it is connected. Raises LinkRefused
         with the reason: at once if another attempt would not mend it, such as the bus's name, the version or

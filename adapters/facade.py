@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+from busway.adapters import opening
 from busway.adapters.checks import check_label, check_limits, check_token, check_whole
 from busway.adapters.failures import describe
 from busway.adapters.literal import id_of
@@ -300,12 +301,13 @@ def make_node(
 def from_environment(
     url: str, token: str | None, options: dict[str, Any]
 ) -> tuple[str | None, dict[str, Any]]:
-    """A link's token and its driver's options, from BUSWAY_TOKEN and BUSWAY_CAFILE where they say nothing.
-    Raises TypeError, ValueError for what is no token.
+    """A link's token and its driver's options, from BUSWAY_TOKEN and BUSWAY_CAFILE where they say nothing,
+    or None. Raises TypeError, ValueError for what is no token.
     """
     if token is None:
         token = os.environ.get("BUSWAY_TOKEN") or None
     check_token(token)
+    options = opening.given(url, options)
     cafile = os.environ.get("BUSWAY_CAFILE")
     if cafile and str(url).lower().startswith("wss:") and not {"cafile", "tls"} & options.keys():
         options = {**options, "cafile": cafile}

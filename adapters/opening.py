@@ -171,6 +171,14 @@ def check_options(function: Callable[..., Any], url: str, options: dict[str, Any
             raise TypeError(f"{scheme}:// has no option {name}=; it has {there}")
 
 
+def given(url: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Those of a driver's options that say something: None is as if it were not given, but for a proxy on
+    the way to a web address, where it says that there is none.
+    """
+    web = str(url).partition(":")[0].lower() in _WEB_PORTS
+    return {name: value for name, value in options.items() if value is not None or (web and name == "proxy")}
+
+
 def listen(url: str, token: str | None, is_open: bool, options: dict[str, Any]) -> Any:
     """A driver's listener at a normalised URL, with `options` of its own. May block: run it in a thread.
 
@@ -180,6 +188,7 @@ def listen(url: str, token: str | None, is_open: bool, options: dict[str, Any]) 
     driver = driver_of(url)
     if not hasattr(driver, "listen"):
         raise ValueError(f"{url!r} cannot be listened on: expected tcp://host:port or ws://host:port")
+    options = given(url, options)
     check_options(driver.listen, url, options)
     return driver.listen(url, token=token, open=is_open, **options)
 

@@ -99,6 +99,28 @@ async def test_other_arguments(make: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("make", [busway.AsyncBus, busway.Bus])
+@pytest.mark.parametrize("scheme", ["tcp", "ws"])
+async def test_options_of_none_are_as_if_they_were_not_given(make: Any, scheme: str) -> None:
+    dialled = dict.fromkeys(["token", "realm", "cost", "cafile", "tls", "headers", "proxy"])
+    listened = dict.fromkeys(["certificate", "key", "tls", "origins", "pages", "connections_max"])
+    one, other = make(ipc=False), make(ipc=False)
+    await settled(one.open())
+    await settled(other.open())
+    try:
+        listener = one.listen(f"{scheme}://127.0.0.1:0", **listened)
+        listener = await listener if inspect.isawaitable(listener) else listener
+        link = other.connect(listener.url, **dialled)
+        link = await link if inspect.isawaitable(link) else link
+        assert link.state == "connected"
+        assert "proxy" not in link.options.driver or scheme == "ws"  # where it says: none, whatever is set
+        again = other.connect(listener.url, **({"proxy": None} if scheme == "ws" else {}))
+        assert (await again if inspect.isawaitable(again) else again) is link
+    finally:
+        await settled(other.close())
+        await settled(one.close())
+
+
+@pytest.mark.parametrize("make", [busway.AsyncBus, busway.Bus])
 def test_what_a_bus_is_made_with(make: Any) -> None:
     with pytest.raises(TypeError, match=r"a label is text \(str\), or None for the program's name; got int"):
         make(label=5)
