@@ -170,6 +170,33 @@ const scenarios = {
     bus.close();
   },
 
+  async floods() {
+    const bus = new Bus(url);
+    await bus.room(); // until there is a connection
+    let waits = 0;
+    for (let number = 0; number < 8000; number++) {
+      const before = performance.now();
+      await bus.room();
+      if (performance.now() - before > 10) waits++;
+      assert.ok(bus.publish("t/flood", { number, ballast: new Uint8Array(1000) }));
+    }
+    assert.ok(waits, "it is more than the socket takes at once");
+    await bus.request("t/wait");
+    bus.close();
+    await assert.rejects(bus.room(), BusClosed);
+  },
+
+  async "names like patterns"() {
+    const warned = [];
+    console.warn = (text) => warned.push(text);
+    const bus = await connect(url);
+    for (const name of ["lab/#", "lab/+/x", "lab.*", "a.>"]) bus.subscribe(name, () => {});
+    bus.subscribe("lab/c#", () => {});
+    assert.equal(warned.length, 4);
+    assert.match(warned[0], /"lab\/#" is the name of one endpoint/);
+    bus.close();
+  },
+
   async serves() {
     const bus = await connect(url);
     let aborted = 0;

@@ -138,7 +138,9 @@ async def alone(scenario: str, **options: Any) -> None:
         pass
 
 
-@pytest.mark.parametrize("scenario", ["asks", "failures", "waits for a session", "another bus"])
+@pytest.mark.parametrize(
+    "scenario", ["asks", "failures", "waits for a session", "another bus", "names like patterns"]
+)
 def test_alone(scenario: str) -> None:
     aio.run(alone(scenario))
 
@@ -146,6 +148,10 @@ def test_alone(scenario: str) -> None:
 @pytest.mark.parametrize("scenario", ["asks", "failures"])
 def test_alone_with_a_site_behind_a_node(scenario: str) -> None:
     aio.run(alone(scenario, behind=True))
+
+
+def test_a_publisher_waits_until_there_is_room() -> None:
+    aio.run(floods())
 
 
 def test_token() -> None:
@@ -170,6 +176,16 @@ async def listens(behind: bool) -> None:
             await running.said("published")
             came = [(await up.receive(BOUND_S)).payload for _ in range(100)]
             assert came == [{"number": number} for number in range(100)]
+            made.finish.set()
+
+
+async def floods() -> None:
+    async with site() as (made, url):
+        flood = made.bus.subscribe("t/flood", realm="global")
+        async with node("floods", url):
+            for number in range(8000):
+                message = await flood.receive(BOUND_S)
+                assert (message.payload["number"], message.missed) == (number, 0)
             made.finish.set()
 
 

@@ -215,12 +215,21 @@ export class Bus {
     await this._submit(confirm ? "confirm" : "send", name, value, { timeout, ttl, node });
   }
 
-  /** To all subscribers. False if it was dropped: there is no connection, or it is full. */
+  /** To all subscribers. False if it was dropped: there is no connection, or it is full; `room` waits for that. */
   publish(name, value) {
     const [payload, format] = packed(value);
     const told = this._session?.publish(idOf(name), payload, format) ?? false;
     this._flush();
     return told;
+  }
+
+  /** Resolves when `publish` would not drop: there is a connection, and the socket has room.
+      @throws {BusClosed} */
+  async room() {
+    while (!(this.state === "connected" && this._session?.room())) {
+      if (this.state === "closed") throw new BusClosed("the bus is closed");
+      await new Promise((resolve) => setTimeout(resolve, ROOM_POLL_MS));
+    }
   }
 
   /** End it: what has no outcome yet fails with BusClosed. Twice is once. */
