@@ -27,7 +27,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     wanted = inspect.signature(pyfuncitem.obj).parameters
     arguments = {name: value for name, value in pyfuncitem.funcargs.items() if name in wanted}
     with loops.runner(pyfuncitem.config.getoption("loop")) as runner:
-        runner.run(_bounded(pyfuncitem.obj, arguments))
+        runner.run(_bounded(pyfuncitem.obj, arguments, _limit_s(pyfuncitem)))
     return True
 
 
@@ -40,11 +40,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = asyncs
 
 
-async def _bounded(test: Any, arguments: dict[str, Any]) -> None:
+def _limit_s(item: pytest.Function) -> float:
+    """What its mark `timeout` grants, less what it takes to say where it stood; for most the usual."""
+    mark = item.get_closest_marker("timeout")
+    return max(TEST_TIMEOUT_S, mark.args[0] - TEST_TIMEOUT_S if mark and mark.args else 0)
+
+
+async def _bounded(test: Any, arguments: dict[str, Any], limit_s: float) -> None:
     mishaps: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: mishaps.append(context))
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(TEST_TIMEOUT_S * (3 if loop.get_debug() else 1)):  # debug mode is slow
+    async with asyncio.timeout(limit_s * (3 if loop.get_debug() else 1)):  # debug mode is slow
         await test(**arguments)
     assert mishaps == []
 

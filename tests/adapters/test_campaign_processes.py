@@ -8,18 +8,19 @@ import pytest
 
 from tests.adapters.campaign import Campaign, judge
 
-DURATION_S = 8.0
+DURATION_S = 8.0  # at least; a busy machine takes as long as it needs
+LIVES, KILLED, ASKED = 7, 2, 1000
 SEED = 20
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(480)
 async def test_programs_that_come_and_go(place: Path) -> None:
-    verdict = await Campaign(place, SEED).run(DURATION_S)
+    verdict = await Campaign(place, SEED).run(DURATION_S, LIVES, KILLED, ASKED)
     assert verdict.faults == [], f"seed {SEED}: {verdict}"
-    assert verdict.killed >= 2
-    assert verdict.lives >= 7
-    assert verdict.asked > 1000
-    assert verdict.delivered > 1000
+    assert verdict.killed >= KILLED
+    assert verdict.lives >= LIVES
+    assert verdict.asked > ASKED
+    assert verdict.delivered > ASKED
     assert verdict.outcomes["done"] > verdict.asked / 4
 
 

@@ -111,7 +111,7 @@ def test_a_run_of_six_seconds() -> None:
     )
     assert (run.returncode, run.stderr) == (0, ""), run.stdout
     assert f"busway nodes --bus {bus}" in run.stdout
-    assert len(re.findall(r"^ *\d+\.\d s  \d+ nodes", run.stdout, re.MULTILINE)) >= 3, run.stdout
+    assert len(lines_of(run.stdout)) >= 3, run.stdout
     asked, outcomes = figures_after("requests", run.stdout)[:2]
     assert asked == outcomes >= 10
     assert figures_after("messages", run.stdout)[0] >= 10
@@ -124,6 +124,29 @@ def test_a_run_of_six_seconds() -> None:
     assert re.search(r"demo/sum +min \d+\.\d\d ms  median \d+\.\d\d ms  p99 \d+\.\d\d ms", run.stdout)
     assert programs(bus) == []
     assert sockets(bus) == []
+
+
+def test_it_goes_on_until_it_is_interrupted(demo: Demo) -> None:
+    """As many requests and messages as a slow machine needs time for."""
+
+    def replied() -> int:
+        counts = re.findall(r" ([\d,]+) replied", demo.printed())
+        return int(counts[-1].replace(",", "")) if counts else 0
+
+    wait_for(lambda: len(lines_of(demo.printed())) >= 5, "five lines")
+    wait_for(lambda: replied() >= 100, "a hundred answers")
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.wait() == 0, demo.printed()
+    asked, outcomes = figures_after("requests", demo.printed())[:2]
+    assert asked == outcomes >= 100
+    assert figures_after("messages", demo.printed())[0] >= 100
+    assert programs(demo.bus) == []
+    assert sockets(demo.bus) == []
+
+
+def lines_of(output: str) -> list[str]:
+    """Those that say once a second where the run stands."""
+    return re.findall(r"^ *\d+\.\d s  \d+ nodes", output, re.MULTILINE)
 
 
 def figures_after(word: str, output: str) -> list[int]:
