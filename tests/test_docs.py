@@ -10,15 +10,19 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import busway
-from busway.drivers import ble, unix
+from busway.adapters import facade
+from busway.adapters.opening import TCP_PORT
+from busway.drivers import ble, serial, serial_ports, tcp, unix, websocket, websocket_http
 from busway.errors import _REASON_SENTENCES
 from busway.names import NAME_SIZE_MAX, NAMESPACE
 from busway.payloads import DEPTH_MAX, INTEGER_SIZE_MAX
 from busway.protocol import Limits, codes
+from busway.protocol.packets import MTU_SERIAL
 from tests.rigs import aio
 from tests.rigs.processes import output_of
 from tests.rigs.tree import ROOT
@@ -397,6 +401,30 @@ def test_bluetooth_uuids_equal_the_code() -> None:
     base = uuid.uuid5(NAMESPACE, "busway/ble").bytes
     numbered_parts = [str(uuid.UUID(bytes=base[:2] + bytes((0, n)) + base[4:])) for n in (1, 2, 3)]
     assert told == numbered_parts == [ble.SERVICE, ble.RX, ble.TX]
+
+
+def test_protocol_states_what_the_carriers_do() -> None:
+    text = " ".join(text_of("docs/protocol.md").split())
+    for sentence in (
+        f"The usual port is {TCP_PORT}.",
+        f"the subprotocol **`{websocket_http.SUBPROTOCOL}`**",
+        f"The path of a socket has at most {unix.PATH_SIZE_MAX} bytes.",
+        f"if there are {unix.NODES_MAX}, it removes those of dead nodes",
+        f"{serial_ports.BAUD_DEFAULT} bits per second unless both sides",
+        f"with `mtu` {MTU_SERIAL}.",
+    ):
+        assert sentence in text, sentence
+    rows = {row[0]: row[2:4] for row in rows_of("docs/protocol.md", "Carrier", "Link")}
+    carriers: dict[str, tuple[str, Any]] = {
+        "TCP": ("tcp", tcp.TcpChannel),
+        "WebSocket": ("ws", websocket.WebSocketChannel),
+        "Unix socket": ("ipc", unix.UnixChannel),
+        "serial line": ("serial", serial.SerialChannel),
+        "Bluetooth LE": ("ble", ble.BleChannel),
+    }
+    keepalives = {scheme: keepalive_ms for scheme, (_, keepalive_ms) in facade._LINK_DEFAULTS.items()}
+    for name, (scheme, channel) in carriers.items():
+        assert rows[name] == [channel.realm.upper(), str(keepalives[scheme])], name
 
 
 def test_protocol_states_the_times_and_sizes_of_the_code() -> None:

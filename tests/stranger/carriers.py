@@ -201,11 +201,14 @@ class SerialCarrier:
 
     def receive(self, now: int) -> bytes:
         try:
-            return self.packets.receive(os.read(self.fd, 4096), now)
+            found = self.packets.receive(os.read(self.fd, 4096), now)
         except BlockingIOError:
             return b""
         except OSError as error:
             raise EOFError from error
+        if self.packets.restarted:
+            raise EOFError("the other side has started anew")
+        return found
 
     def flush(self, out: bytearray, now: int) -> None:
         def take(size: int) -> bytes:

@@ -60,6 +60,7 @@ class Leaf:
         self._changed = threading.Condition(threading.RLock())
         self._wake_r, self._wake_w = os.pipe()
         self._thread: threading.Thread | None = None
+        self.lossy = 0  # frames that came in packets that may be lost
 
     # ---- before joining
 
@@ -215,6 +216,7 @@ class Leaf:
         self._read_at = now_ms()
         frames = self.session.receive(data)
         for body in self.carrier.lossy:
+            self.lossy += 1
             frames += self.session.receive_body(body)
         self.carrier.lossy.clear()
         self.desk.heard(frames)

@@ -6,6 +6,7 @@ Arguments: where ("unix", or the URL to listen on, or of a serial line), the tok
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -52,7 +53,15 @@ async def main(where: str, token: str) -> None:
                 return [doubled, parts, str(error)]
             return "it did not fail"
 
-        inbox = bus.register("near/inbox", realm=WIDE)
+        @bus.serve("near/forecast", realm=WIDE)
+        async def forecast(request: busway.Request) -> object:
+            """Readings that may be lost, until the asker has enough."""
+            for number in range(request.payload):
+                await bus.publish("near/news", number, best_effort=True)
+                await asyncio.sleep(0.05)
+            return request.payload
+
+        inbox = bus.register("near/inbox", kind="anycast", realm=WIDE)
         news = bus.subscribe("stranger/news", realm=WIDE)
         listening = asyncio.gather(listen(inbox, heard), listen(news, heard))
         url = where
@@ -64,6 +73,8 @@ async def main(where: str, token: str) -> None:
         print(url, flush=True)
         await asyncio.to_thread(sys.stdin.read)
         listening.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await listening
 
 
 async def listen(receiver: busway.Receiver[Any], heard: list[object]) -> None:
