@@ -1,6 +1,6 @@
 """The link of a leaf over packets that get lost (packets.py): what packet_connection.py is for routers."""
 
-from busway.protocol import codes, events
+from busway.protocol import codes
 from busway.protocol.errors import Refusal
 from busway.protocol.leaf_link import LeafConnection
 from busway.protocol.leaf_state import Event
@@ -44,7 +44,6 @@ class PacketLeafConnection(LeafConnection):
         """Take in bytes, or one packet, at time `now` in ms. Never raises for what they are."""
         layer = self.packets
         stream = layer.receive(bytes(data), now)
-        self._note_texts()
         if self.state != codes.CLOSED:
             if layer.heard_at > self._last_read:
                 self._last_read = layer.heard_at
@@ -85,18 +84,12 @@ class PacketLeafConnection(LeafConnection):
     def fire(self, now: int) -> None:
         """A deadline has come: the link's, or the packets'."""
         self.packets.handle_timer(now)
-        self._note_texts()
         if 0 <= self.deadline <= now:
             if self.state == codes.CLOSED:
                 self.deadline = -1
                 self.stop()
             else:
                 super().fire(now)
-
-    def _note_texts(self) -> None:
-        for text in self.packets.texts:
-            self.leaf.note(events.LOG).payload = text
-        self.packets.texts = []
 
     def log(self, text: bytes) -> None:
         """Show `text` to people at the other end. What does not fit 8 packets is dropped and counted."""

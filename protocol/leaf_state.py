@@ -14,7 +14,7 @@ class Event:
 
     LINK_OPEN, LINK_CLOSED: connection, code, text, by_peer. MESSAGES, RECEIVER_TAKEN: receiver. OUTCOME:
     token, status, code, text, payload, format. UNDELIVERABLE: endpoint, code (the reason).
-    REQUEST_CANCELLED: request. LOG: payload.
+    REQUEST_CANCELLED: request.
     """
 
     token = 0

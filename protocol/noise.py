@@ -5,7 +5,8 @@ Knows what a text looks like, and that a terminal stops a program at a byte 3. B
 """
 
 from busway.protocol.cobs import encode
-from busway.protocol.packets import PacketLayer, seal_syn
+from busway.protocol.packets import seal_syn
+from busway.protocol.texts import TextLayer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ _PADS: "Final" = 64  # more than are ever needed, unless the board's own nonce h
 _SIZE_MIN: "Final" = 16  # and a line feed: a damaged packet seldom ends in so much that is no text
 
 
-class ListeningLayer(PacketLayer):
-    """As `PacketLayer`; of a chunk that is neither a packet nor a text it reads the text at the end.
+class ListeningLayer(TextLayer):
+    """As `TextLayer`; of a chunk that is neither a packet nor a text it reads the text at the end.
 
     A chip's boot loader speaks at another rate than the program that follows, with no zero between them.
     """
@@ -27,8 +28,8 @@ class ListeningLayer(PacketLayer):
         # Without a 3, and without a 0, which COBS may make into one.
         super().__init__(nonce.replace(b"\0", b"\x10").replace(_CTRL_C, b"\x13"), mtu, window, now)
 
-    def _take_text(self, raw: bytes, now: int) -> bool:
-        if super()._take_text(raw, now):
+    def _is_text(self, raw: bytes, now: int) -> bool:
+        if super()._is_text(raw, now):
             return True
         at = len(raw)
         while at and (31 < raw[at - 1] < 127 or raw[at - 1] in _CONTROLS):
@@ -36,7 +37,7 @@ class ListeningLayer(PacketLayer):
         if len(raw) - at < _SIZE_MIN or raw.find(b"\n", at) < 0:
             return False
         self.damaged += 1
-        self._add_text(raw[at:], now)
+        self._note_log(raw[at:], now)
         return True
 
     def _write_syn(self, now: int) -> bytes:

@@ -1,7 +1,8 @@
 """A reliable, ordered stream of bytes over a link that loses, damages, doubles and reorders packets; beside
 it best-effort frames and a log. Sans-IO: bytes and times in, bytes out.
 
-Knows nothing of frames and what they mean: that is connection.py's. docs/protocol.md, section 12.
+Knows nothing of frames and what they mean: that is connection.py's. What people read of it is texts.py's,
+which boards go without. docs/protocol.md, section 12.
 """
 
 from busway.protocol.cobs import crc16, crc32, decode, encode
@@ -36,8 +37,6 @@ _RTO_MARGIN_MS: "Final" = 50  # an answer that waits for one more packet on its 
 _RTO_MAX_MS: "Final" = 4000
 _TIMEOUTS_MAX: "Final" = 4  # in a row, from which on the session is doubted
 _DAMAGED_MAX: "Final" = 4  # as well
-_TEXT_MS: "Final" = 100  # a text without a delimiter behind it is read after that
-_TEXT_ROOM: "Final" = 8192  # bytes of text a second
 _QUEUE_MAX: "Final" = 8  # best-effort frames that wait to be written; texts as well
 _FORMER_MAX: "Final" = 4  # nonces of the peer's past that are remembered
 _UNKNOWN = b"\0\0\0\0"
@@ -107,7 +106,6 @@ class PacketLayer:
         # Reading
         self._buffer = b""
         self._overlong = False
-        self._text_at = -1  # when what came is read as a text, without a delimiter behind it
         self.heard_at = now  # when the peer was last heard, ms
         self._expected = 0
         self._early: "dict[int, bytes]" = {}
@@ -115,9 +113,6 @@ class PacketLayer:
         self._ack_at = -1
         self._ack_at_once = 0  # 1: with the next packet or alone, 2: alone, with the bitmap
         self.frames: "list[bytes]" = []  # best-effort frames that were read: the caller takes them
-        self.texts: "list[bytes]" = []
-        self._room = _TEXT_ROOM
-        self._room_at = now
         # Counters
         self.damaged = self.duplicates = self.resent = self.lossy_dropped = self.log_dropped = 0
 
@@ -125,7 +120,7 @@ class PacketLayer:
 
     def receive(self, data: bytes, now: int) -> bytes:
         """Take in bytes, or one packet; returns what of the peer's stream has come in order. `frames`,
-        `texts`, `restarted` and `wrong_version` tell the rest.
+        `restarted` and `wrong_version` tell the rest.
         """
         if self._stopped:
             return b""
@@ -138,15 +133,14 @@ class PacketLayer:
         for chunk in chunks:
             if self._overlong:
                 self._overlong = False
-                self._take_text(chunk, now)  # a board's first words may follow its noise
+                self._is_text(chunk, now)  # a board's first words may follow its noise
             elif chunk:
                 self._take_chunk(decode(chunk) if len(chunk) <= MTU_SERIAL + 2 else b"", chunk, parts, now)
         if len(self._buffer) > MTU_SERIAL + 2:
-            if not self._take_text(self._buffer, now):
+            if not self._is_text(self._buffer, now):
                 self._overlong = True
                 self.damaged += 1
             self._buffer = b""
-        self._text_at = now + _TEXT_MS if self._buffer else -1
         return b"".join(parts)
 
     def write(self, source: "Callable[[int], bytes]", size_max: int, now: int) -> bytes:
@@ -196,7 +190,7 @@ class PacketLayer:
     def deadline(self) -> int:
         """When `handle_timer` is due, in ms; -1: never."""
         due = -1
-        for at in (self._syn_at, self._rto_at, self._ack_at, self._text_at):
+        for at in (self._syn_at, self._rto_at, self._ack_at):
             if at >= 0 and (due < 0 or at < due):
                 due = at
         return due
@@ -211,10 +205,6 @@ class PacketLayer:
             self._ack_at_once = max(self._ack_at_once, 1)
         if 0 <= self._rto_at <= now:
             self._time_out()
-        if 0 <= self._text_at <= now:
-            self._text_at = -1
-            if self._take_text(self._buffer, now):
-                self._buffer = b""
 
     def log(self, text: bytes) -> None:
         """Queue a text for the peer's log; what exceeds 8 packets is dropped and counted."""
@@ -247,13 +237,13 @@ class PacketLayer:
         self.logs = []
         self._probe = self._answer = False
         self._ack_at_once = 0
-        self._syn_at = self._rto_at = self._ack_at = self._text_at = -1
+        self._syn_at = self._rto_at = self._ack_at = -1
 
     # Reading
 
     def _take_chunk(self, packet: bytes, raw: bytes, parts: "list[bytes]", now: int) -> None:
         """What came as one packet: a packet, a text that the other side printed, or damage."""
-        if self._stopped or self._take_packet(packet, parts, now) or self._take_text(raw, now):
+        if self._stopped or self._take_packet(packet, parts, now) or self._is_text(raw, now):
             return
         self.damaged += 1
         if self._theirs and len(packet) >= 4 and packet[0] >= DATA:
@@ -296,7 +286,7 @@ class PacketLayer:
         elif kind == LOSSY:
             self.frames.append(body)
         elif first == LOG:
-            self._add_text(body, now)
+            self._note_log(body, now)
         return True  # one of a later version: nothing for us
 
     def _take_data(self, seq: int, body: bytes, parts: "list[bytes]", now: int) -> None:
@@ -387,28 +377,14 @@ class PacketLayer:
         if self._timeouts >= _TIMEOUTS_MAX:
             self._probe = True
 
-    # Texts
+    # For people
 
-    def _take_text(self, raw: bytes, now: int) -> bool:
-        """Whether these bytes are a text that the other side printed; then it is taken."""
-        plain = len(raw) < 32  # longer ones may hold UTF-8
-        if len(raw) < 2:
-            return False
-        for byte in raw:
-            if (byte < 32 and byte not in b"\t\n\r\x1b\x08") or byte == 127 or (byte > 127 and plain):
-                return False
-        self._add_text(raw, now)
-        return True
+    def _is_text(self, raw: bytes, now: int) -> bool:
+        """Whether bytes that are no packet are a text, which is taken then. Nobody reads it here."""
+        return False
 
-    def _add_text(self, raw: bytes, now: int) -> None:
-        if now - self._room_at >= 1000:
-            self._room_at = now
-            self._room = _TEXT_ROOM
-        if len(raw) > self._room:
-            self.log_dropped += 1
-            return
-        self._room -= len(raw)
-        self.texts.append(raw)
+    def _note_log(self, text: bytes, now: int) -> None:
+        """The peer has logged a text."""
 
     # The session
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from busway.protocol import cobs, packets
 from busway.protocol.packets import ANSWER, DATA, LOSSY, SYN, PacketLayer
+from busway.protocol.texts import TextLayer
 
 A, B, C = b"aaaa", b"bbbb", b"cccc"
 SERIAL = st.just(0)
@@ -51,17 +52,17 @@ class Two:
 
     def __init__(self, mtu: int = 20, window: int = 31, *, opened: bool = True) -> None:
         self.now = 1000
-        self.a = PacketLayer(A, mtu, window, self.now)
-        self.b = PacketLayer(B, mtu, window, self.now)
+        self.a = TextLayer(A, mtu, window, self.now)
+        self.b = TextLayer(B, mtu, window, self.now)
         if opened:
             self.settle()
             assert self.a.established
             assert self.b.established
 
-    def other(self, layer: PacketLayer) -> PacketLayer:
+    def other(self, layer: TextLayer) -> TextLayer:
         return self.b if layer is self.a else self.a
 
-    def take(self, layer: PacketLayer, source: Feed = NOTHING) -> list[bytes]:
+    def take(self, layer: TextLayer, source: Feed = NOTHING) -> list[bytes]:
         """All packets that a layer has now."""
         return list(iter(lambda: layer.write(source, 10_000, self.now), b""))
 
@@ -103,7 +104,7 @@ def test_both_begin_at_once() -> None:
 
 
 def test_syn_is_repeated_for_ever_ever_more_seldom() -> None:
-    layer = PacketLayer(A, 20, 31, 0)
+    layer = TextLayer(A, 20, 31, 0)
     now = 0
     waits = []
     for _ in range(8):
@@ -118,7 +119,7 @@ def test_syn_is_repeated_for_ever_ever_more_seldom() -> None:
 
 
 def test_nothing_but_syn_before_the_peer_has_answered() -> None:
-    layer = PacketLayer(A, 0, 31, 0)
+    layer = TextLayer(A, 0, 31, 0)
     layer.log(b"hello")
     assert not layer.has_room()
     assert layer.write(Feed(b"stream"), 1000, 0) == b"\0" + cobs.encode(syn(A, mtu=134)) + b"\0"
@@ -129,7 +130,7 @@ def test_nothing_but_syn_before_the_peer_has_answered() -> None:
 
 
 def test_a_zero_nonce_is_never_used() -> None:
-    assert PacketLayer(bytes(4), 20, 31, 0).write(NOTHING, 20, 0)[2:6] == b"\0\0\0\1"
+    assert TextLayer(bytes(4), 20, 31, 0).write(NOTHING, 20, 0)[2:6] == b"\0\0\0\1"
 
 
 def test_a_valid_packet_establishes_as_well() -> None:
@@ -184,7 +185,7 @@ def test_a_syn_of_the_version_but_too_short_says_nothing() -> None:
 
 
 def test_another_version_is_told() -> None:
-    layer = PacketLayer(A, 20, 31, 0)
+    layer = TextLayer(A, 20, 31, 0)
     layer.receive(syn(B, version=3), 0)
     assert layer.wrong_version == 3
 
@@ -232,7 +233,7 @@ def test_before_anything_was_read_the_newest_peer_holds() -> None:
     """Both boards were reset, one of them twice."""
     two = Two()
     two.take(two.a, Feed(b"for the one that is gone"))
-    fresh = PacketLayer(C, 20, 31, two.now)
+    fresh = TextLayer(C, 20, 31, two.now)
     for packet in two.take(fresh):
         two.a.receive(packet, two.now)
     two.b = fresh
@@ -249,7 +250,7 @@ def test_before_anything_was_read_the_newest_peer_holds() -> None:
 
 
 def test_a_replaced_nonce_is_remembered_and_few_are() -> None:
-    layer = PacketLayer(A, 20, 31, 0)
+    layer = TextLayer(A, 20, 31, 0)
     for letter in b"123456789":
         layer.receive(syn(bytes((letter,)) * 4), 0)
     assert layer._former == [b"5555", b"6666", b"7777", b"8888"]
@@ -262,7 +263,7 @@ def test_a_replaced_nonce_is_remembered_and_few_are() -> None:
 
 @pytest.mark.parametrize("packet", [syn(C, mtu=20), syn(C, mtu=100, window=1)])
 def test_a_successor_that_takes_less_needs_a_session_of_its_own(packet: bytes) -> None:
-    layer = PacketLayer(A, 100, 31, 0)
+    layer = TextLayer(A, 100, 31, 0)
     layer.receive(syn(B, A, mtu=100), 0)
     feed = Feed(b"x" * 500)
     while layer.write(feed, 100, 0):
@@ -291,8 +292,8 @@ def test_four_bad_checksums_bring_a_question() -> None:
 
 def test_limits_are_the_smaller_of_both() -> None:
     two = Two(opened=False)
-    two.a = PacketLayer(A, 200, 31, 0)
-    two.b = PacketLayer(B, 50, 3, 0)
+    two.a = TextLayer(A, 200, 31, 0)
+    two.b = TextLayer(B, 50, 3, 0)
     two.settle()
     written = two.take(two.a, Feed(bytes(1000)))
     assert [len(packet) for packet in written] == [50] * 3
@@ -353,7 +354,7 @@ def test_a_reply_carries_the_acknowledgement() -> None:
 
 def test_a_lost_packet_is_repeated_when_a_later_one_has_arrived() -> None:
     two = Two(0)
-    two.a = PacketLayer(A, 0, 31, 0)
+    two.a = TextLayer(A, 0, 31, 0)
     two = Two(100)
     written = two.take(two.a, Feed(bytes(range(250)) * 3))
     got = [two.b.receive(packet, two.now) for packet in written if packet is not written[1]]
@@ -538,8 +539,22 @@ def test_logs() -> None:
     assert len(two.a.logs) == 8
 
 
+def test_a_board_reads_no_texts_and_keeps_none() -> None:
+    board = PacketLayer(A, 0, 31, 0)
+    gateway = PacketLayer(B, 0, 31, 0)
+    for _ in range(4):
+        board.receive(gateway.write(NOTHING, 100, 0), 0)
+        gateway.receive(board.write(NOTHING, 100, 0), 0)
+    gateway.log(b"for nobody")
+    board.receive(gateway.write(NOTHING, 100, 0), 0)
+    assert board.established
+    assert board.damaged == 0
+    board.receive(b"printed\n\0", 0)
+    assert board.damaged == 1
+
+
 def test_texts_are_bounded_in_rate() -> None:
-    layer = PacketLayer(A, 0, 31, 0)
+    layer = TextLayer(A, 0, 31, 0)
     for _ in range(200):
         layer.receive(b"x" * 99 + b"\n\0", 5)
     assert len(layer.texts) == 81
@@ -561,14 +576,14 @@ def test_texts_are_bounded_in_rate() -> None:
     ],
 )
 def test_what_looks_like_a_text(raw: bytes, text: bool) -> None:
-    layer = PacketLayer(A, 0, 31, 0)
+    layer = TextLayer(A, 0, 31, 0)
     layer.receive(raw + b"\0", 0)
     assert layer.texts == ([raw] if text else [])
     assert layer.damaged == (not text)
 
 
 def test_a_text_without_an_end_is_read_after_a_while() -> None:
-    layer = PacketLayer(A, 0, 31, 0)
+    layer = TextLayer(A, 0, 31, 0)
     layer.write(NOTHING, 100, 0)
     layer.receive(b">>> ", 20)
     layer.handle_timer(50)
@@ -586,7 +601,7 @@ def test_a_text_without_an_end_is_read_after_a_while() -> None:
 
 
 def test_a_long_text_comes_in_pieces() -> None:
-    layer = PacketLayer(A, 0, 31, 0)
+    layer = TextLayer(A, 0, 31, 0)
     for _ in range(10):
         layer.receive(b"a line of what a board prints when it boots\r\n", 0)
     layer.receive(b"\0", 0)
@@ -690,7 +705,7 @@ def damage(data: bytes, rng: random.Random, *, whole: bool) -> bytes:
 @given(st.lists(st.binary(max_size=200) | st.sampled_from([b"\0", syn(B), syn(C, A), syn(C)]), max_size=30))
 def test_any_bytes_lead_to_counts(pieces: list[bytes]) -> None:
     for mtu in (0, 20):
-        layer = PacketLayer(A, mtu, 31, 0)
+        layer = TextLayer(A, mtu, 31, 0)
         for now, piece in enumerate(pieces):
             assert layer.receive(piece, now) == b""
             layer.handle_timer(now)

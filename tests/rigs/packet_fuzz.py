@@ -4,7 +4,7 @@ checksum over all that was read and written, so that the implementations can be 
 
 import binascii
 
-from busway.protocol.packets import PacketLayer
+from busway.protocol.texts import TextLayer
 
 
 class Chance:
@@ -35,7 +35,7 @@ class Side:
     """One layer, and what it said so far."""
 
     def __init__(self, chance: Chance, mtu: int, now: int) -> None:
-        self.layer = PacketLayer(chance.bytes(4), mtu, 1 + chance.below(31), now)
+        self.layer = TextLayer(chance.bytes(4), mtu, 1 + chance.below(31), now)
         self.source = Source(chance)
         self.check = 0
 

@@ -23,8 +23,8 @@ from busway.protocol.framing import (
 from busway.protocol.hello import Limits, decode_hello, encode_hello
 from busway.protocol.leaf import Leaf
 from busway.protocol.leaf_link import LeafConnection
-from busway.protocol.packets import PacketLayer
 from busway.protocol.routes import Peer
+from busway.protocol.texts import TextLayer
 from busway.protocol.wire import Reader, text8, varint
 
 TYPE_CHECKING = False
@@ -443,7 +443,7 @@ def check_packets(folder: str) -> int:
         check(cobs.crc16(raw, 0xFFFF) ^ 0xFFFF == vector["crc16_sent"], "CRC-16 sent of", vector["hex"])
         check(cobs.crc32(raw, 0) == vector["crc32"], "CRC-32 of", vector["hex"])
     for trace in vectors["traces"]:
-        layer = PacketLayer(unhex("01020304"), trace["mtu"], 31, NOW)
+        layer = TextLayer(unhex("01020304"), trace["mtu"], 31, NOW)
         now = NOW
         for number, step in enumerate(trace["steps"]):
             now += step.get("wait", 0)
@@ -451,7 +451,7 @@ def check_packets(folder: str) -> int:
     return len(vectors["coded"]) + len(vectors["checksums"]) + len(vectors["traces"])
 
 
-def check_step(layer: PacketLayer, step: "Vector", now: int, name: str) -> None:
+def check_step(layer: TextLayer, step: "Vector", now: int, name: str) -> None:
     if "write" in step:
         source = Source(unhex(step["write"]))
         packets = []
