@@ -172,6 +172,9 @@ class Loop:
         self._news: "list[Event]" = []  # what happened and nobody was told
         self._buffer = bytearray(_READ_SIZE)
         self._due = self._ticks
+        self._tail = b""  # now, while the heap is in one piece: the object grows by a piece for all it has
+        self._taken = self._retry_at = 0
+        self.connection = self.last_error = None
         if self._open is None:
             self._attach(stream)
 
@@ -184,6 +187,7 @@ class Loop:
 
     def serve(self, name: "str | bytes", kind: int = codes.ANYCAST, realm: int = codes.LOCALNET) -> "Any":
         """Decorator: the function answers requests; what it returns is the reply, what it raises an error."""
+        gc.collect()  # else what stays lies between what does not, and the heap is in pieces
         text = name if isinstance(name, str) else ""
         receiver = self.leaf.register(uuid_of(name), kind, realm, name=text)
         self._due = self._ticks
@@ -438,6 +442,7 @@ class Loop:
             self.last_error = error
             self._put_off(now)
             return
+        gc.collect()  # as in `serve`
         self.connection = self.leaf.link or self.leaf.connection(self, now)
 
     def _put_off(self, now: int) -> None:

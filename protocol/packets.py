@@ -65,6 +65,16 @@ class PacketLayer:
     way, 1 to 31; `now` ms.
     """
 
+    # What is seldom otherwise: on a board each value of an object's own takes memory, and in one piece with the
+    # others.
+    restarted = False
+    wrong_version = -1
+    echoed = False  # the line gives back what is written to it
+    asleep = False  # the peer
+    _stopped = False
+    _overlong = False
+    _candidate = b""  # a nonce of a peer that says it started anew, until it has proved that
+
     def __init__(self, nonce: bytes, mtu: int, window: int, now: int) -> None:
         self._nonce = nonce if nonce != _UNKNOWN else b"\0\0\0\1"
         self.mtu = mtu
@@ -73,15 +83,9 @@ class PacketLayer:
         # The session
         self._theirs = b""
         self._echo = _UNKNOWN  # the nonce that the next SYN shows to have been read
-        self._candidate = b""  # a nonce of a peer that says it started anew, until it has proved that
         self._former: "list[bytes]" = []
         self.established = False  # the peer knows our nonce and we know its own
         self._heard = False  # a packet of this session was read
-        self.restarted = False
-        self.wrong_version = -1
-        self.echoed = False  # the line gives back what is written to it
-        self._stopped = False
-        self.asleep = False  # the peer
         self._outbound = (0, 0)  # what the checksums begin with, CRC-16 and CRC-32
         self._inbound = (0, 0)
         self._syn_at = -1
@@ -105,7 +109,6 @@ class PacketLayer:
         self._timeouts = 0
         # Reading
         self._buffer = b""
-        self._overlong = False
         self.heard_at = now  # when the peer was last heard, ms
         self._expected = 0
         self._early: "dict[int, bytes]" = {}
