@@ -65,8 +65,7 @@ class PacketLayer:
     way, 1 to 31; `now` ms.
     """
 
-    # What is seldom otherwise: on a board each value of an object's own takes memory, and in one piece with the
-    # others.
+    # What is seldom otherwise: on a board an object's own values take memory, in one piece with all others.
     restarted = False
     wrong_version = -1
     echoed = False  # the line gives back what is written to it
