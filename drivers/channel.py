@@ -1,4 +1,4 @@
-"""What every driver offers to an adapter: only the contract. Opens nothing, and nobody needs to inherit.
+"""What every driver offers to an adapter: the contract, and what all share of it. Opens nothing.
 
 A driver's module has
 
@@ -13,12 +13,24 @@ A driver's module has
 from __future__ import annotations
 
 import errno
+import hashlib
 from collections.abc import Callable
 from typing import Final, Protocol
 
 # glibc maps and unmaps memory at every call from 128 KiB on: with send, recv(262144) of 64 bytes takes 14 µs,
 # recv(65536) 2.4 µs.
 READ_SIZE: Final = 65536
+_VIA_SIZE_MAX: Final = 64  # what HELLO carries
+
+
+def short_via(via: str) -> str:
+    """A name for `Channel.via`: of one that is too long a digest behind its scheme, so that two names stay
+    two.
+    """
+    data = via.encode()
+    if len(data) <= _VIA_SIZE_MAX:
+        return via
+    return f"{via.partition(':')[0]}:{hashlib.sha256(data).hexdigest()[:32]}"
 
 
 class Refusal(ConnectionRefusedError):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
+from busway.drivers.channel import short_via
 from busway.drivers.extras import missing
 
 BAUD_DEFAULT: Final = 115200
@@ -46,9 +47,9 @@ class Wanted:
     def via(self) -> str:
         """The same for each link to this port or board, whatever its baud rate or device name."""
         if self.device:
-            return f"serial://{self.device}"[:64]
+            return short_via(f"serial://{self.device}")
         ids = [f"{self.vid:04x}" if self.vid >= 0 else "", f"{self.pid:04x}" if self.pid >= 0 else ""]
-        return f"serial:{':'.join(ids)}:{self.serial_number}"[:64]
+        return short_via(f"serial:{':'.join(ids)}:{self.serial_number}")
 
     def matches(self, port: Port) -> bool:
         """Whether the port is one of those asked for by id."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import ipaddress
 import os
 import socket
 from itertools import chain, zip_longest
 from typing import Final, TypeAlias, TypeVar
 
+from busway.drivers.channel import short_via
 from busway.drivers.sockets import SocketChannel, SocketListener
 
 # (host, port) for IPv4, (host, port, flow, scope) for IPv6; the length tells the family.
@@ -18,7 +18,6 @@ Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 STAGGER_S: Final = 0.25  # RFC 8305, section 8: Connection Attempt Delay
 _SCHEME: Final = "tcp://"
 _BACKLOG: Final = 512
-_VIA_SIZE_MAX: Final = 64
 
 
 class TcpChannel(SocketChannel):
@@ -127,7 +126,7 @@ def start(sort: type[_Tcp], address: Address, via: str) -> _Tcp:
     """As `dial`, for whatever is built upon TCP: a channel of that sort."""
     sock = socket.socket(_family_of(address), socket.SOCK_STREAM)
     try:
-        channel = sort(sock, _url_of(address), via=_short(via), dialled=True)
+        channel = sort(sock, _url_of(address), via=short_via(via), dialled=True)
         try:
             sock.connect(address)
         except BlockingIOError:
@@ -244,9 +243,3 @@ def _url_of(address: Address) -> str:
 
 def _join(host: str, port: int) -> str:
     return f"{_SCHEME}[{host}]:{port}" if ":" in host else f"{_SCHEME}{host}:{port}"
-
-
-def _short(via: str) -> str:
-    """Within what HELLO carries: of a longer name the digest, so that two names stay two."""
-    data = via.encode()
-    return via if len(data) <= _VIA_SIZE_MAX else "tcp:" + hashlib.sha256(data).hexdigest()[:32]

@@ -14,14 +14,13 @@ Beyond what every channel has, there are, because a WebSocket has bytes of its o
 from __future__ import annotations
 
 import errno
-import hashlib
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 from urllib.parse import quote, urljoin
 
 from busway.drivers import tcp, tunnel
-from busway.drivers.channel import READ_SIZE, Refusal
+from busway.drivers.channel import READ_SIZE, Refusal, short_via
 from busway.drivers.sockets import SocketChannel
 from busway.drivers.websocket_frames import GOING_AWAY, NO_STATUS, NORMAL, SEND_SIZE_MAX, Frames
 from busway.drivers.websocket_http import ClientOpening, ServerOpening, Site
@@ -40,7 +39,6 @@ from busway.drivers.websocket_tls import Tls, client_context, fault_of
 STAGGER_S: Final = tcp.STAGGER_S
 CONNECTIONS_MAX: Final = 4096  # of one listener, those included that are still opening
 _PORTS: Final = {"ws": 80, "wss": 443}
-_VIA_SIZE_MAX: Final = 64
 _DRAIN_SIZE_MAX: Final = 1 << 18  # bytes that are read and dropped of one whose request was refused
 _LINGER_SIZE_MAX: Final = 32 << 20  # ... and of one whose messages were
 _TLS_RECORD_SIZE: Final = 16384 + 2048
@@ -559,7 +557,7 @@ def dial(
     else:
         inner = tcp.dial(address)
     inner.address = place.url  # for what it may have to say
-    return WebSocketChannel(inner, opening, secure, place.url, via=_short(place.url))
+    return WebSocketChannel(inner, opening, secure, place.url, via=short_via(place.url))
 
 
 def listen(
@@ -613,9 +611,3 @@ def _elsewhere(url: str, location: str) -> str:
     if target.startswith("http"):
         target = f"ws{target.removeprefix('http')}"
     return f"; it has moved: connect to {target}"
-
-
-def _short(via: str) -> str:
-    """Within what HELLO carries: of a longer name the digest, so that two names stay two."""
-    data = via.encode()
-    return via if len(data) <= _VIA_SIZE_MAX else "ws:" + hashlib.sha256(data).hexdigest()[:32]

@@ -103,6 +103,15 @@ def test_the_name_of_a_link_is_the_boards_not_the_ports() -> None:
     assert len(vias) == 4
 
 
+def test_long_names_of_two_ports_stay_two() -> None:
+    """Two links of one board: cut names would be one address, and the second link would end the first."""
+    board = "/dev/serial/by-id/usb-Some_Maker_A_Board_With_Two_Ports_E6614C311B523C2D"
+    vias = [parse(f"serial://{board}-if0{number}").via for number in (0, 2)]
+    assert vias[0] != vias[1]
+    assert all(len(via.encode()) <= 64 for via in vias)
+    assert len(parse("serial://?serial=" + "\u00fc" * 60).via.encode()) <= 64
+
+
 def test_the_list_is_the_systems() -> None:
     assert [port.device for port in serial_ports.ports()] == sorted(found.device for found in comports())
 

@@ -84,7 +84,7 @@ def joined(carrier: Carrier, token: str | None = None) -> Iterator[tuple[Leaf, l
     inbox: list[Any] = []
     news: list[Any] = []
     leaf = Leaf("stranger", token=token)
-    leaf.serve("stranger/inbox", inbox.append)
+    leaf.serve("stranger/inbox", inbox.append, window=1)  # the least that a destination may give
     leaf.serve("stranger/double", lambda value: value * 2)
     leaf.serve("stranger/count", lambda most: iter(range(most)))
     leaf.serve("stranger/fail", fail)
