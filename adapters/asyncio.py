@@ -19,6 +19,7 @@ from busway.adapters.asyncio_host import WAY, Host
 from busway.adapters.asyncio_links import Links
 from busway.adapters.asyncio_receiving import Receiving
 from busway.adapters.asyncio_views import Views
+from busway.adapters.checks import check_node
 from busway.adapters.face import Face
 from busway.adapters.links import now_ms
 from busway.adapters.literal import id_of, id_of_name
@@ -152,7 +153,7 @@ class AsyncBus(Face, Receiving, Links, Views):
             now_ms(),
             format,
             type_id,
-            node_id=node,
+            node_id=node and check_node(node),
             confirm=confirm,
             ttl_ms=facade.milliseconds("ttl", ttl),
             timeout_ms=facade.milliseconds("timeout", timeout),
@@ -282,7 +283,7 @@ class AsyncBus(Face, Receiving, Links, Views):
             now_ms(),
             format,
             type_id,
-            node_id=node,
+            node_id=node and check_node(node),
             ttl_ms=facade.milliseconds("ttl", ttl),
             timeout_ms=facade.milliseconds("timeout", timeout),
             window=window,

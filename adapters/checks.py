@@ -50,3 +50,10 @@ def check_limits(limits: object, kind: type) -> None:
     """None or of this class. Raises TypeError."""
     if limits is not None and not isinstance(limits, kind):
         raise TypeError(f"limits must be a busway.Limits, not {limits!r}")
+
+
+def check_node(node: Any) -> bytes:
+    """A node's id. Raises ValueError."""
+    if not isinstance(node, bytes) or len(node) != 16:
+        raise ValueError(f"node must be a node's id, 16 bytes, as in NodeInfo.id; not {node!r}")
+    return node

@@ -347,6 +347,8 @@ def register(
     TypeError, ValueError.
     """
     check_whole("queue", queue, "the messages that may wait")
+    if queue < 2:
+        raise ValueError(f"queue must be at least 2, the messages that may wait, not {queue}")
     check_whole("cost", cost, "what is added to the way's cost")
     try:
         return node.register(

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self, Unpack, overload
 
 from busway.adapters import facade
+from busway.adapters.checks import check_node
 from busway.adapters.face import Face
 from busway.adapters.links import now_ms
 from busway.adapters.literal import id_of
@@ -110,7 +111,7 @@ class Bus(Face, Receiving, Links, Views):
             now_ms(),
             format,
             type_id,
-            node_id=node,
+            node_id=node and check_node(node),
             confirm=confirm,
             ttl_ms=facade.milliseconds("ttl", ttl) if ttl else 0,
             timeout_ms=facade.milliseconds("timeout", timeout),
@@ -259,7 +260,7 @@ class Bus(Face, Receiving, Links, Views):
             format,
             type_id,
             waiter=parts,
-            node_id=node,
+            node_id=node and check_node(node),
             ttl_ms=facade.milliseconds("ttl", ttl),
             timeout_ms=facade.milliseconds("timeout", timeout),
             window=window,

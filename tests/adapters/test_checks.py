@@ -98,6 +98,30 @@ async def test_other_arguments(make: Any, name: str) -> None:
         await settled(bus.close())
 
 
+VALUES: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "queue": (lambda bus: bus.register("x", queue=1), "queue must be at least 2, .* not 1"),
+    "subscribed queue": (lambda bus: bus.subscribe("x", queue=-1), "queue must be at least 2, .* not -1"),
+    "node's name": (
+        lambda bus: bus.request("x", node="pump"),
+        r"node must be a node's id, 16 bytes, as in NodeInfo\.id; not 'pump'",
+    ),
+    "node": (lambda bus: bus.send("x", node=bus.nodes()[0]), r"as in NodeInfo\.id; not <node 'here' "),
+}
+
+
+@pytest.mark.parametrize("make", [busway.AsyncBus, busway.Bus])
+@pytest.mark.parametrize("name", VALUES)
+async def test_values_that_cannot_be_are_told_in_the_callers_words(make: Any, name: str) -> None:
+    call, sentence = VALUES[name]
+    bus = make(ipc=False, label="here")
+    await settled(bus.open())
+    try:
+        with pytest.raises(ValueError, match=sentence):
+            await settled(call(bus))
+    finally:
+        await settled(bus.close())
+
+
 @pytest.mark.parametrize("make", [busway.AsyncBus, busway.Bus])
 @pytest.mark.parametrize("scheme", ["tcp", "ws"])
 async def test_options_of_none_are_as_if_they_were_not_given(make: Any, scheme: str) -> None:
