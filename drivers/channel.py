@@ -1,4 +1,4 @@
-"""What every driver offers to an adapter: the contract, and what all share of it. Opens nothing.
+"""What every driver offers to an adapter: a contract, which nobody needs to inherit. Opens nothing.
 
 A driver's module has
 

@@ -55,6 +55,7 @@ class Leaf:
         self.bus = bus
         self.token = token
         self.node = os.urandom(16)
+        self.incarnation = os.urandom(4)
         self._frame_size_max = frame_size_max
         self._endpoints: list[Endpoint] = []
         self._changed = threading.Condition(threading.RLock())
@@ -75,7 +76,11 @@ class Leaf:
         """Raises ConnectionError with the number of the link's error."""
         hello: Frame = {"kind": "HELLO", "version": 1, "leaf": True, "realm": carrier.realm}
         hello |= {"dialled": carrier.dialled, "token_demanded": self.token is not None, "lookups": False}
-        hello |= {"node": self.node.hex(), "incarnation": os.urandom(4).hex(), "nonce": os.urandom(8).hex()}
+        hello |= {
+            "node": self.node.hex(),
+            "incarnation": self.incarnation.hex(),
+            "nonce": os.urandom(8).hex(),
+        }
         hello |= {"features": 0, "frame_size_max": self._frame_size_max, "message_size_max": 1 << 20}
         hello |= {"aliases_max": 16, "partials_max": 4, "keepalive_ms": carrier.keepalive_ms}
         hello |= {"bus": self.bus, "label": self.label, "via": carrier.via}

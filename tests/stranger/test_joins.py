@@ -191,6 +191,20 @@ def test_a_wrong_token_is_refused() -> None:
                 carriers.websocket(url, token)
 
 
+@pytest.mark.parametrize("same", [False, True], ids=["another incarnation", "the same"])
+def test_of_two_links_over_one_address_the_newer_stays(same: bool) -> None:
+    """If the dialler does not end the older one, the other side does, after 2 seconds."""
+    with neighbour("tcp://127.0.0.1:0") as url, joined(carriers.tcp(url)) as (older, _, _):
+        leaf = Leaf("stranger")
+        leaf.node = older.node
+        if same:
+            leaf.incarnation = older.incarnation
+        leaf.join(carriers.tcp(url))
+        until(lambda: older.session.code == 19)
+        assert leaf.request("near/double", 4) == 8
+        leaf.close()
+
+
 def test_who_comes_later_finds_the_stranger() -> None:
     """With a socket of its own, which is put back when it was cleared away."""
     leaf = Leaf("stranger")
