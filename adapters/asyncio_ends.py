@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Self, cast
 
 from busway.adapters import facade, typed
+from busway.adapters.checks import check_wait
 from busway.adapters.facade import Change
 from busway.adapters.links import now_ms
 from busway.adapters.typed import Handler, T_co
@@ -120,6 +121,7 @@ class Receiver(Generic[T_co]):
                 return cast(typed.Message[T_co], first)
         message = self._next()
         if message is None:
+            check_wait(timeout)
             async with asyncio.timeout(timeout):
                 message = await self._wait()
         return cast(typed.Message[T_co], message)

@@ -11,7 +11,7 @@ from typing import Any, Unpack, overload
 from busway.adapters import facade
 from busway.adapters.asyncio_ends import Receiver, Service
 from busway.adapters.asyncio_host import Host
-from busway.adapters.checks import check_handler, check_whole
+from busway.adapters.checks import check_handler, check_served, check_whole
 from busway.adapters.typed import (
     F,
     Handler,
@@ -226,6 +226,7 @@ class Receiving:
         raise RemoteError(code, message) to choose the code. The first of a kind is logged in full, those that
         follow as a count at growing intervals.
         """
+        check_served(endpoint)
         if handler is None:
 
             def decorate(function: F) -> F:

@@ -46,6 +46,18 @@ def check_handler(handler: Any) -> None:
         raise TypeError(f"a handler is a function that takes a request, not {handler!r}")
 
 
+def check_served(endpoint: Any) -> None:
+    """An endpoint, not the handler that `@bus.serve` without parentheses hands over. Raises TypeError."""
+    if callable(endpoint) and not isinstance(endpoint, type):
+        raise TypeError(f'serve takes an endpoint first, as in @bus.serve("lab/pump"), not {endpoint!r}')
+
+
+def check_wait(timeout: object) -> None:
+    """None or seconds. Raises TypeError."""
+    if timeout is not None and not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout is a number of seconds, or None for as long as it takes, not {timeout!r}")
+
+
 def check_limits(limits: object, kind: type) -> None:
     """None or of this class. Raises TypeError."""
     if limits is not None and not isinstance(limits, kind):

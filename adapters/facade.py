@@ -362,7 +362,7 @@ def register(
             opening=min(limit, codes.OPENING_CREDIT),
         )
     except errors.EndpointTakenError as error:
-        raise EndpointTaken(str(error)) from None
+        raise EndpointTaken(f"{endpoint_name(endpoint) or id_of(endpoint).hex()}: {error}") from None
     except errors.LocalError as error:
         raise ValueError(str(error)) from None
 

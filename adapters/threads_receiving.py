@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Unpack, overload
 
 from busway.adapters import facade
-from busway.adapters.checks import check_handler, check_whole
+from busway.adapters.checks import check_handler, check_served, check_whole
 from busway.adapters.threads_ends import Receiver, Service
 from busway.adapters.threads_host import Host
 from busway.adapters.typed import (
@@ -214,6 +214,7 @@ class Receiving:
         At most `limit` of its handlers run at once, each in a thread; services do not share that number, so a
         slow one holds up nobody else. Everything else as `AsyncBus.serve`.
         """
+        check_served(endpoint)
         if handler is None:
             options: dict[str, Any] = {"kind": kind, "realm": realm, "types": types}
             options |= {"limit": limit, "queue": queue, "cost": cost}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,6 +82,14 @@ OTHERS: dict[str, tuple[Callable[[Any], Any], str]] = {
         "limit must be the handlers that may run at once",
     ),
     "handler": (lambda bus: bus.serve("x", 5), "a handler is a function that takes a request, not 5"),
+    "serve without parentheses": (
+        lambda bus: bus.serve(lambda request: None),
+        r'as in @bus.serve\("lab/pump"\)',
+    ),
+    "timeout of receive": (
+        lambda bus: bus.register("y").receive(timeout="1"),
+        "timeout is a number of seconds, or None for as long as it takes, not '1'",
+    ),
 }
 
 
@@ -163,3 +172,26 @@ async def test_a_directory_that_cannot_be_names_the_variable(
     with pytest.raises(OSError, match="set BUSWAY_DIR to a directory of your own"):
         await settled(bus.open())
     await settled(bus.close())
+
+
+@pytest.mark.parametrize("make", [busway.AsyncBus, busway.Bus])
+async def test_who_registers_twice_is_told_which_name(make: Any) -> None:
+    bus = make(ipc=False)
+    await settled(bus.open())
+    try:
+        bus.register("lab/log")
+        with pytest.raises(busway.EndpointTaken, match=r"lab/log: this node has that endpoint already"):
+            bus.register("lab/log")
+    finally:
+        await settled(bus.close())
+
+
+@pytest.mark.parametrize("make", [busway.AsyncBus, busway.Bus])
+async def test_a_file_of_authorities_that_is_not_there_is_named(make: Any, tmp_path: Path) -> None:
+    bus = make(ipc=False)
+    await settled(bus.open())
+    try:
+        with pytest.raises(FileNotFoundError, match=r"cannot read cafile='.*nosuch\.pem': No such file"):
+            await settled(bus.connect("wss://127.0.0.1:1", cafile=tmp_path / "nosuch.pem"))
+    finally:
+        await settled(bus.close())
