@@ -88,7 +88,11 @@ def client_context(cafile: str | None) -> ssl.SSLContext:
 
     Raises OSError if `cafile` cannot be read or has no certificate.
     """
-    return _client_context(cafile, os.stat(cafile).st_mtime_ns if cafile else 0)  # a new one counts at once
+    try:
+        changed_ns = os.stat(cafile).st_mtime_ns if cafile else 0  # a new one counts at once
+    except OSError as error:
+        raise OSError(error.errno, f"cannot read cafile={cafile!r}: {error.strerror}") from None
+    return _client_context(cafile, changed_ns)
 
 
 @functools.lru_cache(maxsize=8)
