@@ -245,6 +245,11 @@ class TestDoctor:
             assert ended.status == 1
             assert "does not answer" in ended.text
 
+    def test_an_address_without_a_scheme(self, machines: tuple[str, str]) -> None:
+        ended = busway("doctor", "127.0.0.1:1", bus=new_bus(), BUSWAY_DIR=machines[0])
+        assert ended.status == 1
+        assert "127.0.0.1:1: Connection refused" in ended.text
+
     def test_a_node_that_nobody_knows(self) -> None:
         bus = new_bus()
         with peer(bus):

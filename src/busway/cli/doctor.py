@@ -69,9 +69,9 @@ def doctor(place: Place, targets: tuple[str, ...], timeout: float, as_json: bool
 
     report = Report()
     report.well(about.line())
-    urls = [target for target in targets if "://" in target]
+    urls = [target for target in targets if _is_address(target)]
     check_directory(report, place.bus, by_url=bool(urls))
-    names = [target for target in targets if "://" not in target]
+    names = [target for target in targets if not _is_address(target)]
     if report.unsafe:
         return _conclude(report, as_json, failures.NO_BUS)  # the bus cannot be joined before that
 
@@ -82,6 +82,12 @@ def doctor(place: Place, targets: tuple[str, ...], timeout: float, as_json: bool
         return _conclude(report, as_json, failures.NEGATIVE)
 
     return session.run(place, "doctor", job)
+
+
+def _is_address(target: str) -> bool:
+    """A URL, or host:port as `busway connect` takes it; anything else may be a node's label."""
+    host, colon, port = target.rpartition(":")
+    return "://" in target or bool(host and colon and port.isdecimal())
 
 
 def _conclude(report: Report, as_json: bool, bad: int) -> int:
