@@ -30,7 +30,7 @@ forwarded. With --json one document a line: links that come and go, and counts."
 
 
 @click.command(cls=Examples, epilog=_EXAMPLES)
-@click.argument("targets", metavar="URL...", nargs=-1)
+@click.argument("targets", metavar="[URL]...", nargs=-1)
 @click.option("--listen", "listen_urls", multiple=True, metavar="URL", help="Let others connect here, too.")
 @listens
 @click.option(

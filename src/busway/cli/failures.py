@@ -15,8 +15,7 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 STATUSES = """\
-  0    it worked; also for listen, serve, monitor and ping when they run
-       until they are interrupted and are
+  0    it worked; also what runs until it is interrupted, when it is
   1    a negative answer: nobody has the endpoint, the handler failed,
        the message was not taken
   2    wrong usage

@@ -46,7 +46,6 @@ Examples:
   busway links
   busway links --all --json
   busway links -n readings
-
   busway links --watch
 
 A link is listed once, as the node sees it that opened it; with --all or --node once for each end.

@@ -58,7 +58,7 @@ that --timeout passed before -c messages (without -c: before any) had come."""
 @click.command(cls=Examples, epilog=_LISTEN_EXAMPLES)
 @click.argument(
     "names",
-    metavar="[NAME...]",
+    metavar="[NAME]...",
     nargs=-1,
     callback=check_endpoint,
     shell_complete=completing.endpoints,
