@@ -16,7 +16,7 @@ from busway.firmware import build
 from tests.rigs import loops
 from tests.rigs.micropython import MicroPython
 
-TEST_TIMEOUT_S = 20
+TEST_TIMEOUT_S = 60  # for what hangs: nothing waits longer than it has to, on a busy machine either
 
 
 @pytest.hookimpl(tryfirst=True)

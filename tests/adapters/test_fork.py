@@ -48,7 +48,7 @@ async def try_all(bus, receiver, service):
     receiver.close()
     service.close()
     await bus.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         async with busway.AsyncBus() as mine:
             return f"all refused, and {await mine.request('echo', 7)} of its own"
 """

@@ -221,7 +221,7 @@ async def test_two_machines_with_one_id_are_reported(monkeypatch: pytest.MonkeyP
         for _ in range(2):
             hub.node.sweep(now_ms())
             hub._host.dispatch(hub.node.take_events())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while (change := await anext(changes)).what != "duplicate-node":
                 pass
         assert isinstance(change.subject, busway.NodeInfo)

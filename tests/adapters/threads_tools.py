@@ -17,7 +17,7 @@ from busway import Bus
 from tests.adapters.tools import channels
 from tests.rigs.tree import ROOT
 
-WAIT_S = 10.0
+WAIT_S = 40.0
 
 
 def until(condition: Callable[[], object], within_s: float = WAIT_S) -> None:
