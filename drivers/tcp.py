@@ -166,6 +166,13 @@ def bind(host: str, port: int, url: str, *, token: str | None = None, open: bool
     return _listen_on_first(addresses, url)
 
 
+_REMEDIES: Final = {
+    errno.EADDRINUSE: "; another program listens there: take another port, or 0 for a free one",
+    errno.EADDRNOTAVAIL: "; it is no address of this machine: take one that is, or 0.0.0.0 for all of them",
+    errno.EACCES: "; this port is the system's: take one from 1024 up",
+}
+
+
 def _listen_on_first(addresses: list[Address], url: str) -> TcpListener:
     failure = OSError(f"{url} has no address")
     for address in addresses:
@@ -178,7 +185,8 @@ def _listen_on_first(addresses: list[Address], url: str) -> TcpListener:
             return TcpListener(sock, _url_of(sock.getsockname()))
         except OSError as error:
             sock.close()
-            failure = OSError(error.errno, f"cannot listen on {url}: {error.strerror}")
+            remedy = _REMEDIES.get(error.errno or 0, "")
+            failure = OSError(error.errno, f"cannot listen on {url}: {error.strerror}{remedy}")
     raise failure
 
 

@@ -23,7 +23,8 @@ What is sent:
   it is no JSON, as text. Without PAYLOAD null is sent. -j insists on JSON, --text takes any PAYLOAD as text,
   --raw sends its bytes as they are, --hex the bytes that its hexadecimal digits stand for.
   PAYLOAD "-" reads standard input, --file a file: sent as the bytes they are, unless -j, --text or --hex
-  says otherwise. A PAYLOAD that begins with a minus sign stands after "--", as in: NAME -- -5"""
+  says otherwise. A PAYLOAD that begins with a minus sign stands after "--", as in: NAME -- -5
+  It is sent without a message type: what takes declared types only cannot read it."""
 
 _HEX_NOISE = re.compile(r"0x|[\s:,_-]", re.IGNORECASE)
 
