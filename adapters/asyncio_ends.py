@@ -22,6 +22,7 @@ from busway.adapters.facade import Change
 from busway.adapters.links import now_ms
 from busway.adapters.typed import Handler, T_co
 from busway.errors import BusClosed, EndpointTaken, RemoteError
+from busway.names import ascii_safe
 from busway.protocol import Message, Request, codes, errors, events
 from busway.protocol import Receiver as CoreReceiver
 
@@ -276,7 +277,7 @@ class Service:
 
     def taken(self) -> None:
         """Another node keeps the name: what is queued is still served."""
-        _log.warning("another node keeps the endpoint %s", self._core.endpoint.name or "")
+        _log.warning("another node keeps the endpoint %s", ascii_safe(self._core.endpoint.name or ""))
 
     def close(self) -> None:
         """Deregister. Handlers at work go on; what is queued is answered as not taken. Twice is once."""

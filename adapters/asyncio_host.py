@@ -26,6 +26,7 @@ from busway.adapters.failures import Failures
 from busway.adapters.links import LinkRunner, ListenerRunner, Owner, now_ms
 from busway.adapters.local import LocalMesh
 from busway.errors import BusClosed, BusError, Undeliverable
+from busway.names import ascii_safe
 from busway.protocol import Connection, Message, Node, codes, errors, events
 
 _T = TypeVar("_T")
@@ -348,7 +349,7 @@ class Host:
             if connection.tag is not None:
                 cast(LinkRunner, connection.tag).ended()
             if connection.close_code not in _ORDERLY and not self.node.closed:
-                _log.info("a link ended: %s: %s", connection.link.address, connection.close_text)
+                _log.info("a link ended: %s: %s", connection.link.address, ascii_safe(connection.close_text))
             if self._mesh is not None and connection.via == "ipc":
                 self._mesh.link_lost(connection)
             for runner in self.runners:  # one that had to wait for the end of this link is read on now

@@ -12,6 +12,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
+from busway.names import ascii_safe
+
 _log = logging.getLogger("busway")
 _FIRST_S = 1.0  # the first count after this
 _LAST_S = 3600.0  # ... each next one after twice as long, but no longer than this
@@ -55,7 +57,7 @@ class Failures:
         known = self._kinds.get(where)
         if known is not None:
             known.count += 1
-            known.text = describe(error)
+            known.text = ascii_safe(describe(error))
             return
         self._kinds[where] = kind = _Kind(name if where is not None else "one of many handlers")
         kind.timer = self._call_later(kind.interval, partial(self._due, where))

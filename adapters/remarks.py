@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from busway.adapters.facade import Change, EndpointInfo, NodeInfo
 from busway.adapters.literal import name_of
+from busway.names import ascii_safe
 from busway.protocol import Node, codes, events, flows
 
 _STATUSES = {
@@ -34,11 +35,15 @@ def change(what: Change) -> str:
         if subject.error:
             about += f": {subject.error}"
     why = f": {what.text} ({what.code})" if what.text else ""
-    return f"{what.what}: {about}{why}"
+    return ascii_safe(f"{what.what}: {about}{why}")
 
 
 def waiting(node: Node, token: int) -> str:
     """What a call waits for."""
+    return ascii_safe(_waiting(node, token))
+
+
+def _waiting(node: Node, token: int) -> str:
     pending = node.origin.pending.get(token)
     if pending is None:
         return f"message {token} need not wait"

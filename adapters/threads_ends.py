@@ -25,6 +25,7 @@ from busway.adapters.threads_engine import Engine, Promise
 from busway.adapters.threads_signals import shielded
 from busway.adapters.typed import Handler, T_co
 from busway.errors import BusClosed, EndpointTaken, RemoteError
+from busway.names import ascii_safe
 from busway.protocol import Message, Request, codes, errors, events
 from busway.protocol import Receiver as CoreReceiver
 
@@ -293,7 +294,8 @@ class Service:
 
     def taken(self) -> None:
         """Another node keeps the name: what is queued is still served."""
-        remark = partial(_log.warning, "another node keeps the endpoint %s", self._core.endpoint.name)
+        name = ascii_safe(self._core.endpoint.name or "")
+        remark = partial(_log.warning, "another node keeps the endpoint %s", name)
         self._host.engine.remarks.append(remark)
 
     def close(self) -> None:

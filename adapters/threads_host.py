@@ -27,6 +27,7 @@ from busway.adapters.threads_ends import Arrivals, Changes, Job, Parts
 from busway.adapters.threads_engine import Engine, Pool, Promise
 from busway.adapters.threads_signals import install, shielded, uninstall
 from busway.errors import BusClosed, BusError, Undeliverable
+from busway.names import ascii_safe
 from busway.payloads import encode
 from busway.protocol import Connection, Message, Node, codes, errors, events
 
@@ -329,7 +330,7 @@ class Host:
             if connection.tag is not None:
                 cast(LinkRunner, connection.tag).ended()
             if connection.close_code not in _ORDERLY and not self.node.closed:
-                words = ("a link ended: %s: %s", connection.link.address, connection.close_text)
+                words = ("a link ended: %s: %s", connection.link.address, ascii_safe(connection.close_text))
                 self.engine.remarks.append(partial(_log.info, *words))
             if self._mesh is not None and connection.via == "ipc":
                 self._mesh.link_lost(connection)

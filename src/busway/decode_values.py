@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from busway import payloads
+from busway.names import ascii_safe as ascii_safe
 from busway.wire_names import (
     CONTROL_NAMES,
     ENDPOINT_KIND_NAMES,
@@ -68,11 +69,6 @@ def cbor_text(data: bytes) -> str:
         return f"no readable CBOR ({error}): {bytes_text(data)}"
     text = ascii_safe(repr(value))
     return text if len(text) <= _VALUE_SHOWN_MAX else f"{text[:_VALUE_SHOWN_MAX]}..."
-
-
-def ascii_safe(text: str) -> str:
-    """Nothing that could steer a terminal: what a stranger sent ends up there."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def endpoint_text(id: bytes, names: Mapping[bytes, str]) -> str:

@@ -135,3 +135,8 @@ def _declared(target: Any) -> _Declared:
 
 def _shortened(name: str) -> str:
     return repr(name) if len(name) <= 24 else repr(name[:24])[:-1] + "…'"
+
+
+def ascii_safe(text: str) -> str:
+    """Nothing that could steer a terminal or begin a line of a log: what a stranger sent ends up there."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

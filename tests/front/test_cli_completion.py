@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.front.cli_rig import busway, new_bus, peer
+from busway.cli.output import uuid_text
+from busway.names import endpoint_id
+from tests.front.cli_rig import busway, busway_started, new_bus, peer
 
 
 def offered(bus: str, *words: str) -> list[str]:
@@ -24,6 +26,20 @@ def test_endpoints_and_nodes_that_are_there() -> None:
         assert offered(bus, "ping", "answ") == ["answers"]
         assert offered(bus, "nodes", "--node", "a") == ["answers"]
         assert "answers" in offered(bus, "doctor", "")
+
+
+@pytest.mark.parametrize("name", ["lab/$(reboot)", "lab/`reboot`", "lab/a\nplain,b", "lab/a;b", "--help"])
+def test_a_name_that_a_shell_would_obey_is_offered_by_its_id(name: str) -> None:
+    bus = new_bus()
+    with busway_started("listen", "--kind", "unicast", "--", name, bus=bus):
+        assert offered(bus, "request", "") == [uuid_text(endpoint_id(name))]
+
+
+def test_a_label_cannot_add_to_what_is_offered() -> None:
+    bus = new_bus()
+    with peer(bus, "a\nplain\n$(reboot)\n_"):
+        told = busway(bus=bus, _BUSWAY_COMPLETE="zsh_complete", COMP_WORDS="busway ping ", COMP_CWORD="2")
+        assert "$(reboot)" not in told.lines
 
 
 @pytest.mark.parametrize("words", [("request", ""), ("nodes", "-n", "")])

@@ -1,5 +1,6 @@
 """`busway listen`, `send`, `publish`, `request` and `serve`, with running programs."""
 
+import asyncio
 import json
 import re
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import busway as front
+from busway.adapters.tap import TAP_NAME
 from tests.front.cli_rig import Running, busway, busway_started, is_gone, new_bus, peer, started, until
 
 
@@ -297,3 +299,22 @@ class TestServe:
 
 def _uuid(name: str) -> uuid.UUID:
     return uuid.UUID(bytes=front.endpoint_id(name))
+
+
+async def _tell(bus: str, record: dict[str, object]) -> None:
+    async with front.AsyncBus(bus) as program:
+        await program.send(TAP_NAME, record, confirm=True)
+
+
+def test_all_traffic_steers_no_terminal() -> None:
+    """Whatever a program says in place of the tap."""
+    bus = new_bus()
+    text = "\x1b[31m\nforged"
+    record: dict[str, object] = dict.fromkeys(("what", "name", "from_label", "to_label"), text)
+    record |= dict.fromkeys(("endpoint", "to", "type", "payload"), bytes(16))
+    record |= {"size": 16, "format": 0, "lost": 0}
+    with busway_started("listen", "--all", "-c1", bus=bus) as listener:
+        asyncio.run(_tell(bus, record))
+        line = listener.line()
+    assert line.isprintable(), line
+    assert line.count("forged") == 4

@@ -67,7 +67,7 @@ def _show(message: Message, as_json: bool) -> bool:
     cells = (
         click.style(output.clock_text(), dim=True),
         click.style(output.printable(_name(record)), fg="cyan"),
-        record["what"],
+        output.printable(record["what"]),
         click.style(output.node_text(message.source, record["from_label"]), fg="green"),
         "->",
         click.style(to, fg="green"),
