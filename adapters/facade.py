@@ -192,7 +192,9 @@ class Change:
     """Something came, went or changed: `what` is "link-up", "link-down", "link-state" (a link is being made,
     or its LinkInfo's `state`, `attempt`, `next_try` or `error` is another), "node-up", "node-changed" (of one
     that is there, the label or `leaf` has become known), "node-down", "endpoint-up" (also of one that
-    changed), "endpoint-down", "duplicate-node" (two live nodes have one id).
+    changed), "endpoint-down", "duplicate-node" (two live nodes have one id), "link-refused" (somebody came to
+    a listener of this program with another token, bus name or version; told once for each machine: `address`
+    and `text`).
 
     `subject` is the LinkInfo, NodeInfo or EndpointInfo as it is now; of a link that ended `code` and `text`
     say why. Who takes in all of them knows what `nodes()`, `endpoints()` and `links()` say: a node goes by

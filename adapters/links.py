@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from busway.adapters import board_logs, facade
-from busway.adapters.facade import Change, Realm, make_link
+from busway.adapters.facade import Change, LinkInfo, Realm, make_link
 from busway.adapters.opening import COMER_S, Connecting
-from busway.adapters.refusals import text_of
+from busway.adapters.refusals import for_users, text_of
 from busway.errors import LinkRefused
 from busway.protocol import Connection, Node, codes, events
 
@@ -23,6 +23,13 @@ _WRITE_SIZE = 65536
 _ACCEPT_BURST = 64
 _ACCEPT_REST_S = 1.0  # after a failure
 _LAYERED_READS = 16  # from one channel before the others have their turn
+_TOLD_MAX = 64  # refusals that a listener remembers to have told
+# What somebody has to mend at a comer, or here; of the others a comer is told, and it is nothing new here.
+_TROUBLES = {
+    codes.TOKEN: "its token is wrong, or one side has none: give both sides the same",
+    codes.BUS_NAME: "it is of a bus of another name: give both the same",
+    codes.BAD_VERSION: "it speaks another version: update the older of both",
+}
 
 
 next_id = itertools.count(1).__next__  # of links, as users tell them apart
@@ -103,6 +110,7 @@ class LinkRunner:
         self.owner = owner  # tells of the link itself
         self.on_settled: Callable[[], object] | None = None  # called once, when `ready` is done
         self.failure: Exception | None = None  # what the channel ended with
+        self.on_refused: Callable[[str, int], object] | None = None  # whose comer it is; address and error
         self._host = host
         self._rest = memoryview(b"")
         self._closed = False
@@ -263,6 +271,8 @@ class LinkRunner:
         if self.connection.close_code == codes.RESTARTED and not self._closed:
             self._start_again()
             return
+        if self.on_refused is not None and self.connection.opened_at < 0:
+            self.on_refused(self.channel.address, self.connection.close_code)
         self.settle()
         if self.owner is not None:
             self.owner.ended(self)
@@ -306,12 +316,13 @@ class ListenerRunner:
     """Accepts what comes to a driver's listener."""
 
     def __init__(
-        self, host: Host, listener: Any, token: str | None, welcome: Callable[[Any, str | None], object]
+        self, host: Host, listener: Any, token: str | None, welcome: Callable[[Any, str | None], Any]
     ) -> None:
         self.listener = listener
         self._host = host
         self._abandoned = False
         self._complained = ""
+        self._told: dict[tuple[str, int], None] = {}
         self._token = token
         self._welcome = welcome
         self._connecting: set[Connecting] = set()
@@ -350,12 +361,38 @@ class ListenerRunner:
     def _connected(self, connecting: Connecting, error: Exception | None) -> None:
         self._connecting.discard(connecting)
         if error is not None:
-            return  # its own fault, and told to it
+            # Its own fault, and told to it; however it went then.
+            refusal = for_users(getattr(connecting.channel, "refusal", None) or error)
+            if isinstance(refusal, LinkRefused):
+                self._refused(connecting.channel.address, refusal.code)
+            return
         try:
-            self._welcome(connecting.channel, self._token)
+            runner = self._welcome(connecting.channel, self._token)
+            if runner is not None:
+                runner.on_refused = self._refused
         except Exception as failure:  # noqa: BLE001 - as above; the comer is to hear the end
             connecting.channel.close()
             self._complain(failure)
+
+    def _refused(self, address: str, code: int) -> None:
+        """A comer was refused, or refuses us: counted, and told once for each machine and trouble."""
+        text = _TROUBLES.get(code)
+        if text is None:
+            return
+        counters = self._host.node.counters
+        counters["comers_refused"] = counters.get("comers_refused", 0) + 1
+        host = address.rpartition(":")[0] if address.count(":") > 1 else address  # ports change
+        if (host, code) in self._told:
+            return
+        if len(self._told) >= _TOLD_MAX:
+            del self._told[next(iter(self._told))]
+        self._told[host, code] = None
+        self._host.remark(logging.WARNING, "%s: %s cannot join: %s", self.url, address, text)
+        self._host.tell(
+            Change(
+                "link-refused", LinkInfo(b"", "", "closed", "", address, None, 0, 0, error=text), code, text
+            )
+        )
 
     def _complain(self, error: Exception) -> None:
         """Once for each trouble, however long it lasts."""

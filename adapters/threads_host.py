@@ -394,12 +394,12 @@ class Host:
 
     def welcome(
         self, channel: Any, token: str | None, realm: Realm | None = None, cost: int | None = None
-    ) -> None:
+    ) -> LinkRunner | None:
         """A listener has a comer."""
         if self.failure is not None:
             channel.close()
-        else:
-            self.run_link(channel, token, realm=realm, cost=cost)
+            return None
+        return self.run_link(channel, token, realm=realm, cost=cost)
 
     def inside(self, function: Callable[[], Any]) -> Any:
         """Call it with the lock held."""

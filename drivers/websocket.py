@@ -126,6 +126,7 @@ class WebSocketChannel:
         "_tls",
         "address",
         "dialled",
+        "refusal",
         "via",
     )
 
@@ -154,6 +155,7 @@ class WebSocketChannel:
         self._decoded = b""  # for read(), out of turn
         self._joined = False  # the TCP connection is there
         self._ended: OSError | bool = False  # nothing more comes: in good order, or the failure
+        self.refusal: Refusal | None = None  # of a comer whose token is wrong: whatever becomes of it then
         self._drained = -1  # bytes read and dropped since the other side was refused; -1 before
         self._on_close = on_close
 
@@ -227,6 +229,8 @@ class WebSocketChannel:
             if exchange.may_heal:
                 raise ConnectionRefusedError(errno.ECONNREFUSED, f"{self.address}: {text}")
             raise Refusal(self.address, text, "token" if exchange.status == _TOKEN_WANTED else "stranger")
+        if exchange.status == _TOKEN_WANTED:
+            self.refusal = Refusal(self.address, exchange.fault, "token")
         # Closing with bytes unread would reset the connection, and the answer might be lost over it.
         self._inner.end_writing()
         self._drained = 0

@@ -68,7 +68,7 @@ class ServerOpening:
     fault: why not, for people; "" if there was nothing wrong.
     """
 
-    __slots__ = ("_http", "_out", "_site", "_started", "done", "fault", "open", "trailing")
+    __slots__ = ("_http", "_out", "_site", "_started", "done", "fault", "open", "status", "trailing")
 
     def __init__(self, site: Site) -> None:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEADERS_SIZE_MAX)
@@ -77,6 +77,7 @@ class ServerOpening:
         self._started = False
         self.done = False
         self.open = False
+        self.status = 0  # of an answer that was no
         self.trailing = b""
         self.fault = ""
 
@@ -226,6 +227,7 @@ class ServerOpening:
 
     def _answer(self, status: int, page: Page, headers: list[tuple[str, str]], head: bool) -> None:
         self.done = True
+        self.status = status
         all_headers = [
             *headers,
             ("Content-Type", page.content_type),

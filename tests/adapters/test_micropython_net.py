@@ -13,6 +13,7 @@ import trustme
 
 import busway
 from tests.adapters.test_micropython_station import running
+from tests.adapters.threads_tools import until
 
 PROGRAM = """
 import sys, time
@@ -106,3 +107,29 @@ def test_a_wrong_token_is_told_to_the_boards_program(
     with running(interpreter, board_files, PROGRAM, url, "guessed") as board:
         printed, _ = board.communicate(timeout=30)
     assert said in printed
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "ws"])
+def test_a_wrong_token_is_told_where_the_board_wants_to_join_and_once(
+    bus: busway.Bus,
+    interpreter: str,
+    board_files: Path,
+    tmp_path: Path,
+    scheme: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    url, _ = listening(bus, scheme, tmp_path)
+    changes = bus.changes()
+    for _ in range(2):
+        with running(interpreter, board_files, PROGRAM, url, "guessed") as board:
+            board.communicate(timeout=30)
+    found = next(change for change in changes if change.what == "link-refused")
+    changes.close()
+    assert found.code == 7
+    assert isinstance(found.subject, busway.LinkInfo)
+    assert found.subject.address.startswith(f"{scheme}://127.0.0.1:")
+    until(lambda: bus.node.counters.get("comers_refused") == 2)
+    told = [record.getMessage() for record in caplog.records if "cannot join" in record.getMessage()]
+    assert len(told) == 1
+    assert url in told[0]
+    assert "its token is wrong" in told[0]

@@ -144,6 +144,25 @@ async def test_a_wrong_or_missing_token_is_refused(token: str | None) -> None:
         assert not sees(b, "secret")
 
 
+@pytest.mark.parametrize("token", ["wrong", None])
+@pytest.mark.parametrize("place", [LOOPBACK, "ws://127.0.0.1:0"])
+async def test_a_refused_comer_is_told_to_the_listener_once(
+    token: str | None, place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with two() as (a, b):
+        listener = await a.listen(place, token="sesame")
+        changes = a.changes()
+        for _ in range(3):
+            await refused(b, listener.url, token)
+        while (change := await anext(changes)).what != "link-refused":
+            pass
+        assert change.code == codes.TOKEN
+        await until(lambda: a.node.counters.get("comers_refused") == 3)
+        told = [record.getMessage() for record in caplog.records if "cannot join" in record.getMessage()]
+        assert len(told) == 1
+        assert told[0].startswith(listener.url)
+
+
 async def test_who_demands_a_token_does_not_join_one_that_has_none() -> None:
     async with two() as (a, b):
         listener = await a.listen(LOOPBACK)

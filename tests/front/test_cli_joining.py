@@ -105,6 +105,19 @@ class TestConnectAndListenOn:
         closed = f"tcp://127.0.0.1:{free_port()}"
         assert "is a node listening there?" in busway("bench", closed, bus=bus).failed(4)
 
+    @pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "ws://127.0.0.1:0"])
+    def test_a_comer_with_a_wrong_token_is_told_and_counted(
+        self, machines: tuple[str, str], url: str
+    ) -> None:
+        bus = new_bus()
+        with listening(bus, machines[1], "--token", "sesame", url=url) as (running, place):
+            busway("bench", place, "--token", "wrong", bus=bus).failed(4)
+            told = json.loads(line_with(running, '"refused"'))
+            assert told["code"] == 7
+            assert "its token is wrong" in told["text"]
+            found = busway("doctor", "--json", bus=bus, BUSWAY_DIR=machines[1])
+            assert any("has refused 1 comer" in text for text in found.document["well"])
+
     def test_a_link_that_lets_nothing_pass_says_so(self, machines: tuple[str, str]) -> None:
         here, there = machines
         bus = new_bus()

@@ -162,7 +162,10 @@ class Bridge:
             self.count_links()
             if not isinstance(change.subject, LinkInfo):
                 continue
-            if change.what == "link-state":
+            if change.what == "link-refused":
+                fields = {"address": change.subject.address, "code": change.code, "text": change.text}
+                self.tell("refused", fields, f"{change.subject.address} cannot join: {change.text}")
+            elif change.what == "link-state":
                 if not change.subject.url:
                     continue  # of one that was not dialled
                 state = change.subject.state  # why one is closed is told by who called for it

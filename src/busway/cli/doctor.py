@@ -228,6 +228,7 @@ async def check_nodes(report: Report, bus: AsyncBus, names: list[str], timeout: 
         chosen += [each for each in found if each.info in matching[:1]]
     _check_pairs(report, chosen if len(chosen) > 1 else told)
     _check_links(report, told)
+    _count_refused(report, told)
     for each in chosen:
         with contextlib.suppress(Exception):
             hops = await bus.trace("", node=each.id, timeout=timeout)
@@ -258,6 +259,17 @@ def _check_links(report: Report, told: list[Found]) -> None:
             if is_narrower("localnet", link["realm"]):
                 what = f"the link of {_name(each)} to {link['label'] or 'a node'} ({link['address']})"
                 _check_realm(report, what, link["realm"], known)
+
+
+def _count_refused(report: Report, told: list[Found]) -> None:
+    """Who came to these nodes' listeners in vain. Long ago, perhaps: so it is no finding."""
+    for each in told:
+        refused = each.report["counters"].get("comers_refused")
+        if isinstance(refused, int) and refused > 0:
+            report.well(
+                f"{_name(each)} has refused {output.counted(refused, 'comer')} since it started, for another"
+                " token, bus name or version: its log, or what `busway listen-on` prints, says whom and why"
+            )
 
 
 def _check_pair(report: Report, one: Found, other: Found) -> None:
