@@ -19,6 +19,9 @@ from busway.drivers.channel import Refusal
 from busway.drivers.tcp import TcpChannel
 
 _HEADERS_SIZE_MAX: Final = 8192
+_ANSWER_SIZE_MAX: Final = (
+    4 * _HEADERS_SIZE_MAX
+)  # with all interim answers (1xx), of which h11 takes any number
 _READ_SIZE: Final = 4096
 _NOT_ALLOWED: Final = (401, 403, 407)
 _LATER: Final = (408, 425, 429)  # and all from 500 on but 501: another time it may be let through
@@ -101,8 +104,9 @@ class Tunnel(TcpChannel):
     wants_write: while connecting, whether to wait until writable.
     """
 
-    __slots__ = ("_http", "_out", "_proxy", "_status")
+    __slots__ = ("_came", "_http", "_out", "_proxy", "_status")
 
+    _came: int
     _http: h11.Connection | None
     _out: bytes
     _proxy: Proxy
@@ -117,6 +121,7 @@ class Tunnel(TcpChannel):
         http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEADERS_SIZE_MAX)
         self._proxy = proxy
         self._status = 0
+        self._came = 0
         self._out = http.send(h11.Request(method="CONNECT", target=target, headers=headers)) or b""
         self._out += http.send(h11.EndOfMessage()) or b""
         self._http = http
@@ -141,6 +146,7 @@ class Tunnel(TcpChannel):
     def _take(self, http: h11.Connection, data: bytes) -> None:
         try:
             http.receive_data(data)
+            self._came += len(data)
             while (event := http.next_event()) is not h11.NEED_DATA:
                 if isinstance(event, h11.Response):
                     self._judge(event)
@@ -154,6 +160,8 @@ class Tunnel(TcpChannel):
             if not data:
                 raise OSError(errno.ECONNRESET, f"{self._proxy.url}: the proxy hung up") from None
             raise self._stranger(str(error)) from None
+        if self._came > _ANSWER_SIZE_MAX:
+            raise self._stranger(f"there is no answer in {_ANSWER_SIZE_MAX} bytes")
 
     def _judge(self, answer: h11.Response) -> None:
         """Raises unless the proxy lets us through."""

@@ -22,6 +22,7 @@ HEADERS_SIZE_MAX: Final = 8192  # bytes of a request or an answer up to its empt
 _PROOF: Final = "busway.proof."
 _PROOF_CONTEXT: Final = b"busway websocket "
 _BODY_SIZE_MAX: Final = 1024  # of a refusal, for people
+_ANSWER_SIZE_MAX: Final = 4 * HEADERS_SIZE_MAX  # to us, before the last of its headers
 _REDIRECTIONS: Final = (301, 302, 303, 307, 308)
 _LATER: Final = (408, 425, 429)  # another time it may be answered otherwise
 _NONCE_SIZE: Final = 16
@@ -312,6 +313,7 @@ class ClientOpening:
     __slots__ = (
         "_began",
         "_body",
+        "_came",
         "_http",
         "_key",
         "_out",
@@ -348,6 +350,7 @@ class ClientOpening:
         self.may_heal = False
         self.location = ""  # that it sent us to
         self._began = False
+        self._came = 0
         self._body = b""
         self.done = False
         self.open = False
@@ -367,10 +370,12 @@ class ClientOpening:
                 self._fail(_NO_WEBSOCKET)
                 return
             self._began = True
+            self._came += len(data)
             self._http.receive_data(data)
             while not self.done:
                 event = self._http.next_event()
                 if event is h11.NEED_DATA or event is h11.PAUSED:
+                    self._mind_size()
                     return
                 self._take(event)
         except h11.RemoteProtocolError as error:
@@ -378,6 +383,11 @@ class ClientOpening:
                 self._finish()
             else:
                 self._fail(f"what answers there is no HTTP server ({error}); perhaps it expects wss://")
+
+    def _mind_size(self) -> None:
+        # h11 takes any number of interim answers (1xx); the body of the final one has its own limit
+        if not self.status and self._came > _ANSWER_SIZE_MAX:
+            self._fail(f"there is no answer in {_ANSWER_SIZE_MAX} bytes")
 
     def receive_eof(self) -> None:
         if self.status:

@@ -129,6 +129,13 @@ async def test_what_the_proxy_says_and_will_say_again_is_raised(
     assert any(each in str(caught) for each in says.split("|"))
 
 
+async def test_a_proxy_that_only_promises_an_answer_is_left() -> None:
+    with ConnectProxy(raw=b"HTTP/1.1 100 Continue\r\n\r\n" * 3000) as proxy:
+        caught = await failure("ws://lab.example", proxy=proxy.url)
+    assert isinstance(caught, busway.LinkRefused)
+    assert "there is no answer in 32768 bytes" in str(caught)
+
+
 async def test_a_proxy_whose_target_is_away_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
     with ConnectProxy(status=502) as proxy:
         async with AsyncBus(ipc=False) as bus:

@@ -104,3 +104,13 @@ def test_a_flood_that_never_ends_a_line_is_cut_off() -> None:
             opening.receive_data(b"x" * 1000)
         assert opening.done
         assert not opening.open
+
+
+def test_interim_answers_without_end() -> None:
+    opening = ClientOpening("127.0.0.1", "/", None)
+    for _ in range(1000):
+        opening.receive_data(b"HTTP/1.1 100 Continue\r\n\r\n" * 10)
+        if opening.done:
+            break
+    assert (opening.done, opening.open) == (True, False)
+    assert "there is no answer in 32768 bytes" in opening.fault
