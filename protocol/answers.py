@@ -46,6 +46,14 @@ class Answers:
             return None
         return pending
 
+    def _stream_of(self, peer: Peer, id: int) -> "Pending | None":
+        """The same for PART and END: who did not ask for parts is sent none, and still waits."""
+        pending = self.pending_of(peer, id)
+        if pending is not None and not pending.window:
+            self._origin.counters["unknown_reply"] += 1
+            return None
+        return pending
+
     def reply(self, peer: Peer, id: int, payload: object, format: int, type_id: bytes) -> None:
         """REPLY came."""
         pending = self.pending_of(peer, id)
@@ -76,7 +84,7 @@ class Answers:
         self, peer: Peer, id: int, index: int, payload: object, format: int, type_id: bytes, now: int
     ) -> None:
         """PART came; one that is not the next, or beyond the window, ends the stream."""
-        pending = self.pending_of(peer, id)
+        pending = self._stream_of(peer, id)
         if pending is None:
             return
         room = pending.next_part - pending.consumed < pending.window
@@ -102,10 +110,10 @@ class Answers:
 
     def end(self, peer: Peer, id: int, parts: int, now: int) -> None:
         """END came; a count that differs means that parts are missing."""
-        pending = self.pending_of(peer, id)
+        pending = self._stream_of(peer, id)
         if pending is None:
             return
-        if not pending.window or parts != pending.next_part & 0xFFFF:
+        if parts != pending.next_part & 0xFFFF:
             self._lose_part(pending, now)
         else:
             self._origin.finish(pending, events.ENDED)

@@ -595,7 +595,8 @@ class Connection(Timer):
 
     def _handle_sleep(self, reader: Reader, now: int) -> None:
         ms = min(_last_varint(reader), codes.SLEEP_MAX_MS)
-        self.asleep_until = now + ms if ms else -1
+        last = reader.end == len(reader.data)  # whatever follows of the stream ends the sleep
+        self.asleep_until = now + ms if ms and last else -1
 
     def log(self, text: bytes) -> None:
         """Show `text` to people at the other end of a packet link; on others nothing happens."""

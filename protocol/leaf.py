@@ -319,6 +319,7 @@ class Leaf(LeafOrigin):
         for target in self._targets.values():
             if target.flow is not None and target.flow.key == key:
                 target.flow = None
+                target.lost = True
 
     def _drop(self, request: Message) -> None:
         """A request that nobody waits for any more; a handler at work is told."""
@@ -333,6 +334,8 @@ class Leaf(LeafOrigin):
         """A whole message; `reader` stands at its payload, or at the fields of a signal."""
         key = message.key = message.key or link.peer_key
         kind = message.kind
+        if link.peer_leaf and key != link.peer_key:
+            raise Refusal(codes.MALFORMED, "a leaf sent a message of another node")
         mine = key != self.key and (message.destination in (b"", self.key) or kind == codes.PUBLISH)
         if kind == codes.SIGNAL:
             self._read_signal(link, message, reader, mine, now)
@@ -489,7 +492,10 @@ class Leaf(LeafOrigin):
             )
             self.queue_answer(key, message.id, item)
         elif signal == codes.WHO:
-            self._signal(codes.HAVE, key, 0, 0, uuid)
+            receiver = self._receiver(uuid)
+            item = self._signal(codes.HAVE, key, 0, 0, uuid)
+            if receiver is not None and receiver.realm >= link.realm:
+                item.payload = receiver.hold()
         elif signal >= codes.PRUNE:
             if not near:
                 link.skipped_frames += 1

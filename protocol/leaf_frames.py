@@ -164,11 +164,10 @@ def read_message(head: int, reader: Reader, aliases: Numbers, nodes: Numbers) ->
     """Everything up to the payload; of a SIGNAL up to its number. Raises Refusal."""
     kind = head >> 4 & 7
     message = Message(kind, b"", b"", head & 3)
-    wrong = kind >= codes.ERROR and message.format != codes.RAW
     if head & codes.HEAD_ROUTED:
         how = reader.u8()
         if how & 0xF0:
-            wrong = True
+            _malformed()
         message.routed = True
         message.realm = how & 3
         reader.u8()  # hops: a leaf passes nothing on
@@ -184,18 +183,20 @@ def read_message(head: int, reader: Reader, aliases: Numbers, nodes: Numbers) ->
             stop = reader.pos + size
             if which == codes.OPTION_CUT and kind != codes.SIGNAL:
                 if size != 5 or message.partial >= 0:
-                    wrong = True
+                    _malformed()
                 message.partial = reader.u8()
                 message.size = reader.u32()
             elif which == codes.OPTION_STREAM and kind == codes.REQUEST:
                 if size != 2 or message.window:
-                    wrong = True
+                    _malformed()
                 message.window = reader.u16()
                 if not message.window:
-                    wrong = True
+                    _malformed()
             reader.pos = stop
         if reader.pos != end or end > reader.end:
-            wrong = True
+            _malformed()
+    if kind >= codes.ERROR and message.format != codes.RAW:
+        _malformed()
     if kind == codes.SIGNAL:
         message.signal = reader.u8()
     elif kind <= codes.REQUEST:
@@ -205,7 +206,7 @@ def read_message(head: int, reader: Reader, aliases: Numbers, nodes: Numbers) ->
             message.id = read_id(reader)
             message.timeout_ms = reader.varint()
             if not message.timeout_ms:
-                wrong = True
+                _malformed()
     else:
         message.id = read_id(reader)
         if kind == codes.PART:
@@ -214,9 +215,11 @@ def read_message(head: int, reader: Reader, aliases: Numbers, nodes: Numbers) ->
             message.code = reader.varint()
     if message.format == codes.TYPED:
         message.type_id = aliases.read(reader)
-    if wrong:
-        raise Refusal(codes.MALFORMED, "a message whose header breaks the format")
     return message
+
+
+def _malformed() -> None:
+    raise Refusal(codes.MALFORMED, "a message whose header breaks the format")
 
 
 def read_id(reader: Reader) -> int:

@@ -25,6 +25,7 @@ class LeafConnection:
 
     peer_key = b""  # node and incarnation at the other end, once that is known
     peer_label = ""
+    peer_leaf = False
     keepalive_ms = 0
     rtt_ms = -1  # of the last keepalive, -1 before the first
     number = 0  # counts the sessions of this leaf
@@ -46,6 +47,7 @@ class LeafConnection:
     _ping_sent = -1
     _pong = -1  # token of a PING to answer
     _suspect = False
+    _asleep = False  # the router neither reads nor writes: nothing is written
 
     def __init__(self, leaf: "Leaf", link: "Any", nonce: bytes, now: int) -> None:
         self.leaf = leaf
@@ -81,6 +83,8 @@ class LeafConnection:
 
     def has_stream(self) -> bool:
         """Whether our stream may have bytes now."""
+        if self._asleep:
+            return False
         if self._out:
             return True
         if self.state == codes.OPEN or self._goodbye:
@@ -118,6 +122,8 @@ class LeafConnection:
 
     def stream_to_send(self, size_max: int, now: int) -> bytes:
         """At most `size_max` bytes of our stream."""
+        if self._asleep:
+            return b""
         data = self._out
         if self.state == codes.OPEN or self._goodbye:
             while len(data) < size_max:
@@ -180,14 +186,14 @@ class LeafConnection:
                 self.deadline = self._last_read + self.keepalive_ms
 
     def close(self, now: int, code: int = codes.GOODBYE, text: str = "") -> None:
-        """End the link in order: everything queued is written first."""
-        if self.state == codes.OPEN:
+        """End the link in order: everything queued is written first, unless the router sleeps."""
+        if self.state == codes.OPEN and not self._asleep:
             self.state = codes.CLOSING
             self.close_code = code
             self.close_text = text
             self._goodbye = _close_frame(code, text)
             self.deadline = now + codes.CLOSING_MS
-        elif self.state < codes.OPEN:
+        elif self.state <= codes.OPEN:
             self._fail(code, text, now)
 
     def _fail(self, code: int, text: str, now: int) -> None:
@@ -212,6 +218,7 @@ class LeafConnection:
         self.close_code = code
         self.close_text = text
         self.deadline = -1
+        self._asleep = False
         self._in = self._goodbye = b""
         self._assemblies = {}
         self._partial = None
@@ -222,6 +229,8 @@ class LeafConnection:
     def take_in(self, data: bytes, now: int) -> None:
         """The next bytes of the peer's stream: all whole frames in it; the rest is kept. A length is judged
         before its frame is waited for."""
+        if data:
+            self._asleep = False
         data = self._in + data
         try:
             pos = 0
@@ -242,11 +251,9 @@ class LeafConnection:
                 reader.end = reader.pos + length
                 if reader.end > len(data):
                     start = data[at + 1 : at + 6]
-                    strange = b"\x09" < start[:1] < b"\x80"
-                    if start[:1] == b"\1" and not _HELLO.startswith(start):
-                        strange = True
-                    if strange and self.state == codes.GREETING:
-                        _refuse_stranger()  # now, not when its time is up
+                    if start and self.state == codes.GREETING:
+                        if _unknown(start[0]) or (start[0] == codes.HELLO and not _HELLO.startswith(start)):
+                            _refuse_stranger()  # now, not when its time is up
                     break
                 pos = reader.end
                 self._frame(reader.u8(), reader, now)
@@ -266,7 +273,7 @@ class LeafConnection:
         if head == codes.AUTH and state == codes.AUTHENTICATING:
             self._auth_read(reader, now)
             return
-        if (head > codes.SYNC or not head) and head < codes.MESSAGE:
+        if _unknown(head):
             if state == codes.GREETING:
                 _refuse_stranger()
             if head < codes.IGNORABLE:
@@ -290,11 +297,38 @@ class LeafConnection:
             self._routes(reader, now)
         elif head == codes.SYNC:
             reader.u8()  # a leaf has nothing to wait for: it asks
+        elif head == codes.SLEEP:
+            ms = min(reader.varint(), codes.SLEEP_MAX_MS)
+            self._last_read = now + ms  # silence counts from then on
+            self._asleep = ms > 0 and reader.end == len(reader.data)  # what follows ends it
         else:
-            self.skipped_frames += 1  # DIRECTORY: a leaf is sent none
-            return
+            self._directory(reader)
         if reader.left():
             raise Refusal(codes.MALFORMED, "bytes behind a frame's last field")
+
+    def _directory(self, reader: Reader) -> None:
+        """A leaf is sent none: what comes all the same is read for its numbers and its faults."""
+        self.skipped_frames += 1
+        head = reader.u8()
+        wrong = not head & 3
+        self.nodes_in.read(reader)
+        if head & 4:
+            reader.text8()
+        reader.varint()
+        reader.varint()
+        while reader.left():
+            head = reader.u8()
+            if head & 0x8C or (head and not head & 3):
+                wrong = True
+            reader.take(codes.ID_SIZE)
+            if head & 0x10:
+                reader.varint()
+            if head & 0x20:
+                reader.varint()
+            if head & 0x40:
+                reader.text8()
+        if wrong:
+            raise Refusal(codes.MALFORMED, "a line or an entry of DIRECTORY with an unknown layout")
 
     def _routes(self, reader: Reader, now: int) -> None:
         """A router tells a leaf one thing: RETRACT. The rest is read for its numbers."""
@@ -331,6 +365,7 @@ class LeafConnection:
             )
         flags = reader.u8()
         realm = flags >> 1 & 3
+        self.peer_leaf = flags & 1 != 0
         self.peer_key = reader.take(_KEY_SIZE)
         reader.take(codes.NONCE_SIZE)
         reader.varint()  # features: none is known
@@ -463,6 +498,11 @@ def lenient_text(raw: bytes) -> str:
 
 def _close_frame(code: int, text: str) -> bytes:
     return frame(bytes((codes.CLOSE,)) + varint(code) + clip_text(text, codes.CLOSE_TEXT_SIZE_MAX).encode())
+
+
+def _unknown(head: int) -> bool:
+    """Whether no control frame has this head."""
+    return (not head or codes.SYNC < head < codes.MESSAGE) and head != codes.SLEEP
 
 
 def _refuse_stranger() -> None:

@@ -132,6 +132,8 @@ class LeafOrigin:
         if len(self._pending) >= self.pending_max:
             raise FullError("wait for an outcome: pending_max")
         target = self._target(endpoint)
+        if target.cast:
+            raise WrongKindError(CAST)
         item = Message(kind, endpoint, payload, format)
         self._id = item.id = self._id % codes.ID_MAX + 1
         item.state = WAITING
@@ -226,7 +228,10 @@ class LeafOrigin:
 
     def _watch(self, receiver: Receiver) -> None:
         """A unicast name may be held by another node, too: the router says so."""
-        if receiver.kind == codes.UNICAST and len(self._targets) < self.peers_max:
+        target = self._targets.get(receiver.uuid)
+        if receiver.kind == codes.UNICAST and (target is not None or len(self._targets) < self.peers_max):
+            if target is not None:
+                target.asked = False  # what was said of others was not kept
             self._target(receiver.uuid)
 
     def _flow(self, flows: "list[Flow]", key: bytes, uuid: bytes) -> "Flow | None":
@@ -273,6 +278,8 @@ class LeafOrigin:
     def _lose(self, item: Message, code: int) -> None:
         """No answer will come; whether a confirmed message was taken is then not known."""
         unknown = item.state == SENT and item.kind == codes.CONFIRM
+        if unknown and code == codes.LOST_AFTER_SENDING:
+            code = codes.NO_ROUTE
         self._finish(item, events.UNKNOWN if unknown else events.UNDELIVERED, code)
 
     def _end_item(self, item: Message, status: int, code: int = 0) -> None:
@@ -320,6 +327,8 @@ class LeafOrigin:
         """Who has an endpoint: the nearest, or of a unicast name the smallest node id."""
         best = (b"", 0, 0, 0)  # key, score, kind, credit
         count = 0
+        receiver = self._receiver(uuid)
+        yields = False
         while reader.left():
             head = reader.u8()
             count += 1
@@ -338,6 +347,8 @@ class LeafOrigin:
             if not kind or key == self.key or head >> 2 & 3 < metric:
                 continue
             score += metric << 20
+            if receiver is not None and key < self.key:
+                yields = yields or kind == codes.UNICAST or kind != receiver.kind
             conflict = best[2] and (kind == codes.UNICAST or kind != best[2])
             if not best[2] or (key < best[0] if conflict else score < best[1]):
                 best = (key, score, kind, credit)
@@ -346,22 +357,29 @@ class LeafOrigin:
             return
         key, _, kind, credit = best
         target.known = True
+        former = target.flow
+        lost = former is not None or target.lost
+        target.lost = False
         target.flow = None
+        target.cast = kind == codes.BROADCAST
         self.stirred = True
-        receiver = self._receiver(uuid)
         if receiver is not None:
-            if key and key < self.key and (kind == codes.UNICAST or kind != receiver.kind):
+            if yields:
                 self._withdraw(receiver)
                 self.note(events.RECEIVER_TAKEN).receiver = receiver
         elif kind and kind != codes.BROADCAST:
             flow = self._flow(self._out, key, uuid) or self._new_flow(self._out, key, uuid, 0)
             target.flow = flow
-            flow.limit = max(flow.limit, flow.last + credit)
+            if flow is not former:
+                flow.limit = max(flow.limit, flow.last + credit)
             flow.probe_ms = 1  # the destination may have a lower one in mind
             return
+        reason = codes.WRONG_KIND if kind else codes.NO_ENDPOINT
+        if lost:
+            reason = codes.NO_ROUTE
         for item in list(self._items):
             if item.endpoint == uuid and item.kind != codes.PUBLISH and (kind or not item.code):
-                self._finish(item, events.UNDELIVERED, codes.WRONG_KIND if kind else codes.NO_ENDPOINT)
+                self._finish(item, events.UNDELIVERED, reason)
 
     # What both sides need
 
@@ -378,6 +396,9 @@ class LeafOrigin:
     def _withdraw(self, receiver: Receiver) -> None:
         receiver.closed = True
         self.receivers.remove(receiver)
+        target = self._targets.get(receiver.uuid)
+        if target is not None:
+            target.asked = target.known = False  # who else has it was not kept
         for flow in list(self._in):
             if flow.endpoint == receiver.uuid:
                 self._in.remove(flow)

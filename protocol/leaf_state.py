@@ -63,6 +63,11 @@ class Receiver:
             tail += text8(self.name)
         return bytes((head,)) + self.uuid + tail
 
+    def hold(self) -> bytes:
+        """As a holder in HAVE: the sender, at no distance."""
+        entry = self.encode()
+        return bytes((entry[0] | self.realm << 2, codes.SENDER, 0, 0)) + entry[codes.ID_SIZE + 1 :]
+
 
 class Flow:
     """What one origin sends to one of our endpoints, or we send to one endpoint at one node."""
@@ -87,4 +92,6 @@ class Target:
 
     asked = False  # in this session
     known = False  # the router has answered in this session
+    cast = False  # ... that it is of kind broadcast
+    lost = False  # the node that had it is gone
     flow: "Flow | None" = None

@@ -7,7 +7,7 @@ nothing of messages.
 from binascii import crc32
 
 from busway.protocol import codes
-from busway.protocol.directory import Entry
+from busway.protocol.directory import Entry, conflict
 from busway.protocol.flows import Outgoing
 from busway.protocol.framing import Holder
 from busway.protocol.timers import Timer
@@ -56,6 +56,22 @@ class Lookups:
             query = self._start(uuid, None, now)
         return query is not None
 
+    def watch(self, uuid: bytes) -> None:
+        """A leaf asks who else has a unicast name of its own: nobody pushes that to it."""
+        for peer in self._targets(uuid, None):
+            self._asked_of(uuid).setdefault(self._name(peer), [])
+            self._send(peer, codes.WHO, uuid, None)
+
+    def watch_all(self) -> None:
+        """There is a router, or another one, to ask about all of them."""
+        for endpoint in self.node.desk.endpoints.values():
+            if endpoint.kind == codes.UNICAST and endpoint.realm != codes.PROCESS:
+                self.watch(endpoint.uuid)
+
+    def offline(self) -> bool:
+        """A leaf without a router cannot know who has what."""
+        return self.node.leaf and self.node.mesh.uplink is None
+
     def ask_for_subscribers(self, uuid: bytes, now: int) -> None:
         """Nobody is known to have subscribed: ask behind the slow links, now and then."""
         if self._targets(uuid, None) and now - self._asked.get(uuid, -_AGAIN_MS) >= _AGAIN_MS:
@@ -96,7 +112,7 @@ class Lookups:
         """
         node = self.node
         if node.leaf:
-            uplink = node.mesh.uplink
+            uplink = node.mesh.uplink if asker is None else None  # it asks for nobody else
             return [uplink.peer] if uplink is not None and uplink.peer is not None else []
         found: "list[Peer]" = []
         for neighbour in node.mesh.router.neighbours:
@@ -146,7 +162,7 @@ class Lookups:
             return  # nobody asked it
         former = told[name]
         keys = told[name] = []
-        for holder in holders:
+        for holder in _counting_first(holders):
             if self._take(holder, uuid, now):
                 keys.append(holder.key)
         for key in former:
@@ -275,6 +291,24 @@ class Lookups:
                 query.waiting.remove(peer.key)
                 if not query.waiting:
                     self.conclude(query, now)
+
+
+def _counting_first(holders: "list[Holder]") -> "list[Holder]":
+    """Where they are in conflict those on the side of the smallest node id first: what waits goes to the first
+    that is known.
+    """
+    first: "Holder | None" = None
+    for holder in holders:
+        if holder.kind and (first is None or holder.key < first.key):
+            first = holder
+    if first is None:
+        return holders
+    counting: "list[Holder]" = []
+    others: "list[Holder]" = []
+    for holder in holders:
+        loses = holder is not first and conflict(holder.kind, first.kind)
+        (others if loses else counting).append(holder)
+    return counting + others
 
 
 def _is_in_line(peer: "Peer", uuid: bytes) -> bool:

@@ -99,6 +99,7 @@ class Mesh:
             neighbour.children[self.router.me] = [1, 0, 0, 0]  # a leaf tells its lines without being asked
             advertiser.note_lines(self.router.me)
             self.node.origin.ask_again(now)
+            self.node.lookups.watch_all()
         else:
             route = self.router.route(peer.key)
             route.owner = peer

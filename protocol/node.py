@@ -240,6 +240,8 @@ class Node:
             raise LocalError("opening must be 1 to 4 messages, not %r" % opening)
         policy = _policy(policy, kind)
         receiver = self.desk.register(endpoint, kind, realm, name, cost, queue_max, size_max, policy, opening)
+        if self.leaf and kind == codes.UNICAST and realm != codes.PROCESS:
+            self.lookups.watch(endpoint)
         if endpoint in self.origin.homeless:
             self.origin.arrived[endpoint] = True
             self.timers.arm(self._arrival, 0)

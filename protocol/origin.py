@@ -418,7 +418,8 @@ class Origin:
         gone = (
             pending.pinned and pending.pinned not in self.routes.peers and pending.pinned != self.me.node_id
         )
-        self.finish(pending, events.UNDELIVERED, codes.NO_ROUTE if gone else codes.NO_ENDPOINT)
+        lost = gone or self.lookups.offline()
+        self.finish(pending, events.UNDELIVERED, codes.NO_ROUTE if lost else codes.NO_ENDPOINT)
 
     def settle(self, uuid: bytes, now: int) -> None:
         """The holders of a uuid changed: let those go that waited for one."""

@@ -1,10 +1,10 @@
 """The long tests: `python -m tests.soak --seed N --duration S`. Prints bounds, progress and a verdict.
 
-Eleven stages share the time: random campaigns, millions of messages to a slow receiver, two hundred senders
+Twelve stages share the time: random campaigns, millions of messages to a slow receiver, two hundred senders
 to a slow receiver, fuzzing of what a connection reads, routing (random lives of the control plane, and every
 order of events in small networks), random lives of a whole mesh, every kind of message over slow, lossy and
 stopped links, confirmed messages over bad serial lines whose boards reset, sessions over packets, read by
-CPython and by MicroPython, a million messages through a leaf on MicroPython, the same leaf in an image for a
+CPython and by MicroPython, sessions of the three leaves beside one another, a million messages through a leaf on MicroPython, the same leaf in an image for a
 Cortex-M3, and every way to install on every Python that is here. Exit status 0 only if each kept all its
 bounds.
 """
@@ -32,7 +32,7 @@ from tests import arm_soak, board_soak, install_soak
 from tests.adapters.campaign import Campaign
 from tests.protocol import campaign as core
 from tests.protocol import streams
-from tests.rigs import session_fuzz
+from tests.rigs import alike, session_fuzz
 from tests.rigs.micropython import MicroPython
 from tests.rigs.micropython import find as find_micropython
 from tests.rigs.micropython import stage as stage_micropython
@@ -545,11 +545,30 @@ def two_pythons(seed: int, seconds: float) -> Result:
     return Result(True, f"{number:,} corpora, each with the same events")
 
 
+def leaves(seed: int, seconds: float) -> Result:
+    """The three leaves in the same sessions: each must make the same of every one."""
+    say("   bound: core, small leaf and JavaScript see and say the same")
+    until = time.monotonic() + seconds
+    script = alike.ScriptLeaf()
+    number = 0
+    try:
+        while time.monotonic() < until:
+            steps = alike.Sessions(random.Random(f"{seed} {number}")).draw()
+            (_, core), *others = alike.compare(steps, script)
+            for name, other in others:
+                if other != core:
+                    return Result(False, f"session {number} of seed {seed}: the {name} differs from the core")
+            number += 1
+    finally:
+        script.close()
+    return Result(True, f"{number:,} sessions")
+
+
 # ---- all together
 
 STAGES: list[tuple[str, float, Callable[[int, float], Result]]] = [
     ("campaigns", 0.1, campaigns),
-    ("routing", 0.2, routing),
+    ("routing", 0.15, routing),
     ("mesh", 0.05, mesh),
     ("order", 0.1, in_order),
     ("pressure", 0.1, lambda seed, seconds: asyncio.run(pressure(seed, seconds))),
@@ -557,6 +576,7 @@ STAGES: list[tuple[str, float, Callable[[int, float], Result]]] = [
     ("lines", 0.1, bad_lines),
     ("fuzzing", 0.15, fuzz),
     ("two Pythons", 0.05, two_pythons),
+    ("leaves", 0.05, leaves),
     ("boards", 0.05, lambda seed, seconds: Result(*board_soak.boards(seed, seconds))),
     ("arm", 0.02, lambda seed, seconds: Result(*arm_soak.arm(seed, seconds))),
     ("installs", 0.0, lambda seed, seconds: Result(*install_soak.installs(seed, seconds))),

@@ -451,9 +451,18 @@ def test_an_end_is_no_answer_to_a_plain_request() -> None:
     net.pump()
     token = net.a.request(E, b"q", net.now)
     net.pump()
-    forge(net.b, A, codes.SIGNAL, token, number=0, extra=codes.END)
+    sure = net.a.send(E, b"s", net.now, confirm=True)
     net.pump()
-    assert verdicts(net, net.a, token) == [(events.UNDELIVERED, codes.PART_LOST)]
+    for id in (token, sure):
+        forge(net.b, A, codes.SIGNAL, id, number=0, extra=codes.END)
+    net.pump()
+    assert verdicts(net, net.a, token) == verdicts(net, net.a, sure) == []
+    assert net.a.origin.counters["unknown_reply"] == 2
+    forge(net.b, A, codes.REPLY, token, payload=b"r")
+    forge(net.b, A, codes.REPLY, sure)
+    net.pump()
+    assert verdicts(net, net.a, token) == [(events.REPLIED, 0)]
+    assert verdicts(net, net.a, sure) == [(events.TAKEN, 0)]
 
 
 def test_ids_go_round_and_pass_over_those_still_outstanding() -> None:

@@ -628,7 +628,7 @@ def test_a_session_that_ends_settles_what_was_under_way() -> None:
     net.leaf.respond(asked, b"late", net.now)
     net.pass_time(3000)
     assert net.verdicts(request) == [(events.UNDELIVERED, codes.LOST_AFTER_SENDING)]
-    assert net.verdicts(confirmed) == [(events.UNKNOWN, codes.LOST_AFTER_SENDING)]
+    assert net.verdicts(confirmed) == [(events.UNKNOWN, codes.NO_ROUTE)]
     assert net.verdicts(unsent) == [(events.UNDELIVERED, codes.NO_ROUTE)]
     assert net.verdicts(patient) == []
     assert [event.request for event in net.heard(events.REQUEST_CANCELLED)] == [asked]
@@ -1037,7 +1037,7 @@ def test_a_link_that_is_used_is_not_pinged() -> None:
     net.cord = net.plug(net.leaf, net.router, keepalive_ms=1000)
     net.settle()
     net.now += 600
-    feed(net, b"\x41")
+    feed(net, b"\x41\0")
     net.now += 400
     net.leaf.handle_timer(net.now)
     assert written(net) == []

@@ -112,7 +112,7 @@ def test_an_end_with_another_count_means_that_parts_are_missing(count: int) -> N
     assert (last.status, last.code) == (events.UNDELIVERED, codes.PART_LOST)
 
 
-def test_a_part_for_a_plain_request_ends_it() -> None:
+def test_a_part_for_a_plain_request_is_none_of_it() -> None:
     net = Pair()
     net.b.register(E, codes.UNICAST)
     net.pump()
@@ -120,7 +120,11 @@ def test_a_part_for_a_plain_request_ends_it() -> None:
     net.pump()
     forge(net.b, A, codes.PART, token, payload=b"x")
     net.pump()
-    assert verdicts(net, net.a, token) == [(events.UNDELIVERED, codes.PART_LOST)]
+    assert verdicts(net, net.a, token) == []
+    assert net.a.origin.counters["unknown_reply"] == 1
+    forge(net.b, A, codes.REPLY, token, payload=b"r")
+    net.pump()
+    assert verdicts(net, net.a, token) == [(events.REPLIED, 0)]
 
 
 def test_a_stream_may_be_answered_with_one_reply_or_an_error() -> None:

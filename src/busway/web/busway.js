@@ -333,6 +333,12 @@ export class Bus {
     for (const operation of [...this._unsent]) operation.start();
   }
 
+  _on_taken({ endpoint: uuid }) {
+    const { name } = this._endpoints.get(uuid);
+    this._endpoints.delete(uuid);
+    console.warn(`"${name || uuid}" is held by another node, too, which keeps it: use another name here`);
+  }
+
   _on_closed({ code, text }) {
     if (!FATAL.includes(code) || this.state === "closed") return;
     queueMicrotask(() =>
@@ -443,7 +449,7 @@ export class Bus {
   _deregister(uuid, endpoint, call) {
     if (!endpoint.calls.includes(call)) return;
     endpoint.calls.splice(endpoint.calls.indexOf(call), 1);
-    if (endpoint.calls.length) return;
+    if (endpoint.calls.length || this._endpoints.get(uuid) !== endpoint) return;
     this._endpoints.delete(uuid);
     this._session?.withdraw(uuid);
     this._flush();

@@ -91,6 +91,7 @@ export const OPENING_CREDIT = 4,
 export const PROBE_MS = 1000,
   PROBE_MAX_MS = 30000,
   CLOSING_MS = 2000,
+  SLEEP_MAX_MS = 86400000,
   SYNC_MS = 2000,
   SWEEP_MS = 30000;
 export const STREAM_WINDOW = 64,
@@ -247,6 +248,25 @@ export function encodeDirectory({
     for (const part of parts) if (part) body.push(...part);
   }
   return Uint8Array.from(body);
+}
+
+/** DIRECTORY as a leaf reads it, for its numbers and its faults; `reader` stands behind the head. */
+export function readDirectory(reader, nodes) {
+  const head = reader.u8();
+  nodes.read(reader);
+  if (head & 4) reader.text8();
+  reader.varint();
+  reader.varint();
+  if (!(head & 3)) throw new Refusal(MALFORMED, "a line of realm PROCESS");
+  while (reader.left) {
+    const entry = reader.u8();
+    if (entry & 0x8c || (entry && !(entry & 3)))
+      throw new Refusal(MALFORMED, "an entry with an unknown layout");
+    reader.take(16);
+    if (entry & 16) reader.varint();
+    if (entry & 32) reader.varint();
+    if (entry & 64) reader.text8();
+  }
 }
 
 /** Everything of a message up to its payload (protocol 5); `reader` stands behind the head. */

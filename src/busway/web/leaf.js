@@ -20,7 +20,7 @@ const {
 
 /** One session. Feed it with `receive` and `receiveEnd`, write what `take` gives, call `handleTimer` at
     `nextDeadline`, and close the socket when `done`. Each of these that can make something happen returns a list
-    of events: open, message, cancelled, outcome, part, room, undeliverable, closed. */
+    of events: open, message, cancelled, outcome, part, room, undeliverable, taken, closed. */
 export class Connection extends Link {
   /** @param hello our fields of HELLO, see `encodeHello`. @param token text, or null. @param now ms. */
   constructor(hello, token, now) {
@@ -45,6 +45,14 @@ export class Connection extends Link {
       this.mine.label,
     );
     this.say([SYNC, 3]);
+    for (const [endpoint, { kind }] of this.endpoints) this.watch(endpoint, kind);
+  }
+
+  /** A unicast name may be held by another node, too: the router says so. */
+  watch(endpoint, kind) {
+    const holders = this.told.get(endpoint);
+    if (holders) this.yieldName(endpoint, holders);
+    else if (kind === UNICAST && !this.told.has(endpoint)) this.ask(endpoint);
   }
 
   /** Whatever has no outcome yet gets one. */
@@ -120,13 +128,12 @@ export class Connection extends Link {
 
   onSignal(source, header, now) {
     const { signal, endpoint, number, id } = header;
-    if (signal === CANCEL) this.drop(this.serving.get(source + id));
+    if (signal === CANCEL) this.onCancel(this.serving.get(source + id));
     else if (signal === CREDIT) this.onCredit(this.outFlows.get(source + endpoint), number, now);
     else if (signal === PROBE) this.onProbe(source, endpoint, number, now);
     else if (signal === PART_CREDIT) this.onPartCredit(this.serving.get(source + id), number, now);
     else if (signal === END) this.onEnd(source, id, number, now);
-    else if (signal === UNDELIVERABLE)
-      this.events.push({ type: "undeliverable", endpoint, node: source, seq: number, code: header.code });
+    else if (signal === UNDELIVERABLE) this.onUndeliverable(source, header);
     else if (signal === WHO) this.onWho(source, endpoint);
     else if (signal === HAVE && source === this.peer) this.onHave(endpoint, header.holders, now);
     else if (signal === PRUNE && source === this.peer && header.node === this.me) this.pruned.add(endpoint);
@@ -136,6 +143,11 @@ export class Connection extends Link {
       const report = [this.realm, ...varint(32), ...text8("ws"), ...text8(this.mine.label)];
       this.write({ kind: SIGNAL, signal: TRACED, id, destination: source }, Uint8Array.from(report));
     } else if (signal < CANCEL || signal > TRACED || signal === PRUNE || signal === GRAFT) this.skipped++;
+  }
+
+  /** Only a request is called off: a confirmed send has been taken. */
+  onCancel(request) {
+    if (request && !request.confirm) this.drop(request);
   }
 
   onWho(source, endpoint) {
@@ -190,9 +202,11 @@ export class Connection extends Link {
     if (holders === undefined) return this.ask(item.endpoint);
     if (holders === null) return;
     const able = this.choose(holders, item.node);
-    if (able[0]?.kind === BROADCAST) return this.finish(item, "undelivered", WRONG_KIND);
+    const lost = item.node || item.bereft;
+    if (able[0]?.kind === BROADCAST)
+      return this.finish(item, "undelivered", item.bereft ? NO_ROUTE : WRONG_KIND);
     if (!able.length)
-      return item.patient ? undefined : this.finish(item, "undelivered", item.node ? NO_ROUTE : NO_ENDPOINT);
+      return item.patient ? undefined : this.finish(item, "undelivered", lost ? NO_ROUTE : NO_ENDPOINT);
     const flows = able.map((holder) => this.outFlow(holder, item.endpoint, now));
     item.waitUntil = undefined;
     this.go(item, flows.find((flow) => !flow.waiting.length && this.ready(flow, now)) ?? flows[0], now);
@@ -315,6 +329,7 @@ export class Connection extends Link {
       (holder) => holder.realm >= Math.max(holder.metric >> 14, this.realm) && holder.node !== this.me,
     );
     this.told.set(endpoint, fresh);
+    this.yieldName(endpoint, fresh);
     for (const holder of fresh) {
       const flow = this.outFlows.get(holder.node + endpoint);
       if (!flow || (former ?? []).some((other) => other.node === holder.node)) continue;
@@ -331,7 +346,7 @@ export class Connection extends Link {
   /** A holder is gone: what waits for its credit finds another. */
   leave(flow) {
     flow.limit = Math.min(flow.limit, flow.sent);
-    for (const item of flow.waiting.splice(0)) Object.assign(item, { state: "homeless", flow: undefined });
+    for (const item of flow.waiting.splice(0)) Object.assign(item, { state: "homeless", flow: undefined, bereft: true });
   }
 
   resolveAll(endpoint, now) {
@@ -367,7 +382,8 @@ export class Connection extends Link {
 
   lose(item) {
     if (item.state !== "sent") this.finish(item, "unsent", NO_ROUTE);
-    else this.finish(item, item.kind === CONFIRM ? "unknown" : "undelivered", LOST_AFTER_SENDING);
+    else if (item.kind === CONFIRM) this.finish(item, "unknown", NO_ROUTE);
+    else this.finish(item, "undelivered", LOST_AFTER_SENDING);
   }
 
   expire(item, now) {
@@ -400,6 +416,12 @@ export class Connection extends Link {
     return item?.state === "sent" && item.flow.node === source ? item : undefined;
   }
 
+  /** The same for PART and END: who did not ask for parts is sent none, and still waits. */
+  streamed(source, id) {
+    const item = this.answered(source, id);
+    return item?.window ? item : undefined;
+  }
+
   onReply(source, { id, format }, payload) {
     const item = this.answered(source, id);
     if (item) this.finish(item, item.kind === CONFIRM ? "taken" : "replied", 0, "", { payload, format });
@@ -408,15 +430,27 @@ export class Connection extends Link {
   onError(source, id, code, text) {
     const item = this.answered(source, id);
     if (!item) return;
-    if (code === NO_ENDPOINT) this.told.delete(item.endpoint); // what was known is wrong: the next one asks anew
+    if (code === NO_ENDPOINT) this.refused(item.endpoint);
     this.finish(item, code < 64 ? "undelivered" : "failed", code, text);
+  }
+
+  onUndeliverable(source, { endpoint, number, code }) {
+    const flow = this.outFlows.get(source + endpoint);
+    if (!flow || ((flow.sent - number) & 0xffff) >= flow.sent) return; // never sent
+    this.events.push({ type: "undeliverable", endpoint, node: source, seq: number, code });
+    if (code === NO_ENDPOINT) this.refused(endpoint);
+  }
+
+  /** What was known is wrong: the next one asks anew. */
+  refused(endpoint) {
+    if (this.told.get(endpoint)) this.told.delete(endpoint);
   }
 
   // Answers in parts, that we asked for
 
   /** A part that is not the next, or beyond the window, ends the stream. */
   onPart(source, { id, number, format }, payload, now) {
-    const item = this.answered(source, id);
+    const item = this.streamed(source, id);
     if (!item) return;
     if (number !== (item.nextPart & 0xffff) || item.nextPart - item.consumed >= item.window)
       return this.losePart(item);
@@ -426,9 +460,9 @@ export class Connection extends Link {
   }
 
   onEnd(source, id, parts) {
-    const item = this.answered(source, id);
+    const item = this.streamed(source, id);
     if (!item) return;
-    if (!item.window || parts !== (item.nextPart & 0xffff)) this.losePart(item);
+    if (parts !== (item.nextPart & 0xffff)) this.losePart(item);
     else this.finish(item, "ended", 0);
   }
 
@@ -467,7 +501,19 @@ export class Connection extends Link {
   /** `kind` 1 to 3. Announced at once, or when the session opens. */
   register(endpoint, kind, name) {
     this.endpoints.set(endpoint, { kind, name });
-    if (this.state === OPEN) this.announce([{ endpoint, kind, name }]);
+    if (this.state !== OPEN) return;
+    this.announce([{ endpoint, kind, name }]);
+    this.watch(endpoint, kind);
+  }
+
+  /** Of several holders, one of them unicast or of other kinds, the smaller node id keeps the name. */
+  yieldName(endpoint, holders) {
+    const mine = this.endpoints.get(endpoint);
+    const loses = ({ node, kind }) =>
+      kind && node.slice(0, 32) < this.mine.node && (kind === UNICAST || kind !== mine.kind || mine.kind === UNICAST);
+    if (!mine || !holders.some(loses)) return;
+    this.withdraw(endpoint);
+    this.events.push({ type: "taken", endpoint });
   }
 
   withdraw(endpoint) {

@@ -9,6 +9,7 @@ import {
   decodeHello,
   encodeHello,
   framed,
+  readDirectory,
   readHeader,
   writeHeader,
 } from "./frames.js";
@@ -18,7 +19,7 @@ import * as codes from "./frames.js";
 const {
   AUTH, AUTHENTICATING, BAD_STATE, BUS_NAME, CLOSE, CLOSED, CLOSING, CLOSING_MS, DIRECTORY, GREETING, HELLO,
   HELLO_TIMEOUT, LIMITS, LINK_TOO_LARGE, LOST, MALFORMED, MORE, NOT_BUSWAY, OPEN, PING, PONG, ROUTES, SELF,
-  SILENT, SLEEP, SYNC, TOKEN, TOO_MANY, UNKNOWN_FRAME,
+  SILENT, SLEEP, SLEEP_MAX_MS, SYNC, TOKEN, TOO_MANY, UNKNOWN_FRAME,
 } = codes;
 
 // By the head of a control frame: the states in which it may come.
@@ -44,6 +45,7 @@ export class Link {
     this.lastRead = now;
     this.deadline = now + 5000; // for HELLO, for the keepalive, for the peer's CLOSE, by state
     this.suspect = false;
+    this.asleep = false; // the router neither reads nor writes: nothing is written
     this.assemblies = new Map();
   }
 
@@ -53,6 +55,7 @@ export class Link {
 
   /** What is to be written now, or null. */
   take() {
+    if (this.asleep) return null;
     const data = this.output.length ? concat(...this.output) : null;
     this.output = [];
     return data;
@@ -62,6 +65,7 @@ export class Link {
   receive(data, now) {
     this.lastRead = now;
     this.suspect = false;
+    if (data.length) this.asleep = false;
     if (this.state !== CLOSED)
       this.guard(() => this.parse(this.rest.length ? concat(this.rest, data) : data, now), now);
     return this.takeEvents();
@@ -106,6 +110,7 @@ export class Link {
       if (length > reader.left) break;
       pos = reader.pos + length;
       this.frame(new Reader(data, reader.pos, pos), now);
+      if (pos < data.length) this.asleep = false; // whatever follows ends the sleep
       if (this.state === CLOSED) return;
     }
     this.rest = data.slice(pos);
@@ -132,15 +137,22 @@ export class Link {
     else if (head === PING) this.onPing(reader);
     else if (head === MORE) this.onMore(reader, now);
     else if (head === ROUTES) this.onRoutes(reader, now);
-    else if (head === DIRECTORY)
+    else if (head === DIRECTORY) {
       this.skipped++; // a leaf is sent none
+      readDirectory(reader, this.nodes);
+    } else if (head === SLEEP) this.onSleep(reader, now);
     else {
       if (head === PONG) reader.varint();
-      else if (head === SLEEP)
-        this.lastRead = now + reader.varint(); // silence counts from then on
       else reader.u8(); // SYNC: a leaf needs no stage, its router answers each lookup
       reader.finish();
     }
+  }
+
+  onSleep(reader, now) {
+    const ms = Math.min(reader.varint(), SLEEP_MAX_MS);
+    reader.finish();
+    this.lastRead = now + ms; // silence counts from then on
+    this.asleep = ms > 0;
   }
 
   onHello(body, reader, now) {
@@ -206,13 +218,13 @@ export class Link {
 
   /** End the session in order; all that was sent before has been written. */
   close(now, code = 0, text = "") {
-    if (this.state === OPEN) {
+    if (this.state === OPEN && !this.asleep) {
       this.sayClose(code, text);
       this.state = CLOSING;
       this.closeCode = code;
       this.closeText = text;
       this.deadline = now + CLOSING_MS;
-    } else if (this.state < OPEN) this.fail(code, text, now);
+    } else if (this.state <= OPEN) this.fail(code, text, now); // nobody waits for a sleeper
     return this.takeEvents();
   }
 
@@ -231,6 +243,7 @@ export class Link {
   /** Into CLOSED: whatever has no outcome yet gets one. */
   end(code, text) {
     this.state = CLOSED;
+    this.asleep = false;
     this.closeCode = code;
     this.closeText = text;
     this.deadline = Infinity;
