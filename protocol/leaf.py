@@ -316,10 +316,9 @@ class Leaf(LeafOrigin):
         for request in list(self._serving):
             if request.key == key:
                 self._drop(request)
-        for target in self._targets.values():
+        for uuid, target in self._targets.items():
             if target.flow is not None and target.flow.key == key:
-                target.flow = None
-                target.lost = True
+                self._leave(target, uuid)
 
     def _drop(self, request: Message) -> None:
         """A request that nobody waits for any more; a handler at work is told."""

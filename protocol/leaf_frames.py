@@ -83,6 +83,7 @@ class Message:
     expires = NEVER  # ms
     patience = NEVER  # ms: until when it waits for somebody to have the endpoint
     state = OVER
+    lost = False  # it waited for somebody who has gone
     best_effort = False  # may be lost rather than keep others waiting
     # Of one that came
     type_id = b""

@@ -318,8 +318,15 @@ class LeafOrigin:
         """A node that was said to have an endpoint has it no longer; the router will say who has."""
         target = self._targets.get(uuid)
         if target is not None and target.flow is not None and target.flow.key == key:
-            target.flow = None
+            self._leave(target, uuid)
             target.asked = target.known = False
+
+    def _leave(self, target: Target, uuid: bytes) -> None:
+        """A holder is gone: what waits for its credit needs another."""
+        target.flow = None
+        for item in self._items:
+            if item.endpoint == uuid:
+                item.lost = True
 
     # Lookups
 
@@ -358,9 +365,8 @@ class LeafOrigin:
         key, _, kind, credit = best
         target.known = True
         former = target.flow
-        lost = former is not None or target.lost
-        target.lost = False
-        target.flow = None
+        if former is not None:
+            self._leave(target, uuid)
         target.cast = kind == codes.BROADCAST
         self.stirred = True
         if receiver is not None:
@@ -375,11 +381,9 @@ class LeafOrigin:
             flow.probe_ms = 1  # the destination may have a lower one in mind
             return
         reason = codes.WRONG_KIND if kind else codes.NO_ENDPOINT
-        if lost:
-            reason = codes.NO_ROUTE
         for item in list(self._items):
             if item.endpoint == uuid and item.kind != codes.PUBLISH and (kind or not item.code):
-                self._finish(item, events.UNDELIVERED, reason)
+                self._finish(item, events.UNDELIVERED, codes.NO_ROUTE if item.lost else reason)
 
     # What both sides need
 

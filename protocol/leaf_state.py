@@ -93,5 +93,4 @@ class Target:
     asked = False  # in this session
     known = False  # the router has answered in this session
     cast = False  # ... that it is of kind broadcast
-    lost = False  # the node that had it is gone
     flow: "Flow | None" = None

@@ -294,9 +294,7 @@ class Lookups:
 
 
 def _counting_first(holders: "list[Holder]") -> "list[Holder]":
-    """Where they are in conflict those on the side of the smallest node id first: what waits goes to the first
-    that is known.
-    """
+    """Where they are in conflict those on the side of the smallest node id first: what waits goes to it."""
     first: "Holder | None" = None
     for holder in holders:
         if holder.kind and (first is None or holder.key < first.key):

@@ -4,9 +4,9 @@ Twelve stages share the time: random campaigns, millions of messages to a slow r
 to a slow receiver, fuzzing of what a connection reads, routing (random lives of the control plane, and every
 order of events in small networks), random lives of a whole mesh, every kind of message over slow, lossy and
 stopped links, confirmed messages over bad serial lines whose boards reset, sessions over packets, read by
-CPython and by MicroPython, sessions of the three leaves beside one another, a million messages through a leaf on MicroPython, the same leaf in an image for a
-Cortex-M3, and every way to install on every Python that is here. Exit status 0 only if each kept all its
-bounds.
+CPython and by MicroPython, sessions of the three leaves side by side, a million messages through a leaf on
+MicroPython, the same leaf in an image for a Cortex-M3, and every way to install on every Python that is
+here. Exit status 0 only if each kept all its bounds.
 """
 
 from __future__ import annotations

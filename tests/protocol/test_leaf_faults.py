@@ -1,5 +1,5 @@
-"""What a leaf makes of what its router should not say, and of bad news: the core in the role of a leaf and the
-small leaf alike (docs/protocol.md, sections 2, 4.3, 5, 12.6)."""
+"""What a leaf makes of what its router should not say, and of bad news: the core in the role of a leaf and
+the small leaf alike (docs/protocol.md, sections 2, 4.3, 5, 12.6)."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_who_asks_a_leaf_is_told_what_it_has(leaf: PythonLeaf) -> None:
     ("data", "code"),
     [(frame(b"\x41\x05"), 13), (b"\x05\x41", None), (b"\x05\x42", 1), (b"\x05\x00", 1), (b"\x05", None)],
 )
-def test_sleep_is_known_before_hello(leaf: PythonLeaf, data: bytes, code: "int | None") -> None:
+def test_sleep_is_known_before_hello(leaf: PythonLeaf, data: bytes, code: int | None) -> None:
     assert feed(leaf, data) == ([] if code is None else [["closed", code]])
 
 
@@ -120,7 +120,7 @@ ENTRY = bytes((0x71,)) + E + varint(9) + varint(300) + text8("name")
     ],
 )
 def test_a_directory_that_breaks_the_format_ends_the_link(
-    leaf: PythonLeaf, body: bytes, code: "int | None"
+    leaf: PythonLeaf, body: bytes, code: int | None
 ) -> None:
     opened(leaf)
     assert feed(leaf, frame(bytes((codes.DIRECTORY,)) + body)) == ([] if code is None else [["closed", code]])

@@ -142,7 +142,7 @@ class PythonLeaf:
             return [
                 "undeliverable",
                 event.endpoint.hex(),
-                event.reason if "core" == self.name else event.code,
+                event.reason if self.name == "core" else event.code,
             ]
         if kind == events.OUTCOME:
             text = event.text if event.status == events.FAILED else ""
@@ -188,7 +188,13 @@ class ScriptLeaf:
         )
 
     def begin(self) -> ScriptLeaf:
-        hello = {"leaf": True, "realm": codes.GLOBAL, "dialled": True, "lookups": False, "keepalive_ms": 0}
+        hello: dict[str, Any] = {
+            "leaf": True,
+            "realm": codes.GLOBAL,
+            "dialled": True,
+            "lookups": False,
+            "keepalive_ms": 0,
+        }
         hello |= {"node": ME[:16].hex(), "incarnation": ME[16:].hex(), "nonce": "6e" * 8}
         names = ("frame_size_max", "message_size_max", "aliases_max", "partials_max")
         hello |= dict(zip(names, LIMITS, strict=True)) | {"bus": "default", "label": "", "via": ""}
@@ -426,9 +432,10 @@ class Life:
             self._do("withdraw", endpoint=uuid)
 
     def _cancel(self, place: int) -> None:
-        if place < len(self.submitted) and place not in self.outcomes and not self.closed:
-            if self.submitted[place][1]:
-                self._do("cancel", id=self.submitted[place][1])
+        if place >= len(self.submitted) or place in self.outcomes or self.closed:
+            return
+        if self.submitted[place][1]:
+            self._do("cancel", id=self.submitted[place][1])
 
     def _respond(self, at: int, code: int) -> None:
         if not self.requests or self.closed:
@@ -656,7 +663,5 @@ class Sessions:
 
 def compare(steps: list[list[Any]], script: ScriptLeaf) -> list[tuple[str, dict[str, Any]]]:
     """What each of the three made of a session; they must be equal."""
-    found = []
-    for leaf in (PythonLeaf(small=False), PythonLeaf(small=True), script.begin()):
-        found.append((leaf.name, Life(leaf).run(steps)))
-    return found
+    leaves = (PythonLeaf(small=False), PythonLeaf(small=True), script.begin())
+    return [(leaf.name, Life(leaf).run(steps)) for leaf in leaves]

@@ -250,6 +250,28 @@ export function encodeDirectory({
   return Uint8Array.from(body);
 }
 
+/** A change of our line in as many DIRECTORY frames as it takes; fields as of `encodeDirectory`. */
+export function encodeChange({ label, base, version, entries }, frameMax) {
+  const step = Math.max(1, Math.floor((frameMax - 90) / 92)); // of the longest entries
+  const bodies = [];
+  for (let at = 0; at < entries.length || at === 0; at += step) {
+    const more = at + step < entries.length;
+    const some = entries.slice(at, at + step);
+    bodies.push(encodeDirectory({ label: at ? undefined : label, more, base, version, entries: some }));
+  }
+  return bodies;
+}
+
+/** The holders of HAVE that count, by the rule for conflicts (4.3), and of them the cheapest. */
+export function cheapest(holders, node) {
+  const real = holders.filter((holder) => holder.kind && holder.node.startsWith(node));
+  real.sort((one, other) => (one.node < other.node ? -1 : 1));
+  const able = real[0]?.kind === UNICAST ? [real[0]] : real.filter(({ kind }) => kind === real[0].kind);
+  const price = ({ metric, cost }) => (metric >> 14) * 2 ** 20 + (metric & 0x3fff) + cost;
+  const least = Math.min(...able.map(price));
+  return able.filter((holder) => price(holder) === least);
+}
+
 /** DIRECTORY as a leaf reads it, for its numbers and its faults; `reader` stands behind the head. */
 export function readDirectory(reader, nodes) {
   const head = reader.u8();

@@ -5,7 +5,7 @@
    anything of the last one. Ids and uuids are hexadecimal text. */
 
 import { lenient, Refusal, text8, utf8, varint } from "./codec.js";
-import { encodeDirectory, encodeHello } from "./frames.js";
+import { cheapest, encodeChange } from "./frames.js";
 import * as codes from "./frames.js";
 import { Link } from "./link.js";
 
@@ -121,19 +121,20 @@ export class Connection extends Link {
     if (forOther || source === this.me) return; // a leaf passes nothing on
     if (header.kind <= REQUEST) this.arrive(source, header, payload, now);
     else if (header.kind === REPLY) this.onReply(source, header, payload);
-    else if (header.kind === ERROR) this.onError(source, header.id, header.code, lenient.decode(payload));
+    else if (header.kind === ERROR) this.onError(source, header, lenient.decode(payload), now);
     else if (header.kind === PART) this.onPart(source, header, payload, now);
     else if (header.kind === SIGNAL) this.onSignal(source, header, now);
   }
 
   onSignal(source, header, now) {
     const { signal, endpoint, number, id } = header;
-    if (signal === CANCEL) this.onCancel(this.serving.get(source + id));
+    const request = this.serving.get(source + id);
+    if (signal === CANCEL && !request?.confirm) this.drop(request); // a confirmed send is not called off
     else if (signal === CREDIT) this.onCredit(this.outFlows.get(source + endpoint), number, now);
     else if (signal === PROBE) this.onProbe(source, endpoint, number, now);
-    else if (signal === PART_CREDIT) this.onPartCredit(this.serving.get(source + id), number, now);
+    else if (signal === PART_CREDIT) this.onPartCredit(request, number, now);
     else if (signal === END) this.onEnd(source, id, number, now);
-    else if (signal === UNDELIVERABLE) this.onUndeliverable(source, header);
+    else if (signal === UNDELIVERABLE) this.onUndeliverable(source, header, now);
     else if (signal === WHO) this.onWho(source, endpoint);
     else if (signal === HAVE && source === this.peer) this.onHave(endpoint, header.holders, now);
     else if (signal === PRUNE && source === this.peer && header.node === this.me) this.pruned.add(endpoint);
@@ -143,11 +144,6 @@ export class Connection extends Link {
       const report = [this.realm, ...varint(32), ...text8("ws"), ...text8(this.mine.label)];
       this.write({ kind: SIGNAL, signal: TRACED, id, destination: source }, Uint8Array.from(report));
     } else if (signal < CANCEL || signal > TRACED || signal === PRUNE || signal === GRAFT) this.skipped++;
-  }
-
-  /** Only a request is called off: a confirmed send has been taken. */
-  onCancel(request) {
-    if (request && !request.confirm) this.drop(request);
   }
 
   onWho(source, endpoint) {
@@ -226,13 +222,7 @@ export class Connection extends Link {
 
   /** The holders that count, by the rule for conflicts, and of them the cheapest, in turn. */
   choose(holders, node) {
-    const real = holders.filter((holder) => holder.kind && holder.node.startsWith(node));
-    real.sort((one, other) => (one.node < other.node ? -1 : 1));
-    const able =
-      real[0]?.kind === UNICAST ? [real[0]] : real.filter((holder) => holder.kind === real[0].kind);
-    const price = ({ metric, cost }) => (metric >> 14) * 2 ** 20 + (metric & 0x3fff) + cost;
-    const least = Math.min(...able.map(price));
-    const cheap = able.filter((holder) => price(holder) === least);
+    const cheap = cheapest(holders, node);
     this.turn = (this.turn ?? 0) + 1;
     return cheap.map((_, at) => cheap[(at + this.turn) % cheap.length]);
   }
@@ -427,23 +417,30 @@ export class Connection extends Link {
     if (item) this.finish(item, item.kind === CONFIRM ? "taken" : "replied", 0, "", { payload, format });
   }
 
-  onError(source, id, code, text) {
+  onError(source, { id, code }, text, now) {
     const item = this.answered(source, id);
     if (!item) return;
-    if (code === NO_ENDPOINT) this.refused(item.endpoint);
     this.finish(item, code < 64 ? "undelivered" : "failed", code, text);
+    if (code === NO_ENDPOINT) this.refused(source, item.endpoint, now);
   }
 
-  onUndeliverable(source, { endpoint, number, code }) {
+  onUndeliverable(source, { endpoint, number, code }, now) {
     const flow = this.outFlows.get(source + endpoint);
     if (!flow || ((flow.sent - number) & 0xffff) >= flow.sent) return; // never sent
     this.events.push({ type: "undeliverable", endpoint, node: source, seq: number, code });
-    if (code === NO_ENDPOINT) this.refused(endpoint);
+    if (code === NO_ENDPOINT) this.refused(source, endpoint, now);
   }
 
-  /** What was known is wrong: the next one asks anew. */
-  refused(endpoint) {
-    if (this.told.get(endpoint)) this.told.delete(endpoint);
+  /** A holder has it no longer: what waits finds another, and where there is none the next one asks anew. */
+  refused(source, endpoint, now) {
+    const holders = this.told.get(endpoint);
+    if (!holders) return;
+    const left = holders.filter((holder) => holder.node !== source);
+    this.told.set(endpoint, left);
+    const flow = this.outFlows.get(source + endpoint);
+    if (flow) this.leave(flow);
+    this.resolveAll(endpoint, now);
+    if (!left.length) this.told.delete(endpoint);
   }
 
   // Answers in parts, that we asked for
@@ -525,19 +522,8 @@ export class Connection extends Link {
   announce(entries, label) {
     const base = this.version;
     const version = (this.version += entries.length);
-    const step = Math.max(1, Math.floor((this.limits.frame_size_max - 90) / 92)); // of the longest entries
-    for (let at = 0; at < entries.length || at === 0; at += step) {
-      const more = at + step < entries.length;
-      this.say(
-        encodeDirectory({
-          label: at ? undefined : label,
-          more,
-          base,
-          version,
-          entries: entries.slice(at, at + step),
-        }),
-      );
-    }
+    const change = { label, base, version, entries };
+    for (const body of encodeChange(change, this.limits.frame_size_max)) this.say(body);
   }
 
   inFlow(source, endpoint, number, now) {
