@@ -203,6 +203,7 @@ def test_what_waits_for_credit_hears_that_its_way_is_gone(leaf: PythonLeaf) -> N
     opened(leaf)
     for number in range(6):
         leaf.step("submit", kind="confirm", uuid=E, payload=b"s%d" % number, timeout_ms=5000)
+    leaf.step("submit", kind="confirm", uuid=F, payload=b"s6", timeout_ms=5000)
     feed(leaf, have(E, [(LOW, ANYCAST)]))
     feed(leaf, have(E, [(LOW, ANYCAST)]))  # told again: no more credit for that
     gone = frame(bytes((codes.ROUTES, codes.RETRACT)) + node(LOW))
