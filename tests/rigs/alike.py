@@ -282,8 +282,12 @@ class Life:
         number, happened, said = self.leaf.step(op, **how)
         if op == "submit":
             self.submitted.append((len(self.submitted), number))
+        ended = any(event[0] == "closed" for event in happened)
         for event in happened:
-            self._see(*event)
+            if (
+                not ended or event[0] != "message"
+            ):  # whether one that wants an answer is shown then is its affair
+                self._see(*event)
         before = len(self.said)
         self._read(said)
         pongs = [line for line in self.said[before:] if line.startswith("PONG")]
