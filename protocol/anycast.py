@@ -36,9 +36,10 @@ class Crowd(Timer):
 
     def adopt(self, flows: "list[OutFlow]") -> None:
         """These are the holders now; who is new starts level with the one that has got the least."""
+        former = {flow: True for flow in self.flows}  # there may be thousands
         least = -1
         for flow in flows:
-            if flow in self.flows and (least < 0 or flow.share() < least):
+            if flow in former and (least < 0 or flow.share() < least):
                 least = flow.share()
         if least < 0:
             for flow in flows:
@@ -47,7 +48,7 @@ class Crowd(Timer):
             for flow in flows:
                 flow.base = flow.sent - min(flow.sent - least, _DEBT_MAX)
         for flow in flows:
-            if self.flows and flow not in self.flows:
+            if former and flow not in former:
                 flow.base = flow.sent - least
         self.flows = flows
 
@@ -113,7 +114,9 @@ class Crowd(Timer):
                 self.origin.timers.arm(self, best.blocked + _PATIENCE_MS)
                 return None
             best.blocked = -1
-            best.lags_until = now + _LAG_MS
+            for flow in flows:  # all at once: in turn, many that are stuck would keep all from who is not
+                if not self._may_go(flow):
+                    flow.lags_until = now + _LAG_MS
 
     def park(self, pending: Pending, now: int) -> None:
         """Hold a message until a holder may get it."""

@@ -614,6 +614,8 @@ class Origin:
         entries = self.directory.by_uuid[uuid]
         if len(entries) > 1:
             counting = self.directory.holders(uuid)
+            if len(counting) == len(entries):
+                return  # nobody lost: the common case, and there may be thousands
             for entry in list(entries):
                 flow = entry.peer.out_flows.get(uuid)
                 if flow is not None and entry not in counting:

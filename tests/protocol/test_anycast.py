@@ -360,3 +360,25 @@ def test_small_leaves_that_take_the_first_share_the_holders() -> None:
     got = counts(net, holders)
     assert sum(got) == 16
     assert min(got) >= 4
+
+
+def test_many_holders_that_take_nothing_keep_no_sends_from_who_reads() -> None:
+    """Thirty that are stuck: each is waited for a moment, but not one after the other for ever."""
+    net = Net()
+    a, b, *stuck = net.mesh("ab")
+    reader = b.register(E, codes.ANYCAST)
+    for number in range(30):
+        node = net.node(chr(ord("A") + number))
+        net.link(a, node)
+        node.register(E, codes.ANYCAST, opening=1, queue_max=2)
+        stuck.append(node)
+    net.pump()
+    for _ in range(200):
+        a.send(E, b"", net.now)
+    taken = 0
+    for _ in range(300):
+        net.advance(10)
+        net.pump()
+        taken += len(net.drain(b, reader))
+    assert taken >= 200 - 3 * len(stuck)
+    assert not a.origin.pending
