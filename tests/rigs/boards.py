@@ -77,14 +77,18 @@ class Board:
 
     def pin(self, number: int) -> int:
         """The level of an output pin."""
-        return int((self._directory / f"pin{number}").read_text())
+        return self.shown(f"pin{number}")
+
+    def shown(self, name: str) -> int:
+        """What the board shows so now, as of `until`."""
+        return int((self._directory / name).read_text())
 
     def until_pin(self, number: int, level: int) -> None:
         """Wait until it has this level. AssertionError after 10 s."""
         self.until(f"pin{number}", level)
 
     def until(self, name: str, value: int) -> None:
-        """Wait until the board shows this: "pin25", or "asleep" (ms). AssertionError after 10 s."""
+        """Wait until the board shows this: "pin25", "asleep" (ms), "joins". AssertionError after 10 s."""
         place = self._directory / name
         end = time.monotonic() + _BOUND_S
         while not place.exists() or int(place.read_text()) != value:
