@@ -31,7 +31,9 @@ def websocket(
     scheme, host, port, path = split(url, 443 if url.startswith("wss") else 80)
     if scheme not in ("ws", "wss") or (scheme == "wss") != (tls is not None):
         raise ValueError("expected ws://HOST:PORT, or wss://HOST:PORT with tls=ssl.SSLContext(...)")
-    draw = entropy or os.urandom
+    draw: "Any" = entropy or getattr(os, "urandom", None)
+    if draw is None:
+        from busway.adapters.micropython_entropy import urandom as draw
     return lambda: WebSocket(dial(host, port, tls), "%s:%d" % (host, port), path, token, draw)
 
 
