@@ -225,23 +225,24 @@ def strip(
     return ast.fix_missing_locations(whole)
 
 
+def _globals(tree: ast.Module) -> set[str]:
+    """What can be imported from a module."""
+    found: set[str] = set()
+    for statement in tree.body:
+        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            found.add(statement.name)
+            continue
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                found.add(node.id)
+            elif isinstance(node, (ast.Import, ast.ImportFrom)):
+                found |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+    return found
+
+
 def _check_imports(modules: Mapping[str, ast.Module]) -> None:
     """What one module of a board takes from another must still be there: numbers with names are not."""
-    defined = {
-        _dotted(name): {
-            node.id
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-        }
-        | {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-        | {
-            alias.asname or alias.name
-            for node in ast.walk(tree)
-            if isinstance(node, ast.ImportFrom)
-            for alias in node.names
-        }
-        for name, tree in modules.items()
-    }
+    defined = {_dotted(name): _globals(tree) for name, tree in modules.items()}
     for name, tree in modules.items():
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.module in defined:
