@@ -284,9 +284,9 @@ class Life:
             self.submitted.append((len(self.submitted), number))
         ended = any(event[0] == "closed" for event in happened)
         for event in happened:
-            if (
-                not ended or event[0] != "message"
-            ):  # whether one that wants an answer is shown then is its affair
+            # Whether one that wants an answer is shown then, and taken back at once, is the leaf's affair;
+            # that a plain one is shown: tests/protocol/test_leaf_faults.py.
+            if not ended or event[0] not in ("message", "cancelled"):
                 self._see(*event)
         before = len(self.said)
         self._read(said)
