@@ -225,5 +225,5 @@ def test_a_name_that_is_a_broadcast_is_refused_at_once(leaf: PythonLeaf) -> None
 def test_a_plain_message_before_what_ends_the_link_is_taken(leaf: PythonLeaf) -> None:
     leaf.step("register", endpoint=E, kind=UNICAST)
     opened(leaf)
-    happened = feed(leaf, frame(head(codes.SEND, ROUTER) + alias(E) + u16(1) + b"m0") + frame(b"\x05\x00"))
+    happened = feed(leaf, frame(head(codes.SEND, ROUTER) + alias(E) + u16(1) + b"m0") + frame(b"\x00"))
     assert [event[0] for event in happened] == ["closed", "message"]
