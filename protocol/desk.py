@@ -539,6 +539,8 @@ class Desk:
             return 0
         pending = self.origin.open(out)
         out.id = id
+        if flow.peer.mesh is None and flow.peer is not self.me:
+            pending.expires = now + codes.STARVE_MS  # it asked, but cannot be reached: its end ends nothing
         self.origin.park(flow, pending, now)
         return pending.id
 

@@ -477,7 +477,7 @@ class Origin:
     def finish(self, pending: Pending, status: int, code: int = 0, text: str = "") -> events.Outcome:
         """The one terminal outcome of a pending message."""
         if pending.state == WAITING and pending.flow is not None:
-            pending.flow.waiting.remove(pending)
+            self._leave_flow(pending.flow, pending)
         elif pending.state == WAITING:
             self.crowds[pending.out.endpoint].waiting.remove(pending)
         elif pending.state == SENT and codes.PUBLISH < pending.out.kind <= codes.REQUEST:
@@ -490,6 +490,11 @@ class Origin:
         outcome = events.Outcome(pending.id, status, code, text)
         self.emit(outcome)
         return outcome
+
+    def _leave_flow(self, flow: OutFlow, pending: Pending) -> None:
+        flow.waiting.remove(pending)
+        if not len(flow.waiting) and flow in flow.peer.stalled:
+            flow.peer.stalled.remove(flow)
 
     def _finish_request(self, pending: Pending, status: int) -> None:
         """One less is outstanding with a holder, which may be free for another now."""

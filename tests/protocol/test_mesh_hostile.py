@@ -716,3 +716,55 @@ def test_a_holder_of_no_realm_is_no_harm() -> None:
     liar.say(signal(codes.HAVE, varint(1) + b"\x0d" + YOU + u16(0)))
     assert liar.error == -1
     assert sys.getsizeof(a.lookups.told) < 10_000
+
+
+@pytest.mark.parametrize("window", [0, 4])
+def test_replies_to_nodes_that_cannot_be_reached_end(window: int) -> None:
+    """A neighbour passes on requests of a node that is not there: the answers do not wait for ever."""
+    net = Mesh()
+    net.add("a")
+    receiver = net["a"].register(E, UNICAST)
+    liar = Liar(net, net["a"])
+    tokens = []
+    head = codes.MESSAGE | codes.HEAD_ROUTED | codes.REQUEST << 4
+    options = b""
+    if window:
+        head |= codes.HEAD_OPTIONS
+        options = bytes((4, codes.OPTION_STREAM, 2)) + u16(window)
+    for number in range(1, 9):
+        route = bytes((head, codes.HOW_SOURCE, 9)) + bind(3, stranger(7))
+        liar.say(route + options + alias(1, E) + u16(number) + varint(number) + varint(1000))
+        request = net.asked("a", receiver)
+        if window:
+            tokens.append(net["a"].respond_end(request, net.now))
+        else:
+            tokens.append(net["a"].respond(request, b"", net.now))
+    assert all(tokens)
+    net.advance(60_000)
+    statuses = [[outcome.status for outcome in net.outcomes(net["a"], token)] for token in tokens]
+    assert statuses == [[events.UNDELIVERED]] * 8
+    assert not net["a"].origin.pending
+    assert not any(peer.stalled for peer in net["a"].routes.departed.values())
+
+
+def test_thousands_of_holders_of_one_endpoint_that_flap_cost_little() -> None:
+    """All without credit, so that what is sent waits for one of them."""
+    net = Mesh()
+    net.add("a")
+    liar = Liar(net, net["a"])
+    count = 4000
+    anycast = bytes((ANYCAST | 0x10,)) + E + varint(0)
+    liar.say(*[routes(update(bind(3 + n, stranger(n)), 0, 1 | LOCALNET << 14)) for n in range(count)])
+    liar.say(*[directory(varint(3 + n), LOCALNET, 0, 1, anycast) for n in range(count)])
+    for _ in range(3):
+        net["a"].request(E, b"", net.now)
+
+    def flap() -> None:
+        for n in range(20):
+            liar.say(directory(varint(3 + n), LOCALNET, 1, 2, entry(0, E)))
+            liar.say(directory(varint(3 + n), LOCALNET, 2, 3, anycast))
+            net.advance(1)
+
+    assert len(net["a"].directory.holders(E)) == count
+    assert effort(flap) < 10
+    assert len(net["a"].origin.pending) == 3
