@@ -33,7 +33,7 @@ def radio() -> Iterator[VirtualRadio]:
 @contextlib.asynccontextmanager
 async def joined(name: str) -> AsyncIterator[AsyncBus]:
     async with AsyncBus(ipc=False, label="central") as bus:
-        await bus.connect(f"ble://{name}")
+        await bus.connect(f"ble://{name}", wait=30)  # a HELLO may be late on a busy machine, or be lost
         yield bus
 
 

@@ -141,7 +141,9 @@ class TestLinks:
 
     def test_table(self, bus: str) -> None:
         _, line = busway("links", bus=bus).ok().lines
-        assert re.search(r"  open +userspace +ipc +- +\d+ m?s +[0-9.]+ k?M?B +[0-9.]+ k?M?B +0 B$", line)
+        assert re.search(
+            r"  open +userspace +ipc +- +\d+ (?:m?s|min) +[0-9.]+ k?M?B +[0-9.]+ k?M?B +0 B$", line
+        )
 
 
 class TestPing:
