@@ -9,7 +9,7 @@ _REASON_SENTENCES = {
     1: "nobody has that endpoint; check the name, or give ttl= to wait for it to appear",
     2: "the receiver's queue was full and its policy refuses; send slower or enlarge its queue",
     3: "the deadline passed first",
-    4: "the node or the way to it is gone",
+    4: "no way leads there: the node or a link is gone, or not there yet; ttl= waits for it",
     5: "the receiver closed before it took the message",
     6: "the message exceeds a size limit on its way; send it in smaller pieces",
     7: "the endpoint is of another kind; use publish for broadcast, send or request for the others",

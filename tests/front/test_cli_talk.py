@@ -318,3 +318,10 @@ def test_all_traffic_steers_no_terminal() -> None:
         line = listener.line()
     assert line.isprintable(), line
     assert line.count("forged") == 4
+
+
+@pytest.mark.parametrize("command", ["send", "request"])
+def test_alone_on_the_bus_nobody_has_an_endpoint(command: str) -> None:
+    """A command is a leaf: without a program to ask, the core says that no way leads there."""
+    said = busway(command, "lab/pump", "1", bus=new_bus()).failed(1)
+    assert "nobody has the endpoint 'lab/pump'" in said

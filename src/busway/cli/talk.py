@@ -311,7 +311,8 @@ def _run_asking(place: Place, command: str, name: str, job: Any, *, leaf: bool) 
             status: int = await job(bus)
             return status
         except Undeliverable as error:
-            if error.reason == codes.NO_ENDPOINT:
+            alone = error.reason == codes.NO_ROUTE and len(bus.nodes()) == 1  # no program to ask at all
+            if error.reason == codes.NO_ENDPOINT or alone:
                 raise session.nobody_has(bus, name) from None
             if error.reason == codes.NOT_A_STREAM:
                 text = f"{name} answers in parts: ask it with --stream"
