@@ -287,12 +287,12 @@ class Advertiser:
         version = reader.varint()
         if not realm:
             raise Refusal(codes.MALFORMED, "a line of realm PROCESS")
-        peer = self.mesh.teller(self.connection, key)
+        peer = self.mesh.lines.teller(self.connection, key)
         if peer is not None and head & _LABEL and not peer.connections:  # of a neighbour HELLO tells
             self.mesh.learn(peer, label, head & _LEAF != 0)
         line: "Line | None" = None
         if peer is not None:
-            line = self.mesh.open_line(self.connection, peer, realm, base, version, now)
+            line = self.mesh.lines.open_line(self.connection, peer, realm, base, version, now)
         while reader.left():
             uuid, entry_head, credit, cost, name = _read_entry(reader)
             if line is None or peer is None:
@@ -302,9 +302,9 @@ class Advertiser:
             entry.credit = credit
             entry.cost = cost
             entry.name = name
-            self.mesh.take_entry(entry, line, now)
+            self.mesh.lines.take_entry(entry, line, now)
         if line is not None and peer is not None and not head & _MORE:
-            self.mesh.close_line(peer, line, base, version, now)
+            self.mesh.lines.close_line(peer, line, base, version, now)
 
 
 def _read_entry(reader: Reader) -> "tuple[bytes, int, int, int, str]":

@@ -214,7 +214,7 @@ class Lookups:
         self.node.timers.disarm(query)
         for asker in query.askers:
             self._answer(asker, query.uuid)
-        self.node.origin.looked_up(query.uuid, now)
+        self.node.origin.homeless.looked_up(query.uuid, now)
 
     # Answering
 

@@ -6,24 +6,21 @@ frame.
 """
 
 from busway.protocol import codes, events
-from busway.protocol.directory import Entry, Line, conflict
+from busway.protocol.directory import Entry, conflict
 from busway.protocol.endpoints import size_of
 from busway.protocol.errors import Refusal
 from busway.protocol.flows import Outgoing
 from busway.protocol.hello import Hello
 from busway.protocol.lanes import is_express
+from busway.protocol.lines import Lines
 from busway.protocol.routes import Peer
-from busway.protocol.routing import NOTHING, PARENT, Neighbour, Route, Router
+from busway.protocol.routing import Neighbour, Route, Router
 from busway.protocol.timers import Timer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
-
     from busway.protocol.connection import Connection
     from busway.protocol.node import Node
-
-_AGAIN: "Final" = -3  # told: PARENT, but it must be said once more
 
 
 class DuplicateTimer(Timer):
@@ -56,6 +53,7 @@ class Mesh:
         self.router = Router(node.me.key, node.timers, self._changed, self._touched, self._forgotten)
         self.router.transit = transit is True
         self.router.me.owner = node.me
+        self.lines = Lines(self)
         node.me.route = self.router.me
         self.counters = {"narrow_entry": 0, "links_opened": 0, "links_refused": 0, "links_lost": 0}
         self.uplink: "Connection | None" = None  # of a leaf: where everything goes
@@ -98,7 +96,7 @@ class Mesh:
             self.uplink = self._best_uplink()
             neighbour.children[self.router.me] = [1, 0, 0, 0]  # a leaf tells its lines without being asked
             advertiser.note_lines(self.router.me)
-            self.node.origin.ask_again(now)
+            self.node.origin.homeless.ask_again(now)
             self.node.lookups.watch_all()
         else:
             route = self.router.route(peer.key)
@@ -145,14 +143,7 @@ class Mesh:
                 wanted = True
         line = self.me.lines[codes.GLOBAL]
         if wanted != (codes.LOOKUP in line.entries):
-            self._put_own(Entry(self.me, codes.LOOKUP, codes.ANYCAST if wanted else 0, codes.GLOBAL))
-
-    def _put_own(self, entry: Entry) -> None:
-        line = self.me.lines[entry.realm]
-        line.version += 1
-        entry.version = line.version
-        line.put(entry)
-        self.lines_changed(self.me)
+            self.lines.put_own(Entry(self.me, codes.LOOKUP, codes.ANYCAST if wanted else 0, codes.GLOBAL))
 
     def _resolve_duplicate(self, peer: Peer, connection: "Connection", peer_dialled: bool, now: int) -> None:
         """Section 3.5: of two links over one address one stays."""
@@ -179,7 +170,7 @@ class Mesh:
                 syncing += 1
         self.node.origin.syncing = syncing
         if not syncing:
-            self.node.origin.synced(now)
+            self.node.origin.homeless.synced(now)
 
     def link_closed(self, connection: "Connection", opened: bool, by_peer: bool, now: int) -> None:
         """A link ended: what it had not written goes another way, or its senders hear of it."""
@@ -285,7 +276,7 @@ class Mesh:
         peer.leaf = leaf
         if peer.mesh is not None:
             self.node.emit(events.NodeEvent(events.NODE_CHANGED, peer))
-            self.lines_changed(peer)  # those who reach it through us may have asked for its lines already
+            self.lines.changed(peer)  # those who reach it through us may have asked for its lines already
 
     def peer_of(self, key: bytes, now: int) -> Peer:
         """The node that a message names. One that cannot be reached is remembered for a while; a leaf reaches
@@ -345,7 +336,7 @@ class Mesh:
             peer.hop = hop
             self._replace(peer, now)
             node.emit(events.NodeEvent(events.NODE_UP, peer))
-            node.origin.settle(codes.INTROSPECTION, now)  # every node has it and none announces it
+            node.origin.homeless.settle(codes.INTROSPECTION, now)  # every node has it and none announces it
             node.desk.credit_again(peer, now)
         elif hop is not peer.hop:
             lost = peer.hop is None
@@ -360,9 +351,9 @@ class Mesh:
             for flow in stalled:
                 node.origin.resume(flow, now)
         if news:
-            self._drop_lines(peer, metric >> 14, now)
+            self.lines.drop_lines(peer, metric >> 14, now)
             if narrower:
-                self._say_again(peer)  # lines that came too early were not taken
+                self.lines.say_again(peer)  # lines that came too early were not taken
             for uuid in peer.entries:  # what they cost depends on the way
                 node.origin.forget_target(uuid)
 
@@ -446,7 +437,7 @@ class Mesh:
         peer.hop = None
         peer.stalled = []
         node.routes.depart(peer, now)
-        self._drop_lines(peer, codes.GLOBAL + 1, now)
+        self.lines.drop_lines(peer, codes.GLOBAL + 1, now)
         for uuid in list(peer.entries):  # a leaf's: it has looked them up
             self.entry_withdrawn(peer, uuid, now)
         node.desk.lose_peer(peer)
@@ -517,7 +508,7 @@ class Mesh:
         peer.route = route
         route.owner = peer
         self._take_up(peer, now)
-        self._say_again(peer)  # what was told while the other one counted was not taken
+        self.lines.say_again(peer)  # what was told while the other one counted was not taken
 
     def report_duplicates(self, now: int) -> None:
         """Two live incarnations of one node id (rule 6)."""
@@ -529,28 +520,6 @@ class Mesh:
                 if since >= 0 and now - since >= codes.DUPLICATE_MS:
                     self._doubles[node_id] = -1  # told once
                     self.node.emit(events.DuplicateNodeEvent(node_id))
-
-    # Directory lines
-
-    def registered(self, uuid: bytes, realm: int) -> None:
-        """One of our own endpoints came or went."""
-        endpoint = self.node.desk.endpoints.get(uuid)
-        entry = Entry(self.me, uuid, 0 if endpoint is None else endpoint.kind, realm)
-        if endpoint is not None:
-            entry.cost = endpoint.cost
-            entry.name = endpoint.name
-            entry.credit = endpoint.opening
-        self._put_own(entry)
-
-    def lines_changed(self, peer: Peer) -> None:
-        """Tell the neighbours that reach the node through us."""
-        route = peer.route
-        if route is None:
-            return
-        for connection in self.node.connections:
-            if route in connection.advertiser.neighbour.children:
-                connection.advertiser.note_lines(route)
-                connection.touch()
 
     def adopted(self, connection: "Connection", route: Route, now: int) -> None:
         """A neighbour reaches a source through us: it gets its lines, and its broadcasts. Those that wait on
@@ -566,105 +535,7 @@ class Mesh:
         connection.touch()
         self.node.forwarder.child_came(connection, route)
 
-    def teller(self, connection: "Connection", key: bytes) -> "Peer | None":
-        """The node whose line a neighbour may tell us: itself, or one that it leads to (section 4)."""
-        peer = self.node.routes.find(key)
-        if peer is None or peer.mesh is None:
-            return None
-        if peer is connection.peer:
-            return peer if peer.leaf or not connection.lookups else None
-        if connection.lookups:
-            return None
-        route = peer.route
-        neighbour = connection.advertiser.neighbour
-        if route is not None and route.via is neighbour:
-            return peer
-        if route is not None and neighbour.told.get(route, NOTHING) == PARENT:
-            self._forget_told(neighbour, route)  # it is no longer, but may be again before it hears of that
-        return None
-
-    def open_line(
-        self,
-        connection: "Connection",
-        peer: Peer,
-        realm: int,
-        base: int,
-        version: int,
-        now: int,
-    ) -> "Line | None":
-        """The line that a frame changes; None if it is not to be taken."""
-        line = peer.lines[realm]
-        if realm < connection.realm:
-            self.counters["narrow_entry"] += 1
-            return None
-        if realm < peer.metric >> 14:
-            return None  # on its way here it crosses a wider one
-        if base > line.version:
-            self._say_again(peer)
-            return None
-        return line if version > line.version else None
-
-    def _say_again(self, peer: Peer) -> None:
-        """PARENT once more, with the versions that we have: now, or when a former parent is it again."""
-        route = peer.route
-        if route is not None:
-            for neighbour in self.router.neighbours:
-                if neighbour.told.get(route, NOTHING) == PARENT:
-                    self._forget_told(neighbour, route)
-
-    def _forget_told(self, neighbour: Neighbour, route: Route) -> None:
-        neighbour.told[route] = _AGAIN
-        neighbour.dirty[route] = True
-        self._touched(neighbour)
-
-    def close_line(self, peer: Peer, line: Line, base: int, version: int, now: int) -> None:
-        """A change has come whole; if it held the whole line (`base` 0), what was not in it is gone."""
-        if not base:
-            for entry in list(line.entries.values()):
-                if entry.version != version:
-                    del line.entries[entry.uuid]
-                    self._left(entry, now)
-            line.gone = {}
-            line.floor = version
-        line.version = version
-        self.lines_changed(peer)
-
-    def take_entry(self, entry: Entry, line: Line, now: int) -> None:
-        """An endpoint of another node came, changed or was withdrawn."""
-        if entry.kind and entry.uuid not in entry.peer.entries:
-            self.node.check_directory(entry.peer)
-        line.put(entry)
-        if entry.kind:
-            self.entry_announced(entry, now)
-        else:
-            self._left(entry, now)
-
-    def _left(self, entry: Entry, now: int) -> None:
-        """A line has an endpoint no longer. Another one, of another realm, may have told that it is there."""
-        known = entry.peer.entries.get(entry.uuid)
-        if known is not None and known.realm == entry.realm:
-            self.entry_withdrawn(entry.peer, entry.uuid, now)
-
-    def _drop_lines(self, peer: Peer, realm: int, now: int) -> None:
-        """Forget the lines narrower than `realm`."""
-        dropped = False
-        for narrow in range(codes.USERSPACE, min(realm, codes.GLOBAL + 1)):
-            if peer.lines[narrow].version:
-                self._drop_line(peer, narrow, now)
-                dropped = True
-        if dropped:
-            self._say_again(peer)
-
-    def _drop_line(self, peer: Peer, realm: int, now: int) -> None:
-        line = peer.lines[realm]
-        peer.lines[realm] = Line()
-        for entry in line.entries.values():
-            self._left(entry, now)
-        if peer.route is not None:
-            for neighbour in self.router.neighbours:
-                versions = neighbour.children.get(peer.route)
-                if versions is not None:
-                    versions[realm] = 0
+    # Endpoints of others
 
     def entry_announced(self, entry: Entry, now: int) -> None:
         """Another node has an endpoint; where it conflicts with one of ours, the smaller node id keeps the

@@ -59,7 +59,7 @@ class ArrivalTimer(Timer):
 
     def fire(self, now: int) -> None:
         for uuid in list(self.node.origin.arrived):
-            self.node.origin.settle(uuid, now)
+            self.node.origin.homeless.settle(uuid, now)
 
 
 class Node:
@@ -242,7 +242,7 @@ class Node:
         receiver = self.desk.register(endpoint, kind, realm, name, cost, queue_max, size_max, policy, opening)
         if self.leaf and kind == codes.UNICAST and realm != codes.PROCESS:
             self.lookups.watch(endpoint)
-        if endpoint in self.origin.homeless:
+        if endpoint in self.origin.homeless.waiting:
             self.origin.arrived[endpoint] = True
             self.timers.arm(self._arrival, 0)
             if self._wake is not None:
@@ -529,7 +529,7 @@ class Node:
         here = uuid in self.desk.endpoints
         self.emit(events.EndpointEvent(events.ENDPOINT_UP if here else events.ENDPOINT_DOWN, entry))
         if endpoint.realm != codes.PROCESS:
-            self.mesh.registered(uuid, endpoint.realm)
+            self.mesh.lines.registered(uuid, endpoint.realm)
             self.lookups.changed(uuid, 0)
         self.forwarder.subscribed(uuid)
 

@@ -14,6 +14,7 @@ from busway.protocol.directory import Directory
 from busway.protocol.endpoints import size_of
 from busway.protocol.errors import FullError, WrongKindError
 from busway.protocol.flows import HOMELESS, OVER, SENT, WAITING, OutFlow, Outgoing, Pending, Target
+from busway.protocol.homeless import Homeless
 from busway.protocol.publishing import Publisher
 from busway.protocol.routes import Peer, Routes
 from busway.protocol.timers import Timers
@@ -45,8 +46,8 @@ class Origin:
         self.emit = emit
         self.desk: "Desk | None" = None
         self.pending: "dict[int, Pending]" = {}
-        self.homeless: "dict[bytes, list[Pending]]" = {}
-        self.arrived: "dict[bytes, bool]" = {}  # our own endpoints that some of these wait for no longer
+        self.homeless = Homeless(self)
+        self.arrived = self.homeless.arrived
         self.direct: "dict[bytes, OutFlow]" = {}  # the one remote holder of a uuid, for Node.send
         self.publisher = Publisher(self)
         self.answers = Answers(self)
@@ -132,7 +133,7 @@ class Origin:
             crowd.adopt(target.flows)
         return crowd
 
-    def _flow_for(self, uuid: bytes, node_id: bytes, now: int) -> "OutFlow | None":
+    def flow_for(self, uuid: bytes, node_id: bytes, now: int) -> "OutFlow | None":
         """To the holder that is wanted, or the only one; None if there is none, or a crowd."""
         if node_id:
             return self._pinned_flow(uuid, node_id, now)
@@ -188,8 +189,8 @@ class Origin:
         WrongKindError.
         """
         if uuid in self.arrived:
-            self.settle(uuid, now)  # those who waited go first
-        flow = self._flow_for(uuid, node_id, now)
+            self.homeless.settle(uuid, now)  # those who waited go first
+        flow = self.flow_for(uuid, node_id, now)
         crowd = None if node_id or flow is not None else self.crowd(uuid, now)
         if crowd is not None:
             flow = crowd.choose(kind, now)
@@ -212,7 +213,7 @@ class Origin:
         if flow is None and crowd is not None:
             crowd.park(pending, now)
         elif flow is None:
-            self.park_homeless(pending, ttl_ms, now)
+            self.homeless.park(pending, ttl_ms, now)
         elif goes:
             self.launch(flow, pending, now)
         else:
@@ -360,90 +361,7 @@ class Origin:
             flow.probe_ms = codes.PROBE_MS
             self.resume(flow, now)
 
-    # Waiting for an endpoint to appear
-
-    def park_homeless(self, pending: Pending, ttl_ms: int, now: int) -> None:
-        uuid = pending.out.endpoint
-        pending.state = HOMELESS
-        pending.patient = ttl_ms > 0
-        asked = self._look_up(pending, now)
-        if not pending.patient and not self.syncing and not asked:
-            self._fail_homeless(pending)
-            return
-        self.homeless.setdefault(uuid, []).append(pending)
-        until = now + (ttl_ms or codes.SYNC_MS)
-        self.timers.arm(pending, until if pending.expires < 0 else min(until, pending.expires))
-
-    def _look_up(self, pending: Pending, now: int) -> bool:
-        """Ask for the node that is wanted, then for the endpoint; False if there is nobody to ask, any
-        more.
-        """
-        wanted = pending.out.endpoint
-        pinned = pending.pinned
-        if pinned and pinned != self.me.node_id and pinned not in self.routes.peers:
-            wanted = pinned
-        if wanted in pending.asked or wanted == codes.INTROSPECTION:
-            return False
-        pending.asked.append(wanted)
-        return self.lookups.ask(wanted, now)
-
-    def ask_again(self, now: int) -> None:
-        """There is somebody new to ask."""
-        for waiting in list(self.homeless.values()):
-            for pending in list(waiting):
-                pending.asked = []
-                self._look_up(pending, now)
-
-    def looked_up(self, id: bytes, now: int) -> None:
-        """A lookup is over: those who waited for it go, or fail."""
-        for uuid, waiting in list(self.homeless.items()):
-            for pending in list(waiting):
-                if uuid == id or pending.pinned == id:
-                    waiting.remove(pending)
-                    self._settle_one(pending, now)
-            if not waiting and self.homeless.get(uuid) is waiting:
-                del self.homeless[uuid]
-            for pending in list(self.homeless.get(uuid, [])):
-                over = id in pending.asked and not pending.patient and not self.syncing
-                if over and not self._look_up(pending, now) and not self._is_asking(pending):
-                    self._fail_homeless(pending)
-
-    def _is_asking(self, pending: Pending) -> bool:
-        for id in pending.asked:
-            if id in self.lookups.queries:
-                return True
-        return False
-
-    def _fail_homeless(self, pending: Pending) -> None:
-        gone = (
-            pending.pinned and pending.pinned not in self.routes.peers and pending.pinned != self.me.node_id
-        )
-        lost = gone or self.lookups.offline()
-        self.finish(pending, events.UNDELIVERED, codes.NO_ROUTE if lost else codes.NO_ENDPOINT)
-
-    def settle(self, uuid: bytes, now: int) -> None:
-        """The holders of a uuid changed: let those go that waited for one."""
-        self.arrived.pop(uuid, None)
-        for pending in self.homeless.pop(uuid, []):
-            self._settle_one(pending, now)
-
-    def _settle_one(self, pending: Pending, now: int) -> None:
-        if pending.out.kind == codes.SIGNAL:
-            found = self.tracer.find(pending.out.endpoint, now)
-            if found is not None:
-                self.tracer.found(pending, found)
-            else:
-                self.homeless.setdefault(pending.out.endpoint, []).append(pending)
-            return
-        try:
-            flow = self._flow_for(pending.out.endpoint, pending.pinned, now)
-        except WrongKindError:
-            self.finish(pending, events.UNDELIVERED, codes.WRONG_KIND)
-            return
-        if not self._enter(flow, pending, now):
-            self.homeless.setdefault(pending.out.endpoint, []).append(pending)
-
-    def _enter(self, flow: "OutFlow | None", pending: Pending, now: int) -> bool:
+    def enter(self, flow: "OutFlow | None", pending: Pending, now: int) -> bool:
         """To its flow, or the crowd of those that may get it; it waits there if it must. False: there is
         none.
         """
@@ -460,18 +378,6 @@ class Origin:
             self.resume(flow, now)
         return True
 
-    def synced(self, now: int) -> None:
-        """Every link has finished its first directory exchange: now "nobody has it" is known."""
-        for uuid, waiting in list(self.homeless.items()):
-            patient = [pending for pending in waiting if pending.patient or self._is_asking(pending)]
-            if patient:
-                self.homeless[uuid] = patient
-            else:
-                del self.homeless[uuid]
-            for pending in waiting:
-                if pending not in patient:
-                    self._fail_homeless(pending)
-
     # Outcomes
 
     def finish(self, pending: Pending, status: int, code: int = 0, text: str = "") -> events.Outcome:
@@ -483,7 +389,7 @@ class Origin:
         elif pending.state == SENT and codes.PUBLISH < pending.out.kind <= codes.REQUEST:
             self._finish_request(pending, status)
         elif pending.state == HOMELESS:
-            self._unlist_homeless(pending)
+            self.homeless.remove(pending)
         pending.state = OVER
         self.timers.disarm(pending)
         self.pending.pop(pending.id, None)
@@ -507,18 +413,10 @@ class Origin:
         if crowd is not None:
             crowd.stir()
 
-    def _unlist_homeless(self, pending: Pending) -> None:
-        uuid = pending.out.endpoint
-        waiting = self.homeless.get(uuid)
-        if waiting is not None and pending in waiting:
-            waiting.remove(pending)
-            if not waiting:
-                del self.homeless[uuid]
-
     def due(self, pending: Pending, now: int) -> None:
         """A pending message's time is up."""
         if pending.state == HOMELESS and (pending.expires < 0 or now < pending.expires or pending.patient):
-            self._fail_homeless(pending)
+            self.homeless.fail(pending)
         elif pending.window and pending.next_part != pending.consumed:
             pending.expires = now + codes.PROBE_MS  # the program has parts to read: the wait is its own
             self.timers.arm(pending, pending.expires)
@@ -612,7 +510,7 @@ class Origin:
             flow.limit = max(flow.limit, flow.sent + credit)  # CREDIT may have come before
             flow.probe_ms = 1  # the destination may not know that we lost it, and have a higher one in mind
         self._leave_losers(uuid, now)
-        self.settle(uuid, now)
+        self.homeless.settle(uuid, now)
 
     def _leave_losers(self, uuid: bytes, now: int) -> None:
         """What waits for a holder that lost a conflict goes to the other now, before what is sent later."""
@@ -656,11 +554,11 @@ class Origin:
         pending.flow = None
         pending.state = HOMELESS
         try:
-            flow = self._flow_for(pending.out.endpoint, pending.pinned, now)
+            flow = self.flow_for(pending.out.endpoint, pending.pinned, now)
         except WrongKindError:
             flow = None
         abroad = flow is not None and flow.peer is not self.me
-        if (abroad and pending.out.format == codes.OBJECT) or not self._enter(flow, pending, now):
+        if (abroad and pending.out.format == codes.OBJECT) or not self.enter(flow, pending, now):
             self.finish(pending, events.UNDELIVERED, codes.NO_ROUTE)
 
     def sweep(self, now: int) -> None:

@@ -30,7 +30,7 @@ class Tracer:
         if found is not None:
             self.found(pending, found)
         else:
-            origin.park_homeless(pending, 0, now)
+            origin.homeless.park(pending, 0, now)
         return pending.id
 
     def find(self, id: bytes, now: int) -> "Peer | None":

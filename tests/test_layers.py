@@ -120,6 +120,19 @@ def test_type_checking_has_no_else_in_the_core() -> None:
     assert wrong == []
 
 
+LINES_MAX = 700
+
+
+def test_no_file_that_is_shipped_is_longer_than_one_can_read_at_a_sitting() -> None:
+    lengths = {
+        path.relative_to(SOURCE): len(path.read_text().splitlines())
+        for pattern in ("*.py", "*/*.py", "web/*.js")
+        for path in SOURCE.glob(pattern)
+    }
+    assert {path: count for path, count in lengths.items() if count > LINES_MAX} == {}
+    assert len(lengths) > 100
+
+
 @pytest.mark.parametrize(
     ("layer", "line", "allowed"),
     [

@@ -449,7 +449,7 @@ class World(Net):
         for sent in self.sent.values():
             self.judge_taken(sent)
         for node in self.nodes:
-            assert node.origin.homeless == {}
+            assert node.origin.homeless.waiting == {}
             self.judge_directory(node)
             for connection in node.connections:
                 assert not len(connection.room_waiters)

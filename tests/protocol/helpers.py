@@ -31,7 +31,7 @@ def assert_settled(net: Net) -> None:
     """Nothing is pending, held or waited for anywhere."""
     for node in net.nodes:
         assert node.origin.pending == {}
-        assert node.origin.homeless == {}
+        assert node.origin.homeless.waiting == {}
         for peer in [node.me, *node.routes.peers.values(), *node.routes.departed.values()]:
             assert peer.serving == {}
             assert all(not len(flow.waiting) for flow in peer.out_flows.values())
