@@ -111,6 +111,7 @@ class Loop:
     connection: "LeafConnection | None" = None
     last_error: "Exception | None" = None  # of a handler, or what has ended a link
     refused = 0  # publishes that found no room
+    _tell_at = 1  # of these: the first is told, the tenth, and so on
     places = 1  # handlers that may begin now, where they may be tasks
     _now = 1000
     _tail = b""  # taken from the core
@@ -217,17 +218,29 @@ class Loop:
         return decorate
 
     def publish(self, name: "str | bytes", value: object, best_effort: bool = False) -> bool:
-        """Give every subscriber a copy; False if the link has no room for it now (counted in `refused`).
-        With `best_effort` it may be lost, here or on its way, rather than keep others waiting: for readings
-        that come often. Raises LocalError, "peers_max", for one name more than that."""
+        """Give every subscriber a copy; False if the link has no room for it now: counted in `refused`, and
+        in `missed` of its subscribers' next. With `best_effort` it may be lost, here or on its way, rather
+        than keep others waiting: for readings that come often. Raises LocalError, "peers_max", for one name
+        more than that.
+        """
         payload, format = encode(value)
         try:
             self.leaf.publish(uuid_of(name), payload, self.now(), format, best_effort=best_effort)
         except FullError:
             self.refused += 1
+            self._tell_refused(name)
             return False
         self._due = self._ticks
         return self.connected
+
+    def _tell_refused(self, name: "str | bytes") -> None:
+        if self.refused >= self._tell_at:
+            self._tell_at *= 10
+            text = (
+                "publish of %r refused (%d): pending_max=%d are waiting; Loop(pending_max=%d), or less often"
+            )
+            limit = self.leaf.pending_max
+            self._fault(FullError(text % (name, self.refused, limit, 2 * limit)))
 
     def send(
         self,

@@ -253,7 +253,9 @@ class Desk:
         flow.last_used = now
         missed = gap - 1 + flow.bridged
         flow.bridged = 0
-        self.counters["missed"] += missed
+        if missed:
+            flow.missed += missed
+            self.counters["missed"] += missed
         if header.id:
             message: Message = self._make_request(
                 flow,

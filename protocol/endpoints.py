@@ -147,6 +147,7 @@ class InFlow:
         "half",
         "last_used",
         "limit",
+        "missed",
         "peer",
         "queued",
         "received",
@@ -166,6 +167,7 @@ class InFlow:
         self.active = False  # counts among those who share the queue
         self.session: "Connection | None" = None  # that brought the last one
         self.bridged = 0  # numbers that a probe passed over: `missed` of the next message
+        self.missed = 0  # of all messages so far
 
 
 class Receiver:

@@ -174,9 +174,9 @@ class Leaf(LeafOrigin):
     ) -> int:
         """Give every subscriber of a broadcast endpoint a copy. Returns 0. Nobody listening, or no link
         now, is no error. Raises FullError when another of this endpoint waits to be written, and
-        `pending_max` of all: so each has a place, however many others write. With `best_effort` the message
-        is lost then, here or on its way, rather than keep others waiting. Raises LocalError for one endpoint
-        more than `peers_max`.
+        `pending_max` of all: so each has a place, however many others write; subscribers hear of it by the
+        `missed` of the next. With `best_effort` the message is lost then, here or on its way, rather than
+        keep others waiting. Raises LocalError for one endpoint more than `peers_max`.
         """
         self._check_message(endpoint, payload, format)
         target = self._targets.get(endpoint)
@@ -188,7 +188,7 @@ class Leaf(LeafOrigin):
         if endpoint not in self._casts and len(self._casts) >= self.peers_max:
             raise LocalError("this leaf publishes to as many endpoints as it may: peers_max")
         item = Message(codes.PUBLISH, endpoint, payload, format)
-        item.number = self._casts.get(endpoint, 0) + 1
+        item.number = self._casts[endpoint] = self._casts.get(endpoint, 0) + 1
         if self.online() and endpoint not in self._pruned:
             waiting = own = 0
             for other in self._items:
@@ -201,7 +201,6 @@ class Leaf(LeafOrigin):
                 self.stirred = True
             elif not best_effort:
                 raise FullError("%d messages wait to be written: publish again later" % waiting)
-        self._casts[endpoint] = item.number
         if receiver is not None:
             copy = Message(codes.PUBLISH, endpoint, payload, format)
             copy.key = self.key

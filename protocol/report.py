@@ -86,6 +86,7 @@ def _node(node: "Node", peer: "Peer") -> "dict[str, object]":
         "seqno": route.distance >> 16 if route is not None and route.distance >= 0 else 0,
         "offers": len(route.offers) if route is not None else 0,
         "children": children,
+        "missed": sum([flow.missed + flow.bridged for flow in peer.in_flows.values()]),
         "versions": [line.version for line in peer.lines[1:]],
     }
 

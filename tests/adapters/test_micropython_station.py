@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -105,6 +106,34 @@ def test_a_name_too_many_is_an_error_that_is_shown_and_loop_takes_more(
     with running(interpreter, board_files, STATION, port_of(bus), "18", "20"):
         assert last.receive(timeout=20.0).payload == 17
         assert bus.request("lab/trouble", ttl=10.0) == ["None", 0]
+
+
+BURST = STATION.replace(
+    "for number in range(count):\n    sensor(number)\n",
+    """
+@loop.every(50)
+def burst():
+    for number in range(count):
+        loop.publish("lab/burst", number)
+""",
+)
+
+
+def test_publishes_that_are_refused_are_told_on_the_board_and_missed_at_subscribers(
+    bus: busway.Bus, interpreter: str, board_files: Path
+) -> None:
+    """Twelve of one name in one turn: eight find a place."""
+    heard = bus.subscribe("lab/burst")
+    with running(interpreter, board_files, BURST, port_of(bus), "12"):
+        while heard.receive(timeout=20.0).missed != 4:
+            pass
+        error, refused = bus.request("lab/trouble", ttl=10.0)
+        assert re.match(
+            r"FullError\(\"publish of 'lab/burst' refused \(10*\): pending_max=8 are waiting;"
+            r" Loop\(pending_max=16\), or less often\",?\)",
+            error,
+        )
+        assert refused >= 4
 
 
 ODD = (

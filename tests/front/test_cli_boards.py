@@ -115,6 +115,35 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
+_TOO_MUCH = _SMALL.replace(
+    "        while True:\n",
+    """        bus.subscribe("lab/burst", policy="latest")
+        loop.every(50)(lambda: [loop.publish("lab/burst", number) for number in range(12)])
+        while True:
+""",
+).replace("len(bus.nodes())", "loop.refused")
+
+
+def test_what_a_board_could_not_publish_is_shown() -> None:
+    """Twelve at a time, of which eight find a place."""
+    bus = new_bus()
+    with started(sys.executable, "-c", _TOO_MUCH, bus) as router:
+        while int(router.line()) < 8:
+            pass
+        while True:  # it is told with the next that comes
+            nodes = {
+                node["label"]: node["missed"] for node in busway("nodes", "--json", bus=bus).ok().document
+            }
+            assert nodes["router"] == 0
+            if nodes["small"] >= 4:
+                break
+        (row,) = [
+            row for row in busway("nodes", "-n", "small", bus=bus).ok().lines if row.startswith("small")
+        ]
+        assert int(row.split()[5]) >= 4
+        assert row.split()[3:5] == ["-", "-"]
+
+
 def test_a_board_that_a_command_reaches_answers_no_introspection() -> None:
     bus = new_bus()
     with started(sys.executable, "-c", _SMALL, bus) as router:

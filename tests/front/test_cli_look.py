@@ -35,9 +35,9 @@ def by_label(documents: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 class TestNodes:
     def test_lists_the_programs_and_not_itself(self, bus: str) -> None:
         lines = busway("nodes", bus=bus).ok().lines
-        assert lines[0].split() == ["NODE", "ID", "ROLE", "LINKS", "ENDPOINTS", "RTT", "ANSWER"]
+        assert lines[0].split() == ["NODE", "ID", "ROLE", "LINKS", "ENDPOINTS", "MISSED", "RTT", "ANSWER"]
         assert [line.split()[0] for line in lines[1:]] == ["answers", "busway"]
-        assert re.fullmatch(r"answers +[0-9a-f]{8}  router +1 +7 +[0-9.]+ ms  ok", lines[1])
+        assert re.fullmatch(r"answers +[0-9a-f]{8}  router +1 +7 +0 +[0-9.]+ ms  ok", lines[1])
 
     def test_json(self, bus: str) -> None:
         nodes = by_label(busway("nodes", "--json", bus=bus).ok().document)

@@ -75,6 +75,7 @@ def test_a_report_says_what_is_there() -> None:
             "seqno": 0,
             "offers": 1,
             "children": [],
+            "missed": 0,
             "versions": [0, 0, 1],
         }
     ]

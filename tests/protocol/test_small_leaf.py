@@ -535,6 +535,23 @@ def test_publishing_too_fast_is_refused() -> None:
     net.leaf.publish(F, b"", net.now)
 
 
+def test_a_publish_that_is_refused_is_missed_by_who_listens() -> None:
+    net = LeafNet("mn")
+    far = holding(net, F, BROADCAST)
+    for _ in range(8):
+        net.leaf.publish(F, b"", net.now)
+    for _ in range(3):
+        with pytest.raises(FullError):
+            net.leaf.publish(F, b"", net.now)
+    net.settle()
+    net.leaf.publish(F, b"", net.now)
+    net.settle()
+    got = net.drain(net.nodes[-1], far)
+    assert [message.missed for message in got] == [0] * 8 + [3]
+    (board,) = [row for row in net.nodes[-1].report(net.now)["nodes"] if row["node"] == net.leaf.node_id]  # type: ignore[attr-defined]
+    assert board["missed"] == 3
+
+
 def test_each_endpoint_has_a_place_however_many_others_publish() -> None:
     net = LeafNet("m", pending_max=2)
     uuids = [b"endpoint%08d" % number for number in range(5)]

@@ -31,6 +31,8 @@ too busy); "other version" (of the protocol: update the older one); "beyond intr
 on the way leaves this machine, and state is told to programs on it only); "leaf, answers no
 introspection" (a board); "refused" (another program that tells none); "not reached" (another node sees
 it, this command does not: short-lived programs, or nodes connected elsewhere).
+MISSED counts messages of the node that never came to a program which listens (the most at any one): lost
+on the way, or for want of room never sent, as a board's when `publish` returns False.
 Exit status 3 if a node gave no answer or has another version, 1 if --node matches none."""
 
 _ENDPOINTS_EXAMPLES = """\
@@ -134,9 +136,8 @@ def _show_nodes(bus: AsyncBus, found: list[Found], _chosen: bool, as_json: bool)
         output.note(f"no programs on bus {bus.node.bus!r}")
         return
     rows = [_node_row(bus, each) for each in found]
-    output.table(
-        ("NODE", "ID", "ROLE", ">LINKS", ">ENDPOINTS", ">RTT", "ANSWER"), rows, (*[None] * 6, _paint_answer)
-    )
+    headings = ("NODE", "ID", "ROLE", ">LINKS", ">ENDPOINTS", ">MISSED", ">RTT", "ANSWER")
+    output.table(headings, rows, (*[None] * 7, _paint_answer))
 
 
 def _paint_answer(cell: str) -> str:
@@ -154,6 +155,7 @@ def _node_row(bus: AsyncBus, found: Found) -> tuple[object, ...]:
         "leaf" if found.info.leaf else "router",
         len(found.links(bus)) if known else "-",
         len(found.endpoints()) if known else "-",
+        found.missed,
         f"{found.seconds * 1000:.2f} ms" if known else "-",
         found.answer,
     )
@@ -166,6 +168,7 @@ def _node_document(bus: AsyncBus, found: Found) -> dict[str, object]:
         "label": found.label,
         "leaf": found.info.leaf,
         "answer": found.answer,
+        "missed": found.missed,
     }
     if report:
         document |= {

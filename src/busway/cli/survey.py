@@ -57,7 +57,8 @@ _OPTIONAL: dict[str, dict[str, type]] = {
 @dataclass
 class Found:
     """A node: `answer` is one of the words above, `report` what it said of itself ({} unless OK); `reason`
-    a sentence about one of another version.
+    a sentence about one of another version; `missed` its messages that never came to a program that listens,
+    where most are missing.
     """
 
     info: NodeInfo
@@ -65,6 +66,7 @@ class Found:
     report: dict[str, Any] = field(default_factory=dict)
     seconds: float = -1.0
     reason: str = ""
+    missed: int = 0
 
     @property
     def id(self) -> bytes:
@@ -117,7 +119,16 @@ async def survey(bus: AsyncBus, timeout: float) -> list[Found]:
         reason = reasons.get(ident, "")
         others[ident] = Found(info, OTHER_VERSION if reason else SILENT, reason=reason)
     known += others.values()
+    _count_missed(known)
     return sorted(known, key=lambda each: (each.label, each.id))
+
+
+def _count_missed(found: list[Found]) -> None:
+    by_id = {each.id: each for each in found}
+    for row in [row for each in found for row in each.table("nodes")]:
+        count = row.get("missed")  # older nodes do not say it
+        if isinstance(count, int) and row["node"] in by_id:
+            by_id[row["node"]].missed = max(count, by_id[row["node"]].missed)
 
 
 async def ask(bus: AsyncBus, node: NodeInfo, timeout: float) -> Found | None:
