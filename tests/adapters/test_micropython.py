@@ -347,7 +347,7 @@ class Gateway:
             uuid_of("lab/pump"), small.dumps(value), self.now(), codes.CBOR, ttl_ms=15000, timeout_ms=15000
         )
         outcome = self.until(token)
-        if outcome.code == codes.LOST_AFTER_SENDING:  # written to the board that was killed
+        if outcome.code in (codes.LOST_AFTER_SENDING, codes.NO_ROUTE):  # it was for the board that was killed
             return self.ask(value)
         assert outcome.status == events.REPLIED, (outcome.status, outcome.code, outcome.text)
         return small.loads(cast(bytes, outcome.payload))

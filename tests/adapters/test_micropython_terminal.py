@@ -8,8 +8,12 @@ import select
 import subprocess
 import termios
 import time
+import tty
 from pathlib import Path
 
+from busway.adapters import micropython_cbor as small
+from busway.adapters.micropython_names import uuid_of
+from busway.protocol import codes
 from tests.adapters.test_micropython import Gateway
 
 STARTING = """
@@ -30,15 +34,17 @@ def _own_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
-def test_a_host_does_not_stop_the_program_of_a_board_that_starts(interpreter: str, board_files: Path) -> None:
-    """The worst that may be drawn: random bytes which all are a 3."""
-    (board_files / "starting.py").write_text(STARTING)
-    gateway = Gateway(entropy=lambda size: b"\3" * size)
-    end = gateway.board_end
+def _raw_with_ctrl_c(end: int) -> None:
+    """A terminal as that of a board which starts."""
+    tty.setraw(end)
     mode = termios.tcgetattr(end)
     mode[3] |= termios.ISIG
     termios.tcsetattr(end, termios.TCSANOW, mode)
-    with subprocess.Popen(
+
+
+def _start(interpreter: str, board_files: Path, end: int) -> subprocess.Popen[bytes]:
+    _raw_with_ctrl_c(end)
+    return subprocess.Popen(
         [interpreter, "-i", "-X", "heapsize=256k", "starting.py"],
         cwd=board_files,
         stdin=end,
@@ -46,7 +52,14 @@ def test_a_host_does_not_stop_the_program_of_a_board_that_starts(interpreter: st
         stderr=end,
         start_new_session=True,
         preexec_fn=_own_terminal,
-    ) as board:
+    )
+
+
+def test_a_host_does_not_stop_the_program_of_a_board_that_starts(interpreter: str, board_files: Path) -> None:
+    """The worst that may be drawn: random bytes which all are a 3."""
+    (board_files / "starting.py").write_text(STARTING)
+    gateway = Gateway(entropy=lambda size: b"\3" * size)
+    with _start(interpreter, board_files, gateway.board_end) as board:
         try:
             shown = b""
             until = time.monotonic() + 20
@@ -56,6 +69,39 @@ def test_a_host_does_not_stop_the_program_of_a_board_that_starts(interpreter: st
                     shown += os.read(gateway.line, 256)
             every_byte = "".join(map(chr, range(128)))  # now it is no Ctrl-C
             assert [gateway.ask(value) for value in ("x", every_byte)] == ["x", every_byte], gateway.texts()
+        finally:
+            board.kill()
+    os.close(gateway.line)
+    os.close(gateway.board_end)
+
+
+def test_a_board_that_is_reset_under_traffic_goes_on(interpreter: str, board_files: Path) -> None:
+    """What was under way is full of bytes 3, and is repeated while the board starts: not these."""
+    (board_files / "starting.py").write_text(STARTING)
+    gateway = Gateway()
+    name = os.ttyname(gateway.board_end)
+    for number in range(3):
+        with _start(interpreter, board_files, gateway.board_end) as board:
+            try:
+                assert gateway.ask(number) == number, gateway.texts()
+            finally:
+                board.kill()
+        os.close(gateway.board_end)  # a terminal whose program ends is hung up
+        gateway.board_end = os.open(name, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        _raw_with_ctrl_c(gateway.board_end)
+        for _ in range(8):
+            gateway.node.request(
+                uuid_of("lab/pump"), small.dumps("\3" * 200), gateway.now(), codes.CBOR, timeout_ms=60000
+            )
+        until = time.monotonic() + 1
+        while time.monotonic() < until:  # as long as a chip is without its program, and hears nothing
+            gateway.turn()
+            if select.select([gateway.board_end], [], [], 0)[0]:
+                os.read(gateway.board_end, 4096)
+        os.set_blocking(gateway.board_end, True)
+    with _start(interpreter, board_files, gateway.board_end) as board:
+        try:
+            assert gateway.ask("alive") == "alive", gateway.texts()
         finally:
             board.kill()
     os.close(gateway.line)
