@@ -86,6 +86,7 @@ def test_what_a_silent_board_would_take_for_a_ctrl_c_waits_until_it_is_heard() -
     source = Source(b"\3" * 40, b"\3" * 40)
     lost = host.write(source, 4096, now)
     assert lost.count(b"\3") >= 80  # nobody can know it yet
+    asked = b""
     for _ in range(5):
         now = times_out(host)
         assert host.wants_write()
