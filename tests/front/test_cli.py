@@ -1,9 +1,12 @@
 """What all commands of `busway` share: help, errors, exit statuses, colours, a fast start."""
 
+import dis
 import platform
 import subprocess
 import sys
 from pathlib import Path
+from types import CodeType
+from typing import Any
 
 import click
 import pytest
@@ -33,6 +36,41 @@ def test_help_has_examples(name: str) -> None:
     assert f"Examples:\n  busway {name}" in text
     assert "--json" in text
     assert max(map(len, text.splitlines())) <= 110
+
+
+def loaded_names(code: CodeType) -> set[str]:
+    """The variables that a function, or one inside it, reads."""
+    reads = ("LOAD_FAST", "LOAD_DEREF", "LOAD_CLOSURE")
+    found = {step.argval for step in dis.get_instructions(code) if step.opname.startswith(reads)}
+    names = {name for each in found for name in (each if isinstance(each, tuple) else (each,))}
+    return names.union(*(loaded_names(inner) for inner in code.co_consts if isinstance(inner, CodeType)))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_looked_at(name: str) -> None:
+    function: Any = group.commands[name].callback
+    while function is not None:  # the command itself, and what its decorators put around it
+        code = function.__code__
+        arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        assert set(arguments) <= loaded_names(code)
+        function = getattr(function, "__wrapped__", None)
+
+
+@pytest.mark.parametrize(
+    ("words", "idle"),
+    [
+        ("monitor --log --interval 5", "--interval"),
+        ("listen --all --kind unicast", "--kind"),
+        ("listen --all --realm global", "--realm"),
+        ("listen --all --policy latest", "--policy"),
+        ("bench --serve tcp://127.0.0.1:0 --size 16", "--size"),
+        ("bench --serve tcp://127.0.0.1:0 --seconds 5", "--seconds"),
+        ("bench tcp://127.0.0.1:1 --open", "--open"),
+        ("bridge tcp://127.0.0.1:1 --open", "--open"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(words: str, idle: str) -> None:
+    assert idle in busway(*words.split(), bus=new_bus()).failed(2)
 
 
 def test_help_of_all() -> None:

@@ -92,6 +92,25 @@ def test_another_boards_log_is_left_out(wire: Line) -> None:
             assert log.status() == 0
 
 
+def test_what_boards_print_is_waited_for_as_long_as_asked() -> None:
+    assert busway("monitor", "--log", "--timeout", "0.2", bus=new_bus()).status == 3
+    assert busway("monitor", "--log", "-c", "1", "--timeout", "0.2", bus=new_bus()).status == 3
+
+
+def test_lines_that_came_before_the_time_was_over_are_a_success(wire: Line) -> None:
+    bus = new_bus()
+    saying = threading.Event()
+    with board(wire, bus), busway_started("bridge", wire.url, bus=bus) as bridge:
+        while "lab-board" not in bridge.line():
+            pass
+        repeating = threading.Thread(target=say_until, args=(wire, b"dry\n", saying))
+        repeating.start()
+        log = busway("monitor", "--log", "--timeout", "5", bus=bus).ok()
+        saying.set()
+        repeating.join()
+    assert {line.rpartition("  ")[2] for line in log.lines} == {"dry"}
+
+
 _SMALL = """
 import asyncio, operator, socket, sys, time, types
 import busway

@@ -193,6 +193,51 @@ class TestSend:
             assert len(busway("publish", "lab/news", "1", "--json", bus=bus).ok().document["nodes"]) == 1
 
 
+TYPED = "6f1c1c8e-5d0d-4a53-9a2e-0d6a4c9b7f10"  # of cli_peer.py
+
+
+class TestMessageTypes:
+    @pytest.mark.parametrize("name", ["lab/typed", TYPED])
+    def test_a_request_says_its_type_by_name_or_uuid(self, bus: str, name: str) -> None:
+        asked = busway("request", "lab/typed", '{"number": 21}', "--type", name, bus=bus)
+        assert asked.ok().text == "42\n"
+
+    def test_a_message_is_taken_as_its_type(self, program: tuple[str, Running]) -> None:
+        bus, answers = program
+        busway("send", "lab/log", '{"number": 1}', "--type", TYPED, "--confirm", bus=bus).ok()
+        assert answers.line() == "taken Typed(number=1)"
+
+    def test_what_is_published_has_it_too(self, bus: str) -> None:
+        with busway_started("listen", "lab/news", "-c", "1", "--json", bus=bus) as listener:
+            busway("publish", "lab/news", '{"number": 1}', "--type", "lab/other", bus=bus).ok()
+            told = json.loads(listener.line())
+        assert (told["format"], told["payload"]) == ("typed", {"number": 1})
+        assert told["type"] == str(uuid.UUID(bytes=front.endpoint_id("lab/other")))
+
+    def test_fields_may_come_from_standard_input(self, bus: str) -> None:
+        asked = busway("request", "lab/typed", "-", "--type", TYPED, bus=bus, stdin=b'{"number": 4}')
+        assert asked.ok().text == "8\n"
+
+    def test_fields_left_out_are_missed_there(self, bus: str) -> None:
+        told = busway("request", "lab/typed", "--type", TYPED, bus=bus).failed(1)
+        assert "Typed.number: the field is missing" in told
+
+    @pytest.mark.parametrize(
+        ("words", "why"),
+        [
+            (("21",), "a JSON object of the type's fields"),
+            (("--hex", "00ff"), "a JSON object of the type's fields"),
+            (('{"a b": 1}',), "'a b' cannot be a field"),
+            (('{"class": 1}',), "'class' cannot be a field"),
+        ],
+    )
+    def test_what_cannot_be_a_message_is_refused(self, words: tuple[str, ...], why: str) -> None:
+        assert why in busway("request", "lab/typed", *words, "--type", TYPED, bus=new_bus()).failed(2)
+
+    def test_a_type_has_a_name_or_uuid(self) -> None:
+        assert "--type" in busway("send", "lab/log", "{}", "--type", "", bus=new_bus()).failed(2)
+
+
 class TestRequest:
     def test_the_name_that_a_message_type_shows(self, bus: str) -> None:
         """It is addressed by its UUID, which is not the one that its name alone would stand for."""

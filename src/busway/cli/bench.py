@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from busway.cli import failures, output
-from busway.cli.options import Comers, Examples, Place, joins, json_option, listens
+from busway.cli.options import Comers, Examples, Place, joins, json_option, listens, refuse_beside
 
 if TYPE_CHECKING:
     from busway.adapters.asyncio import AsyncBus
@@ -69,6 +69,8 @@ def bench(
     from busway.cli import session
 
     comers.check((target,) if serve else ())
+    if serve:
+        refuse_beside("--serve", "sizes", "seconds")
 
     async def job(bus: AsyncBus) -> int:
         if serve:

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 from busway.adapters.board_logs import LOG_NAME
-from busway.cli import output
+from busway.cli import failures, output
 
 if TYPE_CHECKING:
     from busway.adapters.asyncio import AsyncBus
 
 
-async def follow(bus: AsyncBus, wanted: str, count: int | None, as_json: bool) -> None:
-    """Print a line for each line, `count` of them; `wanted` is the beginning of a board's label or id."""
+async def follow(bus: AsyncBus, wanted: str, count: int | None, timeout: float | None, as_json: bool) -> int:
+    """Print a line for each line, until `count` of them or `timeout` seconds; `wanted` is the beginning of a
+    board's label or id. Returns the exit status.
+    """
+    import asyncio
+
     printed = 0
+    try:
+        async with asyncio.timeout(timeout):
+            async with contextlib.aclosing(_lines(bus, wanted)) as lines:
+                async for told in lines:
+                    show(told, as_json)
+                    printed += 1
+                    if printed == count:
+                        return failures.OK
+    except TimeoutError:
+        return failures.UNKNOWN if count is not None or not printed else failures.OK
+    return failures.OK
+
+
+async def _lines(bus: AsyncBus, wanted: str) -> AsyncGenerator[dict[str, Any]]:
     async for message in bus.subscribe(LOG_NAME):
         told: Any = message.payload
-        if not _well_formed(told) or not _is_wanted(told, wanted):
-            continue
-        show(told, as_json)
-        printed += 1
-        if printed == count:
-            return
+        if _well_formed(told) and _is_wanted(told, wanted):
+            yield told
 
 
 def _well_formed(told: Any) -> bool:

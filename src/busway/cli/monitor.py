@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from busway.cli import failures, output
-from busway.cli.options import Examples, Place, joins, json_option, node_option, timeout_option
+from busway.cli.options import (
+    Examples,
+    Place,
+    joins,
+    json_option,
+    node_option,
+    refuse_beside,
+    timeout_option,
+)
 from busway.drivers.extras import missing
 
 if TYPE_CHECKING:
@@ -39,7 +47,8 @@ On a terminal two tables, the busiest first (needs textual, the extra "monitor")
   /          only names with this  r  the other way round
   Escape     show all again        Tab  the other table; arrows, Page Up and Down scroll
   Space      pause
-Elsewhere a line for each interval; Ctrl-C ends it."""
+Elsewhere a line for each interval; Ctrl-C ends it. With --log and --timeout exit status 3 means that the
+time passed before -c lines (without -c: before any) had come."""
 
 
 @click.command(cls=Examples, epilog=_EXAMPLES)
@@ -58,7 +67,9 @@ Elsewhere a line for each interval; Ctrl-C ends it."""
 @node_option("Only these nodes: a label, or the beginning of an id or label.")
 @click.option("--log", "logs", is_flag=True, help="Show what boards print, line by line, instead.")
 @timeout_option(
-    None, "How long to wait for the nodes' answers, in seconds.  [default: the interval, at most 2]"
+    None,
+    "How long to wait for the nodes' answers, in seconds; with --log: leave after so many."
+    "  [default: the interval, at most 2; with --log never]",
 )
 @json_option("One JSON document a line for each interval.")
 @joins
@@ -74,6 +85,8 @@ def monitor(
     """Show nodes, endpoints and message rates, live."""
     from busway.cli import session
 
+    if logs:
+        refuse_beside("--log", "interval")
     patience = min(interval, 2.0) if timeout is None else timeout
     screen = None if logs or as_json or not _has_screen() else _screen()
 
@@ -81,8 +94,7 @@ def monitor(
         if logs:
             from busway.cli.boardlog import follow
 
-            await follow(bus, node, count, as_json)
-            return failures.OK
+            return await follow(bus, node, count, timeout, as_json)
 
         def watch(show: Callable[[View], None]) -> Coroutine[Any, Any, None]:
             return _watch(bus, node, interval, count, patience, show)

@@ -11,6 +11,7 @@ import click
 from busway.cli import completing
 
 F = TypeVar("F", bound=Callable[..., Any])
+_GIVEN = click.core.ParameterSource.COMMANDLINE
 _FILE = click.Path(exists=True, dir_okay=False, readable=True)
 
 
@@ -50,7 +51,9 @@ class Comers(NamedTuple):
         return {"token": place.token, "open": self.open, "realm": place.realm, **tls}
 
     def check(self, urls: Iterable[str]) -> None:
-        """Raises UsageError if there is a certificate and nothing to show it at."""
+        """Raises UsageError for options about comers where none can come."""
+        if self.open and not list(urls):
+            raise click.UsageError("--open is for listening: nobody is let in here")
         if (self.certificate or self.key) and not any(map(is_tls, urls)):
             raise click.UsageError("--certificate and --key are for listening at wss://")
 
@@ -109,6 +112,14 @@ def check_endpoint(_context: click.Context, _parameter: click.Parameter, value: 
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
     return value
+
+
+def refuse_beside(flag: str, *names: str) -> None:
+    """Raises UsageError for an option of these that was given and would do nothing beside `flag`."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        if parameter.name in names and context.get_parameter_source(parameter.name) is _GIVEN:
+            raise click.UsageError(f"{parameter.opts[-1]} does nothing with {flag}: leave one of them out")
 
 
 def json_option(help: str) -> Callable[[F], F]:

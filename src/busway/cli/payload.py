@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NoReturn
 
 import click
 
-from busway.cli import failures
+from busway.cli import completing, failures
 from busway.cli.failures import Failure
 
 AUTO, JSON, TEXT, RAW, HEX = "auto", "json", "text", "raw", "hex"
@@ -24,7 +24,7 @@ What is sent:
   --raw sends its bytes as they are, --hex the bytes that its hexadecimal digits stand for.
   PAYLOAD "-" reads standard input, --file a file: sent as the bytes they are, unless -j, --text or --hex
   says otherwise. A PAYLOAD that begins with a minus sign stands after "--", as in: NAME -- -5
-  It is sent without a message type: what takes declared types only cannot read it."""
+  --type says which message type (@busway.message) it is: what takes declared types only reads no other."""
 
 _HEX_NOISE = re.compile(r"0x|[\s:,_-]", re.IGNORECASE)
 
@@ -44,11 +44,70 @@ def payload_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--raw", "form", flag_value=RAW, help="Send the bytes of PAYLOAD as they are.")
     @click.option("--hex", "form", flag_value=HEX, help="Send the bytes that PAYLOAD says in hexadecimal.")
     @click.option("--file", type=click.File("rb"), metavar="PATH", help="Send what is in this file.")
+    @click.option(
+        "--type",
+        "type_name",
+        metavar="TYPE",
+        callback=_check_type,
+        shell_complete=completing.endpoints,
+        help="The message type that it is, by UUID or name: PAYLOAD is then a JSON object of its fields.",
+    )
     @functools.wraps(function)
-    def command(*args: Any, text: str | None, form: str | None, file: BinaryIO | None, **options: Any) -> Any:
-        return function(*args, payload=read_payload(text, form, file), **options)
+    def command(
+        *args: Any,
+        text: str | None,
+        form: str | None,
+        file: BinaryIO | None,
+        type_name: str | None,
+        **options: Any,
+    ) -> Any:
+        if type_name is None:
+            return function(*args, payload=read_payload(text, form, file), **options)
+        fields = read_payload("{}" if text is None and file is None else text, form or AUTO, file)
+        return function(*args, payload=typed(fields, type_name), **options)
 
     return command
+
+
+def _check_type(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    from busway.names import endpoint_id
+
+    try:
+        if value is not None:
+            endpoint_id(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return value
+
+
+class Typed:
+    """Fields that are to be sent as a message type, whose UUID the bus may know by its name."""
+
+    def __init__(self, fields: dict[str, Any], name: str) -> None:
+        self.fields = fields
+        self.name = name
+
+    def instance(self, type_id: bytes) -> object:
+        """A message of that type, for sending. Its class is known to nobody: a reply is not taken for it."""
+        from dataclasses import make_dataclass
+
+        from busway.messages import Declaration
+
+        cls: Any = make_dataclass("Message", self.fields)
+        cls.__busway_message__ = Declaration(cls, type_id, "")
+        return cls(**self.fields)
+
+
+def typed(value: object, name: str) -> Typed:
+    """A payload of the type of that name. Raises Failure for what cannot be one."""
+    from keyword import iskeyword
+
+    if not isinstance(value, dict):
+        _refuse("--type needs a PAYLOAD that is a JSON object of the type's fields, as '{\"rpm\": 300}'")
+    for field in value:
+        if not field.isidentifier() or iskeyword(field):
+            _refuse(f"{field!r} cannot be a field of a message type: expected a name as in Python")
+    return Typed(value, name)
 
 
 def read_payload(text: str | None, form: str | None, file: BinaryIO | None) -> object:

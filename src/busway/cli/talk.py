@@ -19,6 +19,7 @@ from busway.cli.options import (
     joins,
     json_option,
     node_option,
+    refuse_beside,
     timeout_option,
 )
 from busway.cli.payload import payload_options
@@ -97,6 +98,8 @@ def listen(
 
     if everything == bool(names):
         raise click.UsageError("name the endpoints to listen to, or give --all")
+    if everything:
+        refuse_beside("--all", "kind", "realm", "policy")
 
     async def watch(bus: AsyncBus) -> int:
         from busway.cli.tapping import follow
@@ -233,6 +236,7 @@ Examples:
   busway send lab/log 21.5 --ttl 60            waits for somebody to hold lab/log
   tail -n 1 log | busway send lab/log -
   busway send lab/log --hex 0a:ff
+  busway send lab/log '{{"celsius": 21.5}}' --type lab/reading
 
 {payloads.HELP}
 
@@ -273,7 +277,8 @@ def send(
         try:
             async with asyncio.timeout(None if confirm else timeout + ttl):
                 whom = session.target(bus, name)
-                await bus.send(whom, payload, confirm=confirm, ttl=ttl, timeout=timeout, node=to)
+                value = _value(bus, payload)
+                await bus.send(whom, value, confirm=confirm, ttl=ttl, timeout=timeout, node=to)
         except TimeoutError:
             raise Failure(failures.UNKNOWN, f"{name} takes nothing: not sent within {timeout:g} s") from None
         await bus.close(timeout)  # what comes back until then is still heard
@@ -285,6 +290,16 @@ def send(
 
     # A leaf is not found by those who come later.
     return _run_asking(place, "send", name, job, leaf=not ttl)
+
+
+def _value(bus: AsyncBus, payload: object) -> object:
+    """What is sent: with --type a message of that type, which the bus may know under a name of its own."""
+    if not isinstance(payload, payloads.Typed):
+        return payload
+    from busway.cli import session
+    from busway.names import endpoint_id
+
+    return payload.instance(endpoint_id(session.target(bus, payload.name)))
 
 
 def _sent(name: str) -> dict[str, object]:
@@ -328,6 +343,7 @@ _PUBLISH_EXAMPLES = f"""\
 Examples:
   busway publish lab/temperature 21.5
   busway publish lab/temperature '{{"celsius": 21.5}}' --bus plant
+  busway publish lab/reading '{{"celsius": 21.5}}' --type lab/reading
 
 {payloads.HELP}
 
@@ -353,7 +369,7 @@ def publish(place: Place, name: str, payload: object, timeout: float, as_json: b
         subscribers = session.holders(bus, name)
         try:
             async with asyncio.timeout(timeout):
-                await bus.publish(session.target(bus, name), payload)
+                await bus.publish(session.target(bus, name), _value(bus, payload))
         except TimeoutError:
             raise Failure(failures.UNKNOWN, f"no link had room within {timeout:g} s") from None
         await bus.close(timeout)
@@ -370,6 +386,7 @@ _REQUEST_EXAMPLES = f"""\
 Examples:
   busway request lab/pump '{{"rpm": 300}}'
   busway request lab/pump '{{"rpm": 300}}' --timeout 2 --json
+  busway request lab/pump '{{"rpm": 300}}' --type lab/speed
   busway request lab/camera > picture.jpg
   busway request lab/scan --stream
 
@@ -409,13 +426,13 @@ def request(
     async def job(bus: AsyncBus) -> int:
         _check_sendable(bus, name)
         to = session.one_node(bus, node)
-        whom = session.target(bus, name)
+        whom, value = session.target(bus, name), _value(bus, payload)
         if stream:
-            parts = bus.request_stream(whom, payload, timeout=timeout, ttl=ttl, node=to)
+            parts = bus.request_stream(whom, value, timeout=timeout, ttl=ttl, node=to)
             await _print_parts(name, parts, as_json)
             return failures.OK
         began = time.perf_counter()
-        reply = await bus.request(whom, payload, timeout=timeout, ttl=ttl, node=to)
+        reply = await bus.request(whom, value, timeout=timeout, ttl=ttl, node=to)
         if as_json:
             output.say_json(_replied(name, reply) | {"ms": round((time.perf_counter() - began) * 1000, 3)})
         else:
