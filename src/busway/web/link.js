@@ -26,7 +26,7 @@ const {
 const FRAME_STATES = [0, 1 << GREETING, 1 << AUTHENTICATING, 31, 12, 12, 12, 12, 12, 12];
 FRAME_STATES[SLEEP] = 12;
 
-/** The bytes of one session; `Connection` in leaf.js adds `opened`, `ended`, `dispatch` and `onRoutes`. */
+/** The bytes of one session; leaf.js and what it builds on add `opened`, `ended`, `dispatch` and `onRoutes`. */
 export class Link {
   /** @param hello our fields of HELLO, see `encodeHello`. @param token text, or null. @param now ms. */
   constructor(hello, token, now) {

@@ -1,0 +1,391 @@
+/* What a leaf sends: whom each message goes to, credit, and what becomes of it.
+
+   Sans-IO. Knows nothing of our own endpoints: desk.js, which builds on this, has them. */
+
+import { cheapest } from "./frames.js";
+import * as codes from "./frames.js";
+import { Link } from "./link.js";
+
+// prettier-ignore
+const {
+  ASKED_MAX, BROADCAST, CANCEL, CONFIRM, EXPIRED, FLOW_FALLBACK_MS, FORGET_OUT_MS, LOST_AFTER_SENDING,
+  NO_ENDPOINT, NO_ROUTE, OPEN, OUTSTANDING_MAX, PART_CREDIT, PART_LOST, PROBE, PROBE_MAX_MS, PROBE_MS, PUBLISH,
+  REQUEST, SEND, SIGNAL, SYNC_MS, TOO_LARGE, WHO, WRONG_KIND,
+} = codes;
+
+/** The sender's side of one session. */
+export class Origin extends Link {
+  constructor(hello, token, now) {
+    super(hello, token, now);
+    this.room = () => true; // whether the socket takes more; the runner's
+    this.told = new Map(); // uuid -> its holders, null until the router has said
+    this.outFlows = new Map(); // node + uuid -> flow
+    this.pending = new Map(); // id -> message without an outcome
+    this.published = new Map(); // uuid -> the last number
+    this.pruned = new Set();
+    this.lastId = 0;
+  }
+
+  /** Whatever has no outcome yet gets one. */
+  ended() {
+    for (const item of [...this.pending.values()]) this.lose(item);
+  }
+
+  nextDeadline() {
+    let next = this.deadline;
+    for (const item of this.pending.values()) next = Math.min(next, item.expires, item.waitUntil ?? Infinity);
+    for (const flow of this.outFlows.values())
+      if (flow.waiting.length && flow.sent >= flow.limit) next = Math.min(next, flow.probeAt);
+    return next;
+  }
+
+  /** Do what is due. */
+  due(now) {
+    for (const item of [...this.pending.values()]) {
+      if (now >= item.expires) this.expire(item, now);
+      else if (now >= (item.waitUntil ?? Infinity)) this.finish(item, "undelivered", NO_ENDPOINT);
+    }
+    for (const flow of this.outFlows.values()) {
+      if (flow.waiting.length && flow.sent >= flow.limit && now >= flow.probeAt) this.probe(flow, now);
+    }
+  }
+
+  sweep(now) {
+    for (const [key, flow] of this.outFlows) {
+      if (now - flow.lastUsed >= FORGET_OUT_MS && !flow.waiting.length && !this.holds(flow))
+        this.outFlows.delete(key);
+    }
+  }
+
+  // Messages out
+
+  /** Accept a message: {kind "send", "confirm" or "request", endpoint, payload, format, node "" or id, timeoutMs,
+      ttlMs, and for an answer in parts `window`, how many there is room for, and `partMs`, how long to wait for each}.
+      Returns its id; exactly one outcome event follows: accepted, taken, replied, ended, failed, undelivered,
+      timeout, unknown, cancelled, or unsent where the session ended first. Before it come the parts. */
+  submit(
+    { kind, endpoint, payload, format, node = "", timeoutMs = Infinity, ttlMs = 0, window = 0, partMs = 0 },
+    now,
+  ) {
+    if (this.pending.size >= OUTSTANDING_MAX)
+      throw new RangeError(`${OUTSTANDING_MAX} sends and requests are outstanding: wait for some to end`);
+    do this.lastId = (this.lastId % 0x0fffffff) + 1;
+    while (this.pending.has(this.lastId));
+    const item = {
+      id: this.lastId,
+      kind: { send: SEND, confirm: CONFIRM, request: REQUEST }[kind],
+      endpoint,
+      payload,
+      format,
+      node,
+    };
+    Object.assign(item, {
+      state: "homeless",
+      patient: ttlMs > 0,
+      expires: now + timeoutMs,
+      waitUntil: now + Math.max(ttlMs, SYNC_MS),
+      window,
+      partMs,
+      nextPart: 0,
+      consumed: 0,
+      toldAt: now,
+    });
+    this.pending.set(item.id, item);
+    if (this.state === OPEN) this.resolve(item, now);
+    else this.finish(item, "unsent", NO_ROUTE);
+    return item.id;
+  }
+
+  resolve(item, now) {
+    const holders = this.told.get(item.endpoint);
+    if (holders === undefined) return this.ask(item.endpoint);
+    if (holders === null) return;
+    const able = this.choose(holders, item.node);
+    const lost = item.node || item.bereft;
+    if (able[0]?.kind === BROADCAST)
+      return this.finish(item, "undelivered", item.bereft ? NO_ROUTE : WRONG_KIND);
+    if (!able.length)
+      return item.patient ? undefined : this.finish(item, "undelivered", lost ? NO_ROUTE : NO_ENDPOINT);
+    const flows = able.map((holder) => this.outFlow(holder, item.endpoint, now));
+    item.waitUntil = undefined;
+    this.go(item, flows.find((flow) => !flow.waiting.length && this.ready(flow, now)) ?? flows[0], now);
+  }
+
+  ask(endpoint) {
+    if (this.told.size >= ASKED_MAX) {
+      for (const [old, holders] of this.told) {
+        if (holders === null) continue;
+        this.told.delete(old); // its router forgets that it was asked, too
+        break;
+      }
+    }
+    this.told.set(endpoint, null);
+    this.write({ kind: SIGNAL, signal: WHO, endpoint });
+  }
+
+  /** The holders that count, by the rule for conflicts, and of them the cheapest, in turn. */
+  choose(holders, node) {
+    const cheap = cheapest(holders, node);
+    this.turn = (this.turn ?? 0) + 1;
+    return cheap.map((_, at) => cheap[(at + this.turn) % cheap.length]);
+  }
+
+  outFlow({ node, credit }, endpoint, now) {
+    const key = node + endpoint;
+    if (!this.outFlows.has(key)) {
+      this.outFlows.set(key, {
+        node,
+        endpoint,
+        sent: 0,
+        limit: credit,
+        opening: credit,
+        waiting: [],
+        lastUsed: now,
+        probeMs: PROBE_MS,
+      });
+    }
+    return this.outFlows.get(key);
+  }
+
+  holds(flow) {
+    return (this.told.get(flow.endpoint) ?? []).some((holder) => holder.node === flow.node);
+  }
+
+  ready(flow, now) {
+    if (now - flow.lastUsed >= FLOW_FALLBACK_MS && flow.limit > flow.sent + flow.opening) {
+      flow.limit = flow.sent + flow.opening;
+      flow.probeMs = 1; // the destination may have the higher one in mind: it is asked at once
+    }
+    return flow.sent < flow.limit && this.room();
+  }
+
+  go(item, flow, now) {
+    item.flow = flow;
+    if (!flow.waiting.length && this.ready(flow, now)) return this.transmit(item, now);
+    item.state = "waiting";
+    if (!flow.waiting.length) flow.probeAt = now + flow.probeMs;
+    flow.waiting.push(item);
+  }
+
+  transmit(item, now) {
+    const { flow, kind, endpoint, payload, format, id, window } = item;
+    if (payload.length > this.limits.message_size_max) return this.finish(item, "undelivered", TOO_LARGE);
+    const number = (flow.sent += 1) & 0xffff;
+    flow.lastUsed = now;
+    item.state = "sent";
+    const timed =
+      kind === SEND ? {} : { id, timeoutMs: Math.max(1, Math.min(item.expires - now, 0xffffffff) | 0) };
+    this.write({ kind, format, endpoint, number, window, destination: flow.node, ...timed }, payload);
+    if (kind === SEND) this.finish(item, "accepted", 0);
+  }
+
+  /** The socket has room again, or credit came. */
+  resume(now) {
+    for (const flow of this.outFlows.values())
+      while (flow.waiting.length && this.ready(flow, now)) this.transmit(flow.waiting.shift(), now);
+  }
+
+  stalled() {
+    return [...this.outFlows.values()].some((flow) => flow.waiting.length && flow.sent < flow.limit);
+  }
+
+  onCredit(flow, limit, now) {
+    const gain = flow ? (limit - flow.limit) & 0xffff : 0;
+    if (!gain || gain >= 0x8000) return;
+    flow.limit += gain;
+    flow.probeMs = PROBE_MS;
+    while (flow.waiting.length && this.ready(flow, now)) this.transmit(flow.waiting.shift(), now);
+    flow.probeAt = now + flow.probeMs;
+  }
+
+  probe(flow, now) {
+    flow.probeMs = Math.max(PROBE_MS, Math.min(flow.probeMs * 2, PROBE_MAX_MS));
+    flow.probeAt = now + flow.probeMs;
+    this.write({
+      kind: SIGNAL,
+      signal: PROBE,
+      endpoint: flow.endpoint,
+      number: flow.sent & 0xffff,
+      destination: flow.node,
+    });
+  }
+
+  onHave(endpoint, holders, now) {
+    const former = this.told.get(endpoint);
+    if (former === undefined) return; // nobody asked
+    const fresh = holders.filter(
+      (holder) => holder.realm >= Math.max(holder.metric >> 14, this.realm) && holder.node !== this.me,
+    );
+    this.told.set(endpoint, fresh);
+    for (const holder of fresh) {
+      const flow = this.outFlows.get(holder.node + endpoint);
+      if (!flow || (former ?? []).some((other) => other.node === holder.node)) continue;
+      flow.opening = holder.credit;
+      flow.limit = Math.max(flow.limit, flow.sent + holder.credit);
+    }
+    for (const flow of this.outFlows.values())
+      if (flow.endpoint === endpoint && !this.holds(flow)) this.leave(flow);
+    this.resolveAll(endpoint, now);
+    for (const flow of this.outFlows.values())
+      if (flow.endpoint === endpoint) this.onCredit(flow, flow.limit, now);
+  }
+
+  /** A holder is gone: what waits for its credit finds another. */
+  leave(flow) {
+    flow.limit = Math.min(flow.limit, flow.sent);
+    for (const item of flow.waiting.splice(0)) Object.assign(item, { state: "homeless", flow: undefined, bereft: true });
+  }
+
+  resolveAll(endpoint, now) {
+    for (const item of [...this.pending.values()])
+      if (item.endpoint === endpoint && item.state === "homeless") this.resolve(item, now);
+  }
+
+  nodeGone(node, now) {
+    for (const [endpoint, holders] of this.told) {
+      if (holders?.some((holder) => holder.node === node))
+        this.told.set(
+          endpoint,
+          holders.filter((holder) => holder.node !== node),
+        );
+    }
+    for (const flow of this.outFlows.values()) {
+      if (flow.node !== node) continue;
+      this.leave(flow);
+      for (const item of [...this.pending.values()]) if (item.flow === flow) this.lose(item);
+      this.resolveAll(flow.endpoint, now);
+    }
+  }
+
+  // Outcomes
+
+  finish(item, status, code, text = "", more = {}) {
+    const waiting = item.flow?.waiting ?? [];
+    if (waiting.includes(item)) waiting.splice(waiting.indexOf(item), 1);
+    if (this.pending.delete(item.id))
+      this.events.push({ type: "outcome", id: item.id, status, code, text, ...more });
+  }
+
+  lose(item) {
+    if (item.state !== "sent") this.finish(item, "unsent", NO_ROUTE);
+    else if (item.kind === CONFIRM) this.finish(item, "unknown", NO_ROUTE);
+    else this.finish(item, "undelivered", LOST_AFTER_SENDING);
+  }
+
+  expire(item, now) {
+    if (item.nextPart !== item.consumed) {
+      item.expires = now + PROBE_MS; // the program has parts to read: the wait is its own
+      if (now - item.toldAt >= PROBE_MAX_MS) this.tellWindow(item, now);
+      return;
+    }
+    if (item.kind === REQUEST) this.callOff(item);
+    const unknown = item.kind === CONFIRM && item.state === "sent";
+    this.finish(item, item.kind === REQUEST ? "timeout" : unknown ? "unknown" : "undelivered", EXPIRED);
+  }
+
+  /** The caller no longer wants it. */
+  cancel(id) {
+    const item = this.pending.get(id);
+    if (item?.kind === REQUEST) this.callOff(item);
+    if (item) this.finish(item, "cancelled", 0);
+    return this.takeEvents();
+  }
+
+  callOff(item) {
+    if (item.state === "sent")
+      this.write({ kind: SIGNAL, signal: CANCEL, id: item.id, destination: item.flow.node });
+  }
+
+  /** What an answer belongs to: late, unknown and forged ones end here. */
+  answered(source, id) {
+    const item = this.pending.get(id);
+    return item?.state === "sent" && item.flow.node === source ? item : undefined;
+  }
+
+  /** The same for PART and END: who did not ask for parts is sent none, and still waits. */
+  streamed(source, id) {
+    const item = this.answered(source, id);
+    return item?.window ? item : undefined;
+  }
+
+  onReply(source, { id, format }, payload) {
+    const item = this.answered(source, id);
+    if (item) this.finish(item, item.kind === CONFIRM ? "taken" : "replied", 0, "", { payload, format });
+  }
+
+  onError(source, { id, code }, text, now) {
+    const item = this.answered(source, id);
+    if (!item) return;
+    this.finish(item, code < 64 ? "undelivered" : "failed", code, text);
+    if (code === NO_ENDPOINT) this.refused(source, item.endpoint, now);
+  }
+
+  onUndeliverable(source, { endpoint, number, code }, now) {
+    const flow = this.outFlows.get(source + endpoint);
+    if (!flow || ((flow.sent - number) & 0xffff) >= flow.sent) return; // never sent
+    this.events.push({ type: "undeliverable", endpoint, node: source, seq: number, code });
+    if (code === NO_ENDPOINT) this.refused(source, endpoint, now);
+  }
+
+  /** A holder has it no longer: what waits finds another, and where there is none the next one asks anew. */
+  refused(source, endpoint, now) {
+    const holders = this.told.get(endpoint);
+    if (!holders) return;
+    const left = holders.filter((holder) => holder.node !== source);
+    this.told.set(endpoint, left);
+    const flow = this.outFlows.get(source + endpoint);
+    if (flow) this.leave(flow);
+    this.resolveAll(endpoint, now);
+    if (!left.length) this.told.delete(endpoint);
+  }
+
+  /** To all subscribers. False if it was dropped, because there is no session or the socket is full. */
+  publish(endpoint, payload, format) {
+    const number = (this.published.get(endpoint) ?? 0) + 1;
+    if (this.state !== OPEN) return false;
+    this.published.set(endpoint, number);
+    if (this.pruned.has(endpoint)) return true; // nobody listens
+    if (!this.room() || payload.length > this.limits.message_size_max) return false;
+    this.write({ kind: PUBLISH, format, endpoint, number: number & 0xffff }, payload);
+    return true;
+  }
+
+  // Answers in parts, that we asked for
+
+  /** A part that is not the next, or beyond the window, ends the stream. */
+  onPart(source, { id, number, format }, payload, now) {
+    const item = this.streamed(source, id);
+    if (!item) return;
+    if (number !== (item.nextPart & 0xffff) || item.nextPart - item.consumed >= item.window)
+      return this.losePart(item);
+    item.nextPart++;
+    item.expires = now + item.partMs;
+    this.events.push({ type: "part", id, payload, format });
+  }
+
+  onEnd(source, id, parts) {
+    const item = this.streamed(source, id);
+    if (!item) return;
+    if (parts !== (item.nextPart & 0xffff)) this.losePart(item);
+    else this.finish(item, "ended", 0);
+  }
+
+  losePart(item) {
+    this.callOff(item);
+    this.finish(item, "undelivered", PART_LOST);
+  }
+
+  /** The program has taken a part: the other side may send on when half of the window is used. */
+  consume(id, now) {
+    const item = this.pending.get(id);
+    if (!item || item.consumed >= item.nextPart) return;
+    item.consumed++;
+    if (item.consumed % Math.max(1, item.window >> 1) === 0) this.tellWindow(item, now);
+  }
+
+  tellWindow(item, now) {
+    item.toldAt = now;
+    const number = (item.consumed + item.window) & 0xffff;
+    this.write({ kind: SIGNAL, signal: PART_CREDIT, id: item.id, number, destination: item.flow.node });
+  }
+}
