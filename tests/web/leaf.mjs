@@ -45,7 +45,7 @@ const DO = {
   register: ({ endpoint, kind }) => leaf.register(endpoint, kind, ""),
   withdraw: ({ endpoint }) => leaf.withdraw(endpoint),
   publish: ({ endpoint, payload }) => void leaf.publish(endpoint, unhex(payload), 0),
-  cancel: ({ id }) => leaf.cancel(id),
+  cancel: ({ id }) => leaf.cancel(id, now),
   respond: ({ at, payload }) => leaf.respond(requests[at], unhex(payload), 0),
   reject: ({ at, code }) => leaf.reject(requests[at], code, "no"),
   pass({ ms }) {

@@ -235,6 +235,14 @@ const scenarios = {
     assert.ok(dials.length >= 2, "it goes on trying, for a browser is not told why");
   },
 
+  async jobs() {
+    const bus = await connect(url);
+    const ask = (_, number) => bus.request("t/job", number, { timeout: 12 });
+    const workers = await Promise.all(Array.from({ length: 60 }, ask));
+    assert.equal(workers.filter((worker) => worker === "slow").length, 1);
+    bus.close();
+  },
+
   async "another bus"() {
     await assert.rejects(
       connect(url, { bus: "other" }),

@@ -1,4 +1,6 @@
-"""The JavaScript client under node: golden vectors, its CBOR beside cbor2, its hashes beside hashlib."""
+"""The JavaScript client under node: golden vectors, its choice among several holders, its CBOR beside
+cbor2, its hashes beside hashlib.
+"""
 
 import array
 import datetime
@@ -50,16 +52,17 @@ def node(script: str, *lines: str) -> list[str]:
     return run.stdout.splitlines()
 
 
-def test_golden_vectors() -> None:
+@pytest.mark.parametrize(("script", "count"), [("vectors.test.mjs", 12), ("crowd.test.mjs", 12)])
+def test_under_node(script: str, count: int) -> None:
     run = subprocess.run(
-        [browser.node(), "--test", "--test-reporter=tap", HERE / "vectors.test.mjs"],
+        [browser.node(), "--test", "--test-reporter=tap", HERE / script],
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "# pass 12" in run.stdout, run.stdout
+    assert f"# pass {count}" in run.stdout, run.stdout
 
 
 class Echo:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 import busway
+from tests.adapters.tools import until
 from tests.rigs import aio, browser
 
 LIVE = Path(__file__).parent / "live.mjs"
@@ -181,12 +183,49 @@ async def listens(behind: bool) -> None:
 
 async def floods() -> None:
     async with site() as (made, url):
-        flood = made.bus.subscribe("t/flood", realm="global")
+        # A queue for all: what is held here is the page's own link, not how fast this program reads.
+        flood = made.bus.subscribe("t/flood", realm="global", queue=8000)
         async with node("floods", url):
             for number in range(8000):
                 message = await flood.receive(BOUND_S)
                 assert (message.payload["number"], message.missed) == (number, 0)
             made.finish.set()
+
+
+async def shares_jobs() -> None:
+    """Of three workers of equal cost, one job at a time each, the slow one gets one job, not a third of them:
+    it is not done with it before the others have done the rest.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        names = ("door", "quick", "quicker", "slow")
+        door, *workers = [
+            await stack.enter_async_context(busway.AsyncBus(ipc=False, label=name, transit=name == "door"))
+            for name in names
+        ]
+        url = (await door.listen("ws://127.0.0.1:0")).url
+        inside = (await door.listen("tcp://127.0.0.1:0")).url
+        rest = asyncio.Event()
+        done: list[str] = []
+
+        async def job(request: busway.Request, name: str) -> str:
+            if name == "slow":
+                await rest.wait()
+            done.append(name)
+            if len(done) == 59:
+                rest.set()
+            return name
+
+        for worker, name in zip(workers, names[1:], strict=True):
+            worker.serve("t/job", functools.partial(job, name=name), realm="global", limit=1)
+            await worker.connect(inside)
+        await until(lambda: [endpoint.name for endpoint in door.endpoints()].count("t/job") == 3)
+        async with node("jobs", url):
+            pass
+        assert done.count("quick") > 5 < done.count("quicker"), done
+
+
+def test_jobs_go_to_who_is_free() -> None:
+    aio.run(shares_jobs())
 
 
 async def streams(behind: bool) -> None:

@@ -1,4 +1,4 @@
-// The golden vectors of tests/vectors/ against the JavaScript client. Run by tests/web/test_client.py, under node.
+// The golden vectors of tests/vectors/ against the JavaScript client. Run by tests/web/test_codec.py, under node.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

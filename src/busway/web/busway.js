@@ -518,7 +518,7 @@ export class Bus {
           how(result);
         },
         cancel: () => {
-          if (this._waiting.has(operation.id)) this._handle(this._session.cancel(operation.id));
+          if (this._waiting.has(operation.id)) this._handle(this._session.cancel(operation.id, clock()));
           else operation.fail(ENDS.cancelled());
         },
       };

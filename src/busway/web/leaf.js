@@ -68,6 +68,7 @@ export class Connection extends Desk {
         throw new Refusal(MALFORMED, "more entries acknowledged than were sent");
       if (entry === 0) this.nodeGone(node, now); // a leaf is told nothing else
     }
+    this.settle(now);
   }
 
   dispatch(header, payload, now) {
@@ -82,6 +83,7 @@ export class Connection extends Desk {
     else if (header.kind === ERROR) this.onError(source, header, lenient.decode(payload), now);
     else if (header.kind === PART) this.onPart(source, header, payload, now);
     else if (header.kind === SIGNAL) this.onSignal(source, header, now);
+    this.settle(now);
   }
 
   onSignal(source, header, now) {

@@ -2,6 +2,7 @@
 
    Sans-IO. Knows nothing of our own endpoints: desk.js, which builds on this, has them. */
 
+import { Crowd } from "./crowd.js";
 import { cheapest } from "./frames.js";
 import * as codes from "./frames.js";
 import { Link } from "./link.js";
@@ -13,6 +14,8 @@ const {
   REQUEST, SEND, SIGNAL, SYNC_MS, TOO_LARGE, WHO, WRONG_KIND,
 } = codes;
 
+const ANSWERED = ["taken", "replied", "ended", "failed"];
+
 /** The sender's side of one session. */
 export class Origin extends Link {
   constructor(hello, token, now) {
@@ -20,6 +23,8 @@ export class Origin extends Link {
     this.room = () => true; // whether the socket takes more; the runner's
     this.told = new Map(); // uuid -> its holders, null until the router has said
     this.outFlows = new Map(); // node + uuid -> flow
+    this.crowds = new Map(); // uuid with several equally cheap holders -> crowd
+    this.stirred = new Set(); // crowds of which somebody may have become free
     this.pending = new Map(); // id -> message without an outcome
     this.published = new Map(); // uuid -> the last number
     this.pruned = new Set();
@@ -34,8 +39,8 @@ export class Origin extends Link {
   nextDeadline() {
     let next = this.deadline;
     for (const item of this.pending.values()) next = Math.min(next, item.expires, item.waitUntil ?? Infinity);
-    for (const flow of this.outFlows.values())
-      if (flow.waiting.length && flow.sent >= flow.limit) next = Math.min(next, flow.probeAt);
+    for (const flow of this.outFlows.values()) if (this.starves(flow)) next = Math.min(next, flow.probeAt);
+    for (const crowd of this.crowds.values()) next = Math.min(next, crowd.deadline);
     return next;
   }
 
@@ -45,8 +50,17 @@ export class Origin extends Link {
       if (now >= item.expires) this.expire(item, now);
       else if (now >= (item.waitUntil ?? Infinity)) this.finish(item, "undelivered", NO_ENDPOINT);
     }
-    for (const flow of this.outFlows.values()) {
-      if (flow.waiting.length && flow.sent >= flow.limit && now >= flow.probeAt) this.probe(flow, now);
+    for (const flow of this.outFlows.values())
+      if (this.starves(flow) && now >= flow.probeAt) this.probe(flow, now);
+    for (const crowd of this.crowds.values()) if (now >= crowd.deadline) this.stirred.add(crowd);
+    this.settle(now);
+  }
+
+  /** Let go what waits for whoever has become free. */
+  settle(now) {
+    for (const crowd of this.stirred) {
+      this.stirred.delete(crowd);
+      crowd.pump(now);
     }
   }
 
@@ -55,6 +69,8 @@ export class Origin extends Link {
       if (now - flow.lastUsed >= FORGET_OUT_MS && !flow.waiting.length && !this.holds(flow))
         this.outFlows.delete(key);
     }
+    for (const [endpoint, crowd] of this.crowds)
+      if (!crowd.waiting.size && !this.told.has(endpoint)) this.crowds.delete(endpoint);
   }
 
   // Messages out
@@ -100,7 +116,7 @@ export class Origin extends Link {
     const holders = this.told.get(item.endpoint);
     if (holders === undefined) return this.ask(item.endpoint);
     if (holders === null) return;
-    const able = this.choose(holders, item.node);
+    const able = cheapest(holders, item.node);
     const lost = item.node || item.bereft;
     if (able[0]?.kind === BROADCAST)
       return this.finish(item, "undelivered", item.bereft ? NO_ROUTE : WRONG_KIND);
@@ -108,7 +124,8 @@ export class Origin extends Link {
       return item.patient ? undefined : this.finish(item, "undelivered", lost ? NO_ROUTE : NO_ENDPOINT);
     const flows = able.map((holder) => this.outFlow(holder, item.endpoint, now));
     item.waitUntil = undefined;
-    this.go(item, flows.find((flow) => !flow.waiting.length && this.ready(flow, now)) ?? flows[0], now);
+    if (flows.length > 1) this.crowd(item.endpoint, flows).put(item, now);
+    else this.go(item, flows[0], now);
   }
 
   ask(endpoint) {
@@ -123,11 +140,12 @@ export class Origin extends Link {
     this.write({ kind: SIGNAL, signal: WHO, endpoint });
   }
 
-  /** The holders that count, by the rule for conflicts, and of them the cheapest, in turn. */
-  choose(holders, node) {
-    const cheap = cheapest(holders, node);
-    this.turn = (this.turn ?? 0) + 1;
-    return cheap.map((_, at) => cheap[(at + this.turn) % cheap.length]);
+  crowd(endpoint, flows) {
+    if (!this.crowds.has(endpoint)) this.crowds.set(endpoint, new Crowd(this));
+    const crowd = this.crowds.get(endpoint);
+    const same = flows.length === crowd.flows.length && flows.every((flow) => crowd.flows.includes(flow));
+    if (!same) crowd.adopt(flows);
+    return crowd;
   }
 
   outFlow({ node, credit }, endpoint, now) {
@@ -142,6 +160,13 @@ export class Origin extends Link {
         waiting: [],
         lastUsed: now,
         probeMs: PROBE_MS,
+        probeAt: 0,
+        // For choosing among several holders (crowd.js):
+        open: 0, // requests outstanding
+        done: 0, // ... that were answered of late
+        base: 0, // what `sent` was when counting began
+        blockedAt: undefined, // since when a send has waited for its credit
+        lagsUntil: 0, // until then it is passed over while it has none
       });
     }
     return this.outFlows.get(key);
@@ -149,6 +174,13 @@ export class Origin extends Link {
 
   holds(flow) {
     return (this.told.get(flow.endpoint) ?? []).some((holder) => holder.node === flow.node);
+  }
+
+  /** Whether something waits for its credit. */
+  starves(flow) {
+    if (flow.sent < flow.limit) return false;
+    const crowd = this.crowds.get(flow.endpoint);
+    return flow.waiting.length > 0 || (crowd?.waiting.size > 0 && crowd.flows.includes(flow));
   }
 
   ready(flow, now) {
@@ -173,6 +205,7 @@ export class Origin extends Link {
     const number = (flow.sent += 1) & 0xffff;
     flow.lastUsed = now;
     item.state = "sent";
+    if (kind !== SEND) flow.open++;
     const timed =
       kind === SEND ? {} : { id, timeoutMs: Math.max(1, Math.min(item.expires - now, 0xffffffff) | 0) };
     this.write({ kind, format, endpoint, number, window, destination: flow.node, ...timed }, payload);
@@ -181,12 +214,20 @@ export class Origin extends Link {
 
   /** The socket has room again, or credit came. */
   resume(now) {
-    for (const flow of this.outFlows.values())
-      while (flow.waiting.length && this.ready(flow, now)) this.transmit(flow.waiting.shift(), now);
+    for (const flow of this.outFlows.values()) this.drain(flow, now);
+    for (const crowd of this.crowds.values()) crowd.pump(now);
   }
 
+  drain(flow, now) {
+    while (flow.waiting.length && this.ready(flow, now)) this.transmit(flow.waiting.shift(), now);
+  }
+
+  /** Whether something waits for room in the socket alone. */
   stalled() {
-    return [...this.outFlows.values()].some((flow) => flow.waiting.length && flow.sent < flow.limit);
+    return (
+      [...this.outFlows.values()].some((flow) => flow.waiting.length && flow.sent < flow.limit) ||
+      (!this.room() && [...this.crowds.values()].some((crowd) => crowd.waiting.size))
+    );
   }
 
   onCredit(flow, limit, now) {
@@ -194,8 +235,9 @@ export class Origin extends Link {
     if (!gain || gain >= 0x8000) return;
     flow.limit += gain;
     flow.probeMs = PROBE_MS;
-    while (flow.waiting.length && this.ready(flow, now)) this.transmit(flow.waiting.shift(), now);
+    this.drain(flow, now);
     flow.probeAt = now + flow.probeMs;
+    this.crowds.get(flow.endpoint)?.pump(now);
   }
 
   probe(flow, now) {
@@ -225,15 +267,17 @@ export class Origin extends Link {
     }
     for (const flow of this.outFlows.values())
       if (flow.endpoint === endpoint && !this.holds(flow)) this.leave(flow);
+    this.crowds.get(endpoint)?.disband();
     this.resolveAll(endpoint, now);
-    for (const flow of this.outFlows.values())
-      if (flow.endpoint === endpoint) this.onCredit(flow, flow.limit, now);
+    for (const flow of this.outFlows.values()) if (flow.endpoint === endpoint) this.drain(flow, now);
   }
 
   /** A holder is gone: what waits for its credit finds another. */
   leave(flow) {
     flow.limit = Math.min(flow.limit, flow.sent);
     for (const item of flow.waiting.splice(0)) Object.assign(item, { state: "homeless", flow: undefined, bereft: true });
+    const crowd = this.crowds.get(flow.endpoint);
+    if (crowd?.flows.includes(flow)) crowd.disband();
   }
 
   resolveAll(endpoint, now) {
@@ -262,8 +306,15 @@ export class Origin extends Link {
   finish(item, status, code, text = "", more = {}) {
     const waiting = item.flow?.waiting ?? [];
     if (waiting.includes(item)) waiting.splice(waiting.indexOf(item), 1);
-    if (this.pending.delete(item.id))
-      this.events.push({ type: "outcome", id: item.id, status, code, text, ...more });
+    if (!this.pending.delete(item.id)) return;
+    this.events.push({ type: "outcome", id: item.id, status, code, text, ...more });
+    if (item.state === "sent" && item.kind !== SEND) {
+      item.flow.open--;
+      if (ANSWERED.includes(status)) item.flow.done++;
+    }
+    const crowd = this.crowds.get(item.endpoint);
+    crowd?.waiting.delete(item);
+    if (crowd?.waiting.size) this.stirred.add(crowd);
   }
 
   lose(item) {
@@ -284,10 +335,11 @@ export class Origin extends Link {
   }
 
   /** The caller no longer wants it. */
-  cancel(id) {
+  cancel(id, now) {
     const item = this.pending.get(id);
     if (item?.kind === REQUEST) this.callOff(item);
     if (item) this.finish(item, "cancelled", 0);
+    this.settle(now);
     return this.takeEvents();
   }
 
