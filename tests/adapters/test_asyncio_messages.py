@@ -330,6 +330,27 @@ async def test_a_full_speed_publish_reaches_all_who_keep_up() -> None:
         assert a.node.origin.counters["broadcast_dropped"] == 0
 
 
+async def test_a_publish_waits_a_little_for_a_subscriber_that_is_behind() -> None:
+    """One of two reads again as soon as its queue has filled up: without patience it would miss the rest."""
+    async with buses(3) as (a, b, c):
+        slow, keen = b.subscribe("news", queue=5000), c.subscribe("news", queue=5000)
+        await until(lambda: len(a.endpoints()) == 2)
+        [link] = [runner for runner in b._host.runners if runner.connection.peer is b.node.routes.peers[a.id]]
+        b._host.loop.remove_reader(link.channel.fileno())
+
+        async def publish() -> None:
+            for number in range(3000):
+                await a.publish("news", b"%05d" % number + bytes(1000))
+
+        publishing = asyncio.create_task(publish())
+        await until(lambda: a.node.origin.pending or publishing.done())
+        b._host.loop.add_reader(link.channel.fileno(), link.on_readable)
+        await publishing
+        for receiver in (slow, keen):
+            assert [(await receiver.receive(10)).missed for _ in range(3000)] == [0] * 3000
+        assert a.node.origin.counters["broadcast_dropped"] == 0
+
+
 async def test_publish_waits_for_room_everywhere_only_if_it_is_asked_to() -> None:
     async with buses(3) as (a, b, c):
         stuck, keen = b.subscribe("news"), c.subscribe("news")

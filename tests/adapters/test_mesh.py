@@ -184,6 +184,17 @@ async def test_a_way_within_the_realm_is_preferred_whatever_it_costs(monkeypatch
         assert [(hop.realm, hop.cost) for hop in await b.trace("wide")] == [("localnet", 500)]
 
 
+async def test_a_trace_tells_a_leaf_next_door_as_this_side_reckons() -> None:
+    async with AsyncBus(ipc=False, leaf=True) as leaf, AsyncBus(ipc=False) as bus:
+        leaf.serve("leaf/echo", lambda _: "answer")
+        listener = await leaf.listen("tcp://127.0.0.1:0")
+        await bus.connect(listener.url, cost=77)
+        await until(lambda: sees(bus, "leaf/echo"))
+        assert [(hop.medium, hop.realm, hop.cost) for hop in await bus.trace("leaf/echo")] == [
+            ("tcp", "localnet", 77)
+        ]
+
+
 async def test_links_of_a_wrong_realm_or_cost_are_refused_at_once() -> None:
     async with AsyncBus(ipc=False) as bus:
         with pytest.raises(ValueError, match="realm must be one of"):

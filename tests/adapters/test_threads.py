@@ -255,6 +255,30 @@ def test_a_full_speed_publish_reaches_all_who_keep_up() -> None:
         assert a.node.origin.counters["broadcast_dropped"] == 0
 
 
+def test_a_publish_waits_a_little_for_a_subscriber_that_is_behind() -> None:
+    """One of two reads again as soon as its queue has filled up: without patience it would miss the rest."""
+    with buses(3) as (a, b, c):
+        receivers = [bus.subscribe("news", queue=5000) for bus in (b, c)]
+        until(lambda: len(a.endpoints()) == 2)
+        engine = b._host.engine
+        with engine.lock:
+            [link] = [each for each in b._host.runners if each.connection.peer is b.node.routes.peers[a.id]]
+            engine.remove_reader(link.channel.fileno())
+
+        def publish() -> None:
+            for number in range(3000):
+                a.publish("news", b"%05d" % number + bytes(1000))
+
+        publishing = Task(publish)
+        until(lambda: a.node.origin.pending or not publishing.is_alive())
+        with engine.lock:
+            engine.add_reader(link.channel.fileno(), link.on_readable)
+        publishing.result(30)
+        for receiver in receivers:
+            assert [receiver.receive(10).missed for _ in range(3000)] == [0] * 3000
+        assert a.node.origin.counters["broadcast_dropped"] == 0
+
+
 @pytest.mark.parametrize("policy", ["refuse", "drop_newest", "latest"])
 def test_what_a_subscriber_misses_is_seen(policy: busway.adapters.facade.Policy) -> None:
     with buses() as (a, b):
