@@ -22,7 +22,9 @@ import busway
 from busway.demo.figures import Figures, RoundTrips
 from busway.demo.messages import Readings
 from busway.demo.report import missing, plain_line, summary
+from busway.demo.watcher import Watcher
 from busway.drivers import unix
+from busway.testing import Network
 
 READINGS = Readings(cpu_percent=12.0, load=[0.5, 0.4, 0.3], memory_percent=40.0, memory_size=2**33)
 DEMO = (sys.executable, "-m", "busway.demo")
@@ -307,6 +309,26 @@ def test_a_program_counts_as_what_it_turns_out_to_be() -> None:
     assert figures.nodes[b"v"].label == "victim"
     figures.node_down(b"v")
     assert figures.went == {"victim": 1}
+
+
+def test_the_watcher_waits_for_who_a_node_is() -> None:
+    """Another node tells of it first, and then without its label."""
+
+    async def watch() -> None:
+        async with Network() as network:
+            here, door = [await network.bus(label, transit=True) for label in ("watcher", "door")]
+            victim = await network.bus("victim", leaf=True)
+            await network.link(here, door, delay=0.005)
+            figures = Figures()
+            watcher = Watcher(here, figures)
+            listening = [asyncio.create_task(each) for each in watcher.listeners()]
+            await network.link(door, victim)
+            await watcher.until(lambda: figures.came["victim"] == 1, PATIENCE_S)
+            for task in listening:
+                task.cancel()
+            await asyncio.gather(*listening, return_exceptions=True)
+
+    asyncio.run(watch())
 
 
 def test_nothing_is_missing_from_a_good_run() -> None:
