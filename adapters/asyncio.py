@@ -138,7 +138,7 @@ class AsyncBus(Face, Receiving, Links, Views):
         if token:
             outcome = await self._host.outcome(token)
             if outcome.status not in (events.ACCEPTED, events.TAKEN):
-                raise facade.error_of(outcome)
+                raise facade.error_of(outcome, to)
         else:
             await self._turn()
 
@@ -222,7 +222,7 @@ class AsyncBus(Face, Receiving, Links, Views):
         outcome = await self._host.outcome(self._request(to, payload, timeout, ttl, node, 0))
         if outcome.status == events.REPLIED:
             return facade.decode_outcome(outcome, wanted)
-        raise facade.error_of(outcome)
+        raise facade.error_of(outcome, to)
 
     @overload
     def request_stream(
@@ -260,7 +260,7 @@ class AsyncBus(Face, Receiving, Links, Views):
                 if outcome.status == events.ENDED:
                     return
                 if outcome.status not in (events.PARTIAL, events.REPLIED):
-                    raise facade.error_of(outcome)
+                    raise facade.error_of(outcome, to)
                 self.node.consume_part(token, now_ms())
                 yield facade.decode_outcome(outcome, wanted)
                 if outcome.status == events.REPLIED:

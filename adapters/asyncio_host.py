@@ -25,7 +25,7 @@ from busway.adapters.facade import Change
 from busway.adapters.failures import Failures
 from busway.adapters.links import LinkRunner, ListenerRunner, Owner, now_ms
 from busway.adapters.local import LocalMesh
-from busway.errors import BusClosed, BusError, Undeliverable
+from busway.errors import BusClosed, BusError
 from busway.names import ascii_safe
 from busway.protocol import Connection, Message, Node, codes, errors, events
 
@@ -332,7 +332,7 @@ class Host:
         self.undeliverable.append(event)
         if self.loop.time() >= self._quiet_until:  # one line a second tells as much as a thousand
             self._quiet_until = self.loop.time() + 1.0
-            _log.warning("a message to %s was %s", event.endpoint.hex(), Undeliverable(event.reason))
+            _log.warning("a message was %s", facade.undelivered(event))
 
     def _on_change(self, event: events.Event) -> None:
         tap.noticed(self, event)

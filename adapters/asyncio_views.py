@@ -13,7 +13,6 @@ from busway.adapters.asyncio_host import Host
 from busway.adapters.dialled import links_of
 from busway.adapters.facade import EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo
 from busway.adapters.links import now_ms
-from busway.names import endpoint_id
 from busway.protocol import Node
 
 
@@ -63,7 +62,7 @@ class Views:
         """
         self._host.check_open()
         timeout_ms = facade.milliseconds("timeout", timeout)
-        steps = facade.tracing(self._seen, node or endpoint_id(to), timeout_ms, now_ms)
+        steps = facade.tracing(self._seen, node or to, timeout_ms, now_ms)
         try:
             token = next(steps)
             while True:

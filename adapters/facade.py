@@ -18,7 +18,7 @@ from typing import Any, cast
 from busway.adapters import opening
 from busway.adapters.checks import check_label, check_limits, check_token, check_whole
 from busway.adapters.failures import describe
-from busway.adapters.literal import id_of
+from busway.adapters.literal import id_of, text_of
 from busway.adapters.typed import Kind as Kind
 from busway.adapters.typed import Policy as Policy
 from busway.adapters.typed import Realm as Realm
@@ -33,7 +33,7 @@ from busway.errors import (
     Undeliverable,
     UnknownType,
 )
-from busway.names import check_bus_name, endpoint_name
+from busway.names import check_bus_name, endpoint_id, endpoint_name
 from busway.payloads import ReplyType, accepted_types, decode, encode, reply_type
 from busway.protocol import (
     Connection,
@@ -412,24 +412,24 @@ def answer_error(node: Node, message: Message, code: int, text: str, now: int) -
 
 
 def tracing(
-    node: Node, wanted: bytes, timeout_ms: int, clock: Callable[[], int]
+    node: Node, wanted: Any, timeout_ms: int, clock: Callable[[], int]
 ) -> Generator[int, events.Outcome, list[Hop]]:
     """The steps of a trace: yields tokens, takes their outcomes, returns the nodes on the way.
 
     Raises RequestTimeout, Undeliverable.
     """
-    outcome = yield node.locate(wanted, clock(), timeout_ms=timeout_ms)
+    outcome = yield node.locate(endpoint_id(wanted), clock(), timeout_ms=timeout_ms)
     if outcome.status != events.TRACED:
-        raise error_of(outcome)
+        raise error_of(outcome, wanted)
     target = outcome.node_id
     hops: list[Hop] = []
     while target != node.node_id and not (hops and hops[-1].node == target):
         if len(hops) > codes.HOPS_MAX:
-            raise Undeliverable(codes.NO_ROUTE, "the way has more than 256 hops")
+            raise Undeliverable(codes.NO_ROUTE, "the way has more than 256 hops", text_of(wanted))
         started = time.monotonic()
         outcome = yield node.trace(target, len(hops), clock(), timeout_ms=timeout_ms)
         if outcome.status != events.TRACED:
-            raise error_of(outcome)
+            raise error_of(outcome, wanted)
         hops.append(_as_seen_here(node, hop_of(outcome, time.monotonic() - started)))
     return hops
 
@@ -534,18 +534,23 @@ def decode_outcome(outcome: events.Outcome, wanted: ReplyType | None) -> Any:
     return decode(payload, outcome.format, outcome.type_id, b"", None)
 
 
-def error_of(outcome: events.Outcome) -> BusError:
-    """The exception for an outcome that is not a success."""
+def error_of(outcome: events.Outcome, to: Any) -> BusError:
+    """The exception for the outcome, which is no success, of a message to that endpoint."""
     status = outcome.status
     if status == events.FAILED:
         return RemoteError(outcome.code, outcome.text)
     if status == events.TIMED_OUT:
-        return RequestTimeout()
+        return RequestTimeout(f"{text_of(to)}: {RequestTimeout()}")
     if outcome.code == codes.BUS_CLOSED and not outcome.text:
         return BusClosed()
     if status == events.UNKNOWN:
-        return DeliveryUnknown()
-    return Undeliverable(outcome.code, outcome.text)
+        return DeliveryUnknown(f"{text_of(to)}: {DeliveryUnknown()}")
+    return Undeliverable(outcome.code, outcome.text, text_of(to))
+
+
+def undelivered(event: events.UndeliverableEvent) -> Undeliverable:
+    """What a sender that has gone on would have been told."""
+    return Undeliverable(event.reason, endpoint=text_of(event.endpoint))
 
 
 def node_info(peer: Peer, me: bool = False) -> NodeInfo:

@@ -49,6 +49,16 @@ def name_of(endpoint: bytes) -> str:
     return _names.get(endpoint, "")
 
 
+def text_of(target: Any) -> str:
+    """An endpoint for people: as it was called, else the beginning of its UUID."""
+    if isinstance(target, str):
+        return target
+    if isinstance(target, type):
+        return target.__qualname__
+    found = endpoint_id(target)
+    return name_of(found) or found.hex()[:8]
+
+
 def id_of(target: Any) -> bytes:
     """As `endpoint_id`, and warns as `id_of_name`."""
     return id_of_name(target) if type(target) is str else endpoint_id(target)

@@ -119,7 +119,7 @@ class Bus(Face, Receiving, Links, Views):
         if promise is not None:
             outcome = self._host.outcome(token, promise)
             if outcome.status not in (events.ACCEPTED, events.TAKEN):
-                raise facade.error_of(outcome)
+                raise facade.error_of(outcome, to)
 
     @shielded
     def publish(
@@ -167,7 +167,7 @@ class Bus(Face, Receiving, Links, Views):
         outcome = self._host.outcome(token, promise)
         if outcome.status == events.REPLIED:
             return facade.decode_outcome(outcome, wanted)
-        raise facade.error_of(outcome)
+        raise facade.error_of(outcome, to)
 
     @overload
     def request_future(
@@ -194,7 +194,7 @@ class Bus(Face, Receiving, Links, Views):
         Its callbacks run in a thread of the bus; `cancel()` cancels the request. Arguments as `request`,
         whose errors it tells; what is wrong with the arguments is raised at once.
         """
-        waiter = FutureReply(self._host, facade.wanted_reply(reply))
+        waiter = FutureReply(self._host, to, facade.wanted_reply(reply))
         token, _ = self._request(to, payload, timeout, ttl, node, 0, waiter)
         waiter.watch(token)
         return waiter.future
@@ -233,7 +233,7 @@ class Bus(Face, Receiving, Links, Views):
                 if outcome.status == events.ENDED:
                     return
                 if outcome.status not in (events.PARTIAL, events.REPLIED):
-                    raise facade.error_of(outcome)
+                    raise facade.error_of(outcome, to)
                 self._host.engine.call(self.node.consume_part, token, now_ms())
                 yield facade.decode_outcome(outcome, wanted)
                 if outcome.status == events.REPLIED:

@@ -28,9 +28,10 @@ _LOOK_S = 0.5  # whether the bus is closed, while there is no place
 class FutureReply:
     """Who waits for the outcome of a request, for a future's sake."""
 
-    def __init__(self, host: Host, wanted: ReplyType | None) -> None:
+    def __init__(self, host: Host, to: Any, wanted: ReplyType | None) -> None:
         self.future: Future[Any] = Future()
         self._host = host
+        self._to = to
         self._wanted = wanted
 
     def watch(self, token: int) -> None:
@@ -55,7 +56,7 @@ class FutureReply:
             return
         try:
             if outcome.status != events.REPLIED:
-                raise facade.error_of(outcome)
+                raise facade.error_of(outcome, self._to)
             value = facade.decode_outcome(outcome, self._wanted)
         except Exception as error:  # noqa: BLE001 - the future's to tell
             self.future.set_exception(error)

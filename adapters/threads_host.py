@@ -26,7 +26,7 @@ from busway.adapters.threads_callbacks import FutureReply
 from busway.adapters.threads_ends import Arrivals, Changes, Job, Parts
 from busway.adapters.threads_engine import Engine, Pool, Promise
 from busway.adapters.threads_signals import install, shielded, uninstall
-from busway.errors import BusClosed, BusError, Undeliverable
+from busway.errors import BusClosed, BusError
 from busway.names import ascii_safe
 from busway.payloads import encode
 from busway.protocol import Connection, Message, Node, codes, errors, events
@@ -312,8 +312,7 @@ class Host:
         self.undeliverable.append(event)
         if time.monotonic() >= self._quiet_until:  # one line a second tells as much as a thousand
             self._quiet_until = time.monotonic() + 1.0
-            words = ("a message to %s was %s", event.endpoint.hex(), Undeliverable(event.reason))
-            self.engine.remarks.append(partial(_log.warning, *words))
+            self.engine.remarks.append(partial(_log.warning, "a message was %s", facade.undelivered(event)))
 
     def _on_change(self, event: events.Event) -> None:
         tap.noticed(self, event)

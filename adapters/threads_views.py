@@ -13,7 +13,6 @@ from busway.adapters.facade import EndpointInfo, Hop, LinkInfo, NodeInfo, RouteI
 from busway.adapters.links import now_ms
 from busway.adapters.threads_ends import Changes
 from busway.adapters.threads_host import Host
-from busway.names import endpoint_id
 from busway.protocol import Node
 
 
@@ -64,7 +63,7 @@ class Views:
         """
         self._host.check_open()
         timeout_ms = facade.milliseconds("timeout", timeout)
-        steps = facade.tracing(self.node, node or endpoint_id(to), timeout_ms, now_ms)
+        steps = facade.tracing(self.node, node or to, timeout_ms, now_ms)
         outcome: Any = None
         try:
             while True:

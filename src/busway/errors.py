@@ -34,11 +34,13 @@ class Undeliverable(BusError):
     Args:
         reason: number of the reason, as in docs/protocol.md section 8.
         message: a sentence for people; by default the one that goes with the reason.
+        endpoint: what it was sent to, as the sender called it; "" if that is not known.
     """
 
-    def __init__(self, reason: int, message: str = "") -> None:
-        super().__init__(reason, message)
+    def __init__(self, reason: int, message: str = "", endpoint: str = "") -> None:
+        super().__init__(reason, message, endpoint)
         self.reason = reason
+        self.endpoint = endpoint
         self.message = message or _REASON_SENTENCES.get(reason, "the receiver gave a reason unknown here")
 
     @property
@@ -49,7 +51,8 @@ class Undeliverable(BusError):
         return REASON_NAMES.get(self.reason, f"REASON_{self.reason}")
 
     def __str__(self) -> str:
-        return f"not delivered: {self.message} ({self.reason_name})"
+        to = f" to {self.endpoint}" if self.endpoint else ""
+        return f"not delivered{to}: {self.message} ({self.reason_name})"
 
 
 class RemoteError(BusError):

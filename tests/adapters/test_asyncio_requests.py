@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import select
+import uuid
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -439,3 +441,42 @@ async def test_workers_that_do_one_job_at_a_time_get_the_next_when_they_are_free
         assert len(done) == 99
         for task in asked:
             task.cancel()
+
+
+@busway.message("0ddba11e-5d0d-4a53-9a2e-0d6a4c9b7f10")
+@dataclass
+class Stray:
+    """Nobody takes it."""
+
+
+@pytest.mark.parametrize(
+    ("to", "text"),
+    [
+        ("lab/nobody", "lab/nobody"),
+        (busway.endpoint_id("lab/nobody-2"), "1100e0d1"),
+        (uuid.UUID(int=0xABCDEF << 104), "abcdef00"),
+        (Stray, "Stray"),
+    ],
+)
+async def test_errors_name_the_endpoint(to: Any, text: str) -> None:
+    async with buses(1) as (a,):
+        calls = (a.send(to, b"x"), a.send(to, b"x", confirm=True), a.request(to))
+        for call in calls:
+            with pytest.raises(busway.Undeliverable, match=f"^not delivered to {text}: nobody has") as caught:
+                await call
+            assert caught.value.endpoint == text
+        with pytest.raises(busway.Undeliverable, match=f"^not delivered to {text}: "):
+            async for _ in a.request_stream(to):
+                pass
+        with pytest.raises(busway.Undeliverable, match=f"^not delivered to {text}: "):
+            await a.trace(to)
+
+
+async def test_what_was_not_answered_in_time_is_named() -> None:
+    async with buses(1) as (a,):
+        held = a.register("lab/held")
+        with pytest.raises(busway.RequestTimeout, match=r"^lab/held: no reply within"):
+            await a.request("lab/held", timeout=0.05)
+        with pytest.raises(busway.DeliveryUnknown, match=r"^lab/held: no verdict came"):
+            await a.send("lab/held", confirm=True, timeout=0.05)
+        held.close()

@@ -6,6 +6,7 @@ import logging
 import selectors
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -560,3 +561,32 @@ def test_workers_that_do_one_job_at_a_time_get_the_next_when_they_are_free() -> 
         busy.set()
         for job in jobs:
             job.result()
+
+
+@pytest.mark.parametrize(
+    ("to", "text"), [("lab/nobody", "lab/nobody"), (uuid.UUID(int=0xABCDEF << 104), "abcdef00")]
+)
+def test_errors_name_the_endpoint(to: Any, text: str) -> None:
+    with buses(1) as (a,):
+        calls: list[Callable[[], object]] = [
+            lambda: a.send(to, b"x"),
+            lambda: a.send(to, b"x", confirm=True),
+            lambda: a.request(to),
+            lambda: a.request_future(to).result(),
+            lambda: list(a.request_stream(to)),
+            lambda: a.trace(to),
+        ]
+        for call in calls:
+            with pytest.raises(busway.Undeliverable, match=f"^not delivered to {text}: nobody has") as caught:
+                call()
+            assert caught.value.endpoint == text
+
+
+def test_what_was_not_answered_in_time_is_named() -> None:
+    with buses(1) as (a,):
+        held = a.register("lab/held")
+        with pytest.raises(busway.RequestTimeout, match=r"^lab/held: no reply within"):
+            a.request("lab/held", timeout=0.05)
+        with pytest.raises(busway.DeliveryUnknown, match=r"^lab/held: no verdict came"):
+            a.send("lab/held", confirm=True, timeout=0.05)
+        held.close()

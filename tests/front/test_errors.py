@@ -13,6 +13,7 @@ SAMPLES = [
     errors.BusError("plain"),
     errors.Undeliverable(1),
     errors.Undeliverable(300, "the tank is empty"),
+    errors.Undeliverable(1, endpoint="lab/pump"),
     errors.RemoteError(64, "ValueError: no"),
     errors.RemoteError(300),
     errors.RequestTimeout(),
@@ -56,6 +57,12 @@ def test_every_reason_has_a_sentence_of_its_own(reason: int) -> None:
 def test_an_unknown_reason_keeps_its_number() -> None:
     assert str(errors.Undeliverable(99)).endswith("(REASON_99)")
     assert errors.RemoteError(300, "the tank is empty").code == 300
+
+
+def test_it_says_to_whom() -> None:
+    error = errors.Undeliverable(3, endpoint="lab/pump")
+    assert error.endpoint == "lab/pump"
+    assert str(error) == "not delivered to lab/pump: the deadline passed first (EXPIRED)"
 
 
 def test_a_payload_is_kept_but_not_shown() -> None:

@@ -283,7 +283,7 @@ def send(
             raise Failure(failures.UNKNOWN, f"{name} takes nothing: not sent within {timeout:g} s") from None
         await bus.close(timeout)  # what comes back until then is still heard
         if bus.undeliverable:
-            raise Undeliverable(bus.undeliverable[0].reason)
+            raise Undeliverable(bus.undeliverable[0].reason, endpoint=name)
         if as_json:
             output.say_json(_sent(name) | {"verdict": "taken" if confirm else "accepted"})
         return failures.OK
