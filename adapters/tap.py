@@ -146,6 +146,9 @@ class Tapped:
             "type": type_id,
             "payload": payload[:PAYLOAD_MAX],
         }
+        if len(self._lost) > len(asking):  # some have left
+            there = {watcher.node_id for watcher in asking}
+            self._lost = {id: count for id, count in self._lost.items() if id in there}
         for watcher in asking:
             id = watcher.node_id
             record["lost"] = self._lost.get(id, 0)

@@ -54,6 +54,15 @@ class Lines:
                 connection.advertiser.note_lines(route)
                 connection.touch()
 
+    def relabelled(self, peer: Peer) -> None:
+        """Those who reach it through us may have its lines, or a former label, already."""
+        route = peer.route
+        for connection in self._mesh.node.connections:
+            versions = connection.advertiser.neighbour.children.get(route) if route is not None else None
+            if versions is not None:
+                versions[0] = 0
+        self.changed(peer)
+
     def teller(self, connection: "Connection", key: bytes) -> "Peer | None":
         """The node whose line a neighbour may tell us: itself, or one that it leads to (section 4)."""
         peer = self._mesh.node.routes.find(key)

@@ -276,7 +276,7 @@ class Mesh:
         peer.leaf = leaf
         if peer.mesh is not None:
             self.node.emit(events.NodeEvent(events.NODE_CHANGED, peer))
-            self.lines.changed(peer)  # those who reach it through us may have asked for its lines already
+            self.lines.relabelled(peer)
 
     def peer_of(self, key: bytes, now: int) -> Peer:
         """The node that a message names. One that cannot be reached is remembered for a while; a leaf reaches

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -225,3 +225,20 @@ def test_the_blocking_bus_logs_too(caplog: pytest.LogCaptureFixture) -> None:
         assert a.request("lab/echo", 1) == 1
     for words in ("node-up: b", "endpoint-up: lab/echo (anycast", "is on its way to b", "answered"):
         assert words in caplog.text, words
+
+
+async def test_what_watchers_missed_is_forgotten_when_they_leave() -> None:
+    async with buses(4) as (watcher, a, *others):
+        kept = await watch(watcher, a)
+        leaving = [await watch(other, a, queue=2) for other in others]
+        await until(lambda: len(a.node.directory.holders(TAP)) == 3)
+        for number in range(50):
+            await a.publish("lab/x", number)
+            await kept.receive(5)
+        assert {other.id for other in others} <= set(cast(Tapped, a.node)._lost)
+        for receiver in leaving:
+            receiver.close()
+        await until(lambda: len(a.node.directory.holders(TAP)) == 1)
+        await a.publish("lab/x", "last")
+        await kept.receive(5)
+        assert not set(cast(Tapped, a.node)._lost) - {watcher.id}

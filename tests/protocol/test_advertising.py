@@ -306,6 +306,28 @@ def test_a_label_travels_once_and_also_with_nothing_to_tell() -> None:
     assert not net.see("a", "d").leaf
 
 
+def test_a_label_that_changes_again_goes_on_too() -> None:
+    net = chain("ab")
+    liar = Liar(net, net["b"])
+    liar.say(routes(update(X3, 0, 1)))
+    for label in ("one", "two", "three"):
+        liar.say(directory(varint(3), GLOBAL, 0, 0, label=label))
+        net.pump()
+        assert net.see("b", "x").label == label
+        assert net.see("a", "x").label == label
+
+
+def test_a_label_that_changes_with_the_line_s_news_is_told_once() -> None:
+    net = chain("ab")
+    liar = Liar(net, net["b"])
+    liar.say(routes(update(X3, 0, 1)), directory(varint(3), GLOBAL, 0, 1, entry(2, E), label="one"))
+    net.pump()
+    liar.say(directory(varint(3), GLOBAL, 1, 2, entry(2, F), label="two"))
+    net.pump()
+    assert (net.see("a", "x").label, net.holders("a", F)) == ("two", "x")
+    assert bytes(net.sent_by("b", "ab")).count(b"\x03two") == 1
+
+
 # By hand
 
 
