@@ -170,6 +170,74 @@ const scenarios = {
     bus.close();
   },
 
+  async "closes in the midst"() {
+    const bus = await connect(url);
+    let came = 0;
+    const subscription = bus.subscribe("t/burst", () => {
+      came++;
+      subscription.close();
+    });
+    const service = bus.serve("js/once", () => service.close());
+    say("listening");
+    await bus.request("t/wait"); // whose answer comes with what nobody here wants any more
+    assert.equal(came, 1);
+    bus.close();
+  },
+
+  async latest() {
+    const bus = await connect(url);
+    const every = [];
+    const newest = [];
+    const complaints = [];
+    console.error = (error) => complaints.push(error);
+    let goOn;
+    const atWork = new Promise((resolve) => (goOn = resolve));
+    bus.subscribe("t/now", (value) => every.push(value));
+    const draw = async ({ from, number }, { missed, source }) => {
+      newest.push({ from, number, missed, source });
+      await atWork;
+      if (newest.length === 2) throw new Error("only once");
+    };
+    const subscription = bus.subscribe("t/now", draw, { policy: "latest" });
+    say("listening");
+    await within(() => newest.length, "the first");
+    say("at work");
+    await within(() => every.length === 200, "all of both origins");
+    assert.equal(newest.length, 1, "one at a time");
+    goOn();
+    await within(() => newest.length === 3, "the newest of each");
+    const seen = newest.map(({ from, number, missed }) => [from, number, missed]);
+    assert.deepEqual([...seen.slice(0, 1), ...seen.slice(1).sort()], [
+      ["site", 0, 0],
+      ["other", 99, 99],
+      ["site", 99, 98],
+    ]);
+    assert.equal(new Set(newest.map(({ source }) => source)).size, 2);
+    assert.deepEqual(complaints.map(String), ["Error: only once"], "what it throws ends nothing");
+    say("drawn");
+    await within(() => newest.length === 4, "the next");
+    assert.deepEqual([newest[3].number, newest[3].missed], [100, 0]);
+    let closed = 0;
+    const other = bus.subscribe("t/now", () => (closed++, new Promise(() => {})), { policy: "latest" });
+    say("again");
+    await within(() => closed === 1 && every.length === 203, "one at work, and one that waits");
+    other.close();
+    subscription.close();
+    await bus.request("t/wait");
+    assert.equal(closed, 1);
+    let began = 0;
+    const rest = () => new Promise((resolve) => setTimeout(resolve, 50, (began += 1)));
+    bus.subscribe("t/down", rest, { policy: "latest" });
+    await within(() => began >= 2, "broadcasts");
+    for (const policy of ["refuse", "drop_oldest", "drop_newest", null, 3])
+      assert.throws(() => bus.subscribe("t/now", () => {}, { policy }), /policy "latest" or none was expected/);
+    await rest(); // one waits again
+    const before = began;
+    bus.close();
+    await rest();
+    assert.equal(began, before + 1, "after the end none but this one");
+  },
+
   async floods() {
     const bus = new Bus(url);
     await bus.room(); // until there is a connection
@@ -252,12 +320,20 @@ const scenarios = {
 
   async "comes back"() {
     const states = [];
+    const peers = [];
     const bus = new Bus(url, {
       backoff: { first: 0.05, most: 0.2 },
-      onState: ({ state }) => states.push(state),
+      onState: ({ state, peer, label }) => {
+        states.push(state);
+        if (state === "connected") peers.push([peer, label]);
+      },
     });
     const came = [];
-    bus.subscribe("t/down", ({ number }) => came.push(number));
+    const sources = new Set();
+    bus.subscribe("t/down", ({ number }, { source }) => {
+      came.push(number);
+      sources.add(source);
+    });
     bus.serve("js/upper", (text) => text.toUpperCase());
     await bus.opened;
     await within(() => came.length > 3, "broadcasts");
@@ -277,6 +353,11 @@ const scenarios = {
       ["connected", "closed", 2],
     );
     assert.ok(states.includes("reconnecting"));
+    assert.deepEqual(
+      peers,
+      [...sources].map((source, at) => [source, ["site", "site again"][at]]),
+      "who is at the other end, by id and label",
+    );
   },
 };
 

@@ -52,7 +52,9 @@ def node(script: str, *lines: str) -> list[str]:
     return run.stdout.splitlines()
 
 
-@pytest.mark.parametrize(("script", "count"), [("vectors.test.mjs", 12), ("crowd.test.mjs", 12)])
+@pytest.mark.parametrize(
+    ("script", "count"), [("vectors.test.mjs", 12), ("crowd.test.mjs", 12), ("latest.test.mjs", 4)]
+)
 def test_under_node(script: str, count: int) -> None:
     run = subprocess.run(
         [browser.node(), "--test", "--test-reporter=tap", HERE / script],

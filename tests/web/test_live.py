@@ -25,6 +25,7 @@ class Site:
     def __init__(self, bus: busway.AsyncBus) -> None:
         self.bus = bus
         self.cancelled = 0
+        self.inside = ""  # where more programs may come to the node in between
         self.slow_asked = asyncio.Event()  # a request came to "t/slow"
         self.finish = asyncio.Event()  # what "t/wait" waits for
         bus.serve("t/echo", lambda request: request.payload, realm="global")
@@ -79,13 +80,14 @@ class Site:
 async def site(*, behind: bool = False, **options: Any) -> AsyncIterator[tuple[Site, str]]:
     """A site and its address; `behind`: a node in between has that address, and the site a link to it."""
     async with (
-        busway.AsyncBus(ipc=False, label="site") as bus,
+        busway.AsyncBus(ipc=False, label=options.pop("label", "site")) as bus,
         busway.AsyncBus(ipc=False, label="door", transit=True) as door,
     ):
         made = Site(bus)
         listener = await (door if behind else bus).listen(options.pop("url", "ws://127.0.0.1:0"), **options)
         if behind:
-            await bus.connect((await door.listen("tcp://127.0.0.1:0")).url)
+            made.inside = (await door.listen("tcp://127.0.0.1:0")).url
+            await bus.connect(made.inside)
         bus.subscribe("t/down", realm="global")
         publishing = asyncio.create_task(made.publish())
         try:
@@ -179,6 +181,59 @@ async def listens(behind: bool) -> None:
             came = [(await up.receive(BOUND_S)).payload for _ in range(100)]
             assert came == [{"number": number} for number in range(100)]
             made.finish.set()
+
+
+async def knows(bus: busway.AsyncBus, *names: str) -> None:
+    """Returns once the page's endpoints are known there."""
+    await until(lambda: {*names} <= {endpoint.name for endpoint in bus.endpoints()})
+
+
+async def latest() -> None:
+    """A callback that is at work keeps nothing waiting but the newest of each origin."""
+    async with (
+        site(behind=True) as (made, url),
+        busway.AsyncBus(ipc=False, label="other") as other,
+        node("latest", url) as running,
+    ):
+        await running.said("listening")
+        await knows(made.bus, "t/now")
+        await made.bus.publish("t/now", {"from": "site", "number": 0}, wait=True)
+        await running.said("at work")
+        await other.connect(made.inside)
+        for origin in (made.bus, other):
+            name = origin.label
+            await knows(origin, "t/now")
+            for number in range(int(name == "site"), 100):
+                await origin.publish("t/now", {"from": name, "number": number}, wait=True)
+        await running.said("drawn")
+        await made.bus.publish("t/now", {"from": "site", "number": 100})
+        await running.said("again")
+        for number in (101, 102):
+            await made.bus.publish("t/now", {"from": "site", "number": number})
+        made.finish.set()
+
+
+async def closes_in_the_midst() -> None:
+    async with site() as (made, url), node("closes in the midst", url) as running:
+        await running.said("listening")
+        await knows(made.bus, "t/burst", "js/once")
+        for number in range(100):
+            await made.bus.publish("t/burst", number)
+        asked = (made.bus.request("js/once", number) for number in range(3))
+        first, *others = await asyncio.gather(*asked, return_exceptions=True)
+        assert first is None
+        for error in others:
+            assert isinstance(error, busway.Undeliverable)
+            assert error.reason == 1, "NO_ENDPOINT"
+        made.finish.set()
+
+
+def test_closing_in_the_midst_of_a_burst() -> None:
+    aio.run(closes_in_the_midst())
+
+
+def test_policy_latest() -> None:
+    aio.run(latest())
 
 
 async def floods() -> None:
@@ -276,7 +331,7 @@ async def comes_back() -> None:
         await asyncio.wait_for(made.slow_asked.wait(), BOUND_S)
         await first.aclose()
         await running.said("lost")
-        again, _ = await stack.enter_async_context(site(url=url))
+        again, _ = await stack.enter_async_context(site(url=url, label="site again"))
         assert await again.bus.request("js/upper", "hello", ttl=BOUND_S) == "HELLO"
         again.finish.set()
         assert await running.end() == ""

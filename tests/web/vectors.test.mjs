@@ -199,6 +199,10 @@ test("what comes for our endpoints: numbers, credit, deadlines, answers", () => 
   );
   made.respond(next.request, unhex("01"), 1);
   assert.equal(made.take(), null, "nobody waits for it any more");
+  const [plain] = made.receive(frame("800a0005"), NOW);
+  made.take();
+  made.turnAway(plain);
+  assert.deepEqual(bodies(made.take()).map(hex), ["f00501000501"], "UNDELIVERABLE: NO_ENDPOINT");
   made.receive(frame("900a" + "0001"), NOW); // PUBLISH to an anycast endpoint
   made.receive(frame(`a0000b${"e2".repeat(16)}0001` + "03" + "e807"), NOW);
   assert.deepEqual(bodies(made.take()).map(hex), ["e00301"], "NO_ENDPOINT");

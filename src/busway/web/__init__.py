@@ -4,7 +4,17 @@ from importlib.resources import files
 
 __all__ = ["client", "read"]
 
-CLIENT = ("busway.js", "leaf.js", "desk.js", "origin.js", "crowd.js", "link.js", "frames.js", "codec.js")
+CLIENT = (
+    "busway.js",
+    "latest.js",
+    "leaf.js",
+    "desk.js",
+    "origin.js",
+    "crowd.js",
+    "link.js",
+    "frames.js",
+    "codec.js",
+)
 CONTENT_TYPES = {
     "html": "text/html; charset=utf-8",
     "css": "text/css; charset=utf-8",

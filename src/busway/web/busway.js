@@ -9,6 +9,7 @@
 
 import { concat, decode, encode, hex, hmacSha256, utf8, uuidOf } from "./codec.js";
 import * as codes from "./frames.js";
+import { Latest } from "./latest.js";
 import { Connection } from "./leaf.js";
 
 export { decode, encode, Tagged, uuidOf } from "./codec.js";
@@ -101,7 +102,8 @@ export class Bus {
       @param {string} url ws:// or wss://
       @param options `token`: the shared secret, if the listener has one. `bus`: the bus's name. `label`: what people
         see of this node. `keepalive`: seconds. `backoff`: {first, most} seconds between attempts, doubling, half of it
-        random. `onState({state, error, retryIn})`: connecting, connected, reconnecting, closed. */
+        random. `onState({state, error, retryIn, peer, label})`: connecting, connected (with the id and label of who is
+        at the other end), reconnecting, closed. */
   constructor(
     url,
     {
@@ -151,9 +153,13 @@ export class Bus {
   }
 
   /** Every subscriber gets a copy of what is published. `callback(payload, message)`; message: {source, missed}.
+      Each is handed over as it comes. With `policy: "latest"` the callback is not called again before what it returned
+      has ended; of each origin only the newest waits meanwhile, and its `missed` says how many it has replaced.
       @returns {{close: function}} */
-  subscribe(name, callback) {
-    return this._register(name, codes.BROADCAST, callback);
+  subscribe(name, callback, { policy } = {}) {
+    if (policy !== undefined && policy !== "latest")
+      throw new RangeError(`policy "latest" or none was expected, not ${policy}: nothing else waits for a callback`);
+    return this._register(name, codes.BROADCAST, callback, policy);
   }
 
   /** Answer requests and take messages: `handler(payload, message)`, may be async; what it returns is the reply, what it
@@ -238,6 +244,7 @@ export class Bus {
     this._setState("closed", { error });
     this._rejectOpened(error);
     clearTimeout(this._redial);
+    for (const { calls } of this._endpoints.values()) for (const { latest } of calls) latest?.close();
     if (this._session) this._handle(this._session.close(clock()));
     for (const operation of [...this._unsent, ...this._waiting.values()]) operation.fail(error);
     this._flush();
@@ -325,15 +332,16 @@ export class Bus {
     this._flush();
   }
 
-  _on_open() {
+  _on_open({ node, label }) {
     this._tries = 0;
     this._was = true;
-    this._setState("connected");
+    this._setState("connected", { peer: node, label });
     this._resolveOpened(this);
     for (const operation of [...this._unsent]) operation.start();
   }
 
   _on_taken({ endpoint: uuid }) {
+    if (!this._endpoints.has(uuid)) return; // closed meanwhile
     const { name } = this._endpoints.get(uuid);
     this._endpoints.delete(uuid);
     console.warn(`"${name || uuid}" is held by another node, too, which keeps it: use another name here`);
@@ -375,6 +383,14 @@ export class Bus {
 
   _on_message(event) {
     const endpoint = this._endpoints.get(event.endpoint);
+    if (!endpoint) return this._session.turnAway(event); // closed by what came just before it
+    const atOnce = endpoint.calls.filter(({ latest }) => !latest);
+    for (const { latest } of endpoint.calls) latest?.put(event);
+    if (atOnce.length) this._hand(endpoint, atOnce, event);
+  }
+
+  /** Resolves when all these callbacks have ended. */
+  async _hand(endpoint, calls, event) {
     let payload;
     try {
       payload = event.format === codes.RAW ? event.payload : decode(event.payload);
@@ -390,7 +406,7 @@ export class Bus {
       missed: event.missed,
       signal: event.request?.abort.signal,
     };
-    for (const call of [...endpoint.calls]) this._call(call, payload, message, event.request);
+    await Promise.all(calls.map(({ call }) => this._call(call, payload, message, event.request)));
   }
 
   async _call(call, payload, message, request) {
@@ -427,7 +443,7 @@ export class Bus {
 
   // Operations
 
-  _register(name, kind, call) {
+  _register(name, kind, call, policy) {
     if (typeof call !== "function")
       throw new TypeError(`a function was expected for "${name}", not ${typeof call}`);
     const uuid = idOf(name);
@@ -439,16 +455,19 @@ export class Bus {
       kind,
       calls: [],
     };
-    endpoint.calls.push(call);
+    const receiver = { call };
+    if (policy === "latest") receiver.latest = new Latest((event) => this._hand(endpoint, [receiver], event));
+    endpoint.calls.push(receiver);
     this._endpoints.set(uuid, endpoint);
     if (!known) this._session?.register(uuid, kind, endpoint.name);
     this._flush();
-    return { close: () => this._deregister(uuid, endpoint, call) };
+    return { close: () => this._deregister(uuid, endpoint, receiver) };
   }
 
-  _deregister(uuid, endpoint, call) {
-    if (!endpoint.calls.includes(call)) return;
-    endpoint.calls.splice(endpoint.calls.indexOf(call), 1);
+  _deregister(uuid, endpoint, receiver) {
+    if (!endpoint.calls.includes(receiver)) return;
+    receiver.latest?.close();
+    endpoint.calls.splice(endpoint.calls.indexOf(receiver), 1);
     if (endpoint.calls.length || this._endpoints.get(uuid) !== endpoint) return;
     this._endpoints.delete(uuid);
     this._session?.withdraw(uuid);

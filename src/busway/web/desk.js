@@ -148,8 +148,10 @@ export class Desk extends Origin {
     flow.bridged = 0;
     const event = {
       type: "message",
+      kind,
       endpoint,
       source,
+      number,
       payload,
       format: header.format,
       messageType: header.type,
@@ -183,6 +185,12 @@ export class Desk extends Origin {
     if (kind === PUBLISH) return;
     if (id) this.write({ kind: ERROR, id, code, destination: source });
     else this.write({ kind: SIGNAL, signal: UNDELIVERABLE, endpoint, number, code, destination: source });
+  }
+
+  /** A message that was handed out, and that nobody wants any more. */
+  turnAway(event) {
+    if (event.request) this.reject(event.request, NO_ENDPOINT, "");
+    else this.refuse(event.source, event, NO_ENDPOINT);
   }
 
   /** CREDIT as the program takes: the window doubles as it is used. */
