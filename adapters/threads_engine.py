@@ -19,6 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from functools import partial
 from itertools import count
 from typing import Any
@@ -101,21 +102,23 @@ class Engine:
 
     def start(self) -> None:
         """Open what waiting needs, and start the I/O thread. Raises OSError."""
-        self.links = selectors.DefaultSelector()
-        self._outer: selectors.BaseSelector = self.links
-        self._nested = hasattr(self.links, "fileno")  # epoll, kqueue; else the I/O thread alone watches
-        self._alarm = _Alarm()
-        self._poke = _Alarm()
-        if self._nested:
-            self._outer = selectors.DefaultSelector()
-            self._outer.register(self._links_fd(), selectors.EVENT_READ)
-        self._outer.register(self._alarm.inner, selectors.EVENT_READ, (self._alarm.drain, None))
-        self.links.register(self._poke.inner, selectors.EVENT_READ, (self._poke.drain, None))
-        self._disposed = False
-        self._watching = True
-        # A daemon that the bus's own exit hook ends and joins: it never outlives the interpreter.
-        self._thread = threading.Thread(target=self._run, name="busway-io", daemon=True)
-        self._thread.start()
+        with ExitStack() as opened:  # nothing stays open if descriptors or threads run out on the way
+            self.links = opened.enter_context(selectors.DefaultSelector())
+            self._outer: selectors.BaseSelector = self.links
+            self._nested = hasattr(self.links, "fileno")  # epoll, kqueue; else the I/O thread alone watches
+            self._alarm = opened.enter_context(closing(_Alarm()))
+            self._poke = opened.enter_context(closing(_Alarm()))
+            if self._nested:
+                self._outer = opened.enter_context(selectors.DefaultSelector())
+                self._outer.register(self._links_fd(), selectors.EVENT_READ)
+            self._outer.register(self._alarm.inner, selectors.EVENT_READ, (self._alarm.drain, None))
+            self.links.register(self._poke.inner, selectors.EVENT_READ, (self._poke.drain, None))
+            self._disposed = False
+            self._watching = True
+            # A daemon that the bus's own exit hook ends and joins: it never outlives the interpreter.
+            self._thread = threading.Thread(target=self._run, name="busway-io", daemon=True)
+            self._thread.start()
+            opened.pop_all()
 
     @property
     def running(self) -> bool:

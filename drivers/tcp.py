@@ -195,15 +195,22 @@ def look_up(host: str, port: int) -> list[Address]:
     ValueError.
     """
     _check_zone(host)
+    check_name(host.partition("%")[0])
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         hint = f"; the interfaces here are {_interfaces()}" if "%" in host else ""
         raise socket.gaierror(error.errno, f"no address for {host!r} ({error.strerror}){hint}") from error
-    except UnicodeError as error:
-        raise ValueError(f"{host!r} cannot be the name of a host: {error}") from error
     families = (socket.AF_INET, socket.AF_INET6)
     return _in_turn([address for family, _, _, _, address in found if family in families])  # type: ignore[misc]
+
+
+def check_name(host: str) -> None:
+    """Raises ValueError for what can be no host's name, nor an address."""
+    try:
+        host.encode("idna")
+    except UnicodeError as error:
+        raise ValueError(f"{host!r} cannot be the name of a host: {error}") from error
 
 
 def _in_turn(addresses: list[Address]) -> list[Address]:

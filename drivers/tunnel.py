@@ -59,6 +59,8 @@ def parse(url: str) -> Proxy:
         raise ValueError(fault) from None
     if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/") or not port:
         raise ValueError(fault)
+    if not url.isprintable():  # what no text can be made of, or urlsplit leaves out
+        raise ValueError(fault)
     return Proxy(parts.hostname, port, unquote(parts.username or ""), unquote(parts.password or ""))
 
 
@@ -187,7 +189,11 @@ class Tunnel(TcpChannel):
 def dial(way: Through, target: str) -> Tunnel:
     """Starts connecting to the proxy and asks it for `target`, host:port. Raises OSError."""
     tunnel = tcp.start(Tunnel, way.address, f"tcp://{target}")
-    tunnel.ask(way.proxy, target)
+    try:
+        tunnel.ask(way.proxy, target)
+    except BaseException:
+        tunnel.close()
+        raise
     return tunnel
 
 

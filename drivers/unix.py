@@ -166,8 +166,8 @@ def sweep(bus: str, *, directory: str | None = None) -> list[Peer]:
 def _sweep_one(stem: str) -> bool:
     try:
         lock = _open_file(stem + ".lock")
-    except FileNotFoundError:
-        return False
+    except OSError:
+        return False  # gone; or no lock that we could hold, and it must not keep others from joining
     try:
         if not _try_lock(lock, exclusive=True) or not _is_at(lock, stem + ".lock"):
             return False
@@ -425,12 +425,8 @@ class UnixListener(SocketListener):
             self.abandon()
 
     def _remove(self) -> None:
-        """Not if the files were cleared away and are another's by now."""
-        try:
-            there = os.lstat(self._stem + ".lock")
-        except FileNotFoundError:
-            return
-        if os.path.samestat(os.fstat(self._lock), there) and not _leave(self._stem):
+        """Not if the files were cleared away, and what is there now is another's."""
+        if _is_at(self._lock, self._stem + ".lock") and not _leave(self._stem):
             raise OSError(errno.EACCES, f"{self.path} cannot be removed: a later program sweeps it")
 
     def abandon(self) -> None:

@@ -523,8 +523,10 @@ def check(
     proxy: str | bool | None = True,
 ) -> None:
     """Raises TypeError or ValueError for what `dial` cannot take."""
-    check_client(url, parse(url).scheme, cafile, tls, proxy)
+    place = parse(url)
+    check_client(url, place.scheme, cafile, tls, proxy)
     check_headers(headers)
+    tcp.check_name(place.bare_host)  # of which a proxy would be asked
 
 
 def dial(
@@ -611,7 +613,11 @@ def _elsewhere(url: str, location: str) -> str:
     """
     if not location:
         return ""
-    target = urljoin(f"http{url.removeprefix('ws')}", location)
-    if target.startswith("http"):
-        target = f"ws{target.removeprefix('http')}"
+    try:
+        target = urljoin(f"http{url.removeprefix('ws')}", location)
+        if target.startswith("http"):
+            target = f"ws{target.removeprefix('http')}"
+        parse(target)
+    except ValueError:  # it says what it likes
+        return f"; it has moved to {location!r}"
     return f"; it has moved: connect to {target}"

@@ -136,6 +136,33 @@ async def test_a_proxy_that_only_promises_an_answer_is_left() -> None:
     assert "there is no answer in 32768 bytes" in str(caught)
 
 
+@pytest.mark.parametrize("url", ["http://lab\udcff:7@PLACE", "http://lab:\udcff@PLACE", "http://lab\r\n@PLACE"])
+@pytest.mark.parametrize("how", ["argument", "environment"])
+async def test_a_proxy_that_cannot_be_told_who_comes_is_not_dialled(
+    url: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ConnectProxy(status=502) as proxy:
+        url = url.replace("PLACE", proxy.address)
+        options = {"proxy": url}
+        if how == "environment":
+            monkeypatch.setenv("HTTP_PROXY", url)
+            options = {}
+        caught = await failure("ws://lab.example", **options)
+        assert type(caught) is ValueError
+        assert str(caught).startswith("a proxy is http://host:port")
+        assert not proxy.asked
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+@pytest.mark.parametrize("host", ["lab..example", "x" * 64, "xn--\N{SNOWMAN}"])
+async def test_a_host_that_cannot_be_is_not_asked_for(scheme: str, host: str) -> None:
+    with ConnectProxy(status=502) as proxy:
+        caught = await failure(f"{scheme}://{host}", proxy=proxy.url)
+        assert type(caught) is ValueError
+        assert str(caught).startswith(f"{host!r} cannot be the name of a host")
+        assert not proxy.asked
+
+
 async def test_a_proxy_whose_target_is_away_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
     with ConnectProxy(status=502) as proxy:
         async with AsyncBus(ipc=False) as bus:
@@ -211,6 +238,16 @@ async def test_a_redirection_names_its_target(status: int, location: str, target
         assert refused.code == codes.NOT_BUSWAY
         assert f"status {status}" in str(refused)
         assert f"connect to {target.replace('PLACE', place)} " in f"{refused} "
+
+
+@pytest.mark.parametrize("location", ["http://[", "//[::1", "javascript:alert(1)", "ftp://lab.example"])
+async def test_a_redirection_to_no_web_address_is_told_as_it_is(location: str) -> None:
+    async with Gateway(302, ("Location", location)) as place:
+        refused = await failure(f"ws://{place}/bus")
+    assert isinstance(refused, busway.LinkRefused)
+    assert "status 302" in str(refused)
+    assert f"it has moved to {location!r}" in str(refused)
+    assert "connect to" not in str(refused)
 
 
 async def test_a_redirection_without_end_is_cut() -> None:

@@ -348,3 +348,38 @@ def test_an_import_alone_starts_nothing() -> None:
     with Program("busway.Bus; say(threading.active_count())") as program:
         program.expect("1")
     assert (ROOT / "adapters" / "threads.py").is_file()
+
+
+OPENED_WITHOUT_DESCRIPTORS = """
+import gc, os, resource, warnings
+import busway
+import busway.adapters.threads
+gc.disable()
+warnings.simplefilter("error", ResourceWarning)
+busway.Bus(ipc=False).open().close()  # imports what it needs
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+before = sorted(os.listdir("/proc/self/fd"))
+tries = 0
+while True:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (int(max(before, key=int)) + tries, hard))
+    bus = busway.Bus(ipc=False)
+    try:
+        bus.open()
+    except OSError as error:
+        failure = error.with_traceback(None)
+        del bus, error
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        assert sorted(os.listdir("/proc/self/fd")) == before, tries
+        tries += 1
+        continue
+    bus.close()
+    break
+print("tries", tries, flush=True)
+"""
+
+
+def test_opening_without_descriptors_leaves_none_open() -> None:
+    with Program(OPENED_WITHOUT_DESCRIPTORS) as program:
+        word, tries = program.line().split()
+        assert word == "tries"
+        assert int(tries) >= 4

@@ -122,6 +122,33 @@ def test_what_cannot_be_removed_fails_one_node_and_keeps_nobody_from_joining(hom
     assert list(home.iterdir()) == []
 
 
+@pytest.mark.parametrize("what", ["directory", "link", "socket"])
+def test_what_is_no_lock_keeps_nobody_from_joining(home: Path, what: str) -> None:
+    odd = Path(unix.bus_directory("default")) / (A.hex() + ".lock")
+    with closing(socket.socket(socket.AF_UNIX)) as sock:
+        if what == "directory":
+            odd.mkdir()
+        elif what == "link":
+            odd.symlink_to("/dev/zero")
+        else:
+            sock.bind(str(odd))
+    assert unix.sweep("default") == []
+    with closing(UnixListener.open("default", B)):
+        assert [peer.node_id for peer in unix.peers("default")] == [B]
+    assert files(home) == ([] if what == "directory" else [odd.name])
+
+
+def test_closing_after_another_took_the_directorys_name(home: Path) -> None:
+    """As it may happen in /tmp, once somebody has cleared it: there is nothing of ours to remove."""
+    listener = UnixListener.open("default", A)
+    bus = Path(listener.path).parent
+    bus.rename(home / "cleared")
+    bus.touch()
+    listener.close()
+    assert listener.fileno() == -1
+    assert bus.exists()
+
+
 def test_the_files_are_private_and_kept_from_cleaners() -> None:
     with closing(UnixListener.open("default", A)) as listener:
         for path in (listener.path, listener.path.replace(".sock", ".lock")):
