@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import lru_cache, partial
 from typing import Any, cast
 
+from busway import collisions
 from busway.arrays import FIRST_TAG, LAST_TAG, buffer_of, decode_array, is_bytes, plain_number, tag_of
 from busway.convert import (
     CBOR_NATIVE,
@@ -127,8 +128,9 @@ def decode(
     counts; bytes (unless `bytes` is among the accepted) and untyped values are `PayloadError`s, which the
     receiver sees.
 
-    Limits are DEPTH_MAX levels, integers of INTEGER_SIZE_MAX bytes, no key twice in a map, and no references
-    between parts of a value (tags 25 and 29), so that what comes out is in proportion to what came in.
+    Limits are DEPTH_MAX levels, integers of INTEGER_SIZE_MAX bytes, no key twice in a map, no more than
+    collisions.ALIKE_MAX keys of one hash, and no references between parts of a value (tags 25 and 29), so
+    that what comes out, and the work, is in proportion to what came in.
     Regular expressions and MIME messages, which others may send, arrive as `cbor2.CBORTag`: to compile what
     a stranger sent is the receiver's choice.
 
@@ -283,6 +285,7 @@ class _Cbor:
         self._mark = os.urandom(8)
         self._mark_item = b"\x48" + self._mark
         self._refuse_old()
+        self._key = partial(self._read, depth_max=DEPTH_MAX)
 
     def _array(self, tag: int, value: Any, _immutable: bool) -> Any:
         found = decode_array(tag, value)
@@ -295,6 +298,7 @@ class _Cbor:
             raise ImportError(f"Busway needs cbor2 6.1 or later: {error}") from error
 
     def loads(self, payload: bytes) -> Any:
+        collisions.check(payload, self._key)
         try:
             value, mark = self._read(b"\x82" + payload + self._mark_item, DEPTH_MAX + 1)
         except Exception:  # noqa: BLE001 - whatever it was, the payload alone says it better

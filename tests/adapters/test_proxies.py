@@ -136,7 +136,9 @@ async def test_a_proxy_that_only_promises_an_answer_is_left() -> None:
     assert "there is no answer in 32768 bytes" in str(caught)
 
 
-@pytest.mark.parametrize("url", ["http://lab\udcff:7@PLACE", "http://lab:\udcff@PLACE", "http://lab\r\n@PLACE"])
+@pytest.mark.parametrize(
+    "url", ["http://lab\udcff:7@PLACE", "http://lab:\udcff@PLACE", "http://lab\r\n@PLACE"]
+)
 @pytest.mark.parametrize("how", ["argument", "environment"])
 async def test_a_proxy_that_cannot_be_told_who_comes_is_not_dialled(
     url: str, how: str, monkeypatch: pytest.MonkeyPatch
