@@ -298,9 +298,17 @@ const scenarios = {
     const dials = [];
     await assert.rejects(
       connect(url, { token: "wrong", timeout: 1, onState: ({ state }) => dials.push(state) }),
-      BusClosed,
+      (error) => error instanceof BusClosed && /the token or the page's origin/.test(error.message),
     );
     assert.ok(dials.length >= 2, "it goes on trying, for a browser is not told why");
+    await assert.rejects(connect(url, { timeout: 1 }), BusClosed);
+  },
+
+  async "a token where none is asked for"() {
+    await assert.rejects(
+      connect(url, { token: "sesame" }),
+      (error) => error instanceof LinkRefused && error.code === 7 && /both sides the same/.test(error.message),
+    );
   },
 
   async jobs() {

@@ -143,7 +143,15 @@ async def alone(scenario: str, **options: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "scenario", ["asks", "failures", "waits for a session", "another bus", "names like patterns"]
+    "scenario",
+    [
+        "asks",
+        "failures",
+        "waits for a session",
+        "another bus",
+        "names like patterns",
+        "a token where none is asked for",
+    ],
 )
 def test_alone(scenario: str) -> None:
     aio.run(alone(scenario))
@@ -158,8 +166,20 @@ def test_a_publisher_waits_until_there_is_room() -> None:
     aio.run(floods())
 
 
+async def token() -> None:
+    """The right one, a wrong one and none; of the wrong ones the listener's program is told."""
+    async with site(token="sesame") as (made, url):
+        changes = made.bus.changes()
+        async with node("token", url):
+            pass
+        async for change in changes:
+            if change.what == "link-refused":
+                assert "token is wrong, or one side has none" in change.text
+                break
+
+
 def test_token() -> None:
-    aio.run(alone("token", token="sesame"))
+    aio.run(token())
 
 
 async def sends(behind: bool) -> None:

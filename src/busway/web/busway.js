@@ -21,6 +21,10 @@ const PATTERN = /(^|[/.])[#+>]($|[/.])|\*/; // what other systems take for "any"
 const remarked = new Set(); // names that this was said of
 // What no patience heals.
 const FATAL = [codes.NOT_BUSWAY, codes.VERSION, codes.BUS_NAME, codes.SELF, codes.TOKEN, codes.LIMITS];
+// Where no WebSocket came about a browser does not say why.
+const UNREACHED =
+  "there was no WebSocket: nobody listens there, or the token or the page's origin is not the right one, which the listener's log says";
+const TOKENS_DIFFER = "the token is wrong, or one side has none: give both sides the same";
 
 /** As `uuidOf`; says once of a name that looks like a pattern that it is none. */
 function idOf(name) {
@@ -269,7 +273,8 @@ export class Bus {
       if (typeof data === "string") socket.close(1003);
       else this._handle(this._session.receive(new Uint8Array(data), clock()));
     };
-    socket.onclose = ({ code, reason }) => this._lost(socket, reason || `the WebSocket ended (${code})`);
+    socket.onclose = ({ code, reason }) =>
+      this._lost(socket, reason || (this._session ? `the WebSocket ended (${code})` : UNREACHED));
     socket.onerror = () => {}; // onclose follows, and says as much
   }
 
@@ -349,9 +354,8 @@ export class Bus {
 
   _on_closed({ code, text }) {
     if (!FATAL.includes(code) || this.state === "closed") return;
-    queueMicrotask(() =>
-      this.close(new LinkRefused(`${this.url} refused: ${text || codes.LINK_ERRORS[code]}`, code)),
-    );
+    const why = code === codes.TOKEN ? TOKENS_DIFFER : text || codes.LINK_ERRORS[code];
+    queueMicrotask(() => this.close(new LinkRefused(`${this.url} refused: ${why}`, code)));
   }
 
   _on_outcome(event) {
