@@ -28,6 +28,9 @@ class Homeless:
         pending.state = HOMELESS
         pending.patient = ttl_ms > 0
         asked = self._look_up(pending, now)
+        if pending.patient and uuid not in pending.asked and uuid != codes.INTROSPECTION:
+            pending.asked.append(uuid)  # when that node comes, those who are asked say what it has
+            self._origin.lookups.ask(uuid, now)
         if not pending.patient and not self._origin.syncing and not asked:
             self.fail(pending)
             return

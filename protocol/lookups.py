@@ -14,6 +14,8 @@ from busway.protocol.timers import Timer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from busway.protocol.connection import Connection
     from busway.protocol.node import Node
     from busway.protocol.routes import Peer
@@ -23,7 +25,7 @@ _AGAIN_MS = 5000  # between two lookups of the subscribers of one endpoint
 class Query(Timer):
     """One endpoint that is being asked for."""
 
-    __slots__ = ("askers", "lookups", "uuid", "waiting")
+    __slots__ = ("askers", "lookups", "news", "uuid", "waiting")
 
     def __init__(self, lookups: "Lookups", uuid: bytes) -> None:
         self.deadline = -1
@@ -31,6 +33,7 @@ class Query(Timer):
         self.uuid = uuid
         self.waiting: "list[bytes]" = []  # nodes that have not answered, by key
         self.askers: "list[Peer]" = []  # whom to answer then
+        self.news = False  # its holders have changed meanwhile
 
     def fire(self, now: int) -> None:
         self.lookups.conclude(self, now)
@@ -44,6 +47,8 @@ class Lookups:
         self.queries: "dict[bytes, Query]" = {}
         # Of what we asked for, and by whom we asked: the nodes that have it, as told.
         self.told: "dict[bytes, dict[bytes, list[bytes]]]" = {}
+        # What nodes farther off have asked for: they are told of changes, too, by their last HAVE.
+        self._far: "dict[bytes, dict[Peer, Outgoing | None]]" = {}
         self._asked: "dict[bytes, int]" = {}  # broadcast endpoints without known subscribers: when asked for
         self.counters = {"lookups": 0, "lookups_answered": 0}
 
@@ -80,19 +85,44 @@ class Lookups:
             self._asked[uuid] = now
             self.ask(uuid, now)
 
+    def met(self, peer: "Peer", now: int) -> None:
+        """There is somebody new to ask: for what waits here, and what we were asked for and did not find."""
+        node = self.node
+        slow = (
+            peer.direct() is not None
+        )  # else a router with such links, which those of our side ask themselves
+        wanted = dict.fromkeys(node.origin.homeless.waiting)
+        for connection in node.connections:
+            other = connection.peer
+            if other is not None and other is not peer and (slow or other.leaf or connection.lookups):
+                wanted.update(connection.watched)
+        if slow:
+            wanted.update(self._far)
+        asked = 0
+        for uuid in wanted:
+            known = uuid in node.desk.endpoints or node.directory.holders(uuid)
+            if not known and uuid != codes.INTROSPECTION and asked < codes.WATCHES_MAX:
+                asked += 1
+                self._ask(peer, uuid, now)
+
     def _start(self, uuid: bytes, asker: "Peer | None", now: int) -> "Query | None":
-        targets = self._targets(uuid, asker)
-        if not targets or len(self.queries) >= codes.QUERIES_MAX:
-            return None
-        query = self.queries[uuid] = Query(self, uuid)
-        self.counters["lookups"] += 1
-        self.node.timers.arm(query, now + codes.SYNC_MS)
-        told = self._asked_of(uuid)
-        for peer in targets:
+        for peer in self._targets(uuid, asker):
+            self._ask(peer, uuid, now)
+        return self.queries.get(uuid)
+
+    def _ask(self, peer: "Peer", uuid: bytes, now: int) -> None:
+        """Ask one node, as part of the query that is under way."""
+        query = self.queries.get(uuid)
+        if query is None:
+            if len(self.queries) >= codes.QUERIES_MAX:
+                return
+            query = self.queries[uuid] = Query(self, uuid)
+            self.counters["lookups"] += 1
+            self.node.timers.arm(query, now + codes.SYNC_MS)
+        if peer.key not in query.waiting:
             query.waiting.append(peer.key)
-            told.setdefault(self._name(peer), [])
+            self._asked_of(uuid).setdefault(self._name(peer), [])
             self._send(peer, codes.WHO, uuid, None)
-        return query
 
     def _asked_of(self, uuid: bytes) -> "dict[bytes, list[bytes]]":
         told = self.told.get(uuid)
@@ -214,6 +244,8 @@ class Lookups:
         self.node.timers.disarm(query)
         for asker in query.askers:
             self._answer(asker, query.uuid)
+        if query.news:
+            self._tell(query.uuid, query.askers)
         self.node.origin.homeless.looked_up(query.uuid, now)
 
     # Answering
@@ -221,9 +253,13 @@ class Lookups:
     def who(self, connection: "Connection", peer: "Peer", uuid: bytes, now: int) -> None:
         """WHO came: answer with what is known, or ask on first."""
         if connection.peer is peer:
-            if len(connection.watched) >= codes.WATCHES_MAX and uuid not in connection.watched:
-                del connection.watched[next(iter(connection.watched))]
+            _make_room(connection.watched, uuid)
             connection.watched[uuid] = None
+        else:
+            _make_room(self._far, uuid)
+            watchers = self._far.setdefault(uuid, {})
+            _make_room(watchers, peer)
+            watchers[peer] = None
         query = self.queries.get(uuid)
         if not self._holders(peer, uuid) and query is None:
             query = self._start(uuid, peer, now)
@@ -273,24 +309,47 @@ class Lookups:
             found.append((peer.metric, 0, Holder(peer.key, 0, codes.PROCESS, peer.metric)))
 
     def changed(self, uuid: bytes, now: int) -> None:
-        """The holders of an endpoint are others now: tell the neighbours that asked for it."""
+        """The holders of an endpoint are others now: tell those who asked for it."""
+        query = self.queries.get(uuid)
+        if query is not None:
+            query.news = True  # they are told when it is over
+        else:
+            self._tell(uuid, [])
+
+    def _tell(self, uuid: bytes, but: "list[Peer]") -> None:
+        """News for those who asked, `but` those."""
         for connection in self.node.connections:
-            if uuid in connection.watched and connection.peer is not None and connection.state == codes.OPEN:
-                waiting = connection.watched[uuid]
-                if uuid in self.queries:
-                    continue
-                if waiting is not None and not waiting.id:  # not yet written: it says the latest
-                    waiting.payload = self._holders(connection.peer, uuid)
-                else:
-                    connection.watched[uuid] = self._answer(connection.peer, uuid)
+            peer = connection.peer
+            if uuid in connection.watched and peer is not None and connection.state == codes.OPEN:
+                if peer not in but:
+                    connection.watched[uuid] = self._tell_one(peer, uuid, connection.watched[uuid])
+        far = self._far.get(uuid, {})
+        for peer in far:
+            if peer not in but:
+                far[peer] = self._tell_one(peer, uuid, far[peer])
+
+    def _tell_one(self, peer: "Peer", uuid: bytes, waiting: "Outgoing | None") -> "Outgoing | None":
+        if waiting is None or waiting.id:
+            return self._answer(peer, uuid)
+        waiting.payload = self._holders(peer, uuid)  # it is not written yet: it says the latest
+        return waiting
 
     def peer_lost(self, peer: "Peer", now: int) -> None:
-        """What was asked of a node that is gone is not answered any more."""
+        """What was asked of a node that is gone is not answered any more, and it asks for nothing."""
+        for uuid, watchers in list(self._far.items()):
+            watchers.pop(peer, None)
+            if not watchers:
+                del self._far[uuid]
         for query in list(self.queries.values()):
             if peer.key in query.waiting:
                 query.waiting.remove(peer.key)
                 if not query.waiting:
                     self.conclude(query, now)
+
+
+def _make_room(watched: "dict[Any, Any]", key: object) -> None:
+    if len(watched) >= codes.WATCHES_MAX and key not in watched:
+        del watched[next(iter(watched))]
 
 
 def _counting_first(holders: "list[Holder]") -> "list[Holder]":

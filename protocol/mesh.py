@@ -104,6 +104,8 @@ class Mesh:
             peer.route = route
             self.router.open(neighbour, peer.key, now)
             self._follow_lookups()
+            if connection.lookups and not peer.leaf:
+                self.node.lookups.met(peer, now)
             for entry in peer.entries.values():
                 if peer.leaf and entry.kind == codes.BROADCAST:
                     self.node.forwarder.subscribed(entry.uuid)
@@ -560,6 +562,8 @@ class Mesh:
         if entry.kind == codes.BROADCAST and (known is None or entry.peer.leaf):
             node.forwarder.subscribed(entry.uuid)  # a leaf may have come here with what was known already
         node.lookups.changed(entry.uuid, now)
+        if entry.uuid == codes.LOOKUP and known is None:
+            node.lookups.met(entry.peer, now)
 
     def entry_withdrawn(self, peer: Peer, uuid: bytes, now: int) -> None:
         entry = self.node.directory.remove(peer, uuid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -208,6 +209,185 @@ def test_who_waits_with_a_ttl_hears_of_it_when_it_appears_at_the_other_end() -> 
     net.pump()
     assert net.payloads("c", receiver) == [b"x"]
     assert [o.status for o in net.outcomes(net["b"], token)] == [events.ACCEPTED]
+
+
+def crowd_out(net: Mesh, letter: str) -> None:
+    """Ask for so much else that what was asked for before is not told of any more."""
+    for number in range(codes.WATCHES_MAX):
+        net[letter].lookups.ask(b"%016d" % number, net.now)
+    net.pump()
+
+
+def waits(net: Mesh, source: str, **options: Any) -> int:
+    """A message of that node that waits for E, which nobody has; what could be asked has answered."""
+    token = net[source].send(E, b"x", net.now, ttl_ms=60_000, **options)
+    net.advance(5000)
+    assert net.outcomes(net[source], token) == []
+    return token
+
+
+def assert_goes(net: Mesh, source: str, holder: str, token: int) -> None:
+    """Now that `holder` has E, the message arrives without waiting for anything more."""
+    receiver = net[holder].register(E, UNICAST)
+    net.pump()
+    assert net.payloads(holder, receiver) == [b"x"]
+    assert [o.status for o in net.outcomes(net[source], token)] == [events.ACCEPTED]
+    assert_settled(net)
+
+
+@pytest.mark.parametrize(
+    ("letters", "at"), [("abcd", "cd"), ("abcde", "cd"), ("abcdef", "cd"), ("abcde", "bc")]
+)
+def test_who_waits_far_from_the_slow_link_hears_of_it_too(letters: str, at: str) -> None:
+    net = slow(letters, at)
+    token = waits(net, "a")
+    assert_goes(net, "a", letters[-1], token)
+
+
+def test_who_waits_beyond_two_slow_links_hears_of_it() -> None:
+    net = Mesh()
+    net.add("abcdefg")
+    for pair in ("ab", "bc", "cd", "de", "ef", "fg"):
+        net.join(pair, lookups=pair in ("bc", "ef"))
+    net.pump()
+    token = waits(net, "a")
+    assert_goes(net, "a", "g", token)
+
+
+def test_a_leaf_that_waits_far_from_the_slow_link_hears_of_it() -> None:
+    net = slow("abcd", "cd")
+    net.leaf("l", "a")
+    net.pump()
+    token = waits(net, "l")
+    assert_goes(net, "l", "d", token)
+
+
+def test_who_waits_asks_those_behind_a_slow_link_that_comes_later() -> None:
+    net = slow("abc", "")
+    net.add("d")
+    receiver = net["d"].register(E, UNICAST)
+    tokens = {letter: waits(net, letter) for letter in "abc"}
+    net.join("cd", lookups=True)
+    net.pump()
+    assert sorted(net.payloads("d", receiver)) == [b"x"] * 3
+    for letter, token in tokens.items():
+        assert [o.status for o in net.outcomes(net[letter], token)] == [events.ACCEPTED]
+
+
+def test_a_leaf_that_waits_hears_of_what_is_behind_a_slow_link_that_comes_later() -> None:
+    net = slow("abc", "")
+    net.add("d")
+    net.leaf("m", "a")
+    receiver = net["d"].register(E, UNICAST)
+    net.pump()
+    token = waits(net, "m")
+    net.join("cd", lookups=True)
+    net.pump()
+    assert net.payloads("d", receiver) == [b"x"]
+    assert [o.status for o in net.outcomes(net["m"], token)] == [events.ACCEPTED]
+
+
+def test_far_askers_are_told_of_changes_and_forgotten_when_they_go() -> None:
+    net = slow("abcd", "cd")
+    first = net["d"].register(E, ANYCAST)
+    net.pump()
+    net["a"].send(E, b"", net.now)
+    net.pump()
+    assert net.holders("a", E) == "d"
+    net["d"].deregister(first, net.now)
+    net.pump()
+    assert net.holders("a", E) == ""
+    net["d"].register(E, ANYCAST)
+    net.pump()
+    assert net.holders("a", E) == "d"
+    assert list(net["c"].lookups._far) == [E]
+    net.cable["ab"].cut()
+    net.advance(5 * codes.STARVE_MS)
+    assert net["c"].lookups._far == {}
+
+
+def test_what_far_askers_asked_for_is_remembered_within_bounds() -> None:
+    net = slow("abcd", "cd")
+    crowd_out(net, "a")
+    crowd_out(net, "b")
+    token = net["a"].send(E, b"x", net.now, ttl_ms=60_000)
+    net.pump()
+    assert len(net["c"].lookups._far) == codes.WATCHES_MAX
+    assert_goes(net, "a", "d", token)
+
+
+def test_what_is_written_to_a_far_asker_is_the_latest_only() -> None:
+    net = slow("abcd", "cd")
+    token = waits(net, "a")
+    net.cable["bc"].block(net["c"])
+    for _ in range(20):
+        net["d"].deregister(net["d"].register(E, UNICAST), net.now)
+        net.pump()
+    net.cable["bc"].block(net["c"], False)
+    before = asked(net, "c", "bc", codes.HAVE)
+    assert_goes(net, "a", "d", token)
+    assert asked(net, "c", "bc", codes.HAVE) - before <= 2
+
+
+def test_a_message_for_a_certain_node_waits_for_it_beyond_a_slow_link_too() -> None:
+    net = slow("abcd", "cd")
+    net.add("e")
+    receiver = net["e"].register(E, ANYCAST)
+    token = waits(net, "a", node_id=id_of("e"))
+    net.join("de")
+    net.pump()
+    assert net.payloads("e", receiver) == [b"x"]
+    assert [o.status for o in net.outcomes(net["a"], token)] == [events.ACCEPTED]
+
+
+def test_a_router_that_comes_later_with_a_slow_link_is_asked() -> None:
+    net = chain("ab")
+    net.leaf("m", "a")
+    net.add("cd")
+    net.join("cd", lookups=True)
+    net.pump()
+    receiver = net["d"].register(E, UNICAST)
+    tokens = {letter: waits(net, letter) for letter in "am"}
+    net.join("bc")
+    net.pump()
+    assert net.payloads("d", receiver) == [b"x"] * 2
+    for letter, token in tokens.items():
+        assert [o.status for o in net.outcomes(net[letter], token)] == [events.ACCEPTED]
+
+
+def test_no_more_is_asked_for_at_once_than_the_bound_says() -> None:
+    net = chain("ab")
+    Liar(net, net["b"], lookups=True)
+    lookups = net["b"].lookups
+    assert all(lookups.ask(b"%016d" % number, net.now) for number in range(codes.QUERIES_MAX))
+    assert not lookups.ask(E, net.now)
+    net.advance(codes.SYNC_MS)
+    assert lookups.ask(E, net.now)
+
+
+def test_a_second_slow_link_to_whom_is_asked_already_asks_nothing_again() -> None:
+    net = slow("ab", "ab")
+    net.cable["ab"].block(net["b"])
+    waiting = net["a"].send(E, b"x", net.now, ttl_ms=60_000)
+    net.join("ba", lookups=True)
+    net.pump()
+    assert asked(net, "a", "ab") + asked(net, "a", "ba") == 1
+    net.cable["ab"].block(net["b"], False)
+    assert_goes(net, "a", "b", waiting)
+
+
+def test_a_new_slow_link_is_not_flooded_with_questions() -> None:
+    net = chain("ab")
+    for number in range(codes.WATCHES_MAX + 50):
+        net["a"].send(b"%016d" % number, b"x", net.now, ttl_ms=60_000)
+    liar = Liar(net, net["b"], lookups=True)
+    for number in range(codes.WATCHES_MAX + 50):
+        net["b"].send(b"%016d" % number, b"x", net.now, ttl_ms=60_000)
+    net.pump()
+    asked_for = [body for body in liar.hear() if body[:2] == bytes((0xF0, codes.WHO))]
+    assert len(asked_for) == codes.WATCHES_MAX + 50
+    other = Liar(net, net["b"], "y", lookups=True)
+    assert len([body for body in other.hear() if body[:2] == bytes((0xF0, codes.WHO))]) == codes.WATCHES_MAX
 
 
 def test_who_has_asked_over_a_slow_link_is_told_of_changes() -> None:
@@ -436,6 +616,7 @@ def test_what_a_far_router_said_is_dropped_when_the_holder_says_otherwise() -> N
     net["a"].send(E, b"1", net.now)
     net.pump()
     assert net.holders("a", E) == "c"
+    crowd_out(net, "a")
     net["c"].deregister(receiver, net.now)
     net.pump()
     assert net.holders("a", E) == "c"
