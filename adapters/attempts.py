@@ -7,12 +7,13 @@ For asyncio and threads alike: everything here is a callback of the loop and nev
 from __future__ import annotations
 
 import inspect
+import logging
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from busway.adapters import opening, refusals
+from busway.adapters import opening, refusals, remarks
 from busway.adapters.opening import Connecting, Host
 from busway.adapters.racing import Race
 
@@ -101,6 +102,7 @@ class Attempt:
         if self._preferred in self._candidates:
             self._candidates.remove(self._preferred)
             self._candidates.insert(0, self._preferred)
+        self._host.remark(logging.DEBUG, "%s", remarks.candidates(self._url, self._candidates))
         self._race = Race(len(self._candidates), getattr(self._driver, "STAGGER_S", 0.0))
         self._resume()
 

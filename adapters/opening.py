@@ -67,6 +67,8 @@ class Host(Protocol):
     ) -> None:
         """Call `function`, which may block, elsewhere; then `done(value, error)` as a callback."""
 
+    def remark(self, level: int, text: str, *words: object) -> None: ...
+
 
 def normalise(text: str) -> str:
     """An address as people write it, as the URL that drivers take.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from busway.adapters.facade import Change, EndpointInfo, NodeInfo
+from collections.abc import Iterable
+from typing import Any
+
+from busway.adapters.facade import Change, EndpointInfo, LinkInfo, NodeInfo
 from busway.adapters.literal import name_of
 from busway.names import ascii_safe
 from busway.protocol import Node, codes, events, flows
@@ -34,8 +37,16 @@ def change(what: Change) -> str:
             about += f", attempt {subject.attempt}, next in {subject.next_try:.1f} s"
         if subject.error:
             about += f": {subject.error}"
-    why = f": {what.text} ({what.code})" if what.text else ""
+    told = isinstance(subject, LinkInfo) and subject.error == what.text
+    why = f": {what.text} ({what.code})" if what.text and not told else ""
     return ascii_safe(f"{what.what}: {about}{why}")
+
+
+def candidates(url: str, found: Iterable[Any]) -> str:
+    """What a URL has turned out to lead to, in the order in which it is tried."""
+    places = (getattr(each, "address", each) for each in found)
+    texts = (f"{each[0]} port {each[1]}" if isinstance(each, tuple) else str(each) for each in places)
+    return ascii_safe(f"{url} leads to {', '.join(texts)}")
 
 
 def waiting(node: Node, token: int) -> str:

@@ -63,6 +63,9 @@ class Tapped:
         self.real = real
         self._lost: dict[bytes, int] = {}  # records that a watcher had no room for, by its node
 
+    def __repr__(self) -> str:
+        return repr(self.real)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)
 

@@ -35,6 +35,14 @@ class Limits:
         if wrong:
             raise LocalError(wrong)
 
+    def __repr__(self) -> str:
+        return "Limits(frame_size_max=%d, message_size_max=%d, aliases_max=%d, partials_max=%d)" % (
+            self.frame_size_max,
+            self.message_size_max,
+            self.aliases_max,
+            self.partials_max,
+        )
+
     def fault(self) -> str:
         """What is wrong with these limits, "" if nothing."""
         if self.frame_size_max < codes.FRAME_SIZE_MIN:

@@ -130,6 +130,15 @@ class Node:
         if encode is not None:
             self.desk.register_builtin(self._introspect)
 
+    def __repr__(self) -> str:
+        return "<node %r %s on bus %r, links: %d%s>" % (
+            self.label,
+            self.node_id.hex(),
+            self.bus,
+            len(self.connections),
+            ", closed" if self.closed else "",
+        )
+
     @property
     def node_id(self) -> bytes:
         """This node's id, 16 bytes."""

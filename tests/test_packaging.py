@@ -67,7 +67,12 @@ def test_sdist_holds_documents_and_examples_but_no_loose_tests(sdist: Path) -> N
     with tarfile.open(sdist) as archive:
         names = {member.name.split("/", 1)[1] for member in archive.getmembers() if member.isfile()}
     written = {str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")}
-    programs = {str(path.relative_to(ROOT)) for path in (ROOT / "firmware_examples").rglob("*.py")}
+    programs = {
+        str(path.relative_to(ROOT))
+        for folder in ("examples", "firmware_examples")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in {".py", ".html"}
+    }
     assert written | programs | {"CHANGELOG.md", "README.md"} <= names
     assert [name for name in names if name.startswith(("tests/", "benchmarks/"))] == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from typing import Any, cast
 
 import pytest
@@ -215,6 +216,27 @@ async def test_the_log_says_what_joins_waits_and_comes_of_it(caplog: pytest.LogC
         "cancelled",
     ):
         assert words in caplog.text, words
+
+
+async def test_the_log_says_what_an_address_leads_to_and_when_it_is_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "busway")
+    async with AsyncBus(ipc=False) as bus:
+        with pytest.raises(OSError, match="refused"):
+            await bus.connect("tcp://localhost:1", wait=0.3, retry=busway.Retry(first=0.02))
+    texts = [record.getMessage() for record in caplog.records]
+    assert any(re.match(r"tcp://localhost:1 leads to .*127\.0\.0\.1 port 1", text) for text in texts), texts
+    tries = [text for text in texts if re.search(r"attempt \d+, next in \d+\.\d s: .*refused$", text)]
+    assert [re.search(r"attempt (\d+)", text)[1] for text in tries[:2]] == ["1", "2"], texts  # type: ignore[index]
+
+
+def test_threads_log_it_too(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "busway")
+    with busway.Bus(ipc=False) as bus, pytest.raises(OSError, match="refused"):
+        bus.connect("tcp://localhost:1", wait=0.3, retry=busway.Retry(first=0.02))
+    assert "tcp://localhost:1 leads to " in caplog.text
+    assert re.search(r"attempt 2, next in \d+\.\d s: .*refused$", caplog.text, re.M), caplog.text
 
 
 def test_the_blocking_bus_logs_too(caplog: pytest.LogCaptureFixture) -> None:

@@ -190,6 +190,7 @@ async def test_what_is_on_the_bus_tells_what_it_is() -> None:
         assert repr((await a.trace("lab/pump"))[0]).startswith("<hop 'b' 62626262 over ")
         assert repr(a) == "<AsyncBus 'default' as 'a' 61616161, open, 1 other node>"
         assert repr(service).startswith("<Service of 'lab/pump' ")
+        assert repr(a.node) == f"<node 'a' {a.id.hex()} on bus 'default', links: 1>"
         assert repr(busway.Change("node-up", other)) == "<node-up <node 'b' 62626262>>"
     assert repr(a).endswith(", closed, 0 other nodes>")
     assert ", not open yet, " in repr(busway.Bus(label="x"))

@@ -433,3 +433,15 @@ def test_a_closing_node_ends_what_it_serves_itself() -> None:
     assert verdicts(net, node, parked) == [(events.CANCELLED, 0)]
     assert [event.request for event in net.seen(node, events.REQUEST_CANCELLED)] == [request]
     assert node.next_deadline() is None
+
+
+def test_a_node_and_its_limits_tell_what_they_are() -> None:
+    net = Net()
+    node = Node(A, bus="lab", label="pump", entropy=Entropy(1), limits=Limits(aliases_max=9))
+    assert repr(node) == f"<node 'pump' {A.hex()} on bus 'lab', links: 0>"
+    node.connection(Link(), net.now)
+    assert repr(node).endswith(", links: 1>")
+    node.close(net.now)
+    assert repr(node).endswith(", links: 0, closed>")
+    words = "frame_size_max=65536, message_size_max=16777216, aliases_max=9, partials_max=4"
+    assert repr(node.limits) == f"Limits({words})"
