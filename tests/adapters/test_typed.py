@@ -196,6 +196,28 @@ async def test_what_is_on_the_bus_tells_what_it_is() -> None:
     assert ", not open yet, " in repr(busway.Bus(label="x"))
 
 
+def test_what_a_threads_bus_gave_tells_what_it_is() -> None:
+    with busway.Bus(label="t", ipc=False) as bus:
+        readings = bus.subscribe("lab/reading", queue=9)
+        service = bus.serve("lab/pump", answers)
+        bus.publish("lab/reading", 1)
+        assert repr(readings).startswith("<Receiver of 'lab/reading' ")
+        assert repr(readings).endswith(", broadcast, localnet, 1 queued>")
+        assert repr(service).startswith("<Service of 'lab/pump' ")
+        assert repr(readings.receive(5)) == "<message 1 to 'lab/reading' from 't': 1>"
+        readings.close()
+        assert repr(readings).endswith(", closed>")
+        assert repr(bus).startswith("<Bus 'default' as 't' ")
+
+
+async def test_what_others_connect_at_tells_where_that_is() -> None:
+    async with busway.AsyncBus(ipc=False) as a, busway.AsyncBus(ipc=False) as b:
+        listener = await a.listen("tcp://127.0.0.1:0")
+        assert repr(listener) == f"<listener at {listener.url}>"
+        link = await b.connect(listener.url)
+        assert repr(link) == f"<link to {listener.url}: connected>"
+
+
 # For type checkers: mypy and pyright compare each `assert_type` with what they found out
 
 

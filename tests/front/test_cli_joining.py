@@ -244,6 +244,8 @@ class TestALibraryThatIsMissing:
             ("bridge", "ws://lab.example"),
             ("listen-on", "ws://127.0.0.1:0"),
             ("bench", "ws://127.0.0.1:1"),
+            ("bench", "--serve", "ws://127.0.0.1:0"),
+            ("doctor", "ws://lab.example"),
             ("nodes", "--connect", "ws://lab.example"),
             ("send", "x", "1", "--connect", "ble://x"),
             ("connect", "serial:///dev/ttyS0"),

@@ -14,6 +14,7 @@ import pytest
 from textual.coordinate import Coordinate
 
 import busway
+from busway.cli import survey
 from busway.cli.monitor_screen import Lines, MonitorApp
 from busway.cli.rates import EndpointLine, NodeLine, View
 from tests.front.cli_rig import _environment, new_bus, peer, started
@@ -138,7 +139,8 @@ class TestAtATerminal:
 
 def view(count: int, **rates: float) -> View:
     lines = [
-        EndpointLine(bytes([number]) * 16, f"lab/{number:03}", "anycast", ["one"]) for number in range(count)
+        EndpointLine(bytes([number]) * 16, f"lab/{number:03}", "anycast", ["one" * 20])
+        for number in range(count)
     ]
     for line in lines:
         line.rate = rates.get(line.name.replace("/", "_"), 0.0)
@@ -176,9 +178,10 @@ def test_cursor_and_place_stay_while_the_view_changes() -> None:
         show(view(100))
         await pilot.pause()
         table = app.query_one("#endpoints", Lines)
-        await pilot.press(*["down"] * 50)
+        await pilot.press(*["down"] * 50, *["up"] * 5, *["right"] * 2)  # not at an edge
         await pilot.pause()
         at, place = names(table)[table.cursor_row], table.scroll_offset
+        assert place.x > 0
         assert place.y > 0
         show(view(100, lab_000=5.0))
         await pilot.pause()
@@ -226,6 +229,32 @@ def test_each_table_has_its_own_order_and_titles_are_clicked() -> None:
         assert endpoints.sorted_by == 5
         assert names(endpoints)[0] == "lab/000"
         assert "[red]two" in names(nodes, 6)  # no markup of others' is obeyed
+
+    run(test)
+
+
+def test_a_label_is_seen_beside_any_answer_and_only_what_is_wrong_is_red() -> None:
+    answers = {
+        survey.OK: "green",
+        survey.BEYOND: "",
+        survey.BOARD: "",
+        survey.UNREACHED: "",
+        survey.SILENT: "red",
+        survey.UNREADABLE: "red",
+        survey.OTHER_VERSION: "red",
+    }
+
+    async def test(app: MonitorApp, pilot: Any, show: Show) -> None:
+        nodes = [NodeLine(bytes([at]) * 16, "label", False, answer) for at, answer in enumerate(answers)]
+        show(View(nodes, []))
+        await pilot.pause()
+        table = app.query_one("#nodes", Lines)
+        columns = table.ordered_columns
+        before = sum(column.get_render_width(table) for column in columns[:6])
+        assert [column.label.plain.strip() for column in columns[5:7]] == ["ANSWER", "NODE"]
+        assert before <= 65, "and so 14 letters of the label"
+        colours = [str(table.get_cell_at(Coordinate(row, 5)).style) for row in range(len(answers))]
+        assert colours == list(answers.values())
 
     run(test)
 

@@ -141,9 +141,9 @@ def _show_nodes(bus: AsyncBus, found: list[Found], _chosen: bool, as_json: bool)
 
 
 def _paint_answer(cell: str) -> str:
-    from busway.cli.survey import BEYOND, BOARD, OK, UNREACHED
+    from busway.cli.survey import HARMLESS, OK
 
-    colours = {OK: "green"} | dict.fromkeys((BEYOND, BOARD, UNREACHED))
+    colours = {OK: "green"} | dict.fromkeys(HARMLESS)
     return click.style(cell, fg=colours.get(cell.strip(), "red"))
 
 

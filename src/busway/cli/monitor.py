@@ -47,6 +47,8 @@ On a terminal two tables, the busiest first (needs textual, the extra "monitor")
   /          only names with this  r  the other way round
   Escape     show all again        Tab  the other table; arrows, Page Up and Down scroll
   Space      pause
+ANSWER is ok, or why a node tells no state, as `busway nodes` has it in full: beyond (introspection's realm),
+leaf (a board, say), not reached, no answer, version (another one).
 Elsewhere a line for each interval; Ctrl-C ends it. With --log and --timeout exit status 3 means that the
 time passed before -c lines (without -c: before any) had come."""
 

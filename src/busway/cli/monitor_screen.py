@@ -16,8 +16,8 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import DataTable, Footer, Input, Static
 
-from busway.cli import output
-from busway.cli.rates import View
+from busway.cli import output, survey
+from busway.cli.rates import NodeLine, View
 
 
 class Column(NamedTuple):
@@ -54,6 +54,14 @@ def _count(value: int) -> str:
     return f"{value:,}"
 
 
+# So short that a label beside it is to be seen at 80 columns.
+_SHORT = {survey.BEYOND: "beyond", survey.BOARD: "leaf", survey.OTHER_VERSION: "version"}
+
+
+def _colour_of_answer(line: NodeLine) -> str:
+    return "green" if line.answer == survey.OK else "" if line.answer in survey.HARMLESS else "red"
+
+
 # Numbers before names, as in top: however long a name is, it does not push them off the screen.
 NODE_COLUMNS = (
     _number("TAKEN/S", lambda line: line.messages_rate, _rate),
@@ -61,7 +69,7 @@ NODE_COLUMNS = (
     _number("OUT/S", lambda line: line.bytes_out_rate, output.size_text),
     _number("LINKS", lambda line: line.links, _count),
     _number("PENDING", lambda line: line.outstanding, _count),
-    _words("ANSWER", lambda line: line.answer, lambda line: "green" if line.answer == "ok" else "red"),
+    _words("ANSWER", lambda line: _SHORT.get(line.answer, line.answer), _colour_of_answer),
     _words("NODE", lambda line: output.printable(line.label) or "?", lambda line: "bold"),
     _words("ID", lambda line: line.id.hex()[:8]),
     _number("ENDPOINTS", lambda line: line.endpoints, _count),

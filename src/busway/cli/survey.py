@@ -25,6 +25,7 @@ BOARD = "leaf, answers no introspection"
 UNREADABLE = "unreadable"
 UNREACHED = "not reached"
 OTHER_VERSION = "other version"
+HARMLESS = (BEYOND, BOARD, UNREACHED)  # nothing is wrong with a node that answers so
 
 _LOOK_S = 0.02  # between looks for nodes that have not taken our link yet
 _WIDER = ("localnet", "global")  # than that of the introspection endpoint
