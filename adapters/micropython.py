@@ -228,19 +228,14 @@ class Loop:
             self.leaf.publish(uuid_of(name), payload, self.now(), format, best_effort=best_effort)
         except FullError:
             self.refused += 1
-            self._tell_refused(name)
+            if self.refused >= self._tell_at:
+                self._tell_at *= 10
+                limit = self.leaf.pending_max
+                text = "publish of %r refused (%d): pending_max=%d are waiting; Loop(pending_max=%d)"
+                self._fault(FullError(text % (name, self.refused, limit, 2 * limit)))
             return False
         self._due = self._ticks
         return self.connected
-
-    def _tell_refused(self, name: "str | bytes") -> None:
-        if self.refused >= self._tell_at:
-            self._tell_at *= 10
-            text = (
-                "publish of %r refused (%d): pending_max=%d are waiting; Loop(pending_max=%d), or less often"
-            )
-            limit = self.leaf.pending_max
-            self._fault(FullError(text % (name, self.refused, limit, 2 * limit)))
 
     def send(
         self,
@@ -568,6 +563,8 @@ class Loop:
             elif event.kind == events.LINK_CLOSED and event.code not in (codes.GOODBYE, codes.RESTARTED):
                 if event.code != codes.TOO_LARGE or not isinstance(self.last_error, MemoryError):
                     self.last_error = OSError("link error %d. %s" % (event.code, event.text))
+            elif event.kind == events.RECEIVER_TAKEN:
+                self._fault(OSError("another node keeps " + event.receiver.name))  # type: ignore[union-attr]
             happened.pop(0)
 
     def _tick(self, now: int) -> None:

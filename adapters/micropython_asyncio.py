@@ -53,7 +53,7 @@ class AsyncLoop(Loop):
 
     def _call(self, function: "Callable[..., Any]", *arguments: object) -> None:
         """A function of `every`, or what is told an outcome."""
-        if function in self._at_work:
+        if not arguments and function in self._at_work:  # an outcome comes but once
             return
         try:
             running = function(*arguments)

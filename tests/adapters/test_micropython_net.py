@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 import busway
-from tests.adapters.test_micropython_station import running
+from tests.adapters.test_micropython_station import port_of, running, secured
 from tests.adapters.threads_tools import until
 
 PROGRAM = """
@@ -23,12 +23,12 @@ from busway.adapters.micropython_types import MessageType
 from busway.adapters.micropython_websocket import websocket
 
 url, token = sys.argv[1], sys.argv[2]
-if url.startswith("wss"):
+if url.startswith("wss") or len(sys.argv) > 3 and url.startswith("tcp://localhost"):
     import ssl
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(cadata=open(sys.argv[3], "rb").read())
-    opener = websocket(url, token, context)
+    opener = websocket(url, token, context) if url.startswith("wss") else tcp(url, context)
 else:
     opener = tcp(url) if url.startswith("tcp") else websocket(url, token)
 loop = Loop(opener, "networked", sort="stream", prove=prover(token))
@@ -97,6 +97,35 @@ def test_a_board_joins_over_a_network_and_sends_types(
             assert bus.request("lab/echo", b"x" * size, ttl=20.0, timeout=20.0) == b"x" * size
         assert readings.receive(timeout=20.0).payload == Reading(21.5, "roof")
         assert bus.request("lab/double", Reading(1.5, "cellar"), reply=Reading) == Reading(3.0, "cellar")
+
+
+def test_a_board_joins_by_tcp_within_tls(
+    bus: busway.Bus, interpreter: str, board_files: Path, tmp_path: Path
+) -> None:
+    """As behind a gateway that ends TLS; a certificate of another authority is refused."""
+    authority, other = trustme.CA(), trustme.CA()
+    for number, one in enumerate((authority, other)):
+        der = ssl.PEM_cert_to_DER_cert(one.cert_pem.bytes().decode())
+        (tmp_path / f"{number}.der").write_bytes(der)
+    port = port_of(bus, token="a secret")
+    for trusted in (0, 1):
+        with (
+            secured(port, authority.issue_cert("localhost")) as outer,
+            running(
+                interpreter,
+                board_files,
+                PROGRAM,
+                f"tcp://localhost:{outer}",
+                "a secret",
+                str(tmp_path / f"{trusted}.der"),
+            ) as board,
+        ):
+            if trusted == 0:
+                for size in (1, 700, 1000):
+                    assert bus.request("lab/echo", b"x" * size, ttl=20.0, timeout=20.0) == b"x" * size
+            else:
+                printed, _ = board.communicate(timeout=30)
+                assert "CERT" in printed.upper() or "X509" in printed.upper()
 
 
 @pytest.mark.parametrize(("scheme", "said"), [("tcp", "link error 7"), ("ws", "401")])

@@ -6,12 +6,14 @@ import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 import busway
 from busway.protocol import codes
 from tests.adapters.test_micropython_station import DIAL, port_of, running
+from tests.adapters.threads_tools import until
 
 PLAIN = (
     DIAL
@@ -72,6 +74,21 @@ async def long():
 async def alive(value):
     return [value, most, ticks, repr(loop.last_error)]
 
+told = []
+
+async def tell(outcome):
+    await asyncio.sleep(0.2)
+    told.append(outcome.payload)
+
+@loop.serve("lab/ask")
+async def ask(count):
+    for number in range(count):
+        loop.request("lab/question", number, tell)
+
+@loop.serve("lab/told")
+def tell_all(value):
+    return told
+
 asyncio.run(loop.run())
 """
 )
@@ -118,3 +135,13 @@ def test_handlers_that_are_tasks_are_bounded_and_timed_ones_run(
     assert most == 4
     assert ticks > 3
     assert error == "ValueError('third',)"
+
+
+def test_outcomes_that_come_while_the_one_before_is_still_told_are_not_lost(
+    bus: busway.Bus, interpreter: str, board_files: Path
+) -> None:
+    """One coroutine is told of five requests, which are all answered at once."""
+    bus.serve("lab/question", lambda request: request.payload)
+    with running(interpreter, board_files, TASKS, port_of(bus)):
+        bus.request("lab/ask", 5, ttl=20.0, timeout=20.0)
+        until(lambda: sorted(cast("list[int]", bus.request("lab/told"))) == list(range(5)))
