@@ -123,7 +123,7 @@ class AsyncBus(Face, Receiving, Links, Views):
         if host.failure is not None or _get_running_loop() is not host._loop:
             host.check_open()
         endpoint = id_of_name(to) if type(to) is str else endpoint_id(to)
-        if type(payload) is bytes and not (confirm or ttl or node or self._process_only):
+        if type(payload) is bytes and not (confirm or ttl != 0 or node or self._process_only):
             try:
                 token = self.node.send(endpoint, payload, monotonic_ns() // 1_000_000)
             except errors.LocalError as error:

@@ -113,7 +113,7 @@ class Bus(Face, Receiving, Links, Views):
             type_id,
             node_id=node and check_node(node),
             confirm=confirm,
-            ttl_ms=facade.milliseconds("ttl", ttl) if ttl else 0,
+            ttl_ms=0 if ttl == 0 else facade.milliseconds("ttl", ttl),
             timeout_ms=facade.milliseconds("timeout", timeout),
         )
         if promise is not None:

@@ -89,8 +89,9 @@ async def test_no_timeout_is_no_limit_everywhere() -> None:
         assert (await inbox.receive(timeout=None)).payload == 2
         await sending
         assert len(await a.trace("it", timeout=None)) == 1
-        with pytest.raises(ValueError, match="ttl"):
-            await a.send("inbox", 2, ttl=None)  # type: ignore[arg-type]
+        for payload in (2, b"2"):
+            with pytest.raises(ValueError, match="ttl"):
+                await a.send("inbox", payload, ttl=None)  # type: ignore[arg-type]
         await a.close(timeout=None)
 
 
@@ -99,6 +100,16 @@ def test_no_timeout_is_no_limit_in_threads() -> None:
         bus.serve("it", lambda request: request.payload)
         assert bus.request("it", 1, timeout=None) == 1
         assert list(bus.request_stream("it", 1, timeout=None)) == [1]
+        assert bus.request_future("it", 2, timeout=None).result(10) == 2
+        assert bus.trace("it", timeout=None) == []
+        inbox = bus.register("inbox")
+        receiving = threading.Thread(target=lambda: inbox.receive(timeout=None))
+        receiving.start()
+        bus.send("inbox", 3, confirm=True, timeout=None)
+        receiving.join(10)
+        assert not receiving.is_alive()
+        with pytest.raises(ValueError, match="ttl"):
+            bus.send("inbox", 2, ttl=None)  # type: ignore[arg-type]
         bus.close(timeout=None)
 
 
