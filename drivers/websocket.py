@@ -96,9 +96,9 @@ def parse(url: str, *, listening: bool = False) -> Place:
     try:
         host, port = tcp.parse(f"tcp://{full}", listening=listening)
     except ValueError as error:
-        raise ValueError(
-            str(error).replace(f"tcp://{full}", url) if "port 0" in str(error) else fault
-        ) from None
+        text = str(error).replace(f"tcp://{full}", url)
+        reason, expected, _ = text.partition("expected tcp://")
+        raise ValueError(reason + fault if expected else text) from None
     target = target if target.startswith("/") else "/" + target
     return Place(scheme, host, port, quote(target, safe="/?=&%:@!$'()*+,;-._~"))
 

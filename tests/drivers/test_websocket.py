@@ -93,6 +93,12 @@ def test_wrong_urls_are_refused_with_what_was_expected(url: str) -> None:
 def test_port_0_is_for_listening_only() -> None:
     with pytest.raises(ValueError, match="'ws://h:0'"):
         websocket.parse("ws://h:0")
+    with pytest.raises(
+        ValueError, match=r"^a port is a number from 1 to 65535: expected ws://host:port/path"
+    ):
+        websocket.parse("ws://h:70000")
+    with pytest.raises(ValueError, match=r"^a port is a number from 0, for any that is free, to 65535: exp"):
+        websocket.parse("wss://h:x/bus", listening=True)
     with pytest.raises(ValueError, match="can be listened on, but not dialled"):
         websocket.candidates(LOOPBACK)
 
