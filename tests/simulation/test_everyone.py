@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from busway.protocol import Node, events, mesh
+from busway.protocol import Node, events, lines
 from busway.protocol.routing import Router
 from tests.simulation.everyone import run
 
@@ -27,7 +27,7 @@ def _takes_anything(self: Any, peer: Any, realm: int, now: int) -> None:
 
 
 def test_the_judge_sees_what_realms_forbid(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mesh.Mesh, "_drop_lines", _takes_anything)
+    monkeypatch.setattr(lines.Lines, "drop_lines", _takes_anything)
     assert any(run(seed).faults for seed in range(8))
 
 
