@@ -72,8 +72,8 @@ class AsyncLoop(Loop):
             self._at_work.remove(function)
 
     def _handle(self, message: Message, function: "Callable[[Any], Any]") -> None:
-        self.places -= 1
         asyncio.create_task(self._run(message, function))  # noqa: RUF006 - MicroPython keeps its tasks itself
+        self.places -= 1  # a task for which there is no memory would never give it back
 
     async def _run(self, message: Message, function: "Callable[[Any], Any]") -> None:
         code = 0

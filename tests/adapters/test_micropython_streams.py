@@ -93,6 +93,30 @@ asyncio.run(loop.run())
 """
 )
 
+SCANT = DIAL.replace("import Loop, RemoteError", "import RemoteError").replace(
+    "import socket, sys",
+    "import asyncio, socket, sys\nfrom busway.adapters.micropython_asyncio import AsyncLoop",
+) + (
+    """
+loop = AsyncLoop(dial, "scant", sort="stream")
+make, failures = asyncio.create_task, 6
+
+def create_task(running):
+    global failures
+    if failures:
+        failures -= 1
+        raise MemoryError("no room for a task")
+    return make(running)
+
+@loop.serve("lab/alive")
+async def alive(value):
+    return value
+
+asyncio.create_task = create_task
+asyncio.run(loop.run())
+"""
+)
+
 
 @pytest.fixture
 def bus() -> Iterator[busway.Bus]:
@@ -135,6 +159,17 @@ def test_handlers_that_are_tasks_are_bounded_and_timed_ones_run(
     assert most == 4
     assert ticks > 3
     assert error == "ValueError('third',)"
+
+
+def test_a_handler_for_whose_task_there_is_no_memory_takes_no_place(
+    bus: busway.Bus, interpreter: str, board_files: Path
+) -> None:
+    """The link ends with each, for the core may have stopped half-way, and is made again."""
+    with running(interpreter, board_files, SCANT, port_of(bus)):
+        for _ in range(6):  # more than there are places
+            with pytest.raises(busway.BusError):
+                bus.request("lab/alive", 1, ttl=20.0, timeout=20.0)
+        assert bus.request("lab/alive", 2, ttl=20.0, timeout=20.0) == 2
 
 
 def test_outcomes_that_come_while_the_one_before_is_still_told_are_not_lost(
