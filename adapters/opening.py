@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import inspect
 import ipaddress
+import time
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
@@ -22,6 +23,7 @@ from busway.errors import BusError, MissingLibrary
 TCP_PORT = 7660  # where no port is given
 _WEB_PORTS = {"ws": "80", "wss": "443"}  # which are left out
 CONNECT_S = 10.0  # for one candidate: a machine that is off answers nothing
+HANDSHAKE_S = 5.0  # for the driver's handshake with who was reached, as much as the core gives its own
 COMER_S = 5.0  # for a comer to end its driver's handshake
 
 
@@ -199,7 +201,7 @@ class Connecting:
     """Waits until a channel is open: connected, and through the handshake that its driver may have.
 
     Args: `done(self, error)` is called once, later or now, unless it is closed before. After an error, or
-    `limit_s` seconds, the channel is closed.
+    `limit_s` seconds, or HANDSHAKE_S from when the far end was reached, the channel is closed.
     """
 
     def __init__(
@@ -212,10 +214,12 @@ class Connecting:
         self.channel = channel
         self._loop = loop
         self._limit_s = limit_s
+        self._until = time.monotonic() + limit_s
+        self._joined = False
         self._done: Callable[[Connecting, Exception | None], object] | None = done
         self._waits_for = ""
         self._fd = -1  # that is waited on: a channel that fails may have none any more
-        self._timer = loop.call_later(limit_s, self._late)
+        self._timers = [loop.call_later(limit_s, self._late)]  # None where they cannot be taken back
         self._step()
 
     @property
@@ -231,9 +235,18 @@ class Connecting:
             if self.channel.connected():
                 self._tell(None)
                 return
+            if not self._joined and getattr(self.channel, "joined", False):
+                self._limit_handshake()
             self._wait_for("writer" if getattr(self.channel, "wants_write", True) else "reader")
         except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits to be told
             self._tell(error)
+
+    def _limit_handshake(self) -> None:
+        """Who was reached and is silent need not be waited for as long as one who may be far."""
+        self._joined = True
+        if time.monotonic() + HANDSHAKE_S < self._until:
+            self._limit_s = HANDSHAKE_S
+            self._timers.append(self._loop.call_later(HANDSHAKE_S, self._late))
 
     def _wait_for(self, what: str) -> None:
         if what == self._waits_for:
@@ -249,7 +262,6 @@ class Connecting:
             self._loop.add_reader(self._fd, self._step)
 
     def _late(self) -> None:
-        self._timer = None
         if self._done is not None:
             text = f"{self.channel.address}: no answer within {self._limit_s:g} s"
             self._tell(TimeoutError(errno.ETIMEDOUT, text))
@@ -257,8 +269,9 @@ class Connecting:
     def _tell(self, error: Exception | None) -> None:
         done, self._done = self._done, None
         self._wait_for("")
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in self._timers:
+            if timer is not None:
+                timer.cancel()
         if error is not None:
             self.channel.close()
         if done is not None:

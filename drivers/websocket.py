@@ -194,6 +194,11 @@ class WebSocketChannel:
             return self._open()
         return False
 
+    @property
+    def joined(self) -> bool:
+        """Whether the far end has been reached: what is waited for then is its part of the handshake."""
+        return self._joined
+
     def _begin(self) -> None:
         if self._tls is None:
             self._say()

@@ -13,6 +13,7 @@ import busway
 from busway import AsyncBus, Bus
 from busway.adapters import opening
 from busway.adapters.opening import DRIVERS, driver_of, normalise
+from busway.protocol import codes
 from tests.adapters.tools import until
 
 
@@ -157,3 +158,32 @@ async def test_an_address_that_does_not_answer_is_given_up(monkeypatch: pytest.M
                 await connecting
         with Bus(ipc=False) as blocking, pytest.raises(TimeoutError, match="no answer within"):
             blocking.connect(f"tcp://{host}:{port}")
+
+
+@pytest.mark.parametrize("scheme", ["ws", "wss"])
+async def test_who_is_reached_and_silent_is_given_up_as_soon_as_over_tcp(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "CONNECT_S", 3600.0)
+    monkeypatch.setattr(opening, "HANDSHAKE_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host, port = silent.getsockname()
+        async with AsyncBus(ipc=False) as bus:
+            with pytest.raises(TimeoutError, match=r"no answer within 0\.2 s"):
+                await bus.connect(f"{scheme}://{host}:{port}")
+        with Bus(ipc=False) as blocking, pytest.raises(TimeoutError, match=r"no answer within 0\.2 s"):
+            blocking.connect(f"{scheme}://{host}:{port}")
+
+
+async def test_the_handshake_does_not_lengthen_what_an_address_gets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "CONNECT_S", 0.2)
+    monkeypatch.setattr(opening, "HANDSHAKE_S", 3600.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host, port = silent.getsockname()
+        async with AsyncBus(ipc=False) as bus:
+            with pytest.raises(TimeoutError, match=r"no answer within 0\.2 s"):
+                await bus.connect(f"ws://{host}:{port}")
+
+
+def test_one_who_is_reached_gets_as_long_from_every_scheme() -> None:
+    assert opening.HANDSHAKE_S == opening.COMER_S == codes.HELLO_TIMEOUT_MS / 1000
