@@ -37,10 +37,15 @@ def run_pair(kind: str, first: str, second: str, count: int, size: int) -> float
             assert one.stdout is not None
             one.stdout.readline()
             with subprocess.Popen(
-                [*command, f"{kind}-{second}", *tail], env=environment, stdout=subprocess.DEVNULL
+                [*command, f"{kind}-{second}", *tail],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
             ) as two:
                 try:
                     seconds = float(one.stdout.readline())
+                    assert two.stdin is not None
+                    two.stdin.close()
                     two.wait(TIMEOUT_S)
                 finally:
                     one.kill()

@@ -85,6 +85,8 @@ def zmq_source(place: str, count: int, size: int) -> float:
         socket.connect(f"ipc://{place}")
         for _ in range(count):
             socket.send(payload)
+        # Until the sink has all: one that reads slowly would lose what a closed connection still holds.
+        sys.stdin.read()
     return 0.0
 
 
