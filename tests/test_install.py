@@ -1,11 +1,12 @@
-"""The README's ways to install Busway, each in a fresh environment, on every Python that is here.
+"""The README's ways to install Busway, each in a fresh environment, on the Python that runs the tests.
 
-The first of them, with a compiler, is in test_compiled.py; all on all: install_soak.py.
+The first of them, with a compiler, is in test_compiled.py; all on all Pythons that are here: install_soak.py.
 """
 
 from __future__ import annotations
 
 import os
+import platform
 import re
 import sys
 import zipfile
@@ -13,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.rigs.install import BUILD_TIMEOUT_S, PYTHONS, Environment, check_two_terminals, checkout, python_of
+from tests import install_soak, soak
+from tests.rigs.install import BUILD_TIMEOUT_S, PYTHONS, Environment, check_two_terminals, checkout
 from tests.rigs.processes import output_of
+from tests.rigs.tree import ROOT
 
 pytestmark = pytest.mark.timeout(1800)  # pip makes an environment of its own for each build
 
@@ -53,16 +56,22 @@ def test_a_word_that_is_none_of_the_choices_is_refused(tree: Path, tmp_path: Pat
         build_here(tree, tmp_path, BUSWAY_COMPILE="yes")
 
 
-@pytest.mark.parametrize("version", PYTHONS)
-def test_the_sdist_installs_and_runs(version: str, built: Path, tmp_path: Path) -> None:
-    python = python_of(version)
-    if python is None:
-        pytest.skip(f"no Python {version} here")
-    environment = Environment(tmp_path / "venv", python)
+def test_the_soak_installs_on_every_python_that_is_promised(monkeypatch: pytest.MonkeyPatch) -> None:
+    promised = set(re.findall(r"Python :: (3\.\d+)\"", (ROOT / "pyproject.toml").read_text()))
+    assert {"3.11", "3.12", "3.13"} <= promised <= set(PYTHONS)
+    asked: list[str] = []
+    monkeypatch.setattr(install_soak, "python_of", asked.append)  # none: all are looked for, nothing is built
+    (stage,) = (stage for name, _, stage in soak.STAGES if name == "installs")
+    assert stage(0, 0.0) == (True, f"0 of 0 ways to install work; not tried: Python {', '.join(PYTHONS)}")
+    assert asked == list(PYTHONS)
+
+
+def test_the_sdist_installs_and_runs(built: Path, tmp_path: Path) -> None:
+    environment = Environment(tmp_path / "venv")
     (sdist,) = built.glob("busway-*.tar.gz")
     environment.install(sdist, cwd=tmp_path, BUSWAY_COMPILE="0")
     assert re.fullmatch(
-        rf"busway \S+, pure Python core, CPython {version}\.\S+", environment.version(tmp_path)
+        rf"busway \S+, pure Python core, CPython {platform.python_version()}", environment.version(tmp_path)
     )
     check_two_terminals(environment, tmp_path)
 
