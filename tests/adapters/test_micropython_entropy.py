@@ -9,6 +9,7 @@ import pytest
 
 import busway
 from tests.adapters.test_micropython_station import running
+from tests.adapters.threads_tools import until
 
 BARE = """
 import os, random, sys
@@ -80,6 +81,8 @@ def test_a_board_without_urandom_joins_as_another_at_each_start(
     ids = set()
     for start in range(2):
         with running(interpreter, board_files, PROGRAM, url, "a secret"):
-            assert bus.request("lab/bare", start, ttl=30.0, timeout=30.0) == [False, start]
+            assert bus.request("lab/bare", start, ttl=60.0, timeout=60.0) == [False, start]
             ids |= {node.id for node in bus.nodes() if node.label == "bare"}
+        # Else the next request may still go to the board that has just been killed.
+        until(lambda: len(bus.nodes()) == 1)
     assert len(ids) == 2
