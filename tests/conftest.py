@@ -23,6 +23,21 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# The files that take longest, longest first: begun last, one would run on when all others are through.
+SLOWEST = (
+    *("test_compiled", "test_install", "test_cli_mesh", "test_order", "test_cli_joining", "test_cli_look"),
+    *("test_lines", "test_nodes", "test_benchmarks", "test_micropython", "test_cli_talk", "test_cli_monitor"),
+    *("test_control", "test_examples", "test_model", "test_scenarios", "test_demo", "test_joins"),
+    *("test_shrinking", "test_cli_firmware", "test_ble_radio", "test_cli_doctor", "test_threads_processes"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the slowest files first."""
+    ranks = {name: rank for rank, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Makes what a test printed fit to be sent by the processes of pytest-xdist: no lone surrogates."""

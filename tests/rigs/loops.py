@@ -1,6 +1,7 @@
 """The sorts of asyncio loops that programs use: plain, with eager tasks, uvloop, in debug mode.
 
-`python -m tests.rigs.loops` runs the asyncio adapter's tests once on each sort but the plain one.
+`python -m tests.rigs.loops` runs the asyncio adapter's tests once on each sort but the plain one:
+all sorts at the same time, for the tests mostly wait.
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.rigs.tree import ROOT
 
@@ -19,11 +23,14 @@ UVLOOP = "uvloop"
 DEBUG = "debug"
 SORTS = (PLAIN, EAGER, UVLOOP, DEBUG)
 
-# The campaign is left out: its buses run in programs of their own.
-_TESTS = ("tests/adapters", "--ignore=tests/adapters/test_campaign_processes.py")
+# Of this folder every coroutine test runs: what is no coroutine runs no loop in the test's process (threads,
+# programs, boards), so the sort of loop changes nothing for it (tests/adapters/conftest.py deselects those).
+FOLDER = "tests/adapters"
+# Coroutine tests that no sort of loop changes: files, and why.
+LEFT_OUT = {"test_campaign_processes.py": "its buses run in programs of their own"}
 _NEWER = (14, 13, 12)  # Python 3.x: those with eager tasks, the one to be preferred first
 _PACKAGES = (
-    *("pytest", "pytest-timeout", "pytest-xdist", "hypothesis"),
+    *("pytest", "pytest-timeout", "hypothesis"),
     *("cbor2", "click", "rich", "construct", "msgspec"),
     *("pyserial", "bleak", "h11", "wsproto", "trustme", "bumble", "websockets"),
 )
@@ -84,33 +91,61 @@ def _runs(python: Path | str) -> bool:
         return False
 
 
+def command(python: Path | str, sort: str, *options: str) -> list[str | Path]:
+    """Runs the tests on loops of that sort, one after the other: other sorts run beside it.
+
+    Without pytest's cache: two Pythons must not share one.
+    """
+    words: list[str | Path] = [
+        python,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        f"--loop={sort}",
+        FOLDER,
+    ]
+    return [*words, *(f"--ignore={FOLDER}/{name}" for name in LEFT_OUT), *options]
+
+
+class Run(NamedTuple):
+    """What came of a sort."""
+
+    sort: str
+    passed: bool
+    text: str
+
+
+def run(sort: str, options: Iterable[str]) -> Run:
+    """All tests on one sort of loop."""
+    python = eager_python() if sort == EAGER else Path(sys.executable)
+    if python is None:
+        return Run(sort, True, "SKIPPED: no Python 3.12 or later with venv on this machine\n")
+    # Commands that tests start have to find the package, also in an environment without it.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    ended = subprocess.run(
+        command(python, sort, *options),
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    return Run(sort, ended.returncode == 0, ended.stdout)
+
+
 def main() -> int:
     """Returns the exit status: 0 if all that could run passed."""
     failed = []
-    # Commands that tests start have to find the package, also in an environment without it.
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    for sort in SORTS[1:]:
-        python = eager_python() if sort == EAGER else Path(sys.executable)
-        if python is None:
-            print(f"{sort}: SKIPPED: no Python 3.12 or later with venv on this machine", flush=True)
-            continue
-        print(f"{sort}:", flush=True)
-        # Its own cache: two Pythons must not share one.
-        words: list[str | Path] = [
-            python,
-            "-m",
-            "pytest",
-            "-q",
-            "-n",
-            "2",
-            "--dist",
-            "loadfile",
-            "-p",
-            "no:cacheprovider",
-        ]
-        words += [f"--loop={sort}", *_TESTS, *sys.argv[1:]]
-        if subprocess.run(words, cwd=ROOT, env=environment).returncode:
-            failed.append(sort)
+    with ThreadPoolExecutor() as pool:
+        runs = [pool.submit(run, sort, sys.argv[1:]) for sort in SORTS[1:]]
+        for ended in as_completed(runs):
+            result = ended.result()
+            print(f"\non loops of sort {result.sort}:\n{result.text}", end="", flush=True)
+            failed += [] if result.passed else [result.sort]
     if failed:
         print(f"FAILED on: {', '.join(failed)}")
     return bool(failed)
