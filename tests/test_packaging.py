@@ -1,6 +1,7 @@
 """What is shipped: plain files in the sdist and the wheel, though the source tree has links."""
 
 import os
+import posixpath
 import re
 import sys
 import tarfile
@@ -75,6 +76,23 @@ def test_sdist_holds_documents_and_examples_but_no_loose_tests(sdist: Path) -> N
     }
     assert written | programs | {"CHANGELOG.md", "README.md"} <= names
     assert [name for name in names if name.startswith(("tests/", "benchmarks/"))] == []
+
+
+def test_what_the_documents_of_the_sdist_link_to_is_in_it(sdist: Path) -> None:
+    missing = []
+    with tarfile.open(sdist) as archive:
+        names = {member.name.partition("/")[2] for member in archive.getmembers()}
+        documents = [member for member in archive.getmembers() if member.name.endswith(".md")]
+        for member in documents:
+            opened = archive.extractfile(member)
+            assert opened is not None
+            place = posixpath.dirname(member.name.partition("/")[2])
+            for link in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", opened.read().decode()):
+                target = posixpath.normpath(posixpath.join(place, link))
+                if target not in names:
+                    missing.append((member.name, link))
+    assert len(documents) > 10
+    assert missing == []
 
 
 def test_the_readme_has_no_links_to_files_that_are_not_beside_it(wheel: Path) -> None:
