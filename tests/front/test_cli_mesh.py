@@ -151,6 +151,7 @@ class TestDoctor:
         bus = new_bus()
         with peer(bus), peer(bus, "second"):
             ended = busway("doctor", bus=bus).ok()
+            assert ended.lines[0].removeprefix("ok ").strip() == busway("--version").ok().text.strip()
             assert ended.lines[-1] == "nothing is wrong as far as can be seen from here"
             assert busway("doctor", "--json", bus=bus).ok().document["findings"] == []
 
