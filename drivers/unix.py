@@ -426,7 +426,11 @@ class UnixListener(SocketListener):
 
     def _remove(self) -> None:
         """Not if the files were cleared away, and what is there now is another's."""
-        if _is_at(self._lock, self._stem + ".lock") and not _leave(self._stem):
+        try:
+            there = os.lstat(self._stem + ".lock")
+        except (FileNotFoundError, NotADirectoryError):  # other errors are told: files may be left there
+            return
+        if os.path.samestat(os.fstat(self._lock), there) and not _leave(self._stem):
             raise OSError(errno.EACCES, f"{self.path} cannot be removed: a later program sweeps it")
 
     def abandon(self) -> None:
