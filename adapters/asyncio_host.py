@@ -20,7 +20,7 @@ from typing import Any, TypeVar, cast
 
 from busway.adapters import closing, facade, remarks, tap
 from busway.adapters.asyncio_ends import Arrivals, Changes, Parts
-from busway.adapters.dialled import DialledLink
+from busway.adapters.dialled import Dialling
 from busway.adapters.facade import Change
 from busway.adapters.failures import Failures
 from busway.adapters.links import LinkRunner, ListenerRunner, Owner, now_ms
@@ -47,7 +47,7 @@ class Host:
         self.face: weakref.ref[Any] | None = None
         self.failure: BusError | None = None
         self.failures: Failures
-        self.dialled: set[DialledLink] = set()
+        self.dialled: set[Dialling] = set()
         self.node.dialled = self._dialled_rows
         self.runners: set[LinkRunner] = set()
         self.listeners: set[ListenerRunner] = set()

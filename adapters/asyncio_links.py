@@ -58,15 +58,15 @@ class Links:
         token, options = facade.from_environment(url, token, options)
         wanted = options_of(token, realm, cost, retry, wait, options)
         known = set(host.dialled)
-        link = dial(host, opening.normalise(url), wanted)
-        ready: asyncio.Future[None] = link.waiter()
+        dialling = dial(host, opening.normalise(url), wanted)
+        ready: asyncio.Future[None] = dialling.waiter()
         try:
             await asyncio.shield(ready)
         except asyncio.CancelledError:
-            if link not in known and not host.loop.is_closed():
-                link.end("connect was cancelled")
+            if dialling not in known and not host.loop.is_closed():
+                dialling.end("connect was cancelled")
             raise
-        return link
+        return dialling.link
 
     async def listen(
         self,

@@ -30,7 +30,7 @@ _FOR_EVER_S = 86400.0  # a patience of a day or more has no timer
 class Host(LinkHost, opening.Host, Protocol):
     """What a dialled link needs of its bus."""
 
-    dialled: set[DialledLink]
+    dialled: set[Dialling]
 
     def tell(self, change: Change) -> None:
         """To those who read `changes()`."""
@@ -91,7 +91,7 @@ def options_of(
         raise ValueError(str(error)) from None
 
 
-def dial(host: Host, url: str, options: Options) -> DialledLink:
+def dial(host: Host, url: str, options: Options) -> Dialling:
     """The link to a normalised URL: the one that heals already, if it was asked for in the same way; else a
     new one, which takes the place of a former one.
     """
@@ -100,7 +100,7 @@ def dial(host: Host, url: str, options: Options) -> DialledLink:
             if link.options.same(options):
                 return link
             link.end("another connect to the same URL, with other options, took over")
-    return DialledLink(host, url, options)
+    return Dialling(host, url, options)
 
 
 class DialledLink:
@@ -109,13 +109,95 @@ class DialledLink:
     All attributes may be read at any time. `bus.links()` and `bus.changes()` tell of it, too.
     """
 
+    def __init__(self, dialling: Dialling) -> None:
+        self._dialling = dialling
+
+    def __repr__(self) -> str:
+        return f"<link to {self.url}: {self.state}>"
+
+    @property
+    def url(self) -> str:
+        """Where it leads, as `connect` was told, with the port."""
+        return self._dialling.url
+
+    @property
+    def id(self) -> int:
+        """That of the link in `bus.links()`, which tells links apart."""
+        return self._dialling.id
+
+    @property
+    def state(self) -> str:
+        """ "connecting", "connected", "reconnecting" or "closed"."""
+        return self._dialling.healer.state
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt it is since the link was last open, 0 before the first."""
+        return self._dialling.healer.attempt
+
+    @property
+    def next_try(self) -> float | None:
+        """Seconds until the next attempt begins; None if it is under way, or none will."""
+        return self._dialling.next_try()
+
+    @property
+    def error(self) -> str:
+        """What went wrong last; "" while connected."""
+        return self._dialling.healer.error
+
+    @property
+    def losses(self) -> int:
+        """How often the link was lost."""
+        return self._dialling.healer.losses
+
+    @property
+    def info(self) -> LinkInfo:
+        """Everything about it at this moment; while it is down, of its last peer what is known."""
+        return self._dialling.info()
+
+    @property
+    def peer(self) -> bytes:
+        """The other node's id; of the last one while the link is down, b"" before it was first open."""
+        return self._dialling.info().peer
+
+    @property
+    def label(self) -> str:
+        """The other program's label."""
+        return self._dialling.info().label
+
+    @property
+    def realm(self) -> str:
+        """How far this link reaches: the wider of both sides' realms."""
+        return self._dialling.info().realm
+
+    @property
+    def address(self) -> str:
+        """The far end."""
+        return self._dialling.info().address
+
+    @property
+    def rtt(self) -> float | None:
+        """The last round trip of the keepalive, in seconds; None while there is none."""
+        return self._dialling.info().rtt
+
+    def close(self) -> None:
+        """End the link for good: what is queued is written, a goodbye said, and it is not tried again. Twice
+        is once.
+        """
+        self._dialling.close()
+
+
+class Dialling:
+    """What keeps a link open that `connect` made; `link` is what users hold of it."""
+
     def __init__(self, host: Host, url: str, options: Options) -> None:
         self.url = url
         self.options = options
         self.runner: LinkRunner | None = None  # that of the present connection
         self.id = next_id()
+        self.link = DialledLink(self)
         self._host = host
-        self._healer = Healer(options.retry, options.wait, _now())
+        self.healer = Healer(options.retry, options.wait, _now())
         self._attempt: Attempt | None = None
         self._timer: Any = None
         self._turn = 0  # of the timer that counts: threads' timers cannot be taken back
@@ -126,54 +208,27 @@ class DialledLink:
         host.dialled.add(self)
         self._try()
 
-    def __repr__(self) -> str:
-        return f"<link to {self.url}: {self.state}>"
-
-    # What users read
-
-    @property
-    def state(self) -> str:
-        """ "connecting", "connected", "reconnecting" or "closed"."""
-        return self._healer.state
-
-    @property
-    def attempt(self) -> int:
-        """Which attempt it is since the link was last open, 0 before the first."""
-        return self._healer.attempt
-
-    @property
     def next_try(self) -> float | None:
         """Seconds until the next attempt begins; None if it is under way, or none will."""
-        at = self._healer.next_at
+        at = self.healer.next_at
         return None if at < 0 else max(0.0, at - _now())
 
-    @property
-    def error(self) -> str:
-        """What went wrong last; "" while connected."""
-        return self._healer.error
-
-    @property
-    def losses(self) -> int:
-        """How often the link was lost."""
-        return self._healer.losses
-
-    @property
     def info(self) -> LinkInfo:
         """Everything about it at this moment; while it is down, of its last peer what is known."""
         last = self._look()
         return LinkInfo(
             last.peer if last else b"",
             last.label if last else "",
-            self.state,
+            self.healer.state,
             last.realm if last else "",
             last.address if last else self.url,
             last.rtt if last and self.runner is not None else None,
             last.bytes_in if last else 0,
             last.bytes_out if last else 0,
             self.url,
-            self.attempt,
-            self.next_try,
-            self.error,
+            self.healer.attempt,
+            self.next_try(),
+            self.healer.error,
             self.id,
         )
 
@@ -186,35 +241,8 @@ class DialledLink:
                 self._last = replace(now, peer=before.peer, label=before.label)
         return self._last
 
-    @property
-    def peer(self) -> bytes:
-        """The other node's id; of the last one while the link is down, b"" before it was first open."""
-        return self.info.peer
-
-    @property
-    def label(self) -> str:
-        """The other program's label."""
-        return self.info.label
-
-    @property
-    def realm(self) -> str:
-        """How far this link reaches: the wider of both sides' realms."""
-        return self.info.realm
-
-    @property
-    def address(self) -> str:
-        """The far end."""
-        return self.info.address
-
-    @property
-    def rtt(self) -> float | None:
-        """The last round trip of the keepalive, in seconds; None while there is none."""
-        return self.info.rtt
-
     def close(self) -> None:
-        """End the link for good: what is queued is written, a goodbye said, and it is not tried again. Twice
-        is once.
-        """
+        """End the link for good, from wherever that is called."""
         self._host.inside(partial(self.end, "it was closed"))
 
     # What the bus calls
@@ -222,7 +250,7 @@ class DialledLink:
     def waiter(self) -> Any:
         """A future of the loop's: done when the link is open, or with why it never will be."""
         future = self._host.loop.create_future()
-        if self.state == CONNECTED:
+        if self.healer.state == CONNECTED:
             future.set_result(None)
         else:
             self._waiters.append(future)
@@ -248,23 +276,23 @@ class DialledLink:
 
     def row(self) -> dict[str, object]:
         """For the introspection endpoint (docs/protocol.md, section 9)."""
-        info = self.info
+        info = self.info()
         return {
             "url": self.url,
-            "state": self.state,
+            "state": self.healer.state,
             "peer": info.peer,
             "label": info.label,
-            "attempt": self.attempt,
+            "attempt": self.healer.attempt,
             "next_try_ms": -1 if info.next_try is None else round(info.next_try * 1000),
-            "error": self.error,
-            "losses": self.losses,
+            "error": self.healer.error,
+            "losses": self.healer.losses,
         }
 
     # Attempts
 
     def _try(self) -> None:
         self._timer = None
-        self._healer.begin()
+        self.healer.begin()
         self._tell()
         self._attempt = Attempt(self._host, self.url, self.options.driver, self._preferred, self._attempted)
 
@@ -298,7 +326,7 @@ class DialledLink:
         """A line can be opened with nobody at its other end: then another device may be meant; else the first
         time it is told.
         """
-        if runner is not self.runner or self.state == CONNECTED or runner.ready.done():
+        if runner is not self.runner or self.healer.state == CONNECTED or runner.ready.done():
             return
         error = TimeoutError(errno.ETIMEDOUT, f"{self.url}: nobody answers on the line")
         if self._attempt is not None and self._attempt.has_more:
@@ -306,7 +334,7 @@ class DialledLink:
             runner.close()
             self._tell()
             self._attempt.go_on(error)
-        elif self.state == CONNECTING:
+        elif self.healer.state == CONNECTING:
             self._finish(error)
             runner.close()
 
@@ -329,7 +357,7 @@ class DialledLink:
         if self._attempt is not None:
             self._preferred = self._attempt.candidate
         self._drop_attempt()
-        self._healer.opened(_now())
+        self.healer.opened(_now())
         if self._warned:
             self._host.remark(logging.INFO, "%s is connected", self.url)
         self._warned = ""
@@ -348,17 +376,17 @@ class DialledLink:
         """The connection is over; the next one does not wait for its last bytes. That of a former one is of
         no interest.
         """
-        if runner is not self.runner or self.state != CONNECTED:
+        if runner is not self.runner or self.healer.state != CONNECTED:
             return
         connection = runner.connection
         self._drop_runner()
         text = connection.close_text or "the other side closed the link"
         if connection.close_code == codes.REPLACED and self._is_twice(connection.via):
-            self._healer.error = "another link of this program leads to the same place, and is newer"
-            self._finish(BusError(f"{self.url}: {self._healer.error}"))
+            self.healer.error = "another link of this program leads to the same place, and is newer"
+            self._finish(BusError(f"{self.url}: {self.healer.error}"))
             return
         hopeless = connection.close_code == codes.DUPLICATE_LINK  # the other side's own link stands
-        self._wait(self._healer.lost(text, _now(), random.random(), hopeless=hopeless))
+        self._wait(self.healer.lost(text, _now(), random.random(), hopeless=hopeless))
 
     def _is_twice(self, via: str) -> bool:
         """Whether another link goes there under another name: each would take the other's place for ever."""
@@ -369,9 +397,9 @@ class DialledLink:
         """The other side began anew on the same channel: there is nothing to dial or to wait for."""
         if runner is not self.runner:
             return
-        if self.state == CONNECTED and self.options.retry is not None:
-            self._healer.lost("the other side started anew", _now(), 0.0)
-            self._healer.begin()
+        if self.healer.state == CONNECTED and self.options.retry is not None:
+            self.healer.lost("the other side started anew", _now(), 0.0)
+            self.healer.begin()
             runner.on_settled = partial(self._settled, runner)
         self._tell()
 
@@ -386,7 +414,7 @@ class DialledLink:
 
     def _failed(self, error: BaseException) -> None:
         text, hopeless = refusals.text_of(error), refusals.is_hopeless(error)
-        self._wait(self._healer.failed(text, _now(), random.random(), hopeless=hopeless), error)
+        self._wait(self.healer.failed(text, _now(), random.random(), hopeless=hopeless), error)
 
     def _wait(self, delay: float, error: BaseException | None = None) -> None:
         if delay < 0:
@@ -399,13 +427,13 @@ class DialledLink:
 
     def _warn(self) -> None:
         """Trying goes on, so nobody is told by an exception: each trouble is logged once."""
-        if self.error and self.error != self._warned:
-            self._warned = self.error
-            text = self.error if self.url in self.error else f"{self.url}: {self.error}"
+        if self.healer.error and self.healer.error != self._warned:
+            self._warned = self.healer.error
+            text = self.healer.error if self.url in self.healer.error else f"{self.url}: {self.healer.error}"
             self._host.remark(logging.WARNING, "%s; it is tried again", text)
 
     def _due(self, turn: int) -> None:
-        if turn == self._turn and self.state != CLOSED:
+        if turn == self._turn and self.healer.state != CLOSED:
             self._try()
 
     # The end
@@ -415,7 +443,7 @@ class DialledLink:
         if self not in self._host.dialled:
             return
         self._host.dialled.discard(self)
-        self._healer.close()
+        self.healer.close()
         self._turn += 1
         if self._timer is not None:
             self._timer.cancel()
@@ -437,14 +465,14 @@ class DialledLink:
                 future.exception()  # whoever waited may have been cancelled
 
     def _tell(self) -> None:
-        info = self.info
+        info = self.info()
         self._host.tell(Change("link-state", info, 0, info.error))
 
 
-def links_of(node: Node, dialled: set[DialledLink]) -> list[LinkInfo]:
+def links_of(node: Node, dialled: set[Dialling]) -> list[LinkInfo]:
     """The links of a bus: each connection, and what was dialled and is not connected now."""
     found = [facade.listed_link(connection) for connection in node.connections]
-    return found + [link.info for link in dialled if link.runner is None]
+    return found + [each.info() for each in dialled if each.runner is None]
 
 
 def _now() -> float:

@@ -577,7 +577,7 @@ def listed_link(connection: Connection) -> LinkInfo:
     owner = getattr(connection.tag, "owner", None)
     if owner is None or owner.runner is not connection.tag:
         return link_info(connection)
-    info: LinkInfo = owner.info
+    info: LinkInfo = owner.info()
     return info
 
 

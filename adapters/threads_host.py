@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, cast
 
 from busway.adapters import closing, facade, remarks, tap
-from busway.adapters.dialled import DialledLink
+from busway.adapters.dialled import Dialling
 from busway.adapters.facade import Change, Realm
 from busway.adapters.links import LinkRunner, ListenerRunner, Owner, now_ms
 from busway.adapters.local import LocalMesh
@@ -52,7 +52,7 @@ class Host:
         self.face: weakref.ref[Any] | None = None
         self.failure: BusError | None = None
         self.handlers: dict[Message, Job] = {}  # at work, by the message they answer
-        self.dialled: set[DialledLink] = set()
+        self.dialled: set[Dialling] = set()
         self.node.dialled = self._dialled_rows
         self.runners: set[LinkRunner] = set()
         self.listeners: set[ListenerRunner] = set()

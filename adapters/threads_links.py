@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from busway.adapters import facade, opening
-from busway.adapters.dialled import DialledLink, Options, dial, options_of
+from busway.adapters.dialled import DialledLink, Dialling, Options, dial, options_of
 from busway.adapters.facade import Realm
 from busway.adapters.links import LinkRunner, Listener, ListenerRunner
 from busway.adapters.retrying import Retry
@@ -41,21 +41,21 @@ class Links:
         host.check_open()
         token, options = facade.from_environment(url, token, options)
         wanted = options_of(token, realm, cost, retry, wait, options)
-        link, ready, mine = host.engine.call(self._dial, opening.normalise(url), wanted)
+        dialling, ready, mine = host.engine.call(self._dial, opening.normalise(url), wanted)
         try:
             ready.result()
         except BaseException:
             if mine and not ready.done():
-                host.engine.call(link.end, "connect was interrupted")
+                host.engine.call(dialling.end, "connect was interrupted")
             raise
-        found: DialledLink = link
+        found: DialledLink = dialling.link
         return found
 
-    def _dial(self, url: str, options: Options) -> tuple[DialledLink, Any, bool]:
+    def _dial(self, url: str, options: Options) -> tuple[Dialling, Any, bool]:
         self._host.check()  # closed meanwhile?
         known = set(self._host.dialled)
-        link = dial(self._host, url, options)
-        return link, link.waiter(), link not in known
+        dialling = dial(self._host, url, options)
+        return dialling, dialling.waiter(), dialling not in known
 
     def listen(
         self,

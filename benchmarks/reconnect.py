@@ -55,7 +55,7 @@ async def run_clients(url: str, count: int) -> None:
 
 async def ask(bus: AsyncBus) -> None:
     """Ask again and again; tell of the first answer after the link was lost."""
-    link = next(iter(bus._host.dialled))
+    link = next(iter(bus._host.dialled)).link
     while not link.losses:
         await _once(bus)
         await asyncio.sleep(_ASK_S)

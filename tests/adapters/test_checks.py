@@ -145,7 +145,9 @@ async def test_options_of_none_are_as_if_they_were_not_given(make: Any, scheme: 
         link = other.connect(listener.url, **dialled)
         link = await link if inspect.isawaitable(link) else link
         assert link.state == "connected"
-        assert "proxy" not in link.options.driver or scheme == "ws"  # where it says: none, whatever is set
+        assert (
+            "proxy" not in link._dialling.options.driver or scheme == "ws"
+        )  # where it says: none, whatever is set
         again = other.connect(listener.url, **({"proxy": None} if scheme == "ws" else {}))
         assert (await again if inspect.isawaitable(again) else again) is link
     finally:

@@ -39,6 +39,20 @@ def test_all_public_names_are_documented_and_the_same() -> None:
             assert getattr(kind, name).__doc__, f"{kind.__name__}.{name}"
 
 
+def test_a_link_shows_what_users_read_of_it_and_nothing_else() -> None:
+    """Not what the bus calls, nor the token that it was given."""
+    with Bus(ipc=False) as server, Bus(ipc=False) as client:
+        link = client.connect(server.listen("tcp://127.0.0.1:0", token="secret").url, token="secret")
+        assert public_names(link) == {
+            *("url", "id", "state", "attempt", "next_try", "error", "losses"),
+            *("info", "peer", "label", "realm", "address", "rtt", "close"),
+        }
+        for name in public_names(link):
+            assert getattr(type(link), name).__doc__, name
+        assert client.links()[0].id == link.id == link.info.id
+        assert (link.info.url, link.info.state, link.info.peer) == (link.url, "connected", server.id)
+
+
 @pytest.mark.parametrize("kind", [AsyncBus, Bus])
 def test_name_and_label(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BUSWAY_BUS", raising=False)

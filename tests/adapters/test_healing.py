@@ -478,7 +478,7 @@ async def test_a_board_that_is_reset_goes_on_over_the_same_line(line: Callable[[
                 board._host.loop.remove_writer(runner.channel.fileno())
                 runner.abandon()
                 await board.close(0)
-            (link,) = bus._host.dialled
+            (link,) = (each.link for each in bus._host.dialled)
             assert (link.losses, len(bus.links())) == (2, 1)
 
 
