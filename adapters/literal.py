@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from busway.errors import LiteralName
+from busway.messages import declaration_by_id
 from busway.names import endpoint_id, id_of_text
 
 # A word of its own that other systems take for "any": MQTT's # and +, * and **, NATS's >; or * in a word.
@@ -45,16 +46,20 @@ def id_of_name(name: str) -> bytes:
 
 
 def name_of(endpoint: bytes) -> str:
-    """The name by which this process has called an endpoint; "" if by none, or long ago."""
-    return _names.get(endpoint, "")
+    """The name by which this process has called an endpoint, or that of a message class which it declared;
+    "" if by none, or long ago.
+    """
+    name = _names.get(endpoint)
+    if name is None:
+        declared = declaration_by_id(endpoint)
+        name = declared.name if declared is not None else ""
+    return name
 
 
 def text_of(target: Any) -> str:
-    """An endpoint for people: as it was called, else the beginning of its UUID."""
+    """An endpoint for people: as it was called or declared, else the beginning of its UUID."""
     if isinstance(target, str):
         return target
-    if isinstance(target, type):
-        return target.__qualname__
     found = endpoint_id(target)
     return name_of(found) or found.hex()[:8]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from busway.adapters.facade import Change, EndpointInfo, LinkInfo, NodeInfo
-from busway.adapters.literal import name_of
+from busway.adapters.literal import text_of
 from busway.names import ascii_safe
 from busway.protocol import Node, codes, events, flows
 
@@ -58,8 +58,7 @@ def _waiting(node: Node, token: int) -> str:
     pending = node.origin.pending.get(token)
     if pending is None:
         return f"message {token} need not wait"
-    uuid = pending.out.endpoint
-    about = f"message {token} to {name_of(uuid) or uuid.hex()}"
+    about = f"message {token} to {text_of(pending.out.endpoint)}"
     if pending.state == flows.HOMELESS:
         return f"{about} waits: nobody is known to have the endpoint yet"
     flow = pending.flow
