@@ -25,6 +25,7 @@ import pytest
 from tests.rigs import typing_tools
 from tests.rigs.processes import output_of
 from tests.rigs.tree import ROOT
+from tests.front.cli_rig import busway
 from tests.test_docs import text_of
 
 EXAMPLES = ROOT / "examples"
@@ -110,6 +111,29 @@ def test_a_panel_shows_readings_and_calibrates() -> None:
         panel = here.start("panel.py")
         panel.line(r"^calibrated: [+-]\d+\.\d$")
         assert 20 < float(panel.line(READING)[0].split()[1]) < 30
+
+
+def test_what_a_sensor_publishes_by_class_is_seen_by_name() -> None:
+    """Nobody subscribes: what is known of it comes from the publisher alone."""
+    with machine() as here:
+        here.start("sensor.py")
+
+        def published() -> list[str]:
+            rows = busway("endpoints", "--json", **environment).ok().document
+            return [row["name"] for row in rows if row["kind"] == "publisher"]
+
+        environment = {"BUSWAY_DIR": here.environment["BUSWAY_DIR"]}
+        deadline = time.monotonic() + WAIT_S
+        while not (names := published()):
+            assert time.monotonic() < deadline
+        assert names == ["lab/reading"]
+        told = busway("listen", "--all", "--json", "-c", "1", "--timeout", str(WAIT_S), **environment)
+        assert told.document["name"] == "lab/reading"
+        *_, view = busway("monitor", "--json", "-i", "0.5", "-c", "3", **environment).ok().documents
+        (line,) = [row for row in view["endpoints"] if row["kind"] == "publisher"]
+        assert (line["name"], line["holders"]) == ("lab/reading", ["sensor"])
+        assert 0 < line["sent_rate"] < 50
+        assert line["sent"] > 0
 
 
 def test_jobs_are_done_although_a_worker_is_killed() -> None:

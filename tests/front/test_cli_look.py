@@ -216,7 +216,9 @@ class TestMonitor:
     def test_lines(self, bus: str) -> None:
         lines = busway("monitor", "-i", "0.2", "-c", "2", bus=bus).ok().lines
         assert re.search(r"  2 nodes  8 endpoints  0 messages/s$", lines[0])
-        assert re.search(r"  2 nodes  8 endpoints  \d+ messages/s  lab/numbers \d+/s$", lines[1])
+        assert re.search(
+            r"  2 nodes  8 endpoints  \d+ published/s  \d+ messages/s  lab/numbers \d+/s$", lines[1]
+        )
 
     def test_sees_who_comes_and_goes(self) -> None:
         bus = new_bus()

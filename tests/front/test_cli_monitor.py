@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 from textual.coordinate import Coordinate
+from textual.widgets import Static
 
 import busway
 from busway.cli import survey
 from busway.cli.monitor_screen import Lines, MonitorApp
 from busway.cli.rates import EndpointLine, NodeLine, View
+from busway.cli.survey import BEYOND, BOARD, PUBLISHER, UNREACHED
 from tests.front.cli_rig import _environment, new_bus, peer, started
 from tests.rigs import terminal
 from tests.rigs.terminal import Terminal
@@ -55,7 +57,7 @@ def endpoints_of(screen: Terminal) -> list[list[str]]:
     rows = screen.rows
     top = next((number for number, row in enumerate(rows) if re.search("ENDPOINT[ ▲▼]", row)), len(rows))
     found = [row.split() for row in rows[top + 1 : -1]]
-    return [words for words in found if len(words) > 5]  # not the scroll bar
+    return [words for words in found if len(words) > 6]  # not the scroll bar
 
 
 def left_clean(screen: Terminal) -> bool:
@@ -69,11 +71,11 @@ class TestAtATerminal:
     def test_the_busiest_is_first_and_nothing_is_pushed_off(self) -> None:
         bus = new_bus()
         with busy(bus), peer(bus, "second"), monitor(bus) as screen:
-            screen.until(lambda: endpoints_of(screen) and endpoints_of(screen)[0][5:6] == ["zz/busy"])
-            rate, queued, dropped, taken, kind, *_ = endpoints_of(screen)[0]
+            screen.until(lambda: endpoints_of(screen) and endpoints_of(screen)[0][6:7] == ["zz/busy"])
+            rate, sent, queued, dropped, taken, kind, *_ = endpoints_of(screen)[0]
             assert float(rate) > 5
             assert int(taken.replace(",", "")) > 5
-            assert (queued, dropped, kind) == ("0", "0", "broadcast")
+            assert (sent, queued, dropped, kind) == ("-", "0", "0", "broadcast")
             assert "TAKEN/S▼" in screen.text
             assert re.search(r"\d messages/s  2 nodes  68 endpoints", screen.rows[0])
             keys = ("q Quit", "/ Filter", "s Sort", "r Reverse", "tab Other")
@@ -94,10 +96,10 @@ class TestAtATerminal:
             screen.until(lambda: len(endpoints_of(screen)) == 10)
             screen.press("\x1b")
             screen.until(lambda: "zz/busy" in screen.text)
-            screen.press("sssss")  # TAKEN/S, QUEUED, DROPPED, TAKEN, KIND, then by name
+            screen.press("ssssss")  # TAKEN/S, SENT/S, QUEUED, DROPPED, TAKEN, KIND, then by name
             screen.until(lambda: "ENDPOINT▲" in screen.text)
             screen.until(lambda: "zz/busy" not in screen.text and "lab/00" in screen.text)
-            assert endpoints_of(screen)[0][5] == "lab/00"
+            assert endpoints_of(screen)[0][6] == "lab/00"
             screen.press("\x1b[6~" * 5)  # Page Down
             screen.until(lambda: "zz/busy" in screen.text)
             screen.press("r")
@@ -144,9 +146,9 @@ def view(count: int, **rates: float) -> View:
     ]
     for line in lines:
         line.rate = rates.get(line.name.replace("/", "_"), 0.0)
-    return View(
-        [NodeLine(b"n" * 16, "one", False, "ok"), NodeLine(b"m" * 16, "[red]two", False, "no answer")], lines
-    )
+    answers = {"one": "ok", "[red]two": "no answer", "board": BOARD, "far": BEYOND, "other": UNREACHED}
+    nodes = [NodeLine(label[:2].encode() * 8, label, False, answer) for label, answer in answers.items()]
+    return View(nodes, lines)
 
 
 Show = Callable[[View], None]
@@ -169,7 +171,7 @@ def run(test: Callable[[MonitorApp, Any, Show], Coroutine[Any, Any, None]]) -> N
     asyncio.run(main())
 
 
-def names(table: Lines, column: int = 5) -> list[str]:
+def names(table: Lines, column: int = 6) -> list[str]:
     return [str(table.get_cell_at(Coordinate(row, column))) for row in range(table.row_count)]
 
 
@@ -224,11 +226,11 @@ def test_each_table_has_its_own_order_and_titles_are_clicked() -> None:
         await pilot.press("tab", "r")
         assert app.focused is endpoints
         assert names(endpoints)[-1] == "lab/003"
-        await pilot.click("#endpoints", offset=(50, 0))
+        await pilot.click("#endpoints", offset=(58, 0))
         await pilot.pause()
-        assert endpoints.sorted_by == 5
+        assert endpoints.sorted_by == 6
         assert names(endpoints)[0] == "lab/000"
-        assert "[red]two" in names(nodes, 6)  # no markup of others' is obeyed
+        assert "[red]two" in names(nodes, 7)  # no markup of others' is obeyed
 
     run(test)
 
@@ -271,6 +273,34 @@ def test_pause_holds_the_picture() -> None:
         show(view(9))
         await pilot.pause()
         assert table.row_count == 9
+
+    run(test)
+
+
+def test_only_trouble_is_red() -> None:
+    async def test(app: MonitorApp, pilot: Any, show: Show) -> None:
+        show(view(1))
+        await pilot.pause()
+        nodes = app.query_one("#nodes", Lines)
+        cells = [nodes.get_row_at(row) for row in range(nodes.row_count)]
+        colours = {str(cell[7]): str(cell[6].style) for cell in cells}
+        assert colours == {"one": "green", "[red]two": "red", "board": "", "far": "", "other": ""}
+
+    run(test)
+
+
+def test_who_publishes_has_a_line_beside_the_subscribers() -> None:
+    async def test(app: MonitorApp, pilot: Any, show: Show) -> None:
+        shown = view(2, lab_001=3.0)
+        first = shown.endpoints[0]
+        shown.endpoints.append(EndpointLine(first.id, first.name, PUBLISHER, ["one"], sent=9, sent_rate=4.5))
+        show(shown)
+        await pilot.pause()
+        table = app.query_one("#endpoints", Lines)
+        rows = [[str(cell) for cell in table.get_row_at(row)] for row in range(table.row_count)]
+        assert ["-", "4.5", "-", "-", "-", "publisher", "lab/000", "one"] in rows
+        assert [row[6] for row in rows].count("lab/000") == 2
+        assert "  3 messages/s  5 nodes  2 endpoints" in str(app.query_one("#head", Static).render())
 
     run(test)
 

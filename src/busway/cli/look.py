@@ -141,10 +141,9 @@ def _show_nodes(bus: AsyncBus, found: list[Found], _chosen: bool, as_json: bool)
 
 
 def _paint_answer(cell: str) -> str:
-    from busway.cli.survey import HARMLESS, OK
+    from busway.cli.survey import colour_of
 
-    colours = {OK: "green"} | dict.fromkeys(HARMLESS)
-    return click.style(cell, fg=colours.get(cell.strip(), "red"))
+    return click.style(cell, fg=colour_of(cell.strip()))
 
 
 def _node_row(bus: AsyncBus, found: Found) -> tuple[object, ...]:
@@ -218,8 +217,10 @@ def _endpoint_documents(bus: AsyncBus, everyone: list[Found], found: Found) -> l
 
 
 def _published(found: Found) -> list[dict[str, Any]]:
-    """What a node publishes: such an endpoint exists wherever somebody subscribes to it, or nowhere."""
-    return [row | {"kind": "publisher", "realm": "-"} for row in found.table("published")]
+    """What a node publishes."""
+    from busway.cli.survey import PUBLISHER
+
+    return [row | {"kind": PUBLISHER, "realm": "-"} for row in found.table("published")]
 
 
 def _known_endpoints(bus: AsyncBus, everyone: list[Found], found: Found) -> list[dict[str, Any]]:

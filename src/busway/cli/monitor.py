@@ -40,7 +40,7 @@ Examples:
   busway monitor --log -n lab-pump          what that board prints, its boot messages included
 
 Every node is asked each interval. Messages count where they are taken: one that is published to three
-subscribers counts three times. The first interval has no rates yet.
+subscribers counts three times, and as SENT once, also if nobody subscribes. The first interval has no rates yet.
 
 On a terminal two tables, the busiest first (needs textual, the extra "monitor"):
   q, Ctrl-C  quit                  s  sort by the next column; or click on its title
@@ -170,6 +170,7 @@ def document(view: View) -> dict[str, Any]:
     return {
         "time": round(time.time(), 3),
         "messages_per_s": round(view.rate, 3),
+        "published_per_s": round(view.sent_rate, 3),
         "nodes": [_rounded(node) for node in nodes],
         "endpoints": [_rounded(found) for found in endpoints],
     }
@@ -188,8 +189,8 @@ def line(view: View) -> str:
     parts = [
         output.clock_text(),
         output.counted(len(view.nodes), "node"),
-        output.counted(len(view.endpoints), "endpoint"),
-        f"{view.rate:,.0f} messages/s",
+        output.counted(view.held, "endpoint"),
+        *view.rates,
         *([f"{silent} silent"] if silent else []),
         ", ".join(
             f"{output.printable(found.name) or found.id.hex()[:8]} {found.rate:,.0f}/s" for found in busiest

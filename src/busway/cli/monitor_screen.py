@@ -17,7 +17,7 @@ from textual.binding import Binding, BindingType
 from textual.widgets import DataTable, Footer, Input, Static
 
 from busway.cli import output, survey
-from busway.cli.rates import NodeLine, View
+from busway.cli.rates import EndpointLine, View
 
 
 class Column(NamedTuple):
@@ -58,27 +58,34 @@ def _count(value: int) -> str:
 _SHORT = {survey.BEYOND: "beyond", survey.BOARD: "leaf", survey.OTHER_VERSION: "version"}
 
 
-def _colour_of_answer(line: NodeLine) -> str:
-    return "green" if line.answer == survey.OK else "" if line.answer in survey.HARMLESS else "red"
+def _held(line: EndpointLine, count: int) -> int | None:
+    """A count of an endpoint's holder; a publisher has none."""
+    return None if line.kind == survey.PUBLISHER else count
 
 
 # Numbers before names, as in top: however long a name is, it does not push them off the screen.
 NODE_COLUMNS = (
     _number("TAKEN/S", lambda line: line.messages_rate, _rate),
+    _number("SENT/S", lambda line: line.sent_rate, _rate),
     _number("IN/S", lambda line: line.bytes_in_rate, output.size_text),
     _number("OUT/S", lambda line: line.bytes_out_rate, output.size_text),
     _number("LINKS", lambda line: line.links, _count),
     _number("PENDING", lambda line: line.outstanding, _count),
-    _words("ANSWER", lambda line: _SHORT.get(line.answer, line.answer), _colour_of_answer),
+    _words(
+        "ANSWER",
+        lambda line: _SHORT.get(line.answer, line.answer),
+        lambda line: survey.colour_of(line.answer) or "",
+    ),
     _words("NODE", lambda line: output.printable(line.label) or "?", lambda line: "bold"),
     _words("ID", lambda line: line.id.hex()[:8]),
     _number("ENDPOINTS", lambda line: line.endpoints, _count),
 )
 ENDPOINT_COLUMNS = (
     _number("TAKEN/S", lambda line: line.rate, _rate),
-    _number("QUEUED", lambda line: line.queued, _count),
-    _number("DROPPED", lambda line: line.dropped, _count),
-    _number("TAKEN", lambda line: line.taken, _count),
+    _number("SENT/S", lambda line: line.sent_rate, _rate),
+    _number("QUEUED", lambda line: _held(line, line.queued), _count),
+    _number("DROPPED", lambda line: _held(line, line.dropped), _count),
+    _number("TAKEN", lambda line: _held(line, line.taken), _count),
     _words("KIND", lambda line: line.kind),
     _words(
         "ENDPOINT", lambda line: output.printable(line.name) or output.uuid_text(line.id), lambda _: "cyan"
@@ -121,7 +128,7 @@ class Lines(DataTable[Text]):
             shown.label = self._title(number)
         self.clear()
         for line in kept:
-            self.add_row(*(self._cell(column, line) for column in self._kinds), key=line.id.hex())
+            self.add_row(*(self._cell(column, line) for column in self._kinds), key=line.key)
         if cursor in self.rows:  # one that is at the top stays there, whoever that is now
             self.move_cursor(row=self.get_row_index(cursor), scroll=False)
         self.scroll_to(across, down, animate=False)
@@ -231,7 +238,7 @@ class MonitorApp(App[None]):
             time.strftime("%H:%M:%S"),
             f"{view.rate:,.0f} messages/s",
             output.counted(len(view.nodes), "node"),
-            output.counted(len(view.endpoints), "endpoint"),
+            output.counted(view.held, "endpoint"),
             *rest,
             f"bus {output.printable(self._bus)}",
         )

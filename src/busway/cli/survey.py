@@ -26,6 +26,7 @@ UNREADABLE = "unreadable"
 UNREACHED = "not reached"
 OTHER_VERSION = "other version"
 HARMLESS = (BEYOND, BOARD, UNREACHED)  # nothing is wrong with a node that answers so
+PUBLISHER = "publisher"  # the kind of what is published to, wherever somebody subscribes to it, or nowhere
 
 _LOOK_S = 0.02  # between looks for nodes that have not taken our link yet
 _WIDER = ("localnet", "global")  # than that of the introspection endpoint
@@ -53,6 +54,11 @@ _OPTIONAL: dict[str, dict[str, type]] = {
     | dict[str, type].fromkeys(("attempt", "next_try_ms", "losses"), int),
     "published": {"endpoint": bytes, "name": str, "sent": int},
 }
+
+
+def colour_of(answer: str) -> str | None:
+    """How an answer is painted: red is trouble, a mere fact has no colour."""
+    return "green" if answer == OK else None if answer in HARMLESS else "red"
 
 
 @dataclass
