@@ -86,7 +86,7 @@ def record_fields(cls: type) -> tuple[tuple[str, frozenset[type]], ...]:
 
 
 def _records_in(annotation: Any) -> Iterable[type]:
-    inner = _aliased(annotation)
+    inner = aliased(annotation)
     if inner is not None:
         yield from _records_in(inner)
     elif is_record(annotation):
@@ -106,7 +106,7 @@ def untyped_fields(cls: type) -> tuple[str, ...]:
 
 
 def _leaves_open(annotation: Any) -> bool:
-    inner = _aliased(annotation)
+    inner = aliased(annotation)
     if inner is not None:
         return _leaves_open(inner)
     open_ended = annotation in (Any, object) or isinstance(annotation, typing.TypeVar)
@@ -179,6 +179,11 @@ def _of_msgspec(text: str) -> Mismatch:
     return mismatch
 
 
+def is_stamp(cls: type) -> bool:
+    """Whether it is a date, address or the like, that CBOR has a form of its own for."""
+    return cls in _STAMPS or f"{cls.__module__}.{cls.__qualname__}" in _RARE_STAMPS
+
+
 # Scalars --------------------
 
 
@@ -238,7 +243,7 @@ _SCALARS: dict[Any, Converter] = {
     None: _exactly(type(None)),
     float: _float,
     decimal.Decimal: _decimal,
-    **{kind: _exactly(kind) for kind in (int, str, bytes, bool, type(None), complex, *_STAMPS)},
+    **{kind: _exactly(kind) for kind in (int, str, bytes, bool, type(None), complex)},
 }
 
 
@@ -391,7 +396,7 @@ class _Builder:
         return self._plain(annotation)
 
     def _plain(self, annotation: Any) -> Converter:
-        inner = _aliased(annotation)
+        inner = aliased(annotation)
         if inner is not None:
             return self.build(inner)
         if isinstance(annotation, type):
@@ -401,7 +406,7 @@ class _Builder:
                 return struct_converter(annotation)
             if is_own_dataclass(annotation):
                 return self.record(annotation)
-            if f"{annotation.__module__}.{annotation.__qualname__}" in _RARE_STAMPS:
+            if is_stamp(annotation):
                 return _exactly(annotation)
         if annotation in _SCALARS:
             return _SCALARS[annotation]
@@ -501,8 +506,8 @@ def _refuse_ambiguous(members: tuple[Any, ...]) -> None:
 
 
 def _shape(member: Any) -> str:
-    while typing.get_origin(member) is typing.Annotated or _aliased(member) is not None:
-        member = _aliased(member) or typing.get_args(member)[0]
+    while typing.get_origin(member) is typing.Annotated or aliased(member) is not None:
+        member = aliased(member) or typing.get_args(member)[0]
     origin = typing.get_origin(member) or member
     if origin in _SEQUENCES:
         return _SEQUENCES[origin][1]
@@ -511,7 +516,7 @@ def _shape(member: Any) -> str:
     return ""
 
 
-def _aliased(annotation: Any) -> Any:
+def aliased(annotation: Any) -> Any:
     """What a NewType, or the `type X = ...` of Python 3.12, stands for; None for anything else."""
     return getattr(annotation, "__supertype__", None) or getattr(annotation, "__value__", None)
 

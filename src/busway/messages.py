@@ -22,6 +22,7 @@ from busway.convert import (
     record_converter,
     struct_converter,
 )
+from busway.fitting import Fits, fits_of
 from busway.names import check_name, endpoint_id
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ class Declaration:
     A subclass inherits the attribute but not the declaration: whoever reads it compares `cls`.
     """
 
-    __slots__ = ("_converter", "cls", "fields", "name", "type_id")
+    __slots__ = ("_converter", "_fits", "cls", "fields", "name", "type_id")
 
     def __init__(self, cls: type, type_id: bytes, name: str) -> None:
         self.cls = cls
@@ -41,6 +42,7 @@ class Declaration:
         self.name = name
         self.fields = () if is_struct(cls) else field_names(cls)
         self._converter: Converter | None = None
+        self._fits: Fits | None = None
 
     def converter(self) -> Converter:
         """From the plain decoded value to an instance. Built at first use: annotations may refer forward.
@@ -57,6 +59,15 @@ class Declaration:
                     "define what it mentions at the top level of the module"
                 ) from error
         return self._converter
+
+    def fits(self, value: Any) -> bool:
+        """Whether an instance plainly fits the annotations; False if only what would arrive can tell."""
+        if self._fits is None:
+            try:
+                self._fits = fits_of(self.cls)
+            except (NameError, TypeError):
+                return True  # the annotations cannot be resolved, or not yet: the receiver is told of that
+        return self._fits(value)
 
     def try_converter(self) -> None:
         """Builds the converter now unless an annotation refers forward; TypeError as `converter`."""

@@ -96,7 +96,8 @@ def encode(value: object, endpoint: bytes) -> tuple[bytes, int, bytes]:
         (payload, format, type_id): type_id is 16 bytes with format TYPED and b"" otherwise.
 
     Raises:
-        TypeError: there is something inside that cannot be sent; the sentence names its type.
+        TypeError: there is something inside that cannot be sent; the sentence names its type. Or a field of a
+            declared instance that its annotation does not take; the sentence names class and field.
         ValueError: a value of a proper type that cannot be sent: nested deeper than DEPTH_MAX, containing
             itself, a datetime without time zone, text that UTF-8 cannot carry, an integer of more than
             INTEGER_SIZE_MAX bytes, two keys that would arrive as one.
@@ -112,6 +113,8 @@ def encode(value: object, endpoint: bytes) -> tuple[bytes, int, bytes]:
             return bytes(value), RAW, b""
         return _dumps(value, _plain_inside_value), CBOR, b""
     payload = _dumps(_fields(value, declaration), _plain_inside_message)
+    if not declaration.fits(value):
+        _refuse_misfit(payload, declaration)
     if declaration.type_id == endpoint:
         return payload, TYPED_AS_ENDPOINT, b""
     return payload, TYPED, declaration.type_id
@@ -379,6 +382,15 @@ def _refuse_unreadable(payload: bytes) -> None:
         _loads(payload)
     except Exception as error:
         raise ValueError(f"cannot be sent, for nobody could read it: {_reason(error)}") from error
+
+
+def _refuse_misfit(payload: bytes, declaration: Declaration) -> None:
+    """TypeError for a message that every receiver of its type would get as an error."""
+    try:
+        declaration.converter()(_loads(payload))
+    except Mismatch as mismatch:
+        where = mismatch.describe(declaration.cls.__qualname__)
+        raise TypeError(_shortened(f"cannot send {where}")) from None
 
 
 def _encode_buffer(encoder: Any, value: Any) -> None:

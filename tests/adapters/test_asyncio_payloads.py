@@ -10,7 +10,9 @@ import msgspec
 import pytest
 
 import busway
+from busway.payloads import encode
 from busway.protocol import codes
+from tests.adapters.test_checks import settled
 from tests.adapters.tools import buses, sees, until
 
 
@@ -95,8 +97,39 @@ async def test_a_field_of_the_wrong_type_is_named() -> None:
     async with buses() as (a, b):
         receiver = b.register("typed", types=(Reading,))
         await until(lambda: sees(a, "typed"))
-        await a.send("typed", Reading("hot"))  # type: ignore[arg-type]
+        payload, _, _ = encode({"celsius": "hot"}, b"")  # as another program's class of that UUID may be
+        a.node.send(busway.endpoint_id("typed"), payload, 1, codes.TYPED, encode(Reading(1.0), b"")[2])
         assert "Reading.celsius" in str((await receiver.receive(5)).error)
+
+
+@pytest.mark.parametrize("make", [busway.AsyncBus, busway.Bus])
+@pytest.mark.parametrize(
+    ("misfit", "sentence"),
+    [
+        (Reading("hot"), r"cannot send Reading\.celsius: expected float, got str$"),  # type: ignore[arg-type]
+        (Reading(1.0, None), r"cannot send Reading\.place: expected str, got None$"),  # type: ignore[arg-type]
+        (Level("full"), r"cannot send Level\.litres: expected int, got str$"),  # type: ignore[arg-type]
+    ],
+)
+async def test_a_misfit_is_the_error_of_who_made_it(
+    make: Any, misfit: Any, sentence: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    bus = make(ipc=False)
+    await settled(bus.open())
+    try:
+        receiver = bus.subscribe(type(misfit))
+        for call in (bus.publish, bus.request, bus.send):
+            with pytest.raises(TypeError, match=sentence):
+                await settled(call(type(misfit), misfit))
+        with pytest.raises(TimeoutError):
+            await settled(receiver.receive(0))
+        bus.serve("it", lambda _: misfit)
+        with pytest.raises(busway.RemoteError, match=r"cannot send \w+\.\w+: expected"):
+            await settled(bus.request("it", reply=type(misfit)))
+        await until(lambda: "a handler of it failed" in caplog.text)
+        assert "cannot send" in caplog.text
+    finally:
+        await settled(bus.close())
 
 
 async def test_cbor_that_is_none_arrives_as_an_error() -> None:
@@ -131,10 +164,10 @@ async def test_a_handler_of_types_gets_these_and_callers_hear_of_the_rest() -> N
 
 async def test_a_reply_that_does_not_fit_its_type_is_a_payload_error() -> None:
     async with buses() as (a, b):
-        b.serve("it", lambda _: Reading("hot"))  # type: ignore[arg-type]
+        b.serve("it", lambda _: {"celsius": "hot"})
         await until(lambda: sees(a, "it"))
         with pytest.raises(busway.PayloadError, match=r"Reading\.celsius"):
-            await a.request("it")
+            await a.request("it", reply=Reading)
 
 
 async def test_bad_declarations_show_at_registration_and_register_nothing() -> None:

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import uuid
 from collections import OrderedDict, namedtuple
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -858,9 +858,11 @@ def test_dataclasses_need_no_msgspec() -> None:
         "class R:\n"
         "    x: float\n"
         "print(decode(*encode(R(1), b'e' * 16), b'e' * 16, (R,)))\n"
-        "try: decode(*encode(R('a'), b'e' * 16), b'e' * 16, (R,))\n"
-        "except PayloadError as error: print(error)"
-    ).splitlines() == ["R(x=1.0)", "R.x: expected float, got str"]
+        "try: decode(encode({'x': 'a'}, b'')[0], 3, encode(R(1), b'')[2], b'', (R,))\n"
+        "except PayloadError as error: print(error)\n"
+        "try: encode(R('a'), b'e' * 16)\n"
+        "except TypeError as error: print(error)"
+    ).splitlines() == ["R(x=1.0)", "R.x: expected float, got str", "cannot send R.x: expected float, got str"]
 
 
 def test_a_cbor2_without_our_limits_is_refused() -> None:
@@ -871,3 +873,100 @@ def test_a_cbor2_without_our_limits_is_refused() -> None:
         "try: encode(1, b'e' * 16)\n"
         "except ImportError as error: print(error)"
     )
+
+
+class Grade(enum.Enum):
+    GOOD = 1
+    BAD = 2
+
+
+class Bits(enum.IntFlag):
+    ONE = 1
+    TWO = 2
+
+
+@dataclass
+class Inner:
+    x: float
+
+
+@message("5a0c7c4e-6f0e-4b5c-9d0a-1f3a5c7e9b01")
+@dataclass
+class Wide:
+    """One field of each sort of annotation; each default fits."""
+
+    whole: int = 1
+    real: float = 1
+    text: str = "t"
+    raw: bytes = b"r"
+    switch: bool = True
+    maybe: int | None = None
+    either: int | list[str] = 1
+    listed: list[float] = field(default_factory=lambda: [1.0, 2])
+    frozen: tuple[int, ...] = (1, 2)
+    pair: tuple[int, str] = (1, "a")
+    members: set[int] = field(default_factory=lambda: {1})
+    table: dict[str, list[int]] = field(default_factory=lambda: {"a": [1]})
+    grade: Grade = Grade.GOOD
+    bits: Bits = Bits.ONE | Bits.TWO
+    choice: Literal["a", 1] = "a"
+    inner: Inner = field(default_factory=lambda: Inner(1))
+    inners: dict[str, Inner] = field(default_factory=lambda: {"a": Inner(1.5)})
+    when: datetime.datetime | None = None
+    what: Any = None
+    some: Sequence[int] = (1,)
+
+
+MISFITS = {
+    "whole": [True, 1.5, "1", None],
+    "real": ["1", True, 1 << 1024],
+    "text": [b"t", 1],
+    "raw": ["r", [1]],
+    "switch": [1],
+    "maybe": ["1"],
+    "either": ["1", [1]],
+    "listed": [["1"], {1.0}, 1.0],
+    "frozen": [(1, "2"), 1],
+    "pair": [(1,), (1, 2), "ab"],
+    "members": [[1], {"1"}],
+    "table": [{1: [1]}, {"a": ["1"]}, []],
+    "grade": [3, Bits.ONE | Bits.TWO],
+    "bits": ["1"],
+    "choice": ["b", 1.0],
+    "inner": [Inner("1"), 1],  # type: ignore[arg-type]
+    "inners": [{"a": Inner("1")}, {"a": None}],  # type: ignore[arg-type]
+    "when": ["now"],
+    "some": ["a", [None]],
+}
+FITS = {
+    "whole": [Bits.ONE, 1 << 100],
+    "real": [1.5, 7],
+    "raw": [bytearray(b"r")],
+    "either": [["a"]],
+    "grade": [1],
+    "listed": [(1, 2.5)],
+    "pair": [[1, "a"]],
+    "when": [datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)],
+    "what": [{"a": 1}],
+    "some": [[1, 2], range(3)],
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_who_sends_a_misfit_is_told_class_and_field(name: str) -> None:
+    for misfit in MISFITS[name]:
+        with pytest.raises(TypeError, match=rf"^cannot send Wide\.{name}.*: expected "):
+            encode(Wide(**{name: misfit}), b"")
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_what_receivers_take_can_be_sent(name: str) -> None:
+    for value in FITS[name]:
+        sent = encode(Wide(**{name: value}), b"")
+        assert isinstance(decode(*sent, b"", (Wide,)), Wide)
+
+
+def test_what_fits_plainly_is_not_decoded_to_find_out() -> None:
+    declaration = Wide.__busway_message__  # type: ignore[attr-defined]
+    assert declaration.fits(Wide())
+    assert not declaration.fits(Wide(whole=Bits.ONE))  # fits, and only what would arrive tells

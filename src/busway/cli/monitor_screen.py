@@ -66,7 +66,6 @@ def _held(line: EndpointLine, count: int) -> int | None:
 # Numbers before names, as in top: however long a name is, it does not push them off the screen.
 NODE_COLUMNS = (
     _number("TAKEN/S", lambda line: line.messages_rate, _rate),
-    _number("SENT/S", lambda line: line.sent_rate, _rate),
     _number("IN/S", lambda line: line.bytes_in_rate, output.size_text),
     _number("OUT/S", lambda line: line.bytes_out_rate, output.size_text),
     _number("LINKS", lambda line: line.links, _count),
@@ -78,6 +77,7 @@ NODE_COLUMNS = (
     ),
     _words("NODE", lambda line: output.printable(line.label) or "?", lambda line: "bold"),
     _words("ID", lambda line: line.id.hex()[:8]),
+    _number("SENT/S", lambda line: line.sent_rate, _rate),
     _number("ENDPOINTS", lambda line: line.endpoints, _count),
 )
 ENDPOINT_COLUMNS = (
