@@ -22,10 +22,10 @@ from typing import Any
 
 import pytest
 
+from tests.front.cli_rig import busway
 from tests.rigs import typing_tools
 from tests.rigs.processes import output_of
 from tests.rigs.tree import ROOT
-from tests.front.cli_rig import busway
 from tests.test_docs import text_of
 
 EXAMPLES = ROOT / "examples"
@@ -119,17 +119,17 @@ def test_what_a_sensor_publishes_by_class_is_seen_by_name() -> None:
         here.start("sensor.py")
 
         def published() -> list[str]:
-            rows = busway("endpoints", "--json", **environment).ok().document
+            rows = busway("endpoints", "--json", BUSWAY_DIR=place).ok().document
             return [row["name"] for row in rows if row["kind"] == "publisher"]
 
-        environment = {"BUSWAY_DIR": here.environment["BUSWAY_DIR"]}
+        place = here.environment["BUSWAY_DIR"]
         deadline = time.monotonic() + WAIT_S
         while not (names := published()):
             assert time.monotonic() < deadline
         assert names == ["lab/reading"]
-        told = busway("listen", "--all", "--json", "-c", "1", "--timeout", str(WAIT_S), **environment)
-        assert told.document["name"] == "lab/reading"
-        *_, view = busway("monitor", "--json", "-i", "0.5", "-c", "3", **environment).ok().documents
+        told = busway("listen", "--all", "--json", "-c", "1", "--timeout", str(WAIT_S), BUSWAY_DIR=place)
+        assert told.document["endpoint"] == "lab/reading"
+        *_, view = busway("monitor", "--json", "-i", "0.5", "-c", "3", BUSWAY_DIR=place).ok().documents
         (line,) = [row for row in view["endpoints"] if row["kind"] == "publisher"]
         assert (line["name"], line["holders"]) == ("lab/reading", ["sensor"])
         assert 0 < line["sent_rate"] < 50

@@ -917,7 +917,7 @@ class Wide:
     some: Sequence[int] = (1,)
 
 
-MISFITS = {
+MISFITS: dict[str, list[Any]] = {
     "whole": [True, 1.5, "1", None],
     "real": ["1", True, 1 << 1024],
     "text": [b"t", 1],
@@ -938,7 +938,7 @@ MISFITS = {
     "when": ["now"],
     "some": ["a", [None]],
 }
-FITS = {
+FITS: dict[str, list[Any]] = {
     "whole": [Bits.ONE, 1 << 100],
     "real": [1.5, 7],
     "raw": [bytearray(b"r")],

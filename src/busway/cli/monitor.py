@@ -40,7 +40,8 @@ Examples:
   busway monitor --log -n lab-pump          what that board prints, its boot messages included
 
 Every node is asked each interval. Messages count where they are taken: one that is published to three
-subscribers counts three times, and as SENT once, also if nobody subscribes. The first interval has no rates yet.
+subscribers counts three times, and as SENT once, also if nobody subscribes. The first interval has no
+rates yet.
 
 On a terminal two tables, the busiest first (needs textual, the extra "monitor"):
   q, Ctrl-C  quit                  s  sort by the next column; or click on its title
