@@ -66,13 +66,17 @@ async def tick():
     if ticks == 3:
         raise ValueError("third")
 
+begun = 0
+
 @loop.every(10)
 async def long():
+    global begun
+    begun += 1
     await asyncio.sleep(1000)
 
 @loop.serve("lab/alive")
 async def alive(value):
-    return [value, most, ticks, repr(loop.last_error)]
+    return [value, most, ticks, begun, repr(loop.last_error)]
 
 told = []
 
@@ -154,10 +158,11 @@ def test_handlers_that_are_tasks_are_bounded_and_timed_ones_run(
         bus.request("lab/alive", ttl=20.0, timeout=20.0)
         asked = [pool.submit(bus.request, "lab/slow", number) for number in range(60)]
         assert [one.result(timeout=30) for one in asked] == list(range(60))
-        _, most, ticks, error = bus.request("lab/alive")
+        _, most, ticks, begun, error = bus.request("lab/alive")
         assert board.poll() is None
     assert most == 4
     assert ticks > 3
+    assert begun == 1  # it takes longer than its interval
     assert error == "ValueError('third',)"
 
 
