@@ -172,6 +172,18 @@ async def test_a_stranger_at_the_socket_harms_nobody(place: Path) -> None:
 # Dying
 
 
+@pytest.mark.parametrize("leaf", [False, True])
+async def test_a_socket_that_nobody_has_any_more_keeps_nobody_from_joining(place: Path, leaf: bool) -> None:
+    """Without its lock file nobody can tell that it is dead, so it stays."""
+    async with AsyncBus() as server:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(str(found(place, ".sock")[0].with_name(f"{'0' * 32}.sock")))
+        async with AsyncBus(leaf=leaf) as bus:
+            await until(lambda: knows(bus, server.id))
+        [left] = [path for path in found(place, ".sock") if path.stem == "0" * 32]
+        left.unlink()
+
+
 async def test_kill_9_is_heard_at_once_and_every_request_has_one_outcome(place: Path) -> None:
     async with AsyncBus() as bus, Program(SERVER) as server:
         node_id = await ready(server, bus)
