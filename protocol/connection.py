@@ -54,6 +54,7 @@ class Connection(Timer):
         self.bytes_in = 0
         self.bytes_out = 0
         self.skipped_frames = 0
+        self.dropped_answers = 0
         self.synced = False  # the peer's first directory exchange is over
         self.close_code = -1  # the error the link ended with, -1 while it lives
         self.close_text = ""
@@ -324,6 +325,7 @@ class Connection(Timer):
         blameless = out.peer is not self.peer or self.asleep_until >= 0
         if blameless and self.outbox.answers() >= codes.ANSWERS_MAX >> 1:
             self.node.forwarder.counters["unroutable"] += 1
+            self.dropped_answers += 1
             return
         if not self.outbox.push_answer(out):
             self.node.cut_off(self)
@@ -344,6 +346,8 @@ class Connection(Timer):
             return True  # who probes a sleeper will do so again
         if not self.outbox.push_transit(out):
             if out.kind != codes.ERROR or not out.payload:
+                if out.kind >= codes.ERROR:
+                    self.dropped_answers += 1
                 return False
             out.payload = b""  # the code counts, the sentence is for people
             return self.forward(out)

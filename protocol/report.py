@@ -64,6 +64,7 @@ def _link(connection: "Connection", now: int) -> "dict[str, object]":
         "queued_bytes": outbox.queued_size + outbox.broadcast_size + outbox.transit_size,
         "forwarded": outbox.forwarded,
         "skipped_frames": connection.skipped_frames,
+        "dropped_answers": connection.dropped_answers,
     }
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busway.adapters.facade import NodeInfo
-from busway.cli import failures, output, payload, session
+from busway.cli import failures, look, output, payload, session
 from busway.cli.failures import Failure
 from busway.cli.pinging import Tally
 from busway.cli.survey import well_formed
@@ -180,3 +180,8 @@ def test_ping_statistics() -> None:
         "mdev_ms": pytest.approx((2 / 3) ** 0.5),
     }
     assert tally.status() == failures.OK
+
+
+def test_the_note_of_a_link_tells_of_answers_that_were_lost() -> None:
+    assert look.link_note({"dropped_answers": 1200}) == "1,200 answers dropped"
+    assert look.link_note({"dropped_answers": 0}) == look.link_note({}) == ""

@@ -606,5 +606,8 @@ def test_answers_for_nodes_behind_a_neighbour_that_does_not_read_are_dropped_fir
         who = a if not number else b"\x03"
         liar.say(message(codes.ERROR, 4, 9, who, b"\x01\x01"))
     assert net["c"].forwarder.counters["unroutable"] == 100
+    tables = net["c"].report(net.now)["links"]
+    assert [link["dropped_answers"] for link in tables if link["peer"] == id_of("b")] == [100]  # type: ignore[attr-defined]
+    assert sum(link["dropped_answers"] for link in tables) == 100  # type: ignore[attr-defined]
     net.advance(10)
     assert net.cable["bc"].b.state == codes.OPEN

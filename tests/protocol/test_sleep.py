@@ -245,6 +245,7 @@ def test_a_sleeper_is_not_cut_off_for_what_it_cannot_read() -> None:
     net.run(1000)
     assert there.outbox.answers() == codes.ANSWERS_MAX >> 1
     assert net.router.forwarder.counters["unroutable"] == codes.ANSWERS_MAX // 2 + 1
+    assert there.dropped_answers == codes.ANSWERS_MAX // 2 + 1
     net.wake()
     assert net.cord.other.state == codes.OPEN
 

@@ -254,9 +254,10 @@ def _show_links(bus: AsyncBus, found: list[Found], both: bool, as_json: bool) ->
         return
     headings = ["NODE", "PEER", "STATE", "REALM", "OVER", ">RTT", ">AGE", ">SENT", ">RECEIVED", ">QUEUED"]
     rows = [_link_row(link) for link in documents]
-    if any("attempt" in link for link in documents):
+    notes = [link_note(link) for link in documents]
+    if any(notes):
         headings.append("NOTE")
-        rows = [(*row, link_note(link)) for row, link in zip(rows, documents, strict=True)]
+        rows = [(*row, note) for row, note in zip(rows, notes, strict=True)]
     output.table(headings, rows)
 
 
@@ -283,9 +284,12 @@ _NOT_CONNECTED = {"realm": "-", "via": "", "dialled": True, "rtt_ms": -1, "age_m
 
 
 def link_note(link: dict[str, Any]) -> str:
-    """Of a link that is dialled again: which attempt, when the next one begins, and what went wrong."""
+    """Of a link that is dialled again: which attempt, when the next one begins, and what went wrong; of one
+    that stands what was lost for want of room.
+    """
     if "attempt" not in link:
-        return ""
+        dropped = link.get("dropped_answers")  # older nodes do not say it
+        return f"{dropped:,} answers dropped" if isinstance(dropped, int) and dropped else ""
     wait = link["next_try_ms"]
     when = "under way" if wait < 0 else f"next in {wait / 1000:.1f} s"
     error = f": {link['error']}" if link["error"] else ""
