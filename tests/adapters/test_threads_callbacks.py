@@ -146,9 +146,11 @@ def test_changes_are_delivered_too() -> None:
 
 
 def test_a_window_that_no_longer_runs_does_not_hold_up_close() -> None:
+    before = set(threading.enumerate())
     with Bus(ipc=False) as bus:
         bus.register("it").deliver(print, lambda function, argument: None)
         for number in range(1000):
             bus.send("it", number)
         bus.close(10)
     assert not [thread for thread in threading.enumerate() if thread.name == "busway-io"]
+    until(lambda: not set(threading.enumerate()) - before)  # nor does the thread that delivers go on for ever
