@@ -19,7 +19,7 @@ from busway.adapters.asyncio_host import WAY, Host
 from busway.adapters.asyncio_links import Links
 from busway.adapters.asyncio_receiving import Receiving
 from busway.adapters.asyncio_views import Views
-from busway.adapters.checks import check_node
+from busway.adapters.checks import ANY_NODE, check_flag, check_node, check_seconds, check_window
 from busway.adapters.face import Face
 from busway.adapters.links import now_ms
 from busway.adapters.literal import id_of, id_of_name
@@ -99,7 +99,7 @@ class AsyncBus(Face, Receiving, Links, Views):
         """Leave: what was sent is written, a goodbye said, and everything released within `timeout` seconds.
         Twice is once.
         """
-        await self._host.close(facade.seconds("timeout", timeout))
+        await self._host.close(check_seconds("timeout", timeout, endless=True))
 
     # Sending
 
@@ -111,7 +111,7 @@ class AsyncBus(Face, Receiving, Links, Views):
         confirm: bool = False,
         ttl: float = 0.0,
         timeout: float | None = 30.0,
-        node: bytes = b"",
+        node: bytes | None = ANY_NODE,
     ) -> None:
         """Send to whoever holds `to`; returns when the message is accepted for transport.
 
@@ -123,7 +123,14 @@ class AsyncBus(Face, Receiving, Links, Views):
         if host.failure is not None or _get_running_loop() is not host._loop:
             host.check_open()
         endpoint = id_of_name(to) if type(to) is str else endpoint_id(to)
-        if type(payload) is bytes and not (confirm or ttl != 0 or node or self._process_only):
+        if (
+            type(payload) is bytes
+            and confirm is False
+            and ttl == 0
+            and node is ANY_NODE
+            and timeout == 30
+            and not self._process_only
+        ):
             try:
                 token = self.node.send(endpoint, payload, monotonic_ns() // 1_000_000)
             except errors.LocalError as error:
@@ -143,8 +150,15 @@ class AsyncBus(Face, Receiving, Links, Views):
             await self._turn()
 
     def _send(
-        self, endpoint: bytes, payload: Any, confirm: bool, ttl: float, timeout: float | None, node: bytes
+        self,
+        endpoint: bytes,
+        payload: Any,
+        confirm: bool,
+        ttl: float,
+        timeout: float | None,
+        node: bytes | None,
     ) -> int:
+        check_flag("confirm", confirm)
         data, format, type_id = self._encode(payload, endpoint)
         return self._host.call(
             self.node.send,
@@ -153,10 +167,10 @@ class AsyncBus(Face, Receiving, Links, Views):
             now_ms(),
             format,
             type_id,
-            node_id=node and check_node(node),
+            node_id=check_node(node),
             confirm=confirm,
             ttl_ms=facade.milliseconds("ttl", ttl),
-            timeout_ms=facade.milliseconds("timeout", timeout),
+            timeout_ms=facade.timeout_ms(timeout),
         )
 
     async def publish(
@@ -182,7 +196,7 @@ class AsyncBus(Face, Receiving, Links, Views):
             format,
             type_id,
             best_effort=best_effort,
-            patience_ms=facade.publish_patience(wait),
+            patience_ms=facade.patience_ms(wait, best_effort),
         )
         if token:
             await self._host.settled(token)
@@ -206,7 +220,7 @@ class AsyncBus(Face, Receiving, Links, Views):
         *,
         timeout: float | None = 30.0,
         ttl: float = 0.0,
-        node: bytes = b"",
+        node: bytes | None = ANY_NODE,
         reply: Any = None,
     ) -> Any:
         """Ask, and return the reply's value.
@@ -241,7 +255,7 @@ class AsyncBus(Face, Receiving, Links, Views):
         *,
         timeout: float | None = 30.0,
         ttl: float = 0.0,
-        node: bytes = b"",
+        node: bytes | None = ANY_NODE,
         window: int = codes.STREAM_WINDOW,
         reply: Any = None,
     ) -> AsyncGenerator[Any, None]:
@@ -251,6 +265,7 @@ class AsyncBus(Face, Receiving, Links, Views):
         raises Undeliverable. Leave the iteration early with `contextlib.aclosing` to cancel at once.
         """
         wanted = facade.wanted_reply(reply)
+        check_window(window)
         token = self._request(to, payload, timeout, ttl, node, window)
         parts = Parts(self._host.loop)
         self._host.waiters[token] = parts
@@ -271,7 +286,7 @@ class AsyncBus(Face, Receiving, Links, Views):
             self._host.wake()
 
     def _request(
-        self, to: Any, payload: Any, timeout: float | None, ttl: float, node: bytes, window: int
+        self, to: Any, payload: Any, timeout: float | None, ttl: float, node: bytes | None, window: int
     ) -> int:
         self._host.check_open()
         endpoint = id_of(to)
@@ -283,9 +298,9 @@ class AsyncBus(Face, Receiving, Links, Views):
             now_ms(),
             format,
             type_id,
-            node_id=node and check_node(node),
+            node_id=check_node(node),
             ttl_ms=facade.milliseconds("ttl", ttl),
-            timeout_ms=facade.milliseconds("timeout", timeout),
+            timeout_ms=facade.timeout_ms(timeout),
             window=window,
         )
         self._host.wake()

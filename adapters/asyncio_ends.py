@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Self, cast
 
 from busway.adapters import facade, typed
-from busway.adapters.checks import check_wait
+from busway.adapters.checks import check_seconds
 from busway.adapters.facade import Change
 from busway.adapters.links import now_ms
 from busway.adapters.typed import Handler, T_co
@@ -122,7 +122,8 @@ class Receiver(Generic[T_co]):
                 return cast(typed.Message[T_co], first)
         message = self._next()
         if message is None:
-            check_wait(timeout)
+            if timeout is not None:
+                check_seconds("timeout", timeout, endless=True)
             async with asyncio.timeout(timeout):
                 message = await self._wait()
         return cast(typed.Message[T_co], message)

@@ -10,6 +10,7 @@ from uuid import UUID
 from busway.adapters import facade
 from busway.adapters.asyncio_ends import Changes
 from busway.adapters.asyncio_host import Host
+from busway.adapters.checks import ANY_NODE, check_node
 from busway.adapters.dialled import links_of
 from busway.adapters.facade import EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo
 from busway.adapters.links import now_ms
@@ -54,15 +55,15 @@ class Views:
         return changes
 
     async def trace(
-        self, to: str | bytes | UUID | type, *, timeout: float | None = 5.0, node: bytes = b""
+        self, to: str | bytes | UUID | type, *, timeout: float | None = 5.0, node: bytes | None = ANY_NODE
     ) -> list[Hop]:
         """The nodes on the way to whoever holds `to` (or to `node`), the nearest first, that one last.
 
         Each has `timeout` seconds to answer. Raises RequestTimeout, Undeliverable.
         """
         self._host.check_open()
-        timeout_ms = facade.milliseconds("timeout", timeout)
-        steps = facade.tracing(self._seen, node or to, timeout_ms, now_ms)
+        timeout_ms = facade.timeout_ms(timeout)
+        steps = facade.tracing(self._seen, check_node(node) or to, timeout_ms, now_ms)
         try:
             token = next(steps)
             while True:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+ANY_NODE = b""
+FOR_EVER_S = 2_147_483  # what the core's milliseconds hold: 24 days
+WINDOW_MAX = 32_767
+
 
 def check_token(token: object) -> None:
     """None or text. Raises TypeError, ValueError, neither of which tells the token itself."""
@@ -52,10 +56,46 @@ def check_served(endpoint: Any) -> None:
         raise TypeError(f'serve takes an endpoint first, as in @bus.serve("lab/pump"), not {endpoint!r}')
 
 
-def check_wait(timeout: object) -> None:
-    """None or seconds. Raises TypeError."""
-    if timeout is not None and not isinstance(timeout, (int, float)):
-        raise TypeError(f"timeout is a number of seconds, or None for as long as it takes, not {timeout!r}")
+def check_seconds(name: str, value: Any, *, endless: bool = False) -> float:
+    """Seconds; with `endless` None stands for as long as it takes. Raises ValueError."""
+    if value is None and endless:
+        return FOR_EVER_S
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 <= value <= FOR_EVER_S:  # what is not a number (nan) is in no range
+        how = ", or None for as long as it takes" if endless else ""
+        raise ValueError(f"{name} must be 0 to {FOR_EVER_S} seconds{how}, not {value!r}")
+    return float(value)
+
+
+def check_flag(name: str, value: object) -> None:
+    """True or False. Raises TypeError."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+
+
+def check_window(window: Any) -> None:
+    """Parts of a reply that may be under way. Raises TypeError, ValueError."""
+    check_whole("window", window, "the parts that may be under way")
+    if not 1 <= window <= WINDOW_MAX:
+        raise ValueError(f"window must be 1 to {WINDOW_MAX} parts, not {window}")
+
+
+def check_types(types: Any) -> None:
+    """None or several classes. Raises TypeError."""
+    if isinstance(types, type):
+        raise TypeError(f"types takes several message classes: write types=({types.__qualname__},)")
+    if types is not None and not isinstance(types, (tuple, list, set, frozenset)):
+        raise TypeError(f"types must be a tuple of message classes, as in types=(Reading,), not {types!r}")
+
+
+def check_node_id(node_id: object) -> None:
+    """None or 16 bytes. Raises TypeError, ValueError."""
+    if node_id is None:
+        return
+    if not isinstance(node_id, bytes):
+        raise TypeError(f"node_id must be 16 bytes, or None for random ones, not {node_id!r}")
+    if len(node_id) != 16:
+        raise ValueError(f"node_id must be 16 bytes, or None for random ones, not {len(node_id)}")
 
 
 def check_limits(limits: object, kind: type) -> None:
@@ -65,7 +105,9 @@ def check_limits(limits: object, kind: type) -> None:
 
 
 def check_node(node: Any) -> bytes:
-    """A node's id. Raises ValueError."""
+    """A node's id; b"" or None for any node. Raises ValueError."""
+    if node is None or node is ANY_NODE:
+        return ANY_NODE
     if not isinstance(node, bytes) or len(node) != 16:
         raise ValueError(f"node must be a node's id, 16 bytes, as in NodeInfo.id; not {node!r}")
     return node

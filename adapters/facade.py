@@ -16,7 +16,16 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from busway.adapters import opening
-from busway.adapters.checks import check_label, check_limits, check_token, check_whole
+from busway.adapters.checks import (
+    check_flag,
+    check_label,
+    check_limits,
+    check_node_id,
+    check_seconds,
+    check_token,
+    check_types,
+    check_whole,
+)
 from busway.adapters.failures import describe
 from busway.adapters.literal import id_of, text_of
 from busway.adapters.typed import Kind as Kind
@@ -33,7 +42,7 @@ from busway.errors import (
     Undeliverable,
     UnknownType,
 )
-from busway.names import check_bus_name, endpoint_id, endpoint_name
+from busway.names import check_bus_name, endpoint_name
 from busway.payloads import ReplyType, accepted_types, decode, encode, reply_type
 from busway.protocol import (
     Connection,
@@ -67,7 +76,6 @@ _POLICIES = {
 # How long a publish waits for a link that is full: a subscriber that reads makes room long before, also on a
 # busy machine; one that does not holds the publisher up once, and then misses what it has no room for.
 _PUBLISH_PATIENCE_MS = 500
-_FOR_EVER_S = 2_147_483  # what the core's milliseconds hold: 24 days
 _STATES = {
     codes.GREETING: "connecting",
     codes.AUTHENTICATING: "connecting",
@@ -252,25 +260,25 @@ def policy_number(policy: str | None) -> int:
     return -1 if policy is None else choice("policy", policy, _POLICIES)
 
 
-def milliseconds(name: str, seconds: float | None) -> int:
-    """Seconds as users give them to the core's whole milliseconds, never rounded down to 0; None: as long as
-    it takes, which are 24 days. Raises ValueError.
+def milliseconds(name: str, value: float | None, *, endless: bool = False) -> int:
+    """Seconds as users give them to the core's whole milliseconds, never rounded down to 0; with `endless`
+    None is as long as it takes, which are 24 days. Raises TypeError, ValueError.
     """
-    if seconds is None and name == "timeout":
-        return _FOR_EVER_S * 1000
-    if not isinstance(seconds, (int, float)) or not 0 <= seconds <= _FOR_EVER_S:
-        raise ValueError(f"{name} must be 0 to {_FOR_EVER_S} seconds, not {seconds!r}")
-    return math.ceil(seconds * 1000)
+    return math.ceil(check_seconds(name, value, endless=endless) * 1000)
 
 
-def publish_patience(wait: bool) -> int:
-    """How long a publish waits for links that are full, ms; -1: as long as it takes."""
+def timeout_ms(timeout: float | None) -> int:
+    """A call's `timeout` in the core's milliseconds."""
+    return milliseconds("timeout", timeout, endless=True)
+
+
+def patience_ms(wait: bool, best_effort: bool) -> int:
+    """How long a publish waits for links that are full; -1: as long as it takes. Raises TypeError."""
+    if wait is False and best_effort is False:
+        return _PUBLISH_PATIENCE_MS
+    check_flag("wait", wait)
+    check_flag("best_effort", best_effort)
     return -1 if wait else _PUBLISH_PATIENCE_MS
-
-
-def seconds(name: str, value: float | None) -> float:
-    """As `milliseconds`, for what the adapter times itself."""
-    return milliseconds(name, value) / 1000
 
 
 def make_node(
@@ -287,17 +295,21 @@ def make_node(
     """
     check_label(label)
     check_limits(limits, Limits)
-    return Node(
-        node_id or os.urandom(16),
-        entropy=os.urandom,
-        bus=check_bus_name(name if name is not None else os.environ.get("BUSWAY_BUS") or "default"),
-        label=default_label() if label is None else label,
-        leaf=leaf,
-        transit=transit,
-        limits=limits,
-        encode=dump_cbor,
-        wake=wake,
-    )
+    check_node_id(node_id)
+    try:
+        return Node(
+            os.urandom(16) if node_id is None else node_id,
+            entropy=os.urandom,
+            bus=check_bus_name(name if name is not None else os.environ.get("BUSWAY_BUS") or "default"),
+            label=default_label() if label is None else label,
+            leaf=leaf,
+            transit=transit,
+            limits=limits,
+            encode=dump_cbor,
+            wake=wake,
+        )
+    except errors.LocalError as error:
+        raise for_users(error) from None
 
 
 def from_environment(
@@ -330,6 +342,7 @@ def for_users(error: errors.LocalError) -> Exception:
 
 def types_of(endpoint: Any, types: tuple[type, ...] | None) -> tuple[type, ...] | None:
     """What a receiver accepts: a message class as endpoint declares its own type. Raises TypeError."""
+    check_types(types)
     if types is None and isinstance(endpoint, type):
         types = (endpoint,)
     return None if types is None else accepted_types(types)
@@ -418,7 +431,7 @@ def tracing(
 
     Raises RequestTimeout, Undeliverable.
     """
-    outcome = yield node.locate(endpoint_id(wanted), clock(), timeout_ms=timeout_ms)
+    outcome = yield node.locate(id_of(wanted), clock(), timeout_ms=timeout_ms)
     if outcome.status != events.TRACED:
         raise error_of(outcome, wanted)
     target = outcome.node_id

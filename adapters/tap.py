@@ -11,6 +11,7 @@ import os
 import weakref
 from typing import Any, cast
 
+from busway.adapters.checks import check_flag
 from busway.adapters.literal import name_of
 from busway.names import endpoint_id
 from busway.protocol import Node, Peer, Request, codes, errors, events
@@ -23,7 +24,9 @@ PAYLOAD_MAX = 4096
 
 def consent(bus: Any, host: Any, wanted: bool | None) -> None:
     """Let this bus be tapped: as its program says, else unless BUSWAY_TAP is 0."""
-    host.tap = os.environ.get("BUSWAY_TAP", "") != "0" if wanted is None else bool(wanted)
+    if wanted is not None:
+        check_flag("tap", wanted)
+    host.tap = os.environ.get("BUSWAY_TAP", "") != "0" if wanted is None else wanted
     host.face = weakref.ref(bus)
     host.node.name_of = name_of
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self, Unpack, overload
 
 from busway.adapters import facade
-from busway.adapters.checks import check_node
+from busway.adapters.checks import ANY_NODE, check_flag, check_node, check_seconds, check_window
 from busway.adapters.face import Face
 from busway.adapters.links import now_ms
 from busway.adapters.literal import id_of
@@ -84,7 +84,7 @@ class Bus(Face, Receiving, Links, Views):
         Handlers at work get half of that time to finish. Whoever waits in a call gets BusClosed. Ctrl-C ends
         the waiting, and everything is released all the same.
         """
-        self._host.close(facade.seconds("timeout", timeout))
+        self._host.close(check_seconds("timeout", timeout, endless=True))
 
     # Sending
 
@@ -97,12 +97,14 @@ class Bus(Face, Receiving, Links, Views):
         confirm: bool = False,
         ttl: float = 0.0,
         timeout: float | None = 30.0,
-        node: bytes = b"",
+        node: bytes | None = ANY_NODE,
     ) -> None:
         """Send to whoever holds `to`; returns when the message is accepted for transport.
 
         Arguments and errors as `AsyncBus.send`. Waits while the receiver gives no credit.
         """
+        if confirm is not False:
+            check_flag("confirm", confirm)
         endpoint, data, format, type_id = self._prepare(to, payload)
         token, promise = self._host.ask(
             self.node.send,
@@ -111,10 +113,10 @@ class Bus(Face, Receiving, Links, Views):
             now_ms(),
             format,
             type_id,
-            node_id=node and check_node(node),
+            node_id=check_node(node),
             confirm=confirm,
             ttl_ms=0 if ttl == 0 else facade.milliseconds("ttl", ttl),
-            timeout_ms=facade.milliseconds("timeout", timeout),
+            timeout_ms=facade.timeout_ms(timeout),
         )
         if promise is not None:
             outcome = self._host.outcome(token, promise)
@@ -135,7 +137,7 @@ class Bus(Face, Receiving, Links, Views):
             format,
             type_id,
             best_effort=best_effort,
-            patience_ms=facade.publish_patience(wait),
+            patience_ms=facade.patience_ms(wait, best_effort),
         )
         if promise is not None:
             self._host.settle(token, promise)
@@ -158,7 +160,7 @@ class Bus(Face, Receiving, Links, Views):
         *,
         timeout: float | None = 30.0,
         ttl: float = 0.0,
-        node: bytes = b"",
+        node: bytes | None = ANY_NODE,
         reply: Any = None,
     ) -> Any:
         """Ask; returns the reply's value. Arguments and errors as `AsyncBus.request`. Ctrl-C cancels it."""
@@ -186,7 +188,7 @@ class Bus(Face, Receiving, Links, Views):
         *,
         timeout: float | None = 30.0,
         ttl: float = 0.0,
-        node: bytes = b"",
+        node: bytes | None = ANY_NODE,
         reply: Any = None,
     ) -> Future[Any]:
         """Ask without waiting, for programs with a window: a `concurrent.futures.Future` of the reply.
@@ -216,7 +218,7 @@ class Bus(Face, Receiving, Links, Views):
         *,
         timeout: float | None = 30.0,
         ttl: float = 0.0,
-        node: bytes = b"",
+        node: bytes | None = ANY_NODE,
         window: int = codes.STREAM_WINDOW,
         reply: Any = None,
     ) -> Generator[Any, None, None]:
@@ -225,6 +227,7 @@ class Bus(Face, Receiving, Links, Views):
         Arguments and errors as `AsyncBus.request_stream`.
         """
         wanted = facade.wanted_reply(reply)
+        check_window(window)
         parts = Parts(self._host.engine)
         token, _ = self._request(to, payload, timeout, ttl, node, window, parts)
         try:
@@ -247,7 +250,7 @@ class Bus(Face, Receiving, Links, Views):
         payload: Any,
         timeout: float | None,
         ttl: float,
-        node: bytes,
+        node: bytes | None,
         window: int,
         parts: Parts | FutureReply | None = None,
     ) -> tuple[int, Any]:
@@ -260,9 +263,9 @@ class Bus(Face, Receiving, Links, Views):
             format,
             type_id,
             waiter=parts,
-            node_id=node and check_node(node),
+            node_id=check_node(node),
             ttl_ms=facade.milliseconds("ttl", ttl),
-            timeout_ms=facade.milliseconds("timeout", timeout),
+            timeout_ms=facade.timeout_ms(timeout),
             window=window,
         )
 

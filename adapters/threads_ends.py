@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Self, cast
 
 from busway.adapters import facade, typed
-from busway.adapters.checks import check_wait
+from busway.adapters.checks import check_seconds
 from busway.adapters.facade import Change
 from busway.adapters.links import now_ms
 from busway.adapters.threads_callbacks import CallSoon, deliver
@@ -110,7 +110,8 @@ class Receiver(Generic[T_co]):
         TimeoutError, BusClosed after `close()`, EndpointTaken when another node keeps the name.
         """
         self._host.check_open()
-        check_wait(timeout)
+        if timeout is not None:
+            check_seconds("timeout", timeout, endless=True)
         end = None if timeout is None else time.monotonic() + timeout
         while True:
             message, promise = self._host.engine.call(self._take)

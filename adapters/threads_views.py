@@ -8,6 +8,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from busway.adapters import facade
+from busway.adapters.checks import ANY_NODE, check_node
 from busway.adapters.dialled import links_of
 from busway.adapters.facade import EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo
 from busway.adapters.links import now_ms
@@ -55,15 +56,15 @@ class Views:
         return changes
 
     def trace(
-        self, to: str | bytes | UUID | type, *, timeout: float | None = 5.0, node: bytes = b""
+        self, to: str | bytes | UUID | type, *, timeout: float | None = 5.0, node: bytes | None = ANY_NODE
     ) -> list[Hop]:
         """The nodes on the way to whoever holds `to` (or to `node`), the nearest first, that one last.
 
         Each has `timeout` seconds to answer. Raises RequestTimeout, Undeliverable.
         """
         self._host.check_open()
-        timeout_ms = facade.milliseconds("timeout", timeout)
-        steps = facade.tracing(self.node, node or to, timeout_ms, now_ms)
+        timeout_ms = facade.timeout_ms(timeout)
+        steps = facade.tracing(self.node, check_node(node) or to, timeout_ms, now_ms)
         outcome: Any = None
         try:
             while True:

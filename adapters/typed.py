@@ -88,7 +88,7 @@ class RequestOptions(TypedDict, total=False):
 
     timeout: float | None
     ttl: float
-    node: bytes
+    node: bytes | None
 
 
 class StreamOptions(RequestOptions, total=False):

@@ -86,10 +86,6 @@ OTHERS: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda bus: bus.serve(lambda request: None),
         r'as in @bus.serve\("lab/pump"\)',
     ),
-    "timeout of receive": (
-        lambda bus: bus.register("y").receive(timeout="1"),
-        "timeout is a number of seconds, or None for as long as it takes, not '1'",
-    ),
 }
 
 
@@ -115,6 +111,10 @@ VALUES: dict[str, tuple[Callable[[Any], Any], str]] = {
         r"node must be a node's id, 16 bytes, as in NodeInfo\.id; not 'pump'",
     ),
     "node": (lambda bus: bus.send("x", node=bus.nodes()[0]), r"as in NodeInfo\.id; not <node 'here' "),
+    "timeout of receive": (
+        lambda bus: bus.register("y").receive(timeout="1"),
+        "timeout must be 0 to 2147483 seconds, or None for as long as it takes, not '1'",
+    ),
 }
 
 
@@ -127,6 +127,120 @@ async def test_values_that_cannot_be_are_told_in_the_callers_words(make: Any, na
     try:
         with pytest.raises(ValueError, match=sentence):
             await settled(call(bus))
+    finally:
+        await settled(bus.close())
+
+
+async def first(parts: Any) -> None:
+    """The first part of a stream; that is where an async generator begins to run."""
+    if inspect.isasyncgen(parts):
+        await anext(parts)
+    else:
+        next(parts)
+
+
+SECONDS = ["abc", -1, float("nan"), 1e10, b"1", True]
+
+
+def giving(call: str, payload: Any, name: str) -> Call:
+    return lambda bus, value: getattr(bus, call)("it", payload, **{name: value})
+
+
+OPTIONS: list[tuple[str, str, list[Any], str]] = [
+    *(("send", name, SECONDS, f"{name} must be 0 to ") for name in ("timeout", "ttl")),
+    ("send", "ttl", [None], "ttl must be 0 to "),
+    *(("request", name, SECONDS, f"{name} must be 0 to ") for name in ("timeout", "ttl")),
+    *((call, "node", ["", "pump", b"x", 0], "node must be a node's id") for call in ("send", "request")),
+    ("send", "confirm", ["no", 1, None], "confirm must be True or False, not "),
+    ("publish", "wait", [5, "no", None], "wait must be True or False, not "),
+    ("publish", "best_effort", [5, "no", None], "best_effort must be True or False, not "),
+]
+WRONG: dict[str, tuple[Call, list[Any], str]] = {
+    f"{call} {payload!r} {name} {values[0]!r}": (giving(call, payload, name), values, sentence)
+    for payload in (b"raw", 1)
+    for call, name, values, sentence in OPTIONS
+} | {
+    "receive": (
+        lambda bus, value: bus.subscribe("it").receive(timeout=value),
+        SECONDS,
+        "timeout must be 0 to ",
+    ),
+    "stream's window": (
+        lambda bus, value: first(bus.request_stream("it", window=value)),
+        ["x", 0, -1, 1.5, 40_000, True, None],
+        "window must be ",
+    ),
+    "stream's node": (
+        lambda bus, value: first(bus.request_stream("it", node=value)),
+        ["", b"abc"],
+        "node must be a node's id",
+    ),
+    "trace's node": (
+        lambda bus, value: bus.trace("it", node=value),
+        ["", b"abc"],
+        "node must be a node's id",
+    ),
+    "trace's timeout": (lambda bus, value: bus.trace("it", timeout=value), SECONDS, "timeout must be 0 to "),
+    "close": (lambda bus, value: bus.close(timeout=value), SECONDS, "timeout must be 0 to "),
+    "register's types": (
+        lambda bus, value: bus.register("it", types=value),
+        [int, 5, "Reading"],
+        r"types (takes several message classes: write types=\(int,\)|must be a tuple of message classes)",
+    ),
+    "serve's types": (
+        lambda bus, value: bus.serve("it", print, types=value),
+        [int, 5],
+        r"types (takes several message classes: write types=\(int,\)|must be a tuple of message classes)",
+    ),
+    "tap": (
+        lambda bus, value: type(bus)(ipc=False, tap=value),
+        ["no", 1, 0],
+        "tap must be True or False, not ",
+    ),
+    "label": (
+        lambda bus, value: type(bus)(ipc=False, label=value),
+        ["x" * 65],
+        "a label must have at most 64",
+    ),
+    "node_id": (
+        lambda bus, value: type(bus)(ipc=False, node_id=value),
+        [b"x", b"", "x" * 16],
+        "node_id must be 16 bytes",
+    ),
+    "transit": (
+        lambda bus, value: type(bus)(ipc=False, leaf=True, transit=value),
+        [True],
+        "a leaf never forwards",
+    ),
+}
+
+
+@pytest.mark.parametrize("make", [busway.AsyncBus, busway.Bus])
+@pytest.mark.parametrize("name", WRONG)
+async def test_a_wrong_argument_is_an_error_at_once_and_the_same_in_both(make: Any, name: str) -> None:
+    call, values, sentence = WRONG[name]
+    bus = make(ipc=False)
+    await settled(bus.open())
+    try:
+        for value in values:
+            with pytest.raises((ValueError, TypeError), match=f"^{sentence}") as caught:
+                await settled(call(bus, value))
+            assert type(caught.value) in (ValueError, TypeError)  # none of the core's own
+        assert not any(found.name == "it" and found.kind != "broadcast" for found in bus.endpoints())
+    finally:
+        await settled(bus.close())
+
+
+@pytest.mark.parametrize("make", [busway.AsyncBus, busway.Bus])
+async def test_no_node_in_particular_is_none_or_no_bytes(make: Any) -> None:
+    bus = make(ipc=False)
+    await settled(bus.open())
+    try:
+        bus.serve("it", lambda request: request.payload)
+        for node in (None, b"", bus.id):
+            await settled(bus.send("it", b"x", node=node))
+            asked = bus.request("it", b"x", node=node)
+            assert (await asked if inspect.isawaitable(asked) else asked) == b"x"
     finally:
         await settled(bus.close())
 

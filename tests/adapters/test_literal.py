@@ -56,6 +56,9 @@ async def test_every_call_that_takes_a_name_warns() -> None:
             with pytest.warns(busway.LiteralName) as told, pytest.raises(busway.Undeliverable):
                 await asking(fresh("#"), b"x")
             assert told[0].filename == __file__
+        with pytest.warns(busway.LiteralName) as told, pytest.raises(busway.Undeliverable):
+            await bus.trace(fresh("#"), timeout=0.1)
+        assert told[0].filename == __file__
         with pytest.warns(busway.LiteralName), pytest.raises(busway.Undeliverable):
             async for _ in bus.request_stream(fresh("#")):
                 pass
@@ -67,6 +70,6 @@ def test_the_blocking_bus_warns_too() -> None:
             with pytest.warns(busway.LiteralName) as told:
                 call(fresh("*"))
             assert told[0].filename == __file__
-        for asking in (bus.send, bus.request):
+        for asking in (bus.send, bus.request, bus.trace):
             with pytest.warns(busway.LiteralName), pytest.raises(busway.Undeliverable):
                 asking(fresh("*"))
