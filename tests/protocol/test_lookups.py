@@ -288,22 +288,27 @@ def test_a_leaf_that_waits_hears_of_what_is_behind_a_slow_link_that_comes_later(
 
 
 def test_far_askers_are_told_of_changes_and_forgotten_when_they_go() -> None:
-    net = slow("abcd", "cd")
-    first = net["d"].register(E, ANYCAST)
+    net = slow("abcde", "de")
+    first = net["e"].register(E, ANYCAST)
     net.pump()
-    net["a"].send(E, b"", net.now)
+    for letter in "ab":
+        net[letter].send(E, b"", net.now)
+        net.pump()
+        assert net.holders(letter, E) == "e"
+    net["e"].deregister(first, net.now)
     net.pump()
-    assert net.holders("a", E) == "d"
-    net["d"].deregister(first, net.now)
+    assert net.holders("a", E) == net.holders("b", E) == ""
+    net["e"].register(E, ANYCAST)
     net.pump()
-    assert net.holders("a", E) == ""
-    net["d"].register(E, ANYCAST)
-    net.pump()
-    assert net.holders("a", E) == "d"
-    assert list(net["c"].lookups._far) == [E]
+    assert net.holders("a", E) == net.holders("b", E) == "e"
+    far = net["d"].lookups._far
+    assert [peer.node_id for peer in far[E]] == [id_of("a"), id_of("b")]
     net.cable["ab"].cut()
     net.advance(5 * codes.STARVE_MS)
-    assert net["c"].lookups._far == {}
+    assert [peer.node_id for peer in far[E]] == [id_of("b")]
+    net.cable["bc"].cut()
+    net.advance(5 * codes.STARVE_MS)
+    assert far == {}
 
 
 def test_what_far_askers_asked_for_is_remembered_within_bounds() -> None:
