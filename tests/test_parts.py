@@ -25,7 +25,7 @@ def test_each_coroutine_test_of_the_adapters_runs_on_each_sort_of_loop() -> None
     words = loops.command(sys.executable, loops.DEBUG, "--collect-only")
     printed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     collected = {
-        "::".join([file, name.rsplit("::", 1)[-1].split("[")[0]])
+        "::".join([file, name.split("[")[0].rsplit("::")[-1]])
         for file, _, name in (line.partition("::") for line in printed.splitlines())
         if name
     }
