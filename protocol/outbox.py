@@ -37,9 +37,11 @@ def frame(body: bytes) -> bytes:
 
 
 class Partial:
-    """A large message under way in pieces; what follows in its lane waits in `held`."""
+    """A large message under way in pieces; what follows in its lane waits in `held`. As long as others are
+    large there, too, each takes over what waits behind the one before, instead of all being moved each time.
+    """
 
-    __slots__ = ("held", "lane", "number", "out", "payload", "pos")
+    __slots__ = ("held", "lane", "large", "number", "out", "payload", "pos")
 
     def __init__(self, number: int, out: Outgoing, payload: bytes) -> None:
         self.number = number
@@ -47,7 +49,11 @@ class Partial:
         self.lane = lane_of(out)
         self.payload = payload
         self.pos = 0
-        self.held: "list[Outgoing]" = []
+        self.held = Fifo()
+        self.large = 0  # of those in `held`
+
+    def is_written(self) -> bool:
+        return self.pos >= len(self.payload)
 
 
 class Outbox:
@@ -55,6 +61,7 @@ class Outbox:
 
     __slots__ = (
         "_answers",
+        "_blocked",
         "_credits",
         "_ends",
         "_fresh",
@@ -97,6 +104,7 @@ class Outbox:
         self._credits: "list[InFlow]" = []
         self._answers = Fifo()
         self._partials: "list[Partial]" = []
+        self._blocked = False  # a large message waits until another is written
         self._spill = b""
         self._turn = 0
         self.layer: "PacketLayer | None" = None  # of a packet link: takes what may be lost
@@ -183,8 +191,9 @@ class Outbox:
         """All messages that were not written whole, in order; the outbox is empty afterwards."""
         rest: "list[Outgoing]" = []
         for partial in self._partials:
-            rest.append(partial.out)
-            rest.extend(partial.held)
+            if not partial.is_written():
+                rest.append(partial.out)
+            rest.extend(partial.held.drain())
         for fifo in (self.queue, self._answers, self.broadcasts, self.transit):
             for item in fifo.drain():
                 rest.append(item.path.message(item.tail) if type(item) is Parcel else item)
@@ -230,7 +239,7 @@ class Outbox:
     def _write_open(self, parts: "list[bytes]", size: int, size_max: int, closing: bool, now: int) -> int:
         if closing:
             while self._partials and size < size_max:
-                size = self._write_piece(parts, size)
+                size = self._write_piece(parts, size, now, True)
             return size
         if self.advertiser.has_news():
             size = self.advertiser.write(parts, size, size_max)
@@ -241,8 +250,10 @@ class Outbox:
         idle = 0
         while idle < 4 and size < size_max:
             before = size
+            under_way = len(self._partials)
             size = self._write_turn(parts, size, size_max, now)
-            idle = 0 if size > before else idle + 1
+            # One that has made room for others counts, too, if it had nothing more to write itself.
+            idle = 0 if size > before or len(self._partials) < under_way else idle + 1
         return size
 
     def _write_turn(self, parts: "list[bytes]", size: int, size_max: int, now: int) -> int:
@@ -252,7 +263,7 @@ class Outbox:
         turn = self._turn
         self._turn = (turn + 1) % 4
         if turn == 0:
-            return self._write_piece(parts, size) if self._partials else size
+            return self._write_piece(parts, size, now, False) if self._partials else size
         if self._partials or self.broadcasts.items or self.transit.items:
             size_max = min(size_max, size + self.limits.frame_size_max)
         if turn == 3:
@@ -272,6 +283,7 @@ class Outbox:
             body = len(out.payload)
             whole_max = self.limits.frame_size_max - codes.HEADER_SIZE_MAX
             if body > whole_max and len(self._partials) >= self.limits.partials_max:
+                self._blocked = True
                 break
             fifo.pop()
             self._count_transit(out, -1)
@@ -322,6 +334,7 @@ class Outbox:
             out: Outgoing = fifo.peek()
             body = len(out.payload)
             if body > whole_max and len(self._partials) >= self.limits.partials_max:
+                self._blocked = True
                 break
             fifo.pop()
             self._count_out(fifo, body + OVERHEAD)
@@ -429,7 +442,7 @@ class Outbox:
             self._repeats(out)
         if self._partials and self._is_held(out):
             return size
-        if len(payload) > self.limits.frame_size_max - codes.HEADER_SIZE_MAX:
+        if self._is_large(out):
             if out.kind == codes.SIGNAL:  # a signal is never cut (section 7)
                 self.origin.counters["signals_dropped"] += 1
                 return size
@@ -440,6 +453,9 @@ class Outbox:
         parts.append(payload)
         return size + len(length) + len(header) + len(payload)
 
+    def _is_large(self, out: Outgoing) -> bool:
+        return len(out.payload) > self.limits.frame_size_max - codes.HEADER_SIZE_MAX
+
     def _is_held(self, out: Outgoing) -> bool:
         """Whether a large message of its lane is under way, behind which it now waits."""
         if is_express(out):
@@ -447,14 +463,19 @@ class Outbox:
         lane = lane_of(out)
         for partial in self._partials:
             if partial.lane.startswith(lane):
-                partial.held.append(out)
-                fifo = self._fifo_of(out)
-                if fifo is self.transit:
-                    self._count_transit(out, 1)
-                else:
-                    self._count_out(fifo, -len(out.payload) - OVERHEAD)
+                partial.held.push(out)
+                partial.large += self._is_large(out)
+                self._count_held(out, 1)
                 return True
         return False
+
+    def _count_held(self, out: Outgoing, sign: int) -> None:
+        """It counts where it came from."""
+        fifo = self._fifo_of(out)
+        if fifo is self.transit:
+            self._count_transit(out, sign)
+        else:
+            self._count_out(fifo, -sign * (len(out.payload) + OVERHEAD))
 
     # Best effort
 
@@ -544,25 +565,53 @@ class Outbox:
         parts.append(data)
         return size + len(data)
 
-    def _write_piece(self, parts: "list[bytes]", size: int) -> int:
-        """One more piece of the large message whose turn it is."""
+    def _write_piece(self, parts: "list[bytes]", size: int, now: int, closing: bool) -> int:
+        """One more piece of the large message whose turn it is, or some of what waited behind it."""
         partial = self._partials.pop(0)
-        stop = partial.pos + self.limits.frame_size_max - 2
-        data = frame(bytes((codes.MORE, partial.number)) + partial.payload[partial.pos : stop])
-        parts.append(data)
-        partial.pos = stop
-        if stop < len(partial.payload):
+        last = partial.is_written()
+        if not last:
+            stop = partial.pos + self.limits.frame_size_max - 2
+            data = frame(bytes((codes.MORE, partial.number)) + partial.payload[partial.pos : stop])
+            parts.append(data)
+            partial.pos = stop
+            size += len(data)
+        if partial.is_written() and (closing or self._blocked or not partial.large):
+            self._end_partial(partial)
+        elif last:
+            size = self._write_held(partial, parts, size, now)
+        else:
+            self._partials.append(partial)
+        return size
+
+    def _write_held(self, partial: Partial, parts: "list[bytes]", size: int, now: int) -> int:
+        """What waited behind a large message that is written: a frame's worth, or to the next large one."""
+        held = partial.held
+        others = len(self._partials)
+        stop = size + self.limits.frame_size_max
+        while len(held) and size < stop:
+            out: Outgoing = held.pop()
+            partial.large -= self._is_large(out)
+            self._count_held(out, -1)
+            size = self._write_one(out, parts, size, now)
+            if len(self._partials) > others:
+                heir = self._partials[-1]
+                heir.held = held
+                heir.large = partial.large
+                heir.lane = partial.lane  # which names the lanes of all that waits
+                return size
+        if partial.large:
             self._partials.append(partial)
         else:
             self._end_partial(partial)
-        return size + len(data)
+        return size
 
     def _end_partial(self, partial: Partial) -> None:
-        """The last piece is written: what waited behind it is next in the queue."""
+        """It is written, and what waited behind it is next in its queue."""
+        self._blocked = False
         self._repeats(partial.out)
+        rest = partial.held.drain()
         for fifo in (self.queue, self.broadcasts, self.transit):
-            held = [out for out in partial.held if self._fifo_of(out) is fifo]
+            held = [out for out in rest if self._fifo_of(out) is fifo]
             if held:
-                rest: "list[object]" = list(held)
-                rest.extend(fifo.drain())
-                fifo.items = rest
+                held.extend(fifo.drain())
+                fifo.items = held

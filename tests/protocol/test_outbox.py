@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from busway.protocol import Connection, FullError, Limits, Message, Receiver, codes, events
@@ -15,6 +15,7 @@ from busway.protocol.framing import write_header
 from busway.protocol.outbox import frame
 from busway.protocol.wire import Reader, varint
 
+from ..rigs.effort import effort
 from .pairs import E, F, G, Pair, bodies
 
 FRAME_MAX = 256
@@ -48,6 +49,10 @@ class Desk(Pair):
             setattr(out, name, value)
         (self.ca.enqueue_broadcast if kind == codes.PUBLISH else self.ca.enqueue)(out)
         return out
+
+    def b_reads(self, data: bytes) -> None:
+        """What a has written reaches b."""
+        self.note(self.b, self.cb.receive_data(data, self.now))
 
     def bind(self) -> None:
         """All aliases bound, nothing queued."""
@@ -200,6 +205,16 @@ def test_messages_and_broadcasts_take_turns() -> None:
 @given(st.integers(1, 40), st.randoms(use_true_random=False))
 @settings(max_examples=15)
 def test_any_sizes_asked_for_give_the_same_messages(size: int, rng: random.Random) -> None:
+    check_a_mix(size, rng)
+
+
+@pytest.mark.parametrize("seed", [275, 288])
+def test_nothing_stays_behind_when_a_large_message_makes_room_for_others(seed: int) -> None:
+    rng = random.Random(seed)
+    check_a_mix(rng.randint(1, 40), rng)
+
+
+def check_a_mix(size: int, rng: random.Random) -> None:
     desk = Desk(Limits(frame_size_max=128, message_size_max=5000, partials_max=2))
     sent: dict[bytes, list[bytes]] = {E: [], F: [], G: []}
     for number in range(12):
@@ -387,6 +402,77 @@ def test_a_large_message_waits_for_a_number_and_small_ones_behind_it_wait_too() 
     desk.pump(100)
     assert desk.got(desk.e) == [bytes(1000)]
     assert desk.got(desk.f) == [bytes(1000), b"small"]
+
+
+def written_all(desk: Desk, count: int) -> float:
+    """The effort to write that many large messages of one lane."""
+    for number in range(count):
+        desk.push(E, b"%4d" % number + bytes(200))
+
+    def write() -> None:
+        while desk.outbox.has_messages():
+            desk.outbox.write(4096, True, False, desk.now)
+
+    return effort(write)
+
+
+def test_many_large_messages_of_a_lane_are_not_moved_for_each_of_them() -> None:
+    few = min(written_all(Desk(), 250) for _ in range(3))
+    many = written_all(Desk(), 4000)
+    assert many < 16 * 5 * few
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([E, E, F, G]), st.sampled_from([0, 9, 139, 141, 300, 700])), max_size=60
+    )
+)
+@settings(max_examples=30)
+@example([(E, 300), (E, 300), *[(E, 9)] * 60, (E, 300), (F, 300)])
+def test_however_large_and_small_ones_mix_each_lane_keeps_its_order(what: list[tuple[bytes, int]]) -> None:
+    desk = Desk(Limits(frame_size_max=FRAME_MAX, message_size_max=5000, partials_max=2))
+    desk.bind()
+    sent: dict[bytes, list[bytes]] = {E: [], F: [], G: []}
+    outs: dict[bytes, list[Outgoing]] = {E: [], F: [], G: []}
+    for number, (uuid, size) in enumerate(what):
+        sent[uuid].append(b"%d " % number + bytes(size))
+        outs[uuid].append(desk.push(uuid, sent[uuid][-1], codes.PUBLISH if uuid == G else codes.SEND))
+        desk.b_reads(desk.ca.data_to_send(50, desk.now))
+    for _ in range(len(what)):
+        desk.b_reads(desk.ca.data_to_send(90, desk.now))
+    desk.b_reads(desk.outbox.write(1 << 20, False, False, desk.now))  # what of a frame was kept back
+    rest = desk.outbox.leftovers()
+    assert desk.outbox.queued_size == desk.outbox.broadcast_size == 0
+    for uuid, receiver in ((E, desk.e), (F, desk.f), (G, desk.g)):
+        came = desk.got(receiver)
+        assert came == sent[uuid][: len(came)]
+        assert [out for out in rest if out.endpoint == uuid] == outs[uuid][len(came) :]
+
+
+@pytest.mark.parametrize("expires", [0, 1])
+def test_small_ones_between_large_ones_are_written_by_the_frame(expires: int) -> None:
+    desk = Desk()
+    desk.bind()
+    sent = [bytes(2000), *[b"%2d" % number + bytes(20) for number in range(60)], bytes(301)]
+    for payload in sent:
+        desk.push(E, payload, expires=expires * (desk.now + 5) if payload == sent[-1] else 0)
+    desk.b_reads(desk.ca.data_to_send(700, desk.now))
+    desk.now += 10
+    desk.pump(1000)
+    assert desk.got(desk.e) == sent[: len(sent) - expires]
+    assert not desk.outbox.has_messages()
+
+
+def test_a_link_that_closes_ends_what_is_under_way_and_leaves_the_rest_in_order() -> None:
+    desk = Desk()
+    desk.bind()
+    outs = [desk.push(E, b"%d" % number + bytes(300 * (number % 3))) for number in range(30)]
+    for _ in range(20):
+        desk.b_reads(desk.ca.data_to_send(60, desk.now))
+    desk.b_reads(desk.outbox.write(1 << 20, True, True, desk.now))
+    came = desk.got(desk.e)
+    assert 3 < len(came) < 30
+    assert desk.outbox.leftovers() == outs[len(came) :]
 
 
 # Deadlines
