@@ -379,8 +379,7 @@ class ListenerRunner:
         text = _TROUBLES.get(code)
         if text is None:
             return
-        counters = self._host.node.counters
-        counters["comers_refused"] = counters.get("comers_refused", 0) + 1
+        self._host.node.note_refused(now_ms())
         host = address.rpartition(":")[0] if address.count(":") > 1 else address  # ports change
         if (host, code) in self._told:
             return

@@ -120,6 +120,7 @@ class Node:
         self._arrival = ArrivalTimer(self)
         self.mesh = Mesh(self, transit)
         self.counters = self.mesh.counters
+        self.refused_at = -1  # when a comer to a listener of this program was refused last
         self.forwarder = Forwarder(self)
         self.lookups = Lookups(self)
         self.origin = Origin(self, self.emit)
@@ -145,6 +146,11 @@ class Node:
         return self.me.node_id
 
     # Links
+
+    def note_refused(self, now: int) -> None:
+        """A comer to a listener of this program was refused, for what somebody has to mend."""
+        self.counters["comers_refused"] = self.counters.get("comers_refused", 0) + 1
+        self.refused_at = now
 
     def connection(self, link: Link, now: int) -> Connection:
         """A state machine for a new link; its HELLO is ready to be written. More than LINKS_MAX links are

@@ -35,6 +35,7 @@ def report(node: "Node", now: int) -> "dict[str, object]":
         "seen": [_entry(entry) for entry in node.entries()],
         "nodes": [_node(node, peer) for peer in node.routes.peers.values() if peer.hop is not None],
         "counters": counters,
+        "comer_refused_ms": now - node.refused_at if node.refused_at >= 0 else -1,
         "outstanding": len(node.origin.pending),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -116,7 +117,9 @@ class TestConnectAndListenOn:
             assert told["code"] == 7
             assert "its token is wrong" in told["text"]
             found = busway("doctor", "--json", bus=bus, BUSWAY_DIR=machines[1])
-            assert any("has refused 1 comer" in text for text in found.document["well"])
+            (finding,) = found.document["findings"]
+            assert re.search(r"has refused 1 comer since it started, the last \d+ m?s ago: ", str(finding))
+            assert found.status == 1
 
     def test_a_link_that_lets_nothing_pass_says_so(self, machines: tuple[str, str]) -> None:
         here, there = machines

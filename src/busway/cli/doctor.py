@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from busway.adapters.asyncio import AsyncBus
     from busway.cli.survey import Found
 
+_OF_LATE_MS = 600_000  # who was refused longer ago may have been mended since
+
 _EXAMPLES = """\
 Examples:
   busway doctor                                    this machine and this bus
@@ -262,14 +264,23 @@ def _check_links(report: Report, told: list[Found]) -> None:
 
 
 def _count_refused(report: Report, told: list[Found]) -> None:
-    """Who came to these nodes' listeners in vain. Long ago, perhaps: so it is no finding."""
+    """Who came to these nodes' listeners in vain: a finding if it was of late."""
     for each in told:
         refused = each.report["counters"].get("comers_refused")
-        if isinstance(refused, int) and refused > 0:
-            report.well(
-                f"{_name(each)} has refused {output.counted(refused, 'comer')} since it started, for another"
-                " token, bus name or version: its log, or what `busway listen-on` prints, says whom and why"
+        if not isinstance(refused, int) or refused <= 0:
+            continue
+        age = each.report.get("comer_refused_ms")
+        age = age if isinstance(age, int) else -1  # older nodes do not say it
+        known = age >= 0
+        last = f", the last {output.duration_text(age)} ago" if known else ""
+        text = f"{_name(each)} has refused {output.counted(refused, 'comer')} since it started{last}"
+        where = "its log, or what `busway listen-on` prints, says whom and why"
+        if known and age < _OF_LATE_MS:
+            report.find(
+                f"{text}: it has another token, bus name or version", f"give both sides the same: {where}"
             )
+        else:
+            report.well(f"{text}, for another token, bus name or version: {where}")
 
 
 def _check_pair(report: Report, one: Found, other: Found) -> None:
