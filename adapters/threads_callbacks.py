@@ -65,15 +65,25 @@ class FutureReply:
 
 
 def deliver(
-    host: Host, name: str, items: Iterable[Any], callback: Callable[[Any], object], call_soon: CallSoon | None
-) -> None:
-    """Give each of `items` to `callback`, until they end. Raises RuntimeError if there is no thread."""
+    host: Host,
+    name: str,
+    items: Iterable[Any],
+    callback: Callable[[Any], object],
+    call_soon: CallSoon | None,
+    already: bool,
+) -> bool:
+    """Give each of `items` to `callback`, until they end; True. Raises BusError if they are delivered
+    `already`, RuntimeError if there is no thread.
+    """
     if not callable(callback):
         raise TypeError(f"callback must be a function of one argument, not {callback!r}")
     if call_soon is not None and not callable(call_soon):
         raise TypeError(f"call_soon must be a function of (callback, argument), not {call_soon!r}")
     host.check_open()
+    if already:
+        raise BusError(f"{name} is delivered to a callback already: let that one call both")
     host.pool.submit(_Delivery(host, name, items, callback, call_soon).run)
+    return True
 
 
 class _Delivery:

@@ -24,7 +24,7 @@ from busway.adapters.threads_callbacks import CallSoon, deliver
 from busway.adapters.threads_engine import Engine, Promise
 from busway.adapters.threads_signals import shielded
 from busway.adapters.typed import Handler, T_co
-from busway.errors import BusClosed, EndpointTaken, RemoteError
+from busway.errors import BusClosed, BusError, EndpointTaken, RemoteError
 from busway.names import ascii_safe
 from busway.protocol import Message, Request, codes, errors, events
 from busway.protocol import Receiver as CoreReceiver
@@ -78,6 +78,7 @@ class Receiver(Generic[T_co]):
         self._host = host
         self._core = core
         self._types = types
+        self._delivering = False  # to a callback
         self._arrivals = Arrivals(core)
 
     def __repr__(self) -> str:
@@ -102,13 +103,26 @@ class Receiver(Generic[T_co]):
         except BusClosed:
             raise StopIteration from None
 
+    def _each(self) -> Iterator[typed.Message[T_co]]:
+        with contextlib.suppress(BusClosed):
+            while True:
+                yield self._receive(None)
+
     @shielded
     def receive(self, timeout: float | None = None) -> typed.Message[T_co]:
         """The next message; `timeout` in seconds.
 
         `message.error` is set, and the payload left as bytes, where it doesn't fit what was declared. Raises
-        TimeoutError, BusClosed after `close()`, EndpointTaken when another node keeps the name.
+        TimeoutError, BusClosed after `close()`, EndpointTaken when another node keeps the name, BusError
+        after `deliver`.
         """
+        if self._delivering:
+            raise BusError(
+                "this receiver's messages go to the callback of deliver: register another for receive"
+            )
+        return self._receive(timeout)
+
+    def _receive(self, timeout: float | None) -> typed.Message[T_co]:
         self._host.check_open()
         if timeout is not None:
             check_seconds("timeout", timeout, endless=True)
@@ -155,9 +169,10 @@ class Receiver(Generic[T_co]):
         It is called in a thread of the bus, or where `call_soon(function, argument)` takes it: Tkinter
         `lambda *call: root.after(0, *call)`, asyncio `loop.call_soon_threadsafe`, Qt a signal's `emit`. At
         most 256 are on that way. What it raises is logged. Ends with the receiver or its bus, which it keeps
-        until then. Raises TypeError, BusClosed.
+        until then. Raises TypeError, BusClosed; BusError if there is a callback already.
         """
-        deliver(self._host, self._core.endpoint.name or "a receiver", self, callback, call_soon)
+        name = self._core.endpoint.name or "a receiver"
+        self._delivering = deliver(self._host, name, self._each(), callback, call_soon, self._delivering)
         return self
 
     def _close(self) -> None:
@@ -314,6 +329,7 @@ class Changes:
         self._queue: deque[Change] = deque(maxlen=_CHANGES_MAX)
         self._waiting: list[Promise] = []
         self._ended = False
+        self._delivering = False  # to a callback
         self.missed = 0  # that were lost so far, for this reader was too slow: look around anew
 
     def put(self, change: Change) -> None:
@@ -337,19 +353,29 @@ class Changes:
         return self
 
     def __next__(self) -> Change:
+        if self._delivering:
+            raise BusError("these changes go to the callback of deliver: ask bus.changes() for others")
+        change = self._next()
+        if change is None:
+            raise StopIteration
+        return change
+
+    def _next(self) -> Change | None:
+        """The next; None if no more will come."""
         while True:
             with self._engine.lock:
                 if self._queue:
                     return self._queue.popleft()
                 if self._ended:
-                    raise StopIteration
+                    return None
                 promise = Promise(self._engine)
                 self._waiting.append(promise)
             self._engine.wait(promise)
 
     def deliver(self, callback: Callable[[Change], object], call_soon: CallSoon | None = None) -> Self:
         """Give each change to `callback` from now on; arguments and errors as `Receiver.deliver`."""
-        deliver(self._host, "changes", self, callback, call_soon)
+        each = iter(self._next, None)
+        self._delivering = deliver(self._host, "changes", each, callback, call_soon, self._delivering)
         return self
 
     def close(self) -> None:

@@ -154,3 +154,24 @@ def test_a_window_that_no_longer_runs_does_not_hold_up_close() -> None:
         bus.close(10)
     assert not [thread for thread in threading.enumerate() if thread.name == "busway-io"]
     until(lambda: not set(threading.enumerate()) - before)  # nor does the thread that delivers go on for ever
+
+
+def test_who_has_a_callback_takes_no_other_and_is_not_asked() -> None:
+    with Bus(ipc=False) as bus:
+        came: queue.Queue[object] = queue.Queue()
+        receiver = bus.register("it")
+        with pytest.raises(TypeError):
+            receiver.deliver(5)  # type: ignore[arg-type]
+        assert receiver.deliver(came.put) is receiver
+        changes = bus.changes().deliver(came.put)
+        for again in (receiver.deliver, changes.deliver):
+            with pytest.raises(busway.BusError, match="is delivered to a callback already"):
+                again(came.put)
+        for asking in (receiver.receive, lambda: next(receiver), lambda: next(changes)):
+            with pytest.raises(busway.BusError, match="callback of deliver"):
+                asking()
+        bus.send("it", b"x")
+        message: Any = came.get(timeout=WAIT_S)
+        while not isinstance(message, busway.Message):
+            message = came.get(timeout=WAIT_S)
+        assert message.payload == b"x"
