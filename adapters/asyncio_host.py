@@ -31,7 +31,6 @@ from busway.protocol import Connection, Message, Node, codes, errors, events
 
 _T = TypeVar("_T")
 _log = logging.getLogger("busway")
-_ORDERLY = (codes.GOODBYE, codes.DUPLICATE_LINK, codes.REPLACED)
 _LOOP_END_S = 2.0  # what a bus that is still open gets when its loop ends
 WAY = "async with AsyncBus() as bus:"
 _live: weakref.WeakSet[Host] = weakref.WeakSet()
@@ -348,7 +347,7 @@ class Host:
             connection: Connection = cast(events.LinkEvent, event).connection
             if connection.tag is not None:
                 cast(LinkRunner, connection.tag).ended()
-            if connection.close_code not in _ORDERLY and not self.node.closed:
+            if connection.close_code not in facade.ORDERLY and not self.node.closed:
                 _log.info("a link ended: %s: %s", connection.link.address, ascii_safe(connection.close_text))
             if self._mesh is not None and connection.via == "ipc":
                 self._mesh.link_lost(connection)

@@ -76,6 +76,8 @@ _POLICIES = {
 # How long a publish waits for a link that is full: a subscriber that reads makes room long before, also on a
 # busy machine; one that does not holds the publisher up once, and then misses what it has no room for.
 _PUBLISH_PATIENCE_MS = 500
+# How links end that nobody has to hear of.
+ORDERLY = (codes.GOODBYE, codes.DUPLICATE_LINK, codes.REPLACED)
 _STATES = {
     codes.GREETING: "connecting",
     codes.AUTHENTICATING: "connecting",

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from busway.adapters.facade import ORDERLY
 from busway.adapters.links import Host, LinkRunner, ListenerRunner, now_ms
 from busway.drivers import ipc
 from busway.errors import BusError
@@ -25,7 +26,7 @@ _RETRY_S = 0.5  # a leaf that found nobody looks again after this
 _REJOIN_S = 0.25  # after a local link was lost without a goodbye
 _TOLD_MAX = 256
 _WATCH_S = 5.0  # between looks whether others still find our socket: two lstat calls
-_ORDERLY = (codes.GOODBYE, codes.DUPLICATE_LINK, codes.REPLACED, codes.BUS_NAME)
+_ORDERLY = (*ORDERLY, codes.BUS_NAME)
 
 
 class LocalMesh:

@@ -32,7 +32,6 @@ from busway.payloads import encode
 from busway.protocol import Connection, Message, Node, codes, errors, events
 
 _log = logging.getLogger("busway")
-_ORDERLY = (codes.GOODBYE, codes.DUPLICATE_LINK, codes.REPLACED)
 _EXIT_S = 2.0  # what a bus that is still open gets when the interpreter ends
 _JOIN_S = 1.0  # for the I/O thread, which never runs anything of the user's
 WAY = "with Bus() as bus:"
@@ -328,7 +327,7 @@ class Host:
             connection: Connection = cast(events.LinkEvent, event).connection
             if connection.tag is not None:
                 cast(LinkRunner, connection.tag).ended()
-            if connection.close_code not in _ORDERLY and not self.node.closed:
+            if connection.close_code not in facade.ORDERLY and not self.node.closed:
                 words = ("a link ended: %s: %s", connection.link.address, ascii_safe(connection.close_text))
                 self.engine.remarks.append(partial(_log.info, *words))
             if self._mesh is not None and connection.via == "ipc":

@@ -103,13 +103,6 @@ def parse(url: str, *, listening: bool = False) -> Place:
     return Place(scheme, host, port, quote(target, safe="/?=&%:@!$'()*+,;-._~"))
 
 
-class _Opening(NamedTuple):
-    """What is gone once a link is open."""
-
-    exchange: ClientOpening | ServerOpening
-    hostname: str | None  # for TLS, if this side dialled
-
-
 class WebSocketChannel:
     """A WebSocket over a TCP connection, perhaps still being opened: ask `connected()`. See the module."""
 

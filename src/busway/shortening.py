@@ -158,7 +158,6 @@ class _Rename(ast.NodeTransformer):
         self.keywords = keywords
         self.kept = kept
         self.locals: dict[str, str] | None = None
-        self.in_class = False
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
         node.attr = self.attributes.get(node.attr, node.attr)

@@ -37,7 +37,6 @@ class Tally:
         self.began = time.monotonic()
         self.asked = 0
         self.times: list[float] = []
-        self._sum = 0.0
 
     @property
     def lost_percent(self) -> float:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import busway
 from busway.adapters.asyncio import AsyncBus
-from busway.adapters.facade import Change, EndpointInfo, LinkInfo, NodeInfo
+from busway.adapters.facade import ORDERLY, Change, EndpointInfo, LinkInfo, NodeInfo
 from busway.adapters.links import now_ms
 from busway.adapters.refusals import text_of
 from busway.adapters.tap import TAP
@@ -31,7 +31,7 @@ Job = Callable[[AsyncBus], Awaitable[int]]
 
 LEAVE_S = 5.0
 # Ends of a link that say nothing against us.
-_ORDINARY = (codes.GOODBYE, codes.LOST, codes.DUPLICATE_LINK, codes.REPLACED)
+_ORDINARY = (*ORDERLY, codes.LOST)
 
 
 @dataclass
