@@ -28,11 +28,21 @@ def wanted() -> str:
             f"BUSWAY_COMPILE is {asked!r}; expected 1 (compile), 0 (pure Python), or nothing (if possible)"
         )
     commands = set(sys.argv[1:])
-    if asked == "0" or not commands & (COMPILING | EDITABLE):
+    if not commands & (COMPILING | EDITABLE):
         return "no"
+    if asked == "0":
+        return pure("BUSWAY_COMPILE=0")
     if asked == "1":
         return "must"
-    return "no" if commands & EDITABLE or sys.implementation.name != "cpython" else "may"
+    if commands & EDITABLE:
+        return pure("what is edited is what runs; BUSWAY_COMPILE=1 compiles it all the same")
+    return "may" if sys.implementation.name == "cpython" else pure("only CPython runs what is compiled")
+
+
+def pure(why: str) -> str:
+    """Says that the core is not compiled; "no"."""
+    print(f"busway.protocol stays pure Python: {why}", file=sys.stderr)
+    return "no"
 
 
 def compiler_works() -> bool:
@@ -70,6 +80,7 @@ def extensions(scratch: str) -> list[Extension]:
     options = ["--config-file=", "--follow-imports=skip"]
     modules = sorted(glob.glob("src/busway/protocol/*.py"))
     level = os.environ.get("BUSWAY_OPT_LEVEL", "3")
+    print("busway.protocol is compiled, which takes a minute or two", file=sys.stderr)
     return mypycify([*options, *modules], opt_level=level, group_name="busway", target_dir=scratch)
 
 

@@ -27,6 +27,7 @@ def module_names() -> list[str]:
 
 def test_from_the_checkout_the_core_is_compiled(compiled_core: CompiledCore) -> None:
     assert re.fullmatch(r"busway \S+, compiled core, CPython \S+", compiled_core.version)
+    assert "busway.protocol is compiled, which takes" in compiled_core.heard
 
 
 def test_every_module_is_compiled(compiled_core: CompiledCore) -> None:

@@ -51,6 +51,23 @@ def test_asked_to_compile_without_a_compiler_says_how_to_do_without(tree: Path, 
         build_here(tree, tmp_path, BUSWAY_COMPILE="1", **NO_COMPILER)
 
 
+@pytest.mark.parametrize(
+    ("words", "compiled", "why"),
+    [
+        ("build_ext", "0", "BUSWAY_COMPILE=0"),
+        ("editable_wheel", "", "what is edited is what runs"),
+        ("--version", "0", ""),
+    ],
+)
+def test_who_installs_hears_why_the_core_stays_pure(
+    words: str, compiled: str, why: str, tree: Path, tmp_path: Path
+) -> None:
+    options = ("--dist-dir", tmp_path) if words == "editable_wheel" else ()
+    command = [sys.executable, "setup.py", words, *options]
+    said = output_of(command, cwd=tree, env=os.environ | {"BUSWAY_COMPILE": compiled})
+    assert (f"busway.protocol stays pure Python: {why}" in said) is bool(why), said
+
+
 def test_a_word_that_is_none_of_the_choices_is_refused(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="BUSWAY_COMPILE is 'yes'; expected 1"):
         build_here(tree, tmp_path, BUSWAY_COMPILE="yes")

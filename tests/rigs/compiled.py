@@ -40,7 +40,8 @@ def build(cache: Path, *, optimise: str = "0") -> Path:
     with tempfile.TemporaryDirectory(prefix="busway-build-") as scratch:
         tree = checkout(Path(scratch, "tree"))
         environment = Environment(Path(scratch, "venv"))
-        environment.install(".", cwd=tree, BUSWAY_OPT_LEVEL=optimise)
+        heard = environment.run("pip", "install", "-v", ".", cwd=tree, env={"BUSWAY_OPT_LEVEL": optimise})
+        (environment.packages / "heard").write_text(heard)
         (environment.packages / "said").write_text(environment.version(tree))
         left = [path.name for path in tree.iterdir() if path.name in ("build", "dist")]
         assert left == [], "the build left something in the checkout"
@@ -49,7 +50,7 @@ def build(cache: Path, *, optimise: str = "0") -> Path:
         # Renamed into place: a build that was broken off must not be taken for one.
         partial = cache / f"{kept.name}.partial"
         partial.mkdir()
-        for made in ("busway", "said", *(path.name for path in environment.packages.glob("*.so"))):
+        for made in ("busway", "said", "heard", *(path.name for path in environment.packages.glob("*.so"))):
             shutil.move(environment.packages / made, partial / made)
         partial.rename(kept)
     return kept
@@ -61,6 +62,7 @@ class CompiledCore:
     def __init__(self, built: Path) -> None:
         self.directory = built
         self.version = (built / "said").read_text()
+        self.heard = (built / "heard").read_text()  # of pip -v
 
     def _env(self) -> dict[str, str]:
         return {**os.environ, "PYTHONPATH": str(self.directory), "PYTHONDONTWRITEBYTECODE": "1"}
