@@ -25,7 +25,7 @@ from busway.protocol import Limits, codes
 from busway.protocol.packets import MTU_SERIAL
 from tests.rigs import aio
 from tests.rigs.processes import output_of
-from tests.rigs.tree import ROOT
+from tests.rigs.tree import ROOT, SOURCE
 
 DOCUMENTS = (
     "README.md",
@@ -443,3 +443,27 @@ def test_protocol_states_the_times_and_sizes_of_the_code() -> None:
         f"after {codes.FLOW_FORGET_IN_MS // 1000} seconds the destination forgets",
     ):
         assert sentence in text, sentence
+
+
+def test_the_table_of_the_environment_is_what_the_code_reads() -> None:
+    section = text_of("docs/guarantees.md").partition("## Environment")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+    listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    sources = [ROOT / "setup.py", *(path for path in SOURCE.rglob("*.py"))]
+    sources += [
+        path for folder in ("adapters", "drivers", "protocol") for path in (SOURCE / folder).glob("*.py")
+    ]
+    read = set()
+    for path in sources:
+        text = path.read_text(encoding="utf-8")
+        read |= set(re.findall(r"\b_?BUSWAY_[A-Z_]*[A-Z]\b", text))
+        read |= set(re.findall(r"environ(?:\.get\(|\[)\"(\w+)\"", text))
+        if "getproxies()" in text:
+            read |= {"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"}
+    assert listed == read
+
+
+def test_help_names_the_variables_that_commands_read() -> None:
+    shown = output_of([sys.executable, "-m", "busway", "--help"], cwd=ROOT)
+    names = ("BUS", "TOKEN", "CAFILE", "DIR", "TAP")
+    assert [name for name in names if f"BUSWAY_{name}" not in shown] == []

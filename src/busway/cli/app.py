@@ -56,6 +56,10 @@ Examples:
 Exit status:
 {failures.STATUSES}
 
+Environment: BUSWAY_BUS, BUSWAY_TOKEN and BUSWAY_CAFILE stand for --bus, --token and --cafile;
+BUSWAY_DIR is where programs of one user meet; BUSWAY_TAP=0 hides from `busway listen --all`;
+HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY count for wss:// and ws://.
+
 Colours only on a terminal, and never with NO_COLOR set. With
   eval "$(_BUSWAY_COMPLETE=bash_source busway)"      (zsh_source, fish_source)
 in its start-up file the shell completes commands, endpoints and nodes."""
