@@ -51,9 +51,9 @@ class Arrivals:
         if future in self.waiting:
             self.waiting.remove(future)
         if self.waiting and len(self.core.queue):
-            self.wake()
+            self._wake()
 
-    def wake(self) -> None:
+    def _wake(self) -> None:
         """There is a message, or there will be none any more."""
         while self.waiting:
             future = self.waiting.popleft()
@@ -62,10 +62,10 @@ class Arrivals:
                 if not self.core.closed:
                     return
 
-    def taken(self) -> None:
+    def _taken(self) -> None:
         """Another node keeps the name: what is queued can still be read."""
         self.lost = True
-        self.wake()
+        self._wake()
 
 
 class Receiver(Generic[T_co]):
@@ -159,7 +159,7 @@ class Receiver(Generic[T_co]):
         """Deregister. What was not read is answered as not taken. Twice is once."""
         self._host.check_here()
         self._host.node.deregister(self._core, now_ms())
-        self._arrivals.wake()
+        self._arrivals._wake()
 
     async def __aenter__(self) -> Self:
         return self
@@ -187,7 +187,7 @@ class Service:
     def __repr__(self) -> str:
         return facade.describe_receiver(self, self._core)
 
-    def wake(self) -> None:
+    def _wake(self) -> None:
         """Start handlers for what is queued, as far as the limit allows."""
         while self._running < self._limit:
             try:
@@ -222,7 +222,7 @@ class Service:
             facade.answer_error(self._host.node, message, code, text, now_ms())
         elif (error := task.exception()) is not None:  # SystemExit, KeyboardInterrupt: the loop has raised it
             facade.answer_failure(self._host.node, message, error, now_ms())
-        self.wake()
+        self._wake()
 
     def _accept(self, message: Message) -> bool:
         known = facade.decode_message(message, self._types)
@@ -276,7 +276,7 @@ class Service:
         if asked is not None:
             await self._host.settled(self._host.node.respond_end(asked, now_ms()))
 
-    def taken(self) -> None:
+    def _taken(self) -> None:
         """Another node keeps the name: what is queued is still served."""
         _log.warning("another node keeps the endpoint %s", ascii_safe(self._core.endpoint.name or ""))
 
@@ -287,7 +287,7 @@ class Service:
 
 
 class Changes:
-    """What comes and goes: an async iterator. Made by `changes`; `aclose()` ends it."""
+    """What comes and goes: an async iterator. Made by `changes`; `close()` ends it."""
 
     def __init__(self, keep: object, host: Host) -> None:
         self._keep = keep  # the bus: it is not dropped while this is held
@@ -297,13 +297,13 @@ class Changes:
         self._ended = False
         self.missed = 0  # that were lost so far, for this reader was too slow: look around anew
 
-    def put(self, change: Change) -> None:
+    def _put(self, change: Change) -> None:
         """One more; a full queue loses its oldest."""
         self.missed += len(self._waiting) == _CHANGES_MAX
         self._waiting.append(change)
         self._arrived.set()
 
-    def finish(self) -> None:
+    def _finish(self) -> None:
         """No more will come: what is queued can still be read."""
         self._ended = True
         self._arrived.set()
@@ -321,11 +321,15 @@ class Changes:
             await self._arrived.wait()
         return self._waiting.popleft()
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Read no more. Twice is once."""
         self._host.check_here()
         self._waiting.clear()
-        self.finish()
+        self._finish()
+
+    async def aclose(self) -> None:
+        """As `close`, for `contextlib.aclosing`."""
+        self.close()
 
 
 class Parts:

@@ -169,7 +169,7 @@ class Host:
         steps.append(lambda: self.dispatch(self.node.take_events()))
         if self._timer is not None:
             steps.append(self._timer.cancel)
-        steps += [changes.finish for changes in list(self.changes)]
+        steps += [changes._finish for changes in list(self.changes)]
         closing.release([*steps, self.failures.close], _log.error)
 
     async def _stop_handlers(self, deadline: float) -> None:
@@ -299,7 +299,7 @@ class Host:
         for event in happened:
             kind = event.kind
             if kind == events.MESSAGES:
-                cast(Arrivals, cast(events.MessagesEvent, event).receiver.tag).wake()
+                cast(Arrivals, cast(events.MessagesEvent, event).receiver.tag)._wake()
             elif kind == events.OUTCOME:
                 self._on_outcome(cast(events.Outcome, event))
             elif kind == events.UNDELIVERABLE:
@@ -309,7 +309,7 @@ class Host:
                 if request in self.handlers:
                     self.handlers[request].cancel()
             elif kind == events.RECEIVER_TAKEN:
-                cast(Arrivals, cast(events.ReceiverEvent, event).receiver.tag).taken()
+                cast(Arrivals, cast(events.ReceiverEvent, event).receiver.tag)._taken()
             else:
                 self._on_change(event)
         self._arm()
@@ -359,7 +359,7 @@ class Host:
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s", remarks.change(change))
         for changes in self.changes:
-            changes.put(change)
+            changes._put(change)
 
     def _dialled_rows(self) -> list[dict[str, object]]:
         return [link.row() for link in self.dialled]

@@ -41,7 +41,7 @@ def abandon(mesh: Any, dialled: Iterable[Any], runners: Iterable[Any], listeners
 def wake_receivers(node: Any) -> list[Callable[[], object]]:
     """Who waits at the node's endpoints goes on, and hears that it is closed."""
     tags = [core.tag for endpoint in node.endpoints() for core in endpoint.receivers]
-    return [tag.wake for tag in tags if tag is not None]  # None: the built-in endpoint's
+    return [tag._wake for tag in tags if tag is not None]  # None: the built-in endpoint's
 
 
 def dropped(bus: object, host: Any, way: str) -> None:

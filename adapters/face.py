@@ -13,6 +13,9 @@ class Face:
     """The part of a bus that needs neither loop nor thread."""
 
     node: Node
+    """The protocol core's own node, or what stands before it while `busway listen --all` watches: for tools
+    and tests, with no promises (docs/guarantees.md).
+    """
     _host: Any
     _way: str  # how such a bus is used
 

@@ -50,9 +50,9 @@ class Arrivals:
         if promise in self.waiting:
             self.waiting.remove(promise)
         if self.waiting and len(self.core.queue):
-            self.wake()
+            self._wake()
 
-    def wake(self) -> None:
+    def _wake(self) -> None:
         """There is a message, or there will be none any more."""
         while self.waiting:
             promise = self.waiting.popleft()
@@ -61,10 +61,10 @@ class Arrivals:
                 if not self.core.closed:
                     return
 
-    def taken(self) -> None:
+    def _taken(self) -> None:
         """Another node keeps the name: what is queued can still be read."""
         self.lost = True
-        self.wake()
+        self._wake()
 
 
 class Receiver(Generic[T_co]):
@@ -177,7 +177,7 @@ class Receiver(Generic[T_co]):
 
     def _close(self) -> None:
         self._host.node.deregister(self._core, now_ms())
-        self._arrivals.wake()
+        self._arrivals._wake()
 
     def close(self) -> None:
         """Deregister. What was not read is answered as not taken. Twice is once."""
@@ -219,7 +219,7 @@ class Service:
     def __repr__(self) -> str:
         return facade.describe_receiver(self, self._core)
 
-    def wake(self) -> None:
+    def _wake(self) -> None:
         """Start handlers for what is queued, as far as the limit allows."""
         while self._running < self._limit:
             try:
@@ -244,7 +244,7 @@ class Service:
 
     def _next(self, message: Message) -> None:
         self._ended(message)
-        self.wake()
+        self._wake()
 
     def _run(self, message: Message, job: Job) -> None:
         """In a thread of the pool: from the message to its answer."""
@@ -308,7 +308,7 @@ class Service:
         payload, format, type_id = facade.encode_answer(asked, value)
         self._host.settled(function, asked, payload, now_ms(), format, type_id)
 
-    def taken(self) -> None:
+    def _taken(self) -> None:
         """Another node keeps the name: what is queued is still served."""
         name = ascii_safe(self._core.endpoint.name or "")
         remark = partial(_log.warning, "another node keeps the endpoint %s", name)
@@ -332,7 +332,7 @@ class Changes:
         self._delivering = False  # to a callback
         self.missed = 0  # that were lost so far, for this reader was too slow: look around anew
 
-    def put(self, change: Change) -> None:
+    def _put(self, change: Change) -> None:
         """One more; a full queue loses its oldest."""
         self.missed += len(self._queue) == _CHANGES_MAX
         self._queue.append(change)
@@ -343,7 +343,7 @@ class Changes:
         for promise in waiting:
             promise.set_result(None)
 
-    def finish(self) -> None:
+    def _finish(self) -> None:
         """No more will come: what is queued can still be read."""
         self._ended = True
         self._host.changes.discard(self)
@@ -382,7 +382,7 @@ class Changes:
         """Read no more. Twice is once."""
         with self._engine.lock:
             self._queue.clear()
-            self.finish()
+            self._finish()
 
 
 class Parts:

@@ -175,7 +175,7 @@ class Host:
         self._released = True
         self._leave()
         steps: list[Callable[[], object]] = [runner.close for runner in list(self.runners)]
-        steps += [changes.finish for changes in list(self.changes)]
+        steps += [changes._finish for changes in list(self.changes)]
         closing.release([*steps, self.failures.close], self._complain)
 
     def _complain(self, *words: object) -> None:
@@ -281,7 +281,7 @@ class Host:
         for event in happened:
             kind = event.kind
             if kind == events.MESSAGES:
-                cast(Arrivals, cast(events.MessagesEvent, event).receiver.tag).wake()
+                cast(Arrivals, cast(events.MessagesEvent, event).receiver.tag)._wake()
             elif kind == events.OUTCOME:
                 self._on_outcome(cast(events.Outcome, event))
             elif kind == events.UNDELIVERABLE:
@@ -291,7 +291,7 @@ class Host:
                 if request in self.handlers:
                     self.handlers[request].cancelled = True
             elif kind == events.RECEIVER_TAKEN:
-                cast(Arrivals, cast(events.ReceiverEvent, event).receiver.tag).taken()
+                cast(Arrivals, cast(events.ReceiverEvent, event).receiver.tag)._taken()
             else:
                 self._on_change(event)
 
@@ -340,7 +340,7 @@ class Host:
         if _log.isEnabledFor(logging.DEBUG):
             self.engine.remarks.append(partial(_log.debug, "%s", remarks.change(change)))
         for changes in self.changes:
-            changes.put(change)
+            changes._put(change)
 
     def _warn(self, *words: object) -> None:
         self.engine.remarks.append(partial(_log.warning, *words))

@@ -53,6 +53,28 @@ def test_a_link_shows_what_users_read_of_it_and_nothing_else() -> None:
         assert (link.info.url, link.info.state, link.info.peer) == (link.url, "connected", server.id)
 
 
+async def test_what_a_bus_hands_out_has_the_same_names_and_no_others() -> None:
+    async with AsyncBus(ipc=False) as here:
+        with Bus(ipc=False) as there:
+            mine = (here.register("it"), here.serve("served", print), here.changes())
+            theirs = (there.register("it"), there.serve("served", print), there.changes())
+            names = [public_names(each) for each in mine]
+            assert names == [
+                {"close", "receive", "dropped", "missed", "unknown"},
+                {"close", "failed", "unknown"},
+                {"close", "aclose", "missed"},
+            ]
+            assert [public_names(each) for each in theirs] == [
+                names[0] | {"deliver"},
+                names[1],
+                {"close", "deliver", "missed"},
+            ]
+            for changes in (mine[2], theirs[2]):
+                changes.close()
+                changes.close()  # twice is once
+            assert [change async for change in mine[2]] == list(theirs[2]) == []
+
+
 @pytest.mark.parametrize("kind", [AsyncBus, Bus])
 def test_name_and_label(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BUSWAY_BUS", raising=False)
