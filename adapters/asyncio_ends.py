@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Generic, Self, cast
 
 from busway.adapters import facade, typed
 from busway.adapters.checks import check_seconds
-from busway.adapters.facade import Change
 from busway.adapters.links import now_ms
+from busway.adapters.records import Change
 from busway.adapters.typed import Handler, T_co
 from busway.errors import BusClosed, EndpointTaken, RemoteError
 from busway.names import ascii_safe
@@ -296,6 +296,9 @@ class Changes:
         self._arrived = asyncio.Event()
         self._ended = False
         self.missed = 0  # that were lost so far, for this reader was too slow: look around anew
+
+    def __repr__(self) -> str:
+        return facade.describe_changes(len(self._waiting), self.missed, self._ended)
 
     def _put(self, change: Change) -> None:
         """One more; a full queue loses its oldest."""

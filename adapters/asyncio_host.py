@@ -21,10 +21,10 @@ from typing import Any, TypeVar, cast
 from busway.adapters import closing, facade, remarks, tap
 from busway.adapters.asyncio_ends import Arrivals, Changes, Parts
 from busway.adapters.dialled import Dialling
-from busway.adapters.facade import Change
 from busway.adapters.failures import Failures
 from busway.adapters.links import LinkRunner, ListenerRunner, Owner, now_ms
 from busway.adapters.local import LocalMesh
+from busway.adapters.records import Change, Undelivered
 from busway.errors import BusClosed, BusError
 from busway.names import ascii_safe
 from busway.protocol import Connection, Message, Node, codes, errors, events
@@ -41,7 +41,7 @@ class Host:
 
     def __init__(self, node: Callable[[Callable[[], None]], Node], ipc: bool) -> None:
         self.node = node(self.wake)
-        self.undeliverable: deque[events.UndeliverableEvent] = deque(maxlen=1024)
+        self.undeliverable: deque[Undelivered] = deque(maxlen=1024)
         self.tap = False  # whether this program may be tapped (tap.py), by whose bus
         self.face: weakref.ref[Any] | None = None
         self.failure: BusError | None = None
@@ -328,10 +328,11 @@ class Host:
     def _on_undeliverable(self, event: events.UndeliverableEvent) -> None:
         if event.endpoint == tap.TAP:
             return  # who watched has gone
-        self.undeliverable.append(event)
+        lost = facade.undelivered(self.node, event)
+        self.undeliverable.append(lost)
         if self.loop.time() >= self._quiet_until:  # one line a second tells as much as a thousand
             self._quiet_until = self.loop.time() + 1.0
-            _log.warning("a message was %s", facade.undelivered(event))
+            _log.warning("a message was %s", lost.error)
 
     def _on_change(self, event: events.Event) -> None:
         tap.noticed(self, event)

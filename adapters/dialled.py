@@ -17,9 +17,10 @@ from typing import Any, Protocol
 
 from busway.adapters import facade, opening, refusals
 from busway.adapters.attempts import Attempt
-from busway.adapters.facade import Change, LinkInfo, Realm
+from busway.adapters.facade import Realm
 from busway.adapters.links import Host as LinkHost
 from busway.adapters.links import LinkRunner, next_id, now_ms
+from busway.adapters.records import Change, LinkInfo
 from busway.adapters.retrying import CLOSED, CONNECTED, CONNECTING, Healer, Retry
 from busway.errors import BusClosed, BusError, LinkRefused
 from busway.protocol import Node, codes, errors

@@ -6,7 +6,8 @@ from collections import deque
 from typing import Any
 
 from busway.adapters import closing, facade
-from busway.protocol import Node, events
+from busway.adapters.records import Undelivered
+from busway.protocol import Node
 
 
 class Face:
@@ -43,7 +44,7 @@ class Face:
         return self.node.label
 
     @property
-    def undeliverable(self) -> deque[events.UndeliverableEvent]:
+    def undeliverable(self) -> deque[Undelivered]:
         """What was sent without `confirm` and could not be delivered, with the reason: the last 1,024."""
-        found: deque[events.UndeliverableEvent] = self._host.undeliverable
+        found: deque[Undelivered] = self._host.undeliverable
         return found

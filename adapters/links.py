@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from busway.adapters import board_logs, facade
-from busway.adapters.facade import Change, LinkInfo, Realm, make_link
+from busway.adapters.facade import Realm, make_link
 from busway.adapters.opening import COMER_S, Connecting
+from busway.adapters.records import Change, LinkInfo
 from busway.adapters.refusals import for_users, text_of
 from busway.errors import LinkRefused
 from busway.protocol import Connection, Node, codes, events

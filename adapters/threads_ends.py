@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Generic, Self, cast
 
 from busway.adapters import facade, typed
 from busway.adapters.checks import check_seconds
-from busway.adapters.facade import Change
 from busway.adapters.links import now_ms
+from busway.adapters.records import Change
 from busway.adapters.threads_callbacks import CallSoon, deliver
 from busway.adapters.threads_engine import Engine, Promise
 from busway.adapters.threads_signals import shielded
@@ -331,6 +331,9 @@ class Changes:
         self._ended = False
         self._delivering = False  # to a callback
         self.missed = 0  # that were lost so far, for this reader was too slow: look around anew
+
+    def __repr__(self) -> str:
+        return facade.describe_changes(len(self._queue), self.missed, self._ended)
 
     def _put(self, change: Change) -> None:
         """One more; a full queue loses its oldest."""

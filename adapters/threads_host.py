@@ -19,9 +19,10 @@ from typing import Any, cast
 
 from busway.adapters import closing, facade, remarks, tap
 from busway.adapters.dialled import Dialling
-from busway.adapters.facade import Change, Realm
+from busway.adapters.facade import Realm
 from busway.adapters.links import LinkRunner, ListenerRunner, Owner, now_ms
 from busway.adapters.local import LocalMesh
+from busway.adapters.records import Change, Undelivered
 from busway.adapters.threads_callbacks import FutureReply
 from busway.adapters.threads_ends import Arrivals, Changes, Job, Parts
 from busway.adapters.threads_engine import Engine, Pool, Promise
@@ -43,7 +44,7 @@ class Host:
 
     def __init__(self, node: Node, ipc: bool) -> None:
         self.node = node
-        self.undeliverable: deque[events.UndeliverableEvent] = deque(maxlen=1024)
+        self.undeliverable: deque[Undelivered] = deque(maxlen=1024)
         self.engine = Engine(self._turn, self._fire)
         self.failures = self.engine.failures
         self.pool = Pool()
@@ -308,10 +309,11 @@ class Host:
     def _on_undeliverable(self, event: events.UndeliverableEvent) -> None:
         if event.endpoint == tap.TAP:
             return  # who watched has gone
-        self.undeliverable.append(event)
+        lost = facade.undelivered(self.node, event)
+        self.undeliverable.append(lost)
         if time.monotonic() >= self._quiet_until:  # one line a second tells as much as a thousand
             self._quiet_until = time.monotonic() + 1.0
-            self.engine.remarks.append(partial(_log.warning, "a message was %s", facade.undelivered(event)))
+            self.engine.remarks.append(partial(_log.warning, "a message was %s", lost.error))
 
     def _on_change(self, event: events.Event) -> None:
         tap.noticed(self, event)

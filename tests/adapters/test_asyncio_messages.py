@@ -148,6 +148,12 @@ async def test_a_later_failure_of_a_plain_send_is_told(caplog: pytest.LogCapture
             (2, codes.RECEIVER_CLOSED),
         ]
         assert "not delivered" in caplog.text
+        lost = a.undeliverable[0]
+        assert (lost.name, lost.node, lost.label, lost.reason_name) == ("log", b.id, "b", "RECEIVER_CLOSED")
+        assert lost.endpoint == busway.endpoint_id("log")
+        assert repr(lost) == (
+            f"<not delivered to 'log' {lost.endpoint.hex()[:8]} at 'b' {b.id.hex()[:8]}: RECEIVER_CLOSED>"
+        )
 
 
 async def test_the_wrong_kind_of_endpoint_is_the_callers_error() -> None:

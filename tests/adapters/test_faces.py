@@ -70,8 +70,10 @@ async def test_what_a_bus_hands_out_has_the_same_names_and_no_others() -> None:
                 {"close", "deliver", "missed"},
             ]
             for changes in (mine[2], theirs[2]):
+                assert repr(changes) == "<Changes, 0 to be read, 0 missed>"
                 changes.close()
                 changes.close()  # twice is once
+                assert repr(changes) == "<Changes, 0 to be read, 0 missed, closed>"
             assert [change async for change in mine[2]] == list(theirs[2]) == []
 
 

@@ -350,6 +350,8 @@ def test_a_later_failure_is_told_and_a_logging_handler_may_call_the_bus(
             until(lambda: len(receiver._core.queue))
             receiver.close()
             until(lambda: len(a.undeliverable) == 1)
+            lost = a.undeliverable[0]
+            assert (lost.name, lost.label, lost.reason_name) == ("log", "b", "RECEIVER_CLOSED")
             assert "not delivered" in str(logs.receive(5).payload)
         finally:
             logging.getLogger("busway").removeHandler(handler)

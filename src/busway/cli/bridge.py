@@ -154,7 +154,7 @@ class Bridge:
 
     async def watch(self) -> None:
         """Tell of links that come and go."""
-        from busway.adapters.facade import LinkInfo
+        from busway.adapters.records import LinkInfo
 
         for link in self.bus.links():
             self._tell_link("link-up", link, "")

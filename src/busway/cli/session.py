@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import busway
 from busway.adapters.asyncio import AsyncBus
-from busway.adapters.facade import ORDERLY, Change, EndpointInfo, LinkInfo, NodeInfo
+from busway.adapters.facade import ORDERLY
 from busway.adapters.links import now_ms
+from busway.adapters.records import Change, EndpointInfo, LinkInfo, NodeInfo
 from busway.adapters.refusals import text_of
 from busway.adapters.tap import TAP
 from busway.cli import failures, output
