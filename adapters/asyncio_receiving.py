@@ -27,6 +27,8 @@ from busway.adapters.typed import (
     T,
     Target,
     U,
+    V,
+    W,
 )
 from busway.protocol import Node
 from busway.protocol import Receiver as CoreReceiver
@@ -70,6 +72,28 @@ class Receiving:
         types: tuple[type[T], type[U]],
         **options: Unpack[RegisterOptions],
     ) -> Receiver[T | U]: ...
+
+    @overload
+    def register(
+        self,
+        endpoint: Target,
+        kind: Kind = ...,
+        realm: Realm = ...,
+        *,
+        types: tuple[type[T], type[U], type[V]],
+        **options: Unpack[RegisterOptions],
+    ) -> Receiver[T | U | V]: ...
+
+    @overload
+    def register(
+        self,
+        endpoint: Target,
+        kind: Kind = ...,
+        realm: Realm = ...,
+        *,
+        types: tuple[type[T], type[U], type[V], type[W]],
+        **options: Unpack[RegisterOptions],
+    ) -> Receiver[T | U | V | W]: ...
 
     @overload
     def register(
@@ -128,6 +152,24 @@ class Receiving:
     def subscribe(
         self, endpoint: Target, *, types: tuple[type[T], type[U]], **options: Unpack[SubscribeOptions]
     ) -> Receiver[T | U]: ...
+
+    @overload
+    def subscribe(
+        self,
+        endpoint: Target,
+        *,
+        types: tuple[type[T], type[U], type[V]],
+        **options: Unpack[SubscribeOptions],
+    ) -> Receiver[T | U | V]: ...
+
+    @overload
+    def subscribe(
+        self,
+        endpoint: Target,
+        *,
+        types: tuple[type[T], type[U], type[V], type[W]],
+        **options: Unpack[SubscribeOptions],
+    ) -> Receiver[T | U | V | W]: ...
 
     @overload
     def subscribe(

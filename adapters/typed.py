@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     T = TypeVar("T", default=Any)
     U = TypeVar("U", default=Any)
+    V = TypeVar("V", default=Any)
+    W = TypeVar("W", default=Any)
     R = TypeVar("R", default=Any)
     T_co = TypeVar("T_co", default=Any, covariant=True)
 
@@ -45,6 +47,8 @@ else:
 
     T = TypeVar("T")
     U = TypeVar("U")
+    V = TypeVar("V")
+    W = TypeVar("W")
     R = TypeVar("R")
     T_co = TypeVar("T_co", covariant=True)
     Message = protocol.Message

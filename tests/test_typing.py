@@ -1,4 +1,4 @@
-"""What users read and copy passes mypy and pyright at their strictest: the documents and the examples."""
+"""What users copy passes mypy and basedpyright at their strictest: the documents and the examples."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def test_mypy_over_the_documents(tmp_path: Path) -> None:
     assert typing_tools.mypy(tmp_path, written(tmp_path)) == ""
 
 
-def test_pyright_over_the_documents(tmp_path: Path) -> None:
-    assert typing_tools.pyright(tmp_path, written(tmp_path)) == ""
+def test_basedpyright_over_the_documents(tmp_path: Path) -> None:
+    assert typing_tools.basedpyright(tmp_path, written(tmp_path)) == ""
 
 
-def test_pyright_agrees_with_what_the_tests_say_of_types(tmp_path: Path) -> None:
+def test_basedpyright_agrees_with_what_the_tests_say_of_types(tmp_path: Path) -> None:
     copy = tmp_path / "test_typed.py"
     copy.write_text((ROOT / "tests" / "adapters" / "test_typed.py").read_text())
-    assert typing_tools.pyright(tmp_path, [copy], typeCheckingMode="standard") == ""
+    assert typing_tools.basedpyright(tmp_path, [copy], typeCheckingMode="standard") == ""
 
 
 def test_the_checkers_see_a_mistake(tmp_path: Path) -> None:
@@ -75,4 +75,4 @@ def test_the_checkers_see_a_mistake(tmp_path: Path) -> None:
         wrapped("inbox = bus.register('lab/log')\nprint((await inbox.receive()).payload_of(3))\n")
     )
     assert "payload_of" in typing_tools.mypy(tmp_path, [file])
-    assert "payload_of" in typing_tools.pyright(tmp_path, [file])
+    assert "payload_of" in typing_tools.basedpyright(tmp_path, [file])

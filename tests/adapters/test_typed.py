@@ -218,7 +218,7 @@ async def test_what_others_connect_at_tells_where_that_is() -> None:
         assert repr(link) == f"<link to {listener.url}: connected>"
 
 
-# For type checkers: mypy and pyright compare each `assert_type` with what they found out
+# For type checkers: mypy and basedpyright compare each `assert_type` with what they found out
 
 
 def questions() -> AsyncGenerator[busway.Request[Question], None]:
@@ -229,6 +229,10 @@ async def what_type_checkers_know(bus: busway.AsyncBus) -> None:
     assert_type(bus.subscribe(Question), busway.Receiver[Question])
     assert_type(bus.subscribe("a", types=(Question,)), busway.Receiver[Question])
     assert_type(bus.subscribe("a", types=(Question, Answer)), busway.Receiver[Question | Answer])
+    three, four = (Question, Answer, Plain), (Question, Answer, Plain, bytes)
+    assert_type(bus.subscribe("a", types=three), busway.Receiver[Question | Answer | Plain])
+    assert_type(bus.subscribe("a", types=four), busway.Receiver[Question | Answer | Plain | bytes])
+    assert_type(bus.register("a", types=three), busway.Receiver[Question | Answer | Plain])
     assert_type(bus.subscribe("a"), busway.Receiver[Any])
     assert_type(bus.register(Question, "anycast", queue=3), busway.Receiver[Question])
     assert_type(bus.register(b"" * 16), busway.Receiver[Any])
@@ -238,6 +242,7 @@ async def what_type_checkers_know(bus: busway.AsyncBus) -> None:
     assert_type(await bus.request("a", Question(3), reply=Answer), Answer)
     assert_type(await bus.request("a", reply=list[int], timeout=3.0), list[int])
     assert_type(await bus.request("a"), Any)
+    assert_type(await bus.request("a", reply=int | None), Any)
     assert_type(bus.request_stream("a", reply=Answer), AsyncGenerator[Answer, None])
     assert_type(bus.request_stream("a"), AsyncGenerator[Any, None])
     assert_type(bus.serve(Question, lambda request: request.payload.rpm), busway.Service)
@@ -253,6 +258,9 @@ async def what_type_checkers_know(bus: busway.AsyncBus) -> None:
 def what_they_know_of_threads(bus: busway.Bus) -> None:
     assert_type(bus.subscribe(Question).receive(), busway.Message[Question])
     assert_type(next(bus.register("a", types=(Question, Answer))), busway.Message[Question | Answer])
+    three, four = (Question, Answer, Plain), (Question, Answer, Plain, bytes)
+    assert_type(next(bus.subscribe("a", types=three)).payload, Question | Answer | Plain)
+    assert_type(bus.register("a", types=four).receive().payload, Question | Answer | Plain | bytes)
     assert_type(bus.register("a").receive().payload, Any)
     assert_type(bus.request("a", reply=Answer), Answer)
     assert_type(bus.request("a"), Any)
