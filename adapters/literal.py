@@ -57,11 +57,14 @@ def name_of(endpoint: bytes) -> str:
 
 
 def text_of(target: Any) -> str:
-    """An endpoint for people: as it was called or declared, else the beginning of its UUID."""
+    """An endpoint for people: as it was called or declared, else the class that stands for it here, else the
+    beginning of its UUID.
+    """
     if isinstance(target, str):
         return target
     found = endpoint_id(target)
-    return name_of(found) or found.hex()[:8]
+    declared = declaration_by_id(found)
+    return name_of(found) or (declared.cls.__qualname__ if declared is not None else found.hex()[:8])
 
 
 def id_of(target: Any) -> bytes:
