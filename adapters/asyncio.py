@@ -126,9 +126,9 @@ class AsyncBus(Face, Receiving, Links, Views):
         if (
             type(payload) is bytes
             and confirm is False
-            and ttl == 0
+            and ttl == 0.0
             and node is ANY_NODE
-            and timeout == 30
+            and timeout == 30.0
             and not self._process_only
         ):
             try:
