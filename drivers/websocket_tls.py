@@ -33,7 +33,8 @@ class Unable(ssl.SSLError):
 class Tls:
     """One side of a TLS connection.
 
-    begun: something has been taken in. open: the handshake is over. ended: the other side said that nothing more comes.
+    begun: something has been taken in. open: the handshake is over. ended: the other side said that nothing
+    more comes.
     """
 
     __slots__ = ("_in", "_object", "_out", "begun", "ended", "open")

@@ -640,8 +640,8 @@ def _close_frame(code: int, text: str) -> bytes:
     return frame(bytes((codes.CLOSE,)) + varint(code) + raw)
 
 
-# How a TLS server complains of what is no TLS: its kind and version, then 2 bytes. As a frame of ours it is the
-# beginning of a CLOSE whose text begins with these two, which no text does.
+# How a TLS server complains of what is no TLS: its kind and version, then its length. As a frame of ours it
+# is the beginning of a CLOSE whose text begins with the length's two bytes, which no text does.
 _TLS_ALERT = b"\x15\x03"
 _TLS_ALERT_SIZE = b"\x00\x02"
 
