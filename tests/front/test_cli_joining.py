@@ -51,6 +51,14 @@ class TestConnectAndListenOn:
             near.tell(signal.SIGINT)
             assert near.status() == 0
 
+    @pytest.mark.parametrize("command", ["connect", "bridge"])
+    def test_it_gives_up_when_told_to(self, command: str, machines: tuple[str, str]) -> None:
+        url = f"tcp://127.0.0.1:{free_port()}"
+        with busway_started(command, url, "--wait", "0.5", bus=new_bus(), BUSWAY_DIR=machines[0]) as running:
+            assert "is a node listening there?; trying again" in line_with(running, "trying again")
+            assert running.status() == 4
+            assert "is a node listening there?" in running.rest()[-1]
+
     def test_the_real_url_is_printed(self, machines: tuple[str, str]) -> None:
         with busway_started(
             "listen-on", "ws://127.0.0.1:0", bus=new_bus(), BUSWAY_DIR=machines[0]

@@ -332,6 +332,9 @@ def _run_asking(place: Place, command: str, name: str, job: Any, *, leaf: bool) 
             if error.reason == codes.NOT_A_STREAM:
                 text = f"{name} answers in parts: ask it with --stream"
                 raise Failure(failures.NEGATIVE, text, error.reason_name) from None
+            if error.reason == codes.UNREADABLE and "without a type" in error.message:
+                text = f"{error}: say which message type PAYLOAD is, by name or UUID, such as --type {name}"
+                raise Failure(failures.NEGATIVE, text, error.reason_name) from None
             raise
         except ValueError as error:
             raise Failure(failures.USAGE, str(error)) from None
