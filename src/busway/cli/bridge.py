@@ -191,17 +191,22 @@ class Bridge:
             self.tell("hint", fields | {"realm": link.realm, "text": hint}, f"{link.address}: {hint}")
 
     def _hint(self, realm: str) -> str:
-        """That nothing which is registered here passes a link of this realm; "" if something does."""
-        known = self.bus.endpoints()
-        if not realms.is_narrower("localnet", realm) or any(
-            not realms.is_narrower(found.realm, realm) for found in known
-        ):
+        """Which of what is registered here does not pass a link of this realm; "" if all of it does."""
+        if not realms.is_narrower("localnet", realm):
             return ""
-        narrow = f"{output.counted(len(known), 'endpoint')} here, none of which passes" if known else ""
+        away = {way.node for way in self.bus.routes() if realms.is_narrower("localnet", way.realm)}
+        known = [found for found in self.bus.endpoints() if found.node not in away]
+        kept = [found for found in known if realms.is_narrower(found.realm, realm)]
+        passing = len(known) - len(kept)
+        if passing and all(found.realm != "localnet" for found in kept):
+            return ""
+        here = output.counted(len(known), "endpoint")
+        narrow = f"{'; there is ' if len(known) == 1 else '; there are '}{here} here, none of which passes"
+        if passing:
+            narrow = f"; {len(kept)} of the {here} here {'does' if len(kept) == 1 else 'do'} not pass"
         return (
             f"this link's realm is {realm}, and nothing passes that is registered for localnet, as by default"
-            f"{'; there is ' * (len(known) == 1)}{'; there are ' * (len(known) > 1)}{narrow}:"
-            f" give both sides --realm localnet, or register with realm={realm!r}"
+            f"{narrow * bool(known)}: give both sides --realm localnet, or register with realm={realm!r}"
         )
 
     async def report(self, every: float) -> None:

@@ -276,5 +276,7 @@ def nobody_has(bus: AsyncBus, endpoint: str) -> Failure:
         f"; node {peer.node_id.hex()[:8]} {other_version(peer.path) or 'has not answered'}"
         for peer in strangers(bus)
     )
-    text = f"nobody has the endpoint {endpoint!r} on bus {bus.node.bus!r}; {hint}{silent}"
+    wide = "global" in overview(bus).realms.values()
+    barrier = "; a link on the way there has realm global: what is behind it needs realm='global'" * wide
+    text = f"nobody has the endpoint {endpoint!r} on bus {bus.node.bus!r}; {hint}{silent}{barrier}"
     return Failure(failures.NEGATIVE, text, "NO_ENDPOINT")
