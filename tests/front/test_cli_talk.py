@@ -372,6 +372,17 @@ def test_all_traffic_steers_no_terminal() -> None:
     assert line.count("forged") == 4
 
 
+def test_all_traffic_names_whom_a_commands_request_goes_to() -> None:
+    """A command is a leaf and does not know who has the endpoint; who watches does."""
+    bus = new_bus()
+    with peer(bus, "holder"), busway_started("listen", "--all", bus=bus) as listener:
+        listener.line()  # the program publishes all the time: it is watched
+        busway("request", "lab/echo", "1", bus=bus).ok()
+        while "  request  " not in (line := listener.line()):
+            pass
+        assert re.search(r"  ->  holder [0-9a-f]{8}  1 B", line), line
+
+
 @pytest.mark.parametrize("command", ["send", "request"])
 def test_alone_on_the_bus_nobody_has_an_endpoint(command: str) -> None:
     """A command is a leaf: without a program to ask, the core says that no way leads there."""
