@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, cast
 
 from busway.adapters import facade, typed
 from busway.adapters.checks import check_seconds
+from busway.adapters.closing import Done
 from busway.adapters.links import now_ms
 from busway.adapters.records import Change
 from busway.adapters.typed import Handler, T_co
@@ -45,6 +46,7 @@ class Arrivals:
         self.lost = False  # another node keeps the name
         self.waiting: deque[asyncio.Future[None]] = deque()
         core.tag = self
+        core.decline = facade.NO_ANSWERS
 
     def forget(self, future: asyncio.Future[None]) -> None:
         """One waiter is served or gives up; what came in the meantime is the next one's."""
@@ -66,6 +68,10 @@ class Arrivals:
         """Another node keeps the name: what is queued can still be read."""
         self.lost = True
         self._wake()
+
+    def _asked(self) -> None:
+        """Somebody waits for an answer, which only a service gives."""
+        _log.warning("%s", facade.log_asked(self.core))
 
 
 class Receiver(Generic[T_co]):
@@ -124,8 +130,14 @@ class Receiver(Generic[T_co]):
         if message is None:
             if timeout is not None:
                 check_seconds("timeout", timeout, endless=True)
-            async with asyncio.timeout(timeout):
-                message = await self._wait()
+            limit = asyncio.timeout(timeout)
+            try:
+                async with limit:
+                    message = await self._wait()
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                raise TimeoutError(facade.nothing_came(self._core, timeout)) from None
         return cast(typed.Message[T_co], message)
 
     def _accept(self, message: Message) -> bool:
@@ -155,11 +167,12 @@ class Receiver(Generic[T_co]):
             if message is not None:
                 return message
 
-    def close(self) -> None:
-        """Deregister. What was not read is answered as not taken. Twice is once."""
+    def close(self) -> Done:
+        """Deregister. What was not read is answered as not taken. Twice is once. It may be awaited."""
         self._host.check_here()
         self._host.node.deregister(self._core, now_ms())
         self._arrivals._wake()
+        return Done()
 
     async def __aenter__(self) -> Self:
         return self
@@ -229,6 +242,8 @@ class Service:
         if known and message.error is None:
             return True
         self.unknown += not known
+        if message.error is not None:
+            self._host.failures.add(*facade.unreadable(self._core, message.error))
         facade.answer_unreadable(self._host.node, message, now_ms())
         return False
 
@@ -280,10 +295,13 @@ class Service:
         """Another node keeps the name: what is queued is still served."""
         _log.warning("another node keeps the endpoint %s", ascii_safe(self._core.endpoint.name or ""))
 
-    def close(self) -> None:
-        """Deregister. Handlers at work go on; what is queued is answered as not taken. Twice is once."""
+    def close(self) -> Done:
+        """Deregister. Handlers at work go on; what is queued is answered as not taken. Twice is once. It may
+        be awaited.
+        """
         self._host.check_here()
         self._host.node.deregister(self._core, now_ms())
+        return Done()
 
 
 class Changes:
@@ -324,11 +342,12 @@ class Changes:
             await self._arrived.wait()
         return self._waiting.popleft()
 
-    def close(self) -> None:
-        """Read no more. Twice is once."""
+    def close(self) -> Done:
+        """Read no more. Twice is once. It may be awaited."""
         self._host.check_here()
         self._waiting.clear()
         self._finish()
+        return Done()
 
     async def aclose(self) -> None:
         """As `close`, for `contextlib.aclosing`."""

@@ -310,6 +310,8 @@ class Host:
                     self.handlers[request].cancel()
             elif kind == events.RECEIVER_TAKEN:
                 cast(Arrivals, cast(events.ReceiverEvent, event).receiver.tag)._taken()
+            elif kind == events.RECEIVER_ASKED:
+                cast(Arrivals, cast(events.ReceiverEvent, event).receiver.tag)._asked()
             else:
                 self._on_change(event)
         self._arm()

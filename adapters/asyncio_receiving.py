@@ -128,6 +128,8 @@ class Receiving:
             "drop_newest". "latest", for broadcast: of each origin only the newest waits.
             cost: 0 to 16383, prefers the cheapest of several anycast receivers.
 
+        It answers no requests, `serve` does: who sends a request here hears so at once.
+
         Raises EndpointTaken, ValueError.
         """
         accepted = facade.types_of(endpoint, types)

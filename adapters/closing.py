@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
+
+
+class Done:
+    """What a `close` returns that is over at once: `await` may stand before it, as before that of a bus."""
+
+    def __repr__(self) -> str:
+        return "<done>"
+
+    def __await__(self) -> Generator[Any, None, None]:
+        yield from ()
+
 
 UNCLOSED = "a bus was left open: use `{way}`, or its close()"
 UNOPENED = "a bus was never opened, though something is registered with it: use `{way}`"

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from busway.adapters import opening
 from busway.adapters.checks import (
+    TIMEOUT_S,
     check_flag,
     check_label,
     check_limits,
@@ -52,7 +53,7 @@ from busway.errors import (
     Undeliverable,
     UnknownType,
 )
-from busway.names import check_bus_name, endpoint_name
+from busway.names import ascii_safe, check_bus_name, endpoint_name
 from busway.payloads import ReplyType, accepted_types, decode, encode, reply_type
 from busway.protocol import (
     Connection,
@@ -124,6 +125,11 @@ def describe_receiver(end: object, core: Receiver) -> str:
     return f"<{type(end).__name__} of {named(endpoint.name, endpoint.uuid)}, {', '.join(words)}>"
 
 
+def nothing_came(core: Receiver, timeout: float | None) -> str:
+    """What a `receive` says that ran out of time."""
+    return f"nothing came to {core.endpoint.name or core.endpoint.uuid.hex()!r} within {timeout:g} s"
+
+
 def describe_changes(waiting: int, missed: int, ended: bool) -> str:
     """The repr of Changes."""
     return f"<Changes, {waiting} to be read, {missed} missed{', closed' if ended else ''}>"
@@ -158,6 +164,13 @@ def milliseconds(name: str, value: float | None, *, endless: bool = False) -> in
 def timeout_ms(timeout: float | None) -> int:
     """A call's `timeout` in the core's milliseconds."""
     return milliseconds("timeout", timeout, endless=True)
+
+
+def send_timeout_ms(timeout: float | None, confirm: bool) -> int | None:
+    """As `timeout_ms`; None, no limit, for a plain send that was given none."""
+    if not confirm and (timeout is None or timeout is TIMEOUT_S):
+        return None
+    return timeout_ms(timeout)
 
 
 def patience_ms(wait: bool, best_effort: bool) -> int:
@@ -270,6 +283,17 @@ def register(
         raise ValueError(str(error)) from None
 
 
+NO_ANSWERS = (
+    "this endpoint takes messages and answers no requests: its program made it with register, not serve"
+)
+
+
+def log_asked(core: Receiver) -> str:
+    """What to log, once for each receiver that is sent requests and answers none."""
+    name = ascii_safe(core.endpoint.name or core.endpoint.uuid.hex())
+    return f"a request came to {name}, which was made with register: only what serve makes answers requests"
+
+
 def encode_answer(request: Request, value: Any) -> tuple[Any, int, bytes]:
     """As a payload; what a PROCESS endpoint answers stays the object it is."""
     if request.flow.endpoint.realm == codes.PROCESS:
@@ -280,6 +304,12 @@ def encode_answer(request: Request, value: Any) -> tuple[Any, int, bytes]:
 def wants_answer(message: Message) -> Request | None:
     """The request that a message is; None for one that nobody waits for."""
     return message if isinstance(message, Request) and not message.confirm else None
+
+
+def unreadable(core: Receiver, error: PayloadError) -> tuple[str, PayloadError]:
+    """What a service logs of a message that its handler does not get. What came may be in the text."""
+    name = ascii_safe(core.endpoint.name or core.endpoint.uuid.hex())
+    return f"reading a message for {name}", PayloadError(ascii_safe(error.reason))
 
 
 def answer_unreadable(node: Node, message: Message, now: int) -> None:
@@ -423,8 +453,15 @@ def wanted_reply(reply: Any) -> ReplyType | None:
     return None if reply is None else reply_type(reply)
 
 
-def decode_outcome(outcome: events.Outcome, wanted: ReplyType | None) -> Any:
-    """The value of a reply or part, of the type that is wanted. Raises PayloadError."""
+def decode_outcome(outcome: events.Outcome, wanted: ReplyType | None, to: Any) -> Any:
+    """The value of a reply or part of that endpoint, of the type that is wanted. Raises PayloadError."""
+    try:
+        return _decode_outcome(outcome, wanted)
+    except PayloadError as error:
+        raise PayloadError(f"the reply of {text_of(to)}: {error.reason}", error.payload) from error
+
+
+def _decode_outcome(outcome: events.Outcome, wanted: ReplyType | None) -> Any:
     payload = outcome.payload
     if wanted is not None:
         if outcome.format == codes.OBJECT:
@@ -439,7 +476,7 @@ def error_of(outcome: events.Outcome, to: Any) -> BusError:
     """The exception for the outcome, which is no success, of a message to that endpoint."""
     status = outcome.status
     if status == events.FAILED:
-        return RemoteError(outcome.code, outcome.text)
+        return RemoteError._received(outcome.code, outcome.text)
     if status == events.TIMED_OUT:
         return RequestTimeout(f"{text_of(to)}: {RequestTimeout()}")
     if outcome.code == codes.BUS_CLOSED and not outcome.text:

@@ -44,6 +44,7 @@ class Arrivals:
         self.lost = False  # another node keeps the name
         self.waiting: deque[Promise] = deque()
         core.tag = self
+        core.decline = facade.NO_ANSWERS
 
     def forget(self, promise: Promise) -> None:
         """One who waited is served or gives up; what came in the meantime is the next one's."""
@@ -65,6 +66,10 @@ class Arrivals:
         """Another node keeps the name: what is queued can still be read."""
         self.lost = True
         self._wake()
+
+    def _asked(self, host: Host) -> None:
+        """Somebody waits for an answer, which only a service gives."""
+        host.engine.remarks.append(partial(_log.warning, "%s", facade.log_asked(self.core)))
 
 
 class Receiver(Generic[T_co]):
@@ -133,7 +138,7 @@ class Receiver(Generic[T_co]):
                 if self._accept(message):
                     return cast(typed.Message[T_co], message)
             elif not self._wait(promise, end):
-                raise TimeoutError("no message within the timeout")
+                raise TimeoutError(facade.nothing_came(self._core, timeout))
 
     def _take(self) -> tuple[Message | None, Promise | None]:
         """The next, or what to wait for."""
@@ -274,6 +279,8 @@ class Service:
         if known and message.error is None:
             return True
         self.unknown += not known
+        if message.error is not None:
+            self._host.engine.call(self._host.failures.add, *facade.unreadable(self._core, message.error))
         self._host.engine.call(facade.answer_unreadable, self._host.node, message, now_ms())
         return False
 

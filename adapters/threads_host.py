@@ -293,6 +293,8 @@ class Host:
                     self.handlers[request].cancelled = True
             elif kind == events.RECEIVER_TAKEN:
                 cast(Arrivals, cast(events.ReceiverEvent, event).receiver.tag)._taken()
+            elif kind == events.RECEIVER_ASKED:
+                cast(Arrivals, cast(events.ReceiverEvent, event).receiver.tag)._asked(self)
             else:
                 self._on_change(event)
 

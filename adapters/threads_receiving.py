@@ -118,7 +118,7 @@ class Receiving:
         cost: int = 0,
     ) -> Receiver[Any]:
         """Receive what is sent to `endpoint`: a name, a UUID, or a message class. Arguments and errors as
-        `AsyncBus.register`.
+        `AsyncBus.register`. It answers no requests, `serve` does.
         """
         accepted = facade.types_of(endpoint, types)
         core = self._register(endpoint, kind, realm, queue, policy, cost)

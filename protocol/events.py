@@ -26,6 +26,7 @@ DUPLICATE_NODE: "Final" = 12
 LOG: "Final" = 13
 NODE_CHANGED: "Final" = 14
 LINK_STATE: "Final" = 15
+RECEIVER_ASKED: "Final" = 16
 
 # Status of an Outcome. All but ACCEPTED for a confirmed send or request, and PART, are terminal.
 ACCEPTED: "Final" = 1  # a plain send or publish that had to wait is on its way
@@ -173,10 +174,12 @@ class RequestEvent(Event):
 
 
 class ReceiverEvent(Event):
-    """RECEIVER_TAKEN: another node keeps the name; what is queued can still be taken, then no more comes."""
+    """RECEIVER_TAKEN: another node keeps the name; what is queued can still be taken, then no more comes.
+    RECEIVER_ASKED: for the first time a receiver that answers nothing was sent a request.
+    """
 
     __slots__ = ("receiver",)
 
-    def __init__(self, receiver: "Receiver") -> None:
-        self.kind = RECEIVER_TAKEN
+    def __init__(self, receiver: "Receiver", kind: int = RECEIVER_TAKEN) -> None:
+        self.kind = kind
         self.receiver = receiver

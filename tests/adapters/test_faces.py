@@ -129,7 +129,7 @@ async def test_no_timeout_is_no_limit_everywhere() -> None:
         assert len(await a.trace("it", timeout=None)) == 1
         for payload in (2, b"2"):
             with pytest.raises(ValueError, match="ttl"):
-                await a.send("inbox", payload, ttl=None)  # type: ignore[arg-type]
+                await a.send("inbox", payload, ttl=None)  # type: ignore[call-overload]
         await a.close(timeout=None)
 
 
@@ -147,7 +147,7 @@ def test_no_timeout_is_no_limit_in_threads() -> None:
         receiving.join(10)
         assert not receiving.is_alive()
         with pytest.raises(ValueError, match="ttl"):
-            bus.send("inbox", 2, ttl=None)  # type: ignore[arg-type]
+            bus.send("inbox", 2, ttl=None)  # type: ignore[call-overload]
         bus.close(timeout=None)
 
 

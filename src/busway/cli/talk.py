@@ -125,7 +125,9 @@ def _register(bus: AsyncBus, name: str, kind: str | None, realm: str, policy: Po
     chosen: Any = kind or session.kind_of(bus, name) or "broadcast"
     far: Any = realm
     try:
-        return bus.register(session.target(bus, name), chosen, far, policy=policy)
+        receiver = bus.register(session.target(bus, name), chosen, far, policy=policy)
+        receiver._core.decline = ""  # `_decline` says more
+        return receiver
     except ValueError as error:
         raise Failure(failures.USAGE, str(error)) from None
     except EndpointTaken:
