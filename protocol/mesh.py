@@ -550,18 +550,20 @@ class Mesh:
         if mine is not None and mine.realm != codes.PROCESS and conflict(mine.kind, entry.kind):
             if entry.peer.node_id < self.me.node_id:
                 node.desk.yield_name(entry.uuid, now)
-        if (
+        news = (
             known is None
             or known.kind != entry.kind
             or known.realm != entry.realm
             or known.cost != entry.cost
             or known.name != entry.name
-        ):
+        )
+        if news:
             node.emit(events.EndpointEvent(events.ENDPOINT_UP, entry))
         node.origin.announced(entry.peer, entry.uuid, entry.credit, known is None, now)
         if entry.kind == codes.BROADCAST and (known is None or entry.peer.leaf):
             node.forwarder.subscribed(entry.uuid)  # a leaf may have come here with what was known already
-        node.lookups.changed(entry.uuid, now)
+        if news or (known is not None and known.credit != entry.credit):
+            node.lookups.changed(entry.uuid, now)  # else two that asked each other would tell it for ever
         if entry.uuid == codes.LOOKUP and known is None:
             node.lookups.met(entry.peer, now)
 
