@@ -57,8 +57,8 @@ from busway.protocol import (
     errors,
     events,
 )
-from busway.protocol.directory import Entry
-from busway.protocol.wire import Reader
+from busway.protocol.routing.directory import Entry
+from busway.protocol.wire.fields import Reader
 
 _KINDS = {"unicast": codes.UNICAST, "anycast": codes.ANYCAST, "broadcast": codes.BROADCAST}
 _REALMS = {

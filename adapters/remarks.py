@@ -8,7 +8,8 @@ from typing import Any
 from busway.adapters.facade import Change, EndpointInfo, LinkInfo, NodeInfo
 from busway.adapters.literal import text_of
 from busway.names import ascii_safe
-from busway.protocol import Node, codes, events, flows
+from busway.protocol import Node, codes, events
+from busway.protocol.messaging import flows
 
 _STATUSES = {
     events.ACCEPTED: "accepted",

@@ -6,10 +6,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from busway.protocol.connection import Connection
-    from busway.protocol.directory import Entry
-    from busway.protocol.endpoints import Receiver, Request
-    from busway.protocol.routes import Peer
+    from busway.protocol.link.connection import Connection
+    from busway.protocol.messaging.endpoints import Receiver, Request
+    from busway.protocol.routing.directory import Entry
+    from busway.protocol.routing.peers import Peer
 
 LINK_OPEN: "Final" = 1
 LINK_CLOSED: "Final" = 2

@@ -2,25 +2,26 @@
 one.
 """
 
-from busway.protocol import codes, events
-from busway.protocol.connection import Connection
-from busway.protocol.desk import Desk
-from busway.protocol.directory import Directory, Entry
-from busway.protocol.endpoints import Endpoint, Message, Receiver, Request
+from busway.protocol import events
 from busway.protocol.errors import ClosedError, LocalError, Refusal
-from busway.protocol.flows import Outgoing
-from busway.protocol.forwarding import Forwarder
-from busway.protocol.framing import Header
-from busway.protocol.hello import Limits
-from busway.protocol.link import Link
-from busway.protocol.lookups import Lookups
-from busway.protocol.mesh import Mesh
-from busway.protocol.origin import Origin
-from busway.protocol.outbox import OVERHEAD
-from busway.protocol.packet_connection import PacketConnection
-from busway.protocol.report import report
-from busway.protocol.routes import Peer, Routes
+from busway.protocol.link.connection import Connection
+from busway.protocol.link.link import Link
+from busway.protocol.link.outbox import OVERHEAD
+from busway.protocol.messaging.endpoints import Endpoint, Message, Receiver, Request
+from busway.protocol.messaging.flows import Outgoing
+from busway.protocol.messaging.receiving import Desk
+from busway.protocol.messaging.report import report
+from busway.protocol.messaging.sender import Origin
+from busway.protocol.packet.connection import PacketConnection
+from busway.protocol.routing.directory import Directory, Entry
+from busway.protocol.routing.forwarding import Forwarder
+from busway.protocol.routing.lookups import Lookups
+from busway.protocol.routing.mesh import Mesh
+from busway.protocol.routing.peers import Peer, Routes
 from busway.protocol.timers import Timer, Timers
+from busway.protocol.wire import codes
+from busway.protocol.wire.hello import Limits
+from busway.protocol.wire.messages import Header
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

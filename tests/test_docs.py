@@ -22,7 +22,7 @@ from busway.errors import _REASON_SENTENCES
 from busway.names import NAME_SIZE_MAX, NAMESPACE
 from busway.payloads import DEPTH_MAX, INTEGER_SIZE_MAX
 from busway.protocol import Limits, codes
-from busway.protocol.packets import MTU_SERIAL
+from busway.protocol.packet.packets import MTU_SERIAL
 from tests.rigs import aio
 from tests.rigs.processes import output_of
 from tests.rigs.tree import ROOT, SOURCE

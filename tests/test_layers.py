@@ -142,7 +142,7 @@ def test_no_file_that_is_shipped_is_longer_than_one_can_read_at_a_sitting() -> N
         ("protocol", "from micropython import const", True),
         ("protocol", "from micropython import native", False),
         ("protocol", "from busway.protocol import codes", True),
-        ("protocol", "from busway.protocol.codes import SIZE_MAX", True),
+        ("protocol", "from busway.protocol.wire.codes import SIZE_MAX", True),
         ("protocol", "from . import codes", True),
         ("protocol", "from .codes import SIZE_MAX", True),
         ("protocol", "from .. import payloads", False),

@@ -29,18 +29,22 @@ SOURCE = Path(__file__).parent
 
 _CORE = (
     "protocol/errors.py",
-    "protocol/wire.py",
-    "protocol/link.py",
-    "protocol/leaf_frames.py",
-    "protocol/leaf_state.py",
-    "protocol/leaf_link.py",
-    "protocol/leaf_origin.py",
-    "protocol/leaf.py",
+    "protocol/wire/fields.py",
+    "protocol/link/link.py",
+    "protocol/leaf/frames.py",
+    "protocol/leaf/state.py",
+    "protocol/leaf/link.py",
+    "protocol/leaf/sender.py",
+    "protocol/leaf/leaf.py",
 )
 
 MODULES = {
-    "protocol/leaf.py": _CORE,
-    "protocol/leaf_packets.py": ("protocol/cobs.py", "protocol/packets.py", "protocol/leaf_packets.py"),
+    "protocol/leaf/leaf.py": _CORE,
+    "protocol/leaf/packets.py": (
+        "protocol/packet/cobs.py",
+        "protocol/packet/packets.py",
+        "protocol/leaf/packets.py",
+    ),
     "adapters/micropython.py": (
         "adapters/micropython_cbor.py",
         "adapters/micropython_names.py",
@@ -51,7 +55,7 @@ MODULES = {
     "adapters/micropython_usb.py": ("adapters/micropython_usb.py",),
     "adapters/micropython_entropy.py": ("adapters/micropython_entropy.py",),
     "adapters/micropython_sleep.py": ("adapters/micropython_sleep.py",),
-    "adapters/micropython_streams.py": ("protocol/leaf_streams.py", "adapters/micropython_streams.py"),
+    "adapters/micropython_streams.py": ("protocol/leaf/streams.py", "adapters/micropython_streams.py"),
     "adapters/micropython_types.py": ("adapters/micropython_types.py",),
     "adapters/micropython_net.py": ("adapters/micropython_net.py",),
     "adapters/micropython_websocket.py": ("adapters/micropython_websocket.py",),
@@ -72,13 +76,11 @@ def _homes(modules: Mapping[str, Sequence[str]]) -> dict[str, str]:
     return {_dotted(part): _dotted(name) for name, parts in modules.items() for part in parts}
 
 
-_PACKAGES = ("__init__.py", "protocol/__init__.py", "adapters/__init__.py")
-
 _CONSTANTS = {
     "codes": {name: value for name, value in vars(codes).items() if name.isupper()},
     "events": {name: value for name, value in vars(events).items() if name.isupper()},
 }
-_CONSTANT_MODULES = {"busway.protocol.codes": "codes", "busway.protocol.events": "events"}
+_CONSTANT_MODULES = {"busway.protocol.wire.codes": "codes", "busway.protocol.events": "events"}
 
 
 class _Strip(ast.NodeTransformer):
@@ -90,6 +92,11 @@ class _Strip(ast.NodeTransformer):
         self.merges = len(set(homes.values())) < len(homes)
         self.names: dict[str, object] = {}
 
+    def visit_Import(self, node: ast.Import) -> ast.AST:
+        for alias in node.names:
+            alias.name = self.homes.get(alias.name, alias.name)
+        return node
+
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
         home = self.homes.get(node.module or "")
         if home == self.home and self.merges:
@@ -100,7 +107,7 @@ class _Strip(ast.NodeTransformer):
         if table is not None:
             self.names.update({alias.name: _CONSTANTS[table][alias.name] for alias in node.names})
             return None
-        if node.module == "busway.protocol":
+        if node.module in ("busway.protocol", "busway.protocol.wire.fields"):
             node.names = [alias for alias in node.names if alias.name not in _CONSTANTS]
         return node if node.names else None
 
@@ -343,11 +350,12 @@ def build(out: Path, *, compiled: bool = True, url: str = "") -> dict[str, int]:
         RuntimeError: it refuses a module.
     """
     sizes = {}
-    for name in _PACKAGES:
-        target = out / "busway" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text("")
     modules = MODULES if compiled else {part: (part,) for parts in MODULES.values() for part in parts}
+    for folder in {
+        parent for name in modules for parent in (out / "busway" / name).parents if out in parent.parents
+    }:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "__init__.py").write_text("")
     homes = _homes(modules)
     trees = {
         name: strip(
@@ -370,8 +378,13 @@ def build(out: Path, *, compiled: bool = True, url: str = "") -> dict[str, int]:
             target = _compile(target, f"busway/{name}")
         sizes[name] = target.stat().st_size
         for part in parts:
-            if part != name and (offered := _offered(part)):  # costs nothing until it is used
-                target = out / "busway" / part
+            target = out / "busway" / part
+            # Costs nothing until it is used. A folder with a file's name would stand before that.
+            if (
+                part != name
+                and target.parent != target.parent.with_name(Path(name).stem)
+                and (offered := _offered(part))
+            ):
                 target.write_text(f"from {_dotted(name)} import {', '.join(sorted(offered))}\n")
     files = sorted(str(path.relative_to(out)) for path in (out / "busway").rglob("*") if path.is_file())
     base = url and url.rstrip("/") + "/"

@@ -34,7 +34,7 @@ BOARD = """
 import os, socket, sys, time
 from busway.adapters.micropython import Loop, RemoteError
 from busway.protocol.errors import LocalError
-from busway.protocol.leaf import Leaf
+from busway.protocol.leaf.leaf import Leaf
 
 def dial():
     line = socket.socket()

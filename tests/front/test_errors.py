@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from busway import errors
-from busway.protocol.codes import REASON_NAMES
+from busway.protocol.wire.codes import REASON_NAMES
 
 SAMPLES = [
     errors.BusError("plain"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from busway.protocol import Message, Node, Receiver, codes, events
-from busway.protocol.flows import Outgoing
+from busway.protocol.messaging.flows import Outgoing
 from tests.protocol.pairs import Net
 
 A = b"a" * 16

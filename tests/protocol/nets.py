@@ -6,9 +6,9 @@ from itertools import pairwise
 from typing import Any
 
 from busway.protocol import Link, Node, Receiver, Request, codes, events
-from busway.protocol.hello import Hello, encode_hello
-from busway.protocol.outbox import frame
-from busway.protocol.wire import Reader, text8, varint
+from busway.protocol.link.outbox import frame
+from busway.protocol.wire.fields import Reader, text8, varint
+from busway.protocol.wire.hello import Hello, encode_hello
 
 from .pairs import Cable, Net, bodies
 

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from busway.protocol import Connection, Limits, Link, Node, codes, events
-from busway.protocol.wire import Reader
+from busway.protocol.wire.fields import Reader
 
 START = 1_000_000  # ms; any origin will do
 ROUNDS_MAX = 200_000  # of a pump: more means that two nodes never fall quiet

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from busway.protocol import Limits, Link, Message, Node, codes, events
-from busway.protocol.outbox import frame
-from busway.protocol.wire import varint
+from busway.protocol.link.outbox import frame
+from busway.protocol.wire.fields import varint
 
 from .pairs import START, E, Entropy, F, G, Pair, bodies, prover
 

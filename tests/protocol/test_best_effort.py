@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from busway.protocol import Limits, codes
-from busway.protocol.flows import Outgoing, Transit
-from busway.protocol.framing import AliasWriter
-from busway.protocol.outbox import frame
-from busway.protocol.packets import DATA, LOSSY
+from busway.protocol.link.outbox import frame
+from busway.protocol.messaging.flows import Outgoing, Transit
+from busway.protocol.packet.packets import DATA, LOSSY
+from busway.protocol.wire.messages import AliasWriter
 from tests.protocol.lines import Line
 from tests.protocol.pairs import E, F, G, Net, Pair
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from busway.protocol import Connection, Limits, Receiver, codes, events
-from busway.protocol.flows import Outgoing
-from busway.protocol.outbox import frame
-from busway.protocol.wire import varint
+from busway.protocol.link.outbox import frame
+from busway.protocol.messaging.flows import Outgoing
+from busway.protocol.wire.fields import varint
 
 from .pairs import E, Entropy, F, Net, Pair, bodies, prover
 

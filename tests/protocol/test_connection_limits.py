@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from busway.protocol import Connection, Limits, codes
-from busway.protocol.outbox import frame
-from busway.protocol.wire import varint
+from busway.protocol.link.outbox import frame
+from busway.protocol.wire.fields import varint
 
 from .pairs import E, F, G, bodies
 from .streams import (

@@ -17,7 +17,7 @@ from busway.protocol import (
     codes,
     events,
 )
-from busway.protocol.directory import Entry
+from busway.protocol.routing.directory import Entry
 from tests.protocol.helpers import A, B, assert_settled, fill, payloads, verdicts
 from tests.protocol.pairs import Cable, E, F, Net, Pair
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busway.protocol import Node, codes, events
-from busway.protocol.directory import Directory, Entry, conflict
-from busway.protocol.outbox import frame
-from busway.protocol.routes import Peer
+from busway.protocol.link.outbox import frame
+from busway.protocol.routing.directory import Directory, Entry, conflict
+from busway.protocol.routing.peers import Peer
 from tests.protocol.helpers import B
 from tests.protocol.pairs import E, F, G, Net, Pair
 

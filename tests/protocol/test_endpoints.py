@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busway.protocol import codes
-from busway.protocol.directory import Entry
-from busway.protocol.endpoints import Endpoint, InFlow, Message, Receiver, Request, size_of
-from busway.protocol.routes import Peer
+from busway.protocol.messaging.endpoints import Endpoint, InFlow, Message, Receiver, Request, size_of
+from busway.protocol.routing.directory import Entry
+from busway.protocol.routing.peers import Peer
 from tests.protocol.pairs import E
 
 ME = Peer(b"a" * 16, b"inca", "A", False)

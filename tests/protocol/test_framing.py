@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from busway.protocol import codes
 from busway.protocol.errors import Refusal
-from busway.protocol.flows import Outgoing, Transit
-from busway.protocol.framing import (
+from busway.protocol.messaging.flows import Outgoing, Transit
+from busway.protocol.routing.peers import Peer
+from busway.protocol.wire.fields import Reader
+from busway.protocol.wire.messages import (
     AliasReader,
     AliasWriter,
     Header,
@@ -21,8 +23,6 @@ from busway.protocol.framing import (
     read_header,
     write_header,
 )
-from busway.protocol.routes import Peer
-from busway.protocol.wire import Reader
 
 from .pairs import E, F
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from busway.protocol import Connection, Limits, Link, LocalError, Node, codes, events
 from busway.protocol.errors import Refusal
-from busway.protocol.hello import Hello, agree, decode_hello, encode_hello, keepalive
-from busway.protocol.outbox import frame
-from busway.protocol.wire import Reader, varint
+from busway.protocol.link.outbox import frame
+from busway.protocol.wire.fields import Reader, varint
+from busway.protocol.wire.hello import Hello, agree, decode_hello, encode_hello, keepalive
 
 from .pairs import E, Net, Pair, prover
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from busway.protocol import Link, codes, events
-from busway.protocol.wire import varint
+from busway.protocol.wire.fields import varint
 
 from .helpers import assert_settled, parts_of, verdicts
 from .nets import (

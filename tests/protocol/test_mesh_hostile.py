@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from busway.protocol import codes, events
-from busway.protocol.wire import varint
+from busway.protocol.wire.fields import varint
 from tests.rigs.effort import effort
 
 from .nets import (

@@ -9,7 +9,7 @@ import pytest
 
 from busway.protocol import ClosedError, Limits, Link, LocalError, Node, Request, codes, events
 from busway.protocol.events import Event
-from busway.protocol.flows import Outgoing
+from busway.protocol.messaging.flows import Outgoing
 from tests.protocol.helpers import A, B, assert_settled, fill, payloads, verdicts
 from tests.protocol.pairs import E, Entropy, F, G, Net, Pair
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from busway.protocol import Limits, codes, events
-from busway.protocol.flows import Outgoing, Transit
-from busway.protocol.lanes import EXPRESS, is_express, lane_of
-from busway.protocol.outbox import OVERHEAD
+from busway.protocol.link.lanes import EXPRESS, is_express, lane_of
+from busway.protocol.link.outbox import OVERHEAD
+from busway.protocol.messaging.flows import Outgoing, Transit
 
 from .helpers import assert_settled, fill, parts_of, verdicts
 from .nets import ANYCAST, BROADCAST, UNICAST, Mesh, chain

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from busway.protocol import FullError, Limits, LocalError, Request, codes, events
-from busway.protocol.flows import Outgoing
+from busway.protocol.messaging.flows import Outgoing
 from tests.protocol.helpers import A, B, assert_settled, forge, payloads, verdicts
 from tests.protocol.pairs import E, F, G, Net, Pair
 

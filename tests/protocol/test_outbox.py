@@ -10,10 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from busway.protocol import Connection, FullError, Limits, Message, Receiver, codes, events
-from busway.protocol.flows import Outgoing
-from busway.protocol.framing import write_header
-from busway.protocol.outbox import frame
-from busway.protocol.wire import Reader, varint
+from busway.protocol.link.outbox import frame
+from busway.protocol.messaging.flows import Outgoing
+from busway.protocol.wire.fields import Reader, varint
+from busway.protocol.wire.messages import write_header
 
 from ..rigs.effort import effort
 from .pairs import E, F, G, Pair, bodies

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from busway.protocol import Link, LocalError, Node, cobs, codes, events
-from busway.protocol.outbox import frame
-from busway.protocol.packets import SYN
+from busway.protocol import Link, LocalError, Node, codes, events
+from busway.protocol.link.outbox import frame
+from busway.protocol.packet import cobs
+from busway.protocol.packet.packets import SYN
 from tests.protocol.lines import Line
 from tests.protocol.pairs import START, E, Entropy, F, Pair
 from tests.protocol.test_packets import syn

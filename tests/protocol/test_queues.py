@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from busway.protocol import (
-    FullError,
-    Node,
-    codes,
-    events,
-)
+from busway.protocol import FullError, Node, codes, events
 from tests.protocol.helpers import A, B, assert_settled, fill, payloads
 from tests.protocol.pairs import E, Entropy, F, Net, Pair
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from busway.protocol import Limits, Node, codes, events
-from busway.protocol.flows import OutFlow
-from busway.protocol.routes import Peer, Routes
+from busway.protocol.messaging.flows import OutFlow
+from busway.protocol.routing.peers import Peer, Routes
 from tests.protocol.helpers import A, B, assert_settled, fill, payloads
 from tests.protocol.pairs import Cable, E, Entropy, F, Net, Pair
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from busway.protocol import codes
-from busway.protocol.routing import (
+from busway.protocol.routing.router import (
     INFINITE,
     NOTHING,
     PARENT,

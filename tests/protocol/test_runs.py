@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from busway.protocol import Limits, codes, events
-from busway.protocol.outbox import frame
-from busway.protocol.runs import read_run
+from busway.protocol.link.outbox import frame
+from busway.protocol.link.runs import read_run
 
 from .pairs import E, F, G
 from .streams import NOW, RECORD, Cut, Listener, at_random, one_by_one, whole

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from busway.protocol import FullError, Link, Node, codes, events
-from busway.protocol.flows import Outgoing
-from busway.protocol.leaf import Leaf
-from busway.protocol.leaf_frames import Message
-from busway.protocol.leaf_state import Receiver
-from busway.protocol.outbox import OVERHEAD
+from busway.protocol.leaf.frames import Message
+from busway.protocol.leaf.leaf import Leaf
+from busway.protocol.leaf.state import Receiver
+from busway.protocol.link.outbox import OVERHEAD
+from busway.protocol.messaging.flows import Outgoing
 
 from .leaves import Cord, LeafNet
 from .pairs import E, Entropy, F, G, Pair

@@ -20,11 +20,11 @@ from busway.protocol import (
     codes,
     events,
 )
-from busway.protocol.leaf import Leaf
-from busway.protocol.leaf_frames import Message, Numbers, frame, write_message
-from busway.protocol.leaf_link import LeafConnection, lenient_text
-from busway.protocol.leaf_state import Target
-from busway.protocol.wire import varint
+from busway.protocol.leaf.frames import Message, Numbers, frame, write_message
+from busway.protocol.leaf.leaf import Leaf
+from busway.protocol.leaf.link import LeafConnection, lenient_text
+from busway.protocol.leaf.state import Target
+from busway.protocol.wire.fields import varint
 
 from .leaves import LeafNet
 from .pairs import E, Entropy, F, G, bodies, prover

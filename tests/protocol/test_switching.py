@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from busway.protocol import Limits, codes
-from busway.protocol.outbox import frame
-from busway.protocol.switching import Switch, prefix_end
+from busway.protocol.link.outbox import frame
+from busway.protocol.link.switching import Switch, prefix_end
 
 from .helpers import payloads
 from .nets import ANYCAST, UNICAST, USERSPACE, Mesh, chain, id_of

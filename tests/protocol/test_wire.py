@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from busway.protocol import codes
 from busway.protocol.errors import Refusal
-from busway.protocol.wire import Reader, clip_text, text, text8, varint
+from busway.protocol.wire.fields import Reader, clip_text, text, text8, varint
 
 U32_MAX = 0xFFFFFFFF
 

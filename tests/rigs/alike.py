@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from busway.protocol import Limits, Link, Node, codes, events
-from busway.protocol.endpoints import Request
 from busway.protocol.errors import WrongKindError
-from busway.protocol.framing import AliasReader, Header, node_reader, read_header
-from busway.protocol.leaf import Leaf
-from busway.protocol.wire import Reader, text8, varint
+from busway.protocol.leaf.leaf import Leaf
+from busway.protocol.messaging.endpoints import Request
+from busway.protocol.wire.fields import Reader, text8, varint
+from busway.protocol.wire.messages import AliasReader, Header, node_reader, read_header
 from tests.rigs import browser
 
 START = 1_000_000  # ms

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-from busway.protocol.routing import INFINITE, NOTHING, PARENT, Neighbour, Route, Router, extend
+from busway.protocol.routing.router import INFINITE, NOTHING, PARENT, Neighbour, Route, Router, extend
 from busway.protocol.timers import Timers
 
 SEQNO = 65535  # the next one is 0

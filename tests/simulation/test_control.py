@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from busway.protocol.routing import Route
+from busway.protocol.routing.router import Route
 from tests.simulation.control import GLOBAL, LOCALNET, USERSPACE, Host, Leaf, LoopError, Net, Pace
 from tests.simulation.life import Life, play
 
@@ -202,7 +202,7 @@ def test_long_lives() -> None:
         play(1_000_000 + seed, events=400)
 
 
-# Seeds at which a former version of protocol/routing.py failed.
+# Seeds at which a former version of protocol/routing/router.py failed.
 @pytest.mark.parametrize("seed", [118, 1018, 2482, 3119, 3238, 6211])
 def test_lives_that_failed_once(seed: int) -> None:
     play(seed)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from busway.protocol import packets
-from busway.protocol.cobs import decode, encode
-from busway.protocol.packets import PacketLayer
+from busway.protocol.packet import packets
+from busway.protocol.packet.cobs import decode, encode
+from busway.protocol.packet.packets import PacketLayer
 from tests.simulation.arq import GoBackN, StopAndWait
 from tests.simulation.lines import Line, Sort, Trouble, radio, uart
 from tests.simulation.stations import Layer, LayerStation, Talk

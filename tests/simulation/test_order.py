@@ -10,9 +10,9 @@ from collections.abc import Callable
 import pytest
 
 from busway.protocol import codes, events
-from busway.protocol.flows import Outgoing
-from busway.protocol.lanes import is_express
-from busway.protocol.outbox import Outbox
+from busway.protocol.link.lanes import is_express
+from busway.protocol.link.outbox import Outbox
+from busway.protocol.messaging.flows import Outgoing
 from tests.simulation.nodes import Pace, Timed, Wire
 from tests.simulation.order import run
 
@@ -43,7 +43,7 @@ def test_nothing_is_lost_and_nothing_overtakes(seed: int) -> None:
 @pytest.mark.parametrize("what", EAGER)
 def test_the_judge_sees_what_overtakes_in_transit(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "busway.protocol.connection.is_express", lambda out: is_express(out) or EAGER[what](out)
+        "busway.protocol.link.connection.is_express", lambda out: is_express(out) or EAGER[what](out)
     )
     assert any(run(seed, STEPS).faults for seed in range(SEEDS_MAX))
 

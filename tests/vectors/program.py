@@ -7,11 +7,18 @@ many checks were made and raises AssertionError with a vector's name at the firs
 import hashlib
 import json
 
-from busway.protocol import Link, Node, cobs, codes
-from busway.protocol.connection import Connection
+from busway.protocol import Link, Node, codes
 from busway.protocol.errors import Refusal
-from busway.protocol.flows import Outgoing, Transit
-from busway.protocol.framing import (
+from busway.protocol.leaf.leaf import Leaf
+from busway.protocol.leaf.link import LeafConnection
+from busway.protocol.link.connection import Connection
+from busway.protocol.messaging.flows import Outgoing, Transit
+from busway.protocol.packet import cobs
+from busway.protocol.packet.texts import TextLayer
+from busway.protocol.routing.peers import Peer
+from busway.protocol.wire.fields import Reader, text8, varint
+from busway.protocol.wire.hello import Limits, decode_hello, encode_hello
+from busway.protocol.wire.messages import (
     AliasReader,
     AliasWriter,
     Header,
@@ -20,12 +27,6 @@ from busway.protocol.framing import (
     read_header,
     write_header,
 )
-from busway.protocol.hello import Limits, decode_hello, encode_hello
-from busway.protocol.leaf import Leaf
-from busway.protocol.leaf_link import LeafConnection
-from busway.protocol.routes import Peer
-from busway.protocol.texts import TextLayer
-from busway.protocol.wire import Reader, text8, varint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from busway.drivers import ipc
 from busway.protocol import codes
 from busway.protocol.errors import Refusal
-from busway.protocol.hello import decode_hello
-from busway.protocol.wire import Reader
+from busway.protocol.wire.fields import Reader
+from busway.protocol.wire.hello import decode_hello
 
 GREET_S = 0.2  # a program says HELLO at once; one that is stopped, or too busy for that, never
 

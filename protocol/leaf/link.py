@@ -1,0 +1,509 @@
+"""The one link of a leaf: handshake, framing, keepalive, orderly end. Sans-IO, as connection.py is for
+routers.
+
+What messages mean is not known here: they go to the `Leaf` (leaf.py) and come from it.
+"""
+
+from busway.protocol.errors import Refusal
+from busway.protocol.leaf.frames import Message, Numbers, frame, read_message, write_message
+from busway.protocol.wire import codes
+from busway.protocol.wire.fields import Reader, clip_text, text8, varint
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+    from busway.protocol.leaf.leaf import Leaf
+    from busway.protocol.leaf.state import Event
+
+_HELLO = b"\1" + codes.MAGIC
+_KEY_SIZE: "Final" = 20  # bytes of a node's id and incarnation
+
+
+class LeafConnection:
+    """The state machine of a leaf's link. Made by `Leaf.connection`; same face as `Connection`."""
+
+    peer_key = b""  # node and incarnation at the other end, once that is known
+    peer_label = ""
+    peer_leaf = False
+    keepalive_ms = 0
+    rtt_ms = -1  # of the last keepalive, -1 before the first
+    number = 0  # counts the sessions of this leaf
+    skipped_frames = 0
+    close_code = -1  # the error the link ended with, -1 while it lives
+    close_text = ""
+    sleeping = b""  # SLEEP: said again behind whatever is written after it
+    state = codes.GREETING
+    aliases_in: Numbers  # all four are there from HELLO on
+    aliases_out: Numbers
+    nodes_in: Numbers
+    nodes_out: Numbers
+    _frame_max = codes.HELLO_SIZE_MAX
+    _their_hello = b""
+    _in = b""  # the beginning of a frame whose end has not come
+    _goodbye = b""  # CLOSE or SLEEP, behind all messages
+    _partial: "Message | None" = None  # a cut message of ours under way
+    _written = 0  # of its payload, bytes
+    _ping_sent = -1
+    _pong = -1  # token of a PING to answer
+    _suspect = False
+    _asleep = False  # the router neither reads nor writes: nothing is written
+
+    def __init__(self, leaf: "Leaf", link: "Any", nonce: bytes, now: int) -> None:
+        self.leaf = leaf
+        self.link = link  # a Link, or what has its attributes
+        self.realm: int = link.realm
+        self.frame_size_max, self.message_size_max, _, self._partials_max = leaf.limits
+        self.deadline = now + codes.HELLO_TIMEOUT_MS  # ms; -1: none
+        flags = 0x01 | self.realm << 1
+        if link.dialled:
+            flags |= 0x08
+        if link.prove is not None:
+            flags |= 0x10
+        body = bytes((codes.HELLO,)) + codes.MAGIC + bytes((codes.VERSION, flags)) + leaf.key + nonce + b"\0"
+        for limit in leaf.limits:
+            body += varint(limit)
+        body += varint(link.keepalive_ms) + text8(leaf.bus) + text8(leaf.label) + text8(link.via)
+        self._my_hello = body
+        self._out = frame(body)  # bytes to be written before anything else
+        self._assemblies: "dict[int, Message]" = {}  # cut messages whose pieces are coming in
+        self._last_read = now
+
+    # The caller's side
+
+    @property
+    def done(self) -> bool:
+        """True when nothing will be read or written any more: close the link."""
+        return self.state == codes.CLOSED and not self._out
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether `data_to_send` may have something now."""
+        return self.has_stream()
+
+    def has_stream(self) -> bool:
+        """Whether our stream may have bytes now."""
+        if self._asleep:
+            return False
+        if self._out:
+            return True
+        if self.state == codes.OPEN or self._goodbye:
+            return bool(self.leaf.stirred or self._partial or self._goodbye or self._pong >= 0)
+        return False
+
+    def receive_data(self, data: "bytes | bytearray | memoryview", now: int) -> "list[Event]":
+        """Take in bytes, cut anywhere, at time `now` in ms. Never raises for what they are."""
+        if self.state != codes.CLOSED:
+            self._last_read = now
+            self._suspect = False
+            self.take_in(bytes(data), now)
+        return self.leaf.take_events()
+
+    def receive_eof(self, now: int, text: str = "no goodbye") -> "list[Event]":
+        """The link ended; `text` says how if it was a failure."""
+        if self.state == codes.CLOSING:
+            self._end(self.close_code, self.close_text, False, now)
+        elif self.state != codes.CLOSED:
+            self._end(codes.LOST, text, False, now)
+        self.stop()
+        return self.leaf.take_events()
+
+    def stop(self) -> None:
+        """Nothing more leaves."""
+        self._out = b""
+
+    def next_deadline(self) -> int:
+        """When `fire` is due, in ms; -1: never."""
+        return self.deadline
+
+    def data_to_send(self, size_max: int, now: int) -> bytes:
+        """At most `size_max` bytes to write now; b"" if there is nothing. Ask when the link can take them."""
+        return self.stream_to_send(size_max, now)
+
+    def stream_to_send(self, size_max: int, now: int) -> bytes:
+        """At most `size_max` bytes of our stream."""
+        if self._asleep:
+            return b""
+        data = self._out
+        if self.state == codes.OPEN or self._goodbye:
+            while len(data) < size_max:
+                more = self._next(now)
+                if not more:
+                    break
+                data += more
+                if more is not self.sleeping and self.state == codes.OPEN:
+                    self._goodbye = self.sleeping
+        if len(data) > size_max:
+            head = data[:size_max]  # first: without memory for it nothing has left
+            self._out = data[size_max:]
+            return head
+        self._out = b""
+        return data
+
+    def _next(self, now: int) -> bytes:
+        """The next frame, late: what it says and whose numbers it uses is settled here."""
+        if self._pong >= 0:
+            body = bytes((codes.PONG,)) + varint(self._pong)
+            self._pong = -1
+            return frame(body)
+        item = self._partial
+        at = self._written
+        if item is not None:  # between the pieces of a cut message a leaf sends nothing else
+            body = bytes((codes.MORE, 0))
+        else:
+            body = self.leaf.write_lines(self)
+            if body:
+                return body
+            item = self.leaf.next_item(self, now)
+            if item is None:
+                body = self._goodbye
+                self._goodbye = b""
+                if body and self.state == codes.CLOSING:
+                    self.deadline = now + codes.CLOSING_MS
+                return body
+            # This bound is for the longest header: what a shorter one would let fit is cut all the same.
+            cut = len(item.payload) > self.frame_size_max - codes.HEADER_SIZE_MAX
+            body = write_message(item, self.aliases_out, self.nodes_out, self.peer_key, now, cut)
+            if not cut:
+                return frame(body + item.payload)
+            at = 0
+        stop = at + self.frame_size_max - len(body)
+        if not at:
+            stop = min(stop, len(item.payload) - 1)
+        self._written = stop
+        self._partial = item if stop < len(item.payload) else None
+        return frame(body + item.payload[at:stop])
+
+    def sleep(self, ms: int, now: int) -> None:
+        """Announce, behind all that waits, that this board neither reads nor writes for the next `ms`, at
+        most a day; until `sleeping` is emptied it is said again behind whatever else is written. 0: awake."""
+        if self.state == codes.OPEN:
+            data = frame(bytes((codes.SLEEP,)) + varint(min(ms, codes.SLEEP_MAX_MS)))
+            self._goodbye = data
+            self.sleeping = data if ms else b""
+            self._last_read = now + ms  # nor is the router's silence one meanwhile
+            if self.keepalive_ms:
+                self.deadline = self._last_read + self.keepalive_ms
+
+    def close(self, now: int, code: int = codes.GOODBYE, text: str = "") -> None:
+        """End the link in order: everything queued is written first, unless the router sleeps."""
+        if self.state == codes.OPEN and not self._asleep:
+            self.state = codes.CLOSING
+            self.close_code = code
+            self.close_text = text
+            self._goodbye = _close_frame(code, text)
+            self.deadline = now + codes.CLOSING_MS
+        elif self.state <= codes.OPEN:
+            self._fail(code, text, now)
+
+    def _fail(self, code: int, text: str, now: int) -> None:
+        """End the link now, telling the peer why."""
+        if self.state != codes.CLOSING or self._goodbye:
+            self._out += _close_frame(code, text)
+        self._end(code, text, False, now)
+
+    def cut_off(self, now: int, code: int, text: str) -> None:
+        """End the link though the peer does nothing wrong in form. If memory ran out meanwhile, call it
+        again."""
+        self._in = b""
+        self._assemblies.clear()
+        if self.state != codes.CLOSED:
+            self._fail(code, text, now)
+        elif self.leaf.link is self:
+            self._end(code, text, False, now)  # it was interrupted
+
+    def _end(self, code: int, text: str, by_peer: bool, now: int) -> None:
+        """Into CLOSED: the one place where a link ends."""
+        self.state = codes.CLOSED
+        self.close_code = code
+        self.close_text = text
+        self.deadline = -1
+        self._asleep = False
+        self._in = self._goodbye = b""
+        self._assemblies = {}
+        self._partial = None
+        self.leaf.link_closed(self, by_peer, now)
+
+    # Reading
+
+    def take_in(self, data: bytes, now: int) -> None:
+        """The next bytes of the peer's stream: all whole frames in it; the rest is kept. A length is judged
+        before its frame is waited for."""
+        if data:
+            self._asleep = False
+        data = self._in + data
+        try:
+            pos = 0
+            while self.state != codes.CLOSED:
+                at = pos
+                while data[at : at + 1] >= b"\x80" and at < pos + 4:
+                    at += 1
+                if at >= len(data):
+                    break
+                reader = Reader(data, pos, at + 1)
+                length = reader.varint()
+                if not length:
+                    raise Refusal(codes.MALFORMED, "a frame of length 0")
+                if length > self._frame_max:
+                    raise Refusal(
+                        codes.TOO_LARGE, "a frame of %d bytes, but %d were agreed" % (length, self._frame_max)
+                    )
+                reader.end = reader.pos + length
+                if reader.end > len(data):
+                    start = data[at + 1 : at + 6]
+                    if start and self.state == codes.GREETING:
+                        if _unknown(start[0]) or (start[0] == codes.HELLO and not _HELLO.startswith(start)):
+                            _refuse_stranger()  # now, not when its time is up
+                    break
+                pos = reader.end
+                self._frame(reader.u8(), reader, now)
+            if self.state != codes.CLOSED:
+                self._in = data[pos:]
+        except Refusal as refusal:
+            self._fail(refusal.code, refusal.text, now)
+
+    def _frame(self, head: int, reader: Reader, now: int) -> None:
+        state = self.state
+        if head == codes.CLOSE:
+            self._close_read(reader, now)
+            return
+        if head == codes.HELLO and state == codes.GREETING:
+            self._hello_read(reader, now)
+            return
+        if head == codes.AUTH and state == codes.AUTHENTICATING:
+            self._auth_read(reader, now)
+            return
+        if _unknown(head):
+            if state == codes.GREETING:
+                _refuse_stranger()
+            if head < codes.IGNORABLE:
+                raise Refusal(codes.UNKNOWN_FRAME, "a frame of kind 0x%02x, which must be known" % head)
+            self.skipped_frames += 1
+            return
+        if state < codes.OPEN or head <= codes.AUTH:
+            raise Refusal(codes.BAD_STATE, "a frame of kind %d in state %d" % (head, state))
+        if head >= codes.MESSAGE:
+            self._message(head, reader, now)
+            return
+        if head == codes.PING:
+            self._pong = reader.varint()  # of several that come together the last is answered
+        elif head == codes.PONG:
+            if reader.varint() == self._ping_sent & 0x0FFFFFFF and self._ping_sent >= 0:
+                self.rtt_ms = now - self._ping_sent
+                self._ping_sent = -1
+        elif head == codes.MORE:
+            self._more(reader, now)
+        elif head == codes.ROUTES:
+            self._routes(reader, now)
+        elif head == codes.SYNC:
+            reader.u8()  # a leaf has nothing to wait for: it asks
+        elif head == codes.SLEEP:
+            ms = min(reader.varint(), codes.SLEEP_MAX_MS)
+            self._last_read = now + ms  # silence counts from then on
+            self._asleep = ms > 0 and reader.end == len(reader.data)  # what follows ends it
+        else:
+            self._directory(reader)
+        if reader.left():
+            raise Refusal(codes.MALFORMED, "bytes behind a frame's last field")
+
+    def _directory(self, reader: Reader) -> None:
+        """A leaf is sent none: what comes all the same is read for its numbers and its faults."""
+        self.skipped_frames += 1
+        head = reader.u8()
+        wrong = not head & 3
+        self.nodes_in.read(reader)
+        if head & 4:
+            reader.text8()
+        reader.varint()
+        reader.varint()
+        while reader.left():
+            head = reader.u8()
+            if head & 0x8C or (head and not head & 3):
+                wrong = True
+            reader.take(codes.ID_SIZE)
+            if head & 0x10:
+                reader.varint()
+            if head & 0x20:
+                reader.varint()
+            if head & 0x40:
+                reader.text8()
+        if wrong:
+            raise Refusal(codes.MALFORMED, "a line or an entry of DIRECTORY with an unknown layout")
+
+    def _routes(self, reader: Reader, now: int) -> None:
+        """A router tells a leaf one thing: RETRACT. The rest is read for its numbers."""
+        while reader.left():
+            kind = reader.u8()
+            if kind > codes.ACK or (kind == codes.ACK and reader.u16()):
+                raise Refusal(
+                    codes.MALFORMED, "an unknown entry of ROUTES, or more acknowledged than was sent"
+                )
+            if kind < codes.ACK:
+                key = self.nodes_in.read(reader)
+                if kind == codes.RETRACT:
+                    self.leaf.node_gone(key, now)
+                elif kind == codes.PARENT_WITH:
+                    reader.varint()
+                    reader.varint()
+                    reader.varint()
+                else:
+                    reader.take(b"\0\4\0\0\2\2"[kind])
+
+    # Handshake
+
+    def _hello_read(self, reader: Reader, now: int) -> None:
+        leaf = self.leaf
+        body = reader.data[reader.pos - 1 : reader.end]
+        if not body.startswith(_HELLO):
+            _refuse_stranger()
+        reader.take(4)
+        version = reader.u8()
+        if version != codes.VERSION:
+            raise Refusal(
+                codes.BAD_VERSION,
+                "this side speaks protocol version 1, the other %d: update the older one" % version,
+            )
+        flags = reader.u8()
+        realm = flags >> 1 & 3
+        self.peer_leaf = flags & 1 != 0
+        self.peer_key = reader.take(_KEY_SIZE)
+        reader.take(codes.NONCE_SIZE)
+        reader.varint()  # features: none is known
+        limits = [min(limit, reader.varint()) for limit in leaf.limits]
+        self.frame_size_max, self.message_size_max, aliases_max, self._partials_max = limits
+        theirs = reader.varint()
+        mine: int = self.link.keepalive_ms
+        self.keepalive_ms = min(mine or theirs, theirs or mine)
+        bus = reader.text8()
+        self.peer_label = reader.text8()
+        reader.text8()
+        while reader.left():
+            reader.u8()  # no option is defined yet: skipped
+            reader.take(reader.u8())
+        if not realm:
+            raise Refusal(codes.MALFORMED, "a link's realm cannot be PROCESS")
+        if bus != leaf.bus:
+            raise Refusal(codes.BUS_NAME, "this side is on bus %r, the other on %r" % (leaf.bus, bus))
+        if self.peer_key == leaf.key:
+            raise Refusal(codes.SELF, "a node was connected to itself")
+        if limits[0] < codes.FRAME_SIZE_MIN or 0 in limits:
+            raise Refusal(codes.LIMITS, "a limit is below its minimum: frames of 128 bytes, 1 of the others")
+        self.realm = max(self.realm, realm)
+        self.aliases_in = Numbers(aliases_max, (), codes.ID_SIZE)
+        self.aliases_out = Numbers(aliases_max, (), codes.ID_SIZE)
+        aliases_max = max(3, aliases_max)
+        self.nodes_in = Numbers(aliases_max, (self.peer_key, leaf.key), _KEY_SIZE)
+        self.nodes_out = Numbers(aliases_max, (leaf.key, self.peer_key), _KEY_SIZE)
+        self._frame_max = self.frame_size_max
+        prove = self.link.prove
+        if prove is not None:
+            self.state = codes.AUTHENTICATING
+            self._their_hello = body
+            self._out += frame(bytes((codes.AUTH,)) + prove(codes.AUTH_CONTEXT + self._my_hello + body))
+        elif flags & 0x10:
+            raise Refusal(codes.TOKEN, "the other side demands a token and this side was given none")
+        else:
+            self._open(now)
+
+    def _auth_read(self, reader: Reader, now: int) -> None:
+        if reader.left() != codes.PROOF_SIZE:
+            raise Refusal(codes.MALFORMED, "a proof has 32 bytes")
+        difference = 0
+        for byte in self.link.prove(codes.AUTH_CONTEXT + self._their_hello + self._my_hello):
+            difference |= byte ^ reader.u8()  # all of them, so that the time tells nothing
+        if difference:
+            raise Refusal(codes.TOKEN, "the token is wrong: give both sides the same")
+        self._open(now)
+
+    def _open(self, now: int) -> None:
+        self.state = codes.OPEN
+        self.deadline = now + self.keepalive_ms if self.keepalive_ms else -1
+        self._my_hello = self._their_hello = b""
+        self.leaf.link_opened(self, now)
+
+    # The end
+
+    def _close_read(self, reader: Reader, now: int) -> None:
+        code = reader.varint()
+        if self.state == codes.CLOSING:
+            self._out += self._goodbye
+            self._end(self.close_code, self.close_text, False, now)
+            return
+        self._out += _close_frame(code, "")
+        self._end(code, clip_text(lenient_text(reader.rest()), codes.CLOSE_TEXT_SIZE_MAX), True, now)
+
+    # Time
+
+    def fire(self, now: int) -> None:
+        """The deadline has come: for HELLO, for the peer's CLOSE, or for silence, by state."""
+        interval = self.keepalive_ms
+        silent = now - self._last_read
+        if self.state < codes.OPEN:
+            self._fail(codes.HELLO_TIMEOUT, "no HELLO", now)
+        elif self.state == codes.CLOSING:
+            self._end(self.close_code, self.close_text, False, now)
+        elif silent < interval:
+            self.deadline = self._last_read + interval
+        elif silent < interval * codes.SILENT_INTERVALS or not self._suspect:
+            # A board may have been busy meanwhile: it reads what has arrived before it judges.
+            self._suspect = silent >= interval * codes.SILENT_INTERVALS
+            self._ping_sent = now
+            self._out += frame(bytes((codes.PING,)) + varint(now & 0x0FFFFFFF))
+            self.deadline = now + (max(1, interval // 4) if self._suspect else interval)
+        else:
+            self._fail(codes.SILENT, "silent for %d ms" % silent, now)
+
+    # Messages
+
+    def _message(self, head: int, reader: Reader, now: int) -> None:
+        message = read_message(head, reader, self.aliases_in, self.nodes_in)
+        number = message.partial
+        if number < 0:
+            self.leaf.arrive(self, message, reader, now)
+            return
+        if message.size > self.message_size_max:
+            raise Refusal(
+                codes.TOO_LARGE,
+                "a message of %d bytes, but %d were agreed" % (message.size, self.message_size_max),
+            )
+        if number >= self._partials_max or number in self._assemblies:
+            raise Refusal(codes.TOO_MANY, "more large messages at once than were agreed")
+        if reader.left() >= message.size:
+            raise Refusal(codes.MALFORMED, "a cut message that is none")
+        message.payload = reader.rest()
+        self._assemblies[number] = message
+
+    def _more(self, reader: Reader, now: int) -> None:
+        number = reader.u8()
+        message = self._assemblies.get(number)
+        if message is None:
+            raise Refusal(codes.TOO_MANY, "a piece of no message under way")
+        piece = reader.rest()
+        payload = message.payload + piece
+        if not piece or len(payload) > message.size:
+            raise Refusal(codes.MALFORMED, "a piece that is empty or more than was announced")
+        message.payload = payload
+        if len(payload) == message.size:
+            del self._assemblies[number]
+            self.leaf.arrive(self, message, Reader(payload, 0, len(payload)), now)
+
+
+def lenient_text(raw: bytes) -> str:
+    """Text for people, from a peer: bytes that are not UTF-8 are shown as question marks."""
+    try:
+        return raw.decode()
+    except (UnicodeError, ValueError):
+        return "".join([chr(byte) if 32 <= byte < 127 else "?" for byte in raw])
+
+
+def _close_frame(code: int, text: str) -> bytes:
+    return frame(bytes((codes.CLOSE,)) + varint(code) + clip_text(text, codes.CLOSE_TEXT_SIZE_MAX).encode())
+
+
+def _unknown(head: int) -> bool:
+    """Whether no control frame has this head."""
+    return (not head or codes.SYNC < head < codes.MESSAGE) and head != codes.SLEEP
+
+
+def _refuse_stranger() -> None:
+    raise Refusal(codes.NOT_BUSWAY, "the other side does not speak Busway")

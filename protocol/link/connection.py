@@ -1,0 +1,657 @@
+"""One link's state machine: handshake, framing, keepalive, orderly end. Sans-IO: bytes and times in, events
+and bytes out.
+
+What messages mean is not known here: they go to inbox.py, and come from outbox.py.
+"""
+
+from busway.protocol import events
+from busway.protocol.errors import LocalError, Refusal
+from busway.protocol.fifo import Fifo
+from busway.protocol.link.backlog import Backlog
+from busway.protocol.link.inbox import Inbox, lenient_text
+from busway.protocol.link.lanes import is_express
+from busway.protocol.link.link import Link
+from busway.protocol.link.outbox import Outbox, frame
+from busway.protocol.messaging.endpoints import InFlow, size_of
+from busway.protocol.messaging.flows import OutFlow, Outgoing
+from busway.protocol.routing.advertising import Advertiser
+from busway.protocol.timers import Timer
+from busway.protocol.wire import codes
+from busway.protocol.wire.fields import Reader, clip_text, varint
+from busway.protocol.wire.hello import Hello, Limits, agree, decode_hello, encode_hello, keepalive
+from busway.protocol.wire.messages import AliasReader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from busway.protocol.node import Node
+    from busway.protocol.packet.packets import PacketLayer
+    from busway.protocol.routing.peers import Peer
+
+_LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
+
+
+class Connection(Timer):
+    """The state machine of one link. Made by `Node.connection`.
+
+    Feed it with `receive_data` and `receive_eof`, write what `data_to_send` gives, and close the link when
+    `done`.
+    """
+
+    def __init__(self, node: "Node", link: Link, nonce: bytes, limits: Limits, now: int) -> None:
+        self.deadline = -1
+        self.node = node
+        self.link = link
+        self.state = codes.GREETING
+        self.realm = link.realm
+        self.cost = link.cost
+        self.via = link.via
+        self.limits = limits
+        self.peer: "Peer | None" = None
+        self.keepalive_ms = 0
+        self.rtt_ms = -1  # of the last keepalive, -1 before the first
+        self.opened_at = -1
+        self.number = 0  # counts the links that this node has opened
+        self.last_read = now
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.skipped_frames = 0
+        self.dropped_answers = 0
+        self.synced = False  # the peer's first directory exchange is over
+        self.close_code = -1  # the error the link ended with, -1 while it lives
+        self.close_text = ""
+        self.flush_wanted = False
+        self.lookups = False  # no directory is pushed here
+        self.watched: "dict[bytes, Outgoing | None]" = {}  # what the peer asked for, and its last HAVE
+        self.pruned: "dict[bytes, bool]" = {}  # source and uuid of the broadcasts that the peer does not want
+        self.skipped: "dict[bytes, int]" = {}  # broadcasts in a row that there was no room for, by uuid
+        self.tag: object = None  # the adapter's
+        self.behind: "Connection | None" = None  # a link that lost to this one: it is read to its end first
+        self._held: "list[bytes]" = []  # what came meanwhile
+        self._held_size = 0
+        self.room_waiters = Fifo()  # flows that wait for room in the queue
+        self.broadcast_waiters: "list[OutFlow]" = []
+        self.backlog = Backlog(self)
+        self.advertiser = Advertiser(self, node.mesh)
+        self.outbox = Outbox(limits, node.origin, self.advertiser)
+        self._mine = self._make_hello(nonce, limits)
+        self._theirs = Hello()
+        self._my_hello = encode_hello(self._mine)
+        self._their_hello = b""
+        self._goodbye = b""  # CLOSE frame to be written when the outbox allows
+        self._drains_first = False  # ... only after all queued messages
+        self.frame_max = codes.HELLO_SIZE_MAX
+        self.inbox = Inbox(self, limits.aliases_max)
+        self._chunks: "list[bytes]" = []  # an incomplete frame, as it came
+        self._have = 0
+        self._need = 0
+        self._ping_sent = -1
+        self._measured = now  # when the round trip was last asked for, by any PING
+        self._pong = -1  # token of a PING to answer
+        self._suspect = False
+        self.outbox.control.append(frame(self._my_hello))
+        self.broadcast_size_max = codes.BROADCAST_SIZE_MAX
+        self.asleep_until = -1  # the peer announced that it sleeps, ms
+        self.packets: "PacketLayer | None" = None
+        self.waits_for_peer = False
+        node.timers.arm(self, now + codes.HELLO_TIMEOUT_MS)
+        self.touch()
+
+    def __repr__(self) -> str:
+        return "<link over %s to %r, %s>" % (
+            self.link.address or self.link.medium or self.link.sort,
+            self.peer,
+            codes.STATE_NAMES[self.state],
+        )
+
+    def _make_hello(self, nonce: bytes, limits: Limits) -> Hello:
+        hello = Hello()
+        hello.leaf = self.node.leaf
+        hello.lookups = self.link.lookups
+        hello.realm = self.link.realm
+        hello.dialled = self.link.dialled
+        hello.token_wanted = self.link.prove is not None
+        hello.node_id = self.node.me.node_id
+        hello.incarnation = self.node.me.incarnation
+        hello.nonce = nonce
+        hello.frame_size_max = limits.frame_size_max
+        hello.message_size_max = limits.message_size_max
+        hello.aliases_max = limits.aliases_max
+        hello.partials_max = limits.partials_max
+        hello.keepalive_ms = self.link.keepalive_ms
+        hello.bus = self.node.bus
+        hello.label = self.node.label
+        hello.via = self.link.via
+        return hello
+
+    # The caller's side
+
+    @property
+    def done(self) -> bool:
+        """True when nothing will be read or written any more: close the link."""
+        return self.state == codes.CLOSED and not self.outbox.has_bytes()
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether `data_to_send` has something now."""
+        if self.asleep_until >= 0:
+            return False
+        if self.outbox.has_bytes():
+            return True
+        if self.state == codes.OPEN:
+            return self.outbox.has_messages() or self.flush_wanted
+        return self.state == codes.CLOSING and bool(self._goodbye)
+
+    def receive_data(self, data: "bytes | bytearray | memoryview", now: int) -> "list[events.Event]":
+        """Take in bytes, cut anywhere, at time `now` in ms. Never raises for what they are; returns what
+        happened.
+        """
+        if self.state == codes.CLOSED:
+            return self.node.take_events()
+        raw = data if isinstance(data, bytes) else bytes(data)
+        self.last_read = now
+        self._suspect = False
+        self.bytes_in += len(raw)
+        if self.asleep_until >= 0:
+            self.asleep_until = -1
+            self.touch()
+        if self.behind is not None:
+            self._hold(raw, now)
+        else:
+            self._take_in(raw, now)
+        return self.node.take_events()
+
+    def _take_in(self, data: bytes, now: int) -> None:
+        if self._chunks:
+            self._chunks.append(data)
+            self._have += len(data)
+            if self._have < self._need:
+                return
+            data = b"".join(self._chunks)
+            self._chunks = []
+        try:
+            self._parse(data, now)
+        except Refusal as refusal:
+            self.fail(refusal.code, refusal.text, now)
+
+    def _hold(self, data: bytes, now: int) -> None:
+        """Keep what came while the link that lost has not been read to its end; a peer that floods gives up
+        its order.
+        """
+        self._held.append(data)
+        self._held_size += len(data)
+        if self._held_size > codes.QUEUE_SIZE_MAX:
+            self.catch_up(now)
+
+    def catch_up(self, now: int) -> None:
+        """The link that lost to this one has ended, or is not waited for any more."""
+        self.behind = None
+        data = b"".join(self._held)
+        self._held = []
+        self._held_size = 0
+        if data:
+            self._take_in(data, now)
+
+    def receive_eof(
+        self, now: int, text: str = "the connection ended without a goodbye"
+    ) -> "list[events.Event]":
+        """The link ended; `text` says how if it was a failure."""
+        self.catch_up(now)
+        if self.state != codes.CLOSED:
+            if self.state == codes.CLOSING:
+                self._end(self.close_code, self.close_text, False, now)
+            else:
+                self._end(codes.LOST, text, False, now)
+        self._drop_bytes(now)
+        return self.node.take_events()
+
+    def _drop_bytes(self, now: int) -> None:
+        """Nothing more leaves."""
+        self.outbox.control = []
+        self.outbox.write(0x7FFFFFFF, False, False, now)
+
+    def data_to_send(self, size_max: int, now: int) -> bytes:
+        """At most `size_max` bytes to write now; b"" if there is nothing. Ask when the link can take them."""
+        self.flush_wanted = False
+        if self.asleep_until >= 0:
+            return b""
+        data = self._stream_to_send(size_max, now)
+        self.bytes_out += len(data)
+        return data
+
+    def _stream_to_send(self, size_max: int, now: int) -> bytes:
+        said_goodbye = self.state == codes.CLOSING and not self._goodbye
+        if self._pong >= 0 and not said_goodbye:  # CLOSE is the last frame of a direction
+            self.outbox.control.append(frame(bytes((codes.PONG,)) + varint(self._pong)))
+            self._pong = -1
+        opened = self.state == codes.OPEN or bool(self._goodbye)
+        data = self.outbox.write(
+            size_max, opened, self.state == codes.CLOSING and not self._drains_first, now
+        )
+        if self._goodbye and len(data) < size_max:
+            data += self._write_goodbye(size_max - len(data), now)
+        if self.outbox.queued_size <= codes.QUEUE_LOW and len(self.room_waiters):
+            self.node.resume_room(self, now)
+        if self.broadcast_waiters or self.skipped or self.backlog.kept or self.backlog.lagging:
+            if self.outbox.broadcast_size <= self.broadcast_size_max >> 2:
+                self.backlog.drain()
+                self.node.resume_broadcast(self, now)
+        return data
+
+    def _write_goodbye(self, size_max: int, now: int) -> bytes:
+        # There is room left, so all that goes before it has been written.
+        assert not self.outbox.in_pieces() and not (self._drains_first and self.outbox.has_messages())
+        self.outbox.control.append(self._goodbye)
+        self._goodbye = b""
+        self.node.timers.arm(self, now + codes.CLOSING_MS)
+        return self.outbox.write(size_max, False, False, now)
+
+    def close(self, now: int, code: int = codes.GOODBYE, text: str = "", drain: bool = True) -> None:
+        """End the link in order: with `drain` everything queued is written first, else it is left to the
+        node. Nobody waits for a sleeper: that link ends at once.
+        """
+        if self.state < codes.OPEN or self.asleep_until >= 0:
+            self.fail(code, text, now)
+        elif self.state == codes.OPEN:
+            self.state = codes.CLOSING
+            self.node.emit(events.LinkEvent(events.LINK_STATE, self))
+            self.close_code = code
+            self.close_text = text
+            self._goodbye = _close_frame(code, text)
+            self._drains_first = drain
+            if not drain:
+                self.node.timers.arm(self, now + codes.CLOSING_MS)
+            self.touch()
+
+    def fail(self, code: int, text: str, now: int) -> None:
+        """End the link now, telling the peer why."""
+        if self.state == codes.CLOSED:
+            return
+        if self.state != codes.CLOSING or self._goodbye:
+            self.outbox.control.append(_close_frame(code, text))
+        self._end(code, text, False, now)
+
+    def distance(self) -> int:
+        """For choosing among links: the realm first, then the cost (rule 1 of the design's routing)."""
+        return self.realm << 14 | self.cost
+
+    def set_cost(self, cost: int, now: int) -> None:
+        """The link costs something else now, 1 to 16382, as seen from this side. Raises LocalError."""
+        if not 1 <= cost <= 16382:
+            raise LocalError("a link's cost must be 1 to 16382, not %r" % cost)
+        self.cost = cost
+        if self.opened_at >= 0 and self.state != codes.CLOSED:
+            self.node.mesh.cost_changed(self, now)
+
+    def measured(self, cost: int, now: int) -> None:
+        """A measurement says that the link costs that: taken over only if it is half or twice what held, so
+        that small changes disturb nobody.
+        """
+        if cost * 2 <= self.cost or cost >= self.cost * 2:
+            self.set_cost(cost, now)
+
+    # Room, for the origin and the desk
+
+    def has_room(self) -> bool:
+        return self.outbox.queued_size < codes.QUEUE_SIZE_MAX
+
+    def has_broadcast_room(self) -> bool:
+        return self.outbox.broadcast_size < self.broadcast_size_max
+
+    def is_busy(self) -> bool:
+        """Whether the link has no time for what may be lost."""
+        return False
+
+    def await_room(self, flow: OutFlow) -> None:
+        if flow not in self.room_waiters.items:
+            self.room_waiters.push(flow)
+
+    def await_broadcast_room(self, flow: OutFlow) -> None:
+        if flow not in self.broadcast_waiters:
+            self.broadcast_waiters.append(flow)
+
+    def enqueue(self, out: Outgoing) -> None:
+        self.outbox.push(out, size_of(out.payload))
+        if not self.flush_wanted:
+            self.touch()
+
+    def enqueue_broadcast(self, out: Outgoing) -> None:
+        self.outbox.push_broadcast(out, size_of(out.payload))
+        if not self.flush_wanted:
+            self.touch()
+
+    def answer(self, out: Outgoing) -> None:
+        """A small answer to something of the peer's. A peer that asks and asks but never reads is cut off;
+        what is for nodes behind it, or for a sleeper, is dropped before that, for it may not be its fault.
+        """
+        blameless = out.peer is not self.peer or self.asleep_until >= 0
+        if blameless and self.outbox.answers() >= codes.ANSWERS_MAX >> 1:
+            self.node.forwarder.counters["unroutable"] += 1
+            self.dropped_answers += 1
+            return
+        if not self.outbox.push_answer(out):
+            self.node.cut_off(self)
+        self.touch()
+
+    def credit(self, flow: InFlow) -> None:
+        self.outbox.push_credit(flow)
+        self.touch()
+
+    def forward(self, out: Outgoing) -> bool:
+        """A message of another node on its way, or a signal, behind all of its lane. False if there is no
+        room.
+        """
+        if is_express(out):
+            self.answer(out)
+            return True
+        if out.kind == codes.SIGNAL and out.extra == codes.PROBE and self.asleep_until >= 0:
+            return True  # who probes a sleeper will do so again
+        if not self.outbox.push_transit(out):
+            if out.kind != codes.ERROR or not out.payload:
+                if out.kind >= codes.ERROR:
+                    self.dropped_answers += 1
+                return False
+            out.payload = b""  # the code counts, the sentence is for people
+            return self.forward(out)
+        self.touch()
+        return True
+
+    def broadcast(self, out: Outgoing) -> None:
+        """A broadcast: written when its turn comes, or kept, or lost with a count."""
+        self.backlog.take(out)
+
+    def take_broadcasts(self, peer: "Peer") -> "list[Outgoing]":
+        """The broadcasts along the tree of `peer` that nothing has been written of."""
+        return self.outbox.take_broadcasts(peer) + self.backlog.take_all(peer)
+
+    def nodes_max(self) -> int:
+        """Numbers of the table of nodes, in either direction (section 5.1)."""
+        if self.node.leaf or self._theirs.leaf:
+            return max(3, self.limits.aliases_max)
+        return codes.ROUTES_MAX
+
+    def touch(self) -> None:
+        """There is something to write."""
+        if not self.flush_wanted:
+            self.flush_wanted = True
+            self.node.note_flush(self)
+
+    # Reading
+
+    def _parse(self, data: bytes, now: int) -> None:
+        """All whole frames in `data`; the rest is kept. One loop over offsets (style: 331 ns a frame)."""
+        pos = 0
+        end = len(data)
+        need = 1
+        while pos < end:
+            length = data[pos]
+            start = pos + 1
+            if length >= 0x80:
+                start = self._length_end(data, pos, end)
+                if not start:
+                    need = end - pos + 1
+                    break
+                length = Reader(data, pos, start).varint()
+            if length > self.frame_max or not length:
+                self._refuse_length(length)
+            stop = start + length
+            if stop > end:
+                need = stop - pos
+                if self.state == codes.GREETING:
+                    _check_stranger(data, start, end)
+                    need = end - pos + 1  # 512 bytes at the most: looked at again with each that comes
+                break
+            head = data[start]
+            if head & 0xEC == 0x80:
+                after = self.inbox.run(head, data, pos, start, end, now)
+                if after > pos:
+                    pos = after
+                    continue
+            elif head & 0xFC == 0x88 and length > 8:
+                after = self.inbox.switched(data, pos, start, stop, end, now)
+                if after > pos:
+                    pos = after
+                    continue
+            self._frame(head, data, start + 1, stop, now)
+            if self.state == codes.CLOSED:
+                return
+            pos = stop
+            if self.behind is not None:  # since this frame, a HELLO or AUTH
+                if pos < end:
+                    self._hold(data[pos:], now)
+                return
+        if pos < end:
+            self._chunks = [data[pos:] if pos else data]
+            self._have = end - pos
+            self._need = need
+
+    def _refuse_length(self, length: int) -> None:
+        if not length:
+            raise Refusal(codes.MALFORMED, "a frame of length 0")
+        raise Refusal(codes.TOO_LARGE, "a frame of %d bytes, but %d were agreed" % (length, self.frame_max))
+
+    def _length_end(self, data: bytes, pos: int, end: int) -> int:
+        """Where a length of several bytes ends, 0 if its end has not come yet; no further than 5 bytes."""
+        stop = min(end, pos + 5)
+        for at in range(pos, stop):
+            if data[at] < 0x80:
+                return at + 1
+        return stop if stop == pos + 5 else 0
+
+    def _frame(self, head: int, data: bytes, pos: int, stop: int, now: int) -> None:
+        """Any frame, by the table."""
+        reader = Reader(data, pos, stop)
+        if head >= codes.MESSAGE:
+            if not 1 << self.state & _LIVE:
+                raise Refusal(codes.BAD_STATE, "a message before the handshake was over")
+            self.inbox.message(head, reader, now)
+            return
+        row = _FRAMES.get(head)
+        if row is None:
+            if head >= codes.IGNORABLE and self.state != codes.GREETING:
+                self.skipped_frames += 1
+                return
+            if self.state == codes.GREETING:
+                raise Refusal(codes.NOT_BUSWAY, "the other side does not speak Busway")
+            raise Refusal(codes.UNKNOWN_FRAME, "a frame of kind 0x%02x, which must be known" % head)
+        handler, states = row
+        if not 1 << self.state & states:
+            raise Refusal(
+                codes.BAD_STATE, "a frame of kind %d in state %s" % (head, codes.STATE_NAMES[self.state])
+            )
+        handler(self, reader, now)
+
+    # Handshake
+
+    def _handle_hello(self, reader: Reader, now: int) -> None:
+        body = reader.data[reader.pos - 1 : reader.end]
+        theirs = decode_hello(reader)
+        limits = agree(self._mine, theirs)
+        self._theirs = theirs
+        self.limits = limits
+        self.realm = max(self.realm, theirs.realm)
+        self.keepalive_ms = keepalive(self._mine, theirs)
+        self.via = self.link.via or theirs.via
+        self.frame_max = limits.frame_size_max
+        self.inbox.aliases = AliasReader(limits.aliases_max)
+        self.lookups = self.link.lookups or theirs.lookups or self.node.leaf or theirs.leaf
+        self.outbox.agreed(limits, self.node.me.key, theirs.node_id + theirs.incarnation, self.nodes_max())
+        if not self._mine.token_wanted and not theirs.token_wanted:
+            self._open(now)
+            return
+        if self.link.prove is None:
+            raise Refusal(codes.TOKEN, "the other side demands a token and this side was given none")
+        self.state = codes.AUTHENTICATING
+        self.node.emit(events.LinkEvent(events.LINK_STATE, self))
+        self._their_hello = body
+        proof = self.link.prove(codes.AUTH_CONTEXT + self._my_hello + body)
+        self.outbox.control.append(frame(bytes((codes.AUTH,)) + proof))
+        self.touch()
+
+    def _handle_auth(self, reader: Reader, now: int) -> None:
+        assert self.link.prove is not None
+        if reader.left() != codes.PROOF_SIZE:
+            raise Refusal(codes.MALFORMED, "a proof has 32 bytes")
+        proof = reader.rest()
+        wanted = self.link.prove(codes.AUTH_CONTEXT + self._their_hello + self._my_hello)
+        difference = len(proof) ^ len(wanted)
+        for mine, theirs in zip(wanted, proof):  # all of them, so that the time tells nothing
+            difference |= mine ^ theirs
+        if difference:
+            raise Refusal(codes.TOKEN, "the token is wrong: give both sides the same")
+        self._open(now)
+
+    def _open(self, now: int) -> None:
+        self.state = codes.OPEN
+        self.opened_at = now
+        self.node.timers.disarm(self)
+        if self.keepalive_ms:
+            self.node.timers.arm(self, now + self.keepalive_ms)
+        self.touch()
+        self.node.mesh.link_opened(self, self._theirs, now)
+
+    # The end
+
+    def _handle_close(self, reader: Reader, now: int) -> None:
+        code = reader.varint()
+        text = clip_text(lenient_text(reader.rest()), codes.CLOSE_TEXT_SIZE_MAX)
+        if self.state == codes.CLOSING:
+            if self._goodbye:
+                self.outbox.control.append(self._goodbye)
+                self._goodbye = b""
+            self._end(self.close_code, self.close_text, False, now)
+        else:
+            self.outbox.control.append(_close_frame(code, ""))
+            self._end(code, text, True, now)
+
+    def _end(self, code: int, text: str, by_peer: bool, now: int) -> None:
+        """Into CLOSED: the one place where a link ends."""
+        opened = self.opened_at >= 0
+        self.state = codes.CLOSED
+        self.close_code = code
+        self.close_text = text
+        self._goodbye = b""
+        self._pong = -1
+        self.asleep_until = -1
+        self._chunks = []
+        self.inbox.assemblies = {}
+        self.behind = None
+        self._held = []
+        self.node.timers.disarm(self)
+        self.touch()
+        self.node.mesh.link_closed(self, opened, by_peer, now)
+
+    # Keepalive
+
+    def fire(self, now: int) -> None:
+        """The link's timer: for HELLO, for the peer's CLOSE, or for silence, by state."""
+        if self.state < codes.OPEN:
+            self.fail(codes.HELLO_TIMEOUT, "no HELLO within 5 seconds", now)
+        elif self.state == codes.OPEN or (self._goodbye and self._drains_first):
+            self._keep_alive(now)
+        else:
+            self._end(self.close_code, self.close_text, False, now)
+
+    def _keep_alive(self, now: int) -> None:
+        interval = self.keepalive_ms
+        silent = now - max(self.last_read, self.asleep_until)
+        if silent < interval:
+            # Without silence there are no PINGs; how long a round trip takes is of interest all the same.
+            long_ago = now - self._measured >= interval * codes.MEASURE_INTERVALS
+            if silent >= 0 and (self.rtt_ms < 0 or long_ago):
+                self._ping(now)
+            self.node.timers.arm(self, now - silent + interval)
+        elif silent < interval * codes.SILENT_INTERVALS:
+            self._ping(now)
+            self.node.timers.arm(self, now + interval)
+        elif not self._suspect:
+            # This program may have been stopped meanwhile: read what has arrived before judging.
+            self._suspect = True
+            self._ping(now)
+            self.node.timers.arm(self, now + max(1, interval // 4))
+        else:
+            self.fail(codes.SILENT, "nothing was heard for %d ms" % silent, now)
+
+    def _ping(self, now: int) -> None:
+        self._ping_sent = self._measured = now
+        self.outbox.control.append(frame(bytes((codes.PING,)) + varint(now & 0x0FFFFFFF)))
+        self.touch()
+
+    def _handle_ping(self, reader: Reader, now: int) -> None:
+        self._pong = _last_varint(reader)
+        self.touch()
+
+    def _handle_pong(self, reader: Reader, now: int) -> None:
+        token = _last_varint(reader)
+        if self._ping_sent >= 0 and token == self._ping_sent & 0x0FFFFFFF:
+            self.rtt_ms = now - self._ping_sent
+            self._ping_sent = -1
+
+    def sleep(self, ms: int, now: int) -> None:
+        """Announce that this side neither reads nor writes for the next `ms`, at most a day: the peer keeps
+        what it has for us. 0, or anything that is written later, takes it back: announce when nothing waits.
+        Raises LocalError.
+        """
+        if not 0 <= ms <= codes.SLEEP_MAX_MS:
+            raise LocalError("ms must be 0 to 86400000, not %r" % ms)
+        if self.state == codes.OPEN:
+            self.outbox.control.append(frame(bytes((codes.SLEEP,)) + varint(ms)))
+            self.last_read = max(self.last_read, now + ms)  # nor is the peer's silence one meanwhile
+            self.touch()
+
+    def _handle_sleep(self, reader: Reader, now: int) -> None:
+        ms = min(_last_varint(reader), codes.SLEEP_MAX_MS)
+        last = reader.end == len(reader.data)  # whatever follows of the stream ends the sleep
+        self.asleep_until = now + ms if ms and last else -1
+
+    def log(self, text: bytes) -> None:
+        """Show `text` to people at the other end of a packet link; on others nothing happens."""
+
+    # Directory and messages
+
+    def _handle_more(self, reader: Reader, now: int) -> None:
+        self.inbox.more(reader, now)
+
+    def _handle_directory(self, reader: Reader, now: int) -> None:
+        self.advertiser.read_directory(reader, now)
+
+    def _handle_routes(self, reader: Reader, now: int) -> None:
+        self.advertiser.read_routes(reader, now)
+
+    def _handle_sync(self, reader: Reader, now: int) -> None:
+        self.advertiser.read_sync(reader, now)
+
+
+# Control frames: kind -> (handler, states that allow it, as bits).
+_FRAMES = {
+    codes.HELLO: (Connection._handle_hello, 1 << codes.GREETING),
+    codes.AUTH: (Connection._handle_auth, 1 << codes.AUTHENTICATING),
+    codes.CLOSE: (Connection._handle_close, 1 << codes.GREETING | 1 << codes.AUTHENTICATING | _LIVE),
+    codes.PING: (Connection._handle_ping, _LIVE),
+    codes.PONG: (Connection._handle_pong, _LIVE),
+    codes.DIRECTORY: (Connection._handle_directory, _LIVE),
+    codes.MORE: (Connection._handle_more, _LIVE),
+    codes.ROUTES: (Connection._handle_routes, _LIVE),
+    codes.SYNC: (Connection._handle_sync, _LIVE),
+    codes.SLEEP: (Connection._handle_sleep, _LIVE),
+}
+
+
+def _close_frame(code: int, text: str) -> bytes:
+    raw = clip_text(text, codes.CLOSE_TEXT_SIZE_MAX).encode()
+    return frame(bytes((codes.CLOSE,)) + varint(code) + raw)
+
+
+def _check_stranger(data: bytes, start: int, end: int) -> None:
+    """A first frame that is not all there yet: a stranger is refused now, not when its time is up."""
+    if start == end or data[start] >= codes.MESSAGE:
+        return
+    magic = data[start + 1 : min(end, start + 1 + len(codes.MAGIC))]
+    if data[start] not in _FRAMES or (data[start] == codes.HELLO and not codes.MAGIC.startswith(magic)):
+        raise Refusal(codes.NOT_BUSWAY, "the other side does not speak Busway")
+
+
+def _last_varint(reader: Reader) -> int:
+    value = reader.varint()
+    if reader.left():
+        raise Refusal(codes.MALFORMED, "bytes behind a frame's last field")
+    return value

@@ -1,0 +1,378 @@
+"""Endpoints registered at this node: their receivers, queues, queue policies, and what each origin may still
+send.
+
+Knows no link and writes nothing: credit that falls due and messages that a policy throws out are handed to
+the `Desk`
+(desk.py), which answers them.
+"""
+
+from busway.protocol.fifo import Fifo
+from busway.protocol.wire import codes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from busway.protocol.link.connection import Connection
+    from busway.protocol.messaging.flows import OutFlow
+    from busway.protocol.routing.peers import Peer
+    from busway.protocol.timers import Timer
+
+# States of a request at the node that serves it.
+QUEUED = 0
+TAKEN = 1
+DONE = 2
+
+_OBJECT_SIZE = 64  # what an object passed by reference counts for in a queue's byte budget
+_SHOWN_MAX = 64  # characters of a payload in a repr
+
+
+def size_of(payload: object) -> int:
+    """Bytes that a payload counts for in queues."""
+    return len(payload) if isinstance(payload, bytes) else _OBJECT_SIZE
+
+
+def _shown(payload: object) -> str:
+    """A payload as a repr has it: its beginning."""
+    text = repr(payload[:_SHOWN_MAX] if isinstance(payload, (bytes, str)) else payload)
+    cut = len(text) > _SHOWN_MAX + 3 or (isinstance(payload, (bytes, str)) and len(payload) > _SHOWN_MAX)
+    return text[:_SHOWN_MAX] + "..." if cut else text
+
+
+class Message:
+    """One message in a receiver's queue.
+
+    `payload` is bytes in `format` (an object for OBJECT), `type_id` the message type's uuid or b"", `seq`
+    counts the origin's messages
+    to this endpoint, `missed` those that got lost just before this one, `arrived` when it came, in ms.
+    """
+
+    __slots__ = ("arrived", "error", "flow", "format", "missed", "payload", "seq", "type_id")
+
+    def __init__(
+        self, flow: "InFlow", seq: int, payload: object, format: int, type_id: bytes, missed: int, now: int
+    ) -> None:
+        self.flow = flow
+        self.seq = seq
+        self.payload: "Any" = payload
+        self.format = format
+        self.type_id = type_id
+        self.missed = missed
+        self.arrived = now
+        self.error: "Any" = None  # the adapter's: why the payload could not be decoded
+
+    @classmethod
+    def __class_getitem__(cls, _payload: object) -> object:
+        """`Message[Reading]` in an annotation: only type checkers tell it from `Message`."""
+        return cls
+
+    def __repr__(self) -> str:
+        return "<%s %d to %s from %s: %s>" % (
+            self._noun(),
+            self.seq,
+            repr(self.endpoint_name) if self.endpoint_name else self.endpoint.hex(),
+            repr(self.source_label) if self.source_label else self.source.hex(),
+            "unreadable" if self.error is not None else _shown(self.payload),
+        )
+
+    def _noun(self) -> str:
+        return "message"
+
+    @property
+    def source(self) -> bytes:
+        """The sending node's id, 16 bytes."""
+        return self.flow.peer.node_id
+
+    @property
+    def endpoint(self) -> bytes:
+        """The uuid it was sent to, 16 bytes."""
+        return self.flow.endpoint.uuid
+
+    @property
+    def endpoint_name(self) -> str:
+        """The endpoint's name; "" for one that was registered by its uuid alone."""
+        return self.flow.endpoint.name
+
+    @property
+    def source_label(self) -> str:
+        """What tells people which program sent it, as far as it is known now; else ""."""
+        return self.flow.peer.label
+
+    @property
+    def received_at(self) -> float:
+        """When it arrived at this node, in seconds of the node's clock; in programs that is
+        `time.monotonic()`.
+        """
+        return self.arrived / 1000
+
+
+class Request(Message):
+    """A message that wants an answer: a request, or a confirmed send (`confirm`), which `take` answers by
+    itself.
+    """
+
+    __slots__ = ("confirm", "id", "state", "stream", "timer", "timeout_ms")
+
+    def __init__(
+        self, flow: "InFlow", seq: int, payload: object, format: int, type_id: bytes, missed: int, now: int
+    ) -> None:
+        self.flow = flow
+        self.seq = seq
+        self.payload = payload
+        self.format = format
+        self.type_id = type_id
+        self.missed = missed
+        self.arrived = now
+        self.error = None
+        self.confirm = False
+        self.id = 0
+        self.timeout_ms = 0
+        self.timer: "Timer | None" = None
+        self.state = QUEUED
+        self.stream: "OutFlow | None" = None  # None: the origin wants one reply, not a stream
+
+    def _noun(self) -> str:
+        return "confirmed message" if self.confirm else "request"
+
+
+class InFlow:
+    """What one origin sends to one of our endpoints: the last number, and the limit we gave."""
+
+    __slots__ = (
+        "active",
+        "bridged",
+        "credit_due",
+        "endpoint",
+        "far",
+        "half",
+        "last_used",
+        "limit",
+        "missed",
+        "peer",
+        "queued",
+        "received",
+        "session",
+    )
+
+    def __init__(self, peer: "Peer", endpoint: "Endpoint", received: int, now: int) -> None:
+        self.peer = peer
+        self.endpoint = endpoint
+        self.received = received
+        self.limit = received + endpoint.opening
+        self.queued = 0
+        self.half = endpoint.opening >> 1  # of the window, at the least: when so little is left it is raised
+        self.last_used = now
+        self.credit_due = False
+        self.far = False  # its messages come over other nodes
+        self.active = False  # counts among those who share the queue
+        self.session: "Connection | None" = None  # that brought the last one
+        self.bridged = 0  # numbers that a probe passed over: `missed` of the next message
+        self.missed = 0  # of all messages so far
+
+
+class Receiver:
+    """One queue of messages for one part of the program.
+
+    `queue_max` messages and `size_max` bytes; what comes beyond meets `policy`.
+    """
+
+    __slots__ = (
+        "closed",
+        "dropped",
+        "endpoint",
+        "latest",
+        "lost",
+        "policy",
+        "queue",
+        "queue_max",
+        "refused",
+        "size",
+        "size_max",
+        "tag",
+        "taken",
+    )
+
+    def __init__(self, endpoint: "Endpoint", queue_max: int, size_max: int, policy: int) -> None:
+        self.endpoint = endpoint
+        self.queue = Fifo()
+        self.queue_max = queue_max
+        self.size_max = size_max
+        self.size = 0
+        self.policy = policy
+        self.dropped = 0
+        self.refused = 0
+        self.taken = 0
+        self.closed = False
+        # dropped by the policy, to be shown as `missed` of the origin's next
+        self.lost: "dict[InFlow, int]" = {}
+        # LATEST: the newest of each origin, and how many must have been taken before it
+        self.latest: "dict[InFlow, tuple[Message, int]]" = {}
+        self.tag: object = None  # the adapter's
+
+    def __repr__(self) -> str:
+        return "<receiver of %r, %d queued%s>" % (
+            self.endpoint,
+            len(self.queue),
+            ", closed" if self.closed else "",
+        )
+
+    def has_room(self, size: int) -> bool:
+        queued = len(self.queue)
+        return queued == 0 or (queued < self.queue_max and self.size + size <= self.size_max)
+
+    def put(self, message: Message, size: int) -> bool:
+        """Queue a message; True if the queue was empty."""
+        queue = self.queue
+        empty = not queue.items
+        queue.items.append(message)
+        self.size += size
+        message.flow.queued += 1
+        if self.lost:
+            self.show_lost(message, codes.DROP_NEWEST)
+        return empty
+
+    def pull(self) -> Message:
+        """Remove the oldest message; the caller has seen that there is one."""
+        message: Message = self.queue.pop()
+        self.size -= size_of(message.payload)
+        message.flow.queued -= 1
+        if self.lost:
+            self.show_lost(message, codes.DROP_OLDEST)
+        return message
+
+    def replace(self, message: Message, size: int) -> bool:
+        """LATEST: put a message in the place of an older one of its origin, if that still waits."""
+        flow = message.flow
+        old, before = self.latest.get(flow, (message, -1))
+        if before < self.taken:
+            if flow.active and self.has_room(size):  # else nobody would forget it, or it will not wait
+                self.latest[flow] = (message, self.taken + len(self.queue))
+            return False
+        self.size += size - size_of(old.payload)
+        old.seq = message.seq
+        old.payload = message.payload
+        old.format = message.format
+        old.type_id = message.type_id
+        old.arrived = message.arrived
+        old.missed += 1 + message.missed
+        self.dropped += 1
+        return True
+
+    def show_lost(self, message: Message, policy: int) -> None:
+        """What the policy dropped is `missed` of the origin's next message: when that is queued, or when it
+        is taken.
+        """
+        if (self.policy == codes.DROP_OLDEST) == (policy == codes.DROP_OLDEST):
+            message.missed += self.lost.pop(message.flow, 0)
+
+    def note_lost(self, message: Message) -> None:
+        self.dropped += 1
+        if message.flow.active:  # else its origin is gone
+            self.lost[message.flow] = self.lost.get(message.flow, 0) + 1 + message.missed
+
+    def missed(self) -> int:
+        """Messages that are known to be lost, and that no message has shown yet as its `missed`."""
+        count = sum(self.lost.values())
+        for flow in self.endpoint.active:
+            count += flow.bridged
+        return count
+
+
+class Endpoint:
+    """One uuid registered at this node, with one receiver or several."""
+
+    __slots__ = (
+        "active",
+        "cost",
+        "kind",
+        "message_size",
+        "name",
+        "opening",
+        "realm",
+        "receivers",
+        "uuid",
+    )
+
+    def __init__(
+        self, uuid: bytes, kind: int, realm: int, name: str, cost: int, opening: int = codes.OPENING_CREDIT
+    ) -> None:
+        self.uuid = uuid
+        self.kind = kind
+        self.realm = realm
+        self.name = name
+        self.cost = cost
+        self.opening = opening  # credit of an origin of which nothing has been heard yet
+        self.receivers: "list[Receiver]" = []
+        self.active: "list[InFlow]" = []
+        self.message_size = 1  # of a large recent message, bytes: up at once, down slowly
+
+    def __repr__(self) -> str:
+        return "<endpoint %s, %s, %s>" % (
+            repr(self.name) if self.name else self.uuid.hex(),
+            codes.KIND_NAMES[self.kind],
+            codes.REALM_NAMES[self.realm],
+        )
+
+    def queued(self) -> int:
+        return sum([len(receiver.queue) for receiver in self.receivers])
+
+    def pick(self) -> Receiver:
+        """The receiver with the shortest queue; only anycast has several to choose from."""
+        best = self.receivers[0]
+        for receiver in self.receivers:
+            if len(receiver.queue) < len(best.queue):
+                best = receiver
+        return best
+
+    def activate(self, flow: InFlow) -> None:
+        """Count an origin among those who share the queue."""
+        flow.active = True
+        self.active.append(flow)
+
+    def deactivate(self, flow: InFlow) -> None:
+        """An origin is idle or gone: its share is free for the others."""
+        if flow.active:
+            flow.active = False
+            self.active.remove(flow)
+            for receiver in self.receivers:
+                receiver.lost.pop(flow, None)
+                receiver.latest.pop(flow, None)
+
+    def _budget(self) -> int:
+        """Messages that all origins together may have under way or queued: half the queue (section 7.1)."""
+        queue_max = 0
+        size_max = 0
+        for receiver in self.receivers:
+            queue_max += receiver.queue_max
+            size_max += receiver.size_max
+        return min(queue_max, size_max // self.message_size) // 2
+
+    def window(self) -> int:
+        """An even share of the budget: as much as each origin may get at the most."""
+        return max(1, min(codes.WINDOW_MAX, self._budget() // max(1, len(self.active))))
+
+    def raise_limit(self, flow: InFlow, taken: bool) -> bool:
+        """Let an origin send on, because it has sent or, if `taken`, was read; True if its limit rose.
+
+        Its window doubles as it is used, up to an even share of the budget, and never beyond what the windows
+        of the others leave: an origin that sends little holds little, and many that come at once stay within
+        the queue. What has not been read yet may take up a quarter of the budget, for more may be coming.
+        """
+        if not flow.active:
+            return False  # its node is gone
+        self.message_size -= self.message_size >> 4
+        window = min(self.window(), max(codes.OPENING_CREDIT, flow.half * 4))
+        if flow.far:  # what is under way is in the queues of others
+            window = min(window, max(codes.OPENING_CREDIT, codes.FAR_WINDOW_SIZE // self.message_size))
+        budget = self._budget() if taken else self._budget() >> 2
+        for other in self.active:
+            if other is not flow:
+                budget -= other.limit - other.received + other.queued
+        window = max(1, min(window, budget))
+        limit = flow.received - flow.queued + window
+        if limit <= flow.limit:
+            flow.half = min(flow.half, window >> 1)
+            return False
+        flow.half = window >> 1
+        flow.limit = limit
+        return True

@@ -1,0 +1,179 @@
+"""What is on its way from this node: messages, the flows they belong to, and what the caller was promised to
+hear. Data, no rules.
+"""
+
+from busway.protocol.fifo import Fifo
+from busway.protocol.routing.peers import Peer
+from busway.protocol.timers import Timer
+from busway.protocol.wire import codes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from busway.protocol.link.connection import Connection
+    from busway.protocol.messaging.sender import Origin
+
+# States of a pending message.
+HOMELESS = 0  # nobody has the endpoint
+WAITING = 1  # no credit, or no room on the link
+SENT = 2
+OVER = 3
+
+UNLIMITED = 1 << 62  # the limit of a flow without credit: replies, broadcasts
+
+
+class Outgoing:
+    """One message or signal on its way to a link; it becomes bytes when the link can take it."""
+
+    __slots__ = (
+        "endpoint",
+        "expires",
+        "extra",
+        "format",
+        "id",
+        "kind",
+        "payload",
+        "peer",
+        "seq",
+        "transit",
+        "type_id",
+    )
+
+    def __init__(
+        self, kind: int, peer: Peer, endpoint: bytes, seq: int, payload: object, format: int, type_id: bytes
+    ) -> None:
+        self.kind = kind
+        self.peer = peer
+        self.endpoint = endpoint
+        self.seq = seq  # of a PART its index; of a signal CREDIT, PROBE, PART_CREDIT, END its number
+        self.payload: "Any" = payload
+        self.format = format
+        self.type_id = type_id
+        self.transit: "Transit | None" = None
+        self.id = 0
+        self.expires = 0  # ms; 0: never
+        self.extra = 0  # SEND, PUBLISH: 1 best effort; REQUEST: stream window; ERROR: code; SIGNAL: which
+
+
+class Transit:
+    """What the routing header of a message says, if that is more than its destination."""
+
+    __slots__ = ("hops", "realm", "source")
+
+    def __init__(self, source: bytes, realm: int, hops: int) -> None:
+        self.source = source  # node and incarnation; b"": this node
+        self.realm = realm  # the widest that it has crossed
+        self.hops = hops
+
+
+class OutFlow(Timer):
+    """What we send to one endpoint at one node (or the parts of one stream): its numbers, and what waits for
+    credit.
+    """
+
+    __slots__ = (
+        "base",
+        "blocked",
+        "done",
+        "endpoint",
+        "hop",
+        "lags_until",
+        "last_used",
+        "limit",
+        "open",
+        "opening",
+        "origin",
+        "peer",
+        "probe_ms",
+        "resuming",
+        "sent",
+        "waiting",
+    )
+
+    def __init__(self, origin: "Origin", peer: Peer, endpoint: bytes, credit: int, now: int) -> None:
+        self.deadline = -1
+        self.origin = origin
+        self.peer = peer
+        self.endpoint = endpoint
+        self.hop: "Connection | None" = None
+        self.sent = 0
+        self.opening = credit
+        self.limit = credit
+        self.waiting = Fifo()
+        self.last_used = now
+        self.resuming = False
+        self.probe_ms = codes.PROBE_MS
+        # For choosing among several holders (anycast.py):
+        self.open = 0  # requests outstanding
+        self.done = 0  # ... that were answered of late
+        self.base = 0  # what `sent` was when counting began
+        self.blocked = -1  # since when a send has waited for its credit, ms
+        self.lags_until = -1  # until then it is passed over while it has none, ms
+
+    def share(self) -> int:
+        """What it has got of the messages that others could have got as well."""
+        return self.sent - self.base
+
+    def link(self) -> "Connection | None":
+        """The link that the messages take: the same as long as it stands, even if a better one has come, for
+        there they would overtake those that are under way.
+        """
+        hop = self.hop
+        if hop is None or hop.state == codes.CLOSED:
+            hop = self.hop = self.peer.hop
+        return hop
+
+    def fire(self, now: int) -> None:
+        self.origin.probe(self, now)
+
+
+class Pending(Timer):
+    """A message whose fate the caller was promised to hear."""
+
+    __slots__ = (
+        "asked",
+        "consumed",
+        "expires",
+        "flow",
+        "id",
+        "next_part",
+        "origin",
+        "out",
+        "patient",
+        "pinned",
+        "state",
+        "timeout_ms",
+        "told",
+        "window",
+    )
+
+    def __init__(self, origin: "Origin", id: int, out: Outgoing) -> None:
+        self.deadline = -1
+        self.origin = origin
+        self.id = id
+        self.out = out
+        self.flow: "OutFlow | None" = None
+        self.state = HOMELESS
+        self.expires = -1  # ms; -1: a plain message waits for credit as long as it takes
+        self.patient = False  # it waits for an endpoint to appear (ttl)
+        self.asked: "list[bytes]" = []  # nodes and endpoints that were looked up for it
+        self.pinned = b""
+        self.timeout_ms = 0
+        self.window = 0
+        self.told = 0  # when its window was told last, ms
+        self.next_part = 0
+        self.consumed = 0
+
+    def fire(self, now: int) -> None:
+        self.origin.due(self, now)
+
+
+class Target:
+    """Where messages to a uuid go: the cheapest holders; for a broadcast endpoint that there are any."""
+
+    __slots__ = ("flows", "kind")
+
+    def __init__(self, kind: int) -> None:
+        self.kind = kind
+        self.flows: "list[OutFlow]" = []

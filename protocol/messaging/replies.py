@@ -1,0 +1,129 @@
+"""What comes back: replies, errors, the parts of streams, each matched with what this node has outstanding.
+
+Knows neither links nor how a message found its way.
+"""
+
+from busway.protocol import events
+from busway.protocol.messaging.flows import SENT, Outgoing, Pending
+from busway.protocol.routing.peers import Peer
+from busway.protocol.wire import codes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from busway.protocol.messaging.sender import Origin
+    from busway.protocol.wire.messages import Header
+
+
+class Answers:
+    """Correlates what others answer; late, unknown, cancelled and forged answers end here."""
+
+    __slots__ = ("_origin",)
+
+    def __init__(self, origin: "Origin") -> None:
+        self._origin = origin
+
+    def tell_window(self, pending: Pending, now: int) -> None:
+        """PART_CREDIT: the server may send as many parts as the program has room for."""
+        pending.told = now
+        limit = pending.consumed + pending.window
+        peer = pending.out.peer
+        if peer is self._origin.me:
+            assert self._origin.desk is not None
+            self._origin.desk.part_credit(peer, pending.id, limit & 0xFFFF, now)
+            return
+        out = Outgoing(codes.SIGNAL, peer, b"", limit, b"", codes.RAW, b"")
+        out.extra = codes.PART_CREDIT
+        out.id = pending.id
+        if peer.hop is not None:  # else its way is lost: it is told again
+            peer.hop.answer(out)
+
+    def pending_of(self, peer: Peer, id: int) -> "Pending | None":
+        """The pending message that an answer belongs to: late, unknown, cancelled and forged ones end
+        here.
+        """
+        pending = self._origin.pending.get(id)
+        if pending is None or pending.state != SENT or pending.out.peer is not peer:
+            self._origin.counters["unknown_reply"] += 1
+            return None
+        return pending
+
+    def _stream_of(self, peer: Peer, id: int) -> "Pending | None":
+        """The same for PART and END: who did not ask for parts is sent none, and still waits."""
+        pending = self.pending_of(peer, id)
+        if pending is not None and not pending.window:
+            self._origin.counters["unknown_reply"] += 1
+            return None
+        return pending
+
+    def reply(self, peer: Peer, id: int, payload: object, format: int, type_id: bytes) -> None:
+        """REPLY came."""
+        pending = self.pending_of(peer, id)
+        if pending is not None:
+            taken = pending.out.kind == codes.CONFIRM
+            outcome = self._origin.finish(pending, events.TAKEN if taken else events.REPLIED)
+            outcome.payload = payload
+            outcome.format = format
+            outcome.type_id = type_id
+
+    def error(self, peer: Peer, id: int, code: int, text: str, now: int) -> None:
+        """ERROR came."""
+        pending = self.pending_of(peer, id)
+        if pending is not None:
+            status = events.UNDELIVERED if code <= codes.REASON_LAST else events.FAILED
+            self._origin.finish(pending, status, code, text)
+            if code == codes.NO_ENDPOINT:
+                self._origin.lookups.refused(peer, pending.out.endpoint, now)
+
+    def failed(self, peer: Peer, kind: int, header: "Header", reason: int, now: int) -> None:
+        """A message of ours ended on its way, as its answer would say."""
+        if kind == codes.ERROR:
+            self.error(peer, header.id, reason, "", now)
+        else:
+            self._origin.undelivered(peer, header.endpoint, header.number, reason, now)
+
+    def part(
+        self, peer: Peer, id: int, index: int, payload: object, format: int, type_id: bytes, now: int
+    ) -> None:
+        """PART came; one that is not the next, or beyond the window, ends the stream."""
+        pending = self._stream_of(peer, id)
+        if pending is None:
+            return
+        room = pending.next_part - pending.consumed < pending.window
+        if index != pending.next_part & 0xFFFF or not room:
+            self._lose_part(pending, now)
+            return
+        pending.next_part += 1
+        self._extend(pending, now)
+        outcome = events.Outcome(id, events.PARTIAL)
+        outcome.payload = payload
+        outcome.format = format
+        outcome.type_id = type_id
+        self._origin.emit(outcome)
+
+    def _lose_part(self, pending: Pending, now: int) -> None:
+        self._origin.call_off(pending, now)
+        self._origin.finish(pending, events.UNDELIVERED, codes.PART_LOST)
+
+    def _extend(self, pending: Pending, now: int) -> None:
+        """A stream's timeout counts from its last part."""
+        pending.expires = now + pending.timeout_ms
+        self._origin.timers.arm(pending, pending.expires)
+
+    def end(self, peer: Peer, id: int, parts: int, now: int) -> None:
+        """END came; a count that differs means that parts are missing."""
+        pending = self._stream_of(peer, id)
+        if pending is None:
+            return
+        if parts != pending.next_part & 0xFFFF:
+            self._lose_part(pending, now)
+        else:
+            self._origin.finish(pending, events.ENDED)
+
+    def consume_part(self, token: int, now: int) -> None:
+        """The program took a part: let the server send on when half of the window is used."""
+        pending = self._origin.pending.get(token)
+        if pending is None or pending.consumed >= pending.next_part:
+            return
+        pending.consumed += 1
+        if pending.consumed % max(1, pending.window // 2) == 0:
+            self.tell_window(pending, now)

@@ -1,0 +1,130 @@
+"""The state of a node in plain values (ints, strings, bytes, lists, dicts): what the introspection endpoint
+answers.
+"""
+
+from busway.protocol.wire import codes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from busway.protocol.link.connection import Connection
+    from busway.protocol.messaging.endpoints import Endpoint
+    from busway.protocol.node import Node
+    from busway.protocol.routing.directory import Entry
+    from busway.protocol.routing.peers import Peer
+
+
+def report(node: "Node", now: int) -> "dict[str, object]":
+    """See docs/protocol.md, section 9."""
+    counters = dict(node.mesh.counters)
+    counters.update(node.mesh.router.counters)
+    counters.update(node.forwarder.counters)
+    counters.update(node.lookups.counters)
+    counters.update(node.origin.counters)
+    counters.update(node.desk.counters)
+    return {
+        "node": node.me.node_id,
+        "incarnation": node.me.incarnation,
+        "label": node.label,
+        "bus": node.bus,
+        "leaf": node.leaf,
+        "transit": node.mesh.router.transit,
+        "links": [_link(connection, now) for connection in node.connections],
+        "dialled": [] if node.dialled is None else node.dialled(),
+        "endpoints": [_endpoint(endpoint) for endpoint in node.endpoints()],
+        "published": [_published(node, *item) for item in node.origin.publisher.counts().items()],
+        "seen": [_entry(entry) for entry in node.entries()],
+        "nodes": [_node(node, peer) for peer in node.routes.peers.values() if peer.hop is not None],
+        "counters": counters,
+        "comer_refused_ms": now - node.refused_at if node.refused_at >= 0 else -1,
+        "outstanding": len(node.origin.pending),
+    }
+
+
+def _link(connection: "Connection", now: int) -> "dict[str, object]":
+    peer = connection.peer
+    outbox = connection.outbox
+    return {
+        "peer": peer.node_id if peer is not None else b"",
+        "label": peer.label if peer is not None else "",
+        "leaf": peer.leaf if peer is not None else False,
+        "state": codes.STATE_NAMES[connection.state],
+        "realm": codes.REALM_NAMES[connection.realm],
+        "medium": connection.link.medium,
+        "address": connection.link.address,
+        "via": connection.via,
+        "dialled": connection.link.dialled,
+        "cost": connection.cost,
+        "lookups": connection.lookups,
+        "rtt_ms": connection.rtt_ms,
+        "age_ms": now - connection.opened_at if connection.opened_at >= 0 else -1,
+        "silent_ms": now - connection.last_read,
+        "keepalive_ms": connection.keepalive_ms,
+        "bytes_in": connection.bytes_in,
+        "bytes_out": connection.bytes_out,
+        "asleep_ms": max(0, connection.asleep_until - now) if connection.asleep_until >= 0 else -1,
+        "queued_bytes": outbox.queued_size + outbox.broadcast_size + outbox.transit_size,
+        "forwarded": outbox.forwarded,
+        "skipped_frames": connection.skipped_frames,
+        "dropped_answers": connection.dropped_answers,
+    }
+
+
+def _node(node: "Node", peer: "Peer") -> "dict[str, object]":
+    route = peer.route
+    hop = peer.hop.peer if peer.hop is not None else None
+    children = []
+    if route is not None:
+        for neighbour in node.mesh.router.neighbours:
+            if route in neighbour.children:
+                children.append(neighbour.link.peer.node_id)
+    return {
+        "node": peer.node_id,
+        "incarnation": peer.incarnation,
+        "label": peer.label,
+        "leaf": peer.leaf,
+        "via": hop.node_id if hop is not None else b"",
+        "realm": codes.REALM_NAMES[peer.metric >> 14],
+        "cost": peer.metric & 0x3FFF,
+        "seqno": route.distance >> 16 if route is not None and route.distance >= 0 else 0,
+        "offers": len(route.offers) if route is not None else 0,
+        "children": children,
+        "missed": sum([flow.missed + flow.bridged for flow in peer.in_flows.values()]),
+        "versions": [line.version for line in peer.lines[1:]],
+    }
+
+
+def _endpoint(endpoint: "Endpoint") -> "dict[str, object]":
+    receivers = endpoint.receivers
+    return {
+        "endpoint": endpoint.uuid,
+        "name": endpoint.name,
+        "kind": codes.KIND_NAMES[endpoint.kind],
+        "realm": codes.REALM_NAMES[endpoint.realm],
+        "cost": endpoint.cost,
+        "receivers": len(receivers),
+        "origins": len(endpoint.active),
+        "queued": endpoint.queued(),
+        "taken": sum([receiver.taken for receiver in receivers]),
+        "dropped": sum([receiver.dropped for receiver in receivers]),
+        "refused": sum([receiver.refused for receiver in receivers]),
+    }
+
+
+def _published(node: "Node", uuid: bytes, sent: int) -> "dict[str, object]":
+    entries = node.directory.by_uuid.get(uuid, [])
+    name = entries[0].name if entries else ""
+    if uuid in node.desk.endpoints:
+        name = node.desk.endpoints[uuid].name
+    elif not name and node.name_of is not None:
+        name = node.name_of(uuid)
+    return {"endpoint": uuid, "name": name, "sent": sent}
+
+
+def _entry(entry: "Entry") -> "dict[str, object]":
+    return {
+        "endpoint": entry.uuid,
+        "name": entry.name,
+        "kind": codes.KIND_NAMES[entry.kind],
+        "realm": codes.REALM_NAMES[entry.realm],
+        "node": entry.peer.node_id,
+    }

@@ -1,0 +1,131 @@
+"""Messages to an endpoint that nobody is known to have: they wait for one to appear (ttl), or for the word
+that there is none.
+
+The origin's side; who is asked, and what is answered, is in lookups.py.
+"""
+
+from busway.protocol import events
+from busway.protocol.errors import WrongKindError
+from busway.protocol.messaging.flows import HOMELESS, Pending
+from busway.protocol.wire import codes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from busway.protocol.messaging.sender import Origin
+
+
+class Homeless:
+    """What waits, by endpoint, in the order of sending."""
+
+    __slots__ = ("_origin", "arrived", "waiting")
+
+    def __init__(self, origin: "Origin") -> None:
+        self._origin = origin
+        self.waiting: "dict[bytes, list[Pending]]" = {}
+        self.arrived: "dict[bytes, bool]" = {}  # our own endpoints that some of these wait for no longer
+
+    def park(self, pending: Pending, ttl_ms: int, now: int) -> None:
+        uuid = pending.out.endpoint
+        pending.state = HOMELESS
+        pending.patient = ttl_ms > 0
+        asked = self._look_up(pending, now)
+        if pending.patient and uuid not in pending.asked and uuid != codes.INTROSPECTION:
+            pending.asked.append(uuid)  # when that node comes, those who are asked say what it has
+            self._origin.lookups.ask(uuid, now)
+        if not pending.patient and not self._origin.syncing and not asked:
+            self.fail(pending)
+            return
+        self.waiting.setdefault(uuid, []).append(pending)
+        until = now + (ttl_ms or codes.SYNC_MS)
+        self._origin.timers.arm(pending, until if pending.expires < 0 else min(until, pending.expires))
+
+    def _look_up(self, pending: Pending, now: int) -> bool:
+        """Ask for the node that is wanted, then for the endpoint; False if there is nobody to ask, any
+        more.
+        """
+        wanted = pending.out.endpoint
+        pinned = pending.pinned
+        if pinned and pinned != self._origin.me.node_id and pinned not in self._origin.routes.peers:
+            wanted = pinned
+        if wanted in pending.asked or wanted == codes.INTROSPECTION:
+            return False
+        pending.asked.append(wanted)
+        return self._origin.lookups.ask(wanted, now)
+
+    def ask_again(self, now: int) -> None:
+        """There is somebody new to ask."""
+        for waiting in list(self.waiting.values()):
+            for pending in list(waiting):
+                pending.asked = []
+                self._look_up(pending, now)
+
+    def looked_up(self, id: bytes, now: int) -> None:
+        """A lookup is over: those who waited for it go, or fail."""
+        for uuid, waiting in list(self.waiting.items()):
+            for pending in list(waiting):
+                if uuid == id or pending.pinned == id:
+                    waiting.remove(pending)
+                    self._settle_one(pending, now)
+            if not waiting and self.waiting.get(uuid) is waiting:
+                del self.waiting[uuid]
+            for pending in list(self.waiting.get(uuid, [])):
+                over = id in pending.asked and not pending.patient and not self._origin.syncing
+                if over and not self._look_up(pending, now) and not self._is_asking(pending):
+                    self.fail(pending)
+
+    def _is_asking(self, pending: Pending) -> bool:
+        for id in pending.asked:
+            if id in self._origin.lookups.queries:
+                return True
+        return False
+
+    def fail(self, pending: Pending) -> None:
+        gone = (
+            pending.pinned
+            and pending.pinned not in self._origin.routes.peers
+            and pending.pinned != self._origin.me.node_id
+        )
+        lost = gone or self._origin.lookups.offline()
+        self._origin.finish(pending, events.UNDELIVERED, codes.NO_ROUTE if lost else codes.NO_ENDPOINT)
+
+    def settle(self, uuid: bytes, now: int) -> None:
+        """The holders of a uuid changed: let those go that waited for one."""
+        self.arrived.pop(uuid, None)
+        for pending in self.waiting.pop(uuid, []):
+            self._settle_one(pending, now)
+
+    def _settle_one(self, pending: Pending, now: int) -> None:
+        if pending.out.kind == codes.SIGNAL:
+            found = self._origin.tracer.find(pending.out.endpoint, now)
+            if found is not None:
+                self._origin.tracer.found(pending, found)
+            else:
+                self.waiting.setdefault(pending.out.endpoint, []).append(pending)
+            return
+        try:
+            flow = self._origin.flow_for(pending.out.endpoint, pending.pinned, now)
+        except WrongKindError:
+            self._origin.finish(pending, events.UNDELIVERED, codes.WRONG_KIND)
+            return
+        if not self._origin.enter(flow, pending, now):
+            self.waiting.setdefault(pending.out.endpoint, []).append(pending)
+
+    def synced(self, now: int) -> None:
+        """Every link has finished its first directory exchange: now "nobody has it" is known."""
+        for uuid, waiting in list(self.waiting.items()):
+            patient = [pending for pending in waiting if pending.patient or self._is_asking(pending)]
+            if patient:
+                self.waiting[uuid] = patient
+            else:
+                del self.waiting[uuid]
+            for pending in waiting:
+                if pending not in patient:
+                    self.fail(pending)
+
+    def remove(self, pending: Pending) -> None:
+        uuid = pending.out.endpoint
+        waiting = self.waiting.get(uuid)
+        if waiting is not None and pending in waiting:
+            waiting.remove(pending)
+            if not waiting:
+                del self.waiting[uuid]

@@ -1,0 +1,216 @@
+"""The state machine of a packet link: a Connection whose stream travels in packets (packets.py).
+
+Knows when a session begins and ends, and who is asleep; nothing of frames and packets themselves.
+"""
+
+from busway.protocol import events
+from busway.protocol.errors import Refusal
+from busway.protocol.link.connection import Connection
+from busway.protocol.link.link import Link
+from busway.protocol.packet.noise import ListeningLayer
+from busway.protocol.packet.packets import NONCE_SIZE, PacketLayer
+from busway.protocol.timers import Timer
+from busway.protocol.wire import codes
+from busway.protocol.wire.hello import Limits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from busway.protocol.node import Node
+
+_ECHO = (
+    b"error 4 (SELF): this line gives back what is written to it: TX and RX are joined, or a transceiver"
+    b" hears itself\n"
+)
+_NOISE = (
+    b"what comes over this line is neither packets nor text: is the rate (baud) the same at both ends, and"
+    b" ground joined to ground?\n"
+)
+_NOISE_MIN = 4  # pieces of it before anybody has answered; a chip's boot loader makes fewer
+_LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
+
+
+class PacketTimer(Timer):
+    """What the packets of a link wait for: their repetition, an acknowledgement, the peer's appearance."""
+
+    __slots__ = ("connection",)
+
+    def __init__(self, connection: "PacketConnection") -> None:
+        self.deadline = -1
+        self.connection = connection
+
+    def fire(self, now: int) -> None:
+        self.connection.packets_due(now)
+
+
+class PacketConnection(Connection):
+    """As `Connection`; made by `Node.connection` for a link of sort "packet".
+
+    It waits for its peer for ever. When the peer starts anew it ends with RESTARTED and is `done` at once:
+    make another one on the same channel.
+    """
+
+    def __init__(self, node: "Node", link: Link, nonce: bytes, limits: Limits, now: int) -> None:
+        layer = ListeningLayer(nonce[:NONCE_SIZE], link.mtu, link.window, now)
+        self._layer = layer
+        self._packet_timer = PacketTimer(self)
+        self._now = now
+        super().__init__(node, link, nonce, _packet_limits(limits), now)
+        self.packets = self.outbox.layer = layer
+        self.waits_for_peer = True  # nobody has answered yet
+        self._echo_told = self._noise_told = False
+        self.broadcast_size_max = codes.PACKET_BROADCAST_SIZE_MAX
+        node.timers.disarm(self)
+
+    @property
+    def done(self) -> bool:
+        """True when nothing will be read or written any more."""
+        return self.state == codes.CLOSED and not self.outbox.has_bytes() and self._layer.settled()
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether `data_to_send` has something now."""
+        return self._layer.wants_write() or (self._layer.has_room() and self._stream_wants_write())
+
+    def _stream_wants_write(self) -> bool:
+        if self.outbox.has_bytes():
+            return True
+        if self.state == codes.OPEN:
+            return self.outbox.has_messages() or self._pong >= 0
+        return self.state == codes.CLOSING and bool(self._goodbye)
+
+    def receive_data(self, data: "bytes | bytearray | memoryview", now: int) -> "list[events.Event]":
+        """Take in bytes, or one packet, at time `now` in ms. Never raises for what they are."""
+        layer = self._layer
+        self.bytes_in += len(data)
+        stream = layer.receive(bytes(data), now)
+        if layer.heard_at > self.last_read:
+            self.last_read = layer.heard_at
+            self._suspect = False
+        self._note_texts()
+        if self.state != codes.CLOSED:
+            self._go_on(stream, now)
+        self._arm()
+        if self.state == codes.CLOSED or self.wants_write:
+            self.touch()
+        return self.node.take_events()
+
+    def _go_on(self, stream: bytes, now: int) -> None:
+        """What has come is for a live link."""
+        layer = self._layer
+        if layer.restarted:
+            self._end(codes.RESTARTED, "the other side has started anew", True, now)
+        elif layer.wrong_version >= 0:
+            text = "the other side speaks version %d of packet links: update the older one"
+            self._end(codes.BAD_VERSION, text % layer.wrong_version, False, now)
+        elif layer.established:
+            if self.waits_for_peer:
+                self.waits_for_peer = False
+                self.node.timers.arm(self, now + codes.HELLO_TIMEOUT_MS)
+                self.node.mesh.count_syncing(now)
+            if stream:
+                self.asleep_until = -1
+                if self.behind is not None:
+                    self._hold(stream, now)
+                else:
+                    self._take_in(stream, now)
+                layer.pause(self.asleep_until >= 0)
+            if layer.frames:
+                self._take_frames(layer, now)
+
+    def _take_frames(self, layer: PacketLayer, now: int) -> None:
+        """Messages that came in packets of their own."""
+        frames = layer.frames
+        layer.frames = []
+        self.inbox.best_effort = True
+        for body in frames:
+            if not body or not 1 << self.state & _LIVE or self.behind is not None or body[0] & 0xE0 != 0x80:
+                self.skipped_frames += 1  # SEND and PUBLISH only, and no other is sent
+                continue
+            try:
+                self._frame(body[0], body, 1, len(body), now)
+            except Refusal as refusal:
+                self.fail(refusal.code, refusal.text, now)
+        self.inbox.best_effort = False
+
+    def is_busy(self) -> bool:
+        """Whether so much waits already that a best-effort message would be old when it leaves."""
+        outbox = self.outbox
+        queued = outbox.queued_size + outbox.broadcast_size + outbox.transit_size
+        return self._layer.asleep or queued > codes.BEST_EFFORT_SIZE_MAX
+
+    def data_to_send(self, size_max: int, now: int) -> bytes:
+        """What to write now: at most `size_max` bytes; on a link of whole packets one packet."""
+        self.flush_wanted = False
+        self._now = now
+        data = self._layer.write(self._pull, size_max, now)
+        self._arm()
+        self.bytes_out += len(data)
+        return data
+
+    def _pull(self, size_max: int) -> bytes:
+        return self._stream_to_send(size_max, self._now)
+
+    def _arm(self) -> None:
+        deadline = self._layer.deadline()
+        if deadline < 0:
+            self.node.timers.disarm(self._packet_timer)
+        elif deadline != self._packet_timer.deadline:
+            self.node.timers.arm(self._packet_timer, deadline)
+
+    def packets_due(self, now: int) -> None:
+        """The timer of the packets."""
+        self._layer.handle_timer(now)
+        self._note_texts()
+        self._arm()
+        self.touch()
+
+    def _note_texts(self) -> None:
+        layer = self._layer
+        for text in layer.texts:
+            self.node.emit(events.LogEvent(self, text))
+        layer.texts = []
+        if layer.echoed and not self._echo_told:
+            self._echo_told = True  # a real peer may share such a line: it goes on
+            self.node.emit(events.LogEvent(self, _ECHO))
+        if layer.damaged >= _NOISE_MIN and self.waits_for_peer and not self._noise_told:
+            self._noise_told = True
+            self.node.emit(events.LogEvent(self, _NOISE))
+
+    def log(self, text: bytes) -> None:
+        """Show `text` to people at the other end, who get a LogEvent. What does not fit 8 packets is dropped
+        and counted.
+        """
+        if self.state == codes.OPEN:
+            self._layer.log(text)
+            self.touch()
+
+    def _drop_bytes(self, now: int) -> None:
+        super()._drop_bytes(now)
+        self._layer.stop()
+        self.node.timers.disarm(self._packet_timer)
+
+    def _end(self, code: int, text: str, by_peer: bool, now: int) -> None:
+        super()._end(code, text, by_peer, now)
+        if code == codes.RESTARTED or not self._layer.established:
+            self._drop_bytes(now)
+        else:
+            self._layer.pause(False)
+            self.node.timers.arm(self, now + codes.LINGER_MS)  # for the acknowledgement of what was said last
+
+    def fire(self, now: int) -> None:
+        """The link's timer, or the end of its patience with the last packets."""
+        if self.state == codes.CLOSED:
+            self._drop_bytes(now)
+            self.touch()
+        else:
+            super().fire(now)
+
+
+def _packet_limits(limits: Limits) -> Limits:
+    """Frames short enough that they do not keep others waiting."""
+    return Limits(
+        min(limits.frame_size_max, codes.PACKET_FRAME_SIZE_MAX),
+        limits.message_size_max,
+        limits.aliases_max,
+        limits.partials_max,
+    )

@@ -1,0 +1,324 @@
+"""What two neighbours tell each other of nodes and endpoints: ROUTES, SYNC and DIRECTORY frames, one object
+for each link (sections 4 and 10).
+
+Bytes only: which routes are told is decided in routing.py, what becomes of what is read in mesh.py.
+Everything is written from the state as it is then, never from a queue.
+"""
+
+from busway.protocol.errors import Refusal
+from busway.protocol.routing.directory import Entry, Line
+from busway.protocol.routing.router import PARENT, WIDE, Neighbour, Route
+from busway.protocol.wire import codes
+from busway.protocol.wire.fields import Reader, text8, varint
+from busway.protocol.wire.messages import AliasReader, AliasWriter, node_reader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from busway.protocol.link.connection import Connection
+    from busway.protocol.routing.mesh import Mesh
+    from busway.protocol.routing.peers import Peer
+
+_LABEL = 0x04
+_LEAF = 0x10
+_MORE = 0x20
+
+_NODE_SIZE = 1 + 3 + codes.ID_SIZE + codes.INCARNATION_SIZE  # of a node's number that is being bound
+
+
+def _u16(value: int) -> bytes:
+    return bytes((value >> 8 & 0xFF, value & 0xFF))
+
+
+class Advertiser:
+    """The advertisements of one link in both directions."""
+
+    __slots__ = ("_due", "_gone", "_lines", "connection", "mesh", "neighbour", "reader")
+
+    def __init__(self, connection: "Connection", mesh: "Mesh") -> None:
+        self.connection = connection
+        self.mesh = mesh
+        self.neighbour = Neighbour(connection, 0, 0, False)
+        self.reader: AliasReader = node_reader(b"", b"", codes.ROUTES_MAX)
+        self._due = 0  # SYNC stages to be written, as bits
+        self._gone: "dict[bytes, bool]" = {}  # nodes that a leaf is to hear the end of
+        self._lines: "dict[Route, bool]" = {}  # sources whose lines have news for this neighbour
+
+    def open(self, peer: "Peer", stage: int) -> None:
+        """The handshake is over; `stage` is the SYNC that this side begins with."""
+        connection = self.connection
+        me = self.mesh.me.key
+        self.neighbour = Neighbour(connection, connection.realm, connection.cost, peer.leaf)
+        self.neighbour.slow = connection.lookups
+        self.reader = node_reader(me, peer.key, connection.nodes_max())
+        self._due = 1 << stage
+
+    # Writing
+
+    def has_news(self) -> bool:
+        neighbour = self.neighbour
+        return bool(
+            neighbour.dirty
+            or neighbour.acks_due
+            or neighbour.requests
+            or self._due
+            or self._lines
+            or self._gone
+        )
+
+    def note_stub(self, stub: bool) -> None:
+        """Say whether this node passes anything on (SYNC 4 and 5)."""
+        self._due = self._due & ~0x30 | (0x10 if stub else 0x20)
+        self.connection.touch()
+
+    def note_lines(self, route: Route) -> None:
+        """A source's lines have changed, or its child asked for them."""
+        self._lines[route] = True
+
+    def note_gone(self, key: bytes) -> None:
+        """A node that the leaf at the other end has heard of cannot be reached any more."""
+        if key in self.connection.outbox.nodes.numbers or key in self.reader.uuids:
+            self._gone[key] = True
+            self.connection.touch()
+
+    def write(self, parts: "list[bytes]", size: int, size_max: int) -> int:
+        """Frames with what is new, until `size_max` is passed; the rest stays for the next call."""
+        size = self._write_routes(parts, size, size_max)
+        if self.neighbour.dirty:
+            return size
+        size = self._write_syncs(parts, size, 2)
+        for route in list(self._lines):
+            if size >= size_max:
+                return size
+            del self._lines[route]
+            size = self._write_node(route, parts, size)
+        return self._write_syncs(parts, size, 5)
+
+    def _write_syncs(self, parts: "list[bytes]", size: int, last: int) -> int:
+        for stage in range(1, last + 1):
+            if self._due >> stage & 1:
+                self._due &= ~(1 << stage)
+                parts.append(bytes((2, codes.SYNC, stage)))
+                size += 3
+        return size
+
+    def _write_routes(self, parts: "list[bytes]", size: int, size_max: int) -> int:
+        neighbour = self.neighbour
+        nodes = self.connection.outbox.nodes
+        entries: "list[bytes]" = []
+        room = size_max - size
+        for route in self.mesh.router.news(neighbour):
+            if room <= 0:
+                neighbour.dirty[route] = True
+                continue
+            entries.append(self._encode_route(route, nodes))
+            room -= len(entries[-1])
+        for route, wanted in neighbour.requests.items():
+            kind = codes.SEQREQ_WIDE if wanted & WIDE else codes.SEQREQ
+            entries.append(bytes((kind,)) + nodes.write(route.key) + _u16(wanted))
+        neighbour.requests = {}
+        for key in self._gone:
+            entries.append(bytes((codes.RETRACT,)) + nodes.write(key))
+        self._gone = {}
+        if (
+            neighbour.acks_due and not neighbour.dirty
+        ):  # news first: who forgets a distance may need it for them
+            neighbour.acks_due = False
+            entries.append(bytes((codes.ACK,)) + _u16(neighbour.processed))
+        return self._pack(bytes((codes.ROUTES,)), entries, parts, size)
+
+    def _pack(self, head: bytes, entries: "list[bytes]", parts: "list[bytes]", size: int) -> int:
+        """Entries joined into as few frames as they fit in."""
+        body = head
+        for entry in entries:
+            if len(body) + len(entry) > self.connection.limits.frame_size_max:
+                size = _append(parts, size, body)
+                body = head
+            body += entry
+        return _append(parts, size, body) if entries else size
+
+    def _encode_route(self, route: Route, nodes: AliasWriter) -> bytes:
+        told = self.mesh.router.tell(self.neighbour, route)
+        node = nodes.write(route.key)
+        if told >= 0:
+            return bytes((codes.UPDATE,)) + node + _u16(told >> 16) + _u16(told)
+        if told != PARENT:
+            return bytes((codes.RETRACT,)) + node
+        peer = self.mesh.peer_on(route)
+        versions = [0, 0, 0]
+        if peer is not None:
+            for realm in range(self.connection.realm, codes.GLOBAL + 1):
+                versions[realm - 1] = peer.lines[realm].version
+        if not any(versions):
+            return bytes((codes.PARENT,)) + node
+        return bytes((codes.PARENT_WITH,)) + node + b"".join([varint(version) for version in versions])
+
+    def _write_node(self, route: Route, parts: "list[bytes]", size: int) -> int:
+        """The lines of a source, from the versions on that its child has. The first of these, for the realm
+        PROCESS, says whether it has the label. A leaf without one has an empty label: what it is
+        stands beside that.
+        """
+        told = self.neighbour.children.get(route)
+        peer = self.mesh.peer_on(route)
+        if told is None or peer is None or (self.neighbour.slow and not self.mesh.leaf):
+            return size
+        for realm in range(self.connection.realm, codes.GLOBAL + 1):
+            if peer.lines[realm].version > told[realm]:
+                size = self._write_line(peer, realm, told, parts, size)
+        if not told[0] and (peer.label or peer.leaf):
+            size = self._write_label(peer, told, parts, size)
+        return size
+
+    def _write_label(self, peer: "Peer", told: "list[int]", parts: "list[bytes]", size: int) -> int:
+        told[0] = 1
+        version = varint(told[codes.GLOBAL])
+        body = self._line_head(peer, codes.GLOBAL, _LABEL) + text8(peer.label) + version + version
+        return _append(parts, size, body)
+
+    def _line_head(self, peer: "Peer", realm: int, flags: int) -> bytes:
+        if peer.leaf:
+            flags |= _LEAF
+        return bytes((codes.DIRECTORY, realm | flags)) + self.connection.outbox.nodes.write(peer.key)
+
+    def _write_line(
+        self, peer: "Peer", realm: int, told: "list[int]", parts: "list[bytes]", size: int
+    ) -> int:
+        """What a line has that the child lacks, in as many frames as it takes."""
+        line: Line = peer.lines[realm]
+        base = told[realm]
+        if base < line.floor:
+            base = 0
+        told[realm] = line.version
+        entries = [entry.encode() for entry in line.since(base)]
+        tail = varint(base) + varint(line.version)
+        at = 0
+        first = True
+        while first or at < len(entries):
+            label = b""
+            if not told[0] and (peer.label or peer.leaf):
+                told[0] = 1
+                label = text8(peer.label)
+            body = label + tail
+            room = self.connection.limits.frame_size_max - len(body) - 2 - _NODE_SIZE
+            while at < len(entries) and len(entries[at]) <= room:
+                body += entries[at]
+                room -= len(entries[at])
+                at += 1
+            flags = _LABEL if label else 0
+            if at < len(entries):
+                flags |= _MORE
+            size = _append(parts, size, self._line_head(peer, realm, flags) + body)
+            first = False
+        return size
+
+    # Reading
+
+    def read_routes(self, reader: Reader, now: int) -> None:
+        router = self.mesh.router
+        self.mesh.node.forwarder.epoch += 1
+        neighbour = self.neighbour
+        while reader.left():
+            kind = reader.u8()
+            if kind == codes.ACK:
+                if not router.acknowledge(neighbour, reader.u16(), now):
+                    raise Refusal(codes.MALFORMED, "more acknowledged than was sent")
+                continue
+            if kind > codes.ACK:
+                raise Refusal(codes.MALFORMED, "an entry of ROUTES with an unknown layout")
+            self._read_route(kind, self.reader.read(reader), reader, now)
+
+    def _read_route(self, kind: int, key: bytes, reader: Reader, now: int) -> None:
+        router = self.mesh.router
+        neighbour = self.neighbour
+        versions = [0, 0, 0, 0]
+        number = 0
+        metric = 0
+        if kind >= codes.SEQREQ:
+            number = reader.u16()
+        elif kind == codes.UPDATE:
+            number = reader.u16()
+            metric = reader.u16()
+        elif kind == codes.PARENT_WITH:
+            for realm in range(codes.USERSPACE, codes.GLOBAL + 1):
+                versions[realm] = reader.varint()
+            versions[0] = 1
+        if self.mesh.leaf or neighbour.leaf:
+            if kind == codes.RETRACT and self.mesh.leaf:
+                self.mesh.node_gone(key, now)
+            return
+        route = router.routes.get(key)
+        if kind >= codes.SEQREQ:
+            if route is not None:
+                router.request(neighbour, route, number | (WIDE if kind == codes.SEQREQ_WIDE else 0), now)
+            return
+        if route is None:
+            if len(router.routes) >= codes.ROUTES_MAX:
+                raise Refusal(codes.TOO_MANY, "more than 16384 nodes")
+            route = router.route(key)
+        if kind == codes.UPDATE:
+            router.update(neighbour, route, number << 16 | metric, now)
+        elif kind == codes.RETRACT:
+            router.withdraw(neighbour, route, now)
+        else:
+            if route is router.me:
+                versions[0] = 1  # HELLO has told our label
+            router.adopt(neighbour, route, versions, now)
+            self.mesh.adopted(self.connection, route, now)
+
+    def read_sync(self, reader: Reader, now: int) -> None:
+        stage = reader.u8()
+        if reader.left():
+            raise Refusal(codes.MALFORMED, "bytes behind a SYNC")
+        if stage == 1 or stage == 2:
+            self._due |= 2 << stage
+            self.connection.touch()
+        elif stage == 4 or stage == 5:
+            self.neighbour.stub = stage == 4
+            self.mesh.node.forwarder.epoch += 1
+        elif stage == 3 and not self.connection.synced:
+            self.connection.synced = True
+            self.mesh.count_syncing(now)
+
+    def read_directory(self, reader: Reader, now: int) -> None:
+        head = reader.u8()
+        realm = head & 3
+        key = self.reader.read(reader)
+        label = reader.text8() if head & _LABEL else ""
+        base = reader.varint()
+        version = reader.varint()
+        if not realm:
+            raise Refusal(codes.MALFORMED, "a line of realm PROCESS")
+        peer = self.mesh.lines.teller(self.connection, key)
+        if peer is not None and head & _LABEL and not peer.connections:  # of a neighbour HELLO tells
+            self.mesh.learn(peer, label, head & _LEAF != 0)
+        line: "Line | None" = None
+        if peer is not None:
+            line = self.mesh.lines.open_line(self.connection, peer, realm, base, version, now)
+        while reader.left():
+            uuid, entry_head, credit, cost, name = _read_entry(reader)
+            if line is None or peer is None:
+                continue
+            entry = Entry(peer, uuid, entry_head & 3, realm)
+            entry.version = version
+            entry.credit = credit
+            entry.cost = cost
+            entry.name = name
+            self.mesh.lines.take_entry(entry, line, now)
+        if line is not None and peer is not None and not head & _MORE:
+            self.mesh.lines.close_line(peer, line, base, version, now)
+
+
+def _read_entry(reader: Reader) -> "tuple[bytes, int, int, int, str]":
+    head = reader.u8()
+    if head & 0x8C or (not head & 3 and head):
+        raise Refusal(codes.MALFORMED, "an entry with an unknown layout")
+    uuid = reader.take(codes.ID_SIZE)
+    credit = reader.varint() if head & 0x10 else codes.OPENING_CREDIT
+    cost = min(reader.varint(), 0x3FFF) if head & 0x20 else 0
+    name = reader.text8() if head & 0x40 else ""
+    return uuid, head, credit, cost, name
+
+
+def _append(parts: "list[bytes]", size: int, body: bytes) -> int:
+    data = varint(len(body)) + body
+    parts.append(data)
+    return size + len(data)

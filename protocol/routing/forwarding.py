@@ -1,0 +1,372 @@
+"""Messages of other nodes on their way through this one (section 5.4), and broadcasts along the trees of
+their sources (section 11).
+
+Knows routes and links, but neither this node's endpoints nor what a message means.
+"""
+
+from busway.protocol.link.outbox import OVERHEAD
+from busway.protocol.messaging.endpoints import size_of
+from busway.protocol.messaging.flows import Outgoing, Transit
+from busway.protocol.wire import codes
+from busway.protocol.wire.fields import clip_text, text8, varint
+from busway.protocol.wire.messages import Header
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from busway.protocol.link.connection import Connection
+    from busway.protocol.node import Node
+    from busway.protocol.routing.peers import Peer
+    from busway.protocol.routing.router import Route
+
+_FAR_SIGNALS = (
+    codes.CANCEL,
+    codes.CREDIT,
+    codes.PROBE,
+    codes.PART_CREDIT,
+    codes.UNDELIVERABLE,
+    codes.END,
+    codes.WHO,
+    codes.HAVE,
+    codes.TRACE,
+    codes.TRACED,
+)
+_PATIENCE = 64  # broadcasts that come in spite of a PRUNE before it is sent again
+
+
+class Forwarder:
+    """What a node passes on."""
+
+    def __init__(self, node: "Node") -> None:
+        self.node = node
+        self.counters = {"forwarded": 0, "unroutable": 0, "strayed": 0, "pruned": 0}
+        self._detained = 0  # bytes of the messages that wait for a way
+        self.epoch = 0  # counts the changes that may concern where broadcasts go
+        self._pruned: "dict[bytes, tuple[Connection, int]]" = {}  # source and uuid: told whom, how many came
+
+    # Messages for one node
+
+    def pass_on(
+        self, connection: "Connection", source: bytes, header: Header, payload: bytes, now: int
+    ) -> None:
+        """A message that names another node as its destination."""
+        node = self.node
+        if header.kind == codes.SIGNAL and header.signal not in _FAR_SIGNALS:
+            connection.skipped_frames += 1  # for a neighbour, or unknown: what it says cannot be told anew
+            return
+        realm = max(header.realm, connection.realm)
+        peer = node.routes.peers.get(header.destination[: codes.ID_SIZE])
+        if peer is None or peer.key != header.destination or not self._may_pass(connection, peer):
+            self._fail(source, header, realm, codes.NO_ROUTE, now)
+        elif not header.hops:
+            if header.signal == codes.TRACE:
+                self.traced(connection, source, header.id, now)
+            else:
+                self._fail(source, header, realm, codes.NO_ROUTE, now)
+        else:
+            out = _outgoing(peer, header, payload, now)
+            out.transit = Transit(source, realm, header.hops - 1)
+            reason = self._hand_on(out)
+            if reason:
+                self._fail(source, header, realm, reason, now)
+            elif peer.hop is not None:
+                self.counters["forwarded"] += 1
+
+    def _hand_on(self, out: Outgoing) -> int:
+        """To the next link, or to those that wait for a way. Returns 0, or why not."""
+        hop = out.peer.hop
+        if hop is None:
+            return 0 if self.detain(out) else codes.NO_ROUTE
+        if len(out.payload) > hop.limits.message_size_max:
+            if out.kind != codes.ERROR:
+                return codes.MESSAGE_TOO_LARGE
+            out.payload = b""  # the code counts, the sentence is for people
+        return 0 if hop.forward(out) else codes.QUEUE_FULL
+
+    def _may_pass(self, connection: "Connection", peer: "Peer") -> bool:
+        """Rule 8: without transit a node forwards for its own leaves only."""
+        if self.node.mesh.router.transit:
+            return True
+        ours = [one for one in peer.connections if one is peer.hop and peer.leaf]
+        assert connection.peer is not None
+        return not self.node.leaf and (connection.peer.leaf or bool(ours))
+
+    def again(self, out: Outgoing, now: int) -> None:
+        """A message of another node whose link has ended before it was written."""
+        transit = out.transit
+        assert transit is not None
+        if out.kind == codes.PUBLISH:
+            return  # the tree is another now
+        reason = self._hand_on(out)
+        if reason:
+            self._fail(transit.source, _header_of(out), transit.realm, reason, now)
+
+    def detain(self, out: Outgoing) -> bool:
+        """Keep a message, ours or another's, for a node whose way is lost while another may be found. False:
+        not that, or too many.
+        """
+        peer = out.peer
+        size = size_of(out.payload) + OVERHEAD
+        if peer.mesh is None or peer.hop is not None or self._detained + size > codes.DETAINED_SIZE_MAX:
+            return False
+        peer.detained.append(out)
+        self._detained += size
+        return True
+
+    def take_detained(self, peer: "Peer", now: int) -> "list[Outgoing]":
+        """There is a way again, or no hope of one: others' messages go on, or fail; our own are returned."""
+        ours: "list[Outgoing]" = []
+        detained = peer.detained
+        peer.detained = []
+        for out in detained:
+            self._detained -= size_of(out.payload) + OVERHEAD
+            if out.transit is None:
+                ours.append(out)
+            else:
+                self.again(out, now)
+        return ours
+
+    def _fail(self, source: bytes, header: Header, realm: int, reason: int, now: int) -> None:
+        """Tell who waits for it, in the name of the other side."""
+        self.counters["unroutable"] += 1
+        kind = header.kind
+        if kind in (codes.REPLY, codes.PART) or (kind == codes.SIGNAL and header.signal == codes.END):
+            self._answer(header.destination, source, codes.ERROR, header, realm, reason, now)
+        elif kind in (codes.CONFIRM, codes.REQUEST):
+            self._answer(source, header.destination, codes.ERROR, header, realm, reason, now)
+        elif kind == codes.SEND:
+            self._answer(source, header.destination, codes.SIGNAL, header, realm, reason, now)
+
+    def _answer(
+        self, to: bytes, name: bytes, kind: int, header: Header, realm: int, reason: int, now: int
+    ) -> None:
+        if to == self.node.me.key:  # ours had come back
+            self.node.origin.answers.failed(self.node.mesh.peer_of(name, now), kind, header, reason, now)
+            return
+        peer = self.node.mesh.peer_of(to, now)
+        hop = peer.hop
+        if hop is None:
+            return
+        out = Outgoing(kind, peer, header.endpoint, header.number, b"", codes.RAW, b"")
+        if kind == codes.ERROR:
+            out.id = header.id
+            out.extra = reason
+        else:
+            out.extra = codes.UNDELIVERABLE
+            out.id = reason
+        out.transit = Transit(name, realm, codes.HOPS_MAX)
+        hop.forward(out)  # behind what came before it
+
+    def traced(self, connection: "Connection", source: bytes, id: int, now: int) -> None:
+        """Say to the one who traces by which link it came here."""
+        node = self.node
+        peer = node.mesh.peer_of(source, now)
+        if peer.hop is None:
+            return
+        room = peer.hop.limits.frame_size_max - codes.HEADER_SIZE_MAX - 5  # all but the texts takes 5 at most
+        medium = clip_text(connection.link.medium, min(room, codes.TEXT_SIZE_MAX))
+        label = clip_text(node.label, min(room - len(medium.encode()), codes.TEXT_SIZE_MAX))
+        payload = bytes((connection.realm,)) + varint(connection.cost) + text8(medium) + text8(label)
+        out = Outgoing(codes.SIGNAL, peer, b"", 0, payload, codes.RAW, b"")
+        out.extra = codes.TRACED
+        out.id = id
+        peer.hop.answer(out)
+
+    # Broadcasts
+
+    def root_of(self, connection: "Connection", source: "Peer", named: bytes) -> "Peer | None":
+        """Whose tree a broadcast follows, if it is taken from this link: that of the node it names, this node
+        for our leaves, else the source.
+        """
+        peer = connection.peer
+        if self.node.leaf:
+            return source  # from any router: the numbers tell copies of a second one
+        if peer is not None and peer.leaf:
+            return self.node.me
+        root = self.node.routes.find(named) if named else source
+        if root is None or root.route is None or root.route.via is None:
+            return root if root is peer else None
+        via: "Connection" = root.route.via.link
+        return root if via.peer is peer else None  # by whichever of its links: the numbers tell copies
+
+    def spreads(self, peer: "Peer") -> bool:
+        """Whether broadcasts of a source may have to be passed on."""
+        if peer.leaf:
+            return not self.node.leaf
+        for neighbour in self.node.mesh.router.neighbours:
+            if neighbour.leaf or peer.route in neighbour.children:
+                return True
+        return False
+
+    def links_for(self, root: "Peer", source: "Peer", uuid: bytes) -> "list[Connection]":
+        """The links that a broadcast of `source` takes from here, along the tree of `root`."""
+        node = self.node
+        if node.leaf:
+            uplink = node.mesh.uplink
+            if source is not node.me or uplink is None or source.key + uuid in uplink.pruned:
+                return []
+            return [uplink]
+        widest = codes.PROCESS
+        for entry in node.directory.by_uuid.get(uuid, []):
+            if entry.kind == codes.BROADCAST and entry.peer is not source:
+                widest = max(widest, entry.realm)
+        if not widest and self._is_anyone_unseen():
+            widest = codes.GLOBAL
+        route = root.route
+        found: "list[Connection]" = []
+        if route is None or not widest:
+            return found
+        for neighbour in node.mesh.router.neighbours:
+            link: "Connection" = neighbour.link
+            if link.realm > widest or route.via is neighbour or link.peer is source or link.peer is None:
+                continue
+            if neighbour.leaf:
+                if uuid in link.peer.entries and link is link.peer.hop:
+                    found.append(link)
+            elif route in neighbour.children:
+                if self._is_wanted(link, root, uuid):
+                    found.append(link)
+        return found
+
+    def _is_anyone_unseen(self) -> bool:
+        """Whether subscribers may be behind a slow link, of ours or of another node, and unknown here."""
+        node = self.node
+        return codes.LOOKUP in node.directory.by_uuid or codes.LOOKUP in node.me.lines[codes.GLOBAL].entries
+
+    def _is_wanted(self, link: "Connection", root: "Peer", uuid: bytes) -> bool:
+        assert link.peer is not None
+        if uuid in link.peer.entries:
+            return True
+        if link.advertiser.neighbour.stub:
+            return False
+        return root.key + uuid not in link.pruned
+
+    def spread(
+        self,
+        connection: "Connection",
+        root: "Peer",
+        source: "Peer",
+        header: Header,
+        payload: bytes,
+        wanted: bool,
+        now: int,
+    ) -> None:
+        """A broadcast came from the parent of its tree: pass it on, or say that nobody here wants it
+        (`wanted`: this node does).
+        """
+        links = self.links_for(root, source, header.endpoint) if header.hops else []
+        if not links and not wanted:
+            self._prune(connection, source if root is self.node.me else root, header.endpoint)
+            return
+        for link in links:
+            out = _outgoing(root, header, payload, now)
+            out.transit = Transit(source.key, max(header.realm, connection.realm), header.hops - 1)
+            self.counters["forwarded"] += 1
+            link.broadcast(out)
+
+    def _prune(self, connection: "Connection", source: "Peer", uuid: bytes) -> None:
+        key = source.key + uuid
+        told = self._pruned.get(key)
+        count = 0 if told is None or told[0] is not connection else told[1] + 1
+        if not count % _PATIENCE:
+            self.counters["pruned"] += 1
+            self._signal(connection, codes.PRUNE, source.key, uuid)
+        if told is not None and told[0] is not connection and told[0].state == codes.OPEN:
+            self._signal(told[0], codes.GRAFT, source.key, uuid)  # a former parent, which may be it again
+        if told is None and len(self._pruned) >= codes.PRUNES_MAX:
+            self._graft(next(iter(self._pruned)))
+        self._pruned[key] = (connection, count)
+
+    def _signal(self, connection: "Connection", signal: int, source: bytes, uuid: bytes) -> None:
+        assert connection.peer is not None
+        out = Outgoing(codes.SIGNAL, connection.peer, uuid, 0, b"", codes.RAW, source)
+        out.extra = signal
+        connection.answer(out)
+
+    def pruned(self, connection: "Connection", source: bytes, uuid: bytes) -> None:
+        """PRUNE came."""
+        if len(connection.pruned) >= codes.PRUNES_MAX:
+            del connection.pruned[next(iter(connection.pruned))]
+        connection.pruned[source + uuid] = True
+        self.epoch += 1
+
+    def grafted(self, connection: "Connection", source: bytes, uuid: bytes) -> None:
+        """GRAFT came."""
+        connection.pruned.pop(source + uuid, None)
+        self.epoch += 1
+        self._graft(source + uuid)
+        if source == self.node.me.key:
+            self._graft_leaves(uuid)
+
+    def subscribed(self, uuid: bytes) -> None:
+        """There is a new subscriber here, or somewhere."""
+        self.epoch += 1
+        for key in list(self._pruned):
+            if key.endswith(uuid):
+                self._graft(key)
+
+    def child_came(self, connection: "Connection", route: "Route") -> None:
+        """A neighbour reaches a source through us: it has not said what it does not want, and what nobody
+        wanted here, it may want.
+        """
+        self.epoch += 1
+        for key in list(connection.pruned):
+            if key.startswith(route.key):
+                del connection.pruned[key]
+        for key in list(self._pruned):
+            if key.startswith(route.key):
+                self._graft(key)
+        if route is self.node.me.route:
+            self._graft_leaves(b"")
+
+    def _graft_leaves(self, uuid: bytes) -> None:
+        """What our leaves publish goes down our own tree."""
+        for key, told in list(self._pruned.items()):
+            peer = told[0].peer
+            if peer is not None and peer.leaf and key.endswith(uuid):
+                self._graft(key)
+
+    def _graft(self, key: bytes) -> None:
+        told = self._pruned.pop(key, None)
+        if told is not None and told[0].state == codes.OPEN:
+            size = codes.ID_SIZE + codes.INCARNATION_SIZE
+            self._signal(told[0], codes.GRAFT, key[:size], key[size:])
+
+    def source_lost(self, peer: "Peer") -> None:
+        """There is no tree of that source any more."""
+        self.epoch += 1
+        for key in list(self._pruned):
+            if key.startswith(peer.key):
+                del self._pruned[key]
+
+
+def _outgoing(peer: "Peer", header: Header, payload: bytes, now: int) -> Outgoing:
+    """A message that was read, to be written again."""
+    kind = header.kind
+    out = Outgoing(kind, peer, header.endpoint, header.number, payload, header.format, header.type_id)
+    out.id = header.id
+    if kind == codes.CONFIRM or kind == codes.REQUEST:
+        out.expires = now + header.timeout_ms
+        out.extra = header.window
+    elif kind <= codes.PUBLISH:
+        out.extra = 1 if header.best_effort else 0
+    elif kind == codes.ERROR:
+        out.extra = header.code
+    elif kind == codes.SIGNAL:
+        out.extra = header.signal
+        if header.signal == codes.UNDELIVERABLE:
+            out.id = header.code
+        elif header.signal == codes.HAVE:
+            out.payload = header.holders
+    return out
+
+
+def _header_of(out: Outgoing) -> Header:
+    """What `_fail` needs of a message that was to be written."""
+    header = Header(out.kind, codes.RAW)
+    header.endpoint = out.endpoint
+    header.number = out.seq & 0xFFFF
+    header.id = out.id
+    header.destination = out.peer.key
+    if out.kind == codes.SIGNAL:
+        header.signal = out.extra
+    return header

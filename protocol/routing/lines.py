@@ -1,0 +1,164 @@
+"""The directory lines of the nodes within reach: our own as endpoints come and go, those of others as their
+parents tell them (section 4).
+
+Whose word counts and what becomes of it; the bytes are advertising.py's, the nodes mesh.py's.
+"""
+
+from busway.protocol.routing.directory import Entry, Line
+from busway.protocol.routing.peers import Peer
+from busway.protocol.routing.router import NOTHING, PARENT, Neighbour, Route
+from busway.protocol.wire import codes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from busway.protocol.link.connection import Connection
+    from busway.protocol.routing.mesh import Mesh
+
+_AGAIN: "Final" = -3  # told: PARENT, but it must be said once more
+
+
+class Lines:
+    """What changes a node's lines, and who is told."""
+
+    __slots__ = ("_mesh",)
+
+    def __init__(self, mesh: "Mesh") -> None:
+        self._mesh = mesh
+
+    def registered(self, uuid: bytes, realm: int) -> None:
+        """One of our own endpoints came or went."""
+        endpoint = self._mesh.node.desk.endpoints.get(uuid)
+        entry = Entry(self._mesh.me, uuid, 0 if endpoint is None else endpoint.kind, realm)
+        if endpoint is not None:
+            entry.cost = endpoint.cost
+            entry.name = endpoint.name
+            entry.credit = endpoint.opening
+        self.put_own(entry)
+
+    def put_own(self, entry: Entry) -> None:
+        line = self._mesh.me.lines[entry.realm]
+        line.version += 1
+        entry.version = line.version
+        line.put(entry)
+        self.changed(self._mesh.me)
+
+    def changed(self, peer: Peer) -> None:
+        """Tell the neighbours that reach the node through us."""
+        route = peer.route
+        if route is None:
+            return
+        for connection in self._mesh.node.connections:
+            if route in connection.advertiser.neighbour.children:
+                connection.advertiser.note_lines(route)
+                connection.touch()
+
+    def relabelled(self, peer: Peer) -> None:
+        """Those who reach it through us may have its lines, or a former label, already."""
+        route = peer.route
+        for connection in self._mesh.node.connections:
+            versions = connection.advertiser.neighbour.children.get(route) if route is not None else None
+            if versions is not None:
+                versions[0] = 0
+        self.changed(peer)
+
+    def teller(self, connection: "Connection", key: bytes) -> "Peer | None":
+        """The node whose line a neighbour may tell us: itself, or one that it leads to (section 4)."""
+        peer = self._mesh.node.routes.find(key)
+        if peer is None or peer.mesh is None:
+            return None
+        if peer is connection.peer:
+            return peer if peer.leaf or not connection.lookups else None
+        if connection.lookups:
+            return None
+        route = peer.route
+        neighbour = connection.advertiser.neighbour
+        if route is not None and route.via is neighbour:
+            return peer
+        if route is not None and neighbour.told.get(route, NOTHING) == PARENT:
+            self._forget_told(neighbour, route)  # it is no longer, but may be again before it hears of that
+        return None
+
+    def open_line(
+        self,
+        connection: "Connection",
+        peer: Peer,
+        realm: int,
+        base: int,
+        version: int,
+        now: int,
+    ) -> "Line | None":
+        """The line that a frame changes; None if it is not to be taken."""
+        line = peer.lines[realm]
+        if realm < connection.realm:
+            self._mesh.counters["narrow_entry"] += 1
+            return None
+        if realm < peer.metric >> 14:
+            return None  # on its way here it crosses a wider one
+        if base > line.version:
+            self.say_again(peer)
+            return None
+        return line if version > line.version else None
+
+    def say_again(self, peer: Peer) -> None:
+        """PARENT once more, with the versions that we have: now, or when a former parent is it again."""
+        route = peer.route
+        if route is not None:
+            for neighbour in self._mesh.router.neighbours:
+                if neighbour.told.get(route, NOTHING) == PARENT:
+                    self._forget_told(neighbour, route)
+
+    def _forget_told(self, neighbour: Neighbour, route: Route) -> None:
+        neighbour.told[route] = _AGAIN
+        neighbour.dirty[route] = True
+        neighbour.link.touch()
+
+    def close_line(self, peer: Peer, line: Line, base: int, version: int, now: int) -> None:
+        """A change has come whole; if it held the whole line (`base` 0), what was not in it is gone."""
+        if not base:
+            for entry in list(line.entries.values()):
+                if entry.version != version:
+                    del line.entries[entry.uuid]
+                    self._left(entry, now)
+            line.gone = {}
+            line.floor = version
+        line.version = version
+        self.changed(peer)
+
+    def take_entry(self, entry: Entry, line: Line, now: int) -> None:
+        """An endpoint of another node came, changed or was withdrawn."""
+        if entry.kind and entry.uuid not in entry.peer.entries:
+            self._mesh.node.check_directory(entry.peer)
+        line.put(entry)
+        if entry.kind:
+            self._mesh.entry_announced(entry, now)
+        else:
+            self._left(entry, now)
+
+    def _left(self, entry: Entry, now: int) -> None:
+        """A line has an endpoint no longer. Another one, of another realm, may have told that it is there."""
+        known = entry.peer.entries.get(entry.uuid)
+        if known is not None and known.realm == entry.realm:
+            self._mesh.entry_withdrawn(entry.peer, entry.uuid, now)
+
+    def drop_lines(self, peer: Peer, realm: int, now: int) -> None:
+        """Forget the lines narrower than `realm`."""
+        dropped = False
+        for narrow in range(codes.USERSPACE, min(realm, codes.GLOBAL + 1)):
+            if peer.lines[narrow].version:
+                self._drop_line(peer, narrow, now)
+                dropped = True
+        if dropped:
+            self.say_again(peer)
+
+    def _drop_line(self, peer: Peer, realm: int, now: int) -> None:
+        line = peer.lines[realm]
+        peer.lines[realm] = Line()
+        for entry in line.entries.values():
+            self._left(entry, now)
+        if peer.route is not None:
+            for neighbour in self._mesh.router.neighbours:
+                versions = neighbour.children.get(peer.route)
+                if versions is not None:
+                    versions[realm] = 0

@@ -1,0 +1,384 @@
+"""Who has an endpoint, asked for where no directory is pushed: WHO and HAVE (section 4.3).
+
+A leaf asks its router for everything that it does not have itself; a router asks over its slow links. Knows
+nothing of messages.
+"""
+
+from binascii import crc32
+
+from busway.protocol.messaging.flows import Outgoing
+from busway.protocol.routing.directory import Entry, conflict
+from busway.protocol.timers import Timer
+from busway.protocol.wire import codes
+from busway.protocol.wire.messages import Holder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from busway.protocol.link.connection import Connection
+    from busway.protocol.node import Node
+    from busway.protocol.routing.peers import Peer
+_AGAIN_MS = 5000  # between two lookups of the subscribers of one endpoint
+
+
+class Query(Timer):
+    """One endpoint that is being asked for."""
+
+    __slots__ = ("askers", "lookups", "news", "uuid", "waiting")
+
+    def __init__(self, lookups: "Lookups", uuid: bytes) -> None:
+        self.deadline = -1
+        self.lookups = lookups
+        self.uuid = uuid
+        self.waiting: "list[bytes]" = []  # nodes that have not answered, by key
+        self.askers: "list[Peer]" = []  # whom to answer then
+        self.news = False  # its holders have changed meanwhile
+
+    def fire(self, now: int) -> None:
+        self.lookups.conclude(self, now)
+
+
+class Lookups:
+    """What this node asks for, and what it is asked for."""
+
+    def __init__(self, node: "Node") -> None:
+        self.node = node
+        self.queries: "dict[bytes, Query]" = {}
+        # Of what we asked for, and by whom we asked: the nodes that have it, as told.
+        self.told: "dict[bytes, dict[bytes, list[bytes]]]" = {}
+        # What nodes farther off have asked for: they are told of changes, too, by their last HAVE.
+        self._far: "dict[bytes, dict[Peer, Outgoing | None]]" = {}
+        self._asked: "dict[bytes, int]" = {}  # broadcast endpoints without known subscribers: when asked for
+        self.counters = {"lookups": 0, "lookups_answered": 0}
+
+    # Asking
+
+    def ask(self, uuid: bytes, now: int) -> bool:
+        """Whether it is worth to wait for an answer: somebody is being asked."""
+        query = self.queries.get(uuid)
+        if query is None:
+            query = self._start(uuid, None, now)
+        return query is not None
+
+    def watch(self, uuid: bytes) -> None:
+        """A leaf asks who else has a unicast name of its own: nobody pushes that to it."""
+        for peer in self._targets(uuid, None):
+            self._asked_of(uuid).setdefault(self._name(peer), [])
+            self._send(peer, codes.WHO, uuid, None)
+
+    def watch_all(self) -> None:
+        """There is a router, or another one, to ask about all of them."""
+        for endpoint in self.node.desk.endpoints.values():
+            if endpoint.kind == codes.UNICAST and endpoint.realm != codes.PROCESS:
+                self.watch(endpoint.uuid)
+
+    def offline(self) -> bool:
+        """A leaf without a router cannot know who has what."""
+        return self.node.leaf and self.node.mesh.uplink is None
+
+    def ask_for_subscribers(self, uuid: bytes, now: int) -> None:
+        """Nobody is known to have subscribed: ask behind the slow links, now and then."""
+        if self._targets(uuid, None) and now - self._asked.get(uuid, -_AGAIN_MS) >= _AGAIN_MS:
+            if len(self._asked) >= codes.WATCHES_MAX:
+                self._asked = {}
+            self._asked[uuid] = now
+            self.ask(uuid, now)
+
+    def met(self, peer: "Peer", now: int) -> None:
+        """There is somebody new to ask: for what waits here, and what we were asked for and did not find."""
+        node = self.node
+        slow = (
+            peer.direct() is not None
+        )  # else a router with such links, which those of our side ask themselves
+        wanted = dict.fromkeys(node.origin.homeless.waiting)
+        for connection in node.connections:
+            other = connection.peer
+            if other is not None and other is not peer and (slow or other.leaf or connection.lookups):
+                wanted.update(connection.watched)
+        if slow:
+            wanted.update(self._far)
+        asked = 0
+        for uuid in wanted:
+            known = uuid in node.desk.endpoints or node.directory.holders(uuid)
+            if not known and uuid != codes.INTROSPECTION and asked < codes.WATCHES_MAX:
+                asked += 1
+                self._ask(peer, uuid, now)
+
+    def _start(self, uuid: bytes, asker: "Peer | None", now: int) -> "Query | None":
+        for peer in self._targets(uuid, asker):
+            self._ask(peer, uuid, now)
+        return self.queries.get(uuid)
+
+    def _ask(self, peer: "Peer", uuid: bytes, now: int) -> None:
+        """Ask one node, as part of the query that is under way."""
+        query = self.queries.get(uuid)
+        if query is None:
+            if len(self.queries) >= codes.QUERIES_MAX:
+                return
+            query = self.queries[uuid] = Query(self, uuid)
+            self.counters["lookups"] += 1
+            self.node.timers.arm(query, now + codes.SYNC_MS)
+        if peer.key not in query.waiting:
+            query.waiting.append(peer.key)
+            self._asked_of(uuid).setdefault(self._name(peer), [])
+            self._send(peer, codes.WHO, uuid, None)
+
+    def _asked_of(self, uuid: bytes) -> "dict[bytes, list[bytes]]":
+        told = self.told.get(uuid)
+        if told is None:
+            if len(self.told) >= codes.ENTRIES_MAX:
+                del self.told[next(iter(self.told))]
+            told = self.told[uuid] = {}
+        return told
+
+    def _name(self, peer: "Peer") -> bytes:
+        """Whose word stands until the next: to a leaf all its routers are one."""
+        return b"" if self.node.leaf and peer.connections else peer.key
+
+    def _targets(self, uuid: bytes, asker: "Peer | None") -> "list[Peer]":
+        """A leaf asks its router; a router the neighbours behind its slow links, else the routers that have
+        such links.
+        """
+        node = self.node
+        if node.leaf:
+            uplink = node.mesh.uplink if asker is None else None  # it asks for nobody else
+            return [uplink.peer] if uplink is not None and uplink.peer is not None else []
+        found: "list[Peer]" = []
+        for neighbour in node.mesh.router.neighbours:
+            peer = neighbour.link.peer
+            if neighbour.slow and not neighbour.leaf and peer is not asker and peer not in found:
+                found.append(peer)
+        if asker is None or self._is_behind_slow_link(asker):
+            for entry in node.directory.holders(codes.LOOKUP):
+                if entry.peer is not asker and entry.peer not in found and uuid != codes.LOOKUP:
+                    found.append(entry.peer)
+        return found
+
+    def _is_behind_slow_link(self, peer: "Peer") -> bool:
+        """Another node of this side asks all such routers itself."""
+        for connection in peer.connections:
+            if connection.lookups:
+                return True
+        return False
+
+    def refused(self, peer: "Peer", uuid: bytes, now: int) -> None:
+        """A node that was said to have an endpoint has it no longer."""
+        refused = False
+        for keys in self.told.get(uuid, {}).values():
+            if peer.key in keys:
+                keys.remove(peer.key)
+                refused = True
+        if refused:
+            self._drop(peer.key, uuid, now)
+
+    def _send(
+        self, peer: "Peer", signal: int, uuid: bytes, holders: "list[Holder] | None"
+    ) -> "Outgoing | None":
+        hop = peer.hop
+        if hop is None:
+            return None
+        payload: object = b"" if holders is None else holders
+        out = Outgoing(codes.SIGNAL, peer, uuid, 0, payload, codes.RAW, b"")
+        out.extra = signal
+        hop.answer(out)
+        return out
+
+    def have(self, peer: "Peer", uuid: bytes, holders: "list[Holder]", now: int) -> None:
+        """HAVE came: an answer, or news about something that was asked for."""
+        told = self.told.get(uuid)
+        name = self._name(peer)
+        if told is None or name not in told:
+            return  # nobody asked it
+        former = told[name]
+        keys = told[name] = []
+        for holder in _counting_first(holders):
+            if self._take(holder, uuid, now):
+                keys.append(holder.key)
+        for key in former:
+            if not self._is_told(told, key):
+                self._drop(key, uuid, now)
+        query = self.queries.get(uuid)
+        if query is not None and peer.key in query.waiting:
+            query.waiting.remove(peer.key)
+            if not query.waiting:
+                self.conclude(query, now)
+
+    def _is_told(self, told: "dict[bytes, list[bytes]]", key: bytes) -> bool:
+        for keys in told.values():
+            if key in keys:
+                return True
+        return False
+
+    def _take(self, holder: Holder, uuid: bytes, now: int) -> bool:
+        node = self.node
+        if holder.key == node.me.key:
+            return False
+        peer = node.mesh.peer_of(holder.key, now)
+        if peer.mesh is None:
+            return False
+        if _is_in_line(peer, uuid):
+            return False  # which knows better
+        if node.leaf:
+            peer.metric = holder.metric
+        if not holder.kind:
+            return True
+        if holder.realm < peer.metric >> 14:
+            return False
+        entry = Entry(peer, uuid, holder.kind, holder.realm)
+        entry.credit = holder.credit
+        entry.cost = holder.cost
+        entry.name = holder.name
+        node.check_directory(peer)
+        node.mesh.entry_announced(entry, now)
+        return True
+
+    def _drop(self, key: bytes, uuid: bytes, now: int) -> None:
+        peer = self.node.routes.find(key)
+        if peer is not None and not _is_in_line(peer, uuid):
+            self.node.mesh.entry_withdrawn(peer, uuid, now)
+
+    def conclude(self, query: Query, now: int) -> None:
+        """All have answered, or their time is up."""
+        self.queries.pop(query.uuid, None)
+        self.node.timers.disarm(query)
+        for asker in query.askers:
+            self._answer(asker, query.uuid)
+        if query.news:
+            self._tell(query.uuid, query.askers)
+        self.node.origin.homeless.looked_up(query.uuid, now)
+
+    # Answering
+
+    def who(self, connection: "Connection", peer: "Peer", uuid: bytes, now: int) -> None:
+        """WHO came: answer with what is known, or ask on first."""
+        if connection.peer is peer:
+            _make_room(connection.watched, uuid)
+            connection.watched[uuid] = None
+        else:
+            _make_room(self._far, uuid)
+            watchers = self._far.setdefault(uuid, {})
+            _make_room(watchers, peer)
+            watchers[peer] = None
+        query = self.queries.get(uuid)
+        if not self._holders(peer, uuid) and query is None:
+            query = self._start(uuid, peer, now)
+            if query is not None:
+                query.askers.append(peer)
+                return
+        elif query is not None and peer.key not in query.waiting and peer not in query.askers:
+            if not self._holders(peer, uuid) and len(query.askers) < codes.WATCHES_MAX:
+                query.askers.append(peer)
+                return
+        self._answer(peer, uuid)
+
+    def _answer(self, peer: "Peer", uuid: bytes) -> "Outgoing | None":
+        self.counters["lookups_answered"] += 1
+        return self._send(peer, codes.HAVE, uuid, self._holders(peer, uuid))
+
+    def _holders(self, asker: "Peer", uuid: bytes) -> "list[Holder]":
+        """Those that the asker may see, the nearest first; equally near ones in an order of the asker's own:
+        small leaves take the first, and so share the holders.
+        """
+        node = self.node
+        widest = asker.metric >> 14
+        found: "list[tuple[int, int, Holder]]" = []
+        mine = node.desk.endpoints.get(uuid)
+        if mine is not None and mine.realm >= widest and uuid != codes.INTROSPECTION:
+            holder = Holder(node.me.key, mine.kind, mine.realm, 0)
+            holder.cost = mine.cost
+            holder.credit = mine.opening
+            holder.name = mine.name
+            found.append((0, _mix(asker, node.me.key), holder))
+        for entry in node.directory.holders(uuid):
+            if entry.peer is not asker and entry.realm >= max(widest, entry.peer.metric >> 14):
+                holder = Holder(entry.peer.key, entry.kind, entry.realm, entry.peer.metric)
+                holder.credit = entry.credit
+                holder.cost = entry.cost
+                holder.name = entry.name
+                found.append((entry.peer.metric, _mix(asker, entry.peer.key), holder))
+        self._add_node(asker, uuid, found)
+        found.sort(key=_nearest)
+        return [holder for _, _, holder in found[: codes.HOLDERS_MAX]]
+
+    def _add_node(self, asker: "Peer", uuid: bytes, found: "list[tuple[int, int, Holder]]") -> None:
+        """The uuid may be a node's id."""
+        node = self.node
+        peer = node.me if uuid == node.me.node_id else node.routes.peers.get(uuid)
+        if peer is not None and peer is not asker:
+            found.append((peer.metric, 0, Holder(peer.key, 0, codes.PROCESS, peer.metric)))
+
+    def changed(self, uuid: bytes, now: int) -> None:
+        """The holders of an endpoint are others now: tell those who asked for it."""
+        query = self.queries.get(uuid)
+        if query is not None:
+            query.news = True  # they are told when it is over
+        else:
+            self._tell(uuid, [])
+
+    def _tell(self, uuid: bytes, but: "list[Peer]") -> None:
+        """News for those who asked, `but` those."""
+        for connection in self.node.connections:
+            peer = connection.peer
+            if uuid in connection.watched and peer is not None and connection.state == codes.OPEN:
+                if peer not in but:
+                    connection.watched[uuid] = self._tell_one(peer, uuid, connection.watched[uuid])
+        far = self._far.get(uuid, {})
+        for peer in far:
+            if peer not in but:
+                far[peer] = self._tell_one(peer, uuid, far[peer])
+
+    def _tell_one(self, peer: "Peer", uuid: bytes, waiting: "Outgoing | None") -> "Outgoing | None":
+        if waiting is None or waiting.id:
+            return self._answer(peer, uuid)
+        waiting.payload = self._holders(peer, uuid)  # it is not written yet: it says the latest
+        return waiting
+
+    def peer_lost(self, peer: "Peer", now: int) -> None:
+        """What was asked of a node that is gone is not answered any more, and it asks for nothing."""
+        for uuid, watchers in list(self._far.items()):
+            watchers.pop(peer, None)
+            if not watchers:
+                del self._far[uuid]
+        for query in list(self.queries.values()):
+            if peer.key in query.waiting:
+                query.waiting.remove(peer.key)
+                if not query.waiting:
+                    self.conclude(query, now)
+
+
+def _make_room(watched: "dict[Any, Any]", key: object) -> None:
+    if len(watched) >= codes.WATCHES_MAX and key not in watched:
+        del watched[next(iter(watched))]
+
+
+def _counting_first(holders: "list[Holder]") -> "list[Holder]":
+    """Where they are in conflict those on the side of the smallest node id first: what waits goes to it."""
+    first: "Holder | None" = None
+    for holder in holders:
+        if holder.kind and (first is None or holder.key < first.key):
+            first = holder
+    if first is None:
+        return holders
+    counting: "list[Holder]" = []
+    others: "list[Holder]" = []
+    for holder in holders:
+        loses = holder is not first and conflict(holder.kind, first.kind)
+        (others if loses else counting).append(holder)
+    return counting + others
+
+
+def _is_in_line(peer: "Peer", uuid: bytes) -> bool:
+    """Whether the node's own line, which is pushed, tells of the endpoint."""
+    for line in peer.lines:
+        if uuid in line.entries:
+            return True
+    return False
+
+
+def _nearest(item: "tuple[int, int, Holder]") -> "tuple[int, int]":
+    return item[0], item[1]
+
+
+def _mix(asker: "Peer", key: bytes) -> int:
+    return crc32(asker.key + key)
