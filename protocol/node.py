@@ -8,7 +8,6 @@ from busway.protocol.link.connection import Connection
 from busway.protocol.link.link import Link
 from busway.protocol.link.outbox import OVERHEAD
 from busway.protocol.messaging.endpoints import Endpoint, Message, Receiver, Request
-from busway.protocol.messaging.flows import Outgoing
 from busway.protocol.messaging.receiving import Desk
 from busway.protocol.messaging.report import report
 from busway.protocol.messaging.sender import Origin
@@ -21,7 +20,7 @@ from busway.protocol.routing.peers import Peer, Routes
 from busway.protocol.timers import Timer, Timers
 from busway.protocol.wire import codes
 from busway.protocol.wire.hello import Limits
-from busway.protocol.wire.messages import Header
+from busway.protocol.wire.messages import Frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -319,7 +318,7 @@ class Node:
                     if outbox.queued_size < _QUEUE_SIZE_MAX:
                         flow.sent = seq = flow.sent + 1
                         flow.last_used = now
-                        out = Outgoing(_SEND, flow.peer, endpoint, seq, payload, format, type_id)
+                        out = Frame(_SEND, flow.peer.key, endpoint, seq, payload, format, type_id)
                         outbox.queue.items.append(out)
                         outbox.queued_size += size + OVERHEAD
                         if not hop.flush_wanted:
@@ -503,20 +502,18 @@ class Node:
         for flow in waiters:
             self.origin.publisher.resume(flow, now)
 
-    def take_broadcast(
-        self, connection: Connection, source: Peer, header: Header, payload: bytes, now: int
-    ) -> None:
+    def take_broadcast(self, connection: Connection, source: Peer, frame: Frame, now: int) -> None:
         """A PUBLISH came: from the parent of its tree it is passed on and taken, from others it is not."""
         forwarder = self.forwarder
-        root = forwarder.root_of(connection, source, header.destination)
+        root = forwarder.root_of(connection, source, frame.destination)
         if root is None:
             forwarder.counters["strayed"] += 1
             return
-        endpoint = self.desk.endpoints.get(header.endpoint)
+        endpoint = self.desk.endpoints.get(frame.endpoint)
         if not self.leaf:
-            forwarder.spread(connection, root, source, header, payload, endpoint is not None, now)
+            forwarder.spread(connection, root, source, frame, endpoint is not None, now)
         if endpoint is not None:
-            self.desk.arrive(connection, source, header, payload, now)
+            self.desk.arrive(connection, source, frame, now)
 
     def check_directory(self, peer: Peer) -> None:
         """Raises Refusal if there is no room for one more entry of another node."""

@@ -7,17 +7,16 @@ nothing is published any more. Knows the queue's link, and nothing of trees and 
 
 from busway.protocol.link.outbox import OVERHEAD
 from busway.protocol.messaging.endpoints import size_of
-from busway.protocol.messaging.flows import Outgoing
 from busway.protocol.wire import codes
+from busway.protocol.wire.messages import Frame, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from busway.protocol.link.connection import Connection
-    from busway.protocol.routing.peers import Peer
 
 
-def _key(out: Outgoing) -> bytes:
-    return (b"" if out.transit is None else out.transit.source) + out.endpoint
+def _key(out: Frame) -> bytes:
+    return out.source() + out.endpoint
 
 
 class Backlog:
@@ -27,14 +26,14 @@ class Backlog:
 
     def __init__(self, connection: "Connection") -> None:
         self.connection = connection
-        self.kept: "dict[bytes, Outgoing]" = {}
+        self.kept: "dict[bytes, Frame]" = {}
         self.size = 0  # bytes kept, overhead included: never more than the queue may hold
         self.lagging = False  # a publish has waited for room in vain: none does until the queue is low
 
-    def take(self, out: Outgoing) -> None:
+    def take(self, out: Frame) -> None:
         """A broadcast: into the queue, or kept, or lost with a count."""
         connection = self.connection
-        if out.extra and connection.is_busy():
+        if out.is_best_effort() and connection.is_busy():
             self._lose(out)
             return
         if size_of(out.payload) > connection.limits.message_size_max:
@@ -49,7 +48,7 @@ class Backlog:
                 self._lose(older)
         if connection.has_broadcast_room():
             self._queue(out)
-        elif out.extra:
+        elif out.is_best_effort():
             self._lose(out)
         else:
             self._keep(out)
@@ -64,41 +63,43 @@ class Backlog:
             for uuid in list(self.connection.skipped):
                 self._tell(uuid)
 
-    def take_all(self, peer: "Peer | None") -> "list[Outgoing]":
-        """What is kept of the tree of `peer`, None: of all; it is not any more."""
-        taken: "list[Outgoing]" = []
+    def take_all(self, root: "bytes | None") -> "list[Frame]":
+        """What is kept of the tree of `root`, b"" for our own, None: of all; it is not any more."""
+        taken: "list[Frame]" = []
         for key, out in list(self.kept.items()):
-            if peer is None or out.peer is peer:
+            if root is None or (out.destination or out.source()) == root:
                 self._pop(key)
                 taken.append(out)
         return taken
 
-    def _keep(self, out: Outgoing) -> None:
+    def _keep(self, out: Frame) -> None:
         size = size_of(out.payload) + OVERHEAD
         while self.kept and self.size + size > self.connection.broadcast_size_max:
             self._lose(self._pop(next(iter(self.kept))))
         self.kept[_key(out)] = out
         self.size += size
 
-    def _pop(self, key: bytes) -> "Outgoing | None":
+    def _pop(self, key: bytes) -> "Frame | None":
         out = self.kept.pop(key, None)
         if out is not None:
             self.size -= size_of(out.payload) + OVERHEAD
         return out
 
-    def _queue(self, out: "Outgoing | None") -> None:
+    def _queue(self, out: "Frame | None") -> None:
         assert out is not None
         connection = self.connection
-        if connection.skipped and out.transit is None:
+        if connection.skipped and out.route is None:
             if connection.skipped.pop(out.endpoint, 0) >= codes.BRIDGE_MIN:
-                self._probe(out.endpoint, out.seq - 1)  # or so large a step would look like one back
+                self._probe(out.endpoint, out.number - 1)  # or so large a step would look like one back
         connection.enqueue_broadcast(out)
 
-    def _lose(self, out: "Outgoing | None") -> None:
+    def _lose(self, out: "Frame | None") -> None:
         assert out is not None
         connection = self.connection
-        connection.node.origin.counters["best_effort_dropped" if out.extra else "broadcast_dropped"] += 1
-        if out.transit is None:
+        connection.node.origin.counters[
+            "best_effort_dropped" if out.is_best_effort() else "broadcast_dropped"
+        ] += 1
+        if out.route is None:
             connection.skipped[out.endpoint] = connection.skipped.get(out.endpoint, 0) + 1
 
     def _tell(self, uuid: bytes) -> None:
@@ -113,6 +114,4 @@ class Backlog:
             self._probe(uuid, flow.sent)
 
     def _probe(self, uuid: bytes, number: int) -> None:
-        probe = Outgoing(codes.SIGNAL, self.connection.node.me, uuid, number, b"", codes.RAW, b"")
-        probe.extra = codes.PROBE
-        self.connection.enqueue_broadcast(probe)
+        self.connection.enqueue_broadcast(signal(codes.PROBE, b"", uuid, number))

@@ -13,13 +13,14 @@ from busway.protocol.link.lanes import is_express
 from busway.protocol.link.link import Link
 from busway.protocol.link.outbox import Outbox, frame
 from busway.protocol.messaging.endpoints import InFlow, size_of
-from busway.protocol.messaging.flows import OutFlow, Outgoing
+from busway.protocol.messaging.flows import OutFlow
 from busway.protocol.routing.advertising import Advertiser
 from busway.protocol.timers import Timer
 from busway.protocol.wire import codes
+from busway.protocol.wire.aliases import AliasReader
 from busway.protocol.wire.fields import Reader, clip_text, varint
 from busway.protocol.wire.hello import Hello, Limits, agree, decode_hello, encode_hello, keepalive
-from busway.protocol.wire.messages import AliasReader
+from busway.protocol.wire.messages import Frame, HaveFrame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Connection(Timer):
         self.close_text = ""
         self.flush_wanted = False
         self.lookups = False  # no directory is pushed here
-        self.watched: "dict[bytes, Outgoing | None]" = {}  # what the peer asked for, and its last HAVE
+        self.watched: "dict[bytes, HaveFrame | None]" = {}  # what the peer asked for, and its last HAVE
         self.pruned: "dict[bytes, bool]" = {}  # source and uuid of the broadcasts that the peer does not want
         self.skipped: "dict[bytes, int]" = {}  # broadcasts in a row that there was no room for, by uuid
         self.tag: object = None  # the adapter's
@@ -309,21 +310,22 @@ class Connection(Timer):
         if flow not in self.broadcast_waiters:
             self.broadcast_waiters.append(flow)
 
-    def enqueue(self, out: Outgoing) -> None:
+    def enqueue(self, out: Frame) -> None:
         self.outbox.push(out, size_of(out.payload))
         if not self.flush_wanted:
             self.touch()
 
-    def enqueue_broadcast(self, out: Outgoing) -> None:
+    def enqueue_broadcast(self, out: Frame) -> None:
         self.outbox.push_broadcast(out, size_of(out.payload))
         if not self.flush_wanted:
             self.touch()
 
-    def answer(self, out: Outgoing) -> None:
+    def answer(self, out: Frame) -> None:
         """A small answer to something of the peer's. A peer that asks and asks but never reads is cut off;
         what is for nodes behind it, or for a sleeper, is dropped before that, for it may not be its fault.
         """
-        blameless = out.peer is not self.peer or self.asleep_until >= 0
+        direct = self.peer is not None and out.destination == self.peer.key
+        blameless = not direct or self.asleep_until >= 0
         if blameless and self.outbox.answers() >= codes.ANSWERS_MAX >> 1:
             self.node.forwarder.counters["unroutable"] += 1
             self.dropped_answers += 1
@@ -336,14 +338,14 @@ class Connection(Timer):
         self.outbox.push_credit(flow)
         self.touch()
 
-    def forward(self, out: Outgoing) -> bool:
+    def forward(self, out: Frame) -> bool:
         """A message of another node on its way, or a signal, behind all of its lane. False if there is no
         room.
         """
         if is_express(out):
             self.answer(out)
             return True
-        if out.kind == codes.SIGNAL and out.extra == codes.PROBE and self.asleep_until >= 0:
+        if out.kind == codes.SIGNAL and out.signal == codes.PROBE and self.asleep_until >= 0:
             return True  # who probes a sleeper will do so again
         if not self.outbox.push_transit(out):
             if out.kind != codes.ERROR or not out.payload:
@@ -355,13 +357,13 @@ class Connection(Timer):
         self.touch()
         return True
 
-    def broadcast(self, out: Outgoing) -> None:
+    def broadcast(self, out: Frame) -> None:
         """A broadcast: written when its turn comes, or kept, or lost with a count."""
         self.backlog.take(out)
 
-    def take_broadcasts(self, peer: "Peer") -> "list[Outgoing]":
-        """The broadcasts along the tree of `peer` that nothing has been written of."""
-        return self.outbox.take_broadcasts(peer) + self.backlog.take_all(peer)
+    def take_broadcasts(self, root: bytes) -> "list[Frame]":
+        """The broadcasts along the tree of `root`, b"" for our own, that nothing has been written of."""
+        return self.outbox.take_broadcasts(root) + self.backlog.take_all(root)
 
     def nodes_max(self) -> int:
         """Numbers of the table of nodes, in either direction (section 5.1)."""

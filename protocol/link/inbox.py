@@ -7,10 +7,10 @@ from busway.protocol.errors import Refusal
 from busway.protocol.link.runs import read_far_run, read_run
 from busway.protocol.link.switching import Path, Switch, prefix_end
 from busway.protocol.messaging.endpoints import InFlow
-from busway.protocol.messaging.flows import Transit
 from busway.protocol.wire import codes
+from busway.protocol.wire.aliases import AliasReader
 from busway.protocol.wire.fields import Reader
-from busway.protocol.wire.messages import AliasReader, Header, read_header
+from busway.protocol.wire.messages import Frame, HaveFrame, Options, RoutingHeader, TreeFrame, read_frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,12 +24,13 @@ _PREFIX_MAX = 9  # bytes of a header that binds nothing, up to the number
 class Assembly:
     """A large message whose pieces are coming in."""
 
-    __slots__ = ("data", "header", "left")
+    __slots__ = ("begun", "data", "frame", "left")
 
-    def __init__(self, header: Header, first: bytes) -> None:
-        self.header = header
+    def __init__(self, frame: Frame, size: int, first: bytes, now: int) -> None:
+        self.frame = frame
         self.data = bytearray(first)  # not a list of pieces: tiny ones would cost many times their size
-        self.left = header.size - len(first)
+        self.left = size - len(first)
+        self.begun = now
 
 
 class Inbox:
@@ -154,43 +155,51 @@ class Inbox:
 
     def message(self, head: int, reader: Reader, now: int) -> None:
         start = reader.pos - 1
-        header = read_header(head, reader, self.aliases, self.connection.advertiser.reader)
+        frame = read_frame(head, reader, self.aliases, self.connection.advertiser.reader, now)
         if self.best_effort:
-            header.best_effort = True
-        if not header.cut:
-            size = reader.pos - 2 - start
-            self._dispatch(header, reader.rest(), now)
-            if head & 0xFC == 0x88 and header.format != codes.TYPED and size <= _PREFIX_MAX:
-                self._learn(reader.data[start : start + size], header)
+            frame.options = frame.options or Options()
+            frame.options.best_effort = True
+        options = frame.options
+        if options is not None and options.partial >= 0:
+            self._begin(frame, options, reader.rest(), now)
             return
-        first = reader.rest()
-        if header.size > self.connection.limits.message_size_max:
-            raise Refusal(
-                codes.TOO_LARGE,
-                "a message of %d bytes, but %d were agreed"
-                % (header.size, self.connection.limits.message_size_max),
-            )
-        if header.partial >= self.connection.limits.partials_max or header.partial in self.assemblies:
-            raise Refusal(codes.TOO_MANY, "more large messages at once than were agreed")
-        if len(first) >= header.size:
-            raise Refusal(codes.MALFORMED, "a cut message that is none")
-        self.assemblies[header.partial] = Assembly(header, first)
+        size = reader.pos - 2 - start
+        route = frame.route
+        frame.payload = reader.rest()
+        self._dispatch(frame, now)
+        if head & 0xFC == 0x88 and frame.format != codes.TYPED and size <= _PREFIX_MAX:
+            self._learn(reader.data[start : start + size], frame, route)
 
-    def _learn(self, prefix: bytes, header: Header) -> None:
-        """The next like this one may go the short way."""
+    def _begin(self, frame: Frame, options: Options, first: bytes, now: int) -> None:
+        """The first piece of a large message."""
+        limits = self.connection.limits
+        number = options.partial
+        options.partial = -1
+        if options.size > limits.message_size_max:
+            text = "a message of %d bytes, but %d were agreed"
+            raise Refusal(codes.TOO_LARGE, text % (options.size, limits.message_size_max))
+        if number >= limits.partials_max or number in self.assemblies:
+            raise Refusal(codes.TOO_MANY, "more large messages at once than were agreed")
+        if len(first) >= options.size:
+            raise Refusal(codes.MALFORMED, "a cut message that is none")
+        self.assemblies[number] = Assembly(frame, options.size, first, now)
+
+    def _learn(self, prefix: bytes, frame: Frame, route: "RoutingHeader | None") -> None:
+        """The next like this one, which came with that routing header, may go the short way."""
         node = self.node
         peer = self.connection.peer
-        source = header.source or (peer.key if peer is not None else b"")
-        if not header.destination or header.destination == node.me.key:
+        assert peer is not None and route is not None
+        source = route.source or peer.key
+        if not frame.destination or frame.destination == node.me.key:
             origin = node.routes.find(source)
-            flow = None if origin is None else origin.in_flows.get(header.endpoint)
+            flow = None if origin is None else origin.in_flows.get(frame.endpoint)
             if flow is not None:
                 self.switch.learn(prefix, flow)
             return
-        to = node.routes.peers.get(header.destination[: codes.ID_SIZE])
-        if to is not None and to.key == header.destination and to.hop is not None and header.hops:
-            transit = Transit(source, max(header.realm, self.connection.realm), header.hops - 1)
-            self.switch.learn(prefix, Path(to, to.hop, header, transit))
+        to = node.routes.peers.get(frame.destination[: codes.ID_SIZE])
+        if to is not None and to.key == frame.destination and to.hop is not None and route.hops:
+            onward = RoutingHeader(source, max(route.realm, self.connection.realm), route.hops - 1)
+            self.switch.learn(prefix, Path(to, to.hop, frame, onward))
 
     def more(self, reader: Reader, now: int) -> None:
         number = reader.u8()
@@ -204,77 +213,78 @@ class Inbox:
         assembly.left -= len(piece)
         if not assembly.left:
             del self.assemblies[number]
-            self._dispatch(assembly.header, bytes(assembly.data), now)
+            frame = assembly.frame
+            frame.payload = bytes(assembly.data)
+            if frame.expires:
+                frame.expires += now - assembly.begun  # its time counts from its last piece
+            self._dispatch(frame, now)
 
-    def _dispatch(self, header: Header, payload: bytes, now: int) -> None:
+    def _dispatch(self, frame: Frame, now: int) -> None:
         """A whole message: on its way to another node, to the desk what is for our endpoints, to the origin
         what answers us.
         """
         node = self.node
         peer = self.connection.peer
         assert peer is not None
-        source = header.source or peer.key
+        source = frame.source() or peer.key
+        kind = frame.kind
         if source != peer.key and peer.leaf:
             raise Refusal(codes.MALFORMED, "a leaf sent a message of another node")
-        if header.destination and header.destination != node.me.key and header.kind != codes.PUBLISH:
-            node.forwarder.pass_on(self.connection, source, header, payload, now)
+        if frame.destination and frame.destination != node.me.key and kind != codes.PUBLISH:
+            node.forwarder.pass_on(self.connection, source, frame, now)
             return
         if source == node.me.key:
             node.forwarder.counters["strayed"] += 1
             return  # ours, come back
         if source != peer.key:
             peer = node.mesh.peer_of(source, now)
-        kind = header.kind
         if kind == codes.PUBLISH:
-            node.take_broadcast(self.connection, peer, header, payload, now)
+            node.take_broadcast(self.connection, peer, frame, now)
         elif kind <= codes.REQUEST:
-            node.desk.arrive(self.connection, peer, header, payload, now)
+            node.desk.arrive(self.connection, peer, frame, now)
         elif kind == codes.REPLY:
-            node.origin.answers.reply(peer, header.id, payload, header.format, header.type_id)
+            node.origin.answers.reply(peer, frame.id, frame.payload, frame.format, frame.type_id)
         elif kind == codes.PART:
-            node.origin.answers.part(
-                peer, header.id, header.number, payload, header.format, header.type_id, now
-            )
+            node.origin.answers.part(peer, frame, now)
         elif kind == codes.ERROR:
-            node.origin.answers.error(peer, header.id, header.code, lenient_text(payload), now)
+            node.origin.answers.error(peer, frame.id, frame.code, lenient_text(frame.payload), now)
         else:
-            self._dispatch_signal(peer, header, payload, now)
+            self._dispatch_signal(peer, frame, now)
 
-    def _dispatch_signal(self, peer: "Peer", header: Header, payload: bytes, now: int) -> None:
-        signal = header.signal
+    def _dispatch_signal(self, peer: "Peer", frame: Frame, now: int) -> None:
+        signal = frame.signal
         node = self.node
         if signal == codes.CREDIT:
-            node.origin.credit(peer, header.endpoint, header.number, now)
+            node.origin.credit(peer, frame.endpoint, frame.number, now)
         elif signal == codes.PROBE:
-            node.desk.probed(self.connection, peer, header.endpoint, header.number, now)
+            node.desk.probed(self.connection, peer, frame.endpoint, frame.number, now)
         elif signal == codes.UNDELIVERABLE:
-            node.origin.undelivered(peer, header.endpoint, header.number, header.code, now)
+            node.origin.undelivered(peer, frame.endpoint, frame.number, frame.code, now)
         elif signal == codes.CANCEL:
-            node.desk.cancelled(peer, header.id)
+            node.desk.cancelled(peer, frame.id)
         elif signal == codes.PART_CREDIT:
-            node.desk.part_credit(peer, header.id, header.number, now)
+            node.desk.part_credit(peer, frame.id, frame.number, now)
         elif signal == codes.END:
-            node.origin.answers.end(peer, header.id, header.number, now)
+            node.origin.answers.end(peer, frame.id, frame.number, now)
         else:
-            self._dispatch_mesh_signal(peer, header, payload, now)
+            self._dispatch_mesh_signal(peer, frame, now)
 
-    def _dispatch_mesh_signal(self, peer: "Peer", header: Header, payload: bytes, now: int) -> None:
-        signal = header.signal
+    def _dispatch_mesh_signal(self, peer: "Peer", frame: Frame, now: int) -> None:
+        signal = frame.signal
         node = self.node
         if signal == codes.WHO:
-            node.lookups.who(self.connection, peer, header.endpoint, now)
-        elif signal == codes.HAVE:
-            node.lookups.have(peer, header.endpoint, header.holders, now)
-        elif signal in (codes.PRUNE, codes.GRAFT) and peer is not self.connection.peer:
-            self.connection.skipped_frames += 1
-        elif signal == codes.PRUNE:
-            node.forwarder.pruned(self.connection, header.node, header.endpoint)
-        elif signal == codes.GRAFT:
-            node.forwarder.grafted(self.connection, header.node, header.endpoint)
+            node.lookups.who(self.connection, peer, frame.endpoint, now)
+        elif isinstance(frame, HaveFrame):
+            node.lookups.have(peer, frame.endpoint, frame.holders, now)
+        elif isinstance(frame, TreeFrame) and peer is self.connection.peer:
+            if signal == codes.PRUNE:
+                node.forwarder.pruned(self.connection, frame.node, frame.endpoint)
+            else:
+                node.forwarder.grafted(self.connection, frame.node, frame.endpoint)
         elif signal == codes.TRACE:
-            node.forwarder.traced(self.connection, peer.key, header.id, now)
+            node.forwarder.traced(self.connection, peer.key, frame.id, now)
         elif signal == codes.TRACED:
-            node.origin.tracer.traced(peer, header.id, payload)
+            node.origin.tracer.traced(peer, frame.id, frame.payload)
         else:
             self.connection.skipped_frames += 1
 

@@ -5,10 +5,7 @@ Asked only where order could be lost: each lane lies in one queue, which keeps i
 
 from busway.protocol.wire import codes
 from busway.protocol.wire.fields import varint
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from busway.protocol.messaging.flows import Outgoing
+from busway.protocol.wire.messages import Frame
 
 # Signals that hold whatever comes before or after them: an absolute number, a question, its answer, news of
 # one message. They wait for nobody, so that no queue that is full ever keeps the credit that would empty it.
@@ -25,18 +22,17 @@ EXPRESS = (
 )
 
 
-def is_express(out: "Outgoing") -> bool:
+def is_express(frame: Frame) -> bool:
     """Whether it goes before all messages. What is not, is said of the messages before it."""
-    return out.kind == codes.SIGNAL and out.extra in EXPRESS
+    return frame.kind == codes.SIGNAL and frame.signal in EXPRESS
 
 
-def lane_of(out: "Outgoing") -> bytes:
+def lane_of(frame: Frame) -> bytes:
     """Names the lane: source, destination, and the endpoint or the request that is answered. That of a CANCEL
     that is passed on, which names no endpoint, is the beginning of all from its source to its destination.
     """
-    source = b"" if out.transit is None else out.transit.source
-    ends = source + out.peer.key
-    ends_stream = out.kind == codes.SIGNAL and out.extra == codes.END
-    if out.kind in (codes.REPLY, codes.PART, codes.ERROR) or ends_stream:
-        return ends + varint(out.id)
-    return ends + out.endpoint
+    ends = frame.source() + (frame.destination or frame.source())
+    ends_stream = frame.kind == codes.SIGNAL and frame.signal == codes.END
+    if frame.kind in (codes.REPLY, codes.PART, codes.ERROR) or ends_stream:
+        return ends + varint(frame.id)
+    return ends + frame.endpoint

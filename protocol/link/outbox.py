@@ -10,19 +10,18 @@ from struct import pack
 from busway.protocol.fifo import Fifo
 from busway.protocol.link.lanes import is_express, lane_of
 from busway.protocol.link.switching import Parcel, Path
-from busway.protocol.messaging.flows import Outgoing
 from busway.protocol.messaging.sender import Origin
 from busway.protocol.wire import codes
+from busway.protocol.wire.aliases import AliasWriter, node_writer
 from busway.protocol.wire.fields import varint
 from busway.protocol.wire.hello import Limits
-from busway.protocol.wire.messages import AliasWriter, node_writer, write_header
+from busway.protocol.wire.messages import Frame, HaveFrame, cut, signal, write_header
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from busway.protocol.messaging.endpoints import InFlow
     from busway.protocol.packet.packets import PacketLayer
     from busway.protocol.routing.advertising import Advertiser
-    from busway.protocol.routing.peers import Peer
 
 _NOWHERE = 1 << 62  # in a stream
 _HAVE_SIZE = 72  # of a HAVE besides its holders, with both nodes and the endpoint bound in it
@@ -37,23 +36,17 @@ def frame(body: bytes) -> bytes:
 
 
 class Partial:
-    """A large message under way in pieces; what follows in its lane waits in `held`. As long as others are
-    large there, too, each takes over what waits behind the one before, instead of all being moved each time.
-    """
+    """A large message under way in pieces; what follows in its lane waits in `held`."""
 
-    __slots__ = ("held", "lane", "large", "number", "out", "payload", "pos")
+    __slots__ = ("held", "lane", "number", "out", "payload", "pos")
 
-    def __init__(self, number: int, out: Outgoing, payload: bytes) -> None:
+    def __init__(self, number: int, out: Frame, payload: bytes) -> None:
         self.number = number
         self.out = out
         self.lane = lane_of(out)
         self.payload = payload
         self.pos = 0
-        self.held = Fifo()
-        self.large = 0  # of those in `held`
-
-    def is_written(self) -> bool:
-        return self.pos >= len(self.payload)
+        self.held: "list[Frame]" = []
 
 
 class Outbox:
@@ -61,7 +54,6 @@ class Outbox:
 
     __slots__ = (
         "_answers",
-        "_blocked",
         "_credits",
         "_ends",
         "_fresh",
@@ -81,7 +73,6 @@ class Outbox:
         "limits",
         "nodes",
         "origin",
-        "peer",
         "queue",
         "queued_size",
         "transit",
@@ -91,7 +82,6 @@ class Outbox:
     def __init__(self, limits: Limits, origin: Origin, advertiser: "Advertiser") -> None:
         self.origin = origin
         self.advertiser = advertiser
-        self.peer: "Peer | None" = None  # the node at the other end, once that is known
         self.control: "list[bytes]" = []
         self.queue = Fifo()
         self.queued_size = 0  # bytes in `queue` and held behind partial messages, overhead included
@@ -104,7 +94,6 @@ class Outbox:
         self._credits: "list[InFlow]" = []
         self._answers = Fifo()
         self._partials: "list[Partial]" = []
-        self._blocked = False  # a large message waits until another is written
         self._spill = b""
         self._turn = 0
         self.layer: "PacketLayer | None" = None  # of a packet link: takes what may be lost
@@ -122,15 +111,15 @@ class Outbox:
 
     # Taking in
 
-    def push(self, out: Outgoing, size: int) -> None:
+    def push(self, out: Frame, size: int) -> None:
         self.queue.items.append(out)
         self.queued_size += size + OVERHEAD
 
-    def push_broadcast(self, out: Outgoing, size: int) -> None:
+    def push_broadcast(self, out: Frame, size: int) -> None:
         self.broadcasts.push(out)
         self.broadcast_size += size + OVERHEAD
 
-    def push_transit(self, out: Outgoing) -> bool:
+    def push_transit(self, out: Frame) -> bool:
         """A message of another node, or what is said of those before it. False if the queue is full; what has
         no payload finds room beside the messages, for it ends what they began.
         """
@@ -157,7 +146,7 @@ class Outbox:
         self.forwarded += 1
         return True
 
-    def push_answer(self, out: Outgoing) -> bool:
+    def push_answer(self, out: Frame) -> bool:
         """False if the peer has not read so many answers that it must be cut off."""
         self._answers.push(out)
         return len(self._answers) <= codes.ANSWERS_MAX
@@ -187,13 +176,12 @@ class Outbox:
     def in_pieces(self) -> bool:
         return bool(self._partials)
 
-    def leftovers(self) -> "list[Outgoing]":
+    def leftovers(self) -> "list[Frame]":
         """All messages that were not written whole, in order; the outbox is empty afterwards."""
-        rest: "list[Outgoing]" = []
+        rest: "list[Frame]" = []
         for partial in self._partials:
-            if not partial.is_written():
-                rest.append(partial.out)
-            rest.extend(partial.held.drain())
+            rest.append(partial.out)
+            rest.extend(partial.held)
         for fifo in (self.queue, self._answers, self.broadcasts, self.transit):
             for item in fifo.drain():
                 rest.append(item.path.message(item.tail) if type(item) is Parcel else item)
@@ -209,11 +197,11 @@ class Outbox:
             flow.credit_due = False
         return flows
 
-    def take_broadcasts(self, peer: "Peer") -> "list[Outgoing]":
-        """The broadcasts along the tree of `peer` that nothing has been written of."""
-        taken: "list[Outgoing]" = []
+    def take_broadcasts(self, root: bytes) -> "list[Frame]":
+        """The broadcasts along the tree of `root`, b"" for our own, that nothing has been written of."""
+        taken: "list[Frame]" = []
         for out in self.broadcasts.drain():
-            if out.peer is peer:
+            if (out.destination or out.source()) == root:
                 taken.append(out)
                 self.broadcast_size -= len(out.payload) + OVERHEAD
             else:
@@ -239,7 +227,7 @@ class Outbox:
     def _write_open(self, parts: "list[bytes]", size: int, size_max: int, closing: bool, now: int) -> int:
         if closing:
             while self._partials and size < size_max:
-                size = self._write_piece(parts, size, now, True)
+                size = self._write_piece(parts, size)
             return size
         if self.advertiser.has_news():
             size = self.advertiser.write(parts, size, size_max)
@@ -250,10 +238,8 @@ class Outbox:
         idle = 0
         while idle < 4 and size < size_max:
             before = size
-            under_way = len(self._partials)
             size = self._write_turn(parts, size, size_max, now)
-            # One that has made room for others counts, too, if it had nothing more to write itself.
-            idle = 0 if size > before or len(self._partials) < under_way else idle + 1
+            idle = 0 if size > before else idle + 1
         return size
 
     def _write_turn(self, parts: "list[bytes]", size: int, size_max: int, now: int) -> int:
@@ -263,7 +249,7 @@ class Outbox:
         turn = self._turn
         self._turn = (turn + 1) % 4
         if turn == 0:
-            return self._write_piece(parts, size, now, False) if self._partials else size
+            return self._write_piece(parts, size) if self._partials else size
         if self._partials or self.broadcasts.items or self.transit.items:
             size_max = min(size_max, size + self.limits.frame_size_max)
         if turn == 3:
@@ -275,7 +261,7 @@ class Outbox:
         """Messages of others; those by the short way with what stood before the one before."""
         fifo = self.transit
         while size < size_max and fifo.items:
-            item: "Outgoing | Parcel" = fifo.peek()
+            item: "Frame | Parcel" = fifo.peek()
             if type(item) is Parcel and not self._partials and not self._pins:
                 size = self._write_parcels(parts, size, size_max, now)
                 continue
@@ -283,7 +269,6 @@ class Outbox:
             body = len(out.payload)
             whole_max = self.limits.frame_size_max - codes.HEADER_SIZE_MAX
             if body > whole_max and len(self._partials) >= self.limits.partials_max:
-                self._blocked = True
                 break
             fifo.pop()
             self._count_transit(out, -1)
@@ -320,9 +305,9 @@ class Outbox:
     def _prepare(self, path: Path, now: int) -> None:
         """What stands before the number; used again once it binds nothing any more."""
         nodes = self.nodes.numbers
-        bound = path.endpoint in self.aliases.numbers and path.transit.source in nodes
+        bound = path.endpoint in self.aliases.numbers and path.route.source in nodes
         bound = bound and path.peer.key in nodes
-        header = write_header(path.message(b"\0\0"), self.aliases, self.nodes, self.direct, now, -1, 0)
+        header = write_header(path.message(b"\0\0"), self.aliases, self.nodes, self.direct, now)
         path.prefix = header[:-2]
         path.epoch = self.aliases.epoch + self.nodes.epoch if bound else -1
 
@@ -331,10 +316,9 @@ class Outbox:
         whole_max = self.limits.frame_size_max - codes.HEADER_SIZE_MAX
         size = self._write_run(fifo, parts, size, size_max, whole_max)
         while size < size_max and fifo.items:
-            out: Outgoing = fifo.peek()
+            out: Frame = fifo.peek()
             body = len(out.payload)
             if body > whole_max and len(self._partials) >= self.limits.partials_max:
-                self._blocked = True
                 break
             fifo.pop()
             self._count_out(fifo, body + OVERHEAD)
@@ -350,29 +334,29 @@ class Outbox:
             return size
         numbers = self.aliases.numbers
         far = self.nodes.numbers
-        peer = self.peer
+        direct = self.direct
         items = fifo.items
         first = at = fifo.head
         count = len(items)
         add = parts.append
         total = 0
         while at < count and size < size_max:
-            out: Outgoing = items[at]
+            out: Frame = items[at]
             payload: bytes = out.payload
             body = len(payload)
             number = numbers.get(out.endpoint, 0)
             if (
                 out.kind > codes.PUBLISH
-                or out.transit is not None
-                or out.extra
+                or out.route is not None
+                or out.options is not None
                 or body > whole_max
                 or out.format >= codes.TYPED
                 or not 0 < number < 0x80
             ):
                 break
             total += body
-            if out.peer is not peer and out.kind == codes.SEND:
-                node = far.get(out.peer.key, 0)
+            if out.destination != direct and out.kind == codes.SEND:
+                node = far.get(out.destination, 0)
                 if not 0 < node < 0x80:
                     total -= body
                     break
@@ -383,7 +367,7 @@ class Outbox:
                     codes.HOPS_MAX,
                     node,
                     number,
-                    out.seq & 0xFFFF,
+                    out.number & 0xFFFF,
                 )
                 head = varint(body + 7) + head
                 add(head)
@@ -393,10 +377,14 @@ class Outbox:
                 continue
             body += 4
             if body < 0x80:
-                add(pack(">BBBH", body, codes.MESSAGE | out.kind << 4 | out.format, number, out.seq & 0xFFFF))
+                add(
+                    pack(
+                        ">BBBH", body, codes.MESSAGE | out.kind << 4 | out.format, number, out.number & 0xFFFF
+                    )
+                )
                 size += body + 1
             else:
-                head = pack(">BBH", codes.MESSAGE | out.kind << 4 | out.format, number, out.seq & 0xFFFF)
+                head = pack(">BBH", codes.MESSAGE | out.kind << 4 | out.format, number, out.number & 0xFFFF)
                 head = varint(body) + head
                 add(head)
                 size += len(head) + body - 4
@@ -407,11 +395,11 @@ class Outbox:
             self._count_out(fifo, total + (at - first) * OVERHEAD)
         return size
 
-    def _fifo_of(self, out: Outgoing) -> Fifo:
+    def _fifo_of(self, out: Frame) -> Fifo:
         """Which of the three it came from: a broadcast, or a probe before one, is for no single node."""
-        if out.transit is not None and out.kind != codes.PUBLISH:
+        if out.route is not None and out.kind != codes.PUBLISH:
             return self.transit
-        return self.broadcasts if out.kind == codes.PUBLISH or out.peer is self.origin.me else self.queue
+        return self.broadcasts if out.kind == codes.PUBLISH or not out.destination else self.queue
 
     def _count_out(self, fifo: Fifo, size: int) -> None:
         if fifo is self.queue:
@@ -419,67 +407,61 @@ class Outbox:
         else:
             self.broadcast_size -= size
 
-    def _count_transit(self, out: Outgoing, sign: int) -> None:
+    def _count_transit(self, out: Frame, sign: int) -> None:
         self.transit_size += sign * (len(out.payload) + OVERHEAD)
         if out.kind >= codes.ERROR:
             self._ends += sign
 
-    def _write_one(self, out: Outgoing, parts: "list[bytes]", size: int, now: int) -> int:
+    def _write_one(self, out: Frame, parts: "list[bytes]", size: int, now: int) -> int:
         """Any message: whole, or its first piece; or held back behind a partial one of its pair, or
         expired.
         """
-        if out.kind == codes.SIGNAL and out.extra == codes.HAVE:
+        if isinstance(out, HaveFrame):
             return size + self._write_have(out, parts, now)
         payload: bytes = out.payload
+        if out.cancelled:
+            return size
         if out.expires and out.expires <= now:
-            if out.transit is None:  # else its origin counts the time itself
+            if out.route is None:  # else its origin counts the time itself
                 self.origin.undeliverable(out, codes.EXPIRED)
             return size
         if self.layer is not None and out.kind <= codes.REQUEST:
-            if out.kind <= codes.PUBLISH and out.extra:
+            if out.is_best_effort():
                 if self._write_best_effort(self.layer, out, payload, now):
                     return size
             self._repeats(out)
         if self._partials and self._is_held(out):
             return size
-        if self._is_large(out):
+        if len(payload) > self.limits.frame_size_max - codes.HEADER_SIZE_MAX:
             if out.kind == codes.SIGNAL:  # a signal is never cut (section 7)
                 self.origin.counters["signals_dropped"] += 1
                 return size
             return self._write_first_piece(out, payload, parts, size, now)
-        header = write_header(out, self.aliases, self.nodes, self.direct, now, -1, 0)
+        header = write_header(out, self.aliases, self.nodes, self.direct, now)
         length = varint(len(header) + len(payload))
         parts.append(length + header)
         parts.append(payload)
         return size + len(length) + len(header) + len(payload)
 
-    def _is_large(self, out: Outgoing) -> bool:
-        return len(out.payload) > self.limits.frame_size_max - codes.HEADER_SIZE_MAX
-
-    def _is_held(self, out: Outgoing) -> bool:
+    def _is_held(self, out: Frame) -> bool:
         """Whether a large message of its lane is under way, behind which it now waits."""
         if is_express(out):
             return False
         lane = lane_of(out)
         for partial in self._partials:
             if partial.lane.startswith(lane):
-                partial.held.push(out)
-                partial.large += self._is_large(out)
-                self._count_held(out, 1)
+                partial.held.append(out)
+                fifo = self._fifo_of(out)
+                if fifo is self.transit:
+                    self._count_transit(out, 1)
+                else:
+                    self._count_out(fifo, -len(out.payload) - OVERHEAD)
                 return True
         return False
 
-    def _count_held(self, out: Outgoing, sign: int) -> None:
-        """It counts where it came from."""
-        fifo = self._fifo_of(out)
-        if fifo is self.transit:
-            self._count_transit(out, sign)
-        else:
-            self._count_out(fifo, -sign * (len(out.payload) + OVERHEAD))
-
     # Best effort
 
-    def _write_best_effort(self, layer: "PacketLayer", out: Outgoing, payload: bytes, now: int) -> bool:
+    def _write_best_effort(self, layer: "PacketLayer", out: Frame, payload: bytes, now: int) -> bool:
         """Into a packet of its own that is not repeated. False: the message goes the way of all, because it
         is too large, the other side may not know its aliases yet, or it would overtake one of its lane.
         """
@@ -489,29 +471,29 @@ class Outbox:
             return False
         if self._repeated[lane] > layer.acked:
             return False
-        out.extra = 0  # the packet says it
-        header = write_header(out, self.aliases, self.nodes, self.direct, now, -1, 0)
-        out.extra = 1
+        options = out.options
+        out.options = None  # the packet says it
+        header = write_header(out, self.aliases, self.nodes, self.direct, now)
+        out.options = options
         if len(header) + len(payload) > layer.body_max():
             return False
         layer.offer(header + payload)
         return True
 
-    def _pin(self, lane: bytes, out: Outgoing) -> None:
+    def _pin(self, lane: bytes, out: Frame) -> None:
         """From its first message on the numbers of a lane are kept: a late packet is never misread."""
         if len(self._pins) == codes.PINS_MAX or not self.aliases.pin(out.endpoint):
             return
         if out.format == codes.TYPED and not self.aliases.pin(out.type_id):
             return
-        ends = [out.peer.key] if out.transit is None else [out.transit.source, out.peer.key]
-        for node in ends:
-            if self.nodes.numbers.get(node, 0) not in (codes.SENDER, codes.RECEIVER):
+        for node in (out.source(), out.destination):
+            if node and self.nodes.numbers.get(node, 0) not in (codes.SENDER, codes.RECEIVER):
                 if not self.nodes.pin(node):
                     return
         self._pins[lane + out.type_id] = True
         self._repeated[lane] = _NOWHERE
 
-    def _repeats(self, out: Outgoing) -> None:
+    def _repeats(self, out: Frame) -> None:
         """A message that is repeated, perhaps of a lane whose others are not: these wait for it."""
         lane = lane_of(out)
         if lane in self._repeated:
@@ -529,35 +511,37 @@ class Outbox:
         self._fresh = []
 
     def _write_credit(self, flow: "InFlow", parts: "list[bytes]", now: int) -> int:
-        out = Outgoing(codes.SIGNAL, flow.peer, flow.endpoint.uuid, flow.limit, b"", codes.RAW, b"")
-        out.extra = codes.CREDIT
-        data = frame(write_header(out, self.aliases, self.nodes, self.direct, now, -1, 0))
+        out = signal(codes.CREDIT, flow.peer.key, flow.endpoint.uuid, flow.limit)
+        data = frame(write_header(out, self.aliases, self.nodes, self.direct, now))
         parts.append(data)
         return len(data)
 
-    def _write_have(self, out: Outgoing, parts: "list[bytes]", now: int) -> int:
+    def _write_have(self, out: HaveFrame, parts: "list[bytes]", now: int) -> int:
         """As many holders as the frame takes, whatever their names; the nearest come first."""
-        out.id = 1  # it is written: what is new from now on needs another
+        out.written = True
         fitting = (self.limits.frame_size_max - _HAVE_SIZE) // _HOLDER_SIZE
         if not fitting:
-            for holder in out.payload:
+            for holder in out.holders:
                 holder.name = ""
-        out.payload = out.payload[: max(1, fitting)]
-        data = frame(write_header(out, self.aliases, self.nodes, self.direct, now, -1, 0))
+        out.holders = out.holders[: max(1, fitting)]
+        data = frame(write_header(out, self.aliases, self.nodes, self.direct, now))
         parts.append(data)
         return len(data)
 
     # Large messages
 
     def _write_first_piece(
-        self, out: Outgoing, payload: bytes, parts: "list[bytes]", size: int, now: int
+        self, out: Frame, payload: bytes, parts: "list[bytes]", size: int, now: int
     ) -> int:
         used = [partial.number for partial in self._partials]
         number = 0
         while number in used:
             number += 1
         partial = Partial(number, out, payload)
-        header = write_header(out, self.aliases, self.nodes, self.direct, now, number, len(payload))
+        options = out.options  # of a broadcast, others are about to write it as well
+        out.options = cut(options, number, len(payload))
+        header = write_header(out, self.aliases, self.nodes, self.direct, now)
+        out.options = options
         # Never the whole payload, however short the header turned out: a cut message has a second piece.
         partial.pos = self.limits.frame_size_max - codes.HEADER_SIZE_MAX
         self._partials.append(partial)
@@ -565,53 +549,25 @@ class Outbox:
         parts.append(data)
         return size + len(data)
 
-    def _write_piece(self, parts: "list[bytes]", size: int, now: int, closing: bool) -> int:
-        """One more piece of the large message whose turn it is, or some of what waited behind it."""
+    def _write_piece(self, parts: "list[bytes]", size: int) -> int:
+        """One more piece of the large message whose turn it is."""
         partial = self._partials.pop(0)
-        last = partial.is_written()
-        if not last:
-            stop = partial.pos + self.limits.frame_size_max - 2
-            data = frame(bytes((codes.MORE, partial.number)) + partial.payload[partial.pos : stop])
-            parts.append(data)
-            partial.pos = stop
-            size += len(data)
-        if partial.is_written() and (closing or self._blocked or not partial.large):
-            self._end_partial(partial)
-        elif last:
-            size = self._write_held(partial, parts, size, now)
-        else:
-            self._partials.append(partial)
-        return size
-
-    def _write_held(self, partial: Partial, parts: "list[bytes]", size: int, now: int) -> int:
-        """What waited behind a large message that is written: a frame's worth, or to the next large one."""
-        held = partial.held
-        others = len(self._partials)
-        stop = size + self.limits.frame_size_max
-        while len(held) and size < stop:
-            out: Outgoing = held.pop()
-            partial.large -= self._is_large(out)
-            self._count_held(out, -1)
-            size = self._write_one(out, parts, size, now)
-            if len(self._partials) > others:
-                heir = self._partials[-1]
-                heir.held = held
-                heir.large = partial.large
-                heir.lane = partial.lane  # which names the lanes of all that waits
-                return size
-        if partial.large:
+        stop = partial.pos + self.limits.frame_size_max - 2
+        data = frame(bytes((codes.MORE, partial.number)) + partial.payload[partial.pos : stop])
+        parts.append(data)
+        partial.pos = stop
+        if stop < len(partial.payload):
             self._partials.append(partial)
         else:
             self._end_partial(partial)
-        return size
+        return size + len(data)
 
     def _end_partial(self, partial: Partial) -> None:
-        """It is written, and what waited behind it is next in its queue."""
-        self._blocked = False
+        """The last piece is written: what waited behind it is next in the queue."""
         self._repeats(partial.out)
-        rest = partial.held.drain()
         for fifo in (self.queue, self.broadcasts, self.transit):
-            held = [out for out in rest if self._fifo_of(out) is fifo]
+            held = [out for out in partial.held if self._fifo_of(out) is fifo]
             if held:
-                held.extend(fifo.drain())
-                fifo.items = held
+                rest: "list[object]" = list(held)
+                rest.extend(fifo.drain())
+                fifo.items = rest

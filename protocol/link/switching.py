@@ -5,14 +5,13 @@ Its bytes up to the number are looked up as a whole; whatever differs in anythin
 (forwarding.py, desk.py), which then is remembered here.
 """
 
-from busway.protocol.messaging.flows import Outgoing, Transit
 from busway.protocol.wire import codes
+from busway.protocol.wire.messages import Frame, RoutingHeader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from busway.protocol.link.connection import Connection
     from busway.protocol.routing.peers import Peer
-    from busway.protocol.wire.messages import Header
 
 _KNOWN_MAX = 1024  # prefixes that are remembered for one link
 
@@ -20,23 +19,23 @@ _KNOWN_MAX = 1024  # prefixes that are remembered for one link
 class Path:
     """Messages of one origin to one endpoint that pass through here."""
 
-    __slots__ = ("endpoint", "epoch", "format", "hop", "peer", "prefix", "transit")
+    __slots__ = ("endpoint", "epoch", "format", "hop", "peer", "prefix", "route")
 
-    def __init__(self, peer: "Peer", hop: "Connection", header: "Header", transit: Transit) -> None:
+    def __init__(self, peer: "Peer", hop: "Connection", frame: Frame, route: RoutingHeader) -> None:
         self.peer = peer
         self.hop = hop
-        self.endpoint = header.endpoint
-        self.format = header.format
-        self.transit = transit
+        self.endpoint = frame.endpoint
+        self.format = frame.format
+        self.route = route
         self.prefix = b""  # what stands before the number on the next link
         self.epoch = -1  # of the next link's numbers, when that was so
 
-    def message(self, tail: bytes) -> Outgoing:
+    def message(self, tail: bytes) -> Frame:
         """A message of it in the general form; `tail` is its number and payload."""
-        seq = tail[0] << 8 | tail[1]
-        out = Outgoing(codes.SEND, self.peer, self.endpoint, seq, tail[2:], self.format, b"")
-        out.transit = self.transit
-        return out
+        number = tail[0] << 8 | tail[1]
+        frame = Frame(codes.SEND, self.peer.key, self.endpoint, number, tail[2:], self.format, b"")
+        frame.route = self.route
+        return frame
 
 
 class Parcel:

@@ -6,11 +6,10 @@ from busway.protocol.fifo import Fifo
 from busway.protocol.routing.peers import Peer
 from busway.protocol.timers import Timer
 from busway.protocol.wire import codes
+from busway.protocol.wire.messages import Frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from busway.protocol.link.connection import Connection
     from busway.protocol.messaging.sender import Origin
 
@@ -21,50 +20,6 @@ SENT = 2
 OVER = 3
 
 UNLIMITED = 1 << 62  # the limit of a flow without credit: replies, broadcasts
-
-
-class Outgoing:
-    """One message or signal on its way to a link; it becomes bytes when the link can take it."""
-
-    __slots__ = (
-        "endpoint",
-        "expires",
-        "extra",
-        "format",
-        "id",
-        "kind",
-        "payload",
-        "peer",
-        "seq",
-        "transit",
-        "type_id",
-    )
-
-    def __init__(
-        self, kind: int, peer: Peer, endpoint: bytes, seq: int, payload: object, format: int, type_id: bytes
-    ) -> None:
-        self.kind = kind
-        self.peer = peer
-        self.endpoint = endpoint
-        self.seq = seq  # of a PART its index; of a signal CREDIT, PROBE, PART_CREDIT, END its number
-        self.payload: "Any" = payload
-        self.format = format
-        self.type_id = type_id
-        self.transit: "Transit | None" = None
-        self.id = 0
-        self.expires = 0  # ms; 0: never
-        self.extra = 0  # SEND, PUBLISH: 1 best effort; REQUEST: stream window; ERROR: code; SIGNAL: which
-
-
-class Transit:
-    """What the routing header of a message says, if that is more than its destination."""
-
-    __slots__ = ("hops", "realm", "source")
-
-    def __init__(self, source: bytes, realm: int, hops: int) -> None:
-        self.source = source  # node and incarnation; b"": this node
-        self.realm = realm  # the widest that it has crossed
-        self.hops = hops
 
 
 class OutFlow(Timer):
@@ -141,6 +96,7 @@ class Pending(Timer):
         "origin",
         "out",
         "patient",
+        "peer",
         "pinned",
         "state",
         "timeout_ms",
@@ -148,11 +104,12 @@ class Pending(Timer):
         "window",
     )
 
-    def __init__(self, origin: "Origin", id: int, out: Outgoing) -> None:
+    def __init__(self, origin: "Origin", id: int, out: Frame, peer: Peer) -> None:
         self.deadline = -1
         self.origin = origin
         self.id = id
         self.out = out
+        self.peer = peer  # whom it goes to; this node, as long as that is not known
         self.flow: "OutFlow | None" = None
         self.state = HOMELESS
         self.expires = -1  # ms; -1: a plain message waits for credit as long as it takes

@@ -4,8 +4,9 @@ full.
 
 from busway.protocol import events
 from busway.protocol.errors import FullError, WrongKindError
-from busway.protocol.messaging.flows import SENT, UNLIMITED, WAITING, OutFlow, Outgoing, Pending
+from busway.protocol.messaging.flows import SENT, UNLIMITED, WAITING, OutFlow, Pending
 from busway.protocol.wire import codes
+from busway.protocol.wire.messages import Frame, Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,8 +53,10 @@ class Publisher:
         flow = self.flows.get(uuid)
         if flow is None:
             flow = self.flows[uuid] = OutFlow(self._origin, self._origin.me, uuid, UNLIMITED, now)
-        out = Outgoing(codes.PUBLISH, self._origin.me, uuid, 0, payload, format, type_id)
-        out.extra = 1 if best_effort else 0
+        out = Frame(codes.PUBLISH, b"", uuid, 0, payload, format, type_id)
+        if best_effort:
+            out.options = Options()
+            out.options.best_effort = True
         if not len(flow.waiting) and self._spread(flow, out, patience_ms, now):
             return 0
         if best_effort:  # what was published before waits still: it would be overtaken
@@ -61,7 +64,7 @@ class Publisher:
             return 0
         if not wait:
             raise FullError("the broadcast queues of links concerned are full: wait and publish again")
-        pending = self._origin.open(out)
+        pending = self._origin.open(out, self._origin.me)
         pending.flow = flow
         pending.state = WAITING
         pending.timeout_ms = patience_ms
@@ -101,18 +104,18 @@ class Publisher:
             links = self._links[uuid] = forwarder.links_for(self._origin.me, self._origin.me, uuid)
         return links
 
-    def _spread(self, flow: OutFlow, out: Outgoing, patience_ms: int, now: int) -> bool:
+    def _spread(self, flow: OutFlow, out: Frame, patience_ms: int, now: int) -> bool:
         """One copy to each link; False if it has to wait for room."""
         assert self._origin.desk is not None
         local = out.endpoint in self._origin.desk.endpoints
         links = self._links_for(out.endpoint)
-        if links and not out.extra:
+        if links and not out.is_best_effort():
             full = [link for link in links if not link.has_broadcast_room()]
             if full and _waits(full, patience_ms, len(full) == len(links) and not local):
                 return False
         flow.sent += 1
         flow.last_used = now
-        out.seq = flow.sent
+        out.number = flow.sent
         for link in links:
             link.broadcast(out)
         if local:

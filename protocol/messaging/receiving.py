@@ -15,13 +15,13 @@ from busway.protocol.messaging.endpoints import (
     Request,
     size_of,
 )
-from busway.protocol.messaging.flows import UNLIMITED, OutFlow, Outgoing
+from busway.protocol.messaging.flows import UNLIMITED, OutFlow
 from busway.protocol.messaging.sender import Origin
 from busway.protocol.routing.directory import Directory, conflict
 from busway.protocol.routing.peers import Peer, Routes
 from busway.protocol.timers import Timer, Timers
 from busway.protocol.wire import codes
-from busway.protocol.wire.messages import Header
+from busway.protocol.wire.messages import Frame, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -209,56 +209,45 @@ class Desk:
             flow.endpoint.activate(flow)  # a node without a way here cannot be given credit
         return flow
 
-    def arrive_local(self, out: Outgoing, now: int) -> None:
+    def arrive_local(self, frame: Frame, now: int) -> None:
         """A message of this very node."""
-        flow = self.flow_from(self.me, out.endpoint, out.seq, now)
+        flow = self.flow_from(self.me, frame.endpoint, frame.number, now)
         assert flow is not None  # what waits for an endpoint that closes is taken back
-        flow.received = out.seq
+        flow.received = frame.number
         flow.last_used = now
-        if out.kind == codes.SEND or out.kind == codes.PUBLISH:
-            message = Message(flow, out.seq, out.payload, out.format, out.type_id, 0, now)
-        else:
-            message = self._make_request(
-                flow,
-                out.kind,
-                out.seq,
-                out.payload,
-                out.format,
-                out.type_id,
-                0,
-                out.id,
-                out.expires - now,
-                out.extra,
-                now,
-            )
-        self.deliver(message)
+        self.deliver(self._message_of(flow, frame, 0, now))
 
-    def arrive(self, session: "Connection", peer: Peer, header: Header, payload: bytes, now: int) -> None:
+    def arrive(self, session: "Connection", peer: Peer, frame: Frame, now: int) -> None:
         """A message of another node, from one of our links."""
-        kind = header.kind
-        uuid = header.endpoint
-        seq = header.number
+        kind = frame.kind
+        uuid = frame.endpoint
+        number = frame.number
+        route = frame.route
         endpoint = self.endpoints.get(uuid)
-        if endpoint is None or endpoint.realm < session.realm or endpoint.realm < header.realm:
+        if (
+            endpoint is None
+            or endpoint.realm < session.realm
+            or (route is not None and endpoint.realm < route.realm)
+        ):
             self.counters["no_endpoint"] += 1
-            self.refuse(peer, kind, uuid, seq, header.id, codes.NO_ENDPOINT)
+            self.refuse(peer, kind, uuid, number, frame.id, codes.NO_ENDPOINT)
             return
         if (kind == codes.PUBLISH) != (endpoint.kind == codes.BROADCAST):
             self.counters["wrong_kind"] += 1
-            self.refuse(peer, kind, uuid, seq, header.id, codes.WRONG_KIND)
+            self.refuse(peer, kind, uuid, number, frame.id, codes.WRONG_KIND)
             return
-        flow = self.flow_from(peer, uuid, seq, now)
+        flow = self.flow_from(peer, uuid, number, now)
         assert flow is not None
-        gap = (seq - flow.received) & 0xFFFF
+        gap = (number - flow.received) & 0xFFFF
         if not 0 < gap < 0x8000:
-            if header.routed or not _is_new_session(flow, session):
+            if route is not None or not _is_new_session(flow, session):
                 self.counters["late"] += 1
-                self.refuse(peer, kind, uuid, seq, header.id, codes.OVERTAKEN)
+                self.refuse(peer, kind, uuid, number, frame.id, codes.OVERTAKEN)
                 return
-            _start_anew(flow, seq - 1)
+            _start_anew(flow, number - 1)
             gap = 1
         flow.session = session
-        flow.far = header.routed
+        flow.far = route is not None
         flow.received += gap
         flow.last_used = now
         missed = gap - 1 + flow.bridged
@@ -266,51 +255,26 @@ class Desk:
         if missed:
             flow.missed += missed
             self.counters["missed"] += missed
-        if header.id:
-            message: Message = self._make_request(
-                flow,
-                kind,
-                flow.received,
-                payload,
-                header.format,
-                header.type_id,
-                missed,
-                header.id,
-                header.timeout_ms,
-                header.window,
-                now,
-            )
-        else:
-            message = Message(flow, flow.received, payload, header.format, header.type_id, missed, now)
-        self.deliver(message)
+        self.deliver(self._message_of(flow, frame, missed, now))
 
-    def _make_request(
-        self,
-        flow: InFlow,
-        kind: int,
-        seq: int,
-        payload: object,
-        format: int,
-        type_id: bytes,
-        missed: int,
-        id: int,
-        timeout_ms: int,
-        window: int,
-        now: int,
-    ) -> Request:
-        request = Request(flow, seq, payload, format, type_id, missed, now)
-        request.confirm = kind == codes.CONFIRM
-        request.id = id
-        request.timeout_ms = timeout_ms
+    def _message_of(self, flow: InFlow, frame: Frame, missed: int, now: int) -> Message:
+        """What the program gets of a frame that continues `flow`."""
+        if frame.kind <= codes.PUBLISH:
+            return Message(flow, flow.received, frame.payload, frame.format, frame.type_id, missed, now)
+        request = Request(flow, flow.received, frame.payload, frame.format, frame.type_id, missed, now)
+        request.confirm = frame.kind == codes.CONFIRM
+        request.id = frame.id
+        request.timeout_ms = frame.expires - now
+        window = frame.window()
         if window:
             request.stream = OutFlow(self.origin, flow.peer, b"", window, now)
-        old = flow.peer.serving.get(id)
+        old = flow.peer.serving.get(frame.id)
         if old is not None:  # the origin used an id again: it has given up the former request
             self._drop_request(old)
-        flow.peer.serving[id] = request
+        flow.peer.serving[frame.id] = request
         timer = ServeTimer(self, request)
         request.timer = timer
-        self.timers.arm(timer, now + timeout_ms)
+        self.timers.arm(timer, frame.expires)
         return request
 
     def deliver(self, message: Message) -> None:
@@ -370,15 +334,12 @@ class Desk:
         """Tell the origin that a message is not taken. A publish has nobody who waits for that."""
         if kind == codes.PUBLISH:
             return
-        out = Outgoing(codes.SIGNAL, peer, uuid, seq, b"", codes.RAW, b"")
-        out.extra = codes.UNDELIVERABLE
         if id:
-            out.kind = codes.ERROR
-            out.id = id
-            out.extra = reason
-        else:
-            out.id = reason
-        self._answer(out)
+            self._answer(peer, _error(peer, id, reason))
+            return
+        out = signal(codes.UNDELIVERABLE, peer.key, uuid, seq)
+        out.code = reason
+        self._answer(peer, out)
 
     def reject(self, message: Message, reason: int) -> None:
         """A message that had been queued, or would have been, is not taken."""
@@ -391,15 +352,14 @@ class Desk:
             self.refuse(flow.peer, codes.SEND, flow.endpoint.uuid, message.seq, 0, reason)
         self._consumed(flow)
 
-    def _answer(self, out: Outgoing) -> None:
-        peer = out.peer
+    def _answer(self, peer: Peer, out: Frame) -> None:
         if peer is not self.me:
             if peer.hop is not None:
                 peer.hop.answer(out)
         elif out.kind == codes.SIGNAL:
-            self.emit(events.UndeliverableEvent(out.endpoint, peer.node_id, out.seq, out.id))
+            self.emit(events.UndeliverableEvent(out.endpoint, peer.node_id, out.number, out.code))
         elif out.kind == codes.ERROR:
-            self.origin.answers.error(peer, out.id, out.extra, "", 0)
+            self.origin.answers.error(peer, out.id, out.code, "", 0)
         else:
             self.origin.answers.reply(peer, out.id, b"", codes.RAW, b"")
 
@@ -452,9 +412,10 @@ class Desk:
             request.state = TAKEN
             return True
         self._finish_request(request)
-        out = Outgoing(codes.REPLY, request.flow.peer, b"", 0, b"", codes.RAW, b"")
+        peer = request.flow.peer
+        out = Frame(codes.REPLY, peer.key, b"", 0, b"", codes.RAW, b"")
         out.id = request.id
-        self._answer(out)
+        self._answer(peer, out)
         return True
 
     def _consumed(self, flow: InFlow) -> None:
@@ -487,26 +448,25 @@ class Desk:
         """The reply of a request. Returns 0, or a token to wait on while the link is full."""
         if self._exceeds(request, payload):
             return self.respond_error(request, codes.MESSAGE_TOO_LARGE, _TOO_LARGE, now)
-        out = Outgoing(codes.REPLY, request.flow.peer, b"", 0, payload, format, type_id)
+        out = Frame(codes.REPLY, request.flow.peer.key, b"", 0, payload, format, type_id)
         return self._conclude(request, out, now)
 
     def respond_error(self, request: Request, code: int, text: str, now: int) -> int:
         """The error of a request."""
         if self._exceeds(request, text.encode()):
             text = ""
-        out = Outgoing(codes.ERROR, request.flow.peer, b"", 0, text.encode(), codes.RAW, b"")
-        out.extra = code
+        out = _error(request.flow.peer, request.id, code)
+        out.payload = text.encode()
         return self._conclude(request, out, now)
 
     def respond_end(self, request: Request, now: int) -> int:
         """The end of a streaming reply."""
         if request.stream is None:
             raise LocalError("the origin asked for one reply, not a stream: use respond")
-        out = Outgoing(codes.SIGNAL, request.flow.peer, b"", request.stream.sent, b"", codes.RAW, b"")
-        out.extra = codes.END
+        out = signal(codes.END, request.flow.peer.key, b"", request.stream.sent)
         return self._conclude(request, out, now)
 
-    def _conclude(self, request: Request, out: Outgoing, now: int) -> int:
+    def _conclude(self, request: Request, out: Frame, now: int) -> int:
         if request.state == DONE:
             return 0  # cancelled, expired, or its origin is gone: nobody waits for it
         if request.stream is not None and len(request.stream.waiting):
@@ -532,7 +492,7 @@ class Desk:
             self._abandon_parts(request.stream)
             self.emit(events.RequestEvent(request))
             return self.respond_error(request, codes.MESSAGE_TOO_LARGE, _TOO_LARGE, now)
-        out = Outgoing(codes.PART, request.flow.peer, b"", 0, payload, format, type_id)
+        out = Frame(codes.PART, request.flow.peer.key, b"", 0, payload, format, type_id)
         return self._submit(request.stream, out, request.id, now)
 
     def _exceeds(self, request: Request, payload: object) -> bool:
@@ -544,12 +504,12 @@ class Desk:
         for item in stream.waiting.drain():
             self.origin.finish_parked(item)
 
-    def _submit(self, flow: OutFlow, out: Outgoing, id: int, now: int) -> int:
+    def _submit(self, flow: OutFlow, out: Frame, id: int, now: int) -> int:
         if not len(flow.waiting) and self.origin.ready(flow):
             out.id = id
             self.origin.transmit(flow, out, now)
             return 0
-        pending = self.origin.open(out)
+        pending = self.origin.open(out, flow.peer)
         out.id = id
         if flow.peer.mesh is None and flow.peer is not self.me:
             pending.expires = now + codes.STARVE_MS  # it asked, but cannot be reached: its end ends nothing
@@ -687,6 +647,14 @@ def _is_new_session(flow: InFlow, session: "Connection | None") -> bool:
     if last is None or session is None or last.state != codes.CLOSED:
         return False
     return session.number > last.number
+
+
+def _error(peer: Peer, id: int, code: int) -> Frame:
+    """What a request ends with that is not answered."""
+    out = Frame(codes.ERROR, peer.key, b"", 0, b"", codes.RAW, b"")
+    out.id = id
+    out.code = code
+    return out
 
 
 def _start_anew(flow: InFlow, received: int) -> None:

@@ -4,14 +4,14 @@ Knows neither links nor how a message found its way.
 """
 
 from busway.protocol import events
-from busway.protocol.messaging.flows import SENT, Outgoing, Pending
+from busway.protocol.messaging.flows import SENT, Pending
 from busway.protocol.routing.peers import Peer
 from busway.protocol.wire import codes
+from busway.protocol.wire.messages import Frame, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from busway.protocol.messaging.sender import Origin
-    from busway.protocol.wire.messages import Header
 
 
 class Answers:
@@ -26,23 +26,20 @@ class Answers:
         """PART_CREDIT: the server may send as many parts as the program has room for."""
         pending.told = now
         limit = pending.consumed + pending.window
-        peer = pending.out.peer
+        peer = pending.peer
         if peer is self._origin.me:
             assert self._origin.desk is not None
             self._origin.desk.part_credit(peer, pending.id, limit & 0xFFFF, now)
             return
-        out = Outgoing(codes.SIGNAL, peer, b"", limit, b"", codes.RAW, b"")
-        out.extra = codes.PART_CREDIT
-        out.id = pending.id
         if peer.hop is not None:  # else its way is lost: it is told again
-            peer.hop.answer(out)
+            peer.hop.answer(signal(codes.PART_CREDIT, peer.key, b"", limit, pending.id))
 
     def pending_of(self, peer: Peer, id: int) -> "Pending | None":
         """The pending message that an answer belongs to: late, unknown, cancelled and forged ones end
         here.
         """
         pending = self._origin.pending.get(id)
-        if pending is None or pending.state != SENT or pending.out.peer is not peer:
+        if pending is None or pending.state != SENT or pending.peer is not peer:
             self._origin.counters["unknown_reply"] += 1
             return None
         return pending
@@ -74,30 +71,28 @@ class Answers:
             if code == codes.NO_ENDPOINT:
                 self._origin.lookups.refused(peer, pending.out.endpoint, now)
 
-    def failed(self, peer: Peer, kind: int, header: "Header", reason: int, now: int) -> None:
+    def failed(self, peer: Peer, kind: int, failed: Frame, reason: int, now: int) -> None:
         """A message of ours ended on its way, as its answer would say."""
         if kind == codes.ERROR:
-            self.error(peer, header.id, reason, "", now)
+            self.error(peer, failed.id, reason, "", now)
         else:
-            self._origin.undelivered(peer, header.endpoint, header.number, reason, now)
+            self._origin.undelivered(peer, failed.endpoint, failed.number, reason, now)
 
-    def part(
-        self, peer: Peer, id: int, index: int, payload: object, format: int, type_id: bytes, now: int
-    ) -> None:
+    def part(self, peer: Peer, frame: Frame, now: int) -> None:
         """PART came; one that is not the next, or beyond the window, ends the stream."""
-        pending = self._stream_of(peer, id)
+        pending = self._stream_of(peer, frame.id)
         if pending is None:
             return
         room = pending.next_part - pending.consumed < pending.window
-        if index != pending.next_part & 0xFFFF or not room:
+        if frame.number & 0xFFFF != pending.next_part & 0xFFFF or not room:
             self._lose_part(pending, now)
             return
         pending.next_part += 1
         self._extend(pending, now)
-        outcome = events.Outcome(id, events.PARTIAL)
-        outcome.payload = payload
-        outcome.format = format
-        outcome.type_id = type_id
+        outcome = events.Outcome(frame.id, events.PARTIAL)
+        outcome.payload = frame.payload
+        outcome.format = frame.format
+        outcome.type_id = frame.type_id
         self._origin.emit(outcome)
 
     def _lose_part(self, pending: Pending, now: int) -> None:

@@ -11,7 +11,7 @@ from busway.protocol import events
 from busway.protocol.errors import FullError, WrongKindError
 from busway.protocol.messaging.anycast import Crowd
 from busway.protocol.messaging.endpoints import size_of
-from busway.protocol.messaging.flows import HOMELESS, OVER, SENT, WAITING, OutFlow, Outgoing, Pending, Target
+from busway.protocol.messaging.flows import HOMELESS, OVER, SENT, WAITING, OutFlow, Pending, Target
 from busway.protocol.messaging.publisher import Publisher
 from busway.protocol.messaging.replies import Answers
 from busway.protocol.messaging.tracing import Tracer
@@ -20,6 +20,7 @@ from busway.protocol.routing.directory import Directory
 from busway.protocol.routing.peers import Peer, Routes
 from busway.protocol.timers import Timers
 from busway.protocol.wire import codes
+from busway.protocol.wire.messages import Frame, Options, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -200,14 +201,17 @@ class Origin:
             goes = flow is not None and not len(flow.waiting) and self.ready(flow)
         if not goes and not wait and (flow is not None or crowd is not None):
             raise FullError("the receiver's credit or the link's queue is used up: wait and send again")
-        out = Outgoing(kind, self.me if flow is None else flow.peer, uuid, 0, payload, format, type_id)
+        peer = self.me if flow is None else flow.peer
+        out = Frame(kind, peer.key, uuid, 0, payload, format, type_id)
         if kind == codes.SEND and goes and flow is not None:
             self.transmit(flow, out, now)
             return 0
-        pending = self.open(out)
+        pending = self.open(out, peer)
         pending.pinned = node_id
         pending.window = window
-        out.extra = window
+        if window:
+            out.options = Options()
+            out.options.window = window
         if kind != codes.SEND:
             pending.timeout_ms = timeout_ms
             pending.expires = out.expires = now + timeout_ms
@@ -221,14 +225,14 @@ class Origin:
             self.park(flow, pending, now)
         return pending.id
 
-    def open(self, out: Outgoing) -> Pending:
+    def open(self, out: Frame, peer: Peer) -> Pending:
         """Give a message a token under which its fate will be told."""
         if len(self.pending) >= codes.OUTSTANDING_MAX:
             raise FullError("65536 sends and requests are outstanding: wait for some to end")
         self._last_id = self._last_id % codes.ID_MAX + 1
         while self._last_id in self.pending:
             self._last_id = self._last_id % codes.ID_MAX + 1
-        pending = Pending(self, self._last_id, out)
+        pending = Pending(self, self._last_id, out, peer)
         out.id = self._last_id
         self.pending[self._last_id] = pending
         return pending
@@ -236,7 +240,8 @@ class Origin:
     def launch(self, flow: OutFlow, pending: Pending, now: int) -> None:
         pending.flow = flow
         pending.state = SENT
-        pending.out.peer = flow.peer
+        pending.peer = flow.peer
+        pending.out.destination = flow.peer.key
         if pending.out.kind == codes.CONFIRM or pending.out.kind == codes.REQUEST:
             flow.open += 1
             if pending.deadline < 0:
@@ -247,14 +252,14 @@ class Origin:
             if pending.state == SENT:  # else it failed at once, and that was its outcome
                 self.finish(pending, events.ACCEPTED)
 
-    def transmit(self, flow: OutFlow, out: Outgoing, now: int) -> None:
+    def transmit(self, flow: OutFlow, out: Frame, now: int) -> None:
         """Number a message and hand it to its link, or to our own receivers. The flow is ready."""
         flow.sent += 1
         flow.last_used = now
         if out.kind <= codes.REQUEST:
-            out.seq = flow.sent
+            out.number = flow.sent
         elif out.kind == codes.PART:
-            out.seq = flow.sent - 1
+            out.number = flow.sent - 1
         hop = flow.link()
         if hop is None:
             self._deliver_here(out, now)
@@ -264,18 +269,19 @@ class Origin:
         else:
             hop.enqueue(out)
 
-    def too_large(self, hop: "Connection", out: Outgoing) -> None:
+    def too_large(self, hop: "Connection", out: Frame) -> None:
         """The link that is left takes no message that large: who waits for it hears so, here or there."""
         if out.kind <= codes.REQUEST:
             self.undeliverable(out, codes.MESSAGE_TOO_LARGE)
             return
         out.kind = codes.ERROR  # of the request that it was to answer
-        out.extra = codes.MESSAGE_TOO_LARGE
+        out.code = codes.MESSAGE_TOO_LARGE
+        out.options = None
         out.payload = out.type_id = b""
         out.format = codes.RAW
         hop.enqueue(out)
 
-    def _deliver_here(self, out: Outgoing, now: int) -> None:
+    def _deliver_here(self, out: Frame, now: int) -> None:
         """A message of this node to itself: by reference, without a link."""
         if out.kind <= codes.REQUEST:
             assert self.desk is not None
@@ -283,18 +289,19 @@ class Origin:
         elif out.kind == codes.REPLY:
             self.answers.reply(self.me, out.id, out.payload, out.format, out.type_id)
         elif out.kind == codes.PART:
-            self.answers.part(self.me, out.id, out.seq & 0xFFFF, out.payload, out.format, out.type_id, now)
+            self.answers.part(self.me, out, now)
         elif out.kind == codes.ERROR:
             assert isinstance(out.payload, bytes)
-            self.answers.error(self.me, out.id, out.extra, out.payload.decode(), now)
+            self.answers.error(self.me, out.id, out.code, out.payload.decode(), now)
         else:
-            self.answers.end(self.me, out.id, out.seq & 0xFFFF, now)
+            self.answers.end(self.me, out.id, out.number & 0xFFFF, now)
 
     def park(self, flow: OutFlow, pending: Pending, now: int) -> None:
         """Hold a message until its flow has credit and its link room."""
         pending.flow = flow
         pending.state = WAITING
-        pending.out.peer = flow.peer
+        pending.peer = flow.peer
+        pending.out.destination = flow.peer.key
         flow.waiting.push(pending)
         if pending.expires >= 0 and pending.deadline < 0:
             self.timers.arm(pending, pending.expires)
@@ -347,9 +354,8 @@ class Origin:
             return
         if hop is None:
             return  # its way is lost
-        out = Outgoing(codes.SIGNAL, flow.peer, flow.endpoint, flow.sent, b"", codes.RAW, b"")
-        out.extra = codes.PROBE
-        hop.enqueue(out)  # behind the messages that it counts
+        # Behind the messages that it counts.
+        hop.enqueue(signal(codes.PROBE, flow.peer.key, flow.endpoint, flow.sent))
 
     def credit(self, peer: Peer, uuid: bytes, limit: int, now: int) -> None:
         """CREDIT came: an absolute limit, so one that repeats or is older changes nothing."""
@@ -443,25 +449,22 @@ class Origin:
             return
         if pending.state == SENT and pending.out.kind == codes.REQUEST:
             self.call_off(pending, now)
-        pending.out.expires = 1  # long past: if its link has not written it yet, it never will
+        pending.out.cancelled = True
         self.finish(pending, events.CANCELLED)
 
     def call_off(self, pending: Pending, now: int) -> None:
         """CANCEL, on the same way as the request and behind it."""
         out = pending.out
-        cancel = Outgoing(codes.SIGNAL, out.peer, out.endpoint, 0, b"", codes.RAW, b"")
-        cancel.extra = codes.CANCEL
-        cancel.id = pending.id
-        if out.peer is self.me:
+        if pending.peer is self.me:
             assert self.desk is not None
             self.desk.cancelled(self.me, pending.id)
             return
         assert pending.flow is not None
         hop = pending.flow.link()
         if hop is not None:  # else its way is lost
-            hop.enqueue(cancel)
+            hop.enqueue(signal(codes.CANCEL, out.destination, out.endpoint, 0, pending.id))
 
-    def undeliverable(self, out: Outgoing, reason: int) -> None:
+    def undeliverable(self, out: Frame, reason: int) -> None:
         """A message of ours that had been accepted will not arrive."""
         if out.kind <= codes.REQUEST:
             self.counters["undeliverable"] += 1
@@ -470,11 +473,13 @@ class Origin:
             late = reason == codes.EXPIRED and out.kind == codes.REQUEST
             self.finish(pending, events.TIMED_OUT if late else events.UNDELIVERED, reason)
         elif out.kind == codes.SEND:
-            self.emit(events.UndeliverableEvent(out.endpoint, out.peer.node_id, out.seq, reason))
+            self.emit(
+                events.UndeliverableEvent(out.endpoint, out.destination[: codes.ID_SIZE], out.number, reason)
+            )
 
     # Nodes that go, time that passes
 
-    def lose_peer(self, peer: Peer, unsent: "list[Outgoing]", now: int) -> None:
+    def lose_peer(self, peer: Peer, unsent: "list[Frame]", now: int) -> None:
         """A node is gone: what was not written failed, what waited finds another way, what was written is
         told as it is.
         """
@@ -484,7 +489,7 @@ class Origin:
             flow.limit = min(flow.limit, flow.sent)
             self._empty(flow, now)
         for pending in list(self.pending.values()):
-            if pending.out.peer is peer and pending.state != HOMELESS:
+            if pending.peer is peer and pending.state != HOMELESS:
                 unknown = pending.out.kind == codes.CONFIRM
                 ran = pending.out.kind == codes.REQUEST and pending.state == SENT
                 reason = codes.LOST_AFTER_SENDING if ran else codes.NO_ROUTE

@@ -4,9 +4,10 @@ The origin's side; who is asked answers in forwarding.py.
 """
 
 from busway.protocol import events
-from busway.protocol.messaging.flows import SENT, Outgoing, Pending, Transit
+from busway.protocol.messaging.flows import SENT, Pending
 from busway.protocol.routing.peers import Peer
 from busway.protocol.wire import codes
+from busway.protocol.wire.messages import RoutingHeader, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,8 +25,7 @@ class Tracer:
     def locate(self, id: bytes, timeout_ms: int, now: int) -> int:
         """Who has an endpoint, or is that node: known, or looked up as for a message."""
         origin = self._origin
-        out = Outgoing(codes.SIGNAL, origin.me, id, 0, b"", codes.RAW, b"")
-        pending = origin.open(out)
+        pending = origin.open(signal(0, b"", id), origin.me)
         pending.expires = now + timeout_ms
         found = self.find(id, now)
         if found is not None:
@@ -58,16 +58,16 @@ class Tracer:
         origin = self._origin
         peer = origin.routes.peers.get(node_id)
         hop = None if peer is None else peer.hop
-        out = Outgoing(codes.SIGNAL, origin.me if peer is None else peer, b"", 0, b"", codes.RAW, b"")
-        out.extra = codes.TRACE
-        pending = origin.open(out)
+        peer = origin.me if peer is None else peer
+        out = signal(codes.TRACE, peer.key)
+        pending = origin.open(out, peer)
         if hop is None:
             origin.finish(pending, events.UNDELIVERED, codes.NO_ROUTE)
             return pending.id
         pending.state = SENT
         pending.expires = now + timeout_ms
         origin.timers.arm(pending, pending.expires)
-        out.transit = Transit(b"", codes.PROCESS, hops)
+        out.route = RoutingHeader(b"", codes.PROCESS, hops)
         hop.enqueue(out)
         return pending.id
 
@@ -75,7 +75,7 @@ class Tracer:
         """TRACED came, of the node where the hops ended."""
         origin = self._origin
         pending = origin.pending.get(id)
-        if pending is None or pending.out.extra != codes.TRACE or pending.out.kind != codes.SIGNAL:
+        if pending is None or pending.out.signal != codes.TRACE:
             origin.counters["unknown_reply"] += 1
             return
         outcome = origin.finish(pending, events.TRACED)

@@ -9,8 +9,8 @@ from busway.protocol.errors import Refusal
 from busway.protocol.routing.directory import Entry, Line
 from busway.protocol.routing.router import PARENT, WIDE, Neighbour, Route
 from busway.protocol.wire import codes
+from busway.protocol.wire.aliases import AliasReader, AliasWriter, node_reader
 from busway.protocol.wire.fields import Reader, text8, varint
-from busway.protocol.wire.messages import AliasReader, AliasWriter, node_reader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,11 +5,9 @@ Knows routes and links, but neither this node's endpoints nor what a message mea
 """
 
 from busway.protocol.link.outbox import OVERHEAD
-from busway.protocol.messaging.endpoints import size_of
-from busway.protocol.messaging.flows import Outgoing, Transit
 from busway.protocol.wire import codes
 from busway.protocol.wire.fields import clip_text, text8, varint
-from busway.protocol.wire.messages import Header
+from busway.protocol.wire.messages import Frame, RoutingHeader, TreeFrame, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,42 +43,38 @@ class Forwarder:
 
     # Messages for one node
 
-    def pass_on(
-        self, connection: "Connection", source: bytes, header: Header, payload: bytes, now: int
-    ) -> None:
+    def pass_on(self, connection: "Connection", source: bytes, frame: Frame, now: int) -> None:
         """A message that names another node as its destination."""
         node = self.node
-        if header.kind == codes.SIGNAL and header.signal not in _FAR_SIGNALS:
+        if frame.kind == codes.SIGNAL and frame.signal not in _FAR_SIGNALS:
             connection.skipped_frames += 1  # for a neighbour, or unknown: what it says cannot be told anew
             return
-        realm = max(header.realm, connection.realm)
-        peer = node.routes.peers.get(header.destination[: codes.ID_SIZE])
-        if peer is None or peer.key != header.destination or not self._may_pass(connection, peer):
-            self._fail(source, header, realm, codes.NO_ROUTE, now)
-        elif not header.hops:
-            if header.signal == codes.TRACE:
-                self.traced(connection, source, header.id, now)
-            else:
-                self._fail(source, header, realm, codes.NO_ROUTE, now)
-        else:
-            out = _outgoing(peer, header, payload, now)
-            out.transit = Transit(source, realm, header.hops - 1)
-            reason = self._hand_on(out)
+        hops = frame.hops()
+        frame.route = RoutingHeader(source, max(frame.realm(), connection.realm), hops - 1)
+        peer = node.routes.peers.get(frame.destination[: codes.ID_SIZE])
+        if peer is None or peer.key != frame.destination or not self._may_pass(connection, peer):
+            self._fail(frame, frame.route, codes.NO_ROUTE, now)
+        elif hops:
+            reason = self._hand_on(frame, peer)
             if reason:
-                self._fail(source, header, realm, reason, now)
+                self._fail(frame, frame.route, reason, now)
             elif peer.hop is not None:
                 self.counters["forwarded"] += 1
+        elif frame.signal == codes.TRACE:
+            self.traced(connection, source, frame.id, now)
+        else:
+            self._fail(frame, frame.route, codes.NO_ROUTE, now)
 
-    def _hand_on(self, out: Outgoing) -> int:
+    def _hand_on(self, frame: Frame, peer: "Peer | None") -> int:
         """To the next link, or to those that wait for a way. Returns 0, or why not."""
-        hop = out.peer.hop
+        hop = None if peer is None else peer.hop
         if hop is None:
-            return 0 if self.detain(out) else codes.NO_ROUTE
-        if len(out.payload) > hop.limits.message_size_max:
-            if out.kind != codes.ERROR:
+            return 0 if peer is not None and self.detain(frame, peer) else codes.NO_ROUTE
+        if len(frame.payload) > hop.limits.message_size_max:
+            if frame.kind != codes.ERROR:
                 return codes.MESSAGE_TOO_LARGE
-            out.payload = b""  # the code counts, the sentence is for people
-        return 0 if hop.forward(out) else codes.QUEUE_FULL
+            frame.payload = b""  # the code counts, the sentence is for people
+        return 0 if hop.forward(frame) else codes.QUEUE_FULL
 
     def _may_pass(self, connection: "Connection", peer: "Peer") -> bool:
         """Rule 8: without transit a node forwards for its own leaves only."""
@@ -90,71 +84,66 @@ class Forwarder:
         assert connection.peer is not None
         return not self.node.leaf and (connection.peer.leaf or bool(ours))
 
-    def again(self, out: Outgoing, now: int) -> None:
+    def again(self, frame: Frame, now: int) -> None:
         """A message of another node whose link has ended before it was written."""
-        transit = out.transit
-        assert transit is not None
-        if out.kind == codes.PUBLISH:
+        assert frame.route is not None
+        if frame.kind == codes.PUBLISH:
             return  # the tree is another now
-        reason = self._hand_on(out)
+        reason = self._hand_on(frame, self.node.routes.find(frame.destination))
         if reason:
-            self._fail(transit.source, _header_of(out), transit.realm, reason, now)
+            self._fail(frame, frame.route, reason, now)
 
-    def detain(self, out: Outgoing) -> bool:
+    def detain(self, frame: Frame, peer: "Peer") -> bool:
         """Keep a message, ours or another's, for a node whose way is lost while another may be found. False:
         not that, or too many.
         """
-        peer = out.peer
-        size = size_of(out.payload) + OVERHEAD
+        size = len(frame.payload) + OVERHEAD
         if peer.mesh is None or peer.hop is not None or self._detained + size > codes.DETAINED_SIZE_MAX:
             return False
-        peer.detained.append(out)
+        peer.detained.append(frame)
         self._detained += size
         return True
 
-    def take_detained(self, peer: "Peer", now: int) -> "list[Outgoing]":
+    def take_detained(self, peer: "Peer", now: int) -> "list[Frame]":
         """There is a way again, or no hope of one: others' messages go on, or fail; our own are returned."""
-        ours: "list[Outgoing]" = []
+        ours: "list[Frame]" = []
         detained = peer.detained
         peer.detained = []
-        for out in detained:
-            self._detained -= size_of(out.payload) + OVERHEAD
-            if out.transit is None:
-                ours.append(out)
+        for frame in detained:
+            self._detained -= len(frame.payload) + OVERHEAD
+            if frame.route is None:
+                ours.append(frame)
             else:
-                self.again(out, now)
+                self.again(frame, now)
         return ours
 
-    def _fail(self, source: bytes, header: Header, realm: int, reason: int, now: int) -> None:
+    def _fail(self, frame: Frame, route: RoutingHeader, reason: int, now: int) -> None:
         """Tell who waits for it, in the name of the other side."""
         self.counters["unroutable"] += 1
-        kind = header.kind
-        if kind in (codes.REPLY, codes.PART) or (kind == codes.SIGNAL and header.signal == codes.END):
-            self._answer(header.destination, source, codes.ERROR, header, realm, reason, now)
+        kind = frame.kind
+        if kind in (codes.REPLY, codes.PART) or (kind == codes.SIGNAL and frame.signal == codes.END):
+            self._answer(frame.destination, route.source, codes.ERROR, frame, reason, now)
         elif kind in (codes.CONFIRM, codes.REQUEST):
-            self._answer(source, header.destination, codes.ERROR, header, realm, reason, now)
+            self._answer(route.source, frame.destination, codes.ERROR, frame, reason, now)
         elif kind == codes.SEND:
-            self._answer(source, header.destination, codes.SIGNAL, header, realm, reason, now)
+            self._answer(route.source, frame.destination, codes.SIGNAL, frame, reason, now)
 
-    def _answer(
-        self, to: bytes, name: bytes, kind: int, header: Header, realm: int, reason: int, now: int
-    ) -> None:
+    def _answer(self, to: bytes, name: bytes, kind: int, failed: Frame, reason: int, now: int) -> None:
         if to == self.node.me.key:  # ours had come back
-            self.node.origin.answers.failed(self.node.mesh.peer_of(name, now), kind, header, reason, now)
+            self.node.origin.answers.failed(self.node.mesh.peer_of(name, now), kind, failed, reason, now)
             return
-        peer = self.node.mesh.peer_of(to, now)
-        hop = peer.hop
+        hop = self.node.mesh.peer_of(to, now).hop
         if hop is None:
             return
-        out = Outgoing(kind, peer, header.endpoint, header.number, b"", codes.RAW, b"")
+        number = failed.number & 0xFFFF
+        answer = Frame(kind, to, failed.endpoint, number, b"", codes.RAW, b"")
+        answer.code = reason
         if kind == codes.ERROR:
-            out.id = header.id
-            out.extra = reason
+            answer.id = failed.id
         else:
-            out.extra = codes.UNDELIVERABLE
-            out.id = reason
-        out.transit = Transit(name, realm, codes.HOPS_MAX)
-        hop.forward(out)  # behind what came before it
+            answer.signal = codes.UNDELIVERABLE
+        answer.route = RoutingHeader(name, failed.realm(), codes.HOPS_MAX)
+        hop.forward(answer)  # behind what came before it
 
     def traced(self, connection: "Connection", source: bytes, id: int, now: int) -> None:
         """Say to the one who traces by which link it came here."""
@@ -166,10 +155,9 @@ class Forwarder:
         medium = clip_text(connection.link.medium, min(room, codes.TEXT_SIZE_MAX))
         label = clip_text(node.label, min(room - len(medium.encode()), codes.TEXT_SIZE_MAX))
         payload = bytes((connection.realm,)) + varint(connection.cost) + text8(medium) + text8(label)
-        out = Outgoing(codes.SIGNAL, peer, b"", 0, payload, codes.RAW, b"")
-        out.extra = codes.TRACED
-        out.id = id
-        peer.hop.answer(out)
+        answer = signal(codes.TRACED, peer.key, b"", 0, id)
+        answer.payload = payload
+        peer.hop.answer(answer)
 
     # Broadcasts
 
@@ -245,21 +233,31 @@ class Forwarder:
         connection: "Connection",
         root: "Peer",
         source: "Peer",
-        header: Header,
-        payload: bytes,
+        frame: Frame,
         wanted: bool,
         now: int,
     ) -> None:
         """A broadcast came from the parent of its tree: pass it on, or say that nobody here wants it
         (`wanted`: this node does).
         """
-        links = self.links_for(root, source, header.endpoint) if header.hops else []
+        hops = frame.hops()
+        links = self.links_for(root, source, frame.endpoint) if hops else []
         if not links and not wanted:
-            self._prune(connection, source if root is self.node.me else root, header.endpoint)
+            self._prune(connection, source if root is self.node.me else root, frame.endpoint)
             return
+        route = RoutingHeader(source.key, max(frame.realm(), connection.realm), hops - 1)
         for link in links:
-            out = _outgoing(root, header, payload, now)
-            out.transit = Transit(source.key, max(header.realm, connection.realm), header.hops - 1)
+            out = Frame(
+                codes.PUBLISH,
+                b"" if root.key == source.key else root.key,
+                frame.endpoint,
+                frame.number,
+                frame.payload,
+                frame.format,
+                frame.type_id,
+            )
+            out.options = frame.options
+            out.route = route
             self.counters["forwarded"] += 1
             link.broadcast(out)
 
@@ -276,11 +274,9 @@ class Forwarder:
             self._graft(next(iter(self._pruned)))
         self._pruned[key] = (connection, count)
 
-    def _signal(self, connection: "Connection", signal: int, source: bytes, uuid: bytes) -> None:
+    def _signal(self, connection: "Connection", which: int, source: bytes, uuid: bytes) -> None:
         assert connection.peer is not None
-        out = Outgoing(codes.SIGNAL, connection.peer, uuid, 0, b"", codes.RAW, source)
-        out.extra = signal
-        connection.answer(out)
+        connection.answer(TreeFrame(which, connection.peer.key, uuid, source))
 
     def pruned(self, connection: "Connection", source: bytes, uuid: bytes) -> None:
         """PRUNE came."""
@@ -337,36 +333,3 @@ class Forwarder:
         for key in list(self._pruned):
             if key.startswith(peer.key):
                 del self._pruned[key]
-
-
-def _outgoing(peer: "Peer", header: Header, payload: bytes, now: int) -> Outgoing:
-    """A message that was read, to be written again."""
-    kind = header.kind
-    out = Outgoing(kind, peer, header.endpoint, header.number, payload, header.format, header.type_id)
-    out.id = header.id
-    if kind == codes.CONFIRM or kind == codes.REQUEST:
-        out.expires = now + header.timeout_ms
-        out.extra = header.window
-    elif kind <= codes.PUBLISH:
-        out.extra = 1 if header.best_effort else 0
-    elif kind == codes.ERROR:
-        out.extra = header.code
-    elif kind == codes.SIGNAL:
-        out.extra = header.signal
-        if header.signal == codes.UNDELIVERABLE:
-            out.id = header.code
-        elif header.signal == codes.HAVE:
-            out.payload = header.holders
-    return out
-
-
-def _header_of(out: Outgoing) -> Header:
-    """What `_fail` needs of a message that was to be written."""
-    header = Header(out.kind, codes.RAW)
-    header.endpoint = out.endpoint
-    header.number = out.seq & 0xFFFF
-    header.id = out.id
-    header.destination = out.peer.key
-    if out.kind == codes.SIGNAL:
-        header.signal = out.extra
-    return header

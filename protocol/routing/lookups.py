@@ -6,11 +6,10 @@ nothing of messages.
 
 from binascii import crc32
 
-from busway.protocol.messaging.flows import Outgoing
 from busway.protocol.routing.directory import Entry, conflict
 from busway.protocol.timers import Timer
 from busway.protocol.wire import codes
-from busway.protocol.wire.messages import Holder
+from busway.protocol.wire.messages import HaveFrame, Holder, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class Lookups:
         # Of what we asked for, and by whom we asked: the nodes that have it, as told.
         self.told: "dict[bytes, dict[bytes, list[bytes]]]" = {}
         # What nodes farther off have asked for: they are told of changes, too, by their last HAVE.
-        self._far: "dict[bytes, dict[Peer, Outgoing | None]]" = {}
+        self._far: "dict[bytes, dict[Peer, HaveFrame | None]]" = {}
         self._asked: "dict[bytes, int]" = {}  # broadcast endpoints without known subscribers: when asked for
         self.counters = {"lookups": 0, "lookups_answered": 0}
 
@@ -65,7 +64,7 @@ class Lookups:
         """A leaf asks who else has a unicast name of its own: nobody pushes that to it."""
         for peer in self._targets(uuid, None):
             self._asked_of(uuid).setdefault(self._name(peer), [])
-            self._send(peer, codes.WHO, uuid, None)
+            self._send_who(peer, uuid)
 
     def watch_all(self) -> None:
         """There is a router, or another one, to ask about all of them."""
@@ -122,7 +121,7 @@ class Lookups:
         if peer.key not in query.waiting:
             query.waiting.append(peer.key)
             self._asked_of(uuid).setdefault(self._name(peer), [])
-            self._send(peer, codes.WHO, uuid, None)
+            self._send_who(peer, uuid)
 
     def _asked_of(self, uuid: bytes) -> "dict[bytes, list[bytes]]":
         told = self.told.get(uuid)
@@ -172,17 +171,9 @@ class Lookups:
         if refused:
             self._drop(peer.key, uuid, now)
 
-    def _send(
-        self, peer: "Peer", signal: int, uuid: bytes, holders: "list[Holder] | None"
-    ) -> "Outgoing | None":
-        hop = peer.hop
-        if hop is None:
-            return None
-        payload: object = b"" if holders is None else holders
-        out = Outgoing(codes.SIGNAL, peer, uuid, 0, payload, codes.RAW, b"")
-        out.extra = signal
-        hop.answer(out)
-        return out
+    def _send_who(self, peer: "Peer", uuid: bytes) -> None:
+        if peer.hop is not None:
+            peer.hop.answer(signal(codes.WHO, peer.key, uuid))
 
     def have(self, peer: "Peer", uuid: bytes, holders: "list[Holder]", now: int) -> None:
         """HAVE came: an answer, or news about something that was asked for."""
@@ -272,9 +263,13 @@ class Lookups:
                 return
         self._answer(peer, uuid)
 
-    def _answer(self, peer: "Peer", uuid: bytes) -> "Outgoing | None":
+    def _answer(self, peer: "Peer", uuid: bytes) -> "HaveFrame | None":
         self.counters["lookups_answered"] += 1
-        return self._send(peer, codes.HAVE, uuid, self._holders(peer, uuid))
+        if peer.hop is None:
+            return None
+        have = HaveFrame(peer.key, uuid, self._holders(peer, uuid))
+        peer.hop.answer(have)
+        return have
 
     def _holders(self, asker: "Peer", uuid: bytes) -> "list[Holder]":
         """Those that the asker may see, the nearest first; equally near ones in an order of the asker's own:
@@ -328,10 +323,10 @@ class Lookups:
             if peer not in but:
                 far[peer] = self._tell_one(peer, uuid, far[peer])
 
-    def _tell_one(self, peer: "Peer", uuid: bytes, waiting: "Outgoing | None") -> "Outgoing | None":
-        if waiting is None or waiting.id:
+    def _tell_one(self, peer: "Peer", uuid: bytes, waiting: "HaveFrame | None") -> "HaveFrame | None":
+        if waiting is None or waiting.written:
             return self._answer(peer, uuid)
-        waiting.payload = self._holders(peer, uuid)  # it is not written yet: it says the latest
+        waiting.holders = self._holders(peer, uuid)  # it is not written yet: it says the latest
         return waiting
 
     def peer_lost(self, peer: "Peer", now: int) -> None:

@@ -8,8 +8,6 @@ frame.
 from busway.protocol import events
 from busway.protocol.errors import Refusal
 from busway.protocol.link.lanes import is_express
-from busway.protocol.messaging.endpoints import size_of
-from busway.protocol.messaging.flows import Outgoing
 from busway.protocol.routing.directory import Entry, conflict
 from busway.protocol.routing.lines import Lines
 from busway.protocol.routing.peers import Peer
@@ -17,6 +15,7 @@ from busway.protocol.routing.router import Neighbour, Route, Router
 from busway.protocol.timers import Timer
 from busway.protocol.wire import codes
 from busway.protocol.wire.hello import Hello
+from busway.protocol.wire.messages import Frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class Mesh:
         self._goodbye: "Peer | None" = None  # it has just said that it leaves
         self._stub = transit is not True  # this node passes nothing on, and says so
         self._doubles: "dict[bytes, int]" = {}  # node ids of which there are two: since when, -1 if reported
-        self._unsent: "dict[bytes, list[Outgoing]]" = {}  # what a link that ends has left, by destination
+        self._unsent: "dict[bytes, list[Frame]]" = {}  # what a link that ends has left, by destination
 
     # Links
 
@@ -78,7 +77,7 @@ class Mesh:
                 old.fail(codes.REPLACED, "a newer incarnation of this node took over", now)
         peer = self._peer(hello.node_id + hello.incarnation)
         self.learn(peer, hello.label, hello.leaf)
-        connection.peer = connection.outbox.peer = peer
+        connection.peer = peer
         self._resolve_duplicate(peer, connection, hello.dialled, now)
         peer.connections.append(connection)
         node.emit(events.LinkEvent(events.LINK_OPEN, connection))
@@ -196,15 +195,15 @@ class Mesh:
 
     def _leave_link(self, peer: Peer, connection: "Connection", now: int) -> None:
         node = self.node
-        transit: "list[Outgoing]" = []
-        broadcasts: "list[Outgoing]" = []
+        transit: "list[Frame]" = []
+        broadcasts: "list[Frame]" = []
         for out in connection.outbox.leftovers():
-            if out.transit is not None:
+            if out.route is not None:
                 transit.append(out)
-            elif out.peer is self.me:
+            elif not out.destination:
                 broadcasts.append(out)
             else:
-                self._unsent.setdefault(out.peer.key, []).append(out)
+                self._unsent.setdefault(out.destination, []).append(out)
         credits = connection.outbox.credits()
         peer.connections.remove(connection)
         if self.leaf:
@@ -249,15 +248,16 @@ class Mesh:
         for outs in unsent.values():
             self._move(outs)
 
-    def _move(self, outs: "list[Outgoing]") -> None:
+    def _move(self, outs: "list[Frame]") -> None:
         for out in outs:
-            hop = out.peer.hop
+            peer = self.node.routes.find(out.destination)
+            hop = None if peer is None else peer.hop
             if hop is None:
-                if not self.node.forwarder.detain(out):
+                if peer is None or not self.node.forwarder.detain(out, peer):
                     self.node.origin.undeliverable(out, codes.NO_ROUTE)
             elif is_express(out):
                 hop.answer(out)
-            elif size_of(out.payload) > hop.limits.message_size_max:
+            elif len(out.payload) > hop.limits.message_size_max:
                 self.node.origin.too_large(hop, out)
             else:
                 hop.enqueue(out)
@@ -532,7 +532,7 @@ class Mesh:
         assert connection.peer is not None
         for other in connection.peer.connections:
             if peer is not None and other is not connection:
-                for out in other.take_broadcasts(peer):
+                for out in other.take_broadcasts(b"" if peer is self.me else peer.key):
                     connection.enqueue_broadcast(out)
         connection.advertiser.note_lines(route)
         connection.touch()

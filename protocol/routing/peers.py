@@ -10,10 +10,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from busway.protocol.link.connection import Connection
     from busway.protocol.messaging.endpoints import InFlow, Request
-    from busway.protocol.messaging.flows import OutFlow, Outgoing
+    from busway.protocol.messaging.flows import OutFlow
     from busway.protocol.routing.directory import Entry
     from busway.protocol.routing.mesh import Mesh
     from busway.protocol.routing.router import Route
+    from busway.protocol.wire.messages import Frame
 
 
 class Peer(Timer):
@@ -60,7 +61,7 @@ class Peer(Timer):
         self.out_flows: "dict[bytes, OutFlow]" = {}
         self.in_flows: "dict[bytes, InFlow]" = {}
         self.stalled: "list[OutFlow]" = []  # flows that wait for a way
-        self.detained: "list[Outgoing]" = []  # messages that wait for one, ours and others'
+        self.detained: "list[Frame]" = []  # messages that wait for one, ours and others'
         self.serving: "dict[int, Request]" = {}  # its requests that we have not answered yet, by id
 
     def __repr__(self) -> str:

@@ -1,102 +1,119 @@
-"""Message frames: fields to bytes and back (docs/protocol.md, section 5). Keeps the alias tables, and no
-other state.
+"""Message frames (docs/protocol.md, section 5): one record for a message or signal, and its bytes up to the
+payload in both directions. Keeps no state but the alias tables that it is given.
 """
 
 from busway.protocol.errors import Refusal
-from busway.protocol.messaging.flows import Outgoing
 from busway.protocol.wire import codes
+from busway.protocol.wire.aliases import AliasReader, AliasWriter
 from busway.protocol.wire.fields import Reader, text8, varint
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-class AliasWriter:
-    """Small numbers for ids in our direction: endpoints, or nodes. When all are used, the oldest binding
-    gives its number away.
+
+class RoutingHeader:
+    """What the routing header of a message says, if that is more than its destination."""
+
+    __slots__ = ("hops", "realm", "source")
+
+    def __init__(self, source: bytes, realm: int, hops: int) -> None:
+        self.source = source  # node and incarnation; b"": the node that writes it
+        self.realm = realm  # the widest that it has crossed
+        self.hops = hops
+
+
+class Options:
+    """The optional fields of a header: each has a row in `_OPTIONS`."""
+
+    __slots__ = ("best_effort", "partial", "size", "window")
+
+    def __init__(self) -> None:
+        self.best_effort = False
+        self.window = 0  # parts of a stream that the origin has room for; 0: it wants no stream
+        self.partial = -1  # of a cut message: which of those under way
+        self.size = 0  # ... and the bytes of its whole payload
+
+
+class Frame:
+    """One message or signal: as it was read, or as it will be written.
+
+    What a kind does not have stays 0 or empty. `number` is a sequence number, index, limit, sent or parts, of
+    which the low 16 bits are on the wire.
     """
 
-    __slots__ = ("_first", "_max", "_next", "_owners", "_pinned", "epoch", "numbers")
+    __slots__ = (
+        "cancelled",
+        "code",
+        "destination",
+        "endpoint",
+        "expires",
+        "format",
+        "id",
+        "kind",
+        "number",
+        "options",
+        "payload",
+        "route",
+        "signal",
+        "type_id",
+    )
 
-    def __init__(self, number_max: int, first: int = 1) -> None:
-        self.numbers: "dict[bytes, int]" = {}
-        self._first = first
-        self._max = number_max
-        self._next = first
-        self._owners: "list[bytes]" = [b""] * first
-        self._pinned: "dict[bytes, bool]" = {}
-        self.epoch = 0  # counts the numbers that were given to another id
+    def __init__(
+        self,
+        kind: int,
+        destination: bytes,
+        endpoint: bytes,
+        number: int,
+        payload: object,
+        format: int,
+        type_id: bytes,
+    ) -> None:
+        self.kind = kind
+        self.destination = destination  # node and incarnation; b"": whoever reads it. Of a PUBLISH: the root
+        self.endpoint = endpoint  # of its tree, where that is not the source
+        self.number = number
+        self.payload: "Any" = payload
+        self.format = format
+        self.type_id = type_id
+        self.route: "RoutingHeader | None" = None
+        self.options: "Options | None" = None
+        self.id = 0
+        self.expires = 0  # ms; 0: never
+        self.code = 0  # of an ERROR, or why something is UNDELIVERABLE
+        self.signal = 0
+        self.cancelled = False  # its origin does not want it any more: it is not written
 
-    def pin(self, id: bytes) -> bool:
-        """Keep the number of an id for ever. False if half of the numbers are kept already."""
-        if id not in self._pinned:
-            if len(self._pinned) * 2 + 2 > self._max - self._first + 1:
-                return False
-            self._pinned[id] = True
-        return True
+    def window(self) -> int:
+        """Of a request: the parts of a stream that its origin has room for, 0 if it wants no stream."""
+        return 0 if self.options is None else self.options.window
 
-    def write(self, id: bytes) -> bytes:
-        """The alias field for an id, with the binding if it is new."""
-        number = self.numbers.get(id)
-        if number is not None:
-            return varint(number)
-        number = self._next
-        while self._pinned and number < len(self._owners) and self._owners[number] in self._pinned:
-            number = number + 1 if number < self._max else self._first
-        self._next = number + 1 if number < self._max else self._first
-        if number == len(self._owners):
-            self._owners.append(id)
-        else:
-            self.epoch += 1
-            del self.numbers[self._owners[number]]
-            self._owners[number] = id
-        self.numbers[id] = number
-        return b"\x00" + varint(number) + id
+    def is_best_effort(self) -> bool:
+        """Whether it may be lost rather than keep others waiting."""
+        return self.options is not None and self.options.best_effort
 
+    def source(self) -> bytes:
+        """Node and incarnation of the origin; b"": who writes it."""
+        return b"" if self.route is None else self.route.source
 
-class AliasReader:
-    """The ids that the peer's numbers stand for: uuids of 16 bytes, or nodes of 20."""
+    def realm(self) -> int:
+        """The widest realm that it had crossed before this link."""
+        return codes.PROCESS if self.route is None else self.route.realm
 
-    __slots__ = ("_first", "_max", "_size", "epoch", "uuids")
-
-    def __init__(self, number_max: int, first: int = 1, size: int = codes.ID_SIZE) -> None:
-        self._first = first
-        self._max = number_max
-        self._size = size
-        self.uuids: "list[bytes]" = [b""] * first
-        self.epoch = 0  # counts the numbers that were given to another id
-
-    def read(self, reader: Reader) -> bytes:
-        if reader.left() and reader.data[reader.pos]:
-            number = reader.varint()
-            uuid = self.uuids[number] if number < len(self.uuids) else b""
-            if not uuid:
-                raise Refusal(codes.UNKNOWN_ALIAS, "alias %d was never bound" % number)
-            return uuid
-        reader.u8()
-        number = reader.varint()
-        if not self._first <= number <= self._max:
-            raise Refusal(codes.UNKNOWN_ALIAS, "alias %d is out of the agreed range" % number)
-        uuid = reader.take(self._size)
-        while number >= len(self.uuids):
-            self.uuids.append(b"")
-        if self.uuids[number]:
-            self.epoch += 1
-        self.uuids[number] = uuid
-        return uuid
+    def hops(self) -> int:
+        """How many nodes it may still pass."""
+        return codes.HOPS_MAX if self.route is None else self.route.hops
 
 
-def node_writer(me: bytes, peer: bytes, number_max: int) -> AliasWriter:
-    """Numbers of nodes in our direction: 1 is this node, 2 the one that reads them."""
-    writer = AliasWriter(number_max, codes.RECEIVER + 1)
-    writer.numbers[me] = codes.SENDER
-    writer.numbers[peer] = codes.RECEIVER
-    return writer
+class TreeFrame(Frame):
+    """PRUNE, GRAFT: about the broadcasts of `node`, node and incarnation, to an endpoint."""
 
+    __slots__ = ("node",)
 
-def node_reader(me: bytes, peer: bytes, number_max: int) -> AliasReader:
-    """The counterpart of the peer's `node_writer`."""
-    reader = AliasReader(number_max, codes.RECEIVER + 1, codes.ID_SIZE + codes.INCARNATION_SIZE)
-    reader.uuids[codes.SENDER] = peer
-    reader.uuids[codes.RECEIVER] = me
-    return reader
+    def __init__(self, signal: int, destination: bytes, endpoint: bytes, node: bytes) -> None:
+        super().__init__(codes.SIGNAL, destination, endpoint, 0, b"", codes.RAW, b"")
+        self.signal = signal
+        self.node = node
 
 
 class Holder:
@@ -114,100 +131,76 @@ class Holder:
         self.name = ""
 
 
-class Header:
-    """What stands before a message's payload. Fields that a kind does not have stay 0 or empty."""
+class HaveFrame(Frame):
+    """HAVE: who has an endpoint."""
 
-    __slots__ = (
-        "best_effort",
-        "code",
-        "cut",
-        "destination",
-        "endpoint",
-        "format",
-        "holders",
-        "hops",
-        "id",
-        "kind",
-        "node",
-        "number",
-        "partial",
-        "realm",
-        "routed",
-        "signal",
-        "size",
-        "source",
-        "timeout_ms",
-        "type_id",
-        "window",
-    )
+    __slots__ = ("holders", "written")
 
-    def __init__(self, kind: int, format: int) -> None:
-        self.kind = kind
-        self.format = format
-        self.endpoint = b""
-        self.number = 0  # seq, index, limit, sent or parts: low 16 bits
-        self.id = 0
-        self.timeout_ms = 0
-        self.code = 0
-        self.signal = 0
-        self.type_id = b""
-        self.window = 0
-        self.best_effort = False
-        self.cut = False
-        self.partial = 0
-        self.size = 0
-        self.routed = False
-        self.realm = codes.PROCESS  # the widest that it had crossed before this link
-        self.hops = codes.HOPS_MAX
-        self.destination = b""  # node and incarnation; b"": who reads it
-        self.source = b""  # b"": who wrote it
-        self.node = b""  # of PRUNE and GRAFT: the source that they are about
-        self.holders: "list[Holder]" = []
+    def __init__(self, destination: bytes, endpoint: bytes, holders: "list[Holder]") -> None:
+        super().__init__(codes.SIGNAL, destination, endpoint, 0, b"", codes.RAW, b"")
+        self.signal = codes.HAVE
+        self.holders = holders
+        self.written = False  # what is new from then on needs another
 
 
-def read_header(head: int, reader: Reader, aliases: AliasReader, nodes: AliasReader) -> Header:
+def signal(which: int, destination: bytes, endpoint: bytes = b"", number: int = 0, id: int = 0) -> Frame:
+    """A signal of one of the common sorts, still to be written."""
+    frame = Frame(codes.SIGNAL, destination, endpoint, number, b"", codes.RAW, b"")
+    frame.signal = which
+    frame.id = id
+    return frame
+
+
+# Reading
+
+
+def read_frame(head: int, reader: Reader, aliases: AliasReader, nodes: AliasReader, now: int) -> Frame:
     """Everything up to the payload. Raises Refusal for what breaks the format."""
-    header = Header(head >> 4 & 7, head & 3)
+    kind = head >> 4 & 7
+    format = head & 3
+    route: "RoutingHeader | None" = None
+    destination = b""
     if head & codes.HEAD_ROUTED:
-        _read_route(reader, header, nodes)
-    if head & codes.HEAD_OPTIONS:
-        _read_options(reader, header)
-    kind = header.kind
-    if kind >= codes.ERROR and header.format != codes.RAW:
+        how = reader.u8()
+        if how & 0xF0:
+            raise Refusal(codes.MALFORMED, "a routing header with an unknown layout")
+        route = RoutingHeader(b"", how & 3, reader.u8())
+        if how & codes.HOW_DESTINATION:
+            destination = nodes.read(reader)
+        if how & codes.HOW_SOURCE:
+            route.source = nodes.read(reader)
+    options = _read_options(reader, kind) if head & codes.HEAD_OPTIONS else None
+    if kind >= codes.ERROR and format != codes.RAW:
         raise Refusal(codes.MALFORMED, "an error or signal with a payload format")
-    if kind <= codes.REQUEST:
-        header.endpoint = aliases.read(reader)
-        header.number = reader.u16()
-        if kind >= codes.CONFIRM:
-            header.id = _read_id(reader)
-            header.timeout_ms = reader.varint()
-            if not header.timeout_ms:
-                raise Refusal(codes.MALFORMED, "a timeout of 0 ms")
-    elif kind == codes.SIGNAL:
-        _read_signal(reader, header, aliases, nodes)
-        return header
+    if kind == codes.SIGNAL:
+        frame = _read_signal(reader, destination, aliases, nodes)
     else:
-        header.id = _read_id(reader)
+        frame = Frame(kind, destination, b"", 0, b"", format, b"")
+        _read_fields(frame, reader, aliases, now)
+    frame.route = route
+    frame.options = options
+    return frame
+
+
+def _read_fields(frame: Frame, reader: Reader, aliases: AliasReader, now: int) -> None:
+    kind = frame.kind
+    if kind <= codes.REQUEST:
+        frame.endpoint = aliases.read(reader)
+        frame.number = reader.u16()
+        if kind >= codes.CONFIRM:
+            frame.id = _read_id(reader)
+            timeout_ms = reader.varint()
+            if not timeout_ms:
+                raise Refusal(codes.MALFORMED, "a timeout of 0 ms")
+            frame.expires = now + timeout_ms
+    else:
+        frame.id = _read_id(reader)
         if kind == codes.PART:
-            header.number = reader.u16()
+            frame.number = reader.u16()
         elif kind == codes.ERROR:
-            header.code = reader.varint()
-    if header.format == codes.TYPED:
-        header.type_id = aliases.read(reader)
-    return header
-
-
-def _read_route(reader: Reader, header: Header, nodes: AliasReader) -> None:
-    how = reader.u8()
-    if how & 0xF0:
-        raise Refusal(codes.MALFORMED, "a routing header with an unknown layout")
-    header.routed = True
-    header.realm = how & 3
-    header.hops = reader.u8()
-    if how & codes.HOW_DESTINATION:
-        header.destination = nodes.read(reader)
-    if how & codes.HOW_SOURCE:
-        header.source = nodes.read(reader)
+            frame.code = reader.varint()
+    if frame.format == codes.TYPED:
+        frame.type_id = aliases.read(reader)
 
 
 def _read_id(reader: Reader) -> int:
@@ -217,72 +210,40 @@ def _read_id(reader: Reader) -> int:
     return id
 
 
-def _read_options(reader: Reader, header: Header) -> None:
-    size = reader.varint()
-    if size > reader.left():
-        raise Refusal(codes.MALFORMED, "options are longer than their frame")
-    options = Reader(reader.data, reader.pos, reader.pos + size)
-    reader.pos += size
-    while options.left():
-        which = options.u8()
-        length = options.u8()
-        value = Reader(options.data, options.pos, options.pos + length)
-        options.take(length)
-        if which == codes.OPTION_CUT and header.kind != codes.SIGNAL:
-            _read_cut(value, header)
-        elif which == codes.OPTION_STREAM and header.kind == codes.REQUEST:
-            _read_stream(value, header)
-        elif which == codes.OPTION_BEST_EFFORT and header.kind <= codes.PUBLISH:
-            header.best_effort = True
-
-
-def _read_cut(value: Reader, header: Header) -> None:
-    if value.left() != 5 or header.cut:
-        raise Refusal(codes.MALFORMED, "option CUT has not 5 bytes, or comes twice")
-    header.cut = True
-    header.partial = value.u8()
-    header.size = value.u32()
-
-
-def _read_stream(value: Reader, header: Header) -> None:
-    if value.left() != 2 or header.window:
-        raise Refusal(codes.MALFORMED, "option STREAM has not 2 bytes, or comes twice")
-    header.window = value.u16()
-    if not header.window:
-        raise Refusal(codes.MALFORMED, "a stream window of 0")
-
-
-def _read_signal(reader: Reader, header: Header, aliases: AliasReader, nodes: AliasReader) -> None:
-    signal = reader.u8()
-    header.signal = signal
-    if signal in (codes.CANCEL, codes.TRACE, codes.PART_CREDIT, codes.END):
-        header.id = _read_id(reader)
-        if signal in (codes.PART_CREDIT, codes.END):
-            header.number = reader.u16()
-    elif signal in (codes.WHO, codes.HAVE, codes.PRUNE, codes.GRAFT):
-        header.endpoint = aliases.read(reader)
-        if signal == codes.HAVE:
-            _read_holders(reader, header, nodes)
-        elif signal != codes.WHO:
-            header.node = nodes.read(reader)
-    elif signal == codes.TRACED:
-        header.id = _read_id(reader)
-        return  # the rest is its payload
-    elif signal in (codes.CREDIT, codes.PROBE, codes.UNDELIVERABLE):
-        header.endpoint = aliases.read(reader)
-        header.number = reader.u16()
-        if signal == codes.UNDELIVERABLE:
-            header.code = reader.u8()
+def _read_signal(reader: Reader, destination: bytes, aliases: AliasReader, nodes: AliasReader) -> Frame:
+    which = reader.u8()
+    frame = signal(which, destination)
+    if which in (codes.CANCEL, codes.TRACE, codes.PART_CREDIT, codes.END):
+        frame.id = _read_id(reader)
+        if which in (codes.PART_CREDIT, codes.END):
+            frame.number = reader.u16()
+    elif which == codes.WHO:
+        frame.endpoint = aliases.read(reader)
+    elif which == codes.HAVE:
+        frame = HaveFrame(destination, aliases.read(reader), _read_holders(reader, nodes))
+    elif which in (codes.PRUNE, codes.GRAFT):
+        endpoint = aliases.read(reader)
+        frame = TreeFrame(which, destination, endpoint, nodes.read(reader))
+    elif which == codes.TRACED:
+        frame.id = _read_id(reader)
+        return frame  # the rest is its payload
+    elif which in (codes.CREDIT, codes.PROBE, codes.UNDELIVERABLE):
+        frame.endpoint = aliases.read(reader)
+        frame.number = reader.u16()
+        if which == codes.UNDELIVERABLE:
+            frame.code = reader.u8()
     else:
-        return  # unknown: skipped, with all that follows
+        return frame  # unknown: skipped, with all that follows
     if reader.left():
         raise Refusal(codes.MALFORMED, "bytes behind a signal")
+    return frame
 
 
-def _read_holders(reader: Reader, header: Header, nodes: AliasReader) -> None:
+def _read_holders(reader: Reader, nodes: AliasReader) -> "list[Holder]":
+    holders: "list[Holder]" = []
     while reader.left():
         head = reader.u8()
-        if head & 0x80 or len(header.holders) == codes.HOLDERS_MAX:
+        if head & 0x80 or len(holders) == codes.HOLDERS_MAX:
             raise Refusal(codes.MALFORMED, "a holder with an unknown layout, or more than 16")
         holder = Holder(nodes.read(reader), head & 3, head >> 2 & 3, reader.u16())
         if head & 0x10:
@@ -291,108 +252,86 @@ def _read_holders(reader: Reader, header: Header, nodes: AliasReader) -> None:
             holder.cost = min(reader.varint(), 0x3FFF)
         if head & 0x40:
             holder.name = reader.text8()
-        header.holders.append(holder)
+        holders.append(holder)
+    return holders
 
 
-def write_header(
-    out: Outgoing,
-    aliases: AliasWriter,
-    nodes: AliasWriter,
-    direct: bytes,
-    now: int,
-    cut_partial: int,
-    cut_size: int,
-) -> bytes:
-    """The bytes before the payload; `direct` is the node that reads them, `cut_partial` -1 for a message that
-    travels whole.
-    """
-    head = codes.MESSAGE | out.kind << 4 | out.format
+# Writing
+
+
+def write_header(frame: Frame, aliases: AliasWriter, nodes: AliasWriter, direct: bytes, now: int) -> bytes:
+    """The bytes before the payload; `direct` is the node that reads them."""
+    head = codes.MESSAGE | frame.kind << 4 | frame.format
     route = b""
-    if out.transit is not None or (out.peer.key != direct and not _is_cast(out, nodes)):
-        route = _write_route(out, nodes, direct)
+    if frame.route is not None or (frame.destination and frame.destination != direct):
+        route = _write_route(frame, nodes, direct)
         head |= codes.HEAD_ROUTED
-    options = b""
-    if out.kind == codes.REQUEST and out.extra:
-        options = bytes((codes.OPTION_STREAM, 2, out.extra >> 8, out.extra & 0xFF))
-    elif out.kind <= codes.PUBLISH and out.extra:
-        options = bytes((codes.OPTION_BEST_EFFORT, 0))
-    if cut_partial >= 0:
-        options += bytes((codes.OPTION_CUT, 5, cut_partial)) + _u32(cut_size)
+    options = b"" if frame.options is None else _write_options(frame.options, frame.kind)
     if options:
         head |= codes.HEAD_OPTIONS
-        options = bytes((head,)) + route + bytes((len(options),)) + options
+        start = bytes((head,)) + route + bytes((len(options),)) + options
     else:
-        options = bytes((head,)) + route
-    fields = _write_fields(out, aliases, nodes, now)
-    if out.format == codes.TYPED:
-        return options + fields + aliases.write(out.type_id)
-    return options + fields
+        start = bytes((head,)) + route
+    fields = _write_fields(frame, aliases, nodes, now)
+    if frame.format == codes.TYPED:
+        return start + fields + aliases.write(frame.type_id)
+    return start + fields
 
 
-def _is_cast(out: Outgoing, nodes: AliasWriter) -> bool:
-    """A broadcast, or a probe before one of ours, is for whoever reads it."""
-    return out.kind == codes.PUBLISH or nodes.numbers.get(out.peer.key) == codes.SENDER
-
-
-def _write_route(out: Outgoing, nodes: AliasWriter, direct: bytes) -> bytes:
+def _write_route(frame: Frame, nodes: AliasWriter, direct: bytes) -> bytes:
     how = 0
     hops = codes.HOPS_MAX
     source = b""
-    destination = b"" if _is_cast(out, nodes) else out.peer.key
-    transit = out.transit
-    if transit is not None and out.kind == codes.PUBLISH and out.peer.key != transit.source:
-        destination = out.peer.key  # the root of the tree, where that is not the source
-    if transit is not None:
-        how = transit.realm
-        hops = transit.hops
-        source = transit.source
+    if frame.route is not None:
+        how = frame.route.realm
+        hops = frame.route.hops
+        source = frame.route.source
     tail = b""
-    if destination and destination != direct:
+    if frame.destination and frame.destination != direct:
         how |= codes.HOW_DESTINATION
-        tail = nodes.write(destination)
+        tail = nodes.write(frame.destination)
     if source:
         how |= codes.HOW_SOURCE
         tail += nodes.write(source)
     return bytes((how, hops)) + tail
 
 
-def _write_fields(out: Outgoing, aliases: AliasWriter, nodes: AliasWriter, now: int) -> bytes:
-    kind = out.kind
+def _write_fields(frame: Frame, aliases: AliasWriter, nodes: AliasWriter, now: int) -> bytes:
+    kind = frame.kind
     if kind == codes.SIGNAL:
-        return _write_signal(out, aliases, nodes)
+        return bytes((frame.signal,)) + _write_signal(frame, aliases, nodes)
     if kind <= codes.REQUEST:
-        fields = aliases.write(out.endpoint) + _u16(out.seq)
+        fields = aliases.write(frame.endpoint) + _u16(frame.number)
         if kind >= codes.CONFIRM:
-            fields += varint(out.id) + varint(max(1, out.expires - now))
+            fields += varint(frame.id) + varint(max(1, frame.expires - now))
         return fields
     if kind == codes.PART:
-        return varint(out.id) + _u16(out.seq)
+        return varint(frame.id) + _u16(frame.number)
     if kind == codes.ERROR:
-        return varint(out.id) + varint(out.extra)
-    return varint(out.id)
+        return varint(frame.id) + varint(frame.code)
+    return varint(frame.id)
 
 
-def _write_signal(out: Outgoing, aliases: AliasWriter, nodes: AliasWriter) -> bytes:
-    signal = out.extra
-    if signal in (codes.CANCEL, codes.TRACE, codes.TRACED):
-        return bytes((signal,)) + varint(out.id)
-    if signal == codes.HAVE:
-        return bytes((signal,)) + aliases.write(out.endpoint) + _write_holders(out, nodes)
-    if signal == codes.WHO:
-        return bytes((signal,)) + aliases.write(out.endpoint)
-    if signal in (codes.PRUNE, codes.GRAFT):
-        return bytes((signal,)) + aliases.write(out.endpoint) + nodes.write(out.type_id)
-    if signal in (codes.PART_CREDIT, codes.END):
-        return bytes((signal,)) + varint(out.id) + _u16(out.seq)
-    fields = bytes((signal,)) + aliases.write(out.endpoint) + _u16(out.seq)
-    if signal == codes.UNDELIVERABLE:
-        return fields + bytes((out.id,))  # for this signal, `id` holds the reason
-    return fields
+def _write_signal(frame: Frame, aliases: AliasWriter, nodes: AliasWriter) -> bytes:
+    which = frame.signal
+    if which in (codes.CANCEL, codes.TRACE, codes.TRACED):
+        return varint(frame.id)
+    if which in (codes.PART_CREDIT, codes.END):
+        return varint(frame.id) + _u16(frame.number)
+    endpoint = aliases.write(frame.endpoint)
+    if which == codes.WHO:
+        return endpoint
+    if isinstance(frame, HaveFrame):
+        return endpoint + _write_holders(frame.holders, nodes)
+    if isinstance(frame, TreeFrame):
+        return endpoint + nodes.write(frame.node)
+    fields = endpoint + _u16(frame.number)
+    return fields + bytes((frame.code,)) if which == codes.UNDELIVERABLE else fields
 
 
-def _write_holders(out: Outgoing, nodes: AliasWriter) -> bytes:
+def _write_holders(holders: "list[Holder]", nodes: AliasWriter) -> bytes:
     data = b""
-    for holder in out.payload:
+    for holder in holders:
         head = holder.kind | holder.realm << 2
         tail = b""
         if holder.credit != codes.OPENING_CREDIT:
@@ -406,6 +345,89 @@ def _write_holders(out: Outgoing, nodes: AliasWriter) -> bytes:
             tail += text8(holder.name)
         data += bytes((head,)) + nodes.write(holder.key) + _u16(holder.metric) + tail
     return data
+
+
+# Options
+
+
+def cut(options: "Options | None", partial: int, size: int) -> Options:
+    """The same with what says that only the first piece follows, of `size` bytes."""
+    more = Options()
+    if options is not None:
+        more.best_effort = options.best_effort
+        more.window = options.window
+    more.partial = partial
+    more.size = size
+    return more
+
+
+def _read_options(reader: Reader, kind: int) -> "Options | None":
+    size = reader.varint()
+    if size > reader.left():
+        raise Refusal(codes.MALFORMED, "options are longer than their frame")
+    found: "Options | None" = None
+    within = Reader(reader.data, reader.pos, reader.pos + size)
+    reader.pos += size
+    while within.left():
+        which = within.u8()
+        length = within.u8()
+        value = Reader(within.data, within.pos, within.pos + length)
+        within.take(length)
+        for number, kinds, read, _ in _OPTIONS:
+            if number == which and kinds >> kind & 1:
+                if found is None:
+                    found = Options()
+                read(value, found)
+    return found
+
+
+def _write_options(options: Options, kind: int) -> bytes:
+    data = b""
+    for which, kinds, _, write in _OPTIONS:
+        value = write(options) if kinds >> kind & 1 else None
+        if value is not None:
+            data += bytes((which, len(value))) + value
+    return data
+
+
+def _read_cut(value: Reader, options: Options) -> None:
+    if value.left() != 5 or options.partial >= 0:
+        raise Refusal(codes.MALFORMED, "option CUT has not 5 bytes, or comes twice")
+    options.partial = value.u8()
+    options.size = value.u32()
+
+
+def _write_cut(options: Options) -> "bytes | None":
+    return None if options.partial < 0 else bytes((options.partial,)) + _u32(options.size)
+
+
+def _read_stream(value: Reader, options: Options) -> None:
+    if value.left() != 2 or options.window:
+        raise Refusal(codes.MALFORMED, "option STREAM has not 2 bytes, or comes twice")
+    options.window = value.u16()
+    if not options.window:
+        raise Refusal(codes.MALFORMED, "a stream window of 0")
+
+
+def _write_stream(options: Options) -> "bytes | None":
+    return _u16(options.window) if options.window else None
+
+
+def _read_best_effort(value: Reader, options: Options) -> None:
+    options.best_effort = True
+
+
+def _write_best_effort(options: Options) -> "bytes | None":
+    return b"" if options.best_effort else None
+
+
+# Each optional field of a header, in the order in which they are written: its number, the kinds that may have
+# it, as bits, how it is read and how it is written.
+_OPTIONS = (
+    (codes.OPTION_STREAM, 1 << codes.REQUEST, _read_stream, _write_stream),
+    (codes.OPTION_BEST_EFFORT, 1 << codes.SEND | 1 << codes.PUBLISH, _read_best_effort, _write_best_effort),
+    (codes.OPTION_CUT, ~(1 << codes.SIGNAL), _read_cut, _write_cut),
+)
 
 
 def _u16(value: int) -> bytes:

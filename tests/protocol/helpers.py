@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from busway.protocol import Message, Node, Receiver, codes, events
-from busway.protocol.messaging.flows import Outgoing
+from busway.protocol.wire.messages import Frame
 from tests.protocol.pairs import Net
 
 A = b"a" * 16
@@ -16,9 +16,12 @@ def forge(
 ) -> None:
     """Let `node` write an answer that nothing asked for."""
     peer = node.routes.peers[to]
-    out = Outgoing(kind, peer, b"", number, payload, codes.RAW, b"")
+    out = Frame(kind, peer.key, b"", number, payload, codes.RAW, b"")
     out.id = id
-    out.extra = extra
+    if kind == codes.SIGNAL:
+        out.signal = extra
+    else:
+        out.code = extra
     assert peer.hop is not None
     peer.hop.enqueue(out)
 

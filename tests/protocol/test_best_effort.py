@@ -8,11 +8,18 @@ import pytest
 
 from busway.protocol import Limits, codes
 from busway.protocol.link.outbox import frame
-from busway.protocol.messaging.flows import Outgoing, Transit
 from busway.protocol.packet.packets import DATA, LOSSY
-from busway.protocol.wire.messages import AliasWriter
+from busway.protocol.wire.aliases import AliasWriter
+from busway.protocol.wire.messages import Frame, Options, RoutingHeader
 from tests.protocol.lines import Line
 from tests.protocol.pairs import E, F, G, Net, Pair
+
+
+def best_effort(destination: bytes, number: int, payload: bytes) -> Frame:
+    frame = Frame(codes.SEND, destination, F, number, payload, codes.RAW, b"")
+    frame.options = Options()
+    frame.options.best_effort = True
+    return frame
 
 
 def ready(seed: int = 4, **options: Any) -> tuple[Line, Any]:
@@ -126,14 +133,12 @@ def test_it_never_overtakes_a_request_of_its_pair() -> None:
     peer = line.a.routes.peers[b"b" * 16]
     flow = line.a.origin.flow(peer, F, 16, line.now)
     for wanted in (DATA, LOSSY):
-        out = Outgoing(codes.SEND, peer, F, 0, b"alone", codes.RAW, b"")
-        out.extra = 1
+        out = best_effort(peer.key, 0, b"alone")
         line.a.origin.transmit(flow, out, line.now)
         assert kinds(line) == [wanted]
         line.run(1000)
     line.a.request(F, b"asked", line.now, node_id=b"b" * 16)
-    out = Outgoing(codes.SEND, peer, F, 0, b"behind", codes.RAW, b"")
-    out.extra = 1
+    out = best_effort(peer.key, 0, b"behind")
     line.a.origin.transmit(flow, out, line.now)
     assert LOSSY not in kinds(line)
     line.run(1500)
@@ -195,9 +200,8 @@ def test_what_is_passed_on_travels_alone_as_well() -> None:
     outbox = second.outbox
     peer = line.a.routes.peers[b"b" * 16]
     for wanted in (1, 0):
-        out = Outgoing(codes.SEND, peer, F, 1, b"hop", codes.RAW, b"")
-        out.extra = 1
-        out.transit = Transit(b"c" * 20, codes.LOCALNET, 7)
+        out = best_effort(peer.key, 1, b"hop")
+        out.route = RoutingHeader(b"c" * 20, codes.LOCALNET, 7)
         size = len(outbox._pins)
         assert outbox.push_transit(out)
         found = kinds(line)
@@ -257,9 +261,8 @@ def test_nodes_without_numbers_to_spare() -> None:
     outbox = line.sides[0].connection.outbox
     outbox.nodes._max = outbox.nodes._first
     peer = line.a.routes.peers[b"b" * 16]
-    out = Outgoing(codes.SEND, peer, F, 1, b"hop", codes.RAW, b"")
-    out.extra = 1
-    out.transit = Transit(b"c" * 20, codes.LOCALNET, 7)
+    out = best_effort(peer.key, 1, b"hop")
+    out.route = RoutingHeader(b"c" * 20, codes.LOCALNET, 7)
     size = len(outbox._pins)
     assert outbox.push_transit(out)
     assert kinds(line) == [DATA]

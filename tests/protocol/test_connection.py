@@ -8,8 +8,8 @@ import pytest
 
 from busway.protocol import Connection, Limits, Receiver, codes, events
 from busway.protocol.link.outbox import frame
-from busway.protocol.messaging.flows import Outgoing
 from busway.protocol.wire.fields import varint
+from busway.protocol.wire.messages import Frame, signal
 
 from .pairs import E, Entropy, F, Net, Pair, bodies, prover
 
@@ -335,8 +335,7 @@ def test_whatever_there_is_to_write_lists_the_connection(what: str) -> None:
     assert peer is not None
     assert pair.a.connections_to_flush() == []
     assert not wants(pair.ca)
-    out = Outgoing(codes.SIGNAL, peer, b"", 0, b"", codes.RAW, b"")
-    out.extra, out.id = codes.CANCEL, 1
+    out = signal(codes.CANCEL, peer.key, b"", 0, 1)
     if what == "answer":
         pair.ca.answer(out)
     elif what == "credit":
@@ -344,9 +343,9 @@ def test_whatever_there_is_to_write_lists_the_connection(what: str) -> None:
     elif what == "line":
         pair.a.register(F, codes.BROADCAST)
     elif what == "message":
-        pair.ca.enqueue(Outgoing(codes.SEND, peer, F, 1, b"", codes.RAW, b""))
+        pair.ca.enqueue(Frame(codes.SEND, peer.key, F, 1, b"", codes.RAW, b""))
     elif what == "broadcast":
-        pair.ca.enqueue_broadcast(Outgoing(codes.PUBLISH, peer, F, 1, b"", codes.RAW, b""))
+        pair.ca.enqueue_broadcast(Frame(codes.PUBLISH, b"", F, 1, b"", codes.RAW, b""))
     else:
         pair.ca.close(pair.now)
     assert pair.a.connections_to_flush() == [pair.ca]

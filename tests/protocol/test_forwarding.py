@@ -879,7 +879,7 @@ def test_only_the_broadcasts_of_one_tree_are_taken_from_a_link() -> None:
         net["b"].publish(E, b"b%d" % number, net.now)
     net.step()
     outbox = net.cable["bc"].a.outbox
-    taken = outbox.take_broadcasts(net.see("b", "a"))
+    taken = outbox.take_broadcasts(net.see("b", "a").key)
     assert [out.payload for out in taken] == [b"a0", b"a1", b"a2"]
     net.cable["bc"].block(net["b"], False)
     net.pump()

@@ -7,7 +7,7 @@ import pytest
 from busway.protocol import Limits, codes, events
 from busway.protocol.link.lanes import EXPRESS, is_express, lane_of
 from busway.protocol.link.outbox import OVERHEAD
-from busway.protocol.messaging.flows import Outgoing, Transit
+from busway.protocol.wire.messages import Frame, RoutingHeader, signal
 
 from .helpers import assert_settled, fill, parts_of, verdicts
 from .nets import ANYCAST, BROADCAST, UNICAST, Mesh, chain
@@ -211,8 +211,7 @@ def test_flow_control_and_news_wait_for_nobody_and_nothing_else_is_so_free() -> 
     peer = net.see("a", "b")
     found = []
     for which in range(1, codes.TRACED + 1):
-        out = Outgoing(codes.SIGNAL, peer, E, 1, b"", codes.RAW, b"")
-        out.extra = which
+        out = signal(which, peer.key, E, 1)
         found += [which] if is_express(out) else []
     assert sorted(EXPRESS) == found
     assert set(range(1, codes.TRACED + 1)) - set(found) == {codes.CANCEL, codes.PROBE, codes.END}
@@ -255,10 +254,10 @@ def test_between_the_pieces_of_one_origin_another_passes_to_the_same_endpoint() 
 # Bounds
 
 
-def waiting(net: Mesh, kind: int, payload: bytes, number: int = 1) -> Outgoing:
+def waiting(net: Mesh, kind: int, payload: bytes, number: int = 1) -> Frame:
     """A message of a that b has for c."""
-    out = Outgoing(kind, net.see("b", "c"), E, number, payload, codes.RAW, b"")
-    out.transit = Transit(net["a"].me.key, 0, 9)
+    out = Frame(kind, net.see("b", "c").key, E, number, payload, codes.RAW, b"")
+    out.route = RoutingHeader(net["a"].me.key, 0, 9)
     return out
 
 
@@ -308,13 +307,13 @@ def test_a_lane_is_of_its_source_its_destination_and_what_it_is_about() -> None:
     other.id = 7
     assert lane_of(send) == lane_of(other)
     cancel = waiting(net, codes.SIGNAL, b"")
-    cancel.extra, cancel.id, cancel.endpoint = codes.CANCEL, 7, b""
+    cancel.signal, cancel.id, cancel.endpoint = codes.CANCEL, 7, b""
     assert lane_of(send).startswith(lane_of(cancel))
     part, end = waiting(net, codes.PART, b""), waiting(net, codes.SIGNAL, b"")
-    end.extra = codes.END
+    end.signal = codes.END
     part.id = end.id = 7
     assert lane_of(part) == lane_of(end) != lane_of(send)
-    ours = Outgoing(codes.SEND, net.see("b", "c"), E, 1, b"", codes.RAW, b"")
+    ours = Frame(codes.SEND, net.see("b", "c").key, E, 1, b"", codes.RAW, b"")
     assert not lane_of(send).startswith(lane_of(ours))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from busway.protocol import FullError, Limits, LocalError, Request, codes, events
-from busway.protocol.messaging.flows import Outgoing
+from busway.protocol.wire.messages import signal
 from tests.protocol.helpers import A, B, assert_settled, forge, payloads, verdicts
 from tests.protocol.pairs import E, F, G, Net, Pair
 
@@ -412,9 +412,7 @@ def test_an_answer_to_what_is_not_sent_yet_is_forged() -> None:
 def test_signals_about_nothing_are_ignored(extra: int) -> None:
     net = Pair()
     peer = net.b.routes.peers[A]
-    out = Outgoing(codes.SIGNAL, peer, E, 77, b"", codes.RAW, b"")
-    out.id = 5
-    out.extra = extra
+    out = signal(extra, peer.key, E, 77, 5)
     assert peer.hop is not None
     peer.hop.answer(out)
     net.pump()
@@ -431,9 +429,8 @@ def test_bad_news_of_a_message_that_was_never_sent_is_forged() -> None:
     net.pump()
     peer = net.b.routes.peers[A]
     for number in (1, 2):
-        out = Outgoing(codes.SIGNAL, peer, E, number, b"", codes.RAW, b"")
-        out.id = codes.QUEUE_FULL
-        out.extra = codes.UNDELIVERABLE
+        out = signal(codes.UNDELIVERABLE, peer.key, E, number)
+        out.code = codes.QUEUE_FULL
         assert peer.hop is not None
         peer.hop.answer(out)
     net.pump()

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from busway.protocol import Connection, FullError, Limits, Message, Receiver, codes, events
 from busway.protocol.link.outbox import frame
-from busway.protocol.messaging.flows import Outgoing
 from busway.protocol.wire.fields import Reader, varint
-from busway.protocol.wire.messages import write_header
+from busway.protocol.wire.messages import Frame, signal, write_header
 
 from ..rigs.effort import effort
 from .pairs import E, F, G, Pair, bodies
@@ -41,10 +40,11 @@ class Desk(Pair):
         assert self.ca.peer is not None
         self.peer = self.ca.peer
 
-    def push(self, uuid: bytes, payload: bytes, kind: int = codes.SEND, **fields: Any) -> Outgoing:
+    def push(self, uuid: bytes, payload: bytes, kind: int = codes.SEND, **fields: Any) -> Frame:
         """One message into a's outbox, numbered as the origin would."""
         self._seq[uuid] += 1
-        out = Outgoing(kind, self.peer, uuid, self._seq[uuid], payload, codes.RAW, b"")
+        destination = b"" if kind == codes.PUBLISH else self.peer.key
+        out = Frame(kind, destination, uuid, self._seq[uuid], payload, codes.RAW, b"")
         for name, value in fields.items():
             setattr(out, name, value)
         (self.ca.enqueue_broadcast if kind == codes.PUBLISH else self.ca.enqueue)(out)
@@ -117,7 +117,7 @@ def test_the_short_way_writes_what_the_long_way_would() -> None:
         out = desk.push(E, bytes(size))
         data = desk.ca.data_to_send(1 << 20, desk.now)
         outbox = desk.outbox
-        header = write_header(out, outbox.aliases, outbox.nodes, outbox.direct, desk.now, -1, 0)
+        header = write_header(out, outbox.aliases, outbox.nodes, outbox.direct, desk.now)
         assert data == frame(header + bytes(size))
 
 
@@ -155,9 +155,8 @@ def test_control_comes_first_then_directory_credit_answers_and_messages() -> Non
     desk.pump()
     desk.push(E, b"a message")
     desk.push(G, b"a broadcast", codes.PUBLISH)
-    signal = Outgoing(codes.SIGNAL, desk.peer, b"", 0, b"", codes.RAW, b"")
-    signal.extra, signal.id = codes.CANCEL, 9
-    desk.ca.answer(signal)
+    cancel = signal(codes.CANCEL, desk.peer.key, b"", 0, 9)
+    desk.ca.answer(cancel)
     desk.ca.credit(flow[b"a's own endpoint"])
     desk.a.register(b"another endpoint", codes.UNICAST)
     desk.ca.receive_data(frame(bytes((codes.PING,)) + varint(77)), desk.now)
@@ -356,10 +355,10 @@ def test_flow_control_passes_a_large_message_of_its_pair_but_the_end_of_a_stream
     pair.b.respond_part(request, bytes(2000), pair.now)
     pair.b.respond_end(request, pair.now)
     pair.note(pair.b, pair.b.take_events())
-    signal = Outgoing(codes.SIGNAL, request.flow.peer, b"", 0, b"", codes.RAW, b"")
-    signal.extra, signal.id = codes.PART_CREDIT, request.id  # about b's own request of the same number
+    # About b's own request of the same number.
+    about_ours = signal(codes.PART_CREDIT, request.flow.peer.key, b"", 0, request.id)
     first = pair.cb.data_to_send(300, pair.now)
-    pair.cb.answer(signal)
+    pair.cb.answer(about_ours)
     rest = pair.cb.data_to_send(1 << 20, pair.now)
     heads = [(body[0], body[1]) for body in bodies(first + rest)]
     credit = heads.index((0xF0, codes.PART_CREDIT))
@@ -433,7 +432,7 @@ def test_however_large_and_small_ones_mix_each_lane_keeps_its_order(what: list[t
     desk = Desk(Limits(frame_size_max=FRAME_MAX, message_size_max=5000, partials_max=2))
     desk.bind()
     sent: dict[bytes, list[bytes]] = {E: [], F: [], G: []}
-    outs: dict[bytes, list[Outgoing]] = {E: [], F: [], G: []}
+    outs: dict[bytes, list[Frame]] = {E: [], F: [], G: []}
     for number, (uuid, size) in enumerate(what):
         sent[uuid].append(b"%d " % number + bytes(size))
         outs[uuid].append(desk.push(uuid, sent[uuid][-1], codes.PUBLISH if uuid == G else codes.SEND))

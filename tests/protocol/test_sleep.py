@@ -11,7 +11,7 @@ from busway.protocol.leaf.frames import Message
 from busway.protocol.leaf.leaf import Leaf
 from busway.protocol.leaf.state import Receiver
 from busway.protocol.link.outbox import OVERHEAD
-from busway.protocol.messaging.flows import Outgoing
+from busway.protocol.wire.messages import signal
 
 from .leaves import Cord, LeafNet
 from .pairs import E, Entropy, F, G, Pair
@@ -239,9 +239,7 @@ def test_a_sleeper_is_not_cut_off_for_what_it_cannot_read() -> None:
     net.nap(60_000)
     there = net.cord.other
     for _ in range(codes.ANSWERS_MAX + 1):
-        out = Outgoing(codes.SIGNAL, there.peer, F, 0, b"", codes.RAW, b"")
-        out.extra = codes.CREDIT
-        there.answer(out)
+        there.answer(signal(codes.CREDIT, there.peer.key, F))
     net.run(1000)
     assert there.outbox.answers() == codes.ANSWERS_MAX >> 1
     assert net.router.forwarder.counters["unroutable"] == codes.ANSWERS_MAX // 2 + 1

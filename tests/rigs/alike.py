@@ -15,8 +15,9 @@ from busway.protocol import Limits, Link, Node, codes, events
 from busway.protocol.errors import WrongKindError
 from busway.protocol.leaf.leaf import Leaf
 from busway.protocol.messaging.endpoints import Request
+from busway.protocol.wire.aliases import AliasReader, node_reader
 from busway.protocol.wire.fields import Reader, text8, varint
-from busway.protocol.wire.messages import AliasReader, Header, node_reader, read_header
+from busway.protocol.wire.messages import Frame, read_frame
 from tests.rigs import browser
 
 START = 1_000_000  # ms
@@ -243,7 +244,7 @@ class Life:
         self.open = self.closed = False
         self.code = -1
         self.submitted: list[tuple[int, int]] = []  # what of ours was sent: its place, its id
-        self.written: dict[int, Header] = {}  # of these what the router has read
+        self.written: dict[int, Frame] = {}  # of these what the router has read
         self.outcomes: dict[int, list[Any]] = {}
         self.messages: dict[str, Happened] = {}
         self.requests: list[Any] = []  # those that are not cancelled
@@ -360,13 +361,13 @@ class Life:
     def _read_frame(self, reader: Reader) -> None:
         head = reader.u8()
         if head >= codes.MESSAGE:
-            self._read_message(read_header(head, reader, self.aliases, self.nodes), reader.rest())
+            self._read_message(read_frame(head, reader, self.aliases, self.nodes, 0), reader.rest())
         elif head == codes.CLOSE:
             self.said.append(f"CLOSE {reader.varint()}")
         elif head == codes.PONG:
             self.said.append(f"PONG {reader.varint()}")
 
-    def _read_message(self, header: Header, payload: bytes) -> None:
+    def _read_message(self, header: Frame, payload: bytes) -> None:
         to = repr((header.destination or ROUTER)[:1])
         kind = header.kind
         if kind <= codes.REQUEST:
@@ -484,7 +485,7 @@ def head(kind: int, source: bytes) -> bytes:
     return bytes((codes.MESSAGE | kind << 4 | codes.HEAD_ROUTED, codes.HOW_SOURCE, 200)) + node(source)
 
 
-def answer(what: str, about: Header, source: bytes) -> bytes:
+def answer(what: str, about: Frame, source: bytes) -> bytes:
     """The body of a frame that says something about a message."""
     name, _, value = what.partition(" ")
     number = int(value or 0)

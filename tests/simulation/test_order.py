@@ -12,7 +12,7 @@ import pytest
 from busway.protocol import codes, events
 from busway.protocol.link.lanes import is_express
 from busway.protocol.link.outbox import Outbox
-from busway.protocol.messaging.flows import Outgoing
+from busway.protocol.wire.messages import Frame
 from tests.simulation.nodes import Pace, Timed, Wire
 from tests.simulation.order import run
 
@@ -21,11 +21,11 @@ E = b"endpoint-e-id-16"
 SEEDS_MAX = 40
 
 
-def signal(which: int) -> Callable[[Outgoing], bool]:
-    return lambda out: out.kind == codes.SIGNAL and out.extra == which
+def signal(which: int) -> Callable[[Frame], bool]:
+    return lambda out: out.kind == codes.SIGNAL and out.signal == which
 
 
-EAGER: dict[str, Callable[[Outgoing], bool]] = {
+EAGER: dict[str, Callable[[Frame], bool]] = {
     "an end": signal(codes.END),
     "a probe": signal(codes.PROBE),
     "a cancel": signal(codes.CANCEL),
