@@ -6,7 +6,7 @@ what must outlive a session: endpoints, numbers, what waits to be written. May n
 needs.
 """
 
-from busway.protocol import events
+from busway.protocol import outcomes
 from busway.protocol.errors import (
     ClosedError,
     EndpointTakenError,
@@ -283,7 +283,7 @@ class Leaf(LeafOrigin):
             self._target(item.endpoint)
         for receiver in self.receivers:
             self._watch(receiver)
-        self.note(events.LINK_OPEN).connection = link
+        self.note(outcomes.LINK_OPEN).connection = link
 
     def link_closed(self, link: LeafConnection, by_peer: bool, now: int) -> None:
         """Without memory for all of it, it may be called again until `link` is None."""
@@ -303,7 +303,7 @@ class Leaf(LeafOrigin):
         for flow in self._out + self._in:
             flow.probe_at = NEVER
             flow.due = False
-        event = self.note(events.LINK_CLOSED, max(0, link.close_code), link.close_text)
+        event = self.note(outcomes.LINK_CLOSED, max(0, link.close_code), link.close_text)
         event.connection = link
         event.by_peer = by_peer
         self.link = None
@@ -325,7 +325,7 @@ class Leaf(LeafOrigin):
         taken = request.state == SENT
         self._end_request(request)
         if taken:
-            self.note(events.REQUEST_CANCELLED).request = request
+            self.note(outcomes.REQUEST_CANCELLED).request = request
 
     # Arrival
 
@@ -407,7 +407,7 @@ class Leaf(LeafOrigin):
             message.state = WAITING
             self._serving.append(message)
         if len(receiver.queue) == 1:
-            self.note(events.MESSAGES).receiver = receiver
+            self.note(outcomes.MESSAGES).receiver = receiver
 
     def _raise_limit(self, flow: Flow, receiver: Receiver) -> None:
         """Let an origin send on: an even share of the queue, less what it has in it."""
@@ -428,12 +428,12 @@ class Leaf(LeafOrigin):
         if item is None or item.state != SENT or item.key != message.key or message.kind == codes.PART:
             self.counters["unknown_reply"] += 1
         elif message.kind == codes.ERROR:
-            status = events.UNDELIVERED if code <= codes.REASON_LAST else events.FAILED
+            status = outcomes.UNDELIVERED if code <= codes.REASON_LAST else outcomes.FAILED
             self._finish(item, status, code, lenient_text(payload))
             if code == codes.NO_ENDPOINT:
                 self._refused(item.endpoint, item.key)
         else:
-            event = self._finish(item, events.TAKEN if item.kind == codes.CONFIRM else events.REPLIED)
+            event = self._finish(item, outcomes.TAKEN if item.kind == codes.CONFIRM else outcomes.REPLIED)
             event.payload = payload
             event.format = message.format
 
@@ -515,7 +515,7 @@ class Leaf(LeafOrigin):
         elif flow is None or (flow.last - number) & 0xFFFF >= flow.last:
             self.counters["unknown_reply"] += 1  # never sent
         else:
-            self.note(events.UNDELIVERABLE, message.code).endpoint = flow.endpoint
+            self.note(outcomes.UNDELIVERABLE, message.code).endpoint = flow.endpoint
             if message.code == codes.NO_ENDPOINT:
                 self._refused(flow.endpoint, flow.key)
 

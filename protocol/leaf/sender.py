@@ -4,7 +4,7 @@ The lower half of `Leaf` (leaf.py), which adds what comes in. Knows its link onl
 for the next.
 """
 
-from busway.protocol import events
+from busway.protocol import outcomes
 from busway.protocol.errors import ClosedError, FullError, LocalError, Refusal, WrongKindError
 from busway.protocol.leaf.frames import NEVER, OVER, SENT, WAITING, Message
 from busway.protocol.leaf.state import Event, Flow, Receiver, Target
@@ -157,7 +157,7 @@ class LeafOrigin:
         """Give up a send or request. Its Outcome is CANCELLED, unless it is over already."""
         item = self._find(token)
         if item is not None:
-            self._end_item(item, events.CANCELLED)
+            self._end_item(item, outcomes.CANCELLED)
 
     def _find(self, token: int) -> "Message | None":
         for item in self._pending:
@@ -174,7 +174,7 @@ class LeafOrigin:
             if len(answers) == self.pending_max:  # those who could not take may go on
                 for receiver in self.receivers:
                     if receiver.queue:
-                        self.note(events.MESSAGES).receiver = receiver
+                        self.note(outcomes.MESSAGES).receiver = receiver
             return answers.pop(0)
         for flow in self._in:
             if flow.due:
@@ -204,7 +204,7 @@ class LeafOrigin:
         item.patience = NEVER
         item.state = SENT
         if item.kind == codes.SEND:
-            self._finish(item, events.ACCEPTED)
+            self._finish(item, outcomes.ACCEPTED)
         return True
 
     def _target(self, uuid: bytes) -> Target:
@@ -266,7 +266,7 @@ class LeafOrigin:
 
     def _finish(self, item: Message, status: int, code: int = 0, text: str = "") -> Event:
         """The one terminal outcome of a message that somebody waits for."""
-        event = Event(events.OUTCOME, code, text)
+        event = Event(outcomes.OUTCOME, code, text)
         event.token = item.id
         event.status = status
         self._events.append(event)  # without memory for that, nothing has changed yet
@@ -281,7 +281,7 @@ class LeafOrigin:
         unknown = item.state == SENT and item.kind == codes.CONFIRM
         if unknown and code == codes.LOST_AFTER_SENDING:
             code = codes.NO_ROUTE
-        self._finish(item, events.UNKNOWN if unknown else events.UNDELIVERED, code)
+        self._finish(item, outcomes.UNKNOWN if unknown else outcomes.UNDELIVERED, code)
 
     def _end_item(self, item: Message, status: int, code: int = 0) -> None:
         """Given up here: CANCEL goes the same way as the request and behind it."""
@@ -294,7 +294,7 @@ class LeafOrigin:
         for item in list(self._pending):
             if item.expires <= now:
                 if item.kind == codes.REQUEST:
-                    self._end_item(item, events.TIMED_OUT, codes.EXPIRED)
+                    self._end_item(item, outcomes.TIMED_OUT, codes.EXPIRED)
                 else:
                     self._lose(item, codes.EXPIRED)
             elif item.patience <= now:
@@ -302,7 +302,7 @@ class LeafOrigin:
                 item.patience = NEVER
                 if self._targets[item.endpoint].flow is None:
                     self._finish(
-                        item, events.UNDELIVERED, codes.NO_ENDPOINT if self.online() else codes.NO_ROUTE
+                        item, outcomes.UNDELIVERED, codes.NO_ENDPOINT if self.online() else codes.NO_ROUTE
                     )
         for flow in self._out:
             if flow.probe_at <= now:  # a blocked flow asks, as long as something waits for it
@@ -373,7 +373,7 @@ class LeafOrigin:
         if receiver is not None:
             if yields:
                 self._withdraw(receiver)
-                self.note(events.RECEIVER_TAKEN).receiver = receiver
+                self.note(outcomes.RECEIVER_TAKEN).receiver = receiver
         elif kind and kind != codes.BROADCAST:
             flow = self._flow(self._out, key, uuid) or self._new_flow(self._out, key, uuid, 0)
             target.flow = flow
@@ -384,7 +384,7 @@ class LeafOrigin:
         reason = codes.WRONG_KIND if kind else codes.NO_ENDPOINT
         for item in list(self._items):
             if item.endpoint == uuid and item.kind != codes.PUBLISH and (kind or not item.code):
-                self._finish(item, events.UNDELIVERED, codes.NO_ROUTE if item.lost else reason)
+                self._finish(item, outcomes.UNDELIVERED, codes.NO_ROUTE if item.lost else reason)
 
     # What both sides need
 

@@ -2,17 +2,14 @@
 there is room, what is older is lost with a count.
 
 So a subscriber that was slow for a while ends up with the last value, and hears what it missed, also if
-nothing is published any more. Knows the queue's link, and nothing of trees and subscribers.
+nothing is published any more. Knows the link's queue, and nothing of trees and subscribers.
 """
 
-from busway.protocol.link.outbox import OVERHEAD
-from busway.protocol.messaging.endpoints import size_of
+from busway.protocol.link.face import LinkHost
+from busway.protocol.link.fast import OVERHEAD
+from busway.protocol.link.outbox import Outbox
 from busway.protocol.wire import codes
 from busway.protocol.wire.messages import Frame, signal
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from busway.protocol.link.connection import Connection
 
 
 def _key(out: Frame) -> bytes:
@@ -22,31 +19,36 @@ def _key(out: Frame) -> bytes:
 class Backlog:
     """The broadcasts that a link is behind with."""
 
-    __slots__ = ("connection", "kept", "lagging", "size")
+    __slots__ = ("_host", "_kept", "_outbox", "size", "skipped")
 
-    def __init__(self, connection: "Connection") -> None:
-        self.connection = connection
-        self.kept: "dict[bytes, Frame]" = {}
+    def __init__(self, host: LinkHost, outbox: Outbox) -> None:
+        self._host = host
+        self._outbox = outbox
+        self._kept: "dict[bytes, Frame]" = {}
         self.size = 0  # bytes kept, overhead included: never more than the queue may hold
-        self.lagging = False  # a publish has waited for room in vain: none does until the queue is low
+        self.skipped: "dict[bytes, int]" = {}  # of ours, those lost in a row, by endpoint
 
-    def take(self, out: Frame) -> None:
-        """A broadcast: into the queue, or kept, or lost with a count."""
-        connection = self.connection
-        if out.is_best_effort() and connection.is_busy():
+    def waits(self) -> bool:
+        """Whether `drain` has something to do."""
+        return bool(self._kept or self.skipped)
+
+    def take(self, out: Frame, busy: bool) -> None:
+        """A broadcast: into the queue, or kept, or lost with a count; `busy`: no time for what may be lost."""
+        outbox = self._outbox
+        if busy and out.is_best_effort():
             self._lose(out)
             return
-        if size_of(out.payload) > connection.limits.message_size_max:
+        if len(out.payload) > outbox.limits.message_size_max:
             self._lose(out)
             self._tell(out.endpoint)
             return
-        if self.kept:
+        if self._kept:
             older = self._pop(_key(out))
-            if older is not None and connection.has_broadcast_room():
+            if older is not None and outbox.has_broadcast_room():
                 self._queue(older)
             elif older is not None:
                 self._lose(older)
-        if connection.has_broadcast_room():
+        if outbox.has_broadcast_room():
             self._queue(out)
         elif out.is_best_effort():
             self._lose(out)
@@ -55,63 +57,57 @@ class Backlog:
 
     def drain(self) -> None:
         """The queue is low: what was kept goes on, and losses that nothing shows are told."""
-        self.lagging = False
-        for key in list(self.kept):
-            if self.connection.has_broadcast_room():
+        for key in list(self._kept):
+            if self._outbox.has_broadcast_room():
                 self._queue(self._pop(key))
-        if not self.kept:
-            for uuid in list(self.connection.skipped):
+        if not self._kept:
+            for uuid in list(self.skipped):
                 self._tell(uuid)
 
     def take_all(self, root: "bytes | None") -> "list[Frame]":
         """What is kept of the tree of `root`, b"" for our own, None: of all; it is not any more."""
         taken: "list[Frame]" = []
-        for key, out in list(self.kept.items()):
+        for key, out in list(self._kept.items()):
             if root is None or (out.destination or out.source()) == root:
                 self._pop(key)
                 taken.append(out)
         return taken
 
     def _keep(self, out: Frame) -> None:
-        size = size_of(out.payload) + OVERHEAD
-        while self.kept and self.size + size > self.connection.broadcast_size_max:
-            self._lose(self._pop(next(iter(self.kept))))
-        self.kept[_key(out)] = out
+        size = len(out.payload) + OVERHEAD
+        while self._kept and self.size + size > self._outbox.broadcast_size_max:
+            self._lose(self._pop(next(iter(self._kept))))
+        self._kept[_key(out)] = out
         self.size += size
 
     def _pop(self, key: bytes) -> "Frame | None":
-        out = self.kept.pop(key, None)
+        out = self._kept.pop(key, None)
         if out is not None:
-            self.size -= size_of(out.payload) + OVERHEAD
+            self.size -= len(out.payload) + OVERHEAD
         return out
 
     def _queue(self, out: "Frame | None") -> None:
         assert out is not None
-        connection = self.connection
-        if connection.skipped and out.route is None:
-            if connection.skipped.pop(out.endpoint, 0) >= codes.BRIDGE_MIN:
+        if self.skipped and out.route is None:
+            if self.skipped.pop(out.endpoint, 0) >= codes.BRIDGE_MIN:
                 self._probe(out.endpoint, out.number - 1)  # or so large a step would look like one back
-        connection.enqueue_broadcast(out)
+        self._outbox.broadcasts.add(out)
 
     def _lose(self, out: "Frame | None") -> None:
         assert out is not None
-        connection = self.connection
-        connection.node.origin.counters[
-            "best_effort_dropped" if out.is_best_effort() else "broadcast_dropped"
-        ] += 1
+        self._host.count("best_effort_dropped" if out.is_best_effort() else "broadcast_dropped")
         if out.route is None:
-            connection.skipped[out.endpoint] = connection.skipped.get(out.endpoint, 0) + 1
+            self.skipped[out.endpoint] = self.skipped.get(out.endpoint, 0) + 1
 
     def _tell(self, uuid: bytes) -> None:
         """Say how many have been published, for nothing may follow that shows it. Not where broadcasts of
         the pair may travel beside the stream: they and this could pass each other.
         """
-        connection = self.connection
-        flow = connection.node.origin.publisher.flows.get(uuid)
-        if flow is None or connection.outbox.layer is not None or not connection.has_broadcast_room():
+        number = self._host.published(uuid)
+        if number < 0 or self._outbox.layer is not None or not self._outbox.has_broadcast_room():
             return
-        if connection.skipped.pop(uuid, 0):
-            self._probe(uuid, flow.sent)
+        if self.skipped.pop(uuid, 0):
+            self._probe(uuid, number)
 
     def _probe(self, uuid: bytes, number: int) -> None:
-        self.connection.enqueue_broadcast(signal(codes.PROBE, b"", uuid, number))
+        self._outbox.broadcasts.add(signal(codes.PROBE, b"", uuid, number))

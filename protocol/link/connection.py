@@ -4,84 +4,54 @@ and bytes out.
 What messages mean is not known here: they go to inbox.py, and come from outbox.py.
 """
 
-from busway.protocol import events
 from busway.protocol.errors import LocalError, Refusal
 from busway.protocol.fifo import Fifo
 from busway.protocol.link.backlog import Backlog
-from busway.protocol.link.inbox import Inbox, lenient_text
+from busway.protocol.link.face import Intake, LinkFace, LinkHost, Waiter
+from busway.protocol.link.fast import Path
+from busway.protocol.link.inbox import Inbox
 from busway.protocol.link.lanes import is_express
 from busway.protocol.link.link import Link
 from busway.protocol.link.outbox import Outbox, frame
-from busway.protocol.messaging.endpoints import InFlow, size_of
-from busway.protocol.messaging.flows import OutFlow
-from busway.protocol.routing.advertising import Advertiser
-from busway.protocol.timers import Timer
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasReader
-from busway.protocol.wire.fields import Reader, clip_text, varint
+from busway.protocol.wire.fields import Reader, clip_text, lenient_text, varint
 from busway.protocol.wire.hello import Hello, Limits, agree, decode_hello, encode_hello, keepalive
-from busway.protocol.wire.messages import Frame, HaveFrame
+from busway.protocol.wire.messages import Frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from busway.protocol.node import Node
-    from busway.protocol.packet.packets import PacketLayer
-    from busway.protocol.routing.peers import Peer
+    from busway.protocol.outcomes import Event
 
 _LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
+_RESUME_BURST = 16  # messages that one flow may send before the next that waits for the same link
 
 
-class Connection(Timer):
+class Connection(LinkFace):
     """The state machine of one link. Made by `Node.connection`.
 
     Feed it with `receive_data` and `receive_eof`, write what `data_to_send` gives, and close the link when
     `done`.
     """
 
-    def __init__(self, node: "Node", link: Link, nonce: bytes, limits: Limits, now: int) -> None:
-        self.deadline = -1
-        self.node = node
-        self.link = link
-        self.state = codes.GREETING
-        self.realm = link.realm
-        self.cost = link.cost
-        self.via = link.via
-        self.limits = limits
-        self.peer: "Peer | None" = None
-        self.keepalive_ms = 0
-        self.rtt_ms = -1  # of the last keepalive, -1 before the first
-        self.opened_at = -1
-        self.number = 0  # counts the links that this node has opened
-        self.last_read = now
-        self.bytes_in = 0
-        self.bytes_out = 0
-        self.skipped_frames = 0
-        self.dropped_answers = 0
-        self.synced = False  # the peer's first directory exchange is over
-        self.close_code = -1  # the error the link ended with, -1 while it lives
-        self.close_text = ""
+    def __init__(self, host: LinkHost, link: Link, nonce: bytes, limits: Limits, now: int) -> None:
+        super().__init__(link, limits, now)
+        self.host = host
         self.flush_wanted = False
-        self.lookups = False  # no directory is pushed here
-        self.watched: "dict[bytes, HaveFrame | None]" = {}  # what the peer asked for, and its last HAVE
-        self.pruned: "dict[bytes, bool]" = {}  # source and uuid of the broadcasts that the peer does not want
-        self.skipped: "dict[bytes, int]" = {}  # broadcasts in a row that there was no room for, by uuid
-        self.tag: object = None  # the adapter's
-        self.behind: "Connection | None" = None  # a link that lost to this one: it is read to its end first
-        self._held: "list[bytes]" = []  # what came meanwhile
+        self._held: "list[bytes]" = []  # what came while a link that lost to this one is read
         self._held_size = 0
-        self.room_waiters = Fifo()  # flows that wait for room in the queue
-        self.broadcast_waiters: "list[OutFlow]" = []
-        self.backlog = Backlog(self)
-        self.advertiser = Advertiser(self, node.mesh)
-        self.outbox = Outbox(limits, node.origin, self.advertiser)
+        self._room_waiters = Fifo()
+        self._broadcast_waiters: "list[Waiter]" = []
+        self.news = host.news_of(self)
+        self.outbox = Outbox(limits, host, self.news)
+        self.backlog = Backlog(host, self.outbox)
+        self.inbox = Inbox(self, host, self.news, limits.aliases_max)
         self._mine = self._make_hello(nonce, limits)
         self._theirs = Hello()
         self._my_hello = encode_hello(self._mine)
         self._their_hello = b""
         self._goodbye = b""  # CLOSE frame to be written when the outbox allows
         self._drains_first = False  # ... only after all queued messages
-        self.frame_max = codes.HELLO_SIZE_MAX
-        self.inbox = Inbox(self, limits.aliases_max)
         self._chunks: "list[bytes]" = []  # an incomplete frame, as it came
         self._have = 0
         self._need = 0
@@ -90,11 +60,7 @@ class Connection(Timer):
         self._pong = -1  # token of a PING to answer
         self._suspect = False
         self.outbox.control.append(frame(self._my_hello))
-        self.broadcast_size_max = codes.BROADCAST_SIZE_MAX
-        self.asleep_until = -1  # the peer announced that it sleeps, ms
-        self.packets: "PacketLayer | None" = None
-        self.waits_for_peer = False
-        node.timers.arm(self, now + codes.HELLO_TIMEOUT_MS)
+        host.timers.arm(self, now + codes.HELLO_TIMEOUT_MS)
         self.touch()
 
     def __repr__(self) -> str:
@@ -106,21 +72,21 @@ class Connection(Timer):
 
     def _make_hello(self, nonce: bytes, limits: Limits) -> Hello:
         hello = Hello()
-        hello.leaf = self.node.leaf
+        hello.leaf = self.host.me.leaf
         hello.lookups = self.link.lookups
         hello.realm = self.link.realm
         hello.dialled = self.link.dialled
         hello.token_wanted = self.link.prove is not None
-        hello.node_id = self.node.me.node_id
-        hello.incarnation = self.node.me.incarnation
+        hello.node_id = self.host.me.node_id
+        hello.incarnation = self.host.me.incarnation
         hello.nonce = nonce
         hello.frame_size_max = limits.frame_size_max
         hello.message_size_max = limits.message_size_max
         hello.aliases_max = limits.aliases_max
         hello.partials_max = limits.partials_max
         hello.keepalive_ms = self.link.keepalive_ms
-        hello.bus = self.node.bus
-        hello.label = self.node.label
+        hello.bus = self.host.bus
+        hello.label = self.host.me.label
         hello.via = self.link.via
         return hello
 
@@ -142,12 +108,12 @@ class Connection(Timer):
             return self.outbox.has_messages() or self.flush_wanted
         return self.state == codes.CLOSING and bool(self._goodbye)
 
-    def receive_data(self, data: "bytes | bytearray | memoryview", now: int) -> "list[events.Event]":
+    def receive_data(self, data: "bytes | bytearray | memoryview", now: int) -> "list[Event]":
         """Take in bytes, cut anywhere, at time `now` in ms. Never raises for what they are; returns what
         happened.
         """
         if self.state == codes.CLOSED:
-            return self.node.take_events()
+            return self.host.take_events()
         raw = data if isinstance(data, bytes) else bytes(data)
         self.last_read = now
         self._suspect = False
@@ -155,11 +121,11 @@ class Connection(Timer):
         if self.asleep_until >= 0:
             self.asleep_until = -1
             self.touch()
-        if self.behind is not None:
+        if self.waits_for is not None:
             self._hold(raw, now)
         else:
             self._take_in(raw, now)
-        return self.node.take_events()
+        return self.host.take_events()
 
     def _take_in(self, data: bytes, now: int) -> None:
         if self._chunks:
@@ -185,7 +151,7 @@ class Connection(Timer):
 
     def catch_up(self, now: int) -> None:
         """The link that lost to this one has ended, or is not waited for any more."""
-        self.behind = None
+        self.waits_for = None
         data = b"".join(self._held)
         self._held = []
         self._held_size = 0
@@ -194,7 +160,7 @@ class Connection(Timer):
 
     def receive_eof(
         self, now: int, text: str = "the connection ended without a goodbye"
-    ) -> "list[events.Event]":
+    ) -> "list[Event]":
         """The link ended; `text` says how if it was a failure."""
         self.catch_up(now)
         if self.state != codes.CLOSED:
@@ -203,7 +169,7 @@ class Connection(Timer):
             else:
                 self._end(codes.LOST, text, False, now)
         self._drop_bytes(now)
-        return self.node.take_events()
+        return self.host.take_events()
 
     def _drop_bytes(self, now: int) -> None:
         """Nothing more leaves."""
@@ -230,20 +196,36 @@ class Connection(Timer):
         )
         if self._goodbye and len(data) < size_max:
             data += self._write_goodbye(size_max - len(data), now)
-        if self.outbox.queued_size <= codes.QUEUE_LOW and len(self.room_waiters):
-            self.node.resume_room(self, now)
-        if self.broadcast_waiters or self.skipped or self.backlog.kept or self.backlog.lagging:
-            if self.outbox.broadcast_size <= self.broadcast_size_max >> 2:
+        if len(self._room_waiters) and self.outbox.queue.size <= codes.QUEUE_LOW:
+            self._resume(now)
+        if self._broadcast_waiters or self.lagging or self.backlog.waits():
+            if self.outbox.broadcasts.size <= self.outbox.broadcast_size_max >> 2:
+                self.lagging = False
                 self.backlog.drain()
-                self.node.resume_broadcast(self, now)
+                self.resume_broadcasts(now)
         return data
+
+    def _resume(self, now: int) -> None:
+        """There is room: those who wait for it go on, in turn."""
+        waiters = self._room_waiters
+        waiters.items = waiters.drain()
+        while len(waiters) and self.has_room():
+            waiter: Waiter = waiters.pop()
+            waiter.resume(now, _RESUME_BURST)
+
+    def resume_broadcasts(self, now: int) -> None:
+        """There is room for broadcasts, or the link is gone."""
+        waiters = self._broadcast_waiters
+        self._broadcast_waiters = []
+        for waiter in waiters:
+            waiter.resume(now)
 
     def _write_goodbye(self, size_max: int, now: int) -> bytes:
         # There is room left, so all that goes before it has been written.
         assert not self.outbox.in_pieces() and not (self._drains_first and self.outbox.has_messages())
         self.outbox.control.append(self._goodbye)
         self._goodbye = b""
-        self.node.timers.arm(self, now + codes.CLOSING_MS)
+        self.host.timers.arm(self, now + codes.CLOSING_MS)
         return self.outbox.write(size_max, False, False, now)
 
     def close(self, now: int, code: int = codes.GOODBYE, text: str = "", drain: bool = True) -> None:
@@ -254,13 +236,13 @@ class Connection(Timer):
             self.fail(code, text, now)
         elif self.state == codes.OPEN:
             self.state = codes.CLOSING
-            self.node.emit(events.LinkEvent(events.LINK_STATE, self))
+            self.host.link_state_changed(self)
             self.close_code = code
             self.close_text = text
             self._goodbye = _close_frame(code, text)
             self._drains_first = drain
             if not drain:
-                self.node.timers.arm(self, now + codes.CLOSING_MS)
+                self.host.timers.arm(self, now + codes.CLOSING_MS)
             self.touch()
 
     def fail(self, code: int, text: str, now: int) -> None:
@@ -271,17 +253,13 @@ class Connection(Timer):
             self.outbox.control.append(_close_frame(code, text))
         self._end(code, text, False, now)
 
-    def distance(self) -> int:
-        """For choosing among links: the realm first, then the cost (rule 1 of the design's routing)."""
-        return self.realm << 14 | self.cost
-
     def set_cost(self, cost: int, now: int) -> None:
         """The link costs something else now, 1 to 16382, as seen from this side. Raises LocalError."""
         if not 1 <= cost <= 16382:
             raise LocalError("a link's cost must be 1 to 16382, not %r" % cost)
         self.cost = cost
         if self.opened_at >= 0 and self.state != codes.CLOSED:
-            self.node.mesh.cost_changed(self, now)
+            self.host.mesh.cost_changed(self, now)
 
     def measured(self, cost: int, now: int) -> None:
         """A measurement says that the link costs that: taken over only if it is half or twice what held, so
@@ -290,92 +268,106 @@ class Connection(Timer):
         if cost * 2 <= self.cost or cost >= self.cost * 2:
             self.set_cost(cost, now)
 
-    # Room, for the origin and the desk
+    # For the rooms above
 
     def has_room(self) -> bool:
-        return self.outbox.queued_size < codes.QUEUE_SIZE_MAX
+        return self.outbox.queue.size < codes.QUEUE_SIZE_MAX
 
     def has_broadcast_room(self) -> bool:
-        return self.outbox.broadcast_size < self.broadcast_size_max
+        return self.outbox.has_broadcast_room()
 
     def is_busy(self) -> bool:
         """Whether the link has no time for what may be lost."""
         return False
 
-    def await_room(self, flow: OutFlow) -> None:
-        if flow not in self.room_waiters.items:
-            self.room_waiters.push(flow)
+    def await_room(self, waiter: Waiter) -> None:
+        if waiter not in self._room_waiters.items:
+            self._room_waiters.push(waiter)
 
-    def await_broadcast_room(self, flow: OutFlow) -> None:
-        if flow not in self.broadcast_waiters:
-            self.broadcast_waiters.append(flow)
+    def await_broadcast_room(self, waiter: Waiter) -> None:
+        if waiter not in self._broadcast_waiters:
+            self._broadcast_waiters.append(waiter)
 
-    def enqueue(self, out: Frame) -> None:
-        self.outbox.push(out, size_of(out.payload))
+    def waiters(self) -> "list[Waiter]":
+        return self._room_waiters.drain()
+
+    def enqueue(self, frame: Frame) -> None:
+        self.outbox.queue.add(frame)
         if not self.flush_wanted:
             self.touch()
 
-    def enqueue_broadcast(self, out: Frame) -> None:
-        self.outbox.push_broadcast(out, size_of(out.payload))
+    def enqueue_broadcast(self, frame: Frame) -> None:
+        self.outbox.broadcasts.add(frame)
         if not self.flush_wanted:
             self.touch()
 
-    def answer(self, out: Frame) -> None:
-        """A small answer to something of the peer's. A peer that asks and asks but never reads is cut off;
-        what is for nodes behind it, or for a sleeper, is dropped before that, for it may not be its fault.
+    def broadcast(self, frame: Frame) -> None:
+        self.backlog.take(frame, self.is_busy())
+        self.touch()
+
+    def answer(self, frame: Frame) -> None:
+        """A peer that asks and asks but never reads is cut off; what is for nodes behind it, or for a sleeper,
+        is dropped before that, for it may not be its fault.
         """
-        direct = self.peer is not None and out.destination == self.peer.key
+        direct = self.peer is not None and frame.destination == self.peer.key
         blameless = not direct or self.asleep_until >= 0
         if blameless and self.outbox.answers() >= codes.ANSWERS_MAX >> 1:
-            self.node.forwarder.counters["unroutable"] += 1
+            self.host.count("unroutable")
             self.dropped_answers += 1
             return
-        if not self.outbox.push_answer(out):
-            self.node.cut_off(self)
+        if not self.outbox.push_answer(frame):
+            self.host.cut_off(self)
         self.touch()
 
-    def credit(self, flow: InFlow) -> None:
-        self.outbox.push_credit(flow)
+    def credit(self, intake: Intake) -> None:
+        self.outbox.push_credit(intake)
         self.touch()
 
-    def forward(self, out: Frame) -> bool:
-        """A message of another node on its way, or a signal, behind all of its lane. False if there is no
-        room.
-        """
-        if is_express(out):
-            self.answer(out)
+    def forward(self, frame: Frame) -> bool:
+        if is_express(frame):
+            self.answer(frame)
             return True
-        if out.kind == codes.SIGNAL and out.signal == codes.PROBE and self.asleep_until >= 0:
+        if frame.kind == codes.SIGNAL and frame.signal == codes.PROBE and self.asleep_until >= 0:
             return True  # who probes a sleeper will do so again
-        if not self.outbox.push_transit(out):
-            if out.kind != codes.ERROR or not out.payload:
-                if out.kind >= codes.ERROR:
+        if not self.outbox.transit.offer(frame):
+            if frame.kind != codes.ERROR or not frame.payload:
+                if frame.kind >= codes.ERROR:
                     self.dropped_answers += 1
                 return False
-            out.payload = b""  # the code counts, the sentence is for people
-            return self.forward(out)
+            frame.payload = b""  # the code counts, the sentence is for people
+            return self.forward(frame)
         self.touch()
         return True
 
-    def broadcast(self, out: Frame) -> None:
-        """A broadcast: written when its turn comes, or kept, or lost with a count."""
-        self.backlog.take(out)
+    def take_parcel(self, path: object, tail: bytes) -> bool:
+        assert isinstance(path, Path)
+        return self.outbox.transit.offer_parcel(path, tail)
 
     def take_broadcasts(self, root: bytes) -> "list[Frame]":
-        """The broadcasts along the tree of `root`, b"" for our own, that nothing has been written of."""
         return self.outbox.take_broadcasts(root) + self.backlog.take_all(root)
 
+    def leftovers(self) -> "list[Frame]":
+        return self.outbox.leftovers() + self.backlog.take_all(None)
+
+    def credits(self) -> "list[Intake]":
+        return self.outbox.credits()
+
     def nodes_max(self) -> int:
-        """Numbers of the table of nodes, in either direction (section 5.1)."""
-        if self.node.leaf or self._theirs.leaf:
+        if self.host.me.leaf or self._theirs.leaf:
             return max(3, self.limits.aliases_max)
         return codes.ROUTES_MAX
+
+    def queued_bytes(self) -> int:
+        return self.outbox.queued_bytes()
+
+    def forwarded(self) -> int:
+        return self.outbox.transit.passed
 
     def touch(self) -> None:
         """There is something to write."""
         if not self.flush_wanted:
             self.flush_wanted = True
-            self.node.note_flush(self)
+            self.host.note_flush(self)
 
     # Reading
 
@@ -403,13 +395,8 @@ class Connection(Timer):
                     need = end - pos + 1  # 512 bytes at the most: looked at again with each that comes
                 break
             head = data[start]
-            if head & 0xEC == 0x80:
-                after = self.inbox.run(head, data, pos, start, end, now)
-                if after > pos:
-                    pos = after
-                    continue
-            elif head & 0xFC == 0x88 and length > 8:
-                after = self.inbox.switched(data, pos, start, stop, end, now)
+            if head & 0xE4 == 0x80:  # a message without options that might go a short way
+                after = self.inbox.run(head, data, pos, start, stop, end, now)
                 if after > pos:
                     pos = after
                     continue
@@ -417,7 +404,7 @@ class Connection(Timer):
             if self.state == codes.CLOSED:
                 return
             pos = stop
-            if self.behind is not None:  # since this frame, a HELLO or AUTH
+            if self.waits_for is not None:  # since this frame, a HELLO or AUTH
                 if pos < end:
                     self._hold(data[pos:], now)
                 return
@@ -475,15 +462,16 @@ class Connection(Timer):
         self.via = self.link.via or theirs.via
         self.frame_max = limits.frame_size_max
         self.inbox.aliases = AliasReader(limits.aliases_max)
-        self.lookups = self.link.lookups or theirs.lookups or self.node.leaf or theirs.leaf
-        self.outbox.agreed(limits, self.node.me.key, theirs.node_id + theirs.incarnation, self.nodes_max())
+        self.lookups = self.link.lookups or theirs.lookups or self.host.me.leaf or theirs.leaf
+        self.outbox.agreed(limits, self.host.me.key, theirs.node_id + theirs.incarnation, self.nodes_max())
+        self.nodes = self.outbox.nodes
         if not self._mine.token_wanted and not theirs.token_wanted:
             self._open(now)
             return
         if self.link.prove is None:
             raise Refusal(codes.TOKEN, "the other side demands a token and this side was given none")
         self.state = codes.AUTHENTICATING
-        self.node.emit(events.LinkEvent(events.LINK_STATE, self))
+        self.host.link_state_changed(self)
         self._their_hello = body
         proof = self.link.prove(codes.AUTH_CONTEXT + self._my_hello + body)
         self.outbox.control.append(frame(bytes((codes.AUTH,)) + proof))
@@ -505,11 +493,11 @@ class Connection(Timer):
     def _open(self, now: int) -> None:
         self.state = codes.OPEN
         self.opened_at = now
-        self.node.timers.disarm(self)
+        self.host.timers.disarm(self)
         if self.keepalive_ms:
-            self.node.timers.arm(self, now + self.keepalive_ms)
+            self.host.timers.arm(self, now + self.keepalive_ms)
         self.touch()
-        self.node.mesh.link_opened(self, self._theirs, now)
+        self.host.mesh.link_opened(self, self._theirs, now)
 
     # The end
 
@@ -536,11 +524,11 @@ class Connection(Timer):
         self.asleep_until = -1
         self._chunks = []
         self.inbox.assemblies = {}
-        self.behind = None
+        self.waits_for = None
         self._held = []
-        self.node.timers.disarm(self)
+        self.host.timers.disarm(self)
         self.touch()
-        self.node.mesh.link_closed(self, opened, by_peer, now)
+        self.host.mesh.link_closed(self, opened, by_peer, now)
 
     # Keepalive
 
@@ -561,15 +549,15 @@ class Connection(Timer):
             long_ago = now - self._measured >= interval * codes.MEASURE_INTERVALS
             if silent >= 0 and (self.rtt_ms < 0 or long_ago):
                 self._ping(now)
-            self.node.timers.arm(self, now - silent + interval)
+            self.host.timers.arm(self, now - silent + interval)
         elif silent < interval * codes.SILENT_INTERVALS:
             self._ping(now)
-            self.node.timers.arm(self, now + interval)
+            self.host.timers.arm(self, now + interval)
         elif not self._suspect:
             # This program may have been stopped meanwhile: read what has arrived before judging.
             self._suspect = True
             self._ping(now)
-            self.node.timers.arm(self, now + max(1, interval // 4))
+            self.host.timers.arm(self, now + max(1, interval // 4))
         else:
             self.fail(codes.SILENT, "nothing was heard for %d ms" % silent, now)
 
@@ -614,13 +602,13 @@ class Connection(Timer):
         self.inbox.more(reader, now)
 
     def _handle_directory(self, reader: Reader, now: int) -> None:
-        self.advertiser.read_directory(reader, now)
+        self.news.read_directory(reader, now)
 
     def _handle_routes(self, reader: Reader, now: int) -> None:
-        self.advertiser.read_routes(reader, now)
+        self.news.read_routes(reader, now)
 
     def _handle_sync(self, reader: Reader, now: int) -> None:
-        self.advertiser.read_sync(reader, now)
+        self.news.read_sync(reader, now)
 
 
 # Control frames: kind -> (handler, states that allow it, as bits).

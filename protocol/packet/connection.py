@@ -3,10 +3,11 @@
 Knows when a session begins and ends, and who is asleep; nothing of frames and packets themselves.
 """
 
-from busway.protocol import events
 from busway.protocol.errors import Refusal
 from busway.protocol.link.connection import Connection
+from busway.protocol.link.face import LinkHost
 from busway.protocol.link.link import Link
+from busway.protocol.link.outbox import Unrepeated
 from busway.protocol.packet.noise import ListeningLayer
 from busway.protocol.packet.packets import NONCE_SIZE, PacketLayer
 from busway.protocol.timers import Timer
@@ -15,7 +16,7 @@ from busway.protocol.wire.hello import Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from busway.protocol.node import Node
+    from busway.protocol.outcomes import Event
 
 _ECHO = (
     b"error 4 (SELF): this line gives back what is written to it: TX and RX are joined, or a transceiver"
@@ -42,6 +43,27 @@ class PacketTimer(Timer):
         self.connection.packets_due(now)
 
 
+class _BesideTheStream(Unrepeated):
+    """The packets of a layer that carry what may be lost."""
+
+    __slots__ = ("_layer",)
+
+    def __init__(self, layer: PacketLayer) -> None:
+        self._layer = layer
+
+    def body_max(self) -> int:
+        return self._layer.body_max()
+
+    def offer(self, body: bytes) -> None:
+        self._layer.offer(body)
+
+    def pulled(self) -> int:
+        return self._layer.pulled
+
+    def acked(self) -> int:
+        return self._layer.acked
+
+
 class PacketConnection(Connection):
     """As `Connection`; made by `Node.connection` for a link of sort "packet".
 
@@ -49,17 +71,17 @@ class PacketConnection(Connection):
     make another one on the same channel.
     """
 
-    def __init__(self, node: "Node", link: Link, nonce: bytes, limits: Limits, now: int) -> None:
+    def __init__(self, host: LinkHost, link: Link, nonce: bytes, limits: Limits, now: int) -> None:
         layer = ListeningLayer(nonce[:NONCE_SIZE], link.mtu, link.window, now)
         self._layer = layer
         self._packet_timer = PacketTimer(self)
         self._now = now
-        super().__init__(node, link, nonce, _packet_limits(limits), now)
-        self.packets = self.outbox.layer = layer
+        super().__init__(host, link, nonce, _packet_limits(limits), now)
+        self.outbox.layer = _BesideTheStream(layer)
         self.waits_for_peer = True  # nobody has answered yet
         self._echo_told = self._noise_told = False
-        self.broadcast_size_max = codes.PACKET_BROADCAST_SIZE_MAX
-        node.timers.disarm(self)
+        self.outbox.broadcast_size_max = codes.PACKET_BROADCAST_SIZE_MAX
+        host.timers.disarm(self)
 
     @property
     def done(self) -> bool:
@@ -78,7 +100,7 @@ class PacketConnection(Connection):
             return self.outbox.has_messages() or self._pong >= 0
         return self.state == codes.CLOSING and bool(self._goodbye)
 
-    def receive_data(self, data: "bytes | bytearray | memoryview", now: int) -> "list[events.Event]":
+    def receive_data(self, data: "bytes | bytearray | memoryview", now: int) -> "list[Event]":
         """Take in bytes, or one packet, at time `now` in ms. Never raises for what they are."""
         layer = self._layer
         self.bytes_in += len(data)
@@ -92,7 +114,7 @@ class PacketConnection(Connection):
         self._arm()
         if self.state == codes.CLOSED or self.wants_write:
             self.touch()
-        return self.node.take_events()
+        return self.host.take_events()
 
     def _go_on(self, stream: bytes, now: int) -> None:
         """What has come is for a live link."""
@@ -105,11 +127,11 @@ class PacketConnection(Connection):
         elif layer.established:
             if self.waits_for_peer:
                 self.waits_for_peer = False
-                self.node.timers.arm(self, now + codes.HELLO_TIMEOUT_MS)
-                self.node.mesh.count_syncing(now)
+                self.host.timers.arm(self, now + codes.HELLO_TIMEOUT_MS)
+                self.host.peer_answered(self, now)
             if stream:
                 self.asleep_until = -1
-                if self.behind is not None:
+                if self.waits_for is not None:
                     self._hold(stream, now)
                 else:
                     self._take_in(stream, now)
@@ -123,7 +145,7 @@ class PacketConnection(Connection):
         layer.frames = []
         self.inbox.best_effort = True
         for body in frames:
-            if not body or not 1 << self.state & _LIVE or self.behind is not None or body[0] & 0xE0 != 0x80:
+            if not body or not 1 << self.state & _LIVE or self.waits_for is not None or body[0] & 0xE0 != 0x80:
                 self.skipped_frames += 1  # SEND and PUBLISH only, and no other is sent
                 continue
             try:
@@ -134,9 +156,7 @@ class PacketConnection(Connection):
 
     def is_busy(self) -> bool:
         """Whether so much waits already that a best-effort message would be old when it leaves."""
-        outbox = self.outbox
-        queued = outbox.queued_size + outbox.broadcast_size + outbox.transit_size
-        return self._layer.asleep or queued > codes.BEST_EFFORT_SIZE_MAX
+        return self._layer.asleep or self.queued_bytes() > codes.BEST_EFFORT_SIZE_MAX
 
     def data_to_send(self, size_max: int, now: int) -> bytes:
         """What to write now: at most `size_max` bytes; on a link of whole packets one packet."""
@@ -153,9 +173,9 @@ class PacketConnection(Connection):
     def _arm(self) -> None:
         deadline = self._layer.deadline()
         if deadline < 0:
-            self.node.timers.disarm(self._packet_timer)
+            self.host.timers.disarm(self._packet_timer)
         elif deadline != self._packet_timer.deadline:
-            self.node.timers.arm(self._packet_timer, deadline)
+            self.host.timers.arm(self._packet_timer, deadline)
 
     def packets_due(self, now: int) -> None:
         """The timer of the packets."""
@@ -167,14 +187,14 @@ class PacketConnection(Connection):
     def _note_texts(self) -> None:
         layer = self._layer
         for text in layer.texts:
-            self.node.emit(events.LogEvent(self, text))
+            self.host.log_came(self, text)
         layer.texts = []
         if layer.echoed and not self._echo_told:
             self._echo_told = True  # a real peer may share such a line: it goes on
-            self.node.emit(events.LogEvent(self, _ECHO))
+            self.host.log_came(self, _ECHO)
         if layer.damaged >= _NOISE_MIN and self.waits_for_peer and not self._noise_told:
             self._noise_told = True
-            self.node.emit(events.LogEvent(self, _NOISE))
+            self.host.log_came(self, _NOISE)
 
     def log(self, text: bytes) -> None:
         """Show `text` to people at the other end, who get a LogEvent. What does not fit 8 packets is dropped
@@ -187,7 +207,7 @@ class PacketConnection(Connection):
     def _drop_bytes(self, now: int) -> None:
         super()._drop_bytes(now)
         self._layer.stop()
-        self.node.timers.disarm(self._packet_timer)
+        self.host.timers.disarm(self._packet_timer)
 
     def _end(self, code: int, text: str, by_peer: bool, now: int) -> None:
         super()._end(code, text, by_peer, now)
@@ -195,7 +215,7 @@ class PacketConnection(Connection):
             self._drop_bytes(now)
         else:
             self._layer.pause(False)
-            self.node.timers.arm(self, now + codes.LINGER_MS)  # for the acknowledgement of what was said last
+            self.host.timers.arm(self, now + codes.LINGER_MS)  # for the acknowledgement of what was said last
 
     def fire(self, now: int) -> None:
         """The link's timer, or the end of its patience with the last packets."""

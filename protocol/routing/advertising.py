@@ -8,15 +8,16 @@ Everything is written from the state as it is then, never from a queue.
 from busway.protocol.errors import Refusal
 from busway.protocol.routing.directory import Entry, Line
 from busway.protocol.routing.router import PARENT, WIDE, Neighbour, Route
+from busway.protocol.link.face import LinkFace, News
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasReader, AliasWriter, node_reader
 from busway.protocol.wire.fields import Reader, text8, varint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from busway.protocol.link.connection import Connection
     from busway.protocol.routing.mesh import Mesh
     from busway.protocol.routing.peers import Peer
+    from busway.protocol.wire.messages import HaveFrame
 
 _LABEL = 0x04
 _LEAF = 0x10
@@ -25,26 +26,49 @@ _MORE = 0x20
 _NODE_SIZE = 1 + 3 + codes.ID_SIZE + codes.INCARNATION_SIZE  # of a node's number that is being bound
 
 
+def adverts(link: LinkFace) -> "Advertiser":
+    """Those of a link."""
+    news = link.news
+    assert isinstance(news, Advertiser)
+    return news
+
+
 def _u16(value: int) -> bytes:
     return bytes((value >> 8 & 0xFF, value & 0xFF))
 
 
-class Advertiser:
+class Advertiser(News):
     """The advertisements of one link in both directions."""
 
-    __slots__ = ("_due", "_gone", "_lines", "connection", "mesh", "neighbour", "reader")
+    __slots__ = (
+        "_due",
+        "_gone",
+        "_lines",
+        "connection",
+        "mesh",
+        "neighbour",
+        "peer",
+        "pruned",
+        "synced",
+        "watched",
+    )
 
-    def __init__(self, connection: "Connection", mesh: "Mesh") -> None:
+    def __init__(self, connection: LinkFace, mesh: "Mesh") -> None:
         self.connection = connection
+        self.peer: "Peer | None" = None  # once the handshake is over
+        self.synced = False  # the peer's first directory exchange is over
+        self.watched: "dict[bytes, HaveFrame | None]" = {}  # what the peer asked for, and its last HAVE
+        self.pruned: "dict[bytes, bool]" = {}  # source and uuid of the broadcasts that it does not want
         self.mesh = mesh
         self.neighbour = Neighbour(connection, 0, 0, False)
-        self.reader: AliasReader = node_reader(b"", b"", codes.ROUTES_MAX)
+        self.reader = node_reader(b"", b"", codes.ROUTES_MAX)
         self._due = 0  # SYNC stages to be written, as bits
         self._gone: "dict[bytes, bool]" = {}  # nodes that a leaf is to hear the end of
         self._lines: "dict[Route, bool]" = {}  # sources whose lines have news for this neighbour
 
     def open(self, peer: "Peer", stage: int) -> None:
         """The handshake is over; `stage` is the SYNC that this side begins with."""
+        self.peer = peer
         connection = self.connection
         me = self.mesh.me.key
         self.neighbour = Neighbour(connection, connection.realm, connection.cost, peer.leaf)
@@ -76,13 +100,12 @@ class Advertiser:
 
     def note_gone(self, key: bytes) -> None:
         """A node that the leaf at the other end has heard of cannot be reached any more."""
-        if key in self.connection.outbox.nodes.numbers or key in self.reader.uuids:
+        if key in self.connection.nodes.numbers or key in self.reader.uuids:
             self._gone[key] = True
             self.connection.touch()
 
-    def write(self, parts: "list[bytes]", size: int, size_max: int) -> int:
-        """Frames with what is new, until `size_max` is passed; the rest stays for the next call."""
-        size = self._write_routes(parts, size, size_max)
+    def write(self, nodes: AliasWriter, parts: "list[bytes]", size: int, size_max: int) -> int:
+        size = self._write_routes(nodes, parts, size, size_max)
         if self.neighbour.dirty:
             return size
         size = self._write_syncs(parts, size, 2)
@@ -101,9 +124,8 @@ class Advertiser:
                 size += 3
         return size
 
-    def _write_routes(self, parts: "list[bytes]", size: int, size_max: int) -> int:
+    def _write_routes(self, nodes: AliasWriter, parts: "list[bytes]", size: int, size_max: int) -> int:
         neighbour = self.neighbour
-        nodes = self.connection.outbox.nodes
         entries: "list[bytes]" = []
         room = size_max - size
         for route in self.mesh.router.news(neighbour):
@@ -177,7 +199,7 @@ class Advertiser:
     def _line_head(self, peer: "Peer", realm: int, flags: int) -> bytes:
         if peer.leaf:
             flags |= _LEAF
-        return bytes((codes.DIRECTORY, realm | flags)) + self.connection.outbox.nodes.write(peer.key)
+        return bytes((codes.DIRECTORY, realm | flags)) + self.connection.nodes.write(peer.key)
 
     def _write_line(
         self, peer: "Peer", realm: int, told: "list[int]", parts: "list[bytes]", size: int
@@ -274,8 +296,8 @@ class Advertiser:
         elif stage == 4 or stage == 5:
             self.neighbour.stub = stage == 4
             self.mesh.node.forwarder.epoch += 1
-        elif stage == 3 and not self.connection.synced:
-            self.connection.synced = True
+        elif stage == 3 and not self.synced:
+            self.synced = True
             self.mesh.count_syncing(now)
 
     def read_directory(self, reader: Reader, now: int) -> None:

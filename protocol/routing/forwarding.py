@@ -11,7 +11,7 @@ from busway.protocol.wire.messages import Frame, RoutingHeader, TreeFrame, signa
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from busway.protocol.link.connection import Connection
+    from busway.protocol.link.face import LinkFace
     from busway.protocol.node import Node
     from busway.protocol.routing.peers import Peer
     from busway.protocol.routing.router import Route
@@ -39,11 +39,11 @@ class Forwarder:
         self.counters = {"forwarded": 0, "unroutable": 0, "strayed": 0, "pruned": 0}
         self._detained = 0  # bytes of the messages that wait for a way
         self.epoch = 0  # counts the changes that may concern where broadcasts go
-        self._pruned: "dict[bytes, tuple[Connection, int]]" = {}  # source and uuid: told whom, how many came
+        self._pruned: "dict[bytes, tuple[LinkFace, int]]" = {}  # source and uuid: told whom, how many came
 
     # Messages for one node
 
-    def pass_on(self, connection: "Connection", source: bytes, frame: Frame, now: int) -> None:
+    def pass_on(self, connection: "LinkFace", source: bytes, frame: Frame, now: int) -> None:
         """A message that names another node as its destination."""
         node = self.node
         if frame.kind == codes.SIGNAL and frame.signal not in _FAR_SIGNALS:
@@ -76,7 +76,7 @@ class Forwarder:
             frame.payload = b""  # the code counts, the sentence is for people
         return 0 if hop.forward(frame) else codes.QUEUE_FULL
 
-    def _may_pass(self, connection: "Connection", peer: "Peer") -> bool:
+    def _may_pass(self, connection: "LinkFace", peer: "Peer") -> bool:
         """Rule 8: without transit a node forwards for its own leaves only."""
         if self.node.mesh.router.transit:
             return True
@@ -145,7 +145,7 @@ class Forwarder:
         answer.route = RoutingHeader(name, failed.realm(), codes.HOPS_MAX)
         hop.forward(answer)  # behind what came before it
 
-    def traced(self, connection: "Connection", source: bytes, id: int, now: int) -> None:
+    def traced(self, connection: "LinkFace", source: bytes, id: int, now: int) -> None:
         """Say to the one who traces by which link it came here."""
         node = self.node
         peer = node.mesh.peer_of(source, now)
@@ -161,7 +161,7 @@ class Forwarder:
 
     # Broadcasts
 
-    def root_of(self, connection: "Connection", source: "Peer", named: bytes) -> "Peer | None":
+    def root_of(self, connection: "LinkFace", source: "Peer", named: bytes) -> "Peer | None":
         """Whose tree a broadcast follows, if it is taken from this link: that of the node it names, this node
         for our leaves, else the source.
         """
@@ -173,7 +173,7 @@ class Forwarder:
         root = self.node.routes.find(named) if named else source
         if root is None or root.route is None or root.route.via is None:
             return root if root is peer else None
-        via: "Connection" = root.route.via.link
+        via: "LinkFace" = root.route.via.link
         return root if via.peer is peer else None  # by whichever of its links: the numbers tell copies
 
     def spreads(self, peer: "Peer") -> bool:
@@ -185,12 +185,12 @@ class Forwarder:
                 return True
         return False
 
-    def links_for(self, root: "Peer", source: "Peer", uuid: bytes) -> "list[Connection]":
+    def links_for(self, root: "Peer", source: "Peer", uuid: bytes) -> "list[LinkFace]":
         """The links that a broadcast of `source` takes from here, along the tree of `root`."""
         node = self.node
         if node.leaf:
             uplink = node.mesh.uplink
-            if source is not node.me or uplink is None or source.key + uuid in uplink.pruned:
+            if source is not node.me or uplink is None or source.key + uuid in upadverts(link).pruned:
                 return []
             return [uplink]
         widest = codes.PROCESS
@@ -200,11 +200,11 @@ class Forwarder:
         if not widest and self._is_anyone_unseen():
             widest = codes.GLOBAL
         route = root.route
-        found: "list[Connection]" = []
+        found: "list[LinkFace]" = []
         if route is None or not widest:
             return found
         for neighbour in node.mesh.router.neighbours:
-            link: "Connection" = neighbour.link
+            link: "LinkFace" = neighbour.link
             if link.realm > widest or route.via is neighbour or link.peer is source or link.peer is None:
                 continue
             if neighbour.leaf:
@@ -220,17 +220,17 @@ class Forwarder:
         node = self.node
         return codes.LOOKUP in node.directory.by_uuid or codes.LOOKUP in node.me.lines[codes.GLOBAL].entries
 
-    def _is_wanted(self, link: "Connection", root: "Peer", uuid: bytes) -> bool:
+    def _is_wanted(self, link: "LinkFace", root: "Peer", uuid: bytes) -> bool:
         assert link.peer is not None
         if uuid in link.peer.entries:
             return True
-        if link.advertiser.neighbour.stub:
+        if adverts(link).neighbour.stub:
             return False
-        return root.key + uuid not in link.pruned
+        return root.key + uuid not in adverts(link).pruned
 
     def spread(
         self,
-        connection: "Connection",
+        connection: "LinkFace",
         root: "Peer",
         source: "Peer",
         frame: Frame,
@@ -261,7 +261,7 @@ class Forwarder:
             self.counters["forwarded"] += 1
             link.broadcast(out)
 
-    def _prune(self, connection: "Connection", source: "Peer", uuid: bytes) -> None:
+    def _prune(self, connection: "LinkFace", source: "Peer", uuid: bytes) -> None:
         key = source.key + uuid
         told = self._pruned.get(key)
         count = 0 if told is None or told[0] is not connection else told[1] + 1
@@ -274,20 +274,20 @@ class Forwarder:
             self._graft(next(iter(self._pruned)))
         self._pruned[key] = (connection, count)
 
-    def _signal(self, connection: "Connection", which: int, source: bytes, uuid: bytes) -> None:
+    def _signal(self, connection: "LinkFace", which: int, source: bytes, uuid: bytes) -> None:
         assert connection.peer is not None
         connection.answer(TreeFrame(which, connection.peer.key, uuid, source))
 
-    def pruned(self, connection: "Connection", source: bytes, uuid: bytes) -> None:
+    def pruned(self, connection: "LinkFace", source: bytes, uuid: bytes) -> None:
         """PRUNE came."""
-        if len(connection.pruned) >= codes.PRUNES_MAX:
-            del connection.pruned[next(iter(connection.pruned))]
-        connection.pruned[source + uuid] = True
+        if len(adverts(connection).pruned) >= codes.PRUNES_MAX:
+            del adverts(connection).pruned[next(iter(adverts(connection).pruned))]
+        adverts(connection).pruned[source + uuid] = True
         self.epoch += 1
 
-    def grafted(self, connection: "Connection", source: bytes, uuid: bytes) -> None:
+    def grafted(self, connection: "LinkFace", source: bytes, uuid: bytes) -> None:
         """GRAFT came."""
-        connection.pruned.pop(source + uuid, None)
+        adverts(connection).pruned.pop(source + uuid, None)
         self.epoch += 1
         self._graft(source + uuid)
         if source == self.node.me.key:
@@ -300,14 +300,14 @@ class Forwarder:
             if key.endswith(uuid):
                 self._graft(key)
 
-    def child_came(self, connection: "Connection", route: "Route") -> None:
+    def child_came(self, connection: "LinkFace", route: "Route") -> None:
         """A neighbour reaches a source through us: it has not said what it does not want, and what nobody
         wanted here, it may want.
         """
         self.epoch += 1
-        for key in list(connection.pruned):
+        for key in list(adverts(connection).pruned):
             if key.startswith(route.key):
-                del connection.pruned[key]
+                del adverts(connection).pruned[key]
         for key in list(self._pruned):
             if key.startswith(route.key):
                 self._graft(key)

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-    from busway.protocol.link.connection import Connection
+    from busway.protocol.link.face import LinkFace
     from busway.protocol.routing.mesh import Mesh
 
 _AGAIN: "Final" = -3  # told: PARENT, but it must be said once more
@@ -50,20 +50,20 @@ class Lines:
         if route is None:
             return
         for connection in self._mesh.node.connections:
-            if route in connection.advertiser.neighbour.children:
-                connection.advertiser.note_lines(route)
+            if route in adverts(connection).neighbour.children:
+                adverts(connection).note_lines(route)
                 connection.touch()
 
     def relabelled(self, peer: Peer) -> None:
         """Those who reach it through us may have its lines, or a former label, already."""
         route = peer.route
         for connection in self._mesh.node.connections:
-            versions = connection.advertiser.neighbour.children.get(route) if route is not None else None
+            versions = adverts(connection).neighbour.children.get(route) if route is not None else None
             if versions is not None:
                 versions[0] = 0
         self.changed(peer)
 
-    def teller(self, connection: "Connection", key: bytes) -> "Peer | None":
+    def teller(self, connection: "LinkFace", key: bytes) -> "Peer | None":
         """The node whose line a neighbour may tell us: itself, or one that it leads to (section 4)."""
         peer = self._mesh.node.routes.find(key)
         if peer is None or peer.mesh is None:
@@ -73,7 +73,7 @@ class Lines:
         if connection.lookups:
             return None
         route = peer.route
-        neighbour = connection.advertiser.neighbour
+        neighbour = adverts(connection).neighbour
         if route is not None and route.via is neighbour:
             return peer
         if route is not None and neighbour.told.get(route, NOTHING) == PARENT:
@@ -82,7 +82,7 @@ class Lines:
 
     def open_line(
         self,
-        connection: "Connection",
+        connection: "LinkFace",
         peer: Peer,
         realm: int,
         base: int,

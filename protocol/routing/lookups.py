@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from busway.protocol.link.connection import Connection
+    from busway.protocol.link.face import LinkFace
     from busway.protocol.node import Node
     from busway.protocol.routing.peers import Peer
 _AGAIN_MS = 5000  # between two lookups of the subscribers of one endpoint
@@ -94,7 +94,7 @@ class Lookups:
         for connection in node.connections:
             other = connection.peer
             if other is not None and other is not peer and (slow or other.leaf or connection.lookups):
-                wanted.update(connection.watched)
+                wanted.update(adverts(connection).watched)
         if slow:
             wanted.update(self._far)
         asked = 0
@@ -241,11 +241,11 @@ class Lookups:
 
     # Answering
 
-    def who(self, connection: "Connection", peer: "Peer", uuid: bytes, now: int) -> None:
+    def who(self, connection: "LinkFace", peer: "Peer", uuid: bytes, now: int) -> None:
         """WHO came: answer with what is known, or ask on first."""
         if connection.peer is peer:
-            _make_room(connection.watched, uuid)
-            connection.watched[uuid] = None
+            _make_room(adverts(connection).watched, uuid)
+            adverts(connection).watched[uuid] = None
         else:
             _make_room(self._far, uuid)
             watchers = self._far.setdefault(uuid, {})
@@ -315,9 +315,9 @@ class Lookups:
         """News for those who asked, `but` those."""
         for connection in self.node.connections:
             peer = connection.peer
-            if uuid in connection.watched and peer is not None and connection.state == codes.OPEN:
+            if uuid in adverts(connection).watched and peer is not None and connection.state == codes.OPEN:
                 if peer not in but:
-                    connection.watched[uuid] = self._tell_one(peer, uuid, connection.watched[uuid])
+                    adverts(connection).watched[uuid] = self._tell_one(peer, uuid, adverts(connection).watched[uuid])
         far = self._far.get(uuid, {})
         for peer in far:
             if peer not in but:

@@ -19,7 +19,7 @@ from busway.protocol.wire.messages import Frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from busway.protocol.link.connection import Connection
+    from busway.protocol.link.face import LinkFace
     from busway.protocol.node import Node
 
 
@@ -28,7 +28,7 @@ class DuplicateTimer(Timer):
 
     __slots__ = ("connection", "mesh")
 
-    def __init__(self, mesh: "Mesh", connection: "Connection") -> None:
+    def __init__(self, mesh: "Mesh", connection: "LinkFace") -> None:
         self.deadline = -1
         self.mesh = mesh
         self.connection = connection
@@ -56,7 +56,7 @@ class Mesh:
         self.lines = Lines(self)
         node.me.route = self.router.me
         self.counters = {"narrow_entry": 0, "links_opened": 0, "links_refused": 0, "links_lost": 0}
-        self.uplink: "Connection | None" = None  # of a leaf: where everything goes
+        self.uplink: "LinkFace | None" = None  # of a leaf: where everything goes
         self._incarnations: "dict[bytes, dict[Route, bool]]" = {}  # the routes with a way, by node id
         self._goodbye: "Peer | None" = None  # it has just said that it leaves
         self._stub = transit is not True  # this node passes nothing on, and says so
@@ -65,7 +65,7 @@ class Mesh:
 
     # Links
 
-    def link_opened(self, connection: "Connection", hello: Hello, now: int) -> None:
+    def link_opened(self, connection: "LinkFace", hello: Hello, now: int) -> None:
         """A handshake is over: the link joins its peer's others, or takes their place."""
         node = self.node
         self.counters["links_opened"] += 1
@@ -85,8 +85,8 @@ class Mesh:
         self._open_session(connection, peer, now)
         self._follow_transit()
 
-    def _open_session(self, connection: "Connection", peer: Peer, now: int) -> None:
-        advertiser = connection.advertiser
+    def _open_session(self, connection: "LinkFace", peer: Peer, now: int) -> None:
+        advertiser = adverts(connection)
         if self.leaf or peer.leaf:
             advertiser.open(peer, 3)
         else:
@@ -113,8 +113,8 @@ class Mesh:
                 advertiser.note_stub(True)
         connection.touch()
 
-    def _best_uplink(self) -> "Connection | None":
-        best: "Connection | None" = None
+    def _best_uplink(self) -> "LinkFace | None":
+        best: "LinkFace | None" = None
         for connection in self.node.connections:
             if connection.state == codes.OPEN and (best is None or connection.distance() < best.distance()):
                 best = connection
@@ -135,7 +135,7 @@ class Mesh:
             self._stub = stub
             for neighbour in self.router.neighbours:
                 if not neighbour.leaf:
-                    neighbour.link.advertiser.note_stub(stub)
+                    adverts(neighbour.link).note_stub(stub)
 
     def _follow_lookups(self) -> None:
         """A router with a slow link is asked for what is behind it (section 4.3)."""
@@ -147,34 +147,34 @@ class Mesh:
         if wanted != (codes.LOOKUP in line.entries):
             self.lines.put_own(Entry(self.me, codes.LOOKUP, codes.ANYCAST if wanted else 0, codes.GLOBAL))
 
-    def _resolve_duplicate(self, peer: Peer, connection: "Connection", peer_dialled: bool, now: int) -> None:
+    def _resolve_duplicate(self, peer: Peer, connection: "LinkFace", peer_dialled: bool, now: int) -> None:
         """Section 3.5: of two links over one address one stays."""
         for old in list(peer.connections):
             if old.via != connection.via or old.state != codes.OPEN:
                 continue
             if old.link.dialled == connection.link.dialled:
-                connection.behind = old
+                connection.waits_for = old
                 if connection.link.dialled:
                     old.close(now, codes.REPLACED, "a newer session took over", drain=False)
                 else:
                     self.node.timers.arm(DuplicateTimer(self, old), now + codes.CLOSING_MS)
             elif connection.link.dialled == (self.me.node_id < peer.node_id):
-                connection.behind = old
+                connection.waits_for = old
                 old.close(now, codes.DUPLICATE_LINK, "another link to this node stays", drain=False)
             else:
-                old.behind = connection
+                old.waits_for = connection
                 connection.close(now, codes.DUPLICATE_LINK, "another link to this node stays", drain=False)
 
     def count_syncing(self, now: int) -> None:
         syncing = 0
         for connection in self.node.connections:
-            if not connection.synced and not connection.waits_for_peer:
+            if not adverts(connection).synced and not connection.waits_for_peer:
                 syncing += 1
         self.node.origin.syncing = syncing
         if not syncing:
             self.node.origin.homeless.synced(now)
 
-    def link_closed(self, connection: "Connection", opened: bool, by_peer: bool, now: int) -> None:
+    def link_closed(self, connection: "LinkFace", opened: bool, by_peer: bool, now: int) -> None:
         """A link ended: what it had not written goes another way, or its senders hear of it."""
         node = self.node
         node.connections.remove(connection)
@@ -189,11 +189,11 @@ class Mesh:
             self._leave_link(connection.peer, connection, now)
         node.resume_broadcast(connection, now)
         for other in list(node.connections):
-            if other.behind is connection:
+            if other.waits_for is connection:
                 other.catch_up(now)
         self.count_syncing(now)
 
-    def _leave_link(self, peer: Peer, connection: "Connection", now: int) -> None:
+    def _leave_link(self, peer: Peer, connection: "LinkFace", now: int) -> None:
         node = self.node
         transit: "list[Frame]" = []
         broadcasts: "list[Frame]" = []
@@ -210,7 +210,7 @@ class Mesh:
             self._lose_uplink(connection, now)
         else:
             self._goodbye = peer if connection.close_code == codes.GOODBYE else None
-            self.router.close(connection.advertiser.neighbour, now)
+            self.router.close(adverts(connection).neighbour, now)
             self._goodbye = None
             self._follow_transit()
             self._follow_lookups()
@@ -228,14 +228,14 @@ class Mesh:
         for out in transit:
             node.forwarder.again(out, now)
 
-    def cost_changed(self, connection: "Connection", now: int) -> None:
+    def cost_changed(self, connection: "LinkFace", now: int) -> None:
         """A link costs something else now."""
         if not self.leaf:
-            self.router.set_cost(connection.advertiser.neighbour, connection.cost, now)
+            self.router.set_cost(adverts(connection).neighbour, connection.cost, now)
         assert connection.peer is not None
         self._reconsider(connection.peer, now)
 
-    def _lose_uplink(self, connection: "Connection", now: int) -> None:
+    def _lose_uplink(self, connection: "LinkFace", now: int) -> None:
         self.uplink = self._best_uplink()
         for peer in list(self.node.routes.peers.values()):
             if peer.hop is connection:
@@ -309,7 +309,7 @@ class Mesh:
         assert owner is None or isinstance(owner, Peer)
         return owner
 
-    def _best_hop(self, peer: Peer) -> "Connection | None":
+    def _best_hop(self, peer: Peer) -> "LinkFace | None":
         route = peer.route
         if self.leaf:
             return peer.direct() or self.uplink
@@ -320,7 +320,7 @@ class Mesh:
         if hop is not None and hop.state == codes.CLOSING and hop is peer.hop:
             return hop
         assert via is not None
-        found: "Connection" = via
+        found: "LinkFace" = via
         return found
 
     def _take_up(self, peer: Peer, now: int) -> None:
@@ -390,10 +390,10 @@ class Mesh:
                 if not self._leads(link, peer.route):
                     flow.hop = None
 
-    def _leads(self, link: "Connection", route: "Route | None") -> bool:
+    def _leads(self, link: "LinkFace", route: "Route | None") -> bool:
         if self.leaf:
             return link is self.uplink
-        return route is not None and link.advertiser.neighbour in route.offers
+        return route is not None and adverts(link).neighbour in route.offers
 
     def _reconsider(self, peer: Peer, now: int) -> None:
         """A link or way of a node is gone: another one, or hope for one, or none."""
@@ -450,7 +450,7 @@ class Mesh:
         node.lookups.peer_lost(peer, now)
         for connection in node.connections:
             if connection.peer is not None and connection.peer.leaf:
-                connection.advertiser.note_gone(peer.key)
+                adverts(connection).note_gone(peer.key)
         node.emit(events.NodeEvent(events.NODE_DOWN, peer))
         self._bring_up_other(peer.node_id, now)
 
@@ -524,7 +524,7 @@ class Mesh:
                     self._doubles[node_id] = -1  # told once
                     self.node.emit(events.DuplicateNodeEvent(node_id))
 
-    def adopted(self, connection: "Connection", route: Route, now: int) -> None:
+    def adopted(self, connection: "LinkFace", route: Route, now: int) -> None:
         """A neighbour reaches a source through us: it gets its lines, and its broadcasts. Those that wait on
         another link to it come here, or they would be overtaken.
         """
@@ -534,7 +534,7 @@ class Mesh:
             if peer is not None and other is not connection:
                 for out in other.take_broadcasts(b"" if peer is self.me else peer.key):
                     connection.enqueue_broadcast(out)
-        connection.advertiser.note_lines(route)
+        adverts(connection).note_lines(route)
         connection.touch()
         self.node.forwarder.child_came(connection, route)
 

@@ -8,7 +8,7 @@ from busway.protocol.wire import codes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from busway.protocol.link.connection import Connection
+    from busway.protocol.link.face import LinkFace
     from busway.protocol.messaging.endpoints import InFlow, Request
     from busway.protocol.messaging.flows import OutFlow
     from busway.protocol.routing.directory import Entry
@@ -53,8 +53,8 @@ class Peer(Timer):
         self.patient = False  # its way is lost, and a neighbour may find another
         self.mesh: "Mesh | None" = None  # while it can be reached
         self.route: "Route | None" = None
-        self.connections: "list[Connection]" = []  # the links that join it with this node
-        self.hop: "Connection | None" = None  # the next hop; None: this node itself, or no way now
+        self.connections: "list[LinkFace]" = []  # the links that join it with this node
+        self.hop: "LinkFace | None" = None  # the next hop; None: this node itself, or no way now
         self.metric = 0  # of the way to it, the last known
         self.lines = [Line(), Line(), Line(), Line()]  # by realm; the first, PROCESS, stays empty
         self.entries: "dict[bytes, Entry]" = {}
@@ -71,14 +71,14 @@ class Peer(Timer):
         assert self.mesh is not None
         self.mesh.give_up(self, now)
 
-    def direct(self) -> "Connection | None":
+    def direct(self) -> "LinkFace | None":
         """The best of the links that join it with this node. One that drains stays until it is closed, so
         that order is kept.
         """
         hop = self.hop
         if hop is not None and hop.state == codes.CLOSING and hop in self.connections:
             return hop
-        best: "Connection | None" = None
+        best: "LinkFace | None" = None
         for connection in self.connections:
             if best is None or connection.distance() < best.distance():
                 best = connection

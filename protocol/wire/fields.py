@@ -92,6 +92,14 @@ def text(raw: bytes) -> str:
         raise Refusal(MALFORMED, "a text is not UTF-8") from None
 
 
+def lenient_text(raw: bytes) -> str:
+    """Text for people, from a peer: bytes that are not UTF-8 are shown as question marks."""
+    try:
+        return raw.decode()
+    except (UnicodeError, ValueError):
+        return "".join([chr(byte) if 32 <= byte < 127 else "?" for byte in raw])
+
+
 def text8(value: str) -> bytes:
     """A short text with its length before it; the caller has checked that it fits."""
     raw = value.encode()

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from busway.drivers.extras import missing
 from busway.errors import MissingLibrary
-from busway.protocol import codes, events
+from busway.protocol import codes, outcomes
 from busway.shortening import shorten
 from busway.shrinking import hush, shrink
 
@@ -78,9 +78,10 @@ def _homes(modules: Mapping[str, Sequence[str]]) -> dict[str, str]:
 
 _CONSTANTS = {
     "codes": {name: value for name, value in vars(codes).items() if name.isupper()},
-    "events": {name: value for name, value in vars(events).items() if name.isupper()},
+    "events": {name: value for name, value in vars(outcomes).items() if name.isupper()},
+    "outcomes": {name: value for name, value in vars(outcomes).items() if name.isupper()},
 }
-_CONSTANT_MODULES = {"busway.protocol.wire.codes": "codes", "busway.protocol.events": "events"}
+_CONSTANT_MODULES = {"busway.protocol.wire.codes": "codes", "busway.protocol.outcomes": "outcomes"}
 
 
 class _Strip(ast.NodeTransformer):

@@ -1,0 +1,301 @@
+"""The faces between a link and the rooms above it: what a connection asks of its node, and what it knows of the
+things that it carries for others.
+"""
+
+from busway.protocol.link.link import Link
+from busway.protocol.timers import Timer, Timers
+from busway.protocol.wire import codes
+from busway.protocol.wire.aliases import AliasReader, AliasWriter, node_writer
+from busway.protocol.wire.fields import Reader
+from busway.protocol.wire.hello import Hello, Limits
+from busway.protocol.wire.messages import Frame, RoutingHeader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from busway.protocol.outcomes import Event
+
+
+class Remote(Timer):
+    """A node in one incarnation, as far as a link cares."""
+
+    __slots__ = ("hop", "incarnation", "key", "label", "leaf", "node_id")
+
+    def __init__(self, node_id: bytes, incarnation: bytes, label: str, leaf: bool) -> None:
+        self.deadline = -1
+        self.key = node_id + incarnation
+        self.node_id = node_id
+        self.incarnation = incarnation
+        self.label = label
+        self.leaf = leaf
+        self.hop: "LinkFace | None" = None  # the next hop; None: this node itself, or no way now
+
+
+class LinkFace(Timer):
+    """What the rooms above see of a connection."""
+
+    def __init__(self, link: Link, limits: Limits, now: int) -> None:
+        self.deadline = -1
+        self.link = link
+        self.state = codes.GREETING
+        self.realm = link.realm
+        self.cost = link.cost
+        self.via = link.via
+        self.limits = limits
+        self.nodes = node_writer(b"", b"", codes.ROUTES_MAX)  # numbers for nodes, in our direction
+        self.news = News()
+        self.peer: "Remote | None" = None
+        self.intakes: "dict[bytes, Intake]" = {}  # of the peer's own messages, by endpoint
+        self.keepalive_ms = 0
+        self.rtt_ms = -1  # of the last keepalive, -1 before the first
+        self.opened_at = -1
+        self.number = 0  # counts the links that this node has opened
+        self.last_read = now
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.skipped_frames = 0
+        self.dropped_answers = 0  # signals and errors that there was no room for
+        self.close_code = -1  # the error the link ended with, -1 while it lives
+        self.close_text = ""
+        self.lookups = False  # no directory is pushed here
+        self.asleep_until = -1  # the peer announced that it sleeps, ms
+        self.lagging = False  # a publish has waited for room in vain: none does until the queue is low
+        self.waits_for_peer = False  # a packet link on which nobody has answered yet
+        self.waits_for: "LinkFace | None" = None  # a link that lost to this one: it is read to its end first
+        self.tag: object = None  # the adapter's
+
+    def distance(self) -> int:
+        """For choosing among links: the realm first, then the cost (rule 1 of the design's routing)."""
+        return self.realm << 14 | self.cost
+
+    def touch(self) -> None:
+        """There is something to write."""
+        raise NotImplementedError
+
+    def close(self, now: int, code: int = codes.GOODBYE, text: str = "", drain: bool = True) -> None:
+        """End the link in order: with `drain` everything queued is written first, else it is left to the
+        node.
+        """
+        raise NotImplementedError
+
+    def fail(self, code: int, text: str, now: int) -> None:
+        """End the link now, telling the peer why."""
+        raise NotImplementedError
+
+    def catch_up(self, now: int) -> None:
+        """The link that lost to this one has ended, or is not waited for any more."""
+        raise NotImplementedError
+
+    def has_room(self) -> bool:
+        """Whether `enqueue` may be called."""
+        raise NotImplementedError
+
+    def has_broadcast_room(self) -> bool:
+        """Whether a broadcast would be queued at once."""
+        raise NotImplementedError
+
+    def await_room(self, waiter: "Waiter") -> None:
+        """Call its `resume` when there is room."""
+        raise NotImplementedError
+
+    def await_broadcast_room(self, waiter: "Waiter") -> None:
+        """The same of the broadcasts' queue."""
+        raise NotImplementedError
+
+    def enqueue(self, frame: Frame) -> None:
+        """A message of ours; the caller has seen that there is room."""
+        raise NotImplementedError
+
+    def enqueue_broadcast(self, frame: Frame) -> None:
+        """A broadcast that has found room before, on another link."""
+        raise NotImplementedError
+
+    def broadcast(self, frame: Frame) -> None:
+        """A broadcast: written when its turn comes, or kept, or lost with a count."""
+        raise NotImplementedError
+
+    def answer(self, frame: Frame) -> None:
+        """A small answer to something that came."""
+        raise NotImplementedError
+
+    def credit(self, intake: "Intake") -> None:
+        """Write its limit as it stands then."""
+        raise NotImplementedError
+
+    def forward(self, frame: Frame) -> bool:
+        """A message of another node on its way, or a signal, behind all of its lane. False if there is no
+        room.
+        """
+        raise NotImplementedError
+
+    def take_parcel(self, path: object, tail: bytes) -> bool:
+        """The same by the short way (fast.py)."""
+        raise NotImplementedError
+
+    def take_broadcasts(self, root: bytes) -> "list[Frame]":
+        """The broadcasts along the tree of `root`, b"" for our own, that nothing has been written of."""
+        raise NotImplementedError
+
+    def leftovers(self) -> "list[Frame]":
+        """Of a link that has ended: what it has not written, in order; broadcasts last."""
+        raise NotImplementedError
+
+    def credits(self) -> "list[Intake]":
+        """Of a link that has ended: whose limits it was to tell."""
+        raise NotImplementedError
+
+    def waiters(self) -> "list[Waiter]":
+        """Of a link that has ended: who waited for room in its queue."""
+        raise NotImplementedError
+
+    def nodes_max(self) -> int:
+        """Numbers of the table of nodes, in either direction (section 5.1)."""
+        raise NotImplementedError
+
+    def queued_bytes(self) -> int:
+        """What waits to be written."""
+        raise NotImplementedError
+
+    def forwarded(self) -> int:
+        """Messages of others that were queued here, all in all."""
+        raise NotImplementedError
+
+
+class Intake:
+    """Where the plain messages of one origin to one of our endpoints go."""
+
+    __slots__ = ("credit_due",)
+
+    def __init__(self) -> None:
+        self.credit_due = False  # the origin's new limit is to be written
+
+    def credit(self) -> Frame:
+        """CREDIT with the limit as it stands now."""
+        raise NotImplementedError
+
+    def take_run(
+        self, link: LinkFace, data: bytes, pos: int, end: int, frame_max: int, head: int, number: int, now: int
+    ) -> int:
+        """Take in the frames from `pos` on that continue it, of that head and with that alias, as far as
+        nothing needs a decision. Returns where the first other one starts.
+        """
+        raise NotImplementedError
+
+    def take_far_run(
+        self, link: LinkFace, data: bytes, pos: int, end: int, frame_max: int, prefix: bytes, now: int
+    ) -> int:
+        """The same for messages with a routing header: `prefix` is all that stands before their number."""
+        raise NotImplementedError
+
+
+class Waiter(Timer):
+    """What waits for room on a link."""
+
+    __slots__ = ()
+
+    def resume(self, now: int, most: int = codes.OUTSTANDING_MAX) -> None:
+        """There is room: go on, with `most` messages at the most."""
+        raise NotImplementedError
+
+
+class News:
+    """What one link has to tell of nodes and endpoints, and what its peer tells of them."""
+
+    __slots__ = ("reader",)
+
+    reader: AliasReader  # the peer's numbers for nodes
+
+    def has_news(self) -> bool:
+        """Whether `write` would write anything."""
+        raise NotImplementedError
+
+    def write(self, nodes: AliasWriter, parts: "list[bytes]", size: int, size_max: int) -> int:
+        """Frames with what is new, until `size_max` is passed; the rest stays for the next call. Returns
+        `size` with their bytes added.
+        """
+        raise NotImplementedError
+
+    def read_routes(self, reader: Reader, now: int) -> None:
+        """ROUTES came. Raises Refusal."""
+        raise NotImplementedError
+
+    def read_sync(self, reader: Reader, now: int) -> None:
+        """SYNC came. Raises Refusal."""
+        raise NotImplementedError
+
+    def read_directory(self, reader: Reader, now: int) -> None:
+        """DIRECTORY came. Raises Refusal."""
+        raise NotImplementedError
+
+
+class LinkHost:
+    """What a connection asks of its node."""
+
+    me: Remote
+    bus: str  # its name
+    timers: Timers
+
+    def take_events(self) -> "list[Event]":
+        """What happened since the last call."""
+        raise NotImplementedError
+
+    def note_flush(self, link: LinkFace) -> None:
+        """There is something to write."""
+        raise NotImplementedError
+
+    def cut_off(self, link: LinkFace) -> None:
+        """The peer asks and asks and never reads: end it, though not at once."""
+        raise NotImplementedError
+
+    def news_of(self, link: LinkFace) -> News:
+        """What the link will have to tell, and hear, of nodes and endpoints."""
+        raise NotImplementedError
+
+    def link_state_changed(self, link: LinkFace) -> None:
+        """The link is AUTHENTICATING or CLOSING now."""
+        raise NotImplementedError
+
+    def link_opened(self, link: LinkFace, hello: Hello, now: int) -> None:
+        """The handshake is over; `hello` is the peer's."""
+        raise NotImplementedError
+
+    def link_closed(self, link: LinkFace, opened: bool, by_peer: bool, now: int) -> None:
+        """The link has ended; `opened`: after its handshake."""
+        raise NotImplementedError
+
+    def cost_changed(self, link: LinkFace, now: int) -> None:
+        """The link costs something else now."""
+        raise NotImplementedError
+
+    def peer_answered(self, link: LinkFace, now: int) -> None:
+        """On a packet link somebody has answered at last."""
+        raise NotImplementedError
+
+    def log_came(self, link: LinkFace, text: bytes) -> None:
+        """Text for people, from the other end of a packet link."""
+        raise NotImplementedError
+
+    def frame_came(self, link: LinkFace, frame: Frame, now: int) -> None:
+        """A message or signal, whole. Raises Refusal."""
+        raise NotImplementedError
+
+    def meaning_of(self, link: LinkFace, frame: Frame, route: RoutingHeader) -> object:
+        """Where plain messages with that header go, now that one has gone there: a Path, an Intake, or None
+        if each has to be looked at.
+        """
+        raise NotImplementedError
+
+    def spreads(self, link: LinkFace) -> bool:
+        """Whether broadcasts of the peer may have to be passed on."""
+        raise NotImplementedError
+
+    def undeliverable(self, frame: Frame, reason: int) -> None:
+        """A message of ours was not written."""
+        raise NotImplementedError
+
+    def published(self, endpoint: bytes) -> int:
+        """The number of the last that this node has published there; -1 if that is not known."""
+        raise NotImplementedError
+
+    def count(self, name: str) -> None:
+        """One more of those."""
+        raise NotImplementedError
