@@ -5,13 +5,16 @@ one.
 from busway.protocol import events
 from busway.protocol.errors import ClosedError, LocalError, Refusal
 from busway.protocol.link.connection import Connection
+from busway.protocol.link.face import Intake, LinkFace, LinkHost, News
+from busway.protocol.link.fast import Path
 from busway.protocol.link.link import Link
-from busway.protocol.link.outbox import OVERHEAD
-from busway.protocol.messaging.endpoints import Endpoint, Message, Receiver, Request
+from busway.protocol.link.queue import OVERHEAD
+from busway.protocol.messaging.endpoints import Endpoint, InFlow, Message, Receiver, Request
 from busway.protocol.messaging.receiving import Desk
 from busway.protocol.messaging.report import report
 from busway.protocol.messaging.sender import Origin
 from busway.protocol.packet.connection import PacketConnection
+from busway.protocol.routing.advertising import Advertiser, adverts
 from busway.protocol.routing.directory import Directory, Entry
 from busway.protocol.routing.forwarding import Forwarder
 from busway.protocol.routing.lookups import Lookups
@@ -19,8 +22,9 @@ from busway.protocol.routing.mesh import Mesh
 from busway.protocol.routing.peers import Peer, Routes
 from busway.protocol.timers import Timer, Timers
 from busway.protocol.wire import codes
-from busway.protocol.wire.hello import Limits
-from busway.protocol.wire.messages import Frame
+from busway.protocol.wire.fields import lenient_text
+from busway.protocol.wire.hello import Hello, Limits
+from busway.protocol.wire.messages import Frame, HaveFrame, RoutingHeader, TreeFrame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +66,7 @@ class ArrivalTimer(Timer):
             self.node.origin.homeless.settle(uuid, now)
 
 
-class Node:
+class Node(LinkHost):
     """One participant of a bus.
 
     Args: `node_id` 16 bytes; `bus` the bus name, 1 to 64 bytes of UTF-8; `entropy` gives n random bytes
@@ -102,6 +106,7 @@ class Node:
         self.limits = limits if limits is not None else Limits()
         self.closed = False
         self.me = Peer(node_id, entropy(codes.INCARNATION_SIZE), label, leaf)
+        self.identity = self.me
         self.timers = Timers()
         self.routes = Routes()
         self.directory = Directory()
@@ -314,13 +319,13 @@ class Node:
                     hop = flow.link()
                 size = len(payload)
                 if hop is not None and size <= hop.limits.message_size_max:
-                    outbox = hop.outbox
-                    if outbox.queued_size < _QUEUE_SIZE_MAX:
+                    queue = hop.queue
+                    if queue.size < _QUEUE_SIZE_MAX:
                         flow.sent = seq = flow.sent + 1
                         flow.last_used = now
                         out = Frame(_SEND, flow.peer.key, endpoint, seq, payload, format, type_id)
-                        outbox.queue.items.append(out)
-                        outbox.queued_size += size + OVERHEAD
+                        queue.items.append(out)
+                        queue.size += size + OVERHEAD
                         if not hop.flush_wanted:
                             hop.touch()
                         return 0
@@ -468,52 +473,161 @@ class Node:
         assert self._encode is not None
         return self._encode(report(self, now))
 
-    # For connections
+    # The host of its connections (link/face.py)
 
     def emit(self, event: events.Event) -> None:
         if self._wake is not None and not self._events:
             self._wake()
         self._events.append(event)
 
-    def note_flush(self, connection: Connection) -> None:
+    def note_flush(self, link: LinkFace) -> None:
+        assert isinstance(link, Connection)
         if self._wake is not None and not self._flush:
             self._wake()
-        self._flush.append(connection)
+        self._flush.append(link)
 
-    def cut_off(self, connection: Connection) -> None:
-        """Not at once: the caller is in the midst of its queues."""
-        if connection not in self._cut_off:
-            self._cut_off.append(connection)
-            self.timers.arm(connection, 0)
+    def cut_off(self, link: LinkFace) -> None:
+        assert isinstance(link, Connection)
+        if link not in self._cut_off:
+            self._cut_off.append(link)
+            self.timers.arm(link, 0)
 
-    def resume_room(self, connection: Connection, now: int) -> None:
-        """A link has room: the flows that wait for it go on, in turn."""
-        for flow in connection.room_waiters.drain():
-            connection.room_waiters.push(flow)
-        while len(connection.room_waiters) and connection.has_room():
-            item = connection.room_waiters.pop()
-            flow = item
-            self.origin.resume(flow, now, _RESUME_BURST)
+    def news_of(self, link: LinkFace) -> News:
+        return Advertiser(link, self.mesh)
 
-    def resume_broadcast(self, connection: Connection, now: int) -> None:
-        """A link has room for broadcasts, or is gone."""
-        waiters = connection.broadcast_waiters
-        connection.broadcast_waiters = []
-        for flow in waiters:
-            self.origin.publisher.resume(flow, now)
+    def link_state_changed(self, link: LinkFace) -> None:
+        assert isinstance(link, Connection)
+        self.emit(events.LinkEvent(events.LINK_STATE, link))
 
-    def take_broadcast(self, connection: Connection, source: Peer, frame: Frame, now: int) -> None:
-        """A PUBLISH came: from the parent of its tree it is passed on and taken, from others it is not."""
+    def link_opened(self, link: LinkFace, hello: Hello, now: int) -> None:
+        self.mesh.link_opened(link, hello, now)
+
+    def link_joined(self, link: LinkFace) -> None:
+        """It is among its peer's now."""
+        assert isinstance(link, Connection)
+        self.emit(events.LinkEvent(events.LINK_OPEN, link))
+
+    def link_closed(self, link: LinkFace, opened: bool, by_peer: bool, now: int) -> None:
+        self.mesh.link_closed(link, opened, by_peer, now)
+
+    def link_ended(self, link: LinkFace, by_peer: bool) -> None:
+        """It is not among our links any more."""
+        assert isinstance(link, Connection)
+        self.connections.remove(link)
+        self.emit(events.LinkEvent(events.LINK_CLOSED, link, link.close_code, link.close_text, by_peer))
+
+    def cost_changed(self, link: LinkFace, now: int) -> None:
+        self.mesh.cost_changed(link, now)
+
+    def peer_answered(self, link: LinkFace, now: int) -> None:
+        self.mesh.count_syncing(now)
+
+    def log_came(self, link: LinkFace, text: bytes) -> None:
+        assert isinstance(link, Connection)
+        self.emit(events.LogEvent(link, text))
+
+    def undeliverable(self, frame: Frame, reason: int) -> None:
+        self.origin.undeliverable(frame, reason)
+
+    def credit_lost(self, intake: Intake) -> None:
+        """A link has ended that was to tell its limit."""
+        assert isinstance(intake, InFlow)
+        self.desk.send_credit(intake)
+
+    def published(self, endpoint: bytes) -> int:
+        flow = self.origin.publisher.flows.get(endpoint)
+        return -1 if flow is None else flow.sent
+
+    def count(self, name: str) -> None:
+        counters = self.origin.counters if name in self.origin.counters else self.forwarder.counters
+        counters[name] += 1
+
+    def spreads(self, link: LinkFace) -> bool:
+        peer = adverts(link).peer
+        return peer is not None and self.forwarder.spreads(peer)
+
+    def meaning_of(self, link: LinkFace, frame: Frame, route: RoutingHeader) -> object:
+        peer = link.peer
+        assert peer is not None
+        source = route.source or peer.key
+        if not frame.destination or frame.destination == self.me.key:
+            origin = self.routes.find(source)
+            return None if origin is None else origin.in_flows.get(frame.endpoint)
+        to = self.routes.peers.get(frame.destination[: codes.ID_SIZE])
+        if to is None or to.key != frame.destination or to.hop is None or not route.hops:
+            return None
+        return Path(to, to.hop, frame, RoutingHeader(source, max(route.realm, link.realm), route.hops - 1))
+
+    def frame_came(self, link: LinkFace, frame: Frame, now: int) -> None:
+        """On its way to another node, to the receiver side what is for our endpoints, to the sender side what
+        answers us.
+        """
+        peer = adverts(link).peer
+        assert peer is not None
+        source = frame.source() or peer.key
+        kind = frame.kind
+        if source != peer.key and peer.leaf:
+            raise Refusal(codes.MALFORMED, "a leaf sent a message of another node")
+        if frame.destination and frame.destination != self.me.key and kind != codes.PUBLISH:
+            self.forwarder.pass_on(link, source, frame, now)
+            return
+        if source == self.me.key:
+            self.forwarder.counters["strayed"] += 1
+            return  # ours, come back
+        if source != peer.key:
+            peer = self.mesh.peer_of(source, now)
+        if kind == codes.PUBLISH:
+            self._broadcast_came(link, peer, frame, now)
+        elif kind <= codes.REQUEST:
+            self.desk.arrive(link, peer, frame, now)
+        elif kind == codes.REPLY:
+            self.origin.answers.reply(peer, frame.id, frame.payload, frame.format, frame.type_id)
+        elif kind == codes.PART:
+            self.origin.answers.part(peer, frame, now)
+        elif kind == codes.ERROR:
+            self.origin.answers.error(peer, frame.id, frame.code, lenient_text(frame.payload), now)
+        else:
+            self._signal_came(link, peer, frame, now)
+
+    def _broadcast_came(self, link: LinkFace, source: Peer, frame: Frame, now: int) -> None:
+        """From the parent of its tree it is passed on and taken, from others it is not."""
         forwarder = self.forwarder
-        root = forwarder.root_of(connection, source, frame.destination)
+        root = forwarder.root_of(link, source, frame.destination)
         if root is None:
             forwarder.counters["strayed"] += 1
             return
         endpoint = self.desk.endpoints.get(frame.endpoint)
         if not self.leaf:
-            forwarder.spread(connection, root, source, frame, endpoint is not None, now)
+            forwarder.spread(link, root, source, frame, endpoint is not None, now)
         if endpoint is not None:
-            self.desk.arrive(connection, source, frame, now)
+            self.desk.arrive(link, source, frame, now)
+
+    def _signal_came(self, link: LinkFace, peer: Peer, frame: Frame, now: int) -> None:
+        signal = frame.signal
+        if signal == codes.CREDIT:
+            self.origin.credit(peer, frame.endpoint, frame.number, now)
+        elif signal == codes.PROBE:
+            self.desk.probed(link, peer, frame.endpoint, frame.number, now)
+        elif signal == codes.UNDELIVERABLE:
+            self.origin.undelivered(peer, frame.endpoint, frame.number, frame.code, now)
+        elif signal == codes.CANCEL:
+            self.desk.cancelled(peer, frame.id)
+        elif signal == codes.PART_CREDIT:
+            self.desk.part_credit(peer, frame.id, frame.number, now)
+        elif signal == codes.END:
+            self.origin.answers.end(peer, frame.id, frame.number, now)
+        elif signal == codes.WHO:
+            self.lookups.who(link, peer, frame.endpoint, now)
+        elif isinstance(frame, HaveFrame):
+            self.lookups.have(peer, frame.endpoint, frame.holders, now)
+        elif signal == codes.TRACE:
+            self.forwarder.traced(link, peer.key, frame.id, now)
+        elif signal == codes.TRACED:
+            self.origin.tracer.traced(peer, frame.id, frame.payload)
+        elif isinstance(frame, TreeFrame) and peer is link.peer:
+            self.forwarder.tree_signal_came(link, frame)
+        else:
+            link.skipped_frames += 1
 
     def check_directory(self, peer: Peer) -> None:
         """Raises Refusal if there is no room for one more entry of another node."""

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Event:
-    """What happened; `kind` and `status` are those of outcomes.py. Fields that a kind does not have stay empty.
+    """What happened; `kind` and `status` are those of outcomes.py. What a kind does not have is empty.
 
     LINK_OPEN, LINK_CLOSED: connection, code, text, by_peer. MESSAGES, RECEIVER_TAKEN: receiver. OUTCOME:
     token, status, code, text, payload, format. UNDELIVERABLE: endpoint, code (the reason).

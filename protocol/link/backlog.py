@@ -6,8 +6,8 @@ nothing is published any more. Knows the link's queue, and nothing of trees and 
 """
 
 from busway.protocol.link.face import LinkHost
-from busway.protocol.link.fast import OVERHEAD
 from busway.protocol.link.outbox import Outbox
+from busway.protocol.link.queue import OVERHEAD
 from busway.protocol.wire import codes
 from busway.protocol.wire.messages import Frame, signal
 
@@ -33,7 +33,7 @@ class Backlog:
         return bool(self._kept or self.skipped)
 
     def take(self, out: Frame, busy: bool) -> None:
-        """A broadcast: into the queue, or kept, or lost with a count; `busy`: no time for what may be lost."""
+        """Into the queue, or kept, or lost with a count. `busy`: there is no time for what may be lost."""
         outbox = self._outbox
         if busy and out.is_best_effort():
             self._lose(out)

@@ -37,13 +37,12 @@ class Connection(LinkFace):
     def __init__(self, host: LinkHost, link: Link, nonce: bytes, limits: Limits, now: int) -> None:
         super().__init__(link, limits, now)
         self.host = host
-        self.flush_wanted = False
         self._held: "list[bytes]" = []  # what came while a link that lost to this one is read
         self._held_size = 0
         self._room_waiters = Fifo()
         self._broadcast_waiters: "list[Waiter]" = []
         self.news = host.news_of(self)
-        self.outbox = Outbox(limits, host, self.news)
+        self.outbox = Outbox(limits, host, self.news, self.queue)
         self.backlog = Backlog(host, self.outbox)
         self.inbox = Inbox(self, host, self.news, limits.aliases_max)
         self._mine = self._make_hello(nonce, limits)
@@ -72,13 +71,13 @@ class Connection(LinkFace):
 
     def _make_hello(self, nonce: bytes, limits: Limits) -> Hello:
         hello = Hello()
-        hello.leaf = self.host.me.leaf
+        hello.leaf = self.host.identity.leaf
         hello.lookups = self.link.lookups
         hello.realm = self.link.realm
         hello.dialled = self.link.dialled
         hello.token_wanted = self.link.prove is not None
-        hello.node_id = self.host.me.node_id
-        hello.incarnation = self.host.me.incarnation
+        hello.node_id = self.host.identity.node_id
+        hello.incarnation = self.host.identity.incarnation
         hello.nonce = nonce
         hello.frame_size_max = limits.frame_size_max
         hello.message_size_max = limits.message_size_max
@@ -86,7 +85,7 @@ class Connection(LinkFace):
         hello.partials_max = limits.partials_max
         hello.keepalive_ms = self.link.keepalive_ms
         hello.bus = self.host.bus
-        hello.label = self.host.me.label
+        hello.label = self.host.identity.label
         hello.via = self.link.via
         return hello
 
@@ -158,9 +157,7 @@ class Connection(LinkFace):
         if data:
             self._take_in(data, now)
 
-    def receive_eof(
-        self, now: int, text: str = "the connection ended without a goodbye"
-    ) -> "list[Event]":
+    def receive_eof(self, now: int, text: str = "the connection ended without a goodbye") -> "list[Event]":
         """The link ended; `text` says how if it was a failure."""
         self.catch_up(now)
         if self.state != codes.CLOSED:
@@ -259,7 +256,7 @@ class Connection(LinkFace):
             raise LocalError("a link's cost must be 1 to 16382, not %r" % cost)
         self.cost = cost
         if self.opened_at >= 0 and self.state != codes.CLOSED:
-            self.host.mesh.cost_changed(self, now)
+            self.host.cost_changed(self, now)
 
     def measured(self, cost: int, now: int) -> None:
         """A measurement says that the link costs that: taken over only if it is half or twice what held, so
@@ -271,7 +268,7 @@ class Connection(LinkFace):
     # For the rooms above
 
     def has_room(self) -> bool:
-        return self.outbox.queue.size < codes.QUEUE_SIZE_MAX
+        return self.queue.size < codes.QUEUE_SIZE_MAX
 
     def has_broadcast_room(self) -> bool:
         return self.outbox.has_broadcast_room()
@@ -292,7 +289,7 @@ class Connection(LinkFace):
         return self._room_waiters.drain()
 
     def enqueue(self, frame: Frame) -> None:
-        self.outbox.queue.add(frame)
+        self.queue.add(frame)
         if not self.flush_wanted:
             self.touch()
 
@@ -306,8 +303,8 @@ class Connection(LinkFace):
         self.touch()
 
     def answer(self, frame: Frame) -> None:
-        """A peer that asks and asks but never reads is cut off; what is for nodes behind it, or for a sleeper,
-        is dropped before that, for it may not be its fault.
+        """A peer that asks and asks but never reads is cut off; what is for nodes behind it, or for a
+        sleeper, is dropped before that, for it may not be its fault.
         """
         direct = self.peer is not None and frame.destination == self.peer.key
         blameless = not direct or self.asleep_until >= 0
@@ -347,13 +344,16 @@ class Connection(LinkFace):
         return self.outbox.take_broadcasts(root) + self.backlog.take_all(root)
 
     def leftovers(self) -> "list[Frame]":
-        return self.outbox.leftovers() + self.backlog.take_all(None)
+        return self.outbox.leftovers()
+
+    def backlogged(self) -> "list[Frame]":
+        return self.backlog.take_all(None)
 
     def credits(self) -> "list[Intake]":
         return self.outbox.credits()
 
     def nodes_max(self) -> int:
-        if self.host.me.leaf or self._theirs.leaf:
+        if self.host.identity.leaf or self._theirs.leaf:
             return max(3, self.limits.aliases_max)
         return codes.ROUTES_MAX
 
@@ -462,8 +462,10 @@ class Connection(LinkFace):
         self.via = self.link.via or theirs.via
         self.frame_max = limits.frame_size_max
         self.inbox.aliases = AliasReader(limits.aliases_max)
-        self.lookups = self.link.lookups or theirs.lookups or self.host.me.leaf or theirs.leaf
-        self.outbox.agreed(limits, self.host.me.key, theirs.node_id + theirs.incarnation, self.nodes_max())
+        self.lookups = self.link.lookups or theirs.lookups or self.host.identity.leaf or theirs.leaf
+        self.outbox.agreed(
+            limits, self.host.identity.key, theirs.node_id + theirs.incarnation, self.nodes_max()
+        )
         self.nodes = self.outbox.nodes
         if not self._mine.token_wanted and not theirs.token_wanted:
             self._open(now)
@@ -497,7 +499,7 @@ class Connection(LinkFace):
         if self.keepalive_ms:
             self.host.timers.arm(self, now + self.keepalive_ms)
         self.touch()
-        self.host.mesh.link_opened(self, self._theirs, now)
+        self.host.link_opened(self, self._theirs, now)
 
     # The end
 
@@ -528,7 +530,7 @@ class Connection(LinkFace):
         self._held = []
         self.host.timers.disarm(self)
         self.touch()
-        self.host.mesh.link_closed(self, opened, by_peer, now)
+        self.host.link_closed(self, opened, by_peer, now)
 
     # Keepalive
 

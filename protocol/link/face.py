@@ -1,8 +1,9 @@
-"""The faces between a link and the rooms above it: what a connection asks of its node, and what it knows of the
-things that it carries for others.
+"""The faces between a link and the rooms above it: what a connection asks of its node, and what it knows of
+the things that it carries for others.
 """
 
 from busway.protocol.link.link import Link
+from busway.protocol.link.queue import SendQueue
 from busway.protocol.timers import Timer, Timers
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasReader, AliasWriter, node_writer
@@ -12,6 +13,8 @@ from busway.protocol.wire.messages import Frame, RoutingHeader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Mapping
+
     from busway.protocol.outcomes import Event
 
 
@@ -41,10 +44,13 @@ class LinkFace(Timer):
         self.cost = link.cost
         self.via = link.via
         self.limits = limits
+        self.frame_max = codes.HELLO_SIZE_MAX
         self.nodes = node_writer(b"", b"", codes.ROUTES_MAX)  # numbers for nodes, in our direction
         self.news = News()
+        self.queue = SendQueue()  # messages of ours
+        self.flush_wanted = False  # whoever writes knows that there is something
         self.peer: "Remote | None" = None
-        self.intakes: "dict[bytes, Intake]" = {}  # of the peer's own messages, by endpoint
+        self.intakes: "Mapping[bytes, Intake]" = {}  # of the peer's own messages, by endpoint
         self.keepalive_ms = 0
         self.rtt_ms = -1  # of the last keepalive, -1 before the first
         self.opened_at = -1
@@ -53,6 +59,7 @@ class LinkFace(Timer):
         self.bytes_in = 0
         self.bytes_out = 0
         self.skipped_frames = 0
+        self.synced = False  # the peer's first directory exchange is over
         self.dropped_answers = 0  # signals and errors that there was no room for
         self.close_code = -1  # the error the link ended with, -1 while it lives
         self.close_text = ""
@@ -136,7 +143,11 @@ class LinkFace(Timer):
         raise NotImplementedError
 
     def leftovers(self) -> "list[Frame]":
-        """Of a link that has ended: what it has not written, in order; broadcasts last."""
+        """Of a link that has ended: what it has not written, in order."""
+        raise NotImplementedError
+
+    def backlogged(self) -> "list[Frame]":
+        """... and the broadcasts that there was no room for."""
         raise NotImplementedError
 
     def credits(self) -> "list[Intake]":
@@ -149,6 +160,10 @@ class LinkFace(Timer):
 
     def nodes_max(self) -> int:
         """Numbers of the table of nodes, in either direction (section 5.1)."""
+        raise NotImplementedError
+
+    def resume_broadcasts(self, now: int) -> None:
+        """Those who wait for room for broadcasts go on: there is, or the link is gone."""
         raise NotImplementedError
 
     def queued_bytes(self) -> int:
@@ -173,7 +188,15 @@ class Intake:
         raise NotImplementedError
 
     def take_run(
-        self, link: LinkFace, data: bytes, pos: int, end: int, frame_max: int, head: int, number: int, now: int
+        self,
+        link: LinkFace,
+        data: bytes,
+        pos: int,
+        end: int,
+        frame_max: int,
+        head: int,
+        number: int,
+        now: int,
     ) -> int:
         """Take in the frames from `pos` on that continue it, of that head and with that alias, as far as
         nothing needs a decision. Returns where the first other one starts.
@@ -230,7 +253,7 @@ class News:
 class LinkHost:
     """What a connection asks of its node."""
 
-    me: Remote
+    identity: Remote
     bus: str  # its name
     timers: Timers
 

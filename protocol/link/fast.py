@@ -1,42 +1,20 @@
 """The short ways for the commonest messages: plain ones in runs, to this node, from it, or through it.
 
-Only what needs no decision goes here: the same bytes before the number, aliases that are bound and short, room.
-The first frame that differs in anything is left to the long way (inbox.py, outbox.py), which means the same
-(docs/protocol.md, section 5). What it finds out about a frame's beginning is remembered here.
+Only what needs no decision goes here: the same bytes before the number, aliases that are bound and short,
+room. The first frame that differs in anything is left to the long way (inbox.py, outbox.py), which means the
+same (docs/protocol.md, section 5). What it finds out about a frame's beginning is remembered here.
 """
 
 from struct import pack
 
-from busway.protocol.fifo import Fifo
 from busway.protocol.link.face import Intake, LinkFace, Remote
+from busway.protocol.link.queue import OVERHEAD, SendQueue
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasReader, AliasWriter
 from busway.protocol.wire.fields import varint
 from busway.protocol.wire.messages import Frame, RoutingHeader, write_header
 
-OVERHEAD = 32  # what a queued message counts for besides its payload, bytes
 _KNOWN_MAX = 1024  # prefixes that are remembered for one link
-
-
-class SendQueue(Fifo):
-    """Messages that wait for one link, in order, and the bytes that they count for."""
-
-    __slots__ = ("size",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.size = 0
-
-    def add(self, frame: Frame) -> None:
-        """One more."""
-        self.items.append(frame)
-        self.size += len(frame.payload) + OVERHEAD
-
-    def take(self) -> Frame:
-        """The first, which is there."""
-        frame: Frame = self.pop()
-        self.size -= len(frame.payload) + OVERHEAD
-        return frame
 
 
 class Path:
@@ -85,7 +63,7 @@ class FastReader:
         self._epoch = 0
 
     def run(
-        self, aliases: AliasReader, head: int, data: bytes, pos: int, start: int, end: int, frame_max: int, now: int
+        self, aliases: AliasReader, head: int, data: bytes, pos: int, start: int, end: int, now: int
     ) -> int:
         """Plain messages of the peer itself. Returns where it got to; `pos`: go the long way."""
         if end - start < 4 or head & 3 == codes.TYPED:
@@ -98,11 +76,9 @@ class FastReader:
         intake = link.intakes.get(uuids[number])
         if intake is None:
             return pos
-        return intake.take_run(link, data, pos, end, frame_max, head, number, now)
+        return intake.take_run(link, data, pos, end, link.frame_max, head, number, now)
 
-    def switched(
-        self, epoch: int, data: bytes, pos: int, start: int, stop: int, end: int, frame_max: int, now: int
-    ) -> int:
+    def switched(self, epoch: int, data: bytes, pos: int, start: int, stop: int, end: int, now: int) -> int:
         """Plain messages with a routing header; `epoch` counts the numbers that have changed hands. Returns
         as `run`.
         """
@@ -115,9 +91,9 @@ class FastReader:
         prefix = data[start:at]
         known = self._known.get(prefix)
         if isinstance(known, Path):
-            return _pass_run(known, prefix, data, pos, end, frame_max)
+            return _pass_run(known, prefix, data, pos, end, self._link.frame_max)
         if isinstance(known, Intake):
-            return known.take_far_run(self._link, data, pos, end, frame_max, prefix, now)
+            return known.take_far_run(self._link, data, pos, end, self._link.frame_max, prefix, now)
         return pos
 
     def learn(self, prefix: bytes, meaning: object) -> None:

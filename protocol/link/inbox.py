@@ -42,17 +42,17 @@ class Inbox:
         self.best_effort = False  # what is read now came in a packet that is not repeated
 
     def run(self, head: int, data: bytes, pos: int, start: int, stop: int, end: int, now: int) -> int:
-        """The short ways (fast.py) for a frame from `start` to `stop` of `data`, whose length stands at `pos`,
-        and for those like it behind. Returns where it got to; `pos`: go the long way.
+        """The short ways (fast.py) for a frame from `start` to `stop` of `data`, its length at `pos`, and for
+        those like it behind. Returns where it got to; `pos`: go the long way.
         """
         link = self._link
         if head & 0xEC == 0x80:
             if not 1 << link.state & _LIVE or (head & 0x10 and self._host.spreads(link)):
                 return pos
-            return self._fast.run(self.aliases, head, data, pos, start, end, link.frame_max, now)
+            return self._fast.run(self.aliases, head, data, pos, start, end, now)
         if head & 0xFC == 0x88 and stop - start > 8:
             epoch = self.aliases.epoch + self._news.reader.epoch
-            return self._fast.switched(epoch, data, pos, start, stop, end, link.frame_max, now)
+            return self._fast.switched(epoch, data, pos, start, stop, end, now)
         return pos
 
     def message(self, head: int, reader: Reader, now: int) -> None:

@@ -7,8 +7,9 @@ keeps its order. Every queue here has a bound. Knows frames, but no state of the
 
 from busway.protocol.fifo import Fifo
 from busway.protocol.link.face import Intake, LinkHost, News
-from busway.protocol.link.fast import OVERHEAD, Parcel, Path, SendQueue, write_parcels, write_run
+from busway.protocol.link.fast import Parcel, Path, write_parcels, write_run
 from busway.protocol.link.lanes import is_express, lane_of
+from busway.protocol.link.queue import OVERHEAD, SendQueue
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasWriter, node_writer
 from busway.protocol.wire.fields import varint
@@ -96,9 +97,9 @@ class TransitQueue(SendQueue):
 
 
 class Partial:
-    """A large message under way in pieces; what follows in its lane waits in `held`, with its queue. As long as
-    others are large there, too, each takes over what waits behind the one before, instead of all being moved
-    each time.
+    """A large message under way in pieces; what follows in its lane waits in `held`, with its queue. As long
+    as others are large there, too, each takes over what waits behind the one before, instead of all being
+    moved each time.
     """
 
     __slots__ = ("held", "lane", "large", "number", "out", "payload", "pos")
@@ -144,11 +145,11 @@ class Outbox:
         "transit",
     )
 
-    def __init__(self, limits: Limits, host: LinkHost, news: News) -> None:
+    def __init__(self, limits: Limits, host: LinkHost, news: News, queue: SendQueue) -> None:
         self._host = host
         self._news = news
         self.control: "list[bytes]" = []
-        self.queue = SendQueue()  # messages of ours
+        self.queue = queue  # messages of ours
         self.broadcasts = SendQueue()
         self.broadcast_size_max = codes.BROADCAST_SIZE_MAX
         self.transit = TransitQueue()
@@ -305,9 +306,7 @@ class Outbox:
             idle = 0 if size > before or len(self._partials) < under_way else idle + 1
         return size
 
-    def _write_queue(
-        self, queue: SendQueue, parts: "list[bytes]", size: int, size_max: int, now: int
-    ) -> int:
+    def _write_queue(self, queue: SendQueue, parts: "list[bytes]", size: int, size_max: int, now: int) -> int:
         """Messages up to `size_max` bytes, as far as they may go; by the short way where there is one."""
         whole_max = self.limits.frame_size_max - codes.HEADER_SIZE_MAX
         own = queue is not self.transit

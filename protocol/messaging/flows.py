@@ -3,6 +3,7 @@ hear. Data, no rules.
 """
 
 from busway.protocol.fifo import Fifo
+from busway.protocol.link.face import Waiter
 from busway.protocol.routing.peers import Peer
 from busway.protocol.timers import Timer
 from busway.protocol.wire import codes
@@ -10,7 +11,7 @@ from busway.protocol.wire.messages import Frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from busway.protocol.link.connection import Connection
+    from busway.protocol.link.face import LinkFace
     from busway.protocol.messaging.sender import Origin
 
 # States of a pending message.
@@ -22,7 +23,7 @@ OVER = 3
 UNLIMITED = 1 << 62  # the limit of a flow without credit: replies, broadcasts
 
 
-class OutFlow(Timer):
+class OutFlow(Waiter):
     """What we send to one endpoint at one node (or the parts of one stream): its numbers, and what waits for
     credit.
     """
@@ -51,7 +52,7 @@ class OutFlow(Timer):
         self.origin = origin
         self.peer = peer
         self.endpoint = endpoint
-        self.hop: "Connection | None" = None
+        self.hop: "LinkFace | None" = None
         self.sent = 0
         self.opening = credit
         self.limit = credit
@@ -70,7 +71,7 @@ class OutFlow(Timer):
         """What it has got of the messages that others could have got as well."""
         return self.sent - self.base
 
-    def link(self) -> "Connection | None":
+    def link(self) -> "LinkFace | None":
         """The link that the messages take: the same as long as it stands, even if a better one has come, for
         there they would overtake those that are under way.
         """
@@ -78,6 +79,10 @@ class OutFlow(Timer):
         if hop is None or hop.state == codes.CLOSED:
             hop = self.hop = self.peer.hop
         return hop
+
+    def resume(self, now: int, most: int = codes.OUTSTANDING_MAX) -> None:
+        """There is room on its link: go on."""
+        self.origin.resume(self, now, most)
 
     def fire(self, now: int) -> None:
         self.origin.probe(self, now)

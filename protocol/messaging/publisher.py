@@ -10,8 +10,17 @@ from busway.protocol.wire.messages import Frame, Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from busway.protocol.link.connection import Connection
+    from busway.protocol.link.face import LinkFace
     from busway.protocol.messaging.sender import Origin
+
+
+class PublishFlow(OutFlow):
+    """The numbers of one endpoint's broadcasts, and what waits for room on a link."""
+
+    __slots__ = ()
+
+    def resume(self, now: int, most: int = codes.OUTSTANDING_MAX) -> None:
+        self.origin.publisher.resume(self, now)
 
 
 class Publisher:
@@ -24,7 +33,7 @@ class Publisher:
         self.flows: "dict[bytes, OutFlow]" = {}
         self.unheard: "dict[bytes, OutFlow]" = {}  # what nobody had subscribed to, counted for people
         self._epoch = -1
-        self._links: "dict[bytes, list[Connection]]" = {}  # as long as nothing changes
+        self._links: "dict[bytes, list[LinkFace]]" = {}  # as long as nothing changes
 
     def publish(
         self,
@@ -52,7 +61,7 @@ class Publisher:
             )
         flow = self.flows.get(uuid)
         if flow is None:
-            flow = self.flows[uuid] = OutFlow(self._origin, self._origin.me, uuid, UNLIMITED, now)
+            flow = self.flows[uuid] = PublishFlow(self._origin, self._origin.me, uuid, UNLIMITED, now)
         out = Frame(codes.PUBLISH, b"", uuid, 0, payload, format, type_id)
         if best_effort:
             out.options = Options()
@@ -91,7 +100,7 @@ class Publisher:
                 counts[uuid] = counts.get(uuid, 0) + flow.sent
         return counts
 
-    def _links_for(self, uuid: bytes) -> "list[Connection]":
+    def _links_for(self, uuid: bytes) -> "list[LinkFace]":
         assert self._origin.desk is not None
         if uuid in self._origin.desk.process_only:
             return []  # what is meant for it are objects, which cannot leave
@@ -146,13 +155,13 @@ class Publisher:
         assert flow is not None
         for link in self._links_for(flow.endpoint):
             if not link.has_broadcast_room():
-                link.backlog.lagging = True
+                link.lagging = True
         self.resume(flow, now)
         if pending.state == WAITING:  # behind one with more patience
             self._origin.timers.arm(pending, now + pending.timeout_ms)
 
 
-def _waits(full: "list[Connection]", patience_ms: int, nobody_else: bool) -> bool:
+def _waits(full: "list[LinkFace]", patience_ms: int, nobody_else: bool) -> bool:
     """Whether a publish waits for links that are full: if there is nobody else it is for, or they may have
     room within its patience.
     """
@@ -160,6 +169,6 @@ def _waits(full: "list[Connection]", patience_ms: int, nobody_else: bool) -> boo
         return True
     if patience_ms:
         for link in full:
-            if not link.backlog.lagging:
+            if not link.lagging:
                 return True
     return False

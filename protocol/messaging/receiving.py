@@ -9,6 +9,7 @@ from busway.protocol.messaging.endpoints import (
     DONE,
     TAKEN,
     Endpoint,
+    EndpointHost,
     InFlow,
     Message,
     Receiver,
@@ -27,7 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
-    from busway.protocol.link.connection import Connection
+    from busway.protocol.link.face import LinkFace
 
 
 _TOO_LARGE = (
@@ -49,7 +50,7 @@ class ServeTimer(Timer):
         self.desk.expire(self.request, now)
 
 
-class Desk:
+class Desk(EndpointHost):
     """Local endpoints and what arrives for them."""
 
     def __init__(
@@ -105,7 +106,7 @@ class Desk:
             self._check_join(endpoint, kind, realm)
         else:
             self._check_free(uuid, kind, realm)
-            endpoint = Endpoint(uuid, kind, realm, name, cost, opening)
+            endpoint = Endpoint(self, uuid, kind, realm, name, cost, opening)
             self.endpoints[uuid] = endpoint
             if realm == codes.PROCESS:
                 self.process_only[uuid] = True
@@ -166,7 +167,9 @@ class Desk:
         """The introspection endpoint: USERSPACE, of kind anycast, never announced because every node has
         it.
         """
-        endpoint = Endpoint(codes.INTROSPECTION, codes.ANYCAST, codes.USERSPACE, "busway/introspection", 0)
+        endpoint = Endpoint(
+            self, codes.INTROSPECTION, codes.ANYCAST, codes.USERSPACE, "busway/introspection", 0
+        )
         self.introspect = introspect
         self.builtin = Receiver(endpoint, 64, 65536, codes.REFUSE)
         endpoint.receivers.append(self.builtin)
@@ -217,7 +220,7 @@ class Desk:
         flow.last_used = now
         self.deliver(self._message_of(flow, frame, 0, now))
 
-    def arrive(self, session: "Connection", peer: Peer, frame: Frame, now: int) -> None:
+    def arrive(self, session: "LinkFace", peer: Peer, frame: Frame, now: int) -> None:
         """A message of another node, from one of our links."""
         kind = frame.kind
         uuid = frame.endpoint
@@ -574,7 +577,7 @@ class Desk:
             self.timers.arm(request.timer, now + request.timeout_ms)
             self.origin.resume(request.stream, now)
 
-    def probed(self, session: "Connection | None", peer: Peer, uuid: bytes, sent: int, now: int) -> None:
+    def probed(self, session: "LinkFace | None", peer: Peer, uuid: bytes, sent: int, now: int) -> None:
         """PROBE came: what of the origin's messages has not arrived by now is lost."""
         flow = self.flow_from(peer, uuid, sent + 1, now)
         if flow is None:
@@ -639,7 +642,7 @@ class Desk:
             raise ClosedError("this receiver is closed")
 
 
-def _is_new_session(flow: InFlow, session: "Connection | None") -> bool:
+def _is_new_session(flow: InFlow, session: "LinkFace | None") -> bool:
     """Whether the pair's link has ended and a younger one brings its next message: then an old number is not
     late, but of an origin that has forgotten the pair.
     """

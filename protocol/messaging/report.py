@@ -6,7 +6,7 @@ from busway.protocol.wire import codes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from busway.protocol.link.connection import Connection
+    from busway.protocol.link.face import LinkFace
     from busway.protocol.messaging.endpoints import Endpoint
     from busway.protocol.node import Node
     from busway.protocol.routing.directory import Entry
@@ -40,9 +40,8 @@ def report(node: "Node", now: int) -> "dict[str, object]":
     }
 
 
-def _link(connection: "Connection", now: int) -> "dict[str, object]":
+def _link(connection: "LinkFace", now: int) -> "dict[str, object]":
     peer = connection.peer
-    outbox = connection.outbox
     return {
         "peer": peer.node_id if peer is not None else b"",
         "label": peer.label if peer is not None else "",
@@ -62,8 +61,8 @@ def _link(connection: "Connection", now: int) -> "dict[str, object]":
         "bytes_in": connection.bytes_in,
         "bytes_out": connection.bytes_out,
         "asleep_ms": max(0, connection.asleep_until - now) if connection.asleep_until >= 0 else -1,
-        "queued_bytes": outbox.queued_size + outbox.broadcast_size + outbox.transit_size,
-        "forwarded": outbox.forwarded,
+        "queued_bytes": connection.queued_bytes(),
+        "forwarded": connection.forwarded(),
         "skipped_frames": connection.skipped_frames,
         "dropped_answers": connection.dropped_answers,
     }

@@ -26,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
-    from busway.protocol.link.connection import Connection
+    from busway.protocol.link.face import LinkFace
     from busway.protocol.messaging.receiving import Desk
     from busway.protocol.node import Node
 
@@ -269,7 +269,7 @@ class Origin:
         else:
             hop.enqueue(out)
 
-    def too_large(self, hop: "Connection", out: Frame) -> None:
+    def too_large(self, hop: "LinkFace", out: Frame) -> None:
         """The link that is left takes no message that large: who waits for it hears so, here or there."""
         if out.kind <= codes.REQUEST:
             self.undeliverable(out, codes.MESSAGE_TOO_LARGE)

@@ -145,7 +145,8 @@ class PacketConnection(Connection):
         layer.frames = []
         self.inbox.best_effort = True
         for body in frames:
-            if not body or not 1 << self.state & _LIVE or self.waits_for is not None or body[0] & 0xE0 != 0x80:
+            live = 1 << self.state & _LIVE and self.waits_for is None
+            if not body or not live or body[0] & 0xE0 != 0x80:
                 self.skipped_frames += 1  # SEND and PUBLISH only, and no other is sent
                 continue
             try:

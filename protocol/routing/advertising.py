@@ -6,11 +6,11 @@ Everything is written from the state as it is then, never from a queue.
 """
 
 from busway.protocol.errors import Refusal
+from busway.protocol.link.face import LinkFace, News
 from busway.protocol.routing.directory import Entry, Line
 from busway.protocol.routing.router import PARENT, WIDE, Neighbour, Route
-from busway.protocol.link.face import LinkFace, News
 from busway.protocol.wire import codes
-from busway.protocol.wire.aliases import AliasReader, AliasWriter, node_reader
+from busway.protocol.wire.aliases import AliasWriter, node_reader
 from busway.protocol.wire.fields import Reader, text8, varint
 
 TYPE_CHECKING = False
@@ -49,14 +49,12 @@ class Advertiser(News):
         "neighbour",
         "peer",
         "pruned",
-        "synced",
         "watched",
     )
 
     def __init__(self, connection: LinkFace, mesh: "Mesh") -> None:
         self.connection = connection
         self.peer: "Peer | None" = None  # once the handshake is over
-        self.synced = False  # the peer's first directory exchange is over
         self.watched: "dict[bytes, HaveFrame | None]" = {}  # what the peer asked for, and its last HAVE
         self.pruned: "dict[bytes, bool]" = {}  # source and uuid of the broadcasts that it does not want
         self.mesh = mesh
@@ -296,8 +294,8 @@ class Advertiser(News):
         elif stage == 4 or stage == 5:
             self.neighbour.stub = stage == 4
             self.mesh.node.forwarder.epoch += 1
-        elif stage == 3 and not self.synced:
-            self.synced = True
+        elif stage == 3 and not self.connection.synced:
+            self.connection.synced = True
             self.mesh.count_syncing(now)
 
     def read_directory(self, reader: Reader, now: int) -> None:

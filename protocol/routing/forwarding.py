@@ -4,7 +4,8 @@ their sources (section 11).
 Knows routes and links, but neither this node's endpoints nor what a message means.
 """
 
-from busway.protocol.link.outbox import OVERHEAD
+from busway.protocol.link.queue import OVERHEAD
+from busway.protocol.routing.advertising import adverts
 from busway.protocol.wire import codes
 from busway.protocol.wire.fields import clip_text, text8, varint
 from busway.protocol.wire.messages import Frame, RoutingHeader, TreeFrame, signal
@@ -81,8 +82,9 @@ class Forwarder:
         if self.node.mesh.router.transit:
             return True
         ours = [one for one in peer.connections if one is peer.hop and peer.leaf]
-        assert connection.peer is not None
-        return not self.node.leaf and (connection.peer.leaf or bool(ours))
+        before = adverts(connection).peer
+        assert before is not None
+        return not self.node.leaf and (before.leaf or bool(ours))
 
     def again(self, frame: Frame, now: int) -> None:
         """A message of another node whose link has ended before it was written."""
@@ -165,7 +167,7 @@ class Forwarder:
         """Whose tree a broadcast follows, if it is taken from this link: that of the node it names, this node
         for our leaves, else the source.
         """
-        peer = connection.peer
+        peer = adverts(connection).peer
         if self.node.leaf:
             return source  # from any router: the numbers tell copies of a second one
         if peer is not None and peer.leaf:
@@ -174,7 +176,9 @@ class Forwarder:
         if root is None or root.route is None or root.route.via is None:
             return root if root is peer else None
         via: "LinkFace" = root.route.via.link
-        return root if via.peer is peer else None  # by whichever of its links: the numbers tell copies
+        return (
+            root if adverts(via).peer is peer else None
+        )  # by whichever of its links: the numbers tell copies
 
     def spreads(self, peer: "Peer") -> bool:
         """Whether broadcasts of a source may have to be passed on."""
@@ -190,7 +194,7 @@ class Forwarder:
         node = self.node
         if node.leaf:
             uplink = node.mesh.uplink
-            if source is not node.me or uplink is None or source.key + uuid in upadverts(link).pruned:
+            if source is not node.me or uplink is None or source.key + uuid in adverts(uplink).pruned:
                 return []
             return [uplink]
         widest = codes.PROCESS
@@ -205,10 +209,11 @@ class Forwarder:
             return found
         for neighbour in node.mesh.router.neighbours:
             link: "LinkFace" = neighbour.link
-            if link.realm > widest or route.via is neighbour or link.peer is source or link.peer is None:
+            peer = adverts(link).peer
+            if link.realm > widest or route.via is neighbour or peer is source or peer is None:
                 continue
             if neighbour.leaf:
-                if uuid in link.peer.entries and link is link.peer.hop:
+                if uuid in peer.entries and link is peer.hop:
                     found.append(link)
             elif route in neighbour.children:
                 if self._is_wanted(link, root, uuid):
@@ -221,12 +226,13 @@ class Forwarder:
         return codes.LOOKUP in node.directory.by_uuid or codes.LOOKUP in node.me.lines[codes.GLOBAL].entries
 
     def _is_wanted(self, link: "LinkFace", root: "Peer", uuid: bytes) -> bool:
-        assert link.peer is not None
-        if uuid in link.peer.entries:
+        told = adverts(link)
+        assert told.peer is not None
+        if uuid in told.peer.entries:
             return True
-        if adverts(link).neighbour.stub:
+        if told.neighbour.stub:
             return False
-        return root.key + uuid not in adverts(link).pruned
+        return root.key + uuid not in told.pruned
 
     def spread(
         self,
@@ -275,8 +281,16 @@ class Forwarder:
         self._pruned[key] = (connection, count)
 
     def _signal(self, connection: "LinkFace", which: int, source: bytes, uuid: bytes) -> None:
-        assert connection.peer is not None
-        connection.answer(TreeFrame(which, connection.peer.key, uuid, source))
+        peer = connection.peer
+        assert peer is not None
+        connection.answer(TreeFrame(which, peer.key, uuid, source))
+
+    def tree_signal_came(self, connection: "LinkFace", frame: TreeFrame) -> None:
+        """PRUNE or GRAFT came, of the neighbour."""
+        if frame.signal == codes.PRUNE:
+            self.pruned(connection, frame.node, frame.endpoint)
+        else:
+            self.grafted(connection, frame.node, frame.endpoint)
 
     def pruned(self, connection: "LinkFace", source: bytes, uuid: bytes) -> None:
         """PRUNE came."""

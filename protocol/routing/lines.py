@@ -4,6 +4,7 @@ parents tell them (section 4).
 Whose word counts and what becomes of it; the bytes are advertising.py's, the nodes mesh.py's.
 """
 
+from busway.protocol.routing.advertising import adverts
 from busway.protocol.routing.directory import Entry, Line
 from busway.protocol.routing.peers import Peer
 from busway.protocol.routing.router import NOTHING, PARENT, Neighbour, Route
@@ -68,7 +69,7 @@ class Lines:
         peer = self._mesh.node.routes.find(key)
         if peer is None or peer.mesh is None:
             return None
-        if peer is connection.peer:
+        if peer is adverts(connection).peer:
             return peer if peer.leaf or not connection.lookups else None
         if connection.lookups:
             return None

@@ -6,6 +6,7 @@ nothing of messages.
 
 from binascii import crc32
 
+from busway.protocol.routing.advertising import adverts
 from busway.protocol.routing.directory import Entry, conflict
 from busway.protocol.timers import Timer
 from busway.protocol.wire import codes
@@ -92,7 +93,7 @@ class Lookups:
         )  # else a router with such links, which those of our side ask themselves
         wanted = dict.fromkeys(node.origin.homeless.waiting)
         for connection in node.connections:
-            other = connection.peer
+            other = adverts(connection).peer
             if other is not None and other is not peer and (slow or other.leaf or connection.lookups):
                 wanted.update(adverts(connection).watched)
         if slow:
@@ -142,11 +143,13 @@ class Lookups:
         node = self.node
         if node.leaf:
             uplink = node.mesh.uplink if asker is None else None  # it asks for nobody else
-            return [uplink.peer] if uplink is not None and uplink.peer is not None else []
+            router = None if uplink is None else adverts(uplink).peer
+            return [] if router is None else [router]
         found: "list[Peer]" = []
         for neighbour in node.mesh.router.neighbours:
-            peer = neighbour.link.peer
+            peer = adverts(neighbour.link).peer
             if neighbour.slow and not neighbour.leaf and peer is not asker and peer not in found:
+                assert peer is not None
                 found.append(peer)
         if asker is None or self._is_behind_slow_link(asker):
             for entry in node.directory.holders(codes.LOOKUP):
@@ -243,7 +246,7 @@ class Lookups:
 
     def who(self, connection: "LinkFace", peer: "Peer", uuid: bytes, now: int) -> None:
         """WHO came: answer with what is known, or ask on first."""
-        if connection.peer is peer:
+        if adverts(connection).peer is peer:
             _make_room(adverts(connection).watched, uuid)
             adverts(connection).watched[uuid] = None
         else:
@@ -314,10 +317,11 @@ class Lookups:
     def _tell(self, uuid: bytes, but: "list[Peer]") -> None:
         """News for those who asked, `but` those."""
         for connection in self.node.connections:
-            peer = connection.peer
-            if uuid in adverts(connection).watched and peer is not None and connection.state == codes.OPEN:
+            peer = adverts(connection).peer
+            watched = adverts(connection).watched
+            if uuid in watched and peer is not None and connection.state == codes.OPEN:
                 if peer not in but:
-                    adverts(connection).watched[uuid] = self._tell_one(peer, uuid, adverts(connection).watched[uuid])
+                    watched[uuid] = self._tell_one(peer, uuid, watched[uuid])
         far = self._far.get(uuid, {})
         for peer in far:
             if peer not in but:

@@ -8,6 +8,7 @@ frame.
 from busway.protocol import events
 from busway.protocol.errors import Refusal
 from busway.protocol.link.lanes import is_express
+from busway.protocol.routing.advertising import adverts
 from busway.protocol.routing.directory import Entry, conflict
 from busway.protocol.routing.lines import Lines
 from busway.protocol.routing.peers import Peer
@@ -35,7 +36,7 @@ class DuplicateTimer(Timer):
 
     def fire(self, now: int) -> None:
         old = self.connection
-        peer = old.peer
+        peer = adverts(old).peer
         assert peer is not None
         for other in peer.connections:
             if other is not old and other.state == codes.OPEN and other.via == old.via:
@@ -78,9 +79,10 @@ class Mesh:
         peer = self._peer(hello.node_id + hello.incarnation)
         self.learn(peer, hello.label, hello.leaf)
         connection.peer = peer
+        connection.intakes = peer.in_flows
         self._resolve_duplicate(peer, connection, hello.dialled, now)
         peer.connections.append(connection)
-        node.emit(events.LinkEvent(events.LINK_OPEN, connection))
+        node.link_joined(connection)
         self._take_up(peer, now)
         self._open_session(connection, peer, now)
         self._follow_transit()
@@ -168,7 +170,7 @@ class Mesh:
     def count_syncing(self, now: int) -> None:
         syncing = 0
         for connection in self.node.connections:
-            if not adverts(connection).synced and not connection.waits_for_peer:
+            if not connection.synced and not connection.waits_for_peer:
                 syncing += 1
         self.node.origin.syncing = syncing
         if not syncing:
@@ -177,17 +179,13 @@ class Mesh:
     def link_closed(self, connection: "LinkFace", opened: bool, by_peer: bool, now: int) -> None:
         """A link ended: what it had not written goes another way, or its senders hear of it."""
         node = self.node
-        node.connections.remove(connection)
         node.forwarder.epoch += 1
         self.counters["links_lost" if opened else "links_refused"] += 1
-        node.emit(
-            events.LinkEvent(
-                events.LINK_CLOSED, connection, connection.close_code, connection.close_text, by_peer
-            )
-        )
-        if connection.peer is not None:
-            self._leave_link(connection.peer, connection, now)
-        node.resume_broadcast(connection, now)
+        node.link_ended(connection, by_peer)
+        peer = adverts(connection).peer
+        if peer is not None:
+            self._leave_link(peer, connection, now)
+        connection.resume_broadcasts(now)
         for other in list(node.connections):
             if other.waits_for is connection:
                 other.catch_up(now)
@@ -197,14 +195,14 @@ class Mesh:
         node = self.node
         transit: "list[Frame]" = []
         broadcasts: "list[Frame]" = []
-        for out in connection.outbox.leftovers():
+        for out in connection.leftovers():
             if out.route is not None:
                 transit.append(out)
             elif not out.destination:
                 broadcasts.append(out)
             else:
                 self._unsent.setdefault(out.destination, []).append(out)
-        credits = connection.outbox.credits()
+        credits = connection.credits()
         peer.connections.remove(connection)
         if self.leaf:
             self._lose_uplink(connection, now)
@@ -215,15 +213,15 @@ class Mesh:
             self._follow_transit()
             self._follow_lookups()
         self._reconsider(peer, now)
-        for flow in credits:
-            node.desk.send_credit(flow)
+        for intake in credits:
+            node.credit_lost(intake)
         self._move_unsent()
-        for outflow in connection.room_waiters.drain():  # replies, too
-            node.origin.resume(outflow, now)
+        for waiter in connection.waiters():  # replies, too
+            waiter.resume(now)
         if peer.hop is not None and peer.hop in peer.connections:
             for out in broadcasts:
                 peer.hop.enqueue_broadcast(out)
-            for out in connection.backlog.take_all(None):
+            for out in connection.backlogged():
                 peer.hop.broadcast(out)
         for out in transit:
             node.forwarder.again(out, now)
@@ -232,8 +230,9 @@ class Mesh:
         """A link costs something else now."""
         if not self.leaf:
             self.router.set_cost(adverts(connection).neighbour, connection.cost, now)
-        assert connection.peer is not None
-        self._reconsider(connection.peer, now)
+        peer = adverts(connection).peer
+        assert peer is not None
+        self._reconsider(peer, now)
 
     def _lose_uplink(self, connection: "LinkFace", now: int) -> None:
         self.uplink = self._best_uplink()
@@ -529,8 +528,9 @@ class Mesh:
         another link to it come here, or they would be overtaken.
         """
         peer = self.peer_on(route)
-        assert connection.peer is not None
-        for other in connection.peer.connections:
+        child = adverts(connection).peer
+        assert child is not None
+        for other in child.connections:
             if peer is not None and other is not connection:
                 for out in other.take_broadcasts(b"" if peer is self.me else peer.key):
                     connection.enqueue_broadcast(out)

@@ -2,8 +2,8 @@
 directions. Which way leads to them is decided in routing.py.
 """
 
+from busway.protocol.link.face import Remote
 from busway.protocol.routing.directory import Line
-from busway.protocol.timers import Timer
 from busway.protocol.wire import codes
 
 TYPE_CHECKING = False
@@ -17,24 +17,18 @@ if TYPE_CHECKING:
     from busway.protocol.wire.messages import Frame
 
 
-class Peer(Timer):
+class Peer(Remote):
     """A node in one incarnation. Its timer runs while its way is lost and may be found again."""
 
     __slots__ = (
         "connections",
         "detained",
         "entries",
-        "hop",
         "in_flows",
-        "incarnation",
-        "key",
-        "label",
-        "leaf",
         "left",
         "lines",
         "mesh",
         "metric",
-        "node_id",
         "out_flows",
         "patient",
         "route",
@@ -43,18 +37,12 @@ class Peer(Timer):
     )
 
     def __init__(self, node_id: bytes, incarnation: bytes, label: str, leaf: bool) -> None:
-        self.deadline = -1
-        self.key = node_id + incarnation
-        self.node_id = node_id
-        self.incarnation = incarnation
-        self.label = label
-        self.leaf = leaf
+        super().__init__(node_id, incarnation, label, leaf)
         self.left = 0  # when it became unreachable, ms
         self.patient = False  # its way is lost, and a neighbour may find another
         self.mesh: "Mesh | None" = None  # while it can be reached
         self.route: "Route | None" = None
         self.connections: "list[LinkFace]" = []  # the links that join it with this node
-        self.hop: "LinkFace | None" = None  # the next hop; None: this node itself, or no way now
         self.metric = 0  # of the way to it, the last known
         self.lines = [Line(), Line(), Line(), Line()]  # by realm; the first, PROCESS, stays empty
         self.entries: "dict[bytes, Entry]" = {}

@@ -23,7 +23,7 @@ from busway.protocol import (
     codes,
     events,
 )
-from tests.protocol.pairs import Cable, Entropy, Net
+from tests.protocol.pairs import Cable, Entropy, Net, node_of
 
 LETTERS = "abcdef"
 UUIDS = {
@@ -119,7 +119,7 @@ class World(Net):
         self.work = [(holder, request) for holder, request in self.work if holder is not node]
         for cable in self.cables:
             for here, there in (cable.ends, cable.ends[::-1]):
-                if here.connection.node is node:
+                if node_of(here.connection) is node:
                     here.unplugged = here.eof_seen = True
                     here.inbox.clear()
                     if self.rng.random() < 0.5:
@@ -301,9 +301,9 @@ class World(Net):
             for connection in node.connections:
                 outbox = connection.outbox
                 assert (
-                    0 <= outbox.queued_size <= 3 * codes.QUEUE_SIZE_MAX
+                    0 <= outbox.queue.size <= 3 * codes.QUEUE_SIZE_MAX
                 )  # what moved here from another link, too
-                assert 0 <= outbox.broadcast_size <= 3 * codes.BROADCAST_SIZE_MAX
+                assert 0 <= outbox.broadcasts.size <= 3 * codes.BROADCAST_SIZE_MAX
                 assert len(connection.inbox.assemblies) <= LIMITS.partials_max
         for _, receiver in self.receivers:
             assert len(receiver.queue) <= receiver.queue_max
@@ -452,9 +452,9 @@ class World(Net):
             assert node.origin.homeless.waiting == {}
             self.judge_directory(node)
             for connection in node.connections:
-                assert not len(connection.room_waiters)
-                assert connection.broadcast_waiters == []
-                assert connection.outbox.queued_size == connection.outbox.broadcast_size == 0
+                assert not len(connection._room_waiters)
+                assert connection._broadcast_waiters == []
+                assert connection.outbox.queue.size == connection.outbox.broadcasts.size == 0
             for peer in [node.me, *node.routes.peers.values(), *node.routes.departed.values()]:
                 assert self.double or peer.serving == {}
                 assert all(not len(flow.waiting) for flow in peer.out_flows.values())

@@ -10,7 +10,7 @@ from busway.protocol.link.outbox import frame
 from busway.protocol.wire.fields import Reader, text8, varint
 from busway.protocol.wire.hello import Hello, encode_hello
 
-from .pairs import Cable, Net, bodies
+from .pairs import Cable, Net, bodies, node_of
 
 USERSPACE, LOCALNET, GLOBAL = codes.USERSPACE, codes.LOCALNET, codes.GLOBAL
 UNICAST, ANYCAST, BROADCAST = codes.UNICAST, codes.ANYCAST, codes.BROADCAST
@@ -216,7 +216,7 @@ class Liar:
 
     def say(self, *frames: bytes) -> None:
         data = b"".join(frame(body) for body in frames)
-        self.net.note(self.connection.node, self.connection.receive_data(data, self.net.now))
+        self.net.note(node_of(self.connection), self.connection.receive_data(data, self.net.now))
 
     def hear(self) -> list[bytes]:
         """The frames that were written to it since the last call."""
@@ -237,4 +237,4 @@ class Liar:
         return self.connection.close_code
 
     def leave(self) -> None:
-        self.net.note(self.connection.node, self.connection.receive_eof(self.net.now))
+        self.net.note(node_of(self.connection), self.connection.receive_eof(self.net.now))

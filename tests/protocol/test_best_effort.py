@@ -11,7 +11,7 @@ from busway.protocol.link.outbox import frame
 from busway.protocol.packet.packets import DATA, LOSSY
 from busway.protocol.wire.aliases import AliasWriter
 from busway.protocol.wire.messages import Frame, Options, RoutingHeader
-from tests.protocol.lines import Line
+from tests.protocol.lines import Line, layer_of
 from tests.protocol.pairs import E, F, G, Net, Pair
 
 
@@ -54,7 +54,7 @@ def test_the_first_binds_and_the_next_travel_alone(leaf: bool) -> None:
     line, receiver = ready(mtu=64, leaf=leaf)
     publish(line, b"second")
     assert kinds(line) == [LOSSY]
-    assert line.sides[0].connection.outbox.broadcast_size == 0
+    assert line.sides[0].connection.outbox.broadcasts.size == 0
     publish(line, b"third")
     line.run(100)
     (message,) = line.drain(1, receiver)
@@ -64,7 +64,7 @@ def test_the_first_binds_and_the_next_travel_alone(leaf: bool) -> None:
 def test_losses_show_in_the_numbers_and_nothing_is_repeated() -> None:
     line, receiver = ready(mtu=64)
     line.loss = 0.3
-    before = line.sides[0].connection.packets
+    before = layer_of(line.sides[0].connection)
     assert before is not None
     resent = before.resent
     got, missed = [], 0
@@ -151,12 +151,12 @@ def test_a_busy_link_misses_it_and_nobody_waits() -> None:
     for number in range(100):
         assert publish(line, b"%050d" % number) == 0
     assert line.a.origin.counters["best_effort_dropped"] > 80
-    assert first.outbox.broadcast_size <= codes.BEST_EFFORT_SIZE_MAX + 100
+    assert first.outbox.broadcasts.size <= codes.BEST_EFFORT_SIZE_MAX + 100
 
 
 def test_a_sleeping_peer_misses_it() -> None:
     line, _ = ready(mtu=64)
-    layer = line.sides[0].connection.packets
+    layer = layer_of(line.sides[0].connection)
     assert layer is not None
     layer.pause(True)
     assert publish(line, b"not now") == 0
@@ -203,7 +203,7 @@ def test_what_is_passed_on_travels_alone_as_well() -> None:
         out = best_effort(peer.key, 1, b"hop")
         out.route = RoutingHeader(b"c" * 20, codes.LOCALNET, 7)
         size = len(outbox._pins)
-        assert outbox.push_transit(out)
+        assert outbox.transit.offer(out)
         found = kinds(line)
         assert found == [DATA if wanted else LOSSY]
         assert len(outbox._pins) - size == wanted
@@ -264,7 +264,7 @@ def test_nodes_without_numbers_to_spare() -> None:
     out = best_effort(peer.key, 1, b"hop")
     out.route = RoutingHeader(b"c" * 20, codes.LOCALNET, 7)
     size = len(outbox._pins)
-    assert outbox.push_transit(out)
+    assert outbox.transit.offer(out)
     assert kinds(line) == [DATA]
     assert len(outbox._pins) == size
 
@@ -276,7 +276,7 @@ def test_nodes_without_numbers_to_spare() -> None:
 )
 def test_other_frames_that_come_alone_are_skipped(body: bytes) -> None:
     line, _ = ready(mtu=64)
-    layer = line.sides[1].connection.packets
+    layer = layer_of(line.sides[1].connection)
     assert layer is not None
     layer.offer(body)
     line.run(50)
@@ -287,9 +287,9 @@ def test_other_frames_that_come_alone_are_skipped(body: bytes) -> None:
 def test_a_frame_that_comes_alone_and_breaks_the_format_ends_the_link() -> None:
     line, _ = ready(mtu=64)
     first, second = (side.connection for side in line.sides)
-    assert second.packets is not None
-    second.packets.offer(b"\x90\x07")
-    second.packets.offer(b"\x90\x07")
+    assert layer_of(second) is not None
+    layer_of(second).offer(b"\x90\x07")
+    layer_of(second).offer(b"\x90\x07")
     for _ in range(2):
         first.receive_data(second.data_to_send(64, line.now), line.now)
     assert first.close_code == codes.UNKNOWN_ALIAS
@@ -298,8 +298,8 @@ def test_a_frame_that_comes_alone_and_breaks_the_format_ends_the_link() -> None:
 def test_what_comes_alone_before_the_link_is_open_is_skipped() -> None:
     line, _ = ready(mtu=64)
     first, second = (side.connection for side in line.sides)
-    assert second.packets is not None
-    first.behind = second
-    second.packets.offer(frame(b"\x90")[1:])
+    assert layer_of(second) is not None
+    first.waits_for = second
+    layer_of(second).offer(frame(b"\x90")[1:])
     line.run(20)
     assert first.skipped_frames == 1

@@ -339,7 +339,7 @@ def test_whatever_there_is_to_write_lists_the_connection(what: str) -> None:
     if what == "answer":
         pair.ca.answer(out)
     elif what == "credit":
-        pair.ca.credit(peer.in_flows[E])
+        pair.ca.credit(pair.a.routes.peers[b"b" * 16].in_flows[E])
     elif what == "line":
         pair.a.register(F, codes.BROADCAST)
     elif what == "message":
@@ -600,7 +600,7 @@ def held_pair() -> tuple[Pair, Connection, Receiver]:
     pair.cable.block(pair.b)
     _, cb = second_link(pair)
     pair.pump()
-    assert cb.behind is pair.cb
+    assert cb.waits_for is pair.cb
     return pair, cb, receiver
 
 
@@ -612,7 +612,7 @@ def test_what_is_held_for_the_older_links_sake_is_bounded() -> None:
     filler = frame(b"\x7e" + bytes(1000)) * (room // 1000)
     pair.note(pair.b, cb.receive_data(filler[:room], pair.now))
     assert cb._held_size == sum(map(len, cb._held))
-    held = cb.behind
+    held = cb.waits_for
     assert held is pair.cb
     assert cb._held_size == codes.QUEUE_SIZE_MAX
     assert not receiver.queue.items
@@ -640,7 +640,7 @@ def test_bytes_behind_the_hello_are_held_too() -> None:
     hello = ca.data_to_send(1000, pair.now)
     message = frame(b"\x80\x00\x01" + E + b"\x00\x01behind")
     pair.note(pair.b, cb.receive_data(hello + message + b"\x05", pair.now))
-    assert (cb.state, cb.behind) == (codes.OPEN, pair.cb)
+    assert (cb.state, cb.waits_for) == (codes.OPEN, pair.cb)
     assert not receiver.queue.items
     pair.note(pair.b, pair.cb.receive_eof(pair.now))
     assert [m.payload for m in pair.drain(pair.b, receiver)] == [b"behind"]

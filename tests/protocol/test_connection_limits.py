@@ -6,6 +6,7 @@ import pytest
 
 from busway.protocol import Connection, Limits, codes
 from busway.protocol.link.outbox import frame
+from busway.protocol.routing.advertising import adverts
 from busway.protocol.wire.fields import varint
 
 from .pairs import E, F, G, bodies
@@ -209,18 +210,18 @@ def test_as_many_entries_as_a_neighbour_may_have_and_one_more() -> None:
     listener = Listener(Limits())
     listener.feed([HELLO_FRAME])
     connection = listener.connection
-    assert connection.peer is not None
+    peer = adverts(connection).peer
+    assert peer is not None
     most = codes.ENTRIES_MAX
     for start in range(0, most, 8):
         entries = [entry(number) for number in range(start + 1, start + 9)]
         listener.happened += connection.receive_data(line(start, start + 8, *entries), NOW)
-    assert len(connection.peer.entries) == most
+    assert len(peer.entries) == most
     assert connection.state == codes.OPEN
     listener.feed([line(most, most + 1, entry(5, 0x03))])  # a known one may change
     listener.feed([line(most + 1, most + 2, entry(6, 0), entry(most + 1))])  # one goes, one comes
     assert connection.state == codes.OPEN
-    assert len(connection.peer.entries) == most
-    peer = connection.peer
+    assert len(peer.entries) == most
     listener.feed([line(most + 2, most + 3, entry(5, 0), entry(most + 2), entry(most + 3))])
     assert (connection.state, connection.close_code) == (codes.CLOSED, codes.TOO_MANY)
     assert peer.entries == {}  # all withdrawn with the link

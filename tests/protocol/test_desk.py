@@ -449,12 +449,12 @@ def test_a_respond_that_finds_too_much_outstanding_can_be_repeated() -> None:
     request = take(net, net.b, receiver)
     net.cable.block(net.b)
     held = [net.b.send(F, b"", net.now, ttl_ms=60_000) for _ in range(codes.OUTSTANDING_MAX)]
-    net.cb.outbox.queued_size += codes.QUEUE_SIZE_MAX  # no room
+    net.cb.outbox.queue.size += codes.QUEUE_SIZE_MAX  # no room
     with pytest.raises(FullError):
         net.b.respond(request, b"r", net.now)
     net.b.cancel(held[0], net.now)
     assert net.b.respond(request, b"r", net.now) > 0
-    net.cb.outbox.queued_size = 0
+    net.cb.outbox.queue.size = 0
     net.cable.block(net.b, False)
     net.pump()
     net.pump()  # the first made room, without a byte
@@ -465,11 +465,11 @@ def test_the_built_in_endpoint_survives_too_much_outstanding() -> None:
     net = Pair(b_node={"encode": lambda report: b"report"})
     for _ in range(codes.OUTSTANDING_MAX):
         net.b.send(F, b"", net.now, ttl_ms=60_000)
-    net.cb.outbox.queued_size += codes.QUEUE_SIZE_MAX
+    net.cb.outbox.queue.size += codes.QUEUE_SIZE_MAX
     token = net.a.request(codes.INTROSPECTION, b"", net.now, node_id=B, timeout_ms=100)
     net.cable.block(net.b)
     net.pump()
-    net.cb.outbox.queued_size = 0
+    net.cb.outbox.queue.size = 0
     net.cable.block(net.b, False)
     net.advance(100)
     assert verdicts(net, net.a, token) == [(events.TIMED_OUT, codes.EXPIRED)]

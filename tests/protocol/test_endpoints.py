@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busway.protocol import codes
-from busway.protocol.messaging.endpoints import Endpoint, InFlow, Message, Receiver, Request, size_of
+from busway.protocol.messaging.endpoints import (
+    Endpoint,
+    EndpointHost,
+    InFlow,
+    Message,
+    Receiver,
+    Request,
+    size_of,
+)
 from busway.protocol.routing.directory import Entry
 from busway.protocol.routing.peers import Peer
 from tests.protocol.pairs import E
@@ -16,7 +24,7 @@ ME = Peer(b"a" * 16, b"inca", "A", False)
 
 
 def endpoint(kind: int = codes.ANYCAST, *queues: int, size_max: int = 1 << 20) -> Endpoint:
-    made = Endpoint(E, kind, codes.LOCALNET, "", 0)
+    made = Endpoint(EndpointHost(), E, kind, codes.LOCALNET, "", 0)
     made.receivers = [Receiver(made, queue_max, size_max, codes.REFUSE) for queue_max in queues]
     return made
 
@@ -148,7 +156,7 @@ def test_an_origin_with_nothing_outstanding_can_always_send(
 
 
 def test_a_message_tells_where_it_came_from_and_when() -> None:
-    of = Endpoint(E, codes.ANYCAST, codes.LOCALNET, "lab/log", 0)
+    of = Endpoint(EndpointHost(), E, codes.ANYCAST, codes.LOCALNET, "lab/log", 0)
     came = Message(flow_of(of), 3, b"21.5", codes.RAW, b"", 0, 1500)
     assert (came.endpoint_name, came.source_label, came.received_at) == ("lab/log", "A", 1.5)
     assert repr(came) == "<message 3 to 'lab/log' from 'A': b'21.5'>"

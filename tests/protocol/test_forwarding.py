@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from busway.protocol import Limits, LocalError, codes, events
+from busway.protocol.routing.advertising import adverts
 
 from .helpers import assert_settled, fill, parts_of, verdicts
 from .nets import (
@@ -764,14 +765,14 @@ def test_a_parent_that_is_left_is_told_that_its_prune_is_over() -> None:
     first = net.hop("c", "a")
     link = net.see("c", first).connections[0]
     there = net.see(first, "c").connections[0]
-    assert len(there.pruned) == 1
+    assert len(adverts(there).pruned) == 1
     link.set_cost(50, net.now)
     net.pump()
     net.advance(3000)
     assert net.hop("c", "a") != first
     net["a"].publish(E, b"2", net.now)
     net.pump()
-    assert there.pruned == {}
+    assert adverts(there).pruned == {}
     assert [key[1] for key in net["c"].forwarder._pruned.values()] == [0]
 
 
@@ -782,11 +783,11 @@ def test_a_child_that_says_so_again_is_no_longer_pruned() -> None:
     liar = Liar(net, net["b"])
     liar.say(bytes((codes.SYNC, 5)), routes(parent(b"\x02")))
     liar.say(signal(codes.PRUNE, alias(1, E) + b"\x02"), signal(codes.PRUNE, alias(2, F) + b"\x01"))
-    assert len(liar.connection.pruned) == 2
+    assert len(adverts(liar.connection).pruned) == 2
     liar.say(routes(parent(b"\x02")))
-    assert list(liar.connection.pruned) == [liar.key + F]
+    assert list(adverts(liar.connection).pruned) == [liar.key + F]
     net["b"].forwarder.grafted(liar.connection, liar.key, F)
-    assert liar.connection.pruned == {}
+    assert adverts(liar.connection).pruned == {}
 
 
 def test_a_new_child_of_a_pruned_tree_gets_copies() -> None:
@@ -884,4 +885,4 @@ def test_only_the_broadcasts_of_one_tree_are_taken_from_a_link() -> None:
     net.cable["bc"].block(net["b"], False)
     net.pump()
     assert net.payloads("c", receiver) == [b"b0", b"b1", b"b2"]
-    assert outbox.broadcast_size == 0
+    assert outbox.broadcasts.size == 0

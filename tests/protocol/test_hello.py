@@ -14,7 +14,7 @@ from busway.protocol.link.outbox import frame
 from busway.protocol.wire.fields import Reader, varint
 from busway.protocol.wire.hello import Hello, agree, decode_hello, encode_hello, keepalive
 
-from .pairs import E, Net, Pair, prover
+from .pairs import E, Net, Pair, node_of, prover
 
 U32 = st.integers(0, 0xFFFFFFFF)
 SHORT = st.text(max_size=16)
@@ -216,7 +216,7 @@ def ends_with(net: Net, code: int, *connections: Connection) -> None:
         assert closed.code == connection.close_code == code
         assert closed.text == connection.close_text
         assert closed.text
-        assert connection not in connection.node.connections
+        assert connection not in node_of(connection).connections
     assert not net.seen(kind=events.LINK_OPEN)
 
 
@@ -228,8 +228,8 @@ def test_two_nodes_open_with_a_hello_each_and_nothing_to_wait_for() -> None:
     assert {event.connection for event in opened} == {pair.ca, pair.cb}
     for connection, other in ((pair.ca, pair.cb), (pair.cb, pair.ca)):
         assert connection.peer is not None
-        assert connection.peer.node_id == other.node.node_id
-        assert connection.peer.label == other.node.label
+        assert connection.peer.node_id == node_of(other).node_id
+        assert connection.peer.label == node_of(other).label
         assert connection.opened_at == pair.now
     assert len(pair.seen(kind=events.NODE_UP)) == 2
 
@@ -351,7 +351,7 @@ def test_a_stranger_is_refused_as_soon_as_it_shows(start: bytes, waits: bool, sp
     net = Net()
     connection = net.node("a").connection(Link(), net.now)
     for piece in [bytes([byte]) for byte in start] if split else [start]:
-        net.note(connection.node, connection.receive_data(piece, net.now))
+        net.note(node_of(connection), connection.receive_data(piece, net.now))
     assert [event.code for event in net.closings(connection)] == ([] if waits else [codes.NOT_BUSWAY])
 
 
@@ -504,7 +504,7 @@ def test_our_own_proof_sent_back_is_refused() -> None:
     connection.receive_data(frame(bytes(echo)), net.now)
     ours = connection.data_to_send(1000, net.now)
     assert ours[:2] == bytes((33, codes.AUTH))
-    net.note(connection.node, connection.receive_data(ours, net.now))
+    net.note(node_of(connection), connection.receive_data(ours, net.now))
     assert [event.code for event in net.closings(connection)] == [codes.TOKEN]
 
 

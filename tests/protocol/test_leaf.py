@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from busway.protocol import Link, codes, events
+from busway.protocol.routing.advertising import adverts
 from busway.protocol.wire.fields import varint
 
 from .helpers import assert_settled, parts_of, verdicts
@@ -486,11 +487,11 @@ def test_a_leaf_s_prune_is_over_when_its_router_gets_a_child() -> None:
     net.pump()
     net["x"].publish(E, b"1", net.now)
     net.pump()
-    assert net.cable["xa"].a.pruned != {}
+    assert adverts(net.cable["xa"].a).pruned != {}
     net.add("c")
     net.join("ca")
     net.pump()
-    assert net.cable["xa"].a.pruned == {}
+    assert adverts(net.cable["xa"].a).pruned == {}
 
 
 @pytest.mark.parametrize("kind", [codes.SEND, codes.REQUEST])

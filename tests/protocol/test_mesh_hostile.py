@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from busway.protocol import codes, events
+from busway.protocol.routing.advertising import adverts
 from busway.protocol.wire.fields import varint
 from tests.rigs.effort import effort
 
@@ -236,7 +237,7 @@ def test_what_is_asked_retracted_or_adopted_without_being_there_leaves_nothing()
     net.pump()
     assert liar.error == -1
     assert len(net["b"].mesh.router.routes) == 3
-    neighbour = liar.connection.advertiser.neighbour
+    neighbour = adverts(liar.connection).neighbour
     assert len(neighbour.children) <= 3
     assert len(net["b"].routes.departed) <= codes.DEPARTED_MAX
 
@@ -311,7 +312,7 @@ def test_acknowledgements_in_small_steps_cost_little() -> None:
     for first in range(0, count, 1000):
         liar.say(routes(*[update(name, 1, 1) for name in names[first : first + 1000]]))
     liar.hear()
-    assert liar.connection.advertiser.neighbour.withdrawn >= count
+    assert adverts(liar.connection).neighbour.withdrawn >= count
     assert effort(lambda: liar.say(routes(*[ack(n) for n in range(count)]))) < 1
     assert liar.error == -1
 
@@ -579,7 +580,7 @@ def test_prunes_of_a_neighbour_are_bounded() -> None:
     liar = Liar(net, net["b"])
     for number in range(codes.PRUNES_MAX + 500):
         liar.say(signal(codes.PRUNE, alias(1, b"%016d" % number) + YOU))
-    assert len(liar.connection.pruned) == codes.PRUNES_MAX
+    assert len(adverts(liar.connection).pruned) == codes.PRUNES_MAX
     assert liar.error == -1
 
 
@@ -616,7 +617,7 @@ def test_prune_and_graft_of_another_node_are_skipped() -> None:
     c = bind(3, net["c"].me.key)
     liar.say(message(codes.SIGNAL, 8, 9, c, bytes((codes.PRUNE,)) + alias(1, E) + YOU))
     liar.say(message(codes.SIGNAL, 8, 9, varint(3), bytes((codes.GRAFT,)) + varint(1) + YOU))
-    assert liar.connection.pruned == {}
+    assert adverts(liar.connection).pruned == {}
     assert liar.connection.skipped_frames == 2
 
 
@@ -628,7 +629,7 @@ def test_questions_of_a_neighbour_are_bounded() -> None:
     liar = Liar(net, net["b"], lookups=True)
     for number in range(codes.WATCHES_MAX + 100):
         liar.say(signal(codes.WHO, alias(1, b"%016d" % number)))
-    assert len(liar.connection.watched) == codes.WATCHES_MAX
+    assert len(adverts(liar.connection).watched) == codes.WATCHES_MAX
     haves = [body for body in liar.hear() if body[:2] == bytes((0xF0, codes.HAVE))]
     assert len(haves) == codes.WATCHES_MAX + 100
 

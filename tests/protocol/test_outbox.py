@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from busway.protocol import Connection, FullError, Limits, Message, Receiver, codes, events
 from busway.protocol.link.outbox import frame
+from busway.protocol.routing.advertising import adverts
 from busway.protocol.wire.fields import Reader, varint
 from busway.protocol.wire.messages import Frame, signal, write_header
 
 from ..rigs.effort import effort
-from .pairs import E, F, G, Pair, bodies
+from .pairs import E, F, G, Pair, bodies, node_of
 
 FRAME_MAX = 256
 WHOLE_MAX = FRAME_MAX - codes.HEADER_SIZE_MAX  # the largest payload that is not cut
@@ -223,7 +224,7 @@ def check_a_mix(size: int, rng: random.Random) -> None:
         desk.push(uuid, payload, codes.PUBLISH if uuid == G else codes.SEND)
     desk.pump(size, split=rng.randint(0, 9), rng=rng)
     assert [desk.got(desk.e), desk.got(desk.f), desk.got(desk.g)] == list(sent.values())
-    assert desk.outbox.queued_size == desk.outbox.broadcast_size == 0
+    assert desk.outbox.queue.size == desk.outbox.broadcasts.size == 0
     assert not desk.outbox.has_messages()
     assert not desk.outbox.has_bytes()
     assert desk.ca.state == desk.cb.state == codes.OPEN
@@ -245,7 +246,7 @@ def test_messages_become_bytes_only_when_they_are_asked_for(format: int) -> None
         desk.push(E, bytes(100), format=format, type_id=b"t" * 16)
     desk.ca.data_to_send(1000, desk.now)
     assert 88 <= len(desk.outbox.queue) <= 91
-    assert desk.outbox.queued_size == len(desk.outbox.queue) * 132
+    assert desk.outbox.queue.size == len(desk.outbox.queue) * 132
 
 
 # Large messages
@@ -336,13 +337,13 @@ def test_what_waits_behind_a_large_broadcast_is_kept_in_order_and_counted() -> N
         desk.push(G, payload, codes.PUBLISH)
     desk.ca.data_to_send(300, desk.now)  # begins
     assert desk.outbox.in_pieces()
-    assert desk.outbox.broadcast_size + desk.outbox.queued_size > 0
+    assert desk.outbox.broadcasts.size + desk.outbox.queue.size > 0
     fresh = Desk()
     for payload in sent:
         fresh.push(G, payload, codes.PUBLISH)
     fresh.pump(100)
     assert fresh.got(fresh.g) == sent
-    assert (fresh.outbox.queued_size, fresh.outbox.broadcast_size) == (0, 0)
+    assert (fresh.outbox.queue.size, fresh.outbox.broadcasts.size) == (0, 0)
 
 
 def test_flow_control_passes_a_large_message_of_its_pair_but_the_end_of_a_stream_does_not() -> None:
@@ -441,7 +442,7 @@ def test_however_large_and_small_ones_mix_each_lane_keeps_its_order(what: list[t
         desk.b_reads(desk.ca.data_to_send(90, desk.now))
     desk.b_reads(desk.outbox.write(1 << 20, False, False, desk.now))  # what of a frame was kept back
     rest = desk.outbox.leftovers()
-    assert desk.outbox.queued_size == desk.outbox.broadcast_size == 0
+    assert desk.outbox.queue.size == desk.outbox.broadcasts.size == 0
     for uuid, receiver in ((E, desk.e), (F, desk.f), (G, desk.g)):
         came = desk.got(receiver)
         assert came == sent[uuid][: len(came)]
@@ -487,7 +488,7 @@ def test_what_ran_out_in_the_queue_is_not_written() -> None:
     desk.note(desk.a, desk.a.take_events())
     assert [outcome.status for outcome in desk.outcomes(desk.a, token)] == [events.UNDELIVERED]
     assert [outcome.status for outcome in desk.outcomes(desk.a, request)] == [events.TIMED_OUT]
-    assert desk.outbox.queued_size == 0
+    assert desk.outbox.queue.size == 0
     desk.advance(1000)
     assert len(desk.outcomes(desk.a, token)) == len(desk.outcomes(desk.a, request)) == 1
 
@@ -609,18 +610,18 @@ def test_the_queue_takes_a_mebibyte_and_goes_on_when_a_quarter_is_left() -> None
     fits = -(-codes.QUEUE_SIZE_MAX // (1000 + 32))
     for _ in range(fits):
         assert pair.a.send(E, payload, pair.now, wait=False) == 0
-    assert codes.QUEUE_SIZE_MAX <= pair.ca.outbox.queued_size < codes.QUEUE_SIZE_MAX + 1032
+    assert codes.QUEUE_SIZE_MAX <= pair.ca.outbox.queue.size < codes.QUEUE_SIZE_MAX + 1032
     with pytest.raises(FullError):
         pair.a.send(E, payload, pair.now, wait=False)
     token = pair.a.send(E, b"waited", pair.now)
     assert token
     assert pair.a.send(E, b"waited too", pair.now)  # although small: order
     while not pair.outcomes(pair.a, token):
-        assert pair.ca.outbox.queued_size > codes.QUEUE_LOW
+        assert pair.ca.outbox.queue.size > codes.QUEUE_LOW
         data = pair.ca.data_to_send(1000, pair.now)
         pair.note(pair.b, pair.cb.receive_data(data, pair.now))
         pair.note(pair.a, pair.a.take_events())
-    assert pair.ca.outbox.queued_size > codes.QUEUE_LOW - 2000
+    assert pair.ca.outbox.queue.size > codes.QUEUE_LOW - 2000
     pair.cable.block(pair.a, False)
     pair.pump()
     assert [outcome.status for outcome in pair.outcomes(pair.a, token)] == [events.ACCEPTED]
@@ -630,9 +631,10 @@ def test_the_queue_takes_a_mebibyte_and_goes_on_when_a_quarter_is_left() -> None
 
 def flow_limit(connection: Connection, limit: int) -> None:
     """Give the flow to E all the credit there is: what counts here is the link's queue."""
-    assert connection.peer is not None
-    node = connection.node
-    node.origin.flow(connection.peer, E, 0, 0).limit = limit
+    peer = adverts(connection).peer
+    assert peer is not None
+    node = node_of(connection)
+    node.origin.flow(peer, E, 0, 0).limit = limit
 
 
 def test_the_broadcast_queue_takes_a_mebibyte_then_drops_or_waits() -> None:
@@ -689,7 +691,7 @@ def test_leftovers_are_all_that_was_not_written_whole_in_order() -> None:
     assert desk.outbox.in_pieces()
     assert desk.outbox.leftovers() == [*outs, last]
     assert not desk.outbox.has_messages()
-    assert (desk.outbox.queued_size, desk.outbox.broadcast_size) == (0, 0)
+    assert (desk.outbox.queue.size, desk.outbox.broadcasts.size) == (0, 0)
     assert desk.outbox.leftovers() == []
 
 

@@ -186,7 +186,7 @@ def test_the_bridge_over_a_gap_keeps_its_place(way: str) -> None:
     net.cable.block(net.a)
     net.a.publish(E, bytes(1_000_000), net.now)
     net.a.origin.publisher.flows[E].sent += 40_000  # as many went by while there was no room
-    net.ca.skipped[E] = 40_000
+    net.ca.backlog.skipped[E] = 40_000
     net.a.publish(E, b"last", net.now)
     if way == "moved":
         net.cable.cut()
@@ -203,10 +203,10 @@ def test_a_few_drops_need_no_bridge() -> None:
     net.a.publish(E, b"first", net.now)
     for count in (codes.BRIDGE_MIN - 1, codes.BRIDGE_MIN):
         net.pump()
-        net.ca.skipped[E] = count
+        net.ca.backlog.skipped[E] = count
         net.a.publish(E, b"x", net.now)
         waiting = [out.kind for out in net.ca.outbox.broadcasts.items]
         assert waiting == ([codes.PUBLISH] if count < codes.BRIDGE_MIN else [codes.SIGNAL, codes.PUBLISH])
-        assert net.ca.skipped == {}
+        assert net.ca.backlog.skipped == {}
     net.pump()
     assert len(net.drain(net.b, receiver)) == 3

@@ -10,7 +10,7 @@ from busway.protocol import Limits, Node, codes, events
 from busway.protocol.messaging.flows import OutFlow
 from busway.protocol.routing.peers import Peer, Routes
 from tests.protocol.helpers import A, B, assert_settled, fill, payloads
-from tests.protocol.pairs import Cable, E, Entropy, F, Net, Pair
+from tests.protocol.pairs import Cable, E, Entropy, F, Net, Pair, node_of
 
 
 def test_the_narrowest_realm_then_the_cheapest_link_is_taken() -> None:
@@ -159,13 +159,13 @@ def test_everything_that_waits_for_room_on_a_link_goes_on_when_it_ends() -> None
 def write(net: Net, cable: Cable, node: Node) -> None:
     """What `node` has to say lies on the link, unread."""
     for here, there in (cable.ends, cable.ends[::-1]):
-        if here.connection.node is node:
+        if node_of(here.connection) is node:
             net._write(here, there, 65536, None)
 
 
 def read(net: Net, cable: Cable, node: Node) -> None:
     for here, there in (cable.ends, cable.ends[::-1]):
-        if here.connection.node is node:
+        if node_of(here.connection) is node:
             net._read(here, there, 0, None)
 
 
@@ -209,7 +209,7 @@ def test_a_second_link_over_one_address_loses_and_reorders_nothing(
     for node in (a, b):
         assert node.desk.counters["late"] == node.desk.counters["missed"] == 0
         assert len(node.connections) == 1
-        assert node.connections[0].behind is None
+        assert node.connections[0].waits_for is None
     assert net.seen(kind=events.NODE_DOWN) == []
     assert_settled(net)
 
@@ -265,7 +265,7 @@ def test_a_new_link_replaces_one_whose_other_end_is_dead_within_seconds() -> Non
     new = net.link(net.a, net.b, via="tcp://h:1", realm=codes.LOCALNET)
     net.pump()
     assert net.cb.state == codes.OPEN
-    assert new.b.behind is net.cb
+    assert new.b.waits_for is net.cb
     net.a.send(E, b"x", net.now, ttl_ms=10_000)
     net.advance(2 * codes.CLOSING_MS)
     assert net.cb.state == codes.CLOSED
@@ -285,7 +285,7 @@ def test_a_flood_on_a_link_that_waits_is_not_kept() -> None:
         net.note(net.b, connection.receive_data(noise, net.now))
         most = max(most, sum(map(len, connection._held)))
     assert 0 < most <= codes.QUEUE_SIZE_MAX
-    assert connection.behind is None
+    assert connection.waits_for is None
     assert connection.skipped_frames == 40 * 20_000
 
 
@@ -328,7 +328,7 @@ def test_a_duplicate_that_is_gone_again_takes_nothing_with_it() -> None:
     net.cables = [second, other]
     for _ in range(3):
         net.step()
-    assert second.b.behind is net.cb
+    assert second.b.waits_for is net.cb
     second.cut()
     net.advance(codes.CLOSING_MS)
     assert net.cb.state == codes.OPEN

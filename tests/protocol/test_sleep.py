@@ -10,7 +10,7 @@ from busway.protocol import FullError, Link, Node, codes, events
 from busway.protocol.leaf.frames import Message
 from busway.protocol.leaf.leaf import Leaf
 from busway.protocol.leaf.state import Receiver
-from busway.protocol.link.outbox import OVERHEAD
+from busway.protocol.link.queue import OVERHEAD
 from busway.protocol.wire.messages import signal
 
 from .leaves import Cord, LeafNet
@@ -201,7 +201,7 @@ def test_a_full_mailbox_refuses_and_each_sender_is_told() -> None:
     assert net.far.send(E, b"first", net.now) == 0
     net.run(100)
     outbox = net.cord.other.outbox
-    outbox.transit_size += codes.TRANSIT_SIZE_MAX  # as if others had sent so much
+    outbox.transit.size += codes.TRANSIT_SIZE_MAX  # as if others had sent so much
     assert net.far.send(E, b"plain", net.now) == 0
     confirmed = net.far.send(E, b"confirmed", net.now, confirm=True, timeout_ms=HOUR)
     asked = net.far.request(E, b"asked", net.now, timeout_ms=HOUR)
@@ -209,7 +209,7 @@ def test_a_full_mailbox_refuses_and_each_sender_is_told() -> None:
     full = [(events.UNDELIVERED, codes.QUEUE_FULL)]
     assert net.fates(net.far, [confirmed, asked]) == [full, full]
     assert [event.reason for event in net.seen(net.far, events.UNDELIVERABLE)] == [codes.QUEUE_FULL]
-    outbox.transit_size -= codes.TRANSIT_SIZE_MAX
+    outbox.transit.size -= codes.TRANSIT_SIZE_MAX
     assert [message.payload for message in net.wake(receiver)] == [b"first"]
 
 
@@ -224,9 +224,9 @@ def test_those_who_wait_for_credit_do_not_fill_the_mailbox_with_questions() -> N
                 node.send(uuid, b"%d" % number, net.now)
     net.run(1000)
     outbox = net.cord.other.outbox
-    before = (len(outbox.queue), outbox.transit_size, outbox.answers())
+    before = (len(outbox.queue), outbox.transit.size, outbox.answers())
     net.run(2 * HOUR, 500)
-    assert (len(outbox.queue), outbox.transit_size, outbox.answers()) == before
+    assert (len(outbox.queue), outbox.transit.size, outbox.answers()) == before
     got = net.wake(*receivers)
     for node in net.nodes:
         for uuid in (E, F):
