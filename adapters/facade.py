@@ -57,7 +57,7 @@ from busway.protocol import (
     errors,
     events,
 )
-from busway.protocol.routing.directory import Entry
+from busway.protocol.routing.peers import Entry
 from busway.protocol.wire.fields import Reader
 
 _KINDS = {"unicast": codes.UNICAST, "anycast": codes.ANYCAST, "broadcast": codes.BROADCAST}

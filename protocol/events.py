@@ -37,8 +37,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from busway.protocol.link.connection import Connection
     from busway.protocol.messaging.endpoints import Receiver, Request
-    from busway.protocol.routing.directory import Entry
-    from busway.protocol.routing.peers import Peer
+    from busway.protocol.routing.peers import Entry, Peer
 
 __all__ = [
     "ACCEPTED",

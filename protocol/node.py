@@ -5,21 +5,20 @@ one.
 from busway.protocol import events
 from busway.protocol.errors import ClosedError, LocalError, Refusal
 from busway.protocol.link.connection import Connection
-from busway.protocol.link.face import Intake, LinkFace, LinkHost, News
+from busway.protocol.link.face import Intake, LinkFace, News
 from busway.protocol.link.fast import Path
 from busway.protocol.link.link import Link
 from busway.protocol.link.queue import OVERHEAD
+from busway.protocol.messaging.correspondent import Correspondent, talk
 from busway.protocol.messaging.endpoints import Endpoint, InFlow, Message, Receiver, Request
+from busway.protocol.messaging.host import MessagingHost
 from busway.protocol.messaging.receiving import Desk
 from busway.protocol.messaging.report import report
 from busway.protocol.messaging.sender import Origin
 from busway.protocol.packet.connection import PacketConnection
 from busway.protocol.routing.advertising import Advertiser, adverts
-from busway.protocol.routing.directory import Directory, Entry
-from busway.protocol.routing.forwarding import Forwarder
-from busway.protocol.routing.lookups import Lookups
 from busway.protocol.routing.mesh import Mesh
-from busway.protocol.routing.peers import Peer, Routes
+from busway.protocol.routing.peers import Entry, Peer, PeerKeeper
 from busway.protocol.timers import Timer, Timers
 from busway.protocol.wire import codes
 from busway.protocol.wire.fields import lenient_text
@@ -66,7 +65,7 @@ class ArrivalTimer(Timer):
             self.node.origin.homeless.settle(uuid, now)
 
 
-class Node(LinkHost):
+class Node(MessagingHost):
     """One participant of a bus.
 
     Args: `node_id` 16 bytes; `bus` the bus name, 1 to 64 bytes of UTF-8; `entropy` gives n random bytes
@@ -105,11 +104,9 @@ class Node(LinkHost):
         self.leaf = leaf
         self.limits = limits if limits is not None else Limits()
         self.closed = False
-        self.me = Peer(node_id, entropy(codes.INCARNATION_SIZE), label, leaf)
+        self.me = Correspondent(PeerKeeper(), node_id, entropy(codes.INCARNATION_SIZE), label, leaf)
         self.identity = self.me
         self.timers = Timers()
-        self.routes = Routes()
-        self.directory = Directory()
         self.connections: "list[Connection]" = []
         self._entropy = entropy
         self._encode = encode
@@ -123,15 +120,15 @@ class Node(LinkHost):
         self._cut_off: "list[Connection]" = []
         self._sweep = SweepTimer(self)
         self._arrival = ArrivalTimer(self)
-        self.mesh = Mesh(self, transit)
+        self.mesh = Mesh(self, self.me, self.timers, self.connections, transit)
+        self.routes = self.mesh.routes
+        self.directory = self.mesh.directory
         self.counters = self.mesh.counters
         self.refused_at = -1  # when a comer to a listener of this program was refused last
-        self.forwarder = Forwarder(self)
-        self.lookups = Lookups(self)
-        self.origin = Origin(self, self.emit)
-        self.desk = Desk(
-            self.me, self.routes, self.directory, self.timers, self.origin, self.emit, self._announce
-        )
+        self.forwarder = self.mesh.forwarder
+        self.lookups = self.mesh.lookups
+        self.origin = Origin(self, self.me, self.mesh, self.timers)
+        self.desk = Desk(self, self.origin)
         self.origin.desk = self.desk
         if encode is not None:
             self.desk.register_builtin(self._introspect)
@@ -467,11 +464,12 @@ class Node(LinkHost):
         """The state of this node in plain values: what its introspection endpoint answers (docs/protocol.md,
         section 9).
         """
-        return report(self, now)
+        dialled = [] if self.dialled is None else self.dialled()
+        return report(self.origin, self.desk, dialled, self.name_of, self.refused_at, now)
 
     def _introspect(self, now: int) -> bytes:
         assert self._encode is not None
-        return self._encode(report(self, now))
+        return self._encode(self.report(now))
 
     # The host of its connections (link/face.py)
 
@@ -502,16 +500,15 @@ class Node(LinkHost):
     def link_opened(self, link: LinkFace, hello: Hello, now: int) -> None:
         self.mesh.link_opened(link, hello, now)
 
-    def link_joined(self, link: LinkFace) -> None:
-        """It is among its peer's now."""
+    def link_joined(self, link: LinkFace, peer: Peer) -> None:
         assert isinstance(link, Connection)
+        link.intakes = talk(peer).in_flows
         self.emit(events.LinkEvent(events.LINK_OPEN, link))
 
     def link_closed(self, link: LinkFace, opened: bool, by_peer: bool, now: int) -> None:
         self.mesh.link_closed(link, opened, by_peer, now)
 
     def link_ended(self, link: LinkFace, by_peer: bool) -> None:
-        """It is not among our links any more."""
         assert isinstance(link, Connection)
         self.connections.remove(link)
         self.emit(events.LinkEvent(events.LINK_CLOSED, link, link.close_code, link.close_text, by_peer))
@@ -552,7 +549,7 @@ class Node(LinkHost):
         source = route.source or peer.key
         if not frame.destination or frame.destination == self.me.key:
             origin = self.routes.find(source)
-            return None if origin is None else origin.in_flows.get(frame.endpoint)
+            return None if origin is None else talk(origin).in_flows.get(frame.endpoint)
         to = self.routes.peers.get(frame.destination[: codes.ID_SIZE])
         if to is None or to.key != frame.destination or to.hop is None or not route.hops:
             return None
@@ -629,10 +626,101 @@ class Node(LinkHost):
         else:
             link.skipped_frames += 1
 
-    def check_directory(self, peer: Peer) -> None:
-        """Raises Refusal if there is no room for one more entry of another node."""
-        if len(peer.entries) >= codes.ENTRIES_MAX or self.directory.size >= codes.DIRECTORY_MAX:
-            raise Refusal(codes.TOO_MANY, "more than 16384 directory entries of a node, or 65536 in all")
+    # The host of routing (routing/host.py)
+
+    def make_peer(self, node_id: bytes, incarnation: bytes) -> Peer:
+        return Correspondent(self.mesh, node_id, incarnation)
+
+    def node_up(self, peer: Peer, now: int) -> None:
+        self.emit(events.NodeEvent(events.NODE_UP, peer))
+        self.origin.homeless.settle(codes.INTROSPECTION, now)  # every node has it and none announces it
+        self.desk.credit_again(peer, now)
+
+    def node_changed(self, peer: Peer) -> None:
+        self.emit(events.NodeEvent(events.NODE_CHANGED, peer))
+
+    def node_down(self, peer: Peer, unsent: "list[Frame]", now: int) -> None:
+        talk(peer).stalled = []
+        self.desk.lose_peer(peer)
+        self.origin.lose_peer(peer, unsent, now)
+
+    def node_lost(self, peer: Peer) -> None:
+        self.emit(events.NodeEvent(events.NODE_DOWN, peer))
+
+    def duplicate_node(self, node_id: bytes) -> None:
+        self.emit(events.DuplicateNodeEvent(node_id))
+
+    def way_found(self, peer: Peer, now: int) -> None:
+        self.desk.credit_again(peer, now)
+
+    def way_changed(self, peer: Peer, now: int) -> None:
+        for flow in list(talk(peer).out_flows.values()):
+            self.origin.resume(flow, now)
+        for inflow in talk(peer).in_flows.values():
+            if inflow.endpoint.kind == codes.BROADCAST:
+                inflow.session = None  # its next message is looked at: it comes from the new parent or not
+
+    def may_go_on(self, peer: Peer, now: int) -> None:
+        stalled = talk(peer).stalled
+        if stalled:
+            talk(peer).stalled = []
+            for flow in stalled:
+                self.origin.resume(flow, now)
+
+    def way_costs(self, uuid: bytes) -> None:
+        self.origin.forget_target(uuid)
+
+    def endpoint_up(self, entry: Entry, known: "Entry | None", now: int) -> None:
+        if known is None or known.differs(entry):
+            self.emit(events.EndpointEvent(events.ENDPOINT_UP, entry))
+        self.origin.announced(entry.peer, entry.uuid, entry.credit, known is None, now)
+
+    def endpoint_down(self, entry: Entry, now: int) -> None:
+        self.emit(events.EndpointEvent(events.ENDPOINT_DOWN, entry))
+        self.origin.withdrawn(entry.peer, entry.uuid, now)
+
+    def name_lost(self, uuid: bytes, now: int) -> None:
+        self.desk.yield_name(uuid, now)
+
+    def looked_up(self, uuid: bytes, now: int) -> None:
+        self.origin.homeless.looked_up(uuid, now)
+
+    def holds(self, uuid: bytes) -> bool:
+        return uuid in self.desk.endpoints
+
+    def wanted(self) -> "list[bytes]":
+        return list(self.origin.homeless.waiting)
+
+    def ask_again(self, now: int) -> None:
+        self.origin.homeless.ask_again(now)
+
+    def syncing(self, links: int, now: int) -> None:
+        self.origin.syncing = links
+        if not links:
+            self.origin.homeless.synced(now)
+
+    def too_large(self, hop: LinkFace, frame: Frame) -> None:
+        self.origin.too_large(hop, frame)
+
+    def failed(self, peer: Peer, kind: int, frame: Frame, reason: int, now: int) -> None:
+        self.origin.answers.failed(peer, kind, frame, reason, now)
+
+    # The host of messaging (messaging/host.py)
+
+    def outcome_came(self, outcome: events.Outcome) -> None:
+        self.emit(outcome)
+
+    def send_failed(self, endpoint: bytes, node_id: bytes, number: int, reason: int) -> None:
+        self.emit(events.UndeliverableEvent(endpoint, node_id, number, reason))
+
+    def messages_came(self, receiver: Receiver) -> None:
+        self.emit(events.MessagesEvent(receiver))
+
+    def request_given_up(self, request: Request) -> None:
+        self.emit(events.RequestEvent(request))
+
+    def receiver_taken(self, receiver: Receiver) -> None:
+        self.emit(events.ReceiverEvent(receiver))
 
     def sweep(self, now: int) -> None:
         """Once in a while: what has been idle for long is forgotten."""
@@ -645,7 +733,7 @@ class Node(LinkHost):
 
     # Checks
 
-    def _announce(self, endpoint: Endpoint) -> None:
+    def announce(self, endpoint: Endpoint) -> None:
         """One of our own endpoints came or went; of the built-in one nobody hears."""
         uuid = endpoint.uuid
         if uuid == codes.INTROSPECTION:
@@ -653,10 +741,11 @@ class Node(LinkHost):
         entry = Entry(self.me, uuid, endpoint.kind, endpoint.realm)
         entry.name = endpoint.name
         entry.cost = endpoint.cost
+        entry.credit = endpoint.opening
         here = uuid in self.desk.endpoints
         self.emit(events.EndpointEvent(events.ENDPOINT_UP if here else events.ENDPOINT_DOWN, entry))
         if endpoint.realm != codes.PROCESS:
-            self.mesh.lines.registered(uuid, endpoint.realm)
+            self.mesh.registered(entry if here else Entry(self.me, uuid, 0, endpoint.realm))
             self.lookups.changed(uuid, 0)
         self.forwarder.subscribed(uuid)
 

@@ -7,12 +7,9 @@ here, in order, and not at one of them: so whoever is free first gets it. Knows 
 
 from busway.protocol.fifo import Fifo
 from busway.protocol.messaging.flows import WAITING, OutFlow, Pending
+from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.timers import Timer
 from busway.protocol.wire import codes
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from busway.protocol.messaging.sender import Origin
 
 _PATIENCE_MS = 20  # how long a send waits for the holder whose turn it is: credit is on its way if it reads
 _LAG_MS = 500  # how long it is passed over after that, while it has no credit
@@ -25,7 +22,7 @@ class Crowd(Timer):
 
     __slots__ = ("_pumping", "_turn", "flows", "origin", "uuid", "waiting")
 
-    def __init__(self, origin: "Origin", uuid: bytes) -> None:
+    def __init__(self, origin: SenderSide, uuid: bytes) -> None:
         self.deadline = -1
         self.origin = origin
         self.uuid = uuid
@@ -149,7 +146,7 @@ class Crowd(Timer):
             return
         self._pumping = True
         while len(self.waiting):
-            if self.origin.crowd(self.uuid, now) is not self:
+            if not self.origin.is_crowd(self, self.uuid, now):
                 for item in self.waiting.drain():  # one holder is left, or none
                     self.origin.reroute(item, now)
                 break

@@ -12,7 +12,6 @@ from busway.protocol.wire.messages import Frame
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from busway.protocol.link.face import LinkFace
-    from busway.protocol.messaging.sender import Origin
 
 # States of a pending message.
 HOMELESS = 0  # nobody has the endpoint
@@ -21,6 +20,22 @@ SENT = 2
 OVER = 3
 
 UNLIMITED = 1 << 62  # the limit of a flow without credit: replies, broadcasts
+
+
+class FlowOwner:
+    """The sender side, for flows and pending messages whose time is up."""
+
+    def probe(self, flow: "OutFlow", now: int) -> None:
+        """Blocked for long: ask the destination, in case credit or messages were lost, or counts differ."""
+        raise NotImplementedError
+
+    def resume(self, flow: "OutFlow", now: int, most: int = codes.OUTSTANDING_MAX) -> None:
+        """Credit or room has come: let go what waited, in order, `most` messages at the most."""
+        raise NotImplementedError
+
+    def due(self, pending: "Pending", now: int) -> None:
+        """A pending message's time is up."""
+        raise NotImplementedError
 
 
 class OutFlow(Waiter):
@@ -47,7 +62,7 @@ class OutFlow(Waiter):
         "waiting",
     )
 
-    def __init__(self, origin: "Origin", peer: Peer, endpoint: bytes, credit: int, now: int) -> None:
+    def __init__(self, origin: FlowOwner, peer: Peer, endpoint: bytes, credit: int, now: int) -> None:
         self.deadline = -1
         self.origin = origin
         self.peer = peer
@@ -109,7 +124,7 @@ class Pending(Timer):
         "window",
     )
 
-    def __init__(self, origin: "Origin", id: int, out: Frame, peer: Peer) -> None:
+    def __init__(self, origin: FlowOwner, id: int, out: Frame, peer: Peer) -> None:
         self.deadline = -1
         self.origin = origin
         self.id = id

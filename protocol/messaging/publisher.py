@@ -2,25 +2,29 @@
 full.
 """
 
-from busway.protocol import events
+from busway.protocol import outcomes
 from busway.protocol.errors import FullError, WrongKindError
 from busway.protocol.messaging.flows import SENT, UNLIMITED, WAITING, OutFlow, Pending
+from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.wire import codes
 from busway.protocol.wire.messages import Frame, Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from busway.protocol.link.face import LinkFace
-    from busway.protocol.messaging.sender import Origin
 
 
 class PublishFlow(OutFlow):
     """The numbers of one endpoint's broadcasts, and what waits for room on a link."""
 
-    __slots__ = ()
+    __slots__ = ("publisher",)
+
+    def __init__(self, publisher: "Publisher", origin: SenderSide, endpoint: bytes, now: int) -> None:
+        super().__init__(origin, origin.me, endpoint, UNLIMITED, now)
+        self.publisher = publisher
 
     def resume(self, now: int, most: int = codes.OUTSTANDING_MAX) -> None:
-        self.origin.publisher.resume(self, now)
+        self.publisher.resume(self, now)
 
 
 class Publisher:
@@ -28,7 +32,7 @@ class Publisher:
 
     __slots__ = ("_epoch", "_links", "_origin", "flows", "unheard")
 
-    def __init__(self, origin: "Origin") -> None:
+    def __init__(self, origin: SenderSide) -> None:
         self._origin = origin
         self.flows: "dict[bytes, OutFlow]" = {}
         self.unheard: "dict[bytes, OutFlow]" = {}  # what nobody had subscribed to, counted for people
@@ -61,7 +65,7 @@ class Publisher:
             )
         flow = self.flows.get(uuid)
         if flow is None:
-            flow = self.flows[uuid] = PublishFlow(self._origin, self._origin.me, uuid, UNLIMITED, now)
+            flow = self.flows[uuid] = PublishFlow(self, self._origin, uuid, now)
         out = Frame(codes.PUBLISH, b"", uuid, 0, payload, format, type_id)
         if best_effort:
             out.options = Options()
@@ -101,12 +105,11 @@ class Publisher:
         return counts
 
     def _links_for(self, uuid: bytes) -> "list[LinkFace]":
-        assert self._origin.desk is not None
         if uuid in self._origin.desk.process_only:
             return []  # what is meant for it are objects, which cannot leave
         forwarder = self._origin.forwarder
-        if self._epoch != forwarder.epoch:
-            self._epoch = forwarder.epoch
+        if self._epoch != self._origin.mesh.epoch:
+            self._epoch = self._origin.mesh.epoch
             self._links = {}
         links = self._links.get(uuid)
         if links is None:
@@ -115,7 +118,6 @@ class Publisher:
 
     def _spread(self, flow: OutFlow, out: Frame, patience_ms: int, now: int) -> bool:
         """One copy to each link; False if it has to wait for room."""
-        assert self._origin.desk is not None
         local = out.endpoint in self._origin.desk.endpoints
         links = self._links_for(out.endpoint)
         if links and not out.is_best_effort():
@@ -145,7 +147,7 @@ class Publisher:
                 return
             flow.waiting.pop()
             pending.state = SENT
-            self._origin.finish(pending, events.ACCEPTED)
+            self._origin.finish(pending, outcomes.ACCEPTED)
 
     def lose_patience(self, pending: Pending, now: int) -> None:
         """A publish has waited long enough: those links that are full still miss what comes, until their

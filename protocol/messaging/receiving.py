@@ -3,13 +3,12 @@
 The counterpart of origin.py. Knows connections only as somewhere to put an answer.
 """
 
-from busway.protocol import events
 from busway.protocol.errors import ClosedError, EndpointTakenError, LocalError
+from busway.protocol.messaging.correspondent import talk
 from busway.protocol.messaging.endpoints import (
     DONE,
     TAKEN,
     Endpoint,
-    EndpointHost,
     InFlow,
     Message,
     Receiver,
@@ -17,10 +16,12 @@ from busway.protocol.messaging.endpoints import (
     size_of,
 )
 from busway.protocol.messaging.flows import UNLIMITED, OutFlow
+from busway.protocol.messaging.host import MessagingHost
 from busway.protocol.messaging.sender import Origin
-from busway.protocol.routing.directory import Directory, conflict
-from busway.protocol.routing.peers import Peer, Routes
-from busway.protocol.timers import Timer, Timers
+from busway.protocol.messaging.sides import ReceiverSide
+from busway.protocol.routing.directory import conflict
+from busway.protocol.routing.peers import Peer
+from busway.protocol.timers import Timer
 from busway.protocol.wire import codes
 from busway.protocol.wire.messages import Frame, signal
 
@@ -50,30 +51,20 @@ class ServeTimer(Timer):
         self.desk.expire(self.request, now)
 
 
-class Desk(EndpointHost):
+class Desk(ReceiverSide):
     """Local endpoints and what arrives for them."""
 
-    def __init__(
-        self,
-        me: Peer,
-        routes: Routes,
-        directory: Directory,
-        timers: Timers,
-        origin: Origin,
-        emit: "Callable[[events.Event], None]",
-        announce: "Callable[[Endpoint], None]",
-    ) -> None:
-        self.me = me
-        self.routes = routes
-        self.directory = directory
-        self.timers = timers
+    def __init__(self, host: MessagingHost, origin: Origin) -> None:
+        self.host = host
+        self.me = origin.me
+        self.routes = origin.routes
+        self.directory = origin.directory
+        self.timers = origin.timers
         self.origin = origin
-        self.emit = emit
-        self.announce = announce
         self.builtin: "Receiver | None" = None  # the introspection endpoint's
         self.introspect: "Callable[[int], bytes] | None" = None
-        self.endpoints: "dict[bytes, Endpoint]" = {}
-        self.process_only: "dict[bytes, bool]" = {}  # uuids of PROCESS endpoints: their payloads stay objects
+        self.endpoints = {}
+        self.process_only = {}
         self.reply_flows: "dict[bytes, OutFlow]" = {}
         self.counters = {
             "received": 0,
@@ -111,7 +102,7 @@ class Desk(EndpointHost):
             if realm == codes.PROCESS:
                 self.process_only[uuid] = True
             self.origin.forget_target(uuid)
-            self.announce(endpoint)
+            self.host.announce(endpoint)
         receiver = Receiver(endpoint, queue_max, size_max, policy)
         endpoint.receivers.append(receiver)
         return receiver
@@ -156,8 +147,8 @@ class Desk(EndpointHost):
         self.process_only.pop(uuid, None)
         self.origin.forget_target(uuid)
         for peer in self._all_peers() + list(self.routes.departed.values()):
-            peer.in_flows.pop(uuid, None)
-        self.announce(endpoint)
+            talk(peer).in_flows.pop(uuid, None)
+        self.host.announce(endpoint)
         self.origin.withdrawn(self.me, uuid, now)
 
     def _all_peers(self) -> "list[Peer]":
@@ -194,7 +185,7 @@ class Desk(EndpointHost):
         self._withdraw(endpoint, now)
         for receiver in receivers:
             receiver.closed = True
-            self.emit(events.ReceiverEvent(receiver))
+            self.host.receiver_taken(receiver)
 
     # Arrival
 
@@ -202,13 +193,13 @@ class Desk(EndpointHost):
         """The flow that a message belongs to; a new one starts just before `seq`. None if nobody here has the
         endpoint.
         """
-        flow = peer.in_flows.get(uuid)
+        flow = talk(peer).in_flows.get(uuid)
         if flow is None:
             endpoint = self.endpoints.get(uuid)
             if endpoint is None:
                 return None
-            flow = peer.in_flows[uuid] = InFlow(peer, endpoint, seq - 1, now)
-        if not flow.active and (peer.mesh is not None or peer is self.me):
+            flow = talk(peer).in_flows[uuid] = InFlow(peer, endpoint, seq - 1, now)
+        if not flow.active and (peer.reachable or peer is self.me):
             flow.endpoint.activate(flow)  # a node without a way here cannot be given credit
         return flow
 
@@ -271,10 +262,10 @@ class Desk(EndpointHost):
         window = frame.window()
         if window:
             request.stream = OutFlow(self.origin, flow.peer, b"", window, now)
-        old = flow.peer.serving.get(frame.id)
+        old = talk(flow.peer).serving.get(frame.id)
         if old is not None:  # the origin used an id again: it has given up the former request
             self._drop_request(old)
-        flow.peer.serving[frame.id] = request
+        talk(flow.peer).serving[frame.id] = request
         timer = ServeTimer(self, request)
         request.timer = timer
         self.timers.arm(timer, frame.expires)
@@ -360,7 +351,7 @@ class Desk(EndpointHost):
             if peer.hop is not None:
                 peer.hop.answer(out)
         elif out.kind == codes.SIGNAL:
-            self.emit(events.UndeliverableEvent(out.endpoint, peer.node_id, out.number, out.code))
+            self.host.send_failed(out.endpoint, peer.node_id, out.number, out.code)
         elif out.kind == codes.ERROR:
             self.origin.answers.error(peer, out.id, out.code, "", 0)
         else:
@@ -405,7 +396,7 @@ class Desk(EndpointHost):
         if receiver is self.builtin:
             self.answer_builtin(now)
         else:
-            self.emit(events.MessagesEvent(receiver))
+            self.host.messages_came(receiver)
 
     def _take_request(self, request: Request) -> bool:
         """False if it is no longer wanted."""
@@ -439,7 +430,7 @@ class Desk(EndpointHost):
         """A node can be reached again: who sent lately, and was heard while it could not be answered, may be
         blocked.
         """
-        for flow in peer.in_flows.values():
+        for flow in talk(peer).in_flows.values():
             kind = flow.endpoint.kind
             if flow.endpoint.receivers and kind != codes.BROADCAST and now - flow.last_used < codes.PROBE_MS:
                 if not flow.active:
@@ -493,7 +484,7 @@ class Desk(EndpointHost):
         self.timers.arm(request.timer, now + request.timeout_ms)
         if self._exceeds(request, payload):
             self._abandon_parts(request.stream)
-            self.emit(events.RequestEvent(request))
+            self.host.request_given_up(request)
             return self.respond_error(request, codes.MESSAGE_TOO_LARGE, _TOO_LARGE, now)
         out = Frame(codes.PART, request.flow.peer.key, b"", 0, payload, format, type_id)
         return self._submit(request.stream, out, request.id, now)
@@ -514,7 +505,7 @@ class Desk(EndpointHost):
             return 0
         pending = self.origin.open(out, flow.peer)
         out.id = id
-        if flow.peer.mesh is None and flow.peer is not self.me:
+        if not flow.peer.reachable and flow.peer is not self.me:
             pending.expires = now + codes.STARVE_MS  # it asked, but cannot be reached: its end ends nothing
         self.origin.park(flow, pending, now)
         return pending.id
@@ -532,7 +523,7 @@ class Desk(EndpointHost):
         if request.timer is not None:
             self.timers.disarm(request.timer)
             request.timer = None
-        serving = request.flow.peer.serving
+        serving = talk(request.flow.peer).serving
         if serving.get(request.id) is request:
             del serving[request.id]
 
@@ -543,7 +534,7 @@ class Desk(EndpointHost):
         if request.stream is not None:
             self._abandon_parts(request.stream)
         if taken:
-            self.emit(events.RequestEvent(request))
+            self.host.request_given_up(request)
 
     def expire(self, request: Request, now: int) -> None:
         """The deadline passed. A stream that waits for its origin to read on is not late, as long as that
@@ -560,13 +551,13 @@ class Desk(EndpointHost):
 
     def cancelled(self, peer: Peer, id: int) -> None:
         """CANCEL came; for a request that is over already it means nothing."""
-        request = peer.serving.get(id)
+        request = talk(peer).serving.get(id)
         if request is not None and not request.confirm:
             self._drop_request(request)
 
     def part_credit(self, peer: Peer, id: int, limit: int, now: int) -> None:
         """PART_CREDIT came: an absolute limit, like CREDIT."""
-        request = peer.serving.get(id)
+        request = talk(peer).serving.get(id)
         if request is None or request.stream is None:
             return
         request.stream.last_used = now
@@ -600,13 +591,13 @@ class Desk(EndpointHost):
 
     def lose_peer(self, peer: Peer) -> None:
         """A node is gone: nobody waits for its requests. What it sent and is queued stays."""
-        for request in list(peer.serving.values()):
+        for request in list(talk(peer).serving.values()):
             if request.confirm:
                 self._finish_confirm(request)
             else:
                 self._drop_request(request)
-        peer.serving = {}
-        for flow in peer.in_flows.values():
+        talk(peer).serving = {}
+        for flow in talk(peer).in_flows.values():
             flow.endpoint.deactivate(flow)
             flow.limit = flow.received + flow.endpoint.opening  # what it starts from if it comes back
         self.reply_flows.pop(peer.node_id, None)
@@ -620,7 +611,7 @@ class Desk(EndpointHost):
     def sweep(self, now: int) -> None:
         """Idle origins give their window back, then are forgotten (section 7.1)."""
         for peer in self._all_peers():
-            for uuid, flow in list(peer.in_flows.items()):
+            for uuid, flow in list(talk(peer).in_flows.items()):
                 idle = now - flow.last_used
                 if flow.queued or idle < codes.FLOW_RECLAIM_MS:
                     continue
@@ -628,11 +619,11 @@ class Desk(EndpointHost):
                     flow.endpoint.deactivate(flow)
                     flow.limit = min(flow.limit, flow.received + flow.endpoint.opening)
                 if idle >= codes.FLOW_FORGET_IN_MS:
-                    del peer.in_flows[uuid]
+                    del talk(peer).in_flows[uuid]
 
     def has_flows(self) -> bool:
         for peer in self._all_peers():
-            if peer.in_flows or peer.out_flows:
+            if talk(peer).in_flows or talk(peer).out_flows:
                 return True
         return False
 

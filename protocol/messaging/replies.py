@@ -3,15 +3,12 @@
 Knows neither links nor how a message found its way.
 """
 
-from busway.protocol import events
+from busway.protocol import outcomes
 from busway.protocol.messaging.flows import SENT, Pending
+from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.routing.peers import Peer
 from busway.protocol.wire import codes
 from busway.protocol.wire.messages import Frame, signal
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from busway.protocol.messaging.sender import Origin
 
 
 class Answers:
@@ -19,7 +16,7 @@ class Answers:
 
     __slots__ = ("_origin",)
 
-    def __init__(self, origin: "Origin") -> None:
+    def __init__(self, origin: SenderSide) -> None:
         self._origin = origin
 
     def tell_window(self, pending: Pending, now: int) -> None:
@@ -28,7 +25,6 @@ class Answers:
         limit = pending.consumed + pending.window
         peer = pending.peer
         if peer is self._origin.me:
-            assert self._origin.desk is not None
             self._origin.desk.part_credit(peer, pending.id, limit & 0xFFFF, now)
             return
         if peer.hop is not None:  # else its way is lost: it is told again
@@ -57,7 +53,7 @@ class Answers:
         pending = self.pending_of(peer, id)
         if pending is not None:
             taken = pending.out.kind == codes.CONFIRM
-            outcome = self._origin.finish(pending, events.TAKEN if taken else events.REPLIED)
+            outcome = self._origin.finish(pending, outcomes.TAKEN if taken else outcomes.REPLIED)
             outcome.payload = payload
             outcome.format = format
             outcome.type_id = type_id
@@ -66,7 +62,7 @@ class Answers:
         """ERROR came."""
         pending = self.pending_of(peer, id)
         if pending is not None:
-            status = events.UNDELIVERED if code <= codes.REASON_LAST else events.FAILED
+            status = outcomes.UNDELIVERED if code <= codes.REASON_LAST else outcomes.FAILED
             self._origin.finish(pending, status, code, text)
             if code == codes.NO_ENDPOINT:
                 self._origin.lookups.refused(peer, pending.out.endpoint, now)
@@ -89,15 +85,15 @@ class Answers:
             return
         pending.next_part += 1
         self._extend(pending, now)
-        outcome = events.Outcome(frame.id, events.PARTIAL)
+        outcome = outcomes.Outcome(frame.id, outcomes.PARTIAL)
         outcome.payload = frame.payload
         outcome.format = frame.format
         outcome.type_id = frame.type_id
-        self._origin.emit(outcome)
+        self._origin.host.outcome_came(outcome)
 
     def _lose_part(self, pending: Pending, now: int) -> None:
         self._origin.call_off(pending, now)
-        self._origin.finish(pending, events.UNDELIVERED, codes.PART_LOST)
+        self._origin.finish(pending, outcomes.UNDELIVERED, codes.PART_LOST)
 
     def _extend(self, pending: Pending, now: int) -> None:
         """A stream's timeout counts from its last part."""
@@ -112,7 +108,7 @@ class Answers:
         if parts != pending.next_part & 0xFFFF:
             self._lose_part(pending, now)
         else:
-            self._origin.finish(pending, events.ENDED)
+            self._origin.finish(pending, outcomes.ENDED)
 
     def consume_part(self, token: int, now: int) -> None:
         """The program took a part: let the server send on when half of the window is used."""

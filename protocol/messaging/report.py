@@ -2,45 +2,64 @@
 answers.
 """
 
+from busway.protocol.link.face import LinkFace
+from busway.protocol.messaging.correspondent import talk
+from busway.protocol.messaging.endpoints import Endpoint
+from busway.protocol.messaging.receiving import Desk
+from busway.protocol.messaging.sender import Origin
+from busway.protocol.routing.mesh import Mesh
+from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.wire import codes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from busway.protocol.link.face import LinkFace
-    from busway.protocol.messaging.endpoints import Endpoint
-    from busway.protocol.node import Node
-    from busway.protocol.routing.directory import Entry
-    from busway.protocol.routing.peers import Peer
+    from typing import Callable
 
 
-def report(node: "Node", now: int) -> "dict[str, object]":
-    """See docs/protocol.md, section 9."""
-    counters = dict(node.mesh.counters)
-    counters.update(node.mesh.router.counters)
-    counters.update(node.forwarder.counters)
-    counters.update(node.lookups.counters)
-    counters.update(node.origin.counters)
-    counters.update(node.desk.counters)
+def report(
+    origin: Origin,
+    desk: Desk,
+    dialled: "list[dict[str, object]]",
+    name_of: "Callable[[bytes], str] | None",
+    refused_at: int,
+    now: int,
+) -> "dict[str, object]":
+    """See docs/protocol.md, section 9.
+
+    Args: both sides of the node; `dialled` a map for each link that the adapter dials again; `name_of` gives
+    the name of an endpoint that is published to; `refused_at` when a comer was refused last, -1: none was;
+    times in ms.
+    """
+    mesh = origin.mesh
+    me = origin.me
+    counters = dict(mesh.counters)
+    counters.update(mesh.router.counters)
+    counters.update(mesh.forwarder.counters)
+    counters.update(mesh.lookups.counters)
+    counters.update(origin.counters)
+    counters.update(desk.counters)
+    published = origin.publisher.counts()
+    seen = [entry for entries in mesh.directory.by_uuid.values() for entry in entries]
     return {
-        "node": node.me.node_id,
-        "incarnation": node.me.incarnation,
-        "label": node.label,
-        "bus": node.bus,
-        "leaf": node.leaf,
-        "transit": node.mesh.router.transit,
-        "links": [_link(connection, now) for connection in node.connections],
-        "dialled": [] if node.dialled is None else node.dialled(),
-        "endpoints": [_endpoint(endpoint) for endpoint in node.endpoints()],
-        "published": [_published(node, *item) for item in node.origin.publisher.counts().items()],
-        "seen": [_entry(entry) for entry in node.entries()],
-        "nodes": [_node(node, peer) for peer in node.routes.peers.values() if peer.hop is not None],
+        "node": me.node_id,
+        "incarnation": me.incarnation,
+        "label": me.label,
+        "bus": origin.host.bus,
+        "leaf": me.leaf,
+        "transit": mesh.router.transit,
+        "links": [_link(connection, now) for connection in mesh.connections],
+        "dialled": dialled,
+        "endpoints": [_endpoint(endpoint) for endpoint in desk.endpoints.values()],
+        "published": [_published(desk, uuid, published[uuid], name_of) for uuid in published],
+        "seen": [_entry(entry) for entry in seen],
+        "nodes": [_node(mesh, peer) for peer in mesh.routes.peers.values() if peer.hop is not None],
         "counters": counters,
-        "comer_refused_ms": now - node.refused_at if node.refused_at >= 0 else -1,
-        "outstanding": len(node.origin.pending),
+        "comer_refused_ms": now - refused_at if refused_at >= 0 else -1,
+        "outstanding": len(origin.pending),
     }
 
 
-def _link(connection: "LinkFace", now: int) -> "dict[str, object]":
+def _link(connection: LinkFace, now: int) -> "dict[str, object]":
     peer = connection.peer
     return {
         "peer": peer.node_id if peer is not None else b"",
@@ -68,12 +87,12 @@ def _link(connection: "LinkFace", now: int) -> "dict[str, object]":
     }
 
 
-def _node(node: "Node", peer: "Peer") -> "dict[str, object]":
+def _node(mesh: Mesh, peer: Peer) -> "dict[str, object]":
     route = peer.route
     hop = peer.hop.peer if peer.hop is not None else None
     children = []
     if route is not None:
-        for neighbour in node.mesh.router.neighbours:
+        for neighbour in mesh.router.neighbours:
             if route in neighbour.children:
                 children.append(neighbour.link.peer.node_id)
     return {
@@ -87,12 +106,12 @@ def _node(node: "Node", peer: "Peer") -> "dict[str, object]":
         "seqno": route.distance >> 16 if route is not None and route.distance >= 0 else 0,
         "offers": len(route.offers) if route is not None else 0,
         "children": children,
-        "missed": sum([flow.missed + flow.bridged for flow in peer.in_flows.values()]),
+        "missed": sum([flow.missed + flow.bridged for flow in talk(peer).in_flows.values()]),
         "versions": [line.version for line in peer.lines[1:]],
     }
 
 
-def _endpoint(endpoint: "Endpoint") -> "dict[str, object]":
+def _endpoint(endpoint: Endpoint) -> "dict[str, object]":
     receivers = endpoint.receivers
     return {
         "endpoint": endpoint.uuid,
@@ -109,17 +128,19 @@ def _endpoint(endpoint: "Endpoint") -> "dict[str, object]":
     }
 
 
-def _published(node: "Node", uuid: bytes, sent: int) -> "dict[str, object]":
-    entries = node.directory.by_uuid.get(uuid, [])
+def _published(
+    desk: Desk, uuid: bytes, sent: int, name_of: "Callable[[bytes], str] | None"
+) -> "dict[str, object]":
+    entries = desk.directory.by_uuid.get(uuid, [])
     name = entries[0].name if entries else ""
-    if uuid in node.desk.endpoints:
-        name = node.desk.endpoints[uuid].name
-    elif not name and node.name_of is not None:
-        name = node.name_of(uuid)
+    if uuid in desk.endpoints:
+        name = desk.endpoints[uuid].name
+    elif not name and name_of is not None:
+        name = name_of(uuid)
     return {"endpoint": uuid, "name": name, "sent": sent}
 
 
-def _entry(entry: "Entry") -> "dict[str, object]":
+def _entry(entry: Entry) -> "dict[str, object]":
     return {
         "endpoint": entry.uuid,
         "name": entry.name,

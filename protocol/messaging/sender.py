@@ -7,63 +7,45 @@ bounded; the caller gets a token and, later, exactly one terminal Outcome. Knows
 with room.
 """
 
-from busway.protocol import events
+from busway.protocol import outcomes
 from busway.protocol.errors import FullError, WrongKindError
 from busway.protocol.messaging.anycast import Crowd
+from busway.protocol.messaging.correspondent import talk
 from busway.protocol.messaging.endpoints import size_of
 from busway.protocol.messaging.flows import HOMELESS, OVER, SENT, WAITING, OutFlow, Pending, Target
+from busway.protocol.messaging.host import MessagingHost
 from busway.protocol.messaging.publisher import Publisher
 from busway.protocol.messaging.replies import Answers
+from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.messaging.tracing import Tracer
 from busway.protocol.messaging.unresolved import Homeless
-from busway.protocol.routing.directory import Directory
-from busway.protocol.routing.peers import Peer, Routes
+from busway.protocol.outcomes import Outcome
+from busway.protocol.routing.mesh import Mesh
+from busway.protocol.routing.peers import Peer
 from busway.protocol.timers import Timers
 from busway.protocol.wire import codes
 from busway.protocol.wire.messages import Frame, Options, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
-
     from busway.protocol.link.face import LinkFace
-    from busway.protocol.messaging.receiving import Desk
-    from busway.protocol.node import Node
 
 
-_ANSWERED = (events.TAKEN, events.REPLIED, events.ENDED, events.FAILED)
+_ANSWERED = (outcomes.TAKEN, outcomes.REPLIED, outcomes.ENDED, outcomes.FAILED)
 _REALM_COST = 1 << 20  # a wider realm on the way weighs more than any cost
 
 
-class Origin:
+class Origin(SenderSide):
     """Resolves, numbers, holds back and follows up what this node sends."""
 
-    def __init__(self, node: "Node", emit: "Callable[[events.Event], None]") -> None:
-        self.me = node.me
-        self.routes: Routes = node.routes
-        self.directory: Directory = node.directory
-        self.timers: Timers = node.timers
-        self.lookups = node.lookups
-        self.forwarder = node.forwarder
-        self.emit = emit
-        self.desk: "Desk | None" = None
-        self.pending: "dict[int, Pending]" = {}
+    def __init__(self, host: MessagingHost, me: Peer, mesh: Mesh, timers: Timers) -> None:
+        super().__init__(host, me, mesh, timers)
         self.homeless = Homeless(self)
         self.arrived = self.homeless.arrived
         self.direct: "dict[bytes, OutFlow]" = {}  # the one remote holder of a uuid, for Node.send
         self.publisher = Publisher(self)
         self.answers = Answers(self)
         self.tracer = Tracer(self)
-        self.syncing = 0  # links whose first directory exchange is not over
-        self.counters = {
-            "unknown_reply": 0,
-            "best_effort_dropped": 0,
-            "broadcast_dropped": 0,
-            "undeliverable": 0,
-            "timed_out": 0,
-            "probes": 0,
-            "signals_dropped": 0,
-        }
         self.crowds: "dict[bytes, Crowd]" = {}  # of endpoints with several equally cheap holders
         self._targets: "dict[bytes, Target]" = {}
         self._last_id = 0
@@ -89,7 +71,6 @@ class Origin:
         return found
 
     def _build_target(self, uuid: bytes, now: int) -> "Target | None":
-        assert self.desk is not None
         local = self.desk.endpoints.get(uuid)
         entries = self.directory.holders(uuid)
         if local is not None and local.realm == codes.PROCESS:
@@ -117,10 +98,10 @@ class Origin:
 
     def flow(self, peer: Peer, uuid: bytes, credit: int, now: int) -> OutFlow:
         """The flow to an endpoint at a node, made if it is new."""
-        flow = peer.out_flows.get(uuid)
+        flow = talk(peer).out_flows.get(uuid)
         if flow is None:
             flow = OutFlow(self, peer, uuid, credit, now)
-            peer.out_flows[uuid] = flow
+            talk(peer).out_flows[uuid] = flow
         return flow
 
     def crowd(self, uuid: bytes, now: int) -> "Crowd | None":
@@ -135,6 +116,18 @@ class Origin:
             crowd.adopt(target.flows)
         return crowd
 
+    def is_crowd(self, crowd: object, uuid: bytes, now: int) -> bool:
+        return self.crowd(uuid, now) is crowd
+
+    def park_unresolved(self, pending: Pending, ttl_ms: int, now: int) -> None:
+        self.homeless.park(pending, ttl_ms, now)
+
+    def settle_trace(self, pending: Pending, now: int) -> bool:
+        found = self.tracer.find(pending.out.endpoint, now)
+        if found is not None:
+            self.tracer.found(pending, found)
+        return found is not None
+
     def flow_for(self, uuid: bytes, node_id: bytes, now: int) -> "OutFlow | None":
         """To the holder that is wanted, or the only one; None if there is none, or a crowd."""
         if node_id:
@@ -147,7 +140,6 @@ class Origin:
         return target.flows[0] if len(target.flows) == 1 else None
 
     def _pinned_flow(self, uuid: bytes, node_id: bytes, now: int) -> "OutFlow | None":
-        assert self.desk is not None
         if node_id == self.me.node_id:
             local = self.desk.endpoints.get(uuid)
             if local is not None and local.kind == codes.BROADCAST:
@@ -250,7 +242,7 @@ class Origin:
         else:
             self.transmit(flow, pending.out, now)
             if pending.state == SENT:  # else it failed at once, and that was its outcome
-                self.finish(pending, events.ACCEPTED)
+                self.finish(pending, outcomes.ACCEPTED)
 
     def transmit(self, flow: OutFlow, out: Frame, now: int) -> None:
         """Number a message and hand it to its link, or to our own receivers. The flow is ready."""
@@ -284,7 +276,6 @@ class Origin:
     def _deliver_here(self, out: Frame, now: int) -> None:
         """A message of this node to itself: by reference, without a link."""
         if out.kind <= codes.REQUEST:
-            assert self.desk is not None
             self.desk.arrive_local(out, now)
         elif out.kind == codes.REPLY:
             self.answers.reply(self.me, out.id, out.payload, out.format, out.type_id)
@@ -312,8 +303,8 @@ class Origin:
         if flow.sent < flow.limit:
             if hop is not None:
                 hop.await_room(flow)
-            elif flow.peer is not self.me and flow not in flow.peer.stalled:
-                flow.peer.stalled.append(flow)
+            elif flow.peer is not self.me and flow not in talk(flow.peer).stalled:
+                talk(flow.peer).stalled.append(flow)
         elif flow.endpoint and flow.deadline < 0:
             self.timers.arm(flow, now + flow.probe_ms)
 
@@ -349,7 +340,6 @@ class Origin:
         if hop is not None and hop.asleep_until >= 0:
             return  # a day's probes would pile up
         if flow.peer is self.me:
-            assert self.desk is not None
             self.desk.probed(None, self.me, flow.endpoint, flow.sent, now)
             return
         if hop is None:
@@ -359,7 +349,7 @@ class Origin:
 
     def credit(self, peer: Peer, uuid: bytes, limit: int, now: int) -> None:
         """CREDIT came: an absolute limit, so one that repeats or is older changes nothing."""
-        flow = peer.out_flows.get(uuid)
+        flow = talk(peer).out_flows.get(uuid)
         if flow is None:
             return
         gain = (limit - flow.limit) & 0xFFFF
@@ -387,7 +377,7 @@ class Origin:
 
     # Outcomes
 
-    def finish(self, pending: Pending, status: int, code: int = 0, text: str = "") -> events.Outcome:
+    def finish(self, pending: Pending, status: int, code: int = 0, text: str = "") -> Outcome:
         """The one terminal outcome of a pending message."""
         if pending.state == WAITING and pending.flow is not None:
             self._leave_flow(pending.flow, pending)
@@ -400,14 +390,14 @@ class Origin:
         pending.state = OVER
         self.timers.disarm(pending)
         self.pending.pop(pending.id, None)
-        outcome = events.Outcome(pending.id, status, code, text)
-        self.emit(outcome)
+        outcome = Outcome(pending.id, status, code, text)
+        self.host.outcome_came(outcome)
         return outcome
 
     def _leave_flow(self, flow: OutFlow, pending: Pending) -> None:
         flow.waiting.remove(pending)
-        if not len(flow.waiting) and flow in flow.peer.stalled:
-            flow.peer.stalled.remove(flow)
+        if not len(flow.waiting) and flow in talk(flow.peer).stalled:
+            talk(flow.peer).stalled.remove(flow)
 
     def _finish_request(self, pending: Pending, status: int) -> None:
         """One less is outstanding with a holder, which may be free for another now."""
@@ -433,14 +423,14 @@ class Origin:
             self.counters["timed_out"] += 1
             if pending.state == SENT:
                 self.call_off(pending, now)
-            self.finish(pending, events.TIMED_OUT, codes.EXPIRED)
+            self.finish(pending, outcomes.TIMED_OUT, codes.EXPIRED)
         elif pending.out.kind == codes.PUBLISH:
             self.publisher.lose_patience(pending, now)
         elif pending.state == SENT:
             traced = pending.out.kind == codes.SIGNAL
-            self.finish(pending, events.TIMED_OUT if traced else events.UNKNOWN, codes.EXPIRED)
+            self.finish(pending, outcomes.TIMED_OUT if traced else outcomes.UNKNOWN, codes.EXPIRED)
         else:
-            self.finish(pending, events.UNDELIVERED, codes.EXPIRED)
+            self.finish(pending, outcomes.UNDELIVERED, codes.EXPIRED)
 
     def cancel(self, token: int, now: int) -> None:
         """The caller no longer wants it; a token that is over is ignored."""
@@ -450,13 +440,12 @@ class Origin:
         if pending.state == SENT and pending.out.kind == codes.REQUEST:
             self.call_off(pending, now)
         pending.out.cancelled = True
-        self.finish(pending, events.CANCELLED)
+        self.finish(pending, outcomes.CANCELLED)
 
     def call_off(self, pending: Pending, now: int) -> None:
         """CANCEL, on the same way as the request and behind it."""
         out = pending.out
         if pending.peer is self.me:
-            assert self.desk is not None
             self.desk.cancelled(self.me, pending.id)
             return
         assert pending.flow is not None
@@ -471,11 +460,9 @@ class Origin:
         pending = self.pending.get(out.id) if out.id else None
         if pending is not None and pending.out is out:
             late = reason == codes.EXPIRED and out.kind == codes.REQUEST
-            self.finish(pending, events.TIMED_OUT if late else events.UNDELIVERED, reason)
+            self.finish(pending, outcomes.TIMED_OUT if late else outcomes.UNDELIVERED, reason)
         elif out.kind == codes.SEND:
-            self.emit(
-                events.UndeliverableEvent(out.endpoint, out.destination[: codes.ID_SIZE], out.number, reason)
-            )
+            self.host.send_failed(out.endpoint, out.destination[: codes.ID_SIZE], out.number, reason)
 
     # Nodes that go, time that passes
 
@@ -485,7 +472,7 @@ class Origin:
         """
         for out in unsent:
             self.undeliverable(out, codes.NO_ROUTE)
-        for flow in list(peer.out_flows.values()):
+        for flow in list(talk(peer).out_flows.values()):
             flow.limit = min(flow.limit, flow.sent)
             self._empty(flow, now)
         for pending in list(self.pending.values()):
@@ -493,16 +480,16 @@ class Origin:
                 unknown = pending.out.kind == codes.CONFIRM
                 ran = pending.out.kind == codes.REQUEST and pending.state == SENT
                 reason = codes.LOST_AFTER_SENDING if ran else codes.NO_ROUTE
-                self.finish(pending, events.UNKNOWN if unknown else events.UNDELIVERED, reason)
+                self.finish(pending, outcomes.UNKNOWN if unknown else outcomes.UNDELIVERED, reason)
 
     def withdrawn(self, peer: Peer, uuid: bytes, now: int) -> None:
         """An endpoint is gone from a node. Its numbers go on where they were if it comes back; at this node,
         where nothing is on its way, they start anew on both sides.
         """
         self.forget_target(uuid)
-        flow = peer.out_flows.get(uuid)
+        flow = talk(peer).out_flows.get(uuid)
         if peer is self.me:
-            peer.out_flows.pop(uuid, None)
+            talk(peer).out_flows.pop(uuid, None)
         if flow is not None:
             flow.limit = min(flow.limit, flow.sent)
             self._empty(flow, now)
@@ -510,7 +497,7 @@ class Origin:
     def announced(self, peer: Peer, uuid: bytes, credit: int, new: bool, now: int) -> None:
         """An endpoint appeared (`new`), or changed, or is told again over another link."""
         self.forget_target(uuid)
-        flow = peer.out_flows.get(uuid)
+        flow = talk(peer).out_flows.get(uuid)
         if new and flow is not None:
             flow.opening = credit
             flow.limit = max(flow.limit, flow.sent + credit)  # CREDIT may have come before
@@ -526,7 +513,7 @@ class Origin:
             if len(counting) == len(entries):
                 return  # nobody lost: the common case, and there may be thousands
             for entry in list(entries):
-                flow = entry.peer.out_flows.get(uuid)
+                flow = talk(entry.peer).out_flows.get(uuid)
                 if flow is not None and entry not in counting:
                     self._empty(flow, now)
 
@@ -539,11 +526,11 @@ class Origin:
     def finish_parked(self, item: object) -> None:
         """A part that waited for credit is no longer wanted."""
         assert isinstance(item, Pending)
-        self.finish(item, events.CANCELLED)
+        self.finish(item, outcomes.CANCELLED)
 
     def undelivered(self, peer: Peer, uuid: bytes, seq: int, reason: int, now: int) -> None:
         """UNDELIVERABLE came: tell the program, with the number widened again."""
-        flow = peer.out_flows.get(uuid)
+        flow = talk(peer).out_flows.get(uuid)
         if flow is None:
             self.counters["unknown_reply"] += 1
             return
@@ -552,7 +539,7 @@ class Origin:
             self.counters["unknown_reply"] += 1
             return
         self.counters["undeliverable"] += 1
-        self.emit(events.UndeliverableEvent(uuid, peer.node_id, wide, reason))
+        self.host.send_failed(uuid, peer.node_id, wide, reason)
         if reason == codes.NO_ENDPOINT:
             self.lookups.refused(peer, uuid, now)
 
@@ -565,18 +552,18 @@ class Origin:
             flow = None
         abroad = flow is not None and flow.peer is not self.me
         if (abroad and pending.out.format == codes.OBJECT) or not self.enter(flow, pending, now):
-            self.finish(pending, events.UNDELIVERED, codes.NO_ROUTE)
+            self.finish(pending, outcomes.UNDELIVERED, codes.NO_ROUTE)
 
     def sweep(self, now: int) -> None:
         """Idle pairs fall back to their opening credit; those whose endpoint is gone are forgotten."""
-        self._sweep_flows(self.me.out_flows, now)
+        self._sweep_flows(talk(self.me).out_flows, now)
         self._sweep_flows(self.publisher.flows, now)
         self._sweep_flows(self.publisher.unheard, now)
         for uuid, crowd in list(self.crowds.items()):
             if not len(crowd.waiting) and uuid not in self._targets:
                 del self.crowds[uuid]
         for peer in self.routes.peers.values():
-            self._sweep_flows(peer.out_flows, now)
+            self._sweep_flows(talk(peer).out_flows, now)
 
     def _sweep_flows(self, flows: "dict[bytes, OutFlow]", now: int) -> None:
         for uuid, flow in list(flows.items()):
@@ -604,4 +591,4 @@ class Origin:
             if pending.flow is not None:
                 pending.flow.waiting.drain()  # all at once: one by one would take a second for each 30,000
             unknown = pending.out.kind == codes.CONFIRM and pending.state == SENT
-            self.finish(pending, events.UNKNOWN if unknown else events.UNDELIVERED, codes.BUS_CLOSED)
+            self.finish(pending, outcomes.UNKNOWN if unknown else outcomes.UNDELIVERED, codes.BUS_CLOSED)

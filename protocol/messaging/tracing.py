@@ -3,15 +3,12 @@
 The origin's side; who is asked answers in forwarding.py.
 """
 
-from busway.protocol import events
+from busway.protocol import outcomes
 from busway.protocol.messaging.flows import SENT, Pending
+from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.routing.peers import Peer
 from busway.protocol.wire import codes
 from busway.protocol.wire.messages import RoutingHeader, signal
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from busway.protocol.messaging.sender import Origin
 
 
 class Tracer:
@@ -19,7 +16,7 @@ class Tracer:
 
     __slots__ = ("_origin",)
 
-    def __init__(self, origin: "Origin") -> None:
+    def __init__(self, origin: SenderSide) -> None:
         self._origin = origin
 
     def locate(self, id: bytes, timeout_ms: int, now: int) -> int:
@@ -31,7 +28,7 @@ class Tracer:
         if found is not None:
             self.found(pending, found)
         else:
-            origin.homeless.park(pending, 0, now)
+            origin.park_unresolved(pending, 0, now)
         return pending.id
 
     def find(self, id: bytes, now: int) -> "Peer | None":
@@ -50,7 +47,7 @@ class Tracer:
 
     def found(self, pending: Pending, peer: Peer) -> None:
         origin = self._origin
-        outcome = origin.finish(pending, events.TRACED)
+        outcome = origin.finish(pending, outcomes.TRACED)
         outcome.node_id = peer.node_id
 
     def trace(self, node_id: bytes, hops: int, timeout_ms: int, now: int) -> int:
@@ -62,7 +59,7 @@ class Tracer:
         out = signal(codes.TRACE, peer.key)
         pending = origin.open(out, peer)
         if hop is None:
-            origin.finish(pending, events.UNDELIVERED, codes.NO_ROUTE)
+            origin.finish(pending, outcomes.UNDELIVERED, codes.NO_ROUTE)
             return pending.id
         pending.state = SENT
         pending.expires = now + timeout_ms
@@ -78,6 +75,6 @@ class Tracer:
         if pending is None or pending.out.signal != codes.TRACE:
             origin.counters["unknown_reply"] += 1
             return
-        outcome = origin.finish(pending, events.TRACED)
+        outcome = origin.finish(pending, outcomes.TRACED)
         outcome.payload = payload
         outcome.node_id = peer.node_id

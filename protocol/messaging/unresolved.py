@@ -4,14 +4,11 @@ that there is none.
 The origin's side; who is asked, and what is answered, is in lookups.py.
 """
 
-from busway.protocol import events
+from busway.protocol import outcomes
 from busway.protocol.errors import WrongKindError
 from busway.protocol.messaging.flows import HOMELESS, Pending
+from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.wire import codes
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from busway.protocol.messaging.sender import Origin
 
 
 class Homeless:
@@ -19,7 +16,7 @@ class Homeless:
 
     __slots__ = ("_origin", "arrived", "waiting")
 
-    def __init__(self, origin: "Origin") -> None:
+    def __init__(self, origin: SenderSide) -> None:
         self._origin = origin
         self.waiting: "dict[bytes, list[Pending]]" = {}
         self.arrived: "dict[bytes, bool]" = {}  # our own endpoints that some of these wait for no longer
@@ -86,7 +83,7 @@ class Homeless:
             and pending.pinned != self._origin.me.node_id
         )
         lost = gone or self._origin.lookups.offline()
-        self._origin.finish(pending, events.UNDELIVERED, codes.NO_ROUTE if lost else codes.NO_ENDPOINT)
+        self._origin.finish(pending, outcomes.UNDELIVERED, codes.NO_ROUTE if lost else codes.NO_ENDPOINT)
 
     def settle(self, uuid: bytes, now: int) -> None:
         """The holders of a uuid changed: let those go that waited for one."""
@@ -96,16 +93,13 @@ class Homeless:
 
     def _settle_one(self, pending: Pending, now: int) -> None:
         if pending.out.kind == codes.SIGNAL:
-            found = self._origin.tracer.find(pending.out.endpoint, now)
-            if found is not None:
-                self._origin.tracer.found(pending, found)
-            else:
+            if not self._origin.settle_trace(pending, now):
                 self.waiting.setdefault(pending.out.endpoint, []).append(pending)
             return
         try:
             flow = self._origin.flow_for(pending.out.endpoint, pending.pinned, now)
         except WrongKindError:
-            self._origin.finish(pending, events.UNDELIVERED, codes.WRONG_KIND)
+            self._origin.finish(pending, outcomes.UNDELIVERED, codes.WRONG_KIND)
             return
         if not self._origin.enter(flow, pending, now):
             self.waiting.setdefault(pending.out.endpoint, []).append(pending)

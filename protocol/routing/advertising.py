@@ -7,16 +7,15 @@ Everything is written from the state as it is then, never from a queue.
 
 from busway.protocol.errors import Refusal
 from busway.protocol.link.face import LinkFace, News
-from busway.protocol.routing.directory import Entry, Line
+from busway.protocol.routing.peers import Entry, Line, Peer
 from busway.protocol.routing.router import PARENT, WIDE, Neighbour, Route
+from busway.protocol.routing.topology import Topology
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasWriter, node_reader
 from busway.protocol.wire.fields import Reader, text8, varint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from busway.protocol.routing.mesh import Mesh
-    from busway.protocol.routing.peers import Peer
     from busway.protocol.wire.messages import HaveFrame
 
 _LABEL = 0x04
@@ -52,7 +51,7 @@ class Advertiser(News):
         "watched",
     )
 
-    def __init__(self, connection: LinkFace, mesh: "Mesh") -> None:
+    def __init__(self, connection: LinkFace, mesh: Topology) -> None:
         self.connection = connection
         self.peer: "Peer | None" = None  # once the handshake is over
         self.watched: "dict[bytes, HaveFrame | None]" = {}  # what the peer asked for, and its last HAVE
@@ -64,7 +63,7 @@ class Advertiser(News):
         self._gone: "dict[bytes, bool]" = {}  # nodes that a leaf is to hear the end of
         self._lines: "dict[Route, bool]" = {}  # sources whose lines have news for this neighbour
 
-    def open(self, peer: "Peer", stage: int) -> None:
+    def open(self, peer: Peer, stage: int) -> None:
         """The handshake is over; `stage` is the SYNC that this side begins with."""
         self.peer = peer
         connection = self.connection
@@ -188,20 +187,18 @@ class Advertiser(News):
             size = self._write_label(peer, told, parts, size)
         return size
 
-    def _write_label(self, peer: "Peer", told: "list[int]", parts: "list[bytes]", size: int) -> int:
+    def _write_label(self, peer: Peer, told: "list[int]", parts: "list[bytes]", size: int) -> int:
         told[0] = 1
         version = varint(told[codes.GLOBAL])
         body = self._line_head(peer, codes.GLOBAL, _LABEL) + text8(peer.label) + version + version
         return _append(parts, size, body)
 
-    def _line_head(self, peer: "Peer", realm: int, flags: int) -> bytes:
+    def _line_head(self, peer: Peer, realm: int, flags: int) -> bytes:
         if peer.leaf:
             flags |= _LEAF
         return bytes((codes.DIRECTORY, realm | flags)) + self.connection.nodes.write(peer.key)
 
-    def _write_line(
-        self, peer: "Peer", realm: int, told: "list[int]", parts: "list[bytes]", size: int
-    ) -> int:
+    def _write_line(self, peer: Peer, realm: int, told: "list[int]", parts: "list[bytes]", size: int) -> int:
         """What a line has that the child lacks, in as many frames as it takes."""
         line: Line = peer.lines[realm]
         base = told[realm]
@@ -234,7 +231,7 @@ class Advertiser(News):
 
     def read_routes(self, reader: Reader, now: int) -> None:
         router = self.mesh.router
-        self.mesh.node.forwarder.epoch += 1
+        self.mesh.epoch += 1
         neighbour = self.neighbour
         while reader.left():
             kind = reader.u8()
@@ -293,7 +290,7 @@ class Advertiser(News):
             self.connection.touch()
         elif stage == 4 or stage == 5:
             self.neighbour.stub = stage == 4
-            self.mesh.node.forwarder.epoch += 1
+            self.mesh.epoch += 1
         elif stage == 3 and not self.connection.synced:
             self.connection.synced = True
             self.mesh.count_syncing(now)
@@ -307,7 +304,7 @@ class Advertiser(News):
         version = reader.varint()
         if not realm:
             raise Refusal(codes.MALFORMED, "a line of realm PROCESS")
-        peer = self.mesh.lines.teller(self.connection, key)
+        peer = self.mesh.lines.accepts_line_from(self.connection, key)
         if peer is not None and head & _LABEL and not peer.connections:  # of a neighbour HELLO tells
             self.mesh.learn(peer, label, head & _LEAF != 0)
         line: "Line | None" = None

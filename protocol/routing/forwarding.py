@@ -6,6 +6,8 @@ Knows routes and links, but neither this node's endpoints nor what a message mea
 
 from busway.protocol.link.queue import OVERHEAD
 from busway.protocol.routing.advertising import adverts
+from busway.protocol.routing.peers import Peer
+from busway.protocol.routing.topology import Topology
 from busway.protocol.wire import codes
 from busway.protocol.wire.fields import clip_text, text8, varint
 from busway.protocol.wire.messages import Frame, RoutingHeader, TreeFrame, signal
@@ -13,8 +15,6 @@ from busway.protocol.wire.messages import Frame, RoutingHeader, TreeFrame, signa
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from busway.protocol.link.face import LinkFace
-    from busway.protocol.node import Node
-    from busway.protocol.routing.peers import Peer
     from busway.protocol.routing.router import Route
 
 _FAR_SIGNALS = (
@@ -35,24 +35,23 @@ _PATIENCE = 64  # broadcasts that come in spite of a PRUNE before it is sent aga
 class Forwarder:
     """What a node passes on."""
 
-    def __init__(self, node: "Node") -> None:
-        self.node = node
+    def __init__(self, mesh: Topology) -> None:
+        self._mesh = mesh
         self.counters = {"forwarded": 0, "unroutable": 0, "strayed": 0, "pruned": 0}
-        self._detained = 0  # bytes of the messages that wait for a way
-        self.epoch = 0  # counts the changes that may concern where broadcasts go
+        self._held = 0  # bytes of the messages that wait for a way
         self._pruned: "dict[bytes, tuple[LinkFace, int]]" = {}  # source and uuid: told whom, how many came
 
     # Messages for one node
 
     def pass_on(self, connection: "LinkFace", source: bytes, frame: Frame, now: int) -> None:
         """A message that names another node as its destination."""
-        node = self.node
+        mesh = self._mesh
         if frame.kind == codes.SIGNAL and frame.signal not in _FAR_SIGNALS:
             connection.skipped_frames += 1  # for a neighbour, or unknown: what it says cannot be told anew
             return
         hops = frame.hops()
         frame.route = RoutingHeader(source, max(frame.realm(), connection.realm), hops - 1)
-        peer = node.routes.peers.get(frame.destination[: codes.ID_SIZE])
+        peer = mesh.routes.peers.get(frame.destination[: codes.ID_SIZE])
         if peer is None or peer.key != frame.destination or not self._may_pass(connection, peer):
             self._fail(frame, frame.route, codes.NO_ROUTE, now)
         elif hops:
@@ -70,7 +69,7 @@ class Forwarder:
         """To the next link, or to those that wait for a way. Returns 0, or why not."""
         hop = None if peer is None else peer.hop
         if hop is None:
-            return 0 if peer is not None and self.detain(frame, peer) else codes.NO_ROUTE
+            return 0 if peer is not None and self.hold(frame, peer) else codes.NO_ROUTE
         if len(frame.payload) > hop.limits.message_size_max:
             if frame.kind != codes.ERROR:
                 return codes.MESSAGE_TOO_LARGE
@@ -79,40 +78,40 @@ class Forwarder:
 
     def _may_pass(self, connection: "LinkFace", peer: "Peer") -> bool:
         """Rule 8: without transit a node forwards for its own leaves only."""
-        if self.node.mesh.router.transit:
+        if self._mesh.router.transit:
             return True
         ours = [one for one in peer.connections if one is peer.hop and peer.leaf]
         before = adverts(connection).peer
         assert before is not None
-        return not self.node.leaf and (before.leaf or bool(ours))
+        return not self._mesh.leaf and (before.leaf or bool(ours))
 
     def again(self, frame: Frame, now: int) -> None:
         """A message of another node whose link has ended before it was written."""
         assert frame.route is not None
         if frame.kind == codes.PUBLISH:
             return  # the tree is another now
-        reason = self._hand_on(frame, self.node.routes.find(frame.destination))
+        reason = self._hand_on(frame, self._mesh.routes.find(frame.destination))
         if reason:
             self._fail(frame, frame.route, reason, now)
 
-    def detain(self, frame: Frame, peer: "Peer") -> bool:
+    def hold(self, frame: Frame, peer: "Peer") -> bool:
         """Keep a message, ours or another's, for a node whose way is lost while another may be found. False:
         not that, or too many.
         """
         size = len(frame.payload) + OVERHEAD
-        if peer.mesh is None or peer.hop is not None or self._detained + size > codes.DETAINED_SIZE_MAX:
+        if not peer.reachable or peer.hop is not None or self._held + size > codes.DETAINED_SIZE_MAX:
             return False
-        peer.detained.append(frame)
-        self._detained += size
+        peer.held.append(frame)
+        self._held += size
         return True
 
-    def take_detained(self, peer: "Peer", now: int) -> "list[Frame]":
+    def take_held(self, peer: "Peer", now: int) -> "list[Frame]":
         """There is a way again, or no hope of one: others' messages go on, or fail; our own are returned."""
         ours: "list[Frame]" = []
-        detained = peer.detained
-        peer.detained = []
-        for frame in detained:
-            self._detained -= len(frame.payload) + OVERHEAD
+        held = peer.held
+        peer.held = []
+        for frame in held:
+            self._held -= len(frame.payload) + OVERHEAD
             if frame.route is None:
                 ours.append(frame)
             else:
@@ -131,10 +130,10 @@ class Forwarder:
             self._answer(route.source, frame.destination, codes.SIGNAL, frame, reason, now)
 
     def _answer(self, to: bytes, name: bytes, kind: int, failed: Frame, reason: int, now: int) -> None:
-        if to == self.node.me.key:  # ours had come back
-            self.node.origin.answers.failed(self.node.mesh.peer_of(name, now), kind, failed, reason, now)
+        if to == self._mesh.me.key:  # ours had come back
+            self._mesh.host.failed(self._mesh.peer_of(name, now), kind, failed, reason, now)
             return
-        hop = self.node.mesh.peer_of(to, now).hop
+        hop = self._mesh.peer_of(to, now).hop
         if hop is None:
             return
         number = failed.number & 0xFFFF
@@ -149,13 +148,13 @@ class Forwarder:
 
     def traced(self, connection: "LinkFace", source: bytes, id: int, now: int) -> None:
         """Say to the one who traces by which link it came here."""
-        node = self.node
-        peer = node.mesh.peer_of(source, now)
+        mesh = self._mesh
+        peer = mesh.peer_of(source, now)
         if peer.hop is None:
             return
         room = peer.hop.limits.frame_size_max - codes.HEADER_SIZE_MAX - 5  # all but the texts takes 5 at most
         medium = clip_text(connection.link.medium, min(room, codes.TEXT_SIZE_MAX))
-        label = clip_text(node.label, min(room - len(medium.encode()), codes.TEXT_SIZE_MAX))
+        label = clip_text(mesh.me.label, min(room - len(medium.encode()), codes.TEXT_SIZE_MAX))
         payload = bytes((connection.realm,)) + varint(connection.cost) + text8(medium) + text8(label)
         answer = signal(codes.TRACED, peer.key, b"", 0, id)
         answer.payload = payload
@@ -168,11 +167,11 @@ class Forwarder:
         for our leaves, else the source.
         """
         peer = adverts(connection).peer
-        if self.node.leaf:
+        if self._mesh.leaf:
             return source  # from any router: the numbers tell copies of a second one
         if peer is not None and peer.leaf:
-            return self.node.me
-        root = self.node.routes.find(named) if named else source
+            return self._mesh.me
+        root = self._mesh.routes.find(named) if named else source
         if root is None or root.route is None or root.route.via is None:
             return root if root is peer else None
         via: "LinkFace" = root.route.via.link
@@ -183,22 +182,22 @@ class Forwarder:
     def spreads(self, peer: "Peer") -> bool:
         """Whether broadcasts of a source may have to be passed on."""
         if peer.leaf:
-            return not self.node.leaf
-        for neighbour in self.node.mesh.router.neighbours:
+            return not self._mesh.leaf
+        for neighbour in self._mesh.router.neighbours:
             if neighbour.leaf or peer.route in neighbour.children:
                 return True
         return False
 
     def links_for(self, root: "Peer", source: "Peer", uuid: bytes) -> "list[LinkFace]":
         """The links that a broadcast of `source` takes from here, along the tree of `root`."""
-        node = self.node
-        if node.leaf:
-            uplink = node.mesh.uplink
-            if source is not node.me or uplink is None or source.key + uuid in adverts(uplink).pruned:
+        mesh = self._mesh
+        if mesh.leaf:
+            uplink = mesh.uplink
+            if source is not mesh.me or uplink is None or source.key + uuid in adverts(uplink).pruned:
                 return []
             return [uplink]
         widest = codes.PROCESS
-        for entry in node.directory.by_uuid.get(uuid, []):
+        for entry in mesh.directory.by_uuid.get(uuid, []):
             if entry.kind == codes.BROADCAST and entry.peer is not source:
                 widest = max(widest, entry.realm)
         if not widest and self._is_anyone_unseen():
@@ -207,7 +206,7 @@ class Forwarder:
         found: "list[LinkFace]" = []
         if route is None or not widest:
             return found
-        for neighbour in node.mesh.router.neighbours:
+        for neighbour in mesh.router.neighbours:
             link: "LinkFace" = neighbour.link
             peer = adverts(link).peer
             if link.realm > widest or route.via is neighbour or peer is source or peer is None:
@@ -222,8 +221,8 @@ class Forwarder:
 
     def _is_anyone_unseen(self) -> bool:
         """Whether subscribers may be behind a slow link, of ours or of another node, and unknown here."""
-        node = self.node
-        return codes.LOOKUP in node.directory.by_uuid or codes.LOOKUP in node.me.lines[codes.GLOBAL].entries
+        mesh = self._mesh
+        return codes.LOOKUP in mesh.directory.by_uuid or codes.LOOKUP in mesh.me.lines[codes.GLOBAL].entries
 
     def _is_wanted(self, link: "LinkFace", root: "Peer", uuid: bytes) -> bool:
         told = adverts(link)
@@ -249,7 +248,7 @@ class Forwarder:
         hops = frame.hops()
         links = self.links_for(root, source, frame.endpoint) if hops else []
         if not links and not wanted:
-            self._prune(connection, source if root is self.node.me else root, frame.endpoint)
+            self._prune(connection, source if root is self._mesh.me else root, frame.endpoint)
             return
         route = RoutingHeader(source.key, max(frame.realm(), connection.realm), hops - 1)
         for link in links:
@@ -297,35 +296,35 @@ class Forwarder:
         if len(adverts(connection).pruned) >= codes.PRUNES_MAX:
             del adverts(connection).pruned[next(iter(adverts(connection).pruned))]
         adverts(connection).pruned[source + uuid] = True
-        self.epoch += 1
+        self._mesh.epoch += 1
 
     def grafted(self, connection: "LinkFace", source: bytes, uuid: bytes) -> None:
         """GRAFT came."""
         adverts(connection).pruned.pop(source + uuid, None)
-        self.epoch += 1
+        self._mesh.epoch += 1
         self._graft(source + uuid)
-        if source == self.node.me.key:
+        if source == self._mesh.me.key:
             self._graft_leaves(uuid)
 
     def subscribed(self, uuid: bytes) -> None:
         """There is a new subscriber here, or somewhere."""
-        self.epoch += 1
+        self._mesh.epoch += 1
         for key in list(self._pruned):
             if key.endswith(uuid):
                 self._graft(key)
 
-    def child_came(self, connection: "LinkFace", route: "Route") -> None:
+    def child_added(self, connection: "LinkFace", route: "Route") -> None:
         """A neighbour reaches a source through us: it has not said what it does not want, and what nobody
         wanted here, it may want.
         """
-        self.epoch += 1
+        self._mesh.epoch += 1
         for key in list(adverts(connection).pruned):
             if key.startswith(route.key):
                 del adverts(connection).pruned[key]
         for key in list(self._pruned):
             if key.startswith(route.key):
                 self._graft(key)
-        if route is self.node.me.route:
+        if route is self._mesh.me.route:
             self._graft_leaves(b"")
 
     def _graft_leaves(self, uuid: bytes) -> None:
@@ -343,7 +342,7 @@ class Forwarder:
 
     def source_lost(self, peer: "Peer") -> None:
         """There is no tree of that source any more."""
-        self.epoch += 1
+        self._mesh.epoch += 1
         for key in list(self._pruned):
             if key.startswith(peer.key):
                 del self._pruned[key]

@@ -5,9 +5,9 @@ Whose word counts and what becomes of it; the bytes are advertising.py's, the no
 """
 
 from busway.protocol.routing.advertising import adverts
-from busway.protocol.routing.directory import Entry, Line
-from busway.protocol.routing.peers import Peer
+from busway.protocol.routing.peers import Entry, Line, Peer
 from busway.protocol.routing.router import NOTHING, PARENT, Neighbour, Route
+from busway.protocol.routing.topology import LineReader, Topology
 from busway.protocol.wire import codes
 
 TYPE_CHECKING = False
@@ -15,30 +15,20 @@ if TYPE_CHECKING:
     from typing import Final
 
     from busway.protocol.link.face import LinkFace
-    from busway.protocol.routing.mesh import Mesh
 
 _AGAIN: "Final" = -3  # told: PARENT, but it must be said once more
 
 
-class Lines:
+class Lines(LineReader):
     """What changes a node's lines, and who is told."""
 
     __slots__ = ("_mesh",)
 
-    def __init__(self, mesh: "Mesh") -> None:
+    def __init__(self, mesh: Topology) -> None:
         self._mesh = mesh
 
-    def registered(self, uuid: bytes, realm: int) -> None:
-        """One of our own endpoints came or went."""
-        endpoint = self._mesh.node.desk.endpoints.get(uuid)
-        entry = Entry(self._mesh.me, uuid, 0 if endpoint is None else endpoint.kind, realm)
-        if endpoint is not None:
-            entry.cost = endpoint.cost
-            entry.name = endpoint.name
-            entry.credit = endpoint.opening
-        self.put_own(entry)
-
     def put_own(self, entry: Entry) -> None:
+        """One of our own endpoints came, or (kind 0) went."""
         line = self._mesh.me.lines[entry.realm]
         line.version += 1
         entry.version = line.version
@@ -50,7 +40,7 @@ class Lines:
         route = peer.route
         if route is None:
             return
-        for connection in self._mesh.node.connections:
+        for connection in self._mesh.connections:
             if route in adverts(connection).neighbour.children:
                 adverts(connection).note_lines(route)
                 connection.touch()
@@ -58,16 +48,16 @@ class Lines:
     def relabelled(self, peer: Peer) -> None:
         """Those who reach it through us may have its lines, or a former label, already."""
         route = peer.route
-        for connection in self._mesh.node.connections:
+        for connection in self._mesh.connections:
             versions = adverts(connection).neighbour.children.get(route) if route is not None else None
             if versions is not None:
                 versions[0] = 0
         self.changed(peer)
 
-    def teller(self, connection: "LinkFace", key: bytes) -> "Peer | None":
+    def accepts_line_from(self, connection: "LinkFace", key: bytes) -> "Peer | None":
         """The node whose line a neighbour may tell us: itself, or one that it leads to (section 4)."""
-        peer = self._mesh.node.routes.find(key)
-        if peer is None or peer.mesh is None:
+        peer = self._mesh.routes.find(key)
+        if peer is None or not peer.reachable:
             return None
         if peer is adverts(connection).peer:
             return peer if peer.leaf or not connection.lookups else None
@@ -130,7 +120,7 @@ class Lines:
     def take_entry(self, entry: Entry, line: Line, now: int) -> None:
         """An endpoint of another node came, changed or was withdrawn."""
         if entry.kind and entry.uuid not in entry.peer.entries:
-            self._mesh.node.check_directory(entry.peer)
+            self._mesh.directory.check_room(entry.peer)
         line.put(entry)
         if entry.kind:
             self._mesh.entry_announced(entry, now)

@@ -7,7 +7,9 @@ nothing of messages.
 from binascii import crc32
 
 from busway.protocol.routing.advertising import adverts
-from busway.protocol.routing.directory import Entry, conflict
+from busway.protocol.routing.directory import conflict
+from busway.protocol.routing.peers import Entry, Peer
+from busway.protocol.routing.topology import Topology
 from busway.protocol.timers import Timer
 from busway.protocol.wire import codes
 from busway.protocol.wire.messages import HaveFrame, Holder, signal
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from busway.protocol.link.face import LinkFace
-    from busway.protocol.node import Node
-    from busway.protocol.routing.peers import Peer
 _AGAIN_MS = 5000  # between two lookups of the subscribers of one endpoint
 
 
@@ -42,8 +42,8 @@ class Query(Timer):
 class Lookups:
     """What this node asks for, and what it is asked for."""
 
-    def __init__(self, node: "Node") -> None:
-        self.node = node
+    def __init__(self, mesh: Topology) -> None:
+        self._mesh = mesh
         self.queries: "dict[bytes, Query]" = {}
         # Of what we asked for, and by whom we asked: the nodes that have it, as told.
         self.told: "dict[bytes, dict[bytes, list[bytes]]]" = {}
@@ -69,13 +69,14 @@ class Lookups:
 
     def watch_all(self) -> None:
         """There is a router, or another one, to ask about all of them."""
-        for endpoint in self.node.desk.endpoints.values():
-            if endpoint.kind == codes.UNICAST and endpoint.realm != codes.PROCESS:
-                self.watch(endpoint.uuid)
+        for line in self._mesh.me.lines:
+            for entry in line.entries.values():
+                if entry.kind == codes.UNICAST:
+                    self.watch(entry.uuid)
 
     def offline(self) -> bool:
         """A leaf without a router cannot know who has what."""
-        return self.node.leaf and self.node.mesh.uplink is None
+        return self._mesh.leaf and self._mesh.uplink is None
 
     def ask_for_subscribers(self, uuid: bytes, now: int) -> None:
         """Nobody is known to have subscribed: ask behind the slow links, now and then."""
@@ -87,12 +88,12 @@ class Lookups:
 
     def met(self, peer: "Peer", now: int) -> None:
         """There is somebody new to ask: for what waits here, and what we were asked for and did not find."""
-        node = self.node
+        mesh = self._mesh
         slow = (
             peer.direct() is not None
         )  # else a router with such links, which those of our side ask themselves
-        wanted = dict.fromkeys(node.origin.homeless.waiting)
-        for connection in node.connections:
+        wanted = dict.fromkeys(mesh.host.wanted())
+        for connection in mesh.connections:
             other = adverts(connection).peer
             if other is not None and other is not peer and (slow or other.leaf or connection.lookups):
                 wanted.update(adverts(connection).watched)
@@ -100,7 +101,7 @@ class Lookups:
             wanted.update(self._far)
         asked = 0
         for uuid in wanted:
-            known = uuid in node.desk.endpoints or node.directory.holders(uuid)
+            known = mesh.host.holds(uuid) or mesh.directory.holders(uuid)
             if not known and uuid != codes.INTROSPECTION and asked < codes.WATCHES_MAX:
                 asked += 1
                 self._ask(peer, uuid, now)
@@ -118,7 +119,7 @@ class Lookups:
                 return
             query = self.queries[uuid] = Query(self, uuid)
             self.counters["lookups"] += 1
-            self.node.timers.arm(query, now + codes.SYNC_MS)
+            self._mesh.timers.arm(query, now + codes.SYNC_MS)
         if peer.key not in query.waiting:
             query.waiting.append(peer.key)
             self._asked_of(uuid).setdefault(self._name(peer), [])
@@ -134,25 +135,25 @@ class Lookups:
 
     def _name(self, peer: "Peer") -> bytes:
         """Whose word stands until the next: to a leaf all its routers are one."""
-        return b"" if self.node.leaf and peer.connections else peer.key
+        return b"" if self._mesh.leaf and peer.connections else peer.key
 
     def _targets(self, uuid: bytes, asker: "Peer | None") -> "list[Peer]":
         """A leaf asks its router; a router the neighbours behind its slow links, else the routers that have
         such links.
         """
-        node = self.node
-        if node.leaf:
-            uplink = node.mesh.uplink if asker is None else None  # it asks for nobody else
+        mesh = self._mesh
+        if mesh.leaf:
+            uplink = mesh.uplink if asker is None else None  # it asks for nobody else
             router = None if uplink is None else adverts(uplink).peer
             return [] if router is None else [router]
         found: "list[Peer]" = []
-        for neighbour in node.mesh.router.neighbours:
+        for neighbour in mesh.router.neighbours:
             peer = adverts(neighbour.link).peer
             if neighbour.slow and not neighbour.leaf and peer is not asker and peer not in found:
                 assert peer is not None
                 found.append(peer)
         if asker is None or self._is_behind_slow_link(asker):
-            for entry in node.directory.holders(codes.LOOKUP):
+            for entry in mesh.directory.holders(codes.LOOKUP):
                 if entry.peer is not asker and entry.peer not in found and uuid != codes.LOOKUP:
                     found.append(entry.peer)
         return found
@@ -205,15 +206,15 @@ class Lookups:
         return False
 
     def _take(self, holder: Holder, uuid: bytes, now: int) -> bool:
-        node = self.node
-        if holder.key == node.me.key:
+        mesh = self._mesh
+        if holder.key == mesh.me.key:
             return False
-        peer = node.mesh.peer_of(holder.key, now)
-        if peer.mesh is None:
+        peer = mesh.peer_of(holder.key, now)
+        if not peer.reachable:
             return False
         if _is_in_line(peer, uuid):
             return False  # which knows better
-        if node.leaf:
+        if mesh.leaf:
             peer.metric = holder.metric
         if not holder.kind:
             return True
@@ -223,24 +224,24 @@ class Lookups:
         entry.credit = holder.credit
         entry.cost = holder.cost
         entry.name = holder.name
-        node.check_directory(peer)
-        node.mesh.entry_announced(entry, now)
+        mesh.directory.check_room(peer)
+        mesh.entry_announced(entry, now)
         return True
 
     def _drop(self, key: bytes, uuid: bytes, now: int) -> None:
-        peer = self.node.routes.find(key)
+        peer = self._mesh.routes.find(key)
         if peer is not None and not _is_in_line(peer, uuid):
-            self.node.mesh.entry_withdrawn(peer, uuid, now)
+            self._mesh.entry_withdrawn(peer, uuid, now)
 
     def conclude(self, query: Query, now: int) -> None:
         """All have answered, or their time is up."""
         self.queries.pop(query.uuid, None)
-        self.node.timers.disarm(query)
+        self._mesh.timers.disarm(query)
         for asker in query.askers:
             self._answer(asker, query.uuid)
         if query.news:
             self._tell(query.uuid, query.askers)
-        self.node.origin.homeless.looked_up(query.uuid, now)
+        self._mesh.host.looked_up(query.uuid, now)
 
     # Answering
 
@@ -278,17 +279,17 @@ class Lookups:
         """Those that the asker may see, the nearest first; equally near ones in an order of the asker's own:
         small leaves take the first, and so share the holders.
         """
-        node = self.node
+        mesh = self._mesh
         widest = asker.metric >> 14
         found: "list[tuple[int, int, Holder]]" = []
-        mine = node.desk.endpoints.get(uuid)
-        if mine is not None and mine.realm >= widest and uuid != codes.INTROSPECTION:
-            holder = Holder(node.me.key, mine.kind, mine.realm, 0)
+        mine = mesh.own(uuid)
+        if mine is not None and mine.realm >= widest:
+            holder = Holder(mesh.me.key, mine.kind, mine.realm, 0)
             holder.cost = mine.cost
-            holder.credit = mine.opening
+            holder.credit = mine.credit
             holder.name = mine.name
-            found.append((0, _mix(asker, node.me.key), holder))
-        for entry in node.directory.holders(uuid):
+            found.append((0, _mix(asker, mesh.me.key), holder))
+        for entry in mesh.directory.holders(uuid):
             if entry.peer is not asker and entry.realm >= max(widest, entry.peer.metric >> 14):
                 holder = Holder(entry.peer.key, entry.kind, entry.realm, entry.peer.metric)
                 holder.credit = entry.credit
@@ -301,8 +302,8 @@ class Lookups:
 
     def _add_node(self, asker: "Peer", uuid: bytes, found: "list[tuple[int, int, Holder]]") -> None:
         """The uuid may be a node's id."""
-        node = self.node
-        peer = node.me if uuid == node.me.node_id else node.routes.peers.get(uuid)
+        mesh = self._mesh
+        peer = mesh.me if uuid == mesh.me.node_id else mesh.routes.peers.get(uuid)
         if peer is not None and peer is not asker:
             found.append((peer.metric, 0, Holder(peer.key, 0, codes.PROCESS, peer.metric)))
 
@@ -316,7 +317,7 @@ class Lookups:
 
     def _tell(self, uuid: bytes, but: "list[Peer]") -> None:
         """News for those who asked, `but` those."""
-        for connection in self.node.connections:
+        for connection in self._mesh.connections:
             peer = adverts(connection).peer
             watched = adverts(connection).watched
             if uuid in watched and peer is not None and connection.state == codes.OPEN:

@@ -1,27 +1,30 @@
 """The nodes within reach, as links, routes and directory lines come and go: which peer is there, over which
 link, with which endpoints.
 
-Between the rules (routing.py), the bytes (advertising.py) and the conversation (origin.py, desk.py). Knows no
-frame.
+Between the rules (router.py), the bytes (advertising.py) and the host's conversations. Knows no frame.
 """
 
-from busway.protocol import events
 from busway.protocol.errors import Refusal
 from busway.protocol.link.lanes import is_express
 from busway.protocol.routing.advertising import adverts
-from busway.protocol.routing.directory import Entry, conflict
+from busway.protocol.routing.directory import conflict
+from busway.protocol.routing.forwarding import Forwarder
+from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.lines import Lines
-from busway.protocol.routing.peers import Peer
-from busway.protocol.routing.router import Neighbour, Route, Router
-from busway.protocol.timers import Timer
+from busway.protocol.routing.lookups import Lookups
+from busway.protocol.routing.peers import Entry, Peer
+from busway.protocol.routing.router import Neighbour, Route
+from busway.protocol.routing.topology import Topology
+from busway.protocol.timers import Timer, Timers
 from busway.protocol.wire import codes
 from busway.protocol.wire.hello import Hello
 from busway.protocol.wire.messages import Frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Sequence
+
     from busway.protocol.link.face import LinkFace
-    from busway.protocol.node import Node
 
 
 class DuplicateTimer(Timer):
@@ -43,21 +46,26 @@ class DuplicateTimer(Timer):
                 old.close(now, codes.REPLACED, "a newer session took over", drain=False)
 
 
-class Mesh:
+class Mesh(Topology):
     """Who can be reached, and what they have."""
 
-    def __init__(self, node: "Node", transit: "bool | None") -> None:
-        self.node = node
-        self.me = node.me
-        self.leaf = node.leaf
+    def __init__(
+        self,
+        host: RoutingHost,
+        me: Peer,
+        timers: Timers,
+        connections: "Sequence[LinkFace]",
+        transit: "bool | None",
+    ) -> None:
+        super().__init__(host, me, timers, connections)
         self.transit = transit  # None: once there are links of two media (rule 8)
-        self.router = Router(node.me.key, node.timers, self._changed, self._touched, self._forgotten)
         self.router.transit = transit is True
-        self.router.me.owner = node.me
-        self.lines = Lines(self)
-        node.me.route = self.router.me
-        self.counters = {"narrow_entry": 0, "links_opened": 0, "links_refused": 0, "links_lost": 0}
-        self.uplink: "LinkFace | None" = None  # of a leaf: where everything goes
+        self.router.me.owner = me
+        me.route = self.router.me
+        self._lines = Lines(self)
+        self.lines = self._lines
+        self.forwarder = Forwarder(self)
+        self.lookups = Lookups(self)
         self._incarnations: "dict[bytes, dict[Route, bool]]" = {}  # the routes with a way, by node id
         self._goodbye: "Peer | None" = None  # it has just said that it leaves
         self._stub = transit is not True  # this node passes nothing on, and says so
@@ -68,21 +76,19 @@ class Mesh:
 
     def link_opened(self, connection: "LinkFace", hello: Hello, now: int) -> None:
         """A handshake is over: the link joins its peer's others, or takes their place."""
-        node = self.node
         self.counters["links_opened"] += 1
         connection.number = self.counters["links_opened"]
-        node.arm_sweep(now)  # also for a node that only receives
-        former = node.routes.peers.get(hello.node_id)
+        self.host.arm_sweep(now)  # also for a node that only receives
+        former = self.routes.peers.get(hello.node_id)
         if former is not None and former.incarnation != hello.incarnation:
             for old in list(former.connections):
                 old.fail(codes.REPLACED, "a newer incarnation of this node took over", now)
         peer = self._peer(hello.node_id + hello.incarnation)
         self.learn(peer, hello.label, hello.leaf)
         connection.peer = peer
-        connection.intakes = peer.in_flows
         self._resolve_duplicate(peer, connection, hello.dialled, now)
         peer.connections.append(connection)
-        node.link_joined(connection)
+        self.host.link_joined(connection, peer)
         self._take_up(peer, now)
         self._open_session(connection, peer, now)
         self._follow_transit()
@@ -98,8 +104,8 @@ class Mesh:
             self.uplink = self._best_uplink()
             neighbour.children[self.router.me] = [1, 0, 0, 0]  # a leaf tells its lines without being asked
             advertiser.note_lines(self.router.me)
-            self.node.origin.homeless.ask_again(now)
-            self.node.lookups.watch_all()
+            self.host.ask_again(now)
+            self.lookups.watch_all()
         else:
             route = self.router.route(peer.key)
             route.owner = peer
@@ -107,17 +113,17 @@ class Mesh:
             self.router.open(neighbour, peer.key, now)
             self._follow_lookups()
             if connection.lookups and not peer.leaf:
-                self.node.lookups.met(peer, now)
+                self.lookups.met(peer, now)
             for entry in peer.entries.values():
                 if peer.leaf and entry.kind == codes.BROADCAST:
-                    self.node.forwarder.subscribed(entry.uuid)
+                    self.forwarder.subscribed(entry.uuid)
             if self._stub:
                 advertiser.note_stub(True)
         connection.touch()
 
     def _best_uplink(self) -> "LinkFace | None":
         best: "LinkFace | None" = None
-        for connection in self.node.connections:
+        for connection in self.connections:
             if connection.state == codes.OPEN and (best is None or connection.distance() < best.distance()):
                 best = connection
         return best
@@ -147,7 +153,7 @@ class Mesh:
                 wanted = True
         line = self.me.lines[codes.GLOBAL]
         if wanted != (codes.LOOKUP in line.entries):
-            self.lines.put_own(Entry(self.me, codes.LOOKUP, codes.ANYCAST if wanted else 0, codes.GLOBAL))
+            self._lines.put_own(Entry(self.me, codes.LOOKUP, codes.ANYCAST if wanted else 0, codes.GLOBAL))
 
     def _resolve_duplicate(self, peer: Peer, connection: "LinkFace", peer_dialled: bool, now: int) -> None:
         """Section 3.5: of two links over one address one stays."""
@@ -159,7 +165,7 @@ class Mesh:
                 if connection.link.dialled:
                     old.close(now, codes.REPLACED, "a newer session took over", drain=False)
                 else:
-                    self.node.timers.arm(DuplicateTimer(self, old), now + codes.CLOSING_MS)
+                    self.timers.arm(DuplicateTimer(self, old), now + codes.CLOSING_MS)
             elif connection.link.dialled == (self.me.node_id < peer.node_id):
                 connection.waits_for = old
                 old.close(now, codes.DUPLICATE_LINK, "another link to this node stays", drain=False)
@@ -169,30 +175,26 @@ class Mesh:
 
     def count_syncing(self, now: int) -> None:
         syncing = 0
-        for connection in self.node.connections:
+        for connection in self.connections:
             if not connection.synced and not connection.waits_for_peer:
                 syncing += 1
-        self.node.origin.syncing = syncing
-        if not syncing:
-            self.node.origin.homeless.synced(now)
+        self.host.syncing(syncing, now)
 
     def link_closed(self, connection: "LinkFace", opened: bool, by_peer: bool, now: int) -> None:
         """A link ended: what it had not written goes another way, or its senders hear of it."""
-        node = self.node
-        node.forwarder.epoch += 1
+        self.epoch += 1
         self.counters["links_lost" if opened else "links_refused"] += 1
-        node.link_ended(connection, by_peer)
+        self.host.link_ended(connection, by_peer)
         peer = adverts(connection).peer
         if peer is not None:
             self._leave_link(peer, connection, now)
         connection.resume_broadcasts(now)
-        for other in list(node.connections):
+        for other in list(self.connections):
             if other.waits_for is connection:
                 other.catch_up(now)
         self.count_syncing(now)
 
     def _leave_link(self, peer: Peer, connection: "LinkFace", now: int) -> None:
-        node = self.node
         transit: "list[Frame]" = []
         broadcasts: "list[Frame]" = []
         for out in connection.leftovers():
@@ -214,7 +216,7 @@ class Mesh:
             self._follow_lookups()
         self._reconsider(peer, now)
         for intake in credits:
-            node.credit_lost(intake)
+            self.host.credit_lost(intake)
         self._move_unsent()
         for waiter in connection.waiters():  # replies, too
             waiter.resume(now)
@@ -224,7 +226,7 @@ class Mesh:
             for out in connection.backlogged():
                 peer.hop.broadcast(out)
         for out in transit:
-            node.forwarder.again(out, now)
+            self.forwarder.again(out, now)
 
     def cost_changed(self, connection: "LinkFace", now: int) -> None:
         """A link costs something else now."""
@@ -236,7 +238,7 @@ class Mesh:
 
     def _lose_uplink(self, connection: "LinkFace", now: int) -> None:
         self.uplink = self._best_uplink()
-        for peer in list(self.node.routes.peers.values()):
+        for peer in list(self.routes.peers.values()):
             if peer.hop is connection:
                 self._reconsider(peer, now)
 
@@ -249,15 +251,15 @@ class Mesh:
 
     def _move(self, outs: "list[Frame]") -> None:
         for out in outs:
-            peer = self.node.routes.find(out.destination)
+            peer = self.routes.find(out.destination)
             hop = None if peer is None else peer.hop
             if hop is None:
-                if peer is None or not self.node.forwarder.detain(out, peer):
-                    self.node.origin.undeliverable(out, codes.NO_ROUTE)
+                if peer is None or not self.forwarder.hold(out, peer):
+                    self.host.undeliverable(out, codes.NO_ROUTE)
             elif is_express(out):
                 hop.answer(out)
             elif len(out.payload) > hop.limits.message_size_max:
-                self.node.origin.too_large(hop, out)
+                self.host.too_large(hop, out)
             else:
                 hop.enqueue(out)
 
@@ -265,9 +267,9 @@ class Mesh:
 
     def _peer(self, key: bytes) -> Peer:
         """The record of a node, made if it is new."""
-        peer = self.node.routes.find(key)
+        peer = self.routes.find(key)
         if peer is None:
-            peer = Peer(key[: codes.ID_SIZE], key[codes.ID_SIZE :], "", False)
+            peer = self.host.make_peer(key[: codes.ID_SIZE], key[codes.ID_SIZE :])
         return peer
 
     def learn(self, peer: Peer, label: str, leaf: bool) -> None:
@@ -276,37 +278,31 @@ class Mesh:
             return
         peer.label = label
         peer.leaf = leaf
-        if peer.mesh is not None:
-            self.node.emit(events.NodeEvent(events.NODE_CHANGED, peer))
-            self.lines.relabelled(peer)
+        if peer.reachable:
+            self.host.node_changed(peer)
+            self._lines.relabelled(peer)
 
     def peer_of(self, key: bytes, now: int) -> Peer:
         """The node that a message names. One that cannot be reached is remembered for a while; a leaf reaches
         everyone through its router.
         """
         peer = self._peer(key)
-        if self.leaf and peer.mesh is None and self._best_hop(peer) is not None:
-            if len(self.node.routes.peers) >= codes.ROUTES_MAX:
+        if self.leaf and not peer.reachable and self._best_hop(peer) is not None:
+            if len(self.routes.peers) >= codes.ROUTES_MAX:
                 self._forget_one(now)
             self._take_up(peer, now)
-        elif self.node.routes.find(key) is None:  # also what comes to a leaf over a link that is closing
+        elif self.routes.find(key) is None:  # also what comes to a leaf over a link that is closing
             peer.left = now
-            self.node.routes.remember(peer)
+            self.routes.remember(peer)
         return peer
 
     def _forget_one(self, now: int) -> None:
         """Make room in a leaf, which is not told of the end of nodes whose numbers were given to others."""
-        for peer in self.node.routes.peers.values():
-            if not peer.connections and not peer.out_flows and not peer.serving:
+        for peer in self.routes.peers.values():
+            if not peer.connections and not peer.is_needed():
                 self._lose(peer, now)
                 return
         raise Refusal(codes.TOO_MANY, "more than 16384 nodes")
-
-    def peer_on(self, route: Route) -> "Peer | None":
-        """The node that a route leads to, unless another incarnation of it counts."""
-        owner = route.owner
-        assert owner is None or isinstance(owner, Peer)
-        return owner
 
     def _best_hop(self, peer: Peer) -> "LinkFace | None":
         route = peer.route
@@ -324,7 +320,6 @@ class Mesh:
 
     def _take_up(self, peer: Peer, now: int) -> None:
         """A node can be reached, or over another link, or its way costs something else."""
-        node = self.node
         hop = self._best_hop(peer)
         assert hop is not None
         route = peer.route
@@ -332,37 +327,31 @@ class Mesh:
         news = metric != peer.metric
         narrower = metric >> 14 < peer.metric >> 14
         peer.metric = metric
-        node.timers.disarm(peer)
-        if peer.mesh is None:
-            peer.mesh = self
+        self.timers.disarm(peer)
+        if not peer.reachable:
+            peer.reachable = True
             peer.hop = hop
             self._replace(peer, now)
-            node.emit(events.NodeEvent(events.NODE_UP, peer))
-            node.origin.homeless.settle(codes.INTROSPECTION, now)  # every node has it and none announces it
-            node.desk.credit_again(peer, now)
+            self.host.node_up(peer, now)
         elif hop is not peer.hop:
             lost = peer.hop is None
             peer.hop = hop
             if lost:
-                node.desk.credit_again(peer, now)
-            self._move(node.forwarder.take_detained(peer, now))
+                self.host.way_found(peer, now)
+            self._move(self.forwarder.take_held(peer, now))
             self._change_hop(peer, now)
-        if peer.stalled:
-            stalled = peer.stalled
-            peer.stalled = []
-            for flow in stalled:
-                node.origin.resume(flow, now)
+        self.host.may_go_on(peer, now)
         if news:
-            self.lines.drop_lines(peer, metric >> 14, now)
+            self._lines.drop_lines(peer, metric >> 14, now)
             if narrower:
-                self.lines.say_again(peer)  # lines that came too early were not taken
+                self._lines.say_again(peer)  # lines that came too early were not taken
             for uuid in peer.entries:  # what they cost depends on the way
-                node.origin.forget_target(uuid)
+                self.host.way_costs(uuid)
 
     def _replace(self, peer: Peer, now: int) -> None:
         """Of two incarnations of one node the one that appears last counts."""
-        former = self.node.routes.peers.get(peer.node_id)
-        self.node.routes.arrive(peer)
+        former = self.routes.peers.get(peer.node_id)
+        self.routes.arrive(peer)
         if former is not None:
             if former.route is not None:
                 former.route.owner = None
@@ -374,29 +363,24 @@ class Mesh:
         """
         self._loosen(peer)
         self._move(self._unsent.pop(peer.key, []))
-        for flow in list(peer.out_flows.values()):
-            self.node.origin.resume(flow, now)
-        for inflow in peer.in_flows.values():
-            if inflow.endpoint.kind == codes.BROADCAST:
-                inflow.session = None  # its next message is looked at: it comes from the new parent or not
-        self.node.forwarder.epoch += 1
+        self.host.way_changed(peer, now)
+        self.epoch += 1
 
     def _loosen(self, peer: Peer) -> None:
         """No flow stays on a link that does not lead to the node any more."""
-        for flow in peer.out_flows.values():
-            link = flow.hop
-            if link is not None and link is not peer.hop and link not in peer.connections:
-                if not self._leads(link, peer.route):
-                    flow.hop = None
-
-    def _leads(self, link: "LinkFace", route: "Route | None") -> bool:
+        links = list(peer.connections)
+        if peer.hop is not None:
+            links.append(peer.hop)
         if self.leaf:
-            return link is self.uplink
-        return route is not None and adverts(link).neighbour in route.offers
+            if self.uplink is not None:
+                links.append(self.uplink)
+        elif peer.route is not None:
+            links += [neighbour.link for neighbour in peer.route.offers]
+        peer.keep_to(links)
 
     def _reconsider(self, peer: Peer, now: int) -> None:
         """A link or way of a node is gone: another one, or hope for one, or none."""
-        if peer.mesh is None:
+        if not peer.reachable:
             return
         hop = self._best_hop(peer)
         if hop is not None:
@@ -404,14 +388,13 @@ class Mesh:
             return
         if peer.hop is not None:
             peer.hop = None
-            for flow in peer.out_flows.values():
-                flow.hop = None
+            peer.keep_to([])
         if peer.deadline < 0:
-            peer.patient = peer is not self._goodbye and self._is_anyone_looking(peer)
-        if not peer.patient and (peer.route is None or not peer.route.offers):
+            peer.waits = peer is not self._goodbye and self._is_anyone_looking(peer)
+        if not peer.waits and (peer.route is None or not peer.route.offers):
             self._lose(peer, now)
         elif peer.deadline < 0:
-            self.node.timers.arm(peer, now + codes.STARVE_MS)
+            self.timers.arm(peer, now + codes.STARVE_MS)
 
     def _is_anyone_looking(self, peer: Peer) -> bool:
         """A neighbour that came through us may find another way and then offer it."""
@@ -427,35 +410,32 @@ class Mesh:
 
     def node_gone(self, key: bytes, now: int) -> None:
         """A leaf's router says that a node cannot be reached any more."""
-        peer = self.node.routes.find(key)
-        if peer is not None and peer.mesh is not None and not peer.connections:
+        peer = self.routes.find(key)
+        if peer is not None and peer.reachable and not peer.connections:
             self._lose(peer, now)
 
     def _lose(self, peer: Peer, now: int) -> None:
         """A node is gone, with all its endpoints."""
-        node = self.node
-        node.timers.disarm(peer)
-        peer.mesh = None
+        self.timers.disarm(peer)
+        peer.reachable = False
         peer.hop = None
-        peer.stalled = []
-        node.routes.depart(peer, now)
-        self.lines.drop_lines(peer, codes.GLOBAL + 1, now)
+        self.routes.depart(peer, now)
+        self._lines.drop_lines(peer, codes.GLOBAL + 1, now)
         for uuid in list(peer.entries):  # a leaf's: it has looked them up
             self.entry_withdrawn(peer, uuid, now)
-        node.desk.lose_peer(peer)
-        unsent = node.forwarder.take_detained(peer, now) + self._unsent.pop(peer.key, [])
-        node.origin.lose_peer(peer, unsent, now)
-        node.forwarder.source_lost(peer)
-        node.lookups.peer_lost(peer, now)
-        for connection in node.connections:
+        unsent = self.forwarder.take_held(peer, now) + self._unsent.pop(peer.key, [])
+        self.host.node_down(peer, unsent, now)
+        self.forwarder.source_lost(peer)
+        self.lookups.peer_lost(peer, now)
+        for connection in self.connections:
             if connection.peer is not None and connection.peer.leaf:
                 adverts(connection).note_gone(peer.key)
-        node.emit(events.NodeEvent(events.NODE_DOWN, peer))
+        self.host.node_lost(peer)
         self._bring_up_other(peer.node_id, now)
 
     def _bring_up_other(self, node_id: bytes, now: int) -> None:
         """Another incarnation may have been there all the time."""
-        if node_id in self.node.routes.peers:
+        if node_id in self.routes.peers:
             return
         for route in self._incarnations.get(node_id, {}):
             self._appear(route, now)
@@ -463,24 +443,24 @@ class Mesh:
 
     # The router's news
 
-    def _touched(self, neighbour: Neighbour) -> None:
+    def route_touched(self, neighbour: Neighbour) -> None:
         neighbour.link.touch()
 
-    def _forgotten(self, route: Route) -> None:
+    def route_forgotten(self, route: Route) -> None:
         peer = self.peer_on(route)
         if peer is not None and peer.route is route:
             peer.route = None
 
-    def _changed(self, route: Route, now: int) -> None:
+    def route_changed(self, route: Route, now: int) -> None:
         came = self._index(route)
         peer = self.peer_on(route)
         if route.via is None:
             if peer is not None:
                 self._reconsider(peer, now)
-        elif peer is not None and peer.mesh is not None:
+        elif peer is not None and peer.reachable:
             self._take_up(peer, now)
             self._loosen(peer)
-        elif came or route.key[: codes.ID_SIZE] not in self.node.routes.peers:
+        elif came or route.key[: codes.ID_SIZE] not in self.routes.peers:
             self._appear(route, now)
 
     def _index(self, route: Route) -> bool:
@@ -501,7 +481,7 @@ class Mesh:
         of it.
         """
         node_id = route.key[: codes.ID_SIZE]
-        other = self.node.routes.peers.get(node_id)
+        other = self.routes.peers.get(node_id)
         if node_id == self.me.node_id:
             return
         if other is not None and other.connections and other.key != route.key:
@@ -510,7 +490,7 @@ class Mesh:
         peer.route = route
         route.owner = peer
         self._take_up(peer, now)
-        self.lines.say_again(peer)  # what was told while the other one counted was not taken
+        self._lines.say_again(peer)  # what was told while the other one counted was not taken
 
     def report_duplicates(self, now: int) -> None:
         """Two live incarnations of one node id (rule 6)."""
@@ -521,7 +501,7 @@ class Mesh:
                 since = self._doubles[node_id] = doubles.get(node_id, now)
                 if since >= 0 and now - since >= codes.DUPLICATE_MS:
                     self._doubles[node_id] = -1  # told once
-                    self.node.emit(events.DuplicateNodeEvent(node_id))
+                    self.host.duplicate_node(node_id)
 
     def adopted(self, connection: "LinkFace", route: Route, now: int) -> None:
         """A neighbour reaches a source through us: it gets its lines, and its broadcasts. Those that wait on
@@ -536,40 +516,33 @@ class Mesh:
                     connection.enqueue_broadcast(out)
         adverts(connection).note_lines(route)
         connection.touch()
-        self.node.forwarder.child_came(connection, route)
+        self.forwarder.child_added(connection, route)
 
-    # Endpoints of others
+    # Endpoints
+
+    def registered(self, entry: Entry) -> None:
+        """One of our own endpoints came, changed, or (kind 0) went."""
+        self._lines.put_own(entry)
 
     def entry_announced(self, entry: Entry, now: int) -> None:
         """Another node has an endpoint; where it conflicts with one of ours, the smaller node id keeps the
         name.
         """
-        node = self.node
-        mine = node.desk.endpoints.get(entry.uuid)
+        mine = self.own(entry.uuid)
         known = entry.peer.entries.get(entry.uuid)
-        node.directory.add(entry)
-        if mine is not None and mine.realm != codes.PROCESS and conflict(mine.kind, entry.kind):
-            if entry.peer.node_id < self.me.node_id:
-                node.desk.yield_name(entry.uuid, now)
-        if (
-            known is None
-            or known.kind != entry.kind
-            or known.realm != entry.realm
-            or known.cost != entry.cost
-            or known.name != entry.name
-        ):
-            node.emit(events.EndpointEvent(events.ENDPOINT_UP, entry))
-        node.origin.announced(entry.peer, entry.uuid, entry.credit, known is None, now)
+        self.directory.add(entry)
+        if mine is not None and conflict(mine.kind, entry.kind) and entry.peer.node_id < self.me.node_id:
+            self.host.name_lost(entry.uuid, now)
+        self.host.endpoint_up(entry, known, now)
         if entry.kind == codes.BROADCAST and (known is None or entry.peer.leaf):
-            node.forwarder.subscribed(entry.uuid)  # a leaf may have come here with what was known already
-        node.lookups.changed(entry.uuid, now)
+            self.forwarder.subscribed(entry.uuid)  # a leaf may have come here with what was known already
+        self.lookups.changed(entry.uuid, now)
         if entry.uuid == codes.LOOKUP and known is None:
-            node.lookups.met(entry.peer, now)
+            self.lookups.met(entry.peer, now)
 
     def entry_withdrawn(self, peer: Peer, uuid: bytes, now: int) -> None:
-        entry = self.node.directory.remove(peer, uuid)
+        entry = self.directory.remove(peer, uuid)
         if entry is not None:
-            self.node.emit(events.EndpointEvent(events.ENDPOINT_DOWN, entry))
-            self.node.origin.withdrawn(peer, uuid, now)
-            self.node.forwarder.epoch += 1
-            self.node.lookups.changed(uuid, now)
+            self.host.endpoint_down(entry, now)
+            self.epoch += 1
+            self.lookups.changed(uuid, now)

@@ -23,6 +23,7 @@ from busway.protocol import (
     codes,
     events,
 )
+from busway.protocol.messaging.correspondent import talk
 from tests.protocol.pairs import Cable, Entropy, Net, node_of
 
 LETTERS = "abcdef"
@@ -456,8 +457,8 @@ class World(Net):
                 assert connection._broadcast_waiters == []
                 assert connection.outbox.queue.size == connection.outbox.broadcasts.size == 0
             for peer in [node.me, *node.routes.peers.values(), *node.routes.departed.values()]:
-                assert self.double or peer.serving == {}
-                assert all(not len(flow.waiting) for flow in peer.out_flows.values())
+                assert self.double or talk(peer).serving == {}
+                assert all(not len(flow.waiting) for flow in talk(peer).out_flows.values())
         if not self.long:
             self.judge_news()
         if self.calm:

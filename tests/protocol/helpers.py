@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from busway.protocol import Message, Node, Receiver, codes, events
+from busway.protocol.messaging.correspondent import talk
 from busway.protocol.wire.messages import Frame
 from tests.protocol.pairs import Net
 
@@ -36,8 +37,8 @@ def assert_settled(net: Net) -> None:
         assert node.origin.pending == {}
         assert node.origin.homeless.waiting == {}
         for peer in [node.me, *node.routes.peers.values(), *node.routes.departed.values()]:
-            assert peer.serving == {}
-            assert all(not len(flow.waiting) for flow in peer.out_flows.values())
+            assert talk(peer).serving == {}
+            assert all(not len(flow.waiting) for flow in talk(peer).out_flows.values())
 
 
 def fill(net: Net, node: Node, endpoint: bytes, count: int) -> list[int]:

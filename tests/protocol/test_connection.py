@@ -8,6 +8,7 @@ import pytest
 
 from busway.protocol import Connection, Limits, Receiver, codes, events
 from busway.protocol.link.outbox import frame
+from busway.protocol.messaging.correspondent import talk
 from busway.protocol.wire.fields import varint
 from busway.protocol.wire.messages import Frame, signal
 
@@ -339,7 +340,7 @@ def test_whatever_there_is_to_write_lists_the_connection(what: str) -> None:
     if what == "answer":
         pair.ca.answer(out)
     elif what == "credit":
-        pair.ca.credit(pair.a.routes.peers[b"b" * 16].in_flows[E])
+        pair.ca.credit(talk(pair.a.routes.peers[b"b" * 16]).in_flows[E])
     elif what == "line":
         pair.a.register(F, codes.BROADCAST)
     elif what == "message":

@@ -17,7 +17,8 @@ from busway.protocol import (
     codes,
     events,
 )
-from busway.protocol.routing.directory import Entry
+from busway.protocol.messaging.correspondent import talk
+from busway.protocol.routing.peers import Entry
 from tests.protocol.helpers import A, B, assert_settled, fill, payloads, verdicts
 from tests.protocol.pairs import Cable, E, F, Net, Pair
 
@@ -568,7 +569,7 @@ def test_a_publish_to_what_is_no_broadcast_any_more_is_dropped_with_a_count() ->
 def test_a_probe_for_what_is_not_there_is_not_answered() -> None:
     net = Pair()
     net.b.desk.probed(net.cb, net.b.routes.peers[A], E, 7, net.now)
-    assert net.b.routes.peers[A].in_flows == {}
+    assert talk(net.b.routes.peers[A]).in_flows == {}
     net.pump()
     assert net.ca.state == codes.OPEN
 
@@ -579,7 +580,7 @@ def test_a_probe_that_is_older_than_what_arrived_takes_nothing_back() -> None:
     net.pump()
     fill(net, net.a, E, 3)
     net.pump()
-    flow = net.b.routes.peers[A].in_flows[E]
+    flow = talk(net.b.routes.peers[A]).in_flows[E]
     for sent in (3, 2, 40_000):
         net.b.desk.probed(net.cb, flow.peer, E, sent, net.now)
         assert flow.received == 3

@@ -16,11 +16,10 @@ from busway.protocol.messaging.endpoints import (
     Request,
     size_of,
 )
-from busway.protocol.routing.directory import Entry
-from busway.protocol.routing.peers import Peer
+from busway.protocol.routing.peers import Entry, Peer, PeerKeeper
 from tests.protocol.pairs import E
 
-ME = Peer(b"a" * 16, b"inca", "A", False)
+ME = Peer(PeerKeeper(), b"a" * 16, b"inca", "A", False)
 
 
 def endpoint(kind: int = codes.ANYCAST, *queues: int, size_max: int = 1 << 20) -> Endpoint:
@@ -163,7 +162,7 @@ def test_a_message_tells_where_it_came_from_and_when() -> None:
 
 
 def test_a_message_without_names_shows_ids_and_not_what_cannot_be_read() -> None:
-    made = InFlow(Peer(b"a" * 16, b"inca", "", False), endpoint(), 0, 0)
+    made = InFlow(Peer(PeerKeeper(), b"a" * 16, b"inca", "", False), endpoint(), 0, 0)
     came = Message(made, 3, b"?", codes.CBOR, b"", 0, 0)
     came.error = ValueError("not CBOR")
     assert repr(came) == f"<message 3 to {E.hex()} from {(b'a' * 16).hex()}: unreadable>"
@@ -196,7 +195,7 @@ def test_endpoints_receivers_and_nodes_tell_what_they_are() -> None:
     receiver.closed = True
     assert repr(receiver).endswith(", 0 queued, closed>")
     assert repr(ME) == f"<node 'A' {(b'a' * 16).hex()}>"
-    assert repr(Peer(b"a" * 16, b"inca", "", True)).endswith(", a leaf>")
+    assert repr(Peer(PeerKeeper(), b"a" * 16, b"inca", "", True)).endswith(", a leaf>")
     entry = Entry(ME, E, codes.ANYCAST, codes.GLOBAL)
     assert repr(entry) == f"<endpoint {E.hex()}, anycast, global, at 'A'>"
     entry.name, entry.kind = "lab/log", 0

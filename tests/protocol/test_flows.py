@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from busway.protocol import FullError, Limits, codes, events
+from busway.protocol.messaging.correspondent import talk
 from tests.protocol.helpers import A, B, assert_settled, fill, payloads
 from tests.protocol.pairs import E, F, Net, Pair
 
@@ -115,7 +116,7 @@ def test_a_blocked_sender_probes_after_its_credit_was_lost() -> None:
     fill(net, net.a, E, 5)
     net.pump()
     net.drain(net.b, receiver)
-    flow = net.b.routes.peers[A].in_flows[E]
+    flow = talk(net.b.routes.peers[A]).in_flows[E]
     assert flow.credit_due
     net.cb.outbox.credits()  # the frame is lost
     net.pump()
@@ -184,7 +185,7 @@ def test_credit_that_repeats_or_is_old_changes_nothing() -> None:
         net.pump()
         net.drain(net.b, receiver)
         net.pump()
-    flow = net.a.routes.peers[B].out_flows[E]
+    flow = talk(net.a.routes.peers[B]).out_flows[E]
     limit = flow.limit
     for told in (limit, limit - 1, limit - 30000):
         net.a.origin.credit(flow.peer, E, told & 0xFFFF, net.now)
@@ -202,8 +203,8 @@ def test_numbers_go_on_past_16_bits() -> None:
         net.pump()
         net.drain(net.b, receiver)
         net.pump()
-    out = net.a.routes.peers[B].out_flows[E]
-    into = net.b.routes.peers[A].in_flows[E]
+    out = talk(net.a.routes.peers[B]).out_flows[E]
+    into = talk(net.b.routes.peers[A]).in_flows[E]
     shift = 3 * 65536 - 10 - out.sent
     for number in range(2):  # both sides as if that many messages had passed
         out.sent += shift // 2 if number else shift - shift // 2
@@ -253,7 +254,7 @@ def test_an_idle_origin_falls_back_to_its_opening_credit() -> None:
         net.pump()
         net.drain(net.b, receiver)
         net.pump()
-    flow = net.a.routes.peers[B].out_flows[E]
+    flow = talk(net.a.routes.peers[B]).out_flows[E]
     assert flow.limit > flow.sent + 4
     net.advance(codes.FLOW_FALLBACK_MS + codes.SWEEP_MS)
     assert flow.limit == flow.sent + 4
@@ -266,7 +267,7 @@ def test_a_flow_in_use_is_left_alone_by_the_sweep() -> None:
     fill(net, net.a, E, 9)
     net.pump()
     net.advance(300_000)
-    flow = net.a.routes.peers[B].out_flows[E]
+    flow = talk(net.a.routes.peers[B]).out_flows[E]
     assert len(flow.waiting) == 5
     got = []
     for _ in range(3):
@@ -354,7 +355,7 @@ def test_a_probe_over_a_new_link_starts_a_forgotten_pair_anew() -> None:
     net.pump()
     for number in range(4):
         case.send(number)
-    flow = net.a.routes.peers[B].out_flows[E]
+    flow = talk(net.a.routes.peers[B]).out_flows[E]
     assert flow.sent == 4
     net.cables[-1].a.outbox.leftovers()  # lost
     case.send(4)
@@ -422,7 +423,7 @@ def test_a_large_queue_opens_no_larger_window_than_can_be_told() -> None:
             net.a.send(E, b"", net.now)
             sent += 1
         net.pump(1 << 20)
-        assert net.a.routes.peers[B].out_flows[E].limit <= sent + codes.WINDOW_MAX
+        assert talk(net.a.routes.peers[B]).out_flows[E].limit <= sent + codes.WINDOW_MAX
         net.drain(net.b, receiver)
         net.pump(1 << 20)
         net.drain(net.b, receiver)
@@ -440,7 +441,7 @@ def test_what_a_second_link_tells_again_takes_no_credit_away() -> None:
         net.pump()
         net.drain(net.b, receiver)
         net.pump()
-    flow = net.a.routes.peers[B].out_flows[E]
+    flow = talk(net.a.routes.peers[B]).out_flows[E]
     credit = flow.limit - flow.sent
     assert credit > codes.OPENING_CREDIT
     net.link(net.a, net.b, via="tcp://h:1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from busway.protocol import Limits, LocalError, codes, events
+from busway.protocol.messaging.correspondent import talk
 from busway.protocol.routing.advertising import adverts
 
 from .helpers import assert_settled, fill, parts_of, verdicts
@@ -113,7 +114,7 @@ def test_the_time_that_is_left_is_counted_at_each_hop() -> None:
     net.advance(400)
     net.cable["bc"].block(net["b"], False)
     net.pump()
-    [request] = list(net.see("c", "a").serving.values())
+    [request] = list(talk(net.see("c", "a")).serving.values())
     assert request.timeout_ms == 600
     assert verdicts(net, net["a"], token) == []
 
@@ -661,7 +662,7 @@ def test_what_is_too_much_to_wait_for_another_way_fails_at_once() -> None:
     net.advance(60_000)
     assert all(len(verdicts(net, net["a"], token)) == 1 for token in tokens)
     assert all(len(verdicts(net, net["c"], token)) == 1 for token in own)
-    assert net["c"].forwarder._detained == 0
+    assert net["c"].forwarder._held == 0
     assert_settled(net)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from busway.protocol import Link, codes, events
+from busway.protocol.messaging.correspondent import talk
 from busway.protocol.routing.advertising import adverts
 from busway.protocol.wire.fields import varint
 
@@ -459,7 +460,7 @@ def test_a_leaf_may_ask_over_a_link_that_begins_while_it_asks() -> None:
     net.advance(100)
     net.join("xa")
     net.pump()
-    assert len(net.see("b", "x").serving) == 1
+    assert len(talk(net.see("b", "x")).serving) == 1
     net.advance(6000)
     assert len(net.outcomes(leaf, token)) == 1
 

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from busway.protocol import codes, events
+from busway.protocol.messaging.correspondent import talk
 from busway.protocol.routing.advertising import adverts
 from busway.protocol.wire.fields import varint
 from tests.rigs.effort import effort
@@ -745,7 +746,7 @@ def test_replies_to_nodes_that_cannot_be_reached_end(window: int) -> None:
     statuses = [[outcome.status for outcome in net.outcomes(net["a"], token)] for token in tokens]
     assert statuses == [[events.UNDELIVERED]] * 8
     assert not net["a"].origin.pending
-    assert not any(peer.stalled for peer in net["a"].routes.departed.values())
+    assert not any(talk(peer).stalled for peer in net["a"].routes.departed.values())
 
 
 def test_thousands_of_holders_of_one_endpoint_that_flap_cost_little() -> None:

@@ -7,6 +7,7 @@ import pytest
 from busway.protocol import Limits, codes, events
 from busway.protocol.link.lanes import EXPRESS, is_express, lane_of
 from busway.protocol.link.queue import OVERHEAD
+from busway.protocol.messaging.correspondent import talk
 from busway.protocol.wire.messages import Frame, RoutingHeader, signal
 
 from .helpers import assert_settled, fill, parts_of, verdicts
@@ -163,7 +164,7 @@ def test_a_cancel_waits_for_the_last_piece_of_its_request_and_of_one_before_it()
     assert net.payloads("c", receivers[1]) == []
     assert verdicts(net, net["a"], kept) == []
     assert net.seen(net["c"], events.REQUEST_CANCELLED) == []
-    [left] = net.see("c", "a").serving.values()
+    [left] = talk(net.see("c", "a")).serving.values()
     assert left.id == kept
 
 
@@ -196,11 +197,11 @@ def test_a_blocked_origin_whose_way_is_lost_does_not_probe_itself() -> None:
     net["a"].register(E, ANYCAST)  # of its own, to which these do not go
     for number in range(10):
         net["a"].send(E, b"%d" % number, net.now, node_id=net["c"].node_id)
-    [flow] = net.see("a", "c").out_flows.values()
+    [flow] = talk(net.see("a", "c")).out_flows.values()
     assert len(flow.waiting)
     flow.peer.hop = flow.hop = None
     net["a"].origin.probe(flow, net.now)
-    assert net["a"].me.in_flows == {}
+    assert talk(net["a"].me).in_flows == {}
 
 
 # What passes

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from busway.protocol import Connection, FullError, Limits, Message, Receiver, codes, events
 from busway.protocol.link.outbox import frame
+from busway.protocol.messaging.correspondent import talk
 from busway.protocol.routing.advertising import adverts
 from busway.protocol.wire.fields import Reader, varint
 from busway.protocol.wire.messages import Frame, signal, write_header
@@ -149,7 +150,7 @@ def test_an_alias_of_two_bytes_is_understood() -> None:
 def test_control_comes_first_then_directory_credit_answers_and_messages() -> None:
     desk = Desk()
     desk.bind()
-    flow = desk.ca.peer.in_flows  # type: ignore[union-attr]
+    flow = talk(desk.ca.peer).in_flows
     receiver = desk.a.register(b"a's own endpoint", codes.UNICAST)
     desk.pump()
     desk.b.send(b"a's own endpoint", b"x", desk.now)
@@ -175,7 +176,7 @@ def test_credit_is_told_once_as_it_stands_when_written() -> None:
         pair.a.send(E, b"x", pair.now)
     pair.pump()
     pair.drain(pair.b, receiver)
-    (flow,) = pair.cb.peer.in_flows.values()  # type: ignore[union-attr]
+    (flow,) = talk(pair.cb.peer).in_flows.values()
     for _ in range(3):
         pair.cb.credit(flow)
     flow.limit += 7
@@ -185,7 +186,7 @@ def test_credit_is_told_once_as_it_stands_when_written() -> None:
     credits = [body for body in bodies(pair.cable.ends[1].sent[before:]) if body[:2] == b"\xf0\x02"]
     assert len(credits) == 1
     assert credits[0][-2:] == flow.limit.to_bytes(2, "big")
-    assert pair.ca.peer.out_flows[E].limit == flow.limit  # type: ignore[union-attr]
+    assert talk(pair.ca.peer).out_flows[E].limit == flow.limit
 
 
 def test_messages_and_broadcasts_take_turns() -> None:

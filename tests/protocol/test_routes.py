@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from busway.protocol import Limits, Node, codes, events
+from busway.protocol.messaging.correspondent import Correspondent, talk
 from busway.protocol.messaging.flows import OutFlow
-from busway.protocol.routing.peers import Peer, Routes
+from busway.protocol.routing.peers import PeerKeeper, Routes
 from tests.protocol.helpers import A, B, assert_settled, fill, payloads
 from tests.protocol.pairs import Cable, E, Entropy, F, Net, Pair, node_of
 
@@ -445,11 +446,11 @@ def test_the_departed_are_bounded_and_those_we_never_sent_to_go_first() -> None:
     net = Pair()
 
     def leave(number: int, *, sent: bool) -> None:
-        peer = Peer(number.to_bytes(16, "big"), b"inca", "", False)
+        peer = Correspondent(PeerKeeper(), number.to_bytes(16, "big"), b"inca", "", False)
         routes.arrive(peer)
         if sent:
-            peer.out_flows[E] = OutFlow(net.a.origin, peer, E, 4, net.now)
-        peer.in_flows = net.a.me.in_flows or {E: object()}  # type: ignore[dict-item]
+            talk(peer).out_flows[E] = OutFlow(net.a.origin, peer, E, 4, net.now)
+        talk(peer).in_flows = talk(net.a.me).in_flows or {E: object()}  # type: ignore[dict-item]
         routes.depart(peer, net.now)
         assert peer.node_id not in routes.peers
 
@@ -481,10 +482,10 @@ def test_the_departed_are_forgotten_in_time() -> None:
     net.drain(net.b, receiver)
     net.cable.cut()
     net.advance(codes.FLOW_FORGET_IN_MS - codes.SWEEP_MS)
-    assert net.b.routes.departed[net.a.me.key].in_flows
+    assert talk(net.b.routes.departed[net.a.me.key]).in_flows
     net.advance(2 * codes.SWEEP_MS)
-    assert not net.b.routes.departed[net.a.me.key].in_flows
-    assert net.a.routes.departed[net.b.me.key].out_flows
+    assert not talk(net.b.routes.departed[net.a.me.key]).in_flows
+    assert talk(net.a.routes.departed[net.b.me.key]).out_flows
     net.advance(codes.FLOW_FORGET_OUT_MS)
     assert net.a.routes.departed == net.b.routes.departed == {}
 

@@ -11,6 +11,7 @@ from busway.protocol.link.face import LinkFace
 from busway.protocol.link.fast import FastReader, _prefix_end
 from busway.protocol.link.link import Link
 from busway.protocol.link.outbox import frame
+from busway.protocol.messaging.correspondent import talk
 
 from .helpers import payloads
 from .nets import ANYCAST, UNICAST, USERSPACE, Mesh, chain, id_of
@@ -210,7 +211,7 @@ def test_a_full_receiver_refuses_what_comes_the_short_way_too() -> None:
     receiver = net["c"].register(E, UNICAST, queue_max=6)
     net.pump()
     warm(net)
-    flow = net["a"].routes.peers[id_of("c")].out_flows[E]
+    flow = talk(net["a"].routes.peers[id_of("c")]).out_flows[E]
     flow.limit = 1 << 20  # an origin that does not heed its credit
     sent = [b"short %d" % number for number in range(6)]
     for payload in sent:

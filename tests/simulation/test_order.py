@@ -49,7 +49,7 @@ def test_the_judge_sees_what_overtakes_in_transit(what: str, monkeypatch: pytest
 
 
 def test_the_judge_sees_what_passes_a_large_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Outbox, "_is_held", lambda self, out: False)
+    monkeypatch.setattr(Outbox, "_is_held", lambda self, out, queue: False)
     assert any(run(seed, STEPS).faults for seed in range(SEEDS_MAX))
 
 
