@@ -16,11 +16,11 @@ from busway.protocol.errors import (
     WrongKindError,
 )
 from busway.protocol.leaf.frames import NEVER, OVER, SENT, WAITING, Message, frame, read_id
-from busway.protocol.leaf.link import LeafConnection, lenient_text
+from busway.protocol.leaf.link import LeafConnection
 from busway.protocol.leaf.sender import LeafOrigin, check_id
 from busway.protocol.leaf.state import Event, Flow, Receiver, Target
 from busway.protocol.wire import codes
-from busway.protocol.wire.fields import Reader, text8, varint
+from busway.protocol.wire.fields import Reader, lenient_text, text8, varint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,17 +7,55 @@ What messages mean is not known here: they go to the `Leaf` (leaf.py) and come f
 from busway.protocol.errors import Refusal
 from busway.protocol.leaf.frames import Message, Numbers, frame, read_message, write_message
 from busway.protocol.wire import codes
-from busway.protocol.wire.fields import Reader, clip_text, text8, varint
+from busway.protocol.wire.fields import Reader, clip_text, lenient_text, text8, varint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
-    from busway.protocol.leaf.leaf import Leaf
     from busway.protocol.leaf.state import Event
 
 _HELLO = b"\1" + codes.MAGIC
 _KEY_SIZE: "Final" = 20  # bytes of a node's id and incarnation
+
+
+class LeafHost:
+    """What a connection asks of its leaf."""
+
+    bus: str
+    label: str
+    limits: "tuple[int, int, int, int]"
+    key: bytes  # node and incarnation
+    link: "LeafConnection | None"
+    stirred: bool  # there may be something to write
+
+    def take_events(self) -> "list[Event]":
+        """What happened since the last call."""
+        raise NotImplementedError
+
+    def write_lines(self, link: "LeafConnection") -> bytes:
+        """DIRECTORY frames that the router has not had yet."""
+        raise NotImplementedError
+
+    def next_item(self, link: "LeafConnection", now: int) -> "Message | None":
+        """The message to be written next."""
+        raise NotImplementedError
+
+    def link_opened(self, link: "LeafConnection", now: int) -> None:
+        """The handshake is over."""
+        raise NotImplementedError
+
+    def link_closed(self, link: "LeafConnection", by_peer: bool, now: int) -> None:
+        """The link has ended."""
+        raise NotImplementedError
+
+    def node_gone(self, key: bytes, now: int) -> None:
+        """A node cannot be reached any more."""
+        raise NotImplementedError
+
+    def arrive(self, link: "LeafConnection", message: Message, reader: Reader, now: int) -> None:
+        """A message came, whole. Raises Refusal."""
+        raise NotImplementedError
 
 
 class LeafConnection:
@@ -49,7 +87,7 @@ class LeafConnection:
     _suspect = False
     _asleep = False  # the router neither reads nor writes: nothing is written
 
-    def __init__(self, leaf: "Leaf", link: "Any", nonce: bytes, now: int) -> None:
+    def __init__(self, leaf: LeafHost, link: "Any", nonce: bytes, now: int) -> None:
         self.leaf = leaf
         self.link = link  # a Link, or what has its attributes
         self.realm: int = link.realm
@@ -486,14 +524,6 @@ class LeafConnection:
         if len(payload) == message.size:
             del self._assemblies[number]
             self.leaf.arrive(self, message, Reader(payload, 0, len(payload)), now)
-
-
-def lenient_text(raw: bytes) -> str:
-    """Text for people, from a peer: bytes that are not UTF-8 are shown as question marks."""
-    try:
-        return raw.decode()
-    except (UnicodeError, ValueError):
-        return "".join([chr(byte) if 32 <= byte < 127 else "?" for byte in raw])
 
 
 def _close_frame(code: int, text: str) -> bytes:

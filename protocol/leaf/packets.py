@@ -9,14 +9,14 @@ from busway.protocol.wire.fields import Reader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from busway.protocol.leaf.leaf import Leaf
+    from busway.protocol.leaf.link import LeafHost
     from busway.protocol.link.link import Link
 
 
 class PacketLeafConnection(LeafConnection):
     """As `LeafConnection`; it waits for its router for ever, and ends with RESTARTED if that starts anew."""
 
-    def __init__(self, leaf: "Leaf", link: "Link", nonce: bytes, now: int) -> None:
+    def __init__(self, leaf: "LeafHost", link: "Link", nonce: bytes, now: int) -> None:
         super().__init__(leaf, link, nonce, now)
         # The router says it back, perhaps to a board that was reset meanwhile: no byte of it is a 3 (Ctrl-C).
         nonce = bytes((nonce[0] | 16, nonce[1] | 16, nonce[2] | 16, nonce[3] | 16))

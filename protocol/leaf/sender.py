@@ -7,6 +7,7 @@ for the next.
 from busway.protocol import outcomes
 from busway.protocol.errors import ClosedError, FullError, LocalError, Refusal, WrongKindError
 from busway.protocol.leaf.frames import NEVER, OVER, SENT, WAITING, Message
+from busway.protocol.leaf.link import LeafConnection, LeafHost
 from busway.protocol.leaf.state import Event, Flow, Receiver, Target
 from busway.protocol.wire import codes
 from busway.protocol.wire.fields import Reader
@@ -15,13 +16,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
-    from busway.protocol.leaf.link import LeafConnection
-
 
 CAST = "that endpoint is of kind broadcast or used so: publish"
 
 
-class LeafOrigin:
+class LeafOrigin(LeafHost):
     """The sending side of a leaf; its arguments are those of `Leaf`."""
 
     link: "LeafConnection | None" = None

@@ -5,8 +5,9 @@ from busway.protocol.wire.fields import text8, varint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from busway.protocol.leaf.frames import Message
-    from busway.protocol.leaf.link import LeafConnection
 
 
 class Event:
@@ -23,7 +24,7 @@ class Event:
     format = 0
     endpoint = b""
     by_peer = False
-    connection: "LeafConnection | None" = None
+    connection: "Any" = None  # a LeafConnection
     receiver: "Receiver | None" = None
     request: "Message | None" = None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import json
 import os
 import shutil
@@ -39,8 +40,8 @@ _CORE = (
 )
 
 MODULES = {
-    "protocol/leaf/leaf.py": _CORE,
-    "protocol/leaf/packets.py": (
+    "protocol/leaf.py": _CORE,
+    "protocol/leaf_packets.py": (
         "protocol/packet/cobs.py",
         "protocol/packet/packets.py",
         "protocol/leaf/packets.py",
@@ -84,6 +85,33 @@ _CONSTANTS = {
 _CONSTANT_MODULES = {"busway.protocol.wire.codes": "codes", "busway.protocol.outcomes": "outcomes"}
 
 
+def _is_face(node: ast.ClassDef) -> bool:
+    """Whether a class only says what others have: no code, and nothing but methods that another overrides."""
+
+    def says_nothing(statement: ast.stmt) -> bool:
+        if isinstance(statement, ast.FunctionDef):
+            return isinstance(statement.body[-1], ast.Raise) and all(map(says_nothing, statement.body[:-1]))
+        if isinstance(statement, ast.AnnAssign):
+            return statement.value is None
+        return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+    return len(node.body) > 1 and all(map(says_nothing, node.body))
+
+
+@functools.cache
+def _faces() -> frozenset[str]:
+    """The classes of that sort in all that boards carry: they go, for others are what is used."""
+    trees = [
+        ast.parse((SOURCE / part).read_text(encoding="utf-8"))
+        for parts in MODULES.values()
+        for part in parts
+        if part.startswith("protocol/")
+    ]
+    return frozenset(
+        node.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef) and _is_face(node)
+    )
+
+
 class _Strip(ast.NodeTransformer):
     """Constants become numbers; docstrings, annotations, slots, assertions and imports for types go."""
 
@@ -108,8 +136,9 @@ class _Strip(ast.NodeTransformer):
         if table is not None:
             self.names.update({alias.name: _CONSTANTS[table][alias.name] for alias in node.names})
             return None
-        if node.module in ("busway.protocol", "busway.protocol.wire.fields"):
+        if node.module in ("busway.protocol", "busway.protocol.wire"):
             node.names = [alias for alias in node.names if alias.name not in _CONSTANTS]
+        node.names = [alias for alias in node.names if alias.name not in _faces()]
         return node if node.names else None
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
@@ -171,7 +200,10 @@ class _Strip(ast.NodeTransformer):
         node.body = node.body or [ast.Pass()]
         return node
 
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST | None:
+        if node.name in _faces():
+            return None
+        node.bases = [base for base in node.bases if not (isinstance(base, ast.Name) and base.id in _faces())]
         if bare := _only_annotated(node):
             raise RuntimeError(
                 f"{node.name}: {sorted(bare)} have no value in the class and are not set by its methods: "

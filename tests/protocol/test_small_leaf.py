@@ -22,9 +22,9 @@ from busway.protocol import (
 )
 from busway.protocol.leaf.frames import Message, Numbers, frame, write_message
 from busway.protocol.leaf.leaf import Leaf
-from busway.protocol.leaf.link import LeafConnection, lenient_text
+from busway.protocol.leaf.link import LeafConnection
 from busway.protocol.leaf.state import Target
-from busway.protocol.wire.fields import varint
+from busway.protocol.wire.fields import lenient_text, varint
 
 from .leaves import LeafNet
 from .pairs import E, Entropy, F, G, bodies, prover
@@ -768,8 +768,10 @@ def lone(link: Link | None = None, **options: Any) -> LeafConnection:
 
 def test_no_hello_in_time_and_close_before_hello() -> None:
     connection = lone()
-    assert connection.leaf.next_deadline() == codes.HELLO_TIMEOUT_MS
-    connection.leaf.handle_timer(codes.HELLO_TIMEOUT_MS)
+    leaf = connection.leaf
+    assert isinstance(leaf, Leaf)
+    assert leaf.next_deadline() == codes.HELLO_TIMEOUT_MS
+    leaf.handle_timer(codes.HELLO_TIMEOUT_MS)
     assert connection.close_code == codes.HELLO_TIMEOUT
     assert not connection.done
     assert connection.wants_write
