@@ -19,13 +19,21 @@ from busway.adapters.asyncio_host import WAY, Host
 from busway.adapters.asyncio_links import Links
 from busway.adapters.asyncio_receiving import Receiving
 from busway.adapters.asyncio_views import Views
-from busway.adapters.checks import ANY_NODE, check_flag, check_node, check_seconds, check_window
+from busway.adapters.checks import ANY_NODE, TIMEOUT_S, check_flag, check_node, check_seconds, check_window
 from busway.adapters.face import Face
 from busway.adapters.links import now_ms
-from busway.adapters.literal import id_of, id_of_name
+from busway.adapters.literal import id_of_name, id_taking
 from busway.adapters.tap import consent
-from busway.adapters.typed import R, RequestOptions, StreamOptions, Target
-from busway.names import endpoint_id
+from busway.adapters.typed import (
+    M,
+    Name,
+    PublishOptions,
+    R,
+    RequestOptions,
+    SendOptions,
+    StreamOptions,
+    Target,
+)
 from busway.payloads import encode
 from busway.protocol import Limits, Node, codes, errors, events
 
@@ -103,6 +111,12 @@ class AsyncBus(Face, Receiving, Links, Views):
 
     # Sending
 
+    @overload
+    async def send(self, to: type[M], payload: M, **options: Unpack[SendOptions]) -> None: ...
+
+    @overload
+    async def send(self, to: Name, payload: Any = None, **options: Unpack[SendOptions]) -> None: ...
+
     async def send(
         self,
         to: Target,
@@ -110,25 +124,26 @@ class AsyncBus(Face, Receiving, Links, Views):
         *,
         confirm: bool = False,
         ttl: float = 0.0,
-        timeout: float | None = 30.0,
+        timeout: float | None = TIMEOUT_S,
         node: bytes | None = ANY_NODE,
     ) -> None:
         """Send to whoever holds `to`; returns when the message is accepted for transport.
 
-        With `confirm` it returns when the receiving program has taken it, within `timeout` seconds. `ttl`
-        seconds wait for the endpoint to appear; `node` picks one of several holders. Raises Undeliverable,
-        with `confirm` also DeliveryUnknown; ValueError for a broadcast endpoint.
+        With `confirm` it returns when the receiving program has taken it, within `timeout` seconds. Without,
+        it waits for credit as long as it takes, or for `timeout` seconds if that is given. `ttl` seconds wait
+        for the endpoint to appear; `node` picks one of several holders. Raises Undeliverable, with `confirm`
+        also DeliveryUnknown; ValueError for a broadcast endpoint.
         """
         host = self._host
         if host.failure is not None or _get_running_loop() is not host._loop:
             host.check_open()
-        endpoint = id_of_name(to) if type(to) is str else endpoint_id(to)
+        endpoint = id_of_name(to) if type(to) is str else id_taking(to, payload)
         if (
             type(payload) is bytes
             and confirm is False
-            and ttl == 0
+            and ttl == 0.0
             and node is ANY_NODE
-            and timeout == 30
+            and timeout is TIMEOUT_S
             and not self._process_only
         ):
             try:
@@ -170,8 +185,14 @@ class AsyncBus(Face, Receiving, Links, Views):
             node_id=check_node(node),
             confirm=confirm,
             ttl_ms=facade.milliseconds("ttl", ttl),
-            timeout_ms=facade.timeout_ms(timeout),
+            timeout_ms=facade.send_timeout_ms(timeout, confirm),
         )
+
+    @overload
+    async def publish(self, to: type[M], payload: M, **options: Unpack[PublishOptions]) -> None: ...
+
+    @overload
+    async def publish(self, to: Name, payload: Any = None, **options: Unpack[PublishOptions]) -> None: ...
 
     async def publish(
         self, to: Target, payload: Any = None, *, wait: bool = False, best_effort: bool = False
@@ -186,7 +207,7 @@ class AsyncBus(Face, Receiving, Links, Views):
         busy; the subscriber's `missed` counts it. For readings of which the next comes soon.
         """
         self._host.check_open()
-        endpoint = id_of(to)
+        endpoint = id_taking(to, payload)
         data, format, type_id = self._encode(payload, endpoint)
         token = self._host.call(
             self.node.publish,
@@ -205,12 +226,22 @@ class AsyncBus(Face, Receiving, Links, Views):
 
     @overload
     async def request(
-        self, to: Target, payload: Any = None, *, reply: type[R], **options: Unpack[RequestOptions]
+        self, to: type[M], payload: M, *, reply: type[R], **options: Unpack[RequestOptions]
     ) -> R: ...
 
     @overload
     async def request(
-        self, to: Target, payload: Any = None, *, reply: Any = None, **options: Unpack[RequestOptions]
+        self, to: Name, payload: Any = None, *, reply: type[R], **options: Unpack[RequestOptions]
+    ) -> R: ...
+
+    @overload
+    async def request(
+        self, to: type[M], payload: M, *, reply: Any = None, **options: Unpack[RequestOptions]
+    ) -> Any: ...
+
+    @overload
+    async def request(
+        self, to: Name, payload: Any = None, *, reply: Any = None, **options: Unpack[RequestOptions]
     ) -> Any: ...
 
     async def request(
@@ -235,17 +266,27 @@ class AsyncBus(Face, Receiving, Links, Views):
         wanted = facade.wanted_reply(reply)
         outcome = await self._host.outcome(self._request(to, payload, timeout, ttl, node, 0))
         if outcome.status == events.REPLIED:
-            return facade.decode_outcome(outcome, wanted)
+            return facade.decode_outcome(outcome, wanted, to)
         raise facade.error_of(outcome, to)
 
     @overload
     def request_stream(
-        self, to: Target, payload: Any = None, *, reply: type[R], **options: Unpack[StreamOptions]
+        self, to: type[M], payload: M, *, reply: type[R], **options: Unpack[StreamOptions]
     ) -> AsyncGenerator[R, None]: ...
 
     @overload
     def request_stream(
-        self, to: Target, payload: Any = None, *, reply: Any = None, **options: Unpack[StreamOptions]
+        self, to: Name, payload: Any = None, *, reply: type[R], **options: Unpack[StreamOptions]
+    ) -> AsyncGenerator[R, None]: ...
+
+    @overload
+    def request_stream(
+        self, to: type[M], payload: M, *, reply: Any = None, **options: Unpack[StreamOptions]
+    ) -> AsyncGenerator[Any, None]: ...
+
+    @overload
+    def request_stream(
+        self, to: Name, payload: Any = None, *, reply: Any = None, **options: Unpack[StreamOptions]
     ) -> AsyncGenerator[Any, None]: ...
 
     async def request_stream(
@@ -277,7 +318,7 @@ class AsyncBus(Face, Receiving, Links, Views):
                 if outcome.status not in (events.PARTIAL, events.REPLIED):
                     raise facade.error_of(outcome, to)
                 self.node.consume_part(token, now_ms())
-                yield facade.decode_outcome(outcome, wanted)
+                yield facade.decode_outcome(outcome, wanted, to)
                 if outcome.status == events.REPLIED:
                     return
         finally:
@@ -289,7 +330,7 @@ class AsyncBus(Face, Receiving, Links, Views):
         self, to: Any, payload: Any, timeout: float | None, ttl: float, node: bytes | None, window: int
     ) -> int:
         self._host.check_open()
-        endpoint = id_of(to)
+        endpoint = id_taking(to, payload)
         data, format, type_id = self._encode(payload, endpoint)
         token = self._host.call(
             self.node.request,

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Generic, Self, cast
 
 from busway.adapters import facade, typed
 from busway.adapters.checks import check_seconds
-from busway.adapters.facade import Change
+from busway.adapters.closing import Done
 from busway.adapters.links import now_ms
+from busway.adapters.records import Change
 from busway.adapters.typed import Handler, T_co
 from busway.errors import BusClosed, EndpointTaken, RemoteError
 from busway.names import ascii_safe
@@ -45,15 +46,16 @@ class Arrivals:
         self.lost = False  # another node keeps the name
         self.waiting: deque[asyncio.Future[None]] = deque()
         core.tag = self
+        core.decline = facade.NO_ANSWERS
 
     def forget(self, future: asyncio.Future[None]) -> None:
         """One waiter is served or gives up; what came in the meantime is the next one's."""
         if future in self.waiting:
             self.waiting.remove(future)
         if self.waiting and len(self.core.queue):
-            self.wake()
+            self._wake()
 
-    def wake(self) -> None:
+    def _wake(self) -> None:
         """There is a message, or there will be none any more."""
         while self.waiting:
             future = self.waiting.popleft()
@@ -62,10 +64,14 @@ class Arrivals:
                 if not self.core.closed:
                     return
 
-    def taken(self) -> None:
+    def _taken(self) -> None:
         """Another node keeps the name: what is queued can still be read."""
         self.lost = True
-        self.wake()
+        self._wake()
+
+    def _asked(self) -> None:
+        """Somebody waits for an answer, which only a service gives."""
+        _log.warning("%s", facade.log_asked(self.core))
 
 
 class Receiver(Generic[T_co]):
@@ -124,8 +130,14 @@ class Receiver(Generic[T_co]):
         if message is None:
             if timeout is not None:
                 check_seconds("timeout", timeout, endless=True)
-            async with asyncio.timeout(timeout):
-                message = await self._wait()
+            limit = asyncio.timeout(timeout)
+            try:
+                async with limit:
+                    message = await self._wait()
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                raise TimeoutError(facade.nothing_came(self._core, timeout)) from None
         return cast(typed.Message[T_co], message)
 
     def _accept(self, message: Message) -> bool:
@@ -155,11 +167,12 @@ class Receiver(Generic[T_co]):
             if message is not None:
                 return message
 
-    def close(self) -> None:
-        """Deregister. What was not read is answered as not taken. Twice is once."""
+    def close(self) -> Done:
+        """Deregister. What was not read is answered as not taken. Twice is once. It may be awaited."""
         self._host.check_here()
         self._host.node.deregister(self._core, now_ms())
-        self._arrivals.wake()
+        self._arrivals._wake()
+        return Done()
 
     async def __aenter__(self) -> Self:
         return self
@@ -187,7 +200,7 @@ class Service:
     def __repr__(self) -> str:
         return facade.describe_receiver(self, self._core)
 
-    def wake(self) -> None:
+    def _wake(self) -> None:
         """Start handlers for what is queued, as far as the limit allows."""
         while self._running < self._limit:
             try:
@@ -222,13 +235,15 @@ class Service:
             facade.answer_error(self._host.node, message, code, text, now_ms())
         elif (error := task.exception()) is not None:  # SystemExit, KeyboardInterrupt: the loop has raised it
             facade.answer_failure(self._host.node, message, error, now_ms())
-        self.wake()
+        self._wake()
 
     def _accept(self, message: Message) -> bool:
         known = facade.decode_message(message, self._types)
         if known and message.error is None:
             return True
         self.unknown += not known
+        if message.error is not None:
+            self._host.failures.add(*facade.unreadable(self._core, message.error))
         facade.answer_unreadable(self._host.node, message, now_ms())
         return False
 
@@ -276,18 +291,21 @@ class Service:
         if asked is not None:
             await self._host.settled(self._host.node.respond_end(asked, now_ms()))
 
-    def taken(self) -> None:
+    def _taken(self) -> None:
         """Another node keeps the name: what is queued is still served."""
         _log.warning("another node keeps the endpoint %s", ascii_safe(self._core.endpoint.name or ""))
 
-    def close(self) -> None:
-        """Deregister. Handlers at work go on; what is queued is answered as not taken. Twice is once."""
+    def close(self) -> Done:
+        """Deregister. Handlers at work go on; what is queued is answered as not taken. Twice is once. It may
+        be awaited.
+        """
         self._host.check_here()
         self._host.node.deregister(self._core, now_ms())
+        return Done()
 
 
 class Changes:
-    """What comes and goes: an async iterator. Made by `changes`; `aclose()` ends it."""
+    """What comes and goes: an async iterator. Made by `changes`; `close()` ends it."""
 
     def __init__(self, keep: object, host: Host) -> None:
         self._keep = keep  # the bus: it is not dropped while this is held
@@ -297,13 +315,16 @@ class Changes:
         self._ended = False
         self.missed = 0  # that were lost so far, for this reader was too slow: look around anew
 
-    def put(self, change: Change) -> None:
+    def __repr__(self) -> str:
+        return facade.describe_changes(len(self._waiting), self.missed, self._ended)
+
+    def _put(self, change: Change) -> None:
         """One more; a full queue loses its oldest."""
         self.missed += len(self._waiting) == _CHANGES_MAX
         self._waiting.append(change)
         self._arrived.set()
 
-    def finish(self) -> None:
+    def _finish(self) -> None:
         """No more will come: what is queued can still be read."""
         self._ended = True
         self._arrived.set()
@@ -321,11 +342,16 @@ class Changes:
             await self._arrived.wait()
         return self._waiting.popleft()
 
-    async def aclose(self) -> None:
-        """Read no more. Twice is once."""
+    def close(self) -> Done:
+        """Read no more. Twice is once. It may be awaited."""
         self._host.check_here()
         self._waiting.clear()
-        self.finish()
+        self._finish()
+        return Done()
+
+    async def aclose(self) -> None:
+        """As `close`, for `contextlib.aclosing`."""
+        self.close()
 
 
 class Parts:

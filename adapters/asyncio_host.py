@@ -21,10 +21,10 @@ from typing import Any, TypeVar, cast
 from busway.adapters import closing, facade, remarks, tap
 from busway.adapters.asyncio_ends import Arrivals, Changes, Parts
 from busway.adapters.dialled import Dialling
-from busway.adapters.facade import Change
 from busway.adapters.failures import Failures
 from busway.adapters.links import LinkRunner, ListenerRunner, Owner, now_ms
 from busway.adapters.local import LocalMesh
+from busway.adapters.records import Change, Undelivered
 from busway.errors import BusClosed, BusError
 from busway.names import ascii_safe
 from busway.protocol import Connection, Message, Node, codes, errors, events
@@ -41,7 +41,7 @@ class Host:
 
     def __init__(self, node: Callable[[Callable[[], None]], Node], ipc: bool) -> None:
         self.node = node(self.wake)
-        self.undeliverable: deque[events.UndeliverableEvent] = deque(maxlen=1024)
+        self.undeliverable: deque[Undelivered] = deque(maxlen=1024)
         self.tap = False  # whether this program may be tapped (tap.py), by whose bus
         self.face: weakref.ref[Any] | None = None
         self.failure: BusError | None = None
@@ -169,7 +169,7 @@ class Host:
         steps.append(lambda: self.dispatch(self.node.take_events()))
         if self._timer is not None:
             steps.append(self._timer.cancel)
-        steps += [changes.finish for changes in list(self.changes)]
+        steps += [changes._finish for changes in list(self.changes)]
         closing.release([*steps, self.failures.close], _log.error)
 
     async def _stop_handlers(self, deadline: float) -> None:
@@ -299,7 +299,7 @@ class Host:
         for event in happened:
             kind = event.kind
             if kind == events.MESSAGES:
-                cast(Arrivals, cast(events.MessagesEvent, event).receiver.tag).wake()
+                cast(Arrivals, cast(events.MessagesEvent, event).receiver.tag)._wake()
             elif kind == events.OUTCOME:
                 self._on_outcome(cast(events.Outcome, event))
             elif kind == events.UNDELIVERABLE:
@@ -309,7 +309,9 @@ class Host:
                 if request in self.handlers:
                     self.handlers[request].cancel()
             elif kind == events.RECEIVER_TAKEN:
-                cast(Arrivals, cast(events.ReceiverEvent, event).receiver.tag).taken()
+                cast(Arrivals, cast(events.ReceiverEvent, event).receiver.tag)._taken()
+            elif kind == events.RECEIVER_ASKED:
+                cast(Arrivals, cast(events.ReceiverEvent, event).receiver.tag)._asked()
             else:
                 self._on_change(event)
         self._arm()
@@ -328,10 +330,11 @@ class Host:
     def _on_undeliverable(self, event: events.UndeliverableEvent) -> None:
         if event.endpoint == tap.TAP:
             return  # who watched has gone
-        self.undeliverable.append(event)
+        lost = facade.undelivered(self.node, event)
+        self.undeliverable.append(lost)
         if self.loop.time() >= self._quiet_until:  # one line a second tells as much as a thousand
             self._quiet_until = self.loop.time() + 1.0
-            _log.warning("a message was %s", facade.undelivered(event))
+            _log.warning("a message was %s", lost.error)
 
     def _on_change(self, event: events.Event) -> None:
         tap.noticed(self, event)
@@ -359,7 +362,7 @@ class Host:
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug("%s", remarks.change(change))
         for changes in self.changes:
-            changes.put(change)
+            changes._put(change)
 
     def _dialled_rows(self) -> list[dict[str, object]]:
         return [link.row() for link in self.dialled]

@@ -27,6 +27,8 @@ from busway.adapters.typed import (
     T,
     Target,
     U,
+    V,
+    W,
 )
 from busway.protocol import Node
 from busway.protocol import Receiver as CoreReceiver
@@ -78,6 +80,28 @@ class Receiving:
         kind: Kind = ...,
         realm: Realm = ...,
         *,
+        types: tuple[type[T], type[U], type[V]],
+        **options: Unpack[RegisterOptions],
+    ) -> Receiver[T | U | V]: ...
+
+    @overload
+    def register(
+        self,
+        endpoint: Target,
+        kind: Kind = ...,
+        realm: Realm = ...,
+        *,
+        types: tuple[type[T], type[U], type[V], type[W]],
+        **options: Unpack[RegisterOptions],
+    ) -> Receiver[T | U | V | W]: ...
+
+    @overload
+    def register(
+        self,
+        endpoint: Target,
+        kind: Kind = ...,
+        realm: Realm = ...,
+        *,
         types: tuple[type, ...] | None = None,
         **options: Unpack[RegisterOptions],
     ) -> Receiver[Any]: ...
@@ -104,6 +128,8 @@ class Receiving:
             "drop_newest". "latest", for broadcast: of each origin only the newest waits.
             cost: 0 to 16383, prefers the cheapest of several anycast receivers.
 
+        It answers no requests, `serve` does: who sends a request here hears so at once.
+
         Raises EndpointTaken, ValueError.
         """
         accepted = facade.types_of(endpoint, types)
@@ -128,6 +154,24 @@ class Receiving:
     def subscribe(
         self, endpoint: Target, *, types: tuple[type[T], type[U]], **options: Unpack[SubscribeOptions]
     ) -> Receiver[T | U]: ...
+
+    @overload
+    def subscribe(
+        self,
+        endpoint: Target,
+        *,
+        types: tuple[type[T], type[U], type[V]],
+        **options: Unpack[SubscribeOptions],
+    ) -> Receiver[T | U | V]: ...
+
+    @overload
+    def subscribe(
+        self,
+        endpoint: Target,
+        *,
+        types: tuple[type[T], type[U], type[V], type[W]],
+        **options: Unpack[SubscribeOptions],
+    ) -> Receiver[T | U | V | W]: ...
 
     @overload
     def subscribe(

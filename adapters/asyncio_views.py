@@ -12,8 +12,8 @@ from busway.adapters.asyncio_ends import Changes
 from busway.adapters.asyncio_host import Host
 from busway.adapters.checks import ANY_NODE, check_node
 from busway.adapters.dialled import links_of
-from busway.adapters.facade import EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo
 from busway.adapters.links import now_ms
+from busway.adapters.records import EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo
 from busway.protocol import Node
 
 

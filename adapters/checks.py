@@ -7,6 +7,7 @@ from typing import Any
 ANY_NODE = b""
 FOR_EVER_S = 2_147_483  # what the core's milliseconds hold: 24 days
 WINDOW_MAX = 32_767
+TIMEOUT_S = float("30")  # an object of its own: 30.0 that a caller gives is another one
 
 
 def check_token(token: object) -> None:

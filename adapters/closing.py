@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
+
+
+class Done:
+    """What a `close` returns that is over at once: `await` may stand before it, as before that of a bus."""
+
+    def __repr__(self) -> str:
+        return "<done>"
+
+    def __await__(self) -> Generator[Any, None, None]:
+        yield from ()
+
 
 UNCLOSED = "a bus was left open: use `{way}`, or its close()"
 UNOPENED = "a bus was never opened, though something is registered with it: use `{way}`"
@@ -41,7 +52,7 @@ def abandon(mesh: Any, dialled: Iterable[Any], runners: Iterable[Any], listeners
 def wake_receivers(node: Any) -> list[Callable[[], object]]:
     """Who waits at the node's endpoints goes on, and hears that it is closed."""
     tags = [core.tag for endpoint in node.endpoints() for core in endpoint.receivers]
-    return [tag.wake for tag in tags if tag is not None]  # None: the built-in endpoint's
+    return [tag._wake for tag in tags if tag is not None]  # None: the built-in endpoint's
 
 
 def dropped(bus: object, host: Any, way: str) -> None:

@@ -17,9 +17,11 @@ from typing import Any, Protocol
 
 from busway.adapters import facade, opening, refusals
 from busway.adapters.attempts import Attempt
-from busway.adapters.facade import Change, LinkInfo, Realm
+from busway.adapters.closing import Done
+from busway.adapters.facade import Realm
 from busway.adapters.links import Host as LinkHost
 from busway.adapters.links import LinkRunner, next_id, now_ms
+from busway.adapters.records import Change, LinkInfo
 from busway.adapters.retrying import CLOSED, CONNECTED, CONNECTING, Healer, Retry
 from busway.errors import BusClosed, BusError, LinkRefused
 from busway.protocol import Node, codes, errors
@@ -180,11 +182,12 @@ class DialledLink:
         """The last round trip of the keepalive, in seconds; None while there is none."""
         return self._dialling.info().rtt
 
-    def close(self) -> None:
+    def close(self) -> Done:
         """End the link for good: what is queued is written, a goodbye said, and it is not tried again. Twice
-        is once.
+        is once. With an AsyncBus it may be awaited.
         """
         self._dialling.close()
+        return Done()
 
 
 class Dialling:

@@ -12,11 +12,12 @@ import os
 import sys
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 from busway.adapters import opening
 from busway.adapters.checks import (
+    TIMEOUT_S,
     check_flag,
     check_label,
     check_limits,
@@ -27,7 +28,17 @@ from busway.adapters.checks import (
     check_whole,
 )
 from busway.adapters.failures import describe
-from busway.adapters.literal import id_of, text_of
+from busway.adapters.literal import id_of, name_of, text_of
+from busway.adapters.records import (
+    Change,
+    EndpointInfo,
+    Hop,
+    LinkInfo,
+    NodeInfo,
+    RouteInfo,
+    Undelivered,
+    named,
+)
 from busway.adapters.typed import Kind as Kind
 from busway.adapters.typed import Policy as Policy
 from busway.adapters.typed import Realm as Realm
@@ -42,7 +53,7 @@ from busway.errors import (
     Undeliverable,
     UnknownType,
 )
-from busway.names import check_bus_name, endpoint_name
+from busway.names import ascii_safe, check_bus_name, endpoint_name
 from busway.payloads import ReplyType, accepted_types, decode, encode, reply_type
 from busway.protocol import (
     Connection,
@@ -99,140 +110,11 @@ _LINK_DEFAULTS = {
 }
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class NodeInfo:
-    """A node: `id` 16 bytes, `label` the program, `leaf` whether it never forwards, `me` whether it is this
-    one.
-    """
-
-    id: bytes
-    label: str
-    leaf: bool
-    me: bool = False
-
-    def __repr__(self) -> str:
-        what = ", this one" if self.me else ", a leaf" if self.leaf else ""
-        return f"<node {_named(self.label, self.id)}{what}>"
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class EndpointInfo:
-    """An endpoint at a node: `id` 16 bytes, `node` the holder's id."""
-
-    id: bytes
-    name: str
-    kind: str
-    realm: str
-    node: bytes
-
-    def __repr__(self) -> str:
-        return f"<endpoint {_named(self.name, self.id)}, {self.kind}, {self.realm}, at {_short(self.node)}>"
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class LinkInfo:
-    """A link: `peer` the other node's id, `state` ("connecting", "connected", "reconnecting", "closing",
-    "closed"), `realm`, `address`, `rtt` the last round trip of the keepalive in seconds (None: not measured);
-    `id` its number in this process, the same as long as it is listed.
-
-    Of a link that this program dialled also `url`, `attempt` since it was last open, `next_try` in seconds
-    (None: under way, or none to come) and `error`, what went wrong last.
-    """
-
-    peer: bytes
-    label: str
-    state: str
-    realm: str
-    address: str
-    rtt: float | None
-    bytes_in: int
-    bytes_out: int
-    url: str = ""
-    attempt: int = 0
-    next_try: float | None = None
-    error: str = ""
-    id: int = 0
-
-    def __repr__(self) -> str:
-        rtt = "" if self.rtt is None else f", {self.rtt * 1000:.2g} ms"
-        error = f", {self.error}" if self.error else ""
-        where = self.address or self.url
-        return (
-            f"<link to {_named(self.label, self.peer)} over {where}, {self.state}, {self.realm}{rtt}{error}>"
-        )
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class RouteInfo:
-    """The way to a node: `via` the next hop's id (its own for a neighbour), `realm` the widest on the way,
-    `cost` the sum of its links, `seqno` of the route, `offers` how many neighbours offer a way.
-    """
-
-    node: bytes
-    label: str
-    leaf: bool
-    via: bytes
-    realm: str
-    cost: int
-    seqno: int
-    offers: int
-
-    def __repr__(self) -> str:
-        way = f"via {_short(self.via)}, cost {self.cost}, {self.realm}"
-        return f"<route to {_named(self.label, self.node)} {way}>"
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Hop:
-    """A node on the way of a trace, and the link by which it was reached; `rtt` seconds, there and back."""
-
-    node: bytes
-    label: str
-    realm: str
-    cost: int
-    medium: str
-    rtt: float
-
-    def __repr__(self) -> str:
-        return f"<hop {_named(self.label, self.node)} over {self.medium}, {self.rtt * 1000:.2g} ms>"
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Change:
-    """Something came, went or changed: `what` is "link-up", "link-down", "link-state" (a link is being made,
-    or its LinkInfo's `state`, `attempt`, `next_try` or `error` is another), "node-up", "node-changed" (of one
-    that is there, the label or `leaf` has become known), "node-down", "endpoint-up" (also of one that
-    changed), "endpoint-down", "duplicate-node" (two live nodes have one id), "link-refused" (somebody came to
-    a listener of this program with another token, bus name or version; told once for each machine: `address`
-    and `text`).
-
-    `subject` is the LinkInfo, NodeInfo or EndpointInfo as it is now; of a link that ended `code` and `text`
-    say why. Who takes in all of them knows what `nodes()`, `endpoints()` and `links()` say: a node goes by
-    its `id`, an endpoint by `node` and `id`, a link by `id` and is listed until its `state` is "closed".
-    """
-
-    what: str
-    subject: LinkInfo | NodeInfo | EndpointInfo
-    code: int = 0
-    text: str = ""
-
-    def __repr__(self) -> str:
-        return f"<{self.what} {self.subject!r}{f': {self.text}' if self.text else ''}>"
-
-
-def _short(node: bytes) -> str:
-    return node.hex()[:8]
-
-
-def _named(name: str, id: bytes) -> str:
-    return f"{name!r} {_short(id)}" if name else id.hex() or "nobody yet"
-
-
 def describe_bus(bus: object, node: Node, state: str) -> str:
     """The repr of an AsyncBus or Bus."""
     others = len(node.peers())
     seen = f", {others} other node{'' if others == 1 else 's'}"
-    return f"<{type(bus).__name__} {node.bus!r} as {_named(node.label, node.node_id)}, {state}{seen}>"
+    return f"<{type(bus).__name__} {node.bus!r} as {named(node.label, node.node_id)}, {state}{seen}>"
 
 
 def describe_receiver(end: object, core: Receiver) -> str:
@@ -240,7 +122,17 @@ def describe_receiver(end: object, core: Receiver) -> str:
     endpoint = core.endpoint
     words = [codes.KIND_NAMES[endpoint.kind], codes.REALM_NAMES[endpoint.realm], f"{len(core.queue)} queued"]
     words += ["closed"] if core.closed else []
-    return f"<{type(end).__name__} of {_named(endpoint.name, endpoint.uuid)}, {', '.join(words)}>"
+    return f"<{type(end).__name__} of {named(endpoint.name, endpoint.uuid)}, {', '.join(words)}>"
+
+
+def nothing_came(core: Receiver, timeout: float | None) -> str:
+    """What a `receive` says that ran out of time."""
+    return f"nothing came to {core.endpoint.name or core.endpoint.uuid.hex()!r} within {timeout:g} s"
+
+
+def describe_changes(waiting: int, missed: int, ended: bool) -> str:
+    """The repr of Changes."""
+    return f"<Changes, {waiting} to be read, {missed} missed{', closed' if ended else ''}>"
 
 
 def choice(name: str, value: str, table: dict[str, int]) -> int:
@@ -272,6 +164,13 @@ def milliseconds(name: str, value: float | None, *, endless: bool = False) -> in
 def timeout_ms(timeout: float | None) -> int:
     """A call's `timeout` in the core's milliseconds."""
     return milliseconds("timeout", timeout, endless=True)
+
+
+def send_timeout_ms(timeout: float | None, confirm: bool) -> int | None:
+    """As `timeout_ms`; None, no limit, for a plain send that was given none."""
+    if not confirm and (timeout is None or timeout is TIMEOUT_S):
+        return None
+    return timeout_ms(timeout)
 
 
 def patience_ms(wait: bool, best_effort: bool) -> int:
@@ -384,6 +283,17 @@ def register(
         raise ValueError(str(error)) from None
 
 
+NO_ANSWERS = (
+    "this endpoint takes messages and answers no requests: its program made it with register, not serve"
+)
+
+
+def log_asked(core: Receiver) -> str:
+    """What to log, once for each receiver that is sent requests and answers none."""
+    name = ascii_safe(core.endpoint.name or core.endpoint.uuid.hex())
+    return f"a request came to {name}, which was made with register: only what serve makes answers requests"
+
+
 def encode_answer(request: Request, value: Any) -> tuple[Any, int, bytes]:
     """As a payload; what a PROCESS endpoint answers stays the object it is."""
     if request.flow.endpoint.realm == codes.PROCESS:
@@ -394,6 +304,12 @@ def encode_answer(request: Request, value: Any) -> tuple[Any, int, bytes]:
 def wants_answer(message: Message) -> Request | None:
     """The request that a message is; None for one that nobody waits for."""
     return message if isinstance(message, Request) and not message.confirm else None
+
+
+def unreadable(core: Receiver, error: PayloadError) -> tuple[str, PayloadError]:
+    """What a service logs of a message that its handler does not get. What came may be in the text."""
+    name = ascii_safe(core.endpoint.name or core.endpoint.uuid.hex())
+    return f"reading a message for {name}", PayloadError(ascii_safe(error.reason))
 
 
 def answer_unreadable(node: Node, message: Message, now: int) -> None:
@@ -537,8 +453,15 @@ def wanted_reply(reply: Any) -> ReplyType | None:
     return None if reply is None else reply_type(reply)
 
 
-def decode_outcome(outcome: events.Outcome, wanted: ReplyType | None) -> Any:
-    """The value of a reply or part, of the type that is wanted. Raises PayloadError."""
+def decode_outcome(outcome: events.Outcome, wanted: ReplyType | None, to: Any) -> Any:
+    """The value of a reply or part of that endpoint, of the type that is wanted. Raises PayloadError."""
+    try:
+        return _decode_outcome(outcome, wanted)
+    except PayloadError as error:
+        raise PayloadError(f"the reply of {text_of(to)}: {error.reason}", error.payload) from error
+
+
+def _decode_outcome(outcome: events.Outcome, wanted: ReplyType | None) -> Any:
     payload = outcome.payload
     if wanted is not None:
         if outcome.format == codes.OBJECT:
@@ -553,7 +476,7 @@ def error_of(outcome: events.Outcome, to: Any) -> BusError:
     """The exception for the outcome, which is no success, of a message to that endpoint."""
     status = outcome.status
     if status == events.FAILED:
-        return RemoteError(outcome.code, outcome.text)
+        return RemoteError._received(outcome.code, outcome.text)
     if status == events.TIMED_OUT:
         return RequestTimeout(f"{text_of(to)}: {RequestTimeout()}")
     if outcome.code == codes.BUS_CLOSED and not outcome.text:
@@ -563,9 +486,11 @@ def error_of(outcome: events.Outcome, to: Any) -> BusError:
     return Undeliverable(outcome.code, outcome.text, text_of(to))
 
 
-def undelivered(event: events.UndeliverableEvent) -> Undeliverable:
-    """What a sender that has gone on would have been told."""
-    return Undeliverable(event.reason, endpoint=text_of(event.endpoint))
+def undelivered(node: Node, event: events.UndeliverableEvent) -> Undelivered:
+    """A message that was lost later, as users see it."""
+    peer = node.me if event.node_id == node.node_id else node.routes.peers.get(event.node_id)
+    label = "" if peer is None else peer.label
+    return Undelivered(event.endpoint, name_of(event.endpoint), event.node_id, label, event.seq, event.reason)
 
 
 def node_info(peer: Peer, me: bool = False) -> NodeInfo:

@@ -6,13 +6,17 @@ from collections import deque
 from typing import Any
 
 from busway.adapters import closing, facade
-from busway.protocol import Node, events
+from busway.adapters.records import Undelivered
+from busway.protocol import Node
 
 
 class Face:
     """The part of a bus that needs neither loop nor thread."""
 
     node: Node
+    """The protocol core's own node, or what stands before it while `busway listen --all` watches: for tools
+    and tests, with no promises (docs/guarantees.md).
+    """
     _host: Any
     _way: str  # how such a bus is used
 
@@ -40,7 +44,7 @@ class Face:
         return self.node.label
 
     @property
-    def undeliverable(self) -> deque[events.UndeliverableEvent]:
+    def undeliverable(self) -> deque[Undelivered]:
         """What was sent without `confirm` and could not be delivered, with the reason: the last 1,024."""
-        found: deque[events.UndeliverableEvent] = self._host.undeliverable
+        found: deque[Undelivered] = self._host.undeliverable
         return found

@@ -75,8 +75,9 @@ class Failures:
         kind.timer = self._call_later(kind.interval, partial(self._due, where))
 
     def _tell(self, kind: _Kind) -> None:
-        words = "%s failed %d more times in the same way, the last with %s"
-        self._say(partial(_log.error, words, kind.name, kind.count, kind.text))
+        words = "%s failed %d more %s in the same way, the last with %s"
+        times = "time" if kind.count == 1 else "times"
+        self._say(partial(_log.error, words, kind.name, kind.count, times, kind.text))
         kind.count = 0
 
     def close(self) -> None:

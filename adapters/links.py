@@ -12,8 +12,10 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from busway.adapters import board_logs, facade
-from busway.adapters.facade import Change, LinkInfo, Realm, make_link
+from busway.adapters.closing import Done
+from busway.adapters.facade import Realm, make_link
 from busway.adapters.opening import COMER_S, Connecting
+from busway.adapters.records import Change, LinkInfo
 from busway.adapters.refusals import for_users, text_of
 from busway.errors import LinkRefused
 from busway.protocol import Connection, Node, codes, events
@@ -243,11 +245,14 @@ class LinkRunner:
         self._host.dispatch(self.connection.receive_eof(now_ms(), f"the connection failed: {text_of(error)}"))
         self.close()
 
-    def close(self) -> None:
-        """Release the channel; whatever is still unsent is lost."""
-        if self._closed:
-            return
-        self._closed = True
+    def close(self) -> Done:
+        """Release the channel; whatever is still unsent is lost. With an AsyncBus it may be awaited."""
+        if not self._closed:
+            self._closed = True
+            self._release()
+        return Done()
+
+    def _release(self) -> None:
         if self.channel.fileno() >= 0:
             self._host.loop.remove_reader(self.channel.fileno())
             self._host.loop.remove_writer(self.channel.fileno())
@@ -446,6 +451,7 @@ class Listener:
         """Where others can connect, with the real port."""
         return self._runner.url
 
-    def close(self) -> None:
-        """Stop listening; links that were accepted stay. Twice is once."""
+    def close(self) -> Done:
+        """Stop listening; links that were accepted stay. Twice is once. Of an AsyncBus it may be awaited."""
         self._host.inside(self._runner.close)
+        return Done()

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from busway.errors import LiteralName
-from busway.messages import declaration_by_id
+from busway.messages import declaration_by_id, declaration_of
 from busway.names import endpoint_id, id_of_text
 
 # A word of its own that other systems take for "any": MQTT's # and +, * and **, NATS's >; or * in a word.
@@ -57,16 +57,43 @@ def name_of(endpoint: bytes) -> str:
 
 
 def text_of(target: Any) -> str:
-    """An endpoint for people: as it was called or declared, else the beginning of its UUID."""
+    """An endpoint for people: as it was called or declared, else the class that stands for it here, else the
+    beginning of its UUID.
+    """
     if isinstance(target, str):
         return target
     found = endpoint_id(target)
-    return name_of(found) or found.hex()[:8]
+    declared = declaration_by_id(found)
+    return name_of(found) or (declared.cls.__qualname__ if declared is not None else found.hex()[:8])
 
 
 def id_of(target: Any) -> bytes:
     """As `endpoint_id`, and warns as `id_of_name`."""
     return id_of_name(target) if type(target) is str else endpoint_id(target)
+
+
+def id_taking(target: Any, payload: Any) -> bytes:
+    """As `id_of`, of an endpoint that this payload may be sent to: a message class takes its own instances
+    only. Raises TypeError.
+    """
+    if type(target) is str:
+        return id_of_name(target)
+    found = endpoint_id(target)
+    if isinstance(target, type) and type(payload) is not target:
+        _check_instance(target, found, payload)
+    return found
+
+
+def _check_instance(target: type, endpoint: bytes, payload: Any) -> None:
+    """What is declared under the same UUID, as after a reload, and an object of this process will do."""
+    declared = declaration_of(type(payload))
+    if isinstance(payload, target) if declared is None else declared.type_id == endpoint:
+        return
+    name = target.__qualname__
+    got = "None" if payload is None else type(payload).__qualname__
+    raise TypeError(
+        f"endpoint {name} takes {name}, not {got}: write {name}(...), or give the endpoint's name for others"
+    )
 
 
 def _callers_level() -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from busway.adapters.facade import Change, EndpointInfo, LinkInfo, NodeInfo
 from busway.adapters.literal import text_of
+from busway.adapters.records import Change, EndpointInfo, LinkInfo, NodeInfo
 from busway.names import ascii_safe
 from busway.protocol import Node, codes, events
 from busway.protocol.messaging import flows

@@ -12,10 +12,10 @@ from types import TracebackType
 from typing import Any, Self, Unpack, overload
 
 from busway.adapters import facade
-from busway.adapters.checks import ANY_NODE, check_flag, check_node, check_seconds, check_window
+from busway.adapters.checks import ANY_NODE, TIMEOUT_S, check_flag, check_node, check_seconds, check_window
 from busway.adapters.face import Face
 from busway.adapters.links import now_ms
-from busway.adapters.literal import id_of
+from busway.adapters.literal import id_taking
 from busway.adapters.tap import consent
 from busway.adapters.threads_callbacks import FutureReply
 from busway.adapters.threads_ends import Parts
@@ -24,7 +24,16 @@ from busway.adapters.threads_links import Links
 from busway.adapters.threads_receiving import Receiving
 from busway.adapters.threads_signals import shielded
 from busway.adapters.threads_views import Views
-from busway.adapters.typed import R, RequestOptions, StreamOptions, Target
+from busway.adapters.typed import (
+    M,
+    Name,
+    PublishOptions,
+    R,
+    RequestOptions,
+    SendOptions,
+    StreamOptions,
+    Target,
+)
 from busway.payloads import encode
 from busway.protocol import Limits, codes, events
 
@@ -88,6 +97,12 @@ class Bus(Face, Receiving, Links, Views):
 
     # Sending
 
+    @overload
+    def send(self, to: type[M], payload: M, **options: Unpack[SendOptions]) -> None: ...
+
+    @overload
+    def send(self, to: Name, payload: Any = None, **options: Unpack[SendOptions]) -> None: ...
+
     @shielded
     def send(
         self,
@@ -96,12 +111,13 @@ class Bus(Face, Receiving, Links, Views):
         *,
         confirm: bool = False,
         ttl: float = 0.0,
-        timeout: float | None = 30.0,
+        timeout: float | None = TIMEOUT_S,
         node: bytes | None = ANY_NODE,
     ) -> None:
         """Send to whoever holds `to`; returns when the message is accepted for transport.
 
-        Arguments and errors as `AsyncBus.send`. Waits while the receiver gives no credit.
+        Arguments and errors as `AsyncBus.send`. Waits while the receiver gives no credit, or for `timeout`
+        seconds if that is given.
         """
         if confirm is not False:
             check_flag("confirm", confirm)
@@ -116,12 +132,18 @@ class Bus(Face, Receiving, Links, Views):
             node_id=check_node(node),
             confirm=confirm,
             ttl_ms=0 if ttl == 0 else facade.milliseconds("ttl", ttl),
-            timeout_ms=facade.timeout_ms(timeout),
+            timeout_ms=facade.send_timeout_ms(timeout, confirm),
         )
         if promise is not None:
             outcome = self._host.outcome(token, promise)
             if outcome.status not in (events.ACCEPTED, events.TAKEN):
                 raise facade.error_of(outcome, to)
+
+    @overload
+    def publish(self, to: type[M], payload: M, **options: Unpack[PublishOptions]) -> None: ...
+
+    @overload
+    def publish(self, to: Name, payload: Any = None, **options: Unpack[PublishOptions]) -> None: ...
 
     @shielded
     def publish(
@@ -143,13 +165,21 @@ class Bus(Face, Receiving, Links, Views):
             self._host.settle(token, promise)
 
     @overload
+    def request(self, to: type[M], payload: M, *, reply: type[R], **options: Unpack[RequestOptions]) -> R: ...
+
+    @overload
     def request(
-        self, to: Target, payload: Any = None, *, reply: type[R], **options: Unpack[RequestOptions]
+        self, to: Name, payload: Any = None, *, reply: type[R], **options: Unpack[RequestOptions]
     ) -> R: ...
 
     @overload
     def request(
-        self, to: Target, payload: Any = None, *, reply: Any = None, **options: Unpack[RequestOptions]
+        self, to: type[M], payload: M, *, reply: Any = None, **options: Unpack[RequestOptions]
+    ) -> Any: ...
+
+    @overload
+    def request(
+        self, to: Name, payload: Any = None, *, reply: Any = None, **options: Unpack[RequestOptions]
     ) -> Any: ...
 
     @shielded
@@ -168,17 +198,27 @@ class Bus(Face, Receiving, Links, Views):
         token, promise = self._request(to, payload, timeout, ttl, node, 0)
         outcome = self._host.outcome(token, promise)
         if outcome.status == events.REPLIED:
-            return facade.decode_outcome(outcome, wanted)
+            return facade.decode_outcome(outcome, wanted, to)
         raise facade.error_of(outcome, to)
 
     @overload
     def request_future(
-        self, to: Target, payload: Any = None, *, reply: type[R], **options: Unpack[RequestOptions]
+        self, to: type[M], payload: M, *, reply: type[R], **options: Unpack[RequestOptions]
     ) -> Future[R]: ...
 
     @overload
     def request_future(
-        self, to: Target, payload: Any = None, *, reply: Any = None, **options: Unpack[RequestOptions]
+        self, to: Name, payload: Any = None, *, reply: type[R], **options: Unpack[RequestOptions]
+    ) -> Future[R]: ...
+
+    @overload
+    def request_future(
+        self, to: type[M], payload: M, *, reply: Any = None, **options: Unpack[RequestOptions]
+    ) -> Future[Any]: ...
+
+    @overload
+    def request_future(
+        self, to: Name, payload: Any = None, *, reply: Any = None, **options: Unpack[RequestOptions]
     ) -> Future[Any]: ...
 
     def request_future(
@@ -203,12 +243,22 @@ class Bus(Face, Receiving, Links, Views):
 
     @overload
     def request_stream(
-        self, to: Target, payload: Any = None, *, reply: type[R], **options: Unpack[StreamOptions]
+        self, to: type[M], payload: M, *, reply: type[R], **options: Unpack[StreamOptions]
     ) -> Generator[R, None, None]: ...
 
     @overload
     def request_stream(
-        self, to: Target, payload: Any = None, *, reply: Any = None, **options: Unpack[StreamOptions]
+        self, to: Name, payload: Any = None, *, reply: type[R], **options: Unpack[StreamOptions]
+    ) -> Generator[R, None, None]: ...
+
+    @overload
+    def request_stream(
+        self, to: type[M], payload: M, *, reply: Any = None, **options: Unpack[StreamOptions]
+    ) -> Generator[Any, None, None]: ...
+
+    @overload
+    def request_stream(
+        self, to: Name, payload: Any = None, *, reply: Any = None, **options: Unpack[StreamOptions]
     ) -> Generator[Any, None, None]: ...
 
     def request_stream(
@@ -238,7 +288,7 @@ class Bus(Face, Receiving, Links, Views):
                 if outcome.status not in (events.PARTIAL, events.REPLIED):
                     raise facade.error_of(outcome, to)
                 self._host.engine.call(self.node.consume_part, token, now_ms())
-                yield facade.decode_outcome(outcome, wanted)
+                yield facade.decode_outcome(outcome, wanted, to)
                 if outcome.status == events.REPLIED:
                     return
         finally:
@@ -272,7 +322,7 @@ class Bus(Face, Receiving, Links, Views):
     def _prepare(self, to: Any, payload: Any) -> tuple[bytes, Any, int, bytes]:
         """Without the lock: encoding may run code of the user's."""
         self._host.check_open()
-        endpoint = id_of(to)
+        endpoint = id_taking(to, payload)
         if self.node.is_process_only(endpoint):
             return endpoint, payload, codes.OBJECT, b""
         return endpoint, *encode(payload, endpoint)

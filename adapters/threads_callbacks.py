@@ -57,7 +57,7 @@ class FutureReply:
         try:
             if outcome.status != events.REPLIED:
                 raise facade.error_of(outcome, self._to)
-            value = facade.decode_outcome(outcome, self._wanted)
+            value = facade.decode_outcome(outcome, self._wanted, self._to)
         except Exception as error:  # noqa: BLE001 - the future's to tell
             self.future.set_exception(error)
         else:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Generic, Self, cast
 
 from busway.adapters import facade, typed
 from busway.adapters.checks import check_seconds
-from busway.adapters.facade import Change
 from busway.adapters.links import now_ms
+from busway.adapters.records import Change
 from busway.adapters.threads_callbacks import CallSoon, deliver
 from busway.adapters.threads_engine import Engine, Promise
 from busway.adapters.threads_signals import shielded
@@ -44,15 +44,16 @@ class Arrivals:
         self.lost = False  # another node keeps the name
         self.waiting: deque[Promise] = deque()
         core.tag = self
+        core.decline = facade.NO_ANSWERS
 
     def forget(self, promise: Promise) -> None:
         """One who waited is served or gives up; what came in the meantime is the next one's."""
         if promise in self.waiting:
             self.waiting.remove(promise)
         if self.waiting and len(self.core.queue):
-            self.wake()
+            self._wake()
 
-    def wake(self) -> None:
+    def _wake(self) -> None:
         """There is a message, or there will be none any more."""
         while self.waiting:
             promise = self.waiting.popleft()
@@ -61,10 +62,14 @@ class Arrivals:
                 if not self.core.closed:
                     return
 
-    def taken(self) -> None:
+    def _taken(self) -> None:
         """Another node keeps the name: what is queued can still be read."""
         self.lost = True
-        self.wake()
+        self._wake()
+
+    def _asked(self, host: Host) -> None:
+        """Somebody waits for an answer, which only a service gives."""
+        host.engine.remarks.append(partial(_log.warning, "%s", facade.log_asked(self.core)))
 
 
 class Receiver(Generic[T_co]):
@@ -133,7 +138,7 @@ class Receiver(Generic[T_co]):
                 if self._accept(message):
                     return cast(typed.Message[T_co], message)
             elif not self._wait(promise, end):
-                raise TimeoutError("no message within the timeout")
+                raise TimeoutError(facade.nothing_came(self._core, timeout))
 
     def _take(self) -> tuple[Message | None, Promise | None]:
         """The next, or what to wait for."""
@@ -177,7 +182,7 @@ class Receiver(Generic[T_co]):
 
     def _close(self) -> None:
         self._host.node.deregister(self._core, now_ms())
-        self._arrivals.wake()
+        self._arrivals._wake()
 
     def close(self) -> None:
         """Deregister. What was not read is answered as not taken. Twice is once."""
@@ -219,7 +224,7 @@ class Service:
     def __repr__(self) -> str:
         return facade.describe_receiver(self, self._core)
 
-    def wake(self) -> None:
+    def _wake(self) -> None:
         """Start handlers for what is queued, as far as the limit allows."""
         while self._running < self._limit:
             try:
@@ -244,7 +249,7 @@ class Service:
 
     def _next(self, message: Message) -> None:
         self._ended(message)
-        self.wake()
+        self._wake()
 
     def _run(self, message: Message, job: Job) -> None:
         """In a thread of the pool: from the message to its answer."""
@@ -274,6 +279,8 @@ class Service:
         if known and message.error is None:
             return True
         self.unknown += not known
+        if message.error is not None:
+            self._host.engine.call(self._host.failures.add, *facade.unreadable(self._core, message.error))
         self._host.engine.call(facade.answer_unreadable, self._host.node, message, now_ms())
         return False
 
@@ -308,7 +315,7 @@ class Service:
         payload, format, type_id = facade.encode_answer(asked, value)
         self._host.settled(function, asked, payload, now_ms(), format, type_id)
 
-    def taken(self) -> None:
+    def _taken(self) -> None:
         """Another node keeps the name: what is queued is still served."""
         name = ascii_safe(self._core.endpoint.name or "")
         remark = partial(_log.warning, "another node keeps the endpoint %s", name)
@@ -332,7 +339,10 @@ class Changes:
         self._delivering = False  # to a callback
         self.missed = 0  # that were lost so far, for this reader was too slow: look around anew
 
-    def put(self, change: Change) -> None:
+    def __repr__(self) -> str:
+        return facade.describe_changes(len(self._queue), self.missed, self._ended)
+
+    def _put(self, change: Change) -> None:
         """One more; a full queue loses its oldest."""
         self.missed += len(self._queue) == _CHANGES_MAX
         self._queue.append(change)
@@ -343,7 +353,7 @@ class Changes:
         for promise in waiting:
             promise.set_result(None)
 
-    def finish(self) -> None:
+    def _finish(self) -> None:
         """No more will come: what is queued can still be read."""
         self._ended = True
         self._host.changes.discard(self)
@@ -382,7 +392,7 @@ class Changes:
         """Read no more. Twice is once."""
         with self._engine.lock:
             self._queue.clear()
-            self.finish()
+            self._finish()
 
 
 class Parts:

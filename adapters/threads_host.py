@@ -19,9 +19,10 @@ from typing import Any, cast
 
 from busway.adapters import closing, facade, remarks, tap
 from busway.adapters.dialled import Dialling
-from busway.adapters.facade import Change, Realm
+from busway.adapters.facade import Realm
 from busway.adapters.links import LinkRunner, ListenerRunner, Owner, now_ms
 from busway.adapters.local import LocalMesh
+from busway.adapters.records import Change, Undelivered
 from busway.adapters.threads_callbacks import FutureReply
 from busway.adapters.threads_ends import Arrivals, Changes, Job, Parts
 from busway.adapters.threads_engine import Engine, Pool, Promise
@@ -43,7 +44,7 @@ class Host:
 
     def __init__(self, node: Node, ipc: bool) -> None:
         self.node = node
-        self.undeliverable: deque[events.UndeliverableEvent] = deque(maxlen=1024)
+        self.undeliverable: deque[Undelivered] = deque(maxlen=1024)
         self.engine = Engine(self._turn, self._fire)
         self.failures = self.engine.failures
         self.pool = Pool()
@@ -175,7 +176,7 @@ class Host:
         self._released = True
         self._leave()
         steps: list[Callable[[], object]] = [runner.close for runner in list(self.runners)]
-        steps += [changes.finish for changes in list(self.changes)]
+        steps += [changes._finish for changes in list(self.changes)]
         closing.release([*steps, self.failures.close], self._complain)
 
     def _complain(self, *words: object) -> None:
@@ -281,7 +282,7 @@ class Host:
         for event in happened:
             kind = event.kind
             if kind == events.MESSAGES:
-                cast(Arrivals, cast(events.MessagesEvent, event).receiver.tag).wake()
+                cast(Arrivals, cast(events.MessagesEvent, event).receiver.tag)._wake()
             elif kind == events.OUTCOME:
                 self._on_outcome(cast(events.Outcome, event))
             elif kind == events.UNDELIVERABLE:
@@ -291,7 +292,9 @@ class Host:
                 if request in self.handlers:
                     self.handlers[request].cancelled = True
             elif kind == events.RECEIVER_TAKEN:
-                cast(Arrivals, cast(events.ReceiverEvent, event).receiver.tag).taken()
+                cast(Arrivals, cast(events.ReceiverEvent, event).receiver.tag)._taken()
+            elif kind == events.RECEIVER_ASKED:
+                cast(Arrivals, cast(events.ReceiverEvent, event).receiver.tag)._asked(self)
             else:
                 self._on_change(event)
 
@@ -308,10 +311,11 @@ class Host:
     def _on_undeliverable(self, event: events.UndeliverableEvent) -> None:
         if event.endpoint == tap.TAP:
             return  # who watched has gone
-        self.undeliverable.append(event)
+        lost = facade.undelivered(self.node, event)
+        self.undeliverable.append(lost)
         if time.monotonic() >= self._quiet_until:  # one line a second tells as much as a thousand
             self._quiet_until = time.monotonic() + 1.0
-            self.engine.remarks.append(partial(_log.warning, "a message was %s", facade.undelivered(event)))
+            self.engine.remarks.append(partial(_log.warning, "a message was %s", lost.error))
 
     def _on_change(self, event: events.Event) -> None:
         tap.noticed(self, event)
@@ -340,7 +344,7 @@ class Host:
         if _log.isEnabledFor(logging.DEBUG):
             self.engine.remarks.append(partial(_log.debug, "%s", remarks.change(change)))
         for changes in self.changes:
-            changes.put(change)
+            changes._put(change)
 
     def _warn(self, *words: object) -> None:
         self.engine.remarks.append(partial(_log.warning, *words))

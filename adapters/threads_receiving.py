@@ -28,6 +28,8 @@ from busway.adapters.typed import (
     T,
     Target,
     U,
+    V,
+    W,
 )
 from busway.protocol import Node
 
@@ -78,6 +80,28 @@ class Receiving:
         kind: Kind = ...,
         realm: Realm = ...,
         *,
+        types: tuple[type[T], type[U], type[V]],
+        **options: Unpack[RegisterOptions],
+    ) -> Receiver[T | U | V]: ...
+
+    @overload
+    def register(
+        self,
+        endpoint: Target,
+        kind: Kind = ...,
+        realm: Realm = ...,
+        *,
+        types: tuple[type[T], type[U], type[V], type[W]],
+        **options: Unpack[RegisterOptions],
+    ) -> Receiver[T | U | V | W]: ...
+
+    @overload
+    def register(
+        self,
+        endpoint: Target,
+        kind: Kind = ...,
+        realm: Realm = ...,
+        *,
         types: tuple[type, ...] | None = None,
         **options: Unpack[RegisterOptions],
     ) -> Receiver[Any]: ...
@@ -94,7 +118,7 @@ class Receiving:
         cost: int = 0,
     ) -> Receiver[Any]:
         """Receive what is sent to `endpoint`: a name, a UUID, or a message class. Arguments and errors as
-        `AsyncBus.register`.
+        `AsyncBus.register`. It answers no requests, `serve` does.
         """
         accepted = facade.types_of(endpoint, types)
         core = self._register(endpoint, kind, realm, queue, policy, cost)
@@ -118,6 +142,24 @@ class Receiving:
     def subscribe(
         self, endpoint: Target, *, types: tuple[type[T], type[U]], **options: Unpack[SubscribeOptions]
     ) -> Receiver[T | U]: ...
+
+    @overload
+    def subscribe(
+        self,
+        endpoint: Target,
+        *,
+        types: tuple[type[T], type[U], type[V]],
+        **options: Unpack[SubscribeOptions],
+    ) -> Receiver[T | U | V]: ...
+
+    @overload
+    def subscribe(
+        self,
+        endpoint: Target,
+        *,
+        types: tuple[type[T], type[U], type[V], type[W]],
+        **options: Unpack[SubscribeOptions],
+    ) -> Receiver[T | U | V | W]: ...
 
     @overload
     def subscribe(

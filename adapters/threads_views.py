@@ -10,8 +10,8 @@ from uuid import UUID
 from busway.adapters import facade
 from busway.adapters.checks import ANY_NODE, check_node
 from busway.adapters.dialled import links_of
-from busway.adapters.facade import EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo
 from busway.adapters.links import now_ms
+from busway.adapters.records import EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo
 from busway.adapters.threads_ends import Changes
 from busway.adapters.threads_host import Host
 from busway.protocol import Node

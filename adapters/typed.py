@@ -7,7 +7,7 @@ The core's classes run on MicroPython and compiled, where there are no generic c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypedDict
 from uuid import UUID
 
 from busway import protocol
@@ -25,8 +25,19 @@ if TYPE_CHECKING:
 
     T = TypeVar("T", default=Any)
     U = TypeVar("U", default=Any)
+    V = TypeVar("V", default=Any)
+    W = TypeVar("W", default=Any)
     R = TypeVar("R", default=Any)
     T_co = TypeVar("T_co", default=Any, covariant=True)
+
+    class _Dataclass(Protocol):
+        __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    class _Struct(Protocol):
+        __struct_fields__: ClassVar[tuple[str, ...]]
+
+    # Without the bound the checkers would find that any two types are both `object`.
+    M = TypeVar("M", bound=_Dataclass | _Struct)
 
     class Message(protocol.Message, Generic[T_co]):
         """A message whose payload is of type `T_co`, unless `error` says why it is not."""
@@ -43,8 +54,11 @@ if TYPE_CHECKING:
 else:
     from typing import TypeVar
 
+    M = TypeVar("M")
     T = TypeVar("T")
     U = TypeVar("U")
+    V = TypeVar("V")
+    W = TypeVar("W")
     R = TypeVar("R")
     T_co = TypeVar("T_co", covariant=True)
     Message = protocol.Message
@@ -81,6 +95,22 @@ class ServeOptions(TypedDict, total=False):
     limit: int
     queue: int
     cost: int
+
+
+class SendOptions(TypedDict, total=False):
+    """Of `send`."""
+
+    confirm: bool
+    ttl: float
+    timeout: float | None
+    node: bytes | None
+
+
+class PublishOptions(TypedDict, total=False):
+    """Of `publish`."""
+
+    wait: bool
+    best_effort: bool
 
 
 class RequestOptions(TypedDict, total=False):

@@ -34,6 +34,7 @@ from busway.drivers.websocket_options import (
     check_pages,
     context_for_server,
 )
+from busway.drivers.websocket_tls import HANDSHAKE as TLS_HANDSHAKE
 from busway.drivers.websocket_tls import Tls, client_context, fault_of
 
 STAGGER_S: Final = tcp.STAGGER_S
@@ -325,6 +326,11 @@ class WebSocketChannel:
         tls = self._tls
         if tls is None or not data:
             return data
+        if not tls.begun and not self.dialled and data[0] != TLS_HANDSHAKE:
+            assert isinstance(self._opening, ServerOpening)
+            self._tls = None  # who came without TLS understands no answer that has it
+            self._opening.receive_plain(data)
+            return None
         plain = self._decrypt(data)
         if plain:
             return plain

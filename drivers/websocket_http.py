@@ -27,6 +27,10 @@ _REDIRECTIONS: Final = (301, 302, 303, 307, 308)
 _LATER: Final = (408, 425, 429)  # another time it may be answered otherwise
 _NONCE_SIZE: Final = 16
 _TLS_RECORD: Final = b"\x16\x03"  # how a TLS ClientHello begins
+_TLS_ALERT: Final = b"\x15\x03"  # ... and how a TLS server complains of what is no TLS
+_HTTP: Final = b"HTTP/"
+_SAID_SIZE_MAX: Final = 60  # bytes of what a stranger says, for people
+_BEGIN_SIZE: Final = 7  # bytes that tell who is there
 _BUSWAY: Final = b"\x01BSWY"  # how a bus without a WebSocket begins, behind a length of 1 or 2 bytes
 
 _NO_WEBSOCKET: Final = "a Busway node answers there, but without a WebSocket: connect to tcp:// instead"
@@ -108,6 +112,13 @@ class ServerOpening:
                 self._refuse(431, f"The headers may have {HEADERS_SIZE_MAX} bytes.")
             else:
                 self._take(event)
+
+    def receive_plain(self, data: bytes) -> None:
+        """What begins without TLS where there has to be some: told so, without TLS."""
+        asked = "tcp" if _BUSWAY in data[:_BEGIN_SIZE] else "ws"
+        self._refuse(
+            400, f"This listener is wss://, and {asked}:// was asked for: connect to wss:// instead."
+        )
 
     def receive_eof(self) -> None:
         if not self.done:
@@ -312,6 +323,7 @@ class ClientOpening:
 
     __slots__ = (
         "_began",
+        "_begin",
         "_body",
         "_came",
         "_http",
@@ -350,6 +362,7 @@ class ClientOpening:
         self.may_heal = False
         self.location = ""  # that it sent us to
         self._began = False
+        self._begin = b""  # of the answer, while it is too short to judge
         self._came = 0
         self._body = b""
         self.done = False
@@ -365,11 +378,17 @@ class ClientOpening:
         """Never raises for what came."""
         if self.done or not data:
             return
-        try:
-            if not self._began and _BUSWAY in data[:7]:
-                self._fail(_NO_WEBSOCKET)
+        if not self._began:
+            data = self._begin + data
+            self._begin = b""
+            if len(data) < _BEGIN_SIZE and b"\n" not in data:
+                self._begin = data
                 return
             self._began = True
+            if fault := _stranger(data):
+                self._fail(fault)
+                return
+        try:
             self._came += len(data)
             self._http.receive_data(data)
             while not self.done:
@@ -393,8 +412,10 @@ class ClientOpening:
         if self.status:
             self._finish()
         elif not self.done:
-            self.may_heal = True
-            self._fail("the other side hung up in the midst of the handshake")
+            fault = _stranger(self._begin) if self._begin else ""
+            self.may_heal = not fault
+            hint = "" if self._began else "; perhaps it expects wss://"
+            self._fail(fault or f"the other side hung up in the midst of the handshake{hint}")
 
     def _take(self, event: object) -> None:
         if isinstance(event, h11.InformationalResponse):
@@ -437,6 +458,18 @@ class ClientOpening:
     def _fail(self, fault: str) -> None:
         self.done = True
         self.fault = fault
+
+
+def _stranger(begin: bytes) -> str:
+    """What the first bytes of an answer say of who is there, if it is no web server; "" if it is one."""
+    if _BUSWAY in begin[:_BEGIN_SIZE]:
+        return _NO_WEBSOCKET
+    if begin.startswith(_TLS_ALERT):
+        return "what answers there speaks TLS: connect to wss:// instead, if that is meant"
+    if begin.startswith(_HTTP):
+        return ""
+    said = _printable(begin[:_SAID_SIZE_MAX].partition(b"\n")[0])
+    return f"what answers there is no WebSocket server: it says {said!r}"
 
 
 def _printable(data: bytes) -> str:

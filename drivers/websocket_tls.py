@@ -7,6 +7,7 @@ import os
 import ssl
 from typing import Final
 
+HANDSHAKE: Final = 0x16  # the first byte of who comes with TLS
 _READ_SIZE: Final = 65536
 # Of OpenSSL's verify codes.
 _WRONG_NAME: Final = (62, 64)  # host name, address
@@ -32,10 +33,11 @@ class Unable(ssl.SSLError):
 class Tls:
     """One side of a TLS connection.
 
-    open: the handshake is over. ended: the other side said that nothing more comes.
+    begun: something has been taken in. open: the handshake is over. ended: the other side said that nothing
+    more comes.
     """
 
-    __slots__ = ("_in", "_object", "_out", "ended", "open")
+    __slots__ = ("_in", "_object", "_out", "begun", "ended", "open")
 
     def __init__(self, context: ssl.SSLContext, *, server_side: bool, hostname: str | None = None) -> None:
         self._in = ssl.MemoryBIO()
@@ -43,6 +45,7 @@ class Tls:
         self._object = context.wrap_bio(
             self._in, self._out, server_side=server_side, server_hostname=hostname
         )
+        self.begun = False
         self.open = False
         self.ended = False
 
@@ -51,6 +54,7 @@ class Tls:
 
         Raises ssl.SSLError (an OSError): `data_to_send` may then have an alert for the other side.
         """
+        self.begun = True
         self._in.write(data)
         parts: list[bytes] = []
         try:

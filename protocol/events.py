@@ -20,6 +20,7 @@ from busway.protocol.outcomes import (
     NODE_UP,
     OUTCOME,
     PARTIAL,
+    RECEIVER_ASKED,
     RECEIVER_TAKEN,
     REPLIED,
     REQUEST_CANCELLED,
@@ -57,6 +58,7 @@ __all__ = [
     "NODE_UP",
     "OUTCOME",
     "PARTIAL",
+    "RECEIVER_ASKED",
     "RECEIVER_TAKEN",
     "REPLIED",
     "REQUEST_CANCELLED",
@@ -182,10 +184,12 @@ class RequestEvent(Event):
 
 
 class ReceiverEvent(Event):
-    """RECEIVER_TAKEN: another node keeps the name; what is queued can still be taken, then no more comes."""
+    """RECEIVER_TAKEN: another node keeps the name; what is queued can still be taken, then no more comes.
+    RECEIVER_ASKED: for the first time a receiver that answers nothing was sent a request.
+    """
 
     __slots__ = ("receiver",)
 
-    def __init__(self, receiver: "Receiver") -> None:
-        self.kind = RECEIVER_TAKEN
+    def __init__(self, receiver: "Receiver", kind: int = RECEIVER_TAKEN) -> None:
+        self.kind = kind
         self.receiver = receiver

@@ -349,6 +349,9 @@ class Exchange(MessagingHost):
     def receiver_taken(self, receiver: Receiver) -> None:
         self.emit(events.ReceiverEvent(receiver))
 
+    def receiver_asked(self, receiver: Receiver) -> None:
+        self.emit(events.ReceiverEvent(receiver, events.RECEIVER_ASKED))
+
     def sweep(self, now: int) -> None:
         """Once in a while: what has been idle for long is forgotten."""
         self.origin.sweep(now)

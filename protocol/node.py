@@ -231,7 +231,7 @@ class Node(Exchange):
         node_id: bytes = b"",
         confirm: bool = False,
         ttl_ms: int = 0,
-        timeout_ms: int = 30000,
+        timeout_ms: "int | None" = None,
         wait: bool = True,
     ) -> int:
         """Send to a unicast or anycast endpoint.
@@ -239,7 +239,8 @@ class Node(Exchange):
         Returns 0 if the message was accepted for transport, else a token whose Outcome will come: ACCEPTED or
         UNDELIVERED; with `confirm`
         TAKEN, UNDELIVERED or UNKNOWN within `timeout_ms`. `node_id` picks the node; `ttl_ms` waits for the
-        endpoint to appear. With
+        endpoint to appear. `timeout_ms` None: with `confirm` 30 s; a plain message waits for credit and room,
+        as long as it takes. With
         `wait=False` a lack of credit or room raises FullError. Raises WrongKindError for a broadcast
         endpoint, LocalError.
         """
@@ -263,7 +264,10 @@ class Node(Exchange):
                         return 0
         self._check_message(endpoint, payload, format, type_id, node_id)
         _check_time("ttl_ms", ttl_ms)
-        _check_time("timeout_ms", timeout_ms)
+        if timeout_ms is None:
+            timeout_ms = 30000 if confirm else -1
+        else:
+            _check_time("timeout_ms", timeout_ms)
         self.arm_sweep(now)
         kind = codes.CONFIRM if confirm else codes.SEND
         return self.origin.submit(

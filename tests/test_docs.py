@@ -1,8 +1,10 @@
 """The documents: examples run, links lead somewhere, the module map is complete, tables equal the code."""
 
+import inspect
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import tempfile
@@ -281,6 +283,30 @@ def test_the_machine_path_rule_itself() -> None:
 
 
 # Tables of guarantees.md --------------------
+
+
+@pytest.mark.parametrize("kind", [busway.AsyncBus, busway.Bus])
+def test_the_arguments_of_a_bus(kind: type) -> None:
+    told = [re.findall(r"`(\w+)", row[0])[0] for row in rows_of("docs/guarantees.md", "Argument", "Meaning")]
+    assert told == [name for name in inspect.signature(kind).parameters if name != "self"]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("tcp://127.0.0.1:1", ConnectionRefusedError),
+        ("ws://127.0.0.1:1", ConnectionRefusedError),
+        ("tcp://nowhere.invalid:1", socket.gaierror),
+        ("serial:///dev/no-such-line", FileNotFoundError),
+        ("tcp://[", ValueError),
+    ],
+)
+def test_what_connect_raises_is_in_the_table(url: str, expected: type[Exception]) -> None:
+    with busway.Bus(ipc=False) as bus, pytest.raises(expected) as caught:
+        bus.connect(url)
+    assert isinstance(caught.value, (busway.BusError, OSError)) == (expected is not ValueError)
+    cells = [row[0] for row in rows_of("docs/guarantees.md", "Exception", "When")]
+    assert any(expected.__name__ in cell for cell in cells)
 
 
 def named_limits() -> dict[str, int]:

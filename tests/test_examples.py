@@ -258,4 +258,4 @@ def test_both_type_checkers_over_the_examples(tmp_path: Path) -> None:
     assert len(files) >= 10
     assert typing_tools.mypy(EXAMPLES, files) == ""
     paths = [str(ROOT / "src"), str(EXAMPLES)]
-    assert typing_tools.pyright(tmp_path, files, extraPaths=paths) == ""
+    assert typing_tools.basedpyright(tmp_path, files, extraPaths=paths) == ""

@@ -1,4 +1,4 @@
-"""What users read and copy passes mypy and pyright at their strictest: the documents and the examples."""
+"""What users copy passes mypy and basedpyright at their strictest: the documents and the examples."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def test_mypy_over_the_documents(tmp_path: Path) -> None:
     assert typing_tools.mypy(tmp_path, written(tmp_path)) == ""
 
 
-def test_pyright_over_the_documents(tmp_path: Path) -> None:
-    assert typing_tools.pyright(tmp_path, written(tmp_path)) == ""
+def test_basedpyright_over_the_documents(tmp_path: Path) -> None:
+    assert typing_tools.basedpyright(tmp_path, written(tmp_path)) == ""
 
 
-def test_pyright_agrees_with_what_the_tests_say_of_types(tmp_path: Path) -> None:
+def test_basedpyright_agrees_with_what_the_tests_say_of_types(tmp_path: Path) -> None:
     copy = tmp_path / "test_typed.py"
     copy.write_text((ROOT / "tests" / "adapters" / "test_typed.py").read_text())
-    assert typing_tools.pyright(tmp_path, [copy], typeCheckingMode="standard") == ""
+    assert typing_tools.basedpyright(tmp_path, [copy], typeCheckingMode="standard") == ""
 
 
 def test_the_checkers_see_a_mistake(tmp_path: Path) -> None:
@@ -75,4 +75,39 @@ def test_the_checkers_see_a_mistake(tmp_path: Path) -> None:
         wrapped("inbox = bus.register('lab/log')\nprint((await inbox.receive()).payload_of(3))\n")
     )
     assert "payload_of" in typing_tools.mypy(tmp_path, [file])
-    assert "payload_of" in typing_tools.pyright(tmp_path, [file])
+    assert "payload_of" in typing_tools.basedpyright(tmp_path, [file])
+
+
+GOOD = """import busway
+from busway import endpoint_id
+from dataclasses import dataclass
+
+
+@busway.message(name="lab/reading")
+@dataclass
+class Reading:
+    celsius: float
+
+
+async def paste(bus: busway.AsyncBus, other: busway.Bus) -> None:
+    await bus.send("lab/log", 5)
+    await bus.send(endpoint_id(Reading), 5)
+    await bus.send(Reading, Reading(21.5))
+"""
+CALLS = ["await bus.send", "await bus.publish", "await bus.request", "other.send", "other.publish"]
+CALLS += ["other.request", "other.request_future", "other.request_stream", "bus.request_stream"]
+
+
+def test_the_checkers_refuse_what_is_no_message_of_a_class(tmp_path: Path) -> None:
+    file = tmp_path / "fits.py"
+    file.write_text(GOOD)
+    assert typing_tools.mypy(tmp_path, [file]) == ""
+    assert typing_tools.basedpyright(tmp_path, [file]) == ""
+    file.write_text(
+        GOOD
+        + "".join(f"    {call}(Reading, {{'celsius': 21.5}})\n    {call}(Reading, 5)\n" for call in CALLS)
+    )
+    first = len(GOOD.splitlines()) + 1
+    wrong = {f"fits.py:{line}:" for line in range(first, first + 2 * len(CALLS))}
+    for said in (typing_tools.mypy(tmp_path, [file]), typing_tools.basedpyright(tmp_path, [file])):
+        assert {place for place in wrong if place in said} == wrong

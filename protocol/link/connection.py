@@ -440,7 +440,7 @@ class Connection(LinkFace):
                 self.skipped_frames += 1
                 return
             if self.state == codes.GREETING:
-                raise Refusal(codes.NOT_BUSWAY, "the other side does not speak Busway")
+                raise _stranger(data, pos - 1)
             raise Refusal(codes.UNKNOWN_FRAME, "a frame of kind 0x%02x, which must be known" % head)
         handler, states = row
         if not 1 << self.state & states:
@@ -633,13 +633,30 @@ def _close_frame(code: int, text: str) -> bytes:
     return frame(bytes((codes.CLOSE,)) + varint(code) + raw)
 
 
+# How a TLS server complains of what is no TLS: its kind and version, then its length. As a frame of ours it
+# is the beginning of a CLOSE whose text begins with the length's two bytes, which no text does.
+_TLS_ALERT = b"\x15\x03"
+_TLS_ALERT_SIZE = b"\x00\x02"
+
+
 def _check_stranger(data: bytes, start: int, end: int) -> None:
     """A first frame that is not all there yet: a stranger is refused now, not when its time is up."""
     if start == end or data[start] >= codes.MESSAGE:
         return
     magic = data[start + 1 : min(end, start + 1 + len(codes.MAGIC))]
     if data[start] not in _FRAMES or (data[start] == codes.HELLO and not codes.MAGIC.startswith(magic)):
-        raise Refusal(codes.NOT_BUSWAY, "the other side does not speak Busway")
+        raise _stranger(data, start)
+    if data[start - 1 : start + 1] == _TLS_ALERT and data[start + 2 : min(end, start + 4)] == _TLS_ALERT_SIZE:
+        text = "the other side speaks TLS: connect to wss:// instead, if that is meant"
+        raise Refusal(codes.NOT_BUSWAY, text)
+
+
+def _stranger(data: bytes, start: int) -> Refusal:
+    """Who begins with a frame of this kind; its length stands before it."""
+    text = "the other side does not speak Busway"
+    if start > 0 and data[start - 1 : start + 4] == b"HTTP/":
+        text = "the other side speaks HTTP: connect to ws:// or wss:// instead, if that is meant"
+    return Refusal(codes.NOT_BUSWAY, text)
 
 
 def _last_varint(reader: Reader) -> int:

@@ -225,7 +225,9 @@ class Receiver:
     """
 
     __slots__ = (
+        "asked",
         "closed",
+        "decline",
         "dropped",
         "endpoint",
         "latest",
@@ -256,6 +258,8 @@ class Receiver:
         # LATEST: the newest of each origin, and how many must have been taken before it
         self.latest: "dict[InFlow, tuple[Message, int]]" = {}
         self.tag: object = None  # the adapter's
+        self.decline = ""  # why its program answers no requests; "": it does
+        self.asked = False  # although it declines
 
     def __repr__(self) -> str:
         return "<receiver of %r, %d queued%s>" % (

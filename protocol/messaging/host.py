@@ -28,6 +28,10 @@ class MessagingHost(RoutingHost):
         """Another node keeps the name."""
         raise NotImplementedError
 
+    def receiver_asked(self, receiver: Receiver) -> None:
+        """For the first time a receiver that answers nothing was sent a request."""
+        raise NotImplementedError
+
     def announce(self, endpoint: Endpoint) -> None:
         """One of our own came or went."""
         raise NotImplementedError

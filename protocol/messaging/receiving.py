@@ -370,7 +370,7 @@ class Desk(ReceiverSide):
                 receiver.show_lost(message, codes.DROP_OLDEST)
             if flow.limit - flow.received + flow.queued <= flow.half:
                 self._consumed(flow)
-            if isinstance(message, Request) and not self._take_request(message):
+            if isinstance(message, Request) and not self._take_request(message, receiver):
                 continue
             receiver.taken += 1
             return message
@@ -398,12 +398,14 @@ class Desk(ReceiverSide):
         else:
             self.host.messages_came(receiver)
 
-    def _take_request(self, request: Request) -> bool:
+    def _take_request(self, request: Request, receiver: Receiver) -> bool:
         """False if it is no longer wanted."""
         if request.state == DONE:
             return False
         if not request.confirm:
             request.state = TAKEN
+            if receiver.decline:
+                self._decline(request, receiver)
             return True
         self._finish_request(request)
         peer = request.flow.peer
@@ -411,6 +413,13 @@ class Desk(ReceiverSide):
         out.id = request.id
         self._answer(peer, out)
         return True
+
+    def _decline(self, request: Request, receiver: Receiver) -> None:
+        """Nobody will answer: better that its origin hears so now than a timeout later."""
+        self.respond_error(request, codes.WRONG_KIND, receiver.decline, request.flow.last_used)
+        if not receiver.asked:
+            receiver.asked = True
+            self.host.receiver_asked(receiver)
 
     def _consumed(self, flow: InFlow) -> None:
         """Raise the origin's limit, if what it has left is half used up."""

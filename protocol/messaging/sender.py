@@ -207,6 +207,8 @@ class Origin(SenderSide):
         if kind != codes.SEND:
             pending.timeout_ms = timeout_ms
             pending.expires = out.expires = now + timeout_ms
+        elif timeout_ms >= 0:
+            pending.expires = now + timeout_ms  # of the wait alone: what is accepted has no deadline
         if flow is None and crowd is not None:
             crowd.park(pending, now)
         elif flow is None:

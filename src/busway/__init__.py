@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from busway.adapters.asyncio import AsyncBus
     from busway.adapters.asyncio_ends import Receiver, Service
     from busway.adapters.dialled import DialledLink
-    from busway.adapters.facade import Change, EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo
+    from busway.adapters.records import Change, EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo, Undelivered
     from busway.adapters.retrying import Retry
     from busway.adapters.threads import Bus
     from busway.adapters.typed import Message, Request
@@ -42,32 +42,33 @@ _HOME = {
     "Bus": "busway.adapters.threads",
     "BusClosed": "busway.errors",
     "BusError": "busway.errors",
-    "Change": "busway.adapters.facade",
+    "Change": "busway.adapters.records",
     "Connection": "busway.protocol",
     "DeliveryUnknown": "busway.errors",
     "DialledLink": "busway.adapters.dialled",
-    "EndpointInfo": "busway.adapters.facade",
+    "EndpointInfo": "busway.adapters.records",
     "EndpointTaken": "busway.errors",
-    "Hop": "busway.adapters.facade",
+    "Hop": "busway.adapters.records",
     "Limits": "busway.protocol",
     "Link": "busway.protocol",
-    "LinkInfo": "busway.adapters.facade",
+    "LinkInfo": "busway.adapters.records",
     "LinkRefused": "busway.errors",
     "LiteralName": "busway.errors",
     "Message": "busway.protocol",
     "MissingLibrary": "busway.errors",
     "NAMESPACE": "busway.names",
     "Node": "busway.protocol",
-    "NodeInfo": "busway.adapters.facade",
+    "NodeInfo": "busway.adapters.records",
     "PayloadError": "busway.errors",
     "Receiver": "busway.adapters.asyncio_ends",
     "RemoteError": "busway.errors",
     "Request": "busway.protocol",
     "RequestTimeout": "busway.errors",
     "Retry": "busway.adapters.retrying",
-    "RouteInfo": "busway.adapters.facade",
+    "RouteInfo": "busway.adapters.records",
     "Service": "busway.adapters.asyncio_ends",
     "Undeliverable": "busway.errors",
+    "Undelivered": "busway.adapters.records",
     "UnknownType": "busway.errors",
     "endpoint_id": "busway.names",
     "message": "busway.messages",
@@ -104,6 +105,7 @@ __all__ = [
     "RouteInfo",
     "Service",
     "Undeliverable",
+    "Undelivered",
     "UnknownType",
     "endpoint_id",
     "message",

@@ -6,7 +6,7 @@ from typing import Any
 
 # What each reason means to the sender and what can be done about it. Numbers: docs/protocol.md section 8.
 _REASON_SENTENCES = {
-    1: "nobody has that endpoint; check the name, or give ttl= to wait for it to appear",
+    1: "nobody has that endpoint within reach; check name and realm=, or give ttl= to wait for it to appear",
     2: "the receiver's queue was full and its policy refuses; send slower or enlarge its queue",
     3: "the deadline passed first",
     4: "no way leads there: the node or a link is gone, or not there yet; ttl= waits for it",
@@ -61,10 +61,30 @@ class RemoteError(BusError):
     Args:
         code: number of the error; from 256 on it is the application's own.
         message: the sentence that came with it.
+
+    Raises:
+        ValueError: no code from 256 to 4294967295, nor 64, which says that a handler failed; the others are
+            the bus's own.
     """
 
     def __init__(self, code: int, message: str = "") -> None:
+        if not isinstance(code, int) or (code != 64 and not 256 <= code <= 0xFFFFFFFF):
+            expected = "256 to 4294967295 (those below are the bus's own), or 64: the handler failed"
+            raise ValueError(f"the code of a RemoteError must be {expected}; not {code!r}")
         super().__init__(code, message)
+        self._tell(code, message)
+
+    @classmethod
+    def _received(cls, code: int, message: str) -> RemoteError:
+        """As the other side sent it: a later version may use codes that are reserved now."""
+        error = cls.__new__(cls, code, message)
+        error._tell(code, message)
+        return error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self)._received, self.args, self.__dict__
+
+    def _tell(self, code: int, message: str) -> None:
         self.code = code
         self.message = message or _REASON_SENTENCES.get(code, "the other side gave no explanation")
 

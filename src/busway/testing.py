@@ -82,6 +82,9 @@ class Network:
         `capacity` bytes under way before a writer has to wait. Two buses may have several links. Raises
         ValueError, LinkRefused.
         """
+        for bus in (one, other):
+            if not isinstance(bus, AsyncBus):
+                raise TypeError(f"a link joins two buses, as `network.bus(label)` makes them, not {bus!r}")
         if one is other:
             raise ValueError("a link joins two different buses")
         line = _Line((one, other), f"link {len(self._lines) + 1}", delay, realm, cost, capacity)

@@ -16,7 +16,8 @@ import pytest
 
 import busway
 from busway import AsyncBus
-from busway.adapters.facade import Change, EndpointInfo, Kind, LinkInfo, NodeInfo, Realm
+from busway.adapters.facade import Kind, Realm
+from busway.adapters.records import Change, EndpointInfo, LinkInfo, NodeInfo
 from busway.testing import Network
 from tests.adapters.threads_tools import until
 

@@ -53,6 +53,30 @@ def test_a_link_shows_what_users_read_of_it_and_nothing_else() -> None:
         assert (link.info.url, link.info.state, link.info.peer) == (link.url, "connected", server.id)
 
 
+async def test_what_a_bus_hands_out_has_the_same_names_and_no_others() -> None:
+    async with AsyncBus(ipc=False) as here:
+        with Bus(ipc=False) as there:
+            mine = (here.register("it"), here.serve("served", print), here.changes())
+            theirs = (there.register("it"), there.serve("served", print), there.changes())
+            names = [public_names(each) for each in mine]
+            assert names == [
+                {"close", "receive", "dropped", "missed", "unknown"},
+                {"close", "failed", "unknown"},
+                {"close", "aclose", "missed"},
+            ]
+            assert [public_names(each) for each in theirs] == [
+                names[0] | {"deliver"},
+                names[1],
+                {"close", "deliver", "missed"},
+            ]
+            for changes in (mine[2], theirs[2]):
+                assert repr(changes) == "<Changes, 0 to be read, 0 missed>"
+                changes.close()
+                changes.close()  # twice is once
+                assert repr(changes) == "<Changes, 0 to be read, 0 missed, closed>"
+            assert [change async for change in mine[2]] == list(theirs[2]) == []
+
+
 @pytest.mark.parametrize("kind", [AsyncBus, Bus])
 def test_name_and_label(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BUSWAY_BUS", raising=False)
@@ -105,7 +129,7 @@ async def test_no_timeout_is_no_limit_everywhere() -> None:
         assert len(await a.trace("it", timeout=None)) == 1
         for payload in (2, b"2"):
             with pytest.raises(ValueError, match="ttl"):
-                await a.send("inbox", payload, ttl=None)  # type: ignore[arg-type]
+                await a.send("inbox", payload, ttl=None)  # type: ignore[call-overload]
         await a.close(timeout=None)
 
 
@@ -123,7 +147,7 @@ def test_no_timeout_is_no_limit_in_threads() -> None:
         receiving.join(10)
         assert not receiving.is_alive()
         with pytest.raises(ValueError, match="ttl"):
-            bus.send("inbox", 2, ttl=None)  # type: ignore[arg-type]
+            bus.send("inbox", 2, ttl=None)  # type: ignore[call-overload]
         bus.close(timeout=None)
 
 

@@ -54,7 +54,8 @@ def test_counts_come_at_growing_intervals_and_after_a_quiet_one_it_is_news_again
         for _ in range(count):
             failures.add("a handler of x", error)
         waits.append(clock.fire())
-        told = f"a handler of x failed {count} more times in the same way, the last with ValueError: no"
+        times = "1 more time" if count == 1 else f"{count} more times"
+        told = f"a handler of x failed {times} in the same way, the last with ValueError: no"
         assert said(caplog) == [told]
     assert waits[:4] == [1, 2, 4, 8]
     assert waits[-1] == 3600

@@ -36,7 +36,7 @@ class Nameless:
     number: int
 
 
-@pytest.mark.parametrize(("kind", "name"), [(Remarked, "lab/remarked"), (Nameless, "3f2d1f0a")])
+@pytest.mark.parametrize(("kind", "name"), [(Remarked, "lab/remarked"), (Nameless, "Nameless")])
 async def test_an_endpoint_that_a_class_stands_for_goes_by_one_name(
     kind: type[Any], name: str, caplog: pytest.LogCaptureFixture
 ) -> None:

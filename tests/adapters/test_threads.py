@@ -244,7 +244,9 @@ def test_publish_reaches_every_subscriber() -> None:
             a.send("news", 1)
 
 
-def test_a_full_speed_publish_reaches_all_who_keep_up() -> None:
+def test_a_full_speed_publish_reaches_all_who_keep_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    # On a busy machine this very program may stand still for longer than a publish waits.
+    monkeypatch.setattr("busway.adapters.facade._PUBLISH_PATIENCE_MS", 60_000)
     with buses(3) as (a, b, c):
         receivers = [bus.subscribe("news", queue=20_000) for bus in (b, c)]
         until(lambda: len(a.endpoints()) == 2)
@@ -350,6 +352,8 @@ def test_a_later_failure_is_told_and_a_logging_handler_may_call_the_bus(
             until(lambda: len(receiver._core.queue))
             receiver.close()
             until(lambda: len(a.undeliverable) == 1)
+            lost = a.undeliverable[0]
+            assert (lost.name, lost.label, lost.reason_name) == ("log", "b", "RECEIVER_CLOSED")
             assert "not delivered" in str(logs.receive(5).payload)
         finally:
             logging.getLogger("busway").removeHandler(handler)
@@ -394,7 +398,6 @@ def test_slow_handlers_hold_up_nobody_else() -> None:
     [
         (KeyError("no such pump"), codes.HANDLER_FAILED, "KeyError: 'no such pump'"),
         (busway.RemoteError(256, "empty tank"), 256, "empty tank"),
-        (busway.RemoteError(5, "one of the bus's own"), codes.HANDLER_FAILED, "one of the bus's own"),
         (OSError("surrogate \udcff"), codes.HANDLER_FAILED, "OSError: surrogate \\udcff"),
         (busway.BusClosed(), codes.HANDLER_FAILED, "BusClosed"),
     ],

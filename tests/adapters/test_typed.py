@@ -96,7 +96,7 @@ async def test_a_reply_that_does_not_fit_says_where(asked: str, reply: Any, why:
         bus.serve("it", answers)
         with pytest.raises(busway.PayloadError) as caught:
             await bus.request("it", asked, reply=reply)
-        assert str(caught.value) == why
+        assert str(caught.value) == f"the reply of it: {why}"
 
 
 async def test_a_reply_type_that_nothing_can_be_is_refused_before_anything_is_sent() -> None:
@@ -137,7 +137,7 @@ def test_threads_convert_replies_as_well() -> None:
         for asked, reply, why in BAD:
             with pytest.raises(busway.PayloadError) as caught:
                 a.request("it", asked, reply=reply)
-            assert str(caught.value) == why
+            assert str(caught.value) == f"the reply of it: {why}"
         with pytest.raises(TypeError, match="cannot be checked on arrival"):
             a.request("it", "int", reply="int")
         stream = a.request_stream("parts", ttl=5.0, reply=Plain)
@@ -156,6 +156,93 @@ async def test_a_class_declared_by_name_is_the_endpoint_of_that_name() -> None:
         await a.send("lab/typed/answer", Answer(3))
         await a.send(Answer, Answer(4))
         assert [(await received.receive(5)).payload for _ in range(2)] == [Answer(3), Answer(4)]
+
+
+# What goes in
+
+
+@busway.message(name="lab/typed/special")
+@dataclass
+class Special(Question):
+    """A message type of its own, which nobody who takes questions declared."""
+
+
+@dataclass
+class Undeclared(Question):
+    """No message type."""
+
+
+WRONG: list[Any] = [{"rpm": 1}, 5, None, b"raw", Answer(1), Special(1)]
+
+
+@pytest.mark.parametrize("value", WRONG, ids=repr)
+async def test_an_endpoint_that_a_class_stands_for_takes_its_instances_only(value: Any) -> None:
+    got = "None" if value is None else type(value).__name__
+    says = rf"^endpoint Question takes Question, not {got}: write Question\(\.\.\.\), or give the endpoint's"
+    asyncio_bus: Any
+    async with buses(1) as (asyncio_bus,):
+        for call in (asyncio_bus.send, asyncio_bus.publish, asyncio_bus.request):
+            with pytest.raises(TypeError, match=says):
+                await call(Question, value)
+        with pytest.raises(TypeError, match=says):
+            await anext(asyncio_bus.request_stream(Question, value))
+    bus: Any
+    with busway.Bus(ipc=False) as bus:
+        for call in (bus.send, bus.publish, bus.request, bus.request_future):
+            with pytest.raises(TypeError, match=says):
+                call(Question, value)
+        with pytest.raises(TypeError, match=says):
+            next(bus.request_stream(Question, value))
+
+
+async def test_its_instances_are_taken_and_by_name_all_are() -> None:
+    async with buses(1) as (bus,):
+        questions = bus.register(Answer, types=(Answer, Special, bytes))
+        await bus.send(Answer, Answer(1))
+        await bus.send("lab/typed/answer", Special(2))
+        await bus.send(busway.endpoint_id(Answer), b"raw")
+        assert [(await questions.receive(30)).payload for _ in range(3)] == [Answer(1), Special(2), b"raw"]
+        inside = bus.register(Question, realm="process")
+        await bus.send(Question, Undeclared(3))  # an object, which stays what it is
+        assert (await inside.receive(30)).payload == Undeclared(3)
+
+
+async def test_what_was_declared_again_is_still_the_same_type() -> None:
+    def declare() -> type[Any]:
+        @busway.message(name="lab/typed/again")
+        @dataclass
+        class Again:
+            rpm: int
+
+        return Again
+
+    earlier, later = declare(), declare()
+    async with buses(1) as (bus,):
+        received = bus.register("lab/typed/again")
+        await bus.send(earlier, later(1))
+        assert (await received.receive(30)).payload == later(1)
+
+
+async def test_what_a_handler_cannot_read_is_logged_with_its_endpoint(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with buses(1) as (bus,):
+        bus.serve(Question, answers)
+        with pytest.raises(busway.Undeliverable, match="expected Question, got a value without a type"):
+            await bus.request(busway.endpoint_id(Question), {"rpm": "fast"})
+    assert "reading a message for lab/question failed" in caplog.text
+    assert "PayloadError: expected Question, got a value without a type" in caplog.text
+
+
+def test_what_a_handler_of_a_thread_cannot_read_is_logged_with_its_endpoint(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with busway.Bus(ipc=False) as bus:
+        bus.serve(Question, answers)
+        with pytest.raises(busway.Undeliverable, match="expected Question, got a value without a type"):
+            bus.request(busway.endpoint_id(Question), {"rpm": "fast"})
+    assert "reading a message for lab/question failed" in caplog.text
+    assert "PayloadError: expected Question, got a value without a type" in caplog.text
 
 
 # What a message tells
@@ -218,7 +305,7 @@ async def test_what_others_connect_at_tells_where_that_is() -> None:
         assert repr(link) == f"<link to {listener.url}: connected>"
 
 
-# For type checkers: mypy and pyright compare each `assert_type` with what they found out
+# For type checkers: mypy and basedpyright compare each `assert_type` with what they found out
 
 
 def questions() -> AsyncGenerator[busway.Request[Question], None]:
@@ -229,6 +316,10 @@ async def what_type_checkers_know(bus: busway.AsyncBus) -> None:
     assert_type(bus.subscribe(Question), busway.Receiver[Question])
     assert_type(bus.subscribe("a", types=(Question,)), busway.Receiver[Question])
     assert_type(bus.subscribe("a", types=(Question, Answer)), busway.Receiver[Question | Answer])
+    three, four = (Question, Answer, Plain), (Question, Answer, Plain, bytes)
+    assert_type(bus.subscribe("a", types=three), busway.Receiver[Question | Answer | Plain])
+    assert_type(bus.subscribe("a", types=four), busway.Receiver[Question | Answer | Plain | bytes])
+    assert_type(bus.register("a", types=three), busway.Receiver[Question | Answer | Plain])
     assert_type(bus.subscribe("a"), busway.Receiver[Any])
     assert_type(bus.register(Question, "anycast", queue=3), busway.Receiver[Question])
     assert_type(bus.register(b"" * 16), busway.Receiver[Any])
@@ -238,9 +329,14 @@ async def what_type_checkers_know(bus: busway.AsyncBus) -> None:
     assert_type(await bus.request("a", Question(3), reply=Answer), Answer)
     assert_type(await bus.request("a", reply=list[int], timeout=3.0), list[int])
     assert_type(await bus.request("a"), Any)
+    assert_type(await bus.request("a", reply=int | None), Any)
     assert_type(bus.request_stream("a", reply=Answer), AsyncGenerator[Answer, None])
     assert_type(bus.request_stream("a"), AsyncGenerator[Any, None])
     assert_type(bus.serve(Question, lambda request: request.payload.rpm), busway.Service)
+    assert_type(await bus.request(Question, Question(3), reply=Answer), Answer)
+    assert_type(bus.request_stream(Question, Question(3), reply=Answer), AsyncGenerator[Answer, None])
+    await bus.send(Question, Question(3), confirm=True)
+    await bus.publish(Question, Question(3), wait=True)
 
     @bus.serve(Question)
     async def handler(request: busway.Request[Question]) -> int:
@@ -253,9 +349,16 @@ async def what_type_checkers_know(bus: busway.AsyncBus) -> None:
 def what_they_know_of_threads(bus: busway.Bus) -> None:
     assert_type(bus.subscribe(Question).receive(), busway.Message[Question])
     assert_type(next(bus.register("a", types=(Question, Answer))), busway.Message[Question | Answer])
+    three, four = (Question, Answer, Plain), (Question, Answer, Plain, bytes)
+    assert_type(next(bus.subscribe("a", types=three)).payload, Question | Answer | Plain)
+    assert_type(bus.register("a", types=four).receive().payload, Question | Answer | Plain | bytes)
     assert_type(bus.register("a").receive().payload, Any)
     assert_type(bus.request("a", reply=Answer), Answer)
     assert_type(bus.request("a"), Any)
+    assert_type(bus.request(Question, Question(3), reply=Answer), Answer)
+    assert_type(bus.request_future(Question, Question(3), reply=Answer), Future[Answer])
+    bus.send(Question, Question(3), confirm=True)
+    bus.publish(Question, Question(3), wait=True)
     assert_type(bus.request_future("a", reply=Answer), Future[Answer])
     assert_type(bus.request_future("a"), Future[Any])
     assert_type(bus.request_stream("a", reply=Answer), Generator[Answer, None, None])

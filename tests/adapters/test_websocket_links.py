@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
+import math
 import socket
+import ssl
 import threading
 from collections.abc import AsyncIterator
 
 import pytest
+import trustme
 
 import busway
 from busway import AsyncBus
@@ -41,6 +44,17 @@ async def test_a_link_of_realm_global() -> None:
         assert await b.request("echo", bytes(3_000_000)) == bytes(3_000_000)
         with pytest.raises(busway.Undeliverable):
             await b.request("near", b"", ttl=0)
+
+
+@pytest.mark.parametrize("scheme", ["ws", "tcp"])
+async def test_a_listener_with_tls_is_not_tried_for_ever_without(scheme: str) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    async with two() as (a, b):
+        listener = await a.listen(LOOPBACK.replace("ws", "wss"), tls=context)
+        with pytest.raises(busway.LinkRefused, match="wss://") as caught:
+            await b.connect(listener.url.replace("wss", scheme), wait=math.inf)
+        assert caught.value.code == codes.NOT_BUSWAY
 
 
 async def test_threads_and_asyncio_meet() -> None:

@@ -20,6 +20,7 @@ from tests.drivers import waiting
 from tests.drivers.websocket_tools import Raw, answer_to, join, opened, settle, upgrade
 
 LOOPBACK = "ws://127.0.0.1:0"
+HELLO = bytes.fromhex("2d01") + b"BSWY" + bytes(40)  # how a bus begins on its own
 
 
 @pytest.fixture
@@ -381,13 +382,59 @@ def test_ws_and_wss_mixed_up_are_told(secure: WebSocketListener, listener: WebSo
     ):
         pass
     with (
-        pytest.raises(OSError, match=r"wss://|hung up"),
+        pytest.raises(Refusal, match=r"HTTP status 400.*connect to wss://"),
         opened(secure, url=secure.url.replace("wss", "ws", 1)),
     ):
         pass
 
 
-HELLO = bytes.fromhex("2d01") + b"BSWY" + bytes(40)  # how a bus begins on its own
+def test_who_comes_without_tls_is_told_without(secure: WebSocketListener) -> None:
+    for begin, asked in ((HELLO, "tcp://"), (b"GET / HTTP/1.1\r\n", "ws://"), (b"\0", "ws://")):
+        with Raw(secure) as raw:
+            raw.say(begin)
+            status, text = raw.answer()
+            assert status == 400
+            assert f"{asked} was asked for: connect to wss://" in text
+
+
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [
+        ([b"\x15\x03\x01\x00\x02\x02\x46"], "speaks TLS: connect to wss://"),
+        ([b"\x15", b"\x03\x01\x00\x02\x02\x46"], "speaks TLS: connect to wss://"),
+        ([b"\x15\x03"], "speaks TLS: connect to wss://"),
+        ([b"SSH-2.0-OpenSSH_9.6\r\n"], "no WebSocket server: it says 'SSH-2.0-OpenSSH_9.6'"),
+        ([b"+OK\r\n"], r"no WebSocket server: it says '\+OK'"),
+        ([HELLO[:1], HELLO[1:]], "connect to tcp://"),
+    ],
+)
+def test_who_is_no_web_server_is_refused_at_once(says: list[bytes], told: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"ws://127.0.0.1:{server.getsockname()[1]}"
+        with (
+            closing(websocket.dial(websocket.candidates(url)[0], url)) as channel,
+            server.accept()[0] as theirs,
+        ):
+            waiting.until(lambda: channel.connected() or channel.joined, "the connection")
+            for part in says[:-1]:
+                theirs.sendall(part)
+                waiting.readable(channel)
+                assert not channel.connected()
+            theirs.sendall(says[-1])
+            if len(says[-1]) < 4:
+                theirs.shutdown(socket.SHUT_WR)
+            with pytest.raises(Refusal, match=told):
+                waiting.until(channel.connected, "the answer")
+
+
+def test_who_hangs_up_without_a_word_may_come_back_or_expect_tls() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"ws://127.0.0.1:{server.getsockname()[1]}"
+        with closing(websocket.dial(websocket.candidates(url)[0], url)) as channel:
+            server.accept()[0].close()
+            with pytest.raises(OSError, match=r"perhaps it expects wss://|reset") as caught:
+                waiting.until(channel.connected, "the end")
+        assert not isinstance(caught.value, Refusal)
 
 
 def test_a_bus_without_websocket_is_told_apart(listener: WebSocketListener) -> None:

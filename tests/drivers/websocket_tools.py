@@ -138,7 +138,7 @@ class Raw:
     """A socket to a listener, and the channel that the listener made of it."""
 
     def __init__(self, listener: WebSocketListener) -> None:
-        host, _, port = listener.url.removeprefix("ws://").partition("/")[0].rpartition(":")
+        host, _, port = listener.url.partition("://")[2].partition("/")[0].rpartition(":")
         self.sock = socket.create_connection((host.strip("[]"), int(port)))
         self.received = b""
         self.failure: OSError | None = None

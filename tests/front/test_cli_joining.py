@@ -51,6 +51,14 @@ class TestConnectAndListenOn:
             near.tell(signal.SIGINT)
             assert near.status() == 0
 
+    @pytest.mark.parametrize("command", ["connect", "bridge"])
+    def test_it_gives_up_when_told_to(self, command: str, machines: tuple[str, str]) -> None:
+        url = f"tcp://127.0.0.1:{free_port()}"
+        with busway_started(command, url, "--wait", "0.5", bus=new_bus(), BUSWAY_DIR=machines[0]) as running:
+            assert "is a node listening there?; trying again" in line_with(running, "trying again")
+            assert running.status() == 4
+            assert "is a node listening there?" in running.rest()[-1]
+
     def test_the_real_url_is_printed(self, machines: tuple[str, str]) -> None:
         with busway_started(
             "listen-on", "ws://127.0.0.1:0", bus=new_bus(), BUSWAY_DIR=machines[0]
@@ -137,6 +145,43 @@ class TestConnectAndListenOn:
                 assert "lab/upper" in doctor(there, bus, url)
                 asked = busway("request", "lab/upper", "--raw", "hello", bus=bus, BUSWAY_DIR=here)
                 assert asked.status == 1
+
+    def test_a_link_that_lets_only_others_pass_says_so(self, machines: tuple[str, str]) -> None:
+        here, there = machines
+        bus = new_bus()
+        with (
+            busway_started("serve", "lab/upper", "--", "tr", "a-z", "A-Z", bus=bus, BUSWAY_DIR=there),
+            busway_started("serve", "lab/far", "--realm", "global", "--", "cat", bus=bus, BUSWAY_DIR=there),
+            busway_started("listen-on", "ws://127.0.0.1:0", bus=bus, BUSWAY_DIR=there) as far,
+        ):
+            url = line_with(far, "listening").split()[-1]
+            with busway_started("connect", url, bus=bus, BUSWAY_DIR=here) as near:
+                line_with(near, "link-up")
+                line_with(far, "link-up")
+                assert "1 of the 2 endpoints here does not pass" in far.line()
+                found = busway("doctor", "--json", bus=bus, BUSWAY_DIR=there).ok().document
+                (remark,) = found["remarks"]
+                assert (
+                    "has realm global, and of the endpoints here these do not pass: lab/upper"
+                    in remark["remark"]
+                )
+                assert "--realm localnet" in remark["advice"]
+                told = busway("doctor", bus=bus, BUSWAY_DIR=there).ok().lines
+                assert any(line.startswith("!  ") and "lab/upper" in line for line in told)
+
+    def test_who_sees_nothing_behind_a_link_hears_why(self, machines: tuple[str, str]) -> None:
+        here, there = machines
+        bus = new_bus()
+        with (
+            busway_started("serve", "lab/upper", "--", "tr", "a-z", "A-Z", bus=bus, BUSWAY_DIR=there),
+            listening(bus, there, url="ws://127.0.0.1:0") as (_, url),
+            busway_started("connect", url, bus=bus, BUSWAY_DIR=here) as near,
+        ):
+            line_with(near, "link-up")
+            (remark,) = busway("doctor", "--json", bus=bus, BUSWAY_DIR=here).ok().document["remarks"]
+            assert "has realm global, and nothing is seen behind it" in remark["remark"]
+            asked = busway("request", "lab/upper", "--raw", "hello", bus=bus, BUSWAY_DIR=here)
+            assert "a link on the way there has realm global" in asked.failed(1)
 
     def test_with_a_realm_at_both_sides_it_passes(self, machines: tuple[str, str]) -> None:
         here, there = machines

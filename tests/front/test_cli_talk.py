@@ -243,6 +243,13 @@ class TestRequest:
         """It is addressed by its UUID, which is not the one that its name alone would stand for."""
         failed = busway("request", "lab/typed", "21", bus=bus)
         assert "UNREADABLE" in failed.failed(1)  # it came there: a bare number is no Typed
+        assert "such as --type lab/typed" in failed.stderr
+
+    def test_what_looks_like_json_and_is_none_is_said_to_go_as_text(self, bus: str) -> None:
+        asked = busway("request", "lab/echo", "{rpm: 300}", bus=bus)
+        assert (asked.status, asked.text) == (0, "{rpm: 300}\n")
+        assert "PAYLOAD is no JSON" in asked.stderr
+        assert busway("request", "lab/echo", "--text", "{rpm: 300}", bus=bus).ok().text == "{rpm: 300}\n"
 
     def test_values_as_json_text_and_bytes_as_they_are(self, bus: str) -> None:
         assert busway("request", "lab/echo", '{"a": [1, null]}', bus=bus).ok().text == '{"a":[1,null]}\n'
@@ -363,6 +370,17 @@ def test_all_traffic_steers_no_terminal() -> None:
         line = listener.line()
     assert line.isprintable(), line
     assert line.count("forged") == 4
+
+
+def test_all_traffic_names_whom_a_commands_request_goes_to() -> None:
+    """A command is a leaf and does not know who has the endpoint; who watches does."""
+    bus = new_bus()
+    with peer(bus, "holder"), busway_started("listen", "--all", bus=bus) as listener:
+        listener.line()  # the program publishes all the time: it is watched
+        busway("request", "lab/echo", "1", bus=bus).ok()
+        while "  request  " not in (line := listener.line()):
+            pass
+        assert re.search(r"  ->  holder [0-9a-f]{8}  1 B", line), line
 
 
 @pytest.mark.parametrize("command", ["send", "request"])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busway.adapters.facade import NodeInfo
+from busway.adapters.records import NodeInfo
 from busway.cli import failures, look, output, payload, session
 from busway.cli.failures import Failure
 from busway.cli.pinging import Tally

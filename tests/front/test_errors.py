@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import pytest
 
 from busway import errors
+from busway.adapters import facade
+from busway.protocol import events
 from busway.protocol.wire.codes import REASON_NAMES
 
 SAMPLES = [
@@ -16,6 +19,7 @@ SAMPLES = [
     errors.Undeliverable(1, endpoint="lab/pump"),
     errors.RemoteError(64, "ValueError: no"),
     errors.RemoteError(300),
+    errors.RemoteError._received(90, "from a later version"),
     errors.RequestTimeout(),
     errors.RequestTimeout("late"),
     errors.BusClosed(),
@@ -70,3 +74,16 @@ def test_a_payload_is_kept_but_not_shown() -> None:
     assert error.payload == b"secret"
     assert error.reason == "broken"
     assert "secret" not in repr(error) + str(error)
+
+
+@pytest.mark.parametrize("code", [0, 5, 63, 65, 90, 255, -1, 1 << 32, True, "300", None])
+def test_a_code_that_is_not_the_applications_is_refused(code: Any) -> None:
+    with pytest.raises(ValueError, match=r"must be 256 to 4294967295 .*, or 64"):
+        errors.RemoteError(code, "too fast")
+
+
+def test_what_comes_from_a_later_version_keeps_its_number() -> None:
+    outcome = events.Outcome(1, events.FAILED)
+    outcome.code, outcome.text = 90, "too new"
+    error = facade.error_of(outcome, "lab/pump")
+    assert (type(error), str(error)) == (errors.RemoteError, "too new (error 90)")

@@ -66,6 +66,8 @@ def test_what_cannot_be_is_refused() -> None:
             one, other = await network.bus("one"), await network.bus("other")
             with pytest.raises(ValueError, match="two different buses"):
                 await network.link(one, one)
+            with pytest.raises(TypeError, match=r"a link joins two buses, as .* makes them, not 'panel'"):
+                await network.link(one, "panel")  # type: ignore[arg-type]
             with pytest.raises(ValueError, match="no link"):
                 network.cut(one, other)
             with pytest.raises(ValueError, match="realm must be one of"):

@@ -243,6 +243,31 @@ def test_the_deadline_of_a_request_holds_at_the_server_too() -> None:
     assert_settled(net)
 
 
+@pytest.mark.parametrize("where", ["here", "there"])
+def test_a_receiver_may_decline_requests(where: str) -> None:
+    net = Pair()
+    holder = net.a if where == "here" else net.b
+    receiver = holder.register(E, codes.UNICAST)
+    receiver.decline = "it only listens"
+    net.pump()
+    for turn in range(2):
+        token = net.a.request(E, b"asked", net.now)
+        sure = net.a.send(E, b"sure", net.now, confirm=True)
+        net.pump()
+        assert payloads(net.drain(holder, receiver)) == [b"asked", b"sure"]
+        net.pump()
+        (outcome,) = net.outcomes(net.a, token)
+        assert (outcome.status, outcome.code, outcome.text) == (
+            events.UNDELIVERED,
+            codes.WRONG_KIND,
+            "it only listens",
+        )
+        assert verdicts(net, net.a, sure) == [(events.TAKEN, 0)]
+        told = net.seen(holder, events.RECEIVER_ASKED)
+        assert [event.receiver for event in told] == [receiver], turn  # once
+    assert_settled(net)
+
+
 def test_a_deadline_travels_as_what_remains() -> None:
     net = Pair()
     receiver = net.b.register(E, codes.UNICAST)

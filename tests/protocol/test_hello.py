@@ -344,6 +344,10 @@ def test_what_does_not_speak_busway_is_told_so() -> None:
         (b"\x40\x04", True),  # error 13 when it is whole
         (b"\x40\x80", True),
         (b"\x40\x3f", False),
+        (b"\x15\x03\x01\x00", True),
+        (b"\x15\x03\x01\x00\x02\x02\x46", False),  # a TLS server complains
+        (b"\x15\x03\x01no", True),  # a CLOSE of the same length
+        (b"HTTP/1.1 400 Bad Request", False),
     ],
 )
 @pytest.mark.parametrize("split", [True, False])
@@ -353,6 +357,24 @@ def test_a_stranger_is_refused_as_soon_as_it_shows(start: bytes, waits: bool, sp
     for piece in [bytes([byte]) for byte in start] if split else [start]:
         net.note(node_of(connection), connection.receive_data(piece, net.now))
     assert [event.code for event in net.closings(connection)] == ([] if waits else [codes.NOT_BUSWAY])
+
+
+@pytest.mark.parametrize(
+    ("start", "told"),
+    [
+        (b"\x15\x03\x03\x00\x02\x02\x46", "speaks TLS: connect to wss://"),
+        (b"HTTP/1.1 400 Bad Request", "speaks HTTP: connect to ws:// or wss://"),
+        (b"HTTP/1.1 400 Bad Request" + bytes(100), "speaks HTTP: connect to ws:// or wss://"),
+        (b"SSH-2.0-OpenSSH", "does not speak Busway"),
+    ],
+)
+def test_a_stranger_that_is_known_is_named(start: bytes, told: str) -> None:
+    net = Net()
+    connection = net.node("a").connection(Link(), net.now)
+    net.note(node_of(connection), connection.receive_data(start, net.now))
+    (closed,) = net.closings(connection)
+    assert closed.code == codes.NOT_BUSWAY
+    assert told in closed.text
 
 
 def test_the_peer_that_is_refused_hears_the_reason() -> None:

@@ -589,3 +589,47 @@ def test_a_reply_that_waits_for_room_goes_when_there_is_some() -> None:
     assert [len(o.payload) for o in net.seen(net.a, events.OUTCOME)] == [600_000] * 4
     assert [o.status for o in net.seen(net.b, events.OUTCOME)] == [events.ACCEPTED] * 2
     assert_settled(net)
+
+
+# A plain send whose wait is bounded
+
+
+@pytest.mark.parametrize("holders", [1, 2])
+def test_a_plain_message_waits_as_long_as_it_was_told_to(holders: int) -> None:
+    net = Net()
+    a = net.node("a")
+    for name in "bcd"[:holders]:
+        node = net.node(name)
+        net.link(a, node)
+        node.register(E, codes.ANYCAST)
+    net.pump()
+    for cable, node in zip(net.cables, net.nodes[1:], strict=True):
+        cable.block(node)  # no credit comes back
+    while not (patient := a.send(E, b"x", net.now)):
+        pass
+    late = a.send(E, b"y", net.now, timeout_ms=100)
+    net.advance(99)
+    assert verdicts(net, a, late) == []
+    net.advance(1)
+    assert verdicts(net, a, late) == [(events.UNDELIVERED, codes.EXPIRED)]
+    net.advance(1000)
+    assert verdicts(net, a, patient) == []
+
+
+def test_a_plain_message_that_went_in_time_has_no_deadline_any_more() -> None:
+    net = Pair()
+    receiver = net.b.register(E, codes.UNICAST)
+    net.pump()
+    net.cable.block(net.a)  # it is in the link's queue, and not written
+    assert net.a.send(E, b"x", net.now, timeout_ms=1) == 0
+    net.advance(1000)
+    net.cable.block(net.a, False)
+    net.pump()
+    assert payloads(net.drain(net.b, receiver)) == [b"x"]
+
+
+@pytest.mark.parametrize("confirm", [True, False])
+def test_a_time_to_wait_is_not_negative(confirm: bool) -> None:
+    net = Pair()
+    with pytest.raises(LocalError, match="timeout_ms must be 0 to"):
+        net.a.send(E, b"x", net.now, confirm=confirm, timeout_ms=-2)

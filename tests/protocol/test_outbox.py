@@ -423,6 +423,16 @@ def test_many_large_messages_of_a_lane_are_not_moved_for_each_of_them() -> None:
     assert many < 16 * 5 * few
 
 
+def test_a_link_that_ends_between_two_large_messages_gives_back_only_what_was_not_written() -> None:
+    desk = Desk(Limits(frame_size_max=FRAME_MAX))
+    desk.bind()
+    desk.push(E, bytes(300))
+    second = desk.push(E, bytes(400))
+    desk.outbox.write(200, True, False, desk.now)
+    assert [partial.is_written() for partial in desk.outbox._partials] == [True]
+    assert desk.outbox.leftovers() == [second]
+
+
 @given(
     st.lists(
         st.tuples(st.sampled_from([E, E, F, G]), st.sampled_from([0, 9, 139, 141, 300, 700])), max_size=60

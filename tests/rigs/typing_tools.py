@@ -29,8 +29,8 @@ def mypy(folder: Path, files: Sequence[Path]) -> str:
     return run.stdout + run.stderr
 
 
-def pyright(folder: Path, files: Sequence[Path], **rules: object) -> str:
-    """What pyright says of the files in its strict mode; "" for nothing. Leaves its settings there."""
+def basedpyright(folder: Path, files: Sequence[Path], **rules: object) -> str:
+    """What basedpyright says of the files in strict mode; "" for nothing. Leaves its settings there."""
     settings = folder / "pyrightconfig.json"
     wanted = {
         "include": list(map(str, files)),

@@ -57,6 +57,18 @@ const scenarios = {
     assert.equal(await bus.request("t/cancelled"), 2); // the one that was too slow, and the one called off
     assert.throws(() => bus.request("t/nobody", null, { timeout: 0 }), RangeError);
     assert.throws(() => bus.request("", null), RangeError);
+    const wrong = { timout: 2, timeout: "2", ttl: "1", node: 7, signal: 1 };
+    for (const [name, value] of Object.entries(wrong))
+      assert.throws(() => bus.request("t/echo", 1, { [name]: value }), TypeError, name);
+    for (const [name, value] of Object.entries({ timeout: Infinity, ttl: -1, timeout_: 3e6 }))
+      assert.throws(() => bus.request("t/echo", 1, { [name.replace("_", "")]: value }), RangeError, name);
+    await assert.rejects(bus.send("t/echo", 1, { confirm: 1 }), TypeError);
+    await assert.rejects(bus.send("t/echo", 1, { signal: new AbortController().signal }), /no option signal/);
+    await assert.rejects(bus.requestStream("t/count", 1, { windw: 1 }).next(), /no option windw: .*window/);
+    assert.throws(() => bus.subscribe("t/down", () => {}, { polcy: "latest" }), /no option polcy/);
+    assert.throws(() => new Bus(url, { tokn: "x" }), /no option tokn/);
+    assert.throws(() => new Bus(url, { keepalive: "10" }), TypeError);
+    assert.equal(await bus.request("t/echo", 1, { timeout: undefined }), 1, "as if it were not given");
     assert.throws(() => bus.subscribe("t/down", "no function"), TypeError);
     assert.throws(() => new Bus("http://127.0.0.1"), TypeError);
     assert.throws(() => new Bus(url, { token: 123 }), /a token is text or null, not a number/);
@@ -302,6 +314,20 @@ const scenarios = {
     );
     assert.ok(dials.length >= 2, "it goes on trying, for a browser is not told why");
     await assert.rejects(connect(url, { timeout: 1 }), BusClosed);
+  },
+
+  async "another bus's reason"() {
+    const said = [];
+    const warn = console.warn;
+    console.warn = (text) => said.push(text);
+    const bus = new Bus(url, { bus: "elsewhere" });
+    await assert.rejects(bus.opened, LinkRefused);
+    const why = (error) => error instanceof BusClosed && error.code === 3 && /closed: .* refused: .*bus/.test(error.message);
+    await assert.rejects(bus.request("t/echo", 1), why);
+    await assert.rejects(bus.room(), why);
+    console.warn = warn;
+    assert.equal(said.length, 1);
+    assert.match(said[0], /refused: .*bus/);
   },
 
   async "a token where none is asked for"() {

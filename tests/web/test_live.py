@@ -149,6 +149,7 @@ async def alone(scenario: str, **options: Any) -> None:
         "failures",
         "waits for a session",
         "another bus",
+        "another bus's reason",
         "names like patterns",
         "a token where none is asked for",
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import click
 
 from busway.cli import failures, output, realms
 from busway.cli.failures import Failure
-from busway.cli.options import Comers, Examples, Place, joins, json_option, links_realm, listens
+from busway.cli.options import Comers, Examples, Place, joins, json_option, links_realm, listens, wait_option
 
 if TYPE_CHECKING:
     from busway.adapters.asyncio import AsyncBus
@@ -25,7 +26,8 @@ Examples:
 
 Joins this user's programs on this machine to the nodes at the URLs, and these to each other. While one
 cannot be reached it is tried again after 0.5 to 30 seconds; a refusal at the start that another try would
-not mend, as of a wrong token, ends it with exit status 4. Ends with Ctrl-C, and then says what it
+not mend, as of a wrong token, ends it with exit status 4; --wait bounds how long it tries before it was once
+joined. Ends with Ctrl-C, and then says what it
 forwarded. With --json one document a line: links that come and go, and counts."""
 
 
@@ -41,6 +43,7 @@ forwarded. With --json one document a line: links that come and go, and counts."
     metavar="S",
     help="Report what was forwarded as often, in seconds.",
 )
+@wait_option
 @json_option("JSON lines.")
 @joins
 @links_realm
@@ -50,13 +53,14 @@ def bridge(
     listen_urls: tuple[str, ...],
     comers: Comers,
     every: float,
+    wait: float | None,
     as_json: bool,
 ) -> int:
     """Join the local bus to other nodes, and forward between them."""
     urls = targets + place.urls
     if not urls and not listen_urls:
         raise Failure(failures.USAGE, "give a URL to join, or --listen URL")
-    return run_bridge(place, "bridge", urls, listen_urls, comers, every, as_json)
+    return run_bridge(place, "bridge", urls, listen_urls, comers, every, as_json, wait)
 
 
 def run_bridge(
@@ -67,9 +71,10 @@ def run_bridge(
     comers: Comers | None,
     every: float | None,
     as_json: bool,
+    wait: float | None = None,
 ) -> int:
     """Join the local bus to `urls` and let `comers` come at `listen_urls`, until interrupted; `every` seconds
-    (None: never) say what was forwarded.
+    (None: never) say what was forwarded. `wait` seconds (None: for ever) the `urls` may take to be there.
     """
     import asyncio
 
@@ -79,7 +84,7 @@ def run_bridge(
         comers.check(listen_urls)
 
     async def job(bus: AsyncBus) -> int:
-        work = Bridge(bus, place, as_json)
+        work = Bridge(bus, place, as_json, math.inf if wait is None else wait)
         for url in listen_urls:
             assert comers is not None
             await work.listen(url, comers)
@@ -120,6 +125,7 @@ class Bridge:
     bus: AsyncBus
     place: Place
     as_json: bool
+    wait: float
     started: float = field(default_factory=time.monotonic)
     said: dict[str, str] = field(default_factory=dict)  # the trouble with each URL, as last told
     counts: dict[Connection, Count] = field(default_factory=dict)
@@ -136,25 +142,23 @@ class Bridge:
         """Join one node, and stay joined: the link heals by itself. What another try would not mend ends the
         bridge, unless the link has once been open.
         """
-        import math
-
         import busway
 
         try:
-            await self.bus.connect(url, wait=math.inf, **self.place.dialling(url))
+            await self.bus.connect(url, wait=self.wait, **self.place.dialling(url))
         except (OSError, ValueError, TypeError, busway.BusError) as error:
             raise failures.cannot_connect(url, error) from None
 
     def trouble(self, url: str, text: str) -> None:
         """Tell it once, not for each try."""
         if text and text != self.said.get(url):
-            what = failures.as_options(text if url in text else f"{url}: {text}")
+            what = failures.with_remedy(failures.as_options(text if url in text else f"{url}: {text}"))
             self.tell("trouble", {"url": url, "text": text}, f"{what}; trying again")
         self.said[url] = text
 
     async def watch(self) -> None:
         """Tell of links that come and go."""
-        from busway.adapters.facade import LinkInfo
+        from busway.adapters.records import LinkInfo
 
         for link in self.bus.links():
             self._tell_link("link-up", link, "")
@@ -187,17 +191,22 @@ class Bridge:
             self.tell("hint", fields | {"realm": link.realm, "text": hint}, f"{link.address}: {hint}")
 
     def _hint(self, realm: str) -> str:
-        """That nothing which is registered here passes a link of this realm; "" if something does."""
-        known = self.bus.endpoints()
-        if not realms.is_narrower("localnet", realm) or any(
-            not realms.is_narrower(found.realm, realm) for found in known
-        ):
+        """Which of what is registered here does not pass a link of this realm; "" if all of it does."""
+        if not realms.is_narrower("localnet", realm):
             return ""
-        narrow = f"{output.counted(len(known), 'endpoint')} here, none of which passes" if known else ""
+        away = {way.node for way in self.bus.routes() if realms.is_narrower("localnet", way.realm)}
+        known = [found for found in self.bus.endpoints() if found.node not in away]
+        kept = [found for found in known if realms.is_narrower(found.realm, realm)]
+        passing = len(known) - len(kept)
+        if passing and all(found.realm != "localnet" for found in kept):
+            return ""
+        here = output.counted(len(known), "endpoint")
+        narrow = f"{'; there is ' if len(known) == 1 else '; there are '}{here} here, none of which passes"
+        if passing:
+            narrow = f"; {len(kept)} of the {here} here {'does' if len(kept) == 1 else 'do'} not pass"
         return (
             f"this link's realm is {realm}, and nothing passes that is registered for localnet, as by default"
-            f"{'; there is ' * (len(known) == 1)}{'; there are ' * (len(known) > 1)}{narrow}:"
-            f" give both sides --realm localnet, or register with realm={realm!r}"
+            f"{narrow * bool(known)}: give both sides --realm localnet, or register with realm={realm!r}"
         )
 
     async def report(self, every: float) -> None:

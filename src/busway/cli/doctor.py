@@ -29,8 +29,9 @@ Examples:
 
 Checked are the socket directories and their permissions, sockets that nobody answers, programs on this
 machine that are on buses of other names, in other directories or other users', handshakes (bus name,
-version, token), ways, and what each program sees of the others. Each finding says what to do. Exit
-status 0 if all is well, 1 with findings, 4 if the bus cannot be joined."""
+version, token), ways, and what each program sees of the others. Each finding (!!), and each remark (!)
+on what may be meant so, says what to do. Exit status 0 without findings, 1 with, 4 if the bus cannot be
+joined."""
 
 # What a refusal means to whoever has to mend it, by the number in CLOSE.
 _ADVICE = {
@@ -45,16 +46,23 @@ _ADVICE = {
 }
 
 
+_LOCALNET = "give the link realm localnet at both sides (--realm localnet, realm='localnet')"
+
+
 @dataclass
 class Report:
-    """What was looked at: facts that are well, and findings with what to do."""
+    """Facts that are well; and with what to do, remarks on what may be meant so, and findings."""
 
     facts: list[str] = field(default_factory=list)
+    remarks: list[tuple[str, str]] = field(default_factory=list)
     findings: list[tuple[str, str]] = field(default_factory=list)
     unsafe: bool = False  # the socket directory cannot be used
 
     def well(self, text: str) -> None:
         self.facts.append(text)
+
+    def remark(self, text: str, advice: str) -> None:
+        self.remarks.append((text, advice))
 
     def find(self, text: str, advice: str) -> None:
         self.findings.append((text, advice))
@@ -95,10 +103,14 @@ def _is_address(target: str) -> bool:
 def _conclude(report: Report, as_json: bool, bad: int) -> int:
     if as_json:
         findings = [{"finding": text, "advice": advice} for text, advice in report.findings]
-        output.say_json({"well": report.facts, "findings": findings})
+        remarks = [{"remark": text, "advice": advice} for text, advice in report.remarks]
+        output.say_json({"well": report.facts, "remarks": remarks, "findings": findings})
     else:
         for text in report.facts:
             output.say(f"{click.style('ok', fg='green')}   {output.printable(text)}")
+        for text, advice in report.remarks:
+            output.say(f"{click.style('!', fg='yellow')}    {output.printable(text)}")
+            output.say(f"     {output.printable(advice)}")
         for text, advice in report.findings:
             output.say(f"{click.style('!!', fg='red', bold=True)}   {output.printable(text)}")
             output.say(f"     {output.printable(advice)}")
@@ -179,19 +191,31 @@ def _rows(bus: AsyncBus) -> list[tuple[str, str]]:
     return [(found.name or found.id.hex()[:8], found.realm) for found in session.overview(bus).endpoints]
 
 
-def _check_realm(report: Report, what: str, realm: str, known: list[tuple[str, str]]) -> None:
-    """Whether anything that is registered passes a link of that realm."""
+def _check_realm(report: Report, what: str, realm: str, known: list[tuple[str, str]]) -> bool:
+    """Whether what is registered passes a link of that realm; whether there was something to say."""
     passing = [name for name, own in known if not is_narrower(own, realm)]
     kept = sorted({name for name, own in known if is_narrower(own, realm) and own == "localnet"})
+    advice = f"{_LOCALNET}, or register them with realm={realm!r}"
+    names = ", ".join(kept[:5])
     if kept and not passing:
-        report.find(
-            f"{what} has realm {realm}, and none of the endpoints here passes it: {', '.join(kept[:5])}",
-            "give the link realm localnet at both sides (--realm localnet, realm='localnet'), or register"
-            f" them with realm={realm!r}",
-        )
+        report.find(f"{what} has realm {realm}, and none of the endpoints here passes it: {names}", advice)
     elif kept:
-        report.well(
-            f"{what} has realm {realm}: {output.counted(len(kept), 'endpoint')} of localnet stay here"
+        report.remark(
+            f"{what} has realm {realm}, and of the endpoints here these do not pass: {names}", advice
+        )
+    return bool(kept)
+
+
+def _check_beyond(report: Report, what: str, realm: str, found: Found) -> None:
+    """Whether anything is seen of the nodes to which the way is as wide as that."""
+    from busway.protocol import codes
+
+    beyond = {row["node"] for row in found.table("nodes") if is_narrower("localnet", row["realm"])}
+    seen = [row for row in found.table("seen") if row["endpoint"] not in (codes.INTROSPECTION, codes.LOOKUP)]
+    if not any(row["node"] in beyond for row in seen):
+        report.remark(
+            f"{what} has realm {realm}, and nothing is seen behind it",
+            f"if there should be: {_LOCALNET}, or register with realm={realm!r} there",
         )
 
 
@@ -260,7 +284,8 @@ def _check_links(report: Report, told: list[Found]) -> None:
         for link in each.table("links"):
             if is_narrower("localnet", link["realm"]):
                 what = f"the link of {_name(each)} to {link['label'] or 'a node'} ({link['address']})"
-                _check_realm(report, what, link["realm"], known)
+                if not _check_realm(report, what, link["realm"], known):
+                    _check_beyond(report, what, link["realm"], each)
 
 
 def _count_refused(report: Report, told: list[Found]) -> None:

@@ -82,8 +82,13 @@ def cannot_connect(url: str, error: Exception) -> Failure:
         sort = MISSING if isinstance(error, errors.MissingLibrary) else USAGE
         return Failure(sort, as_options(str(error)))
     text = as_options(error.strerror or str(error))
+    return Failure(NO_BUS, with_remedy(text if url in text else f"{url}: {text}"))
+
+
+def with_remedy(text: str) -> str:
+    """Why a place cannot be reached, and where nobody takes connections what that may mean."""
     hint = "; is a node listening there?" if text.endswith(os.strerror(errno.ECONNREFUSED)) else ""
-    return Failure(NO_BUS, (text if url in text else f"{url}: {text}") + hint)
+    return text + hint
 
 
 def failure_of(error: BaseException) -> Failure | None:

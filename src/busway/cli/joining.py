@@ -8,7 +8,7 @@ from __future__ import annotations
 import click
 
 from busway.cli.bridge import run_bridge
-from busway.cli.options import Comers, Examples, Place, joins, json_option, links_realm, listens
+from busway.cli.options import Comers, Examples, Place, joins, json_option, links_realm, listens, wait_option
 
 _CONNECT_EXAMPLES = """\
 Examples:
@@ -16,6 +16,7 @@ Examples:
   busway connect ws://lab.example/bus
   busway connect wss://lab.example --cafile ca.pem
   busway connect serial:///dev/ttyUSB0?baud=115200
+  busway connect 192.168.1.20:7000 --wait 30     gives up if nobody is there within 30 s
 
 Until it is interrupted, this user's programs on this machine and the nodes behind URL are one bus, as far as
 the link's realm lets pass: over ws:// and wss:// only what is registered with realm="global", unless both
@@ -37,12 +38,13 @@ one document a line."""
 
 @click.command(cls=Examples, epilog=_CONNECT_EXAMPLES)
 @click.argument("target", metavar="URL")
+@wait_option
 @json_option("JSON lines.")
 @joins
 @links_realm
-def connect(place: Place, target: str, as_json: bool) -> int:
+def connect(place: Place, target: str, wait: float | None, as_json: bool) -> int:
     """Join the local bus to the node at URL."""
-    return run_bridge(place, "connect", (target, *place.urls), (), None, None, as_json)
+    return run_bridge(place, "connect", (target, *place.urls), (), None, None, as_json, wait)
 
 
 @click.command("listen-on", cls=Examples, epilog=_LISTEN_EXAMPLES)

@@ -46,9 +46,9 @@ def check_directory(report: Report, bus: str, *, by_url: bool = False) -> None:
     live = [peer for peer in peers if peer not in dead]
     report.well(f"{output.counted(len(live), 'program')} of this user on bus {bus!r} on this machine")
     for peer in dead:
-        report.find(
-            f"the socket of node {peer.node_id.hex()[:8]} is left over from a program that died",
-            "nothing to do: the next program that joins removes it",
+        report.well(
+            f"the socket of node {peer.node_id.hex()[:8]} is left over from a program that died: the next"
+            " program that joins removes it"
         )
     alone = not live
     _check_other_buses(report, bus, alone)

@@ -133,6 +133,16 @@ def timeout_option(default: float | None, help: str) -> Callable[[F], F]:
     )
 
 
+def wait_option(function: F) -> F:
+    return click.option(
+        "--wait",
+        type=click.FloatRange(min=0, max=2_000_000),
+        metavar="S",
+        help="Give up, with exit status 4, if it is not joined within so many seconds from the start."
+        "  [default: try for ever]",
+    )(function)
+
+
 def node_option(help: str) -> Callable[[F], F]:
     return click.option(
         "-n", "--node", default="", metavar="NODE", shell_complete=completing.nodes, help=help

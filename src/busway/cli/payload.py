@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NoReturn
 
 import click
 
-from busway.cli import completing, failures
+from busway.cli import completing, failures, output
 from busway.cli.failures import Failure
 
 AUTO, JSON, TEXT, RAW, HEX = "auto", "json", "text", "raw", "hex"
@@ -139,6 +139,11 @@ def interpret(data: bytes, form: str) -> object:
         return json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         if form == AUTO:
+            if text.lstrip().startswith(("{", "[")):
+                output.note(
+                    f"PAYLOAD is no JSON ({error}) and goes as text: names need quotes, as in"
+                    " '{\"rpm\": 300}'; --text says that text is meant"
+                )
             return text
         _refuse(f"the payload is no JSON: {error}; without -j it is sent as text")
 

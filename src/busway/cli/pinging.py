@@ -14,7 +14,7 @@ from busway.cli.options import Examples, Place, joins, json_option, timeout_opti
 
 if TYPE_CHECKING:
     from busway.adapters.asyncio import AsyncBus
-    from busway.adapters.facade import NodeInfo
+    from busway.adapters.records import NodeInfo
 
 _EXAMPLES = """\
 Examples:

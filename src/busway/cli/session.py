@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import busway
 from busway.adapters.asyncio import AsyncBus
-from busway.adapters.facade import ORDERLY, Change, EndpointInfo, LinkInfo, NodeInfo
+from busway.adapters.facade import ORDERLY
 from busway.adapters.links import now_ms
+from busway.adapters.records import Change, EndpointInfo, LinkInfo, NodeInfo
 from busway.adapters.refusals import text_of
 from busway.adapters.tap import TAP
 from busway.cli import failures, output
@@ -275,5 +276,7 @@ def nobody_has(bus: AsyncBus, endpoint: str) -> Failure:
         f"; node {peer.node_id.hex()[:8]} {other_version(peer.path) or 'has not answered'}"
         for peer in strangers(bus)
     )
-    text = f"nobody has the endpoint {endpoint!r} on bus {bus.node.bus!r}; {hint}{silent}"
+    wide = "global" in overview(bus).realms.values()
+    barrier = "; a link on the way there has realm global: what is behind it needs realm='global'" * wide
+    text = f"nobody has the endpoint {endpoint!r} on bus {bus.node.bus!r}; {hint}{silent}{barrier}"
     return Failure(failures.NEGATIVE, text, "NO_ENDPOINT")

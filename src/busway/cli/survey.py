@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 import busway
 from busway.adapters.asyncio import AsyncBus
-from busway.adapters.facade import NodeInfo
+from busway.adapters.records import NodeInfo
 from busway.cli import session
 from busway.cli.greeting import other_version
 from busway.drivers import ipc

@@ -125,7 +125,9 @@ def _register(bus: AsyncBus, name: str, kind: str | None, realm: str, policy: Po
     chosen: Any = kind or session.kind_of(bus, name) or "broadcast"
     far: Any = realm
     try:
-        return bus.register(session.target(bus, name), chosen, far, policy=policy)
+        receiver = bus.register(session.target(bus, name), chosen, far, policy=policy)
+        receiver._core.decline = ""  # `_decline` says more
+        return receiver
     except ValueError as error:
         raise Failure(failures.USAGE, str(error)) from None
     except EndpointTaken:
@@ -331,6 +333,9 @@ def _run_asking(place: Place, command: str, name: str, job: Any, *, leaf: bool) 
                 raise session.nobody_has(bus, name) from None
             if error.reason == codes.NOT_A_STREAM:
                 text = f"{name} answers in parts: ask it with --stream"
+                raise Failure(failures.NEGATIVE, text, error.reason_name) from None
+            if error.reason == codes.UNREADABLE and "without a type" in error.message:
+                text = f"{error}: say which message type PAYLOAD is, by name or UUID, such as --type {name}"
                 raise Failure(failures.NEGATIVE, text, error.reason_name) from None
             raise
         except ValueError as error:

@@ -41,7 +41,7 @@ async def follow(bus: AsyncBus, count: int | None, timeout: float | None, as_jso
     try:
         async with asyncio.timeout(timeout):
             async for message in receiver:
-                if _show(message, as_json):
+                if _show(bus, message, as_json):
                     came += 1
                 if came == count:
                     return failures.OK
@@ -50,17 +50,19 @@ async def follow(bus: AsyncBus, count: int | None, timeout: float | None, as_jso
     return failures.OK
 
 
-def _show(message: Message, as_json: bool) -> bool:
+def _show(bus: AsyncBus, message: Message, as_json: bool) -> bool:
     record: Any = message.payload
     if message.error or not isinstance(record, dict):
         return False
     if not all(isinstance(record.get(name), kind) for name, kind in _SHAPE.items()):
         return False  # of a program that says it otherwise
+    if not record["to"] and record["what"] != "publish":
+        _name_target(bus, record)
     value = _value(record)
     if as_json:
         output.say_json(_document(message, record, value))
         return True
-    unknown = "all" if record["what"] == "publish" else "?"  # the core chooses, or a leaf's router
+    unknown = "all" if record["what"] == "publish" else "?"  # of several the core chooses, or a leaf's router
     to = output.node_text(record["to"], record["to_label"]) if record["to"] else unknown
     remarks = [f"{record['lost']} not shown"] if record["lost"] else []
     remarks += [f"of {record['size']} bytes"] if record["size"] > PAYLOAD_MAX else []
@@ -77,6 +79,14 @@ def _show(message: Message, as_json: bool) -> bool:
     )
     output.say("  ".join(cells))
     return True
+
+
+def _name_target(bus: AsyncBus, record: dict[str, Any]) -> None:
+    """Whom it goes to, where its origin, a leaf, does not know: the only one who has the endpoint."""
+    holders = {found.node for found in bus.endpoints() if found.id == record["endpoint"]}
+    if len(holders) == 1:
+        record["to"] = holders.pop()
+        record["to_label"] = next((node.label for node in bus.nodes() if node.id == record["to"]), "")
 
 
 def _name(record: dict[str, Any]) -> str:

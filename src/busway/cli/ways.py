@@ -20,7 +20,7 @@ from busway.cli.options import (
 
 if TYPE_CHECKING:
     from busway.adapters.asyncio import AsyncBus
-    from busway.adapters.facade import Hop
+    from busway.adapters.records import Hop
     from busway.cli.survey import Found
 
 _ROUTES_EXAMPLES = """\

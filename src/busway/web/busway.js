@@ -24,6 +24,7 @@ const FATAL = [codes.NOT_BUSWAY, codes.VERSION, codes.BUS_NAME, codes.SELF, code
 // Where no WebSocket came about a browser does not say why.
 const UNREACHED =
   "there was no WebSocket: nobody listens there, or the token or the page's origin is not the right one, which the listener's log says";
+const SECONDS_MAX = 2_000_000; // a timer of browsers takes 2 ** 31 ms
 const TOKENS_DIFFER = "the token is wrong, or one side has none: give both sides the same";
 
 /** As `uuidOf`; says once of a name that looks like a pattern that it is none. */
@@ -34,6 +35,31 @@ function idOf(name) {
     console.warn(`"${name}" is the name of one endpoint and matches no others: there are no patterns yet`);
   }
   return uuid;
+}
+
+/** The options of a call, which must be among `defaults`: those that are not given are as there.
+    @throws {TypeError} for a name or a type that is none, {RangeError} for a time that is none. */
+function taken(options, defaults) {
+  const known = Object.keys(defaults);
+  for (const [name, value] of Object.entries(options)) {
+    if (!known.includes(name)) throw new TypeError(`there is no option ${name}: there are ${known.join(", ")}`);
+    if (value !== undefined) checkOption(name, value, defaults[name]);
+  }
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  return { ...defaults, ...Object.fromEntries(given) };
+}
+
+function checkOption(name, value, usual) {
+  if (name === "signal") {
+    if (value !== null && typeof value.addEventListener !== "function")
+      throw new TypeError(`signal: an AbortSignal was expected, not ${value}`);
+  } else if (usual !== undefined && usual !== null && typeof value !== typeof usual)
+    throw new TypeError(`${name}: a ${typeof usual} was expected, not ${value} (${typeof value})`);
+  const least = name === "ttl" ? value >= 0 : value > 0;
+  if (["timeout", "ttl", "keepalive"].includes(name) && !(least && value <= SECONDS_MAX))
+    throw new RangeError(
+      `${name} in seconds ${name === "ttl" ? "from" : "above"} 0 to ${SECONDS_MAX} was expected, not ${value}`,
+    );
 }
 
 /** Base of all errors here; `code` is the number of docs/protocol.md, section 8. */
@@ -76,6 +102,7 @@ const ENDS = {
   cancelled: () => new DOMException("the request was called off", "AbortError"),
 };
 
+const ASKING = { timeout: 30, ttl: 0, node: "", signal: undefined };
 const END = Symbol("the end of an answer in parts");
 const random = (size) => hex(crypto.getRandomValues(new Uint8Array(size)));
 const clock = () => Math.round(performance.now());
@@ -87,6 +114,7 @@ const clock = () => Math.round(performance.now());
     @returns {Promise<Bus>} @throws {LinkRefused} the other side refuses; {BusClosed} none in time. */
 export async function connect(url, options = {}) {
   const { timeout = 10, ...rest } = options;
+  checkOption("timeout", timeout, 10);
   const bus = new Bus(url, rest);
   const timer = setTimeout(
     () => bus.close(new BusClosed(`${url} did not answer within ${timeout} s; ${bus.lastError}`)),
@@ -108,21 +136,18 @@ export class Bus {
         see of this node. `keepalive`: seconds. `backoff`: {first, most} seconds between attempts, doubling, half of it
         random. `onState({state, error, retryIn, peer, label})`: connecting, connected (with the id and label of who is
         at the other end), reconnecting, closed. */
-  constructor(
-    url,
-    {
-      token = null,
-      bus = "default",
-      label = "browser",
-      keepalive = 10,
-      backoff = {},
-      onState = () => {},
-    } = {},
-  ) {
+  constructor(url, options = {}) {
+    const { token, bus, label, keepalive, backoff, onState } = taken(options, {
+      token: null,
+      bus: "default",
+      label: "browser",
+      keepalive: 10,
+      backoff: {},
+      onState: () => {},
+    });
     if (!/^wss?:\/\//.test(url)) throw new TypeError(`a URL as ws://host:port was expected, not ${url}`);
     if (token !== null && typeof token !== "string") throw new TypeError(`a token is text or null, not a ${typeof token}`);
     if (token === "") throw new TypeError("a token that is not empty was expected");
-    if (!(keepalive > 0)) throw new RangeError(`keepalive in seconds above 0 was expected, not ${keepalive}`);
     this.url = url;
     this.state = "connecting";
     this.lastError = "no connection yet";
@@ -160,7 +185,8 @@ export class Bus {
       Each is handed over as it comes. With `policy: "latest"` the callback is not called again before what it returned
       has ended; of each origin only the newest waits meanwhile, and its `missed` says how many it has replaced.
       @returns {{close: function}} */
-  subscribe(name, callback, { policy } = {}) {
+  subscribe(name, callback, options = {}) {
+    const { policy } = taken(options, { policy: undefined });
     if (policy !== undefined && policy !== "latest")
       throw new RangeError(`policy "latest" or none was expected, not ${policy}: nothing else waits for a callback`);
     return this._register(name, codes.BROADCAST, callback, policy);
@@ -176,8 +202,8 @@ export class Bus {
 
   /** The answer of whoever has the endpoint. `timeout` and `ttl` (to wait for one to appear) in seconds; `signal` cancels.
       @throws {Undeliverable|RemoteError|RequestTimeout|BusClosed} */
-  request(name, value = null, { timeout = 30, ttl = 0, node = "", signal } = {}) {
-    return this._submit("request", name, value, { timeout, ttl, node, signal });
+  request(name, value = null, options = {}) {
+    return this._submit("request", name, value, taken(options, ASKING));
   }
 
   /** Ask for an answer in parts: `for await (const part of bus.requestStream(name))`. All parts in order, or an error,
@@ -185,7 +211,8 @@ export class Bus {
       until the first part, and from each to the next; `window`, 1 to 32767: how many parts may wait here.
       @throws as `request`, also in the midst of it. */
   async *requestStream(name, value = null, options = {}) {
-    const { timeout = 30, ttl = 0, node = "", signal, window = codes.STREAM_WINDOW } = options;
+    const known = { ...ASKING, window: codes.STREAM_WINDOW };
+    const { timeout, ttl, node, signal, window } = taken(options, known);
     if (!Number.isInteger(window) || window < 1 || window > codes.STREAM_WINDOW_MAX)
       throw new RangeError(`a window of 1 to 32767 parts was expected, not ${window}`);
     const came = []; // functions: each gives a part, END, or throws
@@ -221,7 +248,8 @@ export class Bus {
 
   /** Send to one holder. Resolves when it was written; with `confirm` when the receiving program has taken it.
       @throws {Undeliverable|Unknown|BusClosed} */
-  async send(name, value, { confirm = false, timeout = 30, ttl = 0, node = "" } = {}) {
+  async send(name, value, options = {}) {
+    const { confirm, timeout, ttl, node } = taken(options, { confirm: false, timeout: 30, ttl: 0, node: "" });
     await this._submit(confirm ? "confirm" : "send", name, value, { timeout, ttl, node });
   }
 
@@ -237,7 +265,7 @@ export class Bus {
       @throws {BusClosed} */
   async room() {
     while (!(this.state === "connected" && this._session?.room())) {
-      if (this.state === "closed") throw new BusClosed("the bus is closed");
+      if (this.state === "closed") throw this._closed();
       await new Promise((resolve) => setTimeout(resolve, ROOM_POLL_MS));
     }
   }
@@ -245,6 +273,7 @@ export class Bus {
   /** End it: what has no outcome yet fails with BusClosed. Twice is once. */
   close(error = new BusClosed("the bus is closed")) {
     if (this.state === "closed") return;
+    this._end = error;
     this._setState("closed", { error });
     this._rejectOpened(error);
     clearTimeout(this._redial);
@@ -254,6 +283,12 @@ export class Bus {
     this._flush();
     this._socket?.close(1000);
     clearTimeout(this._timer);
+  }
+
+  /** What a call hears afterwards, with the reason. */
+  _closed() {
+    const { message, code, constructor } = this._end;
+    return new BusClosed(constructor === BusClosed ? message : `the bus is closed: ${message}`, code);
   }
 
   // The socket
@@ -355,7 +390,11 @@ export class Bus {
   _on_closed({ code, text }) {
     if (!FATAL.includes(code) || this.state === "closed") return;
     const why = code === codes.TOKEN ? TOKENS_DIFFER : text || codes.LINK_ERRORS[code];
-    queueMicrotask(() => this.close(new LinkRefused(`${this.url} refused: ${why}`, code)));
+    const error = new LinkRefused(`${this.url} refused: ${why}`, code);
+    queueMicrotask(() => {
+      if (this.state !== "closed") console.warn(error.message);
+      this.close(error);
+    });
   }
 
   _on_outcome(event) {
@@ -480,8 +519,7 @@ export class Bus {
 
   /** One promise for one message. Without a session it waits for the next, as long as its time lasts. */
   _submit(kind, name, value, { timeout, ttl, node, signal, window = 0, onPart }) {
-    if (!(timeout > 0)) throw new RangeError(`a timeout in seconds above 0 was expected, not ${timeout}`);
-    if (this.state === "closed") return Promise.reject(new BusClosed("the bus is closed"));
+    if (this.state === "closed") return Promise.reject(this._closed());
     if (this._unsent.size >= UNSENT_MAX)
       return Promise.reject(
         new BusError(`${UNSENT_MAX} messages wait for a connection: wait for some to end`),

@@ -1,0 +1,168 @@
+"""What users are shown of nodes, endpoints, links, ways and losses, as values that print well.
+
+Knows no bus and no node of the core.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from busway.adapters.literal import text_of
+from busway.errors import Undeliverable
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class NodeInfo:
+    """A node: `id` 16 bytes, `label` the program, `leaf` whether it never forwards, `me` whether it is this
+    one.
+    """
+
+    id: bytes
+    label: str
+    leaf: bool
+    me: bool = False
+
+    def __repr__(self) -> str:
+        what = ", this one" if self.me else ", a leaf" if self.leaf else ""
+        return f"<node {named(self.label, self.id)}{what}>"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class EndpointInfo:
+    """An endpoint at a node: `id` 16 bytes, `node` the holder's id."""
+
+    id: bytes
+    name: str
+    kind: str
+    realm: str
+    node: bytes
+
+    def __repr__(self) -> str:
+        return f"<endpoint {named(self.name, self.id)}, {self.kind}, {self.realm}, at {short(self.node)}>"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class LinkInfo:
+    """A link: `peer` the other node's id, `state` ("connecting", "connected", "reconnecting", "closing",
+    "closed"), `realm`, `address`, `rtt` the last round trip of the keepalive in seconds (None: not measured);
+    `id` its number in this process, the same as long as it is listed.
+
+    Of a link that this program dialled also `url`, `attempt` since it was last open, `next_try` in seconds
+    (None: under way, or none to come) and `error`, what went wrong last.
+    """
+
+    peer: bytes
+    label: str
+    state: str
+    realm: str
+    address: str
+    rtt: float | None
+    bytes_in: int
+    bytes_out: int
+    url: str = ""
+    attempt: int = 0
+    next_try: float | None = None
+    error: str = ""
+    id: int = 0
+
+    def __repr__(self) -> str:
+        rtt = "" if self.rtt is None else f", {self.rtt * 1000:.2g} ms"
+        error = f", {self.error}" if self.error else ""
+        where = self.address or self.url
+        return (
+            f"<link to {named(self.label, self.peer)} over {where}, {self.state}, {self.realm}{rtt}{error}>"
+        )
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RouteInfo:
+    """The way to a node: `via` the next hop's id (its own for a neighbour), `realm` the widest on the way,
+    `cost` the sum of its links, `seqno` of the route, `offers` how many neighbours offer a way.
+    """
+
+    node: bytes
+    label: str
+    leaf: bool
+    via: bytes
+    realm: str
+    cost: int
+    seqno: int
+    offers: int
+
+    def __repr__(self) -> str:
+        way = f"via {short(self.via)}, cost {self.cost}, {self.realm}"
+        return f"<route to {named(self.label, self.node)} {way}>"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Hop:
+    """A node on the way of a trace, and the link by which it was reached; `rtt` seconds, there and back."""
+
+    node: bytes
+    label: str
+    realm: str
+    cost: int
+    medium: str
+    rtt: float
+
+    def __repr__(self) -> str:
+        return f"<hop {named(self.label, self.node)} over {self.medium}, {self.rtt * 1000:.2g} ms>"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Change:
+    """Something came, went or changed: `what` is "link-up", "link-down", "link-state" (a link is being made,
+    or its LinkInfo's `state`, `attempt`, `next_try` or `error` is another), "node-up", "node-changed" (of one
+    that is there, the label or `leaf` has become known), "node-down", "endpoint-up" (also of one that
+    changed), "endpoint-down", "duplicate-node" (two live nodes have one id), "link-refused" (somebody came to
+    a listener of this program with another token, bus name or version; told once for each machine: `address`
+    and `text`).
+
+    `subject` is the LinkInfo, NodeInfo or EndpointInfo as it is now; of a link that ended `code` and `text`
+    say why. Who takes in all of them knows what `nodes()`, `endpoints()` and `links()` say: a node goes by
+    its `id`, an endpoint by `node` and `id`, a link by `id` and is listed until its `state` is "closed".
+    """
+
+    what: str
+    subject: LinkInfo | NodeInfo | EndpointInfo
+    code: int = 0
+    text: str = ""
+
+    def __repr__(self) -> str:
+        return f"<{self.what} {self.subject!r}{f': {self.text}' if self.text else ''}>"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Undelivered:
+    """A message that had been accepted and was not delivered after all: `endpoint` and `node` are ids, `name`
+    and `label` what they are called ("" if that is not known), `seq` its number, `reason` why.
+    """
+
+    endpoint: bytes
+    name: str
+    node: bytes
+    label: str
+    seq: int
+    reason: int
+
+    @property
+    def reason_name(self) -> str:
+        """As in docs/protocol.md, section 8."""
+        return self.error.reason_name
+
+    @property
+    def error(self) -> Undeliverable:
+        """What a sender that has gone on would have been told."""
+        return Undeliverable(self.reason, endpoint=text_of(self.endpoint))
+
+    def __repr__(self) -> str:
+        to = named(self.name, self.endpoint)
+        return f"<not delivered to {to} at {named(self.label, self.node)}: {self.reason_name}>"
+
+
+def short(node: bytes) -> str:
+    return node.hex()[:8]
+
+
+def named(name: str, id: bytes) -> str:
+    return f"{name!r} {short(id)}" if name else id.hex() or "nobody yet"
