@@ -79,7 +79,7 @@ class AsyncBus(Face, Receiving, Links, Views):
         self._host = Host(node, ipc)
         self.node = self._host.node
         consent(self, self._host, tap)
-        self._process_only = self.node.desk.process_only  # empty for most: then no payload is an object
+        self._process_only = self.node.receiving.process_only  # empty for most: then no payload is an object
         self._calls = 0
 
     # Life

@@ -83,7 +83,7 @@ class Receiver(Generic[T_co]):
         self._host = host
         self._core = core
         self._types = types
-        self._take = host.node.desk.take
+        self._take = host.node.receiving.take
         self._calls = 0
         self._arrivals = Arrivals(core)
 

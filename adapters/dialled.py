@@ -22,7 +22,7 @@ from busway.adapters.facade import Realm
 from busway.adapters.links import Host as LinkHost
 from busway.adapters.links import LinkRunner, next_id, now_ms
 from busway.adapters.records import Change, LinkInfo
-from busway.adapters.retrying import CLOSED, CONNECTED, CONNECTING, Healer, Retry
+from busway.adapters.retrying import CLOSED, CONNECTED, CONNECTING, Reconnector, Retry
 from busway.errors import BusClosed, BusError, LinkRefused
 from busway.protocol import Node, codes, errors
 
@@ -200,7 +200,7 @@ class Dialling:
         self.id = next_id()
         self.link = DialledLink(self)
         self._host = host
-        self.healer = Healer(options.retry, options.wait, _now())
+        self.healer = Reconnector(options.retry, options.wait, _now())
         self._attempt: Attempt | None = None
         self._timer: Any = None
         self._turn = 0  # of the timer that counts: threads' timers cannot be taken back

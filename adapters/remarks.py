@@ -60,7 +60,7 @@ def _waiting(node: Node, token: int) -> str:
     if pending is None:
         return f"message {token} need not wait"
     about = f"message {token} to {text_of(pending.out.endpoint)}"
-    if pending.state == flows.HOMELESS:
+    if pending.state == flows.UNRESOLVED:
         return f"{about} waits: nobody is known to have the endpoint yet"
     flow = pending.flow
     if pending.state == flows.SENT and flow is not None:

@@ -85,7 +85,7 @@ class Retry:
         return self.length(step)
 
 
-class Healer:
+class Reconnector:
     """The state of one dialled link.
 
     `state` is one of the words above, `attempt` counts the attempts since it was last open, `next_at` is when

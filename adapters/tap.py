@@ -119,13 +119,13 @@ class Tapped:
     def _holder(self, endpoint: bytes, options: dict[str, Any]) -> bytes:
         """Whom it goes to, if that is known: of several holders one is chosen by the core."""
         holders = self.real.directory.holders(endpoint)
-        mine = endpoint in self.real.desk.endpoints
+        mine = endpoint in self.real.receiving.endpoints
         if options.get("node_id") or mine or len(holders) != 1:
             return cast(bytes, options.get("node_id")) or (self.real.node_id if mine else b"")
         return holders[0].peer.node_id
 
     def _name(self, endpoint: bytes) -> str:
-        mine = self.real.desk.endpoints.get(endpoint)
+        mine = self.real.receiving.endpoints.get(endpoint)
         if mine is not None:
             return mine.name
         holders = self.real.directory.holders(endpoint)

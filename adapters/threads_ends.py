@@ -143,7 +143,7 @@ class Receiver(Generic[T_co]):
     def _take(self) -> tuple[Message | None, Promise | None]:
         """The next, or what to wait for."""
         self._host.check()
-        message = self._host.node.desk.take(self._core)
+        message = self._host.node.receiving.take(self._core)
         if message is not None:
             return message, None
         if self._core.closed:

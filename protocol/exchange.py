@@ -12,7 +12,7 @@ from busway.protocol.link.fast import Path
 from busway.protocol.messaging.correspondent import Correspondent, talk
 from busway.protocol.messaging.endpoints import Endpoint, InFlow, Receiver, Request
 from busway.protocol.messaging.host import MessagingHost
-from busway.protocol.messaging.receiving import Desk
+from busway.protocol.messaging.receiving import Receiving
 from busway.protocol.messaging.sender import Origin
 from busway.protocol.routing.advertising import Advertiser, adverts
 from busway.protocol.routing.mesh import Mesh
@@ -52,7 +52,7 @@ class ArrivalTimer(Timer):
 
     def fire(self, now: int) -> None:
         for uuid in list(self.node.origin.arrived):
-            self.node.origin.homeless.settle(uuid, now)
+            self.node.origin.unresolved.settle(uuid, now)
 
 
 class Exchange(MessagingHost):
@@ -86,8 +86,8 @@ class Exchange(MessagingHost):
         self.forwarder = self.mesh.forwarder
         self.lookups = self.mesh.lookups
         self.origin = Origin(self, self.me, self.mesh, self.timers)
-        self.desk = Desk(self, self.origin)
-        self.origin.desk = self.desk
+        self.receiving = Receiving(self, self.origin)
+        self.origin.receiving = self.receiving
 
     def take_events(self) -> "list[events.Event]":
         """What happened since the last call. `receive_data`, `receive_eof` and `handle_timer` return the same
@@ -156,7 +156,7 @@ class Exchange(MessagingHost):
     def credit_lost(self, intake: Intake) -> None:
         """A link has ended that was to tell its limit."""
         assert isinstance(intake, InFlow)
-        self.desk.send_credit(intake)
+        self.receiving.send_credit(intake)
 
     def published(self, endpoint: bytes) -> int:
         flow = self.origin.publisher.flows.get(endpoint)
@@ -196,14 +196,14 @@ class Exchange(MessagingHost):
             self.forwarder.pass_on(link, source, frame, now)
             return
         if source == self.me.key:
-            self.forwarder.counters["strayed"] += 1
+            self.forwarder.counters["misrouted"] += 1
             return  # ours, come back
         if source != peer.key:
             peer = self.mesh.peer_of(source, now)
         if kind == codes.PUBLISH:
             self._broadcast_came(link, peer, frame, now)
         elif kind <= codes.REQUEST:
-            self.desk.arrive(link, peer, frame, now)
+            self.receiving.arrive(link, peer, frame, now)
         elif kind == codes.REPLY:
             self.origin.answers.reply(peer, frame.id, frame.payload, frame.format, frame.type_id)
         elif kind == codes.PART:
@@ -218,26 +218,26 @@ class Exchange(MessagingHost):
         forwarder = self.forwarder
         root = forwarder.root_of(link, source, frame.destination)
         if root is None:
-            forwarder.counters["strayed"] += 1
+            forwarder.counters["misrouted"] += 1
             return
-        endpoint = self.desk.endpoints.get(frame.endpoint)
+        endpoint = self.receiving.endpoints.get(frame.endpoint)
         if not self.me.leaf:
             forwarder.spread(link, root, source, frame, endpoint is not None, now)
         if endpoint is not None:
-            self.desk.arrive(link, source, frame, now)
+            self.receiving.arrive(link, source, frame, now)
 
     def _signal_came(self, link: LinkFace, peer: Peer, frame: Frame, now: int) -> None:
         signal = frame.signal
         if signal == codes.CREDIT:
             self.origin.credit(peer, frame.endpoint, frame.number, now)
         elif signal == codes.PROBE:
-            self.desk.probed(link, peer, frame.endpoint, frame.number, now)
+            self.receiving.probed(link, peer, frame.endpoint, frame.number, now)
         elif signal == codes.UNDELIVERABLE:
             self.origin.undelivered(peer, frame.endpoint, frame.number, frame.code, now)
         elif signal == codes.CANCEL:
-            self.desk.cancelled(peer, frame.id)
+            self.receiving.cancelled(peer, frame.id)
         elif signal == codes.PART_CREDIT:
-            self.desk.part_credit(peer, frame.id, frame.number, now)
+            self.receiving.part_credit(peer, frame.id, frame.number, now)
         elif signal == codes.END:
             self.origin.answers.end(peer, frame.id, frame.number, now)
         elif signal == codes.WHO:
@@ -260,15 +260,15 @@ class Exchange(MessagingHost):
 
     def node_up(self, peer: Peer, now: int) -> None:
         self.emit(events.NodeEvent(events.NODE_UP, peer))
-        self.origin.homeless.settle(codes.INTROSPECTION, now)  # every node has it and none announces it
-        self.desk.credit_again(peer, now)
+        self.origin.unresolved.settle(codes.INTROSPECTION, now)  # every node has it and none announces it
+        self.receiving.credit_again(peer, now)
 
     def node_changed(self, peer: Peer) -> None:
         self.emit(events.NodeEvent(events.NODE_CHANGED, peer))
 
     def node_down(self, peer: Peer, unsent: "list[Frame]", now: int) -> None:
         talk(peer).stalled = []
-        self.desk.lose_peer(peer)
+        self.receiving.lose_peer(peer)
         self.origin.lose_peer(peer, unsent, now)
 
     def node_lost(self, peer: Peer) -> None:
@@ -278,7 +278,7 @@ class Exchange(MessagingHost):
         self.emit(events.DuplicateNodeEvent(node_id))
 
     def way_found(self, peer: Peer, now: int) -> None:
-        self.desk.credit_again(peer, now)
+        self.receiving.credit_again(peer, now)
 
     def way_changed(self, peer: Peer, now: int) -> None:
         for flow in list(talk(peer).out_flows.values()):
@@ -307,24 +307,24 @@ class Exchange(MessagingHost):
         self.origin.withdrawn(entry.peer, entry.uuid, now)
 
     def name_lost(self, uuid: bytes, now: int) -> None:
-        self.desk.yield_name(uuid, now)
+        self.receiving.yield_name(uuid, now)
 
     def looked_up(self, uuid: bytes, now: int) -> None:
-        self.origin.homeless.looked_up(uuid, now)
+        self.origin.unresolved.looked_up(uuid, now)
 
     def holds(self, uuid: bytes) -> bool:
-        return uuid in self.desk.endpoints
+        return uuid in self.receiving.endpoints
 
     def wanted(self) -> "list[bytes]":
-        return list(self.origin.homeless.waiting)
+        return list(self.origin.unresolved.waiting)
 
     def ask_again(self, now: int) -> None:
-        self.origin.homeless.ask_again(now)
+        self.origin.unresolved.ask_again(now)
 
     def syncing(self, links: int, now: int) -> None:
         self.origin.syncing = links
         if not links:
-            self.origin.homeless.synced(now)
+            self.origin.unresolved.synced(now)
 
     def too_large(self, hop: LinkFace, frame: Frame) -> None:
         self.origin.too_large(hop, frame)
@@ -355,10 +355,10 @@ class Exchange(MessagingHost):
     def sweep(self, now: int) -> None:
         """Once in a while: what has been idle for long is forgotten."""
         self.origin.sweep(now)
-        self.desk.sweep(now)
+        self.receiving.sweep(now)
         self.routes.sweep(now)
         self.mesh.report_duplicates(now)
-        if self.routes.peers or self.routes.departed or self.desk.has_flows():
+        if self.routes.peers or self.routes.departed or self.receiving.has_flows():
             self.timers.arm(self._sweep, now + codes.SWEEP_MS)
 
     def announce(self, endpoint: Endpoint) -> None:
@@ -370,7 +370,7 @@ class Exchange(MessagingHost):
         entry.name = endpoint.name
         entry.cost = endpoint.cost
         entry.credit = endpoint.opening
-        here = uuid in self.desk.endpoints
+        here = uuid in self.receiving.endpoints
         self.emit(events.EndpointEvent(events.ENDPOINT_UP if here else events.ENDPOINT_DOWN, entry))
         if endpoint.realm != codes.PROCESS:
             self.mesh.registered(entry if here else Entry(self.me, uuid, 0, endpoint.realm))

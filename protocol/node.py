@@ -75,7 +75,7 @@ class Node(Exchange):
         self.name_of: "Callable[[bytes], str] | None" = None
         self.refused_at = -1  # when a comer to a listener of this program was refused last
         if encode is not None:
-            self.desk.register_builtin(self._introspect)
+            self.receiving.register_builtin(self._introspect)
 
     def __repr__(self) -> str:
         return "<node %r %s on bus %r, links: %d%s>" % (
@@ -140,10 +140,10 @@ class Node(Exchange):
         if self.closed:
             return
         self.closed = True
-        for endpoint in list(self.desk.endpoints.values()):
+        for endpoint in list(self.receiving.endpoints.values()):
             for receiver in list(endpoint.receivers):
-                self.desk.deregister(receiver, now)
-        self.desk.lose_peer(self.me)
+                self.receiving.deregister(receiver, now)
+        self.receiving.lose_peer(self.me)
         self.origin.close()
         self.timers.disarm(self._sweep)
         for connection in list(self.connections):
@@ -191,10 +191,12 @@ class Node(Exchange):
         if not 1 <= opening <= codes.OPENING_CREDIT:
             raise LocalError("opening must be 1 to 4 messages, not %r" % opening)
         policy = _policy(policy, kind)
-        receiver = self.desk.register(endpoint, kind, realm, name, cost, queue_max, size_max, policy, opening)
+        receiver = self.receiving.register(
+            endpoint, kind, realm, name, cost, queue_max, size_max, policy, opening
+        )
         if self.leaf and kind == codes.UNICAST and realm != codes.PROCESS:
             self.lookups.watch(endpoint)
-        if endpoint in self.origin.homeless.waiting:
+        if endpoint in self.origin.unresolved.waiting:
             self.origin.arrived[endpoint] = True
             self.timers.arm(self._arrival, 0)
             if self._wake is not None:
@@ -203,20 +205,20 @@ class Node(Exchange):
 
     def deregister(self, receiver: Receiver, now: int) -> None:
         """Close a receiver; what it has not taken is answered as RECEIVER_CLOSED. Twice is once."""
-        self.desk.deregister(receiver, now)
+        self.receiving.deregister(receiver, now)
 
     def take(self, receiver: Receiver, now: int) -> "Message | None":
         """The oldest message in a receiver's queue, or None. Raises ClosedError when it is closed and
         empty.
         """
-        message = self.desk.take(receiver)
+        message = self.receiving.take(receiver)
         if message is None:
-            self.desk.check_receiver(receiver)
+            self.receiving.check_receiver(receiver)
         return message
 
     def is_process_only(self, endpoint: bytes) -> bool:
         """Whether this node has that endpoint with realm PROCESS: payloads for it stay objects."""
-        return endpoint in self.desk.process_only
+        return endpoint in self.receiving.process_only
 
     # Sending
 
@@ -374,7 +376,7 @@ class Node(Exchange):
         ignored.
         """
         self._check_answer(request, payload, format, type_id)
-        return self.desk.respond(request, payload, format, type_id, now)
+        return self.receiving.respond(request, payload, format, type_id, now)
 
     def respond_part(
         self, request: Request, payload: object, now: int, format: int = codes.RAW, type_id: bytes = b""
@@ -383,11 +385,11 @@ class Node(Exchange):
         for it.
         """
         self._check_answer(request, payload, format, type_id)
-        return self.desk.respond_part(request, payload, format, type_id, now)
+        return self.receiving.respond_part(request, payload, format, type_id, now)
 
     def respond_end(self, request: Request, now: int) -> int:
         """End a streaming reply. Returns as `respond` does."""
-        return self.desk.respond_end(request, now)
+        return self.receiving.respond_end(request, now)
 
     def respond_error(self, request: Request, code: int, text: str, now: int) -> int:
         """Answer with an error: `code` 256 and up is the application's own, HANDLER_FAILED (64) an
@@ -395,7 +397,7 @@ class Node(Exchange):
         """
         if not 0 < code <= 0xFFFFFFFF:
             raise LocalError("an error code must be 1 to 4294967295, not %r" % code)
-        return self.desk.respond_error(request, code, text, now)
+        return self.receiving.respond_error(request, code, text, now)
 
     # Introspection
 
@@ -404,7 +406,7 @@ class Node(Exchange):
         section 9).
         """
         dialled = [] if self.dialled is None else self.dialled()
-        return report(self.origin, self.desk, dialled, self.name_of, self.refused_at, now)
+        return report(self.origin, self.receiving, dialled, self.name_of, self.refused_at, now)
 
     def _introspect(self, now: int) -> bytes:
         assert self._encode is not None
@@ -423,7 +425,11 @@ class Node(Exchange):
         _check_id("endpoint", endpoint)
         if node_id:
             _check_id("node_id", node_id)
-        if format == codes.OBJECT and endpoint in self.desk.process_only and node_id in (b"", self.node_id):
+        if (
+            format == codes.OBJECT
+            and endpoint in self.receiving.process_only
+            and node_id in (b"", self.node_id)
+        ):
             return
         self._check_payload(payload, format, type_id)
 
@@ -456,7 +462,7 @@ class Node(Exchange):
 
     def endpoints(self) -> "list[Endpoint]":
         """This node's own endpoints, the built-in one included."""
-        return list(self.desk.endpoints.values())
+        return list(self.receiving.endpoints.values())
 
 
 def _check_time(name: str, value: int) -> None:
@@ -466,7 +472,7 @@ def _check_time(name: str, value: int) -> None:
 
 
 def _policy(policy: int, kind: int) -> int:
-    """What a full queue does, as the desk knows it."""
+    """What a full queue does, as the receiving knows it."""
     if not -1 <= policy <= codes.LATEST:
         raise LocalError(
             "policy must be REFUSE, DROP_OLDEST, DROP_NEWEST or LATEST (0 to 3), not %r" % policy

@@ -122,7 +122,7 @@ class Leaf(LeafOrigin):
         receiver = Receiver(endpoint, kind, realm, name, cost, queue_max)
         self.receivers.append(receiver)
         self._versions[receiver.realm] += 1
-        self.stirred = True
+        self.write_pending = True
         self._watch(receiver)
         return receiver
 
@@ -199,7 +199,7 @@ class Leaf(LeafOrigin):
             item.best_effort = best_effort
             if not own or waiting < self.pending_max:
                 self._items.append(item)
-                self.stirred = True
+                self.write_pending = True
             elif not best_effort:
                 raise FullError("%d messages wait to be written: publish again later" % waiting)
         if receiver is not None:
@@ -274,7 +274,7 @@ class Leaf(LeafOrigin):
     def link_opened(self, link: LeafConnection, now: int) -> None:
         self._told = [0, 0, 0, 0]
         self._pruned = []
-        self._sync_due = self.stirred = True
+        self._sync_due = self.write_pending = True
         for flow in list(self._out):
             if flow.key != link.peer_key and flow.key[: codes.ID_SIZE] == link.peer_key[: codes.ID_SIZE]:
                 self.node_gone(flow.key, now)  # the router has started anew
@@ -339,7 +339,7 @@ class Leaf(LeafOrigin):
         if kind == codes.SIGNAL:
             self._read_signal(link, message, reader, mine, now)
         if not mine:
-            self.counters["strayed"] += 1
+            self.counters["misrouted"] += 1
         elif kind <= codes.REQUEST:
             message.payload = reader.rest()
             receiver = self._receiver(message.endpoint)
@@ -419,7 +419,7 @@ class Leaf(LeafOrigin):
             limit = flow.last - flow.queued + window
             if limit > flow.limit and flow.limit - flow.last <= window >> 1:
                 flow.limit = limit
-                flow.due = self.stirred = True
+                flow.due = self.write_pending = True
 
     def _answered(self, message: Message, payload: bytes) -> None:
         """REPLY, PART or ERROR: late, unknown, cancelled and forged ones end here."""
@@ -511,7 +511,7 @@ class Leaf(LeafOrigin):
             gain = (number - flow.limit) & 0xFFFF
             if 0 < gain < 0x8000:
                 flow.limit += gain
-                self.stirred = True
+                self.write_pending = True
         elif flow is None or (flow.last - number) & 0xFFFF >= flow.last:
             self.counters["unknown_reply"] += 1  # never sent
         else:
@@ -534,4 +534,4 @@ class Leaf(LeafOrigin):
         flow.session = link.number
         if receiver.kind != codes.BROADCAST:
             self._raise_limit(flow, receiver)
-            flow.due = self.stirred = True
+            flow.due = self.write_pending = True

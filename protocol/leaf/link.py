@@ -27,7 +27,7 @@ class LeafHost:
     limits: "tuple[int, int, int, int]"
     key: bytes  # node and incarnation
     link: "LeafConnection | None"
-    stirred: bool  # there may be something to write
+    write_pending: bool  # there may be something to write
 
     def take_events(self) -> "list[Event]":
         """What happened since the last call."""
@@ -126,7 +126,7 @@ class LeafConnection:
         if self._out:
             return True
         if self.state == codes.OPEN or self._goodbye:
-            return bool(self.leaf.stirred or self._partial or self._goodbye or self._pong >= 0)
+            return bool(self.leaf.write_pending or self._partial or self._goodbye or self._pong >= 0)
         return False
 
     def receive_data(self, data: "bytes | bytearray | memoryview", now: int) -> "list[Event]":

@@ -24,7 +24,7 @@ class LeafOrigin(LeafHost):
     """The sending side of a leaf; its arguments are those of `Leaf`."""
 
     link: "LeafConnection | None" = None
-    stirred = False  # there may be something to write
+    write_pending = False  # there may be something to write
     closed = False
     _sessions = 0
     _id = 0
@@ -56,7 +56,14 @@ class LeafOrigin(LeafHost):
         self.pending_max = pending_max
         self.peers_max = peers_max
         self.receivers: "list[Receiver]" = []
-        self.counters = {"late": 0, "refused": 0, "dropped": 0, "missed": 0, "unknown_reply": 0, "strayed": 0}
+        self.counters = {
+            "late": 0,
+            "refused": 0,
+            "dropped": 0,
+            "missed": 0,
+            "unknown_reply": 0,
+            "misrouted": 0,
+        }
         self._entropy = entropy
         self._events: "list[Event]" = []
         self._versions = [0, 0, 0, 0]  # of our lines, by realm
@@ -149,7 +156,7 @@ class LeafOrigin(LeafHost):
         except MemoryError:  # none of it, then
             self._items.remove(item)
             raise
-        self.stirred = True
+        self.write_pending = True
         return item.id
 
     def cancel(self, token: int, now: int) -> None:
@@ -184,7 +191,7 @@ class LeafOrigin(LeafHost):
             if item.kind == codes.PUBLISH or self._may_go(item, now):
                 self._items.remove(item)
                 return item
-        self.stirred = False
+        self.write_pending = False
         return None
 
     def _may_go(self, item: Message, now: int) -> bool:
@@ -368,7 +375,7 @@ class LeafOrigin(LeafHost):
         if former is not None:
             self._leave(target, uuid)
         target.cast = kind == codes.BROADCAST
-        self.stirred = True
+        self.write_pending = True
         if receiver is not None:
             if yields:
                 self._withdraw(receiver)
@@ -407,14 +414,14 @@ class LeafOrigin(LeafHost):
             if flow.endpoint == receiver.uuid:
                 self._in.remove(flow)
         self._versions[receiver.realm] += 1
-        self.stirred = True
+        self.write_pending = True
 
     def queue_answer(self, key: bytes, id: int, item: Message) -> Message:
         """Answers go first, and are bounded: who does not read them is cut off (at the next turn)."""
         item.key = key
         item.id = id
         self.answers.append(item)
-        self.stirred = True
+        self.write_pending = True
         return item
 
     def _signal(self, signal: int, key: bytes, id: int, number: int = 0, endpoint: bytes = b"") -> Message:

@@ -2,8 +2,8 @@
 send.
 
 Knows no link and writes nothing: credit that falls due and messages that a policy throws out are handed to
-the `Desk`
-(desk.py), which answers them.
+the `Receiving`
+(receiving.py), which answers them.
 """
 
 from busway.protocol.fifo import Fifo

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from busway.protocol.link.face import LinkFace
 
 # States of a pending message.
-HOMELESS = 0  # nobody has the endpoint
+UNRESOLVED = 0  # nobody has the endpoint
 WAITING = 1  # no credit, or no room on the link
 SENT = 2
 OVER = 3
@@ -115,7 +115,7 @@ class Pending(Timer):
         "next_part",
         "origin",
         "out",
-        "patient",
+        "has_ttl",
         "peer",
         "pinned",
         "state",
@@ -131,9 +131,9 @@ class Pending(Timer):
         self.out = out
         self.peer = peer  # whom it goes to; this node, as long as that is not known
         self.flow: "OutFlow | None" = None
-        self.state = HOMELESS
+        self.state = UNRESOLVED
         self.expires = -1  # ms; -1: a plain message waits for credit as long as it takes
-        self.patient = False  # it waits for an endpoint to appear (ttl)
+        self.has_ttl = False  # it waits for an endpoint to appear (ttl)
         self.asked: "list[bytes]" = []  # nodes and endpoints that were looked up for it
         self.pinned = b""
         self.timeout_ms = 0

@@ -105,7 +105,7 @@ class Publisher:
         return counts
 
     def _links_for(self, uuid: bytes) -> "list[LinkFace]":
-        if uuid in self._origin.desk.process_only:
+        if uuid in self._origin.receiving.process_only:
             return []  # what is meant for it are objects, which cannot leave
         forwarder = self._origin.forwarder
         if self._epoch != self._origin.mesh.epoch:
@@ -118,7 +118,7 @@ class Publisher:
 
     def _spread(self, flow: OutFlow, out: Frame, patience_ms: int, now: int) -> bool:
         """One copy to each link; False if it has to wait for room."""
-        local = out.endpoint in self._origin.desk.endpoints
+        local = out.endpoint in self._origin.receiving.endpoints
         links = self._links_for(out.endpoint)
         if links and not out.is_best_effort():
             full = [link for link in links if not link.has_broadcast_room()]
@@ -130,7 +130,7 @@ class Publisher:
         for link in links:
             link.broadcast(out)
         if local:
-            self._origin.desk.arrive_local(out, now)
+            self._origin.receiving.arrive_local(out, now)
         return True
 
     def _await_room(self, flow: OutFlow) -> None:

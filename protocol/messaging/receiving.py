@@ -40,18 +40,18 @@ _TOO_LARGE = (
 class ServeTimer(Timer):
     """The deadline of a request at the node that serves it."""
 
-    __slots__ = ("desk", "request")
+    __slots__ = ("receiving", "request")
 
-    def __init__(self, desk: "Desk", request: Request) -> None:
+    def __init__(self, receiving: "Receiving", request: Request) -> None:
         self.deadline = -1
-        self.desk = desk
+        self.receiving = receiving
         self.request = request
 
     def fire(self, now: int) -> None:
-        self.desk.expire(self.request, now)
+        self.receiving.expire(self.request, now)
 
 
-class Desk(ReceiverSide):
+class Receiving(ReceiverSide):
     """Local endpoints and what arrives for them."""
 
     def __init__(self, host: MessagingHost, origin: Origin) -> None:
@@ -515,7 +515,9 @@ class Desk(ReceiverSide):
         pending = self.origin.open(out, flow.peer)
         out.id = id
         if not flow.peer.reachable and flow.peer is not self.me:
-            pending.expires = now + codes.STARVE_MS  # it asked, but cannot be reached: its end ends nothing
+            pending.expires = (
+                now + codes.ROUTE_LOSS_GRACE_MS
+            )  # it asked, but cannot be reached: its end ends nothing
         self.origin.park(flow, pending, now)
         return pending.id
 

@@ -25,7 +25,7 @@ class Answers:
         limit = pending.consumed + pending.window
         peer = pending.peer
         if peer is self._origin.me:
-            self._origin.desk.part_credit(peer, pending.id, limit & 0xFFFF, now)
+            self._origin.receiving.part_credit(peer, pending.id, limit & 0xFFFF, now)
             return
         if peer.hop is not None:  # else its way is lost: it is told again
             peer.hop.answer(signal(codes.PART_CREDIT, peer.key, b"", limit, pending.id))

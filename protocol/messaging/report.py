@@ -5,7 +5,7 @@ answers.
 from busway.protocol.link.face import LinkFace
 from busway.protocol.messaging.correspondent import talk
 from busway.protocol.messaging.endpoints import Endpoint
-from busway.protocol.messaging.receiving import Desk
+from busway.protocol.messaging.receiving import Receiving
 from busway.protocol.messaging.sender import Origin
 from busway.protocol.routing.mesh import Mesh
 from busway.protocol.routing.peers import Entry, Peer
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def report(
     origin: Origin,
-    desk: Desk,
+    receiving: Receiving,
     dialled: "list[dict[str, object]]",
     name_of: "Callable[[bytes], str] | None",
     refused_at: int,
@@ -37,7 +37,7 @@ def report(
     counters.update(mesh.forwarder.counters)
     counters.update(mesh.lookups.counters)
     counters.update(origin.counters)
-    counters.update(desk.counters)
+    counters.update(receiving.counters)
     published = origin.publisher.counts()
     seen = [entry for entries in mesh.directory.by_uuid.values() for entry in entries]
     return {
@@ -49,8 +49,8 @@ def report(
         "transit": mesh.router.transit,
         "links": [_link(connection, now) for connection in mesh.connections],
         "dialled": dialled,
-        "endpoints": [_endpoint(endpoint) for endpoint in desk.endpoints.values()],
-        "published": [_published(desk, uuid, published[uuid], name_of) for uuid in published],
+        "endpoints": [_endpoint(endpoint) for endpoint in receiving.endpoints.values()],
+        "published": [_published(receiving, uuid, published[uuid], name_of) for uuid in published],
         "seen": [_entry(entry) for entry in seen],
         "nodes": [_node(mesh, peer) for peer in mesh.routes.peers.values() if peer.hop is not None],
         "counters": counters,
@@ -129,12 +129,12 @@ def _endpoint(endpoint: Endpoint) -> "dict[str, object]":
 
 
 def _published(
-    desk: Desk, uuid: bytes, sent: int, name_of: "Callable[[bytes], str] | None"
+    receiving: Receiving, uuid: bytes, sent: int, name_of: "Callable[[bytes], str] | None"
 ) -> "dict[str, object]":
-    entries = desk.directory.by_uuid.get(uuid, [])
+    entries = receiving.directory.by_uuid.get(uuid, [])
     name = entries[0].name if entries else ""
-    if uuid in desk.endpoints:
-        name = desk.endpoints[uuid].name
+    if uuid in receiving.endpoints:
+        name = receiving.endpoints[uuid].name
     elif not name and name_of is not None:
         name = name_of(uuid)
     return {"endpoint": uuid, "name": name, "sent": sent}

@@ -12,13 +12,13 @@ from busway.protocol.errors import FullError, WrongKindError
 from busway.protocol.messaging.anycast import Crowd
 from busway.protocol.messaging.correspondent import talk
 from busway.protocol.messaging.endpoints import size_of
-from busway.protocol.messaging.flows import HOMELESS, OVER, SENT, WAITING, OutFlow, Pending, Target
+from busway.protocol.messaging.flows import OVER, SENT, UNRESOLVED, WAITING, OutFlow, Pending, Target
 from busway.protocol.messaging.host import MessagingHost
 from busway.protocol.messaging.publisher import Publisher
 from busway.protocol.messaging.replies import Answers
 from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.messaging.tracing import Tracer
-from busway.protocol.messaging.unresolved import Homeless
+from busway.protocol.messaging.unresolved import Unresolved
 from busway.protocol.outcomes import Outcome
 from busway.protocol.routing.mesh import Mesh
 from busway.protocol.routing.peers import Peer
@@ -40,8 +40,8 @@ class Origin(SenderSide):
 
     def __init__(self, host: MessagingHost, me: Peer, mesh: Mesh, timers: Timers) -> None:
         super().__init__(host, me, mesh, timers)
-        self.homeless = Homeless(self)
-        self.arrived = self.homeless.arrived
+        self.unresolved = Unresolved(self)
+        self.arrived = self.unresolved.arrived
         self.direct: "dict[bytes, OutFlow]" = {}  # the one remote holder of a uuid, for Node.send
         self.publisher = Publisher(self)
         self.answers = Answers(self)
@@ -71,7 +71,7 @@ class Origin(SenderSide):
         return found
 
     def _build_target(self, uuid: bytes, now: int) -> "Target | None":
-        local = self.desk.endpoints.get(uuid)
+        local = self.receiving.endpoints.get(uuid)
         entries = self.directory.holders(uuid)
         if local is not None and local.realm == codes.PROCESS:
             entries = []  # what is meant for it are objects, which cannot leave
@@ -120,7 +120,7 @@ class Origin(SenderSide):
         return self.crowd(uuid, now) is crowd
 
     def park_unresolved(self, pending: Pending, ttl_ms: int, now: int) -> None:
-        self.homeless.park(pending, ttl_ms, now)
+        self.unresolved.park(pending, ttl_ms, now)
 
     def settle_trace(self, pending: Pending, now: int) -> bool:
         found = self.tracer.find(pending.out.endpoint, now)
@@ -141,7 +141,7 @@ class Origin(SenderSide):
 
     def _pinned_flow(self, uuid: bytes, node_id: bytes, now: int) -> "OutFlow | None":
         if node_id == self.me.node_id:
-            local = self.desk.endpoints.get(uuid)
+            local = self.receiving.endpoints.get(uuid)
             if local is not None and local.kind == codes.BROADCAST:
                 raise WrongKindError("this endpoint is of kind broadcast: use publish")
             return self.flow(self.me, uuid, local.opening, now) if local is not None else None
@@ -183,7 +183,7 @@ class Origin(SenderSide):
         WrongKindError.
         """
         if uuid in self.arrived:
-            self.homeless.settle(uuid, now)  # those who waited go first
+            self.unresolved.settle(uuid, now)  # those who waited go first
         flow = self.flow_for(uuid, node_id, now)
         crowd = None if node_id or flow is not None else self.crowd(uuid, now)
         if crowd is not None:
@@ -212,7 +212,7 @@ class Origin(SenderSide):
         if flow is None and crowd is not None:
             crowd.park(pending, now)
         elif flow is None:
-            self.homeless.park(pending, ttl_ms, now)
+            self.unresolved.park(pending, ttl_ms, now)
         elif goes:
             self.launch(flow, pending, now)
         else:
@@ -278,7 +278,7 @@ class Origin(SenderSide):
     def _deliver_here(self, out: Frame, now: int) -> None:
         """A message of this node to itself: by reference, without a link."""
         if out.kind <= codes.REQUEST:
-            self.desk.arrive_local(out, now)
+            self.receiving.arrive_local(out, now)
         elif out.kind == codes.REPLY:
             self.answers.reply(self.me, out.id, out.payload, out.format, out.type_id)
         elif out.kind == codes.PART:
@@ -342,7 +342,7 @@ class Origin(SenderSide):
         if hop is not None and hop.asleep_until >= 0:
             return  # a day's probes would pile up
         if flow.peer is self.me:
-            self.desk.probed(None, self.me, flow.endpoint, flow.sent, now)
+            self.receiving.probed(None, self.me, flow.endpoint, flow.sent, now)
             return
         if hop is None:
             return  # its way is lost
@@ -387,8 +387,8 @@ class Origin(SenderSide):
             self.crowds[pending.out.endpoint].waiting.remove(pending)
         elif pending.state == SENT and codes.PUBLISH < pending.out.kind <= codes.REQUEST:
             self._finish_request(pending, status)
-        elif pending.state == HOMELESS:
-            self.homeless.remove(pending)
+        elif pending.state == UNRESOLVED:
+            self.unresolved.remove(pending)
         pending.state = OVER
         self.timers.disarm(pending)
         self.pending.pop(pending.id, None)
@@ -414,8 +414,8 @@ class Origin(SenderSide):
 
     def due(self, pending: Pending, now: int) -> None:
         """A pending message's time is up."""
-        if pending.state == HOMELESS and (pending.expires < 0 or now < pending.expires or pending.patient):
-            self.homeless.fail(pending)
+        if pending.state == UNRESOLVED and (pending.expires < 0 or now < pending.expires or pending.has_ttl):
+            self.unresolved.fail(pending)
         elif pending.window and pending.next_part != pending.consumed:
             pending.expires = now + codes.PROBE_MS  # the program has parts to read: the wait is its own
             self.timers.arm(pending, pending.expires)
@@ -448,7 +448,7 @@ class Origin(SenderSide):
         """CANCEL, on the same way as the request and behind it."""
         out = pending.out
         if pending.peer is self.me:
-            self.desk.cancelled(self.me, pending.id)
+            self.receiving.cancelled(self.me, pending.id)
             return
         assert pending.flow is not None
         hop = pending.flow.link()
@@ -478,7 +478,7 @@ class Origin(SenderSide):
             flow.limit = min(flow.limit, flow.sent)
             self._empty(flow, now)
         for pending in list(self.pending.values()):
-            if pending.peer is peer and pending.state != HOMELESS:
+            if pending.peer is peer and pending.state != UNRESOLVED:
                 unknown = pending.out.kind == codes.CONFIRM
                 ran = pending.out.kind == codes.REQUEST and pending.state == SENT
                 reason = codes.LOST_AFTER_SENDING if ran else codes.NO_ROUTE
@@ -505,7 +505,7 @@ class Origin(SenderSide):
             flow.limit = max(flow.limit, flow.sent + credit)  # CREDIT may have come before
             flow.probe_ms = 1  # the destination may not know that we lost it, and have a higher one in mind
         self._leave_losers(uuid, now)
-        self.homeless.settle(uuid, now)
+        self.unresolved.settle(uuid, now)
 
     def _leave_losers(self, uuid: bytes, now: int) -> None:
         """What waits for a holder that lost a conflict goes to the other now, before what is sent later."""
@@ -547,7 +547,7 @@ class Origin(SenderSide):
 
     def reroute(self, pending: Pending, now: int) -> None:
         pending.flow = None
-        pending.state = HOMELESS
+        pending.state = UNRESOLVED
         try:
             flow = self.flow_for(pending.out.endpoint, pending.pinned, now)
         except WrongKindError:

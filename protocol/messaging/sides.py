@@ -46,7 +46,7 @@ class SenderSide(FlowOwner):
         self.forwarder = mesh.forwarder
         self.mesh = mesh
         self.timers = timers
-        self.desk = ReceiverSide()
+        self.receiving = ReceiverSide()
         self.pending: "dict[int, Pending]" = {}
         self.syncing = 0  # links whose first directory exchange is not over
         self.counters = {

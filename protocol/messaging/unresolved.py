@@ -6,12 +6,12 @@ The origin's side; who is asked, and what is answered, is in lookups.py.
 
 from busway.protocol import outcomes
 from busway.protocol.errors import WrongKindError
-from busway.protocol.messaging.flows import HOMELESS, Pending
+from busway.protocol.messaging.flows import UNRESOLVED, Pending
 from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.wire import codes
 
 
-class Homeless:
+class Unresolved:
     """What waits, by endpoint, in the order of sending."""
 
     __slots__ = ("_origin", "arrived", "waiting")
@@ -23,13 +23,13 @@ class Homeless:
 
     def park(self, pending: Pending, ttl_ms: int, now: int) -> None:
         uuid = pending.out.endpoint
-        pending.state = HOMELESS
-        pending.patient = ttl_ms > 0
+        pending.state = UNRESOLVED
+        pending.has_ttl = ttl_ms > 0
         asked = self._look_up(pending, now)
-        if pending.patient and uuid not in pending.asked and uuid != codes.INTROSPECTION:
+        if pending.has_ttl and uuid not in pending.asked and uuid != codes.INTROSPECTION:
             pending.asked.append(uuid)  # when that node comes, those who are asked say what it has
             self._origin.lookups.ask(uuid, now)
-        if not pending.patient and not self._origin.syncing and not asked:
+        if not pending.has_ttl and not self._origin.syncing and not asked:
             self.fail(pending)
             return
         self.waiting.setdefault(uuid, []).append(pending)
@@ -66,7 +66,7 @@ class Homeless:
             if not waiting and self.waiting.get(uuid) is waiting:
                 del self.waiting[uuid]
             for pending in list(self.waiting.get(uuid, [])):
-                over = id in pending.asked and not pending.patient and not self._origin.syncing
+                over = id in pending.asked and not pending.has_ttl and not self._origin.syncing
                 if over and not self._look_up(pending, now) and not self._is_asking(pending):
                     self.fail(pending)
 
@@ -107,13 +107,13 @@ class Homeless:
     def synced(self, now: int) -> None:
         """Every link has finished its first directory exchange: now "nobody has it" is known."""
         for uuid, waiting in list(self.waiting.items()):
-            patient = [pending for pending in waiting if pending.patient or self._is_asking(pending)]
-            if patient:
-                self.waiting[uuid] = patient
+            waiting_on = [pending for pending in waiting if pending.has_ttl or self._is_asking(pending)]
+            if waiting_on:
+                self.waiting[uuid] = waiting_on
             else:
                 del self.waiting[uuid]
             for pending in waiting:
-                if pending not in patient:
+                if pending not in waiting_on:
                     self.fail(pending)
 
     def remove(self, pending: Pending) -> None:

@@ -37,7 +37,7 @@ class Forwarder:
 
     def __init__(self, mesh: Topology) -> None:
         self._mesh = mesh
-        self.counters = {"forwarded": 0, "unroutable": 0, "strayed": 0, "pruned": 0}
+        self.counters = {"forwarded": 0, "unroutable": 0, "misrouted": 0, "pruned": 0}
         self._held = 0  # bytes of the messages that wait for a way
         self._pruned: "dict[bytes, tuple[LinkFace, int]]" = {}  # source and uuid: told whom, how many came
 
@@ -99,7 +99,7 @@ class Forwarder:
         not that, or too many.
         """
         size = len(frame.payload) + OVERHEAD
-        if not peer.reachable or peer.hop is not None or self._held + size > codes.DETAINED_SIZE_MAX:
+        if not peer.reachable or peer.hop is not None or self._held + size > codes.HELD_SIZE_MAX:
             return False
         peer.held.append(frame)
         self._held += size

@@ -89,7 +89,7 @@ class Mesh(Topology):
         self._resolve_duplicate(peer, connection, hello.dialled, now)
         peer.connections.append(connection)
         self.host.link_joined(connection, peer)
-        self._take_up(peer, now)
+        self._select_next_hop(peer, now)
         self._open_session(connection, peer, now)
         self._follow_transit()
 
@@ -290,7 +290,7 @@ class Mesh(Topology):
         if self.leaf and not peer.reachable and self._best_hop(peer) is not None:
             if len(self.routes.peers) >= codes.ROUTES_MAX:
                 self._forget_one(now)
-            self._take_up(peer, now)
+            self._select_next_hop(peer, now)
         elif self.routes.find(key) is None:  # also what comes to a leaf over a link that is closing
             peer.left = now
             self.routes.remember(peer)
@@ -318,7 +318,7 @@ class Mesh(Topology):
         found: "LinkFace" = via
         return found
 
-    def _take_up(self, peer: Peer, now: int) -> None:
+    def _select_next_hop(self, peer: Peer, now: int) -> None:
         """A node can be reached, or over another link, or its way costs something else."""
         hop = self._best_hop(peer)
         assert hop is not None
@@ -384,7 +384,7 @@ class Mesh(Topology):
             return
         hop = self._best_hop(peer)
         if hop is not None:
-            self._take_up(peer, now)
+            self._select_next_hop(peer, now)
             return
         if peer.hop is not None:
             peer.hop = None
@@ -394,7 +394,7 @@ class Mesh(Topology):
         if not peer.waits and (peer.route is None or not peer.route.offers):
             self._lose(peer, now)
         elif peer.deadline < 0:
-            self.timers.arm(peer, now + codes.STARVE_MS)
+            self.timers.arm(peer, now + codes.ROUTE_LOSS_GRACE_MS)
 
     def _is_anyone_looking(self, peer: Peer) -> bool:
         """A neighbour that came through us may find another way and then offer it."""
@@ -458,7 +458,7 @@ class Mesh(Topology):
             if peer is not None:
                 self._reconsider(peer, now)
         elif peer is not None and peer.reachable:
-            self._take_up(peer, now)
+            self._select_next_hop(peer, now)
             self._loosen(peer)
         elif came or route.key[: codes.ID_SIZE] not in self.routes.peers:
             self._appear(route, now)
@@ -489,7 +489,7 @@ class Mesh(Topology):
         peer = self._peer(route.key)
         peer.route = route
         route.owner = peer
-        self._take_up(peer, now)
+        self._select_next_hop(peer, now)
         self._lines.say_again(peer)  # what was told while the other one counted was not taken
 
     def report_duplicates(self, now: int) -> None:

@@ -206,7 +206,7 @@ QUERIES_MAX: "Final" = 1024
 PRUNES_MAX: "Final" = 4096
 TOMBSTONES_MAX: "Final" = 64  # withdrawn endpoints that a line remembers
 TRANSIT_SIZE_MAX: "Final" = 8388608  # queued to be passed on over one link, bytes
-DETAINED_SIZE_MAX: "Final" = 1048576  # waiting in one node for ways that were lost, bytes
+HELD_SIZE_MAX: "Final" = 1048576  # waiting in one node for ways that were lost, bytes
 FAR_WINDOW_SIZE: "Final" = 524288  # under way from one origin over several hops, bytes
 ANSWERS_MAX: "Final" = 16384
 LINKS_MAX: "Final" = 1280
@@ -242,7 +242,9 @@ FLOW_FORGET_OUT_MS: "Final" = 240000
 SWEEP_MS: "Final" = 30000
 SEQREQ_MS: "Final" = 1000
 SEQREQ_MAX_MS: "Final" = 32000
-STARVE_MS: "Final" = 500  # a node whose way is lost counts as reachable, if another way may be found
+ROUTE_LOSS_GRACE_MS: "Final" = (
+    500  # a node whose way is lost counts as reachable, if another way may be found
+)
 DUPLICATE_MS: "Final" = 30000
 
 # The endpoint that every node answers: UUID version 5 of "busway/introspection" in the namespace of

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busway import Retry
-from busway.adapters.retrying import CLOSED, CONNECTED, CONNECTING, RECONNECTING, Healer
+from busway.adapters.retrying import CLOSED, CONNECTED, CONNECTING, RECONNECTING, Reconnector
 
 retries = st.builds(
     lambda first, factor, more, jitter: Retry(first, factor, first * more, jitter),
@@ -60,7 +60,7 @@ def test_each_wait_is_within_its_bounds(retry: Retry, step: int, chance: float) 
 def test_no_client_comes_later_than_the_bound(retry: Retry, down: float, chances: list[float]) -> None:
     """A client whose attempts fail at once until the server is back, whatever its luck."""
     now, luck = 0.0, itertools.cycle(chances)
-    healer = Healer(retry, 0, -1000.0)
+    healer = Reconnector(retry, 0, -1000.0)
     healer.begin()
     healer.opened(-1000.0)
     now += healer.lost("gone", 0.0, next(luck))
@@ -75,7 +75,7 @@ def test_no_client_comes_later_than_the_bound(retry: Retry, down: float, chances
 
 
 def test_the_course_of_a_link() -> None:
-    healer = Healer(Retry(first=1, factor=2, cap=8, jitter=0), 0, 100.0)
+    healer = Reconnector(Retry(first=1, factor=2, cap=8, jitter=0), 0, 100.0)
     assert (healer.state, healer.attempt, healer.next_at) == (CONNECTING, 0, -1)
     healer.begin()
     healer.opened(100.0)
@@ -95,7 +95,7 @@ def test_the_course_of_a_link() -> None:
 
 
 def test_a_link_that_comes_up_only_to_go_down_waits_longer_each_time() -> None:
-    healer = Healer(Retry(first=1, factor=2, cap=8, jitter=0), 0, 0.0)
+    healer = Reconnector(Retry(first=1, factor=2, cap=8, jitter=0), 0, 0.0)
     healer.opened(0.0)
     waits = []
     now = 10.0
@@ -109,23 +109,23 @@ def test_a_link_that_comes_up_only_to_go_down_waits_longer_each_time() -> None:
 
 
 def test_the_first_opening_is_tried_once_unless_there_is_patience() -> None:
-    once = Healer(Retry(), 0, 0.0)
+    once = Reconnector(Retry(), 0, 0.0)
     assert once.failed("refused", 0.1, 0) == -1
     assert once.state == CLOSED
-    patient = Healer(Retry(first=1, factor=2, cap=8, jitter=0), 4, 0.0)
+    patient = Reconnector(Retry(first=1, factor=2, cap=8, jitter=0), 4, 0.0)
     assert patient.failed("refused", 0.0, 0) == 1
     assert patient.failed("refused", 1.0, 0) == 2
     assert patient.failed("refused", 3.0, 0) == 1  # one last time when the patience ends
     assert patient.state == CONNECTING
     assert patient.failed("refused", 4.0, 0) == -1
-    endless = Healer(Retry(first=1, factor=2, cap=8, jitter=0), math.inf, 0.0)
+    endless = Reconnector(Retry(first=1, factor=2, cap=8, jitter=0), math.inf, 0.0)
     assert [endless.failed("refused", 1e6, 0) for _ in range(5)] == [1, 2, 4, 8, 8]
 
 
 def test_what_another_attempt_cannot_mend_ends_the_first_opening_only() -> None:
-    new = Healer(Retry(), math.inf, 0.0)
+    new = Reconnector(Retry(), math.inf, 0.0)
     assert new.failed("the token is wrong", 0.0, 0, hopeless=True) == -1
-    old = Healer(Retry(first=1, factor=2, cap=8, jitter=0), 0, 0.0)
+    old = Reconnector(Retry(first=1, factor=2, cap=8, jitter=0), 0, 0.0)
     old.opened(0.0)
     assert old.lost("gone", 5.0, 0) == 1
     assert old.failed("the token is wrong", 6.0, 0, hopeless=True) == 8  # its new token may be put right
@@ -133,9 +133,9 @@ def test_what_another_attempt_cannot_mend_ends_the_first_opening_only() -> None:
 
 
 def test_without_retry_a_loss_is_the_end() -> None:
-    healer = Healer(None, 0, 0.0)
+    healer = Reconnector(None, 0, 0.0)
     healer.opened(0.0)
     assert healer.lost("gone", 1.0, 0) == -1
     assert (healer.state, healer.error, healer.losses) == (CLOSED, "gone", 1)
-    failed = Healer(None, 10, 0.0)
+    failed = Reconnector(None, 10, 0.0)
     assert failed.failed("refused", 1.0, 0) == -1

@@ -450,7 +450,7 @@ class World(Net):
         for sent in self.sent.values():
             self.judge_taken(sent)
         for node in self.nodes:
-            assert node.origin.homeless.waiting == {}
+            assert node.origin.unresolved.waiting == {}
             self.judge_directory(node)
             for connection in node.connections:
                 assert not len(connection._room_waiters)
@@ -494,7 +494,7 @@ class World(Net):
         )
         assert lost == len(self.lost_news)
         for node in self.nodes:
-            assert node.desk.counters["late"] == 0
+            assert node.receiving.counters["late"] == 0
 
     def went(self, sent: Sent) -> bool:
         return not sent.token or sent.status == events.ACCEPTED

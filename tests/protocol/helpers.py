@@ -35,7 +35,7 @@ def assert_settled(net: Net) -> None:
     """Nothing is pending, held or waited for anywhere."""
     for node in net.nodes:
         assert node.origin.pending == {}
-        assert node.origin.homeless.waiting == {}
+        assert node.origin.unresolved.waiting == {}
         for peer in [node.me, *node.routes.peers.values(), *node.routes.departed.values()]:
             assert talk(peer).serving == {}
             assert all(not len(flow.waiting) for flow in talk(peer).out_flows.values())

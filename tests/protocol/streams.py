@@ -88,7 +88,7 @@ class Listener:
             [plain(event) for event in self.happened],
             queues,
             written,
-            self.node.desk.counters,
+            self.node.receiving.counters,
             self.node.origin.counters,
             self.node.counters,
             self.connection.skipped_frames,

@@ -546,7 +546,7 @@ def test_of_two_links_dialled_by_one_side_the_newer_stays_and_nothing_is_lost() 
     pair.pump()
     payloads = [m.payload for m in pair.drain(pair.b, receiver)]
     assert payloads == [b"small", bytes(3000), b"last", b"after"]
-    assert pair.b.desk.counters["missed"] == pair.b.desk.counters["late"] == 0
+    assert pair.b.receiving.counters["missed"] == pair.b.receiving.counters["late"] == 0
     assert not pair.seen(kind=events.NODE_DOWN)
 
 

@@ -153,7 +153,7 @@ def test_as_many_at_once_as_agreed_and_no_more() -> None:
     assert len(listener.connection.inbox.assemblies) == 2
     listener.feed([more(1, b"b2"), more(0, b"a2"), first_piece(1, 2, b"c", 3), more(1, b"c")])
     assert payloads(listener) == [b"b1b2", b"cc"]  # a's number had been overtaken: late, dropped
-    assert listener.node.desk.counters["late"] == 1
+    assert listener.node.receiving.counters["late"] == 1
     ends_with(codes.TOO_MANY, first_piece(2, 4, b"x"))
     ends_with(codes.TOO_MANY, first_piece(255, 4, b"x"))
     ends_with(codes.TOO_MANY, first_piece(0, 4, b"x"), first_piece(0, 4, b"x"))

@@ -226,7 +226,7 @@ def test_the_deadline_of_a_request_holds_at_the_server_too() -> None:
     net.cable.block(net.a)
     net.advance(100)
     assert net.drain(net.b, receiver) == []
-    assert net.b.desk.counters["expired"] == 2
+    assert net.b.receiving.counters["expired"] == 2
     assert net.seen(net.b, events.REQUEST_CANCELLED) == []
     net.cable.block(net.a, False)
     net.cable.block(net.b, False)
@@ -319,10 +319,10 @@ def test_a_cancel_for_what_is_over_or_cannot_be_cancelled_is_ignored() -> None:
     confirm = net.a.send(E, b"sure", net.now, confirm=True)
     net.pump()
     peer = net.b.routes.peers[A]
-    net.b.desk.cancelled(peer, confirm)
-    net.b.desk.cancelled(peer, 999)
-    net.b.desk.part_credit(peer, 999, 5, net.now)
-    net.b.desk.part_credit(peer, confirm, 5, net.now)
+    net.b.receiving.cancelled(peer, confirm)
+    net.b.receiving.cancelled(peer, 999)
+    net.b.receiving.part_credit(peer, 999, 5, net.now)
+    net.b.receiving.part_credit(peer, confirm, 5, net.now)
     assert payloads(net.drain(net.b, receiver)) == [b"sure"]
     net.pump()
     assert verdicts(net, net.a, confirm) == [(events.TAKEN, 0)]
@@ -337,9 +337,9 @@ def test_credit_for_parts_that_is_old_changes_nothing() -> None:
     request = take(net, net.b, receiver)
     assert request.stream is not None
     for limit in (3, 2, 40_000):
-        net.b.desk.part_credit(net.b.routes.peers[A], token, limit, net.now)
+        net.b.receiving.part_credit(net.b.routes.peers[A], token, limit, net.now)
         assert request.stream.limit == 3
-    net.b.desk.part_credit(net.b.routes.peers[A], token, 5, net.now)
+    net.b.receiving.part_credit(net.b.routes.peers[A], token, 5, net.now)
     assert request.stream.limit == 5
 
 
@@ -454,7 +454,7 @@ def test_a_stream_waits_for_a_slow_reader_but_not_for_a_dead_one() -> None:
     net.pump()
     net.advance(20_000)
     assert verdicts(net, net.b, waiting) == []
-    assert net.b.desk.counters["expired"] == 0
+    assert net.b.receiving.counters["expired"] == 0
     for _ in range(2):
         net.a.consume_part(token, net.now)
     net.pump()
@@ -538,7 +538,7 @@ def test_realms_hold_for_what_is_told_and_for_what_is_delivered(link: int, endpo
         assert verdicts(net, net.a, token) == [(events.UNDELIVERED, codes.NO_ENDPOINT)]
         assert [event.reason for event in net.seen(net.a, events.UNDELIVERABLE)] == [codes.NO_ENDPOINT]
         assert case.receiver.endpoint.active == []  # and it takes no share of the queue
-        assert net.b.desk.counters["no_endpoint"] == 2
+        assert net.b.receiving.counters["no_endpoint"] == 2
 
 
 def test_the_wider_side_of_a_link_decides() -> None:
@@ -581,7 +581,7 @@ def test_a_publish_to_what_is_no_broadcast_any_more_is_dropped_with_a_count() ->
     net.a.publish(E, b"x", net.now)
     net.pump()
     assert net.drain(net.b, other) == []
-    assert net.b.desk.counters["wrong_kind"] == 1
+    assert net.b.receiving.counters["wrong_kind"] == 1
     net.b.deregister(other, net.now)
     net.a.publish(E, b"x", net.now)
     net.pump()
@@ -593,7 +593,7 @@ def test_a_publish_to_what_is_no_broadcast_any_more_is_dropped_with_a_count() ->
 
 def test_a_probe_for_what_is_not_there_is_not_answered() -> None:
     net = Pair()
-    net.b.desk.probed(net.cb, net.b.routes.peers[A], E, 7, net.now)
+    net.b.receiving.probed(net.cb, net.b.routes.peers[A], E, 7, net.now)
     assert talk(net.b.routes.peers[A]).in_flows == {}
     net.pump()
     assert net.ca.state == codes.OPEN
@@ -607,6 +607,6 @@ def test_a_probe_that_is_older_than_what_arrived_takes_nothing_back() -> None:
     net.pump()
     flow = talk(net.b.routes.peers[A]).in_flows[E]
     for sent in (3, 2, 40_000):
-        net.b.desk.probed(net.cb, flow.peer, E, sent, net.now)
+        net.b.receiving.probed(net.cb, flow.peer, E, sent, net.now)
         assert flow.received == 3
     assert [message.missed for message in net.drain(net.b, receiver)] == [0, 0, 0]

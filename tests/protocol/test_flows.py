@@ -49,7 +49,7 @@ def test_without_waiting_a_lack_of_credit_is_an_error_that_changes_nothing() -> 
     assert net.a.send(E, b"4", net.now, wait=False) == 0
     net.pump()
     assert payloads(net.drain(net.b, receiver)) == [b"4"]
-    assert net.b.desk.counters["missed"] == 0
+    assert net.b.receiving.counters["missed"] == 0
 
 
 def test_a_link_that_does_not_drain_blocks_only_its_own_senders() -> None:
@@ -158,7 +158,7 @@ def test_a_probe_makes_good_for_messages_that_were_lost() -> None:
     assert [o.status for o in net.outcomes(net.a, token)] == [events.ACCEPTED]
     first, after = net.drain(net.b, receiver)
     assert (first.missed, after.missed) == (0, 3)
-    assert net.b.desk.counters["missed"] == 3
+    assert net.b.receiving.counters["missed"] == 3
     assert after.seq == 5
 
 
@@ -173,7 +173,7 @@ def test_a_gap_is_shown_to_the_receiver() -> None:
     fill(net, net.a, E, 1)
     net.pump()
     assert [message.missed for message in net.drain(net.b, receiver)] == [0, 2]
-    assert net.b.desk.counters["missed"] == 2
+    assert net.b.receiving.counters["missed"] == 2
 
 
 def test_credit_that_repeats_or_is_old_changes_nothing() -> None:
@@ -218,7 +218,7 @@ def test_numbers_go_on_past_16_bits() -> None:
         got += [(message.payload, message.missed) for message in net.drain(net.b, receiver)]
         net.pump()
     assert got == [(b"%d" % number, 0) for number in range(50)]
-    assert net.b.desk.counters["late"] == 0
+    assert net.b.receiving.counters["late"] == 0
 
 
 # Idle pairs
@@ -241,7 +241,7 @@ def test_a_pair_that_was_idle_goes_on_without_loss(idle_ms: int) -> None:
         net.advance(1000)
         got += net.drain(net.b, receiver)
     assert payloads(got) == [b"%d" % number for number in range(100)]
-    assert net.b.desk.counters["late"] == net.b.desk.counters["missed"] == 0
+    assert net.b.receiving.counters["late"] == net.b.receiving.counters["missed"] == 0
     assert_settled(net)
 
 
@@ -325,7 +325,7 @@ def test_what_comes_after_a_long_stop_is_not_late(kind: int, gone: bool) -> None
     got = net.drain(net.b, case.receiver)
     assert payloads(got) == [b"%d" % number for number in range(10, 40)]
     assert [message.missed for message in got] == [0] * 30
-    assert net.b.desk.counters["late"] == 0
+    assert net.b.receiving.counters["late"] == 0
 
 
 def test_a_new_link_that_is_read_first_waits_for_what_the_old_one_brought() -> None:
@@ -343,7 +343,7 @@ def test_a_new_link_that_is_read_first_waits_for_what_the_old_one_brought() -> N
     net.advance(10_000)
     got = net.drain(net.b, case.receiver)
     assert payloads(got) == [b"%d" % number for number in range(10, 40)]
-    assert net.b.desk.counters["late"] == 0
+    assert net.b.receiving.counters["late"] == 0
     assert_settled(net)
 
 
@@ -362,7 +362,7 @@ def test_a_probe_over_a_new_link_starts_a_forgotten_pair_anew() -> None:
     net.advance(codes.PROBE_MS)
     got = net.drain(net.b, case.receiver)
     assert payloads(got)[-1] == b"4"
-    assert net.b.desk.counters["late"] == 0
+    assert net.b.receiving.counters["late"] == 0
 
 
 def test_bursts_a_minute_apart_do_not_stand_still() -> None:
@@ -393,7 +393,7 @@ def test_a_probe_follows_the_messages_that_it_counts() -> None:
     net.pump()
     got += net.drain(net.b, receiver)
     assert [len(message.payload) for message in got] == sizes
-    assert net.b.desk.counters["late"] == net.b.desk.counters["missed"] == 0
+    assert net.b.receiving.counters["late"] == net.b.receiving.counters["missed"] == 0
 
 
 def test_a_probe_moves_to_another_link_with_the_messages_before_it() -> None:
@@ -409,7 +409,7 @@ def test_a_probe_moves_to_another_link_with_the_messages_before_it() -> None:
     got = payloads(net.drain(net.b, receiver))
     net.pump()
     assert got + payloads(net.drain(net.b, receiver)) == [b"%d" % number for number in range(5)]
-    assert net.b.desk.counters["late"] == net.b.desk.counters["missed"] == 0
+    assert net.b.receiving.counters["late"] == net.b.receiving.counters["missed"] == 0
 
 
 @pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines

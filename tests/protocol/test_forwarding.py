@@ -283,7 +283,7 @@ def test_where_there_is_no_way_any_more_the_origin_hears_it_once() -> None:
     net.cable["ab"].block(net["a"], False)
     net.pump()
     net.cable["ab"].block(net["b"], False)
-    net.advance(codes.STARVE_MS)
+    net.advance(codes.ROUTE_LOSS_GRACE_MS)
     assert net.undelivered("a") == [codes.NO_ROUTE]
     for token in tokens:
         assert len(verdicts(net, net["a"], token)) == 1
@@ -306,7 +306,7 @@ def test_what_waited_for_a_link_that_ends_fails_in_the_name_of_its_destination()
     net.cable["bc"].cut()
     net.pump()
     net.cable["ab"].block(net["b"], False)
-    net.advance(codes.STARVE_MS)
+    net.advance(codes.ROUTE_LOSS_GRACE_MS)
     assert net.undelivered("a") == [codes.NO_ROUTE]
     assert [len(verdicts(net, net["a"], token)) for token in tokens] == [1, 1]
     assert_settled(net)
@@ -417,7 +417,7 @@ def test_what_waits_in_the_middle_for_another_way_is_answered_once_when_there_is
     confirm = net["a"].send(E, b"x", net.now, confirm=True)
     net["a"].send(E, b"y", net.now)
     net.pump()
-    net.advance(codes.STARVE_MS)
+    net.advance(codes.ROUTE_LOSS_GRACE_MS)
     net.cable["ab"].block(net["b"], False)
     net.pump()
     assert [code for _, code in verdicts(net, net["a"], confirm)] in (
@@ -453,7 +453,7 @@ def test_everyone_gets_one_copy_and_a_link_carries_one_at_the_most(shape: str) -
             assert all(net.payloads(letter, r) == [payload] for letter, r in receivers.items())
             assert max(copies(net, payload).values()) == 1
             assert sum(copies(net, payload).values()) == 5
-    assert all(node.forwarder.counters["strayed"] == 0 for node in net.nodes)
+    assert all(node.forwarder.counters["misrouted"] == 0 for node in net.nodes)
 
 
 def test_a_broadcast_crosses_no_link_wider_than_any_subscription() -> None:

@@ -195,7 +195,7 @@ def test_a_leaf_hears_of_the_end_of_nodes_that_it_knows() -> None:
     net.pump()
     assert net.reaches("x") == "ac"
     net.cable["bc"].cut()
-    net.advance(codes.STARVE_MS)
+    net.advance(codes.ROUTE_LOSS_GRACE_MS)
     assert net.reaches("x") == "a"
     assert net.holders("x", E) == ""
     assert [status for status, _ in verdicts(net, net["x"], token)] in (

@@ -100,7 +100,7 @@ def test_what_breaks_the_format_ends_the_link_with_its_number(what: str) -> None
     body, error = MALFORMED[what]
     liar.say(body)
     assert liar.error == error
-    net.advance(codes.STARVE_MS)
+    net.advance(codes.ROUTE_LOSS_GRACE_MS)
     assert net.reaches("b") == "ac"
     net["a"].send(E, b"still", net.now)
     net.pump()
@@ -148,7 +148,7 @@ def test_no_rubbish_raises() -> None:
         liar.hear()
         if liar.error < 0:
             liar.leave()
-    net.advance(codes.STARVE_MS)
+    net.advance(codes.ROUTE_LOSS_GRACE_MS)
     assert net.reaches("b") == "ac"
 
 
@@ -345,7 +345,7 @@ def test_a_message_that_claims_to_be_ours_is_counted_and_dropped() -> None:
     liar.say(message(codes.SEND, 8, 9, YOU, alias(1, E) + u16(1) + b"x"))
     liar.say(message(codes.PUBLISH, 8, 9, YOU, varint(1) + u16(1) + b"x"))
     assert net.drain(net["b"], receiver) == []
-    assert net["b"].forwarder.counters["strayed"] == 2
+    assert net["b"].forwarder.counters["misrouted"] == 2
     assert liar.error == -1
 
 
@@ -358,7 +358,7 @@ def test_a_message_that_claims_to_come_from_its_destination_ends_there() -> None
     liar.say(message(codes.SEND, 12, 9, bind(3, c) + varint(3), alias(1, E) + u16(1) + b"x"))
     net.pump()
     assert net.drain(net["c"], receiver) == []
-    assert net["c"].forwarder.counters["strayed"] == 1
+    assert net["c"].forwarder.counters["misrouted"] == 1
 
 
 def test_messages_of_sources_that_do_not_exist_take_no_memory() -> None:
@@ -557,7 +557,7 @@ def test_more_entries_than_agreed_end_the_link_that_brought_them() -> None:
         names = [entry(2, b"%016d" % (version * 2000 + n)) for n in range(2000)]
         liar.say(directory(SELF, GLOBAL, version, version + 1, *names))
     assert liar.error == codes.TOO_MANY
-    net.advance(codes.STARVE_MS)
+    net.advance(codes.ROUTE_LOSS_GRACE_MS)
     assert net["b"].directory.size == net["a"].directory.size == 0
     assert net.reaches("a") == "b"
 
@@ -609,7 +609,7 @@ def test_broadcasts_not_from_the_parent_are_counted_and_dropped() -> None:
         liar.say(message(codes.PUBLISH, 8, 9, c if not number else varint(3), alias(1, E) + u16(number + 1)))
     liar.say(message(codes.PUBLISH, 8, 9, X3, varint(1) + u16(1)))
     assert net.drain(net["b"], receiver) == []
-    assert net["b"].forwarder.counters["strayed"] == 6
+    assert net["b"].forwarder.counters["misrouted"] == 6
 
 
 def test_prune_and_graft_of_another_node_are_skipped() -> None:

@@ -187,7 +187,7 @@ def test_a_probe_stays_behind_the_messages_that_it_counts(call: str) -> None:
         net.advance(1000)
         got += net.payloads("c", receiver)
     assert got == [b"%d" % number for number in range(40)]
-    assert net["c"].desk.counters["late"] == net["c"].desk.counters["missed"] == 0
+    assert net["c"].receiving.counters["late"] == net["c"].receiving.counters["missed"] == 0
 
 
 def test_a_blocked_origin_whose_way_is_lost_does_not_probe_itself() -> None:

@@ -518,7 +518,7 @@ def test_a_send_that_does_not_fit_the_link_fails_at_once() -> None:
     net.pump()
     assert [event.reason for event in net.seen(net.a, events.UNDELIVERABLE)] == [codes.MESSAGE_TOO_LARGE]
     assert [len(message.payload) for message in net.drain(net.b, receiver)] == [100]
-    assert net.b.desk.counters["missed"] == 0  # its number was given to the next
+    assert net.b.receiving.counters["missed"] == 0  # its number was given to the next
 
 
 def test_a_send_that_waited_and_then_does_not_fit_has_one_outcome() -> None:

@@ -167,8 +167,8 @@ def test_more_drops_in_a_row_than_numbers_tell_apart() -> None:
     assert [len(message.payload) for message in got] == [5, 1_100_000, 0, 1, 1, 1]
     assert [message.missed for message in got] == [0, 0, 49_998, 0, 0, 0]
     assert [message.seq for message in got] == [1, 2, 50_001, 50_002, 50_003, 50_004]
-    assert b.desk.counters["late"] == 0
-    assert b.desk.counters["missed"] == 49_998
+    assert b.receiving.counters["late"] == 0
+    assert b.receiving.counters["missed"] == 49_998
     assert b.origin.counters["broadcast_dropped"] == 0
     assert a.origin.counters["broadcast_dropped"] == 49_998
     net.drain(c, quick)

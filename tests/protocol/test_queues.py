@@ -20,7 +20,7 @@ def test_refuse_keeps_what_it_has() -> None:
     net.pump()
     assert payloads(net.drain(net.b, receiver)) == [b"0", b"1", b"2"]
     assert (receiver.refused, receiver.dropped) == (1, 0)
-    assert net.b.desk.counters["refused"] == 1
+    assert net.b.receiving.counters["refused"] == 1
 
 
 def test_drop_newest_shows_its_losses_on_the_next_that_is_queued() -> None:
@@ -34,7 +34,7 @@ def test_drop_newest_shows_its_losses_on_the_next_that_is_queued() -> None:
     net.a.send(E, b"next", net.now)
     net.advance(2000)
     assert [(m.payload, m.missed) for m in net.drain(net.b, receiver)] == [(b"next", 2)]
-    assert receiver.dropped == net.b.desk.counters["dropped"] == 2
+    assert receiver.dropped == net.b.receiving.counters["dropped"] == 2
     assert [event.reason for event in net.seen(net.a, events.UNDELIVERABLE)] == [codes.DROPPED] * 2
 
 

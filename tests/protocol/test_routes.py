@@ -61,7 +61,7 @@ def test_what_was_not_written_goes_over_the_other_link_in_order() -> None:
     got = net.drain(net.b, receiver)
     assert payloads(got)[-4:] == [b"1", b"2", b"3", bytes(10_000)]
     assert len(net.drain(net.b, news)) == 4
-    assert net.b.desk.counters["late"] == 0
+    assert net.b.receiving.counters["late"] == 0
     assert net.seen(net.a, events.NODE_DOWN) == []
 
 
@@ -208,7 +208,7 @@ def test_a_second_link_over_one_address_loses_and_reorders_nothing(
     assert payloads(net.drain(a, at_a)) == [b"%d" % number for number in range(1, 6)]
     assert payloads(net.drain(b, at_b)) == [b"%d" % number for number in range(1, 6)]
     for node in (a, b):
-        assert node.desk.counters["late"] == node.desk.counters["missed"] == 0
+        assert node.receiving.counters["late"] == node.receiving.counters["missed"] == 0
         assert len(node.connections) == 1
         assert node.connections[0].waits_for is None
     assert net.seen(kind=events.NODE_DOWN) == []
@@ -512,7 +512,7 @@ def test_a_better_link_does_not_overtake_what_is_under_way() -> None:
     net.a.send(E, b"4", net.now)
     net.pump()
     assert payloads(net.drain(net.b, receiver)) == [b"4"]
-    assert net.b.desk.counters["late"] == 0
+    assert net.b.receiving.counters["late"] == 0
 
 
 def test_what_only_the_narrow_link_could_reach_goes_with_it() -> None:
@@ -564,4 +564,4 @@ def test_what_an_older_link_still_brings_is_late(kind: int) -> None:
     younger.cut()
     net.note(net.b, net.cb.receive_data(message(7) + message(8) + message(10), net.now))
     assert payloads(net.drain(net.b, receiver)) == [b"9", b"10"]
-    assert net.b.desk.counters["late"] == 2
+    assert net.b.receiving.counters["late"] == 2

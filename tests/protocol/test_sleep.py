@@ -336,7 +336,7 @@ def test_a_link_that_does_not_outlive_the_sleep_takes_its_mail_with_it_and_each_
     net.run(100)
     net.asleep = False
     net.cord.cut()
-    net.run(codes.STARVE_MS + 1000)
+    net.run(codes.ROUTE_LOSS_GRACE_MS + 1000)
     assert net.fates(net.router, [token]) == [[(events.UNDELIVERED, codes.NO_ROUTE)]]
     assert [event.reason for event in net.seen(net.far, events.UNDELIVERABLE)] == [codes.NO_ROUTE]
     waiting = net.far.send(E, b"patient", net.now, ttl_ms=HOUR)

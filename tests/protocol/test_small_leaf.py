@@ -962,7 +962,7 @@ def test_what_is_not_for_it_is_counted() -> None:
         b"\x88\x04\xff" + other + b"\x00\x01" + E + b"\x00\x01",
         b"\xc8\x04\xff\x03\x05",
     )
-    assert net.leaf.counters["strayed"] == 3
+    assert net.leaf.counters["misrouted"] == 3
 
 
 def test_what_concerns_streams_is_read_and_let_be() -> None:

@@ -87,7 +87,7 @@ def test_what_passes_through_comes_whole_and_in_order(
         for uuid, receiver in receivers.items():
             got[uuid] += [(message.payload, message.format) for message in net.drain(last, receiver)]
     assert got == wanted
-    assert last.desk.counters["late"] == last.desk.counters["missed"] == 0
+    assert last.receiving.counters["late"] == last.receiving.counters["missed"] == 0
 
 
 def warm(net: Mesh, uuid: bytes = E) -> None:
@@ -239,7 +239,7 @@ def test_an_endpoint_narrower_than_the_way_is_nobodys_the_short_way_too() -> Non
     bc.inbox._fast._known[wide] = bc.inbox._fast._known[known[0]]
     net.note(net["c"], bc.receive_data(frame(wide + b"\x00\x03a wide one"), net.now))
     assert net.payloads("c", receiver) == []
-    assert net["c"].desk.counters["no_endpoint"] == 1
+    assert net["c"].receiving.counters["no_endpoint"] == 1
 
 
 def test_a_number_that_goes_to_another_node_is_learned_anew() -> None:

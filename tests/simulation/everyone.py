@@ -296,7 +296,7 @@ class Life:
         there = {
             (uuid, other.node_id, endpoint.kind)
             for other, realm in near.items()
-            for uuid, endpoint in other.desk.endpoints.items()
+            for uuid, endpoint in other.receiving.endpoints.items()
             if endpoint.realm >= realm
         }
         if seen != there:
@@ -307,7 +307,7 @@ class Life:
     def _kinds(self) -> dict[bytes, list[int]]:
         kinds: dict[bytes, list[int]] = defaultdict(list)
         for node in self.nodes:
-            for uuid, endpoint in node.desk.endpoints.items():
+            for uuid, endpoint in node.receiving.endpoints.items():
                 kinds[uuid].append(endpoint.kind)
         return kinds
 
@@ -317,7 +317,7 @@ class Life:
         for caller in self.nodes:
             for holder, realm in reach[caller].items():
                 for uuid in list(self.receivers[holder]):
-                    endpoint = holder.desk.endpoints[uuid]
+                    endpoint = holder.receiving.endpoints[uuid]
                     alone = len(set(kinds[uuid])) == 1 and (endpoint.kind != 1 or len(kinds[uuid]) == 1)
                     if endpoint.kind != codes.BROADCAST and alone:
                         answered = self._call(caller, holder, uuid)
@@ -368,7 +368,7 @@ class Life:
             other.label
             for other in self.nodes
             if uuid in self.receivers[other]
-            and (other is node or other.desk.endpoints[uuid].realm >= near.get(other, NEVER))
+            and (other is node or other.receiving.endpoints[uuid].realm >= near.get(other, NEVER))
         )
         if got != wanted:
             self.verdict.faults.append(f"{node.label} publishes {uuid!r}: {got} instead of {wanted}")

@@ -81,4 +81,4 @@ def test_a_line_of_9600_baud_behind_a_bridge_loses_nothing(call: str) -> None:
     assert {outcome.status for outcome in net.seen(a, events.OUTCOME)} == {wanted}
     assert net.seen(a, events.UNDELIVERABLE) == []
     assert a.origin.counters["probes"] > 0
-    assert c.desk.counters["late"] == 0
+    assert c.receiving.counters["late"] == 0
