@@ -536,7 +536,8 @@ class Mesh(Topology):
         self.host.endpoint_up(entry, known, now)
         if entry.kind == codes.BROADCAST and (known is None or entry.peer.leaf):
             self.forwarder.subscribed(entry.uuid)  # a leaf may have come here with what was known already
-        self.lookups.changed(entry.uuid, now)
+        if known is None or known.differs(entry) or known.credit != entry.credit:
+            self.lookups.changed(entry.uuid, now)  # else two that asked each other would tell it for ever
         if entry.uuid == codes.LOOKUP and known is None:
             self.lookups.met(entry.peer, now)
 

@@ -72,7 +72,7 @@ class CompiledCore:
         command = [sys.executable, "-W", "error", "-c", source]
         return output_of(command, cwd=self.directory, env=self._env(), timeout_s=timeout_s)
 
-    def pytest(self, *arguments: str, timeout_s: float = 300) -> str:
+    def pytest(self, *arguments: str, timeout_s: float = 800) -> str:
         """Runs a part of the project's own tests on the compiled core and returns what pytest printed."""
         options = ["-p", "no:cacheprovider", "-o", "pythonpath=."]
         command = [sys.executable, "-m", "pytest", *options, *arguments]
