@@ -89,9 +89,8 @@ class Lookups:
     def met(self, peer: "Peer", now: int) -> None:
         """There is somebody new to ask: for what waits here, and what we were asked for and did not find."""
         mesh = self._mesh
-        slow = (
-            peer.direct() is not None
-        )  # else a router with such links, which those of our side ask themselves
+        # Else it is a router with such links, which those of our side ask themselves.
+        slow = peer.direct() is not None
         wanted = dict.fromkeys(mesh.host.wanted())
         for connection in mesh.connections:
             other = adverts(connection).peer

@@ -35,10 +35,11 @@ def _own_terminal() -> None:
 
 
 def _raw_with_ctrl_c(end: int) -> None:
-    """A terminal as that of a board which starts."""
+    """A terminal as that of a board which starts: Ctrl-C, and no other key that does something."""
     tty.setraw(end)
     mode = termios.tcgetattr(end)
     mode[3] |= termios.ISIG
+    mode[6][termios.VQUIT] = mode[6][termios.VSUSP] = b"\0"  # none; a computer's would end it at a byte 28
     termios.tcsetattr(end, termios.TCSANOW, mode)
 
 
@@ -78,7 +79,7 @@ def test_a_host_does_not_stop_the_program_of_a_board_that_starts(interpreter: st
 def test_a_board_that_is_reset_under_traffic_goes_on(interpreter: str, board_files: Path) -> None:
     """What was under way is full of bytes 3, and is repeated while the board starts: not these."""
     (board_files / "starting.py").write_text(STARTING)
-    gateway = Gateway()
+    gateway = Gateway(entropy=lambda size: (b"\x1c\x1a" + os.urandom(size))[:size])  # Ctrl-\\ and Ctrl-Z
     name = os.ttyname(gateway.board_end)
     for number in range(3):
         with _start(interpreter, board_files, gateway.board_end) as board:
