@@ -48,6 +48,14 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Lets each line be measured once: pytest-cov starts twice in a process of pytest-xdist."""
+    plugin = session.config.pluginmanager.getplugin("_cov")
+    if hasattr(session.config, "workerinput") and plugin is not None and plugin.cov_controller is not None:
+        plugin.cov_controller.cov.stop()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """On which sort of loop coroutine tests run (`python -m tests.rigs.loops` runs them on each)."""
     parser.addoption("--loop", choices=loops.SORTS, default=loops.PLAIN, help="sort of the asyncio loop")

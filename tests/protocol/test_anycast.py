@@ -50,6 +50,7 @@ def work(net: Net, workers: list[Worker], tick: int = 1) -> int:
     return last - began
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_60_jobs_go_to_who_is_free() -> None:
     """Two workers of 50 ms and one of a second, one job at a time each: the slow one gets two."""
     net = Net()
@@ -363,6 +364,7 @@ def test_small_leaves_that_take_the_first_share_the_holders() -> None:
     assert min(got) >= 4
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_many_holders_that_take_nothing_keep_no_sends_from_who_reads() -> None:
     """Thirty that are stuck: each is waited for a moment, but not one after the other for ever."""
     net = Net()

@@ -61,6 +61,7 @@ def test_the_first_binds_and_the_next_travel_alone(leaf: bool) -> None:
     assert (message.payload, message.missed) == (b"third", 1)  # nobody repeated the second
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_losses_show_in_the_numbers_and_nothing_is_repeated() -> None:
     line, receiver = ready(mtu=64)
     line.loss = 0.3
@@ -113,6 +114,7 @@ def test_a_type_is_told_first_too() -> None:
     assert [message.type_id for message in line.drain(1, receiver)] == [F]
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_it_never_overtakes_one_of_its_pair_that_is_of_another_type() -> None:
     line, receiver = ready(mtu=64)
     for kind in (F, F, G, G):
@@ -126,6 +128,7 @@ def test_it_never_overtakes_one_of_its_pair_that_is_of_another_type() -> None:
     assert [message.payload for message in line.drain(1, receiver)] == [b"\xf4", b"\xf5"]
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_it_never_overtakes_a_request_of_its_pair() -> None:
     line, _ = ready(mtu=64)
     receiver = line.b.register(F, codes.ANYCAST)
@@ -274,6 +277,7 @@ def test_nodes_without_numbers_to_spare() -> None:
     [b"", b"\x04\x01", b"\xa0\x01", bytes((codes.MESSAGE | 0x30,))],
     ids=["empty", "PING", "CONFIRM", "REQUEST"],
 )
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_other_frames_that_come_alone_are_skipped(body: bytes) -> None:
     line, _ = ready(mtu=64)
     layer = layer_of(line.sides[1].connection)

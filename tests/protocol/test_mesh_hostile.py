@@ -243,6 +243,7 @@ def test_what_is_asked_retracted_or_adopted_without_being_there_leaves_nothing()
     assert len(net["b"].routes.departed) <= codes.DEPARTED_MAX
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_a_route_that_flaps_costs_no_memory_and_others_little() -> None:
     net = chain("ab")
     liar = Liar(net, net["b"])
@@ -277,6 +278,7 @@ def test_a_storm_of_requests_for_our_number_does_not_outrun_the_others() -> None
     assert 0 <= (route.distance >> 16) - (route.feasible >> 16) < 0x8000
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_many_lives_of_one_node_cost_little() -> None:
     net = chain("ab")
     liar = Liar(net, net["b"])
@@ -361,6 +363,7 @@ def test_a_message_that_claims_to_come_from_its_destination_ends_there() -> None
     assert net["c"].forwarder.counters["misrouted"] == 1
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_messages_of_sources_that_do_not_exist_take_no_memory() -> None:
     net = chain("abc")
     receiver = net["b"].register(E, UNICAST, queue_max=100)
@@ -635,6 +638,7 @@ def test_questions_of_a_neighbour_are_bounded() -> None:
     assert len(haves) == codes.WATCHES_MAX + 100
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_an_endpoint_that_flaps_does_not_cut_off_who_watches_it() -> None:
     net = Mesh()
     net.add("b")
@@ -749,6 +753,7 @@ def test_replies_to_nodes_that_cannot_be_reached_end(window: int) -> None:
     assert not any(talk(peer).stalled for peer in net["a"].routes.departed.values())
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_thousands_of_holders_of_one_endpoint_that_flap_cost_little() -> None:
     """All without credit, so that what is sent waits for one of them."""
     net = Mesh()

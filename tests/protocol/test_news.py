@@ -69,6 +69,7 @@ def test_a_node_that_a_route_names_first_is_told_again_when_its_hello_has_come()
 
 @pytest.mark.parametrize("leaf", [False, True])
 @pytest.mark.parametrize("label", ["", "X"])
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_who_is_at_the_end_of_a_chain_is_known_at_its_beginning(leaf: bool, label: str) -> None:
     """In whatever order the links carry their bytes, and with nothing but an identity to tell."""
     for order in permutations(range(3)):

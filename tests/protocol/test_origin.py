@@ -540,6 +540,7 @@ def test_a_send_that_waited_and_then_does_not_fit_has_one_outcome() -> None:
 # Bounds
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_outstanding_messages_are_bounded() -> None:
     net = Pair()
     receiver = net.b.register(E, codes.UNICAST)

@@ -59,6 +59,7 @@ def test_messages_arrive_whole_once_and_in_order(options: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("options", [{}, {"mtu": 20, "loss": 0.1}, {"ber": 1e-4, "baud": 9600}], ids=str)
 @pytest.mark.parametrize("leaf", [False, True])
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_a_reset_is_noticed_at_once(options: dict[str, Any], leaf: bool) -> None:
     line = opened(seed=2, leaf=leaf, **options)
     for which in (1, 0, 0, 1):
@@ -127,6 +128,7 @@ def test_goodbye(options: dict[str, Any]) -> None:
     assert [*told, first.done, second.done] == [False, True, True]
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_silence_ends_the_link_and_the_next_one_finds_the_peer_anew() -> None:
     line = opened()
     assert line.sides[0].connection.keepalive_ms == 5000
@@ -141,6 +143,7 @@ def test_silence_ends_the_link_and_the_next_one_finds_the_peer_anew() -> None:
     assert [side.connection.state for side in line.sides] == [codes.OPEN] * 2
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_one_side_gives_up_alone() -> None:
     """The other one learns it when the next session begins."""
     line = opened()
@@ -162,6 +165,7 @@ def test_an_idle_link_lives_and_says_little() -> None:
     assert line.sides[0].connection.bytes_out + line.sides[1].connection.bytes_out - before < 1000
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_noise_is_no_sign_of_life() -> None:
     line = opened()
     first = line.sides[0]
@@ -263,6 +267,7 @@ def test_log_before_the_link_is_open_does_nothing() -> None:
 # Sleep
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_a_sleeping_peer_is_neither_asked_nor_given_up() -> None:
     line = opened(leaf=True)
     leaf, router = line.sides
@@ -287,6 +292,7 @@ def test_a_sleeping_peer_is_neither_asked_nor_given_up() -> None:
     assert leaf.connection.state == codes.OPEN
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_who_oversleeps_is_gone() -> None:
     line = opened(leaf=True)
     leaf, router = line.sides

@@ -144,6 +144,7 @@ def test_a_publish_too_large_for_a_link_is_dropped_there_with_a_count() -> None:
     assert net.a.origin.counters["broadcast_dropped"] == 1
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_more_drops_in_a_row_than_numbers_tell_apart() -> None:
     """A subscriber that was stopped while 50,000 went by, which looks like 15,536 back, hears the next."""
     net = Net()

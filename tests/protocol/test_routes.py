@@ -273,6 +273,7 @@ def test_a_new_link_replaces_one_whose_other_end_is_dead_within_seconds() -> Non
     assert payloads(net.drain(net.b, receiver)) == [b"x"]
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_a_flood_on_a_link_that_waits_is_not_kept() -> None:
     net = Pair()
     second = net.link(net.a, net.b)

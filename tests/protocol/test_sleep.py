@@ -117,6 +117,7 @@ def links_of(net: SleepNet) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("which", [0, 1], ids=["its router", "another node"])
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_what_is_meant_for_a_sleeper_reaches_it_when_it_wakes(kind: str, which: int) -> None:
     net = SleepNet(kind)
     sent = net.leaf.register(E, codes.UNICAST)
@@ -213,6 +214,7 @@ def test_a_full_mailbox_refuses_and_each_sender_is_told() -> None:
     assert [message.payload for message in net.wake(receiver)] == [b"first"]
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_those_who_wait_for_credit_do_not_fill_the_mailbox_with_questions() -> None:
     net = SleepNet()
     receivers = [net.leaf.register(uuid, codes.UNICAST, queue_max=16) for uuid in (E, F)]
@@ -288,6 +290,7 @@ def test_who_wakes_early_notices_soon_that_its_router_is_gone(kind: str) -> None
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_who_never_wakes_is_given_up_and_all_that_waited_is_answered(kind: str) -> None:
     net = SleepNet(kind)
     net.leaf.register(E, codes.UNICAST)
@@ -388,6 +391,7 @@ def test_who_announces_a_sleep_and_forgets_all_in_it_has_lost_its_mail_and_each_
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_for_who_says_goodbye_before_a_deep_sleep_messages_with_ttl_wait_at_their_senders(
     kind: str,
 ) -> None:

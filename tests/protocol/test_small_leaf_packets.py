@@ -64,6 +64,7 @@ def packet_link(net: PacketNet) -> PacketLeafConnection:
 
 @pytest.mark.parametrize("mtu", [0, 20, 128])
 @pytest.mark.parametrize("loss", [0.0, 0.15])
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_requests_both_ways_over_a_line_that_loses_packets(mtu: int, loss: float) -> None:
     net = PacketNet(mtu, loss)
     assert net.cord.connection.state == codes.OPEN
