@@ -24,7 +24,12 @@ pytestmark = pytest.mark.timeout(2 * typing_tools.TIMEOUT_S)
 
 def wrapped(pasted: str) -> str:
     """A module of what one pastes into the prompt of `python -m asyncio`, which knows a bus and `await`."""
-    body = pasted.replace("import asyncio, busway\n", "import asyncio\n")
+    body = re.sub(
+        r"^import (asyncio, )?busway\n",
+        lambda found: "import asyncio\n" if found[1] else "",
+        pasted,
+        flags=re.M,
+    )
     imports = "".join(re.findall(r"^(?:from|import) .*\n", body, re.MULTILINE))
     body = re.sub(r"^(?:from|import) .*\n", "", body, flags=re.MULTILINE)
     return imports + FRAGMENT + textwrap.indent(body, "    ")
