@@ -14,6 +14,8 @@ from busway.protocol import events
 from busway.protocol.errors import ClosedError, EndpointTakenError, FullError, LocalError, WrongKindError
 from busway.protocol.wire.hello import Limits
 from busway.protocol.link.connection import Connection
+import busway.protocol.routing.mesh  # noqa: F401
+import busway.protocol.messaging.sender  # noqa: F401
 from busway.protocol.node import Node
 # isort: on
 

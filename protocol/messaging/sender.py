@@ -2,9 +2,8 @@
 it.
 
 A message that may not go yet (nobody has the endpoint, no credit, no room on the link) waits here, in order
-and
-bounded; the caller gets a token and, later, exactly one terminal Outcome. Knows connections only as something
-with room.
+and bounded; the caller gets a token and, later, exactly one terminal Outcome. Knows connections only as
+something with room.
 """
 
 from busway.protocol import outcomes
