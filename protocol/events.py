@@ -1,7 +1,9 @@
-"""What happened, as the core tells its caller. Plain objects with an int `kind`; dispatch on that, not on the
-type.
+"""All events, as the core tells its caller what happened. Plain objects with an int `kind`; dispatch on that,
+not on the type.
 """
 
+from busway.protocol.messaging.endpoints import MessagesEvent
+from busway.protocol.messaging.events import ReceiverEvent, RequestEvent, UndeliverableEvent
 from busway.protocol.outcomes import (
     ACCEPTED,
     CANCELLED,
@@ -33,12 +35,11 @@ from busway.protocol.outcomes import (
     Event,
     Outcome,
 )
+from busway.protocol.routing.events import DuplicateNodeEvent, EndpointEvent, NodeEvent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from busway.protocol.link.connection import Connection
-    from busway.protocol.messaging.endpoints import Receiver, Request
-    from busway.protocol.routing.peers import Entry, Peer
 
 __all__ = [
     "ACCEPTED",
@@ -99,48 +100,6 @@ class LinkEvent(Event):
         self.by_peer = by_peer
 
 
-class NodeEvent(Event):
-    """NODE_UP, NODE_DOWN: a node became reachable, or is so no longer. NODE_CHANGED: of one that is, its
-    label, or that it is a leaf, has become known.
-    """
-
-    __slots__ = ("peer",)
-
-    def __init__(self, kind: int, peer: "Peer") -> None:
-        self.kind = kind
-        self.peer = peer
-
-
-class EndpointEvent(Event):
-    """ENDPOINT_UP, ENDPOINT_DOWN: an endpoint, this node's own too, appeared, changed or was withdrawn."""
-
-    __slots__ = ("entry",)
-
-    def __init__(self, kind: int, entry: "Entry") -> None:
-        self.kind = kind
-        self.entry = entry
-
-
-class MessagesEvent(Event):
-    """MESSAGES: a receiver's queue is no longer empty; take until `take` returns None."""
-
-    __slots__ = ("receiver",)
-
-    def __init__(self, receiver: "Receiver") -> None:
-        self.kind = MESSAGES
-        self.receiver = receiver
-
-
-class DuplicateNodeEvent(Event):
-    """DUPLICATE_NODE: two live nodes have the same id, such as two machines from one disk image."""
-
-    __slots__ = ("node_id",)
-
-    def __init__(self, node_id: bytes) -> None:
-        self.kind = DUPLICATE_NODE
-        self.node_id = node_id
-
-
 class LogEvent(Event):
     """LOG: what the board at the other end of a packet link printed, or logged; bytes, cut anywhere."""
 
@@ -150,46 +109,3 @@ class LogEvent(Event):
         self.kind = LOG
         self.connection = connection
         self.text = text
-
-
-class UndeliverableEvent(Event):
-    """UNDELIVERABLE: a plain send that had been accepted failed later; `reason` says why."""
-
-    __slots__ = ("endpoint", "node_id", "reason", "seq")
-
-    def __init__(self, endpoint: bytes, node_id: bytes, seq: int, reason: int) -> None:
-        self.kind = UNDELIVERABLE
-        self.endpoint = endpoint
-        self.node_id = node_id
-        self.seq = seq
-        self.reason = reason
-
-    def __repr__(self) -> str:
-        return "<undeliverable: message %d to %r at node %r, reason %d>" % (
-            self.seq,
-            self.endpoint,
-            self.node_id,
-            self.reason,
-        )
-
-
-class RequestEvent(Event):
-    """REQUEST_CANCELLED: its origin no longer wants an answer, is gone, or the deadline passed."""
-
-    __slots__ = ("request",)
-
-    def __init__(self, request: "Request") -> None:
-        self.kind = REQUEST_CANCELLED
-        self.request = request
-
-
-class ReceiverEvent(Event):
-    """RECEIVER_TAKEN: another node keeps the name; what is queued can still be taken, then no more comes.
-    RECEIVER_ASKED: for the first time a receiver that answers nothing was sent a request.
-    """
-
-    __slots__ = ("receiver",)
-
-    def __init__(self, receiver: "Receiver", kind: int = RECEIVER_TAKEN) -> None:
-        self.kind = kind
-        self.receiver = receiver

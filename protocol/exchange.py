@@ -10,14 +10,14 @@ from busway.protocol.link.connection import Connection
 from busway.protocol.link.face import Intake, LinkFace, News
 from busway.protocol.link.fast import Path
 from busway.protocol.messaging.correspondent import Correspondent, talk
-from busway.protocol.messaging.endpoints import Endpoint, InFlow, Receiver, Request
+from busway.protocol.messaging.endpoints import Endpoint, InFlow
 from busway.protocol.messaging.host import MessagingHost
 from busway.protocol.messaging.receiving import Receiving
 from busway.protocol.messaging.sender import Origin
-from busway.protocol.routing.advertising import Advertiser, adverts
+from busway.protocol.routing.advertising import Advertiser
 from busway.protocol.routing.mesh import Mesh
 from busway.protocol.routing.peers import Entry, Peer, PeerKeeper
-from busway.protocol.timers import Timer, Timers
+from busway.protocol.timers import Call, Timers
 from busway.protocol.wire import codes
 from busway.protocol.wire.fields import lenient_text
 from busway.protocol.wire.hello import Hello
@@ -26,33 +26,6 @@ from busway.protocol.wire.messages import Frame, HaveFrame, RoutingHeader, TreeF
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
-
-
-class SweepTimer(Timer):
-    """Looks after idle flows, as long as there are any."""
-
-    __slots__ = ("node",)
-
-    def __init__(self, node: "Exchange") -> None:
-        self.deadline = -1
-        self.node = node
-
-    def fire(self, now: int) -> None:
-        self.node.sweep(now)
-
-
-class ArrivalTimer(Timer):
-    """Lets go, at the next turn, what waited for an endpoint of our own: `register` is not told the time."""
-
-    __slots__ = ("node",)
-
-    def __init__(self, node: "Exchange") -> None:
-        self.deadline = -1
-        self.node = node
-
-    def fire(self, now: int) -> None:
-        for uuid in list(self.node.origin.arrived):
-            self.node.origin.unresolved.settle(uuid, now)
 
 
 class Exchange(MessagingHost):
@@ -77,8 +50,8 @@ class Exchange(MessagingHost):
         self._events: "list[events.Event]" = []
         self._flush: "list[Connection]" = []
         self._cut_off: "list[Connection]" = []
-        self._sweep = SweepTimer(self)
-        self._arrival = ArrivalTimer(self)
+        self._sweep = Call(self.sweep)
+        self._arrival = Call(self._let_go)
         self.mesh = Mesh(self, self.me, self.timers, self.connections, transit)
         self.routes = self.mesh.routes
         self.directory = self.mesh.directory
@@ -167,8 +140,8 @@ class Exchange(MessagingHost):
         counters[name] += 1
 
     def spreads(self, link: LinkFace) -> bool:
-        peer = adverts(link).peer
-        return peer is not None and self.forwarder.spreads(peer)
+        peer = link.peer
+        return isinstance(peer, Peer) and self.forwarder.spreads(peer)
 
     def meaning_of(self, link: LinkFace, frame: Frame, route: RoutingHeader) -> object:
         peer = link.peer
@@ -186,9 +159,10 @@ class Exchange(MessagingHost):
         """On its way to another node, to the receiver side what is for our endpoints, to the sender side what
         answers us.
         """
-        peer = adverts(link).peer
-        assert peer is not None
-        source = frame.source() or peer.key
+        peer = link.peer
+        assert isinstance(peer, Correspondent)
+        route = frame.route
+        source = peer.key if route is None else route.source or peer.key
         kind = frame.kind
         if source != peer.key and peer.leaf:
             raise Refusal(codes.MALFORMED, "a leaf sent a message of another node")
@@ -199,7 +173,7 @@ class Exchange(MessagingHost):
             self.forwarder.counters["misrouted"] += 1
             return  # ours, come back
         if source != peer.key:
-            peer = self.mesh.peer_of(source, now)
+            peer = talk(self.mesh.peer_of(source, now))
         if kind == codes.PUBLISH:
             self._broadcast_came(link, peer, frame, now)
         elif kind <= codes.REQUEST:
@@ -213,7 +187,7 @@ class Exchange(MessagingHost):
         else:
             self._signal_came(link, peer, frame, now)
 
-    def _broadcast_came(self, link: LinkFace, source: Peer, frame: Frame, now: int) -> None:
+    def _broadcast_came(self, link: LinkFace, source: Correspondent, frame: Frame, now: int) -> None:
         """From the parent of its tree it is passed on and taken, from others it is not."""
         forwarder = self.forwarder
         root = forwarder.root_of(link, source, frame.destination)
@@ -226,7 +200,7 @@ class Exchange(MessagingHost):
         if endpoint is not None:
             self.receiving.arrive(link, source, frame, now)
 
-    def _signal_came(self, link: LinkFace, peer: Peer, frame: Frame, now: int) -> None:
+    def _signal_came(self, link: LinkFace, peer: Correspondent, frame: Frame, now: int) -> None:
         signal = frame.signal
         if signal == codes.CREDIT:
             self.origin.credit(peer, frame.endpoint, frame.number, now)
@@ -263,19 +237,10 @@ class Exchange(MessagingHost):
         self.origin.unresolved.settle(codes.INTROSPECTION, now)  # every node has it and none announces it
         self.receiving.credit_again(peer, now)
 
-    def node_changed(self, peer: Peer) -> None:
-        self.emit(events.NodeEvent(events.NODE_CHANGED, peer))
-
     def node_down(self, peer: Peer, unsent: "list[Frame]", now: int) -> None:
         talk(peer).stalled = []
         self.receiving.lose_peer(peer)
         self.origin.lose_peer(peer, unsent, now)
-
-    def node_lost(self, peer: Peer) -> None:
-        self.emit(events.NodeEvent(events.NODE_DOWN, peer))
-
-    def duplicate_node(self, node_id: bytes) -> None:
-        self.emit(events.DuplicateNodeEvent(node_id))
 
     def way_found(self, peer: Peer, now: int) -> None:
         self.receiving.credit_again(peer, now)
@@ -334,24 +299,6 @@ class Exchange(MessagingHost):
 
     # The host of messaging (messaging/host.py)
 
-    def outcome_came(self, outcome: events.Outcome) -> None:
-        self.emit(outcome)
-
-    def send_failed(self, endpoint: bytes, node_id: bytes, number: int, reason: int) -> None:
-        self.emit(events.UndeliverableEvent(endpoint, node_id, number, reason))
-
-    def messages_came(self, receiver: Receiver) -> None:
-        self.emit(events.MessagesEvent(receiver))
-
-    def request_given_up(self, request: Request) -> None:
-        self.emit(events.RequestEvent(request))
-
-    def receiver_taken(self, receiver: Receiver) -> None:
-        self.emit(events.ReceiverEvent(receiver))
-
-    def receiver_asked(self, receiver: Receiver) -> None:
-        self.emit(events.ReceiverEvent(receiver, events.RECEIVER_ASKED))
-
     def sweep(self, now: int) -> None:
         """Once in a while: what has been idle for long is forgotten."""
         self.origin.sweep(now)
@@ -360,6 +307,11 @@ class Exchange(MessagingHost):
         self.mesh.report_duplicates(now)
         if self.routes.peers or self.routes.departed or self.receiving.has_flows():
             self.timers.arm(self._sweep, now + codes.SWEEP_MS)
+
+    def _let_go(self, now: int) -> None:
+        """At the next turn, for `register` is not told the time: what waited for an endpoint of our own."""
+        for uuid in list(self.origin.arrived):
+            self.origin.unresolved.settle(uuid, now)
 
     def announce(self, endpoint: Endpoint) -> None:
         """One of our own endpoints came or went; of the built-in one nobody hears."""

@@ -262,7 +262,8 @@ class Node(Exchange):
                         queue.items.append(out)
                         queue.size += size + OVERHEAD
                         if not hop.flush_wanted:
-                            hop.touch()
+                            hop.flush_wanted = True
+                            self.note_flush(hop)
                         return 0
         self._check_message(endpoint, payload, format, type_id, node_id)
         _check_time("ttl_ms", ttl_ms)
@@ -270,7 +271,8 @@ class Node(Exchange):
             timeout_ms = 30000 if confirm else -1
         else:
             _check_time("timeout_ms", timeout_ms)
-        self.arm_sweep(now)
+        if self._sweep.deadline < 0:
+            self.arm_sweep(now)
         kind = codes.CONFIRM if confirm else codes.SEND
         return self.origin.submit(
             kind, endpoint, payload, format, type_id, node_id, ttl_ms, timeout_ms, 0, wait, now
@@ -299,7 +301,8 @@ class Node(Exchange):
         if not -1 <= patience_ms <= 0x7FFFFFFF:
             raise LocalError("patience_ms must be -1 to 2147483647 ms, not %r" % patience_ms)
         self._check_message(endpoint, payload, format, type_id, b"")
-        self.arm_sweep(now)
+        if self._sweep.deadline < 0:
+            self.arm_sweep(now)
         return self.origin.publisher.publish(
             endpoint, payload, format, type_id, wait, best_effort, patience_ms, now
         )
@@ -330,7 +333,8 @@ class Node(Exchange):
         _check_time("timeout_ms", timeout_ms)
         if not 0 <= window < 0x8000:
             raise LocalError("window must be 0 to 32767 parts, not %r" % window)
-        self.arm_sweep(now)
+        if self._sweep.deadline < 0:
+            self.arm_sweep(now)
         return self.origin.submit(
             codes.REQUEST, endpoint, payload, format, type_id, node_id, ttl_ms, timeout_ms, window, wait, now
         )

@@ -5,7 +5,7 @@ So a subscriber that was slow for a while ends up with the last value, and hears
 nothing is published any more. Knows the link's queue, and nothing of trees and subscribers.
 """
 
-from busway.protocol.link.face import LinkHost
+from busway.protocol.link.face import LinkFace, LinkHost
 from busway.protocol.link.outbox import Outbox
 from busway.protocol.link.queue import OVERHEAD
 from busway.protocol.wire import codes
@@ -19,36 +19,32 @@ def _key(out: Frame) -> bytes:
 class Backlog:
     """The broadcasts that a link is behind with."""
 
-    __slots__ = ("_host", "_kept", "_outbox", "size", "skipped")
+    __slots__ = ("_host", "_link", "_outbox", "kept", "size", "skipped")
 
-    def __init__(self, host: LinkHost, outbox: Outbox) -> None:
+    def __init__(self, link: LinkFace, host: LinkHost, outbox: Outbox) -> None:
+        self._link = link
         self._host = host
         self._outbox = outbox
-        self._kept: "dict[bytes, Frame]" = {}
+        self.kept: "dict[bytes, Frame]" = {}
         self.size = 0  # bytes kept, overhead included: never more than the queue may hold
         self.skipped: "dict[bytes, int]" = {}  # of ours, those lost in a row, by endpoint
 
-    def waits(self) -> bool:
-        """Whether `drain` has something to do."""
-        return bool(self._kept or self.skipped)
-
     def take(self, out: Frame, busy: bool) -> None:
         """Into the queue, or kept, or lost with a count. `busy`: there is no time for what may be lost."""
-        outbox = self._outbox
         if busy and out.is_best_effort():
             self._lose(out)
             return
-        if len(out.payload) > outbox.limits.message_size_max:
+        if len(out.payload) > self._link.limits.message_size_max:
             self._lose(out)
             self._tell(out.endpoint)
             return
-        if self._kept:
+        if self.kept:
             older = self._pop(_key(out))
-            if older is not None and outbox.has_broadcast_room():
+            if older is not None and self._link.has_broadcast_room():
                 self._queue(older)
             elif older is not None:
                 self._lose(older)
-        if outbox.has_broadcast_room():
+        if self._link.has_broadcast_room():
             self._queue(out)
         elif out.is_best_effort():
             self._lose(out)
@@ -57,31 +53,31 @@ class Backlog:
 
     def drain(self) -> None:
         """The queue is low: what was kept goes on, and losses that nothing shows are told."""
-        for key in list(self._kept):
-            if self._outbox.has_broadcast_room():
+        for key in list(self.kept):
+            if self._link.has_broadcast_room():
                 self._queue(self._pop(key))
-        if not self._kept:
+        if not self.kept:
             for uuid in list(self.skipped):
                 self._tell(uuid)
 
     def take_all(self, root: "bytes | None") -> "list[Frame]":
         """What is kept of the tree of `root`, b"" for our own, None: of all; it is not any more."""
         taken: "list[Frame]" = []
-        for key, out in list(self._kept.items()):
-            if root is None or (out.destination or out.source()) == root:
+        for key, out in list(self.kept.items()):
+            if root is None or out.root() == root:
                 self._pop(key)
                 taken.append(out)
         return taken
 
     def _keep(self, out: Frame) -> None:
         size = len(out.payload) + OVERHEAD
-        while self._kept and self.size + size > self._outbox.broadcast_size_max:
-            self._lose(self._pop(next(iter(self._kept))))
-        self._kept[_key(out)] = out
+        while self.kept and self.size + size > self._link.broadcast_size_max:
+            self._lose(self._pop(next(iter(self.kept))))
+        self.kept[_key(out)] = out
         self.size += size
 
     def _pop(self, key: bytes) -> "Frame | None":
-        out = self._kept.pop(key, None)
+        out = self.kept.pop(key, None)
         if out is not None:
             self.size -= len(out.payload) + OVERHEAD
         return out
@@ -91,7 +87,7 @@ class Backlog:
         if self.skipped and out.route is None:
             if self.skipped.pop(out.endpoint, 0) >= codes.BRIDGE_MIN:
                 self._probe(out.endpoint, out.number - 1)  # or so large a step would look like one back
-        self._outbox.broadcasts.add(out)
+        self._link.broadcasts.add(out)
 
     def _lose(self, out: "Frame | None") -> None:
         assert out is not None
@@ -104,10 +100,10 @@ class Backlog:
         the pair may travel beside the stream: they and this could pass each other.
         """
         number = self._host.published(uuid)
-        if number < 0 or self._outbox.layer is not None or not self._outbox.has_broadcast_room():
+        if number < 0 or self._outbox.layer is not None or not self._link.has_broadcast_room():
             return
         if self.skipped.pop(uuid, 0):
             self._probe(uuid, number)
 
     def _probe(self, uuid: bytes, number: int) -> None:
-        self._outbox.broadcasts.add(signal(codes.PROBE, b"", uuid, number))
+        self._link.broadcasts.add(signal(codes.PROBE, b"", uuid, number))

@@ -1,23 +1,24 @@
 """One link's state machine: handshake, framing, keepalive, orderly end. Sans-IO: bytes and times in, events
 and bytes out.
 
-What messages mean is not known here: they go to inbox.py, and come from outbox.py.
+What messages mean is not known here: they go to the host, and come from outbox.py.
 """
 
 from busway.protocol.errors import LocalError, Refusal
 from busway.protocol.fifo import Fifo
 from busway.protocol.link.backlog import Backlog
 from busway.protocol.link.face import Intake, LinkFace, LinkHost, Waiter
-from busway.protocol.link.fast import Path
+from busway.protocol.link.fast import FastReader
 from busway.protocol.link.inbox import Inbox
 from busway.protocol.link.lanes import is_express
 from busway.protocol.link.link import Link
 from busway.protocol.link.outbox import Outbox, frame
+from busway.protocol.link.queue import OVERHEAD
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasReader
 from busway.protocol.wire.fields import Reader, clip_text, lenient_text, varint
 from busway.protocol.wire.hello import Hello, Limits, agree, decode_hello, encode_hello, keepalive
-from busway.protocol.wire.messages import Frame
+from busway.protocol.wire.messages import Frame, Options, read_frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,10 +42,13 @@ class Connection(LinkFace):
         self._held_size = 0
         self._room_waiters = Fifo()
         self._broadcast_waiters: "list[Waiter]" = []
+        self._more = False  # the last write did not take all that there was
         self.news = host.news_of(self)
-        self.outbox = Outbox(limits, host, self.news, self.queue)
-        self.backlog = Backlog(host, self.outbox)
-        self.inbox = Inbox(self, host, self.news, limits.aliases_max)
+        self.outbox = Outbox(self, host)
+        self.backlog = Backlog(self, host, self.outbox)
+        self.fast = FastReader(self, host)
+        self.inbox = Inbox(self, host)
+        self.best_effort = False  # what is read now came in a packet that is not repeated
         self._mine = self._make_hello(nonce, limits)
         self._theirs = Hello()
         self._my_hello = encode_hello(self._mine)
@@ -175,10 +179,12 @@ class Connection(LinkFace):
 
     def data_to_send(self, size_max: int, now: int) -> bytes:
         """At most `size_max` bytes to write now; b"" if there is nothing. Ask when the link can take them."""
+        wanted = self.flush_wanted or self._more
         self.flush_wanted = False
-        if self.asleep_until >= 0:
+        if not wanted or self.asleep_until >= 0:
             return b""
         data = self._stream_to_send(size_max, now)
+        self._more = len(data) == size_max or bool(self.broadcasts.items)
         self.bytes_out += len(data)
         return data
 
@@ -193,10 +199,10 @@ class Connection(LinkFace):
         )
         if self._goodbye and len(data) < size_max:
             data += self._write_goodbye(size_max - len(data), now)
-        if len(self._room_waiters) and self.outbox.queue.size <= codes.QUEUE_LOW:
+        if self._room_waiters.items and self.queue.size <= codes.QUEUE_LOW:
             self._resume(now)
-        if self._broadcast_waiters or self.lagging or self.backlog.waits():
-            if self.outbox.broadcasts.size <= self.outbox.broadcast_size_max >> 2:
+        if self._broadcast_waiters or self.lagging or self.backlog.kept or self.backlog.skipped:
+            if self.broadcasts.size <= self.broadcast_size_max >> 2:
                 self.lagging = False
                 self.backlog.drain()
                 self.resume_broadcasts(now)
@@ -267,12 +273,6 @@ class Connection(LinkFace):
 
     # For the rooms above
 
-    def has_room(self) -> bool:
-        return self.queue.size < codes.QUEUE_SIZE_MAX
-
-    def has_broadcast_room(self) -> bool:
-        return self.outbox.has_broadcast_room()
-
     def is_busy(self) -> bool:
         """Whether the link has no time for what may be lost."""
         return False
@@ -289,12 +289,14 @@ class Connection(LinkFace):
         return self._room_waiters.drain()
 
     def enqueue(self, frame: Frame) -> None:
-        self.queue.add(frame)
+        queue = self.queue
+        queue.items.append(frame)
+        queue.size += len(frame.payload) + OVERHEAD
         if not self.flush_wanted:
             self.touch()
 
     def enqueue_broadcast(self, frame: Frame) -> None:
-        self.outbox.broadcasts.add(frame)
+        self.broadcasts.add(frame)
         if not self.flush_wanted:
             self.touch()
 
@@ -326,7 +328,7 @@ class Connection(LinkFace):
             return True
         if frame.kind == codes.SIGNAL and frame.signal == codes.PROBE and self.asleep_until >= 0:
             return True  # who probes a sleeper will do so again
-        if not self.outbox.transit.offer(frame):
+        if not self.transit.offer(frame):
             if frame.kind != codes.ERROR or not frame.payload:
                 if frame.kind >= codes.ERROR:
                     self.dropped_answers += 1
@@ -335,10 +337,6 @@ class Connection(LinkFace):
             return self.forward(frame)
         self.touch()
         return True
-
-    def take_parcel(self, path: object, tail: bytes) -> bool:
-        assert isinstance(path, Path)
-        return self.outbox.transit.offer_parcel(path, tail)
 
     def take_broadcasts(self, root: bytes) -> "list[Frame]":
         return self.outbox.take_broadcasts(root) + self.backlog.take_all(root)
@@ -356,12 +354,6 @@ class Connection(LinkFace):
         if self.host.identity.leaf or self._theirs.leaf:
             return max(3, self.limits.aliases_max)
         return codes.ROUTES_MAX
-
-    def queued_bytes(self) -> int:
-        return self.outbox.queued_bytes()
-
-    def forwarded(self) -> int:
-        return self.outbox.transit.passed
 
     def touch(self) -> None:
         """There is something to write."""
@@ -396,7 +388,7 @@ class Connection(LinkFace):
                 break
             head = data[start]
             if head & 0xE4 == 0x80:  # a message without options that might go a short way
-                after = self.inbox.run(head, data, pos, start, stop, end, now)
+                after = self.fast.run(head, data, pos, start, stop, end, now)
                 if after > pos:
                     pos = after
                     continue
@@ -432,7 +424,7 @@ class Connection(LinkFace):
         if head >= codes.MESSAGE:
             if not 1 << self.state & _LIVE:
                 raise Refusal(codes.BAD_STATE, "a message before the handshake was over")
-            self.inbox.message(head, reader, now)
+            self._message(head, reader, now)
             return
         row = _FRAMES.get(head)
         if row is None:
@@ -449,6 +441,24 @@ class Connection(LinkFace):
             )
         handler(self, reader, now)
 
+    def _message(self, head: int, reader: Reader, now: int) -> None:
+        """A message frame, its head read."""
+        start = reader.pos - 1
+        frame = read_frame(head, reader, self.aliases, self.news.reader, now)
+        if self.best_effort:
+            frame.options = frame.options or Options()
+            frame.options.best_effort = True
+        options = frame.options
+        if options is not None and options.partial >= 0:
+            self.inbox.begin(frame, options, reader.rest(), now)
+            return
+        pos = reader.pos
+        frame.payload = reader.data[pos : reader.end]
+        self.host.frame_came(self, frame, now)
+        if head & 0xFC == 0x88 and frame.format != codes.TYPED:
+            assert frame.route is not None
+            self.fast.learn(reader.data[start : pos - 2], frame, frame.route)
+
     # Handshake
 
     def _handle_hello(self, reader: Reader, now: int) -> None:
@@ -461,7 +471,7 @@ class Connection(LinkFace):
         self.keepalive_ms = keepalive(self._mine, theirs)
         self.via = self.link.via or theirs.via
         self.frame_max = limits.frame_size_max
-        self.inbox.aliases = AliasReader(limits.aliases_max)
+        self.aliases = AliasReader(limits.aliases_max)
         self.lookups = self.link.lookups or theirs.lookups or self.host.identity.leaf or theirs.leaf
         self.outbox.agreed(
             limits, self.host.identity.key, theirs.node_id + theirs.incarnation, self.nodes_max()

@@ -3,7 +3,7 @@ the things that it carries for others.
 """
 
 from busway.protocol.link.link import Link
-from busway.protocol.link.queue import SendQueue
+from busway.protocol.link.queue import SendQueue, TransitQueue
 from busway.protocol.timers import Timer, Timers
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasReader, AliasWriter, node_writer
@@ -46,8 +46,12 @@ class LinkFace(Timer):
         self.limits = limits
         self.frame_max = codes.HELLO_SIZE_MAX
         self.nodes = node_writer(b"", b"", codes.ROUTES_MAX)  # numbers for nodes, in our direction
+        self.aliases = AliasReader(limits.aliases_max)  # the peer's numbers for endpoints
         self.news = News()
         self.queue = SendQueue()  # messages of ours
+        self.broadcasts = SendQueue()
+        self.broadcast_size_max = codes.BROADCAST_SIZE_MAX
+        self.transit = TransitQueue()  # messages of others
         self.flush_wanted = False  # whoever writes knows that there is something
         self.peer: "Remote | None" = None
         self.intakes: "Mapping[bytes, Intake]" = {}  # of the peer's own messages, by endpoint
@@ -94,11 +98,15 @@ class LinkFace(Timer):
 
     def has_room(self) -> bool:
         """Whether `enqueue` may be called."""
-        raise NotImplementedError
+        return self.queue.size < codes.QUEUE_SIZE_MAX
 
     def has_broadcast_room(self) -> bool:
         """Whether a broadcast would be queued at once."""
-        raise NotImplementedError
+        return self.broadcasts.size < self.broadcast_size_max
+
+    def queued_bytes(self) -> int:
+        """Bytes that wait to be written."""
+        return self.queue.size + self.broadcasts.size + self.transit.size
 
     def await_room(self, waiter: "Waiter") -> None:
         """Call its `resume` when there is room."""
@@ -134,10 +142,6 @@ class LinkFace(Timer):
         """
         raise NotImplementedError
 
-    def take_parcel(self, path: object, tail: bytes) -> bool:
-        """The same by the short way (fast.py)."""
-        raise NotImplementedError
-
     def take_broadcasts(self, root: bytes) -> "list[Frame]":
         """The broadcasts along the tree of `root`, b"" for our own, that nothing has been written of."""
         raise NotImplementedError
@@ -164,14 +168,6 @@ class LinkFace(Timer):
 
     def resume_broadcasts(self, now: int) -> None:
         """Those who wait for room for broadcasts go on: there is, or the link is gone."""
-        raise NotImplementedError
-
-    def queued_bytes(self) -> int:
-        """What waits to be written."""
-        raise NotImplementedError
-
-    def forwarded(self) -> int:
-        """Messages of others that were queued here, all in all."""
         raise NotImplementedError
 
 
@@ -223,13 +219,12 @@ class Waiter(Timer):
 class News:
     """What one link has to tell of nodes and endpoints, and what its peer tells of them."""
 
-    __slots__ = ("reader",)
+    __slots__ = ("due", "reader")
 
     reader: AliasReader  # the peer's numbers for nodes
 
-    def has_news(self) -> bool:
-        """Whether `write` would write anything."""
-        raise NotImplementedError
+    def __init__(self) -> None:
+        self.due = False  # there is something to write
 
     def write(self, nodes: AliasWriter, parts: "list[bytes]", size: int, size_max: int) -> int:
         """Frames with what is new, until `size_max` is passed; the rest stays for the next call. Returns
@@ -256,6 +251,10 @@ class LinkHost:
     identity: Remote
     bus: str  # its name
     timers: Timers
+
+    def emit(self, event: "Event") -> None:
+        """Tell the program that something happened."""
+        raise NotImplementedError
 
     def take_events(self) -> "list[Event]":
         """What happened since the last call."""

@@ -1,19 +1,21 @@
 """The short ways for the commonest messages: plain ones in runs, to this node, from it, or through it.
 
 Only what needs no decision goes here: the same bytes before the number, aliases that are bound and short,
-room. The first frame that differs in anything is left to the long way (inbox.py, outbox.py), which means the
-same (docs/protocol.md, section 5). What it finds out about a frame's beginning is remembered here.
+room. The first frame that differs in anything is left to the long way (connection.py, outbox.py), which means
+the same (docs/protocol.md, section 5). What it finds out about a frame's beginning is remembered here.
 """
 
 from struct import pack
 
-from busway.protocol.link.face import Intake, LinkFace, Remote
+from busway.protocol.link.face import Intake, LinkFace, LinkHost, Remote
 from busway.protocol.link.queue import OVERHEAD, SendQueue
 from busway.protocol.wire import codes
-from busway.protocol.wire.aliases import AliasReader, AliasWriter
+from busway.protocol.wire.aliases import AliasWriter
 from busway.protocol.wire.fields import varint
 from busway.protocol.wire.messages import Frame, RoutingHeader, write_header
 
+_LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
+_PREFIX_MAX = 9  # bytes of a header that binds nothing, up to the number
 _KNOWN_MAX = 1024  # prefixes that are remembered for one link
 
 
@@ -55,49 +57,57 @@ class Parcel:
 class FastReader:
     """The short ways of what comes in over one link."""
 
-    __slots__ = ("_epoch", "_known", "_link")
+    __slots__ = ("_epoch", "_host", "_known", "_link")
 
-    def __init__(self, link: LinkFace) -> None:
+    def __init__(self, link: LinkFace, host: LinkHost) -> None:
         self._link = link
+        self._host = host
         self._known: "dict[bytes, object]" = {}
         self._epoch = 0
 
-    def run(
-        self, aliases: AliasReader, head: int, data: bytes, pos: int, start: int, end: int, now: int
-    ) -> int:
-        """Plain messages of the peer itself. Returns where it got to; `pos`: go the long way."""
-        if end - start < 4 or head & 3 == codes.TYPED:
+    def run(self, head: int, data: bytes, pos: int, start: int, stop: int, end: int, now: int) -> int:
+        """A frame from `start` to `stop` of `data`, its length at `pos`, and those like it behind. Returns
+        where it got to; `pos`: go the long way.
+        """
+        link = self._link
+        if head & 0xEC != 0x80:
+            return self._switched(data, pos, start, stop, end, now) if head & 0xFC == 0x88 else pos
+        if end - start < 4 or head & 3 == codes.TYPED or not 1 << link.state & _LIVE:
+            return pos
+        if head & 0x10 and self._host.spreads(link):
             return pos
         number = data[start + 1]
-        uuids = aliases.uuids
+        uuids = link.aliases.uuids
         if number >= len(uuids) or number >= 0x80:
             return pos
-        link = self._link
         intake = link.intakes.get(uuids[number])
         if intake is None:
             return pos
         return intake.take_run(link, data, pos, end, link.frame_max, head, number, now)
 
-    def switched(self, epoch: int, data: bytes, pos: int, start: int, stop: int, end: int, now: int) -> int:
-        """Plain messages with a routing header; `epoch` counts the numbers that have changed hands. Returns
-        as `run`.
-        """
+    def _switched(self, data: bytes, pos: int, start: int, stop: int, end: int, now: int) -> int:
+        """Plain messages with a routing header. Returns as `run`."""
+        link = self._link
+        epoch = link.aliases.epoch + link.news.reader.epoch  # counts the numbers that have changed hands
         if self._epoch != epoch:
             self._epoch = epoch
             self._known = {}
-        at = _prefix_end(data, start, stop)
+        at = _prefix_end(data, start, stop) if stop - start > 8 else 0
         if not at:
             return pos
         prefix = data[start:at]
         known = self._known.get(prefix)
         if isinstance(known, Path):
-            return _pass_run(known, prefix, data, pos, end, self._link.frame_max)
+            return _pass_run(known, prefix, data, pos, end, link.frame_max)
         if isinstance(known, Intake):
-            return known.take_far_run(self._link, data, pos, end, self._link.frame_max, prefix, now)
+            return known.take_far_run(link, data, pos, end, link.frame_max, prefix, now)
         return pos
 
-    def learn(self, prefix: bytes, meaning: object) -> None:
-        """What messages with this prefix are: of a Path, for an Intake, or neither."""
+    def learn(self, prefix: bytes, frame: Frame, route: RoutingHeader) -> None:
+        """A message went the long way: those with this prefix are of a Path, for an Intake, or neither."""
+        if len(prefix) > _PREFIX_MAX:
+            return
+        meaning = self._host.meaning_of(self._link, frame, route)
         if meaning is None:
             return
         if len(self._known) >= _KNOWN_MAX:
@@ -129,6 +139,7 @@ def _pass_run(path: Path, prefix: bytes, data: bytes, pos: int, end: int, frame_
     hop = path.hop
     if path.to.hop is not hop or hop.state != codes.OPEN:
         return pos
+    queue = hop.transit
     size = len(prefix)
     room = min(hop.limits.frame_size_max - codes.HEADER_SIZE_MAX, hop.limits.message_size_max)
     before = pos
@@ -144,8 +155,12 @@ def _pass_run(path: Path, prefix: bytes, data: bytes, pos: int, end: int, frame_
         at = start + size
         if stop > end or length > frame_max or length < size + 2 or stop - at - 2 > room:
             break
-        if data[start:at] != prefix or not hop.take_parcel(path, data[at:stop]):
+        weight = stop - at - 2 + OVERHEAD
+        if data[start:at] != prefix or queue.size + weight > codes.TRANSIT_SIZE_MAX:
             break
+        queue.items.append(Parcel(path, data[at:stop]))
+        queue.size += weight
+        queue.passed += 1
         pos = stop
     if pos > before:
         hop.touch()
@@ -221,9 +236,12 @@ def write_run(
             size += len(start) + body - 4
         add(payload)
         at += 1
-    if at > first:
+    if at == count:
+        queue.items = []
+        queue.head = 0
+    elif at > first:
         queue.skip(at)
-        queue.size -= total + (at - first) * OVERHEAD
+    queue.size -= total + (at - first) * OVERHEAD
     return size
 
 
@@ -261,7 +279,11 @@ def write_parcels(
         parts.append(tail)
         size += len(length) + len(path.prefix) + body
         at += 1
-    queue.skip(at)
+    if at == count:
+        queue.items = []
+        queue.head = 0
+    else:
+        queue.skip(at)
     queue.size -= total + (at - first) * (OVERHEAD - 2)
     return size
 

@@ -1,18 +1,13 @@
-"""Message frames as they come in over one link: read, and put together where they were cut.
+"""Large messages as they come in over one link in pieces, put together again.
 
-The counterpart of outbox.py: knows frames and aliases; what a message means is the host's.
+The counterpart of outbox.py, which cut them; what a message means is the host's.
 """
 
 from busway.protocol.errors import Refusal
-from busway.protocol.link.face import LinkFace, LinkHost, News
-from busway.protocol.link.fast import FastReader
+from busway.protocol.link.face import LinkFace, LinkHost
 from busway.protocol.wire import codes
-from busway.protocol.wire.aliases import AliasReader
 from busway.protocol.wire.fields import Reader
-from busway.protocol.wire.messages import Frame, Options, read_frame
-
-_LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
-_PREFIX_MAX = 9  # bytes of a header that binds nothing, up to the number
+from busway.protocol.wire.messages import Frame, Options
 
 
 class Assembly:
@@ -28,55 +23,17 @@ class Assembly:
 
 
 class Inbox:
-    """The messages of one link on their way in."""
+    """The large messages of one link on their way in."""
 
-    __slots__ = ("_fast", "_host", "_link", "_news", "aliases", "assemblies", "best_effort")
+    __slots__ = ("_host", "_link", "assemblies")
 
-    def __init__(self, link: LinkFace, host: LinkHost, news: News, aliases_max: int) -> None:
+    def __init__(self, link: LinkFace, host: LinkHost) -> None:
         self._link = link
         self._host = host
-        self._news = news
-        self._fast = FastReader(link)
-        self.aliases = AliasReader(aliases_max)
         self.assemblies: "dict[int, Assembly]" = {}
-        self.best_effort = False  # what is read now came in a packet that is not repeated
 
-    def run(self, head: int, data: bytes, pos: int, start: int, stop: int, end: int, now: int) -> int:
-        """The short ways (fast.py) for a frame from `start` to `stop` of `data`, its length at `pos`, and for
-        those like it behind. Returns where it got to; `pos`: go the long way.
-        """
-        link = self._link
-        if head & 0xEC == 0x80:
-            if not 1 << link.state & _LIVE or (head & 0x10 and self._host.spreads(link)):
-                return pos
-            return self._fast.run(self.aliases, head, data, pos, start, end, now)
-        if head & 0xFC == 0x88 and stop - start > 8:
-            epoch = self.aliases.epoch + self._news.reader.epoch
-            return self._fast.switched(epoch, data, pos, start, stop, end, now)
-        return pos
-
-    def message(self, head: int, reader: Reader, now: int) -> None:
-        """A message frame, its head read. Raises Refusal."""
-        start = reader.pos - 1
-        frame = read_frame(head, reader, self.aliases, self._news.reader, now)
-        if self.best_effort:
-            frame.options = frame.options or Options()
-            frame.options.best_effort = True
-        options = frame.options
-        if options is not None and options.partial >= 0:
-            self._begin(frame, options, reader.rest(), now)
-            return
-        size = reader.pos - 2 - start
-        route = frame.route
-        frame.payload = reader.rest()
-        self._host.frame_came(self._link, frame, now)
-        if head & 0xFC == 0x88 and frame.format != codes.TYPED and size <= _PREFIX_MAX:
-            assert route is not None
-            meaning = self._host.meaning_of(self._link, frame, route)
-            self._fast.learn(reader.data[start : start + size], meaning)
-
-    def _begin(self, frame: Frame, options: Options, first: bytes, now: int) -> None:
-        """The first piece of a large message."""
+    def begin(self, frame: Frame, options: Options, first: bytes, now: int) -> None:
+        """The first piece of a large message. Raises Refusal."""
         limits = self._link.limits
         number = options.partial
         options.partial = -1

@@ -6,8 +6,8 @@ keeps its order. Every queue here has a bound. Knows frames, but no state of the
 """
 
 from busway.protocol.fifo import Fifo
-from busway.protocol.link.face import Intake, LinkHost, News
-from busway.protocol.link.fast import Parcel, Path, write_parcels, write_run
+from busway.protocol.link.face import Intake, LinkFace, LinkHost
+from busway.protocol.link.fast import Parcel, write_parcels, write_run
 from busway.protocol.link.lanes import is_express, lane_of
 from busway.protocol.link.queue import OVERHEAD, SendQueue
 from busway.protocol.wire import codes
@@ -19,7 +19,6 @@ from busway.protocol.wire.messages import Frame, HaveFrame, cut, write_header
 _NOWHERE = 1 << 62  # in a stream
 _HAVE_SIZE = 72  # of a HAVE besides its holders, with both nodes and the endpoint bound in it
 _HOLDER_SIZE = 104  # of one, with its node bound, a name of 64 bytes, and all numbers as long as they get
-_ENDS_MAX = codes.ANSWERS_MAX >> 1  # errors and signals that wait among the messages of others
 
 
 def frame(body: bytes) -> bytes:
@@ -47,53 +46,6 @@ class Unrepeated:
     def acked(self) -> int:
         """... and of these those that have arrived for certain."""
         raise NotImplementedError
-
-
-class TransitQueue(SendQueue):
-    """Messages of others, and what ends them: Frames and Parcels."""
-
-    __slots__ = ("_ends", "passed")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._ends = 0  # errors and signals in it
-        self.passed = 0  # all that were ever queued here
-
-    def offer(self, out: Frame) -> bool:
-        """A message, or what is said of those before it. False if there is no room; what has no payload finds
-        room beside the messages, for it ends what they began.
-        """
-        full = self.size + len(out.payload) + OVERHEAD > codes.TRANSIT_SIZE_MAX
-        if out.kind < codes.ERROR:
-            full = full and self.size > 0
-        elif not out.payload or not full:
-            full = self._ends >= _ENDS_MAX
-        if full:
-            return False
-        self.count(out, 1)
-        self.items.append(out)
-        self.passed += 1
-        return True
-
-    def offer_parcel(self, path: Path, tail: bytes) -> bool:
-        """The same by the short way."""
-        size = len(tail) + OVERHEAD - 2
-        if self.size + size > codes.TRANSIT_SIZE_MAX:
-            return False
-        self.items.append(Parcel(path, tail))
-        self.size += size
-        self.passed += 1
-        return True
-
-    def count(self, out: Frame, sign: int) -> None:
-        """One more that waits here, or elsewhere in its place; or, with `sign` -1, one less."""
-        self.size += sign * (len(out.payload) + OVERHEAD)
-        if out.kind >= codes.ERROR:
-            self._ends += sign
-
-    def clear(self) -> None:
-        """Nothing is counted any more."""
-        self.size = self._ends = 0
 
 
 class Partial:
@@ -134,7 +86,6 @@ class Outbox:
         "_spill",
         "_turn",
         "aliases",
-        "broadcast_size_max",
         "broadcasts",
         "control",
         "direct",
@@ -145,14 +96,13 @@ class Outbox:
         "transit",
     )
 
-    def __init__(self, limits: Limits, host: LinkHost, news: News, queue: SendQueue) -> None:
+    def __init__(self, link: LinkFace, host: LinkHost) -> None:
         self._host = host
-        self._news = news
+        self._news = link.news
         self.control: "list[bytes]" = []
-        self.queue = queue  # messages of ours
-        self.broadcasts = SendQueue()
-        self.broadcast_size_max = codes.BROADCAST_SIZE_MAX
-        self.transit = TransitQueue()
+        self.queue = link.queue
+        self.broadcasts = link.broadcasts
+        self.transit = link.transit
         self._credits: "list[Intake]" = []
         self._answers = Fifo()
         self._partials: "list[Partial]" = []
@@ -163,7 +113,7 @@ class Outbox:
         self._pins: "dict[bytes, bool]" = {}  # lanes, with a message type: their aliases are kept
         self._repeated: "dict[bytes, int]" = {}  # of those lanes, where the last that is repeated ends
         self._fresh: "list[bytes]" = []  # the lanes of those that are being written
-        self.agreed(limits, b"", b"", codes.ROUTES_MAX)
+        self.agreed(link.limits, b"", b"", codes.ROUTES_MAX)
 
     def agreed(self, limits: Limits, me: bytes, direct: bytes, nodes_max: int) -> None:
         """The handshake has settled the limits, and who is at the other end."""
@@ -189,10 +139,6 @@ class Outbox:
             intake.credit_due = True
             self._credits.append(intake)
 
-    def has_broadcast_room(self) -> bool:
-        """Whether a broadcast would be queued, not kept."""
-        return self.broadcasts.size < self.broadcast_size_max
-
     def has_bytes(self) -> bool:
         """Whether there is something that waits for nothing but the link."""
         return bool(self.control or self._spill)
@@ -206,16 +152,12 @@ class Outbox:
             or self._answers.items
             or self._credits
             or self.transit.items
-            or self._news.has_news()
+            or self._news.due
         )
 
     def in_pieces(self) -> bool:
         """Whether a large message is under way."""
         return bool(self._partials)
-
-    def queued_bytes(self) -> int:
-        """What waits in the queues that have a size."""
-        return self.queue.size + self.broadcasts.size + self.transit.size
 
     def leftovers(self) -> "list[Frame]":
         """All messages that were not written whole, in order; the outbox is empty afterwards."""
@@ -248,7 +190,7 @@ class Outbox:
         waiting = self.broadcasts.drain()
         self.broadcasts.size = 0
         for out in waiting:
-            if (out.destination or out.source()) == root:
+            if out.root() == root:
                 taken.append(out)
             else:
                 self.broadcasts.add(out)
@@ -259,9 +201,11 @@ class Outbox:
     def write(self, size_max: int, opened: bool, closing: bool, now: int) -> bytes:
         """At most `size_max` bytes; what of a frame exceeds them is kept for the next call."""
         parts = [self._spill]
-        parts.extend(self.control)
-        self.control = []
-        size = sum([len(part) for part in parts])
+        size = len(self._spill)
+        if self.control:
+            parts.extend(self.control)
+            size += sum([len(part) for part in self.control])
+            self.control = []
         if opened and size < size_max:
             size = self._write_open(parts, size, size_max, closing, now)
         data = b"".join(parts) if len(parts) > 1 else parts[0]
@@ -275,10 +219,11 @@ class Outbox:
             while self._partials and size < size_max:
                 size = self._write_piece(parts, size, now, True)
             return size
-        if self._news.has_news():
+        if self._news.due:
             size = self._news.write(self.nodes, parts, size, size_max)
-        for intake in self.credits():
-            size = self._put(intake.credit(), b"", parts, size, now)
+        if self._credits:
+            for intake in self.credits():
+                size = self._put(intake.credit(), b"", parts, size, now)
         while size < size_max and self._answers.items:
             size = self._write_one(self._answers.pop(), self.queue, parts, size, now)
         return self._write_turns(parts, size, size_max, now)
@@ -311,7 +256,8 @@ class Outbox:
         whole_max = self.limits.frame_size_max - codes.HEADER_SIZE_MAX
         own = queue is not self.transit
         while queue.items and size < size_max:
-            if not self._partials and not self._pins:
+            item = queue.items[queue.head]
+            if not self._partials and not self._pins and not (own and item.kind > codes.PUBLISH):
                 if own:
                     size = write_run(
                         queue, parts, size, size_max, whole_max, self.aliases, self.nodes, self.direct
@@ -322,7 +268,7 @@ class Outbox:
                     )
                 if not queue.items or size >= size_max:
                     break
-            item = queue.peek()
+                item = queue.items[queue.head]
             out: Frame = item.path.message(item.tail) if type(item) is Parcel else item
             if len(out.payload) > whole_max and len(self._partials) >= self.limits.partials_max:
                 self._blocked = True
@@ -368,10 +314,11 @@ class Outbox:
     def _put(self, out: Frame, payload: bytes, parts: "list[bytes]", size: int, now: int) -> int:
         """A frame that fits."""
         header = write_header(out, self.aliases, self.nodes, self.direct, now)
-        length = varint(len(header) + len(payload))
-        parts.append(length + header)
+        length = len(header) + len(payload)
+        header = (bytes((length,)) if length < 0x80 else varint(length)) + header
+        parts.append(header)
         parts.append(payload)
-        return size + len(length) + len(header) + len(payload)
+        return size + len(header) + len(payload)
 
     def _write_have(self, out: HaveFrame, parts: "list[bytes]", size: int, now: int) -> int:
         """As many holders as the frame takes, whatever their names; the nearest come first."""

@@ -119,7 +119,7 @@ class Crowd(Timer):
         """Hold a message until a holder may get it."""
         pending.flow = None
         pending.state = WAITING
-        pending.peer = self.origin.me
+        pending.peer = None
         self.waiting.push(pending)
         if pending.expires >= 0 and pending.deadline < 0:
             self.origin.timers.arm(pending, pending.expires)

@@ -8,6 +8,7 @@ the `Receiving`
 
 from busway.protocol.fifo import Fifo
 from busway.protocol.link.face import Intake, LinkFace
+from busway.protocol.outcomes import MESSAGES, Event
 from busway.protocol.wire import codes
 from busway.protocol.wire.messages import Frame, signal
 
@@ -232,6 +233,7 @@ class Receiver:
         "endpoint",
         "latest",
         "lost",
+        "messages",
         "policy",
         "queue",
         "queue_max",
@@ -258,6 +260,7 @@ class Receiver:
         # LATEST: the newest of each origin, and how many must have been taken before it
         self.latest: "dict[InFlow, tuple[Message, int]]" = {}
         self.tag: object = None  # the adapter's
+        self.messages = MessagesEvent(self)  # the same each time: it says nothing but whose
         self.decline = ""  # why its program answers no requests; "": it does
         self.asked = False  # although it declines
 
@@ -269,7 +272,7 @@ class Receiver:
         )
 
     def has_room(self, size: int) -> bool:
-        queued = len(self.queue)
+        queued = len(self.queue.items) - self.queue.head
         return queued == 0 or (queued < self.queue_max and self.size + size <= self.size_max)
 
     def put(self, message: Message, size: int) -> bool:
@@ -328,6 +331,16 @@ class Receiver:
         for flow in self.endpoint.active:
             count += flow.bridged
         return count
+
+
+class MessagesEvent(Event):
+    """MESSAGES: a receiver's queue is no longer empty; take until `take` returns None."""
+
+    __slots__ = ("receiver",)
+
+    def __init__(self, receiver: "Receiver") -> None:
+        self.kind = MESSAGES
+        self.receiver = receiver
 
 
 class EndpointHost:
@@ -467,7 +480,7 @@ def _read_run(
     append = queue.items.append
     format = head & 3
     seq = flow.received
-    room = receiver.queue_max - len(queue)
+    room = receiver.queue_max - len(queue.items) + queue.head
     space = receiver.size_max - receiver.size
     size = 0
     largest = 0
@@ -523,7 +536,7 @@ def _read_far_run(
     before = len(prefix)
     format = prefix[0] & 3
     seq = flow.received
-    room = receiver.queue_max - len(queue)
+    room = receiver.queue_max - len(queue.items) + queue.head
     space = receiver.size_max - receiver.size
     size = 0
     largest = 0

@@ -4,6 +4,7 @@ hear. Data, no rules.
 
 from busway.protocol.fifo import Fifo
 from busway.protocol.link.face import Waiter
+from busway.protocol.routing.directory import Directory
 from busway.protocol.routing.peers import Peer
 from busway.protocol.timers import Timer
 from busway.protocol.wire import codes
@@ -49,6 +50,7 @@ class OutFlow(Waiter):
         "done",
         "endpoint",
         "hop",
+        "in_doubt",
         "lags_until",
         "last_used",
         "limit",
@@ -74,13 +76,23 @@ class OutFlow(Waiter):
         self.waiting = Fifo()
         self.last_used = now
         self.resuming = False
-        self.probe_ms = codes.PROBE_MS
+        self.probe_ms = codes.PROBE_MS  # until it asks, when it is blocked
+        self.in_doubt = False  # the destination may have a higher limit in mind: it is asked at once
         # For choosing among several holders (anycast.py):
         self.open = 0  # requests outstanding
         self.done = 0  # ... that were answered of late
         self.base = 0  # what `sent` was when counting began
         self.blocked = -1  # since when a send has waited for its credit, ms
         self.lags_until = -1  # until then it is passed over while it has none, ms
+
+    def certain(self) -> None:
+        """The limit is right, as far as is known."""
+        self.probe_ms = codes.PROBE_MS
+        self.in_doubt = False
+
+    def is_announced(self, directory: Directory) -> bool:
+        """While it is, the other side may have the flow's number in mind, however long it was stopped."""
+        return self.endpoint in self.peer.entries or self.endpoint == codes.INTROSPECTION
 
     def share(self) -> int:
         """What it has got of the messages that others could have got as well."""
@@ -116,20 +128,21 @@ class Pending(Timer):
         "origin",
         "out",
         "has_ttl",
+        "patience_ms",
         "peer",
         "pinned",
         "state",
         "timeout_ms",
-        "told",
         "window",
+        "window_told",
     )
 
-    def __init__(self, origin: FlowOwner, id: int, out: Frame, peer: Peer) -> None:
+    def __init__(self, origin: FlowOwner, id: int, out: Frame) -> None:
         self.deadline = -1
         self.origin = origin
         self.id = id
         self.out = out
-        self.peer = peer  # whom it goes to; this node, as long as that is not known
+        self.peer: "Peer | None" = None  # whom it goes to; None: that is not known yet, or it is a broadcast
         self.flow: "OutFlow | None" = None
         self.state = UNRESOLVED
         self.expires = -1  # ms; -1: a plain message waits for credit as long as it takes
@@ -138,7 +151,8 @@ class Pending(Timer):
         self.pinned = b""
         self.timeout_ms = 0
         self.window = 0
-        self.told = 0  # when its window was told last, ms
+        self.window_told = 0  # when, the last time, ms
+        self.patience_ms = 0  # of a publish, for each link that is full
         self.next_part = 0
         self.consumed = 0
 

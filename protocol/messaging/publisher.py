@@ -6,6 +6,7 @@ from busway.protocol import outcomes
 from busway.protocol.errors import FullError, WrongKindError
 from busway.protocol.messaging.flows import SENT, UNLIMITED, WAITING, OutFlow, Pending
 from busway.protocol.messaging.sides import SenderSide
+from busway.protocol.routing.directory import Directory
 from busway.protocol.wire import codes
 from busway.protocol.wire.messages import Frame, Options
 
@@ -22,6 +23,9 @@ class PublishFlow(OutFlow):
     def __init__(self, publisher: "Publisher", origin: SenderSide, endpoint: bytes, now: int) -> None:
         super().__init__(origin, origin.me, endpoint, UNLIMITED, now)
         self.publisher = publisher
+
+    def is_announced(self, directory: Directory) -> bool:
+        return self.endpoint in directory.by_uuid
 
     def resume(self, now: int, most: int = codes.OUTSTANDING_MAX) -> None:
         self.publisher.resume(self, now)
@@ -77,10 +81,10 @@ class Publisher:
             return 0
         if not wait:
             raise FullError("the broadcast queues of links concerned are full: wait and publish again")
-        pending = self._origin.open(out, self._origin.me)
+        pending = self._origin.open(out)
         pending.flow = flow
         pending.state = WAITING
-        pending.timeout_ms = patience_ms
+        pending.patience_ms = patience_ms
         if patience_ms > 0:
             self._origin.timers.arm(pending, now + patience_ms)
         flow.waiting.push(pending)
@@ -92,7 +96,7 @@ class Publisher:
         if flow is None:
             if len(self.unheard) >= codes.PRUNES_MAX:
                 del self.unheard[next(iter(self.unheard))]
-            flow = self.unheard[uuid] = OutFlow(self._origin, self._origin.me, uuid, UNLIMITED, now)
+            flow = self.unheard[uuid] = PublishFlow(self, self._origin, uuid, now)
         flow.sent += 1
         flow.last_used = now
 
@@ -142,7 +146,7 @@ class Publisher:
         """A link has room again for broadcasts, or is gone, or is not waited for any longer."""
         while len(flow.waiting):
             pending: Pending = flow.waiting.peek()
-            if not self._spread(flow, pending.out, pending.timeout_ms, now):
+            if not self._spread(flow, pending.out, pending.patience_ms, now):
                 self._await_room(flow)
                 return
             flow.waiting.pop()
@@ -160,7 +164,7 @@ class Publisher:
                 link.lagging = True
         self.resume(flow, now)
         if pending.state == WAITING:  # behind one with more patience
-            self._origin.timers.arm(pending, now + pending.timeout_ms)
+            self._origin.timers.arm(pending, now + pending.patience_ms)
 
 
 def _waits(full: "list[LinkFace]", patience_ms: int, nobody_else: bool) -> bool:

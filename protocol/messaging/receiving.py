@@ -1,10 +1,10 @@
 """The destination's side: registers endpoints, takes messages in, queues them, and answers for each one.
 
-The counterpart of origin.py. Knows connections only as somewhere to put an answer.
+The counterpart of sender.py. Knows connections only as somewhere to put an answer.
 """
 
 from busway.protocol.errors import ClosedError, EndpointTakenError, LocalError
-from busway.protocol.messaging.correspondent import talk
+from busway.protocol.messaging.correspondent import Correspondent, talk
 from busway.protocol.messaging.endpoints import (
     DONE,
     TAKEN,
@@ -15,13 +15,14 @@ from busway.protocol.messaging.endpoints import (
     Request,
     size_of,
 )
+from busway.protocol.messaging.events import ReceiverEvent, RequestEvent, UndeliverableEvent
 from busway.protocol.messaging.flows import UNLIMITED, OutFlow
 from busway.protocol.messaging.host import MessagingHost
 from busway.protocol.messaging.sender import Origin
 from busway.protocol.messaging.sides import ReceiverSide
+from busway.protocol.outcomes import RECEIVER_ASKED
 from busway.protocol.routing.directory import conflict
 from busway.protocol.routing.peers import Peer
-from busway.protocol.timers import Timer
 from busway.protocol.wire import codes
 from busway.protocol.wire.messages import Frame, signal
 
@@ -35,20 +36,6 @@ if TYPE_CHECKING:
 _TOO_LARGE = (
     "the reply exceeds message_size_max of the link it takes: cut it, or raise the limit on both nodes"
 )
-
-
-class ServeTimer(Timer):
-    """The deadline of a request at the node that serves it."""
-
-    __slots__ = ("receiving", "request")
-
-    def __init__(self, receiving: "Receiving", request: Request) -> None:
-        self.deadline = -1
-        self.receiving = receiving
-        self.request = request
-
-    def fire(self, now: int) -> None:
-        self.receiving.expire(self.request, now)
 
 
 class Receiving(ReceiverSide):
@@ -185,20 +172,20 @@ class Receiving(ReceiverSide):
         self._withdraw(endpoint, now)
         for receiver in receivers:
             receiver.closed = True
-            self.host.receiver_taken(receiver)
+            self.host.emit(ReceiverEvent(receiver))
 
     # Arrival
 
-    def flow_from(self, peer: Peer, uuid: bytes, seq: int, now: int) -> "InFlow | None":
+    def flow_from(self, peer: Correspondent, uuid: bytes, seq: int, now: int) -> "InFlow | None":
         """The flow that a message belongs to; a new one starts just before `seq`. None if nobody here has the
         endpoint.
         """
-        flow = talk(peer).in_flows.get(uuid)
+        flow = peer.in_flows.get(uuid)
         if flow is None:
             endpoint = self.endpoints.get(uuid)
             if endpoint is None:
                 return None
-            flow = talk(peer).in_flows[uuid] = InFlow(peer, endpoint, seq - 1, now)
+            flow = peer.in_flows[uuid] = InFlow(peer, endpoint, seq - 1, now)
         if not flow.active and (peer.reachable or peer is self.me):
             flow.endpoint.activate(flow)  # a node without a way here cannot be given credit
         return flow
@@ -209,9 +196,9 @@ class Receiving(ReceiverSide):
         assert flow is not None  # what waits for an endpoint that closes is taken back
         flow.received = frame.number
         flow.last_used = now
-        self.deliver(self._message_of(flow, frame, 0, now))
+        self.deliver(self._message_of(self.me, flow, frame, 0, now))
 
-    def arrive(self, session: "LinkFace", peer: Peer, frame: Frame, now: int) -> None:
+    def arrive(self, session: "LinkFace", peer: Correspondent, frame: Frame, now: int) -> None:
         """A message of another node, from one of our links."""
         kind = frame.kind
         uuid = frame.endpoint
@@ -249,9 +236,9 @@ class Receiving(ReceiverSide):
         if missed:
             flow.missed += missed
             self.counters["missed"] += missed
-        self.deliver(self._message_of(flow, frame, missed, now))
+        self.deliver(self._message_of(peer, flow, frame, missed, now))
 
-    def _message_of(self, flow: InFlow, frame: Frame, missed: int, now: int) -> Message:
+    def _message_of(self, peer: Correspondent, flow: InFlow, frame: Frame, missed: int, now: int) -> Message:
         """What the program gets of a frame that continues `flow`."""
         if frame.kind <= codes.PUBLISH:
             return Message(flow, flow.received, frame.payload, frame.format, frame.type_id, missed, now)
@@ -259,22 +246,21 @@ class Receiving(ReceiverSide):
         request.confirm = frame.kind == codes.CONFIRM
         request.id = frame.id
         request.timeout_ms = frame.expires - now
-        window = frame.window()
-        if window:
-            request.stream = OutFlow(self.origin, flow.peer, b"", window, now)
-        old = talk(flow.peer).serving.get(frame.id)
+        options = frame.options
+        if options is not None and options.window:
+            request.stream = OutFlow(self.origin, peer, b"", options.window, now)
+        old = peer.serving.get(frame.id)
         if old is not None:  # the origin used an id again: it has given up the former request
             self._drop_request(old)
-        talk(flow.peer).serving[frame.id] = request
-        timer = ServeTimer(self, request)
-        request.timer = timer
-        self.timers.arm(timer, frame.expires)
+        peer.serving[frame.id] = request
+        request.timer = self.timers.call_at(frame.expires, lambda at: self.expire(request, at))
         return request
 
     def deliver(self, message: Message) -> None:
         """Queue a message at its receiver, or apply the receiver's policy."""
         endpoint = message.flow.endpoint
-        size = size_of(message.payload)
+        payload = message.payload
+        size = len(payload) if type(payload) is bytes else size_of(payload)
         if size > endpoint.message_size:
             endpoint.message_size = size
         receivers = endpoint.receivers
@@ -351,7 +337,7 @@ class Receiving(ReceiverSide):
             if peer.hop is not None:
                 peer.hop.answer(out)
         elif out.kind == codes.SIGNAL:
-            self.host.send_failed(out.endpoint, peer.node_id, out.number, out.code)
+            self.host.emit(UndeliverableEvent(out.endpoint, peer.node_id, out.number, out.code))
         elif out.kind == codes.ERROR:
             self.origin.answers.error(peer, out.id, out.code, "", 0)
         else:
@@ -396,7 +382,7 @@ class Receiving(ReceiverSide):
         if receiver is self.builtin:
             self.answer_builtin(now)
         else:
-            self.host.messages_came(receiver)
+            self.host.emit(receiver.messages)
 
     def _take_request(self, request: Request, receiver: Receiver) -> bool:
         """False if it is no longer wanted."""
@@ -419,7 +405,7 @@ class Receiving(ReceiverSide):
         self.respond_error(request, codes.WRONG_KIND, receiver.decline, request.flow.last_used)
         if not receiver.asked:
             receiver.asked = True
-            self.host.receiver_asked(receiver)
+            self.host.emit(ReceiverEvent(receiver, RECEIVER_ASKED))
 
     def _consumed(self, flow: InFlow) -> None:
         """Raise the origin's limit, if what it has left is half used up."""
@@ -493,7 +479,7 @@ class Receiving(ReceiverSide):
         self.timers.arm(request.timer, now + request.timeout_ms)
         if self._exceeds(request, payload):
             self._abandon_parts(request.stream)
-            self.host.request_given_up(request)
+            self.host.emit(RequestEvent(request))
             return self.respond_error(request, codes.MESSAGE_TOO_LARGE, _TOO_LARGE, now)
         out = Frame(codes.PART, request.flow.peer.key, b"", 0, payload, format, type_id)
         return self._submit(request.stream, out, request.id, now)
@@ -501,23 +487,24 @@ class Receiving(ReceiverSide):
     def _exceeds(self, request: Request, payload: object) -> bool:
         """Whether the link to the origin takes less than this node does."""
         hop = request.flow.peer.hop
-        return hop is not None and size_of(payload) > hop.limits.message_size_max
+        if hop is None:
+            return False
+        size = len(payload) if isinstance(payload, bytes) else size_of(payload)
+        return size > hop.limits.message_size_max
 
     def _abandon_parts(self, stream: OutFlow) -> None:
         for item in stream.waiting.drain():
             self.origin.finish_parked(item)
 
     def _submit(self, flow: OutFlow, out: Frame, id: int, now: int) -> int:
-        if not len(flow.waiting) and self.origin.ready(flow):
-            out.id = id
-            self.origin.transmit(flow, out, now)
+        out.id = id
+        if self.origin.go(flow, out, now):
             return 0
-        pending = self.origin.open(out, flow.peer)
+        pending = self.origin.open(out)
         out.id = id
         if not flow.peer.reachable and flow.peer is not self.me:
-            pending.expires = (
-                now + codes.ROUTE_LOSS_GRACE_MS
-            )  # it asked, but cannot be reached: its end ends nothing
+            # It asked, but cannot be reached: its end ends nothing.
+            pending.expires = now + codes.ROUTE_LOSS_GRACE_MS
         self.origin.park(flow, pending, now)
         return pending.id
 
@@ -534,7 +521,9 @@ class Receiving(ReceiverSide):
         if request.timer is not None:
             self.timers.disarm(request.timer)
             request.timer = None
-        serving = talk(request.flow.peer).serving
+        peer = request.flow.peer
+        assert isinstance(peer, Correspondent)
+        serving = peer.serving
         if serving.get(request.id) is request:
             del serving[request.id]
 
@@ -545,7 +534,7 @@ class Receiving(ReceiverSide):
         if request.stream is not None:
             self._abandon_parts(request.stream)
         if taken:
-            self.host.request_given_up(request)
+            self.host.emit(RequestEvent(request))
 
     def expire(self, request: Request, now: int) -> None:
         """The deadline passed. A stream that waits for its origin to read on is not late, as long as that
@@ -560,15 +549,15 @@ class Receiving(ReceiverSide):
         self.counters["expired"] += 1
         self._drop_request(request)
 
-    def cancelled(self, peer: Peer, id: int) -> None:
+    def cancelled(self, peer: Correspondent, id: int) -> None:
         """CANCEL came; for a request that is over already it means nothing."""
-        request = talk(peer).serving.get(id)
+        request = peer.serving.get(id)
         if request is not None and not request.confirm:
             self._drop_request(request)
 
-    def part_credit(self, peer: Peer, id: int, limit: int, now: int) -> None:
+    def part_credit(self, peer: Correspondent, id: int, limit: int, now: int) -> None:
         """PART_CREDIT came: an absolute limit, like CREDIT."""
-        request = talk(peer).serving.get(id)
+        request = peer.serving.get(id)
         if request is None or request.stream is None:
             return
         request.stream.last_used = now
@@ -579,7 +568,9 @@ class Receiving(ReceiverSide):
             self.timers.arm(request.timer, now + request.timeout_ms)
             self.origin.resume(request.stream, now)
 
-    def probed(self, session: "LinkFace | None", peer: Peer, uuid: bytes, sent: int, now: int) -> None:
+    def probed(
+        self, session: "LinkFace | None", peer: Correspondent, uuid: bytes, sent: int, now: int
+    ) -> None:
         """PROBE came: what of the origin's messages has not arrived by now is lost."""
         flow = self.flow_from(peer, uuid, sent + 1, now)
         if flow is None:

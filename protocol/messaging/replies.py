@@ -21,11 +21,12 @@ class Answers:
 
     def tell_window(self, pending: Pending, now: int) -> None:
         """PART_CREDIT: the server may send as many parts as the program has room for."""
-        pending.told = now
+        pending.window_told = now
         limit = pending.consumed + pending.window
         peer = pending.peer
+        assert peer is not None
         if peer is self._origin.me:
-            self._origin.receiving.part_credit(peer, pending.id, limit & 0xFFFF, now)
+            self._origin.receiving.part_credit(self._origin.me, pending.id, limit & 0xFFFF, now)
             return
         if peer.hop is not None:  # else its way is lost: it is told again
             peer.hop.answer(signal(codes.PART_CREDIT, peer.key, b"", limit, pending.id))
@@ -89,7 +90,7 @@ class Answers:
         outcome.payload = frame.payload
         outcome.format = frame.format
         outcome.type_id = frame.type_id
-        self._origin.host.outcome_came(outcome)
+        self._origin.host.emit(outcome)
 
     def _lose_part(self, pending: Pending, now: int) -> None:
         self._origin.call_off(pending, now)

@@ -81,7 +81,7 @@ def _link(connection: LinkFace, now: int) -> "dict[str, object]":
         "bytes_out": connection.bytes_out,
         "asleep_ms": max(0, connection.asleep_until - now) if connection.asleep_until >= 0 else -1,
         "queued_bytes": connection.queued_bytes(),
-        "forwarded": connection.forwarded(),
+        "forwarded": connection.transit.passed,
         "skipped_frames": connection.skipped_frames,
         "dropped_answers": connection.dropped_answers,
     }

@@ -9,8 +9,8 @@ something with room.
 from busway.protocol import outcomes
 from busway.protocol.errors import FullError, WrongKindError
 from busway.protocol.messaging.anycast import Crowd
-from busway.protocol.messaging.correspondent import talk
-from busway.protocol.messaging.endpoints import size_of
+from busway.protocol.messaging.correspondent import Correspondent, talk
+from busway.protocol.messaging.events import UndeliverableEvent
 from busway.protocol.messaging.flows import OVER, SENT, UNRESOLVED, WAITING, OutFlow, Pending, Target
 from busway.protocol.messaging.host import MessagingHost
 from busway.protocol.messaging.publisher import Publisher
@@ -37,7 +37,7 @@ _REALM_COST = 1 << 20  # a wider realm on the way weighs more than any cost
 class Origin(SenderSide):
     """Resolves, numbers, holds back and follows up what this node sends."""
 
-    def __init__(self, host: MessagingHost, me: Peer, mesh: Mesh, timers: Timers) -> None:
+    def __init__(self, host: MessagingHost, me: Correspondent, mesh: Mesh, timers: Timers) -> None:
         super().__init__(host, me, mesh, timers)
         self.unresolved = Unresolved(self)
         self.arrived = self.unresolved.arrived
@@ -161,8 +161,17 @@ class Origin(SenderSide):
         """Whether the flow has credit and its link room. A local flow needs no link."""
         if flow.sent >= flow.limit:
             return False
-        hop = flow.link()
-        return flow.peer is self.me or (hop is not None and hop.has_room())
+        hop = flow.hop
+        if hop is None or hop.state == codes.CLOSED:
+            hop = flow.link()
+        return flow.peer is self.me or (hop is not None and hop.queue.size < codes.QUEUE_SIZE_MAX)
+
+    def go(self, flow: OutFlow, out: Frame, now: int) -> bool:
+        """Transmit it, if nothing waits before it and the flow is ready."""
+        if flow.waiting.items or not self.ready(flow):
+            return False
+        self.transmit(flow, out, now)
+        return True
 
     def submit(
         self,
@@ -189,15 +198,15 @@ class Origin(SenderSide):
             flow = crowd.choose(kind, now)
             goes = flow is not None
         else:
-            goes = flow is not None and not len(flow.waiting) and self.ready(flow)
+            goes = flow is not None and not flow.waiting.items and self.ready(flow)
         if not goes and not wait and (flow is not None or crowd is not None):
             raise FullError("the receiver's credit or the link's queue is used up: wait and send again")
-        peer = self.me if flow is None else flow.peer
-        out = Frame(kind, peer.key, uuid, 0, payload, format, type_id)
+        key = b"" if flow is None else flow.peer.key
+        out = Frame(kind, key, uuid, 0, payload, format, type_id)
         if kind == codes.SEND and goes and flow is not None:
             self.transmit(flow, out, now)
             return 0
-        pending = self.open(out, peer)
+        pending = self.open(out)
         pending.pinned = node_id
         pending.window = window
         if window:
@@ -218,14 +227,14 @@ class Origin(SenderSide):
             self.park(flow, pending, now)
         return pending.id
 
-    def open(self, out: Frame, peer: Peer) -> Pending:
+    def open(self, out: Frame) -> Pending:
         """Give a message a token under which its fate will be told."""
         if len(self.pending) >= codes.OUTSTANDING_MAX:
             raise FullError("65536 sends and requests are outstanding: wait for some to end")
         self._last_id = self._last_id % codes.ID_MAX + 1
         while self._last_id in self.pending:
             self._last_id = self._last_id % codes.ID_MAX + 1
-        pending = Pending(self, self._last_id, out, peer)
+        pending = Pending(self, self._last_id, out)
         out.id = self._last_id
         self.pending[self._last_id] = pending
         return pending
@@ -253,10 +262,10 @@ class Origin(SenderSide):
             out.number = flow.sent
         elif out.kind == codes.PART:
             out.number = flow.sent - 1
-        hop = flow.link()
+        hop = flow.hop
         if hop is None:
             self._deliver_here(out, now)
-        elif size_of(out.payload) > hop.limits.message_size_max:
+        elif len(out.payload) > hop.limits.message_size_max:
             flow.sent -= 1
             self.too_large(hop, out)
         else:
@@ -307,7 +316,7 @@ class Origin(SenderSide):
             elif flow.peer is not self.me and flow not in talk(flow.peer).stalled:
                 talk(flow.peer).stalled.append(flow)
         elif flow.endpoint and flow.deadline < 0:
-            self.timers.arm(flow, now + flow.probe_ms)
+            self.timers.arm(flow, now + (1 if flow.in_doubt else flow.probe_ms))
 
     def resume(self, flow: OutFlow, now: int, most: int = codes.OUTSTANDING_MAX) -> None:
         """Credit or room has come: let go what waited, in order, `most` messages at the most."""
@@ -322,7 +331,7 @@ class Origin(SenderSide):
         if len(flow.waiting):
             self.await_room(flow, now)
         else:
-            flow.probe_ms = codes.PROBE_MS
+            flow.certain()
             self.timers.disarm(flow)
         crowd = self.crowds.get(flow.endpoint)
         if crowd is not None:
@@ -335,7 +344,8 @@ class Origin(SenderSide):
         if not waits or flow.sent < flow.limit:
             return
         self.counters["probes"] += 1
-        flow.probe_ms = max(codes.PROBE_MS, min(flow.probe_ms * 2, codes.PROBE_MAX_MS))
+        flow.probe_ms = codes.PROBE_MS if flow.in_doubt else min(flow.probe_ms * 2, codes.PROBE_MAX_MS)
+        flow.in_doubt = False
         self.timers.arm(flow, now + flow.probe_ms)
         hop = flow.link()
         if hop is not None and hop.asleep_until >= 0:
@@ -356,7 +366,7 @@ class Origin(SenderSide):
         gain = (limit - flow.limit) & 0xFFFF
         if 0 < gain < 0x8000:
             flow.limit += gain
-            flow.probe_ms = codes.PROBE_MS
+            flow.certain()
             self.resume(flow, now)
 
     def enter(self, flow: "OutFlow | None", pending: Pending, now: int) -> bool:
@@ -392,7 +402,7 @@ class Origin(SenderSide):
         self.timers.disarm(pending)
         self.pending.pop(pending.id, None)
         outcome = Outcome(pending.id, status, code, text)
-        self.host.outcome_came(outcome)
+        self.host.emit(outcome)
         return outcome
 
     def _leave_flow(self, flow: OutFlow, pending: Pending) -> None:
@@ -418,7 +428,7 @@ class Origin(SenderSide):
         elif pending.window and pending.next_part != pending.consumed:
             pending.expires = now + codes.PROBE_MS  # the program has parts to read: the wait is its own
             self.timers.arm(pending, pending.expires)
-            if now - pending.told >= codes.PROBE_MAX_MS:
+            if now - pending.window_told >= codes.PROBE_MAX_MS:
                 self.answers.tell_window(pending, now)
         elif pending.out.kind == codes.REQUEST:
             self.counters["timed_out"] += 1
@@ -463,7 +473,8 @@ class Origin(SenderSide):
             late = reason == codes.EXPIRED and out.kind == codes.REQUEST
             self.finish(pending, outcomes.TIMED_OUT if late else outcomes.UNDELIVERED, reason)
         elif out.kind == codes.SEND:
-            self.host.send_failed(out.endpoint, out.destination[: codes.ID_SIZE], out.number, reason)
+            node_id = out.destination[: codes.ID_SIZE]
+            self.host.emit(UndeliverableEvent(out.endpoint, node_id, out.number, reason))
 
     # Nodes that go, time that passes
 
@@ -502,7 +513,7 @@ class Origin(SenderSide):
         if new and flow is not None:
             flow.opening = credit
             flow.limit = max(flow.limit, flow.sent + credit)  # CREDIT may have come before
-            flow.probe_ms = 1  # the destination may not know that we lost it, and have a higher one in mind
+            flow.in_doubt = True  # the destination may not know that we lost it
         self._leave_losers(uuid, now)
         self.unresolved.settle(uuid, now)
 
@@ -540,7 +551,7 @@ class Origin(SenderSide):
             self.counters["unknown_reply"] += 1
             return
         self.counters["undeliverable"] += 1
-        self.host.send_failed(uuid, peer.node_id, wide, reason)
+        self.host.emit(UndeliverableEvent(uuid, peer.node_id, wide, reason))
         if reason == codes.NO_ENDPOINT:
             self.lookups.refused(peer, uuid, now)
 
@@ -573,16 +584,10 @@ class Origin(SenderSide):
                 continue
             if flow.limit > flow.sent + flow.opening:
                 flow.limit = flow.sent + flow.opening
-                flow.probe_ms = 1  # the destination may have the higher one in mind: ask it at once
-            if idle >= codes.FLOW_FORGET_OUT_MS and not self._is_announced(flow):
+                flow.in_doubt = True
+            if idle >= codes.FLOW_FORGET_OUT_MS and not flow.is_announced(self.directory):
                 del flows[uuid]
                 self.forget_target(uuid)
-
-    def _is_announced(self, flow: OutFlow) -> bool:
-        """While it is, the other side may have the flow's number in mind, however long it was stopped."""
-        if flow.peer is self.me:
-            return flow.endpoint in self.directory.by_uuid
-        return flow.endpoint in flow.peer.entries or flow.endpoint == codes.INTROSPECTION
 
     def close(self) -> None:
         """Everything outstanding ends, once."""

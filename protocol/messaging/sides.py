@@ -1,6 +1,7 @@
 """The two sides of a conversation, as their parts and each other see them: what a part may use, no more."""
 
 from busway.protocol.link.face import LinkFace
+from busway.protocol.messaging.correspondent import Correspondent
 from busway.protocol.messaging.endpoints import Endpoint, EndpointHost
 from busway.protocol.messaging.flows import FlowOwner, OutFlow, Pending, Target
 from busway.protocol.messaging.host import MessagingHost
@@ -21,15 +22,17 @@ class ReceiverSide(EndpointHost):
         """A message of this very node."""
         raise NotImplementedError
 
-    def probed(self, session: "LinkFace | None", peer: Peer, uuid: bytes, sent: int, now: int) -> None:
+    def probed(
+        self, session: "LinkFace | None", peer: Correspondent, uuid: bytes, sent: int, now: int
+    ) -> None:
         """PROBE: what of the origin's messages has not arrived by now is lost."""
         raise NotImplementedError
 
-    def part_credit(self, peer: Peer, id: int, limit: int, now: int) -> None:
+    def part_credit(self, peer: Correspondent, id: int, limit: int, now: int) -> None:
         """PART_CREDIT: an absolute limit, like CREDIT."""
         raise NotImplementedError
 
-    def cancelled(self, peer: Peer, id: int) -> None:
+    def cancelled(self, peer: Correspondent, id: int) -> None:
         """CANCEL; for a request that is over already it means nothing."""
         raise NotImplementedError
 
@@ -37,7 +40,7 @@ class ReceiverSide(EndpointHost):
 class SenderSide(FlowOwner):
     """This node as an origin."""
 
-    def __init__(self, host: MessagingHost, me: Peer, mesh: Mesh, timers: Timers) -> None:
+    def __init__(self, host: MessagingHost, me: Correspondent, mesh: Mesh, timers: Timers) -> None:
         self.host = host
         self.me = me
         self.routes = mesh.routes
@@ -75,7 +78,7 @@ class SenderSide(FlowOwner):
         """Whether the flow has credit and its link room. A local flow needs no link."""
         raise NotImplementedError
 
-    def open(self, out: Frame, peer: Peer) -> Pending:
+    def open(self, out: Frame) -> Pending:
         """Give a message a token under which its fate will be told."""
         raise NotImplementedError
 

@@ -22,7 +22,7 @@ class Tracer:
     def locate(self, id: bytes, timeout_ms: int, now: int) -> int:
         """Who has an endpoint, or is that node: known, or looked up as for a message."""
         origin = self._origin
-        pending = origin.open(signal(0, b"", id), origin.me)
+        pending = origin.open(signal(0, b"", id))
         pending.expires = now + timeout_ms
         found = self.find(id, now)
         if found is not None:
@@ -57,7 +57,7 @@ class Tracer:
         hop = None if peer is None else peer.hop
         peer = origin.me if peer is None else peer
         out = signal(codes.TRACE, peer.key)
-        pending = origin.open(out, peer)
+        pending = origin.open(out)
         if hop is None:
             origin.finish(pending, outcomes.UNDELIVERED, codes.NO_ROUTE)
             return pending.id

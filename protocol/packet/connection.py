@@ -10,7 +10,7 @@ from busway.protocol.link.link import Link
 from busway.protocol.link.outbox import Unrepeated
 from busway.protocol.packet.noise import ListeningLayer
 from busway.protocol.packet.packets import NONCE_SIZE, PacketLayer
-from busway.protocol.timers import Timer
+from busway.protocol.timers import Call
 from busway.protocol.wire import codes
 from busway.protocol.wire.hello import Limits
 
@@ -28,19 +28,6 @@ _NOISE = (
 )
 _NOISE_MIN = 4  # pieces of it before anybody has answered; a chip's boot loader makes fewer
 _LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
-
-
-class PacketTimer(Timer):
-    """What the packets of a link wait for: their repetition, an acknowledgement, the peer's appearance."""
-
-    __slots__ = ("connection",)
-
-    def __init__(self, connection: "PacketConnection") -> None:
-        self.deadline = -1
-        self.connection = connection
-
-    def fire(self, now: int) -> None:
-        self.connection.packets_due(now)
 
 
 class _BesideTheStream(Unrepeated):
@@ -74,13 +61,15 @@ class PacketConnection(Connection):
     def __init__(self, host: LinkHost, link: Link, nonce: bytes, limits: Limits, now: int) -> None:
         layer = ListeningLayer(nonce[:NONCE_SIZE], link.mtu, link.window, now)
         self._layer = layer
-        self._packet_timer = PacketTimer(self)
+        self._packet_timer = Call(
+            self._packets_due
+        )  # their repetition, an acknowledgement, a peer that comes
         self._now = now
         super().__init__(host, link, nonce, _packet_limits(limits), now)
         self.outbox.layer = _BesideTheStream(layer)
         self.waits_for_peer = True  # nobody has answered yet
         self._echo_told = self._noise_told = False
-        self.outbox.broadcast_size_max = codes.PACKET_BROADCAST_SIZE_MAX
+        self.broadcast_size_max = codes.PACKET_BROADCAST_SIZE_MAX
         host.timers.disarm(self)
 
     @property
@@ -143,7 +132,7 @@ class PacketConnection(Connection):
         """Messages that came in packets of their own."""
         frames = layer.frames
         layer.frames = []
-        self.inbox.best_effort = True
+        self.best_effort = True
         for body in frames:
             live = 1 << self.state & _LIVE and self.waits_for is None
             if not body or not live or body[0] & 0xE0 != 0x80:
@@ -153,7 +142,7 @@ class PacketConnection(Connection):
                 self._frame(body[0], body, 1, len(body), now)
             except Refusal as refusal:
                 self.fail(refusal.code, refusal.text, now)
-        self.inbox.best_effort = False
+        self.best_effort = False
 
     def is_busy(self) -> bool:
         """Whether so much waits already that a best-effort message would be old when it leaves."""
@@ -178,8 +167,7 @@ class PacketConnection(Connection):
         elif deadline != self._packet_timer.deadline:
             self.host.timers.arm(self._packet_timer, deadline)
 
-    def packets_due(self, now: int) -> None:
-        """The timer of the packets."""
+    def _packets_due(self, now: int) -> None:
         self._layer.handle_timer(now)
         self._note_texts()
         self._arm()

@@ -40,7 +40,7 @@ class Advertiser(News):
     """The advertisements of one link in both directions."""
 
     __slots__ = (
-        "_due",
+        "_stages",
         "_gone",
         "_lines",
         "connection",
@@ -57,9 +57,10 @@ class Advertiser(News):
         self.watched: "dict[bytes, HaveFrame | None]" = {}  # what the peer asked for, and its last HAVE
         self.pruned: "dict[bytes, bool]" = {}  # source and uuid of the broadcasts that it does not want
         self.mesh = mesh
+        self.due = False
         self.neighbour = Neighbour(connection, 0, 0, False)
         self.reader = node_reader(b"", b"", codes.ROUTES_MAX)
-        self._due = 0  # SYNC stages to be written, as bits
+        self._stages = 0  # of SYNC that are to be written, as bits
         self._gone: "dict[bytes, bool]" = {}  # nodes that a leaf is to hear the end of
         self._lines: "dict[Route, bool]" = {}  # sources whose lines have news for this neighbour
 
@@ -71,37 +72,40 @@ class Advertiser(News):
         self.neighbour = Neighbour(connection, connection.realm, connection.cost, peer.leaf)
         self.neighbour.slow = connection.lookups
         self.reader = node_reader(me, peer.key, connection.nodes_max())
-        self._due = 1 << stage
+        self._stages = 1 << stage
+        self.due = True
 
     # Writing
 
-    def has_news(self) -> bool:
-        neighbour = self.neighbour
-        return bool(
-            neighbour.dirty
-            or neighbour.acks_due
-            or neighbour.requests
-            or self._due
-            or self._lines
-            or self._gone
-        )
+    def note(self) -> None:
+        """There is something to write."""
+        self.due = True
+        self.connection.touch()
 
     def note_stub(self, stub: bool) -> None:
         """Say whether this node passes anything on (SYNC 4 and 5)."""
-        self._due = self._due & ~0x30 | (0x10 if stub else 0x20)
-        self.connection.touch()
+        self._stages = self._stages & ~0x30 | (0x10 if stub else 0x20)
+        self.note()
 
     def note_lines(self, route: Route) -> None:
         """A source's lines have changed, or its child asked for them."""
         self._lines[route] = True
+        self.note()
 
     def note_gone(self, key: bytes) -> None:
         """A node that the leaf at the other end has heard of cannot be reached any more."""
         if key in self.connection.nodes.numbers or key in self.reader.uuids:
             self._gone[key] = True
-            self.connection.touch()
+            self.note()
 
     def write(self, nodes: AliasWriter, parts: "list[bytes]", size: int, size_max: int) -> int:
+        size = self._write(nodes, parts, size, size_max)
+        neighbour = self.neighbour
+        told = not (neighbour.dirty or neighbour.acks_due or neighbour.requests)
+        self.due = not told or bool(self._stages or self._lines or self._gone)
+        return size
+
+    def _write(self, nodes: AliasWriter, parts: "list[bytes]", size: int, size_max: int) -> int:
         size = self._write_routes(nodes, parts, size, size_max)
         if self.neighbour.dirty:
             return size
@@ -115,8 +119,8 @@ class Advertiser(News):
 
     def _write_syncs(self, parts: "list[bytes]", size: int, last: int) -> int:
         for stage in range(1, last + 1):
-            if self._due >> stage & 1:
-                self._due &= ~(1 << stage)
+            if self._stages >> stage & 1:
+                self._stages &= ~(1 << stage)
                 parts.append(bytes((2, codes.SYNC, stage)))
                 size += 3
         return size
@@ -286,8 +290,8 @@ class Advertiser(News):
         if reader.left():
             raise Refusal(codes.MALFORMED, "bytes behind a SYNC")
         if stage == 1 or stage == 2:
-            self._due |= 2 << stage
-            self.connection.touch()
+            self._stages |= 2 << stage
+            self.note()
         elif stage == 4 or stage == 5:
             self.neighbour.stub = stage == 4
             self.mesh.epoch += 1

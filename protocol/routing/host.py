@@ -26,20 +26,8 @@ class RoutingHost(LinkHost):
         """It can be reached."""
         raise NotImplementedError
 
-    def node_changed(self, peer: Peer) -> None:
-        """Its label, or that it is a leaf, has become known."""
-        raise NotImplementedError
-
     def node_down(self, peer: Peer, unsent: "list[Frame]", now: int) -> None:
         """It cannot be reached any more; `unsent`: what was not written."""
-        raise NotImplementedError
-
-    def node_lost(self, peer: Peer) -> None:
-        """... and all that was to be done for it has been."""
-        raise NotImplementedError
-
-    def duplicate_node(self, node_id: bytes) -> None:
-        """Two live nodes have that id."""
         raise NotImplementedError
 
     def way_found(self, peer: Peer, now: int) -> None:

@@ -43,7 +43,6 @@ class Lines(LineReader):
         for connection in self._mesh.connections:
             if route in adverts(connection).neighbour.children:
                 adverts(connection).note_lines(route)
-                connection.touch()
 
     def relabelled(self, peer: Peer) -> None:
         """Those who reach it through us may have its lines, or a former label, already."""
@@ -103,7 +102,7 @@ class Lines(LineReader):
     def _forget_told(self, neighbour: Neighbour, route: Route) -> None:
         neighbour.told[route] = _AGAIN
         neighbour.dirty[route] = True
-        neighbour.link.touch()
+        self._mesh.route_touched(neighbour)
 
     def close_line(self, peer: Peer, line: Line, base: int, version: int, now: int) -> None:
         """A change has come whole; if it held the whole line (`base` 0), what was not in it is gone."""

@@ -6,8 +6,10 @@ Between the rules (router.py), the bytes (advertising.py) and the host's convers
 
 from busway.protocol.errors import Refusal
 from busway.protocol.link.lanes import is_express
+from busway.protocol.outcomes import NODE_CHANGED, NODE_DOWN
 from busway.protocol.routing.advertising import adverts
 from busway.protocol.routing.directory import conflict
+from busway.protocol.routing.events import DuplicateNodeEvent, NodeEvent
 from busway.protocol.routing.forwarding import Forwarder
 from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.lines import Lines
@@ -15,7 +17,7 @@ from busway.protocol.routing.lookups import Lookups
 from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.routing.router import Neighbour, Route
 from busway.protocol.routing.topology import Topology
-from busway.protocol.timers import Timer, Timers
+from busway.protocol.timers import Timers
 from busway.protocol.wire import codes
 from busway.protocol.wire.hello import Hello
 from busway.protocol.wire.messages import Frame
@@ -25,25 +27,6 @@ if TYPE_CHECKING:
     from typing import Sequence
 
     from busway.protocol.link.face import LinkFace
-
-
-class DuplicateTimer(Timer):
-    """Ends the older of two links if the dialler has not done it."""
-
-    __slots__ = ("connection", "mesh")
-
-    def __init__(self, mesh: "Mesh", connection: "LinkFace") -> None:
-        self.deadline = -1
-        self.mesh = mesh
-        self.connection = connection
-
-    def fire(self, now: int) -> None:
-        old = self.connection
-        peer = adverts(old).peer
-        assert peer is not None
-        for other in peer.connections:
-            if other is not old and other.state == codes.OPEN and other.via == old.via:
-                old.close(now, codes.REPLACED, "a newer session took over", drain=False)
 
 
 class Mesh(Topology):
@@ -165,13 +148,24 @@ class Mesh(Topology):
                 if connection.link.dialled:
                     old.close(now, codes.REPLACED, "a newer session took over", drain=False)
                 else:
-                    self.timers.arm(DuplicateTimer(self, old), now + codes.CLOSING_MS)
+                    self._await_end(old, now)
             elif connection.link.dialled == (self.me.node_id < peer.node_id):
                 connection.waits_for = old
                 old.close(now, codes.DUPLICATE_LINK, "another link to this node stays", drain=False)
             else:
                 old.waits_for = connection
                 connection.close(now, codes.DUPLICATE_LINK, "another link to this node stays", drain=False)
+
+    def _await_end(self, old: "LinkFace", now: int) -> None:
+        self.timers.call_at(now + codes.CLOSING_MS, lambda at: self._end_older(old, at))
+
+    def _end_older(self, old: "LinkFace", now: int) -> None:
+        """The older of two links, if the dialler has not done it."""
+        peer = adverts(old).peer
+        assert peer is not None
+        for other in peer.connections:
+            if other is not old and other.state == codes.OPEN and other.via == old.via:
+                old.close(now, codes.REPLACED, "a newer session took over", drain=False)
 
     def count_syncing(self, now: int) -> None:
         syncing = 0
@@ -279,7 +273,7 @@ class Mesh(Topology):
         peer.label = label
         peer.leaf = leaf
         if peer.reachable:
-            self.host.node_changed(peer)
+            self.host.emit(NodeEvent(NODE_CHANGED, peer))
             self._lines.relabelled(peer)
 
     def peer_of(self, key: bytes, now: int) -> Peer:
@@ -430,7 +424,7 @@ class Mesh(Topology):
         for connection in self.connections:
             if connection.peer is not None and connection.peer.leaf:
                 adverts(connection).note_gone(peer.key)
-        self.host.node_lost(peer)
+        self.host.emit(NodeEvent(NODE_DOWN, peer))
         self._bring_up_other(peer.node_id, now)
 
     def _bring_up_other(self, node_id: bytes, now: int) -> None:
@@ -444,7 +438,7 @@ class Mesh(Topology):
     # The router's news
 
     def route_touched(self, neighbour: Neighbour) -> None:
-        neighbour.link.touch()
+        adverts(neighbour.link).note()
 
     def route_forgotten(self, route: Route) -> None:
         peer = self.peer_on(route)
@@ -501,7 +495,7 @@ class Mesh(Topology):
                 since = self._doubles[node_id] = doubles.get(node_id, now)
                 if since >= 0 and now - since >= codes.DUPLICATE_MS:
                     self._doubles[node_id] = -1  # told once
-                    self.host.duplicate_node(node_id)
+                    self.host.emit(DuplicateNodeEvent(node_id))
 
     def adopted(self, connection: "LinkFace", route: Route, now: int) -> None:
         """A neighbour reaches a source through us: it gets its lines, and its broadcasts. Those that wait on
@@ -515,7 +509,6 @@ class Mesh(Topology):
                 for out in other.take_broadcasts(b"" if peer is self.me else peer.key):
                     connection.enqueue_broadcast(out)
         adverts(connection).note_lines(route)
-        connection.touch()
         self.forwarder.child_added(connection, route)
 
     # Endpoints

@@ -36,7 +36,7 @@ class AliasWriter:
         """The alias field for an id, with the binding if it is new."""
         number = self.numbers.get(id)
         if number is not None:
-            return varint(number)
+            return bytes((number,)) if number < 0x80 else varint(number)
         number = self._next
         while self._pinned and number < len(self._owners) and self._owners[number] in self._pinned:
             number = number + 1 if number < self._max else self._first
@@ -64,8 +64,13 @@ class AliasReader:
         self.epoch = 0  # counts the numbers that were given to another id
 
     def read(self, reader: Reader) -> bytes:
-        if reader.left() and reader.data[reader.pos]:
-            number = reader.varint()
+        pos = reader.pos
+        if pos < reader.end and reader.data[pos]:
+            number = reader.data[pos]
+            if number < 0x80:
+                reader.pos = pos + 1
+            else:
+                number = reader.varint()
             uuid = self.uuids[number] if number < len(self.uuids) else b""
             if not uuid:
                 raise Refusal(codes.UNKNOWN_ALIAS, "alias %d was never bound" % number)

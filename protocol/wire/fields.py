@@ -38,8 +38,11 @@ class Reader:
         return self.data[pos]
 
     def u16(self) -> int:
-        raw = self.take(2)
-        return raw[0] << 8 | raw[1]
+        pos = self.pos
+        if pos + 2 > self.end:
+            raise Refusal(MALFORMED, "a frame ends inside a field")
+        self.pos = pos + 2
+        return self.data[pos] << 8 | self.data[pos + 1]
 
     def u32(self) -> int:
         raw = self.take(4)

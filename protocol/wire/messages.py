@@ -84,10 +84,6 @@ class Frame:
         self.signal = 0
         self.cancelled = False  # its origin does not want it any more: it is not written
 
-    def window(self) -> int:
-        """Of a request: the parts of a stream that its origin has room for, 0 if it wants no stream."""
-        return 0 if self.options is None else self.options.window
-
     def is_best_effort(self) -> bool:
         """Whether it may be lost rather than keep others waiting."""
         return self.options is not None and self.options.best_effort
@@ -95,6 +91,10 @@ class Frame:
     def source(self) -> bytes:
         """Node and incarnation of the origin; b"": who writes it."""
         return b"" if self.route is None else self.route.source
+
+    def root(self) -> bytes:
+        """Of a broadcast: the node whose tree it follows; b"": who writes it."""
+        return self.destination or self.source()
 
     def realm(self) -> int:
         """The widest realm that it had crossed before this link."""

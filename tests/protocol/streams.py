@@ -230,7 +230,7 @@ def check_outcome(listener: Listener, before: int) -> None:
     assert sum(map(len, connection._chunks)) <= codes.HELLO_SIZE_MAX + 5
     assert len(connection.inbox.assemblies) <= SMALL.partials_max
     assert all(len(item.data) < SMALL.message_size_max for item in connection.inbox.assemblies.values())
-    assert len(connection.inbox.aliases.uuids) <= SMALL.aliases_max + 1
+    assert len(connection.aliases.uuids) <= SMALL.aliases_max + 1
     for receiver in listener.receivers:
         assert len(receiver.queue) <= receiver.queue_max
         assert receiver.size == sum(len(message.payload) for message in receiver.queue.items if message)

@@ -79,9 +79,9 @@ def test_the_newest_of_each_endpoint_is_kept_within_the_bound_of_a_queue() -> No
     for endpoint in (E, F, G):
         net.a.publish(endpoint, bytes(500_000), net.now)
     assert backlog.size <= codes.BROADCAST_SIZE_MAX
-    assert len(backlog._kept) == 2
+    assert len(backlog.kept) == 2
     net.unblock()
-    assert (backlog.size, backlog._kept) == (0, {})
+    assert (backlog.size, backlog.kept) == (0, {})
     assert len(net.drain(net.b, net.slow)) == 11
     assert net.slow.missed() == 1
     assert [len(net.drain(net.b, receiver)) for receiver in receivers.values()] == [1, 1]
@@ -106,7 +106,7 @@ def test_a_best_effort_copy_is_not_kept_and_its_loss_is_told() -> None:
     net = Fork()
     net.burst(11)
     net.a.publish(E, b"lost", net.now, best_effort=True)
-    assert net.cables[0].a.backlog._kept == {}
+    assert net.cables[0].a.backlog.kept == {}
     net.unblock()
     assert len(net.drain(net.b, net.slow)) == 11
     assert net.slow.missed() == 1
@@ -162,11 +162,11 @@ def test_many_that_are_kept_go_on_as_there_is_room() -> None:
     for topic in topics:
         net.a.publish(topic, bytes(26_000), net.now)
     backlog = net.cables[0].a.backlog
-    assert len(backlog._kept) == 40
+    assert len(backlog.kept) == 40
     end = net.cables[0].ends[1]
-    while len(backlog._kept) == 40:  # until the queue is low, and has room for most of them
+    while len(backlog.kept) == 40:  # until the queue is low, and has room for most of them
         end.inbox += net.cables[0].a.data_to_send(50_000, net.now)
-    assert 0 < len(backlog._kept) < 40
+    assert 0 < len(backlog.kept) < 40
     net.unblock()
     assert [len(net.drain(net.b, receiver)) for receiver in receivers] == [1] * 40
 

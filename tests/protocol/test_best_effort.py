@@ -137,12 +137,12 @@ def test_it_never_overtakes_a_request_of_its_pair() -> None:
     flow = line.a.origin.flow(peer, F, 16, line.now)
     for wanted in (DATA, LOSSY):
         out = best_effort(peer.key, 0, b"alone")
-        line.a.origin.transmit(flow, out, line.now)
+        assert line.a.origin.go(flow, out, line.now)
         assert kinds(line) == [wanted]
         line.run(1000)
     line.a.request(F, b"asked", line.now, node_id=b"b" * 16)
     out = best_effort(peer.key, 0, b"behind")
-    line.a.origin.transmit(flow, out, line.now)
+    assert line.a.origin.go(flow, out, line.now)
     assert LOSSY not in kinds(line)
     line.run(1500)
     assert [message.payload for message in line.drain(1, receiver)][-2:] == [b"asked", b"behind"]
@@ -206,7 +206,7 @@ def test_what_is_passed_on_travels_alone_as_well() -> None:
         out = best_effort(peer.key, 1, b"hop")
         out.route = RoutingHeader(b"c" * 20, codes.LOCALNET, 7)
         size = len(outbox._pins)
-        assert outbox.transit.offer(out)
+        assert second.forward(out)
         found = kinds(line)
         assert found == [DATA if wanted else LOSSY]
         assert len(outbox._pins) - size == wanted
@@ -267,7 +267,7 @@ def test_nodes_without_numbers_to_spare() -> None:
     out = best_effort(peer.key, 1, b"hop")
     out.route = RoutingHeader(b"c" * 20, codes.LOCALNET, 7)
     size = len(outbox._pins)
-    assert outbox.transit.offer(out)
+    assert line.sides[0].connection.forward(out)
     assert kinds(line) == [DATA]
     assert len(outbox._pins) == size
 

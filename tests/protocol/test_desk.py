@@ -318,7 +318,7 @@ def test_a_cancel_for_what_is_over_or_cannot_be_cancelled_is_ignored() -> None:
     net.pump()
     confirm = net.a.send(E, b"sure", net.now, confirm=True)
     net.pump()
-    peer = net.b.routes.peers[A]
+    peer = talk(net.b.routes.peers[A])
     net.b.receiving.cancelled(peer, confirm)
     net.b.receiving.cancelled(peer, 999)
     net.b.receiving.part_credit(peer, 999, 5, net.now)
@@ -337,9 +337,9 @@ def test_credit_for_parts_that_is_old_changes_nothing() -> None:
     request = take(net, net.b, receiver)
     assert request.stream is not None
     for limit in (3, 2, 40_000):
-        net.b.receiving.part_credit(net.b.routes.peers[A], token, limit, net.now)
+        net.b.receiving.part_credit(talk(net.b.routes.peers[A]), token, limit, net.now)
         assert request.stream.limit == 3
-    net.b.receiving.part_credit(net.b.routes.peers[A], token, 5, net.now)
+    net.b.receiving.part_credit(talk(net.b.routes.peers[A]), token, 5, net.now)
     assert request.stream.limit == 5
 
 
@@ -481,6 +481,7 @@ def test_a_respond_that_finds_too_much_outstanding_can_be_repeated() -> None:
     net.b.cancel(held[0], net.now)
     assert net.b.respond(request, b"r", net.now) > 0
     net.cb.outbox.queue.size = 0
+    net.cb.touch()  # there is room again
     net.cable.block(net.b, False)
     net.pump()
     net.pump()  # the first made room, without a byte
@@ -593,7 +594,7 @@ def test_a_publish_to_what_is_no_broadcast_any_more_is_dropped_with_a_count() ->
 
 def test_a_probe_for_what_is_not_there_is_not_answered() -> None:
     net = Pair()
-    net.b.receiving.probed(net.cb, net.b.routes.peers[A], E, 7, net.now)
+    net.b.receiving.probed(net.cb, talk(net.b.routes.peers[A]), E, 7, net.now)
     assert talk(net.b.routes.peers[A]).in_flows == {}
     net.pump()
     assert net.ca.state == codes.OPEN
@@ -607,6 +608,6 @@ def test_a_probe_that_is_older_than_what_arrived_takes_nothing_back() -> None:
     net.pump()
     flow = talk(net.b.routes.peers[A]).in_flows[E]
     for sent in (3, 2, 40_000):
-        net.b.receiving.probed(net.cb, flow.peer, E, sent, net.now)
+        net.b.receiving.probed(net.cb, talk(flow.peer), E, sent, net.now)
         assert flow.received == 3
     assert [message.missed for message in net.drain(net.b, receiver)] == [0, 0, 0]

@@ -32,6 +32,11 @@ PEER = b"p" * 16 + b"inca"
 TYPE = b"type-id-t-sixtee"
 ALIASES_MAX = 127
 
+
+def window_of(frame: Frame) -> int:
+    return frame.options.window if frame.options else 0
+
+
 WITH_ENDPOINT = (codes.SEND, codes.PUBLISH, codes.CONFIRM, codes.REQUEST)
 SIGNALS = (codes.CANCEL, codes.CREDIT, codes.PROBE, codes.PART_CREDIT, codes.UNDELIVERABLE, codes.END)
 
@@ -134,7 +139,7 @@ def same(header: Frame, out: Frame) -> None:
     assert header.id == (0 if named and out.kind not in (codes.CONFIRM, codes.REQUEST) else out.id)
     timed = out.kind in (codes.CONFIRM, codes.REQUEST)
     assert header.expires == (NOW + max(1, out.expires - NOW) if timed else 0)
-    assert (header.window(), header.code) == (out.window(), out.code)
+    assert (window_of(header), header.code) == (window_of(out), out.code)
 
 
 @pytest.mark.parametrize(("raw", "out"), KINDS)
@@ -213,7 +218,7 @@ def test_a_cut_message_says_its_number_and_whole_size() -> None:
 
 def test_both_options_travel_together() -> None:
     header, rest = read(write(outgoing(codes.REQUEST, window=9), partial=0, size=500), b"payload")
-    assert (cut_of(header), header.window(), rest) == ((0, 500), 9, b"payload")
+    assert (cut_of(header), window_of(header), rest) == ((0, 500), 9, b"payload")
 
 
 @pytest.mark.parametrize("options", ["00", "02 09 00", "05 63 03 aabbcc", "8200 0900"])

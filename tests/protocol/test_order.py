@@ -264,13 +264,14 @@ def waiting(net: Mesh, kind: int, payload: bytes, number: int = 1) -> Frame:
 
 def test_what_is_held_behind_a_large_message_counts_as_what_waits() -> None:
     net = chain("abc")
-    outbox = net.cable["bc"].a.outbox
-    assert outbox.transit.offer(waiting(net, codes.SEND, bytes(1 << 20)))
-    net.cable["bc"].a.data_to_send(1000, net.now)
+    hop = net.cable["bc"].a
+    outbox = hop.outbox
+    assert hop.forward(waiting(net, codes.SEND, bytes(1 << 20)))
+    hop.data_to_send(1000, net.now)
     taken = 0
     for number in range(40):
-        taken += outbox.transit.offer(waiting(net, codes.SEND, bytes(1 << 20), number))
-        net.cable["bc"].a.data_to_send(70_000, net.now)
+        taken += hop.forward(waiting(net, codes.SEND, bytes(1 << 20), number))
+        hop.data_to_send(70_000, net.now)
     assert outbox.in_pieces()
     assert outbox.transit.size <= codes.TRANSIT_SIZE_MAX
     assert 7 <= taken <= 8 + 2
@@ -278,28 +279,28 @@ def test_what_is_held_behind_a_large_message_counts_as_what_waits() -> None:
 
 def test_one_message_larger_than_the_queue_passes_alone() -> None:
     net = chain("abc")
-    outbox = net.cable["bc"].a.outbox
-    assert outbox.transit.offer(waiting(net, codes.SEND, bytes(codes.TRANSIT_SIZE_MAX)))
-    assert not outbox.transit.offer(waiting(net, codes.SEND, b""))
+    hop = net.cable["bc"].a
+    assert hop.forward(waiting(net, codes.SEND, bytes(codes.TRANSIT_SIZE_MAX)))
+    assert not hop.forward(waiting(net, codes.SEND, b""))
 
 
 def test_ends_find_room_beside_a_full_queue_and_are_bounded_by_their_number() -> None:
     net = chain("abc")
     hop = net.cable["bc"].a
     outbox = hop.outbox
-    assert outbox.transit.offer(waiting(net, codes.SEND, bytes(codes.TRANSIT_SIZE_MAX - OVERHEAD)))
+    assert hop.forward(waiting(net, codes.SEND, bytes(codes.TRANSIT_SIZE_MAX - OVERHEAD)))
     failed = waiting(net, codes.ERROR, b"why")
     assert hop.forward(failed)
     assert failed.payload == b""
     for _ in range(codes.ANSWERS_MAX // 2 - 1):
         assert hop.forward(waiting(net, codes.ERROR, b""))
     assert not hop.forward(waiting(net, codes.ERROR, b"why"))
-    assert not outbox.transit.offer(waiting(net, codes.SEND, b""))
+    assert not hop.forward(waiting(net, codes.SEND, b""))
     net.pump()
     assert outbox.transit.size == 0
     assert hop.forward(waiting(net, codes.ERROR, b"why"))
     assert len(outbox.leftovers()) == 1
-    assert outbox.transit.offer(waiting(net, codes.SEND, bytes(codes.TRANSIT_SIZE_MAX)))
+    assert hop.forward(waiting(net, codes.SEND, bytes(codes.TRANSIT_SIZE_MAX)))
 
 
 def test_a_lane_is_of_its_source_its_destination_and_what_it_is_about() -> None:

@@ -7,11 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from busway.protocol import Limits, codes
-from busway.protocol.link.face import LinkFace
-from busway.protocol.link.fast import FastReader, _prefix_end
-from busway.protocol.link.link import Link
+from busway.protocol.link.fast import _prefix_end
 from busway.protocol.link.outbox import frame
 from busway.protocol.messaging.correspondent import talk
+from busway.protocol.wire.messages import Frame, RoutingHeader
 
 from .helpers import payloads
 from .nets import ANYCAST, UNICAST, USERSPACE, Mesh, chain, id_of
@@ -44,12 +43,16 @@ def test_a_prefix_ends_before_the_number_unless_it_binds_something(raw: str, siz
 
 
 def test_a_switch_forgets_all_when_it_knows_too_much() -> None:
-    switch = FastReader(LinkFace(Link(), Limits(), 0))
-    for number in range(1024):
-        switch.learn(number.to_bytes(4, "big"), number)
-    assert len(switch._known) == 1024
-    switch.learn(b"next", 1)
-    assert switch._known == {b"next": 1}
+    net = chain("abc")
+    net["c"].register(E, UNICAST)
+    net.pump()
+    warm(net)
+    switch = net.cable["bc"].b.fast
+    (meaning,) = switch._known.values()
+    switch._known = {number.to_bytes(4, "big"): meaning for number in range(1024)}
+    other = Frame(codes.SEND, b"", E, 1, b"", codes.RAW, b"")
+    switch.learn(b"next", other, RoutingHeader(net["a"].me.key, 0, 9))
+    assert switch._known == {b"next": meaning}
 
 
 # Whatever is sent, in whatever pieces, comes whole and in order
@@ -233,10 +236,10 @@ def test_an_endpoint_narrower_than_the_way_is_nobodys_the_short_way_too() -> Non
     warm(net)
     assert len(net.payloads("c", receiver)) == 2
     bc = net.cable["bc"].b
-    known = list(bc.inbox._fast._known)
+    known = list(bc.fast._known)
     assert known
     wide = bytes((known[0][0], known[0][1] | codes.LOCALNET)) + known[0][2:]
-    bc.inbox._fast._known[wide] = bc.inbox._fast._known[known[0]]
+    bc.fast._known[wide] = bc.fast._known[known[0]]
     net.note(net["c"], bc.receive_data(frame(wide + b"\x00\x03a wide one"), net.now))
     assert net.payloads("c", receiver) == []
     assert net["c"].receiving.counters["no_endpoint"] == 1
@@ -248,8 +251,8 @@ def test_a_number_that_goes_to_another_node_is_learned_anew() -> None:
     net.pump()
     warm(net, E)
     connection = net.cable["ab"].b
-    assert connection.inbox._fast._known
-    number = connection.inbox.aliases.uuids.index(E)
+    assert connection.fast._known
+    number = connection.aliases.uuids.index(E)
     rebound = b"\x88\x04\xff\x03\x00" + bytes((number,)) + F + b"\x00\x01f"
     destination = connection.news.reader.uuids.index(net["c"].me.key)
     rebound = rebound.replace(b"\xff\x03", b"\xff" + bytes((destination,)), 1)

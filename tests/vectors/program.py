@@ -242,7 +242,7 @@ def fields(frame: Frame) -> "Vector":
         "timeout_ms": frame.expires - NOW if frame.expires else 0,
         "code": frame.code,
         "reason": frame.code,
-        "stream": frame.window(),
+        "stream": frame.options.window if frame.options else 0,
         "best_effort": frame.is_best_effort(),
         "type": hexed(frame.type_id),
     }

@@ -227,7 +227,7 @@ class Bridge:
                 who = output.node_text(connection.peer.node_id, connection.peer.label)
                 self.counts[connection] = Count(connection.link.address, who)
         for connection, count in list(self.counts.items()):
-            count.forwarded = connection.forwarded()
+            count.forwarded = connection.transit.passed
             count.bytes_in = connection.bytes_in
             count.bytes_out = connection.bytes_out
             if connection not in self.bus.node.connections:
