@@ -40,8 +40,8 @@ class Links:
         Args:
             url: tcp://host:port, host:port, ws://, wss://, serial://, ble://, ipc:///path.
             token: what the other side's `listen` was given.
-            realm, cost: of the link, by default those of its sort; cost is 1 to 16382; of both sides' realms
-                the wider one holds.
+            realm: of the link, by default that of its sort; of both sides' the wider one holds.
+            cost: of the link, 1 to 16382, by default that of its sort.
             retry: when it is tried again (`busway.Retry`); None: never.
             wait: how many seconds to go on trying while the other side is not there yet, at the intervals of
                 `retry`; math.inf: for ever. By default the first failure is raised.

@@ -121,11 +121,11 @@ class Receiving:
 
         Args:
             kind: "unicast" (one registrant), "anycast" (many, the cheapest gets it), "broadcast" (many, all
-            get it).
+                get it).
             realm: who reaches it: "process", "userspace", "localnet", "global".
             types: message classes to accept; others are skipped and counted. By default anything.
             queue: messages that may wait; beyond it `policy` "refuse", "drop_oldest" (broadcast's default) or
-            "drop_newest". "latest", for broadcast: of each origin only the newest waits.
+                "drop_newest". "latest", for broadcast: of each origin only the newest waits.
             cost: 0 to 16383, prefers the cheapest of several anycast receivers.
 
         It answers no requests, `serve` does: who sends a request here hears so at once.

@@ -41,9 +41,9 @@ from busway.protocol import Limits, codes, events
 class Bus(Face, Receiving, Links, Views):
     """A program's place on the bus, for threads. Every method blocks, and any thread may call it.
 
-    Args: as `AsyncBus`: `name` of the bus, by default what BUSWAY_BUS says; `ipc`: find this machine's
-        other programs of the same user; `leaf`: join through one local node; `transit`: forward for others;
-        `label` for people; `node_id` 16 bytes; `limits`; `tap`: let `busway listen --all` see what it says.
+    Its arguments are those of `AsyncBus`: `name` of the bus, by default what BUSWAY_BUS says; `ipc`: find
+    this machine's other programs of the same user; `leaf`: join through one local node; `transit`: forward
+    for others; `label` for people; `node_id` 16 bytes; `limits`; `tap`: let `busway listen --all` see it.
 
     Use it as `with Bus() as bus:`; that returns having joined the local nodes (at most 500 ms).
     """

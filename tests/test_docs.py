@@ -328,6 +328,19 @@ def test_each_file_says_its_job_first() -> None:
     assert silent == []
 
 
+def test_what_contributors_are_told_of_is_there() -> None:
+    text = text_of("CONTRIBUTING.md")
+    named = set(
+        re.findall(r"(?:`| )((?:\.ci|adapters|docs|drivers|examples|protocol|src|tests)/[\w./*-]*)", text)
+    )
+    assert len(named) > 25
+    assert [
+        path for path in sorted(named) if "NAME" not in path and not list(ROOT.glob(path.rstrip(".")))
+    ] == []
+    for path, test in re.findall(r"(tests/\S+\.py)::(\w+)", text):
+        assert f"def {test}(" in text_of(path)
+
+
 def test_the_readme_is_short() -> None:
     assert len(text_of("README.md").splitlines()) <= 200
 
