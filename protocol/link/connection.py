@@ -14,6 +14,7 @@ from busway.protocol.link.lanes import is_express
 from busway.protocol.link.link import Link
 from busway.protocol.link.outbox import Outbox, frame
 from busway.protocol.link.queue import OVERHEAD
+from busway.protocol.link.states import AGREED, ENDED, LEAVING, NEXT, PROOF_WANTED
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasReader
 from busway.protocol.wire.fields import Reader, clip_text, lenient_text, varint
@@ -238,7 +239,7 @@ class Connection(LinkFace):
         if self.state < codes.OPEN or self.asleep_until >= 0:
             self.fail(code, text, now)
         elif self.state == codes.OPEN:
-            self.state = codes.CLOSING
+            self._go(LEAVING)
             self.host.link_state_changed(self)
             self.close_code = code
             self.close_text = text
@@ -255,6 +256,10 @@ class Connection(LinkFace):
         if self.state != codes.CLOSING or self._goodbye:
             self.outbox.control.append(_close_frame(code, text))
         self._end(code, text, False, now)
+
+    def _go(self, what: int) -> None:
+        """The one place where the state changes: by the table (states.py)."""
+        self.state = NEXT[self.state, what]
 
     def set_cost(self, cost: int, now: int) -> None:
         """The link costs something else now, 1 to 16382, as seen from this side. Raises LocalError."""
@@ -482,7 +487,7 @@ class Connection(LinkFace):
             return
         if self.link.prove is None:
             raise Refusal(codes.TOKEN, "the other side demands a token and this side was given none")
-        self.state = codes.AUTHENTICATING
+        self._go(PROOF_WANTED)
         self.host.link_state_changed(self)
         self._their_hello = body
         proof = self.link.prove(codes.AUTH_CONTEXT + self._my_hello + body)
@@ -503,7 +508,7 @@ class Connection(LinkFace):
         self._open(now)
 
     def _open(self, now: int) -> None:
-        self.state = codes.OPEN
+        self._go(AGREED)
         self.opened_at = now
         self.host.timers.disarm(self)
         if self.keepalive_ms:
@@ -528,7 +533,7 @@ class Connection(LinkFace):
     def _end(self, code: int, text: str, by_peer: bool, now: int) -> None:
         """Into CLOSED: the one place where a link ends."""
         opened = self.opened_at >= 0
-        self.state = codes.CLOSED
+        self._go(ENDED)
         self.close_code = code
         self.close_text = text
         self._goodbye = b""

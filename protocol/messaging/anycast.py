@@ -6,7 +6,7 @@ here, in order, and not at one of them: so whoever is free first gets it. Knows 
 """
 
 from busway.protocol.fifo import Fifo
-from busway.protocol.messaging.flows import WAITING, OutFlow, Pending
+from busway.protocol.messaging.flows import NEXT, PARKED, OutFlow, Pending
 from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.timers import Timer
 from busway.protocol.wire import codes
@@ -118,7 +118,7 @@ class Crowd(Timer):
     def park(self, pending: Pending, now: int) -> None:
         """Hold a message until a holder may get it."""
         pending.flow = None
-        pending.state = WAITING
+        pending.state = NEXT[pending.state, PARKED]
         pending.peer = None
         self.waiting.push(pending)
         if pending.expires >= 0 and pending.deadline < 0:

@@ -12,13 +12,34 @@ from busway.protocol.wire.messages import Frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from busway.protocol.link.face import LinkFace
 
 # States of a pending message.
-UNRESOLVED = 0  # nobody has the endpoint
-WAITING = 1  # no credit, or no room on the link
-SENT = 2
-OVER = 3
+UNRESOLVED: "Final" = 0  # nobody has the endpoint
+WAITING: "Final" = 1  # no credit, or no room on the link
+SENT: "Final" = 2
+OVER: "Final" = 3
+
+# What happens to one.
+PARKED: "Final" = 0  # with a holder, or all of them
+LAUNCHED: "Final" = 1
+UNPLACED: "Final" = 2  # nobody is known to have the endpoint, or no longer
+FINISHED: "Final" = 3  # by its one terminal outcome
+
+# (state, what happened) -> the next state. What is not here does not happen: above all, nothing is launched
+# twice, and what has been launched never waits again, so no message is sent twice and none has two outcomes.
+NEXT: "Final" = {
+    (UNRESOLVED, PARKED): WAITING,
+    (UNRESOLVED, LAUNCHED): SENT,
+    (UNRESOLVED, UNPLACED): UNRESOLVED,
+    (UNRESOLVED, FINISHED): OVER,
+    (WAITING, LAUNCHED): SENT,
+    (WAITING, UNPLACED): UNRESOLVED,
+    (WAITING, FINISHED): OVER,
+    (SENT, FINISHED): OVER,
+}
 
 UNLIMITED = 1 << 62  # the limit of a flow without credit: replies, broadcasts
 

@@ -4,7 +4,7 @@ full.
 
 from busway.protocol import outcomes
 from busway.protocol.errors import FullError, WrongKindError
-from busway.protocol.messaging.flows import SENT, UNLIMITED, WAITING, OutFlow, Pending
+from busway.protocol.messaging.flows import LAUNCHED, NEXT, PARKED, UNLIMITED, WAITING, OutFlow, Pending
 from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.routing.directory import Directory
 from busway.protocol.wire import codes
@@ -83,7 +83,7 @@ class Publisher:
             raise FullError("the broadcast queues of links concerned are full: wait and publish again")
         pending = self._origin.open(out)
         pending.flow = flow
-        pending.state = WAITING
+        pending.state = NEXT[pending.state, PARKED]
         pending.patience_ms = patience_ms
         if patience_ms > 0:
             self._origin.timers.arm(pending, now + patience_ms)
@@ -150,7 +150,7 @@ class Publisher:
                 self._await_room(flow)
                 return
             flow.waiting.pop()
-            pending.state = SENT
+            pending.state = NEXT[pending.state, LAUNCHED]
             self._origin.finish(pending, outcomes.ACCEPTED)
 
     def lose_patience(self, pending: Pending, now: int) -> None:

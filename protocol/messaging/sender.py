@@ -11,7 +11,19 @@ from busway.protocol.errors import FullError, WrongKindError
 from busway.protocol.messaging.anycast import Crowd
 from busway.protocol.messaging.correspondent import Correspondent, talk
 from busway.protocol.messaging.events import UndeliverableEvent
-from busway.protocol.messaging.flows import OVER, SENT, UNRESOLVED, WAITING, OutFlow, Pending, Target
+from busway.protocol.messaging.flows import (
+    FINISHED,
+    LAUNCHED,
+    NEXT,
+    PARKED,
+    SENT,
+    UNPLACED,
+    UNRESOLVED,
+    WAITING,
+    OutFlow,
+    Pending,
+    Target,
+)
 from busway.protocol.messaging.host import MessagingHost
 from busway.protocol.messaging.publisher import Publisher
 from busway.protocol.messaging.replies import Answers
@@ -241,7 +253,7 @@ class Origin(SenderSide):
 
     def launch(self, flow: OutFlow, pending: Pending, now: int) -> None:
         pending.flow = flow
-        pending.state = SENT
+        pending.state = NEXT[pending.state, LAUNCHED]
         pending.peer = flow.peer
         pending.out.destination = flow.peer.key
         if pending.out.kind == codes.CONFIRM or pending.out.kind == codes.REQUEST:
@@ -264,6 +276,7 @@ class Origin(SenderSide):
             out.number = flow.sent - 1
         hop = flow.hop
         if hop is None:
+            assert flow.peer is self.me
             self._deliver_here(out, now)
         elif len(out.payload) > hop.limits.message_size_max:
             flow.sent -= 1
@@ -300,7 +313,7 @@ class Origin(SenderSide):
     def park(self, flow: OutFlow, pending: Pending, now: int) -> None:
         """Hold a message until its flow has credit and its link room."""
         pending.flow = flow
-        pending.state = WAITING
+        pending.state = NEXT[pending.state, PARKED]
         pending.peer = flow.peer
         pending.out.destination = flow.peer.key
         flow.waiting.push(pending)
@@ -398,7 +411,7 @@ class Origin(SenderSide):
             self._finish_request(pending, status)
         elif pending.state == UNRESOLVED:
             self.unresolved.remove(pending)
-        pending.state = OVER
+        pending.state = NEXT[pending.state, FINISHED]
         self.timers.disarm(pending)
         self.pending.pop(pending.id, None)
         outcome = Outcome(pending.id, status, code, text)
@@ -557,7 +570,7 @@ class Origin(SenderSide):
 
     def reroute(self, pending: Pending, now: int) -> None:
         pending.flow = None
-        pending.state = UNRESOLVED
+        pending.state = NEXT[pending.state, UNPLACED]
         try:
             flow = self.flow_for(pending.out.endpoint, pending.pinned, now)
         except WrongKindError:

@@ -4,7 +4,7 @@ The origin's side; who is asked answers in forwarding.py.
 """
 
 from busway.protocol import outcomes
-from busway.protocol.messaging.flows import SENT, Pending
+from busway.protocol.messaging.flows import LAUNCHED, NEXT, Pending
 from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.routing.peers import Peer
 from busway.protocol.wire import codes
@@ -61,7 +61,7 @@ class Tracer:
         if hop is None:
             origin.finish(pending, outcomes.UNDELIVERED, codes.NO_ROUTE)
             return pending.id
-        pending.state = SENT
+        pending.state = NEXT[pending.state, LAUNCHED]
         pending.expires = now + timeout_ms
         origin.timers.arm(pending, pending.expires)
         out.route = RoutingHeader(b"", codes.PROCESS, hops)

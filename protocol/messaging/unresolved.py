@@ -6,7 +6,7 @@ The origin's side; who is asked, and what is answered, is in lookups.py.
 
 from busway.protocol import outcomes
 from busway.protocol.errors import WrongKindError
-from busway.protocol.messaging.flows import UNRESOLVED, Pending
+from busway.protocol.messaging.flows import NEXT, UNPLACED, Pending
 from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.wire import codes
 
@@ -23,7 +23,7 @@ class Unresolved:
 
     def park(self, pending: Pending, ttl_ms: int, now: int) -> None:
         uuid = pending.out.endpoint
-        pending.state = UNRESOLVED
+        pending.state = NEXT[pending.state, UNPLACED]
         pending.has_ttl = ttl_ms > 0
         asked = self._look_up(pending, now)
         if pending.has_ttl and uuid not in pending.asked and uuid != codes.INTROSPECTION:

@@ -8,7 +8,7 @@ Everything is written from the state as it is then, never from a queue.
 from busway.protocol.errors import Refusal
 from busway.protocol.link.face import LinkFace, News
 from busway.protocol.routing.peers import Entry, Line, Peer
-from busway.protocol.routing.router import PARENT, WIDE, Neighbour, Route
+from busway.protocol.routing.router import PARENT, WIDE, Child, Neighbour, Route
 from busway.protocol.routing.topology import Topology
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasWriter, node_reader
@@ -176,24 +176,23 @@ class Advertiser(News):
         return bytes((codes.PARENT_WITH,)) + node + b"".join([varint(version) for version in versions])
 
     def _write_node(self, route: Route, parts: "list[bytes]", size: int) -> int:
-        """The lines of a source, from the versions on that its child has. The first of these, for the realm
-        PROCESS, says whether it has the label. A leaf without one has an empty label: what it is
-        stands beside that.
+        """The lines of a source, from the versions on that its child has. A leaf without a label has an empty
+        one: what it is stands beside that.
         """
-        told = self.neighbour.children.get(route)
+        child = self.neighbour.children.get(route)
         peer = self.mesh.peer_on(route)
-        if told is None or peer is None or (self.neighbour.slow and not self.mesh.leaf):
+        if child is None or peer is None or (self.neighbour.slow and not self.mesh.leaf):
             return size
         for realm in range(self.connection.realm, codes.GLOBAL + 1):
-            if peer.lines[realm].version > told[realm]:
-                size = self._write_line(peer, realm, told, parts, size)
-        if not told[0] and (peer.label or peer.leaf):
-            size = self._write_label(peer, told, parts, size)
+            if peer.lines[realm].version > child.versions[realm]:
+                size = self._write_line(peer, realm, child, parts, size)
+        if not child.knows_label and (peer.label or peer.leaf):
+            size = self._write_label(peer, child, parts, size)
         return size
 
-    def _write_label(self, peer: Peer, told: "list[int]", parts: "list[bytes]", size: int) -> int:
-        told[0] = 1
-        version = varint(told[codes.GLOBAL])
+    def _write_label(self, peer: Peer, child: Child, parts: "list[bytes]", size: int) -> int:
+        child.knows_label = True
+        version = varint(child.versions[codes.GLOBAL])
         body = self._line_head(peer, codes.GLOBAL, _LABEL) + text8(peer.label) + version + version
         return _append(parts, size, body)
 
@@ -202,21 +201,21 @@ class Advertiser(News):
             flags |= _LEAF
         return bytes((codes.DIRECTORY, realm | flags)) + self.connection.nodes.write(peer.key)
 
-    def _write_line(self, peer: Peer, realm: int, told: "list[int]", parts: "list[bytes]", size: int) -> int:
+    def _write_line(self, peer: Peer, realm: int, child: Child, parts: "list[bytes]", size: int) -> int:
         """What a line has that the child lacks, in as many frames as it takes."""
         line: Line = peer.lines[realm]
-        base = told[realm]
+        base = child.versions[realm]
         if base < line.floor:
             base = 0
-        told[realm] = line.version
+        child.versions[realm] = line.version
         entries = [entry.encode() for entry in line.since(base)]
         tail = varint(base) + varint(line.version)
         at = 0
         first = True
         while first or at < len(entries):
             label = b""
-            if not told[0] and (peer.label or peer.leaf):
-                told[0] = 1
+            if not child.knows_label and (peer.label or peer.leaf):
+                child.knows_label = True
                 label = text8(peer.label)
             body = label + tail
             room = self.connection.limits.frame_size_max - len(body) - 2 - _NODE_SIZE
@@ -261,7 +260,6 @@ class Advertiser(News):
         elif kind == codes.PARENT_WITH:
             for realm in range(codes.USERSPACE, codes.GLOBAL + 1):
                 versions[realm] = reader.varint()
-            versions[0] = 1
         if self.mesh.leaf or neighbour.leaf:
             if kind == codes.RETRACT and self.mesh.leaf:
                 self.mesh.node_gone(key, now)
@@ -280,9 +278,8 @@ class Advertiser(News):
         elif kind == codes.RETRACT:
             router.withdraw(neighbour, route, now)
         else:
-            if route is router.me:
-                versions[0] = 1  # HELLO has told our label
-            router.adopt(neighbour, route, versions, now)
+            knows_label = kind == codes.PARENT_WITH or route is router.me  # HELLO has told ours
+            router.adopt(neighbour, route, Child(versions, knows_label), now)
             self.mesh.adopted(self.connection, route, now)
 
     def read_sync(self, reader: Reader, now: int) -> None:

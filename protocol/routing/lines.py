@@ -48,9 +48,9 @@ class Lines(LineReader):
         """Those who reach it through us may have its lines, or a former label, already."""
         route = peer.route
         for connection in self._mesh.connections:
-            versions = adverts(connection).neighbour.children.get(route) if route is not None else None
-            if versions is not None:
-                versions[0] = 0
+            child = adverts(connection).neighbour.children.get(route) if route is not None else None
+            if child is not None:
+                child.knows_label = False
         self.changed(peer)
 
     def accepts_line_from(self, connection: "LinkFace", key: bytes) -> "Peer | None":
@@ -149,6 +149,6 @@ class Lines(LineReader):
             self._left(entry, now)
         if peer.route is not None:
             for neighbour in self._mesh.router.neighbours:
-                versions = neighbour.children.get(peer.route)
-                if versions is not None:
-                    versions[realm] = 0
+                child = neighbour.children.get(peer.route)
+                if child is not None:
+                    child.versions[realm] = 0

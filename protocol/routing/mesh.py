@@ -15,7 +15,7 @@ from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.lines import Lines
 from busway.protocol.routing.lookups import Lookups
 from busway.protocol.routing.peers import Entry, Peer
-from busway.protocol.routing.router import Neighbour, Route
+from busway.protocol.routing.router import Child, Neighbour, Route
 from busway.protocol.routing.topology import Topology
 from busway.protocol.timers import Timers
 from busway.protocol.wire import codes
@@ -85,7 +85,9 @@ class Mesh(Topology):
         neighbour = advertiser.neighbour
         if self.leaf:
             self.uplink = self._best_uplink()
-            neighbour.children[self.router.me] = [1, 0, 0, 0]  # a leaf tells its lines without being asked
+            neighbour.children[self.router.me] = Child(
+                [0, 0, 0, 0], True
+            )  # it tells its lines without being asked
             advertiser.note_lines(self.router.me)
             self.host.ask_again(now)
             self.lookups.watch_all()

@@ -48,6 +48,16 @@ def extend(metric: int, realm: int, cost: int) -> int:
     return max(metric >> 14, realm) << 14 | total
 
 
+class Child:
+    """A neighbour that reaches a source through us: what of the source's lines it has."""
+
+    __slots__ = ("knows_label", "versions")
+
+    def __init__(self, versions: "list[int]", knows_label: bool) -> None:
+        self.versions = versions  # by realm; the first, PROCESS, stays 0
+        self.knows_label = knows_label
+
+
 class Neighbour:
     """The routing side of one link: what each side has told the other in this session (rule 6)."""
 
@@ -82,7 +92,7 @@ class Neighbour:
         self.told: "dict[Route, int]" = {}  # a distance or PARENT; absent: nothing, or withdrawn
         self.dirty: "dict[Route, bool]" = {}  # told is not what it should be
         self.requests: "dict[Route, int]" = {}  # SEQREQ to be written: the number, plus WIDE
-        self.children: "dict[Route, list[int]]" = {}  # they reach it through us; directory versions they have
+        self.children: "dict[Route, Child]" = {}  # it reaches them through us
         self.withdrawn = 0  # withdrawals sent: RETRACT and PARENT
         self.acked = 0  # ... of which so many have been processed
         self.marks: "dict[Route, int]" = {}  # number of the last withdrawal of each, until it is acked
@@ -148,6 +158,8 @@ class Router:
         "hold_ms",
         "me",
         "neighbours",
+        "raised_at",
+        "raises",
         "routes",
         "timers",
         "touched",
@@ -169,6 +181,8 @@ class Router:
         self.forgotten = forgotten
         self.transit = False
         self.hold_ms = _HOLD_MS
+        self.raises = 0  # of our own number, in the second that began then
+        self.raised_at = 0
         self.me = Route(self, key)
         self.me.distance = seqno << 16
         self.routes: "dict[bytes, Route]" = {key: self.me}
@@ -256,11 +270,11 @@ class Router:
         neighbour.requests.pop(route, None)
         return True
 
-    def adopt(self, neighbour: Neighbour, route: Route, versions: "list[int]", now: int) -> None:
+    def adopt(self, neighbour: Neighbour, route: Route, child: Child, now: int) -> None:
         """It reaches the source through us: no offer, and a child of the source's tree (rule 11)."""
         self.withdraw(neighbour, route, now)
         if self.routes.get(route.key) is route:
-            neighbour.children[route] = versions
+            neighbour.children[route] = child
 
     def acknowledge(self, neighbour: Neighbour, count: int, now: int) -> bool:
         """`count` of our withdrawals, modulo 65536, were processed; False if there were not so many."""
@@ -297,11 +311,11 @@ class Router:
         """Not so often that a neighbour which does not read for a while takes the newest number for an old
         one.
         """
-        if now - self.me.passed_at >= codes.SEQREQ_MS:
-            self.me.passed_at = now
-            self.me.retry_ms = 0
-        self.me.retry_ms += 1  # of us, it counts the numbers of this second
-        return self.me.retry_ms <= _RAISES_MAX
+        if now - self.raised_at >= codes.SEQREQ_MS:
+            self.raised_at = now
+            self.raises = 0
+        self.raises += 1
+        return self.raises <= _RAISES_MAX
 
     # What we tell
 
