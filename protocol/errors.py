@@ -1,5 +1,5 @@
-"""What the core raises for misuse by its caller; such an error changes no state. Bytes from a peer never
-raise.
+"""Errors that the core raises for misuse by its caller; such an error changes no state. Bytes from a peer
+never raise.
 """
 
 

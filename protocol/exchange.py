@@ -63,8 +63,8 @@ class Exchange(MessagingHost):
         self.origin.receiving = self.receiving
 
     def take_events(self) -> "list[events.Event]":
-        """What happened since the last call. `receive_data`, `receive_eof` and `handle_timer` return the same
-        list.
+        """All that happened since the last call. `receive_data`, `receive_eof` and `handle_timer` return the
+        same list.
         """
         happened = self._events
         if happened:

@@ -13,6 +13,7 @@ from busway.protocol.messaging.report import report
 from busway.protocol.packet.connection import PacketConnection
 from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.wire import codes
+from busway.protocol.wire.address import Address
 from busway.protocol.wire.hello import Limits
 from busway.protocol.wire.messages import Frame
 
@@ -31,14 +32,12 @@ class Node(Exchange):
     """One participant of a bus.
 
     Args: `node_id` 16 bytes; `bus` the bus name, 1 to 64 bytes of UTF-8; `entropy` gives n random bytes
-    (`os.urandom`);
-    `label` tells people which program this is; `leaf` for a short-lived or small participant that has one
-    link and never
-    forwards; `transit` whether it forwards for others, None: once it has links of two media; `limits` of
-    every link; `wake` is called when there may be something new for `connections_to_flush` or `take_events`;
-    `encode` turns the answer of the introspection endpoint into CBOR bytes (`cbor2.dumps`), None: it is not
-    served.
-    All times are integers in ms of one clock of any origin, not negative. Raises LocalError for misuse.
+    (`os.urandom`); `label` tells people which program this is; `leaf` for a short-lived or small participant
+    that has one link and never forwards; `transit` whether it forwards for others, None: once it has links of
+    two media; `limits` of every link; `wake` is called when there may be something new for
+    `connections_to_flush` or `take_events`; `encode` turns the answer of the introspection endpoint into CBOR
+    bytes (`cbor2.dumps`), None: it is not served. All times are integers in ms of one clock of any origin,
+    not negative. Raises LocalError for misuse.
     """
 
     def __init__(
@@ -114,7 +113,7 @@ class Node(Exchange):
         return connection
 
     def connections_to_flush(self) -> "list[Connection]":
-        """Those with something to write since the last call."""
+        """The connections that have something to write since the last call."""
         flush = self._flush
         if flush:
             self._flush = []
@@ -167,14 +166,12 @@ class Node(Exchange):
         """Register a receiver at `endpoint`, 16 bytes.
 
         Args: `kind` UNICAST, ANYCAST or BROADCAST; `realm` PROCESS to GLOBAL; `name` for people, at most 64
-        bytes of
-        UTF-8; `cost` 0 to 16383, the cheapest anycast holder is chosen; `queue_max` messages and `size_max`
-        bytes bound its queue;
-        `policy` REFUSE, DROP_OLDEST, DROP_NEWEST, -1: REFUSE, for BROADCAST DROP_OLDEST; for BROADCAST only
-        LATEST: of each origin the newest. Nobody hears that a broadcast is refused, so there REFUSE is
-        DROP_NEWEST, which counts it.
-        `opening`, 1 to 4, credit of those who have not sent yet; below 4 it says that so many are worked on
-        at once. Raises EndpointTakenError, LocalError.
+        bytes of UTF-8; `cost` 0 to 16383, the cheapest anycast holder is chosen; `queue_max` messages and
+        `size_max` bytes bound its queue; `policy` REFUSE, DROP_OLDEST, DROP_NEWEST, -1: REFUSE, for BROADCAST
+        DROP_OLDEST; for BROADCAST only LATEST: of each origin the newest. Nobody hears that a broadcast is
+        refused, so there REFUSE is DROP_NEWEST, which counts it. `opening`, 1 to 4, credit of those who have
+        not sent yet; below 4 it says that so many are worked on at once. Raises EndpointTakenError,
+        LocalError.
         """
         self._check_open()
         _check_id("endpoint", endpoint)
@@ -224,7 +221,7 @@ class Node(Exchange):
 
     def send(
         self,
-        endpoint: bytes,
+        endpoint: Address,
         payload: object,
         now: int,
         format: int = codes.RAW,
@@ -239,12 +236,10 @@ class Node(Exchange):
         """Send to a unicast or anycast endpoint.
 
         Returns 0 if the message was accepted for transport, else a token whose Outcome will come: ACCEPTED or
-        UNDELIVERED; with `confirm`
-        TAKEN, UNDELIVERED or UNKNOWN within `timeout_ms`. `node_id` picks the node; `ttl_ms` waits for the
-        endpoint to appear. `timeout_ms` None: with `confirm` 30 s; a plain message waits for credit and room,
-        as long as it takes. With
-        `wait=False` a lack of credit or room raises FullError. Raises WrongKindError for a broadcast
-        endpoint, LocalError.
+        UNDELIVERED; with `confirm` TAKEN, UNDELIVERED or UNKNOWN within `timeout_ms`. `node_id` picks the
+        node; `ttl_ms` waits for the endpoint to appear. `timeout_ms` None: with `confirm` 30 s; a plain
+        message waits for credit and room, as long as it takes. With `wait=False` a lack of credit or room
+        raises FullError. Raises WrongKindError for a broadcast endpoint, LocalError.
         """
         if type(payload) is bytes and 0 <= format < 3 and not (confirm or node_id or self.closed):  # 3: TYPED
             flow = self.origin.direct.get(endpoint)
@@ -280,7 +275,7 @@ class Node(Exchange):
 
     def publish(
         self,
-        endpoint: bytes,
+        endpoint: Address,
         payload: object,
         now: int,
         format: int = codes.RAW,
@@ -309,7 +304,7 @@ class Node(Exchange):
 
     def request(
         self,
-        endpoint: bytes,
+        endpoint: Address,
         payload: object,
         now: int,
         format: int = codes.RAW,
@@ -325,8 +320,7 @@ class Node(Exchange):
         `timeout_ms`.
 
         With `window`, 1 to 32767 parts, a streaming reply is wanted: PARTIAL outcomes (each to be confirmed
-        with `consume_part`), then ENDED or
-        another; the timeout then counts from the last part.
+        with `consume_part`), then ENDED or another; the timeout then counts from the last part.
         """
         self._check_message(endpoint, payload, format, type_id, node_id)
         _check_time("ttl_ms", ttl_ms)
@@ -476,7 +470,7 @@ def _check_time(name: str, value: int) -> None:
 
 
 def _policy(policy: int, kind: int) -> int:
-    """What a full queue does, as the receiving knows it."""
+    """The policy of a full queue, as receiving knows it."""
     if not -1 <= policy <= codes.LATEST:
         raise LocalError(
             "policy must be REFUSE, DROP_OLDEST, DROP_NEWEST or LATEST (0 to 3), not %r" % policy

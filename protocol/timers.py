@@ -1,8 +1,7 @@
 """Deadlines in buckets of 64 ms: arming and disarming cost two dictionary operations, whatever their number.
 
 A bucket is searched for its earliest deadline only when it is the next to fire, so a request that is answered
-long before
-its timeout never pays for an ordered structure. Reads no clock.
+long before its timeout never pays for an ordered structure. Reads no clock.
 """
 
 TYPE_CHECKING = False

@@ -1,4 +1,4 @@
-"""What a link's full broadcast queue has no room for: of each source and endpoint the newest is kept until
+"""Broadcasts that a link's full queue has no room for: of each source and endpoint the newest is kept until
 there is room, what is older is lost with a count.
 
 So a subscriber that was slow for a while ends up with the last value, and hears what it missed, also if
@@ -61,7 +61,7 @@ class Backlog:
                 self._tell(uuid)
 
     def take_all(self, root: "bytes | None") -> "list[Frame]":
-        """What is kept of the tree of `root`, b"" for our own, None: of all; it is not any more."""
+        """Take out what is kept of the tree of `root`, b"" for our own, None: of all."""
         taken: "list[Frame]" = []
         for key, out in list(self.kept.items()):
             if root is None or out.root() == root:
@@ -96,8 +96,8 @@ class Backlog:
             self.skipped[out.endpoint] = self.skipped.get(out.endpoint, 0) + 1
 
     def _tell(self, uuid: bytes) -> None:
-        """Say how many have been published, for nothing may follow that shows it. Not where broadcasts of
-        the pair may travel beside the stream: they and this could pass each other.
+        """Say how many have been published, for nothing may follow that shows it. Not where broadcasts of the
+        pair may travel beside the stream: they and this could pass each other.
         """
         number = self._host.published(uuid)
         if number < 0 or self._outbox.layer is not None or not self._link.has_broadcast_room():

@@ -667,7 +667,7 @@ def _check_stranger(data: bytes, start: int, end: int) -> None:
 
 
 def _stranger(data: bytes, start: int) -> Refusal:
-    """Who begins with a frame of this kind; its length stands before it."""
+    """The refusal of one who begins with a frame of this kind; its length stands before it."""
     text = "the other side does not speak Busway"
     if start > 0 and data[start - 1 : start + 4] == b"HTTP/":
         text = "the other side speaks HTTP: connect to ws:// or wss:// instead, if that is meant"

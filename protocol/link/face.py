@@ -34,7 +34,7 @@ class Remote(Timer):
 
 
 class LinkFace(Timer):
-    """What the rooms above see of a connection."""
+    """A connection, as the rooms above see it."""
 
     def __init__(self, link: Link, limits: Limits, now: int) -> None:
         self.deadline = -1
@@ -167,7 +167,7 @@ class LinkFace(Timer):
         raise NotImplementedError
 
     def resume_broadcasts(self, now: int) -> None:
-        """Those who wait for room for broadcasts go on: there is, or the link is gone."""
+        """Let those who wait for room for broadcasts go on: there is, or the link is gone."""
         raise NotImplementedError
 
 
@@ -207,7 +207,7 @@ class Intake:
 
 
 class Waiter(Timer):
-    """What waits for room on a link."""
+    """Something that waits for room on a link."""
 
     __slots__ = ()
 
@@ -217,7 +217,7 @@ class Waiter(Timer):
 
 
 class News:
-    """What one link has to tell of nodes and endpoints, and what its peer tells of them."""
+    """The news of nodes and endpoints that one link has to tell, and that its peer tells."""
 
     __slots__ = ("due", "reader")
 
@@ -246,7 +246,7 @@ class News:
 
 
 class LinkHost:
-    """What a connection asks of its node."""
+    """The node, as a connection knows it."""
 
     identity: Remote
     bus: str  # its name
@@ -257,7 +257,7 @@ class LinkHost:
         raise NotImplementedError
 
     def take_events(self) -> "list[Event]":
-        """What happened since the last call."""
+        """All that happened since the last call."""
         raise NotImplementedError
 
     def note_flush(self, link: LinkFace) -> None:
@@ -269,7 +269,7 @@ class LinkHost:
         raise NotImplementedError
 
     def news_of(self, link: LinkFace) -> News:
-        """What the link will have to tell, and hear, of nodes and endpoints."""
+        """The news that the link will have to tell, and hear, of nodes and endpoints."""
         raise NotImplementedError
 
     def link_state_changed(self, link: LinkFace) -> None:

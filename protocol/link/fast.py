@@ -289,7 +289,7 @@ def write_parcels(
 
 
 def _prepare(path: Path, aliases: AliasWriter, nodes: AliasWriter, direct: bytes, now: int) -> None:
-    """What stands before the number; used again once it binds nothing any more."""
+    """Write what stands before the number; used again once it binds nothing any more."""
     bound = path.endpoint in aliases.numbers and path.route.source in nodes.numbers
     bound = bound and path.to.key in nodes.numbers
     header = write_header(path.message(b"\0\0"), aliases, nodes, direct, now)

@@ -1,4 +1,5 @@
-"""What may pass what on one link (docs/protocol.md, section 5.5): within a lane nothing, else anything.
+"""The lanes of one link: what may pass what (docs/protocol.md, section 5.5): within a lane nothing, else
+anything.
 
 Asked only where order could be lost: each lane lies in one queue, which keeps it by itself.
 """

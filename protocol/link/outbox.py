@@ -1,4 +1,5 @@
-"""What waits to be written on one link, and how it becomes bytes: late, when the link can take them.
+"""Queues of what waits to be written on one link, and how it becomes bytes: late, when the link can take
+them.
 
 Control frames first, then the directory's changes, credit, answers; then messages, in turn with broadcasts
 and messages of others, and large messages piece by piece. Each lane (lanes.py) lies in one queue, and so
@@ -177,7 +178,7 @@ class Outbox:
         return rest
 
     def credits(self) -> "list[Intake]":
-        """Those whose limit was to be told; none are due afterwards."""
+        """The intakes whose limit was to be told; none are due afterwards."""
         due = self._credits
         self._credits = []
         for intake in due:
@@ -388,8 +389,8 @@ class Outbox:
             self._fresh.append(lane)
 
     def _note_pins(self, size: int) -> None:
-        """What was written just now ends `size` bytes from where the stream has been taken to; what of a
-        large message is still to come counts when it has been.
+        """Note that what was written just now ends `size` bytes from where the stream has been taken to; what
+        of a large message is still to come counts when it has been.
         """
         assert self.layer is not None
         going = [partial.lane for partial in self._partials]
@@ -437,7 +438,9 @@ class Outbox:
         return size
 
     def _write_held(self, partial: Partial, parts: "list[bytes]", size: int, now: int) -> int:
-        """What waited behind a large message that is written: a frame's worth, or to the next large one."""
+        """Write what waited behind a large message that is written: a frame's worth, or to the next large
+        one.
+        """
         held = partial.held
         others = len(self._partials)
         stop = size + self.limits.frame_size_max

@@ -10,6 +10,7 @@ from busway.protocol.messaging.flows import NEXT, PARKED, OutFlow, Pending
 from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.timers import Timer
 from busway.protocol.wire import codes
+from busway.protocol.wire.address import Address
 
 _PATIENCE_MS = 20  # how long a send waits for the holder whose turn it is: credit is on its way if it reads
 _LAG_MS = 500  # how long it is passed over after that, while it has no credit
@@ -20,12 +21,12 @@ _MEMORY = 256  # answers of the quickest holder after which all counts are halve
 class Crowd(Timer):
     """The holders of one endpoint, and what waits for them."""
 
-    __slots__ = ("_pumping", "_turn", "flows", "origin", "uuid", "waiting")
+    __slots__ = ("_pumping", "_turn", "address", "flows", "origin", "waiting")
 
-    def __init__(self, origin: SenderSide, uuid: bytes) -> None:
+    def __init__(self, origin: SenderSide, address: Address) -> None:
         self.deadline = -1
         self.origin = origin
-        self.uuid = uuid
+        self.address = address
         self.flows: "list[OutFlow]" = []
         self.waiting = Fifo()
         self._turn = 0
@@ -146,7 +147,7 @@ class Crowd(Timer):
             return
         self._pumping = True
         while len(self.waiting):
-            if not self.origin.is_crowd(self, self.uuid, now):
+            if not self.origin.is_crowd(self, self.address, now):
                 for item in self.waiting.drain():  # one holder is left, or none
                     self.origin.reroute(item, now)
                 break

@@ -1,9 +1,21 @@
-"""Endpoints registered at this node: their receivers, queues, queue policies, and what each origin may still
-send.
+"""Endpoints registered at this node: their receivers, queues, queue policies, and what each origin may send.
 
-Knows no link and writes nothing: credit that falls due and messages that a policy throws out are handed to
-the `Receiving`
-(receiving.py), which answers them.
+Knows no link and writes nothing: credit that falls due, and what a policy throws out, receiving.py tells.
+
+Flow control (docs/protocol.md, section 7.1). What must hold: all that origins may have under way and queued
+fits the queue, so that what keeps to its limit is not refused; and no origin stays blocked while its messages
+are read.
+
+Why the first holds: `raise_limit` gives an origin no more than the windows of the others leave of half the
+queue. The other half is for what was promised unasked: the opening credit of those who come, one message for
+each. Why the second does: a limit is an absolute number that only rises, so a CREDIT that is lost, doubled or
+late does no harm, the next one says it all; it is told when half a window is used up, and to who asks
+(PROBE), and a blocked origin asks until it is told. What a PROBE counts and has not come by then is lost, and
+held against nobody.
+
+Limits that are absolute: RFC 9000, section 4.1, of QUIC. Windows that share one buffer by use: H. T. Kung, T.
+Blackwell, A. Chapman, Credit-based flow control for ATM networks (SIGCOMM 1994). test_endpoints.py and
+test_flows.py hold both.
 """
 
 from busway.protocol.fifo import Fifo
@@ -45,8 +57,8 @@ class Message:
     """One message in a receiver's queue.
 
     `payload` is bytes in `format` (an object for OBJECT), `type_id` the message type's uuid or b"", `seq`
-    counts the origin's messages
-    to this endpoint, `missed` those that got lost just before this one, `arrived` when it came, in ms.
+    counts the origin's messages to this endpoint, `missed` those that got lost just before this one,
+    `arrived` when it came, in ms.
     """
 
     __slots__ = ("arrived", "error", "flow", "format", "missed", "payload", "seq", "type_id")
@@ -97,7 +109,7 @@ class Message:
 
     @property
     def source_label(self) -> str:
-        """What tells people which program sent it, as far as it is known now; else ""."""
+        """The label of the program that sent it, as far as it is known now; else ""."""
         return self.flow.peer.label
 
     @property
@@ -138,7 +150,7 @@ class Request(Message):
 
 
 class InFlow(Intake):
-    """What one origin sends to one of our endpoints: the last number, and the limit we gave."""
+    """The messages of one origin to one of our endpoints: the last number, and the limit we gave."""
 
     __slots__ = (
         "active",
@@ -314,8 +326,8 @@ class Receiver:
         return True
 
     def show_lost(self, message: Message, policy: int) -> None:
-        """What the policy dropped is `missed` of the origin's next message: when that is queued, or when it
-        is taken.
+        """Messages that the policy dropped are `missed` of the origin's next message: when that is queued, or
+        when it is taken.
         """
         if (self.policy == codes.DROP_OLDEST) == (policy == codes.DROP_OLDEST):
             message.missed += self.lost.pop(message.flow, 0)
@@ -344,7 +356,7 @@ class MessagesEvent(Event):
 
 
 class EndpointHost:
-    """Who looks after endpoints."""
+    """The room that looks after endpoints."""
 
     def noted_run(self, flow: InFlow, receiver: Receiver, count: int, empty: bool, now: int) -> None:
         """A run of plain messages was queued by the short way; `empty`: the queue was."""

@@ -1,4 +1,4 @@
-"""What is on its way from this node: messages, the flows they belong to, and what the caller was promised to
+"""Things on their way from this node: messages, the flows they belong to, and what the caller was promised to
 hear. Data, no rules.
 """
 
@@ -61,7 +61,7 @@ class FlowOwner:
 
 
 class OutFlow(Waiter):
-    """What we send to one endpoint at one node (or the parts of one stream): its numbers, and what waits for
+    """The messages to one endpoint at one node (or the parts of one stream): its numbers, and what waits for
     credit.
     """
 
@@ -116,7 +116,7 @@ class OutFlow(Waiter):
         return self.endpoint in self.peer.entries or self.endpoint == codes.INTROSPECTION
 
     def share(self) -> int:
-        """What it has got of the messages that others could have got as well."""
+        """How many it has got of the messages that others could have got as well."""
         return self.sent - self.base
 
     def link(self) -> "LinkFace | None":

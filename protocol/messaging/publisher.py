@@ -8,6 +8,7 @@ from busway.protocol.messaging.flows import LAUNCHED, NEXT, PARKED, UNLIMITED, W
 from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.routing.directory import Directory
 from busway.protocol.wire import codes
+from busway.protocol.wire.address import Address
 from busway.protocol.wire.messages import Frame, Options
 
 TYPE_CHECKING = False
@@ -45,7 +46,7 @@ class Publisher:
 
     def publish(
         self,
-        uuid: bytes,
+        uuid: Address,
         payload: object,
         format: int,
         type_id: bytes,

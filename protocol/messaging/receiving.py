@@ -239,7 +239,7 @@ class Receiving(ReceiverSide):
         self.deliver(self._message_of(peer, flow, frame, missed, now))
 
     def _message_of(self, peer: Correspondent, flow: InFlow, frame: Frame, missed: int, now: int) -> Message:
-        """What the program gets of a frame that continues `flow`."""
+        """The message or request that a frame which continues `flow` makes."""
         if frame.kind <= codes.PUBLISH:
             return Message(flow, flow.received, frame.payload, frame.format, frame.type_id, missed, now)
         request = Request(flow, flow.received, frame.payload, frame.format, frame.type_id, missed, now)
@@ -646,7 +646,7 @@ def _is_new_session(flow: InFlow, session: "LinkFace | None") -> bool:
 
 
 def _error(peer: Peer, id: int, code: int) -> Frame:
-    """What a request ends with that is not answered."""
+    """The ERROR that a request ends with if it is not answered."""
     out = Frame(codes.ERROR, peer.key, b"", 0, b"", codes.RAW, b"")
     out.id = id
     out.code = code

@@ -1,4 +1,5 @@
-"""What comes back: replies, errors, the parts of streams, each matched with what this node has outstanding.
+"""Answers that come back: replies, errors, the parts of streams, each matched with what this node has
+outstanding.
 
 Knows neither links nor how a message found its way.
 """

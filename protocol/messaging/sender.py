@@ -1,9 +1,23 @@
-"""The origin's side of every message: whom it goes to, its number, whether it may go now, and what becomes of
-it.
+"""The origin's side of every message: whom it goes to, its number, whether it may go now, what becomes of it.
 
 A message that may not go yet (nobody has the endpoint, no credit, no room on the link) waits here, in order
-and bounded; the caller gets a token and, later, exactly one terminal Outcome. Knows connections only as
-something with room.
+and bounded; the caller gets a token and, later, exactly one terminal Outcome. Knows a link as something with
+room.
+
+What must hold (docs/guarantees.md), and why it does:
+
+One outcome. A message with a token is in `pending` from `open` to `finish`, which takes it out and is the
+only way to OVER (the table in flows.py). In each state somebody ends it: UNRESOLVED the lookup or its time
+(unresolved.py), WAITING credit, room, its time or the loss of the node (`resume`, `lose_peer`), SENT the
+answer, the deadline or the loss of the node. So there is neither silence nor a second word.
+
+At most once. The table launches a message once, and only then it gets its number; the receiver takes each
+number of a pair once (receiving.py, `arrive`). 16 bits of it travel, compared as in RFC 1982: that is
+unambiguous while fewer than 32,768 of a pair are under way, and WINDOW_MAX is half of that.
+
+In order. What waits for one holder waits in one queue; a flow keeps its link while that stands, though a
+better one has come (`OutFlow.link`); on a link and through other nodes nothing passes anything of its lane
+(lanes.py). What comes late over a former way is seen by its number and refused.
 """
 
 from busway.protocol import outcomes
@@ -35,6 +49,7 @@ from busway.protocol.routing.mesh import Mesh
 from busway.protocol.routing.peers import Peer
 from busway.protocol.timers import Timers
 from busway.protocol.wire import codes
+from busway.protocol.wire.address import Address
 from busway.protocol.wire.messages import Frame, Options, signal
 
 TYPE_CHECKING = False
@@ -53,37 +68,37 @@ class Origin(SenderSide):
         super().__init__(host, me, mesh, timers)
         self.unresolved = Unresolved(self)
         self.arrived = self.unresolved.arrived
-        self.direct: "dict[bytes, OutFlow]" = {}  # the one remote holder of a uuid, for Node.send
+        self.direct: "dict[Address, OutFlow]" = {}  # the one remote holder of an address, for Node.send
         self.publisher = Publisher(self)
         self.answers = Answers(self)
         self.tracer = Tracer(self)
-        self.crowds: "dict[bytes, Crowd]" = {}  # of endpoints with several equally cheap holders
-        self._targets: "dict[bytes, Target]" = {}
+        self.crowds: "dict[Address, Crowd]" = {}  # of those with several equally cheap holders
+        self._targets: "dict[Address, Target]" = {}
         self._last_id = 0
 
     # Resolution
 
-    def forget_target(self, uuid: bytes) -> None:
-        """Holders of a uuid changed: resolve it anew, and let those go that waited for one."""
-        self._targets.pop(uuid, None)
-        self.direct.pop(uuid, None)
-        crowd = self.crowds.get(uuid)
+    def forget_target(self, address: Address) -> None:
+        """The holders of an address changed: resolve it anew, and let those go that waited for one."""
+        self._targets.pop(address, None)
+        self.direct.pop(address, None)
+        crowd = self.crowds.get(address)
         if crowd is not None:
             crowd.stir()
 
-    def target(self, uuid: bytes, now: int) -> "Target | None":
-        found = self._targets.get(uuid)
+    def target(self, address: Address, now: int) -> "Target | None":
+        found = self._targets.get(address)
         if found is None:
-            found = self._build_target(uuid, now)
+            found = self._build_target(address, now)
             if found is not None:
-                self._targets[uuid] = found
+                self._targets[address] = found
                 if len(found.flows) == 1 and found.flows[0].peer is not self.me:
-                    self.direct[uuid] = found.flows[0]
+                    self.direct[address] = found.flows[0]
         return found
 
-    def _build_target(self, uuid: bytes, now: int) -> "Target | None":
-        local = self.receiving.endpoints.get(uuid)
-        entries = self.directory.holders(uuid)
+    def _build_target(self, address: Address, now: int) -> "Target | None":
+        local = self.receiving.endpoints.get(address)
+        entries = self.directory.holders(address)
         if local is not None and local.realm == codes.PROCESS:
             entries = []  # what is meant for it are objects, which cannot leave
         if local is None and not entries:
@@ -94,7 +109,7 @@ class Origin(SenderSide):
         best = -1
         if local is not None:
             best = local.cost
-            target.flows = [self.flow(self.me, uuid, local.opening, now)]
+            target.flows = [self.flow(self.me, address, local.opening, now)]
         for entry in entries:
             if entry.kind != target.kind or (local is not None and target.kind == codes.UNICAST):
                 continue
@@ -104,7 +119,7 @@ class Origin(SenderSide):
                 best = cost
                 target.flows = []
             if cost == best:
-                target.flows.append(self.flow(entry.peer, uuid, entry.credit, now))
+                target.flows.append(self.flow(entry.peer, entry.uuid, entry.credit, now))
         return target if target.flows else None
 
     def flow(self, peer: Peer, uuid: bytes, credit: int, now: int) -> OutFlow:
@@ -115,20 +130,20 @@ class Origin(SenderSide):
             talk(peer).out_flows[uuid] = flow
         return flow
 
-    def crowd(self, uuid: bytes, now: int) -> "Crowd | None":
+    def crowd(self, address: Address, now: int) -> "Crowd | None":
         """The holders of an endpoint, if there are several to choose from."""
-        target = self.target(uuid, now)
+        target = self.target(address, now)
         if target is None or len(target.flows) < 2:
             return None
-        crowd = self.crowds.get(uuid)
+        crowd = self.crowds.get(address)
         if crowd is None:
-            crowd = self.crowds[uuid] = Crowd(self, uuid)
+            crowd = self.crowds[address] = Crowd(self, address)
         if crowd.flows is not target.flows:
             crowd.adopt(target.flows)
         return crowd
 
-    def is_crowd(self, crowd: object, uuid: bytes, now: int) -> bool:
-        return self.crowd(uuid, now) is crowd
+    def is_crowd(self, crowd: object, address: Address, now: int) -> bool:
+        return self.crowd(address, now) is crowd
 
     def park_unresolved(self, pending: Pending, ttl_ms: int, now: int) -> None:
         self.unresolved.park(pending, ttl_ms, now)
@@ -139,33 +154,33 @@ class Origin(SenderSide):
             self.tracer.found(pending, found)
         return found is not None
 
-    def flow_for(self, uuid: bytes, node_id: bytes, now: int) -> "OutFlow | None":
+    def flow_for(self, address: Address, node_id: bytes, now: int) -> "OutFlow | None":
         """To the holder that is wanted, or the only one; None if there is none, or a crowd."""
         if node_id:
-            return self._pinned_flow(uuid, node_id, now)
-        target = self.target(uuid, now)
+            return self._pinned_flow(address, node_id, now)
+        target = self.target(address, now)
         if target is None:
             return None
         if target.kind == codes.BROADCAST:
             raise WrongKindError("this endpoint is of kind broadcast: use publish")
         return target.flows[0] if len(target.flows) == 1 else None
 
-    def _pinned_flow(self, uuid: bytes, node_id: bytes, now: int) -> "OutFlow | None":
+    def _pinned_flow(self, address: Address, node_id: bytes, now: int) -> "OutFlow | None":
         if node_id == self.me.node_id:
-            local = self.receiving.endpoints.get(uuid)
+            local = self.receiving.endpoints.get(address)
             if local is not None and local.kind == codes.BROADCAST:
                 raise WrongKindError("this endpoint is of kind broadcast: use publish")
-            return self.flow(self.me, uuid, local.opening, now) if local is not None else None
+            return self.flow(self.me, address, local.opening, now) if local is not None else None
         peer = self.routes.peers.get(node_id)
         if peer is None:
             return None
-        entry = peer.entries.get(uuid)
+        entry = peer.entries.get(address)
         if entry is None:
-            known = uuid == codes.INTROSPECTION
-            return self.flow(peer, uuid, codes.OPENING_CREDIT, now) if known else None
+            known = address == codes.INTROSPECTION
+            return self.flow(peer, address, codes.OPENING_CREDIT, now) if known else None
         if entry.kind == codes.BROADCAST:
             raise WrongKindError("this endpoint is of kind broadcast: use publish")
-        return self.flow(peer, uuid, entry.credit, now)
+        return self.flow(peer, entry.uuid, entry.credit, now)
 
     # Sending
 
@@ -188,7 +203,7 @@ class Origin(SenderSide):
     def submit(
         self,
         kind: int,
-        uuid: bytes,
+        address: Address,
         payload: object,
         format: int,
         type_id: bytes,
@@ -202,10 +217,10 @@ class Origin(SenderSide):
         """Send now, or park. Returns the token, 0 for a plain send that went; raises FullError,
         WrongKindError.
         """
-        if uuid in self.arrived:
-            self.unresolved.settle(uuid, now)  # those who waited go first
-        flow = self.flow_for(uuid, node_id, now)
-        crowd = None if node_id or flow is not None else self.crowd(uuid, now)
+        if address in self.arrived:
+            self.unresolved.settle(address, now)  # those who waited go first
+        flow = self.flow_for(address, node_id, now)
+        crowd = None if node_id or flow is not None else self.crowd(address, now)
         if crowd is not None:
             flow = crowd.choose(kind, now)
             goes = flow is not None
@@ -214,7 +229,7 @@ class Origin(SenderSide):
         if not goes and not wait and (flow is not None or crowd is not None):
             raise FullError("the receiver's credit or the link's queue is used up: wait and send again")
         key = b"" if flow is None else flow.peer.key
-        out = Frame(kind, key, uuid, 0, payload, format, type_id)
+        out = Frame(kind, key, address, 0, payload, format, type_id)
         if kind == codes.SEND and goes and flow is not None:
             self.transmit(flow, out, now)
             return 0
@@ -531,7 +546,9 @@ class Origin(SenderSide):
         self.unresolved.settle(uuid, now)
 
     def _leave_losers(self, uuid: bytes, now: int) -> None:
-        """What waits for a holder that lost a conflict goes to the other now, before what is sent later."""
+        """Messages that wait for a holder that lost a conflict go to the other now, before what is sent
+        later.
+        """
         entries = self.directory.by_uuid[uuid]
         if len(entries) > 1:
             counting = self.directory.holders(uuid)

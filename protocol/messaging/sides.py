@@ -9,6 +9,7 @@ from busway.protocol.outcomes import Outcome
 from busway.protocol.routing.mesh import Mesh
 from busway.protocol.routing.peers import Peer
 from busway.protocol.timers import Timers
+from busway.protocol.wire.address import Address
 from busway.protocol.wire.messages import Frame
 
 
@@ -62,16 +63,16 @@ class SenderSide(FlowOwner):
             "signals_dropped": 0,
         }
 
-    def target(self, uuid: bytes, now: int) -> "Target | None":
-        """Where messages to a uuid go; None: nobody is known to have it."""
+    def target(self, address: Address, now: int) -> "Target | None":
+        """Where messages to an address go; None: nobody is known to have it."""
         raise NotImplementedError
 
-    def flow_for(self, uuid: bytes, node_id: bytes, now: int) -> "OutFlow | None":
+    def flow_for(self, address: Address, node_id: bytes, now: int) -> "OutFlow | None":
         """To the holder that is wanted, or the only one; None if there is none, or a crowd."""
         raise NotImplementedError
 
-    def is_crowd(self, crowd: object, uuid: bytes, now: int) -> bool:
-        """Whether that still is what messages to a uuid go to."""
+    def is_crowd(self, crowd: object, address: Address, now: int) -> bool:
+        """Whether that still is what messages to an address go to."""
         raise NotImplementedError
 
     def ready(self, flow: OutFlow) -> bool:

@@ -20,7 +20,7 @@ class Tracer:
         self._origin = origin
 
     def locate(self, id: bytes, timeout_ms: int, now: int) -> int:
-        """Who has an endpoint, or is that node: known, or looked up as for a message."""
+        """The node that has an endpoint, or that id: known, or looked up as for a message."""
         origin = self._origin
         pending = origin.open(signal(0, b"", id))
         pending.expires = now + timeout_ms

@@ -9,30 +9,31 @@ from busway.protocol.errors import WrongKindError
 from busway.protocol.messaging.flows import NEXT, UNPLACED, Pending
 from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.wire import codes
+from busway.protocol.wire.address import Address
 
 
 class Unresolved:
-    """What waits, by endpoint, in the order of sending."""
+    """The messages that wait, by address, in the order of sending."""
 
     __slots__ = ("_origin", "arrived", "waiting")
 
     def __init__(self, origin: SenderSide) -> None:
         self._origin = origin
-        self.waiting: "dict[bytes, list[Pending]]" = {}
-        self.arrived: "dict[bytes, bool]" = {}  # our own endpoints that some of these wait for no longer
+        self.waiting: "dict[Address, list[Pending]]" = {}
+        self.arrived: "dict[Address, bool]" = {}  # our own endpoints that some of these wait for no longer
 
     def park(self, pending: Pending, ttl_ms: int, now: int) -> None:
-        uuid = pending.out.endpoint
+        address = pending.out.endpoint
         pending.state = NEXT[pending.state, UNPLACED]
         pending.has_ttl = ttl_ms > 0
         asked = self._look_up(pending, now)
-        if pending.has_ttl and uuid not in pending.asked and uuid != codes.INTROSPECTION:
-            pending.asked.append(uuid)  # when that node comes, those who are asked say what it has
-            self._origin.lookups.ask(uuid, now)
+        if pending.has_ttl and address not in pending.asked and address != codes.INTROSPECTION:
+            pending.asked.append(address)  # when that node comes, those who are asked say what it has
+            self._origin.lookups.ask(address, now)
         if not pending.has_ttl and not self._origin.syncing and not asked:
             self.fail(pending)
             return
-        self.waiting.setdefault(uuid, []).append(pending)
+        self.waiting.setdefault(address, []).append(pending)
         until = now + (ttl_ms or codes.SYNC_MS)
         self._origin.timers.arm(pending, until if pending.expires < 0 else min(until, pending.expires))
 
@@ -58,14 +59,14 @@ class Unresolved:
 
     def looked_up(self, id: bytes, now: int) -> None:
         """A lookup is over: those who waited for it go, or fail."""
-        for uuid, waiting in list(self.waiting.items()):
+        for address, waiting in list(self.waiting.items()):
             for pending in list(waiting):
-                if uuid == id or pending.pinned == id:
+                if address == id or pending.pinned == id:
                     waiting.remove(pending)
                     self._settle_one(pending, now)
-            if not waiting and self.waiting.get(uuid) is waiting:
-                del self.waiting[uuid]
-            for pending in list(self.waiting.get(uuid, [])):
+            if not waiting and self.waiting.get(address) is waiting:
+                del self.waiting[address]
+            for pending in list(self.waiting.get(address, [])):
                 over = id in pending.asked and not pending.has_ttl and not self._origin.syncing
                 if over and not self._look_up(pending, now) and not self._is_asking(pending):
                     self.fail(pending)
@@ -85,10 +86,10 @@ class Unresolved:
         lost = gone or self._origin.lookups.offline()
         self._origin.finish(pending, outcomes.UNDELIVERED, codes.NO_ROUTE if lost else codes.NO_ENDPOINT)
 
-    def settle(self, uuid: bytes, now: int) -> None:
-        """The holders of a uuid changed: let those go that waited for one."""
-        self.arrived.pop(uuid, None)
-        for pending in self.waiting.pop(uuid, []):
+    def settle(self, address: Address, now: int) -> None:
+        """The holders of an address changed: let those go that waited for one."""
+        self.arrived.pop(address, None)
+        for pending in self.waiting.pop(address, []):
             self._settle_one(pending, now)
 
     def _settle_one(self, pending: Pending, now: int) -> None:
@@ -106,20 +107,20 @@ class Unresolved:
 
     def synced(self, now: int) -> None:
         """Every link has finished its first directory exchange: now "nobody has it" is known."""
-        for uuid, waiting in list(self.waiting.items()):
+        for address, waiting in list(self.waiting.items()):
             waiting_on = [pending for pending in waiting if pending.has_ttl or self._is_asking(pending)]
             if waiting_on:
-                self.waiting[uuid] = waiting_on
+                self.waiting[address] = waiting_on
             else:
-                del self.waiting[uuid]
+                del self.waiting[address]
             for pending in waiting:
                 if pending not in waiting_on:
                     self.fail(pending)
 
     def remove(self, pending: Pending) -> None:
-        uuid = pending.out.endpoint
-        waiting = self.waiting.get(uuid)
+        address = pending.out.endpoint
+        waiting = self.waiting.get(address)
         if waiting is not None and pending in waiting:
             waiting.remove(pending)
             if not waiting:
-                del self.waiting[uuid]
+                del self.waiting[address]

@@ -33,7 +33,7 @@ def encode(data: bytes) -> bytes:
 
 
 def decode(data: bytes) -> bytes:
-    """What `encode` was given; b"" if `data`, which holds no zero, is no COBS."""
+    """The bytes that `encode` was given; b"" if `data`, which holds no zero, is no COBS."""
     parts: "list[bytes]" = []
     pos = 0
     end = len(data)

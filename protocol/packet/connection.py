@@ -106,7 +106,7 @@ class PacketConnection(Connection):
         return self.host.take_events()
 
     def _go_on(self, stream: bytes, now: int) -> None:
-        """What has come is for a live link."""
+        """Take in what has come, for the link is live."""
         layer = self._layer
         if layer.restarted:
             self._end(codes.RESTARTED, "the other side has started anew", True, now)
@@ -149,7 +149,7 @@ class PacketConnection(Connection):
         return self._layer.asleep or self.queued_bytes() > codes.BEST_EFFORT_SIZE_MAX
 
     def data_to_send(self, size_max: int, now: int) -> bytes:
-        """What to write now: at most `size_max` bytes; on a link of whole packets one packet."""
+        """Bytes to write now: at most `size_max` bytes; on a link of whole packets one packet."""
         self.flush_wanted = False
         self._now = now
         data = self._layer.write(self._pull, size_max, now)

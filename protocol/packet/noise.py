@@ -47,8 +47,8 @@ class ListeningLayer(TextLayer):
         return True
 
     def _write_syn(self, now: int) -> bytes:
-        """On a serial line, which may be the terminal of a board that is about to start: without a byte 3.
-        A byte more, which readers ignore, gives another checksum.
+        """On a serial line, which may be the terminal of a board that is about to start: without a byte 3. A
+        byte more, which readers ignore, gives another checksum.
         """
         packet = super()._write_syn(now)
         if self.mtu or _CTRL_C not in encode(packet):

@@ -244,7 +244,7 @@ class PacketLayer:
     # Reading
 
     def _take_chunk(self, packet: bytes, raw: bytes, parts: "list[bytes]", now: int) -> None:
-        """What came as one packet: a packet, a text that the other side printed, or damage."""
+        """One chunk of what came: a packet, a text that the other side printed, or damage."""
         if self._stopped or self._take_packet(packet, parts, now) or self._is_text(raw, now):
             return
         self.damaged += 1

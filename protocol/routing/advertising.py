@@ -1,8 +1,8 @@
-"""What two neighbours tell each other of nodes and endpoints: ROUTES, SYNC and DIRECTORY frames, one object
+"""Advertisements of nodes and endpoints between two neighbours: ROUTES, SYNC and DIRECTORY frames, one object
 for each link (sections 4 and 10).
 
-Bytes only: which routes are told is decided in routing.py, what becomes of what is read in mesh.py.
-Everything is written from the state as it is then, never from a queue.
+Bytes only: which routes are told is decided in router.py, what becomes of what is read in mesh.py. Everything
+is written from the state as it is then, never from a queue.
 """
 
 from busway.protocol.errors import Refusal
@@ -26,7 +26,7 @@ _NODE_SIZE = 1 + 3 + codes.ID_SIZE + codes.INCARNATION_SIZE  # of a node's numbe
 
 
 def adverts(link: LinkFace) -> "Advertiser":
-    """Those of a link."""
+    """The advertisements of a link."""
     news = link.news
     assert isinstance(news, Advertiser)
     return news
@@ -202,7 +202,7 @@ class Advertiser(News):
         return bytes((codes.DIRECTORY, realm | flags)) + self.connection.nodes.write(peer.key)
 
     def _write_line(self, peer: Peer, realm: int, child: Child, parts: "list[bytes]", size: int) -> int:
-        """What a line has that the child lacks, in as many frames as it takes."""
+        """The part of a line that the child lacks, in as many frames as it takes."""
         line: Line = peer.lines[realm]
         base = child.versions[realm]
         if base < line.floor:

@@ -5,6 +5,7 @@ messages.
 from busway.protocol.errors import Refusal
 from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.wire import codes
+from busway.protocol.wire.address import Address
 
 
 class Directory:
@@ -39,11 +40,11 @@ class Directory:
         if len(peer.entries) >= codes.ENTRIES_MAX or self.size >= codes.DIRECTORY_MAX:
             raise Refusal(codes.TOO_MANY, "more than 16384 directory entries of a node, or 65536 in all")
 
-    def holders(self, uuid: bytes) -> "list[Entry]":
-        """The entries that count: where holders are in conflict, only those on the side of the smallest node
-        id.
+    def holders(self, address: Address) -> "list[Entry]":
+        """The entries that an address means, and that count: where holders are in conflict, only those on the
+        side of the smallest node id.
         """
-        entries = self.by_uuid.get(uuid)
+        entries = self.by_uuid.get(address)
         if entries is None:
             return []
         if len(entries) == 1:

@@ -33,7 +33,7 @@ _PATIENCE = 64  # broadcasts that come in spite of a PRUNE before it is sent aga
 
 
 class Forwarder:
-    """What a node passes on."""
+    """Messages and broadcasts that a node passes on."""
 
     def __init__(self, mesh: Topology) -> None:
         self._mesh = mesh
@@ -328,7 +328,7 @@ class Forwarder:
             self._graft_leaves(b"")
 
     def _graft_leaves(self, uuid: bytes) -> None:
-        """What our leaves publish goes down our own tree."""
+        """Broadcasts of our leaves go down our own tree."""
         for key, told in list(self._pruned.items()):
             peer = told[0].peer
             if peer is not None and peer.leaf and key.endswith(uuid):

@@ -1,5 +1,5 @@
-"""What routing asks of its node: to hear of nodes, ways and endpoints that come and go, and to be rid of what
-cannot be sent.
+"""Routing, as it asks its node for more than a link does: to hear of nodes, ways and endpoints that come and
+go, and to be rid of what cannot be sent.
 """
 
 from busway.protocol.link.face import Intake, LinkFace, LinkHost
@@ -39,11 +39,11 @@ class RoutingHost(LinkHost):
         raise NotImplementedError
 
     def may_go_on(self, peer: Peer, now: int) -> None:
-        """What waits for a way may take it."""
+        """Messages that wait for a way may take it."""
         raise NotImplementedError
 
     def way_costs(self, uuid: bytes) -> None:
-        """What the way to a holder of that endpoint costs has changed."""
+        """The cost of the way to a holder of that endpoint has changed."""
         raise NotImplementedError
 
     def endpoint_up(self, entry: Entry, known: "Entry | None", now: int) -> None:

@@ -20,7 +20,7 @@ _AGAIN: "Final" = -3  # told: PARENT, but it must be said once more
 
 
 class Lines(LineReader):
-    """What changes a node's lines, and who is told."""
+    """Changes of the nodes' lines, and the news of them."""
 
     __slots__ = ("_mesh",)
 
@@ -45,7 +45,7 @@ class Lines(LineReader):
                 adverts(connection).note_lines(route)
 
     def relabelled(self, peer: Peer) -> None:
-        """Those who reach it through us may have its lines, or a former label, already."""
+        """Tell its label again: those who reach it through us may have a former one."""
         route = peer.route
         for connection in self._mesh.connections:
             child = adverts(connection).neighbour.children.get(route) if route is not None else None

@@ -1,4 +1,4 @@
-"""Who has an endpoint, asked for where no directory is pushed: WHO and HAVE (section 4.3).
+"""Holders of endpoints, asked for where no directory is pushed: WHO and HAVE (section 4.3).
 
 A leaf asks its router for everything that it does not have itself; a router asks over its slow links. Knows
 nothing of messages.
@@ -12,6 +12,7 @@ from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.routing.topology import Topology
 from busway.protocol.timers import Timer
 from busway.protocol.wire import codes
+from busway.protocol.wire.address import Address
 from busway.protocol.wire.messages import HaveFrame, Holder, signal
 
 TYPE_CHECKING = False
@@ -23,14 +24,14 @@ _AGAIN_MS = 5000  # between two lookups of the subscribers of one endpoint
 
 
 class Query(Timer):
-    """One endpoint that is being asked for."""
+    """One address that is being asked for."""
 
-    __slots__ = ("askers", "lookups", "news", "uuid", "waiting")
+    __slots__ = ("address", "askers", "lookups", "news", "waiting")
 
-    def __init__(self, lookups: "Lookups", uuid: bytes) -> None:
+    def __init__(self, lookups: "Lookups", address: Address) -> None:
         self.deadline = -1
         self.lookups = lookups
-        self.uuid = uuid
+        self.address = address
         self.waiting: "list[bytes]" = []  # nodes that have not answered, by key
         self.askers: "list[Peer]" = []  # whom to answer then
         self.news = False  # its holders have changed meanwhile
@@ -40,25 +41,25 @@ class Query(Timer):
 
 
 class Lookups:
-    """What this node asks for, and what it is asked for."""
+    """The questions of this node, and those that it is asked."""
 
     def __init__(self, mesh: Topology) -> None:
         self._mesh = mesh
-        self.queries: "dict[bytes, Query]" = {}
+        self.queries: "dict[Address, Query]" = {}
         # Of what we asked for, and by whom we asked: the nodes that have it, as told.
-        self.told: "dict[bytes, dict[bytes, list[bytes]]]" = {}
+        self.told: "dict[Address, dict[bytes, list[bytes]]]" = {}
         # What nodes farther off have asked for: they are told of changes, too, by their last HAVE.
-        self._far: "dict[bytes, dict[Peer, HaveFrame | None]]" = {}
-        self._asked: "dict[bytes, int]" = {}  # broadcast endpoints without known subscribers: when asked for
+        self._far: "dict[Address, dict[Peer, HaveFrame | None]]" = {}
+        self._asked: "dict[Address, int]" = {}  # those without known subscribers: when they were asked for
         self.counters = {"lookups": 0, "lookups_answered": 0}
 
     # Asking
 
-    def ask(self, uuid: bytes, now: int) -> bool:
+    def ask(self, address: Address, now: int) -> bool:
         """Whether it is worth to wait for an answer: somebody is being asked."""
-        query = self.queries.get(uuid)
+        query = self.queries.get(address)
         if query is None:
-            query = self._start(uuid, None, now)
+            query = self._start(address, None, now)
         return query is not None
 
     def watch(self, uuid: bytes) -> None:
@@ -78,13 +79,13 @@ class Lookups:
         """A leaf without a router cannot know who has what."""
         return self._mesh.leaf and self._mesh.uplink is None
 
-    def ask_for_subscribers(self, uuid: bytes, now: int) -> None:
+    def ask_for_subscribers(self, address: Address, now: int) -> None:
         """Nobody is known to have subscribed: ask behind the slow links, now and then."""
-        if self._targets(uuid, None) and now - self._asked.get(uuid, -_AGAIN_MS) >= _AGAIN_MS:
+        if self._targets(address, None) and now - self._asked.get(address, -_AGAIN_MS) >= _AGAIN_MS:
             if len(self._asked) >= codes.WATCHES_MAX:
                 self._asked = {}
-            self._asked[uuid] = now
-            self.ask(uuid, now)
+            self._asked[address] = now
+            self.ask(address, now)
 
     def met(self, peer: "Peer", now: int) -> None:
         """There is somebody new to ask: for what waits here, and what we were asked for and did not find."""
@@ -105,31 +106,31 @@ class Lookups:
                 asked += 1
                 self._ask(peer, uuid, now)
 
-    def _start(self, uuid: bytes, asker: "Peer | None", now: int) -> "Query | None":
-        for peer in self._targets(uuid, asker):
-            self._ask(peer, uuid, now)
-        return self.queries.get(uuid)
+    def _start(self, address: Address, asker: "Peer | None", now: int) -> "Query | None":
+        for peer in self._targets(address, asker):
+            self._ask(peer, address, now)
+        return self.queries.get(address)
 
-    def _ask(self, peer: "Peer", uuid: bytes, now: int) -> None:
+    def _ask(self, peer: "Peer", address: Address, now: int) -> None:
         """Ask one node, as part of the query that is under way."""
-        query = self.queries.get(uuid)
+        query = self.queries.get(address)
         if query is None:
             if len(self.queries) >= codes.QUERIES_MAX:
                 return
-            query = self.queries[uuid] = Query(self, uuid)
+            query = self.queries[address] = Query(self, address)
             self.counters["lookups"] += 1
             self._mesh.timers.arm(query, now + codes.SYNC_MS)
         if peer.key not in query.waiting:
             query.waiting.append(peer.key)
-            self._asked_of(uuid).setdefault(self._name(peer), [])
-            self._send_who(peer, uuid)
+            self._asked_of(address).setdefault(self._name(peer), [])
+            self._send_who(peer, address)
 
-    def _asked_of(self, uuid: bytes) -> "dict[bytes, list[bytes]]":
-        told = self.told.get(uuid)
+    def _asked_of(self, address: Address) -> "dict[bytes, list[bytes]]":
+        told = self.told.get(address)
         if told is None:
             if len(self.told) >= codes.ENTRIES_MAX:
                 del self.told[next(iter(self.told))]
-            told = self.told[uuid] = {}
+            told = self.told[address] = {}
         return told
 
     def _name(self, peer: "Peer") -> bytes:
@@ -174,9 +175,9 @@ class Lookups:
         if refused:
             self._drop(peer.key, uuid, now)
 
-    def _send_who(self, peer: "Peer", uuid: bytes) -> None:
+    def _send_who(self, peer: "Peer", address: Address) -> None:
         if peer.hop is not None:
-            peer.hop.answer(signal(codes.WHO, peer.key, uuid))
+            peer.hop.answer(signal(codes.WHO, peer.key, address))
 
     def have(self, peer: "Peer", uuid: bytes, holders: "list[Holder]", now: int) -> None:
         """HAVE came: an answer, or news about something that was asked for."""
@@ -234,13 +235,13 @@ class Lookups:
 
     def conclude(self, query: Query, now: int) -> None:
         """All have answered, or their time is up."""
-        self.queries.pop(query.uuid, None)
+        self.queries.pop(query.address, None)
         self._mesh.timers.disarm(query)
         for asker in query.askers:
-            self._answer(asker, query.uuid)
+            self._answer(asker, query.address)
         if query.news:
-            self._tell(query.uuid, query.askers)
-        self._mesh.host.looked_up(query.uuid, now)
+            self._tell(query.address, query.askers)
+        self._mesh.host.looked_up(query.address, now)
 
     # Answering
 
@@ -275,8 +276,8 @@ class Lookups:
         return have
 
     def _holders(self, asker: "Peer", uuid: bytes) -> "list[Holder]":
-        """Those that the asker may see, the nearest first; equally near ones in an order of the asker's own:
-        small leaves take the first, and so share the holders.
+        """The holders that the asker may see, the nearest first; equally near ones in an order of the asker's
+        own: small leaves take the first, and so share the holders.
         """
         mesh = self._mesh
         widest = asker.metric >> 14
@@ -334,7 +335,7 @@ class Lookups:
         return waiting
 
     def peer_lost(self, peer: "Peer", now: int) -> None:
-        """What was asked of a node that is gone is not answered any more, and it asks for nothing."""
+        """A node is gone: it answers no question any more, and asks none."""
         for uuid, watchers in list(self._far.items()):
             watchers.pop(peer, None)
             if not watchers:

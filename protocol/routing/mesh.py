@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Mesh(Topology):
-    """Who can be reached, and what they have."""
+    """The nodes within reach, and what they have, with all that happens to them."""
 
     def __init__(
         self,
@@ -239,7 +239,7 @@ class Mesh(Topology):
                 self._reconsider(peer, now)
 
     def _move_unsent(self) -> None:
-        """What was meant for nodes that can still be reached takes their new way."""
+        """Messages for nodes that can still be reached take their new way."""
         unsent = self._unsent
         self._unsent = {}
         for outs in unsent.values():

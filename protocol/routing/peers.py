@@ -87,9 +87,7 @@ class Line:
             del self.gone[oldest.uuid]
 
     def since(self, base: int) -> "list[Entry]":
-        """What has changed after version `base`, in order; everything there is, if that is not known any
-        more.
-        """
+        """The changes after version `base`, in order; everything there is, if that is not known any more."""
         changed = list(self.entries.values())
         if 0 < base and base >= self.floor:
             changed = [entry for entry in changed if entry.version > base]
@@ -103,7 +101,7 @@ def _version_of(entry: Entry) -> int:
 
 
 class PeerKeeper:
-    """Who is told that a node's time is up."""
+    """The keeper of the nodes, who is told that one's time is up."""
 
     def give_up(self, peer: "Peer", now: int) -> None:
         """No other way was found in time."""

@@ -1,4 +1,4 @@
-"""What this node knows of the network, for all of its parts that deal with routes: data, and the few things
+"""The network as this node knows it, for all of its parts that deal with routes: data, and the few things
 that they ask of the part above (mesh.py).
 """
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class LineReader:
-    """Who takes the directory lines of other nodes, as neighbours tell them."""
+    """The reader of other nodes' directory lines, as neighbours tell them."""
 
     def accepts_line_from(self, connection: LinkFace, key: bytes) -> "Peer | None":
         """The node whose line a neighbour may tell us: itself, or one that it leads to (section 4)."""
@@ -57,7 +57,7 @@ class Topology(PeerKeeper):
         self.router = Router(me.key, timers, self.route_changed, self.route_touched, self.route_forgotten)
 
     def own(self, uuid: bytes) -> "Entry | None":
-        """What others are told of an endpoint of ours."""
+        """The entry that others are told of an endpoint of ours."""
         if uuid == codes.LOOKUP:
             return None  # which nobody sends to
         for line in self.me.lines:

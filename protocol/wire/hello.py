@@ -11,11 +11,11 @@ _FLAG_LOOKUPS = 0x20
 
 
 class Limits:
-    """What one side of a link takes.
+    """The limits of what one side of a link takes.
 
     Args: `frame_size_max` bytes of a frame's body, `message_size_max` bytes of a payload, `aliases_max`
-    slots, `partials_max` cut
-    messages under way at once. Raises LocalError for one below its minimum or beyond a varint.
+    slots, `partials_max` cut messages under way at once. Raises LocalError for one below its minimum or
+    beyond a varint.
     """
 
     __slots__ = ("aliases_max", "frame_size_max", "message_size_max", "partials_max")
@@ -44,7 +44,7 @@ class Limits:
         )
 
     def fault(self) -> str:
-        """What is wrong with these limits, "" if nothing."""
+        """The complaint about these limits, "" if there is none."""
         if self.frame_size_max < codes.FRAME_SIZE_MIN:
             return "frame_size_max must be at least 128 bytes"
         if self.message_size_max < 1 or self.aliases_max < 1 or self.partials_max < 1:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class RoutingHeader:
-    """What the routing header of a message says, if that is more than its destination."""
+    """The routing header of a message, if that is more than its destination."""
 
     __slots__ = ("hops", "realm", "source")
 
