@@ -2,8 +2,8 @@
 
 Written from that page alone, as a second implementation beside the hand-written core: `busway decode`
 explains bytes with it, and the tests hold the two against each other. It knows single frames only: no states
-of a link, no agreed limits, no bindings of aliases. It never imports busway.protocol, and nothing carrying
-traffic imports it: construct takes long to import and some 50 times as long to parse.
+of a link, no agreed limits, no bindings of aliases. Of busway.protocol it has the names of numbers only, and
+nothing carrying traffic imports it: construct takes long to import and some 50 times as long to parse.
 
     Frame.parse(b"\\x02\\x04\\x07")           -> Container(head=4, kind="PING", token=7)
     Frame.build({"kind": "PING", "token": 7}) -> b"\\x02\\x04\\x07"

@@ -13,6 +13,7 @@ CLIENT = (
     "crowd.js",
     "link.js",
     "frames.js",
+    "codes.js",
     "codec.js",
 )
 CONTENT_TYPES = {

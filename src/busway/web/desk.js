@@ -9,9 +9,9 @@ import { Origin } from "./origin.js";
 
 // prettier-ignore
 const {
-  BROADCAST, CONFIRM, CREDIT, END, ERROR, FORGET_IN_MS, GLOBAL, HAVE, NO_ENDPOINT, OPEN, OPENING_CREDIT,
+  BROADCAST, CONFIRM, CREDIT, END, ERROR, FLOW_FORGET_IN_MS, GLOBAL, HAVE, NO_ENDPOINT, OPEN, OPENING_CREDIT,
   OVERTAKEN, PART, PROBE_MS, PUBLISH, QUEUE_FULL, RAW, REPLY, SERVING_MAX, SIGNAL, STREAM_PATIENCE_MS,
-  TOO_LARGE, UNDELIVERABLE, UNICAST, WINDOW_MAX, WRONG_KIND,
+  MESSAGE_TOO_LARGE, UNDELIVERABLE, UNICAST, RECEIVE_WINDOW_MAX, WRONG_KIND,
 } = codes;
 
 /** The receiver's side of one session, on top of the sender's: a name that another node keeps is given up. */
@@ -43,7 +43,7 @@ export class Desk extends Origin {
 
   sweep(now) {
     super.sweep(now);
-    for (const [key, flow] of this.inFlows) if (now - flow.lastUsed >= FORGET_IN_MS) this.inFlows.delete(key);
+    for (const [key, flow] of this.inFlows) if (now - flow.lastUsed >= FLOW_FORGET_IN_MS) this.inFlows.delete(key);
   }
 
   resume(now) {
@@ -197,7 +197,7 @@ export class Desk extends Origin {
   grant(flow, always = false) {
     const taken = flow.received - flow.busy;
     if (!always && flow.limit - taken > flow.window / 2) return;
-    if (!always) flow.window = Math.min(WINDOW_MAX, flow.window * 2);
+    if (!always) flow.window = Math.min(RECEIVE_WINDOW_MAX, flow.window * 2);
     flow.limit = Math.max(flow.limit, taken + flow.window);
     this.write({
       kind: SIGNAL,
@@ -234,7 +234,7 @@ export class Desk extends Origin {
   /** The answer to a request; for a confirmed send the verdict "taken". Late ones are ignored. */
   respond(request, payload, format) {
     if (payload.length > this.limits.message_size_max)
-      return this.reject(request, TOO_LARGE, "the reply exceeds message_size_max");
+      return this.reject(request, MESSAGE_TOO_LARGE, "the reply exceeds message_size_max");
     if (!this.release(request)) return;
     this.write(
       { kind: REPLY, id: request.id, format: request.confirm ? RAW : format, destination: request.source },
@@ -253,7 +253,7 @@ export class Desk extends Origin {
   respondPart(request, payload, format, now) {
     if (this.serving.get(request.key) !== request) return true; // nobody waits for it
     if (payload.length > this.limits.message_size_max) {
-      this.reject(request, TOO_LARGE, "a part of the reply exceeds message_size_max");
+      this.reject(request, MESSAGE_TOO_LARGE, "a part of the reply exceeds message_size_max");
       this.events.push({ type: "cancelled", request });
       return true;
     }

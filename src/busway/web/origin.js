@@ -9,9 +9,9 @@ import { Link } from "./link.js";
 
 // prettier-ignore
 const {
-  ASKED_MAX, BROADCAST, CANCEL, CONFIRM, EXPIRED, FLOW_FALLBACK_MS, FORGET_OUT_MS, LOST_AFTER_SENDING,
+  ASKED_MAX, BROADCAST, CANCEL, CONFIRM, EXPIRED, FLOW_FALLBACK_MS, FLOW_FORGET_OUT_MS, LOST_AFTER_SENDING,
   NO_ENDPOINT, NO_ROUTE, OPEN, OUTSTANDING_MAX, PART_CREDIT, PART_LOST, PROBE, PROBE_MAX_MS, PROBE_MS, PUBLISH,
-  REQUEST, SEND, SIGNAL, SYNC_MS, TOO_LARGE, WHO, WRONG_KIND,
+  REQUEST, SEND, SIGNAL, SYNC_MS, MESSAGE_TOO_LARGE, WHO, WRONG_KIND,
 } = codes;
 
 const ANSWERED = ["taken", "replied", "ended", "failed"];
@@ -66,7 +66,7 @@ export class Origin extends Link {
 
   sweep(now) {
     for (const [key, flow] of this.outFlows) {
-      if (now - flow.lastUsed >= FORGET_OUT_MS && !flow.waiting.length && !this.holds(flow))
+      if (now - flow.lastUsed >= FLOW_FORGET_OUT_MS && !flow.waiting.length && !this.holds(flow))
         this.outFlows.delete(key);
     }
     for (const [endpoint, crowd] of this.crowds)
@@ -201,7 +201,7 @@ export class Origin extends Link {
 
   transmit(item, now) {
     const { flow, kind, endpoint, payload, format, id, window } = item;
-    if (payload.length > this.limits.message_size_max) return this.finish(item, "undelivered", TOO_LARGE);
+    if (payload.length > this.limits.message_size_max) return this.finish(item, "undelivered", MESSAGE_TOO_LARGE);
     const number = (flow.sent += 1) & 0xffff;
     flow.lastUsed = now;
     item.state = "sent";
