@@ -65,7 +65,7 @@ class _Cut:
 
 
 class _Bound(NamedTuple):
-    """What the numbers of both tables stand for."""
+    """The meanings of the numbers of both tables."""
 
     aliases: dict[int, bytes]
     nodes: dict[int, bytes]
@@ -73,7 +73,7 @@ class _Bound(NamedTuple):
 
 @dataclass(slots=True)
 class Direction:
-    """What `explain` remembers of one direction of a link from call to call.
+    """The memory of `explain` for one direction of a link, from call to call.
 
     Attributes:
         label: shown with every frame, such as "a to b".

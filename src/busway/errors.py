@@ -142,7 +142,7 @@ class DeliveryUnknown(BusError):
 
 
 class PayloadError(BusError, ValueError):
-    """What arrived does not fit: it is no well-formed CBOR, or not what the receiver declared.
+    """A payload that arrived does not fit: it is no well-formed CBOR, or not what the receiver declared.
 
     Args:
         reason: the sentence, with the path to the field, as in "Reading.celsius: expected float, got str".

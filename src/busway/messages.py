@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class Declaration:
-    """What `message` noted about a class; hangs on it as `__busway_message__`.
+    """Notes of `message` about a class; hang on it as `__busway_message__`.
 
     A subclass inherits the attribute but not the declaration: whoever reads it compares `cls`.
     """
@@ -102,7 +102,7 @@ def message(type_id: str | uuid.UUID = "", *, name: str = "") -> Callable[[type[
 
 
 def declaration_of(cls: type) -> Declaration | None:
-    """What was declared about exactly this class; None for any other, its subclasses included."""
+    """The declaration of exactly this class; None for any other, its subclasses included."""
     declaration = getattr(cls, "__busway_message__", None)
     return declaration if declaration is not None and declaration.cls is cls else None
 

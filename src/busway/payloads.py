@@ -1,4 +1,4 @@
-"""What travels as a payload: bytes, CBOR values, message types. Knows formats and types, not nodes or frames.
+"""Payloads: bytes, CBOR values, message types. Knows formats and types, not nodes or frames.
 
 The four formats are those of docs/protocol.md section 5. cbor2 is imported at the first value that needs it,
 so that a program that sends only bytes never pays for it.
@@ -157,7 +157,7 @@ def decode(
 
 
 class ReplyType:
-    """What a caller wants a reply to be; made by `reply_type`."""
+    """The type that a caller wants a reply to be; made by `reply_type`."""
 
     __slots__ = ("converter", "label", "type_id", "wanted")
 
@@ -192,8 +192,8 @@ class ReplyType:
 
 
 def reply_type(wanted: Any) -> ReplyType:
-    """What `request(reply=...)` asks for: a class declared with `message`, or any annotation that a field may
-    have, such as `float`, `list[int]`, `bytes` or a dataclass.
+    """The type that `request(reply=...)` asks for: a class declared with `message`, or any annotation that a
+    field may have, such as `float`, `list[int]`, `bytes` or a dataclass.
 
     Raises:
         TypeError: something that cannot be checked on arrival.
@@ -441,7 +441,7 @@ def _encode_duration(encoder: Any, value: datetime.timedelta) -> None:
 
 
 def _instead_of(value: Any) -> str:
-    """What to send instead of a value that does not travel."""
+    """Advice what to send instead of a value that does not travel."""
     for kind, remedy in _REMEDIES.items():
         if isinstance(value, kind):
             return remedy
@@ -585,7 +585,7 @@ def _look_through(value: object) -> list[Any]:
 
 
 def _children(value: Any, odd: list[Any]) -> list[Any]:
-    """What a value holds, scalars aside. Every encode is here, so the usual kinds come first."""
+    """The members of a value, scalars aside. Every encode is here, so the usual kinds come first."""
     kind = type(value)
     if kind is dict:
         if _SCALARS.issuperset(map(type, value)):

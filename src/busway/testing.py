@@ -28,7 +28,7 @@ __all__ = ["Network"]
 
 @dataclass
 class _Line:
-    """What joins two buses: how it is, and while it stands the pair of channels that carries it."""
+    """A link between two buses: how it is, and while it stands the pair of channels that carries it."""
 
     ends: tuple[AsyncBus, AsyncBus]
     name: str

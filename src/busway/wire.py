@@ -50,7 +50,7 @@ from busway.wire_types import (
 __all__ = ["Body", "BuildError", "Frame", "Read", "Refused", "Stream", "Trace", "Varint", "parse_body"]
 
 BuildError = c.ConstructError
-"""What `Frame.build` raises for a value that its field cannot carry."""
+"""Raised by `Frame.build` for a value that its field cannot carry."""
 
 MAGIC = b"BSWY"
 VERSION = 1
@@ -421,7 +421,7 @@ class _Few(c.Validator):  # type: ignore[misc]
 
 
 class _Legible(c.Subconstruct):  # type: ignore[misc]
-    """What only the one who asked reads: for all others, and if its fields do not fit, it is bytes."""
+    """A field for the one who asked only: for all others, and if its parts do not fit, it is bytes."""
 
     def _parse(self, stream: Any, context: Any, path: str) -> Any:
         trace = context._params.get("trace") or Trace()

@@ -118,7 +118,7 @@ async def _join(bus: AsyncBus, url: str, place: Place) -> DialledLink:
 
 
 class Measurement:
-    """What one link does, size by size."""
+    """Measures one link, size by size."""
 
     def __init__(self, bus: AsyncBus, link: DialledLink, seconds: float) -> None:
         self._bus = bus

@@ -104,7 +104,7 @@ def run_bridge(
 
 @dataclass
 class Count:
-    """What one link has carried."""
+    """Counts of what one link has carried."""
 
     address: str
     peer: str

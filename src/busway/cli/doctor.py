@@ -223,7 +223,7 @@ def _check_beyond(report: Report, what: str, realm: str, found: Found) -> None:
 
 
 async def check_nodes(report: Report, bus: AsyncBus, names: list[str], timeout: float) -> None:
-    """What the programs see of each other; of two named ones, why they do not."""
+    """Looks at what the programs see of each other; of two named ones, why they do not."""
     from busway.cli import session
     from busway.cli.survey import BEYOND, OK, OTHER_VERSION, REFUSED, SILENT, survey
 
@@ -289,7 +289,7 @@ def _check_links(report: Report, told: list[Found]) -> None:
 
 
 def _count_refused(report: Report, told: list[Found]) -> None:
-    """Who came to these nodes' listeners in vain: a finding if it was of late."""
+    """Tells who came to these nodes' listeners in vain: a finding if it was of late."""
     for each in told:
         refused = each.report["counters"].get("comers_refused")
         if not isinstance(refused, int) or refused <= 0:

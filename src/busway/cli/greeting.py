@@ -1,4 +1,4 @@
-"""What a program of this machine says first on a link: its version, bus and label. Joins nothing."""
+"""Reads the greeting of a program of this machine: its version, bus and label. Joins nothing."""
 
 from __future__ import annotations
 

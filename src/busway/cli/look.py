@@ -213,7 +213,7 @@ def _endpoint_documents(bus: AsyncBus, everyone: list[Found], found: Found) -> l
 
 
 def _published(found: Found) -> list[dict[str, Any]]:
-    """What a node publishes."""
+    """The rows of what a node publishes."""
     from busway.cli.survey import PUBLISHER
 
     return [row | {"kind": PUBLISHER, "realm": "-"} for row in found.table("published")]

@@ -27,7 +27,7 @@ class Place(NamedTuple):
     realm: str | None = None  # of the links
 
     def dialling(self, url: str) -> dict[str, Any]:
-        """What to give `connect` besides the URL."""
+        """The arguments for `connect` besides the URL."""
         found: dict[str, Any] = {"token": self.token, "realm": self.realm}
         if self.cafile and is_tls(url):
             found["cafile"] = self.cafile
@@ -39,14 +39,14 @@ class Place(NamedTuple):
 
 
 class Comers(NamedTuple):
-    """Who may come to a listener."""
+    """Says who may come to a listener."""
 
     open: bool
     certificate: str | None
     key: str | None
 
     def listening(self, url: str, place: Place) -> dict[str, Any]:
-        """What to give `listen` besides the URL."""
+        """The arguments for `listen` besides the URL."""
         tls = {"certificate": self.certificate, "key": self.key} if is_tls(url) else {}
         return {"token": place.token, "open": self.open, "realm": place.realm, **tls}
 
@@ -67,7 +67,7 @@ def is_web(url: str) -> bool:
 
 
 class Settings:
-    """What the options say about the whole run; hangs on click's context."""
+    """The options about the whole run; hangs on click's context."""
 
     as_json = False
 

@@ -1,4 +1,4 @@
-"""How values, ids and tables are printed, for people and for scripts. Knows no bus.
+"""Prints values, ids and tables, for people and for scripts. Knows no bus.
 
 What comes from other programs is escaped: no control character of theirs reaches the terminal.
 """
@@ -44,7 +44,7 @@ def node_text(ident: bytes, label: str) -> str:
 
 
 def plain(value: object) -> object:
-    """What JSON can carry of it: bytes become hexadecimal, times ISO 8601, sets lists, keys text."""
+    """The value as JSON can carry it: bytes become hexadecimal, times ISO 8601, sets lists, keys text."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):

@@ -295,7 +295,7 @@ def send(
 
 
 def _value(bus: AsyncBus, payload: object) -> object:
-    """What is sent: with --type a message of that type, which the bus may know under a name of its own."""
+    """The payload: with --type a message of that type, which the bus may know under a name of its own."""
     if not isinstance(payload, payloads.Typed):
         return payload
     from busway.cli import session
