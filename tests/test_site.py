@@ -24,7 +24,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("site")
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     words = [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", str(made)]
-    assert output_of(words, cwd=ROOT, env=environment, timeout_s=200) == ""
+    assert output_of(words, cwd=ROOT, env=environment, timeout_s=600) == ""
     return made
 
 

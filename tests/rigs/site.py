@@ -89,15 +89,19 @@ def _listing(path: str) -> str:
 
 def commands() -> str:
     """The page of the command line: what `--help` says of each command."""
-    parts = ["# Commands", _help(group, "busway")]
+    whole = _context(group, "busway")
+    parts = ["# Commands", _help(whole)]
     for name, command in group.commands.items():
-        parts += [f"## busway {name}", _help(command, f"busway {name}")]
+        parts += [f"## busway {name}", _help(_context(command, name, whole))]
     return "\n\n".join(parts) + "\n"
 
 
-def _help(command: click.Command, name: str) -> str:
-    context = click.Context(command, info_name=name, terminal_width=100, max_content_width=100)
-    return f"```text\n{command.get_help(context)}\n```"
+def _context(command: click.Command, name: str, parent: click.Context | None = None) -> click.Context:
+    return click.Context(command, parent, name, terminal_width=100, **command.context_settings)
+
+
+def _help(context: click.Context) -> str:
+    return f"```text\n{context.get_help()}\n```"
 
 
 def numbers() -> str:
