@@ -72,7 +72,7 @@ class Node(Exchange):
         self.dialled: "Callable[[], list[dict[str, object]]] | None" = None
         # The adapter's, too: the name of an endpoint that this program publishes to, for people.
         self.name_of: "Callable[[bytes], str] | None" = None
-        self.refused_at = -1  # when a comer to a listener of this program was refused last
+        self.refused_at = -1  # when a connection to a listener of this program was refused last
         if encode is not None:
             self.receiving.register_builtin(self._introspect)
 
@@ -93,7 +93,7 @@ class Node(Exchange):
     # Links
 
     def note_refused(self, now: int) -> None:
-        """A comer to a listener of this program was refused, for what somebody has to mend."""
+        """A connection to a listener of this program was refused, for what somebody has to mend."""
         self.counters["comers_refused"] = self.counters.get("comers_refused", 0) + 1
         self.refused_at = now
 

@@ -5,7 +5,6 @@ What messages mean is not known here: they go to the host, and come from outbox.
 """
 
 from busway.protocol.errors import LocalError, Refusal
-from busway.protocol.fifo import Fifo
 from busway.protocol.link.backlog import Backlog
 from busway.protocol.link.face import Intake, LinkFace, LinkHost, Waiter
 from busway.protocol.link.fast import FastReader
@@ -13,7 +12,6 @@ from busway.protocol.link.inbox import Inbox
 from busway.protocol.link.lanes import is_express
 from busway.protocol.link.link import Link
 from busway.protocol.link.outbox import Outbox, frame
-from busway.protocol.link.queue import OVERHEAD
 from busway.protocol.link.states import AGREED, ENDED, LEAVING, NEXT, PROOF_WANTED
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasReader
@@ -37,12 +35,9 @@ class Connection(LinkFace):
     """
 
     def __init__(self, host: LinkHost, link: Link, nonce: bytes, limits: Limits, now: int) -> None:
-        super().__init__(link, limits, now)
-        self.host = host
+        super().__init__(host, link, limits, now)
         self._held: "list[bytes]" = []  # what came while a link that lost to this one is read
         self._held_size = 0
-        self._room_waiters = Fifo()
-        self._broadcast_waiters: "list[Waiter]" = []
         self._more = False  # the last write did not take all that there was
         self.news = host.news_of(self)
         self.outbox = Outbox(self, host)
@@ -282,32 +277,10 @@ class Connection(LinkFace):
         """Whether the link has no time for what may be lost."""
         return False
 
-    def await_room(self, waiter: Waiter) -> None:
-        if waiter not in self._room_waiters.items:
-            self._room_waiters.push(waiter)
-
-    def await_broadcast_room(self, waiter: Waiter) -> None:
-        if waiter not in self._broadcast_waiters:
-            self._broadcast_waiters.append(waiter)
-
-    def waiters(self) -> "list[Waiter]":
-        return self._room_waiters.drain()
-
-    def enqueue(self, frame: Frame) -> None:
-        queue = self.queue
-        queue.items.append(frame)
-        queue.size += len(frame.payload) + OVERHEAD
-        if not self.flush_wanted:
-            self.touch()
-
-    def enqueue_broadcast(self, frame: Frame) -> None:
-        self.broadcasts.add(frame)
-        if not self.flush_wanted:
-            self.touch()
-
     def broadcast(self, frame: Frame) -> None:
         self.backlog.take(frame, self.is_busy())
-        self.touch()
+        if not self.flush_wanted:
+            self.touch()
 
     def answer(self, frame: Frame) -> None:
         """A peer that asks and asks but never reads is cut off; what is for nodes behind it, or for a
@@ -359,12 +332,6 @@ class Connection(LinkFace):
         if self.host.identity.leaf or self._theirs.leaf:
             return max(3, self.limits.aliases_max)
         return codes.ROUTES_MAX
-
-    def touch(self) -> None:
-        """There is something to write."""
-        if not self.flush_wanted:
-            self.flush_wanted = True
-            self.host.note_flush(self)
 
     # Reading
 

@@ -2,8 +2,9 @@
 the things that it carries for others.
 """
 
+from busway.protocol.fifo import Fifo
 from busway.protocol.link.link import Link
-from busway.protocol.link.queue import SendQueue, TransitQueue
+from busway.protocol.link.queue import OVERHEAD, SendQueue, TransitQueue
 from busway.protocol.timers import Timer, Timers
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasReader, AliasWriter, node_writer
@@ -36,8 +37,9 @@ class Remote(Timer):
 class LinkFace(Timer):
     """A connection, as the rooms above see it."""
 
-    def __init__(self, link: Link, limits: Limits, now: int) -> None:
+    def __init__(self, host: "LinkHost", link: Link, limits: Limits, now: int) -> None:
         self.deadline = -1
+        self.host = host
         self.link = link
         self.state = codes.GREETING
         self.realm = link.realm
@@ -52,6 +54,8 @@ class LinkFace(Timer):
         self.broadcasts = SendQueue()
         self.broadcast_size_max = codes.BROADCAST_SIZE_MAX
         self.transit = TransitQueue()  # messages of others
+        self._room_waiters = Fifo()
+        self._broadcast_waiters: "list[Waiter]" = []
         self.flush_wanted = False  # whoever writes knows that there is something
         self.peer: "Remote | None" = None
         self.intakes: "Mapping[bytes, Intake]" = {}  # of the peer's own messages, by endpoint
@@ -80,7 +84,9 @@ class LinkFace(Timer):
 
     def touch(self) -> None:
         """There is something to write."""
-        raise NotImplementedError
+        if not self.flush_wanted:
+            self.flush_wanted = True
+            self.host.note_flush(self)
 
     def close(self, now: int, code: int = codes.GOODBYE, text: str = "", drain: bool = True) -> None:
         """End the link in order: with `drain` everything queued is written first, else it is left to the
@@ -110,19 +116,31 @@ class LinkFace(Timer):
 
     def await_room(self, waiter: "Waiter") -> None:
         """Call its `resume` when there is room."""
-        raise NotImplementedError
+        if waiter not in self._room_waiters.items:
+            self._room_waiters.push(waiter)
 
     def await_broadcast_room(self, waiter: "Waiter") -> None:
         """The same of the broadcasts' queue."""
-        raise NotImplementedError
+        if waiter not in self._broadcast_waiters:
+            self._broadcast_waiters.append(waiter)
+
+    def waiters(self) -> "list[Waiter]":
+        """Of a link that has ended: who waited for room in its queue."""
+        return self._room_waiters.drain()
 
     def enqueue(self, frame: Frame) -> None:
         """A message of ours; the caller has seen that there is room."""
-        raise NotImplementedError
+        queue = self.queue
+        queue.items.append(frame)
+        queue.size += len(frame.payload) + OVERHEAD
+        if not self.flush_wanted:
+            self.touch()
 
     def enqueue_broadcast(self, frame: Frame) -> None:
         """A broadcast that has found room before, on another link."""
-        raise NotImplementedError
+        self.broadcasts.add(frame)
+        if not self.flush_wanted:
+            self.touch()
 
     def broadcast(self, frame: Frame) -> None:
         """A broadcast: written when its turn comes, or kept, or lost with a count."""
@@ -158,10 +176,6 @@ class LinkFace(Timer):
         """Of a link that has ended: whose limits it was to tell."""
         raise NotImplementedError
 
-    def waiters(self) -> "list[Waiter]":
-        """Of a link that has ended: who waited for room in its queue."""
-        raise NotImplementedError
-
     def nodes_max(self) -> int:
         """Numbers of the table of nodes, in either direction (section 5.1)."""
         raise NotImplementedError
@@ -184,25 +198,11 @@ class Intake:
         raise NotImplementedError
 
     def take_run(
-        self,
-        link: LinkFace,
-        data: bytes,
-        pos: int,
-        end: int,
-        frame_max: int,
-        head: int,
-        number: int,
-        now: int,
-    ) -> int:
-        """Take in the frames from `pos` on that continue it, of that head and with that alias, as far as
-        nothing needs a decision. Returns where the first other one starts.
-        """
-        raise NotImplementedError
-
-    def take_far_run(
         self, link: LinkFace, data: bytes, pos: int, end: int, frame_max: int, prefix: bytes, now: int
     ) -> int:
-        """The same for messages with a routing header: `prefix` is all that stands before their number."""
+        """Take in the frames from `pos` on that continue it, as far as nothing needs a decision; `prefix` is
+        all that stands before their number. Returns where the first other one starts.
+        """
         raise NotImplementedError
 
 

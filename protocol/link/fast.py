@@ -83,7 +83,7 @@ class FastReader:
         intake = link.intakes.get(uuids[number])
         if intake is None:
             return pos
-        return intake.take_run(link, data, pos, end, link.frame_max, head, number, now)
+        return intake.take_run(link, data, pos, end, link.frame_max, data[start : start + 2], now)
 
     def _switched(self, data: bytes, pos: int, start: int, stop: int, end: int, now: int) -> int:
         """Plain messages with a routing header. Returns as `run`."""
@@ -100,7 +100,7 @@ class FastReader:
         if isinstance(known, Path):
             return _pass_run(known, prefix, data, pos, end, link.frame_max)
         if isinstance(known, Intake):
-            return known.take_far_run(link, data, pos, end, link.frame_max, prefix, now)
+            return known.take_run(link, data, pos, end, link.frame_max, prefix, now)
         return pos
 
     def learn(self, prefix: bytes, frame: Frame, route: RoutingHeader) -> None:

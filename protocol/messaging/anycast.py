@@ -133,7 +133,7 @@ class Crowd(Timer):
             if not self.origin.ready(flow):
                 self.origin.await_room(flow, now)
 
-    def stir(self) -> None:
+    def wake(self) -> None:
         """Somebody may have become free: look at the next turn of the timers."""
         if len(self.waiting):
             self.origin.timers.arm(self, 0)

@@ -197,35 +197,16 @@ class InFlow(Intake):
         return receiver
 
     def take_run(
-        self,
-        link: LinkFace,
-        data: bytes,
-        pos: int,
-        end: int,
-        frame_max: int,
-        head: int,
-        number: int,
-        now: int,
-    ) -> int:
-        receiver = self._receiver(link)
-        if receiver is None or (head & 0x10 != 0) != (self.endpoint.kind == codes.BROADCAST):
-            return pos
-        empty = not receiver.queue.items
-        before = self.received
-        pos = _read_run(data, pos, end, frame_max, head, number, self, receiver, now)
-        if self.received > before:
-            self.endpoint.host.noted_run(self, receiver, self.received - before, empty, now)
-        return pos
-
-    def take_far_run(
         self, link: LinkFace, data: bytes, pos: int, end: int, frame_max: int, prefix: bytes, now: int
     ) -> int:
         receiver = self._receiver(link)
-        if receiver is None or self.endpoint.realm < prefix[1] & 3:
+        if receiver is None or (prefix[0] & 0x10 != 0) != (self.endpoint.kind == codes.BROADCAST):
+            return pos
+        if len(prefix) > 2 and self.endpoint.realm < prefix[1] & 3:
             return pos
         empty = not receiver.queue.items
         before = self.received
-        pos = _read_far_run(data, pos, end, frame_max, prefix, self, receiver, now)
+        pos = _read_run(data, pos, end, frame_max, prefix, self, receiver, now)
         if self.received > before:
             self.endpoint.host.noted_run(self, receiver, self.received - before, empty, now)
         return pos
@@ -481,78 +462,24 @@ def _read_run(
     pos: int,
     end: int,
     frame_max: int,
-    head: int,
-    number: int,
-    flow: InFlow,
-    receiver: Receiver,
-    now: int,
-) -> int:
-    """Queue the frames from `pos` on that continue `flow`; returns where the first other one starts."""
-    queue = receiver.queue
-    append = queue.items.append
-    format = head & 3
-    seq = flow.received
-    room = receiver.queue_max - len(queue.items) + queue.head
-    space = receiver.size_max - receiver.size
-    size = 0
-    largest = 0
-    while room > 0 and pos + 5 <= end:
-        length = data[pos]
-        start = pos + 1
-        if length >= 0x80:
-            if data[start] >= 0x80:
-                break
-            length = length & 0x7F | data[start] << 7
-            start += 1
-        stop = start + length
-        seq += 1
-        if (
-            length < 4
-            or stop > end
-            or length > frame_max
-            or data[start] != head
-            or data[start + 1] != number
-            or data[start + 2] != seq >> 8 & 0xFF
-            or data[start + 3] != seq & 0xFF
-            or size + length - 4 > space
-        ):
-            seq -= 1
-            break
-        size += length - 4
-        if length > largest:
-            largest = length
-        append(Message(flow, seq, data[start + 4 : stop], format, b"", 0, now))
-        room -= 1
-        pos = stop
-    flow.queued += seq - flow.received
-    flow.received = seq
-    receiver.size += size
-    if largest - 4 > receiver.endpoint.message_size:
-        receiver.endpoint.message_size = largest - 4
-    return pos
-
-
-def _read_far_run(
-    data: bytes,
-    pos: int,
-    end: int,
-    frame_max: int,
     prefix: bytes,
     flow: InFlow,
     receiver: Receiver,
     now: int,
 ) -> int:
-    """The same for messages with a routing header: `prefix` is all that stands before their number."""
+    """Queue the frames from `pos` on that continue `flow`; returns where the first other one starts. `prefix`
+    is all that stands before their number.
+    """
     queue = receiver.queue
     append = queue.items.append
     before = len(prefix)
     format = prefix[0] & 3
     seq = flow.received
-    room = receiver.queue_max - len(queue.items) + queue.head
+    last = seq + receiver.queue_max - len(queue.items) + queue.head
     space = receiver.size_max - receiver.size
     size = 0
     largest = 0
-    while room > 0 and pos + 5 <= end:
+    while seq < last and pos + 5 <= end:
         length = data[pos]
         start = pos + 1
         if length >= 0x80:
@@ -562,23 +489,23 @@ def _read_far_run(
             start += 1
         stop = start + length
         at = start + before
-        body = length - before - 2
+        body = stop - at - 2
+        seq += 1
         if (
             stop > end
             or body < 0
             or length > frame_max
-            or data[at] != (seq + 1) >> 8 & 0xFF
-            or data[at + 1] != (seq + 1) & 0xFF
+            or data[at + 1] != seq & 0xFF
+            or data[at] != seq >> 8 & 0xFF
             or data[start:at] != prefix
             or size + body > space
         ):
+            seq -= 1
             break
-        seq += 1
         size += body
         if body > largest:
             largest = body
         append(Message(flow, seq, data[at + 2 : stop], format, b"", 0, now))
-        room -= 1
         pos = stop
     flow.queued += seq - flow.received
     flow.received = seq

@@ -27,8 +27,8 @@ def report(
     """See docs/protocol.md, section 9.
 
     Args: both sides of the node; `dialled` a map for each link that the adapter dials again; `name_of` gives
-    the name of an endpoint that is published to; `refused_at` when a comer was refused last, -1: none was;
-    times in ms.
+    the name of an endpoint that is published to; `refused_at` when an incoming connection was refused last,
+    -1: none was; times in ms.
     """
     mesh = origin.mesh
     me = origin.me

@@ -84,7 +84,7 @@ class Origin(SenderSide):
         self.direct.pop(address, None)
         crowd = self.crowds.get(address)
         if crowd is not None:
-            crowd.stir()
+            crowd.wake()
 
     def target(self, address: Address, now: int) -> "Target | None":
         found = self._targets.get(address)
@@ -447,7 +447,7 @@ class Origin(SenderSide):
             flow.done += 1
         crowd = self.crowds.get(flow.endpoint)
         if crowd is not None:
-            crowd.stir()
+            crowd.wake()
 
     def due(self, pending: Pending, now: int) -> None:
         """A pending message's time is up."""

@@ -446,7 +446,7 @@ class Router:
     # Sequence numbers (rule 4)
 
     def _want(self, route: Route, now: int, urgent: bool) -> None:
-        """Ask at once if we have just lost our way, or starve and see a new one, or asked for nothing yet;
+        """Ask at once if we have just lost our way, or have none and see a new one, or asked for nothing yet;
         else the timer asks again. A number that came lowered FD, too: asking for the next one then would race
         with a better way that is only slower, for ever.
         """

@@ -480,8 +480,8 @@ def test_the_round_trip_is_measured_by_the_ping_that_is_answered() -> None:
 
 def test_a_pong_that_answers_no_ping_of_ours_measures_nothing() -> None:
     pair = Pair(keepalive_ms=1000)
-    stray = frame(bytes((codes.PONG,)) + varint(pair.now))
-    pair.note(pair.b, pair.cb.receive_data(stray, pair.now))
+    late = frame(bytes((codes.PONG,)) + varint(pair.now))
+    pair.note(pair.b, pair.cb.receive_data(late, pair.now))
     assert pair.cb.rtt_ms == -1
     pair.cable.block(pair.a)
     pair.advance(1000)

@@ -420,7 +420,7 @@ def starving() -> tuple[Host, Neighbour, Neighbour, Neighbour, Route]:
     return a, b, c, d, route
 
 
-def test_who_starves_asks_for_the_next_number() -> None:
+def test_a_node_without_a_feasible_way_asks_for_the_next_number() -> None:
     a, b, c, d, route = starving()
     assert [a.asks(neighbour) for neighbour in (b, c, d)] == [{}, {"far": 10}, {}]
     assert a.router.counters["seqno_requests"] == 1

@@ -85,7 +85,7 @@ def run(start: int, sizes: list[int], **limits: int) -> tuple[int, Listener, lis
     for number, size in enumerate(sizes, start):
         stream += frame(b"\x80\x01" + (number & 0xFFFF).to_bytes(2, "big") + bytes(size))
         ends.append(len(stream))
-    after = _read_run(stream, 0, len(stream), 65536, 0x80, 1, flow, receiver, NOW)
+    after = _read_run(stream, 0, len(stream), 65536, b"\x80\x01", flow, receiver, NOW)
     got = [(message.seq, len(message.payload)) for message in receiver.queue.items]
     count = len(got)
     assert got == list(enumerate(sizes[:count], start))

@@ -606,7 +606,7 @@ def test_a_plain_message_waits_as_long_as_it_was_told_to(holders: int) -> None:
     net.pump()
     for cable, node in zip(net.cables, net.nodes[1:], strict=True):
         cable.block(node)  # no credit comes back
-    while not (patient := a.send(E, b"x", net.now)):
+    while not (waiting := a.send(E, b"x", net.now)):
         pass
     late = a.send(E, b"y", net.now, timeout_ms=100)
     net.advance(99)
@@ -614,7 +614,7 @@ def test_a_plain_message_waits_as_long_as_it_was_told_to(holders: int) -> None:
     net.advance(1)
     assert verdicts(net, a, late) == [(events.UNDELIVERED, codes.EXPIRED)]
     net.advance(1000)
-    assert verdicts(net, a, patient) == []
+    assert verdicts(net, a, waiting) == []
 
 
 def test_a_plain_message_that_went_in_time_has_no_deadline_any_more() -> None:
