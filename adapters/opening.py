@@ -24,7 +24,7 @@ TCP_PORT = 7660  # where no port is given
 _WEB_PORTS = {"ws": "80", "wss": "443"}  # which are left out
 CONNECT_S = 10.0  # for one candidate: a machine that is off answers nothing
 HANDSHAKE_S = 5.0  # for the driver's handshake with who was reached, as much as the core gives its own
-COMER_S = 5.0  # for a comer to end its driver's handshake
+INCOMING_S = 5.0  # for who comes to end its driver's handshake
 
 
 class Driver(NamedTuple):

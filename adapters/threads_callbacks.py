@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from busway.adapters import facade
+from busway.adapters.results import replied
 from busway.errors import BusError
 from busway.payloads import ReplyType
 from busway.protocol import events
@@ -43,6 +43,10 @@ class FutureReply:
 
         self.future.add_done_callback(ended)
 
+    def done(self) -> bool:
+        """It takes what comes, whether the future is cancelled or not."""
+        return False
+
     def set_result(self, outcome: events.Outcome) -> None:
         """With the lock held: what the future's own callbacks do is done elsewhere."""
         resolve = partial(self._resolve, outcome)
@@ -55,9 +59,7 @@ class FutureReply:
         if not self.future.set_running_or_notify_cancel():
             return
         try:
-            if outcome.status != events.REPLIED:
-                raise facade.error_of(outcome, self._to)
-            value = facade.decode_outcome(outcome, self._wanted, self._to)
+            value = replied(outcome, self._wanted, self._to)
         except Exception as error:  # noqa: BLE001 - the future's to tell
             self.future.set_exception(error)
         else:

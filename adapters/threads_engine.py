@@ -184,7 +184,7 @@ class Engine:
                         self.inside = False
         finally:
             if self.remarks:
-                self._say()
+                self.say()
 
     @shielded
     def call_lazily(self, function: Callable[..., tuple[int, Any]], *args: Any, **options: Any) -> Any:
@@ -220,7 +220,7 @@ class Engine:
                 return
         self.call(function, *args)
 
-    def _say(self) -> None:
+    def say(self) -> None:
         """Without the lock: a logging handler may call the bus, or hold a lock of its own."""
         try:
             while True:
@@ -340,7 +340,7 @@ class Engine:
             if self.leader is promise and ready:
                 self._serve(ready)
         if self.remarks:
-            self._say()
+            self.say()
 
     @window
     def _watch_links(self, left: float | None) -> Any:
@@ -392,7 +392,7 @@ class Engine:
                     ready = self.links.select(0) if self.leader is None and not self._stopping else []
                 self._serve(ready)
             if self.remarks:
-                self._say()
+                self.say()
 
     def _look_ahead(self) -> float:
         self._wake_at = min(self._core_due, self._later[0][0] if self._later else _NEVER)

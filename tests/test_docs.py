@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import busway
-from busway.adapters import facade
+from busway.adapters import making
 from busway.adapters.opening import TCP_PORT
 from busway.drivers import ble, serial, serial_ports, tcp, unix, websocket, websocket_http
 from busway.errors import _REASON_SENTENCES
@@ -521,7 +521,7 @@ def test_protocol_states_what_the_carriers_do() -> None:
         "serial line": ("serial", serial.SerialChannel),
         "Bluetooth LE": ("ble", ble.BleChannel),
     }
-    keepalives = {scheme: keepalive_ms for scheme, (_, keepalive_ms) in facade._LINK_DEFAULTS.items()}
+    keepalives = {scheme: keepalive_ms for scheme, (_, keepalive_ms) in making._LINK_DEFAULTS.items()}
     for name, (scheme, channel) in carriers.items():
         assert rows[name] == [channel.realm.upper(), str(keepalives[scheme])], name
 

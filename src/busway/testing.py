@@ -19,8 +19,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from busway.adapters.asyncio import AsyncBus
-from busway.adapters.facade import Realm
 from busway.adapters.links import LinkRunner
+from busway.adapters.typed import Realm
 from busway.drivers.memory import Pair, pair
 
 __all__ = ["Network"]

@@ -186,4 +186,4 @@ async def test_the_handshake_does_not_lengthen_what_an_address_gets(monkeypatch:
 
 
 def test_one_who_is_reached_gets_as_long_from_every_scheme() -> None:
-    assert opening.HANDSHAKE_S == opening.COMER_S == codes.HELLO_TIMEOUT_MS / 1000
+    assert opening.HANDSHAKE_S == opening.INCOMING_S == codes.HELLO_TIMEOUT_MS / 1000

@@ -4,7 +4,7 @@ import os
 import select
 import sys
 
-from busway.adapters.facade import make_link
+from busway.adapters.making import make_link
 from busway.drivers import unix
 from busway.protocol import Node, codes
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 import busway
 from busway.adapters.asyncio import AsyncBus
-from busway.adapters.facade import ORDERLY
+from busway.adapters.bus import host_of
 from busway.adapters.links import now_ms
 from busway.adapters.records import Change, EndpointInfo, LinkInfo, NodeInfo
 from busway.adapters.refusals import text_of
 from busway.adapters.tap import TAP
+from busway.adapters.views import ORDERLY
 from busway.cli import failures, output
 from busway.cli.failures import Failure
 from busway.cli.labels import Labels
@@ -130,8 +131,8 @@ async def _joined(
 async def _be_seen(bus: AsyncBus) -> None:
     """Lets this command be seen by whoever watches all traffic: a leaf is told of what it asks for only."""
     if bus in _overviews and any(info.id == TAP for info in _overviews[bus].endpoints):
-        token = bus.node.locate(TAP, now_ms(), timeout_ms=500)
-        await bus._host.outcome(token)
+        host = host_of(bus)
+        await host.outcome(*host.ask(bus.node.locate, TAP, now_ms(), timeout_ms=500))
 
 
 async def _look_around(bus: AsyncBus) -> None:

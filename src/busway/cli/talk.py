@@ -27,7 +27,7 @@ from busway.cli.payload import payload_options
 if TYPE_CHECKING:
     from busway.adapters.asyncio import AsyncBus
     from busway.adapters.asyncio_ends import Receiver
-    from busway.adapters.facade import Policy
+    from busway.adapters.typed import Policy
     from busway.protocol import Message
 
 KINDS = click.Choice(["unicast", "anycast", "broadcast"])

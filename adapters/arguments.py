@@ -1,13 +1,36 @@
-"""Arguments of a bus that would fail late or with a riddle: each is refused with what was expected."""
+"""Arguments of a bus: what would fail late or with a riddle is refused at once with what was expected, and
+users' words become the core's numbers.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+from busway.errors import BusError
+from busway.payloads import ReplyType, accepted_types, reply_type
+from busway.protocol import codes, errors
 
 ANY_NODE = b""
 FOR_EVER_S = 2_147_483  # what the core's milliseconds hold: 24 days
 WINDOW_MAX = 32_767
 TIMEOUT_S = float("30")  # an object of its own: 30.0 that a caller gives is another one
+_KINDS = {"unicast": codes.UNICAST, "anycast": codes.ANYCAST, "broadcast": codes.BROADCAST}
+_REALMS = {
+    "process": codes.PROCESS,
+    "userspace": codes.USERSPACE,
+    "localnet": codes.LOCALNET,
+    "global": codes.GLOBAL,
+}
+_POLICIES = {
+    "refuse": codes.REFUSE,
+    "drop_oldest": codes.DROP_OLDEST,
+    "drop_newest": codes.DROP_NEWEST,
+    "latest": codes.LATEST,
+}
+# How long a publish waits for a link that is full: a subscriber that reads makes room long before, also on a
+# busy machine; one that does not holds the publisher up once, and then misses what it has no room for.
+_PUBLISH_PATIENCE_MS = 500
 
 
 def check_token(token: object) -> None:
@@ -81,6 +104,14 @@ def check_window(window: Any) -> None:
         raise ValueError(f"window must be 1 to {WINDOW_MAX} parts, not {window}")
 
 
+def check_limit(limit: Any) -> int:
+    """Handlers that may run at once. Raises TypeError, ValueError."""
+    check_whole("limit", limit, "the handlers that may run at once")
+    if limit < 1:
+        raise ValueError(f"limit must be at least 1 handler, not {limit!r}")
+    return int(limit)
+
+
 def check_types(types: Any) -> None:
     """None or several classes. Raises TypeError."""
     if isinstance(types, type):
@@ -112,3 +143,68 @@ def check_node(node: Any) -> bytes:
     if not isinstance(node, bytes) or len(node) != 16:
         raise ValueError(f"node must be a node's id, 16 bytes, as in NodeInfo.id; not {node!r}")
     return node
+
+
+def choice(name: str, value: str, table: dict[str, int]) -> int:
+    try:
+        return table[value]
+    except (KeyError, TypeError):
+        raise ValueError(f"{name} must be one of {', '.join(table)}, not {value!r}") from None
+
+
+def kind_number(kind: str) -> int:
+    return choice("kind", kind, _KINDS)
+
+
+def realm_number(realm: str) -> int:
+    return choice("realm", realm, _REALMS)
+
+
+def policy_number(policy: str | None) -> int:
+    return -1 if policy is None else choice("policy", policy, _POLICIES)
+
+
+def milliseconds(name: str, value: float | None, *, endless: bool = False) -> int:
+    """Seconds as users give them to the core's whole milliseconds, never rounded down to 0; with `endless`
+    None is as long as it takes, which are 24 days. Raises TypeError, ValueError.
+    """
+    return math.ceil(check_seconds(name, value, endless=endless) * 1000)
+
+
+def timeout_ms(timeout: float | None) -> int:
+    """A call's `timeout` in the core's milliseconds."""
+    return milliseconds("timeout", timeout, endless=True)
+
+
+def send_timeout_ms(timeout: float | None, confirm: bool) -> int | None:
+    """As `timeout_ms`; None, no limit, for a plain send that was given none."""
+    if not confirm and (timeout is None or timeout is TIMEOUT_S):
+        return None
+    return timeout_ms(timeout)
+
+
+def patience_ms(wait: bool, best_effort: bool) -> int:
+    """How long a publish waits for links that are full; -1: as long as it takes. Raises TypeError."""
+    if wait is False and best_effort is False:
+        return _PUBLISH_PATIENCE_MS
+    check_flag("wait", wait)
+    check_flag("best_effort", best_effort)
+    return -1 if wait else _PUBLISH_PATIENCE_MS
+
+
+def types_of(endpoint: Any, types: tuple[type, ...] | None) -> tuple[type, ...] | None:
+    """What a receiver accepts: a message class as endpoint declares its own type. Raises TypeError."""
+    check_types(types)
+    if types is None and isinstance(endpoint, type):
+        types = (endpoint,)
+    return None if types is None else accepted_types(types)
+
+
+def wanted_reply(reply: Any) -> ReplyType | None:
+    """What `reply=` says; None for anything. Raises TypeError."""
+    return None if reply is None else reply_type(reply)
+
+
+def for_users(error: errors.LocalError) -> Exception:
+    """Misuse as users know it: bad arguments are ValueErrors."""
+    return BusError(str(error)) if isinstance(error, errors.FullError) else ValueError(str(error))
