@@ -115,7 +115,7 @@ class Listener(Protocol):
     """A place where others can connect.
 
     url: where it is, with the real port.
-    refused: how many comers the driver itself has turned away.
+    refused: how many incoming connections the driver itself has turned away.
     """
 
     url: str
@@ -126,7 +126,7 @@ class Listener(Protocol):
         ...
 
     def accept(self) -> Channel | None:
-        """The next comer; None if nobody is waiting, or the one who was has been refused. Raises OSError."""
+        """The next incoming connection; None if none is waiting, or that has been refused. Raises OSError."""
         ...
 
     def close(self) -> None:

@@ -46,7 +46,7 @@ class Page(NamedTuple):
 class Site(NamedTuple):
     """What a listener is to those who come.
 
-    `host` as in its URL, `path` where the WebSocket is, `secure` whether there is TLS, `token` that comers
+    `host` as in its URL, `path` where the WebSocket is, `secure` whether there is TLS, `token` that clients
     must prove to know, `origins` of other pages that may come, "*" for all, `pages` by path.
     """
 

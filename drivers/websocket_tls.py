@@ -150,7 +150,7 @@ def certificate_fault(error: ssl.SSLCertVerificationError, *, dialled: bool) -> 
     """What is wrong with the other side's certificate, and what to do about it."""
     if not dialled:
         advice = (
-            "the listener's own context asks comers for certificates, and does not know this one's authority"
+            "the listener's own context asks clients for certificates, and does not know this one's authority"
         )
     elif error.verify_code in _WRONG_NAME:
         advice = "connect to a name that is in it, or let its owner have one made for this name"

@@ -131,11 +131,11 @@ def full_backlog() -> tuple[socket.socket, list[socket.socket]]:
     server = socket.create_server(("127.0.0.1", 0), backlog=0)
     waiting = []
     for _ in range(4):
-        comer = socket.socket()
-        comer.setblocking(False)
+        client = socket.socket()
+        client.setblocking(False)
         with contextlib.suppress(BlockingIOError):
-            comer.connect(server.getsockname())
-        waiting.append(comer)
+            client.connect(server.getsockname())
+        waiting.append(client)
     return server, waiting
 
 

@@ -298,7 +298,7 @@ def _count_refused(report: Report, told: list[Found]) -> None:
         age = age if isinstance(age, int) else -1  # older nodes do not say it
         known = age >= 0
         last = f", the last {output.duration_text(age)} ago" if known else ""
-        text = f"{_name(each)} has refused {output.counted(refused, 'comer')} since it started{last}"
+        text = f"{_name(each)} has refused {output.counted(refused, 'client')} since it started{last}"
         where = "its log, or what `busway listen-on` prints, says whom and why"
         if known and age < _OF_LATE_MS:
             report.find(

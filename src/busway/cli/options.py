@@ -38,8 +38,8 @@ class Place(NamedTuple):
         return found
 
 
-class Comers(NamedTuple):
-    """Says who may come to a listener."""
+class Accept(NamedTuple):
+    """Says who may connect to a listener."""
 
     open: bool
     certificate: str | None
@@ -51,7 +51,7 @@ class Comers(NamedTuple):
         return {"token": place.token, "open": self.open, "realm": place.realm, **tls}
 
     def check(self, urls: Iterable[str]) -> None:
-        """Raises UsageError for options about comers where none can come."""
+        """Raises UsageError for options about incoming links where there are none."""
         if self.open and not list(urls):
             raise click.UsageError("--open is for listening: nobody is let in here")
         if (self.certificate or self.key) and not any(map(is_tls, urls)):
@@ -234,15 +234,15 @@ def links_realm(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def listens(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Options of a command that lets others come; it gets `comers`."""
+    """Options of a command that lets others connect; it gets `accept`."""
 
     @click.option("--open", "is_open", is_flag=True, help="Listen beyond loopback without a token.")
     @click.option(
-        "--certificate", type=_FILE, metavar="FILE", help="For wss://: the chain to show to comers (PEM)."
+        "--certificate", type=_FILE, metavar="FILE", help="For wss://: the chain to show to clients (PEM)."
     )
     @click.option("--key", type=_FILE, metavar="FILE", help="Its private key (PEM).")
     @functools.wraps(function)
     def command(*words: Any, is_open: bool, certificate: str | None, key: str | None, **options: Any) -> Any:
-        return function(*words, comers=Comers(is_open, certificate, key), **options)
+        return function(*words, accept=Accept(is_open, certificate, key), **options)
 
     return command
