@@ -40,7 +40,7 @@ class Receiver(BaseReceiver[T_co]):
 
     def __init__(self, keep: object, host: Host, core: CoreReceiver, types: tuple[type, ...] | None) -> None:
         super().__init__(keep, host, core, types)
-        self._take = host.node.receiving.take
+        self._take = cast("Callable[[CoreReceiver], typed.Message[T_co] | None]", host.node.receiving.take)
         self._calls = 0
 
     def __aiter__(self) -> Self:
@@ -66,20 +66,20 @@ class Receiver(BaseReceiver[T_co]):
             host.check()
         while message := self._take(self._core):
             if (message.format == codes.RAW and self._types is None) or self._accept(message):
-                return cast(typed.Message[T_co], message)
+                return message
         self._check_more()
         if timeout is not None:
             check_seconds("timeout", timeout, endless=True)
         limit = asyncio.timeout(timeout)
         try:
             async with limit:
-                return cast(typed.Message[T_co], await self._wait())
+                return await self._wait()
         except TimeoutError:
             if not limit.expired():
                 raise
             raise self._nothing_came(timeout) from None
 
-    async def _wait(self) -> Message:
+    async def _wait(self) -> typed.Message[T_co]:
         while True:
             future: asyncio.Future[None] = self._host.loop.create_future()
             self._arrivals.waiting.append(future)
@@ -138,7 +138,7 @@ class Service(ends.Service):
             self._raised(message, error)
 
     async def _answer(self, message: Message) -> None:
-        result = self._handler(cast(typed.Request[Any], message))
+        result: Any = self._handler(cast("typed.Request[Any]", message))
         asked = wants_answer(message)
         if inspect.isawaitable(result):
             result = await result

@@ -71,11 +71,12 @@ class Receiver(BaseReceiver[T_co]):
         if timeout is not None:
             check_seconds("timeout", timeout, endless=True)
         end = None if timeout is None else time.monotonic() + timeout
+        message: typed.Message[T_co] | None
         while True:
             message, promise = self._host.engine.call(self._take)
             if message is not None:
                 if self._accept(message):
-                    return cast(typed.Message[T_co], message)
+                    return message
             elif not self._wait(promise, end):
                 raise self._nothing_came(timeout)
 
@@ -176,7 +177,7 @@ class Service(ends.Service):
             super()._raised(message, error)
 
     def _answer(self, message: Message, job: Job) -> None:
-        result = self._handler(cast(typed.Request[Any], message))
+        result = self._handler(cast("typed.Request[Any]", message))
         asked = wants_answer(message)
         if inspect.isgenerator(result):
             with contextlib.closing(result):
