@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import busway
+import busway.testing
 from busway.cli.app import group
 from busway.protocol import codes
 from tests.rigs import architecture
@@ -72,8 +73,15 @@ def test_what_is_loaded_would_be_seen() -> None:
 def test_the_reference_has_every_public_name(site: Path) -> None:
     page = (site / "reference" / "api.html").read_text(encoding="utf-8")
     shown = re.findall(r'<h3 id="([\w.]+)"', page)
-    assert sorted(shown) == sorted([*(f"busway.{name}" for name in busway.__all__), "busway.testing.Network"])
-    for call in ("AsyncBus.request_stream", "Bus.request_future", "Receiver.receive", "Node.handle_timer"):
+    assert sorted(shown) == sorted([*(f"busway.{name}" for name in busway.__all__), "busway.testing"])
+    tools = [f"testing.{name}" for name in busway.testing.__all__]
+    for call in (
+        *tools,
+        "AsyncBus.request_stream",
+        "Bus.request_future",
+        "Receiver.receive",
+        "Node.handle_timer",
+    ):
         assert f'id="busway.{call}"' in page, call
 
 
