@@ -78,8 +78,8 @@ class Converter:
         if self._native is not None and not sets:
             try:
                 return msgspec.convert(value, self._native, builtin_types=CBOR_NATIVE)
-            except (msgspec.ValidationError, NameError):
-                pass  # the slower way has the better sentence, and knows a class inside a function
+            except (ValueError, TypeError, NameError):
+                pass  # the slower way has better sentences, and knows classes inside functions and InitVar
         return _convert(value, self._kind, hook)
 
 
@@ -99,8 +99,10 @@ def _is_native(annotation: Any, looked_at: set[type]) -> bool:
     if origin is typing.Union or origin is types.UnionType:
         optional = len(arguments) == 2 and type(None) in arguments
         return optional and all(_is_native(member, looked_at) for member in arguments)
-    if not isinstance(annotation, type) or annotation in _NATIVE or is_struct(annotation):
-        return annotation in _NATIVE or isinstance(annotation, type)
+    if not isinstance(annotation, type):
+        return False
+    if annotation in _NATIVE or is_struct(annotation):
+        return True
     if issubclass(annotation, enum.Enum):
         return {type(member.value) for member in annotation} in ({int}, {str})
     return annotation in looked_at or _is_plain(annotation, looked_at)
