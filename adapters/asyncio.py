@@ -49,7 +49,6 @@ from busway.adapters.typed import (
     SubscribeOptions,
     T,
     Target,
-    Types,
     U,
     V,
     W,
@@ -314,7 +313,40 @@ class AsyncBus(BaseBus):
         kind: Kind = ...,
         realm: Realm = ...,
         *,
-        types: Types[T, U, V, W],
+        types: tuple[type[T]],
+        **options: Unpack[RegisterOptions],
+    ) -> Receiver[T]: ...
+
+    @overload
+    def register(
+        self,
+        endpoint: Target,
+        kind: Kind = ...,
+        realm: Realm = ...,
+        *,
+        types: tuple[type[T], type[U]],
+        **options: Unpack[RegisterOptions],
+    ) -> Receiver[T | U]: ...
+
+    @overload
+    def register(
+        self,
+        endpoint: Target,
+        kind: Kind = ...,
+        realm: Realm = ...,
+        *,
+        types: tuple[type[T], type[U], type[V]],
+        **options: Unpack[RegisterOptions],
+    ) -> Receiver[T | U | V]: ...
+
+    @overload
+    def register(
+        self,
+        endpoint: Target,
+        kind: Kind = ...,
+        realm: Realm = ...,
+        *,
+        types: tuple[type[T], type[U], type[V], type[W]],
         **options: Unpack[RegisterOptions],
     ) -> Receiver[T | U | V | W]: ...
 
@@ -365,7 +397,30 @@ class AsyncBus(BaseBus):
 
     @overload
     def subscribe(
-        self, endpoint: Target, *, types: Types[T, U, V, W], **options: Unpack[SubscribeOptions]
+        self, endpoint: Target, *, types: tuple[type[T]], **options: Unpack[SubscribeOptions]
+    ) -> Receiver[T]: ...
+
+    @overload
+    def subscribe(
+        self, endpoint: Target, *, types: tuple[type[T], type[U]], **options: Unpack[SubscribeOptions]
+    ) -> Receiver[T | U]: ...
+
+    @overload
+    def subscribe(
+        self,
+        endpoint: Target,
+        *,
+        types: tuple[type[T], type[U], type[V]],
+        **options: Unpack[SubscribeOptions],
+    ) -> Receiver[T | U | V]: ...
+
+    @overload
+    def subscribe(
+        self,
+        endpoint: Target,
+        *,
+        types: tuple[type[T], type[U], type[V], type[W]],
+        **options: Unpack[SubscribeOptions],
     ) -> Receiver[T | U | V | W]: ...
 
     @overload

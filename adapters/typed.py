@@ -19,16 +19,14 @@ Name = str | bytes | UUID
 Target = Name | type
 
 if TYPE_CHECKING:
-    from typing import Never
-
     from typing_extensions import TypeVar
 
     from busway.errors import PayloadError
 
     T = TypeVar("T", default=Any)
-    U = TypeVar("U", default=Never)
-    V = TypeVar("V", default=Never)
-    W = TypeVar("W", default=Never)
+    U = TypeVar("U", default=Any)
+    V = TypeVar("V", default=Any)
+    W = TypeVar("W", default=Any)
     R = TypeVar("R", default=Any)
     T_co = TypeVar("T_co", default=Any, covariant=True)
 
@@ -66,13 +64,6 @@ else:
     Message = protocol.Message
     Request = protocol.Request
 
-# What `types` may say so that checkers know the payload: of another number of classes it is Any to them.
-Types = (
-    tuple[type[T]]
-    | tuple[type[T], type[U]]
-    | tuple[type[T], type[U], type[V]]
-    | tuple[type[T], type[U], type[V], type[W]]
-)
 Handler = Callable[[Request[Any]], Any]
 F = TypeVar("F", bound=Handler)
 
