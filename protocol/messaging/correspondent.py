@@ -32,7 +32,7 @@ class Correspondent(Peer):
     def is_needed(self) -> bool:
         return bool(self.out_flows or self.serving)
 
-    def keep_to(self, links: "list[LinkFace]") -> None:
+    def keep_to(self, links: "list[LinkFace | None]") -> None:
         for flow in self.out_flows.values():
             if flow.hop is not None and flow.hop not in links:
                 flow.hop = None

@@ -364,13 +364,9 @@ class Mesh(Topology):
 
     def _loosen(self, peer: Peer) -> None:
         """No flow stays on a link that does not lead to the node any more."""
-        links = list(peer.connections)
-        if peer.hop is not None:
-            links.append(peer.hop)
-        if self.leaf:
-            if self.uplink is not None:
-                links.append(self.uplink)
-        elif peer.route is not None:
+        links: "list[LinkFace | None]" = [peer.hop, self.uplink]
+        links += peer.connections
+        if peer.route is not None:
             links += [neighbour.link for neighbour in peer.route.offers]
         peer.keep_to(links)
 

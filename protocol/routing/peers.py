@@ -162,20 +162,20 @@ class Peer(Remote):
 
     def has_numbers(self) -> bool:
         """Whether messages were counted, in either direction: their numbers go on if it returns."""
-        return False
+        raise NotImplementedError
 
     def expects_us(self) -> bool:
         """Whether it has numbers of ours in mind."""
-        return False
+        raise NotImplementedError
 
     def forget_received(self) -> None:
         """It has forgotten what it sent us."""
 
     def is_needed(self) -> bool:
         """Whether something is under way with it."""
-        return False
+        raise NotImplementedError
 
-    def keep_to(self, links: "list[LinkFace]") -> None:
+    def keep_to(self, links: "list[LinkFace | None]") -> None:
         """No other link leads to it any more."""
 
 

@@ -125,6 +125,7 @@ def test_what_expired_on_its_way_is_passed_on_no_more() -> None:
     net.pump()
     net.cable["bc"].block(net["b"])
     token = net["a"].request(E, b"x", net.now, timeout_ms=1000)
+    net.pump()  # to b
     net.advance(1500)
     net.cable["bc"].block(net["b"], False)
     net.pump()

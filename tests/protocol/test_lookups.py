@@ -730,3 +730,13 @@ def test_an_answer_fits_the_frame_however_long_its_names(size: int, named: bool)
     assert 1 <= len(found) <= 4
     assert all(bool(entry.name) == named for entry in found)
     assert net.reaches("a") == "bcdef"
+
+
+def test_who_cannot_be_reached_is_not_asked() -> None:
+    net = chain("ab")
+    peer = net.see("a", "b")
+    peer.hop = None
+    before = net.cable["ab"].a.queued_bytes()
+    net["a"].lookups._send_who(peer, E)
+    assert not net.cable["ab"].a.wants_write
+    assert net.cable["ab"].a.queued_bytes() == before

@@ -23,6 +23,15 @@ def test_publish_gives_every_subscriber_one_copy_and_nobody_is_no_error() -> Non
         assert payloads(net.drain(node, receiver)) == [b"0", b"1", b"2"]
 
 
+def test_a_node_that_only_publishes_looks_after_what_falls_idle() -> None:
+    net = Net()
+    alone = net.node("a")
+    alone.register(E, codes.BROADCAST)
+    assert alone.next_deadline() is None
+    assert alone.publish(E, b"x", net.now) == 0
+    assert alone.next_deadline() == net.now + codes.SWEEP_MS
+
+
 def test_publish_and_send_know_each_others_kind() -> None:
     net = Pair()
     net.a.register(E, codes.BROADCAST)
