@@ -184,7 +184,7 @@ def send_timeout_ms(timeout: float | None, confirm: bool) -> int | None:
 
 
 def patience_ms(wait: bool, best_effort: bool) -> int:
-    """How long a publish waits for links that are full; -1: as long as it takes. Raises TypeError."""
+    """The time that a publish waits for links that are full; -1: as long as it takes. Raises TypeError."""
     if wait is False and best_effort is False:
         return _PUBLISH_PATIENCE_MS
     check_flag("wait", wait)
@@ -193,7 +193,7 @@ def patience_ms(wait: bool, best_effort: bool) -> int:
 
 
 def types_of(endpoint: Any, types: tuple[type, ...] | None) -> tuple[type, ...] | None:
-    """What a receiver accepts: a message class as endpoint declares its own type. Raises TypeError."""
+    """The types that a receiver accepts; a message class as endpoint declares its own. Raises TypeError."""
     check_types(types)
     if types is None and isinstance(endpoint, type):
         types = (endpoint,)
@@ -201,7 +201,7 @@ def types_of(endpoint: Any, types: tuple[type, ...] | None) -> tuple[type, ...] 
 
 
 def wanted_reply(reply: Any) -> ReplyType | None:
-    """What `reply=` says; None for anything. Raises TypeError."""
+    """The type that `reply=` names; None for anything. Raises TypeError."""
     return None if reply is None else reply_type(reply)
 
 

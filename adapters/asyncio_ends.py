@@ -1,4 +1,4 @@
-"""What an asyncio program holds in its hand: receivers and changes to be awaited, handlers in tasks.
+"""The objects that an asyncio program is given: receivers and changes to be awaited, handlers in tasks.
 
 Knows nothing of links.
 """
@@ -106,7 +106,7 @@ class Service(ends.Service):
     _host: Host
 
     def _start(self, message: Message) -> None:
-        """What is counted up here is counted down when the task is done: one that is cancelled before its
+        """Counts up here what is counted down when the task is done: one that is cancelled before its
         first step runs nothing of its own, and an eager one may have ended already.
         """
         if not self._accept(message):
@@ -172,7 +172,7 @@ class Service(ends.Service):
 
 
 class Items(ends.Items):
-    """What comes one by one, to be awaited."""
+    """Items that come one by one, to be awaited."""
 
     def __init__(self, most: int | None = None) -> None:
         super().__init__(most)
@@ -192,7 +192,7 @@ class Items(ends.Items):
 
 
 class Changes(BaseChanges):
-    """What comes and goes: an async iterator. Made by `changes`; `close()` ends it."""
+    """All that comes and goes: an async iterator. Made by `changes`; `close()` ends it."""
 
     _host: Host
     _items: Items

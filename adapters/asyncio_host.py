@@ -1,4 +1,4 @@
-"""What runs an AsyncBus: its node and links on the running loop, and the pump between them."""
+"""The inside of an AsyncBus: its node and links on the running loop, and the pump between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What AsyncBus and Bus have alike: who they are, what they see, and how arguments become calls of the core.
+"""The base of AsyncBus and Bus: who they are, what they see, and how arguments become calls of the core.
 
 How one waits for what comes of a call is theirs.
 """
@@ -90,12 +90,12 @@ class BaseBus:
 
     @property
     def label(self) -> str:
-        """What tells people which program this is."""
+        """The text that tells people which program this is."""
         return self.node.label
 
     @property
     def undeliverable(self) -> deque[Undelivered]:
-        """What was sent without `confirm` and could not be delivered, with the reason: the last 1,024."""
+        """Messages sent without `confirm` that could not be delivered, with the reason: the last 1,024."""
         return self._host.undeliverable
 
     # What it sees
@@ -135,7 +135,7 @@ class BaseBus:
     # Sending
 
     def _message(self, to: Any, payload: Any) -> tuple[bytes, Any, int, int, bytes]:
-        """What the core is told of a message. Without the lock of threads: encoding may run code of the
+        """A message in the core's words. Without the lock of threads: encoding may run code of the
         user's.
         """
         self._host.check_open()
@@ -348,7 +348,7 @@ class BaseBus:
         cost: int | None,
         options: dict[str, Any],
     ) -> tuple[Callable[[], Any], Callable[[Any], Listener]]:
-        """What opens the driver's listener, and may block; and what is to be called with it then."""
+        """A function that opens the driver's listener, and may block; and one to be called with it then."""
         self._host.check_open()
         token, _ = from_environment("", token, {})
         check_link(token, realm, cost)
@@ -367,5 +367,5 @@ class BaseBus:
 
 
 def host_of(bus: BaseBus) -> Any:
-    """What runs a bus: for the package's own tools."""
+    """The host that runs a bus: for the package's own tools."""
     return bus._host

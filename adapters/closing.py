@@ -1,4 +1,4 @@
-"""What a `close` returns that is over at once."""
+"""The result of a `close` that is over at once."""
 
 from __future__ import annotations
 

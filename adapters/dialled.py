@@ -31,7 +31,7 @@ _FOR_EVER_S = 86400.0  # a patience of a day or more has no timer
 
 
 class Options:
-    """How a link was asked for: two calls that ask for the same share one link."""
+    """The words in which a link was asked for: two calls that ask for the same share one link."""
 
     def __init__(
         self,
@@ -109,12 +109,12 @@ class DialledLink:
 
     @property
     def url(self) -> str:
-        """Where it leads, as `connect` was told, with the port."""
+        """The address it leads to, as `connect` was told, with the port."""
         return self._dialling.url
 
     @property
     def id(self) -> int:
-        """That of the link in `bus.links()`, which tells links apart."""
+        """The number of the link in `bus.links()`, which tells links apart."""
         return self._dialling.id
 
     @property
@@ -124,7 +124,7 @@ class DialledLink:
 
     @property
     def attempt(self) -> int:
-        """Which attempt it is since the link was last open, 0 before the first."""
+        """The number of the attempt since the link was last open, 0 before the first."""
         return self._dialling.reconnector.attempt
 
     @property
@@ -134,12 +134,12 @@ class DialledLink:
 
     @property
     def error(self) -> str:
-        """What went wrong last; "" while connected."""
+        """The last failure; "" while connected."""
         return self._dialling.reconnector.error
 
     @property
     def losses(self) -> int:
-        """How often the link was lost."""
+        """The number of times that the link was lost."""
         return self._dialling.reconnector.losses
 
     @property
@@ -159,7 +159,7 @@ class DialledLink:
 
     @property
     def realm(self) -> str:
-        """How far this link reaches: the wider of both sides' realms."""
+        """The realm of this link: the wider of both sides' realms."""
         return self._dialling.info().realm
 
     @property
@@ -181,7 +181,7 @@ class DialledLink:
 
 
 class Dialling:
-    """What keeps a link open that `connect` made; `link` is what users hold of it."""
+    """The keeper of a link that `connect` made; `link` is what users hold of it."""
 
     def __init__(self, host: Host, url: str, options: Options) -> None:
         self.url = url
@@ -298,7 +298,7 @@ class Dialling:
         self._failed(error)
 
     def _run(self, channel: Any) -> BaseException | None:
-        """What keeps an open channel from being run as a link."""
+        """Run an open channel as a link; the failure if it cannot be."""
         options = self.options
         try:
             self.runner = runner = self._host.run_link(

@@ -1,5 +1,5 @@
-"""What a program holds in its hand, as far as asyncio and threads have it alike: receivers, services with
-their handlers, and what comes one by one.
+"""The objects that a program is given, as far as asyncio and threads have them alike: receivers, services
+with their handlers, changes, parts of a reply.
 
 Knows nothing of links, nor how one waits.
 """
@@ -28,7 +28,7 @@ CHANGES_MAX = 1024  # changes that a slow reader of `changes()` may be behind
 
 
 class Host(LinkHost, Protocol):
-    """What they need of their bus."""
+    """The bus as they need it."""
 
     failures: Failures
     changes: WeakSet[Any]
@@ -45,7 +45,7 @@ def describe(end: object, core: CoreReceiver) -> str:
 
 
 class Arrivals:
-    """Who waits for the messages of one registration: futures of the loop's own sort. The core knows it, and
+    """Futures, of the loop's own sort, of who waits for one registration's messages. The core knows it, and
     it knows nothing of the bus.
     """
 
@@ -206,7 +206,7 @@ class Service:
 
 
 class Items:
-    """What comes one by one, until it is read: parts of a streaming reply, changes."""
+    """Items that come one by one, until they are read: parts of a streaming reply, changes."""
 
     def __init__(self, most: int | None = None) -> None:
         self.queue: deque[Any] = deque(maxlen=most)  # a full one loses its oldest
@@ -226,7 +226,7 @@ class Items:
 
 
 class BaseChanges:
-    """What comes and goes. Made by `changes`; `close()` ends it."""
+    """All that comes and goes. Made by `changes`; `close()` ends it."""
 
     _host: Host
 

@@ -1,5 +1,5 @@
-"""What a bus does under asyncio and threads alike: hands its node's events to who waits for them, and keeps
-account of what is open.
+"""The inside of a bus, as asyncio and threads have it alike: hands its node's events to who waits for them,
+and keeps account of what is open.
 
 How one waits, and where timers and handlers run, is asyncio_host.py's and threads_host.py's. Only those and
 what is open refer to a host, and a host never to its AsyncBus or Bus: one that a program has dropped is
@@ -76,7 +76,7 @@ class BusHost:
 
     @property
     def loop(self) -> Any:
-        """What runs the links (links.Loop)."""
+        """The loop that runs the links (links.Loop)."""
         raise NotImplementedError
 
     def in_thread(
@@ -162,7 +162,7 @@ class BusHost:
         self._take_steps([partial(self.node.close, now_ms()), *waking])
 
     def _receivers(self) -> list[Any]:
-        """What the program has registered."""
+        """All that the program has registered."""
         found = [core for endpoint in self.node.endpoints() for core in endpoint.receivers]
         return [core for core in found if core.tag is not None]  # None: the built-in endpoint's
 
@@ -213,7 +213,7 @@ class BusHost:
     # Outcomes
 
     def await_outcome(self, token: int, waiter: Any = None) -> Any:
-        """Who gets the outcome of `token`: `waiter`, or a future, which is returned."""
+        """Have the outcome of `token` given to `waiter`, or to a future, which is returned."""
         if _log.isEnabledFor(logging.DEBUG):
             self.remark(logging.DEBUG, "%s", remarks.waiting(self.node, token))
         found = self.waiters[token] = self.loop.create_future() if waiter is None else waiter
@@ -325,7 +325,7 @@ class BusHost:
         return self.run_link(channel, token, realm, cost)
 
     def entry(self, callback: Callable[[], object]) -> Callable[[], object]:
-        """What a driver without descriptor may call, from any thread, to have `callback` called."""
+        """A function for drivers without descriptor: called from any thread, it has `callback` called."""
         return callback
 
     def take_in(self, connection: Connection, data: bytes) -> None:

@@ -28,7 +28,7 @@ _ACCEPT_BURST = 64
 _ACCEPT_REST_S = 1.0  # after a failure
 _LAYERED_READS = 16  # from one channel before the others have their turn
 _TOLD_MAX = 64  # refusals that a listener remembers to have told
-# What somebody has to mend at who comes, or here; of the others it is told, and it is nothing new here.
+# Troubles that somebody has to mend at the client, or here; of others the client is told, and that is all.
 _TROUBLES = {
     codes.TOKEN: "its token is wrong, or one side has none: give both sides the same",
     codes.BUS_NAME: "it is of a bus of another name: give both the same",
@@ -45,13 +45,13 @@ def now_ms() -> int:
 
 
 class Loop(opening.Loop, Protocol):
-    """What a link needs of a loop; asyncio's is one."""
+    """A loop as a link needs it; asyncio's is one."""
 
     def create_future(self) -> Any: ...
 
 
 class Host(opening.Host, Protocol):
-    """What a link needs of its bus."""
+    """A bus as its links need it."""
 
     node: Node
     failure: BusError | None
@@ -80,7 +80,7 @@ class Host(opening.Host, Protocol):
 
 
 class Owner(Protocol):
-    """Who wants to know that a link is over: at once, before its last bytes have left."""
+    """An object that is told that a link is over: at once, before its last bytes have left."""
 
     @property
     def id(self) -> int: ...
@@ -114,7 +114,7 @@ class LinkRunner:
         self.owner = owner  # tells of the link itself
         self.on_settled: Callable[[], object] | None = None  # called once, when `ready` is done
         self.failure: Exception | None = None  # what the channel ended with
-        self.on_refused: Callable[[str, int], object] | None = None  # of who came: address and error
+        self.on_refused: Callable[[str, int], object] | None = None  # the client's address, the error
         self._host = host
         self._rest = memoryview(b"")
         self._closed = False
@@ -342,7 +342,7 @@ class ListenerRunner:
 
     @property
     def url(self) -> str:
-        """Where others can connect, with the real port."""
+        """The address at which others can connect, with the real port."""
         return str(self.listener.url)
 
     def _on_readable(self) -> None:
@@ -358,7 +358,7 @@ class ListenerRunner:
             self._rest(error)
 
     def _rest(self, error: Exception) -> None:
-        """Who came or the listener itself failed: the socket may stay readable, and must not be asked without
+        """A client or the listener itself failed: the socket may stay readable, and must not be asked without
         end.
         """
         self._complain(error)
@@ -382,12 +382,12 @@ class ListenerRunner:
             runner = self._host.accept(connecting.channel, *self._asked)
             if runner is not None:
                 runner.on_refused = self._refused
-        except Exception as failure:  # noqa: BLE001 - as above; who came is to hear the end
+        except Exception as failure:  # noqa: BLE001 - as above; the client is to hear the end
             connecting.channel.close()
             self._complain(failure)
 
     def _refused(self, address: str, code: int) -> None:
-        """Who came was refused, or refuses us: counted, and told once for each machine and trouble."""
+        """A client was refused, or refuses us: counted, and told once for each machine and trouble."""
         text = _TROUBLES.get(code)
         if text is None:
             return
@@ -455,7 +455,7 @@ class Listener:
 
     @property
     def url(self) -> str:
-        """Where others can connect, with the real port."""
+        """The address at which others can connect, with the real port."""
         return self._runner.url
 
     def close(self) -> Done:

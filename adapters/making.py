@@ -136,7 +136,7 @@ def from_environment(
 
 
 def prover(token: str | None) -> Callable[[bytes], bytes] | None:
-    """What proves knowledge of a token (docs/protocol.md, section 3.2); None without one."""
+    """A function that proves knowledge of a token (docs/protocol.md, section 3.2); None without one."""
     check_token(token)
     if token is None:
         return None
@@ -152,7 +152,7 @@ def check_cost(cost: int | None) -> None:
 
 
 def check_link(token: str | None, realm: Realm | None, cost: int | None) -> None:
-    """What a link is asked for with, before anything is opened. Raises TypeError, ValueError."""
+    """Check what a link is asked for with, before anything is opened. Raises TypeError, ValueError."""
     check_token(token)
     check_cost(cost)
     if realm is not None:
@@ -160,7 +160,7 @@ def check_link(token: str | None, realm: Realm | None, cost: int | None) -> None
 
 
 def make_link(channel: Any, token: str | None, realm: Realm | None = None, cost: int | None = None) -> Link:
-    """What the core has to know of a driver's channel. Raises ValueError."""
+    """A driver's channel as the core has to know it. Raises ValueError."""
     check_cost(cost)
     scheme = channel.address.partition(":")[0]
     usual, keepalive_ms = _LINK_DEFAULTS.get(scheme, (16, 5000))

@@ -44,7 +44,7 @@ class RemoteError(Exception):
 
 
 class Outcome:
-    """What became of a send or request: `ok`, the reply in `payload`, else `code` and `text`."""
+    """The outcome of a send or request: `ok`, the reply in `payload`, else `code` and `text`."""
 
     def __init__(self, event: Event) -> None:
         self.status = event.status
@@ -62,7 +62,7 @@ class Outcome:
 
 
 def describe(error: Exception) -> "tuple[int, str]":
-    """What the asker hears of an exception in a handler."""
+    """The text that the asker hears of an exception in a handler."""
     if isinstance(error, RemoteError):
         return error.code, error.text
     return codes.HANDLER_FAILED, "%s: %s" % (type(error).__name__, error)
@@ -403,7 +403,7 @@ class Loop:
                 connection.fire(now)
 
     def _plan(self, now: int) -> None:
-        """When the next turn is due at the latest."""
+        """The time when the next turn is due at the latest."""
         due = now + _FAR_MS
         leaf = self.leaf
         deadline = leaf.next_deadline()

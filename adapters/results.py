@@ -103,7 +103,7 @@ def wants_answer(message: Message) -> Request | None:
 
 
 def unreadable(core: Receiver, error: PayloadError) -> tuple[str, PayloadError]:
-    """What a service logs of a message that its handler does not get. What came may be in the text."""
+    """Log words for a message that its handler does not get. Parts of the message may be in the text."""
     name = ascii_safe(core.endpoint.name or core.endpoint.uuid.hex())
     return f"reading a message for {name}", PayloadError(ascii_safe(error.reason))
 

@@ -30,7 +30,7 @@ def is_allowed(wanted: bool | None) -> bool:
 
 
 def watchers(node: Node) -> list[Peer]:
-    """Who asks and may: programs of the same user, by a way that no other sees."""
+    """The nodes that ask and may: programs of the same user, by a way that no other sees."""
     uplink = node.mesh.uplink
     if node.leaf and (uplink is None or uplink.realm > codes.USERSPACE):
         return []
@@ -112,7 +112,7 @@ class Tapped:
         return token
 
     def _holder(self, endpoint: bytes, options: dict[str, Any]) -> bytes:
-        """Whom it goes to, if that is known: of several holders one is chosen by the core."""
+        """The node it goes to, if that is known: of several holders one is chosen by the core."""
         holders = self.real.directory.holders(endpoint)
         mine = endpoint in self.real.receiving.endpoints
         if options.get("node_id") or mine or len(holders) != 1:

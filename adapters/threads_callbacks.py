@@ -26,7 +26,7 @@ _LOOK_S = 0.5  # whether the bus is closed, while there is no place
 
 
 class FutureReply:
-    """Who waits for the outcome of a request, for a future's sake."""
+    """The waiter for the outcome of a request, for a future's sake."""
 
     def __init__(self, host: Host, to: Any, wanted: ReplyType | None) -> None:
         self.future: Future[Any] = Future()
@@ -126,7 +126,7 @@ class _Delivery:
             self._failed("call_soon for", error)
 
     def _call(self, item: Any) -> None:
-        """Where the program wants it."""
+        """Call back, where the program wants it."""
         try:
             self._callback(item)
         except Exception as error:  # noqa: BLE001 - as a handler's

@@ -1,4 +1,4 @@
-"""What a program with threads holds in its hand: receivers and changes that block, handlers in a pool.
+"""The objects that a program with threads is given: receivers and changes that block, handlers in a pool.
 
 Knows nothing of links.
 """
@@ -209,7 +209,7 @@ PLAIN_ONLY = "a handler of a Bus must be a plain function: use AsyncBus for coro
 
 
 class Items(ends.Items):
-    """What comes one by one, to be waited for by any thread."""
+    """Items that come one by one, to be waited for by any thread."""
 
     def __init__(self, engine: Engine, most: int | None = None) -> None:
         super().__init__(most)
@@ -235,7 +235,7 @@ class Items(ends.Items):
 
 
 class Changes(BaseChanges):
-    """What comes and goes: an iterator. Made by `changes`; `close()` ends it."""
+    """All that comes and goes: an iterator. Made by `changes`; `close()` ends it."""
 
     _host: Host
     _items: Items

@@ -267,7 +267,7 @@ class Engine:
         return Promise(self)
 
     def arm(self, deadline_ms: int | None) -> None:
-        """When the core's timers are due. Looking around too early is cheaper than moving it each time."""
+        """Note when the core's timers are due. Looking too early is cheaper than moving it each time."""
         self._core_due = _NEVER if deadline_ms is None else deadline_ms / 1000
         self._wake_by(self._core_due)
 
@@ -425,7 +425,7 @@ class Engine:
             self._guard(self._fire)
 
     def _guard(self, callback: Callable[[], object]) -> None:
-        """What goes wrong at one link is no reason to leave the others."""
+        """Call it: a failure at one link is no reason to leave the others."""
         try:
             callback()
         except Exception as error:  # noqa: BLE001 - whatever it is, the loop goes on

@@ -1,4 +1,4 @@
-"""What runs a Bus: its node and links in the engine of threads, and who waits for what."""
+"""The inside of a Bus: its node and links in the engine of threads, and who waits for what."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Host(BusHost):
 
     @property
     def loop(self) -> Engine:
-        """What runs the links."""
+        """The engine, which runs the links."""
         return self.engine
 
     def call(self, function: Callable[..., Any], /, *args: Any) -> Any:

@@ -166,7 +166,7 @@ def _as_seen_here(node: Node, hop: Hop) -> Hop:
 
 
 def hop_of(outcome: events.Outcome, rtt: float) -> Hop:
-    """What one step of a trace found. Raises PayloadError for what is not the payload of TRACED."""
+    """The finding of one step of a trace. Raises PayloadError for what is not the payload of TRACED."""
     payload = outcome.payload
     assert isinstance(payload, bytes)
     reader = Reader(payload, 0, len(payload))
