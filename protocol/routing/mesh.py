@@ -52,7 +52,8 @@ class Mesh(Topology):
         self._incarnations: "dict[bytes, dict[Route, bool]]" = {}  # the routes with a way, by node id
         self._goodbye: "Peer | None" = None  # it has just said that it leaves
         self._stub = transit is not True  # this node passes nothing on, and says so
-        self._doubles: "dict[bytes, int]" = {}  # node ids of which there are two: since when, -1 if reported
+        self._doubles: "dict[bytes, int]" = {}  # node ids of which there are two: since when, ms
+        self._reported: "dict[bytes, bool]" = {}  # those of them that have been told
         self._unsent: "dict[bytes, list[Frame]]" = {}  # what a link that ends has left, by destination
 
     # Links
@@ -487,12 +488,16 @@ class Mesh(Topology):
     def report_duplicates(self, now: int) -> None:
         """Two live incarnations of one node id (rule 6)."""
         doubles = self._doubles
+        reported = self._reported
         self._doubles = {}
+        self._reported = {}
         for node_id, routes in self._incarnations.items():
             if len(routes) + (1 if node_id == self.me.node_id else 0) > 1:
                 since = self._doubles[node_id] = doubles.get(node_id, now)
-                if since >= 0 and now - since >= codes.DUPLICATE_MS:
-                    self._doubles[node_id] = -1  # told once
+                if now - since < codes.DUPLICATE_MS:
+                    continue
+                self._reported[node_id] = True
+                if node_id not in reported:
                     self.host.emit(DuplicateNodeEvent(node_id))
 
     def adopted(self, connection: "LinkFace", route: Route, now: int) -> None:
