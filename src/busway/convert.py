@@ -180,6 +180,7 @@ def _mismatch(error: msgspec.ValidationError) -> Mismatch:
         sentence = "expected float, got an int too large for one"
     elif sentence.startswith("Expected"):
         sentence = re.sub(r"\w+", lambda word: _IN_PYTHON.get(word[0], word[0]), sentence)
+        sentence = sentence.replace("Expected `map", "Expected `a map of fields")
     words = sentence[:1].lower() + sentence[1:].replace("`", "")
     return Mismatch(_shortened(words), _path(place))
 

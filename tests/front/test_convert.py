@@ -197,7 +197,7 @@ MISFITS: list[tuple[Any, object, str]] = [
     (Colour, True, "R.v: expected a value of Colour, got bool"),
     (Level, 1.0, "R.v: expected a value of Level, got float"),
     (Tolerant, 13, "R.v: expected a value of Tolerant, got int"),
-    (Point, [1, 2], "R.v: expected map, got list"),
+    (Point, [1, 2], "R.v: expected a map of fields, got list"),
     (Point, {"y": 1}, "R.v.x: the field is missing and has no default"),
     (list[Point], [{"x": 1}, {"x": "a"}], "R.v[1].x: expected float, got str"),
     (Tree, {"label": "a", "children": [{"label": 1}]}, "R.v.children[0].label: expected str, got int"),
@@ -205,7 +205,7 @@ MISFITS: list[tuple[Any, object, str]] = [
     (Site, {"name": "a", "mark": "bXk="}, "R.v.mark: expected bytes, got str"),
     (Site, {"name": "a", "seen": {"b": "c"}}, "R.v.seen[...]: expected int, got str"),
     (Site, {"name": "a", "seen": {1: 1}}, "R.v.seen (a key): expected str, got int"),
-    (list[Site], [[]], "R.v[0]: expected map, got list"),
+    (list[Site], [[]], "R.v[0]: expected a map of fields, got list"),
 ]
 
 

@@ -474,7 +474,7 @@ def test_untyped_payloads_at_a_receiver_with_types() -> None:
     [
         (READING, {"celsius": "hot"}, "Reading.celsius: expected float, got str"),
         (READING, {}, "Reading.celsius: the field is missing and has no default"),
-        (READING, [1], "Reading: expected map, got list"),
+        (READING, [1], "Reading: expected a map of fields, got list"),
         (
             READING,
             {"celsius": 1, "spots": [{"x": 1, "y": 2}, {"x": 1}]},
