@@ -1,4 +1,4 @@
-"""What the optional parts of Busway need besides, and the command that installs it. Knows no driver."""
+"""The libraries that optional parts of Busway need, and the command that installs it. Knows no driver."""
 
 from __future__ import annotations
 

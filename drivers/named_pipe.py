@@ -38,7 +38,7 @@ Handle = Any  # the system's own
 
 
 class System(Protocol):
-    """What Windows does for this driver. Handles are opened for both directions and may be used by a thread
+    """Windows, as this driver needs it. Handles are opened for both directions and may be used by a thread
     for each. OSErrors as Python knows them.
     """
 
@@ -72,7 +72,7 @@ class System(Protocol):
         """Ends what other threads wait for on it, now and later."""
 
     def close(self, handle: Handle) -> None:
-        """What was written can still be read by the other end."""
+        """Close; all that was written can still be read by the other end."""
 
 
 def available() -> bool:

@@ -1,4 +1,4 @@
-"""What Unix sockets and TCP share: channels and listeners over stream sockets. Knows no address family."""
+"""Channels and listeners over stream sockets, for Unix sockets and TCP alike. Knows no address family."""
 
 from __future__ import annotations
 

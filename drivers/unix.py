@@ -301,7 +301,7 @@ def peer_uid(sock: socket.socket) -> int:
 
 
 def _objection(sock: socket.socket, uid: int) -> str:
-    """Why the process at the other end is refused; "" if it is not."""
+    """The reason why the process at the other end is refused; "" if it is not."""
     try:
         theirs = peer_uid(sock)
     except OSError as error:
@@ -324,7 +324,7 @@ class UnixChannel(SocketChannel):
 
 
 class _Files(NamedTuple):
-    """What a node has in the directory of its bus, and holds open."""
+    """The files that a node has in the directory of its bus, and holds open."""
 
     sock: socket.socket
     lock: int

@@ -67,7 +67,7 @@ class Place(NamedTuple):
 
     @property
     def authority(self) -> str:
-        """What a Host header says: no zone, which means something on this machine only (RFC 6874, 4)."""
+        """The value of a Host header: no zone, which means something on this machine only (RFC 6874, 4)."""
         return self._joined(self.bare_host)
 
     @property
@@ -303,7 +303,7 @@ class WebSocketChannel:
         return None
 
     def _judge(self, frames: Frames, code: int, text: str) -> OSError | bool:
-        """What to say of the other side's Close: True if it was in good order."""
+        """Judge the other side's Close: True if it was in good order."""
         if code in (NORMAL, GOING_AWAY, NO_STATUS) or frames.left_first:
             return True
         words = f": {text}" if text else ""
@@ -612,7 +612,7 @@ def listen(
 
 
 def _elsewhere(url: str, location: str) -> str:
-    """Where a redirection leads, as a URL to connect to. It is not followed: who wants to go there says so,
+    """The place a redirection leads to, as a URL to connect to. It is not followed: who wants that says so,
     for it may be another's, or without TLS.
     """
     if not location:
