@@ -190,8 +190,7 @@ class Intake:
 
     __slots__ = ("credit_due",)
 
-    def __init__(self) -> None:
-        self.credit_due = False  # the origin's new limit is to be written
+    credit_due: bool  # the origin's new limit is to be written
 
     def credit(self) -> Frame:
         """CREDIT with the limit as it stands now."""
