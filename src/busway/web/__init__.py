@@ -8,7 +8,7 @@ CLIENT = (
     "busway.js",
     "latest.js",
     "leaf.js",
-    "desk.js",
+    "receiving.js",
     "origin.js",
     "crowd.js",
     "link.js",

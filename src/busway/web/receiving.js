@@ -15,7 +15,7 @@ const {
 } = codes;
 
 /** The receiver's side of one session, on top of the sender's: a name that another node keeps is given up. */
-export class Desk extends Origin {
+export class Receiving extends Origin {
   constructor(hello, token, now) {
     super(hello, token, now);
     this.endpoints = new Map(); // uuid -> {kind, name}
