@@ -31,7 +31,7 @@ class Refusal(Exception):
     code.
     """
 
-    def __init__(self, code: int, text: str) -> None:
+    def __init__(self, code: int, text: str = "") -> None:
         super().__init__(text)
         self.code = code
         self.text = text

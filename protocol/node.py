@@ -5,6 +5,7 @@ one.
 from busway.protocol import events
 from busway.protocol.errors import ClosedError, LocalError
 from busway.protocol.exchange import Exchange
+from busway.protocol.link.authenticator import Authenticator
 from busway.protocol.link.connection import Connection
 from busway.protocol.link.link import Link
 from busway.protocol.link.queue import OVERHEAD
@@ -102,9 +103,9 @@ class Node(Exchange):
         refused at once.
         """
         self._check_open()
-        nonce = self._entropy(codes.NONCE_SIZE)
+        authenticator = Authenticator(link.prove, self._entropy)
         sort = PacketConnection if link.sort == "packet" else Connection
-        connection = sort(self, link, nonce, self.limits, now)
+        connection = sort(self, link, authenticator, self.limits, now)
         self.connections.append(connection)
         self.mesh.count_syncing(now)
         if len(self.connections) > codes.LINKS_MAX:

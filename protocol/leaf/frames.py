@@ -6,11 +6,14 @@ Keeps the tables of numbers; knows no link and not what a message is for.
 
 from busway.protocol.errors import Refusal
 from busway.protocol.wire import codes
-from busway.protocol.wire.fields import Reader, varint
+from busway.protocol.wire.fields import Reader, u16
+from busway.protocol.wire.headers import Header, read_fields, read_signal, write_fields, write_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
+
+    from busway.protocol.wire.aliases import AliasTable
 
 NEVER = 1 << 62  # ms: when what has no deadline is due
 
@@ -20,57 +23,7 @@ SENT: "Final" = 1  # or taken
 OVER: "Final" = 2
 
 
-def u16(value: int) -> bytes:
-    return bytes((value >> 8 & 0xFF, value & 0xFF))
-
-
-def frame(body: bytes) -> bytes:
-    """A body with its length before it."""
-    return varint(len(body)) + body
-
-
-class Numbers:
-    """One table of numbers for ids of `size` bytes, to write with or to read with (section 5.1)."""
-
-    def __init__(self, number_max: int, fixed: "tuple[bytes, ...]", size: int) -> None:
-        self.ids: "list[bytes]" = [b""] + list(fixed)  # their places are the numbers
-        self.first = self._next = len(self.ids)  # the ones before are never bound
-        self.number_max = number_max
-        self.size = size
-
-    def write(self, id: bytes) -> bytes:
-        """The field for an id; when all numbers are used, the oldest binding gives its own away."""
-        if id in self.ids:
-            return varint(self.ids.index(id))
-        number = self._next
-        self._next = number + 1 if number < self.number_max else self.first
-        self._bind(number, id)
-        return b"\x00" + varint(number) + id
-
-    def read(self, reader: Reader) -> bytes:
-        """The id that the next field stands for."""
-        start = reader.pos
-        number = reader.varint()
-        id = b""
-        if number or reader.pos > start + 1:
-            if number < len(self.ids):
-                id = self.ids[number]
-        else:
-            number = reader.varint()
-            if self.first <= number <= self.number_max:
-                id = reader.take(self.size)
-                self._bind(number, id)
-        if not id:
-            raise Refusal(codes.UNKNOWN_ALIAS, "alias %d was never bound, or is out of range" % number)
-        return id
-
-    def _bind(self, number: int, id: bytes) -> None:
-        while len(self.ids) <= number:
-            self.ids.append(b"")
-        self.ids[number] = id
-
-
-class Message:
+class Message(Header):
     """One message or answer, ours from the call that made it to its outcome, or one that came: with
     `wants_answer` a request that `Leaf.respond` and its sisters end. What a kind does not have stays empty.
     """
@@ -123,7 +76,7 @@ class Message:
 
 
 def write_message(
-    item: Message, aliases: Numbers, nodes: Numbers, direct: bytes, now: int, cut: bool
+    item: Message, aliases: "AliasTable", nodes: "AliasTable", direct: bytes, now: int, cut: bool
 ) -> bytes:
     """The bytes before the payload; `direct` is the node that reads them."""
     kind = item.kind
@@ -141,37 +94,22 @@ def write_message(
         data += bytes((len(options),)) + options
     data = bytes((head,)) + data
     if kind == codes.SIGNAL:
-        data += bytes((item.signal,))
-    if item.endpoint:
-        data += aliases.write(item.endpoint)
-        if kind <= codes.REQUEST or item.signal < codes.WHO:
-            data += u16(item.number)
-        if item.signal == codes.UNDELIVERABLE:
-            return data + bytes((item.code,))
-    if item.id and kind != codes.SEND:
-        data += varint(item.id)
-        if kind <= codes.REQUEST:
-            data += varint(max(1, item.expires - now))
-    if kind == codes.ERROR:
-        data += varint(item.code)
-    elif kind == codes.PART or item.signal == codes.END:
-        data += u16(item.number)
-    if item.format == codes.TYPED:
-        data += aliases.write(item.type_id)
-    return data
+        return data + write_signal(item, aliases)
+    return data + write_fields(item, aliases, now)
 
 
-def read_message(head: int, reader: Reader, aliases: Numbers, nodes: Numbers) -> Message:
+def read_message(head: int, reader: Reader, aliases: "AliasTable", nodes: "AliasTable") -> Message:
     """Everything up to the payload; of a SIGNAL up to its number. Raises Refusal."""
     kind = head >> 4 & 7
     message = Message(kind, b"", b"", head & 3)
+    wrong = False
     if head & codes.HEAD_ROUTED:
         how = reader.u8()
-        if how & 0xF0:
-            _malformed()
         message.routed = True
         message.realm = how & 3
         reader.u8()  # hops: a leaf passes nothing on
+        if how & 0xF0:
+            raise Refusal(codes.MALFORMED, "a routing header with an unknown layout")
         if how & codes.HOW_DESTINATION:
             message.destination = nodes.read(reader)
         if how & codes.HOW_SOURCE:
@@ -183,48 +121,21 @@ def read_message(head: int, reader: Reader, aliases: Numbers, nodes: Numbers) ->
             size = reader.u8()
             stop = reader.pos + size
             if which == codes.OPTION_CUT and kind != codes.SIGNAL:
-                if size != 5 or message.partial >= 0:
-                    _malformed()
+                wrong = wrong or size != 5 or message.partial >= 0
                 message.partial = reader.u8()
-                message.size = reader.u32()
+                message.size = reader.u16() << 16 | reader.u16()
             elif which == codes.OPTION_STREAM and kind == codes.REQUEST:
-                if size != 2 or message.window:
-                    _malformed()
+                wrong = wrong or size != 2 or message.window > 0
                 message.window = reader.u16()
-                if not message.window:
-                    _malformed()
+                wrong = wrong or not message.window
             reader.pos = stop
-        if reader.pos != end or end > reader.end:
-            _malformed()
-    if kind >= codes.ERROR and message.format != codes.RAW:
-        _malformed()
+        wrong = wrong or reader.pos != end or end > reader.end
+    if wrong or (kind >= codes.ERROR and message.format != codes.RAW):
+        raise Refusal(codes.MALFORMED, "options that break the format, or an error with a payload format")
     if kind == codes.SIGNAL:
         message.signal = reader.u8()
-    elif kind <= codes.REQUEST:
-        message.endpoint = aliases.read(reader)
-        message.number = reader.u16()
-        if kind >= codes.CONFIRM:
-            message.id = read_id(reader)
-            message.timeout_ms = reader.varint()
-            if not message.timeout_ms:
-                _malformed()
+        if 0 < message.signal <= codes.TRACED:
+            read_signal(message, reader, aliases)
     else:
-        message.id = read_id(reader)
-        if kind == codes.PART:
-            message.number = reader.u16()
-        elif kind == codes.ERROR:
-            message.code = reader.varint()
-    if message.format == codes.TYPED:
-        message.type_id = aliases.read(reader)
+        message.timeout_ms = read_fields(message, reader, aliases)
     return message
-
-
-def _malformed() -> None:
-    raise Refusal(codes.MALFORMED, "a message whose header breaks the format")
-
-
-def read_id(reader: Reader) -> int:
-    id = reader.varint()
-    if not id:
-        raise Refusal(codes.MALFORMED, "an id of 0")
-    return id

@@ -15,18 +15,19 @@ from busway.protocol.errors import (
     Refusal,
     WrongKindError,
 )
-from busway.protocol.leaf.frames import NEVER, OVER, SENT, WAITING, Message, frame, read_id
+from busway.protocol.leaf.frames import NEVER, OVER, SENT, WAITING, Message
 from busway.protocol.leaf.link import LeafConnection
 from busway.protocol.leaf.sender import LeafOrigin, check_id
 from busway.protocol.leaf.state import Event, Flow, Receiver, Target
 from busway.protocol.wire import codes
-from busway.protocol.wire.fields import Reader, lenient_text, text8, varint
+from busway.protocol.wire.fields import Reader, frame, lenient_text, text8, varint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Final
 
 _ANSWERS_MAX: "Final" = 64  # answers that wait to be written, before the peer is cut off
+_HERE = bytes((codes.SENDER, 0, 0))  # a holder's place: the node that says so, at no distance
 _PIECE: "Final" = 24  # bytes that a queued message counts for besides its payload
 
 
@@ -258,7 +259,7 @@ class Leaf(LeafOrigin):
                 body = tail
                 for receiver in self.receivers:
                     if receiver.realm == realm:
-                        entry = receiver.encode()
+                        entry = receiver.encode(0, receiver.uuid)
                         if len(body) + len(entry) + 2 > link.frame_size_max:  # more frames follow
                             data += frame(bytes((codes.DIRECTORY, realm | 0x30)) + body)
                             body = tail
@@ -290,7 +291,9 @@ class Leaf(LeafOrigin):
         self.answers = []
         for uuid in self._targets:
             self._targets[uuid] = Target()
-        self._items = [item for item in self._items if item.kind != codes.PUBLISH]
+        for item in list(self._items):
+            if item.kind == codes.PUBLISH:
+                self._items.remove(item)
         for item in list(self._pending):
             if item.state == SENT:
                 self._lose(item, codes.LOST_AFTER_SENDING)
@@ -446,24 +449,16 @@ class Leaf(LeafOrigin):
         signal = message.signal
         key = message.key
         near = key == link.peer_key
-        uuid = b""
+        uuid = message.endpoint
         if not signal or signal > codes.TRACED:
             link.skipped_frames += 1
             return
-        if signal in b"\1\4\6\x0b\x0c":  # those about a message: CANCEL, PART_CREDIT, END, TRACE, TRACED
-            message.id = read_id(reader)
-            if signal == codes.TRACED:
-                return
-        else:
-            uuid = link.aliases_in.read(reader)
-            if signal == codes.HAVE:
-                self._have(link, uuid, reader, mine and near)
-            elif signal >= codes.PRUNE:
-                link.nodes_in.read(reader)
-        if signal <= codes.END and signal != codes.CANCEL:
-            message.number = reader.u16()
-            if signal == codes.UNDELIVERABLE:
-                message.code = reader.u8()
+        if signal == codes.TRACED:
+            return
+        if signal == codes.HAVE:
+            self._have(link, uuid, reader, mine and near)
+        elif signal == codes.PRUNE or signal == codes.GRAFT:
+            link.nodes_in.read(reader)
         if reader.left():
             raise Refusal(codes.MALFORMED, "bytes behind a signal")
         if not mine:
@@ -494,7 +489,7 @@ class Leaf(LeafOrigin):
             receiver = self._receiver(uuid)
             item = self._signal(codes.HAVE, key, 0, 0, uuid)
             if receiver is not None and receiver.realm >= link.realm:
-                item.payload = receiver.hold()
+                item.payload = receiver.encode(receiver.realm << 2, _HERE)
         elif signal >= codes.PRUNE:
             if not near:
                 link.skipped_frames += 1

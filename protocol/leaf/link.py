@@ -5,18 +5,36 @@ What messages mean is not known here: they go to the `Leaf` (leaf.py) and come f
 """
 
 from busway.protocol.errors import Refusal
-from busway.protocol.leaf.frames import Message, Numbers, frame, read_message, write_message
+from busway.protocol.leaf.frames import Message, read_message, write_message
+from busway.protocol.link.authenticator import check_proof, write_proof
 from busway.protocol.wire import codes
-from busway.protocol.wire.fields import Reader, clip_text, lenient_text, text8, varint
+from busway.protocol.wire.aliases import AliasTable
+from busway.protocol.wire.control import (
+    is_strange,
+    is_unknown,
+    length_end,
+    read_close,
+    refuse_length,
+    write_close,
+)
+from busway.protocol.wire.entries import read_entry, read_line, read_route
+from busway.protocol.wire.fields import Reader, frame, varint
+from busway.protocol.wire.hello import (
+    FLAG_DIALLED,
+    FLAG_LEAF,
+    FLAG_PROOF,
+    agree_keepalive,
+    agree_limits,
+    check_identity,
+    read_hello,
+    write_hello,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Final
+    from typing import Any
 
     from busway.protocol.leaf.state import Event
-
-_HELLO = b"\1" + codes.MAGIC
-_KEY_SIZE: "Final" = 20  # bytes of a node's id and incarnation
 
 
 class LeafHost:
@@ -72,10 +90,10 @@ class LeafConnection:
     close_text = ""
     sleeping = b""  # SLEEP: said again behind whatever is written after it
     state = codes.GREETING
-    aliases_in: Numbers  # all four are there from HELLO on
-    aliases_out: Numbers
-    nodes_in: Numbers
-    nodes_out: Numbers
+    aliases_in: AliasTable  # all four are there from HELLO on
+    aliases_out: AliasTable
+    nodes_in: AliasTable
+    nodes_out: AliasTable
     _frame_max = codes.HELLO_SIZE_MAX
     _their_hello = b""
     _in = b""  # the beginning of a frame whose end has not come
@@ -93,15 +111,14 @@ class LeafConnection:
         self.realm: int = link.realm
         self.frame_size_max, self.message_size_max, _, self._partials_max = leaf.limits
         self.deadline = now + codes.HELLO_TIMEOUT_MS  # ms; -1: none
-        flags = 0x01 | self.realm << 1
+        flags = FLAG_LEAF | self.realm << 1
         if link.dialled:
-            flags |= 0x08
+            flags |= FLAG_DIALLED
         if link.prove is not None:
-            flags |= 0x10
-        body = bytes((codes.HELLO,)) + codes.MAGIC + bytes((codes.VERSION, flags)) + leaf.key + nonce + b"\0"
-        for limit in leaf.limits:
-            body += varint(limit)
-        body += varint(link.keepalive_ms) + text8(leaf.bus) + text8(leaf.label) + text8(link.via)
+            flags |= FLAG_PROOF
+        body = write_hello(
+            flags, leaf.key, nonce, 0, leaf.limits, link.keepalive_ms, leaf.bus, leaf.label, link.via
+        )
         self._my_hello = body
         self._out = frame(body)  # bytes to be written before anything else
         self._assemblies: "dict[int, Message]" = {}  # cut messages whose pieces are coming in
@@ -229,7 +246,7 @@ class LeafConnection:
             self.state = codes.CLOSING
             self.close_code = code
             self.close_text = text
-            self._goodbye = _close_frame(code, text)
+            self._goodbye = write_close(code, text)
             self.deadline = now + codes.CLOSING_MS
         elif self.state <= codes.OPEN:
             self._fail(code, text, now)
@@ -237,7 +254,7 @@ class LeafConnection:
     def _fail(self, code: int, text: str, now: int) -> None:
         """End the link now, telling the peer why."""
         if self.state != codes.CLOSING or self._goodbye:
-            self._out += _close_frame(code, text)
+            self._out += write_close(code, text)
         self._end(code, text, False, now)
 
     def cut_off(self, now: int, code: int, text: str) -> None:
@@ -273,25 +290,17 @@ class LeafConnection:
         try:
             pos = 0
             while self.state != codes.CLOSED:
-                at = pos
-                while data[at : at + 1] >= b"\x80" and at < pos + 4:
-                    at += 1
-                if at >= len(data):
+                at = length_end(data, pos, len(data))
+                if not at:
                     break
-                reader = Reader(data, pos, at + 1)
+                reader = Reader(data, pos, at)
                 length = reader.varint()
-                if not length:
-                    raise Refusal(codes.MALFORMED, "a frame of length 0")
-                if length > self._frame_max:
-                    raise Refusal(
-                        codes.TOO_LARGE, "a frame of %d bytes, but %d were agreed" % (length, self._frame_max)
-                    )
-                reader.end = reader.pos + length
+                if not 0 < length <= self._frame_max:
+                    refuse_length(length, self._frame_max)
+                if self.state == codes.GREETING and is_strange(data[at : at + 5]):
+                    raise Refusal(codes.NOT_BUSWAY, "the other side does not speak Busway")
+                reader.end = at + length
                 if reader.end > len(data):
-                    start = data[at + 1 : at + 6]
-                    if start and self.state == codes.GREETING:
-                        if _unknown(start[0]) or (start[0] == codes.HELLO and not _HELLO.startswith(start)):
-                            _refuse_stranger()  # now, not when its time is up
                     break
                 pos = reader.end
                 self._frame(reader.u8(), reader, now)
@@ -311,9 +320,7 @@ class LeafConnection:
         if head == codes.AUTH and state == codes.AUTHENTICATING:
             self._auth_read(reader, now)
             return
-        if _unknown(head):
-            if state == codes.GREETING:
-                _refuse_stranger()
+        if is_unknown(head):
             if head < codes.IGNORABLE:
                 raise Refusal(codes.UNKNOWN_FRAME, "a frame of kind 0x%02x, which must be known" % head)
             self.skipped_frames += 1
@@ -347,110 +354,47 @@ class LeafConnection:
     def _directory(self, reader: Reader) -> None:
         """A leaf is sent none: what comes all the same is read for its numbers and its faults."""
         self.skipped_frames += 1
-        head = reader.u8()
-        wrong = not head & 3
-        self.nodes_in.read(reader)
-        if head & 4:
-            reader.text8()
-        reader.varint()
-        reader.varint()
+        read_line(reader, self.nodes_in)
         while reader.left():
-            head = reader.u8()
-            if head & 0x8C or (head and not head & 3):
-                wrong = True
-            reader.take(codes.ID_SIZE)
-            if head & 0x10:
-                reader.varint()
-            if head & 0x20:
-                reader.varint()
-            if head & 0x40:
-                reader.text8()
-        if wrong:
-            raise Refusal(codes.MALFORMED, "a line or an entry of DIRECTORY with an unknown layout")
+            read_entry(reader)
 
     def _routes(self, reader: Reader, now: int) -> None:
         """A router tells a leaf one thing: RETRACT. The rest is read for its numbers."""
         while reader.left():
-            kind = reader.u8()
-            if kind > codes.ACK or (kind == codes.ACK and reader.u16()):
-                raise Refusal(
-                    codes.MALFORMED, "an unknown entry of ROUTES, or more acknowledged than was sent"
-                )
-            if kind < codes.ACK:
-                key = self.nodes_in.read(reader)
-                if kind == codes.RETRACT:
-                    self.leaf.node_gone(key, now)
-                elif kind == codes.PARENT_WITH:
-                    reader.varint()
-                    reader.varint()
-                    reader.varint()
-                else:
-                    reader.take(b"\0\4\0\0\2\2"[kind])
+            kind, key, number, _, _ = read_route(reader, self.nodes_in)
+            if kind == codes.RETRACT:
+                self.leaf.node_gone(key, now)
+            elif kind == codes.ACK and number:
+                raise Refusal(codes.MALFORMED, "more acknowledged than was sent")
 
     # Handshake
 
     def _hello_read(self, reader: Reader, now: int) -> None:
         leaf = self.leaf
         body = reader.data[reader.pos - 1 : reader.end]
-        if not body.startswith(_HELLO):
-            _refuse_stranger()
-        reader.take(4)
-        version = reader.u8()
-        if version != codes.VERSION:
-            raise Refusal(
-                codes.BAD_VERSION,
-                "this side speaks protocol version 1, the other %d: update the older one" % version,
-            )
-        flags = reader.u8()
-        realm = flags >> 1 & 3
-        self.peer_leaf = flags & 1 != 0
-        self.peer_key = reader.take(_KEY_SIZE)
-        reader.take(codes.NONCE_SIZE)
-        reader.varint()  # features: none is known
-        limits = [min(limit, reader.varint()) for limit in leaf.limits]
+        flags, self.peer_key, _, _, limits, keepalive_ms, bus, self.peer_label, _ = read_hello(reader)
+        check_identity(leaf.bus, leaf.key, bus, self.peer_key)
+        limits = agree_limits(leaf.limits, limits)
         self.frame_size_max, self.message_size_max, aliases_max, self._partials_max = limits
-        theirs = reader.varint()
-        mine: int = self.link.keepalive_ms
-        self.keepalive_ms = min(mine or theirs, theirs or mine)
-        bus = reader.text8()
-        self.peer_label = reader.text8()
-        reader.text8()
-        while reader.left():
-            reader.u8()  # no option is defined yet: skipped
-            reader.take(reader.u8())
-        if not realm:
-            raise Refusal(codes.MALFORMED, "a link's realm cannot be PROCESS")
-        if bus != leaf.bus:
-            raise Refusal(codes.BUS_NAME, "this side is on bus %r, the other on %r" % (leaf.bus, bus))
-        if self.peer_key == leaf.key:
-            raise Refusal(codes.SELF, "a node was connected to itself")
-        if limits[0] < codes.FRAME_SIZE_MIN or 0 in limits:
-            raise Refusal(codes.LIMITS, "a limit is below its minimum: frames of 128 bytes, 1 of the others")
-        self.realm = max(self.realm, realm)
-        self.aliases_in = Numbers(aliases_max, (), codes.ID_SIZE)
-        self.aliases_out = Numbers(aliases_max, (), codes.ID_SIZE)
+        self.keepalive_ms = agree_keepalive(self.link.keepalive_ms, keepalive_ms)
+        self.peer_leaf = flags & FLAG_LEAF != 0
+        self.realm = max(self.realm, flags >> 1 & 3)
+        self.aliases_in = AliasTable(aliases_max)
+        self.aliases_out = AliasTable(aliases_max)
         aliases_max = max(3, aliases_max)
-        self.nodes_in = Numbers(aliases_max, (self.peer_key, leaf.key), _KEY_SIZE)
-        self.nodes_out = Numbers(aliases_max, (leaf.key, self.peer_key), _KEY_SIZE)
+        self.nodes_in = AliasTable(aliases_max, (self.peer_key, leaf.key), codes.KEY_SIZE)
+        self.nodes_out = AliasTable(aliases_max, (leaf.key, self.peer_key), codes.KEY_SIZE)
         self._frame_max = self.frame_size_max
         prove = self.link.prove
-        if prove is not None:
-            self.state = codes.AUTHENTICATING
-            self._their_hello = body
-            self._out += frame(bytes((codes.AUTH,)) + prove(codes.AUTH_CONTEXT + self._my_hello + body))
-        elif flags & 0x10:
-            raise Refusal(codes.TOKEN, "the other side demands a token and this side was given none")
-        else:
+        if prove is None and not flags & FLAG_PROOF:
             self._open(now)
+            return
+        self._out += frame(bytes((codes.AUTH,)) + write_proof(prove, self._my_hello, body))
+        self.state = codes.AUTHENTICATING
+        self._their_hello = body
 
     def _auth_read(self, reader: Reader, now: int) -> None:
-        if reader.left() != codes.PROOF_SIZE:
-            raise Refusal(codes.MALFORMED, "a proof has 32 bytes")
-        difference = 0
-        for byte in self.link.prove(codes.AUTH_CONTEXT + self._their_hello + self._my_hello):
-            difference |= byte ^ reader.u8()  # all of them, so that the time tells nothing
-        if difference:
-            raise Refusal(codes.TOKEN, "the token is wrong: give both sides the same")
+        check_proof(self.link.prove, self._my_hello, self._their_hello, reader.rest())
         self._open(now)
 
     def _open(self, now: int) -> None:
@@ -462,13 +406,13 @@ class LeafConnection:
     # The end
 
     def _close_read(self, reader: Reader, now: int) -> None:
-        code = reader.varint()
+        code, text = read_close(reader)
         if self.state == codes.CLOSING:
             self._out += self._goodbye
             self._end(self.close_code, self.close_text, False, now)
             return
-        self._out += _close_frame(code, "")
-        self._end(code, clip_text(lenient_text(reader.rest()), codes.CLOSE_TEXT_SIZE_MAX), True, now)
+        self._out += write_close(code, "")
+        self._end(code, text, True, now)
 
     # Time
 
@@ -524,16 +468,3 @@ class LeafConnection:
         if len(payload) == message.size:
             del self._assemblies[number]
             self.leaf.arrive(self, message, Reader(payload, 0, len(payload)), now)
-
-
-def _close_frame(code: int, text: str) -> bytes:
-    return frame(bytes((codes.CLOSE,)) + varint(code) + clip_text(text, codes.CLOSE_TEXT_SIZE_MAX).encode())
-
-
-def _unknown(head: int) -> bool:
-    """Whether no control frame has this head."""
-    return (not head or codes.SYNC < head < codes.MESSAGE) and head != codes.SLEEP
-
-
-def _refuse_stranger() -> None:
-    raise Refusal(codes.NOT_BUSWAY, "the other side does not speak Busway")

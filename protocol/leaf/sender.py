@@ -10,6 +10,7 @@ from busway.protocol.leaf.frames import NEVER, OVER, SENT, WAITING, Message
 from busway.protocol.leaf.link import LeafConnection, LeafHost
 from busway.protocol.leaf.state import Event, Flow, Receiver, Target
 from busway.protocol.wire import codes
+from busway.protocol.wire.entries import read_holder
 from busway.protocol.wire.fields import Reader
 
 TYPE_CHECKING = False
@@ -226,7 +227,11 @@ class LeafOrigin(LeafHost):
         return target
 
     def _forget_target(self) -> None:
-        wanted = [item.endpoint for item in self._pending] + [receiver.uuid for receiver in self.receivers]
+        wanted: "list[bytes]" = []  # a list comprehension would be a function more on a board
+        for item in self._pending:
+            wanted.append(item.endpoint)
+        for receiver in self.receivers:
+            wanted.append(receiver.uuid)
         for uuid in self._targets:
             if uuid not in wanted:
                 del self._targets[uuid]
@@ -344,23 +349,14 @@ class LeafOrigin(LeafHost):
         receiver = self._receiver(uuid)
         yields = False
         while reader.left():
-            head = reader.u8()
             count += 1
-            if head & 0x80 or count > codes.HOLDERS_MAX:
-                raise Refusal(codes.MALFORMED, "a holder with an unknown layout, or more than 16")
-            key = link.nodes_in.read(reader)
-            metric = reader.u16()
-            credit = reader.varint() if head & 0x10 else codes.OPENING_CREDIT
-            score = metric & 0x3FFF
-            metric >>= 14
-            if head & 0x20:
-                score += min(reader.varint(), 0x3FFF)
-            if head & 0x40:
-                reader.text8()
-            kind = head & 3
-            if not kind or key == self.key or head >> 2 & 3 < metric:
+            if count > codes.HOLDERS_MAX:
+                raise Refusal(codes.MALFORMED, "more than 16 holders")
+            key, kind, realm, metric, credit, cost, _ = read_holder(reader, link.nodes_in)
+            widest = metric >> 14
+            if not kind or key == self.key or realm < widest:
                 continue
-            score += metric << 20
+            score = (metric & 0x3FFF) + cost + (widest << 20)
             if receiver is not None and key < self.key:
                 yields = yields or kind == codes.UNICAST or kind != receiver.kind
             conflict = best[2] and (kind == codes.UNICAST or kind != best[2])

@@ -1,7 +1,7 @@
 """What a leaf remembers: endpoints, and the pairs it sends to or hears from. Data, no rules."""
 
 from busway.protocol.wire import codes
-from busway.protocol.wire.fields import text8, varint
+from busway.protocol.wire.entries import write_entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,25 +49,9 @@ class Receiver:
         self.credit = min(codes.OPENING_CREDIT, queue_max // 2)  # for an origin that has not heard of us
         self.queue: "list[Message]" = []
 
-    def encode(self) -> bytes:
-        """The directory entry."""
-        head = self.kind
-        tail = b""
-        if self.credit != codes.OPENING_CREDIT:
-            head |= 0x10
-            tail = varint(self.credit)
-        if self.cost:
-            head |= 0x20
-            tail += varint(self.cost)
-        if self.name:
-            head |= 0x40
-            tail += text8(self.name)
-        return bytes((head,)) + self.uuid + tail
-
-    def hold(self) -> bytes:
-        """As a holder in HAVE: the sender, at no distance."""
-        entry = self.encode()
-        return bytes((entry[0] | self.realm << 2, codes.SENDER, 0, 0)) + entry[codes.ID_SIZE + 1 :]
+    def encode(self, head: int, place: bytes) -> bytes:
+        """As an entry of DIRECTORY, or with more in its `head` as a holder of HAVE."""
+        return write_entry(head | self.kind, place, self.credit, self.cost, self.name)
 
 
 class Flow:

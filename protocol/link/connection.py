@@ -5,18 +5,32 @@ What messages mean is not known here: they go to the host, and come from outbox.
 """
 
 from busway.protocol.errors import LocalError, Refusal
+from busway.protocol.link.authenticator import Authenticator
 from busway.protocol.link.backlog import Backlog
 from busway.protocol.link.face import Intake, LinkFace, LinkHost, Waiter
 from busway.protocol.link.fast import FastReader
 from busway.protocol.link.inbox import Inbox
 from busway.protocol.link.lanes import is_express
 from busway.protocol.link.link import Link
-from busway.protocol.link.outbox import Outbox, frame
+from busway.protocol.link.outbox import Outbox
 from busway.protocol.link.states import AGREED, ENDED, LEAVING, NEXT, PROOF_WANTED
 from busway.protocol.wire import codes
-from busway.protocol.wire.aliases import AliasReader
-from busway.protocol.wire.fields import Reader, clip_text, lenient_text, varint
-from busway.protocol.wire.hello import Hello, Limits, agree, decode_hello, encode_hello, keepalive
+from busway.protocol.wire.aliases import AliasTable
+from busway.protocol.wire.control import is_strange, length_end, read_close, refuse_length, write_close
+from busway.protocol.wire.fields import Reader, frame, varint
+from busway.protocol.wire.hello import (
+    FLAG_DIALLED,
+    FLAG_LEAF,
+    FLAG_LOOKUPS,
+    FLAG_PROOF,
+    Hello,
+    Limits,
+    agree_keepalive,
+    agree_limits,
+    check_identity,
+    read_hello,
+    write_hello,
+)
 from busway.protocol.wire.messages import Frame, Options, read_frame
 
 TYPE_CHECKING = False
@@ -34,8 +48,11 @@ class Connection(LinkFace):
     `done`.
     """
 
-    def __init__(self, host: LinkHost, link: Link, nonce: bytes, limits: Limits, now: int) -> None:
+    def __init__(
+        self, host: LinkHost, link: Link, authenticator: Authenticator, limits: Limits, now: int
+    ) -> None:
         super().__init__(host, link, limits, now)
+        self.authenticator = authenticator
         self._held: "list[bytes]" = []  # what came while a link that lost to this one is read
         self._held_size = 0
         self._more = False  # the last write did not take all that there was
@@ -45,10 +62,8 @@ class Connection(LinkFace):
         self.fast = FastReader(self, host)
         self.inbox = Inbox(self, host)
         self.best_effort = False  # what is read now came in a packet that is not repeated
-        self._mine = self._make_hello(nonce, limits)
-        self._theirs = Hello()
-        self._my_hello = encode_hello(self._mine)
-        self._their_hello = b""
+        self._theirs: "Hello | None" = None
+        self._my_hello = self._make_hello(limits)
         self._goodbye = b""  # CLOSE frame to be written when the outbox allows
         self._drains_first = False  # ... only after all queued messages
         self._chunks: "list[bytes]" = []  # an incomplete frame, as it came
@@ -69,25 +84,25 @@ class Connection(LinkFace):
             codes.STATE_NAMES[self.state],
         )
 
-    def _make_hello(self, nonce: bytes, limits: Limits) -> Hello:
-        hello = Hello()
-        hello.leaf = self.host.identity.leaf
-        hello.lookups = self.link.lookups
-        hello.realm = self.link.realm
-        hello.dialled = self.link.dialled
-        hello.token_wanted = self.link.prove is not None
-        hello.node_id = self.host.identity.node_id
-        hello.incarnation = self.host.identity.incarnation
-        hello.nonce = nonce
-        hello.frame_size_max = limits.frame_size_max
-        hello.message_size_max = limits.message_size_max
-        hello.aliases_max = limits.aliases_max
-        hello.partials_max = limits.partials_max
-        hello.keepalive_ms = self.link.keepalive_ms
-        hello.bus = self.host.bus
-        hello.label = self.host.identity.label
-        hello.via = self.link.via
-        return hello
+    def _make_hello(self, limits: Limits) -> bytes:
+        identity = self.host.identity
+        link = self.link
+        flags = link.realm << 1
+        flags |= FLAG_LEAF if identity.leaf else 0
+        flags |= FLAG_DIALLED if link.dialled else 0
+        flags |= FLAG_PROOF if self.authenticator.demands else 0
+        flags |= FLAG_LOOKUPS if link.lookups else 0
+        return write_hello(
+            flags,
+            identity.key,
+            self.authenticator.nonce,
+            0,
+            limits.values(),
+            link.keepalive_ms,
+            self.host.bus,
+            identity.label,
+            link.via,
+        )
 
     # The caller's side
 
@@ -238,7 +253,7 @@ class Connection(LinkFace):
             self.host.link_state_changed(self)
             self.close_code = code
             self.close_text = text
-            self._goodbye = _close_frame(code, text)
+            self._goodbye = write_close(code, text)
             self._drains_first = drain
             if not drain:
                 self.host.timers.arm(self, now + codes.CLOSING_MS)
@@ -249,7 +264,7 @@ class Connection(LinkFace):
         if self.state == codes.CLOSED:
             return
         if self.state != codes.CLOSING or self._goodbye:
-            self.outbox.control.append(_close_frame(code, text))
+            self.outbox.control.append(write_close(code, text))
         self._end(code, text, False, now)
 
     def _go(self, what: int) -> None:
@@ -329,7 +344,7 @@ class Connection(LinkFace):
         return self.outbox.credits()
 
     def nodes_max(self) -> int:
-        if self.host.identity.leaf or self._theirs.leaf:
+        if self.host.identity.leaf or (self._theirs is not None and self._theirs.leaf):
             return max(3, self.limits.aliases_max)
         return codes.ROUTES_MAX
 
@@ -344,13 +359,13 @@ class Connection(LinkFace):
             length = data[pos]
             start = pos + 1
             if length >= 0x80:
-                start = self._length_end(data, pos, end)
+                start = length_end(data, pos, end)
                 if not start:
                     need = end - pos + 1
                     break
                 length = Reader(data, pos, start).varint()
             if length > self.frame_max or not length:
-                self._refuse_length(length)
+                refuse_length(length, self.frame_max)
             stop = start + length
             if stop > end:
                 need = stop - pos
@@ -376,19 +391,6 @@ class Connection(LinkFace):
             self._chunks = [data[pos:] if pos else data]
             self._have = end - pos
             self._need = need
-
-    def _refuse_length(self, length: int) -> None:
-        if not length:
-            raise Refusal(codes.MALFORMED, "a frame of length 0")
-        raise Refusal(codes.TOO_LARGE, "a frame of %d bytes, but %d were agreed" % (length, self.frame_max))
-
-    def _length_end(self, data: bytes, pos: int, end: int) -> int:
-        """Where a length of several bytes ends, 0 if its end has not come yet; no further than 5 bytes."""
-        stop = min(end, pos + 5)
-        for at in range(pos, stop):
-            if data[at] < 0x80:
-                return at + 1
-        return stop if stop == pos + 5 else 0
 
     def _frame(self, head: int, data: bytes, pos: int, stop: int, now: int) -> None:
         """Any frame, by the table."""
@@ -435,46 +437,35 @@ class Connection(LinkFace):
 
     def _handle_hello(self, reader: Reader, now: int) -> None:
         body = reader.data[reader.pos - 1 : reader.end]
-        theirs = decode_hello(reader)
-        limits = agree(self._mine, theirs)
+        host = self.host
+        theirs = Hello(*read_hello(reader))
+        check_identity(host.bus, host.identity.key, theirs.bus, theirs.key)
+        limits = Limits(*agree_limits(self.limits.values(), theirs.limits))
         self._theirs = theirs
         self.limits = limits
         self.realm = max(self.realm, theirs.realm)
-        self.keepalive_ms = keepalive(self._mine, theirs)
+        self.keepalive_ms = agree_keepalive(self.link.keepalive_ms, theirs.keepalive_ms)
         self.via = self.link.via or theirs.via
         self.frame_max = limits.frame_size_max
-        self.aliases = AliasReader(limits.aliases_max)
-        self.lookups = self.link.lookups or theirs.lookups or self.host.identity.leaf or theirs.leaf
-        self.outbox.agreed(
-            limits, self.host.identity.key, theirs.node_id + theirs.incarnation, self.nodes_max()
-        )
+        self.aliases = AliasTable(limits.aliases_max)
+        self.lookups = self.link.lookups or theirs.lookups or host.identity.leaf or theirs.leaf
+        self.outbox.agreed(limits, host.identity.key, theirs.key, self.nodes_max())
         self.nodes = self.outbox.nodes
-        if not self._mine.token_wanted and not theirs.token_wanted:
+        proof = self.authenticator.begin(self._my_hello, body, theirs.proof_wanted)
+        if not proof:
             self._open(now)
             return
-        if self.link.prove is None:
-            raise Refusal(codes.TOKEN, "the other side demands a token and this side was given none")
         self._go(PROOF_WANTED)
-        self.host.link_state_changed(self)
-        self._their_hello = body
-        proof = self.link.prove(codes.AUTH_CONTEXT + self._my_hello + body)
+        host.link_state_changed(self)
         self.outbox.control.append(frame(bytes((codes.AUTH,)) + proof))
         self.touch()
 
     def _handle_auth(self, reader: Reader, now: int) -> None:
-        assert self.link.prove is not None
-        if reader.left() != codes.PROOF_SIZE:
-            raise Refusal(codes.MALFORMED, "a proof has 32 bytes")
-        proof = reader.rest()
-        wanted = self.link.prove(codes.AUTH_CONTEXT + self._their_hello + self._my_hello)
-        difference = len(proof) ^ len(wanted)
-        for mine, theirs in zip(wanted, proof):  # all of them, so that the time tells nothing
-            difference |= mine ^ theirs
-        if difference:
-            raise Refusal(codes.TOKEN, "the token is wrong: give both sides the same")
+        self.authenticator.check(reader.rest())
         self._open(now)
 
     def _open(self, now: int) -> None:
+        assert self._theirs is not None
         self._go(AGREED)
         self.opened_at = now
         self.host.timers.disarm(self)
@@ -486,15 +477,14 @@ class Connection(LinkFace):
     # The end
 
     def _handle_close(self, reader: Reader, now: int) -> None:
-        code = reader.varint()
-        text = clip_text(lenient_text(reader.rest()), codes.CLOSE_TEXT_SIZE_MAX)
+        code, text = read_close(reader)
         if self.state == codes.CLOSING:
             if self._goodbye:
                 self.outbox.control.append(self._goodbye)
                 self._goodbye = b""
             self._end(self.close_code, self.close_text, False, now)
         else:
-            self.outbox.control.append(_close_frame(code, ""))
+            self.outbox.control.append(write_close(code, ""))
             self._end(code, text, True, now)
 
     def _end(self, code: int, text: str, by_peer: bool, now: int) -> None:
@@ -610,11 +600,6 @@ _FRAMES = {
 }
 
 
-def _close_frame(code: int, text: str) -> bytes:
-    raw = clip_text(text, codes.CLOSE_TEXT_SIZE_MAX).encode()
-    return frame(bytes((codes.CLOSE,)) + varint(code) + raw)
-
-
 # How a TLS server complains of what is no TLS: its kind and version, then its length. As a frame of ours it
 # is the beginning of a CLOSE whose text begins with the length's two bytes, which no text does.
 _TLS_ALERT = b"\x15\x03"
@@ -623,10 +608,7 @@ _TLS_ALERT_SIZE = b"\x00\x02"
 
 def _check_stranger(data: bytes, start: int, end: int) -> None:
     """A first frame that is not all there yet: a stranger is refused now, not when its time is up."""
-    if start == end or data[start] >= codes.MESSAGE:
-        return
-    magic = data[start + 1 : min(end, start + 1 + len(codes.MAGIC))]
-    if data[start] not in _FRAMES or (data[start] == codes.HELLO and not codes.MAGIC.startswith(magic)):
+    if is_strange(data[start : min(end, start + 1 + len(codes.MAGIC))]):
         raise _stranger(data, start)
     if data[start - 1 : start + 1] == _TLS_ALERT and data[start + 2 : min(end, start + 4)] == _TLS_ALERT_SIZE:
         text = "the other side speaks TLS: connect to wss:// instead, if that is meant"

@@ -7,7 +7,7 @@ from busway.protocol.link.link import Link
 from busway.protocol.link.queue import OVERHEAD, SendQueue, TransitQueue
 from busway.protocol.timers import Timer, Timers
 from busway.protocol.wire import codes
-from busway.protocol.wire.aliases import AliasReader, AliasWriter, node_writer
+from busway.protocol.wire.aliases import AliasTable, AliasWriter, node_writer
 from busway.protocol.wire.fields import Reader
 from busway.protocol.wire.hello import Hello, Limits
 from busway.protocol.wire.messages import Frame, RoutingHeader
@@ -48,7 +48,7 @@ class LinkFace(Timer):
         self.limits = limits
         self.frame_max = codes.HELLO_SIZE_MAX
         self.nodes = node_writer(b"", b"", codes.ROUTES_MAX)  # numbers for nodes, in our direction
-        self.aliases = AliasReader(limits.aliases_max)  # the peer's numbers for endpoints
+        self.aliases = AliasTable(limits.aliases_max)  # the peer's numbers for endpoints
         self.news = News()
         self.queue = SendQueue()  # messages of ours
         self.broadcasts = SendQueue()
@@ -220,7 +220,7 @@ class News:
 
     __slots__ = ("due", "reader")
 
-    reader: AliasReader  # the peer's numbers for nodes
+    reader: AliasTable  # the peer's numbers for nodes
 
     def __init__(self) -> None:
         self.due = False  # there is something to write

@@ -77,7 +77,7 @@ class FastReader:
         if head & 0x10 and self._host.spreads(link):
             return pos
         number = data[start + 1]
-        uuids = link.aliases.uuids
+        uuids = link.aliases.ids
         if number >= len(uuids) or number >= 0x80:
             return pos
         intake = link.intakes.get(uuids[number])

@@ -13,18 +13,13 @@ from busway.protocol.link.lanes import is_express, lane_of
 from busway.protocol.link.queue import OVERHEAD, SendQueue
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasWriter, node_writer
-from busway.protocol.wire.fields import varint
+from busway.protocol.wire.fields import frame, varint
 from busway.protocol.wire.hello import Limits
 from busway.protocol.wire.messages import Frame, HaveFrame, cut, write_header
 
 _NOWHERE = 1 << 62  # in a stream
 _HAVE_SIZE = 72  # of a HAVE besides its holders, with both nodes and the endpoint bound in it
 _HOLDER_SIZE = 104  # of one, with its node bound, a name of 64 bytes, and all numbers as long as they get
-
-
-def frame(body: bytes) -> bytes:
-    """A body with its length before it."""
-    return varint(len(body)) + body
 
 
 class Unrepeated:

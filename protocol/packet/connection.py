@@ -4,6 +4,7 @@ Knows when a session begins and ends, and who is asleep; nothing of frames and p
 """
 
 from busway.protocol.errors import Refusal
+from busway.protocol.link.authenticator import Authenticator
 from busway.protocol.link.connection import Connection
 from busway.protocol.link.face import LinkHost
 from busway.protocol.link.link import Link
@@ -58,14 +59,16 @@ class PacketConnection(Connection):
     make another one on the same channel.
     """
 
-    def __init__(self, host: LinkHost, link: Link, nonce: bytes, limits: Limits, now: int) -> None:
-        layer = ListeningLayer(nonce[:NONCE_SIZE], link.mtu, link.window, now)
+    def __init__(
+        self, host: LinkHost, link: Link, authenticator: Authenticator, limits: Limits, now: int
+    ) -> None:
+        layer = ListeningLayer(authenticator.nonce[:NONCE_SIZE], link.mtu, link.window, now)
         self._layer = layer
         self._packet_timer = Call(
             self._packets_due
         )  # their repetition, an acknowledgement, a peer that comes
         self._now = now
-        super().__init__(host, link, nonce, _packet_limits(limits), now)
+        super().__init__(host, link, authenticator, _packet_limits(limits), now)
         self.outbox.layer = _BesideTheStream(layer)
         self.waits_for_peer = True  # nobody has answered yet
         self._echo_told = self._noise_told = False

@@ -6,6 +6,7 @@ which boards go without. docs/protocol.md, section 12.
 """
 
 from busway.protocol.packet.cobs import crc16, crc32, decode, encode
+from busway.protocol.wire.fields import u16
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -466,7 +467,7 @@ class PacketLayer:
             self._syn_ms = min(_SYN_MAX_MS, self._syn_ms * 2)
         mtu = self.mtu or MTU_SERIAL
         packet = bytes((SYN, VERSION | (ANSWER if asks else 0))) + self._nonce + echo
-        return seal_syn(packet + _u16(mtu) + bytes((self._own_window,)))
+        return seal_syn(packet + u16(mtu) + bytes((self._own_window,)))
 
     # Writing
 
@@ -539,13 +540,9 @@ def seal_syn(packet: bytes) -> bytes:
     return packet + _check16(packet, 0xFFFF)
 
 
-def _u16(value: int) -> bytes:
-    return bytes((value >> 8 & 0xFF, value & 0xFF))
-
-
 def _check16(packet: bytes, value: int) -> bytes:
     """Inverted: else a zero behind a packet would not show, and one bit makes a delimiter into that."""
-    return _u16(crc16(packet, value) ^ 0xFFFF)
+    return u16(crc16(packet, value) ^ 0xFFFF)
 
 
 def _seeds(nonces: bytes) -> "tuple[int, int]":
@@ -565,4 +562,4 @@ def _checksum(packet: bytes, seq: int, ack: int, seeds: "tuple[int, int]") -> by
     if len(packet) <= CRC16_SIZE_MAX:
         return _check16(packet, crc16(high, seeds[0]))
     value = crc32(packet, crc32(high, seeds[1]))
-    return _u16(value >> 16) + _u16(value)
+    return u16(value >> 16) + u16(value)

@@ -12,17 +12,17 @@ from busway.protocol.routing.router import PARENT, WIDE, Child, Neighbour, Route
 from busway.protocol.routing.topology import Topology
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasWriter, node_reader
-from busway.protocol.wire.fields import Reader, text8, varint
+from busway.protocol.wire.entries import LABEL, read_entry, read_line, read_route
+from busway.protocol.wire.fields import Reader, frame, text8, u16, varint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from busway.protocol.wire.messages import HaveFrame
 
-_LABEL = 0x04
 _LEAF = 0x10
 _MORE = 0x20
 
-_NODE_SIZE = 1 + 3 + codes.ID_SIZE + codes.INCARNATION_SIZE  # of a node's number that is being bound
+_NODE_SIZE = 1 + 3 + codes.KEY_SIZE  # of a node's number that is being bound
 
 
 def adverts(link: LinkFace) -> "Advertiser":
@@ -30,10 +30,6 @@ def adverts(link: LinkFace) -> "Advertiser":
     news = link.news
     assert isinstance(news, Advertiser)
     return news
-
-
-def _u16(value: int) -> bytes:
-    return bytes((value >> 8 & 0xFF, value & 0xFF))
 
 
 class Advertiser(News):
@@ -94,7 +90,7 @@ class Advertiser(News):
 
     def note_gone(self, key: bytes) -> None:
         """A node that the leaf at the other end has heard of cannot be reached any more."""
-        if key in self.connection.nodes.numbers or key in self.reader.uuids:
+        if key in self.connection.nodes.numbers or key in self.reader.ids:
             self._gone[key] = True
             self.note()
 
@@ -137,7 +133,7 @@ class Advertiser(News):
             room -= len(entries[-1])
         for route, wanted in neighbour.requests.items():
             kind = codes.SEQREQ_WIDE if wanted & WIDE else codes.SEQREQ
-            entries.append(bytes((kind,)) + nodes.write(route.key) + _u16(wanted))
+            entries.append(bytes((kind,)) + nodes.write(route.key) + u16(wanted))
         neighbour.requests = {}
         for key in self._gone:
             entries.append(bytes((codes.RETRACT,)) + nodes.write(key))
@@ -146,7 +142,7 @@ class Advertiser(News):
             neighbour.acks_due and not neighbour.dirty
         ):  # news first: who forgets a distance may need it for them
             neighbour.acks_due = False
-            entries.append(bytes((codes.ACK,)) + _u16(neighbour.processed))
+            entries.append(bytes((codes.ACK,)) + u16(neighbour.processed))
         return self._pack(bytes((codes.ROUTES,)), entries, parts, size)
 
     def _pack(self, head: bytes, entries: "list[bytes]", parts: "list[bytes]", size: int) -> int:
@@ -163,7 +159,7 @@ class Advertiser(News):
         told = self.mesh.router.tell(self.neighbour, route)
         node = nodes.write(route.key)
         if told >= 0:
-            return bytes((codes.UPDATE,)) + node + _u16(told >> 16) + _u16(told)
+            return bytes((codes.UPDATE,)) + node + u16(told >> 16) + u16(told)
         if told != PARENT:
             return bytes((codes.RETRACT,)) + node
         peer = self.mesh.peer_on(route)
@@ -193,7 +189,7 @@ class Advertiser(News):
     def _write_label(self, peer: Peer, child: Child, parts: "list[bytes]", size: int) -> int:
         child.knows_label = True
         version = varint(child.versions[codes.GLOBAL])
-        body = self._line_head(peer, codes.GLOBAL, _LABEL) + text8(peer.label) + version + version
+        body = self._line_head(peer, codes.GLOBAL, LABEL) + text8(peer.label) + version + version
         return _append(parts, size, body)
 
     def _line_head(self, peer: Peer, realm: int, flags: int) -> bytes:
@@ -223,7 +219,7 @@ class Advertiser(News):
                 body += entries[at]
                 room -= len(entries[at])
                 at += 1
-            flags = _LABEL if label else 0
+            flags = LABEL if label else 0
             if at < len(entries):
                 flags |= _MORE
             size = _append(parts, size, self._line_head(peer, realm, flags) + body)
@@ -237,29 +233,17 @@ class Advertiser(News):
         self.mesh.epoch += 1
         neighbour = self.neighbour
         while reader.left():
-            kind = reader.u8()
-            if kind == codes.ACK:
-                if not router.acknowledge(neighbour, reader.u16(), now):
-                    raise Refusal(codes.MALFORMED, "more acknowledged than was sent")
-                continue
-            if kind > codes.ACK:
-                raise Refusal(codes.MALFORMED, "an entry of ROUTES with an unknown layout")
-            self._read_route(kind, self.reader.read(reader), reader, now)
+            kind, key, number, metric, versions = read_route(reader, self.reader)
+            if kind != codes.ACK:
+                self._take_route(kind, key, number, metric, versions, now)
+            elif not router.acknowledge(neighbour, number, now):
+                raise Refusal(codes.MALFORMED, "more acknowledged than was sent")
 
-    def _read_route(self, kind: int, key: bytes, reader: Reader, now: int) -> None:
+    def _take_route(
+        self, kind: int, key: bytes, number: int, metric: int, versions: "list[int]", now: int
+    ) -> None:
         router = self.mesh.router
         neighbour = self.neighbour
-        versions = [0, 0, 0, 0]
-        number = 0
-        metric = 0
-        if kind >= codes.SEQREQ:
-            number = reader.u16()
-        elif kind == codes.UPDATE:
-            number = reader.u16()
-            metric = reader.u16()
-        elif kind == codes.PARENT_WITH:
-            for realm in range(codes.USERSPACE, codes.GLOBAL + 1):
-                versions[realm] = reader.varint()
         if self.mesh.leaf or neighbour.leaf:
             if kind == codes.RETRACT and self.mesh.leaf:
                 self.mesh.node_gone(key, now)
@@ -279,7 +263,7 @@ class Advertiser(News):
             router.withdraw(neighbour, route, now)
         else:
             knows_label = kind == codes.PARENT_WITH or route is router.me  # HELLO has told ours
-            router.adopt(neighbour, route, Child(versions, knows_label), now)
+            router.adopt(neighbour, route, Child([0] + (versions or [0, 0, 0]), knows_label), now)
             self.mesh.adopted(self.connection, route, now)
 
     def read_sync(self, reader: Reader, now: int) -> None:
@@ -297,25 +281,19 @@ class Advertiser(News):
             self.mesh.count_syncing(now)
 
     def read_directory(self, reader: Reader, now: int) -> None:
-        head = reader.u8()
+        head, key, label, base, version = read_line(reader, self.reader)
         realm = head & 3
-        key = self.reader.read(reader)
-        label = reader.text8() if head & _LABEL else ""
-        base = reader.varint()
-        version = reader.varint()
-        if not realm:
-            raise Refusal(codes.MALFORMED, "a line of realm PROCESS")
         peer = self.mesh.lines.accepts_line_from(self.connection, key)
-        if peer is not None and head & _LABEL and not peer.connections:  # of a neighbour HELLO tells
+        if peer is not None and head & LABEL and not peer.connections:  # of a neighbour HELLO tells
             self.mesh.learn(peer, label, head & _LEAF != 0)
         line: "Line | None" = None
         if peer is not None:
             line = self.mesh.lines.open_line(self.connection, peer, realm, base, version, now)
         while reader.left():
-            uuid, entry_head, credit, cost, name = _read_entry(reader)
+            kind, uuid, credit, cost, name = read_entry(reader)
             if line is None or peer is None:
                 continue
-            entry = Entry(peer, uuid, entry_head & 3, realm)
+            entry = Entry(peer, uuid, kind, realm)
             entry.version = version
             entry.credit = credit
             entry.cost = cost
@@ -325,18 +303,7 @@ class Advertiser(News):
             self.mesh.lines.close_line(peer, line, base, version, now)
 
 
-def _read_entry(reader: Reader) -> "tuple[bytes, int, int, int, str]":
-    head = reader.u8()
-    if head & 0x8C or (not head & 3 and head):
-        raise Refusal(codes.MALFORMED, "an entry with an unknown layout")
-    uuid = reader.take(codes.ID_SIZE)
-    credit = reader.varint() if head & 0x10 else codes.OPENING_CREDIT
-    cost = min(reader.varint(), 0x3FFF) if head & 0x20 else 0
-    name = reader.text8() if head & 0x40 else ""
-    return uuid, head, credit, cost, name
-
-
 def _append(parts: "list[bytes]", size: int, body: bytes) -> int:
-    data = varint(len(body)) + body
+    data = frame(body)
     parts.append(data)
     return size + len(data)

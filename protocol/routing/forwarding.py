@@ -337,7 +337,7 @@ class Forwarder:
     def _graft(self, key: bytes) -> None:
         told = self._pruned.pop(key, None)
         if told is not None and told[0].state == codes.OPEN:
-            size = codes.ID_SIZE + codes.INCARNATION_SIZE
+            size = codes.KEY_SIZE
             self._signal(told[0], codes.GRAFT, key[:size], key[size:])
 
     def source_lost(self, peer: "Peer") -> None:

@@ -284,18 +284,14 @@ class Lookups:
         found: "list[tuple[int, int, Holder]]" = []
         mine = mesh.own(uuid)
         if mine is not None and mine.realm >= widest:
-            holder = Holder(mesh.me.key, mine.kind, mine.realm, 0)
-            holder.cost = mine.cost
-            holder.credit = mine.credit
-            holder.name = mine.name
+            holder = Holder(mesh.me.key, mine.kind, mine.realm, 0, mine.credit, mine.cost, mine.name)
             found.append((0, _mix(asker, mesh.me.key), holder))
         for entry in mesh.directory.holders(uuid):
             if entry.peer is not asker and entry.realm >= max(widest, entry.peer.metric >> 14):
-                holder = Holder(entry.peer.key, entry.kind, entry.realm, entry.peer.metric)
-                holder.credit = entry.credit
-                holder.cost = entry.cost
-                holder.name = entry.name
-                found.append((entry.peer.metric, _mix(asker, entry.peer.key), holder))
+                peer = entry.peer
+                metric, credit = peer.metric, entry.credit
+                holder = Holder(peer.key, entry.kind, entry.realm, metric, credit, entry.cost, entry.name)
+                found.append((metric, _mix(asker, peer.key), holder))
         self._add_node(asker, uuid, found)
         found.sort(key=_nearest)
         return [holder for _, _, holder in found[: codes.HOLDERS_MAX]]

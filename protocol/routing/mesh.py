@@ -63,11 +63,11 @@ class Mesh(Topology):
         self.counters["links_opened"] += 1
         connection.number = self.counters["links_opened"]
         self.host.arm_sweep(now)  # also for a node that only receives
-        former = self.routes.peers.get(hello.node_id)
-        if former is not None and former.incarnation != hello.incarnation:
+        former = self.routes.peers.get(hello.key[: codes.ID_SIZE])
+        if former is not None and former.key != hello.key:
             for old in list(former.connections):
                 old.fail(codes.REPLACED, "a newer incarnation of this node took over", now)
-        peer = self._peer(hello.node_id + hello.incarnation)
+        peer = self._peer(hello.key)
         self.learn(peer, hello.label, hello.leaf)
         connection.peer = peer
         self._resolve_duplicate(peer, connection, hello.dialled, now)

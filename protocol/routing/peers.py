@@ -5,7 +5,7 @@ decided in router.py; what is said with them is another room's, which makes more
 from busway.protocol.link.face import LinkFace, Remote
 from busway.protocol.routing.router import Route
 from busway.protocol.wire import codes
-from busway.protocol.wire.fields import text8, varint
+from busway.protocol.wire.entries import write_entry
 from busway.protocol.wire.messages import Frame
 
 
@@ -43,18 +43,9 @@ class Entry:
 
     def encode(self) -> bytes:
         """As it stands in a DIRECTORY frame (section 4)."""
-        head = self.kind
-        tail = b""
-        if head and self.credit != codes.OPENING_CREDIT:
-            head |= 0x10
-            tail = varint(self.credit)
-        if head and self.cost:
-            head |= 0x20
-            tail += varint(self.cost)
-        if head and self.name:
-            head |= 0x40
-            tail += text8(self.name)
-        return bytes((head,)) + self.uuid + tail
+        if not self.kind:
+            return b"\0" + self.uuid
+        return write_entry(self.kind, self.uuid, self.credit, self.cost, self.name)
 
 
 class Line:

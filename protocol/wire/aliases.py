@@ -8,21 +8,71 @@ from busway.protocol.wire import codes
 from busway.protocol.wire.fields import Reader, varint
 
 
-class AliasWriter:
-    """Small numbers for ids in our direction: endpoints, or nodes. When all are used, the oldest binding
-    gives its number away.
+class AliasTable:
+    """The ids that the numbers of one direction stand for: those of `size` bytes, the `fixed` ones from 1 on.
+    When all numbers are used, the oldest binding gives its own away.
     """
 
-    __slots__ = ("_first", "_max", "_next", "_owners", "_pinned", "epoch", "numbers")
+    __slots__ = ("_first", "_max", "_next", "_size", "epoch", "ids")
 
-    def __init__(self, number_max: int, first: int = 1) -> None:
-        self.numbers: "dict[bytes, int]" = {}
-        self._first = first
+    def __init__(self, number_max: int, fixed: "tuple[bytes, ...]" = (), size: int = codes.ID_SIZE) -> None:
+        self.ids: "list[bytes]" = [b""] + list(fixed)  # their places are the numbers
+        self._first = self._next = len(self.ids)  # the ones before are never bound
         self._max = number_max
-        self._next = first
-        self._owners: "list[bytes]" = [b""] * first
-        self._pinned: "dict[bytes, bool]" = {}
+        self._size = size
         self.epoch = 0  # counts the numbers that were given to another id
+
+    def read(self, reader: Reader) -> bytes:
+        """The id that the next field stands for. Raises Refusal."""
+        pos = reader.pos
+        if pos < reader.end and reader.data[pos]:
+            number = reader.data[pos]
+            if number < 0x80:
+                reader.pos = pos + 1
+            else:
+                number = reader.varint()
+            id = self.ids[number] if number < len(self.ids) else b""
+            if not id:
+                raise Refusal(codes.UNKNOWN_ALIAS, "alias %d was never bound" % number)
+            return id
+        reader.u8()
+        number = reader.varint()
+        if not self._first <= number <= self._max:
+            raise Refusal(codes.UNKNOWN_ALIAS, "alias %d is out of the agreed range" % number)
+        id = reader.take(self._size)
+        self._bind(number, id)
+        return id
+
+    def write(self, id: bytes) -> bytes:
+        """The field for an id, with the binding if it is new."""
+        if id in self.ids:
+            return varint(self.ids.index(id))
+        return self._assign(id)
+
+    def _assign(self, id: bytes) -> bytes:
+        number = self._next
+        self._next = number + 1 if number < self._max else self._first
+        self._bind(number, id)
+        return b"\x00" + varint(number) + id
+
+    def _bind(self, number: int, id: bytes) -> None:
+        while number >= len(self.ids):
+            self.ids.append(b"")
+        self.epoch += self.ids[number] != b""
+        self.ids[number] = id
+
+
+class AliasWriter(AliasTable):
+    """One to write with that holds many: it finds a number by a dict, and can keep some for ever."""
+
+    __slots__ = ("_pinned", "numbers")
+
+    def __init__(self, number_max: int, fixed: "tuple[bytes, ...]" = ()) -> None:
+        super().__init__(number_max, fixed)
+        self.numbers: "dict[bytes, int]" = {}
+        for number in range(1, self._first):
+            self.numbers[self.ids[number]] = number
+        self._pinned: "dict[bytes, bool]" = {}
 
     def pin(self, id: bytes) -> bool:
         """Keep the number of an id for ever. False if half of the numbers are kept already."""
@@ -33,72 +83,23 @@ class AliasWriter:
         return True
 
     def write(self, id: bytes) -> bytes:
-        """The alias field for an id, with the binding if it is new."""
         number = self.numbers.get(id)
         if number is not None:
             return bytes((number,)) if number < 0x80 else varint(number)
+        while self._pinned and self._next < len(self.ids) and self.ids[self._next] in self._pinned:
+            self._next = self._next + 1 if self._next < self._max else self._first
         number = self._next
-        while self._pinned and number < len(self._owners) and self._owners[number] in self._pinned:
-            number = number + 1 if number < self._max else self._first
-        self._next = number + 1 if number < self._max else self._first
-        if number == len(self._owners):
-            self._owners.append(id)
-        else:
-            self.epoch += 1
-            del self.numbers[self._owners[number]]
-            self._owners[number] = id
+        if number < len(self.ids):
+            del self.numbers[self.ids[number]]
         self.numbers[id] = number
-        return b"\x00" + varint(number) + id
-
-
-class AliasReader:
-    """The ids that the peer's numbers stand for: uuids of 16 bytes, or nodes of 20."""
-
-    __slots__ = ("_first", "_max", "_size", "epoch", "uuids")
-
-    def __init__(self, number_max: int, first: int = 1, size: int = codes.ID_SIZE) -> None:
-        self._first = first
-        self._max = number_max
-        self._size = size
-        self.uuids: "list[bytes]" = [b""] * first
-        self.epoch = 0  # counts the numbers that were given to another id
-
-    def read(self, reader: Reader) -> bytes:
-        pos = reader.pos
-        if pos < reader.end and reader.data[pos]:
-            number = reader.data[pos]
-            if number < 0x80:
-                reader.pos = pos + 1
-            else:
-                number = reader.varint()
-            uuid = self.uuids[number] if number < len(self.uuids) else b""
-            if not uuid:
-                raise Refusal(codes.UNKNOWN_ALIAS, "alias %d was never bound" % number)
-            return uuid
-        reader.u8()
-        number = reader.varint()
-        if not self._first <= number <= self._max:
-            raise Refusal(codes.UNKNOWN_ALIAS, "alias %d is out of the agreed range" % number)
-        uuid = reader.take(self._size)
-        while number >= len(self.uuids):
-            self.uuids.append(b"")
-        if self.uuids[number]:
-            self.epoch += 1
-        self.uuids[number] = uuid
-        return uuid
+        return self._assign(id)
 
 
 def node_writer(me: bytes, peer: bytes, number_max: int) -> AliasWriter:
     """Numbers of nodes in our direction: 1 is this node, 2 the one that reads them."""
-    writer = AliasWriter(number_max, codes.RECEIVER + 1)
-    writer.numbers[me] = codes.SENDER
-    writer.numbers[peer] = codes.RECEIVER
-    return writer
+    return AliasWriter(number_max, (me, peer))
 
 
-def node_reader(me: bytes, peer: bytes, number_max: int) -> AliasReader:
+def node_reader(me: bytes, peer: bytes, number_max: int) -> AliasTable:
     """The counterpart of the peer's `node_writer`."""
-    reader = AliasReader(number_max, codes.RECEIVER + 1, codes.ID_SIZE + codes.INCARNATION_SIZE)
-    reader.uuids[codes.SENDER] = peer
-    reader.uuids[codes.RECEIVER] = me
-    return reader
+    return AliasTable(number_max, (peer, me), codes.KEY_SIZE)

@@ -189,6 +189,7 @@ STATE_NAMES = ("greeting", "authenticating", "open", "closing", "closed")
 # Sizes in bytes, counts, and times in milliseconds. docs/guarantees.md lists them for users.
 ID_SIZE: "Final" = 16
 INCARNATION_SIZE: "Final" = 4
+KEY_SIZE: "Final" = 20  # of a node's id and incarnation
 NONCE_SIZE: "Final" = 8
 PROOF_SIZE: "Final" = 32
 TEXT_SIZE_MAX: "Final" = 64

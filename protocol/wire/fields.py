@@ -20,6 +20,16 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
+def u16(value: int) -> bytes:
+    """The low 16 bits of `value`, most significant first."""
+    return bytes((value >> 8 & 0xFF, value & 0xFF))
+
+
+def frame(body: bytes) -> bytes:
+    """A body with its length before it."""
+    return varint(len(body)) + body
+
+
 class Reader:
     """A cursor over one frame: every read is checked against the frame's end."""
 
@@ -43,10 +53,6 @@ class Reader:
             raise Refusal(MALFORMED, "a frame ends inside a field")
         self.pos = pos + 2
         return self.data[pos] << 8 | self.data[pos + 1]
-
-    def u32(self) -> int:
-        raw = self.take(4)
-        return raw[0] << 24 | raw[1] << 16 | raw[2] << 8 | raw[3]
 
     def varint(self) -> int:
         value = self.u8()
@@ -100,7 +106,11 @@ def lenient_text(raw: bytes) -> str:
     try:
         return raw.decode()
     except (UnicodeError, ValueError):
-        return "".join([chr(byte) if 32 <= byte < 127 else "?" for byte in raw])
+        shown = bytearray(raw)
+        for at in range(len(shown)):
+            if not 32 <= shown[at] < 127:
+                shown[at] = 63
+        return bytes(shown).decode()
 
 
 def text8(value: str) -> bytes:

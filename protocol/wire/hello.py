@@ -4,10 +4,14 @@ from busway.protocol.errors import LocalError, Refusal
 from busway.protocol.wire import codes
 from busway.protocol.wire.fields import Reader, text8, varint
 
-_FLAG_LEAF = 0x01
-_FLAG_DIALLED = 0x08
-_FLAG_TOKEN = 0x10
-_FLAG_LOOKUPS = 0x20
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final, Sequence
+
+FLAG_LEAF: "Final" = 0x01
+FLAG_DIALLED: "Final" = 0x08
+FLAG_PROOF: "Final" = 0x10  # it demands that the other side proves that it may join
+FLAG_LOOKUPS: "Final" = 0x20
 
 
 class Limits:
@@ -36,12 +40,12 @@ class Limits:
             raise LocalError(wrong)
 
     def __repr__(self) -> str:
-        return "Limits(frame_size_max=%d, message_size_max=%d, aliases_max=%d, partials_max=%d)" % (
-            self.frame_size_max,
-            self.message_size_max,
-            self.aliases_max,
-            self.partials_max,
-        )
+        names = "frame_size_max=%d, message_size_max=%d, aliases_max=%d, partials_max=%d"
+        return "Limits(%s)" % (names % self.values())
+
+    def values(self) -> "tuple[int, int, int, int]":
+        """In the order in which they are told."""
+        return self.frame_size_max, self.message_size_max, self.aliases_max, self.partials_max
 
     def fault(self) -> str:
         """The complaint about these limits, "" if there is none."""
@@ -57,143 +61,120 @@ class Limits:
 
 
 class Hello:
-    """The fields of one HELLO; texts are at most 64 bytes of UTF-8."""
+    """What the other side says of itself; texts are at most 64 bytes of UTF-8."""
 
     __slots__ = (
-        "aliases_max",
         "bus",
         "dialled",
         "features",
-        "frame_size_max",
-        "incarnation",
         "keepalive_ms",
+        "key",
         "label",
         "leaf",
+        "limits",
         "lookups",
-        "message_size_max",
-        "node_id",
         "nonce",
-        "partials_max",
+        "proof_wanted",
         "realm",
-        "token_wanted",
-        "version",
         "via",
     )
 
-    def __init__(self) -> None:
-        self.version = codes.VERSION
-        self.leaf = False
-        self.realm = codes.USERSPACE
-        self.dialled = False
-        self.token_wanted = False
-        self.lookups = False
-        self.node_id = b""
-        self.incarnation = b""
-        self.nonce = b""
-        self.features = 0
-        self.frame_size_max = 0
-        self.message_size_max = 0
-        self.aliases_max = 0
-        self.partials_max = 0
-        self.keepalive_ms = 0
-        self.bus = ""
-        self.label = ""
-        self.via = ""
+    def __init__(
+        self,
+        flags: int,
+        key: bytes,
+        nonce: bytes,
+        features: int,
+        limits: "Sequence[int]",
+        keepalive_ms: int,
+        bus: str,
+        label: str,
+        via: str,
+    ) -> None:
+        self.leaf = flags & FLAG_LEAF != 0
+        self.realm = flags >> 1 & 3
+        self.dialled = flags & FLAG_DIALLED != 0
+        self.proof_wanted = flags & FLAG_PROOF != 0
+        self.lookups = flags & FLAG_LOOKUPS != 0
+        self.key = key  # node and incarnation
+        self.nonce = nonce
+        self.features = features
+        self.limits = limits  # in the order of `Limits`
+        self.keepalive_ms = keepalive_ms
+        self.bus = bus
+        self.label = label
+        self.via = via
 
 
-def encode_hello(hello: Hello) -> bytes:
-    """The body of a HELLO frame."""
-    flags = (
-        (_FLAG_LEAF if hello.leaf else 0)
-        | hello.realm << 1
-        | (_FLAG_DIALLED if hello.dialled else 0)
-        | (_FLAG_TOKEN if hello.token_wanted else 0)
-        | (_FLAG_LOOKUPS if hello.lookups else 0)
-    )
-    return b"".join(
-        [
-            bytes((codes.HELLO,)) + codes.MAGIC + bytes((hello.version, flags)),
-            hello.node_id + hello.incarnation + hello.nonce,
-            varint(hello.features),
-            varint(hello.frame_size_max),
-            varint(hello.message_size_max),
-            varint(hello.aliases_max),
-            varint(hello.partials_max),
-            varint(hello.keepalive_ms),
-            text8(hello.bus),
-            text8(hello.label),
-            text8(hello.via),
-        ]
-    )
+def write_hello(
+    flags: int,
+    key: bytes,
+    nonce: bytes,
+    features: int,
+    limits: "Sequence[int]",
+    keepalive_ms: int,
+    bus: str,
+    label: str,
+    via: str,
+) -> bytes:
+    """The body of a HELLO frame; the realm stands in bits 2-1 of `flags`."""
+    body = b"\1" + codes.MAGIC + bytes((codes.VERSION, flags)) + key + nonce + varint(features)
+    for limit in limits:
+        body += varint(limit)
+    return body + varint(keepalive_ms) + text8(bus) + text8(label) + text8(via)
 
 
-def decode_hello(reader: Reader) -> Hello:
-    """Read a HELLO behind its head. Raises Refusal for another protocol, version or format."""
-    hello = Hello()
-    if reader.left() < len(codes.MAGIC) or reader.take(len(codes.MAGIC)) != codes.MAGIC:
+def read_hello(reader: Reader) -> "tuple[int, bytes, bytes, int, Sequence[int], int, str, str, str]":
+    """What `Hello` is made of, from behind the frame's head. Raises Refusal for another protocol, version or
+    format.
+    """
+    if reader.left() < 4 or reader.take(4) != codes.MAGIC:
         raise Refusal(codes.NOT_BUSWAY, "the other side does not speak Busway")
-    hello.version = reader.u8()
-    if hello.version != codes.VERSION:
+    version = reader.u8()
+    if version != codes.VERSION:
         raise Refusal(
             codes.BAD_VERSION,
             "this side speaks protocol version %d, the other %d: update the older one"
-            % (codes.VERSION, hello.version),
+            % (codes.VERSION, version),
         )
-    _decode_identity(reader, hello)
-    _decode_limits(reader, hello)
-    hello.bus = reader.text8()
-    hello.label = reader.text8()
-    hello.via = reader.text8()
+    flags = reader.u8()
+    if not flags & 6:
+        raise Refusal(codes.MALFORMED, "a link's realm cannot be PROCESS")
+    key = reader.take(codes.KEY_SIZE)
+    nonce = reader.take(codes.NONCE_SIZE)
+    features = reader.varint()
+    limits = [reader.varint(), reader.varint(), reader.varint(), reader.varint()]
+    keepalive_ms = reader.varint()
+    bus = reader.text8()
+    label = reader.text8()
+    via = reader.text8()
     while reader.left():
         reader.u8()  # no option is defined yet: skipped
         reader.take(reader.u8())
-    return hello
+    return flags, key, nonce, features, limits, keepalive_ms, bus, label, via
 
 
-def _decode_identity(reader: Reader, hello: Hello) -> None:
-    flags = reader.u8()
-    hello.leaf = flags & _FLAG_LEAF != 0
-    hello.realm = flags >> 1 & 3
-    if hello.realm == codes.PROCESS:
-        raise Refusal(codes.MALFORMED, "a link's realm cannot be PROCESS")
-    hello.dialled = flags & _FLAG_DIALLED != 0
-    hello.token_wanted = flags & _FLAG_TOKEN != 0
-    hello.lookups = flags & _FLAG_LOOKUPS != 0
-    hello.node_id = reader.take(codes.ID_SIZE)
-    hello.incarnation = reader.take(codes.INCARNATION_SIZE)
-    hello.nonce = reader.take(codes.NONCE_SIZE)
-
-
-def _decode_limits(reader: Reader, hello: Hello) -> None:
-    hello.features = reader.varint()
-    hello.frame_size_max = reader.varint()
-    hello.message_size_max = reader.varint()
-    hello.aliases_max = reader.varint()
-    hello.partials_max = reader.varint()
-    hello.keepalive_ms = reader.varint()
-
-
-def agree(mine: Hello, theirs: Hello) -> Limits:
-    """The limits that hold on a link: of each the smaller. Raises Refusal if bus, identity or a limit does
-    not fit.
-    """
-    if theirs.bus != mine.bus:
-        raise Refusal(codes.BUS_NAME, "this side is on bus %r, the other on %r" % (mine.bus, theirs.bus))
-    if theirs.node_id == mine.node_id and theirs.incarnation == mine.incarnation:
-        raise Refusal(codes.SELF, "a node was connected to itself")
-    try:
-        return Limits(
-            min(mine.frame_size_max, theirs.frame_size_max),
-            min(mine.message_size_max, theirs.message_size_max),
-            min(mine.aliases_max, theirs.aliases_max),
-            min(mine.partials_max, theirs.partials_max),
+def agree_limits(mine: "Sequence[int]", theirs: "Sequence[int]") -> "list[int]":
+    """The limits that hold on a link: of each the smaller. Raises Refusal."""
+    agreed: "list[int]" = []
+    for pair in zip(mine, theirs):
+        agreed.append(min(pair))
+    if agreed[0] < codes.FRAME_SIZE_MIN or 0 in agreed:
+        raise Refusal(
+            codes.LIMITS,
+            "frame_size_max must be at least 128 bytes, message_size_max, aliases_max and partials_max 1",
         )
-    except LocalError as error:
-        raise Refusal(codes.LIMITS, str(error)) from None
+    return agreed
 
 
-def keepalive(mine: Hello, theirs: Hello) -> int:
-    """The agreed interval in ms: the smaller one that is not 0, or 0."""
-    if not mine.keepalive_ms or not theirs.keepalive_ms:
-        return mine.keepalive_ms or theirs.keepalive_ms
-    return min(mine.keepalive_ms, theirs.keepalive_ms)
+def agree_keepalive(mine: int, theirs: int) -> int:
+    """The interval in ms: the smaller one that is not 0, or 0."""
+    return min(mine or theirs, theirs or mine)
+
+
+def check_identity(bus: str, key: bytes, their_bus: str, their_key: bytes) -> None:
+    """Raise Refusal if two nodes are of different buses, or the same."""
+    if their_bus != bus:
+        raise Refusal(codes.BUS_NAME, "this side is on bus %r, the other on %r" % (bus, their_bus))
+    if their_key == key:
+        raise Refusal(codes.SELF, "a node was connected to itself")

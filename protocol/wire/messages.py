@@ -4,8 +4,10 @@ payload in both directions. Keeps no state but the alias tables that it is given
 
 from busway.protocol.errors import Refusal
 from busway.protocol.wire import codes
-from busway.protocol.wire.aliases import AliasReader, AliasWriter
-from busway.protocol.wire.fields import Reader, text8, varint
+from busway.protocol.wire.aliases import AliasTable, AliasWriter
+from busway.protocol.wire.entries import read_holder, write_entry
+from busway.protocol.wire.fields import Reader, u16
+from busway.protocol.wire.headers import Header, read_fields, read_signal, write_fields, write_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,29 +37,10 @@ class Options:
         self.size = 0  # ... and the bytes of its whole payload
 
 
-class Frame:
-    """One message or signal: as it was read, or as it will be written.
+class Frame(Header):
+    """One message or signal: as it was read, or as it will be written."""
 
-    What a kind does not have stays 0 or empty. `number` is a sequence number, index, limit, sent or parts, of
-    which the low 16 bits are on the wire.
-    """
-
-    __slots__ = (
-        "cancelled",
-        "code",
-        "destination",
-        "endpoint",
-        "expires",
-        "format",
-        "id",
-        "kind",
-        "number",
-        "options",
-        "payload",
-        "route",
-        "signal",
-        "type_id",
-    )
+    __slots__ = ("cancelled", "destination", "options", "payload", "route")
 
     def __init__(
         self,
@@ -121,14 +104,23 @@ class Holder:
 
     __slots__ = ("cost", "credit", "key", "kind", "metric", "name", "realm")
 
-    def __init__(self, key: bytes, kind: int, realm: int, metric: int) -> None:
+    def __init__(
+        self,
+        key: bytes,
+        kind: int,
+        realm: int,
+        metric: int,
+        credit: int = codes.OPENING_CREDIT,
+        cost: int = 0,
+        name: str = "",
+    ) -> None:
         self.key = key
         self.kind = kind
         self.realm = realm
         self.metric = metric
-        self.credit = codes.OPENING_CREDIT
-        self.cost = 0
-        self.name = ""
+        self.credit = credit
+        self.cost = cost
+        self.name = name
 
 
 class HaveFrame(Frame):
@@ -154,7 +146,7 @@ def signal(which: int, destination: bytes, endpoint: bytes = b"", number: int = 
 # Reading
 
 
-def read_frame(head: int, reader: Reader, aliases: AliasReader, nodes: AliasReader, now: int) -> Frame:
+def read_frame(head: int, reader: Reader, aliases: AliasTable, nodes: AliasTable, now: int) -> Frame:
     """Everything up to the payload. Raises Refusal for what breaks the format."""
     kind = head >> 4 & 7
     format = head & 3
@@ -176,83 +168,43 @@ def read_frame(head: int, reader: Reader, aliases: AliasReader, nodes: AliasRead
         frame = _read_signal(reader, destination, aliases, nodes)
     else:
         frame = Frame(kind, destination, b"", 0, b"", format, b"")
-        _read_fields(frame, reader, aliases, now)
+        left_ms = read_fields(frame, reader, aliases)
+        if left_ms:
+            frame.expires = now + left_ms
     frame.route = route
     frame.options = options
     return frame
 
 
-def _read_fields(frame: Frame, reader: Reader, aliases: AliasReader, now: int) -> None:
-    kind = frame.kind
-    if kind <= codes.REQUEST:
-        frame.endpoint = aliases.read(reader)
-        frame.number = reader.u16()
-        if kind >= codes.CONFIRM:
-            frame.id = _read_id(reader)
-            timeout_ms = reader.varint()
-            if not timeout_ms:
-                raise Refusal(codes.MALFORMED, "a timeout of 0 ms")
-            frame.expires = now + timeout_ms
-    else:
-        frame.id = _read_id(reader)
-        if kind == codes.PART:
-            frame.number = reader.u16()
-        elif kind == codes.ERROR:
-            frame.code = reader.varint()
-    if frame.format == codes.TYPED:
-        frame.type_id = aliases.read(reader)
-
-
-def _read_id(reader: Reader) -> int:
-    id = reader.varint()
-    if not id:
-        raise Refusal(codes.MALFORMED, "an id of 0")
-    return id
-
-
-def _read_signal(reader: Reader, destination: bytes, aliases: AliasReader, nodes: AliasReader) -> Frame:
+def _read_signal(reader: Reader, destination: bytes, aliases: AliasTable, nodes: AliasTable) -> Frame:
     which = reader.u8()
-    frame = signal(which, destination)
-    if which in (codes.CANCEL, codes.TRACE, codes.PART_CREDIT, codes.END):
-        frame.id = _read_id(reader)
-        if which in (codes.PART_CREDIT, codes.END):
-            frame.number = reader.u16()
-    elif which == codes.WHO:
-        frame.endpoint = aliases.read(reader)
-    elif which == codes.HAVE:
-        frame = HaveFrame(destination, aliases.read(reader), _read_holders(reader, nodes))
+    if which == codes.HAVE:
+        frame: Frame = HaveFrame(destination, b"", [])
     elif which in (codes.PRUNE, codes.GRAFT):
-        endpoint = aliases.read(reader)
-        frame = TreeFrame(which, destination, endpoint, nodes.read(reader))
-    elif which == codes.TRACED:
-        frame.id = _read_id(reader)
-        return frame  # the rest is its payload
-    elif which in (codes.CREDIT, codes.PROBE, codes.UNDELIVERABLE):
-        frame.endpoint = aliases.read(reader)
-        frame.number = reader.u16()
-        if which == codes.UNDELIVERABLE:
-            frame.code = reader.u8()
+        frame = TreeFrame(which, destination, b"", b"")
     else:
+        frame = signal(which, destination)
+    if not 0 < which <= codes.TRACED:
         return frame  # unknown: skipped, with all that follows
+    read_signal(frame, reader, aliases)
+    if which == codes.TRACED:
+        return frame  # the rest is its payload
+    if isinstance(frame, HaveFrame):
+        frame.holders = _read_holders(reader, nodes)
+    elif isinstance(frame, TreeFrame):
+        frame.node = nodes.read(reader)
     if reader.left():
         raise Refusal(codes.MALFORMED, "bytes behind a signal")
     return frame
 
 
-def _read_holders(reader: Reader, nodes: AliasReader) -> "list[Holder]":
+def _read_holders(reader: Reader, nodes: AliasTable) -> "list[Holder]":
     holders: "list[Holder]" = []
     while reader.left():
-        head = reader.u8()
-        if head & 0x80 or len(holders) == codes.HOLDERS_MAX:
-            raise Refusal(codes.MALFORMED, "a holder with an unknown layout, or more than 16")
-        holder = Holder(nodes.read(reader), head & 3, head >> 2 & 3, reader.u16())
-        if head & 0x10:
-            holder.credit = reader.varint()
-        if head & 0x20:
-            holder.cost = min(reader.varint(), 0x3FFF)
-        if head & 0x40:
-            holder.name = reader.text8()
-        holders.append(holder)
+        if len(holders) == codes.HOLDERS_MAX:
+            raise Refusal(codes.MALFORMED, "more than 16 holders")
+        key, kind, realm, metric, credit, cost, name = read_holder(reader, nodes)
+        holders.append(Holder(key, kind, realm, metric, credit, cost, name))
     return holders
 
 
@@ -272,10 +224,12 @@ def write_header(frame: Frame, aliases: AliasWriter, nodes: AliasWriter, direct:
         start = bytes((head,)) + route + bytes((len(options),)) + options
     else:
         start = bytes((head,)) + route
-    fields = _write_fields(frame, aliases, nodes, now)
-    if frame.format == codes.TYPED:
-        return start + fields + aliases.write(frame.type_id)
-    return start + fields
+    if frame.kind != codes.SIGNAL:
+        return start + write_fields(frame, aliases, now)
+    start += write_signal(frame, aliases)
+    if isinstance(frame, HaveFrame):
+        return start + _write_holders(frame.holders, nodes)
+    return start + nodes.write(frame.node) if isinstance(frame, TreeFrame) else start
 
 
 def _write_route(frame: Frame, nodes: AliasWriter, direct: bytes) -> bytes:
@@ -296,54 +250,12 @@ def _write_route(frame: Frame, nodes: AliasWriter, direct: bytes) -> bytes:
     return bytes((how, hops)) + tail
 
 
-def _write_fields(frame: Frame, aliases: AliasWriter, nodes: AliasWriter, now: int) -> bytes:
-    kind = frame.kind
-    if kind == codes.SIGNAL:
-        return bytes((frame.signal,)) + _write_signal(frame, aliases, nodes)
-    if kind <= codes.REQUEST:
-        fields = aliases.write(frame.endpoint) + _u16(frame.number)
-        if kind >= codes.CONFIRM:
-            fields += varint(frame.id) + varint(max(1, frame.expires - now))
-        return fields
-    if kind == codes.PART:
-        return varint(frame.id) + _u16(frame.number)
-    if kind == codes.ERROR:
-        return varint(frame.id) + varint(frame.code)
-    return varint(frame.id)
-
-
-def _write_signal(frame: Frame, aliases: AliasWriter, nodes: AliasWriter) -> bytes:
-    which = frame.signal
-    if which in (codes.CANCEL, codes.TRACE, codes.TRACED):
-        return varint(frame.id)
-    if which in (codes.PART_CREDIT, codes.END):
-        return varint(frame.id) + _u16(frame.number)
-    endpoint = aliases.write(frame.endpoint)
-    if which == codes.WHO:
-        return endpoint
-    if isinstance(frame, HaveFrame):
-        return endpoint + _write_holders(frame.holders, nodes)
-    if isinstance(frame, TreeFrame):
-        return endpoint + nodes.write(frame.node)
-    fields = endpoint + _u16(frame.number)
-    return fields + bytes((frame.code,)) if which == codes.UNDELIVERABLE else fields
-
-
 def _write_holders(holders: "list[Holder]", nodes: AliasWriter) -> bytes:
     data = b""
     for holder in holders:
+        place = nodes.write(holder.key) + u16(holder.metric)
         head = holder.kind | holder.realm << 2
-        tail = b""
-        if holder.credit != codes.OPENING_CREDIT:
-            head |= 0x10
-            tail = varint(holder.credit)
-        if holder.cost:
-            head |= 0x20
-            tail += varint(holder.cost)
-        if holder.name:
-            head |= 0x40
-            tail += text8(holder.name)
-        data += bytes((head,)) + nodes.write(holder.key) + _u16(holder.metric) + tail
+        data += write_entry(head, place, holder.credit, holder.cost, holder.name)
     return data
 
 
@@ -394,11 +306,13 @@ def _read_cut(value: Reader, options: Options) -> None:
     if value.left() != 5 or options.partial >= 0:
         raise Refusal(codes.MALFORMED, "option CUT has not 5 bytes, or comes twice")
     options.partial = value.u8()
-    options.size = value.u32()
+    options.size = value.u16() << 16 | value.u16()
 
 
 def _write_cut(options: Options) -> "bytes | None":
-    return None if options.partial < 0 else bytes((options.partial,)) + _u32(options.size)
+    if options.partial < 0:
+        return None
+    return bytes((options.partial,)) + u16(options.size >> 16) + u16(options.size)
 
 
 def _read_stream(value: Reader, options: Options) -> None:
@@ -410,7 +324,7 @@ def _read_stream(value: Reader, options: Options) -> None:
 
 
 def _write_stream(options: Options) -> "bytes | None":
-    return _u16(options.window) if options.window else None
+    return u16(options.window) if options.window else None
 
 
 def _read_best_effort(value: Reader, options: Options) -> None:
@@ -428,11 +342,3 @@ _OPTIONS = (
     (codes.OPTION_BEST_EFFORT, 1 << codes.SEND | 1 << codes.PUBLISH, _read_best_effort, _write_best_effort),
     (codes.OPTION_CUT, ~(1 << codes.SIGNAL), _read_cut, _write_cut),
 )
-
-
-def _u16(value: int) -> bytes:
-    return bytes((value >> 8 & 0xFF, value & 0xFF))
-
-
-def _u32(value: int) -> bytes:
-    return bytes((value >> 24 & 0xFF, value >> 16 & 0xFF, value >> 8 & 0xFF, value & 0xFF))

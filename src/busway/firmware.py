@@ -31,7 +31,13 @@ SOURCE = Path(__file__).parent
 _CORE = (
     "protocol/errors.py",
     "protocol/wire/fields.py",
+    "protocol/wire/aliases.py",
+    "protocol/wire/headers.py",
+    "protocol/wire/control.py",
+    "protocol/wire/entries.py",
+    "protocol/wire/hello.py",
     "protocol/link/link.py",
+    "protocol/link/authenticator.py",
     "protocol/leaf/frames.py",
     "protocol/leaf/state.py",
     "protocol/leaf/link.py",
@@ -93,6 +99,8 @@ def _is_face(node: ast.ClassDef) -> bool:
             return isinstance(statement.body[-1], ast.Raise) and all(map(says_nothing, statement.body[:-1]))
         if isinstance(statement, ast.AnnAssign):
             return statement.value is None
+        if isinstance(statement, ast.Assign):
+            return ast.unparse(statement.targets[0]) == "__slots__"
         return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
     return len(node.body) > 1 and all(map(says_nothing, node.body))

@@ -26,6 +26,7 @@ _PURE = (
     ast.BoolOp,
     ast.IfExp,
     ast.Tuple,
+    ast.Subscript,
 )
 _PURE_PARTS = (*_PURE, ast.List, ast.Dict, ast.expr_context, ast.operator, ast.cmpop, ast.boolop, ast.unaryop)
 
@@ -50,10 +51,12 @@ class _Quiet(ast.NodeTransformer):
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "TypeError":
             return node  # of a program's own value: it says what to do
         self.generic_visit(node)
-        if isinstance(call, ast.Call) and [ast.dump(one) for one in call.args] == [
-            ast.dump(ast.Constant(""))
-        ]:
-            node.exc = call.func
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.args:
+            alone = len(call.args) == 1 or call.func.id == "Refusal"  # whose text is "" without it
+            if alone and ast.dump(call.args[-1]) == ast.dump(ast.Constant("")):
+                call.args.pop()
+            if not call.args:
+                node.exc = call.func
         return node
 
 
@@ -128,7 +131,19 @@ class _Drop(ast.NodeTransformer):
         ):
             self.dropped += 1
             return None
+        if isinstance(node, ast.ClassDef):
+            read = [one for one in node.body if not self._default(one)]
+            self.dropped += len(node.body) - len(read)
+            node.body = read
         return self.generic_visit(node)
+
+    def _default(self, statement: ast.stmt) -> bool:
+        """Whether it gives an attribute a value that nobody reads."""
+        return (
+            isinstance(statement, ast.Assign)
+            and all(isinstance(target, ast.Name) and self._idle(target.id) for target in statement.targets)
+            and _pure(statement.value)
+        )
 
     def _named(self, node: _Function | ast.ClassDef) -> bool:
         return not node.name.startswith("__")

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from busway.protocol import Limits, codes
-from busway.protocol.link.outbox import frame
 from busway.protocol.packet.packets import DATA, LOSSY
 from busway.protocol.wire.aliases import AliasWriter
+from busway.protocol.wire.fields import frame
 from busway.protocol.wire.messages import Frame, Options, RoutingHeader
 from tests.protocol.lines import Line, layer_of
 from tests.protocol.pairs import E, F, G, Net, Pair

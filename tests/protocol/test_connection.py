@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from busway.protocol import Connection, Limits, Receiver, codes, events
-from busway.protocol.link.outbox import frame
 from busway.protocol.messaging.correspondent import talk
-from busway.protocol.wire.fields import varint
+from busway.protocol.wire.fields import frame, varint
 from busway.protocol.wire.messages import Frame, signal
 
 from .pairs import E, Entropy, F, Net, Pair, bodies, prover

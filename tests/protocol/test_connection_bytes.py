@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from busway.protocol import Receiver, codes, events
-from busway.protocol.link.outbox import frame
+from busway.protocol.wire.fields import frame
 
 from .pairs import E, G, Pair
 from .streams import (

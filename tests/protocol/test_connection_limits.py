@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from busway.protocol import Connection, Limits, codes
-from busway.protocol.link.outbox import frame
 from busway.protocol.routing.advertising import adverts
-from busway.protocol.wire.fields import varint
+from busway.protocol.wire.fields import frame, varint
 
 from .pairs import E, F, G, bodies
 from .streams import (

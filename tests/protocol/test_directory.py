@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busway.protocol import Node, codes, events
-from busway.protocol.link.outbox import frame
 from busway.protocol.routing.directory import Directory, conflict
 from busway.protocol.routing.peers import Entry, Peer, PeerKeeper
+from busway.protocol.wire.fields import frame
 from tests.protocol.helpers import B
 from tests.protocol.pairs import E, F, G, Net, Pair
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from busway.protocol import codes
 from busway.protocol.errors import Refusal
-from busway.protocol.wire.aliases import AliasReader, AliasWriter, node_reader, node_writer
+from busway.protocol.wire.aliases import AliasTable, AliasWriter, node_reader, node_writer
 from busway.protocol.wire.fields import Reader
 from busway.protocol.wire.messages import (
     Frame,
@@ -62,13 +62,13 @@ def bound_writer(aliases_max: int = ALIASES_MAX) -> AliasWriter:
     return writer
 
 
-def bound_reader(aliases_max: int = ALIASES_MAX) -> AliasReader:
-    reader = AliasReader(aliases_max)
-    reader.uuids += [E, TYPE]
+def bound_reader(aliases_max: int = ALIASES_MAX) -> AliasTable:
+    reader = AliasTable(aliases_max)
+    reader.ids += [E, TYPE]
     return reader
 
 
-def nodes() -> tuple[AliasWriter, AliasReader]:
+def nodes() -> tuple[AliasWriter, AliasTable]:
     """The tables of nodes between ME and PEER, as ME writes and PEER reads."""
     return node_writer(ME, PEER, 100), node_reader(PEER, ME, 100)
 
@@ -175,7 +175,7 @@ def messages(draw: st.DrawFn) -> Frame:
 def test_any_message_is_read_back_whatever_the_alias_table(
     outs: list[Frame], aliases_max: int, partial: int, payload: bytes
 ) -> None:
-    writer, table = AliasWriter(aliases_max), AliasReader(aliases_max)
+    writer, table = AliasWriter(aliases_max), AliasTable(aliases_max)
     node_table = nodes()
     for out in outs:
         behind = b"" if out.kind == codes.SIGNAL else payload
@@ -400,7 +400,7 @@ def test_the_routing_header_has_the_bytes_of_the_specification(
 
 def test_a_number_that_goes_to_another_id_is_counted_on_both_sides() -> None:
     """What was learned of frames with that number holds no longer."""
-    writer, table = AliasWriter(2), AliasReader(2)
+    writer, table = AliasWriter(2), AliasTable(2)
     for value, epoch in ((uuid(1), 0), (uuid(2), 0), (uuid(3), 1), (uuid(1), 2), (uuid(3), 2)):
         data = writer.write(value)
         assert table.read(Reader(data, 0, len(data))) == value
@@ -424,7 +424,7 @@ def uuid(number: int) -> bytes:
 
 @pytest.mark.parametrize("aliases_max", [1, 2, 127, 128, 16383])
 def test_a_full_table_gives_the_oldest_binding_away_and_both_sides_agree(aliases_max: int) -> None:
-    writer, table = AliasWriter(aliases_max), AliasReader(aliases_max)
+    writer, table = AliasWriter(aliases_max), AliasTable(aliases_max)
 
     def cross(value: bytes) -> tuple[bytes, int]:
         data = writer.write(value)
@@ -435,7 +435,7 @@ def test_a_full_table_gives_the_oldest_binding_away_and_both_sides_agree(aliases
     assert all(len(writer.write(uuid(number))) <= 2 for number in range(1, aliases_max + 1))
     assert cross(E)[0] == E  # one past the table: takes the number of the first
     assert len(writer.numbers) == aliases_max
-    assert len(table.uuids) == aliases_max + 1
+    assert len(table.ids) == aliases_max + 1
     assert uuid(1) not in writer.numbers
     assert cross(uuid(1))[0] == uuid(1)
     for value in (E, uuid(1), uuid(aliases_max), uuid(2)):
@@ -445,7 +445,7 @@ def test_a_full_table_gives_the_oldest_binding_away_and_both_sides_agree(aliases
 
 @given(st.lists(st.integers(0, 12), max_size=200), st.integers(1, 9))
 def test_any_order_of_uuids_is_understood(order: list[int], aliases_max: int) -> None:
-    writer, table = AliasWriter(aliases_max), AliasReader(aliases_max)
+    writer, table = AliasWriter(aliases_max), AliasTable(aliases_max)
     for number in order:
         data = writer.write(uuid(number))
         assert table.read(Reader(data, 0, len(data))) == uuid(number)

@@ -10,10 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from busway.protocol import Connection, FullError, Limits, Message, Receiver, codes, events
-from busway.protocol.link.outbox import frame
 from busway.protocol.messaging.correspondent import talk
 from busway.protocol.routing.advertising import adverts
-from busway.protocol.wire.fields import Reader, varint
+from busway.protocol.wire.fields import Reader, frame, varint
 from busway.protocol.wire.messages import Frame, signal, write_header
 
 from ..rigs.effort import effort

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from busway.protocol import Link, LocalError, Node, codes, events
-from busway.protocol.link.outbox import frame
 from busway.protocol.packet import cobs
 from busway.protocol.packet.packets import SYN
+from busway.protocol.wire.fields import frame
 from tests.protocol.lines import Line, layer_of
 from tests.protocol.pairs import START, E, Entropy, F, Pair
 from tests.protocol.test_packets import syn

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from busway.protocol import Limits, codes, events
-from busway.protocol.link.outbox import frame
 from busway.protocol.messaging.endpoints import _read_run
+from busway.protocol.wire.fields import frame
 
 from .pairs import E, F, G
 from .streams import NOW, RECORD, Cut, Listener, at_random, one_by_one, whole

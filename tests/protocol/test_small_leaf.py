@@ -20,11 +20,12 @@ from busway.protocol import (
     codes,
     events,
 )
-from busway.protocol.leaf.frames import Message, Numbers, frame, write_message
+from busway.protocol.leaf.frames import Message, write_message
 from busway.protocol.leaf.leaf import Leaf
 from busway.protocol.leaf.link import LeafConnection
 from busway.protocol.leaf.state import Target
-from busway.protocol.wire.fields import lenient_text, varint
+from busway.protocol.wire.aliases import AliasTable
+from busway.protocol.wire.fields import frame, lenient_text, varint
 
 from .leaves import LeafNet
 from .pairs import E, Entropy, F, G, bodies, prover
@@ -927,7 +928,7 @@ def test_texts_of_peers() -> None:
 
 
 def test_numbers_are_used_again() -> None:
-    writer = Numbers(2, (), 1)
+    writer = AliasTable(2, (), 1)
     assert [writer.write(id) for id in (b"a", b"b", b"a", b"c", b"a")] == [
         b"\0\x01a",
         b"\0\x02b",

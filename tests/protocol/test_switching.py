@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from busway.protocol import Limits, codes
 from busway.protocol.link.fast import _prefix_end
-from busway.protocol.link.outbox import frame
 from busway.protocol.messaging.correspondent import talk
+from busway.protocol.wire.fields import frame
 from busway.protocol.wire.messages import Frame, RoutingHeader
 
 from .helpers import payloads
@@ -252,9 +252,9 @@ def test_a_number_that_goes_to_another_node_is_learned_anew() -> None:
     warm(net, E)
     connection = net.cable["ab"].b
     assert connection.fast._known
-    number = connection.aliases.uuids.index(E)
+    number = connection.aliases.ids.index(E)
     rebound = b"\x88\x04\xff\x03\x00" + bytes((number,)) + F + b"\x00\x01f"
-    destination = connection.news.reader.uuids.index(net["c"].me.key)
+    destination = connection.news.reader.ids.index(net["c"].me.key)
     rebound = rebound.replace(b"\xff\x03", b"\xff" + bytes((destination,)), 1)
     plain = b"\x88\x04\xff" + bytes((destination, number)) + b"\x00\x02second"
     net.note(net["b"], connection.receive_data(frame(rebound) + frame(plain), net.now))

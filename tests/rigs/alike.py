@@ -15,7 +15,7 @@ from busway.protocol import Limits, Link, Node, codes, events
 from busway.protocol.errors import WrongKindError
 from busway.protocol.leaf.leaf import Leaf
 from busway.protocol.messaging.endpoints import Request
-from busway.protocol.wire.aliases import AliasReader, node_reader
+from busway.protocol.wire.aliases import AliasTable, node_reader
 from busway.protocol.wire.fields import Reader, text8, varint
 from busway.protocol.wire.messages import Frame, read_frame
 from tests.rigs import browser
@@ -257,7 +257,7 @@ class Life:
         self.told: list[bytes] = []
         self.registered: dict[bytes, int] = {}
         self.used: list[bytes] = []  # endpoints that were sent to
-        self.aliases = AliasReader(LIMITS[2])
+        self.aliases = AliasTable(LIMITS[2])
         self.nodes = node_reader(ROUTER, ME, LIMITS[2])
 
     def run(self, steps: list[list[Any]]) -> dict[str, Any]:

@@ -18,7 +18,13 @@ from tests.rigs.tree import ROOT
 _SHARED = (
     "protocol/errors.py",
     "protocol/wire/fields.py",
+    "protocol/wire/aliases.py",
+    "protocol/wire/headers.py",
+    "protocol/wire/control.py",
+    "protocol/wire/entries.py",
+    "protocol/wire/hello.py",
     "protocol/link/link.py",
+    "protocol/link/authenticator.py",
 )  # with the routers of the tests
 
 
