@@ -22,7 +22,7 @@ from busway.drivers.extras import missing
 from busway.errors import MissingLibrary
 from busway.protocol import codes, outcomes
 from busway.shortening import shorten
-from busway.shrinking import hush, shrink
+from busway.shrinking import drop, hush, shrink
 
 __all__ = ["MODULES", "build", "main", "measure", "strip"]
 
@@ -357,13 +357,18 @@ def _functions(modules: Mapping[str, ast.Module]) -> dict[str, list[tuple[ast.Fu
     }
 
 
+def _kept(modules: Mapping[str, ast.Module]) -> set[str]:
+    """Names that programs may use."""
+    return set(_KEPT).union(
+        *(_public(tree) for name, tree in modules.items() if name.startswith("adapters/"))
+    )
+
+
 def _small(modules: Mapping[str, ast.Module]) -> tuple[dict[str, str], dict[str, dict[str, list[str]]]]:
     """Shrinks and renames all that a board carries, in place; returns the new names, and of each file what
     the functions that a traceback names may be."""
     trees = list(modules.values())
-    kept = set(_KEPT).union(
-        *(_public(tree) for name, tree in modules.items() if name.startswith("adapters/"))
-    )
+    kept = _kept(modules)
     shrink(trees, kept)
     before = _functions(modules)
     names = shorten(trees, kept)
@@ -412,6 +417,8 @@ def build(out: Path, *, compiled: bool = True, url: str = "") -> dict[str, int]:
         names, functions = _small(trees)
         (out / "functions.json").write_text(json.dumps(functions, indent=1, sort_keys=True))
         (out / "names.json").write_text(json.dumps(names, indent=1, sort_keys=True))
+    else:
+        drop(list(trees.values()), _kept(trees))
     for name, parts in modules.items():
         target = out / "busway" / name
         target.write_text(ast.unparse(trees[name]) + "\n", encoding="utf-8")

@@ -12,7 +12,7 @@ import copy
 from collections import Counter
 from collections.abc import Collection, Mapping
 
-__all__ = ["hush", "shrink"]
+__all__ = ["drop", "hush", "shrink"]
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -458,6 +458,17 @@ def hush(tree: ast.Module) -> None:
     ast.fix_missing_locations(tree)
 
 
+def drop(trees: Collection[ast.Module], kept: Collection[str]) -> None:
+    """Takes away what nobody uses, in place; arguments as of `shrink`."""
+    while True:
+        dropper = _Drop(_all_uses(trees), kept)
+        for tree in trees:
+            dropper.visit(tree)
+            ast.fix_missing_locations(tree)
+        if not dropper.dropped:
+            break
+
+
 def shrink(trees: Collection[ast.Module], kept: Collection[str]) -> None:
     """Makes modules smaller, in place.
 
@@ -467,12 +478,7 @@ def shrink(trees: Collection[ast.Module], kept: Collection[str]) -> None:
     """
     for tree in trees:
         _Plain().visit(tree)
-    while True:
-        dropper = _Drop(_all_uses(trees), kept)
-        for tree in trees:
-            dropper.visit(tree)
-        if not dropper.dropped:
-            break
+    drop(trees, kept)
     counts = Counter(node.name for tree in trees for node in ast.walk(tree) if isinstance(node, _FUNCTIONS))
     uses = _all_uses(trees)
     for tree in trees:
