@@ -1,6 +1,6 @@
 """Streaming replies of a board: handlers that yield. Loaded when one does.
 
-Knows generators and the loop; how parts travel is the core's (leaf_streams.py).
+Knows generators and the loop; how parts travel is the core's (protocol/leaf/streams.py).
 """
 
 from busway.adapters.micropython import Loop, RemoteError, describe, encode
