@@ -340,6 +340,12 @@ def test_the_files_that_a_document_names_are_there(document: str) -> None:
         assert f"def {test}(" in text_of(path)
 
 
+def test_contributors_are_sent_to_tables_that_are_there() -> None:
+    found = re.findall(r"`(\w+)`\s+(?:of|in)\s+`([\w./]+\.py)`", text_of("CONTRIBUTING.md"))
+    assert len(found) >= 4
+    assert [(name, path) for name, path in found if not re.search(rf"\b{name}\b", text_of(path))] == []
+
+
 def test_the_readme_is_short() -> None:
     assert len(text_of("README.md").splitlines()) <= 200
 

@@ -1,5 +1,5 @@
-"""Message frames as a leaf reads and writes them (docs/protocol.md, section 5): what framing.py does for
-routers, in a fifth of the memory.
+"""Message frames as a leaf reads and writes them (docs/protocol.md, section 5): what wire/messages.py
+does for routers, in less memory.
 
 Keeps the tables of numbers; knows no link and not what a message is for.
 """

@@ -1,4 +1,4 @@
-"""The link of a leaf over packets that get lost (packets.py): what packet_connection.py is for routers."""
+"""The link of a leaf over packets that get lost: what packet/connection.py is for routers."""
 
 from busway.protocol.errors import Refusal
 from busway.protocol.leaf.link import LeafConnection
