@@ -33,9 +33,8 @@ from tests.rigs.tree import ROOT
 
 BOARD = """
 import os, socket, sys, time
-from busway.adapters.micropython import Loop, RemoteError
+from busway.adapters.micropython import Leaf, Loop, RemoteError
 from busway.protocol.errors import LocalError
-from busway.protocol.leaf.leaf import Leaf
 
 def dial():
     line = socket.socket()
