@@ -34,7 +34,7 @@ from tests.rigs.alike import (
 from .pairs import prover
 
 SEED = 11
-SESSIONS = 300
+SESSIONS = 600
 
 
 class RicherSessions(Sessions):
@@ -61,7 +61,8 @@ class RicherSessions(Sessions):
         if way == 2:
             return ["publish", rng.choice(UUIDS), b"p" + bytes(rng.choice([0, 0, 300]))]
         if way == 3:
-            return ["answer", rng.randrange(6), rng.choice(["reply", "reply", "reply", "error 300"]), False]
+            what = rng.choice(["reply", "reply", "reply", "error 300"])
+            return ["answer", rng.randrange(4), what, rng.random() < 0.2]
         if way == 4:
             return self.have()
         if way == 5:
@@ -95,7 +96,7 @@ class RicherSessions(Sessions):
         self.numbers[source, uuid] = number = self.numbers.get((source, uuid), 0) + 1
         size = rng.choice([120, 300, 700, LIMITS[1], LIMITS[1] + 1 if rng.random() < 0.1 else 500])
         payload = b"m%d" % number + bytes(size - 1 - len(str(number)))
-        option = bytes((codes.OPTION_CUT, 5, rng.random() < 0.05)) + u16(size >> 16) + u16(size)
+        option = bytes((codes.OPTION_CUT, 5, rng.random() < 0.15)) + u16(size >> 16) + u16(size)
         first = with_options(head(codes.SEND, source) + alias(uuid) + u16(number), option)
         at = rng.choice([0, 1, 100]) if rng.random() < 0.9 else min(size, 120)
         found = [first + payload[:at]]
