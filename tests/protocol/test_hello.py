@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from busway.protocol import Connection, Limits, Link, LocalError, Node, codes, events
 from busway.protocol.errors import Refusal
+from busway.protocol.link.authenticator import Authenticator
 from busway.protocol.wire.fields import Reader, frame, varint
 from busway.protocol.wire.hello import (
     FLAG_DIALLED,
@@ -508,3 +509,12 @@ def test_silence_instead_of_a_proof_ends_after_five_seconds() -> None:
     pair, _ = authenticating()
     pair.advance(5000, pump=False)
     assert [event.code for event in pair.closings(pair.cb)] == [codes.HELLO_TIMEOUT]
+
+
+@pytest.mark.parametrize("made", [b"", b"x" * 31])
+def test_a_prove_that_gives_too_little_lets_nobody_in(made: bytes) -> None:
+    authenticator = Authenticator(lambda _: made, bytes)
+    assert authenticator.begin(b"mine", b"theirs", False) == made
+    with pytest.raises(Refusal) as caught:
+        authenticator.check(b"x" * 32)
+    assert caught.value.code == codes.TOKEN
