@@ -26,12 +26,12 @@ class Authenticator:
         self.nonce = entropy(codes.NONCE_SIZE)  # in HELLO: what was proved in another session proves nothing
         self.demands = prove is not None  # that the other side proves something; HELLO says so
 
-    def begin(self, mine: bytes, theirs: bytes, demanded: bool) -> bytes:
-        """Both HELLO bodies are known: the proof to send, b"" if the other side has not `demanded` one and
+    def begin(self, mine: bytes, theirs: bytes, demanded: bool) -> "bytes | None":
+        """Both HELLO bodies are known: the proof to send, None if the other side has not `demanded` one and
         this side wants none. Raises Refusal.
         """
         if self._prove is None and not demanded:
-            return b""
+            return None
         self._mine = mine
         self._theirs = theirs
         return write_proof(self._prove, mine, theirs)

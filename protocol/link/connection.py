@@ -452,7 +452,7 @@ class Connection(LinkFace):
         self.outbox.agreed(limits, host.identity.key, theirs.key, self.nodes_max())
         self.nodes = self.outbox.nodes
         proof = self.authenticator.begin(self._my_hello, body, theirs.proof_wanted)
-        if not proof:
+        if proof is None:
             self._open(now)
             return
         self._go(PROOF_WANTED)

@@ -518,3 +518,9 @@ def test_a_prove_that_gives_too_little_lets_nobody_in(made: bytes) -> None:
     with pytest.raises(Refusal) as caught:
         authenticator.check(b"x" * 32)
     assert caught.value.code == codes.TOKEN
+
+
+def test_nor_does_a_link_open_by_that() -> None:
+    pair = Pair(opened=False, prove=lambda _: b"")
+    pair.pump()
+    ends_with(pair, codes.MALFORMED, pair.ca, pair.cb)
