@@ -545,6 +545,7 @@ sys.stdin.readline()
 print(len(served), loop.sleep(0))
 while "vanish" not in served:
     loop.step(100)
+sys.stdin.readline()
 print(loop.sleep(60000))
 """
 
@@ -578,6 +579,8 @@ def test_a_board_sleeps_when_the_router_has_heard_it_even_if_packets_get_lost(
 
             gateway.drops = 0
             assert gateway.ask("vanish") == "vanish"
+            board.stdin.write(b"\n")
+            board.stdin.flush()
             assert board.stdout.readline() == b"False\n"  # for nobody reads the line any more
         finally:
             board.kill()

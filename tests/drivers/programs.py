@@ -22,9 +22,9 @@ class Program:
             env={**os.environ, "PYTHONPATH": str(SOURCE.parent)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
-            bufsize=1,
+            bufsize=0,
         )
+        self._heard = b""
 
     def __enter__(self) -> Program:
         return self
@@ -36,16 +36,19 @@ class Program:
 
     def say(self, line: str) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(line + "\n")
+        self._process.stdin.write(line.encode() + b"\n")
 
     def hear(self) -> str:
         """Its next line. AssertionError if it says nothing within 30 s, or ends."""
         assert self._process.stdout is not None
-        ready = select.select([self._process.stdout], [], [], _BOUND_S)[0]
-        assert ready, f"the program said nothing within {_BOUND_S} s"
-        line = self._process.stdout.readline()
-        assert line, f"the program ended with status {self._process.wait(_BOUND_S)}"
-        return line.rstrip("\n")
+        while b"\n" not in self._heard:  # several lines may come at once
+            ready = select.select([self._process.stdout], [], [], _BOUND_S)[0]
+            assert ready, f"the program said nothing within {_BOUND_S} s"
+            data = os.read(self._process.stdout.fileno(), 4096)
+            assert data, f"the program ended with status {self._process.wait(_BOUND_S)}"
+            self._heard += data
+        line, _, self._heard = self._heard.partition(b"\n")
+        return line.decode()
 
     def kill(self) -> None:
         """kill -9."""

@@ -148,3 +148,8 @@ def test_closing_takes_effect_even_if_a_child_holds_copies() -> None:
     with Program(CHILD_THAT_KEEPS_COPIES) as program:
         assert [program.hear() for _ in range(3)] == ["True", "True", "again"]
         program.say("")
+
+
+def test_lines_that_come_at_once_are_heard_one_by_one() -> None:
+    with Program("print('one\\ntwo\\nthree', flush=True)") as program:
+        assert [program.hear() for _ in range(3)] == ["one", "two", "three"]
