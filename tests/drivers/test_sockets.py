@@ -151,5 +151,5 @@ def test_closing_takes_effect_even_if_a_child_holds_copies() -> None:
 
 
 def test_lines_that_come_at_once_are_heard_one_by_one() -> None:
-    with Program("print('one\\ntwo\\nthree', flush=True)") as program:
+    with Program("print('one\\ntwo\\nthree', flush=True); input()") as program:
         assert [program.hear() for _ in range(3)] == ["one", "two", "three"]
