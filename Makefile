@@ -10,12 +10,12 @@ bin := $(venv)/bin
 stamp := $(venv)/.setup-done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check core others loops bench soak wheels clean
+.PHONY: help setup run quick test check bare core others loops docs bench soak wheels clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|' 2>/dev/null \
 	  || grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST)
-	@echo "Options: PYTHON=python3.12 (setup), DURATION=10 in seconds (run, soak), SEED=7 (soak), JOBS=4 processors (test, core)."
+	@echo "Options: PYTHON=python3.12 (setup), DURATION=10 in seconds (run, soak), SEED=7 (soak), JOBS=4 processors (quick, test, core)."
 
 setup: $(stamp)  ## virtual environment in .venv with everything, and a real MicroPython for the tests
 
@@ -31,6 +31,12 @@ $(stamp): pyproject.toml setup.py tests/rigs/get_micropython.sh
 
 run: setup  ## the bus for real: readings of this machine, requests, joins, a kill -9, and a live view of it all
 	@$(bin)/python -m busway.demo $(if $(DURATION),--duration $(DURATION))
+
+quick: setup  ## for daily work: format, lint, types and the tests of the core, without coverage and not compiled
+	@$(MAKE) --no-print-directory -j2 check bare
+
+bare: setup
+	$(bin)/python -m pytest -q -n $(JOBS) tests/protocol
 
 # Two parts at a time, so that no processor idles; a part that fails does not keep the one beside it from ending.
 test: setup  ## format, lint, types, 100 % branch coverage of the core, then all other tests
@@ -54,6 +60,10 @@ others: setup
 loops: setup
 	$(bin)/python -m tests.rigs.loops
 
+docs: setup  ## the documentation as a site, site/index.html: nothing in it asks for a network
+	$(bin)/python -m tests.rigs.architecture
+	NO_MKDOCS_2_WARNING=1 $(bin)/python -m mkdocs build --strict -q
+
 bench: setup  ## messages per second and round-trip times beside pyzmq, in one run
 	$(bin)/python -m benchmarks
 
@@ -71,5 +81,5 @@ wheels: setup  ## dist/: the sdist, a pure wheel, and a compiled one for each of
 	@ls -l dist
 
 clean:  ## removes everything that was made here, the virtual environment too
-	rm -rf $(venv) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks htmlcov .coverage .coverage.* src/*.egg-info src/*.so protocol/*.so
+	rm -rf $(venv) build dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks htmlcov .coverage .coverage.* src/*.egg-info src/*.so protocol/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -78,7 +78,7 @@ def extensions(scratch: str) -> list[Extension]:
     # The core's modules are all named, and know nothing else: whatever is imported besides would only ask for
     # packages that are not there while this is built.
     options = ["--config-file=", "--follow-imports=skip"]
-    modules = sorted(glob.glob("src/busway/protocol/*.py"))
+    modules = sorted(glob.glob("src/busway/protocol/**/*.py", recursive=True))
     level = os.environ.get("BUSWAY_OPT_LEVEL", "3")
     print("busway.protocol is compiled, which takes a minute or two", file=sys.stderr)
     return mypycify([*options, *modules], opt_level=level, group_name="busway", target_dir=scratch)

@@ -1,7 +1,7 @@
 """The bus for asyncio programs: what users call.
 
 What messages mean, how they are ordered, retried, limited and timed out is the core's; what runs it is
-asyncio_host.py's.
+asyncio_host.py's, and what it has in common with the bus for threads bus.py's.
 """
 
 from __future__ import annotations
@@ -9,36 +9,54 @@ from __future__ import annotations
 import asyncio
 from asyncio import _get_running_loop  # documented for those who run loops; a few ns
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from time import monotonic_ns
 from types import TracebackType
-from typing import Any, Self, Unpack, overload
+from typing import Any, Self, Unpack, cast, overload
+from uuid import UUID
 
-from busway.adapters import facade
-from busway.adapters.asyncio_ends import YIELD_MASK, Parts
-from busway.adapters.asyncio_host import WAY, Host
-from busway.adapters.asyncio_links import Links
-from busway.adapters.asyncio_receiving import Receiving
-from busway.adapters.asyncio_views import Views
-from busway.adapters.checks import ANY_NODE, TIMEOUT_S, check_flag, check_node, check_seconds, check_window
-from busway.adapters.face import Face
-from busway.adapters.links import now_ms
+from busway.adapters.arguments import (
+    ANY_NODE,
+    TIMEOUT_S,
+    check_seconds,
+    check_window,
+    for_users,
+    wanted_reply,
+)
+from busway.adapters.asyncio_ends import YIELD_MASK, Changes, Items, Receiver, Service
+from busway.adapters.asyncio_host import Host
+from busway.adapters.bus import BaseBus
+from busway.adapters.dialled import DialledLink
+from busway.adapters.ends import CHANGES_MAX
+from busway.adapters.host import check_settled
+from busway.adapters.links import Listener, now_ms
 from busway.adapters.literal import id_of_name, id_taking
-from busway.adapters.tap import consent
+from busway.adapters.records import Hop
+from busway.adapters.results import decode_outcome, error_of, replied
+from busway.adapters.retrying import Retry
 from busway.adapters.typed import (
+    Kind,
     M,
     Name,
+    Policy,
     PublishOptions,
     R,
+    Realm,
+    RegisterOptions,
     RequestOptions,
     SendOptions,
     StreamOptions,
+    SubscribeOptions,
+    T,
     Target,
+    U,
+    V,
+    W,
 )
-from busway.payloads import encode
-from busway.protocol import Limits, Node, codes, errors, events
+from busway.protocol import codes, errors, events
 
 
-class AsyncBus(Face, Receiving, Links, Views):
+class AsyncBus(BaseBus):
     """A program's place on the bus.
 
     Args:
@@ -59,28 +77,10 @@ class AsyncBus(Face, Receiving, Links, Views):
     """
 
     _host: Host
-    _way = WAY
-
-    def __init__(
-        self,
-        name: str | None = None,
-        *,
-        ipc: bool = True,
-        leaf: bool = False,
-        transit: bool | None = None,
-        label: str | None = None,
-        node_id: bytes | None = None,
-        limits: Limits | None = None,
-        tap: bool | None = None,
-    ) -> None:
-        def node(wake: Callable[[], None]) -> Node:
-            return facade.make_node(name, leaf, transit, label, node_id, limits, wake)
-
-        self._host = Host(node, ipc)
-        self.node = self._host.node
-        consent(self, self._host, tap)
-        self._process_only = self.node.desk.process_only  # empty for most: then no payload is an object
-        self._calls = 0
+    _host_type = Host
+    _service = Service
+    _handlers_max = 64
+    _calls = 0
 
     # Life
 
@@ -134,10 +134,6 @@ class AsyncBus(Face, Receiving, Links, Views):
         for the endpoint to appear; `node` picks one of several holders. Raises Undeliverable, with `confirm`
         also DeliveryUnknown; ValueError for a broadcast endpoint.
         """
-        host = self._host
-        if host.failure is not None or _get_running_loop() is not host._loop:
-            host.check_open()
-        endpoint = id_of_name(to) if type(to) is str else id_taking(to, payload)
         if (
             type(payload) is bytes
             and confirm is False
@@ -146,47 +142,28 @@ class AsyncBus(Face, Receiving, Links, Views):
             and timeout is TIMEOUT_S
             and not self._process_only
         ):
+            host = self._host
+            if host.failure is not None or _get_running_loop() is not host._loop:
+                host.check_open()
+            endpoint = id_of_name(to) if type(to) is str else id_taking(to, payload)
             try:
-                token = self.node.send(endpoint, payload, monotonic_ns() // 1_000_000)
+                token = host.node.send(endpoint, payload, monotonic_ns() // 1_000_000)
             except errors.LocalError as error:
-                raise facade.for_users(error) from None
+                raise for_users(error) from None
             if not token:
                 self._calls += 1
                 if self._calls & YIELD_MASK == 0:
                     await asyncio.sleep(0)
                 return
+            future = host.await_outcome(token)
         else:
-            token = self._send(endpoint, payload, confirm, ttl, timeout, node)
+            token, future = self._send(to, payload, confirm, ttl, timeout, node)
         if token:
-            outcome = await self._host.outcome(token)
+            outcome = await self._host.outcome(token, future)
             if outcome.status not in (events.ACCEPTED, events.TAKEN):
-                raise facade.error_of(outcome, to)
+                raise error_of(outcome, to)
         else:
             await self._turn()
-
-    def _send(
-        self,
-        endpoint: bytes,
-        payload: Any,
-        confirm: bool,
-        ttl: float,
-        timeout: float | None,
-        node: bytes | None,
-    ) -> int:
-        check_flag("confirm", confirm)
-        data, format, type_id = self._encode(payload, endpoint)
-        return self._host.call(
-            self.node.send,
-            endpoint,
-            data,
-            now_ms(),
-            format,
-            type_id,
-            node_id=check_node(node),
-            confirm=confirm,
-            ttl_ms=facade.milliseconds("ttl", ttl),
-            timeout_ms=facade.send_timeout_ms(timeout, confirm),
-        )
 
     @overload
     async def publish(self, to: type[M], payload: M, **options: Unpack[PublishOptions]) -> None: ...
@@ -206,21 +183,9 @@ class AsyncBus(Face, Receiving, Links, Views):
         `best_effort` never waits: serial and BLE links may lose this copy, and leave it out when they are
         busy; the subscriber's `missed` counts it. For readings of which the next comes soon.
         """
-        self._host.check_open()
-        endpoint = id_taking(to, payload)
-        data, format, type_id = self._encode(payload, endpoint)
-        token = self._host.call(
-            self.node.publish,
-            endpoint,
-            data,
-            now_ms(),
-            format,
-            type_id,
-            best_effort=best_effort,
-            patience_ms=facade.patience_ms(wait, best_effort),
-        )
+        token, future = self._publish(to, payload, wait, best_effort)
         if token:
-            await self._host.settled(token)
+            check_settled(await self._host.outcome(token, future))
         else:
             await self._turn()
 
@@ -263,11 +228,9 @@ class AsyncBus(Face, Receiving, Links, Views):
         Raises RemoteError (the handler failed), RequestTimeout after `timeout` seconds (it may have run),
         Undeliverable, PayloadError, ValueError for a broadcast endpoint. Cancelling the caller cancels it.
         """
-        wanted = facade.wanted_reply(reply)
-        outcome = await self._host.outcome(self._request(to, payload, timeout, ttl, node, 0))
-        if outcome.status == events.REPLIED:
-            return facade.decode_outcome(outcome, wanted, to)
-        raise facade.error_of(outcome, to)
+        wanted = wanted_reply(reply)
+        token, future = self._request(to, payload, timeout, ttl, node)
+        return replied(await self._host.outcome(token, future), wanted, to)
 
     @overload
     def request_stream(
@@ -305,55 +268,262 @@ class AsyncBus(Face, Receiving, Links, Views):
         `timeout` counts from the last part; `window` parts may be under way. Errors as `request`; a lost part
         raises Undeliverable. Leave the iteration early with `contextlib.aclosing` to cancel at once.
         """
-        wanted = facade.wanted_reply(reply)
+        wanted = wanted_reply(reply)
         check_window(window)
-        token = self._request(to, payload, timeout, ttl, node, window)
-        parts = Parts(self._host.loop)
-        self._host.waiters[token] = parts
+        parts = Items()
+        token, _ = self._request(to, payload, timeout, ttl, node, window, parts)
         try:
             while True:
-                outcome = await parts.get()
+                outcome: events.Outcome = await parts.next()
                 if outcome.status == events.ENDED:
                     return
                 if outcome.status not in (events.PARTIAL, events.REPLIED):
-                    raise facade.error_of(outcome, to)
+                    raise error_of(outcome, to)
                 self.node.consume_part(token, now_ms())
-                yield facade.decode_outcome(outcome, wanted, to)
+                yield decode_outcome(outcome, wanted, to)
                 if outcome.status == events.REPLIED:
                     return
         finally:
-            self._host.waiters.pop(token, None)
-            self.node.cancel(token, now_ms())
+            self._host.cancel(token)
             self._host.wake()
-
-    def _request(
-        self, to: Any, payload: Any, timeout: float | None, ttl: float, node: bytes | None, window: int
-    ) -> int:
-        self._host.check_open()
-        endpoint = id_taking(to, payload)
-        data, format, type_id = self._encode(payload, endpoint)
-        token = self._host.call(
-            self.node.request,
-            endpoint,
-            data,
-            now_ms(),
-            format,
-            type_id,
-            node_id=check_node(node),
-            ttl_ms=facade.milliseconds("ttl", ttl),
-            timeout_ms=facade.timeout_ms(timeout),
-            window=window,
-        )
-        self._host.wake()
-        return token
-
-    def _encode(self, payload: Any, endpoint: bytes) -> tuple[Any, int, bytes]:
-        if self._process_only and self.node.is_process_only(endpoint):
-            return payload, codes.OBJECT, b""
-        return encode(payload, endpoint)
 
     async def _turn(self) -> None:
         """Now and then let the loop breathe: a caller that never has to wait would starve everyone else."""
         self._calls += 1
         if self._calls & YIELD_MASK == 0:
             await asyncio.sleep(0)
+
+    # Receiving
+
+    @overload
+    def register(
+        self,
+        endpoint: type[T],
+        kind: Kind = ...,
+        realm: Realm = ...,
+        *,
+        types: None = None,
+        **options: Unpack[RegisterOptions],
+    ) -> Receiver[T]: ...
+
+    @overload
+    def register(
+        self,
+        endpoint: Target,
+        kind: Kind = ...,
+        realm: Realm = ...,
+        *,
+        types: tuple[type[T]],
+        **options: Unpack[RegisterOptions],
+    ) -> Receiver[T]: ...
+
+    @overload
+    def register(
+        self,
+        endpoint: Target,
+        kind: Kind = ...,
+        realm: Realm = ...,
+        *,
+        types: tuple[type[T], type[U]],
+        **options: Unpack[RegisterOptions],
+    ) -> Receiver[T | U]: ...
+
+    @overload
+    def register(
+        self,
+        endpoint: Target,
+        kind: Kind = ...,
+        realm: Realm = ...,
+        *,
+        types: tuple[type[T], type[U], type[V]],
+        **options: Unpack[RegisterOptions],
+    ) -> Receiver[T | U | V]: ...
+
+    @overload
+    def register(
+        self,
+        endpoint: Target,
+        kind: Kind = ...,
+        realm: Realm = ...,
+        *,
+        types: tuple[type[T], type[U], type[V], type[W]],
+        **options: Unpack[RegisterOptions],
+    ) -> Receiver[T | U | V | W]: ...
+
+    @overload
+    def register(
+        self,
+        endpoint: Target,
+        kind: Kind = ...,
+        realm: Realm = ...,
+        *,
+        types: tuple[type, ...] | None = None,
+        **options: Unpack[RegisterOptions],
+    ) -> Receiver[Any]: ...
+
+    def register(
+        self,
+        endpoint: Target,
+        kind: Kind = "unicast",
+        realm: Realm = "localnet",
+        *,
+        types: tuple[type, ...] | None = None,
+        queue: int = 4096,
+        policy: Policy | None = None,
+        cost: int = 0,
+    ) -> Receiver[Any]:
+        """Receive what is sent to `endpoint`: a name, a UUID, or a message class.
+
+        Args:
+            kind: "unicast" (one registrant), "anycast" (many, the cheapest gets it), "broadcast" (many, all
+                get it).
+            realm: who reaches it: "process", "userspace", "localnet", "global".
+            types: message classes to accept; others are skipped and counted. By default anything.
+            queue: messages that may wait; beyond it `policy` "refuse", "drop_oldest" (broadcast's default) or
+                "drop_newest". "latest", for broadcast: of each origin only the newest waits.
+            cost: 0 to 16383, prefers the cheapest of several anycast receivers.
+
+        It answers no requests, `serve` does: who sends a request here hears so at once.
+
+        Raises EndpointTaken, ValueError.
+        """
+        make: Callable[..., Receiver[Any]] = partial(Receiver, self)
+        return self._register(make, endpoint, types, kind, realm, queue, policy, cost)
+
+    @overload
+    def subscribe(
+        self, endpoint: type[T], *, types: None = None, **options: Unpack[SubscribeOptions]
+    ) -> Receiver[T]: ...
+
+    @overload
+    def subscribe(
+        self, endpoint: Target, *, types: tuple[type[T]], **options: Unpack[SubscribeOptions]
+    ) -> Receiver[T]: ...
+
+    @overload
+    def subscribe(
+        self, endpoint: Target, *, types: tuple[type[T], type[U]], **options: Unpack[SubscribeOptions]
+    ) -> Receiver[T | U]: ...
+
+    @overload
+    def subscribe(
+        self,
+        endpoint: Target,
+        *,
+        types: tuple[type[T], type[U], type[V]],
+        **options: Unpack[SubscribeOptions],
+    ) -> Receiver[T | U | V]: ...
+
+    @overload
+    def subscribe(
+        self,
+        endpoint: Target,
+        *,
+        types: tuple[type[T], type[U], type[V], type[W]],
+        **options: Unpack[SubscribeOptions],
+    ) -> Receiver[T | U | V | W]: ...
+
+    @overload
+    def subscribe(
+        self, endpoint: Target, *, types: tuple[type, ...] | None = None, **options: Unpack[SubscribeOptions]
+    ) -> Receiver[Any]: ...
+
+    def subscribe(
+        self,
+        endpoint: Target,
+        *,
+        realm: Realm = "localnet",
+        types: tuple[type, ...] | None = None,
+        queue: int = 4096,
+        policy: Policy | None = None,
+    ) -> Receiver[Any]:
+        """Receive a copy of everything published to `endpoint`. Arguments and errors as `register`."""
+        return self.register(endpoint, "broadcast", realm, types=types, queue=queue, policy=policy)
+
+    # Links
+
+    async def connect(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        realm: Realm | None = None,
+        cost: int | None = None,
+        retry: Retry | bool | None = True,
+        wait: float | None = None,
+        **options: Any,
+    ) -> DialledLink:
+        """Join a node at `url`; returns when it has told its endpoints. From then on the link heals: whenever
+        it is lost it is opened again, until its `close()` or the bus's.
+
+        Args:
+            url: tcp://host:port, host:port, ws://, wss://, serial://, ble://, ipc:///path.
+            token: what the other side's `listen` was given.
+            realm: of the link, by default that of its sort; of both sides' the wider one holds.
+            cost: of the link, 1 to 16382, by default that of its sort.
+            retry: when it is tried again (`busway.Retry`); None: never.
+            wait: how many seconds to go on trying while the other side is not there yet, at the intervals of
+                `retry`; math.inf: for ever. By default the first failure is raised.
+            options: of the driver's own: `cafile`, `tls`, `headers` and `proxy` for ws:// and wss://. None is
+                as if it were not given; `proxy=None` is no proxy.
+
+        A second call with the same arguments returns the same link once it is connected. Raises LinkRefused
+        with the reason: at once if another attempt would not mend it, such as the bus's name, the version or
+        the token, or that no Busway is there; OSError if nothing answers; ValueError for a URL that is none,
+        TypeError for an option that is none; MissingLibrary, a BusError, if the driver's is not installed.
+        """
+        dialling, ready, mine = self._dial(url, token, realm, cost, retry, wait, options)
+        try:
+            await asyncio.shield(ready)
+        except asyncio.CancelledError:
+            if mine and not self._host.loop.is_closed():
+                dialling.end("connect was cancelled")
+            raise
+        return dialling.link
+
+    async def listen(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        open: bool = False,
+        realm: Realm | None = None,
+        cost: int | None = None,
+        **options: Any,
+    ) -> Listener:
+        """Let others connect to `url`, such as tcp://127.0.0.1:0 or ws://127.0.0.1:0; the result's `.url` has
+        the real port, `.close()` ends it.
+
+        Beyond loopback give `token`, which the other side must give too, or `open=True`. `realm` and `cost`
+        as for `connect`. `options` are the driver's own: for ws:// and wss:// `certificate`, `key`,
+        `origins`, `pages`, `connections_max`. Raises ValueError, OSError; BusError if the driver's library is
+        missing.
+        """
+        begin, run = self._listening(url, token, open, realm, cost, options)
+        return run(await self._host.loop.run_in_executor(None, begin))
+
+    # What it sees
+
+    def changes(self) -> Changes:
+        """Links, nodes and endpoints as they come and go, from now on. A reader 1,024 behind loses the
+        oldest.
+        """
+        changes = Changes(self, self._host, Items(CHANGES_MAX))
+        self._watch(changes)
+        return changes
+
+    async def trace(
+        self, to: str | bytes | UUID | type, *, timeout: float | None = 5.0, node: bytes | None = ANY_NODE
+    ) -> list[Hop]:
+        """The nodes on the way to whoever holds `to` (or to `node`), the nearest first, that one last.
+
+        Each has `timeout` seconds to answer. Raises RequestTimeout, Undeliverable.
+        """
+        steps = self._tracing(to, timeout, node)
+        outcome: Any = None
+        try:
+            while True:
+                token, future = self._host.ask(steps.send, outcome)
+                outcome = await self._host.outcome(token, future)
+        except StopIteration as found:
+            return cast(list[Hop], found.value)

@@ -1,4 +1,4 @@
-"""What boards print, as messages: the node at the other end of a packet link publishes it line by line on
+"""Lines that boards print, as messages: the node at the other end of a packet link publishes them on
 "busway/log". Knows of links only where the text came from.
 """
 
@@ -33,7 +33,7 @@ class Lines:
         return [line.decode(errors="replace") for line in cut]
 
     def rest(self) -> list[str]:
-        """What was begun and will not be ended."""
+        """The line that was begun and will not be ended."""
         begun, self._begun = self._begun, b""
         return [begun.decode(errors="replace")] if begun else []
 

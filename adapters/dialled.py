@@ -13,36 +13,25 @@ import logging
 import random
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
-from busway.adapters import facade, opening, refusals
+from busway.adapters import opening, refusals
 from busway.adapters.attempts import Attempt
 from busway.adapters.closing import Done
-from busway.adapters.facade import Realm
-from busway.adapters.links import Host as LinkHost
-from busway.adapters.links import LinkRunner, next_id, now_ms
+from busway.adapters.links import Host, LinkRunner, next_id, now_ms
+from busway.adapters.making import check_link
 from busway.adapters.records import Change, LinkInfo
-from busway.adapters.retrying import CLOSED, CONNECTED, CONNECTING, Healer, Retry
+from busway.adapters.retrying import CLOSED, CONNECTED, CONNECTING, Reconnector, Retry
+from busway.adapters.typed import Realm
+from busway.adapters.views import link_info, listed_link
 from busway.errors import BusClosed, BusError, LinkRefused
 from busway.protocol import Node, codes, errors
 
 _FOR_EVER_S = 86400.0  # a patience of a day or more has no timer
 
 
-class Host(LinkHost, opening.Host, Protocol):
-    """What a dialled link needs of its bus."""
-
-    dialled: set[Dialling]
-
-    def tell(self, change: Change) -> None:
-        """To those who read `changes()`."""
-
-    def remark(self, level: int, text: str, *words: object) -> None:
-        """Log it, where a handler may do what it likes."""
-
-
 class Options:
-    """How a link was asked for: two calls that ask for the same share one link."""
+    """The words in which a link was asked for: two calls that ask for the same share one link."""
 
     def __init__(
         self,
@@ -53,7 +42,7 @@ class Options:
         wait: float | None,
         driver: dict[str, Any],
     ) -> None:
-        facade.check_link(token, realm, cost)
+        check_link(token, realm, cost)
         if wait is not None and (
             isinstance(wait, bool) or not isinstance(wait, (int, float)) or not wait >= 0
         ):
@@ -97,6 +86,7 @@ def dial(host: Host, url: str, options: Options) -> Dialling:
     """The link to a normalised URL: the one that heals already, if it was asked for in the same way; else a
     new one, which takes the place of a former one.
     """
+    link: Dialling
     for link in list(host.dialled):
         if link.url == url and options.retry is not None and link.options.retry is not None:
             if link.options.same(options):
@@ -119,23 +109,23 @@ class DialledLink:
 
     @property
     def url(self) -> str:
-        """Where it leads, as `connect` was told, with the port."""
+        """The address it leads to, as `connect` was told, with the port."""
         return self._dialling.url
 
     @property
     def id(self) -> int:
-        """That of the link in `bus.links()`, which tells links apart."""
+        """The number of the link in `bus.links()`, which tells links apart."""
         return self._dialling.id
 
     @property
     def state(self) -> str:
         """ "connecting", "connected", "reconnecting" or "closed"."""
-        return self._dialling.healer.state
+        return self._dialling.reconnector.state
 
     @property
     def attempt(self) -> int:
-        """Which attempt it is since the link was last open, 0 before the first."""
-        return self._dialling.healer.attempt
+        """The number of the attempt since the link was last open, 0 before the first."""
+        return self._dialling.reconnector.attempt
 
     @property
     def next_try(self) -> float | None:
@@ -144,13 +134,13 @@ class DialledLink:
 
     @property
     def error(self) -> str:
-        """What went wrong last; "" while connected."""
-        return self._dialling.healer.error
+        """The last failure; "" while connected."""
+        return self._dialling.reconnector.error
 
     @property
     def losses(self) -> int:
-        """How often the link was lost."""
-        return self._dialling.healer.losses
+        """The number of times that the link was lost."""
+        return self._dialling.reconnector.losses
 
     @property
     def info(self) -> LinkInfo:
@@ -169,7 +159,7 @@ class DialledLink:
 
     @property
     def realm(self) -> str:
-        """How far this link reaches: the wider of both sides' realms."""
+        """The realm of this link: the wider of both sides' realms."""
         return self._dialling.info().realm
 
     @property
@@ -191,7 +181,7 @@ class DialledLink:
 
 
 class Dialling:
-    """What keeps a link open that `connect` made; `link` is what users hold of it."""
+    """The keeper of a link that `connect` made; `link` is what users hold of it."""
 
     def __init__(self, host: Host, url: str, options: Options) -> None:
         self.url = url
@@ -200,7 +190,7 @@ class Dialling:
         self.id = next_id()
         self.link = DialledLink(self)
         self._host = host
-        self.healer = Healer(options.retry, options.wait, _now())
+        self.reconnector = Reconnector(options.retry, options.wait, _now())
         self._attempt: Attempt | None = None
         self._timer: Any = None
         self._turn = 0  # of the timer that counts: threads' timers cannot be taken back
@@ -213,7 +203,7 @@ class Dialling:
 
     def next_try(self) -> float | None:
         """Seconds until the next attempt begins; None if it is under way, or none will."""
-        at = self.healer.next_at
+        at = self.reconnector.next_at
         return None if at < 0 else max(0.0, at - _now())
 
     def info(self) -> LinkInfo:
@@ -222,16 +212,16 @@ class Dialling:
         return LinkInfo(
             last.peer if last else b"",
             last.label if last else "",
-            self.healer.state,
+            self.reconnector.state,
             last.realm if last else "",
             last.address if last else self.url,
             last.rtt if last and self.runner is not None else None,
             last.bytes_in if last else 0,
             last.bytes_out if last else 0,
             self.url,
-            self.healer.attempt,
+            self.reconnector.attempt,
             self.next_try(),
-            self.healer.error,
+            self.reconnector.error,
             self.id,
         )
 
@@ -239,21 +229,21 @@ class Dialling:
         """The present connection, else the last one. A new one does not know yet whose it is."""
         before = self._last
         if self.runner is not None:
-            now = self._last = facade.link_info(self.runner.connection)
+            now = self._last = link_info(self.runner.connection)
             if before is not None and not now.peer:
                 self._last = replace(now, peer=before.peer, label=before.label)
         return self._last
 
     def close(self) -> None:
         """End the link for good, from wherever that is called."""
-        self._host.inside(partial(self.end, "it was closed"))
+        self._host.inside(self.end, "it was closed")
 
     # What the bus calls
 
     def waiter(self) -> Any:
         """A future of the loop's: done when the link is open, or with why it never will be."""
         future = self._host.loop.create_future()
-        if self.healer.state == CONNECTED:
+        if self.reconnector.state == CONNECTED:
             future.set_result(None)
         else:
             self._waiters.append(future)
@@ -282,20 +272,20 @@ class Dialling:
         info = self.info()
         return {
             "url": self.url,
-            "state": self.healer.state,
+            "state": self.reconnector.state,
             "peer": info.peer,
             "label": info.label,
-            "attempt": self.healer.attempt,
+            "attempt": self.reconnector.attempt,
             "next_try_ms": -1 if info.next_try is None else round(info.next_try * 1000),
-            "error": self.healer.error,
-            "losses": self.healer.losses,
+            "error": self.reconnector.error,
+            "losses": self.reconnector.losses,
         }
 
     # Attempts
 
     def _try(self) -> None:
         self._timer = None
-        self.healer.begin()
+        self.reconnector.begin()
         self._tell()
         self._attempt = Attempt(self._host, self.url, self.options.driver, self._preferred, self._attempted)
 
@@ -308,11 +298,11 @@ class Dialling:
         self._failed(error)
 
     def _run(self, channel: Any) -> BaseException | None:
-        """What keeps an open channel from being run as a link."""
+        """Run an open channel as a link; the failure if it cannot be."""
         options = self.options
         try:
             self.runner = runner = self._host.run_link(
-                channel, options.token, realm=options.realm, cost=options.cost, owner=self
+                channel, options.token, options.realm, options.cost, self
             )
         except Exception as refusal:  # noqa: BLE001 - whatever it is, somebody waits to be told
             channel.close()
@@ -329,7 +319,7 @@ class Dialling:
         """A line can be opened with nobody at its other end: then another device may be meant; else the first
         time it is told.
         """
-        if runner is not self.runner or self.healer.state == CONNECTED or runner.ready.done():
+        if runner is not self.runner or self.reconnector.state == CONNECTED or runner.ready.done():
             return
         error = TimeoutError(errno.ETIMEDOUT, f"{self.url}: nobody answers on the line")
         if self._attempt is not None and self._attempt.has_more:
@@ -337,7 +327,7 @@ class Dialling:
             runner.close()
             self._tell()
             self._attempt.go_on(error)
-        elif self.healer.state == CONNECTING:
+        elif self.reconnector.state == CONNECTING:
             self._finish(error)
             runner.close()
 
@@ -360,7 +350,7 @@ class Dialling:
         if self._attempt is not None:
             self._preferred = self._attempt.candidate
         self._drop_attempt()
-        self.healer.opened(_now())
+        self.reconnector.opened(_now())
         if self._warned:
             self._host.remark(logging.INFO, "%s is connected", self.url)
         self._warned = ""
@@ -379,17 +369,17 @@ class Dialling:
         """The connection is over; the next one does not wait for its last bytes. That of a former one is of
         no interest.
         """
-        if runner is not self.runner or self.healer.state != CONNECTED:
+        if runner is not self.runner or self.reconnector.state != CONNECTED:
             return
         connection = runner.connection
         self._drop_runner()
         text = connection.close_text or "the other side closed the link"
         if connection.close_code == codes.REPLACED and self._is_twice(connection.via):
-            self.healer.error = "another link of this program leads to the same place, and is newer"
-            self._finish(BusError(f"{self.url}: {self.healer.error}"))
+            self.reconnector.error = "another link of this program leads to the same place, and is newer"
+            self._finish(BusError(f"{self.url}: {self.reconnector.error}"))
             return
         hopeless = connection.close_code == codes.DUPLICATE_LINK  # the other side's own link stands
-        self._wait(self.healer.lost(text, _now(), random.random(), hopeless=hopeless))
+        self._wait(self.reconnector.lost(text, _now(), random.random(), hopeless=hopeless))
 
     def _is_twice(self, via: str) -> bool:
         """Whether another link goes there under another name: each would take the other's place for ever."""
@@ -400,9 +390,9 @@ class Dialling:
         """The other side began anew on the same channel: there is nothing to dial or to wait for."""
         if runner is not self.runner:
             return
-        if self.healer.state == CONNECTED and self.options.retry is not None:
-            self.healer.lost("the other side started anew", _now(), 0.0)
-            self.healer.begin()
+        if self.reconnector.state == CONNECTED and self.options.retry is not None:
+            self.reconnector.lost("the other side started anew", _now(), 0.0)
+            self.reconnector.begin()
             runner.on_settled = partial(self._settled, runner)
         self._tell()
 
@@ -417,7 +407,7 @@ class Dialling:
 
     def _failed(self, error: BaseException) -> None:
         text, hopeless = refusals.text_of(error), refusals.is_hopeless(error)
-        self._wait(self.healer.failed(text, _now(), random.random(), hopeless=hopeless), error)
+        self._wait(self.reconnector.failed(text, _now(), random.random(), hopeless=hopeless), error)
 
     def _wait(self, delay: float, error: BaseException | None = None) -> None:
         if delay < 0:
@@ -430,13 +420,17 @@ class Dialling:
 
     def _warn(self) -> None:
         """Trying goes on, so nobody is told by an exception: each trouble is logged once."""
-        if self.healer.error and self.healer.error != self._warned:
-            self._warned = self.healer.error
-            text = self.healer.error if self.url in self.healer.error else f"{self.url}: {self.healer.error}"
+        if self.reconnector.error and self.reconnector.error != self._warned:
+            self._warned = self.reconnector.error
+            text = (
+                self.reconnector.error
+                if self.url in self.reconnector.error
+                else f"{self.url}: {self.reconnector.error}"
+            )
             self._host.remark(logging.WARNING, "%s; it is tried again", text)
 
     def _due(self, turn: int) -> None:
-        if turn == self._turn and self.healer.state != CLOSED:
+        if turn == self._turn and self.reconnector.state != CLOSED:
             self._try()
 
     # The end
@@ -446,7 +440,7 @@ class Dialling:
         if self not in self._host.dialled:
             return
         self._host.dialled.discard(self)
-        self.healer.close()
+        self.reconnector.close()
         self._turn += 1
         if self._timer is not None:
             self._timer.cancel()
@@ -474,7 +468,7 @@ class Dialling:
 
 def links_of(node: Node, dialled: set[Dialling]) -> list[LinkInfo]:
     """The links of a bus: each connection, and what was dialled and is not connected now."""
-    found = [facade.listed_link(connection) for connection in node.connections]
+    found = [listed_link(connection) for connection in node.connections]
     return found + [each.info() for each in dialled if each.runner is None]
 
 

@@ -34,7 +34,7 @@ class _Kind:
 
 
 class Failures:
-    """What a bus's handlers and callbacks have raised.
+    """The exceptions that a bus's handlers and callbacks have raised.
 
     Args: `call_later(delay, callback)` of the bus's loop; `say(callback)` calls it where logging is allowed.
     In threads everything here is called with the engine's lock held.
@@ -91,7 +91,7 @@ class Failures:
 
 
 def _place(trace: TracebackType | None) -> object:
-    """Where it was raised."""
+    """The place where it was raised."""
     if trace is None:
         return None
     while trace.tb_next is not None:

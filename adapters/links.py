@@ -11,13 +11,15 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from busway.adapters import board_logs, facade
+from busway.adapters import board_logs, opening
 from busway.adapters.closing import Done
-from busway.adapters.facade import Realm, make_link
-from busway.adapters.opening import COMER_S, Connecting
+from busway.adapters.making import make_link
+from busway.adapters.opening import INCOMING_S, Connecting
 from busway.adapters.records import Change, LinkInfo
 from busway.adapters.refusals import for_users, text_of
-from busway.errors import LinkRefused
+from busway.adapters.typed import Realm
+from busway.adapters.views import link_info
+from busway.errors import BusError, LinkRefused
 from busway.protocol import Connection, Node, codes, events
 
 _READ_SIZE = 65536  # from 128 KiB on, malloc maps and unmaps memory at every read: five times slower
@@ -26,7 +28,7 @@ _ACCEPT_BURST = 64
 _ACCEPT_REST_S = 1.0  # after a failure
 _LAYERED_READS = 16  # from one channel before the others have their turn
 _TOLD_MAX = 64  # refusals that a listener remembers to have told
-# What somebody has to mend at a comer, or here; of the others a comer is told, and it is nothing new here.
+# Troubles that somebody has to mend at the client, or here; of others the client is told, and that is all.
 _TROUBLES = {
     codes.TOKEN: "its token is wrong, or one side has none: give both sides the same",
     codes.BUS_NAME: "it is of a bus of another name: give both the same",
@@ -42,43 +44,43 @@ def now_ms() -> int:
     return time.monotonic_ns() // 1_000_000
 
 
-class Loop(Protocol):
-    """What a link needs of a loop; asyncio's is one. Callbacks are never called from two threads at once."""
+class Loop(opening.Loop, Protocol):
+    """A loop as a link needs it; asyncio's is one."""
 
-    def add_reader(self, fd: int, callback: Callable[[], object], /) -> object: ...
-    def add_writer(self, fd: int, callback: Callable[[], object], /) -> object: ...
-    def remove_reader(self, fd: int, /) -> object: ...
-    def remove_writer(self, fd: int, /) -> object: ...
-    def call_later(self, delay: float, callback: Callable[[], object], /) -> Any: ...
     def create_future(self) -> Any: ...
 
 
-class Host(Protocol):
-    """What a link needs of its bus."""
+class Host(opening.Host, Protocol):
+    """A bus as its links need it."""
 
     node: Node
+    failure: BusError | None
+    dialled: set[Any]
 
     @property
     def loop(self) -> Loop: ...
+    def call(self, function: Callable[..., Any], /, *args: Any) -> Any: ...
+    def inside(self, function: Callable[..., Any], /, *args: Any) -> Any: ...
+    def entry(self, callback: Callable[[], object]) -> Callable[[], object]: ...
+    def take_in(self, connection: Connection, data: bytes) -> None: ...
     def dispatch(self, happened: list[events.Event]) -> None: ...
+    def tell(self, change: Change) -> None: ...
     def link_gone(self, runner: LinkRunner) -> None: ...
-    def remark(self, level: int, text: str, *words: object) -> None: ...
-    def welcome(self, channel: Any, token: str | None) -> object: ...
-    def inside(self, function: Callable[[], Any], /) -> Any: ...
     def run_link(
         self,
         channel: Any,
         token: str | None = None,
-        *,
         realm: Realm | None = None,
         cost: int | None = None,
         owner: Owner | None = None,
     ) -> LinkRunner: ...
-    def tell(self, change: Change) -> None: ...
+    def accept(
+        self, channel: Any, token: str | None, realm: Realm | None = None, cost: int | None = None
+    ) -> LinkRunner | None: ...
 
 
 class Owner(Protocol):
-    """Who wants to know that a link is over: at once, before its last bytes have left."""
+    """An object that is told that a link is over: at once, before its last bytes have left."""
 
     @property
     def id(self) -> int: ...
@@ -112,7 +114,7 @@ class LinkRunner:
         self.owner = owner  # tells of the link itself
         self.on_settled: Callable[[], object] | None = None  # called once, when `ready` is done
         self.failure: Exception | None = None  # what the channel ended with
-        self.on_refused: Callable[[str, int], object] | None = None  # whose comer it is; address and error
+        self.on_refused: Callable[[str, int], object] | None = None  # the client's address, the error
         self._host = host
         self._rest = memoryview(b"")
         self._closed = False
@@ -126,14 +128,14 @@ class LinkRunner:
                 if getattr(channel, "has_data", False):
                     host.loop.call_later(0.0, self.on_readable)
         else:
-            channel.on_readable = self.on_readable
-            channel.on_writable = self.on_writable
+            channel.on_readable = host.entry(self.on_readable)
+            channel.on_writable = host.entry(self.on_writable)
         self._tell_new()
 
     def _tell_new(self) -> None:
         """A link is being made; what becomes of it the core says."""
         if self.owner is None:
-            self._host.tell(Change("link-state", facade.link_info(self.connection)))
+            self._host.tell(Change("link-state", link_info(self.connection)))
 
     def on_readable(self) -> None:
         """The channel has bytes, its end, or a failure."""
@@ -159,7 +161,7 @@ class LinkRunner:
             self.close()
             return False
         if data:
-            self._host.dispatch(self.connection.receive_data(data, now_ms()))
+            self._host.take_in(self.connection, data)
             if not self.ready.done():
                 self.settle()
         elif data is not None:
@@ -182,6 +184,8 @@ class LinkRunner:
                 if taken < len(data):
                     self._await_writable(memoryview(data)[taken:])
                     return
+                if not self.connection.wants_write:
+                    break
         except Exception as error:  # noqa: BLE001 - as when reading
             self._fail(error)
             return
@@ -221,7 +225,6 @@ class LinkRunner:
         if self.channel.fileno() >= 0:
             self._host.loop.remove_writer(self.channel.fileno())
         self.flush()
-        self._host.dispatch(self._host.node.take_events())
 
     def _flush_channel(self) -> bool:
         """Whether the channel has nothing of its own left to write."""
@@ -239,7 +242,7 @@ class LinkRunner:
         self._rest = memoryview(b"")
         try:
             while data := self.channel.read(_READ_SIZE):
-                self._host.dispatch(self.connection.receive_data(data, now_ms()))
+                self._host.take_in(self.connection, data)
         except Exception as more:  # noqa: BLE001 - it failed already
             self._host.remark(logging.DEBUG, "%s: %s", self.channel.address, text_of(more))
         self._host.dispatch(self.connection.receive_eof(now_ms(), f"the connection failed: {text_of(error)}"))
@@ -321,21 +324,25 @@ class ListenerRunner:
     """Accepts what comes to a driver's listener."""
 
     def __init__(
-        self, host: Host, listener: Any, token: str | None, welcome: Callable[[Any, str | None], Any]
+        self,
+        host: Host,
+        listener: Any,
+        token: str | None = None,
+        realm: Realm | None = None,
+        cost: int | None = None,
     ) -> None:
         self.listener = listener
         self._host = host
         self._abandoned = False
         self._complained = ""
         self._told: dict[tuple[str, int], None] = {}
-        self._token = token
-        self._welcome = welcome
+        self._asked = (token, realm, cost)
         self._connecting: set[Connecting] = set()
         self._watch()
 
     @property
     def url(self) -> str:
-        """Where others can connect, with the real port."""
+        """The address at which others can connect, with the real port."""
         return str(self.listener.url)
 
     def _on_readable(self) -> None:
@@ -344,14 +351,14 @@ class ListenerRunner:
                 channel = self.listener.accept()
                 if channel is None:
                     return
-                connecting = Connecting(self._host.loop, channel, COMER_S, self._connected)
+                connecting = Connecting(self._host.loop, channel, INCOMING_S, self._connected)
                 if not connecting.over:
                     self._connecting.add(connecting)
         except Exception as error:  # noqa: BLE001 - those who come later are to be let in
             self._rest(error)
 
     def _rest(self, error: Exception) -> None:
-        """A comer or the listener itself failed: the socket may stay readable, and must not be asked without
+        """A client or the listener itself failed: the socket may stay readable, and must not be asked without
         end.
         """
         self._complain(error)
@@ -372,15 +379,15 @@ class ListenerRunner:
                 self._refused(connecting.channel.address, refusal.code)
             return
         try:
-            runner = self._welcome(connecting.channel, self._token)
+            runner = self._host.accept(connecting.channel, *self._asked)
             if runner is not None:
                 runner.on_refused = self._refused
-        except Exception as failure:  # noqa: BLE001 - as above; the comer is to hear the end
+        except Exception as failure:  # noqa: BLE001 - as above; the client is to hear the end
             connecting.channel.close()
             self._complain(failure)
 
     def _refused(self, address: str, code: int) -> None:
-        """A comer was refused, or refuses us: counted, and told once for each machine and trouble."""
+        """A client was refused, or refuses us: counted, and told once for each machine and trouble."""
         text = _TROUBLES.get(code)
         if text is None:
             return
@@ -403,7 +410,7 @@ class ListenerRunner:
         text = text_of(error)
         if text != self._complained:
             self._complained = text
-            self._host.remark(logging.WARNING, "%s cannot take a comer: %s", self.url, text)
+            self._host.remark(logging.WARNING, "%s cannot accept: %s", self.url, text)
 
     def restore(self) -> bool:
         """Put a node's own place back where others find it; whether that was needed. Raises OSError."""
@@ -448,7 +455,7 @@ class Listener:
 
     @property
     def url(self) -> str:
-        """Where others can connect, with the real port."""
+        """The address at which others can connect, with the real port."""
         return self._runner.url
 
     def close(self) -> Done:

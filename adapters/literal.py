@@ -23,7 +23,7 @@ _names: dict[bytes, str] = {}
 
 
 def remark(name: object) -> str:
-    """What to say of a name that looks like a pattern; "" for any other."""
+    """The warning of a name that looks like a pattern; "" for any other."""
     if not isinstance(name, str) or not _PATTERN.search(name):
         return ""
     return (
@@ -85,7 +85,7 @@ def id_taking(target: Any, payload: Any) -> bytes:
 
 
 def _check_instance(target: type, endpoint: bytes, payload: Any) -> None:
-    """What is declared under the same UUID, as after a reload, and an object of this process will do."""
+    """A class declared under the same UUID, as after a reload, and an object of this process will do."""
     declared = declaration_of(type(payload))
     if isinstance(payload, target) if declared is None else declared.type_id == endpoint:
         return
@@ -97,7 +97,7 @@ def _check_instance(target: type, endpoint: bytes, payload: Any) -> None:
 
 
 def _callers_level() -> int:
-    """How far up the first line is that is not Busway's own, as `warnings.warn` counts for its caller."""
+    """The distance to the first line that is not Busway's own, as `warnings.warn` counts for its caller."""
     level = 1
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("busway."):

@@ -6,14 +6,15 @@ For asyncio and threads alike: everything here is a callback of the loop and nev
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from busway.adapters.facade import ORDERLY
 from busway.adapters.links import Host, LinkRunner, ListenerRunner, now_ms
+from busway.adapters.views import ORDERLY
 from busway.drivers import ipc
 from busway.errors import BusError
 from busway.protocol import Connection, codes
@@ -32,9 +33,7 @@ _ORDERLY = (*ORDERLY, codes.BUS_NAME)
 class LocalMesh:
     """A bus's links to the local nodes: to all of them, a leaf to one."""
 
-    def __init__(self, host: Host, listen: bool, warn: Callable[..., object]) -> None:
-        """`warn` logs a line, from words as logging takes them."""
-        self._warn = warn
+    def __init__(self, host: Host, listen: bool) -> None:
         self._host = host
         self._closed = False
         self._timers: dict[Any, None] = {}
@@ -44,7 +43,7 @@ class LocalMesh:
         self.listener: ListenerRunner | None = None
         if listen:
             listener = ipc.open_listener(host.node.bus, host.node.node_id)
-            self.listener = ListenerRunner(host, listener, None, host.welcome)
+            self.listener = ListenerRunner(host, listener)
             self._later(_WATCH_S, self._watch)
 
     def join(self) -> Any:
@@ -158,7 +157,12 @@ class LocalMesh:
             if len(self._told) >= _TOLD_MAX:
                 self._told.clear()
             self._told.add(address)
-            self._warn("a program on this machine cannot be joined: %s (%s)", connection.close_text, address)
+            self._host.remark(
+                logging.WARNING,
+                "a program on this machine cannot be joined: %s (%s)",
+                connection.close_text,
+                address,
+            )
 
     def _rejoin(self) -> None:
         leaf = self._host.node.leaf
@@ -181,11 +185,15 @@ class LocalMesh:
         except (OSError, ValueError) as error:
             if str(error) != self._trouble:
                 self._trouble = str(error)
-                self._warn("new programs cannot find this one: %s", error)
+                self._host.remark(logging.WARNING, "new programs cannot find this one: %s", error)
             return
         self._trouble = ""
         if restored:
-            self._warn("this bus's socket was removed from under it, and is put back: %s", self.listener.url)
+            self._host.remark(
+                logging.WARNING,
+                "this bus's socket was removed from under it, and is put back: %s",
+                self.listener.url,
+            )
             self._rejoin()
 
     def _later(self, delay: float, callback: Callable[[], object]) -> None:

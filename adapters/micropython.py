@@ -13,16 +13,16 @@ from busway.adapters.micropython_cbor import dumps, loads
 from busway.adapters.micropython_names import uuid_of
 from busway.protocol import codes, events
 from busway.protocol.errors import FullError
-from busway.protocol.leaf import Leaf
-from busway.protocol.leaf_frames import Message
-from busway.protocol.leaf_state import Event, Receiver
+from busway.protocol.leaf.frames import Message
+from busway.protocol.leaf.leaf import Leaf
+from busway.protocol.leaf.state import Event, Receiver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Final
 
-    from busway.protocol.leaf_link import LeafConnection
+    from busway.protocol.leaf.link import LeafConnection
 
 _WRITE_SIZE: "Final" = 128  # bytes asked of the core at a time: what waits here cannot be overtaken
 _READ_SIZE: "Final" = 128  # more at a time would only lie about, some three times over
@@ -44,7 +44,7 @@ class RemoteError(Exception):
 
 
 class Outcome:
-    """What became of a send or request: `ok`, the reply in `payload`, else `code` and `text`."""
+    """The outcome of a send or request: `ok`, the reply in `payload`, else `code` and `text`."""
 
     def __init__(self, event: Event) -> None:
         self.status = event.status
@@ -62,7 +62,7 @@ class Outcome:
 
 
 def describe(error: Exception) -> "tuple[int, str]":
-    """What the asker hears of an exception in a handler."""
+    """The text that the asker hears of an exception in a handler."""
     if isinstance(error, RemoteError):
         return error.code, error.text
     return codes.HANDLER_FAILED, "%s: %s" % (type(error).__name__, error)
@@ -145,7 +145,7 @@ class Loop:
         if sort not in ("stream", "packet") or not codes.USERSPACE <= realm <= codes.GLOBAL:
             raise ValueError('sort is "stream" or "packet", realm 1 to 3')
         if sort == "packet":
-            import busway.protocol.leaf_packets  # noqa: F401 - while the heap is in one piece
+            import busway.protocol.leaf.packets  # noqa: F401 - while the heap is in one piece
 
             self.medium, self.cost = ("ble", 256) if mtu else ("serial", 64)  # as a trace tells it
             keepalive_ms = keepalive_ms or 5000
@@ -403,7 +403,7 @@ class Loop:
                 connection.fire(now)
 
     def _plan(self, now: int) -> None:
-        """When the next turn is due at the latest."""
+        """The time when the next turn is due at the latest."""
         due = now + _FAR_MS
         leaf = self.leaf
         deadline = leaf.next_deadline()

@@ -7,7 +7,7 @@ Knows the loop of micropython.py, and of asyncio what MicroPython has of it; run
 import asyncio
 
 from busway.adapters.micropython import Loop, Outcome, RemoteError, decode, describe
-from busway.protocol.leaf_frames import Message
+from busway.protocol.leaf.frames import Message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -103,7 +103,7 @@ def loads(data: bytes) -> object:
 
 
 def _argument(data: bytes, pos: int, info: int) -> "tuple[int, int]":
-    """What the head says, and where it ends."""
+    """The number in the head, and where it ends."""
     if info < 24:
         return info, pos
     if info > 27:

@@ -1,4 +1,4 @@
-"""What boards seldom meet in CBOR, loaded when they do: integers beyond 64 bits, short floats, cut texts.
+"""CBOR that boards seldom meet, loaded when they do: integers beyond 64 bits, short floats, cut texts.
 
 The rest of micropython_cbor.py; raises ValueError as that does.
 """

@@ -60,7 +60,7 @@ def hmac(token: str, message: bytes) -> bytes:
 
 
 def prover(token: str) -> "Callable[[bytes], bytes]":
-    """What `Loop(prove=...)` shows that the board knows the link's token with. Raises ValueError."""
+    """The function with which `Loop(prove=...)` shows that it knows the link's token. Raises ValueError."""
     if not token:
         raise ValueError("a token has one character at least")
     return lambda message: hmac(token, message)

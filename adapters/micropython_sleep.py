@@ -1,4 +1,4 @@
-"""How a board says that it will sleep: loaded by those that do.
+"""Saying that a board will sleep: loaded by those that do.
 
 Knows the loop; what is said is the core's.
 """

@@ -1,12 +1,12 @@
 """Streaming replies of a board: handlers that yield. Loaded when one does.
 
-Knows generators and the loop; how parts travel is the core's (leaf_streams.py).
+Knows generators and the loop; how parts travel is the core's (protocol/leaf/streams.py).
 """
 
 from busway.adapters.micropython import Loop, RemoteError, describe, encode
 from busway.protocol import codes
-from busway.protocol.leaf_frames import Message
-from busway.protocol.leaf_streams import respond_end, respond_part
+from busway.protocol.leaf.frames import Message
+from busway.protocol.leaf.streams import respond_end, respond_part
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -103,8 +103,8 @@ class WebSocket:
         self._flush()
 
     def read(self, size: int) -> "bytes | None":
-        """What has come of messages: at most `size` bytes, None if nothing has, b"" at the end. Never more is
-        read than is asked for: what lay here no poll would show.
+        """The bytes of messages that have come: at most `size`, None if none have, b"" at the end. Never more
+        is read than is asked for: what lay here no poll would show.
         """
         if self._out:
             self._flush()

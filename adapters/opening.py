@@ -24,7 +24,7 @@ TCP_PORT = 7660  # where no port is given
 _WEB_PORTS = {"ws": "80", "wss": "443"}  # which are left out
 CONNECT_S = 10.0  # for one candidate: a machine that is off answers nothing
 HANDSHAKE_S = 5.0  # for the driver's handshake with who was reached, as much as the core gives its own
-COMER_S = 5.0  # for a comer to end its driver's handshake
+INCOMING_S = 5.0  # for who comes to end its driver's handshake
 
 
 class Driver(NamedTuple):
@@ -50,7 +50,7 @@ DRIVERS = {
 
 
 class Loop(Protocol):
-    """What opening a channel needs of a loop. Callbacks are never called from two threads at once."""
+    """A loop as opening a channel needs it. Callbacks are never called from two threads at once."""
 
     def add_reader(self, fd: int, callback: Callable[[], object], /) -> object: ...
     def add_writer(self, fd: int, callback: Callable[[], object], /) -> object: ...
@@ -60,7 +60,7 @@ class Loop(Protocol):
 
 
 class Host(Protocol):
-    """What opening a channel needs of its bus."""
+    """A bus as opening a channel needs it."""
 
     @property
     def loop(self) -> Loop: ...
@@ -94,7 +94,7 @@ def normalise(text: str) -> str:
 
 
 def known_urls() -> str:
-    """What URLs look like, for error messages."""
+    """Examples of all sorts of URLs, for error messages."""
     *most, last = (driver.example for driver in DRIVERS.values())
     return f"{', '.join(most)} or {last}"
 
@@ -176,7 +176,7 @@ def check_options(function: Callable[..., Any], url: str, options: dict[str, Any
 
 
 def given(url: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Those of a driver's options that say something: None is as if it were not given, but for a proxy on
+    """The options of a driver that say something: None is as if it were not given, but for a proxy on
     the way to a web address, where it says that there is none.
     """
     web = str(url).partition(":")[0].lower() in _WEB_PORTS
@@ -242,7 +242,7 @@ class Connecting:
             self._tell(error)
 
     def _limit_handshake(self) -> None:
-        """Who was reached and is silent need not be waited for as long as one who may be far."""
+        """Wait no longer for one who was reached and is silent as for one who may be far."""
         self._joined = True
         if time.monotonic() + HANDSHAKE_S < self._until:
             self._limit_s = HANDSHAKE_S

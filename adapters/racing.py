@@ -1,4 +1,4 @@
-"""Which of a name's addresses are tried, and when: a state machine without clock, socket or loop (RFC 8305).
+"""The order in which a name's addresses are tried: a state machine without clock, socket or loop (RFC 8305).
 
 Times are seconds of any origin and are given; an address is known by its number in the list. What is done
 about it is attempts.py's.

@@ -1,4 +1,4 @@
-"""What users are shown of nodes, endpoints, links, ways and losses, as values that print well.
+"""Nodes, endpoints, links, ways and losses as users are shown them: values that print well.
 
 Knows no bus and no node of the core.
 """
@@ -152,7 +152,7 @@ class Undelivered:
 
     @property
     def error(self) -> Undeliverable:
-        """What a sender that has gone on would have been told."""
+        """The error that a sender that has gone on would have been told."""
         return Undeliverable(self.reason, endpoint=text_of(self.endpoint))
 
     def __repr__(self) -> str:

@@ -1,5 +1,5 @@
-"""What a failed attempt means: whether another would fail alike, which of several failures tells the most,
-and what a driver's error is to users.
+"""The meaning of a failed attempt: whether another would fail alike, which of several tells the most, and
+what a driver's error is to users.
 
 Knows of drivers' errors only the attributes that busway/drivers/channel.py names.
 """
@@ -23,7 +23,7 @@ _CODES = {"token": codes.TOKEN, "stranger": codes.NOT_BUSWAY}
 
 
 def text_of(error: BaseException) -> str:
-    """Why, for people: without the number that str() puts before it."""
+    """The reason, for people: without the number that str() puts before it."""
     return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
 
 

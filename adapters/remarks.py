@@ -1,4 +1,4 @@
-"""What the log says at level DEBUG: what joins and goes, what a call waits for, and what became of it."""
+"""The log at level DEBUG: what joins and goes, what a call waits for, and what became of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 from busway.adapters.literal import text_of
 from busway.adapters.records import Change, EndpointInfo, LinkInfo, NodeInfo
 from busway.names import ascii_safe
-from busway.protocol import Node, codes, events, flows
+from busway.protocol import Node, codes, events
+from busway.protocol.messaging import flows
 
 _STATUSES = {
     events.ACCEPTED: "accepted",
@@ -43,14 +44,14 @@ def change(what: Change) -> str:
 
 
 def candidates(url: str, found: Iterable[Any]) -> str:
-    """What a URL has turned out to lead to, in the order in which it is tried."""
+    """The places that a URL has turned out to lead to, in the order in which they are tried."""
     places = (getattr(each, "address", each) for each in found)
     texts = (f"{each[0]} port {each[1]}" if isinstance(each, tuple) else str(each) for each in places)
     return ascii_safe(f"{url} leads to {', '.join(texts)}")
 
 
 def waiting(node: Node, token: int) -> str:
-    """What a call waits for."""
+    """The thing that a call waits for."""
     return ascii_safe(_waiting(node, token))
 
 
@@ -59,7 +60,7 @@ def _waiting(node: Node, token: int) -> str:
     if pending is None:
         return f"message {token} need not wait"
     about = f"message {token} to {text_of(pending.out.endpoint)}"
-    if pending.state == flows.HOMELESS:
+    if pending.state == flows.UNRESOLVED:
         return f"{about} waits: nobody is known to have the endpoint yet"
     flow = pending.flow
     if pending.state == flows.SENT and flow is not None:
@@ -72,6 +73,6 @@ def _waiting(node: Node, token: int) -> str:
 
 
 def outcome(event: events.Outcome) -> str:
-    """What became of a message."""
+    """The fate of a message."""
     reason = codes.REASON_NAMES.get(event.code, str(event.code)) if event.code else ""
     return f"message {event.token}: {_STATUSES.get(event.status, event.status)} {reason}".rstrip()

@@ -1,4 +1,4 @@
-"""When a link that was dialled is tried again: a state machine without clock, randomness, socket or loop.
+"""The times when a dialled link is tried again: a state machine without clock, randomness, socket or loop.
 
 Times are seconds of any origin, and chances numbers from 0 to 1: both are given. What is done about it is
 dialled.py's.
@@ -37,7 +37,7 @@ _STEPS_MAX: Final = 64  # 10.0 ** 64 is a float still
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How a dialled link is tried again, with exponential backoff and jitter.
+    """The way a dialled link is tried again, with exponential backoff and jitter.
 
     Args:
         first: the longest wait before the first attempt after a loss, in seconds, above 0.
@@ -70,8 +70,8 @@ class Retry:
         return self.length(step) * (1.0 - self.jitter * chance)
 
     def bound(self, down: float) -> float:
-        """How long after its server is back a client tries at the latest, if the server was away for `down`
-        seconds and each attempt failed at once.
+        """The longest that a client waits once its server is back, if that was away for `down` seconds and
+        each attempt failed at once.
 
         The waits before that one sum up to `down` at the most, so it is no longer than what follows from the
         shortest of such sums.
@@ -85,7 +85,7 @@ class Retry:
         return self.length(step)
 
 
-class Healer:
+class Reconnector:
     """The state of one dialled link.
 
     `state` is one of the words above, `attempt` counts the attempts since it was last open, `next_at` is when

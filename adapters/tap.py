@@ -8,10 +8,9 @@ and never waits for one: what a watcher has no credit for is counted instead.
 from __future__ import annotations
 
 import os
-import weakref
 from typing import Any, cast
 
-from busway.adapters.checks import check_flag
+from busway.adapters.arguments import check_flag
 from busway.adapters.literal import name_of
 from busway.names import endpoint_id
 from busway.protocol import Node, Peer, Request, codes, errors, events
@@ -22,17 +21,16 @@ PAYLOAD_MAX = 4096
 """Bytes of a payload that a watcher is shown."""
 
 
-def consent(bus: Any, host: Any, wanted: bool | None) -> None:
-    """Let this bus be tapped: as its program says, else unless BUSWAY_TAP is 0."""
-    if wanted is not None:
-        check_flag("tap", wanted)
-    host.tap = os.environ.get("BUSWAY_TAP", "") != "0" if wanted is None else wanted
-    host.face = weakref.ref(bus)
-    host.node.name_of = name_of
+def is_allowed(wanted: bool | None) -> bool:
+    """Whether a bus may be tapped: as its program says, else unless BUSWAY_TAP is 0."""
+    if wanted is None:
+        return os.environ.get("BUSWAY_TAP", "") != "0"
+    check_flag("tap", wanted)
+    return wanted
 
 
 def watchers(node: Node) -> list[Peer]:
-    """Who asks and may: programs of the same user, by a way that no other sees."""
+    """The nodes that ask and may: programs of the same user, by a way that no other sees."""
     uplink = node.mesh.uplink
     if node.leaf and (uplink is None or uplink.realm > codes.USERSPACE):
         return []
@@ -47,16 +45,13 @@ def watchers(node: Node) -> list[Peer]:
 
 def noticed(host: Any, event: events.Event) -> None:
     """Something changed in the directory: somebody may have begun to ask, or ended."""
-    if not isinstance(event, events.EndpointEvent) or event.entry.uuid != TAP or not host.tap:
+    if not isinstance(event, events.EndpointEvent) or event.entry.uuid != TAP or not host.may_tap:
         return
     tapped = isinstance(host.node, Tapped)
     real = host.node.real if tapped else host.node
     if bool(watchers(real)) == tapped:
         return
     host.node = real if tapped else Tapped(real)
-    bus = host.face()
-    if bus is not None:
-        bus.node = host.node
 
 
 class Tapped:
@@ -117,15 +112,15 @@ class Tapped:
         return token
 
     def _holder(self, endpoint: bytes, options: dict[str, Any]) -> bytes:
-        """Whom it goes to, if that is known: of several holders one is chosen by the core."""
+        """The node it goes to, if that is known: of several holders one is chosen by the core."""
         holders = self.real.directory.holders(endpoint)
-        mine = endpoint in self.real.desk.endpoints
+        mine = endpoint in self.real.receiving.endpoints
         if options.get("node_id") or mine or len(holders) != 1:
             return cast(bytes, options.get("node_id")) or (self.real.node_id if mine else b"")
         return holders[0].peer.node_id
 
     def _name(self, endpoint: bytes) -> str:
-        mine = self.real.desk.endpoints.get(endpoint)
+        mine = self.real.receiving.endpoints.get(endpoint)
         if mine is not None:
             return mine.name
         holders = self.real.directory.holders(endpoint)
@@ -137,7 +132,7 @@ class Tapped:
         asking = watchers(self.real)
         if not asking or format == codes.OBJECT or endpoint == codes.INTROSPECTION:
             return  # an object is for this process only
-        from busway.adapters.facade import dump_cbor
+        from busway.adapters.making import dump_cbor
 
         peer = self.real.me if to == self.real.node_id else self.real.routes.peers.get(to)
         record: dict[str, object] = {

@@ -1,71 +1,75 @@
 """The bus for programs with threads: the same names and promises as AsyncBus, blocking.
 
 Any thread may call, handlers may too. What messages mean, how they are ordered, retried, limited and timed
-out is the core's; what runs it is threads_host.py's.
+out is the core's; what runs it is threads_host.py's, and what it has in common with AsyncBus bus.py's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import inspect
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
+from functools import partial
 from types import TracebackType
-from typing import Any, Self, Unpack, overload
+from typing import Any, Self, Unpack, cast, overload
+from uuid import UUID
 
-from busway.adapters import facade
-from busway.adapters.checks import ANY_NODE, TIMEOUT_S, check_flag, check_node, check_seconds, check_window
-from busway.adapters.face import Face
-from busway.adapters.links import now_ms
-from busway.adapters.literal import id_taking
-from busway.adapters.tap import consent
+from busway.adapters.arguments import (
+    ANY_NODE,
+    TIMEOUT_S,
+    check_handler,
+    check_seconds,
+    check_window,
+    wanted_reply,
+)
+from busway.adapters.bus import BaseBus
+from busway.adapters.dialled import DialledLink
+from busway.adapters.ends import CHANGES_MAX
+from busway.adapters.host import check_settled
+from busway.adapters.links import Listener, now_ms
+from busway.adapters.records import Hop
+from busway.adapters.results import decode_outcome, error_of, replied
+from busway.adapters.retrying import Retry
 from busway.adapters.threads_callbacks import FutureReply
-from busway.adapters.threads_ends import Parts
-from busway.adapters.threads_host import WAY, Host
-from busway.adapters.threads_links import Links
-from busway.adapters.threads_receiving import Receiving
+from busway.adapters.threads_ends import PLAIN_ONLY, Changes, Items, Receiver, Service
+from busway.adapters.threads_host import Host
 from busway.adapters.threads_signals import shielded
-from busway.adapters.threads_views import Views
 from busway.adapters.typed import (
+    Kind,
     M,
     Name,
+    Policy,
     PublishOptions,
     R,
+    Realm,
+    RegisterOptions,
     RequestOptions,
     SendOptions,
     StreamOptions,
+    SubscribeOptions,
+    T,
     Target,
+    U,
+    V,
+    W,
 )
-from busway.payloads import encode
-from busway.protocol import Limits, codes, events
+from busway.protocol import codes, events
 
 
-class Bus(Face, Receiving, Links, Views):
+class Bus(BaseBus):
     """A program's place on the bus, for threads. Every method blocks, and any thread may call it.
 
-    Args: as `AsyncBus`: `name` of the bus, by default what BUSWAY_BUS says; `ipc`: find this machine's
-        other programs of the same user; `leaf`: join through one local node; `transit`: forward for others;
-        `label` for people; `node_id` 16 bytes; `limits`; `tap`: let `busway listen --all` see what it says.
+    Its arguments are those of `AsyncBus`: `name` of the bus, by default what BUSWAY_BUS says; `ipc`: find
+    this machine's other programs of the same user; `leaf`: join through one local node; `transit`: forward
+    for others; `label` for people; `node_id` 16 bytes; `limits`; `tap`: let `busway listen --all` see it.
 
     Use it as `with Bus() as bus:`; that returns having joined the local nodes (at most 500 ms).
     """
 
     _host: Host
-    _way = WAY
-
-    def __init__(
-        self,
-        name: str | None = None,
-        *,
-        ipc: bool = True,
-        leaf: bool = False,
-        transit: bool | None = None,
-        label: str | None = None,
-        node_id: bytes | None = None,
-        limits: Limits | None = None,
-        tap: bool | None = None,
-    ) -> None:
-        self._host = Host(facade.make_node(name, leaf, transit, label, node_id, limits), ipc)
-        self.node = self._host.node
-        consent(self, self._host, tap)
+    _host_type = Host
+    _service = Service
+    _handlers_max = 16
 
     # Life
 
@@ -119,25 +123,11 @@ class Bus(Face, Receiving, Links, Views):
         Arguments and errors as `AsyncBus.send`. Waits while the receiver gives no credit, or for `timeout`
         seconds if that is given.
         """
-        if confirm is not False:
-            check_flag("confirm", confirm)
-        endpoint, data, format, type_id = self._prepare(to, payload)
-        token, promise = self._host.ask(
-            self.node.send,
-            endpoint,
-            data,
-            now_ms(),
-            format,
-            type_id,
-            node_id=check_node(node),
-            confirm=confirm,
-            ttl_ms=0 if ttl == 0 else facade.milliseconds("ttl", ttl),
-            timeout_ms=facade.send_timeout_ms(timeout, confirm),
-        )
-        if promise is not None:
+        token, promise = self._send(to, payload, confirm, ttl, timeout, node)
+        if token:
             outcome = self._host.outcome(token, promise)
             if outcome.status not in (events.ACCEPTED, events.TAKEN):
-                raise facade.error_of(outcome, to)
+                raise error_of(outcome, to)
 
     @overload
     def publish(self, to: type[M], payload: M, **options: Unpack[PublishOptions]) -> None: ...
@@ -150,19 +140,9 @@ class Bus(Face, Receiving, Links, Views):
         self, to: Target, payload: Any = None, *, wait: bool = False, best_effort: bool = False
     ) -> None:
         """Give every subscriber of `to` a copy. Arguments and errors as `AsyncBus.publish`."""
-        endpoint, data, format, type_id = self._prepare(to, payload)
-        token, promise = self._host.ask(
-            self.node.publish,
-            endpoint,
-            data,
-            now_ms(),
-            format,
-            type_id,
-            best_effort=best_effort,
-            patience_ms=facade.patience_ms(wait, best_effort),
-        )
-        if promise is not None:
-            self._host.settle(token, promise)
+        token, promise = self._publish(to, payload, wait, best_effort)
+        if token:
+            check_settled(self._host.outcome(token, promise))
 
     @overload
     def request(self, to: type[M], payload: M, *, reply: type[R], **options: Unpack[RequestOptions]) -> R: ...
@@ -194,12 +174,9 @@ class Bus(Face, Receiving, Links, Views):
         reply: Any = None,
     ) -> Any:
         """Ask; returns the reply's value. Arguments and errors as `AsyncBus.request`. Ctrl-C cancels it."""
-        wanted = facade.wanted_reply(reply)
-        token, promise = self._request(to, payload, timeout, ttl, node, 0)
-        outcome = self._host.outcome(token, promise)
-        if outcome.status == events.REPLIED:
-            return facade.decode_outcome(outcome, wanted, to)
-        raise facade.error_of(outcome, to)
+        wanted = wanted_reply(reply)
+        token, promise = self._request(to, payload, timeout, ttl, node)
+        return replied(self._host.outcome(token, promise), wanted, to)
 
     @overload
     def request_future(
@@ -236,7 +213,7 @@ class Bus(Face, Receiving, Links, Views):
         Its callbacks run in a thread of the bus; `cancel()` cancels the request. Arguments as `request`,
         whose errors it tells; what is wrong with the arguments is raised at once.
         """
-        waiter = FutureReply(self._host, to, facade.wanted_reply(reply))
+        waiter = FutureReply(self._host, to, wanted_reply(reply))
         token, _ = self._request(to, payload, timeout, ttl, node, 0, waiter)
         waiter.watch(token)
         return waiter.future
@@ -276,53 +253,231 @@ class Bus(Face, Receiving, Links, Views):
 
         Arguments and errors as `AsyncBus.request_stream`.
         """
-        wanted = facade.wanted_reply(reply)
+        wanted = wanted_reply(reply)
         check_window(window)
-        parts = Parts(self._host.engine)
+        parts = Items(self._host.engine)
         token, _ = self._request(to, payload, timeout, ttl, node, window, parts)
         try:
             while True:
-                outcome = parts.get()
+                outcome: events.Outcome = parts.next()
                 if outcome.status == events.ENDED:
                     return
                 if outcome.status not in (events.PARTIAL, events.REPLIED):
-                    raise facade.error_of(outcome, to)
-                self._host.engine.call(self.node.consume_part, token, now_ms())
-                yield facade.decode_outcome(outcome, wanted, to)
+                    raise error_of(outcome, to)
+                self._host.call(self.node.consume_part, token, now_ms())
+                yield decode_outcome(outcome, wanted, to)
                 if outcome.status == events.REPLIED:
                     return
         finally:
             self._host.engine.finish(self._host.cancel, token)
 
-    def _request(
-        self,
-        to: Any,
-        payload: Any,
-        timeout: float | None,
-        ttl: float,
-        node: bytes | None,
-        window: int,
-        parts: Parts | FutureReply | None = None,
-    ) -> tuple[int, Any]:
-        endpoint, data, format, type_id = self._prepare(to, payload)
-        return self._host.ask(
-            self.node.request,
-            endpoint,
-            data,
-            now_ms(),
-            format,
-            type_id,
-            waiter=parts,
-            node_id=check_node(node),
-            ttl_ms=facade.milliseconds("ttl", ttl),
-            timeout_ms=facade.timeout_ms(timeout),
-            window=window,
-        )
+    # Receiving
 
-    def _prepare(self, to: Any, payload: Any) -> tuple[bytes, Any, int, bytes]:
-        """Without the lock: encoding may run code of the user's."""
-        self._host.check_open()
-        endpoint = id_taking(to, payload)
-        if self.node.is_process_only(endpoint):
-            return endpoint, payload, codes.OBJECT, b""
-        return endpoint, *encode(payload, endpoint)
+    @overload
+    def register(
+        self,
+        endpoint: type[T],
+        kind: Kind = ...,
+        realm: Realm = ...,
+        *,
+        types: None = None,
+        **options: Unpack[RegisterOptions],
+    ) -> Receiver[T]: ...
+
+    @overload
+    def register(
+        self,
+        endpoint: Target,
+        kind: Kind = ...,
+        realm: Realm = ...,
+        *,
+        types: tuple[type[T]],
+        **options: Unpack[RegisterOptions],
+    ) -> Receiver[T]: ...
+
+    @overload
+    def register(
+        self,
+        endpoint: Target,
+        kind: Kind = ...,
+        realm: Realm = ...,
+        *,
+        types: tuple[type[T], type[U]],
+        **options: Unpack[RegisterOptions],
+    ) -> Receiver[T | U]: ...
+
+    @overload
+    def register(
+        self,
+        endpoint: Target,
+        kind: Kind = ...,
+        realm: Realm = ...,
+        *,
+        types: tuple[type[T], type[U], type[V]],
+        **options: Unpack[RegisterOptions],
+    ) -> Receiver[T | U | V]: ...
+
+    @overload
+    def register(
+        self,
+        endpoint: Target,
+        kind: Kind = ...,
+        realm: Realm = ...,
+        *,
+        types: tuple[type[T], type[U], type[V], type[W]],
+        **options: Unpack[RegisterOptions],
+    ) -> Receiver[T | U | V | W]: ...
+
+    @overload
+    def register(
+        self,
+        endpoint: Target,
+        kind: Kind = ...,
+        realm: Realm = ...,
+        *,
+        types: tuple[type, ...] | None = None,
+        **options: Unpack[RegisterOptions],
+    ) -> Receiver[Any]: ...
+
+    def register(
+        self,
+        endpoint: Target,
+        kind: Kind = "unicast",
+        realm: Realm = "localnet",
+        *,
+        types: tuple[type, ...] | None = None,
+        queue: int = 4096,
+        policy: Policy | None = None,
+        cost: int = 0,
+    ) -> Receiver[Any]:
+        """Receive what is sent to `endpoint`: a name, a UUID, or a message class. Arguments and errors as
+        `AsyncBus.register`. It answers no requests, `serve` does.
+        """
+        make: Callable[..., Receiver[Any]] = partial(Receiver, self)
+        return self._register(make, endpoint, types, kind, realm, queue, policy, cost)
+
+    @overload
+    def subscribe(
+        self, endpoint: type[T], *, types: None = None, **options: Unpack[SubscribeOptions]
+    ) -> Receiver[T]: ...
+
+    @overload
+    def subscribe(
+        self, endpoint: Target, *, types: tuple[type[T]], **options: Unpack[SubscribeOptions]
+    ) -> Receiver[T]: ...
+
+    @overload
+    def subscribe(
+        self, endpoint: Target, *, types: tuple[type[T], type[U]], **options: Unpack[SubscribeOptions]
+    ) -> Receiver[T | U]: ...
+
+    @overload
+    def subscribe(
+        self,
+        endpoint: Target,
+        *,
+        types: tuple[type[T], type[U], type[V]],
+        **options: Unpack[SubscribeOptions],
+    ) -> Receiver[T | U | V]: ...
+
+    @overload
+    def subscribe(
+        self,
+        endpoint: Target,
+        *,
+        types: tuple[type[T], type[U], type[V], type[W]],
+        **options: Unpack[SubscribeOptions],
+    ) -> Receiver[T | U | V | W]: ...
+
+    @overload
+    def subscribe(
+        self, endpoint: Target, *, types: tuple[type, ...] | None = None, **options: Unpack[SubscribeOptions]
+    ) -> Receiver[Any]: ...
+
+    def subscribe(
+        self,
+        endpoint: Target,
+        *,
+        realm: Realm = "localnet",
+        types: tuple[type, ...] | None = None,
+        queue: int = 4096,
+        policy: Policy | None = None,
+    ) -> Receiver[Any]:
+        """Receive a copy of everything published to `endpoint`. Arguments and errors as `register`."""
+        return self.register(endpoint, "broadcast", realm, types=types, queue=queue, policy=policy)
+
+    def _check_handler(self, handler: Any) -> None:
+        check_handler(handler)
+        if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
+            raise TypeError(PLAIN_ONLY)
+
+    # Links
+
+    def connect(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        realm: Realm | None = None,
+        cost: int | None = None,
+        retry: Retry | bool | None = True,
+        wait: float | None = None,
+        **options: Any,
+    ) -> DialledLink:
+        """Join a node at `url`; returns when it has told its endpoints. From then on the link heals.
+
+        Arguments and errors as `AsyncBus.connect`: LinkRefused, OSError, ValueError, BusError.
+        """
+        dialling, ready, mine = self._dial(url, token, realm, cost, retry, wait, options)
+        try:
+            ready.result()
+        except BaseException:
+            if mine and not ready.done():
+                self._host.call(dialling.end, "connect was interrupted")
+            raise
+        return dialling.link
+
+    def listen(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        open: bool = False,
+        realm: Realm | None = None,
+        cost: int | None = None,
+        **options: Any,
+    ) -> Listener:
+        """Let others connect to `url`, such as tcp://127.0.0.1:0 or ws://127.0.0.1:0; the result's `.url` has
+        the real port, `.close()` ends it.
+
+        Beyond loopback give `token`, which the other side must give too, or `open=True`. Raises ValueError,
+        OSError; BusError if the driver's library is missing.
+        """
+        begin, run = self._listening(url, token, open, realm, cost, options)
+        return run(begin())
+
+    # What it sees
+
+    def changes(self) -> Changes:
+        """Links, nodes and endpoints as they come and go, from now on. A reader 1,024 behind loses the
+        oldest.
+        """
+        changes = Changes(self, self._host, Items(self._host.engine, CHANGES_MAX))
+        self._watch(changes)
+        return changes
+
+    def trace(
+        self, to: str | bytes | UUID | type, *, timeout: float | None = 5.0, node: bytes | None = ANY_NODE
+    ) -> list[Hop]:
+        """The nodes on the way to whoever holds `to` (or to `node`), the nearest first, that one last.
+
+        Each has `timeout` seconds to answer. Raises RequestTimeout, Undeliverable.
+        """
+        steps = self._tracing(to, timeout, node)
+        outcome: Any = None
+        try:
+            while True:
+                token, promise = self._host.ask(steps.send, outcome)
+                outcome = self._host.outcome(token, promise)
+        except StopIteration as found:
+            return cast(list[Hop], found.value)

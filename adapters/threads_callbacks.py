@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from busway.adapters import facade
+from busway.adapters.results import replied
 from busway.errors import BusError
 from busway.payloads import ReplyType
 from busway.protocol import events
@@ -26,7 +26,7 @@ _LOOK_S = 0.5  # whether the bus is closed, while there is no place
 
 
 class FutureReply:
-    """Who waits for the outcome of a request, for a future's sake."""
+    """The waiter for the outcome of a request, for a future's sake."""
 
     def __init__(self, host: Host, to: Any, wanted: ReplyType | None) -> None:
         self.future: Future[Any] = Future()
@@ -43,6 +43,10 @@ class FutureReply:
 
         self.future.add_done_callback(ended)
 
+    def done(self) -> bool:
+        """It takes what comes, whether the future is cancelled or not."""
+        return False
+
     def set_result(self, outcome: events.Outcome) -> None:
         """With the lock held: what the future's own callbacks do is done elsewhere."""
         resolve = partial(self._resolve, outcome)
@@ -55,9 +59,7 @@ class FutureReply:
         if not self.future.set_running_or_notify_cancel():
             return
         try:
-            if outcome.status != events.REPLIED:
-                raise facade.error_of(outcome, self._to)
-            value = facade.decode_outcome(outcome, self._wanted, self._to)
+            value = replied(outcome, self._wanted, self._to)
         except Exception as error:  # noqa: BLE001 - the future's to tell
             self.future.set_exception(error)
         else:
@@ -124,7 +126,7 @@ class _Delivery:
             self._failed("call_soon for", error)
 
     def _call(self, item: Any) -> None:
-        """Where the program wants it."""
+        """Call back, where the program wants it."""
         try:
             self._callback(item)
         except Exception as error:  # noqa: BLE001 - as a handler's

@@ -184,7 +184,7 @@ class Engine:
                         self.inside = False
         finally:
             if self.remarks:
-                self._say()
+                self.say()
 
     @shielded
     def call_lazily(self, function: Callable[..., tuple[int, Any]], *args: Any, **options: Any) -> Any:
@@ -220,7 +220,7 @@ class Engine:
                 return
         self.call(function, *args)
 
-    def _say(self) -> None:
+    def say(self) -> None:
         """Without the lock: a logging handler may call the bus, or hold a lock of its own."""
         try:
             while True:
@@ -267,7 +267,7 @@ class Engine:
         return Promise(self)
 
     def arm(self, deadline_ms: int | None) -> None:
-        """When the core's timers are due. Looking around too early is cheaper than moving it each time."""
+        """Note when the core's timers are due. Looking too early is cheaper than moving it each time."""
         self._core_due = _NEVER if deadline_ms is None else deadline_ms / 1000
         self._wake_by(self._core_due)
 
@@ -340,7 +340,7 @@ class Engine:
             if self.leader is promise and ready:
                 self._serve(ready)
         if self.remarks:
-            self._say()
+            self.say()
 
     @window
     def _watch_links(self, left: float | None) -> Any:
@@ -392,7 +392,7 @@ class Engine:
                     ready = self.links.select(0) if self.leader is None and not self._stopping else []
                 self._serve(ready)
             if self.remarks:
-                self._say()
+                self.say()
 
     def _look_ahead(self) -> float:
         self._wake_at = min(self._core_due, self._later[0][0] if self._later else _NEVER)
@@ -425,7 +425,7 @@ class Engine:
             self._guard(self._fire)
 
     def _guard(self, callback: Callable[[], object]) -> None:
-        """What goes wrong at one link is no reason to leave the others."""
+        """Call it: a failure at one link is no reason to leave the others."""
         try:
             callback()
         except Exception as error:  # noqa: BLE001 - whatever it is, the loop goes on

@@ -1,4 +1,4 @@
-"""What type checkers know of messages beyond the core: of which type a payload is. Runs nothing.
+"""Types of messages for checkers, beyond the core: of which type a payload is. Runs nothing.
 
 The core's classes run on MicroPython and compiled, where there are no generic classes; to a type checker
 `Message[Reading]` has a `payload` of type Reading, and a bare `Message` one of type Any.
@@ -69,7 +69,7 @@ F = TypeVar("F", bound=Handler)
 
 
 class QueueOptions(TypedDict, total=False):
-    """What `register` and its sisters take besides endpoint and types."""
+    """The options of `register` and its sisters besides endpoint and types."""
 
     queue: int
     policy: Policy | None

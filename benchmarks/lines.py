@@ -24,7 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from busway.protocol.packets import PacketLayer
+from busway.protocol.packet.packets import PacketLayer
 from tests.simulation.arq import GoBackN, StopAndWait
 from tests.simulation.lines import Line, Trouble, uart
 from tests.simulation.stations import Layer, LayerStation, Talk

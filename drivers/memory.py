@@ -29,13 +29,13 @@ Callback = Callable[[], object]
 
 
 class Handle(Protocol):
-    """What a clock returns for a call to come."""
+    """The handle that a clock returns for a call to come."""
 
     def cancel(self) -> object: ...
 
 
 class Clock(Protocol):
-    """What runs a pair in real time; an asyncio event loop is one. Times in seconds, of any origin."""
+    """A clock that runs a pair in real time, as an asyncio event loop. Times in seconds, of any origin."""
 
     def time(self) -> float: ...
     def call_at(self, when: float, callback: Callback, /) -> Handle: ...
@@ -71,7 +71,7 @@ def pair(
 
 
 class _Link(NamedTuple):
-    """What both ends have in common."""
+    """The common part of both ends."""
 
     sort: str
     mtu: int
@@ -132,7 +132,7 @@ class Pair:
         return self._now_ms
 
     def next_deadline(self) -> int | None:
-        """When to `advance` next because a callback is due: `now_ms()` if at once, None if never.
+        """The time to `advance` next because a callback is due: `now_ms()` if at once, None if never.
 
         Only ends with callbacks set have anything due: without them, read when you like.
         """
@@ -187,7 +187,7 @@ class Pair:
 
 
 class _Lane:
-    """What travels in one direction."""
+    """One direction, and what travels in it."""
 
     __slots__ = ("closed_ms", "items", "short", "size")
 
@@ -311,7 +311,7 @@ class MemoryChannel:
         self._closed = True
 
     def _readable_ms(self) -> int | None:
-        """When `on_readable` is due: the first arrival, the end of file or the failure."""
+        """The time when `on_readable` is due: the first arrival, the end of file or the failure."""
         if self._closed or self._ended or self._on_readable is None:
             return None
         if self._pair.broken:

@@ -31,14 +31,14 @@ _SCHEME: Final = "pipe://"
 _PREFIX: Final = "busway"
 _NODE_ID_SIZE: Final = 16
 _DIGITS: Final = 16
-_COMERS_MAX: Final = 64  # who connected and was not accepted yet
+_INCOMING_MAX: Final = 64  # who connected and was not accepted yet
 _JOIN_S: Final = 2.0
 
 Handle = Any  # the system's own
 
 
 class System(Protocol):
-    """What Windows does for this driver. Handles are opened for both directions and may be used by a thread
+    """Windows, as this driver needs it. Handles are opened for both directions and may be used by a thread
     for each. OSErrors as Python knows them.
     """
 
@@ -72,7 +72,7 @@ class System(Protocol):
         """Ends what other threads wait for on it, now and later."""
 
     def close(self, handle: Handle) -> None:
-        """What was written can still be read by the other end."""
+        """Close; all that was written can still be read by the other end."""
 
 
 def available() -> bool:
@@ -260,7 +260,7 @@ class PipeListener:
         self._waiting = first
         self._near, self._far = socket.socketpair()
         self._near.setblocking(False)
-        self._comers: deque[Handle] = deque()
+        self._incoming: deque[Handle] = deque()
         self._closed = False
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="busway-pipes", daemon=True)
@@ -310,9 +310,9 @@ class PipeListener:
                 raise OSError(errno.EIO, f"{self.url}: {self._failure or 'the pipe has ended'}")
         except BlockingIOError:
             return None
-        if not self._comers:
+        if not self._incoming:
             return None
-        handle = self._comers.popleft()
+        handle = self._incoming.popleft()
         if not _is_ours(self._system, handle, server=True):
             self.refused += 1
             self._system.close(handle)
@@ -325,8 +325,8 @@ class PipeListener:
         self._closed = True
         self._system.cancel(self._waiting)
         self._thread.join(_JOIN_S)
-        while self._comers:
-            self._system.close(self._comers.popleft())
+        while self._incoming:
+            self._system.close(self._incoming.popleft())
         self._near.close()
         self._far.close()
 
@@ -338,8 +338,8 @@ class PipeListener:
             while not self._closed:
                 self._system.wait_for_client(self._waiting)
                 # The next place first: there is never a moment when nobody can connect.
-                comer, self._waiting = self._waiting, self._system.create(self._name, first=False)
-                self._take(comer)
+                client, self._waiting = self._waiting, self._system.create(self._name, first=False)
+                self._take(client)
         except Exception as error:  # noqa: BLE001 - `accept` tells it
             self._failure = error
         finally:
@@ -347,12 +347,12 @@ class PipeListener:
             if not self._closed:
                 self._far.close()  # the listener becomes readable, and `accept` says why
 
-    def _take(self, comer: Handle) -> None:
-        if len(self._comers) >= _COMERS_MAX:
+    def _take(self, client: Handle) -> None:
+        if len(self._incoming) >= _INCOMING_MAX:
             self.refused += 1
-            self._system.close(comer)
+            self._system.close(client)
             return
-        self._comers.append(comer)
+        self._incoming.append(client)
         self._far.send(b"\0")
 
 

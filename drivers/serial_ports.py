@@ -1,4 +1,4 @@
-"""Which serial ports there are, who uses them, and what a serial:// URL means. Opens no port: that would
+"""The serial ports there are, who uses them, and what a serial:// URL means. Opens no port: that would
 reset many boards. Knows nothing of bytes.
 """
 
@@ -28,7 +28,7 @@ _EXPECTED: Final = (
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a URL asks for: a `device`, or the port whose USB ids and serial number are these.
+    """The wish of a URL: a `device`, or the port whose USB ids and serial number are these.
 
     Args: `device` "" for by id; `vid`, `pid` -1 and `serial_number` "" for any; `baud` in bit/s; `rtscts`
     for handshake by wire; `dtr`, `rts` the levels of these wires from the opening on.
@@ -81,7 +81,7 @@ class Port:
 
 
 def parse(url: str) -> Wanted:
-    """What the URL asks for. Raises ValueError."""
+    """The wish of the URL. Raises ValueError."""
     parts = urlsplit(url)
     if parts.scheme != "serial" or not url.startswith("serial://") or parts.fragment:
         raise ValueError(f"{_EXPECTED}, not {url!r}")
@@ -180,7 +180,7 @@ def no_such_port(what: str, there: Iterable[Port]) -> OSError:
 
 
 def obstacle(device: str) -> str:
-    """Why this user may not open the device, and what to do; "" if nothing is in the way."""
+    """The reason why this user may not open the device, and what to do; "" if nothing is in the way."""
     if os.name != "posix" or os.access(device, os.R_OK | os.W_OK) or not os.path.exists(device):
         return ""
     import grp
@@ -196,7 +196,7 @@ def obstacle(device: str) -> str:
 
 
 def advice(device: str, mode: int, group: str, members: Iterable[str], user: str) -> str:
-    """What lets `user` open a device of this mode and group ("" for one without a name)."""
+    """The way to let `user` open a device of this mode and group ("" for one without a name)."""
     if stat.S_IMODE(mode) & 0o060 != 0o060 or group in ("", "root"):
         return f"no permission: let a udev rule give {device} to a group of yours, mode 0660"
     if user in members:
@@ -205,7 +205,7 @@ def advice(device: str, mode: int, group: str, members: Iterable[str], user: str
 
 
 def holder(device: str) -> str:
-    """Who has the device open, as far as this user may see: as in "pid 812 (minicom)"; "" for nobody.
+    """The programs that have the device open, as far as seen: such as "pid 812 (minicom)"; "" for nobody.
 
     Looks at the locks of the kernel, lock files, and the open files of processes (Linux). Elsewhere "".
     """

@@ -1,4 +1,4 @@
-"""What Unix sockets and TCP share: channels and listeners over stream sockets. Knows no address family."""
+"""Channels and listeners over stream sockets, for Unix sockets and TCP alike. Knows no address family."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from busway.drivers.channel import READ_SIZE
 _SEND_FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 # Errors of the connection that was waiting, not of the listener (Linux accept(2), "Error handling").
-_COMER_FAILED = (
+_CLIENT_FAILED = (
     errno.ECONNABORTED,
     errno.EHOSTDOWN,
     errno.EHOSTUNREACH,
@@ -118,14 +118,14 @@ class SocketListener:
         self._sock.close()
         self._close_spare()
 
-    def _next_comer(self) -> socket.socket | None:
+    def _next_client(self) -> socket.socket | None:
         """The socket of the next who connected. Raises OSError if the listener itself is broken."""
         try:
             return self._sock.accept()[0]
         except BlockingIOError:
             return None
         except OSError as error:
-            if error.errno in _COMER_FAILED:
+            if error.errno in _CLIENT_FAILED:
                 return None
             if error.errno in _NO_DESCRIPTOR and self._spare >= 0:
                 self._turn_away()
@@ -133,7 +133,7 @@ class SocketListener:
             raise
 
     def _turn_away(self) -> None:
-        """With no descriptor left, let one go, so that the comer is told at once instead of waiting for ever.
+        """With no descriptor left, let one go, so that it is told at once instead of waiting for ever.
 
         Else the listener would stay readable, and its loop would spin as long as the shortage lasts.
         """

@@ -58,7 +58,7 @@ class TcpListener(SocketListener):
     __slots__ = ()
 
     def accept(self) -> TcpChannel | None:
-        sock = self._next_comer()
+        sock = self._next_client()
         if sock is None:
             return None
         try:
@@ -142,7 +142,7 @@ def start(sort: type[_Tcp], address: Address, via: str) -> _Tcp:
 def listen(url: str, *, token: str | None = None, open: bool = False) -> TcpListener:
     """Listens on `url`. Looks names up and so may block.
 
-    Args: `token` that comers will have to prove they know (checked by the protocol, not here), or `open` to
+    Args: `token` that clients will have to prove they know (checked by the protocol, not here), or `open` to
     let in anyone who can reach the address: beyond loopback one of them is needed. Port 0 takes a free one;
     the result's `url` has it.
     Raises ValueError for a malformed URL, an empty token, or an address beyond loopback without either;

@@ -28,7 +28,7 @@ _LATER: Final = (408, 425, 429)  # and all from 500 on but 501: another time it 
 
 
 class Proxy(NamedTuple):
-    """Where the proxy is, and who we are to it."""
+    """A proxy: where it is, and who we are to it."""
 
     host: str
     port: int
@@ -115,7 +115,7 @@ class Tunnel(TcpChannel):
     _status: int
 
     def ask(self, proxy: Proxy, target: str) -> None:
-        """What to say once the proxy is reached; `target` is host:port."""
+        """The words to say once the proxy is reached; `target` is host:port."""
         headers = [("Host", target)]
         if proxy.user:
             word = base64.b64encode(f"{proxy.user}:{proxy.password}".encode()).decode()

@@ -301,7 +301,7 @@ def peer_uid(sock: socket.socket) -> int:
 
 
 def _objection(sock: socket.socket, uid: int) -> str:
-    """Why the process at the other end is refused; "" if it is not."""
+    """The reason why the process at the other end is refused; "" if it is not."""
     try:
         theirs = peer_uid(sock)
     except OSError as error:
@@ -324,7 +324,7 @@ class UnixChannel(SocketChannel):
 
 
 class _Files(NamedTuple):
-    """What a node has in the directory of its bus, and holds open."""
+    """The files that a node has in the directory of its bus, and holds open."""
 
     sock: socket.socket
     lock: int
@@ -335,14 +335,14 @@ class _Files(NamedTuple):
 class UnixListener(SocketListener):
     """A node's socket in the directory of its bus, from `open()`."""
 
-    __slots__ = ("_bus", "_comers", "_directory", "_inode", "_lock", "_node_id", "_stem", "_uid")
+    __slots__ = ("_bus", "_directory", "_incoming", "_inode", "_lock", "_node_id", "_stem", "_uid")
 
     def __init__(self, files: _Files, bus: str, node_id: bytes, directory: str | None) -> None:
         super().__init__(files.sock, f"ipc://{files.stem}.sock")
         self._lock = files.lock
         self._stem = files.stem
         self._inode = files.inode
-        self._comers: deque[socket.socket] = deque()  # at a socket that was put back since
+        self._incoming: deque[socket.socket] = deque()  # at a socket that was put back since
         self._bus = bus
         self._node_id = node_id
         self._directory = directory
@@ -390,8 +390,8 @@ class UnixListener(SocketListener):
             raise PermissionError(f"{self.path} was user {self._uid}'s, and this is user {os.geteuid()} now")
         lock = self._lock if _is_at(self._lock, self._stem + ".lock") else -1
         files = _make_files(self._bus, self._node_id, self._directory, lock, self._stem)
-        while (comer := self._next_comer()) is not None:
-            self._comers.append(comer)
+        while (client := self._next_client()) is not None:
+            self._incoming.append(client)
         self._sock.close()
         if files.lock != self._lock:
             os.close(self._lock)
@@ -405,7 +405,7 @@ class UnixListener(SocketListener):
         return self._stem + ".sock"
 
     def accept(self) -> UnixChannel | None:
-        sock = self._comers.popleft() if self._comers else self._next_comer()
+        sock = self._incoming.popleft() if self._incoming else self._next_client()
         if sock is None:
             return None
         if _objection(sock, self._uid):
@@ -435,8 +435,8 @@ class UnixListener(SocketListener):
 
     def abandon(self) -> None:
         super().abandon()
-        while self._comers:
-            self._comers.pop().close()
+        while self._incoming:
+            self._incoming.pop().close()
         lock, self._lock = getattr(self, "_lock", -1), -1
         if lock >= 0:
             os.close(lock)
@@ -519,7 +519,7 @@ def candidates(url: str) -> list[str]:
 def dial(path: str, url: str = "", *, token: str | None = None) -> UnixChannel:
     """Connects to a node's socket; there is nothing to wait for. `url` and `token` are not needed here.
 
-    Raises BlockingIOError if its queue of comers is full (try again soon), ConnectionRefusedError or
+    Raises BlockingIOError if its queue of connections is full (try again soon), ConnectionRefusedError or
     FileNotFoundError if it is gone, PermissionError if the process there is another user's, ValueError for a
     path that is too long, OSError.
     """

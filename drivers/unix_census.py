@@ -1,4 +1,4 @@
-"""Who has sockets of Busway on this machine, other users' programs and other directories included.
+"""Programs with sockets of Busway on this machine, other users' and those in other directories included.
 
 For finding out why two programs do not meet. Knows file names and the kernel's table, opens no socket.
 """

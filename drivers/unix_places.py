@@ -1,4 +1,4 @@
-"""Where the sockets of a user's programs are, and whether a directory is fit for them. Opens no socket.
+"""Places for the sockets of a user's programs, and whether a directory is fit for them. Opens no socket.
 
 Programs of one user find each other there whatever their environment is, so the directories follow from the
 user's id; and a program may start before the user's own directory is there (at boot, from cron, under sudo)
@@ -121,7 +121,7 @@ def check_private(path: str) -> None:
 
 
 def _objection(path: str, found: os.stat_result) -> tuple[str, str]:
-    """Why sockets cannot be there, and what to do if the directory is Busway's own."""
+    """The reason why sockets cannot be there, and what to do if the directory is Busway's own."""
     uid = os.geteuid()
     mode = stat.S_IMODE(found.st_mode)
     if stat.S_ISLNK(found.st_mode):

@@ -67,7 +67,7 @@ class Place(NamedTuple):
 
     @property
     def authority(self) -> str:
-        """What a Host header says: no zone, which means something on this machine only (RFC 6874, 4)."""
+        """The value of a Host header: no zone, which means something on this machine only (RFC 6874, 4)."""
         return self._joined(self.bare_host)
 
     @property
@@ -149,7 +149,7 @@ class WebSocketChannel:
         self._decoded = b""  # for read(), out of turn
         self._joined = False  # the TCP connection is there
         self._ended: OSError | bool = False  # nothing more comes: in good order, or the failure
-        self.refusal: Refusal | None = None  # of a comer whose token is wrong: whatever becomes of it then
+        self.refusal: Refusal | None = None  # of a client whose token is wrong: whatever becomes of it then
         self._drained = -1  # bytes read and dropped since the other side was refused; -1 before
         self._on_close = on_close
 
@@ -303,7 +303,7 @@ class WebSocketChannel:
         return None
 
     def _judge(self, frames: Frames, code: int, text: str) -> OSError | bool:
-        """What to say of the other side's Close: True if it was in good order."""
+        """Judge the other side's Close: True if it was in good order."""
         if code in (NORMAL, GOING_AWAY, NO_STATUS) or frames.left_first:
             return True
         words = f": {text}" if text else ""
@@ -440,7 +440,7 @@ class WebSocketChannel:
 
 
 class WebSocketListener:
-    """A listening TCP socket whose comers are to open a WebSocket, from `listen()`."""
+    """A listening TCP socket whose clients are to open a WebSocket, from `listen()`."""
 
     __slots__ = ("_connections_max", "_context", "_inner", "_site", "connections", "refused", "url")
 
@@ -464,8 +464,8 @@ class WebSocketListener:
         return self._inner.fileno()
 
     def accept(self) -> WebSocketChannel | None:
-        """The next comer, who still has to open the WebSocket: `connected()` tells. None if nobody is
-        waiting, or the one who was has been refused. Raises OSError.
+        """The next client, which still has to open the WebSocket: `connected()` tells. None if nobody is
+        waiting, or the one that was has been refused. Raises OSError.
         """
         inner = self._inner.accept()
         if inner is None:
@@ -584,7 +584,7 @@ def listen(
 ) -> WebSocketListener:
     """Listens on `url`. Looks names up and so may block.
 
-    Args: `token` that comers have to prove they know, or `open` to let in anyone who can reach the address:
+    Args: `token` that clients have to prove they know, or `open` to let in anyone who can reach the address:
     beyond loopback one of them is needed. For wss:// a `certificate` chain with its `key`, files in PEM
     format, or `tls`, a context of your own. `origins` of web pages that may come besides our own, such as
     "https://lab.example"; "*" is any page. `pages` that a browser gets: path to (content type, bytes).
@@ -612,7 +612,7 @@ def listen(
 
 
 def _elsewhere(url: str, location: str) -> str:
-    """Where a redirection leads, as a URL to connect to. It is not followed: who wants to go there says so,
+    """The place a redirection leads to, as a URL to connect to. It is not followed: who wants that says so,
     for it may be another's, or without TLS.
     """
     if not location:

@@ -114,7 +114,7 @@ class Frames:
         return bytes(self._wire.send(CloseConnection(code, reason)))
 
     def control_to_send(self) -> bytes:
-        """What is to be written unasked: a pong, a Close, or b""."""
+        """The bytes that are to be written unasked: a pong, a Close, or b""."""
         if self._pong is None and not self._out:
             return b""
         pong = b"" if self._pong is None or self.ended else self._pong

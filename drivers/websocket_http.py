@@ -1,4 +1,4 @@
-"""How a WebSocket begins, sans-IO: the HTTP upgrade of both sides, and what who asks for a page gets.
+"""The beginning of a WebSocket, sans-IO: the HTTP upgrade of both sides, and what who asks for a page gets.
 
 Knows no socket, no TLS and no WebSocket frame (RFC 6455, 4; RFC 9110; with h11).
 """
@@ -37,16 +37,16 @@ _NO_WEBSOCKET: Final = "a Busway node answers there, but without a WebSocket: co
 
 
 class Page(NamedTuple):
-    """What a GET brings."""
+    """The answer to a GET."""
 
     content_type: str
     body: bytes
 
 
 class Site(NamedTuple):
-    """What a listener is to those who come.
+    """A listener as its clients see it.
 
-    `host` as in its URL, `path` where the WebSocket is, `secure` whether there is TLS, `token` that comers
+    `host` as in its URL, `path` where the WebSocket is, `secure` whether there is TLS, `token` that clients
     must prove to know, `origins` of other pages that may come, "*" for all, `pages` by path.
     """
 
@@ -114,7 +114,7 @@ class ServerOpening:
                 self._take(event)
 
     def receive_plain(self, data: bytes) -> None:
-        """What begins without TLS where there has to be some: told so, without TLS."""
+        """Refuse who begins without TLS where there has to be some: told so, without TLS."""
         asked = "tcp" if _BUSWAY in data[:_BEGIN_SIZE] else "ws"
         self._refuse(
             400, f"This listener is wss://, and {asked}:// was asked for: connect to wss:// instead."
@@ -196,7 +196,7 @@ class ServerOpening:
             self._accept(headers[b"sec-websocket-key"])
 
     def _objection_to_origin(self, headers: dict[bytes, bytes]) -> str:
-        """Why the page that comes here may not; "" if it may, or if no browser is asking."""
+        """The reason why the page that comes here may not; "" if it may, or if no browser is asking."""
         origin = headers.get(b"origin", b"").decode("latin-1").lower()
         if not origin or origin in self._site.origins or "*" in self._site.origins:
             return ""
@@ -461,7 +461,7 @@ class ClientOpening:
 
 
 def _stranger(begin: bytes) -> str:
-    """What the first bytes of an answer say of who is there, if it is no web server; "" if it is one."""
+    """A guess from the first bytes of an answer who is there, if it is no web server; "" if it is one."""
     if _BUSWAY in begin[:_BEGIN_SIZE]:
         return _NO_WEBSOCKET
     if begin.startswith(_TLS_ALERT):

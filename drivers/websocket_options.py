@@ -33,7 +33,7 @@ def check_file(name: str, value: Any) -> None:
 def check_client(
     url: str, scheme: str, cafile: File | None, tls: ssl.SSLContext | None, proxy: str | bool | None
 ) -> None:
-    """What `dial` is given. Raises TypeError, ValueError."""
+    """Check what `dial` is given. Raises TypeError, ValueError."""
     check_file("cafile", cafile)
     _check_context(tls, "cafile")
     if proxy is not None and not isinstance(proxy, (str, bool)):
@@ -56,7 +56,7 @@ def _check_context(tls: Any, name: str) -> None:
 def context_for_server(
     url: str, scheme: str, certificate: File | None, key: File | None, tls: ssl.SSLContext | None
 ) -> ssl.SSLContext | None:
-    """What `listen` is given, as a context; None for ws://. Raises TypeError, ValueError, OSError."""
+    """The arguments of `listen` as a context; None for ws://. Raises TypeError, ValueError, OSError."""
     check_file("certificate", certificate)
     check_file("key", key)
     _check_context(tls, "certificate")

@@ -147,10 +147,10 @@ def fault_of(error: ssl.SSLError, address: str, *, dialled: bool) -> ssl.SSLErro
 
 
 def certificate_fault(error: ssl.SSLCertVerificationError, *, dialled: bool) -> str:
-    """What is wrong with the other side's certificate, and what to do about it."""
+    """The fault of the other side's certificate, and what to do about it."""
     if not dialled:
         advice = (
-            "the listener's own context asks comers for certificates, and does not know this one's authority"
+            "the listener's own context asks clients for certificates, and does not know this one's authority"
         )
     elif error.verify_code in _WRONG_NAME:
         advice = "connect to a name that is in it, or let its owner have one made for this name"
@@ -162,7 +162,7 @@ def certificate_fault(error: ssl.SSLCertVerificationError, *, dialled: bool) -> 
 
 
 def tls_fault(error: ssl.SSLError) -> str:
-    """Why TLS failed, and where it can be told, what was meant."""
+    """The reason why TLS failed, and where it can be told, what was meant."""
     if error.reason in _NO_TLS:
         return "what answers there does not speak TLS: connect to ws:// or tcp:// instead, if that is meant"
     if error.reason == "HTTP_REQUEST":

@@ -4,14 +4,20 @@ Imports itself, `struct` and `binascii`, nothing else; runs unchanged on CPython
 MicroPython.
 """
 
-from busway.protocol import codes, events
-from busway.protocol.connection import Connection
-from busway.protocol.endpoints import Message, Receiver, Request
+# isort: off
+# From below, so that no import waits for a long chain of others: MicroPython's stack is short.
+from busway.protocol.wire import codes
+from busway.protocol.routing.peers import Peer
+from busway.protocol.messaging.endpoints import Message, Receiver, Request
+from busway.protocol.link.link import Link
+from busway.protocol import events
 from busway.protocol.errors import ClosedError, EndpointTakenError, FullError, LocalError, WrongKindError
-from busway.protocol.hello import Limits
-from busway.protocol.link import Link
+from busway.protocol.wire.hello import Limits
+from busway.protocol.link.connection import Connection
+import busway.protocol.routing.mesh  # noqa: F401
+import busway.protocol.messaging.sender  # noqa: F401
 from busway.protocol.node import Node
-from busway.protocol.routes import Peer
+# isort: on
 
 __all__ = [
     "ClosedError",

@@ -1,5 +1,5 @@
-"""What the core raises for misuse by its caller; such an error changes no state. Bytes from a peer never
-raise.
+"""Errors that the core raises for misuse by its caller; such an error changes no state. Bytes from a peer
+never raise.
 """
 
 
@@ -31,7 +31,7 @@ class Refusal(Exception):
     code.
     """
 
-    def __init__(self, code: int, text: str) -> None:
+    def __init__(self, code: int, text: str = "") -> None:
         super().__init__(text)
         self.code = code
         self.text = text

@@ -1,54 +1,86 @@
-"""What happened, as the core tells its caller. Plain objects with an int `kind`; dispatch on that, not on the
-type.
+"""All events, as the core tells its caller what happened. Plain objects with an int `kind`; dispatch on that,
+not on the type.
 """
+
+from busway.protocol.messaging.endpoints import MessagesEvent
+from busway.protocol.messaging.events import ReceiverEvent, RequestEvent, UndeliverableEvent
+from busway.protocol.outcomes import (
+    ACCEPTED,
+    CANCELLED,
+    DUPLICATE_NODE,
+    ENDED,
+    ENDPOINT_DOWN,
+    ENDPOINT_UP,
+    FAILED,
+    LINK_CLOSED,
+    LINK_OPEN,
+    LINK_STATE,
+    LOG,
+    MESSAGES,
+    NODE_CHANGED,
+    NODE_DOWN,
+    NODE_UP,
+    OUTCOME,
+    PARTIAL,
+    RECEIVER_ASKED,
+    RECEIVER_TAKEN,
+    REPLIED,
+    REQUEST_CANCELLED,
+    TAKEN,
+    TIMED_OUT,
+    TRACED,
+    UNDELIVERABLE,
+    UNDELIVERED,
+    UNKNOWN,
+    Event,
+    Outcome,
+)
+from busway.protocol.routing.events import DuplicateNodeEvent, EndpointEvent, NodeEvent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
+    from busway.protocol.link.connection import Connection
 
-    from busway.protocol.connection import Connection
-    from busway.protocol.directory import Entry
-    from busway.protocol.endpoints import Receiver, Request
-    from busway.protocol.routes import Peer
-
-LINK_OPEN: "Final" = 1
-LINK_CLOSED: "Final" = 2
-NODE_UP: "Final" = 3
-NODE_DOWN: "Final" = 4
-ENDPOINT_UP: "Final" = 5
-ENDPOINT_DOWN: "Final" = 6
-MESSAGES: "Final" = 7
-OUTCOME: "Final" = 8
-UNDELIVERABLE: "Final" = 9
-REQUEST_CANCELLED: "Final" = 10
-RECEIVER_TAKEN: "Final" = 11
-DUPLICATE_NODE: "Final" = 12
-LOG: "Final" = 13
-NODE_CHANGED: "Final" = 14
-LINK_STATE: "Final" = 15
-RECEIVER_ASKED: "Final" = 16
-
-# Status of an Outcome. All but ACCEPTED for a confirmed send or request, and PART, are terminal.
-ACCEPTED: "Final" = 1  # a plain send or publish that had to wait is on its way
-TAKEN: "Final" = 2  # a confirmed send was taken by the receiving program
-REPLIED: "Final" = 3
-PARTIAL: "Final" = 4  # one part of a streaming reply
-ENDED: "Final" = 5  # a streaming reply is complete
-FAILED: "Final" = 6  # the remote program answered with an error: code, text
-UNDELIVERED: "Final" = 7  # it did not reach a receiver: code is the reason
-TIMED_OUT: "Final" = 8  # no answer in time; the request may have run
-UNKNOWN: "Final" = 9  # a confirmed send was written, and its verdict will not come
-CANCELLED: "Final" = 10
-TRACED: "Final" = 11  # what a trace found: payload, and the node in `node_id`
-
-
-class Event:
-    """Base of all events; `kind` is one of the constants above."""
-
-    __slots__ = ("kind",)
-
-    def __init__(self, kind: int) -> None:
-        self.kind = kind
+__all__ = [
+    "ACCEPTED",
+    "CANCELLED",
+    "DUPLICATE_NODE",
+    "ENDED",
+    "ENDPOINT_DOWN",
+    "ENDPOINT_UP",
+    "FAILED",
+    "LINK_CLOSED",
+    "LINK_OPEN",
+    "LINK_STATE",
+    "LOG",
+    "MESSAGES",
+    "NODE_CHANGED",
+    "NODE_DOWN",
+    "NODE_UP",
+    "OUTCOME",
+    "PARTIAL",
+    "RECEIVER_ASKED",
+    "RECEIVER_TAKEN",
+    "REPLIED",
+    "REQUEST_CANCELLED",
+    "TAKEN",
+    "TIMED_OUT",
+    "TRACED",
+    "UNDELIVERABLE",
+    "UNDELIVERED",
+    "UNKNOWN",
+    "DuplicateNodeEvent",
+    "EndpointEvent",
+    "Event",
+    "LinkEvent",
+    "LogEvent",
+    "MessagesEvent",
+    "NodeEvent",
+    "Outcome",
+    "ReceiverEvent",
+    "RequestEvent",
+    "UndeliverableEvent",
+]
 
 
 class LinkEvent(Event):
@@ -68,69 +100,6 @@ class LinkEvent(Event):
         self.by_peer = by_peer
 
 
-class NodeEvent(Event):
-    """NODE_UP, NODE_DOWN: a node became reachable, or is so no longer. NODE_CHANGED: of one that is, its
-    label, or that it is a leaf, has become known.
-    """
-
-    __slots__ = ("peer",)
-
-    def __init__(self, kind: int, peer: "Peer") -> None:
-        self.kind = kind
-        self.peer = peer
-
-
-class EndpointEvent(Event):
-    """ENDPOINT_UP, ENDPOINT_DOWN: an endpoint, this node's own too, appeared, changed or was withdrawn."""
-
-    __slots__ = ("entry",)
-
-    def __init__(self, kind: int, entry: "Entry") -> None:
-        self.kind = kind
-        self.entry = entry
-
-
-class MessagesEvent(Event):
-    """MESSAGES: a receiver's queue is no longer empty; take until `take` returns None."""
-
-    __slots__ = ("receiver",)
-
-    def __init__(self, receiver: "Receiver") -> None:
-        self.kind = MESSAGES
-        self.receiver = receiver
-
-
-class Outcome(Event):
-    """OUTCOME of the send or request that `token` names.
-
-    `status` says which; `payload`, `format`, `type_id` hold a reply or part; `code` and `text` an error or
-    reason.
-    """
-
-    __slots__ = ("code", "format", "node_id", "payload", "status", "text", "token", "type_id")
-
-    def __init__(self, token: int, status: int, code: int = 0, text: str = "") -> None:
-        self.kind = OUTCOME
-        self.token = token
-        self.status = status
-        self.code = code
-        self.text = text
-        self.payload: object = b""
-        self.format = 0
-        self.type_id = b""
-        self.node_id = b""
-
-
-class DuplicateNodeEvent(Event):
-    """DUPLICATE_NODE: two live nodes have the same id, such as two machines from one disk image."""
-
-    __slots__ = ("node_id",)
-
-    def __init__(self, node_id: bytes) -> None:
-        self.kind = DUPLICATE_NODE
-        self.node_id = node_id
-
-
 class LogEvent(Event):
     """LOG: what the board at the other end of a packet link printed, or logged; bytes, cut anywhere."""
 
@@ -140,46 +109,3 @@ class LogEvent(Event):
         self.kind = LOG
         self.connection = connection
         self.text = text
-
-
-class UndeliverableEvent(Event):
-    """UNDELIVERABLE: a plain send that had been accepted failed later; `reason` says why."""
-
-    __slots__ = ("endpoint", "node_id", "reason", "seq")
-
-    def __init__(self, endpoint: bytes, node_id: bytes, seq: int, reason: int) -> None:
-        self.kind = UNDELIVERABLE
-        self.endpoint = endpoint
-        self.node_id = node_id
-        self.seq = seq
-        self.reason = reason
-
-    def __repr__(self) -> str:
-        return "<undeliverable: message %d to %r at node %r, reason %d>" % (
-            self.seq,
-            self.endpoint,
-            self.node_id,
-            self.reason,
-        )
-
-
-class RequestEvent(Event):
-    """REQUEST_CANCELLED: its origin no longer wants an answer, is gone, or the deadline passed."""
-
-    __slots__ = ("request",)
-
-    def __init__(self, request: "Request") -> None:
-        self.kind = REQUEST_CANCELLED
-        self.request = request
-
-
-class ReceiverEvent(Event):
-    """RECEIVER_TAKEN: another node keeps the name; what is queued can still be taken, then no more comes.
-    RECEIVER_ASKED: for the first time a receiver that answers nothing was sent a request.
-    """
-
-    __slots__ = ("receiver",)
-
-    def __init__(self, receiver: "Receiver", kind: int = RECEIVER_TAKEN) -> None:
-        self.kind = kind
-        self.receiver = receiver

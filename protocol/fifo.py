@@ -41,11 +41,10 @@ class Fifo:
         return item
 
     def skip(self, head: int) -> None:
-        """Drop everything before the index `head` of `items`, which the caller has read there."""
-        if head == len(self.items):
-            self.items = []
-            head = 0
-        elif head >= _COMPACT:
+        """Drop everything before the index `head` of `items`, which the caller has read there; some are
+        left.
+        """
+        if head >= _COMPACT:
             self.items[:head] = []
             head = 0
         self.head = head

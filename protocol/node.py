@@ -2,25 +2,21 @@
 one.
 """
 
-from busway.protocol import codes, events
-from busway.protocol.connection import Connection
-from busway.protocol.desk import Desk
-from busway.protocol.directory import Directory, Entry
-from busway.protocol.endpoints import Endpoint, Message, Receiver, Request
-from busway.protocol.errors import ClosedError, LocalError, Refusal
-from busway.protocol.flows import Outgoing
-from busway.protocol.forwarding import Forwarder
-from busway.protocol.framing import Header
-from busway.protocol.hello import Limits
-from busway.protocol.link import Link
-from busway.protocol.lookups import Lookups
-from busway.protocol.mesh import Mesh
-from busway.protocol.origin import Origin
-from busway.protocol.outbox import OVERHEAD
-from busway.protocol.packet_connection import PacketConnection
-from busway.protocol.report import report
-from busway.protocol.routes import Peer, Routes
-from busway.protocol.timers import Timer, Timers
+from busway.protocol import events
+from busway.protocol.errors import ClosedError, LocalError
+from busway.protocol.exchange import Exchange
+from busway.protocol.link.authenticator import Authenticator
+from busway.protocol.link.connection import Connection
+from busway.protocol.link.link import Link
+from busway.protocol.link.queue import OVERHEAD
+from busway.protocol.messaging.endpoints import Endpoint, Message, Receiver, Request
+from busway.protocol.messaging.report import report
+from busway.protocol.packet.connection import PacketConnection
+from busway.protocol.routing.peers import Entry, Peer
+from busway.protocol.wire import codes
+from busway.protocol.wire.address import Address
+from busway.protocol.wire.hello import Limits
+from busway.protocol.wire.messages import Frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,48 +28,17 @@ _CLOSED: "Final" = codes.CLOSED
 _QUEUE_SIZE_MAX: "Final" = codes.QUEUE_SIZE_MAX
 _SEND: "Final" = codes.SEND
 
-_RESUME_BURST = 16  # messages that one flow may send before the next that waits for the same link
 
-
-class SweepTimer(Timer):
-    """Looks after idle flows, as long as there are any."""
-
-    __slots__ = ("node",)
-
-    def __init__(self, node: "Node") -> None:
-        self.deadline = -1
-        self.node = node
-
-    def fire(self, now: int) -> None:
-        self.node.sweep(now)
-
-
-class ArrivalTimer(Timer):
-    """Lets go, at the next turn, what waited for an endpoint of our own: `register` is not told the time."""
-
-    __slots__ = ("node",)
-
-    def __init__(self, node: "Node") -> None:
-        self.deadline = -1
-        self.node = node
-
-    def fire(self, now: int) -> None:
-        for uuid in list(self.node.origin.arrived):
-            self.node.origin.homeless.settle(uuid, now)
-
-
-class Node:
+class Node(Exchange):
     """One participant of a bus.
 
     Args: `node_id` 16 bytes; `bus` the bus name, 1 to 64 bytes of UTF-8; `entropy` gives n random bytes
-    (`os.urandom`);
-    `label` tells people which program this is; `leaf` for a short-lived or small participant that has one
-    link and never
-    forwards; `transit` whether it forwards for others, None: once it has links of two media; `limits` of
-    every link; `wake` is called when there may be something new for `connections_to_flush` or `take_events`;
-    `encode` turns the answer of the introspection endpoint into CBOR bytes (`cbor2.dumps`), None: it is not
-    served.
-    All times are integers in ms of one clock of any origin, not negative. Raises LocalError for misuse.
+    (`os.urandom`); `label` tells people which program this is; `leaf` for a short-lived or small participant
+    that has one link and never forwards; `transit` whether it forwards for others, None: once it has links of
+    two media; `limits` of every link; `wake` is called when there may be something new for
+    `connections_to_flush` or `take_events`; `encode` turns the answer of the introspection endpoint into CBOR
+    bytes (`cbor2.dumps`), None: it is not served. All times are integers in ms of one clock of any origin,
+    not negative. Raises LocalError for misuse.
     """
 
     def __init__(
@@ -96,40 +61,21 @@ class Node:
             raise LocalError("a bus name must have 1 to 64 bytes of UTF-8, not %d" % len(bus.encode()))
         if len(label.encode()) > codes.TEXT_SIZE_MAX:
             raise LocalError("a label must have at most 64 bytes of UTF-8")
-        self.bus = bus
+        incarnation = entropy(codes.INCARNATION_SIZE)
+        super().__init__(node_id, incarnation, bus, label, leaf, transit, wake)
         self.label = label
         self.leaf = leaf
         self.limits = limits if limits is not None else Limits()
         self.closed = False
-        self.me = Peer(node_id, entropy(codes.INCARNATION_SIZE), label, leaf)
-        self.timers = Timers()
-        self.routes = Routes()
-        self.directory = Directory()
-        self.connections: "list[Connection]" = []
         self._entropy = entropy
         self._encode = encode
-        self._wake = wake
         # The adapter's: one map for each link that it dials again when it is lost (section 9).
         self.dialled: "Callable[[], list[dict[str, object]]] | None" = None
         # The adapter's, too: the name of an endpoint that this program publishes to, for people.
         self.name_of: "Callable[[bytes], str] | None" = None
-        self._events: "list[events.Event]" = []
-        self._flush: "list[Connection]" = []
-        self._cut_off: "list[Connection]" = []
-        self._sweep = SweepTimer(self)
-        self._arrival = ArrivalTimer(self)
-        self.mesh = Mesh(self, transit)
-        self.counters = self.mesh.counters
-        self.refused_at = -1  # when a comer to a listener of this program was refused last
-        self.forwarder = Forwarder(self)
-        self.lookups = Lookups(self)
-        self.origin = Origin(self, self.emit)
-        self.desk = Desk(
-            self.me, self.routes, self.directory, self.timers, self.origin, self.emit, self._announce
-        )
-        self.origin.desk = self.desk
+        self.refused_at = -1  # when a connection to a listener of this program was refused last
         if encode is not None:
-            self.desk.register_builtin(self._introspect)
+            self.receiving.register_builtin(self._introspect)
 
     def __repr__(self) -> str:
         return "<node %r %s on bus %r, links: %d%s>" % (
@@ -148,7 +94,7 @@ class Node:
     # Links
 
     def note_refused(self, now: int) -> None:
-        """A comer to a listener of this program was refused, for what somebody has to mend."""
+        """A connection to a listener of this program was refused, for what somebody has to mend."""
         self.counters["comers_refused"] = self.counters.get("comers_refused", 0) + 1
         self.refused_at = now
 
@@ -157,9 +103,9 @@ class Node:
         refused at once.
         """
         self._check_open()
-        nonce = self._entropy(codes.NONCE_SIZE)
+        authenticator = Authenticator(link.prove, self._entropy)
         sort = PacketConnection if link.sort == "packet" else Connection
-        connection = sort(self, link, nonce, self.limits, now)
+        connection = sort(self, link, authenticator, self.limits, now)
         self.connections.append(connection)
         self.mesh.count_syncing(now)
         if len(self.connections) > codes.LINKS_MAX:
@@ -168,20 +114,11 @@ class Node:
         return connection
 
     def connections_to_flush(self) -> "list[Connection]":
-        """Those with something to write since the last call."""
+        """The connections that have something to write since the last call."""
         flush = self._flush
         if flush:
             self._flush = []
         return flush
-
-    def take_events(self) -> "list[events.Event]":
-        """What happened since the last call. `receive_data`, `receive_eof` and `handle_timer` return the same
-        list.
-        """
-        happened = self._events
-        if happened:
-            self._events = []
-        return happened
 
     def next_deadline(self) -> "int | None":
         """When `handle_timer` is due, in ms; None if nothing is."""
@@ -203,10 +140,10 @@ class Node:
         if self.closed:
             return
         self.closed = True
-        for endpoint in list(self.desk.endpoints.values()):
+        for endpoint in list(self.receiving.endpoints.values()):
             for receiver in list(endpoint.receivers):
-                self.desk.deregister(receiver, now)
-        self.desk.lose_peer(self.me)
+                self.receiving.deregister(receiver, now)
+        self.receiving.lose_peer(self.me)
         self.origin.close()
         self.timers.disarm(self._sweep)
         for connection in list(self.connections):
@@ -230,14 +167,12 @@ class Node:
         """Register a receiver at `endpoint`, 16 bytes.
 
         Args: `kind` UNICAST, ANYCAST or BROADCAST; `realm` PROCESS to GLOBAL; `name` for people, at most 64
-        bytes of
-        UTF-8; `cost` 0 to 16383, the cheapest anycast holder is chosen; `queue_max` messages and `size_max`
-        bytes bound its queue;
-        `policy` REFUSE, DROP_OLDEST, DROP_NEWEST, -1: REFUSE, for BROADCAST DROP_OLDEST; for BROADCAST only
-        LATEST: of each origin the newest. Nobody hears that a broadcast is refused, so there REFUSE is
-        DROP_NEWEST, which counts it.
-        `opening`, 1 to 4, credit of those who have not sent yet; below 4 it says that so many are worked on
-        at once. Raises EndpointTakenError, LocalError.
+        bytes of UTF-8; `cost` 0 to 16383, the cheapest anycast holder is chosen; `queue_max` messages and
+        `size_max` bytes bound its queue; `policy` REFUSE, DROP_OLDEST, DROP_NEWEST, -1: REFUSE, for BROADCAST
+        DROP_OLDEST; for BROADCAST only LATEST: of each origin the newest. Nobody hears that a broadcast is
+        refused, so there REFUSE is DROP_NEWEST, which counts it. `opening`, 1 to 4, credit of those who have
+        not sent yet; below 4 it says that so many are worked on at once. Raises EndpointTakenError,
+        LocalError.
         """
         self._check_open()
         _check_id("endpoint", endpoint)
@@ -254,10 +189,12 @@ class Node:
         if not 1 <= opening <= codes.OPENING_CREDIT:
             raise LocalError("opening must be 1 to 4 messages, not %r" % opening)
         policy = _policy(policy, kind)
-        receiver = self.desk.register(endpoint, kind, realm, name, cost, queue_max, size_max, policy, opening)
+        receiver = self.receiving.register(
+            endpoint, kind, realm, name, cost, queue_max, size_max, policy, opening
+        )
         if self.leaf and kind == codes.UNICAST and realm != codes.PROCESS:
             self.lookups.watch(endpoint)
-        if endpoint in self.origin.homeless.waiting:
+        if endpoint in self.origin.unresolved.waiting:
             self.origin.arrived[endpoint] = True
             self.timers.arm(self._arrival, 0)
             if self._wake is not None:
@@ -266,26 +203,26 @@ class Node:
 
     def deregister(self, receiver: Receiver, now: int) -> None:
         """Close a receiver; what it has not taken is answered as RECEIVER_CLOSED. Twice is once."""
-        self.desk.deregister(receiver, now)
+        self.receiving.deregister(receiver, now)
 
     def take(self, receiver: Receiver, now: int) -> "Message | None":
         """The oldest message in a receiver's queue, or None. Raises ClosedError when it is closed and
         empty.
         """
-        message = self.desk.take(receiver)
+        message = self.receiving.take(receiver)
         if message is None:
-            self.desk.check_receiver(receiver)
+            self.receiving.check_receiver(receiver)
         return message
 
     def is_process_only(self, endpoint: bytes) -> bool:
         """Whether this node has that endpoint with realm PROCESS: payloads for it stay objects."""
-        return endpoint in self.desk.process_only
+        return endpoint in self.receiving.process_only
 
     # Sending
 
     def send(
         self,
-        endpoint: bytes,
+        endpoint: Address,
         payload: object,
         now: int,
         format: int = codes.RAW,
@@ -300,12 +237,10 @@ class Node:
         """Send to a unicast or anycast endpoint.
 
         Returns 0 if the message was accepted for transport, else a token whose Outcome will come: ACCEPTED or
-        UNDELIVERED; with `confirm`
-        TAKEN, UNDELIVERED or UNKNOWN within `timeout_ms`. `node_id` picks the node; `ttl_ms` waits for the
-        endpoint to appear. `timeout_ms` None: with `confirm` 30 s; a plain message waits for credit and room,
-        as long as it takes. With
-        `wait=False` a lack of credit or room raises FullError. Raises WrongKindError for a broadcast
-        endpoint, LocalError.
+        UNDELIVERED; with `confirm` TAKEN, UNDELIVERED or UNKNOWN within `timeout_ms`. `node_id` picks the
+        node; `ttl_ms` waits for the endpoint to appear. `timeout_ms` None: with `confirm` 30 s; a plain
+        message waits for credit and room, as long as it takes. With `wait=False` a lack of credit or room
+        raises FullError. Raises WrongKindError for a broadcast endpoint, LocalError.
         """
         if type(payload) is bytes and 0 <= format < 3 and not (confirm or node_id or self.closed):  # 3: TYPED
             flow = self.origin.direct.get(endpoint)
@@ -315,15 +250,16 @@ class Node:
                     hop = flow.link()
                 size = len(payload)
                 if hop is not None and size <= hop.limits.message_size_max:
-                    outbox = hop.outbox
-                    if outbox.queued_size < _QUEUE_SIZE_MAX:
+                    queue = hop.queue
+                    if queue.size < _QUEUE_SIZE_MAX:
                         flow.sent = seq = flow.sent + 1
                         flow.last_used = now
-                        out = Outgoing(_SEND, flow.peer, endpoint, seq, payload, format, type_id)
-                        outbox.queue.items.append(out)
-                        outbox.queued_size += size + OVERHEAD
+                        out = Frame(_SEND, flow.peer.key, endpoint, seq, payload, format, type_id)
+                        queue.items.append(out)
+                        queue.size += size + OVERHEAD
                         if not hop.flush_wanted:
-                            hop.touch()
+                            hop.flush_wanted = True
+                            self.note_flush(hop)
                         return 0
         self._check_message(endpoint, payload, format, type_id, node_id)
         _check_time("ttl_ms", ttl_ms)
@@ -331,7 +267,8 @@ class Node:
             timeout_ms = 30000 if confirm else -1
         else:
             _check_time("timeout_ms", timeout_ms)
-        self.arm_sweep(now)
+        if self._sweep.deadline < 0:
+            self.arm_sweep(now)
         kind = codes.CONFIRM if confirm else codes.SEND
         return self.origin.submit(
             kind, endpoint, payload, format, type_id, node_id, ttl_ms, timeout_ms, 0, wait, now
@@ -339,7 +276,7 @@ class Node:
 
     def publish(
         self,
-        endpoint: bytes,
+        endpoint: Address,
         payload: object,
         now: int,
         format: int = codes.RAW,
@@ -360,14 +297,15 @@ class Node:
         if not -1 <= patience_ms <= 0x7FFFFFFF:
             raise LocalError("patience_ms must be -1 to 2147483647 ms, not %r" % patience_ms)
         self._check_message(endpoint, payload, format, type_id, b"")
-        self.arm_sweep(now)
+        if self._sweep.deadline < 0:
+            self.arm_sweep(now)
         return self.origin.publisher.publish(
             endpoint, payload, format, type_id, wait, best_effort, patience_ms, now
         )
 
     def request(
         self,
-        endpoint: bytes,
+        endpoint: Address,
         payload: object,
         now: int,
         format: int = codes.RAW,
@@ -383,15 +321,15 @@ class Node:
         `timeout_ms`.
 
         With `window`, 1 to 32767 parts, a streaming reply is wanted: PARTIAL outcomes (each to be confirmed
-        with `consume_part`), then ENDED or
-        another; the timeout then counts from the last part.
+        with `consume_part`), then ENDED or another; the timeout then counts from the last part.
         """
         self._check_message(endpoint, payload, format, type_id, node_id)
         _check_time("ttl_ms", ttl_ms)
         _check_time("timeout_ms", timeout_ms)
         if not 0 <= window < 0x8000:
             raise LocalError("window must be 0 to 32767 parts, not %r" % window)
-        self.arm_sweep(now)
+        if self._sweep.deadline < 0:
+            self.arm_sweep(now)
         return self.origin.submit(
             codes.REQUEST, endpoint, payload, format, type_id, node_id, ttl_ms, timeout_ms, window, wait, now
         )
@@ -437,7 +375,7 @@ class Node:
         ignored.
         """
         self._check_answer(request, payload, format, type_id)
-        return self.desk.respond(request, payload, format, type_id, now)
+        return self.receiving.respond(request, payload, format, type_id, now)
 
     def respond_part(
         self, request: Request, payload: object, now: int, format: int = codes.RAW, type_id: bytes = b""
@@ -446,11 +384,11 @@ class Node:
         for it.
         """
         self._check_answer(request, payload, format, type_id)
-        return self.desk.respond_part(request, payload, format, type_id, now)
+        return self.receiving.respond_part(request, payload, format, type_id, now)
 
     def respond_end(self, request: Request, now: int) -> int:
         """End a streaming reply. Returns as `respond` does."""
-        return self.desk.respond_end(request, now)
+        return self.receiving.respond_end(request, now)
 
     def respond_error(self, request: Request, code: int, text: str, now: int) -> int:
         """Answer with an error: `code` 256 and up is the application's own, HANDLER_FAILED (64) an
@@ -458,7 +396,7 @@ class Node:
         """
         if not 0 < code <= 0xFFFFFFFF:
             raise LocalError("an error code must be 1 to 4294967295, not %r" % code)
-        return self.desk.respond_error(request, code, text, now)
+        return self.receiving.respond_error(request, code, text, now)
 
     # Introspection
 
@@ -466,95 +404,14 @@ class Node:
         """The state of this node in plain values: what its introspection endpoint answers (docs/protocol.md,
         section 9).
         """
-        return report(self, now)
+        dialled = [] if self.dialled is None else self.dialled()
+        return report(self.origin, self.receiving, dialled, self.name_of, self.refused_at, now)
 
     def _introspect(self, now: int) -> bytes:
         assert self._encode is not None
-        return self._encode(report(self, now))
-
-    # For connections
-
-    def emit(self, event: events.Event) -> None:
-        if self._wake is not None and not self._events:
-            self._wake()
-        self._events.append(event)
-
-    def note_flush(self, connection: Connection) -> None:
-        if self._wake is not None and not self._flush:
-            self._wake()
-        self._flush.append(connection)
-
-    def cut_off(self, connection: Connection) -> None:
-        """Not at once: the caller is in the midst of its queues."""
-        if connection not in self._cut_off:
-            self._cut_off.append(connection)
-            self.timers.arm(connection, 0)
-
-    def resume_room(self, connection: Connection, now: int) -> None:
-        """A link has room: the flows that wait for it go on, in turn."""
-        for flow in connection.room_waiters.drain():
-            connection.room_waiters.push(flow)
-        while len(connection.room_waiters) and connection.has_room():
-            item = connection.room_waiters.pop()
-            flow = item
-            self.origin.resume(flow, now, _RESUME_BURST)
-
-    def resume_broadcast(self, connection: Connection, now: int) -> None:
-        """A link has room for broadcasts, or is gone."""
-        waiters = connection.broadcast_waiters
-        connection.broadcast_waiters = []
-        for flow in waiters:
-            self.origin.publisher.resume(flow, now)
-
-    def take_broadcast(
-        self, connection: Connection, source: Peer, header: Header, payload: bytes, now: int
-    ) -> None:
-        """A PUBLISH came: from the parent of its tree it is passed on and taken, from others it is not."""
-        forwarder = self.forwarder
-        root = forwarder.root_of(connection, source, header.destination)
-        if root is None:
-            forwarder.counters["strayed"] += 1
-            return
-        endpoint = self.desk.endpoints.get(header.endpoint)
-        if not self.leaf:
-            forwarder.spread(connection, root, source, header, payload, endpoint is not None, now)
-        if endpoint is not None:
-            self.desk.arrive(connection, source, header, payload, now)
-
-    def check_directory(self, peer: Peer) -> None:
-        """Raises Refusal if there is no room for one more entry of another node."""
-        if len(peer.entries) >= codes.ENTRIES_MAX or self.directory.size >= codes.DIRECTORY_MAX:
-            raise Refusal(codes.TOO_MANY, "more than 16384 directory entries of a node, or 65536 in all")
-
-    def sweep(self, now: int) -> None:
-        """Once in a while: what has been idle for long is forgotten."""
-        self.origin.sweep(now)
-        self.desk.sweep(now)
-        self.routes.sweep(now)
-        self.mesh.report_duplicates(now)
-        if self.routes.peers or self.routes.departed or self.desk.has_flows():
-            self.timers.arm(self._sweep, now + codes.SWEEP_MS)
+        return self._encode(self.report(now))
 
     # Checks
-
-    def _announce(self, endpoint: Endpoint) -> None:
-        """One of our own endpoints came or went; of the built-in one nobody hears."""
-        uuid = endpoint.uuid
-        if uuid == codes.INTROSPECTION:
-            return
-        entry = Entry(self.me, uuid, endpoint.kind, endpoint.realm)
-        entry.name = endpoint.name
-        entry.cost = endpoint.cost
-        here = uuid in self.desk.endpoints
-        self.emit(events.EndpointEvent(events.ENDPOINT_UP if here else events.ENDPOINT_DOWN, entry))
-        if endpoint.realm != codes.PROCESS:
-            self.mesh.lines.registered(uuid, endpoint.realm)
-            self.lookups.changed(uuid, 0)
-        self.forwarder.subscribed(uuid)
-
-    def arm_sweep(self, now: int) -> None:
-        if self._sweep.deadline < 0:
-            self.timers.arm(self._sweep, now + codes.SWEEP_MS)
 
     def _check_open(self) -> None:
         if self.closed:
@@ -567,7 +424,11 @@ class Node:
         _check_id("endpoint", endpoint)
         if node_id:
             _check_id("node_id", node_id)
-        if format == codes.OBJECT and endpoint in self.desk.process_only and node_id in (b"", self.node_id):
+        if (
+            format == codes.OBJECT
+            and endpoint in self.receiving.process_only
+            and node_id in (b"", self.node_id)
+        ):
             return
         self._check_payload(payload, format, type_id)
 
@@ -600,7 +461,7 @@ class Node:
 
     def endpoints(self) -> "list[Endpoint]":
         """This node's own endpoints, the built-in one included."""
-        return list(self.desk.endpoints.values())
+        return list(self.receiving.endpoints.values())
 
 
 def _check_time(name: str, value: int) -> None:
@@ -610,7 +471,7 @@ def _check_time(name: str, value: int) -> None:
 
 
 def _policy(policy: int, kind: int) -> int:
-    """What a full queue does, as the desk knows it."""
+    """The policy of a full queue, as receiving knows it."""
     if not -1 <= policy <= codes.LATEST:
         raise LocalError(
             "policy must be REFUSE, DROP_OLDEST, DROP_NEWEST or LATEST (0 to 3), not %r" % policy

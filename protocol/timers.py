@@ -1,9 +1,12 @@
 """Deadlines in buckets of 64 ms: arming and disarming cost two dictionary operations, whatever their number.
 
 A bucket is searched for its earliest deadline only when it is the next to fire, so a request that is answered
-long before
-its timeout never pays for an ordered structure. Reads no clock.
+long before its timeout never pays for an ordered structure. Reads no clock.
 """
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
 
 _BUCKET_BITS = 6
 
@@ -18,6 +21,19 @@ class Timer:
 
     def fire(self, now: int) -> None:
         raise NotImplementedError
+
+
+class Call(Timer):
+    """Calls something with the time when it is due."""
+
+    __slots__ = ("_action",)
+
+    def __init__(self, action: "Callable[[int], None]") -> None:
+        self.deadline = -1
+        self._action = action
+
+    def fire(self, now: int) -> None:
+        self._action(now)
 
 
 class Timers:
@@ -45,6 +61,12 @@ class Timers:
             bucket[timer] = True
             if number == self._first and deadline < self._next:
                 self._next = deadline
+
+    def call_at(self, deadline: int, action: "Callable[[int], None]") -> Timer:
+        """Call `action` with the time at `deadline`, once; the timer returned moves or disarms it."""
+        call = Call(action)
+        self.arm(call, deadline)
+        return call
 
     def disarm(self, timer: Timer) -> None:
         """Forget a timer; one that is not armed is left alone."""

@@ -29,6 +29,7 @@ SLOWEST = (
     *("test_lines", "test_nodes", "test_benchmarks", "test_micropython", "test_cli_talk", "test_cli_monitor"),
     *("test_control", "test_examples", "test_model", "test_scenarios", "test_demo", "test_joins"),
     *("test_shrinking", "test_cli_firmware", "test_ble_radio", "test_cli_doctor", "test_threads_processes"),
+    *("test_site", "test_docs"),
 )
 
 

@@ -1,4 +1,4 @@
-"""A stage of the soak: each of the README's ways to install, on each Python that is here, as a table.
+"""A stage of the soak: each way to install of docs/howto/install.md, on each Python that is here, as a table.
 
 From a checkout, from the sdist and from the wheels that `make wheels` makes; compiled as it comes, and pure.
 What was installed then runs the README's first example. Each build is a whole one, so this takes some

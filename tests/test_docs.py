@@ -1,5 +1,6 @@
-"""The documents: examples run, links lead somewhere, the module map is complete, tables equal the code."""
+"""The documents: examples run, links lead somewhere, each file says its job, tables equal the code."""
 
+import contextlib
 import inspect
 import os
 import re
@@ -17,34 +18,29 @@ from typing import Any
 import pytest
 
 import busway
-from busway.adapters import facade
+from busway.adapters import making
 from busway.adapters.opening import TCP_PORT
 from busway.drivers import ble, serial, serial_ports, tcp, unix, websocket, websocket_http
 from busway.errors import _REASON_SENTENCES
 from busway.names import NAME_SIZE_MAX, NAMESPACE
 from busway.payloads import DEPTH_MAX, INTEGER_SIZE_MAX
 from busway.protocol import Limits, codes
-from busway.protocol.packets import MTU_SERIAL
+from busway.protocol.packet.packets import MTU_SERIAL
+from tests.front.cli_rig import Running, busway_started
 from tests.rigs import aio
+from tests.rigs.boards import board
 from tests.rigs.processes import output_of
 from tests.rigs.tree import ROOT, SOURCE
 
 DOCUMENTS = (
-    "README.md",
-    "CHANGELOG.md",
-    "docs/guarantees.md",
-    "docs/protocol.md",
-    "docs/routing.md",
-    "docs/links/unix.md",
-    "docs/links/tcp.md",
-    "docs/links/websocket.md",
-    "docs/links/ble.md",
-    "docs/links/browser.md",
-    "docs/links/named_pipe.md",
-    "docs/links/serial.md",
-    "docs/embedded.md",
+    *(path.name for path in sorted(ROOT.glob("*.md"))),
+    *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))),
     "firmware_examples/bridge/README.md",
 )
+CALLS, TESTING, CLOCK = "docs/tutorial/calls.md", "docs/howto/testing.md", "docs/tutorial/first-program.md"
+COMMANDS = "docs/howto/command-line.md"
+MACHINES, BOARD = "docs/tutorial/two-machines.md", "docs/tutorial/board.md"
+CONFIGURATION = "docs/reference/configuration.md"
 CODE_FOLDERS = (
     "protocol",
     "drivers",
@@ -72,21 +68,19 @@ def blocks(document: str, language: str) -> list[str]:
     return [body for found, body in FENCE.findall(text_of(document)) if found == language]
 
 
-def programs() -> dict[str, str]:
-    """README's Python blocks that begin with a file name, by that name."""
+def programs(document: str) -> dict[str, str]:
+    """Its Python blocks that begin with a file name, by that name."""
     named = {}
-    for body in blocks("README.md", "python"):
+    for body in blocks(document, "python"):
         if first := re.match(r"# (\w+\.py)\n", body):
             named[first[1]] = body
     return named
 
 
-def tour() -> str:
-    """README's other Python blocks, as one pastes them: a blank line ends what is indented."""
-    return (
-        "\n".join(body for body in blocks("README.md", "python") if not re.match(r"# [\w/]+\.py\n", body))
-        + "\n"
-    )
+def pasted(document: str) -> str:
+    """Its other Python blocks, as one pastes them: a blank line ends what is indented."""
+    found = [body for body in blocks(document, "python") if not re.match(r"# [\w/]+\.py\n", body)]
+    return "\n".join(found) + "\n"
 
 
 def tables(document: str) -> Iterator[tuple[list[str], list[list[str]]]]:
@@ -100,20 +94,6 @@ def rows_of(document: str, *header: str) -> list[list[str]]:
     """The rows of the one table whose header begins so."""
     (rows,) = [rows for head, rows in tables(document) if tuple(head[: len(header)]) == header]
     return rows
-
-
-def module_map() -> list[str]:
-    """The paths that README's module map names; folders end with a slash."""
-    (body,) = blocks("README.md", "text")
-    paths: list[str] = []
-    folders: list[str] = []
-    for line in body.splitlines():
-        name = line.split()[0]
-        depth = (len(line) - len(line.lstrip())) // 4
-        del folders[depth:]
-        paths.append("".join(folders) + name)
-        folders.append(name)
-    return paths
 
 
 def anchors(document: str) -> set[str]:
@@ -148,13 +128,27 @@ async def answered(endpoint: str, payload: object) -> None:
         await bus.request(endpoint, payload, ttl=10.0, timeout=15.0)
 
 
+@contextmanager
+def at_work(document: str, name: str, folder: Path, endpoint: str, payload: object) -> Iterator[None]:
+    """A program of the document that serves, once it answers there."""
+    script = folder / name
+    script.write_text(programs(document)[name])
+    with running(script):
+        aio.run(answered(endpoint, payload))
+        yield
+
+
 @pytest.fixture
 def pump(own_bus: None, tmp_path: Path) -> Iterator[None]:
     """The first terminal of the README's first example."""
-    script = tmp_path / "pump.py"
-    script.write_text(programs()["pump.py"])
-    with running(script):
-        aio.run(answered("lab/pump", {"rpm": 0}))
+    with at_work("README.md", "pump.py", tmp_path, "lab/pump", {"rpm": 0}):
+        yield
+
+
+@pytest.fixture
+def clock(own_bus: None, tmp_path: Path) -> Iterator[None]:
+    """The tutorial's first program."""
+    with at_work(CLOCK, "clock.py", tmp_path, "lab/time", None):
         yield
 
 
@@ -169,29 +163,53 @@ def in_order(expected: Sequence[str], output: str) -> bool:
     return True
 
 
+def prints_what_it_says(document: str, name: str, folder: Path) -> None:
+    """Runs a program to its end."""
+    source = programs(document)[name]
+    (folder / name).write_text(source)
+    assert PRINTED.findall(source) == output_of([sys.executable, folder / name], cwd=folder).splitlines()
+
+
 def test_two_terminals(pump: None, tmp_path: Path) -> None:
-    source = programs()["ask.py"]
-    script = tmp_path / "ask.py"
-    script.write_text(source)
-    assert PRINTED.findall(source) == output_of([sys.executable, script], cwd=tmp_path).splitlines()
+    prints_what_it_says("README.md", "ask.py", tmp_path)
 
 
 def test_two_terminals_need_at_most_eight_lines_each() -> None:
     for name in ("pump.py", "ask.py"):
-        assert len([line for line in programs()[name].splitlines()[1:] if line]) <= 8
+        assert len([line for line in programs("README.md")[name].splitlines()[1:] if line]) <= 8
 
 
-def test_other_programs(own_bus: None, tmp_path: Path) -> None:
-    rest = {name: body for name, body in programs().items() if name not in ("pump.py", "ask.py")}
-    assert rest
-    for name, body in rest.items():
-        (tmp_path / name).write_text(body)
-        printed = output_of([sys.executable, tmp_path / name], cwd=tmp_path).splitlines()
-        assert PRINTED.findall(body) == printed, name
+def test_the_tutorials_first_program(clock: None, tmp_path: Path) -> None:
+    prints_what_it_says(CLOCK, "ask_time.py", tmp_path)
+    shows_what_it_says(CLOCK, tmp_path)
 
 
-def test_tour_pasted_into_the_python_prompt(own_bus: None, tmp_path: Path) -> None:
-    source = tour()
+RUN_ELSEWHERE = {
+    "pump.py",
+    "ask.py",
+    "clock.py",
+    "ask_time.py",
+    "site.py",
+}  # the last: tests/web/test_page.py
+ALONE = [
+    (document, name) for document in DOCUMENTS for name in programs(document) if name not in RUN_ELSEWHERE
+]
+
+
+@pytest.mark.parametrize(("document", "name"), ALONE)
+def test_programs_that_run_alone(own_bus: None, tmp_path: Path, document: str, name: str) -> None:
+    prints_what_it_says(document, name, tmp_path)
+
+
+def test_there_are_such_programs() -> None:
+    assert {name for _, name in ALONE} == {"upper.py", "blocking.py", "core.py"}
+
+
+@pytest.mark.parametrize(("document", "words"), [(CALLS, 20), (TESTING, 4)])
+def test_what_is_pasted_into_the_python_prompt(
+    own_bus: None, tmp_path: Path, document: str, words: int
+) -> None:
+    source = pasted(document)
     run = subprocess.run(
         [sys.executable, "-m", "asyncio"],
         input=source,
@@ -203,14 +221,14 @@ def test_tour_pasted_into_the_python_prompt(own_bus: None, tmp_path: Path) -> No
     )
     assert "Error" not in run.stderr, run.stderr
     expected = [word for line in PRINTED.findall(source) for word in line.split()]
-    assert len(expected) > 20
+    assert len(expected) > words
     assert in_order(expected, run.stdout), run.stdout
 
 
-def commands() -> list[tuple[str, list[str]]]:
-    """README's `busway` commands, each with the lines it is said to print."""
+def commands(document: str) -> list[tuple[str, list[str]]]:
+    """Its `busway` commands, each with the lines it is said to print."""
     found: list[tuple[str, list[str]]] = []
-    for body in blocks("README.md", "console"):
+    for body in blocks(document, "console"):
         for line in body.splitlines():
             if line.startswith("$ "):
                 found.append((line[2:], []))
@@ -219,18 +237,70 @@ def commands() -> list[tuple[str, list[str]]]:
     return found
 
 
-def test_command_line(pump: None, tmp_path: Path) -> None:
-    for line, shown in commands():
-        words = shlex.split(line)
-        assert words[0] == "busway", line
-        printed = output_of([sys.executable, "-m", "busway", *words[1:]], cwd=tmp_path)
-        assert printed.strip() or not shown, line
-        for text in shown:  # "…" stands for what differs from run to run
-            parts = [" ".join(part.split()) for part in text.split("…")]
-            assert in_order(parts, " ".join(printed.split())), f"{line} printed:\n{printed}"
+def prints(line: str, shown: Sequence[str], folder: Path, **extra: str) -> None:
+    """Runs one command; "…" stands for what differs from run to run."""
+    words = shlex.split(line)
+    assert words[0] == "busway", line
+    printed = output_of([sys.executable, "-m", "busway", *words[1:]], cwd=folder, env={**os.environ, **extra})
+    assert printed.strip() or not shown, line
+    for text in shown:
+        parts = [" ".join(part.split()) for part in text.split("…")]
+        assert in_order(parts, " ".join(printed.split())), f"{line} printed:\n{printed}"
 
 
-# Links and the module map --------------------
+def shows_what_it_says(document: str, folder: Path) -> None:
+    """Runs the document's commands one after the other."""
+    assert commands(document)
+    for line, shown in commands(document):
+        prints(line, shown, folder)
+
+
+@pytest.mark.parametrize("document", ["README.md", COMMANDS])
+def test_command_line(pump: None, tmp_path: Path, document: str) -> None:
+    shows_what_it_says(document, tmp_path)
+
+
+def test_two_machines(tmp_path: Path) -> None:
+    """Each machine is a `BUSWAY_DIR` of its own; the address is a port of the first one's bridge."""
+    (serve, _), (listening, _), (dialling, _), *asked = commands(MACHINES)
+    with contextlib.ExitStack() as stack:
+        first, second = (stack.enter_context(tempfile.TemporaryDirectory(prefix="bw-")) for _ in range(2))
+
+        def start(line: str, directory: str) -> Running:
+            words = shlex.split(line)[1:]
+            return stack.enter_context(
+                busway_started(*words, bus="default", BUSWAY_DIR=directory, BUSWAY_TOKEN="secret")
+            )
+
+        start(serve, first)
+        said = until_line(start(listening.replace("0.0.0.0:7000", "127.0.0.1:0"), first), "listening")
+        (url,) = re.findall(r"tcp://[\d.:]+", said)
+        until_line(start(dialling.replace("tcp://192.168.1.20:7000", url), second), "link-up")
+        for line, shown in asked:
+            prints(line, shown, tmp_path, BUSWAY_DIR=second)
+
+
+def test_the_board_of_the_tutorial(own_bus: None, tmp_path: Path) -> None:
+    installed, shell = tmp_path / "board", tmp_path / "shell"
+    installed.mkdir()
+    shell.mkdir()
+    with (
+        board("uart_sensor.py", installed) as found,
+        busway_started("bridge", found.url, bus="default") as bridge,
+    ):
+        until_line(bridge, "link-up")
+        aio.run(answered("lab/identify", 1))
+        shows_what_it_says(BOARD, shell)
+
+
+def until_line(running: Running, text: str) -> str:
+    """The next line it prints that has the text."""
+    while text not in (line := running.line()):
+        pass
+    return line
+
+
+# Links and what files say of themselves --------------------
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -245,30 +315,39 @@ def test_links_lead_somewhere(document: str) -> None:
             assert anchor in anchors(str(found.resolve().relative_to(ROOT))), target
 
 
-def test_module_map_names_what_exists() -> None:
-    for path in module_map():
-        assert (ROOT / path).is_dir() if path.endswith("/") else (ROOT / path).is_file(), path
-
-
-def test_module_map_names_every_source_file() -> None:
-    named = set(module_map())
-    missing = []
-    for folder in CODE_FOLDERS:
+def test_each_file_says_its_job_first() -> None:
+    silent = []
+    for folder in (*CODE_FOLDERS, "tests"):
         for base, folders, files in os.walk(ROOT / folder, followlinks=False):
             folders[:] = [name for name in folders if name != "__pycache__"]
-            here = Path(base).relative_to(ROOT)
-            missing += [str(here / name) for name in files if name.endswith((".py", ".js"))]
-    missing += [
-        f"{path.relative_to(ROOT)}/"
-        for path in (ROOT / "tests").iterdir()
-        if path.is_dir() and path.name != "__pycache__"
-    ]
-    assert sorted(path for path in missing if path not in named) == []
+            for name in files:
+                path = Path(base, name)
+                text = path.read_text(encoding="utf-8") if name.endswith((".py", ".js")) else "# no code"
+                if text.strip() and not re.match(r'(#!.*\n)?("""|#|/\*)', text):
+                    silent.append(str(path.relative_to(ROOT)))
+    assert silent == []
 
 
-def test_module_map_gives_each_its_job() -> None:
-    (body,) = blocks("README.md", "text")
-    assert [line for line in body.splitlines() if len(line.split()) < 2] == []
+NAMED_PATH = re.compile(r"[` ]((?:\.ci|adapters|docs|drivers|examples|protocol|src|tests)/[\w./*-]*)")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_the_files_that_a_document_names_are_there(document: str) -> None:
+    named = {path.rstrip(".") for path in NAMED_PATH.findall(text_of(document)) if "NAME" not in path}
+    assert [path for path in sorted(named) if not list(ROOT.glob(path))] == []
+    assert len(named) > 25 or document != "CONTRIBUTING.md"
+    for path, test in re.findall(r"(tests/\S+\.py)::(\w+)", text_of(document)):
+        assert f"def {test}(" in text_of(path)
+
+
+def test_contributors_are_sent_to_tables_that_are_there() -> None:
+    found = re.findall(r"`(\w+)`\s+(?:of|in)\s+`([\w./]+\.py)`", text_of("CONTRIBUTING.md"))
+    assert len(found) >= 4
+    assert [(name, path) for name, path in found if not re.search(rf"\b{name}\b", text_of(path))] == []
+
+
+def test_the_readme_is_short() -> None:
+    assert len(text_of("README.md").splitlines()) <= 200
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -287,7 +366,7 @@ def test_the_machine_path_rule_itself() -> None:
 
 @pytest.mark.parametrize("kind", [busway.AsyncBus, busway.Bus])
 def test_the_arguments_of_a_bus(kind: type) -> None:
-    told = [re.findall(r"`(\w+)", row[0])[0] for row in rows_of("docs/guarantees.md", "Argument", "Meaning")]
+    told = [re.findall(r"`(\w+)", row[0])[0] for row in rows_of(CONFIGURATION, "Argument", "Meaning")]
     assert told == [name for name in inspect.signature(kind).parameters if name != "self"]
 
 
@@ -311,7 +390,7 @@ def test_what_connect_raises_is_in_the_table(url: str, expected: type[Exception]
 
 def named_limits() -> dict[str, int]:
     """The numbers below the comment in codes.py that says docs/guarantees.md lists them."""
-    source = (ROOT / "protocol" / "codes.py").read_text()
+    source = Path(codes.__file__).read_text()
     tail = source.partition("docs/guarantees.md lists them")[2]
     assert tail
     return {name: getattr(codes, name) for name in re.findall(r"^([A-Z_]+): ", tail, re.MULTILINE)}
@@ -448,7 +527,7 @@ def test_protocol_states_what_the_carriers_do() -> None:
         "serial line": ("serial", serial.SerialChannel),
         "Bluetooth LE": ("ble", ble.BleChannel),
     }
-    keepalives = {scheme: keepalive_ms for scheme, (_, keepalive_ms) in facade._LINK_DEFAULTS.items()}
+    keepalives = {scheme: keepalive_ms for scheme, (_, keepalive_ms) in making._LINK_DEFAULTS.items()}
     for name, (scheme, channel) in carriers.items():
         assert rows[name] == [channel.realm.upper(), str(keepalives[scheme])], name
 
@@ -472,7 +551,7 @@ def test_protocol_states_the_times_and_sizes_of_the_code() -> None:
 
 
 def test_the_table_of_the_environment_is_what_the_code_reads() -> None:
-    section = text_of("docs/guarantees.md").partition("## Environment")[2].partition("\n## ")[0]
+    section = text_of(CONFIGURATION).partition("## Environment")[2]
     rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
     listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     sources = [ROOT / "setup.py", *(path for path in SOURCE.rglob("*.py"))]

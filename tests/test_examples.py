@@ -29,6 +29,7 @@ from tests.rigs.tree import ROOT
 from tests.test_docs import text_of
 
 EXAMPLES = ROOT / "examples"
+SHOWN = "docs/howto/examples.md"
 WAIT_S = 60.0
 READING = re.compile(r"cellar: -?\d+\.\d")
 
@@ -236,18 +237,18 @@ def test_two_machines_over_wss(tmp_path: Path) -> None:
     across("wss://127.0.0.1:0", "secret", tmp_path, cafile=str(tmp_path / "ca.pem"))
 
 
-def test_every_example_is_run_here_and_shown_in_the_readme() -> None:
-    mine, readme = Path(__file__).read_text(), text_of("README.md")
+def test_every_example_is_run_here_and_shown_in_the_documents() -> None:
+    mine, shown = Path(__file__).read_text(), text_of(SHOWN)
     for file in EXAMPLES.glob("*.py"):
-        assert f"](examples/{file.name})" in readme, file.name
+        assert f"](../../examples/{file.name})" in shown, file.name
         if file.name != "lab.py":  # which the others import
             assert f'"{file.name}"' in mine or f"{file.stem}:app" in mine or f'"{file.stem}"' in mine, (
                 file.name
             )
 
 
-def test_what_the_readme_quotes_is_what_the_files_say() -> None:
-    quoted = re.findall(r"^```python\n# examples/(\w+\.py)\n(.*?)^```$", text_of("README.md"), re.M | re.S)
+def test_what_the_documents_quote_is_what_the_files_say() -> None:
+    quoted = re.findall(r"^```python\n# examples/(\w+\.py)\n(.*?)^```$", text_of(SHOWN), re.M | re.S)
     assert {"lab.py", "sensor.py", "panel.py"} <= {name for name, _ in quoted}
     for name, body in quoted:
         assert body == (EXAMPLES / name).read_text(), name

@@ -1,4 +1,4 @@
-"""The README's ways to install Busway, each in a fresh environment, on the Python that runs the tests.
+"""The ways to install of docs/howto/install.md, each in a fresh environment, on the Python that runs this.
 
 The first of them, with a compiler, is in test_compiled.py; all on all Pythons that are here: install_soak.py.
 """

@@ -120,13 +120,98 @@ def test_type_checking_has_no_else_in_the_core() -> None:
     assert wrong == []
 
 
+BELOW = ("errors", "timers", "fifo", "outcomes")
+"""Modules of the core that stand below all rooms."""
+
+ROOMS = {
+    "wire": (),
+    "link": ("wire",),
+    "packet": ("wire", "link"),
+    "routing": ("wire", "link"),
+    "messaging": ("wire", "link", "routing"),
+    "leaf": ("wire", "packet"),
+}
+"""The core's rooms, and which others each may know."""
+
+SHARED = ("link.link", "link.authenticator")
+"""What is said of a link before its first byte, and what is proved over it: a leaf uses the same words."""
+
+
+def core_imports() -> dict[str, set[str]]:
+    """Of each module of the core, by its name below busway.protocol, those that it names, for types too."""
+    folder = ROOT / "protocol"
+    names = {
+        ".".join(path.relative_to(folder).with_suffix("").parts): path
+        for path in sorted(folder.rglob("*.py"))
+    }
+    graph: dict[str, set[str]] = {}
+    for name, path in names.items():
+        targets = {
+            one.target.removeprefix("busway.protocol.")
+            for one in imports_of(ast.parse(path.read_text()), package_of(path, folder, "busway.protocol"))
+            if one.within("busway.protocol")
+        }
+        graph[name] = {target if target in names else target.rpartition(".")[0] for target in targets} - {
+            name
+        }
+    return graph
+
+
+def cycle_in(graph: dict[str, set[str]]) -> list[str]:
+    """A way from a module back to it; empty if there is none."""
+    done: set[str] = set()
+
+    def walk(name: str, way: list[str]) -> list[str]:
+        if name in way:
+            return [*way[way.index(name) :], name]
+        if name in done:
+            return []
+        for target in sorted(graph.get(name, ())):
+            if found := walk(target, [*way, name]):
+                return found
+        done.add(name)
+        return []
+
+    for name in graph:
+        if found := walk(name, []):
+            return found
+    return []
+
+
+def test_no_module_of_the_core_leads_back_to_itself() -> None:
+    graph = core_imports()
+    assert len(graph) > 50
+    assert cycle_in(graph) == []
+
+
+def test_a_circle_would_be_seen() -> None:
+    assert cycle_in({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+
+
+def test_the_arrows_between_rooms_go_one_way() -> None:
+    wrong = [
+        f"{name} names {target}"
+        for name, targets in core_imports().items()
+        for target in sorted(targets)
+        if (room := name.partition(".")[0]) in ROOMS
+        and target.partition(".")[0] not in (room, *ROOMS[room], *BELOW)
+        and not (room == "leaf" and target in SHARED)
+    ]
+    assert wrong == []
+
+
+def test_what_stands_below_all_rooms_knows_none() -> None:
+    graph = core_imports()
+    assert {name: graph[name] for name in BELOW if graph[name]} == {}
+
+
 LINES_MAX = 700
 
 
 def test_no_file_that_is_shipped_is_longer_than_one_can_read_at_a_sitting() -> None:
     lengths = {
         path.relative_to(SOURCE): len(path.read_text().splitlines())
-        for pattern in ("*.py", "*/*.py", "web/*.js")
+        for pattern in ("*.py", "*/*.py", "*/*/*.py", "web/*.js")
         for path in SOURCE.glob(pattern)
     }
     assert {path: count for path, count in lengths.items() if count > LINES_MAX} == {}
@@ -142,7 +227,7 @@ def test_no_file_that_is_shipped_is_longer_than_one_can_read_at_a_sitting() -> N
         ("protocol", "from micropython import const", True),
         ("protocol", "from micropython import native", False),
         ("protocol", "from busway.protocol import codes", True),
-        ("protocol", "from busway.protocol.codes import SIZE_MAX", True),
+        ("protocol", "from busway.protocol.wire.codes import SIZE_MAX", True),
         ("protocol", "from . import codes", True),
         ("protocol", "from .codes import SIZE_MAX", True),
         ("protocol", "from .. import payloads", False),

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from busway import testing as testing
     from busway.adapters.asyncio import AsyncBus
-    from busway.adapters.asyncio_ends import Receiver, Service
+    from busway.adapters.asyncio_ends import Receiver
     from busway.adapters.dialled import DialledLink
+    from busway.adapters.ends import Service
     from busway.adapters.records import Change, EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo, Undelivered
     from busway.adapters.retrying import Retry
     from busway.adapters.threads import Bus
@@ -66,7 +67,7 @@ _HOME = {
     "RequestTimeout": "busway.errors",
     "Retry": "busway.adapters.retrying",
     "RouteInfo": "busway.adapters.records",
-    "Service": "busway.adapters.asyncio_ends",
+    "Service": "busway.adapters.ends",
     "Undeliverable": "busway.errors",
     "Undelivered": "busway.adapters.records",
     "UnknownType": "busway.errors",

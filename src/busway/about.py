@@ -1,4 +1,4 @@
-"""What is installed, in a line: Busway's version, whether its core is compiled, and the Python it runs on."""
+"""Says what is installed, in a line: Busway's version, whether its core is compiled, and the Python."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def plain_number(value: Any) -> Any:
 
 
 def buffer_of(value: Any) -> memoryview | None:
-    """What a value lends to read; None for one that lends nothing."""
+    """The buffer that a value lends to read; None for one that lends nothing."""
     try:
         return memoryview(value)
     except (TypeError, ValueError, BufferError):

@@ -7,13 +7,13 @@ neither agreed limits nor states nor time. Nothing that carries traffic imports 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, NamedTuple
 
 from busway.decode_values import bytes_text, cbor_text, endpoint_text, error_text, reason_text, value_text
 from busway.decode_views import Field, Frame, render_rich, render_text, to_json
-from busway.hexdump import parse_hex
 from busway.names import endpoint_id
 from busway.wire import Read, Refused, Trace, Varint, parse_body
 from busway.wire_names import SIGNAL_NAMES
@@ -32,6 +32,27 @@ _OURS = {_SENDER: "the node that sends this", 2: "the node that reads this"}
 _INTROSPECTION = "busway/introspection"
 _VARINT_SIZE_MAX = 5
 
+_XXD = re.compile(r"\s*[0-9a-fA-F]{8,}: (.*?)(?:  .*)?")
+_BETWEEN = re.compile(r"0[xX]|\\x|[,;:\-]")
+
+
+def parse_hex(text: str) -> bytes:
+    """Reads hex digits in pairs, together or apart, also with 0x or \\x before them, or what `xxd` prints.
+
+    What is between them may be white space, commas, semicolons, colons and hyphens; a line may end with a
+    comment after #. Raises ValueError for anything else; it names the line.
+    """
+    data = bytearray()
+    for number, line in enumerate(text.splitlines(), 1):
+        dumped = _XXD.fullmatch(line)
+        digits = dumped[1] if dumped else _BETWEEN.sub(" ", line.partition("#")[0])
+        try:
+            data += bytes.fromhex(digits)
+        except ValueError:
+            found = f"{line.strip()[:40]!r} in line {number}"
+            raise ValueError(f"expected hex digits in pairs, or what xxd prints, found {found}") from None
+    return bytes(data)
+
 
 @dataclass(slots=True)
 class _Cut:
@@ -44,7 +65,7 @@ class _Cut:
 
 
 class _Bound(NamedTuple):
-    """What the numbers of both tables stand for."""
+    """The meanings of the numbers of both tables."""
 
     aliases: dict[int, bytes]
     nodes: dict[int, bytes]
@@ -52,7 +73,7 @@ class _Bound(NamedTuple):
 
 @dataclass(slots=True)
 class Direction:
-    """What `explain` remembers of one direction of a link from call to call.
+    """The memory of `explain` for one direction of a link, from call to call.
 
     Attributes:
         label: shown with every frame, such as "a to b".

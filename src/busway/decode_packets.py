@@ -16,7 +16,7 @@ __all__ = ["explain_packets"]
 
 
 class _Direction:
-    """What the packets of one direction have told so far."""
+    """Remembers what the packets of one direction have told so far."""
 
     def __init__(self) -> None:
         self.nonces = b""  # the sender's and the receiver's, as soon as a SYN named both

@@ -1,4 +1,4 @@
-"""How single values of a frame read for people. Knows numbers and their names, not frames or streams."""
+"""Shows single values of a frame to people. Knows numbers and their names, not frames or streams."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _flags(flags: Any) -> str:
 
 
 def _with(text: str, head: int) -> str:
-    """What the head of an entry or a holder says, and which fields it announces."""
+    """The head of an entry or a holder in words, with the fields that it announces."""
     given = [name for bit, name in ((0x10, "credit"), (0x20, "cost"), (0x40, "name")) if head & bit]
     return ", ".join([f"0x{head:02x} {text}", *(f"with {name}" for name in given)])
 

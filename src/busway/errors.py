@@ -46,7 +46,7 @@ class Undeliverable(BusError):
     @property
     def reason_name(self) -> str:
         """The reason's name in the protocol, such as NO_ENDPOINT; "REASON_n" for a number unknown here."""
-        from busway.protocol.codes import REASON_NAMES
+        from busway.protocol.wire.codes import REASON_NAMES
 
         return REASON_NAMES.get(self.reason, f"REASON_{self.reason}")
 
@@ -142,7 +142,7 @@ class DeliveryUnknown(BusError):
 
 
 class PayloadError(BusError, ValueError):
-    """What arrived does not fit: it is no well-formed CBOR, or not what the receiver declared.
+    """A payload that arrived does not fit: it is no well-formed CBOR, or not what the receiver declared.
 
     Args:
         reason: the sentence, with the path to the field, as in "Reading.celsius: expected float, got str".

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import json
 import os
 import shutil
@@ -19,9 +20,9 @@ from pathlib import Path
 
 from busway.drivers.extras import missing
 from busway.errors import MissingLibrary
-from busway.protocol import codes, events
+from busway.protocol import codes, outcomes
 from busway.shortening import shorten
-from busway.shrinking import hush, shrink
+from busway.shrinking import drop, hush, shrink
 
 __all__ = ["MODULES", "build", "main", "measure", "strip"]
 
@@ -29,18 +30,28 @@ SOURCE = Path(__file__).parent
 
 _CORE = (
     "protocol/errors.py",
-    "protocol/wire.py",
-    "protocol/link.py",
-    "protocol/leaf_frames.py",
-    "protocol/leaf_state.py",
-    "protocol/leaf_link.py",
-    "protocol/leaf_origin.py",
-    "protocol/leaf.py",
+    "protocol/wire/fields.py",
+    "protocol/wire/aliases.py",
+    "protocol/wire/headers.py",
+    "protocol/wire/control.py",
+    "protocol/wire/entries.py",
+    "protocol/wire/hello.py",
+    "protocol/link/link.py",
+    "protocol/link/authenticator.py",
+    "protocol/leaf/frames.py",
+    "protocol/leaf/state.py",
+    "protocol/leaf/link.py",
+    "protocol/leaf/sender.py",
+    "protocol/leaf/leaf.py",
 )
 
 MODULES = {
     "protocol/leaf.py": _CORE,
-    "protocol/leaf_packets.py": ("protocol/cobs.py", "protocol/packets.py", "protocol/leaf_packets.py"),
+    "protocol/leaf_packets.py": (
+        "protocol/packet/cobs.py",
+        "protocol/packet/packets.py",
+        "protocol/leaf/packets.py",
+    ),
     "adapters/micropython.py": (
         "adapters/micropython_cbor.py",
         "adapters/micropython_names.py",
@@ -51,7 +62,7 @@ MODULES = {
     "adapters/micropython_usb.py": ("adapters/micropython_usb.py",),
     "adapters/micropython_entropy.py": ("adapters/micropython_entropy.py",),
     "adapters/micropython_sleep.py": ("adapters/micropython_sleep.py",),
-    "adapters/micropython_streams.py": ("protocol/leaf_streams.py", "adapters/micropython_streams.py"),
+    "adapters/micropython_streams.py": ("protocol/leaf/streams.py", "adapters/micropython_streams.py"),
     "adapters/micropython_types.py": ("adapters/micropython_types.py",),
     "adapters/micropython_net.py": ("adapters/micropython_net.py",),
     "adapters/micropython_websocket.py": ("adapters/micropython_websocket.py",),
@@ -72,13 +83,41 @@ def _homes(modules: Mapping[str, Sequence[str]]) -> dict[str, str]:
     return {_dotted(part): _dotted(name) for name, parts in modules.items() for part in parts}
 
 
-_PACKAGES = ("__init__.py", "protocol/__init__.py", "adapters/__init__.py")
-
 _CONSTANTS = {
     "codes": {name: value for name, value in vars(codes).items() if name.isupper()},
-    "events": {name: value for name, value in vars(events).items() if name.isupper()},
+    "events": {name: value for name, value in vars(outcomes).items() if name.isupper()},
+    "outcomes": {name: value for name, value in vars(outcomes).items() if name.isupper()},
 }
-_CONSTANT_MODULES = {"busway.protocol.codes": "codes", "busway.protocol.events": "events"}
+_CONSTANT_MODULES = {"busway.protocol.wire.codes": "codes", "busway.protocol.outcomes": "outcomes"}
+
+
+def _is_face(node: ast.ClassDef) -> bool:
+    """Whether a class only says what others have: no code, and nothing but methods that another overrides."""
+
+    def says_nothing(statement: ast.stmt) -> bool:
+        if isinstance(statement, ast.FunctionDef):
+            return isinstance(statement.body[-1], ast.Raise) and all(map(says_nothing, statement.body[:-1]))
+        if isinstance(statement, ast.AnnAssign):
+            return statement.value is None
+        if isinstance(statement, ast.Assign):
+            return ast.unparse(statement.targets[0]) == "__slots__"
+        return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+    return len(node.body) > 1 and all(map(says_nothing, node.body))
+
+
+@functools.cache
+def _faces() -> frozenset[str]:
+    """The classes of that sort in all that boards carry: they go, for others are what is used."""
+    trees = [
+        ast.parse((SOURCE / part).read_text(encoding="utf-8"))
+        for parts in MODULES.values()
+        for part in parts
+        if part.startswith("protocol/")
+    ]
+    return frozenset(
+        node.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef) and _is_face(node)
+    )
 
 
 class _Strip(ast.NodeTransformer):
@@ -90,6 +129,11 @@ class _Strip(ast.NodeTransformer):
         self.merges = len(set(homes.values())) < len(homes)
         self.names: dict[str, object] = {}
 
+    def visit_Import(self, node: ast.Import) -> ast.AST:
+        for alias in node.names:
+            alias.name = self.homes.get(alias.name, alias.name)
+        return node
+
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
         home = self.homes.get(node.module or "")
         if home == self.home and self.merges:
@@ -100,8 +144,9 @@ class _Strip(ast.NodeTransformer):
         if table is not None:
             self.names.update({alias.name: _CONSTANTS[table][alias.name] for alias in node.names})
             return None
-        if node.module == "busway.protocol":
+        if node.module in ("busway.protocol", "busway.protocol.wire"):
             node.names = [alias for alias in node.names if alias.name not in _CONSTANTS]
+        node.names = [alias for alias in node.names if alias.name not in _faces()]
         return node if node.names else None
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
@@ -163,7 +208,10 @@ class _Strip(ast.NodeTransformer):
         node.body = node.body or [ast.Pass()]
         return node
 
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST | None:
+        if node.name in _faces():
+            return None
+        node.bases = [base for base in node.bases if not (isinstance(base, ast.Name) and base.id in _faces())]
         if bare := _only_annotated(node):
             raise RuntimeError(
                 f"{node.name}: {sorted(bare)} have no value in the class and are not set by its methods: "
@@ -309,13 +357,18 @@ def _functions(modules: Mapping[str, ast.Module]) -> dict[str, list[tuple[ast.Fu
     }
 
 
+def _kept(modules: Mapping[str, ast.Module]) -> set[str]:
+    """Names that programs may use."""
+    return set(_KEPT).union(
+        *(_public(tree) for name, tree in modules.items() if name.startswith("adapters/"))
+    )
+
+
 def _small(modules: Mapping[str, ast.Module]) -> tuple[dict[str, str], dict[str, dict[str, list[str]]]]:
     """Shrinks and renames all that a board carries, in place; returns the new names, and of each file what
     the functions that a traceback names may be."""
     trees = list(modules.values())
-    kept = set(_KEPT).union(
-        *(_public(tree) for name, tree in modules.items() if name.startswith("adapters/"))
-    )
+    kept = _kept(modules)
     shrink(trees, kept)
     before = _functions(modules)
     names = shorten(trees, kept)
@@ -343,11 +396,12 @@ def build(out: Path, *, compiled: bool = True, url: str = "") -> dict[str, int]:
         RuntimeError: it refuses a module.
     """
     sizes = {}
-    for name in _PACKAGES:
-        target = out / "busway" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text("")
     modules = MODULES if compiled else {part: (part,) for parts in MODULES.values() for part in parts}
+    for folder in {
+        parent for name in modules for parent in (out / "busway" / name).parents if out in parent.parents
+    }:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "__init__.py").write_text("")
     homes = _homes(modules)
     trees = {
         name: strip(
@@ -363,6 +417,8 @@ def build(out: Path, *, compiled: bool = True, url: str = "") -> dict[str, int]:
         names, functions = _small(trees)
         (out / "functions.json").write_text(json.dumps(functions, indent=1, sort_keys=True))
         (out / "names.json").write_text(json.dumps(names, indent=1, sort_keys=True))
+    else:
+        drop(list(trees.values()), _kept(trees))
     for name, parts in modules.items():
         target = out / "busway" / name
         target.write_text(ast.unparse(trees[name]) + "\n", encoding="utf-8")
@@ -370,8 +426,13 @@ def build(out: Path, *, compiled: bool = True, url: str = "") -> dict[str, int]:
             target = _compile(target, f"busway/{name}")
         sizes[name] = target.stat().st_size
         for part in parts:
-            if part != name and (offered := _offered(part)):  # costs nothing until it is used
-                target = out / "busway" / part
+            target = out / "busway" / part
+            # Costs nothing until it is used. A folder with a file's name would stand before that.
+            if (
+                part != name
+                and target.parent != target.parent.with_name(Path(name).stem)
+                and (offered := _offered(part))
+            ):
                 target.write_text(f"from {_dotted(name)} import {', '.join(sorted(offered))}\n")
     files = sorted(str(path.relative_to(out)) for path in (out / "busway").rglob("*") if path.is_file())
     base = url and url.rstrip("/") + "/"

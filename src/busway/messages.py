@@ -12,29 +12,24 @@ import contextlib
 import threading
 import uuid
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from busway.convert import (
-    Converter,
-    field_names,
-    is_own_dataclass,
-    is_struct,
-    record_converter,
-    struct_converter,
-)
-from busway.fitting import Fits, fits_of
+from busway.classes import field_names, is_own_dataclass, is_struct
 from busway.names import check_name, endpoint_id
+
+if TYPE_CHECKING:
+    from busway.convert import Converter
 
 T = TypeVar("T")
 
 
 class Declaration:
-    """What `message` noted about a class; hangs on it as `__busway_message__`.
+    """Notes of `message` about a class; hang on it as `__busway_message__`.
 
     A subclass inherits the attribute but not the declaration: whoever reads it compares `cls`.
     """
 
-    __slots__ = ("_converter", "_fits", "cls", "fields", "name", "type_id")
+    __slots__ = ("_converter", "cls", "fields", "name", "type_id")
 
     def __init__(self, cls: type, type_id: bytes, name: str) -> None:
         self.cls = cls
@@ -42,10 +37,9 @@ class Declaration:
         self.name = name
         self.fields = () if is_struct(cls) else field_names(cls)
         self._converter: Converter | None = None
-        self._fits: Fits | None = None
 
     def converter(self) -> Converter:
-        """From the plain decoded value to an instance. Built at first use: annotations may refer forward.
+        """Builds, at first use since annotations may refer forward, what makes instances of plain values.
 
         Raises:
             TypeError: an annotation that cannot be resolved, or not be checked on arrival.
@@ -59,15 +53,6 @@ class Declaration:
                     "define what it mentions at the top level of the module"
                 ) from error
         return self._converter
-
-    def fits(self, value: Any) -> bool:
-        """Whether an instance plainly fits the annotations; False if only what would arrive can tell."""
-        if self._fits is None:
-            try:
-                self._fits = fits_of(self.cls)
-            except (NameError, TypeError):
-                return True  # the annotations cannot be resolved, or not yet: the receiver is told of that
-        return self._fits(value)
 
     def try_converter(self) -> None:
         """Builds the converter now unless an annotation refers forward; TypeError as `converter`."""
@@ -117,7 +102,7 @@ def message(type_id: str | uuid.UUID = "", *, name: str = "") -> Callable[[type[
 
 
 def declaration_of(cls: type) -> Declaration | None:
-    """What was declared about exactly this class; None for any other, its subclasses included."""
+    """The declaration of exactly this class; None for any other, its subclasses included."""
     declaration = getattr(cls, "__busway_message__", None)
     return declaration if declaration is not None and declaration.cls is cls else None
 
@@ -153,7 +138,9 @@ def accepted_types(classes: Iterable[type]) -> tuple[type, ...] | None:
 
 
 def _converter_of(cls: type) -> Converter:
-    return struct_converter(cls) if is_struct(cls) else record_converter(cls)
+    from busway.convert import Converter
+
+    return Converter(cls)
 
 
 def _checked_uuid(type_id: str | uuid.UUID) -> bytes:

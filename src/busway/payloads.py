@@ -1,4 +1,4 @@
-"""What travels as a payload: bytes, CBOR values, message types. Knows formats and types, not nodes or frames.
+"""Payloads: bytes, CBOR values, message types. Knows formats and types, not nodes or frames.
 
 The four formats are those of docs/protocol.md section 5. cbor2 is imported at the first value that needs it,
 so that a program that sends only bytes never pays for it.
@@ -17,13 +17,11 @@ from array import array
 from collections import UserString
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import lru_cache, partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from busway import collisions
 from busway.arrays import FIRST_TAG, LAST_TAG, buffer_of, decode_array, is_bytes, plain_number, tag_of
-from busway.convert import (
-    CBOR_NATIVE,
-    Converter,
+from busway.classes import (
     Mismatch,
     field_names,
     is_own_dataclass,
@@ -32,10 +30,12 @@ from busway.convert import (
     label_of,
     record_fields,
     untyped_fields,
-    value_converter,
 )
 from busway.errors import PayloadError, UnknownType
 from busway.messages import Declaration, accepted_types, declaration_by_id, declaration_of, message
+
+if TYPE_CHECKING:
+    from busway.convert import Converter
 
 __all__ = [
     "CBOR",
@@ -78,6 +78,7 @@ _TAG_SHARED_REFERENCE = 29
 _TAG_REGULAR_EXPRESSION = 35
 _TAG_MIME = 36
 _TAG_DURATION = 1002
+_SET_HEAD = b"\xd9\x01\x02"  # tag 258
 # How an integer of more than INTEGER_SIZE_MAX bytes begins: its tag, and a string with a length of 2, 4 or 8.
 _LONG_INTEGERS = tuple(bytes((tag, length)) for tag in (0xC2, 0xC3) for length in (0x59, 0x5A, 0x5B))
 
@@ -113,8 +114,7 @@ def encode(value: object, endpoint: bytes) -> tuple[bytes, int, bytes]:
             return bytes(value), RAW, b""
         return _dumps(value, _plain_inside_value), CBOR, b""
     payload = _dumps(_fields(value, declaration), _plain_inside_message)
-    if not declaration.fits(value):
-        _refuse_misfit(payload, declaration)
+    _refuse_misfit(payload, declaration)
     if declaration.type_id == endpoint:
         return payload, TYPED_AS_ENDPOINT, b""
     return payload, TYPED, declaration.type_id
@@ -157,17 +157,15 @@ def decode(
 
 
 class ReplyType:
-    """What a caller wants a reply to be; made by `reply_type`."""
+    """The type that a caller wants a reply to be; made by `reply_type`."""
 
-    __slots__ = ("convert", "label", "type_id", "wanted")
+    __slots__ = ("converter", "label", "type_id", "wanted")
 
     def __init__(self, wanted: Any, declaration: Declaration | None) -> None:
         self.wanted = wanted
         self.label = label_of(wanted)
         self.type_id = declaration.type_id if declaration is not None else None
-        self.convert: Converter = (
-            declaration.converter() if declaration is not None else value_converter(wanted)
-        )
+        self.converter = declaration.converter() if declaration is not None else _converter_of(wanted)
 
     def check(self, value: Any) -> Any:
         """A value that never was bytes, of an endpoint of realm "process". Raises PayloadError."""
@@ -185,7 +183,8 @@ class ReplyType:
             name = came.cls.__qualname__ if came else f"the message type {uuid.UUID(bytes=type_id)}"
             raise PayloadError(f"expected {self.label}, got {name}", payload)
         try:
-            return self.convert(payload if format == RAW else _loads(payload))
+            value = payload if format == RAW else _loads(payload)
+            return self.converter.convert(value, sets=_SET_HEAD in payload)
         except Mismatch as mismatch:
             raise PayloadError(_shortened(mismatch.describe(self.label)), payload) from mismatch
         except Exception as error:
@@ -193,8 +192,8 @@ class ReplyType:
 
 
 def reply_type(wanted: Any) -> ReplyType:
-    """What `request(reply=...)` asks for: a class declared with `message`, or any annotation that a field may
-    have, such as `float`, `list[int]`, `bytes` or a dataclass.
+    """The type that `request(reply=...)` asks for: a class declared with `message`, or any annotation that a
+    field may have, such as `float`, `list[int]`, `bytes` or a dataclass.
 
     Raises:
         TypeError: something that cannot be checked on arrival.
@@ -208,6 +207,12 @@ def reply_type(wanted: Any) -> ReplyType:
 @lru_cache(maxsize=1024)
 def _cached_reply_type(wanted: Any) -> ReplyType:
     return ReplyType(wanted, declaration_of(wanted) if isinstance(wanted, type) else None)
+
+
+def _converter_of(annotation: Any) -> Converter:
+    from busway.convert import Converter
+
+    return Converter(annotation)
 
 
 # Decoding --------------------
@@ -228,7 +233,7 @@ def _decode(payload: bytes, format: int, type_id: bytes, accept: tuple[type, ...
     if declaration is None:
         return _loads(payload)
     try:
-        return declaration.converter()(_loads(payload))
+        return declaration.converter().convert(_loads(payload), sets=_SET_HEAD in payload)
     except Mismatch as mismatch:
         raise PayloadError(_shortened(mismatch.describe(declaration.cls.__qualname__)), payload) from mismatch
 
@@ -366,7 +371,7 @@ def _dumps(value: object, default: Callable[[Any, Any], None]) -> bytes:
     if (len(payload) > INTEGER_SIZE_MAX and any(head in payload for head in _LONG_INTEGERS)) or (
         odd and cbor.tag in map(type, odd)  # with a tag anything can be written
     ):
-        _refuse_unreadable(payload)
+        _readable(payload)
     return payload
 
 
@@ -377,9 +382,10 @@ def _dumps_odd(value: object, default: Callable[[Any, Any], None], odd: list[Any
     return cbor.dumps(value, default=default, encoders=encoders)
 
 
-def _refuse_unreadable(payload: bytes) -> None:
+def _readable(payload: bytes) -> Any:
+    """The value that receivers will get. Raises ValueError if they could not."""
     try:
-        _loads(payload)
+        return _loads(payload)
     except Exception as error:
         raise ValueError(f"cannot be sent, for nobody could read it: {_reason(error)}") from error
 
@@ -387,7 +393,11 @@ def _refuse_unreadable(payload: bytes) -> None:
 def _refuse_misfit(payload: bytes, declaration: Declaration) -> None:
     """TypeError for a message that every receiver of its type would get as an error."""
     try:
-        declaration.converter()(_loads(payload))
+        converter = declaration.converter()
+    except TypeError:
+        return  # the annotations cannot be resolved, or not yet: the receiver is told of that
+    try:
+        converter.check(_readable(payload), sets=_SET_HEAD in payload)
     except Mismatch as mismatch:
         where = mismatch.describe(declaration.cls.__qualname__)
         raise TypeError(_shortened(f"cannot send {where}")) from None
@@ -431,7 +441,7 @@ def _encode_duration(encoder: Any, value: datetime.timedelta) -> None:
 
 
 def _instead_of(value: Any) -> str:
-    """What to send instead of a value that does not travel."""
+    """Advice what to send instead of a value that does not travel."""
     for kind, remedy in _REMEDIES.items():
         if isinstance(value, kind):
             return remedy
@@ -462,6 +472,8 @@ def _map_of(value: Any) -> Any:
     _refuse_heirs(value)
     if is_struct(type(value)):
         import msgspec
+
+        from busway.convert import CBOR_NATIVE
 
         cls: Any = type(value)
         for name in _cached_untyped_fields(cls):
@@ -573,7 +585,7 @@ def _look_through(value: object) -> list[Any]:
 
 
 def _children(value: Any, odd: list[Any]) -> list[Any]:
-    """What a value holds, scalars aside. Every encode is here, so the usual kinds come first."""
+    """The members of a value, scalars aside. Every encode is here, so the usual kinds come first."""
     kind = type(value)
     if kind is dict:
         if _SCALARS.issuperset(map(type, value)):

@@ -19,8 +19,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from busway.adapters.asyncio import AsyncBus
-from busway.adapters.facade import Realm
 from busway.adapters.links import LinkRunner
+from busway.adapters.typed import Realm
 from busway.drivers.memory import Pair, pair
 
 __all__ = ["Network"]
@@ -28,7 +28,7 @@ __all__ = ["Network"]
 
 @dataclass
 class _Line:
-    """What joins two buses: how it is, and while it stands the pair of channels that carries it."""
+    """A link between two buses: how it is, and while it stands the pair of channels that carries it."""
 
     ends: tuple[AsyncBus, AsyncBus]
     name: str

@@ -2,8 +2,8 @@
 
 Written from that page alone, as a second implementation beside the hand-written core: `busway decode`
 explains bytes with it, and the tests hold the two against each other. It knows single frames only: no states
-of a link, no agreed limits, no bindings of aliases. It never imports busway.protocol, and nothing carrying
-traffic imports it: construct takes long to import and some 50 times as long to parse.
+of a link, no agreed limits, no bindings of aliases. Of busway.protocol it has the names of numbers only, and
+nothing carrying traffic imports it: construct takes long to import and some 50 times as long to parse.
 
     Frame.parse(b"\\x02\\x04\\x07")           -> Container(head=4, kind="PING", token=7)
     Frame.build({"kind": "PING", "token": 7}) -> b"\\x02\\x04\\x07"
@@ -50,7 +50,7 @@ from busway.wire_types import (
 __all__ = ["Body", "BuildError", "Frame", "Read", "Refused", "Stream", "Trace", "Varint", "parse_body"]
 
 BuildError = c.ConstructError
-"""What `Frame.build` raises for a value that its field cannot carry."""
+"""Raised by `Frame.build` for a value that its field cannot carry."""
 
 MAGIC = b"BSWY"
 VERSION = 1
@@ -421,7 +421,7 @@ class _Few(c.Validator):  # type: ignore[misc]
 
 
 class _Legible(c.Subconstruct):  # type: ignore[misc]
-    """What only the one who asked reads: for all others, and if its fields do not fit, it is bytes."""
+    """A field for the one who asked only: for all others, and if its parts do not fit, it is bytes."""
 
     def _parse(self, stream: Any, context: Any, path: str) -> Any:
         trace = context._params.get("trace") or Trace()

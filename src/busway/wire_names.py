@@ -1,7 +1,8 @@
-"""Names of the numbers on the wire, as docs/protocol.md gives them. Knows no layouts, and imports nothing.
+"""Names of the numbers on the wire: the core's, and words for what has none there. Knows no layouts."""
 
-Written from that page, apart from the tables of the core, which the tests compare with these.
-"""
+from busway.protocol.wire import codes
+from busway.protocol.wire.codes import LINK_ERROR_NAMES as ERROR_NAMES
+from busway.protocol.wire.codes import REASON_NAMES
 
 __all__ = [
     "CONTROL_NAMES",
@@ -17,29 +18,18 @@ __all__ = [
     "SYNC_NAMES",
 ]
 
-CONTROL_NAMES = {1: "HELLO", 2: "AUTH", 3: "CLOSE", 4: "PING", 5: "PONG", 6: "DIRECTORY", 7: "MORE"} | {
-    8: "ROUTES",
-    9: "SYNC",
-    0x41: "SLEEP",
-}
-KIND_NAMES = {
-    0: "SEND",
-    1: "PUBLISH",
-    2: "CONFIRM",
-    3: "REQUEST",
-    4: "REPLY",
-    5: "PART",
-    6: "ERROR",
-    7: "SIGNAL",
-}
-SIGNAL_NAMES = {1: "CANCEL", 2: "CREDIT", 3: "PROBE", 4: "PART_CREDIT", 5: "UNDELIVERABLE", 6: "END"} | {
-    7: "WHO",
-    8: "HAVE",
-    9: "PRUNE",
-    10: "GRAFT",
-    11: "TRACE",
-    12: "TRACED",
-}
+
+def _named(*names: str) -> dict[int, str]:
+    return {getattr(codes, name): name for name in names}
+
+
+CONTROL_NAMES = _named(
+    "HELLO", "AUTH", "CLOSE", "PING", "PONG", "DIRECTORY", "MORE", "ROUTES", "SYNC", "SLEEP"
+)
+KIND_NAMES = _named("SEND", "PUBLISH", "CONFIRM", "REQUEST", "REPLY", "PART", "ERROR", "SIGNAL")
+SIGNAL_NAMES = _named(
+    "CANCEL", "CREDIT", "PROBE", "PART_CREDIT", "UNDELIVERABLE", "END", "WHO", "HAVE"
+) | _named("PRUNE", "GRAFT", "TRACE", "TRACED")
 ROUTE_NAMES = {
     0: "RETRACT",
     1: "UPDATE",
@@ -60,43 +50,3 @@ OPTION_NAMES = {1: "CUT", 2: "STREAM", 3: "BEST_EFFORT"}
 REALM_NAMES = {1: "USERSPACE", 2: "LOCALNET", 3: "GLOBAL"}
 ENDPOINT_KIND_NAMES = {0: "withdrawn", 1: "unicast", 2: "anycast", 3: "broadcast"}
 FORMAT_NAMES = {0: "bytes", 1: "CBOR", 2: "CBOR of the endpoint's type", 3: "CBOR of the type named"}
-ERROR_NAMES = {
-    0: "GOODBYE",
-    1: "NOT_BUSWAY",
-    2: "VERSION",
-    3: "BUS_NAME",
-    4: "SELF",
-    5: "DUPLICATE_LINK",
-    7: "TOKEN",
-    8: "LIMITS",
-    9: "MALFORMED",
-    10: "TOO_LARGE",
-    11: "UNKNOWN_ALIAS",
-    12: "UNKNOWN_FRAME",
-    13: "STATE",
-    14: "TOO_MANY",
-    15: "SILENT",
-    16: "HELLO_TIMEOUT",
-    17: "NOT_READING",
-    18: "MESH_FULL",
-    19: "REPLACED",
-    20: "LOST",
-    21: "RESTARTED",
-}
-REASON_NAMES = {
-    1: "NO_ENDPOINT",
-    2: "QUEUE_FULL",
-    3: "EXPIRED",
-    4: "NO_ROUTE",
-    5: "RECEIVER_CLOSED",
-    6: "TOO_LARGE",
-    7: "WRONG_KIND",
-    8: "DROPPED",
-    9: "UNREADABLE",
-    10: "NOT_A_STREAM",
-    11: "PART_LOST",
-    12: "BUS_CLOSED",
-    13: "LOST_AFTER_SENDING",
-    14: "OVERTAKEN",
-    64: "HANDLER_FAILED",
-}

@@ -46,7 +46,7 @@ Packet = c.Struct(
 
 
 def decode_cobs(coded: bytes) -> bytes | None:
-    """What was encoded, or None if `coded`, bytes between two zeros, is no COBS."""
+    """The bytes that were encoded, or None if `coded`, bytes between two zeros, is no COBS."""
     plain = bytearray()
     position = 0
     while position < len(coded):

@@ -48,7 +48,7 @@ class Read:
 
 @dataclass(slots=True)
 class Trace:
-    """What parsing notes when it is given one: the fields read, in order, and the one at which it failed."""
+    """Notes of parsing, where it is given one: the fields read, in order, and the one at which it failed."""
 
     reads: list[Read] = field(default_factory=list)
     failed_name: str = ""

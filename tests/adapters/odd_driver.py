@@ -56,7 +56,7 @@ class OddListener:
     def __init__(self) -> None:
         self._near, self._far = socket.socketpair()
         self._far.send(b"!")
-        self.asked = self.comers = 0
+        self.asked = self.clients = 0
 
     def fileno(self) -> int:
         return self._near.fileno()
@@ -69,7 +69,7 @@ class OddListener:
             self._near.recv(1)
         except BlockingIOError:
             return None
-        self.comers += 1
+        self.clients += 1
         return dial("", "", dialled=False)
 
     def close(self) -> None:

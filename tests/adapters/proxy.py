@@ -33,12 +33,12 @@ class Proxy:
         self.cut()
 
     async def open(self) -> None:
-        """Take comers, at the same port each time."""
+        """Accept connections, at the same port each time."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def shut(self) -> None:
-        """Refuse comers; connections stay."""
+        """Refuse connections; those there are stay."""
         if self._server is not None:
             self._server.close()
             self._server = None

@@ -26,30 +26,30 @@ schemes = pytest.mark.parametrize("scheme", ["tcp", "ws"])
 
 
 class Stranger:
-    """A program at the first address: says `answer` to each comer and nothing more."""
+    """A program at the first address: says `answer` to each client and nothing more."""
 
     def __init__(self, port: int, answer: bytes) -> None:
         self._server = socket.create_server((FIRST, port))
         self._answer = answer
         self._open: list[socket.socket] = []
-        self.comers = 0
+        self.clients = 0
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         with contextlib.suppress(OSError):
             while True:
-                comer, _ = self._server.accept()
-                self._open.append(comer)
-                self.comers += 1
-                comer.sendall(self._answer)
+                client, _ = self._server.accept()
+                self._open.append(client)
+                self.clients += 1
+                client.sendall(self._answer)
 
     def close(self) -> None:
         self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
         self._thread.join()
-        for comer in self._open:
-            comer.close()
+        for client in self._open:
+            client.close()
 
 
 @contextlib.contextmanager
@@ -58,10 +58,10 @@ def black_hole(port: int) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(socket.create_server((FIRST, port), backlog=0))
         for _ in range(4):
-            comer = stack.enter_context(socket.socket())
-            comer.setblocking(False)
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
             with contextlib.suppress(BlockingIOError):
-                comer.connect((FIRST, port))
+                client.connect((FIRST, port))
         yield
 
 
@@ -107,12 +107,12 @@ async def test_another_program_at_the_first_address(style: str, scheme: str, lab
         with contextlib.closing(Stranger(port, answer)) as stranger:
             async with joined(style, url, retry=QUICK) as link:
                 assert link.peer == server.id
-                comers = stranger.comers
-                assert comers == 1
+                clients = stranger.clients
+                assert clients == 1
                 for connection in list(lost.connections):
                     connection.tag.close()  # the line is cut
                 await until(lambda: link.state == "connected" and link.losses == 1)
-                assert stranger.comers == comers, "the address that was good is tried first"
+                assert stranger.clients == clients, "the address that was good is tried first"
 
 
 @both

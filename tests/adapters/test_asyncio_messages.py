@@ -257,7 +257,7 @@ async def test_a_cancelled_send_that_waits_is_not_sent() -> None:
     ("policy", "kept"),
     [("drop_oldest", [6, 7, 8, 9]), ("drop_newest", [0, 1, 2, 3]), ("refuse", [0, 1, 2, 3])],
 )
-async def test_queue_policies_drop_and_count(policy: busway.adapters.facade.Policy, kept: list[int]) -> None:
+async def test_queue_policies_drop_and_count(policy: busway.adapters.typed.Policy, kept: list[int]) -> None:
     async with buses() as (a, b):
         receiver = b.subscribe("all", queue=4, policy=policy)
         await until(lambda: sees(a, "all"))
@@ -325,7 +325,7 @@ async def test_a_subscriber_that_does_not_read_does_not_stall_the_publisher() ->
 async def test_a_full_speed_publish_reaches_all_who_keep_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """20 MB in 1 kB copies to three subscribers, through queues of 1 MiB."""
     # On a busy machine this very program may stand still for longer than a publish waits.
-    monkeypatch.setattr("busway.adapters.facade._PUBLISH_PATIENCE_MS", 60_000)
+    monkeypatch.setattr("busway.adapters.arguments._PUBLISH_PATIENCE_MS", 60_000)
     async with buses(4) as (a, *others):
         receivers = [bus.subscribe("news", queue=30_000) for bus in others]
         await until(lambda: len(a.endpoints()) == 3)

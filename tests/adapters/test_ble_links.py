@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.ble_interval import Case, measure
 from busway import AsyncBus, Retry, Undeliverable
-from busway.adapters import facade
+from busway.adapters import making
 from tests.adapters.tools import until
 from tests.rigs.ble.radio import VirtualRadio
 
@@ -83,7 +83,7 @@ async def test_a_board_that_dies_is_found_by_keepalive(
     monkeypatch: pytest.MonkeyPatch, radio: VirtualRadio
 ) -> None:
     """The virtual link, like a supervision timeout that is long, says nothing."""
-    monkeypatch.setitem(facade._LINK_DEFAULTS, "ble", (256, 200))
+    monkeypatch.setitem(making._LINK_DEFAULTS, "ble", (256, 200))
     board = radio.peripheral("Mortal", place=2, module=BOARD)
     async with joined("Mortal") as bus:
         changes = bus.changes()
@@ -98,7 +98,7 @@ async def test_a_board_that_dies_is_found_by_keepalive(
 async def test_a_board_that_was_without_power_is_found_again(
     monkeypatch: pytest.MonkeyPatch, radio: VirtualRadio
 ) -> None:
-    monkeypatch.setitem(facade._LINK_DEFAULTS, "ble", (256, 1000))  # one that only waits is no death
+    monkeypatch.setitem(making._LINK_DEFAULTS, "ble", (256, 1000))  # one that only waits is no death
     board = radio.peripheral("Phoenix", place=2, module=BOARD)
     async with AsyncBus(ipc=False, label="central") as bus:
         link = await bus.connect("ble://Phoenix", retry=Retry(first=0.1, cap=0.5))

@@ -16,8 +16,8 @@ import pytest
 
 import busway
 from busway import AsyncBus
-from busway.adapters.facade import Kind, Realm
 from busway.adapters.records import Change, EndpointInfo, LinkInfo, NodeInfo
+from busway.adapters.typed import Kind, Realm
 from busway.testing import Network
 from tests.adapters.threads_tools import until
 

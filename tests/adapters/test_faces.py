@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +16,7 @@ import busway
 from busway import AsyncBus, Bus
 from tests.adapters.test_asyncio import REGISTERING, SENDING
 from tests.adapters.tools import buses, channels, sees, until
+from tests.rigs.tree import ROOT
 
 # What docs/guarantees.md and the docstrings speak of. Whatever else a bus needs is its host's.
 PUBLIC = {
@@ -37,6 +39,13 @@ def test_all_public_names_are_documented_and_the_same() -> None:
     for kind in (AsyncBus, Bus):
         for name in public_names(kind):
             assert getattr(kind, name).__doc__, f"{kind.__name__}.{name}"
+
+
+def test_the_documents_speak_of_every_public_name() -> None:
+    documents = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    told = "".join(document.read_text() for document in documents)
+    names = PUBLIC | {"request_future"}
+    assert {name for name in names if not re.search(rf"\bbus\.{name}\b|`{name}[`(]", told)} == set()
 
 
 def test_a_link_shows_what_users_read_of_it_and_nothing_else() -> None:

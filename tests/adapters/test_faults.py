@@ -137,7 +137,7 @@ async def test_a_listener_that_fails_is_asked_again_but_not_without_end(
         await until(lambda: inner.asked > 2)
         assert [record.message.count("broken in a new way") for record in caplog.records] == [1]
         odd("", Exception())
-        await until(lambda: inner.comers)
+        await until(lambda: inner.clients)
 
     if style == "asyncio":
         async with AsyncBus(ipc=False) as bus:
@@ -148,7 +148,7 @@ async def test_a_listener_that_fails_is_asked_again_but_not_without_end(
 
 
 @both
-async def test_a_comer_that_cannot_be_run_hears_the_end(
+async def test_a_client_that_cannot_be_run_hears_the_end(
     style: str, odd: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     odd("", Exception())

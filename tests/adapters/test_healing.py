@@ -17,7 +17,7 @@ import pytest
 
 import busway
 from busway import AsyncBus, Bus, Retry
-from busway.adapters import facade, opening
+from busway.adapters import making, opening
 from busway.protocol import codes
 from tests.adapters import line_driver, threads_tools
 from tests.adapters.proxy import Proxy
@@ -63,7 +63,7 @@ async def client(**options: Any) -> Any:
 
 
 def patient_keepalive(monkeypatch: pytest.MonkeyPatch, interval_ms: int) -> None:
-    monkeypatch.setitem(facade._LINK_DEFAULTS, "tcp", (16, interval_ms))
+    monkeypatch.setitem(making._LINK_DEFAULTS, "tcp", (16, interval_ms))
 
 
 def is_up(link: busway.DialledLink, losses: int) -> bool:

@@ -203,7 +203,7 @@ async def test_kill_9_is_heard_at_once_and_every_request_has_one_outcome(place: 
         await until(lambda: node_id.hex() not in sockets(place))  # those who stay sweep, too
 
 
-async def test_the_next_comer_removes_a_dead_socket(place: Path) -> None:
+async def test_the_next_node_removes_a_dead_socket(place: Path) -> None:
     async with Program(SERVER) as server:
         node_id = await ready(server)
         await server.kill()

@@ -27,14 +27,14 @@ from busway.adapters.micropython_names import uuid_of
 from busway.adapters.micropython_sha1 import sha1
 from busway.firmware import build
 from busway.protocol import Link, Node, codes, events
+from tests.protocol.lines import layer_of
 from tests.rigs import micropython
 from tests.rigs.tree import ROOT
 
 BOARD = """
 import os, socket, sys, time
-from busway.adapters.micropython import Loop, RemoteError
+from busway.adapters.micropython import Leaf, Loop, RemoteError
 from busway.protocol.errors import LocalError
-from busway.protocol.leaf import Leaf
 
 def dial():
     line = socket.socket()
@@ -430,8 +430,7 @@ def test_a_uart_that_is_busy_and_takes_little(interpreter: str, board_files: Pat
             assert [gateway.ask("x" * size) for size in (1, 700)] == ["x", "x" * 700]
         finally:
             board.kill()
-    assert gateway.link.packets is not None
-    assert gateway.link.packets.damaged == 0  # cut, but never abandoned
+    assert layer_of(gateway.link).damaged == 0  # cut, but never abandoned
     assert [event for event in gateway.happened if event.kind == events.LINK_CLOSED] == []
     os.close(gateway.line)
     os.close(gateway.board_end)

@@ -21,7 +21,7 @@ import trustme
 
 import busway
 from busway.adapters.micropython import Loop
-from busway.protocol.leaf_state import Event
+from busway.protocol.leaf.state import Event
 from tests.adapters.threads_tools import until
 
 

@@ -131,11 +131,11 @@ def full_backlog() -> tuple[socket.socket, list[socket.socket]]:
     server = socket.create_server(("127.0.0.1", 0), backlog=0)
     waiting = []
     for _ in range(4):
-        comer = socket.socket()
-        comer.setblocking(False)
+        client = socket.socket()
+        client.setblocking(False)
         with contextlib.suppress(BlockingIOError):
-            comer.connect(server.getsockname())
-        waiting.append(comer)
+            client.connect(server.getsockname())
+        waiting.append(client)
     return server, waiting
 
 
@@ -186,4 +186,4 @@ async def test_the_handshake_does_not_lengthen_what_an_address_gets(monkeypatch:
 
 
 def test_one_who_is_reached_gets_as_long_from_every_scheme() -> None:
-    assert opening.HANDSHAKE_S == opening.COMER_S == codes.HELLO_TIMEOUT_MS / 1000
+    assert opening.HANDSHAKE_S == opening.INCOMING_S == codes.HELLO_TIMEOUT_MS / 1000

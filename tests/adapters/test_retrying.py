@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busway import Retry
-from busway.adapters.retrying import CLOSED, CONNECTED, CONNECTING, RECONNECTING, Healer
+from busway.adapters.retrying import CLOSED, CONNECTED, CONNECTING, RECONNECTING, Reconnector
 
 retries = st.builds(
     lambda first, factor, more, jitter: Retry(first, factor, first * more, jitter),
@@ -60,72 +60,72 @@ def test_each_wait_is_within_its_bounds(retry: Retry, step: int, chance: float) 
 def test_no_client_comes_later_than_the_bound(retry: Retry, down: float, chances: list[float]) -> None:
     """A client whose attempts fail at once until the server is back, whatever its luck."""
     now, luck = 0.0, itertools.cycle(chances)
-    healer = Healer(retry, 0, -1000.0)
-    healer.begin()
-    healer.opened(-1000.0)
-    now += healer.lost("gone", 0.0, next(luck))
+    link = Reconnector(retry, 0, -1000.0)
+    link.begin()
+    link.opened(-1000.0)
+    now += link.lost("gone", 0.0, next(luck))
     for _ in range(2000):
-        healer.begin()
+        link.begin()
         if now >= down:
             break
-        now += healer.failed("refused", now, next(luck))
+        now += link.failed("refused", now, next(luck))
     else:
         return  # too many short waits to count; each is below the cap
     assert now - down <= retry.bound(down) * 1.001 + 1e-6
 
 
 def test_the_course_of_a_link() -> None:
-    healer = Healer(Retry(first=1, factor=2, cap=8, jitter=0), 0, 100.0)
-    assert (healer.state, healer.attempt, healer.next_at) == (CONNECTING, 0, -1)
-    healer.begin()
-    healer.opened(100.0)
-    assert (healer.state, healer.attempt) == (CONNECTED, 1)
-    assert healer.lost("silent", 150.0, 0.5) == 1
-    assert (healer.state, healer.attempt, healer.next_at, healer.error) == (RECONNECTING, 0, 151, "silent")
-    healer.begin()
-    assert (healer.attempt, healer.next_at) == (1, -1)
-    assert healer.failed("refused", 151.0, 0.5) == 2
-    assert (healer.state, healer.next_at, healer.error) == (RECONNECTING, 153, "refused")
-    healer.begin()
-    healer.opened(153.0)
-    assert (healer.state, healer.attempt, healer.error, healer.losses) == (CONNECTED, 2, "", 1)
-    healer.close()
-    healer.close()
-    assert (healer.state, healer.next_at) == (CLOSED, -1)
+    link = Reconnector(Retry(first=1, factor=2, cap=8, jitter=0), 0, 100.0)
+    assert (link.state, link.attempt, link.next_at) == (CONNECTING, 0, -1)
+    link.begin()
+    link.opened(100.0)
+    assert (link.state, link.attempt) == (CONNECTED, 1)
+    assert link.lost("silent", 150.0, 0.5) == 1
+    assert (link.state, link.attempt, link.next_at, link.error) == (RECONNECTING, 0, 151, "silent")
+    link.begin()
+    assert (link.attempt, link.next_at) == (1, -1)
+    assert link.failed("refused", 151.0, 0.5) == 2
+    assert (link.state, link.next_at, link.error) == (RECONNECTING, 153, "refused")
+    link.begin()
+    link.opened(153.0)
+    assert (link.state, link.attempt, link.error, link.losses) == (CONNECTED, 2, "", 1)
+    link.close()
+    link.close()
+    assert (link.state, link.next_at) == (CLOSED, -1)
 
 
 def test_a_link_that_comes_up_only_to_go_down_waits_longer_each_time() -> None:
-    healer = Healer(Retry(first=1, factor=2, cap=8, jitter=0), 0, 0.0)
-    healer.opened(0.0)
+    link = Reconnector(Retry(first=1, factor=2, cap=8, jitter=0), 0, 0.0)
+    link.opened(0.0)
     waits = []
     now = 10.0
     for _ in range(5):
-        waits.append(healer.lost("thrown out", now, 0))
+        waits.append(link.lost("thrown out", now, 0))
         now += waits[-1]
-        healer.opened(now)
+        link.opened(now)
         now += 0.1
     assert waits == [1, 2, 4, 8, 8]
-    assert healer.lost("at last", now + 8, 0) == 1  # it stood for as long as the last wait
+    assert link.lost("at last", now + 8, 0) == 1  # it stood for as long as the last wait
 
 
 def test_the_first_opening_is_tried_once_unless_there_is_patience() -> None:
-    once = Healer(Retry(), 0, 0.0)
+    once = Reconnector(Retry(), 0, 0.0)
     assert once.failed("refused", 0.1, 0) == -1
     assert once.state == CLOSED
-    patient = Healer(Retry(first=1, factor=2, cap=8, jitter=0), 4, 0.0)
+    patient = Reconnector(Retry(first=1, factor=2, cap=8, jitter=0), 4, 0.0)
     assert patient.failed("refused", 0.0, 0) == 1
     assert patient.failed("refused", 1.0, 0) == 2
     assert patient.failed("refused", 3.0, 0) == 1  # one last time when the patience ends
     assert patient.state == CONNECTING
     assert patient.failed("refused", 4.0, 0) == -1
-    endless = Healer(Retry(first=1, factor=2, cap=8, jitter=0), math.inf, 0.0)
+    endless = Reconnector(Retry(first=1, factor=2, cap=8, jitter=0), math.inf, 0.0)
     assert [endless.failed("refused", 1e6, 0) for _ in range(5)] == [1, 2, 4, 8, 8]
 
 
 def test_what_another_attempt_cannot_mend_ends_the_first_opening_only() -> None:
-    new = Healer(Retry(), math.inf, 0.0)
+    new = Reconnector(Retry(), math.inf, 0.0)
     assert new.failed("the token is wrong", 0.0, 0, hopeless=True) == -1
-    old = Healer(Retry(first=1, factor=2, cap=8, jitter=0), 0, 0.0)
+    old = Reconnector(Retry(first=1, factor=2, cap=8, jitter=0), 0, 0.0)
     old.opened(0.0)
     assert old.lost("gone", 5.0, 0) == 1
     assert old.failed("the token is wrong", 6.0, 0, hopeless=True) == 8  # its new token may be put right
@@ -133,9 +133,9 @@ def test_what_another_attempt_cannot_mend_ends_the_first_opening_only() -> None:
 
 
 def test_without_retry_a_loss_is_the_end() -> None:
-    healer = Healer(None, 0, 0.0)
-    healer.opened(0.0)
-    assert healer.lost("gone", 1.0, 0) == -1
-    assert (healer.state, healer.error, healer.losses) == (CLOSED, "gone", 1)
-    failed = Healer(None, 10, 0.0)
+    link = Reconnector(None, 0, 0.0)
+    link.opened(0.0)
+    assert link.lost("gone", 1.0, 0) == -1
+    assert (link.state, link.error, link.losses) == (CLOSED, "gone", 1)
+    failed = Reconnector(None, 10, 0.0)
     assert failed.failed("refused", 1.0, 0) == -1

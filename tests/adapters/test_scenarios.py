@@ -18,7 +18,7 @@ import pytest
 
 import busway
 from busway import AsyncBus, Bus, Retry
-from busway.adapters import facade
+from busway.adapters import making
 from busway.adapters.dialled import DialledLink
 from tests.adapters import inside, threads_tools
 from tests.adapters.tools import Program, sees, until
@@ -73,7 +73,7 @@ def ble(_: Path) -> Iterator[Way]:
     with pytest.MonkeyPatch.context() as patch, VirtualRadio() as radio:
         patch.setenv("DBUS_SYSTEM_BUS_ADDRESS", radio.buses[0])
         # The virtual radio tells nobody that a peripheral has died: keepalive does, here sooner than in 16 s.
-        patch.setitem(facade._LINK_DEFAULTS, "ble", (256, 1000))
+        patch.setitem(making._LINK_DEFAULTS, "ble", (256, 1000))
         yield Way("ble://Board", {"port": radio.ports[0]}, large=60_000)
 
 
@@ -85,7 +85,7 @@ def in_memory(_: Path) -> Iterator[Way]:
 @contextlib.contextmanager
 def serial(_: Path) -> Iterator[Way]:
     with pytest.MonkeyPatch.context() as patch, lines.crossed() as (near, far):
-        patch.setitem(facade._LINK_DEFAULTS, "serial", (64, 1000))  # a line does not tell who has died
+        patch.setitem(making._LINK_DEFAULTS, "serial", (64, 1000))  # a line does not tell who has died
         yield Way(near.url, {"device": far.url})
 
 

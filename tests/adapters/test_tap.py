@@ -177,7 +177,7 @@ async def test_a_leaf_that_asks_who_watches_is_seen() -> None:
     async with AsyncBus(ipc=False) as watcher, AsyncBus(ipc=False, leaf=True, label="small") as leaf:
         await join(leaf, watcher)
         receiver = watcher.register(TAP_NAME, "anycast", "userspace")
-        await leaf._host.outcome(leaf.node.locate(TAP, 0))
+        await leaf._host.outcome(*leaf._host.ask(leaf.node.locate, TAP, 0))
         await until(lambda: isinstance(leaf.node, Tapped))
         await leaf.publish("lab/x", b"1")
         record = (await receiver.receive(5)).payload

@@ -146,7 +146,7 @@ async def test_a_wrong_or_missing_token_is_refused(token: str | None) -> None:
 
 @pytest.mark.parametrize("token", ["wrong", None])
 @pytest.mark.parametrize("place", [LOOPBACK, "ws://127.0.0.1:0"])
-async def test_a_refused_comer_is_told_to_the_listener_once(
+async def test_a_refused_client_is_told_to_the_listener_once(
     token: str | None, place: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with two() as (a, b):

@@ -246,7 +246,7 @@ def test_publish_reaches_every_subscriber() -> None:
 
 def test_a_full_speed_publish_reaches_all_who_keep_up(monkeypatch: pytest.MonkeyPatch) -> None:
     # On a busy machine this very program may stand still for longer than a publish waits.
-    monkeypatch.setattr("busway.adapters.facade._PUBLISH_PATIENCE_MS", 60_000)
+    monkeypatch.setattr("busway.adapters.arguments._PUBLISH_PATIENCE_MS", 60_000)
     with buses(3) as (a, b, c):
         receivers = [bus.subscribe("news", queue=20_000) for bus in (b, c)]
         until(lambda: len(a.endpoints()) == 2)
@@ -283,7 +283,7 @@ def test_a_publish_waits_a_little_for_a_subscriber_that_is_behind() -> None:
 
 
 @pytest.mark.parametrize("policy", ["refuse", "drop_newest", "latest"])
-def test_what_a_subscriber_misses_is_seen(policy: busway.adapters.facade.Policy) -> None:
+def test_what_a_subscriber_misses_is_seen(policy: busway.adapters.typed.Policy) -> None:
     with buses() as (a, b):
         receiver = b.subscribe("level", queue=2, policy=policy)
         until(lambda: sees(a, "level"))

@@ -109,7 +109,7 @@ async def test_a_killed_program_is_noticed() -> None:
 
 
 async def test_who_dawdles_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(links, "COMER_S", 0.2)
+    monkeypatch.setattr(links, "INCOMING_S", 0.2)
     async with AsyncBus(ipc=False) as bus:
         listener = await bus.listen(LOOPBACK)
         host, _, port = listener.url.removeprefix("ws://").rpartition(":")

@@ -61,20 +61,20 @@ class ConnectProxy:
     def _run(self) -> None:
         with contextlib.suppress(OSError):
             while True:
-                comer, _ = self._server.accept()
-                self._open.append(comer)
-                self._start(self._serve, comer)
+                client, _ = self._server.accept()
+                self._open.append(client)
+                self._start(self._serve, client)
 
-    def _serve(self, comer: socket.socket) -> None:
+    def _serve(self, client: socket.socket) -> None:
         with contextlib.suppress(OSError):
             if self._raw:
-                comer.recv(65536)
-                comer.sendall(self._raw)
-                comer.shutdown(socket.SHUT_RDWR)
+                client.recv(65536)
+                client.sendall(self._raw)
+                client.shutdown(socket.SHUT_RDWR)
                 return
             http = h11.Connection(h11.SERVER)
             while (event := http.next_event()) is h11.NEED_DATA:
-                http.receive_data(comer.recv(65536))
+                http.receive_data(client.recv(65536))
             assert isinstance(event, h11.Request)
             target = event.target.decode()
             self.asked.append(target)
@@ -83,11 +83,11 @@ class ConnectProxy:
             answer = h11.Response(
                 status_code=status, headers=[("Content-Length", "0")] if status > 299 else []
             )
-            comer.sendall(http.send(answer) or b"")
+            client.sendall(http.send(answer) or b"")
             if status > 299:
-                comer.shutdown(socket.SHUT_WR)
+                client.shutdown(socket.SHUT_WR)
                 return
-            self._join(comer, target)
+            self._join(client, target)
 
     def _judge(self, request: h11.Request) -> int:
         if self._status:
@@ -98,13 +98,13 @@ class ConnectProxy:
             return 407
         return 200
 
-    def _join(self, comer: socket.socket, target: str) -> None:
+    def _join(self, client: socket.socket, target: str) -> None:
         host, _, port = target.rpartition(":")
         place = ("127.0.0.1", self._places[target]) if target in self._places else (host, int(port))
         far = socket.create_connection(place)
         self._open.append(far)
-        self._start(self._copy, far, comer)
-        self._copy(comer, far)
+        self._start(self._copy, far, client)
+        self._copy(client, far)
 
     def _copy(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):

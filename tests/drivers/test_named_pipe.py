@@ -157,13 +157,13 @@ def test_both_directions_at_once(both: tuple[Channel, Channel]) -> None:
     assert came == {0: size, 1: size}
 
 
-def test_many_comers(system: UnixSystem, listener: PipeListener) -> None:
+def test_many_clients(system: UnixSystem, listener: PipeListener) -> None:
     made = [dial(listener.path, system=system) for _ in range(5)]
     for channel in made:
         assert channel.write(b"x") == 1
-    comers = [waiting.accept(listener) for _ in made]
-    assert [waiting.read(comer, 1) for comer in comers] == [b"x"] * 5
-    everyone: list[Channel] = [*made, *comers]
+    clients = [waiting.accept(listener) for _ in made]
+    assert [waiting.read(client, 1) for client in clients] == [b"x"] * 5
+    everyone: list[Channel] = [*made, *clients]
     for each in everyone:
         each.close()
 

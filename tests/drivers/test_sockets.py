@@ -86,23 +86,23 @@ LISTENER_WITHOUT_DESCRIPTORS = """
 import os, resource, socket, sys
 from busway.drivers import unix
 listener = unix.UnixListener.open("default", bytes(16))
-comers = [unix.dial(listener.path) for _ in range(3)]
+clients = [unix.dial(listener.path) for _ in range(3)]
 highest = os.open(os.devnull, os.O_RDONLY)
 resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 assert listener.accept() is None
 assert listener.accept() is None
 assert listener.refused == 2
-ends = [comer.read() for comer in comers]
+ends = [client.read() for client in clients]
 assert ends == [b"", b"", None], ends
 os.close(highest)
 last = listener.accept()
 assert last is not None
-assert comers[2].write(b"x") == 1
+assert clients[2].write(b"x") == 1
 os._exit(0)
 """
 
 
-def test_a_listener_without_descriptors_turns_comers_away_instead_of_spinning() -> None:
+def test_a_listener_without_descriptors_turns_clients_away_instead_of_spinning() -> None:
     with Program(LISTENER_WITHOUT_DESCRIPTORS) as program:
         assert program.status() == 0
 

@@ -286,9 +286,9 @@ def reset(sock: socket.socket) -> None:
 
 
 def test_a_failure_is_not_an_end(listener: TcpListener) -> None:
-    comer = socket.create_connection(tcp.candidates(listener.url)[0][:2])
+    client = socket.create_connection(tcp.candidates(listener.url)[0][:2])
     with closing(waiting.accept(listener)) as theirs:
-        reset(comer)
+        reset(client)
         waiting.readable(theirs)
         with pytest.raises(ConnectionResetError):
             theirs.read()
@@ -309,7 +309,7 @@ def test_a_busy_link_takes_a_part_then_nothing(listener: TcpListener) -> None:
         assert ours.write(b"x") == 1
 
 
-def test_a_comer_that_has_gone_already_is_no_error(listener: TcpListener) -> None:
+def test_a_client_that_has_gone_already_is_no_error(listener: TcpListener) -> None:
     reset(socket.create_connection(tcp.candidates(listener.url)[0][:2]))
     channel = listener.accept()
     if channel is not None:
@@ -318,8 +318,8 @@ def test_a_comer_that_has_gone_already_is_no_error(listener: TcpListener) -> Non
         pass
 
 
-class FailedComer(socket.socket):
-    """BSD's accept reports a comer that has gone; Linux hands it over and cannot be made to do the same."""
+class FailedClient(socket.socket):
+    """BSD's accept reports a client that has gone; Linux hands it over and cannot be made to do the same."""
 
     failure = errno.ECONNABORTED
 
@@ -327,8 +327,8 @@ class FailedComer(socket.socket):
         raise OSError(self.failure, os.strerror(self.failure))
 
 
-def test_the_failure_of_a_comer_is_not_that_of_the_listener() -> None:
-    with FailedComer() as sock, closing(TcpListener(sock, "tcp://127.0.0.1:1")) as listener:
+def test_the_failure_of_a_client_is_not_that_of_the_listener() -> None:
+    with FailedClient() as sock, closing(TcpListener(sock, "tcp://127.0.0.1:1")) as listener:
         assert listener.accept() is None
         sock.failure = errno.EINVAL
         with pytest.raises(OSError, match="Invalid argument"):

@@ -451,7 +451,7 @@ def another_user(listener: UnixListener) -> str:
     return "pass"
 
 
-COMER = """
+CLIENT = """
 import os, socket, sys
 sock = socket.socket(socket.AF_UNIX)
 {become}
@@ -468,20 +468,20 @@ except ConnectionResetError:
 def test_another_users_process_is_refused_and_counted() -> None:
     with closing(UnixListener.open("default", A)) as listener:
         become = another_user(listener)
-        with Program(COMER.format(become=become), listener.path) as comer:
-            assert comer.hear() == "connected"
+        with Program(CLIENT.format(become=become), listener.path) as client:
+            assert client.hear() == "connected"
             waiting.readable(listener)
             assert listener.accept() is None
             assert listener.refused == 1
-            assert comer.hear() == "True"
+            assert client.hear() == "True"
 
 
 def test_our_own_process_is_not() -> None:
     with (
         closing(UnixListener.open("default", A)) as listener,
-        Program(COMER.format(become="pass"), listener.path) as comer,
+        Program(CLIENT.format(become="pass"), listener.path) as client,
     ):
-        assert comer.hear() == "connected"
+        assert client.hear() == "connected"
         with closing(waiting.accept(listener)):
             assert listener.refused == 0
 
@@ -528,7 +528,7 @@ def test_credentials_are_the_kernels() -> None:
 # ---- a full queue
 
 
-def test_a_queue_of_comers_that_is_full_is_not_a_dead_node(home: Path) -> None:
+def test_a_queue_of_incoming_connections_that_is_full_is_not_a_dead_node(home: Path) -> None:
     path = str(home / "full.sock")
     with socket.socket(socket.AF_UNIX) as owner, ExitStack() as stack:
         owner.bind(path)

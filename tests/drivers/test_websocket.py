@@ -506,9 +506,9 @@ def test_a_zone_is_in_no_host_header(zone: str) -> None:
         port = server.getsockname()[1]
         url = f"ws://[::1{zone}]:{port}"
         with closing(websocket.dial(("::1", port, 0, 0), url)) as channel:
-            comer, _ = server.accept()
-            with comer:
+            client, _ = server.accept()
+            with client:
                 waiting.until(lambda: not channel.connected() and not channel.wants_write, "the request")
-                sent = comer.recv(65536).decode()
+                sent = client.recv(65536).decode()
                 assert f"host: [::1]:{port}\r\n" in sent.lower()
                 assert "%" not in sent

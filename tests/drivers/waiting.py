@@ -26,7 +26,7 @@ def writable(channel: Channel) -> None:
 
 
 def accept(listener: Listener) -> Channel:
-    """The next comer."""
+    """The next incoming connection."""
     readable(listener)
     channel = listener.accept()
     assert channel is not None

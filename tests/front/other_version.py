@@ -4,7 +4,7 @@ import os
 import select
 import sys
 
-from busway.adapters.facade import make_link
+from busway.adapters.making import make_link
 from busway.drivers import unix
 from busway.protocol import Node, codes
 
@@ -28,9 +28,9 @@ def main(bus: str) -> None:
     while True:
         waited_for = [listener.fileno(), *(each.fileno() for each in channels)]
         readable = select.select(waited_for, [], [])[0]
-        if listener.fileno() in readable and (comer := listener.accept()) is not None:
-            comer.write(hello(comer, bus, node_id))
-            channels.append(comer)
+        if listener.fileno() in readable and (client := listener.accept()) is not None:
+            client.write(hello(client, bus, node_id))
+            channels.append(client)
         for channel in [each for each in channels if each.fileno() in readable]:
             if not channel.read():
                 channels.remove(channel)

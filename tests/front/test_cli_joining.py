@@ -115,7 +115,7 @@ class TestConnectAndListenOn:
         assert "is a node listening there?" in busway("bench", closed, bus=bus).failed(4)
 
     @pytest.mark.parametrize("url", ["tcp://127.0.0.1:0", "ws://127.0.0.1:0"])
-    def test_a_comer_with_a_wrong_token_is_told_and_counted(
+    def test_a_client_with_a_wrong_token_is_told_and_counted(
         self, machines: tuple[str, str], url: str
     ) -> None:
         bus = new_bus()
@@ -126,7 +126,7 @@ class TestConnectAndListenOn:
             assert "its token is wrong" in told["text"]
             found = busway("doctor", "--json", bus=bus, BUSWAY_DIR=machines[1])
             (finding,) = found.document["findings"]
-            assert re.search(r"has refused 1 comer since it started, the last \d+ m?s ago: ", str(finding))
+            assert re.search(r"has refused 1 client since it started, the last \d+ m?s ago: ", str(finding))
             assert found.status == 1
 
     def test_a_link_that_lets_nothing_pass_says_so(self, machines: tuple[str, str]) -> None:

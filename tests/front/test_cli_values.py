@@ -119,11 +119,11 @@ class TestPrinting:
         assert output.size_text(size) == text
 
     def test_table(self, capsys: pytest.CaptureFixture[str]) -> None:
-        output.table(("NAME", ">COUNT", "NOTE"), [("a\x1b", 1234, "x"), ("long", "-", "")])
+        output.table(("NAME", ">COUNT", "NOTE"), [("a\x1b", 1234, "x" * 200), ("[b]字", "-", "")])
         assert capsys.readouterr().out.splitlines() == [
             "NAME     COUNT  NOTE",
-            "a\\u001b  1,234  x",
-            "long         -  ",
+            "a\\u001b  1,234  " + "x" * 200,
+            "[b]字        -",
         ]
 
 

@@ -18,8 +18,12 @@ from typing import Annotated, Any, Literal, NewType
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from busway.convert import Converter, Mismatch, record_converter
+from busway.classes import Mismatch
+from busway.convert import Converter
+from busway.payloads import DEPTH_MAX
 
 NOON = datetime.datetime(2024, 1, 2, 12, tzinfo=datetime.UTC)
 IDENTITY = uuid.UUID(int=5)
@@ -65,17 +69,18 @@ class Tree:
 class Site(msgspec.Struct):
     name: str
     mark: bytes = b""
+    seen: dict[str, int] = {}
 
 
 Metres = NewType("Metres", float)
 
 
 def converter(annotation: Any) -> Converter:
-    return record_converter(dataclasses.make_dataclass("R", [("v", annotation)]))
+    return Converter(dataclasses.make_dataclass("R", [("v", annotation)]))
 
 
-def converted(annotation: Any, value: object) -> Any:
-    return converter(annotation)({"v": value}).v
+def converted(annotation: Any, value: object, *, sets: bool = True) -> Any:
+    return converter(annotation).convert({"v": value}, sets=sets).v
 
 
 FITS: list[tuple[Any, object, object]] = [
@@ -117,6 +122,7 @@ FITS: list[tuple[Any, object, object]] = [
     (frozenset[int], {1}, frozenset({1})),
     (dict, {1: "a"}, {1: "a"}),
     (dict[str, float], {"a": 1}, {"a": 1.0}),
+    (dict[Colour, Level], {"red": 1}, {Colour.RED: Level.LOW}),
     (dict[tuple[int, int], str], {(1, 2): "a"}, {(1, 2): "a"}),
     (int | None, None, None),
     (typing.Optional[int], 3, 3),  # noqa: UP045
@@ -125,6 +131,10 @@ FITS: list[tuple[Any, object, object]] = [
     (float | str, 3, 3.0),
     (int | str | None, None, None),
     (int | list[int], [1], [1]),
+    (bytes | str, b"a", b"a"),
+    (datetime.datetime | str, "noon", "noon"),
+    (fractions.Fraction | int, 3, 3),
+    (list[int] | set[int], {1}, {1}),
     (Literal["on", 1, None], "on", "on"),
     (Literal[1], 1, 1),
     (Literal[Colour.RED], "red", Colour.RED),
@@ -138,15 +148,16 @@ FITS: list[tuple[Any, object, object]] = [
     (list[Point], [{"x": 1, "y": 2}], [Point(1.0, 2.0)]),
     (Tree, {"label": "a", "children": [{"label": "b"}]}, Tree("a", [Tree("b")])),
     (Site, {"name": "a", "mark": b"m"}, Site("a", b"m")),
-    (Annotated[int, "unit"], 3, 3),
+    (Annotated[int, ["unit"]], 3, 3),
     (typing.Final[int], 3, 3),
     (Metres, 3, 3.0),
 ]
 
 
+@pytest.mark.parametrize("sets", [True, False])
 @pytest.mark.parametrize(("annotation", "value", "wanted"), FITS)
-def test_what_fits(annotation: Any, value: object, wanted: object) -> None:
-    found = converted(annotation, value)
+def test_what_fits(annotation: Any, value: object, wanted: object, sets: bool) -> None:
+    found = converted(annotation, value, sets=sets)
     assert found == wanted
     assert type(found) is type(wanted)
 
@@ -167,13 +178,18 @@ MISFITS: list[tuple[Any, object, str]] = [
     (list[int], {1}, "R.v: expected list, got set"),
     (list[int], "12", "R.v: expected list, got str"),
     (set[int], [1], "R.v: expected set, got list"),
-    (tuple[int, str], [1], "R.v: expected a list of 2, got one of 1"),
+    (tuple[int, str], [1], "R.v: expected list of length 2, got 1"),
     (tuple[int, str], [1, 2], "R.v[1]: expected str, got int"),
-    (tuple[int, str], 1, "R.v: expected a list of 2, got int"),
+    (tuple[int, str], 1, "R.v: expected list, got int"),
     (dict[str, int], {"a": "b"}, "R.v['a']: expected int, got str"),
     (dict[str, int], {1: 1}, "R.v[1]: expected str, got int"),
     (dict[str, int], [], "R.v: expected map, got list"),
-    (int | None, "a", "R.v: expected int, got str"),
+    (int | None, "a", "R.v: expected int | None, got str"),
+    (set[Point], [{"x": 1}], "R.v: expected set, got list"),
+    (datetime.timedelta, 3, "R.v: expected timedelta, got int"),
+    (uuid.UUID | None, "5", "R.v: expected UUID | None, got str"),
+    (dict[str, Point], {"a": {"x": "b"}}, "R.v['a'].x: expected float, got str"),
+    (dict[Colour, int], {"green": 1}, "R.v['green']: expected a value of Colour, got str"),
     (int | str, 2.5, "R.v: expected int | str, got float that fits none of them"),
     (Literal["on", 1], True, "R.v: expected one of 'on', 1, got bool"),
     (Literal["on", 1], [], "R.v: expected one of 'on', 1, got list"),
@@ -187,14 +203,17 @@ MISFITS: list[tuple[Any, object, str]] = [
     (Tree, {"label": "a", "children": [{"label": 1}]}, "R.v.children[0].label: expected str, got int"),
     (Site, {"name": 1}, "R.v.name: expected str, got int"),
     (Site, {"name": "a", "mark": "bXk="}, "R.v.mark: expected bytes, got str"),
-    (list[Site], [[]], "R.v[0]: expected object, got array"),
+    (Site, {"name": "a", "seen": {"b": "c"}}, "R.v.seen[...]: expected int, got str"),
+    (Site, {"name": "a", "seen": {1: 1}}, "R.v.seen (a key): expected str, got int"),
+    (list[Site], [[]], "R.v[0]: expected a map of fields, got list"),
 ]
 
 
+@pytest.mark.parametrize("sets", [True, False])
 @pytest.mark.parametrize(("annotation", "value", "sentence"), MISFITS)
-def test_what_does_not_fit(annotation: Any, value: object, sentence: str) -> None:
+def test_what_does_not_fit(annotation: Any, value: object, sentence: str, sets: bool) -> None:
     with pytest.raises(Mismatch) as caught:
-        converted(annotation, value)
+        converted(annotation, value, sets=sets or isinstance(value, set))
     assert caught.value.describe("R") == sentence
 
 
@@ -237,7 +256,7 @@ def test_a_class_that_refuses_is_a_misfit() -> None:
             if self.v < 0:
                 raise LookupError("negative" + "!" * 1000)
 
-    convert = record_converter(Positive)
+    convert = Converter(Positive).convert
     assert convert({"v": 1}).v == 1
     with pytest.raises(Mismatch) as caught:
         convert({"v": -1})
@@ -255,7 +274,7 @@ def test_fields_outside_the_constructor_do_not_travel() -> None:
         def __post_init__(self) -> None:
             self.twice = 2 * self.v
 
-    assert record_converter(Derived)({"v": 2, "twice": 9}) == Derived(2)
+    assert Converter(Derived).convert({"v": 2, "twice": 9}) == Derived(2)
 
 
 # Made at the top level, where the InitVar's string annotation can be resolved.
@@ -273,8 +292,8 @@ class Content:
 
 def test_an_init_only_field_needs_a_default() -> None:
     with pytest.raises(TypeError, match=r"Needy\.scale: an InitVar is not kept"):
-        record_converter(Needy)
-    assert record_converter(Content)({"v": 1}) == Content(1)
+        Converter(Needy)
+    assert Converter(Content).convert({"v": 1}, sets=False) == Content(1)
 
 
 def test_a_failing_union_of_nested_values_takes_linear_time() -> None:
@@ -283,3 +302,76 @@ def test_a_failing_union_of_nested_values_takes_linear_time() -> None:
         value = {"label": "a", "children": [value]}
     with pytest.raises(Mismatch):
         converted(Tree | list[Tree] | int, value)
+
+
+@dataclass
+class Chain:
+    next: Chain | None = None
+
+
+@pytest.mark.parametrize(("annotation", "step"), [(Chain, "next"), (Tree, "children")])
+def test_values_as_deep_as_payloads_may_be(annotation: Any, step: str) -> None:
+    value: dict[str, Any] = {"label": "a"}
+    for _ in range(DEPTH_MAX if step == "next" else DEPTH_MAX // 2):
+        value = {"label": "a", step: value if step == "next" else [value]}
+    one = Converter(annotation)
+    found = one.convert(value)
+    assert isinstance(found, annotation)
+    one.check(value)
+
+
+PLAIN: list[Any] = [
+    *(
+        int,
+        float,
+        str,
+        bytes,
+        bool,
+        Any,
+        datetime.datetime,
+        uuid.UUID,
+        list,
+        dict,
+        Point,
+        Tree,
+        Site,
+        Level,
+    ),
+    *(
+        list[float],
+        tuple[int, ...],
+        tuple[int, str],
+        dict[str, float],
+        int | None,
+        list[Point],
+        dict[int, Tree],
+    ),
+    collections.abc.Sequence[int],
+]
+plain = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=3)
+    | st.binary(max_size=3)
+    | st.just(NOON)
+    | st.just(IDENTITY),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["x", "y", "label", "children", "name", 1]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(plain, st.sampled_from(PLAIN))
+def test_the_quick_way_takes_and_makes_what_the_exact_one_does(value: Any, annotation: Any) -> None:
+    found = []
+    for sets in (False, True):
+        try:
+            found.append(repr(Converter(annotation).convert(value, sets=sets)))
+        except Mismatch as mismatch:
+            found.append(mismatch.describe(""))
+    assert Converter(annotation)._native is not None
+    assert found[0] == found[1]

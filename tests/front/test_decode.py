@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busway import hexdump
 from busway.decode import Direction, Frame, explain, parse_hex, render_rich, render_text, to_json
 from busway.wire import Frame as WireFrame
 from tests.front.plain import load
@@ -571,27 +570,8 @@ def xxd(data: bytes) -> str:
     return "\n".join(lines)
 
 
-def hexdump_c(data: bytes) -> str:
-    lines = []
-    for at in range(0, len(data), 16):
-        row = data[at : at + 16]
-        halves = f"{row[:8].hex(' ')}  {row[8:].hex(' ')}"
-        lines.append(f"{at:08x}  {halves:<48}  |{text_column(row)}|")
-    return "\n".join([*lines, f"{len(data):08x}"]) + "\n" if data else ""
-
-
-def wireshark(data: bytes) -> str:
-    rows = [(at, data[at : at + 16]) for at in range(0, len(data), 16)]
-    return "\n".join(f"{at:04x}   {row.hex(' '):<47}   {text_column(row)}" for at, row in rows)
-
-
 def text_column(row: bytes) -> str:
     return "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in row)
-
-
-def c_array(data: bytes) -> str:
-    items = ", ".join(f"0x{byte:02x}" for byte in data)
-    return f"unsigned char capture[] = {{\n  {items}\n}};\nunsigned int capture_len = {len(data)};\n"
 
 
 PASTINGS: dict[str, Callable[[bytes], str]] = {
@@ -602,16 +582,9 @@ PASTINGS: dict[str, Callable[[bytes], str]] = {
     "hyphens": lambda data: data.hex("-"),
     "lines": lambda data: "\r\n".join(f"{byte:02x}" for byte in data),
     "0x each": lambda data: ", ".join(f"0x{byte:02x}" for byte in data),
-    "0x each, short": lambda data: "[" + ", ".join(map(hex, data)) + "]",
     "0x in front": lambda data: "0x" + data.hex() if data else "",
     "escapes": lambda data: "".join(f"\\x{byte:02x}" for byte in data),
-    "repr": repr,
-    "bytearray": lambda data: repr(bytearray(data)),
-    "two literals": lambda data: f"{data[:3]!r}\n  {data[3:]!r}",
     "xxd": xxd,
-    "hexdump -C": hexdump_c,
-    "Wireshark": wireshark,
-    "C array": c_array,
 }
 
 
@@ -627,14 +600,8 @@ def test_bytes_are_read_as_they_were_pasted(way: str, data: bytes) -> None:
         ("", ""),
         (" \n\t ", ""),
         ("02 04 07  # a PING\n# nothing here\n0204 08", "020407020408"),
-        ("0x7", "07"),
         ("e1e0  e1e1", "e1e0e1e1"),
-        ("0000  0102 # not a dump: # is no text column\n03", "0000010203"),
-        ("0000  02   {04}", "02"),
-        ("00000010  01 02 03  |...|\n00000013\n", "010203"),
-        ("  00000000: 0204 07   ...\n", "020407"),
-        ("b'\\x02\\x04' b'\\x07'", "020407"),
-        ('bytes(b"\\x02")', "02"),
+        ("  00000000: 0204 07   ...\n00000003: 08  .", "02040708"),
     ],
 )
 def test_single_pastings(text: str, data: str) -> None:
@@ -642,30 +609,19 @@ def test_single_pastings(text: str, data: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"),
+    ("text", "found"),
     [
-        ("02 0g", "expected hex digits, found 'g' in '0g', line 1"),
-        ("02\n04 zz", "expected hex digits, found 'z' in 'zz', line 2"),
-        ("02 047", "expected two hex digits to a byte, found '047' in line 1"),
-        ("0x", "expected hex digits after 0x in line 1"),
-        ("b'\\x02", "this looks like Python's b'...' but is none"),
-        ("b'\\x0'", "this looks like Python's b'...' but is none"),
-        ("b'a', b'b'", "expected one bytes literal, got tuple"),
-        ("00000000  00 00  |..|\n*\n00000020  01 01  |..|\n", "line 2 is a * for lines left out"),
-        ("0204 ü", "expected hex digits, found 'ü' in 'ü', line 1"),
+        ("02 0g", "'02 0g' in line 1"),
+        ("02\n04 zz", "'04 zz' in line 2"),
+        ("02 047", "'02 047' in line 1"),
+        ("0204 ü", "'0204 ü' in line 1"),
+        ("00000000: 0204  ..\n*\n", "'*' in line 2"),
     ],
 )
-def test_bad_pastings_say_what_is_wrong(text: str, sentence: str) -> None:
-    with pytest.raises(ValueError) as caught:
+def test_bad_pastings_say_what_is_wrong(text: str, found: str) -> None:
+    with pytest.raises(ValueError, match="expected hex digits in pairs, or what xxd prints") as caught:
         parse_hex(text)
-    assert str(caught.value).startswith(sentence)
-
-
-def test_pastings_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hexdump, "_TEXT_SIZE_MAX", 6)
-    assert parse_hex("020407") == b"\x02\x04\x07"
-    with pytest.raises(ValueError, match="at most 6 characters of hex are taken at once, got 7"):
-        parse_hex("020407 ")
+    assert str(caught.value).endswith(found)
 
 
 @given(st.text(max_size=60) | st.text("0123456789abcdefx:|* \n'b\\", max_size=60))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from busway.decode_packets import explain_packets
-from busway.protocol.packets import PacketLayer
+from busway.protocol.packet.packets import PacketLayer
 from tests.front.cli_rig import busway
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from busway import errors
-from busway.adapters import facade
+from busway.adapters.results import error_of
 from busway.protocol import events
-from busway.protocol.codes import REASON_NAMES
+from busway.protocol.wire.codes import REASON_NAMES
 
 SAMPLES = [
     errors.BusError("plain"),
@@ -85,5 +85,5 @@ def test_a_code_that_is_not_the_applications_is_refused(code: Any) -> None:
 def test_what_comes_from_a_later_version_keeps_its_number() -> None:
     outcome = events.Outcome(1, events.FAILED)
     outcome.code, outcome.text = 90, "too new"
-    error = facade.error_of(outcome, "lab/pump")
+    error = error_of(outcome, "lab/pump")
     assert (type(error), str(error)) == (errors.RemoteError, "too new (error 90)")

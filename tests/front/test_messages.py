@@ -201,7 +201,7 @@ def test_forward_references_wait_until_they_are_needed() -> None:
     assert accepted_types([Outer]) == (Outer,)
     declaration = declaration_of(Outer)
     assert declaration is not None
-    found = declaration.converter()({"inner": {"x": 1}, "others": [{"inner": {"x": 2}}]})
+    found = declaration.converter().convert({"inner": {"x": 1}, "others": [{"inner": {"x": 2}}]})
     assert found.others[0].inner.x == 2
 
 

@@ -482,7 +482,7 @@ def test_untyped_payloads_at_a_receiver_with_types() -> None:
         ),
         (COMMAND, {"rpm": "fast"}, "Command.rpm: expected int, got str"),
         (COMMAND, {"rpm": 1, "blob": "YQ=="}, "Command.blob: expected bytes, got str"),
-        (COMMAND, {}, "Command: object missing required field rpm"),
+        (COMMAND, {}, "Command.rpm: the field is missing and has no default"),
     ],
 )
 @pytest.mark.parametrize("accept", [None, (Reading, Command)])
@@ -848,21 +848,18 @@ def test_a_program_that_sends_bytes_imports_no_cbor() -> None:
     ).split() == ["False", "False", "True"]
 
 
-def test_dataclasses_need_no_msgspec() -> None:
+def test_only_a_program_with_message_types_imports_msgspec() -> None:
     assert run(
-        "import sys; sys.modules['msgspec'] = None\n"
+        "import sys\n"
         "from dataclasses import dataclass\n"
-        "from busway.payloads import decode, encode, message, PayloadError\n"
+        "from busway.payloads import decode, encode, message\n"
+        "encode({'x': 1}, b'e' * 16); print('msgspec' in sys.modules)\n"
         "@message('4b0c7c4e-6f0e-4b5c-9d0a-1f3a5c7e9b2e')\n"
         "@dataclass\n"
         "class R:\n"
         "    x: float\n"
         "print(decode(*encode(R(1), b'e' * 16), b'e' * 16, (R,)))\n"
-        "try: decode(encode({'x': 'a'}, b'')[0], 3, encode(R(1), b'')[2], b'', (R,))\n"
-        "except PayloadError as error: print(error)\n"
-        "try: encode(R('a'), b'e' * 16)\n"
-        "except TypeError as error: print(error)"
-    ).splitlines() == ["R(x=1.0)", "R.x: expected float, got str", "cannot send R.x: expected float, got str"]
+    ).splitlines() == ["False", "R(x=1.0)"]
 
 
 def test_a_cbor2_without_our_limits_is_refused() -> None:
@@ -964,9 +961,3 @@ def test_what_receivers_take_can_be_sent(name: str) -> None:
     for value in FITS[name]:
         sent = encode(Wide(**{name: value}), b"")
         assert isinstance(decode(*sent, b"", (Wide,)), Wide)
-
-
-def test_what_fits_plainly_is_not_decoded_to_find_out() -> None:
-    declaration = Wide.__busway_message__  # type: ignore[attr-defined]
-    assert declaration.fits(Wide())
-    assert not declaration.fits(Wide(whole=Bits.ONE))  # fits, and only what would arrive tells

@@ -15,7 +15,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busway import wire_names
-from busway.protocol import codes
 from busway.wire import BuildError, Frame, Refused, Stream, Trace, Varint, parse_body
 from tests.front.plain import VECTORS, buildable, load, plain
 from tests.rigs.tree import ROOT
@@ -190,13 +189,6 @@ def test_the_signals_are_those_of_the_page() -> None:
     page = (ROOT / "docs" / "protocol.md").read_text().partition("## 7. Signals")[2].partition("### 7.1")[0]
     rows = re.findall(r"^\| (\d+) ([A-Z_]+) \|", page, re.M)
     assert {int(number): name for number, name in rows} == wire_names.SIGNAL_NAMES
-
-
-def test_the_numbers_are_those_of_the_core() -> None:
-    for names in (wire_names.CONTROL_NAMES, wire_names.KIND_NAMES, wire_names.SIGNAL_NAMES):
-        for number, name in names.items():
-            found = {getattr(codes, prefix + name, None) for prefix in ("", "KIND_", "SIGNAL_")}
-            assert number in found, name
 
 
 def test_nothing_that_carries_traffic_imports_construct() -> None:

@@ -23,7 +23,8 @@ from busway.protocol import (
     codes,
     events,
 )
-from tests.protocol.pairs import Cable, Entropy, Net
+from busway.protocol.messaging.correspondent import talk
+from tests.protocol.pairs import Cable, Entropy, Net, node_of
 
 LETTERS = "abcdef"
 UUIDS = {
@@ -119,7 +120,7 @@ class World(Net):
         self.work = [(holder, request) for holder, request in self.work if holder is not node]
         for cable in self.cables:
             for here, there in (cable.ends, cable.ends[::-1]):
-                if here.connection.node is node:
+                if node_of(here.connection) is node:
                     here.unplugged = here.eof_seen = True
                     here.inbox.clear()
                     if self.rng.random() < 0.5:
@@ -301,9 +302,9 @@ class World(Net):
             for connection in node.connections:
                 outbox = connection.outbox
                 assert (
-                    0 <= outbox.queued_size <= 3 * codes.QUEUE_SIZE_MAX
+                    0 <= outbox.queue.size <= 3 * codes.QUEUE_SIZE_MAX
                 )  # what moved here from another link, too
-                assert 0 <= outbox.broadcast_size <= 3 * codes.BROADCAST_SIZE_MAX
+                assert 0 <= outbox.broadcasts.size <= 3 * codes.BROADCAST_SIZE_MAX
                 assert len(connection.inbox.assemblies) <= LIMITS.partials_max
         for _, receiver in self.receivers:
             assert len(receiver.queue) <= receiver.queue_max
@@ -449,15 +450,15 @@ class World(Net):
         for sent in self.sent.values():
             self.judge_taken(sent)
         for node in self.nodes:
-            assert node.origin.homeless.waiting == {}
+            assert node.origin.unresolved.waiting == {}
             self.judge_directory(node)
             for connection in node.connections:
-                assert not len(connection.room_waiters)
-                assert connection.broadcast_waiters == []
-                assert connection.outbox.queued_size == connection.outbox.broadcast_size == 0
+                assert not len(connection._room_waiters)
+                assert connection._broadcast_waiters == []
+                assert connection.outbox.queue.size == connection.outbox.broadcasts.size == 0
             for peer in [node.me, *node.routes.peers.values(), *node.routes.departed.values()]:
-                assert self.double or peer.serving == {}
-                assert all(not len(flow.waiting) for flow in peer.out_flows.values())
+                assert self.double or talk(peer).serving == {}
+                assert all(not len(flow.waiting) for flow in talk(peer).out_flows.values())
         if not self.long:
             self.judge_news()
         if self.calm:
@@ -493,7 +494,7 @@ class World(Net):
         )
         assert lost == len(self.lost_news)
         for node in self.nodes:
-            assert node.desk.counters["late"] == 0
+            assert node.receiving.counters["late"] == 0
 
     def went(self, sent: Sent) -> bool:
         return not sent.token or sent.status == events.ACCEPTED

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from busway.protocol import Message, Node, Receiver, codes, events
-from busway.protocol.flows import Outgoing
+from busway.protocol.messaging.correspondent import talk
+from busway.protocol.wire.messages import Frame
 from tests.protocol.pairs import Net
 
 A = b"a" * 16
@@ -16,9 +17,12 @@ def forge(
 ) -> None:
     """Let `node` write an answer that nothing asked for."""
     peer = node.routes.peers[to]
-    out = Outgoing(kind, peer, b"", number, payload, codes.RAW, b"")
+    out = Frame(kind, peer.key, b"", number, payload, codes.RAW, b"")
     out.id = id
-    out.extra = extra
+    if kind == codes.SIGNAL:
+        out.signal = extra
+    else:
+        out.code = extra
     assert peer.hop is not None
     peer.hop.enqueue(out)
 
@@ -31,10 +35,10 @@ def assert_settled(net: Net) -> None:
     """Nothing is pending, held or waited for anywhere."""
     for node in net.nodes:
         assert node.origin.pending == {}
-        assert node.origin.homeless.waiting == {}
+        assert node.origin.unresolved.waiting == {}
         for peer in [node.me, *node.routes.peers.values(), *node.routes.departed.values()]:
-            assert peer.serving == {}
-            assert all(not len(flow.waiting) for flow in peer.out_flows.values())
+            assert talk(peer).serving == {}
+            assert all(not len(flow.waiting) for flow in talk(peer).out_flows.values())
 
 
 def fill(net: Net, node: Node, endpoint: bytes, count: int) -> list[int]:

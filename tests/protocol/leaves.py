@@ -6,10 +6,10 @@ import random
 from typing import Any
 
 from busway.protocol import Link, Node, codes, events
-from busway.protocol.leaf import Leaf
-from busway.protocol.leaf_frames import Message
-from busway.protocol.leaf_link import LeafConnection
-from busway.protocol.leaf_state import Event, Receiver
+from busway.protocol.leaf.frames import Message
+from busway.protocol.leaf.leaf import Leaf
+from busway.protocol.leaf.link import LeafConnection
+from busway.protocol.leaf.state import Event, Receiver
 
 from .pairs import Entropy, Net
 

@@ -11,9 +11,17 @@ import random
 from typing import Any
 
 from busway.protocol import Connection, Link, Node, codes, events
+from busway.protocol.packet.connection import PacketConnection
+from busway.protocol.packet.packets import PacketLayer
 from tests.protocol.pairs import START, Entropy
 
 _AHEAD = 96  # bytes that a driver keeps in the kernel
+
+
+def layer_of(connection: Connection) -> PacketLayer:
+    """The packets that a link's stream travels in."""
+    assert isinstance(connection, PacketConnection)
+    return connection._layer
 
 
 class Side:

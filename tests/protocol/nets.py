@@ -6,11 +6,10 @@ from itertools import pairwise
 from typing import Any
 
 from busway.protocol import Link, Node, Receiver, Request, codes, events
-from busway.protocol.hello import Hello, encode_hello
-from busway.protocol.outbox import frame
-from busway.protocol.wire import Reader, text8, varint
+from busway.protocol.wire.fields import Reader, frame, text8, varint
+from busway.protocol.wire.hello import FLAG_LEAF, FLAG_LOOKUPS, write_hello
 
-from .pairs import Cable, Net, bodies
+from .pairs import Cable, Net, bodies, node_of
 
 USERSPACE, LOCALNET, GLOBAL = codes.USERSPACE, codes.LOCALNET, codes.GLOBAL
 UNICAST, ANYCAST, BROADCAST = codes.UNICAST, codes.ANYCAST, codes.BROADCAST
@@ -198,25 +197,22 @@ class Liar:
     def __init__(self, net: Net, victim: Node, letter: str = "z", **options: Any) -> None:
         self.net = net
         self.key = key(letter, options.pop("incarnation", 0))
-        hello = Hello()
-        hello.leaf = options.pop("leaf", False)
-        hello.node_id, hello.incarnation, hello.nonce = self.key[:16], self.key[16:], bytes(8)
-        hello.frame_size_max, hello.message_size_max = options.pop("frame_size_max", 65536), 1 << 24
-        hello.aliases_max, hello.partials_max, hello.bus, hello.label = 127, 4, "default", letter.upper()
+        leaf = options.pop("leaf", False)
+        limits = (options.pop("frame_size_max", 65536), 1 << 24, 127, 4)
         link = Link(**{"realm": LOCALNET, "medium": "tcp", "via": "tcp:" + letter, **options})
-        hello.realm, hello.lookups = link.realm, link.lookups
+        flags = link.realm << 1 | (FLAG_LEAF if leaf else 0) | (FLAG_LOOKUPS if link.lookups else 0)
         self.connection = victim.connection(link, net.now)
-        self.say(encode_hello(hello))
+        self.say(write_hello(flags, self.key, bytes(8), 0, limits, 0, "default", letter.upper(), ""))
         assert self.connection.state == codes.OPEN
         self.say(bytes((codes.SYNC, 1)), bytes((codes.SYNC, 2)))
         self.say(bytes((codes.SYNC, 3)))
-        if not hello.leaf and not victim.leaf:
+        if not leaf and not victim.leaf:
             self.say(routes(update(SELF, 0, 0)))
         net.pump()
 
     def say(self, *frames: bytes) -> None:
         data = b"".join(frame(body) for body in frames)
-        self.net.note(self.connection.node, self.connection.receive_data(data, self.net.now))
+        self.net.note(node_of(self.connection), self.connection.receive_data(data, self.net.now))
 
     def hear(self) -> list[bytes]:
         """The frames that were written to it since the last call."""
@@ -237,4 +233,4 @@ class Liar:
         return self.connection.close_code
 
     def leave(self) -> None:
-        self.net.note(self.connection.node, self.connection.receive_eof(self.net.now))
+        self.net.note(node_of(self.connection), self.connection.receive_eof(self.net.now))

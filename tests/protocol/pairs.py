@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from busway.protocol import Connection, Limits, Link, Node, codes, events
-from busway.protocol.wire import Reader
+from busway.protocol.wire.fields import Reader
 
 START = 1_000_000  # ms; any origin will do
 ROUNDS_MAX = 200_000  # of a pump: more means that two nodes never fall quiet
@@ -29,6 +29,13 @@ ROUNDS_MAX = 200_000  # of a pump: more means that two nodes never fall quiet
 E = b"endpoint-e-id-16"
 F = b"endpoint-f-id-16"
 G = b"endpoint-g-id-16"
+
+
+def node_of(connection: Connection) -> Node:
+    """The node that a connection is of."""
+    host = connection.host
+    assert isinstance(host, Node)
+    return host
 
 
 class Entropy:
@@ -88,7 +95,7 @@ class Cable:
     def block(self, node: Node, blocked: bool = True) -> None:
         """Let the link take nothing more from `node`, or let it again."""
         for end in self.ends:
-            if end.connection.node is node:
+            if node_of(end.connection) is node:
                 end.writable = not blocked
 
     def cut(self, text: str = "the connection ended without a goodbye") -> None:
@@ -96,7 +103,7 @@ class Cable:
         for end in self.ends:
             end.inbox.clear()
             end.unplugged = end.eof_seen = True
-            self.net.note(end.connection.node, end.connection.receive_eof(self.net.now, text))
+            self.net.note(node_of(end.connection), end.connection.receive_eof(self.net.now, text))
 
 
 class Net:
@@ -196,11 +203,11 @@ class Net:
         while pos < len(data):
             most = split or len(data)
             stop = pos + (rng.randint(1, most) if rng else most)
-            self.note(here.connection.node, here.connection.receive_data(data[pos:stop], self.now))
+            self.note(node_of(here.connection), here.connection.receive_data(data[pos:stop], self.now))
             pos = stop
         if there.unplugged and not here.eof_seen:
             here.eof_seen = True
-            self.note(here.connection.node, here.connection.receive_eof(self.now))
+            self.note(node_of(here.connection), here.connection.receive_eof(self.now))
             return True
         return bool(data)
 

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from busway.protocol import Limits, Link, Message, Node, codes, events
-from busway.protocol.outbox import frame
-from busway.protocol.wire import varint
+from busway.protocol.wire.fields import frame, varint
 
 from .pairs import START, E, Entropy, F, G, Pair, bodies, prover
 
@@ -88,7 +87,7 @@ class Listener:
             [plain(event) for event in self.happened],
             queues,
             written,
-            self.node.desk.counters,
+            self.node.receiving.counters,
             self.node.origin.counters,
             self.node.counters,
             self.connection.skipped_frames,
@@ -230,7 +229,7 @@ def check_outcome(listener: Listener, before: int) -> None:
     assert sum(map(len, connection._chunks)) <= codes.HELLO_SIZE_MAX + 5
     assert len(connection.inbox.assemblies) <= SMALL.partials_max
     assert all(len(item.data) < SMALL.message_size_max for item in connection.inbox.assemblies.values())
-    assert len(connection.inbox.aliases.uuids) <= SMALL.aliases_max + 1
+    assert len(connection.aliases.ids) <= SMALL.aliases_max + 1
     for receiver in listener.receivers:
         assert len(receiver.queue) <= receiver.queue_max
         assert receiver.size == sum(len(message.payload) for message in receiver.queue.items if message)

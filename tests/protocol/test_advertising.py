@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from busway.protocol import Limits, Receiver, codes, events
-from busway.protocol.wire import varint
+from busway.protocol.wire.fields import varint
 
 from .nets import (
     ANYCAST,

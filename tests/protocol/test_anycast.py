@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from busway.protocol import FullError, LocalError, Node, Request, codes, events
+from busway.protocol.messaging.correspondent import talk
 from tests.protocol.helpers import C, assert_settled, counts, fill, payloads
 from tests.protocol.leaves import LeafNet
 from tests.protocol.pairs import E, F, Net, Pair
@@ -221,7 +222,7 @@ def test_what_waits_goes_to_the_one_that_is_left_or_fails_when_none_is() -> None
     b.deregister(workers[0].receiver, net.now)
     net.pump()
     net.advance(1)
-    assert len(a.routes.peers[C].out_flows[E].waiting) + len(workers[1].receiver.queue) == 4
+    assert len(talk(a.routes.peers[C]).out_flows[E].waiting) + len(workers[1].receiver.queue) == 4
     c.deregister(workers[1].receiver, net.now)
     net.pump()
     net.advance(1)

@@ -7,12 +7,19 @@ from typing import Any
 import pytest
 
 from busway.protocol import Limits, codes
-from busway.protocol.flows import Outgoing, Transit
-from busway.protocol.framing import AliasWriter
-from busway.protocol.outbox import frame
-from busway.protocol.packets import DATA, LOSSY
-from tests.protocol.lines import Line
+from busway.protocol.packet.packets import DATA, LOSSY
+from busway.protocol.wire.aliases import AliasWriter
+from busway.protocol.wire.fields import frame
+from busway.protocol.wire.messages import Frame, Options, RoutingHeader
+from tests.protocol.lines import Line, layer_of
 from tests.protocol.pairs import E, F, G, Net, Pair
+
+
+def best_effort(destination: bytes, number: int, payload: bytes) -> Frame:
+    frame = Frame(codes.SEND, destination, F, number, payload, codes.RAW, b"")
+    frame.options = Options()
+    frame.options.best_effort = True
+    return frame
 
 
 def ready(seed: int = 4, **options: Any) -> tuple[Line, Any]:
@@ -47,7 +54,7 @@ def test_the_first_binds_and_the_next_travel_alone(leaf: bool) -> None:
     line, receiver = ready(mtu=64, leaf=leaf)
     publish(line, b"second")
     assert kinds(line) == [LOSSY]
-    assert line.sides[0].connection.outbox.broadcast_size == 0
+    assert line.sides[0].connection.outbox.broadcasts.size == 0
     publish(line, b"third")
     line.run(100)
     (message,) = line.drain(1, receiver)
@@ -58,7 +65,7 @@ def test_the_first_binds_and_the_next_travel_alone(leaf: bool) -> None:
 def test_losses_show_in_the_numbers_and_nothing_is_repeated() -> None:
     line, receiver = ready(mtu=64)
     line.loss = 0.3
-    before = line.sides[0].connection.packets
+    before = layer_of(line.sides[0].connection)
     assert before is not None
     resent = before.resent
     got, missed = [], 0
@@ -129,15 +136,13 @@ def test_it_never_overtakes_a_request_of_its_pair() -> None:
     peer = line.a.routes.peers[b"b" * 16]
     flow = line.a.origin.flow(peer, F, 16, line.now)
     for wanted in (DATA, LOSSY):
-        out = Outgoing(codes.SEND, peer, F, 0, b"alone", codes.RAW, b"")
-        out.extra = 1
-        line.a.origin.transmit(flow, out, line.now)
+        out = best_effort(peer.key, 0, b"alone")
+        assert line.a.origin.go(flow, out, line.now)
         assert kinds(line) == [wanted]
         line.run(1000)
     line.a.request(F, b"asked", line.now, node_id=b"b" * 16)
-    out = Outgoing(codes.SEND, peer, F, 0, b"behind", codes.RAW, b"")
-    out.extra = 1
-    line.a.origin.transmit(flow, out, line.now)
+    out = best_effort(peer.key, 0, b"behind")
+    assert line.a.origin.go(flow, out, line.now)
     assert LOSSY not in kinds(line)
     line.run(1500)
     assert [message.payload for message in line.drain(1, receiver)][-2:] == [b"asked", b"behind"]
@@ -149,12 +154,12 @@ def test_a_busy_link_misses_it_and_nobody_waits() -> None:
     for number in range(100):
         assert publish(line, b"%050d" % number) == 0
     assert line.a.origin.counters["best_effort_dropped"] > 80
-    assert first.outbox.broadcast_size <= codes.BEST_EFFORT_SIZE_MAX + 100
+    assert first.outbox.broadcasts.size <= codes.BEST_EFFORT_SIZE_MAX + 100
 
 
 def test_a_sleeping_peer_misses_it() -> None:
     line, _ = ready(mtu=64)
-    layer = line.sides[0].connection.packets
+    layer = layer_of(line.sides[0].connection)
     assert layer is not None
     layer.pause(True)
     assert publish(line, b"not now") == 0
@@ -198,11 +203,10 @@ def test_what_is_passed_on_travels_alone_as_well() -> None:
     outbox = second.outbox
     peer = line.a.routes.peers[b"b" * 16]
     for wanted in (1, 0):
-        out = Outgoing(codes.SEND, peer, F, 1, b"hop", codes.RAW, b"")
-        out.extra = 1
-        out.transit = Transit(b"c" * 20, codes.LOCALNET, 7)
+        out = best_effort(peer.key, 1, b"hop")
+        out.route = RoutingHeader(b"c" * 20, codes.LOCALNET, 7)
         size = len(outbox._pins)
-        assert outbox.push_transit(out)
+        assert second.forward(out)
         found = kinds(line)
         assert found == [DATA if wanted else LOSSY]
         assert len(outbox._pins) - size == wanted
@@ -260,11 +264,10 @@ def test_nodes_without_numbers_to_spare() -> None:
     outbox = line.sides[0].connection.outbox
     outbox.nodes._max = outbox.nodes._first
     peer = line.a.routes.peers[b"b" * 16]
-    out = Outgoing(codes.SEND, peer, F, 1, b"hop", codes.RAW, b"")
-    out.extra = 1
-    out.transit = Transit(b"c" * 20, codes.LOCALNET, 7)
+    out = best_effort(peer.key, 1, b"hop")
+    out.route = RoutingHeader(b"c" * 20, codes.LOCALNET, 7)
     size = len(outbox._pins)
-    assert outbox.push_transit(out)
+    assert line.sides[0].connection.forward(out)
     assert kinds(line) == [DATA]
     assert len(outbox._pins) == size
 
@@ -277,7 +280,7 @@ def test_nodes_without_numbers_to_spare() -> None:
 @pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_other_frames_that_come_alone_are_skipped(body: bytes) -> None:
     line, _ = ready(mtu=64)
-    layer = line.sides[1].connection.packets
+    layer = layer_of(line.sides[1].connection)
     assert layer is not None
     layer.offer(body)
     line.run(50)
@@ -288,9 +291,9 @@ def test_other_frames_that_come_alone_are_skipped(body: bytes) -> None:
 def test_a_frame_that_comes_alone_and_breaks_the_format_ends_the_link() -> None:
     line, _ = ready(mtu=64)
     first, second = (side.connection for side in line.sides)
-    assert second.packets is not None
-    second.packets.offer(b"\x90\x07")
-    second.packets.offer(b"\x90\x07")
+    assert layer_of(second) is not None
+    layer_of(second).offer(b"\x90\x07")
+    layer_of(second).offer(b"\x90\x07")
     for _ in range(2):
         first.receive_data(second.data_to_send(64, line.now), line.now)
     assert first.close_code == codes.UNKNOWN_ALIAS
@@ -299,8 +302,8 @@ def test_a_frame_that_comes_alone_and_breaks_the_format_ends_the_link() -> None:
 def test_what_comes_alone_before_the_link_is_open_is_skipped() -> None:
     line, _ = ready(mtu=64)
     first, second = (side.connection for side in line.sides)
-    assert second.packets is not None
-    first.behind = second
-    second.packets.offer(frame(b"\x90")[1:])
+    assert layer_of(second) is not None
+    first.waits_for = second
+    layer_of(second).offer(frame(b"\x90")[1:])
     line.run(20)
     assert first.skipped_frames == 1

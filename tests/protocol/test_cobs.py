@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busway.protocol.cobs import crc16, crc16_by_table, crc32, decode, encode
+from busway.protocol.packet.cobs import crc16, crc16_by_table, crc32, decode, encode
 
 KNOWN = [  # of the paper and of Wikipedia's article on it
     ("", "01"),

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from busway.protocol import Connection, Limits, Receiver, codes, events
-from busway.protocol.flows import Outgoing
-from busway.protocol.outbox import frame
-from busway.protocol.wire import varint
+from busway.protocol.messaging.correspondent import talk
+from busway.protocol.wire.fields import frame, varint
+from busway.protocol.wire.messages import Frame, signal
 
 from .pairs import E, Entropy, F, Net, Pair, bodies, prover
 
@@ -335,18 +335,17 @@ def test_whatever_there_is_to_write_lists_the_connection(what: str) -> None:
     assert peer is not None
     assert pair.a.connections_to_flush() == []
     assert not wants(pair.ca)
-    out = Outgoing(codes.SIGNAL, peer, b"", 0, b"", codes.RAW, b"")
-    out.extra, out.id = codes.CANCEL, 1
+    out = signal(codes.CANCEL, peer.key, b"", 0, 1)
     if what == "answer":
         pair.ca.answer(out)
     elif what == "credit":
-        pair.ca.credit(peer.in_flows[E])
+        pair.ca.credit(talk(pair.a.routes.peers[b"b" * 16]).in_flows[E])
     elif what == "line":
         pair.a.register(F, codes.BROADCAST)
     elif what == "message":
-        pair.ca.enqueue(Outgoing(codes.SEND, peer, F, 1, b"", codes.RAW, b""))
+        pair.ca.enqueue(Frame(codes.SEND, peer.key, F, 1, b"", codes.RAW, b""))
     elif what == "broadcast":
-        pair.ca.enqueue_broadcast(Outgoing(codes.PUBLISH, peer, F, 1, b"", codes.RAW, b""))
+        pair.ca.enqueue_broadcast(Frame(codes.PUBLISH, b"", F, 1, b"", codes.RAW, b""))
     else:
         pair.ca.close(pair.now)
     assert pair.a.connections_to_flush() == [pair.ca]
@@ -480,8 +479,8 @@ def test_the_round_trip_is_measured_by_the_ping_that_is_answered() -> None:
 
 def test_a_pong_that_answers_no_ping_of_ours_measures_nothing() -> None:
     pair = Pair(keepalive_ms=1000)
-    stray = frame(bytes((codes.PONG,)) + varint(pair.now))
-    pair.note(pair.b, pair.cb.receive_data(stray, pair.now))
+    late = frame(bytes((codes.PONG,)) + varint(pair.now))
+    pair.note(pair.b, pair.cb.receive_data(late, pair.now))
     assert pair.cb.rtt_ms == -1
     pair.cable.block(pair.a)
     pair.advance(1000)
@@ -546,7 +545,7 @@ def test_of_two_links_dialled_by_one_side_the_newer_stays_and_nothing_is_lost() 
     pair.pump()
     payloads = [m.payload for m in pair.drain(pair.b, receiver)]
     assert payloads == [b"small", bytes(3000), b"last", b"after"]
-    assert pair.b.desk.counters["missed"] == pair.b.desk.counters["late"] == 0
+    assert pair.b.receiving.counters["missed"] == pair.b.receiving.counters["late"] == 0
     assert not pair.seen(kind=events.NODE_DOWN)
 
 
@@ -601,7 +600,7 @@ def held_pair() -> tuple[Pair, Connection, Receiver]:
     pair.cable.block(pair.b)
     _, cb = second_link(pair)
     pair.pump()
-    assert cb.behind is pair.cb
+    assert cb.waits_for is pair.cb
     return pair, cb, receiver
 
 
@@ -613,7 +612,7 @@ def test_what_is_held_for_the_older_links_sake_is_bounded() -> None:
     filler = frame(b"\x7e" + bytes(1000)) * (room // 1000)
     pair.note(pair.b, cb.receive_data(filler[:room], pair.now))
     assert cb._held_size == sum(map(len, cb._held))
-    held = cb.behind
+    held = cb.waits_for
     assert held is pair.cb
     assert cb._held_size == codes.QUEUE_SIZE_MAX
     assert not receiver.queue.items
@@ -641,7 +640,7 @@ def test_bytes_behind_the_hello_are_held_too() -> None:
     hello = ca.data_to_send(1000, pair.now)
     message = frame(b"\x80\x00\x01" + E + b"\x00\x01behind")
     pair.note(pair.b, cb.receive_data(hello + message + b"\x05", pair.now))
-    assert (cb.state, cb.behind) == (codes.OPEN, pair.cb)
+    assert (cb.state, cb.waits_for) == (codes.OPEN, pair.cb)
     assert not receiver.queue.items
     pair.note(pair.b, pair.cb.receive_eof(pair.now))
     assert [m.payload for m in pair.drain(pair.b, receiver)] == [b"behind"]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from busway.protocol import Receiver, codes, events
-from busway.protocol.outbox import frame
+from busway.protocol.wire.fields import frame
 
 from .pairs import E, G, Pair
 from .streams import (
@@ -274,4 +274,4 @@ def test_what_came_back_after_its_endpoint_closed_finds_nobody() -> None:
     pair.pump()
     pair.note(pair.b, again.b.receive_data(frame(b"\x80\x00\x09" + E + b"\x00\x02hi"), pair.now))
     assert again.b.state == codes.OPEN
-    assert pair.b.desk.counters["no_endpoint"] == 1
+    assert pair.b.receiving.counters["no_endpoint"] == 1

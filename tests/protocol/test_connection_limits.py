@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from busway.protocol import Connection, Limits, codes
-from busway.protocol.outbox import frame
-from busway.protocol.wire import varint
+from busway.protocol.routing.advertising import adverts
+from busway.protocol.wire.fields import frame, varint
 
 from .pairs import E, F, G, bodies
 from .streams import (
@@ -152,7 +152,7 @@ def test_as_many_at_once_as_agreed_and_no_more() -> None:
     assert len(listener.connection.inbox.assemblies) == 2
     listener.feed([more(1, b"b2"), more(0, b"a2"), first_piece(1, 2, b"c", 3), more(1, b"c")])
     assert payloads(listener) == [b"b1b2", b"cc"]  # a's number had been overtaken: late, dropped
-    assert listener.node.desk.counters["late"] == 1
+    assert listener.node.receiving.counters["late"] == 1
     ends_with(codes.TOO_MANY, first_piece(2, 4, b"x"))
     ends_with(codes.TOO_MANY, first_piece(255, 4, b"x"))
     ends_with(codes.TOO_MANY, first_piece(0, 4, b"x"), first_piece(0, 4, b"x"))
@@ -209,18 +209,18 @@ def test_as_many_entries_as_a_neighbour_may_have_and_one_more() -> None:
     listener = Listener(Limits())
     listener.feed([HELLO_FRAME])
     connection = listener.connection
-    assert connection.peer is not None
+    peer = adverts(connection).peer
+    assert peer is not None
     most = codes.ENTRIES_MAX
     for start in range(0, most, 8):
         entries = [entry(number) for number in range(start + 1, start + 9)]
         listener.happened += connection.receive_data(line(start, start + 8, *entries), NOW)
-    assert len(connection.peer.entries) == most
+    assert len(peer.entries) == most
     assert connection.state == codes.OPEN
     listener.feed([line(most, most + 1, entry(5, 0x03))])  # a known one may change
     listener.feed([line(most + 1, most + 2, entry(6, 0), entry(most + 1))])  # one goes, one comes
     assert connection.state == codes.OPEN
-    assert len(connection.peer.entries) == most
-    peer = connection.peer
+    assert len(peer.entries) == most
     listener.feed([line(most + 2, most + 3, entry(5, 0), entry(most + 2), entry(most + 3))])
     assert (connection.state, connection.close_code) == (codes.CLOSED, codes.TOO_MANY)
     assert peer.entries == {}  # all withdrawn with the link

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busway.protocol import Node, codes, events
-from busway.protocol.directory import Directory, Entry, conflict
-from busway.protocol.outbox import frame
-from busway.protocol.routes import Peer
+from busway.protocol.routing.directory import Directory, conflict
+from busway.protocol.routing.peers import Entry, Peer, PeerKeeper
+from busway.protocol.wire.fields import frame
 from tests.protocol.helpers import B
 from tests.protocol.pairs import E, F, G, Net, Pair
 
@@ -17,7 +17,7 @@ UNICAST, ANYCAST, BROADCAST = codes.UNICAST, codes.ANYCAST, codes.BROADCAST
 
 
 def peer(letter: str) -> Peer:
-    return Peer(letter.encode() * 16, b"inca", letter, False)
+    return Peer(PeerKeeper(), letter.encode() * 16, b"inca", letter, False)
 
 
 def entry(of: Peer, kind: int, uuid: bytes = E) -> Entry:

@@ -7,16 +7,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busway.protocol import codes
-from busway.protocol.directory import Entry
-from busway.protocol.endpoints import Endpoint, InFlow, Message, Receiver, Request, size_of
-from busway.protocol.routes import Peer
+from busway.protocol.messaging.endpoints import (
+    Endpoint,
+    EndpointHost,
+    InFlow,
+    Message,
+    Receiver,
+    Request,
+    size_of,
+)
+from busway.protocol.routing.peers import Entry, Peer, PeerKeeper
 from tests.protocol.pairs import E
 
-ME = Peer(b"a" * 16, b"inca", "A", False)
+ME = Peer(PeerKeeper(), b"a" * 16, b"inca", "A", False)
 
 
 def endpoint(kind: int = codes.ANYCAST, *queues: int, size_max: int = 1 << 20) -> Endpoint:
-    made = Endpoint(E, kind, codes.LOCALNET, "", 0)
+    made = Endpoint(EndpointHost(), E, kind, codes.LOCALNET, "", 0)
     made.receivers = [Receiver(made, queue_max, size_max, codes.REFUSE) for queue_max in queues]
     return made
 
@@ -148,14 +155,14 @@ def test_an_origin_with_nothing_outstanding_can_always_send(
 
 
 def test_a_message_tells_where_it_came_from_and_when() -> None:
-    of = Endpoint(E, codes.ANYCAST, codes.LOCALNET, "lab/log", 0)
+    of = Endpoint(EndpointHost(), E, codes.ANYCAST, codes.LOCALNET, "lab/log", 0)
     came = Message(flow_of(of), 3, b"21.5", codes.RAW, b"", 0, 1500)
     assert (came.endpoint_name, came.source_label, came.received_at) == ("lab/log", "A", 1.5)
     assert repr(came) == "<message 3 to 'lab/log' from 'A': b'21.5'>"
 
 
 def test_a_message_without_names_shows_ids_and_not_what_cannot_be_read() -> None:
-    made = InFlow(Peer(b"a" * 16, b"inca", "", False), endpoint(), 0, 0)
+    made = InFlow(Peer(PeerKeeper(), b"a" * 16, b"inca", "", False), endpoint(), 0, 0)
     came = Message(made, 3, b"?", codes.CBOR, b"", 0, 0)
     came.error = ValueError("not CBOR")
     assert repr(came) == f"<message 3 to {E.hex()} from {(b'a' * 16).hex()}: unreadable>"
@@ -188,7 +195,7 @@ def test_endpoints_receivers_and_nodes_tell_what_they_are() -> None:
     receiver.closed = True
     assert repr(receiver).endswith(", 0 queued, closed>")
     assert repr(ME) == f"<node 'A' {(b'a' * 16).hex()}>"
-    assert repr(Peer(b"a" * 16, b"inca", "", True)).endswith(", a leaf>")
+    assert repr(Peer(PeerKeeper(), b"a" * 16, b"inca", "", True)).endswith(", a leaf>")
     entry = Entry(ME, E, codes.ANYCAST, codes.GLOBAL)
     assert repr(entry) == f"<endpoint {E.hex()}, anycast, global, at 'A'>"
     entry.name, entry.kind = "lab/log", 0

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from busway.protocol import FullError, Limits, codes, events
+from busway.protocol.messaging.correspondent import talk
 from tests.protocol.helpers import A, B, assert_settled, fill, payloads
 from tests.protocol.pairs import E, F, Net, Pair
 
@@ -48,7 +49,7 @@ def test_without_waiting_a_lack_of_credit_is_an_error_that_changes_nothing() -> 
     assert net.a.send(E, b"4", net.now, wait=False) == 0
     net.pump()
     assert payloads(net.drain(net.b, receiver)) == [b"4"]
-    assert net.b.desk.counters["missed"] == 0
+    assert net.b.receiving.counters["missed"] == 0
 
 
 def test_a_link_that_does_not_drain_blocks_only_its_own_senders() -> None:
@@ -115,7 +116,7 @@ def test_a_blocked_sender_probes_after_its_credit_was_lost() -> None:
     fill(net, net.a, E, 5)
     net.pump()
     net.drain(net.b, receiver)
-    flow = net.b.routes.peers[A].in_flows[E]
+    flow = talk(net.b.routes.peers[A]).in_flows[E]
     assert flow.credit_due
     net.cb.outbox.credits()  # the frame is lost
     net.pump()
@@ -157,7 +158,7 @@ def test_a_probe_makes_good_for_messages_that_were_lost() -> None:
     assert [o.status for o in net.outcomes(net.a, token)] == [events.ACCEPTED]
     first, after = net.drain(net.b, receiver)
     assert (first.missed, after.missed) == (0, 3)
-    assert net.b.desk.counters["missed"] == 3
+    assert net.b.receiving.counters["missed"] == 3
     assert after.seq == 5
 
 
@@ -172,7 +173,7 @@ def test_a_gap_is_shown_to_the_receiver() -> None:
     fill(net, net.a, E, 1)
     net.pump()
     assert [message.missed for message in net.drain(net.b, receiver)] == [0, 2]
-    assert net.b.desk.counters["missed"] == 2
+    assert net.b.receiving.counters["missed"] == 2
 
 
 def test_credit_that_repeats_or_is_old_changes_nothing() -> None:
@@ -184,7 +185,7 @@ def test_credit_that_repeats_or_is_old_changes_nothing() -> None:
         net.pump()
         net.drain(net.b, receiver)
         net.pump()
-    flow = net.a.routes.peers[B].out_flows[E]
+    flow = talk(net.a.routes.peers[B]).out_flows[E]
     limit = flow.limit
     for told in (limit, limit - 1, limit - 30000):
         net.a.origin.credit(flow.peer, E, told & 0xFFFF, net.now)
@@ -202,8 +203,8 @@ def test_numbers_go_on_past_16_bits() -> None:
         net.pump()
         net.drain(net.b, receiver)
         net.pump()
-    out = net.a.routes.peers[B].out_flows[E]
-    into = net.b.routes.peers[A].in_flows[E]
+    out = talk(net.a.routes.peers[B]).out_flows[E]
+    into = talk(net.b.routes.peers[A]).in_flows[E]
     shift = 3 * 65536 - 10 - out.sent
     for number in range(2):  # both sides as if that many messages had passed
         out.sent += shift // 2 if number else shift - shift // 2
@@ -217,7 +218,7 @@ def test_numbers_go_on_past_16_bits() -> None:
         got += [(message.payload, message.missed) for message in net.drain(net.b, receiver)]
         net.pump()
     assert got == [(b"%d" % number, 0) for number in range(50)]
-    assert net.b.desk.counters["late"] == 0
+    assert net.b.receiving.counters["late"] == 0
 
 
 # Idle pairs
@@ -240,7 +241,7 @@ def test_a_pair_that_was_idle_goes_on_without_loss(idle_ms: int) -> None:
         net.advance(1000)
         got += net.drain(net.b, receiver)
     assert payloads(got) == [b"%d" % number for number in range(100)]
-    assert net.b.desk.counters["late"] == net.b.desk.counters["missed"] == 0
+    assert net.b.receiving.counters["late"] == net.b.receiving.counters["missed"] == 0
     assert_settled(net)
 
 
@@ -253,7 +254,7 @@ def test_an_idle_origin_falls_back_to_its_opening_credit() -> None:
         net.pump()
         net.drain(net.b, receiver)
         net.pump()
-    flow = net.a.routes.peers[B].out_flows[E]
+    flow = talk(net.a.routes.peers[B]).out_flows[E]
     assert flow.limit > flow.sent + 4
     net.advance(codes.FLOW_FALLBACK_MS + codes.SWEEP_MS)
     assert flow.limit == flow.sent + 4
@@ -266,7 +267,7 @@ def test_a_flow_in_use_is_left_alone_by_the_sweep() -> None:
     fill(net, net.a, E, 9)
     net.pump()
     net.advance(300_000)
-    flow = net.a.routes.peers[B].out_flows[E]
+    flow = talk(net.a.routes.peers[B]).out_flows[E]
     assert len(flow.waiting) == 5
     got = []
     for _ in range(3):
@@ -324,7 +325,7 @@ def test_what_comes_after_a_long_stop_is_not_late(kind: int, gone: bool) -> None
     got = net.drain(net.b, case.receiver)
     assert payloads(got) == [b"%d" % number for number in range(10, 40)]
     assert [message.missed for message in got] == [0] * 30
-    assert net.b.desk.counters["late"] == 0
+    assert net.b.receiving.counters["late"] == 0
 
 
 def test_a_new_link_that_is_read_first_waits_for_what_the_old_one_brought() -> None:
@@ -342,7 +343,7 @@ def test_a_new_link_that_is_read_first_waits_for_what_the_old_one_brought() -> N
     net.advance(10_000)
     got = net.drain(net.b, case.receiver)
     assert payloads(got) == [b"%d" % number for number in range(10, 40)]
-    assert net.b.desk.counters["late"] == 0
+    assert net.b.receiving.counters["late"] == 0
     assert_settled(net)
 
 
@@ -354,14 +355,14 @@ def test_a_probe_over_a_new_link_starts_a_forgotten_pair_anew() -> None:
     net.pump()
     for number in range(4):
         case.send(number)
-    flow = net.a.routes.peers[B].out_flows[E]
+    flow = talk(net.a.routes.peers[B]).out_flows[E]
     assert flow.sent == 4
     net.cables[-1].a.outbox.leftovers()  # lost
     case.send(4)
     net.advance(codes.PROBE_MS)
     got = net.drain(net.b, case.receiver)
     assert payloads(got)[-1] == b"4"
-    assert net.b.desk.counters["late"] == 0
+    assert net.b.receiving.counters["late"] == 0
 
 
 def test_bursts_a_minute_apart_do_not_stand_still() -> None:
@@ -392,7 +393,7 @@ def test_a_probe_follows_the_messages_that_it_counts() -> None:
     net.pump()
     got += net.drain(net.b, receiver)
     assert [len(message.payload) for message in got] == sizes
-    assert net.b.desk.counters["late"] == net.b.desk.counters["missed"] == 0
+    assert net.b.receiving.counters["late"] == net.b.receiving.counters["missed"] == 0
 
 
 def test_a_probe_moves_to_another_link_with_the_messages_before_it() -> None:
@@ -408,7 +409,7 @@ def test_a_probe_moves_to_another_link_with_the_messages_before_it() -> None:
     got = payloads(net.drain(net.b, receiver))
     net.pump()
     assert got + payloads(net.drain(net.b, receiver)) == [b"%d" % number for number in range(5)]
-    assert net.b.desk.counters["late"] == net.b.desk.counters["missed"] == 0
+    assert net.b.receiving.counters["late"] == net.b.receiving.counters["missed"] == 0
 
 
 @pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
@@ -422,7 +423,7 @@ def test_a_large_queue_opens_no_larger_window_than_can_be_told() -> None:
             net.a.send(E, b"", net.now)
             sent += 1
         net.pump(1 << 20)
-        assert net.a.routes.peers[B].out_flows[E].limit <= sent + codes.WINDOW_MAX
+        assert talk(net.a.routes.peers[B]).out_flows[E].limit <= sent + codes.WINDOW_MAX
         net.drain(net.b, receiver)
         net.pump(1 << 20)
         net.drain(net.b, receiver)
@@ -440,7 +441,7 @@ def test_what_a_second_link_tells_again_takes_no_credit_away() -> None:
         net.pump()
         net.drain(net.b, receiver)
         net.pump()
-    flow = net.a.routes.peers[B].out_flows[E]
+    flow = talk(net.a.routes.peers[B]).out_flows[E]
     credit = flow.limit - flow.sent
     assert credit > codes.OPENING_CREDIT
     net.link(net.a, net.b, via="tcp://h:1")

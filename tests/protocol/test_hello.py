@@ -10,107 +10,92 @@ from hypothesis import strategies as st
 
 from busway.protocol import Connection, Limits, Link, LocalError, Node, codes, events
 from busway.protocol.errors import Refusal
-from busway.protocol.hello import Hello, agree, decode_hello, encode_hello, keepalive
-from busway.protocol.outbox import frame
-from busway.protocol.wire import Reader, varint
+from busway.protocol.link.authenticator import Authenticator
+from busway.protocol.wire.fields import Reader, frame, varint
+from busway.protocol.wire.hello import (
+    FLAG_DIALLED,
+    FLAG_LEAF,
+    FLAG_LOOKUPS,
+    FLAG_PROOF,
+    Hello,
+    agree_keepalive,
+    agree_limits,
+    read_hello,
+    write_hello,
+)
 
-from .pairs import E, Net, Pair, prover
+from .pairs import E, Net, Pair, node_of, prover
 
 U32 = st.integers(0, 0xFFFFFFFF)
 SHORT = st.text(max_size=16)
 
 
-def make_hello(**fields: Any) -> Hello:
-    """A HELLO that a node with default limits takes, with some fields changed."""
-    hello = Hello()
-    hello.node_id = b"p" * 16
-    hello.incarnation = b"inca"
-    hello.nonce = b"nonce..."
-    hello.bus = "default"
-    limits = Limits()
-    hello.frame_size_max = limits.frame_size_max
-    hello.message_size_max = limits.message_size_max
-    hello.aliases_max = limits.aliases_max
-    hello.partials_max = limits.partials_max
-    for name, value in fields.items():
-        setattr(hello, name, value)
-    return hello
+LIMITS = ("frame_size_max", "message_size_max", "aliases_max", "partials_max")
+FLAGS = {"leaf": FLAG_LEAF, "dialled": FLAG_DIALLED, "proof_wanted": FLAG_PROOF, "lookups": FLAG_LOOKUPS}
+DEFAULTS = dict(zip(LIMITS, Limits().values(), strict=True))
+TEXTS = ("bus", "label", "via")
+
+
+def written(**fields: Any) -> bytes:
+    """The body of a HELLO that a node with default limits takes, with some fields changed."""
+    flags = fields.get("realm", codes.USERSPACE) << 1
+    flags |= sum(flag for name, flag in FLAGS.items() if fields.get(name))
+    limits = [fields.get(name, value) for name, value in DEFAULTS.items()]
+    texts = [fields.get(name, {"bus": "default"}.get(name, "")) for name in TEXTS]
+    key, nonce = fields.get("key", b"p" * 16 + b"inca"), fields.get("nonce", b"nonce...")
+    features, keepalive_ms = fields.get("features", 0), fields.get("keepalive_ms", 0)
+    body = bytearray(write_hello(flags, key, nonce, features, limits, keepalive_ms, *texts))
+    body[5] = fields.get("version", codes.VERSION)
+    return bytes(body)
 
 
 def decode(body: bytes) -> Hello:
-    return decode_hello(Reader(body, 1, len(body)))
-
-
-FIELDS = (
-    "aliases_max",
-    "bus",
-    "dialled",
-    "features",
-    "frame_size_max",
-    "incarnation",
-    "keepalive_ms",
-    "label",
-    "leaf",
-    "message_size_max",
-    "node_id",
-    "nonce",
-    "partials_max",
-    "realm",
-    "token_wanted",
-    "version",
-    "via",
-)  # compiled classes have no __slots__ to ask
+    return Hello(*read_hello(Reader(body, 1, len(body))))
 
 
 def fields_of(hello: Hello) -> dict[str, object]:
-    return {name: getattr(hello, name) for name in FIELDS}
+    names = (*FLAGS, "realm", "key", "nonce", "features", "keepalive_ms", *TEXTS)
+    return dict(zip(LIMITS, hello.limits, strict=True)) | {name: getattr(hello, name) for name in names}
 
 
 # The frame
 
 
-HELLOS = st.builds(
-    make_hello,
-    leaf=st.booleans(),
-    realm=st.integers(codes.USERSPACE, codes.GLOBAL),
-    dialled=st.booleans(),
-    token_wanted=st.booleans(),
-    node_id=st.binary(min_size=16, max_size=16),
-    incarnation=st.binary(min_size=4, max_size=4),
-    nonce=st.binary(min_size=8, max_size=8),
-    features=U32,
-    frame_size_max=U32,
-    message_size_max=U32,
-    aliases_max=U32,
-    partials_max=U32,
-    keepalive_ms=U32,
-    bus=SHORT,
-    label=SHORT,
-    via=SHORT,
+HELLOS = st.fixed_dictionaries(
+    {name: st.booleans() for name in FLAGS}
+    | dict.fromkeys((*LIMITS, "features", "keepalive_ms"), U32)
+    | dict.fromkeys(TEXTS, SHORT)
+    | {
+        "realm": st.integers(codes.USERSPACE, codes.GLOBAL),
+        "key": st.binary(min_size=20, max_size=20),
+        "nonce": st.binary(min_size=8, max_size=8),
+    }
 )
 
 
 @given(HELLOS, st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=20)), max_size=3))
-def test_a_hello_is_read_back_whatever_options_follow(hello: Hello, options: list[tuple[int, bytes]]) -> None:
-    body = encode_hello(hello)
+def test_a_hello_is_read_back_whatever_options_follow(
+    hello: dict[str, Any], options: list[tuple[int, bytes]]
+) -> None:
+    body = written(**hello)
     body += b"".join(bytes((kind, len(value))) + value for kind, value in options)
-    assert fields_of(decode(body)) == fields_of(hello)
+    assert fields_of(decode(body)) == hello
 
 
 @given(HELLOS)
-def test_the_longest_hello_fits_what_is_read_before_it(hello: Hello) -> None:
-    hello.bus = hello.label = hello.via = "x" * codes.TEXT_SIZE_MAX
-    assert len(encode_hello(hello)) <= codes.HELLO_SIZE_MAX
+def test_the_longest_hello_fits_what_is_read_before_it(hello: dict[str, Any]) -> None:
+    texts = dict.fromkeys(TEXTS, "x" * codes.TEXT_SIZE_MAX)
+    assert len(written(**{**hello, **texts})) <= codes.HELLO_SIZE_MAX
 
 
 def test_reserved_flags_are_ignored() -> None:
-    body = bytearray(encode_hello(make_hello()))
-    body[6] |= 0xE0
-    assert fields_of(decode(bytes(body))) == fields_of(make_hello())
+    body = bytearray(written())
+    body[6] |= 0xC0
+    assert fields_of(decode(bytes(body))) == fields_of(decode(written()))
 
 
 def test_a_hello_cut_off_anywhere_is_refused_by_what_is_missing() -> None:
-    body = encode_hello(make_hello(label="me", via="ipc"))
+    body = written(label="me", via="ipc")
     for size in range(1, len(body)):
         with pytest.raises(Refusal) as caught:
             decode(body[:size])
@@ -120,12 +105,12 @@ def test_a_hello_cut_off_anywhere_is_refused_by_what_is_missing() -> None:
 @pytest.mark.parametrize("option", [b"\x07", b"\x07\x02x", b"\x01\x00\x07"])
 def test_an_option_that_the_frame_cuts_off_is_malformed(option: bytes) -> None:
     with pytest.raises(Refusal) as caught:
-        decode(encode_hello(make_hello()) + option)
+        decode(written() + option)
     assert caught.value.code == codes.MALFORMED
 
 
 def test_magic_comes_before_version_and_version_before_format() -> None:
-    body = bytearray(encode_hello(make_hello()))
+    body = bytearray(written())
     del body[6:]
     body[5] = 2
     with pytest.raises(Refusal, match="speaks protocol version 1, the other 2: update") as version:
@@ -139,13 +124,12 @@ def test_magic_comes_before_version_and_version_before_format() -> None:
 
 def test_realm_process_is_malformed() -> None:
     with pytest.raises(Refusal) as caught:
-        decode(encode_hello(make_hello(realm=codes.PROCESS)))
+        decode(written(realm=codes.PROCESS))
     assert caught.value.code == codes.MALFORMED
 
 
 # What both agree on
 
-LIMITS = ("frame_size_max", "message_size_max", "aliases_max", "partials_max")
 AT_LEAST = (128, 1, 1, 1)
 AT_MOST = (0xFFFFFFFF, 0xFFFFFFFF, 16383, 255)
 
@@ -159,41 +143,32 @@ def test_own_limits_are_checked_at_both_ends(name: str, least: int, most: int) -
             Limits(**{name: value})
 
 
-@pytest.mark.parametrize("name", LIMITS)
-def test_the_smaller_limit_holds_whichever_side_has_it(name: str) -> None:
-    small, large = make_hello(), make_hello(node_id=b"q" * 16)
-    setattr(small, name, getattr(large, name) - 1)
-    for mine, theirs in ((small, large), (large, small)):
-        agreed = agree(mine, theirs)
-        for limit in LIMITS:
-            assert getattr(agreed, limit) == getattr(small, limit)
+@pytest.mark.parametrize("at", range(len(LIMITS)))
+def test_the_smaller_limit_holds_whichever_side_has_it(at: int) -> None:
+    large = list(Limits().values())
+    small = [value - (place == at) for place, value in enumerate(large)]
+    assert agree_limits(small, large) == agree_limits(large, small) == small
 
 
-@pytest.mark.parametrize(("name", "least"), list(zip(LIMITS, AT_LEAST, strict=True)))
-def test_a_peers_limit_is_taken_at_its_minimum_and_refused_below(name: str, least: int) -> None:
-    mine, theirs = make_hello(), make_hello(node_id=b"q" * 16)
-    setattr(theirs, name, least)
-    assert getattr(agree(mine, theirs), name) == least
-    setattr(theirs, name, least - 1)
-    with pytest.raises(Refusal, match=name) as caught:
-        agree(mine, theirs)
+@pytest.mark.parametrize(("at", "least"), list(enumerate(AT_LEAST)))
+def test_a_peers_limit_is_taken_at_its_minimum_and_refused_below(at: int, least: int) -> None:
+    theirs = list(Limits().values())
+    theirs[at] = least
+    assert agree_limits(Limits().values(), theirs)[at] == least
+    theirs[at] = least - 1
+    with pytest.raises(Refusal, match=LIMITS[at]) as caught:
+        agree_limits(Limits().values(), theirs)
     assert caught.value.code == codes.LIMITS
 
 
 def test_bus_name_is_checked_before_identity_and_identity_before_limits() -> None:
-    mine = make_hello()
-    theirs = make_hello(bus="other", frame_size_max=1)
-    with pytest.raises(Refusal, match="this side is on bus 'default', the other on 'other'") as caught:
-        agree(mine, theirs)
-    assert caught.value.code == codes.BUS_NAME
-    theirs.bus = mine.bus
-    with pytest.raises(Refusal) as caught:
-        agree(mine, theirs)
-    assert caught.value.code == codes.SELF
-    theirs.incarnation = b"othr"
-    with pytest.raises(Refusal) as caught:
-        agree(mine, theirs)
-    assert caught.value.code == codes.LIMITS
+    own = tell(b"")[0].me.key  # of each such node
+    closings = [
+        tell(written(**changes, frame_size_max=1))[2][0]
+        for changes in ({"key": own, "bus": "other"}, {"key": own}, {"key": own[:16] + b"othr"})
+    ]
+    assert [closed.code for closed in closings] == [codes.BUS_NAME, codes.SELF, codes.LIMITS]
+    assert closings[0].text == "this side is on bus 'default', the other on 'other'"
 
 
 @pytest.mark.parametrize(
@@ -201,7 +176,7 @@ def test_bus_name_is_checked_before_identity_and_identity_before_limits() -> Non
     [(0, 0, 0), (0, 500, 500), (500, 0, 500), (500, 400, 400), (400, 500, 400)],
 )
 def test_keepalive_is_the_smaller_interval_that_is_not_zero(mine: int, theirs: int, agreed: int) -> None:
-    assert keepalive(make_hello(keepalive_ms=mine), make_hello(keepalive_ms=theirs)) == agreed
+    assert agree_keepalive(mine, theirs) == agreed
 
 
 # Two nodes
@@ -216,7 +191,7 @@ def ends_with(net: Net, code: int, *connections: Connection) -> None:
         assert closed.code == connection.close_code == code
         assert closed.text == connection.close_text
         assert closed.text
-        assert connection not in connection.node.connections
+        assert connection not in node_of(connection).connections
     assert not net.seen(kind=events.LINK_OPEN)
 
 
@@ -228,8 +203,8 @@ def test_two_nodes_open_with_a_hello_each_and_nothing_to_wait_for() -> None:
     assert {event.connection for event in opened} == {pair.ca, pair.cb}
     for connection, other in ((pair.ca, pair.cb), (pair.cb, pair.ca)):
         assert connection.peer is not None
-        assert connection.peer.node_id == other.node.node_id
-        assert connection.peer.label == other.node.label
+        assert connection.peer.node_id == node_of(other).node_id
+        assert connection.peer.label == node_of(other).label
         assert connection.opened_at == pair.now
     assert len(pair.seen(kind=events.NODE_UP)) == 2
 
@@ -312,11 +287,11 @@ def tell(hello: bytes) -> tuple[Node, Connection, list[Any], bytes]:
         ({"message_size_max": 0}, codes.LIMITS),
         ({"aliases_max": 0}, codes.LIMITS),
         ({"partials_max": 0}, codes.LIMITS),
-        ({"token_wanted": True}, codes.TOKEN),
+        ({"proof_wanted": True}, codes.TOKEN),
     ],
 )
 def test_a_refusal_is_told_to_the_peer_with_number_and_sentence(changes: dict[str, Any], code: int) -> None:
-    node, connection, happened, answer = tell(encode_hello(make_hello(**changes)))
+    node, connection, happened, answer = tell(written(**changes))
     (closed,) = happened
     assert (closed.kind, closed.code, closed.by_peer) == (events.LINK_CLOSED, code, False)
     assert answer == frame(bytes((codes.CLOSE,)) + varint(code) + closed.text.encode())
@@ -355,7 +330,7 @@ def test_a_stranger_is_refused_as_soon_as_it_shows(start: bytes, waits: bool, sp
     net = Net()
     connection = net.node("a").connection(Link(), net.now)
     for piece in [bytes([byte]) for byte in start] if split else [start]:
-        net.note(connection.node, connection.receive_data(piece, net.now))
+        net.note(node_of(connection), connection.receive_data(piece, net.now))
     assert [event.code for event in net.closings(connection)] == ([] if waits else [codes.NOT_BUSWAY])
 
 
@@ -371,7 +346,7 @@ def test_a_stranger_is_refused_as_soon_as_it_shows(start: bytes, waits: bool, sp
 def test_a_stranger_that_is_known_is_named(start: bytes, told: str) -> None:
     net = Net()
     connection = net.node("a").connection(Link(), net.now)
-    net.note(connection.node, connection.receive_data(start, net.now))
+    net.note(node_of(connection), connection.receive_data(start, net.now))
     (closed,) = net.closings(connection)
     assert closed.code == codes.NOT_BUSWAY
     assert told in closed.text
@@ -526,7 +501,7 @@ def test_our_own_proof_sent_back_is_refused() -> None:
     connection.receive_data(frame(bytes(echo)), net.now)
     ours = connection.data_to_send(1000, net.now)
     assert ours[:2] == bytes((33, codes.AUTH))
-    net.note(connection.node, connection.receive_data(ours, net.now))
+    net.note(node_of(connection), connection.receive_data(ours, net.now))
     assert [event.code for event in net.closings(connection)] == [codes.TOKEN]
 
 
@@ -534,3 +509,18 @@ def test_silence_instead_of_a_proof_ends_after_five_seconds() -> None:
     pair, _ = authenticating()
     pair.advance(5000, pump=False)
     assert [event.code for event in pair.closings(pair.cb)] == [codes.HELLO_TIMEOUT]
+
+
+@pytest.mark.parametrize("made", [b"", b"x" * 31])
+def test_a_prove_that_gives_too_little_lets_nobody_in(made: bytes) -> None:
+    authenticator = Authenticator(lambda _: made, bytes)
+    assert authenticator.begin(b"mine", b"theirs", False) == made
+    with pytest.raises(Refusal) as caught:
+        authenticator.check(b"x" * 32)
+    assert caught.value.code == codes.TOKEN
+
+
+def test_nor_does_a_link_open_by_that() -> None:
+    pair = Pair(opened=False, prove=lambda _: b"")
+    pair.pump()
+    ends_with(pair, codes.MALFORMED, pair.ca, pair.cb)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from busway.protocol import Link, codes, events
-from busway.protocol.wire import varint
+from busway.protocol.messaging.correspondent import talk
+from busway.protocol.routing.advertising import adverts
+from busway.protocol.wire.fields import varint
 
 from .helpers import assert_settled, parts_of, verdicts
 from .nets import (
@@ -193,7 +195,7 @@ def test_a_leaf_hears_of_the_end_of_nodes_that_it_knows() -> None:
     net.pump()
     assert net.reaches("x") == "ac"
     net.cable["bc"].cut()
-    net.advance(codes.STARVE_MS)
+    net.advance(codes.ROUTE_LOSS_GRACE_MS)
     assert net.reaches("x") == "a"
     assert net.holders("x", E) == ""
     assert [status for status, _ in verdicts(net, net["x"], token)] in (
@@ -458,7 +460,7 @@ def test_a_leaf_may_ask_over_a_link_that_begins_while_it_asks() -> None:
     net.advance(100)
     net.join("xa")
     net.pump()
-    assert len(net.see("b", "x").serving) == 1
+    assert len(talk(net.see("b", "x")).serving) == 1
     net.advance(6000)
     assert len(net.outcomes(leaf, token)) == 1
 
@@ -486,11 +488,11 @@ def test_a_leaf_s_prune_is_over_when_its_router_gets_a_child() -> None:
     net.pump()
     net["x"].publish(E, b"1", net.now)
     net.pump()
-    assert net.cable["xa"].a.pruned != {}
+    assert adverts(net.cable["xa"].a).pruned != {}
     net.add("c")
     net.join("ca")
     net.pump()
-    assert net.cable["xa"].a.pruned == {}
+    assert adverts(net.cable["xa"].a).pruned == {}
 
 
 @pytest.mark.parametrize("kind", [codes.SEND, codes.REQUEST])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from busway.protocol import WrongKindError, codes
-from busway.protocol.wire import text8, varint
+from busway.protocol.wire.fields import text8, varint
 from tests.rigs.alike import HIGH, LOW, ROUTER, UUIDS, PythonLeaf, alias, frame, have, head, hello, node, u16
 
 E, F, *_ = UUIDS

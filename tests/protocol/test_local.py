@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from busway.protocol import LocalError, Request, codes, events
+from busway.protocol.messaging.correspondent import talk
 from tests.protocol.helpers import A, B, assert_settled, fill, parts_of, payloads, verdicts
 from tests.protocol.pairs import E, F, Net, Pair
 
@@ -151,7 +152,7 @@ def test_credit_that_comes_of_losing_ones_own_messages_keeps_their_order(policy:
     node = net.node("a")
     receiver = node.register(E, codes.UNICAST, queue_max=2, policy=policy)
     fill(net, node, E, 2000)
-    flow = node.me.out_flows[E]
+    flow = talk(node.me).out_flows[E]
     waiting = len(flow.waiting)
     node.origin.credit(node.me, E, (flow.limit + waiting) & 0xFFFF, net.now)
     assert not len(flow.waiting)

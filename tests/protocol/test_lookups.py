@@ -304,10 +304,10 @@ def test_far_askers_are_told_of_changes_and_forgotten_when_they_go() -> None:
     far = net["d"].lookups._far
     assert [peer.node_id for peer in far[E]] == [id_of("a"), id_of("b")]
     net.cable["ab"].cut()
-    net.advance(5 * codes.STARVE_MS)
+    net.advance(5 * codes.ROUTE_LOSS_GRACE_MS)
     assert [peer.node_id for peer in far[E]] == [id_of("b")]
     net.cable["bc"].cut()
-    net.advance(5 * codes.STARVE_MS)
+    net.advance(5 * codes.ROUTE_LOSS_GRACE_MS)
     assert far == {}
 
 
@@ -460,7 +460,7 @@ def test_when_the_slow_link_ends_its_questions_are_over() -> None:
     net.pump()
     assert verdicts(net, net["b"], mine) == []
     net.cable["bc"].cut()
-    net.advance(codes.STARVE_MS)
+    net.advance(codes.ROUTE_LOSS_GRACE_MS)
     assert verdicts(net, net["b"], mine) == NOBODY
     assert verdicts(net, net["a"], token) == NOBODY
     assert_settled(net)
@@ -671,7 +671,7 @@ def test_of_two_that_were_asked_one_may_be_lost() -> None:
     one, other = Liar(net, net["b"], "y", lookups=True), Liar(net, net["b"], "z", lookups=True)
     token = net["b"].send(E, b"", net.now, confirm=True)
     one.leave()
-    net.advance(codes.STARVE_MS)
+    net.advance(codes.ROUTE_LOSS_GRACE_MS)
     assert verdicts(net, net["b"], token) == []
     other.say(signal(codes.HAVE, alias(1, E)))
     assert verdicts(net, net["b"], token) == NOBODY
@@ -730,3 +730,13 @@ def test_an_answer_fits_the_frame_however_long_its_names(size: int, named: bool)
     assert 1 <= len(found) <= 4
     assert all(bool(entry.name) == named for entry in found)
     assert net.reaches("a") == "bcdef"
+
+
+def test_who_cannot_be_reached_is_not_asked() -> None:
+    net = chain("ab")
+    peer = net.see("a", "b")
+    peer.hop = None
+    before = net.cable["ab"].a.queued_bytes()
+    net["a"].lookups._send_who(peer, E)
+    assert not net.cable["ab"].a.wants_write
+    assert net.cable["ab"].a.queued_bytes() == before

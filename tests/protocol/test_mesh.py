@@ -124,7 +124,7 @@ def test_a_ring_heals_over_its_other_side_and_back() -> None:
 def test_a_net_that_falls_apart_and_joins_again() -> None:
     net = chain("abcdef")
     net.cable["cd"].cut()
-    net.advance(codes.STARVE_MS)
+    net.advance(codes.ROUTE_LOSS_GRACE_MS)
     assert net.reaches("a") == "bc"
     assert net.reaches("d") == "ef"
     net.join("cd")
@@ -199,7 +199,7 @@ def test_a_death_at_the_end_of_a_chain_reaches_the_other_at_once() -> None:
     net.cable["cd"].cut()
     net.pump()
     assert ups(net, "a", "d") == [UP, DOWN]
-    net.advance(codes.STARVE_MS)
+    net.advance(codes.ROUTE_LOSS_GRACE_MS)
     assert ups(net, "c", "d") == [UP, DOWN]
 
 
@@ -236,7 +236,7 @@ def test_the_grace_ends_when_nobody_finds_a_way() -> None:
     net.cable["cd"].cut()
     token = net["c"].send(E, b"x", net.now, confirm=True)
     assert ups(net, "c", "d") == [UP]
-    net.advance(codes.STARVE_MS - 1)
+    net.advance(codes.ROUTE_LOSS_GRACE_MS - 1)
     assert verdicts(net, net["c"], token) == []
     net.advance(1)
     assert ups(net, "c", "d") == [UP, DOWN]
@@ -311,7 +311,7 @@ def test_when_one_of_two_copies_ends_the_other_takes_its_place() -> None:
     net.join("yd")
     net.pump()
     net.cable["xa"].cut()
-    net.advance(codes.STARVE_MS)
+    net.advance(codes.ROUTE_LOSS_GRACE_MS)
     assert net.see("a", "x").key == net["y"].me.key
     assert net.holders("a", E) == "x"
     net["a"].send(E, b"x", net.now)
@@ -452,7 +452,7 @@ def test_a_route_of_another_life_does_not_push_a_neighbour_out() -> None:
     assert net.see("b", "c").key == net["c"].me.key
     assert net.hop("b", "c") == "c"
     net.cable["bc"].cut()
-    net.advance(codes.STARVE_MS)
+    net.advance(codes.ROUTE_LOSS_GRACE_MS)
     assert net.see("b", "c").key == key("c", 7)
 
 

@@ -7,7 +7,9 @@ import sys
 import pytest
 
 from busway.protocol import codes, events
-from busway.protocol.wire import varint
+from busway.protocol.messaging.correspondent import talk
+from busway.protocol.routing.advertising import adverts
+from busway.protocol.wire.fields import varint
 from tests.rigs.effort import effort
 
 from .nets import (
@@ -98,7 +100,7 @@ def test_what_breaks_the_format_ends_the_link_with_its_number(what: str) -> None
     body, error = MALFORMED[what]
     liar.say(body)
     assert liar.error == error
-    net.advance(codes.STARVE_MS)
+    net.advance(codes.ROUTE_LOSS_GRACE_MS)
     assert net.reaches("b") == "ac"
     net["a"].send(E, b"still", net.now)
     net.pump()
@@ -146,7 +148,7 @@ def test_no_rubbish_raises() -> None:
         liar.hear()
         if liar.error < 0:
             liar.leave()
-    net.advance(codes.STARVE_MS)
+    net.advance(codes.ROUTE_LOSS_GRACE_MS)
     assert net.reaches("b") == "ac"
 
 
@@ -236,7 +238,7 @@ def test_what_is_asked_retracted_or_adopted_without_being_there_leaves_nothing()
     net.pump()
     assert liar.error == -1
     assert len(net["b"].mesh.router.routes) == 3
-    neighbour = liar.connection.advertiser.neighbour
+    neighbour = adverts(liar.connection).neighbour
     assert len(neighbour.children) <= 3
     assert len(net["b"].routes.departed) <= codes.DEPARTED_MAX
 
@@ -313,7 +315,7 @@ def test_acknowledgements_in_small_steps_cost_little() -> None:
     for first in range(0, count, 1000):
         liar.say(routes(*[update(name, 1, 1) for name in names[first : first + 1000]]))
     liar.hear()
-    assert liar.connection.advertiser.neighbour.withdrawn >= count
+    assert adverts(liar.connection).neighbour.withdrawn >= count
     assert effort(lambda: liar.say(routes(*[ack(n) for n in range(count)]))) < 1
     assert liar.error == -1
 
@@ -345,7 +347,7 @@ def test_a_message_that_claims_to_be_ours_is_counted_and_dropped() -> None:
     liar.say(message(codes.SEND, 8, 9, YOU, alias(1, E) + u16(1) + b"x"))
     liar.say(message(codes.PUBLISH, 8, 9, YOU, varint(1) + u16(1) + b"x"))
     assert net.drain(net["b"], receiver) == []
-    assert net["b"].forwarder.counters["strayed"] == 2
+    assert net["b"].forwarder.counters["misrouted"] == 2
     assert liar.error == -1
 
 
@@ -358,7 +360,7 @@ def test_a_message_that_claims_to_come_from_its_destination_ends_there() -> None
     liar.say(message(codes.SEND, 12, 9, bind(3, c) + varint(3), alias(1, E) + u16(1) + b"x"))
     net.pump()
     assert net.drain(net["c"], receiver) == []
-    assert net["c"].forwarder.counters["strayed"] == 1
+    assert net["c"].forwarder.counters["misrouted"] == 1
 
 
 @pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
@@ -558,7 +560,7 @@ def test_more_entries_than_agreed_end_the_link_that_brought_them() -> None:
         names = [entry(2, b"%016d" % (version * 2000 + n)) for n in range(2000)]
         liar.say(directory(SELF, GLOBAL, version, version + 1, *names))
     assert liar.error == codes.TOO_MANY
-    net.advance(codes.STARVE_MS)
+    net.advance(codes.ROUTE_LOSS_GRACE_MS)
     assert net["b"].directory.size == net["a"].directory.size == 0
     assert net.reaches("a") == "b"
 
@@ -582,7 +584,7 @@ def test_prunes_of_a_neighbour_are_bounded() -> None:
     liar = Liar(net, net["b"])
     for number in range(codes.PRUNES_MAX + 500):
         liar.say(signal(codes.PRUNE, alias(1, b"%016d" % number) + YOU))
-    assert len(liar.connection.pruned) == codes.PRUNES_MAX
+    assert len(adverts(liar.connection).pruned) == codes.PRUNES_MAX
     assert liar.error == -1
 
 
@@ -610,7 +612,7 @@ def test_broadcasts_not_from_the_parent_are_counted_and_dropped() -> None:
         liar.say(message(codes.PUBLISH, 8, 9, c if not number else varint(3), alias(1, E) + u16(number + 1)))
     liar.say(message(codes.PUBLISH, 8, 9, X3, varint(1) + u16(1)))
     assert net.drain(net["b"], receiver) == []
-    assert net["b"].forwarder.counters["strayed"] == 6
+    assert net["b"].forwarder.counters["misrouted"] == 6
 
 
 def test_prune_and_graft_of_another_node_are_skipped() -> None:
@@ -619,7 +621,7 @@ def test_prune_and_graft_of_another_node_are_skipped() -> None:
     c = bind(3, net["c"].me.key)
     liar.say(message(codes.SIGNAL, 8, 9, c, bytes((codes.PRUNE,)) + alias(1, E) + YOU))
     liar.say(message(codes.SIGNAL, 8, 9, varint(3), bytes((codes.GRAFT,)) + varint(1) + YOU))
-    assert liar.connection.pruned == {}
+    assert adverts(liar.connection).pruned == {}
     assert liar.connection.skipped_frames == 2
 
 
@@ -631,7 +633,7 @@ def test_questions_of_a_neighbour_are_bounded() -> None:
     liar = Liar(net, net["b"], lookups=True)
     for number in range(codes.WATCHES_MAX + 100):
         liar.say(signal(codes.WHO, alias(1, b"%016d" % number)))
-    assert len(liar.connection.watched) == codes.WATCHES_MAX
+    assert len(adverts(liar.connection).watched) == codes.WATCHES_MAX
     haves = [body for body in liar.hear() if body[:2] == bytes((0xF0, codes.HAVE))]
     assert len(haves) == codes.WATCHES_MAX + 100
 
@@ -748,7 +750,7 @@ def test_replies_to_nodes_that_cannot_be_reached_end(window: int) -> None:
     statuses = [[outcome.status for outcome in net.outcomes(net["a"], token)] for token in tokens]
     assert statuses == [[events.UNDELIVERED]] * 8
     assert not net["a"].origin.pending
-    assert not any(peer.stalled for peer in net["a"].routes.departed.values())
+    assert not any(talk(peer).stalled for peer in net["a"].routes.departed.values())
 
 
 @pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines

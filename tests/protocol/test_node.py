@@ -9,7 +9,7 @@ import pytest
 
 from busway.protocol import ClosedError, Limits, Link, LocalError, Node, Request, codes, events
 from busway.protocol.events import Event
-from busway.protocol.flows import Outgoing
+from busway.protocol.wire.messages import Frame
 from tests.protocol.helpers import A, B, assert_settled, fill, payloads, verdicts
 from tests.protocol.pairs import E, Entropy, F, G, Net, Pair
 
@@ -213,7 +213,7 @@ def test_one_that_asks_and_never_reads_is_cut_off() -> None:
 
     def ask(count: int) -> None:
         for _ in range(count):  # each is answered with UNDELIVERABLE, for nobody has F
-            out = Outgoing(codes.SEND, peer, F, 1, b"", codes.RAW, b"")
+            out = Frame(codes.SEND, peer.key, F, 1, b"", codes.RAW, b"")
             assert peer.hop is not None
             peer.hop.enqueue(out)
         net.pump()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
-from busway.protocol import cobs
-from busway.protocol.noise import ListeningLayer
-from busway.protocol.packets import PacketLayer
+from busway.protocol.packet import cobs
+from busway.protocol.packet.noise import ListeningLayer
+from busway.protocol.packet.packets import PacketLayer
 
 
 def nothing(size: int) -> bytes:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from busway.protocol import Limits, codes, events
-from busway.protocol.flows import Outgoing, Transit
-from busway.protocol.lanes import EXPRESS, is_express, lane_of
-from busway.protocol.outbox import OVERHEAD
+from busway.protocol.link.lanes import EXPRESS, is_express, lane_of
+from busway.protocol.link.queue import OVERHEAD
+from busway.protocol.messaging.correspondent import talk
+from busway.protocol.wire.messages import Frame, RoutingHeader, signal
 
 from .helpers import assert_settled, fill, parts_of, verdicts
 from .nets import ANYCAST, BROADCAST, UNICAST, Mesh, chain
@@ -163,7 +164,7 @@ def test_a_cancel_waits_for_the_last_piece_of_its_request_and_of_one_before_it()
     assert net.payloads("c", receivers[1]) == []
     assert verdicts(net, net["a"], kept) == []
     assert net.seen(net["c"], events.REQUEST_CANCELLED) == []
-    [left] = net.see("c", "a").serving.values()
+    [left] = talk(net.see("c", "a")).serving.values()
     assert left.id == kept
 
 
@@ -186,7 +187,7 @@ def test_a_probe_stays_behind_the_messages_that_it_counts(call: str) -> None:
         net.advance(1000)
         got += net.payloads("c", receiver)
     assert got == [b"%d" % number for number in range(40)]
-    assert net["c"].desk.counters["late"] == net["c"].desk.counters["missed"] == 0
+    assert net["c"].receiving.counters["late"] == net["c"].receiving.counters["missed"] == 0
 
 
 def test_a_blocked_origin_whose_way_is_lost_does_not_probe_itself() -> None:
@@ -196,11 +197,11 @@ def test_a_blocked_origin_whose_way_is_lost_does_not_probe_itself() -> None:
     net["a"].register(E, ANYCAST)  # of its own, to which these do not go
     for number in range(10):
         net["a"].send(E, b"%d" % number, net.now, node_id=net["c"].node_id)
-    [flow] = net.see("a", "c").out_flows.values()
+    [flow] = talk(net.see("a", "c")).out_flows.values()
     assert len(flow.waiting)
     flow.peer.hop = flow.hop = None
     net["a"].origin.probe(flow, net.now)
-    assert net["a"].me.in_flows == {}
+    assert talk(net["a"].me).in_flows == {}
 
 
 # What passes
@@ -211,8 +212,7 @@ def test_flow_control_and_news_wait_for_nobody_and_nothing_else_is_so_free() -> 
     peer = net.see("a", "b")
     found = []
     for which in range(1, codes.TRACED + 1):
-        out = Outgoing(codes.SIGNAL, peer, E, 1, b"", codes.RAW, b"")
-        out.extra = which
+        out = signal(which, peer.key, E, 1)
         found += [which] if is_express(out) else []
     assert sorted(EXPRESS) == found
     assert set(range(1, codes.TRACED + 1)) - set(found) == {codes.CANCEL, codes.PROBE, codes.END}
@@ -255,51 +255,52 @@ def test_between_the_pieces_of_one_origin_another_passes_to_the_same_endpoint() 
 # Bounds
 
 
-def waiting(net: Mesh, kind: int, payload: bytes, number: int = 1) -> Outgoing:
+def waiting(net: Mesh, kind: int, payload: bytes, number: int = 1) -> Frame:
     """A message of a that b has for c."""
-    out = Outgoing(kind, net.see("b", "c"), E, number, payload, codes.RAW, b"")
-    out.transit = Transit(net["a"].me.key, 0, 9)
+    out = Frame(kind, net.see("b", "c").key, E, number, payload, codes.RAW, b"")
+    out.route = RoutingHeader(net["a"].me.key, 0, 9)
     return out
 
 
 def test_what_is_held_behind_a_large_message_counts_as_what_waits() -> None:
     net = chain("abc")
-    outbox = net.cable["bc"].a.outbox
-    assert outbox.push_transit(waiting(net, codes.SEND, bytes(1 << 20)))
-    net.cable["bc"].a.data_to_send(1000, net.now)
+    hop = net.cable["bc"].a
+    outbox = hop.outbox
+    assert hop.forward(waiting(net, codes.SEND, bytes(1 << 20)))
+    hop.data_to_send(1000, net.now)
     taken = 0
     for number in range(40):
-        taken += outbox.push_transit(waiting(net, codes.SEND, bytes(1 << 20), number))
-        net.cable["bc"].a.data_to_send(70_000, net.now)
+        taken += hop.forward(waiting(net, codes.SEND, bytes(1 << 20), number))
+        hop.data_to_send(70_000, net.now)
     assert outbox.in_pieces()
-    assert outbox.transit_size <= codes.TRANSIT_SIZE_MAX
+    assert outbox.transit.size <= codes.TRANSIT_SIZE_MAX
     assert 7 <= taken <= 8 + 2
 
 
 def test_one_message_larger_than_the_queue_passes_alone() -> None:
     net = chain("abc")
-    outbox = net.cable["bc"].a.outbox
-    assert outbox.push_transit(waiting(net, codes.SEND, bytes(codes.TRANSIT_SIZE_MAX)))
-    assert not outbox.push_transit(waiting(net, codes.SEND, b""))
+    hop = net.cable["bc"].a
+    assert hop.forward(waiting(net, codes.SEND, bytes(codes.TRANSIT_SIZE_MAX)))
+    assert not hop.forward(waiting(net, codes.SEND, b""))
 
 
 def test_ends_find_room_beside_a_full_queue_and_are_bounded_by_their_number() -> None:
     net = chain("abc")
     hop = net.cable["bc"].a
     outbox = hop.outbox
-    assert outbox.push_transit(waiting(net, codes.SEND, bytes(codes.TRANSIT_SIZE_MAX - OVERHEAD)))
+    assert hop.forward(waiting(net, codes.SEND, bytes(codes.TRANSIT_SIZE_MAX - OVERHEAD)))
     failed = waiting(net, codes.ERROR, b"why")
     assert hop.forward(failed)
     assert failed.payload == b""
     for _ in range(codes.ANSWERS_MAX // 2 - 1):
         assert hop.forward(waiting(net, codes.ERROR, b""))
     assert not hop.forward(waiting(net, codes.ERROR, b"why"))
-    assert not outbox.push_transit(waiting(net, codes.SEND, b""))
+    assert not hop.forward(waiting(net, codes.SEND, b""))
     net.pump()
-    assert outbox.transit_size == 0
+    assert outbox.transit.size == 0
     assert hop.forward(waiting(net, codes.ERROR, b"why"))
     assert len(outbox.leftovers()) == 1
-    assert outbox.push_transit(waiting(net, codes.SEND, bytes(codes.TRANSIT_SIZE_MAX)))
+    assert hop.forward(waiting(net, codes.SEND, bytes(codes.TRANSIT_SIZE_MAX)))
 
 
 def test_a_lane_is_of_its_source_its_destination_and_what_it_is_about() -> None:
@@ -308,13 +309,13 @@ def test_a_lane_is_of_its_source_its_destination_and_what_it_is_about() -> None:
     other.id = 7
     assert lane_of(send) == lane_of(other)
     cancel = waiting(net, codes.SIGNAL, b"")
-    cancel.extra, cancel.id, cancel.endpoint = codes.CANCEL, 7, b""
+    cancel.signal, cancel.id, cancel.endpoint = codes.CANCEL, 7, b""
     assert lane_of(send).startswith(lane_of(cancel))
     part, end = waiting(net, codes.PART, b""), waiting(net, codes.SIGNAL, b"")
-    end.extra = codes.END
+    end.signal = codes.END
     part.id = end.id = 7
     assert lane_of(part) == lane_of(end) != lane_of(send)
-    ours = Outgoing(codes.SEND, net.see("b", "c"), E, 1, b"", codes.RAW, b"")
+    ours = Frame(codes.SEND, net.see("b", "c").key, E, 1, b"", codes.RAW, b"")
     assert not lane_of(send).startswith(lane_of(ours))
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from busway.protocol import Link, LocalError, Node, cobs, codes, events
-from busway.protocol.outbox import frame
-from busway.protocol.packets import SYN
-from tests.protocol.lines import Line
+from busway.protocol import Link, LocalError, Node, codes, events
+from busway.protocol.packet import cobs
+from busway.protocol.packet.packets import SYN
+from busway.protocol.wire.fields import frame
+from tests.protocol.lines import Line, layer_of
 from tests.protocol.pairs import START, E, Entropy, F, Pair
 from tests.protocol.test_packets import syn
 
@@ -177,7 +178,7 @@ def test_noise_is_no_sign_of_life() -> None:
 
 def test_an_old_or_forged_beginning_does_not_shut_the_peer_out() -> None:
     line = Line()
-    first, second = (side.connection.packets for side in line.sides)
+    first, second = (layer_of(side.connection) for side in line.sides)
     assert first is not None
     assert second is not None
     for nonce in (second._nonce, b"old1", b"old2", second._nonce, b"old3", b"old1"):
@@ -223,8 +224,8 @@ def test_what_a_board_prints_behind_the_noise_of_its_boot_loader(size: int, end:
     first.events += first.connection.receive_data(b"File main.py, line 3\r\n\0", line.now + 100)
     found = b"".join(event.text for event in line.seen(0, events.LOG))
     assert found[-60:] == (BOOT + b"File main.py, line 3\r\n")[-60:]
-    assert first.connection.packets is not None
-    assert first.connection.packets.damaged > 0
+    assert layer_of(first.connection) is not None
+    assert layer_of(first.connection).damaged > 0
     line.run(500)
     assert closings(line, 0) == []
 
@@ -259,8 +260,8 @@ def test_log_before_the_link_is_open_does_nothing() -> None:
     line = Line()
     connection = line.sides[0].connection
     connection.log(b"early")
-    assert connection.packets is not None
-    assert connection.packets.logs == []
+    assert layer_of(connection) is not None
+    assert layer_of(connection).logs == []
 
 
 # Sleep
@@ -281,8 +282,8 @@ def test_a_sleeping_peer_is_neither_asked_nor_given_up() -> None:
     line.run(59_000)
     assert router.connection.state == codes.OPEN
     assert router.connection.bytes_out == before
-    assert router.connection.packets is not None
-    assert router.connection.packets.resent == 0
+    assert layer_of(router.connection) is not None
+    assert layer_of(router.connection).resent == 0
     leaf.deaf = False
     leaf.connection.sleep(0, line.now)
     line.run(1000)
@@ -309,11 +310,11 @@ def test_whatever_a_sleeper_says_wakes_it() -> None:
     leaf, router = line.sides
     leaf.connection.sleep(30_000, line.now)
     line.run(300)
-    assert router.connection.packets is not None
-    assert router.connection.packets.asleep
+    assert layer_of(router.connection) is not None
+    assert layer_of(router.connection).asleep
     line.a.register(E, codes.UNICAST)
     line.run(300)
-    assert not router.connection.packets.asleep
+    assert not layer_of(router.connection).asleep
 
 
 def test_sleep_on_a_stream() -> None:
@@ -346,7 +347,7 @@ def test_sleep_on_an_older_links_account() -> None:
     line = opened()
     before = line.sides[0].connection
     line.a.register(E, codes.UNICAST)
-    line.sides[1].connection.behind = before
+    line.sides[1].connection.waits_for = before
     line.run(300)
     assert line.sides[1].connection._held_size > 0
     line.sides[1].connection.catch_up(line.now)
@@ -370,8 +371,8 @@ def test_an_echo_is_no_peer_and_people_are_told_once() -> None:
         assert (connection.state, node.peers()) == (codes.GREETING, [])
         assert [type(event) for event in happened] == [events.LogEvent]
         assert b"gives back what is written" in happened[0].text
-        assert connection.packets is not None
-        assert connection.packets.damaged == 0
+        assert layer_of(connection) is not None
+        assert layer_of(connection).damaged == 0
 
 
 @pytest.mark.parametrize("mtu", [20, 128])
@@ -394,7 +395,7 @@ def test_two_who_hear_themselves_as_well_understand_each_other(mtu: int) -> None
         assert verdicts == dict.fromkeys(tokens[which], events.TAKEN)
         assert len(line.sides[which].node.peers()) == 1
         assert len(line.seen(which, events.LOG)) == 1
-        packets = line.sides[which].connection.packets
+        packets = layer_of(line.sides[which].connection)
         assert packets is not None
         assert (packets.damaged, packets.resent) == (0, 0)
         assert closings(line, which) == []

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from busway.protocol import cobs, packets
-from busway.protocol.packets import ANSWER, DATA, LOSSY, SYN, PacketLayer
-from busway.protocol.texts import TextLayer
+from busway.protocol.packet import cobs, packets
+from busway.protocol.packet.packets import ANSWER, DATA, LOSSY, SYN, PacketLayer
+from busway.protocol.packet.texts import TextLayer
 
 A, B, C = b"aaaa", b"bbbb", b"cccc"
 SERIAL = st.just(0)

@@ -23,6 +23,15 @@ def test_publish_gives_every_subscriber_one_copy_and_nobody_is_no_error() -> Non
         assert payloads(net.drain(node, receiver)) == [b"0", b"1", b"2"]
 
 
+def test_a_node_that_only_publishes_looks_after_what_falls_idle() -> None:
+    net = Net()
+    alone = net.node("a")
+    alone.register(E, codes.BROADCAST)
+    assert alone.next_deadline() is None
+    assert alone.publish(E, b"x", net.now) == 0
+    assert alone.next_deadline() == net.now + codes.SWEEP_MS
+
+
 def test_publish_and_send_know_each_others_kind() -> None:
     net = Pair()
     net.a.register(E, codes.BROADCAST)
@@ -168,8 +177,8 @@ def test_more_drops_in_a_row_than_numbers_tell_apart() -> None:
     assert [len(message.payload) for message in got] == [5, 1_100_000, 0, 1, 1, 1]
     assert [message.missed for message in got] == [0, 0, 49_998, 0, 0, 0]
     assert [message.seq for message in got] == [1, 2, 50_001, 50_002, 50_003, 50_004]
-    assert b.desk.counters["late"] == 0
-    assert b.desk.counters["missed"] == 49_998
+    assert b.receiving.counters["late"] == 0
+    assert b.receiving.counters["missed"] == 49_998
     assert b.origin.counters["broadcast_dropped"] == 0
     assert a.origin.counters["broadcast_dropped"] == 49_998
     net.drain(c, quick)
@@ -187,7 +196,7 @@ def test_the_bridge_over_a_gap_keeps_its_place(way: str) -> None:
     net.cable.block(net.a)
     net.a.publish(E, bytes(1_000_000), net.now)
     net.a.origin.publisher.flows[E].sent += 40_000  # as many went by while there was no room
-    net.ca.skipped[E] = 40_000
+    net.ca.backlog.skipped[E] = 40_000
     net.a.publish(E, b"last", net.now)
     if way == "moved":
         net.cable.cut()
@@ -204,10 +213,10 @@ def test_a_few_drops_need_no_bridge() -> None:
     net.a.publish(E, b"first", net.now)
     for count in (codes.BRIDGE_MIN - 1, codes.BRIDGE_MIN):
         net.pump()
-        net.ca.skipped[E] = count
+        net.ca.backlog.skipped[E] = count
         net.a.publish(E, b"x", net.now)
         waiting = [out.kind for out in net.ca.outbox.broadcasts.items]
         assert waiting == ([codes.PUBLISH] if count < codes.BRIDGE_MIN else [codes.SIGNAL, codes.PUBLISH])
-        assert net.ca.skipped == {}
+        assert net.ca.backlog.skipped == {}
     net.pump()
     assert len(net.drain(net.b, receiver)) == 3

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from busway.protocol import (
-    FullError,
-    Node,
-    codes,
-    events,
-)
+from busway.protocol import FullError, Node, codes, events
+from busway.protocol.messaging.correspondent import talk
 from tests.protocol.helpers import A, B, assert_settled, fill, payloads
 from tests.protocol.pairs import E, Entropy, F, Net, Pair
 
@@ -24,7 +20,7 @@ def test_refuse_keeps_what_it_has() -> None:
     net.pump()
     assert payloads(net.drain(net.b, receiver)) == [b"0", b"1", b"2"]
     assert (receiver.refused, receiver.dropped) == (1, 0)
-    assert net.b.desk.counters["refused"] == 1
+    assert net.b.receiving.counters["refused"] == 1
 
 
 def test_drop_newest_shows_its_losses_on_the_next_that_is_queued() -> None:
@@ -38,7 +34,7 @@ def test_drop_newest_shows_its_losses_on_the_next_that_is_queued() -> None:
     net.a.send(E, b"next", net.now)
     net.advance(2000)
     assert [(m.payload, m.missed) for m in net.drain(net.b, receiver)] == [(b"next", 2)]
-    assert receiver.dropped == net.b.desk.counters["dropped"] == 2
+    assert receiver.dropped == net.b.receiving.counters["dropped"] == 2
     assert [event.reason for event in net.seen(net.a, events.UNDELIVERABLE)] == [codes.DROPPED] * 2
 
 
@@ -95,7 +91,7 @@ def test_every_message_is_queued_or_accounted_for(policy: int) -> None:
     got += net.drain(nodes[0], receiver)
     told = net.seen(kind=events.UNDELIVERABLE)
     for node in nodes[1:]:
-        flow = node.routes.peers[A].out_flows[E]
+        flow = talk(node.routes.peers[A]).out_flows[E]
         mine = [message.seq for message in got if message.source == node.node_id]
         lost = [event.seq for event in net.seen(node, events.UNDELIVERABLE)]
         assert mine == sorted(mine)
@@ -217,9 +213,9 @@ def test_idle_origins_give_their_share_back() -> None:
     net.advance(codes.FLOW_RECLAIM_MS + codes.SWEEP_MS)
     assert endpoint.active == []
     assert endpoint.window() == 40
-    assert nodes[0].routes.peers[B].in_flows
+    assert talk(nodes[0].routes.peers[B]).in_flows
     net.advance(codes.FLOW_FORGET_IN_MS)
-    assert nodes[0].routes.peers[B].in_flows == {}
+    assert talk(nodes[0].routes.peers[B]).in_flows == {}
     nodes[1].send(E, b"y", net.now)
     net.pump()
     assert payloads(net.drain(nodes[0], receiver)) == [b"y"]
@@ -234,7 +230,7 @@ def test_an_origin_that_comes_back_to_life_counts_again() -> None:
     net.pump()
     net.drain(net.b, receiver)
     net.advance(codes.FLOW_RECLAIM_MS + codes.SWEEP_MS)
-    flow = net.b.routes.peers[A].in_flows[E]
+    flow = talk(net.b.routes.peers[A]).in_flows[E]
     assert receiver.endpoint.active == []
     fill(net, net.a, E, 1)
     net.pump()
@@ -249,7 +245,7 @@ def test_what_is_queued_keeps_its_origin_in_mind() -> None:
     fill(net, net.a, E, 1)
     net.pump()
     net.advance(600_000)
-    assert net.b.routes.peers[A].in_flows[E].active
+    assert talk(net.b.routes.peers[A]).in_flows[E].active
     assert len(net.drain(net.b, receiver)) == 1
 
 
@@ -263,8 +259,8 @@ def test_a_node_alone_looks_after_its_own_pairs_for_a_while() -> None:
     assert node.next_deadline() is not None
     net.advance(codes.FLOW_FORGET_OUT_MS)
     assert node.next_deadline() is None
-    assert node.me.in_flows == {}
-    assert node.me.out_flows == {}
+    assert talk(node.me).in_flows == {}
+    assert talk(node.me).out_flows == {}
 
 
 def test_a_node_with_nothing_left_to_look_after_sets_no_timer() -> None:

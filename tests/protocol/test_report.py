@@ -172,8 +172,8 @@ def test_it_takes_anything_that_is_sent_to_it() -> None:
     confirm = net.a.send(codes.INTROSPECTION, b"sure", net.now, node_id=B, confirm=True)
     net.pump()
     assert verdicts(net, net.a, confirm) == [(events.TAKEN, 0)]
-    assert net.b.desk.builtin is not None
-    assert len(net.b.desk.builtin.queue) == 0
+    assert net.b.receiving.builtin is not None
+    assert len(net.b.receiving.builtin.queue) == 0
     assert net.seen(net.a, events.UNDELIVERABLE) == []
 
 

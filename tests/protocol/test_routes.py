@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from busway.protocol import Limits, Node, codes, events
-from busway.protocol.flows import OutFlow
-from busway.protocol.routes import Peer, Routes
+from busway.protocol.messaging.correspondent import Correspondent, talk
+from busway.protocol.messaging.flows import OutFlow
+from busway.protocol.routing.peers import PeerKeeper, Routes
 from tests.protocol.helpers import A, B, assert_settled, fill, payloads
-from tests.protocol.pairs import Cable, E, Entropy, F, Net, Pair
+from tests.protocol.pairs import Cable, E, Entropy, F, Net, Pair, node_of
 
 
 def test_the_narrowest_realm_then_the_cheapest_link_is_taken() -> None:
@@ -60,7 +61,7 @@ def test_what_was_not_written_goes_over_the_other_link_in_order() -> None:
     got = net.drain(net.b, receiver)
     assert payloads(got)[-4:] == [b"1", b"2", b"3", bytes(10_000)]
     assert len(net.drain(net.b, news)) == 4
-    assert net.b.desk.counters["late"] == 0
+    assert net.b.receiving.counters["late"] == 0
     assert net.seen(net.a, events.NODE_DOWN) == []
 
 
@@ -159,13 +160,13 @@ def test_everything_that_waits_for_room_on_a_link_goes_on_when_it_ends() -> None
 def write(net: Net, cable: Cable, node: Node) -> None:
     """What `node` has to say lies on the link, unread."""
     for here, there in (cable.ends, cable.ends[::-1]):
-        if here.connection.node is node:
+        if node_of(here.connection) is node:
             net._write(here, there, 65536, None)
 
 
 def read(net: Net, cable: Cable, node: Node) -> None:
     for here, there in (cable.ends, cable.ends[::-1]):
-        if here.connection.node is node:
+        if node_of(here.connection) is node:
             net._read(here, there, 0, None)
 
 
@@ -207,9 +208,9 @@ def test_a_second_link_over_one_address_loses_and_reorders_nothing(
     assert payloads(net.drain(a, at_a)) == [b"%d" % number for number in range(1, 6)]
     assert payloads(net.drain(b, at_b)) == [b"%d" % number for number in range(1, 6)]
     for node in (a, b):
-        assert node.desk.counters["late"] == node.desk.counters["missed"] == 0
+        assert node.receiving.counters["late"] == node.receiving.counters["missed"] == 0
         assert len(node.connections) == 1
-        assert node.connections[0].behind is None
+        assert node.connections[0].waits_for is None
     assert net.seen(kind=events.NODE_DOWN) == []
     assert_settled(net)
 
@@ -265,7 +266,7 @@ def test_a_new_link_replaces_one_whose_other_end_is_dead_within_seconds() -> Non
     new = net.link(net.a, net.b, via="tcp://h:1", realm=codes.LOCALNET)
     net.pump()
     assert net.cb.state == codes.OPEN
-    assert new.b.behind is net.cb
+    assert new.b.waits_for is net.cb
     net.a.send(E, b"x", net.now, ttl_ms=10_000)
     net.advance(2 * codes.CLOSING_MS)
     assert net.cb.state == codes.CLOSED
@@ -286,7 +287,7 @@ def test_a_flood_on_a_link_that_waits_is_not_kept() -> None:
         net.note(net.b, connection.receive_data(noise, net.now))
         most = max(most, sum(map(len, connection._held)))
     assert 0 < most <= codes.QUEUE_SIZE_MAX
-    assert connection.behind is None
+    assert connection.waits_for is None
     assert connection.skipped_frames == 40 * 20_000
 
 
@@ -329,7 +330,7 @@ def test_a_duplicate_that_is_gone_again_takes_nothing_with_it() -> None:
     net.cables = [second, other]
     for _ in range(3):
         net.step()
-    assert second.b.behind is net.cb
+    assert second.b.waits_for is net.cb
     second.cut()
     net.advance(codes.CLOSING_MS)
     assert net.cb.state == codes.OPEN
@@ -446,11 +447,11 @@ def test_the_departed_are_bounded_and_those_we_never_sent_to_go_first() -> None:
     net = Pair()
 
     def leave(number: int, *, sent: bool) -> None:
-        peer = Peer(number.to_bytes(16, "big"), b"inca", "", False)
+        peer = Correspondent(PeerKeeper(), number.to_bytes(16, "big"), b"inca", "", False)
         routes.arrive(peer)
         if sent:
-            peer.out_flows[E] = OutFlow(net.a.origin, peer, E, 4, net.now)
-        peer.in_flows = net.a.me.in_flows or {E: object()}  # type: ignore[dict-item]
+            talk(peer).out_flows[E] = OutFlow(net.a.origin, peer, E, 4, net.now)
+        talk(peer).in_flows = talk(net.a.me).in_flows or {E: object()}  # type: ignore[dict-item]
         routes.depart(peer, net.now)
         assert peer.node_id not in routes.peers
 
@@ -482,10 +483,10 @@ def test_the_departed_are_forgotten_in_time() -> None:
     net.drain(net.b, receiver)
     net.cable.cut()
     net.advance(codes.FLOW_FORGET_IN_MS - codes.SWEEP_MS)
-    assert net.b.routes.departed[net.a.me.key].in_flows
+    assert talk(net.b.routes.departed[net.a.me.key]).in_flows
     net.advance(2 * codes.SWEEP_MS)
-    assert not net.b.routes.departed[net.a.me.key].in_flows
-    assert net.a.routes.departed[net.b.me.key].out_flows
+    assert not talk(net.b.routes.departed[net.a.me.key]).in_flows
+    assert talk(net.a.routes.departed[net.b.me.key]).out_flows
     net.advance(codes.FLOW_FORGET_OUT_MS)
     assert net.a.routes.departed == net.b.routes.departed == {}
 
@@ -512,7 +513,7 @@ def test_a_better_link_does_not_overtake_what_is_under_way() -> None:
     net.a.send(E, b"4", net.now)
     net.pump()
     assert payloads(net.drain(net.b, receiver)) == [b"4"]
-    assert net.b.desk.counters["late"] == 0
+    assert net.b.receiving.counters["late"] == 0
 
 
 def test_what_only_the_narrow_link_could_reach_goes_with_it() -> None:
@@ -564,4 +565,4 @@ def test_what_an_older_link_still_brings_is_late(kind: int) -> None:
     younger.cut()
     net.note(net.b, net.cb.receive_data(message(7) + message(8) + message(10), net.now))
     assert payloads(net.drain(net.b, receiver)) == [b"9", b"10"]
-    assert net.b.desk.counters["late"] == 2
+    assert net.b.receiving.counters["late"] == 2

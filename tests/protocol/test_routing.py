@@ -7,11 +7,12 @@ import re
 import pytest
 
 from busway.protocol import codes
-from busway.protocol.routing import (
+from busway.protocol.routing.router import (
     INFINITE,
     NOTHING,
     PARENT,
     WIDE,
+    Child,
     Neighbour,
     Route,
     Router,
@@ -37,6 +38,10 @@ def at(seqno: int, metric: int) -> int:
 
 def metric(realm: int, cost: int) -> int:
     return realm << 14 | cost
+
+
+def child() -> Child:
+    return Child([0, 0, 0, 0], False)
 
 
 class Host:
@@ -121,7 +126,7 @@ class End:
         elif value >= 0:
             router.update(neighbour, router.route(source), value, now)
         elif value == PARENT:
-            router.adopt(neighbour, router.route(source), [], now)
+            router.adopt(neighbour, router.route(source), child(), now)
         else:
             router.withdraw(neighbour, router.route(source), now)
 
@@ -293,11 +298,12 @@ def test_a_child_is_known_until_it_says_something_else() -> None:
     a = Host("a")
     b = a.meet("b")
     a.tells(b)
-    a.router.adopt(b, a.router.me, [4, 0, 1], 0)
-    assert b.children == {a.router.me: [4, 0, 1]}
+    one = child()
+    a.router.adopt(b, a.router.me, one, 0)
+    assert b.children == {a.router.me: one}
     a.router.update(b, a.router.me, at(0, 1), 0)
     assert b.children == {}
-    a.router.adopt(b, a.router.me, [], 0)
+    a.router.adopt(b, a.router.me, child(), 0)
     a.router.withdraw(b, a.router.me, 0)
     assert b.children == {}
     assert b.processed == 3
@@ -414,7 +420,7 @@ def starving() -> tuple[Host, Neighbour, Neighbour, Neighbour, Route]:
     return a, b, c, d, route
 
 
-def test_who_starves_asks_for_the_next_number() -> None:
+def test_a_node_without_a_feasible_way_asks_for_the_next_number() -> None:
     a, b, c, d, route = starving()
     assert [a.asks(neighbour) for neighbour in (b, c, d)] == [{}, {"far": 10}, {}]
     assert a.router.counters["seqno_requests"] == 1
@@ -710,7 +716,7 @@ def test_a_way_that_is_not_feasible_meanwhile_is_asked_about() -> None:
 def test_what_is_being_told_when_the_while_is_over_is_kept() -> None:
     a, _, _, route = held()
     d = a.meet("d")
-    d.children[route] = []
+    d.children[route] = child()
     a.timers.fire(5100)
     assert a.forgotten == []
     a.loses(d, "far", 6000)
@@ -965,7 +971,7 @@ def test_an_update_with_infinite_metric_leaves_nothing() -> None:
 def test_a_child_of_what_nobody_knows_is_not_kept() -> None:
     a = Host("a")
     b = a.meet("b")
-    a.router.adopt(b, a.router.route(key("never")), [], 0)
+    a.router.adopt(b, a.router.route(key("never")), child(), 0)
     assert (b.children, a.forgotten) == ({}, ["never"])
 
 
@@ -975,13 +981,14 @@ def test_a_route_is_kept_until_its_children_have_said_that_they_have_left() -> N
     b, c = a.meet("b"), a.meet("c")
     route = a.hears(b, "far", at(0, 5))
     a.tells(c)
-    a.router.adopt(c, route, [1], 0)
+    one = child()
+    a.router.adopt(c, route, one, 0)
     a.loses(b, "far")
     a.tells(c)
     a.router.acknowledge(c, 1, 0)
     assert a.forgotten == []
     a.hears(b, "far", at(0, 5))
-    assert c.children == {route: [1]}
+    assert c.children == {route: one}
     a.loses(b, "far")
     a.loses(c, "far")
     assert a.forgotten == ["far"]

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from busway.protocol import Limits, codes, events
-from busway.protocol.outbox import frame
-from busway.protocol.runs import read_run
+from busway.protocol.messaging.endpoints import _read_run
+from busway.protocol.wire.fields import frame
 
 from .pairs import E, F, G
 from .streams import NOW, RECORD, Cut, Listener, at_random, one_by_one, whole
@@ -62,7 +62,7 @@ def test_plain_messages_are_numbered_counted_and_bounded_on_every_way(
         stream += frame(head + alias + (seqs[which] & 0xFFFF).to_bytes(2, "big") + bytes([size]) * size)
         model.message(which, seqs[which], bytes([size]) * size)
     listener.feed(cut(stream))
-    counters = listener.node.desk.counters
+    counters = listener.node.receiving.counters
     assert (counters["late"], counters["refused"]) == (model.late, model.refused)
     assert counters["dropped"] == model.dropped
     for receiver, queue in zip(listener.receivers, model.queues, strict=True):
@@ -85,7 +85,7 @@ def run(start: int, sizes: list[int], **limits: int) -> tuple[int, Listener, lis
     for number, size in enumerate(sizes, start):
         stream += frame(b"\x80\x01" + (number & 0xFFFF).to_bytes(2, "big") + bytes(size))
         ends.append(len(stream))
-    after = read_run(stream, 0, len(stream), 65536, 0x80, 1, flow, receiver, NOW)
+    after = _read_run(stream, 0, len(stream), 65536, b"\x80\x01", flow, receiver, NOW)
     got = [(message.seq, len(message.payload)) for message in receiver.queue.items]
     count = len(got)
     assert got == list(enumerate(sizes[:count], start))
@@ -127,6 +127,6 @@ def test_a_run_is_told_counted_and_dated_like_any_message() -> None:
     stream = b"".join(frame(b"\x80\x01\x00" + bytes([number])) for number in range(2, 8))
     listener.happened += listener.connection.receive_data(stream, NOW + 5)
     assert [event.kind for event in listener.happened[told:]] == [events.MESSAGES]
-    assert listener.node.desk.counters["received"] == 7
+    assert listener.node.receiving.counters["received"] == 7
     assert flow.last_used == NOW + 5
     assert {message.received_at for message in listener.receivers[0].queue.items} == {(NOW + 5) / 1000}

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from busway.protocol import FullError, Link, Node, codes, events
-from busway.protocol.flows import Outgoing
-from busway.protocol.leaf import Leaf
-from busway.protocol.leaf_frames import Message
-from busway.protocol.leaf_state import Receiver
-from busway.protocol.outbox import OVERHEAD
+from busway.protocol.leaf.frames import Message
+from busway.protocol.leaf.leaf import Leaf
+from busway.protocol.leaf.state import Receiver
+from busway.protocol.link.queue import OVERHEAD
+from busway.protocol.wire.messages import signal
 
 from .leaves import Cord, LeafNet
 from .pairs import E, Entropy, F, G, Pair
@@ -202,7 +202,7 @@ def test_a_full_mailbox_refuses_and_each_sender_is_told() -> None:
     assert net.far.send(E, b"first", net.now) == 0
     net.run(100)
     outbox = net.cord.other.outbox
-    outbox.transit_size += codes.TRANSIT_SIZE_MAX  # as if others had sent so much
+    outbox.transit.size += codes.TRANSIT_SIZE_MAX  # as if others had sent so much
     assert net.far.send(E, b"plain", net.now) == 0
     confirmed = net.far.send(E, b"confirmed", net.now, confirm=True, timeout_ms=HOUR)
     asked = net.far.request(E, b"asked", net.now, timeout_ms=HOUR)
@@ -210,7 +210,7 @@ def test_a_full_mailbox_refuses_and_each_sender_is_told() -> None:
     full = [(events.UNDELIVERED, codes.QUEUE_FULL)]
     assert net.fates(net.far, [confirmed, asked]) == [full, full]
     assert [event.reason for event in net.seen(net.far, events.UNDELIVERABLE)] == [codes.QUEUE_FULL]
-    outbox.transit_size -= codes.TRANSIT_SIZE_MAX
+    outbox.transit.size -= codes.TRANSIT_SIZE_MAX
     assert [message.payload for message in net.wake(receiver)] == [b"first"]
 
 
@@ -226,9 +226,9 @@ def test_those_who_wait_for_credit_do_not_fill_the_mailbox_with_questions() -> N
                 node.send(uuid, b"%d" % number, net.now)
     net.run(1000)
     outbox = net.cord.other.outbox
-    before = (len(outbox.queue), outbox.transit_size, outbox.answers())
+    before = (len(outbox.queue), outbox.transit.size, outbox.answers())
     net.run(2 * HOUR, 500)
-    assert (len(outbox.queue), outbox.transit_size, outbox.answers()) == before
+    assert (len(outbox.queue), outbox.transit.size, outbox.answers()) == before
     got = net.wake(*receivers)
     for node in net.nodes:
         for uuid in (E, F):
@@ -241,9 +241,7 @@ def test_a_sleeper_is_not_cut_off_for_what_it_cannot_read() -> None:
     net.nap(60_000)
     there = net.cord.other
     for _ in range(codes.ANSWERS_MAX + 1):
-        out = Outgoing(codes.SIGNAL, there.peer, F, 0, b"", codes.RAW, b"")
-        out.extra = codes.CREDIT
-        there.answer(out)
+        there.answer(signal(codes.CREDIT, there.peer.key, F))
     net.run(1000)
     assert there.outbox.answers() == codes.ANSWERS_MAX >> 1
     assert net.router.forwarder.counters["unroutable"] == codes.ANSWERS_MAX // 2 + 1
@@ -341,7 +339,7 @@ def test_a_link_that_does_not_outlive_the_sleep_takes_its_mail_with_it_and_each_
     net.run(100)
     net.asleep = False
     net.cord.cut()
-    net.run(codes.STARVE_MS + 1000)
+    net.run(codes.ROUTE_LOSS_GRACE_MS + 1000)
     assert net.fates(net.router, [token]) == [[(events.UNDELIVERED, codes.NO_ROUTE)]]
     assert [event.reason for event in net.seen(net.far, events.UNDELIVERABLE)] == [codes.NO_ROUTE]
     waiting = net.far.send(E, b"patient", net.now, ttl_ms=HOUR)

@@ -20,11 +20,12 @@ from busway.protocol import (
     codes,
     events,
 )
-from busway.protocol.leaf import Leaf
-from busway.protocol.leaf_frames import Message, Numbers, frame, write_message
-from busway.protocol.leaf_link import LeafConnection, lenient_text
-from busway.protocol.leaf_state import Target
-from busway.protocol.wire import varint
+from busway.protocol.leaf.frames import Message, write_message
+from busway.protocol.leaf.leaf import Leaf
+from busway.protocol.leaf.link import LeafConnection
+from busway.protocol.leaf.state import Target
+from busway.protocol.wire.aliases import AliasTable
+from busway.protocol.wire.fields import frame, lenient_text, varint
 
 from .leaves import LeafNet
 from .pairs import E, Entropy, F, G, bodies, prover
@@ -768,8 +769,10 @@ def lone(link: Link | None = None, **options: Any) -> LeafConnection:
 
 def test_no_hello_in_time_and_close_before_hello() -> None:
     connection = lone()
-    assert connection.leaf.next_deadline() == codes.HELLO_TIMEOUT_MS
-    connection.leaf.handle_timer(codes.HELLO_TIMEOUT_MS)
+    leaf = connection.leaf
+    assert isinstance(leaf, Leaf)
+    assert leaf.next_deadline() == codes.HELLO_TIMEOUT_MS
+    leaf.handle_timer(codes.HELLO_TIMEOUT_MS)
     assert connection.close_code == codes.HELLO_TIMEOUT
     assert not connection.done
     assert connection.wants_write
@@ -925,7 +928,7 @@ def test_texts_of_peers() -> None:
 
 
 def test_numbers_are_used_again() -> None:
-    writer = Numbers(2, (), 1)
+    writer = AliasTable(2, (), 1)
     assert [writer.write(id) for id in (b"a", b"b", b"a", b"c", b"a")] == [
         b"\0\x01a",
         b"\0\x02b",
@@ -960,7 +963,7 @@ def test_what_is_not_for_it_is_counted() -> None:
         b"\x88\x04\xff" + other + b"\x00\x01" + E + b"\x00\x01",
         b"\xc8\x04\xff\x03\x05",
     )
-    assert net.leaf.counters["strayed"] == 3
+    assert net.leaf.counters["misrouted"] == 3
 
 
 def test_what_concerns_streams_is_read_and_let_be() -> None:

@@ -6,10 +6,11 @@ import random
 
 import pytest
 
-from busway.protocol import Link, cobs, codes, events
-from busway.protocol.leaf import Leaf
-from busway.protocol.leaf_link import LeafConnection
-from busway.protocol.leaf_packets import PacketLeafConnection
+from busway.protocol import Link, codes, events
+from busway.protocol.leaf.leaf import Leaf
+from busway.protocol.leaf.link import LeafConnection
+from busway.protocol.leaf.packets import PacketLeafConnection
+from busway.protocol.packet import cobs
 
 from .leaves import Cord, LeafNet
 from .pairs import E, Entropy, F

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from busway.protocol import LocalError, codes, events
-from busway.protocol.leaf_frames import Message, frame, u16
-from busway.protocol.leaf_streams import respond_end, respond_part
-from busway.protocol.wire import varint
+from busway.protocol.leaf.frames import Message
+from busway.protocol.leaf.streams import respond_end, respond_part
+from busway.protocol.wire.fields import frame, u16, varint
 
 from .leaves import LeafNet
 from .pairs import E, F

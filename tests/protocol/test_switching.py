@@ -7,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from busway.protocol import Limits, codes
-from busway.protocol.outbox import frame
-from busway.protocol.switching import Switch, prefix_end
+from busway.protocol.link.fast import _prefix_end
+from busway.protocol.messaging.correspondent import talk
+from busway.protocol.wire.fields import frame
+from busway.protocol.wire.messages import Frame, RoutingHeader
 
 from .helpers import payloads
 from .nets import ANYCAST, UNICAST, USERSPACE, Mesh, chain, id_of
@@ -36,17 +38,21 @@ from .pairs import E, F
 )
 def test_a_prefix_ends_before_the_number_unless_it_binds_something(raw: str, size: int) -> None:
     data = b"\x09" + bytes.fromhex(raw)
-    found = prefix_end(data, 1, len(data))
+    found = _prefix_end(data, 1, len(data))
     assert found == (1 + size if size else 0)
 
 
 def test_a_switch_forgets_all_when_it_knows_too_much() -> None:
-    switch = Switch()
-    for number in range(1024):
-        switch.learn(number.to_bytes(4, "big"), number)
-    assert len(switch.known) == 1024
-    switch.learn(b"next", 1)
-    assert switch.known == {b"next": 1}
+    net = chain("abc")
+    net["c"].register(E, UNICAST)
+    net.pump()
+    warm(net)
+    switch = net.cable["bc"].b.fast
+    (meaning,) = switch._known.values()
+    switch._known = {number.to_bytes(4, "big"): meaning for number in range(1024)}
+    other = Frame(codes.SEND, b"", E, 1, b"", codes.RAW, b"")
+    switch.learn(b"next", other, RoutingHeader(net["a"].me.key, 0, 9))
+    assert switch._known == {b"next": meaning}
 
 
 # Whatever is sent, in whatever pieces, comes whole and in order
@@ -84,7 +90,7 @@ def test_what_passes_through_comes_whole_and_in_order(
         for uuid, receiver in receivers.items():
             got[uuid] += [(message.payload, message.format) for message in net.drain(last, receiver)]
     assert got == wanted
-    assert last.desk.counters["late"] == last.desk.counters["missed"] == 0
+    assert last.receiving.counters["late"] == last.receiving.counters["missed"] == 0
 
 
 def warm(net: Mesh, uuid: bytes = E) -> None:
@@ -105,7 +111,7 @@ def test_the_short_way_is_taken() -> None:
         net["a"].send(E, b"short %d" % number, net.now)
     net.pump()
     assert net["b"].forwarder.counters["forwarded"] == before
-    assert net.cable["bc"].a.outbox.forwarded == 4
+    assert net.cable["bc"].a.outbox.transit.passed == 4
     assert net.payloads("c", receiver) == [b"warm", b"warm", b"short 0", b"short 1"]
 
 
@@ -128,16 +134,16 @@ def test_where_the_next_queue_is_full_the_long_way_tells_the_origin() -> None:
     warm(net)
     net.cable["bc"].block(net["b"])
     outbox = net.cable["bc"].a.outbox
-    full = outbox.transit_size = codes.TRANSIT_SIZE_MAX - 300  # as if of others
+    full = outbox.transit.size = codes.TRANSIT_SIZE_MAX - 300  # as if of others
     net["a"].send(E, b"x" * 100, net.now)
     net["a"].send(E, b"y" * 100, net.now)
     net["a"].send(E, b"z" * 100, net.now)
     net.pump()
     assert net.undelivered("a") == [codes.QUEUE_FULL]
-    assert outbox.transit_size == full + 264
+    assert outbox.transit.size == full + 264
     net.cable["bc"].block(net["b"], False)
     net.pump()
-    assert outbox.transit_size == full
+    assert outbox.transit.size == full
     assert net.payloads("c", receiver) == [b"warm", b"warm", b"x" * 100, b"y" * 100]
 
 
@@ -200,7 +206,7 @@ def test_short_messages_pass_between_the_pieces_of_a_large_one_and_those_behind_
     assert arrived == [b"warm", b"warm", b"passes"]
     net.pump()
     assert [len(payload) for payload in net.payloads("c", large)] == [50_000, 6, 5_000]
-    assert net.cable["bc"].a.outbox.transit_size == 0
+    assert net.cable["bc"].a.outbox.transit.size == 0
 
 
 def test_a_full_receiver_refuses_what_comes_the_short_way_too() -> None:
@@ -208,7 +214,7 @@ def test_a_full_receiver_refuses_what_comes_the_short_way_too() -> None:
     receiver = net["c"].register(E, UNICAST, queue_max=6)
     net.pump()
     warm(net)
-    flow = net["a"].routes.peers[id_of("c")].out_flows[E]
+    flow = talk(net["a"].routes.peers[id_of("c")]).out_flows[E]
     flow.limit = 1 << 20  # an origin that does not heed its credit
     sent = [b"short %d" % number for number in range(6)]
     for payload in sent:
@@ -230,13 +236,13 @@ def test_an_endpoint_narrower_than_the_way_is_nobodys_the_short_way_too() -> Non
     warm(net)
     assert len(net.payloads("c", receiver)) == 2
     bc = net.cable["bc"].b
-    known = list(bc.inbox.switch.known)
+    known = list(bc.fast._known)
     assert known
     wide = bytes((known[0][0], known[0][1] | codes.LOCALNET)) + known[0][2:]
-    bc.inbox.switch.known[wide] = bc.inbox.switch.known[known[0]]
+    bc.fast._known[wide] = bc.fast._known[known[0]]
     net.note(net["c"], bc.receive_data(frame(wide + b"\x00\x03a wide one"), net.now))
     assert net.payloads("c", receiver) == []
-    assert net["c"].desk.counters["no_endpoint"] == 1
+    assert net["c"].receiving.counters["no_endpoint"] == 1
 
 
 def test_a_number_that_goes_to_another_node_is_learned_anew() -> None:
@@ -245,10 +251,10 @@ def test_a_number_that_goes_to_another_node_is_learned_anew() -> None:
     net.pump()
     warm(net, E)
     connection = net.cable["ab"].b
-    assert connection.inbox.switch.known
-    number = connection.inbox.aliases.uuids.index(E)
+    assert connection.fast._known
+    number = connection.aliases.ids.index(E)
     rebound = b"\x88\x04\xff\x03\x00" + bytes((number,)) + F + b"\x00\x01f"
-    destination = connection.advertiser.reader.uuids.index(net["c"].me.key)
+    destination = connection.news.reader.ids.index(net["c"].me.key)
     rebound = rebound.replace(b"\xff\x03", b"\xff" + bytes((destination,)), 1)
     plain = b"\x88\x04\xff" + bytes((destination, number)) + b"\x00\x02second"
     net.note(net["b"], connection.receive_data(frame(rebound) + frame(plain), net.now))

@@ -123,7 +123,7 @@ def test_what_waits_for_credit_fails_when_the_name_becomes_a_broadcast() -> None
     net.pump()
     net.cables[2].block(c)  # c does not tell b, which would refuse it
     net.cables[2].block(b)
-    c.desk.directory.remove(c.routes.peers[B], E)
+    c.receiving.directory.remove(c.routes.peers[B], E)
     c.register(E, codes.BROADCAST)
     net.pump()
     b.deregister(gone, net.now)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from busway.protocol import codes
 from busway.protocol.errors import Refusal
-from busway.protocol.wire import Reader, clip_text, text, text8, varint
+from busway.protocol.wire.fields import Reader, clip_text, text, text8, varint
 
 U32_MAX = 0xFFFFFFFF
 
@@ -69,10 +69,10 @@ def test_varint_that_the_frame_cuts_off_is_malformed(raw: str) -> None:
 
 def test_numbers_are_big_endian() -> None:
     reader = read(bytes(range(1, 8)))
-    assert (reader.u8(), reader.u16(), reader.u32(), reader.left()) == (1, 0x0203, 0x04050607, 0)
+    assert (reader.u8(), reader.u16(), reader.u16(), reader.left()) == (1, 0x0203, 0x0405, 2)
 
 
-@pytest.mark.parametrize("name", ["u8", "u16", "u32"])
+@pytest.mark.parametrize("name", ["u8", "u16"])
 def test_a_number_is_not_read_past_the_frame_although_bytes_follow(name: str) -> None:
     size = int(name[1:]) // 8
     data = bytes(16)

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from busway.protocol import Limits, Link, Node, codes, events
-from busway.protocol.endpoints import Request
 from busway.protocol.errors import WrongKindError
-from busway.protocol.framing import AliasReader, Header, node_reader, read_header
-from busway.protocol.leaf import Leaf
-from busway.protocol.wire import Reader, text8, varint
+from busway.protocol.leaf.leaf import Leaf
+from busway.protocol.messaging.endpoints import Request
+from busway.protocol.wire.aliases import AliasTable, node_reader
+from busway.protocol.wire.fields import Reader, text8, varint
+from busway.protocol.wire.messages import Frame, read_frame
 from tests.rigs import browser
 
 START = 1_000_000  # ms
@@ -50,7 +51,7 @@ def _entropy() -> Any:
 class PythonLeaf:
     """The core in the role of a leaf, or the small leaf: their faces are alike."""
 
-    def __init__(self, small: bool) -> None:
+    def __init__(self, small: bool, link: Link = LINK) -> None:
         self.name = "small leaf" if small else "core"
         self.now = START
         self.leaf: Any = (
@@ -58,7 +59,7 @@ class PythonLeaf:
             if small
             else Node(ME[:16], entropy=_entropy(), leaf=True, limits=Limits(*LIMITS))
         )
-        self.connection: Any = self.leaf.connection(LINK, self.now)
+        self.connection: Any = self.leaf.connection(link, self.now)
         self.receivers: dict[bytes, Any] = {}
         self.requests: list[Any] = []
         self.happened: Happened = []
@@ -87,6 +88,8 @@ class PythonLeaf:
             leaf.deregister(self.receivers.pop(how["endpoint"]), now)
         elif op == "cancel":
             leaf.cancel(how["id"], now)
+        elif op == "publish":
+            leaf.publish(how["endpoint"], how["payload"], now)
         elif op == "respond":
             leaf.respond(self.requests[how["at"]], how["payload"], now)
         else:
@@ -243,7 +246,7 @@ class Life:
         self.open = self.closed = False
         self.code = -1
         self.submitted: list[tuple[int, int]] = []  # what of ours was sent: its place, its id
-        self.written: dict[int, Header] = {}  # of these what the router has read
+        self.written: dict[int, Frame] = {}  # of these what the router has read
         self.outcomes: dict[int, list[Any]] = {}
         self.messages: dict[str, Happened] = {}
         self.requests: list[Any] = []  # those that are not cancelled
@@ -256,7 +259,10 @@ class Life:
         self.told: list[bytes] = []
         self.registered: dict[bytes, int] = {}
         self.used: list[bytes] = []  # endpoints that were sent to
-        self.aliases = AliasReader(LIMITS[2])
+        self.published: list[bytes] = []
+        self.cut: Frame | None = None  # a message whose pieces are coming
+        self.pieces = b""
+        self.aliases = AliasTable(LIMITS[2])
         self.nodes = node_reader(ROUTER, ME, LIMITS[2])
 
     def run(self, steps: list[list[Any]]) -> dict[str, Any]:
@@ -360,18 +366,33 @@ class Life:
     def _read_frame(self, reader: Reader) -> None:
         head = reader.u8()
         if head >= codes.MESSAGE:
-            self._read_message(read_header(head, reader, self.aliases, self.nodes), reader.rest())
+            header = read_frame(head, reader, self.aliases, self.nodes, 0)
+            if header.options is not None and header.options.partial >= 0:
+                self.cut, self.pieces = header, reader.rest()
+            else:
+                self._read_message(header, reader.rest())
+        elif head == codes.MORE:
+            self._read_more(reader)
         elif head == codes.CLOSE:
             self.said.append(f"CLOSE {reader.varint()}")
         elif head == codes.PONG:
             self.said.append(f"PONG {reader.varint()}")
 
-    def _read_message(self, header: Header, payload: bytes) -> None:
+    def _read_more(self, reader: Reader) -> None:
+        assert self.cut is not None
+        assert self.cut.options is not None
+        assert reader.u8() == self.cut.options.partial
+        self.pieces += reader.rest()
+        if len(self.pieces) >= self.cut.options.size:
+            self._read_message(self.cut, self.pieces)
+            self.cut = None
+
+    def _read_message(self, header: Frame, payload: bytes) -> None:
         to = repr((header.destination or ROUTER)[:1])
         kind = header.kind
         if kind <= codes.REQUEST:
             if kind != codes.PUBLISH:
-                self.written[int(payload[1:])] = header
+                self.written[int(payload[1:].rstrip(b"."))] = header
             self.said.append(f"message {kind} to {to} {header.endpoint[:1]!r} {header.number} {payload!r}")
         elif kind in (codes.REPLY, codes.ERROR):
             self.said.append(f"answer {kind} to {to} of {header.id}, {header.code} {payload[:2]!r}")
@@ -417,16 +438,21 @@ class Life:
         if body in ("error 1", "undeliverable 1"):  # its router hears of that, too
             self._lose_holder(header.endpoint, source)
 
-    def _submit(self, kind: str, uuid: bytes, timeout_ms: int) -> None:
+    def _publish(self, uuid: bytes, payload: bytes) -> None:
+        if self.open and uuid not in (*self.registered, *self.used, *self.told):  # its kind may be known
+            self.published.append(uuid)
+            self._do("publish", endpoint=uuid, payload=payload)
+
+    def _submit(self, kind: str, uuid: bytes, timeout_ms: int, padding: int = 0) -> None:
         if (self.open or self.closed) and len(self.submitted) < SUBMISSIONS_MAX:
-            if uuid in self.registered:
+            if uuid in self.registered or uuid in self.published:
                 return
             self.used.append(uuid)
-            payload = b"s%d" % len(self.submitted)
+            payload = b"s%d" % len(self.submitted) + b"." * padding
             self._do("submit", kind=kind, uuid=uuid, payload=payload, timeout_ms=timeout_ms)
 
     def _register(self, uuid: bytes, kind: int) -> None:
-        if uuid not in self.registered and uuid not in self.used:
+        if uuid not in self.registered and uuid not in self.used and uuid not in self.published:
             self.registered[uuid] = kind
             self._do("register", endpoint=uuid, kind=kind)
 
@@ -484,7 +510,7 @@ def head(kind: int, source: bytes) -> bytes:
     return bytes((codes.MESSAGE | kind << 4 | codes.HEAD_ROUTED, codes.HOW_SOURCE, 200)) + node(source)
 
 
-def answer(what: str, about: Header, source: bytes) -> bytes:
+def answer(what: str, about: Frame, source: bytes) -> bytes:
     """The body of a frame that says something about a message."""
     name, _, value = what.partition(" ")
     number = int(value or 0)

@@ -29,7 +29,7 @@ def fingerprint(optimise: str) -> str:
 def build(cache: Path, *, optimise: str = "0") -> Path:
     """Returns a folder with the installed package, compiled: made now or kept in `cache` from before.
 
-    It is made by the README's command in a fresh environment: `pip install .` in a fresh checkout.
+    It is made as docs/howto/install.md says in a fresh environment: `pip install .` in a fresh checkout.
 
     Raises:
         AssertionError: pip, mypyc or the C compiler refused; the text holds what they said.

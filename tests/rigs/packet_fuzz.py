@@ -4,7 +4,7 @@ checksum over all that was read and written, so that the implementations can be 
 
 import binascii
 
-from busway.protocol.texts import TextLayer
+from busway.protocol.packet.texts import TextLayer
 
 
 class Chance:

@@ -9,9 +9,9 @@ same, and now and then the leaf is reset. Same seed, same corpus, here and on Mi
 import binascii
 
 from busway.protocol import codes, events
-from busway.protocol.endpoints import Request
-from busway.protocol.leaf import Leaf
-from busway.protocol.link import Link
+from busway.protocol.leaf.leaf import Leaf
+from busway.protocol.link.link import Link
+from busway.protocol.messaging.endpoints import Request
 from busway.protocol.node import Node
 
 E = b"endpoint-e-id-16"  # of the router, unicast

@@ -10,13 +10,22 @@ import importlib
 import sys
 from types import ModuleType
 
-import busway.protocol
 from busway.firmware import MODULES, SOURCE, strip
 from busway.shortening import shorten
 from busway.shrinking import shrink
 from tests.rigs.tree import ROOT
 
-_SHARED = ("protocol/errors.py", "protocol/wire.py", "protocol/link.py")  # with the routers of the tests
+_SHARED = (
+    "protocol/errors.py",
+    "protocol/wire/fields.py",
+    "protocol/wire/aliases.py",
+    "protocol/wire/headers.py",
+    "protocol/wire/control.py",
+    "protocol/wire/entries.py",
+    "protocol/wire/hello.py",
+    "protocol/link/link.py",
+    "protocol/link/authenticator.py",
+)  # with the routers of the tests
 
 
 def _names(tree: ast.AST) -> set[str]:
@@ -36,6 +45,11 @@ def _dotted(path: str) -> str:
     return f"busway.{path.removesuffix('.py').replace('/', '.')}"
 
 
+def _home(name: str) -> str:
+    """The module that files become. Its name on boards is that of a package here."""
+    return f"shrunk.{name.removesuffix('.py').replace('/', '.')}"
+
+
 def install() -> int:
     """Puts them into sys.modules; returns how many names are new."""
     modules = {
@@ -43,7 +57,7 @@ def install() -> int:
         for name, parts in MODULES.items()
         if name.startswith("protocol/")
     }
-    homes = {_dotted(part): _dotted(name) for name, parts in modules.items() for part in parts}
+    homes = {_dotted(part): _home(name) for name, parts in modules.items() for part in parts}
     kept = {
         word
         for path in (ROOT / "tests").rglob("*.py")
@@ -53,19 +67,21 @@ def install() -> int:
         word for part in _SHARED for word in _names(ast.parse((SOURCE / part).read_text(encoding="utf-8")))
     }
     trees = {
-        name: strip([(SOURCE / part).read_text(encoding="utf-8") for part in parts], _dotted(name), homes)
+        name: strip([(SOURCE / part).read_text(encoding="utf-8") for part in parts], _home(name), homes)
         for name, parts in modules.items()
     }
     shrink(list(trees.values()), kept)
     names = shorten(list(trees.values()), kept)
     for name, parts in modules.items():
-        module = ModuleType(_dotted(name))
+        module = ModuleType(_home(name))
         for part in parts:  # numbers with names, which boards have no more
             whole = vars(importlib.import_module(_dotted(part)))
             vars(module).update({word: value for word, value in whole.items() if isinstance(value, int)})
-        for part in (*parts, name):
+        sys.modules[_home(name)] = module
+        for part in parts:
             sys.modules[_dotted(part)] = module
-            setattr(busway.protocol, _dotted(part).rpartition(".")[2], module)
+            parent, _, last = _dotted(part).rpartition(".")
+            setattr(importlib.import_module(parent), last, module)
         exec(compile(trees[name], name, "exec"), vars(module))
     return len(names)
 

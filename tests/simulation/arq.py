@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from busway.protocol.cobs import crc16, crc32, decode, encode
+from busway.protocol.packet.cobs import crc16, crc32, decode, encode
 
 DATA, ACK, REJECT = 0x40, 0x02, 0x03
 ACK_MS = 20

@@ -1,7 +1,8 @@
 """The control plane of a network in virtual time: real Routers over links that lose nothing and keep order.
 
-No bytes and no messages of programs: an entry on a link is what protocol/routing.py gave and takes. The seed
-alone decides delays, interleavings and how much of what is due a link takes at once; so one seed is one run.
+No bytes and no messages of programs: an entry on a link is what protocol/routing/router.py gave and takes.
+The seed alone decides delays, interleavings and how much of what is due a link takes at once; so one seed is
+one run.
 After every single entry and event `check` looks for a loop, for any source.
 """
 
@@ -13,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from busway.protocol.routing import INFINITE, NOTHING, PARENT, Neighbour, Route, Router, extend
+from busway.protocol.routing.router import INFINITE, NOTHING, PARENT, Child, Neighbour, Route, Router, extend
 from busway.protocol.timers import Timers
 
 UPDATE, RETRACT, CHILD, ASK, ACK = range(5)  # what an entry is
@@ -390,7 +391,7 @@ class Net:
         elif kind == RETRACT:
             router.withdraw(neighbour, router.route(key), now)
         elif kind == CHILD:
-            router.adopt(neighbour, router.route(key), [], now)
+            router.adopt(neighbour, router.route(key), Child([0] * 4, False), now)
         elif kind == ACK:
             if not router.acknowledge(neighbour, value, now):
                 raise AssertionError(f"{end.host} was acknowledged what it never sent")

@@ -26,7 +26,7 @@ from busway.protocol import (
     codes,
     events,
 )
-from tests.protocol.pairs import Cable, Entropy, Net
+from tests.protocol.pairs import Cable, Entropy, Net, node_of
 from tests.simulation.observer import observe
 
 ROUTERS = "abcdefghij"
@@ -93,7 +93,7 @@ class Life:
                 self.random.choice((cable.a, cable.b)).close(self.net.now)
             else:
                 cable.cut()
-            for node in (cable.a.node, cable.b.node):
+            for node in (node_of(cable.a), node_of(cable.b)):
                 if node in self.leaves:
                     self.uplink(node)
 
@@ -106,10 +106,10 @@ class Life:
         old = self.random.choice(self.routers)
         neighbours = []
         for cable in self.standing():
-            if old in (cable.a.node, cable.b.node):
-                other = cable.b.node if cable.a.node is old else cable.a.node
+            if old in (node_of(cable.a), node_of(cable.b)):
+                other = node_of(cable.b) if node_of(cable.a) is old else node_of(cable.a)
                 neighbours.append((other, cable.a.realm))
-        for cable in [each for each in self.net.cables if old in (each.a.node, each.b.node)]:
+        for cable in [each for each in self.net.cables if old in (node_of(each.a), node_of(each.b))]:
             cable.cut()
             self.net.cables.remove(cable)
         self.net.nodes.remove(old)
@@ -219,7 +219,7 @@ class Life:
         """Follow the next hops towards a source from everywhere, over links that both ends still have."""
         ends = {}
         for cable in self.standing():
-            ends[cable.a], ends[cable.b] = cable.b.node, cable.a.node
+            ends[cable.a], ends[cable.b] = node_of(cable.b), node_of(cable.a)
         safe = {source}
         for start in self.nodes:
             path: list[Node] = []
@@ -251,8 +251,8 @@ class Life:
         """For each node the others, with the widest realm that the narrowest way to them crosses."""
         ways: dict[Node, list[tuple[Node, int]]] = defaultdict(list)
         for cable in self.standing():
-            ways[cable.a.node].append((cable.b.node, cable.a.realm))
-            ways[cable.b.node].append((cable.a.node, cable.a.realm))
+            ways[node_of(cable.a)].append((node_of(cable.b), cable.a.realm))
+            ways[node_of(cable.b)].append((node_of(cable.a), cable.a.realm))
         found = {}
         for start in self.nodes:
             best = {start: 0}
@@ -296,7 +296,7 @@ class Life:
         there = {
             (uuid, other.node_id, endpoint.kind)
             for other, realm in near.items()
-            for uuid, endpoint in other.desk.endpoints.items()
+            for uuid, endpoint in other.receiving.endpoints.items()
             if endpoint.realm >= realm
         }
         if seen != there:
@@ -307,7 +307,7 @@ class Life:
     def _kinds(self) -> dict[bytes, list[int]]:
         kinds: dict[bytes, list[int]] = defaultdict(list)
         for node in self.nodes:
-            for uuid, endpoint in node.desk.endpoints.items():
+            for uuid, endpoint in node.receiving.endpoints.items():
                 kinds[uuid].append(endpoint.kind)
         return kinds
 
@@ -317,7 +317,7 @@ class Life:
         for caller in self.nodes:
             for holder, realm in reach[caller].items():
                 for uuid in list(self.receivers[holder]):
-                    endpoint = holder.desk.endpoints[uuid]
+                    endpoint = holder.receiving.endpoints[uuid]
                     alone = len(set(kinds[uuid])) == 1 and (endpoint.kind != 1 or len(kinds[uuid]) == 1)
                     if endpoint.kind != codes.BROADCAST and alone:
                         answered = self._call(caller, holder, uuid)
@@ -368,7 +368,7 @@ class Life:
             other.label
             for other in self.nodes
             if uuid in self.receivers[other]
-            and (other is node or other.desk.endpoints[uuid].realm >= near.get(other, NEVER))
+            and (other is node or other.receiving.endpoints[uuid].realm >= near.get(other, NEVER))
         )
         if got != wanted:
             self.verdict.faults.append(f"{node.label} publishes {uuid!r}: {got} instead of {wanted}")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from busway.protocol import codes
-from busway.protocol.routing import Router
+from busway.protocol.routing.router import Router
 from tests.simulation.control import GLOBAL, LOCALNET, USERSPACE, Host, Leaf, Link, Net, Pace
 
 COSTS = (1, 16, 32, 256, 512)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
-from busway.protocol.routing import INFINITE, NOTHING, PARENT, Neighbour, Route, Router, extend
+from busway.protocol.routing.router import INFINITE, NOTHING, PARENT, Child, Neighbour, Route, Router, extend
 from busway.protocol.timers import Timers
 
 SEQNO = 65535  # the next one is 0
@@ -181,7 +181,7 @@ def thaw(frozen: Frozen, router_class: type[Router]) -> Router:
         neighbour.told = {known[key]: value for key, value in told}
         neighbour.dirty = {known[key]: True for key in dirty}
         neighbour.requests = {known[key]: wanted for key, wanted in requests}
-        neighbour.children = {known[key]: [] for key in children}
+        neighbour.children = {known[key]: Child([0] * 4, False) for key in children}
         neighbour.withdrawn = unacked
         neighbour.marks = {known[key]: mark for key, mark in marks}
         neighbour.marked = {mark: known[key] for key, mark in marks}
@@ -613,7 +613,7 @@ def _take(router: Router, neighbour: Neighbour, kind: int, key: bytes, value: in
     elif kind == RETRACT:
         router.withdraw(neighbour, router.route(key), 0)
     elif kind == CHILD:
-        router.adopt(neighbour, router.route(key), [], 0)
+        router.adopt(neighbour, router.route(key), Child([0] * 4, False), 0)
     elif kind == ACK:
         if not router.acknowledge(neighbour, neighbour.acked + value & 0xFFFF, 0):
             raise Fault("acknowledged what was never sent")

@@ -5,7 +5,7 @@ Each leaves out what the argument in docs/routing.md rests on, and nothing else.
 
 from __future__ import annotations
 
-from busway.protocol.routing import NOTHING, Neighbour, Route, Router
+from busway.protocol.routing.router import NOTHING, Neighbour, Route, Router
 
 
 class Uncounted(Router):

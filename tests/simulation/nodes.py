@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from busway.protocol import Node
-from tests.protocol.pairs import Cable, End, Net
+from tests.protocol.pairs import Cable, End, Net, node_of
 from tests.simulation.everyone import Life, Verdict
 from tests.simulation.observer import observe
 
@@ -103,7 +103,7 @@ class Timed(Net):
         self.dead.add(cable)
         end = self.random.choice(cable.ends)
         end.unplugged = end.eof_seen = True
-        self.note(end.connection.node, end.connection.receive_eof(self.now))
+        self.note(node_of(end.connection), end.connection.receive_eof(self.now))
 
     def stop(self, node: Node, ms: int) -> None:
         """The process stands still for so long."""
@@ -126,7 +126,7 @@ class Timed(Net):
         return moved
 
     def _send(self, cable: Cable, here: End, there: End, size: int) -> bool:
-        if here.unplugged or self.asleep(here.connection.node):
+        if here.unplugged or self.asleep(node_of(here.connection)):
             return False
         wire = self.wire(cable, there)
         room = min(size, wire.room(self.now))
@@ -146,7 +146,7 @@ class Timed(Net):
         return bool(data)
 
     def _receive(self, cable: Cable, here: End, there: End, split: int) -> bool:
-        node = here.connection.node
+        node = node_of(here.connection)
         if here.unplugged or self.asleep(node) or cable in self.dead:
             return False
         wire = self.wire(cable, here)
@@ -180,9 +180,9 @@ class Timed(Net):
         wire = self.wire(cable, end)
         peer = cable.ends[0] if end is cable.ends[1] else cable.ends[1]
         if wire.pieces and not end.unplugged:
-            return max(wire.pieces[0][0], self.now + 1, self.wakes.get(end.connection.node, 0))
+            return max(wire.pieces[0][0], self.now + 1, self.wakes.get(node_of(end.connection), 0))
         if peer.connection.wants_write and not peer.unplugged:
-            return max(self.now + 1, wire.ready_at(), self.wakes.get(peer.connection.node, 0))
+            return max(self.now + 1, wire.ready_at(), self.wakes.get(node_of(peer.connection), 0))
         return -1
 
     def fire(self) -> None:
@@ -247,7 +247,7 @@ class TimedLife(Life):
         if cables:
             cable = self.random.choice(cables)
             self.net.halve(cable)
-            for node in (cable.a.node, cable.b.node):
+            for node in (node_of(cable.a), node_of(cable.b)):
                 if node in self.leaves:
                     self.uplink(node)
 
@@ -271,7 +271,7 @@ class TimedLife(Life):
     def relink(self) -> None:
         """A leaf whose last link died unseen dials again, as its program would."""
         for leaf in self.leaves:
-            if not any(leaf in (each.a.node, each.b.node) for each in self.standing()):
+            if not any(leaf in (node_of(each.a), node_of(each.b)) for each in self.standing()):
                 self.uplink(leaf)
 
 

@@ -358,8 +358,8 @@ class Order:
 
     def _counted(self, node: Node) -> Iterator[str]:
         for where, names in (
-            (node.desk.counters, ("late", "refused", "dropped", "no_endpoint", "expired")),
-            (node.forwarder.counters, ("unroutable", "strayed")),
+            (node.receiving.counters, ("late", "refused", "dropped", "no_endpoint", "expired")),
+            (node.forwarder.counters, ("unroutable", "misrouted")),
             (node.origin.counters, ("timed_out", "broadcast_dropped", "signals_dropped")),
         ):
             for name in names:

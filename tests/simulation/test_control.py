@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from busway.protocol.routing import Route
+from busway.protocol.routing.router import Child, Route
 from tests.simulation.control import GLOBAL, LOCALNET, USERSPACE, Host, Leaf, LoopError, Net, Pace
 from tests.simulation.life import Life, play
 
@@ -134,7 +134,7 @@ def test_a_route_that_is_kept_though_it_was_removed_is_found() -> None:
     a, _ = chain(net, 2)
     settle(net)
     net.check_limits(a)
-    a.ends[0].neighbour.children[Route(a.router, b"gone")] = []
+    a.ends[0].neighbour.children[Route(a.router, b"gone")] = Child([0] * 4, False)
     with pytest.raises(AssertionError, match="children"):
         net.check_limits(a)
 
@@ -202,7 +202,7 @@ def test_long_lives() -> None:
         play(1_000_000 + seed, events=400)
 
 
-# Seeds at which a former version of protocol/routing.py failed.
+# Seeds at which a former version of protocol/routing/router.py failed.
 @pytest.mark.parametrize("seed", [118, 1018, 2482, 3119, 3238, 6211])
 def test_lives_that_failed_once(seed: int) -> None:
     play(seed)

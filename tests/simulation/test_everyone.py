@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from busway.protocol import Node, events, lines
-from busway.protocol.routing import Router
+from busway.protocol import Node, events
+from busway.protocol.routing import lines
+from busway.protocol.routing.router import Router
 from tests.simulation.everyone import run
 
 
@@ -32,7 +33,7 @@ def test_the_judge_sees_what_realms_forbid(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_judge_sees_loops(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("busway.protocol.routing.better", lambda a, b: True)
+    monkeypatch.setattr("busway.protocol.routing.router.better", lambda a, b: True)
     assert Router is not None
     assert any("loop" in fault for seed in range(8) for fault in run(seed).faults)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from busway.protocol import packets
-from busway.protocol.cobs import decode, encode
-from busway.protocol.packets import PacketLayer
+from busway.protocol.packet import packets
+from busway.protocol.packet.cobs import decode, encode
+from busway.protocol.packet.packets import PacketLayer
+from tests.protocol.lines import layer_of
 from tests.simulation.arq import GoBackN, StopAndWait
 from tests.simulation.lines import Line, Sort, Trouble, radio, uart
 from tests.simulation.stations import Layer, LayerStation, Talk
@@ -53,7 +54,7 @@ def test_textbook_links_work_and_are_slower() -> None:
 def test_nothing_is_sent_twice_on_a_clean_line(baud: int, window: int) -> None:
     talk = Talk(2, uart(baud), window=window)
     talk.play(100)
-    layers = [station.connection.packets for station in talk.stations]
+    layers = [layer_of(station.connection) for station in talk.stations]
     assert [layer.resent for layer in layers if layer is not None] == [0, 0]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from busway.protocol.routing import Neighbour, Route, Router
+from busway.protocol.routing.router import Neighbour, Route, Router
 from tests.simulation.model import CASES, COST, Case, Change, Fault, Model, Search
 from tests.simulation.mutations import Careless, Forgetful
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from busway.protocol.routing import Router
+from busway.protocol.routing.router import Router
 from tests.simulation.control import LoopError
 from tests.simulation.life import Life
 from tests.simulation.mutations import MUTATIONS

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import pytest
 
 from busway.protocol import codes, events
-from busway.protocol.flows import Outgoing
-from busway.protocol.lanes import is_express
-from busway.protocol.outbox import Outbox
+from busway.protocol.link.lanes import is_express
+from busway.protocol.link.outbox import Outbox
+from busway.protocol.wire.messages import Frame
 from tests.simulation.nodes import Pace, Timed, Wire
 from tests.simulation.order import run
 
@@ -21,11 +21,11 @@ E = b"endpoint-e-id-16"
 SEEDS_MAX = 40
 
 
-def signal(which: int) -> Callable[[Outgoing], bool]:
-    return lambda out: out.kind == codes.SIGNAL and out.extra == which
+def signal(which: int) -> Callable[[Frame], bool]:
+    return lambda out: out.kind == codes.SIGNAL and out.signal == which
 
 
-EAGER: dict[str, Callable[[Outgoing], bool]] = {
+EAGER: dict[str, Callable[[Frame], bool]] = {
     "an end": signal(codes.END),
     "a probe": signal(codes.PROBE),
     "a cancel": signal(codes.CANCEL),
@@ -44,13 +44,13 @@ def test_nothing_is_lost_and_nothing_overtakes(seed: int) -> None:
 @pytest.mark.parametrize("what", EAGER)
 def test_the_judge_sees_what_overtakes_in_transit(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "busway.protocol.connection.is_express", lambda out: is_express(out) or EAGER[what](out)
+        "busway.protocol.link.connection.is_express", lambda out: is_express(out) or EAGER[what](out)
     )
     assert any(run(seed, STEPS).faults for seed in range(SEEDS_MAX))
 
 
 def test_the_judge_sees_what_passes_a_large_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Outbox, "_is_held", lambda self, out: False)
+    monkeypatch.setattr(Outbox, "_is_held", lambda self, out, queue: False)
     assert any(run(seed, STEPS).faults for seed in range(SEEDS_MAX))
 
 
@@ -82,4 +82,4 @@ def test_a_line_of_9600_baud_behind_a_bridge_loses_nothing(call: str) -> None:
     assert {outcome.status for outcome in net.seen(a, events.OUTCOME)} == {wanted}
     assert net.seen(a, events.UNDELIVERABLE) == []
     assert a.origin.counters["probes"] > 0
-    assert c.desk.counters["late"] == 0
+    assert c.receiving.counters["late"] == 0

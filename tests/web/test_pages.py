@@ -5,6 +5,7 @@ import re
 import pytest
 
 from busway import web
+from tests.rigs import web_codes
 from tests.rigs.tree import SOURCE
 
 
@@ -16,7 +17,7 @@ def test_the_client_is_whole() -> None:
         imports = re.findall(
             r'^(?:import|export) .*? from "(.+?)";$', body.decode(), re.MULTILINE | re.DOTALL
         )
-        assert path.endswith(("/codec.js", "/latest.js")) or imports
+        assert path.endswith(("/codec.js", "/codes.js", "/latest.js")) or imports
         assert {"/lib/" + name.removeprefix("./") for name in imports} <= set(pages)
     assert {path.name for path in (SOURCE / "web").glob("*.js")} == set(web.CLIENT)
 
@@ -25,3 +26,7 @@ def test_the_client_is_whole() -> None:
 def test_a_folder_has_slashes(folder: str) -> None:
     with pytest.raises(ValueError, match="a folder such as"):
         web.client(folder)
+
+
+def test_the_numbers_are_those_of_the_core() -> None:
+    assert web_codes.TARGET.read_text() == web_codes.script(), "run python -m tests.rigs.web_codes"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from busway.cli import failures, output
-from busway.cli.options import Comers, Examples, Place, joins, json_option, listens, refuse_beside
+from busway.cli.options import Accept, Examples, Place, joins, json_option, listens, refuse_beside
 
 if TYPE_CHECKING:
     from busway.adapters.asyncio import AsyncBus
@@ -60,7 +60,7 @@ def bench(
     place: Place,
     target: str,
     serve: bool,
-    comers: Comers,
+    accept: Accept,
     sizes: tuple[int, ...],
     seconds: float,
     as_json: bool,
@@ -68,13 +68,13 @@ def bench(
     """Measure one link: round trips and messages a second."""
     from busway.cli import session
 
-    comers.check((target,) if serve else ())
+    accept.check((target,) if serve else ())
     if serve:
         refuse_beside("--serve", "sizes", "seconds")
 
     async def job(bus: AsyncBus) -> int:
         if serve:
-            return await _serve(bus, target, place, comers, as_json)
+            return await _serve(bus, target, place, accept, as_json)
         link = await _join(bus, target, place)
         found = await Measurement(bus, link, seconds).run(sizes)
         _show(link, found, as_json)
@@ -83,7 +83,7 @@ def bench(
     return session.run(place, "bench", job, leaf=False, endless=serve, alone=True)
 
 
-async def _serve(bus: AsyncBus, url: str, place: Place, comers: Comers, as_json: bool) -> int:
+async def _serve(bus: AsyncBus, url: str, place: Place, accept: Accept, as_json: bool) -> int:
     import asyncio
 
     import busway
@@ -91,7 +91,7 @@ async def _serve(bus: AsyncBus, url: str, place: Place, comers: Comers, as_json:
     bus.serve(ECHO, _echo, realm="global")
     sink = bus.register(SINK, kind="anycast", realm="global")
     try:
-        listener = await bus.listen(url, **comers.listening(url, place))
+        listener = await bus.listen(url, **accept.listening(url, place))
     except (OSError, ValueError, busway.BusError) as error:
         raise failures.cannot_listen(url, error) from None
     if as_json:
@@ -118,7 +118,7 @@ async def _join(bus: AsyncBus, url: str, place: Place) -> DialledLink:
 
 
 class Measurement:
-    """What one link does, size by size."""
+    """Measures one link, size by size."""
 
     def __init__(self, bus: AsyncBus, link: DialledLink, seconds: float) -> None:
         self._bus = bus

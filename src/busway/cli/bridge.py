@@ -11,7 +11,7 @@ import click
 
 from busway.cli import failures, output, realms
 from busway.cli.failures import Failure
-from busway.cli.options import Comers, Examples, Place, joins, json_option, links_realm, listens, wait_option
+from busway.cli.options import Accept, Examples, Place, joins, json_option, links_realm, listens, wait_option
 
 if TYPE_CHECKING:
     from busway.adapters.asyncio import AsyncBus
@@ -51,7 +51,7 @@ def bridge(
     place: Place,
     targets: tuple[str, ...],
     listen_urls: tuple[str, ...],
-    comers: Comers,
+    accept: Accept,
     every: float,
     wait: float | None,
     as_json: bool,
@@ -60,7 +60,7 @@ def bridge(
     urls = targets + place.urls
     if not urls and not listen_urls:
         raise Failure(failures.USAGE, "give a URL to join, or --listen URL")
-    return run_bridge(place, "bridge", urls, listen_urls, comers, every, as_json, wait)
+    return run_bridge(place, "bridge", urls, listen_urls, accept, every, as_json, wait)
 
 
 def run_bridge(
@@ -68,26 +68,26 @@ def run_bridge(
     command: str,
     urls: tuple[str, ...],
     listen_urls: tuple[str, ...],
-    comers: Comers | None,
+    accept: Accept | None,
     every: float | None,
     as_json: bool,
     wait: float | None = None,
 ) -> int:
-    """Join the local bus to `urls` and let `comers` come at `listen_urls`, until interrupted; `every` seconds
+    """Join the local bus to `urls` and `accept` links at `listen_urls`, until interrupted; `every` seconds
     (None: never) say what was forwarded. `wait` seconds (None: for ever) the `urls` may take to be there.
     """
     import asyncio
 
     from busway.cli import session
 
-    if comers is not None:
-        comers.check(listen_urls)
+    if accept is not None:
+        accept.check(listen_urls)
 
     async def job(bus: AsyncBus) -> int:
         work = Bridge(bus, place, as_json, math.inf if wait is None else wait)
         for url in listen_urls:
-            assert comers is not None
-            await work.listen(url, comers)
+            assert accept is not None
+            await work.listen(url, accept)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(work.watch())
@@ -104,7 +104,7 @@ def run_bridge(
 
 @dataclass
 class Count:
-    """What one link has carried."""
+    """Counts of what one link has carried."""
 
     address: str
     peer: str
@@ -131,9 +131,9 @@ class Bridge:
     counts: dict[Connection, Count] = field(default_factory=dict)
     ended: Count = field(default_factory=lambda: Count("", "links that have ended"))
 
-    async def listen(self, url: str, comers: Comers) -> None:
+    async def listen(self, url: str, accept: Accept) -> None:
         try:
-            listener = await self.bus.listen(url, **comers.listening(url, self.place))
+            listener = await self.bus.listen(url, **accept.listening(url, self.place))
         except (OSError, ValueError) as error:
             raise failures.cannot_listen(url, error) from None
         self.tell("listening", {"url": listener.url}, f"listening at {listener.url}")
@@ -227,7 +227,7 @@ class Bridge:
                 who = output.node_text(connection.peer.node_id, connection.peer.label)
                 self.counts[connection] = Count(connection.link.address, who)
         for connection, count in list(self.counts.items()):
-            count.forwarded = connection.outbox.forwarded
+            count.forwarded = connection.transit.passed
             count.bytes_in = connection.bytes_in
             count.bytes_out = connection.bytes_out
             if connection not in self.bus.node.connections:

@@ -1,4 +1,4 @@
-"""What the shell offers when one presses Tab: endpoints and nodes that are there. Never fails, never waits
+"""Offers for the Tab key in the shell: endpoints and nodes that are there. Never fails, never waits
 long.
 
 A shell puts what is offered into the command line as it is, and would run a name such as `$(reboot)`. So of
@@ -65,7 +65,7 @@ def _is_plain(text: str) -> bool:
 
 
 def _look(context: click.Context) -> Overview | None:
-    """Who is on the bus of the command line so far."""
+    """The nodes on the bus of the command line so far."""
     from busway.cli import session
     from busway.cli.options import Place
 

@@ -20,7 +20,7 @@ Examples:
 
 The bytes are one direction of one link, from its beginning or from the beginning of any frame; an alias that
 was bound earlier is shown as a number. A file or standard input that is text is read as hexadecimal (digits,
-or what xxd and hexdump -C print), anything else as the bytes themselves; --binary takes text as bytes, too.
+or what xxd prints), anything else as the bytes themselves; --binary takes text as bytes, too.
 Exit status 1 if something is malformed or cut off."""
 
 

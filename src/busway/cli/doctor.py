@@ -223,7 +223,7 @@ def _check_beyond(report: Report, what: str, realm: str, found: Found) -> None:
 
 
 async def check_nodes(report: Report, bus: AsyncBus, names: list[str], timeout: float) -> None:
-    """What the programs see of each other; of two named ones, why they do not."""
+    """Looks at what the programs see of each other; of two named ones, why they do not."""
     from busway.cli import session
     from busway.cli.survey import BEYOND, OK, OTHER_VERSION, REFUSED, SILENT, survey
 
@@ -289,7 +289,7 @@ def _check_links(report: Report, told: list[Found]) -> None:
 
 
 def _count_refused(report: Report, told: list[Found]) -> None:
-    """Who came to these nodes' listeners in vain: a finding if it was of late."""
+    """Tells who came to these nodes' listeners in vain: a finding if it was of late."""
     for each in told:
         refused = each.report["counters"].get("comers_refused")
         if not isinstance(refused, int) or refused <= 0:
@@ -298,7 +298,7 @@ def _count_refused(report: Report, told: list[Found]) -> None:
         age = age if isinstance(age, int) else -1  # older nodes do not say it
         known = age >= 0
         last = f", the last {output.duration_text(age)} ago" if known else ""
-        text = f"{_name(each)} has refused {output.counted(refused, 'comer')} since it started{last}"
+        text = f"{_name(each)} has refused {output.counted(refused, 'client')} since it started{last}"
         where = "its log, or what `busway listen-on` prints, says whom and why"
         if known and age < _OF_LATE_MS:
             report.find(

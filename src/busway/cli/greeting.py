@@ -1,4 +1,4 @@
-"""What a program of this machine says first on a link: its version, bus and label. Joins nothing."""
+"""Reads the greeting of a program of this machine: its version, bus and label. Joins nothing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import NamedTuple
 from busway.drivers import ipc
 from busway.protocol import codes
 from busway.protocol.errors import Refusal
-from busway.protocol.hello import decode_hello
-from busway.protocol.wire import Reader
+from busway.protocol.wire.fields import Reader
+from busway.protocol.wire.hello import Hello, read_hello
 
 GREET_S = 0.2  # a program says HELLO at once; one that is stopped, or too busy for that, never
 
@@ -47,10 +47,10 @@ def _parse(data: bytes) -> Greeting | None:
         begin = reader.pos + len(codes.MAGIC)
         if data[reader.pos : begin] == codes.MAGIC and data[begin] != codes.VERSION:
             return Greeting(data[begin], "", "")
-        hello = decode_hello(reader)
+        hello = Hello(*read_hello(reader))
     except (Refusal, IndexError):
         return None
-    return Greeting(hello.version, hello.bus, hello.label)
+    return Greeting(codes.VERSION, hello.bus, hello.label)
 
 
 def other_version(path: str) -> str:

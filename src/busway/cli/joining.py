@@ -8,7 +8,7 @@ from __future__ import annotations
 import click
 
 from busway.cli.bridge import run_bridge
-from busway.cli.options import Comers, Examples, Place, joins, json_option, links_realm, listens, wait_option
+from busway.cli.options import Accept, Examples, Place, joins, json_option, links_realm, listens, wait_option
 
 _CONNECT_EXAMPLES = """\
 Examples:
@@ -53,6 +53,6 @@ def connect(place: Place, target: str, wait: float | None, as_json: bool) -> int
 @json_option("JSON lines.")
 @joins
 @links_realm
-def listen_on(place: Place, target: str, comers: Comers, as_json: bool) -> int:
+def listen_on(place: Place, target: str, accept: Accept, as_json: bool) -> int:
     """Let nodes elsewhere join the local bus at URL."""
-    return run_bridge(place, "listen-on", place.urls, (target,), comers, None, as_json)
+    return run_bridge(place, "listen-on", place.urls, (target,), accept, None, as_json)

@@ -1,4 +1,4 @@
-"""Who a node is, when another one told of it first: commands that need labels wait for them here."""
+"""Waits for the labels of nodes of which another one told first, for commands that need them."""
 
 from __future__ import annotations
 

@@ -129,6 +129,8 @@ def look(place: Place, command: str, wanted: str, timeout: float, as_json: bool,
 
 
 def _show_nodes(bus: AsyncBus, found: list[Found], _chosen: bool, as_json: bool) -> None:
+    from busway.cli.survey import colour_of
+
     if as_json:
         output.say_json([_node_document(bus, each) for each in found])
         return
@@ -137,13 +139,7 @@ def _show_nodes(bus: AsyncBus, found: list[Found], _chosen: bool, as_json: bool)
         return
     rows = [_node_row(bus, each) for each in found]
     headings = ("NODE", "ID", "ROLE", ">LINKS", ">ENDPOINTS", ">MISSED", ">RTT", "ANSWER")
-    output.table(headings, rows, (*[None] * 7, _paint_answer))
-
-
-def _paint_answer(cell: str) -> str:
-    from busway.cli.survey import colour_of
-
-    return click.style(cell, fg=colour_of(cell.strip()))
+    output.table(headings, rows, colour_of)
 
 
 def _node_row(bus: AsyncBus, found: Found) -> tuple[object, ...]:
@@ -217,7 +213,7 @@ def _endpoint_documents(bus: AsyncBus, everyone: list[Found], found: Found) -> l
 
 
 def _published(found: Found) -> list[dict[str, Any]]:
-    """What a node publishes."""
+    """The rows of what a node publishes."""
     from busway.cli.survey import PUBLISHER
 
     return [row | {"kind": PUBLISHER, "realm": "-"} for row in found.table("published")]

@@ -1,4 +1,4 @@
-"""What `busway doctor` looks at on this machine: socket directories, the dead, other buses, other users."""
+"""Looks at this machine for `busway doctor`: socket directories, the dead, other buses, other users."""
 
 from __future__ import annotations
 

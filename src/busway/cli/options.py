@@ -27,7 +27,7 @@ class Place(NamedTuple):
     realm: str | None = None  # of the links
 
     def dialling(self, url: str) -> dict[str, Any]:
-        """What to give `connect` besides the URL."""
+        """The arguments for `connect` besides the URL."""
         found: dict[str, Any] = {"token": self.token, "realm": self.realm}
         if self.cafile and is_tls(url):
             found["cafile"] = self.cafile
@@ -38,20 +38,20 @@ class Place(NamedTuple):
         return found
 
 
-class Comers(NamedTuple):
-    """Who may come to a listener."""
+class Accept(NamedTuple):
+    """Says who may connect to a listener."""
 
     open: bool
     certificate: str | None
     key: str | None
 
     def listening(self, url: str, place: Place) -> dict[str, Any]:
-        """What to give `listen` besides the URL."""
+        """The arguments for `listen` besides the URL."""
         tls = {"certificate": self.certificate, "key": self.key} if is_tls(url) else {}
         return {"token": place.token, "open": self.open, "realm": place.realm, **tls}
 
     def check(self, urls: Iterable[str]) -> None:
-        """Raises UsageError for options about comers where none can come."""
+        """Raises UsageError for options about incoming links where there are none."""
         if self.open and not list(urls):
             raise click.UsageError("--open is for listening: nobody is let in here")
         if (self.certificate or self.key) and not any(map(is_tls, urls)):
@@ -67,7 +67,7 @@ def is_web(url: str) -> bool:
 
 
 class Settings:
-    """What the options say about the whole run; hangs on click's context."""
+    """The options about the whole run; hangs on click's context."""
 
     as_json = False
 
@@ -234,15 +234,15 @@ def links_realm(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def listens(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Options of a command that lets others come; it gets `comers`."""
+    """Options of a command that lets others connect; it gets `accept`."""
 
     @click.option("--open", "is_open", is_flag=True, help="Listen beyond loopback without a token.")
     @click.option(
-        "--certificate", type=_FILE, metavar="FILE", help="For wss://: the chain to show to comers (PEM)."
+        "--certificate", type=_FILE, metavar="FILE", help="For wss://: the chain to show to clients (PEM)."
     )
     @click.option("--key", type=_FILE, metavar="FILE", help="Its private key (PEM).")
     @functools.wraps(function)
     def command(*words: Any, is_open: bool, certificate: str | None, key: str | None, **options: Any) -> Any:
-        return function(*words, comers=Comers(is_open, certificate, key), **options)
+        return function(*words, accept=Accept(is_open, certificate, key), **options)
 
     return command

@@ -1,4 +1,4 @@
-"""How values, ids and tables are printed, for people and for scripts. Knows no bus.
+"""Prints values, ids and tables, for people and for scripts. Knows no bus.
 
 What comes from other programs is escaped: no control character of theirs reaches the terminal.
 """
@@ -17,6 +17,7 @@ import click
 LINE_LENGTH_MAX = 1000
 """Longest payload shown to people, in characters; --json shows all."""
 
+_WIDTH_MAX = 1_000_000  # of a table, in columns: nothing is cut, a terminal breaks long lines itself
 _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -43,7 +44,7 @@ def node_text(ident: bytes, label: str) -> str:
 
 
 def plain(value: object) -> object:
-    """What JSON can carry of it: bytes become hexadecimal, times ISO 8601, sets lists, keys text."""
+    """The value as JSON can carry it: bytes become hexadecimal, times ISO 8601, sets lists, keys text."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
@@ -168,36 +169,30 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-Paint = Callable[[str], str]
-
-
 def table(
-    headings: Sequence[str], rows: Iterable[Sequence[object]], paint: Sequence[Paint | None] = ()
+    headings: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    colour: Callable[[str], str | None] | None = None,
 ) -> None:
-    """A table to stdout. Columns whose heading begins with ">" stand to the right.
+    """A table to stdout, as wide as what it holds. Columns whose heading begins with ">" stand to the right.
 
-    `paint` colours each cell of a column, on a terminal.
+    `colour` gives the last column's cells their colours, on a terminal.
     """
-    names = [heading.lstrip(">") for heading in headings]
-    rights = [heading.startswith(">") for heading in headings]
-    cells = [[_cell(value) for value in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
-    say(click.style(_line(names, widths, rights, ()), bold=True))
-    for row in cells:
-        say(_line(row, widths, rights, paint))
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
-
-def _cell(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) else printable(str(value))
-
-
-def _line(
-    row: Sequence[str], widths: Sequence[int], rights: Sequence[bool], paint: Sequence[Paint | None]
-) -> str:
-    cells = []
-    for index, cell in enumerate(row):
-        last = index == len(row) - 1  # no spaces at the end of a line
-        padded = cell.rjust(widths[index]) if rights[index] else cell if last else cell.ljust(widths[index])
-        brush = paint[index] if index < len(paint) else None
-        cells.append(brush(padded) if brush else padded)
-    return "  ".join(cells)
+    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in headings:
+        shown.add_column(
+            Text(heading.lstrip(">")), justify="right" if heading[0] == ">" else "left", no_wrap=True
+        )
+    for row in rows:
+        cells = [Text(f"{value:,}" if isinstance(value, int) else printable(str(value))) for value in row]
+        cells[-1].style = (colour and colour(cells[-1].plain)) or ""
+        shown.add_row(*cells)
+    console = Console(width=_WIDTH_MAX)
+    with console.capture() as captured:
+        console.print(shown)
+    for line in captured.get().splitlines():
+        say(line.rstrip())

@@ -1,4 +1,4 @@
-"""What changed between two surveys of the bus, as rates. Knows reports, prints nothing."""
+"""Rates from two surveys of the bus. Knows reports, prints nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class NodeLine:
 
     @property
     def key(self) -> str:
-        """What tells it from others of its table."""
+        """Tells it from others of its table."""
         return self.id.hex()
 
 
@@ -48,7 +48,7 @@ class EndpointLine:
 
     @property
     def key(self) -> str:
-        """What tells it from others of its table."""
+        """Tells it from others of its table."""
         return f"{self.id.hex()} {self.kind == PUBLISHER}"
 
 

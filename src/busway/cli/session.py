@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 import busway
 from busway.adapters.asyncio import AsyncBus
-from busway.adapters.facade import ORDERLY
+from busway.adapters.bus import host_of
 from busway.adapters.links import now_ms
 from busway.adapters.records import Change, EndpointInfo, LinkInfo, NodeInfo
 from busway.adapters.refusals import text_of
 from busway.adapters.tap import TAP
+from busway.adapters.views import ORDERLY
 from busway.cli import failures, output
 from busway.cli.failures import Failure
 from busway.cli.labels import Labels
@@ -37,7 +38,7 @@ _ORDINARY = (*ORDERLY, codes.LOST)
 
 @dataclass
 class Overview:
-    """Who is on the bus and what they have: a leaf is not told by itself, so its router has said."""
+    """The nodes on the bus and what they have: a leaf is not told by itself, so its router has said."""
 
     nodes: list[NodeInfo]
     endpoints: list[EndpointInfo]
@@ -128,10 +129,10 @@ async def _joined(
 
 
 async def _be_seen(bus: AsyncBus) -> None:
-    """Who watches all traffic sees this command, too: a leaf is told of what it asks for only."""
+    """Lets this command be seen by whoever watches all traffic: a leaf is told of what it asks for only."""
     if bus in _overviews and any(info.id == TAP for info in _overviews[bus].endpoints):
-        token = bus.node.locate(TAP, now_ms(), timeout_ms=500)
-        await bus._host.outcome(token)
+        host = host_of(bus)
+        await host.outcome(*host.ask(bus.node.locate, TAP, now_ms(), timeout_ms=500))
 
 
 async def _look_around(bus: AsyncBus) -> None:
@@ -165,7 +166,7 @@ async def _look_around(bus: AsyncBus) -> None:
 
 
 def overview(bus: AsyncBus) -> Overview:
-    """Who is there and what they have, as far as this command knows."""
+    """The nodes that are there and what they have, as far as this command knows."""
     return _overviews.get(bus) or Overview(
         bus.nodes(), bus.endpoints(), {route.node: route.realm for route in bus.routes()}
     )
@@ -236,7 +237,7 @@ def one_node(bus: AsyncBus, wanted: str) -> bytes:
 
 
 def target(bus: AsyncBus, name: str) -> str:
-    """What a name stands for: a message type shows a name of its own, but is addressed by its UUID."""
+    """Finds what a name stands for: a message type shows a name of its own, but is addressed by its UUID."""
     known = overview(bus).endpoints
     named = {found.id for found in known if found.name == name}
     if len(named) == 1 and endpoint_id(name) not in named:
@@ -257,7 +258,7 @@ def holders(bus: AsyncBus, endpoint: str) -> list[bytes]:
 
 
 def holders_text(bus: AsyncBus, endpoint: str) -> str:
-    """Who holds an endpoint, for people."""
+    """The holders of an endpoint, for people."""
     held = holders(bus, endpoint)
     return ", ".join(output.node_text(node.id, node.label) for node in overview(bus).nodes if node.id in held)
 

@@ -184,7 +184,7 @@ def strangers(bus: AsyncBus) -> list[ipc.Peer]:
     return [peer for peer in ipc.peers(bus.node.bus) if peer.node_id not in known and not _is_dead(peer.path)]
 
 
-# Each is asked once: the queue of comers of one that is stopped is not to be filled.
+# Each is asked once: the queue of incoming connections of one that is stopped is not to be filled.
 _asked_why: WeakKeyDictionary[AsyncBus, dict[bytes, str]] = WeakKeyDictionary()
 
 

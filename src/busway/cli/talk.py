@@ -27,7 +27,7 @@ from busway.cli.payload import payload_options
 if TYPE_CHECKING:
     from busway.adapters.asyncio import AsyncBus
     from busway.adapters.asyncio_ends import Receiver
-    from busway.adapters.facade import Policy
+    from busway.adapters.typed import Policy
     from busway.protocol import Message
 
 KINDS = click.Choice(["unicast", "anycast", "broadcast"])
@@ -295,7 +295,7 @@ def send(
 
 
 def _value(bus: AsyncBus, payload: object) -> object:
-    """What is sent: with --type a message of that type, which the bus may know under a name of its own."""
+    """The payload: with --type a message of that type, which the bus may know under a name of its own."""
     if not isinstance(payload, payloads.Typed):
         return payload
     from busway.cli import session

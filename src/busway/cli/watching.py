@@ -44,7 +44,7 @@ def watch_links(place: Place, wanted: str, timeout: float, both: bool, as_json: 
 
 
 def _key(link: dict[str, Any]) -> tuple[str, ...]:
-    """What stays the same while a link is lost and comes back."""
+    """The part of a link that stays while it is lost and comes back."""
     return (link["node"], link["address"], link["peer"] if not link["address"] else "", str(link["dialled"]))
 
 

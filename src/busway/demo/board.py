@@ -82,7 +82,7 @@ class Board:
 
 
 async def weather(board: Board) -> None:
-    """What happens to the board: its tank is full, later empty, and so on."""
+    """The events at the board: its tank is full, later empty, and so on."""
     water = True
     while True:
         board.fill(water)

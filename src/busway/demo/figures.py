@@ -1,4 +1,4 @@
-"""What the demo counts and measures. Knows nothing of buses, processes and screens."""
+"""Counts and measures for the demo. Knows nothing of buses, processes and screens."""
 
 from __future__ import annotations
 

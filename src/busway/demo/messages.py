@@ -8,7 +8,7 @@ import busway
 @busway.message("255ec047-4786-47d4-8352-b85dad86930f")
 @dataclass
 class Readings:
-    """What a machine measures of itself. Shares are percentages, temperatures degrees Celsius by sensor."""
+    """Measurements of a machine. Shares are percentages, temperatures degrees Celsius by sensor."""
 
     cpu_percent: float
     load: list[float]  # programs that want to run, averaged over 1, 5 and 15 minutes
@@ -20,7 +20,7 @@ class Readings:
 @busway.message("c502ee56-aeee-49e3-becc-1affb8c736a9")
 @dataclass
 class Visit:
-    """What a visitor did between joining and leaving."""
+    """Counts of what a visitor did between joining and leaving."""
 
     number: int  # counts this visitor's visits from 1
     join_ms: float

@@ -1,4 +1,4 @@
-"""What the demo's programs share: a `--bus` option, and an end. Knows nothing of what they do."""
+"""Shared by the demo's programs: a `--bus` option, and an end. Knows nothing of what they do."""
 
 import argparse
 import asyncio

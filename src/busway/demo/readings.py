@@ -12,7 +12,7 @@ PERIOD_S = 0.2
 
 
 def measure() -> Readings:
-    """What psutil tells of this machine now."""
+    """The readings of this machine that psutil gives now."""
     memory = psutil.virtual_memory()
     return Readings(
         cpu_percent=psutil.cpu_percent(),  # since the last call

@@ -15,7 +15,7 @@ def warmest(readings: Readings) -> str:
 
 
 def board_text(figures: Figures) -> str:
-    """What the board said last: its relay, its tank, its temperature."""
+    """The last words of the board: its relay, its tank, its temperature."""
     told = figures.board
     if told is None:
         return "nothing yet"
@@ -54,7 +54,7 @@ def _machine(readings: Readings | None) -> str:
 
 
 def summary(figures: Figures, bus_name: str) -> str:
-    """What was counted and measured in the whole run."""
+    """Counts and measurements of the whole run."""
     messages = sum(traffic.total for traffic in figures.traffic.values())
     outcomes = figures.outcomes().total()
     lines = [
@@ -99,7 +99,7 @@ def _delay(figures: Figures) -> str:
 
 
 def missing(figures: Figures, duration: float) -> list[str]:
-    """What a run of `duration` seconds should have shown and did not: sentences, none if all went well."""
+    """Tells what a run of `duration` seconds should have shown and did not: no sentence if all went well."""
     unsettled = figures.asked() - figures.outcomes().total()
     many = "no" if unsettled > 0 else "more than one"
     odd = [f"{abs(unsettled):,} requests had {many} outcome"] if unsettled else []
@@ -107,7 +107,7 @@ def missing(figures: Figures, duration: float) -> list[str]:
 
 
 def unseen(figures: Figures, duration: float) -> list[str]:
-    """What a run of `duration` seconds is to show and has not shown yet."""
+    """Tells what a run of `duration` seconds is to show and has not shown yet."""
     checks = {
         "no readings arrived": figures.readings_count > 0,
         "no request was answered": figures.outcomes()["replied"] > 0,

@@ -84,19 +84,19 @@ class Run:
         return bus
 
     async def _watch(self, watcher: Watcher, processes: Processes) -> None:
-        standing = [*watcher.listeners(), self._show(self.figures), self._mourn(processes)]
+        standing = [*watcher.listeners(), self._show(self.figures), self._fail_on_exit(processes)]
         async with background(*standing) as listeners:
             async with background(self._start(watcher, processes)) as start:
                 await self._wait(None, *start, *listeners)
             if self._stop.is_set():
                 return
             async with (
-                background(self._torment(watcher, processes)) as torment,
+                background(self._kill_periodically(watcher, processes)) as killing,
                 background(*watcher.askers()) as askers,
             ):
-                await self._wait(self._duration, *torment, *askers, *listeners)
+                await self._wait(self._duration, *killing, *askers, *listeners)
                 async with background(self._linger()) as lingering:
-                    await self._wait(LATE_S, *lingering, *torment, *askers, *listeners)
+                    await self._wait(LATE_S, *lingering, *killing, *askers, *listeners)
                 watcher.stop_asking()
                 await asyncio.wait(askers, timeout=2 * PATIENCE_S)
 
@@ -134,7 +134,7 @@ class Run:
         self.figures.board_expected = True
         await processes.start("board")
 
-    async def _torment(self, watcher: Watcher, processes: Processes) -> None:
+    async def _kill_periodically(self, watcher: Watcher, processes: Processes) -> None:
         while True:
             await asyncio.sleep(VICTIM_LIFE_S)
             await self._kill_and_restart(watcher, processes)
@@ -154,7 +154,7 @@ class Run:
         figures.returns += 1
         figures.returns_s += time.monotonic() - killed_at
 
-    async def _mourn(self, processes: Processes) -> None:
+    async def _fail_on_exit(self, processes: Processes) -> None:
         """Fail when a program ends that should not."""
         raise DemoError(await processes.deaths.get())
 

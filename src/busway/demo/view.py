@@ -25,7 +25,7 @@ _GIB = 2**30
 
 
 def shower(console: Console, bus_name: str) -> Callable[[Figures], Coroutine[Any, Any, None]]:
-    """What shows the figures on this console until it is cancelled."""
+    """Shows the figures on this console until it is cancelled."""
     screen = console.is_terminal and not console.is_dumb_terminal
 
     async def show(figures: Figures) -> None:

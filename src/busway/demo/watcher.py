@@ -30,7 +30,7 @@ class Watcher:
             figures.node_up(node.id, node.label, node.me)
 
     def listeners(self) -> list[Coroutine[Any, Any, None]]:
-        """Those who listen, to be run until they are cancelled."""
+        """Coroutines that listen, to be run until they are cancelled."""
         return [
             self._follow(),
             self._read(),
@@ -42,7 +42,7 @@ class Watcher:
         ]
 
     def askers(self) -> list[Coroutine[Any, Any, None]]:
-        """Those who ask, until `stop_asking`: then each ends with the outcome of what it asked last."""
+        """Coroutines that ask, until `stop_asking`: then each ends with the outcome of what it asked last."""
         return [
             self._again(self._ask_sum, 0.005),
             self._again(self._ask_nonsense, 0.5),
@@ -109,7 +109,7 @@ class Watcher:
                 self.figures.visits_replied += message.payload.replied
 
     async def _hear_remote(self) -> None:
-        """What the program at the other end of a WebSocket has got."""
+        """Asks what the program at the other end of a WebSocket has got."""
         async for message in self.bus.register("demo/remote", realm="global"):
             if isinstance(message.payload, dict):
                 self.figures.remote_readings = message.payload["readings"]

@@ -8,11 +8,12 @@ CLIENT = (
     "busway.js",
     "latest.js",
     "leaf.js",
-    "desk.js",
+    "receiving.js",
     "origin.js",
     "crowd.js",
     "link.js",
     "frames.js",
+    "codes.js",
     "codec.js",
 )
 CONTENT_TYPES = {

@@ -20,7 +20,7 @@ const UNSENT_MAX = 1024; // messages that wait for a session
 const PATTERN = /(^|[/.])[#+>]($|[/.])|\*/; // what other systems take for "any"
 const remarked = new Set(); // names that this was said of
 // What no patience heals.
-const FATAL = [codes.NOT_BUSWAY, codes.VERSION, codes.BUS_NAME, codes.SELF, codes.TOKEN, codes.LIMITS];
+const FATAL = [codes.NOT_BUSWAY, codes.BAD_VERSION, codes.BUS_NAME, codes.SELF, codes.TOKEN, codes.LIMITS];
 // Where no WebSocket came about a browser does not say why.
 const UNREACHED =
   "there was no WebSocket: nobody listens there, or the token or the page's origin is not the right one, which the listener's log says";
@@ -73,7 +73,7 @@ export class BusError extends Error {
 /** Nobody took the message; `reason` is the word for `code`. */
 export class Undeliverable extends BusError {
   constructor(endpoint, code) {
-    const reason = codes.REASONS[code] ?? String(code);
+    const reason = codes.REASON_NAMES[code] ?? String(code);
     super(`"${endpoint}" did not take it: ${reason}${HINTS[code] ?? ""}`, code);
     this.reason = reason;
   }
@@ -389,7 +389,7 @@ export class Bus {
 
   _on_closed({ code, text }) {
     if (!FATAL.includes(code) || this.state === "closed") return;
-    const why = code === codes.TOKEN ? TOKENS_DIFFER : text || codes.LINK_ERRORS[code];
+    const why = code === codes.TOKEN ? TOKENS_DIFFER : text || codes.LINK_ERROR_NAMES[code];
     const error = new LinkRefused(`${this.url} refused: ${why}`, code);
     queueMicrotask(() => {
       if (this.state !== "closed") console.warn(error.message);

@@ -66,7 +66,7 @@ export class Crowd {
 
   /** The holders are others now: what waits is to be resolved anew. */
   disband() {
-    for (const item of this.waiting) Object.assign(item, { state: "homeless", bereft: true });
+    for (const item of this.waiting) Object.assign(item, { state: "unresolved", bereft: true });
     this.waiting.clear();
     this.deadline = Infinity;
   }

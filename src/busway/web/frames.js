@@ -1,105 +1,22 @@
-/* The frames of the Busway protocol (docs/protocol.md, sections 2 to 7) and its numbers: bytes to fields, back.
+/* The frames of the Busway protocol (docs/protocol.md, sections 2 to 7): bytes to fields, and back.
 
    Knows no state of a link but its tables of aliases. */
 
+// prettier-ignore
+import {
+  BAD_VERSION, CANCEL, CONFIRM, CREDIT, DIRECTORY, END, ERROR, GLOBAL, GRAFT, HAVE, HELLO, HOLDERS_MAX,
+  MALFORMED, NOT_BUSWAY, OPENING_CREDIT, PART, PART_CREDIT, PROBE, PRUNE, PUBLISH, RAW, REQUEST, SIGNAL, TRACE,
+  TRACED, TYPED, UNDELIVERABLE, UNICAST, UNKNOWN_ALIAS,
+} from "./codes.js";
 import { hex, lenient, Reader, Refusal, text8, u16, unhex, utf8, varint, concat } from "./codec.js";
 
-export const LINK_ERRORS = (
-  "GOODBYE NOT_BUSWAY VERSION BUS_NAME SELF DUPLICATE_LINK - TOKEN LIMITS MALFORMED TOO_LARGE" +
-  " UNKNOWN_ALIAS UNKNOWN_FRAME STATE TOO_MANY SILENT HELLO_TIMEOUT NOT_READING MESH_FULL REPLACED LOST RESTARTED"
-).split(" ");
-export const REASONS = (
-  "- NO_ENDPOINT QUEUE_FULL EXPIRED NO_ROUTE RECEIVER_CLOSED TOO_LARGE WRONG_KIND DROPPED UNREADABLE" +
-  " NOT_A_STREAM PART_LOST BUS_CLOSED LOST_AFTER_SENDING OVERTAKEN"
-).split(" ");
-export const NOT_BUSWAY = 1,
-  VERSION = 2,
-  BUS_NAME = 3,
-  SELF = 4,
-  TOKEN = 7,
-  LIMITS = 8,
-  MALFORMED = 9,
-  LINK_TOO_LARGE = 10;
-export const UNKNOWN_ALIAS = 11,
-  UNKNOWN_FRAME = 12,
-  BAD_STATE = 13,
-  TOO_MANY = 14,
-  SILENT = 15,
-  HELLO_TIMEOUT = 16,
-  LOST = 20;
-export const NO_ENDPOINT = 1,
-  QUEUE_FULL = 2,
-  EXPIRED = 3,
-  NO_ROUTE = 4,
-  TOO_LARGE = 6,
-  WRONG_KIND = 7,
-  UNREADABLE = 9;
-export const NOT_A_STREAM = 10,
-  PART_LOST = 11,
-  BUS_CLOSED = 12,
-  LOST_AFTER_SENDING = 13,
-  OVERTAKEN = 14,
-  HANDLER_FAILED = 64;
-export const HELLO = 1,
-  AUTH = 2,
-  CLOSE = 3,
-  PING = 4,
-  PONG = 5,
-  DIRECTORY = 6,
-  MORE = 7,
-  ROUTES = 8,
-  SYNC = 9,
-  SLEEP = 0x41;
-export const SEND = 0,
-  PUBLISH = 1,
-  CONFIRM = 2,
-  REQUEST = 3,
-  REPLY = 4,
-  PART = 5,
-  ERROR = 6,
-  SIGNAL = 7;
-export const CANCEL = 1,
-  CREDIT = 2,
-  PROBE = 3,
-  PART_CREDIT = 4,
-  UNDELIVERABLE = 5,
-  END = 6,
-  WHO = 7,
-  HAVE = 8;
-export const PRUNE = 9,
-  GRAFT = 10,
-  TRACE = 11,
-  TRACED = 12;
-export const UNICAST = 1,
-  ANYCAST = 2,
-  BROADCAST = 3,
-  GLOBAL = 3;
-export const GREETING = 0,
-  AUTHENTICATING = 1,
-  OPEN = 2,
-  CLOSING = 3,
-  CLOSED = 4;
-export const RAW = 0,
-  CBOR = 1,
-  TYPED = 3;
-export const OPENING_CREDIT = 4,
-  WINDOW_MAX = 256,
-  HOLDERS_MAX = 16,
+export * from "./codes.js";
+
+// Of the client alone.
+export const RECEIVE_WINDOW_MAX = 256,
   ASKED_MAX = 256,
-  OUTSTANDING_MAX = 65536,
-  SERVING_MAX = 1024;
-export const PROBE_MS = 1000,
-  PROBE_MAX_MS = 30000,
-  CLOSING_MS = 2000,
-  SLEEP_MAX_MS = 86400000,
-  SYNC_MS = 2000,
-  SWEEP_MS = 30000;
-export const STREAM_WINDOW = 64,
-  STREAM_WINDOW_MAX = 0x7fff,
-  STREAM_PATIENCE_MS = 120000;
-export const FLOW_FALLBACK_MS = 60000,
-  FORGET_IN_MS = 180000,
-  FORGET_OUT_MS = 240000;
+  SERVING_MAX = 1024,
+  STREAM_WINDOW_MAX = 0x7fff;
 
 /** The numbers of one direction of a session (protocol 5.1), as their reader keeps them. */
 export class AliasReader {
@@ -184,7 +101,7 @@ export function decodeHello(reader) {
   const version = reader.u8();
   if (version !== 1)
     throw new Refusal(
-      VERSION,
+      BAD_VERSION,
       `this side speaks protocol version 1, the other ${version}: update the older one`,
     );
   const flags = reader.u8();

@@ -3,10 +3,10 @@
    Bytes and times (ms, any origin) come in, events and bytes go out; nothing here reads a clock, draws random
    numbers or knows a socket. Every session is an incarnation of its own, so neither side has to remember
    anything of the last one. Ids and uuids are hexadecimal text. What is sent is known in origin.js, what comes for
-   our endpoints in desk.js. */
+   our endpoints in receiving.js. */
 
 import { lenient, Refusal, text8, varint } from "./codec.js";
-import { Desk } from "./desk.js";
+import { Receiving } from "./receiving.js";
 import * as codes from "./frames.js";
 
 // prettier-ignore
@@ -18,7 +18,7 @@ const {
 /** One session. Feed it with `receive` and `receiveEnd`, write what `take` gives, call `handleTimer` at
     `nextDeadline`, and close the socket when `done`. Each of these that can make something happen returns a list
     of events: open, message, cancelled, outcome, part, room, undeliverable, taken, closed. */
-export class Connection extends Desk {
+export class Connection extends Receiving {
   /** @param hello our fields of HELLO, see `encodeHello`. @param token text, or null. @param now ms. */
   constructor(hello, token, now) {
     super(hello, token, now);

@@ -18,7 +18,7 @@ import * as codes from "./frames.js";
 // prettier-ignore
 const {
   AUTH, AUTHENTICATING, BAD_STATE, BUS_NAME, CLOSE, CLOSED, CLOSING, CLOSING_MS, DIRECTORY, GREETING, HELLO,
-  HELLO_TIMEOUT, LIMITS, LINK_TOO_LARGE, LOST, MALFORMED, MORE, NOT_BUSWAY, OPEN, PING, PONG, ROUTES, SELF,
+  HELLO_TIMEOUT, LIMITS, TOO_LARGE, LOST, MALFORMED, MORE, NOT_BUSWAY, OPEN, PING, PONG, ROUTES, SELF,
   SILENT, SLEEP, SLEEP_MAX_MS, SYNC, TOKEN, TOO_MANY, UNKNOWN_FRAME,
 } = codes;
 
@@ -105,7 +105,7 @@ export class Link {
       const length = reader.varint();
       if (!length) throw new Refusal(MALFORMED, "a frame of length 0");
       if (length > this.frameMax)
-        throw new Refusal(LINK_TOO_LARGE, `a frame of ${length} bytes, but ${this.frameMax} were agreed`);
+        throw new Refusal(TOO_LARGE, `a frame of ${length} bytes, but ${this.frameMax} were agreed`);
       if (this.state === GREETING) checkStranger(data.subarray(reader.pos, reader.pos + length));
       if (length > reader.left) break;
       pos = reader.pos + length;
@@ -284,7 +284,7 @@ export class Link {
     const { partial, size } = header.cut;
     if (size > this.limits.message_size_max) {
       throw new Refusal(
-        LINK_TOO_LARGE,
+        TOO_LARGE,
         `a message of ${size} bytes, but ${this.limits.message_size_max} were agreed`,
       );
     }

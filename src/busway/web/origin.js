@@ -1,6 +1,6 @@
 /* What a leaf sends: whom each message goes to, credit, and what becomes of it.
 
-   Sans-IO. Knows nothing of our own endpoints: desk.js, which builds on this, has them. */
+   Sans-IO. Knows nothing of our own endpoints: receiving.js, which builds on this, has them. */
 
 import { Crowd } from "./crowd.js";
 import { cheapest } from "./frames.js";
@@ -9,9 +9,9 @@ import { Link } from "./link.js";
 
 // prettier-ignore
 const {
-  ASKED_MAX, BROADCAST, CANCEL, CONFIRM, EXPIRED, FLOW_FALLBACK_MS, FORGET_OUT_MS, LOST_AFTER_SENDING,
+  ASKED_MAX, BROADCAST, CANCEL, CONFIRM, EXPIRED, FLOW_FALLBACK_MS, FLOW_FORGET_OUT_MS, LOST_AFTER_SENDING,
   NO_ENDPOINT, NO_ROUTE, OPEN, OUTSTANDING_MAX, PART_CREDIT, PART_LOST, PROBE, PROBE_MAX_MS, PROBE_MS, PUBLISH,
-  REQUEST, SEND, SIGNAL, SYNC_MS, TOO_LARGE, WHO, WRONG_KIND,
+  REQUEST, SEND, SIGNAL, SYNC_MS, MESSAGE_TOO_LARGE, WHO, WRONG_KIND,
 } = codes;
 
 const ANSWERED = ["taken", "replied", "ended", "failed"];
@@ -24,7 +24,7 @@ export class Origin extends Link {
     this.told = new Map(); // uuid -> its holders, null until the router has said
     this.outFlows = new Map(); // node + uuid -> flow
     this.crowds = new Map(); // uuid with several equally cheap holders -> crowd
-    this.stirred = new Set(); // crowds of which somebody may have become free
+    this.freed = new Set(); // crowds of which somebody may have become free
     this.pending = new Map(); // id -> message without an outcome
     this.published = new Map(); // uuid -> the last number
     this.pruned = new Set();
@@ -52,21 +52,21 @@ export class Origin extends Link {
     }
     for (const flow of this.outFlows.values())
       if (this.starves(flow) && now >= flow.probeAt) this.probe(flow, now);
-    for (const crowd of this.crowds.values()) if (now >= crowd.deadline) this.stirred.add(crowd);
+    for (const crowd of this.crowds.values()) if (now >= crowd.deadline) this.freed.add(crowd);
     this.settle(now);
   }
 
   /** Let go what waits for whoever has become free. */
   settle(now) {
-    for (const crowd of this.stirred) {
-      this.stirred.delete(crowd);
+    for (const crowd of this.freed) {
+      this.freed.delete(crowd);
       crowd.pump(now);
     }
   }
 
   sweep(now) {
     for (const [key, flow] of this.outFlows) {
-      if (now - flow.lastUsed >= FORGET_OUT_MS && !flow.waiting.length && !this.holds(flow))
+      if (now - flow.lastUsed >= FLOW_FORGET_OUT_MS && !flow.waiting.length && !this.holds(flow))
         this.outFlows.delete(key);
     }
     for (const [endpoint, crowd] of this.crowds)
@@ -96,8 +96,8 @@ export class Origin extends Link {
       node,
     };
     Object.assign(item, {
-      state: "homeless",
-      patient: ttlMs > 0,
+      state: "unresolved",
+      hasTtl: ttlMs > 0,
       expires: now + timeoutMs,
       waitUntil: now + Math.max(ttlMs, SYNC_MS),
       window,
@@ -121,7 +121,7 @@ export class Origin extends Link {
     if (able[0]?.kind === BROADCAST)
       return this.finish(item, "undelivered", item.bereft ? NO_ROUTE : WRONG_KIND);
     if (!able.length)
-      return item.patient ? undefined : this.finish(item, "undelivered", lost ? NO_ROUTE : NO_ENDPOINT);
+      return item.hasTtl ? undefined : this.finish(item, "undelivered", lost ? NO_ROUTE : NO_ENDPOINT);
     const flows = able.map((holder) => this.outFlow(holder, item.endpoint, now));
     item.waitUntil = undefined;
     if (flows.length > 1) this.crowd(item.endpoint, flows).put(item, now);
@@ -201,7 +201,7 @@ export class Origin extends Link {
 
   transmit(item, now) {
     const { flow, kind, endpoint, payload, format, id, window } = item;
-    if (payload.length > this.limits.message_size_max) return this.finish(item, "undelivered", TOO_LARGE);
+    if (payload.length > this.limits.message_size_max) return this.finish(item, "undelivered", MESSAGE_TOO_LARGE);
     const number = (flow.sent += 1) & 0xffff;
     flow.lastUsed = now;
     item.state = "sent";
@@ -275,14 +275,14 @@ export class Origin extends Link {
   /** A holder is gone: what waits for its credit finds another. */
   leave(flow) {
     flow.limit = Math.min(flow.limit, flow.sent);
-    for (const item of flow.waiting.splice(0)) Object.assign(item, { state: "homeless", flow: undefined, bereft: true });
+    for (const item of flow.waiting.splice(0)) Object.assign(item, { state: "unresolved", flow: undefined, bereft: true });
     const crowd = this.crowds.get(flow.endpoint);
     if (crowd?.flows.includes(flow)) crowd.disband();
   }
 
   resolveAll(endpoint, now) {
     for (const item of [...this.pending.values()])
-      if (item.endpoint === endpoint && item.state === "homeless") this.resolve(item, now);
+      if (item.endpoint === endpoint && item.state === "unresolved") this.resolve(item, now);
   }
 
   nodeGone(node, now) {
@@ -314,7 +314,7 @@ export class Origin extends Link {
     }
     const crowd = this.crowds.get(item.endpoint);
     crowd?.waiting.delete(item);
-    if (crowd?.waiting.size) this.stirred.add(crowd);
+    if (crowd?.waiting.size) this.freed.add(crowd);
   }
 
   lose(item) {

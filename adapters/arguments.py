@@ -1,0 +1,210 @@
+"""Arguments of a bus: what would fail late or with a riddle is refused at once with what was expected, and
+users' words become the core's numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from busway.errors import BusError
+from busway.payloads import ReplyType, accepted_types, reply_type
+from busway.protocol import codes, errors
+
+ANY_NODE = b""
+FOR_EVER_S = 2_147_483  # what the core's milliseconds hold: 24 days
+WINDOW_MAX = 32_767
+TIMEOUT_S = float("30")  # an object of its own: 30.0 that a caller gives is another one
+_KINDS = {"unicast": codes.UNICAST, "anycast": codes.ANYCAST, "broadcast": codes.BROADCAST}
+_REALMS = {
+    "process": codes.PROCESS,
+    "userspace": codes.USERSPACE,
+    "localnet": codes.LOCALNET,
+    "global": codes.GLOBAL,
+}
+_POLICIES = {
+    "refuse": codes.REFUSE,
+    "drop_oldest": codes.DROP_OLDEST,
+    "drop_newest": codes.DROP_NEWEST,
+    "latest": codes.LATEST,
+}
+# How long a publish waits for a link that is full: a subscriber that reads makes room long before, also on a
+# busy machine; one that does not holds the publisher up once, and then misses what it has no room for.
+_PUBLISH_PATIENCE_MS = 500
+
+
+def check_token(token: object) -> None:
+    """None or text. Raises TypeError, ValueError, neither of which tells the token itself."""
+    if token is None:
+        return
+    if not isinstance(token, str):
+        how = ": write token.decode() or token.hex()" if isinstance(token, (bytes, bytearray)) else ""
+        raise TypeError(f"a token is text (str), or None for none; got {type(token).__name__}{how}")
+    if not token:
+        raise ValueError("token must not be empty: give a text that is hard to guess, or None for none")
+    if not _is_utf8(token):
+        raise ValueError("a token is text in UTF-8, and this one has characters that have no place there")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_label(label: object) -> None:
+    """None or text. Raises TypeError, ValueError."""
+    if label is not None and not isinstance(label, str):
+        raise TypeError(f"a label is text (str), or None for the program's name; got {type(label).__name__}")
+    if label is not None and not _is_utf8(label):
+        raise ValueError("a label is text in UTF-8, and this one has characters that have no place there")
+
+
+def check_whole(name: str, value: object, expected: str) -> None:
+    """A whole number; which ones is the core's to say. Raises TypeError."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be {expected}, a whole number (int), not {value!r}")
+
+
+def check_handler(handler: Any) -> None:
+    """Something to call with a request. Raises TypeError."""
+    if not callable(handler):
+        raise TypeError(f"a handler is a function that takes a request, not {handler!r}")
+
+
+def check_served(endpoint: Any) -> None:
+    """An endpoint, not the handler that `@bus.serve` without parentheses hands over. Raises TypeError."""
+    if callable(endpoint) and not isinstance(endpoint, type):
+        raise TypeError(f'serve takes an endpoint first, as in @bus.serve("lab/pump"), not {endpoint!r}')
+
+
+def check_seconds(name: str, value: Any, *, endless: bool = False) -> float:
+    """Seconds; with `endless` None stands for as long as it takes. Raises ValueError."""
+    if value is None and endless:
+        return FOR_EVER_S
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 <= value <= FOR_EVER_S:  # what is not a number (nan) is in no range
+        how = ", or None for as long as it takes" if endless else ""
+        raise ValueError(f"{name} must be 0 to {FOR_EVER_S} seconds{how}, not {value!r}")
+    return float(value)
+
+
+def check_flag(name: str, value: object) -> None:
+    """True or False. Raises TypeError."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+
+
+def check_window(window: Any) -> None:
+    """Parts of a reply that may be under way. Raises TypeError, ValueError."""
+    check_whole("window", window, "the parts that may be under way")
+    if not 1 <= window <= WINDOW_MAX:
+        raise ValueError(f"window must be 1 to {WINDOW_MAX} parts, not {window}")
+
+
+def check_limit(limit: Any) -> int:
+    """Handlers that may run at once. Raises TypeError, ValueError."""
+    check_whole("limit", limit, "the handlers that may run at once")
+    if limit < 1:
+        raise ValueError(f"limit must be at least 1 handler, not {limit!r}")
+    return int(limit)
+
+
+def check_types(types: Any) -> None:
+    """None or several classes. Raises TypeError."""
+    if isinstance(types, type):
+        raise TypeError(f"types takes several message classes: write types=({types.__qualname__},)")
+    if types is not None and not isinstance(types, (tuple, list, set, frozenset)):
+        raise TypeError(f"types must be a tuple of message classes, as in types=(Reading,), not {types!r}")
+
+
+def check_node_id(node_id: object) -> None:
+    """None or 16 bytes. Raises TypeError, ValueError."""
+    if node_id is None:
+        return
+    if not isinstance(node_id, bytes):
+        raise TypeError(f"node_id must be 16 bytes, or None for random ones, not {node_id!r}")
+    if len(node_id) != 16:
+        raise ValueError(f"node_id must be 16 bytes, or None for random ones, not {len(node_id)}")
+
+
+def check_limits(limits: object, kind: type) -> None:
+    """None or of this class. Raises TypeError."""
+    if limits is not None and not isinstance(limits, kind):
+        raise TypeError(f"limits must be a busway.Limits, not {limits!r}")
+
+
+def check_node(node: Any) -> bytes:
+    """A node's id; b"" or None for any node. Raises ValueError."""
+    if node is None or node is ANY_NODE:
+        return ANY_NODE
+    if not isinstance(node, bytes) or len(node) != 16:
+        raise ValueError(f"node must be a node's id, 16 bytes, as in NodeInfo.id; not {node!r}")
+    return node
+
+
+def choice(name: str, value: str, table: dict[str, int]) -> int:
+    try:
+        return table[value]
+    except (KeyError, TypeError):
+        raise ValueError(f"{name} must be one of {', '.join(table)}, not {value!r}") from None
+
+
+def kind_number(kind: str) -> int:
+    return choice("kind", kind, _KINDS)
+
+
+def realm_number(realm: str) -> int:
+    return choice("realm", realm, _REALMS)
+
+
+def policy_number(policy: str | None) -> int:
+    return -1 if policy is None else choice("policy", policy, _POLICIES)
+
+
+def milliseconds(name: str, value: float | None, *, endless: bool = False) -> int:
+    """Seconds as users give them to the core's whole milliseconds, never rounded down to 0; with `endless`
+    None is as long as it takes, which are 24 days. Raises TypeError, ValueError.
+    """
+    return math.ceil(check_seconds(name, value, endless=endless) * 1000)
+
+
+def timeout_ms(timeout: float | None) -> int:
+    """A call's `timeout` in the core's milliseconds."""
+    return milliseconds("timeout", timeout, endless=True)
+
+
+def send_timeout_ms(timeout: float | None, confirm: bool) -> int | None:
+    """As `timeout_ms`; None, no limit, for a plain send that was given none."""
+    if not confirm and (timeout is None or timeout is TIMEOUT_S):
+        return None
+    return timeout_ms(timeout)
+
+
+def patience_ms(wait: bool, best_effort: bool) -> int:
+    """The time that a publish waits for links that are full; -1: as long as it takes. Raises TypeError."""
+    if wait is False and best_effort is False:
+        return _PUBLISH_PATIENCE_MS
+    check_flag("wait", wait)
+    check_flag("best_effort", best_effort)
+    return -1 if wait else _PUBLISH_PATIENCE_MS
+
+
+def types_of(endpoint: Any, types: tuple[type, ...] | None) -> tuple[type, ...] | None:
+    """The types that a receiver accepts; a message class as endpoint declares its own. Raises TypeError."""
+    check_types(types)
+    if types is None and isinstance(endpoint, type):
+        types = (endpoint,)
+    return None if types is None else accepted_types(types)
+
+
+def wanted_reply(reply: Any) -> ReplyType | None:
+    """The type that `reply=` names; None for anything. Raises TypeError."""
+    return None if reply is None else reply_type(reply)
+
+
+def for_users(error: errors.LocalError) -> Exception:
+    """Misuse as users know it: bad arguments are ValueErrors."""
+    return BusError(str(error)) if isinstance(error, errors.FullError) else ValueError(str(error))

@@ -1,0 +1,371 @@
+"""The base of AsyncBus and Bus: who they are, what they see, and how arguments become calls of the core.
+
+How one waits for what comes of a call is theirs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import Any, Unpack, overload
+
+from busway.adapters import ends, opening, views
+from busway.adapters.arguments import (
+    check_flag,
+    check_handler,
+    check_limit,
+    check_node,
+    check_served,
+    milliseconds,
+    patience_ms,
+    send_timeout_ms,
+    timeout_ms,
+    types_of,
+)
+from busway.adapters.dialled import Dialling, Options, dial, links_of, options_of
+from busway.adapters.ends import Service
+from busway.adapters.host import Asked, BusHost
+from busway.adapters.links import LinkRunner, Listener, ListenerRunner, now_ms
+from busway.adapters.literal import id_taking
+from busway.adapters.making import check_link, from_environment, make_node, register
+from busway.adapters.records import EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo, Undelivered, named
+from busway.adapters.retrying import Retry
+from busway.adapters.tap import is_allowed
+from busway.adapters.typed import F, Handler, Kind, Name, R, Realm, Request, ServeOptions, T, Target
+from busway.payloads import encode
+from busway.protocol import Limits, Node, codes, events
+
+
+class BaseBus:
+    """A program's place on the bus, but for what waits."""
+
+    _host: BusHost
+    _host_type: Callable[..., Any]
+    _service: type[ends.Service]
+    _handlers_max: int  # at once, by default
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        ipc: bool = True,
+        leaf: bool = False,
+        transit: bool | None = None,
+        label: str | None = None,
+        node_id: bytes | None = None,
+        limits: Limits | None = None,
+        tap: bool | None = None,
+    ) -> None:
+        make = partial(make_node, name, leaf, transit, label, node_id, limits)
+        self._host = self._host_type(make, ipc, is_allowed(tap))
+        self._process_only = self.node.receiving.process_only  # empty for most: then no payload is an object
+
+    def __repr__(self) -> str:
+        node, others = self.node, len(self.node.peers())
+        seen = f"{self._host.state}, {others} other node{'' if others == 1 else 's'}"
+        return f"<{type(self).__name__} {node.bus!r} as {named(node.label, node.node_id)}, {seen}>"
+
+    def __del__(self) -> None:
+        host = self.__dict__.get("_host")
+        if host is not None:
+            host.dropped(self)
+
+    @property
+    def node(self) -> Node:
+        """The protocol core's own node, or what stands before it while `busway listen --all` watches: for
+        tools and tests, with no promises (docs/guarantees.md).
+        """
+        return self._host.node
+
+    @property
+    def id(self) -> bytes:
+        """This node's id, 16 bytes."""
+        return self.node.node_id
+
+    @property
+    def name(self) -> str:
+        """The bus's name: nodes with another one are on another bus."""
+        return self.node.bus
+
+    @property
+    def label(self) -> str:
+        """The text that tells people which program this is."""
+        return self.node.label
+
+    @property
+    def undeliverable(self) -> deque[Undelivered]:
+        """Messages sent without `confirm` that could not be delivered, with the reason: the last 1,024."""
+        return self._host.undeliverable
+
+    # What it sees
+
+    def nodes(self) -> list[NodeInfo]:
+        """This node first, then those that can be reached (a leaf: those it has asked for)."""
+        found: list[NodeInfo] = self._host.look(views.all_nodes, self.node)
+        return found
+
+    def endpoints(self) -> list[EndpointInfo]:
+        """This node's endpoints first, then the others' as far as their realms allow (a leaf: those it has
+        asked for).
+        """
+        found: list[EndpointInfo] = self._host.look(views.all_endpoints, self.node)
+        return found
+
+    def links(self) -> list[LinkInfo]:
+        """This node's links, and those that were dialled and are not connected now."""
+        found: list[LinkInfo] = self._host.look(links_of, self.node, self._host.dialled)
+        return found
+
+    def routes(self) -> list[RouteInfo]:
+        """The ways to all nodes that can be reached."""
+        found: list[RouteInfo] = self._host.look(views.all_routes, self.node)
+        return found
+
+    def _watch(self, changes: Any) -> None:
+        self._host.check()
+        self._host.look(self._host.changes.add, changes)
+
+    def _tracing(
+        self, to: Any, timeout: float | None, node: bytes | None
+    ) -> Generator[int, events.Outcome, list[Hop]]:
+        self._host.check_open()
+        return views.tracing(self.node, check_node(node) or to, timeout_ms(timeout), now_ms)
+
+    # Sending
+
+    def _message(self, to: Any, payload: Any) -> tuple[bytes, Any, int, int, bytes]:
+        """A message in the core's words. Without the lock of threads: encoding may run code of the
+        user's.
+        """
+        self._host.check_open()
+        endpoint = id_taking(to, payload)
+        if self._process_only and endpoint in self._process_only:
+            return endpoint, payload, now_ms(), codes.OBJECT, b""
+        data, format, type_id = encode(payload, endpoint)
+        return endpoint, data, now_ms(), format, type_id
+
+    def _send(
+        self,
+        to: Any,
+        payload: Any,
+        confirm: bool,
+        ttl: float,
+        timeout: float | None,
+        node: bytes | None,
+    ) -> Asked:
+        if confirm is not False:
+            check_flag("confirm", confirm)
+        return self._host.ask(
+            self._host.node.send,
+            *self._message(to, payload),
+            lazily=True,
+            node_id=check_node(node),
+            confirm=confirm,
+            ttl_ms=0 if ttl == 0 else milliseconds("ttl", ttl),
+            timeout_ms=send_timeout_ms(timeout, confirm),
+        )
+
+    def _publish(self, to: Any, payload: Any, wait: bool, best_effort: bool) -> Asked:
+        return self._host.ask(
+            self._host.node.publish,
+            *self._message(to, payload),
+            lazily=True,
+            best_effort=best_effort,
+            patience_ms=patience_ms(wait, best_effort),
+        )
+
+    def _request(
+        self,
+        to: Any,
+        payload: Any,
+        timeout: float | None,
+        ttl: float,
+        node: bytes | None,
+        window: int = 0,
+        waiter: Any = None,
+    ) -> Asked:
+        return self._host.ask(
+            self._host.node.request,
+            *self._message(to, payload),
+            waiter=waiter,
+            node_id=check_node(node),
+            ttl_ms=milliseconds("ttl", ttl),
+            timeout_ms=timeout_ms(timeout),
+            window=window,
+        )
+
+    # Receiving
+
+    def _register(self, make: Callable[..., R], endpoint: Any, types: Any, *words: Any) -> R:
+        """A receiver or service; `make` is given what it needs, and `words` are those of making.register."""
+        accepted = types_of(endpoint, types)
+        self._host.check()
+
+        def registered() -> R:
+            return make(self._host, register(self.node, endpoint, *words), accepted)
+
+        made: R = self._host.call(registered)
+        return made
+
+    @overload
+    def serve(
+        self,
+        endpoint: type[T],
+        handler: Callable[[Request[T]], Any],
+        *,
+        types: None = None,
+        **options: Unpack[ServeOptions],
+    ) -> Service: ...
+
+    @overload
+    def serve(
+        self, endpoint: type[T], handler: None = None, *, types: None = None, **options: Unpack[ServeOptions]
+    ) -> Callable[[Callable[[Request[T]], R]], Callable[[Request[T]], R]]: ...
+
+    @overload
+    def serve(
+        self,
+        endpoint: Target,
+        handler: Callable[[Request[T]], Any],
+        *,
+        types: tuple[type[T]],
+        **options: Unpack[ServeOptions],
+    ) -> Service: ...
+
+    @overload
+    def serve(
+        self, endpoint: Target, handler: Handler, *, types: tuple[type, ...], **options: Unpack[ServeOptions]
+    ) -> Service: ...
+
+    @overload
+    def serve(
+        self, endpoint: Name, handler: Handler, *, types: None = None, **options: Unpack[ServeOptions]
+    ) -> Service: ...
+
+    @overload
+    def serve(
+        self,
+        endpoint: Name,
+        handler: None = None,
+        *,
+        types: tuple[type, ...] | None = None,
+        **options: Unpack[ServeOptions],
+    ) -> Callable[[F], F]: ...
+
+    def serve(
+        self,
+        endpoint: Any,
+        handler: Any = None,
+        *,
+        kind: Kind = "anycast",
+        realm: Realm = "localnet",
+        types: tuple[type, ...] | None = None,
+        limit: int | None = None,
+        queue: int = 4096,
+        cost: int = 0,
+    ) -> Any:
+        """Answer requests with `handler(request)`: a function or a generator function (a stream), of an
+        AsyncBus also a coroutine function or an async generator function. A Bus runs it in a thread.
+
+        `serve(endpoint, handler)` returns a Service with `close()`; without a handler it is a decorator. At
+        most `limit` of its handlers run at once, by default 64, of a Bus 16; services do not share that
+        number, so a slow one holds up nobody else. An exception is the caller's RemoteError and harms nobody
+        else; raise RemoteError(code, message) to choose the code. The first of a kind is logged in full,
+        those that follow as a count at growing intervals.
+        """
+        check_served(endpoint)
+        limit = self._handlers_max if limit is None else check_limit(limit)
+        if handler is None:
+
+            def decorate(function: F) -> F:
+                self._serve(endpoint, function, types, kind, realm, queue, cost, limit)
+                return function
+
+            return decorate
+        return self._serve(endpoint, handler, types, kind, realm, queue, cost, limit)
+
+    def _serve(
+        self,
+        endpoint: Any,
+        handler: Any,
+        types: tuple[type, ...] | None,
+        kind: Kind,
+        realm: Realm,
+        queue: int,
+        cost: int,
+        limit: int,
+    ) -> Service:
+        self._check_handler(handler)
+        make = partial(self._service, handler, limit)
+        return self._register(make, endpoint, types, kind, realm, queue, None, cost, limit)
+
+    def _check_handler(self, handler: Any) -> None:
+        check_handler(handler)
+
+    # Links
+
+    def attach(
+        self, channel: Any, token: str | None = None, *, realm: Realm | None = None, cost: int | None = None
+    ) -> LinkRunner:
+        """Run a driver's open channel as a link of this bus, for drivers of your own. The future `ready` of
+        the link is done when it is usable: `await` it, or with threads wait in its `result()`. Raises
+        ValueError.
+        """
+        self._host.check_open()
+        link: LinkRunner = self._host.call(self._host.run_link, channel, token, realm, cost)
+        return link
+
+    def _dial(
+        self,
+        url: str,
+        token: str | None,
+        realm: Realm | None,
+        cost: int | None,
+        retry: Retry | bool | None,
+        wait: float | None,
+        options: dict[str, Any],
+    ) -> tuple[Dialling, Any, bool]:
+        """The link that is made, a future of its being open, and whether it was made for this call."""
+        self._host.check_open()
+        token, options = from_environment(url, token, options)
+        wanted = options_of(token, realm, cost, retry, wait, options)
+        found: tuple[Dialling, Any, bool] = self._host.call(self._dialled, opening.normalise(url), wanted)
+        return found
+
+    def _dialled(self, url: str, options: Options) -> tuple[Dialling, Any, bool]:
+        self._host.check()  # closed meanwhile?
+        known = set(self._host.dialled)
+        dialling = dial(self._host, url, options)
+        return dialling, dialling.waiter(), dialling not in known
+
+    def _listening(
+        self,
+        url: str,
+        token: str | None,
+        is_open: bool,
+        realm: Realm | None,
+        cost: int | None,
+        options: dict[str, Any],
+    ) -> tuple[Callable[[], Any], Callable[[Any], Listener]]:
+        """A function that opens the driver's listener, and may block; and one to be called with it then."""
+        self._host.check_open()
+        token, _ = from_environment("", token, {})
+        check_link(token, realm, cost)
+        begin = partial(opening.listen, opening.normalise(url), token, is_open, options)
+        return begin, partial(self._host.call, self._listen, token, realm, cost)
+
+    def _listen(self, token: str | None, realm: Realm | None, cost: int | None, listener: Any) -> Listener:
+        try:
+            self._host.check()  # closed meanwhile?
+            runner = ListenerRunner(self._host, listener, token, realm, cost)
+            self._host.listeners.add(runner)
+            return Listener(self._host, runner)
+        except BaseException:
+            listener.close()
+            raise
+
+
+def host_of(bus: BaseBus) -> Any:
+    """The host that runs a bus: for the package's own tools."""
+    return bus._host

@@ -1,0 +1,258 @@
+"""The objects that a program is given, as far as asyncio and threads have them alike: receivers, services
+with their handlers, changes, parts of a reply.
+
+Knows nothing of links, nor how one waits.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Generic, Protocol
+from weakref import WeakSet
+
+from busway.adapters.closing import Done
+from busway.adapters.failures import Failures
+from busway.adapters.links import Host as LinkHost
+from busway.adapters.links import now_ms
+from busway.adapters.records import Change, named
+from busway.adapters.results import NO_ANSWERS, answer_failure, answer_unreadable, decode_message, unreadable
+from busway.adapters.typed import Handler, T_co
+from busway.errors import BusClosed, EndpointTaken, RemoteError
+from busway.names import ascii_safe
+from busway.protocol import Message, Request, codes
+from busway.protocol import Receiver as CoreReceiver
+
+CHANGES_MAX = 1024  # changes that a slow reader of `changes()` may be behind
+
+
+class Host(LinkHost, Protocol):
+    """The bus as they need it."""
+
+    failures: Failures
+    changes: WeakSet[Any]
+
+    def look(self, function: Callable[..., Any], /, *args: Any) -> Any: ...
+
+
+def describe(end: object, core: CoreReceiver) -> str:
+    """The repr of a Receiver or Service."""
+    endpoint = core.endpoint
+    words = [codes.KIND_NAMES[endpoint.kind], codes.REALM_NAMES[endpoint.realm], f"{len(core.queue)} queued"]
+    words += ["closed"] if core.closed else []
+    return f"<{type(end).__name__} of {named(endpoint.name, endpoint.uuid)}, {', '.join(words)}>"
+
+
+class Arrivals:
+    """Futures, of the loop's own sort, of who waits for one registration's messages. The core knows it, and
+    it knows nothing of the bus.
+    """
+
+    def __init__(self, core: CoreReceiver) -> None:
+        self.core = core
+        self.lost = False  # another node keeps the name
+        self.waiting: deque[Any] = deque()
+        core.tag = self
+        core.decline = NO_ANSWERS
+
+    def forget(self, future: Any) -> None:
+        """One who waited is served or gives up; what came in the meantime is the next one's."""
+        if future in self.waiting:
+            self.waiting.remove(future)
+        if self.waiting and len(self.core.queue):
+            self._wake()
+
+    def _wake(self) -> None:
+        """There is a message, or there will be none any more."""
+        while self.waiting:
+            future = self.waiting.popleft()
+            if not future.done():
+                future.set_result(None)
+                if not self.core.closed:
+                    return
+
+    def _taken(self) -> None:
+        """Another node keeps the name: what is queued can still be read."""
+        self.lost = True
+        self._wake()
+
+
+class BaseReceiver(Generic[T_co]):
+    """Messages for one registration."""
+
+    _host: Host
+
+    def __init__(self, keep: object, host: Any, core: CoreReceiver, types: tuple[type, ...] | None) -> None:
+        self.unknown = 0  # messages of a type that was not declared: skipped
+        self._keep = keep  # the bus: it is not dropped while this is held
+        self._host = host
+        self._core = core
+        self._types = types
+        self._arrivals = Arrivals(core)
+
+    def __repr__(self) -> str:
+        return describe(self, self._core)
+
+    @property
+    def dropped(self) -> int:
+        """Messages that the queue policy threw out."""
+        return self._core.dropped
+
+    @property
+    def missed(self) -> int:
+        """Messages that are lost and that no message has shown yet as its `missed`."""
+        missed: int = self._host.call(self._core.missed)
+        return missed
+
+    def _accept(self, message: Message) -> bool:
+        """Decode a message; one of an unknown type is counted, and skipped."""
+        known = decode_message(message, self._types)
+        self.unknown += not known
+        return known
+
+    def _check_more(self) -> None:
+        """The queue is empty: raises if it stays so."""
+        if self._core.closed:
+            raise EndpointTaken() if self._arrivals.lost else BusClosed("this receiver is closed")
+
+    def _nothing_came(self, timeout: float | None) -> TimeoutError:
+        endpoint = self._core.endpoint
+        return TimeoutError(f"nothing came to {endpoint.name or endpoint.uuid.hex()!r} within {timeout:g} s")
+
+    def _close(self) -> None:
+        self._host.node.deregister(self._core, now_ms())
+        self._arrivals._wake()
+
+    def close(self) -> Done:
+        """Deregister. What was not read is answered as not taken. Twice is once. Of an AsyncBus it may be
+        awaited.
+        """
+        self._host.inside(self._close)
+        return Done()
+
+
+class Service:
+    """A handler at an endpoint. Made by `serve`; `close()` ends it."""
+
+    _host: Host
+
+    def __init__(
+        self, handler: Handler, limit: int, host: Any, core: CoreReceiver, types: tuple[type, ...] | None
+    ) -> None:
+        self.unknown = 0
+        self.failed = 0  # handlers that raised
+        self._host = host
+        self._core = core
+        self._handler = handler
+        self._limit = limit
+        self._types = types
+        self._running = 0
+        core.tag = self
+
+    def __repr__(self) -> str:
+        return describe(self, self._core)
+
+    def _wake(self) -> None:
+        """Start handlers for what is queued, as far as the limit allows."""
+        while self._running < self._limit and self._core.queue.items:
+            message = self._host.node.receiving.take(self._core)
+            if message is not None:
+                self._start(message)
+
+    def _start(self, message: Message) -> None:
+        raise NotImplementedError
+
+    def _accept(self, message: Message) -> bool:
+        """Whether the handler gets it."""
+        known = decode_message(message, self._types)
+        if known and message.error is None:
+            return True
+        self.unknown += not known
+        self._host.call(self._refuse, message)
+        return False
+
+    def _refuse(self, message: Message) -> None:
+        if message.error is not None:
+            self._host.failures.add(*unreadable(self._core, message.error))
+        answer_unreadable(self._host.node, message, now_ms())
+
+    def _gave_parts(self, asked: Request) -> bool:
+        """Whether they are wanted; else who asked is told."""
+        if asked.stream is None:
+            text = "this handler answers in parts: use request_stream"
+            self._host.call(self._host.node.respond_error, asked, codes.NOT_A_STREAM, text, now_ms())
+        return asked.stream is not None
+
+    def _raised(self, message: Message, error: BaseException) -> None:
+        """Whatever it is, it is the caller's to know."""
+        if not isinstance(error, RemoteError):
+            self.failed += 1
+            name = self._core.endpoint.name or message.endpoint.hex()
+            self._host.failures.add(f"a handler of {name}", error)
+        answer_failure(self._host.node, message, error, now_ms())
+
+    def _taken(self) -> None:
+        """Another node keeps the name: what is queued is still served."""
+        name = ascii_safe(self._core.endpoint.name or "")
+        self._host.remark(logging.WARNING, "another node keeps the endpoint %s", name)
+
+    def close(self) -> Done:
+        """Deregister. Handlers at work go on; what is queued is answered as not taken. Twice is once. Of an
+        AsyncBus it may be awaited.
+        """
+        self._host.inside(self._host.node.deregister, self._core, now_ms())
+        return Done()
+
+
+class Items:
+    """Items that come one by one, until they are read: parts of a streaming reply, changes."""
+
+    def __init__(self, most: int | None = None) -> None:
+        self.queue: deque[Any] = deque(maxlen=most)  # a full one loses its oldest
+        self.ended = False  # no more will come: what is queued can still be read
+
+    def put(self, item: Any) -> None:
+        self.queue.append(item)
+        self.rouse()
+
+    def end(self) -> None:
+        self.ended = True
+        self.rouse()
+
+    def rouse(self) -> None:
+        """Wake who waits for the next."""
+        raise NotImplementedError
+
+
+class BaseChanges:
+    """All that comes and goes. Made by `changes`; `close()` ends it."""
+
+    _host: Host
+
+    def __init__(self, keep: object, host: Any, items: Items) -> None:
+        self._keep = keep  # the bus: it is not dropped while this is held
+        self._host = host
+        self._items = items
+        self.missed = 0  # that were lost so far, for this reader was too slow: look around anew
+
+    def __repr__(self) -> str:
+        closed = ", closed" if self._items.ended else ""
+        return f"<Changes, {len(self._items.queue)} to be read, {self.missed} missed{closed}>"
+
+    def _put(self, change: Change) -> None:
+        self.missed += len(self._items.queue) == CHANGES_MAX
+        self._items.put(change)
+
+    def _finish(self) -> None:
+        self._host.changes.discard(self)
+        self._items.end()
+
+    def _close(self) -> None:
+        self._items.queue.clear()
+        self._finish()
+
+    def close(self) -> Done:
+        """Read no more. Twice is once. Of an AsyncBus it may be awaited."""
+        self._host.look(self._close)
+        return Done()

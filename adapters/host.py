@@ -1,0 +1,357 @@
+"""The inside of a bus, as asyncio and threads have it alike: hands its node's events to who waits for them,
+and keeps account of what is open.
+
+How one waits, and where timers and handlers run, is asyncio_host.py's and threads_host.py's. Only those and
+what is open refer to a host, and a host never to its AsyncBus or Bus: one that a program has dropped is
+noticed, and everything released.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, cast
+from weakref import WeakSet
+
+from busway.adapters import remarks, tap
+from busway.adapters.dialled import Dialling
+from busway.adapters.ends import Arrivals, BaseChanges, Items
+from busway.adapters.failures import Failures
+from busway.adapters.links import LinkRunner, ListenerRunner, Owner, now_ms
+from busway.adapters.literal import name_of
+from busway.adapters.local import LocalMesh
+from busway.adapters.records import Change, Undelivered
+from busway.adapters.results import undelivered
+from busway.adapters.typed import Realm
+from busway.adapters.views import ORDERLY, change_of
+from busway.errors import BusClosed, BusError
+from busway.names import ascii_safe
+from busway.protocol import Connection, Message, Node, codes, events
+
+_log = logging.getLogger("busway")
+UNCLOSED = "a bus was left open: use `{way}`, or its close()"
+_UNOPENED = "a bus was never opened, though something is registered with it: use `{way}`"
+live: WeakSet[BusHost] = WeakSet()
+Asked = tuple[int, Any]  # a token and the future of its outcome; 0 and None where nothing has to be awaited
+
+
+class BusHost:
+    """A bus, but for what users call.
+
+    Args: `node` the core's, `ipc` whether it joins the local ones, `may_tap` whether others may see what it
+    says (tap.py).
+    """
+
+    way = ""  # how such a bus is used
+    failures: Failures
+
+    def __init__(self, node: Node, ipc: bool, may_tap: bool) -> None:
+        self.node = node
+        self.may_tap = may_tap
+        self.failure: BusError | None = None  # why it can no longer be used
+        self.undeliverable: deque[Undelivered] = deque(maxlen=1024)
+        self.dialled: set[Dialling] = set()
+        self.runners: set[LinkRunner] = set()
+        self.listeners: set[ListenerRunner] = set()
+        self.handlers: dict[Message, Any] = {}  # at work, by the message they answer
+        self.waiters: dict[int, Any] = {}  # futures and Items, by token
+        self.changes: WeakSet[BaseChanges] = WeakSet()
+        self._ipc = ipc
+        self._mesh: LocalMesh | None = None
+        self._opened = False
+        self._released = False
+        self._idle: Any = None  # the future of who waits for the last link to end
+        self._quiet_until = 0.0
+        self._pid = os.getpid()
+        node.dialled = lambda: [link.row() for link in self.dialled]
+        node.name_of = name_of
+        live.add(self)
+
+    # What differs
+
+    @property
+    def loop(self) -> Any:
+        """The loop that runs the links (links.Loop)."""
+        raise NotImplementedError
+
+    def in_thread(
+        self, function: Callable[[], Any], done: Callable[[Any, BaseException | None], object]
+    ) -> None:
+        """Call `function`, which may block, elsewhere; then `done(value, error)` as a callback."""
+        raise NotImplementedError
+
+    def call(self, function: Callable[..., Any], /, *args: Any) -> Any:
+        """Call something of the core's; what comes of it is written and told soon."""
+        raise NotImplementedError
+
+    def ask(self, function: Callable[..., int], /, *args: Any, **options: Any) -> Asked:
+        """Call something of the core's that may have to wait. Options `waiter`, who gets its outcome instead
+        of a future, and `lazily`, whether it may be written together with what follows; the others are the
+        core's. Raises users' errors.
+        """
+        raise NotImplementedError
+
+    def look(self, function: Callable[..., Any], /, *args: Any) -> Any:
+        """Call what changes nothing in the core."""
+        raise NotImplementedError
+
+    def remark(self, level: int, text: str, *words: object) -> None:
+        """Log it, where a logging handler may do what it likes."""
+        raise NotImplementedError
+
+    def drop(self) -> None:
+        """Nobody holds the bus any more: for any thread and any instant, also amid the core."""
+        raise NotImplementedError
+
+    # Who may call
+
+    @property
+    def state(self) -> str:
+        """For people."""
+        if self.failure is not None:
+            return "closed"
+        return "open" if self._opened else "not open yet"
+
+    @property
+    def left_open(self) -> bool:
+        return self._opened and self.failure is None
+
+    def check(self) -> None:
+        """Raises BusClosed after `close`, BusError in a forked child."""
+        if self.failure is not None:
+            raise type(self.failure)(*self.failure.args)  # a new one for each caller
+
+    def check_here(self) -> None:
+        """Raises BusError where this bus may not be called."""
+
+    def check_open(self) -> None:
+        """Raises as `check`, and BusError before `open`."""
+        self.check()
+        if not self._opened:
+            raise BusError(f"the bus is not open: use it inside `{self.way}`")
+
+    def inside(self, function: Callable[..., Any], /, *args: Any) -> Any:
+        """As `call`, for users."""
+        self.check_here()
+        return self.call(function, *args)
+
+    # The end
+
+    def _take_steps(self, steps: Iterable[Callable[[], object]]) -> None:
+        """Every one, whatever another raises: that is logged."""
+        for step in steps:
+            try:
+                step()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the other steps come first
+                self.remark(logging.ERROR, "closing the bus: %s: %s", type(error).__name__, error)
+
+    def _stop_listening(self) -> None:
+        """Nobody comes any more, and nothing is dialled again."""
+        steps: list[Callable[[], object]] = [listener.close for listener in list(self.listeners)]
+        steps += [link.bus_closed for link in list(self.dialled)]
+        self._take_steps([*steps, *([] if self._mesh is None else [self._mesh.close])])
+
+    def _leave(self) -> None:
+        """End everything outstanding, and say goodbye; who waits at the endpoints hears that it is closed."""
+        waking = [core.tag._wake for core in self._receivers()]
+        self._take_steps([partial(self.node.close, now_ms()), *waking])
+
+    def _receivers(self) -> list[Any]:
+        """All that the program has registered."""
+        found = [core for endpoint in self.node.endpoints() for core in endpoint.receivers]
+        return [core for core in found if core.tag is not None]  # None: the built-in endpoint's
+
+    def _release(self) -> None:
+        """Nothing stays open, however far `close` got."""
+        if self._released:
+            return
+        self._released = True
+        self._leave()
+        steps: list[Callable[[], object]] = [runner.close for runner in list(self.runners)]
+        self._take_steps([*steps, self._tell_last])
+        self._take_steps([*(changes._finish for changes in list(self.changes)), self.failures.close])
+
+    def _tell_last(self) -> None:
+        """Before nobody is told anything any more."""
+
+    def _all_listeners(self) -> list[ListenerRunner]:
+        mine = None if self._mesh is None else self._mesh.listener
+        return [*self.listeners, *([] if mine is None else [mine])]
+
+    def dropped(self, bus: object) -> None:
+        """The garbage collector has it: what is open is released, with a ResourceWarning, as of a file."""
+        text = ""
+        if self.left_open:
+            text = UNCLOSED
+        elif self.failure is None and self._receivers():
+            text = _UNOPENED
+        try:
+            if text:
+                text = f"{text.format(way=self.way)}: {bus!r}"
+                warnings.warn(text, ResourceWarning, stacklevel=3, source=bus)
+        finally:
+            if self.left_open:
+                self.drop()
+
+    def abandon(self) -> None:
+        """In a forked child: the parent's bus is not ours. Our copies of its descriptors are closed, nothing
+        else.
+        """
+        if self.failure is None:
+            self.failure = BusError(
+                f"this bus was opened by process {self._pid} before fork: open one of your own in the child"
+            )
+        held: list[Any] = [*self.dialled, *self.runners, *self._all_listeners()]
+        for each in held:
+            each.abandon()
+
+    # Outcomes
+
+    def await_outcome(self, token: int, waiter: Any = None) -> Any:
+        """Have the outcome of `token` given to `waiter`, or to a future, which is returned."""
+        if _log.isEnabledFor(logging.DEBUG):
+            self.remark(logging.DEBUG, "%s", remarks.waiting(self.node, token))
+        found = self.waiters[token] = self.loop.create_future() if waiter is None else waiter
+        return found
+
+    def cancel(self, token: int) -> None:
+        """Nobody wants its outcome any more."""
+        self.waiters.pop(token, None)
+        self.node.cancel(token, now_ms())
+
+    # Events
+
+    def dispatch(self, happened: list[events.Event]) -> None:
+        """Hand events to those who wait for them."""
+        for event in happened:
+            kind = event.kind
+            if kind == events.MESSAGES:
+                cast(Arrivals, cast(events.MessagesEvent, event).receiver.tag)._wake()
+            elif kind == events.OUTCOME:
+                self._on_outcome(cast(events.Outcome, event))
+            elif kind == events.UNDELIVERABLE:
+                self._on_undeliverable(cast(events.UndeliverableEvent, event))
+            elif kind == events.REQUEST_CANCELLED:
+                request = cast(events.RequestEvent, event).request
+                if request in self.handlers:
+                    self.handlers[request].cancel()
+            elif kind == events.RECEIVER_TAKEN:
+                cast(Arrivals, cast(events.ReceiverEvent, event).receiver.tag)._taken()
+            elif kind == events.RECEIVER_ASKED:
+                endpoint = cast(events.ReceiverEvent, event).receiver.endpoint
+                self.remark(logging.WARNING, _ASKED, ascii_safe(endpoint.name or endpoint.uuid.hex()))
+            else:
+                self._on_change(event)
+
+    def _on_outcome(self, outcome: events.Outcome) -> None:
+        if _log.isEnabledFor(logging.DEBUG):
+            self.remark(logging.DEBUG, "%s", remarks.outcome(outcome))
+        waiter = self.waiters.get(outcome.token)
+        if isinstance(waiter, Items):
+            waiter.put(outcome)
+        elif waiter is not None:
+            del self.waiters[outcome.token]
+            if not waiter.done():
+                waiter.set_result(outcome)
+
+    def _on_undeliverable(self, event: events.UndeliverableEvent) -> None:
+        if event.endpoint == tap.TAP:
+            return  # who watched has gone
+        lost = undelivered(self.node, event)
+        self.undeliverable.append(lost)
+        if time.monotonic() >= self._quiet_until:  # one line a second tells as much as a thousand
+            self._quiet_until = time.monotonic() + 1.0
+            self.remark(logging.WARNING, "a message was %s", lost.error)
+
+    def _on_change(self, event: events.Event) -> None:
+        tap.noticed(self, event)
+        if event.kind == events.LOG:
+            log = cast(events.LogEvent, event)
+            if log.connection.tag is not None:
+                cast(LinkRunner, log.connection.tag).printed(log.text)
+            return
+        change = change_of(event)
+        if change is not None:  # before what follows from it
+            self.tell(change)
+        if event.kind == events.LINK_CLOSED:
+            self._on_link_closed(cast(events.LinkEvent, event).connection)
+
+    def _on_link_closed(self, connection: Connection) -> None:
+        if connection.tag is not None:
+            cast(LinkRunner, connection.tag).ended()
+        if connection.close_code not in ORDERLY and not self.node.closed:
+            words = (connection.link.address, ascii_safe(connection.close_text))
+            self.remark(logging.INFO, "a link ended: %s: %s", *words)
+        if self._mesh is not None and connection.via == "ipc":
+            self._mesh.link_lost(connection)
+        for runner in self.runners:  # one that had to wait for the end of this link is read on now
+            runner.settle()
+
+    def tell(self, change: Change) -> None:
+        """To those who read `changes()`, and the log."""
+        if _log.isEnabledFor(logging.DEBUG):
+            self.remark(logging.DEBUG, "%s", remarks.change(change))
+        for changes in self.changes:
+            changes._put(change)
+
+    # What links need of their bus
+
+    def run_link(
+        self,
+        channel: Any,
+        token: str | None = None,
+        realm: Realm | None = None,
+        cost: int | None = None,
+        owner: Owner | None = None,
+    ) -> LinkRunner:
+        """Run a driver's open channel as a link; `owner` has it as a link that heals."""
+        self.check()
+        runner = LinkRunner(self, channel, token, realm, cost, owner)
+        self.runners.add(runner)
+        return runner
+
+    def accept(
+        self, channel: Any, token: str | None, realm: Realm | None = None, cost: int | None = None
+    ) -> LinkRunner | None:
+        """Run what has come to a listener; None if the bus has been closed meanwhile."""
+        if self.failure is not None:
+            channel.close()
+            return None
+        return self.run_link(channel, token, realm, cost)
+
+    def entry(self, callback: Callable[[], object]) -> Callable[[], object]:
+        """A function for drivers without descriptor: called from any thread, it has `callback` called."""
+        return callback
+
+    def take_in(self, connection: Connection, data: bytes) -> None:
+        """A link has read this."""
+        self.dispatch(connection.receive_data(data, now_ms()))
+
+    def link_gone(self, runner: LinkRunner) -> None:
+        """A channel has been closed."""
+        self.runners.discard(runner)
+        if not self.runners and self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+
+
+_ASKED = "a request came to %s, which was made with register: only what serve makes answers requests"
+
+
+def check_settled(outcome: events.Outcome) -> None:
+    """Raises BusClosed if what had to wait was not sent for that."""
+    if outcome.code == codes.BUS_CLOSED:
+        raise BusClosed()
+
+
+def _after_fork() -> None:
+    for host in list(live):
+        host.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,180 @@
+"""Makes the core's objects of what users and the environment say: a node, a link, a receiver."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from busway.adapters import opening
+from busway.adapters.arguments import (
+    check_label,
+    check_limits,
+    check_node_id,
+    check_token,
+    check_whole,
+    for_users,
+    kind_number,
+    policy_number,
+    realm_number,
+)
+from busway.adapters.literal import id_of
+from busway.adapters.typed import Realm
+from busway.errors import EndpointTaken
+from busway.names import check_bus_name, endpoint_name
+from busway.protocol import Limits, Link, Node, Receiver, codes, errors
+
+# Cost in the route metric, and keepalive in ms, by sort of link (docs/guarantees.md). IPC relies on the end
+# of the socket.
+_LINK_DEFAULTS = {
+    "ipc": (1, 0),
+    "memory": (1, 0),
+    "pipe": (1, 0),
+    "tcp": (16, 5000),
+    "ws": (32, 5000),
+    "wss": (32, 5000),
+    "serial": (64, 5000),
+    "ble": (256, 5000),
+}
+
+
+def make_node(
+    name: str | None,
+    leaf: bool,
+    transit: bool | None,
+    label: str | None,
+    node_id: bytes | None,
+    limits: Limits | None,
+    wake: Callable[[], None] | None = None,
+) -> Node:
+    """The core's node, as the arguments of a bus say and the environment where they say nothing. Raises
+    TypeError, ValueError.
+    """
+    check_label(label)
+    check_limits(limits, Limits)
+    check_node_id(node_id)
+    try:
+        return Node(
+            os.urandom(16) if node_id is None else node_id,
+            entropy=os.urandom,
+            bus=check_bus_name(name if name is not None else os.environ.get("BUSWAY_BUS") or "default"),
+            label=default_label() if label is None else label,
+            leaf=leaf,
+            transit=transit,
+            limits=limits,
+            encode=dump_cbor,
+            wake=wake,
+        )
+    except errors.LocalError as error:
+        raise for_users(error) from None
+
+
+def default_label() -> str:
+    """The program as people know it, with its process id: at most 64 bytes."""
+    program = os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] not in ("", "-c") else "python"
+    tail = f" ({os.getpid()})"
+    return program.encode()[: codes.TEXT_SIZE_MAX - len(tail)].decode(errors="ignore") + tail
+
+
+def dump_cbor(value: object) -> bytes:
+    """CBOR of a value; cbor2 is imported at the first use, to keep `import busway` light."""
+    import cbor2
+
+    return cbor2.dumps(value)
+
+
+def register(
+    node: Node,
+    endpoint: Any,
+    kind: str,
+    realm: str,
+    queue: int,
+    policy: str | None,
+    cost: int,
+    limit: int = codes.OPENING_CREDIT,
+) -> Receiver:
+    """Register with the core, in users' words; `limit` messages are worked on at once. Raises EndpointTaken,
+    TypeError, ValueError.
+    """
+    check_whole("queue", queue, "the messages that may wait")
+    if queue < 2:
+        raise ValueError(f"queue must be at least 2, the messages that may wait, not {queue}")
+    check_whole("cost", cost, "what is added to the way's cost")
+    try:
+        return node.register(
+            id_of(endpoint),
+            kind_number(kind),
+            realm_number(realm),
+            name=endpoint_name(endpoint),
+            cost=cost,
+            queue_max=queue,
+            policy=policy_number(policy),
+            opening=min(limit, codes.OPENING_CREDIT),
+        )
+    except errors.EndpointTakenError as error:
+        raise EndpointTaken(f"{endpoint_name(endpoint) or id_of(endpoint).hex()}: {error}") from None
+    except errors.LocalError as error:
+        raise ValueError(str(error)) from None
+
+
+def from_environment(
+    url: str, token: str | None, options: dict[str, Any]
+) -> tuple[str | None, dict[str, Any]]:
+    """A link's token and its driver's options, from BUSWAY_TOKEN and BUSWAY_CAFILE where they say nothing,
+    or None. Raises TypeError, ValueError for what is no token.
+    """
+    if token is None:
+        token = os.environ.get("BUSWAY_TOKEN") or None
+    check_token(token)
+    options = opening.given(url, options)
+    cafile = os.environ.get("BUSWAY_CAFILE")
+    if cafile and str(url).lower().startswith("wss:") and not {"cafile", "tls"} & options.keys():
+        options = {**options, "cafile": cafile}
+    return token, options
+
+
+def prover(token: str | None) -> Callable[[bytes], bytes] | None:
+    """A function that proves knowledge of a token (docs/protocol.md, section 3.2); None without one."""
+    check_token(token)
+    if token is None:
+        return None
+    key = token.encode()
+    return lambda message: hmac.digest(key, message, "sha256")
+
+
+def check_cost(cost: int | None) -> None:
+    """Of a link. Raises TypeError, ValueError."""
+    if cost is not None:
+        check_whole("cost", cost, "1 to 16382")
+        Link(cost=cost)
+
+
+def check_link(token: str | None, realm: Realm | None, cost: int | None) -> None:
+    """Check what a link is asked for with, before anything is opened. Raises TypeError, ValueError."""
+    check_token(token)
+    check_cost(cost)
+    if realm is not None:
+        realm_number(realm)
+
+
+def make_link(channel: Any, token: str | None, realm: Realm | None = None, cost: int | None = None) -> Link:
+    """A driver's channel as the core has to know it. Raises ValueError."""
+    check_cost(cost)
+    scheme = channel.address.partition(":")[0]
+    usual, keepalive_ms = _LINK_DEFAULTS.get(scheme, (16, 5000))
+    usual = getattr(channel, "cost", usual)  # a driver may know better, as of a slow line
+    return Link(
+        realm_number(channel.realm if realm is None else realm),
+        channel.dialled,
+        via=channel.via,
+        cost=usual if cost is None else cost,
+        keepalive_ms=keepalive_ms,
+        prove=prover(token),
+        address=channel.address,
+        medium=scheme,
+        lookups=getattr(channel, "lookups", False),
+        sort="packet" if channel.sort == "packet" else "stream",
+        mtu=channel.mtu if channel.sort == "packet" else 0,
+    )

@@ -1,0 +1,334 @@
+"""Where the rooms of the core meet: made here, each is told of the others only what its host's face says.
+
+What comes over a link goes to where it belongs, and what happens becomes an event. The face for programs is
+node.py.
+"""
+
+from busway.protocol import events
+from busway.protocol.errors import Refusal
+from busway.protocol.link.connection import Connection
+from busway.protocol.link.face import Intake, LinkFace, News
+from busway.protocol.link.fast import Path
+from busway.protocol.messaging.correspondent import Correspondent, talk
+from busway.protocol.messaging.endpoints import Endpoint, InFlow
+from busway.protocol.messaging.host import MessagingHost
+from busway.protocol.messaging.receiving import Receiving
+from busway.protocol.messaging.sender import Origin
+from busway.protocol.routing.advertising import Advertiser
+from busway.protocol.routing.mesh import Mesh
+from busway.protocol.routing.peers import Entry, Peer, PeerKeeper
+from busway.protocol.timers import Call, Timers
+from busway.protocol.wire import codes
+from busway.protocol.wire.fields import lenient_text
+from busway.protocol.wire.hello import Hello
+from busway.protocol.wire.messages import Frame, HaveFrame, RoutingHeader, TreeFrame
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+
+class Exchange(MessagingHost):
+    """A node without its face: links, routing, and both sides of messaging."""
+
+    def __init__(
+        self,
+        node_id: bytes,
+        incarnation: bytes,
+        bus: str,
+        label: str,
+        leaf: bool,
+        transit: "bool | None",
+        wake: "Callable[[], None] | None",
+    ) -> None:
+        self.bus = bus
+        self.me = Correspondent(PeerKeeper(), node_id, incarnation, label, leaf)
+        self.identity = self.me
+        self.timers = Timers()
+        self.connections: "list[Connection]" = []
+        self._wake = wake
+        self._events: "list[events.Event]" = []
+        self._flush: "list[Connection]" = []
+        self._cut_off: "list[Connection]" = []
+        self._sweep = Call(self.sweep)
+        self._arrival = Call(self._let_go)
+        self.mesh = Mesh(self, self.me, self.timers, self.connections, transit)
+        self.routes = self.mesh.routes
+        self.directory = self.mesh.directory
+        self.counters = self.mesh.counters
+        self.forwarder = self.mesh.forwarder
+        self.lookups = self.mesh.lookups
+        self.origin = Origin(self, self.me, self.mesh, self.timers)
+        self.receiving = Receiving(self, self.origin)
+        self.origin.receiving = self.receiving
+
+    def take_events(self) -> "list[events.Event]":
+        """All that happened since the last call. `receive_data`, `receive_eof` and `handle_timer` return the
+        same list.
+        """
+        happened = self._events
+        if happened:
+            self._events = []
+        return happened
+
+    # The host of its connections (link/face.py)
+
+    def emit(self, event: events.Event) -> None:
+        if self._wake is not None and not self._events:
+            self._wake()
+        self._events.append(event)
+
+    def note_flush(self, link: LinkFace) -> None:
+        assert isinstance(link, Connection)
+        if self._wake is not None and not self._flush:
+            self._wake()
+        self._flush.append(link)
+
+    def cut_off(self, link: LinkFace) -> None:
+        assert isinstance(link, Connection)
+        if link not in self._cut_off:
+            self._cut_off.append(link)
+            self.timers.arm(link, 0)
+
+    def news_of(self, link: LinkFace) -> News:
+        return Advertiser(link, self.mesh)
+
+    def link_state_changed(self, link: LinkFace) -> None:
+        assert isinstance(link, Connection)
+        self.emit(events.LinkEvent(events.LINK_STATE, link))
+
+    def link_opened(self, link: LinkFace, hello: Hello, now: int) -> None:
+        self.mesh.link_opened(link, hello, now)
+
+    def link_joined(self, link: LinkFace, peer: Peer) -> None:
+        assert isinstance(link, Connection)
+        link.intakes = talk(peer).in_flows
+        self.emit(events.LinkEvent(events.LINK_OPEN, link))
+
+    def link_closed(self, link: LinkFace, opened: bool, by_peer: bool, now: int) -> None:
+        self.mesh.link_closed(link, opened, by_peer, now)
+
+    def link_ended(self, link: LinkFace, by_peer: bool) -> None:
+        assert isinstance(link, Connection)
+        self.connections.remove(link)
+        self.emit(events.LinkEvent(events.LINK_CLOSED, link, link.close_code, link.close_text, by_peer))
+
+    def cost_changed(self, link: LinkFace, now: int) -> None:
+        self.mesh.cost_changed(link, now)
+
+    def peer_answered(self, link: LinkFace, now: int) -> None:
+        self.mesh.count_syncing(now)
+
+    def log_came(self, link: LinkFace, text: bytes) -> None:
+        assert isinstance(link, Connection)
+        self.emit(events.LogEvent(link, text))
+
+    def undeliverable(self, frame: Frame, reason: int) -> None:
+        self.origin.undeliverable(frame, reason)
+
+    def credit_lost(self, intake: Intake) -> None:
+        """A link has ended that was to tell its limit."""
+        assert isinstance(intake, InFlow)
+        self.receiving.send_credit(intake)
+
+    def published(self, endpoint: bytes) -> int:
+        flow = self.origin.publisher.flows.get(endpoint)
+        return -1 if flow is None else flow.sent
+
+    def count(self, name: str) -> None:
+        counters = self.origin.counters if name in self.origin.counters else self.forwarder.counters
+        counters[name] += 1
+
+    def spreads(self, link: LinkFace) -> bool:
+        peer = link.peer
+        return isinstance(peer, Peer) and self.forwarder.spreads(peer)
+
+    def meaning_of(self, link: LinkFace, frame: Frame, route: RoutingHeader) -> object:
+        peer = link.peer
+        assert peer is not None
+        source = route.source or peer.key
+        if not frame.destination or frame.destination == self.me.key:
+            origin = self.routes.find(source)
+            return None if origin is None else talk(origin).in_flows.get(frame.endpoint)
+        to = self.routes.peers.get(frame.destination[: codes.ID_SIZE])
+        if to is None or to.key != frame.destination or to.hop is None or not route.hops:
+            return None
+        return Path(to, to.hop, frame, RoutingHeader(source, max(route.realm, link.realm), route.hops - 1))
+
+    def frame_came(self, link: LinkFace, frame: Frame, now: int) -> None:
+        """On its way to another node, to the receiver side what is for our endpoints, to the sender side what
+        answers us.
+        """
+        peer = link.peer
+        assert isinstance(peer, Correspondent)
+        route = frame.route
+        source = peer.key if route is None else route.source or peer.key
+        kind = frame.kind
+        if source != peer.key and peer.leaf:
+            raise Refusal(codes.MALFORMED, "a leaf sent a message of another node")
+        if frame.destination and frame.destination != self.me.key and kind != codes.PUBLISH:
+            self.forwarder.pass_on(link, source, frame, now)
+            return
+        if source == self.me.key:
+            self.forwarder.counters["misrouted"] += 1
+            return  # ours, come back
+        if source != peer.key:
+            peer = talk(self.mesh.peer_of(source, now))
+        if kind == codes.PUBLISH:
+            self._broadcast_came(link, peer, frame, now)
+        elif kind <= codes.REQUEST:
+            self.receiving.arrive(link, peer, frame, now)
+        elif kind == codes.REPLY:
+            self.origin.answers.reply(peer, frame.id, frame.payload, frame.format, frame.type_id)
+        elif kind == codes.PART:
+            self.origin.answers.part(peer, frame, now)
+        elif kind == codes.ERROR:
+            self.origin.answers.error(peer, frame.id, frame.code, lenient_text(frame.payload), now)
+        else:
+            self._signal_came(link, peer, frame, now)
+
+    def _broadcast_came(self, link: LinkFace, source: Correspondent, frame: Frame, now: int) -> None:
+        """From the parent of its tree it is passed on and taken, from others it is not."""
+        forwarder = self.forwarder
+        root = forwarder.root_of(link, source, frame.destination)
+        if root is None:
+            forwarder.counters["misrouted"] += 1
+            return
+        endpoint = self.receiving.endpoints.get(frame.endpoint)
+        if not self.me.leaf:
+            forwarder.spread(link, root, source, frame, endpoint is not None, now)
+        if endpoint is not None:
+            self.receiving.arrive(link, source, frame, now)
+
+    def _signal_came(self, link: LinkFace, peer: Correspondent, frame: Frame, now: int) -> None:
+        signal = frame.signal
+        if signal == codes.CREDIT:
+            self.origin.credit(peer, frame.endpoint, frame.number, now)
+        elif signal == codes.PROBE:
+            self.receiving.probed(link, peer, frame.endpoint, frame.number, now)
+        elif signal == codes.UNDELIVERABLE:
+            self.origin.undelivered(peer, frame.endpoint, frame.number, frame.code, now)
+        elif signal == codes.CANCEL:
+            self.receiving.cancelled(peer, frame.id)
+        elif signal == codes.PART_CREDIT:
+            self.receiving.part_credit(peer, frame.id, frame.number, now)
+        elif signal == codes.END:
+            self.origin.answers.end(peer, frame.id, frame.number, now)
+        elif signal == codes.WHO:
+            self.lookups.who(link, peer, frame.endpoint, now)
+        elif isinstance(frame, HaveFrame):
+            self.lookups.have(peer, frame.endpoint, frame.holders, now)
+        elif signal == codes.TRACE:
+            self.forwarder.traced(link, peer.key, frame.id, now)
+        elif signal == codes.TRACED:
+            self.origin.tracer.traced(peer, frame.id, frame.payload)
+        elif isinstance(frame, TreeFrame) and peer is link.peer:
+            self.forwarder.tree_signal_came(link, frame)
+        else:
+            link.skipped_frames += 1
+
+    # The host of routing (routing/host.py)
+
+    def make_peer(self, node_id: bytes, incarnation: bytes) -> Peer:
+        return Correspondent(self.mesh, node_id, incarnation)
+
+    def node_up(self, peer: Peer, now: int) -> None:
+        self.emit(events.NodeEvent(events.NODE_UP, peer))
+        self.origin.unresolved.settle(codes.INTROSPECTION, now)  # every node has it and none announces it
+        self.receiving.credit_again(peer, now)
+
+    def node_down(self, peer: Peer, unsent: "list[Frame]", now: int) -> None:
+        talk(peer).stalled = []
+        self.receiving.lose_peer(peer)
+        self.origin.lose_peer(peer, unsent, now)
+
+    def way_found(self, peer: Peer, now: int) -> None:
+        self.receiving.credit_again(peer, now)
+
+    def way_changed(self, peer: Peer, now: int) -> None:
+        for flow in list(talk(peer).out_flows.values()):
+            self.origin.resume(flow, now)
+        for inflow in talk(peer).in_flows.values():
+            if inflow.endpoint.kind == codes.BROADCAST:
+                inflow.session = None  # its next message is looked at: it comes from the new parent or not
+
+    def may_go_on(self, peer: Peer, now: int) -> None:
+        stalled = talk(peer).stalled
+        if stalled:
+            talk(peer).stalled = []
+            for flow in stalled:
+                self.origin.resume(flow, now)
+
+    def way_costs(self, uuid: bytes) -> None:
+        self.origin.forget_target(uuid)
+
+    def endpoint_up(self, entry: Entry, known: "Entry | None", now: int) -> None:
+        if known is None or known.differs(entry):
+            self.emit(events.EndpointEvent(events.ENDPOINT_UP, entry))
+        self.origin.announced(entry.peer, entry.uuid, entry.credit, known is None, now)
+
+    def endpoint_down(self, entry: Entry, now: int) -> None:
+        self.emit(events.EndpointEvent(events.ENDPOINT_DOWN, entry))
+        self.origin.withdrawn(entry.peer, entry.uuid, now)
+
+    def name_lost(self, uuid: bytes, now: int) -> None:
+        self.receiving.yield_name(uuid, now)
+
+    def looked_up(self, uuid: bytes, now: int) -> None:
+        self.origin.unresolved.looked_up(uuid, now)
+
+    def holds(self, uuid: bytes) -> bool:
+        return uuid in self.receiving.endpoints
+
+    def wanted(self) -> "list[bytes]":
+        return list(self.origin.unresolved.waiting)
+
+    def ask_again(self, now: int) -> None:
+        self.origin.unresolved.ask_again(now)
+
+    def syncing(self, links: int, now: int) -> None:
+        self.origin.syncing = links
+        if not links:
+            self.origin.unresolved.synced(now)
+
+    def too_large(self, hop: LinkFace, frame: Frame) -> None:
+        self.origin.too_large(hop, frame)
+
+    def failed(self, peer: Peer, kind: int, frame: Frame, reason: int, now: int) -> None:
+        self.origin.answers.failed(peer, kind, frame, reason, now)
+
+    # The host of messaging (messaging/host.py)
+
+    def sweep(self, now: int) -> None:
+        """Once in a while: what has been idle for long is forgotten."""
+        self.origin.sweep(now)
+        self.receiving.sweep(now)
+        self.routes.sweep(now)
+        self.mesh.report_duplicates(now)
+        if self.routes.peers or self.routes.departed or self.receiving.has_flows():
+            self.timers.arm(self._sweep, now + codes.SWEEP_MS)
+
+    def _let_go(self, now: int) -> None:
+        """At the next turn, for `register` is not told the time: what waited for an endpoint of our own."""
+        for uuid in list(self.origin.arrived):
+            self.origin.unresolved.settle(uuid, now)
+
+    def announce(self, endpoint: Endpoint) -> None:
+        """One of our own endpoints came or went; of the built-in one nobody hears."""
+        uuid = endpoint.uuid
+        if uuid == codes.INTROSPECTION:
+            return
+        entry = Entry(self.me, uuid, endpoint.kind, endpoint.realm)
+        entry.name = endpoint.name
+        entry.cost = endpoint.cost
+        entry.credit = endpoint.opening
+        here = uuid in self.receiving.endpoints
+        self.emit(events.EndpointEvent(events.ENDPOINT_UP if here else events.ENDPOINT_DOWN, entry))
+        if endpoint.realm != codes.PROCESS:
+            self.mesh.registered(entry if here else Entry(self.me, uuid, 0, endpoint.realm))
+            self.lookups.changed(uuid, 0)
+        self.forwarder.subscribed(uuid)
+
+    def arm_sweep(self, now: int) -> None:
+        if self._sweep.deadline < 0:
+            self.timers.arm(self._sweep, now + codes.SWEEP_MS)

@@ -1,0 +1,141 @@
+"""Message frames as a leaf reads and writes them (docs/protocol.md, section 5): what wire/messages.py
+does for routers, in less memory.
+
+Keeps the tables of numbers; knows no link and not what a message is for.
+"""
+
+from busway.protocol.errors import Refusal
+from busway.protocol.wire import codes
+from busway.protocol.wire.fields import Reader, u16
+from busway.protocol.wire.headers import Header, read_fields, read_signal, write_fields, write_signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+    from busway.protocol.wire.aliases import AliasTable
+
+NEVER = 1 << 62  # ms: when what has no deadline is due
+
+# States of a message of ours, and of one that wants an answer.
+WAITING: "Final" = 0
+SENT: "Final" = 1  # or taken
+OVER: "Final" = 2
+
+
+class Message(Header):
+    """One message or answer, ours from the call that made it to its outcome, or one that came: with
+    `wants_answer` a request that `Leaf.respond` and its sisters end. What a kind does not have stays empty.
+    """
+
+    key = b""  # node and incarnation it goes to or came from; b"": the neighbour
+    number = 0  # seq, index, limit, sent or parts
+    id = 0
+    code = 0  # ERROR: code; UNDELIVERABLE: reason; unsent: its time to live
+    signal = 0
+    expires = NEVER  # ms
+    patience = NEVER  # ms: until when it waits for somebody to have the endpoint
+    state = OVER
+    lost = False  # it waited for somebody who has gone
+    best_effort = False  # may be lost rather than keep others waiting
+    # Of one that came
+    type_id = b""
+    window = 0  # of a stream: the parts that its origin has room for, from the first on
+    parts = 0  # of these, sent
+    partial = -1  # of a cut message
+    size = 0
+    routed = False
+    realm = 0  # PROCESS
+    destination = b""
+    timeout_ms = 0
+    missed = 0  # messages before it that were lost
+    seq = 0  # its number, unwrapped
+    receiver: "Any" = None  # the Receiver, and the Flow it came by
+    flow: "Any" = None
+
+    def __init__(
+        self, kind: int, endpoint: bytes = b"", payload: bytes = b"", format: "int | bytes" = codes.RAW
+    ) -> None:
+        if isinstance(format, bytes):  # the uuid of a message type
+            self.type_id = format
+            format = codes.TYPED_AS_ENDPOINT if format == endpoint else codes.TYPED
+        self.kind = kind
+        self.endpoint = endpoint  # 16 bytes
+        self.payload = payload
+        self.format = format
+
+    @property
+    def source(self) -> bytes:
+        """The sending node's id, 16 bytes."""
+        return self.key[: codes.ID_SIZE]
+
+    @property
+    def wants_answer(self) -> bool:
+        """A request that nobody has answered yet."""
+        return self.state != OVER and self.kind == codes.REQUEST
+
+
+def write_message(
+    item: Message, aliases: "AliasTable", nodes: "AliasTable", direct: bytes, now: int, cut: bool
+) -> bytes:
+    """The bytes before the payload; `direct` is the node that reads them."""
+    kind = item.kind
+    head = codes.MESSAGE | kind << 4 | item.format
+    data = b""
+    if item.key and item.key != direct:
+        head |= codes.HEAD_ROUTED
+        data = bytes((codes.HOW_DESTINATION, codes.HOPS_MAX)) + nodes.write(item.key)
+    options = bytes((codes.OPTION_BEST_EFFORT, 0)) if item.best_effort else b""
+    if cut:
+        size = len(item.payload)
+        options += bytes((codes.OPTION_CUT, 5, 0)) + u16(size >> 16) + u16(size)
+    if options:
+        head |= codes.HEAD_OPTIONS
+        data += bytes((len(options),)) + options
+    data = bytes((head,)) + data
+    if kind == codes.SIGNAL:
+        return data + write_signal(item, aliases)
+    return data + write_fields(item, aliases, now)
+
+
+def read_message(head: int, reader: Reader, aliases: "AliasTable", nodes: "AliasTable") -> Message:
+    """Everything up to the payload; of a SIGNAL up to its number. Raises Refusal."""
+    kind = head >> 4 & 7
+    message = Message(kind, b"", b"", head & 3)
+    wrong = False
+    if head & codes.HEAD_ROUTED:
+        how = reader.u8()
+        message.routed = True
+        message.realm = how & 3
+        reader.u8()  # hops: a leaf passes nothing on
+        if how & 0xF0:
+            raise Refusal(codes.MALFORMED, "a routing header with an unknown layout")
+        if how & codes.HOW_DESTINATION:
+            message.destination = nodes.read(reader)
+        if how & codes.HOW_SOURCE:
+            message.key = nodes.read(reader)
+    if head & codes.HEAD_OPTIONS:
+        end = reader.varint() + reader.pos
+        while reader.pos < end:
+            which = reader.u8()
+            size = reader.u8()
+            stop = reader.pos + size
+            if which == codes.OPTION_CUT and kind != codes.SIGNAL:
+                wrong = wrong or size != 5 or message.partial >= 0
+                message.partial = reader.u8()
+                message.size = reader.u16() << 16 | reader.u16()
+            elif which == codes.OPTION_STREAM and kind == codes.REQUEST:
+                wrong = wrong or size != 2 or message.window > 0
+                message.window = reader.u16()
+                wrong = wrong or not message.window
+            reader.pos = stop
+        wrong = wrong or reader.pos != end or end > reader.end
+    if wrong or (kind >= codes.ERROR and message.format != codes.RAW):
+        raise Refusal(codes.MALFORMED, "options that break the format, or an error with a payload format")
+    if kind == codes.SIGNAL:
+        message.signal = reader.u8()
+        if 0 < message.signal <= codes.TRACED:
+            read_signal(message, reader, aliases)
+    else:
+        message.timeout_ms = read_fields(message, reader, aliases)
+    return message

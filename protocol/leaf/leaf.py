@@ -1,0 +1,532 @@
+"""A node for microcontrollers: one link, to its router; no routes, no directory, everything bounded and
+small.
+
+`Leaf` has the face of `Node` where that makes sense. It asks its router who has an endpoint, and keeps
+what must outlive a session: endpoints, numbers, what waits to be written. May not import what a router
+needs.
+"""
+
+from busway.protocol import outcomes
+from busway.protocol.errors import (
+    ClosedError,
+    EndpointTakenError,
+    FullError,
+    LocalError,
+    Refusal,
+    WrongKindError,
+)
+from busway.protocol.leaf.frames import NEVER, OVER, SENT, WAITING, Message
+from busway.protocol.leaf.link import LeafConnection
+from busway.protocol.leaf.sender import LeafOrigin, check_id
+from busway.protocol.leaf.state import Event, Flow, Receiver, Target
+from busway.protocol.wire import codes
+from busway.protocol.wire.fields import Reader, frame, lenient_text, text8, varint
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Final
+
+_ANSWERS_MAX: "Final" = 64  # answers that wait to be written, before the peer is cut off
+_HERE = bytes((codes.SENDER, 0, 0))  # a holder's place: the node that says so, at no distance
+_PIECE: "Final" = 24  # bytes that a queued message counts for besides its payload
+
+
+class Leaf(LeafOrigin):
+    """A small participant of a bus, with one link at a time.
+
+    Args: `node_id` 16 bytes; `entropy` gives n random bytes; `bus` and `label` 64 bytes of UTF-8 at most;
+    `limits` of the link (bytes of a frame, at least 128; bytes of a message; numbers in a table; cut
+    messages at once); `queue_size_max` bytes of all messages that wait to be taken; `pending_max`
+    messages of ours that may be under way; `peers_max` pairs of node and endpoint that are remembered, in
+    either direction. Times are integers in ms of one clock, not negative. Raises LocalError for misuse.
+    """
+
+    # Links and time
+
+    def connection(self, link: "Any", now: int) -> LeafConnection:
+        """A state machine for a new link, a Link or what has its attributes; its HELLO is ready to be
+        written. The one before must have ended."""
+        self._check_open()
+        if self.link is not None:
+            raise LocalError("one link at a time: end the one before")
+        self._sessions += 1
+        nonce = self._entropy(codes.NONCE_SIZE)
+        if link.sort == "packet":
+            from busway.protocol.leaf.packets import PacketLeafConnection  # boards on streams do without
+
+            connection: LeafConnection = PacketLeafConnection(self, link, nonce, now)
+        else:
+            connection = LeafConnection(self, link, nonce, now)
+        connection.number = self._sessions
+        self.link = connection
+        return connection
+
+    def take_events(self) -> "list[Event]":
+        """What happened since the last call. `receive_data` and `handle_timer` return the same list."""
+        happened = self._events
+        if happened:
+            self._events = []
+        return happened
+
+    def next_deadline(self) -> "int | None":
+        """When `handle_timer` is due, in ms; None if nothing is."""
+        due = NEVER
+        if self.link is not None and self.link.next_deadline() >= 0:
+            due = self.link.next_deadline()
+        for item in self._pending + self._serving:
+            due = min(due, item.expires, item.patience)
+        for flow in self._out:
+            due = min(due, flow.probe_at)
+        return None if due == NEVER else due
+
+    def handle_timer(self, now: int) -> "list[Event]":
+        """Do what is due at `now`."""
+        if self.link is not None and 0 <= self.link.next_deadline() <= now:
+            self.link.fire(now)
+        self._due(now)
+        for request in list(self._serving):
+            if request.expires <= now:
+                self._drop(request)
+        return self.take_events()
+
+    def close(self, now: int) -> None:
+        """Say goodbye once all that is queued has been written. What is outstanding ends with BUS_CLOSED."""
+        for receiver in list(self.receivers):
+            self.deregister(receiver, now)
+        self.closed = True
+        for item in list(self._pending):
+            self._lose(item, codes.BUS_CLOSED)
+        if self.link is not None:
+            self.link.close(now, codes.GOODBYE, "the node is closing")
+
+    # Endpoints
+
+    def register(
+        self,
+        endpoint: bytes,
+        kind: int,
+        realm: int = codes.LOCALNET,
+        *,
+        name: str = "",
+        cost: int = 0,
+        queue_max: int = 8,
+    ) -> Receiver:
+        """Register the one receiver of `endpoint`, 16 bytes; arguments as of `Node.register`."""
+        self._check_open()
+        check_id(endpoint)
+        if not codes.UNICAST <= kind <= codes.BROADCAST or not codes.USERSPACE <= realm <= codes.GLOBAL:
+            raise LocalError("kind is UNICAST, ANYCAST or BROADCAST, realm USERSPACE, LOCALNET or GLOBAL")
+        if len(name.encode()) > codes.TEXT_SIZE_MAX or not 0 <= cost <= 16383 or queue_max < 2:
+            raise LocalError("name has 64 bytes at most, cost is 0 to 16383, queue_max at least 2")
+        if self._receiver(endpoint) is not None:
+            raise EndpointTakenError("this leaf has it already")
+        receiver = Receiver(endpoint, kind, realm, name, cost, queue_max)
+        self.receivers.append(receiver)
+        self._versions[receiver.realm] += 1
+        self.write_pending = True
+        self._watch(receiver)
+        return receiver
+
+    def deregister(self, receiver: Receiver, now: int) -> None:
+        """Close a receiver; what it has not taken is answered as RECEIVER_CLOSED. Twice is once."""
+        if not receiver.closed:
+            self._withdraw(receiver)
+        while receiver.queue:
+            message = self._pull(receiver)
+            if not message.id or message.state != OVER:
+                if message.id:
+                    self._end_request(message)
+                self._refuse(message, codes.RECEIVER_CLOSED)
+
+    def take(self, receiver: Receiver, now: int) -> "Message | None":
+        """The oldest message in a receiver's queue, or None; nothing while many answers wait to be written.
+
+        Raises ClosedError when the receiver is closed and empty.
+        """
+        while receiver.queue and len(self.answers) < self.pending_max:
+            message = self._pull(receiver)
+            if message.id:
+                if message.state == OVER:
+                    continue  # nobody waits for it any more
+                message.state = SENT
+                if message.kind == codes.CONFIRM:
+                    self.conclude(message, Message(codes.REPLY))
+            self._raise_limit(message.flow, receiver)
+            return message
+        if receiver.closed and not receiver.queue:
+            raise ClosedError("this receiver is closed")
+        return None
+
+    def _pull(self, receiver: Receiver) -> Message:
+        message = receiver.queue.pop(0)
+        self._queued_size -= len(message.payload) + _PIECE
+        message.flow.queued -= 1
+        return message
+
+    # Publishing
+
+    def publish(
+        self,
+        endpoint: bytes,
+        payload: bytes,
+        now: int,
+        format: "int | bytes" = codes.RAW,
+        *,
+        best_effort: bool = False,
+    ) -> int:
+        """Give every subscriber of a broadcast endpoint a copy. Returns 0. Nobody listening, or no link
+        now, is no error. Raises FullError when another of this endpoint waits to be written, and
+        `pending_max` of all: so each has a place, however many others write; subscribers hear of it by the
+        `missed` of the next. With `best_effort` the message is lost then, here or on its way, rather than
+        keep others waiting. Raises LocalError for one endpoint more than `peers_max`.
+        """
+        self._check_message(endpoint, payload, format)
+        target = self._targets.get(endpoint)
+        receiver = self._receiver(endpoint)
+        if (target is not None and target.flow is not None) or (
+            receiver and receiver.kind != codes.BROADCAST
+        ):
+            raise WrongKindError("this endpoint is not of kind broadcast: use send or request")
+        if endpoint not in self._casts and len(self._casts) >= self.peers_max:
+            raise LocalError("this leaf publishes to as many endpoints as it may: peers_max")
+        item = Message(codes.PUBLISH, endpoint, payload, format)
+        item.number = self._casts[endpoint] = self._casts.get(endpoint, 0) + 1
+        if self.online() and endpoint not in self._pruned:
+            waiting = own = 0
+            for other in self._items:
+                if other.kind == codes.PUBLISH:
+                    waiting += 1
+                    own += other.endpoint == endpoint
+            item.best_effort = best_effort
+            if not own or waiting < self.pending_max:
+                self._items.append(item)
+                self.write_pending = True
+            elif not best_effort:
+                raise FullError("%d messages wait to be written: publish again later" % waiting)
+        if receiver is not None:
+            copy = Message(codes.PUBLISH, endpoint, payload, format)
+            copy.key = self.key
+            copy.number = item.number & 0xFFFF
+            self._deliver(receiver, copy, 0, now)
+        return 0
+
+    # Answering
+
+    def respond(self, request: Message, payload: bytes, now: int, format: "int | bytes" = codes.RAW) -> int:
+        """Reply. Returns 0. A request that is over is ignored; a reply that the link does not take is an
+        error TOO_LARGE at the asker.
+        """
+        self.check_payload(payload, format)
+        if self.exceeds(payload):
+            return self.respond_error(request, codes.MESSAGE_TOO_LARGE, "the reply is too large", now)
+        return self.conclude(request, Message(codes.REPLY, b"", payload, format))
+
+    def respond_error(self, request: Message, code: int, text: str, now: int) -> int:
+        """Answer with an error: `code` 256 and up is the application's own, HANDLER_FAILED (64) an
+        exception."""
+        if not 0 < code <= 0xFFFFFFFF:
+            raise LocalError("an error code is 1 to 4294967295")
+        item = Message(codes.ERROR, b"", text.encode())
+        if self.exceeds(item.payload):
+            item.payload = b""
+        item.code = code
+        return self.conclude(request, item)
+
+    def conclude(self, request: Message, item: Message) -> int:
+        if request.state == SENT:
+            self._end_request(request)
+            self.queue_answer(request.key, request.id, item)
+        return 0
+
+    def _end_request(self, request: Message) -> None:
+        request.state = OVER
+        self._serving.remove(request)
+
+    def _refuse(self, message: Message, reason: int) -> None:
+        """Tell the origin that a message is not taken. A publish has nobody who waits for that."""
+        if message.id:
+            self.queue_answer(message.key, message.id, Message(codes.ERROR)).code = reason
+        elif message.kind == codes.SEND:
+            self._signal(codes.UNDELIVERABLE, message.key, 0, message.number, message.endpoint).code = reason
+
+    def write_lines(self, link: LeafConnection) -> bytes:
+        """Frames with our endpoints, whole lines, as wide as the link; SYNC 3 behind the first."""
+        data = b""
+        for realm in range(link.realm, codes.GLOBAL + 1):
+            if self._told[realm] != self._versions[realm]:
+                self._told[realm] = self._versions[realm]
+                tail = bytes((codes.SENDER, 0)) + varint(self._versions[realm])
+                body = tail
+                for receiver in self.receivers:
+                    if receiver.realm == realm:
+                        entry = receiver.encode(0, receiver.uuid)
+                        if len(body) + len(entry) + 2 > link.frame_size_max:  # more frames follow
+                            data += frame(bytes((codes.DIRECTORY, realm | 0x30)) + body)
+                            body = tail
+                        body += entry
+                data += frame(bytes((codes.DIRECTORY, realm | 0x10)) + body)
+        if self._sync_due:
+            self._sync_due = False
+            data += bytes((2, codes.SYNC, 3))
+        return data
+
+    # The link's doings
+
+    def link_opened(self, link: LeafConnection, now: int) -> None:
+        self._told = [0, 0, 0, 0]
+        self._pruned = []
+        self._sync_due = self.write_pending = True
+        for flow in list(self._out):
+            if flow.key != link.peer_key and flow.key[: codes.ID_SIZE] == link.peer_key[: codes.ID_SIZE]:
+                self.node_gone(flow.key, now)  # the router has started anew
+                self._out.remove(flow)
+        for item in self._items:
+            self._target(item.endpoint)
+        for receiver in self.receivers:
+            self._watch(receiver)
+        self.note(outcomes.LINK_OPEN).connection = link
+
+    def link_closed(self, link: LeafConnection, by_peer: bool, now: int) -> None:
+        """Without memory for all of it, it may be called again until `link` is None."""
+        self.answers = []
+        for uuid in self._targets:
+            self._targets[uuid] = Target()
+        for item in list(self._items):
+            if item.kind == codes.PUBLISH:
+                self._items.remove(item)
+        for item in list(self._pending):
+            if item.state == SENT:
+                self._lose(item, codes.LOST_AFTER_SENDING)
+            elif item.code:
+                item.patience = max(item.patience, now)
+            else:
+                item.patience = now + codes.SYNC_MS
+        for request in list(self._serving):
+            self._drop(request)
+        for flow in self._out + self._in:
+            flow.probe_at = NEVER
+            flow.due = False
+        event = self.note(outcomes.LINK_CLOSED, max(0, link.close_code), link.close_text)
+        event.connection = link
+        event.by_peer = by_peer
+        self.link = None
+
+    def node_gone(self, key: bytes, now: int) -> None:
+        """The router says that a node cannot be reached any more."""
+        for item in list(self._pending):
+            if item.state == SENT and item.key == key:
+                self._lose(item, codes.LOST_AFTER_SENDING)
+        for request in list(self._serving):
+            if request.key == key:
+                self._drop(request)
+        for uuid, target in self._targets.items():
+            if target.flow is not None and target.flow.key == key:
+                self._leave(target, uuid)
+
+    def _drop(self, request: Message) -> None:
+        """A request that nobody waits for any more; a handler at work is told."""
+        taken = request.state == SENT
+        self._end_request(request)
+        if taken:
+            self.note(outcomes.REQUEST_CANCELLED).request = request
+
+    # Arrival
+
+    def arrive(self, link: LeafConnection, message: Message, reader: Reader, now: int) -> None:
+        """A whole message; `reader` stands at its payload, or at the fields of a signal."""
+        key = message.key = message.key or link.peer_key
+        kind = message.kind
+        if link.peer_leaf and key != link.peer_key:
+            raise Refusal(codes.MALFORMED, "a leaf sent a message of another node")
+        mine = key != self.key and (message.destination in (b"", self.key) or kind == codes.PUBLISH)
+        if kind == codes.SIGNAL:
+            self._read_signal(link, message, reader, mine, now)
+        if not mine:
+            self.counters["misrouted"] += 1
+        elif kind <= codes.REQUEST:
+            message.payload = reader.rest()
+            receiver = self._receiver(message.endpoint)
+            if receiver is None or receiver.realm < max(link.realm, message.realm):
+                self._refuse(message, codes.NO_ENDPOINT)
+            elif (kind == codes.PUBLISH) != (receiver.kind == codes.BROADCAST):
+                self._refuse(message, codes.WRONG_KIND)
+            else:
+                self._deliver(receiver, message, link.number, now)
+        elif kind != codes.SIGNAL:
+            self._answered(message, reader.rest())
+        if len(self.answers) > _ANSWERS_MAX:
+            link.cut_off(now, codes.NOT_READING, "answers are not read")
+
+    def _deliver(self, receiver: Receiver, message: Message, session: int, now: int) -> None:
+        number = message.number
+        flow = self._in_flow(message.key, receiver, number - 1)
+        gap = (number - flow.last) & 0xFFFF
+        if not 0 < gap < 0x8000:
+            if message.routed or flow.session == session:
+                self.counters["late"] += 1
+                self._refuse(message, codes.OVERTAKEN)
+                return
+            gap = 1  # between neighbours a session may start anew
+            flow.limit = number - 1 + receiver.credit
+            flow.last = number - 1
+        flow.session = session
+        flow.last += gap
+        message.seq = flow.last
+        message.missed = gap - 1
+        message.flow = flow
+        message.receiver = receiver
+        self.counters["missed"] += gap - 1
+        # Room for one more: a broadcast takes the place of the oldest.
+        queue = receiver.queue
+        room = self.queue_size_max - len(message.payload) - _PIECE
+        while queue and (len(queue) >= receiver.queue_max or self._queued_size > room):
+            if receiver.kind != codes.BROADCAST:
+                self.counters["refused"] += 1
+                self._refuse(message, codes.QUEUE_FULL)
+                break
+            self._pull(receiver)
+            self.counters["dropped"] += 1
+        else:
+            self._enqueue(receiver, message, now)
+        self._raise_limit(flow, receiver)
+
+    def _in_flow(self, key: bytes, receiver: Receiver, last: int) -> Flow:
+        flow = self._flow(self._in, key, receiver.uuid)
+        if flow is None:
+            flow = self._new_flow(self._in, key, receiver.uuid, last)
+            flow.limit = last + receiver.credit
+        return flow
+
+    def _enqueue(self, receiver: Receiver, message: Message, now: int) -> None:
+        receiver.queue.append(message)
+        self._queued_size += len(message.payload) + _PIECE
+        message.flow.queued += 1
+        if message.id:
+            for old in self._serving:
+                if old.id == message.id and old.key == message.key:
+                    self._drop(old)  # the origin used an id again: it has given up the former request
+                    break
+            message.expires = now + message.timeout_ms
+            message.state = WAITING
+            self._serving.append(message)
+        if len(receiver.queue) == 1:
+            self.note(outcomes.MESSAGES).receiver = receiver
+
+    def _raise_limit(self, flow: Flow, receiver: Receiver) -> None:
+        """Let an origin send on: an even share of the queue, less what it has in it."""
+        if receiver.kind != codes.BROADCAST and flow in self._in:
+            origins = 0
+            for other in self._in:
+                origins += other.endpoint == flow.endpoint
+            window = max(1, receiver.queue_max // origins)
+            limit = flow.last - flow.queued + window
+            if limit > flow.limit and flow.limit - flow.last <= window >> 1:
+                flow.limit = limit
+                flow.due = self.write_pending = True
+
+    def _answered(self, message: Message, payload: bytes) -> None:
+        """REPLY, PART or ERROR: late, unknown, cancelled and forged ones end here."""
+        item = self._find(message.id)
+        code = message.code
+        if item is None or item.state != SENT or item.key != message.key or message.kind == codes.PART:
+            self.counters["unknown_reply"] += 1
+        elif message.kind == codes.ERROR:
+            status = outcomes.UNDELIVERED if code <= codes.REASON_LAST else outcomes.FAILED
+            self._finish(item, status, code, lenient_text(payload))
+            if code == codes.NO_ENDPOINT:
+                self._refused(item.endpoint, item.key)
+        else:
+            event = self._finish(item, outcomes.TAKEN if item.kind == codes.CONFIRM else outcomes.REPLIED)
+            event.payload = payload
+            event.format = message.format
+
+    # Signals
+
+    def _read_signal(
+        self, link: LeafConnection, message: Message, reader: Reader, mine: bool, now: int
+    ) -> None:
+        """`mine`: it is for this leaf; else it is read for its numbers only."""
+        signal = message.signal
+        key = message.key
+        near = key == link.peer_key
+        uuid = message.endpoint
+        if not signal or signal > codes.TRACED:
+            link.skipped_frames += 1
+            return
+        if signal == codes.TRACED:
+            return
+        if signal == codes.HAVE:
+            self._have(link, uuid, reader, mine and near)
+        elif signal == codes.PRUNE or signal == codes.GRAFT:
+            link.nodes_in.read(reader)
+        if reader.left():
+            raise Refusal(codes.MALFORMED, "bytes behind a signal")
+        if not mine:
+            return
+        if signal == codes.CREDIT or signal == codes.UNDELIVERABLE:
+            self._about(self._flow(self._out, key, uuid), message)
+        elif signal == codes.PROBE:
+            self._probed(link, key, uuid, message.number)
+        elif signal == codes.CANCEL or signal == codes.PART_CREDIT:
+            for request in self._serving:
+                if request.id == message.id and request.key == key and request.kind == codes.REQUEST:
+                    if signal == codes.CANCEL:
+                        self._drop(request)
+                    else:
+                        request.expires = max(request.expires, now + codes.STREAM_PATIENCE_MS)
+                        gain = (message.number - request.window) & 0xFFFF
+                        if gain < 0x8000:
+                            request.window += gain
+                    break
+        elif signal == codes.TRACE:
+            item = Message(codes.SIGNAL)
+            item.signal = codes.TRACED
+            item.payload = (
+                bytes((link.realm,)) + varint(link.link.cost) + text8(link.link.medium) + text8(self.label)
+            )
+            self.queue_answer(key, message.id, item)
+        elif signal == codes.WHO:
+            receiver = self._receiver(uuid)
+            item = self._signal(codes.HAVE, key, 0, 0, uuid)
+            if receiver is not None and receiver.realm >= link.realm:
+                item.payload = receiver.encode(receiver.realm << 2, _HERE)
+        elif signal >= codes.PRUNE:
+            if not near:
+                link.skipped_frames += 1
+            elif uuid in self._pruned:
+                if signal == codes.GRAFT:
+                    self._pruned.remove(uuid)
+            elif uuid in self._casts and signal == codes.PRUNE:
+                self._pruned.append(uuid)
+
+    def _about(self, flow: "Flow | None", message: Message) -> None:
+        """CREDIT, or UNDELIVERABLE, for what was sent."""
+        number = message.number
+        if flow is not None and message.signal == codes.CREDIT:
+            gain = (number - flow.limit) & 0xFFFF
+            if 0 < gain < 0x8000:
+                flow.limit += gain
+                self.write_pending = True
+        elif flow is None or (flow.last - number) & 0xFFFF >= flow.last:
+            self.counters["unknown_reply"] += 1  # never sent
+        else:
+            self.note(outcomes.UNDELIVERABLE, message.code).endpoint = flow.endpoint
+            if message.code == codes.NO_ENDPOINT:
+                self._refused(flow.endpoint, flow.key)
+
+    def _probed(self, link: LeafConnection, key: bytes, uuid: bytes, number: int) -> None:
+        """What of the origin's messages has not arrived by now is lost."""
+        receiver = self._receiver(uuid)
+        if receiver is None:
+            return
+        flow = self._in_flow(key, receiver, number)
+        gap = (number - flow.last) & 0xFFFF
+        if gap < 0x8000 or receiver.kind == codes.BROADCAST:
+            flow.last += gap
+            self.counters["missed"] += gap
+        elif flow.session != link.number:
+            flow.last = flow.limit = number
+        flow.session = link.number
+        if receiver.kind != codes.BROADCAST:
+            self._raise_limit(flow, receiver)
+            flow.due = self.write_pending = True

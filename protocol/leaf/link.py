@@ -1,0 +1,470 @@
+"""The one link of a leaf: handshake, framing, keepalive, orderly end. Sans-IO, as connection.py is for
+routers.
+
+What messages mean is not known here: they go to the `Leaf` (leaf.py) and come from it.
+"""
+
+from busway.protocol.errors import Refusal
+from busway.protocol.leaf.frames import Message, read_message, write_message
+from busway.protocol.link.authenticator import check_proof, write_proof
+from busway.protocol.wire import codes
+from busway.protocol.wire.aliases import AliasTable
+from busway.protocol.wire.control import (
+    is_strange,
+    is_unknown,
+    length_end,
+    read_close,
+    refuse_length,
+    write_close,
+)
+from busway.protocol.wire.entries import read_entry, read_line, read_route
+from busway.protocol.wire.fields import Reader, frame, varint
+from busway.protocol.wire.hello import (
+    FLAG_DIALLED,
+    FLAG_LEAF,
+    FLAG_PROOF,
+    agree_keepalive,
+    agree_limits,
+    check_identity,
+    read_hello,
+    write_hello,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from busway.protocol.leaf.state import Event
+
+
+class LeafHost:
+    """What a connection asks of its leaf."""
+
+    bus: str
+    label: str
+    limits: "tuple[int, int, int, int]"
+    key: bytes  # node and incarnation
+    link: "LeafConnection | None"
+    write_pending: bool  # there may be something to write
+
+    def take_events(self) -> "list[Event]":
+        """What happened since the last call."""
+        raise NotImplementedError
+
+    def write_lines(self, link: "LeafConnection") -> bytes:
+        """DIRECTORY frames that the router has not had yet."""
+        raise NotImplementedError
+
+    def next_item(self, link: "LeafConnection", now: int) -> "Message | None":
+        """The message to be written next."""
+        raise NotImplementedError
+
+    def link_opened(self, link: "LeafConnection", now: int) -> None:
+        """The handshake is over."""
+        raise NotImplementedError
+
+    def link_closed(self, link: "LeafConnection", by_peer: bool, now: int) -> None:
+        """The link has ended."""
+        raise NotImplementedError
+
+    def node_gone(self, key: bytes, now: int) -> None:
+        """A node cannot be reached any more."""
+        raise NotImplementedError
+
+    def arrive(self, link: "LeafConnection", message: Message, reader: Reader, now: int) -> None:
+        """A message came, whole. Raises Refusal."""
+        raise NotImplementedError
+
+
+class LeafConnection:
+    """The state machine of a leaf's link. Made by `Leaf.connection`; same face as `Connection`."""
+
+    peer_key = b""  # node and incarnation at the other end, once that is known
+    peer_label = ""
+    peer_leaf = False
+    keepalive_ms = 0
+    rtt_ms = -1  # of the last keepalive, -1 before the first
+    number = 0  # counts the sessions of this leaf
+    skipped_frames = 0
+    close_code = -1  # the error the link ended with, -1 while it lives
+    close_text = ""
+    sleeping = b""  # SLEEP: said again behind whatever is written after it
+    state = codes.GREETING
+    aliases_in: AliasTable  # all four are there from HELLO on
+    aliases_out: AliasTable
+    nodes_in: AliasTable
+    nodes_out: AliasTable
+    _frame_max = codes.HELLO_SIZE_MAX
+    _their_hello = b""
+    _in = b""  # the beginning of a frame whose end has not come
+    _goodbye = b""  # CLOSE or SLEEP, behind all messages
+    _partial: "Message | None" = None  # a cut message of ours under way
+    _written = 0  # of its payload, bytes
+    _ping_sent = -1
+    _pong = -1  # token of a PING to answer
+    _suspect = False
+    _asleep = False  # the router neither reads nor writes: nothing is written
+
+    def __init__(self, leaf: LeafHost, link: "Any", nonce: bytes, now: int) -> None:
+        self.leaf = leaf
+        self.link = link  # a Link, or what has its attributes
+        self.realm: int = link.realm
+        self.frame_size_max, self.message_size_max, _, self._partials_max = leaf.limits
+        self.deadline = now + codes.HELLO_TIMEOUT_MS  # ms; -1: none
+        flags = FLAG_LEAF | self.realm << 1
+        if link.dialled:
+            flags |= FLAG_DIALLED
+        if link.prove is not None:
+            flags |= FLAG_PROOF
+        body = write_hello(
+            flags, leaf.key, nonce, 0, leaf.limits, link.keepalive_ms, leaf.bus, leaf.label, link.via
+        )
+        self._my_hello = body
+        self._out = frame(body)  # bytes to be written before anything else
+        self._assemblies: "dict[int, Message]" = {}  # cut messages whose pieces are coming in
+        self._last_read = now
+
+    # The caller's side
+
+    @property
+    def done(self) -> bool:
+        """True when nothing will be read or written any more: close the link."""
+        return self.state == codes.CLOSED and not self._out
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether `data_to_send` may have something now."""
+        return self.has_stream()
+
+    def has_stream(self) -> bool:
+        """Whether our stream may have bytes now."""
+        if self._asleep:
+            return False
+        if self._out:
+            return True
+        if self.state == codes.OPEN or self._goodbye:
+            return bool(self.leaf.write_pending or self._partial or self._goodbye or self._pong >= 0)
+        return False
+
+    def receive_data(self, data: "bytes | bytearray | memoryview", now: int) -> "list[Event]":
+        """Take in bytes, cut anywhere, at time `now` in ms. Never raises for what they are."""
+        if self.state != codes.CLOSED:
+            self._last_read = now
+            self._suspect = False
+            self.take_in(bytes(data), now)
+        return self.leaf.take_events()
+
+    def receive_eof(self, now: int, text: str = "no goodbye") -> "list[Event]":
+        """The link ended; `text` says how if it was a failure."""
+        if self.state == codes.CLOSING:
+            self._end(self.close_code, self.close_text, False, now)
+        elif self.state != codes.CLOSED:
+            self._end(codes.LOST, text, False, now)
+        self.stop()
+        return self.leaf.take_events()
+
+    def stop(self) -> None:
+        """Nothing more leaves."""
+        self._out = b""
+
+    def next_deadline(self) -> int:
+        """When `fire` is due, in ms; -1: never."""
+        return self.deadline
+
+    def data_to_send(self, size_max: int, now: int) -> bytes:
+        """At most `size_max` bytes to write now; b"" if there is nothing. Ask when the link can take them."""
+        return self.stream_to_send(size_max, now)
+
+    def stream_to_send(self, size_max: int, now: int) -> bytes:
+        """At most `size_max` bytes of our stream."""
+        if self._asleep:
+            return b""
+        data = self._out
+        if self.state == codes.OPEN or self._goodbye:
+            while len(data) < size_max:
+                more = self._next(now)
+                if not more:
+                    break
+                data += more
+                if more is not self.sleeping and self.state == codes.OPEN:
+                    self._goodbye = self.sleeping
+        if len(data) > size_max:
+            head = data[:size_max]  # first: without memory for it nothing has left
+            self._out = data[size_max:]
+            return head
+        self._out = b""
+        return data
+
+    def _next(self, now: int) -> bytes:
+        """The next frame, late: what it says and whose numbers it uses is settled here."""
+        if self._pong >= 0:
+            body = bytes((codes.PONG,)) + varint(self._pong)
+            self._pong = -1
+            return frame(body)
+        item = self._partial
+        at = self._written
+        if item is not None:  # between the pieces of a cut message a leaf sends nothing else
+            body = bytes((codes.MORE, 0))
+        else:
+            body = self.leaf.write_lines(self)
+            if body:
+                return body
+            item = self.leaf.next_item(self, now)
+            if item is None:
+                body = self._goodbye
+                self._goodbye = b""
+                if body and self.state == codes.CLOSING:
+                    self.deadline = now + codes.CLOSING_MS
+                return body
+            # This bound is for the longest header: what a shorter one would let fit is cut all the same.
+            cut = len(item.payload) > self.frame_size_max - codes.HEADER_SIZE_MAX
+            body = write_message(item, self.aliases_out, self.nodes_out, self.peer_key, now, cut)
+            if not cut:
+                return frame(body + item.payload)
+            at = 0
+        stop = at + self.frame_size_max - len(body)
+        if not at:
+            stop = min(stop, len(item.payload) - 1)
+        self._written = stop
+        self._partial = item if stop < len(item.payload) else None
+        return frame(body + item.payload[at:stop])
+
+    def sleep(self, ms: int, now: int) -> None:
+        """Announce, behind all that waits, that this board neither reads nor writes for the next `ms`, at
+        most a day; until `sleeping` is emptied it is said again behind whatever else is written. 0: awake."""
+        if self.state == codes.OPEN:
+            data = frame(bytes((codes.SLEEP,)) + varint(min(ms, codes.SLEEP_MAX_MS)))
+            self._goodbye = data
+            self.sleeping = data if ms else b""
+            self._last_read = now + ms  # nor is the router's silence one meanwhile
+            if self.keepalive_ms:
+                self.deadline = self._last_read + self.keepalive_ms
+
+    def close(self, now: int, code: int = codes.GOODBYE, text: str = "") -> None:
+        """End the link in order: everything queued is written first, unless the router sleeps."""
+        if self.state == codes.OPEN and not self._asleep:
+            self.state = codes.CLOSING
+            self.close_code = code
+            self.close_text = text
+            self._goodbye = write_close(code, text)
+            self.deadline = now + codes.CLOSING_MS
+        elif self.state <= codes.OPEN:
+            self._fail(code, text, now)
+
+    def _fail(self, code: int, text: str, now: int) -> None:
+        """End the link now, telling the peer why."""
+        if self.state != codes.CLOSING or self._goodbye:
+            self._out += write_close(code, text)
+        self._end(code, text, False, now)
+
+    def cut_off(self, now: int, code: int, text: str) -> None:
+        """End the link though the peer does nothing wrong in form. If memory ran out meanwhile, call it
+        again."""
+        self._in = b""
+        self._assemblies.clear()
+        if self.state != codes.CLOSED:
+            self._fail(code, text, now)
+        elif self.leaf.link is self:
+            self._end(code, text, False, now)  # it was interrupted
+
+    def _end(self, code: int, text: str, by_peer: bool, now: int) -> None:
+        """Into CLOSED: the one place where a link ends."""
+        self.state = codes.CLOSED
+        self.close_code = code
+        self.close_text = text
+        self.deadline = -1
+        self._asleep = False
+        self._in = self._goodbye = b""
+        self._assemblies = {}
+        self._partial = None
+        self.leaf.link_closed(self, by_peer, now)
+
+    # Reading
+
+    def take_in(self, data: bytes, now: int) -> None:
+        """The next bytes of the peer's stream: all whole frames in it; the rest is kept. A length is judged
+        before its frame is waited for."""
+        if data:
+            self._asleep = False
+        data = self._in + data
+        try:
+            pos = 0
+            while self.state != codes.CLOSED:
+                at = length_end(data, pos, len(data))
+                if not at:
+                    break
+                reader = Reader(data, pos, at)
+                length = reader.varint()
+                if not 0 < length <= self._frame_max:
+                    refuse_length(length, self._frame_max)
+                if self.state == codes.GREETING and is_strange(data[at : at + 5]):
+                    raise Refusal(codes.NOT_BUSWAY, "the other side does not speak Busway")
+                reader.end = at + length
+                if reader.end > len(data):
+                    break
+                pos = reader.end
+                self._frame(reader.u8(), reader, now)
+            if self.state != codes.CLOSED:
+                self._in = data[pos:]
+        except Refusal as refusal:
+            self._fail(refusal.code, refusal.text, now)
+
+    def _frame(self, head: int, reader: Reader, now: int) -> None:
+        state = self.state
+        if head == codes.CLOSE:
+            self._close_read(reader, now)
+            return
+        if head == codes.HELLO and state == codes.GREETING:
+            self._hello_read(reader, now)
+            return
+        if head == codes.AUTH and state == codes.AUTHENTICATING:
+            self._auth_read(reader, now)
+            return
+        if is_unknown(head):
+            if head < codes.IGNORABLE:
+                raise Refusal(codes.UNKNOWN_FRAME, "a frame of kind 0x%02x, which must be known" % head)
+            self.skipped_frames += 1
+            return
+        if state < codes.OPEN or head <= codes.AUTH:
+            raise Refusal(codes.BAD_STATE, "a frame of kind %d in state %d" % (head, state))
+        if head >= codes.MESSAGE:
+            self._message(head, reader, now)
+            return
+        if head == codes.PING:
+            self._pong = reader.varint()  # of several that come together the last is answered
+        elif head == codes.PONG:
+            if reader.varint() == self._ping_sent & 0x0FFFFFFF and self._ping_sent >= 0:
+                self.rtt_ms = now - self._ping_sent
+                self._ping_sent = -1
+        elif head == codes.MORE:
+            self._more(reader, now)
+        elif head == codes.ROUTES:
+            self._routes(reader, now)
+        elif head == codes.SYNC:
+            reader.u8()  # a leaf has nothing to wait for: it asks
+        elif head == codes.SLEEP:
+            ms = min(reader.varint(), codes.SLEEP_MAX_MS)
+            self._last_read = now + ms  # silence counts from then on
+            self._asleep = ms > 0 and reader.end == len(reader.data)  # what follows ends it
+        else:
+            self._directory(reader)
+        if reader.left():
+            raise Refusal(codes.MALFORMED, "bytes behind a frame's last field")
+
+    def _directory(self, reader: Reader) -> None:
+        """A leaf is sent none: what comes all the same is read for its numbers and its faults."""
+        self.skipped_frames += 1
+        read_line(reader, self.nodes_in)
+        while reader.left():
+            read_entry(reader)
+
+    def _routes(self, reader: Reader, now: int) -> None:
+        """A router tells a leaf one thing: RETRACT. The rest is read for its numbers."""
+        while reader.left():
+            kind, key, number, _, _ = read_route(reader, self.nodes_in)
+            if kind == codes.RETRACT:
+                self.leaf.node_gone(key, now)
+            elif kind == codes.ACK and number:
+                raise Refusal(codes.MALFORMED, "more acknowledged than was sent")
+
+    # Handshake
+
+    def _hello_read(self, reader: Reader, now: int) -> None:
+        leaf = self.leaf
+        body = reader.data[reader.pos - 1 : reader.end]
+        flags, self.peer_key, _, _, limits, keepalive_ms, bus, self.peer_label, _ = read_hello(reader)
+        check_identity(leaf.bus, leaf.key, bus, self.peer_key)
+        limits = agree_limits(leaf.limits, limits)
+        self.frame_size_max, self.message_size_max, aliases_max, self._partials_max = limits
+        self.keepalive_ms = agree_keepalive(self.link.keepalive_ms, keepalive_ms)
+        self.peer_leaf = flags & FLAG_LEAF != 0
+        self.realm = max(self.realm, flags >> 1 & 3)
+        self.aliases_in = AliasTable(aliases_max)
+        self.aliases_out = AliasTable(aliases_max)
+        aliases_max = max(3, aliases_max)
+        self.nodes_in = AliasTable(aliases_max, (self.peer_key, leaf.key), codes.KEY_SIZE)
+        self.nodes_out = AliasTable(aliases_max, (leaf.key, self.peer_key), codes.KEY_SIZE)
+        self._frame_max = self.frame_size_max
+        prove = self.link.prove
+        if prove is None and not flags & FLAG_PROOF:
+            self._open(now)
+            return
+        self._out += frame(bytes((codes.AUTH,)) + write_proof(prove, self._my_hello, body))
+        self.state = codes.AUTHENTICATING
+        self._their_hello = body
+
+    def _auth_read(self, reader: Reader, now: int) -> None:
+        check_proof(self.link.prove, self._my_hello, self._their_hello, reader.rest())
+        self._open(now)
+
+    def _open(self, now: int) -> None:
+        self.state = codes.OPEN
+        self.deadline = now + self.keepalive_ms if self.keepalive_ms else -1
+        self._my_hello = self._their_hello = b""
+        self.leaf.link_opened(self, now)
+
+    # The end
+
+    def _close_read(self, reader: Reader, now: int) -> None:
+        code, text = read_close(reader)
+        if self.state == codes.CLOSING:
+            self._out += self._goodbye
+            self._end(self.close_code, self.close_text, False, now)
+            return
+        self._out += write_close(code, "")
+        self._end(code, text, True, now)
+
+    # Time
+
+    def fire(self, now: int) -> None:
+        """The deadline has come: for HELLO, for the peer's CLOSE, or for silence, by state."""
+        interval = self.keepalive_ms
+        silent = now - self._last_read
+        if self.state < codes.OPEN:
+            self._fail(codes.HELLO_TIMEOUT, "no HELLO", now)
+        elif self.state == codes.CLOSING:
+            self._end(self.close_code, self.close_text, False, now)
+        elif silent < interval:
+            self.deadline = self._last_read + interval
+        elif silent < interval * codes.SILENT_INTERVALS or not self._suspect:
+            # A board may have been busy meanwhile: it reads what has arrived before it judges.
+            self._suspect = silent >= interval * codes.SILENT_INTERVALS
+            self._ping_sent = now
+            self._out += frame(bytes((codes.PING,)) + varint(now & 0x0FFFFFFF))
+            self.deadline = now + (max(1, interval // 4) if self._suspect else interval)
+        else:
+            self._fail(codes.SILENT, "silent for %d ms" % silent, now)
+
+    # Messages
+
+    def _message(self, head: int, reader: Reader, now: int) -> None:
+        message = read_message(head, reader, self.aliases_in, self.nodes_in)
+        number = message.partial
+        if number < 0:
+            self.leaf.arrive(self, message, reader, now)
+            return
+        if message.size > self.message_size_max:
+            raise Refusal(
+                codes.TOO_LARGE,
+                "a message of %d bytes, but %d were agreed" % (message.size, self.message_size_max),
+            )
+        if number >= self._partials_max or number in self._assemblies:
+            raise Refusal(codes.TOO_MANY, "more large messages at once than were agreed")
+        if reader.left() >= message.size:
+            raise Refusal(codes.MALFORMED, "a cut message that is none")
+        message.payload = reader.rest()
+        self._assemblies[number] = message
+
+    def _more(self, reader: Reader, now: int) -> None:
+        number = reader.u8()
+        message = self._assemblies.get(number)
+        if message is None:
+            raise Refusal(codes.TOO_MANY, "a piece of no message under way")
+        piece = reader.rest()
+        payload = message.payload + piece
+        if not piece or len(payload) > message.size:
+            raise Refusal(codes.MALFORMED, "a piece that is empty or more than was announced")
+        message.payload = payload
+        if len(payload) == message.size:
+            del self._assemblies[number]
+            self.leaf.arrive(self, message, Reader(payload, 0, len(payload)), now)

@@ -1,0 +1,81 @@
+"""What a leaf remembers: endpoints, and the pairs it sends to or hears from. Data, no rules."""
+
+from busway.protocol.wire import codes
+from busway.protocol.wire.entries import write_entry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from busway.protocol.leaf.frames import Message
+
+
+class Event:
+    """What happened; `kind` and `status` are those of outcomes.py. What a kind does not have is empty.
+
+    LINK_OPEN, LINK_CLOSED: connection, code, text, by_peer. MESSAGES, RECEIVER_TAKEN: receiver. OUTCOME:
+    token, status, code, text, payload, format. UNDELIVERABLE: endpoint, code (the reason).
+    REQUEST_CANCELLED: request.
+    """
+
+    token = 0
+    status = 0
+    payload = b""
+    format = 0
+    endpoint = b""
+    by_peer = False
+    connection: "Any" = None  # a LeafConnection
+    receiver: "Receiver | None" = None
+    request: "Message | None" = None
+
+    def __init__(self, kind: int, code: int = 0, text: str = "") -> None:
+        self.kind = kind
+        self.code = code
+        self.text = text
+
+
+class Receiver:
+    """One endpoint of this leaf and its queue."""
+
+    closed = False
+
+    def __init__(self, uuid: bytes, kind: int, realm: int, name: str, cost: int, queue_max: int) -> None:
+        self.uuid = uuid
+        self.kind = kind
+        self.realm = realm
+        self.name = name
+        self.cost = cost
+        self.queue_max = queue_max
+        self.credit = min(codes.OPENING_CREDIT, queue_max // 2)  # for an origin that has not heard of us
+        self.queue: "list[Message]" = []
+
+    def encode(self, head: int, place: bytes) -> bytes:
+        """As an entry of DIRECTORY, or with more in its `head` as a holder of HAVE."""
+        return write_entry(head | self.kind, place, self.credit, self.cost, self.name)
+
+
+class Flow:
+    """What one origin sends to one of our endpoints, or we send to one endpoint at one node."""
+
+    limit = 0  # the highest number that may be sent
+    # Of one that comes in
+    queued = 0
+    due = False  # its limit is to be told
+    session = 0
+    # Of one that goes out
+    probe_at = 1 << 62  # ms; NEVER: not blocked
+    probe_ms = codes.PROBE_MS
+
+    def __init__(self, key: bytes, endpoint: bytes, last: int = 0) -> None:
+        self.key = key
+        self.endpoint = endpoint
+        self.last = last  # the number of the last message
+
+
+class Target:
+    """What is known of an endpoint that we send to."""
+
+    asked = False  # in this session
+    known = False  # the router has answered in this session
+    cast = False  # ... that it is of kind broadcast
+    flow: "Flow | None" = None

@@ -1,0 +1,60 @@
+"""How the two sides of a link prove to each other that they may join (docs/protocol.md, section 3.2): now by
+a token that both know.
+
+A handshake asks here what to send and whether what came is right, and knows nothing of tokens.
+"""
+
+from busway.protocol.errors import Refusal
+from busway.protocol.wire import codes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+
+class Authenticator:
+    """One side's part in one session.
+
+    Args: `prove` as of Link, None where nothing needs to be proved; `entropy` gives n random bytes.
+    """
+
+    __slots__ = ("_mine", "_prove", "_theirs", "demands", "nonce")
+
+    def __init__(self, prove: "Callable[[bytes], bytes] | None", entropy: "Callable[[int], bytes]") -> None:
+        self._prove = prove
+        self._mine = self._theirs = b""
+        self.nonce = entropy(codes.NONCE_SIZE)  # in HELLO: what was proved in another session proves nothing
+        self.demands = prove is not None  # that the other side proves something; HELLO says so
+
+    def begin(self, mine: bytes, theirs: bytes, demanded: bool) -> "bytes | None":
+        """Both HELLO bodies are known: the proof to send, None if the other side has not `demanded` one and
+        this side wants none. Raises Refusal.
+        """
+        if self._prove is None and not demanded:
+            return None
+        self._mine = mine
+        self._theirs = theirs
+        return write_proof(self._prove, mine, theirs)
+
+    def check(self, proof: bytes) -> None:
+        """Judge what the other side sent. Raises Refusal, with the reason, if that proves nothing."""
+        check_proof(self._prove, self._mine, self._theirs, proof)
+
+
+def write_proof(prove: "Callable[[bytes], bytes] | None", mine: bytes, theirs: bytes) -> bytes:
+    """What shows the other side that we know the token. Raises Refusal if we were given none."""
+    if prove is None:
+        raise Refusal(codes.TOKEN, "the other side demands a token and this side was given none")
+    return prove(codes.AUTH_CONTEXT + mine + theirs)
+
+
+def check_proof(prove: "Callable[[bytes], bytes] | None", mine: bytes, theirs: bytes, proof: bytes) -> None:
+    """Raise Refusal if a proof is not what the other side would have sent who knows our token."""
+    if len(proof) != codes.PROOF_SIZE:
+        raise Refusal(codes.MALFORMED, "a proof has 32 bytes")
+    wanted = write_proof(prove, theirs, mine)
+    difference = len(wanted) ^ len(proof)
+    for right, given in zip(wanted, proof):
+        difference |= right ^ given  # all of them, so that the time tells nothing
+    if difference:
+        raise Refusal(codes.TOKEN, "the token is wrong: give both sides the same")

@@ -1,0 +1,109 @@
+"""Broadcasts that a link's full queue has no room for: of each source and endpoint the newest is kept until
+there is room, what is older is lost with a count.
+
+So a subscriber that was slow for a while ends up with the last value, and hears what it missed, also if
+nothing is published any more. Knows the link's queue, and nothing of trees and subscribers.
+"""
+
+from busway.protocol.link.face import LinkFace, LinkHost
+from busway.protocol.link.outbox import Outbox
+from busway.protocol.link.queue import OVERHEAD
+from busway.protocol.wire import codes
+from busway.protocol.wire.messages import Frame, signal
+
+
+def _key(out: Frame) -> bytes:
+    return out.source() + out.endpoint
+
+
+class Backlog:
+    """The broadcasts that a link is behind with."""
+
+    __slots__ = ("_host", "_link", "_outbox", "kept", "size", "skipped")
+
+    def __init__(self, link: LinkFace, host: LinkHost, outbox: Outbox) -> None:
+        self._link = link
+        self._host = host
+        self._outbox = outbox
+        self.kept: "dict[bytes, Frame]" = {}
+        self.size = 0  # bytes kept, overhead included: never more than the queue may hold
+        self.skipped: "dict[bytes, int]" = {}  # of ours, those lost in a row, by endpoint
+
+    def take(self, out: Frame, busy: bool) -> None:
+        """Into the queue, or kept, or lost with a count. `busy`: there is no time for what may be lost."""
+        if busy and out.is_best_effort():
+            self._lose(out)
+            return
+        if len(out.payload) > self._link.limits.message_size_max:
+            self._lose(out)
+            self._tell(out.endpoint)
+            return
+        if self.kept:
+            older = self._pop(_key(out))
+            if older is not None and self._link.has_broadcast_room():
+                self._queue(older)
+            elif older is not None:
+                self._lose(older)
+        if self._link.has_broadcast_room():
+            self._queue(out)
+        elif out.is_best_effort():
+            self._lose(out)
+        else:
+            self._keep(out)
+
+    def drain(self) -> None:
+        """The queue is low: what was kept goes on, and losses that nothing shows are told."""
+        for key in list(self.kept):
+            if self._link.has_broadcast_room():
+                self._queue(self._pop(key))
+        if not self.kept:
+            for uuid in list(self.skipped):
+                self._tell(uuid)
+
+    def take_all(self, root: "bytes | None") -> "list[Frame]":
+        """Take out what is kept of the tree of `root`, b"" for our own, None: of all."""
+        taken: "list[Frame]" = []
+        for key, out in list(self.kept.items()):
+            if root is None or out.root() == root:
+                self._pop(key)
+                taken.append(out)
+        return taken
+
+    def _keep(self, out: Frame) -> None:
+        size = len(out.payload) + OVERHEAD
+        while self.kept and self.size + size > self._link.broadcast_size_max:
+            self._lose(self._pop(next(iter(self.kept))))
+        self.kept[_key(out)] = out
+        self.size += size
+
+    def _pop(self, key: bytes) -> "Frame | None":
+        out = self.kept.pop(key, None)
+        if out is not None:
+            self.size -= len(out.payload) + OVERHEAD
+        return out
+
+    def _queue(self, out: "Frame | None") -> None:
+        assert out is not None
+        if self.skipped and out.route is None:
+            if self.skipped.pop(out.endpoint, 0) >= codes.BRIDGE_MIN:
+                self._probe(out.endpoint, out.number - 1)  # or so large a step would look like one back
+        self._link.broadcasts.add(out)
+
+    def _lose(self, out: "Frame | None") -> None:
+        assert out is not None
+        self._host.count("best_effort_dropped" if out.is_best_effort() else "broadcast_dropped")
+        if out.route is None:
+            self.skipped[out.endpoint] = self.skipped.get(out.endpoint, 0) + 1
+
+    def _tell(self, uuid: bytes) -> None:
+        """Say how many have been published, for nothing may follow that shows it. Not where broadcasts of the
+        pair may travel beside the stream: they and this could pass each other.
+        """
+        number = self._host.published(uuid)
+        if number < 0 or self._outbox.layer is not None or not self._link.has_broadcast_room():
+            return
+        if self.skipped.pop(uuid, 0):
+            self._probe(uuid, number)
+
+    def _probe(self, uuid: bytes, number: int) -> None:
+        self._link.broadcasts.add(signal(codes.PROBE, b"", uuid, number))

@@ -1,0 +1,630 @@
+"""One link's state machine: handshake, framing, keepalive, orderly end. Sans-IO: bytes and times in, events
+and bytes out.
+
+What messages mean is not known here: they go to the host, and come from outbox.py.
+"""
+
+from busway.protocol.errors import LocalError, Refusal
+from busway.protocol.link.authenticator import Authenticator
+from busway.protocol.link.backlog import Backlog
+from busway.protocol.link.face import Intake, LinkFace, LinkHost, Waiter
+from busway.protocol.link.fast import FastReader
+from busway.protocol.link.inbox import Inbox
+from busway.protocol.link.lanes import is_express
+from busway.protocol.link.link import Link
+from busway.protocol.link.outbox import Outbox
+from busway.protocol.link.states import AGREED, ENDED, LEAVING, NEXT, PROOF_WANTED
+from busway.protocol.wire import codes
+from busway.protocol.wire.aliases import AliasTable
+from busway.protocol.wire.control import is_strange, length_end, read_close, refuse_length, write_close
+from busway.protocol.wire.fields import Reader, frame, varint
+from busway.protocol.wire.hello import (
+    FLAG_DIALLED,
+    FLAG_LEAF,
+    FLAG_LOOKUPS,
+    FLAG_PROOF,
+    Hello,
+    Limits,
+    agree_keepalive,
+    agree_limits,
+    check_identity,
+    read_hello,
+    write_hello,
+)
+from busway.protocol.wire.messages import Frame, Options, read_frame
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from busway.protocol.outcomes import Event
+
+_LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
+_RESUME_BURST = 16  # messages that one flow may send before the next that waits for the same link
+
+
+class Connection(LinkFace):
+    """The state machine of one link. Made by `Node.connection`.
+
+    Feed it with `receive_data` and `receive_eof`, write what `data_to_send` gives, and close the link when
+    `done`.
+    """
+
+    def __init__(
+        self, host: LinkHost, link: Link, authenticator: Authenticator, limits: Limits, now: int
+    ) -> None:
+        super().__init__(host, link, limits, now)
+        self.authenticator = authenticator
+        self._held: "list[bytes]" = []  # what came while a link that lost to this one is read
+        self._held_size = 0
+        self._more = False  # the last write did not take all that there was
+        self.news = host.news_of(self)
+        self.outbox = Outbox(self, host)
+        self.backlog = Backlog(self, host, self.outbox)
+        self.fast = FastReader(self, host)
+        self.inbox = Inbox(self, host)
+        self.best_effort = False  # what is read now came in a packet that is not repeated
+        self._theirs: "Hello | None" = None
+        self._my_hello = self._make_hello(limits)
+        self._goodbye = b""  # CLOSE frame to be written when the outbox allows
+        self._drains_first = False  # ... only after all queued messages
+        self._chunks: "list[bytes]" = []  # an incomplete frame, as it came
+        self._have = 0
+        self._need = 0
+        self._ping_sent = -1
+        self._measured = now  # when the round trip was last asked for, by any PING
+        self._pong = -1  # token of a PING to answer
+        self._suspect = False
+        self.outbox.control.append(frame(self._my_hello))
+        host.timers.arm(self, now + codes.HELLO_TIMEOUT_MS)
+        self.touch()
+
+    def __repr__(self) -> str:
+        return "<link over %s to %r, %s>" % (
+            self.link.address or self.link.medium or self.link.sort,
+            self.peer,
+            codes.STATE_NAMES[self.state],
+        )
+
+    def _make_hello(self, limits: Limits) -> bytes:
+        identity = self.host.identity
+        link = self.link
+        flags = link.realm << 1
+        flags |= FLAG_LEAF if identity.leaf else 0
+        flags |= FLAG_DIALLED if link.dialled else 0
+        flags |= FLAG_PROOF if self.authenticator.demands else 0
+        flags |= FLAG_LOOKUPS if link.lookups else 0
+        return write_hello(
+            flags,
+            identity.key,
+            self.authenticator.nonce,
+            0,
+            limits.values(),
+            link.keepalive_ms,
+            self.host.bus,
+            identity.label,
+            link.via,
+        )
+
+    # The caller's side
+
+    @property
+    def done(self) -> bool:
+        """True when nothing will be read or written any more: close the link."""
+        return self.state == codes.CLOSED and not self.outbox.has_bytes()
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether `data_to_send` has something now."""
+        if self.asleep_until >= 0:
+            return False
+        if self.outbox.has_bytes():
+            return True
+        if self.state == codes.OPEN:
+            return self.outbox.has_messages() or self.flush_wanted
+        return self.state == codes.CLOSING and bool(self._goodbye)
+
+    def receive_data(self, data: "bytes | bytearray | memoryview", now: int) -> "list[Event]":
+        """Take in bytes, cut anywhere, at time `now` in ms. Never raises for what they are; returns what
+        happened.
+        """
+        if self.state == codes.CLOSED:
+            return self.host.take_events()
+        raw = data if isinstance(data, bytes) else bytes(data)
+        self.last_read = now
+        self._suspect = False
+        self.bytes_in += len(raw)
+        if self.asleep_until >= 0:
+            self.asleep_until = -1
+            self.touch()
+        if self.waits_for is not None:
+            self._hold(raw, now)
+        else:
+            self._take_in(raw, now)
+        return self.host.take_events()
+
+    def _take_in(self, data: bytes, now: int) -> None:
+        if self._chunks:
+            self._chunks.append(data)
+            self._have += len(data)
+            if self._have < self._need:
+                return
+            data = b"".join(self._chunks)
+            self._chunks = []
+        try:
+            self._parse(data, now)
+        except Refusal as refusal:
+            self.fail(refusal.code, refusal.text, now)
+
+    def _hold(self, data: bytes, now: int) -> None:
+        """Keep what came while the link that lost has not been read to its end; a peer that floods gives up
+        its order.
+        """
+        self._held.append(data)
+        self._held_size += len(data)
+        if self._held_size > codes.QUEUE_SIZE_MAX:
+            self.catch_up(now)
+
+    def catch_up(self, now: int) -> None:
+        """The link that lost to this one has ended, or is not waited for any more."""
+        self.waits_for = None
+        data = b"".join(self._held)
+        self._held = []
+        self._held_size = 0
+        if data:
+            self._take_in(data, now)
+
+    def receive_eof(self, now: int, text: str = "the connection ended without a goodbye") -> "list[Event]":
+        """The link ended; `text` says how if it was a failure."""
+        self.catch_up(now)
+        if self.state != codes.CLOSED:
+            if self.state == codes.CLOSING:
+                self._end(self.close_code, self.close_text, False, now)
+            else:
+                self._end(codes.LOST, text, False, now)
+        self._drop_bytes(now)
+        return self.host.take_events()
+
+    def _drop_bytes(self, now: int) -> None:
+        """Nothing more leaves."""
+        self.outbox.control = []
+        self.outbox.write(0x7FFFFFFF, False, False, now)
+
+    def data_to_send(self, size_max: int, now: int) -> bytes:
+        """At most `size_max` bytes to write now; b"" if there is nothing. Ask when the link can take them."""
+        wanted = self.flush_wanted or self._more
+        self.flush_wanted = False
+        if not wanted or self.asleep_until >= 0:
+            return b""
+        data = self._stream_to_send(size_max, now)
+        self._more = len(data) == size_max or bool(self.broadcasts.items)
+        self.bytes_out += len(data)
+        return data
+
+    def _stream_to_send(self, size_max: int, now: int) -> bytes:
+        said_goodbye = self.state == codes.CLOSING and not self._goodbye
+        if self._pong >= 0 and not said_goodbye:  # CLOSE is the last frame of a direction
+            self.outbox.control.append(frame(bytes((codes.PONG,)) + varint(self._pong)))
+            self._pong = -1
+        opened = self.state == codes.OPEN or bool(self._goodbye)
+        data = self.outbox.write(
+            size_max, opened, self.state == codes.CLOSING and not self._drains_first, now
+        )
+        if self._goodbye and len(data) < size_max:
+            data += self._write_goodbye(size_max - len(data), now)
+        if self._room_waiters.items and self.queue.size <= codes.QUEUE_LOW:
+            self._resume(now)
+        if self._broadcast_waiters or self.lagging or self.backlog.kept or self.backlog.skipped:
+            if self.broadcasts.size <= self.broadcast_size_max >> 2:
+                self.lagging = False
+                self.backlog.drain()
+                self.resume_broadcasts(now)
+        return data
+
+    def _resume(self, now: int) -> None:
+        """There is room: those who wait for it go on, in turn."""
+        waiters = self._room_waiters
+        waiters.items = waiters.drain()
+        while len(waiters) and self.has_room():
+            waiter: Waiter = waiters.pop()
+            waiter.resume(now, _RESUME_BURST)
+
+    def resume_broadcasts(self, now: int) -> None:
+        """There is room for broadcasts, or the link is gone."""
+        waiters = self._broadcast_waiters
+        self._broadcast_waiters = []
+        for waiter in waiters:
+            waiter.resume(now)
+
+    def _write_goodbye(self, size_max: int, now: int) -> bytes:
+        # There is room left, so all that goes before it has been written.
+        assert not self.outbox.in_pieces() and not (self._drains_first and self.outbox.has_messages())
+        self.outbox.control.append(self._goodbye)
+        self._goodbye = b""
+        self.host.timers.arm(self, now + codes.CLOSING_MS)
+        return self.outbox.write(size_max, False, False, now)
+
+    def close(self, now: int, code: int = codes.GOODBYE, text: str = "", drain: bool = True) -> None:
+        """End the link in order: with `drain` everything queued is written first, else it is left to the
+        node. Nobody waits for a sleeper: that link ends at once.
+        """
+        if self.state < codes.OPEN or self.asleep_until >= 0:
+            self.fail(code, text, now)
+        elif self.state == codes.OPEN:
+            self._go(LEAVING)
+            self.host.link_state_changed(self)
+            self.close_code = code
+            self.close_text = text
+            self._goodbye = write_close(code, text)
+            self._drains_first = drain
+            if not drain:
+                self.host.timers.arm(self, now + codes.CLOSING_MS)
+            self.touch()
+
+    def fail(self, code: int, text: str, now: int) -> None:
+        """End the link now, telling the peer why."""
+        if self.state == codes.CLOSED:
+            return
+        if self.state != codes.CLOSING or self._goodbye:
+            self.outbox.control.append(write_close(code, text))
+        self._end(code, text, False, now)
+
+    def _go(self, what: int) -> None:
+        """The one place where the state changes: by the table (states.py)."""
+        self.state = NEXT[self.state, what]
+
+    def set_cost(self, cost: int, now: int) -> None:
+        """The link costs something else now, 1 to 16382, as seen from this side. Raises LocalError."""
+        if not 1 <= cost <= 16382:
+            raise LocalError("a link's cost must be 1 to 16382, not %r" % cost)
+        self.cost = cost
+        if self.opened_at >= 0 and self.state != codes.CLOSED:
+            self.host.cost_changed(self, now)
+
+    def measured(self, cost: int, now: int) -> None:
+        """A measurement says that the link costs that: taken over only if it is half or twice what held, so
+        that small changes disturb nobody.
+        """
+        if cost * 2 <= self.cost or cost >= self.cost * 2:
+            self.set_cost(cost, now)
+
+    # For the rooms above
+
+    def is_busy(self) -> bool:
+        """Whether the link has no time for what may be lost."""
+        return False
+
+    def broadcast(self, frame: Frame) -> None:
+        self.backlog.take(frame, self.is_busy())
+        if not self.flush_wanted:
+            self.touch()
+
+    def answer(self, frame: Frame) -> None:
+        """A peer that asks and asks but never reads is cut off; what is for nodes behind it, or for a
+        sleeper, is dropped before that, for it may not be its fault.
+        """
+        direct = self.peer is not None and frame.destination == self.peer.key
+        blameless = not direct or self.asleep_until >= 0
+        if blameless and self.outbox.answers() >= codes.ANSWERS_MAX >> 1:
+            self.host.count("unroutable")
+            self.dropped_answers += 1
+            return
+        if not self.outbox.push_answer(frame):
+            self.host.cut_off(self)
+        self.touch()
+
+    def credit(self, intake: Intake) -> None:
+        self.outbox.push_credit(intake)
+        self.touch()
+
+    def forward(self, frame: Frame) -> bool:
+        if is_express(frame):
+            self.answer(frame)
+            return True
+        if frame.kind == codes.SIGNAL and frame.signal == codes.PROBE and self.asleep_until >= 0:
+            return True  # who probes a sleeper will do so again
+        if not self.transit.offer(frame):
+            if frame.kind != codes.ERROR or not frame.payload:
+                if frame.kind >= codes.ERROR:
+                    self.dropped_answers += 1
+                return False
+            frame.payload = b""  # the code counts, the sentence is for people
+            return self.forward(frame)
+        self.touch()
+        return True
+
+    def take_broadcasts(self, root: bytes) -> "list[Frame]":
+        return self.outbox.take_broadcasts(root) + self.backlog.take_all(root)
+
+    def leftovers(self) -> "list[Frame]":
+        return self.outbox.leftovers()
+
+    def backlogged(self) -> "list[Frame]":
+        return self.backlog.take_all(None)
+
+    def credits(self) -> "list[Intake]":
+        return self.outbox.credits()
+
+    def nodes_max(self) -> int:
+        if self.host.identity.leaf or (self._theirs is not None and self._theirs.leaf):
+            return max(3, self.limits.aliases_max)
+        return codes.ROUTES_MAX
+
+    # Reading
+
+    def _parse(self, data: bytes, now: int) -> None:
+        """All whole frames in `data`; the rest is kept. One loop over offsets (style: 331 ns a frame)."""
+        pos = 0
+        end = len(data)
+        need = 1
+        while pos < end:
+            length = data[pos]
+            start = pos + 1
+            if length >= 0x80:
+                start = length_end(data, pos, end)
+                if not start:
+                    need = end - pos + 1
+                    break
+                length = Reader(data, pos, start).varint()
+            if length > self.frame_max or not length:
+                refuse_length(length, self.frame_max)
+            stop = start + length
+            if stop > end:
+                need = stop - pos
+                if self.state == codes.GREETING:
+                    _check_stranger(data, start, end)
+                    need = end - pos + 1  # 512 bytes at the most: looked at again with each that comes
+                break
+            head = data[start]
+            if head & 0xE4 == 0x80:  # a message without options that might go a short way
+                after = self.fast.run(head, data, pos, start, stop, end, now)
+                if after > pos:
+                    pos = after
+                    continue
+            self._frame(head, data, start + 1, stop, now)
+            if self.state == codes.CLOSED:
+                return
+            pos = stop
+            if self.waits_for is not None:  # since this frame, a HELLO or AUTH
+                if pos < end:
+                    self._hold(data[pos:], now)
+                return
+        if pos < end:
+            self._chunks = [data[pos:] if pos else data]
+            self._have = end - pos
+            self._need = need
+
+    def _frame(self, head: int, data: bytes, pos: int, stop: int, now: int) -> None:
+        """Any frame, by the table."""
+        reader = Reader(data, pos, stop)
+        if head >= codes.MESSAGE:
+            if not 1 << self.state & _LIVE:
+                raise Refusal(codes.BAD_STATE, "a message before the handshake was over")
+            self._message(head, reader, now)
+            return
+        row = _FRAMES.get(head)
+        if row is None:
+            if head >= codes.IGNORABLE and self.state != codes.GREETING:
+                self.skipped_frames += 1
+                return
+            if self.state == codes.GREETING:
+                raise _stranger(data, pos - 1)
+            raise Refusal(codes.UNKNOWN_FRAME, "a frame of kind 0x%02x, which must be known" % head)
+        handler, states = row
+        if not 1 << self.state & states:
+            raise Refusal(
+                codes.BAD_STATE, "a frame of kind %d in state %s" % (head, codes.STATE_NAMES[self.state])
+            )
+        handler(self, reader, now)
+
+    def _message(self, head: int, reader: Reader, now: int) -> None:
+        """A message frame, its head read."""
+        start = reader.pos - 1
+        frame = read_frame(head, reader, self.aliases, self.news.reader, now)
+        if self.best_effort:
+            frame.options = frame.options or Options()
+            frame.options.best_effort = True
+        options = frame.options
+        if options is not None and options.partial >= 0:
+            self.inbox.begin(frame, options, reader.rest(), now)
+            return
+        pos = reader.pos
+        frame.payload = reader.data[pos : reader.end]
+        self.host.frame_came(self, frame, now)
+        if head & 0xFC == 0x88 and frame.format != codes.TYPED:
+            assert frame.route is not None
+            self.fast.learn(reader.data[start : pos - 2], frame, frame.route)
+
+    # Handshake
+
+    def _handle_hello(self, reader: Reader, now: int) -> None:
+        body = reader.data[reader.pos - 1 : reader.end]
+        host = self.host
+        theirs = Hello(*read_hello(reader))
+        check_identity(host.bus, host.identity.key, theirs.bus, theirs.key)
+        limits = Limits(*agree_limits(self.limits.values(), theirs.limits))
+        self._theirs = theirs
+        self.limits = limits
+        self.realm = max(self.realm, theirs.realm)
+        self.keepalive_ms = agree_keepalive(self.link.keepalive_ms, theirs.keepalive_ms)
+        self.via = self.link.via or theirs.via
+        self.frame_max = limits.frame_size_max
+        self.aliases = AliasTable(limits.aliases_max)
+        self.lookups = self.link.lookups or theirs.lookups or host.identity.leaf or theirs.leaf
+        self.outbox.agreed(limits, host.identity.key, theirs.key, self.nodes_max())
+        self.nodes = self.outbox.nodes
+        proof = self.authenticator.begin(self._my_hello, body, theirs.proof_wanted)
+        if proof is None:
+            self._open(now)
+            return
+        self._go(PROOF_WANTED)
+        host.link_state_changed(self)
+        self.outbox.control.append(frame(bytes((codes.AUTH,)) + proof))
+        self.touch()
+
+    def _handle_auth(self, reader: Reader, now: int) -> None:
+        self.authenticator.check(reader.rest())
+        self._open(now)
+
+    def _open(self, now: int) -> None:
+        assert self._theirs is not None
+        self._go(AGREED)
+        self.opened_at = now
+        self.host.timers.disarm(self)
+        if self.keepalive_ms:
+            self.host.timers.arm(self, now + self.keepalive_ms)
+        self.touch()
+        self.host.link_opened(self, self._theirs, now)
+
+    # The end
+
+    def _handle_close(self, reader: Reader, now: int) -> None:
+        code, text = read_close(reader)
+        if self.state == codes.CLOSING:
+            if self._goodbye:
+                self.outbox.control.append(self._goodbye)
+                self._goodbye = b""
+            self._end(self.close_code, self.close_text, False, now)
+        else:
+            self.outbox.control.append(write_close(code, ""))
+            self._end(code, text, True, now)
+
+    def _end(self, code: int, text: str, by_peer: bool, now: int) -> None:
+        """Into CLOSED: the one place where a link ends."""
+        opened = self.opened_at >= 0
+        self._go(ENDED)
+        self.close_code = code
+        self.close_text = text
+        self._goodbye = b""
+        self._pong = -1
+        self.asleep_until = -1
+        self._chunks = []
+        self.inbox.assemblies = {}
+        self.waits_for = None
+        self._held = []
+        self.host.timers.disarm(self)
+        self.touch()
+        self.host.link_closed(self, opened, by_peer, now)
+
+    # Keepalive
+
+    def fire(self, now: int) -> None:
+        """The link's timer: for HELLO, for the peer's CLOSE, or for silence, by state."""
+        if self.state < codes.OPEN:
+            self.fail(codes.HELLO_TIMEOUT, "no HELLO within 5 seconds", now)
+        elif self.state == codes.OPEN or (self._goodbye and self._drains_first):
+            self._keep_alive(now)
+        else:
+            self._end(self.close_code, self.close_text, False, now)
+
+    def _keep_alive(self, now: int) -> None:
+        interval = self.keepalive_ms
+        silent = now - max(self.last_read, self.asleep_until)
+        if silent < interval:
+            # Without silence there are no PINGs; how long a round trip takes is of interest all the same.
+            long_ago = now - self._measured >= interval * codes.MEASURE_INTERVALS
+            if silent >= 0 and (self.rtt_ms < 0 or long_ago):
+                self._ping(now)
+            self.host.timers.arm(self, now - silent + interval)
+        elif silent < interval * codes.SILENT_INTERVALS:
+            self._ping(now)
+            self.host.timers.arm(self, now + interval)
+        elif not self._suspect:
+            # This program may have been stopped meanwhile: read what has arrived before judging.
+            self._suspect = True
+            self._ping(now)
+            self.host.timers.arm(self, now + max(1, interval // 4))
+        else:
+            self.fail(codes.SILENT, "nothing was heard for %d ms" % silent, now)
+
+    def _ping(self, now: int) -> None:
+        self._ping_sent = self._measured = now
+        self.outbox.control.append(frame(bytes((codes.PING,)) + varint(now & 0x0FFFFFFF)))
+        self.touch()
+
+    def _handle_ping(self, reader: Reader, now: int) -> None:
+        self._pong = _last_varint(reader)
+        self.touch()
+
+    def _handle_pong(self, reader: Reader, now: int) -> None:
+        token = _last_varint(reader)
+        if self._ping_sent >= 0 and token == self._ping_sent & 0x0FFFFFFF:
+            self.rtt_ms = now - self._ping_sent
+            self._ping_sent = -1
+
+    def sleep(self, ms: int, now: int) -> None:
+        """Announce that this side neither reads nor writes for the next `ms`, at most a day: the peer keeps
+        what it has for us. 0, or anything that is written later, takes it back: announce when nothing waits.
+        Raises LocalError.
+        """
+        if not 0 <= ms <= codes.SLEEP_MAX_MS:
+            raise LocalError("ms must be 0 to 86400000, not %r" % ms)
+        if self.state == codes.OPEN:
+            self.outbox.control.append(frame(bytes((codes.SLEEP,)) + varint(ms)))
+            self.last_read = max(self.last_read, now + ms)  # nor is the peer's silence one meanwhile
+            self.touch()
+
+    def _handle_sleep(self, reader: Reader, now: int) -> None:
+        ms = min(_last_varint(reader), codes.SLEEP_MAX_MS)
+        last = reader.end == len(reader.data)  # whatever follows of the stream ends the sleep
+        self.asleep_until = now + ms if ms and last else -1
+
+    def log(self, text: bytes) -> None:
+        """Show `text` to people at the other end of a packet link; on others nothing happens."""
+
+    # Directory and messages
+
+    def _handle_more(self, reader: Reader, now: int) -> None:
+        self.inbox.more(reader, now)
+
+    def _handle_directory(self, reader: Reader, now: int) -> None:
+        self.news.read_directory(reader, now)
+
+    def _handle_routes(self, reader: Reader, now: int) -> None:
+        self.news.read_routes(reader, now)
+
+    def _handle_sync(self, reader: Reader, now: int) -> None:
+        self.news.read_sync(reader, now)
+
+
+# Control frames: kind -> (handler, states that allow it, as bits).
+_FRAMES = {
+    codes.HELLO: (Connection._handle_hello, 1 << codes.GREETING),
+    codes.AUTH: (Connection._handle_auth, 1 << codes.AUTHENTICATING),
+    codes.CLOSE: (Connection._handle_close, 1 << codes.GREETING | 1 << codes.AUTHENTICATING | _LIVE),
+    codes.PING: (Connection._handle_ping, _LIVE),
+    codes.PONG: (Connection._handle_pong, _LIVE),
+    codes.DIRECTORY: (Connection._handle_directory, _LIVE),
+    codes.MORE: (Connection._handle_more, _LIVE),
+    codes.ROUTES: (Connection._handle_routes, _LIVE),
+    codes.SYNC: (Connection._handle_sync, _LIVE),
+    codes.SLEEP: (Connection._handle_sleep, _LIVE),
+}
+
+
+# How a TLS server complains of what is no TLS: its kind and version, then its length. As a frame of ours it
+# is the beginning of a CLOSE whose text begins with the length's two bytes, which no text does.
+_TLS_ALERT = b"\x15\x03"
+_TLS_ALERT_SIZE = b"\x00\x02"
+
+
+def _check_stranger(data: bytes, start: int, end: int) -> None:
+    """A first frame that is not all there yet: a stranger is refused now, not when its time is up."""
+    if is_strange(data[start : min(end, start + 1 + len(codes.MAGIC))]):
+        raise _stranger(data, start)
+    if data[start - 1 : start + 1] == _TLS_ALERT and data[start + 2 : min(end, start + 4)] == _TLS_ALERT_SIZE:
+        text = "the other side speaks TLS: connect to wss:// instead, if that is meant"
+        raise Refusal(codes.NOT_BUSWAY, text)
+
+
+def _stranger(data: bytes, start: int) -> Refusal:
+    """The refusal of one who begins with a frame of this kind; its length stands before it."""
+    text = "the other side does not speak Busway"
+    if start > 0 and data[start - 1 : start + 4] == b"HTTP/":
+        text = "the other side speaks HTTP: connect to ws:// or wss:// instead, if that is meant"
+    return Refusal(codes.NOT_BUSWAY, text)
+
+
+def _last_varint(reader: Reader) -> int:
+    value = reader.varint()
+    if reader.left():
+        raise Refusal(codes.MALFORMED, "bytes behind a frame's last field")
+    return value

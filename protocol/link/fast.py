@@ -1,0 +1,297 @@
+"""The short ways for the commonest messages: plain ones in runs, to this node, from it, or through it.
+
+Only what needs no decision goes here: the same bytes before the number, aliases that are bound and short,
+room. The first frame that differs in anything is left to the long way (connection.py, outbox.py), which means
+the same (docs/protocol.md, section 5). What it finds out about a frame's beginning is remembered here.
+"""
+
+from struct import pack
+
+from busway.protocol.link.face import Intake, LinkFace, LinkHost, Remote
+from busway.protocol.link.queue import OVERHEAD, SendQueue
+from busway.protocol.wire import codes
+from busway.protocol.wire.aliases import AliasWriter
+from busway.protocol.wire.fields import varint
+from busway.protocol.wire.messages import Frame, RoutingHeader, write_header
+
+_LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
+_PREFIX_MAX = 9  # bytes of a header that binds nothing, up to the number
+_KNOWN_MAX = 1024  # prefixes that are remembered for one link
+
+
+class Path:
+    """Messages of one origin to one endpoint that pass through here."""
+
+    __slots__ = ("endpoint", "epoch", "format", "hop", "prefix", "route", "to")
+
+    def __init__(self, to: Remote, hop: LinkFace, frame: Frame, route: RoutingHeader) -> None:
+        self.to = to
+        self.hop = hop
+        self.endpoint = frame.endpoint
+        self.format = frame.format
+        self.route = route  # on the next link
+        self.prefix = b""  # what stands before the number there
+        self.epoch = -1  # of that link's numbers, when that was so
+
+    def message(self, tail: bytes) -> Frame:
+        """A message of it in the general form; `tail` is its number and payload."""
+        number = tail[0] << 8 | tail[1]
+        frame = Frame(codes.SEND, self.to.key, self.endpoint, number, tail[2:], self.format, b"")
+        frame.route = self.route
+        return frame
+
+
+class Parcel:
+    """A message that waits for its next link."""
+
+    __slots__ = ("path", "tail")
+
+    def __init__(self, path: Path, tail: bytes) -> None:
+        self.path = path
+        self.tail = tail
+
+
+# Reading
+
+
+class FastReader:
+    """The short ways of what comes in over one link."""
+
+    __slots__ = ("_epoch", "_host", "_known", "_link")
+
+    def __init__(self, link: LinkFace, host: LinkHost) -> None:
+        self._link = link
+        self._host = host
+        self._known: "dict[bytes, object]" = {}
+        self._epoch = 0
+
+    def run(self, head: int, data: bytes, pos: int, start: int, stop: int, end: int, now: int) -> int:
+        """A frame from `start` to `stop` of `data`, its length at `pos`, and those like it behind. Returns
+        where it got to; `pos`: go the long way.
+        """
+        link = self._link
+        if head & 0xEC != 0x80:
+            return self._switched(data, pos, start, stop, end, now) if head & 0xFC == 0x88 else pos
+        if end - start < 4 or head & 3 == codes.TYPED or not 1 << link.state & _LIVE:
+            return pos
+        if head & 0x10 and self._host.spreads(link):
+            return pos
+        number = data[start + 1]
+        uuids = link.aliases.ids
+        if number >= len(uuids) or number >= 0x80:
+            return pos
+        intake = link.intakes.get(uuids[number])
+        if intake is None:
+            return pos
+        return intake.take_run(link, data, pos, end, link.frame_max, data[start : start + 2], now)
+
+    def _switched(self, data: bytes, pos: int, start: int, stop: int, end: int, now: int) -> int:
+        """Plain messages with a routing header. Returns as `run`."""
+        link = self._link
+        epoch = link.aliases.epoch + link.news.reader.epoch  # counts the numbers that have changed hands
+        if self._epoch != epoch:
+            self._epoch = epoch
+            self._known = {}
+        at = _prefix_end(data, start, stop) if stop - start > 8 else 0
+        if not at:
+            return pos
+        prefix = data[start:at]
+        known = self._known.get(prefix)
+        if isinstance(known, Path):
+            return _pass_run(known, prefix, data, pos, end, link.frame_max)
+        if isinstance(known, Intake):
+            return known.take_run(link, data, pos, end, link.frame_max, prefix, now)
+        return pos
+
+    def learn(self, prefix: bytes, frame: Frame, route: RoutingHeader) -> None:
+        """A message went the long way: those with this prefix are of a Path, for an Intake, or neither."""
+        if len(prefix) > _PREFIX_MAX:
+            return
+        meaning = self._host.meaning_of(self._link, frame, route)
+        if meaning is None:
+            return
+        if len(self._known) >= _KNOWN_MAX:
+            self._known = {}
+        self._known[prefix] = meaning
+
+
+def _prefix_end(data: bytes, start: int, stop: int) -> int:
+    """Where the number of a plain SEND with a routing header stands; 0 if its header binds anything or is
+    longer than usual.
+    """
+    how = data[start + 1]
+    at = start + 3
+    count = 1 + (how >> 2 & 1) + (how >> 3 & 1)
+    while count:
+        if at + 3 > stop or not data[at]:
+            return 0
+        if data[at] >= 0x80:
+            at += 1
+            if data[at] >= 0x80:
+                return 0
+        at += 1
+        count -= 1
+    return at if at + 2 <= stop else 0
+
+
+def _pass_run(path: Path, prefix: bytes, data: bytes, pos: int, end: int, frame_max: int) -> int:
+    """To the next hop with all that have this prefix, as long as that is the way and takes them whole."""
+    hop = path.hop
+    if path.to.hop is not hop or hop.state != codes.OPEN:
+        return pos
+    queue = hop.transit
+    size = len(prefix)
+    room = min(hop.limits.frame_size_max - codes.HEADER_SIZE_MAX, hop.limits.message_size_max)
+    before = pos
+    while pos + 5 < end:
+        length = data[pos]
+        start = pos + 1
+        if length >= 0x80:
+            if data[start] >= 0x80:
+                break
+            length = length & 0x7F | data[start] << 7
+            start += 1
+        stop = start + length
+        at = start + size
+        if stop > end or length > frame_max or length < size + 2 or stop - at - 2 > room:
+            break
+        weight = stop - at - 2 + OVERHEAD
+        if data[start:at] != prefix or queue.size + weight > codes.TRANSIT_SIZE_MAX:
+            break
+        queue.items.append(Parcel(path, data[at:stop]))
+        queue.size += weight
+        queue.passed += 1
+        pos = stop
+    if pos > before:
+        hop.touch()
+    return pos
+
+
+# Writing
+
+
+def write_run(
+    queue: SendQueue,
+    parts: "list[bytes]",
+    size: int,
+    size_max: int,
+    whole_max: int,
+    aliases: AliasWriter,
+    nodes: AliasWriter,
+    direct: bytes,
+) -> int:
+    """Plain messages whose numbers are bound and short, from the front of a queue, without a call for each.
+    Returns `size` with their bytes added.
+    """
+    numbers = aliases.numbers
+    far = nodes.numbers
+    items = queue.items
+    first = at = queue.head
+    count = len(items)
+    add = parts.append
+    total = 0
+    while at < count and size < size_max:
+        frame: Frame = items[at]
+        payload: bytes = frame.payload
+        body = len(payload)
+        number = numbers.get(frame.endpoint, 0)
+        if (
+            frame.kind > codes.PUBLISH
+            or frame.route is not None
+            or frame.options is not None
+            or body > whole_max
+            or frame.format >= codes.TYPED
+            or not 0 < number < 0x80
+        ):
+            break
+        total += body
+        if frame.destination != direct and frame.kind == codes.SEND:
+            node = far.get(frame.destination, 0)
+            if not 0 < node < 0x80:
+                total -= body
+                break
+            start = pack(
+                ">BBBBBH",
+                codes.MESSAGE | codes.HEAD_ROUTED | frame.format,
+                codes.HOW_DESTINATION,
+                codes.HOPS_MAX,
+                node,
+                number,
+                frame.number & 0xFFFF,
+            )
+            start = varint(body + 7) + start
+            add(start)
+            add(payload)
+            size += len(start) + body
+            at += 1
+            continue
+        body += 4
+        head = codes.MESSAGE | frame.kind << 4 | frame.format
+        if body < 0x80:
+            add(pack(">BBBH", body, head, number, frame.number & 0xFFFF))
+            size += body + 1
+        else:
+            start = varint(body) + pack(">BBH", head, number, frame.number & 0xFFFF)
+            add(start)
+            size += len(start) + body - 4
+        add(payload)
+        at += 1
+    if at == count:
+        queue.items = []
+        queue.head = 0
+    elif at > first:
+        queue.skip(at)
+    queue.size -= total + (at - first) * OVERHEAD
+    return size
+
+
+def write_parcels(
+    queue: SendQueue,
+    parts: "list[bytes]",
+    size: int,
+    size_max: int,
+    aliases: AliasWriter,
+    nodes: AliasWriter,
+    direct: bytes,
+    now: int,
+) -> int:
+    """Messages of others that came by the short way, with what stood before the one before. Returns as
+    `write_run`.
+    """
+    items = queue.items
+    first = at = queue.head
+    count = len(items)
+    total = 0
+    epoch = aliases.epoch + nodes.epoch
+    while at < count and size < size_max:
+        item = items[at]
+        if type(item) is not Parcel:
+            break
+        path = item.path
+        if path.epoch != epoch:
+            _prepare(path, aliases, nodes, direct, now)
+            epoch = aliases.epoch + nodes.epoch
+        tail = item.tail
+        body = len(tail)
+        total += body
+        length = varint(len(path.prefix) + body)
+        parts.append(length + path.prefix)
+        parts.append(tail)
+        size += len(length) + len(path.prefix) + body
+        at += 1
+    if at == count:
+        queue.items = []
+        queue.head = 0
+    else:
+        queue.skip(at)
+    queue.size -= total + (at - first) * (OVERHEAD - 2)
+    return size
+
+
+def _prepare(path: Path, aliases: AliasWriter, nodes: AliasWriter, direct: bytes, now: int) -> None:
+    """Write what stands before the number; used again once it binds nothing any more."""
+    bound = path.endpoint in aliases.numbers and path.route.source in nodes.numbers
+    bound = bound and path.to.key in nodes.numbers
+    header = write_header(path.message(b"\0\0"), aliases, nodes, direct, now)
+    path.prefix = header[:-2]
+    path.epoch = aliases.epoch + nodes.epoch if bound else -1

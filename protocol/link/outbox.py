@@ -1,0 +1,468 @@
+"""Queues of what waits to be written on one link, and how it becomes bytes: late, when the link can take
+them.
+
+Control frames first, then the directory's changes, credit, answers; then messages, in turn with broadcasts
+and messages of others, and large messages piece by piece. Each lane (lanes.py) lies in one queue, and so
+keeps its order. Every queue here has a bound. Knows frames, but no state of the link but "open".
+"""
+
+from busway.protocol.fifo import Fifo
+from busway.protocol.link.face import Intake, LinkFace, LinkHost
+from busway.protocol.link.fast import Parcel, write_parcels, write_run
+from busway.protocol.link.lanes import is_express, lane_of
+from busway.protocol.link.queue import OVERHEAD, SendQueue
+from busway.protocol.wire import codes
+from busway.protocol.wire.aliases import AliasWriter, node_writer
+from busway.protocol.wire.fields import frame, varint
+from busway.protocol.wire.hello import Limits
+from busway.protocol.wire.messages import Frame, HaveFrame, cut, write_header
+
+_NOWHERE = 1 << 62  # in a stream
+_HAVE_SIZE = 72  # of a HAVE besides its holders, with both nodes and the endpoint bound in it
+_HOLDER_SIZE = 104  # of one, with its node bound, a name of 64 bytes, and all numbers as long as they get
+
+
+class Unrepeated:
+    """The packets that carry what may be lost, beside a packet link's stream."""
+
+    __slots__ = ()
+
+    def body_max(self) -> int:
+        """Bytes that one takes."""
+        raise NotImplementedError
+
+    def offer(self, body: bytes) -> None:
+        """Send a frame's body in one of its own, or drop it."""
+        raise NotImplementedError
+
+    def pulled(self) -> int:
+        """Bytes of the stream that have been taken, in all."""
+        raise NotImplementedError
+
+    def acked(self) -> int:
+        """... and of these those that have arrived for certain."""
+        raise NotImplementedError
+
+
+class Partial:
+    """A large message under way in pieces; what follows in its lane waits in `held`, with its queue. As long
+    as others are large there, too, each takes over what waits behind the one before, instead of all being
+    moved each time.
+    """
+
+    __slots__ = ("held", "lane", "large", "number", "out", "payload", "pos")
+
+    def __init__(self, number: int, out: Frame, payload: bytes) -> None:
+        self.number = number
+        self.out = out
+        self.lane = lane_of(out)
+        self.payload = payload
+        self.pos = 0
+        self.held = Fifo()  # (queue, frame)
+        self.large = 0  # of those in `held`
+
+    def is_written(self) -> bool:
+        """Whether nothing of it is left."""
+        return self.pos >= len(self.payload)
+
+
+class Outbox:
+    """The queues of one link, and their serialisation."""
+
+    __slots__ = (
+        "_answers",
+        "_blocked",
+        "_credits",
+        "_fresh",
+        "_host",
+        "_news",
+        "_partials",
+        "_pins",
+        "_repeated",
+        "_spill",
+        "_turn",
+        "aliases",
+        "broadcasts",
+        "control",
+        "direct",
+        "layer",
+        "limits",
+        "nodes",
+        "queue",
+        "transit",
+    )
+
+    def __init__(self, link: LinkFace, host: LinkHost) -> None:
+        self._host = host
+        self._news = link.news
+        self.control: "list[bytes]" = []
+        self.queue = link.queue
+        self.broadcasts = link.broadcasts
+        self.transit = link.transit
+        self._credits: "list[Intake]" = []
+        self._answers = Fifo()
+        self._partials: "list[Partial]" = []
+        self._blocked = False  # a large message waits until another is written
+        self._spill = b""
+        self._turn = 0
+        self.layer: "Unrepeated | None" = None  # of a packet link
+        self._pins: "dict[bytes, bool]" = {}  # lanes, with a message type: their aliases are kept
+        self._repeated: "dict[bytes, int]" = {}  # of those lanes, where the last that is repeated ends
+        self._fresh: "list[bytes]" = []  # the lanes of those that are being written
+        self.agreed(link.limits, b"", b"", codes.ROUTES_MAX)
+
+    def agreed(self, limits: Limits, me: bytes, direct: bytes, nodes_max: int) -> None:
+        """The handshake has settled the limits, and who is at the other end."""
+        self.limits = limits
+        self.direct = direct
+        self.aliases = AliasWriter(limits.aliases_max)
+        self.nodes = node_writer(me, direct, nodes_max)
+
+    # Taking in
+
+    def push_answer(self, out: Frame) -> bool:
+        """False if the peer has not read so many answers that it must be cut off."""
+        self._answers.push(out)
+        return len(self._answers) <= codes.ANSWERS_MAX
+
+    def answers(self) -> int:
+        """How many of them wait."""
+        return len(self._answers)
+
+    def push_credit(self, intake: Intake) -> None:
+        """Its limit is to be told."""
+        if not intake.credit_due:
+            intake.credit_due = True
+            self._credits.append(intake)
+
+    def has_bytes(self) -> bool:
+        """Whether there is something that waits for nothing but the link."""
+        return bool(self.control or self._spill)
+
+    def has_messages(self) -> bool:
+        """Whether an open link would write more than that."""
+        return bool(
+            self.queue.items
+            or self.broadcasts.items
+            or self._partials
+            or self._answers.items
+            or self._credits
+            or self.transit.items
+            or self._news.due
+        )
+
+    def in_pieces(self) -> bool:
+        """Whether a large message is under way."""
+        return bool(self._partials)
+
+    def leftovers(self) -> "list[Frame]":
+        """All messages that were not written whole, in order; the outbox is empty afterwards."""
+        rest: "list[Frame]" = []
+        for partial in self._partials:
+            if not partial.is_written():
+                rest.append(partial.out)
+            rest.extend([out for _, out in partial.held.drain()])
+        rest.extend(self.queue.drain())
+        rest.extend(self._answers.drain())
+        rest.extend(self.broadcasts.drain())
+        for item in self.transit.drain():
+            rest.append(item.path.message(item.tail) if type(item) is Parcel else item)
+        self._partials = []
+        self.queue.size = self.broadcasts.size = 0
+        self.transit.clear()
+        return rest
+
+    def credits(self) -> "list[Intake]":
+        """The intakes whose limit was to be told; none are due afterwards."""
+        due = self._credits
+        self._credits = []
+        for intake in due:
+            intake.credit_due = False
+        return due
+
+    def take_broadcasts(self, root: bytes) -> "list[Frame]":
+        """The broadcasts along the tree of `root`, b"" for our own, that nothing has been written of."""
+        taken: "list[Frame]" = []
+        waiting = self.broadcasts.drain()
+        self.broadcasts.size = 0
+        for out in waiting:
+            if out.root() == root:
+                taken.append(out)
+            else:
+                self.broadcasts.add(out)
+        return taken
+
+    # Writing
+
+    def write(self, size_max: int, opened: bool, closing: bool, now: int) -> bytes:
+        """At most `size_max` bytes; what of a frame exceeds them is kept for the next call."""
+        parts = [self._spill]
+        size = len(self._spill)
+        if self.control:
+            parts.extend(self.control)
+            size += sum([len(part) for part in self.control])
+            self.control = []
+        if opened and size < size_max:
+            size = self._write_open(parts, size, size_max, closing, now)
+        data = b"".join(parts) if len(parts) > 1 else parts[0]
+        if self._fresh:
+            self._note_pins(len(data))
+        self._spill = data[size_max:]
+        return data[:size_max] if self._spill else data
+
+    def _write_open(self, parts: "list[bytes]", size: int, size_max: int, closing: bool, now: int) -> int:
+        if closing:
+            while self._partials and size < size_max:
+                size = self._write_piece(parts, size, now, True)
+            return size
+        if self._news.due:
+            size = self._news.write(self.nodes, parts, size, size_max)
+        if self._credits:
+            for intake in self.credits():
+                size = self._put(intake.credit(), b"", parts, size, now)
+        while size < size_max and self._answers.items:
+            size = self._write_one(self._answers.pop(), self.queue, parts, size, now)
+        return self._write_turns(parts, size, size_max, now)
+
+    def _write_turns(self, parts: "list[bytes]", size: int, size_max: int, now: int) -> int:
+        """Messages of ours, broadcasts, messages of others, a piece of a large message: in turn, also where
+        one call has no room for all. Ends when none of them has anything, or may write it.
+        """
+        queues = (self.queue, self.broadcasts, self.transit)
+        idle = 0
+        while idle < 4 and size < size_max:
+            turn = self._turn
+            self._turn = turn + 1 if turn < 3 else 0
+            before = size
+            under_way = len(self._partials)
+            if turn == 3:
+                if self._partials:
+                    size = self._write_piece(parts, size, now, False)
+            elif queues[turn].items:
+                most = size_max
+                if self._partials or self.broadcasts.items or self.transit.items:
+                    most = min(size_max, size + self.limits.frame_size_max)
+                size = self._write_queue(queues[turn], parts, size, most, now)
+            # One that has made room for others counts, too, if it had nothing more to write itself.
+            idle = 0 if size > before or len(self._partials) < under_way else idle + 1
+        return size
+
+    def _write_queue(self, queue: SendQueue, parts: "list[bytes]", size: int, size_max: int, now: int) -> int:
+        """Messages up to `size_max` bytes, as far as they may go; by the short way where there is one."""
+        whole_max = self.limits.frame_size_max - codes.HEADER_SIZE_MAX
+        own = queue is not self.transit
+        while queue.items and size < size_max:
+            item = queue.items[queue.head]
+            if not self._partials and not self._pins and not (own and item.kind > codes.PUBLISH):
+                if own:
+                    size = write_run(
+                        queue, parts, size, size_max, whole_max, self.aliases, self.nodes, self.direct
+                    )
+                else:
+                    size = write_parcels(
+                        queue, parts, size, size_max, self.aliases, self.nodes, self.direct, now
+                    )
+                if not queue.items or size >= size_max:
+                    break
+                item = queue.items[queue.head]
+            out: Frame = item.path.message(item.tail) if type(item) is Parcel else item
+            if len(out.payload) > whole_max and len(self._partials) >= self.limits.partials_max:
+                self._blocked = True
+                break
+            queue.pop()
+            self._count(queue, out, -1)
+            size = self._write_one(out, queue, parts, size, now)
+        return size
+
+    def _count(self, queue: SendQueue, out: Frame, sign: int) -> None:
+        if queue is self.transit:
+            self.transit.count(out, sign)
+        else:
+            queue.size += sign * (len(out.payload) + OVERHEAD)
+
+    def _write_one(self, out: Frame, queue: SendQueue, parts: "list[bytes]", size: int, now: int) -> int:
+        """Any message: whole, or its first piece; or held back behind a partial one of its lane, or
+        expired.
+        """
+        if isinstance(out, HaveFrame):
+            return self._write_have(out, parts, size, now)
+        payload: bytes = out.payload
+        if out.cancelled:
+            return size
+        if out.expires and out.expires <= now:
+            if out.route is None:  # else its origin counts the time itself
+                self._host.undeliverable(out, codes.EXPIRED)
+            return size
+        if self.layer is not None and out.kind <= codes.REQUEST:
+            if out.is_best_effort():
+                if self._write_best_effort(self.layer, out, payload, now):
+                    return size
+            self._repeats(out)
+        if self._partials and self._is_held(out, queue):
+            return size
+        if self._is_large(out):
+            if out.kind == codes.SIGNAL:  # a signal is never cut (section 7)
+                self._host.count("signals_dropped")
+                return size
+            return self._write_first_piece(out, payload, parts, size, now)
+        return self._put(out, payload, parts, size, now)
+
+    def _put(self, out: Frame, payload: bytes, parts: "list[bytes]", size: int, now: int) -> int:
+        """A frame that fits."""
+        header = write_header(out, self.aliases, self.nodes, self.direct, now)
+        length = len(header) + len(payload)
+        header = (bytes((length,)) if length < 0x80 else varint(length)) + header
+        parts.append(header)
+        parts.append(payload)
+        return size + len(header) + len(payload)
+
+    def _write_have(self, out: HaveFrame, parts: "list[bytes]", size: int, now: int) -> int:
+        """As many holders as the frame takes, whatever their names; the nearest come first."""
+        out.written = True
+        fitting = (self.limits.frame_size_max - _HAVE_SIZE) // _HOLDER_SIZE
+        if not fitting:
+            for holder in out.holders:
+                holder.name = ""
+        out.holders = out.holders[: max(1, fitting)]
+        return self._put(out, b"", parts, size, now)
+
+    def _is_large(self, out: Frame) -> bool:
+        return len(out.payload) > self.limits.frame_size_max - codes.HEADER_SIZE_MAX
+
+    def _is_held(self, out: Frame, queue: SendQueue) -> bool:
+        """Whether a large message of its lane is under way, behind which it now waits."""
+        if is_express(out):
+            return False
+        lane = lane_of(out)
+        for partial in self._partials:
+            if partial.lane.startswith(lane):
+                partial.held.push((queue, out))
+                partial.large += self._is_large(out)
+                self._count(queue, out, 1)
+                return True
+        return False
+
+    # Best effort
+
+    def _write_best_effort(self, layer: Unrepeated, out: Frame, payload: bytes, now: int) -> bool:
+        """Into a packet of its own that is not repeated. False: the message goes the way of all, because it
+        is too large, the other side may not know its aliases yet, or it would overtake one of its lane.
+        """
+        lane = lane_of(out)
+        if lane + out.type_id not in self._pins:
+            self._pin(lane, out)
+            return False
+        if self._repeated[lane] > layer.acked():
+            return False
+        options = out.options
+        out.options = None  # the packet says it
+        header = write_header(out, self.aliases, self.nodes, self.direct, now)
+        out.options = options
+        if len(header) + len(payload) > layer.body_max():
+            return False
+        layer.offer(header + payload)
+        return True
+
+    def _pin(self, lane: bytes, out: Frame) -> None:
+        """From its first message on the numbers of a lane are kept: a late packet is never misread."""
+        if len(self._pins) == codes.PINS_MAX or not self.aliases.pin(out.endpoint):
+            return
+        if out.format == codes.TYPED and not self.aliases.pin(out.type_id):
+            return
+        for node in (out.source(), out.destination):
+            if node and self.nodes.numbers.get(node, 0) not in (codes.SENDER, codes.RECEIVER):
+                if not self.nodes.pin(node):
+                    return
+        self._pins[lane + out.type_id] = True
+        self._repeated[lane] = _NOWHERE
+
+    def _repeats(self, out: Frame) -> None:
+        """A message that is repeated, perhaps of a lane whose others are not: these wait for it."""
+        lane = lane_of(out)
+        if lane in self._repeated:
+            self._repeated[lane] = _NOWHERE
+            self._fresh.append(lane)
+
+    def _note_pins(self, size: int) -> None:
+        """Note that what was written just now ends `size` bytes from where the stream has been taken to; what
+        of a large message is still to come counts when it has been.
+        """
+        assert self.layer is not None
+        going = [partial.lane for partial in self._partials]
+        for lane in self._fresh:
+            self._repeated[lane] = _NOWHERE if lane in going else self.layer.pulled() + size
+        self._fresh = []
+
+    # Large messages
+
+    def _write_first_piece(
+        self, out: Frame, payload: bytes, parts: "list[bytes]", size: int, now: int
+    ) -> int:
+        used = [partial.number for partial in self._partials]
+        number = 0
+        while number in used:
+            number += 1
+        partial = Partial(number, out, payload)
+        options = out.options  # of a broadcast, others are about to write it as well
+        out.options = cut(options, number, len(payload))
+        header = write_header(out, self.aliases, self.nodes, self.direct, now)
+        out.options = options
+        # Never the whole payload, however short the header turned out: a cut message has a second piece.
+        partial.pos = self.limits.frame_size_max - codes.HEADER_SIZE_MAX
+        self._partials.append(partial)
+        data = frame(header + payload[: partial.pos])
+        parts.append(data)
+        return size + len(data)
+
+    def _write_piece(self, parts: "list[bytes]", size: int, now: int, closing: bool) -> int:
+        """One more piece of the large message whose turn it is, or some of what waited behind it."""
+        partial = self._partials.pop(0)
+        last = partial.is_written()
+        if not last:
+            stop = partial.pos + self.limits.frame_size_max - 2
+            data = frame(bytes((codes.MORE, partial.number)) + partial.payload[partial.pos : stop])
+            parts.append(data)
+            partial.pos = stop
+            size += len(data)
+        if partial.is_written() and (closing or self._blocked or not partial.large):
+            self._end_partial(partial)
+        elif last:
+            size = self._write_held(partial, parts, size, now)
+        else:
+            self._partials.append(partial)
+        return size
+
+    def _write_held(self, partial: Partial, parts: "list[bytes]", size: int, now: int) -> int:
+        """Write what waited behind a large message that is written: a frame's worth, or to the next large
+        one.
+        """
+        held = partial.held
+        others = len(self._partials)
+        stop = size + self.limits.frame_size_max
+        while len(held) and size < stop:
+            queue, out = held.pop()
+            partial.large -= self._is_large(out)
+            self._count(queue, out, -1)
+            size = self._write_one(out, queue, parts, size, now)
+            if len(self._partials) > others:
+                heir = self._partials[-1]
+                heir.held = held
+                heir.large = partial.large
+                heir.lane = partial.lane  # which names the lanes of all that waits
+                return size
+        if partial.large:
+            self._partials.append(partial)
+        else:
+            self._end_partial(partial)
+        return size
+
+    def _end_partial(self, partial: Partial) -> None:
+        """It is written, and what waited behind it is next in its queue."""
+        self._blocked = False
+        self._repeats(partial.out)
+        rest = partial.held.drain()
+        for queue in (self.queue, self.broadcasts, self.transit):
+            held: "list[object]" = [out for which, out in rest if which is queue]
+            if held:
+                held.extend(queue.drain())
+                queue.items = held

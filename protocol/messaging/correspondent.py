@@ -1,0 +1,44 @@
+"""The other nodes, with what is said between each and this one."""
+
+from busway.protocol.link.face import LinkFace, Remote
+from busway.protocol.messaging.endpoints import InFlow, Request
+from busway.protocol.messaging.flows import OutFlow
+from busway.protocol.routing.peers import Peer, PeerKeeper
+
+
+class Correspondent(Peer):
+    """A node in one incarnation, and the conversation with it in both directions."""
+
+    __slots__ = ("in_flows", "out_flows", "serving", "stalled")
+
+    def __init__(
+        self, keeper: PeerKeeper, node_id: bytes, incarnation: bytes, label: str = "", leaf: bool = False
+    ) -> None:
+        super().__init__(keeper, node_id, incarnation, label, leaf)
+        self.out_flows: "dict[bytes, OutFlow]" = {}
+        self.in_flows: "dict[bytes, InFlow]" = {}
+        self.stalled: "list[OutFlow]" = []  # flows that wait for a way
+        self.serving: "dict[int, Request]" = {}  # its requests that we have not answered yet, by id
+
+    def has_numbers(self) -> bool:
+        return bool(self.out_flows or self.in_flows)
+
+    def expects_us(self) -> bool:
+        return bool(self.out_flows)
+
+    def forget_received(self) -> None:
+        self.in_flows = {}
+
+    def is_needed(self) -> bool:
+        return bool(self.out_flows or self.serving)
+
+    def keep_to(self, links: "list[LinkFace | None]") -> None:
+        for flow in self.out_flows.values():
+            if flow.hop is not None and flow.hop not in links:
+                flow.hop = None
+
+
+def talk(peer: "Remote | None") -> Correspondent:
+    """The conversation with a node."""
+    assert isinstance(peer, Correspondent)
+    return peer

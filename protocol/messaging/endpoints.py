@@ -1,0 +1,515 @@
+"""Endpoints registered at this node: their receivers, queues, queue policies, and what each origin may send.
+
+Knows no link and writes nothing: credit that falls due, and what a policy throws out, receiving.py tells.
+
+Flow control (docs/protocol.md, section 7.1). What must hold: all that origins may have under way and queued
+fits the queue, so that what keeps to its limit is not refused; and no origin stays blocked while its messages
+are read.
+
+Why the first holds: `raise_limit` gives an origin no more than the windows of the others leave of half the
+queue. The other half is for what was promised unasked: the opening credit of those who come, one message for
+each. Why the second does: a limit is an absolute number that only rises, so a CREDIT that is lost, doubled or
+late does no harm, the next one says it all; it is told when half a window is used up, and to who asks
+(PROBE), and a blocked origin asks until it is told. What a PROBE counts and has not come by then is lost, and
+held against nobody.
+
+Limits that are absolute: RFC 9000, section 4.1, of QUIC. Windows that share one buffer by use: H. T. Kung, T.
+Blackwell, A. Chapman, Credit-based flow control for ATM networks (SIGCOMM 1994). test_endpoints.py and
+test_flows.py hold both.
+"""
+
+from busway.protocol.fifo import Fifo
+from busway.protocol.link.face import Intake, LinkFace
+from busway.protocol.outcomes import MESSAGES, Event
+from busway.protocol.wire import codes
+from busway.protocol.wire.messages import Frame, signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from busway.protocol.messaging.flows import OutFlow
+    from busway.protocol.routing.peers import Peer
+    from busway.protocol.timers import Timer
+
+# States of a request at the node that serves it.
+QUEUED = 0
+TAKEN = 1
+DONE = 2
+
+_OBJECT_SIZE = 64  # what an object passed by reference counts for in a queue's byte budget
+_SHOWN_MAX = 64  # characters of a payload in a repr
+
+
+def size_of(payload: object) -> int:
+    """Bytes that a payload counts for in queues."""
+    return len(payload) if isinstance(payload, bytes) else _OBJECT_SIZE
+
+
+def _shown(payload: object) -> str:
+    """A payload as a repr has it: its beginning."""
+    text = repr(payload[:_SHOWN_MAX] if isinstance(payload, (bytes, str)) else payload)
+    cut = len(text) > _SHOWN_MAX + 3 or (isinstance(payload, (bytes, str)) and len(payload) > _SHOWN_MAX)
+    return text[:_SHOWN_MAX] + "..." if cut else text
+
+
+class Message:
+    """One message in a receiver's queue.
+
+    `payload` is bytes in `format` (an object for OBJECT), `type_id` the message type's uuid or b"", `seq`
+    counts the origin's messages to this endpoint, `missed` those that got lost just before this one,
+    `arrived` when it came, in ms.
+    """
+
+    __slots__ = ("arrived", "error", "flow", "format", "missed", "payload", "seq", "type_id")
+
+    def __init__(
+        self, flow: "InFlow", seq: int, payload: object, format: int, type_id: bytes, missed: int, now: int
+    ) -> None:
+        self.flow = flow
+        self.seq = seq
+        self.payload: "Any" = payload
+        self.format = format
+        self.type_id = type_id
+        self.missed = missed
+        self.arrived = now
+        self.error: "Any" = None  # the adapter's: why the payload could not be decoded
+
+    @classmethod
+    def __class_getitem__(cls, _payload: object) -> object:
+        """`Message[Reading]` in an annotation: only type checkers tell it from `Message`."""
+        return cls
+
+    def __repr__(self) -> str:
+        return "<%s %d to %s from %s: %s>" % (
+            self._noun(),
+            self.seq,
+            repr(self.endpoint_name) if self.endpoint_name else self.endpoint.hex(),
+            repr(self.source_label) if self.source_label else self.source.hex(),
+            "unreadable" if self.error is not None else _shown(self.payload),
+        )
+
+    def _noun(self) -> str:
+        return "message"
+
+    @property
+    def source(self) -> bytes:
+        """The sending node's id, 16 bytes."""
+        return self.flow.peer.node_id
+
+    @property
+    def endpoint(self) -> bytes:
+        """The uuid it was sent to, 16 bytes."""
+        return self.flow.endpoint.uuid
+
+    @property
+    def endpoint_name(self) -> str:
+        """The endpoint's name; "" for one that was registered by its uuid alone."""
+        return self.flow.endpoint.name
+
+    @property
+    def source_label(self) -> str:
+        """The label of the program that sent it, as far as it is known now; else ""."""
+        return self.flow.peer.label
+
+    @property
+    def received_at(self) -> float:
+        """When it arrived at this node, in seconds of the node's clock; in programs that is
+        `time.monotonic()`.
+        """
+        return self.arrived / 1000
+
+
+class Request(Message):
+    """A message that wants an answer: a request, or a confirmed send (`confirm`), which `take` answers by
+    itself.
+    """
+
+    __slots__ = ("confirm", "id", "state", "stream", "timer", "timeout_ms")
+
+    def __init__(
+        self, flow: "InFlow", seq: int, payload: object, format: int, type_id: bytes, missed: int, now: int
+    ) -> None:
+        self.flow = flow
+        self.seq = seq
+        self.payload = payload
+        self.format = format
+        self.type_id = type_id
+        self.missed = missed
+        self.arrived = now
+        self.error = None
+        self.confirm = False
+        self.id = 0
+        self.timeout_ms = 0
+        self.timer: "Timer | None" = None
+        self.state = QUEUED
+        self.stream: "OutFlow | None" = None  # None: the origin wants one reply, not a stream
+
+    def _noun(self) -> str:
+        return "confirmed message" if self.confirm else "request"
+
+
+class InFlow(Intake):
+    """The messages of one origin to one of our endpoints: the last number, and the limit we gave."""
+
+    __slots__ = (
+        "active",
+        "bridged",
+        "endpoint",
+        "far",
+        "half",
+        "last_used",
+        "limit",
+        "missed",
+        "peer",
+        "queued",
+        "received",
+        "session",
+    )
+
+    def __init__(self, peer: "Peer", endpoint: "Endpoint", received: int, now: int) -> None:
+        self.peer = peer
+        self.endpoint = endpoint
+        self.received = received
+        self.limit = received + endpoint.opening
+        self.queued = 0
+        self.half = endpoint.opening >> 1  # of the window, at the least: when so little is left it is raised
+        self.last_used = now
+        self.credit_due = False
+        self.far = False  # its messages come over other nodes
+        self.active = False  # counts among those who share the queue
+        self.session: "LinkFace | None" = None  # that brought the last one
+        self.bridged = 0  # numbers that a probe passed over: `missed` of the next message
+        self.missed = 0  # of all messages so far
+
+    def credit(self) -> Frame:
+        return signal(codes.CREDIT, self.peer.key, self.endpoint.uuid, self.limit)
+
+    def _receiver(self, link: LinkFace) -> "Receiver | None":
+        """Where a run that comes over that link may go without a decision."""
+        endpoint = self.endpoint
+        receivers = endpoint.receivers
+        if not self.active or len(receivers) != 1 or self.session is not link or self.bridged:
+            return None
+        receiver = receivers[0]
+        if receiver.lost or receiver.policy == codes.LATEST or endpoint.realm < link.realm:
+            return None
+        return receiver
+
+    def take_run(
+        self, link: LinkFace, data: bytes, pos: int, end: int, frame_max: int, prefix: bytes, now: int
+    ) -> int:
+        receiver = self._receiver(link)
+        if receiver is None or (prefix[0] & 0x10 != 0) != (self.endpoint.kind == codes.BROADCAST):
+            return pos
+        if len(prefix) > 2 and self.endpoint.realm < prefix[1] & 3:
+            return pos
+        empty = not receiver.queue.items
+        before = self.received
+        pos = _read_run(data, pos, end, frame_max, prefix, self, receiver, now)
+        if self.received > before:
+            self.endpoint.host.noted_run(self, receiver, self.received - before, empty, now)
+        return pos
+
+
+class Receiver:
+    """One queue of messages for one part of the program.
+
+    `queue_max` messages and `size_max` bytes; what comes beyond meets `policy`.
+    """
+
+    __slots__ = (
+        "asked",
+        "closed",
+        "decline",
+        "dropped",
+        "endpoint",
+        "latest",
+        "lost",
+        "messages",
+        "policy",
+        "queue",
+        "queue_max",
+        "refused",
+        "size",
+        "size_max",
+        "tag",
+        "taken",
+    )
+
+    def __init__(self, endpoint: "Endpoint", queue_max: int, size_max: int, policy: int) -> None:
+        self.endpoint = endpoint
+        self.queue = Fifo()
+        self.queue_max = queue_max
+        self.size_max = size_max
+        self.size = 0
+        self.policy = policy
+        self.dropped = 0
+        self.refused = 0
+        self.taken = 0
+        self.closed = False
+        # dropped by the policy, to be shown as `missed` of the origin's next
+        self.lost: "dict[InFlow, int]" = {}
+        # LATEST: the newest of each origin, and how many must have been taken before it
+        self.latest: "dict[InFlow, tuple[Message, int]]" = {}
+        self.tag: object = None  # the adapter's
+        self.messages = MessagesEvent(self)  # the same each time: it says nothing but whose
+        self.decline = ""  # why its program answers no requests; "": it does
+        self.asked = False  # although it declines
+
+    def __repr__(self) -> str:
+        return "<receiver of %r, %d queued%s>" % (
+            self.endpoint,
+            len(self.queue),
+            ", closed" if self.closed else "",
+        )
+
+    def has_room(self, size: int) -> bool:
+        queued = len(self.queue.items) - self.queue.head
+        return queued == 0 or (queued < self.queue_max and self.size + size <= self.size_max)
+
+    def put(self, message: Message, size: int) -> bool:
+        """Queue a message; True if the queue was empty."""
+        queue = self.queue
+        empty = not queue.items
+        queue.items.append(message)
+        self.size += size
+        message.flow.queued += 1
+        if self.lost:
+            self.show_lost(message, codes.DROP_NEWEST)
+        return empty
+
+    def pull(self) -> Message:
+        """Remove the oldest message; the caller has seen that there is one."""
+        message: Message = self.queue.pop()
+        self.size -= size_of(message.payload)
+        message.flow.queued -= 1
+        if self.lost:
+            self.show_lost(message, codes.DROP_OLDEST)
+        return message
+
+    def replace(self, message: Message, size: int) -> bool:
+        """LATEST: put a message in the place of an older one of its origin, if that still waits."""
+        flow = message.flow
+        old, before = self.latest.get(flow, (message, -1))
+        if before < self.taken:
+            if flow.active and self.has_room(size):  # else nobody would forget it, or it will not wait
+                self.latest[flow] = (message, self.taken + len(self.queue))
+            return False
+        self.size += size - size_of(old.payload)
+        old.seq = message.seq
+        old.payload = message.payload
+        old.format = message.format
+        old.type_id = message.type_id
+        old.arrived = message.arrived
+        old.missed += 1 + message.missed
+        self.dropped += 1
+        return True
+
+    def show_lost(self, message: Message, policy: int) -> None:
+        """Messages that the policy dropped are `missed` of the origin's next message: when that is queued, or
+        when it is taken.
+        """
+        if (self.policy == codes.DROP_OLDEST) == (policy == codes.DROP_OLDEST):
+            message.missed += self.lost.pop(message.flow, 0)
+
+    def note_lost(self, message: Message) -> None:
+        self.dropped += 1
+        if message.flow.active:  # else its origin is gone
+            self.lost[message.flow] = self.lost.get(message.flow, 0) + 1 + message.missed
+
+    def missed(self) -> int:
+        """Messages that are known to be lost, and that no message has shown yet as its `missed`."""
+        count = sum(self.lost.values())
+        for flow in self.endpoint.active:
+            count += flow.bridged
+        return count
+
+
+class MessagesEvent(Event):
+    """MESSAGES: a receiver's queue is no longer empty; take until `take` returns None."""
+
+    __slots__ = ("receiver",)
+
+    def __init__(self, receiver: "Receiver") -> None:
+        self.kind = MESSAGES
+        self.receiver = receiver
+
+
+class EndpointHost:
+    """The room that looks after endpoints."""
+
+    def noted_run(self, flow: InFlow, receiver: Receiver, count: int, empty: bool, now: int) -> None:
+        """A run of plain messages was queued by the short way; `empty`: the queue was."""
+        raise NotImplementedError
+
+
+class Endpoint:
+    """One uuid registered at this node, with one receiver or several."""
+
+    __slots__ = (
+        "active",
+        "cost",
+        "host",
+        "kind",
+        "message_size",
+        "name",
+        "opening",
+        "realm",
+        "receivers",
+        "uuid",
+    )
+
+    def __init__(
+        self,
+        host: EndpointHost,
+        uuid: bytes,
+        kind: int,
+        realm: int,
+        name: str,
+        cost: int,
+        opening: int = codes.OPENING_CREDIT,
+    ) -> None:
+        self.host = host
+        self.uuid = uuid
+        self.kind = kind
+        self.realm = realm
+        self.name = name
+        self.cost = cost
+        self.opening = opening  # credit of an origin of which nothing has been heard yet
+        self.receivers: "list[Receiver]" = []
+        self.active: "list[InFlow]" = []
+        self.message_size = 1  # of a large recent message, bytes: up at once, down slowly
+
+    def __repr__(self) -> str:
+        return "<endpoint %s, %s, %s>" % (
+            repr(self.name) if self.name else self.uuid.hex(),
+            codes.KIND_NAMES[self.kind],
+            codes.REALM_NAMES[self.realm],
+        )
+
+    def queued(self) -> int:
+        return sum([len(receiver.queue) for receiver in self.receivers])
+
+    def pick(self) -> Receiver:
+        """The receiver with the shortest queue; only anycast has several to choose from."""
+        best = self.receivers[0]
+        for receiver in self.receivers:
+            if len(receiver.queue) < len(best.queue):
+                best = receiver
+        return best
+
+    def activate(self, flow: InFlow) -> None:
+        """Count an origin among those who share the queue."""
+        flow.active = True
+        self.active.append(flow)
+
+    def deactivate(self, flow: InFlow) -> None:
+        """An origin is idle or gone: its share is free for the others."""
+        if flow.active:
+            flow.active = False
+            self.active.remove(flow)
+            for receiver in self.receivers:
+                receiver.lost.pop(flow, None)
+                receiver.latest.pop(flow, None)
+
+    def _budget(self) -> int:
+        """Messages that all origins together may have under way or queued: half the queue (section 7.1)."""
+        queue_max = 0
+        size_max = 0
+        for receiver in self.receivers:
+            queue_max += receiver.queue_max
+            size_max += receiver.size_max
+        return min(queue_max, size_max // self.message_size) // 2
+
+    def window(self) -> int:
+        """An even share of the budget: as much as each origin may get at the most."""
+        return max(1, min(codes.WINDOW_MAX, self._budget() // max(1, len(self.active))))
+
+    def raise_limit(self, flow: InFlow, taken: bool) -> bool:
+        """Let an origin send on, because it has sent or, if `taken`, was read; True if its limit rose.
+
+        Its window doubles as it is used, up to an even share of the budget, and never beyond what the windows
+        of the others leave: an origin that sends little holds little, and many that come at once stay within
+        the queue. What has not been read yet may take up a quarter of the budget, for more may be coming.
+        """
+        if not flow.active:
+            return False  # its node is gone
+        self.message_size -= self.message_size >> 4
+        window = min(self.window(), max(codes.OPENING_CREDIT, flow.half * 4))
+        if flow.far:  # what is under way is in the queues of others
+            window = min(window, max(codes.OPENING_CREDIT, codes.FAR_WINDOW_SIZE // self.message_size))
+        budget = self._budget() if taken else self._budget() >> 2
+        for other in self.active:
+            if other is not flow:
+                budget -= other.limit - other.received + other.queued
+        window = max(1, min(window, budget))
+        limit = flow.received - flow.queued + window
+        if limit <= flow.limit:
+            flow.half = min(flow.half, window >> 1)
+            return False
+        flow.half = window >> 1
+        flow.limit = limit
+        return True
+
+
+# Runs: the commonest thing on a busy link, plain messages of one flow with consecutive numbers. Read here in
+# one loop, without a call for each frame.
+
+
+def _read_run(
+    data: bytes,
+    pos: int,
+    end: int,
+    frame_max: int,
+    prefix: bytes,
+    flow: InFlow,
+    receiver: Receiver,
+    now: int,
+) -> int:
+    """Queue the frames from `pos` on that continue `flow`; returns where the first other one starts. `prefix`
+    is all that stands before their number.
+    """
+    queue = receiver.queue
+    append = queue.items.append
+    before = len(prefix)
+    format = prefix[0] & 3
+    seq = flow.received
+    last = seq + receiver.queue_max - len(queue.items) + queue.head
+    space = receiver.size_max - receiver.size
+    size = 0
+    largest = 0
+    while seq < last and pos + 5 <= end:
+        length = data[pos]
+        start = pos + 1
+        if length >= 0x80:
+            if data[start] >= 0x80:
+                break
+            length = length & 0x7F | data[start] << 7
+            start += 1
+        stop = start + length
+        at = start + before
+        body = stop - at - 2
+        seq += 1
+        if (
+            stop > end
+            or body < 0
+            or length > frame_max
+            or data[at + 1] != seq & 0xFF
+            or data[at] != seq >> 8 & 0xFF
+            or data[start:at] != prefix
+            or size + body > space
+        ):
+            seq -= 1
+            break
+        size += body
+        if body > largest:
+            largest = body
+        append(Message(flow, seq, data[at + 2 : stop], format, b"", 0, now))
+        pos = stop
+    flow.queued += seq - flow.received
+    flow.received = seq
+    receiver.size += size
+    if largest > receiver.endpoint.message_size:
+        receiver.endpoint.message_size = largest
+    return pos

@@ -1,0 +1,662 @@
+"""The destination's side: registers endpoints, takes messages in, queues them, and answers for each one.
+
+The counterpart of sender.py. Knows connections only as somewhere to put an answer.
+"""
+
+from busway.protocol.errors import ClosedError, EndpointTakenError, LocalError
+from busway.protocol.messaging.correspondent import Correspondent, talk
+from busway.protocol.messaging.endpoints import (
+    DONE,
+    TAKEN,
+    Endpoint,
+    InFlow,
+    Message,
+    Receiver,
+    Request,
+    size_of,
+)
+from busway.protocol.messaging.events import ReceiverEvent, RequestEvent, UndeliverableEvent
+from busway.protocol.messaging.flows import UNLIMITED, OutFlow
+from busway.protocol.messaging.host import MessagingHost
+from busway.protocol.messaging.sender import Origin
+from busway.protocol.messaging.sides import ReceiverSide
+from busway.protocol.outcomes import RECEIVER_ASKED
+from busway.protocol.routing.directory import conflict
+from busway.protocol.routing.peers import Peer
+from busway.protocol.wire import codes
+from busway.protocol.wire.messages import Frame, signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+    from busway.protocol.link.face import LinkFace
+
+
+_TOO_LARGE = (
+    "the reply exceeds message_size_max of the link it takes: cut it, or raise the limit on both nodes"
+)
+
+
+class Receiving(ReceiverSide):
+    """Local endpoints and what arrives for them."""
+
+    def __init__(self, host: MessagingHost, origin: Origin) -> None:
+        self.host = host
+        self.me = origin.me
+        self.routes = origin.routes
+        self.directory = origin.directory
+        self.timers = origin.timers
+        self.origin = origin
+        self.builtin: "Receiver | None" = None  # the introspection endpoint's
+        self.introspect: "Callable[[int], bytes] | None" = None
+        self.endpoints = {}
+        self.process_only = {}
+        self.reply_flows: "dict[bytes, OutFlow]" = {}
+        self.counters = {
+            "received": 0,
+            "late": 0,
+            "refused": 0,
+            "dropped": 0,
+            "no_endpoint": 0,
+            "wrong_kind": 0,
+            "expired": 0,
+            "missed": 0,
+        }
+
+    # Registration
+
+    def register(
+        self,
+        uuid: bytes,
+        kind: int,
+        realm: int,
+        name: str,
+        cost: int,
+        queue_max: int,
+        size_max: int,
+        policy: int,
+        opening: int,
+    ) -> Receiver:
+        """Add a receiver; the endpoint appears with its first. Raises EndpointTakenError."""
+        endpoint = self.endpoints.get(uuid)
+        if endpoint is not None:
+            self._check_join(endpoint, kind, realm)
+        else:
+            self._check_free(uuid, kind, realm)
+            endpoint = Endpoint(self, uuid, kind, realm, name, cost, opening)
+            self.endpoints[uuid] = endpoint
+            if realm == codes.PROCESS:
+                self.process_only[uuid] = True
+            self.origin.forget_target(uuid)
+            self.host.announce(endpoint)
+        receiver = Receiver(endpoint, queue_max, size_max, policy)
+        endpoint.receivers.append(receiver)
+        return receiver
+
+    def _check_join(self, endpoint: Endpoint, kind: int, realm: int) -> None:
+        if endpoint.kind != kind or kind == codes.UNICAST:
+            raise EndpointTakenError(
+                "this node has that endpoint already, of kind %s" % codes.KIND_NAMES[endpoint.kind]
+            )
+        if endpoint.realm != realm:
+            raise LocalError(
+                "this node has that endpoint with realm %s: use the same, or close it first"
+                % codes.REALM_NAMES[endpoint.realm]
+            )
+
+    def _check_free(self, uuid: bytes, kind: int, realm: int) -> None:
+        if len(self.endpoints) >= codes.ENTRIES_MAX:
+            raise LocalError("16384 endpoints are registered: close some first")
+        if realm == codes.PROCESS:
+            return
+        for entry in self.directory.holders(uuid):
+            if conflict(kind, entry.kind):
+                raise EndpointTakenError(
+                    "node %s (%s) has that endpoint, of kind %s"
+                    % (_short(entry.peer.node_id), entry.peer.label, codes.KIND_NAMES[entry.kind])
+                )
+
+    def deregister(self, receiver: Receiver, now: int) -> None:
+        """Remove a receiver: what is still queued is answered as not taken. Twice is once."""
+        if not receiver.closed:
+            receiver.closed = True
+            receivers = receiver.endpoint.receivers
+            receivers.remove(receiver)
+            if not receivers:
+                self._withdraw(receiver.endpoint, now)
+        while len(receiver.queue):
+            self.reject(receiver.pull(), codes.RECEIVER_CLOSED)
+
+    def _withdraw(self, endpoint: Endpoint, now: int) -> None:
+        uuid = endpoint.uuid
+        del self.endpoints[uuid]
+        self.process_only.pop(uuid, None)
+        self.origin.forget_target(uuid)
+        for peer in self._all_peers() + list(self.routes.departed.values()):
+            talk(peer).in_flows.pop(uuid, None)
+        self.host.announce(endpoint)
+        self.origin.withdrawn(self.me, uuid, now)
+
+    def _all_peers(self) -> "list[Peer]":
+        return [self.me] + list(self.routes.peers.values())
+
+    def register_builtin(self, introspect: "Callable[[int], bytes]") -> None:
+        """The introspection endpoint: USERSPACE, of kind anycast, never announced because every node has
+        it.
+        """
+        endpoint = Endpoint(
+            self, codes.INTROSPECTION, codes.ANYCAST, codes.USERSPACE, "busway/introspection", 0
+        )
+        self.introspect = introspect
+        self.builtin = Receiver(endpoint, 64, 65536, codes.REFUSE)
+        endpoint.receivers.append(self.builtin)
+        self.endpoints[endpoint.uuid] = endpoint
+
+    def answer_builtin(self, now: int) -> None:
+        """Whatever was asked: the answer is the state of this node."""
+        assert self.builtin is not None and self.introspect is not None
+        message = self.take(self.builtin)
+        if not isinstance(message, Request):
+            return
+        if self.origin.ready(self._reply_flow(message.flow.peer, now)):
+            self.respond(message, self.introspect(now), codes.CBOR, b"", now)
+        else:  # who does not read the answers gets no more of them: nothing piles up here
+            self.reject(message, codes.QUEUE_FULL)
+
+    def yield_name(self, uuid: bytes, now: int) -> None:
+        """Another node keeps this name (section 4): what is queued can still be taken, nothing more comes."""
+        endpoint = self.endpoints[uuid]
+        receivers = endpoint.receivers
+        endpoint.receivers = []
+        self._withdraw(endpoint, now)
+        for receiver in receivers:
+            receiver.closed = True
+            self.host.emit(ReceiverEvent(receiver))
+
+    # Arrival
+
+    def flow_from(self, peer: Correspondent, uuid: bytes, seq: int, now: int) -> "InFlow | None":
+        """The flow that a message belongs to; a new one starts just before `seq`. None if nobody here has the
+        endpoint.
+        """
+        flow = peer.in_flows.get(uuid)
+        if flow is None:
+            endpoint = self.endpoints.get(uuid)
+            if endpoint is None:
+                return None
+            flow = peer.in_flows[uuid] = InFlow(peer, endpoint, seq - 1, now)
+        if not flow.active and (peer.reachable or peer is self.me):
+            flow.endpoint.activate(flow)  # a node without a way here cannot be given credit
+        return flow
+
+    def arrive_local(self, frame: Frame, now: int) -> None:
+        """A message of this very node."""
+        flow = self.flow_from(self.me, frame.endpoint, frame.number, now)
+        assert flow is not None  # what waits for an endpoint that closes is taken back
+        flow.received = frame.number
+        flow.last_used = now
+        self.deliver(self._message_of(self.me, flow, frame, 0, now))
+
+    def arrive(self, session: "LinkFace", peer: Correspondent, frame: Frame, now: int) -> None:
+        """A message of another node, from one of our links."""
+        kind = frame.kind
+        uuid = frame.endpoint
+        number = frame.number
+        route = frame.route
+        endpoint = self.endpoints.get(uuid)
+        if (
+            endpoint is None
+            or endpoint.realm < session.realm
+            or (route is not None and endpoint.realm < route.realm)
+        ):
+            self.counters["no_endpoint"] += 1
+            self.refuse(peer, kind, uuid, number, frame.id, codes.NO_ENDPOINT)
+            return
+        if (kind == codes.PUBLISH) != (endpoint.kind == codes.BROADCAST):
+            self.counters["wrong_kind"] += 1
+            self.refuse(peer, kind, uuid, number, frame.id, codes.WRONG_KIND)
+            return
+        flow = self.flow_from(peer, uuid, number, now)
+        assert flow is not None
+        gap = (number - flow.received) & 0xFFFF
+        if not 0 < gap < 0x8000:
+            if route is not None or not _is_new_session(flow, session):
+                self.counters["late"] += 1
+                self.refuse(peer, kind, uuid, number, frame.id, codes.OVERTAKEN)
+                return
+            _start_anew(flow, number - 1)
+            gap = 1
+        flow.session = session
+        flow.far = route is not None
+        flow.received += gap
+        flow.last_used = now
+        missed = gap - 1 + flow.bridged
+        flow.bridged = 0
+        if missed:
+            flow.missed += missed
+            self.counters["missed"] += missed
+        self.deliver(self._message_of(peer, flow, frame, missed, now))
+
+    def _message_of(self, peer: Correspondent, flow: InFlow, frame: Frame, missed: int, now: int) -> Message:
+        """The message or request that a frame which continues `flow` makes."""
+        if frame.kind <= codes.PUBLISH:
+            return Message(flow, flow.received, frame.payload, frame.format, frame.type_id, missed, now)
+        request = Request(flow, flow.received, frame.payload, frame.format, frame.type_id, missed, now)
+        request.confirm = frame.kind == codes.CONFIRM
+        request.id = frame.id
+        request.timeout_ms = frame.expires - now
+        options = frame.options
+        if options is not None and options.window:
+            request.stream = OutFlow(self.origin, peer, b"", options.window, now)
+        old = peer.serving.get(frame.id)
+        if old is not None:  # the origin used an id again: it has given up the former request
+            self._drop_request(old)
+        peer.serving[frame.id] = request
+        request.timer = self.timers.call_at(frame.expires, lambda at: self.expire(request, at))
+        return request
+
+    def deliver(self, message: Message) -> None:
+        """Queue a message at its receiver, or apply the receiver's policy."""
+        endpoint = message.flow.endpoint
+        payload = message.payload
+        size = len(payload) if type(payload) is bytes else size_of(payload)
+        if size > endpoint.message_size:
+            endpoint.message_size = size
+        receivers = endpoint.receivers
+        if len(receivers) == 1:
+            self._put(receivers[0], message, size)
+        elif endpoint.kind == codes.BROADCAST:
+            for receiver in receivers:
+                copy = Message(
+                    message.flow,
+                    message.seq,
+                    message.payload,
+                    message.format,
+                    message.type_id,
+                    message.missed,
+                    message.arrived,
+                )
+                self._put(receiver, copy, size)
+        else:
+            self._put(endpoint.pick(), message, size)
+
+    def _put(self, receiver: Receiver, message: Message, size: int) -> None:
+        if receiver.policy == codes.LATEST and receiver.replace(message, size):
+            self.counters["received"] += 1
+            self.counters["dropped"] += 1
+            return
+        if not receiver.has_room(size):
+            if receiver.policy == codes.REFUSE:
+                receiver.refused += 1
+                self.counters["refused"] += 1
+                self.reject(message, codes.QUEUE_FULL)
+                return
+            self.counters["dropped"] += 1
+            if receiver.policy != codes.DROP_OLDEST:
+                receiver.note_lost(message)
+                self.reject(message, codes.DROPPED)
+                return
+            while not receiver.has_room(size):
+                victim = receiver.pull()
+                receiver.note_lost(victim)
+                self.reject(victim, codes.DROPPED)
+        self.counters["received"] += 1
+        flow = message.flow
+        if receiver.put(message, size):
+            self._tell(receiver, flow.last_used)
+        if flow.limit - flow.received <= flow.half:
+            self._used(flow)
+
+    # Answers
+
+    def refuse(self, peer: Peer, kind: int, uuid: bytes, seq: int, id: int, reason: int) -> None:
+        """Tell the origin that a message is not taken. A publish has nobody who waits for that."""
+        if kind == codes.PUBLISH:
+            return
+        if id:
+            self._answer(peer, _error(peer, id, reason))
+            return
+        out = signal(codes.UNDELIVERABLE, peer.key, uuid, seq)
+        out.code = reason
+        self._answer(peer, out)
+
+    def reject(self, message: Message, reason: int) -> None:
+        """A message that had been queued, or would have been, is not taken."""
+        flow = message.flow
+        if isinstance(message, Request):
+            if message.state != DONE:  # else its origin no longer waits for an answer
+                self._finish_request(message)
+                self.refuse(flow.peer, codes.REQUEST, flow.endpoint.uuid, message.seq, message.id, reason)
+        elif flow.endpoint.kind != codes.BROADCAST:
+            self.refuse(flow.peer, codes.SEND, flow.endpoint.uuid, message.seq, 0, reason)
+        self._consumed(flow)
+
+    def _answer(self, peer: Peer, out: Frame) -> None:
+        if peer is not self.me:
+            if peer.hop is not None:
+                peer.hop.answer(out)
+        elif out.kind == codes.SIGNAL:
+            self.host.emit(UndeliverableEvent(out.endpoint, peer.node_id, out.number, out.code))
+        elif out.kind == codes.ERROR:
+            self.origin.answers.error(peer, out.id, out.code, "", 0)
+        else:
+            self.origin.answers.reply(peer, out.id, b"", codes.RAW, b"")
+
+    def take(self, receiver: Receiver) -> "Message | None":
+        """The oldest message of a receiver, None if there is none. A confirmed send is confirmed by this."""
+        queue = receiver.queue
+        while queue.items:
+            message: Message = queue.pop()
+            payload = message.payload
+            receiver.size -= len(payload) if type(payload) is bytes else size_of(payload)
+            flow = message.flow
+            flow.queued -= 1
+            if receiver.lost:
+                receiver.show_lost(message, codes.DROP_OLDEST)
+            if flow.limit - flow.received + flow.queued <= flow.half:
+                self._consumed(flow)
+            if isinstance(message, Request) and not self._take_request(message, receiver):
+                continue
+            receiver.taken += 1
+            return message
+        return None
+
+    def noted_run(self, flow: InFlow, receiver: Receiver, count: int, empty: bool, now: int) -> None:
+        """A run of plain messages was queued by the short way."""
+        flow.last_used = now
+        self.counters["received"] += count
+        if empty:
+            self._tell(receiver, now)
+        if flow.limit - flow.received <= flow.half:
+            self._used(flow)
+
+    def _used(self, flow: InFlow) -> None:
+        """An origin has used half of its window: a larger one, if the queue has room."""
+        endpoint = flow.endpoint
+        if endpoint.kind != codes.BROADCAST and endpoint.receivers and endpoint.raise_limit(flow, False):
+            self.send_credit(flow)
+
+    def _tell(self, receiver: Receiver, now: int) -> None:
+        """A receiver's queue is no longer empty."""
+        if receiver is self.builtin:
+            self.answer_builtin(now)
+        else:
+            self.host.emit(receiver.messages)
+
+    def _take_request(self, request: Request, receiver: Receiver) -> bool:
+        """False if it is no longer wanted."""
+        if request.state == DONE:
+            return False
+        if not request.confirm:
+            request.state = TAKEN
+            if receiver.decline:
+                self._decline(request, receiver)
+            return True
+        self._finish_request(request)
+        peer = request.flow.peer
+        out = Frame(codes.REPLY, peer.key, b"", 0, b"", codes.RAW, b"")
+        out.id = request.id
+        self._answer(peer, out)
+        return True
+
+    def _decline(self, request: Request, receiver: Receiver) -> None:
+        """Nobody will answer: better that its origin hears so now than a timeout later."""
+        self.respond_error(request, codes.WRONG_KIND, receiver.decline, request.flow.last_used)
+        if not receiver.asked:
+            receiver.asked = True
+            self.host.emit(ReceiverEvent(receiver, RECEIVER_ASKED))
+
+    def _consumed(self, flow: InFlow) -> None:
+        """Raise the origin's limit, if what it has left is half used up."""
+        if flow.endpoint.kind == codes.BROADCAST or flow.limit - flow.received + flow.queued > flow.half:
+            return
+        if flow.endpoint.receivers and flow.endpoint.raise_limit(flow, True):
+            self.send_credit(flow)
+
+    def send_credit(self, flow: InFlow) -> None:
+        """Tell the origin its limit as it stands when the frame is written."""
+        if flow.peer is self.me:
+            self.origin.credit(self.me, flow.endpoint.uuid, flow.limit & 0xFFFF, flow.last_used)
+        elif flow.peer.hop is not None:  # else its way is lost: it probes when there is another
+            flow.peer.hop.credit(flow)
+
+    def credit_again(self, peer: Peer, now: int) -> None:
+        """A node can be reached again: who sent lately, and was heard while it could not be answered, may be
+        blocked.
+        """
+        for flow in talk(peer).in_flows.values():
+            kind = flow.endpoint.kind
+            if flow.endpoint.receivers and kind != codes.BROADCAST and now - flow.last_used < codes.PROBE_MS:
+                if not flow.active:
+                    flow.endpoint.activate(flow)
+                flow.endpoint.raise_limit(flow, True)
+                self.send_credit(flow)
+
+    def respond(self, request: Request, payload: object, format: int, type_id: bytes, now: int) -> int:
+        """The reply of a request. Returns 0, or a token to wait on while the link is full."""
+        if self._exceeds(request, payload):
+            return self.respond_error(request, codes.MESSAGE_TOO_LARGE, _TOO_LARGE, now)
+        out = Frame(codes.REPLY, request.flow.peer.key, b"", 0, payload, format, type_id)
+        return self._conclude(request, out, now)
+
+    def respond_error(self, request: Request, code: int, text: str, now: int) -> int:
+        """The error of a request."""
+        if self._exceeds(request, text.encode()):
+            text = ""
+        out = _error(request.flow.peer, request.id, code)
+        out.payload = text.encode()
+        return self._conclude(request, out, now)
+
+    def respond_end(self, request: Request, now: int) -> int:
+        """The end of a streaming reply."""
+        if request.stream is None:
+            raise LocalError("the origin asked for one reply, not a stream: use respond")
+        out = signal(codes.END, request.flow.peer.key, b"", request.stream.sent)
+        return self._conclude(request, out, now)
+
+    def _conclude(self, request: Request, out: Frame, now: int) -> int:
+        if request.state == DONE:
+            return 0  # cancelled, expired, or its origin is gone: nobody waits for it
+        if request.stream is not None and len(request.stream.waiting):
+            raise LocalError("parts of this reply still wait for credit: end it after they have gone")
+        if request.stream is None:
+            flow = self._reply_flow(request.flow.peer, now)
+        else:
+            flow = OutFlow(self.origin, request.flow.peer, b"", UNLIMITED, now)
+            flow.hop = request.stream.hop  # behind the parts
+        token = self._submit(flow, out, request.id, now)
+        self._finish_request(request)
+        return token
+
+    def respond_part(self, request: Request, payload: object, format: int, type_id: bytes, now: int) -> int:
+        """One part of a streaming reply. Returns 0, or a token to wait on for credit or room."""
+        if request.stream is None:
+            raise LocalError("the origin asked for one reply, not a stream: use respond")
+        if request.state == DONE:
+            return 0
+        assert request.timer is not None
+        self.timers.arm(request.timer, now + request.timeout_ms)
+        if self._exceeds(request, payload):
+            self._abandon_parts(request.stream)
+            self.host.emit(RequestEvent(request))
+            return self.respond_error(request, codes.MESSAGE_TOO_LARGE, _TOO_LARGE, now)
+        out = Frame(codes.PART, request.flow.peer.key, b"", 0, payload, format, type_id)
+        return self._submit(request.stream, out, request.id, now)
+
+    def _exceeds(self, request: Request, payload: object) -> bool:
+        """Whether the link to the origin takes less than this node does."""
+        hop = request.flow.peer.hop
+        if hop is None:
+            return False
+        size = len(payload) if isinstance(payload, bytes) else size_of(payload)
+        return size > hop.limits.message_size_max
+
+    def _abandon_parts(self, stream: OutFlow) -> None:
+        for item in stream.waiting.drain():
+            self.origin.finish_parked(item)
+
+    def _submit(self, flow: OutFlow, out: Frame, id: int, now: int) -> int:
+        out.id = id
+        if self.origin.go(flow, out, now):
+            return 0
+        pending = self.origin.open(out)
+        out.id = id
+        if not flow.peer.reachable and flow.peer is not self.me:
+            # It asked, but cannot be reached: its end ends nothing.
+            pending.expires = now + codes.ROUTE_LOSS_GRACE_MS
+        self.origin.park(flow, pending, now)
+        return pending.id
+
+    def _reply_flow(self, peer: Peer, now: int) -> OutFlow:
+        flow = self.reply_flows.get(peer.node_id)
+        if flow is None or flow.peer is not peer:
+            flow = self.reply_flows[peer.node_id] = OutFlow(self.origin, peer, b"", UNLIMITED, now)
+        return flow
+
+    # Requests that end without an answer of ours
+
+    def _finish_request(self, request: Request) -> None:
+        request.state = DONE
+        if request.timer is not None:
+            self.timers.disarm(request.timer)
+            request.timer = None
+        peer = request.flow.peer
+        assert isinstance(peer, Correspondent)
+        serving = peer.serving
+        if serving.get(request.id) is request:
+            del serving[request.id]
+
+    def _drop_request(self, request: Request) -> None:
+        """End a request that nobody waits for any more; a handler at work is told."""
+        taken = request.state == TAKEN
+        self._finish_request(request)
+        if request.stream is not None:
+            self._abandon_parts(request.stream)
+        if taken:
+            self.host.emit(RequestEvent(request))
+
+    def expire(self, request: Request, now: int) -> None:
+        """The deadline passed. A stream that waits for its origin to read on is not late, as long as that
+        says now and then that it is there.
+        """
+        stream = request.stream
+        waits = stream is not None and request.state == TAKEN and stream.sent >= stream.limit
+        if stream is not None and waits and now - stream.last_used < codes.STREAM_PATIENCE_MS:
+            assert request.timer is not None
+            self.timers.arm(request.timer, now + max(codes.PROBE_MS, request.timeout_ms))
+            return
+        self.counters["expired"] += 1
+        self._drop_request(request)
+
+    def cancelled(self, peer: Correspondent, id: int) -> None:
+        """CANCEL came; for a request that is over already it means nothing."""
+        request = peer.serving.get(id)
+        if request is not None and not request.confirm:
+            self._drop_request(request)
+
+    def part_credit(self, peer: Correspondent, id: int, limit: int, now: int) -> None:
+        """PART_CREDIT came: an absolute limit, like CREDIT."""
+        request = peer.serving.get(id)
+        if request is None or request.stream is None:
+            return
+        request.stream.last_used = now
+        gain = (limit - request.stream.limit) & 0xFFFF
+        if 0 < gain < 0x8000:
+            request.stream.limit += gain
+            assert request.timer is not None
+            self.timers.arm(request.timer, now + request.timeout_ms)
+            self.origin.resume(request.stream, now)
+
+    def probed(
+        self, session: "LinkFace | None", peer: Correspondent, uuid: bytes, sent: int, now: int
+    ) -> None:
+        """PROBE came: what of the origin's messages has not arrived by now is lost."""
+        flow = self.flow_from(peer, uuid, sent + 1, now)
+        if flow is None:
+            return
+        gap = (sent - flow.received) & 0xFFFF
+        broadcast = flow.endpoint.kind == codes.BROADCAST
+        if gap < 0x8000 or broadcast:
+            flow.received += gap
+            flow.bridged += gap
+        elif _is_new_session(flow, session):
+            _start_anew(flow, sent)
+        flow.session = session
+        flow.last_used = now
+        if broadcast:
+            return
+        flow.endpoint.raise_limit(flow, True)
+        self.send_credit(flow)
+
+    # Nodes that go, time that passes
+
+    def lose_peer(self, peer: Peer) -> None:
+        """A node is gone: nobody waits for its requests. What it sent and is queued stays."""
+        for request in list(talk(peer).serving.values()):
+            if request.confirm:
+                self._finish_confirm(request)
+            else:
+                self._drop_request(request)
+        talk(peer).serving = {}
+        for flow in talk(peer).in_flows.values():
+            flow.endpoint.deactivate(flow)
+            flow.limit = flow.received + flow.endpoint.opening  # what it starts from if it comes back
+        self.reply_flows.pop(peer.node_id, None)
+
+    def _finish_confirm(self, request: Request) -> None:
+        """Its origin has the verdict "unknown"; the message itself is as good as any."""
+        assert request.timer is not None
+        self.timers.disarm(request.timer)
+        request.timer = None
+
+    def sweep(self, now: int) -> None:
+        """Idle origins give their window back, then are forgotten (section 7.1)."""
+        for peer in self._all_peers():
+            for uuid, flow in list(talk(peer).in_flows.items()):
+                idle = now - flow.last_used
+                if flow.queued or idle < codes.FLOW_RECLAIM_MS:
+                    continue
+                if flow.active:
+                    flow.endpoint.deactivate(flow)
+                    flow.limit = min(flow.limit, flow.received + flow.endpoint.opening)
+                if idle >= codes.FLOW_FORGET_IN_MS:
+                    del talk(peer).in_flows[uuid]
+
+    def has_flows(self) -> bool:
+        for peer in self._all_peers():
+            if talk(peer).in_flows or talk(peer).out_flows:
+                return True
+        return False
+
+    def check_receiver(self, receiver: Receiver) -> None:
+        """Raises ClosedError for a receiver that has been closed and emptied."""
+        if receiver.closed and not len(receiver.queue):
+            raise ClosedError("this receiver is closed")
+
+
+def _is_new_session(flow: InFlow, session: "LinkFace | None") -> bool:
+    """Whether the pair's link has ended and a younger one brings its next message: then an old number is not
+    late, but of an origin that has forgotten the pair.
+    """
+    last = flow.session
+    if last is None or session is None or last.state != codes.CLOSED:
+        return False
+    return session.number > last.number
+
+
+def _error(peer: Peer, id: int, code: int) -> Frame:
+    """The ERROR that a request ends with if it is not answered."""
+    out = Frame(codes.ERROR, peer.key, b"", 0, b"", codes.RAW, b"")
+    out.id = id
+    out.code = code
+    return out
+
+
+def _start_anew(flow: InFlow, received: int) -> None:
+    flow.received = received
+    flow.limit = received + flow.endpoint.opening
+
+
+def _short(node_id: bytes) -> str:
+    return "".join(["%02x" % byte for byte in node_id[:4]])

@@ -1,0 +1,150 @@
+"""The state of a node in plain values (ints, strings, bytes, lists, dicts): what the introspection endpoint
+answers.
+"""
+
+from busway.protocol.link.face import LinkFace
+from busway.protocol.messaging.correspondent import talk
+from busway.protocol.messaging.endpoints import Endpoint
+from busway.protocol.messaging.receiving import Receiving
+from busway.protocol.messaging.sender import Origin
+from busway.protocol.routing.mesh import Mesh
+from busway.protocol.routing.peers import Entry, Peer
+from busway.protocol.wire import codes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+
+def report(
+    origin: Origin,
+    receiving: Receiving,
+    dialled: "list[dict[str, object]]",
+    name_of: "Callable[[bytes], str] | None",
+    refused_at: int,
+    now: int,
+) -> "dict[str, object]":
+    """See docs/protocol.md, section 9.
+
+    Args: both sides of the node; `dialled` a map for each link that the adapter dials again; `name_of` gives
+    the name of an endpoint that is published to; `refused_at` when an incoming connection was refused last,
+    -1: none was; times in ms.
+    """
+    mesh = origin.mesh
+    me = origin.me
+    counters = dict(mesh.counters)
+    counters.update(mesh.router.counters)
+    counters.update(mesh.forwarder.counters)
+    counters.update(mesh.lookups.counters)
+    counters.update(origin.counters)
+    counters.update(receiving.counters)
+    published = origin.publisher.counts()
+    seen = [entry for entries in mesh.directory.by_uuid.values() for entry in entries]
+    return {
+        "node": me.node_id,
+        "incarnation": me.incarnation,
+        "label": me.label,
+        "bus": origin.host.bus,
+        "leaf": me.leaf,
+        "transit": mesh.router.transit,
+        "links": [_link(connection, now) for connection in mesh.connections],
+        "dialled": dialled,
+        "endpoints": [_endpoint(endpoint) for endpoint in receiving.endpoints.values()],
+        "published": [_published(receiving, uuid, published[uuid], name_of) for uuid in published],
+        "seen": [_entry(entry) for entry in seen],
+        "nodes": [_node(mesh, peer) for peer in mesh.routes.peers.values() if peer.hop is not None],
+        "counters": counters,
+        "comer_refused_ms": now - refused_at if refused_at >= 0 else -1,
+        "outstanding": len(origin.pending),
+    }
+
+
+def _link(connection: LinkFace, now: int) -> "dict[str, object]":
+    peer = connection.peer
+    return {
+        "peer": peer.node_id if peer is not None else b"",
+        "label": peer.label if peer is not None else "",
+        "leaf": peer.leaf if peer is not None else False,
+        "state": codes.STATE_NAMES[connection.state],
+        "realm": codes.REALM_NAMES[connection.realm],
+        "medium": connection.link.medium,
+        "address": connection.link.address,
+        "via": connection.via,
+        "dialled": connection.link.dialled,
+        "cost": connection.cost,
+        "lookups": connection.lookups,
+        "rtt_ms": connection.rtt_ms,
+        "age_ms": now - connection.opened_at if connection.opened_at >= 0 else -1,
+        "silent_ms": now - connection.last_read,
+        "keepalive_ms": connection.keepalive_ms,
+        "bytes_in": connection.bytes_in,
+        "bytes_out": connection.bytes_out,
+        "asleep_ms": max(0, connection.asleep_until - now) if connection.asleep_until >= 0 else -1,
+        "queued_bytes": connection.queued_bytes(),
+        "forwarded": connection.transit.passed,
+        "skipped_frames": connection.skipped_frames,
+        "dropped_answers": connection.dropped_answers,
+    }
+
+
+def _node(mesh: Mesh, peer: Peer) -> "dict[str, object]":
+    route = peer.route
+    hop = peer.hop.peer if peer.hop is not None else None
+    children = []
+    if route is not None:
+        for neighbour in mesh.router.neighbours:
+            if route in neighbour.children:
+                children.append(neighbour.link.peer.node_id)
+    return {
+        "node": peer.node_id,
+        "incarnation": peer.incarnation,
+        "label": peer.label,
+        "leaf": peer.leaf,
+        "via": hop.node_id if hop is not None else b"",
+        "realm": codes.REALM_NAMES[peer.metric >> 14],
+        "cost": peer.metric & 0x3FFF,
+        "seqno": route.distance >> 16 if route is not None and route.distance >= 0 else 0,
+        "offers": len(route.offers) if route is not None else 0,
+        "children": children,
+        "missed": sum([flow.missed + flow.bridged for flow in talk(peer).in_flows.values()]),
+        "versions": [line.version for line in peer.lines[1:]],
+    }
+
+
+def _endpoint(endpoint: Endpoint) -> "dict[str, object]":
+    receivers = endpoint.receivers
+    return {
+        "endpoint": endpoint.uuid,
+        "name": endpoint.name,
+        "kind": codes.KIND_NAMES[endpoint.kind],
+        "realm": codes.REALM_NAMES[endpoint.realm],
+        "cost": endpoint.cost,
+        "receivers": len(receivers),
+        "origins": len(endpoint.active),
+        "queued": endpoint.queued(),
+        "taken": sum([receiver.taken for receiver in receivers]),
+        "dropped": sum([receiver.dropped for receiver in receivers]),
+        "refused": sum([receiver.refused for receiver in receivers]),
+    }
+
+
+def _published(
+    receiving: Receiving, uuid: bytes, sent: int, name_of: "Callable[[bytes], str] | None"
+) -> "dict[str, object]":
+    entries = receiving.directory.by_uuid.get(uuid, [])
+    name = entries[0].name if entries else ""
+    if uuid in receiving.endpoints:
+        name = receiving.endpoints[uuid].name
+    elif not name and name_of is not None:
+        name = name_of(uuid)
+    return {"endpoint": uuid, "name": name, "sent": sent}
+
+
+def _entry(entry: Entry) -> "dict[str, object]":
+    return {
+        "endpoint": entry.uuid,
+        "name": entry.name,
+        "kind": codes.KIND_NAMES[entry.kind],
+        "realm": codes.REALM_NAMES[entry.realm],
+        "node": entry.peer.node_id,
+    }

@@ -1,0 +1,630 @@
+"""The origin's side of every message: whom it goes to, its number, whether it may go now, what becomes of it.
+
+A message that may not go yet (nobody has the endpoint, no credit, no room on the link) waits here, in order
+and bounded; the caller gets a token and, later, exactly one terminal Outcome. Knows a link as something with
+room.
+
+What must hold (docs/guarantees.md), and why it does:
+
+One outcome. A message with a token is in `pending` from `open` to `finish`, which takes it out and is the
+only way to OVER (the table in flows.py). In each state somebody ends it: UNRESOLVED the lookup or its time
+(unresolved.py), WAITING credit, room, its time or the loss of the node (`resume`, `lose_peer`), SENT the
+answer, the deadline or the loss of the node. So there is neither silence nor a second word.
+
+At most once. The table launches a message once, and only then it gets its number; the receiver takes each
+number of a pair once (receiving.py, `arrive`). 16 bits of it travel, compared as in RFC 1982: that is
+unambiguous while fewer than 32,768 of a pair are under way, and WINDOW_MAX is half of that.
+
+In order. What waits for one holder waits in one queue; a flow keeps its link while that stands, though a
+better one has come (`OutFlow.link`); on a link and through other nodes nothing passes anything of its lane
+(lanes.py). What comes late over a former way is seen by its number and refused.
+"""
+
+from busway.protocol import outcomes
+from busway.protocol.errors import FullError, WrongKindError
+from busway.protocol.messaging.anycast import Crowd
+from busway.protocol.messaging.correspondent import Correspondent, talk
+from busway.protocol.messaging.events import UndeliverableEvent
+from busway.protocol.messaging.flows import (
+    FINISHED,
+    LAUNCHED,
+    NEXT,
+    PARKED,
+    SENT,
+    UNPLACED,
+    UNRESOLVED,
+    WAITING,
+    OutFlow,
+    Pending,
+    Target,
+)
+from busway.protocol.messaging.host import MessagingHost
+from busway.protocol.messaging.publisher import Publisher
+from busway.protocol.messaging.replies import Answers
+from busway.protocol.messaging.sides import SenderSide
+from busway.protocol.messaging.tracing import Tracer
+from busway.protocol.messaging.unresolved import Unresolved
+from busway.protocol.outcomes import Outcome
+from busway.protocol.routing.mesh import Mesh
+from busway.protocol.routing.peers import Peer
+from busway.protocol.timers import Timers
+from busway.protocol.wire import codes
+from busway.protocol.wire.address import Address
+from busway.protocol.wire.messages import Frame, Options, signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from busway.protocol.link.face import LinkFace
+
+
+_ANSWERED = (outcomes.TAKEN, outcomes.REPLIED, outcomes.ENDED, outcomes.FAILED)
+_REALM_COST = 1 << 20  # a wider realm on the way weighs more than any cost
+
+
+class Origin(SenderSide):
+    """Resolves, numbers, holds back and follows up what this node sends."""
+
+    def __init__(self, host: MessagingHost, me: Correspondent, mesh: Mesh, timers: Timers) -> None:
+        super().__init__(host, me, mesh, timers)
+        self.unresolved = Unresolved(self)
+        self.arrived = self.unresolved.arrived
+        self.direct: "dict[Address, OutFlow]" = {}  # the one remote holder of an address, for Node.send
+        self.publisher = Publisher(self)
+        self.answers = Answers(self)
+        self.tracer = Tracer(self)
+        self.crowds: "dict[Address, Crowd]" = {}  # of those with several equally cheap holders
+        self._targets: "dict[Address, Target]" = {}
+        self._last_id = 0
+
+    # Resolution
+
+    def forget_target(self, address: Address) -> None:
+        """The holders of an address changed: resolve it anew, and let those go that waited for one."""
+        self._targets.pop(address, None)
+        self.direct.pop(address, None)
+        crowd = self.crowds.get(address)
+        if crowd is not None:
+            crowd.wake()
+
+    def target(self, address: Address, now: int) -> "Target | None":
+        found = self._targets.get(address)
+        if found is None:
+            found = self._build_target(address, now)
+            if found is not None:
+                self._targets[address] = found
+                if len(found.flows) == 1 and found.flows[0].peer is not self.me:
+                    self.direct[address] = found.flows[0]
+        return found
+
+    def _build_target(self, address: Address, now: int) -> "Target | None":
+        local = self.receiving.endpoints.get(address)
+        entries = self.directory.holders(address)
+        if local is not None and local.realm == codes.PROCESS:
+            entries = []  # what is meant for it are objects, which cannot leave
+        if local is None and not entries:
+            return None
+        target = Target(local.kind if local is not None else entries[0].kind)
+        if target.kind == codes.BROADCAST:
+            return target
+        best = -1
+        if local is not None:
+            best = local.cost
+            target.flows = [self.flow(self.me, address, local.opening, now)]
+        for entry in entries:
+            if entry.kind != target.kind or (local is not None and target.kind == codes.UNICAST):
+                continue
+            metric = entry.peer.metric
+            cost = (metric >> 14) * _REALM_COST + (metric & 0x3FFF) + entry.cost
+            if best < 0 or cost < best:
+                best = cost
+                target.flows = []
+            if cost == best:
+                target.flows.append(self.flow(entry.peer, entry.uuid, entry.credit, now))
+        return target if target.flows else None
+
+    def flow(self, peer: Peer, uuid: bytes, credit: int, now: int) -> OutFlow:
+        """The flow to an endpoint at a node, made if it is new."""
+        flow = talk(peer).out_flows.get(uuid)
+        if flow is None:
+            flow = OutFlow(self, peer, uuid, credit, now)
+            talk(peer).out_flows[uuid] = flow
+        return flow
+
+    def crowd(self, address: Address, now: int) -> "Crowd | None":
+        """The holders of an endpoint, if there are several to choose from."""
+        target = self.target(address, now)
+        if target is None or len(target.flows) < 2:
+            return None
+        crowd = self.crowds.get(address)
+        if crowd is None:
+            crowd = self.crowds[address] = Crowd(self, address)
+        if crowd.flows is not target.flows:
+            crowd.adopt(target.flows)
+        return crowd
+
+    def is_crowd(self, crowd: object, address: Address, now: int) -> bool:
+        return self.crowd(address, now) is crowd
+
+    def park_unresolved(self, pending: Pending, ttl_ms: int, now: int) -> None:
+        self.unresolved.park(pending, ttl_ms, now)
+
+    def settle_trace(self, pending: Pending, now: int) -> bool:
+        found = self.tracer.find(pending.out.endpoint, now)
+        if found is not None:
+            self.tracer.found(pending, found)
+        return found is not None
+
+    def flow_for(self, address: Address, node_id: bytes, now: int) -> "OutFlow | None":
+        """To the holder that is wanted, or the only one; None if there is none, or a crowd."""
+        if node_id:
+            return self._pinned_flow(address, node_id, now)
+        target = self.target(address, now)
+        if target is None:
+            return None
+        if target.kind == codes.BROADCAST:
+            raise WrongKindError("this endpoint is of kind broadcast: use publish")
+        return target.flows[0] if len(target.flows) == 1 else None
+
+    def _pinned_flow(self, address: Address, node_id: bytes, now: int) -> "OutFlow | None":
+        if node_id == self.me.node_id:
+            local = self.receiving.endpoints.get(address)
+            if local is not None and local.kind == codes.BROADCAST:
+                raise WrongKindError("this endpoint is of kind broadcast: use publish")
+            return self.flow(self.me, address, local.opening, now) if local is not None else None
+        peer = self.routes.peers.get(node_id)
+        if peer is None:
+            return None
+        entry = peer.entries.get(address)
+        if entry is None:
+            known = address == codes.INTROSPECTION
+            return self.flow(peer, address, codes.OPENING_CREDIT, now) if known else None
+        if entry.kind == codes.BROADCAST:
+            raise WrongKindError("this endpoint is of kind broadcast: use publish")
+        return self.flow(peer, entry.uuid, entry.credit, now)
+
+    # Sending
+
+    def ready(self, flow: OutFlow) -> bool:
+        """Whether the flow has credit and its link room. A local flow needs no link."""
+        if flow.sent >= flow.limit:
+            return False
+        hop = flow.hop
+        if hop is None or hop.state == codes.CLOSED:
+            hop = flow.link()
+        return flow.peer is self.me or (hop is not None and hop.queue.size < codes.QUEUE_SIZE_MAX)
+
+    def go(self, flow: OutFlow, out: Frame, now: int) -> bool:
+        """Transmit it, if nothing waits before it and the flow is ready."""
+        if flow.waiting.items or not self.ready(flow):
+            return False
+        self.transmit(flow, out, now)
+        return True
+
+    def submit(
+        self,
+        kind: int,
+        address: Address,
+        payload: object,
+        format: int,
+        type_id: bytes,
+        node_id: bytes,
+        ttl_ms: int,
+        timeout_ms: int,
+        window: int,
+        wait: bool,
+        now: int,
+    ) -> int:
+        """Send now, or park. Returns the token, 0 for a plain send that went; raises FullError,
+        WrongKindError.
+        """
+        if address in self.arrived:
+            self.unresolved.settle(address, now)  # those who waited go first
+        flow = self.flow_for(address, node_id, now)
+        crowd = None if node_id or flow is not None else self.crowd(address, now)
+        if crowd is not None:
+            flow = crowd.choose(kind, now)
+            goes = flow is not None
+        else:
+            goes = flow is not None and not flow.waiting.items and self.ready(flow)
+        if not goes and not wait and (flow is not None or crowd is not None):
+            raise FullError("the receiver's credit or the link's queue is used up: wait and send again")
+        key = b"" if flow is None else flow.peer.key
+        out = Frame(kind, key, address, 0, payload, format, type_id)
+        if kind == codes.SEND and goes and flow is not None:
+            self.transmit(flow, out, now)
+            return 0
+        pending = self.open(out)
+        pending.pinned = node_id
+        pending.window = window
+        if window:
+            out.options = Options()
+            out.options.window = window
+        if kind != codes.SEND:
+            pending.timeout_ms = timeout_ms
+            pending.expires = out.expires = now + timeout_ms
+        elif timeout_ms >= 0:
+            pending.expires = now + timeout_ms  # of the wait alone: what is accepted has no deadline
+        if flow is None and crowd is not None:
+            crowd.park(pending, now)
+        elif flow is None:
+            self.unresolved.park(pending, ttl_ms, now)
+        elif goes:
+            self.launch(flow, pending, now)
+        else:
+            self.park(flow, pending, now)
+        return pending.id
+
+    def open(self, out: Frame) -> Pending:
+        """Give a message a token under which its fate will be told."""
+        if len(self.pending) >= codes.OUTSTANDING_MAX:
+            raise FullError("65536 sends and requests are outstanding: wait for some to end")
+        self._last_id = self._last_id % codes.ID_MAX + 1
+        while self._last_id in self.pending:
+            self._last_id = self._last_id % codes.ID_MAX + 1
+        pending = Pending(self, self._last_id, out)
+        out.id = self._last_id
+        self.pending[self._last_id] = pending
+        return pending
+
+    def launch(self, flow: OutFlow, pending: Pending, now: int) -> None:
+        pending.flow = flow
+        pending.state = NEXT[pending.state, LAUNCHED]
+        pending.peer = flow.peer
+        pending.out.destination = flow.peer.key
+        if pending.out.kind == codes.CONFIRM or pending.out.kind == codes.REQUEST:
+            flow.open += 1
+            if pending.deadline < 0:
+                self.timers.arm(pending, pending.expires)
+            self.transmit(flow, pending.out, now)
+        else:
+            self.transmit(flow, pending.out, now)
+            if pending.state == SENT:  # else it failed at once, and that was its outcome
+                self.finish(pending, outcomes.ACCEPTED)
+
+    def transmit(self, flow: OutFlow, out: Frame, now: int) -> None:
+        """Number a message and hand it to its link, or to our own receivers. The flow is ready."""
+        flow.sent += 1
+        flow.last_used = now
+        if out.kind <= codes.REQUEST:
+            out.number = flow.sent
+        elif out.kind == codes.PART:
+            out.number = flow.sent - 1
+        hop = flow.hop
+        if hop is None:
+            assert flow.peer is self.me
+            self._deliver_here(out, now)
+        elif len(out.payload) > hop.limits.message_size_max:
+            flow.sent -= 1
+            self.too_large(hop, out)
+        else:
+            hop.enqueue(out)
+
+    def too_large(self, hop: "LinkFace", out: Frame) -> None:
+        """The link that is left takes no message that large: who waits for it hears so, here or there."""
+        if out.kind <= codes.REQUEST:
+            self.undeliverable(out, codes.MESSAGE_TOO_LARGE)
+            return
+        out.kind = codes.ERROR  # of the request that it was to answer
+        out.code = codes.MESSAGE_TOO_LARGE
+        out.options = None
+        out.payload = out.type_id = b""
+        out.format = codes.RAW
+        hop.enqueue(out)
+
+    def _deliver_here(self, out: Frame, now: int) -> None:
+        """A message of this node to itself: by reference, without a link."""
+        if out.kind <= codes.REQUEST:
+            self.receiving.arrive_local(out, now)
+        elif out.kind == codes.REPLY:
+            self.answers.reply(self.me, out.id, out.payload, out.format, out.type_id)
+        elif out.kind == codes.PART:
+            self.answers.part(self.me, out, now)
+        elif out.kind == codes.ERROR:
+            assert isinstance(out.payload, bytes)
+            self.answers.error(self.me, out.id, out.code, out.payload.decode(), now)
+        else:
+            self.answers.end(self.me, out.id, out.number & 0xFFFF, now)
+
+    def park(self, flow: OutFlow, pending: Pending, now: int) -> None:
+        """Hold a message until its flow has credit and its link room."""
+        pending.flow = flow
+        pending.state = NEXT[pending.state, PARKED]
+        pending.peer = flow.peer
+        pending.out.destination = flow.peer.key
+        flow.waiting.push(pending)
+        if pending.expires >= 0 and pending.deadline < 0:
+            self.timers.arm(pending, pending.expires)
+        self.await_room(flow, now)
+
+    def await_room(self, flow: OutFlow, now: int) -> None:
+        hop = flow.link()
+        if flow.sent < flow.limit:
+            if hop is not None:
+                hop.await_room(flow)
+            elif flow.peer is not self.me and flow not in talk(flow.peer).stalled:
+                talk(flow.peer).stalled.append(flow)
+        elif flow.endpoint and flow.deadline < 0:
+            self.timers.arm(flow, now + (1 if flow.in_doubt else flow.probe_ms))
+
+    def resume(self, flow: OutFlow, now: int, most: int = codes.OUTSTANDING_MAX) -> None:
+        """Credit or room has come: let go what waited, in order, `most` messages at the most."""
+        if flow.resuming:  # a message to ourselves freed credit: the loop that sent it goes on
+            return
+        flow.resuming = True
+        while most and len(flow.waiting) and self.ready(flow):
+            most -= 1
+            pending: Pending = flow.waiting.pop()
+            self.launch(flow, pending, now)
+        flow.resuming = False
+        if len(flow.waiting):
+            self.await_room(flow, now)
+        else:
+            flow.certain()
+            self.timers.disarm(flow)
+        crowd = self.crowds.get(flow.endpoint)
+        if crowd is not None:
+            crowd.pump(now)
+
+    def probe(self, flow: OutFlow, now: int) -> None:
+        """Blocked for long: ask the destination, in case credit or messages were lost, or counts differ."""
+        crowd = self.crowds.get(flow.endpoint)
+        waits = len(flow.waiting) or (crowd is not None and len(crowd.waiting))
+        if not waits or flow.sent < flow.limit:
+            return
+        self.counters["probes"] += 1
+        flow.probe_ms = codes.PROBE_MS if flow.in_doubt else min(flow.probe_ms * 2, codes.PROBE_MAX_MS)
+        flow.in_doubt = False
+        self.timers.arm(flow, now + flow.probe_ms)
+        hop = flow.link()
+        if hop is not None and hop.asleep_until >= 0:
+            return  # a day's probes would pile up
+        if flow.peer is self.me:
+            self.receiving.probed(None, self.me, flow.endpoint, flow.sent, now)
+            return
+        if hop is None:
+            return  # its way is lost
+        # Behind the messages that it counts.
+        hop.enqueue(signal(codes.PROBE, flow.peer.key, flow.endpoint, flow.sent))
+
+    def credit(self, peer: Peer, uuid: bytes, limit: int, now: int) -> None:
+        """CREDIT came: an absolute limit, so one that repeats or is older changes nothing."""
+        flow = talk(peer).out_flows.get(uuid)
+        if flow is None:
+            return
+        gain = (limit - flow.limit) & 0xFFFF
+        if 0 < gain < 0x8000:
+            flow.limit += gain
+            flow.certain()
+            self.resume(flow, now)
+
+    def enter(self, flow: "OutFlow | None", pending: Pending, now: int) -> bool:
+        """To its flow, or the crowd of those that may get it; it waits there if it must. False: there is
+        none.
+        """
+        crowd = None if pending.pinned or flow is not None else self.crowd(pending.out.endpoint, now)
+        if flow is None and crowd is None:
+            return False
+        self.timers.disarm(pending)  # of its waiting for an endpoint: its own time is set again
+        if crowd is not None:
+            crowd.park(pending, now)
+            crowd.pump(now)
+        else:
+            assert flow is not None
+            self.park(flow, pending, now)
+            self.resume(flow, now)
+        return True
+
+    # Outcomes
+
+    def finish(self, pending: Pending, status: int, code: int = 0, text: str = "") -> Outcome:
+        """The one terminal outcome of a pending message."""
+        if pending.state == WAITING and pending.flow is not None:
+            self._leave_flow(pending.flow, pending)
+        elif pending.state == WAITING:
+            self.crowds[pending.out.endpoint].waiting.remove(pending)
+        elif pending.state == SENT and codes.PUBLISH < pending.out.kind <= codes.REQUEST:
+            self._finish_request(pending, status)
+        elif pending.state == UNRESOLVED:
+            self.unresolved.remove(pending)
+        pending.state = NEXT[pending.state, FINISHED]
+        self.timers.disarm(pending)
+        self.pending.pop(pending.id, None)
+        outcome = Outcome(pending.id, status, code, text)
+        self.host.emit(outcome)
+        return outcome
+
+    def _leave_flow(self, flow: OutFlow, pending: Pending) -> None:
+        flow.waiting.remove(pending)
+        if not len(flow.waiting) and flow in talk(flow.peer).stalled:
+            talk(flow.peer).stalled.remove(flow)
+
+    def _finish_request(self, pending: Pending, status: int) -> None:
+        """One less is outstanding with a holder, which may be free for another now."""
+        flow = pending.flow
+        assert flow is not None
+        flow.open -= 1
+        if status in _ANSWERED:
+            flow.done += 1
+        crowd = self.crowds.get(flow.endpoint)
+        if crowd is not None:
+            crowd.wake()
+
+    def due(self, pending: Pending, now: int) -> None:
+        """A pending message's time is up."""
+        if pending.state == UNRESOLVED and (pending.expires < 0 or now < pending.expires or pending.has_ttl):
+            self.unresolved.fail(pending)
+        elif pending.window and pending.next_part != pending.consumed:
+            pending.expires = now + codes.PROBE_MS  # the program has parts to read: the wait is its own
+            self.timers.arm(pending, pending.expires)
+            if now - pending.window_told >= codes.PROBE_MAX_MS:
+                self.answers.tell_window(pending, now)
+        elif pending.out.kind == codes.REQUEST:
+            self.counters["timed_out"] += 1
+            if pending.state == SENT:
+                self.call_off(pending, now)
+            self.finish(pending, outcomes.TIMED_OUT, codes.EXPIRED)
+        elif pending.out.kind == codes.PUBLISH:
+            self.publisher.lose_patience(pending, now)
+        elif pending.state == SENT:
+            traced = pending.out.kind == codes.SIGNAL
+            self.finish(pending, outcomes.TIMED_OUT if traced else outcomes.UNKNOWN, codes.EXPIRED)
+        else:
+            self.finish(pending, outcomes.UNDELIVERED, codes.EXPIRED)
+
+    def cancel(self, token: int, now: int) -> None:
+        """The caller no longer wants it; a token that is over is ignored."""
+        pending = self.pending.get(token)
+        if pending is None:
+            return
+        if pending.state == SENT and pending.out.kind == codes.REQUEST:
+            self.call_off(pending, now)
+        pending.out.cancelled = True
+        self.finish(pending, outcomes.CANCELLED)
+
+    def call_off(self, pending: Pending, now: int) -> None:
+        """CANCEL, on the same way as the request and behind it."""
+        out = pending.out
+        if pending.peer is self.me:
+            self.receiving.cancelled(self.me, pending.id)
+            return
+        assert pending.flow is not None
+        hop = pending.flow.link()
+        if hop is not None:  # else its way is lost
+            hop.enqueue(signal(codes.CANCEL, out.destination, out.endpoint, 0, pending.id))
+
+    def undeliverable(self, out: Frame, reason: int) -> None:
+        """A message of ours that had been accepted will not arrive."""
+        if out.kind <= codes.REQUEST:
+            self.counters["undeliverable"] += 1
+        pending = self.pending.get(out.id) if out.id else None
+        if pending is not None and pending.out is out:
+            late = reason == codes.EXPIRED and out.kind == codes.REQUEST
+            self.finish(pending, outcomes.TIMED_OUT if late else outcomes.UNDELIVERED, reason)
+        elif out.kind == codes.SEND:
+            node_id = out.destination[: codes.ID_SIZE]
+            self.host.emit(UndeliverableEvent(out.endpoint, node_id, out.number, reason))
+
+    # Nodes that go, time that passes
+
+    def lose_peer(self, peer: Peer, unsent: "list[Frame]", now: int) -> None:
+        """A node is gone: what was not written failed, what waited finds another way, what was written is
+        told as it is.
+        """
+        for out in unsent:
+            self.undeliverable(out, codes.NO_ROUTE)
+        for flow in list(talk(peer).out_flows.values()):
+            flow.limit = min(flow.limit, flow.sent)
+            self._empty(flow, now)
+        for pending in list(self.pending.values()):
+            if pending.peer is peer and pending.state != UNRESOLVED:
+                unknown = pending.out.kind == codes.CONFIRM
+                ran = pending.out.kind == codes.REQUEST and pending.state == SENT
+                reason = codes.LOST_AFTER_SENDING if ran else codes.NO_ROUTE
+                self.finish(pending, outcomes.UNKNOWN if unknown else outcomes.UNDELIVERED, reason)
+
+    def withdrawn(self, peer: Peer, uuid: bytes, now: int) -> None:
+        """An endpoint is gone from a node. Its numbers go on where they were if it comes back; at this node,
+        where nothing is on its way, they start anew on both sides.
+        """
+        self.forget_target(uuid)
+        flow = talk(peer).out_flows.get(uuid)
+        if peer is self.me:
+            talk(peer).out_flows.pop(uuid, None)
+        if flow is not None:
+            flow.limit = min(flow.limit, flow.sent)
+            self._empty(flow, now)
+
+    def announced(self, peer: Peer, uuid: bytes, credit: int, new: bool, now: int) -> None:
+        """An endpoint appeared (`new`), or changed, or is told again over another link."""
+        self.forget_target(uuid)
+        flow = talk(peer).out_flows.get(uuid)
+        if new and flow is not None:
+            flow.opening = credit
+            flow.limit = max(flow.limit, flow.sent + credit)  # CREDIT may have come before
+            flow.in_doubt = True  # the destination may not know that we lost it
+        self._leave_losers(uuid, now)
+        self.unresolved.settle(uuid, now)
+
+    def _leave_losers(self, uuid: bytes, now: int) -> None:
+        """Messages that wait for a holder that lost a conflict go to the other now, before what is sent
+        later.
+        """
+        entries = self.directory.by_uuid[uuid]
+        if len(entries) > 1:
+            counting = self.directory.holders(uuid)
+            if len(counting) == len(entries):
+                return  # nobody lost: the common case, and there may be thousands
+            for entry in list(entries):
+                flow = talk(entry.peer).out_flows.get(uuid)
+                if flow is not None and entry not in counting:
+                    self._empty(flow, now)
+
+    def _empty(self, flow: OutFlow, now: int) -> None:
+        self.timers.disarm(flow)
+        flow.hop = None
+        for item in flow.waiting.drain():
+            self.reroute(item, now)
+
+    def finish_parked(self, item: object) -> None:
+        """A part that waited for credit is no longer wanted."""
+        assert isinstance(item, Pending)
+        self.finish(item, outcomes.CANCELLED)
+
+    def undelivered(self, peer: Peer, uuid: bytes, seq: int, reason: int, now: int) -> None:
+        """UNDELIVERABLE came: tell the program, with the number widened again."""
+        flow = talk(peer).out_flows.get(uuid)
+        if flow is None:
+            self.counters["unknown_reply"] += 1
+            return
+        wide = flow.sent - ((flow.sent - seq) & 0xFFFF)
+        if wide < 1:  # never sent
+            self.counters["unknown_reply"] += 1
+            return
+        self.counters["undeliverable"] += 1
+        self.host.emit(UndeliverableEvent(uuid, peer.node_id, wide, reason))
+        if reason == codes.NO_ENDPOINT:
+            self.lookups.refused(peer, uuid, now)
+
+    def reroute(self, pending: Pending, now: int) -> None:
+        pending.flow = None
+        pending.state = NEXT[pending.state, UNPLACED]
+        try:
+            flow = self.flow_for(pending.out.endpoint, pending.pinned, now)
+        except WrongKindError:
+            flow = None
+        abroad = flow is not None and flow.peer is not self.me
+        if (abroad and pending.out.format == codes.OBJECT) or not self.enter(flow, pending, now):
+            self.finish(pending, outcomes.UNDELIVERED, codes.NO_ROUTE)
+
+    def sweep(self, now: int) -> None:
+        """Idle pairs fall back to their opening credit; those whose endpoint is gone are forgotten."""
+        self._sweep_flows(talk(self.me).out_flows, now)
+        self._sweep_flows(self.publisher.flows, now)
+        self._sweep_flows(self.publisher.unheard, now)
+        for uuid, crowd in list(self.crowds.items()):
+            if not len(crowd.waiting) and uuid not in self._targets:
+                del self.crowds[uuid]
+        for peer in self.routes.peers.values():
+            self._sweep_flows(talk(peer).out_flows, now)
+
+    def _sweep_flows(self, flows: "dict[bytes, OutFlow]", now: int) -> None:
+        for uuid, flow in list(flows.items()):
+            idle = now - flow.last_used
+            if len(flow.waiting) or idle < codes.FLOW_FALLBACK_MS:
+                continue
+            if flow.limit > flow.sent + flow.opening:
+                flow.limit = flow.sent + flow.opening
+                flow.in_doubt = True
+            if idle >= codes.FLOW_FORGET_OUT_MS and not flow.is_announced(self.directory):
+                del flows[uuid]
+                self.forget_target(uuid)
+
+    def close(self) -> None:
+        """Everything outstanding ends, once."""
+        for crowd in self.crowds.values():
+            crowd.waiting.drain()
+        for pending in list(self.pending.values()):
+            if pending.flow is not None:
+                pending.flow.waiting.drain()  # all at once: one by one would take a second for each 30,000
+            unknown = pending.out.kind == codes.CONFIRM and pending.state == SENT
+            self.finish(pending, outcomes.UNKNOWN if unknown else outcomes.UNDELIVERED, codes.BUS_CLOSED)

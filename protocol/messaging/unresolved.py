@@ -1,0 +1,126 @@
+"""Messages to an endpoint that nobody is known to have: they wait for one to appear (ttl), or for the word
+that there is none.
+
+The origin's side; who is asked, and what is answered, is in lookups.py.
+"""
+
+from busway.protocol import outcomes
+from busway.protocol.errors import WrongKindError
+from busway.protocol.messaging.flows import NEXT, UNPLACED, Pending
+from busway.protocol.messaging.sides import SenderSide
+from busway.protocol.wire import codes
+from busway.protocol.wire.address import Address
+
+
+class Unresolved:
+    """The messages that wait, by address, in the order of sending."""
+
+    __slots__ = ("_origin", "arrived", "waiting")
+
+    def __init__(self, origin: SenderSide) -> None:
+        self._origin = origin
+        self.waiting: "dict[Address, list[Pending]]" = {}
+        self.arrived: "dict[Address, bool]" = {}  # our own endpoints that some of these wait for no longer
+
+    def park(self, pending: Pending, ttl_ms: int, now: int) -> None:
+        address = pending.out.endpoint
+        pending.state = NEXT[pending.state, UNPLACED]
+        pending.has_ttl = ttl_ms > 0
+        asked = self._look_up(pending, now)
+        if pending.has_ttl and address not in pending.asked and address != codes.INTROSPECTION:
+            pending.asked.append(address)  # when that node comes, those who are asked say what it has
+            self._origin.lookups.ask(address, now)
+        if not pending.has_ttl and not self._origin.syncing and not asked:
+            self.fail(pending)
+            return
+        self.waiting.setdefault(address, []).append(pending)
+        until = now + (ttl_ms or codes.SYNC_MS)
+        self._origin.timers.arm(pending, until if pending.expires < 0 else min(until, pending.expires))
+
+    def _look_up(self, pending: Pending, now: int) -> bool:
+        """Ask for the node that is wanted, then for the endpoint; False if there is nobody to ask, any
+        more.
+        """
+        wanted = pending.out.endpoint
+        pinned = pending.pinned
+        if pinned and pinned != self._origin.me.node_id and pinned not in self._origin.routes.peers:
+            wanted = pinned
+        if wanted in pending.asked or wanted == codes.INTROSPECTION:
+            return False
+        pending.asked.append(wanted)
+        return self._origin.lookups.ask(wanted, now)
+
+    def ask_again(self, now: int) -> None:
+        """There is somebody new to ask."""
+        for waiting in list(self.waiting.values()):
+            for pending in list(waiting):
+                pending.asked = []
+                self._look_up(pending, now)
+
+    def looked_up(self, id: bytes, now: int) -> None:
+        """A lookup is over: those who waited for it go, or fail."""
+        for address, waiting in list(self.waiting.items()):
+            for pending in list(waiting):
+                if address == id or pending.pinned == id:
+                    waiting.remove(pending)
+                    self._settle_one(pending, now)
+            if not waiting and self.waiting.get(address) is waiting:
+                del self.waiting[address]
+            for pending in list(self.waiting.get(address, [])):
+                over = id in pending.asked and not pending.has_ttl and not self._origin.syncing
+                if over and not self._look_up(pending, now) and not self._is_asking(pending):
+                    self.fail(pending)
+
+    def _is_asking(self, pending: Pending) -> bool:
+        for id in pending.asked:
+            if id in self._origin.lookups.queries:
+                return True
+        return False
+
+    def fail(self, pending: Pending) -> None:
+        gone = (
+            pending.pinned
+            and pending.pinned not in self._origin.routes.peers
+            and pending.pinned != self._origin.me.node_id
+        )
+        lost = gone or self._origin.lookups.offline()
+        self._origin.finish(pending, outcomes.UNDELIVERED, codes.NO_ROUTE if lost else codes.NO_ENDPOINT)
+
+    def settle(self, address: Address, now: int) -> None:
+        """The holders of an address changed: let those go that waited for one."""
+        self.arrived.pop(address, None)
+        for pending in self.waiting.pop(address, []):
+            self._settle_one(pending, now)
+
+    def _settle_one(self, pending: Pending, now: int) -> None:
+        if pending.out.kind == codes.SIGNAL:
+            if not self._origin.settle_trace(pending, now):
+                self.waiting.setdefault(pending.out.endpoint, []).append(pending)
+            return
+        try:
+            flow = self._origin.flow_for(pending.out.endpoint, pending.pinned, now)
+        except WrongKindError:
+            self._origin.finish(pending, outcomes.UNDELIVERED, codes.WRONG_KIND)
+            return
+        if not self._origin.enter(flow, pending, now):
+            self.waiting.setdefault(pending.out.endpoint, []).append(pending)
+
+    def synced(self, now: int) -> None:
+        """Every link has finished its first directory exchange: now "nobody has it" is known."""
+        for address, waiting in list(self.waiting.items()):
+            waiting_on = [pending for pending in waiting if pending.has_ttl or self._is_asking(pending)]
+            if waiting_on:
+                self.waiting[address] = waiting_on
+            else:
+                del self.waiting[address]
+            for pending in waiting:
+                if pending not in waiting_on:
+                    self.fail(pending)
+
+    def remove(self, pending: Pending) -> None:
+        address = pending.out.endpoint
+        waiting = self.waiting.get(address)
+        if waiting is not None and pending in waiting:
+            waiting.remove(pending)
+            if not waiting:
+                del self.waiting[address]

@@ -1,0 +1,71 @@
+"""Bytes of a packet: COBS, which frees it of zeros, and its two checksums. Pure functions; knows no packet's
+meaning.
+
+Source: S. Cheshire, M. Baker, Consistent Overhead Byte Stuffing, IEEE/ACM Transactions on Networking 7(2)
+(1999).
+"""
+
+import binascii
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+
+def encode(data: bytes) -> bytes:
+    """`data` without zeros: one byte longer, and one more for each 254 bytes in a row that are not zero."""
+    parts: "list[bytes]" = []
+    pieces = data.split(b"\0")
+    last = len(pieces) - 1
+    for number, piece in enumerate(pieces):
+        pos = 0
+        size = len(piece)
+        while size - pos >= 254:
+            parts.append(b"\xff")
+            parts.append(piece[pos : pos + 254])
+            pos += 254
+        if (
+            number < last or pos < size or not pos
+        ):  # a full block at the very end needs no empty one behind it
+            parts.append(bytes((size - pos + 1,)))
+            parts.append(piece[pos:])
+    return b"".join(parts)
+
+
+def decode(data: bytes) -> bytes:
+    """The bytes that `encode` was given; b"" if `data`, which holds no zero, is no COBS."""
+    parts: "list[bytes]" = []
+    pos = 0
+    end = len(data)
+    while pos < end:
+        code = data[pos]
+        stop = pos + code
+        if stop > end or not code:
+            return b""
+        parts.append(data[pos + 1 : stop])
+        if code < 255 and stop < end:
+            parts.append(b"\0")
+        pos = stop
+    return b"".join(parts)
+
+
+_NIBBLES = (
+    0x0000, 0x1021, 0x2042, 0x3063, 0x4084, 0x50A5, 0x60C6, 0x70E7,
+    0x8108, 0x9129, 0xA14A, 0xB16B, 0xC18C, 0xD1AD, 0xE1CE, 0xF1EF,
+)  # fmt: skip
+
+
+def crc16_by_table(data: bytes, value: int) -> int:
+    """CRC-16 with the polynomial 0x1021, most significant bit first, going on from `value`."""
+    for byte in data:
+        value = (value << 4 & 0xFFFF) ^ _NIBBLES[value >> 12 ^ byte >> 4]
+        value = (value << 4 & 0xFFFF) ^ _NIBBLES[value >> 12 ^ byte & 15]
+    return value
+
+
+crc16: "Callable[[bytes, int], int]" = getattr(binascii, "crc_hqx", crc16_by_table)  # boards have no crc_hqx
+
+
+def crc32(data: bytes, value: int) -> int:
+    """CRC-32 of IEEE 802.3, as zlib's, going on from `value`."""
+    return binascii.crc32(data, value) & 0xFFFFFFFF

@@ -1,0 +1,228 @@
+"""The state machine of a packet link: a Connection whose stream travels in packets (packets.py).
+
+Knows when a session begins and ends, and who is asleep; nothing of frames and packets themselves.
+"""
+
+from busway.protocol.errors import Refusal
+from busway.protocol.link.authenticator import Authenticator
+from busway.protocol.link.connection import Connection
+from busway.protocol.link.face import LinkHost
+from busway.protocol.link.link import Link
+from busway.protocol.link.outbox import Unrepeated
+from busway.protocol.packet.noise import ListeningLayer
+from busway.protocol.packet.packets import NONCE_SIZE, PacketLayer
+from busway.protocol.timers import Call
+from busway.protocol.wire import codes
+from busway.protocol.wire.hello import Limits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from busway.protocol.outcomes import Event
+
+_ECHO = (
+    b"error 4 (SELF): this line gives back what is written to it: TX and RX are joined, or a transceiver"
+    b" hears itself\n"
+)
+_NOISE = (
+    b"what comes over this line is neither packets nor text: is the rate (baud) the same at both ends, and"
+    b" ground joined to ground?\n"
+)
+_NOISE_MIN = 4  # pieces of it before anybody has answered; a chip's boot loader makes fewer
+_LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
+
+
+class _BesideTheStream(Unrepeated):
+    """The packets of a layer that carry what may be lost."""
+
+    __slots__ = ("_layer",)
+
+    def __init__(self, layer: PacketLayer) -> None:
+        self._layer = layer
+
+    def body_max(self) -> int:
+        return self._layer.body_max()
+
+    def offer(self, body: bytes) -> None:
+        self._layer.offer(body)
+
+    def pulled(self) -> int:
+        return self._layer.pulled
+
+    def acked(self) -> int:
+        return self._layer.acked
+
+
+class PacketConnection(Connection):
+    """As `Connection`; made by `Node.connection` for a link of sort "packet".
+
+    It waits for its peer for ever. When the peer starts anew it ends with RESTARTED and is `done` at once:
+    make another one on the same channel.
+    """
+
+    def __init__(
+        self, host: LinkHost, link: Link, authenticator: Authenticator, limits: Limits, now: int
+    ) -> None:
+        layer = ListeningLayer(authenticator.nonce[:NONCE_SIZE], link.mtu, link.window, now)
+        self._layer = layer
+        self._packet_timer = Call(
+            self._packets_due
+        )  # their repetition, an acknowledgement, a peer that comes
+        self._now = now
+        super().__init__(host, link, authenticator, _packet_limits(limits), now)
+        self.outbox.layer = _BesideTheStream(layer)
+        self.waits_for_peer = True  # nobody has answered yet
+        self._echo_told = self._noise_told = False
+        self.broadcast_size_max = codes.PACKET_BROADCAST_SIZE_MAX
+        host.timers.disarm(self)
+
+    @property
+    def done(self) -> bool:
+        """True when nothing will be read or written any more."""
+        return self.state == codes.CLOSED and not self.outbox.has_bytes() and self._layer.settled()
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether `data_to_send` has something now."""
+        return self._layer.wants_write() or (self._layer.has_room() and self._stream_wants_write())
+
+    def _stream_wants_write(self) -> bool:
+        if self.outbox.has_bytes():
+            return True
+        if self.state == codes.OPEN:
+            return self.outbox.has_messages() or self._pong >= 0
+        return self.state == codes.CLOSING and bool(self._goodbye)
+
+    def receive_data(self, data: "bytes | bytearray | memoryview", now: int) -> "list[Event]":
+        """Take in bytes, or one packet, at time `now` in ms. Never raises for what they are."""
+        layer = self._layer
+        self.bytes_in += len(data)
+        stream = layer.receive(bytes(data), now)
+        if layer.heard_at > self.last_read:
+            self.last_read = layer.heard_at
+            self._suspect = False
+        self._note_texts()
+        if self.state != codes.CLOSED:
+            self._go_on(stream, now)
+        self._arm()
+        if self.state == codes.CLOSED or self.wants_write:
+            self.touch()
+        return self.host.take_events()
+
+    def _go_on(self, stream: bytes, now: int) -> None:
+        """Take in what has come, for the link is live."""
+        layer = self._layer
+        if layer.restarted:
+            self._end(codes.RESTARTED, "the other side has started anew", True, now)
+        elif layer.wrong_version >= 0:
+            text = "the other side speaks version %d of packet links: update the older one"
+            self._end(codes.BAD_VERSION, text % layer.wrong_version, False, now)
+        elif layer.established:
+            if self.waits_for_peer:
+                self.waits_for_peer = False
+                self.host.timers.arm(self, now + codes.HELLO_TIMEOUT_MS)
+                self.host.peer_answered(self, now)
+            if stream:
+                self.asleep_until = -1
+                if self.waits_for is not None:
+                    self._hold(stream, now)
+                else:
+                    self._take_in(stream, now)
+                layer.pause(self.asleep_until >= 0)
+            if layer.frames:
+                self._take_frames(layer, now)
+
+    def _take_frames(self, layer: PacketLayer, now: int) -> None:
+        """Messages that came in packets of their own."""
+        frames = layer.frames
+        layer.frames = []
+        self.best_effort = True
+        for body in frames:
+            live = 1 << self.state & _LIVE and self.waits_for is None
+            if not body or not live or body[0] & 0xE0 != 0x80:
+                self.skipped_frames += 1  # SEND and PUBLISH only, and no other is sent
+                continue
+            try:
+                self._frame(body[0], body, 1, len(body), now)
+            except Refusal as refusal:
+                self.fail(refusal.code, refusal.text, now)
+        self.best_effort = False
+
+    def is_busy(self) -> bool:
+        """Whether so much waits already that a best-effort message would be old when it leaves."""
+        return self._layer.asleep or self.queued_bytes() > codes.BEST_EFFORT_SIZE_MAX
+
+    def data_to_send(self, size_max: int, now: int) -> bytes:
+        """Bytes to write now: at most `size_max` bytes; on a link of whole packets one packet."""
+        self.flush_wanted = False
+        self._now = now
+        data = self._layer.write(self._pull, size_max, now)
+        self._arm()
+        self.bytes_out += len(data)
+        return data
+
+    def _pull(self, size_max: int) -> bytes:
+        return self._stream_to_send(size_max, self._now)
+
+    def _arm(self) -> None:
+        deadline = self._layer.deadline()
+        if deadline < 0:
+            self.host.timers.disarm(self._packet_timer)
+        elif deadline != self._packet_timer.deadline:
+            self.host.timers.arm(self._packet_timer, deadline)
+
+    def _packets_due(self, now: int) -> None:
+        self._layer.handle_timer(now)
+        self._note_texts()
+        self._arm()
+        self.touch()
+
+    def _note_texts(self) -> None:
+        layer = self._layer
+        for text in layer.texts:
+            self.host.log_came(self, text)
+        layer.texts = []
+        if layer.echoed and not self._echo_told:
+            self._echo_told = True  # a real peer may share such a line: it goes on
+            self.host.log_came(self, _ECHO)
+        if layer.damaged >= _NOISE_MIN and self.waits_for_peer and not self._noise_told:
+            self._noise_told = True
+            self.host.log_came(self, _NOISE)
+
+    def log(self, text: bytes) -> None:
+        """Show `text` to people at the other end, who get a LogEvent. What does not fit 8 packets is dropped
+        and counted.
+        """
+        if self.state == codes.OPEN:
+            self._layer.log(text)
+            self.touch()
+
+    def _drop_bytes(self, now: int) -> None:
+        super()._drop_bytes(now)
+        self._layer.stop()
+        self.host.timers.disarm(self._packet_timer)
+
+    def _end(self, code: int, text: str, by_peer: bool, now: int) -> None:
+        super()._end(code, text, by_peer, now)
+        if code == codes.RESTARTED or not self._layer.established:
+            self._drop_bytes(now)
+        else:
+            self._layer.pause(False)
+            self.host.timers.arm(self, now + codes.LINGER_MS)  # for the acknowledgement of what was said last
+
+    def fire(self, now: int) -> None:
+        """The link's timer, or the end of its patience with the last packets."""
+        if self.state == codes.CLOSED:
+            self._drop_bytes(now)
+            self.touch()
+        else:
+            super().fire(now)
+
+
+def _packet_limits(limits: Limits) -> Limits:
+    """Frames short enough that they do not keep others waiting."""
+    return Limits(
+        min(limits.frame_size_max, codes.PACKET_FRAME_SIZE_MAX),
+        limits.message_size_max,
+        limits.aliases_max,
+        limits.partials_max,
+    )

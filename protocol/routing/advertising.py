@@ -1,0 +1,309 @@
+"""Advertisements of nodes and endpoints between two neighbours: ROUTES, SYNC and DIRECTORY frames, one object
+for each link (sections 4 and 10).
+
+Bytes only: which routes are told is decided in router.py, what becomes of what is read in mesh.py. Everything
+is written from the state as it is then, never from a queue.
+"""
+
+from busway.protocol.errors import Refusal
+from busway.protocol.link.face import LinkFace, News
+from busway.protocol.routing.peers import Entry, Line, Peer
+from busway.protocol.routing.router import PARENT, WIDE, Child, Neighbour, Route
+from busway.protocol.routing.topology import Topology
+from busway.protocol.wire import codes
+from busway.protocol.wire.aliases import AliasWriter, node_reader
+from busway.protocol.wire.entries import LABEL, read_entry, read_line, read_route
+from busway.protocol.wire.fields import Reader, frame, text8, u16, varint
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from busway.protocol.wire.messages import HaveFrame
+
+_LEAF = 0x10
+_MORE = 0x20
+
+_NODE_SIZE = 1 + 3 + codes.KEY_SIZE  # of a node's number that is being bound
+
+
+def adverts(link: LinkFace) -> "Advertiser":
+    """The advertisements of a link."""
+    news = link.news
+    assert isinstance(news, Advertiser)
+    return news
+
+
+class Advertiser(News):
+    """The advertisements of one link in both directions."""
+
+    __slots__ = (
+        "_stages",
+        "_gone",
+        "_lines",
+        "connection",
+        "mesh",
+        "neighbour",
+        "peer",
+        "pruned",
+        "watched",
+    )
+
+    def __init__(self, connection: LinkFace, mesh: Topology) -> None:
+        self.connection = connection
+        self.peer: "Peer | None" = None  # once the handshake is over
+        self.watched: "dict[bytes, HaveFrame | None]" = {}  # what the peer asked for, and its last HAVE
+        self.pruned: "dict[bytes, bool]" = {}  # source and uuid of the broadcasts that it does not want
+        self.mesh = mesh
+        self.due = False
+        self.neighbour = Neighbour(connection, 0, 0, False)
+        self.reader = node_reader(b"", b"", codes.ROUTES_MAX)
+        self._stages = 0  # of SYNC that are to be written, as bits
+        self._gone: "dict[bytes, bool]" = {}  # nodes that a leaf is to hear the end of
+        self._lines: "dict[Route, bool]" = {}  # sources whose lines have news for this neighbour
+
+    def open(self, peer: Peer, stage: int) -> None:
+        """The handshake is over; `stage` is the SYNC that this side begins with."""
+        self.peer = peer
+        connection = self.connection
+        me = self.mesh.me.key
+        self.neighbour = Neighbour(connection, connection.realm, connection.cost, peer.leaf)
+        self.neighbour.slow = connection.lookups
+        self.reader = node_reader(me, peer.key, connection.nodes_max())
+        self._stages = 1 << stage
+        self.due = True
+
+    # Writing
+
+    def note(self) -> None:
+        """There is something to write."""
+        self.due = True
+        self.connection.touch()
+
+    def note_stub(self, stub: bool) -> None:
+        """Say whether this node passes anything on (SYNC 4 and 5)."""
+        self._stages = self._stages & ~0x30 | (0x10 if stub else 0x20)
+        self.note()
+
+    def note_lines(self, route: Route) -> None:
+        """A source's lines have changed, or its child asked for them."""
+        self._lines[route] = True
+        self.note()
+
+    def note_gone(self, key: bytes) -> None:
+        """A node that the leaf at the other end has heard of cannot be reached any more."""
+        if key in self.connection.nodes.numbers or key in self.reader.ids:
+            self._gone[key] = True
+            self.note()
+
+    def write(self, nodes: AliasWriter, parts: "list[bytes]", size: int, size_max: int) -> int:
+        size = self._write(nodes, parts, size, size_max)
+        neighbour = self.neighbour
+        told = not (neighbour.dirty or neighbour.acks_due or neighbour.requests)
+        self.due = not told or bool(self._stages or self._lines or self._gone)
+        return size
+
+    def _write(self, nodes: AliasWriter, parts: "list[bytes]", size: int, size_max: int) -> int:
+        size = self._write_routes(nodes, parts, size, size_max)
+        if self.neighbour.dirty:
+            return size
+        size = self._write_syncs(parts, size, 2)
+        for route in list(self._lines):
+            if size >= size_max:
+                return size
+            del self._lines[route]
+            size = self._write_node(route, parts, size)
+        return self._write_syncs(parts, size, 5)
+
+    def _write_syncs(self, parts: "list[bytes]", size: int, last: int) -> int:
+        for stage in range(1, last + 1):
+            if self._stages >> stage & 1:
+                self._stages &= ~(1 << stage)
+                parts.append(bytes((2, codes.SYNC, stage)))
+                size += 3
+        return size
+
+    def _write_routes(self, nodes: AliasWriter, parts: "list[bytes]", size: int, size_max: int) -> int:
+        neighbour = self.neighbour
+        entries: "list[bytes]" = []
+        room = size_max - size
+        for route in self.mesh.router.news(neighbour):
+            if room <= 0:
+                neighbour.dirty[route] = True
+                continue
+            entries.append(self._encode_route(route, nodes))
+            room -= len(entries[-1])
+        for route, wanted in neighbour.requests.items():
+            kind = codes.SEQREQ_WIDE if wanted & WIDE else codes.SEQREQ
+            entries.append(bytes((kind,)) + nodes.write(route.key) + u16(wanted))
+        neighbour.requests = {}
+        for key in self._gone:
+            entries.append(bytes((codes.RETRACT,)) + nodes.write(key))
+        self._gone = {}
+        if (
+            neighbour.acks_due and not neighbour.dirty
+        ):  # news first: who forgets a distance may need it for them
+            neighbour.acks_due = False
+            entries.append(bytes((codes.ACK,)) + u16(neighbour.processed))
+        return self._pack(bytes((codes.ROUTES,)), entries, parts, size)
+
+    def _pack(self, head: bytes, entries: "list[bytes]", parts: "list[bytes]", size: int) -> int:
+        """Entries joined into as few frames as they fit in."""
+        body = head
+        for entry in entries:
+            if len(body) + len(entry) > self.connection.limits.frame_size_max:
+                size = _append(parts, size, body)
+                body = head
+            body += entry
+        return _append(parts, size, body) if entries else size
+
+    def _encode_route(self, route: Route, nodes: AliasWriter) -> bytes:
+        told = self.mesh.router.tell(self.neighbour, route)
+        node = nodes.write(route.key)
+        if told >= 0:
+            return bytes((codes.UPDATE,)) + node + u16(told >> 16) + u16(told)
+        if told != PARENT:
+            return bytes((codes.RETRACT,)) + node
+        peer = self.mesh.peer_on(route)
+        versions = [0, 0, 0]
+        if peer is not None:
+            for realm in range(self.connection.realm, codes.GLOBAL + 1):
+                versions[realm - 1] = peer.lines[realm].version
+        if not any(versions):
+            return bytes((codes.PARENT,)) + node
+        return bytes((codes.PARENT_WITH,)) + node + b"".join([varint(version) for version in versions])
+
+    def _write_node(self, route: Route, parts: "list[bytes]", size: int) -> int:
+        """The lines of a source, from the versions on that its child has. A leaf without a label has an empty
+        one: what it is stands beside that.
+        """
+        child = self.neighbour.children.get(route)
+        peer = self.mesh.peer_on(route)
+        if child is None or peer is None or (self.neighbour.slow and not self.mesh.leaf):
+            return size
+        for realm in range(self.connection.realm, codes.GLOBAL + 1):
+            if peer.lines[realm].version > child.versions[realm]:
+                size = self._write_line(peer, realm, child, parts, size)
+        if not child.knows_label and (peer.label or peer.leaf):
+            size = self._write_label(peer, child, parts, size)
+        return size
+
+    def _write_label(self, peer: Peer, child: Child, parts: "list[bytes]", size: int) -> int:
+        child.knows_label = True
+        version = varint(child.versions[codes.GLOBAL])
+        body = self._line_head(peer, codes.GLOBAL, LABEL) + text8(peer.label) + version + version
+        return _append(parts, size, body)
+
+    def _line_head(self, peer: Peer, realm: int, flags: int) -> bytes:
+        if peer.leaf:
+            flags |= _LEAF
+        return bytes((codes.DIRECTORY, realm | flags)) + self.connection.nodes.write(peer.key)
+
+    def _write_line(self, peer: Peer, realm: int, child: Child, parts: "list[bytes]", size: int) -> int:
+        """The part of a line that the child lacks, in as many frames as it takes."""
+        line: Line = peer.lines[realm]
+        base = child.versions[realm]
+        if base < line.floor:
+            base = 0
+        child.versions[realm] = line.version
+        entries = [entry.encode() for entry in line.since(base)]
+        tail = varint(base) + varint(line.version)
+        at = 0
+        first = True
+        while first or at < len(entries):
+            label = b""
+            if not child.knows_label and (peer.label or peer.leaf):
+                child.knows_label = True
+                label = text8(peer.label)
+            body = label + tail
+            room = self.connection.limits.frame_size_max - len(body) - 2 - _NODE_SIZE
+            while at < len(entries) and len(entries[at]) <= room:
+                body += entries[at]
+                room -= len(entries[at])
+                at += 1
+            flags = LABEL if label else 0
+            if at < len(entries):
+                flags |= _MORE
+            size = _append(parts, size, self._line_head(peer, realm, flags) + body)
+            first = False
+        return size
+
+    # Reading
+
+    def read_routes(self, reader: Reader, now: int) -> None:
+        router = self.mesh.router
+        self.mesh.epoch += 1
+        neighbour = self.neighbour
+        while reader.left():
+            kind, key, number, metric, versions = read_route(reader, self.reader)
+            if kind != codes.ACK:
+                self._take_route(kind, key, number, metric, versions, now)
+            elif not router.acknowledge(neighbour, number, now):
+                raise Refusal(codes.MALFORMED, "more acknowledged than was sent")
+
+    def _take_route(
+        self, kind: int, key: bytes, number: int, metric: int, versions: "list[int]", now: int
+    ) -> None:
+        router = self.mesh.router
+        neighbour = self.neighbour
+        if self.mesh.leaf or neighbour.leaf:
+            if kind == codes.RETRACT and self.mesh.leaf:
+                self.mesh.node_gone(key, now)
+            return
+        route = router.routes.get(key)
+        if kind >= codes.SEQREQ:
+            if route is not None:
+                router.request(neighbour, route, number | (WIDE if kind == codes.SEQREQ_WIDE else 0), now)
+            return
+        if route is None:
+            if len(router.routes) >= codes.ROUTES_MAX:
+                raise Refusal(codes.TOO_MANY, "more than 16384 nodes")
+            route = router.route(key)
+        if kind == codes.UPDATE:
+            router.update(neighbour, route, number << 16 | metric, now)
+        elif kind == codes.RETRACT:
+            router.withdraw(neighbour, route, now)
+        else:
+            knows_label = kind == codes.PARENT_WITH or route is router.me  # HELLO has told ours
+            router.adopt(neighbour, route, Child([0] + (versions or [0, 0, 0]), knows_label), now)
+            self.mesh.adopted(self.connection, route, now)
+
+    def read_sync(self, reader: Reader, now: int) -> None:
+        stage = reader.u8()
+        if reader.left():
+            raise Refusal(codes.MALFORMED, "bytes behind a SYNC")
+        if stage == 1 or stage == 2:
+            self._stages |= 2 << stage
+            self.note()
+        elif stage == 4 or stage == 5:
+            self.neighbour.stub = stage == 4
+            self.mesh.epoch += 1
+        elif stage == 3 and not self.connection.synced:
+            self.connection.synced = True
+            self.mesh.count_syncing(now)
+
+    def read_directory(self, reader: Reader, now: int) -> None:
+        head, key, label, base, version = read_line(reader, self.reader)
+        realm = head & 3
+        peer = self.mesh.lines.accepts_line_from(self.connection, key)
+        if peer is not None and head & LABEL and not peer.connections:  # of a neighbour HELLO tells
+            self.mesh.learn(peer, label, head & _LEAF != 0)
+        line: "Line | None" = None
+        if peer is not None:
+            line = self.mesh.lines.open_line(self.connection, peer, realm, base, version, now)
+        while reader.left():
+            kind, uuid, credit, cost, name = read_entry(reader)
+            if line is None or peer is None:
+                continue
+            entry = Entry(peer, uuid, kind, realm)
+            entry.version = version
+            entry.credit = credit
+            entry.cost = cost
+            entry.name = name
+            self.mesh.lines.take_entry(entry, line, now)
+        if line is not None and peer is not None and not head & _MORE:
+            self.mesh.lines.close_line(peer, line, base, version, now)
+
+
+def _append(parts: "list[bytes]", size: int, body: bytes) -> int:
+    data = frame(body)
+    parts.append(data)
+    return size + len(data)

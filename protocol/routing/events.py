@@ -1,0 +1,36 @@
+"""Events about nodes and their endpoints."""
+
+from busway.protocol.outcomes import DUPLICATE_NODE, Event
+from busway.protocol.routing.peers import Entry, Peer
+
+
+class NodeEvent(Event):
+    """NODE_UP, NODE_DOWN: a node became reachable, or is so no longer. NODE_CHANGED: of one that is, its
+    label, or that it is a leaf, has become known.
+    """
+
+    __slots__ = ("peer",)
+
+    def __init__(self, kind: int, peer: Peer) -> None:
+        self.kind = kind
+        self.peer = peer
+
+
+class EndpointEvent(Event):
+    """ENDPOINT_UP, ENDPOINT_DOWN: an endpoint, this node's own too, appeared, changed or was withdrawn."""
+
+    __slots__ = ("entry",)
+
+    def __init__(self, kind: int, entry: Entry) -> None:
+        self.kind = kind
+        self.entry = entry
+
+
+class DuplicateNodeEvent(Event):
+    """DUPLICATE_NODE: two live nodes have the same id, such as two machines from one disk image."""
+
+    __slots__ = ("node_id",)
+
+    def __init__(self, node_id: bytes) -> None:
+        self.kind = DUPLICATE_NODE
+        self.node_id = node_id

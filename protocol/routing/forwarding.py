@@ -1,0 +1,348 @@
+"""Messages of other nodes on their way through this one (section 5.4), and broadcasts along the trees of
+their sources (section 11).
+
+Knows routes and links, but neither this node's endpoints nor what a message means.
+"""
+
+from busway.protocol.link.queue import OVERHEAD
+from busway.protocol.routing.advertising import adverts
+from busway.protocol.routing.peers import Peer
+from busway.protocol.routing.topology import Topology
+from busway.protocol.wire import codes
+from busway.protocol.wire.fields import clip_text, text8, varint
+from busway.protocol.wire.messages import Frame, RoutingHeader, TreeFrame, signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from busway.protocol.link.face import LinkFace
+    from busway.protocol.routing.router import Route
+
+_FAR_SIGNALS = (
+    codes.CANCEL,
+    codes.CREDIT,
+    codes.PROBE,
+    codes.PART_CREDIT,
+    codes.UNDELIVERABLE,
+    codes.END,
+    codes.WHO,
+    codes.HAVE,
+    codes.TRACE,
+    codes.TRACED,
+)
+_PATIENCE = 64  # broadcasts that come in spite of a PRUNE before it is sent again
+
+
+class Forwarder:
+    """Messages and broadcasts that a node passes on."""
+
+    def __init__(self, mesh: Topology) -> None:
+        self._mesh = mesh
+        self.counters = {"forwarded": 0, "unroutable": 0, "misrouted": 0, "pruned": 0}
+        self._held = 0  # bytes of the messages that wait for a way
+        self._pruned: "dict[bytes, tuple[LinkFace, int]]" = {}  # source and uuid: told whom, how many came
+
+    # Messages for one node
+
+    def pass_on(self, connection: "LinkFace", source: bytes, frame: Frame, now: int) -> None:
+        """A message that names another node as its destination."""
+        mesh = self._mesh
+        if frame.kind == codes.SIGNAL and frame.signal not in _FAR_SIGNALS:
+            connection.skipped_frames += 1  # for a neighbour, or unknown: what it says cannot be told anew
+            return
+        hops = frame.hops()
+        frame.route = RoutingHeader(source, max(frame.realm(), connection.realm), hops - 1)
+        peer = mesh.routes.peers.get(frame.destination[: codes.ID_SIZE])
+        if peer is None or peer.key != frame.destination or not self._may_pass(connection, peer):
+            self._fail(frame, frame.route, codes.NO_ROUTE, now)
+        elif hops:
+            reason = self._hand_on(frame, peer)
+            if reason:
+                self._fail(frame, frame.route, reason, now)
+            elif peer.hop is not None:
+                self.counters["forwarded"] += 1
+        elif frame.signal == codes.TRACE:
+            self.traced(connection, source, frame.id, now)
+        else:
+            self._fail(frame, frame.route, codes.NO_ROUTE, now)
+
+    def _hand_on(self, frame: Frame, peer: "Peer | None") -> int:
+        """To the next link, or to those that wait for a way. Returns 0, or why not."""
+        hop = None if peer is None else peer.hop
+        if hop is None:
+            return 0 if peer is not None and self.hold(frame, peer) else codes.NO_ROUTE
+        if len(frame.payload) > hop.limits.message_size_max:
+            if frame.kind != codes.ERROR:
+                return codes.MESSAGE_TOO_LARGE
+            frame.payload = b""  # the code counts, the sentence is for people
+        return 0 if hop.forward(frame) else codes.QUEUE_FULL
+
+    def _may_pass(self, connection: "LinkFace", peer: "Peer") -> bool:
+        """Rule 8: without transit a node forwards for its own leaves only."""
+        if self._mesh.router.transit:
+            return True
+        ours = [one for one in peer.connections if one is peer.hop and peer.leaf]
+        before = adverts(connection).peer
+        assert before is not None
+        return not self._mesh.leaf and (before.leaf or bool(ours))
+
+    def again(self, frame: Frame, now: int) -> None:
+        """A message of another node whose link has ended before it was written."""
+        assert frame.route is not None
+        if frame.kind == codes.PUBLISH:
+            return  # the tree is another now
+        reason = self._hand_on(frame, self._mesh.routes.find(frame.destination))
+        if reason:
+            self._fail(frame, frame.route, reason, now)
+
+    def hold(self, frame: Frame, peer: "Peer") -> bool:
+        """Keep a message, ours or another's, for a node whose way is lost while another may be found. False:
+        not that, or too many.
+        """
+        size = len(frame.payload) + OVERHEAD
+        if not peer.reachable or peer.hop is not None or self._held + size > codes.HELD_SIZE_MAX:
+            return False
+        peer.held.append(frame)
+        self._held += size
+        return True
+
+    def take_held(self, peer: "Peer", now: int) -> "list[Frame]":
+        """There is a way again, or no hope of one: others' messages go on, or fail; our own are returned."""
+        ours: "list[Frame]" = []
+        held = peer.held
+        peer.held = []
+        for frame in held:
+            self._held -= len(frame.payload) + OVERHEAD
+            if frame.route is None:
+                ours.append(frame)
+            else:
+                self.again(frame, now)
+        return ours
+
+    def _fail(self, frame: Frame, route: RoutingHeader, reason: int, now: int) -> None:
+        """Tell who waits for it, in the name of the other side."""
+        self.counters["unroutable"] += 1
+        kind = frame.kind
+        if kind in (codes.REPLY, codes.PART) or (kind == codes.SIGNAL and frame.signal == codes.END):
+            self._answer(frame.destination, route.source, codes.ERROR, frame, reason, now)
+        elif kind in (codes.CONFIRM, codes.REQUEST):
+            self._answer(route.source, frame.destination, codes.ERROR, frame, reason, now)
+        elif kind == codes.SEND:
+            self._answer(route.source, frame.destination, codes.SIGNAL, frame, reason, now)
+
+    def _answer(self, to: bytes, name: bytes, kind: int, failed: Frame, reason: int, now: int) -> None:
+        if to == self._mesh.me.key:  # ours had come back
+            self._mesh.host.failed(self._mesh.peer_of(name, now), kind, failed, reason, now)
+            return
+        hop = self._mesh.peer_of(to, now).hop
+        if hop is None:
+            return
+        number = failed.number & 0xFFFF
+        answer = Frame(kind, to, failed.endpoint, number, b"", codes.RAW, b"")
+        answer.code = reason
+        if kind == codes.ERROR:
+            answer.id = failed.id
+        else:
+            answer.signal = codes.UNDELIVERABLE
+        answer.route = RoutingHeader(name, failed.realm(), codes.HOPS_MAX)
+        hop.forward(answer)  # behind what came before it
+
+    def traced(self, connection: "LinkFace", source: bytes, id: int, now: int) -> None:
+        """Say to the one who traces by which link it came here."""
+        mesh = self._mesh
+        peer = mesh.peer_of(source, now)
+        if peer.hop is None:
+            return
+        room = peer.hop.limits.frame_size_max - codes.HEADER_SIZE_MAX - 5  # all but the texts takes 5 at most
+        medium = clip_text(connection.link.medium, min(room, codes.TEXT_SIZE_MAX))
+        label = clip_text(mesh.me.label, min(room - len(medium.encode()), codes.TEXT_SIZE_MAX))
+        payload = bytes((connection.realm,)) + varint(connection.cost) + text8(medium) + text8(label)
+        answer = signal(codes.TRACED, peer.key, b"", 0, id)
+        answer.payload = payload
+        peer.hop.answer(answer)
+
+    # Broadcasts
+
+    def root_of(self, connection: "LinkFace", source: "Peer", named: bytes) -> "Peer | None":
+        """Whose tree a broadcast follows, if it is taken from this link: that of the node it names, this node
+        for our leaves, else the source.
+        """
+        peer = adverts(connection).peer
+        if self._mesh.leaf:
+            return source  # from any router: the numbers tell copies of a second one
+        if peer is not None and peer.leaf:
+            return self._mesh.me
+        root = self._mesh.routes.find(named) if named else source
+        if root is None or root.route is None or root.route.via is None:
+            return root if root is peer else None
+        via: "LinkFace" = root.route.via.link
+        return (
+            root if adverts(via).peer is peer else None
+        )  # by whichever of its links: the numbers tell copies
+
+    def spreads(self, peer: "Peer") -> bool:
+        """Whether broadcasts of a source may have to be passed on."""
+        if peer.leaf:
+            return not self._mesh.leaf
+        for neighbour in self._mesh.router.neighbours:
+            if neighbour.leaf or peer.route in neighbour.children:
+                return True
+        return False
+
+    def links_for(self, root: "Peer", source: "Peer", uuid: bytes) -> "list[LinkFace]":
+        """The links that a broadcast of `source` takes from here, along the tree of `root`."""
+        mesh = self._mesh
+        if mesh.leaf:
+            uplink = mesh.uplink
+            if source is not mesh.me or uplink is None or source.key + uuid in adverts(uplink).pruned:
+                return []
+            return [uplink]
+        widest = codes.PROCESS
+        for entry in mesh.directory.by_uuid.get(uuid, []):
+            if entry.kind == codes.BROADCAST and entry.peer is not source:
+                widest = max(widest, entry.realm)
+        if not widest and self._is_anyone_unseen():
+            widest = codes.GLOBAL
+        route = root.route
+        found: "list[LinkFace]" = []
+        if route is None or not widest:
+            return found
+        for neighbour in mesh.router.neighbours:
+            link: "LinkFace" = neighbour.link
+            peer = adverts(link).peer
+            if link.realm > widest or route.via is neighbour or peer is source or peer is None:
+                continue
+            if neighbour.leaf:
+                if uuid in peer.entries and link is peer.hop:
+                    found.append(link)
+            elif route in neighbour.children:
+                if self._is_wanted(link, root, uuid):
+                    found.append(link)
+        return found
+
+    def _is_anyone_unseen(self) -> bool:
+        """Whether subscribers may be behind a slow link, of ours or of another node, and unknown here."""
+        mesh = self._mesh
+        return codes.LOOKUP in mesh.directory.by_uuid or codes.LOOKUP in mesh.me.lines[codes.GLOBAL].entries
+
+    def _is_wanted(self, link: "LinkFace", root: "Peer", uuid: bytes) -> bool:
+        told = adverts(link)
+        assert told.peer is not None
+        if uuid in told.peer.entries:
+            return True
+        if told.neighbour.stub:
+            return False
+        return root.key + uuid not in told.pruned
+
+    def spread(
+        self,
+        connection: "LinkFace",
+        root: "Peer",
+        source: "Peer",
+        frame: Frame,
+        wanted: bool,
+        now: int,
+    ) -> None:
+        """A broadcast came from the parent of its tree: pass it on, or say that nobody here wants it
+        (`wanted`: this node does).
+        """
+        hops = frame.hops()
+        links = self.links_for(root, source, frame.endpoint) if hops else []
+        if not links and not wanted:
+            self._prune(connection, source if root is self._mesh.me else root, frame.endpoint)
+            return
+        route = RoutingHeader(source.key, max(frame.realm(), connection.realm), hops - 1)
+        for link in links:
+            out = Frame(
+                codes.PUBLISH,
+                b"" if root.key == source.key else root.key,
+                frame.endpoint,
+                frame.number,
+                frame.payload,
+                frame.format,
+                frame.type_id,
+            )
+            out.options = frame.options
+            out.route = route
+            self.counters["forwarded"] += 1
+            link.broadcast(out)
+
+    def _prune(self, connection: "LinkFace", source: "Peer", uuid: bytes) -> None:
+        key = source.key + uuid
+        told = self._pruned.get(key)
+        count = 0 if told is None or told[0] is not connection else told[1] + 1
+        if not count % _PATIENCE:
+            self.counters["pruned"] += 1
+            self._signal(connection, codes.PRUNE, source.key, uuid)
+        if told is not None and told[0] is not connection and told[0].state == codes.OPEN:
+            self._signal(told[0], codes.GRAFT, source.key, uuid)  # a former parent, which may be it again
+        if told is None and len(self._pruned) >= codes.PRUNES_MAX:
+            self._graft(next(iter(self._pruned)))
+        self._pruned[key] = (connection, count)
+
+    def _signal(self, connection: "LinkFace", which: int, source: bytes, uuid: bytes) -> None:
+        peer = connection.peer
+        assert peer is not None
+        connection.answer(TreeFrame(which, peer.key, uuid, source))
+
+    def tree_signal_came(self, connection: "LinkFace", frame: TreeFrame) -> None:
+        """PRUNE or GRAFT came, of the neighbour."""
+        if frame.signal == codes.PRUNE:
+            self.pruned(connection, frame.node, frame.endpoint)
+        else:
+            self.grafted(connection, frame.node, frame.endpoint)
+
+    def pruned(self, connection: "LinkFace", source: bytes, uuid: bytes) -> None:
+        """PRUNE came."""
+        if len(adverts(connection).pruned) >= codes.PRUNES_MAX:
+            del adverts(connection).pruned[next(iter(adverts(connection).pruned))]
+        adverts(connection).pruned[source + uuid] = True
+        self._mesh.epoch += 1
+
+    def grafted(self, connection: "LinkFace", source: bytes, uuid: bytes) -> None:
+        """GRAFT came."""
+        adverts(connection).pruned.pop(source + uuid, None)
+        self._mesh.epoch += 1
+        self._graft(source + uuid)
+        if source == self._mesh.me.key:
+            self._graft_leaves(uuid)
+
+    def subscribed(self, uuid: bytes) -> None:
+        """There is a new subscriber here, or somewhere."""
+        self._mesh.epoch += 1
+        for key in list(self._pruned):
+            if key.endswith(uuid):
+                self._graft(key)
+
+    def child_added(self, connection: "LinkFace", route: "Route") -> None:
+        """A neighbour reaches a source through us: it has not said what it does not want, and what nobody
+        wanted here, it may want.
+        """
+        self._mesh.epoch += 1
+        for key in list(adverts(connection).pruned):
+            if key.startswith(route.key):
+                del adverts(connection).pruned[key]
+        for key in list(self._pruned):
+            if key.startswith(route.key):
+                self._graft(key)
+        if route is self._mesh.me.route:
+            self._graft_leaves(b"")
+
+    def _graft_leaves(self, uuid: bytes) -> None:
+        """Broadcasts of our leaves go down our own tree."""
+        for key, told in list(self._pruned.items()):
+            peer = told[0].peer
+            if peer is not None and peer.leaf and key.endswith(uuid):
+                self._graft(key)
+
+    def _graft(self, key: bytes) -> None:
+        told = self._pruned.pop(key, None)
+        if told is not None and told[0].state == codes.OPEN:
+            size = codes.KEY_SIZE
+            self._signal(told[0], codes.GRAFT, key[:size], key[size:])
+
+    def source_lost(self, peer: "Peer") -> None:
+        """There is no tree of that source any more."""
+        self._mesh.epoch += 1
+        for key in list(self._pruned):
+            if key.startswith(peer.key):
+                del self._pruned[key]

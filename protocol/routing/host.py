@@ -1,0 +1,95 @@
+"""Routing, as it asks its node for more than a link does: to hear of nodes, ways and endpoints that come and
+go, and to be rid of what cannot be sent.
+"""
+
+from busway.protocol.link.face import Intake, LinkFace, LinkHost
+from busway.protocol.routing.peers import Entry, Peer
+from busway.protocol.wire.messages import Frame
+
+
+class RoutingHost(LinkHost):
+    """The node, as routing knows it."""
+
+    def make_peer(self, node_id: bytes, incarnation: bytes) -> Peer:
+        """The record of a node that is new."""
+        raise NotImplementedError
+
+    def link_joined(self, link: LinkFace, peer: Peer) -> None:
+        """It is among its peer's links now."""
+        raise NotImplementedError
+
+    def link_ended(self, link: LinkFace, by_peer: bool) -> None:
+        """It is not among our links any more."""
+        raise NotImplementedError
+
+    def node_up(self, peer: Peer, now: int) -> None:
+        """It can be reached."""
+        raise NotImplementedError
+
+    def node_down(self, peer: Peer, unsent: "list[Frame]", now: int) -> None:
+        """It cannot be reached any more; `unsent`: what was not written."""
+        raise NotImplementedError
+
+    def way_found(self, peer: Peer, now: int) -> None:
+        """There is a way again, after none."""
+        raise NotImplementedError
+
+    def way_changed(self, peer: Peer, now: int) -> None:
+        """The next hop is another."""
+        raise NotImplementedError
+
+    def may_go_on(self, peer: Peer, now: int) -> None:
+        """Messages that wait for a way may take it."""
+        raise NotImplementedError
+
+    def way_costs(self, uuid: bytes) -> None:
+        """The cost of the way to a holder of that endpoint has changed."""
+        raise NotImplementedError
+
+    def endpoint_up(self, entry: Entry, known: "Entry | None", now: int) -> None:
+        """Another node has an endpoint; `known` is what was known of that before."""
+        raise NotImplementedError
+
+    def endpoint_down(self, entry: Entry, now: int) -> None:
+        """Another node has it no longer."""
+        raise NotImplementedError
+
+    def name_lost(self, uuid: bytes, now: int) -> None:
+        """An endpoint of ours belongs to another node."""
+        raise NotImplementedError
+
+    def looked_up(self, uuid: bytes, now: int) -> None:
+        """A lookup is over."""
+        raise NotImplementedError
+
+    def holds(self, uuid: bytes) -> bool:
+        """Whether that is an endpoint of ours, of any realm."""
+        raise NotImplementedError
+
+    def wanted(self) -> "list[bytes]":
+        """Endpoints that messages of ours wait for."""
+        raise NotImplementedError
+
+    def ask_again(self, now: int) -> None:
+        """There is somebody new to ask for all of them."""
+        raise NotImplementedError
+
+    def syncing(self, links: int, now: int) -> None:
+        """On so many links the first directory exchange is not over."""
+        raise NotImplementedError
+
+    def arm_sweep(self, now: int) -> None:
+        """There is something that may fall idle."""
+        raise NotImplementedError
+
+    def too_large(self, hop: LinkFace, frame: Frame) -> None:
+        """The only link that is left takes no message that large."""
+        raise NotImplementedError
+
+    def credit_lost(self, intake: Intake) -> None:
+        """A link has ended that was to tell its limit."""
+        raise NotImplementedError
+
+    def failed(self, peer: Peer, kind: int, frame: Frame, reason: int, now: int) -> None:
+        """A message of ours had come back, and ended here."""
+        raise NotImplementedError

@@ -1,0 +1,380 @@
+"""Holders of endpoints, asked for where no directory is pushed: WHO and HAVE (section 4.3).
+
+A leaf asks its router for everything that it does not have itself; a router asks over its slow links. Knows
+nothing of messages.
+"""
+
+from binascii import crc32
+
+from busway.protocol.routing.advertising import adverts
+from busway.protocol.routing.directory import conflict
+from busway.protocol.routing.peers import Entry, Peer
+from busway.protocol.routing.topology import Topology
+from busway.protocol.timers import Timer
+from busway.protocol.wire import codes
+from busway.protocol.wire.address import Address
+from busway.protocol.wire.messages import HaveFrame, Holder, signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from busway.protocol.link.face import LinkFace
+_AGAIN_MS = 5000  # between two lookups of the subscribers of one endpoint
+
+
+class Query(Timer):
+    """One address that is being asked for."""
+
+    __slots__ = ("address", "askers", "lookups", "news", "waiting")
+
+    def __init__(self, lookups: "Lookups", address: Address) -> None:
+        self.deadline = -1
+        self.lookups = lookups
+        self.address = address
+        self.waiting: "list[bytes]" = []  # nodes that have not answered, by key
+        self.askers: "list[Peer]" = []  # whom to answer then
+        self.news = False  # its holders have changed meanwhile
+
+    def fire(self, now: int) -> None:
+        self.lookups.conclude(self, now)
+
+
+class Lookups:
+    """The questions of this node, and those that it is asked."""
+
+    def __init__(self, mesh: Topology) -> None:
+        self._mesh = mesh
+        self.queries: "dict[Address, Query]" = {}
+        # Of what we asked for, and by whom we asked: the nodes that have it, as told.
+        self.told: "dict[Address, dict[bytes, list[bytes]]]" = {}
+        # What nodes farther off have asked for: they are told of changes, too, by their last HAVE.
+        self._far: "dict[Address, dict[Peer, HaveFrame | None]]" = {}
+        self._asked: "dict[Address, int]" = {}  # those without known subscribers: when they were asked for
+        self.counters = {"lookups": 0, "lookups_answered": 0}
+
+    # Asking
+
+    def ask(self, address: Address, now: int) -> bool:
+        """Whether it is worth to wait for an answer: somebody is being asked."""
+        query = self.queries.get(address)
+        if query is None:
+            query = self._start(address, None, now)
+        return query is not None
+
+    def watch(self, uuid: bytes) -> None:
+        """A leaf asks who else has a unicast name of its own: nobody pushes that to it."""
+        for peer in self._targets(uuid, None):
+            self._asked_of(uuid).setdefault(self._name(peer), [])
+            self._send_who(peer, uuid)
+
+    def watch_all(self) -> None:
+        """There is a router, or another one, to ask about all of them."""
+        for line in self._mesh.me.lines:
+            for entry in line.entries.values():
+                if entry.kind == codes.UNICAST:
+                    self.watch(entry.uuid)
+
+    def offline(self) -> bool:
+        """A leaf without a router cannot know who has what."""
+        return self._mesh.leaf and self._mesh.uplink is None
+
+    def ask_for_subscribers(self, address: Address, now: int) -> None:
+        """Nobody is known to have subscribed: ask behind the slow links, now and then."""
+        if self._targets(address, None) and now - self._asked.get(address, -_AGAIN_MS) >= _AGAIN_MS:
+            if len(self._asked) >= codes.WATCHES_MAX:
+                self._asked = {}
+            self._asked[address] = now
+            self.ask(address, now)
+
+    def met(self, peer: "Peer", now: int) -> None:
+        """There is somebody new to ask: for what waits here, and what we were asked for and did not find."""
+        mesh = self._mesh
+        # Else it is a router with such links, which those of our side ask themselves.
+        slow = peer.direct() is not None
+        wanted = dict.fromkeys(mesh.host.wanted())
+        for connection in mesh.connections:
+            other = adverts(connection).peer
+            if other is not None and other is not peer and (slow or other.leaf or connection.lookups):
+                wanted.update(adverts(connection).watched)
+        if slow:
+            wanted.update(self._far)
+        asked = 0
+        for uuid in wanted:
+            known = mesh.host.holds(uuid) or mesh.directory.holders(uuid)
+            if not known and uuid != codes.INTROSPECTION and asked < codes.WATCHES_MAX:
+                asked += 1
+                self._ask(peer, uuid, now)
+
+    def _start(self, address: Address, asker: "Peer | None", now: int) -> "Query | None":
+        for peer in self._targets(address, asker):
+            self._ask(peer, address, now)
+        return self.queries.get(address)
+
+    def _ask(self, peer: "Peer", address: Address, now: int) -> None:
+        """Ask one node, as part of the query that is under way."""
+        query = self.queries.get(address)
+        if query is None:
+            if len(self.queries) >= codes.QUERIES_MAX:
+                return
+            query = self.queries[address] = Query(self, address)
+            self.counters["lookups"] += 1
+            self._mesh.timers.arm(query, now + codes.SYNC_MS)
+        if peer.key not in query.waiting:
+            query.waiting.append(peer.key)
+            self._asked_of(address).setdefault(self._name(peer), [])
+            self._send_who(peer, address)
+
+    def _asked_of(self, address: Address) -> "dict[bytes, list[bytes]]":
+        told = self.told.get(address)
+        if told is None:
+            if len(self.told) >= codes.ENTRIES_MAX:
+                del self.told[next(iter(self.told))]
+            told = self.told[address] = {}
+        return told
+
+    def _name(self, peer: "Peer") -> bytes:
+        """Whose word stands until the next: to a leaf all its routers are one."""
+        return b"" if self._mesh.leaf and peer.connections else peer.key
+
+    def _targets(self, uuid: bytes, asker: "Peer | None") -> "list[Peer]":
+        """A leaf asks its router; a router the neighbours behind its slow links, else the routers that have
+        such links.
+        """
+        mesh = self._mesh
+        if mesh.leaf:
+            uplink = mesh.uplink if asker is None else None  # it asks for nobody else
+            router = None if uplink is None else adverts(uplink).peer
+            return [] if router is None else [router]
+        found: "list[Peer]" = []
+        for neighbour in mesh.router.neighbours:
+            peer = adverts(neighbour.link).peer
+            if neighbour.slow and not neighbour.leaf and peer is not asker and peer not in found:
+                assert peer is not None
+                found.append(peer)
+        if asker is None or self._is_behind_slow_link(asker):
+            for entry in mesh.directory.holders(codes.LOOKUP):
+                if entry.peer is not asker and entry.peer not in found and uuid != codes.LOOKUP:
+                    found.append(entry.peer)
+        return found
+
+    def _is_behind_slow_link(self, peer: "Peer") -> bool:
+        """Another node of this side asks all such routers itself."""
+        for connection in peer.connections:
+            if connection.lookups:
+                return True
+        return False
+
+    def refused(self, peer: "Peer", uuid: bytes, now: int) -> None:
+        """A node that was said to have an endpoint has it no longer."""
+        refused = False
+        for keys in self.told.get(uuid, {}).values():
+            if peer.key in keys:
+                keys.remove(peer.key)
+                refused = True
+        if refused:
+            self._drop(peer.key, uuid, now)
+
+    def _send_who(self, peer: "Peer", address: Address) -> None:
+        if peer.hop is not None:
+            peer.hop.answer(signal(codes.WHO, peer.key, address))
+
+    def have(self, peer: "Peer", uuid: bytes, holders: "list[Holder]", now: int) -> None:
+        """HAVE came: an answer, or news about something that was asked for."""
+        told = self.told.get(uuid)
+        name = self._name(peer)
+        if told is None or name not in told:
+            return  # nobody asked it
+        former = told[name]
+        keys = told[name] = []
+        for holder in _counting_first(holders):
+            if self._take(holder, uuid, now):
+                keys.append(holder.key)
+        for key in former:
+            if not self._is_told(told, key):
+                self._drop(key, uuid, now)
+        query = self.queries.get(uuid)
+        if query is not None and peer.key in query.waiting:
+            query.waiting.remove(peer.key)
+            if not query.waiting:
+                self.conclude(query, now)
+
+    def _is_told(self, told: "dict[bytes, list[bytes]]", key: bytes) -> bool:
+        for keys in told.values():
+            if key in keys:
+                return True
+        return False
+
+    def _take(self, holder: Holder, uuid: bytes, now: int) -> bool:
+        mesh = self._mesh
+        if holder.key == mesh.me.key:
+            return False
+        peer = mesh.peer_of(holder.key, now)
+        if not peer.reachable:
+            return False
+        if _is_in_line(peer, uuid):
+            return False  # which knows better
+        if mesh.leaf:
+            peer.metric = holder.metric
+        if not holder.kind:
+            return True
+        if holder.realm < peer.metric >> 14:
+            return False
+        entry = Entry(peer, uuid, holder.kind, holder.realm)
+        entry.credit = holder.credit
+        entry.cost = holder.cost
+        entry.name = holder.name
+        mesh.directory.check_room(peer)
+        mesh.entry_announced(entry, now)
+        return True
+
+    def _drop(self, key: bytes, uuid: bytes, now: int) -> None:
+        peer = self._mesh.routes.find(key)
+        if peer is not None and not _is_in_line(peer, uuid):
+            self._mesh.entry_withdrawn(peer, uuid, now)
+
+    def conclude(self, query: Query, now: int) -> None:
+        """All have answered, or their time is up."""
+        self.queries.pop(query.address, None)
+        self._mesh.timers.disarm(query)
+        for asker in query.askers:
+            self._answer(asker, query.address)
+        if query.news:
+            self._tell(query.address, query.askers)
+        self._mesh.host.looked_up(query.address, now)
+
+    # Answering
+
+    def who(self, connection: "LinkFace", peer: "Peer", uuid: bytes, now: int) -> None:
+        """WHO came: answer with what is known, or ask on first."""
+        if adverts(connection).peer is peer:
+            _make_room(adverts(connection).watched, uuid)
+            adverts(connection).watched[uuid] = None
+        else:
+            _make_room(self._far, uuid)
+            watchers = self._far.setdefault(uuid, {})
+            _make_room(watchers, peer)
+            watchers[peer] = None
+        query = self.queries.get(uuid)
+        if not self._holders(peer, uuid) and query is None:
+            query = self._start(uuid, peer, now)
+            if query is not None:
+                query.askers.append(peer)
+                return
+        elif query is not None and peer.key not in query.waiting and peer not in query.askers:
+            if not self._holders(peer, uuid) and len(query.askers) < codes.WATCHES_MAX:
+                query.askers.append(peer)
+                return
+        self._answer(peer, uuid)
+
+    def _answer(self, peer: "Peer", uuid: bytes) -> "HaveFrame | None":
+        self.counters["lookups_answered"] += 1
+        if peer.hop is None:
+            return None
+        have = HaveFrame(peer.key, uuid, self._holders(peer, uuid))
+        peer.hop.answer(have)
+        return have
+
+    def _holders(self, asker: "Peer", uuid: bytes) -> "list[Holder]":
+        """The holders that the asker may see, the nearest first; equally near ones in an order of the asker's
+        own: small leaves take the first, and so share the holders.
+        """
+        mesh = self._mesh
+        widest = asker.metric >> 14
+        found: "list[tuple[int, int, Holder]]" = []
+        mine = mesh.own(uuid)
+        if mine is not None and mine.realm >= widest:
+            holder = Holder(mesh.me.key, mine.kind, mine.realm, 0, mine.credit, mine.cost, mine.name)
+            found.append((0, _mix(asker, mesh.me.key), holder))
+        for entry in mesh.directory.holders(uuid):
+            if entry.peer is not asker and entry.realm >= max(widest, entry.peer.metric >> 14):
+                peer = entry.peer
+                metric, credit = peer.metric, entry.credit
+                holder = Holder(peer.key, entry.kind, entry.realm, metric, credit, entry.cost, entry.name)
+                found.append((metric, _mix(asker, peer.key), holder))
+        self._add_node(asker, uuid, found)
+        found.sort(key=_nearest)
+        return [holder for _, _, holder in found[: codes.HOLDERS_MAX]]
+
+    def _add_node(self, asker: "Peer", uuid: bytes, found: "list[tuple[int, int, Holder]]") -> None:
+        """The uuid may be a node's id."""
+        mesh = self._mesh
+        peer = mesh.me if uuid == mesh.me.node_id else mesh.routes.peers.get(uuid)
+        if peer is not None and peer is not asker:
+            found.append((peer.metric, 0, Holder(peer.key, 0, codes.PROCESS, peer.metric)))
+
+    def changed(self, uuid: bytes, now: int) -> None:
+        """The holders of an endpoint are others now: tell those who asked for it."""
+        query = self.queries.get(uuid)
+        if query is not None:
+            query.news = True  # they are told when it is over
+        else:
+            self._tell(uuid, [])
+
+    def _tell(self, uuid: bytes, but: "list[Peer]") -> None:
+        """News for those who asked, `but` those."""
+        for connection in self._mesh.connections:
+            peer = adverts(connection).peer
+            watched = adverts(connection).watched
+            if uuid in watched and peer is not None and connection.state == codes.OPEN:
+                if peer not in but:
+                    watched[uuid] = self._tell_one(peer, uuid, watched[uuid])
+        far = self._far.get(uuid, {})
+        for peer in far:
+            if peer not in but:
+                far[peer] = self._tell_one(peer, uuid, far[peer])
+
+    def _tell_one(self, peer: "Peer", uuid: bytes, waiting: "HaveFrame | None") -> "HaveFrame | None":
+        if waiting is None or waiting.written:
+            return self._answer(peer, uuid)
+        waiting.holders = self._holders(peer, uuid)  # it is not written yet: it says the latest
+        return waiting
+
+    def peer_lost(self, peer: "Peer", now: int) -> None:
+        """A node is gone: it answers no question any more, and asks none."""
+        for uuid, watchers in list(self._far.items()):
+            watchers.pop(peer, None)
+            if not watchers:
+                del self._far[uuid]
+        for query in list(self.queries.values()):
+            if peer.key in query.waiting:
+                query.waiting.remove(peer.key)
+                if not query.waiting:
+                    self.conclude(query, now)
+
+
+def _make_room(watched: "dict[Any, Any]", key: object) -> None:
+    if len(watched) >= codes.WATCHES_MAX and key not in watched:
+        del watched[next(iter(watched))]
+
+
+def _counting_first(holders: "list[Holder]") -> "list[Holder]":
+    """Where they are in conflict those on the side of the smallest node id first: what waits goes to it."""
+    first: "Holder | None" = None
+    for holder in holders:
+        if holder.kind and (first is None or holder.key < first.key):
+            first = holder
+    if first is None:
+        return holders
+    counting: "list[Holder]" = []
+    others: "list[Holder]" = []
+    for holder in holders:
+        loses = holder is not first and conflict(holder.kind, first.kind)
+        (others if loses else counting).append(holder)
+    return counting + others
+
+
+def _is_in_line(peer: "Peer", uuid: bytes) -> bool:
+    """Whether the node's own line, which is pushed, tells of the endpoint."""
+    for line in peer.lines:
+        if uuid in line.entries:
+            return True
+    return False
+
+
+def _nearest(item: "tuple[int, int, Holder]") -> "tuple[int, int]":
+    return item[0], item[1]
+
+
+def _mix(asker: "Peer", key: bytes) -> int:
+    return crc32(asker.key + key)

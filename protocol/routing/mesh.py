@@ -1,0 +1,545 @@
+"""The nodes within reach, as links, routes and directory lines come and go: which peer is there, over which
+link, with which endpoints.
+
+Between the rules (router.py), the bytes (advertising.py) and the host's conversations. Knows no frame.
+"""
+
+from busway.protocol.errors import Refusal
+from busway.protocol.link.lanes import is_express
+from busway.protocol.outcomes import NODE_CHANGED, NODE_DOWN
+from busway.protocol.routing.advertising import adverts
+from busway.protocol.routing.directory import conflict
+from busway.protocol.routing.events import DuplicateNodeEvent, NodeEvent
+from busway.protocol.routing.forwarding import Forwarder
+from busway.protocol.routing.host import RoutingHost
+from busway.protocol.routing.lines import Lines
+from busway.protocol.routing.lookups import Lookups
+from busway.protocol.routing.peers import Entry, Peer
+from busway.protocol.routing.router import Child, Neighbour, Route
+from busway.protocol.routing.topology import Topology
+from busway.protocol.timers import Timers
+from busway.protocol.wire import codes
+from busway.protocol.wire.hello import Hello
+from busway.protocol.wire.messages import Frame
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Sequence
+
+    from busway.protocol.link.face import LinkFace
+
+
+class Mesh(Topology):
+    """The nodes within reach, and what they have, with all that happens to them."""
+
+    def __init__(
+        self,
+        host: RoutingHost,
+        me: Peer,
+        timers: Timers,
+        connections: "Sequence[LinkFace]",
+        transit: "bool | None",
+    ) -> None:
+        super().__init__(host, me, timers, connections)
+        self.transit = transit  # None: once there are links of two media (rule 8)
+        self.router.transit = transit is True
+        self.router.me.owner = me
+        me.route = self.router.me
+        self._lines = Lines(self)
+        self.lines = self._lines
+        self.forwarder = Forwarder(self)
+        self.lookups = Lookups(self)
+        self._incarnations: "dict[bytes, dict[Route, bool]]" = {}  # the routes with a way, by node id
+        self._goodbye: "Peer | None" = None  # it has just said that it leaves
+        self._stub = transit is not True  # this node passes nothing on, and says so
+        self._doubles: "dict[bytes, int]" = {}  # node ids of which there are two: since when, ms
+        self._reported: "dict[bytes, bool]" = {}  # those of them that have been told
+        self._unsent: "dict[bytes, list[Frame]]" = {}  # what a link that ends has left, by destination
+
+    # Links
+
+    def link_opened(self, connection: "LinkFace", hello: Hello, now: int) -> None:
+        """A handshake is over: the link joins its peer's others, or takes their place."""
+        self.counters["links_opened"] += 1
+        connection.number = self.counters["links_opened"]
+        self.host.arm_sweep(now)  # also for a node that only receives
+        former = self.routes.peers.get(hello.key[: codes.ID_SIZE])
+        if former is not None and former.key != hello.key:
+            for old in list(former.connections):
+                old.fail(codes.REPLACED, "a newer incarnation of this node took over", now)
+        peer = self._peer(hello.key)
+        self.learn(peer, hello.label, hello.leaf)
+        connection.peer = peer
+        self._resolve_duplicate(peer, connection, hello.dialled, now)
+        peer.connections.append(connection)
+        self.host.link_joined(connection, peer)
+        self._select_next_hop(peer, now)
+        self._open_session(connection, peer, now)
+        self._follow_transit()
+
+    def _open_session(self, connection: "LinkFace", peer: Peer, now: int) -> None:
+        advertiser = adverts(connection)
+        if self.leaf or peer.leaf:
+            advertiser.open(peer, 3)
+        else:
+            advertiser.open(peer, 1)
+        neighbour = advertiser.neighbour
+        if self.leaf:
+            self.uplink = self._best_uplink()
+            neighbour.children[self.router.me] = Child(
+                [0, 0, 0, 0], True
+            )  # it tells its lines without being asked
+            advertiser.note_lines(self.router.me)
+            self.host.ask_again(now)
+            self.lookups.watch_all()
+        else:
+            route = self.router.route(peer.key)
+            route.owner = peer
+            peer.route = route
+            self.router.open(neighbour, peer.key, now)
+            self._follow_lookups()
+            if connection.lookups and not peer.leaf:
+                self.lookups.met(peer, now)
+            for entry in peer.entries.values():
+                if peer.leaf and entry.kind == codes.BROADCAST:
+                    self.forwarder.subscribed(entry.uuid)
+            if self._stub:
+                advertiser.note_stub(True)
+        connection.touch()
+
+    def _best_uplink(self) -> "LinkFace | None":
+        best: "LinkFace | None" = None
+        for connection in self.connections:
+            if connection.state == codes.OPEN and (best is None or connection.distance() < best.distance()):
+                best = connection
+        return best
+
+    def _follow_transit(self) -> None:
+        """Rule 8: a program that has links of two media joins what would otherwise be apart."""
+        if self.transit is None and not self.leaf:
+            media = {
+                neighbour.link.link.medium: True for neighbour in self.router.neighbours if not neighbour.leaf
+            }
+            self.router.set_transit(len(media) > 1)
+        stub = not self.router.transit
+        for neighbour in self.router.neighbours:
+            if neighbour.leaf:
+                stub = False
+        if stub != self._stub and not self.leaf:
+            self._stub = stub
+            for neighbour in self.router.neighbours:
+                if not neighbour.leaf:
+                    adverts(neighbour.link).note_stub(stub)
+
+    def _follow_lookups(self) -> None:
+        """A router with a slow link is asked for what is behind it (section 4.3)."""
+        wanted = False
+        for neighbour in self.router.neighbours:
+            if neighbour.slow and not neighbour.leaf:
+                wanted = True
+        line = self.me.lines[codes.GLOBAL]
+        if wanted != (codes.LOOKUP in line.entries):
+            self._lines.put_own(Entry(self.me, codes.LOOKUP, codes.ANYCAST if wanted else 0, codes.GLOBAL))
+
+    def _resolve_duplicate(self, peer: Peer, connection: "LinkFace", peer_dialled: bool, now: int) -> None:
+        """Section 3.5: of two links over one address one stays."""
+        for old in list(peer.connections):
+            if old.via != connection.via or old.state != codes.OPEN:
+                continue
+            if old.link.dialled == connection.link.dialled:
+                connection.waits_for = old
+                if connection.link.dialled:
+                    old.close(now, codes.REPLACED, "a newer session took over", drain=False)
+                else:
+                    self._await_end(old, now)
+            elif connection.link.dialled == (self.me.node_id < peer.node_id):
+                connection.waits_for = old
+                old.close(now, codes.DUPLICATE_LINK, "another link to this node stays", drain=False)
+            else:
+                old.waits_for = connection
+                connection.close(now, codes.DUPLICATE_LINK, "another link to this node stays", drain=False)
+
+    def _await_end(self, old: "LinkFace", now: int) -> None:
+        self.timers.call_at(now + codes.CLOSING_MS, lambda at: self._end_older(old, at))
+
+    def _end_older(self, old: "LinkFace", now: int) -> None:
+        """The older of two links, if the dialler has not done it."""
+        peer = adverts(old).peer
+        assert peer is not None
+        for other in peer.connections:
+            if other is not old and other.state == codes.OPEN and other.via == old.via:
+                old.close(now, codes.REPLACED, "a newer session took over", drain=False)
+
+    def count_syncing(self, now: int) -> None:
+        syncing = 0
+        for connection in self.connections:
+            if not connection.synced and not connection.waits_for_peer:
+                syncing += 1
+        self.host.syncing(syncing, now)
+
+    def link_closed(self, connection: "LinkFace", opened: bool, by_peer: bool, now: int) -> None:
+        """A link ended: what it had not written goes another way, or its senders hear of it."""
+        self.epoch += 1
+        self.counters["links_lost" if opened else "links_refused"] += 1
+        self.host.link_ended(connection, by_peer)
+        peer = adverts(connection).peer
+        if peer is not None:
+            self._leave_link(peer, connection, now)
+        connection.resume_broadcasts(now)
+        for other in list(self.connections):
+            if other.waits_for is connection:
+                other.catch_up(now)
+        self.count_syncing(now)
+
+    def _leave_link(self, peer: Peer, connection: "LinkFace", now: int) -> None:
+        transit: "list[Frame]" = []
+        broadcasts: "list[Frame]" = []
+        for out in connection.leftovers():
+            if out.route is not None:
+                transit.append(out)
+            elif not out.destination:
+                broadcasts.append(out)
+            else:
+                self._unsent.setdefault(out.destination, []).append(out)
+        credits = connection.credits()
+        peer.connections.remove(connection)
+        if self.leaf:
+            self._lose_uplink(connection, now)
+        else:
+            self._goodbye = peer if connection.close_code == codes.GOODBYE else None
+            self.router.close(adverts(connection).neighbour, now)
+            self._goodbye = None
+            self._follow_transit()
+            self._follow_lookups()
+        self._reconsider(peer, now)
+        for intake in credits:
+            self.host.credit_lost(intake)
+        self._move_unsent()
+        for waiter in connection.waiters():  # replies, too
+            waiter.resume(now)
+        if peer.hop is not None and peer.hop in peer.connections:
+            for out in broadcasts:
+                peer.hop.enqueue_broadcast(out)
+            for out in connection.backlogged():
+                peer.hop.broadcast(out)
+        for out in transit:
+            self.forwarder.again(out, now)
+
+    def cost_changed(self, connection: "LinkFace", now: int) -> None:
+        """A link costs something else now."""
+        if not self.leaf:
+            self.router.set_cost(adverts(connection).neighbour, connection.cost, now)
+        peer = adverts(connection).peer
+        assert peer is not None
+        self._reconsider(peer, now)
+
+    def _lose_uplink(self, connection: "LinkFace", now: int) -> None:
+        self.uplink = self._best_uplink()
+        for peer in list(self.routes.peers.values()):
+            if peer.hop is connection:
+                self._reconsider(peer, now)
+
+    def _move_unsent(self) -> None:
+        """Messages for nodes that can still be reached take their new way."""
+        unsent = self._unsent
+        self._unsent = {}
+        for outs in unsent.values():
+            self._move(outs)
+
+    def _move(self, outs: "list[Frame]") -> None:
+        for out in outs:
+            peer = self.routes.find(out.destination)
+            hop = None if peer is None else peer.hop
+            if hop is None:
+                if peer is None or not self.forwarder.hold(out, peer):
+                    self.host.undeliverable(out, codes.NO_ROUTE)
+            elif is_express(out):
+                hop.answer(out)
+            elif len(out.payload) > hop.limits.message_size_max:
+                self.host.too_large(hop, out)
+            else:
+                hop.enqueue(out)
+
+    # Nodes
+
+    def _peer(self, key: bytes) -> Peer:
+        """The record of a node, made if it is new."""
+        peer = self.routes.find(key)
+        if peer is None:
+            peer = self.host.make_peer(key[: codes.ID_SIZE], key[codes.ID_SIZE :])
+        return peer
+
+    def learn(self, peer: Peer, label: str, leaf: bool) -> None:
+        """A node's HELLO, or a line of its, says who it is. The way to it may have been known before."""
+        if peer.label == label and peer.leaf == leaf:
+            return
+        peer.label = label
+        peer.leaf = leaf
+        if peer.reachable:
+            self.host.emit(NodeEvent(NODE_CHANGED, peer))
+            self._lines.relabelled(peer)
+
+    def peer_of(self, key: bytes, now: int) -> Peer:
+        """The node that a message names. One that cannot be reached is remembered for a while; a leaf reaches
+        everyone through its router.
+        """
+        peer = self._peer(key)
+        if self.leaf and not peer.reachable and self._best_hop(peer) is not None:
+            if len(self.routes.peers) >= codes.ROUTES_MAX:
+                self._forget_one(now)
+            self._select_next_hop(peer, now)
+        elif self.routes.find(key) is None:  # also what comes to a leaf over a link that is closing
+            peer.left = now
+            self.routes.remember(peer)
+        return peer
+
+    def _forget_one(self, now: int) -> None:
+        """Make room in a leaf, which is not told of the end of nodes whose numbers were given to others."""
+        for peer in self.routes.peers.values():
+            if not peer.connections and not peer.is_needed():
+                self._lose(peer, now)
+                return
+        raise Refusal(codes.TOO_MANY, "more than 16384 nodes")
+
+    def _best_hop(self, peer: Peer) -> "LinkFace | None":
+        route = peer.route
+        if self.leaf:
+            return peer.direct() or self.uplink
+        if route is None or route.via is None:
+            return peer.direct()
+        via = route.via.link
+        hop = peer.direct()
+        if hop is not None and hop.state == codes.CLOSING and hop is peer.hop:
+            return hop
+        assert via is not None
+        found: "LinkFace" = via
+        return found
+
+    def _select_next_hop(self, peer: Peer, now: int) -> None:
+        """A node can be reached, or over another link, or its way costs something else."""
+        hop = self._best_hop(peer)
+        assert hop is not None
+        route = peer.route
+        metric = hop.distance() if route is None or route.distance < 0 else route.distance & 0xFFFF
+        news = metric != peer.metric
+        narrower = metric >> 14 < peer.metric >> 14
+        peer.metric = metric
+        self.timers.disarm(peer)
+        if not peer.reachable:
+            peer.reachable = True
+            peer.hop = hop
+            self._replace(peer, now)
+            self.host.node_up(peer, now)
+        elif hop is not peer.hop:
+            lost = peer.hop is None
+            peer.hop = hop
+            if lost:
+                self.host.way_found(peer, now)
+            self._move(self.forwarder.take_held(peer, now))
+            self._change_hop(peer, now)
+        self.host.may_go_on(peer, now)
+        if news:
+            self._lines.drop_lines(peer, metric >> 14, now)
+            if narrower:
+                self._lines.say_again(peer)  # lines that came too early were not taken
+            for uuid in peer.entries:  # what they cost depends on the way
+                self.host.way_costs(uuid)
+
+    def _replace(self, peer: Peer, now: int) -> None:
+        """Of two incarnations of one node the one that appears last counts."""
+        former = self.routes.peers.get(peer.node_id)
+        self.routes.arrive(peer)
+        if former is not None:
+            if former.route is not None:
+                former.route.owner = None
+            self._lose(former, now)
+
+    def _change_hop(self, peer: Peer, now: int) -> None:
+        """The flows stay on their link as long as that leads to the node (flows.py); what waits may go on,
+        behind what the former link has left.
+        """
+        self._loosen(peer)
+        self._move(self._unsent.pop(peer.key, []))
+        self.host.way_changed(peer, now)
+        self.epoch += 1
+
+    def _loosen(self, peer: Peer) -> None:
+        """No flow stays on a link that does not lead to the node any more."""
+        links: "list[LinkFace | None]" = [peer.hop, self.uplink]
+        links += peer.connections
+        if peer.route is not None:
+            links += [neighbour.link for neighbour in peer.route.offers]
+        peer.keep_to(links)
+
+    def _reconsider(self, peer: Peer, now: int) -> None:
+        """A link or way of a node is gone: another one, or hope for one, or none."""
+        if not peer.reachable:
+            return
+        hop = self._best_hop(peer)
+        if hop is not None:
+            self._select_next_hop(peer, now)
+            return
+        if peer.hop is not None:
+            peer.hop = None
+            peer.keep_to([])
+        if peer.deadline < 0:
+            peer.waits = peer is not self._goodbye and self._is_anyone_looking(peer)
+        if not peer.waits and (peer.route is None or not peer.route.offers):
+            self._lose(peer, now)
+        elif peer.deadline < 0:
+            self.timers.arm(peer, now + codes.ROUTE_LOSS_GRACE_MS)
+
+    def _is_anyone_looking(self, peer: Peer) -> bool:
+        """A neighbour that came through us may find another way and then offer it."""
+        for neighbour in self.router.neighbours:
+            if peer.route in neighbour.children:
+                return True
+        return False
+
+    def give_up(self, peer: Peer, now: int) -> None:
+        """No other way was found in time."""
+        if peer.hop is None:
+            self._lose(peer, now)
+
+    def node_gone(self, key: bytes, now: int) -> None:
+        """A leaf's router says that a node cannot be reached any more."""
+        peer = self.routes.find(key)
+        if peer is not None and peer.reachable and not peer.connections:
+            self._lose(peer, now)
+
+    def _lose(self, peer: Peer, now: int) -> None:
+        """A node is gone, with all its endpoints."""
+        self.timers.disarm(peer)
+        peer.reachable = False
+        peer.hop = None
+        self.routes.depart(peer, now)
+        self._lines.drop_lines(peer, codes.GLOBAL + 1, now)
+        for uuid in list(peer.entries):  # a leaf's: it has looked them up
+            self.entry_withdrawn(peer, uuid, now)
+        unsent = self.forwarder.take_held(peer, now) + self._unsent.pop(peer.key, [])
+        self.host.node_down(peer, unsent, now)
+        self.forwarder.source_lost(peer)
+        self.lookups.peer_lost(peer, now)
+        for connection in self.connections:
+            if connection.peer is not None and connection.peer.leaf:
+                adverts(connection).note_gone(peer.key)
+        self.host.emit(NodeEvent(NODE_DOWN, peer))
+        self._bring_up_other(peer.node_id, now)
+
+    def _bring_up_other(self, node_id: bytes, now: int) -> None:
+        """Another incarnation may have been there all the time."""
+        if node_id in self.routes.peers:
+            return
+        for route in self._incarnations.get(node_id, {}):
+            self._appear(route, now)
+            return
+
+    # The router's news
+
+    def route_touched(self, neighbour: Neighbour) -> None:
+        adverts(neighbour.link).note()
+
+    def route_forgotten(self, route: Route) -> None:
+        peer = self.peer_on(route)
+        if peer is not None and peer.route is route:
+            peer.route = None
+
+    def route_changed(self, route: Route, now: int) -> None:
+        came = self._index(route)
+        peer = self.peer_on(route)
+        if route.via is None:
+            if peer is not None:
+                self._reconsider(peer, now)
+        elif peer is not None and peer.reachable:
+            self._select_next_hop(peer, now)
+            self._loosen(peer)
+        elif came or route.key[: codes.ID_SIZE] not in self.routes.peers:
+            self._appear(route, now)
+
+    def _index(self, route: Route) -> bool:
+        """Keep the list of each node's incarnations; True if this one has just come into reach."""
+        node_id = route.key[: codes.ID_SIZE]
+        routes = self._incarnations.setdefault(node_id, {})
+        came = route.via is not None and route not in routes
+        if came:
+            routes[route] = True
+        elif route.via is None:
+            routes.pop(route, None)
+        if not routes:
+            del self._incarnations[node_id]
+        return came
+
+    def _appear(self, route: Route, now: int) -> None:
+        """There is a way to a node that could not be reached. Our own id is a former life of ours, or a copy
+        of it.
+        """
+        node_id = route.key[: codes.ID_SIZE]
+        other = self.routes.peers.get(node_id)
+        if node_id == self.me.node_id:
+            return
+        if other is not None and other.connections and other.key != route.key:
+            return  # that one is a neighbour: it is certainly there
+        peer = self._peer(route.key)
+        peer.route = route
+        route.owner = peer
+        self._select_next_hop(peer, now)
+        self._lines.say_again(peer)  # what was told while the other one counted was not taken
+
+    def report_duplicates(self, now: int) -> None:
+        """Two live incarnations of one node id (rule 6)."""
+        doubles = self._doubles
+        reported = self._reported
+        self._doubles = {}
+        self._reported = {}
+        for node_id, routes in self._incarnations.items():
+            if len(routes) + (1 if node_id == self.me.node_id else 0) > 1:
+                since = self._doubles[node_id] = doubles.get(node_id, now)
+                if now - since < codes.DUPLICATE_MS:
+                    continue
+                self._reported[node_id] = True
+                if node_id not in reported:
+                    self.host.emit(DuplicateNodeEvent(node_id))
+
+    def adopted(self, connection: "LinkFace", route: Route, now: int) -> None:
+        """A neighbour reaches a source through us: it gets its lines, and its broadcasts. Those that wait on
+        another link to it come here, or they would be overtaken.
+        """
+        peer = self.peer_on(route)
+        child = adverts(connection).peer
+        assert child is not None
+        for other in child.connections:
+            if peer is not None and other is not connection:
+                for out in other.take_broadcasts(b"" if peer is self.me else peer.key):
+                    connection.enqueue_broadcast(out)
+        adverts(connection).note_lines(route)
+        self.forwarder.child_added(connection, route)
+
+    # Endpoints
+
+    def registered(self, entry: Entry) -> None:
+        """One of our own endpoints came, changed, or (kind 0) went."""
+        self._lines.put_own(entry)
+
+    def entry_announced(self, entry: Entry, now: int) -> None:
+        """Another node has an endpoint; where it conflicts with one of ours, the smaller node id keeps the
+        name.
+        """
+        mine = self.own(entry.uuid)
+        known = entry.peer.entries.get(entry.uuid)
+        self.directory.add(entry)
+        if mine is not None and conflict(mine.kind, entry.kind) and entry.peer.node_id < self.me.node_id:
+            self.host.name_lost(entry.uuid, now)
+        self.host.endpoint_up(entry, known, now)
+        if entry.kind == codes.BROADCAST and (known is None or entry.peer.leaf):
+            self.forwarder.subscribed(entry.uuid)  # a leaf may have come here with what was known already
+        if known is None or known.differs(entry) or known.credit != entry.credit:
+            self.lookups.changed(entry.uuid, now)  # else two that asked each other would tell it for ever
+        if entry.uuid == codes.LOOKUP and known is None:
+            self.lookups.met(entry.peer, now)
+
+    def entry_withdrawn(self, peer: Peer, uuid: bytes, now: int) -> None:
+        entry = self.directory.remove(peer, uuid)
+        if entry is not None:
+            self.host.endpoint_down(entry, now)
+            self.epoch += 1
+            self.lookups.changed(uuid, now)

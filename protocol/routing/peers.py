@@ -1,0 +1,223 @@
+"""The other nodes as this one sees them: identity, links, next hop, endpoints. Which way leads to them is
+decided in router.py; what is said with them is another room's, which makes more of each (messaging/).
+"""
+
+from busway.protocol.link.face import LinkFace, Remote
+from busway.protocol.routing.router import Route
+from busway.protocol.wire import codes
+from busway.protocol.wire.entries import write_entry
+from busway.protocol.wire.messages import Frame
+
+
+class Entry:
+    """One endpoint of one node; kind 0 in a line's memory of what was withdrawn."""
+
+    __slots__ = ("cost", "credit", "kind", "name", "peer", "realm", "uuid", "version")
+
+    def __init__(self, peer: "Peer", uuid: bytes, kind: int, realm: int) -> None:
+        self.peer = peer
+        self.uuid = uuid
+        self.kind = kind
+        self.realm = realm
+        self.credit = codes.OPENING_CREDIT
+        self.cost = 0
+        self.name = ""
+        self.version = 0
+
+    def __repr__(self) -> str:
+        return "<endpoint %s, %s, %s, at %r>" % (
+            repr(self.name) if self.name else self.uuid.hex(),
+            codes.KIND_NAMES[self.kind] or "withdrawn",
+            codes.REALM_NAMES[self.realm],
+            self.peer.label,
+        )
+
+    def differs(self, other: "Entry") -> bool:
+        """Whether another word on the same endpoint of the same node says something that people see."""
+        return (
+            self.kind != other.kind
+            or self.realm != other.realm
+            or self.cost != other.cost
+            or self.name != other.name
+        )
+
+    def encode(self) -> bytes:
+        """As it stands in a DIRECTORY frame (section 4)."""
+        if not self.kind:
+            return b"\0" + self.uuid
+        return write_entry(self.kind, self.uuid, self.credit, self.cost, self.name)
+
+
+class Line:
+    """The endpoints of one node in one realm, with the version of each: what came after a version can be told
+    by itself.
+    """
+
+    __slots__ = ("entries", "floor", "gone", "version")
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.entries: "dict[bytes, Entry]" = {}
+        self.gone: "dict[bytes, Entry]" = {}  # withdrawn of late
+        self.floor = 0  # from before this version withdrawals have been forgotten
+
+    def put(self, entry: Entry) -> None:
+        """Add, replace or (kind 0) withdraw an endpoint."""
+        self.gone.pop(entry.uuid, None)
+        self.entries.pop(entry.uuid, None)
+        if entry.kind:
+            self.entries[entry.uuid] = entry
+            return
+        self.gone[entry.uuid] = entry
+        if len(self.gone) > codes.TOMBSTONES_MAX:
+            oldest = entry
+            for other in self.gone.values():
+                if other.version < oldest.version:
+                    oldest = other
+            self.floor = oldest.version
+            del self.gone[oldest.uuid]
+
+    def since(self, base: int) -> "list[Entry]":
+        """The changes after version `base`, in order; everything there is, if that is not known any more."""
+        changed = list(self.entries.values())
+        if 0 < base and base >= self.floor:
+            changed = [entry for entry in changed if entry.version > base]
+            changed += [entry for entry in self.gone.values() if entry.version > base]
+        changed.sort(key=_version_of)
+        return changed
+
+
+def _version_of(entry: Entry) -> int:
+    return entry.version
+
+
+class PeerKeeper:
+    """The keeper of the nodes, who is told that one's time is up."""
+
+    def give_up(self, peer: "Peer", now: int) -> None:
+        """No other way was found in time."""
+        raise NotImplementedError
+
+
+class Peer(Remote):
+    """A node in one incarnation. Its timer runs while its way is lost and may be found again."""
+
+    __slots__ = (
+        "connections",
+        "entries",
+        "held",
+        "keeper",
+        "left",
+        "lines",
+        "metric",
+        "reachable",
+        "route",
+        "waits",
+    )
+
+    def __init__(
+        self, keeper: PeerKeeper, node_id: bytes, incarnation: bytes, label: str = "", leaf: bool = False
+    ) -> None:
+        super().__init__(node_id, incarnation, label, leaf)
+        self.keeper = keeper
+        self.reachable = False
+        self.left = 0  # when it became unreachable, ms
+        self.waits = False  # its way is lost, and a neighbour may find another
+        self.route: "Route | None" = None
+        self.connections: "list[LinkFace]" = []  # the links that join it with this node
+        self.metric = 0  # of the way to it, the last known
+        self.lines = [Line(), Line(), Line(), Line()]  # by realm; the first, PROCESS, stays empty
+        self.entries: "dict[bytes, Entry]" = {}
+        self.held: "list[Frame]" = []  # messages that wait for a way, ours and others'
+
+    def __repr__(self) -> str:
+        return "<node %r %s%s>" % (self.label, self.node_id.hex(), ", a leaf" if self.leaf else "")
+
+    def fire(self, now: int) -> None:
+        self.keeper.give_up(self, now)
+
+    def direct(self) -> "LinkFace | None":
+        """The best of the links that join it with this node. One that drains stays until it is closed, so
+        that order is kept.
+        """
+        hop = self.hop
+        if hop is not None and hop.state == codes.CLOSING and hop in self.connections:
+            return hop
+        best: "LinkFace | None" = None
+        for connection in self.connections:
+            if best is None or connection.distance() < best.distance():
+                best = connection
+        return best
+
+    # What another room adds
+
+    def has_numbers(self) -> bool:
+        """Whether messages were counted, in either direction: their numbers go on if it returns."""
+        raise NotImplementedError
+
+    def expects_us(self) -> bool:
+        """Whether it has numbers of ours in mind."""
+        raise NotImplementedError
+
+    def forget_received(self) -> None:
+        """It has forgotten what it sent us."""
+
+    def is_needed(self) -> bool:
+        """Whether something is under way with it."""
+        raise NotImplementedError
+
+    def keep_to(self, links: "list[LinkFace | None]") -> None:
+        """No other link leads to it any more."""
+
+
+class Routes:
+    """The nodes that can be reached, by node id, and those that could until recently."""
+
+    __slots__ = ("departed", "peers")
+
+    def __init__(self) -> None:
+        self.peers: "dict[bytes, Peer]" = {}
+        self.departed: "dict[bytes, Peer]" = {}  # by node and incarnation: their numbers go on if they return
+
+    def find(self, key: bytes) -> "Peer | None":
+        """The peer of that identity, reachable or recently so."""
+        peer = self.peers.get(key[: codes.ID_SIZE])
+        if peer is not None and peer.key == key:
+            return peer
+        return self.departed.get(key)
+
+    def arrive(self, peer: Peer) -> None:
+        """A node can be reached now."""
+        self.departed.pop(peer.key, None)
+        self.peers[peer.node_id] = peer
+
+    def depart(self, peer: Peer, now: int) -> None:
+        """A node can be reached no longer."""
+        if self.peers.get(peer.node_id) is peer:
+            del self.peers[peer.node_id]
+        peer.left = now
+        if peer.has_numbers():
+            self.remember(peer)
+
+    def remember(self, peer: Peer) -> None:
+        """Keep the numbers of a node that cannot be reached."""
+        if len(self.departed) >= codes.DEPARTED_MAX:
+            self._evict()
+        self.departed[peer.key] = peer
+
+    def _evict(self) -> None:
+        """Make room: rather a node that we sent nothing to, for it expects no number of us."""
+        victim = next(iter(self.departed))
+        for key, peer in self.departed.items():
+            if not peer.expects_us():
+                victim = key
+                break
+        del self.departed[victim]
+
+    def sweep(self, now: int) -> None:
+        """Forget those who left so long ago that they have forgotten us (section 7.1)."""
+        for key, peer in list(self.departed.items()):
+            if now - peer.left >= codes.FLOW_FORGET_OUT_MS:
+                del self.departed[key]
+            elif now - peer.left >= codes.FLOW_FORGET_IN_MS:
+                peer.forget_received()  # before it starts anew at 1, or its messages would be late

@@ -1,0 +1,545 @@
+"""The way to each node: distance vector with feasibility, loop-free at every instant (docs/routing.md).
+
+The rules of RFC 8966, sections 2.4 to 2.6, over sessions that lose nothing: so an update is sent once, and an
+idle network is silent. Knows no bytes, and a link only as something to be told that there is news for it.
+
+What must hold: if B is A's next hop towards a source, over a session that both have open, then FD(B) is
+strictly better than FD(A); FD is the best distance that a node has ever sent for the source. Round a circle
+FD would get better all the time and be the same at the end: so next hops never lead in one.
+
+Why it holds: a new next hop must offer better than FD (`_select`), and its own FD was no worse before that
+offer left (`tell`); each link makes a distance worse (`extend`); what was said in a session ends with it
+(`close`); and FD is forgotten only when nobody can have this node as next hop, for each withdrawal was
+acknowledged as processed (`_may_forget`). Who has nothing feasible left asks the source for a newer number,
+by which every offer becomes so (`_want`): that is why a way that exists is found.
+
+The proof: docs/routing.md; RFC 8966, section 2.4; J. J. Garcia-Luna-Aceves, Loop-free routing using diffusing
+computations (IEEE/ACM Transactions on Networking, 1993), the source node condition. tests/simulation looks
+for loops after every single event, in random networks and in all those of a small model; each rule left out
+makes some.
+"""
+
+from busway.protocol.timers import Timer, Timers
+from busway.protocol.wire import codes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Final
+
+INFINITE: "Final" = 0xFFFF  # the metric of no route
+_COST_MAX: "Final" = 0x3FFF
+_HOLD_MS: "Final" = 10000  # longer than news takes to go round the largest ring
+_HELD_MAX: "Final" = 1024  # routes without a way; beyond that they are not held
+_RAISES_MAX: "Final" = 64  # of our own number in a second
+NOTHING: "Final" = -1  # no distance
+PARENT: "Final" = -2  # told: "I reach it through you", which offers nothing
+
+# A distance is one int: the source's sequence number in bits 16-31, the metric in bits 0-15.
+
+
+def newer(a: int, b: int) -> bool:
+    """Whether sequence number `a` is newer than `b` (RFC 1982)."""
+    return 0 < (a - b) & 0xFFFF < 0x8000
+
+
+def better(a: int, b: int) -> bool:
+    """Whether distance `a` is strictly better than `b`: a newer number, or the same and a smaller metric."""
+    if b < 0:
+        return True
+    if a >> 16 == b >> 16:
+        return a & 0xFFFF < b & 0xFFFF
+    return newer(a >> 16, b >> 16)
+
+
+def extend(metric: int, realm: int, cost: int) -> int:
+    """A neighbour's metric seen over a link: the widest realm of the path (two bits), then the sum of costs.
+    Strictly larger than `metric`.
+    """
+    total = (metric & _COST_MAX) + cost
+    if metric == INFINITE or total >= _COST_MAX:
+        return INFINITE
+    return max(metric >> 14, realm) << 14 | total
+
+
+class Child:
+    """A neighbour that reaches a source through us: what of the source's lines it has."""
+
+    __slots__ = ("knows_label", "versions")
+
+    def __init__(self, versions: "list[int]", knows_label: bool) -> None:
+        self.versions = versions  # by realm; the first, PROCESS, stays 0
+        self.knows_label = knows_label
+
+
+class Neighbour:
+    """The routing side of one link: what each side has told the other in this session (rule 6)."""
+
+    __slots__ = (
+        "acked",
+        "acks_due",
+        "children",
+        "cost",
+        "dirty",
+        "leaf",
+        "link",
+        "marks",
+        "marked",
+        "processed",
+        "realm",
+        "requests",
+        "route",
+        "slow",
+        "stub",
+        "told",
+        "withdrawn",
+    )
+
+    def __init__(self, link: "Any", realm: int, cost: int, leaf: bool) -> None:
+        self.link = link  # the host's
+        self.realm = realm
+        self.cost = cost
+        self.leaf = leaf
+        self.slow = False  # lookups instead of a pushed directory
+        self.route: "Route | None" = None  # to the node at the other end
+        self.stub = False  # it passes nothing on
+        self.told: "dict[Route, int]" = {}  # a distance or PARENT; absent: nothing, or withdrawn
+        self.dirty: "dict[Route, bool]" = {}  # told is not what it should be
+        self.requests: "dict[Route, int]" = {}  # SEQREQ to be written: the number, plus WIDE
+        self.children: "dict[Route, Child]" = {}  # it reaches them through us
+        self.withdrawn = 0  # withdrawals sent: RETRACT and PARENT
+        self.acked = 0  # ... of which so many have been processed
+        self.marks: "dict[Route, int]" = {}  # number of the last withdrawal of each, until it is acked
+        self.marked: "dict[int, Route]" = {}  # ... and whose each of these is
+        self.processed = 0  # withdrawals of theirs that we have processed
+        self.acks_due = False
+
+
+WIDE: "Final" = 0x10000
+
+
+class Route(Timer):
+    """The way to one source, a node in one incarnation, as far as it is known."""
+
+    __slots__ = (
+        "asked",
+        "distance",
+        "feasible",
+        "key",
+        "offers",
+        "owner",
+        "passed",
+        "passed_at",
+        "retry_ms",
+        "router",
+        "via",
+    )
+
+    def __init__(self, router: "Router", key: bytes) -> None:
+        self.deadline = -1
+        self.router = router
+        self.key = key  # node id and incarnation, 20 bytes
+        self.via: "Neighbour | None" = None  # the next hop
+        self.distance = NOTHING  # ours: what we would advertise
+        self.feasible = NOTHING  # FD: the best distance ever sent
+        self.offers: "dict[Neighbour, int]" = {}  # distances that neighbours advertise
+        self.asked = NOTHING  # sequence number that we asked for last, while we need one
+        self.passed = NOTHING  # the last request of others that we passed on
+        self.passed_at = 0
+        self.retry_ms = 0
+        self.owner: object = None  # the host's
+
+    def fire(self, now: int) -> None:
+        if self.asked >= 0:
+            self.router.retry(self, now)
+        else:
+            self.router.expire(self)
+
+
+class Router:
+    """The routes of one node.
+
+    Args: `key` node id and incarnation; `seqno` the first sequence number; `changed` is called when the next
+    hop or distance of a route has changed, `touched` when a neighbour has something to be written,
+    `forgotten` when a route is removed.
+    """
+
+    __slots__ = (
+        "changed",
+        "counters",
+        "fading",
+        "forgotten",
+        "hold_ms",
+        "me",
+        "neighbours",
+        "raised_at",
+        "raises",
+        "routes",
+        "timers",
+        "touched",
+        "transit",
+    )
+
+    def __init__(
+        self,
+        key: bytes,
+        timers: Timers,
+        changed: "Callable[[Route, int], None]",
+        touched: "Callable[[Neighbour], None]",
+        forgotten: "Callable[[Route], None]",
+        seqno: int = 0,
+    ) -> None:
+        self.timers = timers
+        self.changed = changed
+        self.touched = touched
+        self.forgotten = forgotten
+        self.transit = False
+        self.hold_ms = _HOLD_MS
+        self.raises = 0  # of our own number, in the second that began then
+        self.raised_at = 0
+        self.me = Route(self, key)
+        self.me.distance = seqno << 16
+        self.routes: "dict[bytes, Route]" = {key: self.me}
+        self.neighbours: "list[Neighbour]" = []
+        self.fading: "dict[Route, bool]" = {}  # without a way; to be forgotten when rule 5 allows
+        self.counters = {"route_changes": 0, "seqno_requests": 0, "seqno_raised": 0}
+
+    # The table
+
+    def route(self, key: bytes) -> Route:
+        """The record of a source, made if it is new."""
+        route = self.routes.get(key)
+        if route is None:
+            route = self.routes[key] = Route(self, key)
+        return route
+
+    def open(self, neighbour: Neighbour, key: bytes, now: int) -> None:
+        """A session begins. To a leaf we are the origin of its route (rule 7); a router is told all."""
+        route = neighbour.route = self.route(key)
+        self.neighbours.append(neighbour)
+        if neighbour.leaf:
+            after = 0 if route.feasible < 0 else (route.feasible >> 16) + 1 & 0xFFFF
+            self.update(neighbour, route, after << 16, now)
+            return
+        for other in list(self.routes.values()):
+            self._mark_for(neighbour, other)
+
+    def close(self, neighbour: Neighbour, now: int) -> None:
+        """A session is over: nothing holds that was learned or told in it (rule 6)."""
+        self.neighbours.remove(neighbour)
+        for route in list(self.routes.values()):
+            if route.offers.pop(neighbour, NOTHING) >= 0 or route.via is neighbour:
+                self._select(route, now)
+        if neighbour.route is not None and neighbour.route.via is None:
+            self.fading[neighbour.route] = True
+        for route in list(self.fading):
+            self._forget(route, now)
+
+    def set_transit(self, transit: bool) -> None:
+        """Whether others' routes are offered, too (rule 8)."""
+        if transit != self.transit:
+            self.transit = transit
+            for route in self.routes.values():
+                self._mark(route)
+
+    def set_cost(self, neighbour: Neighbour, cost: int, now: int) -> None:
+        """The cost of a link changed. Staying on a next hop whose metric rose is safe (rule 2)."""
+        neighbour.cost = cost
+        for route in list(self.routes.values()):
+            if neighbour in route.offers:
+                self._select(route, now)
+
+    # What a neighbour tells
+
+    def update(self, neighbour: Neighbour, route: Route, distance: int, now: int) -> None:
+        """It offers a route; a metric without end is a withdrawal that nobody counts."""
+        neighbour.children.pop(route, None)
+        if route is self.me:
+            return
+        fresh = False
+        if distance & 0xFFFF == INFINITE:
+            self._drop_offer(neighbour, route)
+        else:
+            fresh = neighbour not in route.offers
+            route.offers[neighbour] = distance
+        self._select(route, now, fresh)
+        self._forget(route, now)
+
+    def withdraw(self, neighbour: Neighbour, route: Route, now: int) -> None:
+        """It offers the route no longer. We say that we have seen it (rule 5)."""
+        neighbour.processed = neighbour.processed + 1 & 0xFFFF
+        neighbour.acks_due = True
+        self.touched(neighbour)
+        neighbour.children.pop(route, None)
+        if self._drop_offer(neighbour, route):
+            self._select(route, now)
+            self.changed(route, now)  # also if it was not the next hop: it may still be used
+        elif route.via is None and route is not self.me:
+            self.fading[route] = True
+        self._forget(route, now)
+
+    def _drop_offer(self, neighbour: Neighbour, route: Route) -> bool:
+        if route.offers.pop(neighbour, NOTHING) < 0:
+            return False
+        neighbour.requests.pop(route, None)
+        return True
+
+    def adopt(self, neighbour: Neighbour, route: Route, child: Child, now: int) -> None:
+        """It reaches the source through us: no offer, and a child of the source's tree (rule 11)."""
+        self.withdraw(neighbour, route, now)
+        if self.routes.get(route.key) is route:
+            neighbour.children[route] = child
+
+    def acknowledge(self, neighbour: Neighbour, count: int, now: int) -> bool:
+        """`count` of our withdrawals, modulo 65536, were processed; False if there were not so many."""
+        before = neighbour.acked
+        acked = before + ((count - before) & 0xFFFF)
+        if acked > neighbour.withdrawn:
+            return False
+        neighbour.acked = acked
+        for mark in range(before + 1, acked + 1):
+            route = neighbour.marked.pop(mark, None)
+            if route is not None:
+                del neighbour.marks[route]
+                self._forget(route, now)
+        return True
+
+    def request(self, neighbour: Neighbour, route: Route, wanted: int, now: int) -> None:
+        """SEQREQ: it wants a sequence number of at least `wanted` (RFC 8966, section 3.8.1.2)."""
+        seqno = wanted & 0xFFFF
+        if route is self.me:
+            if newer(seqno, self.me.distance >> 16) and self._may_raise(now):
+                self.counters["seqno_raised"] += 1
+                self.me.distance = ((self.me.distance >> 16) + 1 & 0xFFFF) << 16
+                self._mark(self.me)
+            return
+        if route.via is not None and not newer(seqno, route.distance >> 16):
+            return  # what it wants is on its way to it
+        if now - route.passed_at < codes.SEQREQ_MS // 2 and route.passed in (wanted, wanted | WIDE):
+            return
+        route.passed = wanted
+        route.passed_at = now
+        self._ask(route, wanted, neighbour, now)
+
+    def _may_raise(self, now: int) -> bool:
+        """Not so often that a neighbour which does not read for a while takes the newest number for an old
+        one.
+        """
+        if now - self.raised_at >= codes.SEQREQ_MS:
+            self.raised_at = now
+            self.raises = 0
+        self.raises += 1
+        return self.raises <= _RAISES_MAX
+
+    # What we tell
+
+    def wish(self, neighbour: Neighbour, route: Route) -> int:
+        """The news that a neighbour should have been told: a distance, PARENT or NOTHING."""
+        if route.via is neighbour:
+            return NOTHING if neighbour.leaf else PARENT
+        if route.distance < 0 or neighbour.leaf or route is neighbour.route:
+            return NOTHING
+        if self.transit or route is self.me or (route.via is not None and route.via.leaf):
+            return route.distance
+        return NOTHING
+
+    def tell(self, neighbour: Neighbour, route: Route) -> int:
+        """The news about a route, now that it is written: FD falls before the bytes leave (rule 2)."""
+        news = self.wish(neighbour, route)
+        if news >= 0:
+            if route is not self.me and better(news, route.feasible):
+                route.feasible = news
+            neighbour.told[route] = news
+            return news
+        neighbour.withdrawn += 1
+        neighbour.marked.pop(neighbour.marks.get(route, 0), None)
+        neighbour.marks[route] = neighbour.withdrawn
+        neighbour.marked[neighbour.withdrawn] = route
+        if news == PARENT:
+            neighbour.told[route] = PARENT
+        else:
+            del neighbour.told[route]
+        return news
+
+    def news(self, neighbour: Neighbour) -> "list[Route]":
+        """The routes to be told about, in order: withdrawals first, then the nearest (rule 3)."""
+        dirty = neighbour.dirty
+        neighbour.dirty = {}
+        order = [
+            (self._urgency(neighbour, route), route.key, route)
+            for route in dirty
+            if self.wish(neighbour, route) != neighbour.told.get(route, NOTHING)
+        ]
+        order.sort(key=_first_two)
+        return [route for _, _, route in order]
+
+    def _urgency(self, neighbour: Neighbour, route: Route) -> int:
+        wish = self.wish(neighbour, route)
+        return -1 if wish < 0 else wish & 0xFFFF
+
+    # Choosing
+
+    def _select(self, route: Route, now: int, fresh: bool = False) -> None:
+        """The best of the present next hop and the feasible offers; ask for a new sequence number if that is
+        not the best of all (rules 2 and 4). `fresh`: there is an offer where there was none.
+        """
+        via = route.via
+        distance = route.distance
+        best = INFINITE
+        found: "Neighbour | None" = None
+        infeasible = INFINITE
+        if via is not None:
+            offer = route.offers.get(via, NOTHING)
+            if offer >= 0:
+                best = extend(offer & 0xFFFF, via.realm, via.cost)
+                found = via if best < INFINITE else None
+        for neighbour, offer in route.offers.items():
+            metric = extend(offer & 0xFFFF, neighbour.realm, neighbour.cost)
+            if metric < best:
+                if better(offer, route.feasible):
+                    best = metric
+                    found = neighbour
+                else:
+                    infeasible = min(infeasible, metric)
+        route.via = found
+        route.distance = NOTHING if found is None else route.offers[found] >> 16 << 16 | best
+        if found is not None and route.feasible >= 0:
+            self._keep_up(route)
+        if found is not via or route.distance != distance:
+            self.counters["route_changes"] += 1
+            self._mark(route)
+            self.changed(route, now)
+        elif found is None and not route.offers:
+            self.changed(route, now)  # not even an infeasible way is left
+        if found is None:
+            self.fading[route] = True
+        else:
+            self.fading.pop(route, None)
+        if infeasible < best:
+            self._want(route, now, found is None and (fresh or via is not None))
+        else:
+            self._satisfied(route)
+        if found is not None and found is not via:
+            self._pass_again(route, now)
+
+    def _pass_again(self, route: Route, now: int) -> None:
+        """A request of others that went a way which is gone, or had none, goes on now."""
+        if route.passed >= 0 and now - route.passed_at < codes.SEQREQ_MS:
+            if newer(route.passed & 0xFFFF, route.distance >> 16):
+                self._ask(route, route.passed, None, now)
+
+    def _keep_up(self, route: Route) -> None:
+        """With nobody to tell for a very long time FD would come to pass for newer than the newest."""
+        if 0x4000 <= (route.distance >> 16) - (route.feasible >> 16) & 0xFFFF < 0x8000:
+            route.feasible = route.distance
+
+    def _mark(self, route: Route) -> None:
+        for neighbour in self.neighbours:
+            self._mark_for(neighbour, route)
+
+    def _mark_for(self, neighbour: Neighbour, route: Route) -> None:
+        if self.wish(neighbour, route) == neighbour.told.get(route, NOTHING):
+            neighbour.dirty.pop(route, None)
+        elif route not in neighbour.dirty:
+            neighbour.dirty[route] = True
+            self.touched(neighbour)
+
+    # Sequence numbers (rule 4)
+
+    def _want(self, route: Route, now: int, urgent: bool) -> None:
+        """Ask at once if we have just lost our way, or have none and see a new one, or asked for nothing yet;
+        else the timer asks again. A number that came lowered FD, too: asking for the next one then would race
+        with a better way that is only slower, for ever.
+        """
+        if route.asked >= 0 and not urgent:
+            return
+        route.retry_ms = codes.SEQREQ_MS
+        self._ask_for_next(route, 0, now)
+
+    def _ask_for_next(self, route: Route, wide: int, now: int) -> None:
+        route.asked = (route.feasible >> 16) + 1 & 0xFFFF
+        self.timers.arm(route, now + route.retry_ms)
+        self._ask(route, route.asked | wide, None, now)
+
+    def _satisfied(self, route: Route) -> None:
+        route.asked = NOTHING
+        self.timers.disarm(route)
+
+    def retry(self, route: Route, now: int) -> None:
+        """The number asked for has not come: ask everyone who offers the source."""
+        route.retry_ms = min(route.retry_ms * 2, codes.SEQREQ_MAX_MS)
+        self._ask_for_next(route, WIDE, now)
+
+    def _ask(self, route: Route, wanted: int, asker: "Neighbour | None", now: int) -> None:
+        """Send SEQREQ on: to the next hop, else to the best offer, feasible or not; if WIDE to all offers."""
+        if wanted & WIDE:
+            for neighbour in route.offers:
+                if neighbour is not asker:
+                    self._send_request(neighbour, route, wanted, now)
+            return
+        towards = route.via
+        if towards is None or towards is asker:
+            towards = self._best_offer(route, asker)
+        if towards is not None:
+            self._send_request(towards, route, wanted, now)
+
+    def _best_offer(self, route: Route, asker: "Neighbour | None") -> "Neighbour | None":
+        best = INFINITE
+        found: "Neighbour | None" = None
+        for neighbour, offer in route.offers.items():
+            metric = extend(offer & 0xFFFF, neighbour.realm, neighbour.cost)
+            if metric < best and neighbour is not asker:
+                best = metric
+                found = neighbour
+        return found
+
+    def _send_request(self, neighbour: Neighbour, route: Route, wanted: int, now: int) -> None:
+        if neighbour.leaf:
+            self._answer_for(neighbour, route, wanted & 0xFFFF, now)
+            return
+        self.counters["seqno_requests"] += 1
+        neighbour.requests[route] = wanted
+        self.touched(neighbour)
+
+    def _answer_for(self, leaf: Neighbour, route: Route, seqno: int, now: int) -> None:
+        """A leaf is not asked: we are the origin of its route (rule 7)."""
+        if newer(seqno, route.offers[leaf] >> 16):
+            self.counters["seqno_raised"] += 1
+            self.update(leaf, route, seqno << 16, now)
+
+    # Forgetting (rule 5)
+
+    def _forget(self, route: Route, now: int) -> None:
+        """Remove a route without a way whose withdrawal everyone has processed and that nobody offers. If it
+        was ever told, after a while: the argument does not need that, but FD keeps a route to what is gone
+        from running round through those who forgot it, for as long as its metric lasts.
+        """
+        if self._may_forget(route):
+            if route.feasible < 0 or not self.hold_ms or len(self.fading) > _HELD_MAX:
+                self._remove(route)
+            elif route.deadline < 0:
+                self.timers.arm(route, now + self.hold_ms)
+
+    def expire(self, route: Route) -> None:
+        """FD has been held long enough."""
+        if self._may_forget(route):
+            self._remove(route)
+
+    def _remove(self, route: Route) -> None:
+        del self.fading[route]
+        del self.routes[route.key]
+        self.timers.disarm(route)
+        self.forgotten(route)
+
+    def _may_forget(self, route: Route) -> bool:
+        if route not in self.fading or route.offers:
+            return False
+        for neighbour in self.neighbours:
+            if route in neighbour.told or route in neighbour.marks or neighbour.route is route:
+                return False
+            if route in neighbour.children:
+                return False  # it will say so when it has left
+        return True
+
+
+def _first_two(item: "tuple[int, bytes, Route]") -> "tuple[int, bytes]":
+    return item[0], item[1]

@@ -1,0 +1,94 @@
+"""What DIRECTORY, HAVE and ROUTES frames consist of (docs/protocol.md, sections 4, 7 and 10): endpoints with
+what is said of them, and nodes. Records in and out as tuples; what becomes of them is not known here.
+"""
+
+from busway.protocol.errors import Refusal
+from busway.protocol.wire import codes
+from busway.protocol.wire.fields import Reader, text8, varint
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+    from busway.protocol.wire.aliases import AliasTable
+
+LABEL: "Final" = 0x04  # of a line: it has the node's label
+_COST_MAX: "Final" = 0x3FFF
+
+
+def write_entry(head: int, place: bytes, credit: int, cost: int, name: str) -> bytes:
+    """An endpoint: of DIRECTORY with its uuid in `place`, of HAVE with its node and metric."""
+    tail = b""
+    if credit != codes.OPENING_CREDIT:
+        head |= 0x10
+        tail = varint(credit)
+    if cost:
+        head |= 0x20
+        tail += varint(cost)
+    if name:
+        head |= 0x40
+        tail += text8(name)
+    return bytes((head,)) + place + tail
+
+
+def _read_traits(head: int, reader: Reader) -> "tuple[int, int, str]":
+    """Opening credit, cost and name of an endpoint, which stand behind its place."""
+    credit = reader.varint() if head & 0x10 else codes.OPENING_CREDIT
+    cost = min(reader.varint(), _COST_MAX) if head & 0x20 else 0
+    return credit, cost, reader.text8() if head & 0x40 else ""
+
+
+def read_line(reader: Reader, nodes: "AliasTable") -> "tuple[int, bytes, str, int, int]":
+    """What a DIRECTORY frame says before its entries: head, node and incarnation, label, the version that it
+    starts from and the one that it leads to. Raises Refusal.
+    """
+    head = reader.u8()
+    key = nodes.read(reader)
+    label = reader.text8() if head & LABEL else ""
+    base = reader.varint()
+    version = reader.varint()
+    if not head & 3:
+        raise Refusal(codes.MALFORMED, "a line of realm PROCESS")
+    return head, key, label, base, version
+
+
+def read_entry(reader: Reader) -> "tuple[int, bytes, int, int, str]":
+    """An entry of DIRECTORY: kind (0: withdrawn), uuid, opening credit, cost, name. Raises Refusal."""
+    head = reader.u8()
+    if head & 0x8C or (head and not head & 3):
+        raise Refusal(codes.MALFORMED, "an entry with an unknown layout")
+    uuid = reader.take(codes.ID_SIZE)
+    credit, cost, name = _read_traits(head, reader)
+    return head & 3, uuid, credit, cost, name
+
+
+def read_holder(reader: Reader, nodes: "AliasTable") -> "tuple[bytes, int, int, int, int, int, str]":
+    """One holder of HAVE: node and incarnation, kind, realm, metric, opening credit, cost, name. Raises
+    Refusal.
+    """
+    head = reader.u8()
+    if head & 0x80:
+        raise Refusal(codes.MALFORMED, "a holder with an unknown layout")
+    key = nodes.read(reader)
+    metric = reader.u16()
+    credit, cost, name = _read_traits(head, reader)
+    return key, head & 3, head >> 2 & 3, metric, credit, cost, name
+
+
+def read_route(reader: Reader, nodes: "AliasTable") -> "tuple[int, bytes, int, int, list[int]]":
+    """An entry of ROUTES: which, node and incarnation, number, metric, the versions of three realms. What
+    it does not have is empty. Raises Refusal.
+    """
+    which = reader.u8()
+    if which > codes.ACK:
+        raise Refusal(codes.MALFORMED, "an entry of ROUTES with an unknown layout")
+    key = b"" if which == codes.ACK else nodes.read(reader)
+    number = metric = 0
+    versions: "list[int]" = []
+    if which == codes.UPDATE or which >= codes.SEQREQ:
+        number = reader.u16()
+    if which == codes.UPDATE:
+        metric = reader.u16()
+    elif which == codes.PARENT_WITH:
+        versions = [reader.varint(), reader.varint(), reader.varint()]
+    return which, key, number, metric, versions

@@ -1,0 +1,180 @@
+"""HELLO: what each side of a link says of itself, and what both agree on. Pure functions over one frame."""
+
+from busway.protocol.errors import LocalError, Refusal
+from busway.protocol.wire import codes
+from busway.protocol.wire.fields import Reader, text8, varint
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final, Sequence
+
+FLAG_LEAF: "Final" = 0x01
+FLAG_DIALLED: "Final" = 0x08
+FLAG_PROOF: "Final" = 0x10  # it demands that the other side proves that it may join
+FLAG_LOOKUPS: "Final" = 0x20
+
+
+class Limits:
+    """The limits of what one side of a link takes.
+
+    Args: `frame_size_max` bytes of a frame's body, `message_size_max` bytes of a payload, `aliases_max`
+    slots, `partials_max` cut messages under way at once. Raises LocalError for one below its minimum or
+    beyond a varint.
+    """
+
+    __slots__ = ("aliases_max", "frame_size_max", "message_size_max", "partials_max")
+
+    def __init__(
+        self,
+        frame_size_max: int = 65536,
+        message_size_max: int = 16777216,
+        aliases_max: int = 127,
+        partials_max: int = 4,
+    ) -> None:
+        self.frame_size_max = frame_size_max
+        self.message_size_max = message_size_max
+        self.aliases_max = aliases_max
+        self.partials_max = partials_max
+        wrong = self.fault()
+        if wrong:
+            raise LocalError(wrong)
+
+    def __repr__(self) -> str:
+        names = "frame_size_max=%d, message_size_max=%d, aliases_max=%d, partials_max=%d"
+        return "Limits(%s)" % (names % self.values())
+
+    def values(self) -> "tuple[int, int, int, int]":
+        """In the order in which they are told."""
+        return self.frame_size_max, self.message_size_max, self.aliases_max, self.partials_max
+
+    def fault(self) -> str:
+        """The complaint about these limits, "" if there is none."""
+        if self.frame_size_max < codes.FRAME_SIZE_MIN:
+            return "frame_size_max must be at least 128 bytes"
+        if self.message_size_max < 1 or self.aliases_max < 1 or self.partials_max < 1:
+            return "message_size_max, aliases_max and partials_max must be at least 1"
+        if self.partials_max > 255 or self.aliases_max > 16383:
+            return "partials_max must be at most 255 and aliases_max at most 16383"
+        if self.frame_size_max > 0xFFFFFFFF or self.message_size_max > 0xFFFFFFFF:
+            return "frame_size_max and message_size_max must be below 2^32 bytes"
+        return ""
+
+
+class Hello:
+    """What the other side says of itself; texts are at most 64 bytes of UTF-8."""
+
+    __slots__ = (
+        "bus",
+        "dialled",
+        "features",
+        "keepalive_ms",
+        "key",
+        "label",
+        "leaf",
+        "limits",
+        "lookups",
+        "nonce",
+        "proof_wanted",
+        "realm",
+        "via",
+    )
+
+    def __init__(
+        self,
+        flags: int,
+        key: bytes,
+        nonce: bytes,
+        features: int,
+        limits: "Sequence[int]",
+        keepalive_ms: int,
+        bus: str,
+        label: str,
+        via: str,
+    ) -> None:
+        self.leaf = flags & FLAG_LEAF != 0
+        self.realm = flags >> 1 & 3
+        self.dialled = flags & FLAG_DIALLED != 0
+        self.proof_wanted = flags & FLAG_PROOF != 0
+        self.lookups = flags & FLAG_LOOKUPS != 0
+        self.key = key  # node and incarnation
+        self.nonce = nonce
+        self.features = features
+        self.limits = limits  # in the order of `Limits`
+        self.keepalive_ms = keepalive_ms
+        self.bus = bus
+        self.label = label
+        self.via = via
+
+
+def write_hello(
+    flags: int,
+    key: bytes,
+    nonce: bytes,
+    features: int,
+    limits: "Sequence[int]",
+    keepalive_ms: int,
+    bus: str,
+    label: str,
+    via: str,
+) -> bytes:
+    """The body of a HELLO frame; the realm stands in bits 2-1 of `flags`."""
+    body = b"\1" + codes.MAGIC + bytes((codes.VERSION, flags)) + key + nonce + varint(features)
+    for limit in limits:
+        body += varint(limit)
+    return body + varint(keepalive_ms) + text8(bus) + text8(label) + text8(via)
+
+
+def read_hello(reader: Reader) -> "tuple[int, bytes, bytes, int, Sequence[int], int, str, str, str]":
+    """What `Hello` is made of, from behind the frame's head. Raises Refusal for another protocol, version or
+    format.
+    """
+    if reader.left() < 4 or reader.take(4) != codes.MAGIC:
+        raise Refusal(codes.NOT_BUSWAY, "the other side does not speak Busway")
+    version = reader.u8()
+    if version != codes.VERSION:
+        raise Refusal(
+            codes.BAD_VERSION,
+            "this side speaks protocol version %d, the other %d: update the older one"
+            % (codes.VERSION, version),
+        )
+    flags = reader.u8()
+    if not flags & 6:
+        raise Refusal(codes.MALFORMED, "a link's realm cannot be PROCESS")
+    key = reader.take(codes.KEY_SIZE)
+    nonce = reader.take(codes.NONCE_SIZE)
+    features = reader.varint()
+    limits = [reader.varint(), reader.varint(), reader.varint(), reader.varint()]
+    keepalive_ms = reader.varint()
+    bus = reader.text8()
+    label = reader.text8()
+    via = reader.text8()
+    while reader.left():
+        reader.u8()  # no option is defined yet: skipped
+        reader.take(reader.u8())
+    return flags, key, nonce, features, limits, keepalive_ms, bus, label, via
+
+
+def agree_limits(mine: "Sequence[int]", theirs: "Sequence[int]") -> "list[int]":
+    """The limits that hold on a link: of each the smaller. Raises Refusal."""
+    agreed: "list[int]" = []
+    for pair in zip(mine, theirs):
+        agreed.append(min(pair))
+    if agreed[0] < codes.FRAME_SIZE_MIN or 0 in agreed:
+        raise Refusal(
+            codes.LIMITS,
+            "frame_size_max must be at least 128 bytes, message_size_max, aliases_max and partials_max 1",
+        )
+    return agreed
+
+
+def agree_keepalive(mine: int, theirs: int) -> int:
+    """The interval in ms: the smaller one that is not 0, or 0."""
+    return min(mine or theirs, theirs or mine)
+
+
+def check_identity(bus: str, key: bytes, their_bus: str, their_key: bytes) -> None:
+    """Raise Refusal if two nodes are of different buses, or the same."""
+    if their_bus != bus:
+        raise Refusal(codes.BUS_NAME, "this side is on bus %r, the other on %r" % (bus, their_bus))
+    if their_key == key:
+        raise Refusal(codes.SELF, "a node was connected to itself")

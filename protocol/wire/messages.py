@@ -1,0 +1,344 @@
+"""Message frames (docs/protocol.md, section 5): one record for a message or signal, and its bytes up to the
+payload in both directions. Keeps no state but the alias tables that it is given.
+"""
+
+from busway.protocol.errors import Refusal
+from busway.protocol.wire import codes
+from busway.protocol.wire.aliases import AliasTable, AliasWriter
+from busway.protocol.wire.entries import read_holder, write_entry
+from busway.protocol.wire.fields import Reader, u16
+from busway.protocol.wire.headers import Header, read_fields, read_signal, write_fields, write_signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class RoutingHeader:
+    """The routing header of a message, if that is more than its destination."""
+
+    __slots__ = ("hops", "realm", "source")
+
+    def __init__(self, source: bytes, realm: int, hops: int) -> None:
+        self.source = source  # node and incarnation; b"": the node that writes it
+        self.realm = realm  # the widest that it has crossed
+        self.hops = hops
+
+
+class Options:
+    """The optional fields of a header: each has a row in `_OPTIONS`."""
+
+    __slots__ = ("best_effort", "partial", "size", "window")
+
+    def __init__(self) -> None:
+        self.best_effort = False
+        self.window = 0  # parts of a stream that the origin has room for; 0: it wants no stream
+        self.partial = -1  # of a cut message: which of those under way
+        self.size = 0  # ... and the bytes of its whole payload
+
+
+class Frame(Header):
+    """One message or signal: as it was read, or as it will be written."""
+
+    __slots__ = ("cancelled", "destination", "options", "payload", "route")
+
+    def __init__(
+        self,
+        kind: int,
+        destination: bytes,
+        endpoint: bytes,
+        number: int,
+        payload: object,
+        format: int,
+        type_id: bytes,
+    ) -> None:
+        self.kind = kind
+        self.destination = destination  # node and incarnation; b"": whoever reads it. Of a PUBLISH: the root
+        self.endpoint = endpoint  # of its tree, where that is not the source
+        self.number = number
+        self.payload: "Any" = payload
+        self.format = format
+        self.type_id = type_id
+        self.route: "RoutingHeader | None" = None
+        self.options: "Options | None" = None
+        self.id = 0
+        self.expires = 0  # ms; 0: never
+        self.code = 0  # of an ERROR, or why something is UNDELIVERABLE
+        self.signal = 0
+        self.cancelled = False  # its origin does not want it any more: it is not written
+
+    def is_best_effort(self) -> bool:
+        """Whether it may be lost rather than keep others waiting."""
+        return self.options is not None and self.options.best_effort
+
+    def source(self) -> bytes:
+        """Node and incarnation of the origin; b"": who writes it."""
+        return b"" if self.route is None else self.route.source
+
+    def root(self) -> bytes:
+        """Of a broadcast: the node whose tree it follows; b"": who writes it."""
+        return self.destination or self.source()
+
+    def realm(self) -> int:
+        """The widest realm that it had crossed before this link."""
+        return codes.PROCESS if self.route is None else self.route.realm
+
+    def hops(self) -> int:
+        """How many nodes it may still pass."""
+        return codes.HOPS_MAX if self.route is None else self.route.hops
+
+
+class TreeFrame(Frame):
+    """PRUNE, GRAFT: about the broadcasts of `node`, node and incarnation, to an endpoint."""
+
+    __slots__ = ("node",)
+
+    def __init__(self, signal: int, destination: bytes, endpoint: bytes, node: bytes) -> None:
+        super().__init__(codes.SIGNAL, destination, endpoint, 0, b"", codes.RAW, b"")
+        self.signal = signal
+        self.node = node
+
+
+class Holder:
+    """One holder of an endpoint in a HAVE (section 7). `kind` 0: the uuid is this node's id."""
+
+    __slots__ = ("cost", "credit", "key", "kind", "metric", "name", "realm")
+
+    def __init__(
+        self,
+        key: bytes,
+        kind: int,
+        realm: int,
+        metric: int,
+        credit: int = codes.OPENING_CREDIT,
+        cost: int = 0,
+        name: str = "",
+    ) -> None:
+        self.key = key
+        self.kind = kind
+        self.realm = realm
+        self.metric = metric
+        self.credit = credit
+        self.cost = cost
+        self.name = name
+
+
+class HaveFrame(Frame):
+    """HAVE: who has an endpoint."""
+
+    __slots__ = ("holders", "written")
+
+    def __init__(self, destination: bytes, endpoint: bytes, holders: "list[Holder]") -> None:
+        super().__init__(codes.SIGNAL, destination, endpoint, 0, b"", codes.RAW, b"")
+        self.signal = codes.HAVE
+        self.holders = holders
+        self.written = False  # what is new from then on needs another
+
+
+def signal(which: int, destination: bytes, endpoint: bytes = b"", number: int = 0, id: int = 0) -> Frame:
+    """A signal of one of the common sorts, still to be written."""
+    frame = Frame(codes.SIGNAL, destination, endpoint, number, b"", codes.RAW, b"")
+    frame.signal = which
+    frame.id = id
+    return frame
+
+
+# Reading
+
+
+def read_frame(head: int, reader: Reader, aliases: AliasTable, nodes: AliasTable, now: int) -> Frame:
+    """Everything up to the payload. Raises Refusal for what breaks the format."""
+    kind = head >> 4 & 7
+    format = head & 3
+    route: "RoutingHeader | None" = None
+    destination = b""
+    if head & codes.HEAD_ROUTED:
+        how = reader.u8()
+        if how & 0xF0:
+            raise Refusal(codes.MALFORMED, "a routing header with an unknown layout")
+        route = RoutingHeader(b"", how & 3, reader.u8())
+        if how & codes.HOW_DESTINATION:
+            destination = nodes.read(reader)
+        if how & codes.HOW_SOURCE:
+            route.source = nodes.read(reader)
+    options = _read_options(reader, kind) if head & codes.HEAD_OPTIONS else None
+    if kind >= codes.ERROR and format != codes.RAW:
+        raise Refusal(codes.MALFORMED, "an error or signal with a payload format")
+    if kind == codes.SIGNAL:
+        frame = _read_signal(reader, destination, aliases, nodes)
+    else:
+        frame = Frame(kind, destination, b"", 0, b"", format, b"")
+        left_ms = read_fields(frame, reader, aliases)
+        if left_ms:
+            frame.expires = now + left_ms
+    frame.route = route
+    frame.options = options
+    return frame
+
+
+def _read_signal(reader: Reader, destination: bytes, aliases: AliasTable, nodes: AliasTable) -> Frame:
+    which = reader.u8()
+    if which == codes.HAVE:
+        frame: Frame = HaveFrame(destination, b"", [])
+    elif which in (codes.PRUNE, codes.GRAFT):
+        frame = TreeFrame(which, destination, b"", b"")
+    else:
+        frame = signal(which, destination)
+    if not 0 < which <= codes.TRACED:
+        return frame  # unknown: skipped, with all that follows
+    read_signal(frame, reader, aliases)
+    if which == codes.TRACED:
+        return frame  # the rest is its payload
+    if isinstance(frame, HaveFrame):
+        frame.holders = _read_holders(reader, nodes)
+    elif isinstance(frame, TreeFrame):
+        frame.node = nodes.read(reader)
+    if reader.left():
+        raise Refusal(codes.MALFORMED, "bytes behind a signal")
+    return frame
+
+
+def _read_holders(reader: Reader, nodes: AliasTable) -> "list[Holder]":
+    holders: "list[Holder]" = []
+    while reader.left():
+        if len(holders) == codes.HOLDERS_MAX:
+            raise Refusal(codes.MALFORMED, "more than 16 holders")
+        key, kind, realm, metric, credit, cost, name = read_holder(reader, nodes)
+        holders.append(Holder(key, kind, realm, metric, credit, cost, name))
+    return holders
+
+
+# Writing
+
+
+def write_header(frame: Frame, aliases: AliasWriter, nodes: AliasWriter, direct: bytes, now: int) -> bytes:
+    """The bytes before the payload; `direct` is the node that reads them."""
+    head = codes.MESSAGE | frame.kind << 4 | frame.format
+    route = b""
+    if frame.route is not None or (frame.destination and frame.destination != direct):
+        route = _write_route(frame, nodes, direct)
+        head |= codes.HEAD_ROUTED
+    options = b"" if frame.options is None else _write_options(frame.options, frame.kind)
+    if options:
+        head |= codes.HEAD_OPTIONS
+        start = bytes((head,)) + route + bytes((len(options),)) + options
+    else:
+        start = bytes((head,)) + route
+    if frame.kind != codes.SIGNAL:
+        return start + write_fields(frame, aliases, now)
+    start += write_signal(frame, aliases)
+    if isinstance(frame, HaveFrame):
+        return start + _write_holders(frame.holders, nodes)
+    return start + nodes.write(frame.node) if isinstance(frame, TreeFrame) else start
+
+
+def _write_route(frame: Frame, nodes: AliasWriter, direct: bytes) -> bytes:
+    how = 0
+    hops = codes.HOPS_MAX
+    source = b""
+    if frame.route is not None:
+        how = frame.route.realm
+        hops = frame.route.hops
+        source = frame.route.source
+    tail = b""
+    if frame.destination and frame.destination != direct:
+        how |= codes.HOW_DESTINATION
+        tail = nodes.write(frame.destination)
+    if source:
+        how |= codes.HOW_SOURCE
+        tail += nodes.write(source)
+    return bytes((how, hops)) + tail
+
+
+def _write_holders(holders: "list[Holder]", nodes: AliasWriter) -> bytes:
+    data = b""
+    for holder in holders:
+        place = nodes.write(holder.key) + u16(holder.metric)
+        head = holder.kind | holder.realm << 2
+        data += write_entry(head, place, holder.credit, holder.cost, holder.name)
+    return data
+
+
+# Options
+
+
+def cut(options: "Options | None", partial: int, size: int) -> Options:
+    """The same with what says that only the first piece follows, of `size` bytes."""
+    more = Options()
+    if options is not None:
+        more.best_effort = options.best_effort
+        more.window = options.window
+    more.partial = partial
+    more.size = size
+    return more
+
+
+def _read_options(reader: Reader, kind: int) -> "Options | None":
+    size = reader.varint()
+    if size > reader.left():
+        raise Refusal(codes.MALFORMED, "options are longer than their frame")
+    found: "Options | None" = None
+    within = Reader(reader.data, reader.pos, reader.pos + size)
+    reader.pos += size
+    while within.left():
+        which = within.u8()
+        length = within.u8()
+        value = Reader(within.data, within.pos, within.pos + length)
+        within.take(length)
+        for number, kinds, read, _ in _OPTIONS:
+            if number == which and kinds >> kind & 1:
+                if found is None:
+                    found = Options()
+                read(value, found)
+    return found
+
+
+def _write_options(options: Options, kind: int) -> bytes:
+    data = b""
+    for which, kinds, _, write in _OPTIONS:
+        value = write(options) if kinds >> kind & 1 else None
+        if value is not None:
+            data += bytes((which, len(value))) + value
+    return data
+
+
+def _read_cut(value: Reader, options: Options) -> None:
+    if value.left() != 5 or options.partial >= 0:
+        raise Refusal(codes.MALFORMED, "option CUT has not 5 bytes, or comes twice")
+    options.partial = value.u8()
+    options.size = value.u16() << 16 | value.u16()
+
+
+def _write_cut(options: Options) -> "bytes | None":
+    if options.partial < 0:
+        return None
+    return bytes((options.partial,)) + u16(options.size >> 16) + u16(options.size)
+
+
+def _read_stream(value: Reader, options: Options) -> None:
+    if value.left() != 2 or options.window:
+        raise Refusal(codes.MALFORMED, "option STREAM has not 2 bytes, or comes twice")
+    options.window = value.u16()
+    if not options.window:
+        raise Refusal(codes.MALFORMED, "a stream window of 0")
+
+
+def _write_stream(options: Options) -> "bytes | None":
+    return u16(options.window) if options.window else None
+
+
+def _read_best_effort(value: Reader, options: Options) -> None:
+    options.best_effort = True
+
+
+def _write_best_effort(options: Options) -> "bytes | None":
+    return b"" if options.best_effort else None
+
+
+# Each optional field of a header, in the order in which they are written: its number, the kinds that may have
+# it, as bits, how it is read and how it is written.
+_OPTIONS = (
+    (codes.OPTION_STREAM, 1 << codes.REQUEST, _read_stream, _write_stream),
+    (codes.OPTION_BEST_EFFORT, 1 << codes.SEND | 1 << codes.PUBLISH, _read_best_effort, _write_best_effort),
+    (codes.OPTION_CUT, ~(1 << codes.SIGNAL), _read_cut, _write_cut),
+)

@@ -1,0 +1,298 @@
+/* The endpoints of a leaf: what comes for them, the credit of those who send, and answers.
+
+   Sans-IO. What the leaf sends of its own is known in origin.js. */
+
+import { utf8 } from "./codec.js";
+import { encodeChange } from "./frames.js";
+import * as codes from "./frames.js";
+import { Origin } from "./origin.js";
+
+// prettier-ignore
+const {
+  BROADCAST, CONFIRM, CREDIT, END, ERROR, FLOW_FORGET_IN_MS, GLOBAL, HAVE, NO_ENDPOINT, OPEN, OPENING_CREDIT,
+  OVERTAKEN, PART, PROBE_MS, PUBLISH, QUEUE_FULL, RAW, REPLY, SERVING_MAX, SIGNAL, STREAM_PATIENCE_MS,
+  MESSAGE_TOO_LARGE, UNDELIVERABLE, UNICAST, RECEIVE_WINDOW_MAX, WRONG_KIND,
+} = codes;
+
+/** The receiver's side of one session, on top of the sender's: a name that another node keeps is given up. */
+export class Receiving extends Origin {
+  constructor(hello, token, now) {
+    super(hello, token, now);
+    this.endpoints = new Map(); // uuid -> {kind, name}
+    this.version = 0; // of our directory line
+    this.inFlows = new Map(); // node + uuid -> flow
+    this.serving = new Map(); // node + id -> request
+  }
+
+  ended() {
+    super.ended();
+    for (const request of [...this.serving.values()]) this.drop(request);
+  }
+
+  nextDeadline() {
+    let next = super.nextDeadline();
+    for (const request of this.serving.values()) next = Math.min(next, request.expires);
+    return next;
+  }
+
+  due(now) {
+    super.due(now);
+    for (const request of [...this.serving.values()])
+      if (now >= request.expires && !this.readsSlowly(request, now)) this.drop(request);
+  }
+
+  sweep(now) {
+    super.sweep(now);
+    for (const [key, flow] of this.inFlows) if (now - flow.lastUsed >= FLOW_FORGET_IN_MS) this.inFlows.delete(key);
+  }
+
+  resume(now) {
+    super.resume(now);
+    for (const request of this.serving.values()) this.tellRoom(request);
+  }
+
+  stalled() {
+    const waits = (request) => request.blocked && request.sent < request.limit;
+    return super.stalled() || [...this.serving.values()].some(waits);
+  }
+
+  nodeGone(node, now) {
+    super.nodeGone(node, now);
+    for (const request of [...this.serving.values()]) if (request.source === node) this.drop(request);
+  }
+
+  onHave(endpoint, holders, now) {
+    super.onHave(endpoint, holders, now);
+    const known = this.told.get(endpoint);
+    if (known) this.yieldName(endpoint, known);
+  }
+
+  // Our endpoints
+
+  /** `kind` 1 to 3. Announced at once, or when the session opens. */
+  register(endpoint, kind, name) {
+    this.endpoints.set(endpoint, { kind, name });
+    if (this.state !== OPEN) return;
+    this.announce([{ endpoint, kind, name }]);
+    this.watch(endpoint, kind);
+  }
+
+  /** A unicast name may be held by another node, too: the router says so. */
+  watch(endpoint, kind) {
+    const holders = this.told.get(endpoint);
+    if (holders) this.yieldName(endpoint, holders);
+    else if (kind === UNICAST && !this.told.has(endpoint)) this.ask(endpoint);
+  }
+
+  /** Of several holders, one of them unicast or of other kinds, the smaller node id keeps the name. */
+  yieldName(endpoint, holders) {
+    const mine = this.endpoints.get(endpoint);
+    const loses = ({ node, kind }) =>
+      kind && node.slice(0, 32) < this.mine.node && (kind === UNICAST || kind !== mine.kind || mine.kind === UNICAST);
+    if (!mine || !holders.some(loses)) return;
+    this.withdraw(endpoint);
+    this.events.push({ type: "taken", endpoint });
+  }
+
+  withdraw(endpoint) {
+    this.endpoints.delete(endpoint);
+    for (const [key, flow] of this.inFlows) if (flow.endpoint === endpoint) this.inFlows.delete(key);
+    if (this.state === OPEN) this.announce([{ endpoint, kind: 0 }]);
+  }
+
+  announce(entries, label) {
+    const base = this.version;
+    const version = (this.version += entries.length);
+    const change = { label, base, version, entries };
+    for (const body of encodeChange(change, this.limits.frame_size_max)) this.say(body);
+  }
+
+  onWho(source, endpoint) {
+    const mine = this.endpoints.get(endpoint);
+    this.write(
+      { kind: SIGNAL, signal: HAVE, endpoint, destination: source },
+      Uint8Array.from(mine ? [mine.kind | (GLOBAL << 2), 1, 0, 0] : []),
+    );
+  }
+
+  // What comes for them
+
+  inFlow(source, endpoint, number, now) {
+    const key = source + endpoint;
+    const start = number - 1;
+    if (!this.inFlows.has(key))
+      this.inFlows.set(key, {
+        source,
+        endpoint,
+        received: start,
+        busy: 0,
+        window: OPENING_CREDIT,
+        limit: start + OPENING_CREDIT,
+        bridged: 0,
+      });
+    const flow = this.inFlows.get(key);
+    flow.lastUsed = now;
+    return flow;
+  }
+
+  arrive(source, header, payload, now) {
+    const { kind, endpoint, number, id } = header;
+    const mine = this.endpoints.get(endpoint);
+    if (!mine) return this.refuse(source, header, NO_ENDPOINT);
+    if ((kind === PUBLISH) !== (mine.kind === BROADCAST)) return this.refuse(source, header, WRONG_KIND);
+    const flow = this.inFlow(source, endpoint, number, now);
+    const gap = (number - flow.received) & 0xffff;
+    if (!gap || gap >= 0x8000) return this.refuse(source, header, OVERTAKEN);
+    flow.received += gap;
+    const missed = gap - 1 + flow.bridged;
+    flow.bridged = 0;
+    const event = {
+      type: "message",
+      kind,
+      endpoint,
+      source,
+      number,
+      payload,
+      format: header.format,
+      messageType: header.type,
+      missed,
+    };
+    if (id) {
+      if (this.serving.size >= SERVING_MAX) return this.refuse(source, header, QUEUE_FULL);
+      event.request = {
+        key: source + id,
+        id,
+        source,
+        flow,
+        confirm: kind === CONFIRM,
+        timeoutMs: header.timeoutMs,
+        expires: now + header.timeoutMs,
+        window: header.window ?? 0, // above 0: an answer in parts is taken
+        sent: 0,
+        limit: header.window ?? 0,
+        heardAt: now,
+        blocked: false, // somebody waits for room
+      };
+      this.drop(this.serving.get(event.request.key)); // an id used again: its origin has given the former one up
+      this.serving.set(event.request.key, event.request);
+      flow.busy++;
+    }
+    this.events.push(event);
+    if (kind !== PUBLISH) this.grant(flow);
+  }
+
+  refuse(source, { kind, endpoint, number, id }, code) {
+    if (kind === PUBLISH) return;
+    if (id) this.write({ kind: ERROR, id, code, destination: source });
+    else this.write({ kind: SIGNAL, signal: UNDELIVERABLE, endpoint, number, code, destination: source });
+  }
+
+  /** A message that was handed out, and that nobody wants any more. */
+  turnAway(event) {
+    if (event.request) this.reject(event.request, NO_ENDPOINT, "");
+    else this.refuse(event.source, event, NO_ENDPOINT);
+  }
+
+  /** CREDIT as the program takes: the window doubles as it is used. */
+  grant(flow, always = false) {
+    const taken = flow.received - flow.busy;
+    if (!always && flow.limit - taken > flow.window / 2) return;
+    if (!always) flow.window = Math.min(RECEIVE_WINDOW_MAX, flow.window * 2);
+    flow.limit = Math.max(flow.limit, taken + flow.window);
+    this.write({
+      kind: SIGNAL,
+      signal: CREDIT,
+      endpoint: flow.endpoint,
+      number: flow.limit & 0xffff,
+      destination: flow.source,
+    });
+  }
+
+  onProbe(source, endpoint, sent, now) {
+    const mine = this.endpoints.get(endpoint);
+    if (!mine) return;
+    const flow = this.inFlow(source, endpoint, sent + 1, now);
+    const gap = (sent - flow.received) & 0xffff;
+    if (gap < 0x8000 || mine.kind === BROADCAST) {
+      flow.received += gap;
+      flow.bridged += gap;
+    }
+    if (mine.kind !== BROADCAST) this.grant(flow, true);
+  }
+
+  release(request) {
+    if (!request || !this.serving.delete(request.key)) return false;
+    request.flow.busy--;
+    if (this.state === OPEN && this.endpoints.has(request.flow.endpoint)) this.grant(request.flow);
+    return true;
+  }
+
+  drop(request) {
+    if (this.release(request)) this.events.push({ type: "cancelled", request });
+  }
+
+  /** The answer to a request; for a confirmed send the verdict "taken". Late ones are ignored. */
+  respond(request, payload, format) {
+    if (payload.length > this.limits.message_size_max)
+      return this.reject(request, MESSAGE_TOO_LARGE, "the reply exceeds message_size_max");
+    if (!this.release(request)) return;
+    this.write(
+      { kind: REPLY, id: request.id, format: request.confirm ? RAW : format, destination: request.source },
+      request.confirm ? undefined : payload,
+    );
+  }
+
+  reject(request, code, text) {
+    if (this.release(request))
+      this.write({ kind: ERROR, id: request.id, code, destination: request.source }, utf8.encode(text));
+  }
+
+  // Our answers in parts
+
+  /** One part. False if there is no room: a room event follows, or cancelled. */
+  respondPart(request, payload, format, now) {
+    if (this.serving.get(request.key) !== request) return true; // nobody waits for it
+    if (payload.length > this.limits.message_size_max) {
+      this.reject(request, MESSAGE_TOO_LARGE, "a part of the reply exceeds message_size_max");
+      this.events.push({ type: "cancelled", request });
+      return true;
+    }
+    request.blocked = request.sent >= request.limit || !this.room();
+    if (request.blocked) return false;
+    const number = request.sent++ & 0xffff;
+    request.expires = now + request.timeoutMs;
+    this.write({ kind: PART, id: request.id, number, format, destination: request.source }, payload);
+    return true;
+  }
+
+  /** There are no more parts. */
+  respondEnd(request) {
+    if (!this.release(request)) return;
+    const number = request.sent & 0xffff;
+    this.write({ kind: SIGNAL, signal: END, id: request.id, number, destination: request.source });
+  }
+
+  onPartCredit(request, limit, now) {
+    if (!request?.window) return;
+    request.heardAt = now;
+    const gain = (limit - request.limit) & 0xffff;
+    if (!gain || gain >= 0x8000) return;
+    request.limit += gain;
+    request.expires = now + request.timeoutMs;
+    this.tellRoom(request);
+  }
+
+  tellRoom(request) {
+    if (!request.blocked || request.sent >= request.limit || !this.room()) return;
+    request.blocked = false;
+    this.events.push({ type: "room", request });
+  }
+
+  /** Whether a request whose time is up only waits for its origin to read on; that says now and then that it is there. */
+  readsSlowly(request, now) {
+    if (!request.blocked || request.sent < request.limit || now - request.heardAt >= STREAM_PATIENCE_MS)
+      return false;
+    request.expires = now + Math.max(PROBE_MS, request.timeoutMs);
+    return true;
+  }
+}
