@@ -22,7 +22,6 @@ LOG: "Final" = 3
 ANSWER: "Final" = 0x80  # of a SYN's second byte: its sender asks for one
 
 NONCE_SIZE: "Final" = 4
-SYN_SIZE: "Final" = 15
 MTU_MIN: "Final" = 20
 MTU_SERIAL: "Final" = 134
 WINDOW_MAX: "Final" = 31
