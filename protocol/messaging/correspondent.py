@@ -27,7 +27,7 @@ class Correspondent(Peer):
         return bool(self.out_flows)
 
     def forget_received(self) -> None:
-        self.in_flows = {}
+        self.in_flows.clear()  # which its links look at, too (LinkFace.intakes)
 
     def is_needed(self) -> bool:
         return bool(self.out_flows or self.serving)

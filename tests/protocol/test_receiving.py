@@ -611,3 +611,18 @@ def test_a_probe_that_is_older_than_what_arrived_takes_nothing_back() -> None:
         net.b.receiving.probed(net.cb, talk(flow.peer), E, sent, net.now)
         assert flow.received == 3
     assert [message.missed for message in net.drain(net.b, receiver)] == [0, 0, 0]
+
+
+def test_what_is_forgotten_of_a_peer_is_forgotten_on_its_link_too() -> None:
+    net = Pair()
+    receiver = net.b.register(E, codes.UNICAST)
+    net.pump()
+    net.a.send(E, b"one", net.now)
+    net.pump()
+    peer = net.cb.peer
+    assert peer is not None
+    assert talk(peer).in_flows
+    talk(peer).forget_received()
+    assert not net.cb.intakes
+    assert net.cb.intakes is talk(peer).in_flows
+    assert payloads(net.drain(net.b, receiver)) == [b"one"]
