@@ -9,6 +9,9 @@ venv := .venv
 bin := $(venv)/bin
 stamp := $(venv)/.setup-done
 
+# Images of containers set it, and then each of the many programs that tests start would compile all it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run quick test check bare core others loops docs bench soak wheels clean
 
