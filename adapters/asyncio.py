@@ -10,7 +10,6 @@ import asyncio
 from asyncio import _get_running_loop  # documented for those who run loops; a few ns
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
-from time import monotonic_ns
 from types import TracebackType
 from typing import Any, Self, Unpack, cast, overload
 from uuid import UUID
@@ -29,7 +28,7 @@ from busway.adapters.bus import BaseBus
 from busway.adapters.dialled import DialledLink
 from busway.adapters.ends import CHANGES_MAX
 from busway.adapters.host import check_settled
-from busway.adapters.links import Listener, now_ms
+from busway.adapters.links import Listener
 from busway.adapters.literal import id_of_name, id_taking
 from busway.adapters.records import Hop
 from busway.adapters.results import decode_outcome, error_of, replied
@@ -147,7 +146,7 @@ class AsyncBus(BaseBus):
                 host.check_open()
             endpoint = id_of_name(to) if type(to) is str else id_taking(to, payload)
             try:
-                token = host.node.send(endpoint, payload, monotonic_ns() // 1_000_000)
+                token = host.node.send(endpoint, payload, host.clock() // 1_000_000)
             except errors.LocalError as error:
                 raise for_users(error) from None
             if not token:
@@ -279,7 +278,7 @@ class AsyncBus(BaseBus):
                     return
                 if outcome.status not in (events.PARTIAL, events.REPLIED):
                     raise error_of(outcome, to)
-                self.node.consume_part(token, now_ms())
+                self.node.consume_part(token, self._host.now_ms())
                 yield decode_outcome(outcome, wanted, to)
                 if outcome.status == events.REPLIED:
                     return

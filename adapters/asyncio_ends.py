@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from busway.adapters import ends, typed
 from busway.adapters.arguments import check_seconds
 from busway.adapters.ends import BaseChanges, BaseReceiver
-from busway.adapters.links import now_ms
 from busway.adapters.records import Change
 from busway.adapters.results import answer_error, answer_failure, encode_answer, wants_answer
 from busway.adapters.typed import T_co
@@ -126,9 +125,11 @@ class Service(ends.Service):
         if task.cancelled():
             code = codes.HANDLER_FAILED if self._host.failure is None else codes.BUS_CLOSED
             why = ": its node is closing" if self._host.failure is not None else ""
-            answer_error(self._host.node, message, code, f"the handler was cancelled{why}", now_ms())
+            answer_error(
+                self._host.node, message, code, f"the handler was cancelled{why}", self._host.now_ms()
+            )
         elif (error := task.exception()) is not None:  # SystemExit, KeyboardInterrupt: the loop has raised it
-            answer_failure(self._host.node, message, error, now_ms())
+            answer_failure(self._host.node, message, error, self._host.now_ms())
         self._wake()
 
     async def _run(self, message: Message) -> None:
@@ -164,11 +165,11 @@ class Service(ends.Service):
             if asked is not None:
                 await self._respond(self._host.node.respond_part, asked, part)
         if asked is not None:
-            await self._host.settled(self._host.node.respond_end, asked, now_ms())
+            await self._host.settled(self._host.node.respond_end, asked, self._host.now_ms())
 
     async def _respond(self, function: Callable[..., int], asked: Request, value: Any) -> None:
         payload, format, type_id = encode_answer(asked, value)
-        await self._host.settled(function, asked, payload, now_ms(), format, type_id)
+        await self._host.settled(function, asked, payload, self._host.now_ms(), format, type_id)
 
 
 class Items(ends.Items):

@@ -13,7 +13,7 @@ from typing import Any, cast
 from busway.adapters.arguments import for_users
 from busway.adapters.failures import Failures
 from busway.adapters.host import UNCLOSED, Asked, BusHost, check_settled
-from busway.adapters.links import LinkRunner, now_ms
+from busway.adapters.links import LinkRunner
 from busway.adapters.local import LocalMesh
 from busway.errors import BusClosed, BusError
 from busway.protocol import Connection, Node, errors, events
@@ -91,6 +91,7 @@ class Host(BusHost):
         self._opened = True
         self._loop = asyncio.get_running_loop()
         self._thread = threading.current_thread()
+        self.clock = getattr(self._loop, "monotonic_ns", self.clock)  # of a loop whose time jumps
         self.failures = Failures(self._loop.call_later, lambda say: say())
         self._end = _at_loop_end(self)
         await anext(self._end)
@@ -232,7 +233,7 @@ class Host(BusHost):
         """The events are told at once, so that the loop need not come round for them."""
         pumping, self._pumping = self._pumping, True
         try:
-            happened = connection.receive_data(data, now_ms())
+            happened = connection.receive_data(data, self.now_ms())
         finally:
             self._pumping = pumping
             if flush := self.node.connections_to_flush():
@@ -255,12 +256,12 @@ class Host(BusHost):
         if self._timer is not None:
             self._timer.cancel()
         self._armed = deadline
-        self._timer = self.loop.call_later(max(0, deadline - now_ms()) / 1000, self._on_timer)
+        self._timer = self.loop.call_later(max(0, deadline - self.now_ms()) / 1000, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
         self._armed = -1
-        self.dispatch(self.node.handle_timer(now_ms()))
+        self.dispatch(self.node.handle_timer(self.now_ms()))
         self.wake()
 
     def in_thread(

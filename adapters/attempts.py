@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -118,13 +117,13 @@ class Attempt:
             if self._race.over:
                 self._give_up(self._failure or OSError(f"{self._url} has no address"))
                 return
-            wait = self._race.next_in(time.monotonic())
+            wait = self._race.next_in(self._host.loop.time())
             if wait < 0:
                 return
             if wait > 0:
                 self._host.loop.call_later(wait, self._advance)
                 return
-            self._dial(self._race.start(time.monotonic()))
+            self._dial(self._race.start(self._host.loop.time()))
 
     def _dial(self, number: int) -> None:
         if self._done is None or not self._race.is_running(number) or number in self._connecting:
@@ -162,7 +161,7 @@ class Attempt:
 
     def _failed(self, number: int, error: BaseException) -> None:
         self._note(error)
-        self._race.failed(number, time.monotonic())
+        self._race.failed(number, self._host.loop.time())
         self._host.loop.call_later(0.0, self._advance)
 
     def _note(self, error: BaseException) -> None:

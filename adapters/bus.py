@@ -26,7 +26,7 @@ from busway.adapters.arguments import (
 from busway.adapters.dialled import Dialling, Options, dial, links_of, options_of
 from busway.adapters.ends import Service
 from busway.adapters.host import Asked, BusHost
-from busway.adapters.links import LinkRunner, Listener, ListenerRunner, now_ms
+from busway.adapters.links import LinkRunner, Listener, ListenerRunner
 from busway.adapters.literal import id_taking
 from busway.adapters.making import check_link, from_environment, make_node, register
 from busway.adapters.records import EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo, Undelivered, named
@@ -130,7 +130,7 @@ class BaseBus:
         self, to: Any, timeout: float | None, node: bytes | None
     ) -> Generator[int, events.Outcome, list[Hop]]:
         self._host.check_open()
-        return views.tracing(self.node, check_node(node) or to, timeout_ms(timeout), now_ms)
+        return views.tracing(self.node, check_node(node) or to, timeout_ms(timeout), self._host.clock)
 
     # Sending
 
@@ -141,9 +141,9 @@ class BaseBus:
         self._host.check_open()
         endpoint = id_taking(to, payload)
         if self._process_only and endpoint in self._process_only:
-            return endpoint, payload, now_ms(), codes.OBJECT, b""
+            return endpoint, payload, self._host.now_ms(), codes.OBJECT, b""
         data, format, type_id = encode(payload, endpoint)
-        return endpoint, data, now_ms(), format, type_id
+        return endpoint, data, self._host.now_ms(), format, type_id
 
     def _send(
         self,

@@ -18,7 +18,7 @@ from typing import Any
 from busway.adapters import opening, refusals
 from busway.adapters.attempts import Attempt
 from busway.adapters.closing import Done
-from busway.adapters.links import Host, LinkRunner, next_id, now_ms
+from busway.adapters.links import Host, LinkRunner, next_id
 from busway.adapters.making import check_link
 from busway.adapters.records import Change, LinkInfo
 from busway.adapters.retrying import CLOSED, CONNECTED, CONNECTING, Reconnector, Retry
@@ -190,7 +190,7 @@ class Dialling:
         self.id = next_id()
         self.link = DialledLink(self)
         self._host = host
-        self.reconnector = Reconnector(options.retry, options.wait, _now())
+        self.reconnector = Reconnector(options.retry, options.wait, self._now())
         self._attempt: Attempt | None = None
         self._timer: Any = None
         self._turn = 0  # of the timer that counts: threads' timers cannot be taken back
@@ -204,7 +204,7 @@ class Dialling:
     def next_try(self) -> float | None:
         """Seconds until the next attempt begins; None if it is under way, or none will."""
         at = self.reconnector.next_at
-        return None if at < 0 else max(0.0, at - _now())
+        return None if at < 0 else max(0.0, at - self._now())
 
     def info(self) -> LinkInfo:
         """Everything about it at this moment; while it is down, of its last peer what is known."""
@@ -254,7 +254,7 @@ class Dialling:
         runner = self.runner
         self._finish(BusError(f"{self.url}: {text} before the link was open"))
         if runner is not None:
-            runner.connection.close(now_ms())
+            runner.connection.close(self._host.now_ms())
 
     def bus_closed(self) -> None:
         """The bus ends its connection itself."""
@@ -350,7 +350,7 @@ class Dialling:
         if self._attempt is not None:
             self._preferred = self._attempt.candidate
         self._drop_attempt()
-        self.reconnector.opened(_now())
+        self.reconnector.opened(self._now())
         if self._warned:
             self._host.remark(logging.INFO, "%s is connected", self.url)
         self._warned = ""
@@ -379,7 +379,7 @@ class Dialling:
             self._finish(BusError(f"{self.url}: {self.reconnector.error}"))
             return
         hopeless = connection.close_code == codes.DUPLICATE_LINK  # the other side's own link stands
-        self._wait(self.reconnector.lost(text, _now(), random.random(), hopeless=hopeless))
+        self._wait(self.reconnector.lost(text, self._now(), random.random(), hopeless=hopeless))
 
     def _is_twice(self, via: str) -> bool:
         """Whether another link goes there under another name: each would take the other's place for ever."""
@@ -391,7 +391,7 @@ class Dialling:
         if runner is not self.runner:
             return
         if self.reconnector.state == CONNECTED and self.options.retry is not None:
-            self.reconnector.lost("the other side started anew", _now(), 0.0)
+            self.reconnector.lost("the other side started anew", self._now(), 0.0)
             self.reconnector.begin()
             runner.on_settled = partial(self._settled, runner)
         self._tell()
@@ -407,7 +407,7 @@ class Dialling:
 
     def _failed(self, error: BaseException) -> None:
         text, hopeless = refusals.text_of(error), refusals.is_hopeless(error)
-        self._wait(self.reconnector.failed(text, _now(), random.random(), hopeless=hopeless), error)
+        self._wait(self.reconnector.failed(text, self._now(), random.random(), hopeless=hopeless), error)
 
     def _wait(self, delay: float, error: BaseException | None = None) -> None:
         if delay < 0:
@@ -461,6 +461,9 @@ class Dialling:
                 future.set_exception(failure)
                 future.exception()  # whoever waited may have been cancelled
 
+    def _now(self) -> float:
+        return self._host.now_ms() / 1000
+
     def _tell(self) -> None:
         info = self.info()
         self._host.tell(Change("link-state", info, 0, info.error))
@@ -470,7 +473,3 @@ def links_of(node: Node, dialled: set[Dialling]) -> list[LinkInfo]:
     """The links of a bus: each connection, and what was dialled and is not connected now."""
     found = [listed_link(connection) for connection in node.connections]
     return found + [each.info() for each in dialled if each.runner is None]
-
-
-def _now() -> float:
-    return now_ms() / 1000

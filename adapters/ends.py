@@ -15,7 +15,6 @@ from weakref import WeakSet
 from busway.adapters.closing import Done
 from busway.adapters.failures import Failures
 from busway.adapters.links import Host as LinkHost
-from busway.adapters.links import now_ms
 from busway.adapters.records import Change, named
 from busway.adapters.results import NO_ANSWERS, answer_failure, answer_unreadable, decode_message, unreadable
 from busway.adapters.typed import Handler, T_co
@@ -121,7 +120,7 @@ class BaseReceiver(Generic[T_co]):
         return TimeoutError(f"nothing came to {endpoint.name or endpoint.uuid.hex()!r} within {timeout:g} s")
 
     def _close(self) -> None:
-        self._host.node.deregister(self._core, now_ms())
+        self._host.node.deregister(self._core, self._host.now_ms())
         self._arrivals._wake()
 
     def close(self) -> Done:
@@ -175,13 +174,15 @@ class Service:
     def _refuse(self, message: Message) -> None:
         if message.error is not None:
             self._host.failures.add(*unreadable(self._core, message.error))
-        answer_unreadable(self._host.node, message, now_ms())
+        answer_unreadable(self._host.node, message, self._host.now_ms())
 
     def _gave_parts(self, asked: Request) -> bool:
         """Whether they are wanted; else who asked is told."""
         if asked.stream is None:
             text = "this handler answers in parts: use request_stream"
-            self._host.call(self._host.node.respond_error, asked, codes.NOT_A_STREAM, text, now_ms())
+            self._host.call(
+                self._host.node.respond_error, asked, codes.NOT_A_STREAM, text, self._host.now_ms()
+            )
         return asked.stream is not None
 
     def _raised(self, message: Message, error: BaseException) -> None:
@@ -190,7 +191,7 @@ class Service:
             self.failed += 1
             name = self._core.endpoint.name or message.endpoint.hex()
             self._host.failures.add(f"a handler of {name}", error)
-        answer_failure(self._host.node, message, error, now_ms())
+        answer_failure(self._host.node, message, error, self._host.now_ms())
 
     def _taken(self) -> None:
         """Another node keeps the name: what is queued is still served."""
@@ -201,7 +202,7 @@ class Service:
         """Deregister. Handlers at work go on; what is queued is answered as not taken. Twice is once. Of an
         AsyncBus it may be awaited.
         """
-        self._host.inside(self._host.node.deregister, self._core, now_ms())
+        self._host.inside(self._host.node.deregister, self._core, self._host.now_ms())
         return Done()
 
 

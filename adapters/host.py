@@ -22,7 +22,7 @@ from busway.adapters import remarks, tap
 from busway.adapters.dialled import Dialling
 from busway.adapters.ends import Arrivals, BaseChanges, Items
 from busway.adapters.failures import Failures
-from busway.adapters.links import LinkRunner, ListenerRunner, Owner, now_ms
+from busway.adapters.links import LinkRunner, ListenerRunner, Owner
 from busway.adapters.literal import name_of
 from busway.adapters.local import LocalMesh
 from busway.adapters.records import Change, Undelivered
@@ -53,6 +53,7 @@ class BusHost:
     def __init__(self, node: Node, ipc: bool, may_tap: bool) -> None:
         self.node = node
         self.may_tap = may_tap
+        self.clock: Callable[[], int] = time.monotonic_ns
         self.failure: BusError | None = None  # why it can no longer be used
         self.undeliverable: deque[Undelivered] = deque(maxlen=1024)
         self.dialled: set[Dialling] = set()
@@ -66,11 +67,15 @@ class BusHost:
         self._opened = False
         self._released = False
         self._idle: Any = None  # the future of who waits for the last link to end
-        self._quiet_until = 0.0
+        self._quiet_until_ms = 0
         self._pid = os.getpid()
         node.dialled = lambda: [link.row() for link in self.dialled]
         node.name_of = name_of
         live.add(self)
+
+    def now_ms(self) -> int:
+        """The node's clock."""
+        return self.clock() // 1_000_000
 
     # What differs
 
@@ -159,7 +164,7 @@ class BusHost:
     def _leave(self) -> None:
         """End everything outstanding, and say goodbye; who waits at the endpoints hears that it is closed."""
         waking = [core.tag._wake for core in self._receivers()]
-        self._take_steps([partial(self.node.close, now_ms()), *waking])
+        self._take_steps([partial(self.node.close, self.now_ms()), *waking])
 
     def _receivers(self) -> list[Any]:
         """All that the program has registered."""
@@ -222,7 +227,7 @@ class BusHost:
     def cancel(self, token: int) -> None:
         """Nobody wants its outcome any more."""
         self.waiters.pop(token, None)
-        self.node.cancel(token, now_ms())
+        self.node.cancel(token, self.now_ms())
 
     # Events
 
@@ -264,8 +269,8 @@ class BusHost:
             return  # who watched has gone
         lost = undelivered(self.node, event)
         self.undeliverable.append(lost)
-        if time.monotonic() >= self._quiet_until:  # one line a second tells as much as a thousand
-            self._quiet_until = time.monotonic() + 1.0
+        if self.now_ms() >= self._quiet_until_ms:  # one line a second tells as much as a thousand
+            self._quiet_until_ms = self.now_ms() + 1000
             self.remark(logging.WARNING, "a message was %s", lost.error)
 
     def _on_change(self, event: events.Event) -> None:
@@ -330,7 +335,7 @@ class BusHost:
 
     def take_in(self, connection: Connection, data: bytes) -> None:
         """A link has read this."""
-        self.dispatch(connection.receive_data(data, now_ms()))
+        self.dispatch(connection.receive_data(data, self.now_ms()))
 
     def link_gone(self, runner: LinkRunner) -> None:
         """A channel has been closed."""

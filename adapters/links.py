@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -39,11 +38,6 @@ _TROUBLES = {
 next_id = itertools.count(1).__next__  # of links, as users tell them apart
 
 
-def now_ms() -> int:
-    """The clock of every node in this process."""
-    return time.monotonic_ns() // 1_000_000
-
-
 class Loop(opening.Loop, Protocol):
     """A loop as a link needs it; asyncio's is one."""
 
@@ -59,6 +53,7 @@ class Host(opening.Host, Protocol):
 
     @property
     def loop(self) -> Loop: ...
+    def now_ms(self) -> int: ...
     def call(self, function: Callable[..., Any], /, *args: Any) -> Any: ...
     def inside(self, function: Callable[..., Any], /, *args: Any) -> Any: ...
     def entry(self, callback: Callable[[], object]) -> Callable[[], object]: ...
@@ -109,7 +104,9 @@ class LinkRunner:
         self._asked = (token, realm, cost)
         self._printed = board_logs.Lines()
         self._write_size: int = getattr(channel, "write_size", _WRITE_SIZE)
-        self.connection: Connection = host.node.connection(make_link(channel, token, realm, cost), now_ms())
+        self.connection: Connection = host.node.connection(
+            make_link(channel, token, realm, cost), host.now_ms()
+        )
         self.connection.tag = self
         self.owner = owner  # tells of the link itself
         self.on_settled: Callable[[], object] | None = None  # called once, when `ready` is done
@@ -156,7 +153,7 @@ class LinkRunner:
         except Exception as error:  # noqa: BLE001 - whatever it is, the link is over
             self.failure = error
             self._host.dispatch(
-                self.connection.receive_eof(now_ms(), f"the connection failed: {text_of(error)}")
+                self.connection.receive_eof(self._host.now_ms(), f"the connection failed: {text_of(error)}")
             )
             self.close()
             return False
@@ -165,7 +162,7 @@ class LinkRunner:
             if not self.ready.done():
                 self.settle()
         elif data is not None:
-            self._host.dispatch(self.connection.receive_eof(now_ms()))
+            self._host.dispatch(self.connection.receive_eof(self._host.now_ms()))
             self.close()
         return bool(data)
 
@@ -179,7 +176,7 @@ class LinkRunner:
         if self._closed or self._rest:
             return
         try:
-            while data := self.connection.data_to_send(self._write_size, now_ms()):
+            while data := self.connection.data_to_send(self._write_size, self._host.now_ms()):
                 taken = self.channel.write(data)
                 if taken < len(data):
                     self._await_writable(memoryview(data)[taken:])
@@ -245,7 +242,9 @@ class LinkRunner:
                 self._host.take_in(self.connection, data)
         except Exception as more:  # noqa: BLE001 - it failed already
             self._host.remark(logging.DEBUG, "%s: %s", self.channel.address, text_of(more))
-        self._host.dispatch(self.connection.receive_eof(now_ms(), f"the connection failed: {text_of(error)}"))
+        self._host.dispatch(
+            self.connection.receive_eof(self._host.now_ms(), f"the connection failed: {text_of(error)}")
+        )
         self.close()
 
     def close(self) -> Done:
@@ -263,7 +262,7 @@ class LinkRunner:
             self.channel.close()
         except Exception as error:  # noqa: BLE001 - the rest is released, and who waits is told, all the same
             self._host.remark(logging.WARNING, "%s: closing failed: %s", self.channel.address, text_of(error))
-        self._host.dispatch(self.connection.receive_eof(now_ms()))
+        self._host.dispatch(self.connection.receive_eof(self._host.now_ms()))
         self.settle()
         self._host.link_gone(self)
 
@@ -290,7 +289,7 @@ class LinkRunner:
     def printed(self, text: bytes) -> None:
         """The board at the other end has printed this."""
         lines = self._printed.feed(text)
-        board_logs.publish(self._host.node, self.connection, lines, now_ms())
+        board_logs.publish(self._host.node, self.connection, lines, self._host.now_ms())
 
     def _start_again(self) -> None:
         """A new connection on the same channel: to open a serial port anew would reset many boards."""
@@ -298,7 +297,9 @@ class LinkRunner:
         self._rest = memoryview(b"")
         if self.ready.done():
             self.ready = self._host.loop.create_future()
-        self.connection = self._host.node.connection(make_link(self.channel, *self._asked), now_ms())
+        self.connection = self._host.node.connection(
+            make_link(self.channel, *self._asked), self._host.now_ms()
+        )
         self.connection.tag = self
         self._tell_new()
         if self.owner is not None:
@@ -391,7 +392,7 @@ class ListenerRunner:
         text = _TROUBLES.get(code)
         if text is None:
             return
-        self._host.node.note_refused(now_ms())
+        self._host.node.note_refused(self._host.now_ms())
         host = address.rpartition(":")[0] if address.count(":") > 1 else address  # ports change
         if (host, code) in self._told:
             return

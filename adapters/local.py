@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from busway.adapters.links import Host, LinkRunner, ListenerRunner, now_ms
+from busway.adapters.links import Host, LinkRunner, ListenerRunner
 from busway.adapters.views import ORDERLY
 from busway.drivers import ipc
 from busway.errors import BusError
@@ -111,7 +111,7 @@ class LocalMesh:
 
         def late() -> None:
             if not runner.ready.done():
-                runner.connection.close(now_ms())  # which settles it
+                runner.connection.close(self._host.now_ms())  # which settles it
 
         runner.on_settled = settled
         self._later(_ASK_S, late)

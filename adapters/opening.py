@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import inspect
 import ipaddress
-import time
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
@@ -56,6 +55,7 @@ class Loop(Protocol):
     def add_writer(self, fd: int, callback: Callable[[], object], /) -> object: ...
     def remove_reader(self, fd: int, /) -> object: ...
     def remove_writer(self, fd: int, /) -> object: ...
+    def time(self) -> float: ...
     def call_later(self, delay: float, callback: Callable[[], object], /) -> Any: ...
 
 
@@ -214,7 +214,7 @@ class Connecting:
         self.channel = channel
         self._loop = loop
         self._limit_s = limit_s
-        self._until = time.monotonic() + limit_s
+        self._until = loop.time() + limit_s
         self._joined = False
         self._done: Callable[[Connecting, Exception | None], object] | None = done
         self._waits_for = ""
@@ -244,7 +244,7 @@ class Connecting:
     def _limit_handshake(self) -> None:
         """Wait no longer for one who was reached and is silent as for one who may be far."""
         self._joined = True
-        if time.monotonic() + HANDSHAKE_S < self._until:
+        if self._loop.time() + HANDSHAKE_S < self._until:
             self._limit_s = HANDSHAKE_S
             self._timers.append(self._loop.call_later(HANDSHAKE_S, self._late))
 

@@ -26,7 +26,7 @@ from busway.adapters.bus import BaseBus
 from busway.adapters.dialled import DialledLink
 from busway.adapters.ends import CHANGES_MAX
 from busway.adapters.host import check_settled
-from busway.adapters.links import Listener, now_ms
+from busway.adapters.links import Listener
 from busway.adapters.records import Hop
 from busway.adapters.results import decode_outcome, error_of, replied
 from busway.adapters.retrying import Retry
@@ -264,7 +264,7 @@ class Bus(BaseBus):
                     return
                 if outcome.status not in (events.PARTIAL, events.REPLIED):
                     raise error_of(outcome, to)
-                self._host.call(self.node.consume_part, token, now_ms())
+                self._host.call(self.node.consume_part, token, self._host.now_ms())
                 yield decode_outcome(outcome, wanted, to)
                 if outcome.status == events.REPLIED:
                     return

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from busway.adapters import ends, typed
 from busway.adapters.arguments import check_seconds
 from busway.adapters.ends import BaseChanges, BaseReceiver
-from busway.adapters.links import now_ms
 from busway.adapters.records import Change
 from busway.adapters.results import answer_error, answer_failure, encode_answer, wants_answer
 from busway.adapters.threads_callbacks import CallSoon, deliver
@@ -146,7 +145,7 @@ class Service(ends.Service):
             self._host.pool.submit(partial(self._run, message, job))
         except RuntimeError as error:  # the system gives no more threads
             self._ended(message)
-            answer_failure(self._host.node, message, error, now_ms())
+            answer_failure(self._host.node, message, error, self._host.now_ms())
 
     def _ended(self, message: Message) -> None:
         del self._host.handlers[message]
@@ -172,7 +171,7 @@ class Service(ends.Service):
     def _raised(self, message: Message, error: BaseException) -> None:
         if self._host.failure is not None and isinstance(error, BusClosed):
             why = "the handler was cancelled: its node is closing"
-            answer_error(self._host.node, message, codes.BUS_CLOSED, why, now_ms())
+            answer_error(self._host.node, message, codes.BUS_CLOSED, why, self._host.now_ms())
         else:
             super()._raised(message, error)
 
@@ -198,11 +197,11 @@ class Service(ends.Service):
             if asked is not None:
                 self._respond(self._host.node.respond_part, asked, part)
         if asked is not None:
-            self._host.settled(self._host.node.respond_end, asked, now_ms())
+            self._host.settled(self._host.node.respond_end, asked, self._host.now_ms())
 
     def _respond(self, function: Callable[..., int], asked: Request, value: Any) -> None:
         payload, format, type_id = encode_answer(asked, value)
-        self._host.settled(function, asked, payload, now_ms(), format, type_id)
+        self._host.settled(function, asked, payload, self._host.now_ms(), format, type_id)
 
 
 PLAIN_ONLY = "a handler of a Bus must be a plain function: use AsyncBus for coroutines"

@@ -258,6 +258,9 @@ class Engine:
     def remove_writer(self, fd: int) -> None:
         self._watch(fd, self._watched(fd)[0], None)
 
+    def time(self) -> float:
+        return time.monotonic()
+
     def call_later(self, delay: float, callback: Callable[[], object]) -> None:
         when = time.monotonic() + delay
         heapq.heappush(self._later, (when, next(self._order), callback))

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from busway.adapters.arguments import for_users
 from busway.adapters.host import Asked, BusHost, check_settled, live
-from busway.adapters.links import LinkRunner, now_ms
+from busway.adapters.links import LinkRunner
 from busway.adapters.local import LocalMesh
 from busway.adapters.results import answer_error
 from busway.adapters.threads_engine import Engine, Pool, Promise
@@ -122,7 +122,7 @@ class Host(BusHost):
     def _leave(self) -> None:
         why = "the handler did not end in time: its node is closing"
         for message in self.handlers:
-            answer_error(self.node, message, codes.BUS_CLOSED, why, now_ms())
+            answer_error(self.node, message, codes.BUS_CLOSED, why, self.now_ms())
         super()._leave()
 
     def _until_idle(self, end: float) -> None:
@@ -217,7 +217,7 @@ class Host(BusHost):
         self.engine.arm(node.next_deadline())
 
     def _fire(self) -> None:
-        self.dispatch(self.node.handle_timer(now_ms()))
+        self.dispatch(self.node.handle_timer(self.now_ms()))
 
     def entry(self, callback: Callable[[], object]) -> Callable[[], object]:
         return partial(self.engine.soon, callback)

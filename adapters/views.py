@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Any
@@ -133,9 +132,9 @@ def tracing(
 ) -> Generator[int, events.Outcome, list[Hop]]:
     """The steps of a trace: yields tokens, takes their outcomes, returns the nodes on the way.
 
-    Raises RequestTimeout, Undeliverable.
+    Args: `clock` gives ns. Raises RequestTimeout, Undeliverable.
     """
-    outcome = yield node.locate(id_of(wanted), clock(), timeout_ms=timeout_ms)
+    outcome = yield node.locate(id_of(wanted), clock() // 1_000_000, timeout_ms=timeout_ms)
     if outcome.status != events.TRACED:
         raise error_of(outcome, wanted)
     target = outcome.node_id
@@ -143,11 +142,11 @@ def tracing(
     while target != node.node_id and not (hops and hops[-1].node == target):
         if len(hops) > codes.HOPS_MAX:
             raise Undeliverable(codes.NO_ROUTE, "the way has more than 256 hops", text_of(wanted))
-        started = time.monotonic()
-        outcome = yield node.trace(target, len(hops), clock(), timeout_ms=timeout_ms)
+        started = clock()
+        outcome = yield node.trace(target, len(hops), started // 1_000_000, timeout_ms=timeout_ms)
         if outcome.status != events.TRACED:
             raise error_of(outcome, wanted)
-        hops.append(_as_seen_here(node, hop_of(outcome, time.monotonic() - started)))
+        hops.append(_as_seen_here(node, hop_of(outcome, (clock() - started) / 1e9)))
     return hops
 
 

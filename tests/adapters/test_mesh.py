@@ -13,7 +13,7 @@ import pytest
 
 import busway
 from busway import AsyncBus
-from busway.adapters.links import LinkRunner, now_ms
+from busway.adapters.links import LinkRunner
 from busway.protocol import codes
 from tests.adapters.tools import knows, sees, until
 
@@ -230,7 +230,7 @@ async def test_two_machines_with_one_id_are_reported(monkeypatch: pytest.MonkeyP
         changes = hub.changes()
         await until(lambda: len(hub.node.mesh.router.routes) == 4)
         for _ in range(2):
-            hub.node.sweep(now_ms())
+            hub.node.sweep(hub._host.now_ms())
             hub._host.dispatch(hub.node.take_events())
         async with asyncio.timeout(30):
             while (change := await anext(changes)).what != "duplicate-node":

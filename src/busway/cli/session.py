@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import busway
 from busway.adapters.asyncio import AsyncBus
 from busway.adapters.bus import host_of
-from busway.adapters.links import now_ms
 from busway.adapters.records import Change, EndpointInfo, LinkInfo, NodeInfo
 from busway.adapters.refusals import text_of
 from busway.adapters.tap import TAP
@@ -132,7 +131,7 @@ async def _be_seen(bus: AsyncBus) -> None:
     """Lets this command be seen by whoever watches all traffic: a leaf is told of what it asks for only."""
     if bus in _overviews and any(info.id == TAP for info in _overviews[bus].endpoints):
         host = host_of(bus)
-        await host.outcome(*host.ask(bus.node.locate, TAP, now_ms(), timeout_ms=500))
+        await host.outcome(*host.ask(bus.node.locate, TAP, host.now_ms(), timeout_ms=500))
 
 
 async def _look_around(bus: AsyncBus) -> None:

@@ -200,13 +200,13 @@ def _show(bus: AsyncBus, name: str, message: Message, as_json: bool) -> None:
 
 def _decline(bus: AsyncBus, message: Message) -> bool:
     """Whether it was a request. Nobody would answer it: better an error now than a timeout later."""
-    from busway.adapters.links import now_ms
+    from busway.adapters.bus import host_of
     from busway.protocol import Request
 
     if not isinstance(message, Request) or message.confirm:
         return False
     text = "only `busway listen` is there, which does not answer; use `busway serve`"
-    bus.node.respond_error(message, NOT_ANSWERED, text, now_ms())
+    bus.node.respond_error(message, NOT_ANSWERED, text, host_of(bus).now_ms())
     return True
 
 
