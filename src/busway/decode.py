@@ -1,33 +1,27 @@
 """Explains captured bytes, field by field, for people: the work behind `busway decode`.
 
-The layout of frames comes from `busway.wire`. This file adds what one frame alone does not say: which uuid an
-alias stands for, what the pieces of a cut message amount to, where bytes go wrong. It knows nothing of links:
+`busway.decode_frames` reads single frames. This file adds what one alone does not say: which uuid an alias
+stands for, what the pieces of a cut message amount to, where bytes go wrong. It knows nothing of links:
 neither agreed limits nor states nor time. Nothing that carries traffic imports it.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from io import BytesIO
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+from busway.decode_frames import Alias, Body, Read, Refused, read_frame, varint
 from busway.decode_values import bytes_text, cbor_text, endpoint_text, error_text, reason_text, value_text
 from busway.decode_views import Field, Frame, render_rich, render_text, to_json
 from busway.names import endpoint_id
-from busway.wire import Read, Refused, Trace, Varint, parse_body
+from busway.protocol.wire import codes
 from busway.wire_names import SIGNAL_NAMES
 
 __all__ = ["Direction", "Field", "Frame", "explain", "parse_hex", "render_rich", "render_text", "to_json"]
 
-_CLOSE = 0x03
-_MALFORMED = 9
-_UNKNOWN_ALIAS = 11
-_TOO_MANY = 14
-
 _NODES = ("node", "destination", "source", "tree")
-_SENDER = 1
-_OURS = {_SENDER: "the node that sends this", 2: "the node that reads this"}
+_OURS = {codes.SENDER: "the node that sends this", codes.RECEIVER: "the node that reads this"}
 
 _INTROSPECTION = "busway/introspection"
 _VARINT_SIZE_MAX = 5
@@ -62,13 +56,6 @@ class _Cut:
     format: int
     size: int
     data: bytearray
-
-
-class _Bound(NamedTuple):
-    """The meanings of the numbers of both tables."""
-
-    aliases: dict[int, bytes]
-    nodes: dict[int, bytes]
 
 
 @dataclass(slots=True)
@@ -166,108 +153,105 @@ class _Explanation:
         return self._whole(size) if self.position + size <= len(self.data) else self._cut_off(size)
 
     def _length(self) -> int:
-        stream = BytesIO(self.data[self.start : self.start + _VARINT_SIZE_MAX])
-        size: int = Varint.parse_stream(stream)
+        body = Body(self.data[self.start : self.start + _VARINT_SIZE_MAX])
+        size = varint(body)
         if size == 0:
-            raise Refused(_MALFORMED, "a length of at least 1")
-        self._add(stream.tell(), "length", value_text("size", size))
+            raise Refused("a length of at least 1")
+        self._add(body.position, "length", value_text("size", size))
         return size
 
     def _whole(self, size: int) -> Frame:
         end = self.position + size
-        trace = Trace()
+        body = Body(self.data[self.position : end])
         try:
-            parsed = parse_body(self.data[self.position : end], trace)
+            frame = read_frame(body)
         except Refused as refused:
-            return self._refused(refused, trace, end)
+            return self._refused(refused, body, end)
         try:
-            self._show(trace, parsed, _Bound(self.known.aliases, self.known.nodes))
-            self._take_in(parsed)
+            self._show(body, frame, self.known)
+            self._take_in(frame)
         except _Wrong as wrong:
             self._rest("unread", end)
             return self._last("error", str(wrong), wrong.code)
-        return self._made(_name(parsed), end)
+        signal = f" {SIGNAL_NAMES.get(frame['signal'], 'unknown')}" if "signal" in frame else ""
+        return self._made(frame["kind"] + signal, end)
 
-    def _refused(self, refused: Refused, trace: Trace, end: int) -> Frame:
-        problem = f"{trace.failed_name} at {self._here(trace.failed_offset)}: expected {refused.expected}"
-        self._show_some(trace)
-        self._rest(trace.failed_name, end)
+    def _refused(self, refused: Refused, body: Body, end: int) -> Frame:
+        name, offset = body.failed
+        problem = f"{name} at {self._here(offset)}: expected {refused.expected}"
+        self._show_some(body)
+        self._rest(name, end)
         return self._last("error", problem, refused.code)
 
     def _cut_off(self, size: int) -> Frame:
         """A frame that goes on behind the end of the data: what there is of it is shown."""
-        begun = self.data[self.position :]
-        problem = f"the frame at {self.base + self.start} has {size} bytes, {len(begun)} of them are here"
-        trace = Trace()
+        body = Body(self.data[self.position :])
+        problem = f"the frame at {self.base + self.start} has {size} bytes, {body.end} of them are here"
         try:
-            parse_body(begun, trace)
+            read_frame(body)
         except Refused as refused:
             if not refused.short:
-                return self._refused(refused, trace, len(self.data))
-            problem += f"; next is {trace.failed_name} at {self._here(trace.failed_offset)}"
-        self._show_some(trace)
-        self._rest(trace.failed_name, len(self.data))
+                return self._refused(refused, body, len(self.data))
+            problem += f"; next is {body.failed[0]} at {self._here(body.failed[1])}"
+        self._show_some(body)
+        self._rest(body.failed[0], len(self.data))
         return self._last("incomplete", problem)
 
     # Fields
 
-    def _show_some(self, trace: Trace) -> None:
+    def _show_some(self, body: Body) -> None:
         """Shows what was read of a frame that is not whole; what it binds does not count."""
         try:
-            self._show(trace, None, _Bound(dict(self.known.aliases), dict(self.known.nodes)))
+            known = self.known
+            self._show(body, {}, replace(known, aliases=dict(known.aliases), nodes=dict(known.nodes)))
         except _Wrong:
             pass  # the frame is refused in any case
 
-    def _show(self, trace: Trace, parsed: Any, bound: _Bound) -> None:
+    def _show(self, body: Body, frame: dict[str, Any], known: Direction) -> None:
+        is_close = bool(body.reads) and body.reads[0].value == codes.CLOSE
+        is_cbor = bool(frame.get("format")) and "size" not in frame["options"]
         wrong: _Wrong | None = None
-        for read in trace.reads:
-            text, problem = self._text(read, trace, parsed, bound)
+        for read in body.reads:
+            if read.name == "code":
+                text, problem = (error_text if is_close else reason_text)(read.value), None
+            elif read.name == "payload" and is_cbor:
+                text, problem = cbor_text(read.value), None
+            else:
+                text, problem = self._text(read, known)
             self._add(read.length, read.name, text)
             wrong = wrong or problem
         if wrong is not None:
             raise wrong
 
-    def _text(self, read: Read, trace: Trace, parsed: Any, bound: _Bound) -> tuple[str, _Wrong | None]:
+    def _text(self, read: Read, known: Direction) -> tuple[str, _Wrong | None]:
         """The value for people, and what is wrong with it in the light of what came before."""
-        if isinstance(read.value, dict) and "number" in read.value:
-            if read.name in _NODES:
-                return self._node_text(read, bound.nodes)
-            return self._alias_text(read, bound.aliases)
+        if isinstance(read.value, Alias):
+            return self._alias_text(read.name, *read.value, known)
         if read.name == "endpoint":
-            return endpoint_text(read.value, self.known.names), None
-        if read.name == "code":
-            is_close = trace.reads[0].value == _CLOSE
-            return (error_text if is_close else reason_text)(read.value), None
-        if read.name == "payload" and _is_whole_cbor(parsed):
-            return cbor_text(read.value), None
+            return endpoint_text(read.value, known.names), None
         return value_text(read.name, read.value), None
 
-    def _alias_text(self, read: Read, aliases: dict[int, bytes]) -> tuple[str, _Wrong | None]:
-        number, id = read.value["number"], read.value["id"]
+    def _alias_text(
+        self, name: str, number: int, id: bytes | None, known: Direction
+    ) -> tuple[str, _Wrong | None]:
+        is_node = name in _NODES
+        bound, article, word = (known.nodes, "a", "number") if is_node else (known.aliases, "an", "alias")
         if id is not None:
-            aliases[number] = id
-            return f"{endpoint_text(id, self.known.names)}, bound to alias {number}", None
-        if number in aliases:
-            return f"{endpoint_text(aliases[number], self.known.names)}, alias {number}", None
-        if not self.known.greeted:
-            return f"alias {number}, bound before these bytes", None
-        where = f"{read.name} at {self._here()}: expected an alias that was bound, not {number}"
-        return f"alias {number}, never bound", _Wrong(_UNKNOWN_ALIAS, where)
-
-    def _node_text(self, read: Read, nodes: dict[int, bytes]) -> tuple[str, _Wrong | None]:
-        number, id = read.value["number"], read.value["id"]
-        if id is not None:
-            nodes[number] = id
-            return f"{id[:16].hex()} incarnation {id[16:].hex()}, bound to number {number}", None
-        if number in _OURS:
-            who = f", {self.known.sender.hex()}" if number == _SENDER and self.known.sender else ""
-            return f"{_OURS[number]}{who}, number {number}", None
-        if number in nodes:
-            return f"{nodes[number][:16].hex()}, number {number}", None
-        if not self.known.greeted:
-            return f"number {number}, bound before these bytes", None
-        where = f"{read.name} at {self._here()}: expected a number that was bound, not {number}"
-        return f"number {number}, never bound", _Wrong(_UNKNOWN_ALIAS, where)
+            bound[number] = id
+            shown = (
+                f"{id[:16].hex()} incarnation {id[16:].hex()}" if is_node else endpoint_text(id, known.names)
+            )
+            return f"{shown}, bound to {word} {number}", None
+        if is_node and number in _OURS:
+            who = f", {known.sender.hex()}" if number == codes.SENDER and known.sender else ""
+            return f"{_OURS[number]}{who}, {word} {number}", None
+        if number in bound:
+            shown = bound[number][:16].hex() if is_node else endpoint_text(bound[number], known.names)
+            return f"{shown}, {word} {number}", None
+        if not known.greeted:
+            return f"{word} {number}, bound before these bytes", None
+        where = f"{name} at {self._here()}: expected {article} {word} that was bound, not {number}"
+        return f"{word} {number}, never bound", _Wrong(codes.UNKNOWN_ALIAS, where)
 
     def _add(self, length: int, name: str, value: str) -> None:
         self.fields.append(Field(self.base + self.position, length, name, value))
@@ -288,50 +272,48 @@ class _Explanation:
 
     # What a frame means for those behind it
 
-    def _take_in(self, parsed: Any) -> None:
-        if parsed.kind == "HELLO":
-            self.known.greet(parsed.node)
-        elif parsed.kind == "CLOSE":
+    def _take_in(self, frame: dict[str, Any]) -> None:
+        kind = frame["kind"]
+        if kind == "HELLO":
+            self.known.greet(frame["node"])
+        elif kind == "CLOSE":
             self.known.closed = True
-        elif parsed.kind == "DIRECTORY":
-            self._learn_names(parsed)
-        elif parsed.get("holders"):
-            self._learn_holders(parsed)
-        elif parsed.kind == "MORE":
-            self._piece(parsed)
-        elif (cut := _option(parsed, "size")) is not None:
-            self._first_piece(parsed, cut)
+        elif kind == "DIRECTORY":
+            for entry in frame["entries"]:
+                self._learn_name(entry["endpoint"], entry)
+        elif "holders" in frame:
+            number, id = frame["endpoint"]
+            for holder in frame["holders"]:
+                self._learn_name(id or self.known.aliases.get(number), holder)
+        elif kind == "MORE":
+            self._piece(frame["partial"], frame["payload"])
+        elif "size" in frame.get("options", ()):
+            self._first_piece(frame, **frame["options"])
 
-    def _learn_names(self, parsed: Any) -> None:
-        for entry in parsed.entries:
-            if entry.name:
-                self.known.names[bytes(entry.endpoint)] = entry.name
+    def _learn_name(self, endpoint: bytes | None, told: dict[str, Any]) -> None:
+        if endpoint is not None and told.get("name"):
+            self.known.names[endpoint] = told["name"]
 
-    def _learn_holders(self, parsed: Any) -> None:
-        endpoint = parsed.endpoint.id or self.known.aliases.get(parsed.endpoint.number)
-        for holder in parsed.holders:
-            if holder.name and endpoint is not None:
-                self.known.names[bytes(endpoint)] = holder.name
+    def _first_piece(self, frame: dict[str, Any], partial: int, size: int, **_other: Any) -> None:
+        if partial in self.known.cuts:
+            raise _Wrong(codes.TOO_MANY, f"expected a partial number that is not in use, not {partial}")
+        if len(frame["payload"]) >= size:
+            raise _Wrong(codes.MALFORMED, f"expected less than all {size} bytes in the first frame")
+        data = bytearray(frame["payload"])
+        self.known.cuts[partial] = _Cut(frame["kind"], frame["format"], size, data)
 
-    def _first_piece(self, parsed: Any, cut: Any) -> None:
-        if cut.partial in self.known.cuts:
-            raise _Wrong(_TOO_MANY, f"expected a partial number that is not in use, not {cut.partial}")
-        if len(parsed.payload) >= cut.size:
-            raise _Wrong(_MALFORMED, f"expected less than all {cut.size} bytes in the first frame")
-        self.known.cuts[cut.partial] = _Cut(parsed.kind, parsed.format, cut.size, bytearray(parsed.payload))
-
-    def _piece(self, parsed: Any) -> None:
-        cut = self.known.cuts.get(parsed.partial)
+    def _piece(self, partial: int, payload: bytes) -> None:
+        cut = self.known.cuts.get(partial)
         if cut is None:
             if self.known.greeted:
-                raise _Wrong(_TOO_MANY, f"expected the number of a message under way, not {parsed.partial}")
+                raise _Wrong(codes.TOO_MANY, f"expected the number of a message under way, not {partial}")
             return self._add(0, "message", "begun before these bytes")
-        cut.data += parsed.payload
+        cut.data += payload
         if len(cut.data) > cut.size:
-            raise _Wrong(_MALFORMED, f"expected {cut.size} bytes in all pieces, not {len(cut.data)}")
+            raise _Wrong(codes.MALFORMED, f"expected {cut.size} bytes in all pieces, not {len(cut.data)}")
         if len(cut.data) < cut.size:
             return self._add(0, "message", f"{len(cut.data)} of {cut.size} bytes of a {cut.kind}")
-        del self.known.cuts[parsed.partial]
+        del self.known.cuts[partial]
         whole = bytes(cut.data)
         value = cbor_text(whole) if cut.format else bytes_text(whole)
         return self._add(0, "message", f"{cut.kind} complete: {value}")
@@ -346,21 +328,3 @@ class _Explanation:
         """An entry after which nothing can be read: it takes all bytes that are left."""
         self._rest("unread", len(self.data))
         return self._made(name, len(self.data), problem, code)
-
-
-def _name(parsed: Any) -> str:
-    if parsed.kind == "SIGNAL":
-        return f"SIGNAL {SIGNAL_NAMES.get(parsed.signal, 'unknown')}"
-    return "unknown" if parsed.kind == "IGNORED" else str(parsed.kind)
-
-
-def _option(parsed: Any, key: str) -> Any:
-    """The value of the option that has a field of that name, or None."""
-    for item in parsed.get("options") or ():
-        if not isinstance(item.value, bytes) and key in item.value:
-            return item.value
-    return None
-
-
-def _is_whole_cbor(parsed: Any) -> bool:
-    return parsed is not None and bool(parsed.get("format")) and _option(parsed, "size") is None

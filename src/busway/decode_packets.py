@@ -5,14 +5,14 @@ Knows packets, not the frames that they carry, nor time. Nothing that carries tr
 
 from __future__ import annotations
 
-from typing import Any
-
-import construct  # type: ignore[import-untyped]
-
 from busway.decode_views import Field, Frame
-from busway.wire_packets import CRC16_SIZE_MAX, Packet, checksum, decode_cobs
+from busway.protocol.packet import cobs
+from busway.protocol.packet.packets import ACK, ANSWER, CRC16_SIZE_MAX, DATA, LOG, LOSSY, SYN
 
 __all__ = ["explain_packets"]
+
+_NAMES = {SYN: "SYN", ACK: "ACK", LOG: "LOG", DATA: "DATA", LOSSY: "LOSSY"}
+_SYN_SIZE = 13
 
 
 class _Direction:
@@ -66,19 +66,15 @@ def _entry(raw: bytes, offset: int, direction: str, known: _Direction) -> Frame:
 
     if not coded:
         return entry("delimiters", [])
-    packet = decode_cobs(coded)
-    if packet is not None and len(packet) >= 4:
-        size = len(packet) - 2 if len(packet) - 2 <= CRC16_SIZE_MAX else len(packet) - 4
-        try:
-            parsed = Packet.parse(packet[:size])
-        except construct.ConstructError:
-            parsed = None
-        if parsed is not None and parsed.kind != "unknown":
-            verdict = _verdict(packet[:size], packet[size:], parsed, known)
+    plain = cobs.decode(coded)
+    if len(plain) >= 4:
+        size = len(plain) - (2 if len(plain) - 2 <= CRC16_SIZE_MAX else 4)
+        packet, given = plain[:size], plain[size:]
+        name = _NAMES.get(packet[0] if packet[0] < 0x40 else packet[0] & 0xC0, "")
+        if name and (name != "SYN" or size >= _SYN_SIZE):
+            verdict = _verdict(name, packet, given, known)
             if verdict != "wrong":
-                return entry(
-                    parsed.kind, [*_fields(parsed), ("checksum", f"{packet[size:].hex()}, {verdict}")]
-                )
+                return entry(name, [*_fields(name, packet), ("checksum", f"{given.hex()}, {verdict}")])
     if len(coded) > 1 and all(byte in b"\t\n\r\x1b\x08" or 32 <= byte < 127 for byte in coded):
         return entry("text", [("text", repr(coded.decode()))])
     if not raw.endswith(b"\0"):
@@ -86,44 +82,52 @@ def _entry(raw: bytes, offset: int, direction: str, known: _Direction) -> Frame:
     return entry("damaged", [], "expected a packet with a right checksum, or a text")
 
 
-def _verdict(packet: bytes, given: bytes, parsed: Any, known: _Direction) -> str:
+def _verdict(name: str, packet: bytes, given: bytes, known: _Direction) -> str:
     """Whether the checksum is right: "right", "wrong", or that it cannot be told."""
-    if parsed.kind == "SYN":
-        if checksum(packet, b"") != given:
+    if name == "SYN":
+        if _checksum(packet, b"") != given:
             return "wrong"
-        known.greet(parsed.body.nonce + parsed.body.echo)
+        known.greet(packet[2:10])
         return "right"
     if not known.nonces:
         return "of a session whose SYN was not seen"
-    seq = _near(packet[0] & 63, known.seq) if parsed.kind == "DATA" else 0
-    ack = _near(parsed.second.ack, known.ack)
-    if checksum(packet, known.nonces + bytes((seq >> 6 & 0xFF, ack >> 6 & 0xFF))) != given:
+    seq = _near(packet[0] & 63, known.seq) if name == "DATA" else 0
+    ack = _near(packet[1] & 63, known.ack)
+    if _checksum(packet, known.nonces + bytes((seq >> 6 & 0xFF, ack >> 6 & 0xFF))) != given:
         return "wrong"
     known.seq = max(known.seq, seq)
     known.ack = max(known.ack, ack)
     return "right"
 
 
+def _checksum(packet: bytes, before: bytes) -> bytes:
+    """The checksum of a packet; `before` is what it is taken over before the packet."""
+    if len(packet) <= CRC16_SIZE_MAX:
+        return (cobs.crc16(before + packet, 0xFFFF) ^ 0xFFFF).to_bytes(2, "big")
+    return cobs.crc32(before + packet, 0).to_bytes(4, "big")
+
+
 def _near(low: int, near: int) -> int:
     return near + ((low - near + 32) & 63) - 32
 
 
-def _fields(parsed: Any) -> list[tuple[str, str]]:
-    if parsed.kind == "SYN":
+def _fields(name: str, packet: bytes) -> list[tuple[str, str]]:
+    if name == "SYN":
         return [
-            ("version", str(parsed.second.version)),
-            ("asks", "for an answer" if parsed.second.asks else "for nothing"),
-            ("nonce", parsed.body.nonce.hex()),
-            ("echo", parsed.body.echo.hex() if any(parsed.body.echo) else "none yet"),
-            ("mtu", str(parsed.body.mtu)),
-            ("window", str(parsed.body.window)),
+            ("version", str(packet[1] & 63)),
+            ("asks", "for an answer" if packet[1] & ANSWER else "for nothing"),
+            ("nonce", packet[2:6].hex()),
+            ("echo", packet[6:10].hex() if any(packet[6:10]) else "none yet"),
+            ("mtu", str(int.from_bytes(packet[10:12], "big"))),
+            ("window", str(packet[12])),
         ]
-    fields = [("seq", str(parsed.seq))] if parsed.kind == "DATA" else []
-    fields.append(("ack", str(parsed.second.ack)))
-    if parsed.kind == "ACK":
-        bits = int.from_bytes(parsed.body, "little")
-        early = [str(parsed.second.ack + 1 + at) for at in range(len(parsed.body) * 8) if bits >> at & 1]
+    ack, body = packet[1] & 63, packet[2:]
+    fields = [("seq", str(packet[0] & 63))] if name == "DATA" else []
+    fields.append(("ack", str(ack)))
+    if name == "ACK":
+        bits = int.from_bytes(body, "little")
+        early = [str(ack + 1 + at) for at in range(len(body) * 8) if bits >> at & 1]
         return [*fields, ("early", ", ".join(early) or "none")]
-    if parsed.kind == "LOG":
-        return [*fields, ("text", repr(parsed.body.decode(errors="replace")))]
-    return [*fields, ("body", parsed.body.hex(" "))]
+    if name == "LOG":
+        return [*fields, ("text", repr(body.decode(errors="replace")))]
+    return [*fields, ("body", body.hex(" "))]

@@ -84,12 +84,12 @@ def _head(head: int) -> str:
     return f"0x{head:02x} {KIND_NAMES[head >> 4 & 7]}{options}, format {head & 3} ({FORMAT_NAMES[head & 3]})"
 
 
-def _flags(flags: Any) -> str:
-    role = "leaf" if flags.leaf else "router"
-    dialled = "dialled" if flags.dialled else "was dialled"
-    token = "token demanded" if flags.token_demanded else "no token demanded"
-    lookups = ", lookups" if flags.lookups else ""
-    return f"{role}, {named(flags.realm, REALM_NAMES)}, {dialled}, {token}{lookups}"
+def _flags(flags: int) -> str:
+    role = "leaf" if flags & 0x01 else "router"
+    dialled = "dialled" if flags & 0x08 else "was dialled"
+    token = "token demanded" if flags & 0x10 else "no token demanded"
+    lookups = ", lookups" if flags & 0x20 else ""
+    return f"{role}, {named(flags >> 1 & 3, REALM_NAMES)}, {dialled}, {token}{lookups}"
 
 
 def _with(text: str, head: int) -> str:
@@ -182,7 +182,7 @@ def value_text(name: str, value: Any) -> str:
     """A field's value for people.
 
     Args:
-        name: the field's, as `busway.wire` calls it.
+        name: the field's, as `busway.decode_frames` calls it.
         value: as it was parsed. Plain numbers, and fields without a way of their own, as `str` shows them.
     """
     return _TEXTS.get(name, str)(value)

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busway.decode import Direction, Frame, explain, parse_hex, render_rich, render_text, to_json
-from busway.wire import Frame as WireFrame
-from tests.front.plain import load
-from tests.front.test_wire import by_name, frames
+from tests.reference.plain import load
+from tests.reference.test_wire import by_name, frames
+from tests.reference.wire import Frame as WireFrame
 
 FRAMES = load("frames.json")["vectors"]
 ERRORS = load("errors.json")["vectors"]

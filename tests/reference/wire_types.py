@@ -1,6 +1,6 @@
 """The types of docs/protocol.md section 1 for the library `construct`, and means to note what was read where.
 
-Knows single fields: no frames, no heads, no kinds. `busway.wire` puts these together.
+Knows single fields: no frames, no heads, no kinds. `tests.reference.wire` puts these together.
 """
 
 from __future__ import annotations

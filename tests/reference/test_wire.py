@@ -1,11 +1,9 @@
-"""busway.wire: the declared format against the golden vectors, the written page, and itself."""
+"""The declared format against the golden vectors, the written page, and itself."""
 
 from __future__ import annotations
 
 import ast
 import re
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busway import wire_names
-from busway.wire import BuildError, Frame, Refused, Stream, Trace, Varint, parse_body
-from tests.front.plain import VECTORS, buildable, load, plain
+from tests.reference.plain import VECTORS, buildable, load, plain
+from tests.reference.wire import BuildError, Frame, Refused, Stream, Trace, Varint, parse_body
 from tests.rigs.tree import ROOT
 from tests.vectors.make import FILES, text_of
 
@@ -189,12 +187,6 @@ def test_the_signals_are_those_of_the_page() -> None:
     page = (ROOT / "docs" / "protocol.md").read_text().partition("## 7. Signals")[2].partition("### 7.1")[0]
     rows = re.findall(r"^\| (\d+) ([A-Z_]+) \|", page, re.M)
     assert {int(number): name for number, name in rows} == wire_names.SIGNAL_NAMES
-
-
-def test_nothing_that_carries_traffic_imports_construct() -> None:
-    """It takes long to import, and is needed only where bytes are explained."""
-    script = "import sys, busway; busway.AsyncBus; import busway.demo; sys.exit('construct' in sys.modules)"
-    subprocess.run([sys.executable, "-c", script], check=True, env={"PYTHONPATH": str(ROOT / "src")})
 
 
 # The declared format against itself

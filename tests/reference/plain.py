@@ -1,4 +1,4 @@
-"""Frames of `busway.wire` in the form of tests/vectors, and back."""
+"""Frames of `tests.reference.wire` in the form of tests/vectors, and back."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def _plain_signal(out: dict[str, Any]) -> None:
 
 
 def buildable(vector: dict[str, Any]) -> dict[str, Any]:
-    """A frame of the vectors as `busway.wire.Frame.build` takes it."""
+    """A frame of the vectors as `tests.reference.wire.Frame.build` takes it."""
     frame = dict(vector)
     for key in _HEX:
         if isinstance(frame.get(key), str):
@@ -188,7 +188,7 @@ def buildable(vector: dict[str, Any]) -> dict[str, Any]:
 
 
 def _buildable_nodes(fields: dict[str, Any]) -> dict[str, Any]:
-    """The same with its nodes as `busway.wire` takes them."""
+    """The same with its nodes as `tests.reference.wire` takes them."""
     out = dict(fields)
     for key in _NODES:
         if isinstance(out.get(key), dict):
