@@ -7,7 +7,7 @@ import shlex
 import click
 import pytest
 
-from busway.cli.app import group
+from busway.cli.app import commands, group
 from busway.drivers import serial_ports
 from tests.rigs.tree import ROOT
 
@@ -34,7 +34,7 @@ def test_the_unit_runs_a_command_that_exists() -> None:
     assert program.startswith("/")
     assert arguments == ["$BUSWAY_URLS"], "without braces, so that systemd splits it into words"
     with click.Context(group) as parent:
-        group.commands[command].make_context(command, settings()[0].split(), parent=parent)
+        commands()[command].make_context(command, settings()[0].split(), parent=parent)
 
 
 def test_the_unit_and_the_notes_name_the_same_places() -> None:

@@ -12,10 +12,10 @@ import click
 import pytest
 
 import busway as front
-from busway.cli.app import group, main
+from busway.cli.app import commands, group, main
 from tests.front.cli_rig import busway, new_bus, peer, started
 
-COMMANDS = sorted(group.commands)
+COMMANDS = sorted(commands())
 _COMMANDS = (
     *("nodes", "endpoints", "links", "routes", "trace"),
     *("listen", "send", "publish", "request", "serve"),
@@ -31,7 +31,7 @@ def test_commands() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_has_examples(name: str) -> None:
     with click.Context(group, info_name="busway", terminal_width=100) as parent:
-        command = group.commands[name]
+        command = commands()[name]
         text = command.get_help(click.Context(command, info_name=name, parent=parent))
     assert f"Examples:\n  busway {name}" in text
     assert "--json" in text
@@ -48,7 +48,7 @@ def loaded_names(code: CodeType) -> set[str]:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_is_looked_at(name: str) -> None:
-    function: Any = group.commands[name].callback
+    function: Any = commands()[name].callback
     while function is not None:  # the command itself, and what its decorators put around it
         code = function.__code__
         arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
@@ -95,6 +95,7 @@ def test_no_command_shows_the_help() -> None:
     ("words", "sentence"),
     [
         (["bogus"], "No such command 'bogus'"),
+        (["nods"], "Did you mean 'nodes'?"),
         (["send"], "Missing argument 'NAME'"),
         (["send", "x" * 65], "1 to 64 UTF-8 bytes"),
         (["nodes", "--bus", "a\nb"], "no control characters"),
@@ -182,7 +183,8 @@ def _on_terminal(bus: str, **extra: str) -> str:
     ("words", "unwanted"),
     [
         (["--help"], {"asyncio", "rich", "cbor2"}),
-        (["send", "x", "1", "--bus", "test-nobody"], {"rich", "msgspec"}),
+        (["listen", "--help"], {"asyncio", "busway.protocol", "busway.drivers", "busway.cli.look"}),
+        (["send", "x", "1", "--bus", "test-nobody"], {"rich", "msgspec", "busway.cli.serving"}),
     ],
 )
 def test_starts_without_what_it_does_not_need(words: list[str], unwanted: set[str]) -> None:

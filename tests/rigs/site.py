@@ -16,7 +16,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 import busway
-from busway.cli.app import group
+from busway.cli import app
 from busway.errors import _REASON_SENTENCES
 from busway.protocol.wire import codes
 from tests.rigs.tree import ROOT
@@ -89,9 +89,9 @@ def _listing(path: str) -> str:
 
 def commands() -> str:
     """The page of the command line: what `--help` says of each command."""
-    whole = _context(group, "busway")
+    whole = _context(app.group, "busway")
     parts = ["# Commands", _help(whole)]
-    for name, command in group.commands.items():
+    for name, command in app.commands().items():
         parts += [f"## busway {name}", _help(_context(command, name, whole))]
     return "\n\n".join(parts) + "\n"
 

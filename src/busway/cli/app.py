@@ -4,41 +4,69 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from typing import NoReturn
 
 import click
 
 from busway import about
 from busway.cli import failures, options, output
-from busway.cli.bench import bench
-from busway.cli.bridge import bridge
-from busway.cli.certificate import certificate
-from busway.cli.decoding import decode
-from busway.cli.doctor import doctor
 from busway.cli.failures import Failure, failure_of
-from busway.cli.firmware import firmware
-from busway.cli.joining import connect, listen_on
-from busway.cli.look import endpoints, links, nodes
-from busway.cli.monitor import monitor
-from busway.cli.pinging import ping
-from busway.cli.ports import ports
-from busway.cli.scan import scan
-from busway.cli.serving import serve
-from busway.cli.talk import listen, publish, request, send
-from busway.cli.ways import routes, trace
+
+# The module of each command, in the order of the help.
+_MODULES = {
+    "nodes": "look",
+    "endpoints": "look",
+    "links": "look",
+    "routes": "ways",
+    "listen": "talk",
+    "send": "talk",
+    "publish": "talk",
+    "request": "talk",
+    "serve": "serving",
+    "ping": "pinging",
+    "trace": "ways",
+    "monitor": "monitor",
+    "bridge": "bridge",
+    "connect": "joining",
+    "listen-on": "joining",
+    "bench": "bench",
+    "ports": "ports",
+    "scan": "scan",
+    "doctor": "doctor",
+    "decode": "decoding",
+    "certificate": "certificate",
+    "firmware": "firmware",
+}
+
+
+def commands() -> dict[str, click.Command]:
+    """Every command, in the order of the help. Imports them all."""
+    return {name: _command(name) for name in _MODULES}
+
+
+def _command(name: str) -> click.Command:
+    found: click.Command = getattr(import_module(f"busway.cli.{_MODULES[name]}"), name.replace("-", "_"))
+    return found
 
 
 class _Group(click.Group):
-    """Lists its commands in the order they were added, and shows its epilog as it is written."""
+    """Imports a command's module when it is asked for, and shows its epilog as it is written."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+        return list(_MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _MODULES:
+            return _command(cmd_name)
+        self.commands.update(commands())  # click looks there for what may be meant
+        return None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """As click's, but each sentence whole."""
         with formatter.section("Commands"):
             formatter.write_dl(
-                [(name, command.get_short_help_str(limit=1000)) for name, command in self.commands.items()]
+                [(name, command.get_short_help_str(limit=1000)) for name, command in commands().items()]
             )
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -80,12 +108,6 @@ def group(context: click.Context) -> None:
     """
     if os.environ.get("NO_COLOR"):
         context.color = False
-
-
-_COMMANDS = (nodes, endpoints, links, routes, listen, send, publish, request, serve, ping, trace, monitor)
-_OTHERS = (bridge, connect, listen_on, bench, ports, scan, doctor, decode, certificate, firmware)
-for _command in (*_COMMANDS, *_OTHERS):
-    group.add_command(_command)
 
 
 def main() -> NoReturn:
