@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import platform
+from importlib.machinery import PathFinder
 
 import busway
 
 
 def core() -> str:
     """ "compiled core" or "pure Python core": which of them this program runs."""
-    found = importlib.util.find_spec("busway.protocol.node")
-    pure = found is None or (found.origin or ".py").endswith((".py", ".pyc"))
+    # Looked up, not imported: whoever asks need not run the core.
+    package = importlib.util.find_spec("busway.protocol")
+    found = package and PathFinder.find_spec("busway.protocol.node", package.submodule_search_locations)
+    pure = not found or (found.origin or ".py").endswith((".py", ".pyc"))
     return "pure Python core" if pure else "compiled core"
 
 

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import click
 
+import busway
 from busway import about
 from busway.cli import failures, options, output
 from busway.cli.failures import Failure, failure_of
@@ -98,7 +99,7 @@ in its start-up file the shell completes commands, endpoints and nodes."""
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(message=about.line())
+@click.version_option(busway.__version__, message=about.line())
 @click.pass_context
 def group(context: click.Context) -> None:
     """Talk on a Busway message bus, and look at the programs on it.
