@@ -139,10 +139,6 @@ class Exchange(MessagingHost):
         counters = self.origin.counters if name in self.origin.counters else self.forwarder.counters
         counters[name] += 1
 
-    def spreads(self, link: LinkFace) -> bool:
-        peer = link.peer
-        return isinstance(peer, Peer) and self.forwarder.spreads(peer)
-
     def meaning_of(self, link: LinkFace, frame: Frame, route: RoutingHeader) -> object:
         peer = link.peer
         assert peer is not None
@@ -194,11 +190,13 @@ class Exchange(MessagingHost):
         if root is None:
             forwarder.counters["misrouted"] += 1
             return
-        endpoint = self.receiving.endpoints.get(frame.endpoint)
-        if not self.me.leaf:
-            forwarder.spread(link, root, source, frame, endpoint is not None, now)
-        if endpoint is not None:
+        wanted = frame.endpoint in self.receiving.endpoints
+        spread = not self.me.leaf and forwarder.spread(link, root, source, frame, wanted, now)
+        if wanted:
             self.receiving.arrive(link, source, frame, now)
+            flow = source.in_flows.get(frame.endpoint)
+            if flow is not None and frame.route is None and not spread:
+                flow.ends_here = self.mesh.epoch
 
     def _signal_came(self, link: LinkFace, peer: Correspondent, frame: Frame, now: int) -> None:
         signal = frame.signal

@@ -13,6 +13,7 @@ from busway.protocol.link.inbox import Inbox
 from busway.protocol.link.lanes import is_express
 from busway.protocol.link.link import Link
 from busway.protocol.link.outbox import Outbox
+from busway.protocol.link.queue import OVERHEAD
 from busway.protocol.link.states import AGREED, ENDED, LEAVING, NEXT, PROOF_WANTED
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasTable
@@ -293,7 +294,15 @@ class Connection(LinkFace):
         return False
 
     def broadcast(self, frame: Frame) -> None:
-        self.backlog.take(frame, self.is_busy())
+        queue = self.broadcasts
+        backlog = self.backlog
+        size = len(frame.payload)
+        room = queue.size < self.broadcast_size_max and size <= self.limits.message_size_max
+        if room and frame.options is None and not (backlog.kept or backlog.skipped):
+            queue.items.append(frame)
+            queue.size += size + OVERHEAD
+        else:
+            backlog.take(frame, self.is_busy())
         if not self.flush_wanted:
             self.touch()
 

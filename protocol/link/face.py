@@ -305,10 +305,6 @@ class LinkHost:
         """
         raise NotImplementedError
 
-    def spreads(self, link: LinkFace) -> bool:
-        """Whether broadcasts of the peer may have to be passed on."""
-        raise NotImplementedError
-
     def undeliverable(self, frame: Frame, reason: int) -> None:
         """A message of ours was not written."""
         raise NotImplementedError

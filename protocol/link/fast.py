@@ -74,8 +74,6 @@ class FastReader:
             return self._switched(data, pos, start, stop, end, now) if head & 0xFC == 0x88 else pos
         if end - start < 4 or head & 3 == codes.TYPED or not 1 << link.state & _LIVE:
             return pos
-        if head & 0x10 and self._host.spreads(link):
-            return pos
         number = data[start + 1]
         uuids = link.aliases.ids
         if number >= len(uuids) or number >= 0x80:

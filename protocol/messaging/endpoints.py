@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from busway.protocol.messaging.flows import OutFlow
     from busway.protocol.routing.peers import Peer
+    from busway.protocol.routing.topology import Topology
     from busway.protocol.timers import Timer
 
 # States of a request at the node that serves it.
@@ -156,6 +157,7 @@ class InFlow(Intake):
         "active",
         "bridged",
         "endpoint",
+        "ends_here",
         "far",
         "half",
         "last_used",
@@ -179,6 +181,7 @@ class InFlow(Intake):
         self.far = False  # its messages come over other nodes
         self.active = False  # counts among those who share the queue
         self.session: "LinkFace | None" = None  # that brought the last one
+        self.ends_here = -1  # the epoch (routing/topology.py) in which its broadcasts go to no other node
         self.bridged = 0  # numbers that a probe passed over: `missed` of the next message
         self.missed = 0  # of all messages so far
 
@@ -200,15 +203,18 @@ class InFlow(Intake):
         self, link: LinkFace, data: bytes, pos: int, end: int, frame_max: int, prefix: bytes, now: int
     ) -> int:
         receiver = self._receiver(link)
-        if receiver is None or (prefix[0] & 0x10 != 0) != (self.endpoint.kind == codes.BROADCAST):
+        endpoint = self.endpoint
+        if receiver is None or (prefix[0] & 0x10 != 0) != (endpoint.kind == codes.BROADCAST):
             return pos
-        if len(prefix) > 2 and self.endpoint.realm < prefix[1] & 3:
+        if endpoint.kind == codes.BROADCAST and self.ends_here != endpoint.host.mesh.epoch:
+            return pos  # it may have to be passed on
+        if len(prefix) > 2 and endpoint.realm < prefix[1] & 3:
             return pos
         empty = not receiver.queue.items
         before = self.received
         pos = _read_run(data, pos, end, frame_max, prefix, self, receiver, now)
         if self.received > before:
-            self.endpoint.host.noted_run(self, receiver, self.received - before, empty, now)
+            endpoint.host.noted_run(self, receiver, self.received - before, empty, now)
         return pos
 
 
@@ -338,6 +344,8 @@ class MessagesEvent(Event):
 
 class EndpointHost:
     """The room that looks after endpoints."""
+
+    mesh: "Topology"
 
     def noted_run(self, flow: InFlow, receiver: Receiver, count: int, empty: bool, now: int) -> None:
         """A run of plain messages was queued by the short way; `empty`: the queue was."""

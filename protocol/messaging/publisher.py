@@ -58,7 +58,7 @@ class Publisher:
         """Give every link that leads to subscribers, and our own, a copy. Returns 0, or a token if it has to
         wait.
         """
-        target = self._origin.target(uuid, now)
+        target = self._origin.targets.get(uuid) or self._origin.target(uuid, now)
         if target is None:
             if not self._origin.me.leaf:
                 self._origin.lookups.ask_for_subscribers(uuid, now)
@@ -75,7 +75,7 @@ class Publisher:
         if best_effort:
             out.options = Options()
             out.options.best_effort = True
-        if not len(flow.waiting) and self._spread(flow, out, patience_ms, now):
+        if not flow.waiting.items and self._spread(flow, out, patience_ms, now):
             return 0
         if best_effort:  # what was published before waits still: it would be overtaken
             self._origin.counters["best_effort_dropped"] += 1
@@ -125,8 +125,8 @@ class Publisher:
         """One copy to each link; False if it has to wait for room."""
         local = out.endpoint in self._origin.receiving.endpoints
         links = self._links_for(out.endpoint)
-        if links and not out.is_best_effort():
-            full = [link for link in links if not link.has_broadcast_room()]
+        if links and out.options is None:  # else it is best-effort
+            full = [link for link in links if link.broadcasts.size >= link.broadcast_size_max]
             if full and _waits(full, patience_ms, len(full) == len(links) and not local):
                 return False
         flow.sent += 1

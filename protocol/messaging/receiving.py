@@ -44,6 +44,7 @@ class Receiving(ReceiverSide):
     def __init__(self, host: MessagingHost, origin: Origin) -> None:
         self.host = host
         self.me = origin.me
+        self.mesh = origin.mesh
         self.routes = origin.routes
         self.directory = origin.directory
         self.timers = origin.timers

@@ -73,25 +73,24 @@ class Origin(SenderSide):
         self.answers = Answers(self)
         self.tracer = Tracer(self)
         self.crowds: "dict[Address, Crowd]" = {}  # of those with several equally cheap holders
-        self._targets: "dict[Address, Target]" = {}
         self._last_id = 0
 
     # Resolution
 
     def forget_target(self, address: Address) -> None:
         """The holders of an address changed: resolve it anew, and let those go that waited for one."""
-        self._targets.pop(address, None)
+        self.targets.pop(address, None)
         self.direct.pop(address, None)
         crowd = self.crowds.get(address)
         if crowd is not None:
             crowd.wake()
 
     def target(self, address: Address, now: int) -> "Target | None":
-        found = self._targets.get(address)
+        found = self.targets.get(address)
         if found is None:
             found = self._build_target(address, now)
             if found is not None:
-                self._targets[address] = found
+                self.targets[address] = found
                 if len(found.flows) == 1 and found.flows[0].peer is not self.me:
                     self.direct[address] = found.flows[0]
         return found
@@ -602,7 +601,7 @@ class Origin(SenderSide):
         self._sweep_flows(self.publisher.flows, now)
         self._sweep_flows(self.publisher.unheard, now)
         for uuid, crowd in list(self.crowds.items()):
-            if not len(crowd.waiting) and uuid not in self._targets:
+            if not len(crowd.waiting) and uuid not in self.targets:
                 del self.crowds[uuid]
         for peer in self.routes.peers.values():
             self._sweep_flows(talk(peer).out_flows, now)

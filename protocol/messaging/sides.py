@@ -51,6 +51,7 @@ class SenderSide(FlowOwner):
         self.mesh = mesh
         self.timers = timers
         self.receiving = ReceiverSide()
+        self.targets: "dict[Address, Target]" = {}
         self.pending: "dict[int, Pending]" = {}
         self.syncing = 0  # links whose first directory exchange is not over
         self.counters = {

@@ -179,15 +179,6 @@ class Forwarder:
             root if adverts(via).peer is peer else None
         )  # by whichever of its links: the numbers tell copies
 
-    def spreads(self, peer: "Peer") -> bool:
-        """Whether broadcasts of a source may have to be passed on."""
-        if peer.leaf:
-            return not self._mesh.leaf
-        for neighbour in self._mesh.router.neighbours:
-            if neighbour.leaf or peer.route in neighbour.children:
-                return True
-        return False
-
     def links_for(self, root: "Peer", source: "Peer", uuid: bytes) -> "list[LinkFace]":
         """The links that a broadcast of `source` takes from here, along the tree of `root`."""
         mesh = self._mesh
@@ -241,15 +232,15 @@ class Forwarder:
         frame: Frame,
         wanted: bool,
         now: int,
-    ) -> None:
+    ) -> bool:
         """A broadcast came from the parent of its tree: pass it on, or say that nobody here wants it
-        (`wanted`: this node does).
+        (`wanted`: this node does). Returns whether it went on.
         """
         hops = frame.hops()
         links = self.links_for(root, source, frame.endpoint) if hops else []
         if not links and not wanted:
             self._prune(connection, source if root is self._mesh.me else root, frame.endpoint)
-            return
+            return False
         route = RoutingHeader(source.key, max(frame.realm(), connection.realm), hops - 1)
         for link in links:
             out = Frame(
@@ -265,6 +256,7 @@ class Forwarder:
             out.route = route
             self.counters["forwarded"] += 1
             link.broadcast(out)
+        return bool(links)
 
     def _prune(self, connection: "LinkFace", source: "Peer", uuid: bytes) -> None:
         key = source.key + uuid

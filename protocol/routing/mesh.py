@@ -60,6 +60,7 @@ class Mesh(Topology):
 
     def link_opened(self, connection: "LinkFace", hello: Hello, now: int) -> None:
         """A handshake is over: the link joins its peer's others, or takes their place."""
+        self.epoch += 1
         self.counters["links_opened"] += 1
         connection.number = self.counters["links_opened"]
         self.host.arm_sweep(now)  # also for a node that only receives
@@ -445,6 +446,7 @@ class Mesh(Topology):
             peer.route = None
 
     def route_changed(self, route: Route, now: int) -> None:
+        self.epoch += 1
         came = self._index(route)
         peer = self.peer_on(route)
         if route.via is None:
@@ -527,6 +529,7 @@ class Mesh(Topology):
         mine = self.own(entry.uuid)
         known = entry.peer.entries.get(entry.uuid)
         self.directory.add(entry)
+        self.epoch += 1
         if mine is not None and conflict(mine.kind, entry.kind) and entry.peer.node_id < self.me.node_id:
             self.host.name_lost(entry.uuid, now)
         self.host.endpoint_up(entry, known, now)

@@ -6,6 +6,7 @@ import pytest
 
 from busway.protocol import FullError, Limits, WrongKindError, codes, events
 from tests.protocol.helpers import A, B, assert_settled, payloads
+from tests.protocol.nets import chain
 from tests.protocol.pairs import E, F, G, Net, Pair
 
 
@@ -220,3 +221,40 @@ def test_a_few_drops_need_no_bridge() -> None:
         assert net.ca.backlog.skipped == {}
     net.pump()
     assert len(net.drain(net.b, receiver)) == 3
+
+
+def test_what_ends_here_is_read_in_runs_until_somebody_farther_off_wants_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    net = chain("abc")
+    receiver = net["b"].register(E, codes.BROADCAST)
+    net.pump()
+    long_way: list[bytes] = []
+    arrive = net["b"].receiving.arrive
+    monkeypatch.setattr(
+        net["b"].receiving, "arrive", lambda *args: (long_way.append(args[2].payload), arrive(*args))
+    )
+
+    def publish(*payloads: bytes) -> list[bytes]:
+        """Those of them that went the long way."""
+        long_way.clear()
+        for payload in payloads:
+            net["a"].publish(E, payload, net.now)
+            net.pump()
+        assert net.payloads("b", receiver) == list(payloads)
+        return long_way
+
+    assert publish(b"1", b"2", b"3") == [b"1"]
+    farther = net["c"].register(E, codes.BROADCAST)
+    net.pump()
+    assert publish(b"4", b"5") == [b"4", b"5"]
+    assert net.payloads("c", farther) == [b"4", b"5"]
+    net["c"].deregister(farther, net.now)
+    net.pump()
+    assert publish(b"6", b"7", b"8") == [b"6"]
+    net.leaf("l", "b")
+    net.pump()
+    farther = net["l"].register(E, codes.BROADCAST)
+    net.pump()
+    assert publish(b"9", b"10") == [b"9", b"10"]
+    assert net.payloads("l", farther) == [b"9", b"10"]
