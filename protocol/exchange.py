@@ -19,13 +19,17 @@ from busway.protocol.routing.mesh import Mesh
 from busway.protocol.routing.peers import Entry, Peer, PeerKeeper
 from busway.protocol.timers import Call, Timers
 from busway.protocol.wire import codes
-from busway.protocol.wire.fields import lenient_text
 from busway.protocol.wire.hello import Hello
 from busway.protocol.wire.messages import Frame, HaveFrame, RoutingHeader, TreeFrame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
+
+
+# Signals about messages of ours, and about those to us.
+_ANSWERS = (codes.CREDIT, codes.UNDELIVERABLE, codes.END, codes.TRACED)
+_OF_ORIGIN = (codes.PROBE, codes.CANCEL, codes.PART_CREDIT)
 
 
 class Exchange(MessagingHost):
@@ -174,12 +178,10 @@ class Exchange(MessagingHost):
             self._broadcast_came(link, peer, frame, now)
         elif kind <= codes.REQUEST:
             self.receiving.arrive(link, peer, frame, now)
-        elif kind == codes.REPLY:
-            self.origin.answers.reply(peer, frame.id, frame.payload, frame.format, frame.type_id)
-        elif kind == codes.PART:
-            self.origin.answers.part(peer, frame, now)
-        elif kind == codes.ERROR:
-            self.origin.answers.error(peer, frame.id, frame.code, lenient_text(frame.payload), now)
+        elif kind < codes.SIGNAL or frame.signal in _ANSWERS:
+            self.origin.answers.came(peer, frame, now)
+        elif frame.signal in _OF_ORIGIN:
+            self.receiving.signal_came(link, peer, frame, now)
         else:
             self._signal_came(link, peer, frame, now)
 
@@ -200,26 +202,12 @@ class Exchange(MessagingHost):
 
     def _signal_came(self, link: LinkFace, peer: Correspondent, frame: Frame, now: int) -> None:
         signal = frame.signal
-        if signal == codes.CREDIT:
-            self.origin.credit(peer, frame.endpoint, frame.number, now)
-        elif signal == codes.PROBE:
-            self.receiving.probed(link, peer, frame.endpoint, frame.number, now)
-        elif signal == codes.UNDELIVERABLE:
-            self.origin.undelivered(peer, frame.endpoint, frame.number, frame.code, now)
-        elif signal == codes.CANCEL:
-            self.receiving.cancelled(peer, frame.id)
-        elif signal == codes.PART_CREDIT:
-            self.receiving.part_credit(peer, frame.id, frame.number, now)
-        elif signal == codes.END:
-            self.origin.answers.end(peer, frame.id, frame.number, now)
-        elif signal == codes.WHO:
+        if signal == codes.WHO:
             self.lookups.who(link, peer, frame.endpoint, now)
         elif isinstance(frame, HaveFrame):
             self.lookups.have(peer, frame.endpoint, frame.holders, now)
         elif signal == codes.TRACE:
             self.forwarder.traced(link, peer.key, frame.id, now)
-        elif signal == codes.TRACED:
-            self.origin.tracer.traced(peer, frame.id, frame.payload)
         elif isinstance(frame, TreeFrame) and peer is link.peer:
             self.forwarder.tree_signal_came(link, frame)
         else:
@@ -292,8 +280,8 @@ class Exchange(MessagingHost):
     def too_large(self, hop: LinkFace, frame: Frame) -> None:
         self.origin.too_large(hop, frame)
 
-    def failed(self, peer: Peer, kind: int, frame: Frame, reason: int, now: int) -> None:
-        self.origin.answers.failed(peer, kind, frame, reason, now)
+    def answered(self, peer: Peer, answer: Frame, now: int) -> None:
+        self.origin.answers.came(peer, answer, now)
 
     # The host of messaging (messaging/host.py)
 

@@ -16,7 +16,7 @@ from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.wire import codes
 from busway.protocol.wire.address import Address
 from busway.protocol.wire.hello import Limits
-from busway.protocol.wire.messages import Frame
+from busway.protocol.wire.messages import Frame, Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -261,18 +261,14 @@ class Node(Exchange):
                             hop.flush_wanted = True
                             self.note_flush(hop)
                         return 0
-        self._check_message(endpoint, payload, format, type_id, node_id)
         _check_time("ttl_ms", ttl_ms)
         if timeout_ms is None:
             timeout_ms = 30000 if confirm else -1
         else:
             _check_time("timeout_ms", timeout_ms)
-        if self._sweep.deadline < 0:
-            self.arm_sweep(now)
         kind = codes.CONFIRM if confirm else codes.SEND
-        return self.origin.submit(
-            kind, endpoint, payload, format, type_id, node_id, ttl_ms, timeout_ms, 0, wait, now
-        )
+        out = self._message(kind, endpoint, payload, format, type_id, node_id, now)
+        return self.origin.submit(out, node_id, ttl_ms, timeout_ms, wait, now)
 
     def publish(
         self,
@@ -296,12 +292,11 @@ class Node(Exchange):
         """
         if not -1 <= patience_ms <= 0x7FFFFFFF:
             raise LocalError("patience_ms must be -1 to 2147483647 ms, not %r" % patience_ms)
-        self._check_message(endpoint, payload, format, type_id, b"")
-        if self._sweep.deadline < 0:
-            self.arm_sweep(now)
-        return self.origin.publisher.publish(
-            endpoint, payload, format, type_id, wait, best_effort, patience_ms, now
-        )
+        out = self._message(codes.PUBLISH, endpoint, payload, format, type_id, b"", now)
+        if best_effort:
+            out.options = Options()
+            out.options.best_effort = True
+        return self.origin.publisher.publish(out, wait, patience_ms, now)
 
     def request(
         self,
@@ -323,16 +318,15 @@ class Node(Exchange):
         With `window`, 1 to 32767 parts, a streaming reply is wanted: PARTIAL outcomes (each to be confirmed
         with `consume_part`), then ENDED or another; the timeout then counts from the last part.
         """
-        self._check_message(endpoint, payload, format, type_id, node_id)
         _check_time("ttl_ms", ttl_ms)
         _check_time("timeout_ms", timeout_ms)
         if not 0 <= window < 0x8000:
             raise LocalError("window must be 0 to 32767 parts, not %r" % window)
-        if self._sweep.deadline < 0:
-            self.arm_sweep(now)
-        return self.origin.submit(
-            codes.REQUEST, endpoint, payload, format, type_id, node_id, ttl_ms, timeout_ms, window, wait, now
-        )
+        out = self._message(codes.REQUEST, endpoint, payload, format, type_id, node_id, now)
+        if window:
+            out.options = Options()
+            out.options.window = window
+        return self.origin.submit(out, node_id, ttl_ms, timeout_ms, wait, now)
 
     def cancel(self, token: int, now: int) -> None:
         """Give up a send or request. Its Outcome is CANCELLED, unless it is over already."""
@@ -347,7 +341,7 @@ class Node(Exchange):
         self._check_open()
         _check_id("id", id)
         _check_time("timeout_ms", timeout_ms)
-        return self.origin.tracer.locate(id, timeout_ms, now)
+        return self.origin.unresolved.locate(id, timeout_ms, now)
 
     def trace(self, node_id: bytes, hops: int, now: int, *, timeout_ms: int = 5000) -> int:
         """Ask the node `hops` nodes on the way to `node_id` by which link a message came to it.
@@ -360,7 +354,7 @@ class Node(Exchange):
         _check_time("timeout_ms", timeout_ms)
         if not 0 <= hops <= codes.HOPS_MAX:
             raise LocalError("hops must be 0 to 255, not %r" % hops)
-        return self.origin.tracer.trace(node_id, hops, timeout_ms, now)
+        return self.origin.answers.trace(node_id, hops, timeout_ms, now)
 
     def consume_part(self, token: int, now: int) -> None:
         """Say that the program has taken one part of a streaming reply."""
@@ -417,20 +411,27 @@ class Node(Exchange):
         if self.closed:
             raise ClosedError("this node is closed")
 
-    def _check_message(
-        self, endpoint: bytes, payload: object, format: int, type_id: bytes, node_id: bytes
-    ) -> None:
+    def _message(
+        self,
+        kind: int,
+        endpoint: bytes,
+        payload: object,
+        format: int,
+        type_id: bytes,
+        node_id: bytes,
+        now: int,
+    ) -> Frame:
+        """A message that may be sent, as far as its caller says of it."""
         self._check_open()
         _check_id("endpoint", endpoint)
         if node_id:
             _check_id("node_id", node_id)
-        if (
-            format == codes.OBJECT
-            and endpoint in self.receiving.process_only
-            and node_id in (b"", self.node_id)
-        ):
-            return
-        self._check_payload(payload, format, type_id)
+        here = format == codes.OBJECT and node_id in (b"", self.node_id)
+        if not here or endpoint not in self.receiving.process_only:
+            self._check_payload(payload, format, type_id)
+        if self._sweep.deadline < 0:
+            self.arm_sweep(now)
+        return Frame(kind, b"", endpoint, 0, payload, format, type_id)
 
     def _check_answer(self, request: Request, payload: object, format: int, type_id: bytes) -> None:
         if format != codes.OBJECT or request.flow.endpoint.realm != codes.PROCESS:

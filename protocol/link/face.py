@@ -134,7 +134,8 @@ class LinkFace(Timer):
         queue.items.append(frame)
         queue.size += len(frame.payload) + OVERHEAD
         if not self.flush_wanted:
-            self.touch()
+            self.flush_wanted = True
+            self.host.note_flush(self)
 
     def enqueue_broadcast(self, frame: Frame) -> None:
         """A broadcast that has found room before, on another link."""

@@ -34,6 +34,8 @@ class Crowd(Timer):
 
     def adopt(self, flows: "list[OutFlow]") -> None:
         """These are the holders now; who is new starts level with the one that has got the least."""
+        if flows is self.flows:
+            return
         former = {flow: True for flow in self.flows}  # there may be thousands
         least = -1
         for flow in flows:
@@ -147,10 +149,12 @@ class Crowd(Timer):
             return
         self._pumping = True
         while len(self.waiting):
-            if not self.origin.is_crowd(self, self.address, now):
-                for item in self.waiting.drain():  # one holder is left, or none
+            target = self.origin.target(self.address, now)
+            if target is None or len(target.flows) < 2:  # one holder is left, or none
+                for item in self.waiting.drain():
                     self.origin.reroute(item, now)
                 break
+            self.adopt(target.flows)
             pending: Pending = self.waiting.peek()
             flow = self._pick(pending.out.kind, now)
             if flow is None:

@@ -275,15 +275,15 @@ class Receiver:
         return queued == 0 or (queued < self.queue_max and self.size + size <= self.size_max)
 
     def put(self, message: Message, size: int) -> bool:
-        """Queue a message; True if the queue was empty."""
-        queue = self.queue
-        empty = not queue.items
-        queue.items.append(message)
+        """Queue a message; False if there is no room."""
+        if not self.has_room(size):
+            return False
+        self.queue.items.append(message)
         self.size += size
         message.flow.queued += 1
         if self.lost:
             self.show_lost(message, codes.DROP_NEWEST)
-        return empty
+        return True
 
     def pull(self) -> Message:
         """Remove the oldest message; the caller has seen that there is one."""

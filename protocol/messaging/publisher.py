@@ -8,8 +8,7 @@ from busway.protocol.messaging.flows import LAUNCHED, NEXT, PARKED, UNLIMITED, W
 from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.routing.directory import Directory
 from busway.protocol.wire import codes
-from busway.protocol.wire.address import Address
-from busway.protocol.wire.messages import Frame, Options
+from busway.protocol.wire.messages import Frame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,20 +43,11 @@ class Publisher:
         self._epoch = -1
         self._links: "dict[bytes, list[LinkFace]]" = {}  # as long as nothing changes
 
-    def publish(
-        self,
-        uuid: Address,
-        payload: object,
-        format: int,
-        type_id: bytes,
-        wait: bool,
-        best_effort: bool,
-        patience_ms: int,
-        now: int,
-    ) -> int:
+    def publish(self, out: Frame, wait: bool, patience_ms: int, now: int) -> int:
         """Give every link that leads to subscribers, and our own, a copy. Returns 0, or a token if it has to
         wait.
         """
+        uuid = out.endpoint
         target = self._origin.targets.get(uuid) or self._origin.target(uuid, now)
         if target is None:
             if not self._origin.me.leaf:
@@ -71,13 +61,9 @@ class Publisher:
         flow = self.flows.get(uuid)
         if flow is None:
             flow = self.flows[uuid] = PublishFlow(self, self._origin, uuid, now)
-        out = Frame(codes.PUBLISH, b"", uuid, 0, payload, format, type_id)
-        if best_effort:
-            out.options = Options()
-            out.options.best_effort = True
         if not flow.waiting.items and self._spread(flow, out, patience_ms, now):
             return 0
-        if best_effort:  # what was published before waits still: it would be overtaken
+        if out.options is not None:  # best-effort: it would overtake what waits still
             self._origin.counters["best_effort_dropped"] += 1
             return 0
         if not wait:

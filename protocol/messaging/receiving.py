@@ -287,7 +287,8 @@ class Receiving(ReceiverSide):
             self.counters["received"] += 1
             self.counters["dropped"] += 1
             return
-        if not receiver.has_room(size):
+        empty = not receiver.queue.items
+        if not receiver.put(message, size):
             if receiver.policy == codes.REFUSE:
                 receiver.refused += 1
                 self.counters["refused"] += 1
@@ -298,13 +299,13 @@ class Receiving(ReceiverSide):
                 receiver.note_lost(message)
                 self.reject(message, codes.DROPPED)
                 return
-            while not receiver.has_room(size):
+            while not receiver.put(message, size):
                 victim = receiver.pull()
                 receiver.note_lost(victim)
                 self.reject(victim, codes.DROPPED)
         self.counters["received"] += 1
         flow = message.flow
-        if receiver.put(message, size):
+        if empty:
             self._tell(receiver, flow.last_used)
         if flow.limit - flow.received <= flow.half:
             self._used(flow)
@@ -339,10 +340,8 @@ class Receiving(ReceiverSide):
                 peer.hop.answer(out)
         elif out.kind == codes.SIGNAL:
             self.host.emit(UndeliverableEvent(out.endpoint, peer.node_id, out.number, out.code))
-        elif out.kind == codes.ERROR:
-            self.origin.answers.error(peer, out.id, out.code, "", 0)
         else:
-            self.origin.answers.reply(peer, out.id, b"", codes.RAW, b"")
+            self.origin.answers.came(peer, out, 0)
 
     def take(self, receiver: Receiver) -> "Message | None":
         """The oldest message of a receiver, None if there is none. A confirmed send is confirmed by this."""
@@ -418,7 +417,7 @@ class Receiving(ReceiverSide):
     def send_credit(self, flow: InFlow) -> None:
         """Tell the origin its limit as it stands when the frame is written."""
         if flow.peer is self.me:
-            self.origin.credit(self.me, flow.endpoint.uuid, flow.limit & 0xFFFF, flow.last_used)
+            self.origin.answers.credit(self.me, flow.endpoint.uuid, flow.limit & 0xFFFF, flow.last_used)
         elif flow.peer.hop is not None:  # else its way is lost: it probes when there is another
             flow.peer.hop.credit(flow)
 
@@ -549,6 +548,14 @@ class Receiving(ReceiverSide):
             return
         self.counters["expired"] += 1
         self._drop_request(request)
+
+    def signal_came(self, session: "LinkFace | None", peer: Correspondent, frame: Frame, now: int) -> None:
+        if frame.signal == codes.PROBE:
+            self.probed(session, peer, frame.endpoint, frame.number, now)
+        elif frame.signal == codes.CANCEL:
+            self.cancelled(peer, frame.id)
+        else:
+            self.part_credit(peer, frame.id, frame.number, now)
 
     def cancelled(self, peer: Correspondent, id: int) -> None:
         """CANCEL came; for a request that is over already it means nothing."""

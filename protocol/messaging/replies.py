@@ -1,15 +1,19 @@
-"""Answers that come back: replies, errors, the parts of streams, each matched with what this node has
-outstanding.
+"""Answers that come back: replies, errors, the parts of streams, credit, what a trace finds, each matched
+with what this node has outstanding.
 
-Knows neither links nor how a message found its way.
+Knows nothing of how a message found its way.
 """
 
 from busway.protocol import outcomes
-from busway.protocol.messaging.flows import SENT, Pending
+from busway.protocol.messaging.correspondent import talk
+from busway.protocol.messaging.events import UndeliverableEvent
+from busway.protocol.messaging.flows import LAUNCHED, NEXT, SENT, Pending
 from busway.protocol.messaging.sides import SenderSide
+from busway.protocol.outcomes import Outcome
 from busway.protocol.routing.peers import Peer
 from busway.protocol.wire import codes
-from busway.protocol.wire.messages import Frame, signal
+from busway.protocol.wire.fields import lenient_text
+from busway.protocol.wire.messages import Frame, RoutingHeader, signal
 
 
 class Answers:
@@ -23,14 +27,13 @@ class Answers:
     def tell_window(self, pending: Pending, now: int) -> None:
         """PART_CREDIT: the server may send as many parts as the program has room for."""
         pending.window_told = now
-        limit = pending.consumed + pending.window
         peer = pending.peer
         assert peer is not None
+        out = signal(codes.PART_CREDIT, peer.key, b"", pending.consumed + pending.window, pending.id)
         if peer is self._origin.me:
-            self._origin.receiving.part_credit(self._origin.me, pending.id, limit & 0xFFFF, now)
-            return
-        if peer.hop is not None:  # else its way is lost: it is told again
-            peer.hop.answer(signal(codes.PART_CREDIT, peer.key, b"", limit, pending.id))
+            self._origin.receiving.signal_came(None, self._origin.me, out, now)
+        elif peer.hop is not None:  # else its way is lost: it is told again
+            peer.hop.answer(out)
 
     def pending_of(self, peer: Peer, id: int) -> "Pending | None":
         """The pending message that an answer belongs to: late, unknown, cancelled and forged ones end
@@ -50,34 +53,68 @@ class Answers:
             return None
         return pending
 
-    def reply(self, peer: Peer, id: int, payload: object, format: int, type_id: bytes) -> None:
-        """REPLY came."""
-        pending = self.pending_of(peer, id)
+    def came(self, peer: Peer, frame: Frame, now: int) -> None:
+        """An answer came, of `peer` or, in its name, of a node on the way."""
+        kind = frame.kind
+        if kind == codes.REPLY:
+            self._reply(peer, frame)
+        elif kind == codes.PART:
+            self._part(peer, frame, now)
+        elif kind == codes.ERROR:
+            self._error(peer, frame, now)
+        elif frame.signal == codes.END:
+            self._end(peer, frame.id, frame.number & 0xFFFF, now)
+        elif frame.signal == codes.CREDIT:
+            self.credit(peer, frame.endpoint, frame.number, now)
+        elif frame.signal == codes.UNDELIVERABLE:
+            self._undelivered(peer, frame.endpoint, frame.number, frame.code, now)
+        else:
+            self._traced(peer, frame)
+
+    def _reply(self, peer: Peer, frame: Frame) -> None:
+        pending = self.pending_of(peer, frame.id)
         if pending is not None:
             taken = pending.out.kind == codes.CONFIRM
             outcome = self._origin.finish(pending, outcomes.TAKEN if taken else outcomes.REPLIED)
-            outcome.payload = payload
-            outcome.format = format
-            outcome.type_id = type_id
+            _fill(outcome, frame)
 
-    def error(self, peer: Peer, id: int, code: int, text: str, now: int) -> None:
-        """ERROR came."""
-        pending = self.pending_of(peer, id)
+    def _error(self, peer: Peer, frame: Frame, now: int) -> None:
+        code = frame.code
+        pending = self.pending_of(peer, frame.id)
         if pending is not None:
             status = outcomes.UNDELIVERED if code <= codes.REASON_LAST else outcomes.FAILED
-            self._origin.finish(pending, status, code, text)
+            self._origin.finish(pending, status, code, lenient_text(frame.payload))
             if code == codes.NO_ENDPOINT:
                 self._origin.lookups.refused(peer, pending.out.endpoint, now)
 
-    def failed(self, peer: Peer, kind: int, failed: Frame, reason: int, now: int) -> None:
-        """A message of ours ended on its way, as its answer would say."""
-        if kind == codes.ERROR:
-            self.error(peer, failed.id, reason, "", now)
-        else:
-            self._origin.undelivered(peer, failed.endpoint, failed.number, reason, now)
+    def credit(self, peer: Peer, uuid: bytes, limit: int, now: int) -> None:
+        """CREDIT came: an absolute limit, so one that repeats or is older changes nothing."""
+        flow = talk(peer).out_flows.get(uuid)
+        if flow is None:
+            return
+        gain = (limit - flow.limit) & 0xFFFF
+        if 0 < gain < 0x8000:
+            flow.limit += gain
+            flow.certain()
+            self._origin.resume(flow, now)
 
-    def part(self, peer: Peer, frame: Frame, now: int) -> None:
-        """PART came; one that is not the next, or beyond the window, ends the stream."""
+    def _undelivered(self, peer: Peer, uuid: bytes, seq: int, reason: int, now: int) -> None:
+        """UNDELIVERABLE came: tell the program, with the number widened again."""
+        flow = talk(peer).out_flows.get(uuid)
+        if flow is None:
+            self._origin.counters["unknown_reply"] += 1
+            return
+        wide = flow.sent - ((flow.sent - seq) & 0xFFFF)
+        if wide < 1:  # never sent
+            self._origin.counters["unknown_reply"] += 1
+            return
+        self._origin.counters["undeliverable"] += 1
+        self._origin.host.emit(UndeliverableEvent(uuid, peer.node_id, wide, reason))
+        if reason == codes.NO_ENDPOINT:
+            self._origin.lookups.refused(peer, uuid, now)
+
+    def _part(self, peer: Peer, frame: Frame, now: int) -> None:
+        """A part that is not the next, or beyond the window, ends the stream."""
         pending = self._stream_of(peer, frame.id)
         if pending is None:
             return
@@ -88,9 +125,7 @@ class Answers:
         pending.next_part += 1
         self._extend(pending, now)
         outcome = outcomes.Outcome(frame.id, outcomes.PARTIAL)
-        outcome.payload = frame.payload
-        outcome.format = frame.format
-        outcome.type_id = frame.type_id
+        _fill(outcome, frame)
         self._origin.host.emit(outcome)
 
     def _lose_part(self, pending: Pending, now: int) -> None:
@@ -102,8 +137,8 @@ class Answers:
         pending.expires = now + pending.timeout_ms
         self._origin.timers.arm(pending, pending.expires)
 
-    def end(self, peer: Peer, id: int, parts: int, now: int) -> None:
-        """END came; a count that differs means that parts are missing."""
+    def _end(self, peer: Peer, id: int, parts: int, now: int) -> None:
+        """A count that differs means that parts are missing."""
         pending = self._stream_of(peer, id)
         if pending is None:
             return
@@ -120,3 +155,40 @@ class Answers:
         pending.consumed += 1
         if pending.consumed % max(1, pending.window // 2) == 0:
             self.tell_window(pending, now)
+
+    # Traces
+
+    def trace(self, node_id: bytes, hops: int, timeout_ms: int, now: int) -> int:
+        """TRACE, which may pass `hops` nodes."""
+        origin = self._origin
+        peer = origin.routes.peers.get(node_id)
+        hop = None if peer is None else peer.hop
+        peer = origin.me if peer is None else peer
+        out = signal(codes.TRACE, peer.key)
+        pending = origin.open(out)
+        if hop is None:
+            origin.finish(pending, outcomes.UNDELIVERED, codes.NO_ROUTE)
+            return pending.id
+        pending.state = NEXT[pending.state, LAUNCHED]
+        pending.expires = now + timeout_ms
+        origin.timers.arm(pending, pending.expires)
+        out.route = RoutingHeader(b"", codes.PROCESS, hops)
+        hop.enqueue(out)
+        return pending.id
+
+    def _traced(self, peer: Peer, frame: Frame) -> None:
+        """Of the node where the hops ended."""
+        origin = self._origin
+        pending = origin.pending.get(frame.id)
+        if pending is None or pending.out.signal != codes.TRACE:
+            origin.counters["unknown_reply"] += 1
+            return
+        outcome = origin.finish(pending, outcomes.TRACED)
+        outcome.payload = frame.payload
+        outcome.node_id = peer.node_id
+
+
+def _fill(outcome: Outcome, frame: Frame) -> None:
+    outcome.payload = frame.payload
+    outcome.format = frame.format
+    outcome.type_id = frame.type_id

@@ -36,13 +36,11 @@ from busway.protocol.messaging.flows import (
     WAITING,
     OutFlow,
     Pending,
-    Target,
 )
 from busway.protocol.messaging.host import MessagingHost
 from busway.protocol.messaging.publisher import Publisher
 from busway.protocol.messaging.replies import Answers
 from busway.protocol.messaging.sides import SenderSide
-from busway.protocol.messaging.tracing import Tracer
 from busway.protocol.messaging.unresolved import Unresolved
 from busway.protocol.outcomes import Outcome
 from busway.protocol.routing.mesh import Mesh
@@ -50,7 +48,7 @@ from busway.protocol.routing.peers import Peer
 from busway.protocol.timers import Timers
 from busway.protocol.wire import codes
 from busway.protocol.wire.address import Address
-from busway.protocol.wire.messages import Frame, Options, signal
+from busway.protocol.wire.messages import Frame, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,12 +66,10 @@ class Origin(SenderSide):
         super().__init__(host, me, mesh, timers)
         self.unresolved = Unresolved(self)
         self.arrived = self.unresolved.arrived
-        self.direct: "dict[Address, OutFlow]" = {}  # the one remote holder of an address, for Node.send
         self.publisher = Publisher(self)
         self.answers = Answers(self)
-        self.tracer = Tracer(self)
-        self.crowds: "dict[Address, Crowd]" = {}  # of those with several equally cheap holders
         self._last_id = 0
+        self.crowds: "dict[Address, Crowd]" = {}  # of those with several equally cheap holders
 
     # Resolution
 
@@ -85,50 +81,6 @@ class Origin(SenderSide):
         if crowd is not None:
             crowd.wake()
 
-    def target(self, address: Address, now: int) -> "Target | None":
-        found = self.targets.get(address)
-        if found is None:
-            found = self._build_target(address, now)
-            if found is not None:
-                self.targets[address] = found
-                if len(found.flows) == 1 and found.flows[0].peer is not self.me:
-                    self.direct[address] = found.flows[0]
-        return found
-
-    def _build_target(self, address: Address, now: int) -> "Target | None":
-        local = self.receiving.endpoints.get(address)
-        entries = self.directory.holders(address)
-        if local is not None and local.realm == codes.PROCESS:
-            entries = []  # what is meant for it are objects, which cannot leave
-        if local is None and not entries:
-            return None
-        target = Target(local.kind if local is not None else entries[0].kind)
-        if target.kind == codes.BROADCAST:
-            return target
-        best = -1
-        if local is not None:
-            best = local.cost
-            target.flows = [self.flow(self.me, address, local.opening, now)]
-        for entry in entries:
-            if entry.kind != target.kind or (local is not None and target.kind == codes.UNICAST):
-                continue
-            metric = entry.peer.metric
-            cost = (metric >> 14) * _REALM_COST + (metric & 0x3FFF) + entry.cost
-            if best < 0 or cost < best:
-                best = cost
-                target.flows = []
-            if cost == best:
-                target.flows.append(self.flow(entry.peer, entry.uuid, entry.credit, now))
-        return target if target.flows else None
-
-    def flow(self, peer: Peer, uuid: bytes, credit: int, now: int) -> OutFlow:
-        """The flow to an endpoint at a node, made if it is new."""
-        flow = talk(peer).out_flows.get(uuid)
-        if flow is None:
-            flow = OutFlow(self, peer, uuid, credit, now)
-            talk(peer).out_flows[uuid] = flow
-        return flow
-
     def crowd(self, address: Address, now: int) -> "Crowd | None":
         """The holders of an endpoint, if there are several to choose from."""
         target = self.target(address, now)
@@ -137,54 +89,12 @@ class Origin(SenderSide):
         crowd = self.crowds.get(address)
         if crowd is None:
             crowd = self.crowds[address] = Crowd(self, address)
-        if crowd.flows is not target.flows:
-            crowd.adopt(target.flows)
+        crowd.adopt(target.flows)
         return crowd
-
-    def is_crowd(self, crowd: object, address: Address, now: int) -> bool:
-        return self.crowd(address, now) is crowd
-
-    def park_unresolved(self, pending: Pending, ttl_ms: int, now: int) -> None:
-        self.unresolved.park(pending, ttl_ms, now)
-
-    def settle_trace(self, pending: Pending, now: int) -> bool:
-        found = self.tracer.find(pending.out.endpoint, now)
-        if found is not None:
-            self.tracer.found(pending, found)
-        return found is not None
-
-    def flow_for(self, address: Address, node_id: bytes, now: int) -> "OutFlow | None":
-        """To the holder that is wanted, or the only one; None if there is none, or a crowd."""
-        if node_id:
-            return self._pinned_flow(address, node_id, now)
-        target = self.target(address, now)
-        if target is None:
-            return None
-        if target.kind == codes.BROADCAST:
-            raise WrongKindError("this endpoint is of kind broadcast: use publish")
-        return target.flows[0] if len(target.flows) == 1 else None
-
-    def _pinned_flow(self, address: Address, node_id: bytes, now: int) -> "OutFlow | None":
-        if node_id == self.me.node_id:
-            local = self.receiving.endpoints.get(address)
-            if local is not None and local.kind == codes.BROADCAST:
-                raise WrongKindError("this endpoint is of kind broadcast: use publish")
-            return self.flow(self.me, address, local.opening, now) if local is not None else None
-        peer = self.routes.peers.get(node_id)
-        if peer is None:
-            return None
-        entry = peer.entries.get(address)
-        if entry is None:
-            known = address == codes.INTROSPECTION
-            return self.flow(peer, address, codes.OPENING_CREDIT, now) if known else None
-        if entry.kind == codes.BROADCAST:
-            raise WrongKindError("this endpoint is of kind broadcast: use publish")
-        return self.flow(peer, entry.uuid, entry.credit, now)
 
     # Sending
 
     def ready(self, flow: OutFlow) -> bool:
-        """Whether the flow has credit and its link room. A local flow needs no link."""
         if flow.sent >= flow.limit:
             return False
         hop = flow.hop
@@ -199,26 +109,17 @@ class Origin(SenderSide):
         self.transmit(flow, out, now)
         return True
 
-    def submit(
-        self,
-        kind: int,
-        address: Address,
-        payload: object,
-        format: int,
-        type_id: bytes,
-        node_id: bytes,
-        ttl_ms: int,
-        timeout_ms: int,
-        window: int,
-        wait: bool,
-        now: int,
-    ) -> int:
+    def submit(self, out: Frame, node_id: bytes, ttl_ms: int, timeout_ms: int, wait: bool, now: int) -> int:
         """Send now, or park. Returns the token, 0 for a plain send that went; raises FullError,
         WrongKindError.
         """
+        kind = out.kind
+        address = out.endpoint
         if address in self.arrived:
             self.unresolved.settle(address, now)  # those who waited go first
-        flow = self.flow_for(address, node_id, now)
+        flow = None if node_id else self.direct.get(address)
+        if flow is None:
+            flow = self.flow_for(address, node_id, now)
         crowd = None if node_id or flow is not None else self.crowd(address, now)
         if crowd is not None:
             flow = crowd.choose(kind, now)
@@ -227,17 +128,14 @@ class Origin(SenderSide):
             goes = flow is not None and not flow.waiting.items and self.ready(flow)
         if not goes and not wait and (flow is not None or crowd is not None):
             raise FullError("the receiver's credit or the link's queue is used up: wait and send again")
-        key = b"" if flow is None else flow.peer.key
-        out = Frame(kind, key, address, 0, payload, format, type_id)
         if kind == codes.SEND and goes and flow is not None:
+            out.destination = flow.peer.key
             self.transmit(flow, out, now)
             return 0
         pending = self.open(out)
         pending.pinned = node_id
-        pending.window = window
-        if window:
-            out.options = Options()
-            out.options.window = window
+        if out.options is not None:
+            pending.window = out.options.window
         if kind != codes.SEND:
             pending.timeout_ms = timeout_ms
             pending.expires = out.expires = now + timeout_ms
@@ -254,7 +152,6 @@ class Origin(SenderSide):
         return pending.id
 
     def open(self, out: Frame) -> Pending:
-        """Give a message a token under which its fate will be told."""
         if len(self.pending) >= codes.OUTSTANDING_MAX:
             raise FullError("65536 sends and requests are outstanding: wait for some to end")
         self._last_id = self._last_id % codes.ID_MAX + 1
@@ -290,8 +187,11 @@ class Origin(SenderSide):
             out.number = flow.sent - 1
         hop = flow.hop
         if hop is None:
-            assert flow.peer is self.me
-            self._deliver_here(out, now)
+            assert flow.peer is self.me  # by reference, without a link
+            if out.kind <= codes.REQUEST:
+                self.receiving.arrive_local(out, now)
+            else:
+                self.answers.came(self.me, out, now)
         elif len(out.payload) > hop.limits.message_size_max:
             flow.sent -= 1
             self.too_large(hop, out)
@@ -310,20 +210,6 @@ class Origin(SenderSide):
         out.format = codes.RAW
         hop.enqueue(out)
 
-    def _deliver_here(self, out: Frame, now: int) -> None:
-        """A message of this node to itself: by reference, without a link."""
-        if out.kind <= codes.REQUEST:
-            self.receiving.arrive_local(out, now)
-        elif out.kind == codes.REPLY:
-            self.answers.reply(self.me, out.id, out.payload, out.format, out.type_id)
-        elif out.kind == codes.PART:
-            self.answers.part(self.me, out, now)
-        elif out.kind == codes.ERROR:
-            assert isinstance(out.payload, bytes)
-            self.answers.error(self.me, out.id, out.code, out.payload.decode(), now)
-        else:
-            self.answers.end(self.me, out.id, out.number & 0xFFFF, now)
-
     def park(self, flow: OutFlow, pending: Pending, now: int) -> None:
         """Hold a message until its flow has credit and its link room."""
         pending.flow = flow
@@ -334,16 +220,6 @@ class Origin(SenderSide):
         if pending.expires >= 0 and pending.deadline < 0:
             self.timers.arm(pending, pending.expires)
         self.await_room(flow, now)
-
-    def await_room(self, flow: OutFlow, now: int) -> None:
-        hop = flow.link()
-        if flow.sent < flow.limit:
-            if hop is not None:
-                hop.await_room(flow)
-            elif flow.peer is not self.me and flow not in talk(flow.peer).stalled:
-                talk(flow.peer).stalled.append(flow)
-        elif flow.endpoint and flow.deadline < 0:
-            self.timers.arm(flow, now + (1 if flow.in_doubt else flow.probe_ms))
 
     def resume(self, flow: OutFlow, now: int, most: int = codes.OUTSTANDING_MAX) -> None:
         """Credit or room has come: let go what waited, in order, `most` messages at the most."""
@@ -375,26 +251,11 @@ class Origin(SenderSide):
         flow.in_doubt = False
         self.timers.arm(flow, now + flow.probe_ms)
         hop = flow.link()
-        if hop is not None and hop.asleep_until >= 0:
-            return  # a day's probes would pile up
+        out = signal(codes.PROBE, flow.peer.key, flow.endpoint, flow.sent)
         if flow.peer is self.me:
-            self.receiving.probed(None, self.me, flow.endpoint, flow.sent, now)
-            return
-        if hop is None:
-            return  # its way is lost
-        # Behind the messages that it counts.
-        hop.enqueue(signal(codes.PROBE, flow.peer.key, flow.endpoint, flow.sent))
-
-    def credit(self, peer: Peer, uuid: bytes, limit: int, now: int) -> None:
-        """CREDIT came: an absolute limit, so one that repeats or is older changes nothing."""
-        flow = talk(peer).out_flows.get(uuid)
-        if flow is None:
-            return
-        gain = (limit - flow.limit) & 0xFFFF
-        if 0 < gain < 0x8000:
-            flow.limit += gain
-            flow.certain()
-            self.resume(flow, now)
+            self.receiving.signal_came(None, self.me, out, now)
+        elif hop is not None and hop.asleep_until < 0:  # a day's probes would pile up
+            hop.enqueue(out)  # behind the messages that it counts
 
     def enter(self, flow: "OutFlow | None", pending: Pending, now: int) -> bool:
         """To its flow, or the crowd of those that may get it; it waits there if it must. False: there is
@@ -482,14 +343,13 @@ class Origin(SenderSide):
 
     def call_off(self, pending: Pending, now: int) -> None:
         """CANCEL, on the same way as the request and behind it."""
-        out = pending.out
-        if pending.peer is self.me:
-            self.receiving.cancelled(self.me, pending.id)
-            return
         assert pending.flow is not None
         hop = pending.flow.link()
-        if hop is not None:  # else its way is lost
-            hop.enqueue(signal(codes.CANCEL, out.destination, out.endpoint, 0, pending.id))
+        out = signal(codes.CANCEL, pending.out.destination, pending.out.endpoint, 0, pending.id)
+        if pending.peer is self.me:
+            self.receiving.signal_came(None, self.me, out, now)
+        elif hop is not None:  # else its way is lost
+            hop.enqueue(out)
 
     def undeliverable(self, out: Frame, reason: int) -> None:
         """A message of ours that had been accepted will not arrive."""
@@ -568,21 +428,6 @@ class Origin(SenderSide):
         """A part that waited for credit is no longer wanted."""
         assert isinstance(item, Pending)
         self.finish(item, outcomes.CANCELLED)
-
-    def undelivered(self, peer: Peer, uuid: bytes, seq: int, reason: int, now: int) -> None:
-        """UNDELIVERABLE came: tell the program, with the number widened again."""
-        flow = talk(peer).out_flows.get(uuid)
-        if flow is None:
-            self.counters["unknown_reply"] += 1
-            return
-        wide = flow.sent - ((flow.sent - seq) & 0xFFFF)
-        if wide < 1:  # never sent
-            self.counters["unknown_reply"] += 1
-            return
-        self.counters["undeliverable"] += 1
-        self.host.emit(UndeliverableEvent(uuid, peer.node_id, wide, reason))
-        if reason == codes.NO_ENDPOINT:
-            self.lookups.refused(peer, uuid, now)
 
     def reroute(self, pending: Pending, now: int) -> None:
         pending.flow = None

@@ -1,7 +1,10 @@
-"""The two sides of a conversation, as their parts and each other see them: what a part may use, no more."""
+"""The two sides of a conversation, as their parts and each other see them: what a part may use, no more. Of
+the sender's side that is above all where messages go.
+"""
 
+from busway.protocol.errors import WrongKindError
 from busway.protocol.link.face import LinkFace
-from busway.protocol.messaging.correspondent import Correspondent
+from busway.protocol.messaging.correspondent import Correspondent, talk
 from busway.protocol.messaging.endpoints import Endpoint, EndpointHost
 from busway.protocol.messaging.flows import FlowOwner, OutFlow, Pending, Target
 from busway.protocol.messaging.host import MessagingHost
@@ -9,8 +12,11 @@ from busway.protocol.outcomes import Outcome
 from busway.protocol.routing.mesh import Mesh
 from busway.protocol.routing.peers import Peer
 from busway.protocol.timers import Timers
+from busway.protocol.wire import codes
 from busway.protocol.wire.address import Address
 from busway.protocol.wire.messages import Frame
+
+_REALM_COST = 1 << 20  # a wider realm on the way weighs more than any cost
 
 
 class ReceiverSide(EndpointHost):
@@ -23,18 +29,8 @@ class ReceiverSide(EndpointHost):
         """A message of this very node."""
         raise NotImplementedError
 
-    def probed(
-        self, session: "LinkFace | None", peer: Correspondent, uuid: bytes, sent: int, now: int
-    ) -> None:
-        """PROBE: what of the origin's messages has not arrived by now is lost."""
-        raise NotImplementedError
-
-    def part_credit(self, peer: Correspondent, id: int, limit: int, now: int) -> None:
-        """PART_CREDIT: an absolute limit, like CREDIT."""
-        raise NotImplementedError
-
-    def cancelled(self, peer: Correspondent, id: int) -> None:
-        """CANCEL; for a request that is over already it means nothing."""
+    def signal_came(self, session: "LinkFace | None", peer: Correspondent, frame: Frame, now: int) -> None:
+        """PROBE, CANCEL or PART_CREDIT, of this very node if there is no `session`."""
         raise NotImplementedError
 
 
@@ -52,6 +48,7 @@ class SenderSide(FlowOwner):
         self.timers = timers
         self.receiving = ReceiverSide()
         self.targets: "dict[Address, Target]" = {}
+        self.direct: "dict[Address, OutFlow]" = {}  # the one remote holder of an address, for Node.send
         self.pending: "dict[int, Pending]" = {}
         self.syncing = 0  # links whose first directory exchange is not over
         self.counters = {
@@ -64,17 +61,93 @@ class SenderSide(FlowOwner):
             "signals_dropped": 0,
         }
 
+    # Where messages go
+
     def target(self, address: Address, now: int) -> "Target | None":
         """Where messages to an address go; None: nobody is known to have it."""
-        raise NotImplementedError
+        found = self.targets.get(address)
+        if found is None:
+            found = self._build_target(address, now)
+            if found is not None:
+                self.targets[address] = found
+                if len(found.flows) == 1 and found.flows[0].peer is not self.me:
+                    self.direct[address] = found.flows[0]
+        return found
+
+    def _build_target(self, address: Address, now: int) -> "Target | None":
+        local = self.receiving.endpoints.get(address)
+        entries = self.directory.holders(address)
+        if local is not None and local.realm == codes.PROCESS:
+            entries = []  # what is meant for it are objects, which cannot leave
+        if local is None and not entries:
+            return None
+        target = Target(local.kind if local is not None else entries[0].kind)
+        if target.kind == codes.BROADCAST:
+            return target
+        best = -1
+        if local is not None:
+            best = local.cost
+            target.flows = [self.flow(self.me, address, local.opening, now)]
+        for entry in entries:
+            if entry.kind != target.kind or (local is not None and target.kind == codes.UNICAST):
+                continue
+            metric = entry.peer.metric
+            cost = (metric >> 14) * _REALM_COST + (metric & 0x3FFF) + entry.cost
+            if best < 0 or cost < best:
+                best = cost
+                target.flows = []
+            if cost == best:
+                target.flows.append(self.flow(entry.peer, entry.uuid, entry.credit, now))
+        return target if target.flows else None
+
+    def flow(self, peer: Peer, uuid: bytes, credit: int, now: int) -> OutFlow:
+        """The flow to an endpoint at a node, made if it is new."""
+        flow = talk(peer).out_flows.get(uuid)
+        if flow is None:
+            flow = OutFlow(self, peer, uuid, credit, now)
+            talk(peer).out_flows[uuid] = flow
+        return flow
 
     def flow_for(self, address: Address, node_id: bytes, now: int) -> "OutFlow | None":
         """To the holder that is wanted, or the only one; None if there is none, or a crowd."""
-        raise NotImplementedError
+        if node_id:
+            return self._pinned_flow(address, node_id, now)
+        target = self.target(address, now)
+        if target is None:
+            return None
+        if target.kind == codes.BROADCAST:
+            raise WrongKindError("this endpoint is of kind broadcast: use publish")
+        return target.flows[0] if len(target.flows) == 1 else None
 
-    def is_crowd(self, crowd: object, address: Address, now: int) -> bool:
-        """Whether that still is what messages to an address go to."""
-        raise NotImplementedError
+    def _pinned_flow(self, address: Address, node_id: bytes, now: int) -> "OutFlow | None":
+        if node_id == self.me.node_id:
+            local = self.receiving.endpoints.get(address)
+            if local is not None and local.kind == codes.BROADCAST:
+                raise WrongKindError("this endpoint is of kind broadcast: use publish")
+            return self.flow(self.me, address, local.opening, now) if local is not None else None
+        peer = self.routes.peers.get(node_id)
+        if peer is None:
+            return None
+        entry = peer.entries.get(address)
+        if entry is None:
+            known = address == codes.INTROSPECTION
+            return self.flow(peer, address, codes.OPENING_CREDIT, now) if known else None
+        if entry.kind == codes.BROADCAST:
+            raise WrongKindError("this endpoint is of kind broadcast: use publish")
+        return self.flow(peer, entry.uuid, entry.credit, now)
+
+    def await_room(self, flow: OutFlow, now: int) -> None:
+        """Hear of credit, or of room on its link."""
+        hop = flow.link()
+        if flow.sent < flow.limit:
+            if hop is not None:
+                hop.await_room(flow)
+            elif flow.peer is not self.me and flow not in talk(flow.peer).stalled:
+                talk(flow.peer).stalled.append(flow)
+        elif flow.endpoint and flow.deadline < 0:
+            self.timers.arm(flow, now + (1 if flow.in_doubt else flow.probe_ms))
+
+    # Of the part above
 
     def ready(self, flow: OutFlow) -> bool:
         """Whether the flow has credit and its link room. A local flow needs no link."""
@@ -86,10 +159,6 @@ class SenderSide(FlowOwner):
 
     def launch(self, flow: OutFlow, pending: Pending, now: int) -> None:
         """Send it by a flow that is ready."""
-        raise NotImplementedError
-
-    def await_room(self, flow: OutFlow, now: int) -> None:
-        """Hear of credit, or of room on its link."""
         raise NotImplementedError
 
     def enter(self, flow: "OutFlow | None", pending: Pending, now: int) -> bool:
@@ -108,16 +177,4 @@ class SenderSide(FlowOwner):
 
     def call_off(self, pending: Pending, now: int) -> None:
         """CANCEL, on the same way as the request and behind it."""
-        raise NotImplementedError
-
-    def undelivered(self, peer: Peer, uuid: bytes, seq: int, reason: int, now: int) -> None:
-        """UNDELIVERABLE came: tell the program, with the number widened again."""
-        raise NotImplementedError
-
-    def park_unresolved(self, pending: Pending, ttl_ms: int, now: int) -> None:
-        """Nobody is known to have its endpoint: it waits, as long as there is hope."""
-        raise NotImplementedError
-
-    def settle_trace(self, pending: Pending, now: int) -> bool:
-        """Of a question where something is: whether the answer is known now, and so told."""
         raise NotImplementedError

@@ -1,5 +1,5 @@
 """Messages to an endpoint that nobody is known to have: they wait for one to appear (ttl), or for the word
-that there is none.
+that there is none. So do questions where an endpoint or node is.
 
 The origin's side; who is asked, and what is answered, is in lookups.py.
 """
@@ -10,6 +10,7 @@ from busway.protocol.messaging.flows import NEXT, UNPLACED, Pending
 from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.wire import codes
 from busway.protocol.wire.address import Address
+from busway.protocol.wire.messages import signal
 
 
 class Unresolved:
@@ -94,7 +95,7 @@ class Unresolved:
 
     def _settle_one(self, pending: Pending, now: int) -> None:
         if pending.out.kind == codes.SIGNAL:
-            if not self._origin.settle_trace(pending, now):
+            if not self._tell_place(pending, now):
                 self.waiting.setdefault(pending.out.endpoint, []).append(pending)
             return
         try:
@@ -104,6 +105,32 @@ class Unresolved:
             return
         if not self._origin.enter(flow, pending, now):
             self.waiting.setdefault(pending.out.endpoint, []).append(pending)
+
+    def locate(self, id: bytes, timeout_ms: int, now: int) -> int:
+        """The node that has an endpoint, or that id: known, or looked up as for a message."""
+        pending = self._origin.open(signal(0, b"", id))
+        pending.expires = now + timeout_ms
+        if not self._tell_place(pending, now):
+            self.park(pending, 0, now)
+        return pending.id
+
+    def _tell_place(self, pending: Pending, now: int) -> bool:
+        """Of a question where something is: whether the answer is known now, and so told."""
+        origin = self._origin
+        id = pending.out.endpoint
+        peer = origin.me if id == origin.me.node_id else origin.routes.peers.get(id)
+        if peer is None:
+            target = origin.target(id, now)
+            if target is None:
+                return False
+            entries = origin.directory.holders(id)
+            if target.flows:
+                peer = target.flows[0].peer
+            else:
+                peer = entries[0].peer if entries else origin.me
+        outcome = origin.finish(pending, outcomes.TRACED)
+        outcome.node_id = peer.node_id
+        return True
 
     def synced(self, now: int) -> None:
         """Every link has finished its first directory exchange: now "nobody has it" is known."""

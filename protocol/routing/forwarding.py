@@ -130,12 +130,6 @@ class Forwarder:
             self._answer(route.source, frame.destination, codes.SIGNAL, frame, reason, now)
 
     def _answer(self, to: bytes, name: bytes, kind: int, failed: Frame, reason: int, now: int) -> None:
-        if to == self._mesh.me.key:  # ours had come back
-            self._mesh.host.failed(self._mesh.peer_of(name, now), kind, failed, reason, now)
-            return
-        hop = self._mesh.peer_of(to, now).hop
-        if hop is None:
-            return
         number = failed.number & 0xFFFF
         answer = Frame(kind, to, failed.endpoint, number, b"", codes.RAW, b"")
         answer.code = reason
@@ -144,7 +138,12 @@ class Forwarder:
         else:
             answer.signal = codes.UNDELIVERABLE
         answer.route = RoutingHeader(name, failed.realm(), codes.HOPS_MAX)
-        hop.forward(answer)  # behind what came before it
+        if to == self._mesh.me.key:  # ours had come back
+            self._mesh.host.answered(self._mesh.peer_of(name, now), answer, now)
+            return
+        hop = self._mesh.peer_of(to, now).hop
+        if hop is not None:
+            hop.forward(answer)  # behind what came before it
 
     def traced(self, connection: "LinkFace", source: bytes, id: int, now: int) -> None:
         """Say to the one who traces by which link it came here."""

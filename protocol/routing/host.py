@@ -90,6 +90,6 @@ class RoutingHost(LinkHost):
         """A link has ended that was to tell its limit."""
         raise NotImplementedError
 
-    def failed(self, peer: Peer, kind: int, frame: Frame, reason: int, now: int) -> None:
-        """A message of ours had come back, and ended here."""
+    def answered(self, peer: Peer, answer: Frame, now: int) -> None:
+        """A message of ours had come back, and ended here: what its peer would have said."""
         raise NotImplementedError

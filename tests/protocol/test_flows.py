@@ -188,9 +188,9 @@ def test_credit_that_repeats_or_is_old_changes_nothing() -> None:
     flow = talk(net.a.routes.peers[B]).out_flows[E]
     limit = flow.limit
     for told in (limit, limit - 1, limit - 30000):
-        net.a.origin.credit(flow.peer, E, told & 0xFFFF, net.now)
+        net.a.origin.answers.credit(flow.peer, E, told & 0xFFFF, net.now)
         assert flow.limit == limit
-    net.a.origin.credit(flow.peer, E, (limit + 1) & 0xFFFF, net.now)
+    net.a.origin.answers.credit(flow.peer, E, (limit + 1) & 0xFFFF, net.now)
     assert flow.limit == limit + 1
 
 

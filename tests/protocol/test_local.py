@@ -154,7 +154,7 @@ def test_credit_that_comes_of_losing_ones_own_messages_keeps_their_order(policy:
     fill(net, node, E, 2000)
     flow = talk(node.me).out_flows[E]
     waiting = len(flow.waiting)
-    node.origin.credit(node.me, E, (flow.limit + waiting) & 0xFFFF, net.now)
+    node.origin.answers.credit(node.me, E, (flow.limit + waiting) & 0xFFFF, net.now)
     assert not len(flow.waiting)
     got = net.drain(node, receiver)
     lost = [event.seq for event in node.take_events() if event.kind == events.UNDELIVERABLE]  # type: ignore[attr-defined]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from busway.protocol import FullError, Limits, WrongKindError, codes, events
+from busway.protocol.link.face import LinkFace
+from busway.protocol.messaging.correspondent import Correspondent
+from busway.protocol.wire.messages import Frame
 from tests.protocol.helpers import A, B, assert_settled, payloads
 from tests.protocol.nets import chain
 from tests.protocol.pairs import E, F, G, Net, Pair
@@ -231,9 +234,12 @@ def test_what_ends_here_is_read_in_runs_until_somebody_farther_off_wants_it(
     net.pump()
     long_way: list[bytes] = []
     arrive = net["b"].receiving.arrive
-    monkeypatch.setattr(
-        net["b"].receiving, "arrive", lambda *args: (long_way.append(args[2].payload), arrive(*args))
-    )
+
+    def arrived(session: LinkFace, peer: Correspondent, frame: Frame, now: int) -> None:
+        long_way.append(frame.payload)
+        arrive(session, peer, frame, now)
+
+    monkeypatch.setattr(net["b"].receiving, "arrive", arrived)
 
     def publish(*payloads: bytes) -> list[bytes]:
         """Those of them that went the long way."""

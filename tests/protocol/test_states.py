@@ -160,7 +160,7 @@ def launched(net: Sending, pending: Pending) -> None:
 
 
 def unplaced(net: Sending, pending: Pending) -> None:
-    net.a.origin.park_unresolved(pending, 5000, net.now)
+    net.a.origin.unresolved.park(pending, 5000, net.now)
 
 
 HAPPENS: dict[int, Callable[[Sending, Pending], None]] = {
