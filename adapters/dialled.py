@@ -21,7 +21,7 @@ from busway.adapters.closing import Done
 from busway.adapters.links import Host, LinkRunner, next_id
 from busway.adapters.making import check_link
 from busway.adapters.records import Change, LinkInfo
-from busway.adapters.retrying import CLOSED, CONNECTED, CONNECTING, Reconnector, Retry
+from busway.adapters.retrying import CONNECTED, CONNECTING, Reconnector, Retry
 from busway.adapters.typed import Realm
 from busway.adapters.views import link_info, listed_link
 from busway.errors import BusClosed, BusError, LinkRefused
@@ -193,7 +193,6 @@ class Dialling:
         self.reconnector = Reconnector(options.retry, options.wait, self._now())
         self._attempt: Attempt | None = None
         self._timer: Any = None
-        self._turn = 0  # of the timer that counts: threads' timers cannot be taken back
         self._waiters: list[Any] = []
         self._last: LinkInfo | None = None
         self._preferred: Any = None  # the candidate that it was open with last
@@ -265,7 +264,7 @@ class Dialling:
         if self._attempt is not None:
             self._attempt.abandon()
         self._attempt = None
-        self._turn += 1
+        self._stop_timer()
 
     def row(self) -> dict[str, object]:
         """For the introspection endpoint (docs/protocol.md, section 9)."""
@@ -414,8 +413,8 @@ class Dialling:
             self._finish(error or BusError(f"{self.url}: the link was lost"))
             return
         self._warn()
-        self._turn += 1
-        self._timer = self._host.loop.call_later(delay, partial(self._due, self._turn))
+        self._stop_timer()  # of a line on which nobody has answered
+        self._timer = self._host.loop.call_later(delay, self._try)
         self._tell()
 
     def _warn(self) -> None:
@@ -429,9 +428,10 @@ class Dialling:
             )
             self._host.remark(logging.WARNING, "%s; it is tried again", text)
 
-    def _due(self, turn: int) -> None:
-        if turn == self._turn and self.reconnector.state != CLOSED:
-            self._try()
+    def _stop_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
 
     # The end
 
@@ -441,10 +441,7 @@ class Dialling:
             return
         self._host.dialled.discard(self)
         self.reconnector.close()
-        self._turn += 1
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timer()
         self._drop_attempt()
         self._drop_runner()
         self._resolve(failure)

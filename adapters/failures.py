@@ -30,7 +30,7 @@ class _Kind:
         self.count = 0  # since the last line
         self.text = ""  # of the last one
         self.interval = _FIRST_S
-        self.timer: Any = None
+        self.timer: Any
 
 
 class Failures:
@@ -64,9 +64,7 @@ class Failures:
         self._say(partial(_log.error, "%s failed", name, exc_info=error))
 
     def _due(self, where: object) -> None:
-        kind = self._kinds.get(where)
-        if kind is None:
-            return
+        kind = self._kinds[where]
         if not kind.count:
             del self._kinds[where]  # it is over: the next one is news again
             return
@@ -86,8 +84,7 @@ class Failures:
         for kind in kinds.values():
             if kind.count:
                 self._tell(kind)
-            if kind.timer is not None:
-                kind.timer.cancel()
+            kind.timer.cancel()
 
 
 def _place(trace: TracebackType | None) -> object:

@@ -36,7 +36,7 @@ class LocalMesh:
     def __init__(self, host: Host, listen: bool) -> None:
         self._host = host
         self._closed = False
-        self._timers: dict[Any, None] = {}
+        self._timers: set[Any] = set()
         self._joins: dict[Any, None] = {}  # futures of those who wait for a join
         self._told: set[str] = set()  # where a program of another version is
         self._trouble = ""  # why the socket could not be put back, as it was told last
@@ -197,18 +197,12 @@ class LocalMesh:
             self._rejoin()
 
     def _later(self, delay: float, callback: Callable[[], object]) -> None:
-        timers: list[Any] = []
-
         def due() -> None:
-            for timer in timers:
-                self._timers.pop(timer, None)
-            if not self._closed:
-                callback()
+            self._timers.discard(timer)
+            callback()
 
         timer = self._host.loop.call_later(delay, due)
-        if timer is not None:  # it can be taken back
-            timers.append(timer)
-            self._timers[timer] = None
+        self._timers.add(timer)
 
     def _resolve(self, joined: Any) -> None:
         self._joins.pop(joined, None)

@@ -219,7 +219,7 @@ class Connecting:
         self._done: Callable[[Connecting, Exception | None], object] | None = done
         self._waits_for = ""
         self._fd = -1  # that is waited on: a channel that fails may have none any more
-        self._timers = [loop.call_later(limit_s, self._late)]  # None where they cannot be taken back
+        self._timers = [loop.call_later(limit_s, self._late)]
         self._step()
 
     @property
@@ -270,8 +270,7 @@ class Connecting:
         done, self._done = self._done, None
         self._wait_for("")
         for timer in self._timers:
-            if timer is not None:
-                timer.cancel()
+            timer.cancel()
         if error is not None:
             self.channel.close()
         if done is not None:

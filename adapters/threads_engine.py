@@ -72,6 +72,18 @@ class Promise:
         return self.value
 
 
+class Timer:
+    """A call to come."""
+
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callable[[], object]) -> None:
+        self.callback: Callable[[], object] | None = callback
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
 class Engine:
     """The loop of a bus for threads. `turn` is called with the lock held after everything that may have
     given the core something to say; `fire` when the core's deadline has come.
@@ -87,7 +99,7 @@ class Engine:
         self._fire = fire
         self._followers: dict[Promise, None] = {}
         self._soon: deque[Callable[[], object]] = deque()
-        self._later: list[tuple[float, int, Callable[[], object]]] = []
+        self._later: list[tuple[float, int, Timer]] = []
         self._order = count()
         self._turned_ns = 0
         self._behind = False  # something waits to be written by the I/O thread
@@ -261,10 +273,12 @@ class Engine:
     def time(self) -> float:
         return time.monotonic()
 
-    def call_later(self, delay: float, callback: Callable[[], object]) -> None:
+    def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
         when = time.monotonic() + delay
-        heapq.heappush(self._later, (when, next(self._order), callback))
+        timer = Timer(callback)
+        heapq.heappush(self._later, (when, next(self._order), timer))
         self._wake_by(when)
+        return timer
 
     def create_future(self) -> Promise:
         return Promise(self)
@@ -422,7 +436,9 @@ class Engine:
             self._guard(self._soon.popleft())
         now = time.monotonic()
         while self._later and self._later[0][0] <= now:
-            self._guard(heapq.heappop(self._later)[2])
+            callback = heapq.heappop(self._later)[2].callback
+            if callback is not None:
+                self._guard(callback)
         if self._core_due <= now:
             self._core_due = _NEVER
             self._guard(self._fire)
