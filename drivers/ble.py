@@ -38,8 +38,6 @@ class BleChannel:
     dropped: packets that came faster than they were read, as if lost in the air.
     """
 
-    __slots__ = ("_near", "_session", "address", "mtu", "via")
-
     sort = "packet"
     realm = "localnet"
     dialled = True

@@ -145,8 +145,6 @@ def sweep(bus: str) -> list[Peer]:
 class PipeChannel(SocketChannel):
     """A connected named pipe between two processes of this user."""
 
-    __slots__ = ("__weakref__", "_carrier")
-
     realm = "userspace"
 
     def __init__(self, system: System, handle: Handle, address: str, *, dialled: bool) -> None:

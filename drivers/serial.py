@@ -53,7 +53,7 @@ def cost_of(baud: int) -> int:
     return cost
 
 
-class SerialChannel:
+class _Line:
     """An open serial port, ours alone. See `busway.drivers.channel.Channel`.
 
     baud: the rate in bit/s.
@@ -62,41 +62,39 @@ class SerialChannel:
     write_size: more than this need not be handed over at once.
     """
 
-    __slots__ = (
-        "_fd",
-        "_port",
-        "_queue_size",
-        "_rtscts",
-        "address",
-        "baud",
-        "cost",
-        "lookups",
-        "via",
-        "write_size",
-    )
-
     sort = "packet"
     realm = "localnet"
     mtu = 0
     dialled = True
 
-    def __init__(self, port: serial.Serial, address: str, *, via: str, baud: int, rtscts: bool) -> None:
+    def __init__(self, port: serial.Serial, address: str, *, via: str, baud: int, write_size: int) -> None:
         self._port = port
-        self._fd: int = port.fileno()
-        self._rtscts = rtscts
         self.address = address
         self.via = via
         self.baud = baud
         self.cost = cost_of(baud)
         self.lookups = baud <= _SLOW_BAUD
-        self._queue_size = self.write_size = max(QUEUE_SIZE, int(baud / 10 * _QUEUE_S))
+        self.write_size = write_size
+
+    def connected(self) -> bool:
+        return True
+
+    def _gone(self, why: object = "unplugged or switched off") -> OSError:
+        return OSError(errno.EIO, f"{self.address} is gone: {why}")
+
+
+class SerialChannel(_Line):
+    """A port that is read and written by its descriptor."""
+
+    def __init__(self, port: serial.Serial, address: str, *, via: str, baud: int, rtscts: bool) -> None:
+        write_size = max(QUEUE_SIZE, int(baud / 10 * _QUEUE_S))
+        super().__init__(port, address, via=via, baud=baud, write_size=write_size)
+        self._fd: int = port.fileno()
+        self._rtscts = rtscts
         self._exclude(True)
 
     def fileno(self) -> int:
         return self._fd
-
-    def connected(self) -> bool:
-        return True
 
     def read(self, size_max: int = READ_SIZE) -> bytes | None:
         self._check_open()
@@ -113,7 +111,7 @@ class SerialChannel:
     def write(self, data: bytes | memoryview) -> int:
         self._check_open()
         try:
-            room = self._queue_size - self._waiting()
+            room = self.write_size - self._waiting()
             return os.write(self._fd, data[:room]) if room > 0 and data else 0
         except BlockingIOError:
             return 0
@@ -135,7 +133,7 @@ class SerialChannel:
 
     def _lost(self, error: OSError | None) -> OSError:
         if error is None or error.errno in (errno.EIO, errno.ENXIO, errno.ENODEV):
-            return OSError(errno.EIO, f"{self.address} is gone: unplugged or switched off")
+            return self._gone()
         return OSError(error.errno, f"{self.address}: {error.strerror}")
 
     def close(self) -> None:
@@ -170,45 +168,19 @@ class SerialChannel:
             fcntl.ioctl(self._fd, termios.TIOCEXCL if on else termios.TIOCNXCL)
 
 
-class PumpedChannel:
-    """An open serial port that has no descriptor to wait on: threads carry its bytes to and from a socket."""
-
-    __slots__ = (
-        "_closing",
-        "_failure",
-        "_inner",
-        "_port",
-        "_sock",
-        "_writer",
-        "address",
-        "baud",
-        "cost",
-        "lookups",
-        "via",
-        "write_size",
-    )
-
-    sort = "packet"
-    realm = "localnet"
-    mtu = 0
-    dialled = True
+class PumpedChannel(_Line):
+    """A port that has no descriptor to wait on: threads carry its bytes to and from a socket."""
 
     def __init__(self, port: serial.Serial, address: str, *, via: str, baud: int) -> None:
+        super().__init__(port, address, via=via, baud=baud, write_size=QUEUE_SIZE)
         port.timeout = _PUMP_WAIT_S
         port.write_timeout = None
-        self._port = port
         self._closing = False
         self._failure: OSError | None = None
         self._sock, self._inner = socket.socketpair()
         self._sock.setblocking(False)
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, QUEUE_SIZE)
         self._inner.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, QUEUE_SIZE)
-        self.address = address
-        self.via = via
-        self.baud = baud
-        self.cost = cost_of(baud)
-        self.lookups = baud <= _SLOW_BAUD
-        self.write_size = QUEUE_SIZE
         name = f"busway {address}"
         self._writer = threading.Thread(target=self._pump_out, name=name, daemon=True)
         self._writer.start()
@@ -217,16 +189,13 @@ class PumpedChannel:
     def fileno(self) -> int:
         return self._sock.fileno()
 
-    def connected(self) -> bool:
-        return True
-
     def read(self, size_max: int = READ_SIZE) -> bytes | None:
         try:
             data = self._sock.recv(size_max)
         except BlockingIOError:
             return None
         if not data:
-            raise self._failure or OSError(errno.EIO, f"{self.address} is gone: unplugged or switched off")
+            raise self._failure or self._gone()
         return data
 
     def write(self, data: bytes | memoryview) -> int:
@@ -268,7 +237,7 @@ class PumpedChannel:
 
     def _fail(self, error: Exception) -> None:
         if not self._closing:
-            self._failure = OSError(errno.EIO, f"{self.address} is gone: {error}")
+            self._failure = self._gone(error)
 
 
 def candidates(url: str) -> list[str]:

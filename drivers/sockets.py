@@ -29,8 +29,6 @@ _CLIENT_FAILED = (
 class SocketChannel:
     """A connected stream socket. See `busway.drivers.channel.Channel`."""
 
-    __slots__ = ("_recv", "_send", "_sock", "address", "dialled", "via")
-
     sort = "stream"
     realm = "localnet"
     mtu = 0
@@ -86,8 +84,6 @@ class SocketListener:
 
     Raises OSError: from __init__ when no descriptor is left.
     """
-
-    __slots__ = ("_pid", "_sock", "_spare", "refused", "url")
 
     def __init__(self, sock: socket.socket, url: str) -> None:
         sock.setblocking(False)

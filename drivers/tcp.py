@@ -23,8 +23,6 @@ _BACKLOG: Final = 512
 class TcpChannel(SocketChannel):
     """A TCP connection, perhaps still being made: ask `connected()`."""
 
-    __slots__ = ("_connecting",)
-
     def __init__(self, sock: socket.socket, address: str, *, via: str, dialled: bool) -> None:
         super().__init__(sock, address, via=via, dialled=dialled)
         self._connecting = dialled
@@ -54,8 +52,6 @@ class TcpChannel(SocketChannel):
 
 class TcpListener(SocketListener):
     """A listening TCP socket, from `listen()`."""
-
-    __slots__ = ()
 
     def accept(self) -> TcpChannel | None:
         sock = self._next_client()

@@ -106,8 +106,6 @@ class Tunnel(TcpChannel):
     wants_write: while connecting, whether to wait until writable.
     """
 
-    __slots__ = ("_came", "_http", "_out", "_proxy", "_status")
-
     _came: int
     _http: h11.Connection | None
     _out: bytes

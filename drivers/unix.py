@@ -315,8 +315,6 @@ def _objection(sock: socket.socket, uid: int) -> str:
 class UnixChannel(SocketChannel):
     """A connected Unix socket between two processes of this user."""
 
-    __slots__ = ()
-
     realm = "userspace"
 
     def __init__(self, sock: socket.socket, address: str, *, dialled: bool) -> None:
@@ -334,8 +332,6 @@ class _Files(NamedTuple):
 
 class UnixListener(SocketListener):
     """A node's socket in the directory of its bus, from `open()`."""
-
-    __slots__ = ("_bus", "_directory", "_incoming", "_inode", "_lock", "_node_id", "_stem", "_uid")
 
     def __init__(self, files: _Files, bus: str, node_id: bytes, directory: str | None) -> None:
         super().__init__(files.sock, f"ipc://{files.stem}.sock")

@@ -107,23 +107,6 @@ def parse(url: str, *, listening: bool = False) -> Place:
 class WebSocketChannel:
     """A WebSocket over a TCP connection, perhaps still being opened: ask `connected()`. See the module."""
 
-    __slots__ = (
-        "_decoded",
-        "_drained",
-        "_ended",
-        "_frames",
-        "_inner",
-        "_joined",
-        "_on_close",
-        "_opening",
-        "_out",
-        "_tls",
-        "address",
-        "dialled",
-        "refusal",
-        "via",
-    )
-
     sort = "stream"
     realm = "global"
     mtu = 0
@@ -441,8 +424,6 @@ class WebSocketChannel:
 
 class WebSocketListener:
     """A listening TCP socket whose clients are to open a WebSocket, from `listen()`."""
-
-    __slots__ = ("_connections_max", "_context", "_inner", "_site", "connections", "refused", "url")
 
     def __init__(
         self,

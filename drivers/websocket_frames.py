@@ -33,8 +33,6 @@ class Frames:
     fault: code and reason with which this side ended it, for what the other did wrong; None if it did not.
     """
 
-    __slots__ = ("_fragments", "_out", "_pong", "_size", "_wire", "closed", "fault", "left", "left_first")
-
     def __init__(self, *, client: bool) -> None:
         self._wire = Connection(ConnectionType.CLIENT if client else ConnectionType.SERVER)
         self._size = 0  # bytes of the message that is coming in

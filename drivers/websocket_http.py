@@ -73,8 +73,6 @@ class ServerOpening:
     fault: why not, for people; "" if there was nothing wrong.
     """
 
-    __slots__ = ("_http", "_out", "_site", "_started", "done", "fault", "open", "status", "trailing")
-
     def __init__(self, site: Site) -> None:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEADERS_SIZE_MAX)
         self._site = site
@@ -320,23 +318,6 @@ class ClientOpening:
     fault: why not, for people; may_heal: whether another try may be answered otherwise;
     location: of a redirection.
     """
-
-    __slots__ = (
-        "_began",
-        "_begin",
-        "_body",
-        "_came",
-        "_http",
-        "_key",
-        "_out",
-        "done",
-        "fault",
-        "location",
-        "may_heal",
-        "open",
-        "status",
-        "trailing",
-    )
 
     def __init__(
         self, host: str, target: str, token: str | None, more: Iterable[tuple[str, str]] = ()

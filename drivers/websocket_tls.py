@@ -37,8 +37,6 @@ class Tls:
     more comes.
     """
 
-    __slots__ = ("_in", "_object", "_out", "begun", "ended", "open")
-
     def __init__(self, context: ssl.SSLContext, *, server_side: bool, hostname: str | None = None) -> None:
         self._in = ssl.MemoryBIO()
         self._out = ssl.MemoryBIO()

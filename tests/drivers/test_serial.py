@@ -114,7 +114,7 @@ def test_bytes_that_wait_in_the_kernel_count(wire: Line) -> None:
     port = serial._opened(wire.device, serial_ports.parse(wire.url))
     with closing(Slow(port, wire.url, via="", baud=9600, rtscts=False)) as channel:
         assert channel.write(bytes(100)) == 56
-        channel._queue_size = 200
+        channel.write_size = 200
         assert channel.write(bytes(100)) == 0
 
 
