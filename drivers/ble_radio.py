@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import errno
 import os
 import socket
@@ -99,10 +100,8 @@ class Session:
 
     def close(self) -> None:
         """Sends what is in `outbox` and disconnects, both within seconds; does not wait for it."""
-        try:
+        with contextlib.suppress(OSError):  # the radio has stopped, and ended all connections
             self._radio.call(self._close)
-        except OSError:
-            pass  # the radio has stopped, and ended all connections
 
     # ---- in the radio's thread
 
@@ -177,11 +176,9 @@ class Session:
                     raise
 
     async def _hang_up(self, client: BleakClient) -> None:
-        try:
+        with contextlib.suppress(BleakError, OSError, EOFError):  # it was gone, or the Bluetooth service is
             async with asyncio.timeout(_DISCONNECT_S if self._linked else _ABORT_S):
                 await client.disconnect()
-        except (BleakError, OSError, EOFError):
-            pass  # it was gone, or the Bluetooth service is
 
     async def _prepare(self, client: BleakClient) -> None:
         """Subscribes, and learns the MTU. Raises OSError if the device lacks our characteristics."""
@@ -195,12 +192,10 @@ class Session:
         await client.start_notify(tx, self._on_packet)
 
     async def _await_mtu(self, size: Callable[[], int]) -> None:
-        try:
+        with contextlib.suppress(TimeoutError):  # it is that small
             async with asyncio.timeout(_MTU_WAIT_S):
                 while size() <= _MTU_LEAST:  # noqa: ASYNC110 - nothing tells when it changes
                     await asyncio.sleep(0.01)
-        except TimeoutError:
-            pass  # it is that small
 
     def _lost(self, _client: BleakClient) -> None:
         if not self._linked or self._over:
@@ -373,12 +368,10 @@ async def scan(
     async with radio.tuning:
         try:
             async with BleakScanner(detected, service_uuids=[SERVICE]):
-                try:
+                with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(timeout_s):
                         await done.wait()
                         await asyncio.sleep(linger_s)
-                except TimeoutError:
-                    pass
         except (BleakError, OSError, EOFError) as error:
             raise OSError(errno.ENODEV, _without_radio(error)) from error
     return sorted(seen.values(), key=lambda found: -found.rssi)

@@ -12,6 +12,7 @@ pipe and a socket pair, whose other end is the channel. All system calls are in 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import errno
 import hashlib
 import socket
@@ -214,10 +215,8 @@ class _Carrier:
             return b""
 
     def _shut(self) -> None:
-        try:
+        with contextlib.suppress(OSError):  # gone already
             self._far.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # gone already
 
     def _end(self) -> None:
         with self._lock:

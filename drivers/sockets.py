@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -62,17 +63,13 @@ class SocketChannel:
 
     def end_writing(self) -> None:
         """The other side sees the end; what it still sends can be read."""
-        try:
+        with contextlib.suppress(OSError):  # gone already
             self._sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass  # gone already
 
     def close(self) -> None:
         # The peer has to see the end even if some forked child still holds a copy of the descriptor.
-        try:
+        with contextlib.suppress(OSError):  # not connected, or closed already
             self._sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # not connected, or closed already
         self._sock.close()
 
     def abandon(self) -> None:
@@ -134,15 +131,11 @@ class SocketListener:
         Else the listener would stay readable, and its loop would spin as long as the shortage lasts.
         """
         self._close_spare()
-        try:
+        with contextlib.suppress(OSError):  # gone meanwhile, or another thread took the descriptor
             self._sock.accept()[0].close()
             self.refused += 1
-        except OSError:
-            pass  # gone meanwhile, or another thread took the descriptor
-        try:
+        with contextlib.suppress(OSError):  # the next shortage is raised
             self._spare = _open_spare()
-        except OSError:
-            pass  # the next shortage is raised
 
     def _close_spare(self) -> None:
         spare, self._spare = getattr(self, "_spare", -1), -1

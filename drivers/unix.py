@@ -18,6 +18,7 @@ back: with the lock it holds, or with a new one, in the directory that is then t
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -180,10 +181,8 @@ def _stems(bus: str, directory: str | None, suffix: str) -> list[tuple[str, byte
     first, *others = _places(directory)
     found = _stems_in(first, bus, suffix)
     for parent in others:
-        try:
+        with contextlib.suppress(OSError):  # not private, so nobody of ours is there
             found += _stems_in(parent, bus, suffix)
-        except OSError:
-            pass  # not private, so nobody of ours is there
     return sorted(found, key=lambda each: each[1])
 
 
@@ -281,10 +280,8 @@ def _leave(stem: str) -> bool:
             pass
         except OSError:
             return False  # something else has this name; it must not keep others from joining
-    try:
+    with contextlib.suppress(OSError):  # others are there
         os.rmdir(os.path.dirname(stem))
-    except OSError:
-        pass  # others are there
     return True
 
 
@@ -483,10 +480,8 @@ def _check_room(bus: str, directory: str | None) -> None:
 def _publish(sock: socket.socket, lock: int, stem: str) -> tuple[int, int]:
     """With the lock held. The name appears only once connecting to it succeeds. Returns the file's inode."""
     os.fchmod(lock, _FILE_MODE)
-    try:
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(stem + ".tmp")  # of a predecessor that was killed right here
-    except FileNotFoundError:
-        pass
     sock.bind(stem + ".tmp")
     os.chmod(stem + ".tmp", _FILE_MODE)
     sock.listen(_BACKLOG)

@@ -13,6 +13,7 @@ Beyond what every channel has, there are, because a WebSocket has bytes of its o
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ssl
 from collections.abc import Callable, Iterable, Mapping
@@ -335,10 +336,8 @@ class WebSocketChannel:
     def _send_alert(self) -> None:
         assert self._tls is not None
         self._out += self._tls.data_to_send()
-        try:
+        with contextlib.suppress(OSError):  # the other side has gone
             self._flush()
-        except OSError:
-            pass  # the other side has gone
 
     # ---- writing
 
@@ -405,14 +404,12 @@ class WebSocketChannel:
 
     def close(self) -> None:
         if self.fileno() >= 0 and self._frames is not None:
-            try:
+            with contextlib.suppress(OSError):  # the other side has gone
                 self._push(self._frames.close(GOING_AWAY))
                 if self._tls is not None:
                     self._tls.close()
                     self._out += self._tls.data_to_send()
                 self._flush()
-            except OSError:
-                pass  # the other side has gone
         self._inner.close()
         on_close, self._on_close = self._on_close, None
         if on_close is not None:
@@ -476,11 +473,9 @@ class WebSocketListener:
 
 
 def _turn_away(inner: SocketChannel, answer: bytes) -> None:
-    try:
+    with contextlib.suppress(OSError):  # gone already
         if answer:
             inner.write(answer)
-    except OSError:
-        pass  # gone already
     inner.close()
 
 
