@@ -23,7 +23,7 @@ from busway.adapters.arguments import (
     timeout_ms,
     types_of,
 )
-from busway.adapters.dialled import Dialling, Options, dial, links_of, options_of
+from busway.adapters.dialled import Dialling, Options, dial, links_of
 from busway.adapters.ends import Service
 from busway.adapters.host import Asked, BusHost
 from busway.adapters.links import LinkRunner, Listener, ListenerRunner
@@ -329,7 +329,7 @@ class BaseBus:
         """The link that is made, a future of its being open, and whether it was made for this call."""
         self._host.check_open()
         token, options = from_environment(url, token, options)
-        wanted = options_of(token, realm, cost, retry, wait, options)
+        wanted = Options(token, realm, cost, retry, wait, options)
         found: tuple[Dialling, Any, bool] = self._host.call(self._dialled, opening.normalise(url), wanted)
         return found
 

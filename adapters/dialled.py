@@ -31,18 +31,27 @@ _FOR_EVER_S = 86400.0  # a patience of a day or more has no timer
 
 
 class Options:
-    """The words in which a link was asked for: two calls that ask for the same share one link."""
+    """The words in which a link was asked for: two calls that ask for the same share one link. Raises
+    ValueError, TypeError.
+    """
 
     def __init__(
         self,
         token: str | None,
         realm: Realm | None,
         cost: int | None,
-        retry: Retry | None,
+        retry: Retry | bool | None,
         wait: float | None,
         driver: dict[str, Any],
     ) -> None:
-        check_link(token, realm, cost)
+        if isinstance(retry, bool):
+            retry = Retry() if retry else None
+        elif retry is not None and not isinstance(retry, Retry):
+            raise TypeError(f"retry must be a busway.Retry, True, or None for one attempt only, not {retry!r}")
+        try:
+            check_link(token, realm, cost)
+        except errors.LocalError as error:
+            raise ValueError(str(error)) from None
         if wait is not None and (
             isinstance(wait, bool) or not isinstance(wait, (int, float)) or not wait >= 0
         ):
@@ -59,27 +68,6 @@ class Options:
     def same(self, other: Options) -> bool:
         mine = (self.driver, self.realm, self.cost, self.retry)
         return mine == (other.driver, other.realm, other.cost, other.retry)
-
-
-def options_of(
-    token: str | None,
-    realm: Realm | None,
-    cost: int | None,
-    retry: Retry | bool | None,
-    wait: float | None,
-    driver: dict[str, Any],
-) -> Options:
-    """Users' words, checked. Raises ValueError, TypeError."""
-    if retry is True:
-        retry = Retry()
-    elif retry is False:
-        retry = None
-    elif retry is not None and not isinstance(retry, Retry):
-        raise TypeError(f"retry must be a busway.Retry, True, or None for one attempt only, not {retry!r}")
-    try:
-        return Options(token, realm, cost, retry, wait, driver)
-    except errors.LocalError as error:
-        raise ValueError(str(error)) from None
 
 
 def dial(host: Host, url: str, options: Options) -> Dialling:
@@ -130,7 +118,7 @@ class DialledLink:
     @property
     def next_try(self) -> float | None:
         """Seconds until the next attempt begins; None if it is under way, or none will."""
-        return self._dialling.next_try()
+        return self.info.next_try
 
     @property
     def error(self) -> str:
@@ -194,43 +182,31 @@ class Dialling:
         self._attempt: Attempt | None = None
         self._timer: Any = None
         self._waiters: list[Any] = []
-        self._last: LinkInfo | None = None
+        self._last = LinkInfo(b"", "", "", "", url, None, 0, 0)
         self._preferred: Any = None  # the candidate that it was open with last
         self._warned = ""  # the last trouble that was logged
         host.dialled.add(self)
         self._try()
 
-    def next_try(self) -> float | None:
-        """Seconds until the next attempt begins; None if it is under way, or none will."""
-        at = self.reconnector.next_at
-        return None if at < 0 else max(0.0, at - self._now())
-
     def info(self) -> LinkInfo:
         """Everything about it at this moment; while it is down, of its last peer what is known."""
-        last = self._look()
-        return LinkInfo(
-            last.peer if last else b"",
-            last.label if last else "",
-            self.reconnector.state,
-            last.realm if last else "",
-            last.address if last else self.url,
-            last.rtt if last and self.runner is not None else None,
-            last.bytes_in if last else 0,
-            last.bytes_out if last else 0,
-            self.url,
-            self.reconnector.attempt,
-            self.next_try(),
-            self.reconnector.error,
-            self.id,
+        last, at = self._look(), self.reconnector.next_at
+        return replace(
+            last,
+            state=self.reconnector.state,
+            rtt=last.rtt if self.runner is not None else None,
+            url=self.url,
+            attempt=self.reconnector.attempt,
+            next_try=None if at < 0 else max(0.0, at - self._now()),
+            error=self.reconnector.error,
+            id=self.id,
         )
 
-    def _look(self) -> LinkInfo | None:
+    def _look(self) -> LinkInfo:
         """The present connection, else the last one. A new one does not know yet whose it is."""
-        before = self._last
         if self.runner is not None:
-            now = self._last = link_info(self.runner.connection)
-            if before is not None and not now.peer:
-                self._last = replace(now, peer=before.peer, label=before.label)
+            now, before = link_info(self.runner.connection), self._last
+            self._last = now if now.peer else replace(now, peer=before.peer, label=before.label)
         return self._last
 
     def close(self) -> None:
@@ -421,12 +397,8 @@ class Dialling:
         """Trying goes on, so nobody is told by an exception: each trouble is logged once."""
         if self.reconnector.error and self.reconnector.error != self._warned:
             self._warned = self.reconnector.error
-            text = (
-                self.reconnector.error
-                if self.url in self.reconnector.error
-                else f"{self.url}: {self.reconnector.error}"
-            )
-            self._host.remark(logging.WARNING, "%s; it is tried again", text)
+            where = "" if self.url in self._warned else f"{self.url}: "
+            self._host.remark(logging.WARNING, "%s%s; it is tried again", where, self._warned)
 
     def _stop_timer(self) -> None:
         timer, self._timer = self._timer, None
