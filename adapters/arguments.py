@@ -15,13 +15,8 @@ ANY_NODE = b""
 FOR_EVER_S = 2_147_483  # what the core's milliseconds hold: 24 days
 WINDOW_MAX = 32_767
 TIMEOUT_S = float("30")  # an object of its own: 30.0 that a caller gives is another one
-_KINDS = {"unicast": codes.UNICAST, "anycast": codes.ANYCAST, "broadcast": codes.BROADCAST}
-_REALMS = {
-    "process": codes.PROCESS,
-    "userspace": codes.USERSPACE,
-    "localnet": codes.LOCALNET,
-    "global": codes.GLOBAL,
-}
+_KINDS = {name: kind for kind, name in enumerate(codes.KIND_NAMES) if name}
+_REALMS = {name: realm for realm, name in enumerate(codes.REALM_NAMES)}
 _POLICIES = {
     "refuse": codes.REFUSE,
     "drop_oldest": codes.DROP_OLDEST,

@@ -47,7 +47,9 @@ class Options:
         if isinstance(retry, bool):
             retry = Retry() if retry else None
         elif retry is not None and not isinstance(retry, Retry):
-            raise TypeError(f"retry must be a busway.Retry, True, or None for one attempt only, not {retry!r}")
+            raise TypeError(
+                f"retry must be a busway.Retry, True, or None for one attempt only, not {retry!r}"
+            )
         try:
             check_link(token, realm, cost)
         except errors.LocalError as error:

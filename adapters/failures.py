@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -20,17 +21,15 @@ _LAST_S = 3600.0  # ... each next one after twice as long, but no longer than th
 _KINDS_MAX = 256  # kinds of failures told apart; the others share one
 
 
+@dataclass
 class _Kind:
     """A sort of failure that has been logged in full lately."""
 
-    __slots__ = ("count", "interval", "name", "text", "timer")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.count = 0  # since the last line
-        self.text = ""  # of the last one
-        self.interval = _FIRST_S
-        self.timer: Any
+    name: str
+    timer: Any
+    interval: float = _FIRST_S
+    count: int = 0  # since the last line
+    text: str = ""  # of the last one
 
 
 class Failures:
@@ -59,8 +58,8 @@ class Failures:
             known.count += 1
             known.text = ascii_safe(describe(error))
             return
-        self._kinds[where] = kind = _Kind(name if where is not None else "one of many handlers")
-        kind.timer = self._call_later(kind.interval, partial(self._due, where))
+        timer = self._call_later(_FIRST_S, partial(self._due, where))
+        self._kinds[where] = _Kind(name if where is not None else "one of many handlers", timer)
         self._say(partial(_log.error, "%s failed", name, exc_info=error))
 
     def _due(self, where: object) -> None:

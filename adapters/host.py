@@ -81,7 +81,7 @@ class BusHost:
 
     @property
     def loop(self) -> Any:
-        """The loop that runs the links (links.Loop)."""
+        """The loop that runs the links (opening.Loop)."""
         raise NotImplementedError
 
     def in_thread(

@@ -1,6 +1,6 @@
 """Moves bytes between drivers' channels and the core's connections, in whatever style the host's loop runs.
 
-Knows nothing of endpoints and messages, and of the loop only what `Loop` says.
+Knows nothing of endpoints and messages, and of the loop only what opening.Loop says.
 """
 
 from __future__ import annotations
@@ -38,12 +38,6 @@ _TROUBLES = {
 next_id = itertools.count(1).__next__  # of links, as users tell them apart
 
 
-class Loop(opening.Loop, Protocol):
-    """A loop as a link needs it; asyncio's is one."""
-
-    def create_future(self) -> Any: ...
-
-
 class Host(opening.Host, Protocol):
     """A bus as its links need it."""
 
@@ -51,8 +45,6 @@ class Host(opening.Host, Protocol):
     failure: BusError | None
     dialled: set[Any]
 
-    @property
-    def loop(self) -> Loop: ...
     def now_ms(self) -> int: ...
     def call(self, function: Callable[..., Any], /, *args: Any) -> Any: ...
     def inside(self, function: Callable[..., Any], /, *args: Any) -> Any: ...

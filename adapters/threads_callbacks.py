@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -88,21 +89,14 @@ def deliver(
     return True
 
 
+@dataclass
 class _Delivery:
-    def __init__(
-        self,
-        host: Host,
-        name: str,
-        items: Iterable[Any],
-        callback: Callable[[Any], object],
-        call_soon: CallSoon | None,
-    ) -> None:
-        self._host = host
-        self._name = name
-        self._items = items
-        self._callback = callback
-        self._call_soon = call_soon
-        self._places = threading.Semaphore(_PLACES)
+    _host: Host
+    _name: str
+    _items: Iterable[Any]
+    _callback: Callable[[Any], object]
+    _call_soon: CallSoon | None
+    _places: threading.Semaphore = field(default_factory=partial(threading.Semaphore, _PLACES))
 
     def run(self) -> None:
         """In a thread of the pool, until the items end."""

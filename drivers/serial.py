@@ -20,15 +20,7 @@ from typing import Any, Final
 import serial
 
 from busway.drivers.channel import READ_SIZE
-from busway.drivers.serial_ports import (
-    Wanted,
-    choose,
-    holder,
-    no_such_port,
-    obstacle,
-    parse,
-    ports,
-)
+from busway.drivers.serial_ports import Wanted, choose, holder, no_such_port, obstacle, parse, ports
 
 # Linux calls a terminal writable while fewer than 256 bytes wait in its driver (n_tty.c, WAKEUP_CHARS), BSD
 # and macOS below at most 256 (ttsetwater): with a smaller bound a loop would spin, with a larger one control
@@ -247,14 +239,11 @@ def candidates(url: str) -> list[str]:
     Raises ValueError for a malformed URL; OSError if there is no such port, or several match.
     """
     wanted = parse(url)
-    if not wanted.device:
-        device = choose(wanted, ports())
-        _await_udev(device)
-        return [device]
-    if os.name == "posix" and not os.path.exists(wanted.device):
-        raise no_such_port(f"no serial port {wanted.device}", ports())
-    _await_udev(wanted.device)
-    return [wanted.device]
+    device = wanted.device or choose(wanted, ports())
+    if os.name == "posix" and not os.path.exists(device):
+        raise no_such_port(f"no serial port {device}", ports())
+    _await_udev(device)
+    return [device]
 
 
 def _await_udev(device: str) -> None:

@@ -19,9 +19,7 @@ from busway.drivers.channel import Refusal
 from busway.drivers.tcp import TcpChannel
 
 _HEADERS_SIZE_MAX: Final = 8192
-_ANSWER_SIZE_MAX: Final = (
-    4 * _HEADERS_SIZE_MAX
-)  # with all interim answers (1xx), of which h11 takes any number
+_ANSWER_SIZE_MAX: Final = 4 * _HEADERS_SIZE_MAX  # with all interim answers (1xx): h11 takes any number
 _READ_SIZE: Final = 4096
 _NOT_ALLOWED: Final = (401, 403, 407)
 _LATER: Final = (408, 425, 429)  # and all from 500 on but 501: another time it may be let through
@@ -106,12 +104,6 @@ class Tunnel(TcpChannel):
     wants_write: while connecting, whether to wait until writable.
     """
 
-    _came: int
-    _http: h11.Connection | None
-    _out: bytes
-    _proxy: Proxy
-    _status: int
-
     def ask(self, proxy: Proxy, target: str) -> None:
         """The words to say once the proxy is reached; `target` is host:port."""
         headers = [("Host", target)]
@@ -120,11 +112,10 @@ class Tunnel(TcpChannel):
             headers.append(("Proxy-Authorization", f"Basic {word}"))
         http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEADERS_SIZE_MAX)
         self._proxy = proxy
-        self._status = 0
         self._came = 0
         self._out = http.send(h11.Request(method="CONNECT", target=target, headers=headers)) or b""
         self._out += http.send(h11.EndOfMessage()) or b""
-        self._http = http
+        self._http: h11.Connection | None = http
 
     @property
     def wants_write(self) -> bool:

@@ -128,13 +128,9 @@ def is_dead(path: str) -> bool:
     Without a lock file nobody can tell: someone cleared it away, and its owner may live. Raises OSError.
     """
     try:
-        lock = _open_file(path.removesuffix(".sock") + ".lock")
+        return not _holds(path.removesuffix(".sock"))
     except FileNotFoundError:
         return False
-    try:
-        return _try_lock(lock, exclusive=False)
-    finally:
-        os.close(lock)
 
 
 def living(path: str) -> list[str]:
@@ -144,11 +140,16 @@ def living(path: str) -> list[str]:
 
 
 def _is_held(stem: str) -> bool:
-    """Whether a living program holds the lock of these files."""
+    """Whether a living program is seen to hold the lock of these files."""
     try:
-        lock = _open_file(stem + ".lock")
+        return _holds(stem)
     except OSError:
         return False
+
+
+def _holds(stem: str) -> bool:
+    """Whether a living program holds the lock of these files. Raises OSError if there is none to be seen."""
+    lock = _open_file(stem + ".lock")
     try:
         return not _try_lock(lock, exclusive=False)
     finally:
