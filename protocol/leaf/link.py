@@ -389,9 +389,9 @@ class LeafConnection:
         if prove is None and not flags & FLAG_PROOF:
             self._open(now)
             return
-        self._out += frame(bytes((codes.AUTH,)) + write_proof(prove, self._my_hello, body))
         self.state = codes.AUTHENTICATING
         self._their_hello = body
+        self._out += frame(bytes((codes.AUTH,)) + write_proof(prove, self._my_hello, body))
 
     def _auth_read(self, reader: Reader, now: int) -> None:
         check_proof(self.link.prove, self._my_hello, self._their_hello, reader.rest())

@@ -21,17 +21,13 @@ class Authenticator:
     __slots__ = ("_mine", "_prove", "_theirs", "demands", "nonce")
 
     def __init__(self, prove: "Callable[[bytes], bytes] | None", entropy: "Callable[[int], bytes]") -> None:
-        self._prove = prove
+        self._prove = None if prove is None else _guarded(prove)
         self._mine = self._theirs = b""
         self.nonce = entropy(codes.NONCE_SIZE)  # in HELLO: what was proved in another session proves nothing
         self.demands = prove is not None  # that the other side proves something; HELLO says so
 
-    def begin(self, mine: bytes, theirs: bytes, demanded: bool) -> "bytes | None":
-        """Both HELLO bodies are known: the proof to send, None if the other side has not `demanded` one and
-        this side wants none. Raises Refusal.
-        """
-        if self._prove is None and not demanded:
-            return None
+    def begin(self, mine: bytes, theirs: bytes) -> bytes:
+        """Both HELLO bodies are known, and one side demands a proof: ours, to be sent. Raises Refusal."""
         self._mine = mine
         self._theirs = theirs
         return write_proof(self._prove, mine, theirs)
@@ -39,6 +35,19 @@ class Authenticator:
     def check(self, proof: bytes) -> None:
         """Judge what the other side sent. Raises Refusal, with the reason, if that proves nothing."""
         check_proof(self._prove, self._mine, self._theirs, proof)
+
+
+def _guarded(prove: "Callable[[bytes], bytes]") -> "Callable[[bytes], bytes]":
+    """`prove`, whose errors end the link. The other side hears their sort only: a text might tell secrets."""
+
+    def proved(message: bytes) -> bytes:
+        try:
+            return prove(message)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            text = "the token's proof could not be made: prove raised %s"
+            raise Refusal(codes.TOKEN, text % type(error).__name__) from None
+
+    return proved
 
 
 def write_proof(prove: "Callable[[bytes], bytes] | None", mine: bytes, theirs: bytes) -> bytes:

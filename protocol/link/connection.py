@@ -460,11 +460,11 @@ class Connection(LinkFace):
         self.lookups = self.link.lookups or theirs.lookups or host.identity.leaf or theirs.leaf
         self.outbox.agreed(limits, host.identity.key, theirs.key, self.nodes_max())
         self.nodes = self.outbox.nodes
-        proof = self.authenticator.begin(self._my_hello, body, theirs.proof_wanted)
-        if proof is None:
+        if not theirs.proof_wanted and not self.authenticator.demands:
             self._open(now)
             return
         self._go(PROOF_WANTED)
+        proof = self.authenticator.begin(self._my_hello, body)
         host.link_state_changed(self)
         self.outbox.control.append(frame(bytes((codes.AUTH,)) + proof))
         self.touch()

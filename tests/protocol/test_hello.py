@@ -514,7 +514,7 @@ def test_silence_instead_of_a_proof_ends_after_five_seconds() -> None:
 @pytest.mark.parametrize("made", [b"", b"x" * 31])
 def test_a_prove_that_gives_too_little_lets_nobody_in(made: bytes) -> None:
     authenticator = Authenticator(lambda _: made, bytes)
-    assert authenticator.begin(b"mine", b"theirs", False) == made
+    assert authenticator.begin(b"mine", b"theirs") == made
     with pytest.raises(Refusal) as caught:
         authenticator.check(b"x" * 32)
     assert caught.value.code == codes.TOKEN
@@ -524,3 +524,37 @@ def test_nor_does_a_link_open_by_that() -> None:
     pair = Pair(opened=False, prove=lambda _: b"")
     pair.pump()
     ends_with(pair, codes.MALFORMED, pair.ca, pair.cb)
+
+
+@pytest.mark.parametrize("calls", [0, 1])
+def test_a_prove_that_raises_ends_the_link_and_both_sides_hear_why(calls: int) -> None:
+    """Its first call makes our proof, its second checks theirs."""
+    states: list[int] = []
+
+    def locked(message: bytes) -> bytes:
+        states.append(pair.ca.state)
+        if len(states) > calls:
+            raise OSError("the key store /home/me/keys is locked")
+        return prover("t")(message)
+
+    pair = Pair(opened=False, a_options={"prove": locked}, b_options={"prove": prover("t")})
+    pair.pump()
+    assert states == [codes.AUTHENTICATING] * (calls + 1)
+    assert pair.ca.opened_at < 0
+    for connection, by_peer in ((pair.ca, False), (pair.cb, True)):
+        (closed,) = pair.closings(connection)
+        assert (closed.code, closed.by_peer) == (codes.TOKEN, by_peer)
+        assert connection.state == codes.CLOSED
+        assert closed.text == "the token's proof could not be made: prove raised OSError"
+
+
+def test_a_prove_that_is_interrupted_leaves_a_link_that_waits_for_its_proof() -> None:
+    def interrupted(message: bytes) -> bytes:
+        raise KeyboardInterrupt
+
+    pair = Pair(opened=False, a_options={"prove": interrupted})
+    with pytest.raises(KeyboardInterrupt):
+        pair.ca.receive_data(pair.cb.data_to_send(1000, pair.now), pair.now)
+    assert pair.ca.state == codes.AUTHENTICATING
+    pair.advance(5000, pump=False)
+    assert [event.code for event in pair.closings(pair.ca)] == [codes.HELLO_TIMEOUT]

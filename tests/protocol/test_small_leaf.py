@@ -800,6 +800,23 @@ def test_tokens() -> None:
             assert code in (cord.connection.close_code, cord.other.close_code)
 
 
+def test_a_prove_that_raises_is_the_programs_to_hear_and_the_link_ends_in_time() -> None:
+    net = LeafNet("m")
+    net.cord.cut()
+
+    def locked(_: bytes) -> bytes:
+        raise OSError("no key")
+
+    cord = net.plug(net.leaf, net.router, leaf_options={"prove": locked}, prove=prover("t"))
+    hello = cord.other.data_to_send(1000, net.now)
+    with pytest.raises(OSError, match="no key"):
+        cord.connection.receive_data(hello, net.now)
+    assert cord.connection.state == codes.AUTHENTICATING
+    net.leaf.handle_timer(net.now + codes.HELLO_TIMEOUT_MS)
+    assert cord.connection.close_code == codes.HELLO_TIMEOUT
+    assert net.leaf.link is None
+
+
 def test_keepalive() -> None:
     net = LeafNet("m")
     net.cord.cut()
