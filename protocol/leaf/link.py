@@ -80,7 +80,6 @@ class LeafConnection:
     """The state machine of a leaf's link. Made by `Leaf.connection`; same face as `Connection`."""
 
     peer_key = b""  # node and incarnation at the other end, once that is known
-    peer_label = ""
     peer_leaf = False
     keepalive_ms = 0
     rtt_ms = -1  # of the last keepalive, -1 before the first
@@ -94,8 +93,8 @@ class LeafConnection:
     aliases_out: AliasTable
     nodes_in: AliasTable
     nodes_out: AliasTable
-    _frame_max = codes.HELLO_SIZE_MAX
-    _their_hello = b""
+    frame_size_max = codes.HELLO_SIZE_MAX  # bytes of a frame's body; from HELLO on what both agreed
+    _wanted = b""  # the proof that opens the link
     _in = b""  # the beginning of a frame whose end has not come
     _goodbye = b""  # CLOSE or SLEEP, behind all messages
     _partial: "Message | None" = None  # a cut message of ours under way
@@ -109,7 +108,7 @@ class LeafConnection:
         self.leaf = leaf
         self.link = link  # a Link, or what has its attributes
         self.realm: int = link.realm
-        self.frame_size_max, self.message_size_max, _, self._partials_max = leaf.limits
+        self.message_size_max = leaf.limits[1]
         self.deadline = now + codes.HELLO_TIMEOUT_MS  # ms; -1: none
         flags = FLAG_LEAF | self.realm << 1
         if link.dialled:
@@ -295,8 +294,8 @@ class LeafConnection:
                     break
                 reader = Reader(data, pos, at)
                 length = reader.varint()
-                if not 0 < length <= self._frame_max:
-                    refuse_length(length, self._frame_max)
+                if not 0 < length <= self.frame_size_max:
+                    refuse_length(length, self.frame_size_max)
                 if self.state == codes.GREETING and is_strange(data[at : at + 5]):
                     raise Refusal(codes.NOT_BUSWAY, "the other side does not speak Busway")
                 reader.end = at + length
@@ -372,7 +371,7 @@ class LeafConnection:
     def _hello_read(self, reader: Reader, now: int) -> None:
         leaf = self.leaf
         body = reader.data[reader.pos - 1 : reader.end]
-        flags, self.peer_key, _, _, limits, keepalive_ms, bus, self.peer_label, _ = read_hello(reader)
+        flags, self.peer_key, _, _, limits, keepalive_ms, bus, _, _ = read_hello(reader)
         check_identity(leaf.bus, leaf.key, bus, self.peer_key)
         limits = agree_limits(leaf.limits, limits)
         self.frame_size_max, self.message_size_max, aliases_max, self._partials_max = limits
@@ -384,23 +383,22 @@ class LeafConnection:
         aliases_max = max(3, aliases_max)
         self.nodes_in = AliasTable(aliases_max, (self.peer_key, leaf.key), codes.KEY_SIZE)
         self.nodes_out = AliasTable(aliases_max, (leaf.key, self.peer_key), codes.KEY_SIZE)
-        self._frame_max = self.frame_size_max
         prove = self.link.prove
         if prove is None and not flags & FLAG_PROOF:
             self._open(now)
             return
         self.state = codes.AUTHENTICATING
-        self._their_hello = body
+        self._wanted = write_proof(prove, body, self._my_hello)
         self._out += frame(bytes((codes.AUTH,)) + write_proof(prove, self._my_hello, body))
 
     def _auth_read(self, reader: Reader, now: int) -> None:
-        check_proof(self.link.prove, self._my_hello, self._their_hello, reader.rest())
+        check_proof(self._wanted, reader.rest())
         self._open(now)
 
     def _open(self, now: int) -> None:
         self.state = codes.OPEN
         self.deadline = now + self.keepalive_ms if self.keepalive_ms else -1
-        self._my_hello = self._their_hello = b""
+        self._my_hello = b""
         self.leaf.link_opened(self, now)
 
     # The end
@@ -410,9 +408,9 @@ class LeafConnection:
         if self.state == codes.CLOSING:
             self._out += self._goodbye
             self._end(self.close_code, self.close_text, False, now)
-            return
-        self._out += write_close(code, "")
-        self._end(code, text, True, now)
+        else:
+            self._out += write_close(code, "")
+            self._end(code, text, True, now)
 
     # Time
 

@@ -21,9 +21,7 @@ class PacketLeafConnection(LeafConnection):
         # The router says it back, perhaps to a board that was reset meanwhile: no byte of it is a 3 (Ctrl-C).
         nonce = bytes((nonce[0] | 16, nonce[1] | 16, nonce[2] | 16, nonce[3] | 16))
         self.packets = PacketLayer(nonce, link.mtu, link.window, now)
-        self._waits = True
-        self._now = now
-        self.deadline = -1
+        self.deadline = -1  # until its router has answered
 
     @property
     def done(self) -> bool:
@@ -53,8 +51,7 @@ class PacketLeafConnection(LeafConnection):
             elif layer.wrong_version >= 0:
                 self._end(codes.BAD_VERSION, "the other side speaks another version", False, now)
             elif layer.established:
-                if self._waits:
-                    self._waits = False
+                if self.state == codes.GREETING and self.deadline < 0:
                     self.deadline = now + codes.HELLO_TIMEOUT_MS
                 self.take_in(stream, now)
                 self._take_frames(now)
@@ -75,11 +72,7 @@ class PacketLeafConnection(LeafConnection):
 
     def data_to_send(self, size_max: int, now: int) -> bytes:
         """What to write now: at most `size_max` bytes; on a link of whole packets one packet."""
-        self._now = now
-        return self.packets.write(self._pull, size_max, now)
-
-    def _pull(self, size_max: int) -> bytes:
-        return self.stream_to_send(size_max, self._now)
+        return self.packets.write(self.stream_to_send, size_max, now)
 
     def fire(self, now: int) -> None:
         """A deadline has come: the link's, or the packets'."""

@@ -18,23 +18,22 @@ class Authenticator:
     Args: `prove` as of Link, None where nothing needs to be proved; `entropy` gives n random bytes.
     """
 
-    __slots__ = ("_mine", "_prove", "_theirs", "demands", "nonce")
+    __slots__ = ("_prove", "_wanted", "demands", "nonce")
 
     def __init__(self, prove: "Callable[[bytes], bytes] | None", entropy: "Callable[[int], bytes]") -> None:
         self._prove = None if prove is None else _guarded(prove)
-        self._mine = self._theirs = b""
+        self._wanted = b""
         self.nonce = entropy(codes.NONCE_SIZE)  # in HELLO: what was proved in another session proves nothing
         self.demands = prove is not None  # that the other side proves something; HELLO says so
 
     def begin(self, mine: bytes, theirs: bytes) -> bytes:
         """Both HELLO bodies are known, and one side demands a proof: ours, to be sent. Raises Refusal."""
-        self._mine = mine
-        self._theirs = theirs
+        self._wanted = write_proof(self._prove, theirs, mine)
         return write_proof(self._prove, mine, theirs)
 
     def check(self, proof: bytes) -> None:
         """Judge what the other side sent. Raises Refusal, with the reason, if that proves nothing."""
-        check_proof(self._prove, self._mine, self._theirs, proof)
+        check_proof(self._wanted, proof)
 
 
 def _guarded(prove: "Callable[[bytes], bytes]") -> "Callable[[bytes], bytes]":
@@ -51,17 +50,18 @@ def _guarded(prove: "Callable[[bytes], bytes]") -> "Callable[[bytes], bytes]":
 
 
 def write_proof(prove: "Callable[[bytes], bytes] | None", mine: bytes, theirs: bytes) -> bytes:
-    """What shows the other side that we know the token. Raises Refusal if we were given none."""
+    """What shows who reads it that the writer of the HELLO `mine` knows the token. Raises Refusal if we were
+    given none.
+    """
     if prove is None:
         raise Refusal(codes.TOKEN, "the other side demands a token and this side was given none")
     return prove(codes.AUTH_CONTEXT + mine + theirs)
 
 
-def check_proof(prove: "Callable[[bytes], bytes] | None", mine: bytes, theirs: bytes, proof: bytes) -> None:
+def check_proof(wanted: bytes, proof: bytes) -> None:
     """Raise Refusal if a proof is not what the other side would have sent who knows our token."""
     if len(proof) != codes.PROOF_SIZE:
         raise Refusal(codes.MALFORMED, "a proof has 32 bytes")
-    wanted = write_proof(prove, theirs, mine)
     difference = len(wanted) ^ len(proof)
     for right, given in zip(wanted, proof):
         difference |= right ^ given  # all of them, so that the time tells nothing

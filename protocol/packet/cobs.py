@@ -1,5 +1,4 @@
-"""Bytes of a packet: COBS, which frees it of zeros, and its two checksums. Pure functions; knows no packet's
-meaning.
+"""Bytes of a packet: COBS, which frees it of zeros, and CRC-16. Pure functions; knows no packet's meaning.
 
 Source: S. Cheshire, M. Baker, Consistent Overhead Byte Stuffing, IEEE/ACM Transactions on Networking 7(2)
 (1999).
@@ -64,8 +63,3 @@ def crc16_by_table(data: bytes, value: int) -> int:
 
 
 crc16: "Callable[[bytes, int], int]" = getattr(binascii, "crc_hqx", crc16_by_table)  # boards have no crc_hqx
-
-
-def crc32(data: bytes, value: int) -> int:
-    """CRC-32 of IEEE 802.3, as zlib's, going on from `value`."""
-    return binascii.crc32(data, value) & 0xFFFFFFFF

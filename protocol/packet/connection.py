@@ -67,7 +67,6 @@ class PacketConnection(Connection):
         self._packet_timer = Call(
             self._packets_due
         )  # their repetition, an acknowledgement, a peer that comes
-        self._now = now
         super().__init__(host, link, authenticator, _packet_limits(limits), now)
         self.outbox.layer = _BesideTheStream(layer)
         self.waits_for_peer = True  # nobody has answered yet
@@ -154,14 +153,10 @@ class PacketConnection(Connection):
     def data_to_send(self, size_max: int, now: int) -> bytes:
         """Bytes to write now: at most `size_max` bytes; on a link of whole packets one packet."""
         self.flush_wanted = False
-        self._now = now
-        data = self._layer.write(self._pull, size_max, now)
+        data = self._layer.write(self._stream_to_send, size_max, now)
         self._arm()
         self.bytes_out += len(data)
         return data
-
-    def _pull(self, size_max: int) -> bytes:
-        return self._stream_to_send(size_max, self._now)
 
     def _arm(self) -> None:
         deadline = self._layer.deadline()

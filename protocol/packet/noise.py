@@ -75,7 +75,7 @@ class ListeningLayer(TextLayer):
                         one.due = True
         return taken
 
-    def _next(self, source: "Callable[[int], bytes]", now: int) -> bytes:
+    def _next(self, source: "Callable[[int, int], bytes]", now: int) -> bytes:
         if self._withheld and not self._probe and not self._answer:
             return b""
         packet = super()._next(source, now)

@@ -5,7 +5,9 @@ Knows nothing of frames and what they mean: that is connection.py's. What people
 which boards go without. docs/protocol.md, section 12.
 """
 
-from busway.protocol.packet.cobs import crc16, crc32, decode, encode
+from binascii import crc32
+
+from busway.protocol.packet.cobs import crc16, decode, encode
 from busway.protocol.wire.fields import u16
 
 TYPE_CHECKING = False
@@ -145,9 +147,10 @@ class PacketLayer:
             self._buffer = b""
         return b"".join(parts)
 
-    def write(self, source: "Callable[[int], bytes]", size_max: int, now: int) -> bytes:
+    def write(self, source: "Callable[[int, int], bytes]", size_max: int, now: int) -> bytes:
         """Packets to write now, at most `size_max` bytes of them, cut anywhere; on a link of whole packets
-        one packet, or b"" if `size_max` is below the MTU. `source` gives at most so many bytes of our stream.
+        one packet, or b"" if `size_max` is below the MTU. `source` gives at most so many bytes of our stream
+        as it is at `now`.
         """
         if self.mtu:
             return self._next(source, now) if size_max >= self.mtu else b""
@@ -470,7 +473,7 @@ class PacketLayer:
 
     # Writing
 
-    def _next(self, source: "Callable[[int], bytes]", now: int) -> bytes:
+    def _next(self, source: "Callable[[int, int], bytes]", now: int) -> bytes:
         """The most urgent packet, or b""."""
         if self._probe or self._answer:
             return self._write_syn(now)
@@ -482,7 +485,7 @@ class PacketLayer:
             return b""
         one = self._next_due()
         if one is None and not self.lossy and len(self._sent) < self._window:
-            body = source(self.body_max())
+            body = source(self.body_max(), now)
             if body:
                 one = Sent(self._unacked + len(self._sent), body)
                 self._sent.append(one)

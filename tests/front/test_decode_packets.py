@@ -13,7 +13,7 @@ class Once:
     def __init__(self, piece: bytes = b"") -> None:
         self.piece = piece
 
-    def __call__(self, size: int) -> bytes:
+    def __call__(self, size: int, now: int) -> bytes:
         piece, self.piece = self.piece, b""
         return piece
 

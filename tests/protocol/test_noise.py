@@ -9,7 +9,7 @@ from busway.protocol.packet.noise import ListeningLayer
 from busway.protocol.packet.packets import PacketLayer
 
 
-def nothing(size: int) -> bytes:
+def nothing(size: int, now: int) -> bytes:
     return b""
 
 
@@ -70,7 +70,7 @@ class Source:
     def __init__(self, *bodies: bytes) -> None:
         self.bodies = list(bodies)
 
-    def __call__(self, size_max: int) -> bytes:
+    def __call__(self, size_max: int, now: int) -> bytes:
         return self.bodies.pop(0) if self.bodies else b""
 
 

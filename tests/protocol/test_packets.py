@@ -39,7 +39,7 @@ class Feed:
     def __init__(self, data: bytes = b"") -> None:
         self.left = data
 
-    def __call__(self, size: int) -> bytes:
+    def __call__(self, size: int, now: int) -> bytes:
         data, self.left = self.left[:size], self.left[size:]
         return data
 
@@ -519,7 +519,7 @@ def test_a_frame_offered_by_the_source_leaves_at_once() -> None:
     two = Two()
 
     class Offering(Feed):
-        def __call__(self, size: int) -> bytes:
+        def __call__(self, size: int, now: int) -> bytes:
             if self.left:
                 two.a.offer(self.left)
                 self.left = b""

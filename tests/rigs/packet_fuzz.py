@@ -27,7 +27,7 @@ class Source:
     def __init__(self, chance: Chance) -> None:
         self.chance = chance
 
-    def take(self, size: int) -> bytes:
+    def take(self, size: int, now: int) -> bytes:
         return self.chance.bytes(self.chance.below(size + 1)) if self.chance.below(3) else b""
 
 

@@ -7,9 +7,10 @@ REJ as in HDLC (ISO/IEC 13239); the timeout of RFC 6298.
 
 from __future__ import annotations
 
+from binascii import crc32
 from collections.abc import Callable
 
-from busway.protocol.packet.cobs import crc16, crc32, decode, encode
+from busway.protocol.packet.cobs import crc16, decode, encode
 
 DATA, ACK, REJECT = 0x40, 0x02, 0x03
 ACK_MS = 20
@@ -103,17 +104,21 @@ class GoBackN:
         self.timed = None  # Karn
         self.rto_at = now + self.rto if self.sent else -1
 
-    def write(self, source: Callable[[int], bytes], size_max: int, now: int) -> bytes:
+    def write(self, source: Callable[[int, int], bytes], size_max: int, now: int) -> bytes:
         data = self.spill
         while len(data) < size_max and (packet := self._next(source, now)):
             data += encode(packet) + b"\0"
         self.spill = data[size_max:]
         return data[:size_max]
 
-    def _next(self, source: Callable[[int], bytes], now: int) -> bytes:
+    def _next(self, source: Callable[[int, int], bytes], now: int) -> bytes:
         if self.ack_now == REJECT:
             return self._seal(REJECT, b"")
-        if self.next == len(self.sent) and len(self.sent) < self.window and (body := source(self.body_max)):
+        if (
+            self.next == len(self.sent)
+            and len(self.sent) < self.window
+            and (body := source(self.body_max, now))
+        ):
             self.sent.append((self.base + len(self.sent), body))
             if self.timed is None:
                 self.timed = (self.sent[-1][0], now)

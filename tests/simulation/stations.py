@@ -19,7 +19,7 @@ class Layer(Protocol):
 
     def receive(self, data: bytes, now: int) -> bytes: ...
 
-    def write(self, source: Callable[[int], bytes], size_max: int, now: int) -> bytes: ...
+    def write(self, source: Callable[[int, int], bytes], size_max: int, now: int) -> bytes: ...
 
     def deadline(self) -> int: ...
 
@@ -38,7 +38,7 @@ class LayerStation:
         self.faults = 0
         self.arrivals: list[tuple[int, int]] = []  # ms, bytes so far
 
-    def _source(self, size_max: int) -> bytes:
+    def _source(self, size_max: int, now: int) -> bytes:
         size = min(size_max, self.left)
         data = bytes((self.said + number) * 31 >> 3 & 255 for number in range(size))
         self.said += size

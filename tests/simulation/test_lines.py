@@ -117,9 +117,9 @@ def test_a_zero_too_many_is_damage() -> None:
         ours, theirs = layers("busway")
         assert isinstance(theirs, PacketLayer)
         for _ in range(3):
-            theirs.receive(ours.write(lambda n: b"", 500, 0), 0)
-            ours.receive(theirs.write(lambda n: b"", 500, 0), 0)
-        packet = decode(ours.write(lambda n, size=size: bytes(range(size)), 136, 0).split(b"\0")[1])  # type: ignore[misc]
+            theirs.receive(ours.write(lambda n, now: b"", 500, 0), 0)
+            ours.receive(theirs.write(lambda n, now: b"", 500, 0), 0)
+        packet = decode(ours.write(lambda n, now, size=size: bytes(range(size)), 136, 0).split(b"\0")[1])  # type: ignore[misc]
         assert len(packet) > size
         for spoilt in (packet + b"\0", packet + b"\0\0", b"\0" + packet):
             assert theirs.receive(b"\0" + encode(spoilt) + b"\0", 0) == b"", size
