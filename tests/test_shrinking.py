@@ -74,6 +74,8 @@ class Counter(Base):
             self._note("known")
         self._note("sum", times=2)
         self._deep(total)
+        half, self.rest, day, _ = self._parts(total)
+        self._seen.append(half * 1000 + self.rest * 10 + day)
         try:
             _check(total, self.size)
         except Refused as refusal:
@@ -81,6 +83,14 @@ class Counter(Base):
             self._seen.append(refusal.text)
         self._seen.append(_half(total))
         return self._sign(total)
+
+    def total(self):  # only locals are called so
+        return 0
+
+    def _parts(self, value):
+        half = value // 2
+        rest = value - half
+        return half, rest, value % 7, "unasked"
 
     def _never(self):
         return self._nor_this()
@@ -133,6 +143,7 @@ def test_a_small_program_does_the_same(values: list[int]) -> None:
         "_deeper",
     }  # the others were called once
     assert "unread" not in ast.unparse(tree)
+    assert "unasked" not in ast.unparse(tree)
     names = shorten([tree], {"main"})
     assert result(tree, "main", values) == wanted
     assert set(names.values()) <= set(ROM)

@@ -302,19 +302,23 @@ def _check_imports(modules: Mapping[str, ast.Module]) -> None:
 
 
 def _public(tree: ast.Module) -> set[str]:
-    """What programs use of a module: its globals, members of its classes, and arguments."""
+    """What programs use of a module: its globals, members of its classes, these with a dot before them as
+    well, and arguments.
+    """
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             found.add(node.name)
             if isinstance(node, ast.ClassDef):
-                found |= {
+                members = {
                     one.attr
                     for one in ast.walk(node)
                     if isinstance(one, ast.Attribute)
                     and isinstance(one.value, ast.Name)
                     and one.value.id == "self"
                 }
+                members |= {one.name for one in node.body if isinstance(one, ast.FunctionDef)}
+                found |= members | {f".{name}" for name in members if not name.startswith("_")}
             elif not node.name.startswith("_") or node.name == "__init__":
                 found |= {one.arg for one in [*node.args.args, *node.args.kwonlyargs]}
     return {name for name in found if not name.startswith("_")}

@@ -74,19 +74,19 @@ class _Plain(ast.NodeTransformer):
 
 
 def _uses(node: ast.AST) -> Counter[str]:
-    """How often each name is read. What is only counted up is not read by that."""
+    """How often each name is read, with a dot before it: of an object. Counting up is no reading."""
     found: Counter[str] = Counter()
     for inner in ast.walk(node):
         if isinstance(inner, ast.Name) and not isinstance(inner.ctx, ast.Store):
             found[inner.id] += 1
         elif isinstance(inner, ast.Attribute) and not isinstance(inner.ctx, ast.Store):
-            found[inner.attr] += 1
+            found.update((inner.attr, f".{inner.attr}"))
         elif isinstance(inner, ast.Constant) and isinstance(inner.value, str):
-            found[inner.value] += 1  # perhaps of getattr
+            found.update((inner.value, f".{inner.value}"))  # perhaps of getattr
         elif isinstance(inner, (ast.Assign, ast.AugAssign)):
             for target in inner.targets if isinstance(inner, ast.Assign) else [inner.target]:
                 if isinstance(target, ast.Subscript) and isinstance(target.value, ast.Attribute):
-                    found[target.value.attr] -= 1
+                    found.subtract((target.value.attr, f".{target.value.attr}"))
     return found
 
 
@@ -95,10 +95,10 @@ def _all_uses(trees: Collection[ast.Module]) -> Counter[str]:
 
 
 def _stored(target: ast.expr) -> str:
-    """The attribute that an assignment changes, or ""."""
+    """The attribute that an assignment changes, a dot before it, or ""."""
     if isinstance(target, ast.Subscript):
         target = target.value
-    return target.attr if isinstance(target, ast.Attribute) else ""
+    return f".{target.attr}" if isinstance(target, ast.Attribute) else ""
 
 
 class _Drop(ast.NodeTransformer):
@@ -110,9 +110,9 @@ class _Drop(ast.NodeTransformer):
         self.dropped = 0
 
     def _idle(self, name: str) -> bool:
-        return (
-            bool(name) and name not in self.kept and not name.startswith("__") and self.uses.get(name, 0) <= 0
-        )
+        """Whether nobody reads what bears this name, or with a dot before it an object's."""
+        special = name.lstrip(".").startswith("__")
+        return bool(name) and name not in self.kept and not special and self.uses.get(name, 0) <= 0
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST | None:
         return self._definition(node)
@@ -132,7 +132,7 @@ class _Drop(ast.NodeTransformer):
             self.dropped += 1
             return None
         if isinstance(node, ast.ClassDef):
-            read = [one for one in node.body if not self._default(one)]
+            read = [one for one in node.body if not self._default(one) and not self._unasked(one)]
             self.dropped += len(node.body) - len(read)
             node.body = read
         return self.generic_visit(node)
@@ -141,9 +141,15 @@ class _Drop(ast.NodeTransformer):
         """Whether it gives an attribute a value that nobody reads."""
         return (
             isinstance(statement, ast.Assign)
-            and all(isinstance(target, ast.Name) and self._idle(target.id) for target in statement.targets)
+            and all(
+                isinstance(target, ast.Name) and self._idle(f".{target.id}") for target in statement.targets
+            )
             and _pure(statement.value)
         )
+
+    def _unasked(self, statement: ast.stmt) -> bool:
+        """Whether it is a method that nobody asks an object for, though something else may bear its name."""
+        return isinstance(statement, _FUNCTIONS) and self._idle(f".{statement.name}")
 
     def _named(self, node: _Function | ast.ClassDef) -> bool:
         return not node.name.startswith("__")
@@ -347,7 +353,9 @@ class _Inline:
             bare = all(one.value is None for one in returns)
             if not bare or id(statement) not in _tails(caller.body, []):
                 return None
-        if isinstance(statement, ast.Assign) and not (single and returns[0].value):
+        if isinstance(statement, ast.Assign) and not (
+            single and returns[0].value and not statement.targets[1:]
+        ):
             return None
         assert isinstance(call, ast.Call)
         body = self._entered(call, callee, theirs)
@@ -356,7 +364,7 @@ class _Inline:
         if isinstance(statement, ast.Assign):
             assert isinstance(body[-1], ast.Return)
             assert body[-1].value is not None
-            body[-1] = ast.Assign(statement.targets, body[-1].value)
+            body[-1:] = _assigned(statement.targets[0], body[-1].value)
         elif isinstance(statement, ast.Expr) and single:
             ending = body.pop()
             assert isinstance(ending, ast.Return)
@@ -392,6 +400,18 @@ class _Inline:
                 first.append(ast.Assign([ast.Name(target.id, ast.Store())], value))
         body: list[ast.stmt] = [_Substitute(values).visit(one) for one in copy.deepcopy(callee.body)]
         return [*first, *body]
+
+
+def _assigned(target: ast.expr, value: ast.expr) -> list[ast.stmt]:
+    """What a function returned goes to its place; a tuple part by part, but for those called `_`."""
+    apart = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and _pure(value)
+    reads = any(isinstance(one, (ast.Attribute, ast.Subscript)) for one in ast.walk(value))
+    if not apart or reads or _names(target, ast.Store) & _names(value):
+        return [ast.Assign([target], value)]
+    assert isinstance(target, ast.Tuple)
+    assert isinstance(value, ast.Tuple)
+    pairs = zip(target.elts, value.elts, strict=True)
+    return [ast.Assign([one], part) for one, part in pairs if ast.unparse(one) != "_"]
 
 
 def _names(node: ast.AST, how: type[ast.expr_context] = ast.expr_context) -> set[str]:
@@ -477,7 +497,8 @@ def shrink(trees: Collection[ast.Module], kept: Collection[str]) -> None:
 
     Args:
         trees: all modules of a program that know one another.
-        kept: what is used from outside: names of functions, classes, members.
+        kept: what is used from outside: names of functions and classes; those of members with and without a
+            dot before them.
     """
     for tree in trees:
         _Plain().visit(tree)

@@ -66,6 +66,7 @@ def install() -> int:
     kept |= {
         word for part in _SHARED for word in _names(ast.parse((SOURCE / part).read_text(encoding="utf-8")))
     }
+    kept |= {f".{word}" for word in kept}
     trees = {
         name: strip([(SOURCE / part).read_text(encoding="utf-8") for part in parts], _home(name), homes)
         for name, parts in modules.items()
