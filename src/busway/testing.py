@@ -7,6 +7,8 @@
         assert await panel.request("lab/pump", ttl=1) == {"ok": True}
         network.cut(pump, panel)              # and network.heal(pump, panel)
 
+    busway.testing.run(main())                # as asyncio.run, but all waiting takes no time
+
 The buses are ordinary ones: what they do here they do on real links. Nothing of it is needed in a program.
 """
 
@@ -22,8 +24,9 @@ from busway.adapters.asyncio import AsyncBus
 from busway.adapters.links import LinkRunner
 from busway.adapters.typed import Realm
 from busway.drivers.memory import Pair, pair
+from busway.jumping import JumpingLoop, Stalled, run
 
-__all__ = ["Network"]
+__all__ = ["JumpingLoop", "Network", "Stalled", "run"]
 
 
 @dataclass
