@@ -1,5 +1,7 @@
 """Lets tests be coroutines, bounded in time, on a loop of the wanted sort, and gives each a socket directory
 of its own.
+
+Coroutine tests with the mark `jumps` run on a loop whose time jumps, if there is one of that sort.
 """
 
 import asyncio
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 from busway.firmware import build
+from busway.testing import JumpingLoop
 from tests.rigs import loops
 from tests.rigs.micropython import MicroPython
 
@@ -26,8 +29,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     wanted = inspect.signature(pyfuncitem.obj).parameters
     arguments = {name: value for name, value in pyfuncitem.funcargs.items() if name in wanted}
-    with loops.runner(pyfuncitem.config.getoption("loop")) as runner:
-        runner.run(_bounded(pyfuncitem.obj, arguments, _limit_s(pyfuncitem)))
+    mark = pyfuncitem.get_closest_marker("jumps")
+    jumps = mark is not None and mark.args != (False,)
+    with loops.runner(pyfuncitem.config.getoption("loop"), jumps=jumps) as runner:
+        limit_s = None if isinstance(runner.get_loop(), JumpingLoop) else _limit_s(pyfuncitem)
+        runner.run(_bounded(pyfuncitem.obj, arguments, limit_s))
     return True
 
 
@@ -46,11 +52,13 @@ def _limit_s(item: pytest.Function) -> float:
     return max(TEST_TIMEOUT_S, mark.args[0] - TEST_TIMEOUT_S if mark and mark.args else 0)
 
 
-async def _bounded(test: Any, arguments: dict[str, Any], limit_s: float) -> None:
+async def _bounded(test: Any, arguments: dict[str, Any], limit_s: float | None) -> None:
     mishaps: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: mishaps.append(context))
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(limit_s * (3 if loop.get_debug() else 1)):  # debug mode is slow
+    if limit_s is not None and loop.get_debug():
+        limit_s *= 3  # it is slow
+    async with asyncio.timeout(limit_s):
         await test(**arguments)
     assert mishaps == []
 

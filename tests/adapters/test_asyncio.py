@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import resource
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
@@ -15,6 +14,8 @@ import busway
 from busway import AsyncBus
 from busway.protocol import codes
 from tests.adapters.tools import buses, channels, join, sees, until
+
+pytestmark = pytest.mark.jumps
 
 Call = Callable[[AsyncBus], Awaitable[object]]
 
@@ -398,26 +399,13 @@ async def test_buses_of_different_names_refuse_each_other_with_a_sentence() -> N
         assert len(one.nodes()) == len(two.nodes()) == 1
 
 
-@pytest.fixture
-def many_descriptors() -> Iterator[None]:
-    """Room for a socket pair for each link: some shells start programs with 1,024 descriptors."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * codes.LINKS_MAX + 200
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-async def test_a_node_holds_its_links_and_no_more(
-    many_descriptors: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_node_holds_its_links_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """The idle ends say nothing: on a busy machine the first would be given up before the last has come."""
     monkeypatch.setattr(codes, "HELLO_TIMEOUT_MS", 600_000)
     async with buses(1) as (hub,), AsyncBus(ipc=False) as late:
         idle = []
         for _ in range(codes.LINKS_MAX):
-            here, there = channels(via="idle")
+            here, there = channels(name="idle")
             hub.attach(here)
             idle.append(there)
         try:

@@ -14,6 +14,8 @@ from busway.adapters.asyncio_ends import Receiver
 from busway.protocol import codes
 from tests.adapters.tools import buses, join, sees, until
 
+pytestmark = pytest.mark.jumps
+
 
 async def payloads(receiver: Receiver, count: int) -> list[object]:
     return [(await receiver.receive(5)).payload for _ in range(count)]
@@ -344,7 +346,7 @@ async def test_a_publish_waits_a_little_for_a_subscriber_that_is_behind() -> Non
         slow, keen = b.subscribe("news", queue=5000), c.subscribe("news", queue=5000)
         await until(lambda: len(a.endpoints()) == 2)
         [link] = [runner for runner in b._host.runners if runner.connection.peer is b.node.routes.peers[a.id]]
-        b._host.loop.remove_reader(link.channel.fileno())
+        link.channel.on_readable = None
 
         async def publish() -> None:
             for number in range(3000):
@@ -352,7 +354,7 @@ async def test_a_publish_waits_a_little_for_a_subscriber_that_is_behind() -> Non
 
         publishing = asyncio.create_task(publish())
         await until(lambda: a.node.origin.pending or publishing.done())
-        b._host.loop.add_reader(link.channel.fileno(), link.on_readable)
+        link.channel.on_readable = link.on_readable
         await publishing
         for receiver in (slow, keen):
             assert [(await receiver.receive(10)).missed for _ in range(3000)] == [0] * 3000
@@ -364,7 +366,7 @@ async def test_publish_waits_for_room_everywhere_only_if_it_is_asked_to() -> Non
         stuck, keen = b.subscribe("news"), c.subscribe("news")
         await until(lambda: len(a.endpoints()) == 2)
         [link] = [runner for runner in b._host.runners if runner.connection.peer is b.node.routes.peers[a.id]]
-        b._host.loop.remove_reader(link.channel.fileno())  # it is busy with something else
+        link.channel.on_readable = None  # it is busy with something else
         count = 0
         while not a.node.origin.counters["broadcast_dropped"]:
             await a.publish("news", bytes(100_000))  # a little patience, once
@@ -375,7 +377,7 @@ async def test_publish_waits_for_room_everywhere_only_if_it_is_asked_to() -> Non
         for _ in range(50):
             await asyncio.sleep(0)
         assert not sure.done()
-        b._host.loop.add_reader(link.channel.fileno(), link.on_readable)
+        link.channel.on_readable = link.on_readable
         await asyncio.wait_for(sure, 10)
         assert (await keen.receive(5)).payload == b"sure"
         got = [await stuck.receive(5)]

@@ -15,6 +15,8 @@ from busway.protocol import codes
 from tests.adapters.test_checks import settled
 from tests.adapters.tools import buses, sees, until
 
+pytestmark = pytest.mark.jumps
+
 
 @busway.message("5f8b1b57-3c5c-4a63-9b15-6f1a0d1d5c01", name="test/reading")
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import select
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ import busway
 from busway import AsyncBus
 from busway.protocol import codes
 from tests.adapters.tools import buses, join, sees, until
+
+pytestmark = pytest.mark.jumps
 
 
 @contextlib.asynccontextmanager
@@ -265,12 +266,12 @@ async def test_cancelled_in_the_turn_in_which_the_outcome_was_set() -> None:
         (runner,) = a._host.runners
         asking = asyncio.create_task(a.request("it", 1))
         await asyncio.sleep(0)
-        a._host.loop.remove_reader(runner.channel.fileno())
-        await until(lambda: select.select([runner.channel.fileno()], [], [], 0)[0])
+        runner.channel.on_readable = None
+        await until(lambda: runner.channel._lane_in.items)
         runner.on_readable()  # the reply is here and its caller told,
         assert not a._host.waiters
         asking.cancel()  # who is cancelled before having run
-        a._host.loop.add_reader(runner.channel.fileno(), runner.on_readable)
+        runner.channel.on_readable = runner.on_readable
         with pytest.raises(asyncio.CancelledError):
             await asking
         assert await a.request("it", 2) == 2

@@ -14,6 +14,8 @@ import busway
 from busway import AsyncBus
 from tests.adapters.tools import buses, sees, until
 
+pytestmark = pytest.mark.jumps
+
 
 class Mute(Exception):
     """An exception whose text fails."""

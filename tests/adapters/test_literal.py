@@ -13,6 +13,8 @@ from busway.adapters.literal import remark
 from tests.adapters.threads_tools import buses as blocking_buses
 from tests.adapters.tools import buses
 
+pytestmark = pytest.mark.jumps
+
 ENDINGS = ["#", "+", "*", "**", ">", "+/level", "t*"]
 
 

@@ -17,6 +17,8 @@ from busway.protocol import codes
 from tests.adapters import threads_tools
 from tests.adapters.tools import buses, sees, until
 
+pytestmark = pytest.mark.jumps
+
 NO_ANSWERS = "answers no requests: its program made it with register, not serve"
 
 

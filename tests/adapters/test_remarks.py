@@ -12,6 +12,8 @@ import busway
 from busway.adapters.literal import text_of
 from tests.adapters.tools import buses, sees, until
 
+pytestmark = pytest.mark.jumps
+
 
 async def test_a_label_or_name_begins_no_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
     name = "lab/a\nERROR forged \x1b[31m"

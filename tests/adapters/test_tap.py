@@ -16,6 +16,8 @@ from busway.protocol import codes
 from tests.adapters import threads_tools
 from tests.adapters.tools import buses, join, sees, until
 
+pytestmark = pytest.mark.jumps
+
 
 async def watch(bus: AsyncBus, *others: AsyncBus, queue: int = 4096) -> Any:
     """A watcher at `bus`, once the others know of it."""
@@ -210,7 +212,7 @@ async def test_the_log_says_what_joins_waits_and_comes_of_it(caplog: pytest.LogC
         await asyncio.gather(asked, return_exceptions=True)
     for words in (
         "node-up: b",
-        "link-up: pair:pair",
+        "link-up: memory://pair",
         "endpoint-up: lab/late (unicast",
         "accepted",
         "cancelled",

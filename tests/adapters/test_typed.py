@@ -15,6 +15,8 @@ import busway
 from tests.adapters import threads_tools
 from tests.adapters.tools import buses, sees, until
 
+pytestmark = pytest.mark.jumps
+
 
 @busway.message(str(uuid.uuid4()), name="lab/question")
 @dataclass
@@ -248,6 +250,7 @@ def test_what_a_handler_of_a_thread_cannot_read_is_logged_with_its_endpoint(
 # What a message tells
 
 
+@pytest.mark.jumps(False)  # its time is that of time.monotonic()
 async def test_a_message_tells_its_endpoint_its_source_and_its_time() -> None:
     async with buses() as (a, b):
         readings = b.subscribe("lab/temperature")
@@ -272,7 +275,7 @@ async def test_what_is_on_the_bus_tells_what_it_is() -> None:
         assert (
             repr(endpoint) == f"<endpoint 'lab/pump' {endpoint.id.hex()[:8]}, anycast, localnet, at 62626262>"
         )
-        assert repr(a.links()[0]).startswith("<link to 'b' 62626262 over pair:pair, connected, userspace")
+        assert repr(a.links()[0]).startswith("<link to 'b' 62626262 over memory://pair, connected, userspace")
         assert repr(a.routes()[0]).startswith("<route to 'b' 62626262 via 62626262, cost ")
         assert repr((await a.trace("lab/pump"))[0]).startswith("<hop 'b' 62626262 over ")
         assert repr(a) == "<AsyncBus 'default' as 'a' 61616161, open, 1 other node>"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 from busway import Bus
-from tests.adapters.tools import channels
+from tests.adapters.tools import sockets
 from tests.rigs.tree import ROOT
 
 WAIT_S = 40.0
@@ -30,7 +30,7 @@ def until(condition: Callable[[], object], within_s: float = WAIT_S) -> None:
 
 def join(one: Bus, two: Bus, realm: str = "userspace", via: str = "pair") -> None:
     """Link two buses of this process; returns when both know the other's endpoints."""
-    here, there = channels(realm, via)
+    here, there = sockets(realm, via)
     ready = [one.attach(here).ready, two.attach(there).ready]
     for side in ready:
         side.result(WAIT_S)

@@ -1,4 +1,4 @@
-"""What the tests of adapters share: bounded waiting, buses joined over socket pairs, and processes."""
+"""What the tests of adapters share: bounded waiting, buses joined in memory, and processes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import signal
 import socket
 import sys
 import textwrap
-import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Self
 
 from busway import AsyncBus
+from busway.drivers import memory
 from busway.drivers.sockets import SocketChannel
 from tests.rigs.tree import ROOT
 
@@ -22,9 +22,10 @@ WAIT_S = 40.0
 
 async def until(condition: Callable[[], object], within_s: float = WAIT_S) -> None:
     """Returns once `condition()` is true. AssertionError with its source line after `within_s` seconds."""
-    deadline = time.monotonic() + within_s
+    time = asyncio.get_running_loop().time
+    deadline = time() + within_s
     while not condition():
-        assert time.monotonic() < deadline, f"not within {within_s} s"
+        assert time() < deadline, f"not within {within_s} s"
         await asyncio.sleep(0.002)
 
 
@@ -38,21 +39,29 @@ class PairChannel(SocketChannel):
         self.realm = realm
 
 
-def channels(realm: str = "userspace", via: str = "pair") -> tuple[PairChannel, PairChannel]:
-    """Both ends of a socket pair, the first as if it had dialled."""
+def channels(
+    realm: str = "userspace", name: str = "pair"
+) -> tuple[memory.MemoryChannel, memory.MemoryChannel]:
+    """Both ends of a pair in memory, the first as if it had dialled."""
+    pair = memory.pair(realm=realm, name=name, clock=asyncio.get_running_loop())
+    return pair.a, pair.b
+
+
+def sockets(realm: str = "userspace", via: str = "pair") -> tuple[PairChannel, PairChannel]:
+    """Both ends of a socket pair, the first as if it had dialled: for threads."""
     one, two = socket.socketpair()
     return PairChannel(one, realm, via, True), PairChannel(two, realm, via, False)
 
 
-async def join(one: AsyncBus, two: AsyncBus, realm: str = "userspace", via: str = "pair") -> None:
+async def join(one: AsyncBus, two: AsyncBus, realm: str = "userspace") -> None:
     """Link two buses of this process; returns when both know the other's endpoints."""
-    here, there = channels(realm, via)
+    here, there = channels(realm)
     await asyncio.gather(one.attach(here).ready, two.attach(there).ready)
 
 
 @contextlib.asynccontextmanager
 async def buses(count: int = 2, *, realm: str = "userspace", **options: Any) -> AsyncIterator[list[AsyncBus]]:
-    """Buses of this process, each joined to each over socket pairs; the first has the smallest node id."""
+    """Buses of this process, each joined to each in memory; the first has the smallest node id."""
     async with contextlib.AsyncExitStack() as stack:
         made: list[AsyncBus] = []
         for number in range(count):

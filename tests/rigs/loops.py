@@ -1,4 +1,5 @@
-"""The sorts of asyncio loops that programs use: plain, with eager tasks, uvloop, in debug mode.
+"""The sorts of asyncio loops that programs use: plain, with eager tasks, uvloop, in debug mode; each but
+uvloop also with time that jumps.
 
 `python -m tests.rigs.loops` runs the asyncio adapter's tests once on each sort but the plain one:
 all sorts at the same time, for the tests mostly wait.
@@ -10,11 +11,13 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from busway.testing import JumpingLoop
 from tests.rigs.tree import ROOT
 
 PLAIN = "plain"
@@ -36,19 +39,20 @@ _PACKAGES = (
 )
 
 
-def runner(sort: str) -> asyncio.Runner:
-    """What runs a coroutine on a loop of that sort."""
+def runner(sort: str, *, jumps: bool = False) -> asyncio.Runner:
+    """What runs a coroutine on a loop of that sort; `jumps` if its time may jump."""
     if sort == UVLOOP:
         import uvloop
 
         return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    make: Callable[[], asyncio.AbstractEventLoop] = JumpingLoop if jumps else asyncio.new_event_loop
     if sort == EAGER:
-        return asyncio.Runner(loop_factory=_eager_loop)
-    return asyncio.Runner(debug=sort == DEBUG)
+        make = partial(_eager_loop, make)
+    return asyncio.Runner(debug=sort == DEBUG, loop_factory=make)
 
 
-def _eager_loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
+def _eager_loop(make: Callable[[], asyncio.AbstractEventLoop]) -> asyncio.AbstractEventLoop:
+    loop = make()
     loop.set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 - unknown to Python 3.11
     return loop
 
