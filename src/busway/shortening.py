@@ -13,6 +13,8 @@ import io
 import socket
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from busway.shrinking import Function, names_in, own_attributes
+
 __all__ = ["ROM", "members", "shorten"]
 
 _ROM = """
@@ -36,68 +38,30 @@ _KINDS_OF_BOARDS = (socket.socket, io.RawIOBase, io.BytesIO, asyncio.Event, asyn
 _NATIVE = {name for kind in _KINDS for name in dir(kind)} | {
     name for kind in _KINDS_OF_BOARDS for name in dir(kind) if callable(getattr(kind, name))
 }
-_NATIVE |= {
-    "value",
-    "any",
-    "register",
-    "unregister",
-    "modify",
-    "ipoll",
-    "poll",
-    "irq",
-    "init",
-    "deinit",
-    "txdone",
-    "flush",
-    "config",
-    "active",
-}
+_OF_BOARDS = "value any register unregister modify ipoll poll irq init deinit txdone flush config active"
+_NATIVE |= set(_OF_BOARDS.split())
 """Names that objects have which are not ours."""
 
 
-class _Classes(ast.NodeVisitor):
-    """The members of each family of classes: a class, its bases and what is derived from it."""
-
-    def __init__(self) -> None:
-        self.families: dict[str, set[str]] = {}
-        self.inside: list[str] = []
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        family: set[str] = set()
-        for name in [node.name, *(base.id for base in node.bases if isinstance(base, ast.Name))]:
-            if name in vars(builtins):
-                family |= {*dir(vars(builtins)[name]), "value", "errno"}
-            family |= self.families.get(name, set())
+def members(trees: Collection[ast.Module]) -> list[set[str]]:
+    """Names of members, a set for each family of classes: a class, its bases and what is derived from it."""
+    families: dict[str, set[str]] = {}
+    for node in [one for tree in trees for one in ast.walk(tree) if isinstance(one, ast.ClassDef)]:
+        family = own_attributes(node)
         for member in node.body:
-            if isinstance(member, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            if isinstance(member, Function):
                 family.add(member.name)
             elif isinstance(member, ast.Assign):
                 family |= {target.id for target in member.targets if isinstance(target, ast.Name)}
-        for inner in ast.walk(node):
-            if (
-                isinstance(inner, ast.Attribute)
-                and isinstance(inner.value, ast.Name)
-                and inner.value.id == "self"
-            ):
-                family.add(inner.attr)
         bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
-        joined = [self.families[base] for base in bases if base in self.families]
-        for known, other in list(self.families.items()):
-            if any(other is one for one in joined):
-                self.families[known] = family
-        self.families[node.name] = family
-
-
-def members(trees: Collection[ast.Module]) -> list[set[str]]:
-    """Names of members, a set for each family of classes."""
-    classes = _Classes()
-    for tree in trees:
-        classes.visit(tree)
-    found: list[set[str]] = []
-    for family in classes.families.values():
-        if not any(family is other for other in found):
-            found.append(family)
-    return found
+        for name in [node.name, *bases]:
+            if name in vars(builtins):
+                family |= {*dir(vars(builtins)[name]), "value", "errno"}
+            family |= families.get(name, set())
+        joined = {id(families[base]) for base in bases if base in families}
+        families |= {name: family for name, other in families.items() if id(other) in joined}
+        families[node.name] = family
+    return list({id(family): family for family in families.values()}.values())
 
 
 def _paint(
@@ -122,24 +86,13 @@ def _endless(palette: Sequence[str]) -> Iterator[str]:
         number += 1
 
 
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-
-
 def _bound(function: ast.AST) -> tuple[list[str], set[str]]:
     """Names of arguments, and of other locals, of a function and those within it."""
-    arguments: list[str] = []
-    others: set[str] = set()
-    for node in ast.walk(function):
-        if isinstance(node, ast.arg) and node.arg not in arguments:
-            arguments.append(node.arg)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            others.add(node.id)
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            others.add(node.name)
-        elif isinstance(node, ast.alias):
-            others.add(node.asname or node.name)
-        elif isinstance(node, _FUNCTIONS) and node is not function:
-            others.add(node.name)
+    inner = [node for node in ast.walk(function) if node is not function]
+    arguments = list(dict.fromkeys(node.arg for node in inner if isinstance(node, ast.arg)))
+    others = names_in(function, ast.Store)
+    others |= {node.name for node in inner if isinstance(node, ast.ExceptHandler | Function) and node.name}
+    others |= {node.asname or node.name for node in inner if isinstance(node, ast.alias)}
     return arguments, others - set(arguments)
 
 
@@ -209,35 +162,26 @@ class _Rename(ast.NodeTransformer):
                 for target in member.targets:
                     assert isinstance(target, ast.Name)
                     target.id = self.attributes.get(target.id, target.id)
-            elif isinstance(member, _FUNCTIONS):
+            elif isinstance(member, Function):
                 member.name = self.attributes.get(member.name, member.name)
                 self._function(member)
         return node
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        return self._named(node)
-
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
-        return self._named(node)
-
-    def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
+    def visit_Lambda(self, node: Function | ast.Lambda) -> ast.AST:
         return self.generic_visit(node) if self.locals is not None else self._function(node)
 
-    def _named(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
+    def visit_FunctionDef(self, node: Function) -> ast.AST:
         node.name = self._name(node.name)
-        return self.generic_visit(node) if self.locals is not None else self._function(node)
+        return self.visit_Lambda(node)
 
-    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> ast.AST:
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def _function(self, node: Function | ast.Lambda) -> ast.AST:
         arguments, others = _bound(node)
-        free = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)} - set(arguments) - others
-        taken = {self.globals.get(name, name) for name in free} | {"self"}
-        self.locals = {}
-        for name in arguments:
-            if name in self.kept:
-                self.locals[name] = name
-            elif name in self.keywords:
-                self.locals[name] = self.keywords[name]
-        taken |= set(self.locals.values())
+        free = names_in(node) - set(arguments) - others
+        known = {**self.keywords, **{name: name for name in self.kept}}
+        self.locals = {name: known[name] for name in arguments if name in known}
+        taken = {"self", *(self.globals.get(name, name) for name in free), *self.locals.values()}
         for name in arguments:
             if name not in self.locals:
                 self.locals[name] = next(new for new in _endless(ROM) if new not in taken)
@@ -265,12 +209,11 @@ def _globals(tree: ast.Module) -> tuple[set[str], set[str]]:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             names = {alias.asname or alias.name for alias in node.names}
             (ours if (getattr(node, "module", "") or "").startswith("busway") else foreign).update(names)
-    for node in ast.walk(
-        ast.Module([n for n in tree.body if not isinstance(n, (ast.ClassDef, *_FUNCTIONS))], [])
-    ):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            ours.add(node.id)
-    ours |= {node.name for node in tree.body if isinstance(node, (ast.ClassDef, *_FUNCTIONS))}
+    for statement in tree.body:
+        if isinstance(statement, ast.ClassDef | Function):
+            ours.add(statement.name)
+        else:
+            ours |= names_in(statement, ast.Store)
     return ours - foreign, foreign
 
 
@@ -284,34 +227,26 @@ def shorten(trees: Collection[ast.Module], kept: Collection[str]) -> dict[str, s
     Returns:
         What each attribute and global is called now.
     """
-    literals = {
-        node.value
-        for tree in trees
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
-    stay = set(kept) | literals | _NATIVE
+    strings = {node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    literals = {value for value in strings if isinstance(value, str)}
+    stay = {*kept, *literals, *_NATIVE}
     palette = [name for name in ROM if name not in literals]
     families = members(trees)
     attributes = _paint(
         families, {n for family in families for n in family if n in stay or n.startswith("__")}, palette
     )
     groups: list[set[str]] = []
-    foreign: set[str] = set()
+    fixed = {*kept, *literals}
     used: set[str] = set()
     for tree in trees:
-        ours, others = _globals(tree)
-        loads = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        groups.append(ours | others)
-        foreign |= others
-        used |= loads & set(dir(builtins)) - ours
-    fixed = {
-        name for group in groups for name in group if name in kept or name in foreign or name in literals
-    }
+        ours, foreign = _globals(tree)
+        groups.append(ours | foreign)
+        fixed |= foreign
+        used |= names_in(tree) & set(dir(builtins)) - ours
     free = [name for name in palette if name not in used and name not in kept]
     keywords = {name: free.pop() for name in sorted(_keywords(trees, kept))}
     free = free[10:]  # the first ones are for arguments
-    globals = _paint(groups, fixed, free)
+    globals = _paint(groups, fixed & set().union(*groups), free)
     for tree in trees:
         _Rename(attributes, globals, keywords, kept).visit(tree)
         ast.fix_missing_locations(tree)

@@ -12,23 +12,29 @@ import copy
 from collections import Counter
 from collections.abc import Collection, Mapping
 
-__all__ = ["drop", "hush", "shrink"]
+__all__ = ["Function", "drop", "hush", "names_in", "own_attributes", "shrink"]
 
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-_PURE = (
-    ast.Constant,
-    ast.Name,
-    ast.Attribute,
-    ast.UnaryOp,
-    ast.BinOp,
-    ast.Compare,
-    ast.BoolOp,
-    ast.IfExp,
-    ast.Tuple,
-    ast.Subscript,
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+_PURE_PARTS = (
+    *(ast.Constant, ast.Name, ast.Attribute, ast.UnaryOp, ast.BinOp, ast.Compare, ast.BoolOp, ast.IfExp),
+    *(ast.Tuple, ast.Subscript, ast.List, ast.Dict),
+    *(ast.expr_context, ast.operator, ast.cmpop, ast.boolop, ast.unaryop),
 )
-_PURE_PARTS = (*_PURE, ast.List, ast.Dict, ast.expr_context, ast.operator, ast.cmpop, ast.boolop, ast.unaryop)
+_PURE_CALLS = ("len", "min", "max")
+
+
+def names_in(node: ast.AST, how: type[ast.expr_context] = ast.expr_context) -> set[str]:
+    """The variables within a tree; `how` bounds it to those that are stored, or loaded."""
+    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, how)}
+
+
+def own_attributes(node: ast.AST) -> set[str]:
+    """The attributes of `self` within a tree."""
+    return {
+        one.attr
+        for one in ast.walk(node)
+        if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name) and one.value.id == "self"
+    }
 
 
 class _Quiet(ast.NodeTransformer):
@@ -109,26 +115,15 @@ class _Drop(ast.NodeTransformer):
         self.kept = kept
         self.dropped = 0
 
-    def _idle(self, name: str) -> bool:
-        """Whether nobody reads what bears this name, or with a dot before it an object's."""
+    def _idle(self, name: str, by_itself: int = 0) -> bool:
+        """Whether nobody reads what bears this name, or with a dot before it an object's; its own definition
+        may.
+        """
         special = name.lstrip(".").startswith("__")
-        return bool(name) and name not in self.kept and not special and self.uses.get(name, 0) <= 0
+        return bool(name) and name not in self.kept and not special and self.uses.get(name, 0) <= by_itself
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST | None:
-        return self._definition(node)
-
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST | None:
-        return self._definition(node)
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST | None:
-        return self._definition(node)
-
-    def _definition(self, node: _Function | ast.ClassDef) -> ast.AST | None:
-        if (
-            node.name not in self.kept
-            and self.uses.get(node.name, 0) <= _uses(node)[node.name]
-            and self._named(node)
-        ):
+    def visit_FunctionDef(self, node: Function | ast.ClassDef) -> ast.AST | None:
+        if self._idle(node.name, _uses(node)[node.name]):
             self.dropped += 1
             return None
         if isinstance(node, ast.ClassDef):
@@ -136,6 +131,8 @@ class _Drop(ast.NodeTransformer):
             self.dropped += len(node.body) - len(read)
             node.body = read
         return self.generic_visit(node)
+
+    visit_AsyncFunctionDef = visit_ClassDef = visit_FunctionDef
 
     def _default(self, statement: ast.stmt) -> bool:
         """Whether it gives an attribute a value that nobody reads."""
@@ -149,10 +146,7 @@ class _Drop(ast.NodeTransformer):
 
     def _unasked(self, statement: ast.stmt) -> bool:
         """Whether it is a method that nobody asks an object for, though something else may bear its name."""
-        return isinstance(statement, _FUNCTIONS) and self._idle(f".{statement.name}")
-
-    def _named(self, node: _Function | ast.ClassDef) -> bool:
-        return not node.name.startswith("__")
+        return isinstance(statement, Function) and self._idle(f".{statement.name}")
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
         kept = [target for target in node.targets if not self._idle(_stored(target))]
@@ -193,7 +187,7 @@ def _pure(value: ast.expr) -> bool:
     """Whether computing it changes nothing."""
     for node in ast.walk(value):
         if isinstance(node, ast.Call):
-            if not (isinstance(node.func, ast.Name) and node.func.id in ("len", "min", "max")):
+            if not (isinstance(node.func, ast.Name) and node.func.id in _PURE_CALLS):
                 return False
         elif not isinstance(node, _PURE_PARTS):
             return False
@@ -211,7 +205,7 @@ def _blocks(node: ast.AST) -> list[list[ast.stmt]]:
         if isinstance(block, list):
             found.append(block)
             for inner in block:
-                if not isinstance(inner, (*_FUNCTIONS, ast.ClassDef)):
+                if not isinstance(inner, Function | ast.ClassDef):
                     found += _blocks(inner)
     for handler in getattr(node, "handlers", []):
         found += _blocks(handler)
@@ -229,35 +223,27 @@ def _tails(block: list[ast.stmt], found: list[int]) -> list[int]:
     return found
 
 
-def _locals(function: _Function) -> set[str]:
-    found = {arg.arg for arg in function.args.args}
-    for node in ast.walk(function):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            found.add(node.id)
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            found.add(node.name)
-    return found
+def _locals(function: Function) -> set[str]:
+    caught = {node.name for node in ast.walk(function) if isinstance(node, ast.ExceptHandler) and node.name}
+    return {arg.arg for arg in function.args.args} | caught | names_in(function, ast.Store)
 
 
-def _fits(function: ast.AST, uses: Mapping[str, int], counts: Mapping[str, int]) -> bool:
+# What has names of its own, or a meaning that depends on the function that it stands in.
+_STAYING = (
+    *(ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ListComp, ast.GeneratorExp, ast.DictComp),
+    *(ast.Yield, ast.Import, ast.ImportFrom),
+)
+
+
+def _fits(function: ast.FunctionDef, uses: Mapping[str, int], counts: Mapping[str, int]) -> bool:
     """Whether a function may move into the one that calls it."""
-    if not isinstance(function, ast.FunctionDef) or function.decorator_list or function.name.startswith("__"):
+    if function.decorator_list or function.name.startswith("__"):
         return False
     if uses.get(function.name) != 1 or counts[function.name] != 1:
         return False
     if function.args.vararg or function.args.kwarg or function.args.kwonlyargs:
         return False
-    closures = (
-        *_FUNCTIONS,
-        ast.Lambda,
-        ast.ListComp,
-        ast.GeneratorExp,
-        ast.DictComp,
-        ast.Yield,
-        ast.Import,
-        ast.ImportFrom,
-    )
-    return not any(isinstance(node, closures) for node in ast.walk(function) if node is not function)
+    return not any(isinstance(node, _STAYING) for node in ast.walk(function) if node is not function)
 
 
 class _Substitute(ast.NodeTransformer):
@@ -297,32 +283,28 @@ class _Inline:
         self.begun: set[str] = set()
         self.done: set[str] = set()
 
-    def callee(self, call: ast.expr | None, caller: _Function) -> ast.FunctionDef | None:
+    def callee(self, call: ast.expr | None, caller: Function) -> ast.FunctionDef | None:
         if not isinstance(call, ast.Call):
             return None
-        name = ""
+        name, is_method = "", isinstance(call.func, ast.Attribute)
         if isinstance(call.func, ast.Name):
             name = call.func.id
-        elif isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name):
-            name = call.func.attr if call.func.value.id == "self" else ""
+        elif isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) == "self":
+            name = call.func.attr
         found = self.known.get(name)
-        if found is None or found is caller or (name in self.methods) != isinstance(call.func, ast.Attribute):
+        if found is None or found is caller or (name in self.methods) != is_method:
             return None
-        if any(isinstance(arg, ast.Starred) for arg in call.args) or any(
-            word.arg is None for word in call.keywords
-        ):
+        spread = [one for one in call.args if isinstance(one, ast.Starred)]
+        if spread or not all(word.arg for word in call.keywords):
             return None
-        return (
-            None
-            if found.name in self.moved or (found.name in self.begun) != (found.name in self.done)
-            else found
-        )
+        begun_only = (name in self.begun) != (name in self.done)
+        return None if name in self.moved or begun_only else found
 
     def run(self) -> None:
-        for caller in [node for node in ast.walk(self.tree) if isinstance(node, _FUNCTIONS)]:
+        for caller in [node for node in ast.walk(self.tree) if isinstance(node, Function)]:
             self._into(caller)
 
-    def _into(self, caller: _Function) -> None:
+    def _into(self, caller: Function) -> None:
         """What a function calls has taken in what it calls before it moves itself."""
         if caller.name in self.begun and self.known.get(caller.name) is caller:
             return
@@ -341,7 +323,7 @@ class _Inline:
                     block[at : at + 1] = body
         _Expressions(self, caller, theirs).visit(caller)
 
-    def _moved(self, statement: ast.stmt, caller: _Function, theirs: set[str]) -> list[ast.stmt] | None:
+    def _moved(self, statement: ast.stmt, caller: Function, theirs: set[str]) -> list[ast.stmt] | None:
         """What takes the place of a statement that is such a call, or None."""
         call = getattr(statement, "value", None)
         callee = self.callee(call, caller)
@@ -378,26 +360,24 @@ class _Inline:
         """The callee's statements for this call, what is handed over before them."""
         given = _given(call, callee)
         own = _locals(callee)
-        if given is None or (_names(callee) - own) & theirs:
+        if given is None or (names_in(callee) - own) & theirs:
             return None
-        changed = _names(callee, ast.Store)
+        changed = names_in(callee, ast.Store)
         values: dict[str, ast.expr] = {}
         first: list[ast.stmt] = []
+        renamed: dict[str, str] = {}
         for name in own:
             value = given.get(name)
-            if name not in changed and _plain(value, theirs):
-                assert value is not None
+            if value is not None and name not in changed and _plain(value, theirs):
                 values[name] = value
                 continue
-            new = name
-            while new in theirs:
-                new += "_"
-            values[name] = ast.Name(new, ast.Load())
+            renamed[name] = name
+            while renamed[name] in theirs:
+                renamed[name] += "_"
+            values[name] = ast.Name(renamed[name], ast.Load())
         for name, value in given.items():
-            target = values[name]
-            if target is not value:
-                assert isinstance(target, ast.Name)
-                first.append(ast.Assign([ast.Name(target.id, ast.Store())], value))
+            if name in renamed:
+                first.append(ast.Assign([ast.Name(renamed[name], ast.Store())], value))
         body: list[ast.stmt] = [_Substitute(values).visit(one) for one in copy.deepcopy(callee.body)]
         return [*first, *body]
 
@@ -406,7 +386,7 @@ def _assigned(target: ast.expr, value: ast.expr) -> list[ast.stmt]:
     """What a function returned goes to its place; a tuple part by part, but for those called `_`."""
     apart = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and _pure(value)
     reads = any(isinstance(one, (ast.Attribute, ast.Subscript)) for one in ast.walk(value))
-    if not apart or reads or _names(target, ast.Store) & _names(value):
+    if not apart or reads or names_in(target, ast.Store) & names_in(value):
         return [ast.Assign([target], value)]
     assert isinstance(target, ast.Tuple)
     assert isinstance(value, ast.Tuple)
@@ -414,11 +394,7 @@ def _assigned(target: ast.expr, value: ast.expr) -> list[ast.stmt]:
     return [ast.Assign([one], part) for one, part in pairs if ast.unparse(one) != "_"]
 
 
-def _names(node: ast.AST, how: type[ast.expr_context] = ast.expr_context) -> set[str]:
-    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, how)}
-
-
-def _plain(value: ast.expr | None, theirs: Collection[str]) -> bool:
+def _plain(value: ast.expr, theirs: Collection[str]) -> bool:
     """Whether a value may stand wherever the argument stood."""
     return isinstance(value, ast.Constant) or (isinstance(value, ast.Name) and value.id in theirs)
 
@@ -440,7 +416,7 @@ def _given(call: ast.Call, callee: ast.FunctionDef) -> dict[str, ast.expr] | Non
 class _Expressions(ast.NodeTransformer):
     """Functions of one expression, in the places of their calls."""
 
-    def __init__(self, inline: _Inline, caller: _Function, theirs: set[str]) -> None:
+    def __init__(self, inline: _Inline, caller: Function, theirs: set[str]) -> None:
         self.inline = inline
         self.caller = caller
         self.theirs = theirs
@@ -452,7 +428,7 @@ class _Expressions(ast.NodeTransformer):
             return node
         value = callee.body[0].value
         given = _given(node, callee)
-        if value is None or given is None or (_names(callee) - _locals(callee)) & self.theirs:
+        if value is None or given is None or (names_in(callee) - _locals(callee)) & self.theirs:
             return node
         if not all(_plain(one, self.theirs) for one in given.values()):
             return node
@@ -466,13 +442,6 @@ def _ends(block: list[ast.stmt]) -> bool:
     if isinstance(last, ast.If):
         return bool(last.orelse) and _ends(last.body) and _ends(last.orelse)
     return isinstance(last, (ast.Return, ast.Raise))
-
-
-def _remove(tree: ast.Module, names: Collection[str]) -> None:
-    classes = [one for one in tree.body if isinstance(one, ast.ClassDef)]
-    for block in [tree.body, *(one.body for one in classes)]:
-        block[:] = [one for one in block if not (isinstance(one, ast.FunctionDef) and one.name in names)]
-        block[:] = block or [ast.Pass()]
 
 
 def hush(tree: ast.Module) -> None:
@@ -503,17 +472,12 @@ def shrink(trees: Collection[ast.Module], kept: Collection[str]) -> None:
     for tree in trees:
         _Plain().visit(tree)
     drop(trees, kept)
-    counts = Counter(node.name for tree in trees for node in ast.walk(tree) if isinstance(node, _FUNCTIONS))
+    counts = Counter(node.name for tree in trees for node in ast.walk(tree) if isinstance(node, Function))
     uses = _all_uses(trees)
     for tree in trees:
-        methods = {
-            one.name: one
-            for node in tree.body
-            if isinstance(node, ast.ClassDef)
-            for one in node.body
-            if isinstance(one, ast.FunctionDef)
-        }
-        functions = {one.name: one for one in tree.body if isinstance(one, ast.FunctionDef)}
+        classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+        methods = {one.name: one for node in classes for one in _functions(node)}
+        functions = {one.name: one for one in _functions(tree)}
         known = {
             name: one
             for name, one in {**methods, **functions}.items()
@@ -521,5 +485,11 @@ def shrink(trees: Collection[ast.Module], kept: Collection[str]) -> None:
         }
         inline = _Inline(tree, known, methods)
         inline.run()
-        _remove(tree, inline.moved)
+        gone = [known[name] for name in inline.moved]
+        for body in [tree.body, *(one.body for one in classes)]:
+            body[:] = [one for one in body if one not in gone] or [ast.Pass()]
         ast.fix_missing_locations(tree)
+
+
+def _functions(block: ast.Module | ast.ClassDef) -> list[ast.FunctionDef]:
+    return [one for one in block.body if isinstance(one, ast.FunctionDef)]
