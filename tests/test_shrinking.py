@@ -141,6 +141,7 @@ def test_a_small_program_does_the_same(values: list[int]) -> None:
         "_big",
         "_known",
         "_deeper",
+        "_half",
     }  # the others were called once
     assert "unread" not in ast.unparse(tree)
     assert "unasked" not in ast.unparse(tree)

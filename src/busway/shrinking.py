@@ -148,21 +148,14 @@ class _Drop(ast.NodeTransformer):
         """Whether it is a method that nobody asks an object for, though something else may bear its name."""
         return isinstance(statement, Function) and self._idle(f".{statement.name}")
 
-    def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
-        kept = [target for target in node.targets if not self._idle(_stored(target))]
-        if len(kept) == len(node.targets):
+    def visit_Assign(self, node: ast.Assign | ast.AugAssign) -> ast.AST | None:
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        if not all(self._idle(_stored(target)) for target in targets):
             return node
         self.dropped += 1
-        if kept:
-            node.targets = kept
-            return node
         return None if _pure(node.value) else ast.Expr(node.value)
 
-    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST | None:
-        if not self._idle(_stored(node.target)):
-            return node
-        self.dropped += 1
-        return None if _pure(node.value) else ast.Expr(node.value)
+    visit_AugAssign = visit_Assign
 
     def visit_If(self, node: ast.If) -> ast.AST | None:
         self.generic_visit(node)
@@ -321,7 +314,6 @@ class _Inline:
                 if body is not None:
                     at = block.index(statement)
                     block[at : at + 1] = body
-        _Expressions(self, caller, theirs).visit(caller)
 
     def _moved(self, statement: ast.stmt, caller: Function, theirs: set[str]) -> list[ast.stmt] | None:
         """What takes the place of a statement that is such a call, or None."""
@@ -411,30 +403,6 @@ def _given(call: ast.Call, callee: ast.FunctionDef) -> dict[str, ast.expr] | Non
     for name, value in zip(reversed(asked), reversed(callee.args.defaults), strict=False):
         given.setdefault(name, value)
     return given if set(asked) <= set(given) else None
-
-
-class _Expressions(ast.NodeTransformer):
-    """Functions of one expression, in the places of their calls."""
-
-    def __init__(self, inline: _Inline, caller: Function, theirs: set[str]) -> None:
-        self.inline = inline
-        self.caller = caller
-        self.theirs = theirs
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        self.generic_visit(node)
-        callee = self.inline.callee(node, self.caller)
-        if callee is None or len(callee.body) != 1 or not isinstance(callee.body[0], ast.Return):
-            return node
-        value = callee.body[0].value
-        given = _given(node, callee)
-        if value is None or given is None or (names_in(callee) - _locals(callee)) & self.theirs:
-            return node
-        if not all(_plain(one, self.theirs) for one in given.values()):
-            return node
-        self.inline.moved.add(callee.name)
-        found: ast.AST = _Substitute(given).visit(copy.deepcopy(value))
-        return found
 
 
 def _ends(block: list[ast.stmt]) -> bool:
