@@ -5,6 +5,8 @@ Knows packets, not the frames that they carry, nor time. Nothing that carries tr
 
 from __future__ import annotations
 
+import binascii
+
 from busway.decode_views import Field, Frame
 from busway.protocol.packet import cobs
 from busway.protocol.packet.packets import ACK, ANSWER, CRC16_SIZE_MAX, DATA, LOG, LOSSY, SYN
@@ -104,7 +106,7 @@ def _checksum(packet: bytes, before: bytes) -> bytes:
     """The checksum of a packet; `before` is what it is taken over before the packet."""
     if len(packet) <= CRC16_SIZE_MAX:
         return (cobs.crc16(before + packet, 0xFFFF) ^ 0xFFFF).to_bytes(2, "big")
-    return cobs.crc32(before + packet, 0).to_bytes(4, "big")
+    return binascii.crc32(before + packet).to_bytes(4, "big")
 
 
 def _near(low: int, near: int) -> int:
