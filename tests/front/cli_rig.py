@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from tests.rigs.tree import ROOT
+from tests.rigs import forks
 
 PATIENCE_S = 20
 
@@ -25,33 +25,38 @@ def new_bus() -> str:
 
 
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:
-    path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
-    return {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "error", **extra}
+    return {**os.environ, "PYTHONPATH": forks.PATH, "PYTHONWARNINGS": "error", **extra}
 
 
 def busway(*words: str, bus: str = "", stdin: bytes = b"", **extra: str) -> "Ended":
     """Runs `busway` to its end. `extra` goes to its environment."""
     if bus:
         extra["BUSWAY_BUS"] = bus
+    program = forks.Program(["-m", "busway", *words], _environment(extra))
+    return Ended(*program.communicate(stdin, PATIENCE_S))
+
+
+def busway_anew(*words: str) -> "Ended":
+    """The same in an interpreter of its own, as users start it."""
     run = subprocess.run(
         [sys.executable, "-m", "busway", *words],
-        input=stdin,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
-        env=_environment(extra),
+        env=_environment({}),
         timeout=PATIENCE_S,
         check=False,
     )
-    return Ended(run.returncode, run.stdout, run.stderr.decode())
+    return Ended(run.returncode, run.stdout, run.stderr)
 
 
 class Ended:
     """What a command left: exit status, output, complaints."""
 
-    def __init__(self, status: int, output: bytes, stderr: str) -> None:
+    def __init__(self, status: int, output: bytes, stderr: bytes) -> None:
         self.status = status
         self.output = output
-        self.stderr = stderr
-        assert "Traceback" not in stderr, stderr
+        self.stderr = stderr.decode()
+        assert "Traceback" not in self.stderr, self.stderr
 
     @property
     def text(self) -> str:
@@ -88,20 +93,20 @@ class Ended:
 class Running:
     """A process that runs: its lines on stdout and stderr as they come."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: forks.Program | subprocess.Popen[bytes]) -> None:
         self.process = process
         self._readers: list[threading.Thread] = []
         self._out = self._follow(process.stdout)
         self._err = self._follow(process.stderr)
 
-    def _follow(self, stream: IO[str] | None) -> "queue.Queue[str]":
+    def _follow(self, stream: IO[bytes] | None) -> "queue.Queue[str]":
         lines: queue.Queue[str] = queue.Queue()
 
         def read() -> None:
             assert stream is not None
             with stream:
                 for line in stream:
-                    lines.put(line.rstrip("\n"))
+                    lines.put(line.decode().rstrip("\n"))
 
         reader = threading.Thread(target=read, daemon=True)
         reader.start()
@@ -150,9 +155,23 @@ def started(*command: str, **extra: str) -> Iterator[Running]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=_environment(extra),
-        text=True,
     )
-    running = Running(process)
+    with ended(Running(process)) as running:
+        yield running
+
+
+@contextmanager
+def python(*words: str, **extra: str) -> Iterator[Running]:
+    """A Python program: -m and a module, or -c and a text, and arguments."""
+    program = forks.Program(words, _environment(extra))
+    program.stdin.close()
+    with ended(Running(program)) as running:
+        yield running
+
+
+@contextmanager
+def ended(running: Running) -> Iterator[Running]:
+    """It is killed at the end if it still runs."""
     try:
         yield running
     finally:
@@ -162,7 +181,7 @@ def started(*command: str, **extra: str) -> Iterator[Running]:
 @contextmanager
 def busway_started(*words: str, bus: str, **extra: str) -> Iterator[Running]:
     """`busway` in the background. `listen` and `serve` have said that they are ready."""
-    with started(sys.executable, "-m", "busway", *words, BUSWAY_BUS=bus, **extra) as running:
+    with python("-m", "busway", *words, BUSWAY_BUS=bus, **extra) as running:
         if words[0] in ("listen", "serve"):
             assert running.complaint().startswith(f"busway: {words[0].rstrip('e')}")
         yield running
@@ -171,7 +190,7 @@ def busway_started(*words: str, bus: str, **extra: str) -> Iterator[Running]:
 @contextmanager
 def peer(bus: str, label: str = "answers") -> Iterator[Running]:
     """The program of cli_peer.py, ready."""
-    with started(sys.executable, "-m", "tests.front.cli_peer", bus, label) as running:
+    with python("-m", "tests.front.cli_peer", bus, label) as running:
         assert running.line() == "ready"
         yield running
 

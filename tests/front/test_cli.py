@@ -13,7 +13,7 @@ import pytest
 
 import busway as front
 from busway.cli.app import commands, group, main
-from tests.front.cli_rig import busway, new_bus, peer, started
+from tests.front.cli_rig import busway, busway_anew, new_bus, peer, python
 
 COMMANDS = sorted(commands())
 _COMMANDS = (
@@ -74,7 +74,7 @@ def test_options_that_would_do_nothing_are_refused(words: str, idle: str) -> Non
 
 
 def test_help_of_all() -> None:
-    text = busway("--help").ok().text
+    text = busway_anew("--help").ok().text
     assert all(f"\n  {name} " in text for name in COMMANDS)
     assert "Exit status:" in text
     assert busway("send", "-h").ok().text.startswith("Usage: busway send ")
@@ -82,11 +82,11 @@ def test_help_of_all() -> None:
 
 def test_version() -> None:
     python = f"{platform.python_implementation()} {platform.python_version()}"
-    assert busway("--version").ok().text == f"busway {front.__version__}, pure Python core, {python}\n"
+    assert busway_anew("--version").ok().text == f"busway {front.__version__}, pure Python core, {python}\n"
 
 
 def test_no_command_shows_the_help() -> None:
-    ended = busway()
+    ended = busway_anew()
     assert ended.status == 2
     assert "Commands:" in ended.stderr
 
@@ -149,7 +149,7 @@ asyncio.run(main())
 
 
 def test_a_node_over_tcp() -> None:
-    with started(sys.executable, "-c", _FAR) as far:
+    with python("-c", _FAR) as far:
         url = far.line()
         assert "a token" in busway("nodes", "--connect", url).failed(4)
         assert "the token is wrong" in busway("nodes", "--connect", url, BUSWAY_TOKEN="other").failed(4)
@@ -174,7 +174,7 @@ def test_no_colours_in_a_pipe_nor_with_no_color() -> None:
 def _on_terminal(bus: str, **extra: str) -> str:
     """The row of `busway nodes` as a terminal gets it."""
     script = "import pty, sys; pty.spawn([sys.executable, '-m', 'busway', 'nodes'])"
-    with started(sys.executable, "-c", script, BUSWAY_BUS=bus, TERM="xterm", **extra) as terminal:
+    with python("-c", script, BUSWAY_BUS=bus, TERM="xterm", **extra) as terminal:
         terminal.line()
         return terminal.line()
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import sys
 import threading
 from collections.abc import Iterator
 
@@ -10,7 +9,7 @@ import pytest
 
 import busway as front
 from tests.drivers.lines import Line, line
-from tests.front.cli_rig import busway, busway_started, new_bus, started
+from tests.front.cli_rig import busway, busway_started, new_bus, python
 from tests.rigs.uarts import Uart
 
 
@@ -146,7 +145,7 @@ _TOO_MUCH = _SMALL.replace(
 def test_what_a_board_could_not_publish_is_shown() -> None:
     """Twelve at a time, of which eight find a place."""
     bus = new_bus()
-    with started(sys.executable, "-c", _TOO_MUCH, bus) as router:
+    with python("-c", _TOO_MUCH, bus) as router:
         while int(router.line()) < 8:
             pass
         nodes = {"small": 0}
@@ -167,7 +166,7 @@ def test_what_a_board_could_not_publish_is_shown() -> None:
 
 def test_a_board_that_a_command_reaches_answers_no_introspection() -> None:
     bus = new_bus()
-    with started(sys.executable, "-c", _SMALL, bus) as router:
+    with python("-c", _SMALL, bus) as router:
         while router.line() != "2":
             pass
         (board, _) = sorted(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from busway.drivers import unix_census
-from tests.front.cli_rig import Running, busway, new_bus, peer, started
+from tests.front.cli_rig import Running, busway, new_bus, peer, python
 from tests.rigs.tree import ROOT
 
 NOBODY = 65534
@@ -33,7 +33,7 @@ def place() -> Iterator[str]:
 @contextmanager
 def of_another_version(bus: str) -> Iterator[str]:
     """The node id, in hexadecimal, of a program that speaks the next version."""
-    with started(sys.executable, "-m", "tests.front.other_version", bus) as running:
+    with python("-m", "tests.front.other_version", bus) as running:
         word, node_id = running.line().split()
         assert word == "ready"
         yield node_id
@@ -79,12 +79,12 @@ class TestAnotherVersion:
     def test_programs_tell_it(self, kind: str, first: bool) -> None:
         """In the log and as an event, whoever comes first."""
         bus = new_bus()
-        command = (sys.executable, "-m", "tests.front.changes_program", kind, bus)
+        command = ("-m", "tests.front.changes_program", kind, bus)
         if first:
-            with started(*command) as program, of_another_version(bus):
+            with python(*command) as program, of_another_version(bus):
                 check_told(program)
         else:
-            with of_another_version(bus), started(*command) as program:
+            with of_another_version(bus), python(*command) as program:
                 check_told(program)
 
 
@@ -126,7 +126,7 @@ class TestOtherNames:
 
 @contextmanager
 def peer_in(place: str, bus: str, label: str = "answers") -> Iterator[Running]:
-    with started(sys.executable, "-m", "tests.front.cli_peer", bus, label, BUSWAY_DIR=place) as running:
+    with python("-m", "tests.front.cli_peer", bus, label, BUSWAY_DIR=place) as running:
         assert running.line() == "ready"
         yield running
 

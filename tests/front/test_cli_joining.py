@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.drivers.connect_proxy import ConnectProxy
-from tests.front.cli_rig import Running, busway, busway_started, new_bus, started, until
+from tests.front.cli_rig import Running, busway, busway_started, new_bus, python, until
 from tests.front.test_cli_mesh import free_port, line_with, machines
 
 __all__ = ["machines"]
@@ -301,6 +300,6 @@ class TestALibraryThatIsMissing:
             ("ports",),
             ("certificate", "--out", str(tmp_path)),
         ):
-            with started(sys.executable, "-c", front, *words, BUSWAY_BUS=bus) as running:
+            with python("-c", front, *words, BUSWAY_BUS=bus) as running:
                 assert running.status() == 5, words
                 assert "-m pip install" in running.rest()[-1], words

@@ -19,7 +19,7 @@ from busway.cli import survey
 from busway.cli.monitor_screen import Lines, MonitorApp
 from busway.cli.rates import EndpointLine, NodeLine, View
 from busway.cli.survey import PUBLISHER
-from tests.front.cli_rig import _environment, new_bus, peer, started
+from tests.front.cli_rig import _environment, new_bus, peer, python, started
 from tests.rigs import terminal
 from tests.rigs.terminal import Terminal
 
@@ -40,7 +40,7 @@ with busway.Bus(sys.argv[1], label="x" * 64) as bus:
 
 @contextmanager
 def busy(bus: str) -> Iterator[None]:
-    with started(sys.executable, "-c", BUSY, bus) as running:
+    with python("-c", BUSY, bus) as running:
         assert running.line() == "ready"
         yield
 
