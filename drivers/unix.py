@@ -77,28 +77,22 @@ def socket_directory() -> str:
 
     Raises PermissionError if it is not private, ValueError for a BUSWAY_DIR that cannot be, OSError.
     """
-    path = _places(None)[0]
+    path = directories()[0]
     make_private(path)
     return path
 
 
 def directories() -> list[str]:
     """All directories that are looked into, whether they are there or not. Raises ValueError."""
-    return _places(None)
+    _check_available()
+    return unix_places.places()
 
 
-def bus_directory(bus: str, *, directory: str | None = None) -> str:
-    """The directory of a bus in `directory` or `socket_directory()`, made if need be. Raises as that does."""
-    parent = _places(directory)[0]
-    make_private(parent)
-    path = bus_path(parent, bus)
+def bus_directory(bus: str) -> str:
+    """The directory of a bus in `socket_directory()`, made if need be. Raises as that does."""
+    path = bus_path(socket_directory(), bus)
     make_private(path)
     return path
-
-
-def _places(directory: str | None) -> list[str]:
-    _check_available()
-    return [directory] if directory else unix_places.places()
 
 
 def _check_length(path: str) -> None:
@@ -113,13 +107,13 @@ def _check_length(path: str) -> None:
 # ---- who is there
 
 
-def peers(bus: str, *, directory: str | None = None) -> list[Peer]:
+def peers(bus: str) -> list[Peer]:
     """The nodes with a socket on this bus, dead ones and the caller's own included, sorted by node id.
 
     Makes nothing: without a directory there is nobody. Raises PermissionError, ValueError, OSError as
     `bus_directory` does.
     """
-    return [Peer(path + ".sock", node_id) for path, node_id in _stems(bus, directory, ".sock")]
+    return [Peer(path + ".sock", node_id) for path, node_id in _stems(bus, ".sock")]
 
 
 def is_dead(path: str) -> bool:
@@ -156,13 +150,12 @@ def _holds(stem: str) -> bool:
         os.close(lock)
 
 
-def sweep(bus: str, *, directory: str | None = None) -> list[Peer]:
+def sweep(bus: str) -> list[Peer]:
     """Removes the files of dead nodes, and of nothing else; returns whose. Many programs may sweep at once.
 
     Raises PermissionError, ValueError, OSError as `bus_directory` does.
     """
-    stems = _stems(bus, directory, ".lock")
-    return [Peer(stem + ".sock", node_id) for stem, node_id in stems if _sweep_one(stem)]
+    return [Peer(stem + ".sock", node_id) for stem, node_id in _stems(bus, ".lock") if _sweep_one(stem)]
 
 
 def _sweep_one(stem: str) -> bool:
@@ -178,8 +171,8 @@ def _sweep_one(stem: str) -> bool:
         os.close(lock)
 
 
-def _stems(bus: str, directory: str | None, suffix: str) -> list[tuple[str, bytes]]:
-    first, *others = _places(directory)
+def _stems(bus: str, suffix: str) -> list[tuple[str, bytes]]:
+    first, *others = directories()
     found = _stems_in(first, bus, suffix)
     for parent in others:
         with contextlib.suppress(OSError):  # not private, so nobody of ours is there
@@ -235,9 +228,9 @@ def _is_at(lock: int, path: str) -> bool:
     return os.path.samestat(os.fstat(lock), there)
 
 
-def _take_lock(bus: str, node_id: bytes, directory: str | None) -> tuple[int, str]:
+def _take_lock(bus: str, node_id: bytes) -> tuple[int, str]:
     """The held lock's descriptor and the stem of the node's files. FileExistsError: the node runs."""
-    parent, *others = _places(directory)
+    parent, *others = directories()
     stem = os.path.join(bus_path(parent, bus), node_id.hex())
     _check_length(stem + ".sock")
     for attempt in range(_LOCK_TRIES):
@@ -331,7 +324,7 @@ class _Files(NamedTuple):
 class UnixListener(SocketListener):
     """A node's socket in the directory of its bus, from `open()`."""
 
-    def __init__(self, files: _Files, bus: str, node_id: bytes, directory: str | None) -> None:
+    def __init__(self, files: _Files, bus: str, node_id: bytes) -> None:
         super().__init__(files.sock, f"ipc://{files.stem}.sock")
         self._lock = files.lock
         self._stem = files.stem
@@ -339,24 +332,23 @@ class UnixListener(SocketListener):
         self._incoming: deque[socket.socket] = deque()  # at a socket that was put back since
         self._bus = bus
         self._node_id = node_id
-        self._directory = directory
         self._uid = os.geteuid()
 
     @classmethod
-    def open(cls, bus: str, node_id: bytes, *, directory: str | None = None) -> UnixListener:
+    def open(cls, bus: str, node_id: bytes) -> UnixListener:
         """Makes the node's socket and puts it where others find it. List `peers()` only after this: of two
         nodes that start together at least one then sees the other.
 
-        Args: `node_id` 16 bytes; `directory` instead of `socket_directory()`.
+        Args: `node_id` 16 bytes.
         Raises FileExistsError if that node is running, PermissionError if the directory is not private,
         ValueError for a node id or a path of the wrong length, OSError, also when the bus has NODES_MAX nodes
         already.
         """
         if len(node_id) != _NODE_ID_SIZE:
             raise ValueError(f"a node id has {_NODE_ID_SIZE} bytes, not {len(node_id)}")
-        files = _make_files(bus, node_id, directory)
+        files = _make_files(bus, node_id)
         try:
-            return cls(files, bus, node_id, directory)
+            return cls(files, bus, node_id)
         except BaseException:
             files.sock.close()
             _leave(files.stem)
@@ -383,7 +375,7 @@ class UnixListener(SocketListener):
         if os.geteuid() != self._uid:
             raise PermissionError(f"{self.path} was user {self._uid}'s, and this is user {os.geteuid()} now")
         lock = self._lock if _is_at(self._lock, self._stem + ".lock") else -1
-        files = _make_files(self._bus, self._node_id, self._directory, lock, self._stem)
+        files = _make_files(self._bus, self._node_id, lock, self._stem)
         while (client := self._next_client()) is not None:
             self._incoming.append(client)
         self._sock.close()
@@ -439,26 +431,26 @@ class UnixListener(SocketListener):
 Listener = UnixListener
 
 
-def _make_files(bus: str, node_id: bytes, directory: str | None, lock: int = -1, stem: str = "") -> _Files:
+def _make_files(bus: str, node_id: bytes, lock: int = -1, stem: str = "") -> _Files:
     """Publishes a socket; takes the node's lock for it, if `lock` is not one that is held, of `stem`."""
     _check_available()
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if lock >= 0:
             return _Files(sock, lock, stem, _publish(sock, lock, stem))
-        return _make_anew(sock, bus, node_id, directory)
+        return _make_anew(sock, bus, node_id)
     except OSError as error:
         sock.close()
-        raise_with_way_out(error, stem or _places(directory)[0])
+        raise_with_way_out(error, stem or directories()[0])
     except BaseException:
         sock.close()
         raise
 
 
-def _make_anew(sock: socket.socket, bus: str, node_id: bytes, directory: str | None) -> _Files:
-    lock, stem = _take_lock(bus, node_id, directory)
+def _make_anew(sock: socket.socket, bus: str, node_id: bytes) -> _Files:
+    lock, stem = _take_lock(bus, node_id)
     try:
-        _check_room(bus, directory)
+        _check_room(bus)
         return _Files(sock, lock, stem, _publish(sock, lock, stem))
     except BaseException:
         _leave(stem)
@@ -466,12 +458,12 @@ def _make_anew(sock: socket.socket, bus: str, node_id: bytes, directory: str | N
         raise
 
 
-def _check_room(bus: str, directory: str | None) -> None:
+def _check_room(bus: str) -> None:
     """Raises OSError if NODES_MAX others live already. The dead are swept only when it matters."""
-    if len(peers(bus, directory=directory)) < NODES_MAX:
+    if len(peers(bus)) < NODES_MAX:
         return
-    sweep(bus, directory=directory)
-    if len(peers(bus, directory=directory)) >= NODES_MAX:
+    sweep(bus)
+    if len(peers(bus)) >= NODES_MAX:
         raise OSError(
             errno.EUSERS,
             f"bus {bus!r} has {NODES_MAX} nodes on this machine, and no more can join: use another bus name",

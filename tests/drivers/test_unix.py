@@ -71,14 +71,10 @@ def test_buses_are_apart() -> None:
         assert unix.sweep("one") == []
 
 
-def test_a_directory_can_be_given(home: Path) -> None:
-    own = str(home / "own")
-    with closing(UnixListener.open("default", A, directory=own)) as listener:
-        assert listener.path.startswith(own)
-        assert unix.peers("default", directory=own) == [unix.Peer(listener.path, A)]
-        assert unix.sweep("default", directory=own) == []
-        assert unix.bus_directory("default", directory=own) == os.path.dirname(listener.path)
-        assert unix.peers("default") == []
+def test_a_bus_has_a_directory_in_the_one_that_is_chosen(home: Path) -> None:
+    with closing(UnixListener.open("default", A)) as listener:
+        assert listener.path.startswith(str(home))
+        assert unix.bus_directory("default") == os.path.dirname(listener.path)
 
 
 def test_other_files_in_the_directory_are_nobody() -> None:
