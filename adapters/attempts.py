@@ -85,8 +85,6 @@ class Attempt:
     def _look_up(self) -> tuple[Any, list[Any]]:
         driver = opening.driver_of(self._url)
         opening.check_options(driver.dial, self._url, self._options)
-        if hasattr(driver, "check"):
-            driver.check(self._url, **self._options)
         taken = inspect.signature(driver.candidates).parameters
         wanted = {name: value for name, value in self._options.items() if name in taken}
         return driver, list(driver.candidates(self._url, **wanted))

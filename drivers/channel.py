@@ -2,10 +2,10 @@
 
 A driver's module has
 
-    candidates(url, ...)           what to dial, best first; may block. It is given those options that it has
+    candidates(url, ...)           what to dial, best first; may block. Given those options of `dial` that it
+                                   has, it raises TypeError or ValueError for what `dial` cannot take
     dial(candidate, url, ...)      starts connecting: a Channel
     listen(url, token=, open=, ...)  a Listener; not every driver has it
-    check(url, ...)                raises TypeError or ValueError for options of `dial`; not needed
     STAGGER_S                      seconds after which the next candidate is tried beside those under way;
                                    without it each waits until the one before has failed
 """

@@ -479,34 +479,28 @@ def _turn_away(inner: SocketChannel, answer: bytes) -> None:
     inner.close()
 
 
-def candidates(url: str, proxy: str | bool | None = True) -> list[tcp.Address | tunnel.Through]:
-    """The addresses to dial for `url`, or those of the proxy on the way, best first. Looks names up and so
-    may block: run it in a thread.
-
-    Args: `proxy` as for `dial`. Raises ValueError for a malformed URL, socket.gaierror (an OSError) for a
-    name without an address.
-    """
-    place = parse(url)
-    way = tunnel.proxy_for(place.host, place.port, secure=place.scheme == "wss", proxy=proxy)
-    if way is not None:
-        return [*tunnel.candidates(way)]
-    return [*tcp.look_up(place.host, place.port)]
-
-
-def check(
+def candidates(
     url: str,
     *,
-    token: str | None = None,
     cafile: File | None = None,
     tls: ssl.SSLContext | None = None,
     headers: Headers = (),
     proxy: str | bool | None = True,
-) -> None:
-    """Raises TypeError or ValueError for what `dial` cannot take."""
+) -> list[tcp.Address | tunnel.Through]:
+    """The addresses to dial for `url`, or those of the proxy on the way, best first. Looks names up and so
+    may block: run it in a thread.
+
+    Args: as for `dial`. Raises TypeError or ValueError for what that cannot take, socket.gaierror (an
+    OSError) for a name without an address.
+    """
     place = parse(url)
     check_client(url, place.scheme, cafile, tls, proxy)
     check_headers(headers)
     tcp.check_name(place.bare_host)  # of which a proxy would be asked
+    way = tunnel.proxy_for(place.host, place.port, secure=place.scheme == "wss", proxy=proxy)
+    if way is not None:
+        return [*tunnel.candidates(way)]
+    return [*tcp.look_up(place.host, place.port)]
 
 
 def dial(

@@ -63,30 +63,37 @@ def proof_of(token: str, nonce: str) -> str:
     return hmac.new(token.encode(), _PROOF_CONTEXT + nonce.encode(), hashlib.sha256).hexdigest()
 
 
-# ---- the side that listens
+class _Opening:
+    """One side of the upgrade.
 
-
-class ServerOpening:
-    """Reads one request and answers it.
-
-    done: the answer is complete; open: and it was yes. trailing: what came after the request.
-    fault: why not, for people; "" if there was nothing wrong.
+    done: the answer is complete; open: and it was yes. status: of one that was no. trailing: what came after
+    it. fault: why not, for people; "" if there was nothing wrong.
     """
 
-    def __init__(self, site: Site) -> None:
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEADERS_SIZE_MAX)
-        self._site = site
+    def __init__(self, role: type[h11.CLIENT] | type[h11.SERVER]) -> None:
+        self._http = h11.Connection(role, max_incomplete_event_size=HEADERS_SIZE_MAX)
         self._out = b""
-        self._started = False
         self.done = False
         self.open = False
-        self.status = 0  # of an answer that was no
+        self.status = 0
         self.trailing = b""
         self.fault = ""
 
     def data_to_send(self) -> bytes:
         out, self._out = self._out, b""
         return out
+
+
+# ---- the side that listens
+
+
+class ServerOpening(_Opening):
+    """Reads one request and answers it."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(h11.SERVER)
+        self._site = site
+        self._started = False
 
     def receive_data(self, data: bytes) -> None:
         """Never raises for what came."""
@@ -96,7 +103,7 @@ class ServerOpening:
             if not self._started and data.startswith(_TLS_RECORD):
                 self._refuse(400, "This listener speaks ws:// without TLS, and wss:// was asked for.")
                 return
-            if not self._started and _BUSWAY in data[:7]:
+            if not self._started and _BUSWAY in data[:_BEGIN_SIZE]:
                 self._refuse(400, "This listener speaks ws://, and tcp:// was asked for.")
                 return
             self._started = True
@@ -311,19 +318,17 @@ def _knows(token: str, headers: dict[bytes, bytes], offers: list[str]) -> bool:
 # ---- the side that dials
 
 
-class ClientOpening:
+class ClientOpening(_Opening):
     """Asks for the upgrade and reads the answer.
 
-    done: the answer is complete; open: and it was yes. trailing: what came after it.
-    fault: why not, for people; may_heal: whether another try may be answered otherwise;
-    location: of a redirection.
+    may_heal: whether another try may be answered otherwise; location: of a redirection.
     """
 
     def __init__(
         self, host: str, target: str, token: str | None, more: Iterable[tuple[str, str]] = ()
     ) -> None:
         """`host` as the Host header has it, `target` path and query, `more` headers of the user's."""
-        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEADERS_SIZE_MAX)
+        super().__init__(h11.CLIENT)
         self._key = generate_nonce()
         offers = [SUBPROTOCOL]
         if token is not None:
@@ -339,21 +344,12 @@ class ClientOpening:
             *more,
         ]
         self._out = self._http.send(h11.Request(method="GET", target=target, headers=headers)) or b""
-        self.status = 0  # of an answer that was no
         self.may_heal = False
         self.location = ""  # that it sent us to
         self._began = False
         self._begin = b""  # of the answer, while it is too short to judge
         self._came = 0
         self._body = b""
-        self.done = False
-        self.open = False
-        self.trailing = b""
-        self.fault = ""
-
-    def data_to_send(self) -> bytes:
-        out, self._out = self._out, b""
-        return out
 
     def receive_data(self, data: bytes) -> None:
         """Never raises for what came."""
