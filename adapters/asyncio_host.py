@@ -15,6 +15,7 @@ from busway.adapters.failures import Failures
 from busway.adapters.host import UNCLOSED, Asked, BusHost, check_settled
 from busway.adapters.links import LinkRunner
 from busway.adapters.local import LocalMesh
+from busway.adapters.typed import R
 from busway.errors import BusClosed, BusError
 from busway.protocol import Connection, Node, errors, events
 
@@ -72,7 +73,7 @@ class Host(BusHost):
             " loop.call_soon_threadsafe, or use busway.Bus, which any thread may call"
         )
 
-    def call(self, function: Callable[..., Any], /, *args: Any) -> Any:
+    def call(self, function: Callable[..., R], /, *args: Any) -> R:
         """The loop's callbacks are never in the midst of the core."""
         return function(*args)
 

@@ -102,25 +102,21 @@ class BaseBus:
 
     def nodes(self) -> list[NodeInfo]:
         """This node first, then those that can be reached (a leaf: those it has asked for)."""
-        found: list[NodeInfo] = self._host.look(views.all_nodes, self.node)
-        return found
+        return self._host.look(views.all_nodes, self.node)
 
     def endpoints(self) -> list[EndpointInfo]:
         """This node's endpoints first, then the others' as far as their realms allow (a leaf: those it has
         asked for).
         """
-        found: list[EndpointInfo] = self._host.look(views.all_endpoints, self.node)
-        return found
+        return self._host.look(views.all_endpoints, self.node)
 
     def links(self) -> list[LinkInfo]:
         """This node's links, and those that were dialled and are not connected now."""
-        found: list[LinkInfo] = self._host.look(links_of, self.node, self._host.dialled)
-        return found
+        return self._host.look(links_of, self.node, self._host.dialled)
 
     def routes(self) -> list[RouteInfo]:
         """The ways to all nodes that can be reached."""
-        found: list[RouteInfo] = self._host.look(views.all_routes, self.node)
-        return found
+        return self._host.look(views.all_routes, self.node)
 
     def _watch(self, changes: Any) -> None:
         self._host.check()
@@ -205,8 +201,7 @@ class BaseBus:
         def registered() -> R:
             return make(self._host, register(self.node, endpoint, *words), accepted)
 
-        made: R = self._host.call(registered)
-        return made
+        return self._host.call(registered)
 
     @overload
     def serve(
@@ -276,29 +271,17 @@ class BaseBus:
         """
         check_served(endpoint)
         limit = self._handlers_max if limit is None else check_limit(limit)
-        if handler is None:
 
-            def decorate(function: F) -> F:
-                self._serve(endpoint, function, types, kind, realm, queue, cost, limit)
-                return function
+        def start(function: Handler) -> Service:
+            self._check_handler(function)
+            make = partial(self._service, function, limit)
+            return self._register(make, endpoint, types, kind, realm, queue, None, cost, limit)
 
-            return decorate
-        return self._serve(endpoint, handler, types, kind, realm, queue, cost, limit)
+        def decorate(function: F) -> F:
+            start(function)
+            return function
 
-    def _serve(
-        self,
-        endpoint: Any,
-        handler: Any,
-        types: tuple[type, ...] | None,
-        kind: Kind,
-        realm: Realm,
-        queue: int,
-        cost: int,
-        limit: int,
-    ) -> Service:
-        self._check_handler(handler)
-        make = partial(self._service, handler, limit)
-        return self._register(make, endpoint, types, kind, realm, queue, None, cost, limit)
+        return decorate if handler is None else start(handler)
 
     def _check_handler(self, handler: Any) -> None:
         check_handler(handler)
@@ -313,8 +296,7 @@ class BaseBus:
         ValueError.
         """
         self._host.check_open()
-        link: LinkRunner = self._host.call(self._host.run_link, channel, token, realm, cost)
-        return link
+        return self._host.call(self._host.run_link, channel, token, realm, cost)
 
     def _dial(
         self,
@@ -330,8 +312,7 @@ class BaseBus:
         self._host.check_open()
         token, options = from_environment(url, token, options)
         wanted = Options(token, realm, cost, retry, wait, options)
-        found: tuple[Dialling, Any, bool] = self._host.call(self._dialled, opening.normalise(url), wanted)
-        return found
+        return self._host.call(self._dialled, opening.normalise(url), wanted)
 
     def _dialled(self, url: str, options: Options) -> tuple[Dialling, Any, bool]:
         self._host.check()  # closed meanwhile?

@@ -17,7 +17,7 @@ from busway.adapters.failures import Failures
 from busway.adapters.links import Host as LinkHost
 from busway.adapters.records import Change, named
 from busway.adapters.results import NO_ANSWERS, answer_failure, answer_unreadable, decode_message, unreadable
-from busway.adapters.typed import Handler, T_co
+from busway.adapters.typed import Handler, R, T_co
 from busway.errors import BusClosed, EndpointTaken, RemoteError
 from busway.names import ascii_safe
 from busway.protocol import Message, Request, codes
@@ -32,7 +32,7 @@ class Host(LinkHost, Protocol):
     failures: Failures
     changes: WeakSet[Any]
 
-    def look(self, function: Callable[..., Any], /, *args: Any) -> Any: ...
+    def look(self, function: Callable[..., R], /, *args: Any) -> R: ...
 
 
 def describe(end: object, core: CoreReceiver) -> str:
@@ -101,8 +101,7 @@ class BaseReceiver(Generic[T_co]):
     @property
     def missed(self) -> int:
         """Messages that are lost and that no message has shown yet as its `missed`."""
-        missed: int = self._host.call(self._core.missed)
-        return missed
+        return self._host.call(self._core.missed)
 
     def _accept(self, message: Message) -> bool:
         """Decode a message; one of an unknown type is counted, and skipped."""

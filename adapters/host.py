@@ -27,7 +27,7 @@ from busway.adapters.literal import name_of
 from busway.adapters.local import LocalMesh
 from busway.adapters.records import Change, Undelivered
 from busway.adapters.results import undelivered
-from busway.adapters.typed import Realm
+from busway.adapters.typed import R, Realm
 from busway.adapters.views import ORDERLY, change_of
 from busway.errors import BusClosed, BusError
 from busway.names import ascii_safe
@@ -90,7 +90,7 @@ class BusHost:
         """Call `function`, which may block, elsewhere; then `done(value, error)` as a callback."""
         raise NotImplementedError
 
-    def call(self, function: Callable[..., Any], /, *args: Any) -> Any:
+    def call(self, function: Callable[..., R], /, *args: Any) -> R:
         """Call something of the core's; what comes of it is written and told soon."""
         raise NotImplementedError
 
@@ -101,7 +101,7 @@ class BusHost:
         """
         raise NotImplementedError
 
-    def look(self, function: Callable[..., Any], /, *args: Any) -> Any:
+    def look(self, function: Callable[..., R], /, *args: Any) -> R:
         """Call what changes nothing in the core."""
         raise NotImplementedError
 
@@ -140,7 +140,7 @@ class BusHost:
         if not self._opened:
             raise BusError(f"the bus is not open: use it inside `{self.way}`")
 
-    def inside(self, function: Callable[..., Any], /, *args: Any) -> Any:
+    def inside(self, function: Callable[..., R], /, *args: Any) -> R:
         """As `call`, for users."""
         self.check_here()
         return self.call(function, *args)

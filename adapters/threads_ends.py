@@ -79,7 +79,7 @@ class Receiver(BaseReceiver[T_co]):
             elif not self._wait(promise, end):
                 raise self._nothing_came(timeout)
 
-    def _take(self) -> tuple[Message | None, Promise | None]:
+    def _take(self) -> tuple[Any, Any]:
         """The next, or what to wait for."""
         self._host.check()
         message = self._host.node.receiving.take(self._core)

@@ -22,11 +22,13 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 from busway.adapters.failures import Failures
 from busway.adapters.threads_signals import raise_pending, shielded, window
 from busway.errors import BusError
+
+_R = TypeVar("_R")
 
 _log = logging.getLogger("busway")
 _IDLE_S = 10.0  # a thread of the pool that has had nothing to do for so long ends
@@ -182,7 +184,7 @@ class Engine:
     # Into the core, and out of it
 
     @shielded
-    def call(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    def call(self, function: Callable[..., _R], *args: Any, **options: Any) -> _R:
         """Call something of the core's, then write and tell what came of it, with this thread's own hands."""
         try:
             with self.lock:

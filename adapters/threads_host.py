@@ -17,6 +17,7 @@ from busway.adapters.local import LocalMesh
 from busway.adapters.results import answer_error
 from busway.adapters.threads_engine import Engine, Pool, Promise
 from busway.adapters.threads_signals import install, shielded, uninstall
+from busway.adapters.typed import R
 from busway.errors import BusClosed, BusError
 from busway.payloads import encode
 from busway.protocol import Node, codes, errors, events
@@ -43,10 +44,10 @@ class Host(BusHost):
         """The engine, which runs the links."""
         return self.engine
 
-    def call(self, function: Callable[..., Any], /, *args: Any) -> Any:
+    def call(self, function: Callable[..., R], /, *args: Any) -> R:
         return self.engine.call(function, *args)
 
-    def look(self, function: Callable[..., Any], /, *args: Any) -> Any:
+    def look(self, function: Callable[..., R], /, *args: Any) -> R:
         with self.engine.lock:
             return function(*args)
 
