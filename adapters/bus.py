@@ -28,7 +28,7 @@ from busway.adapters.ends import Service
 from busway.adapters.host import Asked, BusHost
 from busway.adapters.links import LinkRunner, Listener, ListenerRunner
 from busway.adapters.literal import id_taking
-from busway.adapters.making import check_link, from_environment, make_node, register
+from busway.adapters.making import Terms, from_environment, make_node, register
 from busway.adapters.records import EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo, Undelivered, named
 from busway.adapters.retrying import Retry
 from busway.adapters.tap import is_allowed
@@ -296,7 +296,7 @@ class BaseBus:
         ValueError.
         """
         self._host.check_open()
-        return self._host.call(self._host.run_link, channel, token, realm, cost)
+        return self._host.call(self._host.run_link, channel, Terms(token, realm, cost))
 
     def _dial(
         self,
@@ -332,14 +332,15 @@ class BaseBus:
         """A function that opens the driver's listener, and may block; and one to be called with it then."""
         self._host.check_open()
         token, _ = from_environment("", token, {})
-        check_link(token, realm, cost)
+        terms = Terms(token, realm, cost)
+        terms.check()
         begin = partial(opening.listen, opening.normalise(url), token, is_open, options)
-        return begin, partial(self._host.call, self._listen, token, realm, cost)
+        return begin, partial(self._host.call, self._listen, terms)
 
-    def _listen(self, token: str | None, realm: Realm | None, cost: int | None, listener: Any) -> Listener:
+    def _listen(self, terms: Terms, listener: Any) -> Listener:
         try:
             self._host.check()  # closed meanwhile?
-            runner = ListenerRunner(self._host, listener, token, realm, cost)
+            runner = ListenerRunner(self._host, listener, terms)
             self._host.listeners.add(runner)
             return Listener(self._host, runner)
         except BaseException:

@@ -19,7 +19,7 @@ from busway.adapters import opening, refusals
 from busway.adapters.attempts import Attempt
 from busway.adapters.closing import Done
 from busway.adapters.links import Host, LinkRunner, next_id
-from busway.adapters.making import check_link
+from busway.adapters.making import Terms
 from busway.adapters.records import Change, LinkInfo
 from busway.adapters.retrying import CONNECTED, CONNECTING, Reconnector, Retry
 from busway.adapters.typed import Realm
@@ -50,8 +50,9 @@ class Options:
             raise TypeError(
                 f"retry must be a busway.Retry, True, or None for one attempt only, not {retry!r}"
             )
+        self.terms = Terms(token, realm, cost)
         try:
-            check_link(token, realm, cost)
+            self.terms.check()
         except errors.LocalError as error:
             raise ValueError(str(error)) from None
         if wait is not None and (
@@ -60,16 +61,12 @@ class Options:
             raise ValueError(f"wait must be None, 0 or more seconds, or math.inf, not {wait!r}")
         if wait and retry is None:
             raise ValueError("wait needs retry: without it there is one attempt only")
-        self.token = token
-        self.realm = realm
-        self.cost = cost
         self.retry = retry
         self.wait = wait or 0.0
         self.driver = {"token": token, **driver}
 
     def same(self, other: Options) -> bool:
-        mine = (self.driver, self.realm, self.cost, self.retry)
-        return mine == (other.driver, other.realm, other.cost, other.retry)
+        return (self.driver, self.terms, self.retry) == (other.driver, other.terms, other.retry)
 
 
 def dial(host: Host, url: str, options: Options) -> Dialling:
@@ -278,9 +275,7 @@ class Dialling:
         """Run an open channel as a link; the failure if it cannot be."""
         options = self.options
         try:
-            self.runner = runner = self._host.run_link(
-                channel, options.token, options.realm, options.cost, self
-            )
+            self.runner = runner = self._host.run_link(channel, options.terms, self)
         except Exception as refusal:  # noqa: BLE001 - whatever it is, somebody waits to be told
             channel.close()
             return refusal

@@ -25,9 +25,10 @@ from busway.adapters.failures import Failures
 from busway.adapters.links import LinkRunner, ListenerRunner, Owner
 from busway.adapters.literal import name_of
 from busway.adapters.local import LocalMesh
+from busway.adapters.making import ANY_TERMS, Terms
 from busway.adapters.records import Change, Undelivered
 from busway.adapters.results import undelivered
-from busway.adapters.typed import R, Realm
+from busway.adapters.typed import R
 from busway.adapters.views import ORDERLY, change_of
 from busway.errors import BusClosed, BusError
 from busway.names import ascii_safe
@@ -306,28 +307,19 @@ class BusHost:
 
     # What links need of their bus
 
-    def run_link(
-        self,
-        channel: Any,
-        token: str | None = None,
-        realm: Realm | None = None,
-        cost: int | None = None,
-        owner: Owner | None = None,
-    ) -> LinkRunner:
+    def run_link(self, channel: Any, terms: Terms = ANY_TERMS, owner: Owner | None = None) -> LinkRunner:
         """Run a driver's open channel as a link; `owner` has it as a link that heals."""
         self.check()
-        runner = LinkRunner(self, channel, token, realm, cost, owner)
+        runner = LinkRunner(self, channel, terms, owner)
         self.runners.add(runner)
         return runner
 
-    def accept(
-        self, channel: Any, token: str | None, realm: Realm | None = None, cost: int | None = None
-    ) -> LinkRunner | None:
+    def accept(self, channel: Any, terms: Terms) -> LinkRunner | None:
         """Run what has come to a listener; None if the bus has been closed meanwhile."""
         if self.failure is not None:
             channel.close()
             return None
-        return self.run_link(channel, token, realm, cost)
+        return self.run_link(channel, terms)
 
     def entry(self, callback: Callable[[], object]) -> Callable[[], object]:
         """A function for drivers without descriptor: called from any thread, it has `callback` called."""

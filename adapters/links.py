@@ -12,11 +12,11 @@ from typing import Any, Protocol
 
 from busway.adapters import board_logs, opening
 from busway.adapters.closing import Done
-from busway.adapters.making import make_link
+from busway.adapters.making import ANY_TERMS, Terms, make_link
 from busway.adapters.opening import INCOMING_S, Connecting
 from busway.adapters.records import Change, LinkInfo
 from busway.adapters.refusals import for_users, text_of
-from busway.adapters.typed import R, Realm
+from busway.adapters.typed import R
 from busway.adapters.views import link_info
 from busway.errors import BusError, LinkRefused
 from busway.protocol import Connection, Node, codes, events
@@ -53,17 +53,8 @@ class Host(opening.Host, Protocol):
     def dispatch(self, happened: list[events.Event]) -> None: ...
     def tell(self, change: Change) -> None: ...
     def link_gone(self, runner: LinkRunner) -> None: ...
-    def run_link(
-        self,
-        channel: Any,
-        token: str | None = None,
-        realm: Realm | None = None,
-        cost: int | None = None,
-        owner: Owner | None = None,
-    ) -> LinkRunner: ...
-    def accept(
-        self, channel: Any, token: str | None, realm: Realm | None = None, cost: int | None = None
-    ) -> LinkRunner | None: ...
+    def run_link(self, channel: Any, terms: Terms = ANY_TERMS, owner: Owner | None = None) -> LinkRunner: ...
+    def accept(self, channel: Any, terms: Terms) -> LinkRunner | None: ...
 
 
 class Owner(Protocol):
@@ -80,26 +71,15 @@ class LinkRunner:
     done.
     """
 
-    def __init__(
-        self,
-        host: Host,
-        channel: Any,
-        token: str | None,
-        realm: Realm | None = None,
-        cost: int | None = None,
-        owner: Owner | None = None,
-    ) -> None:
+    def __init__(self, host: Host, channel: Any, terms: Terms, owner: Owner | None) -> None:
         self.channel = channel
         self.id = next_id() if owner is None else owner.id
         # Of the loop's own sort: done when the link is open and synced, or LinkRefused.
         self.ready = host.loop.create_future()
-        self._asked = (token, realm, cost)
+        self._terms = terms
         self._printed = board_logs.Lines()
         self._write_size: int = getattr(channel, "write_size", _WRITE_SIZE)
-        self.connection: Connection = host.node.connection(
-            make_link(channel, token, realm, cost), host.now_ms()
-        )
-        self.connection.tag = self
+        self.connection = self._new_connection(host)
         self.owner = owner  # tells of the link itself
         self.on_settled: Callable[[], object] | None = None  # called once, when `ready` is done
         self.failure: Exception | None = None  # what the channel ended with
@@ -120,6 +100,11 @@ class LinkRunner:
             channel.on_readable = host.entry(self.on_readable)
             channel.on_writable = host.entry(self.on_writable)
         self._tell_new()
+
+    def _new_connection(self, host: Host) -> Connection:
+        connection = host.node.connection(make_link(self.channel, self._terms), host.now_ms())
+        connection.tag = self
+        return connection
 
     def _tell_new(self) -> None:
         """A link is being made; what becomes of it the core says."""
@@ -289,10 +274,7 @@ class LinkRunner:
         self._rest = memoryview(b"")
         if self.ready.done():
             self.ready = self._host.loop.create_future()
-        self.connection = self._host.node.connection(
-            make_link(self.channel, *self._asked), self._host.now_ms()
-        )
-        self.connection.tag = self
+        self.connection = self._new_connection(self._host)
         self._tell_new()
         if self.owner is not None:
             self.owner.restarted(self)
@@ -316,20 +298,13 @@ class LinkRunner:
 class ListenerRunner:
     """Accepts what comes to a driver's listener."""
 
-    def __init__(
-        self,
-        host: Host,
-        listener: Any,
-        token: str | None = None,
-        realm: Realm | None = None,
-        cost: int | None = None,
-    ) -> None:
+    def __init__(self, host: Host, listener: Any, terms: Terms = ANY_TERMS) -> None:
         self.listener = listener
         self._host = host
         self._abandoned = False
         self._complained = ""
         self._told: dict[tuple[str, int], None] = {}
-        self._asked = (token, realm, cost)
+        self._terms = terms
         self._connecting: set[Connecting] = set()
         self._watch()
 
@@ -372,7 +347,7 @@ class ListenerRunner:
                 self._refused(connecting.channel.address, refusal.code)
             return
         try:
-            runner = self._host.accept(connecting.channel, *self._asked)
+            runner = self._host.accept(connecting.channel, self._terms)
             if runner is not None:
                 runner.on_refused = self._refused
         except Exception as failure:  # noqa: BLE001 - as above; the client is to hear the end

@@ -6,7 +6,7 @@ import hmac
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from busway.adapters import opening
 from busway.adapters.arguments import (
@@ -137,41 +137,45 @@ def from_environment(
 
 def prover(token: str | None) -> Callable[[bytes], bytes] | None:
     """A function that proves knowledge of a token (docs/protocol.md, section 3.2); None without one."""
-    check_token(token)
     if token is None:
         return None
     key = token.encode()
     return lambda message: hmac.digest(key, message, "sha256")
 
 
-def check_cost(cost: int | None) -> None:
-    """Of a link. Raises TypeError, ValueError."""
-    if cost is not None:
-        check_whole("cost", cost, "1 to 16382")
-        Link(cost=cost)
+class Terms(NamedTuple):
+    """The terms of a link: the token that both sides have, realm and cost in place of those of its sort."""
+
+    token: str | None = None
+    realm: Realm | None = None
+    cost: int | None = None
+
+    def check(self) -> None:
+        """Before anything is opened. Raises TypeError, ValueError."""
+        check_token(self.token)
+        if self.cost is not None:
+            check_whole("cost", self.cost, "1 to 16382")
+            Link(cost=self.cost)
+        if self.realm is not None:
+            realm_number(self.realm)
 
 
-def check_link(token: str | None, realm: Realm | None, cost: int | None) -> None:
-    """Check what a link is asked for with, before anything is opened. Raises TypeError, ValueError."""
-    check_token(token)
-    check_cost(cost)
-    if realm is not None:
-        realm_number(realm)
+ANY_TERMS = Terms()
 
 
-def make_link(channel: Any, token: str | None, realm: Realm | None = None, cost: int | None = None) -> Link:
-    """A driver's channel as the core has to know it. Raises ValueError."""
-    check_cost(cost)
+def make_link(channel: Any, terms: Terms) -> Link:
+    """A driver's channel as the core has to know it. Raises TypeError, ValueError."""
+    terms.check()
     scheme = channel.address.partition(":")[0]
     usual, keepalive_ms = _LINK_DEFAULTS.get(scheme, (16, 5000))
     usual = getattr(channel, "cost", usual)  # a driver may know better, as of a slow line
     return Link(
-        realm_number(channel.realm if realm is None else realm),
+        realm_number(channel.realm if terms.realm is None else terms.realm),
         channel.dialled,
         via=channel.via,
-        cost=usual if cost is None else cost,
+        cost=usual if terms.cost is None else terms.cost,
         keepalive_ms=keepalive_ms,
-        prove=prover(token),
+        prove=prover(terms.token),
         address=channel.address,
         medium=scheme,
         lookups=getattr(channel, "lookups", False),

@@ -4,7 +4,7 @@ import os
 import select
 import sys
 
-from busway.adapters.making import make_link
+from busway.adapters.making import ANY_TERMS, make_link
 from busway.drivers import unix
 from busway.protocol import Node, codes
 
@@ -12,7 +12,7 @@ from busway.protocol import Node, codes
 def hello(channel: unix.UnixChannel, bus: str, node_id: bytes) -> bytes:
     """Our own HELLO, but for the version."""
     node = Node(node_id, bus=bus, entropy=os.urandom, label="later")
-    connection = node.connection(make_link(channel, None), 0)
+    connection = node.connection(make_link(channel, ANY_TERMS), 0)
     said = bytearray(connection.data_to_send(codes.HELLO_SIZE_MAX, 0))
     said[said.index(codes.MAGIC) + len(codes.MAGIC)] += 1
     return bytes(said)
