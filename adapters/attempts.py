@@ -55,7 +55,7 @@ class Attempt:
     @property
     def has_more(self) -> bool:
         """Whether there are other candidates, should this one be no good."""
-        return self._race.has_more
+        return not self._race.over
 
     def go_on(self, error: BaseException) -> None:
         """The channel that was connected is no good, for `error`: try the rest."""

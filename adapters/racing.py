@@ -27,11 +27,6 @@ class Race:
         """Whether all have failed."""
         return not self._waiting and not self._running
 
-    @property
-    def has_more(self) -> bool:
-        """Whether there are some that have not failed."""
-        return not self.over
-
     def is_running(self, number: int) -> bool:
         return number in self._running
 

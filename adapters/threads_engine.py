@@ -132,7 +132,7 @@ class Engine:
             # A daemon that the bus's own exit hook ends and joins: it never outlives the interpreter.
             self._thread = threading.Thread(target=self._run, name="busway-io", daemon=True)
             self._thread.start()
-            opened.pop_all()
+            self._opened = opened.pop_all()
 
     @property
     def running(self) -> bool:
@@ -160,13 +160,7 @@ class Engine:
             if self._watching or self.leader is not None or self._disposed or not self._stopping:
                 return
             self._disposed = True
-            self._close_all()
-
-    def _close_all(self) -> None:
-        self.links.close()
-        self._outer.close()
-        self._alarm.close()
-        self._poke.close()
+            self._opened.close()
 
     def abandon(self) -> None:
         """In a forked child: no other thread lives, and the selectors are shared with the parent: only
@@ -179,7 +173,7 @@ class Engine:
         self._stopping = True
         if not self._disposed:
             self._disposed = True
-            self._close_all()
+            self._opened.close()
 
     # Into the core, and out of it
 

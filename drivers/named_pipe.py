@@ -24,13 +24,10 @@ from weakref import WeakSet
 
 from busway.drivers.channel import READ_SIZE
 from busway.drivers.sockets import SocketChannel
-from busway.drivers.unix import Peer
-
-NODES_MAX: Final = 256  # of one bus on one machine, as with Unix sockets
+from busway.drivers.unix import NODE_ID_SIZE, NODES_MAX, Peer, check_node_id, full, running_already
 
 _SCHEME: Final = "pipe://"
 _PREFIX: Final = "busway"
-_NODE_ID_SIZE: Final = 16
 _DIGITS: Final = 16
 _INCOMING_MAX: Final = 64  # who connected and was not accepted yet
 _JOIN_S: Final = 2.0
@@ -95,8 +92,7 @@ def the_system() -> System:
 
 def pipe_name(system: System, bus: str, node_id: bytes) -> str:
     """The name of a node's pipe. Raises ValueError for a node id of another size."""
-    if len(node_id) != _NODE_ID_SIZE:
-        raise ValueError(f"a node id has {_NODE_ID_SIZE} bytes, not {len(node_id)}")
+    check_node_id(node_id)
     return f"{_stem(system, bus)}{node_id.hex()}"
 
 
@@ -122,7 +118,7 @@ def peers(bus: str, *, system: System | None = None) -> list[Peer]:
 
 def _node_id_of(name: str, stem: str) -> bytes | None:
     digits = name.removeprefix(stem)
-    if not name.startswith(stem) or len(digits) != 2 * _NODE_ID_SIZE:
+    if not name.startswith(stem) or len(digits) != 2 * NODE_ID_SIZE:
         return None
     try:
         return bytes.fromhex(digits)
@@ -253,7 +249,7 @@ class PipeListener:
         self.url = _SCHEME + name
         self.refused = 0
         self._system = system
-        self._name = name
+        self.path = name  # for `dial`
         self._waiting = first
         self._near, self._far = socket.socketpair()
         self._near.setblocking(False)
@@ -273,23 +269,11 @@ class PipeListener:
         system = system or the_system()
         name = pipe_name(system, bus, node_id)
         if len(peers(bus, system=system)) >= NODES_MAX:
-            raise OSError(
-                errno.EUSERS,
-                f"bus {bus!r} has {NODES_MAX} nodes on this machine, and no more can join: use another bus"
-                " name",
-            )
+            raise full(bus)
         try:
             return cls(system, name, system.create(name, first=True))
         except FileExistsError as error:
-            raise FileExistsError(
-                f"node {node_id.hex()} is running already on bus {bus!r}: end it, or start with another node"
-                " id"
-            ) from error
-
-    @property
-    def path(self) -> str:
-        """The pipe's name, for `dial`."""
-        return self._name
+            raise running_already(bus, node_id) from error
 
     def fileno(self) -> int:
         return self._near.fileno()
@@ -335,7 +319,7 @@ class PipeListener:
             while not self._closed:
                 self._system.wait_for_client(self._waiting)
                 # The next place first: there is never a moment when nobody can connect.
-                client, self._waiting = self._waiting, self._system.create(self._name, first=False)
+                client, self._waiting = self._waiting, self._system.create(self.path, first=False)
                 self._take(client)
         except Exception as error:  # noqa: BLE001 - `accept` tells it
             self._failure = error

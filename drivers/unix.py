@@ -41,7 +41,7 @@ NODES_MAX: Final = 256  # of one bus on one machine: every node has a link to ev
 PATH_SIZE_MAX: Final = 99  # bytes; sun_path has 104 on BSD and macOS, 108 on Linux
 
 _BACKLOG: Final = 512
-_NODE_ID_SIZE: Final = 16
+NODE_ID_SIZE: Final = 16
 _LOCK_TRIES: Final = 40
 _LOCK_RETRY_S: Final = 0.005  # a sweeper holds a lock for less than that
 # The sticky bit keeps cleaners from taking away what lay in /tmp for days (XDG Base Directory Specification).
@@ -53,6 +53,24 @@ class Peer(NamedTuple):
 
     path: str
     node_id: bytes
+
+
+def check_node_id(node_id: bytes) -> None:
+    """Raises ValueError."""
+    if len(node_id) != NODE_ID_SIZE:
+        raise ValueError(f"a node id has {NODE_ID_SIZE} bytes, not {len(node_id)}")
+
+
+def running_already(bus: str, node_id: bytes) -> FileExistsError:
+    """The error of a second program with this node id."""
+    text = f"node {node_id.hex()} is running already on bus {bus!r}: end it, or start with another node id"
+    return FileExistsError(text)
+
+
+def full(bus: str) -> OSError:
+    """The error of one node more than NODES_MAX."""
+    text = f"bus {bus!r} has {NODES_MAX} nodes on this machine, and no more can join: use another bus name"
+    return OSError(errno.EUSERS, text)
 
 
 def available() -> bool:
@@ -197,7 +215,7 @@ def _stems_in(parent: str, bus: str, suffix: str) -> list[tuple[str, bytes]]:
 
 
 def _node_id_of(name: str, suffix: str) -> bytes | None:
-    if not name.endswith(suffix) or len(name) != 2 * _NODE_ID_SIZE + len(suffix):
+    if not name.endswith(suffix) or len(name) != 2 * NODE_ID_SIZE + len(suffix):
         return None
     try:
         return bytes.fromhex(name.removesuffix(suffix))
@@ -247,9 +265,7 @@ def _take_lock(bus: str, node_id: bytes) -> tuple[int, str]:
                 return lock, stem
             _leave(stem)
         os.close(lock)
-    raise FileExistsError(
-        f"node {node_id.hex()} is running already on bus {bus!r}: end it, or start with another node id"
-    )
+    raise running_already(bus, node_id)
 
 
 def _runs_in(parent: str, bus: str, node_id: bytes) -> bool:
@@ -344,8 +360,7 @@ class UnixListener(SocketListener):
         ValueError for a node id or a path of the wrong length, OSError, also when the bus has NODES_MAX nodes
         already.
         """
-        if len(node_id) != _NODE_ID_SIZE:
-            raise ValueError(f"a node id has {_NODE_ID_SIZE} bytes, not {len(node_id)}")
+        check_node_id(node_id)
         files = _make_files(bus, node_id)
         try:
             return cls(files, bus, node_id)
@@ -464,10 +479,7 @@ def _check_room(bus: str) -> None:
         return
     sweep(bus)
     if len(peers(bus)) >= NODES_MAX:
-        raise OSError(
-            errno.EUSERS,
-            f"bus {bus!r} has {NODES_MAX} nodes on this machine, and no more can join: use another bus name",
-        )
+        raise full(bus)
 
 
 def _publish(sock: socket.socket, lock: int, stem: str) -> tuple[int, int]:

@@ -131,7 +131,7 @@ class WebSocketChannel:
         self._frames: Frames | None = None
         self._out = bytearray()
         self._decoded = b""  # for read(), out of turn
-        self._joined = False  # the TCP connection is there
+        self.joined = False  # the far end is reached: what is waited for then is its part of the handshake
         self._ended: OSError | bool = False  # nothing more comes: in good order, or the failure
         self.refusal: Refusal | None = None  # of a client whose token is wrong: whatever becomes of it then
         self._drained = -1  # bytes read and dropped since the other side was refused; -1 before
@@ -143,7 +143,7 @@ class WebSocketChannel:
     @property
     def wants_write(self) -> bool:
         """Whether to wait until writable, for `write(b"")`, or for `connected()` while connecting."""
-        if self._joined:
+        if self.joined:
             return bool(self._out)
         return bool(getattr(self._inner, "wants_write", True))
 
@@ -161,21 +161,16 @@ class WebSocketChannel:
         """
         if self._frames is not None:
             return True
-        if not self._joined:
+        if not self.joined:
             if not self._inner.connected():
                 return False
-            self._joined = True
+            self.joined = True
             self._begin()
         if self._drained >= 0:
             self._drain()
         elif self._flush() and self._advance():
             return self._open()
         return False
-
-    @property
-    def joined(self) -> bool:
-        """Whether the far end has been reached: what is waited for then is its part of the handshake."""
-        return self._joined
 
     def _begin(self) -> None:
         if self._tls is None:

@@ -20,7 +20,7 @@ def test_the_second_is_started_beside_a_first_that_does_not_answer() -> None:
     assert race.start(5.26) == 2
     assert race.next_in(9.0) == -1
     assert race.won(2) == [0]
-    assert race.has_more
+    assert not race.over
     assert race.next_in(9.0) == 0, "it is no good: those that were cut off come next"
     assert race.start(9.0) == 0
     race.failed(0, 9.0)
