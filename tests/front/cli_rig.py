@@ -24,7 +24,8 @@ def new_bus() -> str:
     return f"test-{uuid.uuid4()}"
 
 
-def _environment(extra: Mapping[str, str]) -> dict[str, str]:
+def environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """That of a program of this checkout, in which warnings are errors."""
     return {**os.environ, "PYTHONPATH": forks.PATH, "PYTHONWARNINGS": "error", **extra}
 
 
@@ -32,7 +33,7 @@ def busway(*words: str, bus: str = "", stdin: bytes = b"", **extra: str) -> "End
     """Runs `busway` to its end. `extra` goes to its environment."""
     if bus:
         extra["BUSWAY_BUS"] = bus
-    program = forks.Program(["-m", "busway", *words], _environment(extra))
+    program = forks.Program(["-m", "busway", *words], environment(extra))
     return Ended(*program.communicate(stdin, PATIENCE_S))
 
 
@@ -42,7 +43,7 @@ def busway_anew(*words: str) -> "Ended":
         [sys.executable, "-m", "busway", *words],
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        env=_environment({}),
+        env=environment({}),
         timeout=PATIENCE_S,
         check=False,
     )
@@ -154,7 +155,7 @@ def started(*command: str, **extra: str) -> Iterator[Running]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=_environment(extra),
+        env=environment(extra),
     )
     with ended(Running(process)) as running:
         yield running
@@ -163,7 +164,7 @@ def started(*command: str, **extra: str) -> Iterator[Running]:
 @contextmanager
 def python(*words: str, **extra: str) -> Iterator[Running]:
     """A Python program: -m and a module, or -c and a text, and arguments."""
-    program = forks.Program(words, _environment(extra))
+    program = forks.Program(words, environment(extra))
     program.stdin.close()
     with ended(Running(program)) as running:
         yield running

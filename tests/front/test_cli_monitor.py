@@ -19,7 +19,7 @@ from busway.cli import survey
 from busway.cli.monitor_screen import Lines, MonitorApp
 from busway.cli.rates import EndpointLine, NodeLine, View
 from busway.cli.survey import PUBLISHER
-from tests.front.cli_rig import _environment, new_bus, peer, python, started
+from tests.front.cli_rig import environment, new_bus, peer, python, started
 from tests.rigs import terminal
 from tests.rigs.terminal import Terminal
 
@@ -48,7 +48,7 @@ def busy(bus: str) -> Iterator[None]:
 @contextmanager
 def monitor(bus: str, *words: str, **options: Any) -> Iterator[Terminal]:
     command = (sys.executable, "-m", "busway", "monitor", "-i", "0.2", *words)
-    with terminal.opened(*command, env=_environment({"BUSWAY_BUS": bus}), **options) as opened:
+    with terminal.opened(*command, env=environment({"BUSWAY_BUS": bus}), **options) as opened:
         yield opened
 
 
@@ -123,10 +123,10 @@ class TestAtATerminal:
 
     def test_without_textual_it_says_what_to_install(self, tmp_path: Path) -> None:
         (tmp_path / "textual.py").write_text("raise ModuleNotFoundError('no textual', name='textual')\n")
-        environment = _environment({"BUSWAY_BUS": new_bus()})
-        environment["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{environment['PYTHONPATH']}"
+        hiding = environment({"BUSWAY_BUS": new_bus()})
+        hiding["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{hiding['PYTHONPATH']}"
         command = (sys.executable, "-m", "busway", "monitor")
-        with terminal.opened(*command, env=environment, columns=300) as screen:
+        with terminal.opened(*command, env=hiding, columns=300) as screen:
             assert screen.ends() == 5
             assert f"{sys.executable} -m pip install textual; `busway monitor | cat`" in screen.text
 

@@ -15,7 +15,18 @@ import pytest
 
 import busway as front
 from busway.adapters.tap import TAP_NAME
-from tests.front.cli_rig import Running, busway, busway_started, is_gone, new_bus, peer, started, until
+from tests.front.cli_rig import (
+    Running,
+    busway,
+    busway_started,
+    environment,
+    is_gone,
+    new_bus,
+    peer,
+    started,
+    until,
+)
+from tests.rigs import terminal
 
 
 @pytest.fixture(scope="module")
@@ -255,6 +266,21 @@ class TestRequest:
         assert busway("request", "lab/echo", '{"a": [1, null]}', bus=bus).ok().text == '{"a":[1,null]}\n'
         assert busway("request", "lab/echo", "grün", bus=bus).ok().text == "grün\n"
         assert busway("request", "lab/echo", "-", bus=bus, stdin=b"\x00\xff").ok().output == b"\x00\xff"
+
+    @pytest.mark.parametrize(
+        ("words", "shown"),
+        [
+            (("--raw", "HELLO"), b"HELLO\r\n"),
+            (("--raw", "\x1b[2J"), b"b'\\x1b[2J'\r\n"),
+        ],
+    )
+    def test_at_a_terminal_each_reply_ends_its_line(
+        self, bus: str, words: tuple[str, str], shown: bytes
+    ) -> None:
+        command = (sys.executable, "-m", "busway", "request", "lab/echo", *words)
+        with terminal.opened(*command, env=environment({"BUSWAY_BUS": bus})) as screen:
+            assert screen.ends() == 0
+        assert screen.said == shown
 
     def test_json(self, bus: str) -> None:
         reply = busway("request", "lab/echo", "--hex", "00ff", "--json", bus=bus).ok().document

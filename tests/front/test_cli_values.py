@@ -98,6 +98,23 @@ class TestPrinting:
         assert output.value_text(bytes(1001)).endswith("'… 1 more bytes")
 
     @pytest.mark.parametrize(
+        ("value", "text"),
+        [
+            (b"HELLO", "HELLO"),
+            (b"two\tcolumns\nand lines\n", "two\tcolumns\nand lines"),
+            (b"\n\n", "\n"),
+            ("grün".encode(), "grün"),
+            (b"", "b''"),
+            (b"\x1b[2J", "b'\\x1b[2J'"),
+            ("a\u202eb".encode(), "b'a\\xe2\\x80\\xaeb'"),
+            (b"a\rb", "b'a\\rb'"),
+            (b"\xff", "b'\\xff'"),
+        ],
+    )
+    def test_bytes_at_a_terminal(self, value: bytes, text: str) -> None:
+        assert output.bytes_text(value) == text
+
+    @pytest.mark.parametrize(
         ("milliseconds", "text"),
         [
             (-1, "-"),

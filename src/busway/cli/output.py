@@ -5,6 +5,7 @@ What comes from other programs is escaped: no control character of theirs reache
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -99,12 +100,22 @@ def value_text(value: object) -> str:
 
 def write_value(value: object) -> None:
     """A reply as the command's result: text and bytes as they are, fit to be piped; the rest as JSON."""
-    if isinstance(value, bytes) and not sys.stdout.isatty():
-        _write(value)
+    terminal = sys.stdout.isatty()
+    if isinstance(value, bytes):
+        say(bytes_text(value)) if terminal else _write(value)
     elif isinstance(value, str):
-        say(printable(value) if sys.stdout.isatty() else value)
+        say(printable(value) if terminal else value)
     else:
-        say(repr(value) if isinstance(value, bytes) else json_text(value))
+        say(json_text(value))
+
+
+def bytes_text(value: bytes) -> str:
+    """Bytes for a terminal: if they are text its lines, else as Python writes them."""
+    with contextlib.suppress(UnicodeDecodeError):
+        text = value.decode().removesuffix("\n")
+        if text.replace("\n", "").replace("\t", "").isprintable() and value:
+            return text
+    return repr(value)
 
 
 def _write(data: bytes) -> None:

@@ -397,9 +397,10 @@ Examples:
 
 {payloads.HELP}
 
-The reply is printed: text and bytes as they are (bytes on a terminal as Python writes them), anything else as
-JSON. --json prints a document with the reply as "payload", bytes in hexadecimal; with --stream one a line for
-each part. Exit status 1: nobody has the endpoint, or its handler failed; 3: no reply within --timeout."""
+The reply is printed: text and bytes as they are (on a terminal bytes that are no text as Python writes them),
+anything else as JSON. --json prints a document with the reply as "payload", bytes in hexadecimal; with
+--stream one a line for each part. Exit status 1: nobody has the endpoint, or its handler failed; 3: no reply
+within --timeout."""
 
 
 @click.command(cls=Examples, epilog=_REQUEST_EXAMPLES)
