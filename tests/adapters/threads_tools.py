@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import textwrap
 import threading
 import time
@@ -15,7 +13,7 @@ from typing import Any, Self
 
 from busway import Bus
 from tests.adapters.tools import sockets
-from tests.rigs.tree import ROOT
+from tests.rigs import forks
 
 WAIT_S = 40.0
 
@@ -92,38 +90,20 @@ class Program:
     """A Python program in a process of its own, which prints lines. Ends with its `with`."""
 
     def __init__(self, text: str, *arguments: object) -> None:
-        paths = [os.environ.get("PYTHONPATH", ""), str(ROOT / "src"), str(ROOT)]
-        self.process = subprocess.Popen(
-            [
-                *(
-                    sys.executable,
-                    "-W",
-                    "error",
-                    "-X",
-                    "faulthandler",
-                    "-c",
-                    PREAMBLE + textwrap.dedent(text),
-                ),
-                *map(str, arguments),
-            ],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        self.process = forks.Program(
+            ["-c", PREAMBLE + textwrap.dedent(text), *map(str, arguments)],
+            {**os.environ, "PYTHONPATH": forks.PATH},
         )
 
     def line(self) -> str:
         """The next line it prints; the test's own time limit bounds the wait."""
-        assert self.process.stdout is not None
         found = self.process.stdout.readline()
         assert found, f"the program ended without another line: {self.errors()}"
-        return found.rstrip("\n")
+        return found.decode().rstrip("\n")
 
     def errors(self) -> str:
         """What it wrote to standard error, once it has ended."""
-        assert self.process.stderr is not None
-        return self.process.stderr.read()
+        return self.process.stderr.read().decode()
 
     def expect(self, wanted: str) -> None:
         assert self.line() == wanted
@@ -142,6 +122,4 @@ class Program:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate()
+        self.process.close()

@@ -16,14 +16,21 @@ from tests.rigs.micropython import MicroPython, find_32
 WHOLE = "adapters/micropython.py"
 
 
-def test_what_a_board_carries(tmp_path: Path, real_micropython: MicroPython) -> None:
-    words = ("firmware", "--out", str(tmp_path), "--micropython", real_micropython.command)
-    text = busway(*words).ok().text
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, real_micropython: MicroPython) -> tuple[Path, str]:
+    """A folder with what is written without any option, and what was said of it. Nobody changes it."""
+    folder = tmp_path_factory.mktemp("made")
+    words = ("firmware", "--out", str(folder), "--micropython", real_micropython.command)
+    return folder, busway(*words).ok().text
+
+
+def test_what_a_board_carries(made: tuple[Path, str]) -> None:
+    folder, text = made
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines()}
     assert rows["module"] == ["flash", "RAM"]
-    assert int(rows[WHOLE][0]) == (tmp_path / "busway" / "adapters" / "micropython.mpy").stat().st_size
+    assert int(rows[WHOLE][0]) == (folder / "busway" / "adapters" / "micropython.mpy").stat().st_size
     assert 1000 < int(rows[WHOLE][1]) < 40_000
-    assert "_retry_ms" in json.loads((tmp_path / "names.json").read_text())
+    assert "_retry_ms" in json.loads((folder / "names.json").read_text())
 
 
 def test_sources_and_json(tmp_path: Path) -> None:
@@ -38,18 +45,18 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.mark.parametrize("words", ["32", "64"])
 def test_a_board_on_the_network_installs_it_with_mip(
-    tmp_path: Path, real_micropython: MicroPython, words: str
+    tmp_path: Path, real_micropython: MicroPython, made: tuple[Path, str], words: str
 ) -> None:
     """The mip of MicroPython 1.25 (the 32-bit one here) takes no files from beside package.json."""
     command = find_32() if words == "32" else real_micropython.command
     if command is None:
         pytest.skip("no 32-bit MicroPython here: `make setup` fetches one on Debian and its kin (amd64)")
-    with ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Quiet, directory=tmp_path / "made")
-    ) as server:
+    folder = tmp_path / "made" if words == "32" else made[0]
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder)) as server:
         threading.Thread(target=server.serve_forever).start()
         url = f"http://127.0.0.1:{server.server_port}"
-        busway("firmware", "--out", str(tmp_path / "made"), *(["--url", url] if words == "32" else [])).ok()
+        if words == "32":
+            busway("firmware", "--out", str(folder), "--url", url).ok()
         program = (
             f"import mip, sys; mip.install('{url}/package.json', target='lib');"
             "sys.path.insert(0, 'lib'); from busway.adapters.micropython import Loop; print(Loop)"
@@ -60,20 +67,18 @@ def test_a_board_on_the_network_installs_it_with_mip(
         server.shutdown()
     assert done.stdout.endswith("<class 'Loop'>\n"), done.stdout + done.stderr
     installed = sorted(path.relative_to(tmp_path / "lib") for path in (tmp_path / "lib").rglob("*.*py"))
-    assert installed == sorted(
-        path.relative_to(tmp_path / "made") for path in (tmp_path / "made" / "busway").rglob("*.*py")
-    )
+    assert installed == sorted(path.relative_to(folder) for path in (folder / "busway").rglob("*.*py"))
 
 
 def test_what_a_traceback_names_is_found_by_file_and_function(
-    tmp_path: Path, real_micropython: MicroPython
+    made: tuple[Path, str], real_micropython: MicroPython
 ) -> None:
-    busway("firmware", "--out", str(tmp_path)).ok()
+    folder, _ = made
     program = "from busway.adapters.micropython import Loop; Loop(None, 'x' * 65, node_id=b'b' * 16).step()"
     command = [real_micropython.command, "-c", program]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
     shown = re.findall(r'File "(busway/.*)", line \d+, in (.*)', done.stdout + done.stderr)
-    functions = json.loads((tmp_path / "functions.json").read_text())
+    functions = json.loads((folder / "functions.json").read_text())
     found = [functions[file][function] for file, function in shown]
     assert ["Loop.__init__" in names for names in found] == [True, False]
     assert all(

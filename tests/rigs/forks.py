@@ -32,12 +32,8 @@ from tests.rigs.tree import ROOT
 
 # Nothing of busway.cli: that is imported as programs import it.
 READY = (
-    "asyncio",
-    "cbor2",
-    "click.shell_completion",
-    "rich.table",
-    "busway.adapters.asyncio",
-    "busway.collisions",
+    *("asyncio", "cbor2", "click.shell_completion", "rich.table"),
+    *("busway.adapters.asyncio", "busway.adapters.threads"),
 )
 PATH = os.pathsep.join((str(ROOT / "src"), str(ROOT)))
 
@@ -103,10 +99,18 @@ class Program:
 
     def send_signal(self, number: signal.Signals) -> None:
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+    def close(self) -> None:
+        """Kills it, if it still runs, and closes its streams."""
+        self.kill()
+        self.wait(60)
+        for stream in (self.stdin, self.stdout, self.stderr):
+            stream.close()
 
 
 def _rest(stream: BinaryIO) -> bytes:
