@@ -504,9 +504,7 @@ class AsyncBus(BaseBus):
     # What it sees
 
     def changes(self) -> Changes:
-        """Links, nodes and endpoints as they come and go, from now on. A reader 1,024 behind loses the
-        oldest.
-        """
+        """Links, nodes and endpoints that come and go from now on. A reader 1,024 behind loses the oldest."""
         changes = Changes(self, self._host, Items(CHANGES_MAX))
         self._watch(changes)
         return changes

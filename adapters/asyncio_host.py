@@ -51,9 +51,7 @@ class Host(BusHost):
         return self._loop
 
     def check(self) -> None:
-        """Raises BusClosed after `close`; BusError in a forked child, in another thread than the bus's, on
-        another loop.
-        """
+        """Raises BusClosed after `close`; BusError in a forked child, another thread, on another loop."""
         if self.failure is not None:
             super().check()
         self.check_here()
@@ -284,9 +282,7 @@ class Host(BusHost):
 
 
 async def _at_loop_end(host: Host) -> AsyncGenerator[None, None]:
-    """The loop ends its async generators when it ends itself, as `asyncio.run` does: this one closes a bus
-    that is open still.
-    """
+    """A loop that ends ends its async generators, as `asyncio.run` does: this one closes a bus left open."""
     try:
         yield
     finally:

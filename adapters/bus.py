@@ -105,9 +105,7 @@ class BaseBus:
         return self._host.look(views.all_nodes, self.node)
 
     def endpoints(self) -> list[EndpointInfo]:
-        """This node's endpoints first, then the others' as far as their realms allow (a leaf: those it has
-        asked for).
-        """
+        """This node's endpoints, then the others' as their realms allow (a leaf: those it has asked for)."""
         return self._host.look(views.all_endpoints, self.node)
 
     def links(self) -> list[LinkInfo]:
@@ -131,9 +129,7 @@ class BaseBus:
     # Sending
 
     def _message(self, to: Any, payload: Any) -> tuple[bytes, Any, int, int, bytes]:
-        """A message in the core's words. Without the lock of threads: encoding may run code of the
-        user's.
-        """
+        """A message in the core's words. Without the lock of threads: encoding may run the user's code."""
         self._host.check_open()
         endpoint = id_taking(to, payload)
         if self._process_only and endpoint in self._process_only:

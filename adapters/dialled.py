@@ -31,9 +31,7 @@ _FOR_EVER_S = 86400.0  # a patience of a day or more has no timer
 
 
 class Options:
-    """The words in which a link was asked for: two calls that ask for the same share one link. Raises
-    ValueError, TypeError.
-    """
+    """How a link was asked for: two calls that ask alike share one link. Raises ValueError, TypeError."""
 
     def __init__(
         self,
@@ -288,9 +286,7 @@ class Dialling:
         return None
 
     def _nobody(self, runner: LinkRunner) -> None:
-        """A line can be opened with nobody at its other end: then another device may be meant; else the first
-        time it is told.
-        """
+        """Nobody is at a line's other end: another device may be meant; else the first time it is told."""
         if runner is not self.runner or self.reconnector.state == CONNECTED or runner.ready.done():
             return
         error = TimeoutError(errno.ETIMEDOUT, f"{self.url}: nobody answers on the line")
@@ -338,9 +334,7 @@ class Dialling:
         return refused
 
     def ended(self, runner: LinkRunner) -> None:
-        """The connection is over; the next one does not wait for its last bytes. That of a former one is of
-        no interest.
-        """
+        """The connection, if it is the present one, is over; the next does not wait for its last bytes."""
         if runner is not self.runner or self.reconnector.state != CONNECTED:
             return
         connection = runner.connection

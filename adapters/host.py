@@ -205,9 +205,7 @@ class BusHost:
                 self.drop()
 
     def abandon(self) -> None:
-        """In a forked child: the parent's bus is not ours. Our copies of its descriptors are closed, nothing
-        else.
-        """
+        """In a forked child the bus is the parent's: our copies of descriptors are closed, nothing else."""
         if self.failure is None:
             self.failure = BusError(
                 f"this bus was opened by process {self._pid} before fork: open one of your own in the child"

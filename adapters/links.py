@@ -67,9 +67,7 @@ class Owner(Protocol):
 
 
 class LinkRunner:
-    """One channel and its connection: reads when there is something, writes when there is room, closes when
-    done.
-    """
+    """One channel and its connection: reads what there is, writes when there is room, closes when done."""
 
     def __init__(self, host: Host, channel: Any, terms: Terms, owner: Owner | None) -> None:
         self.channel = channel
@@ -326,9 +324,7 @@ class ListenerRunner:
             self._rest(error)
 
     def _rest(self, error: Exception) -> None:
-        """A client or the listener itself failed: the socket may stay readable, and must not be asked without
-        end.
-        """
+        """A client or the listener failed: its socket may stay readable, and must not be asked endlessly."""
         self._complain(error)
         if self.listener.fileno() >= 0:
             self._host.loop.remove_reader(self.listener.fileno())

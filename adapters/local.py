@@ -137,9 +137,7 @@ class LocalMesh:
         then(runner)
 
     def link_lost(self, connection: Connection) -> None:
-        """A local link ended without a goodbye: its node is dead, or must be found again. A leaf needs
-        another whatever the end.
-        """
+        """A local link ended: without a goodbye its node is looked for again; a leaf needs another anyway."""
         if self._closed:
             return
         if connection.opened_at < 0:

@@ -49,9 +49,7 @@ def make_node(
     limits: Limits | None,
     wake: Callable[[], None] | None = None,
 ) -> Node:
-    """The core's node, as the arguments of a bus say and the environment where they say nothing. Raises
-    TypeError, ValueError.
-    """
+    """The core's node, as a bus's arguments say, else the environment. Raises TypeError, ValueError."""
     check_label(label)
     check_limits(limits, Limits)
     check_node_id(node_id)

@@ -27,9 +27,7 @@ INCOMING_S = 5.0  # for who comes to end its driver's handshake
 
 
 class Driver(NamedTuple):
-    """A row of the table: where the driver is, the extra that brings its library, and what its URLs look
-    like.
-    """
+    """A row of the table: where the driver is, the extra with its library, and what its URLs look like."""
 
     module: str
     extra: str

@@ -13,9 +13,7 @@ from busway.errors import Undeliverable
 
 @dataclass(frozen=True, slots=True, repr=False)
 class NodeInfo:
-    """A node: `id` 16 bytes, `label` the program, `leaf` whether it never forwards, `me` whether it is this
-    one.
-    """
+    """A node: `id` 16 bytes, `label` its program, `leaf` if it never forwards, `me` if it is this one."""
 
     id: bytes
     label: str

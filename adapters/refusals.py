@@ -28,9 +28,7 @@ def text_of(error: BaseException) -> str:
 
 
 def for_users(error: BaseException) -> BaseException:
-    """One sort of error for one sort of refusal, whatever the driver: what the other side said is
-    LinkRefused.
-    """
+    """One sort of error for each sort of refusal, whatever the driver: LinkRefused for what was answered."""
     code = _CODES.get(getattr(error, "why", ""))
     if code is None:
         return error

@@ -27,9 +27,7 @@ NO_ANSWERS = (
 
 
 def decode_message(message: Message, accept: tuple[type, ...] | None) -> bool:
-    """Turn a message's payload into its value, in place; an error goes to `message.error`. False: an unknown
-    type, skip it.
-    """
+    """Make a message's payload its value; an error goes to `message.error`. False: an unknown type, skip."""
     if message.format == codes.OBJECT or (message.format == codes.RAW and accept is None):
         return True
     payload = message.payload

@@ -163,9 +163,7 @@ class Engine:
             self._opened.close()
 
     def abandon(self) -> None:
-        """In a forked child: no other thread lives, and the selectors are shared with the parent: only
-        closed.
-        """
+        """In a forked child no other thread lives, and the selectors are the parent's, too: only closed."""
         self.lock = threading.RLock()
         self.inside = False
         self.leader = None
@@ -312,9 +310,7 @@ class Engine:
 
     @shielded
     def wait(self, promise: Promise, timeout: float | None = None) -> bool:
-        """Wait until it is resolved, at most `timeout` seconds; returns whether it is. A signal's handler may
-        raise out of it.
-        """
+        """Wait `timeout` seconds for it; whether it is resolved. A signal's handler may raise out of it."""
         end = _NEVER if timeout is None else time.monotonic() + timeout
         try:
             self._line_up(promise)

@@ -193,9 +193,7 @@ class Host(BusHost):
 
     @shielded
     def settled(self, function: Callable[..., int], *args: Any) -> None:
-        """Answer, also while the bus closes; returns once the answer is on its way, or nobody wants it any
-        more.
-        """
+        """Answer, also while the bus closes; returns once that is on its way, or nobody wants it any more."""
         try:
             token, promise = self.engine.call(self._ask, False, function, args, {}, None)
         except errors.LocalError as error:

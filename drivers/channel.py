@@ -24,9 +24,7 @@ _VIA_SIZE_MAX: Final = 64  # what HELLO carries
 
 
 def short_via(via: str) -> str:
-    """A name for `Channel.via`: of one that is too long a digest behind its scheme, so that two names stay
-    two.
-    """
+    """A name for `Channel.via`; of one too long a digest behind its scheme, so that two names stay two."""
     data = via.encode()
     if len(data) <= _VIA_SIZE_MAX:
         return via

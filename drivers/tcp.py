@@ -187,9 +187,7 @@ def _listen_on_first(addresses: list[Address], url: str) -> TcpListener:
 
 
 def look_up(host: str, port: int) -> list[Address]:
-    """The addresses of a host, best first, the families in turn. May block. Raises socket.gaierror,
-    ValueError.
-    """
+    """A host's addresses, best first, the families in turn. May block. Raises socket.gaierror, ValueError."""
     _check_zone(host)
     check_name(host.partition("%")[0])
     try:

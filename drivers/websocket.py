@@ -384,9 +384,7 @@ class WebSocketChannel:
     # ---- the end
 
     def finish(self) -> bool:
-        """Says goodbye; False if the other side's answer is to be awaited: `read()` on until the end, though
-        not for long.
-        """
+        """Says goodbye; False if its answer is to be awaited: `read()` on until the end, but not for long."""
         frames = self._frames
         if frames is None or self._ended is not False or self.fileno() < 0:
             return True

@@ -151,9 +151,7 @@ class ServerOpening(_Opening):
             self._refuse(404, f"There is nothing at {path}. {self._about()}", [], head)
 
     def _sharing(self, headers: dict[bytes, bytes]) -> list[tuple[str, str]]:
-        """Pages of the origins that may come may use ours, too: a script that they import, for one (Fetch
-        Standard, 3.2).
-        """
+        """Pages of origins that may come may use ours, as by importing a script (Fetch Standard, 3.2)."""
         origin = headers.get(b"origin", b"").decode("latin-1")
         if not self._site.origins:
             return []
