@@ -54,12 +54,7 @@ if TYPE_CHECKING:
 else:
     from typing import TypeVar
 
-    M = TypeVar("M")
-    T = TypeVar("T")
-    U = TypeVar("U")
-    V = TypeVar("V")
-    W = TypeVar("W")
-    R = TypeVar("R")
+    M = T = U = V = W = R = Any  # which stand in annotations only
     T_co = TypeVar("T_co", covariant=True)
     Message = protocol.Message
     Request = protocol.Request

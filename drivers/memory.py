@@ -15,7 +15,7 @@ import errno
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from busway.drivers.channel import READ_SIZE
 
@@ -41,19 +41,9 @@ class Clock(Protocol):
     def call_at(self, when: float, callback: Callback, /) -> Handle: ...
 
 
-def pair(
-    *,
-    delay_ms: int = 0,
-    loss: float = 0.0,
-    seed: int = 0,
-    sort: str = "stream",
-    mtu: int | None = None,
-    realm: str = "userspace",
-    name: str = "pair",
-    capacity: int = CAPACITY,
-    clock: Clock | None = None,
-) -> Pair:
-    """Two joined channels: `a, b = pair()`, or the pair itself, which can `advance` time and `fail`.
+class Pair:
+    """Two joined channels, the dialler `a` and `b`, and the time between them: `a, b = pair()`,
+    or the pair itself, which can `advance` time and `fail`.
 
     Args: `delay_ms` that bytes take; `loss` the share of packets that vanish, 0 to 1, drawn from `seed`;
     `sort` "stream", "message" or "packet"; `mtu` in bytes of a message or packet, 0 for none (256 for packets
@@ -62,54 +52,28 @@ def pair(
     loop to call the channels' callbacks by itself: without one, time stands still until `advance`.
     Raises ValueError for values outside these ranges, and for a loss or an MTU on a sort that has none.
     """
-    if mtu is None:
-        mtu = _PACKET_MTU if sort == "packet" else 0
-    link = _Link(sort, mtu, realm, name)
-    _check_link(link)
-    _check_way(link, delay_ms, loss, capacity)
-    return Pair(link, delay_ms=delay_ms, loss=loss, seed=seed, capacity=capacity, clock=clock)
-
-
-class _Link(NamedTuple):
-    """The common part of both ends."""
-
-    sort: str
-    mtu: int
-    realm: str
-    name: str
-
-
-def _check_link(link: _Link) -> None:
-    if link.sort not in _SORTS:
-        raise ValueError(f"sort must be one of {', '.join(_SORTS)}, not {link.sort!r}")
-    if link.realm not in _REALMS:
-        raise ValueError(f"realm must be one of {', '.join(_REALMS)}, not {link.realm!r}")
-    if link.mtu < 0 or (link.mtu and link.sort == "stream"):
-        raise ValueError(
-            f"mtu must be 0 for a stream and at least 0 otherwise, not {link.mtu}: a stream has no packets"
-        )
-
-
-def _check_way(link: _Link, delay_ms: int, loss: float, capacity: int) -> None:
-    if delay_ms < 0:
-        raise ValueError(f"delay_ms must be at least 0, not {delay_ms}")
-    if not 0 <= loss <= 1:
-        raise ValueError(f"loss must be a share from 0 to 1, not {loss}")
-    if loss and link.sort != "packet":
-        raise ValueError(f'a {link.sort} link loses nothing: give sort="packet" with loss={loss}')
-    if capacity < 1:
-        raise ValueError(f"capacity must be at least 1 byte, not {capacity}")
-
-
-class Pair:
-    """Two channels, `a` which counts as the dialler and `b`, and the time between them. From `pair()`."""
 
     def __init__(
-        self, link: _Link, *, delay_ms: int, loss: float, seed: int, capacity: int, clock: Clock | None
+        self,
+        *,
+        delay_ms: int = 0,
+        loss: float = 0.0,
+        seed: int = 0,
+        sort: str = "stream",
+        mtu: int | None = None,
+        realm: str = "userspace",
+        name: str = "pair",
+        capacity: int = CAPACITY,
+        clock: Clock | None = None,
     ) -> None:
+        self.sort = sort
+        self.mtu = mtu if mtu is not None else _PACKET_MTU if sort == "packet" else 0
+        self.realm = realm
+        self.address = f"memory://{name}"
         self.delay_ms = delay_ms
         self.loss = loss
         self.capacity = capacity
+        self._check()
         self.broken = False
         self.lost = 0  # packets
         self._random = random.Random(seed)
@@ -118,8 +82,25 @@ class Pair:
         self._timer: Handle | None = None
         self._timer_ms = 0
         to_a, to_b = _Lane(), _Lane()
-        self.a = MemoryChannel(self, to_a, to_b, link, dialled=True)
-        self.b = MemoryChannel(self, to_b, to_a, link, dialled=False)
+        self.a = MemoryChannel(self, to_a, to_b, dialled=True)
+        self.b = MemoryChannel(self, to_b, to_a, dialled=False)
+
+    def _check(self) -> None:
+        if self.sort not in _SORTS:
+            raise ValueError(f"sort must be one of {', '.join(_SORTS)}, not {self.sort!r}")
+        if self.realm not in _REALMS:
+            raise ValueError(f"realm must be one of {', '.join(_REALMS)}, not {self.realm!r}")
+        if self.mtu < 0 or (self.mtu and self.sort == "stream"):
+            wanted = "0 for a stream and at least 0 otherwise"
+            raise ValueError(f"mtu must be {wanted}, not {self.mtu}: a stream has no packets")
+        if self.delay_ms < 0:
+            raise ValueError(f"delay_ms must be at least 0, not {self.delay_ms}")
+        if not 0 <= self.loss <= 1:
+            raise ValueError(f"loss must be a share from 0 to 1, not {self.loss}")
+        if self.loss and self.sort != "packet":
+            raise ValueError(f'a {self.sort} link loses nothing: give sort="packet" with loss={self.loss}')
+        if self.capacity < 1:
+            raise ValueError(f"capacity must be at least 1 byte, not {self.capacity}")
 
     def __iter__(self) -> Iterator[MemoryChannel]:
         yield self.a
@@ -186,6 +167,9 @@ class Pair:
         self.advance(max(self.now_ms(), self._timer_ms))
 
 
+pair = Pair  # for who wants but the two channels
+
+
 class _Lane:
     """One direction, and what travels in it."""
 
@@ -201,12 +185,12 @@ class _Lane:
 class MemoryChannel:
     """One end of a pair. See `busway.drivers.channel.PushChannel`."""
 
-    def __init__(self, pair: Pair, lane_in: _Lane, lane_out: _Lane, link: _Link, *, dialled: bool) -> None:
-        self.sort = link.sort
-        self.mtu = link.mtu
-        self.realm = link.realm
-        self.address = f"memory://{link.name}"
-        self.via = f"memory://{link.name}" if dialled else ""
+    def __init__(self, pair: Pair, lane_in: _Lane, lane_out: _Lane, *, dialled: bool) -> None:
+        self.sort = pair.sort
+        self.mtu = pair.mtu
+        self.realm = pair.realm
+        self.address = pair.address
+        self.via = pair.address if dialled else ""
         self.dialled = dialled
         self._pair = pair
         self._lane_in = lane_in
