@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 _LABELS: dict[Any, str] = {dict: "map", list: "list", type(None): "None"}
@@ -35,10 +36,11 @@ def is_own_dataclass(cls: type) -> bool:
 
 def is_record(kind: Any) -> bool:
     """Whether it is a dataclass or a msgspec Struct: a class whose instances travel as maps of fields."""
-    return isinstance(kind, type) and (is_struct(kind) or is_own_dataclass(kind))
+    return isinstance(kind, type) and (is_own_dataclass(kind) or is_struct(kind))
 
 
-def field_names(cls: type) -> tuple[str, ...]:
+@lru_cache(maxsize=1024)
+def field_names(cls: Any) -> tuple[str, ...]:
     """The fields of a dataclass that travel: those its constructor takes."""
     return tuple(field.name for field in dataclasses.fields(cls) if field.init)
 
@@ -57,7 +59,8 @@ def aliased(annotation: Any) -> Any:
     return getattr(annotation, "__supertype__", None) or getattr(annotation, "__value__", None)
 
 
-def record_fields(cls: type) -> tuple[tuple[str, frozenset[type]], ...]:
+@lru_cache(maxsize=1024)
+def record_fields(cls: Any) -> tuple[tuple[str, frozenset[type]], ...]:
     """The fields of a dataclass or Struct that hold records or containers of them, with the classes that the
     annotation names. None where an annotation cannot be resolved, which the receiver is told of.
     """
@@ -67,7 +70,8 @@ def record_fields(cls: type) -> tuple[tuple[str, frozenset[type]], ...]:
     return tuple((name, records) for name, records in found if records)
 
 
-def untyped_fields(cls: type) -> tuple[str, ...]:
+@lru_cache(maxsize=1024)
+def untyped_fields(cls: Any) -> tuple[str, ...]:
     """The fields of a Struct of which the annotation leaves something open."""
     return tuple(name for name, hint in _hints(cls).items() if _leaves_open(hint))
 

@@ -61,26 +61,20 @@ class Converter:
             raise TypeError(f"{label}: an annotation refers to itself; only a dataclass may") from None
         self._native = annotation if _is_native(annotation, set()) else None
 
-    def convert(self, value: Any, *, sets: bool = True) -> Any:
+    def convert(self, value: Any, *, sets: bool = True, making: bool = True) -> Any:
         """The wanted value of a plain one that arrived. Raises Mismatch if it does not fit.
 
         Args:
             value: the plain value.
             sets: whether there may be sets in it, which msgspec alone would also take for lists.
+            making: False to check only: no class of this program's own is called to make instances.
         """
-        return self._converted(value, sets, _arriving)
-
-    def check(self, value: Any, *, sets: bool = True) -> None:
-        """As `convert`, but calls no class of this program's own to make instances."""
-        self._converted(value, sets, _checking)
-
-    def _converted(self, value: Any, sets: bool, hook: Hook) -> Any:
         if self._native is not None and not sets:
             try:
                 return msgspec.convert(value, self._native, builtin_types=CBOR_NATIVE)
             except (ValueError, TypeError, NameError):
                 pass  # the slower way has better sentences, and knows classes inside functions and InitVar
-        return _convert(value, self._kind, hook)
+        return _convert(value, self._kind, _arriving if making else _checking)
 
 
 # What msgspec does as a whole, and quickly --------------------

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from busway.classes import field_names, is_own_dataclass, is_struct
+from busway.classes import is_own_dataclass, is_struct
 from busway.names import check_name, endpoint_id
 
 if TYPE_CHECKING:
@@ -29,13 +29,12 @@ class Declaration:
     A subclass inherits the attribute but not the declaration: whoever reads it compares `cls`.
     """
 
-    __slots__ = ("_converter", "cls", "fields", "name", "type_id")
+    __slots__ = ("_converter", "cls", "name", "type_id")
 
     def __init__(self, cls: type, type_id: bytes, name: str) -> None:
         self.cls = cls
         self.type_id = type_id
         self.name = name
-        self.fields = () if is_struct(cls) else field_names(cls)
         self._converter: Converter | None = None
 
     def converter(self) -> Converter:
@@ -46,7 +45,7 @@ class Declaration:
         """
         if self._converter is None:
             try:
-                self._converter = _converter_of(self.cls)
+                self._converter = converter_of(self.cls)
             except NameError as error:
                 raise TypeError(
                     f"an annotation of {self.cls.__qualname__} cannot be resolved: {error}; "
@@ -57,7 +56,7 @@ class Declaration:
     def try_converter(self) -> None:
         """Builds the converter now unless an annotation refers forward; TypeError as `converter`."""
         with contextlib.suppress(NameError):
-            self._converter = _converter_of(self.cls)
+            self._converter = converter_of(self.cls)
 
 
 _declared: dict[bytes, Declaration] = {}
@@ -137,10 +136,11 @@ def accepted_types(classes: Iterable[type]) -> tuple[type, ...] | None:
     return found or None
 
 
-def _converter_of(cls: type) -> Converter:
+def converter_of(annotation: Any) -> Converter:
+    """A new converter, by msgspec, which is not imported before one is wanted."""
     from busway.convert import Converter
 
-    return Converter(cls)
+    return Converter(annotation)
 
 
 def _checked_uuid(type_id: str | uuid.UUID) -> bytes:

@@ -32,10 +32,17 @@ from busway.classes import (
     untyped_fields,
 )
 from busway.errors import PayloadError, UnknownType
-from busway.messages import Declaration, accepted_types, declaration_by_id, declaration_of, message
+from busway.messages import (
+    Declaration,
+    accepted_types,
+    converter_of,
+    declaration_by_id,
+    declaration_of,
+    message,
+)
 
 if TYPE_CHECKING:
-    from busway.convert import Converter
+    pass
 
 __all__ = [
     "CBOR",
@@ -113,7 +120,7 @@ def encode(value: object, endpoint: bytes) -> tuple[bytes, int, bytes]:
         if isinstance(value, (bytes, bytearray)) or (isinstance(value, memoryview) and is_bytes(value)):
             return bytes(value), RAW, b""
         return _dumps(value, _plain_inside_value), CBOR, b""
-    payload = _dumps(_fields(value, declaration), _plain_inside_message)
+    payload = _dumps(_map_of(value), _plain_inside_message)
     _refuse_misfit(payload, declaration)
     if declaration.type_id == endpoint:
         return payload, TYPED_AS_ENDPOINT, b""
@@ -165,7 +172,7 @@ class ReplyType:
         self.wanted = wanted
         self.label = label_of(wanted)
         self.type_id = declaration.type_id if declaration is not None else None
-        self.converter = declaration.converter() if declaration is not None else _converter_of(wanted)
+        self.converter = declaration.converter() if declaration is not None else converter_of(wanted)
 
     def check(self, value: Any) -> Any:
         """A value that never was bytes, of an endpoint of realm "process". Raises PayloadError."""
@@ -207,12 +214,6 @@ def reply_type(wanted: Any) -> ReplyType:
 @lru_cache(maxsize=1024)
 def _cached_reply_type(wanted: Any) -> ReplyType:
     return ReplyType(wanted, declaration_of(wanted) if isinstance(wanted, type) else None)
-
-
-def _converter_of(annotation: Any) -> Converter:
-    from busway.convert import Converter
-
-    return Converter(annotation)
 
 
 # Decoding --------------------
@@ -365,7 +366,11 @@ def _dumps(value: object, default: Callable[[Any, Any], None]) -> bytes:
     cbor = _cbor or _load_cbor()
     odd = _look_through(value)
     try:
-        payload = cbor.dumps(value, default=default) if not odd else _dumps_odd(value, default, odd)
+        if not odd:
+            payload = cbor.dumps(value, default=default)
+        else:  # arrays, of which cbor2 alone would make lists
+            encoders = {kind: _encode_buffer for kind in map(type, odd) if kind is not cbor.tag}
+            payload = cbor.dumps(value, default=default, encoders=encoders)
     except (cbor.error, UnicodeEncodeError) as error:
         raise ValueError(f"cannot be sent: {error}") from error
     if (len(payload) > INTEGER_SIZE_MAX and any(head in payload for head in _LONG_INTEGERS)) or (
@@ -373,13 +378,6 @@ def _dumps(value: object, default: Callable[[Any, Any], None]) -> bytes:
     ):
         _readable(payload)
     return payload
-
-
-def _dumps_odd(value: object, default: Callable[[Any, Any], None], odd: list[Any]) -> bytes:
-    """With arrays, of which cbor2 alone would make lists."""
-    cbor = _cbor or _load_cbor()
-    encoders = {kind: _encode_buffer for kind in map(type, odd) if kind is not cbor.tag}
-    return cbor.dumps(value, default=default, encoders=encoders)
 
 
 def _readable(payload: bytes) -> Any:
@@ -397,7 +395,7 @@ def _refuse_misfit(payload: bytes, declaration: Declaration) -> None:
     except TypeError:
         return  # the annotations cannot be resolved, or not yet: the receiver is told of that
     try:
-        converter.check(_readable(payload), sets=_SET_HEAD in payload)
+        converter.convert(_readable(payload), sets=_SET_HEAD in payload, making=False)
     except Mismatch as mismatch:
         where = mismatch.describe(declaration.cls.__qualname__)
         raise TypeError(_shortened(f"cannot send {where}")) from None
@@ -412,14 +410,13 @@ def _encode_buffer(encoder: Any, value: Any) -> None:
 
 
 def _plain_inside_value(encoder: Any, value: Any) -> None:
-    declaration = declaration_of(type(value))
-    if declaration is not None:
-        encoder.encode(_fields(value, declaration))
+    if declaration_of(type(value)) is not None:
+        encoder.encode(_map_of(value))
     elif isinstance(value, enum.Enum):
         encoder.encode(value.value)
     elif isinstance(value, datetime.timedelta):
         _encode_duration(encoder, value)
-    elif is_own_dataclass(type(value)) or is_struct(type(value)):
+    elif is_record(type(value)):
         raise TypeError(
             f"cannot send {_article(value)}: declare the class with "
             '@busway.message(name="lab/it"), or send the fields as a dict'
@@ -455,36 +452,26 @@ def _instead_of(value: Any) -> str:
 
 def _plain_inside_message(encoder: Any, value: Any) -> None:
     # What a field's annotation names needs no UUID of its own.
-    if is_struct(type(value)) or is_own_dataclass(type(value)):
+    if is_record(type(value)):
         encoder.encode(_map_of(value))
     else:
         _plain_inside_value(encoder, value)
 
 
-def _fields(value: Any, declaration: Declaration) -> Any:
-    if declaration.fields:
-        _refuse_heirs(value)
-        return {name: getattr(value, name) for name in declaration.fields}
-    return _map_of(value)
-
-
 def _map_of(value: Any) -> Any:
-    _refuse_heirs(value)
-    if is_struct(type(value)):
-        import msgspec
+    """The fields of a dataclass or Struct."""
+    cls: Any = type(value)
+    if record_fields(cls):
+        _refuse_heirs(value)
+    if is_own_dataclass(cls):
+        return {name: getattr(value, name) for name in field_names(cls)}
+    import msgspec
 
-        from busway.convert import CBOR_NATIVE
+    from busway.convert import CBOR_NATIVE
 
-        cls: Any = type(value)
-        for name in _cached_untyped_fields(cls):
-            _refuse_reshaped(getattr(value, name), f"{cls.__qualname__}.{name}")
-        return msgspec.to_builtins(value, builtin_types=CBOR_NATIVE)
-    return {name: getattr(value, name) for name in _field_names(type(value))}
-
-
-@lru_cache(maxsize=1024)
-def _cached_untyped_fields(cls: Any) -> tuple[str, ...]:
-    return untyped_fields(cls)
+    for name in untyped_fields(cls):
+        _refuse_reshaped(getattr(value, name), f"{cls.__qualname__}.{name}")
+    return msgspec.to_builtins(value, builtin_types=CBOR_NATIVE)
 
 
 def _refuse_reshaped(value: Any, where: str) -> None:
@@ -502,24 +489,10 @@ def _refuse_reshaped(value: Any, where: str) -> None:
             _refuse_reshaped(element, where)
 
 
-@lru_cache(maxsize=1024)
-def _cached_field_names(cls: Any) -> tuple[str, ...]:
-    return field_names(cls)
-
-
-def _field_names(cls: Any) -> tuple[str, ...]:
-    return _cached_field_names(cls)
-
-
-@lru_cache(maxsize=1024)
-def _cached_record_fields(cls: Any) -> tuple[tuple[str, frozenset[type]], ...]:
-    return record_fields(cls)
-
-
 def _refuse_heirs(value: Any) -> None:
     """TypeError for an instance of a subclass where an annotation names its base: it would arrive as that."""
     cls: Any = type(value)
-    for name, records in _cached_record_fields(cls):
+    for name, records in record_fields(cls):
         for found in _records_of(getattr(value, name)):
             kind = type(found)
             if kind not in records and issubclass(kind, tuple(records)):
@@ -622,10 +595,10 @@ def _children_of_other(value: Any, odd: list[Any]) -> list[Any]:
 
 
 def _children_of_rare(value: Any, odd: list[Any]) -> list[Any]:
-    if is_own_dataclass(type(value)):
-        return [getattr(value, name) for name in _field_names(type(value))]
-    if is_struct(type(value)):
-        return [getattr(value, name) for name in type(value).__struct_fields__]
+    kind: Any = type(value)
+    if is_record(kind):
+        names = kind.__struct_fields__ if is_struct(kind) else field_names(kind)
+        return [getattr(value, name) for name in names]
     if isinstance(value, (_cbor or _load_cbor()).tag):
         odd.append(value)
         return [value.value]
