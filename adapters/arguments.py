@@ -15,9 +15,9 @@ ANY_NODE = b""
 FOR_EVER_S = 2_147_483  # what the core's milliseconds hold: 24 days
 WINDOW_MAX = 32_767
 TIMEOUT_S = float("30")  # an object of its own: 30.0 that a caller gives is another one
-_KINDS = {name: kind for kind, name in enumerate(codes.KIND_NAMES) if name}
-_REALMS = {name: realm for realm, name in enumerate(codes.REALM_NAMES)}
-_POLICIES = {
+KINDS = {name: kind for kind, name in enumerate(codes.KIND_NAMES) if name}
+REALMS = {name: realm for realm, name in enumerate(codes.REALM_NAMES)}
+POLICIES = {
     "refuse": codes.REFUSE,
     "drop_oldest": codes.DROP_OLDEST,
     "drop_newest": codes.DROP_NEWEST,
@@ -141,22 +141,11 @@ def check_node(node: Any) -> bytes:
 
 
 def choice(name: str, value: str, table: dict[str, int]) -> int:
+    """A word of users' as the core's number. Raises ValueError with those there are."""
     try:
         return table[value]
     except (KeyError, TypeError):
         raise ValueError(f"{name} must be one of {', '.join(table)}, not {value!r}") from None
-
-
-def kind_number(kind: str) -> int:
-    return choice("kind", kind, _KINDS)
-
-
-def realm_number(realm: str) -> int:
-    return choice("realm", realm, _REALMS)
-
-
-def policy_number(policy: str | None) -> int:
-    return -1 if policy is None else choice("policy", policy, _POLICIES)
 
 
 def milliseconds(name: str, value: float | None, *, endless: bool = False) -> int:

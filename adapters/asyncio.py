@@ -10,7 +10,6 @@ import asyncio
 from asyncio import _get_running_loop  # documented for those who run loops; a few ns
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
-from types import TracebackType
 from typing import Any, Self, Unpack, cast, overload
 from uuid import UUID
 
@@ -97,9 +96,7 @@ class AsyncBus(BaseBus):
             await self.close(0)
             raise
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self, timeout: float | None = 5.0) -> None:
@@ -505,9 +502,7 @@ class AsyncBus(BaseBus):
 
     def changes(self) -> Changes:
         """Links, nodes and endpoints that come and go from now on. A reader 1,024 behind loses the oldest."""
-        changes = Changes(self, self._host, Items(CHANGES_MAX))
-        self._watch(changes)
-        return changes
+        return Changes(self, self._host, Items(CHANGES_MAX))
 
     async def trace(
         self, to: str | bytes | UUID | type, *, timeout: float | None = 5.0, node: bytes | None = ANY_NODE

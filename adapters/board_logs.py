@@ -32,11 +32,6 @@ class Lines:
         cut = [line[at : at + LINE_SIZE_MAX] for line in ended for at in range(0, len(line), LINE_SIZE_MAX)]
         return [line.decode(errors="replace") for line in cut]
 
-    def rest(self) -> list[str]:
-        """The line that was begun and will not be ended."""
-        begun, self._begun = self._begun, b""
-        return [begun.decode(errors="replace")] if begun else []
-
 
 def publish(node: Node, connection: Connection, lines: list[str], now: int) -> None:
     """Tell whoever listens to "busway/log". What finds no room is dropped, as a log may."""

@@ -116,10 +116,6 @@ class BaseBus:
         """The ways to all nodes that can be reached."""
         return self._host.look(views.all_routes, self.node)
 
-    def _watch(self, changes: Any) -> None:
-        self._host.check()
-        self._host.look(self._host.changes.add, changes)
-
     def _tracing(
         self, to: Any, timeout: float | None, node: bytes | None
     ) -> Generator[int, events.Outcome, list[Hop]]:

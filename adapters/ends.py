@@ -235,6 +235,8 @@ class BaseChanges:
         self._host = host
         self._items = items
         self.missed = 0  # that were lost so far, for this reader was too slow: look around anew
+        host.check()
+        host.look(host.changes.add, self)
 
     def __repr__(self) -> str:
         closed = ", closed" if self._items.ended else ""

@@ -10,15 +10,16 @@ from typing import Any, NamedTuple
 
 from busway.adapters import opening
 from busway.adapters.arguments import (
+    KINDS,
+    POLICIES,
+    REALMS,
     check_label,
     check_limits,
     check_node_id,
     check_token,
     check_whole,
+    choice,
     for_users,
-    kind_number,
-    policy_number,
-    realm_number,
 )
 from busway.adapters.literal import id_of
 from busway.adapters.typed import Realm
@@ -103,12 +104,12 @@ def register(
     try:
         return node.register(
             id_of(endpoint),
-            kind_number(kind),
-            realm_number(realm),
+            choice("kind", kind, KINDS),
+            choice("realm", realm, REALMS),
             name=endpoint_name(endpoint),
             cost=cost,
             queue_max=queue,
-            policy=policy_number(policy),
+            policy=-1 if policy is None else choice("policy", policy, POLICIES),
             opening=min(limit, codes.OPENING_CREDIT),
         )
     except errors.EndpointTakenError as error:
@@ -155,7 +156,7 @@ class Terms(NamedTuple):
             check_whole("cost", self.cost, "1 to 16382")
             Link(cost=self.cost)
         if self.realm is not None:
-            realm_number(self.realm)
+            choice("realm", self.realm, REALMS)
 
 
 ANY_TERMS = Terms()
@@ -168,7 +169,7 @@ def make_link(channel: Any, terms: Terms) -> Link:
     usual, keepalive_ms = _LINK_DEFAULTS.get(scheme, (16, 5000))
     usual = getattr(channel, "cost", usual)  # a driver may know better, as of a slow line
     return Link(
-        realm_number(channel.realm if terms.realm is None else terms.realm),
+        choice("realm", channel.realm if terms.realm is None else terms.realm, REALMS),
         channel.dialled,
         via=channel.via,
         cost=usual if terms.cost is None else terms.cost,

@@ -10,7 +10,6 @@ import inspect
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from functools import partial
-from types import TracebackType
 from typing import Any, Self, Unpack, cast, overload
 from uuid import UUID
 
@@ -85,9 +84,7 @@ class Bus(BaseBus):
             self.close(0)
             raise
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self, timeout: float | None = 5.0) -> None:
@@ -460,9 +457,7 @@ class Bus(BaseBus):
 
     def changes(self) -> Changes:
         """Links, nodes and endpoints that come and go from now on. A reader 1,024 behind loses the oldest."""
-        changes = Changes(self, self._host, Items(self._host.engine, CHANGES_MAX))
-        self._watch(changes)
-        return changes
+        return Changes(self, self._host, Items(self._host.engine, CHANGES_MAX))
 
     def trace(
         self, to: str | bytes | UUID | type, *, timeout: float | None = 5.0, node: bytes | None = ANY_NODE

@@ -19,6 +19,10 @@ from typing import Any, Final
 
 import serial
 
+if os.name == "posix":
+    import fcntl
+    import termios
+
 from busway.drivers.channel import READ_SIZE
 from busway.drivers.serial_ports import Wanted, choose, holder, no_such_port, obstacle, parse, ports
 
@@ -112,9 +116,6 @@ class SerialChannel(_Line):
 
     def _waiting(self) -> int:
         """Bytes that the kernel has not sent yet. A pty's are never counted."""
-        import fcntl
-        import termios
-
         answer = fcntl.ioctl(self._fd, termios.TIOCOUTQ, b"\0\0\0\0")
         count: int = struct.unpack("i", answer)[0]
         return count
@@ -138,8 +139,6 @@ class SerialChannel(_Line):
 
     def _drop_output(self) -> None:
         """Closing waits for what is unsent: without handshake well under a second, with it perhaps long."""
-        import termios
-
         with contextlib.suppress(termios.error):
             termios.tcflush(self._fd, termios.TCOFLUSH)
 
@@ -151,9 +150,6 @@ class SerialChannel(_Line):
         """Keep out programs that know nothing of the lock that pyserial takes. A pty keeps the mark beyond
         a kill -9, until its other end is closed, so it gets none.
         """
-        import fcntl
-        import termios
-
         if str(self._port.port).startswith("/dev/pts/"):
             return
         with contextlib.suppress(OSError):

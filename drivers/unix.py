@@ -342,9 +342,7 @@ class UnixListener(SocketListener):
 
     def __init__(self, files: _Files, bus: str, node_id: bytes) -> None:
         super().__init__(files.sock, f"ipc://{files.stem}.sock")
-        self._lock = files.lock
-        self._stem = files.stem
-        self._inode = files.inode
+        _, self._lock, self._stem, self._inode = files
         self._incoming: deque[socket.socket] = deque()  # at a socket that was put back since
         self._bus = bus
         self._node_id = node_id

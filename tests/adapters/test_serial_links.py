@@ -197,8 +197,7 @@ def test_lines_of_what_comes_in_pieces() -> None:
     lines = board_logs.Lines()
     assert lines.feed(b"one\r\ntw") == ["one"]
     assert lines.feed(b"o\n\n\nthree") == ["two"]
-    assert lines.rest() == ["three"]
-    assert lines.rest() == []
+    assert lines.feed(b"\n") == ["three"]
     assert lines.feed(b"x" * 600) == ["x" * 256, "x" * 256]
     assert lines.feed(b"\n") == ["x" * 88]
     assert lines.feed(b"y" * 300 + b"\n") == ["y" * 256, "y" * 44]
