@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.rigs.compiled import CompiledCore
-from tests.rigs.tree import SOURCE
+from tests.rigs.tree import PROTOCOL, SOURCE
 
 WHERE_FROM = """
 import importlib
@@ -21,8 +21,8 @@ PURE_ONLY = [f"tests/protocol/test_{name}.py" for name in ("timers", "campaign",
 
 
 def module_names() -> list[str]:
-    stems = sorted(path.stem for path in (SOURCE / "protocol").glob("*.py"))
-    return ["busway.protocol" + ("" if stem == "__init__" else f".{stem}") for stem in stems]
+    files = (path.relative_to(SOURCE.parent).with_suffix("") for path in PROTOCOL.rglob("*.py"))
+    return sorted(".".join(path.parts).removesuffix(".__init__") for path in files)
 
 
 def test_from_the_checkout_the_core_is_compiled(compiled_core: CompiledCore) -> None:

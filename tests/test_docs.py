@@ -558,10 +558,8 @@ def test_the_table_of_the_environment_is_what_the_code_reads() -> None:
     section = text_of(CONFIGURATION).partition("## Environment")[2]
     rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
     listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
-    sources = [ROOT / "setup.py", *(path for path in SOURCE.rglob("*.py"))]
-    sources += [
-        path for folder in ("adapters", "drivers", "protocol") for path in (SOURCE / folder).glob("*.py")
-    ]
+    folders = (SOURCE, *(ROOT / folder for folder in ("adapters", "drivers", "protocol")))
+    sources = [ROOT / "setup.py", *(path for folder in folders for path in folder.rglob("*.py"))]
     read = set()
     for path in sources:
         text = path.read_text(encoding="utf-8")

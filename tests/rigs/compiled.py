@@ -1,7 +1,7 @@
 """The core compiled with mypyc as users get it, by `pip install .`, and programs run against it.
 
-The build takes long, so it is kept, under a name made from what went into it. Nothing compiled ever lies
-beside the sources.
+The build takes long, so it is kept, under a name made from what went into the core. Nothing compiled ever
+lies beside the sources.
 """
 
 import hashlib
@@ -14,29 +14,34 @@ from pathlib import Path
 
 from tests.rigs.install import Environment, checkout
 from tests.rigs.processes import output_of
-from tests.rigs.tree import ROOT, SOURCE
+from tests.rigs.tree import PROTOCOL, ROOT, SOURCE
 
 
 def fingerprint(optimise: str) -> str:
-    """Names a build by all that decides it: the sources, the recipe, the interpreter, the compiler."""
+    """Names a build by all that decides it: the core, the recipe, the interpreter, the compiler."""
     digest = hashlib.sha256(f"{sys.version} {version('mypy')} {optimise}".encode())
-    sources = sorted(path for folder in (SOURCE, *SOURCE.iterdir()) for path in folder.glob("*.py"))
-    for path in [ROOT / "setup.py", ROOT / "pyproject.toml", *sources]:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in [ROOT / "setup.py", ROOT / "pyproject.toml", *sorted(PROTOCOL.rglob("*.py"))]:
+        digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
 def build(cache: Path, *, optimise: str = "0") -> Path:
     """Returns a folder with the installed package, compiled: made now or kept in `cache` from before.
 
-    It is made as docs/howto/install.md says in a fresh environment: `pip install .` in a fresh checkout.
-
     Raises:
         AssertionError: pip, mypyc or the C compiler refused; the text holds what they said.
     """
     kept = cache / fingerprint(optimise)
     if kept.exists():
-        return kept
+        others = shutil.ignore_patterns("__pycache__", PROTOCOL.name)
+        shutil.copytree(SOURCE, kept / "busway", ignore=others, dirs_exist_ok=True)
+    else:
+        _install(kept, optimise)
+    return kept
+
+
+def _install(kept: Path, optimise: str) -> None:
+    """As docs/howto/install.md says in a fresh environment: `pip install .` in a fresh checkout."""
     with tempfile.TemporaryDirectory(prefix="busway-build-") as scratch:
         tree = checkout(Path(scratch, "tree"))
         environment = Environment(Path(scratch, "venv"))
@@ -45,15 +50,14 @@ def build(cache: Path, *, optimise: str = "0") -> Path:
         (environment.packages / "said").write_text(environment.version(tree))
         left = [path.name for path in tree.iterdir() if path.name in ("build", "dist")]
         assert left == [], "the build left something in the checkout"
-        for old in cache.iterdir():
+        for old in kept.parent.iterdir():
             shutil.rmtree(old, ignore_errors=True)
         # Renamed into place: a build that was broken off must not be taken for one.
-        partial = cache / f"{kept.name}.partial"
+        partial = kept.with_suffix(".partial")
         partial.mkdir()
         for made in ("busway", "said", "heard", *(path.name for path in environment.packages.glob("*.so"))):
             shutil.move(environment.packages / made, partial / made)
         partial.rename(kept)
-    return kept
 
 
 class CompiledCore:
@@ -65,7 +69,7 @@ class CompiledCore:
         self.heard = (built / "heard").read_text()  # of pip -v
 
     def _env(self) -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": str(self.directory), "PYTHONDONTWRITEBYTECODE": "1"}
+        return {**os.environ, "PYTHONPATH": str(self.directory)}
 
     def run(self, source: str, *, timeout_s: float = 60) -> str:
         """Runs a program given as text and returns what it printed. AssertionError if it failed."""
