@@ -22,7 +22,7 @@ def coroutine_tests() -> set[str]:
 
 
 def test_each_coroutine_test_of_the_adapters_runs_on_each_sort_of_loop() -> None:
-    words = loops.command(sys.executable, loops.DEBUG, "--collect-only")
+    words = loops.command(sys.executable, loops.UVLOOP, "--collect-only")
     printed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     collected = {
         "::".join([file, name.split("[")[0].rsplit("::")[-1]])
