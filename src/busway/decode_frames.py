@@ -252,14 +252,9 @@ _HELLO: _Layout = {
     "incarnation": _bytes(codes.INCARNATION_SIZE, "an incarnation of 4 bytes"),
     "nonce": _bytes(codes.NONCE_SIZE, "a nonce of 8 bytes"),
     "features": varint,
-    "frame_size_max": varint,
-    "message_size_max": varint,
-    "aliases_max": varint,
-    "partials_max": varint,
+    **dict.fromkeys(("frame_size_max", "message_size_max", "aliases_max", "partials_max"), varint),
     "keepalive_ms": varint,
-    "bus": _text8,
-    "label": _text8,
-    "via": _text8,
+    **dict.fromkeys(("bus", "label", "via"), _text8),
 }
 
 

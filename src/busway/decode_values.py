@@ -92,10 +92,14 @@ def _flags(flags: int) -> str:
     return f"{role}, {named(flags >> 1 & 3, REALM_NAMES)}, {dialled}, {token}{lookups}"
 
 
-def _with(text: str, head: int) -> str:
-    """The head of an entry or a holder in words, with the fields that it announces."""
-    given = [name for bit, name in ((0x10, "credit"), (0x20, "cost"), (0x40, "name")) if head & bit]
-    return ", ".join([f"0x{head:02x} {text}", *(f"with {name}" for name in given)])
+_TRAITS = {0x10: "with credit", 0x20: "with cost", 0x40: "with name"}
+_LINE = {0x04: "with label", 0x10: "a leaf", 0x20: "more follows"}
+_NODES = {0x04: "with destination", 0x08: "with source"}
+
+
+def _with(text: str, head: int, parts: Mapping[int, str] = _TRAITS) -> str:
+    """A head in words, with what its bits announce."""
+    return ", ".join([f"0x{head:02x} {text}", *(name for bit, name in parts.items() if head & bit)])
 
 
 def _entry(head: int) -> str:
@@ -108,10 +112,11 @@ def _holder(head: int) -> str:
 
 
 def _line(head: int) -> str:
-    given = [
-        name for bit, name in ((0x04, "with label"), (0x10, "a leaf"), (0x20, "more follows")) if head & bit
-    ]
-    return ", ".join([f"0x{head:02x} {named(head & 3, REALM_NAMES)}", *given])
+    return _with(named(head & 3, REALM_NAMES), head, _LINE)
+
+
+def _how(how: int) -> str:
+    return _with(f"has crossed {named(how & 3, REALM_NAMES, 'nothing')}", how, _NODES)
 
 
 def _metric(metric: int) -> str:
@@ -120,12 +125,6 @@ def _metric(metric: int) -> str:
     if metric == 0:
         return "0x0000: the node itself"
     return f"0x{metric:04x}: {named(metric >> 14, REALM_NAMES, 'no realm')}, cost {metric & 0x3FFF}"
-
-
-def _how(how: int) -> str:
-    crossed = f"has crossed {named(how & 3, REALM_NAMES, 'nothing')}"
-    given = [name for bit, name in ((4, "destination"), (8, "source")) if how & bit]
-    return ", ".join([f"0x{how:02x} {crossed}", *(f"with {name}" for name in given)])
 
 
 def _milliseconds(value: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from busway.wire_names import ERROR_NAMES
@@ -73,10 +73,7 @@ def _frame_dict(frame: Frame) -> dict[str, Any]:
         "length": len(frame.raw),
         "name": frame.name,
         "hex": frame.raw.hex(),
-        "fields": [
-            {"offset": field.offset, "length": field.length, "name": field.name, "value": field.value}
-            for field in frame.fields
-        ],
+        "fields": [asdict(field) for field in frame.fields],
         "problem": frame.problem,
         "error": error,
     }
