@@ -468,7 +468,7 @@ class AsyncBus(BaseBus):
         the token, or that no Busway is there; OSError if nothing answers; ValueError for a URL that is none,
         TypeError for an option that is none; MissingLibrary, a BusError, if the driver's is not installed.
         """
-        dialling, ready, mine = self._dial(url, token, realm, cost, retry, wait, options)
+        dialling, ready, mine = self._dial(url, token, options, realm, cost, retry, wait)
         try:
             await asyncio.shield(ready)
         except asyncio.CancelledError:
@@ -495,7 +495,7 @@ class AsyncBus(BaseBus):
         `origins`, `pages`, `connections_max`. Raises ValueError, OSError; BusError if the driver's library is
         missing.
         """
-        begin, run = self._listening(url, token, open, realm, cost, options)
+        begin, run = self._listening(url, token, open, options, realm, cost)
         return run(await self._host.loop.run_in_executor(None, begin))
 
     # What it sees

@@ -30,7 +30,6 @@ from busway.adapters.links import LinkRunner, Listener, ListenerRunner
 from busway.adapters.literal import id_taking
 from busway.adapters.making import Terms, from_environment, make_node, register
 from busway.adapters.records import EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo, Undelivered, named
-from busway.adapters.retrying import Retry
 from busway.adapters.tap import is_allowed
 from busway.adapters.typed import F, Handler, Kind, Name, R, Realm, Request, ServeOptions, T, Target
 from busway.payloads import encode
@@ -291,19 +290,14 @@ class BaseBus:
         return self._host.call(self._host.run_link, channel, Terms(token, realm, cost))
 
     def _dial(
-        self,
-        url: str,
-        token: str | None,
-        realm: Realm | None,
-        cost: int | None,
-        retry: Retry | bool | None,
-        wait: float | None,
-        options: dict[str, Any],
+        self, url: str, token: str | None, options: dict[str, Any], *words: Any
     ) -> tuple[Dialling, Any, bool]:
-        """The link that is made, a future of its being open, and whether it was made for this call."""
+        """The link that is made, a future of its being open, and whether it was made for this call; `words`
+        are those of dialled.Options.
+        """
         self._host.check_open()
         token, options = from_environment(url, token, options)
-        wanted = Options(token, realm, cost, retry, wait, options)
+        wanted = Options(token, options, *words)
         return self._host.call(self._dialled, opening.normalise(url), wanted)
 
     def _dialled(self, url: str, options: Options) -> tuple[Dialling, Any, bool]:
@@ -313,18 +307,14 @@ class BaseBus:
         return dialling, dialling.waiter(), dialling not in known
 
     def _listening(
-        self,
-        url: str,
-        token: str | None,
-        is_open: bool,
-        realm: Realm | None,
-        cost: int | None,
-        options: dict[str, Any],
+        self, url: str, token: str | None, is_open: bool, options: dict[str, Any], *words: Any
     ) -> tuple[Callable[[], Any], Callable[[Any], Listener]]:
-        """A function that opens the driver's listener, and may block; and one to be called with it then."""
+        """A function that opens the driver's listener, and may block; and one to be called with it then.
+        `words` are those of Terms.
+        """
         self._host.check_open()
         token, _ = from_environment("", token, {})
-        terms = Terms(token, realm, cost)
+        terms = Terms(token, *words)
         terms.check()
         begin = partial(opening.listen, opening.normalise(url), token, is_open, options)
         return begin, partial(self._host.call, self._listen, terms)

@@ -36,11 +36,11 @@ class Options:
     def __init__(
         self,
         token: str | None,
+        driver: dict[str, Any],
         realm: Realm | None,
         cost: int | None,
         retry: Retry | bool | None,
         wait: float | None,
-        driver: dict[str, Any],
     ) -> None:
         if isinstance(retry, bool):
             retry = Retry() if retry else None

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from busway.adapters.arguments import check_flag
 from busway.adapters.literal import name_of
+from busway.adapters.making import dump_cbor
 from busway.names import endpoint_id
 from busway.protocol import Node, Peer, Request, codes, errors, events
 
@@ -132,8 +133,6 @@ class Tapped:
         asking = watchers(self.real)
         if not asking or format == codes.OBJECT or endpoint == codes.INTROSPECTION:
             return  # an object is for this process only
-        from busway.adapters.making import dump_cbor
-
         peer = self.real.me if to == self.real.node_id else self.real.routes.peers.get(to)
         record: dict[str, object] = {
             "what": what,

@@ -425,7 +425,7 @@ class Bus(BaseBus):
 
         Arguments and errors as `AsyncBus.connect`: LinkRefused, OSError, ValueError, BusError.
         """
-        dialling, ready, mine = self._dial(url, token, realm, cost, retry, wait, options)
+        dialling, ready, mine = self._dial(url, token, options, realm, cost, retry, wait)
         try:
             ready.result()
         except BaseException:
@@ -444,13 +444,11 @@ class Bus(BaseBus):
         cost: int | None = None,
         **options: Any,
     ) -> Listener:
-        """Let others connect to `url`, such as tcp://127.0.0.1:0 or ws://127.0.0.1:0; the result's `.url` has
-        the real port, `.close()` ends it.
+        """Let others connect to `url`; the result's `.url` has the real port, `.close()` ends it.
 
-        Beyond loopback give `token`, which the other side must give too, or `open=True`. Raises ValueError,
-        OSError; BusError if the driver's library is missing.
+        Arguments and errors as `AsyncBus.listen`: ValueError, OSError, BusError.
         """
-        begin, run = self._listening(url, token, open, realm, cost, options)
+        begin, run = self._listening(url, token, open, options, realm, cost)
         return run(begin())
 
     # What it sees
@@ -462,10 +460,7 @@ class Bus(BaseBus):
     def trace(
         self, to: str | bytes | UUID | type, *, timeout: float | None = 5.0, node: bytes | None = ANY_NODE
     ) -> list[Hop]:
-        """The nodes on the way to whoever holds `to` (or to `node`), the nearest first, that one last.
-
-        Each has `timeout` seconds to answer. Raises RequestTimeout, Undeliverable.
-        """
+        """The nodes on the way to `to` (or `node`), one by one. Arguments and errors as `AsyncBus.trace`."""
         steps = self._tracing(to, timeout, node)
         outcome: Any = None
         try:
