@@ -15,15 +15,13 @@ from typing import Any
 FIRST_TAG = 64
 LAST_TAG = 87
 
-_FLOAT = 16
-_SIGNED = 8
-_LITTLE = 4
-_CLAMPED = 68  # bytes of which a sum stops at 255: only the sender's arithmetic differs
-_UNSIGNED_CODES = "BHILQN"
-_SIGNED_CODES = "bhilqn"
-_FLOAT_CODES = "efd"
-_SIZES = (1, 2, 4, 8)
-_TYPECODES = {False: ("B", "H", "I", "Q"), True: ("b", "h", "i", "q")}
+_LITTLE = 4  # added to a tag below where the least significant byte comes first
+_TAGS = {64: "B", 65: "H", 66: "I", 67: "Q", 72: "b", 73: "h", 74: "i", 75: "q", 80: "e", 81: "f", 82: "d"}
+_RESERVED = (
+    76  # 68, in its place, is bytes of which a sum stops at 255: as 64, but for the sender's arithmetic
+)
+_SORTS = dict.fromkeys("BHILQN", "B") | dict.fromkeys("bhilqn", "b") | dict.fromkeys("efd", "f")
+_BY_SORT = {(_SORTS[code], struct.calcsize(code)): tag for tag, code in _TAGS.items()}
 
 
 def is_bytes(view: memoryview) -> bool:
@@ -33,48 +31,40 @@ def is_bytes(view: memoryview) -> bool:
 
 def tag_of(view: memoryview) -> int:
     """The tag that says what a buffer holds. Raises TypeError with what to send instead."""
-    order, code = _format_of(view)
+    format = view.format
+    order, code = ("@", format) if len(format) == 1 else (format[0], format[1:])
     if view.ndim != 1:
         raise TypeError(
             f"cannot send an array of {view.ndim} dimensions: send its shape and its elements in one "
             "dimension (with numpy array.shape and array.ravel()), or array.tolist()"
         )
-    little = order == "<" or (order in "=@" and sys.byteorder == "little")
-    if code in _FLOAT_CODES:
-        return FIRST_TAG + _FLOAT + (_LITTLE if little else 0) + _FLOAT_CODES.index(code)
-    signed = code in _SIGNED_CODES
-    if not signed and code not in _UNSIGNED_CODES:
+    tag = _BY_SORT.get((_SORTS.get(code, ""), view.itemsize)) if order in "@=<>" else None
+    if tag is None:
         raise TypeError(
-            f"cannot send an array with elements of format {view.format!r}: send whole numbers, float16, "
+            f"cannot send an array with elements of format {format!r}: send whole numbers, float16, "
             "float32 or float64, or a list of the elements (array.tolist())"
         )
-    power = _SIZES.index(view.itemsize)
-    return FIRST_TAG + (_SIGNED if signed else 0) + (_LITTLE if little and power else 0) + power
-
-
-def _format_of(view: memoryview) -> tuple[str, str]:
-    format = view.format
-    return ("@", format) if len(format) == 1 else (format[0], format[1:])
+    little = order == "<" or (order in "@=" and sys.byteorder == "little")
+    return tag + (_LITTLE if little and view.itemsize > 1 else 0)
 
 
 def decode_array(tag: int, value: Any) -> Any:
     """The `array.array` of a tagged string of bytes; None for a tag without a meaning here (float128, and the
     reserved one). Raises ValueError.
     """
-    if tag in (76, 83, 87):
+    code = _TAGS.get(tag & ~_LITTLE)
+    if code is None or tag == _RESERVED:
         return None
     if type(value) is not bytes:
         raise ValueError("the elements of an array must be bytes")
-    kind = tag - FIRST_TAG
-    floats, signed, power = bool(kind & _FLOAT), bool(kind & _SIGNED), kind & 3
-    little = bool(kind & _LITTLE) and tag != _CLAMPED
-    size = 2 << power if floats else 1 << power if tag != _CLAMPED else 1
+    little = bool(tag & _LITTLE)
+    size = struct.calcsize(code)
     if len(value) % size:
         raise ValueError(f"an array of {size}-byte elements in {len(value)} bytes")
-    if floats and power == 0:
+    if code == "e":
         return array("f", struct.unpack(f"{'<' if little else '>'}{len(value) // 2}e", value))
-    found = array("fd"[power - 1] if floats else _TYPECODES[signed][size.bit_length() - 1], value)
-    if little != (sys.byteorder == "little"):
+    found = array(code, value)
+    if size > 1 and little != (sys.byteorder == "little"):
         found.byteswap()
     return found
 

@@ -693,6 +693,7 @@ UNSENDABLE: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: [memoryview(b"abcd").cast("B", [2, 2])], TypeError, "an array of 2 dimensions: send its shape"),
     (lambda: numpy.zeros((2, 2)), TypeError, r"2 dimensions: send its shape .* array\.ravel\(\)"),
     (lambda: numpy.array([True]), TypeError, r"format '\?': .*array\.tolist\(\)"),
+    (lambda: numpy.array([1j]), TypeError, r"format 'Zd': .*array\.tolist\(\)"),
     (lambda: numpy.datetime64("2024-01-01T00:00:00"), ValueError, "naive datetime"),
     (lambda: numpy.longdouble(1.5), TypeError, r"longdouble: send float\(value\)"),
     (lambda: "\ud800", ValueError, "surrogates not allowed"),
