@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from busway.adapters import local
 from busway.firmware import build
 from busway.testing import JumpingLoop
 from tests.rigs import loops
@@ -70,6 +71,13 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("BUSWAY_DIR", str(directory))
     yield directory
     shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Buses that open wait for the local nodes that they found, however slow the machine is."""
+    monkeypatch.setattr(local, "_JOIN_S", TEST_TIMEOUT_S)
+    monkeypatch.setattr(local, "_ASK_S", TEST_TIMEOUT_S)
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ def sockets(place: Path) -> list[str]:
     return sorted(path.stem for path in place.glob("*/*.sock"))
 
 
-@pytest.mark.usefixtures("often")
+@pytest.mark.usefixtures("often", "patient")
 async def test_a_bus_puts_its_socket_back_and_finds_who_came_meanwhile(
     place: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -52,7 +52,7 @@ async def test_a_bus_puts_its_socket_back_and_finds_who_came_meanwhile(
     assert len(told) == 2  # once each
 
 
-@pytest.mark.usefixtures("often")
+@pytest.mark.usefixtures("often", "patient")
 def test_a_bus_for_threads_puts_its_socket_back(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     with busway.Bus() as one:
         one.serve("who", lambda request: "one")
@@ -66,7 +66,7 @@ def test_a_bus_for_threads_puts_its_socket_back(place: Path, caplog: pytest.LogC
     assert sum("put back" in record.getMessage() for record in caplog.records) == 1
 
 
-@pytest.mark.usefixtures("often")
+@pytest.mark.usefixtures("often", "patient")
 async def test_what_keeps_a_socket_away_is_told_once(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with busway.AsyncBus() as bus:
         shutil.rmtree(place)
