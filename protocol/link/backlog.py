@@ -5,7 +5,7 @@ So a subscriber that was slow for a while ends up with the last value, and hears
 nothing is published any more. Knows the link's queue, and nothing of trees and subscribers.
 """
 
-from busway.protocol.link.face import LinkFace, LinkHost
+from busway.protocol.link.face import LinkFace
 from busway.protocol.link.outbox import Outbox
 from busway.protocol.link.queue import OVERHEAD
 from busway.protocol.wire import codes
@@ -19,11 +19,10 @@ def _key(out: Frame) -> bytes:
 class Backlog:
     """The broadcasts that a link is behind with."""
 
-    __slots__ = ("_host", "_link", "_outbox", "kept", "size", "skipped")
+    __slots__ = ("_link", "_outbox", "kept", "size", "skipped")
 
-    def __init__(self, link: LinkFace, host: LinkHost, outbox: Outbox) -> None:
+    def __init__(self, link: LinkFace, outbox: Outbox) -> None:
         self._link = link
-        self._host = host
         self._outbox = outbox
         self.kept: "dict[bytes, Frame]" = {}
         self.size = 0  # bytes kept, overhead included: never more than the queue may hold
@@ -91,7 +90,7 @@ class Backlog:
 
     def _lose(self, out: "Frame | None") -> None:
         assert out is not None
-        self._host.count("best_effort_dropped" if out.is_best_effort() else "broadcast_dropped")
+        self._link.host.count("best_effort_dropped" if out.is_best_effort() else "broadcast_dropped")
         if out.route is None:
             self.skipped[out.endpoint] = self.skipped.get(out.endpoint, 0) + 1
 
@@ -99,7 +98,7 @@ class Backlog:
         """Say how many have been published, for nothing may follow that shows it. Not where broadcasts of the
         pair may travel beside the stream: they and this could pass each other.
         """
-        number = self._host.published(uuid)
+        number = self._link.host.published(uuid)
         if number < 0 or self._outbox.layer is not None or not self._link.has_broadcast_room():
             return
         if self.skipped.pop(uuid, 0):

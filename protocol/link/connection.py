@@ -58,10 +58,10 @@ class Connection(LinkFace):
         self._held_size = 0
         self._more = False  # the last write did not take all that there was
         self.news = host.news_of(self)
-        self.outbox = Outbox(self, host)
-        self.backlog = Backlog(self, host, self.outbox)
-        self.fast = FastReader(self, host)
-        self.inbox = Inbox(self, host)
+        self.outbox = Outbox(self)
+        self.backlog = Backlog(self, self.outbox)
+        self.fast = FastReader(self)
+        self.inbox = Inbox(self)
         self.best_effort = False  # what is read now came in a packet that is not repeated
         self._theirs: "Hello | None" = None
         self._my_hello = self._make_hello(limits)
@@ -115,12 +115,15 @@ class Connection(LinkFace):
     @property
     def wants_write(self) -> bool:
         """Whether `data_to_send` has something now."""
-        if self.asleep_until >= 0:
-            return False
+        flush = self.flush_wanted and self.state == codes.OPEN
+        return self.asleep_until < 0 and (flush or self.stream_wants_write())
+
+    def stream_wants_write(self) -> bool:
+        """Whether the stream may have bytes now."""
         if self.outbox.has_bytes():
             return True
         if self.state == codes.OPEN:
-            return self.outbox.has_messages() or self.flush_wanted
+            return self.outbox.has_messages() or self._pong >= 0
         return self.state == codes.CLOSING and bool(self._goodbye)
 
     def receive_data(self, data: "bytes | bytearray | memoryview", now: int) -> "list[Event]":

@@ -7,7 +7,7 @@ the same (docs/protocol.md, section 5). What it finds out about a frame's beginn
 
 from struct import pack
 
-from busway.protocol.link.face import Intake, LinkFace, LinkHost, Remote
+from busway.protocol.link.face import Intake, LinkFace, Remote
 from busway.protocol.link.queue import OVERHEAD, SendQueue
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasWriter
@@ -57,11 +57,10 @@ class Parcel:
 class FastReader:
     """The short ways of what comes in over one link."""
 
-    __slots__ = ("_epoch", "_host", "_known", "_link")
+    __slots__ = ("_epoch", "_known", "_link")
 
-    def __init__(self, link: LinkFace, host: LinkHost) -> None:
+    def __init__(self, link: LinkFace) -> None:
         self._link = link
-        self._host = host
         self._known: "dict[bytes, object]" = {}
         self._epoch = 0
 
@@ -105,7 +104,7 @@ class FastReader:
         """A message went the long way: those with this prefix are of a Path, for an Intake, or neither."""
         if len(prefix) > _PREFIX_MAX:
             return
-        meaning = self._host.meaning_of(self._link, frame, route)
+        meaning = self._link.host.meaning_of(self._link, frame, route)
         if meaning is None:
             return
         if len(self._known) >= _KNOWN_MAX:

@@ -4,7 +4,7 @@ The counterpart of outbox.py, which cut them; what a message means is the host's
 """
 
 from busway.protocol.errors import Refusal
-from busway.protocol.link.face import LinkFace, LinkHost
+from busway.protocol.link.face import LinkFace
 from busway.protocol.wire import codes
 from busway.protocol.wire.fields import Reader
 from busway.protocol.wire.messages import Frame, Options
@@ -25,11 +25,10 @@ class Assembly:
 class Inbox:
     """The large messages of one link on their way in."""
 
-    __slots__ = ("_host", "_link", "assemblies")
+    __slots__ = ("_link", "assemblies")
 
-    def __init__(self, link: LinkFace, host: LinkHost) -> None:
+    def __init__(self, link: LinkFace) -> None:
         self._link = link
-        self._host = host
         self.assemblies: "dict[int, Assembly]" = {}
 
     def begin(self, frame: Frame, options: Options, first: bytes, now: int) -> None:
@@ -63,4 +62,4 @@ class Inbox:
             frame.payload = bytes(assembly.data)
             if frame.expires:
                 frame.expires += now - assembly.begun  # its time counts from its last piece
-            self._host.frame_came(self._link, frame, now)
+            self._link.host.frame_came(self._link, frame, now)

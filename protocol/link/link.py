@@ -1,4 +1,6 @@
-"""The settings of a link, before its first byte. No state, no bytes."""
+"""The settings of a link, before its first byte, and what one over packets has beside its stream. No state,
+no bytes.
+"""
 
 from busway.protocol.errors import LocalError
 from busway.protocol.wire import codes
@@ -79,3 +81,20 @@ class Link:
         self.address = address
         self.medium = clip_text(medium, codes.TEXT_SIZE_MAX)
         self.lookups = lookups
+
+
+class Unrepeated:
+    """The packets that carry what may be lost, beside a packet link's stream."""
+
+    __slots__ = ()
+
+    pulled: int  # bytes of the stream that have been taken, in all
+    acked: int  # ... and of these those that have arrived for certain
+
+    def body_max(self) -> int:
+        """Bytes that one takes."""
+        raise NotImplementedError
+
+    def offer(self, frame: bytes) -> None:
+        """Send a frame's body in one of its own, or drop it."""
+        raise NotImplementedError

@@ -7,9 +7,10 @@ keeps its order. Every queue here has a bound. Knows frames, but no state of the
 """
 
 from busway.protocol.fifo import Fifo
-from busway.protocol.link.face import Intake, LinkFace, LinkHost
+from busway.protocol.link.face import Intake, LinkFace
 from busway.protocol.link.fast import Parcel, write_parcels, write_run
 from busway.protocol.link.lanes import is_express, lane_of
+from busway.protocol.link.link import Unrepeated
 from busway.protocol.link.queue import OVERHEAD, SendQueue
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasWriter, node_writer
@@ -20,28 +21,6 @@ from busway.protocol.wire.messages import Frame, HaveFrame, cut, write_header
 _NOWHERE = 1 << 62  # in a stream
 _HAVE_SIZE = 72  # of a HAVE besides its holders, with both nodes and the endpoint bound in it
 _HOLDER_SIZE = 104  # of one, with its node bound, a name of 64 bytes, and all numbers as long as they get
-
-
-class Unrepeated:
-    """The packets that carry what may be lost, beside a packet link's stream."""
-
-    __slots__ = ()
-
-    def body_max(self) -> int:
-        """Bytes that one takes."""
-        raise NotImplementedError
-
-    def offer(self, body: bytes) -> None:
-        """Send a frame's body in one of its own, or drop it."""
-        raise NotImplementedError
-
-    def pulled(self) -> int:
-        """Bytes of the stream that have been taken, in all."""
-        raise NotImplementedError
-
-    def acked(self) -> int:
-        """... and of these those that have arrived for certain."""
-        raise NotImplementedError
 
 
 class Partial:
@@ -92,8 +71,8 @@ class Outbox:
         "transit",
     )
 
-    def __init__(self, link: LinkFace, host: LinkHost) -> None:
-        self._host = host
+    def __init__(self, link: LinkFace) -> None:
+        self._host = link.host
         self._news = link.news
         self.control: "list[bytes]" = []
         self.queue = link.queue
@@ -352,7 +331,7 @@ class Outbox:
         if lane + out.type_id not in self._pins:
             self._pin(lane, out)
             return False
-        if self._repeated[lane] > layer.acked():
+        if self._repeated[lane] > layer.acked:
             return False
         options = out.options
         out.options = None  # the packet says it
@@ -390,7 +369,7 @@ class Outbox:
         assert self.layer is not None
         going = [partial.lane for partial in self._partials]
         for lane in self._fresh:
-            self._repeated[lane] = _NOWHERE if lane in going else self.layer.pulled() + size
+            self._repeated[lane] = _NOWHERE if lane in going else self.layer.pulled + size
         self._fresh = []
 
     # Large messages

@@ -8,7 +8,6 @@ from busway.protocol.link.authenticator import Authenticator
 from busway.protocol.link.connection import Connection
 from busway.protocol.link.face import LinkHost
 from busway.protocol.link.link import Link
-from busway.protocol.link.outbox import Unrepeated
 from busway.protocol.packet.noise import ListeningLayer
 from busway.protocol.packet.packets import NONCE_SIZE, PacketLayer
 from busway.protocol.timers import Call
@@ -31,27 +30,6 @@ _NOISE_MIN = 4  # pieces of it before anybody has answered; a chip's boot loader
 _LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
 
 
-class _BesideTheStream(Unrepeated):
-    """The packets of a layer that carry what may be lost."""
-
-    __slots__ = ("_layer",)
-
-    def __init__(self, layer: PacketLayer) -> None:
-        self._layer = layer
-
-    def body_max(self) -> int:
-        return self._layer.body_max()
-
-    def offer(self, body: bytes) -> None:
-        self._layer.offer(body)
-
-    def pulled(self) -> int:
-        return self._layer.pulled
-
-    def acked(self) -> int:
-        return self._layer.acked
-
-
 class PacketConnection(Connection):
     """As `Connection`; made by `Node.connection` for a link of sort "packet".
 
@@ -64,11 +42,11 @@ class PacketConnection(Connection):
     ) -> None:
         layer = ListeningLayer(authenticator.nonce[:NONCE_SIZE], link.mtu, link.window, now)
         self._layer = layer
-        self._packet_timer = Call(
-            self._packets_due
-        )  # their repetition, an acknowledgement, a peer that comes
-        super().__init__(host, link, authenticator, _packet_limits(limits), now)
-        self.outbox.layer = _BesideTheStream(layer)
+        self._packet_timer = Call(self._packets_due)  # repetition, an acknowledgement, a peer that comes
+        frame_size_max, *others = limits.values()  # frames short enough that they do not keep others waiting
+        limits = Limits(min(frame_size_max, codes.PACKET_FRAME_SIZE_MAX), *others)
+        super().__init__(host, link, authenticator, limits, now)
+        self.outbox.layer = layer
         self.waits_for_peer = True  # nobody has answered yet
         self._echo_told = self._noise_told = False
         self.broadcast_size_max = codes.PACKET_BROADCAST_SIZE_MAX
@@ -82,14 +60,7 @@ class PacketConnection(Connection):
     @property
     def wants_write(self) -> bool:
         """Whether `data_to_send` has something now."""
-        return self._layer.wants_write() or (self._layer.has_room() and self._stream_wants_write())
-
-    def _stream_wants_write(self) -> bool:
-        if self.outbox.has_bytes():
-            return True
-        if self.state == codes.OPEN:
-            return self.outbox.has_messages() or self._pong >= 0
-        return self.state == codes.CLOSING and bool(self._goodbye)
+        return self._layer.wants_write() or (self._layer.has_room() and self.stream_wants_write())
 
     def receive_data(self, data: "bytes | bytearray | memoryview", now: int) -> "list[Event]":
         """Take in bytes, or one packet, at time `now` in ms. Never raises for what they are."""
@@ -211,13 +182,3 @@ class PacketConnection(Connection):
             self.touch()
         else:
             super().fire(now)
-
-
-def _packet_limits(limits: Limits) -> Limits:
-    """Frames short enough that they do not keep others waiting."""
-    return Limits(
-        min(limits.frame_size_max, codes.PACKET_FRAME_SIZE_MAX),
-        limits.message_size_max,
-        limits.aliases_max,
-        limits.partials_max,
-    )

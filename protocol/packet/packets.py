@@ -7,6 +7,7 @@ which boards go without. docs/protocol.md, section 12.
 
 from binascii import crc32
 
+from busway.protocol.link.link import Unrepeated
 from busway.protocol.packet.cobs import crc16, decode, encode
 from busway.protocol.wire.fields import u16
 
@@ -59,7 +60,7 @@ class Sent:
         self.arrived = False  # out of order
 
 
-class PacketLayer:
+class PacketLayer(Unrepeated):
     """Both directions of one packet link, for one session.
 
     Args: `nonce` 4 random bytes, new for each session; `mtu` bytes of the largest packet, 20 or more, 0: the
