@@ -10,10 +10,9 @@ from busway.protocol.link.backlog import Backlog
 from busway.protocol.link.face import Intake, LinkFace, LinkHost, Waiter
 from busway.protocol.link.fast import FastReader
 from busway.protocol.link.inbox import Inbox
-from busway.protocol.link.lanes import is_express
 from busway.protocol.link.link import Link
 from busway.protocol.link.outbox import Outbox
-from busway.protocol.link.queue import OVERHEAD
+from busway.protocol.link.queue import OVERHEAD, is_express
 from busway.protocol.link.states import AGREED, ENDED, LEAVING, NEXT, PROOF_WANTED
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasTable

@@ -26,21 +26,6 @@ class Link:
     31. Raises LocalError.
     """
 
-    __slots__ = (
-        "address",
-        "cost",
-        "dialled",
-        "keepalive_ms",
-        "lookups",
-        "medium",
-        "mtu",
-        "prove",
-        "realm",
-        "sort",
-        "via",
-        "window",
-    )
-
     def __init__(
         self,
         realm: int = codes.USERSPACE,

@@ -2,16 +2,15 @@
 them.
 
 Control frames first, then the directory's changes, credit, answers; then messages, in turn with broadcasts
-and messages of others, and large messages piece by piece. Each lane (lanes.py) lies in one queue, and so
+and messages of others, and large messages piece by piece. Each lane (queue.py) lies in one queue, and so
 keeps its order. Every queue here has a bound. Knows frames, but no state of the link but "open".
 """
 
 from busway.protocol.fifo import Fifo
 from busway.protocol.link.face import Intake, LinkFace
 from busway.protocol.link.fast import Parcel, write_parcels, write_run
-from busway.protocol.link.lanes import is_express, lane_of
 from busway.protocol.link.link import Unrepeated
-from busway.protocol.link.queue import OVERHEAD, SendQueue
+from busway.protocol.link.queue import OVERHEAD, SendQueue, is_express, lane_of
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasWriter, node_writer
 from busway.protocol.wire.fields import frame, varint
@@ -47,29 +46,6 @@ class Partial:
 
 class Outbox:
     """The queues of one link, and their serialisation."""
-
-    __slots__ = (
-        "_answers",
-        "_blocked",
-        "_credits",
-        "_fresh",
-        "_host",
-        "_news",
-        "_partials",
-        "_pins",
-        "_repeated",
-        "_spill",
-        "_turn",
-        "aliases",
-        "broadcasts",
-        "control",
-        "direct",
-        "layer",
-        "limits",
-        "nodes",
-        "queue",
-        "transit",
-    )
 
     def __init__(self, link: LinkFace) -> None:
         self._host = link.host

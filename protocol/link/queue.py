@@ -1,7 +1,12 @@
-"""Queues of what waits to be written on a link, with the bytes that it counts for."""
+"""Queues of what waits to be written on a link, with the bytes that it counts for, and the lanes in them
+(docs/protocol.md, section 5.5): within a lane nothing passes anything, else anything may.
+
+Each lane lies in one queue, which keeps its order by itself: it is asked for only where that could be lost.
+"""
 
 from busway.protocol.fifo import Fifo
 from busway.protocol.wire import codes
+from busway.protocol.wire.fields import varint
 from busway.protocol.wire.messages import Frame
 
 OVERHEAD = 32  # what a queued message counts for besides its payload, bytes
@@ -58,3 +63,36 @@ class TransitQueue(SendQueue):
     def clear(self) -> None:
         """Nothing is counted any more."""
         self.size = self._ends = 0
+
+
+# Lanes
+
+# Signals that hold whatever comes before or after them: an absolute number, a question, its answer, news of
+# one message. They wait for nobody, so that no queue that is full ever keeps the credit that would empty it.
+EXPRESS = (
+    codes.CREDIT,
+    codes.PART_CREDIT,
+    codes.UNDELIVERABLE,
+    codes.WHO,
+    codes.HAVE,
+    codes.PRUNE,
+    codes.GRAFT,
+    codes.TRACE,
+    codes.TRACED,
+)
+
+
+def is_express(frame: Frame) -> bool:
+    """Whether it goes before all messages. What is not, is said of the messages before it."""
+    return frame.kind == codes.SIGNAL and frame.signal in EXPRESS
+
+
+def lane_of(frame: Frame) -> bytes:
+    """Names the lane: source, destination, and the endpoint or the request that is answered. That of a CANCEL
+    that is passed on, which names no endpoint, is the beginning of all from its source to its destination.
+    """
+    ends = frame.source() + (frame.destination or frame.source())
+    ends_stream = frame.kind == codes.SIGNAL and frame.signal == codes.END
+    if frame.kind in (codes.REPLY, codes.PART, codes.ERROR) or ends_stream:
+        return ends + varint(frame.id)
+    return ends + frame.endpoint

@@ -17,7 +17,7 @@ unambiguous while fewer than 32,768 of a pair are under way, and WINDOW_MAX is h
 
 In order. What waits for one holder waits in one queue; a flow keeps its link while that stands, though a
 better one has come (`OutFlow.link`); on a link and through other nodes nothing passes anything of its lane
-(lanes.py). What comes late over a former way is seen by its number and refused.
+(queue.py). What comes late over a former way is seen by its number and refused.
 """
 
 from busway.protocol import outcomes

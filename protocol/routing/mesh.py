@@ -5,7 +5,7 @@ Between the rules (router.py), the bytes (advertising.py) and the host's convers
 """
 
 from busway.protocol.errors import Refusal
-from busway.protocol.link.lanes import is_express
+from busway.protocol.link.queue import is_express
 from busway.protocol.outcomes import NODE_CHANGED, NODE_DOWN
 from busway.protocol.routing.advertising import adverts
 from busway.protocol.routing.directory import conflict

@@ -63,22 +63,6 @@ class Limits:
 class Hello:
     """What the other side says of itself; texts are at most 64 bytes of UTF-8."""
 
-    __slots__ = (
-        "bus",
-        "dialled",
-        "features",
-        "keepalive_ms",
-        "key",
-        "label",
-        "leaf",
-        "limits",
-        "lookups",
-        "nonce",
-        "proof_wanted",
-        "realm",
-        "via",
-    )
-
     def __init__(
         self,
         flags: int,

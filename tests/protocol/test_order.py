@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from busway.protocol import Limits, codes, events
-from busway.protocol.link.lanes import EXPRESS, is_express, lane_of
-from busway.protocol.link.queue import OVERHEAD
+from busway.protocol.link.queue import EXPRESS, OVERHEAD, is_express, lane_of
 from busway.protocol.messaging.correspondent import talk
 from busway.protocol.wire.messages import Frame, RoutingHeader, signal
 

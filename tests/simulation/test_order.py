@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 
 from busway.protocol import codes, events
-from busway.protocol.link.lanes import is_express
 from busway.protocol.link.outbox import Outbox
+from busway.protocol.link.queue import is_express
 from busway.protocol.wire.messages import Frame
 from tests.simulation.nodes import Pace, Timed, Wire
 from tests.simulation.order import run
