@@ -56,7 +56,6 @@ class Connection(LinkFace):
         self._held: "list[bytes]" = []  # what came while a link that lost to this one is read
         self._held_size = 0
         self._more = False  # the last write did not take all that there was
-        self.news = host.news_of(self)
         self.outbox = Outbox(self)
         self.backlog = Backlog(self, self.outbox)
         self.fast = FastReader(self)
@@ -230,13 +229,6 @@ class Connection(LinkFace):
             waiter: Waiter = waiters.pop()
             waiter.resume(now, _RESUME_BURST)
 
-    def resume_broadcasts(self, now: int) -> None:
-        """There is room for broadcasts, or the link is gone."""
-        waiters = self._broadcast_waiters
-        self._broadcast_waiters = []
-        for waiter in waiters:
-            waiter.resume(now)
-
     def _write_goodbye(self, size_max: int, now: int) -> bytes:
         # There is room left, so all that goes before it has been written.
         assert not self.outbox.in_pieces() and not (self._drains_first and self.outbox.has_messages())
@@ -314,11 +306,13 @@ class Connection(LinkFace):
         """
         direct = self.peer is not None and frame.destination == self.peer.key
         blameless = not direct or self.asleep_until >= 0
-        if blameless and self.outbox.answers() >= codes.ANSWERS_MAX >> 1:
+        answers = self.outbox.answers
+        if blameless and len(answers) >= codes.ANSWERS_MAX >> 1:
             self.host.count("unroutable")
             self.dropped_answers += 1
             return
-        if not self.outbox.push_answer(frame):
+        answers.push(frame)
+        if len(answers) > codes.ANSWERS_MAX:
             self.host.cut_off(self)
         self.touch()
 

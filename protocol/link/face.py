@@ -49,7 +49,6 @@ class LinkFace(Timer):
         self.frame_max = codes.HELLO_SIZE_MAX
         self.nodes = node_writer(b"", b"", codes.ROUTES_MAX)  # numbers for nodes, in our direction
         self.aliases = AliasTable(limits.aliases_max)  # the peer's numbers for endpoints
-        self.news = News()
         self.queue = SendQueue()  # messages of ours
         self.broadcasts = SendQueue()
         self.broadcast_size_max = codes.BROADCAST_SIZE_MAX
@@ -77,6 +76,7 @@ class LinkFace(Timer):
         self.waits_for_peer = False  # a packet link on which nobody has answered yet
         self.waits_for: "LinkFace | None" = None  # a link that lost to this one: it is read to its end first
         self.tag: object = None  # the adapter's
+        self.news = host.news_of(self)
 
     def distance(self) -> int:
         """For choosing among links: the realm first, then the cost (rule 1 of the design's routing)."""
@@ -123,6 +123,13 @@ class LinkFace(Timer):
         """The same of the broadcasts' queue."""
         if waiter not in self._broadcast_waiters:
             self._broadcast_waiters.append(waiter)
+
+    def resume_broadcasts(self, now: int) -> None:
+        """Let those who wait for room for broadcasts go on: there is, or the link is gone."""
+        waiters = self._broadcast_waiters
+        self._broadcast_waiters = []
+        for waiter in waiters:
+            waiter.resume(now)
 
     def waiters(self) -> "list[Waiter]":
         """Of a link that has ended: who waited for room in its queue."""
@@ -181,10 +188,6 @@ class LinkFace(Timer):
         """Numbers of the table of nodes, in either direction (section 5.1)."""
         raise NotImplementedError
 
-    def resume_broadcasts(self, now: int) -> None:
-        """Let those who wait for room for broadcasts go on: there is, or the link is gone."""
-        raise NotImplementedError
-
 
 class Intake:
     """Where the plain messages of one origin to one of our endpoints go."""
@@ -221,10 +224,8 @@ class News:
 
     __slots__ = ("due", "reader")
 
+    due: bool  # there is something to write
     reader: AliasTable  # the peer's numbers for nodes
-
-    def __init__(self) -> None:
-        self.due = False  # there is something to write
 
     def write(self, nodes: AliasWriter, parts: "list[bytes]", size: int, size_max: int) -> int:
         """Frames with what is new, until `size_max` is passed; the rest stays for the next call. Returns

@@ -55,7 +55,7 @@ class Outbox:
         self.broadcasts = link.broadcasts
         self.transit = link.transit
         self._credits: "list[Intake]" = []
-        self._answers = Fifo()
+        self.answers = Fifo()  # small, and before all messages
         self._partials: "list[Partial]" = []
         self._blocked = False  # a large message waits until another is written
         self._spill = b""
@@ -75,15 +75,6 @@ class Outbox:
 
     # Taking in
 
-    def push_answer(self, out: Frame) -> bool:
-        """False if the peer has not read so many answers that it must be cut off."""
-        self._answers.push(out)
-        return len(self._answers) <= codes.ANSWERS_MAX
-
-    def answers(self) -> int:
-        """How many of them wait."""
-        return len(self._answers)
-
     def push_credit(self, intake: Intake) -> None:
         """Its limit is to be told."""
         if not intake.credit_due:
@@ -100,7 +91,7 @@ class Outbox:
             self.queue.items
             or self.broadcasts.items
             or self._partials
-            or self._answers.items
+            or self.answers.items
             or self._credits
             or self.transit.items
             or self._news.due
@@ -118,7 +109,7 @@ class Outbox:
                 rest.append(partial.out)
             rest.extend([out for _, out in partial.held.drain()])
         rest.extend(self.queue.drain())
-        rest.extend(self._answers.drain())
+        rest.extend(self.answers.drain())
         rest.extend(self.broadcasts.drain())
         for item in self.transit.drain():
             rest.append(item.path.message(item.tail) if type(item) is Parcel else item)
@@ -175,8 +166,8 @@ class Outbox:
         if self._credits:
             for intake in self.credits():
                 size = self._put(intake.credit(), b"", parts, size, now)
-        while size < size_max and self._answers.items:
-            size = self._write_one(self._answers.pop(), self.queue, parts, size, now)
+        while size < size_max and self.answers.items:
+            size = self._write_one(self.answers.pop(), self.queue, parts, size, now)
         return self._write_turns(parts, size, size_max, now)
 
     def _write_turns(self, parts: "list[bytes]", size: int, size_max: int, now: int) -> int:

@@ -35,9 +35,14 @@ class Limits:
         self.message_size_max = message_size_max
         self.aliases_max = aliases_max
         self.partials_max = partials_max
-        wrong = self.fault()
-        if wrong:
-            raise LocalError(wrong)
+        if frame_size_max < codes.FRAME_SIZE_MIN:
+            raise LocalError("frame_size_max must be at least 128 bytes")
+        if message_size_max < 1 or aliases_max < 1 or partials_max < 1:
+            raise LocalError("message_size_max, aliases_max and partials_max must be at least 1")
+        if partials_max > 255 or aliases_max > 16383:
+            raise LocalError("partials_max must be at most 255 and aliases_max at most 16383")
+        if frame_size_max > 0xFFFFFFFF or message_size_max > 0xFFFFFFFF:
+            raise LocalError("frame_size_max and message_size_max must be below 2^32 bytes")
 
     def __repr__(self) -> str:
         names = "frame_size_max=%d, message_size_max=%d, aliases_max=%d, partials_max=%d"
@@ -46,18 +51,6 @@ class Limits:
     def values(self) -> "tuple[int, int, int, int]":
         """In the order in which they are told."""
         return self.frame_size_max, self.message_size_max, self.aliases_max, self.partials_max
-
-    def fault(self) -> str:
-        """The complaint about these limits, "" if there is none."""
-        if self.frame_size_max < codes.FRAME_SIZE_MIN:
-            return "frame_size_max must be at least 128 bytes"
-        if self.message_size_max < 1 or self.aliases_max < 1 or self.partials_max < 1:
-            return "message_size_max, aliases_max and partials_max must be at least 1"
-        if self.partials_max > 255 or self.aliases_max > 16383:
-            return "partials_max must be at most 255 and aliases_max at most 16383"
-        if self.frame_size_max > 0xFFFFFFFF or self.message_size_max > 0xFFFFFFFF:
-            return "frame_size_max and message_size_max must be below 2^32 bytes"
-        return ""
 
 
 class Hello:
