@@ -115,8 +115,7 @@ async def test_another_program_at_the_first_address(style: str, scheme: str, lab
                 assert stranger.clients == clients, "the address that was good is tried first"
 
 
-@both
-@schemes
+@pytest.mark.parametrize(("style", "scheme"), [("threads", "tcp"), ("asyncio", "ws"), ("threads", "ws")])
 async def test_a_silent_program_at_the_first_address(style: str, scheme: str, lab: None) -> None:
     async with AsyncBus(ipc=False) as server:
         listener = await server.listen(f"{scheme}://127.0.0.1:0")

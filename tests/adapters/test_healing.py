@@ -1,4 +1,4 @@
-"""Links that heal: over real sockets, with servers that are killed, stopped, cut off and replaced."""
+"""Links that heal: over real sockets, with servers that are killed, stopped and replaced; over lines."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import itertools
 import math
 import signal
 import socket
-import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -20,8 +19,7 @@ from busway import AsyncBus, Bus, Retry
 from busway.adapters import making, opening
 from busway.protocol import codes
 from tests.adapters import line_driver, threads_tools
-from tests.adapters.proxy import Proxy
-from tests.adapters.tools import Program, knows, sees, until
+from tests.adapters.tools import Program, knows, until
 
 LOOPBACK = "tcp://127.0.0.1:0"
 QUICK = Retry(first=0.02, factor=1.5, cap=0.2, jitter=0.5)
@@ -60,10 +58,6 @@ def free_port() -> int:
 async def client(**options: Any) -> Any:
     async with AsyncBus(ipc=False, label="client", **options) as bus:
         yield bus
-
-
-def patient_keepalive(monkeypatch: pytest.MonkeyPatch, interval_ms: int) -> None:
-    monkeypatch.setitem(making._LINK_DEFAULTS, "tcp", (16, interval_ms))
 
 
 def is_up(link: busway.DialledLink, losses: int) -> bool:
@@ -115,62 +109,7 @@ async def test_a_killed_server_comes_back_and_all_goes_on() -> None:
         assert seen == ["connecting", "connected", "reconnecting", "connected"]
 
 
-async def test_the_next_try_is_announced() -> None:
-    async with client() as bus, AsyncBus(ipc=False) as server:
-        listener = await server.listen(LOOPBACK)
-        link = await bus.connect(listener.url, retry=Retry(first=50, cap=60, jitter=0.5))
-        assert bus.links()[0].next_try is None
-        await server.close()
-        await until(lambda: link.state == "reconnecting")
-        next_try = link.next_try
-        assert next_try is not None
-        assert 20 < next_try <= 50
-        assert link.attempt == 0
-        link.close()
-        assert str(link) == f"<link to {listener.url}: closed>"
-        assert bus.links() == []
-
-
-async def test_an_orderly_end_of_the_other_side_is_healed_too() -> None:
-    async with client() as bus:
-        async with AsyncBus(ipc=False) as server:
-            listener = await server.listen(LOOPBACK)
-            link = await bus.connect(listener.url, retry=QUICK)
-        await until(lambda: link.state == "reconnecting")
-        async with AsyncBus(ipc=False) as server:
-            server.register("log")
-            await server.listen(listener.url)
-            await until(lambda: link.state == "connected" and sees(bus, "log"))
-
-
 # Waiting for the first opening
-
-
-async def test_nobody_there_is_told_at_once_by_default() -> None:
-    async with client() as bus:
-        with pytest.raises(ConnectionRefusedError):
-            await bus.connect(f"tcp://127.0.0.1:{free_port()}")
-        assert not bus._host.dialled
-        assert bus.links() == []
-
-
-async def test_with_wait_it_goes_on_trying() -> None:
-    url = f"tcp://127.0.0.1:{free_port()}"
-    async with client() as bus:
-        connecting = asyncio.create_task(bus.connect(url, retry=QUICK, wait=math.inf))
-        await until(lambda: bus.links() and bus.links()[0].attempt > 2)
-        assert bus.links()[0].state == "connecting"
-        async with AsyncBus(ipc=False) as server:
-            await server.listen(url)
-            assert (await connecting).peer == server.id
-
-
-async def test_wait_ends() -> None:
-    async with client() as bus:
-        began = time.monotonic()
-        with pytest.raises(ConnectionRefusedError):
-            await bus.connect(f"tcp://127.0.0.1:{free_port()}", retry=QUICK, wait=0.3)
-        assert 0.3 <= time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("wait", [None, math.inf])
@@ -208,21 +147,6 @@ async def test_bad_arguments_raise_at_once(wrong: dict[str, Any]) -> None:
 # One link for one URL
 
 
-async def test_the_same_connect_twice_is_one_link() -> None:
-    async with client() as bus, AsyncBus(ipc=False) as server:
-        listener = await server.listen(LOOPBACK)
-        one, two = await asyncio.gather(bus.connect(listener.url), bus.connect(listener.url))
-        assert one is two
-        assert await bus.connect(listener.url) is one
-        assert len(bus.links()) == 1
-        dear = await bus.connect(listener.url, cost=500)
-        assert dear is not one
-        assert one.state == "closed"
-        await until(lambda: len(bus.links()) == len(server.links()) == 1)
-        assert knows(bus, server.id)
-        assert dear.state == "connected"
-
-
 @pytest.mark.parametrize("spelt", ["", "/", "upper"])
 async def test_one_place_under_two_names_is_one_link(spelt: str) -> None:
     async with client() as bus, AsyncBus(ipc=False) as server:
@@ -242,84 +166,13 @@ async def test_one_place_under_names_that_only_the_driver_knows_has_the_newer_li
         assert (two.state, two.losses, len(bus.links())) == ("connected", 0, 1)
 
 
-async def test_without_retry_a_loss_is_the_end() -> None:
-    async with client() as bus:
-        async with AsyncBus(ipc=False) as server:
-            link = await bus.connect((await server.listen(LOOPBACK)).url, retry=False)
-        await until(lambda: link.state == "closed")
-        assert bus.links() == []
-
-
-async def test_a_cancelled_connect_leaves_nothing_and_another_waiter_its_link() -> None:
-    url = f"tcp://127.0.0.1:{free_port()}"
-    async with client() as bus:
-        mine = asyncio.create_task(bus.connect(url, retry=QUICK, wait=math.inf))
-        await until(lambda: bus._host.dialled)
-        second = asyncio.create_task(bus.connect(url, retry=QUICK, wait=math.inf))
-        await asyncio.sleep(0)
-        second.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await second
-        assert bus._host.dialled
-        mine.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await mine
-        assert not bus._host.dialled
-        assert bus.links() == []
-
-
 # Half-open links, replaced connections
-
-
-async def test_a_line_that_drops_in_silence_is_noticed_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server keeps the dead connection for a while: the new one takes its place, at both ends."""
-    patient_keepalive(monkeypatch, 100)
-    async with client() as bus, AsyncBus(ipc=False) as server:
-        server.serve("echo", lambda request: request.payload)
-        listener = await server.listen(LOOPBACK)
-        async with Proxy(int(listener.url.rpartition(":")[2])) as proxy:
-            link = await bus.connect(proxy.url, retry=QUICK)
-            assert await bus.request("echo", 1) == 1
-            proxy.forget()
-            await until(lambda: link.losses == 1)
-            assert "nothing was heard" in link.error or link.state == "connected"
-            await until(lambda: link.state == "connected")
-            assert await bus.request("echo", 2) == 2
-            await until(lambda: len(server.links()) == 1)
-            await until(lambda: link.rtt is not None)  # the keepalive's
-            assert knows(bus, server.id)
-            assert await bus.request("echo", 3) == 3
-            assert (link.state, link.losses, proxy.accepted) == ("connected", 1, 2)
-
-
-async def test_a_reset_line_is_dialled_again_though_the_server_has_not_noticed() -> None:
-    """No keepalive at all: what is half open at the server ends by the rule for two links of one dialler."""
-    async with client() as bus, AsyncBus(ipc=False) as server:
-        log = server.register("log")
-        listener = await server.listen(LOOPBACK)
-        async with Proxy(int(listener.url.rpartition(":")[2])) as proxy:
-            link = await bus.connect(proxy.url, retry=QUICK)
-            await bus.send("log", 0)
-            await until(lambda: len(log._core.queue))
-            old = next(iter(bus._host.runners))
-            proxy.forget()  # the server hears nothing of what follows
-            old.channel.close()
-            old.close()
-            await until(lambda: link.losses == 1 and link.state == "connected")
-            assert len(server.links()) <= 2
-            for number in range(1, 20):
-                await bus.send("log", number, confirm=False)
-            for number in range(20):
-                assert (await log.receive(5)).payload == number
-            await until(lambda: len(server.links()) == 1)
-            assert (await bus.connect(proxy.url, retry=QUICK)) is link
-            assert link.state == "connected"
 
 
 async def test_a_stopped_server_is_found_silent_and_the_link_is_back_when_it_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    patient_keepalive(monkeypatch, 100)
+    monkeypatch.setitem(making._LINK_DEFAULTS, "tcp", (16, 100))
     async with client() as bus, Program(SERVER, LOOPBACK) as server:
         url = await server.line()
         link = await bus.connect(url, retry=QUICK)
@@ -350,61 +203,6 @@ async def test_a_server_that_restarts_with_its_node_id_is_the_newer_incarnation(
                 assert await bus.request("echo", round, timeout=5) == round
                 await server.kill()
         assert len(bus._host.dialled) == 1
-
-
-async def test_both_dial_each_other_and_both_links_heal() -> None:
-    """Their addresses differ, so both links stand, and each dialler looks after its own."""
-    async with AsyncBus(ipc=False) as a, AsyncBus(ipc=False) as b:
-        a.serve("echo", lambda request: request.payload)
-        at_a, at_b = await a.listen(LOOPBACK), await b.listen(LOOPBACK)
-        there = await b.connect(at_a.url, retry=QUICK)
-        back = await a.connect(at_b.url, retry=QUICK)
-        assert len(a.links()) == len(b.links()) == 2
-        for runner in list(b._host.runners):
-            runner.close()
-        await until(lambda: there.losses == back.losses == 1)
-        await until(lambda: there.state == back.state == "connected")
-        await until(lambda: len(a.links()) == len(b.links()) == 2)
-        assert await b.request("echo", 1) == 1
-
-
-async def test_confirmed_sends_over_a_line_that_is_cut_again_and_again() -> None:
-    """Each has one verdict, what was confirmed arrived, nothing arrives twice, and the order stands."""
-    async with client() as bus, AsyncBus(ipc=False) as server:
-        log = server.register("log")
-        listener = await server.listen(LOOPBACK)
-        async with Proxy(int(listener.url.rpartition(":")[2])) as proxy:
-            link = await bus.connect(proxy.url, retry=QUICK)
-            got: list[int] = []
-
-            async def read() -> None:
-                async for message in log:
-                    got.append(cast(int, message.payload))  # noqa: PERF401 - it is read meanwhile
-
-            reading = asyncio.create_task(read())
-            verdicts: dict[int, str] = {}
-
-            async def send(number: int) -> None:
-                try:
-                    await bus.send("log", number, confirm=True, ttl=5, timeout=10)
-                    verdicts[number] = "taken"
-                except (busway.Undeliverable, busway.DeliveryUnknown) as error:
-                    verdicts[number] = type(error).__name__
-
-            for round in range(6):
-                begun = round * 30
-                sending = [asyncio.create_task(send(begun + number)) for number in range(30)]
-                await until(partial(lambda begun: len(verdicts) > begun + 10, begun))
-                proxy.cut()
-                await until(partial(lambda round: link.losses == round + 1, round))
-                await asyncio.gather(*sending)
-                await until(lambda: link.state == "connected")
-            assert sorted(verdicts) == list(range(180))
-            taken = {number for number, verdict in verdicts.items() if verdict == "taken"}
-            await until(lambda: taken <= set(got))
-            assert got == sorted(set(got))
-            assert len(taken) > 60
-            reading.cancel()
 
 
 # Threads
