@@ -199,6 +199,7 @@ async def test_who_reads_the_changes_knows_what_there_is_at_every_turn(seed: int
     }
 
 
+@pytest.mark.jumps
 async def test_who_is_beyond_another_node_is_told_when_it_is_known() -> None:
     async with Network() as network:
         here, door = [await network.bus(label, transit=True) for label in ("here", "door")]
@@ -264,6 +265,7 @@ def test_threads_read_the_same() -> None:
         assert {"link-state", "link-up", "link-down", "node-changed"} <= {change.what for change in seen}
 
 
+@pytest.mark.jumps
 async def test_a_reader_that_was_too_slow_can_see_it() -> None:
     async with Network() as network:
         bus = await network.bus("a")

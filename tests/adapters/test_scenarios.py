@@ -21,7 +21,7 @@ from busway import AsyncBus, Bus, Retry
 from busway.adapters import making
 from busway.adapters.dialled import DialledLink
 from tests.adapters import inside, threads_tools
-from tests.adapters.tools import Program, sees, until
+from tests.adapters.tools import Program, knows, sees, until
 from tests.drivers import lines
 from tests.drivers.test_websocket import Certificates
 from tests.rigs.ble.radio import VirtualRadio
@@ -197,7 +197,7 @@ async def test_the_script_under_asyncio(way: Way) -> None:
             await server.kill()
             with pytest.raises(busway.Undeliverable):
                 await asking
-            await until(lambda: not sees(bus, "echo"))
+            await until(lambda: not sees(bus, "echo") and knows(bus))
             if link is not None:
                 await until(lambda: link.state == "reconnecting")
         async with program(way, url if way.listen else None) as server:
@@ -281,7 +281,7 @@ def test_the_script_under_threads(way: Way) -> None:
             server.kill()
             with pytest.raises(busway.Undeliverable):
                 asking.result()
-            threads_tools.until(lambda: not threads_tools.sees(bus, "echo"))
+            threads_tools.until(lambda: not threads_tools.sees(bus, "echo") and len(bus.nodes()) == 1)
             if link is not None:
                 threads_tools.until(lambda: link.state == "reconnecting")
         with program_blocking(way, url if way.listen else None) as server:

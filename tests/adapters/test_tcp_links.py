@@ -13,7 +13,7 @@ import pytest
 import busway
 from busway import AsyncBus
 from busway.protocol import codes
-from tests.adapters.tools import Program, knows, sees, until
+from tests.adapters.tools import knows, sees, until
 
 LOOPBACK = "tcp://127.0.0.1:0"
 
@@ -55,26 +55,6 @@ async def test_connect_returns_when_the_other_side_has_told_its_endpoints() -> N
             listener.url,
         )
         assert await b.request("echo", bytes(3_000_000)) == bytes(3_000_000)
-
-
-async def test_two_processes_over_tcp() -> None:
-    program = """
-    async def main():
-        async with busway.AsyncBus(ipc=False) as bus:
-            @bus.serve("echo")
-            async def echo(request):
-                return request.payload
-            say((await bus.listen("tcp://127.0.0.1:0")).url)
-            await heard()
-    asyncio.run(main())
-    """
-    async with AsyncBus(ipc=False) as bus, Program(program) as server:
-        await bus.connect(await server.line())
-        assert await bus.request("echo", [1]) == [1]
-        asking = asyncio.create_task(bus.request("echo", 2))
-        await asking
-        await server.kill()
-        await until(lambda: knows(bus))
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback")

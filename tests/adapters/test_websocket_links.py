@@ -18,7 +18,7 @@ import busway
 from busway import AsyncBus
 from busway.adapters import links
 from busway.protocol import codes
-from tests.adapters.tools import Program, knows, until
+from tests.adapters.tools import until
 
 LOOPBACK = "ws://127.0.0.1:0"
 
@@ -92,20 +92,6 @@ async def test_leaving_says_goodbye_in_both_protocols() -> None:
                 assert "failed" not in change.text
                 break
         await until(lambda: listener._runner.listener.connections == 0)
-
-
-async def test_a_killed_program_is_noticed() -> None:
-    program = """
-    async def main():
-        async with busway.AsyncBus(ipc=False) as bus:
-            say((await bus.listen("ws://127.0.0.1:0")).url)
-            await heard()
-    asyncio.run(main())
-    """
-    async with AsyncBus(ipc=False) as bus, Program(program) as server:
-        await bus.connect(await server.line())
-        await server.kill()
-        await until(lambda: knows(bus))
 
 
 async def test_who_dawdles_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
