@@ -24,9 +24,11 @@ async def until(condition: Callable[[], object], within_s: float = WAIT_S) -> No
     """Returns once `condition()` is true. AssertionError with its source line after `within_s` seconds."""
     time = asyncio.get_running_loop().time
     deadline = time() + within_s
+    pause = 0.002
     while not condition():
         assert time() < deadline, f"not within {within_s} s"
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(pause)
+        pause = min(0.05, 1.1 * pause)  # who waits for long is in no hurry
 
 
 class PairChannel(SocketChannel):
