@@ -5,6 +5,7 @@ one killed with kill -9 count, too. `Campaign` runs the workers and `judge` read
 is one process; message ids are "LIFE.STREAM.NUMBER" with numbers that count up for each stream.
 
 As a program, `python -m tests.adapters.campaign DIRECTORY SLOT LIFE SEED` is a worker; it leaves at SIGTERM.
+Its standard input ends when whoever started it is gone, and so does it.
 """
 
 from __future__ import annotations
@@ -165,7 +166,9 @@ class Worker:
             self.note("fault", self.life, repr(task.exception()))
 
     async def run(self) -> None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.leaving.set)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.leaving.set)
+        loop.add_reader(sys.stdin.fileno(), os._exit, 1)  # nothing is ever written to it
         self.notes = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         async with busway.AsyncBus(label=f"slot {self.slot}") as bus:
             bus.serve("pool", self.pool, limit=32)
@@ -234,6 +237,7 @@ class Campaign:
         self.killed: set[str] = set()
         self.faults: list[str] = []
         self.running: dict[int, tuple[str, asyncio.subprocess.Process]] = {}
+        self.lifeline = -1  # a pipe that ends with this process, however it ends
 
     async def start(self, slot: int) -> None:
         self.lives += 1
@@ -248,6 +252,7 @@ class Campaign:
                 "PYTHONPATH": os.pathsep.join(filter(None, paths)),
                 "BUSWAY_DIR": str(self.directory / "bus"),
             },
+            stdin=self.lifeline,
             stderr=asyncio.subprocess.PIPE,
         )
         self.running[slot] = (life, process)
@@ -315,6 +320,7 @@ class Campaign:
     async def run(self, duration_s: float, lives: int = 0, killed: int = 0, asked: int = -1) -> Verdict:
         """For that long, and on a busy machine as long as it takes until it is `enough`."""
         until = time.monotonic() + duration_s
+        self.lifeline, held = os.pipe()
         try:
             for slot in range(SLOTS):
                 await self.start(slot)
@@ -326,6 +332,8 @@ class Campaign:
             for _, process in self.running.values():
                 process.kill()
                 await process.communicate()
+            os.close(self.lifeline)
+            os.close(held)
         return judge(self.directory, self.lives, self.killed, self.faults)
 
 

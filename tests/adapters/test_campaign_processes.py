@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.adapters.campaign import Campaign, judge
+from tests.adapters.campaign import SLOTS, Campaign, judge
+from tests.adapters.tools import until
+from tests.rigs.tree import ROOT
 
 DURATION_S = 8.0  # at least; a busy machine takes as long as it needs
 LIVES, KILLED, ASKED = 7, 2, 1000
@@ -22,6 +26,29 @@ async def test_programs_that_come_and_go(place: Path) -> None:
     assert verdict.asked > ASKED
     assert verdict.delivered > ASKED
     assert verdict.outcomes["done"] > verdict.asked / 4
+
+
+async def test_its_programs_end_with_whoever_started_them(place: Path) -> None:
+    """However that ends: here with kill -9."""
+    program = "import sys; from tests.adapters.test_campaign_processes import play; play(sys.argv[1])"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program, str(place)), cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    await until(lambda: len(list(place.glob("*.notes"))) >= SLOTS, 60)
+    process.kill()
+    await process.stdout.read()  # which all its programs inherited: the last of them is gone
+
+
+class Standing(Campaign):
+    """A campaign in which everybody stays."""
+
+    async def step(self) -> None:
+        pass
+
+
+def play(directory: str) -> None:
+    asyncio.run(Standing(Path(directory), SEED).run(3600))
 
 
 GOOD = """
