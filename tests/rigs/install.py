@@ -83,7 +83,8 @@ class Environment:
             name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")
         }
         whole |= {"PATH": f"{self.bin}{os.pathsep}{whole['PATH']}", "VIRTUAL_ENV": str(self.directory)}
-        whole |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "NO_COLOR": "1", **(env or {})}
+        # What few programs use once, among it all of mypy for each build, is not compiled beforehand.
+        whole |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_COMPILE": "0", "NO_COLOR": "1", **(env or {})}
         return output_of([self.bin / words[0], *words[1:]], cwd=cwd, env=whole, timeout_s=BUILD_TIMEOUT_S)
 
     def install(self, what: str | Path, *, cwd: Path, **variables: str) -> str:
