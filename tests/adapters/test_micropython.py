@@ -238,12 +238,12 @@ async def main():
     running = asyncio.create_task(loop.run())
     while not loop.connected:
         await asyncio.sleep(0.01)
-    print(await loop.call("lab/question", 20))
+    print(await loop.call("lab/question", 20, 30000))
     try:
-        await loop.call("lab/nobody", 20)
+        await loop.call("lab/nobody", 20, 30000)
     except RemoteError as error:
         print(error.code)
-    await asyncio.sleep(20)
+    await asyncio.sleep(60)
 
 asyncio.run(main())
 """
@@ -284,7 +284,8 @@ def test_a_board_with_asyncio(bus: busway.Bus, interpreter: str, board_files: Pa
     with subprocess.Popen(command, cwd=board_files, stdout=subprocess.PIPE, text=True) as board:
         try:
             assert board.stdout is not None
-            assert [board.stdout.readline() for _ in range(2)] == ["21\n", "1\n"]
+            said = [board.stdout.readline() for _ in range(2)]
+            assert said == ["21\n", "1\n"], "".join(said) + board.stdout.read()
             started = time.monotonic()
             assert bus.request("lab/pump", 300, ttl=10.0) == [300]
             assert bus.request("lab/plain", 5, ttl=10.0) == 5
