@@ -288,7 +288,7 @@ def _public(tree: ast.Module) -> set[str]:
             found.add(node.name)
             if isinstance(node, ast.ClassDef):
                 members = own_attributes(node)
-                members |= {one.name for one in node.body if isinstance(one, ast.FunctionDef)}
+                members |= {one.name for one in node.body if isinstance(one, Function)}
                 found |= members | {f".{name}" for name in members if not name.startswith("_")}
             elif not node.name.startswith("_") or node.name == "__init__":
                 found |= {one.arg for one in [*node.args.args, *node.args.kwonlyargs]}
