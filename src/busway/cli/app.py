@@ -8,46 +8,58 @@ from importlib import import_module
 from typing import NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 import busway
 from busway import about
 from busway.cli import failures, options, output
 from busway.cli.failures import Failure, failure_of
 
-# The module of each command, in the order of the help.
-_MODULES = {
-    "nodes": "look",
-    "endpoints": "look",
-    "links": "look",
-    "routes": "ways",
-    "listen": "talk",
-    "send": "talk",
-    "publish": "talk",
-    "request": "talk",
-    "serve": "serving",
-    "ping": "pinging",
-    "trace": "ways",
-    "monitor": "monitor",
-    "bridge": "bridge",
-    "connect": "joining",
-    "listen-on": "joining",
-    "bench": "bench",
-    "ports": "ports",
-    "scan": "scan",
-    "doctor": "doctor",
-    "decode": "decoding",
-    "certificate": "certificate",
-    "firmware": "firmware",
+# The module of each command and its sentence, in the order of the help.
+_COMMANDS = {
+    "nodes": ("look", "List the programs on the bus."),
+    "endpoints": ("look", "List the endpoints, and who holds them."),
+    "links": ("look", "List the links between the programs."),
+    "routes": ("ways", "List the ways between the programs."),
+    "listen": (
+        "talk",
+        (
+            "Print the messages that come to endpoints, one a line;"
+            " with --all what all programs send and answer."
+        ),
+    ),
+    "send": ("talk", "Send a message to whoever holds a unicast or anycast endpoint."),
+    "publish": ("talk", "Give every subscriber of a broadcast endpoint a copy."),
+    "request": ("talk", "Ask whoever serves an endpoint, and print the reply."),
+    "serve": ("serving", "Answer requests with an external command."),
+    "ping": ("pinging", "Measure round trips to a node, as ping(8) does."),
+    "trace": ("ways", "Show the way to an endpoint or node, hop by hop."),
+    "monitor": ("monitor", "Show nodes, endpoints and message rates, live."),
+    "bridge": ("bridge", "Join the local bus to other nodes, and forward between them."),
+    "connect": ("bridge", "Join the local bus to the node at URL."),
+    "listen-on": ("bridge", "Let nodes elsewhere join the local bus at URL."),
+    "bench": ("bench", "Measure one link: round trips and messages a second."),
+    "ports": ("ports", "List the serial ports of this machine that boards may be at."),
+    "scan": ("scan", "List the boards in range that offer Busway over Bluetooth LE."),
+    "doctor": ("doctor", "Find out why nodes do not see each other."),
+    "decode": ("decoding", "Explain bytes of a link, field by field."),
+    "certificate": (
+        "certificate",
+        "Make a certificate for wss:// in tests, and the authority that signs it.",
+    ),
+    "firmware": ("firmware", "Write the modules that a board needs, made small, and say what they take."),
 }
 
 
 def commands() -> dict[str, click.Command]:
     """Every command, in the order of the help. Imports them all."""
-    return {name: _command(name) for name in _MODULES}
+    return {name: _command(name) for name in _COMMANDS}
 
 
 def _command(name: str) -> click.Command:
-    found: click.Command = getattr(import_module(f"busway.cli.{_MODULES[name]}"), name.replace("-", "_"))
+    module, sentence = _COMMANDS[name]
+    found: click.Command = getattr(import_module(f"busway.cli.{module}"), name.replace("-", "_"))
+    found.help = sentence
     return found
 
 
@@ -55,20 +67,27 @@ class _Group(click.Group):
     """Imports a command's module when it is asked for, and shows its epilog as it is written."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_MODULES)
+        return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in _MODULES:
+        if cmd_name in _COMMANDS:
             return _command(cmd_name)
         self.commands.update(commands())  # click looks there for what may be meant
         return None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """As click's, but each sentence whole."""
+        """As click's, but each sentence whole, and nothing is imported for it."""
         with formatter.section("Commands"):
-            formatter.write_dl(
-                [(name, command.get_short_help_str(limit=1000)) for name, command in commands().items()]
-            )
+            formatter.write_dl([(name, sentence) for name, (_, sentence) in _COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """As click's, and nothing is imported for it."""
+        found = [
+            CompletionItem(name, help=sentence)
+            for name, (_, sentence) in _COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write(f"\n{self.epilog}\n")

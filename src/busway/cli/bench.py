@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from busway.cli import failures, output
+import busway
+from busway.adapters.asyncio import AsyncBus
+from busway.adapters.dialled import DialledLink
+from busway.cli import failures, output, session
 from busway.cli.options import Accept, Examples, Place, joins, json_option, listens, refuse_beside
-
-if TYPE_CHECKING:
-    from busway.adapters.asyncio import AsyncBus
-    from busway.adapters.dialled import DialledLink
 
 ECHO = "busway/bench/echo"
 SINK = "busway/bench/sink"
@@ -21,18 +21,8 @@ _WARM_UP = 3  # requests that do not count: the first ones open credit and alias
 _UNDER_WAY = 64  # sends between two questions whether they have arrived
 _FOUND_S = 3.0  # how long the far end's endpoints are waited for
 
-_EXAMPLES = """\
-Examples:
-  busway bench --serve tcp://127.0.0.1:7000       at one end: answers until it is interrupted
-  busway bench tcp://127.0.0.1:7000               at the other: measures for 2 seconds a size
-  busway bench ws://lab:8765 --size 16 --size 65536 --seconds 5 --json
 
-Opens a link of its own to URL and measures that link: round trips one after the other (median and 99 %), and
-messages one way, confirmed by the far end at the end of each 64. Sizes are bytes of payload. Any other Busway
-program at the far end will do for round trips: the node answers them itself, which is shown as size 0."""
-
-
-@click.command(cls=Examples, epilog=_EXAMPLES)
+@click.command(cls=Examples)
 @click.argument("target", metavar="URL")
 @click.option("--serve", is_flag=True, help="Listen at URL and answer, until interrupted.")
 @listens
@@ -65,9 +55,16 @@ def bench(
     seconds: float,
     as_json: bool,
 ) -> int:
-    """Measure one link: round trips and messages a second."""
-    from busway.cli import session
+    """Examples:
+      busway bench --serve tcp://127.0.0.1:7000       at one end: answers until it is interrupted
+      busway bench tcp://127.0.0.1:7000               at the other: measures for 2 seconds a size
+      busway bench ws://lab:8765 --size 16 --size 65536 --seconds 5 --json
 
+    Opens a link of its own to URL and measures that link: round trips one after the other (median and 99 %),
+    and messages one way, confirmed by the far end at the end of each 64. Sizes are bytes of payload. Any
+    other Busway program at the far end will do for round trips: the node answers them itself, which is shown
+    as size 0.
+    """
     accept.check((target,) if serve else ())
     if serve:
         refuse_beside("--serve", "sizes", "seconds")
@@ -84,10 +81,6 @@ def bench(
 
 
 async def _serve(bus: AsyncBus, url: str, place: Place, accept: Accept, as_json: bool) -> int:
-    import asyncio
-
-    import busway
-
     bus.serve(ECHO, _echo, realm="global")
     sink = bus.register(SINK, kind="anycast", realm="global")
     try:
@@ -109,8 +102,6 @@ async def _echo(request: Any) -> Any:
 
 
 async def _join(bus: AsyncBus, url: str, place: Place) -> DialledLink:
-    import busway
-
     try:
         return await bus.connect(url, retry=None, **place.dialling(url))
     except (OSError, ValueError, busway.BusError) as error:
@@ -137,10 +128,6 @@ class Measurement:
         return found
 
     async def _serves(self) -> bool:
-        import asyncio
-
-        import busway
-
         try:
             async with asyncio.timeout(_FOUND_S):
                 await self._bus.request(ECHO, b"", node=self._peer)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from busway.adapters.asyncio import AsyncBus
 from busway.adapters.board_logs import LOG_NAME
 from busway.cli import failures, output
-
-if TYPE_CHECKING:
-    from busway.adapters.asyncio import AsyncBus
 
 
 async def follow(bus: AsyncBus, wanted: str, count: int | None, timeout: float | None, as_json: bool) -> int:
     """Print a line for each line, until `count` of them or `timeout` seconds; `wanted` is the beginning of a
     board's label or id. Returns the exit status.
     """
-    import asyncio
-
     printed = 0
     try:
         async with asyncio.timeout(timeout):

@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from busway.cli import failures, output, realms
+import busway
+from busway.adapters.asyncio import AsyncBus
+from busway.adapters.records import LinkInfo
+from busway.cli import failures, output, realms, session
 from busway.cli.failures import Failure
 from busway.cli.options import Accept, Examples, Place, joins, json_option, links_realm, listens, wait_option
-
-if TYPE_CHECKING:
-    from busway.adapters.asyncio import AsyncBus
-    from busway.protocol import Connection
-
-_EXAMPLES = """\
-Examples:
-  busway bridge tcp://192.168.1.20:7000 --token "$TOKEN"
-  busway bridge --listen tcp://0.0.0.0:7000 --token "$TOKEN"
-  busway bridge tcp://10.0.0.1:7000 tcp://10.0.0.2:7000 --every 60
-  busway bridge wss://lab.example --realm localnet       with the same at the other side
-
-Joins this user's programs on this machine to the nodes at the URLs, and these to each other. While one
-cannot be reached it is tried again after 0.5 to 30 seconds; a refusal at the start that another try would
-not mend, as of a wrong token, ends it with exit status 4; --wait bounds how long it tries before it was once
-joined. Ends with Ctrl-C, and then says what it
-forwarded. With --json one document a line: links that come and go, and counts."""
+from busway.protocol import Connection
 
 
-@click.command(cls=Examples, epilog=_EXAMPLES)
+@click.command(cls=Examples)
 @click.argument("targets", metavar="[URL]...", nargs=-1)
 @click.option("--listen", "listen_urls", multiple=True, metavar="URL", help="Let others connect here, too.")
 @listens
@@ -56,7 +44,18 @@ def bridge(
     wait: float | None,
     as_json: bool,
 ) -> int:
-    """Join the local bus to other nodes, and forward between them."""
+    """Examples:
+      busway bridge tcp://192.168.1.20:7000 --token "$TOKEN"
+      busway bridge --listen tcp://0.0.0.0:7000 --token "$TOKEN"
+      busway bridge tcp://10.0.0.1:7000 tcp://10.0.0.2:7000 --every 60
+      busway bridge wss://lab.example --realm localnet       with the same at the other side
+
+    Joins this user's programs on this machine to the nodes at the URLs, and these to each other. While one
+    cannot be reached it is tried again after 0.5 to 30 seconds; a refusal at the start that another try would
+    not mend, as of a wrong token, ends it with exit status 4; --wait bounds how long it tries before it was
+    once joined. Ends with Ctrl-C, and then says what it forwarded. With --json one document a line: links
+    that come and go, and counts.
+    """
     urls = targets + place.urls
     if not urls and not listen_urls:
         raise Failure(failures.USAGE, "give a URL to join, or --listen URL")
@@ -76,10 +75,6 @@ def run_bridge(
     """Join the local bus to `urls` and `accept` links at `listen_urls`, until interrupted; `every` seconds
     (None: never) say what was forwarded. `wait` seconds (None: for ever) the `urls` may take to be there.
     """
-    import asyncio
-
-    from busway.cli import session
-
     if accept is not None:
         accept.check(listen_urls)
 
@@ -142,8 +137,6 @@ class Bridge:
         """Join one node, and stay joined: the link heals by itself. What another try would not mend ends the
         bridge, unless the link has once been open.
         """
-        import busway
-
         try:
             await self.bus.connect(url, wait=self.wait, **self.place.dialling(url))
         except (OSError, ValueError, TypeError, busway.BusError) as error:
@@ -158,8 +151,6 @@ class Bridge:
 
     async def watch(self) -> None:
         """Tell of links that come and go."""
-        from busway.adapters.records import LinkInfo
-
         for link in self.bus.links():
             self._tell_link("link-up", link, "")
         async for change in self.bus.changes():
@@ -211,8 +202,6 @@ class Bridge:
 
     async def report(self, every: float) -> None:
         """Count now and then, and at the end."""
-        import asyncio
-
         try:
             while True:
                 await asyncio.sleep(every)
@@ -260,3 +249,46 @@ class Bridge:
             output.say_json({"what": what, "time": round(time.time(), 3)} | fields)
         else:
             output.say(f"{output.clock_text()}  {output.printable(text)}")
+
+
+@click.command(cls=Examples)
+@click.argument("target", metavar="URL")
+@wait_option
+@json_option("JSON lines.")
+@joins
+@links_realm
+def connect(place: Place, target: str, wait: float | None, as_json: bool) -> int:
+    """Examples:
+      busway connect 192.168.1.20:7000 --token "$TOKEN"
+      busway connect ws://lab.example/bus
+      busway connect wss://lab.example --cafile ca.pem
+      busway connect serial:///dev/ttyUSB0?baud=115200
+      busway connect 192.168.1.20:7000 --wait 30     gives up if nobody is there within 30 s
+
+    Until it is interrupted, this user's programs on this machine and the nodes behind URL are one bus, as far
+    as the link's realm lets pass: over ws:// and wss:// only what is registered with realm="global", unless
+    both sides have --realm localnet. The link heals: `busway links --watch` shows its state. With --json one
+    document a line.
+    """
+    return run_bridge(place, "connect", (target, *place.urls), (), None, None, as_json, wait)
+
+
+@click.command("listen-on", cls=Examples)
+@click.argument("target", metavar="URL")
+@listens
+@json_option("JSON lines.")
+@joins
+@links_realm
+def listen_on(place: Place, target: str, accept: Accept, as_json: bool) -> int:
+    """Examples:
+      busway listen-on tcp://127.0.0.1:0              prints the real URL first
+      busway listen-on tcp://0.0.0.0:7000 --token "$TOKEN"
+      busway listen-on ws://127.0.0.1:8765
+      busway listen-on wss://0.0.0.0:8765 --certificate chain.pem --key key.pem --token "$TOKEN"
+
+    Until it is interrupted, others who connect there are on one bus with this user's programs on this
+    machine, as far as the link's realm lets pass: over ws:// and wss:// only what is registered with
+    realm="global", unless both sides have --realm localnet. Beyond loopback it wants --token, or --open to
+    let in everybody. With --json one document a line.
+    """
+    return run_bridge(place, "listen-on", place.urls, (target,), accept, None, as_json)

@@ -10,22 +10,20 @@ from busway.cli import failures, output
 from busway.cli.options import Examples, json_option
 from busway.drivers.extras import missing
 
-_EXAMPLES = """\
-Examples:
-  busway certificate --out certificates
-  busway certificate --out certificates --name lab.example --name 192.168.1.20
 
-It writes ca.pem, for those who connect (cafile=, --cafile), and chain.pem and key.pem, for the one who
-listens (certificate= and key=, --certificate and --key). For tests: the authority's key is thrown away, so
-nothing else can be signed."""
-
-
-@click.command(cls=Examples, epilog=_EXAMPLES)
+@click.command(cls=Examples)
 @click.option("--out", required=True, metavar="DIR", help="Where to write the three files; made if need be.")
 @click.option("--name", "names", multiple=True, help="A host name or address (localhost, 127.0.0.1, ::1).")
 @json_option("One JSON document: the paths of the three files.")
 def certificate(out: str, names: tuple[str, ...], as_json: bool) -> int:
-    """Make a certificate for wss:// in tests, and the authority that signs it."""
+    """Examples:
+      busway certificate --out certificates
+      busway certificate --out certificates --name lab.example --name 192.168.1.20
+
+    It writes ca.pem, for those who connect (cafile=, --cafile), and chain.pem and key.pem, for the one who
+    listens (certificate= and key=, --certificate and --key). For tests: the authority's key is thrown away,
+    so nothing else can be signed.
+    """
     try:
         import trustme
     except ModuleNotFoundError:

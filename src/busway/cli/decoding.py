@@ -10,28 +10,28 @@ import click
 from busway.cli import failures, output
 from busway.cli.failures import Failure
 from busway.cli.options import Examples, json_option
-
-_EXAMPLES = """\
-Examples:
-  busway decode 07 90 01 00 01 68 69 21
-  busway decode --file capture.bin --json
-  xxd capture.bin | busway decode
-  busway decode --packets --file serial.bin
-
-The bytes are one direction of one link, from its beginning or from the beginning of any frame; an alias that
-was bound earlier is shown as a number. A file or standard input that is text is read as hexadecimal (digits,
-or what xxd prints), anything else as the bytes themselves; --binary takes text as bytes, too.
-Exit status 1 if something is malformed or cut off."""
+from busway.decode import explain, parse_hex, render_text, to_json
+from busway.decode_packets import explain_packets
 
 
-@click.command(cls=Examples, epilog=_EXAMPLES)
+@click.command(cls=Examples)
 @click.argument("words", metavar="[HEX]...", nargs=-1)
 @click.option("--file", type=click.File("rb"), metavar="PATH", help="Read the bytes from this file.")
 @click.option("--binary", is_flag=True, help="The file or standard input is bytes, whatever it looks like.")
 @click.option("--packets", is_flag=True, help="The bytes are of a serial line: explain its packets.")
 @json_option("One JSON document: a list of frames.")
 def decode(words: tuple[str, ...], file: BinaryIO | None, binary: bool, packets: bool, as_json: bool) -> int:
-    """Explain bytes of a link, field by field."""
+    """Examples:
+      busway decode 07 90 01 00 01 68 69 21
+      busway decode --file capture.bin --json
+      xxd capture.bin | busway decode
+      busway decode --packets --file serial.bin
+
+    The bytes are one direction of one link, from its beginning or from the beginning of any frame; an alias
+    that was bound earlier is shown as a number. A file or standard input that is text is read as hexadecimal
+    (digits, or what xxd prints), anything else as the bytes themselves; --binary takes text as bytes, too.
+    Exit status 1 if something is malformed or cut off.
+    """
     if words and file is not None:
         raise click.UsageError("HEX and --file exclude each other")
     if words and words != ("-",):
@@ -54,8 +54,6 @@ def _is_text(data: bytes) -> bool:
 
 
 def _from_text(text: str) -> bytes:
-    from busway.decode import parse_hex
-
     try:
         return parse_hex(text)
     except ValueError as error:
@@ -63,9 +61,6 @@ def _from_text(text: str) -> bytes:
 
 
 def _explain(data: bytes, packets: bool, as_json: bool) -> int:
-    from busway.decode import explain, render_text, to_json
-    from busway.decode_packets import explain_packets
-
     frames = explain_packets(data) if packets else explain(data)
     if as_json:
         output.say_json(to_json(frames))

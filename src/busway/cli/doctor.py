@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import click
 
+import busway
 from busway import about
-from busway.cli import completing, failures, output
+from busway.adapters.asyncio import AsyncBus
+from busway.cli import completing, failures, output, session
 from busway.cli.machine import check_directory
 from busway.cli.options import Examples, Place, joins, json_option, timeout_option
 from busway.cli.realms import is_narrower
-
-if TYPE_CHECKING:
-    from busway.adapters.asyncio import AsyncBus
-    from busway.cli.survey import Found
+from busway.cli.survey import BEYOND, OK, OTHER_VERSION, REFUSED, SILENT, Found, survey
+from busway.protocol import codes
 
 _OF_LATE_MS = 600_000  # who was refused longer ago may have been mended since
-
-_EXAMPLES = """\
-Examples:
-  busway doctor                                    this machine and this bus
-  busway doctor tcp://192.168.1.20:7000            can that node be joined, and why not
-  busway doctor pump gateway                       why these two do not see each other
-  busway doctor --bus plant --json
-
-Checked are the socket directories and their permissions, sockets that nobody answers, programs on this
-machine that are on buses of other names, in other directories or other users', handshakes (bus name,
-version, token), ways, and what each program sees of the others. Each finding (!!), and each remark (!)
-on what may be meant so, says what to do. Exit status 0 without findings, 1 with, 4 if the bus cannot be
-joined."""
 
 # What a refusal means to whoever has to mend it, by the number in CLOSE.
 _ADVICE = {
@@ -68,15 +55,24 @@ class Report:
         self.findings.append((text, advice))
 
 
-@click.command(cls=Examples, epilog=_EXAMPLES)
+@click.command(cls=Examples)
 @click.argument("targets", metavar="[URL|NODE]...", nargs=-1, shell_complete=completing.nodes)
 @timeout_option(2.0, "How long to wait for each answer, in seconds.")
 @json_option("One JSON document: what is well, and the findings.")
 @joins
 def doctor(place: Place, targets: tuple[str, ...], timeout: float, as_json: bool) -> int:
-    """Find out why nodes do not see each other."""
-    from busway.cli import session
+    """Examples:
+      busway doctor                                    this machine and this bus
+      busway doctor tcp://192.168.1.20:7000            can that node be joined, and why not
+      busway doctor pump gateway                       why these two do not see each other
+      busway doctor --bus plant --json
 
+    Checked are the socket directories and their permissions, sockets that nobody answers, programs on this
+    machine that are on buses of other names, in other directories or other users', handshakes (bus name,
+    version, token), ways, and what each program sees of the others. Each finding (!!), and each remark (!)
+    on what may be meant so, says what to do. Exit status 0 without findings, 1 with, 4 if the bus cannot be
+    joined.
+    """
     report = Report()
     report.well(about.line())
     urls = [target for target in targets if _is_address(target)]
@@ -124,10 +120,6 @@ def _conclude(report: Report, as_json: bool, bad: int) -> int:
 
 async def check_url(report: Report, bus: AsyncBus, url: str, place: Place, timeout: float) -> None:
     """Whether the node at a URL can be joined from here, and what it then shows."""
-    import asyncio
-
-    import busway
-
     try:
         async with asyncio.timeout(timeout + 5):  # the handshake itself takes 5 s at the most
             link = await bus.connect(url, **place.dialling(url))
@@ -153,9 +145,6 @@ async def check_url(report: Report, bus: AsyncBus, url: str, place: Place, timeo
 async def _check_report(
     report: Report, bus: AsyncBus, node: bytes, name: str, realm: str, timeout: float
 ) -> None:
-    import busway
-    from busway.protocol import codes
-
     try:
         await bus.request(codes.INTROSPECTION, None, node=node, timeout=timeout)
         report.well(f"{name} tells its state")
@@ -170,8 +159,6 @@ async def _check_report(
 
 def _check_joined(report: Report, bus: AsyncBus, node: bytes, url: str) -> None:
     """Whether the programs here have a way to the node, too: this command's own link ends with it."""
-    from busway.cli import session
-
     here = [each for each in session.others(bus) if each.id != node]
     if not here:
         return
@@ -186,8 +173,6 @@ def _check_joined(report: Report, bus: AsyncBus, node: bytes, url: str) -> None:
 
 def _rows(bus: AsyncBus) -> list[tuple[str, str]]:
     """Name and realm of what the programs here have."""
-    from busway.cli import session
-
     return [(found.name or found.id.hex()[:8], found.realm) for found in session.overview(bus).endpoints]
 
 
@@ -208,8 +193,6 @@ def _check_realm(report: Report, what: str, realm: str, known: list[tuple[str, s
 
 def _check_beyond(report: Report, what: str, realm: str, found: Found) -> None:
     """Whether anything is seen of the nodes to which the way is as wide as that."""
-    from busway.protocol import codes
-
     beyond = {row["node"] for row in found.table("nodes") if is_narrower("localnet", row["realm"])}
     seen = [row for row in found.table("seen") if row["endpoint"] not in (codes.INTROSPECTION, codes.LOOKUP)]
     if not any(row["node"] in beyond for row in seen):
@@ -224,9 +207,6 @@ def _check_beyond(report: Report, what: str, realm: str, found: Found) -> None:
 
 async def check_nodes(report: Report, bus: AsyncBus, names: list[str], timeout: float) -> None:
     """Looks at what the programs see of each other; of two named ones, why they do not."""
-    from busway.cli import session
-    from busway.cli.survey import BEYOND, OK, OTHER_VERSION, REFUSED, SILENT, survey
-
     found = await survey(bus, timeout)
     for each in found:
         if each.answer == SILENT:

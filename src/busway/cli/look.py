@@ -2,87 +2,69 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from busway.cli import failures, output
+from busway.adapters.asyncio import AsyncBus
+from busway.cli import failures, output, session
 from busway.cli.options import Examples, Place, joins, json_option, node_option, timeout_option
-
-if TYPE_CHECKING:
-    from busway.adapters.asyncio import AsyncBus
-    from busway.cli.survey import Found
+from busway.cli.survey import OTHER_VERSION, PUBLISHER, SILENT, Found, colour_of, survey
+from busway.cli.tree import show_tree
 
 Show = Callable[["AsyncBus", "list[Found]", bool, bool], None]  # the last two: everything wanted, as JSON
 
 _ONLY = "Only this node: a label, or the beginning of an id or label."
 _PATIENCE = "How long to wait for the nodes' answers, in seconds; those without are listed as such."
 
-_NODES_EXAMPLES = """\
-Examples:
-  busway nodes
-  busway nodes --bus plant --json | jq -r '.[].label'
-  busway nodes -n readings
-  busway nodes --tree
 
-Listed are the running programs, this command not among them. ANSWER is "ok"; "no answer" (stopped, or
-too busy); "other version" (of the protocol: update the older one); "beyond introspection's realm" (a link
-on the way leaves this machine, and state is told to programs on it only); "leaf, answers no
-introspection" (a board); "refused" (another program that tells none); "not reached" (another node sees
-it, this command does not: short-lived programs, or nodes connected elsewhere).
-MISSED counts messages of the node that never came to a program which listens (the most at any one): lost
-on the way, or for want of room never sent, as a board's when `publish` returns False.
-Exit status 3 if a node gave no answer or has another version, 1 if --node matches none."""
-
-_ENDPOINTS_EXAMPLES = """\
-Examples:
-  busway endpoints
-  busway endpoints -n readings --json
-
-Counted since each node started: TAKEN by the program, DROPPED by the queue's policy.
-Exit status 3 if a node gave no answer, 1 if --node matches none."""
-
-_LINKS_EXAMPLES = """\
-Examples:
-  busway links
-  busway links --all --json
-  busway links -n readings
-  busway links --watch
-
-A link is listed once, as the node sees it that opened it; with --all or --node once for each end.
-One that a program dials again and again is listed as connecting or reconnecting, with the next attempt
-and the last error. With --watch the links are listed once, then each that comes, goes or changes its
-state, until interrupted (with --json one document a line).
-This command's own links are left out. Exit status 3 if a node gave no answer, 1 if --node matches none."""
-
-
-@click.command(cls=Examples, epilog=_NODES_EXAMPLES)
+@click.command(cls=Examples)
 @click.option("--tree", is_flag=True, help="As a tree: who is reached through whom, from one node.")
 @node_option(_ONLY + " With --tree: where it begins.")
 @timeout_option(2.0, _PATIENCE)
 @json_option("One JSON document: a list of nodes.")
 @joins
 def nodes(place: Place, tree: bool, node: str, timeout: float, as_json: bool) -> int:
-    """List the programs on the bus."""
-    if tree:
-        from busway.cli.tree import show_tree
+    """Examples:
+      busway nodes
+      busway nodes --bus plant --json | jq -r '.[].label'
+      busway nodes -n readings
+      busway nodes --tree
 
+    Listed are the running programs, this command not among them. ANSWER is "ok"; "no answer" (stopped, or
+    too busy); "other version" (of the protocol: update the older one); "beyond introspection's realm" (a link
+    on the way leaves this machine, and state is told to programs on it only); "leaf, answers no
+    introspection" (a board); "refused" (another program that tells none); "not reached" (another node sees
+    it, this command does not: short-lived programs, or nodes connected elsewhere).
+    MISSED counts messages of the node that never came to a program which listens (the most at any one): lost
+    on the way, or for want of room never sent, as a board's when `publish` returns False.
+    Exit status 3 if a node gave no answer or has another version, 1 if --node matches none.
+    """
+    if tree:
         return show_tree(place, node, timeout, as_json)
     return look(place, "nodes", node, timeout, as_json, _show_nodes)
 
 
-@click.command(cls=Examples, epilog=_ENDPOINTS_EXAMPLES)
+@click.command(cls=Examples)
 @node_option(_ONLY)
 @timeout_option(2.0, _PATIENCE)
 @json_option("One JSON document: a list of endpoints.")
 @joins
 def endpoints(place: Place, node: str, timeout: float, as_json: bool) -> int:
-    """List the endpoints, and who holds them."""
+    """Examples:
+      busway endpoints
+      busway endpoints -n readings --json
+
+    Counted since each node started: TAKEN by the program, DROPPED by the queue's policy.
+    Exit status 3 if a node gave no answer, 1 if --node matches none.
+    """
     return look(place, "endpoints", node, timeout, as_json, _show_endpoints)
 
 
-@click.command(cls=Examples, epilog=_LINKS_EXAMPLES)
+@click.command(cls=Examples)
 @click.option("-a", "--all", "both", is_flag=True, help="Both ends of every link.")
 @click.option("-w", "--watch", is_flag=True, help="Go on, and tell what changes.")
 @node_option(_ONLY)
@@ -90,10 +72,19 @@ def endpoints(place: Place, node: str, timeout: float, as_json: bool) -> int:
 @json_option("One JSON document: a list of links.")
 @joins
 def links(place: Place, both: bool, watch: bool, node: str, timeout: float, as_json: bool) -> int:
-    """List the links between the programs."""
-    if watch:
-        from busway.cli.watching import watch_links
+    """Examples:
+      busway links
+      busway links --all --json
+      busway links -n readings
+      busway links --watch
 
+    A link is listed once, as the node sees it that opened it; with --all or --node once for each end.
+    One that a program dials again and again is listed as connecting or reconnecting, with the next attempt
+    and the last error. With --watch the links are listed once, then each that comes, goes or changes its
+    state, until interrupted (with --json one document a line).
+    This command's own links are left out. Exit status 3 if a node gave no answer, 1 if --node matches none.
+    """
+    if watch:
         return watch_links(place, node, timeout, both, as_json)
 
     def show(bus: AsyncBus, found: list[Found], chosen: bool, as_json: bool) -> None:
@@ -103,9 +94,6 @@ def links(place: Place, both: bool, watch: bool, node: str, timeout: float, as_j
 
 
 def look(place: Place, command: str, wanted: str, timeout: float, as_json: bool, show: Show) -> int:
-    from busway.cli import session
-    from busway.cli.survey import OTHER_VERSION, SILENT, survey
-
     async def job(bus: AsyncBus) -> int:
         found = await survey(bus, timeout)
         if wanted:
@@ -129,8 +117,6 @@ def look(place: Place, command: str, wanted: str, timeout: float, as_json: bool,
 
 
 def _show_nodes(bus: AsyncBus, found: list[Found], _chosen: bool, as_json: bool) -> None:
-    from busway.cli.survey import colour_of
-
     if as_json:
         output.say_json([_node_document(bus, each) for each in found])
         return
@@ -214,14 +200,10 @@ def _endpoint_documents(bus: AsyncBus, everyone: list[Found], found: Found) -> l
 
 def _published(found: Found) -> list[dict[str, Any]]:
     """The rows of what a node publishes."""
-    from busway.cli.survey import PUBLISHER
-
     return [row | {"kind": PUBLISHER, "realm": "-"} for row in found.table("published")]
 
 
 def _known_endpoints(bus: AsyncBus, everyone: list[Found], found: Found) -> list[dict[str, Any]]:
-    from busway.cli import session
-
     rows = {
         row["endpoint"]: row for each in everyone for row in each.table("seen") if row["node"] == found.id
     }
@@ -323,3 +305,50 @@ def _link_row(link: dict[str, Any]) -> tuple[object, ...]:
         output.size_text(link["bytes_in"]),
         output.size_text(link["queued_bytes"]),
     )
+
+
+_EVERY_S = 0.5  # between two looks; a state that lasts less may not be seen
+_GONE = "gone"
+
+
+def watch_links(place: Place, wanted: str, timeout: float, both: bool, as_json: bool) -> int:
+    """List the links, then each that changes. Joins as a full node, so as to see who comes."""
+
+    async def job(bus: AsyncBus) -> int:
+        before: dict[tuple[str, ...], dict[str, Any]] = {}
+        while True:
+            found = await survey(bus, timeout)
+            if wanted:
+                names = session.matching(wanted, [each.info for each in found])
+                found = [each for each in found if each.info in names]
+            now = {_key(link): link for link in link_documents(bus, found, both or bool(wanted))}
+            for key, link in now.items():
+                if key not in before or _looks(before[key]) != _looks(link):
+                    _tell(link, as_json)
+            for key, link in before.items():
+                if key not in now:
+                    _tell(link | {"state": _GONE}, as_json)
+            before = now
+            await asyncio.sleep(_EVERY_S)
+
+    return session.run(place, "links", job, leaf=False, endless=True)
+
+
+def _key(link: dict[str, Any]) -> tuple[str, ...]:
+    """The part of a link that stays while it is lost and comes back."""
+    return (link["node"], link["address"], link["peer"] if not link["address"] else "", str(link["dialled"]))
+
+
+def _looks(link: dict[str, Any]) -> tuple[object, ...]:
+    return (link["state"], link["peer"], link.get("attempt"), link.get("error"))
+
+
+def _tell(link: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        output.say_json({"time": round(time.time(), 3)} | link)
+        return
+    ends = f"{link['label'] or '?'} {link['node'][:8]}  {link['peer_label'] or '?'} {link['peer'][:8]}"
+    rtt = f"  rtt {output.duration_text(link['rtt_ms'])}" if link["rtt_ms"] >= 0 else ""
+    note = link_note(link) if link["state"] != _GONE else ""
+    line = f"{output.clock_text()}  {link['state']:12}  {ends}  {link['address']}{rtt}  {note}"
+    output.say(output.printable(line.rstrip()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import time
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from busway.cli import failures, output
+from busway.adapters.asyncio import AsyncBus
+from busway.cli import failures, output, session
+from busway.cli.boardlog import follow
 from busway.cli.options import (
     Examples,
     Place,
@@ -21,40 +24,20 @@ from busway.cli.options import (
     refuse_beside,
     timeout_option,
 )
+from busway.cli.rates import Rates, View
+from busway.cli.session import matching
+from busway.cli.survey import survey
 from busway.drivers.extras import missing
 
 if TYPE_CHECKING:
-    from busway.adapters.asyncio import AsyncBus
     from busway.cli.monitor_screen import MonitorApp
-    from busway.cli.rates import View
 
     Watch = Callable[[Callable[[View], None]], Coroutine[Any, Any, None]]
 
 _BUSIEST = 3  # endpoints that a plain line names
 
-_EXAMPLES = """\
-Examples:
-  busway monitor
-  busway monitor -i 5 >> bus.log
-  busway monitor --json -c 2 -i 1 | tail -n 1 | jq .messages_per_s
-  busway monitor --log -n lab-pump          what that board prints, its boot messages included
 
-Every node is asked each interval. Messages count where they are taken: one that is published to three
-subscribers counts three times, and as SENT once, also if nobody subscribes. The first interval has no
-rates yet.
-
-On a terminal two tables, the busiest first (needs textual, the extra "monitor"):
-  q, Ctrl-C  quit                  s  sort by the next column; or click on its title
-  /          only names with this  r  the other way round
-  Escape     show all again        Tab  the other table; arrows, Page Up and Down scroll
-  Space      pause
-ANSWER is ok, or why a node tells no state, as `busway nodes` has it in full: beyond (introspection's realm),
-leaf (a board, say), not reached, no answer, version (another one).
-Elsewhere a line for each interval; Ctrl-C ends it. With --log and --timeout exit status 3 means that the
-time passed before -c lines (without -c: before any) had come."""
-
-
-@click.command(cls=Examples, epilog=_EXAMPLES)
+@click.command(cls=Examples)
 @click.option(
     "-i",
     "--interval",
@@ -85,9 +68,26 @@ def monitor(
     timeout: float | None,
     as_json: bool,
 ) -> int:
-    """Show nodes, endpoints and message rates, live."""
-    from busway.cli import session
+    """Examples:
+      busway monitor
+      busway monitor -i 5 >> bus.log
+      busway monitor --json -c 2 -i 1 | tail -n 1 | jq .messages_per_s
+      busway monitor --log -n lab-pump          what that board prints, its boot messages included
 
+    Every node is asked each interval. Messages count where they are taken: one that is published to three
+    subscribers counts three times, and as SENT once, also if nobody subscribes. The first interval has no
+    rates yet.
+
+    On a terminal two tables, the busiest first (needs textual, the extra "monitor"):
+      q, Ctrl-C  quit                  s  sort by the next column; or click on its title
+      /          only names with this  r  the other way round
+      Escape     show all again        Tab  the other table; arrows, Page Up and Down scroll
+      Space      pause
+    ANSWER is ok, or why a node tells no state, as `busway nodes` has it in full: beyond (introspection's
+    realm), leaf (a board, say), not reached, no answer, version (another one).
+    Elsewhere a line for each interval; Ctrl-C ends it. With --log and --timeout exit status 3 means that the
+    time passed before -c lines (without -c: before any) had come.
+    """
     if logs:
         refuse_beside("--log", "interval")
     patience = min(interval, 2.0) if timeout is None else timeout
@@ -95,8 +95,6 @@ def monitor(
 
     async def job(bus: AsyncBus) -> int:
         if logs:
-            from busway.cli.boardlog import follow
-
             return await follow(bus, node, count, timeout, as_json)
 
         def watch(show: Callable[[View], None]) -> Coroutine[Any, Any, None]:
@@ -120,12 +118,6 @@ async def _watch(
     patience: float,
     show: Callable[[View], None],
 ) -> None:
-    import asyncio
-
-    from busway.cli.rates import Rates
-    from busway.cli.session import matching
-    from busway.cli.survey import survey
-
     loop = asyncio.get_running_loop()
     rates = Rates()
     due = loop.time()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
@@ -73,11 +74,13 @@ class Settings:
 
 
 class Examples(click.Command):
-    """A command whose epilog is shown as it is written."""
+    """A command whose docstring is shown under its options, as it is written."""
+
+    def __init__(self, name: str | None, help: str, **options: Any) -> None:
+        super().__init__(name, epilog=inspect.cleandoc(help), **options)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        if self.epilog:
-            formatter.write("\n" + self.epilog.rstrip() + "\n")
+        formatter.write(f"\n{self.epilog}\n")
 
 
 def _check_bus(_context: click.Context, _parameter: click.Parameter, value: str) -> str:

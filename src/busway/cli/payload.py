@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import os
 import re
@@ -66,6 +67,7 @@ def payload_options(function: Callable[..., Any]) -> Callable[..., Any]:
         fields = read_payload("{}" if text is None and file is None else text, form or AUTO, file)
         return function(*args, payload=typed(fields, type_name), **options)
 
+    command.__doc__ = (inspect.getdoc(function) or "").replace("{payload}", HELP)
     return command
 
 

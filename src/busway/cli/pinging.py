@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
-from typing import TYPE_CHECKING
 
 import click
 
-from busway.cli import completing, failures, output
+from busway.adapters.asyncio import AsyncBus
+from busway.adapters.records import NodeInfo
+from busway.cli import completing, failures, output, session
 from busway.cli.failures import Failure
 from busway.cli.options import Examples, Place, joins, json_option, timeout_option
-
-if TYPE_CHECKING:
-    from busway.adapters.asyncio import AsyncBus
-    from busway.adapters.records import NodeInfo
-
-_EXAMPLES = """\
-Examples:
-  busway ping readings                 a node by its label, or the beginning of it
-  busway ping 3f2a                     or by the beginning of its id
-  busway ping lab/pump -c 10 -i 0.1    the nodes that hold an endpoint, in turn
-  busway ping readings -c 5 --json | tail -n 1
-
-What is measured is a request to the node's introspection endpoint, so it answers whatever the program does
-unless it is stopped or busy. Exit status 0 if a reply came, 3 if none, 1 if there is no such node."""
-
+from busway.cli.survey import OTHER_VERSION, SILENT, survey
+from busway.errors import BusError, Undeliverable
+from busway.protocol import codes
 
 _LOOK_S = 0.2  # for the question who else is there
 
@@ -55,7 +45,7 @@ class Tally:
         return failures.OK if self.times else failures.UNKNOWN
 
 
-@click.command(cls=Examples, epilog=_EXAMPLES)
+@click.command(cls=Examples)
 @click.argument("target", metavar="NODE|ENDPOINT", shell_complete=completing.either)
 @click.option(
     "-c", "--count", type=click.IntRange(min=1), metavar="N", help="Stop after N requests.  [default: never]"
@@ -73,9 +63,15 @@ class Tally:
 @json_option("One JSON document a line for each request, and one with the statistics.")
 @joins
 def ping(place: Place, target: str, count: int | None, interval: float, timeout: float, as_json: bool) -> int:
-    """Measure round trips to a node, as ping(8) does."""
-    from busway.cli import session
+    """Examples:
+      busway ping readings                 a node by its label, or the beginning of it
+      busway ping 3f2a                     or by the beginning of its id
+      busway ping lab/pump -c 10 -i 0.1    the nodes that hold an endpoint, in turn
+      busway ping readings -c 5 --json | tail -n 1
 
+    What is measured is a request to the node's introspection endpoint, so it answers whatever the program
+    does unless it is stopped or busy. Exit status 0 if a reply came, 3 if none, 1 if there is no such node.
+    """
     tally = Tally()
 
     async def job(bus: AsyncBus) -> int:
@@ -96,9 +92,6 @@ def ping(place: Place, target: str, count: int | None, interval: float, timeout:
 
 async def _targets(bus: AsyncBus, target: str) -> list[NodeInfo]:
     """The nodes to ask. A stopped program is told apart from one that is not there."""
-    from busway.cli import session
-    from busway.cli.survey import OTHER_VERSION, SILENT, survey
-
     there = session.others(bus)
     try:
         held = session.holders(bus, target)
@@ -130,8 +123,6 @@ async def _ping(
     timeout: float,
     as_json: bool,
 ) -> None:
-    import asyncio
-
     loop = asyncio.get_running_loop()
     due = loop.time()
     while count is None or tally.asked < count:
@@ -151,9 +142,6 @@ async def _ping(
 
 async def _round_trip(bus: AsyncBus, node: NodeInfo, timeout: float) -> float | None:
     """Milliseconds; None without an answer. That the node keeps its state to itself is an answer, too."""
-    from busway.errors import BusError, Undeliverable
-    from busway.protocol import codes
-
     began = time.perf_counter()
     try:
         await bus.request(codes.INTROSPECTION, None, node=node.id, timeout=timeout)

@@ -13,21 +13,19 @@ from busway.cli.options import Examples, json_option
 if TYPE_CHECKING:
     from busway.drivers.serial_ports import Port
 
-_EXAMPLES = """\
-Examples:
-  busway ports
-  busway bridge serial:///dev/ttyUSB0?baud=115200     one of them
-  busway bridge 'serial://?vid=2e8a&pid=0005'         by USB id, under whatever name it comes
-  busway bridge 'serial://?serial=E6614C311B'         by the board's serial number
-  busway ports --json | jq -r '.[] | select(.state == "free") | .device'
 
-No port is opened, for that would reset many boards."""
-
-
-@click.command(cls=Examples, epilog=_EXAMPLES)
+@click.command(cls=Examples)
 @json_option("One JSON document: a list of ports.")
 def ports(as_json: bool) -> int:
-    """List the serial ports of this machine that boards may be at."""
+    """Examples:
+      busway ports
+      busway bridge serial:///dev/ttyUSB0?baud=115200     one of them
+      busway bridge 'serial://?vid=2e8a&pid=0005'         by USB id, under whatever name it comes
+      busway bridge 'serial://?serial=E6614C311B'         by the board's serial number
+      busway ports --json | jq -r '.[] | select(.state == "free") | .device'
+
+    No port is opened, for that would reset many boards.
+    """
     from busway.drivers import serial_ports
 
     try:

@@ -9,22 +9,20 @@ from busway.cli.failures import Failure
 from busway.cli.options import Examples, json_option, timeout_option
 from busway.drivers.extras import missing
 
-_EXAMPLES = """\
-Examples:
-  busway scan
-  busway bridge ble://Pump                   one of them
-  busway scan --timeout 20                   for those that speak up seldom
-  busway scan --json | jq -r '.[].address'
 
-It listens for as long as --timeout says, for Bluetooth has no list of what is there. A board that is
-connected to something is silent. Exit status 1 if none was heard."""
-
-
-@click.command(cls=Examples, epilog=_EXAMPLES)
+@click.command(cls=Examples)
 @timeout_option(5.0, "How long to listen, in seconds.")
 @json_option("One JSON document: a list of boards, the strongest signal first.")
 def scan(timeout: float, as_json: bool) -> int:
-    """List the boards in range that offer Busway over Bluetooth LE."""
+    """Examples:
+      busway scan
+      busway bridge ble://Pump                   one of them
+      busway scan --timeout 20                   for those that speak up seldom
+      busway scan --json | jq -r '.[].address'
+
+    It listens for as long as --timeout says, for Bluetooth has no list of what is there. A board that is
+    connected to something is silent. Exit status 1 if none was heard.
+    """
     try:
         from busway.drivers import ble
     except ModuleNotFoundError:

@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from busway.cli import failures, output
+from busway.adapters.asyncio import AsyncBus
+from busway.cli import failures, output, session
 from busway.cli.failures import Failure
 from busway.cli.options import Examples, Place, check_endpoint, joins, json_option, timeout_option
+from busway.cli.payload import JSON, interpret
+from busway.cli.process import run_command
 from busway.cli.talk import KINDS, REALMS
-
-if TYPE_CHECKING:
-    from busway.adapters.asyncio import AsyncBus
-    from busway.protocol import Request
+from busway.errors import EndpointTaken, RemoteError
+from busway.protocol import Request
 
 CODE_BASE = 256  # plus the command's exit status: the code of the remote error
 _STATUS_TIMEOUT = 124  # as timeout(1) has it
 _STATUS_CANNOT_RUN = 126
 _STATUS_SIGNAL = 128
-
-_EXAMPLES = """\
-Examples:
-  busway serve lab/upper -- tr a-z A-Z
-  busway serve lab/disk -- df -h /
-  busway serve lab/sum -j -- jq 'add'
-  busway serve lab/pump --kind unicast --limit 1 --timeout 5 -- ./pump.sh
-
-For each request the command is started once. On its standard input it reads the payload: bytes as they are,
-text as UTF-8, any other value as JSON. What it writes to standard output is the reply, as bytes; with -j the
-payload always comes as JSON, and the reply is the value that the output is in JSON. Its environment has
-BUSWAY_BUS, BUSWAY_ENDPOINT, BUSWAY_SOURCE (the asking node's id) and BUSWAY_SOURCE_LABEL.
-
-An exit status that is not 0 is a remote error with code 256 + status and the last line of its standard error
-as message; 124 for a command that --timeout ended. One line is printed for each request. Ctrl-C ends it."""
 
 
 class Task:
@@ -54,9 +41,6 @@ class Task:
 
     async def answer(self, request: Request) -> object:
         """Run the command for one request. Raises RemoteError with what it said."""
-        from busway.cli.process import run_command
-        from busway.errors import RemoteError
-
         try:
             done = await run_command(
                 self.words, self._input(request), self._environment(request), self.timeout
@@ -84,9 +68,6 @@ class Task:
     def _reply(self, data: bytes) -> object:
         if not self.as_json:
             return data
-        from busway.cli.payload import JSON, interpret
-        from busway.errors import RemoteError
-
         try:
             return interpret(data, JSON)
         except Failure:
@@ -102,7 +83,7 @@ class Task:
         }
 
 
-@click.command(cls=Examples, epilog=_EXAMPLES, context_settings={"ignore_unknown_options": False})
+@click.command(cls=Examples, context_settings={"ignore_unknown_options": False})
 @click.argument("name", metavar="NAME", callback=check_endpoint)
 @click.argument("words", metavar="-- COMMAND...", nargs=-1, required=True)
 @click.option("-j", "--json-payload", is_flag=True, help="Payload and reply are JSON for the command.")
@@ -136,10 +117,21 @@ def serve(
     timeout: float,
     as_json: bool,
 ) -> int:
-    """Answer requests with an external command."""
-    from busway.cli import session
-    from busway.errors import EndpointTaken
+    """Examples:
+      busway serve lab/upper -- tr a-z A-Z
+      busway serve lab/disk -- df -h /
+      busway serve lab/sum -j -- jq 'add'
+      busway serve lab/pump --kind unicast --limit 1 --timeout 5 -- ./pump.sh
 
+    For each request the command is started once. On its standard input it reads the payload: bytes as they
+    are, text as UTF-8, any other value as JSON. What it writes to standard output is the reply, as bytes;
+    with -j the payload always comes as JSON, and the reply is the value that the output is in JSON. Its
+    environment has BUSWAY_BUS, BUSWAY_ENDPOINT, BUSWAY_SOURCE (the asking node's id) and BUSWAY_SOURCE_LABEL.
+
+    An exit status that is not 0 is a remote error with code 256 + status and the last line of its standard
+    error as message; 124 for a command that --timeout ended. One line is printed for each request. Ctrl-C
+    ends it.
+    """
     if shutil.which(words[0]) is None:
         raise Failure(
             failures.USAGE, f"{words[0]!r} is no command that can be run: check the name and its x permission"
@@ -167,14 +159,10 @@ def serve(
 
 
 async def _for_ever() -> None:
-    import asyncio
-
     await asyncio.get_running_loop().create_future()
 
 
 async def _logged(task: Task, request: Request, quiet: bool, as_json: bool) -> object:
-    from busway.errors import RemoteError
-
     began = time.perf_counter()
     error: RemoteError | None = None
     reply: object = None
@@ -193,8 +181,6 @@ async def _logged(task: Task, request: Request, quiet: bool, as_json: bool) -> o
 
 
 def _tell(name: str, request: Request, error: object, spent_ms: float, as_json: bool) -> None:
-    from busway.errors import RemoteError
-
     source = request.source_label  # now: it may have become known meanwhile
     code = error.code if isinstance(error, RemoteError) else 0
     said = error.message if isinstance(error, RemoteError) else ""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from busway.cli import completing, failures, output
+from busway.adapters.asyncio import AsyncBus
+from busway.adapters.asyncio_ends import Receiver
+from busway.adapters.bus import host_of
+from busway.adapters.typed import Policy
+from busway.cli import completing, failures, output, session
 from busway.cli import payload as payloads
 from busway.cli.failures import Failure
+from busway.cli.labels import Labels
 from busway.cli.options import (
     Examples,
     Place,
@@ -23,12 +29,10 @@ from busway.cli.options import (
     timeout_option,
 )
 from busway.cli.payload import payload_options
-
-if TYPE_CHECKING:
-    from busway.adapters.asyncio import AsyncBus
-    from busway.adapters.asyncio_ends import Receiver
-    from busway.adapters.typed import Policy
-    from busway.protocol import Message
+from busway.cli.tapping import follow
+from busway.errors import EndpointTaken, Undeliverable
+from busway.names import endpoint_id
+from busway.protocol import Message, Request, codes
 
 KINDS = click.Choice(["unicast", "anycast", "broadcast"])
 POLICIES = click.Choice(["refuse", "drop_oldest", "drop_newest", "latest"])
@@ -38,25 +42,8 @@ NOT_ANSWERED = 256  # the error that `listen` answers requests with
 _HOLDER = "The holder to take, of several: a node's label, or the beginning of its id or label."
 _SECONDS = click.FloatRange(min=0, max=2_000_000)
 
-_LISTEN_EXAMPLES = """\
-Examples:
-  busway listen lab/temperature
-  busway listen lab/temperature lab/pressure --json | jq .payload
-  busway listen lab/log --kind unicast -c 1 --timeout 10
-  busway listen --all                          what all programs of this user say, and to whom
 
-With --all: time, endpoint, send, publish, request, reply and so on, from whom, to whom, size, payload. That
-is what programs of this user on this machine say, unless they were started with BUSWAY_TAP=0 or tap=False.
-They never wait for a listener: what it was too slow for is counted. Programs that join as leaves are not
-shown, but for commands.
-
-One line a message: time, endpoint, source, payload. Without --kind the endpoint has the kind that the others
-on the bus know it by, else broadcast. Of an anycast endpoint only a share of the messages comes here.
-Requests are shown and answered with an error. Ctrl-C ends it, with exit status 0 unless -c was given; 3 means
-that --timeout passed before -c messages (without -c: before any) had come."""
-
-
-@click.command(cls=Examples, epilog=_LISTEN_EXAMPLES)
+@click.command(cls=Examples)
 @click.argument(
     "names",
     metavar="[NAME]...",
@@ -93,17 +80,28 @@ def listen(
     timeout: float | None,
     as_json: bool,
 ) -> int:
-    """Print the messages that come to endpoints, one a line; with --all what all programs send and answer."""
-    from busway.cli import session
+    """Examples:
+      busway listen lab/temperature
+      busway listen lab/temperature lab/pressure --json | jq .payload
+      busway listen lab/log --kind unicast -c 1 --timeout 10
+      busway listen --all                          what all programs of this user say, and to whom
 
+    With --all: time, endpoint, send, publish, request, reply and so on, from whom, to whom, size, payload.
+    That is what programs of this user on this machine say, unless they were started with BUSWAY_TAP=0 or
+    tap=False. They never wait for a listener: what it was too slow for is counted. Programs that join as
+    leaves are not shown, but for commands.
+
+    One line a message: time, endpoint, source, payload. Without --kind the endpoint has the kind that the
+    others on the bus know it by, else broadcast. Of an anycast endpoint only a share of the messages comes
+    here. Requests are shown and answered with an error. Ctrl-C ends it, with exit status 0 unless -c was
+    given; 3 means that --timeout passed before -c messages (without -c: before any) had come.
+    """
     if everything == bool(names):
         raise click.UsageError("name the endpoints to listen to, or give --all")
     if everything:
         refuse_beside("--all", "kind", "realm", "policy")
 
     async def watch(bus: AsyncBus) -> int:
-        from busway.cli.tapping import follow
-
         if not quiet:
             output.note(f"listening to all programs of this user on bus {place.bus!r}")
         return await follow(bus, count, timeout, as_json)
@@ -119,9 +117,6 @@ def listen(
 
 
 def _register(bus: AsyncBus, name: str, kind: str | None, realm: str, policy: Policy | None) -> Receiver:
-    from busway.cli import session
-    from busway.errors import EndpointTaken
-
     chosen: Any = kind or session.kind_of(bus, name) or "broadcast"
     far: Any = realm
     try:
@@ -140,10 +135,6 @@ def _register(bus: AsyncBus, name: str, kind: str | None, realm: str, policy: Po
 async def _follow(
     bus: AsyncBus, receivers: dict[str, Receiver], count: int | None, timeout: float | None, as_json: bool
 ) -> int:
-    import asyncio
-
-    from busway.cli.labels import Labels
-
     came = 0
     labels = Labels(bus)
     try:
@@ -163,8 +154,6 @@ async def _follow(
 
 async def _merged(receivers: dict[str, Receiver]) -> AsyncGenerator[tuple[str, Message], None]:
     """The messages of all receivers as they come."""
-    import asyncio
-
     waiting = {asyncio.ensure_future(receiver.receive()): name for name, receiver in receivers.items()}
     try:
         while True:
@@ -200,9 +189,6 @@ def _show(bus: AsyncBus, name: str, message: Message, as_json: bool) -> None:
 
 def _decline(bus: AsyncBus, message: Message) -> bool:
     """Whether it was a request. Nobody would answer it: better an error now than a timeout later."""
-    from busway.adapters.bus import host_of
-    from busway.protocol import Request
-
     if not isinstance(message, Request) or message.confirm:
         return False
     text = "only `busway listen` is there, which does not answer; use `busway serve`"
@@ -231,22 +217,8 @@ def _document(name: str, message: Message, asked: bool) -> dict[str, object]:
 
 # Sending
 
-_SEND_EXAMPLES = f"""\
-Examples:
-  busway send lab/log '{{"celsius": 21.5}}'
-  busway send lab/log "pump started" --confirm
-  busway send lab/log 21.5 --ttl 60            waits for somebody to hold lab/log
-  tail -n 1 log | busway send lab/log -
-  busway send lab/log --hex 0a:ff
-  busway send lab/log '{{"celsius": 21.5}}' --type lab/reading
 
-{payloads.HELP}
-
-Says nothing when it worked. Exit status 0: accepted for transport, with --confirm: taken by the program
-there; 1: nobody has the endpoint, or it was not taken; 3: no verdict within --timeout."""
-
-
-@click.command(cls=Examples, epilog=_SEND_EXAMPLES)
+@click.command(cls=Examples)
 @click.argument("name", metavar="NAME", callback=check_endpoint, shell_complete=completing.endpoints)
 @payload_options
 @click.option("--confirm", is_flag=True, help="Wait until the receiving program has taken it.")
@@ -267,11 +239,19 @@ def send(
     timeout: float,
     as_json: bool,
 ) -> int:
-    """Send a message to whoever holds a unicast or anycast endpoint."""
-    import asyncio
+    """Examples:
+      busway send lab/log '{"celsius": 21.5}'
+      busway send lab/log "pump started" --confirm
+      busway send lab/log 21.5 --ttl 60            waits for somebody to hold lab/log
+      tail -n 1 log | busway send lab/log -
+      busway send lab/log --hex 0a:ff
+      busway send lab/log '{"celsius": 21.5}' --type lab/reading
 
-    from busway.cli import session
-    from busway.errors import Undeliverable
+    {payload}
+
+    Says nothing when it worked. Exit status 0: accepted for transport, with --confirm: taken by the program
+    there; 1: nobody has the endpoint, or it was not taken; 3: no verdict within --timeout.
+    """
 
     async def job(bus: AsyncBus) -> int:
         _check_sendable(bus, name)
@@ -298,30 +278,20 @@ def _value(bus: AsyncBus, payload: object) -> object:
     """The payload: with --type a message of that type, which the bus may know under a name of its own."""
     if not isinstance(payload, payloads.Typed):
         return payload
-    from busway.cli import session
-    from busway.names import endpoint_id
-
     return payload.instance(endpoint_id(session.target(bus, payload.name)))
 
 
 def _sent(name: str) -> dict[str, object]:
-    from busway.names import endpoint_id
-
     return {"endpoint": name, "endpoint_id": output.uuid_text(endpoint_id(name))}
 
 
 def _check_sendable(bus: AsyncBus, name: str) -> None:
-    from busway.cli import session
-
     if session.kind_of(bus, name) == "broadcast":
         raise Failure(failures.USAGE, f"{name} is a broadcast endpoint: use `busway publish`", "WRONG_KIND")
 
 
 def _run_asking(place: Place, command: str, name: str, job: Any, *, leaf: bool) -> int:
     """Run a job that is about one endpoint; that nobody has it is told with names that look like it."""
-    from busway.cli import session
-    from busway.errors import Undeliverable
-    from busway.protocol import codes
 
     async def asking(bus: AsyncBus) -> int:
         try:
@@ -344,28 +314,22 @@ def _run_asking(place: Place, command: str, name: str, job: Any, *, leaf: bool) 
     return session.run(place, command, asking, leaf=leaf)
 
 
-_PUBLISH_EXAMPLES = f"""\
-Examples:
-  busway publish lab/temperature 21.5
-  busway publish lab/temperature '{{"celsius": 21.5}}' --bus plant
-  busway publish lab/reading '{{"celsius": 21.5}}' --type lab/reading
-
-{payloads.HELP}
-
-Says nothing when it worked. That nobody subscribes is no error."""
-
-
-@click.command(cls=Examples, epilog=_PUBLISH_EXAMPLES)
+@click.command(cls=Examples)
 @click.argument("name", metavar="NAME", callback=check_endpoint, shell_complete=completing.endpoints)
 @payload_options
 @timeout_option(30.0, "How long to wait for room on the links, in seconds.")
 @json_option("The outcome as one JSON document.")
 @joins
 def publish(place: Place, name: str, payload: object, timeout: float, as_json: bool) -> int:
-    """Give every subscriber of a broadcast endpoint a copy."""
-    import asyncio
+    """Examples:
+      busway publish lab/temperature 21.5
+      busway publish lab/temperature '{"celsius": 21.5}' --bus plant
+      busway publish lab/reading '{"celsius": 21.5}' --type lab/reading
 
-    from busway.cli import session
+    {payload}
+
+    Says nothing when it worked. That nobody subscribes is no error.
+    """
 
     async def job(bus: AsyncBus) -> int:
         kind = session.kind_of(bus, name)
@@ -387,23 +351,8 @@ def publish(place: Place, name: str, payload: object, timeout: float, as_json: b
 
 # Asking
 
-_REQUEST_EXAMPLES = f"""\
-Examples:
-  busway request lab/pump '{{"rpm": 300}}'
-  busway request lab/pump '{{"rpm": 300}}' --timeout 2 --json
-  busway request lab/pump '{{"rpm": 300}}' --type lab/speed
-  busway request lab/camera > picture.jpg
-  busway request lab/scan --stream
 
-{payloads.HELP}
-
-The reply is printed: text and bytes as they are (on a terminal bytes that are no text as Python writes them),
-anything else as JSON. --json prints a document with the reply as "payload", bytes in hexadecimal; with
---stream one a line for each part. Exit status 1: nobody has the endpoint, or its handler failed; 3: no reply
-within --timeout."""
-
-
-@click.command(cls=Examples, epilog=_REQUEST_EXAMPLES)
+@click.command(cls=Examples)
 @click.argument("name", metavar="NAME", callback=check_endpoint, shell_complete=completing.endpoints)
 @payload_options
 @click.option(
@@ -426,8 +375,20 @@ def request(
     timeout: float,
     as_json: bool,
 ) -> int:
-    """Ask whoever serves an endpoint, and print the reply."""
-    from busway.cli import session
+    """Examples:
+      busway request lab/pump '{"rpm": 300}'
+      busway request lab/pump '{"rpm": 300}' --timeout 2 --json
+      busway request lab/pump '{"rpm": 300}' --type lab/speed
+      busway request lab/camera > picture.jpg
+      busway request lab/scan --stream
+
+    {payload}
+
+    The reply is printed: text and bytes as they are (on a terminal bytes that are no text as Python writes
+    them), anything else as JSON. --json prints a document with the reply as "payload", bytes in hexadecimal;
+    with --stream one a line for each part. Exit status 1: nobody has the endpoint, or its handler failed; 3:
+    no reply within --timeout.
+    """
 
     async def job(bus: AsyncBus) -> int:
         _check_sendable(bus, name)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from busway.adapters.asyncio import AsyncBus
 from busway.adapters.tap import PAYLOAD_MAX, TAP_NAME
 from busway.cli import failures, output
 from busway.errors import PayloadError
 from busway.payloads import decode
-from busway.protocol import codes
-
-if TYPE_CHECKING:
-    from busway.adapters.asyncio import AsyncBus
-    from busway.protocol import Message
+from busway.protocol import Message, codes
 
 _SHAPE = {
     "what": str,

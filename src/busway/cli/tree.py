@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from busway.cli import failures, output
+from busway.adapters.asyncio import AsyncBus
+from busway.cli import failures, output, session
 from busway.cli.failures import Failure
 from busway.cli.options import Place
-
-if TYPE_CHECKING:
-    from busway.adapters.asyncio import AsyncBus
-    from busway.cli.survey import Found
+from busway.cli.survey import Found, survey
 
 
 def show_tree(place: Place, wanted: str, timeout: float, as_json: bool) -> int:
     """The tree from the node that `wanted` names, else from the one that this command joined through."""
-    from busway.cli import session
-    from busway.cli.survey import survey
 
     async def job(bus: AsyncBus) -> int:
         found = {each.id: each for each in await survey(bus, timeout)}
@@ -34,8 +30,6 @@ def show_tree(place: Place, wanted: str, timeout: float, as_json: bool) -> int:
 
 
 def _root(bus: AsyncBus, found: dict[bytes, Found], wanted: str) -> bytes:
-    from busway.cli import session
-
     if wanted:
         return session.one_node(bus, wanted)
     uplink = bus.node.mesh.uplink

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from busway.cli import completing, failures, output
+from busway.adapters.asyncio import AsyncBus
+from busway.adapters.records import Hop
+from busway.cli import completing, failures, output, session
 from busway.cli.failures import Failure
+from busway.cli.look import look
 from busway.cli.options import (
     Examples,
     Place,
@@ -17,41 +20,25 @@ from busway.cli.options import (
     node_option,
     timeout_option,
 )
-
-if TYPE_CHECKING:
-    from busway.adapters.asyncio import AsyncBus
-    from busway.adapters.records import Hop
-    from busway.cli.survey import Found
-
-_ROUTES_EXAMPLES = """\
-Examples:
-  busway routes
-  busway routes -n gateway
-  busway routes --json | jq '.[] | select(.realm != "userspace")'
-
-For each program the ways it has to the others: VIA the neighbour it sends to, the widest REALM on the
-way, the sum of the links' COST, how many neighbours OFFER a way. Exit status 3 if a node gave no
-answer, 1 if --node matches none."""
-
-_TRACE_EXAMPLES = """\
-Examples:
-  busway trace lab/temperature
-  busway trace 8853538b                 a node, by the beginning of its id
-  busway trace lab/pump --json
-
-Each line is a node on the way, the link by which a message comes to it, and the time there and back
-from here. Exit status 1 if nobody has the endpoint, 3 if a node on the way gave no answer."""
+from busway.cli.survey import Found
+from busway.errors import RequestTimeout, Undeliverable
 
 
-@click.command(cls=Examples, epilog=_ROUTES_EXAMPLES)
+@click.command(cls=Examples)
 @node_option("Only the ways of this node: a label, or the beginning of an id or label.")
 @timeout_option(2.0, "How long to wait for the nodes' answers, in seconds.")
 @json_option("One JSON document: a list of ways.")
 @joins
 def routes(place: Place, node: str, timeout: float, as_json: bool) -> int:
-    """List the ways between the programs."""
-    from busway.cli.look import look
+    """Examples:
+      busway routes
+      busway routes -n gateway
+      busway routes --json | jq '.[] | select(.realm != "userspace")'
 
+    For each program the ways it has to the others: VIA the neighbour it sends to, the widest REALM on the
+    way, the sum of the links' COST, how many neighbours OFFER a way. Exit status 3 if a node gave no
+    answer, 1 if --node matches none.
+    """
     return look(place, "routes", node, timeout, as_json, _show_routes)
 
 
@@ -98,14 +85,20 @@ def _route_row(route: dict[str, Any]) -> tuple[object, ...]:
     )
 
 
-@click.command(cls=Examples, epilog=_TRACE_EXAMPLES)
+@click.command(cls=Examples)
 @click.argument("target", metavar="ENDPOINT|NODE", callback=check_endpoint, shell_complete=completing.either)
 @timeout_option(2.0, "How long each node on the way may take to answer, in seconds.")
 @json_option("One JSON document: a list of hops.")
 @joins
 def trace(place: Place, target: str, timeout: float, as_json: bool) -> int:
-    """Show the way to an endpoint or node, hop by hop."""
-    from busway.cli import session
+    """Examples:
+      busway trace lab/temperature
+      busway trace 8853538b                 a node, by the beginning of its id
+      busway trace lab/pump --json
+
+    Each line is a node on the way, the link by which a message comes to it, and the time there and back
+    from here. Exit status 1 if nobody has the endpoint, 3 if a node on the way gave no answer.
+    """
 
     async def job(bus: AsyncBus) -> int:
         hops = await _trace(bus, target, timeout)
@@ -120,9 +113,6 @@ def trace(place: Place, target: str, timeout: float, as_json: bool) -> int:
 
 
 async def _trace(bus: AsyncBus, target: str, timeout: float) -> list[Hop]:
-    from busway.cli import session
-    from busway.errors import RequestTimeout, Undeliverable
-
     node = b""
     if not session.holders(bus, target):
         found = session.matching(target, session.others(bus))
