@@ -312,13 +312,6 @@ class BusHost:
         self.runners.add(runner)
         return runner
 
-    def accept(self, channel: Any, terms: Terms) -> LinkRunner | None:
-        """Run what has come to a listener; None if the bus has been closed meanwhile."""
-        if self.failure is not None:
-            channel.close()
-            return None
-        return self.run_link(channel, terms)
-
     def entry(self, callback: Callable[[], object]) -> Callable[[], object]:
         """A function for drivers without descriptor: called from any thread, it has `callback` called."""
         return callback

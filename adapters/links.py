@@ -54,7 +54,6 @@ class Host(opening.Host, Protocol):
     def tell(self, change: Change) -> None: ...
     def link_gone(self, runner: LinkRunner) -> None: ...
     def run_link(self, channel: Any, terms: Terms = ANY_TERMS, owner: Owner | None = None) -> LinkRunner: ...
-    def accept(self, channel: Any, terms: Terms) -> LinkRunner | None: ...
 
 
 class Owner(Protocol):
@@ -342,10 +341,12 @@ class ListenerRunner:
             if isinstance(refusal, LinkRefused):
                 self._refused(connecting.channel.address, refusal.code)
             return
+        if self._host.failure is not None:  # closed meanwhile
+            connecting.channel.close()
+            return
         try:
-            runner = self._host.accept(connecting.channel, self._terms)
-            if runner is not None:
-                runner.on_refused = self._refused
+            runner = self._host.run_link(connecting.channel, self._terms)
+            runner.on_refused = self._refused
         except Exception as failure:  # noqa: BLE001 - as above; the client is to hear the end
             connecting.channel.close()
             self._complain(failure)

@@ -11,6 +11,7 @@ from busway.adapters.records import Change, EndpointInfo, Hop, LinkInfo, NodeInf
 from busway.adapters.results import error_of
 from busway.errors import PayloadError, Undeliverable
 from busway.protocol import Connection, Node, Peer, codes, errors, events
+from busway.protocol.messaging.endpoints import Endpoint
 from busway.protocol.routing.peers import Entry
 from busway.protocol.wire.fields import Reader
 
@@ -64,9 +65,9 @@ def listed_link(connection: Connection) -> LinkInfo:
     return info
 
 
-def entry_info(entry: Entry) -> EndpointInfo:
-    kind, realm = codes.KIND_NAMES[entry.kind], codes.REALM_NAMES[entry.realm]
-    return EndpointInfo(entry.uuid, entry.name, kind, realm, entry.peer.node_id)
+def endpoint_info(found: Endpoint | Entry, node_id: bytes) -> EndpointInfo:
+    kind, realm = codes.KIND_NAMES[found.kind], codes.REALM_NAMES[found.realm]
+    return EndpointInfo(found.uuid, found.name, kind, realm, node_id)
 
 
 def change_of(event: events.Event) -> Change | None:
@@ -79,7 +80,8 @@ def change_of(event: events.Event) -> Change | None:
     if isinstance(event, events.NodeEvent):
         return Change(what, node_info(event.peer))
     if isinstance(event, events.EndpointEvent):
-        return Change(what, entry_info(event.entry)) if event.entry.uuid != codes.LOOKUP else None
+        entry = event.entry
+        return Change(what, endpoint_info(entry, entry.peer.node_id)) if entry.uuid != codes.LOOKUP else None
     if isinstance(event, events.DuplicateNodeEvent):
         return Change(what, NodeInfo(event.node_id, "", False))
     return None
@@ -92,19 +94,10 @@ def all_nodes(node: Node) -> list[NodeInfo]:
 
 def all_endpoints(node: Node) -> list[EndpointInfo]:
     """This node's own endpoints first, the built-in one left out, then the others'."""
-    mine = [
-        EndpointInfo(
-            endpoint.uuid,
-            endpoint.name,
-            codes.KIND_NAMES[endpoint.kind],
-            codes.REALM_NAMES[endpoint.realm],
-            node.node_id,
-        )
-        for endpoint in node.endpoints()
-        if endpoint.uuid != codes.INTROSPECTION
-    ]
-    theirs = [entry_info(entry) for entry in node.entries() if entry.uuid != codes.LOOKUP]
-    return mine + theirs
+    mine = [each for each in node.endpoints() if each.uuid != codes.INTROSPECTION]
+    theirs = [each for each in node.entries() if each.uuid != codes.LOOKUP]
+    found = [endpoint_info(each, node.node_id) for each in mine]
+    return found + [endpoint_info(each, each.peer.node_id) for each in theirs]
 
 
 def all_routes(node: Node) -> list[RouteInfo]:
