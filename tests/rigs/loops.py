@@ -33,7 +33,7 @@ LEFT_OUT = {"test_campaign_processes.py": "its buses run in programs of their ow
 _NEWER = (14, 13, 12)  # Python 3.x: those with eager tasks, the one to be preferred first
 _PACKAGES = (
     *("pytest", "pytest-timeout", "hypothesis"),
-    *("cbor2", "click", "rich", "construct", "msgspec"),
+    *("cbor2", "click", "rich", "msgspec"),
     *("pyserial", "bleak", "h11", "wsproto", "trustme", "bumble", "websockets"),
 )
 
