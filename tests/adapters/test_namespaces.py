@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.rigs.netns import obstacle
-from tests.rigs.netns_site import LOAD, run
+from tests.rigs.netns_site import LOAD, TIMEOUT_S, run
 
 REASON = obstacle()
 OUTAGE_MAX_S = 5.0  # a killed process is noticed at once; the rest is room for a busy machine
@@ -15,7 +15,8 @@ OUTAGE_MAX_S = 5.0  # a killed process is noticed at once; the rest is room for 
 
 @pytest.mark.skipif(bool(REASON), reason=REASON or "namespaces work")
 def test_a_killed_gateway_is_replaced_and_no_request_ends_in_silence() -> None:
-    outcome = asyncio.run(run(4.0))
+    # Without ttl it would be a matter of time who hears that nobody has the endpoint.
+    outcome = asyncio.run(run(4.0, ttl=TIMEOUT_S))
     assert outcome.way_before == ["gateway", "gateway", "service/2"]
     assert outcome.way_after == ["gateway", "gateway", "gateway", "service/2"]
     assert outcome.silent == 0

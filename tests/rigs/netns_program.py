@@ -51,10 +51,11 @@ async def server(name: str) -> None:
 class Load:
     """Requests without a pause, and what became of them."""
 
-    def __init__(self, bus: busway.AsyncBus, name: str, timeout: float) -> None:
+    def __init__(self, bus: busway.AsyncBus, name: str, timeout: float, ttl: float) -> None:
         self.bus = bus
         self.name = name
         self.timeout = timeout
+        self.ttl = ttl
         self.asked = 0
         self.outcomes: Counter[str] = Counter()
         self.gap = 0.0  # longest time without an answer, in seconds
@@ -74,7 +75,7 @@ class Load:
 
     async def ask(self, number: int) -> str:
         try:
-            payload = await self.bus.request(self.name, number, timeout=self.timeout)
+            payload = await self.bus.request(self.name, number, timeout=self.timeout, ttl=self.ttl)
         except busway.Undeliverable as error:
             return f"undeliverable {error.reason_name}"
         except busway.BusError as error:
@@ -82,11 +83,11 @@ class Load:
         return "replied" if payload == number else "another's answer"
 
 
-async def client(name: str, load: str, timeout: str) -> None:
+async def client(name: str, load: str, timeout: str, ttl: str) -> None:
     async with busway.AsyncBus(label="client") as bus:
         await bus.request(name, 0, ttl=15)
         say("way", *[hop.label for hop in await bus.trace(name)])
-        work = Load(bus, name, float(timeout))
+        work = Load(bus, name, float(timeout), float(ttl))
         askers = [asyncio.create_task(work.ask_on()) for _ in range(int(load))]
         await told_to_end()
         work.ended = True

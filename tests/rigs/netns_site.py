@@ -80,8 +80,8 @@ async def line(process: asyncio.subprocess.Process, wanted: str) -> list[str]:
     raise AssertionError(f"a program ended before it said {wanted!r}")
 
 
-async def run(seconds: float) -> Outcome:
-    """Load for so long, with the kill in its middle."""
+async def run(seconds: float, ttl: float = 0.0) -> Outcome:
+    """Load for so long, with the kill in its middle; each request may wait `ttl` seconds for its endpoint."""
     with machines(3) as (one, two, three):
         async with contextlib.AsyncExitStack() as stack:
             site = Site(stack)
@@ -95,7 +95,7 @@ async def run(seconds: float) -> Outcome:
             servers = [await site.start(*pair) for pair in _commands(places, names)]
             for server in servers:
                 await line(server, "serving")
-            client = await site.start(one, "client", names[2], str(LOAD), str(TIMEOUT_S))
+            client = await site.start(one, "client", names[2], str(LOAD), str(TIMEOUT_S), str(ttl))
             return await _strike(client, crossed, seconds)
 
 

@@ -25,12 +25,18 @@ def signal(which: int) -> Callable[[Frame], bool]:
     return lambda out: out.kind == codes.SIGNAL and out.signal == which
 
 
-EAGER: dict[str, Callable[[Frame], bool]] = {
-    "an end": signal(codes.END),
-    "a probe": signal(codes.PROBE),
-    "a cancel": signal(codes.CANCEL),
-    "an error": lambda out: out.kind == codes.ERROR,
+# Each with a seed that is short and shows it, to be tried first.
+EAGER: dict[str, tuple[Callable[[Frame], bool], int]] = {
+    "an end": (signal(codes.END), 2),
+    "a probe": (signal(codes.PROBE), 1),
+    "a cancel": (signal(codes.CANCEL), 6),
+    "an error": (lambda out: out.kind == codes.ERROR, 2),
 }
+
+
+def is_seen(first: int) -> bool:
+    """Whether the judge finds fault with any of many lives."""
+    return any(run(seed, STEPS).faults for seed in (first, *range(SEEDS_MAX)))
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -43,15 +49,16 @@ def test_nothing_is_lost_and_nothing_overtakes(seed: int) -> None:
 
 @pytest.mark.parametrize("what", EAGER)
 def test_the_judge_sees_what_overtakes_in_transit(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    overtakes, seed = EAGER[what]
     monkeypatch.setattr(
-        "busway.protocol.link.connection.is_express", lambda out: is_express(out) or EAGER[what](out)
+        "busway.protocol.link.connection.is_express", lambda out: is_express(out) or overtakes(out)
     )
-    assert any(run(seed, STEPS).faults for seed in range(SEEDS_MAX))
+    assert is_seen(seed)
 
 
 def test_the_judge_sees_what_passes_a_large_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Outbox, "_is_held", lambda self, out, queue: False)
-    assert any(run(seed, STEPS).faults for seed in range(SEEDS_MAX))
+    assert is_seen(2)
 
 
 @pytest.mark.parametrize("call", ["send", "confirm", "request"])
