@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
 from busway.adapters.asyncio import AsyncBus
 from busway.adapters.board_logs import LOG_NAME
-from busway.cli import failures, output
+from busway.cli import output, session
 
 
 async def follow(bus: AsyncBus, wanted: str, count: int | None, timeout: float | None, as_json: bool) -> int:
     """Print a line for each line, until `count` of them or `timeout` seconds; `wanted` is the beginning of a
     board's label or id. Returns the exit status.
     """
-    printed = 0
-    try:
-        async with asyncio.timeout(timeout):
-            async with contextlib.aclosing(_lines(bus, wanted)) as lines:
-                async for told in lines:
-                    show(told, as_json)
-                    printed += 1
-                    if printed == count:
-                        return failures.OK
-    except TimeoutError:
-        return failures.UNKNOWN if count is not None or not printed else failures.OK
-    return failures.OK
+    return await session.follow(_lines(bus, wanted), lambda told: show(told, as_json), count, timeout)
 
 
-async def _lines(bus: AsyncBus, wanted: str) -> AsyncGenerator[dict[str, Any]]:
+async def _lines(bus: AsyncBus, wanted: str) -> AsyncGenerator[dict[str, Any], None]:
     async for message in bus.subscribe(LOG_NAME):
         told: Any = message.payload
         if _well_formed(told) and _is_wanted(told, wanted):

@@ -12,7 +12,7 @@ import click
 from busway.adapters.asyncio import AsyncBus
 from busway.cli import failures, output, session
 from busway.cli.options import Examples, Place, joins, json_option, node_option, timeout_option
-from busway.cli.survey import OTHER_VERSION, PUBLISHER, SILENT, Found, colour_of, survey
+from busway.cli.survey import OTHER_VERSION, PUBLISHER, SILENT, Found, chosen, colour_of, survey
 from busway.cli.tree import show_tree
 
 Show = Callable[["AsyncBus", "list[Found]", bool, bool], None]  # the last two: everything wanted, as JSON
@@ -95,12 +95,10 @@ def links(place: Place, both: bool, watch: bool, node: str, timeout: float, as_j
 
 def look(place: Place, command: str, wanted: str, timeout: float, as_json: bool, show: Show) -> int:
     async def job(bus: AsyncBus) -> int:
-        found = await survey(bus, timeout)
-        if wanted:
-            names = session.matching(wanted, [each.info for each in found])
-            if not names:
-                raise session.no_such_node(wanted, [each.info for each in found])
-            found = [each for each in found if each.info in names]
+        everyone = await survey(bus, timeout)
+        found = chosen(everyone, wanted)
+        if wanted and not found:
+            raise session.no_such_node(wanted, [each.info for each in everyone])
         show(bus, found, bool(wanted), as_json)
         silent = [output.node_text(each.id, each.label) for each in found if each.answer == SILENT]
         if silent:
@@ -317,10 +315,7 @@ def watch_links(place: Place, wanted: str, timeout: float, both: bool, as_json: 
     async def job(bus: AsyncBus) -> int:
         before: dict[tuple[str, ...], dict[str, Any]] = {}
         while True:
-            found = await survey(bus, timeout)
-            if wanted:
-                names = session.matching(wanted, [each.info for each in found])
-                found = [each for each in found if each.info in names]
+            found = chosen(await survey(bus, timeout), wanted)
             now = {_key(link): link for link in link_documents(bus, found, both or bool(wanted))}
             for key, link in now.items():
                 if key not in before or _looks(before[key]) != _looks(link):

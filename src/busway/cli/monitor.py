@@ -18,6 +18,7 @@ from busway.cli.boardlog import follow
 from busway.cli.options import (
     Examples,
     Place,
+    interval_option,
     joins,
     json_option,
     node_option,
@@ -25,8 +26,7 @@ from busway.cli.options import (
     timeout_option,
 )
 from busway.cli.rates import Rates, View
-from busway.cli.session import matching
-from busway.cli.survey import survey
+from busway.cli.survey import chosen, survey
 from busway.drivers.extras import missing
 
 if TYPE_CHECKING:
@@ -38,15 +38,7 @@ _BUSIEST = 3  # endpoints that a plain line names
 
 
 @click.command(cls=Examples)
-@click.option(
-    "-i",
-    "--interval",
-    type=click.FloatRange(min=0.1, max=86_400),
-    default=1.0,
-    show_default=True,
-    metavar="S",
-    help="Seconds from one look to the next.",
-)
+@interval_option(0.1, "Seconds from one look to the next.")
 @click.option(
     "-c", "--count", type=click.IntRange(min=1), metavar="N", help="Leave after N looks, or lines of --log."
 )
@@ -125,10 +117,7 @@ async def _watch(
     while count is None or looks < count:
         await asyncio.sleep(max(0.0, due - loop.time()))
         due = max(due + interval, loop.time())
-        found = await survey(bus, patience)
-        if wanted:
-            chosen = matching(wanted, [each.info for each in found])
-            found = [each for each in found if each.info in chosen]
+        found = chosen(await survey(bus, patience), wanted)
         show(rates.view(bus, found, loop.time()))
         looks += 1
 

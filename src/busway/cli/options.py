@@ -136,6 +136,18 @@ def timeout_option(default: float | None, help: str) -> Callable[[F], F]:
     )
 
 
+def interval_option(least: float, help: str) -> Callable[[F], F]:
+    return click.option(
+        "-i",
+        "--interval",
+        type=click.FloatRange(min=least, max=86_400),
+        default=1.0,
+        show_default=True,
+        metavar="S",
+        help=help,
+    )
+
+
 def wait_option(function: F) -> F:
     return click.option(
         "--wait",

@@ -12,7 +12,7 @@ from busway.adapters.asyncio import AsyncBus
 from busway.adapters.records import NodeInfo
 from busway.cli import completing, failures, output, session
 from busway.cli.failures import Failure
-from busway.cli.options import Examples, Place, joins, json_option, timeout_option
+from busway.cli.options import Examples, Place, interval_option, joins, json_option, timeout_option
 from busway.cli.survey import OTHER_VERSION, SILENT, survey
 from busway.errors import BusError, Undeliverable
 from busway.protocol import codes
@@ -50,15 +50,7 @@ class Tally:
 @click.option(
     "-c", "--count", type=click.IntRange(min=1), metavar="N", help="Stop after N requests.  [default: never]"
 )
-@click.option(
-    "-i",
-    "--interval",
-    type=click.FloatRange(min=0, max=86_400),
-    default=1.0,
-    show_default=True,
-    metavar="S",
-    help="Seconds from one request to the next.",
-)
+@interval_option(0, "Seconds from one request to the next.")
 @timeout_option(2.0, "How long to wait for each reply, in seconds.")
 @json_option("One JSON document a line for each request, and one with the statistics.")
 @joins

@@ -8,8 +8,9 @@ import logging
 import os
 import signal
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import busway
 from busway.adapters.asyncio import AsyncBus
@@ -28,6 +29,7 @@ from busway.protocol import codes
 _OVERVIEW_S = 2.0  # how long a leaf's router may take to say who is there
 _overviews: weakref.WeakKeyDictionary[AsyncBus, Overview] = weakref.WeakKeyDictionary()
 
+T = TypeVar("T")
 Job = Callable[[AsyncBus], Awaitable[int]]
 
 LEAVE_S = 5.0
@@ -90,6 +92,25 @@ async def _stay(
         if not told:
             raise
         return failures.OK if endless else 128 + told[0]
+
+
+async def follow(
+    items: AsyncGenerator[T, None], show: Callable[[T], None], count: int | None, timeout: float | None
+) -> int:
+    """Show each as it comes, until `count` of them were shown or `timeout` seconds are over; returns the exit
+    status.
+    """
+    shown = 0
+    try:
+        async with asyncio.timeout(timeout), contextlib.aclosing(items):
+            async for item in items:
+                show(item)
+                shown += 1
+                if shown == count:
+                    break
+    except TimeoutError:
+        return failures.UNKNOWN if count is not None or not shown else failures.OK
+    return failures.OK
 
 
 @contextlib.asynccontextmanager

@@ -130,6 +130,12 @@ async def survey(bus: AsyncBus, timeout: float) -> list[Found]:
     return sorted(known, key=lambda each: (each.label, each.id))
 
 
+def chosen(found: list[Found], wanted: str) -> list[Found]:
+    """Those that `wanted` names; all if it is ""."""
+    infos = session.matching(wanted, [each.info for each in found]) if wanted else []
+    return [each for each in found if not wanted or each.info in infos]
+
+
 def _count_missed(found: list[Found]) -> None:
     by_id = {each.id: each for each in found}
     for row in [row for each in found for row in each.table("nodes")]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
@@ -40,7 +39,14 @@ REALMS = click.Choice(["userspace", "localnet", "global"])
 NOT_ANSWERED = 256  # the error that `listen` answers requests with
 
 _HOLDER = "The holder to take, of several: a node's label, or the beginning of its id or label."
-_SECONDS = click.FloatRange(min=0, max=2_000_000)
+_NAME = click.argument("name", metavar="NAME", callback=check_endpoint, shell_complete=completing.endpoints)
+_TTL = click.option(
+    "--ttl",
+    type=click.FloatRange(min=0, max=2_000_000),
+    default=0.0,
+    metavar="S",
+    help="Wait so many seconds for somebody to hold NAME.",
+)
 
 
 @click.command(cls=Examples)
@@ -110,7 +116,8 @@ def listen(
         receivers = {name: _register(bus, name, kind, realm, policy) for name in dict.fromkeys(names)}
         if not quiet:
             output.note(f"listening to {', '.join(receivers)} on bus {place.bus!r}")
-        return await _follow(bus, receivers, count, timeout, as_json)
+        messages = _merged(receivers, Labels(bus))
+        return await session.follow(messages, lambda told: _show(bus, *told, as_json), count, timeout)
 
     chosen = watch if everything else job
     return session.run(place, "listen", chosen, leaf=False, endless=count is None)
@@ -132,27 +139,9 @@ def _register(bus: AsyncBus, name: str, kind: str | None, realm: str, policy: Po
         raise Failure(failures.NEGATIVE, f"{name} is held by {holder} {why}", "ENDPOINT_TAKEN") from None
 
 
-async def _follow(
-    bus: AsyncBus, receivers: dict[str, Receiver], count: int | None, timeout: float | None, as_json: bool
-) -> int:
-    came = 0
-    labels = Labels(bus)
-    try:
-        async with asyncio.timeout(timeout):
-            async with contextlib.aclosing(_merged(receivers)) as messages:
-                async for name, message in messages:
-                    if not message.source_label:
-                        await labels.wait(message.source)
-                    _show(bus, name, message, as_json)
-                    came += 1
-                    if came == count:
-                        return failures.OK
-    except TimeoutError:
-        return failures.UNKNOWN if count is not None or not came else failures.OK
-    return failures.OK
-
-
-async def _merged(receivers: dict[str, Receiver]) -> AsyncGenerator[tuple[str, Message], None]:
+async def _merged(
+    receivers: dict[str, Receiver], labels: Labels
+) -> AsyncGenerator[tuple[str, Message], None]:
     """The messages of all receivers as they come."""
     waiting = {asyncio.ensure_future(receiver.receive()): name for name, receiver in receivers.items()}
     try:
@@ -162,6 +151,8 @@ async def _merged(receivers: dict[str, Receiver]) -> AsyncGenerator[tuple[str, M
                 name = waiting.pop(task)
                 message = task.result()
                 waiting[asyncio.ensure_future(receivers[name].receive())] = name
+                if not message.source_label:
+                    await labels.wait(message.source)
                 yield name, message
     finally:
         for task in waiting:
@@ -219,12 +210,10 @@ def _document(name: str, message: Message, asked: bool) -> dict[str, object]:
 
 
 @click.command(cls=Examples)
-@click.argument("name", metavar="NAME", callback=check_endpoint, shell_complete=completing.endpoints)
+@_NAME
 @payload_options
 @click.option("--confirm", is_flag=True, help="Wait until the receiving program has taken it.")
-@click.option(
-    "--ttl", type=_SECONDS, default=0.0, metavar="S", help="Wait so many seconds for somebody to hold NAME."
-)
+@_TTL
 @node_option(_HOLDER)
 @timeout_option(30.0, "How long to wait for the verdict, in seconds.")
 @json_option("The outcome as one JSON document.")
@@ -315,7 +304,7 @@ def _run_asking(place: Place, command: str, name: str, job: Any, *, leaf: bool) 
 
 
 @click.command(cls=Examples)
-@click.argument("name", metavar="NAME", callback=check_endpoint, shell_complete=completing.endpoints)
+@_NAME
 @payload_options
 @timeout_option(30.0, "How long to wait for room on the links, in seconds.")
 @json_option("The outcome as one JSON document.")
@@ -353,14 +342,12 @@ def publish(place: Place, name: str, payload: object, timeout: float, as_json: b
 
 
 @click.command(cls=Examples)
-@click.argument("name", metavar="NAME", callback=check_endpoint, shell_complete=completing.endpoints)
+@_NAME
 @payload_options
 @click.option(
     "--stream", is_flag=True, help="Take a reply in parts, one a line; --timeout counts from part to part."
 )
-@click.option(
-    "--ttl", type=_SECONDS, default=0.0, metavar="S", help="Wait so many seconds for somebody to hold NAME."
-)
+@_TTL
 @node_option(_HOLDER)
 @timeout_option(30.0, "How long to wait for the reply, in seconds.")
 @json_option("The reply in a JSON document.")

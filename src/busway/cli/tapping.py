@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import click
 
 from busway.adapters.asyncio import AsyncBus
 from busway.adapters.tap import PAYLOAD_MAX, TAP_NAME
-from busway.cli import failures, output
+from busway.cli import output, session
 from busway.errors import PayloadError
 from busway.payloads import decode
 from busway.protocol import Message, codes
@@ -33,32 +33,26 @@ _FORMATS = ("bytes", "cbor", "typed", "typed")
 
 async def follow(bus: AsyncBus, count: int | None, timeout: float | None, as_json: bool) -> int:
     """Show what is told, until `count` lines or `timeout` seconds."""
-    came = 0
-    receiver = bus.register(TAP_NAME, "anycast", "userspace")
-    try:
-        async with asyncio.timeout(timeout):
-            async for message in receiver:
-                if _show(bus, message, as_json):
-                    came += 1
-                if came == count:
-                    return failures.OK
-    except TimeoutError:
-        return failures.UNKNOWN if count is not None or not came else failures.OK
-    return failures.OK
+    return await session.follow(_records(bus), lambda told: _show(*told, as_json), count, timeout)
 
 
-def _show(bus: AsyncBus, message: Message, as_json: bool) -> bool:
-    record: Any = message.payload
-    if message.error or not isinstance(record, dict):
-        return False
-    if not all(isinstance(record.get(name), kind) for name, kind in _SHAPE.items()):
-        return False  # of a program that says it otherwise
-    if not record["to"] and record["what"] != "publish":
-        _name_target(bus, record)
+async def _records(bus: AsyncBus) -> AsyncGenerator[tuple[Message, dict[str, Any]], None]:
+    async for message in bus.register(TAP_NAME, "anycast", "userspace"):
+        record: Any = message.payload
+        if message.error or not isinstance(record, dict):
+            continue
+        if not all(isinstance(record.get(name), kind) for name, kind in _SHAPE.items()):
+            continue  # of a program that says it otherwise
+        if not record["to"] and record["what"] != "publish":
+            _name_target(bus, record)
+        yield message, record
+
+
+def _show(message: Message, record: dict[str, Any], as_json: bool) -> None:
     value = _value(record)
     if as_json:
         output.say_json(_document(message, record, value))
-        return True
+        return
     unknown = "all" if record["what"] == "publish" else "?"  # of several the core chooses, or a leaf's router
     to = output.node_text(record["to"], record["to_label"]) if record["to"] else unknown
     remarks = [f"{record['lost']} not shown"] if record["lost"] else []
@@ -75,7 +69,6 @@ def _show(bus: AsyncBus, message: Message, as_json: bool) -> bool:
         *(click.style(f"({remark})", fg="yellow") for remark in remarks),
     )
     output.say("  ".join(cells))
-    return True
 
 
 def _name_target(bus: AsyncBus, record: dict[str, Any]) -> None:
