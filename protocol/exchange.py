@@ -10,11 +10,11 @@ from busway.protocol.link.connection import Connection
 from busway.protocol.link.face import Intake, LinkFace, News
 from busway.protocol.link.fast import Path
 from busway.protocol.messaging.correspondent import Correspondent, talk
-from busway.protocol.messaging.endpoints import Endpoint, InFlow
-from busway.protocol.messaging.host import MessagingHost
+from busway.protocol.messaging.endpoints import InFlow
 from busway.protocol.messaging.receiving import Receiving
 from busway.protocol.messaging.sender import Origin
 from busway.protocol.routing.advertising import Advertiser
+from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.mesh import Mesh
 from busway.protocol.routing.peers import Entry, Peer, PeerKeeper
 from busway.protocol.timers import Call, Timers
@@ -32,7 +32,7 @@ _ANSWERS = (codes.CREDIT, codes.UNDELIVERABLE, codes.END, codes.TRACED)
 _OF_ORIGIN = (codes.PROBE, codes.CANCEL, codes.PART_CREDIT)
 
 
-class Exchange(MessagingHost):
+class Exchange(RoutingHost):
     """A node without its face: links, routing, and both sides of messaging."""
 
     def __init__(
@@ -95,7 +95,7 @@ class Exchange(MessagingHost):
             self.timers.arm(link, 0)
 
     def news_of(self, link: LinkFace) -> News:
-        return Advertiser(link, self.mesh)
+        return Advertiser(link, self.mesh, self.mesh.lines)
 
     def link_state_changed(self, link: LinkFace) -> None:
         assert isinstance(link, Connection)
@@ -222,28 +222,22 @@ class Exchange(MessagingHost):
         self.emit(events.NodeEvent(events.NODE_UP, peer))
         self.origin.unresolved.settle(codes.INTROSPECTION, now)  # every node has it and none announces it
         self.receiving.credit_again(peer, now)
+        self.origin.may_go_on(peer, now)
 
     def node_down(self, peer: Peer, unsent: "list[Frame]", now: int) -> None:
         talk(peer).stalled = []
         self.receiving.lose_peer(peer)
         self.origin.lose_peer(peer, unsent, now)
 
-    def way_found(self, peer: Peer, now: int) -> None:
-        self.receiving.credit_again(peer, now)
-
-    def way_changed(self, peer: Peer, now: int) -> None:
+    def way_changed(self, peer: Peer, lost: bool, now: int) -> None:
+        if lost:
+            self.receiving.credit_again(peer, now)
         for flow in list(talk(peer).out_flows.values()):
             self.origin.resume(flow, now)
         for inflow in talk(peer).in_flows.values():
             if inflow.endpoint.kind == codes.BROADCAST:
                 inflow.session = None  # its next message is looked at: it comes from the new parent or not
-
-    def may_go_on(self, peer: Peer, now: int) -> None:
-        stalled = talk(peer).stalled
-        if stalled:
-            talk(peer).stalled = []
-            for flow in stalled:
-                self.origin.resume(flow, now)
+        self.origin.may_go_on(peer, now)
 
     def way_costs(self, uuid: bytes) -> None:
         self.origin.forget_target(uuid)
@@ -283,7 +277,7 @@ class Exchange(MessagingHost):
     def answered(self, peer: Peer, answer: Frame, now: int) -> None:
         self.origin.answers.came(peer, answer, now)
 
-    # The host of messaging (messaging/host.py)
+    # Time that passes
 
     def sweep(self, now: int) -> None:
         """Once in a while: what has been idle for long is forgotten."""
@@ -298,22 +292,6 @@ class Exchange(MessagingHost):
         """At the next turn, for `register` is not told the time: what waited for an endpoint of our own."""
         for uuid in list(self.origin.arrived):
             self.origin.unresolved.settle(uuid, now)
-
-    def announce(self, endpoint: Endpoint) -> None:
-        """One of our own endpoints came or went; of the built-in one nobody hears."""
-        uuid = endpoint.uuid
-        if uuid == codes.INTROSPECTION:
-            return
-        entry = Entry(self.me, uuid, endpoint.kind, endpoint.realm)
-        entry.name = endpoint.name
-        entry.cost = endpoint.cost
-        entry.credit = endpoint.opening
-        here = uuid in self.receiving.endpoints
-        self.emit(events.EndpointEvent(events.ENDPOINT_UP if here else events.ENDPOINT_DOWN, entry))
-        if endpoint.realm != codes.PROCESS:
-            self.mesh.registered(entry if here else Entry(self.me, uuid, 0, endpoint.realm))
-            self.lookups.changed(uuid, 0)
-        self.forwarder.subscribed(uuid)
 
     def arm_sweep(self, now: int) -> None:
         if self._sweep.deadline < 0:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from busway.protocol.messaging.flows import OutFlow
+    from busway.protocol.routing.mesh import Mesh
     from busway.protocol.routing.peers import Peer
-    from busway.protocol.routing.topology import Topology
     from busway.protocol.timers import Timer
 
 # States of a request at the node that serves it.
@@ -345,7 +345,7 @@ class MessagesEvent(Event):
 class EndpointHost:
     """The room that looks after endpoints."""
 
-    mesh: "Topology"
+    mesh: "Mesh"
 
     def noted_run(self, flow: InFlow, receiver: Receiver, count: int, empty: bool, now: int) -> None:
         """A run of plain messages was queued by the short way; `empty`: the queue was."""

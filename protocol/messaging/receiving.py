@@ -17,12 +17,13 @@ from busway.protocol.messaging.endpoints import (
 )
 from busway.protocol.messaging.events import ReceiverEvent, RequestEvent, UndeliverableEvent
 from busway.protocol.messaging.flows import UNLIMITED, OutFlow
-from busway.protocol.messaging.host import MessagingHost
 from busway.protocol.messaging.sender import Origin
 from busway.protocol.messaging.sides import ReceiverSide
-from busway.protocol.outcomes import RECEIVER_ASKED
+from busway.protocol.outcomes import ENDPOINT_DOWN, ENDPOINT_UP, RECEIVER_ASKED
 from busway.protocol.routing.directory import conflict
-from busway.protocol.routing.peers import Peer
+from busway.protocol.routing.events import EndpointEvent
+from busway.protocol.routing.host import RoutingHost
+from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.wire import codes
 from busway.protocol.wire.messages import Frame, signal
 
@@ -41,7 +42,7 @@ _TOO_LARGE = (
 class Receiving(ReceiverSide):
     """Local endpoints and what arrives for them."""
 
-    def __init__(self, host: MessagingHost, origin: Origin) -> None:
+    def __init__(self, host: RoutingHost, origin: Origin) -> None:
         self.host = host
         self.me = origin.me
         self.mesh = origin.mesh
@@ -90,7 +91,7 @@ class Receiving(ReceiverSide):
             if realm == codes.PROCESS:
                 self.process_only[uuid] = True
             self.origin.forget_target(uuid)
-            self.host.announce(endpoint)
+            self._announce(endpoint)
         receiver = Receiver(endpoint, queue_max, size_max, policy)
         endpoint.receivers.append(receiver)
         return receiver
@@ -136,8 +137,25 @@ class Receiving(ReceiverSide):
         self.origin.forget_target(uuid)
         for peer in self._all_peers() + list(self.routes.departed.values()):
             talk(peer).in_flows.pop(uuid, None)
-        self.host.announce(endpoint)
+        self._announce(endpoint)
         self.origin.withdrawn(self.me, uuid, now)
+
+    def _announce(self, endpoint: Endpoint) -> None:
+        """One of our own came or went; of the built-in one nobody hears."""
+        uuid = endpoint.uuid
+        if uuid == codes.INTROSPECTION:
+            return
+        mesh = self.mesh
+        entry = Entry(self.me, uuid, endpoint.kind, endpoint.realm)
+        entry.name = endpoint.name
+        entry.cost = endpoint.cost
+        entry.credit = endpoint.opening
+        here = uuid in self.endpoints
+        self.host.emit(EndpointEvent(ENDPOINT_UP if here else ENDPOINT_DOWN, entry))
+        if endpoint.realm != codes.PROCESS:
+            mesh.lines.put_own(entry if here else Entry(self.me, uuid, 0, endpoint.realm))
+            mesh.lookups.changed(uuid, 0)
+        mesh.forwarder.subscribed(uuid)
 
     def _all_peers(self) -> "list[Peer]":
         return [self.me] + list(self.routes.peers.values())

@@ -37,12 +37,12 @@ from busway.protocol.messaging.flows import (
     OutFlow,
     Pending,
 )
-from busway.protocol.messaging.host import MessagingHost
 from busway.protocol.messaging.publisher import Publisher
 from busway.protocol.messaging.replies import Answers
 from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.messaging.unresolved import Unresolved
 from busway.protocol.outcomes import Outcome
+from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.mesh import Mesh
 from busway.protocol.routing.peers import Peer
 from busway.protocol.timers import Timers
@@ -62,7 +62,7 @@ _REALM_COST = 1 << 20  # a wider realm on the way weighs more than any cost
 class Origin(SenderSide):
     """Resolves, numbers, holds back and follows up what this node sends."""
 
-    def __init__(self, host: MessagingHost, me: Correspondent, mesh: Mesh, timers: Timers) -> None:
+    def __init__(self, host: RoutingHost, me: Correspondent, mesh: Mesh, timers: Timers) -> None:
         super().__init__(host, me, mesh, timers)
         self.unresolved = Unresolved(self)
         self.arrived = self.unresolved.arrived
@@ -364,6 +364,13 @@ class Origin(SenderSide):
             self.host.emit(UndeliverableEvent(out.endpoint, node_id, out.number, reason))
 
     # Nodes that go, time that passes
+
+    def may_go_on(self, peer: Peer, now: int) -> None:
+        """There is a way to a node: what waits for one takes it."""
+        stalled = talk(peer).stalled
+        talk(peer).stalled = []
+        for flow in stalled:
+            self.resume(flow, now)
 
     def lose_peer(self, peer: Peer, unsent: "list[Frame]", now: int) -> None:
         """A node is gone: what was not written failed, what waited finds another way, what was written is

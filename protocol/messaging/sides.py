@@ -7,8 +7,8 @@ from busway.protocol.link.face import LinkFace
 from busway.protocol.messaging.correspondent import Correspondent, talk
 from busway.protocol.messaging.endpoints import Endpoint, EndpointHost
 from busway.protocol.messaging.flows import FlowOwner, OutFlow, Pending, Target
-from busway.protocol.messaging.host import MessagingHost
 from busway.protocol.outcomes import Outcome
+from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.mesh import Mesh
 from busway.protocol.routing.peers import Peer
 from busway.protocol.timers import Timers
@@ -37,7 +37,7 @@ class ReceiverSide(EndpointHost):
 class SenderSide(FlowOwner):
     """This node as an origin."""
 
-    def __init__(self, host: MessagingHost, me: Correspondent, mesh: Mesh, timers: Timers) -> None:
+    def __init__(self, host: RoutingHost, me: Correspondent, mesh: Mesh, timers: Timers) -> None:
         self.host = host
         self.me = me
         self.routes = mesh.routes

@@ -1,14 +1,15 @@
 """Advertisements of nodes and endpoints between two neighbours: ROUTES, SYNC and DIRECTORY frames, one object
-for each link (sections 4 and 10).
+for each link (sections 4 and 10), and the nodes' directory lines: our own as endpoints come and go, those of
+others as their parents tell them.
 
-Bytes only: which routes are told is decided in router.py, what becomes of what is read in mesh.py. Everything
-is written from the state as it is then, never from a queue.
+Which routes are told is decided in router.py, what becomes of nodes and entries in mesh.py. Everything is
+written from the state as it is then, never from a queue.
 """
 
 from busway.protocol.errors import Refusal
 from busway.protocol.link.face import LinkFace, News
 from busway.protocol.routing.peers import Entry, Line, Peer
-from busway.protocol.routing.router import PARENT, WIDE, Child, Neighbour, Route
+from busway.protocol.routing.router import NOTHING, PARENT, WIDE, Child, Neighbour, Route
 from busway.protocol.routing.topology import Topology
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasWriter, node_reader
@@ -17,7 +18,11 @@ from busway.protocol.wire.fields import Reader, frame, text8, u16, varint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Final
+
     from busway.protocol.wire.messages import HaveFrame
+
+_AGAIN: "Final" = -3  # told: PARENT, but it must be said once more
 
 _LEAF = 0x10
 _MORE = 0x20
@@ -38,8 +43,9 @@ class Advertiser(News):
     __slots__ = (
         "_stages",
         "_gone",
-        "_lines",
+        "_news",
         "connection",
+        "lines",
         "mesh",
         "neighbour",
         "peer",
@@ -47,8 +53,9 @@ class Advertiser(News):
         "watched",
     )
 
-    def __init__(self, connection: LinkFace, mesh: Topology) -> None:
+    def __init__(self, connection: LinkFace, mesh: Topology, lines: "Lines") -> None:
         self.connection = connection
+        self.lines = lines
         self.peer: "Peer | None" = None  # once the handshake is over
         self.watched: "dict[bytes, HaveFrame | None]" = {}  # what the peer asked for, and its last HAVE
         self.pruned: "dict[bytes, bool]" = {}  # source and uuid of the broadcasts that it does not want
@@ -58,7 +65,7 @@ class Advertiser(News):
         self.reader = node_reader(b"", b"", codes.ROUTES_MAX)
         self._stages = 0  # of SYNC that are to be written, as bits
         self._gone: "dict[bytes, bool]" = {}  # nodes that a leaf is to hear the end of
-        self._lines: "dict[Route, bool]" = {}  # sources whose lines have news for this neighbour
+        self._news: "dict[Route, bool]" = {}  # sources whose lines have news for this neighbour
 
     def open(self, peer: Peer, stage: int) -> None:
         """The handshake is over; `stage` is the SYNC that this side begins with."""
@@ -85,7 +92,7 @@ class Advertiser(News):
 
     def note_lines(self, route: Route) -> None:
         """A source's lines have changed, or its child asked for them."""
-        self._lines[route] = True
+        self._news[route] = True
         self.note()
 
     def note_gone(self, key: bytes) -> None:
@@ -98,7 +105,7 @@ class Advertiser(News):
         size = self._write(nodes, parts, size, size_max)
         neighbour = self.neighbour
         told = not (neighbour.dirty or neighbour.acks_due or neighbour.requests)
-        self.due = not told or bool(self._stages or self._lines or self._gone)
+        self.due = not told or bool(self._stages or self._news or self._gone)
         return size
 
     def _write(self, nodes: AliasWriter, parts: "list[bytes]", size: int, size_max: int) -> int:
@@ -106,10 +113,10 @@ class Advertiser(News):
         if self.neighbour.dirty:
             return size
         size = self._write_syncs(parts, size, 2)
-        for route in list(self._lines):
+        for route in list(self._news):
             if size >= size_max:
                 return size
-            del self._lines[route]
+            del self._news[route]
             size = self._write_node(route, parts, size)
         return self._write_syncs(parts, size, 5)
 
@@ -283,12 +290,12 @@ class Advertiser(News):
     def read_directory(self, reader: Reader, now: int) -> None:
         head, key, label, base, version = read_line(reader, self.reader)
         realm = head & 3
-        peer = self.mesh.lines.accepts_line_from(self.connection, key)
+        peer = self.lines.accepts_line_from(self.connection, key)
         if peer is not None and head & LABEL and not peer.connections:  # of a neighbour HELLO tells
             self.mesh.learn(peer, label, head & _LEAF != 0)
         line: "Line | None" = None
         if peer is not None:
-            line = self.mesh.lines.open_line(self.connection, peer, realm, base, version, now)
+            line = self.lines.open_line(self.connection, peer, realm, base, version, now)
         while reader.left():
             kind, uuid, credit, cost, name = read_entry(reader)
             if line is None or peer is None:
@@ -298,9 +305,144 @@ class Advertiser(News):
             entry.credit = credit
             entry.cost = cost
             entry.name = name
-            self.mesh.lines.take_entry(entry, line, now)
+            self.lines.take_entry(entry, line, now)
         if line is not None and peer is not None and not head & _MORE:
-            self.mesh.lines.close_line(peer, line, base, version, now)
+            self.lines.close_line(peer, line, base, version, now)
+
+
+class Lines:
+    """Changes of the nodes' lines, and the news of them."""
+
+    __slots__ = ("_mesh",)
+
+    def __init__(self, mesh: Topology) -> None:
+        self._mesh = mesh
+
+    def put_own(self, entry: Entry) -> None:
+        """One of our own endpoints came, or (kind 0) went."""
+        line = self._mesh.me.lines[entry.realm]
+        line.version += 1
+        entry.version = line.version
+        line.put(entry)
+        self.changed(self._mesh.me)
+
+    def changed(self, peer: Peer) -> None:
+        """Tell the neighbours that reach the node through us."""
+        route = peer.route
+        if route is None:
+            return
+        for connection in self._mesh.connections:
+            if route in adverts(connection).neighbour.children:
+                adverts(connection).note_lines(route)
+
+    def relabelled(self, peer: Peer) -> None:
+        """Tell its label again: those who reach it through us may have a former one."""
+        route = peer.route
+        for connection in self._mesh.connections:
+            child = adverts(connection).neighbour.children.get(route) if route is not None else None
+            if child is not None:
+                child.knows_label = False
+        self.changed(peer)
+
+    def accepts_line_from(self, connection: LinkFace, key: bytes) -> "Peer | None":
+        """The node whose line a neighbour may tell us: itself, or one that it leads to (section 4)."""
+        peer = self._mesh.routes.find(key)
+        if peer is None or not peer.reachable:
+            return None
+        if peer is adverts(connection).peer:
+            return peer if peer.leaf or not connection.lookups else None
+        if connection.lookups:
+            return None
+        route = peer.route
+        neighbour = adverts(connection).neighbour
+        if route is not None and route.via is neighbour:
+            return peer
+        if route is not None and neighbour.told.get(route, NOTHING) == PARENT:
+            self._forget_told(neighbour, route)  # it is no longer, but may be again before it hears of that
+        return None
+
+    def open_line(
+        self,
+        connection: LinkFace,
+        peer: Peer,
+        realm: int,
+        base: int,
+        version: int,
+        now: int,
+    ) -> "Line | None":
+        """The line that a frame changes; None if it is not to be taken."""
+        line = peer.lines[realm]
+        if realm < connection.realm:
+            self._mesh.counters["narrow_entry"] += 1
+            return None
+        if realm < peer.metric >> 14:
+            return None  # on its way here it crosses a wider one
+        if base > line.version:
+            self.say_again(peer)
+            return None
+        return line if version > line.version else None
+
+    def say_again(self, peer: Peer) -> None:
+        """PARENT once more, with the versions that we have: now, or when a former parent is it again."""
+        route = peer.route
+        if route is not None:
+            for neighbour in self._mesh.router.neighbours:
+                if neighbour.told.get(route, NOTHING) == PARENT:
+                    self._forget_told(neighbour, route)
+
+    def _forget_told(self, neighbour: Neighbour, route: Route) -> None:
+        neighbour.told[route] = _AGAIN
+        neighbour.dirty[route] = True
+        self._mesh.router.touched(neighbour)
+
+    def close_line(self, peer: Peer, line: Line, base: int, version: int, now: int) -> None:
+        """A change has come whole; if it held the whole line (`base` 0), what was not in it is gone."""
+        if not base:
+            for entry in list(line.entries.values()):
+                if entry.version != version:
+                    del line.entries[entry.uuid]
+                    self._left(entry, now)
+            line.gone = {}
+            line.floor = version
+        line.version = version
+        self.changed(peer)
+
+    def take_entry(self, entry: Entry, line: Line, now: int) -> None:
+        """An endpoint of another node came, changed or was withdrawn."""
+        if entry.kind and entry.uuid not in entry.peer.entries:
+            self._mesh.directory.check_room(entry.peer)
+        line.put(entry)
+        if entry.kind:
+            self._mesh.entry_announced(entry, now)
+        else:
+            self._left(entry, now)
+
+    def _left(self, entry: Entry, now: int) -> None:
+        """A line has an endpoint no longer. Another one, of another realm, may have told that it is there."""
+        known = entry.peer.entries.get(entry.uuid)
+        if known is not None and known.realm == entry.realm:
+            self._mesh.entry_withdrawn(entry.peer, entry.uuid, now)
+
+    def drop_lines(self, peer: Peer, realm: int, now: int) -> None:
+        """Forget the lines narrower than `realm`."""
+        dropped = False
+        for narrow in range(codes.USERSPACE, min(realm, codes.GLOBAL + 1)):
+            if peer.lines[narrow].version:
+                self._drop_line(peer, narrow, now)
+                dropped = True
+        if dropped:
+            self.say_again(peer)
+
+    def _drop_line(self, peer: Peer, realm: int, now: int) -> None:
+        line = peer.lines[realm]
+        peer.lines[realm] = Line()
+        for entry in line.entries.values():
+            self._left(entry, now)
+        if peer.route is not None:
+            for neighbour in self._mesh.router.neighbours:
+                child = neighbour.children.get(peer.route)
+                if child is not None:
+                    child.versions[realm] = 0
 
 
 def _append(parts: "list[bytes]", size: int, body: bytes) -> int:

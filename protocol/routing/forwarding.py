@@ -277,25 +277,18 @@ class Forwarder:
 
     def tree_signal_came(self, connection: "LinkFace", frame: TreeFrame) -> None:
         """PRUNE or GRAFT came, of the neighbour."""
+        self._mesh.epoch += 1
+        key = frame.node + frame.endpoint
+        pruned = adverts(connection).pruned
         if frame.signal == codes.PRUNE:
-            self.pruned(connection, frame.node, frame.endpoint)
-        else:
-            self.grafted(connection, frame.node, frame.endpoint)
-
-    def pruned(self, connection: "LinkFace", source: bytes, uuid: bytes) -> None:
-        """PRUNE came."""
-        if len(adverts(connection).pruned) >= codes.PRUNES_MAX:
-            del adverts(connection).pruned[next(iter(adverts(connection).pruned))]
-        adverts(connection).pruned[source + uuid] = True
-        self._mesh.epoch += 1
-
-    def grafted(self, connection: "LinkFace", source: bytes, uuid: bytes) -> None:
-        """GRAFT came."""
-        adverts(connection).pruned.pop(source + uuid, None)
-        self._mesh.epoch += 1
-        self._graft(source + uuid)
-        if source == self._mesh.me.key:
-            self._graft_leaves(uuid)
+            if len(pruned) >= codes.PRUNES_MAX:
+                del pruned[next(iter(pruned))]
+            pruned[key] = True
+            return
+        pruned.pop(key, None)
+        self._graft(key)
+        if frame.node == self._mesh.me.key:
+            self._graft_leaves(frame.endpoint)
 
     def subscribed(self, uuid: bytes) -> None:
         """There is a new subscriber here, or somewhere."""

@@ -30,16 +30,8 @@ class RoutingHost(LinkHost):
         """It cannot be reached any more; `unsent`: what was not written."""
         raise NotImplementedError
 
-    def way_found(self, peer: Peer, now: int) -> None:
-        """There is a way again, after none."""
-        raise NotImplementedError
-
-    def way_changed(self, peer: Peer, now: int) -> None:
-        """The next hop is another."""
-        raise NotImplementedError
-
-    def may_go_on(self, peer: Peer, now: int) -> None:
-        """Messages that wait for a way may take it."""
+    def way_changed(self, peer: Peer, lost: bool, now: int) -> None:
+        """The next hop is another; `lost`: there was none."""
         raise NotImplementedError
 
     def way_costs(self, uuid: bytes) -> None:

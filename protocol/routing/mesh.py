@@ -7,15 +7,14 @@ Between the rules (router.py), the bytes (advertising.py) and the host's convers
 from busway.protocol.errors import Refusal
 from busway.protocol.link.queue import is_express
 from busway.protocol.outcomes import NODE_CHANGED, NODE_DOWN
-from busway.protocol.routing.advertising import adverts
+from busway.protocol.routing.advertising import Lines, adverts
 from busway.protocol.routing.directory import conflict
 from busway.protocol.routing.events import DuplicateNodeEvent, NodeEvent
 from busway.protocol.routing.forwarding import Forwarder
 from busway.protocol.routing.host import RoutingHost
-from busway.protocol.routing.lines import Lines
 from busway.protocol.routing.lookups import Lookups
 from busway.protocol.routing.peers import Entry, Peer
-from busway.protocol.routing.router import Child, Neighbour, Route
+from busway.protocol.routing.router import Child, Neighbour, Route, Router
 from busway.protocol.routing.topology import Topology
 from busway.protocol.timers import Timers
 from busway.protocol.wire import codes
@@ -42,11 +41,11 @@ class Mesh(Topology):
     ) -> None:
         super().__init__(host, me, timers, connections)
         self.transit = transit  # None: once there are links of two media (rule 8)
+        self.router = Router(me.key, timers, self.route_changed, self.route_touched, self.route_forgotten)
         self.router.transit = transit is True
         self.router.me.owner = me
         me.route = self.router.me
-        self._lines = Lines(self)
-        self.lines = self._lines
+        self.lines = Lines(self)
         self.forwarder = Forwarder(self)
         self.lookups = Lookups(self)
         self._incarnations: "dict[bytes, dict[Route, bool]]" = {}  # the routes with a way, by node id
@@ -140,7 +139,7 @@ class Mesh(Topology):
                 wanted = True
         line = self.me.lines[codes.GLOBAL]
         if wanted != (codes.LOOKUP in line.entries):
-            self._lines.put_own(Entry(self.me, codes.LOOKUP, codes.ANYCAST if wanted else 0, codes.GLOBAL))
+            self.lines.put_own(Entry(self.me, codes.LOOKUP, codes.ANYCAST if wanted else 0, codes.GLOBAL))
 
     def _resolve_duplicate(self, peer: Peer, connection: "LinkFace", peer_dialled: bool, now: int) -> None:
         """Section 3.5: of two links over one address one stays."""
@@ -170,13 +169,6 @@ class Mesh(Topology):
         for other in peer.connections:
             if other is not old and other.state == codes.OPEN and other.via == old.via:
                 old.close(now, codes.REPLACED, "a newer session took over", drain=False)
-
-    def count_syncing(self, now: int) -> None:
-        syncing = 0
-        for connection in self.connections:
-            if not connection.synced and not connection.waits_for_peer:
-                syncing += 1
-        self.host.syncing(syncing, now)
 
     def link_closed(self, connection: "LinkFace", opened: bool, by_peer: bool, now: int) -> None:
         """A link ended: what it had not written goes another way, or its senders hear of it."""
@@ -278,7 +270,7 @@ class Mesh(Topology):
         peer.leaf = leaf
         if peer.reachable:
             self.host.emit(NodeEvent(NODE_CHANGED, peer))
-            self._lines.relabelled(peer)
+            self.lines.relabelled(peer)
 
     def peer_of(self, key: bytes, now: int) -> Peer:
         """The node that a message names. One that cannot be reached is remembered for a while; a leaf reaches
@@ -334,15 +326,12 @@ class Mesh(Topology):
         elif hop is not peer.hop:
             lost = peer.hop is None
             peer.hop = hop
-            if lost:
-                self.host.way_found(peer, now)
             self._move(self.forwarder.take_held(peer, now))
-            self._change_hop(peer, now)
-        self.host.may_go_on(peer, now)
+            self._change_hop(peer, lost, now)
         if news:
-            self._lines.drop_lines(peer, metric >> 14, now)
+            self.lines.drop_lines(peer, metric >> 14, now)
             if narrower:
-                self._lines.say_again(peer)  # lines that came too early were not taken
+                self.lines.say_again(peer)  # lines that came too early were not taken
             for uuid in peer.entries:  # what they cost depends on the way
                 self.host.way_costs(uuid)
 
@@ -355,13 +344,13 @@ class Mesh(Topology):
                 former.route.owner = None
             self._lose(former, now)
 
-    def _change_hop(self, peer: Peer, now: int) -> None:
+    def _change_hop(self, peer: Peer, lost: bool, now: int) -> None:
         """The flows stay on their link as long as that leads to the node (flows.py); what waits may go on,
         behind what the former link has left.
         """
         self._loosen(peer)
         self._move(self._unsent.pop(peer.key, []))
-        self.host.way_changed(peer, now)
+        self.host.way_changed(peer, lost, now)
         self.epoch += 1
 
     def _loosen(self, peer: Peer) -> None:
@@ -414,7 +403,7 @@ class Mesh(Topology):
         peer.reachable = False
         peer.hop = None
         self.routes.depart(peer, now)
-        self._lines.drop_lines(peer, codes.GLOBAL + 1, now)
+        self.lines.drop_lines(peer, codes.GLOBAL + 1, now)
         for uuid in list(peer.entries):  # a leaf's: it has looked them up
             self.entry_withdrawn(peer, uuid, now)
         unsent = self.forwarder.take_held(peer, now) + self._unsent.pop(peer.key, [])
@@ -485,7 +474,7 @@ class Mesh(Topology):
         peer.route = route
         route.owner = peer
         self._select_next_hop(peer, now)
-        self._lines.say_again(peer)  # what was told while the other one counted was not taken
+        self.lines.say_again(peer)  # what was told while the other one counted was not taken
 
     def report_duplicates(self, now: int) -> None:
         """Two live incarnations of one node id (rule 6)."""
@@ -517,10 +506,6 @@ class Mesh(Topology):
         self.forwarder.child_added(connection, route)
 
     # Endpoints
-
-    def registered(self, entry: Entry) -> None:
-        """One of our own endpoints came, changed, or (kind 0) went."""
-        self._lines.put_own(entry)
 
     def entry_announced(self, entry: Entry, now: int) -> None:
         """Another node has an endpoint; where it conflicts with one of ours, the smaller node id keeps the

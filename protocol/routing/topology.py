@@ -5,8 +5,8 @@ that they ask of the part above (mesh.py).
 from busway.protocol.link.face import LinkFace
 from busway.protocol.routing.directory import Directory
 from busway.protocol.routing.host import RoutingHost
-from busway.protocol.routing.peers import Entry, Line, Peer, PeerKeeper, Routes
-from busway.protocol.routing.router import Neighbour, Route, Router
+from busway.protocol.routing.peers import Entry, Peer, PeerKeeper, Routes
+from busway.protocol.routing.router import Route, Router
 from busway.protocol.timers import Timers
 from busway.protocol.wire import codes
 
@@ -15,30 +15,10 @@ if TYPE_CHECKING:
     from typing import Sequence
 
 
-class LineReader:
-    """The reader of other nodes' directory lines, as neighbours tell them."""
-
-    def accepts_line_from(self, connection: LinkFace, key: bytes) -> "Peer | None":
-        """The node whose line a neighbour may tell us: itself, or one that it leads to (section 4)."""
-        raise NotImplementedError
-
-    def open_line(
-        self, connection: LinkFace, peer: Peer, realm: int, base: int, version: int, now: int
-    ) -> "Line | None":
-        """The line that a frame changes; None if it is not to be taken."""
-        raise NotImplementedError
-
-    def take_entry(self, entry: Entry, line: Line, now: int) -> None:
-        """An endpoint of another node came, changed or was withdrawn."""
-        raise NotImplementedError
-
-    def close_line(self, peer: Peer, line: Line, base: int, version: int, now: int) -> None:
-        """A change has come whole; if it held the whole line (`base` 0), what was not in it is gone."""
-        raise NotImplementedError
-
-
 class Topology(PeerKeeper):
     """The nodes within reach, and what they have."""
+
+    router: Router
 
     def __init__(
         self, host: RoutingHost, me: Peer, timers: Timers, connections: "Sequence[LinkFace]"
@@ -51,10 +31,8 @@ class Topology(PeerKeeper):
         self.directory = Directory()
         self.connections = connections
         self.uplink: "LinkFace | None" = None  # of a leaf: where everything goes
-        self.lines = LineReader()
         self.epoch = 0  # counts the changes that may concern where broadcasts go
         self.counters = {"narrow_entry": 0, "links_opened": 0, "links_refused": 0, "links_lost": 0}
-        self.router = Router(me.key, timers, self.route_changed, self.route_touched, self.route_forgotten)
 
     def own(self, uuid: bytes) -> "Entry | None":
         """The entry that others are told of an endpoint of ours."""
@@ -72,19 +50,15 @@ class Topology(PeerKeeper):
         assert owner is None or isinstance(owner, Peer)
         return owner
 
+    def count_syncing(self, now: int) -> None:
+        """A link's first directory exchange may be over."""
+        syncing = 0
+        for connection in self.connections:
+            if not connection.synced and not connection.waits_for_peer:
+                syncing += 1
+        self.host.syncing(syncing, now)
+
     # Of the part above
-
-    def route_changed(self, route: Route, now: int) -> None:
-        """The router has another way to a source, or none."""
-        raise NotImplementedError
-
-    def route_touched(self, neighbour: Neighbour) -> None:
-        """The router has something to tell it."""
-        raise NotImplementedError
-
-    def route_forgotten(self, route: Route) -> None:
-        """The router knows it no longer."""
-        raise NotImplementedError
 
     def peer_of(self, key: bytes, now: int) -> Peer:
         """The node that a message names. One that cannot be reached is remembered for a while; a leaf reaches
@@ -110,8 +84,4 @@ class Topology(PeerKeeper):
 
     def adopted(self, connection: LinkFace, route: Route, now: int) -> None:
         """A neighbour reaches a source through us."""
-        raise NotImplementedError
-
-    def count_syncing(self, now: int) -> None:
-        """A link's first directory exchange may be over."""
         raise NotImplementedError

@@ -7,6 +7,7 @@ import pytest
 from busway.protocol import Limits, LocalError, codes, events
 from busway.protocol.messaging.correspondent import talk
 from busway.protocol.routing.advertising import adverts
+from busway.protocol.wire.messages import TreeFrame
 
 from .helpers import assert_settled, fill, parts_of, verdicts
 from .nets import (
@@ -788,7 +789,7 @@ def test_a_child_that_says_so_again_is_no_longer_pruned() -> None:
     assert len(adverts(liar.connection).pruned) == 2
     liar.say(routes(parent(b"\x02")))
     assert list(adverts(liar.connection).pruned) == [liar.key + F]
-    net["b"].forwarder.grafted(liar.connection, liar.key, F)
+    liar.say(signal(codes.GRAFT, b"\x02\x01"))
     assert adverts(liar.connection).pruned == {}
 
 
@@ -822,7 +823,8 @@ def test_what_is_still_unwanted_stays_pruned() -> None:
     assert set(forwarder._pruned) == {a.key + F, b.key + F}
     liar.say(routes(parent(bind(3, a.key))))
     assert set(forwarder._pruned) == {b.key + F}
-    forwarder.grafted(liar.connection, net["c"].me.key, F)  # only what a leaf of ours publishes goes that way
+    graft = TreeFrame(codes.GRAFT, liar.key, F, net["c"].me.key)
+    forwarder.tree_signal_came(liar.connection, graft)  # only what a leaf of ours publishes goes that way
     assert set(forwarder._pruned) == {b.key + F}
 
 
