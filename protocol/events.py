@@ -2,85 +2,20 @@
 not on the type.
 """
 
-from busway.protocol.messaging.endpoints import MessagesEvent
-from busway.protocol.messaging.events import ReceiverEvent, RequestEvent, UndeliverableEvent
-from busway.protocol.outcomes import (
-    ACCEPTED,
-    CANCELLED,
-    DUPLICATE_NODE,
-    ENDED,
-    ENDPOINT_DOWN,
-    ENDPOINT_UP,
-    FAILED,
-    LINK_CLOSED,
-    LINK_OPEN,
-    LINK_STATE,
-    LOG,
-    MESSAGES,
-    NODE_CHANGED,
-    NODE_DOWN,
-    NODE_UP,
-    OUTCOME,
-    PARTIAL,
-    RECEIVER_ASKED,
-    RECEIVER_TAKEN,
-    REPLIED,
-    REQUEST_CANCELLED,
-    TAKEN,
-    TIMED_OUT,
-    TRACED,
-    UNDELIVERABLE,
-    UNDELIVERED,
-    UNKNOWN,
-    Event,
-    Outcome,
-)
-from busway.protocol.routing.events import DuplicateNodeEvent, EndpointEvent, NodeEvent
+from busway.protocol.messaging.endpoints import MessagesEvent as MessagesEvent
+from busway.protocol.messaging.events import ReceiverEvent as ReceiverEvent
+from busway.protocol.messaging.events import RequestEvent as RequestEvent
+from busway.protocol.messaging.events import UndeliverableEvent as UndeliverableEvent
+from busway.protocol.outcomes import *  # noqa: F403, the numbers
+from busway.protocol.outcomes import LOG, Event
+from busway.protocol.outcomes import Outcome as Outcome
+from busway.protocol.routing.events import DuplicateNodeEvent as DuplicateNodeEvent
+from busway.protocol.routing.events import EndpointEvent as EndpointEvent
+from busway.protocol.routing.events import NodeEvent as NodeEvent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from busway.protocol.link.connection import Connection
-
-__all__ = [
-    "ACCEPTED",
-    "CANCELLED",
-    "DUPLICATE_NODE",
-    "ENDED",
-    "ENDPOINT_DOWN",
-    "ENDPOINT_UP",
-    "FAILED",
-    "LINK_CLOSED",
-    "LINK_OPEN",
-    "LINK_STATE",
-    "LOG",
-    "MESSAGES",
-    "NODE_CHANGED",
-    "NODE_DOWN",
-    "NODE_UP",
-    "OUTCOME",
-    "PARTIAL",
-    "RECEIVER_ASKED",
-    "RECEIVER_TAKEN",
-    "REPLIED",
-    "REQUEST_CANCELLED",
-    "TAKEN",
-    "TIMED_OUT",
-    "TRACED",
-    "UNDELIVERABLE",
-    "UNDELIVERED",
-    "UNKNOWN",
-    "DuplicateNodeEvent",
-    "EndpointEvent",
-    "Event",
-    "LinkEvent",
-    "LogEvent",
-    "MessagesEvent",
-    "NodeEvent",
-    "Outcome",
-    "ReceiverEvent",
-    "RequestEvent",
-    "UndeliverableEvent",
-]
 
 
 class LinkEvent(Event):

@@ -50,6 +50,9 @@ class Exchange(RoutingHost):
         self.identity = self.me
         self.timers = Timers()
         self.connections: "list[Connection]" = []
+        # The adapter's: the name of an endpoint that this program publishes to, for people.
+        self.name_of: "Callable[[bytes], str] | None" = None
+        self.refused_at = -1  # when a connection to a listener of this program was refused last
         self._wake = wake
         self._events: "list[events.Event]" = []
         self._flush: "list[Connection]" = []

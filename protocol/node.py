@@ -10,8 +10,8 @@ from busway.protocol.link.connection import Connection
 from busway.protocol.link.link import Link
 from busway.protocol.link.queue import OVERHEAD
 from busway.protocol.messaging.endpoints import Endpoint, Message, Receiver, Request
-from busway.protocol.messaging.report import report
 from busway.protocol.packet.connection import PacketConnection
+from busway.protocol.report import report
 from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.wire import codes
 from busway.protocol.wire.address import Address
@@ -71,9 +71,6 @@ class Node(Exchange):
         self._encode = encode
         # The adapter's: one map for each link that it dials again when it is lost (section 9).
         self.dialled: "Callable[[], list[dict[str, object]]] | None" = None
-        # The adapter's, too: the name of an endpoint that this program publishes to, for people.
-        self.name_of: "Callable[[bytes], str] | None" = None
-        self.refused_at = -1  # when a connection to a listener of this program was refused last
         if encode is not None:
             self.receiving.register_builtin(self._introspect)
 
@@ -399,7 +396,7 @@ class Node(Exchange):
         section 9).
         """
         dialled = [] if self.dialled is None else self.dialled()
-        return report(self.origin, self.receiving, dialled, self.name_of, self.refused_at, now)
+        return report(self, dialled, now)
 
     def _introspect(self, now: int) -> bytes:
         assert self._encode is not None

@@ -2,59 +2,40 @@
 answers.
 """
 
+from busway.protocol.exchange import Exchange
 from busway.protocol.link.face import LinkFace
 from busway.protocol.messaging.correspondent import talk
 from busway.protocol.messaging.endpoints import Endpoint
-from busway.protocol.messaging.receiving import Receiving
-from busway.protocol.messaging.sender import Origin
 from busway.protocol.routing.mesh import Mesh
 from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.wire import codes
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Callable
 
-
-def report(
-    origin: Origin,
-    receiving: Receiving,
-    dialled: "list[dict[str, object]]",
-    name_of: "Callable[[bytes], str] | None",
-    refused_at: int,
-    now: int,
-) -> "dict[str, object]":
-    """See docs/protocol.md, section 9.
-
-    Args: both sides of the node; `dialled` a map for each link that the adapter dials again; `name_of` gives
-    the name of an endpoint that is published to; `refused_at` when an incoming connection was refused last,
-    -1: none was; times in ms.
-    """
-    mesh = origin.mesh
-    me = origin.me
-    counters = dict(mesh.counters)
-    counters.update(mesh.router.counters)
-    counters.update(mesh.forwarder.counters)
-    counters.update(mesh.lookups.counters)
-    counters.update(origin.counters)
-    counters.update(receiving.counters)
+def report(node: Exchange, dialled: "list[dict[str, object]]", now: int) -> "dict[str, object]":
+    """See docs/protocol.md, section 9. `dialled` has a map for each link that the adapter dials again."""
+    mesh = node.mesh
+    me = node.me
+    origin = node.origin
+    counters: "dict[str, int]" = {}
+    for part in (mesh, mesh.router, mesh.forwarder, mesh.lookups, origin, node.receiving):
+        counters.update(part.counters)
     published = origin.publisher.counts()
     seen = [entry for entries in mesh.directory.by_uuid.values() for entry in entries]
     return {
         "node": me.node_id,
         "incarnation": me.incarnation,
         "label": me.label,
-        "bus": origin.host.bus,
+        "bus": node.bus,
         "leaf": me.leaf,
         "transit": mesh.router.transit,
         "links": [_link(connection, now) for connection in mesh.connections],
         "dialled": dialled,
-        "endpoints": [_endpoint(endpoint) for endpoint in receiving.endpoints.values()],
-        "published": [_published(receiving, uuid, published[uuid], name_of) for uuid in published],
+        "endpoints": [_endpoint(endpoint) for endpoint in node.receiving.endpoints.values()],
+        "published": [_published(node, uuid, published[uuid]) for uuid in published],
         "seen": [_entry(entry) for entry in seen],
         "nodes": [_node(mesh, peer) for peer in mesh.routes.peers.values() if peer.hop is not None],
         "counters": counters,
-        "comer_refused_ms": now - refused_at if refused_at >= 0 else -1,
+        "comer_refused_ms": now - node.refused_at if node.refused_at >= 0 else -1,
         "outstanding": len(origin.pending),
     }
 
@@ -128,15 +109,13 @@ def _endpoint(endpoint: Endpoint) -> "dict[str, object]":
     }
 
 
-def _published(
-    receiving: Receiving, uuid: bytes, sent: int, name_of: "Callable[[bytes], str] | None"
-) -> "dict[str, object]":
-    entries = receiving.directory.by_uuid.get(uuid, [])
+def _published(node: Exchange, uuid: bytes, sent: int) -> "dict[str, object]":
+    entries = node.directory.by_uuid.get(uuid, [])
     name = entries[0].name if entries else ""
-    if uuid in receiving.endpoints:
-        name = receiving.endpoints[uuid].name
-    elif not name and name_of is not None:
-        name = name_of(uuid)
+    if uuid in node.receiving.endpoints:
+        name = node.receiving.endpoints[uuid].name
+    elif not name and node.name_of is not None:
+        name = node.name_of(uuid)
     return {"endpoint": uuid, "name": name, "sent": sent}
 
 
