@@ -126,8 +126,7 @@ def answer_error(node: Node, message: Message, code: int, text: str, now: int) -
     """Answer with an error; parts that wait for the reader are thrown away."""
     if asked := wants_answer(message):
         if asked.stream is not None:
-            for item in asked.stream.waiting.drain():
-                node.origin.finish_parked(item)
+            node.receiving.abandon_parts(asked.stream)
         try:
             text = str(text)
         except Exception:  # noqa: BLE001 - a RemoteError may be given anything, whose text may fail

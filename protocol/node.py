@@ -207,8 +207,8 @@ class Node(Exchange):
         empty.
         """
         message = self.receiving.take(receiver)
-        if message is None:
-            self.receiving.check_receiver(receiver)
+        if message is None and receiver.closed:
+            raise ClosedError("this receiver is closed")
         return message
 
     def is_process_only(self, endpoint: bytes) -> bool:

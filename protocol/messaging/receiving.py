@@ -3,7 +3,7 @@
 The counterpart of sender.py. Knows connections only as somewhere to put an answer.
 """
 
-from busway.protocol.errors import ClosedError, EndpointTakenError, LocalError
+from busway.protocol.errors import EndpointTakenError, LocalError
 from busway.protocol.messaging.correspondent import Correspondent, talk
 from busway.protocol.messaging.endpoints import (
     DONE,
@@ -19,7 +19,7 @@ from busway.protocol.messaging.events import ReceiverEvent, RequestEvent, Undeli
 from busway.protocol.messaging.flows import UNLIMITED, OutFlow
 from busway.protocol.messaging.sender import Origin
 from busway.protocol.messaging.sides import ReceiverSide
-from busway.protocol.outcomes import ENDPOINT_DOWN, ENDPOINT_UP, RECEIVER_ASKED
+from busway.protocol.outcomes import CANCELLED, ENDPOINT_DOWN, ENDPOINT_UP, RECEIVER_ASKED
 from busway.protocol.routing.directory import conflict
 from busway.protocol.routing.events import EndpointEvent
 from busway.protocol.routing.host import RoutingHost
@@ -286,16 +286,9 @@ class Receiving(ReceiverSide):
         if len(receivers) == 1:
             self._put(receivers[0], message, size)
         elif endpoint.kind == codes.BROADCAST:
+            flow, seq, missed = message.flow, message.seq, message.missed
             for receiver in receivers:
-                copy = Message(
-                    message.flow,
-                    message.seq,
-                    message.payload,
-                    message.format,
-                    message.type_id,
-                    message.missed,
-                    message.arrived,
-                )
+                copy = Message(flow, seq, payload, message.format, message.type_id, missed, message.arrived)
                 self._put(receiver, copy, size)
         else:
             self._put(endpoint.pick(), message, size)
@@ -496,7 +489,7 @@ class Receiving(ReceiverSide):
         assert request.timer is not None
         self.timers.arm(request.timer, now + request.timeout_ms)
         if self._exceeds(request, payload):
-            self._abandon_parts(request.stream)
+            self.abandon_parts(request.stream)
             self.host.emit(RequestEvent(request))
             return self.respond_error(request, codes.MESSAGE_TOO_LARGE, _TOO_LARGE, now)
         out = Frame(codes.PART, request.flow.peer.key, b"", 0, payload, format, type_id)
@@ -510,9 +503,10 @@ class Receiving(ReceiverSide):
         size = len(payload) if isinstance(payload, bytes) else size_of(payload)
         return size > hop.limits.message_size_max
 
-    def _abandon_parts(self, stream: OutFlow) -> None:
-        for item in stream.waiting.drain():
-            self.origin.finish_parked(item)
+    def abandon_parts(self, stream: OutFlow) -> None:
+        """Parts of a reply that wait for credit are not wanted any more."""
+        for pending in stream.waiting.drain():
+            self.origin.finish(pending, CANCELLED)
 
     def _submit(self, flow: OutFlow, out: Frame, id: int, now: int) -> int:
         out.id = id
@@ -550,7 +544,7 @@ class Receiving(ReceiverSide):
         taken = request.state == TAKEN
         self._finish_request(request)
         if request.stream is not None:
-            self._abandon_parts(request.stream)
+            self.abandon_parts(request.stream)
         if taken:
             self.host.emit(RequestEvent(request))
 
@@ -650,15 +644,7 @@ class Receiving(ReceiverSide):
                     del talk(peer).in_flows[uuid]
 
     def has_flows(self) -> bool:
-        for peer in self._all_peers():
-            if talk(peer).in_flows or talk(peer).out_flows:
-                return True
-        return False
-
-    def check_receiver(self, receiver: Receiver) -> None:
-        """Raises ClosedError for a receiver that has been closed and emptied."""
-        if receiver.closed and not len(receiver.queue):
-            raise ClosedError("this receiver is closed")
+        return any([peer.has_numbers() for peer in self._all_peers()])
 
 
 def _is_new_session(flow: InFlow, session: "LinkFace | None") -> bool:

@@ -431,11 +431,6 @@ class Origin(SenderSide):
         for item in flow.waiting.drain():
             self.reroute(item, now)
 
-    def finish_parked(self, item: object) -> None:
-        """A part that waited for credit is no longer wanted."""
-        assert isinstance(item, Pending)
-        self.finish(item, outcomes.CANCELLED)
-
     def reroute(self, pending: Pending, now: int) -> None:
         pending.flow = None
         pending.state = NEXT[pending.state, UNPLACED]

@@ -73,10 +73,7 @@ class Unresolved:
                     self.fail(pending)
 
     def _is_asking(self, pending: Pending) -> bool:
-        for id in pending.asked:
-            if id in self._origin.lookups.queries:
-                return True
-        return False
+        return any([id in self._origin.lookups.queries for id in pending.asked])
 
     def fail(self, pending: Pending) -> None:
         gone = (

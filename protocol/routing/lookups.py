@@ -65,7 +65,6 @@ class Lookups:
     def watch(self, uuid: bytes) -> None:
         """A leaf asks who else has a unicast name of its own: nobody pushes that to it."""
         for peer in self._targets(uuid, None):
-            self._asked_of(uuid).setdefault(self._name(peer), [])
             self._send_who(peer, uuid)
 
     def watch_all(self) -> None:
@@ -122,16 +121,7 @@ class Lookups:
             self._mesh.timers.arm(query, now + codes.SYNC_MS)
         if peer.key not in query.waiting:
             query.waiting.append(peer.key)
-            self._asked_of(address).setdefault(self._name(peer), [])
             self._send_who(peer, address)
-
-    def _asked_of(self, address: Address) -> "dict[bytes, list[bytes]]":
-        told = self.told.get(address)
-        if told is None:
-            if len(self.told) >= codes.ENTRIES_MAX:
-                del self.told[next(iter(self.told))]
-            told = self.told[address] = {}
-        return told
 
     def _name(self, peer: "Peer") -> bytes:
         """Whose word stands until the next: to a leaf all its routers are one."""
@@ -160,10 +150,7 @@ class Lookups:
 
     def _is_behind_slow_link(self, peer: "Peer") -> bool:
         """Another node of this side asks all such routers itself."""
-        for connection in peer.connections:
-            if connection.lookups:
-                return True
-        return False
+        return any([connection.lookups for connection in peer.connections])
 
     def refused(self, peer: "Peer", uuid: bytes, now: int) -> None:
         """A node that was said to have an endpoint has it no longer."""
@@ -176,6 +163,12 @@ class Lookups:
             self._drop(peer.key, uuid, now)
 
     def _send_who(self, peer: "Peer", address: Address) -> None:
+        told = self.told.get(address)
+        if told is None:
+            if len(self.told) >= codes.ENTRIES_MAX:
+                del self.told[next(iter(self.told))]
+            told = self.told[address] = {}
+        told.setdefault(self._name(peer), [])
         if peer.hop is not None:
             peer.hop.answer(signal(codes.WHO, peer.key, address))
 
@@ -191,19 +184,13 @@ class Lookups:
             if self._take(holder, uuid, now):
                 keys.append(holder.key)
         for key in former:
-            if not self._is_told(told, key):
+            if not any([key in keys for keys in told.values()]):
                 self._drop(key, uuid, now)
         query = self.queries.get(uuid)
         if query is not None and peer.key in query.waiting:
             query.waiting.remove(peer.key)
             if not query.waiting:
                 self.conclude(query, now)
-
-    def _is_told(self, told: "dict[bytes, list[bytes]]", key: bytes) -> bool:
-        for keys in told.values():
-            if key in keys:
-                return True
-        return False
 
     def _take(self, holder: Holder, uuid: bytes, now: int) -> bool:
         mesh = self._mesh
@@ -283,14 +270,13 @@ class Lookups:
         widest = asker.metric >> 14
         found: "list[tuple[int, int, Holder]]" = []
         mine = mesh.own(uuid)
-        if mine is not None and mine.realm >= widest:
-            holder = Holder(mesh.me.key, mine.kind, mine.realm, 0, mine.credit, mine.cost, mine.name)
-            found.append((0, _mix(asker, mesh.me.key), holder))
-        for entry in mesh.directory.holders(uuid):
-            if entry.peer is not asker and entry.realm >= max(widest, entry.peer.metric >> 14):
-                peer = entry.peer
-                metric, credit = peer.metric, entry.credit
-                holder = Holder(peer.key, entry.kind, entry.realm, metric, credit, entry.cost, entry.name)
+        for entry in ([] if mine is None else [mine]) + mesh.directory.holders(uuid):
+            peer = entry.peer
+            metric = peer.metric  # 0 of this node itself
+            if peer is not asker and entry.realm >= max(widest, metric >> 14):
+                holder = Holder(
+                    peer.key, entry.kind, entry.realm, metric, entry.credit, entry.cost, entry.name
+                )
                 found.append((metric, _mix(asker, peer.key), holder))
         self._add_node(asker, uuid, found)
         found.sort(key=_nearest)
@@ -366,10 +352,7 @@ def _counting_first(holders: "list[Holder]") -> "list[Holder]":
 
 def _is_in_line(peer: "Peer", uuid: bytes) -> bool:
     """Whether the node's own line, which is pushed, tells of the endpoint."""
-    for line in peer.lines:
-        if uuid in line.entries:
-            return True
-    return False
+    return any([uuid in line.entries for line in peer.lines])
 
 
 def _nearest(item: "tuple[int, int, Holder]") -> "tuple[int, int]":

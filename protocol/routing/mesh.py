@@ -13,7 +13,7 @@ from busway.protocol.routing.events import DuplicateNodeEvent, NodeEvent
 from busway.protocol.routing.forwarding import Forwarder
 from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.lookups import Lookups
-from busway.protocol.routing.peers import Entry, Peer
+from busway.protocol.routing.peers import Entry, Peer, nearest
 from busway.protocol.routing.router import Child, Neighbour, Route, Router
 from busway.protocol.routing.topology import Topology
 from busway.protocol.timers import Timers
@@ -108,11 +108,7 @@ class Mesh(Topology):
         connection.touch()
 
     def _best_uplink(self) -> "LinkFace | None":
-        best: "LinkFace | None" = None
-        for connection in self.connections:
-            if connection.state == codes.OPEN and (best is None or connection.distance() < best.distance()):
-                best = connection
-        return best
+        return nearest([connection for connection in self.connections if connection.state == codes.OPEN])
 
     def _follow_transit(self) -> None:
         """Rule 8: a program that has links of two media joins what would otherwise be apart."""
@@ -121,10 +117,8 @@ class Mesh(Topology):
                 neighbour.link.link.medium: True for neighbour in self.router.neighbours if not neighbour.leaf
             }
             self.router.set_transit(len(media) > 1)
-        stub = not self.router.transit
-        for neighbour in self.router.neighbours:
-            if neighbour.leaf:
-                stub = False
+        leaves = any([neighbour.leaf for neighbour in self.router.neighbours])
+        stub = not (self.router.transit or leaves)
         if stub != self._stub and not self.leaf:
             self._stub = stub
             for neighbour in self.router.neighbours:
@@ -133,10 +127,7 @@ class Mesh(Topology):
 
     def _follow_lookups(self) -> None:
         """A router with a slow link is asked for what is behind it (section 4.3)."""
-        wanted = False
-        for neighbour in self.router.neighbours:
-            if neighbour.slow and not neighbour.leaf:
-                wanted = True
+        wanted = any([neighbour.slow and not neighbour.leaf for neighbour in self.router.neighbours])
         line = self.me.lines[codes.GLOBAL]
         if wanted != (codes.LOOKUP in line.entries):
             self.lines.put_own(Entry(self.me, codes.LOOKUP, codes.ANYCAST if wanted else 0, codes.GLOBAL))
@@ -207,7 +198,10 @@ class Mesh(Topology):
         self._reconsider(peer, now)
         for intake in credits:
             self.host.credit_lost(intake)
-        self._move_unsent()
+        unsent = self._unsent
+        self._unsent = {}
+        for outs in unsent.values():  # for nodes that can still be reached
+            self._move(outs)
         for waiter in connection.waiters():  # replies, too
             waiter.resume(now)
         if peer.hop is not None and peer.hop in peer.connections:
@@ -232,14 +226,8 @@ class Mesh(Topology):
             if peer.hop is connection:
                 self._reconsider(peer, now)
 
-    def _move_unsent(self) -> None:
-        """Messages for nodes that can still be reached take their new way."""
-        unsent = self._unsent
-        self._unsent = {}
-        for outs in unsent.values():
-            self._move(outs)
-
     def _move(self, outs: "list[Frame]") -> None:
+        """Messages of ours take their new way."""
         for out in outs:
             peer = self.routes.find(out.destination)
             hop = None if peer is None else peer.hop
@@ -381,10 +369,7 @@ class Mesh(Topology):
 
     def _is_anyone_looking(self, peer: Peer) -> bool:
         """A neighbour that came through us may find another way and then offer it."""
-        for neighbour in self.router.neighbours:
-            if peer.route in neighbour.children:
-                return True
-        return False
+        return any([peer.route in neighbour.children for neighbour in self.router.neighbours])
 
     def give_up(self, peer: Peer, now: int) -> None:
         """No other way was found in time."""

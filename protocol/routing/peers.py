@@ -91,6 +91,15 @@ def _version_of(entry: Entry) -> int:
     return entry.version
 
 
+def nearest(links: "list[LinkFace]") -> "LinkFace | None":
+    """The best of some links; the first among equals."""
+    best: "LinkFace | None" = None
+    for link in links:
+        if best is None or link.distance() < best.distance():
+            best = link
+    return best
+
+
 class PeerKeeper:
     """The keeper of the nodes, who is told that one's time is up."""
 
@@ -143,11 +152,7 @@ class Peer(Remote):
         hop = self.hop
         if hop is not None and hop.state == codes.CLOSING and hop in self.connections:
             return hop
-        best: "LinkFace | None" = None
-        for connection in self.connections:
-            if best is None or connection.distance() < best.distance():
-                best = connection
-        return best
+        return nearest(self.connections)
 
     # What another room adds
 
