@@ -17,7 +17,7 @@ from busway.protocol.routing.advertising import Advertiser
 from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.mesh import Mesh
 from busway.protocol.routing.peers import Entry, Peer, PeerKeeper
-from busway.protocol.timers import Call, Timers
+from busway.protocol.timers import Call
 from busway.protocol.wire import codes
 from busway.protocol.wire.hello import Hello
 from busway.protocol.wire.messages import Frame, HaveFrame, RoutingHeader, TreeFrame
@@ -45,17 +45,13 @@ class Exchange(RoutingHost):
         transit: "bool | None",
         wake: "Callable[[], None] | None",
     ) -> None:
-        self.bus = bus
+        super().__init__(bus, wake)
         self.me = Correspondent(PeerKeeper(), node_id, incarnation, label, leaf)
         self.identity = self.me
-        self.timers = Timers()
         self.connections: "list[Connection]" = []
         # The adapter's: the name of an endpoint that this program publishes to, for people.
         self.name_of: "Callable[[bytes], str] | None" = None
         self.refused_at = -1  # when a connection to a listener of this program was refused last
-        self._wake = wake
-        self._events: "list[events.Event]" = []
-        self._flush: "list[Connection]" = []
         self._cut_off: "list[Connection]" = []
         self._sweep = Call(self.sweep)
         self._arrival = Call(self._let_go)
@@ -69,27 +65,7 @@ class Exchange(RoutingHost):
         self.receiving = Receiving(self, self.origin)
         self.origin.receiving = self.receiving
 
-    def take_events(self) -> "list[events.Event]":
-        """All that happened since the last call. `receive_data`, `receive_eof` and `handle_timer` return the
-        same list.
-        """
-        happened = self._events
-        if happened:
-            self._events = []
-        return happened
-
     # The host of its connections (link/face.py)
-
-    def emit(self, event: events.Event) -> None:
-        if self._wake is not None and not self._events:
-            self._wake()
-        self._events.append(event)
-
-    def note_flush(self, link: LinkFace) -> None:
-        assert isinstance(link, Connection)
-        if self._wake is not None and not self._flush:
-            self._wake()
-        self._flush.append(link)
 
     def cut_off(self, link: LinkFace) -> None:
         assert isinstance(link, Connection)

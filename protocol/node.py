@@ -186,9 +186,8 @@ class Node(Exchange):
         if not 1 <= opening <= codes.OPENING_CREDIT:
             raise LocalError("opening must be 1 to 4 messages, not %r" % opening)
         policy = _policy(policy, kind)
-        receiver = self.receiving.register(
-            endpoint, kind, realm, name, cost, queue_max, size_max, policy, opening
-        )
+        made = Endpoint(self.receiving, endpoint, kind, realm, name, cost, opening)
+        receiver = self.receiving.register(made, queue_max, size_max, policy)
         if self.leaf and kind == codes.UNICAST and realm != codes.PROCESS:
             self.lookups.watch(endpoint)
         if endpoint in self.origin.unresolved.waiting:

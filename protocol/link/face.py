@@ -14,7 +14,7 @@ from busway.protocol.wire.messages import Frame, RoutingHeader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Mapping
+    from typing import Any, Callable, Mapping
 
     from busway.protocol.outcomes import Event
 
@@ -250,20 +250,34 @@ class LinkHost:
     """The node, as a connection knows it."""
 
     identity: Remote
-    bus: str  # its name
-    timers: Timers
+
+    def __init__(self, bus: str, wake: "Callable[[], None] | None") -> None:
+        self.bus = bus  # its name
+        self.timers = Timers()
+        self._wake = wake
+        self._events: "list[Event]" = []
+        self._flush: "list[Any]" = []  # links
 
     def emit(self, event: "Event") -> None:
         """Tell the program that something happened."""
-        raise NotImplementedError
+        if self._wake is not None and not self._events:
+            self._wake()
+        self._events.append(event)
 
     def take_events(self) -> "list[Event]":
-        """All that happened since the last call."""
-        raise NotImplementedError
+        """All that happened since the last call. `receive_data`, `receive_eof` and `handle_timer` return the
+        same list.
+        """
+        happened = self._events
+        if happened:
+            self._events = []
+        return happened
 
     def note_flush(self, link: LinkFace) -> None:
         """There is something to write."""
-        raise NotImplementedError
+        if self._wake is not None and not self._flush:
+            self._wake()
+        self._flush.append(link)
 
     def cut_off(self, link: LinkFace) -> None:
         """The peer asks and asks and never reads: end it, though not at once."""

@@ -68,27 +68,17 @@ class Receiving(ReceiverSide):
 
     # Registration
 
-    def register(
-        self,
-        uuid: bytes,
-        kind: int,
-        realm: int,
-        name: str,
-        cost: int,
-        queue_max: int,
-        size_max: int,
-        policy: int,
-        opening: int,
-    ) -> Receiver:
+    def register(self, endpoint: Endpoint, queue_max: int, size_max: int, policy: int) -> Receiver:
         """Add a receiver; the endpoint appears with its first. Raises EndpointTakenError."""
-        endpoint = self.endpoints.get(uuid)
-        if endpoint is not None:
-            self._check_join(endpoint, kind, realm)
+        uuid = endpoint.uuid
+        known = self.endpoints.get(uuid)
+        if known is not None:
+            self._check_join(known, endpoint.kind, endpoint.realm)
+            endpoint = known
         else:
-            self._check_free(uuid, kind, realm)
-            endpoint = Endpoint(self, uuid, kind, realm, name, cost, opening)
+            self._check_free(uuid, endpoint.kind, endpoint.realm)
             self.endpoints[uuid] = endpoint
-            if realm == codes.PROCESS:
+            if endpoint.realm == codes.PROCESS:
                 self.process_only[uuid] = True
             self.origin.forget_target(uuid)
             self._announce(endpoint)
@@ -146,14 +136,12 @@ class Receiving(ReceiverSide):
         if uuid == codes.INTROSPECTION:
             return
         mesh = self.mesh
-        entry = Entry(self.me, uuid, endpoint.kind, endpoint.realm)
-        entry.name = endpoint.name
-        entry.cost = endpoint.cost
-        entry.credit = endpoint.opening
+        kind, realm, cost = endpoint.kind, endpoint.realm, endpoint.cost
+        entry = Entry(self.me, uuid, kind, realm, endpoint.opening, cost, endpoint.name)
         here = uuid in self.endpoints
         self.host.emit(EndpointEvent(ENDPOINT_UP if here else ENDPOINT_DOWN, entry))
-        if endpoint.realm != codes.PROCESS:
-            mesh.lines.put_own(entry if here else Entry(self.me, uuid, 0, endpoint.realm))
+        if realm != codes.PROCESS:
+            mesh.lines.put_own(entry if here else Entry(self.me, uuid, 0, realm))
             mesh.lookups.changed(uuid, 0)
         mesh.forwarder.subscribed(uuid)
 

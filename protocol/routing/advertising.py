@@ -300,11 +300,8 @@ class Advertiser(News):
             kind, uuid, credit, cost, name = read_entry(reader)
             if line is None or peer is None:
                 continue
-            entry = Entry(peer, uuid, kind, realm)
+            entry = Entry(peer, uuid, kind, realm, credit, cost, name)
             entry.version = version
-            entry.credit = credit
-            entry.cost = cost
-            entry.name = name
             self.lines.take_entry(entry, line, now)
         if line is not None and peer is not None and not head & _MORE:
             self.lines.close_line(peer, line, base, version, now)

@@ -207,10 +207,7 @@ class Lookups:
             return True
         if holder.realm < peer.metric >> 14:
             return False
-        entry = Entry(peer, uuid, holder.kind, holder.realm)
-        entry.credit = holder.credit
-        entry.cost = holder.cost
-        entry.name = holder.name
+        entry = Entry(peer, uuid, holder.kind, holder.realm, holder.credit, holder.cost, holder.name)
         mesh.directory.check_room(peer)
         mesh.entry_announced(entry, now)
         return True

@@ -14,14 +14,23 @@ class Entry:
 
     __slots__ = ("cost", "credit", "kind", "name", "peer", "realm", "uuid", "version")
 
-    def __init__(self, peer: "Peer", uuid: bytes, kind: int, realm: int) -> None:
+    def __init__(
+        self,
+        peer: "Peer",
+        uuid: bytes,
+        kind: int,
+        realm: int,
+        credit: int = codes.OPENING_CREDIT,
+        cost: int = 0,
+        name: str = "",
+    ) -> None:
         self.peer = peer
         self.uuid = uuid
         self.kind = kind
         self.realm = realm
-        self.credit = codes.OPENING_CREDIT
-        self.cost = 0
-        self.name = ""
+        self.credit = credit
+        self.cost = cost
+        self.name = name
         self.version = 0
 
     def __repr__(self) -> str:
