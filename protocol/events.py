@@ -6,8 +6,34 @@ from busway.protocol.messaging.endpoints import MessagesEvent as MessagesEvent
 from busway.protocol.messaging.events import ReceiverEvent as ReceiverEvent
 from busway.protocol.messaging.events import RequestEvent as RequestEvent
 from busway.protocol.messaging.events import UndeliverableEvent as UndeliverableEvent
-from busway.protocol.outcomes import *  # noqa: F403, the numbers
-from busway.protocol.outcomes import LOG, Event
+from busway.protocol.outcomes import ACCEPTED as ACCEPTED
+from busway.protocol.outcomes import CANCELLED as CANCELLED
+from busway.protocol.outcomes import DUPLICATE_NODE as DUPLICATE_NODE
+from busway.protocol.outcomes import ENDED as ENDED
+from busway.protocol.outcomes import ENDPOINT_DOWN as ENDPOINT_DOWN
+from busway.protocol.outcomes import ENDPOINT_UP as ENDPOINT_UP
+from busway.protocol.outcomes import FAILED as FAILED
+from busway.protocol.outcomes import LINK_CLOSED as LINK_CLOSED
+from busway.protocol.outcomes import LINK_OPEN as LINK_OPEN
+from busway.protocol.outcomes import LINK_STATE as LINK_STATE
+from busway.protocol.outcomes import LOG as LOG
+from busway.protocol.outcomes import MESSAGES as MESSAGES
+from busway.protocol.outcomes import NODE_CHANGED as NODE_CHANGED
+from busway.protocol.outcomes import NODE_DOWN as NODE_DOWN
+from busway.protocol.outcomes import NODE_UP as NODE_UP
+from busway.protocol.outcomes import OUTCOME as OUTCOME
+from busway.protocol.outcomes import PARTIAL as PARTIAL
+from busway.protocol.outcomes import RECEIVER_ASKED as RECEIVER_ASKED
+from busway.protocol.outcomes import RECEIVER_TAKEN as RECEIVER_TAKEN
+from busway.protocol.outcomes import REPLIED as REPLIED
+from busway.protocol.outcomes import REQUEST_CANCELLED as REQUEST_CANCELLED
+from busway.protocol.outcomes import TAKEN as TAKEN
+from busway.protocol.outcomes import TIMED_OUT as TIMED_OUT
+from busway.protocol.outcomes import TRACED as TRACED
+from busway.protocol.outcomes import UNDELIVERABLE as UNDELIVERABLE
+from busway.protocol.outcomes import UNDELIVERED as UNDELIVERED
+from busway.protocol.outcomes import UNKNOWN as UNKNOWN
+from busway.protocol.outcomes import Event as Event
 from busway.protocol.outcomes import Outcome as Outcome
 from busway.protocol.routing.events import DuplicateNodeEvent as DuplicateNodeEvent
 from busway.protocol.routing.events import EndpointEvent as EndpointEvent

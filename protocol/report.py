@@ -16,9 +16,12 @@ def report(node: Exchange, dialled: "list[dict[str, object]]", now: int) -> "dic
     mesh = node.mesh
     me = node.me
     origin = node.origin
-    counters: "dict[str, int]" = {}
-    for part in (mesh, mesh.router, mesh.forwarder, mesh.lookups, origin, node.receiving):
-        counters.update(part.counters)
+    counters = dict(mesh.counters)
+    counters.update(mesh.router.counters)
+    counters.update(mesh.forwarder.counters)
+    counters.update(mesh.lookups.counters)
+    counters.update(origin.counters)
+    counters.update(node.receiving.counters)
     published = origin.publisher.counts()
     seen = [entry for entries in mesh.directory.by_uuid.values() for entry in entries]
     return {

@@ -39,8 +39,6 @@ class Call(Timer):
 class Timers:
     """All armed timers of a node."""
 
-    __slots__ = ("_buckets", "_first", "_next")
-
     def __init__(self) -> None:
         self._buckets: "dict[int, dict[Timer, bool]]" = {}
         self._first = -1  # number of the earliest bucket, -1: to be found

@@ -224,25 +224,6 @@ class Receiver:
     `queue_max` messages and `size_max` bytes; what comes beyond meets `policy`.
     """
 
-    __slots__ = (
-        "asked",
-        "closed",
-        "decline",
-        "dropped",
-        "endpoint",
-        "latest",
-        "lost",
-        "messages",
-        "policy",
-        "queue",
-        "queue_max",
-        "refused",
-        "size",
-        "size_max",
-        "tag",
-        "taken",
-    )
-
     def __init__(self, endpoint: "Endpoint", queue_max: int, size_max: int, policy: int) -> None:
         self.endpoint = endpoint
         self.queue = Fifo()
@@ -354,19 +335,6 @@ class EndpointHost:
 
 class Endpoint:
     """One uuid registered at this node, with one receiver or several."""
-
-    __slots__ = (
-        "active",
-        "cost",
-        "host",
-        "kind",
-        "message_size",
-        "name",
-        "opening",
-        "realm",
-        "receivers",
-        "uuid",
-    )
 
     def __init__(
         self,

@@ -34,8 +34,6 @@ class PublishFlow(OutFlow):
 class Publisher:
     """Numbers and spreads what this node publishes."""
 
-    __slots__ = ("_epoch", "_links", "_origin", "flows", "unheard")
-
     def __init__(self, origin: SenderSide) -> None:
         self._origin = origin
         self.flows: "dict[bytes, OutFlow]" = {}

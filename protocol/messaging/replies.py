@@ -19,8 +19,6 @@ from busway.protocol.wire.messages import Frame, RoutingHeader, signal
 class Answers:
     """Correlates what others answer; late, unknown, cancelled and forged answers end here."""
 
-    __slots__ = ("_origin",)
-
     def __init__(self, origin: SenderSide) -> None:
         self._origin = origin
 

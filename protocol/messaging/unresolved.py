@@ -16,8 +16,6 @@ from busway.protocol.wire.messages import signal
 class Unresolved:
     """The messages that wait, by address, in the order of sending."""
 
-    __slots__ = ("_origin", "arrived", "waiting")
-
     def __init__(self, origin: SenderSide) -> None:
         self._origin = origin
         self.waiting: "dict[Address, list[Pending]]" = {}

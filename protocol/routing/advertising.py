@@ -40,19 +40,6 @@ def adverts(link: LinkFace) -> "Advertiser":
 class Advertiser(News):
     """The advertisements of one link in both directions."""
 
-    __slots__ = (
-        "_stages",
-        "_gone",
-        "_news",
-        "connection",
-        "lines",
-        "mesh",
-        "neighbour",
-        "peer",
-        "pruned",
-        "watched",
-    )
-
     def __init__(self, connection: LinkFace, mesh: Topology, lines: "Lines") -> None:
         self.connection = connection
         self.lines = lines
@@ -309,8 +296,6 @@ class Advertiser(News):
 
 class Lines:
     """Changes of the nodes' lines, and the news of them."""
-
-    __slots__ = ("_mesh",)
 
     def __init__(self, mesh: Topology) -> None:
         self._mesh = mesh

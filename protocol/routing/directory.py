@@ -11,8 +11,6 @@ from busway.protocol.wire.address import Address
 class Directory:
     """Entries by uuid; a uuid has one entry for each node that has it."""
 
-    __slots__ = ("by_uuid", "size")
-
     def __init__(self) -> None:
         self.by_uuid: "dict[bytes, list[Entry]]" = {}
         self.size = 0

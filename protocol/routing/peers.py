@@ -187,8 +187,6 @@ class Peer(Remote):
 class Routes:
     """The nodes that can be reached, by node id, and those that could until recently."""
 
-    __slots__ = ("departed", "peers")
-
     def __init__(self) -> None:
         self.peers: "dict[bytes, Peer]" = {}
         self.departed: "dict[bytes, Peer]" = {}  # by node and incarnation: their numbers go on if they return

@@ -74,26 +74,6 @@ class Child:
 class Neighbour:
     """The routing side of one link: what each side has told the other in this session (rule 6)."""
 
-    __slots__ = (
-        "acked",
-        "acks_due",
-        "children",
-        "cost",
-        "dirty",
-        "leaf",
-        "link",
-        "marks",
-        "marked",
-        "processed",
-        "realm",
-        "requests",
-        "route",
-        "slow",
-        "stub",
-        "told",
-        "withdrawn",
-    )
-
     def __init__(self, link: "Any", realm: int, cost: int, leaf: bool) -> None:
         self.link = link  # the host's
         self.realm = realm
@@ -162,22 +142,6 @@ class Router:
     hop or distance of a route has changed, `touched` when a neighbour has something to be written,
     `forgotten` when a route is removed.
     """
-
-    __slots__ = (
-        "changed",
-        "counters",
-        "fading",
-        "forgotten",
-        "hold_ms",
-        "me",
-        "neighbours",
-        "raised_at",
-        "raises",
-        "routes",
-        "timers",
-        "touched",
-        "transit",
-    )
 
     def __init__(
         self,
