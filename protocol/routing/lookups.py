@@ -276,7 +276,7 @@ class Lookups:
                 )
                 found.append((metric, _mix(asker, peer.key), holder))
         self._add_node(asker, uuid, found)
-        found.sort(key=_nearest)
+        found.sort(key=lambda item: item[:2])
         return [holder for _, _, holder in found[: codes.HOLDERS_MAX]]
 
     def _add_node(self, asker: "Peer", uuid: bytes, found: "list[tuple[int, int, Holder]]") -> None:
@@ -350,10 +350,6 @@ def _counting_first(holders: "list[Holder]") -> "list[Holder]":
 def _is_in_line(peer: "Peer", uuid: bytes) -> bool:
     """Whether the node's own line, which is pushed, tells of the endpoint."""
     return any([uuid in line.entries for line in peer.lines])
-
-
-def _nearest(item: "tuple[int, int, Holder]") -> "tuple[int, int]":
-    return item[0], item[1]
 
 
 def _mix(asker: "Peer", key: bytes) -> int:

@@ -92,12 +92,8 @@ class Line:
         if 0 < base and base >= self.floor:
             changed = [entry for entry in changed if entry.version > base]
             changed += [entry for entry in self.gone.values() if entry.version > base]
-        changed.sort(key=_version_of)
+        changed.sort(key=lambda entry: entry.version)
         return changed
-
-
-def _version_of(entry: Entry) -> int:
-    return entry.version
 
 
 def nearest(links: "list[LinkFace]") -> "LinkFace | None":

@@ -333,7 +333,7 @@ class Router:
             for route in dirty
             if self.wish(neighbour, route) != neighbour.told.get(route, NOTHING)
         ]
-        order.sort(key=_first_two)
+        order.sort()  # no two have the same key
         return [route for _, _, route in order]
 
     def _urgency(self, neighbour: Neighbour, route: Route) -> int:
@@ -503,7 +503,3 @@ class Router:
             if route in neighbour.children:
                 return False  # it will say so when it has left
         return True
-
-
-def _first_two(item: "tuple[int, bytes, Route]") -> "tuple[int, bytes]":
-    return item[0], item[1]
