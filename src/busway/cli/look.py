@@ -115,15 +115,10 @@ def look(place: Place, command: str, wanted: str, timeout: float, as_json: bool,
 
 
 def _show_nodes(bus: AsyncBus, found: list[Found], _chosen: bool, as_json: bool) -> None:
-    if as_json:
-        output.say_json([_node_document(bus, each) for each in found])
-        return
-    if not found:
-        output.note(f"no programs on bus {bus.node.bus!r}")
-        return
-    rows = [_node_row(bus, each) for each in found]
+    documents = [_node_document(bus, each) for each in found]
     headings = ("NODE", "ID", "ROLE", ">LINKS", ">ENDPOINTS", ">MISSED", ">RTT", "ANSWER")
-    output.table(headings, rows, colour_of)
+    rows = (_node_row(bus, each) for each in found)
+    output.listing(documents, as_json, f"no programs on bus {bus.node.bus!r}", headings, rows, colour_of)
 
 
 def _node_row(bus: AsyncBus, found: Found) -> tuple[object, ...]:
@@ -169,14 +164,9 @@ _COUNTS = ("cost", "receivers", "origins", "queued", "taken", "dropped", "refuse
 def _show_endpoints(bus: AsyncBus, found: list[Found], _chosen: bool, as_json: bool) -> None:
     documents = [document for each in found for document in _endpoint_documents(bus, found, each)]
     documents.sort(key=lambda row: (row["name"] or row["id"], row["label"], row["node"]))
-    if as_json:
-        output.say_json(documents)
-        return
-    if not documents:
-        output.note(f"no endpoints are known on bus {bus.node.bus!r}")
-        return
+    nothing = f"no endpoints are known on bus {bus.node.bus!r}"
     headings = ("ENDPOINT", "KIND", "REALM", "NODE", ">RECEIVERS", ">QUEUED", ">TAKEN", ">DROPPED")
-    output.table(headings, [_endpoint_row(row) for row in documents])
+    output.listing(documents, as_json, nothing, headings, map(_endpoint_row, documents))
 
 
 def _endpoint_documents(bus: AsyncBus, everyone: list[Found], found: Found) -> list[dict[str, Any]]:
@@ -222,19 +212,13 @@ def _endpoint_row(row: dict[str, Any]) -> tuple[object, ...]:
 
 def _show_links(bus: AsyncBus, found: list[Found], both: bool, as_json: bool) -> None:
     documents = link_documents(bus, found, both)
-    if as_json:
-        output.say_json(documents)
-        return
-    if not documents:
-        output.note(f"no links are known on bus {bus.node.bus!r}")
-        return
     headings = ["NODE", "PEER", "STATE", "REALM", "OVER", ">RTT", ">AGE", ">SENT", ">RECEIVED", ">QUEUED"]
     rows = [_link_row(link) for link in documents]
     notes = [link_note(link) for link in documents]
     if any(notes):
         headings.append("NOTE")
         rows = [(*row, note) for row, note in zip(rows, notes, strict=True)]
-    output.table(headings, rows)
+    output.listing(documents, as_json, f"no links are known on bus {bus.node.bus!r}", headings, rows)
 
 
 def link_documents(bus: AsyncBus, found: list[Found], both: bool) -> list[dict[str, Any]]:

@@ -180,6 +180,23 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def listing(
+    documents: Sequence[object],
+    as_json: bool,
+    nothing: str,
+    headings: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    colour: Callable[[str], str | None] | None = None,
+) -> None:
+    """The documents as JSON, or the same as a table; where there are none `nothing` is said to people."""
+    if as_json:
+        say_json(documents)
+    elif documents:
+        table(headings, rows, colour)
+    else:
+        note(nothing)
+
+
 def table(
     headings: Sequence[str],
     rows: Iterable[Sequence[object]],

@@ -32,16 +32,21 @@ def ports(as_json: bool) -> int:
         found = serial_ports.ports()
     except ModuleNotFoundError as error:
         raise Failure(failures.MISSING, str(error)) from None
-    if as_json:
-        output.say_json([document(port) for port in found])
-    elif found:
-        rows = [
-            (port.device, port.usb_id or "-", port.serial_number or "-", state(port)[1], port.description)
-            for port in found
-        ]
-        output.table(("DEVICE", "USB ID", "SERIAL NUMBER", "STATE", "DESCRIPTION"), rows)
-    else:
-        output.note("there is no serial port; if a board is plugged in, is the cable one that carries data?")
+    documents = [document(port) for port in found]
+    rows = [
+        (
+            each["device"],
+            each["usb_id"] or "-",
+            each["serial_number"] or "-",
+            each["text"],
+            each["description"],
+        )
+        for each in documents
+    ]
+    nothing = "there is no serial port; if a board is plugged in, is the cable one that carries data?"
+    output.listing(
+        documents, as_json, nothing, ("DEVICE", "USB ID", "SERIAL NUMBER", "STATE", "DESCRIPTION"), rows
+    )
     return failures.OK
 
 

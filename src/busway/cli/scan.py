@@ -31,13 +31,8 @@ def scan(timeout: float, as_json: bool) -> int:
         found = ble.devices(timeout)
     except OSError as error:
         raise Failure(failures.NEGATIVE, error.strerror or str(error), "NO_BLUETOOTH") from None
-    if as_json:
-        output.say_json([{"name": each.name, "address": each.address, "rssi": each.rssi} for each in found])
-    elif found:
-        output.table(
-            ("NAME", "ADDRESS", ">RSSI"),
-            [(each.name or "-", each.address, f"{each.rssi} dBm") for each in found],
-        )
-    else:
-        output.note(f"no board with Busway's service was heard within {timeout:g} s: is it on, and in range?")
+    documents = [{"name": each.name, "address": each.address, "rssi": each.rssi} for each in found]
+    rows = [(each.name or "-", each.address, f"{each.rssi} dBm") for each in found]
+    nothing = f"no board with Busway's service was heard within {timeout:g} s: is it on, and in range?"
+    output.listing(documents, as_json, nothing, ("NAME", "ADDRESS", ">RSSI"), rows)
     return failures.OK if found else failures.NEGATIVE

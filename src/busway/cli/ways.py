@@ -45,14 +45,9 @@ def routes(place: Place, node: str, timeout: float, as_json: bool) -> int:
 def _show_routes(bus: AsyncBus, found: list[Found], _chosen: bool, as_json: bool) -> None:
     labels = {each.id: each.label for each in found}
     documents = [_route_document(each, row, labels) for each in found for row in each.nodes(bus)]
-    if as_json:
-        output.say_json(documents)
-        return
-    if not documents:
-        output.note(f"no ways are known on bus {bus.node.bus!r}")
-        return
     headings = ("FROM", "TO", "VIA", "REALM", ">COST", ">OFFERS")
-    output.table(headings, [_route_row(document) for document in documents])
+    nothing = f"no ways are known on bus {bus.node.bus!r}"
+    output.listing(documents, as_json, nothing, headings, map(_route_row, documents))
 
 
 def _route_document(found: Found, row: dict[str, Any], labels: dict[bytes, str]) -> dict[str, Any]:
