@@ -63,28 +63,23 @@ Handler = Callable[[Request[Any]], Any]
 F = TypeVar("F", bound=Handler)
 
 
-class QueueOptions(TypedDict, total=False):
-    """The options of `register` and its sisters besides endpoint and types."""
+# The options of the calls that have overloads; what they mean stands at the call.
 
+
+class QueueOptions(TypedDict, total=False):
     queue: int
     policy: Policy | None
 
 
 class RegisterOptions(QueueOptions, total=False):
-    """Of `register`."""
-
     cost: int
 
 
 class SubscribeOptions(QueueOptions, total=False):
-    """Of `subscribe`."""
-
     realm: Realm
 
 
 class ServeOptions(TypedDict, total=False):
-    """Of `serve`."""
-
     kind: Kind
     realm: Realm
     limit: int
@@ -93,8 +88,6 @@ class ServeOptions(TypedDict, total=False):
 
 
 class SendOptions(TypedDict, total=False):
-    """Of `send`."""
-
     confirm: bool
     ttl: float
     timeout: float | None
@@ -102,21 +95,15 @@ class SendOptions(TypedDict, total=False):
 
 
 class PublishOptions(TypedDict, total=False):
-    """Of `publish`."""
-
     wait: bool
     best_effort: bool
 
 
 class RequestOptions(TypedDict, total=False):
-    """Of `request`."""
-
     timeout: float | None
     ttl: float
     node: bytes | None
 
 
 class StreamOptions(RequestOptions, total=False):
-    """Of `request_stream`."""
-
     window: int
