@@ -15,6 +15,7 @@ from busway.adapters.failures import Failures
 from busway.adapters.host import UNCLOSED, Asked, BusHost, check_settled
 from busway.adapters.links import LinkRunner
 from busway.adapters.local import LocalMesh
+from busway.adapters.opening import Told
 from busway.adapters.typed import R
 from busway.errors import BusClosed, BusError
 from busway.protocol import Connection, Node, errors, events
@@ -263,9 +264,7 @@ class Host(BusHost):
         self.dispatch(self.node.handle_timer(self.now_ms()))
         self.wake()
 
-    def in_thread(
-        self, function: Callable[[], Any], done: Callable[[Any, BaseException | None], object]
-    ) -> None:
+    def in_thread(self, function: Callable[[], Any], done: Told) -> None:
         """Call `function` in a thread, then `done(value, error)` on the loop."""
 
         def ended(future: asyncio.Future[Any]) -> None:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from busway.adapters import opening, refusals, remarks
-from busway.adapters.opening import Connecting, Host
+from busway.adapters.opening import Connecting, Host, Told
 from busway.adapters.racing import Race
 
 _BUSY_S = 0.01  # a full backlog is asked again after this
@@ -29,20 +28,13 @@ class Attempt:
     URL that is none, TypeError for an option that is none, BusError, or whatever else a driver raised.
     """
 
-    def __init__(
-        self,
-        host: Host,
-        url: str,
-        options: dict[str, Any],
-        preferred: Any,
-        done: Callable[[Any, BaseException | None], object],
-    ) -> None:
+    def __init__(self, host: Host, url: str, options: dict[str, Any], preferred: Any, done: Told) -> None:
         self.candidate: Any = None  # that of the channel which `done` was called with
         self._host = host
         self._url = url
         self._options = options
         self._preferred = preferred
-        self._done: Callable[[Any, BaseException | None], object] | None = done
+        self._done: Told | None = done
         self._driver: Any = None
         self._candidates: list[Any] = []
         self._race = Race(0, 0.0)

@@ -26,6 +26,7 @@ from busway.adapters.links import LinkRunner, ListenerRunner, Owner
 from busway.adapters.literal import name_of
 from busway.adapters.local import LocalMesh
 from busway.adapters.making import ANY_TERMS, Terms
+from busway.adapters.opening import Told
 from busway.adapters.records import Change, Undelivered
 from busway.adapters.results import undelivered
 from busway.adapters.typed import R
@@ -85,9 +86,7 @@ class BusHost:
         """The loop that runs the links (opening.Loop)."""
         raise NotImplementedError
 
-    def in_thread(
-        self, function: Callable[[], Any], done: Callable[[Any, BaseException | None], object]
-    ) -> None:
+    def in_thread(self, function: Callable[[], Any], done: Told) -> None:
         """Call `function`, which may block, elsewhere; then `done(value, error)` as a callback."""
         raise NotImplementedError
 

@@ -364,11 +364,8 @@ class ListenerRunner:
             del self._told[next(iter(self._told))]
         self._told[host, code] = None
         self._host.remark(logging.WARNING, "%s: %s cannot join: %s", self.url, address, text)
-        self._host.tell(
-            Change(
-                "link-refused", LinkInfo(b"", "", "closed", "", address, None, 0, 0, error=text), code, text
-            )
-        )
+        info = LinkInfo(b"", "", "closed", "", address, None, 0, 0, error=text)
+        self._host.tell(Change("link-refused", info, code, text))
 
     def _complain(self, error: Exception) -> None:
         """Once for each trouble, however long it lasts."""

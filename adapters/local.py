@@ -155,12 +155,8 @@ class LocalMesh:
             if len(self._told) >= _TOLD_MAX:
                 self._told.clear()
             self._told.add(address)
-            self._host.remark(
-                logging.WARNING,
-                "a program on this machine cannot be joined: %s (%s)",
-                connection.close_text,
-                address,
-            )
+            text = "a program on this machine cannot be joined: %s (%s)"
+            self._host.remark(logging.WARNING, text, connection.close_text, address)
 
     def _rejoin(self) -> None:
         leaf = self._host.node.leaf
@@ -187,11 +183,8 @@ class LocalMesh:
             return
         self._trouble = ""
         if restored:
-            self._host.remark(
-                logging.WARNING,
-                "this bus's socket was removed from under it, and is put back: %s",
-                self.listener.url,
-            )
+            text = "this bus's socket was removed from under it, and is put back: %s"
+            self._host.remark(logging.WARNING, text, self.listener.url)
             self._rejoin()
 
     def _later(self, delay: float, callback: Callable[[], object]) -> None:

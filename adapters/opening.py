@@ -46,6 +46,9 @@ DRIVERS = {
 }
 
 
+Told = Callable[[Any, BaseException | None], object]  # something, or why it is not to be had
+
+
 class Loop(Protocol):
     """A loop as links need it; asyncio's is one. Callbacks are never called from two threads at once."""
 
@@ -63,9 +66,7 @@ class Host(Protocol):
 
     @property
     def loop(self) -> Loop: ...
-    def in_thread(
-        self, function: Callable[[], Any], done: Callable[[Any, BaseException | None], object]
-    ) -> None:
+    def in_thread(self, function: Callable[[], Any], done: Told) -> None:
         """Call `function`, which may block, elsewhere; then `done(value, error)` as a callback."""
 
     def remark(self, level: int, text: str, *words: object) -> None: ...

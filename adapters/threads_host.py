@@ -14,6 +14,7 @@ from busway.adapters.arguments import for_users
 from busway.adapters.host import Asked, BusHost, check_settled, live
 from busway.adapters.links import LinkRunner
 from busway.adapters.local import LocalMesh
+from busway.adapters.opening import Told
 from busway.adapters.results import answer_error
 from busway.adapters.threads_engine import Engine, Pool, Promise
 from busway.adapters.threads_signals import install, shielded, uninstall
@@ -221,9 +222,7 @@ class Host(BusHost):
     def entry(self, callback: Callable[[], object]) -> Callable[[], object]:
         return partial(self.engine.soon, callback)
 
-    def in_thread(
-        self, function: Callable[[], Any], done: Callable[[Any, BaseException | None], object]
-    ) -> None:
+    def in_thread(self, function: Callable[[], Any], done: Told) -> None:
         """Call `function` in a thread of the pool, then `done(value, error)` with the lock held."""
 
         def work() -> None:
