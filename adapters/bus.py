@@ -133,13 +133,7 @@ class BaseBus:
         return endpoint, data, self._host.now_ms(), format, type_id
 
     def _send(
-        self,
-        to: Any,
-        payload: Any,
-        confirm: bool,
-        ttl: float,
-        timeout: float | None,
-        node: bytes | None,
+        self, to: Any, payload: Any, confirm: bool, ttl: float, timeout: float | None, node: bytes | None
     ) -> Asked:
         if confirm is not False:
             check_flag("confirm", confirm)

@@ -205,11 +205,7 @@ class Connecting:
     """
 
     def __init__(
-        self,
-        loop: Loop,
-        channel: Any,
-        limit_s: float,
-        done: Callable[[Connecting, Exception | None], object],
+        self, loop: Loop, channel: Any, limit_s: float, done: Callable[[Connecting, Exception | None], object]
     ) -> None:
         self.channel = channel
         self._loop = loop

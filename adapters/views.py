@@ -150,10 +150,7 @@ def _as_seen_here(node: Node, hop: Hop) -> Hop:
     if link is None or link.peer is not peer:
         return hop
     return replace(
-        hop,
-        realm=codes.REALM_NAMES[link.realm],
-        cost=link.cost,
-        medium=link.link.medium or hop.medium,
+        hop, realm=codes.REALM_NAMES[link.realm], cost=link.cost, medium=link.link.medium or hop.medium
     )
 
 

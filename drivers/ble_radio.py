@@ -133,10 +133,7 @@ class Session:
 
     async def _run(self) -> None:
         client = BleakClient(
-            self._found.device,
-            disconnected_callback=self._lost,
-            services=[SERVICE],
-            timeout=CONNECT_S,
+            self._found.device, disconnected_callback=self._lost, services=[SERVICE], timeout=CONNECT_S
         )
         try:
             async with asyncio.timeout(CONNECT_S):

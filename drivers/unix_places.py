@@ -26,15 +26,7 @@ TEMPORARY: Final = "/tmp"
 
 _BUS_NAME = re.compile(r"[0-9a-f]{16}")
 # Errors that another directory mends: read-only, full, not ours to write, no sockets on that file system.
-_UNFIT = (
-    errno.EROFS,
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EOPNOTSUPP,
-    errno.ENOTDIR,
-)
+_UNFIT = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EOPNOTSUPP, errno.ENOTDIR)
 _ELSEWHERE = "set BUSWAY_DIR to a directory of your own"
 
 
