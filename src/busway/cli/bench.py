@@ -72,7 +72,7 @@ def bench(
     async def job(bus: AsyncBus) -> int:
         if serve:
             return await _serve(bus, target, place, accept, as_json)
-        link = await _join(bus, target, place)
+        link = await session.connect(bus, target, place, retry=None)
         found = await Measurement(bus, link, seconds).run(sizes)
         _show(link, found, as_json)
         return failures.OK
@@ -83,14 +83,11 @@ def bench(
 async def _serve(bus: AsyncBus, url: str, place: Place, accept: Accept, as_json: bool) -> int:
     bus.serve(ECHO, _echo, realm="global")
     sink = bus.register(SINK, kind="anycast", realm="global")
-    try:
-        listener = await bus.listen(url, **accept.listening(url, place))
-    except (OSError, ValueError, busway.BusError) as error:
-        raise failures.cannot_listen(url, error) from None
+    real = await session.listen(bus, url, place, accept)
     if as_json:
-        output.say_json({"url": listener.url})
+        output.say_json({"url": real})
     else:
-        output.say(f"answering at {listener.url}")
+        output.say(f"answering at {real}")
     async for _ in sink:
         pass
     await asyncio.Event().wait()
@@ -99,13 +96,6 @@ async def _serve(bus: AsyncBus, url: str, place: Place, accept: Accept, as_json:
 
 async def _echo(request: Any) -> Any:
     return request.payload
-
-
-async def _join(bus: AsyncBus, url: str, place: Place) -> DialledLink:
-    try:
-        return await bus.connect(url, retry=None, **place.dialling(url))
-    except (OSError, ValueError, busway.BusError) as error:
-        raise failures.cannot_connect(url, error) from None
 
 
 class Measurement:

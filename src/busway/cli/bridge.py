@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-import busway
 from busway.adapters.asyncio import AsyncBus
 from busway.adapters.records import LinkInfo
 from busway.cli import failures, output, realms, session
@@ -79,17 +78,21 @@ def run_bridge(
         accept.check(listen_urls)
 
     async def job(bus: AsyncBus) -> int:
-        work = Bridge(bus, place, as_json, math.inf if wait is None else wait)
+        work = Bridge(bus, as_json)
         for url in listen_urls:
             assert accept is not None
-            await work.listen(url, accept)
+            real = await session.listen(bus, url, place, accept)
+            work.tell("listening", {"url": real}, f"listening at {real}")
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(work.watch())
                 if every is not None:
                     group.create_task(work.report(every))
                 for url in urls:
-                    group.create_task(work.keep(url))
+                    # The link heals by itself. What another try would not mend ends the bridge, unless the
+                    # link has once been open.
+                    patience = math.inf if wait is None else wait
+                    group.create_task(session.connect(bus, url, place, wait=patience))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         raise AssertionError("it runs until it is interrupted")
@@ -118,29 +121,11 @@ class Bridge:
     """The running bridge: its counts outlive the links."""
 
     bus: AsyncBus
-    place: Place
     as_json: bool
-    wait: float
     started: float = field(default_factory=time.monotonic)
     said: dict[str, str] = field(default_factory=dict)  # the trouble with each URL, as last told
     counts: dict[Connection, Count] = field(default_factory=dict)
     ended: Count = field(default_factory=lambda: Count("", "links that have ended"))
-
-    async def listen(self, url: str, accept: Accept) -> None:
-        try:
-            listener = await self.bus.listen(url, **accept.listening(url, self.place))
-        except (OSError, ValueError) as error:
-            raise failures.cannot_listen(url, error) from None
-        self.tell("listening", {"url": listener.url}, f"listening at {listener.url}")
-
-    async def keep(self, url: str) -> None:
-        """Join one node, and stay joined: the link heals by itself. What another try would not mend ends the
-        bridge, unless the link has once been open.
-        """
-        try:
-            await self.bus.connect(url, wait=self.wait, **self.place.dialling(url))
-        except (OSError, ValueError, TypeError, busway.BusError) as error:
-            raise failures.cannot_connect(url, error) from None
 
     def trouble(self, url: str, text: str) -> None:
         """Tell it once, not for each try."""

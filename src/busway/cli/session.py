@@ -10,11 +10,12 @@ import signal
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import busway
 from busway.adapters.asyncio import AsyncBus
 from busway.adapters.bus import host_of
+from busway.adapters.dialled import DialledLink
 from busway.adapters.records import Change, EndpointInfo, LinkInfo, NodeInfo
 from busway.adapters.refusals import text_of
 from busway.adapters.tap import TAP
@@ -22,7 +23,7 @@ from busway.adapters.views import ORDERLY
 from busway.cli import failures, output
 from busway.cli.failures import Failure
 from busway.cli.labels import Labels
-from busway.cli.options import Place
+from busway.cli.options import Accept, Place
 from busway.names import endpoint_id
 from busway.protocol import codes
 
@@ -131,7 +132,7 @@ async def _joined(
             why = text_of(error)
             raise Failure(failures.NO_BUS, f"cannot join the bus {place.bus!r}: {why}") from None
         for url in place.urls:
-            await _connect(bus, url, place)
+            await connect(bus, url, place)
         if refusals and len(bus.nodes()) == 1:
             refusal = refusals[0]
             raise Failure(
@@ -207,11 +208,20 @@ async def _note_refusals(bus: AsyncBus, refusals: list[Change]) -> None:
             refusals.append(change)
 
 
-async def _connect(bus: AsyncBus, url: str, place: Place) -> None:
+async def connect(bus: AsyncBus, url: str, place: Place, **options: Any) -> DialledLink:
+    """Open a link as `place` and the `options` say. Raises Failure."""
     try:
-        await bus.connect(url, **place.dialling(url))
-    except (OSError, ValueError, busway.BusError) as error:
+        return await bus.connect(url, **options, **place.dialling(url))
+    except (OSError, ValueError, TypeError, busway.BusError) as error:
         raise failures.cannot_connect(url, error) from None
+
+
+async def listen(bus: AsyncBus, url: str, place: Place, accept: Accept) -> str:
+    """Let others connect at a URL; returns the real one. Raises Failure."""
+    try:
+        return (await bus.listen(url, **accept.listening(url, place))).url
+    except (OSError, ValueError, busway.BusError) as error:
+        raise failures.cannot_listen(url, error) from None
 
 
 # Whom
