@@ -12,8 +12,11 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 
 import busway
+from busway.adapters import making
 
 TOKEN = "triangle"
+ENOUGH = 10  # replies for each request that is under way at once, before the client says what it saw
+KEEPALIVE_MS = 60_000  # far away: nothing that the traffic sees is due to it
 SERVICE_S = 0.002  # how long a request is at work, so that a death finds some there
 
 
@@ -61,6 +64,7 @@ class Load:
         self.gap = 0.0  # longest time without an answer, in seconds
         self.last_good = time.monotonic()
         self.ended = False
+        self.replied = asyncio.Condition()
 
     async def ask_on(self) -> None:
         while not self.ended:
@@ -70,8 +74,16 @@ class Load:
             if outcome == "replied":
                 now = time.monotonic()
                 self.gap, self.last_good = max(self.gap, now - self.last_good), now
+                async with self.replied:
+                    self.replied.notify_all()
             else:
                 await asyncio.sleep(0.01)
+
+    async def answered(self, count: int) -> None:
+        """Until there were more answers than so many, and one from now on: so the last outage is over."""
+        count = max(count, self.outcomes["replied"])
+        async with self.replied:
+            await self.replied.wait_for(lambda: self.outcomes["replied"] > count)
 
     async def ask(self, number: int) -> str:
         try:
@@ -85,18 +97,20 @@ class Load:
 
 async def client(name: str, load: str, timeout: str, ttl: str) -> None:
     async with busway.AsyncBus(label="client") as bus:
-        await bus.request(name, 0, ttl=15)
-        say("way", *[hop.label for hop in await bus.trace(name)])
+        await bus.request(name, 0, ttl=60, timeout=60)
+        say("way", *[hop.label for hop in await bus.trace(name, timeout=60)])
         work = Load(bus, name, float(timeout), float(ttl))
         askers = [asyncio.create_task(work.ask_on()) for _ in range(int(load))]
         await told_to_end()
+        await work.answered(ENOUGH * len(askers))
         work.ended = True
         await asyncio.gather(*askers)
-        say("way", *[hop.label for hop in await bus.trace(name)])
+        say("way", *[hop.label for hop in await bus.trace(name, timeout=60)])
         say("asked", work.asked, round(work.gap, 3), json.dumps(work.outcomes))
 
 
 if __name__ == "__main__":
     roles: dict[str, Callable[..., Coroutine[object, object, None]]]
     roles = {"gateway": gateway, "server": server, "client": client}
+    making._LINK_DEFAULTS["tcp"] = (making._LINK_DEFAULTS["tcp"][0], KEEPALIVE_MS)
     asyncio.run(roles[sys.argv[1]](*sys.argv[2:]))
