@@ -16,7 +16,7 @@ import busway
 from busway.drivers import memory
 from busway.drivers.channel import READ_SIZE
 
-_WAIT_S = 40.0
+_WAIT_S = 60.0
 _TICK_S = 0.001
 
 

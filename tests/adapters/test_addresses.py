@@ -79,7 +79,7 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> None:
 async def joined(style: str, url: str, **options: Any) -> Any:
     """The link to `url` of a bus in that style."""
     if style == "asyncio":
-        async with AsyncBus(ipc=False) as bus, asyncio.timeout(30):
+        async with AsyncBus(ipc=False) as bus, asyncio.timeout(60):
             yield await bus.connect(url, **options)
     else:
         blocking = Bus(ipc=False)

@@ -146,7 +146,7 @@ async def test_whatever_a_handler_raises_the_caller_hears(
 
     async with served(handler) as (a, _, _):
         with pytest.raises(busway.RemoteError) as caught:
-            await a.request("it", timeout=5)
+            await a.request("it", timeout=60)
         assert caught.value.code == code
         assert caught.value.message.startswith(text)
 
@@ -315,8 +315,8 @@ async def test_an_unread_request_has_its_one_outcome_when_its_receiver_is_a_plai
     async with buses() as (a, b):
         receiver = b.register("plain")
         await until(lambda: sees(a, "plain"))
-        asking = asyncio.create_task(a.request("plain", 1, timeout=30))
-        message = await receiver.receive(5)
+        asking = asyncio.create_task(a.request("plain", 1, timeout=60))
+        message = await receiver.receive(60)
         assert isinstance(message, busway.Request)
         with pytest.raises(busway.Undeliverable, match="answers no requests"):
             await asking

@@ -198,7 +198,7 @@ async def test_a_reset_line_is_dialled_again_though_the_server_has_not_noticed()
         for number in range(1, 20):
             await bus.send("log", number, confirm=False)
         for number in range(20):
-            assert (await log.receive(5)).payload == number
+            assert (await log.receive(60)).payload == number
         await until(lambda: len(there.links()) == 1)
         assert (await bus.connect(URL, retry=QUICK)) is link
         assert link.state == "connected"
@@ -235,7 +235,7 @@ async def test_confirmed_sends_over_a_line_that_is_cut_again_and_again() -> None
 
         async def send(number: int) -> None:
             try:
-                await bus.send("log", number, confirm=True, ttl=5, timeout=10)
+                await bus.send("log", number, confirm=True, ttl=30, timeout=60)
                 verdicts[number] = "taken"
             except (busway.Undeliverable, busway.DeliveryUnknown) as error:
                 verdicts[number] = type(error).__name__

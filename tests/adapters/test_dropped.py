@@ -91,7 +91,7 @@ async def test_a_bus_that_is_dropped_amid_its_handlers_cancels_them(warned: Call
     async with AsyncBus() as other:
         bus = await AsyncBus().open()
         bus.serve("it", handler)
-        asking = asyncio.create_task(other.request("it", ttl=5))
+        asking = asyncio.create_task(other.request("it", ttl=30))
         await begun.wait()
         del bus
         gc.collect()

@@ -147,13 +147,13 @@ def test_no_timeout_is_no_limit_in_threads() -> None:
         bus.serve("it", lambda request: request.payload)
         assert bus.request("it", 1, timeout=None) == 1
         assert list(bus.request_stream("it", 1, timeout=None)) == [1]
-        assert bus.request_future("it", 2, timeout=None).result(10) == 2
+        assert bus.request_future("it", 2, timeout=None).result(60) == 2
         assert bus.trace("it", timeout=None) == []
         inbox = bus.register("inbox")
         receiving = threading.Thread(target=lambda: inbox.receive(timeout=None))
         receiving.start()
         bus.send("inbox", 3, confirm=True, timeout=None)
-        receiving.join(10)
+        receiving.join(60)
         assert not receiving.is_alive()
         with pytest.raises(ValueError, match="ttl"):
             bus.send("inbox", 2, ttl=None)  # type: ignore[call-overload]
@@ -185,7 +185,7 @@ def another_loop(bus: AsyncBus) -> Iterator[Callable[[Callable[[], Any]], object
         return await found if asyncio.iscoroutine(found) else found
 
     with concurrent.futures.ThreadPoolExecutor(1, "stranger") as pool:
-        yield lambda call: pool.submit(lambda: asyncio.run(main(call))).result(10)
+        yield lambda call: pool.submit(lambda: asyncio.run(main(call))).result(60)
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -232,7 +232,7 @@ async def test_what_a_bus_gave_is_no_other_threads_either() -> None:
                 with pytest.raises(busway.BusError, match="run_coroutine_threadsafe"):
                     run(call)
         await bus.send("inbox", 1)
-        assert (await inbox.receive(1)).payload == 1
+        assert (await inbox.receive(60)).payload == 1
 
 
 async def test_the_advice_works() -> None:
@@ -243,7 +243,7 @@ async def test_the_advice_works() -> None:
 
         def elsewhere() -> None:
             asked = asyncio.run_coroutine_threadsafe(bus.request("it", 5), loop)
-            results.append(asked.result(10))
+            results.append(asked.result(60))
 
         thread = threading.Thread(target=elsewhere)
         thread.start()

@@ -40,7 +40,7 @@ async def test_a_bus_puts_its_socket_back_and_finds_who_came_meanwhile(
         shutil.rmtree(place)
         async with busway.AsyncBus() as meanwhile:
             await until(lambda: knows(meanwhile, one.id, two.id))
-            assert await meanwhile.request("who", ttl=5) == "one"
+            assert await meanwhile.request("who", ttl=30) == "one"
             await until(lambda: sockets(place) == sorted(bus.id.hex() for bus in (one, two, meanwhile)))
             async with busway.AsyncBus() as later:  # at once
                 assert knows(later, one.id, two.id, meanwhile.id)
@@ -58,7 +58,7 @@ def test_a_bus_for_threads_puts_its_socket_back(place: Path, caplog: pytest.LogC
         one.serve("who", lambda request: "one")
         shutil.rmtree(place)
         with busway.Bus() as meanwhile:
-            assert meanwhile.request("who", ttl=10) == "one"
+            assert meanwhile.request("who", ttl=30) == "one"
             threads_tools.until(lambda: len(sockets(place)) == 2)
         with busway.Bus() as later:
             assert later.request("who") == "one"
@@ -103,7 +103,7 @@ with busway.{kind} as bus:
     print("ready", *sorted(found.name for found in bus.endpoints() if found.node != bus.id), flush=True)
     for line in sys.stdin:
         try:
-            print(bus.request(line.strip(), ttl=15), flush=True)
+            print(bus.request(line.strip(), ttl=30), flush=True)
         except busway.BusError as error:
             print(repr(error), flush=True)
 """
@@ -130,13 +130,13 @@ class Life:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.close()
-        self.process.wait(20)
+        self.process.wait(60)
         self.process.stdout.close()
 
 
 def busway_doctor() -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "busway", "doctor"]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
 def session() -> None:

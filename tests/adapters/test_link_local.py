@@ -46,7 +46,7 @@ def running(machine: Machine, program: str, *words: str) -> Iterator[subprocess.
 
 def link_local(machine: Machine) -> str:
     words = [*machine.prefix(), "ip", "-6", "-o", "addr", "show", "dev", "eth0", "scope", "link"]
-    found = subprocess.run(words, check=True, capture_output=True, text=True, timeout=20).stdout
+    found = subprocess.run(words, check=True, capture_output=True, text=True, timeout=60).stdout
     return found.split("inet6 ")[1].partition("/")[0]
 
 

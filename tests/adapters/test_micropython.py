@@ -21,6 +21,7 @@ import pytest
 
 import busway
 from benchmarks import leaf_memory
+from busway.adapters import making
 from busway.adapters import micropython_cbor as small
 from busway.adapters.micropython import Loop
 from busway.adapters.micropython_names import uuid_of
@@ -75,10 +76,10 @@ def tick():
     loop.publish("lab/count", count[0])
 
 loop.stopped = False
-end = time.ticks_add(time.ticks_ms(), 30000)
+end = time.ticks_add(time.ticks_ms(), 120000)
 while not loop.stopped and time.ticks_diff(end, time.ticks_ms()) > 0:
     loop.step(1000)
-print("stopped", loop.ask("lab/question", 5) if loop.connected else None)
+print("stopped", loop.ask("lab/question", 5, 60000) if loop.connected else None)
 """
 
 
@@ -112,7 +113,7 @@ def test_a_board_on_the_bus(bus: busway.Bus, interpreter: str, any_files: Path) 
     bus.serve("lab/question")(lambda request: request.payload + 1)
     with start(interpreter, any_files, listener.url.rsplit(":", 1)[1]) as board:
         try:
-            assert bus.request("lab/pump", 300, ttl=10.0) == {"rpm": 300}
+            assert bus.request("lab/pump", 300, ttl=30) == {"rpm": 300}
             with pytest.raises(busway.RemoteError) as dry:
                 bus.request("lab/pump", "dry")
             assert (dry.value.code, dry.value.message) == (300, "no water")
@@ -120,13 +121,13 @@ def test_a_board_on_the_bus(bus: busway.Bus, interpreter: str, any_files: Path) 
                 bus.request("lab/pump", "bad")
             with pytest.raises(busway.RemoteError, match="a payload is"):
                 bus.request("lab/pump", "set")
-            numbers = [cast(int, counts.receive(timeout=5.0).payload) for _ in range(5)]
+            numbers = [cast(int, counts.receive(timeout=60).payload) for _ in range(5)]
             assert numbers == list(range(numbers[0], numbers[0] + 5))
             bus.send("lab/echo", [1, "zwei", {"drei": 3.5}], confirm=True)
-            assert log.receive(timeout=5.0).payload == [1, "zwei", {"drei": 3.5}]
-            assert sent.receive(timeout=5.0).payload is True
+            assert log.receive(timeout=60).payload == [1, "zwei", {"drei": 3.5}]
+            assert sent.receive(timeout=60).payload is True
             bus.publish("lab/stop", None)
-            output, _ = board.communicate(timeout=20)
+            output, _ = board.communicate(timeout=60)
             assert output == "stopped 6\n"
         finally:
             board.kill()
@@ -192,7 +193,7 @@ print(after - before)
 def test_the_clock_may_wrap_and_an_idle_step_allocates_nothing(interpreter: str, board_files: Path) -> None:
     (board_files / "idle.py").write_text(IDLE)
     run = subprocess.run(
-        [interpreter, "idle.py"], cwd=board_files, capture_output=True, text=True, timeout=30, check=False
+        [interpreter, "idle.py"], cwd=board_files, capture_output=True, text=True, timeout=60, check=False
     )
     assert (run.stdout, run.stderr) == ("0\n", "")
 
@@ -208,9 +209,7 @@ def test_a_board_that_comes_before_its_router_and_loses_it(
             for _ in range(2):
                 with busway.Bus("default", ipc=False) as bus:
                     bus.listen(f"tcp://127.0.0.1:{port}")
-                    started = time.monotonic()
-                    assert bus.request("lab/pump", 1, ttl=20.0, timeout=25.0) == {"rpm": 1}
-                    assert time.monotonic() - started < 20
+                    assert bus.request("lab/pump", 1, ttl=30, timeout=60) == {"rpm": 1}
         finally:
             board.kill()
 
@@ -221,7 +220,7 @@ from busway.adapters.micropython_asyncio import AsyncLoop, RemoteError
 
 line = socket.socket()
 line.connect(socket.getaddrinfo("127.0.0.1", int(sys.argv[1]))[0][-1])
-loop = AsyncLoop(line, "board", sort="stream", node_id=b"b" * 16)
+loop = AsyncLoop(line, "board", sort="stream", node_id=b"b" * 16, keepalive_ms=600000)
 
 @loop.serve("lab/pump")
 async def pump(value):
@@ -276,7 +275,11 @@ def test_a_small_heap_is_enough(site: leaf_memory.Site, board_files: Path, sort:
     assert site.run(command, board_files, HEAP_KIB[sort], sort=sort)[:1] == [200]
 
 
-def test_a_board_with_asyncio(bus: busway.Bus, interpreter: str, board_files: Path) -> None:
+def test_a_board_with_asyncio(
+    monkeypatch: pytest.MonkeyPatch, bus: busway.Bus, interpreter: str, board_files: Path
+) -> None:
+    """What comes wakes its loop: no keepalive does, as none is due for ten minutes."""
+    monkeypatch.setitem(making._LINK_DEFAULTS, "tcp", (16, 600_000))
     (board_files / "async_main.py").write_text(ASYNC)
     listener = bus.listen("tcp://127.0.0.1:0")
     bus.serve("lab/question")(lambda request: request.payload + 1)
@@ -286,10 +289,8 @@ def test_a_board_with_asyncio(bus: busway.Bus, interpreter: str, board_files: Pa
             assert board.stdout is not None
             said = [board.stdout.readline() for _ in range(2)]
             assert said == ["21\n", "1\n"], "".join(said) + board.stdout.read()
-            started = time.monotonic()
-            assert bus.request("lab/pump", 300, ttl=10.0) == [300]
-            assert bus.request("lab/plain", 5, ttl=10.0) == 5
-            assert time.monotonic() - started < 4  # not with the keepalive, after 5 s
+            assert bus.request("lab/pump", 300, ttl=30) == [300]
+            assert bus.request("lab/plain", 5, ttl=30) == 5
             with pytest.raises(busway.RemoteError, match="ValueError: bad"):
                 bus.request("lab/pump", "bad")
         finally:
@@ -464,10 +465,10 @@ def test_a_command_waits_at_its_sender_while_a_board_is_in_deep_sleep(
     command = [interpreter, "-X", "heapsize=256k", "deep_main.py", port]
     with ThreadPoolExecutor() as pool:
         for order in ("open", "shut"):  # each wakes once, takes it, and says goodbye before it forgets all
-            sent = pool.submit(bus.send, "lab/valve", order, confirm=True, ttl=20.0)
-            woken = subprocess.run(command, cwd=board_files, capture_output=True, timeout=20, check=True)
+            sent = pool.submit(bus.send, "lab/valve", order, confirm=True, ttl=30)
+            woken = subprocess.run(command, cwd=board_files, capture_output=True, timeout=60, check=True)
             assert woken.stdout.decode() == f"['{order}']\n"
-            sent.result(10)
+            sent.result(60)
     with pytest.raises(busway.Undeliverable, match="NO_ENDPOINT"):
         bus.send("lab/valve", "hasty")
 
@@ -509,7 +510,7 @@ def test_a_board_on_the_network_takes_what_came_during_its_sleep(
         try:
             assert board.stdin is not None
             assert board.stdout is not None
-            bus.send("lab/valve", 0, confirm=True, ttl=20.0)
+            bus.send("lab/valve", 0, confirm=True, ttl=30)
             assert board.stdout.readline() == "True\n"
             for number in (1, 2, 3):
                 bus.send("lab/valve", number)
@@ -517,7 +518,7 @@ def test_a_board_on_the_network_takes_what_came_during_its_sleep(
             board.stdin.write("\n")
             board.stdin.flush()
             assert board.stdout.readline() == "[0] True\n"
-            last.result(20)
+            last.result(60)
             assert board.stdout.readline() == "[0, 1, 2, 3, 4]\n"
         finally:
             board.kill()
@@ -640,7 +641,7 @@ def test_a_board_without_memory_for_a_message_goes_on(
     )
 
     def ask(name: str, value: object) -> object:
-        return bus.request(name, value, timeout=20.0, ttl=10.0)
+        return bus.request(name, value, timeout=60, ttl=30)
 
     with board:
         try:

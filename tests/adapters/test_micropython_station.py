@@ -20,6 +20,7 @@ import pytest
 import trustme
 
 import busway
+from busway.adapters import making
 from busway.adapters.micropython import Loop
 from busway.protocol.leaf.state import Event
 from tests.adapters.threads_tools import until
@@ -92,8 +93,8 @@ def test_each_of_ten_publishers_is_heard(bus: busway.Bus, interpreter: str, boar
     with running(interpreter, board_files, STATION, port_of(bus), "10"):
         for _ in range(3):
             for number, receiver in enumerate(heard):
-                assert receiver.receive(timeout=20.0).payload == number
-        assert bus.request("lab/trouble", ttl=10.0) == ["None", 0]
+                assert receiver.receive(timeout=60).payload == number
+        assert bus.request("lab/trouble", ttl=30) == ["None", 0]
 
 
 def test_a_name_too_many_is_an_error_that_is_shown_and_loop_takes_more(
@@ -101,13 +102,13 @@ def test_a_name_too_many_is_an_error_that_is_shown_and_loop_takes_more(
 ) -> None:
     last = bus.subscribe("lab/17")
     with running(interpreter, board_files, STATION, port_of(bus), "18"):
-        bus.request("lab/trouble", ttl=10.0)
-        error, refused = bus.request("lab/trouble", ttl=10.0)
+        bus.request("lab/trouble", ttl=30)
+        error, refused = bus.request("lab/trouble", ttl=30)
         assert (error, refused) == ("LocalError('peers_max',)", 0)
     until(lambda: len(bus.nodes()) == 1)  # else a request may still go to the board that has just been killed
     with running(interpreter, board_files, STATION, port_of(bus), "18", "20"):
-        assert last.receive(timeout=20.0).payload == 17
-        assert bus.request("lab/trouble", ttl=10.0) == ["None", 0]
+        assert last.receive(timeout=60).payload == 17
+        assert bus.request("lab/trouble", ttl=30) == ["None", 0]
 
 
 def test_a_name_that_a_smaller_node_id_keeps_is_told_to_the_board(
@@ -119,17 +120,17 @@ def test_a_name_that_a_smaller_node_id_keeps_is_told_to_the_board(
     )
     valve = bus.register("lab/valve")
     with running(interpreter, board_files, program, port_of(bus), "0"):
-        until(lambda: "lab/valve" in str(bus.request("lab/trouble", ttl=10.0)))
+        until(lambda: "lab/valve" in str(bus.request("lab/trouble", ttl=30)))
         bus.send("lab/valve", "open")
-        assert valve.receive(timeout=10.0).payload == "open"
+        assert valve.receive(timeout=60).payload == "open"
 
 
 def test_with_larger_sizes_none_is_refused(bus: busway.Bus, interpreter: str, board_files: Path) -> None:
     program = BURST.replace('sort="stream", **sizes', 'sort="stream", pending_max=12')
     heard = bus.subscribe("lab/burst")
     with running(interpreter, board_files, program, port_of(bus), "12"):
-        assert [heard.receive(timeout=20.0).missed for _ in range(60)] == [0] * 60
-        assert bus.request("lab/trouble", ttl=10.0) == ["None", 0]
+        assert [heard.receive(timeout=60).missed for _ in range(60)] == [0] * 60
+        assert bus.request("lab/trouble", ttl=30) == ["None", 0]
 
 
 BURST = STATION.replace(
@@ -149,9 +150,9 @@ def test_publishes_that_are_refused_are_told_on_the_board_and_missed_at_subscrib
     """Twelve of one name in one turn: eight find a place."""
     heard = bus.subscribe("lab/burst")
     with running(interpreter, board_files, BURST, port_of(bus), "12"):
-        while heard.receive(timeout=20.0).missed != 4:
+        while heard.receive(timeout=60).missed != 4:
             pass
-        error, refused = bus.request("lab/trouble", ttl=10.0)
+        error, refused = bus.request("lab/trouble", ttl=30)
         assert re.match(
             r"FullError\(\"publish of 'lab/burst' refused \(10*\): pending_max=8 are waiting;"
             r" Loop\(pending_max=16\)\",?\)",
@@ -232,7 +233,7 @@ def test_whatever_a_stream_says_when_it_has_or_takes_nothing(
     """None, OSError with EAGAIN, what TLS wants, 0 bytes written, and fewer than asked for."""
     with running(interpreter, board_files, ODD, port_of(bus), said, face) as board:
         for size in (1, 300, 1000):
-            assert bus.request("lab/echo", b"x" * size, ttl=10.0, timeout=15.0) == b"x" * size
+            assert bus.request("lab/echo", b"x" * size, ttl=30, timeout=60) == b"x" * size
         assert board.poll() is None
 
 
@@ -246,7 +247,7 @@ def secure():
     context.verify_mode = tls.CERT_NONE
     return context.wrap_socket(dial())
 
-loop = Loop(secure, "secure", sort="stream", keepalive_ms=30000)
+loop = Loop(secure, "secure", sort="stream", keepalive_ms=600000)
 loop.serve("lab/echo")(lambda value: value)
 loop.run()
 """
@@ -279,18 +280,19 @@ def secured(port: str, certificate: trustme.LeafCert) -> Iterator[str]:
         yield str(server.getsockname()[1])
 
 
-def test_a_socket_with_tls(bus: busway.Bus, interpreter: str, board_files: Path) -> None:
-    """Its `recv` says None, and what it has decrypted already no poll shows."""
+def test_a_socket_with_tls(
+    monkeypatch: pytest.MonkeyPatch, bus: busway.Bus, interpreter: str, board_files: Path
+) -> None:
+    """Its `recv` says None, and what it has decrypted already no poll shows; nor does a keepalive soon."""
+    monkeypatch.setitem(making._LINK_DEFAULTS, "tcp", (16, 600_000))
     certificate = trustme.CA().issue_cert("127.0.0.1")
     with (
         secured(port_of(bus), certificate) as port,
         running(interpreter, board_files, SECURE, port) as board,
     ):
-        started = time.monotonic()
         for size in (1, 700, 1000):
-            assert bus.request("lab/echo", b"x" * size, ttl=10.0, timeout=15.0) == b"x" * size
+            assert bus.request("lab/echo", b"x" * size, ttl=30, timeout=60) == b"x" * size
         assert board.poll() is None
-        assert time.monotonic() - started < 15  # not with the keepalive, after 30 s
 
 
 def test_what_a_terminal_has_is_collected_before_it_is_taken_apart() -> None:

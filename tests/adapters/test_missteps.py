@@ -55,7 +55,7 @@ async def test_a_plain_send_that_is_given_a_timeout_waits_no_longer() -> None:
         sending = asyncio.create_task(a.send("slow", b"patient"))  # which waits as long as it takes
         got: list[Any] = []
         while not got or got[-1] != b"patient":
-            got.append((await receiver.receive(30)).payload)
+            got.append((await receiver.receive(60)).payload)
         await sending
         assert set(got) == {b"filling", b"patient"}
 
@@ -65,7 +65,7 @@ async def test_a_plain_send_takes_any_timeout(timeout: float | None) -> None:
     async with buses(1) as (bus,):
         receiver = bus.register("log")
         await bus.send("log", b"in time", timeout=timeout)
-        assert (await receiver.receive(30)).payload == b"in time"
+        assert (await receiver.receive(60)).payload == b"in time"
         with pytest.raises(ValueError, match="timeout must be 0 to"):
             await bus.send("log", b"x", timeout=-1)
 
@@ -78,7 +78,7 @@ def test_a_plain_send_of_a_thread_that_is_given_a_timeout_waits_no_longer() -> N
             fill_from_thread(a, "slow")
         assert caught.value.reason == codes.EXPIRED
         sending = threads_tools.Task(lambda: a.send("slow", b"patient", timeout=None))
-        while receiver.receive(30).payload != b"patient":
+        while receiver.receive(60).payload != b"patient":
             pass
         sending.result()
         with pytest.raises(ValueError, match="timeout must be 0 to"):
@@ -93,17 +93,17 @@ async def test_a_request_to_a_receiver_is_declined_when_it_is_taken(caplog: pyte
         receiver = b.register("log")
         await until(lambda: sees(a, "log"))
         for number in range(2):
-            asking = asyncio.create_task(a.request("log", number, timeout=30))
-            assert (await receiver.receive(30)).payload == number  # the program sees what came
+            asking = asyncio.create_task(a.request("log", number, timeout=60))
+            assert (await receiver.receive(60)).payload == number  # the program sees what came
             with pytest.raises(busway.Undeliverable, match=NO_ANSWERS) as caught:
                 await asking
             assert (caught.value.reason, caught.value.endpoint) == (codes.WRONG_KIND, "log")
-        asking = asyncio.create_task(anext(a.request_stream("log", 3, timeout=30)))
-        await receiver.receive(30)
+        asking = asyncio.create_task(anext(a.request_stream("log", 3, timeout=60)))
+        await receiver.receive(60)
         with pytest.raises(busway.Undeliverable, match=NO_ANSWERS):
             await asking
         confirmed = asyncio.create_task(a.send("log", 4, confirm=True))
-        await receiver.receive(30)
+        await receiver.receive(60)
         await confirmed
         said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
         assert said == [
@@ -114,8 +114,8 @@ async def test_a_request_to_a_receiver_is_declined_when_it_is_taken(caplog: pyte
 async def test_a_request_to_a_receiver_of_the_own_node_is_declined() -> None:
     async with buses(1) as (bus,):
         receiver = bus.register("log")
-        asking = asyncio.create_task(bus.request("log", timeout=30))
-        await receiver.receive(30)
+        asking = asyncio.create_task(bus.request("log", timeout=60))
+        await receiver.receive(60)
         with pytest.raises(busway.Undeliverable, match=NO_ANSWERS):
             await asking
 
@@ -124,10 +124,10 @@ def test_a_request_to_a_receiver_of_a_thread_is_declined(caplog: pytest.LogCaptu
     with threads_tools.buses() as (a, b):
         receiver = b.register("log")
         threads_tools.until(lambda: threads_tools.sees(a, "log"))
-        asking = a.request_future("log", 1, timeout=30)
-        assert receiver.receive(30).payload == 1
+        asking = a.request_future("log", 1, timeout=60)
+        assert receiver.receive(60).payload == 1
         with pytest.raises(busway.Undeliverable, match=NO_ANSWERS):
-            asking.result(30)
+            asking.result(60)
         threads_tools.until(lambda: "only what serve makes answers requests" in caplog.text)
 
 
@@ -171,7 +171,7 @@ async def test_an_outer_timeout_of_the_programs_own_stays_its_own() -> None:
         receiver = bus.register("lab/log")
         with pytest.raises(TimeoutError) as caught:
             async with asyncio.timeout(0.02):
-                await receiver.receive(timeout=30)
+                await receiver.receive(timeout=60)
         assert str(caught.value) == ""
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import time
 
 import pytest
 
@@ -147,10 +146,8 @@ async def test_an_address_that_does_not_answer_is_given_up(monkeypatch: pytest.M
             stack.enter_context(sock)
         host, port = server.getsockname()
         async with AsyncBus(ipc=False) as bus:
-            began = time.monotonic()
             with pytest.raises(TimeoutError, match="no answer within"):
                 await bus.connect(f"tcp://{host}:{port}")
-            assert time.monotonic() - began < 5
             connecting = asyncio.create_task(bus.connect(f"tcp://{host}:{port}", wait=60))
             await until(lambda: bus._host.dialled)
             await bus.close()

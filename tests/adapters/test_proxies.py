@@ -43,14 +43,14 @@ async def served(scheme: str = "ws", **options: Any) -> AsyncIterator[tuple[Asyn
 
 async def check(url: str, server: AsyncBus, **options: Any) -> None:
     """That `url` leads there, and that it carries something."""
-    async with AsyncBus(ipc=False) as bus, asyncio.timeout(30):
+    async with AsyncBus(ipc=False) as bus, asyncio.timeout(60):
         link = await bus.connect(url, retry=None, **options)
         assert link.peer == server.id
         assert await bus.request("echo", bytes(300_000)) == bytes(300_000)
 
 
 async def failure(url: str, **options: Any) -> BaseException:
-    async with AsyncBus(ipc=False) as bus, asyncio.timeout(30):
+    async with AsyncBus(ipc=False) as bus, asyncio.timeout(60):
         with pytest.raises((busway.BusError, OSError, ValueError)) as caught:
             await bus.connect(url, wait=math.inf, **options)
         return caught.value

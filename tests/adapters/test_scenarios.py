@@ -204,7 +204,7 @@ async def test_the_script_under_asyncio(way: Way) -> None:
             assert await server.line() == url
             if link is None:
                 await join(bus, way, server, url)
-            assert await bus.request("echo", "again", ttl=15) == "again"
+            assert await bus.request("echo", "again", ttl=30) == "again"
             if link is not None:
                 assert (link.state, link.losses) == ("connected", 1)
             await bus.close()  # a line with nobody at its other end would be told goodbye for 3 s
@@ -262,7 +262,7 @@ def join_blocking(bus: Bus, way: Way, server: Any, url: str) -> DialledLink | No
     if way.listen is None:
         return None
     if way.listen == MEMORY:
-        bus.attach(server.channel(bus._host.engine.soon)).ready.result(10)
+        bus.attach(server.channel(bus._host.engine.soon)).ready.result(60)
         return None
     link = bus.connect(url, retry=QUICK, **way.connect_options)
     assert (link.state, link.realm) == ("connected", way.realm)
@@ -288,7 +288,7 @@ def test_the_script_under_threads(way: Way) -> None:
             assert server.line() == url
             if link is None:
                 join_blocking(bus, way, server, url)
-            assert bus.request("echo", "again", ttl=15) == "again"
+            assert bus.request("echo", "again", ttl=30) == "again"
             if link is not None:
                 assert (link.state, link.losses) == ("connected", 1)
             bus.close()

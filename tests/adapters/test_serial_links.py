@@ -59,8 +59,8 @@ def test_requests_both_ways(wire: Line) -> None:
         async with gateway(wire) as here, board(wire) as (there, runner):
             here.serve("lab/triple", lambda request: times(3, request))
             await runner.ready
-            assert await here.request("lab/double", 4, ttl=5.0) == 8
-            assert await there.request("lab/triple", 4, ttl=5.0) == 12
+            assert await here.request("lab/double", 4, ttl=30) == 8
+            assert await there.request("lab/triple", 4, ttl=30) == 12
 
     aio.run(main())
 
@@ -81,8 +81,8 @@ def test_nothing_is_lost_on_a_noisy_line(wire: Line) -> None:
         async with gateway(wire) as here, board(wire, flip=1e-3) as (there, runner):
             received = there.register("lab/data")
             await runner.ready
-            sending = [asyncio.create_task(here.send("lab/data", n, ttl=5.0)) for n in range(300)]
-            taken = [(await received.receive(timeout=20)).payload for _ in range(300)]
+            sending = [asyncio.create_task(here.send("lab/data", n, ttl=30)) for n in range(300)]
+            taken = [(await received.receive(timeout=60)).payload for _ in range(300)]
             await asyncio.gather(*sending)
             assert taken == list(range(300))
             link: Any = here.node.connections[0]
@@ -97,12 +97,12 @@ def test_what_a_board_prints_is_heard_by_all_and_harms_nothing(wire: Line) -> No
             heard = here.subscribe(board_logs.LOG_NAME)
             await runner.ready
             wire.say(b"rst:0x1 (POWERON_RESET)\r\nentry 0x400\r\n")
-            assert await here.request("lab/double", 1, timeout=10) == 2
+            assert await here.request("lab/double", 1, timeout=60) == 2
             wire.say(b"\xff\x00Traceback\n")
-            assert await here.request("lab/double", 2, timeout=10) == 4
+            assert await here.request("lab/double", 2, timeout=60) == 4
             texts: list[str] = []
             while not texts or "Traceback" not in texts[-1]:
-                message = await heard.receive(timeout=10)
+                message = await heard.receive(timeout=60)
                 told: Any = message.payload
                 assert told["label"] == "board"
                 assert told["address"] == wire.url
@@ -120,7 +120,7 @@ def test_a_board_that_starts_anew_is_served_on_the_same_open_port(wire: Line) ->
             for number in range(4):
                 async with board(wire) as (there, runner):
                     await runner.ready
-                    assert await here.request("lab/double", number, ttl=10.0, timeout=10.0) == 2 * number
+                    assert await here.request("lab/double", number, ttl=30, timeout=60) == 2 * number
                     channels.add(id(here.node.connections[0].tag))
                     silence(runner)
                     there.node.connections.clear()
@@ -157,7 +157,7 @@ def test_a_board_that_comes_back_at_another_port_is_found_again(tmp_path: Path) 
                     port.symlink_to(wire.device)
                     async with board(wire) as (_, runner):
                         link = await connecting
-                        answer = await here.request("lab/double", number, ttl=10.0, timeout=10.0)
+                        answer = await here.request("lab/double", number, ttl=30, timeout=60)
                         assert answer == 2 * number
                         assert link.losses == number
                         port.unlink()
@@ -180,7 +180,7 @@ def test_a_thread_talks_to_a_board(wire: Line) -> None:
     try:
         with busway.Bus(ipc=False) as bus:
             bus.connect(wire.url)
-            assert bus.request("lab/double", 21, ttl=10.0) == 42
+            assert bus.request("lab/double", 21, ttl=30) == 42
     finally:
         loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
         running.join()

@@ -28,7 +28,7 @@ async def watch(bus: AsyncBus, *others: AsyncBus, queue: int = 4096) -> Any:
 
 async def seen(receiver: Any, count: int) -> list[tuple[object, ...]]:
     """The next records: what, name, to whom, how large, the bytes."""
-    records = [(await receiver.receive(5)).payload for _ in range(count)]
+    records = [(await receiver.receive(60)).payload for _ in range(count)]
     return [
         (record["what"], record["name"], record["to_label"], record["size"], record["payload"])
         for record in records
@@ -98,7 +98,7 @@ async def test_a_program_can_decline(monkeypatch: pytest.MonkeyPatch) -> None:
             for bus in (shy, told, open_one):
                 await until(lambda bus=bus: sees(bus, TAP_NAME))  # type: ignore[misc]
                 await bus.publish("lab/x", bus.label)
-            message = await receiver.receive(5)
+            message = await receiver.receive(60)
             assert message.source == open_one.id
             assert not isinstance(shy.node, Tapped)
             assert not isinstance(told.node, Tapped)
@@ -132,7 +132,7 @@ async def test_a_slow_watcher_slows_nobody_down_and_hears_what_it_missed() -> No
             except TimeoutError:
                 break
         await a.publish("lab/x", "last")
-        lost += (await receiver.receive(5)).payload["lost"]
+        lost += (await receiver.receive(60)).payload["lost"]
         assert shown + lost == 200
         assert lost > 0
         assert not a.undeliverable
@@ -143,7 +143,7 @@ async def test_large_payloads_are_cut_and_objects_kept() -> None:
         own = a.register("lab/own", realm="process")
         receiver = await watch(watcher, a)
         await a.send("lab/own", object())
-        await own.receive(5)
+        await own.receive(60)
         await a.publish("lab/large", bytes(100_000))
         [(what, name, _, size, payload)] = await seen(receiver, 1)
         assert (what, name, size) == ("publish", "lab/large", 100_000)
@@ -168,7 +168,7 @@ def test_the_blocking_bus_is_seen_too() -> None:
         a.serve("lab/echo", lambda request: request.payload)
         a.publish("lab/x", b"1")
         assert a.request("lab/echo", b"2") == b"2"
-        told = [receiver.receive(5).payload for _ in range(3)]
+        told = [receiver.receive(60).payload for _ in range(3)]
         assert [record["what"] for record in told] == ["publish", "request", "reply"]
         receiver.close()
         threads_tools.until(lambda: not isinstance(a.node, Tapped))
@@ -182,7 +182,7 @@ async def test_a_leaf_that_asks_who_watches_is_seen() -> None:
         await leaf._host.outcome(*leaf._host.ask(leaf.node.locate, TAP, 0))
         await until(lambda: isinstance(leaf.node, Tapped))
         await leaf.publish("lab/x", b"1")
-        record = (await receiver.receive(5)).payload
+        record = (await receiver.receive(60)).payload
         assert (record["what"], record["from_label"]) == ("publish", "small")
 
 
@@ -200,13 +200,13 @@ async def test_what_a_program_publishes_is_in_its_report() -> None:
 async def test_the_log_says_what_joins_waits_and_comes_of_it(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "busway")
     async with buses(2) as (a, b):
-        waiting = asyncio.create_task(a.send("lab/late", 1, ttl=5))
+        waiting = asyncio.create_task(a.send("lab/late", 1, ttl=30))
         await until(lambda: "nobody is known to have the endpoint yet" in caplog.text)
         receiver = b.register("lab/late")
         await waiting
         asked = asyncio.create_task(a.request("lab/late", 2))
         await until(lambda: f"is on its way to b {b.id.hex()[:8]}" in caplog.text)
-        await receiver.receive(5)
+        await receiver.receive(60)
         receiver.close()
         asked.cancel()
         await asyncio.gather(asked, return_exceptions=True)
@@ -258,11 +258,11 @@ async def test_what_watchers_missed_is_forgotten_when_they_leave() -> None:
         await until(lambda: len(a.node.directory.holders(TAP)) == 3)
         for number in range(50):
             await a.publish("lab/x", number)
-            await kept.receive(5)
+            await kept.receive(60)
         assert {other.id for other in others} <= set(cast(Tapped, a.node)._lost)
         for receiver in leaving:
             receiver.close()
         await until(lambda: len(a.node.directory.holders(TAP)) == 1)
         await a.publish("lab/x", "last")
-        await kept.receive(5)
+        await kept.receive(60)
         assert not set(cast(Tapped, a.node)._lost) - {watcher.id}

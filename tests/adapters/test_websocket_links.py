@@ -146,7 +146,7 @@ def test_a_page_of_an_allowed_origin_may_use_ours(origin: str, shared: bool) -> 
     pages = {"/bus.js": ("text/javascript", b"export {}")}
     with busway.Bus(ipc=False) as bus:
         listener = bus.listen(LOOPBACK, pages=pages, origins=["https://lab.example"])
-        asking = http.client.HTTPConnection(listener.url.removeprefix("ws://"), timeout=20)
+        asking = http.client.HTTPConnection(listener.url.removeprefix("ws://"), timeout=60)
         with contextlib.closing(asking):
             asking.request("GET", "/bus.js", headers={"Origin": origin} if origin else {})
             answer = asking.getresponse()

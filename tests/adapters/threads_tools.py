@@ -15,7 +15,7 @@ from busway import Bus
 from tests.adapters.tools import sockets
 from tests.rigs import forks
 
-WAIT_S = 40.0
+WAIT_S = 60.0
 
 
 def until(condition: Callable[[], object], within_s: float = WAIT_S) -> None:

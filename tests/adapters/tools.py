@@ -17,7 +17,7 @@ from busway.drivers import memory
 from busway.drivers.sockets import SocketChannel
 from tests.rigs.tree import ROOT
 
-WAIT_S = 40.0
+WAIT_S = 60.0
 
 
 async def until(condition: Callable[[], object], within_s: float = WAIT_S) -> None:
