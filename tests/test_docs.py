@@ -214,7 +214,7 @@ def test_what_is_pasted_into_the_python_prompt(
         [sys.executable, "-m", "asyncio"],
         input=source,
         cwd=tmp_path,
-        timeout=60,
+        timeout=120,
         capture_output=True,
         text=True,
         check=True,

@@ -51,7 +51,7 @@ class ConnectProxy:
                 sock.shutdown(socket.SHUT_RDWR)
             sock.close()
         for thread in self._threads:
-            thread.join(20)
+            thread.join(60)
 
     def _start(self, function: object, *words: object) -> None:
         thread = threading.Thread(target=function, args=words, daemon=True)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_BOUND_S = 20
+_BOUND_S = 60
 
 
 class Line:

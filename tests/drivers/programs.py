@@ -10,7 +10,7 @@ from types import TracebackType
 
 from tests.rigs.tree import SOURCE
 
-_BOUND_S = 30
+_BOUND_S = 60
 
 
 class Program:

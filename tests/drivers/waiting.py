@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from busway.drivers import Channel, Listener
 
-_BOUND_S = 20
+_BOUND_S = 60
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
-    """Polls until the condition holds. AssertionError after 20 s."""
+    """Polls until the condition holds. AssertionError after a minute."""
     deadline = time.monotonic() + _BOUND_S
     while not condition():
         assert time.monotonic() < deadline, f"waited {_BOUND_S} s for {what}"

@@ -150,9 +150,9 @@ def closes(name: str, *frames: bytes) -> None:
             reading = threading.Thread(target=lambda: found.append(outcome(raw.channel)[1]))
             reading.start()
             said = closing_of(raw)
-            sending.join(20)
+            sending.join(60)
             raw.sock.shutdown(socket.SHUT_WR)
-            reading.join(20)
+            reading.join(60)
             (how,) = found
             verdict = "" if how == "the end" else "; a failure"
             return f"{said}{verdict}"
@@ -292,7 +292,7 @@ def answered(answer: Callable[[bytes], bytes], *, hang_up: bool = True) -> Itera
             yield channel
         finally:
             channel.close()
-            thread.join(20)
+            thread.join(60)
 
 
 def opening_of(channel: WebSocketChannel) -> str:

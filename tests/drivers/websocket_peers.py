@@ -25,7 +25,7 @@ from tests.drivers.websocket_cases import CASES as CASES
 from tests.drivers.websocket_cases import case, opening_of, outcome
 
 OURS = [Subprotocol("busway.1")]
-_BOUND_S = 20
+_BOUND_S = 60
 
 
 # ---- their client at our server

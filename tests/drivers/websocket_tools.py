@@ -16,7 +16,7 @@ from busway.drivers import websocket
 from busway.drivers.websocket import WebSocketChannel, WebSocketListener
 from tests.drivers import waiting
 
-_BOUND_S = 20
+_BOUND_S = 60
 
 
 @contextmanager

@@ -58,9 +58,9 @@ async def heard(radio: VirtualRadio, drops: int) -> None:
         await bus.connect("ble://lab-ble")
         for turn in range(drops + 1):
             for _ in range(2):
-                message = await readings.receive(timeout=20.0)
+                message = await readings.receive(timeout=60)
                 assert message.payload == {"celsius": 25.0}
-            (hop,) = await bus.trace("", node=bus.links()[0].peer, timeout=20.0)
+            (hop,) = await bus.trace("", node=bus.links()[0].peer, timeout=60)
             assert (hop.medium, hop.cost) == ("ble", 256)
             if turn < drops:
                 radio.tell("drop")
@@ -70,4 +70,4 @@ async def heard(radio: VirtualRadio, drops: int) -> None:
 def test_readings_over_the_radio(radio: VirtualRadio, tmp_path: Path, att_mtu: int, drops: int) -> None:
     """Every third notification is refused for want of memory, so this passes by "busy", too."""
     with board(radio, tmp_path, att_mtu):
-        aio.run(heard(radio, drops), timeout_s=60)
+        aio.run(heard(radio, drops), timeout_s=120)

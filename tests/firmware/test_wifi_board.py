@@ -55,8 +55,8 @@ def found(bus: busway.Bus, tmp_path: Path) -> Iterator[Board]:
 def test_readings_are_of_the_declared_type(bus: busway.Bus, found: Board) -> None:
     readings = bus.subscribe(Room)
     found.put("rssi", 71)
-    readings.receive(timeout=30.0)
-    assert told(readings.receive(timeout=30.0).payload) == (WARM, -71)
+    readings.receive(timeout=60)
+    assert told(readings.receive(timeout=60).payload) == (WARM, -71)
     (node,) = (node for node in bus.nodes() if node.label == "lab-wifi")
     (link,) = bus.links()
     assert link.peer == node.id

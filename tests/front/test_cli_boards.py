@@ -50,7 +50,7 @@ def test_a_bridged_board_is_as_any_other_node(wire: Line) -> None:
     with board(wire, bus), busway_started("bridge", f"{wire.url}?baud=9600", bus=bus) as bridge:
         while "lab-board" not in bridge.line():
             pass
-        assert busway("request", "lab/upper", "pump", "--ttl", "10", bus=bus).ok().text == "PUMP\n"
+        assert busway("request", "lab/upper", "pump", "--ttl", "30", bus=bus).ok().text == "PUMP\n"
         nodes = busway("nodes", "--json", bus=bus).ok().document
         (seen,) = [node for node in nodes if node["label"] == "lab-board"]
         assert (seen["answer"], seen["leaf"]) == ("beyond introspection's realm", True)
@@ -104,7 +104,7 @@ def test_lines_that_came_before_the_time_was_over_are_a_success(wire: Line) -> N
             pass
         repeating = threading.Thread(target=say_until, args=(wire, b"dry\n", saying))
         repeating.start()
-        log = busway("monitor", "--log", "--timeout", "5", bus=bus).ok()
+        log = busway("monitor", "--log", "--timeout", "10", bus=bus).ok()
         saying.set()
         repeating.join()
     assert {line.rpartition("  ")[2] for line in log.lines} == {"dry"}

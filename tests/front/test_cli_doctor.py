@@ -212,7 +212,7 @@ def program_of(uid: int, place: Path, bus: str) -> Iterator[None]:
         yield
         assert program.stdin is not None
         program.stdin.close()
-        program.wait(20)
+        program.wait(60)
 
 
 def test_the_kernels_table_is_read_as_it_is(tmp_path: Path) -> None:

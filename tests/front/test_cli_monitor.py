@@ -33,7 +33,7 @@ with busway.Bus(sys.argv[1], label="x" * 64) as bus:
     print("ready", flush=True)
     while True:
         bus.publish("zz/busy", 1)
-        busy.receive(5)
+        busy.receive(60)
         time.sleep(0.01)
 """
 

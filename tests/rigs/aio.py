@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def run(main: Coroutine[Any, Any, T], *, timeout_s: float = 30) -> T:
+def run(main: Coroutine[Any, Any, T], *, timeout_s: float = 120) -> T:
     """Returns the coroutine's result. TimeoutError after `timeout_s`."""
 
     async def bounded() -> T:

@@ -18,7 +18,7 @@ from tests.rigs.tree import ROOT
 
 MODULES = ROOT / "tests" / "rigs" / "board"
 EXAMPLES = ROOT / "firmware_examples"
-_BOUND_S = 10
+_BOUND_S = 60
 
 
 class Board:
@@ -84,11 +84,11 @@ class Board:
         return int((self._directory / name).read_text())
 
     def until_pin(self, number: int, level: int) -> None:
-        """Wait until it has this level. AssertionError after 10 s."""
+        """Wait until it has this level. AssertionError after a minute."""
         self.until(f"pin{number}", level)
 
     def until(self, name: str, value: int) -> None:
-        """Wait until the board shows this: "pin25", "asleep" (ms), "joins". AssertionError after 10 s."""
+        """Wait until the board shows this: "pin25", "asleep" (ms), "joins". AssertionError after a minute."""
         place = self._directory / name
         end = time.monotonic() + _BOUND_S
         while not place.exists() or int(place.read_text()) != value:

@@ -71,7 +71,7 @@ class CompiledCore:
     def _env(self) -> dict[str, str]:
         return {**os.environ, "PYTHONPATH": str(self.directory)}
 
-    def run(self, source: str, *, timeout_s: float = 60) -> str:
+    def run(self, source: str, *, timeout_s: float = 120) -> str:
         """Runs a program given as text and returns what it printed. AssertionError if it failed."""
         command = [sys.executable, "-W", "error", "-c", source]
         return output_of(command, cwd=self.directory, env=self._env(), timeout_s=timeout_s)

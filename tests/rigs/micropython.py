@@ -62,13 +62,13 @@ class MicroPython:
         self.command = command
         self.directory = directory
 
-    def run(self, source: str, *arguments: str, heap: str = "8m", timeout_s: float = 60) -> str:
+    def run(self, source: str, *arguments: str, heap: str = "8m", timeout_s: float = 120) -> str:
         """Runs a program given as text and returns what it printed. AssertionError if it failed."""
         script = self.directory / "script.py"
         script.write_text(source)
         return self.run_file(script, *arguments, heap=heap, timeout_s=timeout_s)
 
-    def run_file(self, script: Path, *arguments: str, heap: str = "8m", timeout_s: float = 60) -> str:
+    def run_file(self, script: Path, *arguments: str, heap: str = "8m", timeout_s: float = 120) -> str:
         """Runs a program given as a file, with the staged directory on its path. `heap` as in 64k or 8m."""
         command: list[str | Path] = [self.command, "-X", f"heapsize={heap}", script, *arguments]
         env = {**os.environ, "MICROPYPATH": str(self.directory)}

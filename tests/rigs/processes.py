@@ -10,7 +10,7 @@ def output_of(
     *,
     cwd: Path,
     env: Mapping[str, str] | None = None,
-    timeout_s: float = 60,
+    timeout_s: float = 120,
 ) -> str:
     """Returns what the program wrote, both streams together.
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pyte
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class Terminal:

@@ -72,7 +72,7 @@ class Leaf:
     def subscribe(self, name: str, handler: Callable[[Any], object]) -> None:
         self._endpoints.append(Endpoint(name, "broadcast", handler, _WINDOW))
 
-    def join(self, carrier: Carrier, timeout: float = 20.0) -> None:
+    def join(self, carrier: Carrier, timeout: float = 60.0) -> None:
         """Raises ConnectionError with the number of the link's error."""
         hello: Frame = {"kind": "HELLO", "version": 1, "leaf": True, "realm": carrier.realm}
         hello |= {"dialled": carrier.dialled, "token_demanded": self.token is not None, "lookups": False}
@@ -100,22 +100,22 @@ class Leaf:
                 self.session.close()
                 self._stir()
         if self._thread is not None:
-            self._thread.join(10)
+            self._thread.join(60)
         os.close(self._wake_r)
         os.close(self._wake_w)
 
     # ---- for programs
 
-    def send(self, name: str, value: Any, timeout: float = 20.0) -> None:
+    def send(self, name: str, value: Any, timeout: float = 60.0) -> None:
         self._submit("SEND", name, value, timeout, 0)
 
-    def confirm(self, name: str, value: Any, timeout: float = 20.0) -> None:
+    def confirm(self, name: str, value: Any, timeout: float = 60.0) -> None:
         self._outcome(self._submit("CONFIRM", name, value, timeout, 0), timeout)
 
-    def request(self, name: str, value: Any, timeout: float = 20.0) -> Any:
+    def request(self, name: str, value: Any, timeout: float = 60.0) -> Any:
         return value_of(self._outcome(self._submit("REQUEST", name, value, timeout, 0), timeout))
 
-    def stream(self, name: str, value: Any, timeout: float = 20.0, window: int = 3) -> Iterator[Any]:
+    def stream(self, name: str, value: Any, timeout: float = 60.0, window: int = 3) -> Iterator[Any]:
         id = self._submit("REQUEST", name, value, timeout, window)
         try:
             while True:

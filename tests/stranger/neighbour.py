@@ -41,14 +41,14 @@ async def main(where: str, token: str) -> None:
         async def ask(request: busway.Request) -> object:
             """The same the other way round."""
             for number in range(40):
-                await bus.send("stranger/inbox", number, ttl=20)
-            await bus.send("stranger/inbox", "the last", confirm=True, timeout=20)
+                await bus.send("stranger/inbox", number, ttl=30)
+            await bus.send("stranger/inbox", "the last", confirm=True, timeout=60)
             for number in range(20):
                 await bus.publish("near/news", number)
-            doubled = await bus.request("stranger/double", b"x" * 30000, timeout=20)
-            parts = [part async for part in bus.request_stream("stranger/count", 30, timeout=20)]
+            doubled = await bus.request("stranger/double", b"x" * 30000, timeout=60)
+            parts = [part async for part in bus.request_stream("stranger/count", 30, timeout=60)]
             try:
-                await bus.request("stranger/fail", None, timeout=20)
+                await bus.request("stranger/fail", None, timeout=60)
             except busway.RemoteError as error:
                 return [doubled, parts, str(error)]
             return "it did not fail"

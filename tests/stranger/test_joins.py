@@ -217,7 +217,7 @@ def test_who_comes_later_finds_the_stranger() -> None:
         assert seat.look_after()
         assert not seat.look_after()
         code = "import busway\nwith busway.Bus(label='late') as bus:\n    "
-        code += "print(bus.request('stranger/double', 4, ttl=20))"
+        code += "print(bus.request('stranger/double', 4, ttl=30))"
         command = [sys.executable, "-c", code]
         program = stack.enter_context(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True))
         stack.callback(program.kill)

@@ -45,7 +45,7 @@ def node(script: str, *lines: str) -> list[str]:
         input="\n".join(lines),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert run.returncode == 0, run.stderr
@@ -60,7 +60,7 @@ def test_under_node(script: str, count: int) -> None:
         [browser.node(), "--test", "--test-reporter=tap", HERE / script],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr

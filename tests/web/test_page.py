@@ -18,7 +18,7 @@ from playwright.sync_api import Error as PlaywrightError
 from tests.rigs import browser
 from tests.rigs.tree import ROOT
 
-BOUND_MS = 15_000
+BOUND_MS = 60_000
 
 
 class Demo:
@@ -38,7 +38,7 @@ class Demo:
 
     def end(self) -> None:
         self.process.send_signal(signal.SIGINT)
-        assert self.process.wait(20) == 0, self._output.read_text()
+        assert self.process.wait(60) == 0, self._output.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     finally:
         with contextlib.suppress(ProcessLookupError):
             running.process.send_signal(signal.SIGINT)
-        running.process.wait(20)
+        running.process.wait(60)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from typing import IO, Self
 
 from tests.rigs.tree import ROOT
 
-_BOUND_S = 30.0
+_BOUND_S = 60.0
 _CONFIGURATION = """\
 <busconfig><type>session</type><listen>unix:path={socket}</listen><auth>EXTERNAL</auth>
 <policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/>
