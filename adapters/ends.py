@@ -185,7 +185,7 @@ class Service:
         return asked.stream is not None
 
     def _raised(self, message: Message, error: BaseException) -> None:
-        """Whatever it is, it is the caller's to know."""
+        """Passes any error on: it is the caller's to know."""
         if not isinstance(error, RemoteError):
             self.failed += 1
             name = self._core.endpoint.name or message.endpoint.hex()

@@ -60,7 +60,7 @@ def filling(kind: str, first: str, second: str, count: int, size: int, seconds: 
 
 
 class Progress:
-    """What is being measured, on stderr: one line that is overwritten, or lines in a log."""
+    """Says on stderr what is being measured: one line that is overwritten, or lines in a log."""
 
     def __init__(self, steps: int) -> None:
         self.steps = steps

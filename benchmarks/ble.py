@@ -51,7 +51,7 @@ async def keep(bus: busway.AsyncBus, ends: list[tuple[str, float]]) -> None:
 
 
 async def confirmed(bus: busway.AsyncBus, number: int, count: int) -> dict[str, list[int]]:
-    """What became of each message, by outcome."""
+    """The fate of each message, by outcome."""
     outcomes: dict[str, list[int]] = {"taken": [], "unknown": [], "undeliverable": []}
     places = asyncio.Semaphore(IN_FLIGHT)
 

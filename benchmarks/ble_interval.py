@@ -18,7 +18,7 @@ IN_FLIGHT = 64
 
 
 class Case(NamedTuple):
-    """What a phone or board agrees on: `per_event` packets each way in every `interval_ms`."""
+    """The terms that a phone or board agrees on: `per_event` packets each way in every `interval_ms`."""
 
     att_mtu: int
     interval_ms: int

@@ -64,7 +64,7 @@ while True:
 
 @dataclass
 class Figure:
-    """What one measurement found: seconds, and of these each processor's."""
+    """The result of one measurement: seconds, and of these each processor's."""
 
     count: int
     seconds: float

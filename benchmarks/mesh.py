@@ -1,5 +1,5 @@
-"""What the mesh costs a message: one bridge beside a direct link, between real processes; and what a board
-on a slow line pays, in virtual time.
+"""The cost of the mesh to a message: one bridge beside a direct link, between real processes; and what a
+board on a slow line pays, in virtual time.
 
 Usage: python -m benchmarks.mesh [--rounds N] [--scale FACTOR]
 

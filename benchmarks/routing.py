@@ -1,4 +1,4 @@
-"""What routing costs: bytes, virtual time and processor time of networks of real Routers, in one process.
+"""The cost of routing: bytes, virtual time and processor time of networks of real Routers, in one process.
 
 Usage: python -m benchmarks.routing [--nodes N] [--seed S]
        python -m benchmarks.routing --instants N [--seed S]
@@ -91,7 +91,7 @@ class Bench(Net):
 
 
 class Figures(NamedTuple):
-    """What one change cost. Times in virtual ms, but `cpu_ms`: of this processor, for each node."""
+    """The cost of one change. Times in virtual ms, but `cpu_ms`: of this processor, for each node."""
 
     bytes_total: int
     bytes_link: float  # mean of the directed links

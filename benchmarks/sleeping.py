@@ -1,4 +1,4 @@
-"""What a board's sleep costs, on the line, in time, and in its router's memory. In virtual time.
+"""The cost of a board's sleep, on the line, in time, and in its router's memory. In virtual time.
 
 Usage: python -m benchmarks.sleeping
 

@@ -1,4 +1,4 @@
-"""What the programs of this folder say to each other."""
+"""Message types that the programs of this folder share."""
 
 from dataclasses import dataclass
 

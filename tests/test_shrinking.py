@@ -10,7 +10,7 @@ import pytest
 
 from busway.firmware import strip
 from busway.shortening import ROM, shorten
-from busway.shrinking import hush, shrink
+from busway.shrinking import shrink, strip_texts
 from tests.rigs.tree import ROOT
 
 PROGRAM = """
@@ -154,7 +154,7 @@ def test_a_small_program_does_the_same(values: list[int]) -> None:
 
 def test_texts_for_people_go_where_asked() -> None:
     tree = ast.parse(PROGRAM)
-    hush(tree)
+    strip_texts(tree)
     shrink([tree], {"main"})
     assert result(tree, "main", [200])[-2:] == ["", 100]
     assert "in all" not in ast.unparse(tree)

@@ -62,7 +62,7 @@ class Leaf(LeafOrigin):
         return connection
 
     def take_events(self) -> "list[Event]":
-        """What happened since the last call. `receive_data` and `handle_timer` return the same list."""
+        """All that happened since the last call. `receive_data` and `handle_timer` return the same list."""
         happened = self._events
         if happened:
             self._events = []
@@ -515,7 +515,7 @@ class Leaf(LeafOrigin):
                 self._refused(flow.endpoint, flow.key)
 
     def _probed(self, link: LeafConnection, key: bytes, uuid: bytes, number: int) -> None:
-        """What of the origin's messages has not arrived by now is lost."""
+        """Counts as lost those of the origin's messages that have not arrived by now."""
         receiver = self._receiver(uuid)
         if receiver is None:
             return

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class LeafHost:
-    """What a connection asks of its leaf."""
+    """The face of a leaf towards its connection."""
 
     bus: str
     label: str
@@ -48,7 +48,7 @@ class LeafHost:
     write_pending: bool  # there may be something to write
 
     def take_events(self) -> "list[Event]":
-        """What happened since the last call."""
+        """All that happened since the last call."""
         raise NotImplementedError
 
     def write_lines(self, link: "LeafConnection") -> bytes:

@@ -71,7 +71,7 @@ class PacketLeafConnection(LeafConnection):
                 self._fail(refusal.code, refusal.text, now)
 
     def data_to_send(self, size_max: int, now: int) -> bytes:
-        """What to write now: at most `size_max` bytes; on a link of whole packets one packet."""
+        """The bytes to write now: at most `size_max` bytes; on a link of whole packets one packet."""
         return self.packets.write(self.stream_to_send, size_max, now)
 
     def fire(self, now: int) -> None:

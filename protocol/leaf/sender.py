@@ -1,4 +1,4 @@
-"""What a small leaf sends: whom it goes to, whether it may go now, and what becomes of it.
+"""The messages of a small leaf: whom each goes to, whether it may go now, and what becomes of it.
 
 The lower half of `Leaf` (leaf.py), which adds what comes in. Knows its link only as something that asks
 for the next.
@@ -129,7 +129,7 @@ class LeafOrigin(LeafHost):
         ttl_ms: int,
         timeout_ms: int,
     ) -> int:
-        """What `send` and `request` do; `kind` is SEND, CONFIRM or REQUEST."""
+        """The common part of `send` and `request`; `kind` is SEND, CONFIRM or REQUEST."""
         self._check_message(endpoint, payload, format)
         if not 0 <= ttl_ms <= 0x7FFFFFFF or not 0 <= timeout_ms <= 0x7FFFFFFF:
             raise LocalError("ttl_ms and timeout_ms are 0 to 2147483647")
@@ -215,7 +215,7 @@ class LeafOrigin(LeafHost):
         return True
 
     def _target(self, uuid: bytes) -> Target:
-        """What is known of an endpoint; the router is asked for one that is new."""
+        """The target for an endpoint; the router is asked for one that is new."""
         target = self._targets.get(uuid)
         if target is None:
             if len(self._targets) >= self.peers_max:
@@ -301,7 +301,7 @@ class LeafOrigin(LeafHost):
         self._finish(item, status, code)
 
     def _due(self, now: int) -> None:
-        """What is due of what we send."""
+        """Does all that is due for what we send."""
         for item in list(self._pending):
             if item.expires <= now:
                 if item.kind == codes.REQUEST:
@@ -343,7 +343,7 @@ class LeafOrigin(LeafHost):
     # Lookups
 
     def _have(self, link: "LeafConnection", uuid: bytes, reader: Reader, asked: bool) -> None:
-        """Who has an endpoint: the nearest, or of a unicast name the smallest node id."""
+        """Takes the answer to who has an endpoint: the nearest, or of a unicast name the smallest node id."""
         best = (b"", 0, 0, 0)  # key, score, kind, credit
         count = 0
         receiver = self._receiver(uuid)

@@ -1,4 +1,4 @@
-"""What a leaf remembers: endpoints, and the pairs it sends to or hears from. Data, no rules."""
+"""The memory of a leaf: endpoints, and the pairs it sends to or hears from. Data, no rules."""
 
 from busway.protocol.wire import codes
 from busway.protocol.wire.entries import write_entry
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Event:
-    """What happened; `kind` and `status` are those of outcomes.py. What a kind does not have is empty.
+    """An event; `kind` and `status` are those of outcomes.py. What a kind does not have is empty.
 
     LINK_OPEN, LINK_CLOSED: connection, code, text, by_peer. MESSAGES, RECEIVER_TAKEN: receiver. OUTCOME:
     token, status, code, text, payload, format. UNDELIVERABLE: endpoint, code (the reason).
@@ -55,7 +55,7 @@ class Receiver:
 
 
 class Flow:
-    """What one origin sends to one of our endpoints, or we send to one endpoint at one node."""
+    """The messages that one origin sends to one of our endpoints, or we send to one endpoint at one node."""
 
     limit = 0  # the highest number that may be sent
     # Of one that comes in
@@ -73,7 +73,7 @@ class Flow:
 
 
 class Target:
-    """What is known of an endpoint that we send to."""
+    """All that is known of an endpoint that we send to."""
 
     asked = False  # in this session
     known = False  # the router has answered in this session

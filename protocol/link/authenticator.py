@@ -50,9 +50,7 @@ def _guarded(prove: "Callable[[bytes], bytes]") -> "Callable[[bytes], bytes]":
 
 
 def write_proof(prove: "Callable[[bytes], bytes] | None", mine: bytes, theirs: bytes) -> bytes:
-    """What shows who reads it that the writer of the HELLO `mine` knows the token. Raises Refusal if we were
-    given none.
-    """
+    """The proof that the writer of the HELLO `mine` knows the token. Raises Refusal if we were given none."""
     if prove is None:
         raise Refusal(codes.TOKEN, "the other side demands a token and this side was given none")
     return prove(codes.AUTH_CONTEXT + mine + theirs)

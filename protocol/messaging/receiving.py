@@ -161,7 +161,7 @@ class Receiving(ReceiverSide):
         self.endpoints[endpoint.uuid] = endpoint
 
     def answer_builtin(self, now: int) -> None:
-        """Whatever was asked: the answer is the state of this node."""
+        """Answers any request with the state of this node."""
         assert self.builtin is not None and self.introspect is not None
         message = self.take(self.builtin)
         if not isinstance(message, Request):

@@ -162,8 +162,8 @@ class Forwarder:
     # Broadcasts
 
     def root_of(self, connection: "LinkFace", source: "Peer", named: bytes) -> "Peer | None":
-        """Whose tree a broadcast follows, if it is taken from this link: that of the node it names, this node
-        for our leaves, else the source.
+        """The node whose tree a broadcast follows, if it is taken from this link: that of the node it names,
+        this node for our leaves, else the source.
         """
         peer = adverts(connection).peer
         if self._mesh.leaf:

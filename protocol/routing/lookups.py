@@ -124,7 +124,7 @@ class Lookups:
             self._send_who(peer, address)
 
     def _name(self, peer: "Peer") -> bytes:
-        """Whose word stands until the next: to a leaf all its routers are one."""
+        """The one whose word stands until the next: to a leaf all its routers are one."""
         return b"" if self._mesh.leaf and peer.connections else peer.key
 
     def _targets(self, uuid: bytes, asker: "Peer | None") -> "list[Peer]":

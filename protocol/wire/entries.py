@@ -1,5 +1,5 @@
-"""What DIRECTORY, HAVE and ROUTES frames consist of (docs/protocol.md, sections 4, 7 and 10): endpoints with
-what is said of them, and nodes. Records in and out as tuples; what becomes of them is not known here.
+"""The parts of DIRECTORY, HAVE and ROUTES frames (docs/protocol.md, sections 4, 7 and 10): endpoints
+with what is said of them, and nodes. Records in and out as tuples; what becomes of them is not known here.
 """
 
 from busway.protocol.errors import Refusal
@@ -39,8 +39,8 @@ def _read_traits(head: int, reader: Reader) -> "tuple[int, int, str]":
 
 
 def read_line(reader: Reader, nodes: "AliasTable") -> "tuple[int, bytes, str, int, int]":
-    """What a DIRECTORY frame says before its entries: head, node and incarnation, label, the version that it
-    starts from and the one that it leads to. Raises Refusal.
+    """The beginning of a DIRECTORY frame, before its entries: head, node and incarnation, label, the version
+    that it starts from and the one that it leads to. Raises Refusal.
     """
     head = reader.u8()
     key = nodes.read(reader)

@@ -1,5 +1,5 @@
-"""What the header of a message says behind its way and its options (docs/protocol.md, sections 5 and 7): the
-same for all sides that read and write it.
+"""The fields in the header of a message behind its way and its options (docs/protocol.md, sections 5 and 7):
+the same for all sides that read and write it.
 
 Knows no queue and no table but that of the endpoints.
 """
@@ -81,7 +81,7 @@ def _read_id(reader: Reader) -> int:
 
 
 def write_fields(message: Header, aliases: "AliasTable", now: int) -> bytes:
-    """What `read_fields` reads."""
+    """The bytes that `read_fields` reads."""
     kind = message.kind
     if kind <= codes.REQUEST:
         fields = aliases.write(message.endpoint) + u16(message.number)
@@ -99,7 +99,7 @@ def write_fields(message: Header, aliases: "AliasTable", now: int) -> bytes:
 
 
 def write_signal(message: Header, aliases: "AliasTable") -> bytes:
-    """What `read_signal` reads, and the signal's number before it."""
+    """The bytes that `read_signal` reads, and the signal's number before it."""
     which = message.signal
     fields = bytes((which,))
     if which in _ABOUT_A_MESSAGE:

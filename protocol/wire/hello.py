@@ -54,7 +54,7 @@ class Limits:
 
 
 class Hello:
-    """What the other side says of itself; texts are at most 64 bytes of UTF-8."""
+    """All that the other side says of itself; texts are at most 64 bytes of UTF-8."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ def write_hello(
 
 
 def read_hello(reader: Reader) -> "tuple[int, bytes, bytes, int, Sequence[int], int, str, str, str]":
-    """What `Hello` is made of, from behind the frame's head. Raises Refusal for another protocol, version or
+    """The arguments of `Hello`, from behind the frame's head. Raises Refusal for another protocol, version or
     format.
     """
     if reader.left() < 4 or reader.take(4) != codes.MAGIC:

@@ -20,7 +20,7 @@ from busway.drivers.extras import missing
 from busway.errors import MissingLibrary
 from busway.protocol import codes, outcomes
 from busway.shortening import shorten
-from busway.shrinking import Function, drop, hush, names_in, own_attributes, shrink
+from busway.shrinking import Function, drop, names_in, own_attributes, shrink, strip_texts
 
 __all__ = ["MODULES", "build", "measure", "show", "strip"]
 
@@ -244,7 +244,7 @@ def strip(
     for number, source in enumerate(sources):
         tree = stripper.visit(ast.parse(source))
         if number < len(quiet) and quiet[number]:
-            hush(tree)
+            strip_texts(tree)
         names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
         names = names.union(*(names_in(one, ast.Store) for one in tree.body if isinstance(one, ast.Assign)))
         if twice := owned & names:
@@ -255,7 +255,7 @@ def strip(
 
 
 def _globals(tree: ast.Module) -> set[str]:
-    """What can be imported from a module."""
+    """The names that can be imported from a module."""
     found: set[str] = set()
     for statement in tree.body:
         if isinstance(statement, Function | ast.ClassDef):
@@ -268,7 +268,7 @@ def _globals(tree: ast.Module) -> set[str]:
 
 
 def _check_imports(modules: Mapping[str, ast.Module]) -> None:
-    """What one module of a board takes from another must still be there: numbers with names are not."""
+    """Checks that all that one module of a board takes from another is still there: named numbers are not."""
     defined = {_dotted(name): _globals(tree) for name, tree in modules.items()}
     for name, tree in modules.items():
         for node in ast.walk(tree):
@@ -279,7 +279,7 @@ def _check_imports(modules: Mapping[str, ast.Module]) -> None:
 
 
 def _public(tree: ast.Module) -> set[str]:
-    """What programs use of a module: its globals, members of its classes, these with a dot before them as
+    """All that programs use of a module: its globals, members of its classes, these with a dot before them as
     well, and arguments.
     """
     found: set[str] = set()
@@ -301,7 +301,7 @@ _KEPT |= {"entropy", "limits", "queue_size_max", "pending_max", "peers_max"}  # 
 
 
 def _offered(part: str) -> set[str]:
-    """What programs may import from a file that has become part of another."""
+    """The names that programs may import from a file that has become part of another."""
     body = ast.parse((SOURCE / part).read_text(encoding="utf-8")).body
     names = {node.name for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     if part.startswith("protocol/"):

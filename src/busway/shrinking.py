@@ -12,7 +12,7 @@ import copy
 from collections import Counter
 from collections.abc import Collection, Mapping
 
-__all__ = ["Function", "drop", "hush", "names_in", "own_attributes", "shrink"]
+__all__ = ["Function", "drop", "names_in", "own_attributes", "shrink", "strip_texts"]
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 _PURE_PARTS = (
@@ -298,7 +298,7 @@ class _Inline:
             self._into(caller)
 
     def _into(self, caller: Function) -> None:
-        """What a function calls has taken in what it calls before it moves itself."""
+        """Lets a function take in what it calls before it moves itself."""
         if caller.name in self.begun and self.known.get(caller.name) is caller:
             return
         self.begun.add(caller.name)
@@ -316,7 +316,7 @@ class _Inline:
                     block[at : at + 1] = body
 
     def _moved(self, statement: ast.stmt, caller: Function, theirs: set[str]) -> list[ast.stmt] | None:
-        """What takes the place of a statement that is such a call, or None."""
+        """The statements that take the place of a statement that is such a call, or None."""
         call = getattr(statement, "value", None)
         callee = self.callee(call, caller)
         if callee is None or not isinstance(statement, (ast.Expr, ast.Return, ast.Assign)):
@@ -375,7 +375,7 @@ class _Inline:
 
 
 def _assigned(target: ast.expr, value: ast.expr) -> list[ast.stmt]:
-    """What a function returned goes to its place; a tuple part by part, but for those called `_`."""
+    """Lets what a function returned go to its place; a tuple part by part, but for those called `_`."""
     apart = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and _pure(value)
     reads = any(isinstance(one, (ast.Attribute, ast.Subscript)) for one in ast.walk(value))
     if not apart or reads or names_in(target, ast.Store) & names_in(value):
@@ -392,7 +392,7 @@ def _plain(value: ast.expr, theirs: Collection[str]) -> bool:
 
 
 def _given(call: ast.Call, callee: ast.FunctionDef) -> dict[str, ast.expr] | None:
-    """What each argument is, in the order of evaluation; None if that is not known."""
+    """The value of each argument, in the order of evaluation; None if that is not known."""
     asked = [arg.arg for arg in callee.args.args]
     given: dict[str, ast.expr] = {}
     if isinstance(call.func, ast.Attribute):
@@ -412,7 +412,7 @@ def _ends(block: list[ast.stmt]) -> bool:
     return isinstance(last, (ast.Return, ast.Raise))
 
 
-def hush(tree: ast.Module) -> None:
+def strip_texts(tree: ast.Module) -> None:
     """Takes away the texts for people of a module, in place: what has a blank in it."""
     _Quiet().visit(tree)
     ast.fix_missing_locations(tree)

@@ -251,7 +251,7 @@ def test_a_socket_can_be_connected_to_from_the_moment_it_appears() -> None:
         assert program.status() == 7
 
 
-COMER_AND_GOER = """
+SHORT_LIVED = """
 import sys
 from busway.drivers import unix
 me = bytes.fromhex(sys.argv[1])
@@ -264,7 +264,7 @@ print("done", flush=True)
 
 
 def test_joining_while_the_last_one_leaves_with_the_directory(home: Path) -> None:
-    with Program(COMER_AND_GOER, A.hex()) as first, Program(COMER_AND_GOER, B.hex()) as second:
+    with Program(SHORT_LIVED, A.hex()) as first, Program(SHORT_LIVED, B.hex()) as second:
         assert (first.hear(), second.hear()) == ("done", "done")
     assert list(home.iterdir()) == []
 

@@ -128,7 +128,7 @@ def _write(data: bytes) -> None:
 
 
 class Closed(Exception):
-    """Whoever read the output is gone."""
+    """The reader of the output is gone."""
 
 
 def say(text: str) -> None:

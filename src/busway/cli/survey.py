@@ -131,7 +131,7 @@ async def survey(bus: AsyncBus, timeout: float) -> list[Found]:
 
 
 def chosen(found: list[Found], wanted: str) -> list[Found]:
-    """Those that `wanted` names; all if it is ""."""
+    """The ones that `wanted` names; all if it is ""."""
     infos = session.matching(wanted, [each.info for each in found]) if wanted else []
     return [each for each in found if not wanted or each.info in infos]
 
