@@ -104,6 +104,7 @@ async def test_a_field_of_the_wrong_type_is_named() -> None:
         assert "Reading.celsius" in str((await receiver.receive(60)).error)
 
 
+@pytest.mark.jumps(False)  # the threads of a Bus take the time they take
 @pytest.mark.parametrize("make", [busway.AsyncBus, busway.Bus])
 @pytest.mark.parametrize(
     ("misfit", "sentence"),
