@@ -68,6 +68,9 @@ class Counter(Base):
     def run(self, values):
         self.unread += len(values)
         total = self._sum(values)
+        rest = list(values)
+        self._skipped(rest)
+        self._seen.append(len(rest))
         if not self._big(total) or total > 1000:
             self._note("small")
         if self._known(total):
@@ -91,6 +94,10 @@ class Counter(Base):
         half = value // 2
         rest = value - half
         return half, rest, value % 7, "unasked"
+
+    def _skipped(self, values):
+        unheard = len(values)
+        unused = values.pop(0)
 
     def _never(self):
         return self._nor_this()
@@ -144,7 +151,7 @@ def test_a_small_program_does_the_same(values: list[int]) -> None:
         "_half",
     }  # the others were called once
     assert "unread" not in ast.unparse(tree)
-    assert "unasked" not in ast.unparse(tree)
+    assert not [word for word in ("unasked", "unheard", "unused") if word in ast.unparse(tree)]
     names = shorten([tree], {"main"})
     assert result(tree, "main", values) == wanted
     assert set(names.values()) <= set(ROM)
