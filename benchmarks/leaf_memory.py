@@ -60,9 +60,18 @@ class Site:
         bus.serve("lab/double")(lambda request: request.payload * 2)
 
     def run(
-        self, command: str, folder: Path, heap_kib: int, rounds: int = 200, *, sort: str = "stream"
+        self,
+        command: str,
+        folder: Path,
+        heap_kib: int,
+        rounds: int = 200,
+        *,
+        sort: str = "stream",
+        patience_s: float = 10.0,
     ) -> list[int]:
         """Lets a board ask `rounds` times, over a link of that sort.
+
+        A link must be open within `patience_s`, and the board end within that and 20 ms for each round.
 
         Returns: rounds done, bytes held at the end, growth since a tenth of them; empty if the heap was too
         small.
@@ -84,8 +93,8 @@ class Site:
                 stack.callback(board.kill)
                 try:
                     if sort == "packet":
-                        stack.callback(self.bus.connect(cable.url, wait=4.0).close)
-                    printed, _ = board.communicate(timeout=10 + rounds / 50)
+                        stack.callback(self.bus.connect(cable.url, wait=patience_s).close)
+                    printed, _ = board.communicate(timeout=patience_s + rounds / 50)
                 except (OSError, busway.BusError, subprocess.TimeoutExpired):
                     return []  # out of memory it says nothing any more
         return [int(word) for word in printed.split()] if board.returncode == 0 else []

@@ -131,7 +131,7 @@ def test_what_a_sensor_publishes_by_class_is_seen_by_name() -> None:
         assert names == ["lab/reading"]
         told = busway("listen", "--all", "--json", "-c", "1", "--timeout", str(WAIT_S), BUSWAY_DIR=place)
         assert told.document["endpoint"] == "lab/reading"
-        *_, view = busway("monitor", "--json", "-i", "0.5", "-c", "3", BUSWAY_DIR=place).ok().documents
+        *_, view = busway("monitor", "--json", "-i", "3", "-c", "2", BUSWAY_DIR=place).ok().documents
         (line,) = [row for row in view["endpoints"] if row["kind"] == "publisher"]
         assert (line["name"], line["holders"]) == ("lab/reading", ["sensor"])
         assert 0 < line["sent_rate"] < 50

@@ -13,7 +13,7 @@ import time
 
 def pytest_runtest_logreport(report):
     if report.when == "call":
-        time.sleep(2)  # as on a machine that is busy: longer than a test may take
+        time.sleep(6)  # as on a machine that is busy: longer than a test may take
 """
 TESTS = """
 import time
@@ -22,7 +22,7 @@ def test_quick():
     pass
 
 def test_hanging():
-    time.sleep(60)
+    time.sleep(240)
 """
 
 
@@ -31,7 +31,7 @@ def test_a_time_out_names_its_test_and_strikes_no_other(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(TESTS)
     settings = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(tmp_path), "-p", "no:cacheprovider"]
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", *settings, "--timeout=1", "test_it.py"],
+        [sys.executable, "-m", "pytest", *settings, "--timeout=5", "test_it.py"],
         cwd=tmp_path,
         capture_output=True,
         text=True,

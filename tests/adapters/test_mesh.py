@@ -77,7 +77,7 @@ async def test_one_link_makes_two_machines_one_bus(monkeypatch: pytest.MonkeyPat
         with pytest.raises(busway.Undeliverable):
             await a2.request("far/secret", node=b2.id)
 
-        hops = await a2.trace("far/echo")
+        hops = await a2.trace("far/echo", timeout=60)
         assert [(hop.node, hop.label, hop.realm, hop.medium) for hop in hops] == [
             (a.id, "a", "userspace", "ipc"),
             (b.id, "b", "localnet", "tcp"),
@@ -102,12 +102,12 @@ async def test_a_way_that_ends_is_replaced_by_another(monkeypatch: pytest.Monkey
         await a.connect(urls[2])
         c2.serve("echo", lambda request: request.payload)
         await until(lambda: sees(a, "echo"))
-        assert [hop.label for hop in await a.trace("echo")] == ["c", "c2"]
+        assert [hop.label for hop in await a.trace("echo", timeout=60)] == ["c", "c2"]
         direct = a.node.routes.peers[c.id].connections[0].tag
         assert isinstance(direct, LinkRunner)
         direct.close()
         assert await a.request("echo", 1, ttl=30) == 1
-        assert [hop.label for hop in await a.trace("echo")] == ["b", "c", "c2"]
+        assert [hop.label for hop in await a.trace("echo", timeout=60)] == ["b", "c", "c2"]
 
 
 async def test_a_program_that_goes_is_gone_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +181,7 @@ async def test_a_way_within_the_realm_is_preferred_whatever_it_costs(monkeypatch
         await until(lambda: sees(b, "near"))
         assert await b.request("near") == "answer"
         assert [(route.realm, route.cost) for route in b.routes()] == [("localnet", 500)]
-        assert [(hop.realm, hop.cost) for hop in await b.trace("wide")] == [("localnet", 500)]
+        assert [(hop.realm, hop.cost) for hop in await b.trace("wide", timeout=60)] == [("localnet", 500)]
 
 
 async def test_a_trace_tells_a_leaf_next_door_as_this_side_reckons() -> None:
@@ -190,7 +190,7 @@ async def test_a_trace_tells_a_leaf_next_door_as_this_side_reckons() -> None:
         listener = await leaf.listen("tcp://127.0.0.1:0")
         await bus.connect(listener.url, cost=77)
         await until(lambda: sees(bus, "leaf/echo"))
-        assert [(hop.medium, hop.realm, hop.cost) for hop in await bus.trace("leaf/echo")] == [
+        assert [(hop.medium, hop.realm, hop.cost) for hop in await bus.trace("leaf/echo", timeout=60)] == [
             ("tcp", "localnet", 77)
         ]
 

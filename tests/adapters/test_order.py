@@ -76,7 +76,7 @@ async def bridge(*words: str) -> AsyncIterator[Callable[[], Awaitable[str]]]:
     stdout = process.stdout
 
     async def said() -> str:
-        line = await asyncio.wait_for(stdout.readline(), 10)
+        line = await asyncio.wait_for(stdout.readline(), 60)
         assert line, "the bridge has ended"
         return line.decode()
 

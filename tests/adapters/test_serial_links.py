@@ -150,7 +150,7 @@ def test_a_board_that_comes_back_at_another_port_is_found_again(tmp_path: Path) 
     async def main() -> None:
         async with busway.AsyncBus(ipc=False, label="gateway") as here:
             connecting = asyncio.create_task(
-                here.connect(f"serial://{port}", wait=20.0, retry=busway.Retry(first=0.02, cap=0.1))
+                here.connect(f"serial://{port}", wait=60.0, retry=busway.Retry(first=0.02, cap=0.1))
             )
             for number in range(3):
                 with line() as wire:

@@ -96,7 +96,7 @@ def test_nothing_is_left_behind() -> None:
         b.serve("it", echo)
         until(lambda: sees(a, "it"))
         assert a.request("it", 1) == 1
-    assert set(threading.enumerate()) == before
+    until(lambda: set(threading.enumerate()) == before)
 
 
 def test_close_from_another_thread_ends_all_who_wait() -> None:

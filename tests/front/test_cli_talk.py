@@ -292,7 +292,7 @@ class TestRequest:
         assert ended.document["error"]["name"] == "REMOTE_300"
 
     def test_no_reply_in_time(self, bus: str) -> None:
-        assert "no reply within" in busway("request", "lab/slow", "--timeout", "0.1", bus=bus).failed(3)
+        assert "no reply within" in busway("request", "lab/slow", "--timeout", "2", bus=bus).failed(3)
 
     @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
     def test_interrupted(self, number: signal.Signals, status: int) -> None:

@@ -62,7 +62,7 @@ class Site:
     async def slowly(self, request: busway.Request) -> AsyncIterator[int]:
         assert isinstance(request.payload, int)
         for number in range(request.payload):
-            await asyncio.sleep(0.5)  # all of them take longer than the time of one, by far on a busy machine
+            await asyncio.sleep(1.5)  # all of them take longer than the time of one, by far on a busy machine
             yield number
 
     async def wait(self, request: busway.Request) -> None:
@@ -339,7 +339,7 @@ async def serves(behind: bool) -> None:
         with pytest.raises(busway.RemoteError, match="TypeError"):
             await bus.request("js/breaks", None)
         with pytest.raises(busway.RequestTimeout):
-            await bus.request("js/slow", None, timeout=0.2)
+            await bus.request("js/slow", None, timeout=2)
         made.finish.set()
 
 
