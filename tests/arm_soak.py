@@ -87,7 +87,7 @@ def line_of(said: str) -> str:
 
 
 def printed_by(terminal: int) -> str:
-    """What the board has printed."""
+    """All that the board has printed."""
     with contextlib.suppress(BlockingIOError):
         return os.read(terminal, 65536).decode(errors="replace")
     return ""

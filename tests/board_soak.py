@@ -117,7 +117,7 @@ class Board:
 
 
 async def talk(bus: busway.AsyncBus, board: Board, rng: random.Random, messages: int, seconds: float) -> int:
-    """What programs do with a board, until it has had its messages. Returns how many went to its sink."""
+    """Does what programs do with a board, until it has its messages. Returns how many went to its sink."""
     until = time.monotonic() + seconds
     sent = 0
     while board.count < messages and time.monotonic() < until:

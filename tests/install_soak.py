@@ -19,7 +19,7 @@ WAYS = ("checkout", "sdist", "wheel")
 
 
 def made(scratch: Path, python: str) -> dict[str, Path]:
-    """What to install from: a checkout, and what `make wheels` makes in it for this Python."""
+    """The places to install from: a checkout, and what `make wheels` makes in it for this Python."""
     tree = checkout(scratch / "tree")
     (tree / ".venv").symlink_to(ROOT / ".venv")
     command = ["make", "-o", "setup", "wheels", f"PYTHONS={python}"]

@@ -56,7 +56,7 @@ LIVES = 0.4  # of the time for routing
 
 
 class Result(NamedTuple):
-    """What a stage came to."""
+    """The result of a stage."""
 
     passed: bool
     text: str

@@ -151,7 +151,7 @@ def test_jobs_are_done_although_a_worker_is_killed() -> None:
 
 
 def fetched(url: str, method: str = "GET") -> Any:
-    """What a web server answers, JSON as a value; None for 503."""
+    """The answer of a web server, JSON as a value; None for 503."""
     try:
         with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=WAIT_S) as response:
             body, kind = response.read().decode(), response.headers["Content-Type"]

@@ -1,4 +1,4 @@
-"""What is shipped: plain files in the sdist and the wheel, though the source tree has links."""
+"""The files that are shipped: plain files in the sdist and the wheel, though the source tree has links."""
 
 import os
 import posixpath

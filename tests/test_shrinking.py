@@ -1,4 +1,4 @@
-"""What is done to a board's program to make it small: it still does the same."""
+"""A board's program made small: it still does the same."""
 
 from __future__ import annotations
 

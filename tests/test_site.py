@@ -30,7 +30,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Loaded(HTMLParser):
-    """What a browser fetches with a page, besides the page."""
+    """All that a browser fetches with a page, besides the page."""
 
     def __init__(self) -> None:
         super().__init__()

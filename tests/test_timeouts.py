@@ -1,4 +1,4 @@
-"""What a time-out of a test says: which test it was, wherever pytest is when the time is over."""
+"""The message of a test's time-out: which test it was, wherever pytest is when the time is over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users copy passes mypy and basedpyright at their strictest: the documents and the examples."""
+"""Code that users copy passes mypy and basedpyright at their strictest: the documents and the examples."""
 
 from __future__ import annotations
 

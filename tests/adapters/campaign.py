@@ -209,7 +209,7 @@ def describe(task: asyncio.Task[object]) -> str:
 
 @dataclass
 class Verdict:
-    """What a campaign came to."""
+    """The result of a campaign."""
 
     lives: int = 0
     killed: int = 0

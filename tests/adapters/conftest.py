@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _limit_s(item: pytest.Function) -> float:
-    """What its mark `timeout` grants, less what it takes to say where it stood; for most the usual."""
+    """The time of its mark `timeout`, less what it takes to say where it stood; for most the usual."""
     mark = item.get_closest_marker("timeout")
     return max(TEST_TIMEOUT_S, mark.args[0] - SAY_S if mark and mark.args else 0)
 
@@ -80,7 +80,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def board_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a board carries: the shrunk modules, compiled."""
+    """The files of a board: the shrunk modules, compiled."""
     out = tmp_path_factory.mktemp("board")
     build(out)
     return out

@@ -54,7 +54,7 @@ class Stranger:
 
 @contextlib.contextmanager
 def black_hole(port: int) -> Iterator[None]:
-    """Whoever dials the first address hears nothing at all: its backlog is full."""
+    """A first address from which a caller hears nothing at all: its backlog is full."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(socket.create_server((FIRST, port), backlog=0))
         for _ in range(4):

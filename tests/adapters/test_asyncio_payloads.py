@@ -1,4 +1,4 @@
-"""What arrives of a payload: bytes, values, message types, misfits, objects by reference."""
+"""Payloads as they arrive: bytes, values, message types, misfits, objects by reference."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Who only reads `changes()` knows what `nodes()`, `endpoints()` and `links()` say: at every turn of the
-loop, in random lives of a few buses over memory and TCP; and with threads.
+"""A reader of nothing but `changes()` knows what `nodes()`, `endpoints()` and `links()` say: at every turn of
+the loop, in random lives of a few buses over memory and TCP; and with threads.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def still(link: LinkInfo) -> LinkInfo:
 
 
 class Observer:
-    """What the changes so far have told, after what there was before the first."""
+    """The state that the changes so far have told, after what there was before the first."""
 
     def __init__(self, bus: Any) -> None:
         self.bus = bus
@@ -61,7 +61,7 @@ class Observer:
             del self.nodes[subject.id]
 
     def take_all(self) -> None:
-        """What can be read without waiting."""
+        """Changes that can be read without waiting."""
         while True:
             step = self.changes.__anext__()
             try:

@@ -29,7 +29,7 @@ def descriptors() -> int:
 
 @pytest.fixture
 def warned() -> Iterator[Callable[[], list[str]]]:
-    """Those of all ResourceWarnings so far that speak of a bus."""
+    """All ResourceWarnings so far that speak of a bus."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
 

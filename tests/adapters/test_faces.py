@@ -1,4 +1,4 @@
-"""What AsyncBus and Bus offer: the same public names, the environment they read, and who may call them."""
+"""The faces of AsyncBus and Bus: the same public names, the environment they read, and who may call them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a driver raises, nobody waits for ever: who dialled is told, and who listens goes on."""
+"""Drivers may raise anything, and nobody waits for ever: who dialled is told, and who listens goes on."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def busway_doctor() -> subprocess.CompletedProcess[str]:
 
 
 def session() -> None:
-    """What runs on that machine."""
+    """The program that runs on that machine."""
     places = [login_session.runtime() / "busway", Path(f"/tmp/busway-{os.geteuid()}")]
     boot = Life("boot")
     assert [len(sockets(place)) for place in places] == [0, 1]

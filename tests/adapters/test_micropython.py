@@ -278,7 +278,7 @@ def test_a_small_heap_is_enough(site: leaf_memory.Site, board_files: Path, sort:
 def test_a_board_with_asyncio(
     monkeypatch: pytest.MonkeyPatch, bus: busway.Bus, interpreter: str, board_files: Path
 ) -> None:
-    """What comes wakes its loop: no keepalive does, as none is due for ten minutes."""
+    """A message wakes its loop: no keepalive does, as none is due for ten minutes."""
     monkeypatch.setitem(making._LINK_DEFAULTS, "tcp", (16, 600_000))
     (board_files / "async_main.py").write_text(ASYNC)
     listener = bus.listen("tcp://127.0.0.1:0")
@@ -355,7 +355,7 @@ class Gateway:
         return small.loads(cast(bytes, outcome.payload))
 
     def until(self, token: int) -> events.Outcome:
-        """What became of a request. AssertionError after 20 s."""
+        """The outcome of a request. AssertionError after 20 s."""
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             self.turn()

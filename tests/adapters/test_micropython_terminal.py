@@ -77,7 +77,7 @@ def test_a_host_does_not_stop_the_program_of_a_board_that_starts(interpreter: st
 
 
 def test_a_board_that_is_reset_under_traffic_goes_on(interpreter: str, board_files: Path) -> None:
-    """What was under way is full of bytes 3, and is repeated while the board starts: not these."""
+    """The message under way is full of bytes 3, and is repeated while the board starts: not these."""
     (board_files / "starting.py").write_text(STARTING)
     gateway = Gateway(entropy=lambda size: (b"\x1c\x1a" + os.urandom(size))[:size])  # Ctrl-\\ and Ctrl-Z
     name = os.ttyname(gateway.board_end)

@@ -1,4 +1,4 @@
-"""What newcomers get wrong is told at once, by both adapters, in words that name the remedy."""
+"""Mistakes of newcomers are told at once, by both adapters, in words that name the remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What other programs have named comes into the log as one line, and steers no terminal."""
+"""Names that other programs give come into the log as one line, and steer no terminal."""
 
 from __future__ import annotations
 

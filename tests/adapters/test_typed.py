@@ -1,4 +1,6 @@
-"""What is typed: replies of a wanted type, what objects say of themselves, and what type checkers know."""
+"""Types that users see: replies of a wanted type, what objects say of themselves, and what type checkers
+know.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ class Plain:
 
 
 def answers(request: busway.Request) -> Any:
-    """What the payload names."""
+    """The classes that the payload names."""
     return {
         "answer": Answer(7),
         "question": Question(7),

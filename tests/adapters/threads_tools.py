@@ -1,4 +1,4 @@
-"""What the tests of the bus for threads share: buses over socket pairs, threads with results, programs."""
+"""Tools of the tests of the bus for threads: buses over socket pairs, threads with results, programs."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Program:
         return found.decode().rstrip("\n")
 
     def errors(self) -> str:
-        """What it wrote to standard error, once it has ended."""
+        """All that it wrote to standard error, once it has ended."""
         return self.process.stderr.read().decode()
 
     def expect(self, wanted: str) -> None:

@@ -1,4 +1,4 @@
-"""What the tests of adapters share: bounded waiting, buses joined in memory, and processes."""
+"""Tools of the tests of adapters: bounded waiting, buses joined in memory, and processes."""
 
 from __future__ import annotations
 

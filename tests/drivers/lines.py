@@ -28,7 +28,7 @@ class Line:
             data = data[os.write(self.board, data) :]
 
     def hear(self, size: int) -> bytes:
-        """What came to the board: exactly so many bytes, within 20 s."""
+        """The bytes that came to the board: exactly so many bytes, within 20 s."""
         data = b""
         end = time.monotonic() + _BOUND_S
         while len(data) < size:
@@ -69,7 +69,7 @@ def crossed() -> Iterator[tuple[Line, Line]]:
 
 
 def _carry(one: Line, two: Line, over: threading.Event) -> None:
-    """What nobody reads stays in the line, as with a handshake."""
+    """Bytes that nobody reads stay in the line, as with a handshake."""
     held = {one.board: b"", two.board: b""}
     other = {one.board: two.board, two.board: one.board}
     while not over.is_set():

@@ -1,4 +1,6 @@
-"""What Unix sockets and TCP share, over real sockets: partial writes, end, failure, lack of descriptors."""
+"""The common part of Unix sockets and TCP, over real sockets: partial writes, end, failure, lack of
+descriptors.
+"""
 
 import os
 from contextlib import closing

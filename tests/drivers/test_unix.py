@@ -436,7 +436,7 @@ def test_a_lock_counts_only_if_its_file_is_still_there(script: str) -> None:
 
 
 def another_user(listener: UnixListener) -> str:
-    """What a program has to do first so that the listener sees another user's process."""
+    """The first steps of a program so that the listener sees another user's process."""
     if os.geteuid() == 0:
         bus = Path(listener.path).parent
         for path, mode in ((bus.parent, 0o711), (bus, 0o711), (Path(listener.path), 0o666)):

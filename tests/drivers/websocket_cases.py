@@ -1,4 +1,4 @@
-"""What has been tried with WebSocket links, each a function that returns what happened in a few words.
+"""Things tried with WebSocket links, each a function that returns what happened in a few words.
 
 The words are compared with the table in docs/links/websocket.md, which is thereby what is expected.
 """
@@ -127,7 +127,7 @@ def ended(raw: Raw) -> bool:
 
 
 def outcome(channel: WebSocketChannel) -> tuple[bytes, str]:
-    """What the stream brought, and how it ended."""
+    """All that the stream brought, and how it ended."""
     data = b""
     try:
         while (part := channel.read()) != b"":

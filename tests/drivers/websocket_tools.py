@@ -87,7 +87,7 @@ def request_of(*headers: str, host: str = "127.0.0.1", request: str = "GET / HTT
 
 
 def accept_of(key: bytes) -> bytes:
-    """What a server has to answer to a key (RFC 6455, 4.2.2)."""
+    """The answer of a server to a key (RFC 6455, 4.2.2)."""
     return base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
 
 

@@ -51,7 +51,7 @@ def busway_anew(*words: str) -> "Ended":
 
 
 class Ended:
-    """What a command left: exit status, output, complaints."""
+    """The remains of a command: exit status, output, complaints."""
 
     def __init__(self, status: int, output: bytes, stderr: bytes) -> None:
         self.status = status
@@ -131,7 +131,7 @@ class Running:
         return self.process.wait(PATIENCE_S)
 
     def rest(self) -> list[str]:
-        """What it still had to say on stderr, once it has ended."""
+        """The rest of what it said on stderr, once it has ended."""
         self.status()
         for reader in self._readers:
             reader.join(PATIENCE_S)

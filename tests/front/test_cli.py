@@ -1,4 +1,4 @@
-"""What all commands of `busway` share: help, errors, exit statuses, colours, a fast start."""
+"""The common part of all commands of `busway`: help, errors, exit statuses, colours, a fast start."""
 
 import dis
 import platform

@@ -1,4 +1,4 @@
-"""What the shell is told when one presses Tab, and the list of commands."""
+"""Words for the shell when one presses Tab, and the list of commands."""
 
 from __future__ import annotations
 

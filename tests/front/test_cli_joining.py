@@ -27,7 +27,7 @@ def listening(
 
 
 def doctor(directory: str, bus: str, *words: str) -> str:
-    """What it finds about a realm."""
+    """The findings about a realm."""
     found = busway("doctor", *words, "--json", bus=bus, BUSWAY_DIR=directory)
     assert found.status == 1
     findings = [each for each in found.document["findings"] if "realm global" in each["finding"]]

@@ -385,7 +385,7 @@ async def _tell(bus: str, record: dict[str, object]) -> None:
 
 
 def test_all_traffic_steers_no_terminal() -> None:
-    """Whatever a program says in place of the tap."""
+    """Any program's words in place of the tap."""
     bus = new_bus()
     text = "\x1b[31m\nforged"
     record: dict[str, object] = dict.fromkeys(("what", "name", "from_label", "to_label"), text)

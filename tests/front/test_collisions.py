@@ -18,7 +18,7 @@ ELSEWHERE = b"e" * 16
 
 
 def outcome(payload: bytes) -> Any:
-    """What comes of it: a value, or the error."""
+    """The result: a value, or the error."""
     try:
         return decode(payload, CBOR, b"", ELSEWHERE, None)
     except PayloadError as error:

@@ -333,7 +333,7 @@ def node(number: int, id: bytes | None = None) -> dict[str, Any]:
 
 
 def told(*frames: dict[str, Any], direction: Direction | None = None) -> list[list[tuple[str, str]]]:
-    """What is shown of each frame, without its length and head."""
+    """All that is shown of each frame, without its length and head."""
     data = b"".join(built(**frame) for frame in frames)
     found = explain(data, direction=direction or Direction())
     assert_accounted(found, data)

@@ -147,7 +147,7 @@ def test_it_goes_on_until_it_is_interrupted(demo: Demo) -> None:
 
 
 def lines_of(output: str) -> list[str]:
-    """Those that say once a second where the run stands."""
+    """The lines that say once a second where the run stands."""
     return re.findall(r"^ *\d+\.\d s  \d+ nodes", output, re.MULTILINE)
 
 
@@ -289,7 +289,7 @@ def test_what_keeps_it_from_joining_is_one_sentence(bus: str, directory: str, se
 
 
 def good_figures() -> Figures:
-    """Those of a run that showed everything."""
+    """The lines of a run that showed everything."""
     figures = Figures()
     figures.node_up(b"v", "visitor")
     figures.node_down(b"v")

@@ -201,7 +201,7 @@ def test_what_comes_out_differently() -> None:
 
 
 def arrived(value: Any) -> Any:
-    """What docs/guarantees.md says a value arrives as."""
+    """The value that arrives, as docs/guarantees.md says."""
     if isinstance(value, enum.Enum):
         return arrived(value.value)
     if isinstance(value, (bytearray, bytes)):

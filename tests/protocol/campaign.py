@@ -481,7 +481,7 @@ class World(Net):
             assert sent.taken == 1
 
     def judge_news(self) -> None:
-        """What was told as undeliverable was not taken."""
+        """Checks that nothing told as undeliverable was taken."""
         for place in self.lost_news:
             if place[0] != place[1]:  # a node's own numbers start anew with each of its endpoints
                 sent = self.places.get(place)

@@ -1,4 +1,4 @@
-"""What tests of the meaning side share: forged answers, short views, and the check that nothing is left."""
+"""Tools of tests of the meaning side: forged answers, short views, and the check that nothing is left."""
 
 from __future__ import annotations
 

@@ -251,7 +251,7 @@ class Net:
         return [event for event in mine[start:] if not kind or event.kind == kind]
 
     def outcomes(self, node: Node, token: int) -> list[events.Outcome]:
-        """What became of one send or request, in order."""
+        """The outcomes of one send or request, in order."""
         return [event for event in self.seen(node, events.OUTCOME) if event.token == token]
 
     def closings(self, connection: Connection) -> list[events.LinkEvent]:

@@ -96,7 +96,7 @@ class Listener:
 
 
 def record() -> tuple[bytes, bytes]:
-    """What node a writes to such a listener: before b's own requests, and after."""
+    """The bytes that node a writes to such a listener: before b's own requests, and after."""
     pair = Pair(limits=SMALL, a_node={"entropy": Entropy(7)})
     for uuid, kind in ((E, codes.UNICAST), (F, codes.ANYCAST), (G, codes.BROADCAST)):
         pair.b.register(uuid, kind)
@@ -139,7 +139,7 @@ def record() -> tuple[bytes, bytes]:
 
 
 def without_acks(data: bytes) -> bytes:
-    """What a listener that has written nothing can be told: no acknowledgement of what it has not sent."""
+    """All that a listener that has written nothing can be told: no acknowledgement of anything unsent."""
     return b"".join([frame(strip_ack(body)) for body in bodies(data) if strip_ack(body) != b"\x08"])
 
 
@@ -211,7 +211,7 @@ ALLOWED = [code for code in codes.LINK_ERROR_NAMES if code != codes.LOST]
 
 
 def check_outcome(listener: Listener, before: int) -> None:
-    """What any bytes may lead to: events, at most one end with a number, bounded memory."""
+    """The possible results of any bytes: events, at most one end with a number, bounded memory."""
     connection, node = listener.connection, listener.node
     ends = [
         event

@@ -1,4 +1,4 @@
-"""What a full broadcast queue has no room for: the newest is kept, losses are told when a burst ends, and a
+"""Broadcasts that a full queue has no room for: the newest is kept, losses are told when a burst ends, and a
 publish waits a little for those that read.
 """
 

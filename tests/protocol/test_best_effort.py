@@ -42,7 +42,7 @@ def publish(line: Line, payload: bytes, uuid: bytes = E, **options: Any) -> int:
 
 
 def kinds(line: Line) -> list[int]:
-    """What side a writes now, as kinds of packet."""
+    """The packets that side a writes now, as kinds of packet."""
     found = []
     while packet := line.sides[0].connection.data_to_send(line.mtu, line.now):
         found.append(packet[0] & 0xC0)

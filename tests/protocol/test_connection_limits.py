@@ -1,4 +1,6 @@
-"""What a peer can make a connection keep: lengths on the header, large messages, entries, at their bounds."""
+"""Limits of what a peer can make a connection keep: lengths on the header, large messages, entries, at their
+bounds.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured of these tests, and what is not."""
+"""Coverage: what is measured of these tests, and what is not."""
 
 import sys
 

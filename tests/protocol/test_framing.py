@@ -399,7 +399,7 @@ def test_the_routing_header_has_the_bytes_of_the_specification(
 
 
 def test_a_number_that_goes_to_another_id_is_counted_on_both_sides() -> None:
-    """What was learned of frames with that number holds no longer."""
+    """All that was learned of frames with that number holds no longer."""
     writer, table = AliasWriter(2), AliasTable(2)
     for value, epoch in ((uuid(1), 0), (uuid(2), 0), (uuid(3), 1), (uuid(1), 2), (uuid(3), 2)):
         data = writer.write(value)

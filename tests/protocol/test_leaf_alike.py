@@ -38,7 +38,7 @@ SESSIONS = 600
 
 
 class RicherSessions(Sessions):
-    """Those that all three leaves share, and what only these two are asked to do."""
+    """The sessions that all three leaves share, and what only these two are asked to do."""
 
     def draw(self) -> list[list[Any]]:
         return [self.register(), *super().draw()]
@@ -131,7 +131,7 @@ class SameLife(Life):
 
 
 def both(seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the core and the small leaf make of one session."""
+    """The results of one session, of the core and of the small leaf."""
     steps = RicherSessions(random.Random(seed)).draw()
     return SameLife(PythonLeaf(small=False)).run(steps), SameLife(PythonLeaf(small=True)).run(steps)
 

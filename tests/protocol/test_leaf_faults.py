@@ -1,4 +1,4 @@
-"""What a leaf makes of what its router should not say, and of bad news: the core in the role of a leaf and
+"""Words that a router should not say to a leaf, and bad news: the core in the role of a leaf and
 the small leaf alike (docs/protocol.md, sections 2, 4.3, 5, 12.6)."""
 
 from __future__ import annotations

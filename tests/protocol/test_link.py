@@ -1,4 +1,4 @@
-"""What a node is told of a link before the first byte: wrong values are refused at once."""
+"""The settings of a link before the first byte: wrong values are refused at once."""
 
 from __future__ import annotations
 

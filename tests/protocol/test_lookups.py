@@ -1,4 +1,4 @@
-"""Who has it, asked behind links over which no directory is pushed: between routers, and by those beyond."""
+"""Questions for holders behind links that push no directory: between routers, and by those beyond."""
 
 from __future__ import annotations
 

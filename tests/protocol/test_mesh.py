@@ -1,4 +1,4 @@
-"""Who is there, and which way leads to it, as links come, change and go in nets of several hops."""
+"""Nodes that are there, and the ways to them, as links come, change and go in nets of several hops."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .pairs import E, Entropy
 
 
 def ups(net: Mesh, letter: str, other: str) -> list[int]:
-    """What a node heard of another: that it came and went, in order."""
+    """The news that a node heard of another: that it came and went, in order."""
     kinds = (events.NODE_UP, events.NODE_DOWN)
     seen = [event for event in net.seen(net[letter]) if event.kind in kinds]
     return [event.kind for event in seen if event.peer.node_id == id_of(other)]

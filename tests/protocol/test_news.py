@@ -1,4 +1,4 @@
-"""What becomes known of a node later than that it is there: its label, whether it is a leaf, its endpoints'
+"""News of a node that come later than that it is there: its label, whether it is a leaf, its endpoints'
 names and realms. Each is told, to the program here and to those who reach the node through this one.
 """
 
@@ -34,7 +34,7 @@ UP, CHANGED, DOWN = events.NODE_UP, events.NODE_CHANGED, events.NODE_DOWN
 
 
 class News:
-    """What one node told of another, as the label and sort that it then had."""
+    """The words of one node about another, as the label and sort that it then had."""
 
     def __init__(self, net: Mesh, letter: str, other: str) -> None:
         self.told: list[tuple[int, str, bool]] = []

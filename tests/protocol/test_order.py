@@ -1,4 +1,4 @@
-"""What may pass what in transit: nothing within a lane, whatever waits, and flow control everything."""
+"""Order in transit: nothing passes anything within a lane, whatever waits, and flow control everything."""
 
 from __future__ import annotations
 

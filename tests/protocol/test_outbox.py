@@ -1,4 +1,4 @@
-"""What is written when, and in how many bytes: order, pieces of large messages, bounds of every queue."""
+"""Writing, when and in how many bytes: order, pieces of large messages, bounds of every queue."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class HandFed(Pair):
         return out
 
     def b_reads(self, data: bytes) -> None:
-        """What a has written reaches b."""
+        """Let what a has written reach b."""
         self.note(self.b, self.cb.receive_data(data, self.now))
 
     def bind(self) -> None:

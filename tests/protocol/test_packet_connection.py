@@ -343,7 +343,7 @@ def test_sleep_is_for_open_links_and_bounded() -> None:
 
 
 def test_sleep_on_an_older_links_account() -> None:
-    """What comes over a link that waits for the end of another is held, packets or not."""
+    """All that comes over a link that waits for the end of another is held, packets or not."""
     line = opened()
     before = line.sides[0].connection
     line.a.register(E, codes.UNICAST)

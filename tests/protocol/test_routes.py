@@ -158,7 +158,7 @@ def test_everything_that_waits_for_room_on_a_link_goes_on_when_it_ends() -> None
 
 
 def write(net: Net, cable: Cable, node: Node) -> None:
-    """What `node` has to say lies on the link, unread."""
+    """Put what `node` has to say on the link, unread."""
     for here, there in (cable.ends, cable.ends[::-1]):
         if node_of(here.connection) is node:
             net._write(here, there, 65536, None)

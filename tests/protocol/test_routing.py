@@ -85,7 +85,7 @@ class Host:
         self.router.withdraw(neighbour, self.router.route(key(name)), now)
 
     def tells(self, neighbour: Neighbour) -> dict[str, int]:
-        """What it writes now."""
+        """The frames that it writes now."""
         return {
             self._name(route): self.router.tell(neighbour, route) for route in self.router.news(neighbour)
         }

@@ -15,7 +15,7 @@ from .streams import NOW, RECORD, Cut, Listener, at_random, one_by_one, whole
 
 
 class Model:
-    """What a receiver of plain messages must show: number, payload and gap of each, and what it refused."""
+    """The view of a receiver of plain messages: number, payload and gap of each, and what it refused."""
 
     def __init__(self) -> None:
         self.last: dict[int, int] = {}

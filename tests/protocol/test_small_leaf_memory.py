@@ -17,7 +17,7 @@ from .test_small_leaf import holding
 
 
 class NoRoom(list[Any]):
-    """What a list is when the heap is full."""
+    """A list when the heap is full."""
 
     def append(self, item: object) -> None:
         raise MemoryError

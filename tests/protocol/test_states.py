@@ -196,7 +196,7 @@ def test_a_message_that_is_over_is_not_finished_again() -> None:
 
 
 def test_one_outcome_at_most_and_none_is_sent_twice() -> None:
-    """What the table says of itself: nothing leaves OVER, and from SENT only that is left."""
+    """The table itself: nothing leaves OVER, and from SENT only that is left."""
     assert [after for (state, _), after in flows.NEXT.items() if state in (SENT, OVER)] == [OVER]
 
 

@@ -225,7 +225,7 @@ def test_a_full_receiver_refuses_what_comes_the_short_way_too() -> None:
 
 
 def test_an_endpoint_narrower_than_the_way_is_nobodys_the_short_way_too() -> None:
-    """What was learned while the way was narrow does not hold for a wider one."""
+    """Knowledge from when the way was narrow does not hold for a wider one."""
     net = Mesh()
     net.add("abc")
     net.join("ab bc", realm=USERSPACE)

@@ -692,6 +692,6 @@ class Sessions:
 
 
 def compare(steps: list[list[Any]], script: ScriptLeaf) -> list[tuple[str, dict[str, Any]]]:
-    """What each of the three made of a session; they must be equal."""
+    """The results of each of the three in a session; they must be equal."""
     leaves = (PythonLeaf(small=False), PythonLeaf(small=True), script.begin())
     return [(leaf.name, Life(leaf).run(steps)) for leaf in leaves]

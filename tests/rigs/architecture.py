@@ -119,7 +119,7 @@ def drawing() -> str:
 
 @dataclass
 class Way:
-    """What one message passes: each turn that begins outside of busway, as (file, function) in order."""
+    """The way of one message: each turn that begins outside of busway, as (file, function) in order."""
 
     turns: list[list[tuple[str, str]]] = field(default_factory=list)
     places: list[str] = field(default_factory=list)  # of the core, each time it is entered or come back to

@@ -72,7 +72,7 @@ class Board:
         self.power()
 
     def complaint(self) -> str:
-        """What MicroPython said of a program that failed."""
+        """The words of MicroPython on a program that failed."""
         return (self._directory / "stderr").read_text()
 
     def pin(self, number: int) -> int:
@@ -80,7 +80,7 @@ class Board:
         return self.shown(f"pin{number}")
 
     def shown(self, name: str) -> int:
-        """What the board shows so now, as of `until`."""
+        """The outputs that the board shows now, as of `until`."""
         return int((self._directory / name).read_text())
 
     def until_pin(self, number: int, level: int) -> None:
@@ -96,7 +96,7 @@ class Board:
             time.sleep(0.002)
 
     def put(self, name: str, value: int) -> None:
-        """What the world does to an input: "pin14" or "adc4"."""
+        """Does to an input what the world does: "pin14" or "adc4"."""
         made = self._directory / f".{name}"
         made.write_text(str(value))
         made.rename(self._directory / name)

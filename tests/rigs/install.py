@@ -37,13 +37,13 @@ def python_of(version: str) -> str | None:
 
 
 def says(*command: str) -> str:
-    """What a command printed; nothing if it failed."""
+    """The output of a command; nothing if it failed."""
     run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     return run.stdout.strip() if run.returncode == 0 else ""
 
 
 def checkout(target: Path) -> Path:
-    """What a fresh clone of the present files would hold: links stay links, nothing built comes along."""
+    """The contents of a fresh clone of the present files: links stay links, nothing built comes along."""
     listed = output_of(["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT).split(
         "\n"
     )
@@ -91,7 +91,7 @@ class Environment:
         return self.run("pip", "install", "-q", what, cwd=cwd, env=variables)
 
     def version(self, cwd: Path) -> str:
-        """What `busway --version` says: also of the core, whether it is compiled."""
+        """The output of `busway --version`: also of the core, whether it is compiled."""
         return self.run("busway", "--version", cwd=cwd).strip()
 
 

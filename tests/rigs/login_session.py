@@ -41,7 +41,7 @@ def obstacle() -> str:
 
 
 def runtime() -> Path:
-    """What login makes and logout removes."""
+    """The folder that login makes and logout removes."""
     return Path(f"/run/user/{os.geteuid()}")
 
 

@@ -39,7 +39,7 @@ _PACKAGES = (
 
 
 def runner(sort: str, *, jumps: bool = False) -> asyncio.Runner:
-    """What runs a coroutine on a loop of that sort; `jumps` if its time may jump."""
+    """The function that runs a coroutine on a loop of that sort; `jumps` if its time may jump."""
     if sort == UVLOOP:
         import uvloop
 
@@ -116,7 +116,7 @@ def command(python: Path | str, sort: str, *options: str) -> list[str | Path]:
 
 
 class Run(NamedTuple):
-    """What came of a sort."""
+    """The result of a sort."""
 
     sort: str
     passed: bool

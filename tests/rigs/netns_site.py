@@ -27,7 +27,7 @@ PROGRAM = str(ROOT / "tests" / "rigs" / "netns_program.py")
 
 @dataclass
 class Outcome:
-    """What a run came to."""
+    """The result of a run."""
 
     asked: int
     kinds: Counter[str]

@@ -59,7 +59,7 @@ class Side:
 
 
 def harmed(data: bytes, chance: Chance) -> bytes:
-    """What a bad line makes of it."""
+    """The packet after a bad line."""
     what = chance.below(12)
     at = chance.below(len(data))
     if what == 0:

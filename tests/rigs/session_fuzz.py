@@ -203,7 +203,7 @@ class LeafSide(Noted):
 
 
 def mutated(data: bytes, chance: Chance) -> "list[bytes]":
-    """What a bad line makes of one piece: none, one or several."""
+    """One piece after a bad line: none, one or several."""
     what = chance.below(40)
     at = chance.below(len(data))
     if what == 0:

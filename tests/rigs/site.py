@@ -1,4 +1,4 @@
-"""What the documentation site has besides docs/: a hook of mkdocs.yml.
+"""The pages of the documentation site besides docs/: a hook of mkdocs.yml.
 
 Documents that stand elsewhere, commands from click, numbers from `codes`, and the files that are linked to.
 """

@@ -46,7 +46,7 @@ class Terminal:
 
     @property
     def rows(self) -> list[str]:
-        """What is on the screen."""
+        """The text on the screen."""
         with self._lock:
             return [row.rstrip() for row in self._screen.display]
 

@@ -15,7 +15,7 @@ TIMEOUT_S = 300
 
 
 def mypy(folder: Path, files: Sequence[Path]) -> str:
-    """What `mypy --strict` says of the files; "" for nothing."""
+    """The complaints of `mypy --strict` about the files; "" for nothing."""
     words = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--config-file="]
     run = subprocess.run(
         [*words, "--cache-dir", str(ROOT / ".mypy_cache" / "documents"), *map(str, files)],
@@ -30,7 +30,9 @@ def mypy(folder: Path, files: Sequence[Path]) -> str:
 
 
 def basedpyright(folder: Path, files: Sequence[Path], **rules: object) -> str:
-    """What basedpyright says of the files in strict mode; "" for nothing. Leaves its settings there."""
+    """The complaints of basedpyright in strict mode about the files; "" for nothing. Leaves its settings
+    there.
+    """
     settings = folder / "pyrightconfig.json"
     wanted = {
         "include": list(map(str, files)),

@@ -174,7 +174,7 @@ class Net:
     # Time
 
     def at(self, when: int, do: Callable[[Any], None], what: Any) -> None:
-        """What falls on the same instant happens in the order that the seed says."""
+        """Events of the same instant happen in the order that the seed says."""
         self.serial += 1
         heapq.heappush(self.agenda, (when, self.rng.random(), self.serial, do, what))
 

@@ -40,7 +40,7 @@ NEVER = 9  # wider than any realm
 
 @dataclass
 class Verdict:
-    """What a life came to."""
+    """The result of a life."""
 
     faults: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -206,7 +206,7 @@ class Life:
         self.watch()
 
     def watch(self) -> None:
-        """What must hold at any moment."""
+        """Checks all that must hold at any moment."""
         for node, event in self.net.log:
             if isinstance(event, events.Outcome) and (node, event.token) in self.tokens:
                 self.tokens[node, event.token] += 1

@@ -35,7 +35,7 @@ class Station(Protocol):
 
 @dataclass
 class Trouble:
-    """What happens on the way. Rates are of a bit (ber), a byte (burst, noise) or a piece (others)."""
+    """Faults on the way. Rates are of a bit (ber), a byte (burst, noise) or a piece (others)."""
 
     ber: float = 0.0
     burst: float = 0.0  # to begin a burst, in which up to `burst_size` bytes are dropped
@@ -49,8 +49,8 @@ class Trouble:
 
 
 class Sort(NamedTuple):
-    """What joins two stations. `buffer`: bytes that a driver may have waiting; `byte_us`, `piece_us` on the
-    line for each byte and piece; `mtu` 0: bytes without boundaries; `delay_us` until a piece is read.
+    """A line between two stations. `buffer`: bytes that a driver may have waiting; `byte_us`, `piece_us` on
+    the line for each byte and piece; `mtu` 0: bytes without boundaries; `delay_us` until a piece is read.
     """
 
     byte_us: float

@@ -33,8 +33,8 @@ Frozen = tuple[Any, ...]
 
 
 class Change(NamedTuple):
-    """What happens once: `down` and `up` of a pair, `cost` as one side of it sees it, `restart` of a node;
-    `fall`: it restarts, but tells nothing of itself.
+    """Things that happen once: `down` and `up` of a pair, `cost` as one side of it sees it, `restart` of a
+    node; `fall`: it restarts, but tells nothing of itself.
     """
 
     what: str
@@ -291,7 +291,7 @@ class Model:
     # What can happen next
 
     def _moves(self, state: State) -> Iterator[tuple[str, State]]:
-        """What is due by itself: writing, reading, noticing."""
+        """Steps that are due by themselves: writing, reading, noticing."""
         for number, session in state.sessions:
             for side in (0, 1):
                 if session.queues[side] and session.open[1 - side]:
@@ -435,7 +435,7 @@ class Model:
         return Search(self).run(states_max, seconds)
 
     def expand(self, state: State) -> Iterator[tuple[str, State, bool]]:
-        """What can happen next, and whether it comes by itself."""
+        """Steps that can come next, and whether they come by themselves."""
         calm = True
         for label, after in self._moves(state):
             calm = calm and "notices" in label

@@ -70,7 +70,7 @@ class Wire:
         self.pieces.append((at, data))
 
     def take(self, now: int) -> bytes:
-        """What has arrived: at most one piece, which is as much as one read gives."""
+        """Bytes that have arrived: at most one piece, which is as much as one read gives."""
         if self.pieces and self.pieces[0][0] <= now:
             return self.pieces.popleft()[1]
         return b""

@@ -1,4 +1,5 @@
-"""Who only reads events knows what there is: held against the nodes themselves, after every single event.
+"""A reader of nothing but events knows what there is: held against the nodes themselves, after every single
+event.
 
 Knows the core's faces only: what it tells, and what it shows when asked.
 """
@@ -15,7 +16,7 @@ _LINKS = (events.LINK_OPEN, events.LINK_STATE, events.LINK_CLOSED)
 
 
 class Observer:
-    """What the events of one node have told so far, as it was at each event."""
+    """The state that the events of one node have told so far, as it was at each event."""
 
     def __init__(self) -> None:
         self.nodes: dict[bytes, tuple[str, bool]] = {}
@@ -38,7 +39,7 @@ class Observer:
                 del self.links[event.connection]
 
     def differs(self, node: Node) -> str:
-        """What it does not know, or knows and is not so; "" if all is well."""
+        """A difference between what it knows and what is so; "" if all is well."""
         nodes = {peer.node_id: (peer.label, peer.leaf) for peer in node.peers()}
         endpoints = {
             (node.node_id, each.uuid): (each.kind, each.realm, each.name)

@@ -275,7 +275,7 @@ class Order:
                     node.respond_error(request, 301, "broken", now)
 
     def listen(self) -> None:
-        """What the nodes report."""
+        """The reports of the nodes."""
         for node in self.nodes:
             self.net.note(node, node.take_events())
         for node, event in self.net.log[self._seen :]:

@@ -1,4 +1,4 @@
-"""What speaks over a line of lines.py: a Node, or a bare layer that carries a stream; and the life of a
+"""Speakers over a line of lines.py: a Node, or a bare layer that carries a stream; and the life of a
 conversation of confirmed messages, with its verdict.
 """
 

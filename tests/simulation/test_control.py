@@ -183,7 +183,7 @@ def ghost(hasty: bool) -> int:
 
 
 def test_a_node_that_was_there_for_a_moment_is_soon_gone_everywhere() -> None:
-    """What each node remembers of it stops its route from running round the ring till its metric ends."""
+    """Each node remembers it, so that its route does not run round the ring till its metric ends."""
     assert ghost(hasty=False) < 400
     assert ghost(hasty=True) > 10_000
 

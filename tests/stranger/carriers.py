@@ -1,4 +1,4 @@
-"""What carries a link: TCP and Unix sockets, WebSocket, a serial line (sections 12 and 13).
+"""Carriers of a link: TCP and Unix sockets, WebSocket, a serial line (sections 12 and 13).
 
 A carrier has `fileno()`, `receive(now)`, which gives bytes of the stream and raises EOFError at its end,
 `flush(out, now)`, which writes what it can of a bytearray, `pause(now)`, the seconds until it wants to be
@@ -161,7 +161,7 @@ def websocket(url: str, token: str | None = None, *, bearer: bool = False) -> We
 
 
 def _upgrade(sock: socket.socket, key: bytes, target: str, headers: list[tuple[str, str]]) -> bytes:
-    """What came behind the answer."""
+    """The bytes that came behind the answer."""
     http = h11.Connection(h11.CLIENT)
     sock.sendall(http.send(h11.Request(method="GET", target=target, headers=headers)) or b"")
     while (event := http.next_event()) is h11.NEED_DATA:

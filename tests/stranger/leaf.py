@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import cbor2
 
-from tests.stranger import desk, wire
+from tests.stranger import conversation, wire
 from tests.stranger.carriers import Carrier
-from tests.stranger.desk import Desk, Endpoint, Handler, Serving
+from tests.stranger.conversation import Conversation, Endpoint, Handler, Serving
 from tests.stranger.session import CLOSED, Session
 from tests.stranger.wire import Frame
 
@@ -85,14 +85,14 @@ class Leaf:
         hello |= {"aliases_max": 16, "partials_max": 4, "keepalive_ms": carrier.keepalive_ms}
         hello |= {"bus": self.bus, "label": self.label, "via": carrier.via}
         self.session = Session(hello, self.token)
-        self.desk = Desk(self.session, self._endpoints, self.label)
+        self.conversation = Conversation(self.session, self._endpoints, self.label)
         self.carrier = carrier
         self._read_at = now_ms()
         self._pinged_at = 0
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         with self._changed:
-            self._wait(lambda: self.desk.synced, timeout)
+            self._wait(lambda: self.conversation.synced, timeout)
 
     def close(self) -> None:
         with self._changed:
@@ -120,8 +120,8 @@ class Leaf:
         try:
             while True:
                 with self._changed:
-                    self._wait(partial(self.desk.has_part, id), timeout)
-                    part = self.desk.take_part(id)
+                    self._wait(partial(self.conversation.has_part, id), timeout)
+                    part = self.conversation.take_part(id)
                     self._stir()
                 if part is None:
                     break
@@ -129,27 +129,27 @@ class Leaf:
             self._outcome(id, timeout)
         finally:
             with self._changed:
-                self.desk.cancel(id)
+                self.conversation.cancel(id)
                 self._stir()
 
     def publish(self, name: str, value: Any) -> None:
         with self._changed:
-            self.desk.publish(wire.endpoint_of(name), content_of(value))
+            self.conversation.publish(wire.endpoint_of(name), content_of(value))
             self._stir()
 
     def missed(self, name: str) -> int:
         endpoint = wire.endpoint_of(name)
-        return sum(flow.missed for (_, id), flow in self.desk.in_flows.items() if id == endpoint)
+        return sum(flow.missed for (_, id), flow in self.conversation.in_flows.items() if id == endpoint)
 
     def _submit(self, kind: str, name: str, value: Any, timeout: float, window: int) -> int:
         endpoint = wire.endpoint_of(name)
         content = content_of(value)
         with self._changed:
-            if endpoint not in self.desk.holders:
-                self.desk.ask(endpoint)
+            if endpoint not in self.conversation.holders:
+                self.conversation.ask(endpoint)
                 self._stir()
-            self._wait(lambda: self.desk.flow_to(endpoint) is not None, timeout)
-            found = self.desk.flow_to(endpoint)
+            self._wait(lambda: self.conversation.flow_to(endpoint) is not None, timeout)
+            found = self.conversation.flow_to(endpoint)
             assert found is not None
             to, flow = found
             pause = 1.0
@@ -162,18 +162,18 @@ class Leaf:
                     continue
                 if time.monotonic() > until:
                     raise TimeoutError("no credit")
-                self.desk.signal("PROBE", to, endpoint, sent=flow.seq & 0xFFFF)
+                self.conversation.signal("PROBE", to, endpoint, sent=flow.seq & 0xFFFF)
                 self._stir()
                 pause = min(30.0, 2 * pause)
-            id = self.desk.send(kind, to, endpoint, content, int(timeout * 1000), window)
+            id = self.conversation.send(kind, to, endpoint, content, int(timeout * 1000), window)
             self._stir()
             return id
 
     def _outcome(self, id: int, timeout: float) -> Frame:
         with self._changed:
-            waiting = self.desk.waiting[id]
+            waiting = self.conversation.waiting[id]
             self._wait(lambda: waiting.outcome is not None, timeout)
-            outcome = self.desk.waiting.pop(id).outcome
+            outcome = self.conversation.waiting.pop(id).outcome
         assert outcome is not None
         if outcome["kind"] == "ERROR":
             raise Failed(outcome["code"], bytes.fromhex(outcome["payload"]).decode("utf-8", "replace"))
@@ -224,8 +224,8 @@ class Leaf:
             self.lossy += 1
             frames += self.session.receive_body(body)
         self.carrier.lossy.clear()
-        self.desk.heard(frames)
-        begun, self.desk.begun = self.desk.begun, []
+        self.conversation.heard(frames)
+        begun, self.conversation.begun = self.conversation.begun, []
         for each in begun:
             if isinstance(each, Serving):
                 threading.Thread(target=self._serve, args=(each,), daemon=True).start()
@@ -235,7 +235,7 @@ class Leaf:
 
     def _keep_alive(self) -> None:
         interval = self.session.limits.get("keepalive_ms", 0)
-        if not interval or not self.desk.opened:
+        if not interval or not self.conversation.opened:
             return
         now = now_ms()
         if now - self._read_at > 3 * interval:
@@ -247,19 +247,19 @@ class Leaf:
     def _serve(self, serving: Serving) -> None:
         try:
             result = serving.endpoint.handler(value_of(serving.message))
-            parts = desk.parts_of(result)
+            parts = conversation.parts_of(result)
             if parts is None:
                 last: Frame = {"kind": "REPLY", **content_of(result)}
             elif "stream" not in serving.message:
-                last = {"kind": "ERROR", "code": desk.NOT_A_STREAM, "payload": ""}
+                last = {"kind": "ERROR", "code": conversation.NOT_A_STREAM, "payload": ""}
             else:
-                last = desk.end_of(self._serve_parts(serving, parts))
+                last = conversation.end_of(self._serve_parts(serving, parts))
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is its answer
             text = f"{type(error).__name__}: {error}"
-            last = {"kind": "ERROR", "code": desk.HANDLER_FAILED, "payload": text.encode().hex()}
+            last = {"kind": "ERROR", "code": conversation.HANDLER_FAILED, "payload": text.encode().hex()}
         with self._changed:
             if self.session.state != CLOSED:
-                self.desk.answer(serving, last)
+                self.conversation.answer(serving, last)
                 self._stir()
 
     def _serve_parts(self, serving: Serving, parts: Iterator[Any]) -> int:
@@ -269,7 +269,9 @@ class Leaf:
                 self._wait(partial(serving.takes, count), 120)
                 if serving.cancelled:
                     break
-                self.desk.answer(serving, {"kind": "PART", "index": count & 0xFFFF, **content_of(part)})
+                self.conversation.answer(
+                    serving, {"kind": "PART", "index": count & 0xFFFF, **content_of(part)}
+                )
                 self._stir()
             count += 1
         return count

@@ -169,7 +169,7 @@ class PacketSession:
         return packets
 
     def _room(self) -> int:
-        """What fits one packet: with 4 bytes of checksum only if there are more than 32 to check."""
+        """The bytes that fit one packet: with 4 bytes of checksum only if there are more than 32 to check."""
         long = self._packet_max - 6
         return long if long > 30 else min(30, self._packet_max - 4)
 
@@ -201,7 +201,7 @@ class PacketSession:
     # ---- reading
 
     def receive(self, data: bytes, now: int) -> bytes:
-        """What of the stream came."""
+        """The part of the stream that came."""
         if self.mtu:
             return self._take(data, data, now)
         *chunks, self._line = (self._line + data).split(b"\0")

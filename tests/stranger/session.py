@@ -53,7 +53,7 @@ class Session:
     # ---- reading
 
     def receive(self, data: bytes) -> list[Frame]:
-        """What came: control frames as they are, messages put together."""
+        """The frames that came: control frames as they are, messages put together."""
         self._buffer += data
         found: list[Frame] = []
         try:

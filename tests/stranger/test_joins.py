@@ -23,7 +23,7 @@ from tests.stranger import carriers, places
 from tests.stranger.carriers import Carrier, SerialCarrier
 from tests.stranger.leaf import Failed, Leaf, now_ms
 
-CLIENT = ("wire", "session", "packets", "places", "carriers", "desk", "leaf")
+CLIENT = ("wire", "session", "packets", "places", "carriers", "conversation", "leaf")
 TOKEN = "a token: \u00fc"
 WAYS = ("tcp", "tcp+token", "ws", "ws+token", "ws+bearer", "unix", "serial", "serial+token")
 
@@ -134,7 +134,7 @@ def is_called(leaf: Leaf, inbox: list[Any], news: list[Any]) -> None:
     assert inbox == [*range(40), "the last"]
     until(lambda: len(news) == 20)
     assert news == list(range(20))
-    assert not leaf.desk.undeliverable
+    assert not leaf.conversation.undeliverable
     assert not leaf.missed("near/news")
 
 

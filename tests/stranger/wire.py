@@ -182,7 +182,7 @@ class Table:
 
 
 class Tables:
-    """What one direction has bound."""
+    """The bindings of one direction."""
 
     def __init__(self, sender: bytes, reader: bytes, aliases_max: int, with_leaf: bool) -> None:
         self.ids = Table(aliases_max)

@@ -78,7 +78,7 @@ LIMIT_FIELDS = {
 
 
 def hello(**changes: Any) -> Vector:
-    """What HELLO_B says."""
+    """The words of HELLO_B."""
     frame = {
         "kind": "HELLO",
         "version": 1,

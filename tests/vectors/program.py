@@ -195,7 +195,7 @@ def check_message(vector: "Vector", body: bytes, wanted: "Vector", tables: Table
 
 
 def report(wanted: "Any") -> bytes:
-    """What TRACED says, or its bytes where it says nothing."""
+    """The contents of TRACED, or its bytes where it says nothing."""
     if isinstance(wanted, str):
         return unhex(wanted)
     tail = text8(wanted["medium"]) + text8(wanted["label"])
@@ -203,7 +203,7 @@ def report(wanted: "Any") -> bytes:
 
 
 def check_nodes(vector: "Vector", frame: Frame, wanted: "Vector", tables: Tables) -> None:
-    """What names nodes: the routing header, holders, the root of a tree."""
+    """All that names nodes: the routing header, holders, the root of a tree."""
     routing = wanted.get("routing")
     check((frame.route is not None) == (routing is not None), vector["name"], "routed")
     if routing is not None:

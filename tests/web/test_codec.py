@@ -39,7 +39,7 @@ VALUES = st.recursive(
 
 
 def node(script: str, *lines: str) -> list[str]:
-    """What a script of this folder says to these lines."""
+    """The answer of a script of this folder to these lines."""
     run = subprocess.run(
         [browser.node(), HERE / script],
         input="\n".join(lines),
@@ -77,7 +77,7 @@ class Echo:
         )
 
     def ask(self, value: object) -> object:
-        """What comes back; raises ValueError if that is no CBOR."""
+        """The value that comes back; raises ValueError if that is no CBOR."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(cbor2.dumps(value).hex() + "\n")

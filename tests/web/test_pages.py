@@ -10,7 +10,7 @@ from tests.rigs.tree import SOURCE
 
 
 def test_the_client_is_whole() -> None:
-    """What a module imports is there, under the same folder; nothing comes from elsewhere."""
+    """The imports of a module are there, under the same folder; nothing comes from elsewhere."""
     pages = web.client("/lib/")
     assert {content_type for content_type, _ in pages.values()} == {"text/javascript; charset=utf-8"}
     for path, (_, body) in pages.items():

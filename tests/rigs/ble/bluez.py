@@ -50,7 +50,7 @@ FLAGS = {"read": 0x02, "write-without-response": 0x04, "write": 0x08, "notify": 
 
 
 class Air(LocalLink):
-    """What joins the controllers, with losses that a radio's own retransmission did not make good."""
+    """The air between the controllers, with losses that a radio's own retransmission did not make good."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

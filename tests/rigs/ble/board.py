@@ -127,7 +127,7 @@ class Links:
 
 
 class Log:
-    """What came from one central."""
+    """All that came from one central."""
 
     def __init__(self) -> None:
         self.taken: set[int] = set()

@@ -55,7 +55,7 @@ class Program:
         self._lines.put("")
 
     def line(self, bound_s: float = _BOUND_S) -> str:
-        """What it prints next. AssertionError if it printed nothing, or ended."""
+        """The line that it prints next. AssertionError if it printed nothing, or ended."""
         try:
             line = self._lines.get(timeout=bound_s)
         except queue.Empty:

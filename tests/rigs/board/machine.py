@@ -99,7 +99,7 @@ class UART:
 
 
 def lightsleep(ms):
-    """What comes meanwhile finds nobody."""
+    """Messages that come meanwhile find nobody."""
     _write("asleep", ms)
     end = time.ticks_add(time.ticks_ms(), ms)
     while time.ticks_diff(end, time.ticks_ms()) > 0 and not _read("wake", 0):

@@ -1,5 +1,5 @@
-"""What a leaf says and hears on one link, without input or output: numbers, credit, endpoints, requests,
-parts (sections 4, 5 and 7 of the page).
+"""The talk of a leaf on one link, without input or output: numbers, credit, endpoints, requests, parts
+(sections 4, 5 and 7 of the page).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def newer(a: int, b: int) -> bool:
 
 
 class Numbers:
-    """Those that we bind; when all are used, the oldest is bound anew."""
+    """Numbers that we bind; when all are used, the oldest is bound anew."""
 
     def __init__(self, most: int, fixed: tuple[bytes, ...] = ()) -> None:
         self._first = len(fixed) + 1
@@ -49,7 +49,7 @@ class Numbers:
 
 
 class Endpoint:
-    """What others reach here."""
+    """One that others reach here."""
 
     def __init__(self, name: str, kind: str, handler: Handler, window: int) -> None:
         self.name = name
@@ -103,7 +103,7 @@ class Serving:
         return self.cancelled or part < self.limit
 
 
-class Desk:
+class Conversation:
     """Give it what the session read; what is to be sent goes into the session's `out`."""
 
     def __init__(self, session: Session, endpoints: list[Endpoint], label: str) -> None:
@@ -182,7 +182,7 @@ class Desk:
         self.say({"kind": "SIGNAL", "signal": name, **fields}, to, endpoint)
 
     def ask(self, endpoint: bytes) -> None:
-        """Who has it? The answer stands in `holders`."""
+        """Asks who has it; the answer stands in `holders`."""
         self.signal("WHO", self.session.peer, endpoint)
 
     def flow_to(self, endpoint: bytes) -> tuple[bytes, OutFlow] | None:
