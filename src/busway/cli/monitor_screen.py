@@ -14,6 +14,7 @@ from rich.text import Text
 from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
+from textual.coordinate import Coordinate
 from textual.widgets import DataTable, Footer, Input, Static
 
 from busway.cli import output, survey
@@ -126,12 +127,18 @@ class Lines(DataTable[Text]):
         across, down = self.scroll_offset
         for number, shown in enumerate(self.ordered_columns):
             shown.label = self._title(number)
+        # Without its watchers, which would scroll to the cursor later.
+        self.set_reactive(DataTable.cursor_coordinate, Coordinate(0, 0))
         self.clear()
         for line in kept:
             self.add_row(*(self._cell(column, line) for column in self._kinds), key=line.key)
         if cursor in self.rows:  # one that is at the top stays there, whoever that is now
-            self.move_cursor(row=self.get_row_index(cursor), scroll=False)
-        self.scroll_to(across, down, animate=False)
+            self.set_reactive(DataTable.cursor_coordinate, Coordinate(self.get_row_index(cursor), 0))
+        self.scroll_to(across, down)
+
+    def scroll_to(self, x: float | None = None, y: float | None = None, **how: Any) -> None:
+        """At once, not after the next refresh or by and by: a view or a key may come before that."""
+        super().scroll_to(x, y, **{**how, "animate": False, "immediate": True})
 
     def _row_at_cursor(self) -> str:
         if not self.row_count or not self.cursor_row:
