@@ -25,11 +25,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # The files that take longest, longest first: begun last, one would run on when all others are through.
 SLOWEST = (
-    *("test_compiled", "test_install", "test_cli_mesh", "test_order", "test_cli_joining", "test_cli_look"),
-    *("test_lines", "test_nodes", "test_benchmarks", "test_micropython", "test_cli_talk", "test_cli_monitor"),
-    *("test_control", "test_examples", "test_model", "test_scenarios", "test_demo", "test_joins"),
-    *("test_shrinking", "test_cli_firmware", "test_ble_radio", "test_cli_doctor", "test_threads_processes"),
-    *("test_site", "test_docs"),
+    *("test_compiled", "test_scenarios", "test_install", "test_live", "test_order", "test_lines"),
+    *("test_cli_monitor", "test_micropython", "test_demo", "test_cli_joining", "test_examples"),
+    *("test_ble_radio", "test_cli_talk", "test_nodes", "test_model", "test_control", "test_cli_boards"),
+    *("test_timeouts", "test_wifi_board", "test_cli_look", "test_typing", "test_cli_firmware"),
+    *("test_ble", "test_joins", "test_ble_links", "test_threads", "test_firmware_imports", "test_page"),
 )
 
 

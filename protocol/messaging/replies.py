@@ -131,7 +131,7 @@ class Answers:
         self._origin.finish(pending, outcomes.UNDELIVERED, codes.PART_LOST)
 
     def _extend(self, pending: Pending, now: int) -> None:
-        """A stream's timeout counts from its last part."""
+        """A stream's timeout counts from its last part, or from when the program had read that."""
         pending.expires = now + pending.timeout_ms
         self._origin.timers.arm(pending, pending.expires)
 
@@ -151,6 +151,8 @@ class Answers:
         if pending is None or pending.consumed >= pending.next_part:
             return
         pending.consumed += 1
+        if pending.consumed == pending.next_part:
+            self._extend(pending, now)  # from here on it waits for the server
         if pending.consumed % max(1, pending.window // 2) == 0:
             self.tell_window(pending, now)
 

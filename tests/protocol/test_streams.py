@@ -158,6 +158,20 @@ def test_a_streams_timeout_counts_from_its_last_part_and_not_while_the_program_r
     assert_settled(net)
 
 
+def test_a_streams_timeout_begins_when_the_program_has_read_what_there_was() -> None:
+    net = Pair()
+    token, request, _ = stream(net, timeout_ms=1000)
+    net.b.respond_part(request, b"0", net.now)
+    net.pump()
+    net.advance(codes.PROBE_MS * 3 - 50)
+    net.a.consume_part(token, net.now)
+    net.advance(900)
+    assert [o.status for o in net.outcomes(net.a, token)] == [events.PARTIAL]
+    net.advance(200)
+    assert net.outcomes(net.a, token)[-1].status == events.TIMED_OUT
+    assert_settled(net)
+
+
 def test_cancelling_a_stream_stops_the_server() -> None:
     net = Pair()
     token, request, _ = stream(net, window=2)

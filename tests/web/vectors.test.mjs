@@ -239,6 +239,7 @@ test("an answer in parts: order, window, credit, its time, a part that is lost",
   made.handleTimer(NOW + 31000);
   assert.deepEqual(bodies(made.take()).map(hex).slice(-1), ["f004010006"], "PART_CREDIT is repeated");
   made.consume(id, NOW + 31000);
+  assert.deepEqual(kinds(made.handleTimer(NOW + 35000)), [], "its time begins when all that came is read");
   assert.deepEqual(kinds(made.receive(frame("f006010003"), NOW + 31000)), [["outcome", "ended", 0]]);
   for (const wrong of ["d1010001f6", "f006010001"]) {
     const other = ask(4).made;

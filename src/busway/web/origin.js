@@ -432,6 +432,7 @@ export class Origin extends Link {
     const item = this.pending.get(id);
     if (!item || item.consumed >= item.nextPart) return;
     item.consumed++;
+    if (item.consumed === item.nextPart) item.expires = now + item.partMs; // from here on it waits for the server
     if (item.consumed % Math.max(1, item.window >> 1) === 0) this.tellWindow(item, now);
   }
 
