@@ -89,7 +89,7 @@ def test_the_packet_layer_says_the_same_for_any_bytes(real_micropython: MicroPyt
 
 def test_whole_sessions_have_the_same_events_on_the_same_corpus(real_micropython: MicroPython) -> None:
     """A router's Connection and a Leaf: `make soak` goes on with other seeds."""
-    seeds = 40
+    seeds = 60
     source = ROOT / "tests" / "rigs" / "session_fuzz.py"
     shutil.copy(source, real_micropython.directory / source.name)
     here = [session_fuzz.run(seed) for seed in range(seeds)]

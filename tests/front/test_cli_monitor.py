@@ -205,7 +205,7 @@ def test_cursor_and_place_stay_while_the_view_changes() -> None:
 def test_who_looks_at_the_top_sees_the_busiest() -> None:
     async def test(app: MonitorApp, pilot: Any, show: Show) -> None:
         table = app.query_one("#endpoints", Lines)
-        for busiest in (*range(0, 30, 3), *range(30, 100, 10), 99):  # on the screen, at its end, far below
+        for busiest in range(100):
             show(view(100, **{f"lab_{busiest:03}": 5.0}))
             await pilot.pause()
             assert (table.cursor_row, table.scroll_offset.y) == (0, 0)

@@ -39,7 +39,7 @@ def is_seen(first: int) -> bool:
     return any(run(seed, STEPS).faults for seed in (first, *range(SEEDS_MAX)))
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(6))
 def test_nothing_is_lost_and_nothing_overtakes(seed: int) -> None:
     verdict = run(seed, STEPS)
     assert verdict.faults == [], f"seed {seed}"
