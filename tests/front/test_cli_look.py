@@ -207,7 +207,7 @@ class TestMonitor:
     def test_rates_as_json(self, bus: str) -> None:
         first, second = busway("monitor", "-i", "4", "-c", "2", "--json", bus=bus).ok().documents
         assert first["messages_per_s"] == 0
-        assert 1 < second["messages_per_s"] < 100  # one each 20 ms, and fewer on a busy machine
+        assert 1 < second["messages_per_s"] < 80  # one each 20 ms, and fewer on a busy machine
         assert set(by_label(second["nodes"])) == {"answers", "busway listen"}
         numbers = next(row for row in second["endpoints"] if row["name"] == "lab/numbers")
         assert 1 < numbers["rate"] < 100
