@@ -125,11 +125,12 @@ BELOW = ("errors", "timers", "fifo", "outcomes")
 
 ROOMS = {
     "wire": (),
-    "link": ("wire",),
+    "secure": ("wire",),
+    "link": ("wire", "secure"),
     "packet": ("wire", "link"),
     "routing": ("wire", "link"),
     "messaging": ("wire", "link", "routing"),
-    "leaf": ("wire", "packet"),
+    "leaf": ("wire", "secure", "packet"),
 }
 """The core's rooms, and which others each may know."""
 

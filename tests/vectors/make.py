@@ -1,8 +1,8 @@
 """Writes the golden vectors of docs/protocol.md next to itself: `python -m tests.vectors.make`.
 
 Every byte in this folder was written by hand from that page; no code of ours computes one, so that the files
-can judge all of our code. (Proofs and UUIDs come from `openssl dgst`.) The scripts join pieces to JSON.
-They may not import busway.
+can judge all of our code. (UUIDs come from `openssl dgst`; handshakes from other people's libraries.) The
+scripts join pieces to JSON. They may not import busway.
 
 varints.json   good (hex, value, canonical), refused (hex, why), incomplete (hex).
 names.json     human names and their UUIDs.
@@ -15,6 +15,7 @@ errors.json    "hex" is fed to a connection in "state" and leads to the link err
                "scope" is "format" where the bytes alone show it, "link" where it takes limits or a state.
 packets.json   COBS, checksums ("crc16" before it is inverted, "crc16_sent" as a packet has it), and traces
                of packet links, with what each step writes, reads and tells.
+handshakes.json  whole handshakes with fixed keys, and records behind them.
 
 Ids, uuids and payloads are hex. An endpoint or type has its uuid under its name, the alias under "_alias",
 and "_binds": true if the frame binds it. A directory entry has defaults filled in where a field is absent.
@@ -26,6 +27,7 @@ from pathlib import Path
 
 from tests.vectors.errors import ERRORS
 from tests.vectors.frames import FRAMES
+from tests.vectors.handshakes import HANDSHAKES
 from tests.vectors.packets import PACKETS
 from tests.vectors.pieces import (
     HELLO_A,
@@ -113,6 +115,7 @@ FILES: dict[str, Vector] = {
     "frames.json": FRAMES,
     "errors.json": ERRORS,
     "packets.json": PACKETS,
+    "handshakes.json": HANDSHAKES,
 }
 
 
