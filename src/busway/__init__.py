@@ -23,15 +23,18 @@ if TYPE_CHECKING:
         BusError,
         DeliveryUnknown,
         EndpointTaken,
+        KeyFileError,
         LinkRefused,
         LiteralName,
         MissingLibrary,
         PayloadError,
         RemoteError,
         RequestTimeout,
+        TrustFileError,
         Undeliverable,
         UnknownType,
     )
+    from busway.keys import Key
     from busway.messages import message
     from busway.names import NAMESPACE, endpoint_id
     from busway.protocol import Connection, Limits, Link, Node
@@ -50,6 +53,8 @@ _HOME = {
     "EndpointInfo": "busway.adapters.records",
     "EndpointTaken": "busway.errors",
     "Hop": "busway.adapters.records",
+    "Key": "busway.keys",
+    "KeyFileError": "busway.errors",
     "Limits": "busway.protocol",
     "Link": "busway.protocol",
     "LinkInfo": "busway.adapters.records",
@@ -68,6 +73,7 @@ _HOME = {
     "Retry": "busway.adapters.retrying",
     "RouteInfo": "busway.adapters.records",
     "Service": "busway.adapters.ends",
+    "TrustFileError": "busway.errors",
     "Undeliverable": "busway.errors",
     "Undelivered": "busway.adapters.records",
     "UnknownType": "busway.errors",
@@ -88,6 +94,8 @@ __all__ = [
     "EndpointInfo",
     "EndpointTaken",
     "Hop",
+    "Key",
+    "KeyFileError",
     "Limits",
     "Link",
     "LinkInfo",
@@ -105,6 +113,7 @@ __all__ = [
     "Retry",
     "RouteInfo",
     "Service",
+    "TrustFileError",
     "Undeliverable",
     "Undelivered",
     "UnknownType",

@@ -117,6 +117,30 @@ class MissingLibrary(BusError):
     """A part of Busway needs a library that is not installed; the sentence tells how to install it."""
 
 
+class KeyFileError(BusError):
+    """A key's file is missing, open to others, in use, or holds no key; the sentence tells what to do."""
+
+
+class TrustFileError(BusError):
+    """A trust file cannot be used; the sentence names the file, the line, and what was expected.
+
+    Args:
+        path: the file.
+        line: the line that is wrong, from 1; 0 if it is not one line's fault.
+        message: what is wrong with it.
+    """
+
+    def __init__(self, path: str, line: int, message: str) -> None:
+        super().__init__(path, line, message)
+        self.path = path
+        self.line = line
+        self.message = message
+
+    def __str__(self) -> str:
+        where = f"line {self.line}: " if self.line else ""
+        return f"trust file {self.path}: {where}{self.message}"
+
+
 class LinkRefused(BusError):
     """A link was refused or ended by either side.
 
