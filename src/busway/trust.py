@@ -1,5 +1,5 @@
-"""Trust: which public keys may join over the network, and as what. A table in the program, or a TOML file that
-is read again when it changes.
+"""Trust: which public keys may join over the network, and as what. A table in the program, or a TOML file
+that is read again when it changes.
 
 Knows nothing of links, and needs the standard library only.
 """
