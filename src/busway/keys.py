@@ -24,6 +24,8 @@ _TEXT_LENGTH = len(PREFIX) + (KEY_SIZE + _SUM_SIZE) * 8 // 5
 _ID_TAG = b"busway-id-2"
 _SUM_TAG = b"busway-key-2"
 _FILE_SIZE_MAX = 16384  # of PEM; ours have 119 and 288 bytes
+# A pipe in its place must not hold us up; and no child inherits it.
+_OPEN_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 _BOUND = 0x80  # in the first byte of a node id: it follows from a key (docs/protocol.md, section 3)
 Passphrase = str | Callable[[], str] | None
 
@@ -219,13 +221,15 @@ def _parse(pem: bytes, path: str, passphrase: bytes | None) -> Any:
 def _read(path: str) -> bytes:
     """A key's file, if nobody else can read it. Raises KeyFileError."""
     try:
-        fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        fd = os.open(path, os.O_RDONLY | _OPEN_FLAGS)
     except OSError as error:
         remedy = f": make it with `busway key new {path}`" if error.errno == errno.ENOENT else ""
         raise KeyFileError(f"cannot read the key file {path}: {error.strerror}{remedy}") from error
-    with open(fd, "rb") as file:
+    try:
         _check_private(os.fstat(fd), path)
-        return file.read(_FILE_SIZE_MAX)
+        return os.read(fd, _FILE_SIZE_MAX)
+    finally:
+        os.close(fd)
 
 
 def _check_private(found: os.stat_result, path: str) -> None:

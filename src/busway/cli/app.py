@@ -47,6 +47,7 @@ _COMMANDS = {
         "certificate",
         "Make a certificate for wss:// in tests, and the authority that signs it.",
     ),
+    "key": ("keys", "Make the key of a node, or show the public half, which others trust."),
     "firmware": ("firmware", "Write the modules that a board needs, made small, and say what they take."),
 }
 
