@@ -48,6 +48,7 @@ _COMMANDS = {
         "Make a certificate for wss:// in tests, and the authority that signs it.",
     ),
     "key": ("keys", "Make the key of a node, or show the public half, which others trust."),
+    "pair": ("pair", "Let two machines trust each other's keys, once six words on both screens agree."),
     "firmware": ("firmware", "Write the modules that a board needs, made small, and say what they take."),
 }
 

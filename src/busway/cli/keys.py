@@ -31,7 +31,7 @@ def key(what: str, path: str | None, encrypted: bool, as_json: bool) -> int:
     where = path or usual_path()
     try:
         if what == "new":
-            _make(where, encrypted)
+            make(where, encrypted)
             if not as_json:
                 output.note(f"{where} is the key; keep it to yourself. Others trust this:")
         elif encrypted:
@@ -64,7 +64,8 @@ def _ask() -> str:
     return str(click.prompt("passphrase of the key", hide_input=True, err=True))
 
 
-def _make(path: str, encrypted: bool) -> None:
+def make(path: str, encrypted: bool) -> None:
+    """Make a key, and its folder if need be. Raises KeyFileError."""
     passphrase = os.environ.get("BUSWAY_PASSPHRASE") or None
     if encrypted and passphrase is None:
         passphrase = click.prompt("passphrase", hide_input=True, confirmation_prompt=True, err=True)

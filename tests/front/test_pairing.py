@@ -1,0 +1,419 @@
+"""Pairing: the same words on both sides, others with somebody in between; and `busway pair` as processes."""
+
+import os
+import random
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from busway import pairing
+from busway.keys import Key, public_text
+from busway.pairing import COMPARING, ENDED, FRAME_SIZE_MAX, PAIRED, Pairing
+from busway.primitives import PRIMITIVES
+from busway.trust import Trusted, TrustFile, append
+from busway.words import words_of
+from tests.front.cli_rig import Running, busway, environment
+from tests.rigs import forks
+
+ALICE, BOB, MALLORY = (PRIMITIVES.keypair() for _ in range(3))
+
+
+def side(static: tuple[bytes, bytes], dialled: bool, name: str = "") -> Pairing:
+    return Pairing(PRIMITIVES, static, dialled, name, os.urandom(32))
+
+
+def carry(one: Pairing, other: Pairing) -> None:
+    """What both say reaches the other, until neither says anything."""
+    said = True
+    while said:
+        said = False
+        for source, target in ((one, other), (other, one)):
+            if data := source.data_to_send():
+                target.receive_data(data)
+                said = True
+
+
+def met(one: tuple[bytes, bytes] = ALICE, other: tuple[bytes, bytes] = BOB) -> tuple[Pairing, Pairing]:
+    """Two that have words."""
+    sides = side(one, True, "alice"), side(other, False, "bob")
+    carry(*sides)
+    return sides
+
+
+# Words
+
+
+def test_words_are_six_and_all_different() -> None:
+    every = [words_of(bytes((number,)) * 6).split() for number in range(256)]
+    assert {len(words) for words in every} == {6}
+    assert len({words[0] for words in every}) == 256
+    assert words_of(bytes((0, 1, 16, 255, 128, 254))) == "babel badan debel zazud mobel zayas"
+    with pytest.raises(ValueError, match="6 bytes, not 5"):
+        words_of(bytes(5))
+
+
+# Two
+
+
+def test_both_see_the_same_words() -> None:
+    alice, bob = met()
+    assert alice.words == bob.words != ""
+    assert (alice.public, bob.public) == (BOB[1], ALICE[1])
+    assert (alice.name, bob.name) == ("bob", "alice")
+    for each in (alice, bob):
+        each.answer(True)
+        assert each.state == COMPARING
+    carry(alice, bob)
+    assert (alice.state, bob.state) == (PAIRED, PAIRED)
+
+
+def test_words_are_others_each_time() -> None:
+    assert len({met()[0].words for _ in range(8)}) == 8
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_no_of_either_ends_it_for_both(first: int) -> None:
+    sides = met()
+    sides[first].answer(False)
+    carry(*sides)
+    assert [each.state for each in sides] == [ENDED, ENDED]
+    assert sides[first].trouble == "the words were not the same here"
+    assert sides[1 - first].trouble == "the words were not the same for the other side"
+
+
+def test_a_yes_of_one_alone_pairs_nobody() -> None:
+    alice, bob = met()
+    alice.answer(True)
+    carry(alice, bob)
+    assert (alice.state, bob.state) == (COMPARING, COMPARING)
+    with pytest.raises(ValueError, match="no words"):
+        alice.answer(True)
+    bob.receive_eof()
+    assert (bob.state, bob.trouble) == (ENDED, "the other side went away")
+
+
+def test_byte_by_byte() -> None:
+    alice, bob = side(ALICE, True), side(BOB, False)
+    for _ in range(6):
+        for source, target in ((alice, bob), (bob, alice)):
+            for byte in source.data_to_send():
+                target.receive_data(bytes((byte,)))
+    assert alice.words == bob.words != ""
+
+
+@pytest.mark.parametrize(
+    ("said", "taken"),
+    [("a\x1b[2Jb", ""), ("x" * 80, "x" * 64), (" desk ", "desk"), ("", ""), ("busway1a", "")],
+)
+def test_names_are_no_more_than_names(said: str, taken: str) -> None:
+    alice, bob = side(ALICE, True, said), side(BOB, False, said)
+    carry(alice, bob)
+    assert (alice.name, bob.name) == (taken, taken)
+
+
+# Somebody in between
+
+
+def test_somebody_in_between_is_seen() -> None:
+    """With a handshake of its own to each side, all said at the best moments: other words on each screen."""
+    for _ in range(20):
+        alice, bob = side(ALICE, True), side(BOB, False)
+        as_bob, as_alice = side(MALLORY, False), side(MALLORY, True)
+        carry(alice, as_bob)
+        carry(as_alice, bob)
+        assert alice.state == bob.state == COMPARING
+        assert alice.public == bob.public == MALLORY[1]
+        assert alice.words != bob.words
+
+
+def test_somebody_in_between_cannot_choose_after_it_has_seen() -> None:
+    """The grinding attack: the words of one side are known, and the own random bytes for the other are tried
+    until its words would be the same. The commitment has been given by then.
+    """
+    bob, as_alice = side(BOB, False), side(MALLORY, True)
+    while bob.state == pairing.HANDSHAKE:  # until the commitment is given
+        bob.receive_data(as_alice.data_to_send())
+        as_alice.receive_data(bob.data_to_send()) if bob.state == pairing.HANDSHAKE else None
+    bob.receive_data(as_alice.data_to_send())
+    as_alice._nonce = os.urandom(32)  # a better one
+    carry(as_alice, bob)
+    assert (bob.state, bob.words) == (ENDED, "")
+    assert bob.trouble == "it is not what it had committed itself to"
+
+
+def test_who_only_passes_bytes_on_is_nobody() -> None:
+    """And learns no key: those travel encrypted."""
+    alice, bob = side(ALICE, True), side(BOB, False)
+    seen = b""
+    for _ in range(6):
+        for source, target in ((alice, bob), (bob, alice)):
+            data = source.data_to_send()
+            seen += data
+            target.receive_data(data)
+    assert alice.words == bob.words
+    assert ALICE[1] not in seen
+    assert BOB[1] not in seen
+
+
+@given(st.integers(0, 9), st.randoms(use_true_random=False))
+@settings(max_examples=200, deadline=None)
+def test_changed_bytes_pair_nobody(which: int, rand: random.Random) -> None:
+    """Flip, drop, repeat or cut one thing that is said: never a pair, never an exception, never more kept."""
+    sides = side(ALICE, True), side(BOB, False)
+    step = 0
+    for _ in range(8):
+        for number, source in enumerate(sides):
+            if source.state == COMPARING and source._mine is None:
+                source.answer(True)
+            data = bytearray(source.data_to_send())
+            if not data:
+                continue
+            if step == which:
+                at = rand.randrange(len(data))
+                how = rand.randrange(4)
+                if how == 0:
+                    data[at] ^= 1 << rand.randrange(8)
+                elif how == 1:
+                    data[at : at + 1] = b""
+                elif how == 2:
+                    data *= 2
+                else:
+                    data[at:] = rand.randbytes(40)
+            step += 1
+            sides[1 - number].receive_data(bytes(data))
+            assert len(sides[1 - number]._kept) <= FRAME_SIZE_MAX + 5
+    for number, each in enumerate(sides):
+        each.receive_eof()
+        if each.state == PAIRED:  # what was changed was not for it, and came after its words
+            assert each.public == sides[1 - number]._handshake._static_public
+            assert sides[1 - number].words == each.words
+
+
+@given(st.binary(max_size=700))
+def test_whatever_comes_is_an_end_at_most(data: bytes) -> None:
+    for dialled in (False, True):
+        one = side(ALICE, dialled)
+        one.receive_data(data)
+        one.receive_data(b"more")
+        one.receive_eof()
+        assert one.state == ENDED
+        assert one.words == ""
+
+
+def test_who_is_no_pairing_hears_so() -> None:
+    one = side(BOB, False)
+    one.receive_data(b"\x06\x01BSWY\x02")  # HELLO
+    assert one.state == ENDED
+    assert b"`busway pair --listen` waits there" in one.data_to_send()
+    other = side(ALICE, True)
+    other.receive_data(b"\x0a\x03\x07no token")
+    assert (other.state, other.trouble) == (ENDED, "no token")
+
+
+# The command
+
+
+class Screen(Running):
+    """A `busway pair` and the person before it."""
+
+    def __init__(self, *words: str, **extra: str) -> None:
+        self.program = forks.Program(["-m", "busway", "pair", *words], environment(extra))
+        super().__init__(self.program)
+
+    def words(self) -> str:
+        while not (line := self.line()).startswith("    "):
+            pass
+        self.line()
+        return line.strip()
+
+    def url(self) -> str:
+        return self.line().removeprefix("waiting at ").split()[0]
+
+    def say(self, text: str) -> None:
+        self.program.stdin.write(f"{text}\n".encode())
+        self.program.stdin.flush()
+
+
+def key_in(folder: Path, name: str) -> Key:
+    key = Key.new()
+    key.save(folder / f"{name}.pem")
+    return key
+
+
+def files(folder: Path, name: str) -> list[str]:
+    return ["--key", str(folder / f"{name}.pem"), "--trust", str(folder / f"{name}.toml")]
+
+
+def test_two_processes_pair(tmp_path: Path) -> None:
+    alice, bob = key_in(tmp_path, "alice"), key_in(tmp_path, "bob")
+    listening = Screen(
+        "--listen", "tcp://127.0.0.1:0", *files(tmp_path, "alice"), "--name", "bob", "--role", "leaf"
+    )
+    dialling = Screen(listening.url(), *files(tmp_path, "bob"))
+    try:
+        assert listening.words() == dialling.words()
+        assert not (tmp_path / "alice.toml").exists()
+        dialling.say("yes")
+        listening.say("yes")
+        assert (listening.status(), dialling.status()) == (0, 0)
+    finally:
+        listening.end()
+        dialling.end()
+    assert TrustFile(tmp_path / "alice.toml").entries == [Trusted("bob", bob.public, "leaf")]
+    assert TrustFile(tmp_path / "bob.toml").entries == [Trusted(socket.gethostname(), alice.public, "router")]
+
+
+def test_a_no_enters_nothing(tmp_path: Path) -> None:
+    key_in(tmp_path, "alice")
+    key_in(tmp_path, "bob")
+    listening = Screen("--listen", "tcp://127.0.0.1:0", *files(tmp_path, "alice"))
+    dialling = Screen(listening.url(), *files(tmp_path, "bob"))
+    try:
+        assert listening.words() == dialling.words()
+        listening.say("yes")
+        dialling.say("no")
+        assert (listening.status(), dialling.status()) == (1, 1)
+        assert "not paired: the words were not the same for the other side" in listening.rest()[-1]
+    finally:
+        listening.end()
+        dialling.end()
+    assert not list(tmp_path.glob("*.toml"))
+
+
+def test_somebody_between_two_processes_is_seen(tmp_path: Path) -> None:
+    """It says yes to both at once, and both people see other words."""
+    key_in(tmp_path, "alice")
+    key_in(tmp_path, "bob")
+    listening = Screen("--listen", "tcp://127.0.0.1:0", *files(tmp_path, "alice"))
+    host, _, port = listening.url().removeprefix("tcp://").rpartition(":")
+    with socket.create_server(("127.0.0.1", 0)) as trap:
+
+        def sit_between() -> None:
+            with trap.accept()[0] as caught, socket.create_connection((host, int(port))) as real:
+                talks = [(caught, side(MALLORY, False)), (real, side(MALLORY, True))]
+                threads = [threading.Thread(target=talk, args=each, daemon=True) for each in talks]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+
+        def talk(sock: socket.socket, work: Pairing) -> None:
+            while work.state < PAIRED:
+                if work.state == COMPARING and work._mine is None:
+                    work.answer(True)
+                sock.sendall(work.data_to_send())
+                data = sock.recv(4096)
+                if not data:
+                    return
+                work.receive_data(data)
+
+        between = threading.Thread(target=sit_between, daemon=True)
+        between.start()
+        dialling = Screen(f"tcp://127.0.0.1:{trap.getsockname()[1]}", *files(tmp_path, "bob"))
+        try:
+            assert listening.words() != dialling.words()
+            dialling.say("no")
+            listening.say("no")
+            assert (listening.status(), dialling.status()) == (1, 1)
+        finally:
+            listening.end()
+            dialling.end()
+            between.join(60)
+    assert not list(tmp_path.glob("*.toml"))
+
+
+def test_strangers_do_not_end_the_waiting(tmp_path: Path) -> None:
+    key_in(tmp_path, "alice")
+    key_in(tmp_path, "bob")
+    listening = Screen("--listen", "tcp://127.0.0.1:0", *files(tmp_path, "alice"))
+    url = listening.url()
+    host, _, port = url.removeprefix("tcp://").rpartition(":")
+    with (
+        socket.create_connection((host, int(port))) as silent,
+        socket.create_connection((host, int(port))) as loud,
+    ):
+        loud.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert loud.recv(100)[1:2] == b"\x03"  # CLOSE
+        dialling = Screen(url, *files(tmp_path, "bob"))
+        try:
+            assert listening.words() == dialling.words()
+            silent.close()
+        finally:
+            listening.end()
+            dialling.end()
+
+
+def test_where_the_command_looks(tmp_path: Path) -> None:
+    """With nothing told it makes a key and a trust file among this user's settings."""
+    alice = key_in(tmp_path, "alice")
+    home = {"XDG_CONFIG_HOME": str(tmp_path / "home"), "BUSWAY_KEY": "", "BUSWAY_TRUST": ""}
+    listening = Screen("--listen", "tcp://127.0.0.1:0", *files(tmp_path, "alice"))
+    dialling = Screen(listening.url(), "--json", **home)
+    try:
+        listening.words()
+        listening.say("yes")
+        dialling.say("yes")
+        assert dialling.status() == 0
+    finally:
+        listening.end()
+        dialling.end()
+    folder = tmp_path / "home" / "busway"
+    assert [each.public for each in TrustFile(folder / "trust.toml").entries] == [alice.public]
+    assert Key.load(folder / "key.pem").public == TrustFile(tmp_path / "alice.toml").entries[0].public
+
+
+def test_pairing_again_changes_nothing(tmp_path: Path) -> None:
+    alice, bob = key_in(tmp_path, "alice"), key_in(tmp_path, "bob")
+    append(tmp_path / "alice.toml", Trusted("robert", bob.public, "router"))
+    append(tmp_path / "bob.toml", Trusted(socket.gethostname(), MALLORY[1], "leaf"))
+    before = (tmp_path / "alice.toml").read_text()
+    listening = Screen("--listen", "tcp://127.0.0.1:0", *files(tmp_path, "alice"))
+    dialling = Screen(listening.url(), *files(tmp_path, "bob"))
+    try:
+        assert listening.line().startswith(f"robert has the key {public_text(bob.public)}")
+        listening.say("yes")
+        dialling.say("yes")
+        assert (listening.status(), dialling.status()) == (0, 0)
+    finally:
+        listening.end()
+        dialling.end()
+    assert (tmp_path / "alice.toml").read_text() == before
+    names = {each.name: each.public for each in TrustFile(tmp_path / "bob.toml").entries}
+    assert names[f"{socket.gethostname()}-2"] == alice.public
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "sentence"),
+    [
+        ([], 2, "give a URL, or --listen URL"),
+        (["ws://127.0.0.1:1"], 2, "expected tcp://host:port"),
+        (["127.0.0.1:1", "--name", "busway1x"], 2, "the key stands where the name belongs"),
+        (["127.0.0.1:1"], 4, "Connection refused"),
+    ],
+)
+def test_what_cannot_be(tmp_path: Path, words: list[str], status: int, sentence: str) -> None:
+    key_in(tmp_path, "alice")
+    assert sentence in busway("pair", *words, *files(tmp_path, "alice")).failed(status)
+
+
+def test_files_that_cannot_be_used_are_told_first(tmp_path: Path) -> None:
+    key_in(tmp_path, "alice")
+    (tmp_path / "alice.toml").write_text("[a]\n")
+    assert "line 1: a needs key" in busway("pair", "127.0.0.1:1", *files(tmp_path, "alice")).failed(1)
+    (tmp_path / "alice.pem").chmod(0o644)
+    assert "chmod 600" in busway("pair", "127.0.0.1:1", *files(tmp_path, "alice")).failed(1)
+
+
+def test_both_with_one_key(tmp_path: Path) -> None:
+    key_in(tmp_path, "alice")
+    listening = Screen("--listen", "tcp://127.0.0.1:0", *files(tmp_path, "alice"))
+    try:
+        text = busway("pair", listening.url(), *files(tmp_path, "alice")).failed(1)
+        assert "both sides have the same key" in text
+        assert listening.status() == 1
+    finally:
+        listening.end()
