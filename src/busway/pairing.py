@@ -106,6 +106,10 @@ class Pairing:
         length = Reader(self._kept, 0, end).varint()
         if not 0 < length <= FRAME_SIZE_MAX:
             raise Refusal(codes.NOT_BUSWAY, "that is no pairing")
+        if self._ciphers is None and self._kept[end : end + 1] > bytes((codes.CLOSE,)):
+            raise Refusal(
+                codes.NOT_BUSWAY, "that is no pairing"
+            )  # what would never become one is told so at once
         if len(self._kept) < end + length:
             return b""
         body, self._kept = self._kept[end : end + length], self._kept[end + length :]

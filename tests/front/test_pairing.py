@@ -4,6 +4,8 @@ import os
 import random
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from busway.pairing import COMPARING, ENDED, FRAME_SIZE_MAX, PAIRED, Pairing
 from busway.primitives import PRIMITIVES
 from busway.trust import Trusted, TrustFile, append
 from busway.words import words_of
-from tests.front.cli_rig import Running, busway, environment
+from tests.front.cli_rig import PATIENCE_S, Running, busway, environment
 from tests.rigs import forks
 
 ALICE, BOB, MALLORY = (PRIMITIVES.keypair() for _ in range(3))
@@ -238,6 +240,17 @@ class Screen(Running):
         self.program.stdin.flush()
 
 
+@contextmanager
+def screen(*words: str, **extra: str) -> Iterator[Screen]:
+    """A `busway pair` that is ended at the end."""
+    running = Screen(*words, **extra)
+    try:
+        yield running
+    finally:
+        running.end()
+        running.program.stdin.close()
+
+
 def key_in(folder: Path, name: str) -> Key:
     key = Key.new()
     key.save(folder / f"{name}.pem")
@@ -250,19 +263,17 @@ def files(folder: Path, name: str) -> list[str]:
 
 def test_two_processes_pair(tmp_path: Path) -> None:
     alice, bob = key_in(tmp_path, "alice"), key_in(tmp_path, "bob")
-    listening = Screen(
-        "--listen", "tcp://127.0.0.1:0", *files(tmp_path, "alice"), "--name", "bob", "--role", "leaf"
-    )
-    dialling = Screen(listening.url(), *files(tmp_path, "bob"))
-    try:
+    with (
+        screen(
+            "--listen", "tcp://127.0.0.1:0", *files(tmp_path, "alice"), "--name", "bob", "--role", "leaf"
+        ) as listening,
+        screen(listening.url(), *files(tmp_path, "bob")) as dialling,
+    ):
         assert listening.words() == dialling.words()
         assert not (tmp_path / "alice.toml").exists()
         dialling.say("yes")
         listening.say("yes")
         assert (listening.status(), dialling.status()) == (0, 0)
-    finally:
-        listening.end()
-        dialling.end()
     assert TrustFile(tmp_path / "alice.toml").entries == [Trusted("bob", bob.public, "leaf")]
     assert TrustFile(tmp_path / "bob.toml").entries == [Trusted(socket.gethostname(), alice.public, "router")]
 
@@ -270,97 +281,89 @@ def test_two_processes_pair(tmp_path: Path) -> None:
 def test_a_no_enters_nothing(tmp_path: Path) -> None:
     key_in(tmp_path, "alice")
     key_in(tmp_path, "bob")
-    listening = Screen("--listen", "tcp://127.0.0.1:0", *files(tmp_path, "alice"))
-    dialling = Screen(listening.url(), *files(tmp_path, "bob"))
-    try:
+    with (
+        screen("--listen", "tcp://127.0.0.1:0", *files(tmp_path, "alice")) as listening,
+        screen(listening.url(), *files(tmp_path, "bob")) as dialling,
+    ):
         assert listening.words() == dialling.words()
         listening.say("yes")
         dialling.say("no")
         assert (listening.status(), dialling.status()) == (1, 1)
         assert "not paired: the words were not the same for the other side" in listening.rest()[-1]
-    finally:
-        listening.end()
-        dialling.end()
     assert not list(tmp_path.glob("*.toml"))
 
 
+def sit_between(trap: socket.socket, real_url: str) -> None:
+    """Pair with both sides, and say yes to both."""
+
+    def talk(sock: socket.socket, work: Pairing) -> None:
+        while work.state < PAIRED:
+            if work.state == COMPARING and work._mine is None:
+                work.answer(True)
+            sock.sendall(work.data_to_send())
+            if not (data := sock.recv(4096)):
+                return
+            work.receive_data(data)
+
+    with trap.accept()[0] as caught, socket.create_connection(place_of(real_url)) as real:
+        talks = [(caught, side(MALLORY, False)), (real, side(MALLORY, True))]
+        threads = [threading.Thread(target=talk, args=each, daemon=True) for each in talks]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE_S)
+
+
+def place_of(url: str) -> tuple[str, int]:
+    host, _, port = url.removeprefix("tcp://").rpartition(":")
+    return host, int(port)
+
+
 def test_somebody_between_two_processes_is_seen(tmp_path: Path) -> None:
-    """It says yes to both at once, and both people see other words."""
     key_in(tmp_path, "alice")
     key_in(tmp_path, "bob")
-    listening = Screen("--listen", "tcp://127.0.0.1:0", *files(tmp_path, "alice"))
-    host, _, port = listening.url().removeprefix("tcp://").rpartition(":")
-    with socket.create_server(("127.0.0.1", 0)) as trap:
-
-        def sit_between() -> None:
-            with trap.accept()[0] as caught, socket.create_connection((host, int(port))) as real:
-                talks = [(caught, side(MALLORY, False)), (real, side(MALLORY, True))]
-                threads = [threading.Thread(target=talk, args=each, daemon=True) for each in talks]
-                for thread in threads:
-                    thread.start()
-                for thread in threads:
-                    thread.join()
-
-        def talk(sock: socket.socket, work: Pairing) -> None:
-            while work.state < PAIRED:
-                if work.state == COMPARING and work._mine is None:
-                    work.answer(True)
-                sock.sendall(work.data_to_send())
-                data = sock.recv(4096)
-                if not data:
-                    return
-                work.receive_data(data)
-
-        between = threading.Thread(target=sit_between, daemon=True)
+    with (
+        screen("--listen", "tcp://127.0.0.1:0", *files(tmp_path, "alice")) as listening,
+        socket.create_server(("127.0.0.1", 0)) as trap,
+    ):
+        between = threading.Thread(target=sit_between, args=(trap, listening.url()), daemon=True)
         between.start()
-        dialling = Screen(f"tcp://127.0.0.1:{trap.getsockname()[1]}", *files(tmp_path, "bob"))
-        try:
+        with screen(f"tcp://127.0.0.1:{trap.getsockname()[1]}", *files(tmp_path, "bob")) as dialling:
             assert listening.words() != dialling.words()
             dialling.say("no")
             listening.say("no")
             assert (listening.status(), dialling.status()) == (1, 1)
-        finally:
-            listening.end()
-            dialling.end()
-            between.join(60)
+        between.join(PATIENCE_S)
     assert not list(tmp_path.glob("*.toml"))
 
 
 def test_strangers_do_not_end_the_waiting(tmp_path: Path) -> None:
     key_in(tmp_path, "alice")
     key_in(tmp_path, "bob")
-    listening = Screen("--listen", "tcp://127.0.0.1:0", *files(tmp_path, "alice"))
-    url = listening.url()
-    host, _, port = url.removeprefix("tcp://").rpartition(":")
-    with (
-        socket.create_connection((host, int(port))) as silent,
-        socket.create_connection((host, int(port))) as loud,
-    ):
-        loud.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        assert loud.recv(100)[1:2] == b"\x03"  # CLOSE
-        dialling = Screen(url, *files(tmp_path, "bob"))
-        try:
+    with screen("--listen", "tcp://127.0.0.1:0", *files(tmp_path, "alice")) as listening:
+        url = listening.url()
+        with (
+            socket.create_connection(place_of(url)),
+            socket.create_connection(place_of(url)) as loud,
+            screen(url, *files(tmp_path, "bob")) as dialling,
+        ):
+            loud.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            assert loud.recv(100)[1:2] == b"\x03"  # CLOSE
             assert listening.words() == dialling.words()
-            silent.close()
-        finally:
-            listening.end()
-            dialling.end()
 
 
 def test_where_the_command_looks(tmp_path: Path) -> None:
     """With nothing told it makes a key and a trust file among this user's settings."""
     alice = key_in(tmp_path, "alice")
     home = {"XDG_CONFIG_HOME": str(tmp_path / "home"), "BUSWAY_KEY": "", "BUSWAY_TRUST": ""}
-    listening = Screen("--listen", "tcp://127.0.0.1:0", *files(tmp_path, "alice"))
-    dialling = Screen(listening.url(), "--json", **home)
-    try:
+    with (
+        screen("--listen", "tcp://127.0.0.1:0", *files(tmp_path, "alice")) as listening,
+        screen(listening.url(), "--json", **home) as dialling,
+    ):
         listening.words()
         listening.say("yes")
         dialling.say("yes")
-        assert dialling.status() == 0
-    finally:
-        listening.end()
-        dialling.end()
+        assert (listening.status(), dialling.status()) == (0, 0)
     folder = tmp_path / "home" / "busway"
     assert [each.public for each in TrustFile(folder / "trust.toml").entries] == [alice.public]
     assert Key.load(folder / "key.pem").public == TrustFile(tmp_path / "alice.toml").entries[0].public
@@ -371,16 +374,14 @@ def test_pairing_again_changes_nothing(tmp_path: Path) -> None:
     append(tmp_path / "alice.toml", Trusted("robert", bob.public, "router"))
     append(tmp_path / "bob.toml", Trusted(socket.gethostname(), MALLORY[1], "leaf"))
     before = (tmp_path / "alice.toml").read_text()
-    listening = Screen("--listen", "tcp://127.0.0.1:0", *files(tmp_path, "alice"))
-    dialling = Screen(listening.url(), *files(tmp_path, "bob"))
-    try:
-        assert listening.line().startswith(f"robert has the key {public_text(bob.public)}")
+    with (
+        screen("--listen", "tcp://127.0.0.1:0", *files(tmp_path, "alice")) as listening,
+        screen(listening.url(), *files(tmp_path, "bob")) as dialling,
+    ):
+        assert listening.line() == f"robert has the key {public_text(bob.public)}"
         listening.say("yes")
         dialling.say("yes")
         assert (listening.status(), dialling.status()) == (0, 0)
-    finally:
-        listening.end()
-        dialling.end()
     assert (tmp_path / "alice.toml").read_text() == before
     names = {each.name: each.public for each in TrustFile(tmp_path / "bob.toml").entries}
     assert names[f"{socket.gethostname()}-2"] == alice.public
@@ -410,10 +411,7 @@ def test_files_that_cannot_be_used_are_told_first(tmp_path: Path) -> None:
 
 def test_both_with_one_key(tmp_path: Path) -> None:
     key_in(tmp_path, "alice")
-    listening = Screen("--listen", "tcp://127.0.0.1:0", *files(tmp_path, "alice"))
-    try:
+    with screen("--listen", "tcp://127.0.0.1:0", *files(tmp_path, "alice")) as listening:
         text = busway("pair", listening.url(), *files(tmp_path, "alice")).failed(1)
         assert "both sides have the same key" in text
         assert listening.status() == 1
-    finally:
-        listening.end()

@@ -114,7 +114,7 @@ class Desk:
         try:
             line = await (self._dial(place) if dialled else self._wait(place))
         except OSError as error:
-            text = failures.with_remedy(f"{_url(*place)}: {error.strerror or error}")
+            text = failures.with_remedy(f"{_url(*place)}: {_reason(error)}")
             raise failures.Failure(failures.NO_BUS, text) from None
         try:
             if line.work.public == self._key.public:
@@ -272,6 +272,11 @@ class Line:
 
 def _not_paired(work: Pairing) -> failures.Failure:
     return failures.Failure(failures.NEGATIVE, f"not paired: {output.printable(work.trouble)}", "NOT_PAIRED")
+
+
+def _reason(error: OSError) -> str:
+    """What happened, in the system's words: asyncio has others."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
 
 
 def _url(host: str, port: int) -> str:
