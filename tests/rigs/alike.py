@@ -198,10 +198,10 @@ class ScriptLeaf:
             "lookups": False,
             "keepalive_ms": 0,
         }
-        hello |= {"node": ME[:16].hex(), "incarnation": ME[16:].hex(), "nonce": "6e" * 8}
+        hello |= {"node": ME[:16].hex(), "incarnation": ME[16:].hex()}
         names = ("frame_size_max", "message_size_max", "aliases_max", "partials_max")
         hello |= dict(zip(names, LIMITS, strict=True)) | {"bus": "default", "label": "", "via": ""}
-        self._ask({"op": "begin", "hello": hello, "token": None, "at": START})
+        self._ask({"op": "begin", "hello": hello, "at": START})
         return self
 
     def _ask(self, step: dict[str, Any]) -> dict[str, Any]:

@@ -34,9 +34,9 @@ const told = {
 };
 
 const DO = {
-  begin({ hello, token, at }) {
+  begin({ hello, at }) {
     now = at;
-    leaf = new Connection(hello, token, now);
+    leaf = new Connection(hello, null, now);
     requests = [];
   },
   feed: ({ data }) => leaf.receive(unhex(data), now),

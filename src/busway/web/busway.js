@@ -7,7 +7,7 @@
 
    Holds the socket, the clock and the random numbers; the rest is known in leaf.js. Times are in seconds. */
 
-import { concat, decode, encode, hex, hmacSha256, utf8, uuidOf } from "./codec.js";
+import { concat, decode, encode, hex, uuidOf } from "./codec.js";
 import * as codes from "./frames.js";
 import { Latest } from "./latest.js";
 import { Connection } from "./leaf.js";
@@ -16,16 +16,28 @@ export { decode, encode, Tagged, uuidOf } from "./codec.js";
 
 const BUFFERED_MAX = 1 << 20; // bytes in the socket, beyond which messages wait here
 const ROOM_POLL_MS = 20; // a WebSocket does not say when it has room again
+const SUBPROTOCOL = "busway.2";
 const UNSENT_MAX = 1024; // messages that wait for a session
 const PATTERN = /(^|[/.])[#+>]($|[/.])|\*/; // what other systems take for "any"
 const remarked = new Set(); // names that this was said of
 // What no patience heals.
-const FATAL = [codes.NOT_BUSWAY, codes.BAD_VERSION, codes.BUS_NAME, codes.SELF, codes.TOKEN, codes.LIMITS];
+const FATAL = [
+  codes.NOT_BUSWAY,
+  codes.BAD_VERSION,
+  codes.BUS_NAME,
+  codes.SELF,
+  codes.TOKEN,
+  codes.LIMITS,
+  codes.PATTERN,
+];
 // Where no WebSocket came about a browser does not say why.
 const UNREACHED =
-  "there was no WebSocket: nobody listens there, or the token or the page's origin is not the right one, which the listener's log says";
+  "there was no WebSocket: nobody listens there, or it is of another version, or does not let this page's origin in, which its log says";
 const SECONDS_MAX = 2_000_000; // a timer of browsers takes 2 ** 31 ms
-const TOKENS_DIFFER = "the token is wrong, or one side has none: give both sides the same";
+const ABOUT_TOKENS = {
+  [codes.TOKEN]: "the token is wrong, or one side has none, or the bus has another name there: give both sides the same",
+  [codes.PATTERN]: "the other side takes no token: leave it out, or give that side the same",
+};
 
 /** As `uuidOf`; says once of a name that looks like a pattern that it is none. */
 function idOf(name) {
@@ -104,7 +116,7 @@ const ENDS = {
 
 const ASKING = { timeout: 30, ttl: 0, node: "", signal: undefined };
 const END = Symbol("the end of an answer in parts");
-const random = (size) => hex(crypto.getRandomValues(new Uint8Array(size)));
+const random = (size) => crypto.getRandomValues(new Uint8Array(size));
 const clock = () => Math.round(performance.now());
 
 /** Open a bus and wait for its first session.
@@ -151,7 +163,7 @@ export class Bus {
     this.url = url;
     this.state = "connecting";
     this.lastError = "no connection yet";
-    this.node = random(16);
+    this.node = nodeId();
     this._token = token;
     this._backoff = { first: 0.25, most: 15, ...backoff };
     this._onState = onState;
@@ -294,13 +306,7 @@ export class Bus {
   // The socket
 
   _dial() {
-    const nonce = random(16);
-    const offers = ["busway.1"];
-    if (this._token !== null) {
-      const proof = hmacSha256(utf8.encode(this._token), utf8.encode(`busway websocket ${nonce}`));
-      offers.push(`busway.proof.${nonce}.${hex(proof)}`);
-    }
-    const socket = (this._socket = new WebSocket(this.url, offers));
+    const socket = (this._socket = new WebSocket(this.url, [SUBPROTOCOL]));
     socket.binaryType = "arraybuffer";
     socket.onopen = () => this._begin(socket);
     socket.onmessage = ({ data }) => {
@@ -315,8 +321,9 @@ export class Bus {
 
   _begin(socket) {
     if (socket !== this._socket) return;
-    const hello = { ...this._hello, incarnation: random(4), nonce: random(8) };
-    const session = (this._session = new Connection(hello, this._token, clock()));
+    const hello = { ...this._hello, incarnation: hex(random(4)) };
+    const secret = this._token === null ? null : { token: this._token, ephemeral: random(32) };
+    const session = (this._session = new Connection(hello, secret, clock()));
     session.room = () => socket.bufferedAmount < BUFFERED_MAX;
     for (const [uuid, { kind, name }] of this._endpoints) session.register(uuid, kind, name);
     this._flush();
@@ -389,7 +396,7 @@ export class Bus {
 
   _on_closed({ code, text }) {
     if (!FATAL.includes(code) || this.state === "closed") return;
-    const why = code === codes.TOKEN ? TOKENS_DIFFER : text || codes.LINK_ERROR_NAMES[code];
+    const why = ABOUT_TOKENS[code] ?? (text || codes.LINK_ERROR_NAMES[code]);
     const error = new LinkRefused(`${this.url} refused: ${why}`, code);
     queueMicrotask(() => {
       if (this.state !== "closed") console.warn(error.message);
@@ -605,6 +612,13 @@ function unpacked(name, payload, format) {
   } catch (error) {
     throw new BusError(`the answer of "${name}" is not CBOR: ${error.message}`, codes.UNREADABLE);
   }
+}
+
+/** A new one, of no key: the top bit is clear (protocol 3.2.6). */
+function nodeId() {
+  const bytes = random(16);
+  bytes[0] &= 0x7f;
+  return hex(bytes);
 }
 
 /** The name of the address for the other side (protocol 3.1), at most 64 bytes. */

@@ -153,7 +153,7 @@ export function poly1305(key, ...pieces) {
   add(h, key, 16, 0); // and what goes above 2^128 is dropped
   carry(h);
   const tag = new Uint8Array(TAG_SIZE);
-  for (let at = 0; at < 128; at++) tag[at >> 3] |= ((h[Math.floor(at / 22)] >> at % 22) & 1) << (at & 7);
+  for (let at = 0; at < 128; at++) tag[at >> 3] |= ((h[Math.floor(at / 22)] >> (at % 22)) & 1) << (at & 7);
   return tag;
 }
 

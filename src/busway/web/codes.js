@@ -9,7 +9,7 @@ export const ANYCAST = 2;
 export const BROADCAST = 3;
 export const STREAM = 0;
 export const HELLO = 1;
-export const AUTH = 2;
+export const HANDSHAKE = 2;
 export const CLOSE = 3;
 export const PING = 4;
 export const PONG = 5;
@@ -56,6 +56,9 @@ export const TOO_MANY = 14;
 export const SILENT = 15;
 export const HELLO_TIMEOUT = 16;
 export const LOST = 20;
+export const SAME_ROLE = 22;
+export const FORGED = 23;
+export const PATTERN = 27;
 export const LINK_ERROR_NAMES = {
   0: "GOODBYE",
   1: "NOT_BUSWAY",
@@ -78,6 +81,12 @@ export const LINK_ERROR_NAMES = {
   19: "REPLACED",
   20: "LOST",
   21: "RESTARTED",
+  22: "SAME_ROLE",
+  23: "FORGED",
+  24: "IDENTITY",
+  25: "NOT_A_ROUTER",
+  26: "UNTRUSTED",
+  27: "PATTERN",
 };
 export const NO_ENDPOINT = 1;
 export const QUEUE_FULL = 2;
@@ -109,7 +118,6 @@ export const REASON_NAMES = {
   64: "HANDLER_FAILED",
 };
 export const GREETING = 0;
-export const AUTHENTICATING = 1;
 export const OPEN = 2;
 export const CLOSING = 3;
 export const CLOSED = 4;

@@ -4,7 +4,7 @@
 
 // prettier-ignore
 import {
-  BAD_VERSION, CANCEL, CONFIRM, CREDIT, DIRECTORY, END, ERROR, GLOBAL, GRAFT, HAVE, HELLO, HOLDERS_MAX,
+  BAD_VERSION, CANCEL, CONFIRM, CREDIT, DIRECTORY, END, ERROR, GLOBAL, GRAFT, HANDSHAKE, HAVE, HELLO, HOLDERS_MAX,
   MALFORMED, NOT_BUSWAY, OPENING_CREDIT, PART, PART_CREDIT, PROBE, PRUNE, PUBLISH, RAW, REQUEST, SIGNAL, TRACE,
   TRACED, TYPED, UNDELIVERABLE, UNICAST, UNKNOWN_ALIAS,
 } from "./codes.js";
@@ -16,7 +16,8 @@ export * from "./codes.js";
 export const RECEIVE_WINDOW_MAX = 256,
   ASKED_MAX = 256,
   SERVING_MAX = 1024,
-  STREAM_WINDOW_MAX = 0x7fff;
+  STREAM_WINDOW_MAX = 0x7fff,
+  SECURING = 1; // a state: keys are not agreed on yet
 
 /** The numbers of one direction of a session (protocol 5.1), as their reader keeps them. */
 export class AliasReader {
@@ -66,14 +67,16 @@ export class AliasWriter {
 
 export const framed = (body) => concat(varint(body.length), body);
 
+const VERSION = 2;
+const start = (head) => [head, ...utf8.encode("BSWY"), VERSION];
+
+/** The body of the first HANDSHAKE, of a pattern and its message. */
+export const encodeHandshake = (rest) => Uint8Array.from([...start(HANDSHAKE), ...rest]);
+
 /** The body of a HELLO; the fields are named as in tests/vectors/setup.json, the realm is a number. */
 export function encodeHello(hello) {
   const flags =
-    (hello.leaf ? 1 : 0) |
-    (hello.realm << 1) |
-    (hello.dialled ? 8 : 0) |
-    (hello.token_demanded ? 16 : 0) |
-    (hello.lookups ? 32 : 0);
+    (hello.leaf ? 1 : 0) | (hello.realm << 1) | (hello.dialled ? 8 : 0) | (hello.lookups ? 32 : 0);
   const limits = [
     hello.features ?? 0,
     hello.frame_size_max,
@@ -83,11 +86,9 @@ export function encodeHello(hello) {
     hello.keepalive_ms,
   ];
   return Uint8Array.from([
-    HELLO,
-    ...utf8.encode("BSWY"),
-    1,
+    ...start(HELLO),
     flags,
-    ...unhex(hello.node + hello.incarnation + hello.nonce),
+    ...unhex(hello.node + hello.incarnation),
     ...limits.flatMap(varint),
     ...text8(hello.bus),
     ...text8(hello.label),
@@ -95,28 +96,32 @@ export function encodeHello(hello) {
   ]);
 }
 
-export function decodeHello(reader) {
+/** What HELLO begins with: the magic and the version. */
+export function checkVersion(reader) {
   if (reader.left < 4 || lenient.decode(reader.take(4)) !== "BSWY")
     throw new Refusal(NOT_BUSWAY, "the other side does not speak Busway");
   const version = reader.u8();
-  if (version !== 1)
+  if (version !== VERSION)
     throw new Refusal(
       BAD_VERSION,
-      `this side speaks protocol version 1, the other ${version}: update the older one`,
+      `this side speaks protocol version ${VERSION}, the other ${version}: update the older one`,
     );
+  return version;
+}
+
+export function decodeHello(reader) {
+  const version = checkVersion(reader);
   const flags = reader.u8();
   const hello = {
     version,
     leaf: !!(flags & 1),
     realm: (flags >> 1) & 3,
     dialled: !!(flags & 8),
-    token_demanded: !!(flags & 16),
     lookups: !!(flags & 32),
   };
   if (!hello.realm) throw new Refusal(MALFORMED, "a link's realm cannot be PROCESS");
   hello.node = hex(reader.take(16));
   hello.incarnation = hex(reader.take(4));
-  hello.nonce = hex(reader.take(8));
   for (const name of [
     "features",
     "frame_size_max",

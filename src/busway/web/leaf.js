@@ -1,4 +1,4 @@
-/* One session of a Busway leaf (docs/protocol.md, version 1), sans-IO: its times, and which message goes where.
+/* One session of a Busway leaf (docs/protocol.md, version 2), sans-IO: its times, and which message goes where.
 
    Bytes and times (ms, any origin) come in, events and bytes go out; nothing here reads a clock, draws random
    numbers or knows a socket. Every session is an incarnation of its own, so neither side has to remember
@@ -19,9 +19,9 @@ const {
     `nextDeadline`, and close the socket when `done`. Each of these that can make something happen returns a list
     of events: open, message, cancelled, outcome, part, room, undeliverable, taken, closed. */
 export class Connection extends Receiving {
-  /** @param hello our fields of HELLO, see `encodeHello`. @param token text, or null. @param now ms. */
-  constructor(hello, token, now) {
-    super(hello, token, now);
+  /** @param hello our fields of HELLO, see `encodeHello`. @param secret see `Channel`, or null. @param now ms. */
+  constructor(hello, secret, now) {
+    super(hello, secret, now);
     this.sweepAt = now + SWEEP_MS;
   }
 

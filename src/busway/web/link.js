@@ -2,11 +2,14 @@
 
    Sans-IO. Knows nothing of what messages mean: they go to `dispatch`, which leaf.js has. */
 
-import { concat, hmacSha256, lenient, Reader, Refusal, utf8, varint } from "./codec.js";
+import { Channel } from "./channel.js";
+import { concat, lenient, Reader, Refusal, utf8, varint } from "./codec.js";
 import {
   AliasReader,
   AliasWriter,
+  checkVersion,
   decodeHello,
+  encodeHandshake,
   encodeHello,
   framed,
   readDirectory,
@@ -17,31 +20,34 @@ import * as codes from "./frames.js";
 
 // prettier-ignore
 const {
-  AUTH, AUTHENTICATING, BAD_STATE, BUS_NAME, CLOSE, CLOSED, CLOSING, CLOSING_MS, DIRECTORY, GREETING, HELLO,
-  HELLO_TIMEOUT, LIMITS, TOO_LARGE, LOST, MALFORMED, MORE, NOT_BUSWAY, OPEN, PING, PONG, ROUTES, SELF,
-  SILENT, SLEEP, SLEEP_MAX_MS, SYNC, TOKEN, TOO_MANY, UNKNOWN_FRAME,
+  BAD_STATE, BUS_NAME, CLOSE, CLOSED, CLOSING, CLOSING_MS, DIRECTORY, FORGED, GREETING, HANDSHAKE, HELLO,
+  HELLO_TIMEOUT, LIMITS, TOO_LARGE, LOST, MALFORMED, MORE, NOT_BUSWAY, OPEN, PING, PONG, ROUTES, SAME_ROLE,
+  SECURING, SELF, SILENT, SLEEP, SLEEP_MAX_MS, SYNC, TOKEN, TOO_MANY, UNKNOWN_FRAME,
 } = codes;
 
+const EMPTY = new Uint8Array(0);
+const LIVE = (1 << OPEN) | (1 << CLOSING);
 // By the head of a control frame: the states in which it may come.
-const FRAME_STATES = [0, 1 << GREETING, 1 << AUTHENTICATING, 31, 12, 12, 12, 12, 12, 12];
-FRAME_STATES[SLEEP] = 12;
+const FRAME_STATES = { [HELLO]: 1 << GREETING, [HANDSHAKE]: 1 << SECURING, [CLOSE]: -1 };
+for (const head of [PING, PONG, DIRECTORY, MORE, ROUTES, SYNC, SLEEP]) FRAME_STATES[head] = LIVE;
 
 /** The bytes of one session; leaf.js and what it builds on add `opened`, `ended`, `dispatch` and `onRoutes`. */
 export class Link {
-  /** @param hello our fields of HELLO, see `encodeHello`. @param token text, or null. @param now ms. */
-  constructor(hello, token, now) {
-    this.mine = { ...hello, token_demanded: token !== null };
+  /** @param hello our fields of HELLO, see `encodeHello`. @param secret what protects the link, see `Channel`, or null.
+      @param now ms. */
+  constructor(hello, secret, now) {
+    this.mine = hello;
     this.me = hello.node + hello.incarnation;
-    this.key = token === null ? null : utf8.encode(token);
-    this.state = GREETING;
+    this.channel = secret && new Channel(hello.bus, secret);
+    this.state = secret ? SECURING : GREETING;
     this.closeCode = -1;
     this.closeText = "";
     this.skipped = 0;
     this.events = [];
-    this.output = [framed(encodeHello(this.mine))];
-    this.myHello = this.output[0].subarray(varint(this.output[0].length - 1).length);
+    this.output = [framed(secret ? encodeHandshake(this.channel.begin()) : encodeHello(hello))];
     this.frameMax = 512;
-    this.rest = new Uint8Array(0);
+    this.rest = EMPTY; // of what was read: the start of a frame, or of a record
+    this.inside = EMPTY; // of what records held: the start of a frame
     this.lastRead = now;
     this.deadline = now + 5000; // for HELLO, for the keepalive, for the peer's CLOSE, by state
     this.suspect = false;
@@ -55,10 +61,10 @@ export class Link {
 
   /** What is to be written now, or null. */
   take() {
-    if (this.asleep) return null;
-    const data = this.output.length ? concat(...this.output) : null;
+    if (this.asleep || !this.output.length) return null;
+    const frames = this.output;
     this.output = [];
-    return data;
+    return this.channel?.ready ? this.channel.seal(frames, this.frameMax) : concat(...frames);
   }
 
   /** Bytes of the stream, cut anywhere. Never throws for what they are. */
@@ -67,7 +73,7 @@ export class Link {
     this.suspect = false;
     if (data.length) this.asleep = false;
     if (this.state !== CLOSED)
-      this.guard(() => this.parse(this.rest.length ? concat(this.rest, data) : data, now), now);
+      this.guard(() => (this.rest = this.split(this.rest.length ? concat(this.rest, data) : data, now)), now);
     return this.takeEvents();
   }
 
@@ -85,7 +91,7 @@ export class Link {
       work();
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      this.fail(error.code, error.message, now);
+      this.fail(error.code, error.message);
     }
   }
 
@@ -95,44 +101,57 @@ export class Link {
     return events;
   }
 
-  parse(data, now) {
+  /** Take in frames, or the records of a protected link, whose insides are frames again. Each has its length before it.
+      Returns what is not all there yet. */
+  split(data, now, inside = false) {
     let pos = 0;
-    while (pos < data.length) {
+    while (pos < data.length && this.state !== CLOSED) {
+      this.asleep = false; // whatever follows ends the sleep
       let start = pos;
       while (start < data.length && start < pos + 5 && data[start] >= 0x80) start++;
       if (start === data.length && start < pos + 5) break;
       const reader = new Reader(data, pos);
       const length = reader.varint();
-      if (!length) throw new Refusal(MALFORMED, "a frame of length 0");
-      if (length > this.frameMax)
-        throw new Refusal(TOO_LARGE, `a frame of ${length} bytes, but ${this.frameMax} were agreed`);
-      if (this.state === GREETING) checkStranger(data.subarray(reader.pos, reader.pos + length));
+      const sealed = this.channel?.ready && !inside;
+      if (sealed) this.channel.check(length, this.frameMax);
+      else this.checkFrame(length, data.subarray(reader.pos, reader.pos + length));
       if (length > reader.left) break;
       pos = reader.pos + length;
-      this.frame(new Reader(data, reader.pos, pos), now);
-      if (pos < data.length) this.asleep = false; // whatever follows ends the sleep
-      if (this.state === CLOSED) return;
+      if (sealed) this.record(data.subarray(reader.pos, pos), now);
+      else this.frame(new Reader(data, reader.pos, pos), now);
     }
-    this.rest = data.slice(pos);
+    return this.state === CLOSED ? EMPTY : data.slice(pos);
+  }
+
+  checkFrame(length, start) {
+    if (!length) throw new Refusal(MALFORMED, "a frame of length 0");
+    if (length > this.frameMax)
+      throw new Refusal(TOO_LARGE, `a frame of ${length} bytes, but ${this.frameMax} were agreed`);
+    if (this.state < OPEN) checkStranger(start);
+  }
+
+  record(sealed, now) {
+    const frames = this.channel.open(sealed);
+    if (!frames)
+      return this.onClose(new Reader(sealed, 1), " (nobody vouches for this: it came unprotected)");
+    this.inside = this.split(this.inside.length ? concat(this.inside, frames) : frames, now, true);
   }
 
   frame(reader, now) {
-    const body = reader.data.subarray(reader.pos, reader.end);
     const head = reader.u8();
     if (head >= 0x80) {
-      if (this.state !== OPEN && this.state !== CLOSING)
-        throw new Refusal(BAD_STATE, "a message before the handshake was over");
+      if (this.state < OPEN) throw new Refusal(BAD_STATE, "a message before the handshake was over");
       return this.message(head, reader, now);
     }
     const states = FRAME_STATES[head];
-    if (!states && this.state === GREETING)
-      throw new Refusal(NOT_BUSWAY, "the other side does not speak Busway");
+    if (!states && this.state < OPEN) throw new Refusal(NOT_BUSWAY, "the other side does not speak Busway");
     if (!states && head < 0x40)
       throw new Refusal(UNKNOWN_FRAME, `a frame of kind ${head}, which must be known`);
     if (!states) return void this.skipped++;
+    if (this.state < OPEN && head <= HANDSHAKE) this.checkProtection(head, reader);
     if (!(states & (1 << this.state))) throw new Refusal(BAD_STATE, `a frame of kind ${head} out of place`);
-    if (head === HELLO) this.onHello(body, reader, now);
-    else if (head === AUTH) this.onAuth(reader, now);
+    if (head === HELLO) this.onHello(reader, now);
+    else if (head === HANDSHAKE) this.onHandshake(reader);
     else if (head === CLOSE) this.onClose(reader);
     else if (head === PING) this.onPing(reader);
     else if (head === MORE) this.onMore(reader, now);
@@ -155,13 +174,31 @@ export class Link {
     this.asleep = ms > 0;
   }
 
-  onHello(body, reader, now) {
+  /** One side begins with a handshake, the other without. */
+  checkProtection(head, reader) {
+    if (this.state === SECURING && head === HELLO) {
+      checkVersion(reader);
+      throw new Refusal(TOKEN, "this side has a token, the other none: give both the same, or neither");
+    }
+    if (this.channel === null && head === HANDSHAKE)
+      throw new Refusal(TOKEN, "the other side demands a token and this side was given none");
+  }
+
+  onHandshake(reader) {
+    this.channel.agree(reader.rest());
+    this.state = GREETING;
+    this.say(encodeHello(this.mine));
+  }
+
+  onHello(reader, now) {
     const theirs = decodeHello(reader);
     if (theirs.bus !== this.mine.bus) {
       throw new Refusal(BUS_NAME, `this side is on bus "${this.mine.bus}", the other on "${theirs.bus}"`);
     }
     if (theirs.node + theirs.incarnation === this.me)
       throw new Refusal(SELF, "a node was connected to itself");
+    if (theirs.dialled === this.mine.dialled)
+      throw new Refusal(SAME_ROLE, "both sides say that they dialled, or both that they were dialled");
     const least = { frame_size_max: 128, message_size_max: 1, aliases_max: 1, partials_max: 1 };
     this.limits = {};
     for (const name in least) {
@@ -179,25 +216,6 @@ export class Link {
     this.nodes = new AliasReader(nodes, 20, [this.peer, this.me]);
     this.aliasWriter = new AliasWriter(this.limits.aliases_max);
     this.nodeWriter = new AliasWriter(nodes, [this.me, this.peer]);
-    if (!this.mine.token_demanded && !theirs.token_demanded) return this.open(now);
-    if (this.key === null)
-      throw new Refusal(TOKEN, "the other side demands a token and this side was given none");
-    this.state = AUTHENTICATING;
-    this.theirHello = Uint8Array.from(body);
-    this.say(concat([AUTH], this.proof(this.myHello, this.theirHello)));
-  }
-
-  proof(prover, verifier) {
-    return hmacSha256(this.key, concat(utf8.encode("busway-auth-1"), prover, verifier));
-  }
-
-  onAuth(reader, now) {
-    const proof = reader.take(32);
-    reader.finish();
-    const wanted = this.proof(this.theirHello, this.myHello);
-    if (proof.reduce((difference, byte, at) => difference | (byte ^ wanted[at]), 0)) {
-      throw new Refusal(TOKEN, "the token is wrong: give both sides the same");
-    }
     this.open(now);
   }
 
@@ -208,9 +226,9 @@ export class Link {
     this.events.push({ type: "open", node: this.theirs.node, label: this.theirs.label });
   }
 
-  onClose(reader) {
+  onClose(reader, note = "") {
     const code = reader.varint();
-    const text = lenient.decode(reader.rest());
+    const text = lenient.decode(reader.rest()) + note;
     if (this.state === CLOSING) return this.end(this.closeCode, this.closeText);
     this.say([CLOSE, ...varint(code)]);
     this.end(code, text);
@@ -224,7 +242,7 @@ export class Link {
       this.closeCode = code;
       this.closeText = text;
       this.deadline = now + CLOSING_MS;
-    } else if (this.state <= OPEN) this.fail(code, text, now); // nobody waits for a sleeper
+    } else if (this.state <= OPEN) this.fail(code, text); // nobody waits for a sleeper
     return this.takeEvents();
   }
 
@@ -247,7 +265,7 @@ export class Link {
     this.closeCode = code;
     this.closeText = text;
     this.deadline = Infinity;
-    this.rest = new Uint8Array(0);
+    this.rest = this.inside = EMPTY;
     this.ended();
     this.events.push({ type: "closed", code, text });
   }

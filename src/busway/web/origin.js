@@ -18,8 +18,8 @@ const ANSWERED = ["taken", "replied", "ended", "failed"];
 
 /** The sender's side of one session. */
 export class Origin extends Link {
-  constructor(hello, token, now) {
-    super(hello, token, now);
+  constructor(hello, secret, now) {
+    super(hello, secret, now);
     this.room = () => true; // whether the socket takes more; the runner's
     this.told = new Map(); // uuid -> its holders, null until the router has said
     this.outFlows = new Map(); // node + uuid -> flow

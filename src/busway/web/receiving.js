@@ -16,8 +16,8 @@ const {
 
 /** The receiver's side of one session, on top of the sender's: a name that another node keeps is given up. */
 export class Receiving extends Origin {
-  constructor(hello, token, now) {
-    super(hello, token, now);
+  constructor(hello, secret, now) {
+    super(hello, secret, now);
     this.endpoints = new Map(); // uuid -> {kind, name}
     this.version = 0; // of our directory line
     this.inFlows = new Map(); // node + uuid -> flow

@@ -67,7 +67,7 @@ const bitOf = (bytes, at) => (bytes[at >> 3] >> (at & 7)) & 1;
 /** The number in 32 bytes, the least first, without their last bit. */
 function read(bytes) {
   const f = new Float64Array(LIMBS);
-  for (let at = 0; at < 255; at++) f[Math.floor(at / 17)] += bitOf(bytes, at) << at % 17;
+  for (let at = 0; at < 255; at++) f[Math.floor(at / 17)] += bitOf(bytes, at) << (at % 17);
   return f;
 }
 
@@ -79,7 +79,7 @@ function write(f) {
   f[0] -= 19;
   carry(f);
   const bytes = new Uint8Array(32);
-  for (let at = 0; at < 255; at++) bytes[at >> 3] |= ((f[Math.floor(at / 17)] >> at % 17) & 1) << (at & 7);
+  for (let at = 0; at < 255; at++) bytes[at >> 3] |= ((f[Math.floor(at / 17)] >> (at % 17)) & 1) << (at & 7);
   return bytes;
 }
 
