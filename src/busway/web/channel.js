@@ -3,10 +3,9 @@
    Sans-IO. Records hold bytes of the stream of frames, cut anywhere; what they are is known in link.js. */
 
 import { concat, hmacSha256, Refusal, text8, utf8, varint } from "./codec.js";
-import { CLOSE, FORGED, MALFORMED, TOO_LARGE } from "./codes.js";
+import { CLOSE, FORGED, MALFORMED, NNPSK0, TOO_LARGE } from "./codes.js";
 import { Handshake } from "./noise.js";
 
-const NNPSK0 = 2; // the pattern
 const MESSAGE_SIZE = 48;
 const TAG_SIZE = 16;
 const RECORD_MAX = 65535; // bytes of ciphertext, tag included

@@ -2,6 +2,8 @@
 
    Written by python -m tests.rigs.web_codes: change them there. */
 
+export const VERSION = 2;
+export const NNPSK0 = 2;
 export const PROCESS = 0;
 export const GLOBAL = 3;
 export const UNICAST = 1;
@@ -117,7 +119,8 @@ export const REASON_NAMES = {
   14: "OVERTAKEN",
   64: "HANDLER_FAILED",
 };
-export const GREETING = 0;
+export const SECURING = 0;
+export const GREETING = 1;
 export const OPEN = 2;
 export const CLOSING = 3;
 export const CLOSED = 4;

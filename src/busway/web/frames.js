@@ -6,7 +6,7 @@
 import {
   BAD_VERSION, CANCEL, CONFIRM, CREDIT, DIRECTORY, END, ERROR, GLOBAL, GRAFT, HANDSHAKE, HAVE, HELLO, HOLDERS_MAX,
   MALFORMED, NOT_BUSWAY, OPENING_CREDIT, PART, PART_CREDIT, PROBE, PRUNE, PUBLISH, RAW, REQUEST, SIGNAL, TRACE,
-  TRACED, TYPED, UNDELIVERABLE, UNICAST, UNKNOWN_ALIAS,
+  TRACED, TYPED, UNDELIVERABLE, UNICAST, UNKNOWN_ALIAS, VERSION,
 } from "./codes.js";
 import { hex, lenient, Reader, Refusal, text8, u16, unhex, utf8, varint, concat } from "./codec.js";
 
@@ -16,8 +16,7 @@ export * from "./codes.js";
 export const RECEIVE_WINDOW_MAX = 256,
   ASKED_MAX = 256,
   SERVING_MAX = 1024,
-  STREAM_WINDOW_MAX = 0x7fff,
-  SECURING = 1; // a state: keys are not agreed on yet
+  STREAM_WINDOW_MAX = 0x7fff;
 
 /** The numbers of one direction of a session (protocol 5.1), as their reader keeps them. */
 export class AliasReader {
@@ -67,7 +66,6 @@ export class AliasWriter {
 
 export const framed = (body) => concat(varint(body.length), body);
 
-const VERSION = 2;
 const start = (head) => [head, ...utf8.encode("BSWY"), VERSION];
 
 /** The body of the first HANDSHAKE, of a pattern and its message. */

@@ -9,7 +9,7 @@ import { MALFORMED } from "./codes.js";
 import { publicKey, x25519 } from "./x25519.js";
 
 const NAME = "Noise_NNpsk0_25519_ChaChaPoly_SHA256";
-const KEY_SIZE = 32;
+const DH_SIZE = 32;
 const EMPTY = new Uint8Array(0);
 
 /** Section 4.3, which is RFC 5869: three keys. */
@@ -75,8 +75,8 @@ export class Handshake {
   /** The payload of the second: <- e, ee. Null if it is not of somebody who knows the secret and has read the first.
       @throws {Refusal} a key with which nobody honest comes. */
   read(message) {
-    const theirs = message.subarray(0, KEY_SIZE);
-    const sealed = message.subarray(KEY_SIZE);
+    const theirs = message.subarray(0, DH_SIZE);
+    const sealed = message.subarray(DH_SIZE);
     this.mixPublic(theirs);
     const shared = x25519(this.ephemeral, theirs);
     if (!shared.reduce((all, byte) => all | byte, 0))
