@@ -77,59 +77,71 @@ export function chacha20(key, nonce, count, data) {
 
 const LIMBS = 6;
 const RADIX = 2 ** 22;
-const sums = new Float64Array(2 * LIMBS);
+const MASK = RADIX - 1;
+const TOP = 2 ** 20; // 2^130, in the last limb
 
-/** The 16 bytes from `at` on, as a number, and `top` times 2^128, added to `h`. */
-function add(h, bytes, at, top) {
-  const a = word(bytes, at);
-  const b = word(bytes, at + 4);
-  const c = word(bytes, at + 8);
-  const d = word(bytes, at + 12);
-  h[0] += a & 0x3fffff;
-  h[1] += (a >>> 22) | ((b & 0xfff) << 10);
-  h[2] += (b >>> 12) | ((c & 3) << 20);
-  h[3] += (c >>> 2) & 0x3fffff;
-  h[4] += (c >>> 24) | ((d & 0x3fff) << 8);
-  h[5] += (d >>> 14) + top * 2 ** 18;
+/** The limbs of 16 bytes. */
+function limbs(bytes) {
+  const [a, b, c, d] = [0, 4, 8, 12].map((at) => word(bytes, at));
+  const least = [a & MASK, (a >>> 22) | ((b & 0xfff) << 10), (b >>> 12) | ((c & 3) << 20)];
+  return Float64Array.of(...least, (c >>> 2) & MASK, (c >>> 24) | ((d & 0x3fff) << 8), d >>> 14);
 }
 
-/** `h` becomes `h` times `r`, every limb of 22 bits but the second, which may have one more. */
-function multiply(h, r) {
-  sums.fill(0);
-  for (let i = 0; i < LIMBS; i++) {
-    const limb = h[i];
-    for (let k = 0; k < LIMBS; k++) sums[i + k] += limb * r[k];
+/** For each 16 of `bytes`: `h` becomes (`h` + these + 2^128) times `r`. */
+function absorb(h, r, bytes) {
+  const [r0, r1, r2, r3, r4, r5] = r;
+  const [, w1, w2, w3, w4, w5] = r.map((limb) => 20 * limb); // what a product has above 2^132
+  let [h0, h1, h2, h3, h4, h5] = h;
+  for (let at = 0; at < bytes.length; at += 16) {
+    const a = word(bytes, at);
+    const b = word(bytes, at + 4);
+    const c = word(bytes, at + 8);
+    const d = word(bytes, at + 12);
+    h0 += a & MASK;
+    h1 += (a >>> 22) | ((b & 0xfff) << 10);
+    h2 += (b >>> 12) | ((c & 3) << 20);
+    h3 += (c >>> 2) & MASK;
+    h4 += (c >>> 24) | ((d & 0x3fff) << 8);
+    h5 += (d >>> 14) + 2 ** 18;
+    const s0 = h0 * r0 + h1 * w5 + h2 * w4 + h3 * w3 + h4 * w2 + h5 * w1;
+    const s1 = h0 * r1 + h1 * r0 + h2 * w5 + h3 * w4 + h4 * w3 + h5 * w2 + Math.floor(s0 / RADIX);
+    const s2 = h0 * r2 + h1 * r1 + h2 * r0 + h3 * w5 + h4 * w4 + h5 * w3 + Math.floor(s1 / RADIX);
+    const s3 = h0 * r3 + h1 * r2 + h2 * r1 + h3 * r0 + h4 * w5 + h5 * w4 + Math.floor(s2 / RADIX);
+    const s4 = h0 * r4 + h1 * r3 + h2 * r2 + h3 * r1 + h4 * r0 + h5 * w5 + Math.floor(s3 / RADIX);
+    const s5 = h0 * r5 + h1 * r4 + h2 * r3 + h3 * r2 + h4 * r1 + h5 * r0 + Math.floor(s4 / RADIX);
+    h0 = low(s0) + 20 * Math.floor(s5 / RADIX);
+    h1 = low(s1) + Math.floor(h0 / RADIX);
+    h0 = low(h0);
+    h2 = low(s2);
+    h3 = low(s3);
+    h4 = low(s4);
+    h5 = low(s5);
   }
-  for (let k = 0; k < LIMBS; k++) h[k] = sums[k] + 20 * sums[k + LIMBS];
-  carry(h);
-  const over = Math.floor(h[0] / RADIX);
-  h[0] -= over * RADIX;
-  h[1] += over;
+  h.set([h0, h1, h2, h3, h4, h5]);
 }
 
-/** What a limb has above 22 bits goes to the next, and what is above 2^132 comes back as 20 times as many ones. */
+const low = (sum) => sum - Math.floor(sum / RADIX) * RADIX;
+
+/** What a limb has above 22 bits goes to the next. */
 function carry(h) {
-  let over = 0;
-  for (let k = 0; k < LIMBS; k++) {
-    const limb = h[k] + over;
-    over = Math.floor(limb / RADIX);
-    h[k] = limb - over * RADIX;
+  for (let k = 0; k < LIMBS - 1; k++) {
+    h[k + 1] += Math.floor(h[k] / RADIX);
+    h[k] = low(h[k]);
   }
-  h[0] += 20 * over;
 }
 
 /** `h` modulo p: below it, in limbs of 22 bits. */
 function reduce(h) {
   for (let time = 0; time < 2; time++) {
     carry(h);
-    const over = Math.floor(h[5] / 2 ** 20);
-    h[5] -= over * 2 ** 20;
+    const over = Math.floor(h[5] / TOP);
+    h[5] -= over * TOP;
     h[0] += 5 * over; // 2^130 wraps
   }
   h[0] += 5;
   carry(h); // with 5 more it has bit 130 if it was p or more
-  const wraps = Math.floor(h[5] / 2 ** 20);
-  h[5] -= wraps * 2 ** 20;
+  const wraps = Math.floor(h[5] / TOP);
+  h[5] -= wraps * TOP;
   h[0] -= 5 * (1 - wraps);
   carry(h);
 }
@@ -140,21 +152,19 @@ export function poly1305(key, ...pieces) {
   const clamped = Uint8Array.from(key.subarray(0, 16));
   for (const at of [3, 7, 11, 15]) clamped[at] &= 15;
   for (const at of [4, 8, 12]) clamped[at] &= 252;
-  const [r, h] = [new Float64Array(LIMBS), new Float64Array(LIMBS)];
-  add(r, clamped, 0, 0);
-  for (const piece of pieces) {
-    for (let at = 0; at < piece.length; at += 16) {
-      if (at + 16 <= piece.length) add(h, piece, at, 1);
-      else add(h, concat(piece.subarray(at), new Uint8Array(15)), 0, 1);
-      multiply(h, r);
-    }
-  }
+  const r = limbs(clamped);
+  const h = new Float64Array(LIMBS);
+  for (const piece of pieces)
+    absorb(h, r, piece.length % 16 ? concat(piece, new Uint8Array(16 - (piece.length % 16))) : piece);
   reduce(h);
-  add(h, key, 16, 0); // and what goes above 2^128 is dropped
-  carry(h);
-  const tag = new Uint8Array(TAG_SIZE);
-  for (let at = 0; at < 128; at++) tag[at >> 3] |= ((h[Math.floor(at / 22)] >> (at % 22)) & 1) << (at & 7);
-  return tag;
+  limbs(key.subarray(16)).forEach((limb, k) => (h[k] += limb));
+  carry(h); // what is above 2^128 is dropped
+  const tag = new DataView(new ArrayBuffer(TAG_SIZE));
+  tag.setInt32(0, h[0] | (h[1] << 22), true);
+  tag.setInt32(4, (h[1] >> 10) | (h[2] << 12), true);
+  tag.setInt32(8, (h[2] >> 20) | (h[3] << 2) | (h[4] << 24), true);
+  tag.setInt32(12, (h[4] >> 8) | (h[5] << 14), true);
+  return new Uint8Array(tag.buffer);
 }
 
 // ---------------------------------------------------------------------------------------------- both
