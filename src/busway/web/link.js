@@ -46,8 +46,8 @@ export class Link {
     this.events = [];
     this.output = [framed(secret ? encodeHandshake(this.channel.begin()) : encodeHello(hello))];
     this.frameMax = 512;
-    this.rest = EMPTY; // of what was read: the start of a frame, or of a record
-    this.inside = EMPTY; // of what records held: the start of a frame
+    this.outside = new Gathered(); // frames of a plain link, or records
+    this.inside = new Gathered(); // frames in records
     this.lastRead = now;
     this.deadline = now + 5000; // for HELLO, for the keepalive, for the peer's CLOSE, by state
     this.suspect = false;
@@ -72,8 +72,7 @@ export class Link {
     this.lastRead = now;
     this.suspect = false;
     if (data.length) this.asleep = false;
-    if (this.state !== CLOSED)
-      this.guard(() => (this.rest = this.split(this.rest.length ? concat(this.rest, data) : data, now)), now);
+    if (this.state !== CLOSED) this.guard(() => this.split(data, now, this.outside), now);
     return this.takeEvents();
   }
 
@@ -101,26 +100,26 @@ export class Link {
     return events;
   }
 
-  /** Take in frames, or the records of a protected link, whose insides are frames again. Each has its length before it.
-      Returns what is not all there yet. */
-  split(data, now, inside = false) {
+  /** Take in frames, or the records of a protected link, whose insides are frames again. Each has its length before it. */
+  split(came, now, gathered) {
+    const data = gathered.take(came);
     let pos = 0;
     while (pos < data.length && this.state !== CLOSED) {
       this.asleep = false; // whatever follows ends the sleep
       let start = pos;
       while (start < data.length && start < pos + 5 && data[start] >= 0x80) start++;
-      if (start === data.length && start < pos + 5) break;
+      if (start === data.length && start < pos + 5) return gathered.keep(data.slice(pos), 0);
       const reader = new Reader(data, pos);
       const length = reader.varint();
-      const sealed = this.channel?.ready && !inside;
+      const sealed = this.channel?.ready && gathered === this.outside;
       if (sealed) this.channel.check(length, this.frameMax);
       else this.checkFrame(length, data.subarray(reader.pos, reader.pos + length));
-      if (length > reader.left) break;
+      const more = this.state < OPEN ? 0 : length; // a stranger is to be known as early as can be
+      if (length > reader.left) return gathered.keep(data.slice(pos), reader.pos - pos + more);
       pos = reader.pos + length;
       if (sealed) this.record(data.subarray(reader.pos, pos), now);
       else this.frame(new Reader(data, reader.pos, pos), now);
     }
-    return this.state === CLOSED ? EMPTY : data.slice(pos);
   }
 
   checkFrame(length, start) {
@@ -134,7 +133,7 @@ export class Link {
     const frames = this.channel.open(sealed);
     if (!frames)
       return this.onClose(new Reader(sealed, 1), " (nobody vouches for this: it came unprotected)");
-    this.inside = this.split(this.inside.length ? concat(this.inside, frames) : frames, now, true);
+    this.split(frames, now, this.inside);
   }
 
   frame(reader, now) {
@@ -176,12 +175,11 @@ export class Link {
 
   /** One side begins with a handshake, the other without. */
   checkProtection(head, reader) {
-    if (this.state === SECURING && head === HELLO) {
-      checkVersion(reader);
-      throw new Refusal(TOKEN, "this side has a token, the other none: give both the same, or neither");
-    }
-    if (this.channel === null && head === HANDSHAKE)
-      throw new Refusal(TOKEN, "the other side demands a token and this side was given none");
+    const wanted = this.channel && !this.channel.ready;
+    if (this.channel ? !wanted || head === HANDSHAKE : head === HELLO) return;
+    checkVersion(reader);
+    const [mine, theirs] = wanted ? ["a token", "none"] : ["no token", "one"];
+    throw new Refusal(TOKEN, `this side has ${mine}, the other ${theirs}: give both the same, or neither`);
   }
 
   onHandshake(reader) {
@@ -265,7 +263,8 @@ export class Link {
     this.closeCode = code;
     this.closeText = text;
     this.deadline = Infinity;
-    this.rest = this.inside = EMPTY;
+    this.outside = this.inside = new Gathered();
+    this.assemblies.clear();
     this.ended();
     this.events.push({ type: "closed", code, text });
   }
@@ -310,21 +309,22 @@ export class Link {
       throw new Refusal(TOO_MANY, "more large messages at once than were agreed");
     }
     if (payload.length >= size) throw new Refusal(MALFORMED, "a cut message that is none");
-    this.assemblies.set(partial, { header, pieces: [payload], missing: size - payload.length });
+    const gathered = new Gathered();
+    gathered.keep(payload, size);
+    this.assemblies.set(partial, { header, gathered });
   }
 
   onMore(reader, now) {
     const partial = reader.u8();
-    const piece = Uint8Array.from(reader.rest());
-    const assembly = this.assemblies.get(partial);
-    if (!assembly) throw new Refusal(TOO_MANY, "a piece of no message under way");
-    if (!piece.length || piece.length > assembly.missing)
+    const piece = reader.rest();
+    const { header, gathered } = this.assemblies.get(partial) ?? {};
+    if (!header) throw new Refusal(TOO_MANY, "a piece of no message under way");
+    if (!piece.length || gathered.have + piece.length > gathered.need)
       throw new Refusal(MALFORMED, "a piece that is empty or more than was announced");
-    assembly.pieces.push(piece);
-    assembly.missing -= piece.length;
-    if (assembly.missing) return;
+    const payload = gathered.take(piece);
+    if (!payload.length) return;
     this.assemblies.delete(partial);
-    this.dispatch(assembly.header, concat(...assembly.pieces), now);
+    this.dispatch(header, payload, now);
   }
 
   /** One message: whole, or cut into frames. `destination` may be the neighbour. */
@@ -342,6 +342,37 @@ export class Link {
     this.say(concat(first, payload.subarray(0, at)));
     for (; at < payload.length; at += most - 2)
       this.say(concat([MORE, 0], payload.subarray(at, at + most - 2)));
+  }
+}
+
+/** Bytes that come until there are as many as are needed: in one buffer, so that small ones cost no more than large. */
+class Gathered {
+  constructor() {
+    this.keep(EMPTY, 0);
+  }
+
+  /** `data` is the beginning of what needs so many bytes; 0: who knows how many. */
+  keep(data, need) {
+    this.data = data;
+    this.have = data.length;
+    this.need = need;
+  }
+
+  /** All that there is with `more`; nothing if that is too little. */
+  take(more) {
+    if (!this.have && !this.need) return more;
+    const all = this.have + more.length;
+    if (all > this.data.length) {
+      const larger = new Uint8Array(Math.max(all, Math.min(this.need, 2 * all)));
+      larger.set(this.data.subarray(0, this.have));
+      this.data = larger;
+    }
+    this.data.set(more, this.have);
+    this.have = all;
+    if (all < this.need) return EMPTY;
+    const { data } = this;
+    this.keep(EMPTY, 0);
+    return data.subarray(0, all);
   }
 }
 
