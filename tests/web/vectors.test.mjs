@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 
-import { hex, Reader, Refusal, unhex, uuidOf, varint } from "../../src/busway/web/codec.js";
+import { decode, hex, Reader, Refusal, unhex, uuidOf, varint } from "../../src/busway/web/codec.js";
 import * as frames from "../../src/busway/web/frames.js";
 import { Connection } from "../../src/busway/web/leaf.js";
 
@@ -339,6 +339,9 @@ test("what comes in small pieces costs as much as what comes in large ones", () 
   assert.equal(events[0]?.payload.length, pieces, made.closeText);
   assert.ok(events[0].payload.every((byte) => byte === 9));
   assert.ok(all < 8 * 4 * pieces, `${all} bytes were copied`);
+  const strings = new Uint8Array(pieces + 2).fill(0x40, 1); // CBOR, of indefinite length: empty ones, then the end
+  [strings[0], strings[pieces + 1]] = [0x5f, 0xff];
+  assert.equal(decode(strings).length, 0);
 });
 
 test("more ids than numbers: what is written is what is read", () => {

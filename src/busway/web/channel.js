@@ -2,7 +2,7 @@
 
    Sans-IO. Records hold bytes of the stream of frames, cut anywhere; what they are is known in link.js. */
 
-import { concat, hmacSha256, Refusal, text8, utf8, varint } from "./codec.js";
+import { concat, hmacSha256, join, Refusal, text8, utf8, varint } from "./codec.js";
 import { CLOSE, FORGED, MALFORMED, NNPSK0, TOO_LARGE } from "./codes.js";
 import { Handshake } from "./noise.js";
 
@@ -62,9 +62,9 @@ export class Channel {
       records.push(Uint8Array.from(varint(sealed.length)), sealed);
     };
     if (!this.out.count) add(frames.shift());
-    const rest = concat(...frames);
+    const rest = join(frames);
     const size = Math.min(most, RECORD_MAX - TAG_SIZE);
     for (let at = 0; at < rest.length; at += size) add(rest.subarray(at, at + size));
-    return concat(...records);
+    return join(records);
   }
 }

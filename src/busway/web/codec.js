@@ -14,7 +14,10 @@ export const lenient = new TextDecoder("utf-8", { ignoreBOM: true });
 export const hex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 export const unhex = (text) => Uint8Array.from(text.match(/../g) ?? [], (pair) => parseInt(pair, 16));
 
-export function concat(...pieces) {
+export const concat = (...pieces) => join(pieces);
+
+/** The same of an array, which may be longer than a function takes arguments. */
+export function join(pieces) {
   const all = new Uint8Array(pieces.reduce((size, piece) => size + piece.length, 0));
   let at = 0;
   for (const piece of pieces) {
@@ -417,7 +420,7 @@ function cborPieces(reader, major, depth) {
   if (pieces.some((piece) => (major === 2 ? !(piece instanceof Uint8Array) : typeof piece !== "string"))) {
     throw new Refusal(MALFORMED, "CBOR with a string of other things");
   }
-  return major === 2 ? concat(...pieces) : pieces.join("");
+  return major === 2 ? join(pieces) : pieces.join("");
 }
 
 function cborMap(items) {

@@ -3,7 +3,7 @@
    Sans-IO. Knows nothing of what messages mean: they go to `dispatch`, which leaf.js has. */
 
 import { Channel } from "./channel.js";
-import { concat, lenient, Reader, Refusal, utf8, varint } from "./codec.js";
+import { concat, join, lenient, Reader, Refusal, utf8, varint } from "./codec.js";
 import {
   AliasReader,
   AliasWriter,
@@ -64,7 +64,7 @@ export class Link {
     if (this.asleep || !this.output.length) return null;
     const frames = this.output;
     this.output = [];
-    return this.channel?.ready ? this.channel.seal(frames, this.frameMax) : concat(...frames);
+    return this.channel?.ready ? this.channel.seal(frames, this.frameMax) : join(frames);
   }
 
   /** Bytes of the stream, cut anywhere. Never throws for what they are. */
