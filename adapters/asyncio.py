@@ -483,6 +483,7 @@ class AsyncBus(BaseBus):
         *,
         token: str | None = None,
         open: bool = False,
+        routers: bool = False,
         realm: Realm | None = None,
         cost: int | None = None,
         **options: Any,
@@ -490,12 +491,12 @@ class AsyncBus(BaseBus):
         """Let others connect to `url`, such as tcp://127.0.0.1:0 or ws://127.0.0.1:0; the result's `.url` has
         the real port, `.close()` ends it.
 
-        Beyond loopback give `token`, which the other side must give too, or `open=True`. `realm` and `cost`
-        as for `connect`. `options` are the driver's own: for ws:// and wss:// `certificate`, `key`,
-        `origins`, `pages`, `connections_max`. Raises ValueError, OSError; BusError if the driver's library is
-        missing.
+        Beyond loopback give `token`, which the other side must give too, or `open=True`: then whoever can
+        reach it may come, as a leaf only unless `routers=True`. `realm` and `cost` as for `connect`.
+        `options` are the driver's own: for ws:// and wss:// `certificate`, `key`, `origins`, `pages`,
+        `connections_max`. Raises ValueError, OSError; BusError if the driver's library is missing.
         """
-        begin, run = self._listening(url, token, open, options, realm, cost)
+        begin, run = self._listening(url, token, open, routers, options, realm, cost)
         return run(await self._host.loop.run_in_executor(None, begin))
 
     # What it sees

@@ -301,14 +301,19 @@ class BaseBus:
         return dialling, dialling.waiter(), dialling not in known
 
     def _listening(
-        self, url: str, token: str | None, is_open: bool, options: dict[str, Any], *words: Any
+        self,
+        url: str,
+        token: str | None,
+        is_open: bool,
+        routers: bool,
+        options: dict[str, Any],
+        realm: Realm | None,
+        cost: int | None,
     ) -> tuple[Callable[[], Any], Callable[[Any], Listener]]:
-        """A function that opens the driver's listener, and may block; and one to be called with it then.
-        `words` are those of Terms.
-        """
+        """A function that opens the driver's listener, and may block; and one to be called with it then."""
         self._host.check_open()
         token, _ = from_environment("", token, {})
-        terms = Terms(token, *words)
+        terms = Terms(token, realm, cost, is_open, routers)
         terms.check()
         begin = partial(opening.listen, opening.normalise(url), token, is_open, options)
         return begin, partial(self._host.call, self._listen, terms)

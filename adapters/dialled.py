@@ -61,7 +61,7 @@ class Options:
             raise ValueError("wait needs retry: without it there is one attempt only")
         self.retry = retry
         self.wait = wait or 0.0
-        self.driver = {"token": token, **driver}
+        self.driver = driver
 
     def same(self, other: Options) -> bool:
         return (self.driver, self.terms, self.retry) == (other.driver, other.terms, other.retry)

@@ -337,7 +337,7 @@ class ListenerRunner:
         self._connecting.discard(connecting)
         if error is not None:
             # Its own fault, and told to it; however it went then.
-            refusal = for_users(getattr(connecting.channel, "refusal", None) or error)
+            refusal = for_users(error)
             if isinstance(refusal, LinkRefused):
                 self._refused(connecting.channel.address, refusal.code)
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import os
 import sys
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from busway.adapters.arguments import (
     for_users,
 )
 from busway.adapters.literal import id_of
+from busway.adapters.protecting import Guard, security_of
 from busway.adapters.typed import Realm
 from busway.errors import EndpointTaken
 from busway.names import check_bus_name, endpoint_name
@@ -56,7 +56,7 @@ def make_node(
     check_node_id(node_id)
     try:
         return Node(
-            os.urandom(16) if node_id is None else node_id,
+            _unbound_id() if node_id is None else node_id,
             entropy=os.urandom,
             bus=check_bus_name(name if name is not None else os.environ.get("BUSWAY_BUS") or "default"),
             label=default_label() if label is None else label,
@@ -68,6 +68,12 @@ def make_node(
         )
     except errors.LocalError as error:
         raise for_users(error) from None
+
+
+def _unbound_id() -> bytes:
+    """A node id that is nobody's key's: random, its top bit clear."""
+    first, *others = os.urandom(16)
+    return bytes((first & ~codes.BOUND, *others))
 
 
 def default_label() -> str:
@@ -134,24 +140,24 @@ def from_environment(
     return token, options
 
 
-def prover(token: str | None) -> Callable[[bytes], bytes] | None:
-    """A function that proves knowledge of a token (docs/protocol.md, section 3.2); None without one."""
-    if token is None:
-        return None
-    key = token.encode()
-    return lambda message: hmac.digest(key, message, "sha256")
-
-
 class Terms(NamedTuple):
-    """The terms of a link: the token that both sides have, realm and cost in place of those of its sort."""
+    """The terms of a link: the token that both sides have, realm and cost in place of those of its sort; of a
+    listener, whether it is `open` to all, and then whether for `routers`, too.
+    """
 
     token: str | None = None
     realm: Realm | None = None
     cost: int | None = None
+    open: bool = False
+    routers: bool = False
 
     def check(self) -> None:
         """Before anything is opened. Raises TypeError, ValueError."""
         check_token(self.token)
+        if self.routers and not self.open:
+            raise ValueError(
+                "routers=True is for listeners with open=True: who has the token may be one anyhow"
+            )
         if self.cost is not None:
             check_whole("cost", self.cost, "1 to 16382")
             Link(cost=self.cost)
@@ -174,7 +180,7 @@ def make_link(channel: Any, terms: Terms) -> Link:
         via=channel.via,
         cost=usual if terms.cost is None else terms.cost,
         keepalive_ms=keepalive_ms,
-        prove=prover(terms.token),
+        security=security_of(Guard(terms.token, terms.open, terms.routers), scheme, channel.dialled),
         address=channel.address,
         medium=scheme,
         lookups=getattr(channel, "lookups", False),

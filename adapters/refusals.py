@@ -1,11 +1,12 @@
 """The meaning of a failed attempt: whether another would fail alike, which of several tells the most, and
 what a driver's error is to users.
 
-Knows of drivers' errors only the attributes that busway/drivers/channel.py names.
+Knows of drivers' errors only those that busway/drivers/channel.py names.
 """
 
 from __future__ import annotations
 
+from busway.drivers.channel import Refusal
 from busway.errors import LinkRefused
 from busway.protocol import codes
 
@@ -18,8 +19,12 @@ _HOPELESS = (
     codes.DUPLICATE_LINK,
     codes.TOKEN,
     codes.LIMITS,
+    codes.SAME_ROLE,
+    codes.IDENTITY,
+    codes.NOT_A_ROUTER,
+    codes.UNTRUSTED,
+    codes.PATTERN,
 )
-_CODES = {"token": codes.TOKEN, "stranger": codes.NOT_BUSWAY}
 
 
 def text_of(error: BaseException) -> str:
@@ -29,10 +34,9 @@ def text_of(error: BaseException) -> str:
 
 def for_users(error: BaseException) -> BaseException:
     """One sort of error for each sort of refusal, whatever the driver: LinkRefused for what was answered."""
-    code = _CODES.get(getattr(error, "why", ""))
-    if code is None:
+    if not isinstance(error, Refusal):
         return error
-    refused = LinkRefused(code, getattr(error, "text", "") or text_of(error))
+    refused = LinkRefused(codes.NOT_BUSWAY, error.text or text_of(error))
     refused.__cause__ = error
     return refused
 

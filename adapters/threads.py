@@ -440,6 +440,7 @@ class Bus(BaseBus):
         *,
         token: str | None = None,
         open: bool = False,
+        routers: bool = False,
         realm: Realm | None = None,
         cost: int | None = None,
         **options: Any,
@@ -448,7 +449,7 @@ class Bus(BaseBus):
 
         Arguments and errors as `AsyncBus.listen`: ValueError, OSError, BusError.
         """
-        begin, run = self._listening(url, token, open, options, realm, cost)
+        begin, run = self._listening(url, token, open, routers, options, realm, cost)
         return run(begin())
 
     # What it sees

@@ -18,8 +18,8 @@ from busway.protocol.wire.fields import Reader
 # How links end that nobody has to hear of.
 ORDERLY = (codes.GOODBYE, codes.DUPLICATE_LINK, codes.REPLACED)
 _STATES = {
+    codes.SECURING: "connecting",
     codes.GREETING: "connecting",
-    codes.AUTHENTICATING: "connecting",
     codes.OPEN: "connected",
     codes.CLOSING: "closing",
     codes.CLOSED: "closed",

@@ -172,10 +172,9 @@ def devices(timeout: float = _SCAN_S) -> list[Found]:
     return turned_on.result(scan(turned_on, lambda _: False, timeout, 0.0))
 
 
-def dial(found: Found, url: str = "", *, token: str | None = None) -> BleChannel:
+def dial(found: Found, url: str = "") -> BleChannel:
     """Starts connecting to one of `candidates(url)`; the channel's `connected()` tells what came of it.
 
-    Args: `url` and `token` as every driver takes them; the device's address names the link, and the protocol
-    proves the token. Raises OSError.
+    Args: `url` as every driver takes it; the device's address names the link. Raises OSError.
     """
     return BleChannel(found)

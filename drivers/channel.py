@@ -34,7 +34,6 @@ def short_via(via: str) -> str:
 class Refusal(ConnectionRefusedError):
     """A refusal: who answers there will not have this link, and would say the same at another try.
 
-    why: "token" if the token is missing or wrong, "stranger" if what answers is no such listener at all.
     text: what it said, for people.
 
     Any OSError of a driver may have an attribute `hopeless`: true if another try would fail alike.
@@ -42,10 +41,9 @@ class Refusal(ConnectionRefusedError):
 
     hopeless = True
 
-    def __init__(self, address: str, text: str, why: str) -> None:
+    def __init__(self, address: str, text: str) -> None:
         super().__init__(errno.ECONNREFUSED, f"{address}: {text}")
         self.text = text
-        self.why = why
 
 
 class Channel(Protocol):

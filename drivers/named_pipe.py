@@ -360,10 +360,10 @@ def candidates(url: str) -> list[str]:
     return [parse(url)]
 
 
-def dial(path: str, url: str = "", *, token: str | None = None, system: System | None = None) -> PipeChannel:
+def dial(path: str, url: str = "", *, system: System | None = None) -> PipeChannel:
     """Connects to a node's pipe; there is nothing to wait for.
 
-    Args: `url` and `token` as every driver takes them; neither is needed.
+    Args: `url` as every driver takes it; it is not needed.
     Raises BlockingIOError if all its places are taken (try again soon), FileNotFoundError if it is gone,
     PermissionError if the process there is another user's, OSError.
     """

@@ -252,10 +252,10 @@ def _await_udev(device: str) -> None:
             time.sleep(_UDEV_LOOK_S)
 
 
-def dial(device: str, url: str = "", *, token: str | None = None) -> SerialChannel | PumpedChannel:
+def dial(device: str, url: str = "") -> SerialChannel | PumpedChannel:
     """Opens one of `candidates(url)` for this process alone.
 
-    Args: `url` says the baud rate and what names the link; `token` is checked by the protocol, not here.
+    Args: `url` says the baud rate and what names the link.
     Raises OSError with what to do, ValueError for a malformed URL.
     """
     wanted = parse(url or f"serial://{device}")

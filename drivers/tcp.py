@@ -105,11 +105,10 @@ def candidates(url: str) -> list[Address]:
     return look_up(host, port)
 
 
-def dial(address: Address, url: str = "", *, token: str | None = None) -> TcpChannel:
+def dial(address: Address, url: str = "") -> TcpChannel:
     """Starts connecting to one of `candidates(url)`; the channel's `connected()` tells what came of it.
 
-    Args: `url` as the user wrote it, which names the link in `via`. `token` is not needed here: the protocol
-    proves it.
+    Args: `url` as the user wrote it, which names the link in `via`.
     Raises OSError if connecting fails at once, ValueError for a malformed URL.
     """
     return start(TcpChannel, address, _join(*parse(url)) if url else _url_of(address))

@@ -172,7 +172,7 @@ class Tunnel(TcpChannel):
 
     def _stranger(self, text: str) -> Refusal:
         text = f"the proxy {self._proxy.url} is none that takes CONNECT: {text}"
-        return Refusal(self.address, text, "stranger")
+        return Refusal(self.address, text)
 
 
 def dial(way: Through, target: str) -> Tunnel:

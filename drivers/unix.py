@@ -510,8 +510,8 @@ def candidates(url: str) -> list[str]:
     return [path]
 
 
-def dial(path: str, url: str = "", *, token: str | None = None) -> UnixChannel:
-    """Connects to a node's socket; there is nothing to wait for. `url` and `token` are not needed here.
+def dial(path: str, url: str = "") -> UnixChannel:
+    """Connects to a node's socket; there is nothing to wait for. `url` is not needed here.
 
     Raises BlockingIOError if its queue of connections is full (try again soon), ConnectionRefusedError or
     FileNotFoundError if it is gone, PermissionError if the process there is another user's, ValueError for a

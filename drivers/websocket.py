@@ -44,7 +44,6 @@ _PORTS: Final = {"ws": 80, "wss": 443}
 _DRAIN_SIZE_MAX: Final = 1 << 18  # bytes that are read and dropped of one whose request was refused
 _LINGER_SIZE_MAX: Final = 32 << 20  # ... and of one whose messages were
 _TLS_RECORD_SIZE: Final = 16384 + 2048
-_TOKEN_WANTED: Final = 401
 _BUSY_TEXT: Final = b"This listener has as many links as it may (connections_max).\n"
 _BUSY: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n"
@@ -133,7 +132,6 @@ class WebSocketChannel:
         self._decoded = b""  # for read(), out of turn
         self.joined = False  # the far end is reached: what is waited for then is its part of the handshake
         self._ended: OSError | bool = False  # nothing more comes: in good order, or the failure
-        self.refusal: Refusal | None = None  # of a client whose token is wrong: whatever becomes of it then
         self._drained = -1  # bytes read and dropped since the other side was refused; -1 before
         self._on_close = on_close
 
@@ -206,9 +204,7 @@ class WebSocketChannel:
             text = f"{exchange.fault}{_elsewhere(self.address, exchange.location)}"
             if exchange.may_heal:
                 raise ConnectionRefusedError(errno.ECONNREFUSED, f"{self.address}: {text}")
-            raise Refusal(self.address, text, "token" if exchange.status == _TOKEN_WANTED else "stranger")
-        if exchange.status == _TOKEN_WANTED:
-            self.refusal = Refusal(self.address, exchange.fault, "token")
+            raise Refusal(self.address, text)
         # Closing with bytes unread would reset the connection, and the answer might be lost over it.
         self._inner.end_writing()
         self._drained = 0
@@ -500,7 +496,6 @@ def dial(
     address: tcp.Address | tunnel.Through,
     url: str,
     *,
-    token: str | None = None,
     cafile: File | None = None,
     tls: ssl.SSLContext | None = None,
     headers: Headers = (),
@@ -508,10 +503,10 @@ def dial(
 ) -> WebSocketChannel:
     """Starts connecting to one of `candidates(url)`; the channel's `connected()` tells what came of it.
 
-    Args: `token` that the listener demands; it is proved, never sent. `cafile` with the authorities (PEM) to
-    trust for wss:// instead of the system's; `tls` a context of your own instead. `headers` for the request,
-    such as what a gateway on the way wants. `proxy` an HTTP proxy, http://user:password@host:port; None for
-    none, True for what HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say (`candidates` has seen to it).
+    Args: `cafile` with the authorities (PEM) to trust for wss:// instead of the system's; `tls` a context of
+    your own instead. `headers` for the request, such as what a gateway on the way wants. `proxy` an HTTP
+    proxy, http://user:password@host:port; None for none, True for what HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and
+    NO_PROXY say (`candidates` has seen to it).
     Raises OSError if connecting fails at once or `cafile` cannot be read, ValueError for a malformed URL,
     TypeError.
     """
@@ -522,7 +517,7 @@ def dial(
         context = tls or client_context(None if cafile is None else str(cafile))
         secure = Tls(context, server_side=False, hostname=place.bare_host)
     host = place.authority if place.host.isascii() else place.authority.encode("idna").decode()
-    opening = ClientOpening(host, place.target, token, check_headers(headers))
+    opening = ClientOpening(host, place.target, check_headers(headers))
     inner: tcp.TcpChannel
     if isinstance(address, tunnel.Through):
         target = host if place.port != _PORTS[place.scheme] else f"{host}:{place.port}"
@@ -547,11 +542,12 @@ def listen(
 ) -> WebSocketListener:
     """Listens on `url`. Looks names up and so may block.
 
-    Args: `token` that clients have to prove they know, or `open` to let in anyone who can reach the address:
-    beyond loopback one of them is needed. For wss:// a `certificate` chain with its `key`, files in PEM
-    format, or `tls`, a context of your own. `origins` of web pages that may come besides our own, such as
-    "https://lab.example"; "*" is any page. `pages` that a browser gets: path to (content type, bytes).
-    `connections_max` of links at a time. Port 0 takes a free one; the result's `url` has it.
+    Args: `token` that clients will have to prove they know (checked by the protocol, not here), or `open` to
+    let in anyone who can reach the address: beyond loopback one of them is needed. For wss:// a `certificate`
+    chain with its `key`, files in PEM format, or `tls`, a context of your own. `origins` of web pages that
+    may come besides our own, such as "https://lab.example"; "*" is any page. `pages` that a browser gets:
+    path to (content type, bytes). `connections_max` of links at a time. Port 0 takes a free one; the result's
+    `url` has it.
     Raises ValueError for a malformed URL, an empty token, an address beyond loopback without token or open,
     wss:// without a certificate or with a context for connecting; TypeError; OSError if the address cannot be
     had or a file not be read.
@@ -565,7 +561,6 @@ def listen(
         place.host,
         place.target,
         context is not None,
-        token,
         check_origins(origins),
         check_pages({} if pages is None else pages),
     )

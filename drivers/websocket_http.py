@@ -7,31 +7,27 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import hmac
 import ipaddress
-import os
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 import h11
 from wsproto.utilities import generate_accept_token, generate_nonce
 
-SUBPROTOCOL: Final = "busway.1"
+SUBPROTOCOL: Final = "busway.2"
 HEADERS_SIZE_MAX: Final = 8192  # bytes of a request or an answer up to its empty line
-_PROOF: Final = "busway.proof."
-_PROOF_CONTEXT: Final = b"busway websocket "
 _BODY_SIZE_MAX: Final = 1024  # of a refusal, for people
 _ANSWER_SIZE_MAX: Final = 4 * HEADERS_SIZE_MAX  # to us, before the last of its headers
 _REDIRECTIONS: Final = (301, 302, 303, 307, 308)
 _LATER: Final = (408, 425, 429)  # another time it may be answered otherwise
-_NONCE_SIZE: Final = 16
+_KEY_SIZE: Final = 16
 _TLS_RECORD: Final = b"\x16\x03"  # how a TLS ClientHello begins
 _TLS_ALERT: Final = b"\x15\x03"  # ... and how a TLS server complains of what is no TLS
 _HTTP: Final = b"HTTP/"
 _SAID_SIZE_MAX: Final = 60  # bytes of what a stranger says, for people
 _BEGIN_SIZE: Final = 7  # bytes that tell who is there
-_BUSWAY: Final = b"\x01BSWY"  # how a bus without a WebSocket begins, behind a length of 1 or 2 bytes
+_BUSWAY: Final = b"BSWY"  # how a bus without a WebSocket begins, behind 2 or 3 bytes
+_NOT_BUSWAY: Final = b"\x03\x01"  # ... and how it refuses a request of HTTP, behind a length of 1 byte
 
 _NO_WEBSOCKET: Final = "a Busway node answers there, but without a WebSocket: connect to tcp:// instead"
 
@@ -46,21 +42,15 @@ class Page(NamedTuple):
 class Site(NamedTuple):
     """A listener as its clients see it.
 
-    `host` as in its URL, `path` where the WebSocket is, `secure` whether there is TLS, `token` that clients
-    must prove to know, `origins` of other pages that may come, "*" for all, `pages` by path.
+    `host` as in its URL, `path` where the WebSocket is, `secure` whether there is TLS, `origins` of other
+    pages that may come, "*" for all, `pages` by path.
     """
 
     host: str
     path: str
     secure: bool
-    token: str | None
     origins: frozenset[str]
     pages: Mapping[str, Page]
-
-
-def proof_of(token: str, nonce: str) -> str:
-    """Shows that a client knows the token: hex of HMAC-SHA-256, keyed by it, of "busway websocket NONCE"."""
-    return hmac.new(token.encode(), _PROOF_CONTEXT + nonce.encode(), hashlib.sha256).hexdigest()
 
 
 class _Opening:
@@ -186,15 +176,6 @@ class ServerOpening(_Opening):
             self._refuse(403, objection)
         elif SUBPROTOCOL not in offers:
             self._refuse(400, f"Sec-WebSocket-Protocol must offer {SUBPROTOCOL}.")
-        elif self._site.token is not None and not _knows(self._site.token, headers, offers):
-            given = b"authorization" in headers or any(offer.startswith(_PROOF) for offer in offers)
-            text = (
-                "A token is needed here: give token=, or from elsewhere Authorization: Bearer TOKEN, or the"
-                " subprotocol busway.proof.NONCE.PROOF."
-            )
-            if given:
-                text = "The token is not the one that is needed here."
-            self._refuse(401, text, [("WWW-Authenticate", "Bearer")])
         else:
             self._accept(headers[b"sec-websocket-key"])
 
@@ -286,7 +267,7 @@ def _has_body(headers: dict[bytes, bytes]) -> bool:
 
 def _is_key(key: bytes) -> bool:
     try:
-        return len(base64.b64decode(key, validate=True)) == _NONCE_SIZE
+        return len(base64.b64decode(key, validate=True)) == _KEY_SIZE
     except binascii.Error:
         return False
 
@@ -295,22 +276,6 @@ def _origin_of(host: str, secure: bool) -> str:
     """The origin of pages at `host`, a Host header; browsers leave out the usual port."""
     usual = ":443" if secure else ":80"
     return f"{'https' if secure else 'http'}://{host.removesuffix(usual)}"
-
-
-def _knows(token: str, headers: dict[bytes, bytes], offers: list[str]) -> bool:
-    """Whether the request proves it, in a time that does not depend on how nearly it does."""
-    scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-    if scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), token.encode()):
-        return True
-    for offer in offers:
-        if offer.startswith(_PROOF):
-            nonce, _, proof = offer.removeprefix(_PROOF).partition(".")
-            right = len(nonce) >= _NONCE_SIZE and hmac.compare_digest(
-                proof.encode(), proof_of(token, nonce).encode()
-            )
-            if right:
-                return True
-    return False
 
 
 # ---- the side that dials
@@ -322,23 +287,17 @@ class ClientOpening(_Opening):
     may_heal: whether another try may be answered otherwise; location: of a redirection.
     """
 
-    def __init__(
-        self, host: str, target: str, token: str | None, more: Iterable[tuple[str, str]] = ()
-    ) -> None:
+    def __init__(self, host: str, target: str, more: Iterable[tuple[str, str]] = ()) -> None:
         """`host` as the Host header has it, `target` path and query, `more` headers of the user's."""
         super().__init__(h11.CLIENT)
         self._key = generate_nonce()
-        offers = [SUBPROTOCOL]
-        if token is not None:
-            nonce = os.urandom(_NONCE_SIZE).hex()
-            offers.append(f"{_PROOF}{nonce}.{proof_of(token, nonce)}")
         headers = [
             ("Host", host),
             ("Upgrade", "websocket"),
             ("Connection", "Upgrade"),
             ("Sec-WebSocket-Key", self._key.decode()),
             ("Sec-WebSocket-Version", "13"),
-            ("Sec-WebSocket-Protocol", ", ".join(offers)),
+            ("Sec-WebSocket-Protocol", SUBPROTOCOL),
             *more,
         ]
         self._out = self._http.send(h11.Request(method="GET", target=target, headers=headers)) or b""
@@ -437,7 +396,7 @@ class ClientOpening(_Opening):
 
 def _stranger(begin: bytes) -> str:
     """A guess from the first bytes of an answer who is there, if it is no web server; "" if it is one."""
-    if _BUSWAY in begin[:_BEGIN_SIZE]:
+    if _BUSWAY in begin[:_BEGIN_SIZE] or begin[1:3] == _NOT_BUSWAY:
         return _NO_WEBSOCKET
     if begin.startswith(_TLS_ALERT):
         return "what answers there speaks TLS: connect to wss:// instead, if that is meant"

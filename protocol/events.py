@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 class LinkEvent(Event):
     """LINK_OPEN, or LINK_CLOSED with the numbered error, its sentence, and whether the peer was the one who
-    said so. LINK_STATE: its `state` has become AUTHENTICATING or CLOSING.
+    said so. LINK_STATE: its `state` has become GREETING, behind its handshake, or CLOSING.
     """
 
     __slots__ = ("by_peer", "code", "connection", "text")

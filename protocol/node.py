@@ -5,12 +5,12 @@ one.
 from busway.protocol import events
 from busway.protocol.errors import ClosedError, LocalError
 from busway.protocol.exchange import Exchange
-from busway.protocol.link.authenticator import Authenticator
 from busway.protocol.link.connection import Connection
 from busway.protocol.link.link import Link
 from busway.protocol.link.queue import OVERHEAD
 from busway.protocol.messaging.endpoints import Endpoint, Message, Receiver, Request
 from busway.protocol.packet.connection import PacketConnection
+from busway.protocol.packet.packets import NONCE_SIZE
 from busway.protocol.report import report
 from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.wire import codes
@@ -100,9 +100,11 @@ class Node(Exchange):
         refused at once.
         """
         self._check_open()
-        authenticator = Authenticator(link.prove, self._entropy)
-        sort = PacketConnection if link.sort == "packet" else Connection
-        connection = sort(self, link, authenticator, self.limits, now)
+        if link.sort == "packet":
+            nonce = self._entropy(NONCE_SIZE)
+            connection: Connection = PacketConnection(self, link, nonce, self.limits, now)
+        else:
+            connection = Connection(self, link, self.limits, now)
         self.connections.append(connection)
         self.mesh.count_syncing(now)
         if len(self.connections) > codes.LINKS_MAX:

@@ -134,8 +134,8 @@ ROOMS = {
 }
 """The core's rooms, and which others each may know."""
 
-SHARED = ("link.link", "link.authenticator")
-"""What is said of a link before its first byte, and what is proved over it: a leaf uses the same words."""
+SHARED = ("link.link",)
+"""What is said of a link before its first byte: a leaf uses the same words."""
 
 
 def core_imports() -> dict[str, set[str]]:

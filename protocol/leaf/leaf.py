@@ -50,13 +50,12 @@ class Leaf(LeafOrigin):
         if self.link is not None:
             raise LocalError("one link at a time: end the one before")
         self._sessions += 1
-        nonce = self._entropy(codes.NONCE_SIZE)
         if link.sort == "packet":
             from busway.protocol.leaf.packets import PacketLeafConnection  # boards on streams do without
 
-            connection: LeafConnection = PacketLeafConnection(self, link, nonce, now)
+            connection: LeafConnection = PacketLeafConnection(self, link, self._entropy(4), now)
         else:
-            connection = LeafConnection(self, link, nonce, now)
+            connection = LeafConnection(self, link, now)
         connection.number = self._sessions
         self.link = connection
         return connection

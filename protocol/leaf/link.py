@@ -6,7 +6,6 @@ What messages mean is not known here: they go to the `Leaf` (leaf.py) and come f
 
 from busway.protocol.errors import Refusal
 from busway.protocol.leaf.frames import Message, read_message, write_message
-from busway.protocol.link.authenticator import check_proof, write_proof
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasTable
 from busway.protocol.wire.control import (
@@ -22,10 +21,11 @@ from busway.protocol.wire.fields import Reader, frame, varint
 from busway.protocol.wire.hello import (
     FLAG_DIALLED,
     FLAG_LEAF,
-    FLAG_PROOF,
     agree_keepalive,
     agree_limits,
     check_identity,
+    check_role,
+    check_version,
     read_hello,
     write_hello,
 )
@@ -94,7 +94,7 @@ class LeafConnection:
     nodes_in: AliasTable
     nodes_out: AliasTable
     frame_size_max = codes.HELLO_SIZE_MAX  # bytes of a frame's body; from HELLO on what both agreed
-    _wanted = b""  # the proof that opens the link
+    _my_hello = b""  # it waits for the handshake of a protected link
     _in = b""  # the beginning of a frame whose end has not come
     _goodbye = b""  # CLOSE or SLEEP, behind all messages
     _partial: "Message | None" = None  # a cut message of ours under way
@@ -104,7 +104,7 @@ class LeafConnection:
     _suspect = False
     _asleep = False  # the router neither reads nor writes: nothing is written
 
-    def __init__(self, leaf: LeafHost, link: "Any", nonce: bytes, now: int) -> None:
+    def __init__(self, leaf: LeafHost, link: "Any", now: int) -> None:
         self.leaf = leaf
         self.link = link  # a Link, or what has its attributes
         self.realm: int = link.realm
@@ -113,13 +113,19 @@ class LeafConnection:
         flags = FLAG_LEAF | self.realm << 1
         if link.dialled:
             flags |= FLAG_DIALLED
-        if link.prove is not None:
-            flags |= FLAG_PROOF
-        body = write_hello(
-            flags, leaf.key, nonce, 0, leaf.limits, link.keepalive_ms, leaf.bus, leaf.label, link.via
+        hello = frame(
+            write_hello(flags, leaf.key, 0, leaf.limits, link.keepalive_ms, leaf.bus, leaf.label, link.via)
         )
-        self._my_hello = body
-        self._out = frame(body)  # bytes to be written before anything else
+        self._out = b""  # bytes of our stream to be written before anything else
+        self.channel: "Any" = None  # of a protected link (secure/channel.py)
+        if link.security is None:
+            self._out = hello
+        else:
+            self.state = codes.SECURING
+            self._my_hello = hello
+            self.channel = link.security.channel(link.sort == "packet", leaf.bus)
+            if link.dialled and link.sort != "packet":
+                self.channel.begin()
         self._assemblies: "dict[int, Message]" = {}  # cut messages whose pieces are coming in
         self._last_read = now
 
@@ -128,7 +134,11 @@ class LeafConnection:
     @property
     def done(self) -> bool:
         """True when nothing will be read or written any more: close the link."""
-        return self.state == codes.CLOSED and not self._out
+        return self.state == codes.CLOSED and not self.has_bytes()
+
+    def has_bytes(self) -> bool:
+        """Whether there is something that waits for nothing but the link."""
+        return bool(self._out or (self.channel is not None and self.channel.out))
 
     @property
     def wants_write(self) -> bool:
@@ -139,7 +149,7 @@ class LeafConnection:
         """Whether our stream may have bytes now."""
         if self._asleep:
             return False
-        if self._out:
+        if self.has_bytes():
             return True
         if self.state == codes.OPEN or self._goodbye:
             return bool(self.leaf.write_pending or self._partial or self._goodbye or self._pong >= 0)
@@ -150,7 +160,7 @@ class LeafConnection:
         if self.state != codes.CLOSED:
             self._last_read = now
             self._suspect = False
-            self.take_in(bytes(data), now)
+            self.take_stream(bytes(data), now)
         return self.leaf.take_events()
 
     def receive_eof(self, now: int, text: str = "no goodbye") -> "list[Event]":
@@ -165,6 +175,8 @@ class LeafConnection:
     def stop(self) -> None:
         """Nothing more leaves."""
         self._out = b""
+        if self.channel is not None:
+            self.channel.out = b""
 
     def next_deadline(self) -> int:
         """When `fire` is due, in ms; -1: never."""
@@ -172,7 +184,14 @@ class LeafConnection:
 
     def data_to_send(self, size_max: int, now: int) -> bytes:
         """At most `size_max` bytes to write now; b"" if there is nothing. Ask when the link can take them."""
-        return self.stream_to_send(size_max, now)
+        return self.bytes_to_send(size_max, now)
+
+    def bytes_to_send(self, size_max: int, now: int) -> bytes:
+        """Our stream, in records where the link is protected."""
+        if self.channel is None:
+            return self.stream_to_send(size_max, now)
+        data: bytes = self.channel.write(self.stream_to_send, size_max, now)
+        return data
 
     def stream_to_send(self, size_max: int, now: int) -> bytes:
         """At most `size_max` bytes of our stream."""
@@ -280,6 +299,27 @@ class LeafConnection:
 
     # Reading
 
+    def take_stream(self, data: bytes, now: int) -> None:
+        """The next bytes that came: of the peer's stream, or of the handshake and records that hold it."""
+        channel = self.channel
+        if channel is None:
+            self.take_in(data, now)
+            return
+        more = True
+        while more and self.state != codes.CLOSED:
+            plaintext = channel.receive(data)
+            data = b""
+            more = channel.more
+            if self.state == codes.SECURING and channel.secured:
+                self.state = codes.GREETING
+            if channel.ready and self._my_hello:
+                channel.say(self._my_hello)
+                self._my_hello = b""
+            self.take_in(plaintext, now)
+            failure = channel.refusal
+            if failure is not None and self.state != codes.CLOSED:
+                self._fail(failure.code, failure.text, now)
+
     def take_in(self, data: bytes, now: int) -> None:
         """The next bytes of the peer's stream: all whole frames in it; the rest is kept. A length is judged
         before its frame is waited for."""
@@ -316,15 +356,15 @@ class LeafConnection:
         if head == codes.HELLO and state == codes.GREETING:
             self._hello_read(reader, now)
             return
-        if head == codes.AUTH and state == codes.AUTHENTICATING:
-            self._auth_read(reader, now)
-            return
+        if head == codes.HANDSHAKE and state == codes.GREETING:
+            check_version(reader)
+            raise Refusal(codes.TOKEN, "the other side protects this link: give this side the token or a key")
         if is_unknown(head):
             if head < codes.IGNORABLE:
                 raise Refusal(codes.UNKNOWN_FRAME, "a frame of kind 0x%02x, which must be known" % head)
             self.skipped_frames += 1
             return
-        if state < codes.OPEN or head <= codes.AUTH:
+        if state < codes.OPEN or head <= codes.HANDSHAKE:
             raise Refusal(codes.BAD_STATE, "a frame of kind %d in state %d" % (head, state))
         if head >= codes.MESSAGE:
             self._message(head, reader, now)
@@ -370,9 +410,10 @@ class LeafConnection:
 
     def _hello_read(self, reader: Reader, now: int) -> None:
         leaf = self.leaf
-        body = reader.data[reader.pos - 1 : reader.end]
-        flags, self.peer_key, _, _, limits, keepalive_ms, bus, _, _ = read_hello(reader)
+        flags, self.peer_key, _, limits, keepalive_ms, bus, _, _ = read_hello(reader)
         check_identity(leaf.bus, leaf.key, bus, self.peer_key)
+        if self.link.sort != "packet":
+            check_role(self.link.dialled, flags & FLAG_DIALLED != 0)
         limits = agree_limits(leaf.limits, limits)
         self.frame_size_max, self.message_size_max, aliases_max, self._partials_max = limits
         self.keepalive_ms = agree_keepalive(self.link.keepalive_ms, keepalive_ms)
@@ -383,23 +424,11 @@ class LeafConnection:
         aliases_max = max(3, aliases_max)
         self.nodes_in = AliasTable(aliases_max, (self.peer_key, leaf.key), codes.KEY_SIZE)
         self.nodes_out = AliasTable(aliases_max, (leaf.key, self.peer_key), codes.KEY_SIZE)
-        prove = self.link.prove
-        if prove is None and not flags & FLAG_PROOF:
-            self._open(now)
-            return
-        self.state = codes.AUTHENTICATING
-        self._wanted = write_proof(prove, body, self._my_hello)
-        self._out += frame(bytes((codes.AUTH,)) + write_proof(prove, self._my_hello, body))
-
-    def _auth_read(self, reader: Reader, now: int) -> None:
-        check_proof(self._wanted, reader.rest())
-        self._open(now)
-
-    def _open(self, now: int) -> None:
+        if self.channel is not None:
+            self.channel.agreed(self.frame_size_max)
         self.state = codes.OPEN
         self.deadline = now + self.keepalive_ms if self.keepalive_ms else -1
-        self._my_hello = b""
-        self.leaf.link_opened(self, now)
+        leaf.link_opened(self, now)
 
     # The end
 

@@ -17,16 +17,16 @@ class PacketLeafConnection(LeafConnection):
     """As `LeafConnection`; it waits for its router for ever, and ends with RESTARTED if that starts anew."""
 
     def __init__(self, leaf: "LeafHost", link: "Link", nonce: bytes, now: int) -> None:
-        super().__init__(leaf, link, nonce, now)
+        super().__init__(leaf, link, now)
         # The router says it back, perhaps to a board that was reset meanwhile: no byte of it is a 3 (Ctrl-C).
         nonce = bytes((nonce[0] | 16, nonce[1] | 16, nonce[2] | 16, nonce[3] | 16))
-        self.packets = PacketLayer(nonce, link.mtu, link.window, now)
+        self.packets = PacketLayer(nonce, link.mtu, link.window, now, link.dialled)
         self.deadline = -1  # until its router has answered
 
     @property
     def done(self) -> bool:
         """True when nothing will be read or written any more."""
-        return self.state == codes.CLOSED and not self._out and self.packets.settled()
+        return self.state == codes.CLOSED and not self.has_bytes() and self.packets.settled()
 
     @property
     def wants_write(self) -> bool:
@@ -51,9 +51,11 @@ class PacketLeafConnection(LeafConnection):
             elif layer.wrong_version >= 0:
                 self._end(codes.BAD_VERSION, "the other side speaks another version", False, now)
             elif layer.established:
-                if self.state == codes.GREETING and self.deadline < 0:
+                if self.state < codes.OPEN and self.deadline < 0:
                     self.deadline = now + codes.HELLO_TIMEOUT_MS
-                self.take_in(stream, now)
+                    if self.channel is not None and layer.initiates:
+                        self.channel.begin()
+                self.take_stream(stream, now)
                 self._take_frames(now)
         return self.leaf.take_events()
 
@@ -62,7 +64,7 @@ class PacketLeafConnection(LeafConnection):
         frames = self.packets.frames
         self.packets.frames = []
         for body in frames:
-            if self.state != codes.OPEN or not body or body[0] & 0xE0 != 0x80:
+            if self.state != codes.OPEN or not body or body[0] & 0xE0 != 0x80 or self.channel is not None:
                 self.skipped_frames += 1
                 continue
             try:
@@ -72,7 +74,7 @@ class PacketLeafConnection(LeafConnection):
 
     def data_to_send(self, size_max: int, now: int) -> bytes:
         """The bytes to write now: at most `size_max` bytes; on a link of whole packets one packet."""
-        return self.packets.write(self.stream_to_send, size_max, now)
+        return self.packets.write(self.bytes_to_send, size_max, now)
 
     def fire(self, now: int) -> None:
         """A deadline has come: the link's, or the packets'."""
@@ -91,7 +93,7 @@ class PacketLeafConnection(LeafConnection):
 
     def stop(self) -> None:
         """Nothing more leaves."""
-        self._out = b""
+        super().stop()
         self.packets.stop()
 
     def _end(self, code: int, text: str, by_peer: bool, now: int) -> None:

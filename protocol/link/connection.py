@@ -5,7 +5,6 @@ What messages mean is not known here: they go to the host, and come from outbox.
 """
 
 from busway.protocol.errors import LocalError, Refusal
-from busway.protocol.link.authenticator import Authenticator
 from busway.protocol.link.backlog import Backlog
 from busway.protocol.link.face import Intake, LinkFace, LinkHost, Waiter
 from busway.protocol.link.fast import FastReader
@@ -13,25 +12,30 @@ from busway.protocol.link.inbox import Inbox
 from busway.protocol.link.link import Link
 from busway.protocol.link.outbox import Outbox
 from busway.protocol.link.queue import OVERHEAD, is_express
-from busway.protocol.link.states import AGREED, ENDED, LEAVING, NEXT, PROOF_WANTED
+from busway.protocol.link.states import AGREED, ENDED, LEAVING, NEXT, SECURED
+from busway.protocol.secure.channel import Channel
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasTable
-from busway.protocol.wire.control import is_strange, length_end, read_close, refuse_length, write_close
+from busway.protocol.wire.control import length_end, read_close, refuse_length, write_close
 from busway.protocol.wire.fields import Reader, frame, varint
 from busway.protocol.wire.hello import (
     FLAG_DIALLED,
     FLAG_LEAF,
     FLAG_LOOKUPS,
-    FLAG_PROOF,
     Hello,
     Limits,
     agree_keepalive,
     agree_limits,
+    check_board,
+    check_bound,
     check_identity,
+    check_role,
+    check_version,
     read_hello,
     write_hello,
 )
 from busway.protocol.wire.messages import Frame, Options, read_frame
+from busway.protocol.wire.strangers import check_stranger, stranger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,11 +52,12 @@ class Connection(LinkFace):
     `done`.
     """
 
-    def __init__(
-        self, host: LinkHost, link: Link, authenticator: Authenticator, limits: Limits, now: int
-    ) -> None:
+    def __init__(self, host: LinkHost, link: Link, limits: Limits, now: int) -> None:
         super().__init__(host, link, limits, now)
-        self.authenticator = authenticator
+        packets = link.sort == "packet"
+        security = link.security
+        self.channel: "Channel | None" = None if security is None else security.channel(packets, host.bus)
+        self.role = codes.ROLE_ROUTER  # in which the other side may come
         self._held: "list[bytes]" = []  # what came while a link that lost to this one is read
         self._held_size = 0
         self._more = False  # the last write did not take all that there was
@@ -72,7 +77,12 @@ class Connection(LinkFace):
         self._measured = now  # when the round trip was last asked for, by any PING
         self._pong = -1  # token of a PING to answer
         self._suspect = False
-        self.outbox.control.append(frame(self._my_hello))
+        if self.channel is not None:
+            self.state = codes.SECURING
+            if link.dialled and not packets:
+                self.channel.begin()
+        else:
+            self._say_hello()
         host.timers.arm(self, now + codes.HELLO_TIMEOUT_MS)
         self.touch()
 
@@ -89,12 +99,10 @@ class Connection(LinkFace):
         flags = link.realm << 1
         flags |= FLAG_LEAF if identity.leaf else 0
         flags |= FLAG_DIALLED if link.dialled else 0
-        flags |= FLAG_PROOF if self.authenticator.demands else 0
         flags |= FLAG_LOOKUPS if link.lookups else 0
         return write_hello(
             flags,
             identity.key,
-            self.authenticator.nonce,
             0,
             limits.values(),
             link.keepalive_ms,
@@ -108,7 +116,11 @@ class Connection(LinkFace):
     @property
     def done(self) -> bool:
         """True when nothing will be read or written any more: close the link."""
-        return self.state == codes.CLOSED and not self.outbox.has_bytes()
+        return self.state == codes.CLOSED and not self._has_bytes()
+
+    def _has_bytes(self) -> bool:
+        """Whether there is something that waits for nothing but the link."""
+        return self.outbox.has_bytes() or (self.channel is not None and bool(self.channel.out))
 
     @property
     def wants_write(self) -> bool:
@@ -118,7 +130,7 @@ class Connection(LinkFace):
 
     def stream_wants_write(self) -> bool:
         """Whether the stream may have bytes now."""
-        if self.outbox.has_bytes():
+        if self._has_bytes():
             return True
         if self.state == codes.OPEN:
             return self.outbox.has_messages() or self._pong >= 0
@@ -137,11 +149,55 @@ class Connection(LinkFace):
         if self.asleep_until >= 0:
             self.asleep_until = -1
             self.touch()
-        if self.waits_for is not None:
+        if self.channel is not None:
+            self._take_protected(self.channel, raw, now)
+        elif self.waits_for is not None:
             self._hold(raw, now)
         else:
             self._take_in(raw, now)
         return self.host.take_events()
+
+    def _take_protected(self, channel: Channel, data: bytes, now: int) -> None:
+        """What came on a link that has a handshake, then records."""
+        more = True
+        while more and self.state != codes.CLOSED:
+            plaintext = channel.receive(data)
+            data = b""
+            more = channel.more
+            try:
+                self._secure(channel)
+            except Refusal as refusal:
+                self.fail(refusal.code, refusal.text, now)
+                return
+            if plaintext:
+                if self.waits_for is not None:
+                    self._hold(plaintext, now)
+                else:
+                    self._take_in(plaintext, now)
+            failure = channel.refusal
+            if failure is not None:
+                self.fail(failure.code, failure.text, now)
+
+    def _secure(self, channel: Channel) -> None:
+        """Go on where the handshake has got to. Raises Refusal."""
+        if self.state == codes.SECURING and (channel.secured or channel.plain):
+            assert self.link.security is not None
+            self._go(SECURED)
+            self.role = self.link.security.admit(channel.handshake)
+            self.host.link_state_changed(self)
+            if channel.plain:
+                self.channel = None
+                self._say_hello()
+        if channel.ready and self._my_hello:
+            channel.say(frame(self._my_hello))
+            self._my_hello = b""
+        if channel.out:
+            self.touch()
+
+    def _say_hello(self) -> None:
+        self.outbox.control.append(frame(self._my_hello))
+        self._my_hello = b""
+        self.touch()
 
     def _take_in(self, data: bytes, now: int) -> None:
         if self._chunks:
@@ -187,6 +243,8 @@ class Connection(LinkFace):
 
     def _drop_bytes(self, now: int) -> None:
         """Nothing more leaves."""
+        if self.channel is not None:
+            self.channel.out = b""
         self.outbox.control = []
         self.outbox.write(0x7FFFFFFF, False, False, now)
 
@@ -196,10 +254,16 @@ class Connection(LinkFace):
         self.flush_wanted = False
         if not wanted or self.asleep_until >= 0:
             return b""
-        data = self._stream_to_send(size_max, now)
+        data = self._to_send(size_max, now)
         self._more = len(data) == size_max or bool(self.broadcasts.items)
         self.bytes_out += len(data)
         return data
+
+    def _to_send(self, size_max: int, now: int) -> bytes:
+        """Our stream, in records where the link is protected."""
+        if self.channel is not None:
+            return self.channel.write(self._stream_to_send, size_max, now)
+        return self._stream_to_send(size_max, now)
 
     def _stream_to_send(self, size_max: int, now: int) -> bytes:
         said_goodbye = self.state == codes.CLOSING and not self._goodbye
@@ -375,7 +439,7 @@ class Connection(LinkFace):
             if stop > end:
                 need = stop - pos
                 if self.state == codes.GREETING:
-                    _check_stranger(data, start, end)
+                    check_stranger(data, start, end)
                     need = end - pos + 1  # 512 bytes at the most: looked at again with each that comes
                 break
             head = data[start]
@@ -388,7 +452,7 @@ class Connection(LinkFace):
             if self.state == codes.CLOSED:
                 return
             pos = stop
-            if self.waits_for is not None:  # since this frame, a HELLO or AUTH
+            if self.waits_for is not None:  # since this frame, a HELLO
                 if pos < end:
                     self._hold(data[pos:], now)
                 return
@@ -411,7 +475,7 @@ class Connection(LinkFace):
                 self.skipped_frames += 1
                 return
             if self.state == codes.GREETING:
-                raise _stranger(data, pos - 1)
+                raise stranger(data, pos - 1)
             raise Refusal(codes.UNKNOWN_FRAME, "a frame of kind 0x%02x, which must be known" % head)
         handler, states = row
         if not 1 << self.state & states:
@@ -440,11 +504,19 @@ class Connection(LinkFace):
 
     # Handshake
 
+    def _handle_handshake(self, reader: Reader, now: int) -> None:
+        """The other side would protect what is plain here."""
+        check_version(reader)
+        text = (
+            "the other side has a token or a key and protects this link, this side has none: give it the same"
+        )
+        raise Refusal(codes.TOKEN, text)
+
     def _handle_hello(self, reader: Reader, now: int) -> None:
-        body = reader.data[reader.pos - 1 : reader.end]
         host = self.host
         theirs = Hello(*read_hello(reader))
         check_identity(host.bus, host.identity.key, theirs.bus, theirs.key)
+        self._check_who(theirs)
         limits = Limits(*agree_limits(self.limits.values(), theirs.limits))
         self._theirs = theirs
         self.limits = limits
@@ -452,32 +524,33 @@ class Connection(LinkFace):
         self.keepalive_ms = agree_keepalive(self.link.keepalive_ms, theirs.keepalive_ms)
         self.via = self.link.via or theirs.via
         self.frame_max = limits.frame_size_max
+        if self.channel is not None:
+            self.channel.agreed(limits.frame_size_max)
         self.aliases = AliasTable(limits.aliases_max)
         self.lookups = self.link.lookups or theirs.lookups or host.identity.leaf or theirs.leaf
         self.outbox.agreed(limits, host.identity.key, theirs.key, self.nodes_max())
         self.nodes = self.outbox.nodes
-        if not theirs.proof_wanted and not self.authenticator.demands:
-            self._open(now)
-            return
-        self._go(PROOF_WANTED)
-        proof = self.authenticator.begin(self._my_hello, body)
-        host.link_state_changed(self)
-        self.outbox.control.append(frame(bytes((codes.AUTH,)) + proof))
-        self.touch()
-
-    def _handle_auth(self, reader: Reader, now: int) -> None:
-        self.authenticator.check(reader.rest())
-        self._open(now)
-
-    def _open(self, now: int) -> None:
-        assert self._theirs is not None
         self._go(AGREED)
         self.opened_at = now
-        self.host.timers.disarm(self)
+        host.timers.disarm(self)
         if self.keepalive_ms:
-            self.host.timers.arm(self, now + self.keepalive_ms)
+            host.timers.arm(self, now + self.keepalive_ms)
         self.touch()
-        self.host.link_opened(self, self._theirs, now)
+        host.link_opened(self, theirs, now)
+
+    def _check_who(self, theirs: Hello) -> None:
+        """Whether the other side may be who it says, and may be here. Raises Refusal."""
+        if self.link.sort != "packet":
+            check_role(self.link.dialled, theirs.dialled)
+        node_id = theirs.key[: codes.ID_SIZE]
+        handshake = None if self.channel is None else self.channel.handshake
+        if handshake is not None and handshake.pattern == codes.PSK_AES and handshake.remote_id:
+            check_board(node_id, handshake.remote_id)
+        elif max(self.realm, theirs.realm) > codes.USERSPACE and not self.host.identity.leaf:
+            check_bound(node_id, b"" if handshake is None else handshake.remote_id)
+        if self.role == codes.ROLE_LEAF and not theirs.leaf:
+            text = "only leaves may come here: listen with routers=True, or join with leaf=True"
+            raise Refusal(codes.NOT_A_ROUTER, text)
 
     # The end
 
@@ -593,8 +666,8 @@ class Connection(LinkFace):
 # Control frames: kind -> (handler, states that allow it, as bits).
 _FRAMES = {
     codes.HELLO: (Connection._handle_hello, 1 << codes.GREETING),
-    codes.AUTH: (Connection._handle_auth, 1 << codes.AUTHENTICATING),
-    codes.CLOSE: (Connection._handle_close, 1 << codes.GREETING | 1 << codes.AUTHENTICATING | _LIVE),
+    codes.HANDSHAKE: (Connection._handle_handshake, 1 << codes.GREETING),
+    codes.CLOSE: (Connection._handle_close, 1 << codes.SECURING | 1 << codes.GREETING | _LIVE),
     codes.PING: (Connection._handle_ping, _LIVE),
     codes.PONG: (Connection._handle_pong, _LIVE),
     codes.DIRECTORY: (Connection._handle_directory, _LIVE),
@@ -603,29 +676,6 @@ _FRAMES = {
     codes.SYNC: (Connection._handle_sync, _LIVE),
     codes.SLEEP: (Connection._handle_sleep, _LIVE),
 }
-
-
-# How a TLS server complains of what is no TLS: its kind and version, then its length. As a frame of ours it
-# is the beginning of a CLOSE whose text begins with the length's two bytes, which no text does.
-_TLS_ALERT = b"\x15\x03"
-_TLS_ALERT_SIZE = b"\x00\x02"
-
-
-def _check_stranger(data: bytes, start: int, end: int) -> None:
-    """A first frame that is not all there yet: a stranger is refused now, not when its time is up."""
-    if is_strange(data[start : min(end, start + 1 + len(codes.MAGIC))]):
-        raise _stranger(data, start)
-    if data[start - 1 : start + 1] == _TLS_ALERT and data[start + 2 : min(end, start + 4)] == _TLS_ALERT_SIZE:
-        text = "the other side speaks TLS: connect to wss:// instead, if that is meant"
-        raise Refusal(codes.NOT_BUSWAY, text)
-
-
-def _stranger(data: bytes, start: int) -> Refusal:
-    """The refusal of one who begins with a frame of this kind; its length stands before it."""
-    text = "the other side does not speak Busway"
-    if start > 0 and data[start - 1 : start + 4] == b"HTTP/":
-        text = "the other side speaks HTTP: connect to ws:// or wss:// instead, if that is meant"
-    return Refusal(codes.NOT_BUSWAY, text)
 
 
 def _last_varint(reader: Reader) -> int:

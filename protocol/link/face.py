@@ -288,7 +288,7 @@ class LinkHost:
         raise NotImplementedError
 
     def link_state_changed(self, link: LinkFace) -> None:
-        """The link is AUTHENTICATING or CLOSING now."""
+        """The link is GREETING, behind its handshake, or CLOSING now."""
         raise NotImplementedError
 
     def link_opened(self, link: LinkFace, hello: Hello, now: int) -> None:

@@ -8,7 +8,7 @@ from busway.protocol.wire.fields import clip_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from busway.protocol.secure.security import Security
 
 
 class Link:
@@ -17,13 +17,12 @@ class Link:
     Args: `realm` as this side is configured (USERSPACE, LOCALNET, GLOBAL); `dialled` whether this side opened
     it; `via` the dialler's name for the address, at most 64 bytes, the same for both ends ("" at the side
     that was dialled, except "ipc"); `cost` of the link in the route metric, 1 to 16382; `keepalive_ms`, 0 to
-    rely on the end of the connection; `prove` computes HMAC-SHA-256 of its argument with the link's token
-    (what it raises ends the link with TOKEN), None if the link needs no token; `address` for people; `medium`
-    what it is ("ipc", "tcp"), at most 64 bytes: a node with links of two media joins them; `lookups` for a
-    slow link: no directory is pushed over it; `sort` "stream" (ordered, reliable bytes) or "packet" (may
-    lose, damage, double and reorder; then `keepalive_ms` 0 means 5000), and of that `mtu` bytes of a packet,
-    20 to 65535, or 0 for bytes without boundaries as of a serial line, and `window` packets under way, 1 to
-    31. Raises LocalError.
+    rely on the end of the connection; `security` what protects the link (secure/security.py), None: nothing;
+    `address` for people; `medium` what it is ("ipc", "tcp"), at most 64 bytes: a node with links of two media
+    joins them; `lookups` for a slow link: no directory is pushed over it; `sort` "stream" (ordered, reliable
+    bytes) or "packet" (may lose, damage, double and reorder; then `keepalive_ms` 0 means 5000), and of that
+    `mtu` bytes of a packet, 20 to 65535, or 0 for bytes without boundaries as of a serial line, and `window`
+    packets under way, 1 to 31. Raises LocalError.
     """
 
     def __init__(
@@ -34,7 +33,7 @@ class Link:
         via: str = "",
         cost: int = 1,
         keepalive_ms: int = 0,
-        prove: "Callable[[bytes], bytes] | None" = None,
+        security: "Security | None" = None,
         address: str = "",
         medium: str = "",
         lookups: bool = False,
@@ -62,7 +61,7 @@ class Link:
         self.via = clip_text(via, codes.TEXT_SIZE_MAX)
         self.cost = cost
         self.keepalive_ms = keepalive_ms or (5000 if sort == "packet" else 0)
-        self.prove = prove
+        self.security = security
         self.address = address
         self.medium = clip_text(medium, codes.TEXT_SIZE_MAX)
         self.lookups = lookups

@@ -4,12 +4,11 @@ Knows when a session begins and ends, and who is asleep; nothing of frames and p
 """
 
 from busway.protocol.errors import Refusal
-from busway.protocol.link.authenticator import Authenticator
 from busway.protocol.link.connection import Connection
 from busway.protocol.link.face import LinkHost
 from busway.protocol.link.link import Link
 from busway.protocol.packet.noise import ListeningLayer
-from busway.protocol.packet.packets import NONCE_SIZE, PacketLayer
+from busway.protocol.packet.packets import PacketLayer
 from busway.protocol.timers import Call
 from busway.protocol.wire import codes
 from busway.protocol.wire.hello import Limits
@@ -37,16 +36,15 @@ class PacketConnection(Connection):
     make another one on the same channel.
     """
 
-    def __init__(
-        self, host: LinkHost, link: Link, authenticator: Authenticator, limits: Limits, now: int
-    ) -> None:
-        layer = ListeningLayer(authenticator.nonce[:NONCE_SIZE], link.mtu, link.window, now)
+    def __init__(self, host: LinkHost, link: Link, nonce: bytes, limits: Limits, now: int) -> None:
+        layer = ListeningLayer(nonce, link.mtu, link.window, now, link.dialled)
         self._layer = layer
         self._packet_timer = Call(self._packets_due)  # repetition, an acknowledgement, a peer that comes
         frame_size_max, *others = limits.values()  # frames short enough that they do not keep others waiting
         limits = Limits(min(frame_size_max, codes.PACKET_FRAME_SIZE_MAX), *others)
-        super().__init__(host, link, authenticator, limits, now)
-        self.outbox.layer = layer
+        super().__init__(host, link, limits, now)
+        if self.channel is None:  # else nothing travels beside the records
+            self.outbox.layer = layer
         self.waits_for_peer = True  # nobody has answered yet
         self._echo_told = self._noise_told = False
         self.broadcast_size_max = codes.PACKET_BROADCAST_SIZE_MAX
@@ -55,7 +53,7 @@ class PacketConnection(Connection):
     @property
     def done(self) -> bool:
         """True when nothing will be read or written any more."""
-        return self.state == codes.CLOSED and not self.outbox.has_bytes() and self._layer.settled()
+        return self.state == codes.CLOSED and not self._has_bytes() and self._layer.settled()
 
     @property
     def wants_write(self) -> bool:
@@ -89,11 +87,15 @@ class PacketConnection(Connection):
         elif layer.established:
             if self.waits_for_peer:
                 self.waits_for_peer = False
+                if self.channel is not None and layer.initiates:
+                    self.channel.begin()
                 self.host.timers.arm(self, now + codes.HELLO_TIMEOUT_MS)
                 self.host.peer_answered(self, now)
             if stream:
                 self.asleep_until = -1
-                if self.waits_for is not None:
+                if self.channel is not None:
+                    self._take_protected(self.channel, stream, now)
+                elif self.waits_for is not None:
                     self._hold(stream, now)
                 else:
                     self._take_in(stream, now)
@@ -108,8 +110,8 @@ class PacketConnection(Connection):
         self.best_effort = True
         for body in frames:
             live = 1 << self.state & _LIVE and self.waits_for is None
-            if not body or not live or body[0] & 0xE0 != 0x80:
-                self.skipped_frames += 1  # SEND and PUBLISH only, and no other is sent
+            if not body or not live or body[0] & 0xE0 != 0x80 or self.channel is not None:
+                self.skipped_frames += 1  # SEND and PUBLISH only, and no other is sent; none is protected
                 continue
             try:
                 self._frame(body[0], body, 1, len(body), now)
@@ -124,7 +126,7 @@ class PacketConnection(Connection):
     def data_to_send(self, size_max: int, now: int) -> bytes:
         """Bytes to write now: at most `size_max` bytes; on a link of whole packets one packet."""
         self.flush_wanted = False
-        data = self._layer.write(self._stream_to_send, size_max, now)
+        data = self._layer.write(self._to_send, size_max, now)
         self._arm()
         self.bytes_out += len(data)
         return data

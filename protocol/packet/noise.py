@@ -30,9 +30,10 @@ class ListeningLayer(TextLayer):
     _doubted = False  # it has let a packet time out, and was not heard since
     _withheld = False  # a packet that counts as written
 
-    def __init__(self, nonce: bytes, mtu: int, window: int, now: int) -> None:
+    def __init__(self, nonce: bytes, mtu: int, window: int, now: int, dialled: bool = False) -> None:
         # Without a 3, and without a 0, which COBS may make into one.
-        super().__init__(nonce.replace(b"\0", b"\x10").replace(_CTRL_C, b"\x13"), mtu, window, now)
+        nonce = nonce.replace(b"\0", b"\x10").replace(_CTRL_C, b"\x13")
+        super().__init__(nonce, mtu, window, now, dialled)
 
     def _is_text(self, raw: bytes, now: int) -> bool:
         if super()._is_text(raw, now):

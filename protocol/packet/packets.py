@@ -23,6 +23,7 @@ SYN: "Final" = 1  # control packets, in bits 5-0
 ACK: "Final" = 2
 LOG: "Final" = 3
 ANSWER: "Final" = 0x80  # of a SYN's second byte: its sender asks for one
+DIALLED: "Final" = 0x40  # ... it dialled
 
 NONCE_SIZE: "Final" = 4
 MTU_MIN: "Final" = 20
@@ -65,7 +66,7 @@ class PacketLayer(Unrepeated):
 
     Args: `nonce` 4 random bytes, new for each session; `mtu` bytes of the largest packet, 20 or more, 0: the
     link moves bytes without boundaries and packets are delimited here; `window` packets that may be under
-    way, 1 to 31; `now` ms.
+    way, 1 to 31; `now` ms; `dialled` whether this side did.
     """
 
     # What is seldom otherwise: on a board an object's own values take memory, in one piece with all others.
@@ -73,11 +74,13 @@ class PacketLayer(Unrepeated):
     wrong_version = -1
     echoed = False  # the line gives back what is written to it
     asleep = False  # the peer
+    initiates = False  # this side begins the handshake of a protected link
     _stopped = False
     _overlong = False
     _candidate = b""  # a nonce of a peer that says it started anew, until it has proved that
 
-    def __init__(self, nonce: bytes, mtu: int, window: int, now: int) -> None:
+    def __init__(self, nonce: bytes, mtu: int, window: int, now: int, dialled: bool = False) -> None:
+        self._dialled = DIALLED if dialled else 0
         self._nonce = nonce if nonce != _UNKNOWN else b"\0\0\0\1"
         self.mtu = mtu
         self.packet_max = mtu or MTU_SERIAL  # of what is written, once the peer has said what it takes
@@ -414,7 +417,10 @@ class PacketLayer(Unrepeated):
             if self._heard:
                 self._doubt(nonce, knows_us)
                 return True
-            self._adopt(nonce, min(mtu, self.mtu or MTU_SERIAL), min(packet[12], self._own_window))
+            initiates = nonce < self._nonce  # if both dialled, or neither
+            if (packet[1] ^ self._dialled) & DIALLED:
+                initiates = self._dialled > 0
+            self._adopt(nonce, min(mtu, self.mtu or MTU_SERIAL), min(packet[12], self._own_window), initiates)
         self.heard_at = now
         self._echo = nonce
         if knows_us:
@@ -433,17 +439,19 @@ class PacketLayer(Unrepeated):
             self._candidate = self._echo = nonce
             self._answer = True
 
-    def _adopt(self, nonce: bytes, packet_max: int, window: int) -> None:
+    def _adopt(self, nonce: bytes, packet_max: int, window: int, initiates: bool) -> None:
         """A peer, or before anything of its session was read, its successor."""
         if self._theirs:
             self._former.append(self._theirs)
             if len(self._former) > _FORMER_MAX:
                 self._former.pop(0)
-        if self._sent and (packet_max < self.packet_max or window < len(self._sent)):
+        unfit = packet_max < self.packet_max or window < len(self._sent) or initiates != self.initiates
+        if self._sent and unfit:
             self.stop()  # what is under way does not fit it
             self.restarted = True
             return
         self._theirs = nonce
+        self.initiates = initiates
         self.packet_max = packet_max
         self._window = window
         self._outbound = _seeds(self._nonce + nonce)
@@ -469,7 +477,7 @@ class PacketLayer(Unrepeated):
             self._syn_at = now + self._syn_ms
             self._syn_ms = min(_SYN_MAX_MS, self._syn_ms * 2)
         mtu = self.mtu or MTU_SERIAL
-        packet = bytes((SYN, VERSION | (ANSWER if asks else 0))) + self._nonce + echo
+        packet = bytes((SYN, VERSION | self._dialled | (ANSWER if asks else 0))) + self._nonce + echo
         return seal_syn(packet + u16(mtu) + bytes((self._own_window,)))
 
     # Writing

@@ -1,5 +1,4 @@
-"""The cipher of one direction of a protected link, and how keys are derived. Knows no handshake and no bytes
-of frames.
+"""The cipher of one direction of a protected link. Knows no handshake and no frames.
 
 What computes is injected, for the core imports nothing. A `primitives` has these methods, all over bytes:
 
@@ -46,14 +45,3 @@ class CipherState:
         if plaintext is not None:
             self.n += 1
         return plaintext
-
-
-def hkdf(primitives: "Any", salt: bytes, material: bytes, info: bytes = b"") -> "tuple[bytes, bytes, bytes]":
-    """Three keys of 32 bytes out of key material. Source: RFC 5869; with an empty `info` it is the HKDF of
-    Noise (section 4.3).
-    """
-    hmac = primitives.hmac
-    secret = hmac(salt, material)
-    first = hmac(secret, info + b"\1")
-    second = hmac(secret, first + info + b"\2")
-    return first, second, hmac(secret, second + info + b"\3")

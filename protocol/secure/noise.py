@@ -3,7 +3,7 @@ use. Knows no frames and no links.
 """
 
 from busway.protocol.errors import LocalError
-from busway.protocol.secure.cipher import CipherState, hkdf
+from busway.protocol.secure.cipher import CipherState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -199,3 +199,12 @@ class HandshakeState:
         if secret:
             self._symmetric.mix_key(secret)
         return bool(secret)
+
+
+def hkdf(primitives: "Any", salt: bytes, material: bytes) -> "tuple[bytes, bytes, bytes]":
+    """Three keys of 32 bytes out of key material (section 4.3: RFC 5869 without `info`)."""
+    hmac = primitives.hmac
+    secret = hmac(salt, material)
+    first = hmac(secret, b"\1")
+    second = hmac(secret, first + b"\2")
+    return first, second, hmac(secret, second + b"\3")

@@ -6,9 +6,26 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-VERSION: "Final" = 1
+VERSION: "Final" = 2
 MAGIC = b"BSWY"
-AUTH_CONTEXT = b"busway-auth-1"
+
+# Handshakes of protected links (section 3.2), and what keys and ids are derived with.
+PLAIN: "Final" = 0
+XXPSK3: "Final" = 1
+NNPSK0: "Final" = 2
+PSK_AES: "Final" = 3
+PROLOGUE = b"busway-2\0"
+TOKEN_CONTEXT = b"busway-token-2"
+BOARD_TOKEN_CONTEXT = b"busway-board-token-2"
+KEYS_CONTEXT = b"busway-keys-2"
+ID_CONTEXT = b"busway-id-2"
+BOARD_ID_CONTEXT = b"busway-board-id-2"
+BOUND: "Final" = 0x80  # in the first byte of a node id: it is that of a key
+
+# In what role somebody may come.
+ROLE_NONE: "Final" = 0
+ROLE_LEAF: "Final" = 1
+ROLE_ROUTER: "Final" = 2
 
 # Realms, narrow to wide.
 PROCESS: "Final" = 0
@@ -28,7 +45,7 @@ STREAM: "Final" = 0
 
 # Control frames.
 HELLO: "Final" = 0x01
-AUTH: "Final" = 0x02
+HANDSHAKE: "Final" = 0x02
 CLOSE: "Final" = 0x03
 PING: "Final" = 0x04
 PONG: "Final" = 0x05
@@ -119,6 +136,12 @@ MESH_FULL: "Final" = 18
 REPLACED: "Final" = 19
 LOST: "Final" = 20  # never sent: the connection ended without a goodbye
 RESTARTED: "Final" = 21  # never sent: the other side of a packet link has started anew
+SAME_ROLE: "Final" = 22
+FORGED: "Final" = 23
+IDENTITY: "Final" = 24
+NOT_A_ROUTER: "Final" = 25
+UNTRUSTED: "Final" = 26
+PATTERN: "Final" = 27
 LINK_ERROR_NAMES = {
     GOODBYE: "GOODBYE",
     NOT_BUSWAY: "NOT_BUSWAY",
@@ -141,6 +164,12 @@ LINK_ERROR_NAMES = {
     REPLACED: "REPLACED",
     LOST: "LOST",
     RESTARTED: "RESTARTED",
+    SAME_ROLE: "SAME_ROLE",
+    FORGED: "FORGED",
+    IDENTITY: "IDENTITY",
+    NOT_A_ROUTER: "NOT_A_ROUTER",
+    UNTRUSTED: "UNTRUSTED",
+    PATTERN: "PATTERN",
 }
 
 # Reasons and error codes of messages (ERROR, UNDELIVERABLE).
@@ -179,19 +208,17 @@ REASON_NAMES = {
 }
 
 # States of a connection.
-GREETING: "Final" = 0
-AUTHENTICATING: "Final" = 1
+SECURING: "Final" = 0
+GREETING: "Final" = 1
 OPEN: "Final" = 2
 CLOSING: "Final" = 3
 CLOSED: "Final" = 4
-STATE_NAMES = ("greeting", "authenticating", "open", "closing", "closed")
+STATE_NAMES = ("securing", "greeting", "open", "closing", "closed")
 
 # Sizes in bytes, counts, and times in milliseconds. docs/guarantees.md lists them for users.
 ID_SIZE: "Final" = 16
 INCARNATION_SIZE: "Final" = 4
 KEY_SIZE: "Final" = 20  # of a node's id and incarnation
-NONCE_SIZE: "Final" = 8
-PROOF_SIZE: "Final" = 32
 TEXT_SIZE_MAX: "Final" = 64
 CLOSE_TEXT_SIZE_MAX: "Final" = 120
 HELLO_SIZE_MAX: "Final" = 512

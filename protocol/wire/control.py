@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-_HELLO = b"\1" + codes.MAGIC
+_FIRST = (codes.HELLO, codes.HANDSHAKE)  # both begin with the magic
 
 
 def length_end(data: bytes, pos: int, end: int) -> int:
@@ -36,7 +36,7 @@ def is_strange(start: bytes) -> bool:
     """Whether no link begins with a frame that begins so, 5 bytes at most."""
     if not start:
         return False
-    return is_unknown(start[0]) or (start[0] == codes.HELLO and not _HELLO.startswith(start))
+    return is_unknown(start[0]) or (start[0] in _FIRST and not codes.MAGIC.startswith(start[1:5]))
 
 
 def write_close(code: int, text: str) -> bytes:

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
 
 FLAG_LEAF: "Final" = 0x01
 FLAG_DIALLED: "Final" = 0x08
-FLAG_PROOF: "Final" = 0x10  # it demands that the other side proves that it may join
 FLAG_LOOKUPS: "Final" = 0x20
 
 
@@ -60,7 +59,6 @@ class Hello:
         self,
         flags: int,
         key: bytes,
-        nonce: bytes,
         features: int,
         limits: "Sequence[int]",
         keepalive_ms: int,
@@ -71,10 +69,8 @@ class Hello:
         self.leaf = flags & FLAG_LEAF != 0
         self.realm = flags >> 1 & 3
         self.dialled = flags & FLAG_DIALLED != 0
-        self.proof_wanted = flags & FLAG_PROOF != 0
         self.lookups = flags & FLAG_LOOKUPS != 0
         self.key = key  # node and incarnation
-        self.nonce = nonce
         self.features = features
         self.limits = limits  # in the order of `Limits`
         self.keepalive_ms = keepalive_ms
@@ -86,7 +82,6 @@ class Hello:
 def write_hello(
     flags: int,
     key: bytes,
-    nonce: bytes,
     features: int,
     limits: "Sequence[int]",
     keepalive_ms: int,
@@ -95,30 +90,21 @@ def write_hello(
     via: str,
 ) -> bytes:
     """The body of a HELLO frame; the realm stands in bits 2-1 of `flags`."""
-    body = b"\1" + codes.MAGIC + bytes((codes.VERSION, flags)) + key + nonce + varint(features)
+    body = b"\1" + codes.MAGIC + bytes((codes.VERSION, flags)) + key + varint(features)
     for limit in limits:
         body += varint(limit)
     return body + varint(keepalive_ms) + text8(bus) + text8(label) + text8(via)
 
 
-def read_hello(reader: Reader) -> "tuple[int, bytes, bytes, int, Sequence[int], int, str, str, str]":
+def read_hello(reader: Reader) -> "tuple[int, bytes, int, Sequence[int], int, str, str, str]":
     """The arguments of `Hello`, from behind the frame's head. Raises Refusal for another protocol, version or
     format.
     """
-    if reader.left() < 4 or reader.take(4) != codes.MAGIC:
-        raise Refusal(codes.NOT_BUSWAY, "the other side does not speak Busway")
-    version = reader.u8()
-    if version != codes.VERSION:
-        raise Refusal(
-            codes.BAD_VERSION,
-            "this side speaks protocol version %d, the other %d: update the older one"
-            % (codes.VERSION, version),
-        )
+    check_version(reader)
     flags = reader.u8()
     if not flags & 6:
         raise Refusal(codes.MALFORMED, "a link's realm cannot be PROCESS")
     key = reader.take(codes.KEY_SIZE)
-    nonce = reader.take(codes.NONCE_SIZE)
     features = reader.varint()
     limits = [reader.varint(), reader.varint(), reader.varint(), reader.varint()]
     keepalive_ms = reader.varint()
@@ -128,7 +114,20 @@ def read_hello(reader: Reader) -> "tuple[int, bytes, bytes, int, Sequence[int], 
     while reader.left():
         reader.u8()  # no option is defined yet: skipped
         reader.take(reader.u8())
-    return flags, key, nonce, features, limits, keepalive_ms, bus, label, via
+    return flags, key, features, limits, keepalive_ms, bus, label, via
+
+
+def check_version(reader: Reader) -> None:
+    """Read what HELLO and the first HANDSHAKE begin with. Raises Refusal for another protocol or version."""
+    if reader.left() < 4 or reader.take(4) != codes.MAGIC:
+        raise Refusal(codes.NOT_BUSWAY, "the other side does not speak Busway")
+    version = reader.u8()
+    if version != codes.VERSION:
+        raise Refusal(
+            codes.BAD_VERSION,
+            "this side speaks protocol version %d, the other %d: update the older one"
+            % (codes.VERSION, version),
+        )
 
 
 def agree_limits(mine: "Sequence[int]", theirs: "Sequence[int]") -> "list[int]":
@@ -155,3 +154,27 @@ def check_identity(bus: str, key: bytes, their_bus: str, their_key: bytes) -> No
         raise Refusal(codes.BUS_NAME, "this side is on bus %r, the other on %r" % (bus, their_bus))
     if their_key == key:
         raise Refusal(codes.SELF, "a node was connected to itself")
+
+
+def check_role(dialled: bool, theirs: bool) -> None:
+    """Raise Refusal if both sides of a stream say that they dialled, or both that they were."""
+    if dialled == theirs:
+        how = "dialled" if dialled else "were dialled"
+        raise Refusal(codes.SAME_ROLE, "both sides say that they %s: somebody stands between them" % how)
+
+
+def check_bound(node_id: bytes, proved: bytes) -> None:
+    """Raise Refusal if a node has the id of a key that it has not proved. `proved` is the id of the key that
+    it has, b"": none.
+    """
+    if node_id[0] & codes.BOUND and node_id != proved:
+        raise Refusal(
+            codes.IDENTITY,
+            "a node id that belongs to a key, which was not proved: use a link with keys on both sides",
+        )
+
+
+def check_board(node_id: bytes, proved: bytes) -> None:
+    """Raise Refusal if a board has another id than that of its key."""
+    if node_id != proved:
+        raise Refusal(codes.IDENTITY, "this board's node id is not that of its key: leave it out")

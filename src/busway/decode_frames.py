@@ -250,7 +250,6 @@ _HELLO: _Layout = {
     "flags": _only(_uint(1, "the flags"), lambda flags: flags & 6, "a realm of 1 to 3 in bits 1-2"),
     "node": _uuid,
     "incarnation": _bytes(codes.INCARNATION_SIZE, "an incarnation of 4 bytes"),
-    "nonce": _bytes(codes.NONCE_SIZE, "a nonce of 8 bytes"),
     "features": varint,
     **dict.fromkeys(("frame_size_max", "message_size_max", "aliases_max", "partials_max"), varint),
     "keepalive_ms": varint,
@@ -262,6 +261,15 @@ def _hello(body: Body) -> dict[str, Any]:
     frame = body.read_all(_HELLO)
     body.read_many(lambda body: _option(body, {}))
     return frame
+
+
+def _handshake(body: Body) -> dict[str, Any]:
+    """The first of a link says what it is; the others are its messages, which only both sides understand."""
+    start = body.position
+    first = body.left() >= len(codes.MAGIC) and body.take(len(codes.MAGIC), "") == codes.MAGIC
+    body.position = start
+    layout: _Layout = {"magic": _magic, "version": _version, "pattern": _u8} if first else {}
+    return body.read_all({**layout, "message": _rest})
 
 
 def _option(body: Body, layouts: Mapping[int, _Layout]) -> tuple[int, dict[str, Any]]:
@@ -426,7 +434,7 @@ def _report(body: Body) -> None:
 
 _CONTROL: Mapping[int, Callable[[Body], dict[str, Any]] | _Layout] = {
     codes.HELLO: _hello,
-    codes.AUTH: {"proof": _bytes(codes.PROOF_SIZE, "a proof of 32 bytes")},
+    codes.HANDSHAKE: _handshake,
     codes.CLOSE: {"code": varint, "text": _sentence},
     codes.PING: {"token": varint},
     codes.PONG: {"token": varint},

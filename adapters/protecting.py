@@ -1,0 +1,83 @@
+"""What protects a link, by its sort and terms: nothing where the system says who is there, else Noise, or a
+board's handshake (docs/protocol.md, section 3).
+
+The cryptography is imported when the first link needs it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from busway.errors import MissingLibrary
+from busway.protocol import codes
+from busway.protocol.secure.channel import Handshake
+from busway.protocol.secure.security import Security
+
+NETWORK = ("tcp", "ws", "wss")  # protected always
+_LOCAL = ("ipc", "memory", "pipe")  # never: the system says who is there
+_NO_KEY = (b"", b"")
+
+Admit = Callable[[Handshake | None], int]
+
+
+class Guard(NamedTuple):
+    """Who may come over a link.
+
+    Args: `token` both sides have; `open` whether the listener is open to all, and then `routers` whether as
+    routers, too; `static` this node's X25519 key, private and public, or empty for one of the moment;
+    `board_key` and `admit` as of the core's Security.
+    """
+
+    token: str | None = None
+    open: bool = False
+    routers: bool = False
+    static: tuple[bytes, bytes] = _NO_KEY
+    board_key: Callable[[bytes], bytes | None] | None = None
+    admit: Admit | None = None
+
+    def has_keys(self) -> bool:
+        """Whether somebody has to prove a key."""
+        return self.admit is not None or self.board_key is not None
+
+
+def security_of(guard: Guard, scheme: str, dialled: bool) -> Security | None:
+    """The protection of a new link; None: it is plain. Raises MissingLibrary."""
+    network = scheme in NETWORK
+    if scheme in _LOCAL or (not network and guard.token is None and not guard.has_keys()):
+        return None
+    primitives = _primitives()
+    if primitives is None:
+        if guard.token is not None or guard.has_keys() or not dialled:
+            raise MissingLibrary("links with a token or a key need cryptography: pip install cryptography")
+        return None  # as a board: a listener that is open to all takes that
+    return Security(
+        primitives,
+        os.urandom,
+        first=codes.XXPSK3 if network or guard.admit is not None else codes.PSK_AES,
+        takes=_taken(guard, network),
+        token=(guard.token or "").encode(),
+        static=guard.static,
+        board_key=guard.board_key,
+        admit=guard.admit or (_leaves_only if guard.open and not guard.routers else None),
+    )
+
+
+def _taken(guard: Guard, network: bool) -> tuple[int, ...]:
+    taken = (codes.XXPSK3, codes.NNPSK0, codes.PSK_AES)
+    nothing_asked = network and guard.token is None and guard.admit is None
+    return (codes.PLAIN, *taken) if nothing_asked else taken
+
+
+def _leaves_only(handshake: Handshake | None) -> int:
+    return codes.ROLE_LEAF
+
+
+def _primitives() -> Any:
+    """The library's, or None where it cannot be had."""
+    try:
+        from busway.primitives import PRIMITIVES
+    except ImportError:
+        return None
+    return PRIMITIVES
