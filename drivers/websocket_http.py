@@ -396,10 +396,10 @@ class ClientOpening(_Opening):
 
 def _stranger(begin: bytes) -> str:
     """A guess from the first bytes of an answer who is there, if it is no web server; "" if it is one."""
-    if _BUSWAY in begin[:_BEGIN_SIZE] or begin[1:3] == _NOT_BUSWAY:
-        return _NO_WEBSOCKET
     if begin.startswith(_TLS_ALERT):
         return "what answers there speaks TLS: connect to wss:// instead, if that is meant"
+    if _BUSWAY in begin[:_BEGIN_SIZE] or begin[1:3] == _NOT_BUSWAY:
+        return _NO_WEBSOCKET
     if begin.startswith(_HTTP):
         return ""
     said = _printable(begin[:_SAID_SIZE_MAX].partition(b"\n")[0])

@@ -12,10 +12,10 @@ from busway.drivers.websocket_frames import Frames
 from busway.drivers.websocket_http import SUBPROTOCOL, ClientOpening, ServerOpening, Site
 from tests.drivers.websocket_tools import UPGRADE, header, masked, request_of
 
-SITE = Site("127.0.0.1", "/", False, "secret", frozenset(), {})
+SITE = Site("127.0.0.1", "/", False, frozenset(), {})
 OPENINGS: dict[str, Callable[[], ServerOpening | ClientOpening]] = {
     "server": lambda: ServerOpening(SITE),
-    "client": lambda: ClientOpening("127.0.0.1", "/", "secret"),
+    "client": lambda: ClientOpening("127.0.0.1", "/"),
 }
 OUT_MAX = 4096  # what a side may have to say to anything
 
@@ -86,13 +86,13 @@ def test_any_bytes_in_place_of_a_handshake(side: str, parts: list[bytes], cuts: 
     assert opening.done
     assert opening.open != bool(opening.fault)
     assert len(opening.fault) <= OUT_MAX
-    assert not opening.open  # nobody guesses the token, or the answer to our key
+    assert not (opening.open and side == "client")  # nobody guesses the answer to our key
 
 
-def test_the_fuzzed_handshake_would_open_with_the_token() -> None:
+def test_the_fuzzed_handshake_would_open_if_it_were_right() -> None:
     """Or the test above would show nothing."""
     opening = ServerOpening(SITE)
-    opening.receive_data(request_of(*UPGRADE, "Authorization: Bearer secret"))
+    opening.receive_data(request_of(*UPGRADE))
     assert opening.open
     assert SUBPROTOCOL.encode() in opening.data_to_send()
 
@@ -107,7 +107,7 @@ def test_a_flood_that_never_ends_a_line_is_cut_off() -> None:
 
 
 def test_interim_answers_without_end() -> None:
-    opening = ClientOpening("127.0.0.1", "/", None)
+    opening = ClientOpening("127.0.0.1", "/")
     for _ in range(1000):
         opening.receive_data(b"HTTP/1.1 100 Continue\r\n\r\n" * 10)
         if opening.done:

@@ -59,7 +59,7 @@ asked(
         *[line.upper() for line in without("Sec-WebSocket-Key", "Sec-WebSocket-Protocol", "Connection")],
         "CONNECTION: keep-alive, Upgrade",
         f"SEC-WEBSOCKET-KEY: {KEY}",
-        "SEC-WEBSOCKET-PROTOCOL: x, busway.1",
+        "SEC-WEBSOCKET-PROTOCOL: x, busway.2",
     ),
 )
 asked(
@@ -310,7 +310,7 @@ def switched(key: bytes, *more: bytes, without: bytes = b"none", accept: bytes =
         b"Upgrade: websocket",
         b"Connection: Upgrade",
         b"Sec-WebSocket-Accept: " + (accept or accept_of(key)),
-        b"Sec-WebSocket-Protocol: busway.1",
+        b"Sec-WebSocket-Protocol: busway.2",
         *more,
     ]
     return b"\r\n".join([*(line for line in lines if not line.startswith(without)), b"", b""])

@@ -24,7 +24,7 @@ from tests.drivers import waiting
 from tests.drivers.websocket_cases import CASES as CASES
 from tests.drivers.websocket_cases import case, opening_of, outcome
 
-OURS = [Subprotocol("busway.1")]
+OURS = [Subprotocol("busway.2")]
 _BOUND_S = 60
 
 
@@ -181,7 +181,7 @@ def _() -> str:
         with connect_sync(listener.url, subprotocols=OURS) as client:
             client.send(b"hello")
             assert client.recv(_BOUND_S) == b"hello"
-            assert client.subprotocol == "busway.1"
+            assert client.subprotocol == "busway.2"
         return f"answered with {client.protocol.close_code}"
 
 

@@ -96,7 +96,7 @@ UPGRADE = (
     "Connection: Upgrade",
     f"Sec-WebSocket-Key: {KEY}",
     "Sec-WebSocket-Version: 13",
-    "Sec-WebSocket-Protocol: busway.1",
+    "Sec-WebSocket-Protocol: busway.2",
 )
 
 

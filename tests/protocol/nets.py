@@ -7,7 +7,7 @@ from typing import Any
 
 from busway.protocol import Link, Node, Receiver, Request, codes, events
 from busway.protocol.wire.fields import Reader, frame, text8, varint
-from busway.protocol.wire.hello import FLAG_LEAF, FLAG_LOOKUPS, write_hello
+from busway.protocol.wire.hello import FLAG_DIALLED, FLAG_LEAF, FLAG_LOOKUPS, write_hello
 
 from .pairs import Cable, Net, bodies, node_of
 
@@ -200,9 +200,10 @@ class Liar:
         leaf = options.pop("leaf", False)
         limits = (options.pop("frame_size_max", 65536), 1 << 24, 127, 4)
         link = Link(**{"realm": LOCALNET, "medium": "tcp", "via": "tcp:" + letter, **options})
-        flags = link.realm << 1 | (FLAG_LEAF if leaf else 0) | (FLAG_LOOKUPS if link.lookups else 0)
+        flags = FLAG_DIALLED if not link.dialled else 0
+        flags |= link.realm << 1 | (FLAG_LEAF if leaf else 0) | (FLAG_LOOKUPS if link.lookups else 0)
         self.connection = victim.connection(link, net.now)
-        self.say(write_hello(flags, self.key, bytes(8), 0, limits, 0, "default", letter.upper(), ""))
+        self.say(write_hello(flags, self.key, 0, limits, 0, "default", letter.upper(), ""))
         assert self.connection.state == codes.OPEN
         self.say(bytes((codes.SYNC, 1)), bytes((codes.SYNC, 2)))
         self.say(bytes((codes.SYNC, 3)))

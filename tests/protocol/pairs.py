@@ -14,13 +14,14 @@ What the nodes report gathers in `net.log`, as (node, event) in order; `net.seen
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import random
-from collections.abc import Callable
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from busway.primitives import Primitives
 from busway.protocol import Connection, Limits, Link, Node, codes, events
+from busway.protocol.secure.security import Security
 from busway.protocol.wire.fields import Reader
 
 START = 1_000_000  # ms; any origin will do
@@ -52,9 +53,23 @@ class Entropy:
         return self._random.randbytes(size)
 
 
-def prover(token: str) -> Callable[[bytes], bytes]:
-    """HMAC-SHA-256 with a token, as an adapter gives it to a Link."""
-    return lambda message: hmac.new(token.encode(), message, hashlib.sha256).digest()
+class Drawn(Primitives):
+    """The real ones, whose keys come from a seed."""
+
+    def __init__(self, seed: int) -> None:
+        self._entropy = Entropy(seed)
+
+    def keypair(self) -> tuple[bytes, bytes]:
+        private = self._entropy(32)
+        return private, X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+
+
+def guard(token: str | None = "t", seed: int = 0, **options: Any) -> Security:
+    """What protects a link, as an adapter gives it: by default all patterns are taken, the first begun with.
+
+    Args: `options` are those of Security.
+    """
+    return Security(Drawn(seed), Entropy(seed + 1), token=(token or "").encode(), **options)
 
 
 def bodies(data: bytes | bytearray) -> list[bytes]:

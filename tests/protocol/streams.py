@@ -9,7 +9,7 @@ from typing import Any
 from busway.protocol import Limits, Link, Message, Node, codes, events
 from busway.protocol.wire.fields import frame, varint
 
-from .pairs import START, E, Entropy, F, G, Pair, bodies, prover
+from .pairs import START, E, Entropy, F, G, Pair, bodies, guard
 
 SMALL = Limits(frame_size_max=200, message_size_max=2000, aliases_max=5, partials_max=2)
 A_SERVES = b"served by node a"
@@ -163,10 +163,9 @@ def fresh() -> Listener:
     return listener
 
 
-def authenticating() -> Listener:
-    listener = Listener(prove=prover("t"))
-    listener.feed([RECORD[0][: RECORD[0][0] + 1]])
-    assert listener.connection.state == codes.AUTHENTICATING
+def securing() -> Listener:
+    listener = Listener(security=guard())
+    assert listener.connection.state == codes.SECURING
     return listener
 
 
@@ -200,7 +199,7 @@ def closed() -> Listener:
 
 STATES: dict[str, Callable[[], Listener]] = {
     "greeting": fresh,
-    "authenticating": authenticating,
+    "securing": securing,
     "open": opened,
     "draining": draining,
     "closing": closing,

@@ -11,7 +11,7 @@ from busway.protocol.messaging.correspondent import talk
 from busway.protocol.wire.fields import frame, varint
 from busway.protocol.wire.messages import Frame, signal
 
-from .pairs import E, Entropy, F, Net, Pair, bodies, prover
+from .pairs import E, Entropy, F, Net, Pair, bodies, guard
 
 CLOSE = bytes((codes.CLOSE,))
 
@@ -208,10 +208,10 @@ def greeting(**options: Any) -> Pair:
     return Pair(opened=False, **options)
 
 
-def authenticating() -> Pair:
-    pair = Pair(opened=False, prove=prover("t"))
+def securing() -> Pair:
+    pair = Pair(opened=False, security=guard())
     pair.cb.receive_data(pair.ca.data_to_send(1000, pair.now), pair.now)
-    assert pair.cb.state == codes.AUTHENTICATING
+    assert pair.cb.state == codes.SECURING
     return pair
 
 
@@ -232,7 +232,7 @@ def closing() -> Pair:
     ("make", "code"),
     [
         (greeting, codes.LOST),
-        (authenticating, codes.LOST),
+        (securing, codes.LOST),
         (Pair, codes.LOST),
         (draining, codes.GOODBYE),
         (closing, codes.GOODBYE),

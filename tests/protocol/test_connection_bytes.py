@@ -103,22 +103,23 @@ def test_arbitrary_bytes(state: str, data: bytes, seed: int) -> None:
 
 BIND_E = "00 01" + E.hex()
 S13, S12, S1 = codes.BAD_STATE, codes.UNKNOWN_FRAME, codes.NOT_BUSWAY
-ENDING = ("greeting", "authenticating", "open", "draining", "closing")
-LIVE = {"greeting": S13, "authenticating": S13}
-UNKNOWN = {"greeting": S1, "authenticating": S12, "open": S12, "draining": S12, "closing": S12}
+ENDING = ("greeting", "securing", "open", "draining", "closing")
+LIVE = {"greeting": S13, "securing": S13}
+UNKNOWN = {"greeting": S1, "securing": S1, "open": S12, "draining": S12, "closing": S12}
 
 # Frame, and with what number the link ends in which state; where none is given it stays.
 FRAMES: list[tuple[str, bytes, dict[str, int]]] = [
-    ("hello", HELLO_FRAME, dict.fromkeys(("authenticating", "open", "draining", "closing"), S13)),
+    ("hello", HELLO_FRAME, {"securing": codes.TOKEN} | dict.fromkeys(("open", "draining", "closing"), S13)),
     (
-        "auth",
-        frame(bytes((codes.AUTH,)) + bytes(32)),
-        {"authenticating": codes.TOKEN} | dict.fromkeys(("greeting", "open", "draining", "closing"), S13),
+        "handshake",
+        frame(bytes((codes.HANDSHAKE,)) + codes.MAGIC + b"\2\1" + bytes(48)),
+        {"securing": codes.BUS_NAME, "greeting": codes.TOKEN}
+        | dict.fromkeys(("open", "draining", "closing"), S13),
     ),
     (
         "close",
         hex_frame("03 12 66756c6c"),
-        {"greeting": 18, "authenticating": 18, "open": 18, "draining": 0, "closing": 0},
+        {"greeting": 18, "securing": 18, "open": 18, "draining": 0, "closing": 0},
     ),
     ("ping", hex_frame("04 05"), LIVE),
     ("pong", hex_frame("05 05"), LIVE),
@@ -191,8 +192,8 @@ FRAMES: list[tuple[str, bytes, dict[str, int]]] = [
     ("unknown signal", hex_frame("f0 63 aabbcc"), LIVE),
     ("unknown, must be known", hex_frame("3f aabbcc"), UNKNOWN),
     ("head 0", hex_frame("00"), UNKNOWN),
-    ("unknown, may be ignored", hex_frame("7f aabbcc"), {"greeting": S1}),
-    ("head 0x40", hex_frame("40"), {"greeting": S1}),
+    ("unknown, may be ignored", hex_frame("7f aabbcc"), {"greeting": S1, "securing": S1}),
+    ("head 0x40", hex_frame("40"), {"greeting": S1, "securing": S1}),
 ]
 
 

@@ -10,13 +10,11 @@ from hypothesis import strategies as st
 
 from busway.protocol import Connection, Limits, Link, LocalError, Node, codes, events
 from busway.protocol.errors import Refusal
-from busway.protocol.link.authenticator import Authenticator
 from busway.protocol.wire.fields import Reader, frame, varint
 from busway.protocol.wire.hello import (
     FLAG_DIALLED,
     FLAG_LEAF,
     FLAG_LOOKUPS,
-    FLAG_PROOF,
     Hello,
     agree_keepalive,
     agree_limits,
@@ -24,14 +22,14 @@ from busway.protocol.wire.hello import (
     write_hello,
 )
 
-from .pairs import E, Net, Pair, node_of, prover
+from .pairs import Net, Pair, node_of
 
 U32 = st.integers(0, 0xFFFFFFFF)
 SHORT = st.text(max_size=16)
 
 
 LIMITS = ("frame_size_max", "message_size_max", "aliases_max", "partials_max")
-FLAGS = {"leaf": FLAG_LEAF, "dialled": FLAG_DIALLED, "proof_wanted": FLAG_PROOF, "lookups": FLAG_LOOKUPS}
+FLAGS = {"leaf": FLAG_LEAF, "dialled": FLAG_DIALLED, "lookups": FLAG_LOOKUPS}
 DEFAULTS = dict(zip(LIMITS, Limits().values(), strict=True))
 TEXTS = ("bus", "label", "via")
 
@@ -42,9 +40,9 @@ def written(**fields: Any) -> bytes:
     flags |= sum(flag for name, flag in FLAGS.items() if fields.get(name))
     limits = [fields.get(name, value) for name, value in DEFAULTS.items()]
     texts = [fields.get(name, {"bus": "default"}.get(name, "")) for name in TEXTS]
-    key, nonce = fields.get("key", b"p" * 16 + b"inca"), fields.get("nonce", b"nonce...")
+    key = fields.get("key", b"p" * 16 + b"inca")
     features, keepalive_ms = fields.get("features", 0), fields.get("keepalive_ms", 0)
-    body = bytearray(write_hello(flags, key, nonce, features, limits, keepalive_ms, *texts))
+    body = bytearray(write_hello(flags, key, features, limits, keepalive_ms, *texts))
     body[5] = fields.get("version", codes.VERSION)
     return bytes(body)
 
@@ -54,7 +52,7 @@ def decode(body: bytes) -> Hello:
 
 
 def fields_of(hello: Hello) -> dict[str, object]:
-    names = (*FLAGS, "realm", "key", "nonce", "features", "keepalive_ms", *TEXTS)
+    names = (*FLAGS, "realm", "key", "features", "keepalive_ms", *TEXTS)
     return dict(zip(LIMITS, hello.limits, strict=True)) | {name: getattr(hello, name) for name in names}
 
 
@@ -68,7 +66,6 @@ HELLOS = st.fixed_dictionaries(
     | {
         "realm": st.integers(codes.USERSPACE, codes.GLOBAL),
         "key": st.binary(min_size=20, max_size=20),
-        "nonce": st.binary(min_size=8, max_size=8),
     }
 )
 
@@ -207,15 +204,6 @@ def test_two_nodes_open_with_a_hello_each_and_nothing_to_wait_for() -> None:
         assert connection.peer.label == node_of(other).label
         assert connection.opened_at == pair.now
     assert len(pair.seen(kind=events.NODE_UP)) == 2
-
-
-def test_each_session_draws_its_own_nonce() -> None:
-    net = Net()
-    a, b = net.node("a"), net.node("b")
-    first, second = net.link(a, b), net.link(a, b)
-    hellos = {c.data_to_send(600, net.now) for c in (first.a, first.b, second.a, second.b)}
-    assert len(hellos) == 4
-    assert a._entropy.calls == b._entropy.calls == 3  # type: ignore[attr-defined]  # an incarnation, two nonces
 
 
 @pytest.mark.parametrize(("ours", "theirs", "wider"), [(1, 1, 1), (1, 2, 2), (3, 2, 3), (1, 3, 3), (2, 2, 2)])
@@ -402,159 +390,3 @@ def test_close_instead_of_hello_is_answered_and_ends() -> None:
     assert (closed.code, closed.text, closed.by_peer) == (codes.MESH_FULL, "full", True)
     said = pair.cb.data_to_send(1000, pair.now)
     assert said.endswith(frame(bytes((codes.CLOSE, codes.MESH_FULL))))
-
-
-# The token
-
-
-def token_pair(ours: str | None, theirs: str | None) -> Pair:
-    return Pair(
-        opened=False,
-        a_options={"prove": prover(ours) if ours is not None else None},
-        b_options={"prove": prover(theirs) if theirs is not None else None},
-    )
-
-
-@pytest.mark.parametrize("split", [0, 1, 3])
-def test_the_same_token_opens_and_never_travels(split: int) -> None:
-    pair = token_pair("open sesame", "open sesame")
-    pair.pump(split=split)
-    assert pair.ca.state == pair.cb.state == codes.OPEN
-    for end in pair.cable.ends:
-        assert b"sesame" not in end.sent
-        assert end.sent.count(bytes((33, codes.AUTH))) == 1
-
-
-def test_nothing_but_the_handshake_is_written_before_the_proof_was_read() -> None:
-    pair = token_pair("t", "t")
-    pair.b.register(E, codes.UNICAST)
-    pair.b.take_events()
-    hello = pair.ca.data_to_send(1000, pair.now)
-    assert [event.kind for event in pair.cb.receive_data(hello, pair.now)] == [events.LINK_STATE]
-    assert pair.cb.state == codes.AUTHENTICATING
-    written = pair.cb.data_to_send(65536, pair.now)
-    assert len(written) == written[0] + 1 + 34  # HELLO and AUTH, no directory
-    assert not pair.b.peers()
-
-
-def test_a_wrong_token_is_refused_on_both_sides() -> None:
-    pair = token_pair("right", "wrong")
-    pair.pump()
-    ends_with(pair, codes.TOKEN, pair.ca, pair.cb)
-    assert "give both sides the same" in pair.ca.close_text
-
-
-@pytest.mark.parametrize(("ours", "theirs"), [("t", None), (None, "t")])
-def test_a_missing_token_is_refused_on_both_sides(ours: str | None, theirs: str | None) -> None:
-    pair = token_pair(ours, theirs)
-    pair.pump()
-    ends_with(pair, codes.TOKEN, pair.ca, pair.cb)
-    assert "was given none" in pair.ca.close_text
-    assert [closed.by_peer for closed in pair.closings(pair.ca)] == [ours is not None]
-
-
-def authenticating() -> tuple[Pair, bytes]:
-    """b has read a's HELLO and waits for a's AUTH, which is returned."""
-    pair = token_pair("t", "t")
-    hello = pair.ca.data_to_send(1000, pair.now)
-    pair.note(pair.b, pair.cb.receive_data(hello, pair.now))
-    pair.note(pair.a, pair.ca.receive_data(pair.cb.data_to_send(1000, pair.now), pair.now))
-    auth = pair.ca.data_to_send(34, pair.now)
-    assert auth[:2] == bytes((33, codes.AUTH))
-    return pair, auth
-
-
-def test_every_bit_of_the_proof_counts() -> None:
-    for bit in range(0, 256, 5):
-        pair, auth = authenticating()
-        wrong = bytearray(auth)
-        wrong[2 + bit // 8] ^= 1 << bit % 8
-        pair.note(pair.b, pair.cb.receive_data(bytes(wrong), pair.now))
-        assert [event.code for event in pair.closings(pair.cb)] == [codes.TOKEN]
-
-
-@pytest.mark.parametrize("size", [0, 1, 31, 33, 64])
-def test_a_proof_of_another_length_is_refused(size: int) -> None:
-    pair, auth = authenticating()
-    proof = (auth[2:] * 2)[:size]
-    pair.note(pair.b, pair.cb.receive_data(frame(bytes((codes.AUTH,)) + proof), pair.now))
-    assert [event.code for event in pair.closings(pair.cb)] == [codes.MALFORMED]
-
-
-def test_a_proof_of_another_session_is_refused() -> None:
-    pair, auth = authenticating()
-    second = pair.link(pair.a, pair.b, prove=prover("t"))
-    second.b.receive_data(second.a.data_to_send(1000, pair.now), pair.now)
-    pair.note(pair.b, second.b.receive_data(auth, pair.now))
-    assert [event.code for event in pair.closings(second.b)] == [codes.TOKEN]
-    pair.note(pair.b, pair.cb.receive_data(auth, pair.now))
-    assert pair.cb.state == codes.OPEN
-
-
-def test_our_own_proof_sent_back_is_refused() -> None:
-    # Someone without the token claims our id and nonce, and returns what we prove.
-    net = Net()
-    connection = net.node("a").connection(Link(prove=prover("t")), net.now)
-    body = connection.data_to_send(1000, net.now)[1:]
-    echo = bytearray(body)
-    echo[7 + 16] ^= 1  # another incarnation, or it would be error 4
-    connection.receive_data(frame(bytes(echo)), net.now)
-    ours = connection.data_to_send(1000, net.now)
-    assert ours[:2] == bytes((33, codes.AUTH))
-    net.note(node_of(connection), connection.receive_data(ours, net.now))
-    assert [event.code for event in net.closings(connection)] == [codes.TOKEN]
-
-
-def test_silence_instead_of_a_proof_ends_after_five_seconds() -> None:
-    pair, _ = authenticating()
-    pair.advance(5000, pump=False)
-    assert [event.code for event in pair.closings(pair.cb)] == [codes.HELLO_TIMEOUT]
-
-
-@pytest.mark.parametrize("made", [b"", b"x" * 31])
-def test_a_prove_that_gives_too_little_lets_nobody_in(made: bytes) -> None:
-    authenticator = Authenticator(lambda _: made, bytes)
-    assert authenticator.begin(b"mine", b"theirs") == made
-    with pytest.raises(Refusal) as caught:
-        authenticator.check(b"x" * 32)
-    assert caught.value.code == codes.TOKEN
-
-
-def test_nor_does_a_link_open_by_that() -> None:
-    pair = Pair(opened=False, prove=lambda _: b"")
-    pair.pump()
-    ends_with(pair, codes.MALFORMED, pair.ca, pair.cb)
-
-
-@pytest.mark.parametrize("calls", [0, 1])
-def test_a_prove_that_raises_ends_the_link_and_both_sides_hear_why(calls: int) -> None:
-    """Its first call makes our proof, its second checks theirs."""
-    states: list[int] = []
-
-    def locked(message: bytes) -> bytes:
-        states.append(pair.ca.state)
-        if len(states) > calls:
-            raise OSError("the key store /home/me/keys is locked")
-        return prover("t")(message)
-
-    pair = Pair(opened=False, a_options={"prove": locked}, b_options={"prove": prover("t")})
-    pair.pump()
-    assert states == [codes.AUTHENTICATING] * (calls + 1)
-    assert pair.ca.opened_at < 0
-    for connection, by_peer in ((pair.ca, False), (pair.cb, True)):
-        (closed,) = pair.closings(connection)
-        assert (closed.code, closed.by_peer) == (codes.TOKEN, by_peer)
-        assert connection.state == codes.CLOSED
-        assert closed.text == "the token's proof could not be made: prove raised OSError"
-
-
-def test_a_prove_that_is_interrupted_leaves_a_link_that_waits_for_its_proof() -> None:
-    def interrupted(message: bytes) -> bytes:
-        raise KeyboardInterrupt
-
-    pair = Pair(opened=False, a_options={"prove": interrupted})
-    with pytest.raises(KeyboardInterrupt):
-        pair.ca.receive_data(pair.cb.data_to_send(1000, pair.now), pair.now)
-    assert pair.ca.state == codes.AUTHENTICATING
-    pair.advance(5000, pump=False)
-    assert [event.code for event in pair.closings(pair.ca)] == [codes.HELLO_TIMEOUT]

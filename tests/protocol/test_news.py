@@ -28,7 +28,7 @@ from .nets import (
     routes,
     update,
 )
-from .pairs import E, Pair, prover
+from .pairs import E, Pair, guard
 
 UP, CHANGED, DOWN = events.NODE_UP, events.NODE_CHANGED, events.NODE_DOWN
 
@@ -158,7 +158,7 @@ def test_a_nodes_own_endpoints_are_told_once_however_many_receivers_they_have(re
 
 
 def test_each_state_of_a_link_is_told() -> None:
-    net = Pair(opened=False, a_options={"prove": prover("t")}, b_options={"prove": prover("t")})
+    net = Pair(opened=False, security=guard())
     told: list[tuple[int, int]] = []
 
     def noted(node: Any, happened: list[events.Event]) -> None:
@@ -174,7 +174,7 @@ def test_each_state_of_a_link_is_told() -> None:
     net.note(net.a, net.a.take_events())
     net.pump()
     assert told == [
-        (events.LINK_STATE, codes.AUTHENTICATING),
+        (events.LINK_STATE, codes.GREETING),
         (events.LINK_OPEN, codes.OPEN),
         (events.LINK_STATE, codes.CLOSING),
         (events.LINK_CLOSED, codes.CLOSED),

@@ -290,13 +290,13 @@ def test_a_leaf_says_so() -> None:
     assert net.a.node_id == A
 
 
-def test_every_session_has_a_nonce_and_every_start_an_incarnation_of_its_own() -> None:
+def test_every_start_has_an_incarnation_and_every_session_over_packets_a_nonce_of_its_own() -> None:
     entropy = Entropy(1)
     net = Pair(a_node={"entropy": entropy})
-    assert entropy.calls == 2
-    assert entropy.size == codes.INCARNATION_SIZE + codes.NONCE_SIZE
-    net.link(net.a, net.b, via="2")
-    assert entropy.size == codes.INCARNATION_SIZE + 2 * codes.NONCE_SIZE
+    assert (entropy.calls, entropy.size) == (1, codes.INCARNATION_SIZE)
+    net.link(net.a, net.b, via="2", sort="packet")
+    net.link(net.a, net.b, via="3", sort="packet")
+    assert (entropy.calls, entropy.size) == (3, codes.INCARNATION_SIZE + 8)
 
 
 def test_events_are_told_by_their_kind() -> None:

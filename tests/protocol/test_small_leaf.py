@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from busway.primitives import PRIMITIVES
 from busway.protocol import (
     ClosedError,
     EndpointTakenError,
@@ -24,11 +25,12 @@ from busway.protocol.leaf.frames import Message, write_message
 from busway.protocol.leaf.leaf import Leaf
 from busway.protocol.leaf.link import LeafConnection
 from busway.protocol.leaf.state import Target
+from busway.protocol.secure.keyed import BoardSecurity
 from busway.protocol.wire.aliases import AliasTable
 from busway.protocol.wire.fields import frame, lenient_text, varint
 
 from .leaves import LeafNet
-from .pairs import E, Entropy, F, G, bodies, prover
+from .pairs import E, Entropy, F, G, bodies, guard
 
 UNICAST, ANYCAST, BROADCAST = codes.UNICAST, codes.ANYCAST, codes.BROADCAST
 OPENED = [events.LINK_OPEN]
@@ -785,36 +787,21 @@ def test_no_hello_in_time_and_close_before_hello() -> None:
     assert connection.receive_data(b"more", 0) == []
 
 
+def keyed(token: str) -> BoardSecurity:
+    return BoardSecurity(PRIMITIVES, Entropy(9), token=token)
+
+
 def test_tokens() -> None:
     for mine, theirs, code in (("a", "a", -1), ("a", "b", codes.TOKEN), (None, "a", codes.TOKEN)):
         net = LeafNet("m")
         net.cord.cut()
-        prove = prover(mine) if mine else None
-        cord = net.plug(
-            net.leaf, net.router, leaf_options={"prove": prove}, prove=prover(theirs) if theirs else None
-        )
+        security = keyed(mine) if mine else None
+        cord = net.plug(net.leaf, net.router, leaf_options={"security": security}, security=guard(theirs))
         net.settle()
         if code < 0:
             assert cord.connection.state == codes.OPEN
         else:
             assert code in (cord.connection.close_code, cord.other.close_code)
-
-
-def test_a_prove_that_raises_is_the_programs_to_hear_and_the_link_ends_in_time() -> None:
-    net = LeafNet("m")
-    net.cord.cut()
-
-    def locked(_: bytes) -> bytes:
-        raise OSError("no key")
-
-    cord = net.plug(net.leaf, net.router, leaf_options={"prove": locked}, prove=prover("t"))
-    hello = cord.other.data_to_send(1000, net.now)
-    with pytest.raises(OSError, match="no key"):
-        cord.connection.receive_data(hello, net.now)
-    assert cord.connection.state == codes.AUTHENTICATING
-    net.leaf.handle_timer(net.now + codes.HELLO_TIMEOUT_MS)
-    assert cord.connection.close_code == codes.HELLO_TIMEOUT
-    assert net.leaf.link is None
 
 
 def test_keepalive() -> None:

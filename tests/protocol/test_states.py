@@ -10,7 +10,7 @@ import pytest
 
 from busway.protocol import Connection, codes
 from busway.protocol.link import states
-from busway.protocol.link.states import AGREED, ENDED, LEAVING, PROOF_WANTED
+from busway.protocol.link.states import AGREED, ENDED, LEAVING, SECURED
 from busway.protocol.messaging import flows
 from busway.protocol.messaging.flows import (
     FINISHED,
@@ -23,20 +23,18 @@ from busway.protocol.messaging.flows import (
     WAITING,
     Pending,
 )
-from busway.protocol.wire.codes import AUTHENTICATING, CLOSED, CLOSING, GREETING, OPEN
+from busway.protocol.wire.codes import CLOSED, CLOSING, GREETING, OPEN, SECURING
 from tests.rigs.tree import ROOT
 
-from .pairs import E, F, Pair, prover
+from .pairs import E, F, Pair, guard
 
 # A connection
 
 
 def connection_in(state: int) -> tuple[Pair, Connection]:
     """The dialler's end of a new link, brought as far as that."""
-    net = Pair(opened=False, prove=prover("token")) if state == AUTHENTICATING else Pair(opened=False)
-    if state == AUTHENTICATING:
-        net.ca.receive_data(net.cb.data_to_send(65536, net.now), net.now)
-    elif state >= OPEN:
+    net = protected() if state == SECURING else Pair(opened=False)
+    if state >= OPEN:
         net.pump()
     if state == CLOSING:
         net.ca.close(net.now)
@@ -46,20 +44,19 @@ def connection_in(state: int) -> tuple[Pair, Connection]:
     return net, net.ca
 
 
-def hello_that_demands_a_token() -> Connection:
-    net = Pair(opened=False, prove=prover("token"))
-    net.ca.receive_data(net.cb.data_to_send(65536, net.now), net.now)
-    return net.ca
+def protected() -> Pair:
+    return Pair(opened=False, a_options={"security": guard()}, b_options={"security": guard(seed=5)})
 
 
-def handshake_without_a_token() -> Connection:
-    return connection_in(OPEN)[1]
-
-
-def proof() -> Connection:
-    net, connection = connection_in(AUTHENTICATING)
-    net.pump()
+def keys() -> Connection:
+    net, connection = connection_in(SECURING)
+    for here, there in ((net.ca, net.cb), (net.cb, net.ca)):
+        there.receive_data(here.data_to_send(65536, net.now), net.now)
     return connection
+
+
+def hello() -> Connection:
+    return connection_in(OPEN)[1]
 
 
 def goodbye() -> Connection:
@@ -73,17 +70,16 @@ def end_of_file(state: int) -> Connection:
 
 
 STEPS: dict[tuple[int, int], Callable[[], Connection]] = {
-    (GREETING, PROOF_WANTED): hello_that_demands_a_token,
-    (GREETING, AGREED): handshake_without_a_token,
+    (SECURING, SECURED): keys,
+    (SECURING, ENDED): lambda: end_of_file(SECURING),
+    (GREETING, AGREED): hello,
     (GREETING, ENDED): lambda: end_of_file(GREETING),
-    (AUTHENTICATING, AGREED): proof,
-    (AUTHENTICATING, ENDED): lambda: end_of_file(AUTHENTICATING),
     (OPEN, LEAVING): goodbye,
     (OPEN, ENDED): lambda: end_of_file(OPEN),
     (CLOSING, ENDED): lambda: end_of_file(CLOSING),
 }
-LINK_STATES = (GREETING, AUTHENTICATING, OPEN, CLOSING, CLOSED)
-LINK_STEPS = list(itertools.product(LINK_STATES, (PROOF_WANTED, AGREED, LEAVING, ENDED)))
+LINK_STATES = (SECURING, GREETING, OPEN, CLOSING, CLOSED)
+LINK_STEPS = list(itertools.product(LINK_STATES, (SECURED, AGREED, LEAVING, ENDED)))
 
 
 def test_each_row_of_a_connection_is_known_here() -> None:
@@ -237,7 +233,7 @@ def test_the_state_of_a_connection_changes_in_one_place() -> None:
     link = assignments("state", "link") | assignments("state", "packet")
     assert link == {
         "_go": ["self.state = NEXT[self.state, what]"],
-        "__init__": ["self.state = codes.GREETING"],
+        "__init__": ["self.state = codes.SECURING", "self.state = codes.GREETING"],
     }
 
 

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from busway.primitives import PRIMITIVES
 from tests.vectors import program
 
 FOLDER = Path(__file__).parent.parent / "vectors"
 
 
 def test_golden_vectors() -> None:
-    assert program.run(str(FOLDER)) >= 150
+    assert program.run(str(FOLDER), PRIMITIVES) >= 150

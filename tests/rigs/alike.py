@@ -541,7 +541,7 @@ def have(uuid: bytes, holders: list[tuple[bytes, int]]) -> bytes:
 
 
 def hello(flags: int = codes.GLOBAL << 1, bus: str = "default", key: bytes = ROUTER) -> bytes:
-    body = b"\x01BSWY\x01" + bytes((flags,)) + key + b"N" * 8 + b"\x00"
+    body = b"\x01BSWY\x02" + bytes((flags,)) + key + b"\x00"
     for limit in LIMITS:
         body += varint(limit)
     return body + varint(0) + text8(bus) + text8("router") + text8("")
@@ -567,7 +567,7 @@ class Sessions:
             first = self.garbled(frame(first))[1:]
         elif rng.random() < 0.05:
             first = rng.choice(
-                [hello(0), hello(6, "other"), hello(6, key=ME), hello(22), b"\x41\x05", b"\x00"]
+                [hello(0), hello(6, "other"), hello(6, key=ME), hello(14), b"\x41\x05", b"\x00"]
             )
         sync = frame(bytes((codes.SYNC, 3)))  # a router says it at once
         steps.append(["feed", frame(first) + sync, rng.choice([0, rng.randrange(60)])])

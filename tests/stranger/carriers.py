@@ -140,7 +140,7 @@ def websocket(url: str, token: str | None = None, *, bearer: bool = False) -> We
     sock = socket.create_connection((parts.hostname, parts.port or 80), 10)
     try:
         key = generate_nonce()
-        offers, more = ["busway.1"], []
+        offers, more = ["busway.2"], []
         if token is not None and bearer:
             more = [("Authorization", f"Bearer {token}")]
         elif token is not None:
@@ -170,7 +170,7 @@ def _upgrade(sock: socket.socket, key: bytes, target: str, headers: list[tuple[s
         raise Refused(getattr(event, "status_code", 0))
     told = dict(event.headers)
     assert told[b"sec-websocket-accept"] == generate_accept_token(key)
-    assert told[b"sec-websocket-protocol"] == b"busway.1"
+    assert told[b"sec-websocket-protocol"] == b"busway.2"
     assert b"sec-websocket-extensions" not in told
     sock.settimeout(None)
     return http.trailing_data[0]

@@ -4,7 +4,6 @@ from tests.vectors.pieces import (
     DEFAULT,
     E1,
     HELLO_B,
-    HELLO_B_TOKEN,
     IDS_B,
     INCARNATION_A,
     INCARNATION_B,
@@ -12,9 +11,6 @@ from tests.vectors.pieces import (
     MAGIC,
     NODE_A,
     NODE_C,
-    NONCE_B,
-    PROOF_A,
-    PROOF_B,
     SEND_BINDS,
     T1,
     Vector,
@@ -26,10 +22,16 @@ def greeting(name: str, data: str, code: int | None, *, scope: str = "format") -
     return error(name, data, code, state="greeting", scope=scope)
 
 
-def hello_with(name: str, body: str, code: int | None, length: str = "3a", scope: str = "format") -> Vector:
+def securing(name: str, data: str, code: int | None) -> Vector:
+    return error(name, data, code, state="securing", scope="link")
+
+
+def hello_with(name: str, body: str, code: int | None, length: str = "32", scope: str = "format") -> Vector:
     return greeting(f"HELLO {name}", f"{length} 01 {body}", code, scope=scope)
 
 
+# The first of pattern 3, by a token.
+HANDSHAKE = f"27 02 {MAGIC} 02 03 {'00' * 16} {'33' * 16}"
 TAIL = f"{DEFAULT} 01 62 03 697063"
 
 FRAMING_ERRORS = [
@@ -58,71 +60,70 @@ HELLO_ERRORS = [
     hello_with("of another protocol", f"42535758 01 0a {IDS_B} {LIMITS} {TAIL}", 1),
     hello_with("cut in the magic", "425357", 1, "04"),
     hello_with("with nothing behind its head", "", 1, "01"),
-    hello_with("of version 2", f"{MAGIC} 02 0a {IDS_B} {LIMITS} {TAIL}", 2),
-    hello_with("of version 2 with another layout", f"{MAGIC} 02", 2, "06"),
+    hello_with("of version 1", f"{MAGIC} 01 0a {IDS_B} {LIMITS} {TAIL}", 2),
+    hello_with("of version 1 with another layout", f"{MAGIC} 01", 2, "06"),
     hello_with("of version 0", f"{MAGIC} 00 0a {IDS_B} {LIMITS} {TAIL}", 2),
     hello_with("cut after the magic", f"{MAGIC}", 9, "05"),
-    hello_with("cut after the version", f"{MAGIC} 01", 9, "06"),
-    hello_with("cut in the node", f"{MAGIC} 01 0a 1011", 9, "09"),
-    hello_with("cut in the limits", f"{MAGIC} 01 0a {IDS_B} 00 80", 9, "25"),
-    hello_with("without via", f"{MAGIC} 01 0a {IDS_B} {LIMITS} {DEFAULT} 01 62", 9, "36"),
-    hello_with("with via cut", f"{MAGIC} 01 0a {IDS_B} {LIMITS} {DEFAULT} 01 62 03 6970", 9, "39"),
+    hello_with("cut after the version", f"{MAGIC} 02", 9, "06"),
+    hello_with("cut in the node", f"{MAGIC} 02 0a 1011", 9, "09"),
+    hello_with("cut in the limits", f"{MAGIC} 02 0a {IDS_B} 00 80", 9, "1d"),
+    hello_with("without via", f"{MAGIC} 02 0a {IDS_B} {LIMITS} {DEFAULT} 01 62", 9, "2e"),
+    hello_with("with via cut", f"{MAGIC} 02 0a {IDS_B} {LIMITS} {DEFAULT} 01 62 03 6970", 9, "31"),
     hello_with(
-        "with a label of 65 bytes", f"{MAGIC} 01 0a {IDS_B} {LIMITS} {DEFAULT} 41 {'6c' * 65} 00", 9, "77"
+        "with a label of 65 bytes", f"{MAGIC} 02 0a {IDS_B} {LIMITS} {DEFAULT} 41 {'6c' * 65} 00", 9, "6f"
     ),
     hello_with(
-        "with a label that is not UTF-8", f"{MAGIC} 01 0a {IDS_B} {LIMITS} {DEFAULT} 01 ff 03 697063", 9, "3a"
+        "with a label that is not UTF-8", f"{MAGIC} 02 0a {IDS_B} {LIMITS} {DEFAULT} 01 ff 03 697063", 9, "32"
     ),
-    hello_with("with an option cut in its header", f"{MAGIC} 01 0a {IDS_B} {LIMITS} {TAIL} 05", 9, "3b"),
-    hello_with("with an option cut in its value", f"{MAGIC} 01 0a {IDS_B} {LIMITS} {TAIL} 05 02 aa", 9, "3d"),
+    hello_with("with an option cut in its header", f"{MAGIC} 02 0a {IDS_B} {LIMITS} {TAIL} 05", 9, "33"),
+    hello_with("with an option cut in its value", f"{MAGIC} 02 0a {IDS_B} {LIMITS} {TAIL} 05 02 aa", 9, "35"),
     hello_with(
-        "with a limit of six bytes", f"{MAGIC} 01 0a {IDS_B} 00 808080808001 808004 7f 04 00 {TAIL}", 9, "3e"
+        "with a limit of six bytes", f"{MAGIC} 02 0a {IDS_B} 00 808080808001 808004 7f 04 00 {TAIL}", 9, "36"
     ),
-    hello_with("with realm 0", f"{MAGIC} 01 08 {IDS_B} {LIMITS} {TAIL}", 9),
+    hello_with("with realm 0", f"{MAGIC} 02 08 {IDS_B} {LIMITS} {TAIL}", 9),
     hello_with(
-        "of another bus", f"{MAGIC} 01 0a {IDS_B} {LIMITS} 05 6f74686572 01 62 03 697063", 3, "38", "link"
+        "of another bus", f"{MAGIC} 02 0a {IDS_B} {LIMITS} 05 6f74686572 01 62 03 697063", 3, "30", "link"
     ),
     hello_with(
         "of a bus that differs in case",
-        f"{MAGIC} 01 0a {IDS_B} {LIMITS} 07 44656661756c74 01 62 03 697063",
+        f"{MAGIC} 02 0a {IDS_B} {LIMITS} 07 44656661756c74 01 62 03 697063",
         3,
-        "3a",
+        "32",
         "link",
     ),
-    hello_with(
-        "of ourselves", f"{MAGIC} 01 0a {NODE_A} {INCARNATION_A} {NONCE_B} {LIMITS} {TAIL}", 4, "3a", "link"
-    ),
+    hello_with("of ourselves", f"{MAGIC} 02 0a {NODE_A} {INCARNATION_A} {LIMITS} {TAIL}", 4, "32", "link"),
     hello_with(
         "of our node id in another incarnation",
-        f"{MAGIC} 01 0a {NODE_A} {INCARNATION_B} {NONCE_B} {LIMITS} {TAIL}",
+        f"{MAGIC} 02 0a {NODE_A} {INCARNATION_B} {LIMITS} {TAIL}",
         None,
-        "3a",
+        "32",
         "link",
     ),
-    hello_with("with frames of 127", f"{MAGIC} 01 0a {IDS_B} 00 7f 808004 7f 04 00 {TAIL}", 8, "39", "link"),
+    hello_with("of one who was dialled, too", f"{MAGIC} 02 02 {IDS_B} {LIMITS} {TAIL}", 22, scope="link"),
+    hello_with("with frames of 127", f"{MAGIC} 02 0a {IDS_B} 00 7f 808004 7f 04 00 {TAIL}", 8, "31", "link"),
     hello_with(
-        "with frames of 128", f"{MAGIC} 01 0a {IDS_B} 00 8001 808004 7f 04 00 {TAIL}", None, "3a", "link"
+        "with frames of 128", f"{MAGIC} 02 0a {IDS_B} 00 8001 808004 7f 04 00 {TAIL}", None, "32", "link"
     ),
-    hello_with("without aliases", f"{MAGIC} 01 0a {IDS_B} 00 8020 808004 00 04 00 {TAIL}", 8, "3a", "link"),
-    hello_with("without partials", f"{MAGIC} 01 0a {IDS_B} 00 8020 808004 7f 00 00 {TAIL}", 8, "3a", "link"),
+    hello_with("without aliases", f"{MAGIC} 02 0a {IDS_B} 00 8020 808004 00 04 00 {TAIL}", 8, "32", "link"),
+    hello_with("without partials", f"{MAGIC} 02 0a {IDS_B} 00 8020 808004 7f 00 00 {TAIL}", 8, "32", "link"),
     hello_with(
         "of another bus with a limit too low and an option cut",
-        f"{MAGIC} 01 0a {IDS_B} 00 7f 808004 7f 04 00 05 6f74686572 01 62 03 697063 05",
+        f"{MAGIC} 02 0a {IDS_B} 00 7f 808004 7f 04 00 05 6f74686572 01 62 03 697063 05",
         9,
-        "38",
+        "30",
     ),
     hello_with(
         "of another bus with a limit too low",
-        f"{MAGIC} 01 0a {IDS_B} 00 7f 808004 7f 04 00 05 6f74686572 01 62 03 697063",
+        f"{MAGIC} 02 0a {IDS_B} 00 7f 808004 7f 04 00 05 6f74686572 01 62 03 697063",
         3,
-        "37",
+        "2f",
         "link",
     ),
     hello_with(
         "of ourselves with a limit too low",
-        f"{MAGIC} 01 0a {NODE_A} {INCARNATION_A} {NONCE_B} 00 7f 808004 7f 04 00 {TAIL}",
+        f"{MAGIC} 02 0a {NODE_A} {INCARNATION_A} 00 7f 808004 7f 04 00 {TAIL}",
         4,
-        "39",
+        "31",
         "link",
     ),
     greeting("a web browser", "47 45" + "54202f20485454502f312e310d0a" * 5, 1, scope="link"),
@@ -132,7 +133,6 @@ HELLO_ERRORS = [
 ]
 
 STATE_ERRORS = [
-    greeting("AUTH before HELLO", f"21 02 {PROOF_B}", 13, scope="link"),
     greeting("PING before HELLO", "02 04 01", 13, scope="link"),
     greeting("PONG before HELLO", "02 05 01", 13, scope="link"),
     greeting("DIRECTORY before HELLO", "05 06 01 01 00 00", 13, scope="link"),
@@ -140,22 +140,34 @@ STATE_ERRORS = [
     greeting("SYNC before HELLO", "02 09 01", 13, scope="link"),
     greeting("MORE before HELLO", "03 07 00 61", 13, scope="link"),
     greeting("SEND before HELLO", SEND_BINDS, 13, scope="link"),
+    greeting("HANDSHAKE on a plain link", f"27 02 {MAGIC} 02 03 {'00' * 32}", 7, scope="link"),
+    greeting("HANDSHAKE of version 3 on a plain link", f"07 02 {MAGIC} 03 03", 2),
     error("a second HELLO", HELLO_B, 13, scope="link"),
-    error("AUTH on an open link", f"21 02 {PROOF_B}", 13, scope="link"),
-    error("HELLO for AUTH", HELLO_B_TOKEN, 13, state="authenticating", scope="link"),
-    error("PING for AUTH", "02 04 01", 13, state="authenticating", scope="link"),
-    error("PONG for AUTH", "02 05 01", 13, state="authenticating", scope="link"),
-    error("DIRECTORY for AUTH", "05 06 01 01 00 00", 13, state="authenticating", scope="link"),
-    error("MORE for AUTH", "03 07 00 61", 13, state="authenticating", scope="link"),
-    error("SEND for AUTH", SEND_BINDS, 13, state="authenticating", scope="link"),
-    error("the right proof", f"21 02 {PROOF_B}", None, state="authenticating", scope="link"),
-    error("our own proof sent back", f"21 02 {PROOF_A}", 7, state="authenticating", scope="link"),
-    error("a wrong proof", f"21 02 {PROOF_B[:-2]}d3", 7, state="authenticating", scope="link"),
-    error("a proof of 31 bytes", f"20 02 {PROOF_B[:-2]}", 9, state="authenticating"),
-    error("a proof of 33 bytes", f"22 02 {PROOF_B} 00", 9, state="authenticating"),
-    error("an unknown must-know frame for AUTH", "01 20", 12, state="authenticating"),
-    error("an ignorable frame for AUTH", "01 50", None, state="authenticating"),
-    error("AUTH twice", f"21 02 {PROOF_B} 21 02 {PROOF_B}", 13, state="authenticating", scope="link"),
+    error("HANDSHAKE on an open link", f"21 02 {'00' * 32}", 13, scope="link"),
+    securing("HELLO, where there has to be a handshake", HELLO_B, 7),
+    securing("HELLO of version 1, where there has to be a handshake", f"06 01 {MAGIC} 01", 2),
+    securing("HANDSHAKE of another protocol", "07 02 42535758 02 03", 1),
+    securing("HANDSHAKE of version 1", f"07 02 {MAGIC} 01 03", 2),
+    securing("HANDSHAKE without a pattern", f"06 02 {MAGIC} 02", 9),
+    securing("HANDSHAKE of a pattern that nobody knows", f"07 02 {MAGIC} 02 04", 27),
+    securing("HANDSHAKE of no pattern", f"07 02 {MAGIC} 02 00", 27),
+    securing("HANDSHAKE of a pattern that is not taken", f"37 02 {MAGIC} 02 01 {'09' * 48}", 27),
+    securing("HANDSHAKE with a byte too few", f"26 02 {MAGIC} 02 03 {'00' * 31}", 9),
+    securing("HANDSHAKE with a byte too many", f"28 02 {MAGIC} 02 03 {'00' * 33}", 9),
+    securing("HANDSHAKE with a key that nobody knows", f"27 02 {MAGIC} 02 03 {'11' * 32}", 7),
+    securing("HANDSHAKE that is right", HANDSHAKE, None),
+    securing("a first record that is none", f"{HANDSHAKE} 09 {'44' * 9}", 7),
+    securing("a first record without contents", f"{HANDSHAKE} 08 {'44' * 8}", 7),
+    securing("a first record that is too long, on the header alone", f"{HANDSHAKE} 8904", 10),
+    securing("a first record of the longest, the header alone", f"{HANDSHAKE} 8804", None),
+    securing("CLOSE in the place of the first record", f"{HANDSHAKE} 02 03 00", None),
+    securing("CLOSE before a handshake", "02 03 00", None),
+    securing("PING before a handshake", "02 04 01", 13),
+    securing("SEND before a handshake", SEND_BINDS, 13),
+    securing("an ignorable frame before a handshake", "01 50", 1),
+    securing("a web browser", "47 45" + "54202f20485454502f312e310d0a" * 5, 1),
+    securing("a length of zero before a handshake", "00", 9),
+    securing("513 bytes before a handshake, on the header alone", "8104", 10),
 ]
 
 CONTROL_ERRORS = [

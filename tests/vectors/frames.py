@@ -7,12 +7,10 @@ from tests.vectors.pieces import (
     E1,
     E2,
     HELLO_B,
-    HELLO_B_TOKEN,
     IDS_B,
     LIMITS,
     MAGIC,
     NODE_C,
-    PROOF_B,
     SEND_BINDS,
     T1,
     Vector,
@@ -24,10 +22,9 @@ from tests.vectors.pieces import (
 
 GREETING_FRAMES = [
     vector("HELLO of B", HELLO_B, hello(), state="greeting"),
-    vector("HELLO of B that demands a token", HELLO_B_TOKEN, hello(token_demanded=True), state="greeting"),
     vector(
         "HELLO of a leaf, GLOBAL, with a keepalive, an empty label and via",
-        f"35 01 {MAGIC} 01 07 {IDS_B} 00 8001 00 01 01 b817 {DEFAULT} 00 00",
+        f"2d 01 {MAGIC} 02 07 {IDS_B} 00 8001 00 01 01 b817 {DEFAULT} 00 00",
         hello(
             leaf=True,
             realm="GLOBAL",
@@ -44,7 +41,7 @@ GREETING_FRAMES = [
     ),
     vector(
         "HELLO with the largest limits, LOCALNET, and features that nobody knows yet",
-        f"4f 01 {MAGIC} 01 0c {IDS_B} ffffffff0f ffffffff0f ffffffff0f ffffffff0f ffffffff0f ffffffff0f"
+        f"47 01 {MAGIC} 02 0c {IDS_B} ffffffff0f ffffffff0f ffffffff0f ffffffff0f ffffffff0f ffffffff0f"
         f" {DEFAULT} 01 62 03 697063",
         hello(
             realm="LOCALNET",
@@ -59,20 +56,20 @@ GREETING_FRAMES = [
     ),
     vector(
         "HELLO with unknown options and the reserved flags set",
-        f"42 01 {MAGIC} 01 ca {IDS_B} {LIMITS} {DEFAULT} 01 62 03 697063 01 02 aabb c8 00 02 00",
+        f"3a 01 {MAGIC} 02 ca {IDS_B} {LIMITS} {DEFAULT} 01 62 03 697063 01 02 aabb c8 00 02 00",
         hello(),
         state="greeting",
         canonical=False,
     ),
     vector(
         "HELLO with a label of two-byte and three-byte characters",
-        f"3f 01 {MAGIC} 01 0a {IDS_B} {LIMITS} {DEFAULT} 06 62 c3b6 e28483 03 697063",
+        f"37 01 {MAGIC} 02 0a {IDS_B} {LIMITS} {DEFAULT} 06 62 c3b6 e28483 03 697063",
         hello(label="bö℃"),
         state="greeting",
     ),
     vector(
         "HELLO with texts of 64 bytes",
-        f"f201 01 {MAGIC} 01 0a {IDS_B} {LIMITS} {DEFAULT} 40 {'6c' * 64} 40 {'76' * 64} 01 3a {'00' * 58}",
+        f"ea01 01 {MAGIC} 02 0a {IDS_B} {LIMITS} {DEFAULT} 40 {'6c' * 64} 40 {'76' * 64} 01 3a {'00' * 58}",
         hello(label="l" * 64, via="v" * 64),
         state="greeting",
         canonical=False,
@@ -80,9 +77,14 @@ GREETING_FRAMES = [
 ]
 
 CONTROL_FRAMES = [
-    vector("AUTH", f"21 02 {PROOF_B}", {"kind": "AUTH", "proof": PROOF_B}, state="authenticating"),
     vector("CLOSE, the goodbye", "02 03 00", {"kind": "CLOSE", "code": 0, "text": ""}),
     vector("CLOSE with a text", "09 03 09 c3bc 62656c2e 21", {"kind": "CLOSE", "code": 9, "text": "übel.!"}),
+    vector(
+        "HANDSHAKE, the first one",
+        f"0a 02 {MAGIC} 02 02 010203",
+        {"kind": "HANDSHAKE", "version": 2, "pattern": 2, "message": "010203"},
+        state="greeting",
+    ),
     vector("CLOSE before HELLO", "02 03 12", {"kind": "CLOSE", "code": 18, "text": ""}, state="greeting"),
     vector("CLOSE with a code nobody knows", "04 03 80 8001", {"kind": "CLOSE", "code": 16384, "text": ""}),
     vector(

@@ -32,12 +32,8 @@ from tests.vectors.packets import PACKETS
 from tests.vectors.pieces import (
     HELLO_A,
     HELLO_A_FIELDS,
-    HELLO_A_TOKEN,
     HELLO_B,
     HELLO_B_LEAF,
-    HELLO_B_TOKEN,
-    PROOF_A,
-    PROOF_B,
     Vector,
     good,
     hexed,
@@ -86,25 +82,16 @@ NAMES = {
 }
 
 SETUP = {
-    "about": "How a connection of node A gets into each state: setup, what it sends at once, what to feed",
+    "about": "How a connection of node A gets into each state: setup, what it sends at once, what to feed;"
+    " with the token it takes pattern 3 only",
     "own": HELLO_A_FIELDS,
     "sends": hexed(HELLO_A),
     "token": "secret",
     "states": {
         "greeting": {"token": False, "feed": ""},
-        "authenticating": {
-            "token": True,
-            "sends": hexed(HELLO_A_TOKEN),
-            "feed": hexed(HELLO_B_TOKEN),
-            "then_sends": hexed(f"21 02 {PROOF_A}"),
-        },
+        "securing": {"token": True, "sends": "", "feed": ""},
         "open": {"token": False, "feed": hexed(HELLO_B)},
         "open to a leaf": {"token": False, "feed": hexed(HELLO_B_LEAF)},
-        "open with token": {
-            "token": True,
-            "sends": hexed(HELLO_A_TOKEN),
-            "feed": hexed(f"{HELLO_B_TOKEN} 21 02 {PROOF_B}"),
-        },
     },
 }
 

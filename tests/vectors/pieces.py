@@ -11,28 +11,19 @@ NODE_B = "101112131415161718191a1b1c1d1e1f"
 INCARNATION_A = "a0a1a2a3"
 INCARNATION_B = "b0b1b2b3"
 NODE_C = "202122232425262728292a2b2c2d2e2f c0c1c2c3"  # and its incarnation
-NONCE_A = "01" * 8
-NONCE_B = "02" * 8
 
 MAGIC = "42535759"
-IDS_B = f"{NODE_B} {INCARNATION_B} {NONCE_B}"
+IDS_B = f"{NODE_B} {INCARNATION_B}"
 # no features, frames to 4096, messages to 65536, 127 aliases, 4 partials, no keepalive
 LIMITS = "00 8020 808004 7f 04 00"
 DEFAULT = "07 64656661756c74"
 
 # B dialled, over ipc: router, USERSPACE.
-HELLO_B = f"3a 01 {MAGIC} 01 0a {IDS_B} {LIMITS} {DEFAULT} 01 62 03 697063"
-# The same, demanding a token.
-HELLO_B_TOKEN = f"3a 01 {MAGIC} 01 1a {IDS_B} {LIMITS} {DEFAULT} 01 62 03 697063"
+HELLO_B = f"32 01 {MAGIC} 02 0a {IDS_B} {LIMITS} {DEFAULT} 01 62 03 697063"
 # The same, a leaf.
-HELLO_B_LEAF = f"3a 01 {MAGIC} 01 0b {IDS_B} {LIMITS} {DEFAULT} 01 62 03 697063"
+HELLO_B_LEAF = f"32 01 {MAGIC} 02 0b {IDS_B} {LIMITS} {DEFAULT} 01 62 03 697063"
 # A was dialled.
-HELLO_A = f"37 01 {MAGIC} 01 02 {NODE_A} {INCARNATION_A} {NONCE_A} {LIMITS} {DEFAULT} 01 61 00"
-# A that has a token demands it, too.
-HELLO_A_TOKEN = f"37 01 {MAGIC} 01 12 {NODE_A} {INCARNATION_A} {NONCE_A} {LIMITS} {DEFAULT} 01 61 00"
-# HMAC-SHA-256 with the key "secret" of "busway-auth-1", the prover's and the verifier's HELLO body.
-PROOF_A = "fd6172c734751fd462bfc27042a8c28b04218e4f00d1fc2dbed8b4a19fc9fd32"
-PROOF_B = "3c14cce9da08c456fce0f410fa60e64a99d2e96120e4fcfde499535c0977a113"
+HELLO_A = f"2f 01 {MAGIC} 02 02 {NODE_A} {INCARNATION_A} {LIMITS} {DEFAULT} 01 61 00"
 
 Vector = dict[str, Any]
 
@@ -81,15 +72,13 @@ def hello(**changes: Any) -> Vector:
     """The words of HELLO_B."""
     frame = {
         "kind": "HELLO",
-        "version": 1,
+        "version": 2,
         "leaf": False,
         "realm": "USERSPACE",
         "dialled": True,
-        "token_demanded": False,
         "lookups": False,
         "node": NODE_B,
         "incarnation": INCARNATION_B,
-        "nonce": NONCE_B,
         **LIMIT_FIELDS,
         "bus": "default",
         "label": "b",
@@ -98,8 +87,6 @@ def hello(**changes: Any) -> Vector:
     return frame | changes
 
 
-HELLO_A_FIELDS = hello(
-    dialled=False, node=NODE_A, incarnation=INCARNATION_A, nonce=NONCE_A, label="a", via=""
-)
+HELLO_A_FIELDS = hello(dialled=False, node=NODE_A, incarnation=INCARNATION_A, label="a", via="")
 
 SEND_BINDS = f"1a 80 0001 {E1} 0001 68656c6c6f"

@@ -1,10 +1,10 @@
 """Runs the golden vectors against the core.
 
-One file for CPython, the compiled core and MicroPython: it uses what all share. `run(folder)` returns how
-many checks were made and raises AssertionError with a vector's name at the first that fails.
+One file for CPython, the compiled core and MicroPython: it uses what all share. `run(folder, primitives)`
+returns how many checks were made and raises AssertionError with a vector's name at the first that fails.
+`primitives` are those of secure/cipher.py; without them what is protected is left out.
 """
 
-import hashlib
 import json
 from binascii import crc32
 
@@ -15,6 +15,8 @@ from busway.protocol.leaf.link import LeafConnection
 from busway.protocol.link.connection import Connection
 from busway.protocol.packet import cobs
 from busway.protocol.packet.texts import TextLayer
+from busway.protocol.secure.keyed import BoardSecurity, board_id
+from busway.protocol.secure.security import Security
 from busway.protocol.wire.aliases import AliasTable, AliasWriter, node_reader, node_writer
 from busway.protocol.wire.fields import Reader, text8, varint
 from busway.protocol.wire.hello import Hello, Limits, read_hello, write_hello
@@ -22,7 +24,7 @@ from busway.protocol.wire.messages import Frame, HaveFrame, TreeFrame, read_fram
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable
 
     Vector = dict[str, Any]
 
@@ -52,31 +54,23 @@ def load(folder: str, name: str) -> "Vector":
     return content
 
 
-def hmac_sha256(key: bytes, message: bytes) -> bytes:
-    """RFC 2104; MicroPython has no hmac module. `key` is shorter than a block."""
-    padded = key + bytes(64 - len(key))
-    inner = hashlib.sha256(bytes([byte ^ 0x36 for byte in padded]) + message).digest()
-    return hashlib.sha256(bytes([byte ^ 0x5C for byte in padded]) + inner).digest()
-
-
-def connection(setup: "Vector", state: str) -> Connection:
+def connection(setup: "Vector", state: str, primitives: "Any" = None) -> Connection:
     """Node A's connection in a state, as setup.json says."""
     own, how = setup["own"], setup["states"][state]
     node = Node(
         unhex(own["node"]),
-        entropy=lambda size: unhex(own["incarnation"] if size == 4 else own["nonce"]),
+        entropy=lambda size: unhex(own["incarnation"]),
         label="a",
         limits=Limits(4096, 65536, 127, 4),
     )
-    key = setup["token"].encode()
-    prove = (lambda message: hmac_sha256(key, message)) if how["token"] else None
-    made = node.connection(Link(codes.USERSPACE, False, prove=prove), NOW)
+    protection = None
+    if how["token"]:
+        protection = Security(primitives, bytes, takes=(codes.PSK_AES,), token=setup["token"].encode())
+    made = node.connection(Link(codes.USERSPACE, False, security=protection), NOW)
     sent = made.data_to_send(65536, NOW)
     check(hexed(sent) == how.get("sends", setup["sends"]), state, "its HELLO is", hexed(sent))
     if how["feed"]:
         made.receive_data(unhex(how["feed"]), NOW)
-    if "then_sends" in how:
-        check(hexed(made.data_to_send(65536, NOW)) == how["then_sends"], state, "its AUTH differs")
     return made
 
 
@@ -100,19 +94,25 @@ def check_varints(folder: str) -> int:
     return len(vectors["good"]) + len(refused)
 
 
-def check_errors(folder: str) -> int:
+def check_errors(folder: str, primitives: "Any") -> int:
     """Bytes that end a link with a number, and bytes that do not; whole and one at a time."""
     setup = load(folder, "setup.json")
-    vectors = load(folder, "errors.json")["vectors"]
+    vectors = errors_of(folder, primitives)
     for vector in vectors:
         wanted = (-1, codes.GOODBYE) if vector["code"] is None else (vector["code"],)
         raw = unhex(vector["hex"])
         for step in (len(raw) or 1, 1):
-            made = connection(setup, vector["state"])
+            made = connection(setup, vector["state"], primitives)
             for at in range(0, len(raw), step):
                 made.receive_data(raw[at : at + step], NOW)
             check(made.close_code in wanted, vector["name"], "ended with", made.close_code)
     return len(vectors)
+
+
+def errors_of(folder: str, primitives: "Any") -> "list[Vector]":
+    """Those in errors.json that can be shown."""
+    vectors = load(folder, "errors.json")["vectors"]
+    return [vector for vector in vectors if vector["state"] != "securing" or primitives is not None]
 
 
 def bodies(raw: bytes) -> "list[bytes]":
@@ -159,7 +159,7 @@ class Tables:
 
     def __init__(self, setup: "Vector") -> None:
         self.a = unhex(setup["own"]["node"] + setup["own"]["incarnation"])
-        self.b = read_hello(Reader(unhex(setup["states"]["open"]["feed"]), 2, 0x3B))[1]
+        self.b = read_hello(Reader(unhex(setup["states"]["open"]["feed"]), 2, 0x33))[1]
         self.aliases = AliasTable(127)
         self.nodes = node_reader(self.a, self.b, codes.ROUTES_MAX)
         self.writer = AliasWriter(127)
@@ -290,11 +290,9 @@ def check_hello(vector: "Vector", body: bytes, wanted: "Vector") -> None:
         "leaf": hello.leaf,
         "realm": codes.REALM_NAMES[hello.realm].upper(),
         "dialled": hello.dialled,
-        "token_demanded": hello.proof_wanted,
         "lookups": hello.lookups,
         "node": hexed(hello.key[:16]),
         "incarnation": hexed(hello.key[16:]),
-        "nonce": hexed(hello.nonce),
         "features": hello.features,
         "frame_size_max": hello.limits[0],
         "message_size_max": hello.limits[1],
@@ -309,25 +307,21 @@ def check_hello(vector: "Vector", body: bytes, wanted: "Vector") -> None:
         check(found[key] == wanted[key], vector["name"], key, found[key])
     if vector["canonical"]:
         parts = (hello.features, hello.limits, hello.keepalive_ms, hello.bus, hello.label, hello.via)
-        again = write_hello(body[6], hello.key, hello.nonce, *parts)
+        again = write_hello(body[6], hello.key, *parts)
         check(again == body, vector["name"], "is written differently")
 
 
-def leaf_connection(setup: "Vector", state: str) -> LeafConnection:
+def leaf_connection(setup: "Vector", state: str, primitives: "Any" = None) -> LeafConnection:
     """The connection of a small leaf with node A's identity, in a state of setup.json."""
     own, how = setup["own"], setup["states"][state]
     leaf = Leaf(
         unhex(own["node"]),
-        entropy=lambda size: unhex(own["incarnation"] if size == 4 else own["nonce"]),
+        entropy=lambda size: unhex(own["incarnation"]),
         label="a",
         limits=(4096, 65536, 127, 4),
     )
-    prove = None
-    if how["token"]:  # B's proof is over the HELLO of a router, which this one is not
-        made = LeafHello(unhex(how["sends"][2:]))
-        key = setup["token"].encode()
-        prove = lambda message: hmac_sha256(key, made.replaced(message))  # noqa: E731
-    connection = leaf.connection(Link(codes.USERSPACE, False, prove=prove), NOW)
+    protection: "Any" = BoardSecurity(primitives, bytes, token=setup["token"]) if how["token"] else None
+    connection = leaf.connection(Link(codes.USERSPACE, False, security=protection), NOW)
     sent = hexed(connection.data_to_send(65536, NOW))
     check(sent[14:] == as_leaf(how.get("sends", setup["sends"]))[14:], state, "the leaf's HELLO is", sent)
     if how["feed"]:
@@ -337,19 +331,7 @@ def leaf_connection(setup: "Vector", state: str) -> LeafConnection:
 
 def as_leaf(sends: str) -> str:
     """The HELLO in setup.json, with the bit that says leaf."""
-    return sends[:14] + "%02x" % (int(sends[14:16], 16) | 1) + sends[16:]
-
-
-class LeafHello:
-    """Puts the HELLO that the vectors' proofs are over in the place of a leaf's."""
-
-    def __init__(self, router: bytes) -> None:
-        self.router = router
-        self.leaf = router[:6] + bytes([router[6] | 1]) + router[7:]
-
-    def replaced(self, message: bytes) -> bytes:
-        at = message.find(self.leaf)
-        return message if at < 0 else message[:at] + self.router + message[at + len(self.leaf) :]
+    return sends and sends[:14] + "%02x" % (int(sends[14:16], 16) | 1) + sends[16:]
 
 
 # A leaf is sent no directory and no SLEEP, its table of nodes is the smaller one, and its peer is no leaf.
@@ -361,16 +343,16 @@ NOT_FOR_LEAVES = (
 )
 
 
-def check_leaf(folder: str) -> int:
+def check_leaf(folder: str, primitives: "Any") -> int:
     """The vectors that concern a leaf, against the one for small boards."""
     setup = load(folder, "setup.json")
     count = 0
-    for vector in load(folder, "errors.json")["vectors"]:
+    for vector in errors_of(folder, primitives):
         if for_leaves(vector):
             wanted = (-1, codes.GOODBYE) if vector["code"] is None else (vector["code"],)
             raw = unhex(vector["hex"])
             for step in (len(raw) or 1, 1):
-                made = leaf_connection(setup, vector["state"])
+                made = leaf_connection(setup, vector["state"], primitives)
                 for at in range(0, len(raw), step):
                     made.receive_data(raw[at : at + step], NOW)
                 check(made.close_code in wanted, "leaf", vector["name"], "ended with", made.close_code)
@@ -460,7 +442,49 @@ def check_step(layer: TextLayer, step: "Vector", now: int, name: str) -> None:
             check(found[key] == step["tells"][key], name, key, found[key])
 
 
-def run(folder: str) -> int:
+def drawn(raw: bytes) -> "Callable[[int], bytes]":
+    """The source of randomness that gives what a vector says."""
+    return lambda size: raw
+
+
+def check_keyed(folder: str, primitives: "Any") -> int:
+    """The handshakes of boards, and their records: what a board writes, and what it reads."""
+    count = 0
+    for vector in load(folder, "handshakes.json")["handshakes"]:
+        for side, other in (("initiator", "responder"), ("responder", "initiator")):
+            mine = vector[side]
+            if vector["pattern"] != codes.PSK_AES or (mine["key_id"] == "00" * 16 and not vector["token"]):
+                continue
+            key = b"" if vector["token"] else unhex(vector["key"])
+            if key:
+                check(hexed(board_id(primitives, key)) == mine["id"], vector["name"], "id of the key")
+            made = BoardSecurity(primitives, drawn(unhex(mine["nonce"])), key, vector["token"])
+            channel = made.channel(vector["sort"] == "packet", vector["bus"])
+            if side == "initiator":
+                channel.begin()
+            for message in vector["handshake"]:
+                if message["from"] == other:
+                    channel.receive(unhex(message["frame"]))
+                    continue
+                check(hexed(channel.out) == message["frame"], vector["name"], side, hexed(channel.out))
+                channel.out = b""
+            check(channel.secured, vector["name"], side, "has no keys")
+            for number, record in enumerate(vector["records"]):
+                plaintext = unhex(record["plaintext"])
+                if record["from"] == other:
+                    read = channel.receive(unhex(record["record"]))
+                    check(read == plaintext, vector["name"], side, "reads", hexed(read))
+                    continue
+                channel.say(plaintext)
+                check(hexed(channel.out) == record["record"], vector["name"], side, "writes", number)
+                channel.out = b""
+            count += 1
+    return count
+
+
+def run(folder: str, primitives: "Any" = None) -> int:
     """All vectors in a folder."""
-    count = check_varints(folder) + check_errors(folder) + check_frames(folder)
-    return count + check_leaf(folder) + check_packets(folder)
+    count = check_varints(folder) + check_errors(folder, primitives) + check_frames(folder)
+    if primitives is not None:
+        count += check_keyed(folder, primitives)
+    return count + check_leaf(folder, primitives) + check_packets(folder)
