@@ -213,7 +213,7 @@ def _parse(pem: bytes, path: str, passphrase: bytes | None) -> Any:
         what = type(private).__name__.lstrip("_").removesuffix("PrivateKey")
         raise KeyFileError(
             f"{path} holds a key for {what}, and a node needs one for X25519: make it with `busway key new`"
-            " (the key of a certificate is another thing)"
+            " (the key of a certificate is another thing: --certificate-key FILE)"
         )
     return private
 

@@ -324,6 +324,8 @@ def trust_of(given: object) -> Trust | None:
         given = os.environ.get("BUSWAY_TRUST") or None
     if given is None:
         return None
+    if isinstance(given, TrustFile):
+        return given
     if isinstance(given, (str, os.PathLike)):
         return TrustFile(given)
     if isinstance(given, Mapping):

@@ -77,7 +77,7 @@ class TestConnectAndListenOn:
         here, there = machines
         bus = new_bus()
         files = busway("certificate", "--out", str(tmp_path), "--json").ok().document
-        shown = ("--certificate", files["chain"], "--key", files["key"])
+        shown = ("--certificate", files["chain"], "--certificate-key", files["key"])
         with (
             listening(bus, there, *shown, url="wss://127.0.0.1:0") as (_, url),
             busway_started("connect", url, "--cafile", files["ca"], bus=bus, BUSWAY_DIR=here) as near,

@@ -106,7 +106,8 @@ Examples:
 Exit status:
 {failures.STATUSES}
 
-Environment: BUSWAY_BUS, BUSWAY_TOKEN and BUSWAY_CAFILE stand for --bus, --token and --cafile;
+Environment: BUSWAY_BUS, BUSWAY_TOKEN, BUSWAY_KEY, BUSWAY_TRUST and BUSWAY_CAFILE stand for --bus, --token,
+--key, --trust and --cafile; BUSWAY_PASSPHRASE opens a key file that is encrypted;
 BUSWAY_DIR is where programs of one user meet; BUSWAY_TAP=0 hides from `busway listen --all`;
 HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY count for wss:// and ws://.
 

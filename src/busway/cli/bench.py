@@ -77,7 +77,7 @@ def bench(
         _show(link, found, as_json)
         return failures.OK
 
-    return session.run(place, "bench", job, leaf=False, endless=serve, alone=True)
+    return session.run(place, "bench", job, leaf=False, endless=serve, alone=True, links=(target,))
 
 
 async def _serve(bus: AsyncBus, url: str, place: Place, accept: Accept, as_json: bool) -> int:

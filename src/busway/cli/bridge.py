@@ -46,6 +46,7 @@ def bridge(
     """Examples:
       busway bridge tcp://192.168.1.20:7000 --token "$TOKEN"
       busway bridge --listen tcp://0.0.0.0:7000 --token "$TOKEN"
+      busway bridge --listen tcp://0.0.0.0:7000 --key key.pem --trust trust.toml      see busway pair
       busway bridge tcp://10.0.0.1:7000 tcp://10.0.0.2:7000 --every 60
       busway bridge wss://lab.example --realm localnet       with the same at the other side
 
@@ -97,7 +98,9 @@ def run_bridge(
             raise failed.exceptions[0] from None
         raise AssertionError("it runs until it is interrupted")
 
-    return session.run(place._replace(urls=()), command, job, leaf=False, endless=True, transit=True)
+    links = (*urls, *listen_urls)
+    here = place._replace(urls=())
+    return session.run(here, command, job, leaf=False, endless=True, transit=True, links=links)
 
 
 @dataclass
@@ -269,7 +272,7 @@ def listen_on(place: Place, target: str, accept: Accept, as_json: bool) -> int:
       busway listen-on tcp://127.0.0.1:0              prints the real URL first
       busway listen-on tcp://0.0.0.0:7000 --token "$TOKEN"
       busway listen-on ws://127.0.0.1:8765
-      busway listen-on wss://0.0.0.0:8765 --certificate chain.pem --key key.pem --token "$TOKEN"
+      busway listen-on wss://0.0.0.0:8765 --certificate chain.pem --certificate-key key.pem --token "$TOKEN"
 
     Until it is interrupted, others who connect there are on one bus with this user's programs on this
     machine, as far as the link's realm lets pass: over ws:// and wss:// only what is registered with

@@ -21,8 +21,8 @@ def certificate(out: str, names: tuple[str, ...], as_json: bool) -> int:
       busway certificate --out certificates --name lab.example --name 192.168.1.20
 
     It writes ca.pem, for those who connect (cafile=, --cafile), and chain.pem and key.pem, for the one who
-    listens (certificate= and key=, --certificate and --key). For tests: the authority's key is thrown away,
-    so nothing else can be signed.
+    listens (certificate= and key=, --certificate and --certificate-key). For tests: the authority's key is
+    thrown away, so nothing else can be signed.
     """
     try:
         import trustme

@@ -87,7 +87,7 @@ def doctor(place: Place, targets: tuple[str, ...], timeout: float, as_json: bool
         await check_nodes(report, bus, names, timeout)
         return _conclude(report, as_json, failures.NEGATIVE)
 
-    return session.run(place, "doctor", job)
+    return session.run(place, "doctor", job, links=urls)
 
 
 def _is_address(target: str) -> bool:

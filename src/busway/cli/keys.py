@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import click
 
 from busway import keys, trust
+from busway.adapters import making
 from busway.cli import failures, output
 from busway.cli.options import Examples, json_option
-from busway.errors import KeyFileError
+from busway.errors import KeyFileError, TrustFileError
 
 
 @click.command(cls=Examples)
@@ -54,6 +56,27 @@ def usual_path() -> str:
 def load(path: str) -> keys.Key:
     """A key; its passphrase, if it has one, is asked for on the terminal. Raises KeyFileError."""
     return keys.Key.load(path, _ask if _may_ask() else None)
+
+
+def identity(key_path: str | None, trust_path: str | None, lasting: bool) -> dict[str, Any]:
+    """The arguments of a bus with links over networks. Raises Failure.
+
+    One that is `lasting` is the node of its key, by default one for this run, and holds its file. Others have an
+    id of their own: several may use the key at once, beside the one that lasts.
+    """
+    try:
+        found: dict[str, Any] = {"trust": trust.TrustFile(trust_path) if trust_path else None}
+        if key_path:
+            found["key"] = load(key_path)
+        if lasting:
+            found.setdefault("key", keys.Key.new())
+        elif key_path:
+            found["node_id"] = making.unbound_id()
+        return found
+    except KeyFileError as error:
+        raise failures.Failure(failures.NEGATIVE, str(error), "KEY_FILE") from None
+    except TrustFileError as error:
+        raise failures.Failure(failures.NEGATIVE, str(error), "TRUST_FILE") from None
 
 
 def _may_ask() -> bool:

@@ -26,6 +26,22 @@ class Place(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
     proxy: str | None = None  # "none" for none; None for what the environment says
     realm: str | None = None  # of the links
+    key: str | None = None  # the file of this node's key
+    trust: str | None = None  # the file that says whose keys may join
+
+    def identity(self, urls: Iterable[str], lasting: bool) -> dict[str, Any]:
+        """The arguments of a bus that opens links at these URLs, or lets others come there: who it is, and
+        whom it lets in; `lasting` if it is to be the one node of its key. Raises Failure; UsageError for an
+        option that would do nothing.
+        """
+        from busway.cli import keys
+
+        if any(map(is_network, urls)):
+            return keys.identity(self.key, self.trust, lasting)
+        for name, value in (("key", self.key), ("trust", self.trust)):
+            if value and click.get_current_context().get_parameter_source(f"{name}_path") is _GIVEN:
+                raise click.UsageError(f"--{name} is for links over networks (tcp, ws, wss): there are none")
+        return {}
 
     def dialling(self, url: str) -> dict[str, Any]:
         """The arguments for `connect` besides the URL."""
@@ -56,11 +72,17 @@ class Accept(NamedTuple):
         if self.open and not list(urls):
             raise click.UsageError("--open is for listening: nobody is let in here")
         if (self.certificate or self.key) and not any(map(is_tls, urls)):
-            raise click.UsageError("--certificate and --key are for listening at wss://")
+            raise click.UsageError("--certificate and --certificate-key are for listening at wss://")
 
 
 def is_tls(url: str) -> bool:
     return url.lower().startswith("wss:")
+
+
+def is_network(url: str) -> bool:
+    """Whether a link there has keys (docs/protocol.md, section 3)."""
+    scheme, marks, _ = url.lower().partition("://")
+    return not marks or scheme in ("tcp", "ws", "wss")
 
 
 def is_web(url: str) -> bool:
@@ -185,6 +207,21 @@ def joins(function: Callable[..., Any]) -> Callable[..., Any]:
         help="The secret of the links to other machines; also from BUSWAY_TOKEN.",
     )
     @click.option(
+        "--key",
+        "key_path",
+        envvar="BUSWAY_KEY",
+        metavar="FILE",
+        help="The key of this node (`busway key new`), for links to other machines; also from BUSWAY_KEY."
+        "  [default: one for this run]",
+    )
+    @click.option(
+        "--trust",
+        "trust_path",
+        envvar="BUSWAY_TRUST",
+        metavar="FILE",
+        help="Whose keys may join over such links, and as what (TOML); also from BUSWAY_TRUST.",
+    )
+    @click.option(
         "--cafile",
         envvar="BUSWAY_CAFILE",
         type=_FILE,
@@ -210,12 +247,15 @@ def joins(function: Callable[..., Any]) -> Callable[..., Any]:
         bus: str,
         urls: tuple[str, ...],
         token: str | None,
+        key_path: str | None,
+        trust_path: str | None,
         cafile: str | None,
         headers: tuple[tuple[str, str], ...],
         proxy: str | None,
         **options: Any,
     ) -> Any:
-        return function(Place(bus, urls, token, cafile, headers, proxy), **options)
+        place = Place(bus, urls, token, cafile, headers, proxy, key=key_path, trust=trust_path)
+        return function(place, **options)
 
     return command
 
@@ -255,9 +295,13 @@ def listens(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--certificate", type=_FILE, metavar="FILE", help="For wss://: the chain to show to clients (PEM)."
     )
-    @click.option("--key", type=_FILE, metavar="FILE", help="Its private key (PEM).")
+    @click.option(
+        "--certificate-key", type=_FILE, metavar="FILE", help="The certificate's private key (PEM)."
+    )
     @functools.wraps(function)
-    def command(*words: Any, is_open: bool, certificate: str | None, key: str | None, **options: Any) -> Any:
-        return function(*words, accept=Accept(is_open, certificate, key), **options)
+    def command(
+        *words: Any, is_open: bool, certificate: str | None, certificate_key: str | None, **options: Any
+    ) -> Any:
+        return function(*words, accept=Accept(is_open, certificate, certificate_key), **options)
 
     return command

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -56,6 +56,7 @@ def run(
     endless: bool = False,
     transit: bool = False,
     alone: bool = False,
+    links: Sequence[str] = (),
 ) -> int:
     """Join, do the job, leave; returns the exit status.
 
@@ -65,13 +66,22 @@ def run(
         endless: being interrupted is this command's normal end.
         transit: forward for others.
         alone: join nobody here, only what the job itself does.
+        links: URLs at which the job opens links, or lets others come.
     """
+    who = place.identity((*place.urls, *links), lasting=transit)
     logging.getLogger("busway").addHandler(logging.NullHandler())  # we tell it ourselves
-    return asyncio.run(_stay(place, command, job, leaf, endless, transit, alone))
+    return asyncio.run(_stay(place, command, job, leaf, endless, transit, alone, who))
 
 
 async def _stay(
-    place: Place, command: str, job: Job, leaf: bool, endless: bool, transit: bool, alone: bool
+    place: Place,
+    command: str,
+    job: Job,
+    leaf: bool,
+    endless: bool,
+    transit: bool,
+    alone: bool,
+    who: dict[str, Any],
 ) -> int:
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
@@ -87,7 +97,7 @@ async def _stay(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number)
     try:
-        async with _joined(place, command, leaf, transit, alone) as bus:
+        async with _joined(place, command, leaf, transit, alone, who) as bus:
             return await job(bus)
     except asyncio.CancelledError:
         if not told:
@@ -116,12 +126,13 @@ async def follow(
 
 @contextlib.asynccontextmanager
 async def _joined(
-    place: Place, command: str, leaf: bool, transit: bool, alone: bool
+    place: Place, command: str, leaf: bool, transit: bool, alone: bool, who: dict[str, Any]
 ) -> AsyncIterator[AsyncBus]:
     label = f"busway {command} ({os.getpid()})"
     # A leaf has one link. Who is to join others, too, is told everything by all of them.
     leaf = leaf and not place.urls
-    bus = AsyncBus(place.bus, ipc=not alone, leaf=leaf, transit=None if leaf else transit, label=label)
+    forwards = None if leaf else transit
+    bus = AsyncBus(place.bus, ipc=not alone, leaf=leaf, transit=forwards, label=label, **who)
     refusals: list[Change] = []
     watching = asyncio.create_task(_note_refusals(bus, refusals))
     await asyncio.sleep(0)  # it listens from here on
