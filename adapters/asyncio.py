@@ -66,7 +66,12 @@ class AsyncBus(BaseBus):
         transit: forward for others. By default a node does so once it has links of two sorts, such as IPC and
             TCP.
         label: tells people which program this is; by default the script's name and process id.
-        node_id: 16 bytes; by default random.
+        node_id: 16 bytes; by default that of the key, else random.
+        key: who it is over networks: the path of a key file (`busway key new`), or a `busway.Key`. By default
+            what BUSWAY_KEY says, else a key for the moment.
+        trust: whose keys may join over networks, and as what, "leaf" or "router": the path of a trust file,
+            or a dict of keys (or names) and roles. By default what BUSWAY_TRUST says, else nobody needs a
+            key that is known.
         limits: sizes that this node takes (`busway.Limits`).
         tap: let `busway listen --all` of the same user see what this program sends and answers. By default it
             may, unless BUSWAY_TAP is 0 in the environment.

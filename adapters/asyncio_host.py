@@ -13,6 +13,7 @@ from typing import Any, cast
 from busway.adapters.arguments import for_users
 from busway.adapters.failures import Failures
 from busway.adapters.host import UNCLOSED, Asked, BusHost, check_settled
+from busway.adapters.identity import Identity
 from busway.adapters.links import LinkRunner
 from busway.adapters.local import LocalMesh
 from busway.adapters.opening import Told
@@ -31,7 +32,9 @@ class Host(BusHost):
 
     way = "async with AsyncBus() as bus:"
 
-    def __init__(self, make: Callable[[Callable[[], None]], Node], ipc: bool, may_tap: bool) -> None:
+    def __init__(
+        self, make: Callable[[Callable[[], None]], Node], ipc: bool, may_tap: bool, identity: Identity
+    ) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.current_thread()
         self._end: AsyncGenerator[None, None] | None = None
@@ -39,7 +42,7 @@ class Host(BusHost):
         self._unflushed: list[Connection] = []
         self._timer: asyncio.TimerHandle | None = None
         self._armed = -1
-        super().__init__(make(self.wake), ipc, may_tap)
+        super().__init__(make(self.wake), ipc, may_tap, identity)
 
     # Who may call
 
@@ -88,6 +91,7 @@ class Host(BusHost):
         self.check()
         if self._opened:
             raise BusError("the bus is open already")
+        self.identity.take()
         self._opened = True
         self._loop = asyncio.get_running_loop()
         self._thread = threading.current_thread()

@@ -5,10 +5,11 @@ How one waits for what comes of a call is theirs.
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from functools import partial
-from typing import Any, Unpack, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from busway.adapters import ends, opening, views
 from busway.adapters.arguments import (
@@ -26,6 +27,7 @@ from busway.adapters.arguments import (
 from busway.adapters.dialled import Dialling, Options, dial, links_of
 from busway.adapters.ends import Service
 from busway.adapters.host import Asked, BusHost
+from busway.adapters.identity import Identity
 from busway.adapters.links import LinkRunner, Listener, ListenerRunner
 from busway.adapters.literal import id_taking
 from busway.adapters.making import Terms, from_environment, make_node, register
@@ -34,6 +36,9 @@ from busway.adapters.tap import is_allowed
 from busway.adapters.typed import F, Handler, Kind, Name, R, Realm, Request, ServeOptions, T, Target
 from busway.payloads import encode
 from busway.protocol import Limits, Node, codes, events
+
+if TYPE_CHECKING:
+    from busway.keys import Key
 
 
 class BaseBus:
@@ -53,11 +58,14 @@ class BaseBus:
         transit: bool | None = None,
         label: str | None = None,
         node_id: bytes | None = None,
+        key: str | os.PathLike[str] | Key | None = None,
+        trust: Mapping[str, str] | str | os.PathLike[str] | None = None,
         limits: Limits | None = None,
         tap: bool | None = None,
     ) -> None:
-        make = partial(make_node, name, leaf, transit, label, node_id, limits)
-        self._host = self._host_type(make, ipc, is_allowed(tap))
+        identity = Identity(key, trust, own_id=node_id is not None)
+        make = partial(make_node, name, leaf, transit, label, node_id, identity, limits)
+        self._host = self._host_type(make, ipc, is_allowed(tap), identity)
         self._process_only = self.node.receiving.process_only  # empty for most: then no payload is an object
 
     def __repr__(self) -> str:
@@ -281,6 +289,7 @@ class BaseBus:
         ValueError.
         """
         self._host.check_open()
+        self._host.identity.prepare(channel.address)
         return self._host.call(self._host.run_link, channel, Terms(token, realm, cost))
 
     def _dial(
@@ -292,7 +301,9 @@ class BaseBus:
         self._host.check_open()
         token, options = from_environment(url, token, options)
         wanted = Options(token, options, *words)
-        return self._host.call(self._dialled, opening.normalise(url), wanted)
+        url = opening.normalise(url)
+        self._host.identity.prepare(url)
+        return self._host.call(self._dialled, url, wanted)
 
     def _dialled(self, url: str, options: Options) -> tuple[Dialling, Any, bool]:
         self._host.check()  # closed meanwhile?
@@ -315,7 +326,10 @@ class BaseBus:
         token, _ = from_environment("", token, {})
         terms = Terms(token, realm, cost, is_open, routers)
         terms.check()
-        begin = partial(opening.listen, opening.normalise(url), token, is_open, options)
+        url = opening.normalise(url)
+        identity = self._host.identity
+        identity.prepare(url)
+        begin = partial(opening.listen, url, token, is_open or identity.trust is not None, options)
         return begin, partial(self._host.call, self._listen, terms)
 
     def _listen(self, terms: Terms, listener: Any) -> Listener:

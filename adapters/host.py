@@ -22,6 +22,7 @@ from busway.adapters import remarks, tap
 from busway.adapters.dialled import Dialling
 from busway.adapters.ends import Arrivals, BaseChanges, Items
 from busway.adapters.failures import Failures
+from busway.adapters.identity import LOOK_S, Identity
 from busway.adapters.links import LinkRunner, ListenerRunner, Owner
 from busway.adapters.literal import name_of
 from busway.adapters.local import LocalMesh
@@ -46,14 +47,17 @@ class BusHost:
     """A bus, but for what users call.
 
     Args: `node` the core's, `ipc` whether it joins the local ones, `may_tap` whether others may see what it
-    says (tap.py).
+    says (tap.py), `identity` who it is over networks.
     """
 
     way = ""  # how such a bus is used
     failures: Failures
 
-    def __init__(self, node: Node, ipc: bool, may_tap: bool) -> None:
+    def __init__(self, node: Node, ipc: bool, may_tap: bool, identity: Identity) -> None:
         self.node = node
+        self.identity = identity
+        identity.warn = lambda text: self.remark(logging.WARNING, "%s", text)
+        self._watching = False  # the trust
         self.may_tap = may_tap
         self.clock: Callable[[], int] = time.monotonic_ns
         self.failure: BusError | None = None  # why it can no longer be used
@@ -178,7 +182,7 @@ class BusHost:
         self._released = True
         self._leave()
         steps: list[Callable[[], object]] = [runner.close for runner in list(self.runners)]
-        self._take_steps([*steps, self._tell_last])
+        self._take_steps([*steps, self._tell_last, self.identity.release])
         self._take_steps([*(changes._finish for changes in list(self.changes)), self.failures.close])
 
     def _tell_last(self) -> None:
@@ -212,6 +216,7 @@ class BusHost:
         held: list[Any] = [*self.dialled, *self.runners, *self._all_listeners()]
         for each in held:
             each.abandon()
+        self.identity.release()
 
     # Outcomes
 
@@ -309,7 +314,20 @@ class BusHost:
         self.check()
         runner = LinkRunner(self, channel, terms, owner)
         self.runners.add(runner)
+        if runner.admission is not None and not self._watching:
+            self._watching = True
+            self.loop.call_later(LOOK_S, self._look_at_trust)
         return runner
+
+    def _look_at_trust(self) -> None:
+        """Links of those who may not come any more are ended, soon after the trust says so."""
+        guarded = [runner for runner in self.runners if runner.admission is not None]
+        if self.identity.changed():
+            for runner in guarded:
+                runner.check_trust()
+        self._watching = bool(guarded) and self.failure is None
+        if self._watching:
+            self.loop.call_later(LOOK_S, self._look_at_trust)
 
     def entry(self, callback: Callable[[], object]) -> Callable[[], object]:
         """A function for drivers without descriptor: called from any thread, it has `callback` called."""

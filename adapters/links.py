@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from busway.adapters import board_logs, opening
 from busway.adapters.closing import Done
+from busway.adapters.identity import Identity
 from busway.adapters.making import ANY_TERMS, Terms, make_link
 from busway.adapters.opening import INCOMING_S, Connecting
 from busway.adapters.records import Change, LinkInfo
@@ -35,6 +36,8 @@ _TROUBLES = {
 }
 
 
+_NO_LONGER = "the trust file says so: this key is not trusted any more, or has another role"
+
 next_id = itertools.count(1).__next__  # of links, as users tell them apart
 
 
@@ -44,6 +47,7 @@ class Host(opening.Host, Protocol):
     node: Node
     failure: BusError | None
     dialled: set[Any]
+    identity: Identity
 
     def now_ms(self) -> int: ...
     def call(self, function: Callable[..., R], /, *args: Any) -> R: ...
@@ -74,6 +78,8 @@ class LinkRunner:
         # Of the loop's own sort: done when the link is open and synced, or LinkRefused.
         self.ready = host.loop.create_future()
         self._terms = terms
+        # Decides who may come; None where nobody has to prove a key that is trusted.
+        self.admission = host.identity.admission(channel, terms.open, terms.routers)
         self._printed = board_logs.Lines()
         self._write_size: int = getattr(channel, "write_size", _WRITE_SIZE)
         self.connection = self._new_connection(host)
@@ -99,9 +105,15 @@ class LinkRunner:
         self._tell_new()
 
     def _new_connection(self, host: Host) -> Connection:
-        connection = host.node.connection(make_link(self.channel, self._terms), host.now_ms())
+        link = make_link(self.channel, self._terms, host.identity.static, self.admission)
+        connection = host.node.connection(link, host.now_ms())
         connection.tag = self
         return connection
+
+    def check_trust(self) -> None:
+        """The trust says something else: whoever it does not let in any more loses the link."""
+        if self.admission is not None and not self.admission.holds():
+            self.connection.fail(codes.UNTRUSTED, _NO_LONGER, self._host.now_ms())
 
     def _tell_new(self) -> None:
         """A link is being made; what becomes of it the core says."""

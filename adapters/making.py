@@ -20,8 +20,9 @@ from busway.adapters.arguments import (
     choice,
     for_users,
 )
+from busway.adapters.identity import Identity
 from busway.adapters.literal import id_of
-from busway.adapters.protecting import Guard, security_of
+from busway.adapters.protecting import NO_KEY, Admit, Guard, security_of
 from busway.adapters.typed import Realm
 from busway.errors import EndpointTaken
 from busway.names import check_bus_name, endpoint_name
@@ -47,6 +48,7 @@ def make_node(
     transit: bool | None,
     label: str | None,
     node_id: bytes | None,
+    identity: Identity,
     limits: Limits | None,
     wake: Callable[[], None] | None = None,
 ) -> Node:
@@ -56,7 +58,7 @@ def make_node(
     check_node_id(node_id)
     try:
         return Node(
-            _unbound_id() if node_id is None else node_id,
+            identity.node_id() if node_id is None else node_id,
             entropy=os.urandom,
             bus=check_bus_name(name if name is not None else os.environ.get("BUSWAY_BUS") or "default"),
             label=default_label() if label is None else label,
@@ -68,12 +70,6 @@ def make_node(
         )
     except errors.LocalError as error:
         raise for_users(error) from None
-
-
-def _unbound_id() -> bytes:
-    """A node id that is nobody's key's: random, its top bit clear."""
-    first, *others = os.urandom(16)
-    return bytes((first & ~codes.BOUND, *others))
 
 
 def default_label() -> str:
@@ -168,10 +164,15 @@ class Terms(NamedTuple):
 ANY_TERMS = Terms()
 
 
-def make_link(channel: Any, terms: Terms) -> Link:
-    """A driver's channel as the core has to know it. Raises TypeError, ValueError."""
+def make_link(
+    channel: Any, terms: Terms, static: tuple[bytes, bytes] = NO_KEY, admit: Admit | None = None
+) -> Link:
+    """A driver's channel as the core has to know it; `static` and `admit` as of Guard. Raises TypeError,
+    ValueError.
+    """
     terms.check()
     scheme = channel.address.partition(":")[0]
+    guard = Guard(terms.token, terms.open, terms.routers, static=static, admit=admit)
     usual, keepalive_ms = _LINK_DEFAULTS.get(scheme, (16, 5000))
     usual = getattr(channel, "cost", usual)  # a driver may know better, as of a slow line
     return Link(
@@ -180,7 +181,7 @@ def make_link(channel: Any, terms: Terms) -> Link:
         via=channel.via,
         cost=usual if terms.cost is None else terms.cost,
         keepalive_ms=keepalive_ms,
-        security=security_of(Guard(terms.token, terms.open, terms.routers), scheme, channel.dialled),
+        security=security_of(guard, scheme, channel.dialled),
         address=channel.address,
         medium=scheme,
         lookups=getattr(channel, "lookups", False),

@@ -17,7 +17,7 @@ from busway.protocol.secure.security import Security
 
 NETWORK = ("tcp", "ws", "wss")  # protected always
 _LOCAL = ("ipc", "memory", "pipe")  # never: the system says who is there
-_NO_KEY = (b"", b"")
+NO_KEY = (b"", b"")
 
 Admit = Callable[[Handshake | None], int]
 
@@ -33,7 +33,7 @@ class Guard(NamedTuple):
     token: str | None = None
     open: bool = False
     routers: bool = False
-    static: tuple[bytes, bytes] = _NO_KEY
+    static: tuple[bytes, bytes] = NO_KEY
     board_key: Callable[[bytes], bytes | None] | None = None
     admit: Admit | None = None
 
@@ -66,7 +66,7 @@ def security_of(guard: Guard, scheme: str, dialled: bool) -> Security | None:
 
 def _taken(guard: Guard, network: bool) -> tuple[int, ...]:
     taken = (codes.XXPSK3, codes.NNPSK0, codes.PSK_AES)
-    nothing_asked = network and guard.token is None and guard.admit is None
+    nothing_asked = network and guard.token is None and (guard.open or guard.admit is None)
     return (codes.PLAIN, *taken) if nothing_asked else taken
 
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from busway.adapters.arguments import for_users
 from busway.adapters.host import Asked, BusHost, check_settled, live
+from busway.adapters.identity import Identity
 from busway.adapters.links import LinkRunner
 from busway.adapters.local import LocalMesh
 from busway.adapters.opening import Told
@@ -33,12 +34,12 @@ class Host(BusHost):
 
     way = "with Bus() as bus:"
 
-    def __init__(self, make: Callable[[], Node], ipc: bool, may_tap: bool) -> None:
+    def __init__(self, make: Callable[[], Node], ipc: bool, may_tap: bool, identity: Identity) -> None:
         self.engine = Engine(self._turn, self._fire)
         self.failures = self.engine.failures
         self.pool = Pool()
         self._at_rest: Promise | None = None  # who waits for a handler to end
-        super().__init__(make(), ipc, may_tap)
+        super().__init__(make(), ipc, may_tap, identity)
 
     @property
     def loop(self) -> Engine:
@@ -64,6 +65,7 @@ class Host(BusHost):
             self.check()
             if self._opened:
                 raise BusError("the bus is open already")
+            self.identity.take()
             self.engine.start()
             self._opened = True
             install()

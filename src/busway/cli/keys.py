@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from busway import keys, trust
-from busway.adapters import making
+from busway.adapters.identity import unbound_id
 from busway.cli import failures, output
 from busway.cli.options import Examples, json_option
 from busway.errors import KeyFileError, TrustFileError
@@ -61,8 +61,8 @@ def load(path: str) -> keys.Key:
 def identity(key_path: str | None, trust_path: str | None, lasting: bool) -> dict[str, Any]:
     """The arguments of a bus with links over networks. Raises Failure.
 
-    One that is `lasting` is the node of its key, by default one for this run, and holds its file. Others have an
-    id of their own: several may use the key at once, beside the one that lasts.
+    One that is `lasting` is the node of its key, by default one for this run, and holds its file. Others have
+    an id of their own: several may use the key at once, beside the one that lasts.
     """
     try:
         found: dict[str, Any] = {"trust": trust.TrustFile(trust_path) if trust_path else None}
@@ -71,7 +71,7 @@ def identity(key_path: str | None, trust_path: str | None, lasting: bool) -> dic
         if lasting:
             found.setdefault("key", keys.Key.new())
         elif key_path:
-            found["node_id"] = making.unbound_id()
+            found["node_id"] = unbound_id()
         return found
     except KeyFileError as error:
         raise failures.Failure(failures.NEGATIVE, str(error), "KEY_FILE") from None

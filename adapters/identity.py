@@ -1,0 +1,176 @@
+"""Who a bus is over networks, and whom it lets in: its key, its trust, and what a link's guard makes of both.
+
+When it is looked again, and how a link is ended, is the host's. What reads keys and trust is imported when
+there are any: most programs have none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from busway.adapters.protecting import NETWORK, NO_KEY
+from busway.protocol import codes
+from busway.protocol.errors import Refusal
+from busway.protocol.secure.channel import Handshake
+
+if TYPE_CHECKING:
+    from busway.keys import Hold, Key
+    from busway.trust import Trust, Trusted
+
+LOOK_S = 1.0  # between two looks at the trust file
+_TOLD_MAX = 64  # keys of strangers that are remembered to have been told of
+_TEXT_LENGTH = 20  # of a key, where people only have to tell it from others
+_ROLES = {"leaf": codes.ROLE_LEAF, "router": codes.ROLE_ROUTER}
+
+
+class Identity:
+    """Args: `key` and `trust` as users give them to a bus, None for what the environment says; `own_id`
+    whether the node has an id that does not follow from the key. Raises TypeError, ValueError, KeyFileError,
+    TrustFileError.
+    """
+
+    def __init__(self, key: object, trust: object, own_id: bool) -> None:
+        self.key = None if key is None else _key_of(key)
+        self.trust = None if trust is None else _trust_of(trust)
+        self.bound = self.key is not None and not own_id
+        self.warn: Callable[[str], object] = _nobody_hears
+        self._hold: Hold | None = None
+        self._told: dict[bytes, None] = {}
+        self._ready = False
+        self._version = 0
+
+    @property
+    def static(self) -> tuple[bytes, bytes]:
+        """The key pair for links; empty for one of the moment."""
+        return NO_KEY if self.key is None else self.key.pair
+
+    def node_id(self) -> bytes:
+        """The node id, 16 bytes: that of the key, or a random one that says that it is no key's."""
+        return self.key.id if self.bound and self.key is not None else unbound_id()
+
+    def admission(self, channel: Any, open: bool, routers: bool) -> Admission | None:
+        """Decides about a link over a network if there is trust; None for others. Args as of Admission."""
+        if self.trust is None or scheme_of(channel.address) not in NETWORK:
+            return None
+        return Admission(self, channel.address, open, routers)
+
+    def take(self) -> None:
+        """From now on no other bus of this machine may be the node of the key's file. Raises KeyFileError."""
+        if self.bound and self.key is not None and self.key.path:
+            from busway.keys import Hold
+
+            self._hold = Hold(self.key.path)
+
+    def release(self) -> None:
+        """Others may. Twice is once; also for a forked child, whose parent keeps it."""
+        if self._hold is not None:
+            self._hold.release()
+
+    def prepare(self, url: str) -> None:
+        """Before the first link over a network: what the environment says counts from now on. Raises
+        KeyFileError, TrustFileError.
+        """
+        if self._ready or scheme_of(url) not in NETWORK:
+            return
+        if self.key is None and os.environ.get("BUSWAY_KEY"):
+            self.key = _key_of(None)
+        if self.trust is None and os.environ.get("BUSWAY_TRUST"):
+            self.trust = _trust_of(None)
+        self._version = 0 if self.trust is None else self.trust.version()
+        self._ready = True
+
+    def changed(self) -> bool:
+        """Whether the trust says something else than at the last call; what is wrong with it is logged."""
+        if self.trust is None or self.trust.version() == self._version:
+            return False
+        self._version = self.trust.version()
+        if self.trust.trouble is not None:
+            self.warn(f"{self.trust.trouble}; what it said before holds until that is mended")
+        return True
+
+    def refuse(self, public: bytes, address: str) -> Refusal:
+        """Why this key may not come; the log is told once, with what to write in the trust file."""
+        from busway.keys import public_text
+
+        assert self.trust is not None
+        text = public_text(public)
+        if public not in self._told:
+            if len(self._told) == _TOLD_MAX:
+                del self._told[next(iter(self._told))]
+            self._told[public] = None
+            self.warn(
+                f"{address}: its key is not trusted here: {text}; run `busway pair` at both machines, or"
+                f" enter it in {self.trust.place}"
+            )
+        short = f"{text[:_TEXT_LENGTH]}…"
+        return Refusal(
+            codes.UNTRUSTED, f"the key {short} is not trusted by who refuses it: run `busway pair` at both"
+        )
+
+
+def _key_of(given: object) -> Key | None:
+    from busway.keys import key_of
+
+    return key_of(given)
+
+
+def _trust_of(given: object) -> Trust | None:
+    from busway.trust import trust_of
+
+    return trust_of(given)
+
+
+def scheme_of(url: str) -> str:
+    """The sort of link that a URL or address names."""
+    return url.partition(":")[0]
+
+
+def unbound_id() -> bytes:
+    """A node id that is nobody's key's: random, its top bit clear (docs/protocol.md, section 3.2.6)."""
+    first, *others = os.urandom(16)
+    return bytes((first & ~codes.BOUND, *others))
+
+
+def _nobody_hears(text: str) -> None:
+    """Before there is a host."""
+
+
+class Admission:
+    """Decides who may come over one link, and remembers who did.
+
+    Args: `address` of the other side, for people; `open` whether it is a link of a listener that is open to
+    all, and then `routers` whether to routers, too.
+    """
+
+    def __init__(self, identity: Identity, address: str, open: bool, routers: bool) -> None:
+        self._identity = identity
+        self._address = address
+        self._others = codes.ROLE_NONE if not open else codes.ROLE_ROUTER if routers else codes.ROLE_LEAF
+        self._public = b""
+        self._role = -1  # nobody has come yet
+
+    def __call__(self, handshake: Handshake | None) -> int:
+        """The role in which the one may come who has shaken hands. Raises Refusal."""
+        self._public = b"" if handshake is None else handshake.remote_key
+        self._role = self._role_now()
+        if self._role != codes.ROLE_NONE:
+            return self._role
+        if self._public:
+            raise self._identity.refuse(self._public, self._address)
+        raise Refusal(codes.UNTRUSTED, "only trusted keys may come, and none was proved")
+
+    def holds(self) -> bool:
+        """Whether who came might still come, and in the same role."""
+        return self._role < 0 or self._role == self._role_now()
+
+    @property
+    def trusted(self) -> Trusted | None:
+        """The entry of who came; None of somebody who has none."""
+        trust = self._identity.trust
+        return None if trust is None or not self._public else trust.find(self._public)
+
+    def _role_now(self) -> int:
+        found = self.trusted
+        return self._others if found is None else _ROLES[found.role]
