@@ -105,9 +105,8 @@ class Identity:
                 f" enter it in {self.trust.place}"
             )
         short = f"{text[:_TEXT_LENGTH]}…"
-        return Refusal(
-            codes.UNTRUSTED, f"the key {short} is not trusted by who refuses it: run `busway pair` at both"
-        )
+        remedy = "run `busway pair` at both machines"
+        return Refusal(codes.UNTRUSTED, f"the key {short} is not trusted by who refuses it: {remedy}")
 
 
 def _key_of(given: object) -> Key | None:
