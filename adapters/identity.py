@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from busway.trust import Trust, Trusted
 
 LOOK_S = 1.0  # between two looks at the trust file
-_TOLD_MAX = 64  # keys of strangers that are remembered to have been told of
-_TEXT_LENGTH = 20  # of a key, where people only have to tell it from others
 _ROLES = {"leaf": codes.ROLE_LEAF, "router": codes.ROLE_ROUTER}
 
 
@@ -37,7 +35,6 @@ class Identity:
         self.bound = self.key is not None and not own_id
         self.warn: Callable[[str], object] = _nobody_hears
         self._hold: Hold | None = None
-        self._told: dict[bytes, None] = {}
         self._ready = False
         self._version = 0
 
@@ -90,24 +87,6 @@ class Identity:
             self.warn(f"{self.trust.trouble}; what it said before holds until that is mended")
         return True
 
-    def refuse(self, public: bytes, address: str) -> Refusal:
-        """Why this key may not come; the log is told once, with what to write in the trust file."""
-        from busway.keys import public_text
-
-        assert self.trust is not None
-        text = public_text(public)
-        if public not in self._told:
-            if len(self._told) == _TOLD_MAX:
-                del self._told[next(iter(self._told))]
-            self._told[public] = None
-            self.warn(
-                f"{address}: its key is not trusted here: {text}; run `busway pair` at both machines, or"
-                f" enter it in {self.trust.place}"
-            )
-        short = f"{text[:_TEXT_LENGTH]}…"
-        remedy = "run `busway pair` at both machines"
-        return Refusal(codes.UNTRUSTED, f"the key {short} is not trusted by who refuses it: {remedy}")
-
 
 def _key_of(given: object) -> Key | None:
     from busway.keys import key_of
@@ -149,6 +128,7 @@ class Admission:
         self._others = codes.ROLE_NONE if not open else codes.ROLE_ROUTER if routers else codes.ROLE_LEAF
         self._public = b""
         self._role = -1  # nobody has come yet
+        self.refused = ""  # why somebody was not let in, for people at this side
 
     def __call__(self, handshake: Handshake | None) -> int:
         """The role in which the one may come who has shaken hands. Raises Refusal."""
@@ -156,9 +136,19 @@ class Admission:
         self._role = self._role_now()
         if self._role != codes.ROLE_NONE:
             return self._role
-        if self._public:
-            raise self._identity.refuse(self._public, self._address)
-        raise Refusal(codes.UNTRUSTED, "only trusted keys may come, and none was proved")
+        raise Refusal(codes.UNTRUSTED, self._refuse())
+
+    def _refuse(self) -> str:
+        """Why, for the other side, who may not know where its key has to be entered."""
+        trust = self._identity.trust
+        if not self._public or trust is None:
+            self.refused = "it has proved no key, and only keys that are trusted may come"
+            return "only keys that are trusted may come, and none was proved"
+        from busway.keys import public_text
+
+        text = f"key {public_text(self._public)} is not trusted: run `busway pair` at both"
+        self.refused = f"its {text}, or enter it in {trust.place}"
+        return f"the {text}"
 
     def holds(self) -> bool:
         """Whether who came might still come, and in the same role."""

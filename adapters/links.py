@@ -28,11 +28,20 @@ _ACCEPT_BURST = 64
 _ACCEPT_REST_S = 1.0  # after a failure
 _LAYERED_READS = 16  # from one channel before the others have their turn
 _TOLD_MAX = 64  # refusals that a listener remembers to have told
+_TOLD_OF_ONE_MAX = (
+    8  # of these, of one machine and trouble: whoever comes with ever new keys is told of so often
+)
 # Troubles that somebody has to mend at the client, or here; of others the client is told, and that is all.
 _TROUBLES = {
     codes.TOKEN: "its token is wrong, or one side has none: give both sides the same",
     codes.BUS_NAME: "it is of a bus of another name: give both the same",
     codes.BAD_VERSION: "it speaks another version: update the older of both",
+    codes.IDENTITY: "it claims a node id that follows from a key, and has proved another key, or none",
+    codes.NOT_A_ROUTER: (
+        "it would forward for others, and may not: have it join with leaf=True, or let it be a router"
+        " (routers=True besides open=True, or its role in the trust file)"
+    ),
+    codes.UNTRUSTED: "this side's key is not trusted by it: run `busway pair` at both",
 }
 
 
@@ -86,7 +95,8 @@ class LinkRunner:
         self.owner = owner  # tells of the link itself
         self.on_settled: Callable[[], object] | None = None  # called once, when `ready` is done
         self.failure: Exception | None = None  # what the channel ended with
-        self.on_refused: Callable[[str, int], object] | None = None  # the client's address, the error
+        # The client's address, the error, and what is known of it here.
+        self.on_refused: Callable[[str, int, str], object] | None = None
         self._host = host
         self._rest = memoryview(b"")
         self._closed = False
@@ -265,7 +275,8 @@ class LinkRunner:
             self._start_again()
             return
         if self.on_refused is not None and self.connection.opened_at < 0:
-            self.on_refused(self.channel.address, self.connection.close_code)
+            detail = "" if self.admission is None else self.admission.refused
+            self.on_refused(self.channel.address, self.connection.close_code, detail)
         self.settle()
         if self.owner is not None:
             self.owner.ended(self)
@@ -312,7 +323,7 @@ class ListenerRunner:
         self._host = host
         self._abandoned = False
         self._complained = ""
-        self._told: dict[tuple[str, int], None] = {}
+        self._told: dict[tuple[str, int, str], None] = {}
         self._terms = terms
         self._connecting: set[Connecting] = set()
         self._watch()
@@ -363,18 +374,19 @@ class ListenerRunner:
             connecting.channel.close()
             self._complain(failure)
 
-    def _refused(self, address: str, code: int) -> None:
+    def _refused(self, address: str, code: int, detail: str = "") -> None:
         """A client was refused, or refuses us: counted, and told once for each machine and trouble."""
-        text = _TROUBLES.get(code)
+        text = detail or _TROUBLES.get(code)
         if text is None:
             return
         self._host.node.note_refused(self._host.now_ms())
         host = address.rpartition(":")[0] if address.count(":") > 1 else address  # ports change
-        if (host, code) in self._told:
+        told = [each for each in self._told if each[:2] == (host, code)]
+        if (host, code, detail) in self._told or len(told) >= _TOLD_OF_ONE_MAX:
             return
         if len(self._told) >= _TOLD_MAX:
             del self._told[next(iter(self._told))]
-        self._told[host, code] = None
+        self._told[host, code, detail] = None
         self._host.remark(logging.WARNING, "%s: %s cannot join: %s", self.url, address, text)
         info = LinkInfo(b"", "", "closed", "", address, None, 0, 0, error=text)
         self._host.tell(Change("link-refused", info, code, text))

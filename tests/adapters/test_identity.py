@@ -135,13 +135,12 @@ async def test_unknown_key_is_refused_with_what_to_do(url: str, caplog: pytest.L
         for other in others:
             refused = await refusal(other, listener.url)
             assert refused.code == codes.UNTRUSTED
-            assert "run `busway pair` at both machines" in str(refused)
-        assert stranger.text[:20] in str(await refusal(others[0], listener.url))
+            assert "run `busway pair` at both" in str(refused)
+        assert stranger.text in str(await refusal(others[0], listener.url))
         assert knows(one, known.id)
-    # The one who decides is told the whole key, once, however often it comes.
-    told = [record.getMessage() for record in caplog.records if stranger.text in record.getMessage()]
-    assert len(told) == 1
-    assert "this program's trust=" in told[0]
+    # The one who decides is told, once, however often it comes.
+    (told,) = [text for text in caplog.messages if "cannot join" in text and stranger.text in text]
+    assert "or enter it in this program's trust=" in told
 
 
 async def test_who_dials_looks_at_the_listener_too() -> None:
@@ -157,7 +156,7 @@ async def test_who_dials_looks_at_the_listener_too() -> None:
         await sure.connect(listener.url)
         refused = await refusal(doubting, listener.url)
         assert refused.code == codes.UNTRUSTED
-        assert right.text[:20] in str(refused)
+        assert right.text in str(refused)
 
 
 async def test_token_alone_does_not_pass_by_the_trust(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,15 +332,13 @@ async def test_nobody_looks_where_there_is_no_trust(monkeypatch: pytest.MonkeyPa
         assert not other._host._watching
 
 
-def test_memory_of_strangers_has_an_end() -> None:
-    told: list[str] = []
-    who = identity.Identity(None, {Key.new().text: "leaf"}, own_id=False)
-    who.warn = told.append
-    for number in range(1000):
-        who.refuse(number.to_bytes(32, "big"), "tcp://somewhere:1")
-        who.refuse((0).to_bytes(32, "big"), "tcp://somewhere:1") if number < 64 else None
-    assert len(who._told) == identity._TOLD_MAX
-    assert len(told) == 1000
+async def test_ever_new_strangers_are_told_of_for_a_while(caplog: pytest.LogCaptureFixture) -> None:
+    async with bus(trust={Key.new().text: "leaf"}) as one:
+        listener = await one.listen(LOOPBACK)
+        for _ in range(12):
+            async with bus(key=Key.new()) as stranger:
+                await refusal(stranger, listener.url)
+        assert caplog.text.count("cannot join: its key busway1") == 8
 
 
 # Key files
@@ -418,7 +415,7 @@ async def test_environment_says_it_when_the_first_link_needs_it(
         await known.connect(listener.url)
         refused = await refusal(other, listener.url)
         assert refused.code == codes.UNTRUSTED
-        assert key.text[:20] in str(refused)
+        assert key.text in str(refused)
     monkeypatch.setenv("BUSWAY_KEY", str(tmp_path / "nothing.pem"))
     async with bus() as one:
         with pytest.raises(busway.KeyFileError, match=r"nothing\.pem"):
