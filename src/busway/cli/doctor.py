@@ -30,6 +30,11 @@ _ADVICE = {
     8: "raise the limit that the message names",
     16: "it took the connection and said nothing: is the program stopped, or is it no Busway node?",
     18: "it has as many links as it takes: join through another node",
+    19: "another node has its id: two programs with one key file? Make another at one (busway key new)",
+    24: "its node id is not that of its key: has it the key file that belongs to the id? (key=, node_id=)",
+    25: "join as a leaf (leaf=True), or have the other side let routers in (its trust file; routers=True)",
+    26: "let both sides trust each other: busway pair, or the trust file of the side that refuses",
+    27: "one side proves a token, the other a key: give both sides the same (--token, --trust)",
 }
 
 

@@ -1,0 +1,121 @@
+"""--key and --trust: two machines, which are directories, from their first meeting to a bus of both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from busway.keys import Key
+from busway.trust import Trusted, append
+from tests.front.cli_rig import Running, busway, busway_started, new_bus
+from tests.front.test_cli_mesh import line_with, machines
+from tests.front.test_pairing import files, key_in, screen
+
+__all__ = ["machines"]
+
+LOOPBACK = "tcp://127.0.0.1:0"
+
+
+@contextmanager
+def bridge(bus: str, directory: str, *words: str) -> Iterator[tuple[Running, str]]:
+    """One that listens, and its URL."""
+    with busway_started(
+        "bridge", "--listen", LOOPBACK, *words, "--json", bus=bus, BUSWAY_DIR=directory
+    ) as running:
+        yield running, json.loads(line_with(running, "listening"))["url"]
+
+
+def test_from_strangers_to_one_bus(machines: tuple[str, str], tmp_path: Path) -> None:
+    """The bridge runs all the while, and reads its trust file again."""
+    bus = new_bus()
+    here, there = machines
+    key_in(tmp_path, "here")
+    theirs = key_in(tmp_path, "there")
+    (tmp_path / "here.toml").write_text("# nobody yet\n")
+    with (
+        bridge(bus, here, *files(tmp_path, "here")) as (near, url),
+        busway_started("serve", "lab/upper", "--", "tr", "a-z", "A-Z", bus=bus, BUSWAY_DIR=here),
+    ):
+        far = ["connect", url, "--key", str(tmp_path / "there.pem")]
+        refused = busway(*far, bus=bus, BUSWAY_DIR=there).failed(4)
+        assert f"the key {theirs.text} is not trusted: run `busway pair` at both" in refused
+        assert theirs.text in line_with(near, "refused")
+        with (
+            screen("--listen", LOOPBACK, *files(tmp_path, "here"), "--name", "there") as listening,
+            screen(listening.url(), *files(tmp_path, "there"), "--name", "here") as dialling,
+        ):
+            assert listening.words() == dialling.words()
+            listening.say("yes")
+            dialling.say("yes")
+            assert (listening.status(), dialling.status()) == (0, 0)
+        with busway_started(
+            *far, "--trust", str(tmp_path / "there.toml"), bus=bus, BUSWAY_DIR=there
+        ) as running:
+            line_with(running, "link-up")
+            asked = busway("request", "lab/upper", "--raw", "hello", bus=bus, BUSWAY_DIR=there).ok()
+            assert asked.text.strip() == "HELLO"
+            row = json.loads(line_with(near, "link-up"))
+            assert row["peer"].replace("-", "") == theirs.id.hex()
+
+
+def test_leaf_may_ask_and_not_bridge(machines: tuple[str, str], tmp_path: Path) -> None:
+    bus = new_bus()
+    here, there = machines
+    key_in(tmp_path, "here")
+    append(tmp_path / "here.toml", Trusted("there", key_in(tmp_path, "there").public, "leaf"))
+    with bridge(bus, here, *files(tmp_path, "here")) as (near, url):
+        refused = busway("connect", url, "--key", str(tmp_path / "there.pem"), bus=bus, BUSWAY_DIR=there)
+        assert "leaf" in refused.failed(4)
+        assert "would forward for others" in line_with(near, "refused")
+
+
+def test_short_commands_share_the_bridges_key(machines: tuple[str, str], tmp_path: Path) -> None:
+    bus = new_bus()
+    here, there = machines
+    key_in(tmp_path, "here")
+    key = key_in(tmp_path, "there")
+    append(tmp_path / "here.toml", Trusted("there", key.public, "router"))
+    environment = {"BUSWAY_KEY": str(tmp_path / "there.pem"), "BUSWAY_DIR": there}
+    with (
+        bridge(bus, here, *files(tmp_path, "here")) as (_, url),
+        busway_started("connect", url, bus=bus, **environment) as running,
+    ):
+        line_with(running, "link-up")
+        assert "in use by another bus" in busway("connect", url, bus=bus, **environment).failed(1)
+        assert (
+            busway("bench", url, "--seconds", "0.1", "--json", bus=bus, **environment).ok().document["url"]
+            == url
+        )
+        assert busway("nodes", bus=bus, **environment).ok()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["nodes", "--key", "{key}"], "--key is for links over networks"),
+        (["connect", "serial:///dev/null", "--trust", "{trust}"], "--trust is for links over networks"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(tmp_path: Path, words: list[str], sentence: str) -> None:
+    key_in(tmp_path, "one")
+    (tmp_path / "one.toml").write_text("")
+    filled = [word.format(key=tmp_path / "one.pem", trust=tmp_path / "one.toml") for word in words]
+    assert sentence in busway(*filled, bus=new_bus()).failed(2)
+
+
+def test_files_that_cannot_be_used(tmp_path: Path) -> None:
+    key_in(tmp_path, "one")
+    (tmp_path / "one.toml").write_text("[a]\nkey = 1\n")
+    bus = new_bus()
+    listen = ["listen-on", LOOPBACK]
+    assert "line 2: a needs key" in busway(*listen, *files(tmp_path, "one"), bus=bus).failed(1)
+    assert "busway key new" in busway(*listen, "--key", str(tmp_path / "two.pem"), bus=bus).failed(1)
+    made = busway("certificate", "--out", str(tmp_path), "--json").ok().document
+    told = busway(*listen, "--key", made["key"], bus=bus).failed(1)
+    assert "--certificate-key" in told
+    Key.new().save(tmp_path / "locked.pem", "sesame")
+    assert "is encrypted" in busway(*listen, "--key", str(tmp_path / "locked.pem"), bus=bus).failed(1)
