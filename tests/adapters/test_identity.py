@@ -16,7 +16,7 @@ import pytest
 
 import busway
 from busway import AsyncBus, Key
-from busway.adapters import identity, making
+from busway.adapters import identity, making, protecting
 from busway.adapters.protecting import Guard
 from busway.keys import public_text
 from busway.primitives import PRIMITIVES
@@ -161,7 +161,7 @@ async def test_who_dials_looks_at_the_listener_too() -> None:
 
 async def test_token_alone_does_not_pass_by_the_trust(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever knows it, and shakes hands as pages do, has proved no key."""
-    real = making.security_of
+    real = protecting.security_of
 
     def as_a_page(guard: Guard, scheme: str, dialled: bool) -> Security | None:
         if not dialled:

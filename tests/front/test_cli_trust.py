@@ -79,18 +79,22 @@ def test_short_commands_share_the_bridges_key(machines: tuple[str, str], tmp_pat
     key_in(tmp_path, "here")
     key = key_in(tmp_path, "there")
     append(tmp_path / "here.toml", Trusted("there", key.public, "router"))
-    environment = {"BUSWAY_KEY": str(tmp_path / "there.pem"), "BUSWAY_DIR": there}
+    used = str(tmp_path / "there.pem")
     with (
         bridge(bus, here, *files(tmp_path, "here")) as (_, url),
-        busway_started("connect", url, bus=bus, **environment) as running,
+        busway_started("connect", url, bus=bus, BUSWAY_KEY=used, BUSWAY_DIR=there) as running,
     ):
         line_with(running, "link-up")
-        assert "in use by another bus" in busway("connect", url, bus=bus, **environment).failed(1)
+        assert "in use by another bus" in busway(
+            "connect", url, bus=bus, BUSWAY_KEY=used, BUSWAY_DIR=there
+        ).failed(1)
         assert (
-            busway("bench", url, "--seconds", "0.1", "--json", bus=bus, **environment).ok().document["url"]
+            busway("bench", url, "--seconds", "0.1", "--json", bus=bus, BUSWAY_KEY=used, BUSWAY_DIR=there)
+            .ok()
+            .document["url"]
             == url
         )
-        assert busway("nodes", bus=bus, **environment).ok()
+        assert busway("nodes", bus=bus, BUSWAY_KEY=used, BUSWAY_DIR=there).ok().text
 
 
 @pytest.mark.parametrize(
