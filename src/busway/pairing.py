@@ -37,6 +37,7 @@ ENDED: Final = 4
 _HELLO = bytes((0x02,)) + codes.MAGIC + bytes((codes.VERSION, PATTERN))
 _TAG = b"busway-pair-2"
 _NO_BUS = "`busway pair --listen` waits there, and no bus: `busway pair URL` is for it"
+_A_BUS = "a bus listens there, and nobody who pairs: run `busway pair --listen` there, at another port"
 _COMMIT, _NONCE, _REVEAL, _YES, _NO = 1, 2, 3, 4, 5
 
 
@@ -138,8 +139,8 @@ class Pairing:
 
     def _take_handshake(self, body: bytes) -> None:
         if body[0] == codes.CLOSE:
-            reader = Reader(body, 1, len(body))
-            self._end(lenient_text(read_close(reader)[1].encode()) or "the other side ended it")
+            code, text = read_close(Reader(body, 1, len(body)))
+            self._end(_A_BUS if code == codes.PATTERN else text or "the other side ended it")
             return
         message = self._handshake_message(body)
         if self._handshake.read_message(message) is None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import busway as front
 from busway import pairing
 from busway.keys import Key, public_text
 from busway.pairing import COMPARING, ENDED, FRAME_SIZE_MAX, PAIRED, Pairing
@@ -214,6 +215,19 @@ def test_who_is_no_pairing_hears_so() -> None:
     other = side(ALICE, True)
     other.receive_data(b"\x0a\x03\x07no token")
     assert (other.state, other.trouble) == (ENDED, "no token")
+
+
+def test_bus_that_listens_there_is_told_from_a_pairing(tmp_path: Path) -> None:
+    key_in(tmp_path, "bob")
+    with front.Bus(ipc=False) as bus:
+        url = bus.listen("tcp://127.0.0.1:0").url
+        assert "a bus listens there" in busway("pair", url, *files(tmp_path, "bob")).failed(1)
+    with (
+        screen("--listen", "tcp://127.0.0.1:0", *files(tmp_path, "bob")) as listening,
+        front.Bus(ipc=False) as bus,
+        pytest.raises(front.LinkRefused, match="waits there, and no bus"),
+    ):
+        bus.connect(listening.url())
 
 
 # The command

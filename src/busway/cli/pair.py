@@ -130,7 +130,11 @@ class Desk:
 
     async def _dial(self, place: tuple[str, int]) -> Line:
         line = self._line(*await asyncio.open_connection(*place), dialled=True)
-        await line.get_words()
+        try:
+            await line.get_words()
+        except BaseException:
+            await line.close()
+            raise
         return line
 
     async def _wait(self, place: tuple[str, int]) -> Line:
