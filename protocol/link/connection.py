@@ -549,7 +549,9 @@ class Connection(LinkFace):
         elif max(self.realm, theirs.realm) > codes.USERSPACE and not self.host.identity.leaf:
             check_bound(node_id, b"" if handshake is None else handshake.remote_id)
         if self.role == codes.ROLE_LEAF and not theirs.leaf:
-            text = "only leaves may come here: listen with routers=True, or join with leaf=True"
+            text = (
+                "only leaves may come: join with leaf=True, or have routers let in (routers=True, trust file)"
+            )
             raise Refusal(codes.NOT_A_ROUTER, text)
 
     # The end
