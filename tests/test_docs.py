@@ -437,7 +437,18 @@ def test_every_outcome_names_a_real_error_and_reason() -> None:
 # Tables of protocol.md --------------------
 
 MESSAGE_KINDS = ("SEND", "PUBLISH", "CONFIRM", "REQUEST", "REPLY", "PART", "ERROR", "SIGNAL")
-CONTROL_FRAMES = ("HELLO", "AUTH", "CLOSE", "PING", "PONG", "DIRECTORY", "MORE", "ROUTES", "SYNC", "SLEEP")
+CONTROL_FRAMES = (
+    "HELLO",
+    "HANDSHAKE",
+    "CLOSE",
+    "PING",
+    "PONG",
+    "DIRECTORY",
+    "MORE",
+    "ROUTES",
+    "SYNC",
+    "SLEEP",
+)
 
 
 def numbered(cells: Sequence[str]) -> dict[str, int]:
