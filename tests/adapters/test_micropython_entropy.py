@@ -38,12 +38,12 @@ PROGRAM = (
     BARE
     + """
 from busway.adapters.micropython import Loop
-from busway.adapters.micropython_net import prover, tcp
+from busway.adapters.micropython_net import tcp
 from busway.adapters.micropython_websocket import websocket
 
 url, token = sys.argv[1:]
-opener = tcp(url) if url.startswith("tcp") else websocket(url, token)
-loop = Loop(opener, "bare", sort="stream", prove=prover(token))
+opener = tcp(url) if url.startswith("tcp") else websocket(url)
+loop = Loop(opener, "bare", sort="stream", token=token)
 
 @loop.serve("lab/bare")
 def bare(value):

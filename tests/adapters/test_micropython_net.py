@@ -18,7 +18,7 @@ from tests.adapters.threads_tools import until
 PROGRAM = """
 import sys, time
 from busway.adapters.micropython import Loop
-from busway.adapters.micropython_net import prover, tcp
+from busway.adapters.micropython_net import tcp
 from busway.adapters.micropython_types import MessageType
 from busway.adapters.micropython_websocket import websocket
 
@@ -28,10 +28,10 @@ if url.startswith("wss") or len(sys.argv) > 3 and url.startswith("tcp://localhos
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(cadata=open(sys.argv[3], "rb").read())
-    opener = websocket(url, token, context) if url.startswith("wss") else tcp(url, context)
+    opener = websocket(url, context) if url.startswith("wss") else tcp(url, context)
 else:
-    opener = tcp(url) if url.startswith("tcp") else websocket(url, token)
-loop = Loop(opener, "networked", sort="stream", prove=prover(token))
+    opener = tcp(url) if url.startswith("tcp") else websocket(url)
+loop = Loop(opener, "networked", sort="stream", token=token)
 
 Reading = MessageType("lab/reading", "celsius", "place")
 
@@ -128,7 +128,7 @@ def test_a_board_joins_by_tcp_within_tls(
                 assert "CERT" in printed.upper() or "X509" in printed.upper()
 
 
-@pytest.mark.parametrize(("scheme", "said"), [("tcp", "link error 7"), ("ws", "401")])
+@pytest.mark.parametrize(("scheme", "said"), [("tcp", "link error 7"), ("ws", "link error 7")])
 def test_a_wrong_token_is_told_to_the_boards_program(
     bus: busway.Bus, interpreter: str, board_files: Path, tmp_path: Path, scheme: str, said: str
 ) -> None:

@@ -7,9 +7,11 @@ import subprocess
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
+from busway.board_keys import id_of_board, load_board_key
 from tests.front.cli_rig import busway
 from tests.rigs.micropython import MicroPython, find_32
 
@@ -92,6 +94,36 @@ def test_what_a_traceback_names_is_found_by_file_and_function(
     ]
     assert max(sizes) <= 3
     assert sizes.count(1) > len(sizes) * 0.7
+
+
+CRYPTO = "adapters/micropython_crypto.py"
+
+
+def test_a_board_gets_a_key_of_its_own(tmp_path: Path) -> None:
+    key, out = tmp_path / "pump.key", tmp_path / "board"
+    text = busway("firmware", "--out", str(out), "--py", "--key", str(key)).ok().text
+    board_id = str(UUID(bytes=id_of_board(load_board_key(key))))
+    assert f"the key of board {board_id} is in {key}, and for the board in {out / 'board.key'}" in text
+    assert (out / "board.key").read_text() == key.read_text()
+    assert [file.stat().st_mode & 0o777 for file in (key, out / "board.key")] == [0o600, 0o600]
+    assert (out / "busway" / CRYPTO).exists()
+    assert "board.key" not in (out / "package.json").read_text()  # which is fetched by HTTP
+    assert "board.key" not in (out / "manifest.py").read_text()
+    again = busway("firmware", "--out", str(out), "--py", "--key", str(key), "--json").ok().document
+    assert again["id"] == board_id
+    key.chmod(0o644)
+    ended = busway("firmware", "--out", str(out), "--py", "--key", str(key))
+    assert (ended.status, "chmod 600" in ended.stderr) == (2, True)
+
+
+def test_only_boards_with_a_key_or_a_token_carry_what_these_need(
+    tmp_path: Path, made: tuple[Path, str]
+) -> None:
+    assert not list((made[0] / "busway").rglob("*crypto*"))
+    assert not list((made[0] / "busway").rglob("keyed*"))
+    found = busway("firmware", "--out", str(tmp_path), "--secure", "--json").ok().document
+    assert found[CRYPTO]["flash"] == (tmp_path / "busway" / CRYPTO).with_suffix(".mpy").stat().st_size
+    assert found[CRYPTO]["flash"] < 3000
 
 
 def test_what_cannot_be(tmp_path: Path) -> None:
