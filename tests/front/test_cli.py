@@ -151,7 +151,7 @@ asyncio.run(main())
 def test_a_node_over_tcp() -> None:
     with python("-c", _FAR) as far:
         url = far.line()
-        assert "a token" in busway("nodes", "--connect", url).failed(4)
+        assert "one side has none" in busway("nodes", "--connect", url).failed(4)
         assert "the token is wrong" in busway("nodes", "--connect", url, BUSWAY_TOKEN="other").failed(4)
         connect = ("--connect", url, "--token", "secret")
         assert busway("request", "lab/echo", "7", *connect).ok().text == "7\n"

@@ -28,6 +28,7 @@ _PART = re.compile(r"<!-- (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 
 _HOLDS = {
     "wire": "bytes to records and back: numbers, fields, message frames, HELLO, entries, aliases",
+    "secure": "protected links: Noise, the boards' handshake, records; what computes is injected",
     "link": "one connection: handshake, keepalive, what waits to be written, what comes in",
     "packet": "links that lose packets: COBS, checksums, sessions, repetition, noise",
     "routing": "ways to nodes: Babel's rules, advertising, the directory, lookups, forwarding",
