@@ -72,7 +72,7 @@ export class Link {
     this.lastRead = now;
     this.suspect = false;
     if (data.length) this.asleep = false;
-    if (this.state !== CLOSED) this.guard(() => this.split(data, now, this.outside), now);
+    if (this.state !== CLOSED) this.guard(() => this.split(data, now, this.outside));
     return this.takeEvents();
   }
 
@@ -85,7 +85,7 @@ export class Link {
     return this.takeEvents();
   }
 
-  guard(work, now) {
+  guard(work) {
     try {
       work();
     } catch (error) {
