@@ -11,8 +11,6 @@ What computes is injected, for the core imports nothing. A `primitives` has thes
 
     cipher.seal(n, ad, plaintext) -> bytes           the ciphertext and its tag, under the nonce of number n
     cipher.open(n, ad, ciphertext) -> bytes | None   None where it is not what `seal` gave
-
-Boards have `hash`, `hmac` and `ccm` only.
 """
 
 TYPE_CHECKING = False

@@ -1,9 +1,9 @@
-"""The handshake of those who have a key and AES, but no X25519: boards (docs/protocol.md, section 3.2.3), and
-what such a board's link is protected by. All of secure/ that a board loads besides channel.py.
+"""The handshake with those who have a key and AES, but no X25519: boards (docs/protocol.md, section 3.2.3).
+Boards themselves have leaf/keyed.py.
 """
 
-from busway.protocol.errors import LocalError, Refusal
-from busway.protocol.secure.channel import Channel, Handshake
+from busway.protocol.errors import Refusal
+from busway.protocol.secure.channel import Handshake
 from busway.protocol.secure.cipher import CipherState
 from busway.protocol.wire import codes
 
@@ -85,38 +85,3 @@ def token_key(primitives: "Any", token: bytes) -> bytes:
     """The key of those who have a token, in UTF-8, and no key of their own."""
     key: bytes = primitives.hmac(codes.BOARD_TOKEN_CONTEXT, token)
     return key
-
-
-class BoardSecurity:
-    """A board's link is protected by this: its own key of 32 bytes, or that of the token.
-
-    Args: `primitives` as of cipher.py, of which `hash`, `hmac` and `ccm` are used; `entropy` gives n random
-    bytes; `key` the board's own, whose node id is `board_id(primitives, key)`, or `token`. Raises LocalError.
-    """
-
-    first = codes.PSK_AES
-    plain = False
-
-    def __init__(
-        self, primitives: "Any", entropy: "Callable[[int], bytes]", key: bytes = b"", token: str = ""
-    ) -> None:
-        if (len(key) != 32 and not token) or (key and token):
-            raise LocalError("give a key of 32 bytes, or a token")
-        self._primitives = primitives
-        self._entropy = entropy
-        self._key_id = board_id(primitives, key) if key else NO_KEY
-        self._key = key or token_key(primitives, token.encode())
-
-    def channel(self, packets: bool, bus: str) -> Channel:
-        """For a new link."""
-        return Channel(self, packets, bus)
-
-    def handshake(self, pattern: int, initiator: bool, prologue: bytes) -> KeyedHandshake:
-        """For one session. Raises Refusal."""
-        if pattern != codes.PSK_AES:
-            raise Refusal(codes.PATTERN, "this board takes pattern 3 only: its key, or a token")
-        nonce = self._entropy(16)
-        return KeyedHandshake(self._primitives, initiator, prologue, self._key_id, self._key_of, nonce)
-
-    def _key_of(self, key_id: bytes) -> "bytes | None":
-        return self._key if key_id == self._key_id else None

@@ -14,9 +14,8 @@ from typing import Any
 
 import pytest
 
-from busway.primitives import PRIMITIVES
 from busway.protocol import Link, codes
-from busway.protocol.secure.keyed import BoardSecurity
+from busway.protocol.leaf.keyed import Secret
 from busway.protocol.wire.control import write_close
 from busway.protocol.wire.fields import varint
 from tests.rigs.alike import (
@@ -34,6 +33,7 @@ from tests.rigs.alike import (
     u16,
 )
 
+from .keyed_router import Crypto
 from .pairs import Entropy, guard
 
 SEED = 11
@@ -167,7 +167,7 @@ def test_both_shake_hands_alike(ours: str | None, theirs: str, code: int | None)
     for small in (False, True):
         security: Any = None
         if ours is not None and small:
-            security = BoardSecurity(PRIMITIVES, Entropy(3), token=ours)
+            security = Secret(Crypto(), Entropy(3), b"", ours.encode())
         elif ours is not None:
             security = guard(ours, seed=2, first=codes.PSK_AES)
         leaf = PythonLeaf(small, Link(codes.GLOBAL, True, security=security))

@@ -12,20 +12,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from busway.protocol import Connection, Link, Node, codes, events
+from busway.protocol.leaf.keyed import Secret
+from busway.protocol.leaf.leaf import Leaf
 from busway.protocol.secure.channel import Channel, Handshake
 from busway.protocol.secure.keyed import board_id
 from busway.protocol.secure.security import Security, node_id_of
 from busway.protocol.wire.control import write_close
 from busway.protocol.wire.fields import frame
 
+from .keyed_router import Crypto
+from .leaves import LeafNet
 from .lines import Line, layer_of
 from .pairs import START, Drawn, E, Entropy, F, Net, Pair, bodies, guard
 from .streams import NOW, SMALL, Listener, at_random, check_outcome
 from .test_packet_connection import opened as opened_line
+from .test_packets import syn
 
 LOCALNET = codes.LOCALNET
 PATTERNS = {"XXpsk3": codes.XXPSK3, "NNpsk0": codes.NNPSK0, "PSK-AES": codes.PSK_AES}
-OPEN_TO_ALL = {"token": None, "takes": (codes.PLAIN, codes.XXPSK3)}
+OPEN_TO_ALL: dict[str, Any] = {"token": None, "takes": (codes.PLAIN, codes.XXPSK3)}
 
 
 def protected(pattern: int = codes.XXPSK3, **options: Any) -> Pair:
@@ -406,18 +411,14 @@ BOARD_ID = board_id(Drawn(0), BOARD_KEY)
     ("node_id", "code"), [(BOARD_ID, -1), (b"a" * 16, codes.IDENTITY), (KEYED_ID, codes.IDENTITY)]
 )
 def test_board_has_the_id_of_its_key(node_id: bytes, code: int) -> None:
-    from busway.protocol.secure.keyed import BoardSecurity
-
     keys = {BOARD_ID: BOARD_KEY}
-    options = {
-        "a_options": {"security": BoardSecurity(Drawn(1), Entropy(2), BOARD_KEY)},
+    options: dict[str, Any] = {
+        "a_options": {"security": Secret(Crypto(), Entropy(2), BOARD_KEY)},
         "b_options": {"security": guard(None, board_key=keys.get)},
     }
-    from .leaves import LeafNet
-
     net = LeafNet("m")
     net.cord.cut()
-    net.leaf = type(net.leaf)(node_id, entropy=Entropy(4))
+    net.leaf = Leaf(node_id, entropy=Entropy(4))
     cord = net.plug(net.leaf, net.router, leaf_options=options["a_options"], **options["b_options"])
     net.settle()
     assert cord.other.close_code == code
@@ -737,8 +738,6 @@ def test_best_effort_messages_go_in_the_stream_and_none_is_taken_outside_it() ->
 
 def test_peer_in_another_role_is_met_in_another_session() -> None:
     """A board that was reset before it was heard, and now has the greater nonce."""
-    from .test_packets import syn
-
     first = Line(mtu=64, dialled=False, security=guard(first=codes.PSK_AES)).sides[0].connection
     layer = layer_of(first)
     mine = layer._nonce

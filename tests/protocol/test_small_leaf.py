@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busway.primitives import PRIMITIVES
 from busway.protocol import (
     ClosedError,
     EndpointTakenError,
@@ -22,13 +21,14 @@ from busway.protocol import (
     events,
 )
 from busway.protocol.leaf.frames import Message, write_message
+from busway.protocol.leaf.keyed import Secret
 from busway.protocol.leaf.leaf import Leaf
 from busway.protocol.leaf.link import LeafConnection
 from busway.protocol.leaf.state import Target
-from busway.protocol.secure.keyed import BoardSecurity
 from busway.protocol.wire.aliases import AliasTable
 from busway.protocol.wire.fields import frame, lenient_text, varint
 
+from .keyed_router import Crypto
 from .leaves import LeafNet
 from .pairs import E, Entropy, F, G, bodies, guard
 
@@ -787,8 +787,8 @@ def test_no_hello_in_time_and_close_before_hello() -> None:
     assert connection.receive_data(b"more", 0) == []
 
 
-def keyed(token: str) -> BoardSecurity:
-    return BoardSecurity(PRIMITIVES, Entropy(9), token=token)
+def keyed(token: str) -> Secret:
+    return Secret(Crypto(), Entropy(9), b"", token.encode())
 
 
 def test_tokens() -> None:

@@ -5,8 +5,10 @@ from pathlib import Path
 from busway.primitives import PRIMITIVES
 from tests.vectors import program
 
+from .keyed_router import Crypto
+
 FOLDER = Path(__file__).parent.parent / "vectors"
 
 
 def test_golden_vectors() -> None:
-    assert program.run(str(FOLDER), PRIMITIVES) >= 150
+    assert program.run(str(FOLDER), PRIMITIVES, Crypto()) >= 150

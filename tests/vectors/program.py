@@ -1,8 +1,9 @@
 """Runs the golden vectors against the core.
 
-One file for CPython, the compiled core and MicroPython: it uses what all share. `run(folder, primitives)`
+One file for CPython, the compiled core and MicroPython: it uses what all share. `run(folder, ...)`
 returns how many checks were made and raises AssertionError with a vector's name at the first that fails.
-`primitives` are those of secure/cipher.py; without them what is protected is left out.
+`primitives` are those of secure/cipher.py, `crypto` is that of leaf/keyed.py; without them what is protected
+is left out.
 """
 
 import json
@@ -10,12 +11,12 @@ from binascii import crc32
 
 from busway.protocol import Link, Node, codes
 from busway.protocol.errors import Refusal
+from busway.protocol.leaf.keyed import Secret
 from busway.protocol.leaf.leaf import Leaf
 from busway.protocol.leaf.link import LeafConnection
 from busway.protocol.link.connection import Connection
 from busway.protocol.packet import cobs
 from busway.protocol.packet.texts import TextLayer
-from busway.protocol.secure.keyed import BoardSecurity, board_id
 from busway.protocol.secure.security import Security
 from busway.protocol.wire.aliases import AliasTable, AliasWriter, node_reader, node_writer
 from busway.protocol.wire.fields import Reader, text8, varint
@@ -311,7 +312,7 @@ def check_hello(vector: "Vector", body: bytes, wanted: "Vector") -> None:
         check(again == body, vector["name"], "is written differently")
 
 
-def leaf_connection(setup: "Vector", state: str, primitives: "Any" = None) -> LeafConnection:
+def leaf_connection(setup: "Vector", state: str) -> LeafConnection:
     """The connection of a small leaf with node A's identity, in a state of setup.json."""
     own, how = setup["own"], setup["states"][state]
     leaf = Leaf(
@@ -320,8 +321,7 @@ def leaf_connection(setup: "Vector", state: str, primitives: "Any" = None) -> Le
         label="a",
         limits=(4096, 65536, 127, 4),
     )
-    protection: "Any" = BoardSecurity(primitives, bytes, token=setup["token"]) if how["token"] else None
-    connection = leaf.connection(Link(codes.USERSPACE, False, security=protection), NOW)
+    connection = leaf.connection(Link(codes.USERSPACE, False), NOW)
     sent = hexed(connection.data_to_send(65536, NOW))
     check(sent[14:] == as_leaf(how.get("sends", setup["sends"]))[14:], state, "the leaf's HELLO is", sent)
     if how["feed"]:
@@ -343,16 +343,16 @@ NOT_FOR_LEAVES = (
 )
 
 
-def check_leaf(folder: str, primitives: "Any") -> int:
+def check_leaf(folder: str) -> int:
     """The vectors that concern a leaf, against the one for small boards."""
     setup = load(folder, "setup.json")
     count = 0
-    for vector in errors_of(folder, primitives):
+    for vector in errors_of(folder, None):
         if for_leaves(vector):
             wanted = (-1, codes.GOODBYE) if vector["code"] is None else (vector["code"],)
             raw = unhex(vector["hex"])
             for step in (len(raw) or 1, 1):
-                made = leaf_connection(setup, vector["state"], primitives)
+                made = leaf_connection(setup, vector["state"])
                 for at in range(0, len(raw), step):
                     made.receive_data(raw[at : at + step], NOW)
                 check(made.close_code in wanted, "leaf", vector["name"], "ended with", made.close_code)
@@ -447,7 +447,7 @@ def drawn(raw: bytes) -> "Callable[[int], bytes]":
     return lambda size: raw
 
 
-def check_keyed(folder: str, primitives: "Any") -> int:
+def check_keyed(folder: str, crypto: "Any") -> int:
     """The handshakes of boards, and their records: what a board writes, and what it reads."""
     count = 0
     for vector in load(folder, "handshakes.json")["handshakes"]:
@@ -456,9 +456,8 @@ def check_keyed(folder: str, primitives: "Any") -> int:
             if vector["pattern"] != codes.PSK_AES or (mine["key_id"] == "00" * 16 and not vector["token"]):
                 continue
             key = b"" if vector["token"] else unhex(vector["key"])
-            if key:
-                check(hexed(board_id(primitives, key)) == mine["id"], vector["name"], "id of the key")
-            made = BoardSecurity(primitives, drawn(unhex(mine["nonce"])), key, vector["token"])
+            made = Secret(crypto, drawn(unhex(mine["nonce"])), key, vector["token"].encode())
+            check(hexed(made.id) == mine["key_id"], vector["name"], "id of the key")
             channel = made.channel(vector["sort"] == "packet", vector["bus"])
             if side == "initiator":
                 channel.begin()
@@ -482,9 +481,9 @@ def check_keyed(folder: str, primitives: "Any") -> int:
     return count
 
 
-def run(folder: str, primitives: "Any" = None) -> int:
+def run(folder: str, primitives: "Any" = None, crypto: "Any" = None) -> int:
     """All vectors in a folder."""
     count = check_varints(folder) + check_errors(folder, primitives) + check_frames(folder)
-    if primitives is not None:
-        count += check_keyed(folder, primitives)
-    return count + check_leaf(folder, primitives) + check_packets(folder)
+    if crypto is not None:
+        count += check_keyed(folder, crypto)
+    return count + check_leaf(folder) + check_packets(folder)
