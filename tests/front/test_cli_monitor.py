@@ -202,6 +202,24 @@ def test_cursor_and_place_stay_while_the_view_changes() -> None:
     run(test)
 
 
+def test_keys_right_behind_a_view_scroll_over_all_that_it_brought() -> None:
+    async def test(app: MonitorApp, pilot: Any, show: Show) -> None:
+        table = app.query_one("#endpoints", Lines)
+        show(view(3))
+        await pilot.pause()
+        show(view(100))  # and no idle moment from here on
+        for _ in range(3):
+            table.action_page_down()
+            show(view(100))
+        at, place = table.cursor_row, table.scroll_offset.y
+        assert at > 20
+        assert at - table.size.height < place <= at
+        await pilot.pause()
+        assert (table.cursor_row, table.scroll_offset.y) == (at, place)
+
+    run(test)
+
+
 def test_who_looks_at_the_top_sees_the_busiest() -> None:
     async def test(app: MonitorApp, pilot: Any, show: Show) -> None:
         table = app.query_one("#endpoints", Lines)

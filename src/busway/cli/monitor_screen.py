@@ -15,6 +15,7 @@ from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.coordinate import Coordinate
+from textual.geometry import Size
 from textual.widgets import DataTable, Footer, Input, Static
 
 from busway.cli import output, survey
@@ -134,11 +135,15 @@ class Lines(DataTable[Text]):
             self.add_row(*(self._cell(column, line) for column in self._kinds), key=line.key)
         if cursor in self.rows:  # one that is at the top stays there, whoever that is now
             self.set_reactive(DataTable.cursor_coordinate, Coordinate(self.get_row_index(cursor), 0))
+        # Now, not in the next idle moment: until then one could not scroll below the former number of rows.
+        self.virtual_size = Size(self.virtual_size.width, self.header_height + self.row_count)
         self.scroll_to(across, down)
 
     def scroll_to(self, x: float | None = None, y: float | None = None, **how: Any) -> None:
-        """At once, not after the next refresh or by and by: a view or a key may come before that."""
-        super().scroll_to(x, y, **{**how, "animate": False, "immediate": True})
+        """At once, not after the next refresh, by and by, or when there is a scroll bar: a view or a key may
+        come before that.
+        """
+        super().scroll_to(x, y, **{**how, "animate": False, "force": True, "immediate": True})
 
     def _row_at_cursor(self) -> str:
         if not self.row_count or not self.cursor_row:
