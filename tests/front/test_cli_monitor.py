@@ -202,6 +202,21 @@ def test_cursor_and_place_stay_while_the_view_changes() -> None:
     run(test)
 
 
+def test_the_keys_go_to_the_table_as_soon_as_the_filter_is_closed() -> None:
+    async def test(app: MonitorApp, pilot: Any, show: Show) -> None:
+        for close in (app.action_unfilter, app._on_filtered):
+            await pilot.press("slash")
+            assert getattr(app.focused, "id", "") == "filter"
+            close()  # what has the focus when it is hidden may take it from who gets it later
+            assert getattr(app.focused, "id", "") == "endpoints"
+            await pilot.pause()
+            assert getattr(app.focused, "id", "") == "endpoints"
+        app.action_other()
+        assert getattr(app.focused, "id", "") == "nodes"
+
+    run(test)
+
+
 def test_keys_right_behind_a_view_scroll_over_all_that_it_brought() -> None:
     async def test(app: MonitorApp, pilot: Any, show: Show) -> None:
         table = app.query_one("#endpoints", Lines)
@@ -216,6 +231,30 @@ def test_keys_right_behind_a_view_scroll_over_all_that_it_brought() -> None:
         assert at - table.size.height < place <= at
         await pilot.pause()
         assert (table.cursor_row, table.scroll_offset.y) == (at, place)
+
+    run(test)
+
+
+def test_cursor_and_place_come_back_with_the_row() -> None:
+    async def test(app: MonitorApp, pilot: Any, show: Show) -> None:
+        show(view(100))
+        await pilot.pause()
+        table = app.query_one("#endpoints", Lines)
+        await pilot.press(*["pagedown"] * 3)
+        at, place = names(table)[table.cursor_row], table.scroll_offset
+        assert place.y > 0
+        for missing in (View([], []), view(2)):  # no answer in time, or not of the node that has it
+            show(missing)
+            show(missing)
+            await pilot.pause()
+            show(view(100))
+            await pilot.pause()
+            assert (names(table)[table.cursor_row], table.scroll_offset) == (at, place)
+        show(view(10))
+        await pilot.press("down")
+        show(view(100))
+        await pilot.pause()
+        assert names(table)[table.cursor_row] == "lab/001"  # who has moved stays there
 
     run(test)
 
