@@ -25,7 +25,9 @@ _READ_SIZE = 65536  # from 128 KiB on, malloc maps and unmaps memory at every re
 _WRITE_SIZE = 65536
 _ACCEPT_BURST = 64
 _ACCEPT_REST_S = 1.0  # after a failure
-_LAYERED_READS = 16  # from one channel before the others have their turn
+# What one channel is read before the others have their turn. A plain one is read once, which is as much.
+_TURN_SIZE = _READ_SIZE
+_TURN_READS = 4
 _TOLD_MAX = 64  # refusals that a listener remembers to have told
 # Troubles that somebody has to mend at the client, or here; of others the client is told, and that is all.
 _TROUBLES = {
@@ -84,6 +86,8 @@ class LinkRunner:
         self._host = host
         self._rest = memoryview(b"")
         self._closed = False
+        self._failing = False  # nothing can be written any more
+        self._next_turn = False  # it is set, though nothing new may come
         # A driver with a layer of its own (TLS, WebSocket) may have bytes of its own to write, and may have
         # read more than it gave.
         self._layered = hasattr(channel, "wants_write")
@@ -92,7 +96,7 @@ class LinkRunner:
             if self._layered:
                 self._follow_channel()
                 if getattr(channel, "has_data", False):
-                    host.loop.call_later(0.0, self.on_readable)
+                    self._set_turn(host)
         else:
             channel.on_readable = host.entry(self.on_readable)
             channel.on_writable = host.entry(self.on_writable)
@@ -110,18 +114,36 @@ class LinkRunner:
 
     def on_readable(self) -> None:
         """The channel has bytes, its end, or a failure."""
-        turns = _LAYERED_READS if self._layered else 1
-        while turns and self._read():
+        if not self._layered:
+            self._read()
+            return
+        left, turns = _TURN_SIZE, _TURN_READS
+        while left > _TURN_SIZE // 2 and turns and (size := self._read()):
+            left -= size
             turns -= 1
-        if self._layered and not self._closed:
-            self._follow_channel()
-            if not turns:
-                self._host.loop.call_later(0.0, self.on_readable)
-
-    def _read(self) -> bool:
-        """Whether there was something, so that there may be more."""
+            if getattr(self.channel, "has_data", False):
+                break  # the driver has had enough for one turn
         if self._closed:
-            return False
+            return
+        self._follow_channel()
+        if left <= _TURN_SIZE // 2 or not turns or getattr(self.channel, "has_data", False):
+            self._set_turn(self._host)
+
+    def _set_turn(self, host: Host) -> None:
+        """Read on when the others have had their turn. Once: who floods has no more turns than they."""
+        if not self._next_turn:
+            self._next_turn = True
+            host.loop.call_later(0.0, self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._next_turn = False
+        if not self._failing:
+            self.on_readable()
+
+    def _read(self) -> int:
+        """How many bytes there were: if any, there may be more."""
+        if self._closed:
+            return 0
         try:
             data = self.channel.read(_READ_SIZE)
         except Exception as error:  # noqa: BLE001 - whatever it is, the link is over
@@ -130,7 +152,7 @@ class LinkRunner:
                 self.connection.receive_eof(self._host.now_ms(), f"the connection failed: {text_of(error)}")
             )
             self.close()
-            return False
+            return 0
         if data:
             self._host.take_in(self.connection, data)
             if not self.ready.done():
@@ -138,7 +160,7 @@ class LinkRunner:
         elif data is not None:
             self._host.dispatch(self.connection.receive_eof(self._host.now_ms()))
             self.close()
-        return bool(data)
+        return len(data or b"")
 
     def _follow_channel(self) -> None:
         """The channel may have got something of its own to write."""
@@ -147,7 +169,7 @@ class LinkRunner:
 
     def flush(self) -> None:
         """Write what the connection has, as far as the channel takes it."""
-        if self._closed or self._rest:
+        if self._closed or self._rest or self._failing:
             return
         try:
             while data := self.connection.data_to_send(self._write_size, self._host.now_ms()):
@@ -180,7 +202,7 @@ class LinkRunner:
 
     def on_writable(self) -> None:
         """The channel takes bytes again."""
-        if self._closed:
+        if self._closed or self._failing:
             return
         if self._rest:
             try:
@@ -210,15 +232,30 @@ class LinkRunner:
     def _fail(self, error: Exception) -> None:
         """Writing failed: what had arrived before is read first, for the reason may be in it."""
         self.failure = error
+        self._failing = True
         self._rest = memoryview(b"")
+        if self.channel.fileno() >= 0:
+            self._host.loop.remove_reader(self.channel.fileno())
+            self._host.loop.remove_writer(self.channel.fileno())
+        self._read_rest()
+
+    def _read_rest(self) -> None:
+        """In turns, as ever: there may be megabytes of it."""
+        if self._closed:
+            return
         try:
-            while data := self.channel.read(_READ_SIZE):
-                self._host.take_in(self.connection, data)
+            data = self.channel.read(_READ_SIZE)
         except Exception as more:  # noqa: BLE001 - it failed already
             self._host.remark(logging.DEBUG, "%s: %s", self.channel.address, text_of(more))
-        self._host.dispatch(
-            self.connection.receive_eof(self._host.now_ms(), f"the connection failed: {text_of(error)}")
-        )
+            data = b""
+        if data:
+            self._host.take_in(self.connection, data)
+        if data or (data is None and getattr(self.channel, "has_data", False)):
+            self._host.loop.call_later(0.0, self._read_rest)
+            return
+        assert self.failure is not None
+        text = f"the connection failed: {text_of(self.failure)}"
+        self._host.dispatch(self.connection.receive_eof(self._host.now_ms(), text))
         self.close()
 
     def close(self) -> Done:

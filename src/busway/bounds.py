@@ -1,4 +1,4 @@
-"""Bounds on what CBOR from others may make of a program's memory and time. Reads heads of items; builds nothing.
+"""Bounds what CBOR from others may make of a program's memory and time. Reads heads of items; builds nothing.
 
 An item takes one byte on the wire and up to 200 in memory, so their number is bounded. And to put n keys of
 one hash into a dict takes n * n comparisons: 300 kB of them kept a program busy for 20 s. Python draws the
@@ -17,7 +17,7 @@ ITEMS_MAX: Final = 1 << 20
 """Items in one value: every number, text, list, map, key and tag is one."""
 
 NUMBERS_MAX: Final = 4096
-"""Keys of one map, or members of one set, that are neither texts nor bytes nor one more than the one before."""
+"""Keys of one map, or members of a set, that are neither texts nor bytes nor one more than the one before."""
 
 ALIKE_MAX: Final = 64
 """UUIDs of one hash as keys of one map; nobody has so many by chance."""
