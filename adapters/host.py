@@ -19,6 +19,7 @@ from typing import Any, cast
 from weakref import WeakSet
 
 from busway.adapters import remarks, tap
+from busway.adapters.comers import Comers
 from busway.adapters.dialled import Dialling
 from busway.adapters.ends import Arrivals, BaseChanges, Items
 from busway.adapters.failures import Failures
@@ -61,6 +62,7 @@ class BusHost:
         self.dialled: set[Dialling] = set()
         self.runners: set[LinkRunner] = set()
         self.listeners: set[ListenerRunner] = set()
+        self.comers = Comers()
         self.handlers: dict[Message, Any] = {}  # at work, by the message they answer
         self.waiters: dict[int, Any] = {}  # futures and Items, by token
         self.changes: WeakSet[BaseChanges] = WeakSet()

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from busway.adapters import board_logs, opening
 from busway.adapters.closing import Done
+from busway.adapters.comers import Comer, Comers
 from busway.adapters.making import ANY_TERMS, Terms, make_link
 from busway.adapters.opening import INCOMING_S, Connecting
 from busway.adapters.records import Change, LinkInfo
@@ -28,6 +29,11 @@ _ACCEPT_REST_S = 1.0  # after a failure
 # What one channel is read before the others have their turn. A plain one is read once, which is as much.
 _TURN_SIZE = _READ_SIZE
 _TURN_READS = 4
+_CROWDED_S = 60.0
+_CROWDED = (
+    "%s: too many come at once, or say nothing: %d have been turned away so far. What is a crowd of your own"
+    " gets in as it tries again"
+)
 _TOLD_MAX = 64  # refusals that a listener remembers to have told
 # Troubles that somebody has to mend at the client, or here; of others the client is told, and that is all.
 _TROUBLES = {
@@ -35,6 +41,10 @@ _TROUBLES = {
     codes.BUS_NAME: "it is of a bus of another name: give both the same",
     codes.BAD_VERSION: "it speaks another version: update the older of both",
 }
+
+
+def _never() -> bool:
+    return False
 
 
 next_id = itertools.count(1).__next__  # of links, as users tell them apart
@@ -46,6 +56,7 @@ class Host(opening.Host, Protocol):
     node: Node
     failure: BusError | None
     dialled: set[Any]
+    comers: Comers
 
     def now_ms(self) -> int: ...
     def call(self, function: Callable[..., R], /, *args: Any) -> R: ...
@@ -313,6 +324,11 @@ class LinkRunner:
         if self.owner is not None:
             self.owner.restarted(self)
 
+    @property
+    def is_stranger(self) -> bool:
+        """Whether the other side has yet to prove itself."""
+        return not self._closed and self.connection.opened_at < 0
+
     def settle(self) -> None:
         """Tell who waits for the link that it is ready, or why it never will be."""
         if self.ready.done():
@@ -338,6 +354,7 @@ class ListenerRunner:
         self._abandoned = False
         self._complained = ""
         self._told: dict[tuple[str, int], None] = {}
+        self._quiet_until = 0.0
         self._terms = terms
         self._connecting: set[Connecting] = set()
         self._watch()
@@ -353,11 +370,40 @@ class ListenerRunner:
                 channel = self.listener.accept()
                 if channel is None:
                     return
-                connecting = Connecting(self._host.loop, channel, INCOMING_S, self._connected)
-                if not connecting.over:
-                    self._connecting.add(connecting)
+                self._let_in(channel)
         except Exception as error:  # noqa: BLE001 - those who come later are to be let in
             self._rest(error)
+
+    def _let_in(self, channel: Any) -> None:
+        comer = None
+        if channel.realm != "userspace":
+            comer = self._host.comers.admit(channel.address, self._host.loop.time())
+            if comer is None:
+                channel.close()
+                self._crowded()
+                return
+        connecting = Connecting(
+            self._host.loop, channel, INCOMING_S, lambda *told: self._connected(*told, comer)
+        )
+        if not connecting.over:
+            self._connecting.add(connecting)
+            if comer is not None:
+                comer.waits = lambda: not connecting.over
+                comer.turn_away = lambda: self._turn_away(connecting)
+
+    def _turn_away(self, stranger: Connecting | LinkRunner) -> None:
+        if isinstance(stranger, Connecting):
+            self._connecting.discard(stranger)
+        stranger.close()
+        self._crowded()
+
+    def _crowded(self) -> None:
+        """Told once a minute, however many come."""
+        now = self._host.loop.time()
+        if now >= self._quiet_until:
+            self._quiet_until = now + _CROWDED_S
+            count = self._host.comers.turned_away
+            self._host.remark(logging.WARNING, _CROWDED, self.url, count)
 
     def _rest(self, error: Exception) -> None:
         """A client or the listener failed: its socket may stay readable, and must not be asked endlessly."""
@@ -370,8 +416,10 @@ class ListenerRunner:
         if not self._abandoned and self.listener.fileno() >= 0:
             self._host.loop.add_reader(self.listener.fileno(), self._on_readable)
 
-    def _connected(self, connecting: Connecting, error: Exception | None) -> None:
+    def _connected(self, connecting: Connecting, error: Exception | None, comer: Comer | None = None) -> None:
         self._connecting.discard(connecting)
+        if comer is not None:
+            comer.waits = _never
         if error is not None:
             # Its own fault, and told to it; however it went then.
             refusal = for_users(getattr(connecting.channel, "refusal", None) or error)
@@ -384,6 +432,9 @@ class ListenerRunner:
         try:
             runner = self._host.run_link(connecting.channel, self._terms)
             runner.on_refused = self._refused
+            if comer is not None:
+                comer.waits = lambda: runner.is_stranger
+                comer.turn_away = lambda: self._turn_away(runner)
         except Exception as failure:  # noqa: BLE001 - as above; the client is to hear the end
             connecting.channel.close()
             self._complain(failure)

@@ -54,8 +54,9 @@ class Frames:
         return self.closed is not None or self.fault is not None
 
     def receive_data(self, data: bytes) -> bytes:
-        """Takes what the socket gave, FRAMES_MAX frames of it; returns what they carried for the stream. Never
-        raises for what came.
+        """Takes what the socket gave, FRAMES_MAX frames of it; returns what they carried for the stream.
+
+        Never raises for what came.
         """
         self.pending = False
         if self.ended:

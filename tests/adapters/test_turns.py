@@ -1,9 +1,10 @@
-"""A link that floods has no more of the loop than one turn after another, each bounded in bytes and frames."""
+"""A link that floods has of the loop one turn after another, each bounded in bytes and frames."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import socket
 import threading
@@ -28,7 +29,7 @@ SIZE = links._TURN_SIZE
 
 
 class Turns:
-    """Counts what is taken in: frames of WebSockets and bytes, in one turn of a link and of the whole loop."""
+    """Counts what is taken in: frames of WebSockets and bytes, in a turn of a link and of the whole loop."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.frames_max = self.size_max = self.frames = 0  # the most of one turn of a link, and all
@@ -221,7 +222,7 @@ async def test_what_had_come_before_a_link_broke_is_read_in_turns(monkeypatch: p
         while dying.left >= 0:
             before.append(dying.reads)
             await asyncio.sleep(0)
-        assert max(b - a for a, b in zip(before, before[1:], strict=False)) == 1
+        assert max(b - a for a, b in itertools.pairwise(before)) == 1
         assert dying.reads == 101
         await until(lambda: not here.links())
 
