@@ -17,6 +17,7 @@ from busway.adapters.making import ANY_TERMS, Terms, make_link
 from busway.adapters.opening import INCOMING_S, Connecting
 from busway.adapters.records import Change, LinkInfo
 from busway.adapters.refusals import for_users, text_of
+from busway.adapters.sampling import Sampler
 from busway.adapters.typed import R
 from busway.adapters.views import link_info
 from busway.errors import BusError, LinkRefused
@@ -355,6 +356,7 @@ class ListenerRunner:
         self._complained = ""
         self._told: dict[tuple[str, int], None] = {}
         self._quiet_until = 0.0
+        self._refusals, self._complaints = Sampler(), Sampler()
         self._terms = terms
         self._connecting: set[Connecting] = set()
         self._watch()
@@ -451,7 +453,10 @@ class ListenerRunner:
         if len(self._told) >= _TOLD_MAX:
             del self._told[next(iter(self._told))]
         self._told[host, code] = None
-        self._host.remark(logging.WARNING, "%s: %s cannot join: %s", self.url, address, text)
+        behind = self._refusals.take(self._host.now_ms())
+        if behind is None:  # strangers have as many addresses as they like
+            return
+        self._host.remark(logging.WARNING, "%s: %s cannot join: %s%s", self.url, address, text, behind)
         info = LinkInfo(b"", "", "closed", "", address, None, 0, 0, error=text)
         self._host.tell(Change("link-refused", info, code, text))
 
@@ -460,7 +465,9 @@ class ListenerRunner:
         text = text_of(error)
         if text != self._complained:
             self._complained = text
-            self._host.remark(logging.WARNING, "%s cannot accept: %s", self.url, text)
+            behind = self._complaints.take(self._host.now_ms())
+            if behind is not None:
+                self._host.remark(logging.WARNING, "%s cannot accept: %s%s", self.url, text, behind)
 
     def restore(self) -> bool:
         """Put a node's own place back where others find it; whether that was needed. Raises OSError."""
