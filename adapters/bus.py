@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any, Unpack, overload
 
+from busway import tokens
 from busway.adapters import ends, opening, views
 from busway.adapters.arguments import (
     check_flag,
@@ -284,13 +285,14 @@ class BaseBus:
         return self._host.call(self._host.run_link, channel, Terms(token, realm, cost))
 
     def _dial(
-        self, url: str, token: str | None, options: dict[str, Any], *words: Any
+        self, url: str, token: str | None, weak: bool, options: dict[str, Any], *words: Any
     ) -> tuple[Dialling, Any, bool]:
         """The link that is made, a future of its being open, and whether it was made for this call; `words`
         are those of dialled.Options.
         """
         self._host.check_open()
         token, options = from_environment(url, token, options)
+        tokens.check_strength(token, weak)
         wanted = Options(token, options, *words)
         return self._host.call(self._dialled, opening.normalise(url), wanted)
 
@@ -301,13 +303,14 @@ class BaseBus:
         return dialling, dialling.waiter(), dialling not in known
 
     def _listening(
-        self, url: str, token: str | None, is_open: bool, options: dict[str, Any], *words: Any
+        self, url: str, token: str | None, weak: bool, is_open: bool, options: dict[str, Any], *words: Any
     ) -> tuple[Callable[[], Any], Callable[[Any], Listener]]:
         """A function that opens the driver's listener, and may block; and one to be called with it then.
         `words` are those of Terms.
         """
         self._host.check_open()
         token, _ = from_environment("", token, {})
+        tokens.check_strength(token, weak)
         terms = Terms(token, *words)
         terms.check()
         begin = partial(opening.listen, opening.normalise(url), token, is_open, options)

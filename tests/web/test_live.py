@@ -169,7 +169,7 @@ def test_a_publisher_waits_until_there_is_room() -> None:
 
 async def token() -> None:
     """The right one, a wrong one and none; of the wrong ones the listener's program is told."""
-    async with site(token="sesame") as (made, url):
+    async with site(token="sesame-h4k9w2x7q5m8z3t6r1v0") as (made, url):
         changes = made.bus.changes()
         async with node("token", url):
             pass
