@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from busway.adapters import board_logs, opening
@@ -384,9 +385,8 @@ class ListenerRunner:
                 channel.close()
                 self._crowded()
                 return
-        connecting = Connecting(
-            self._host.loop, channel, INCOMING_S, lambda *told: self._connected(*told, comer)
-        )
+        done = partial(self._connected, comer)
+        connecting = Connecting(self._host.loop, channel, INCOMING_S, done)
         if not connecting.over:
             self._connecting.add(connecting)
             if comer is not None:
@@ -418,7 +418,7 @@ class ListenerRunner:
         if not self._abandoned and self.listener.fileno() >= 0:
             self._host.loop.add_reader(self.listener.fileno(), self._on_readable)
 
-    def _connected(self, connecting: Connecting, error: Exception | None, comer: Comer | None = None) -> None:
+    def _connected(self, comer: Comer | None, connecting: Connecting, error: Exception | None) -> None:
         self._connecting.discard(connecting)
         if comer is not None:
             comer.waits = _never

@@ -64,16 +64,18 @@ class Turns:
         """Tells turns of asyncio's loop apart, while inside."""
         loop = asyncio.get_running_loop()
 
-        def turn() -> None:
-            nonlocal handle
-            self.turns.clear()
-            handle = loop.call_soon(turn)
+        going = True
 
-        handle = loop.call_soon(turn)
+        def turn() -> None:
+            self.turns.clear()
+            if going:
+                loop.call_soon(turn)
+
+        loop.call_soon(turn)
         try:
             yield
         finally:
-            handle.cancel()
+            going = False
 
 
 @pytest.fixture

@@ -234,11 +234,12 @@ def test_only_some_thousands_of_numbers_that_do_not_follow_each_other_are_keys(p
 
 
 def test_as_many_numbers_as_one_likes_may_follow_each_other() -> None:
-    for value in (
+    values: list[Any] = [
         dict.fromkeys(range(-5, 50_000), 1.5),
         set(range(50_000)),
         {**dict.fromkeys(range(1000, 9000), ""), **dict.fromkeys(sparse(NUMBERS_MAX - 9), None), "a": 1},
-    ):
+    ]
+    for value in values:
         payload, format, type_id = encode(value, ELSEWHERE)
         assert decode(payload, format, type_id, ELSEWHERE, None) == value
 

@@ -172,15 +172,16 @@ def test_commands_read_the_file(tmp_path: Path) -> None:
     ):
         url = url_of(listener)
         reach = ("nodes", "--connect", url)
-        for words, extra in (
+        cases: list[tuple[tuple[str, ...], dict[str, str]]] = [
             (("--token-file", path), {}),
             (("--token", GOOD), {}),
             ((), {"BUSWAY_TOKEN_FILE": path}),
             ((), {"BUSWAY_TOKEN": GOOD}),
             (("--token-file", path), {"BUSWAY_TOKEN": GOOD[::-1]}),
             (("--token", GOOD), {"BUSWAY_TOKEN_FILE": str(tmp_path / "nowhere")}),
-        ):
-            command(*reach, *words, bus=bus, BUSWAY_DIR=elsewhere, **extra).ok()
+        ]
+        for words, extra in cases:
+            command(*reach, *words, bus=bus, stdin=b"", BUSWAY_DIR=elsewhere, **extra).ok()
         other = str(written(tmp_path / "o", GOOD[::-1].encode()))
         for words in (("--token-file", other), ()):
             told = command(*reach, *words, bus=bus, BUSWAY_DIR=elsewhere).failed(4)
@@ -247,7 +248,7 @@ def test_nor_does_any_other_program_that_a_command_starts(tmp_path: Path) -> Non
         "app.main()\n"
     )
     with started(sys.executable, "-c", text, BUSWAY_TOKEN=GOOD, BUSWAY_TOKEN_FILE="/nowhere") as running:
-        lines = []
+        lines: list[str] = []
         until(lambda: running.process.poll() is not None)
         while not running._out.empty() or not lines:
             lines.append(running.line())
