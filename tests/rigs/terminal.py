@@ -31,6 +31,7 @@ class Terminal:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.before = termios.tcgetattr(theirs)
         self._theirs = theirs  # stays open, so that its state can be asked for when the program has ended
+        self._rows: list[str] | None = None
         self.process = subprocess.Popen(
             command, stdin=theirs, stdout=theirs, stderr=theirs, env=dict(env), start_new_session=True
         )
@@ -43,12 +44,15 @@ class Terminal:
                 with self._lock:
                     self.said += data
                     self._stream.feed(data)
+                    self._rows = None
 
     @property
     def rows(self) -> list[str]:
         """The text on the screen."""
         with self._lock:
-            return [row.rstrip() for row in self._screen.display]
+            if self._rows is None:
+                self._rows = [row.rstrip() for row in self._screen.display]
+            return self._rows
 
     @property
     def text(self) -> str:
