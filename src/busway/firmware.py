@@ -21,7 +21,7 @@ from busway.drivers.extras import missing
 from busway.errors import MissingLibrary
 from busway.protocol import codes, outcomes
 from busway.shortening import shorten
-from busway.shrinking import Function, drop, names_in, own_attributes, shrink, strip_texts
+from busway.shrinking import Function, drop, names_in, own_attributes, shrink, strip_texts, walk
 
 __all__ = ["MODULES", "build", "measure", "show", "strip"]
 
@@ -262,7 +262,7 @@ def _globals(tree: ast.Module) -> set[str]:
         if isinstance(statement, Function | ast.ClassDef):
             found.add(statement.name)
             continue
-        aliases = [node for node in ast.walk(statement) if isinstance(node, ast.alias)]
+        aliases = [node for node in walk(statement) if isinstance(node, ast.alias)]
         found |= {alias.asname or alias.name.partition(".")[0] for alias in aliases}
         found |= names_in(statement, ast.Store)
     return found
@@ -272,7 +272,7 @@ def _check_imports(modules: Mapping[str, ast.Module]) -> None:
     """Checks that all that one module of a board takes from another is still there: named numbers are not."""
     defined = {_dotted(name): _globals(tree) for name, tree in modules.items()}
     for name, tree in modules.items():
-        for node in ast.walk(tree):
+        for node in walk(tree):
             if not isinstance(node, ast.ImportFrom) or node.module not in defined:
                 continue
             if gone := {alias.name for alias in node.names} - defined[node.module]:
@@ -284,7 +284,7 @@ def _public(tree: ast.Module) -> set[str]:
     well, and arguments.
     """
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, Function | ast.ClassDef):
             found.add(node.name)
             if isinstance(node, ast.ClassDef):
@@ -312,7 +312,7 @@ def _offered(part: str) -> set[str]:
 
 def _shorten_imports(tree: ast.Module, package: str) -> None:
     """A module is named from where it is asked for: the rest of its name would lie in the board's memory."""
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("busway."):
             assert node.module is not None
             near = node.module.removeprefix(f"busway.{package}.")
