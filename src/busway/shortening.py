@@ -194,9 +194,7 @@ class _Rename(ast.NodeTransformer):
 
 
 def _keywords(trees: Collection[ast.Module], kept: Collection[str]) -> set[str]:
-    found = {
-        node.arg for tree in trees for node in walk(tree) if isinstance(node, ast.keyword) and node.arg
-    }
+    found = {node.arg for tree in trees for node in walk(tree) if isinstance(node, ast.keyword) and node.arg}
     arguments = {node.arg for tree in trees for node in walk(tree) if isinstance(node, ast.arg)}
     return (found & arguments) - set(kept)
 

@@ -26,8 +26,8 @@ SAY_S = 60  # less than pytest grants, in which it is said where a test stood
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Debug mode keeps the stack of whoever made a future or a task, to be shown with it: half of the time that
-    the tests take. One line of it will do; the refusals of debug mode, which tests need, do without.
+    """Lets debug mode keep one line, no whole stack, of where futures and tasks were made: it is only shown with
+    them, and takes half of the time. What debug mode refuses, which is what tests want of it, needs none.
     """
     if config.getoption("loop") == loops.UVLOOP:
         sys.tracebacklimit = 1
