@@ -24,7 +24,7 @@ _PURE_CALLS = ("len", "min", "max")
 
 
 def walk(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes of a tree in the order of `ast.walk`, but faster, and without what tells loads from stores."""
+    """All nodes of a tree in the order of `ast.walk`, but faster, and without what tells loads and stores."""
     todo = [node]
     for one in todo:
         for name in one._fields:
