@@ -28,8 +28,8 @@ SAY_S = 60  # less than pytest grants, in which it is said where a test stood
 def pytest_configure(config: pytest.Config) -> None:
     """Lets debug mode keep a line, no whole stack, of where futures and tasks were made.
 
-    That is only shown with them, and takes half of the time. What debug mode refuses, which is what tests want
-    of it, needs no stack.
+    That is only shown with them, and takes half of the time. What debug mode refuses, which tests are after,
+    needs no stack.
     """
     if config.getoption("loop") == loops.UVLOOP:
         sys.tracebacklimit = 1
