@@ -212,16 +212,20 @@ class Life:
                 self.tokens[node, event.token] += 1
         self.net.log.clear()
         self.net._fresh.clear()
-        for source in self.nodes:
-            self._look_for_loops(source)
+        self.look()
 
-    def _look_for_loops(self, source: Node) -> None:
-        """Follow the next hops towards a source from everywhere, over links that both ends still have."""
-        ends = {}
+    def look(self) -> None:
+        """Follows the next hops from everywhere to everybody, over links that both ends still have."""
+        beyond: dict[object, Node] = {}
         for cable in self.standing():
-            ends[cable.a], ends[cable.b] = node_of(cable.b), node_of(cable.a)
+            beyond[cable.a], beyond[cable.b] = node_of(cable.b), node_of(cable.a)
+        nodes = self.nodes
+        for source in nodes:
+            self._look_for_loops(source, nodes, beyond)
+
+    def _look_for_loops(self, source: Node, nodes: list[Node], beyond: dict[object, Node]) -> None:
         safe = {source}
-        for start in self.nodes:
+        for start in nodes:
             path: list[Node] = []
             node: Node | None = start
             while node is not None and node not in safe:
@@ -231,7 +235,7 @@ class Life:
                 path.append(node)
                 route = node.mesh.router.routes.get(source.me.key)
                 via = None if route is None else route.via
-                node = None if via is None else ends.get(via.link)
+                node = None if via is None else beyond.get(via.link)
             safe.update(path)
 
     # The judgement at rest
