@@ -26,6 +26,7 @@ from busway.protocol import (
     codes,
     events,
 )
+from busway.protocol.routing.router import Route
 from tests.protocol.pairs import Cable, Entropy, Net, node_of
 from tests.simulation.observer import observe
 
@@ -219,13 +220,18 @@ class Life:
         beyond: dict[object, Node] = {}
         for cable in self.standing():
             beyond[cable.a], beyond[cable.b] = node_of(cable.b), node_of(cable.a)
-        nodes = self.nodes
-        for source in nodes:
-            self._look_for_loops(source, nodes, beyond)
+        routes = {node: node.mesh.router.routes for node in self.nodes}
+        for source in routes:
+            self._look_for_loops(source, routes, beyond)
 
-    def _look_for_loops(self, source: Node, nodes: list[Node], beyond: dict[object, Node]) -> None:
+    def _look_for_loops(
+        self, source: Node, routes: dict[Node, dict[bytes, Route]], beyond: dict[object, Node]
+    ) -> None:
+        key = source.me.key
         safe = {source}
-        for start in nodes:
+        for start in routes:
+            if start in safe:
+                continue
             path: list[Node] = []
             node: Node | None = start
             while node is not None and node not in safe:
@@ -233,7 +239,7 @@ class Life:
                     self.verdict.faults.append(f"a loop towards {source.label} from {start.label}")
                     return
                 path.append(node)
-                route = node.mesh.router.routes.get(source.me.key)
+                route = routes[node].get(key)
                 via = None if route is None else route.via
                 node = None if via is None else beyond.get(via.link)
             safe.update(path)
