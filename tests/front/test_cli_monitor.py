@@ -38,6 +38,9 @@ with busway.Bus(sys.argv[1], label="x" * 64) as bus:
 """
 
 
+READY = ("busway.adapters.asyncio", "textual.app", "textual.widgets")
+
+
 @contextmanager
 def busy(bus: str) -> Iterator[None]:
     with python("-c", BUSY, bus) as running:
@@ -47,8 +50,8 @@ def busy(bus: str) -> Iterator[None]:
 
 @contextmanager
 def monitor(bus: str, *words: str, **options: Any) -> Iterator[Terminal]:
-    command = (sys.executable, "-m", "busway", "monitor", "-i", "0.2", *words)
-    with terminal.opened(*command, env=environment({"BUSWAY_BUS": bus}), **options) as opened:
+    command = ("-m", "busway", "monitor", "-i", "0.2", *words)
+    with terminal.forked(*command, env=environment({"BUSWAY_BUS": bus}), ready=READY, **options) as opened:
         yield opened
 
 

@@ -46,8 +46,9 @@ class Program:
     """A program that was started, as `subprocess.Popen` with pipes, as far as tests need it.
 
     Args: `words` are what stands behind `python`: -m and a module, or -c and a text, and its arguments.
-    `complaints` is the descriptor that it has as standard error, None for the pipe `stderr`. `ready` names
-    modules that are imported beforehand; `apart` makes it the leader of a process group.
+    `complaints` is the descriptor that it has as standard error, None for the pipe `stderr`; `terminal` is
+    that of all three of its streams. `ready` names modules that are imported beforehand; `apart` makes it the
+    leader of a process group.
     """
 
     def __init__(
@@ -56,25 +57,21 @@ class Program:
         environment: Mapping[str, str],
         *,
         complaints: int | None = None,
+        terminal: int | None = None,
         ready: tuple[str, ...] = READY,
         apart: bool = False,
         directory: str | Path | None = None,
     ) -> None:
         self.returncode: int | None = None
         with ExitStack() as theirs:
-            read, write = _pipe(theirs, 0)
-            self.stdin: BinaryIO = os.fdopen(write, "wb")
-            read_out, write_out = _pipe(theirs, 1)
-            self.stdout: BinaryIO = os.fdopen(read_out, "rb")
-            self.stderr: BinaryIO = io.BytesIO()
-            if complaints is None:
-                read_err, complaints = _pipe(theirs, 1)
-                self.stderr = os.fdopen(read_err, "rb")
+            self.stdin, read = _stream(theirs, 0, terminal)
+            self.stdout, write = _stream(theirs, 1, terminal)
+            self.stderr, complain = _stream(theirs, 1, complaints if terminal is None else terminal)
             told, telling = _pipe(theirs, 1)
             self._told: BinaryIO = os.fdopen(told, "rb", buffering=0)
             asked, asking = _pipe(theirs, 0)
             word = APART if apart else TOGETHER
-            socket.send_fds(_server(ready), [word], [asked, read, write_out, complaints, telling])
+            socket.send_fds(_server(ready), [word], [asked, read, write, complain, telling])
             with os.fdopen(asking, "w") as request:
                 place = str(directory or os.getcwd())
                 json.dump([list(words), dict(environment), place], request)
@@ -140,6 +137,14 @@ class Program:
 def _rest(stream: BinaryIO) -> bytes:
     with stream:
         return stream.read()
+
+
+def _stream(stack: ExitStack, theirs: int, given: int | None) -> tuple[BinaryIO, int]:
+    """Our end of a stream and the descriptor of the program's; what is given has no end of ours."""
+    if given is not None:
+        return io.BytesIO(), given
+    ends = _pipe(stack, theirs)
+    return os.fdopen(ends[1 - theirs], "rb" if theirs else "wb"), ends[theirs]
 
 
 def _pipe(stack: ExitStack, theirs: int) -> tuple[int, int]:
