@@ -36,7 +36,7 @@ def check_token(token: object) -> None:
         how = ": write token.decode() or token.hex()" if isinstance(token, (bytes, bytearray)) else ""
         raise TypeError(f"a token is text (str), or None for none; got {type(token).__name__}{how}")
     if not token:
-        raise ValueError("token must not be empty: give a text that is hard to guess, or None for none")
+        raise ValueError("token must not be empty: make one with `busway token`, or say None for none")
     if not _is_utf8(token):
         raise ValueError("a token is text in UTF-8, and this one has characters that have no place there")
 

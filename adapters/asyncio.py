@@ -448,6 +448,7 @@ class AsyncBus(BaseBus):
         url: str,
         *,
         token: str | None = None,
+        weak: bool = False,
         realm: Realm | None = None,
         cost: int | None = None,
         retry: Retry | bool | None = True,
@@ -459,7 +460,9 @@ class AsyncBus(BaseBus):
 
         Args:
             url: tcp://host:port, host:port, ws://, wss://, serial://, ble://, ipc:///path.
-            token: what the other side's `listen` was given.
+            token: what the other side's `listen` was given; by default BUSWAY_TOKEN, or what is in the file
+                BUSWAY_TOKEN_FILE.
+            weak: take a token that is short or could be guessed; `busway token` makes one that is neither.
             realm: of the link, by default that of its sort; of both sides' the wider one holds.
             cost: of the link, 1 to 16382, by default that of its sort.
             retry: when it is tried again (`busway.Retry`); None: never.
@@ -473,7 +476,7 @@ class AsyncBus(BaseBus):
         the token, or that no Busway is there; OSError if nothing answers; ValueError for a URL that is none,
         TypeError for an option that is none; MissingLibrary, a BusError, if the driver's is not installed.
         """
-        dialling, ready, mine = self._dial(url, token, options, realm, cost, retry, wait)
+        dialling, ready, mine = self._dial(url, token, weak, options, realm, cost, retry, wait)
         try:
             await asyncio.shield(ready)
         except asyncio.CancelledError:
@@ -487,6 +490,7 @@ class AsyncBus(BaseBus):
         url: str,
         *,
         token: str | None = None,
+        weak: bool = False,
         open: bool = False,
         routers: bool = False,
         realm: Realm | None = None,
@@ -497,11 +501,11 @@ class AsyncBus(BaseBus):
         the real port, `.close()` ends it.
 
         Beyond loopback give `token`, which the other side must give too, or `open=True`: then whoever can
-        reach it may come, as a leaf only unless `routers=True`. `realm` and `cost` as for `connect`.
+        reach it may come, as a leaf only unless `routers=True`. `weak`, `realm` and `cost` as for `connect`.
         `options` are the driver's own: for ws:// and wss:// `certificate`, `key`, `origins`, `pages`,
         `connections_max`. Raises ValueError, OSError; BusError if the driver's library is missing.
         """
-        begin, run = self._listening(url, token, open, routers, options, realm, cost)
+        begin, run = self._listening(url, token, weak, open, routers, options, realm, cost)
         return run(await self._host.loop.run_in_executor(None, begin))
 
     # What it sees

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from busway.adapters.arguments import for_users
 from busway.adapters.failures import Failures
-from busway.adapters.host import UNCLOSED, Asked, BusHost, check_settled
+from busway.adapters.host import UNCLOSED, Asked, BusHost, check_settled, one_line
 from busway.adapters.identity import Identity
 from busway.adapters.links import LinkRunner
 from busway.adapters.local import LocalMesh
@@ -82,7 +82,7 @@ class Host(BusHost):
     look = BusHost.inside
 
     def remark(self, level: int, text: str, *words: object) -> None:
-        _log.log(level, text, *words)
+        _log.log(level, text, *map(one_line, words))
 
     # Life
 

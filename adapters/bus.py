@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
+from busway import tokens
 from busway.adapters import ends, opening, views
 from busway.adapters.arguments import (
     check_flag,
@@ -293,13 +294,14 @@ class BaseBus:
         return self._host.call(self._host.run_link, channel, Terms(token, realm, cost))
 
     def _dial(
-        self, url: str, token: str | None, options: dict[str, Any], *words: Any
+        self, url: str, token: str | None, weak: bool, options: dict[str, Any], *words: Any
     ) -> tuple[Dialling, Any, bool]:
         """The link that is made, a future of its being open, and whether it was made for this call; `words`
         are those of dialled.Options.
         """
         self._host.check_open()
         token, options = from_environment(url, token, options)
+        tokens.check_strength(token, weak)
         wanted = Options(token, options, *words)
         url = opening.normalise(url)
         self._host.identity.prepare(url)
@@ -315,6 +317,7 @@ class BaseBus:
         self,
         url: str,
         token: str | None,
+        weak: bool,
         is_open: bool,
         routers: bool,
         options: dict[str, Any],
@@ -324,6 +327,7 @@ class BaseBus:
         """A function that opens the driver's listener, and may block; and one to be called with it then."""
         self._host.check_open()
         token, _ = from_environment("", token, {})
+        tokens.check_strength(token, weak)
         terms = Terms(token, realm, cost, is_open, routers)
         terms.check()
         url = opening.normalise(url)

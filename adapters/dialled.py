@@ -25,6 +25,7 @@ from busway.adapters.retrying import CONNECTED, CONNECTING, Reconnector, Retry
 from busway.adapters.typed import Realm
 from busway.adapters.views import link_info, listed_link
 from busway.errors import BusClosed, BusError, LinkRefused
+from busway.names import ascii_safe
 from busway.protocol import Node, codes, errors
 
 _FOR_EVER_S = 86400.0  # a patience of a day or more has no timer
@@ -339,7 +340,7 @@ class Dialling:
             return
         connection = runner.connection
         self._drop_runner()
-        text = connection.close_text or "the other side closed the link"
+        text = ascii_safe(connection.close_text) or "the other side closed the link"
         if connection.close_code == codes.REPLACED and self._is_twice(connection.via):
             self.reconnector.error = "another link of this program leads to the same place, and is newer"
             self._finish(BusError(f"{self.url}: {self.reconnector.error}"))

@@ -19,6 +19,7 @@ from typing import Any, cast
 from weakref import WeakSet
 
 from busway.adapters import remarks, tap
+from busway.adapters.comers import Comers
 from busway.adapters.dialled import Dialling
 from busway.adapters.ends import Arrivals, BaseChanges, Items
 from busway.adapters.failures import Failures
@@ -30,6 +31,7 @@ from busway.adapters.making import ANY_TERMS, Terms
 from busway.adapters.opening import Told
 from busway.adapters.records import Change, Undelivered
 from busway.adapters.results import undelivered
+from busway.adapters.sampling import Sampler
 from busway.adapters.typed import R
 from busway.adapters.views import ORDERLY, change_of
 from busway.errors import BusClosed, BusError
@@ -65,6 +67,8 @@ class BusHost:
         self.dialled: set[Dialling] = set()
         self.runners: set[LinkRunner] = set()
         self.listeners: set[ListenerRunner] = set()
+        self.comers = Comers()
+        self._ends = Sampler()
         self.handlers: dict[Message, Any] = {}  # at work, by the message they answer
         self.waiters: dict[int, Any] = {}  # futures and Items, by token
         self.changes: WeakSet[BaseChanges] = WeakSet()
@@ -110,7 +114,7 @@ class BusHost:
         raise NotImplementedError
 
     def remark(self, level: int, text: str, *words: object) -> None:
-        """Log it, where a logging handler may do what it likes."""
+        """Log it, where a logging handler may do what it likes. Whatever is in `words` stays in its line."""
         raise NotImplementedError
 
     def drop(self) -> None:
@@ -293,12 +297,21 @@ class BusHost:
         if connection.tag is not None:
             cast(LinkRunner, connection.tag).ended()
         if connection.close_code not in ORDERLY and not self.node.closed:
-            words = (connection.link.address, ascii_safe(connection.close_text))
-            self.remark(logging.INFO, "a link ended: %s: %s", *words)
+            self._remark_end(connection)
         if self._mesh is not None and connection.via == "ipc":
             self._mesh.link_lost(connection)
         for runner in self.runners:  # one that had to wait for the end of this link is read on now
             runner.settle()
+
+    def _remark_end(self, connection: Connection) -> None:
+        """Whoever can reach a listener can have links end, so of these not each is told."""
+        link, behind = connection.link, ""
+        if not link.dialled and link.realm > codes.USERSPACE:
+            told = self._ends.take(self.now_ms())
+            if told is None:
+                return
+            behind = told
+        self.remark(logging.INFO, "a link ended: %s: %s%s", link.address, connection.close_text, behind)
 
     def tell(self, change: Change) -> None:
         """To those who read `changes()`, and the log."""
@@ -345,6 +358,11 @@ class BusHost:
 
 
 _ASKED = "a request came to %s, which was made with register: only what serve makes answers requests"
+
+
+def one_line(word: object) -> object:
+    """A word of a line of the log, which another program may have chosen."""
+    return word if isinstance(word, (int, float)) else ascii_safe(str(word))
 
 
 def check_settled(outcome: events.Outcome) -> None:

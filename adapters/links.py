@@ -8,15 +8,18 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from busway.adapters import board_logs, opening
 from busway.adapters.closing import Done
+from busway.adapters.comers import Comer, Comers
 from busway.adapters.identity import Identity
 from busway.adapters.making import ANY_TERMS, Terms, make_link
 from busway.adapters.opening import INCOMING_S, Connecting
 from busway.adapters.records import Change, LinkInfo
 from busway.adapters.refusals import for_users, text_of
+from busway.adapters.sampling import Sampler
 from busway.adapters.typed import R
 from busway.adapters.views import link_info
 from busway.errors import BusError, LinkRefused
@@ -26,7 +29,14 @@ _READ_SIZE = 65536  # from 128 KiB on, malloc maps and unmaps memory at every re
 _WRITE_SIZE = 65536
 _ACCEPT_BURST = 64
 _ACCEPT_REST_S = 1.0  # after a failure
-_LAYERED_READS = 16  # from one channel before the others have their turn
+# What one channel is read before the others have their turn. A plain one is read once, which is as much.
+_TURN_SIZE = _READ_SIZE
+_TURN_READS = 4
+_CROWDED_S = 60.0
+_CROWDED = (
+    "%s: too many come at once, or say nothing: %d have been turned away so far. What is a crowd of your own"
+    " gets in as it tries again"
+)
 _TOLD_MAX = 64  # refusals that a listener remembers to have told
 _TOLD_OF_ONE_MAX = (
     8  # of these, of one machine and trouble: whoever comes with ever new keys is told of so often
@@ -47,6 +57,11 @@ _TROUBLES = {
 
 _NO_LONGER = "the trust file says so: this key is not trusted any more, or has another role"
 
+
+def _never() -> bool:
+    return False
+
+
 next_id = itertools.count(1).__next__  # of links, as users tell them apart
 
 
@@ -57,6 +72,7 @@ class Host(opening.Host, Protocol):
     failure: BusError | None
     dialled: set[Any]
     identity: Identity
+    comers: Comers
 
     def now_ms(self) -> int: ...
     def call(self, function: Callable[..., R], /, *args: Any) -> R: ...
@@ -100,6 +116,8 @@ class LinkRunner:
         self._host = host
         self._rest = memoryview(b"")
         self._closed = False
+        self._failing = False  # nothing can be written any more
+        self._next_turn = False  # it is set, though nothing new may come
         # A driver with a layer of its own (TLS, WebSocket) may have bytes of its own to write, and may have
         # read more than it gave.
         self._layered = hasattr(channel, "wants_write")
@@ -108,7 +126,7 @@ class LinkRunner:
             if self._layered:
                 self._follow_channel()
                 if getattr(channel, "has_data", False):
-                    host.loop.call_later(0.0, self.on_readable)
+                    self._set_turn(host)
         else:
             channel.on_readable = host.entry(self.on_readable)
             channel.on_writable = host.entry(self.on_writable)
@@ -132,18 +150,36 @@ class LinkRunner:
 
     def on_readable(self) -> None:
         """The channel has bytes, its end, or a failure."""
-        turns = _LAYERED_READS if self._layered else 1
-        while turns and self._read():
+        if not self._layered:
+            self._read()
+            return
+        left, turns = _TURN_SIZE, _TURN_READS
+        while left > _TURN_SIZE // 2 and turns and (size := self._read()):
+            left -= size
             turns -= 1
-        if self._layered and not self._closed:
-            self._follow_channel()
-            if not turns:
-                self._host.loop.call_later(0.0, self.on_readable)
-
-    def _read(self) -> bool:
-        """Whether there was something, so that there may be more."""
+            if getattr(self.channel, "has_data", False):
+                break  # the driver has had enough for one turn
         if self._closed:
-            return False
+            return
+        self._follow_channel()
+        if left <= _TURN_SIZE // 2 or not turns or getattr(self.channel, "has_data", False):
+            self._set_turn(self._host)
+
+    def _set_turn(self, host: Host) -> None:
+        """Read on when the others have had their turn. Once: who floods has no more turns than they."""
+        if not self._next_turn:
+            self._next_turn = True
+            host.loop.call_later(0.0, self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._next_turn = False
+        if not self._failing:
+            self.on_readable()
+
+    def _read(self) -> int:
+        """How many bytes there were: if any, there may be more."""
+        if self._closed:
+            return 0
         try:
             data = self.channel.read(_READ_SIZE)
         except Exception as error:  # noqa: BLE001 - whatever it is, the link is over
@@ -152,7 +188,7 @@ class LinkRunner:
                 self.connection.receive_eof(self._host.now_ms(), f"the connection failed: {text_of(error)}")
             )
             self.close()
-            return False
+            return 0
         if data:
             self._host.take_in(self.connection, data)
             if not self.ready.done():
@@ -160,7 +196,7 @@ class LinkRunner:
         elif data is not None:
             self._host.dispatch(self.connection.receive_eof(self._host.now_ms()))
             self.close()
-        return bool(data)
+        return len(data or b"")
 
     def _follow_channel(self) -> None:
         """The channel may have got something of its own to write."""
@@ -169,7 +205,7 @@ class LinkRunner:
 
     def flush(self) -> None:
         """Write what the connection has, as far as the channel takes it."""
-        if self._closed or self._rest:
+        if self._closed or self._rest or self._failing:
             return
         try:
             while data := self.connection.data_to_send(self._write_size, self._host.now_ms()):
@@ -202,7 +238,7 @@ class LinkRunner:
 
     def on_writable(self) -> None:
         """The channel takes bytes again."""
-        if self._closed:
+        if self._closed or self._failing:
             return
         if self._rest:
             try:
@@ -232,15 +268,30 @@ class LinkRunner:
     def _fail(self, error: Exception) -> None:
         """Writing failed: what had arrived before is read first, for the reason may be in it."""
         self.failure = error
+        self._failing = True
         self._rest = memoryview(b"")
+        if self.channel.fileno() >= 0:
+            self._host.loop.remove_reader(self.channel.fileno())
+            self._host.loop.remove_writer(self.channel.fileno())
+        self._read_rest()
+
+    def _read_rest(self) -> None:
+        """In turns, as ever: there may be megabytes of it."""
+        if self._closed:
+            return
         try:
-            while data := self.channel.read(_READ_SIZE):
-                self._host.take_in(self.connection, data)
+            data = self.channel.read(_READ_SIZE)
         except Exception as more:  # noqa: BLE001 - it failed already
             self._host.remark(logging.DEBUG, "%s: %s", self.channel.address, text_of(more))
-        self._host.dispatch(
-            self.connection.receive_eof(self._host.now_ms(), f"the connection failed: {text_of(error)}")
-        )
+            data = b""
+        if data:
+            self._host.take_in(self.connection, data)
+        if data or (data is None and getattr(self.channel, "has_data", False)):
+            self._host.loop.call_later(0.0, self._read_rest)
+            return
+        assert self.failure is not None
+        text = f"the connection failed: {text_of(self.failure)}"
+        self._host.dispatch(self.connection.receive_eof(self._host.now_ms(), text))
         self.close()
 
     def close(self) -> Done:
@@ -299,6 +350,11 @@ class LinkRunner:
         if self.owner is not None:
             self.owner.restarted(self)
 
+    @property
+    def is_stranger(self) -> bool:
+        """Whether the other side has yet to prove itself."""
+        return not self._closed and self.connection.opened_at < 0
+
     def settle(self) -> None:
         """Tell who waits for the link that it is ready, or why it never will be."""
         if self.ready.done():
@@ -324,6 +380,8 @@ class ListenerRunner:
         self._abandoned = False
         self._complained = ""
         self._told: dict[tuple[str, int, str], None] = {}
+        self._quiet_until = 0.0
+        self._refusals, self._complaints = Sampler(), Sampler()
         self._terms = terms
         self._connecting: set[Connecting] = set()
         self._watch()
@@ -339,11 +397,39 @@ class ListenerRunner:
                 channel = self.listener.accept()
                 if channel is None:
                     return
-                connecting = Connecting(self._host.loop, channel, INCOMING_S, self._connected)
-                if not connecting.over:
-                    self._connecting.add(connecting)
+                self._let_in(channel)
         except Exception as error:  # noqa: BLE001 - those who come later are to be let in
             self._rest(error)
+
+    def _let_in(self, channel: Any) -> None:
+        comer = None
+        if channel.realm != "userspace":
+            comer = self._host.comers.admit(channel.address, self._host.loop.time())
+            if comer is None:
+                channel.close()
+                self._crowded()
+                return
+        done = partial(self._connected, comer)
+        connecting = Connecting(self._host.loop, channel, INCOMING_S, done)
+        if not connecting.over:
+            self._connecting.add(connecting)
+            if comer is not None:
+                comer.waits = lambda: not connecting.over
+                comer.turn_away = lambda: self._turn_away(connecting)
+
+    def _turn_away(self, stranger: Connecting | LinkRunner) -> None:
+        if isinstance(stranger, Connecting):
+            self._connecting.discard(stranger)
+        stranger.close()
+        self._crowded()
+
+    def _crowded(self) -> None:
+        """Told once a minute, however many come."""
+        now = self._host.loop.time()
+        if now >= self._quiet_until:
+            self._quiet_until = now + _CROWDED_S
+            count = self._host.comers.turned_away
+            self._host.remark(logging.WARNING, _CROWDED, self.url, count)
 
     def _rest(self, error: Exception) -> None:
         """A client or the listener failed: its socket may stay readable, and must not be asked endlessly."""
@@ -356,8 +442,10 @@ class ListenerRunner:
         if not self._abandoned and self.listener.fileno() >= 0:
             self._host.loop.add_reader(self.listener.fileno(), self._on_readable)
 
-    def _connected(self, connecting: Connecting, error: Exception | None) -> None:
+    def _connected(self, comer: Comer | None, connecting: Connecting, error: Exception | None) -> None:
         self._connecting.discard(connecting)
+        if comer is not None:
+            comer.waits = _never
         if error is not None:
             # Its own fault, and told to it; however it went then.
             refusal = for_users(error)
@@ -370,6 +458,9 @@ class ListenerRunner:
         try:
             runner = self._host.run_link(connecting.channel, self._terms)
             runner.on_refused = self._refused
+            if comer is not None:
+                comer.waits = lambda: runner.is_stranger
+                comer.turn_away = lambda: self._turn_away(runner)
         except Exception as failure:  # noqa: BLE001 - as above; the client is to hear the end
             connecting.channel.close()
             self._complain(failure)
@@ -387,7 +478,10 @@ class ListenerRunner:
         if len(self._told) >= _TOLD_MAX:
             del self._told[next(iter(self._told))]
         self._told[host, code, detail] = None
-        self._host.remark(logging.WARNING, "%s: %s cannot join: %s", self.url, address, text)
+        behind = self._refusals.take(self._host.now_ms())
+        if behind is None:  # strangers have as many addresses as they like
+            return
+        self._host.remark(logging.WARNING, "%s: %s cannot join: %s%s", self.url, address, text, behind)
         info = LinkInfo(b"", "", "closed", "", address, None, 0, 0, error=text)
         self._host.tell(Change("link-refused", info, code, text))
 
@@ -396,7 +490,9 @@ class ListenerRunner:
         text = text_of(error)
         if text != self._complained:
             self._complained = text
-            self._host.remark(logging.WARNING, "%s cannot accept: %s", self.url, text)
+            behind = self._complaints.take(self._host.now_ms())
+            if behind is not None:
+                self._host.remark(logging.WARNING, "%s cannot accept: %s%s", self.url, text, behind)
 
     def restore(self) -> bool:
         """Put a node's own place back where others find it; whether that was needed. Raises OSError."""

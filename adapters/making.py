@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from busway import tokens
 from busway.adapters import opening
 from busway.adapters.arguments import (
     KINDS,
@@ -123,11 +124,12 @@ def register(
 def from_environment(
     url: str, token: str | None, options: dict[str, Any]
 ) -> tuple[str | None, dict[str, Any]]:
-    """A link's token and its driver's options, from BUSWAY_TOKEN and BUSWAY_CAFILE where they say nothing,
+    """A link's token and its driver's options, from BUSWAY_TOKEN, or the file BUSWAY_TOKEN_FILE, and
+    BUSWAY_CAFILE where they say nothing,
     or None. Raises TypeError, ValueError for what is no token.
     """
     if token is None:
-        token = os.environ.get("BUSWAY_TOKEN") or None
+        token = tokens.from_environment()
     check_token(token)
     options = opening.given(url, options)
     cafile = os.environ.get("BUSWAY_CAFILE")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from busway.drivers.channel import Refusal
 from busway.errors import LinkRefused
+from busway.names import ascii_safe
 from busway.protocol import codes
 
 # Refusals that another attempt would hear again, as far as one can tell.
@@ -29,7 +30,8 @@ _HOPELESS = (
 
 def text_of(error: BaseException) -> str:
     """The reason, for people: without the number that str() puts before it."""
-    return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
+    text = (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
+    return ascii_safe(text)  # who answered may have chosen it
 
 
 def for_users(error: BaseException) -> BaseException:

@@ -416,6 +416,7 @@ class Bus(BaseBus):
         url: str,
         *,
         token: str | None = None,
+        weak: bool = False,
         realm: Realm | None = None,
         cost: int | None = None,
         retry: Retry | bool | None = True,
@@ -426,7 +427,7 @@ class Bus(BaseBus):
 
         Arguments and errors as `AsyncBus.connect`: LinkRefused, OSError, ValueError, BusError.
         """
-        dialling, ready, mine = self._dial(url, token, options, realm, cost, retry, wait)
+        dialling, ready, mine = self._dial(url, token, weak, options, realm, cost, retry, wait)
         try:
             ready.result()
         except BaseException:
@@ -440,6 +441,7 @@ class Bus(BaseBus):
         url: str,
         *,
         token: str | None = None,
+        weak: bool = False,
         open: bool = False,
         routers: bool = False,
         realm: Realm | None = None,
@@ -450,7 +452,7 @@ class Bus(BaseBus):
 
         Arguments and errors as `AsyncBus.listen`: ValueError, OSError, BusError.
         """
-        begin, run = self._listening(url, token, open, routers, options, realm, cost)
+        begin, run = self._listening(url, token, weak, open, routers, options, realm, cost)
         return run(begin())
 
     # What it sees

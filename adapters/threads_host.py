@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, cast
 
 from busway.adapters.arguments import for_users
-from busway.adapters.host import Asked, BusHost, check_settled, live
+from busway.adapters.host import Asked, BusHost, check_settled, live, one_line
 from busway.adapters.identity import Identity
 from busway.adapters.links import LinkRunner
 from busway.adapters.local import LocalMesh
@@ -55,7 +55,7 @@ class Host(BusHost):
 
     def remark(self, level: int, text: str, *words: object) -> None:
         """Log it, once the lock is released."""
-        self.engine.remarks.append(partial(_log.log, level, text, *words))
+        self.engine.remarks.append(partial(_log.log, level, text, *map(one_line, words)))
 
     # Life
 

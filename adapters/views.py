@@ -10,6 +10,7 @@ from busway.adapters.literal import id_of, text_of
 from busway.adapters.records import Change, EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo
 from busway.adapters.results import error_of
 from busway.errors import PayloadError, Undeliverable
+from busway.names import ascii_safe
 from busway.protocol import Connection, Node, Peer, codes, errors, events
 from busway.protocol.messaging.endpoints import Endpoint
 from busway.protocol.routing.peers import Entry
@@ -76,7 +77,7 @@ def change_of(event: events.Event) -> Change | None:
     if isinstance(event, events.LinkEvent):
         ended = event.kind == events.LINK_CLOSED
         info = link_info(event.connection) if ended else listed_link(event.connection)
-        return Change(what, info, event.code, event.text)
+        return Change(what, info, event.code, ascii_safe(event.text))
     if isinstance(event, events.NodeEvent):
         return Change(what, node_info(event.peer))
     if isinstance(event, events.EndpointEvent):

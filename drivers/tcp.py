@@ -150,7 +150,7 @@ def listen(url: str, *, token: str | None = None, open: bool = False) -> TcpList
 def bind(host: str, port: int, url: str, *, token: str | None = None, open: bool = False) -> TcpListener:
     """As `listen`, for whatever is built upon TCP: `url` is the one that complaints name."""
     if token is not None and not token:
-        raise ValueError("the token is empty: give a text that is hard to guess, or None for no token")
+        raise ValueError("the token is empty: make one with `busway token`, or say None for no token")
     addresses = look_up(host, port)
     beyond = [address[0] for address in addresses if not _is_loopback(address[0])]
     if beyond and token is None and not open:

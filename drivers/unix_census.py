@@ -15,7 +15,7 @@ _TABLE: Final = "/proc/net/unix"  # proc(5); of Linux, readable by everybody
 _LISTENS: Final = 0x10000  # __SO_ACCEPTCON in its flags
 # The name that a socket was bound to, before it was renamed (unix.py).
 _SOCKET = re.compile(r"(/.+)/([0-9a-f]{16})/([0-9a-f]{32})\.(?:tmp|sock)")
-_USUAL = re.compile(r"(?:/run/user/(\d+)/busway|/tmp/busway-(\d+))")
+_USUAL = re.compile(r"(?:/run/user/(\d+)/busway|/tmp/busway-(\d+)(?:-[0-9a-f]{16})?)")
 
 
 class Sighting(NamedTuple):

@@ -6,8 +6,10 @@ or outlive it (after logout). So there are two, and every program looks into bot
 
     /run/user/UID/busway    where a program's own socket goes if /run/user/UID is ours and can be written
     /tmp/busway-UID         else
+    /tmp/busway-UID-HEX     else: in /tmp anybody may have made the one before. HEX is drawn at random, so
+                            nobody can; all such directories that are ours are looked into
 
-BUSWAY_DIR takes the place of both. A directory counts only if nobody else can put anything there: it belongs
+BUSWAY_DIR takes the place of all. A directory counts only if nobody else can put anything there: it belongs
 to the user, has mode 0700 and is no symbolic link. What fails that is an error where the own socket is to go,
 and is passed over where others are looked for, as somebody else may have made it.
 """
@@ -24,6 +26,7 @@ from typing import Final, NoReturn
 RUNTIME: Final = "/run/user"
 TEMPORARY: Final = "/tmp"
 
+_SPARE = re.compile(r"-[0-9a-f]{16}\Z")
 _BUS_NAME = re.compile(r"[0-9a-f]{16}")
 # Errors that another directory mends: read-only, full, not ours to write, no sockets on that file system.
 _UNFIT = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EOPNOTSUPP, errno.ENOTDIR)
@@ -44,15 +47,46 @@ def places() -> list[str]:
         return [os.path.normpath(chosen)]
     fallback, own = _usual()
     runtime = os.path.dirname(own)
+    spare = _spare_places(fallback)
+    if is_squatted(fallback):
+        shared = [*(spare or [f"{fallback}-{os.urandom(8).hex()}"]), fallback]
+    else:
+        shared = [fallback, *spare]
     if not _is_ours(runtime):
-        return [fallback]
-    return [own, fallback] if _is_writable(runtime) else [fallback, own]
+        return shared
+    return [own, *shared] if _is_writable(runtime) else [*shared, own]
 
 
 def _usual() -> tuple[str, str]:
     """The two places that follow from the user."""
     uid = os.geteuid()
     return f"{TEMPORARY}/busway-{uid}", f"{RUNTIME}/{uid}/busway"
+
+
+def is_squatted(path: str) -> bool:
+    """Whether another user has made what is at a place of ours: we can neither use nor remove it."""
+    try:
+        return os.lstat(path).st_uid != os.geteuid()
+    except OSError:
+        return False
+
+
+def _spare_places(fallback: str) -> list[str]:
+    """The directories that stand for `fallback`, those that are private: others may make what they like."""
+    parent, name = os.path.split(fallback)
+    try:
+        names = os.listdir(parent)
+    except OSError:
+        return []
+    found = [os.path.join(parent, each) for each in sorted(names) if each.startswith(f"{name}-")]
+    return [path for path in found if _SPARE.search(path) and not _objection_to(path)]
+
+
+def _objection_to(path: str) -> str:
+    try:
+        return _objection(path, os.lstat(path))[0]
+    except OSError:
+        return "is gone"
 
 
 def _is_ours(path: str) -> bool:

@@ -148,7 +148,9 @@ class WebSocketChannel:
     @property
     def has_data(self) -> bool:
         """Whether `read()` has something to say that no event of the socket may announce."""
-        return bool(self._decoded) or (self._ended is not False and self._inner.fileno() >= 0)
+        if self._ended is not False:
+            return bool(self._decoded) or self._inner.fileno() >= 0
+        return bool(self._decoded) or (self._frames is not None and self._frames.pending)
 
     # ---- opening
 
@@ -235,12 +237,10 @@ class WebSocketChannel:
                 return self._tell_end()
             if frames.fault is not None:
                 return self._linger(frames.fault)
-            # Decrypting one more record may bring more bytes than were read.
-            size = size_max if self._tls is None else max(1, size_max - _TLS_RECORD_SIZE)
-            data = self._pull(size)
+            data = b"" if frames.pending else self._pull_some(size_max)
             if data is None:
                 return None
-            if data == b"":
+            if data == b"" and not frames.pending:
                 self._end_of_file(frames)
                 return self._tell_end()
             self._decoded = self._unwrap(frames, data)
@@ -250,6 +250,10 @@ class WebSocketChannel:
         if frames.fault is not None:
             return self._linger(frames.fault)
         return self._tell_end() if self._ended is not False else None
+
+    def _pull_some(self, size_max: int) -> bytes | None:
+        # Decrypting one more record may bring more bytes than were read.
+        return self._pull(size_max if self._tls is None else max(1, size_max - _TLS_RECORD_SIZE))
 
     def _unwrap(self, frames: Frames, data: bytes) -> bytes:
         """The stream's bytes among those of the WebSocket; answers what has to be answered."""

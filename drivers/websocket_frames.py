@@ -16,6 +16,8 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessa
 SEND_SIZE_MAX: Final = 65536
 MESSAGE_SIZE_MAX: Final = 16 << 20  # bytes of one message that is let in
 FRAGMENTS_MAX: Final = 1024  # of one message that is let in
+# Frames that are taken at once, then others have their turn: 64 KiB may hold 32,000 of them, at 10 µs each.
+FRAMES_MAX: Final = 256
 
 NORMAL: Final = 1000  # RFC 6455, 7.4.1
 GOING_AWAY: Final = 1001
@@ -28,6 +30,7 @@ TOO_BIG: Final = 1009
 class Frames:
     """One side of an open WebSocket.
 
+    pending: there is more to take, with `receive_data(b"")`, before anything else is read.
     closed: code and reason of the other side's Close, in its own words; None before.
     left: this side has sent its Close, and no message may follow; left_first: before the other did.
     fault: code and reason with which this side ended it, for what the other did wrong; None if it did not.
@@ -39,6 +42,7 @@ class Frames:
         self._fragments = 0
         self._pong: bytes | None = None
         self._out = b""
+        self.pending = False
         self.left = False
         self.left_first = False
         self.closed: tuple[int, str] | None = None
@@ -50,13 +54,22 @@ class Frames:
         return self.closed is not None or self.fault is not None
 
     def receive_data(self, data: bytes) -> bytes:
-        """Takes what the socket gave; returns what it carried for the stream. Never raises for what came."""
+        """Takes what the socket gave, FRAMES_MAX frames of it; returns what they carried for the stream.
+
+        Never raises for what came.
+        """
+        self.pending = False
         if self.ended:
             return b""  # RFC 6455, 5.5.1 and 7.1.7: nothing after a Close counts
         self._wire.receive_data(data)
         parts: list[bytes] = []
+        left = FRAMES_MAX
         for event in self._wire.events():
+            left -= 1
             if self._take(event, parts):
+                break
+            if not left:
+                self.pending = True
                 break
         return parts[0] if len(parts) == 1 else b"".join(parts)
 

@@ -9,9 +9,9 @@ main.py, and reset. The settings are secrets and stand by themselves, so that th
     SSID = "the lab"                        the Wi-Fi
     KEY = "its password"
     URL = "tcp://192.168.1.20:7000"         the computer that listens
-    TOKEN = "a long secret"                 as at the listener
+    TOKEN = "gx7q5m8z3t6r1v0h4k9w2eyb4a"    as at the listener; `busway token` makes one
 
-On that computer: `busway bridge --listen tcp://0.0.0.0:7000 --token "a long secret"`. Then, on any
+On that computer: `busway bridge --listen tcp://0.0.0.0:7000 --token-file token.txt`. Then, on any
 computer of the bus:
 
     busway listen lab/room                         a reading every two seconds

@@ -97,7 +97,8 @@ class Node(Exchange):
 
     def connection(self, link: Link, now: int) -> Connection:
         """A state machine for a new link; its HELLO is ready to be written. More than LINKS_MAX links are
-        refused at once.
+        refused at once. Beyond the machine it is LINKS_RESERVED fewer: however many come from there, programs
+        of this machine find a place.
         """
         self._check_open()
         if link.sort == "packet":
@@ -107,10 +108,18 @@ class Node(Exchange):
             connection = Connection(self, link, self.limits, now)
         self.connections.append(connection)
         self.mesh.count_syncing(now)
-        if len(self.connections) > codes.LINKS_MAX:
-            text = "this node holds %d links, as many as it may" % codes.LINKS_MAX
-            connection.fail(codes.MESH_FULL, text, now)
+        if len(self.connections) > codes.LINKS_MAX - codes.LINKS_RESERVED:
+            self._refuse_excess(connection, now)
         return connection
+
+    def _refuse_excess(self, connection: Connection, now: int) -> None:
+        held, most, whose = len(self.connections), codes.LINKS_MAX, ""
+        if connection.link.realm > codes.USERSPACE:
+            held = len([each for each in self.connections if each.link.realm > codes.USERSPACE])
+            most, whose = codes.LINKS_MAX - codes.LINKS_RESERVED, " beyond its machine"
+        if held > most:
+            text = "this node holds %d links%s, as many as it may" % (most, whose)
+            connection.fail(codes.MESH_FULL, text, now)
 
     def connections_to_flush(self) -> "list[Connection]":
         """The connections that have something to write since the last call."""

@@ -273,7 +273,9 @@ def test_two_machines(tmp_path: Path) -> None:
         def start(line: str, directory: str) -> Running:
             words = shlex.split(line)[1:]
             return stack.enter_context(
-                busway_started(*words, bus="default", BUSWAY_DIR=directory, BUSWAY_TOKEN="secret")
+                busway_started(
+                    *words, bus="default", BUSWAY_DIR=directory, BUSWAY_TOKEN="secret-h4k9w2x7q5m8z3t6r1v0"
+                )
             )
 
         start(serve, first)

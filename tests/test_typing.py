@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 import textwrap
+import tomllib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from tests.rigs import typing_tools
 from tests.rigs.tree import ROOT
+from tests.rigs.typing_tools import Said
 from tests.test_docs import DOCUMENTS, blocks
 
+EXAMPLES = ROOT / "examples"
 PROGRAM = re.compile(r"# (\w+\.py)\n")
 FRAGMENT = """import busway
 
@@ -42,7 +47,7 @@ def written(folder: Path) -> list[Path]:
         stem = re.sub(r"\W", "_", document.removesuffix(".md"))
         pasted = []
         for body in blocks(document, "python"):
-            if body.startswith("# examples/"):  # which tests/test_examples.py checks
+            if body.startswith("# examples/"):  # which stands there, too
                 continue
             if named := PROGRAM.match(body):
                 files.append(folder / f"{stem}_{named[1]}")
@@ -66,30 +71,8 @@ def test_the_documents_have_python_to_check(tmp_path: Path) -> None:
     assert wanted <= names
 
 
-def test_mypy_over_the_documents(tmp_path: Path) -> None:
-    assert typing_tools.mypy(tmp_path, written(tmp_path)) == ""
-
-
-def test_basedpyright_over_the_documents(tmp_path: Path) -> None:
-    assert typing_tools.basedpyright(tmp_path, written(tmp_path)) == ""
-
-
-def test_basedpyright_agrees_with_what_the_tests_say_of_types(tmp_path: Path) -> None:
-    copy = tmp_path / "test_typed.py"
-    copy.write_text((ROOT / "tests" / "adapters" / "test_typed.py").read_text())
-    assert typing_tools.basedpyright(tmp_path, [copy], typeCheckingMode="standard") == ""
-
-
-def test_the_checkers_see_a_mistake(tmp_path: Path) -> None:
-    file = tmp_path / "wrong.py"
-    file.write_text(
-        wrapped("inbox = bus.register('lab/log')\nprint((await inbox.receive()).payload_of(3))\n")
-    )
-    assert "payload_of" in typing_tools.mypy(tmp_path, [file])
-    assert "payload_of" in typing_tools.basedpyright(tmp_path, [file])
-
-
-GOOD = """import busway
+WRONG = "inbox = bus.register('lab/log')\nprint((await inbox.receive()).payload_of(3))\n"
+FITS = """import busway
 from busway import endpoint_id
 from dataclasses import dataclass
 
@@ -109,16 +92,72 @@ CALLS = ["await bus.send", "await bus.publish", "await bus.request", "other.send
 CALLS += ["other.request", "other.request_future", "other.request_stream", "bus.request_stream"]
 
 
-def test_the_checkers_refuse_what_is_no_message_of_a_class(tmp_path: Path) -> None:
-    file = tmp_path / "fits.py"
-    file.write_text(GOOD)
-    assert typing_tools.mypy(tmp_path, [file]) == ""
-    assert typing_tools.basedpyright(tmp_path, [file]) == ""
-    file.write_text(
-        GOOD
-        + "".join(f"    {call}(Reading, {{'celsius': 21.5}})\n    {call}(Reading, 5)\n" for call in CALLS)
+class Checked(NamedTuple):
+    """All files that are looked at, by both checkers in one run each, for it is the start that takes time."""
+
+    documents: list[Path]
+    examples: list[Path]
+    typed: Path
+    wrong: Path
+    fits: Path
+    misfits: Path
+    mypy: Said
+    basedpyright: Said
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> Checked:
+    folder = tmp_path_factory.mktemp("typing")
+    documents, examples = written(folder), sorted(EXAMPLES.glob("*.py"))
+    typed, wrong, fits, misfits = (
+        folder / f"{name}.py" for name in ("test_typed", "wrong", "fits", "misfits")
     )
-    first = len(GOOD.splitlines()) + 1
-    wrong = {f"fits.py:{line}:" for line in range(first, first + 2 * len(CALLS))}
-    for said in (typing_tools.mypy(tmp_path, [file]), typing_tools.basedpyright(tmp_path, [file])):
-        assert {place for place in wrong if place in said} == wrong
+    typed.write_text("# pyright: standard\n" + (ROOT / "tests" / "adapters" / "test_typed.py").read_text())
+    wrong.write_text(wrapped(WRONG))
+    fits.write_text(FITS)
+    bad = "".join(f"    {call}(Reading, {{'celsius': 21.5}})\n    {call}(Reading, 5)\n" for call in CALLS)
+    misfits.write_text(FITS + bad)
+    ours = [*documents, wrong, fits, misfits]
+    mypy = typing_tools.mypy(folder, ours)
+    basedpyright = typing_tools.basedpyright(
+        folder, [*ours, typed, *examples], imports={EXAMPLES: [EXAMPLES]}
+    )
+    assert {*mypy, *basedpyright} <= {*ours, typed, *examples}
+    return Checked(documents, examples, typed, wrong, fits, misfits, mypy, basedpyright)
+
+
+def complaints(said: Said, files: Sequence[Path]) -> dict[str, list[str]]:
+    return {file.name: said[file] for file in files if file in said}
+
+
+def test_mypy_over_the_documents(checked: Checked) -> None:
+    assert complaints(checked.mypy, checked.documents) == {}
+
+
+def test_basedpyright_over_the_documents(checked: Checked) -> None:
+    assert complaints(checked.basedpyright, checked.documents) == {}
+
+
+def test_both_over_the_examples(checked: Checked) -> None:
+    by_make_check = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]
+    assert by_make_check["strict"]
+    assert EXAMPLES.name in by_make_check["files"]
+    assert len(checked.examples) >= 10
+    assert complaints(checked.basedpyright, checked.examples) == {}
+
+
+def test_basedpyright_agrees_with_what_the_tests_say_of_types(checked: Checked) -> None:
+    assert complaints(checked.basedpyright, [checked.typed]) == {}
+
+
+def test_the_checkers_see_a_mistake(checked: Checked) -> None:
+    for said in (checked.mypy, checked.basedpyright):
+        assert any("payload_of" in line for line in said[checked.wrong])
+
+
+def test_the_checkers_refuse_what_is_no_message_of_a_class(checked: Checked) -> None:
+    first = len(FITS.splitlines()) + 1
+    wrong = {str(line) for line in range(first, first + 2 * len(CALLS))}
+    for said in (checked.mypy, checked.basedpyright):
+        assert complaints(said, [checked.fits]) == {}
+        assert {line.partition(":")[0] for line in said[checked.misfits]} >= wrong

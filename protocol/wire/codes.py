@@ -238,6 +238,7 @@ HELD_SIZE_MAX: "Final" = 1048576  # waiting in one node for ways that were lost,
 FAR_WINDOW_SIZE: "Final" = 524288  # under way from one origin over several hops, bytes
 ANSWERS_MAX: "Final" = 16384
 LINKS_MAX: "Final" = 1280
+LINKS_RESERVED: "Final" = 256  # of these, for programs on this machine
 DEPARTED_MAX: "Final" = 1024
 QUEUE_SIZE_MAX: "Final" = 1048576
 BROADCAST_SIZE_MAX: "Final" = 1048576

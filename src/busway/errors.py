@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from busway.names import ascii_safe
+
 # What each reason means to the sender and what can be done about it. Numbers: docs/protocol.md section 8.
 _REASON_SENTENCES = {
     1: "nobody has that endpoint within reach; check name and realm=, or give ttl= to wait for it to appear",
@@ -25,7 +27,11 @@ _REASON_SENTENCES = {
 
 
 class BusError(Exception):
-    """The base of what Busway raises on purpose; bad arguments are ValueError or TypeError as everywhere."""
+    """The base of what Busway raises on purpose; bad arguments are ValueError or TypeError as everywhere.
+
+    In `str(error)` what another program wrote is escaped, so that it is one line of a log and steers no
+    terminal; attributes such as `message` have it as it came.
+    """
 
 
 class Undeliverable(BusError):
@@ -52,7 +58,7 @@ class Undeliverable(BusError):
 
     def __str__(self) -> str:
         to = f" to {self.endpoint}" if self.endpoint else ""
-        return f"not delivered{to}: {self.message} ({self.reason_name})"
+        return ascii_safe(f"not delivered{to}: {self.message} ({self.reason_name})")
 
 
 class RemoteError(BusError):
@@ -89,7 +95,7 @@ class RemoteError(BusError):
         self.message = message or _REASON_SENTENCES.get(code, "the other side gave no explanation")
 
     def __str__(self) -> str:
-        return f"{self.message} (error {self.code})"
+        return ascii_safe(f"{self.message} (error {self.code})")
 
 
 class RequestTimeout(BusError, TimeoutError):
@@ -155,7 +161,7 @@ class LinkRefused(BusError):
         self.message = message or "the other side gave no explanation"
 
     def __str__(self) -> str:
-        return f"link refused: {self.message} (error {self.code})"
+        return ascii_safe(f"link refused: {self.message} (error {self.code})")
 
 
 class DeliveryUnknown(BusError):
@@ -178,6 +184,9 @@ class PayloadError(BusError, ValueError):
         super().__init__(reason)
         self.reason = reason
         self.payload = payload
+
+    def __str__(self) -> str:
+        return ascii_safe(self.reason)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.reason, self.payload)

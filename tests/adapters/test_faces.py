@@ -51,7 +51,10 @@ def test_the_documents_speak_of_every_public_name() -> None:
 def test_a_link_shows_what_users_read_of_it_and_nothing_else() -> None:
     """Not what the bus calls, nor the token that it was given."""
     with Bus(ipc=False) as server, Bus(ipc=False) as client:
-        link = client.connect(server.listen("tcp://127.0.0.1:0", token="secret").url, token="secret")
+        link = client.connect(
+            server.listen("tcp://127.0.0.1:0", token="secret-h4k9w2x7q5m8z3t6r1v0").url,
+            token="secret-h4k9w2x7q5m8z3t6r1v0",
+        )
         assert public_names(link) == {
             *("url", "id", "state", "attempt", "next_try", "error", "losses"),
             *("info", "peer", "label", "realm", "address", "rtt", "close"),
@@ -100,19 +103,19 @@ def test_name_and_label(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_links_take_the_token_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     async with AsyncBus(ipc=False) as server, AsyncBus(ipc=False) as client:
-        monkeypatch.setenv("BUSWAY_TOKEN", "secret")
+        monkeypatch.setenv("BUSWAY_TOKEN", "secret-h4k9w2x7q5m8z3t6r1v0")
         listener = await server.listen("tcp://127.0.0.1:0")
         with pytest.raises(busway.LinkRefused, match="token"):
-            await client.connect(listener.url, token="another", retry=None)
+            await client.connect(listener.url, token="another-h4k9w2x7q5m8z3t6r1v0", retry=None)
         assert (await client.connect(listener.url)).state == "connected"
 
 
 def test_threads_take_the_token_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     with Bus(ipc=False) as server, Bus(ipc=False) as client:
-        monkeypatch.setenv("BUSWAY_TOKEN", "secret")
+        monkeypatch.setenv("BUSWAY_TOKEN", "secret-h4k9w2x7q5m8z3t6r1v0")
         listener = server.listen("tcp://127.0.0.1:0")
         with pytest.raises(busway.LinkRefused, match="token"):
-            client.connect(listener.url, token="another", retry=None)
+            client.connect(listener.url, token="another-h4k9w2x7q5m8z3t6r1v0", retry=None)
         assert client.connect(listener.url).state == "connected"
 
 

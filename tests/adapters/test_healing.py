@@ -119,7 +119,11 @@ async def test_what_another_try_cannot_mend_is_raised_however_patient(wait: floa
             await bus.connect((await red.listen(LOOPBACK)).url, wait=wait)
         assert caught.value.code == codes.BUS_NAME
         with pytest.raises(busway.LinkRefused) as caught:
-            await bus.connect((await locked.listen(LOOPBACK, token="right")).url, token="wrong", wait=wait)
+            await bus.connect(
+                (await locked.listen(LOOPBACK, token="right-h4k9w2x7q5m8z3t6r1v0")).url,
+                token="wrong-h4k9w2x7q5m8z3t6r1v0",
+                wait=wait,
+            )
         assert caught.value.code == codes.TOKEN
         assert not bus._host.dialled
 

@@ -352,6 +352,14 @@ async def test_two_processes_that_start_at_the_same_instant_have_one_link_and_lo
 
 
 JOINERS = """
+from tests.rigs.effort import effort
+
+async def until(condition):
+    pause = 0.002
+    while not condition():
+        await asyncio.sleep(pause)
+        pause = min(0.1, 1.2 * pause)
+
 async def main():
     count, nodes = int(sys.argv[1]), int(sys.argv[2])
     buses = [busway.AsyncBus() for _ in range(nodes)]
@@ -360,17 +368,19 @@ async def main():
     while time.monotonic() < start:
         pass
     await asyncio.gather(*(bus.open() for bus in buses))
-    while not all(len(bus.nodes()) == count for bus in buses):
-        await asyncio.sleep(0.002)
+    await until(lambda: all(len(bus.nodes()) == count for bus in buses))
     say(time.monotonic() - start)
-    while not all([link.state for link in bus.links()] == ["connected"] * (count - 1) for bus in buses):
-        await asyncio.sleep(0.002)
+    links = ["connected"] * (count - 1)
+    await until(lambda: all([link.state for link in bus.links()] == links for bus in buses))
     say("meshed")
     await heard()
     await asyncio.gather(*(bus.close() for bus in buses))
     say("left")
-asyncio.run(main())
+
+say(effort(lambda: asyncio.run(main())))
 """
+# What a program's ten nodes may cost from their joining to their leaving, in millions of small calls.
+JOINERS_EFFORT = 10
 
 
 async def test_fifty_nodes_join_at_once(capsys: pytest.CaptureFixture[str], place: Path) -> None:
@@ -390,5 +400,8 @@ async def test_fifty_nodes_join_at_once(capsys: pytest.CaptureFixture[str], plac
             await program.tell()
         for program in programs:
             await program.expect("left")
+        efforts = [float(await program.line()) for program in programs]
+        assert max(efforts) < JOINERS_EFFORT, efforts
+        for program in programs:
             await program.ended()
     assert sockets(place) == []

@@ -19,13 +19,13 @@ import busway, sys
 with busway.Bus(ipc=False) as bus:
     bus.serve("echo", lambda request: request.payload, realm="global")
     for scheme in ("tcp", "ws"):
-        print(bus.listen(f"{scheme}://[::]:0", token="sesame").url, flush=True)
+        print(bus.listen(f"{scheme}://[::]:0", token="sesame-h4k9w2x7q5m8z3t6r1v0").url, flush=True)
     sys.stdin.read()
 """
 _CLIENT = """
 import busway, sys
 with busway.Bus(ipc=False) as bus:
-    link = bus.connect(sys.argv[1], token="sesame", wait=20)
+    link = bus.connect(sys.argv[1], token="sesame-h4k9w2x7q5m8z3t6r1v0", wait=20)
     print(link.url, bus.request("echo", "hello"))
 """
 

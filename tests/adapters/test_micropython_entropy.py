@@ -77,10 +77,10 @@ def test_a_board_without_urandom_joins_as_another_at_each_start(
     bus: busway.Bus, interpreter: str, board_files: Path, scheme: str
 ) -> None:
     """The board has no serial number either: its node id is drawn, as are its incarnation and nonces."""
-    url = bus.listen(f"{scheme}://127.0.0.1:0", token="a secret", realm="localnet").url
+    url = bus.listen(f"{scheme}://127.0.0.1:0", token="a secret-h4k9w2x7q5m8z3t6r1v0", realm="localnet").url
     ids = set()
     for start in range(2):
-        with running(interpreter, board_files, PROGRAM, url, "a secret"):
+        with running(interpreter, board_files, PROGRAM, url, "a secret-h4k9w2x7q5m8z3t6r1v0"):
             assert bus.request("lab/bare", start, ttl=60.0, timeout=60.0) == [False, start]
             ids |= {node.id for node in bus.nodes() if node.label == "bare"}
         # Else the next request may still go to the board that has just been killed.

@@ -57,6 +57,9 @@ while time.ticks_diff(end, time.ticks_ms()) > 0:
 """
 
 
+TOKEN = "a secret-h4k9w2x7q5m8z3t6r1v0"
+
+
 @busway.message(name="lab/reading")
 @dataclass
 class Reading:
@@ -72,7 +75,7 @@ def bus() -> Iterator[busway.Bus]:
 
 def listening(bus: busway.Bus, scheme: str, folder: Path) -> tuple[str, str]:
     """The URL of a listener, and the file with its authority."""
-    options: dict[str, Any] = {"token": "a secret", "realm": "localnet"}
+    options: dict[str, Any] = {"token": TOKEN, "realm": "localnet"}
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1", "localhost")
     if scheme == "wss":
@@ -92,7 +95,7 @@ def test_a_board_joins_over_a_network_and_sends_types(
 ) -> None:
     url, authority = listening(bus, scheme, tmp_path)
     readings = bus.subscribe(Reading)
-    with running(interpreter, board_files, PROGRAM, url, "a secret", authority):
+    with running(interpreter, board_files, PROGRAM, url, TOKEN, authority):
         for size in (1, 120, 130, 700, 1000):
             assert bus.request("lab/echo", b"x" * size, ttl=30, timeout=60) == b"x" * size
         assert readings.receive(timeout=60).payload == Reading(21.5, "roof")
@@ -107,7 +110,7 @@ def test_a_board_joins_by_tcp_within_tls(
     for number, one in enumerate((authority, other)):
         der = ssl.PEM_cert_to_DER_cert(one.cert_pem.bytes().decode())
         (tmp_path / f"{number}.der").write_bytes(der)
-    port = port_of(bus, token="a secret")
+    port = port_of(bus, token=TOKEN)
     for trusted in (0, 1):
         with (
             secured(port, authority.issue_cert("localhost")) as outer,
@@ -116,7 +119,7 @@ def test_a_board_joins_by_tcp_within_tls(
                 board_files,
                 PROGRAM,
                 f"tcp://localhost:{outer}",
-                "a secret",
+                TOKEN,
                 str(tmp_path / f"{trusted}.der"),
             ) as board,
         ):

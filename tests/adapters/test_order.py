@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 import shutil
 import signal
-import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -18,7 +17,6 @@ import busway
 from busway import AsyncBus
 from busway.testing import Network
 from tests.adapters.tools import Program, sees, until
-from tests.rigs.tree import ROOT
 
 ENDS = tuple[AsyncBus, AsyncBus]
 
@@ -57,34 +55,11 @@ async def over_bridges() -> AsyncIterator[ENDS]:
             stack.callback(shutil.rmtree, directory, True)
             patch.setenv("BUSWAY_DIR", str(directory))
             ends.append(await stack.enter_async_context(AsyncBus(label=label)))
-            said = await stack.enter_async_context(bridge(*words, url))
-            while "://" not in (line := await said()):
+            bridge = await stack.enter_async_context(Program.of_module("busway", "bridge", *words, url))
+            while "://" not in (line := await bridge.line()):
                 pass
             url = next(word for word in line.split() if "://" in word)
         yield ends[0], ends[1]
-
-
-@contextlib.asynccontextmanager
-async def bridge(*words: str) -> AsyncIterator[Callable[[], Awaitable[str]]]:
-    """The command; gives what reads its next line."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "busway", "bridge", *words),
-        cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    stdout = process.stdout
-
-    async def said() -> str:
-        line = await asyncio.wait_for(stdout.readline(), 60)
-        assert line, "the bridge has ended"
-        return line.decode()
-
-    try:
-        yield said
-    finally:
-        process.kill()
-        await process.communicate()
 
 
 WAYS: dict[str, Callable[[], AbstractAsyncContextManager[ENDS]]] = {

@@ -20,7 +20,7 @@ from busway.protocol import codes
 from tests.adapters.tools import until
 from tests.drivers.connect_proxy import ConnectProxy
 
-SECRET = "sesame"
+SECRET = "sesame-h4k9w2x7q5m8z3t6r1v0"
 NAMES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
@@ -271,7 +271,7 @@ async def test_what_another_try_would_not_mend_is_raised_however_patient() -> No
             caught = await failure(url)
             assert says in str(caught)
             assert getattr(caught, "code", -1) == code
-        refused = await failure(f"ws://127.0.0.1:{port}", token="wrong")
+        refused = await failure(f"ws://127.0.0.1:{port}", token="wrong-h4k9w2x7q5m8z3t6r1v0")
         assert isinstance(refused, busway.LinkRefused)
         assert refused.code == codes.TOKEN
 
@@ -281,7 +281,7 @@ async def test_one_error_for_a_wrong_token_whatever_the_scheme() -> None:
         errors = []
         for scheme in ("tcp", "ws"):
             listener = await server.listen(f"{scheme}://127.0.0.1:0", token=SECRET)
-            for token in (None, "wrong"):
+            for token in (None, "wrong-h4k9w2x7q5m8z3t6r1v0"):
                 error = await failure(listener.url, token=token)
                 assert isinstance(error, busway.LinkRefused)
                 errors.append(error.code)

@@ -49,12 +49,21 @@ def unix(_: Path) -> Iterator[Way]:
 
 @contextlib.contextmanager
 def tcp(_: Path) -> Iterator[Way]:
-    yield Way("tcp://127.0.0.1:0", {"token": "sesame"}, {"token": "sesame"})
+    yield Way(
+        "tcp://127.0.0.1:0",
+        {"token": "sesame-h4k9w2x7q5m8z3t6r1v0"},
+        {"token": "sesame-h4k9w2x7q5m8z3t6r1v0"},
+    )
 
 
 @contextlib.contextmanager
 def ws(_: Path) -> Iterator[Way]:
-    yield Way("ws://127.0.0.1:0", {"token": "sesame"}, {"token": "sesame"}, realm="global")
+    yield Way(
+        "ws://127.0.0.1:0",
+        {"token": "sesame-h4k9w2x7q5m8z3t6r1v0"},
+        {"token": "sesame-h4k9w2x7q5m8z3t6r1v0"},
+        realm="global",
+    )
 
 
 @contextlib.contextmanager

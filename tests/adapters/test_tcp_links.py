@@ -106,16 +106,18 @@ async def test_a_url_that_is_none_is_a_value_error(url: str) -> None:
 
 async def test_the_same_token_opens() -> None:
     async with two() as (a, b):
-        listener = await a.listen("tcp://0.0.0.0:0", token="sesame")
+        listener = await a.listen("tcp://0.0.0.0:0", token="sesame-h4k9w2x7q5m8z3t6r1v0")
         port = listener.url.rpartition(":")[2]
-        assert (await b.connect(f"tcp://127.0.0.1:{port}", token="sesame")).state == "connected"
+        assert (
+            await b.connect(f"tcp://127.0.0.1:{port}", token="sesame-h4k9w2x7q5m8z3t6r1v0")
+        ).state == "connected"
 
 
-@pytest.mark.parametrize("token", ["wrong", None])
+@pytest.mark.parametrize("token", ["wrong-h4k9w2x7q5m8z3t6r1v0", None])
 async def test_a_wrong_or_missing_token_is_refused(token: str | None) -> None:
     async with two() as (a, b):
         a.register("secret")
-        listener = await a.listen(LOOPBACK, token="sesame")
+        listener = await a.listen(LOOPBACK, token="sesame-h4k9w2x7q5m8z3t6r1v0")
         error = await refused(b, listener.url, token)
         assert error.code == codes.TOKEN
         assert "token" in error.message
@@ -124,13 +126,13 @@ async def test_a_wrong_or_missing_token_is_refused(token: str | None) -> None:
         assert not sees(b, "secret")
 
 
-@pytest.mark.parametrize("token", ["wrong", None])
+@pytest.mark.parametrize("token", ["wrong-h4k9w2x7q5m8z3t6r1v0", None])
 @pytest.mark.parametrize("place", [LOOPBACK, "ws://127.0.0.1:0"])
 async def test_a_refused_client_is_told_to_the_listener_once(
     token: str | None, place: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with two() as (a, b):
-        listener = await a.listen(place, token="sesame")
+        listener = await a.listen(place, token="sesame-h4k9w2x7q5m8z3t6r1v0")
         changes = a.changes()
         for _ in range(3):
             await refused(b, listener.url, token)
@@ -146,7 +148,7 @@ async def test_a_refused_client_is_told_to_the_listener_once(
 async def test_who_demands_a_token_does_not_join_one_that_has_none() -> None:
     async with two() as (a, b):
         listener = await a.listen(LOOPBACK)
-        assert (await refused(b, listener.url, "sesame")).code == codes.TOKEN
+        assert (await refused(b, listener.url, "sesame-h4k9w2x7q5m8z3t6r1v0")).code == codes.TOKEN
 
 
 async def test_an_empty_token_is_the_callers_error() -> None:

@@ -145,8 +145,14 @@ def test_close_writes_what_was_sent_before() -> None:
         assert [receiver.receive(60).payload for _ in range(1000)] == list(range(1000))
 
 
-def test_close_takes_no_longer_than_asked_when_a_handler_does_not_end() -> None:
+def test_close_takes_no_longer_than_asked_when_a_handler_does_not_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     begun, release = threading.Event(), threading.Event()
+    waits: list[float | None] = []
+
+    def noting(wait: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *what: waits.append(what[-1]) or wait(*what)
 
     def stubborn(_: busway.Request) -> None:
         begun.set()
@@ -157,7 +163,14 @@ def test_close_takes_no_longer_than_asked_when_a_handler_does_not_end() -> None:
         until(lambda: sees(a, "stubborn"))
         asking = Task(lambda: a.request("stubborn", timeout=600))
         assert begun.wait(60)
-        Task(lambda: b.close(0.4)).result()
+        with monkeypatch.context() as patch:
+            patch.setattr(b._host.engine, "wait", noting(b._host.engine.wait))
+            patch.setattr(b._host.pool, "stop", noting(b._host.pool.stop))
+            Task(lambda: b.close(0.4)).result()
+        assert len(waits) >= 2, "for the handler, and for its thread"
+        assert all(each is not None and each <= 0.4 for each in waits)
+        assert waits[0] is not None
+        assert waits[0] <= 0.2  # half is for the goodbye
         with pytest.raises(busway.Undeliverable) as caught:  # not BusClosed: the caller's own bus is open
             asking.result()
         assert caught.value.reason == codes.BUS_CLOSED

@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 import textwrap
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Self
@@ -15,7 +14,7 @@ from typing import Any, Self
 from busway import AsyncBus
 from busway.drivers import memory
 from busway.drivers.sockets import SocketChannel
-from tests.rigs.tree import ROOT
+from tests.rigs import forks
 
 WAIT_S = 60.0
 
@@ -105,32 +104,43 @@ class Program:
     Its text may use `say(...)`, which prints a line, `await heard()`, which reads one, and the usual imports.
     """
 
-    def __init__(self, text: str, *arguments: object, preamble: str = PREAMBLE) -> None:
-        self._text = preamble + textwrap.dedent(text)
-        self._arguments = [str(argument) for argument in arguments]
-        self.process: asyncio.subprocess.Process
+    def __init__(self, text: str, *arguments: object) -> None:
+        self._words = ["-c", PREAMBLE + textwrap.dedent(text), *map(str, arguments)]
+        self._process: forks.Program
+        self._lines: asyncio.StreamReader
+
+    @classmethod
+    def of_module(cls, *words: str) -> Self:
+        """`python -m` and these words."""
+        made = cls("")
+        made._words = ["-m", *words]
+        return made
 
     async def __aenter__(self) -> Self:
-        paths = [os.environ.get("PYTHONPATH", ""), str(ROOT / "src"), str(ROOT)]
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-W", "error", "-c", self._text),
-            *self._arguments,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
+        environment = {**os.environ, "PYTHONPATH": forks.PATH}
+        self._process = forks.Program(self._words, environment, complaints=2)
+        self._lines = asyncio.StreamReader()
+        asyncio.get_running_loop().add_reader(self._process.stdout, self._read)
         return self
+
+    def _read(self) -> None:
+        if data := os.read(self._process.stdout.fileno(), 65536):
+            self._lines.feed_data(data)
+        else:
+            self._stop_reading()
+            self._lines.feed_eof()
+
+    def _stop_reading(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._process.stdout)
 
     @property
     def pid(self) -> int:
-        return self.process.pid
+        return self._process.pid
 
     async def line(self, within_s: float = WAIT_S) -> str:
         """The next line it prints. AssertionError if it ended instead, TimeoutError after `within_s`."""
-        assert self.process.stdout is not None
         async with asyncio.timeout(within_s):
-            found = await self.process.stdout.readline()
+            found = await self._lines.readline()
         assert found, "the program ended without another line"
         return found.decode().rstrip("\n")
 
@@ -140,26 +150,34 @@ class Program:
 
     async def tell(self, line: str = "") -> None:
         """Write a line to its standard input."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{line}\n".encode())
-        await self.process.stdin.drain()
+        self._process.stdin.write(f"{line}\n".encode())
+        self._process.stdin.flush()
 
     async def kill(self) -> None:
         """kill -9, and wait until it is gone."""
-        self.signal(signal.SIGKILL)
-        await self.process.wait()
+        self._process.kill()
+        await self._status()
 
-    def signal(self, number: int) -> None:
-        self.process.send_signal(number)
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
 
     async def ended(self, within_s: float = WAIT_S) -> None:
         """It ends by itself, with status 0."""
         async with asyncio.timeout(within_s):
-            status = await self.process.wait()
-        assert status == 0
+            assert await self._status() == 0
+
+    async def _status(self) -> int:
+        """The exit status, once it has ended."""
+        if self._process.poll() is None:
+            over, loop = asyncio.Event(), asyncio.get_running_loop()
+            loop.add_reader(self._process, over.set)
+            try:
+                await over.wait()
+            finally:
+                loop.remove_reader(self._process)
+        return self._process.wait(WAIT_S)
 
     async def __aexit__(self, *_: object) -> None:
-        if self.process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.kill()
-        await self.process.communicate()
+        await self.kill()
+        self._stop_reading()
+        self._process.close()

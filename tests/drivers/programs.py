@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import select
-import subprocess
-import sys
 from types import TracebackType
 
-from tests.rigs.tree import SOURCE
+from tests.rigs import forks
 
 _BOUND_S = 60
 
@@ -17,13 +15,8 @@ class Program:
     """A Python process. As a context manager it is killed at the end, whatever it was doing."""
 
     def __init__(self, script: str, *arguments: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", script, *arguments],
-            env={**os.environ, "PYTHONPATH": str(SOURCE.parent)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-        )
+        environment = {**os.environ, "PYTHONPATH": forks.PATH}
+        self._process = forks.Program(["-c", script, *arguments], environment, complaints=2)
         self._heard = b""
 
     def __enter__(self) -> Program:
@@ -35,12 +28,11 @@ class Program:
         self.kill()
 
     def say(self, line: str) -> None:
-        assert self._process.stdin is not None
         self._process.stdin.write(line.encode() + b"\n")
+        self._process.stdin.flush()
 
     def hear(self) -> str:
         """Its next line. AssertionError if it says nothing within 30 s, or ends."""
-        assert self._process.stdout is not None
         while b"\n" not in self._heard:  # several lines may come at once
             ready = select.select([self._process.stdout], [], [], _BOUND_S)[0]
             assert ready, f"the program said nothing within {_BOUND_S} s"
@@ -52,15 +44,7 @@ class Program:
 
     def kill(self) -> None:
         """kill -9."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.kill()
-        self._process.wait(_BOUND_S)
-        self._process.stdout.close()
-        try:
-            self._process.stdin.close()
-        except BrokenPipeError:
-            pass  # it had not read all
+        self._process.close()
 
     def status(self) -> int:
         """Waits for its own end."""

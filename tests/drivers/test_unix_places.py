@@ -1,6 +1,7 @@
 """Two places for one user's sockets, which come and go under running programs: real directories and locks."""
 
 import os
+import re
 import shutil
 import signal
 import stat
@@ -129,6 +130,81 @@ def test_what_others_put_into_the_second_place_harms_nobody(
     with closing(UnixListener.open("default", A)):
         assert node_ids() == [A]
         assert unix.sweep("default") == []
+
+
+# ---- the place in /tmp was made by another user
+
+
+def their_directory(path: Path) -> None:
+    path.mkdir(0o755)
+    os.chown(path, NOBODY, NOBODY)
+
+
+def their_directory_for_all(path: Path) -> None:
+    path.mkdir()
+    path.chmod(0o777)
+    os.chown(path, NOBODY, NOBODY)
+
+
+def their_link(path: Path) -> None:
+    by_link(path)
+    os.lchown(path, NOBODY, NOBODY)
+
+
+def their_file(path: Path) -> None:
+    path.write_text("")
+    os.chown(path, NOBODY, NOBODY)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("squat", [their_directory, their_directory_for_all, their_link, their_file])
+def test_who_finds_the_place_taken_by_another_user_takes_one_of_its_own(
+    squat: Callable[[Path], None], machine: Machine
+) -> None:
+    squat(machine.fallback)
+    theirs = machine.fallback.with_name(f"{machine.fallback.name}-{'0' * 16}")
+    their_directory(theirs)  # nor does it help to make others
+    (theirs / "anything").write_text("")
+    assert unix.peers("default") == []
+    assert [path.name for path in sorted(machine.fallback.parent.iterdir()) if "aside" not in path.name] == [
+        machine.fallback.name,
+        theirs.name,
+    ]  # looking makes nothing
+    with closing(UnixListener.open("default", A)) as one, closing(UnixListener.open("default", B)) as two:
+        place = Path(one.path).parents[1]
+        assert re.fullmatch(re.escape(machine.fallback.name) + "-[0-9a-f]{16}", place.name)
+        assert (stat.S_IMODE(place.stat().st_mode), place.stat().st_uid) == (0o700, os.geteuid())
+        assert Path(two.path).parents[1] == place
+        assert node_ids() == [A, B]
+        unix.dial(one.path).close()
+    with closing(UnixListener.open("default", A)) as again:
+        assert Path(again.path).parents[1] == place  # and no more than one
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_those_in_a_place_of_their_own_are_found_from_everywhere(machine: Machine) -> None:
+    their_directory(machine.fallback)
+    with closing(UnixListener.open("default", A)) as early:
+        machine.log_in()
+        with closing(UnixListener.open("default", B)) as late:
+            assert late.path.startswith(str(machine.own))
+            assert node_ids() == [A, B]
+            with pytest.raises(FileExistsError, match="is running already"):
+                UnixListener.open("default", A)
+        machine.log_out()
+        machine.fallback.rmdir()
+        with closing(UnixListener.open("default", B)) as late:
+            assert Path(late.path).parents[1] == machine.fallback
+            assert node_ids() == [A, B]
+            with pytest.raises(FileExistsError, match="is running already"):
+                UnixListener.open("default", A)
+            assert early.in_place()
+
+
+def test_a_place_of_ours_that_is_not_private_is_still_told(machine: Machine) -> None:
+    open_to_all(machine.fallback)
+    with pytest.raises(PermissionError, match="chmod 700"):
+        UnixListener.open("default", A)
 
 
 # ---- the directory is cleared away under a running program

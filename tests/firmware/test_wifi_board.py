@@ -14,7 +14,7 @@ import busway
 from tests.rigs.boards import Board, board
 
 WARM = pytest.approx(27.0, abs=10.0)
-TOKEN = "a long secret"
+TOKEN = "a long secret-h4k9w2x7q5m8z3t6r1v0"
 SETTINGS = "SSID = 'the lab'\nKEY = 'its password'\nURL = {!r}\nTOKEN = {!r}\n"
 
 

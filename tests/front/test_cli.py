@@ -20,7 +20,7 @@ _COMMANDS = (
     *("nodes", "endpoints", "links", "routes", "trace"),
     *("listen", "send", "publish", "request", "serve"),
     *("ping", "monitor", "bridge", "connect", "listen-on", "bench", "ports", "scan", "doctor", "decode"),
-    *("certificate", "key", "pair", "firmware"),
+    *("certificate", "key", "pair", "firmware", "token"),
 )
 
 
@@ -140,7 +140,7 @@ _FAR = """
 import asyncio, busway
 async def main():
     async with busway.AsyncBus(label="far", ipc=False) as bus:
-        listener = await bus.listen("tcp://127.0.0.1:0", token="secret")
+        listener = await bus.listen("tcp://127.0.0.1:0", token="secret-h4k9w2x7q5m8z3t6r1v0")
         bus.serve("lab/echo", lambda request: request.payload)
         print(listener.url, flush=True)
         await asyncio.sleep(60)
@@ -152,8 +152,10 @@ def test_a_node_over_tcp() -> None:
     with python("-c", _FAR) as far:
         url = far.line()
         assert "one side has none" in busway("nodes", "--connect", url).failed(4)
-        assert "the token is wrong" in busway("nodes", "--connect", url, BUSWAY_TOKEN="other").failed(4)
-        connect = ("--connect", url, "--token", "secret")
+        assert "the token is wrong" in busway(
+            "nodes", "--connect", url, BUSWAY_TOKEN="other-h4k9w2x7q5m8z3t6r1v0"
+        ).failed(4)
+        connect = ("--connect", url, "--token", "secret-h4k9w2x7q5m8z3t6r1v0")
         assert busway("request", "lab/echo", "7", *connect).ok().text == "7\n"
         # Its state is for programs of its own machine; that it says so is an answer, too.
         (node,) = busway("nodes", "--json", *connect).ok().document

@@ -17,6 +17,8 @@ from tests.front.test_cli_mesh import free_port, line_with, machines
 
 __all__ = ["machines"]
 
+SESAME, WRONG = "sesame-h4k9w2x7q5m8z3t6r1v0", "wrong-h4k9w2x7q5m8z3t6r1v0"
+
 
 @contextmanager
 def listening(
@@ -40,9 +42,9 @@ class TestConnectAndListenOn:
         here, there = machines
         bus = new_bus()
         with (
-            listening(bus, there, "--token", "sesame") as (_, url),
+            listening(bus, there, "--token", SESAME) as (_, url),
             busway_started("serve", "lab/upper", "--", "tr", "a-z", "A-Z", bus=bus, BUSWAY_DIR=there),
-            busway_started("connect", url, "--token", "sesame", bus=bus, BUSWAY_DIR=here) as near,
+            busway_started("connect", url, "--token", SESAME, bus=bus, BUSWAY_DIR=here) as near,
         ):
             line_with(near, "link-up")
             asked = busway("request", "lab/upper", "--raw", "hello", bus=bus, BUSWAY_DIR=here).ok()
@@ -95,10 +97,10 @@ class TestConnectAndListenOn:
 
     def test_what_is_wrong_is_said_once(self, machines: tuple[str, str]) -> None:
         bus = new_bus()
-        with listening(bus, machines[1], "--token", "sesame", url="ws://127.0.0.1:0") as (_, url):
+        with listening(bus, machines[1], "--token", SESAME, url="ws://127.0.0.1:0") as (_, url):
             for words, told in {
                 (): "give --token",
-                ("--token", "wrong"): "The token is not the one",
+                ("--token", WRONG): "The token is not the one",
             }.items():
                 found = busway("bench", url, *words, bus=bus).failed(4)
                 assert told in found
@@ -118,8 +120,8 @@ class TestConnectAndListenOn:
         self, machines: tuple[str, str], url: str
     ) -> None:
         bus = new_bus()
-        with listening(bus, machines[1], "--token", "sesame", url=url) as (running, place):
-            busway("bench", place, "--token", "wrong", bus=bus).failed(4)
+        with listening(bus, machines[1], "--token", SESAME, url=url) as (running, place):
+            busway("bench", place, "--token", WRONG, bus=bus).failed(4)
             told = json.loads(line_with(running, '"refused"'))
             assert told["code"] == 7
             assert "its token is wrong" in told["text"]

@@ -94,18 +94,26 @@ class TestBridge:
     ) -> None:
         bus, url = new_bus(), f"{scheme}://127.0.0.1:{free_port()}"
         here, there = ({"BUSWAY_DIR": directory} for directory in machines)
-        with busway_started("bridge", "--listen", url, "--token", "right", bus=bus, **there) as one:
+        with busway_started(
+            "bridge", "--listen", url, "--token", "right-h4k9w2x7q5m8z3t6r1v0", bus=bus, **there
+        ) as one:
             line_with(one, "listening")
             for command in ("bridge", "connect"):
-                told = busway(command, url, "--token", "wrong", bus=bus, BUSWAY_DIR=machines[0])
+                told = busway(
+                    command, url, "--token", "wrong-h4k9w2x7q5m8z3t6r1v0", bus=bus, BUSWAY_DIR=machines[0]
+                )
                 assert told.status == 4
                 assert "token" in told.stderr
                 assert "error 7" in told.stderr
-            with busway_started("bridge", url, "--token", "right", bus=bus, **here) as other:
+            with busway_started(
+                "bridge", url, "--token", "right-h4k9w2x7q5m8z3t6r1v0", bus=bus, **here
+            ) as other:
                 until(lambda: '"open"' in busway("links", "--json", bus=bus, BUSWAY_DIR=machines[0]).text)
                 one.end()
                 line_with(other, "link-down")
-                with busway_started("bridge", "--listen", url, "--token", "new", bus=bus, **there):
+                with busway_started(
+                    "bridge", "--listen", url, "--token", "new-h4k9w2x7q5m8z3t6r1v0", bus=bus, **there
+                ):
                     assert "trying again" in line_with(other, "token")
 
 
@@ -182,7 +190,7 @@ class TestDoctor:
     def test_a_link_that_cannot_be(self, fault: str, machines: tuple[str, str]) -> None:
         bus, url = new_bus(), f"tcp://127.0.0.1:{free_port()}"
         there = new_bus() if fault == "bus name" else bus
-        words = ["--token", "right"] if fault == "token" else []
+        words = ["--token", "right-h4k9w2x7q5m8z3t6r1v0"] if fault == "token" else []
         if fault == "nobody":
             ended = busway("doctor", url, bus=bus, BUSWAY_DIR=machines[0])
             assert "is a node listening there" in ended.text

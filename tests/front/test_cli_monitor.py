@@ -38,6 +38,9 @@ with busway.Bus(sys.argv[1], label="x" * 64) as bus:
 """
 
 
+READY = ("busway.adapters.asyncio", "textual.app", "textual.widgets")
+
+
 @contextmanager
 def busy(bus: str) -> Iterator[None]:
     with python("-c", BUSY, bus) as running:
@@ -47,8 +50,8 @@ def busy(bus: str) -> Iterator[None]:
 
 @contextmanager
 def monitor(bus: str, *words: str, **options: Any) -> Iterator[Terminal]:
-    command = (sys.executable, "-m", "busway", "monitor", "-i", "0.2", *words)
-    with terminal.opened(*command, env=environment({"BUSWAY_BUS": bus}), **options) as opened:
+    command = ("-m", "busway", "monitor", "-i", "0.2", *words)
+    with terminal.forked(*command, env=environment({"BUSWAY_BUS": bus}), ready=READY, **options) as opened:
         yield opened
 
 
@@ -198,6 +201,63 @@ def test_cursor_and_place_stay_while_the_view_changes() -> None:
         show(View([], []))
         await pilot.pause()
         assert table.row_count == 0
+
+    run(test)
+
+
+def test_the_keys_go_to_the_table_as_soon_as_the_filter_is_closed() -> None:
+    async def test(app: MonitorApp, pilot: Any, show: Show) -> None:
+        for close in (app.action_unfilter, app._on_filtered):
+            await pilot.press("slash")
+            assert getattr(app.focused, "id", "") == "filter"
+            close()  # what has the focus when it is hidden may take it from who gets it later
+            assert getattr(app.focused, "id", "") == "endpoints"
+            await pilot.pause()
+            assert getattr(app.focused, "id", "") == "endpoints"
+        app.action_other()
+        assert getattr(app.focused, "id", "") == "nodes"
+
+    run(test)
+
+
+def test_keys_right_behind_a_view_scroll_over_all_that_it_brought() -> None:
+    async def test(app: MonitorApp, pilot: Any, show: Show) -> None:
+        table = app.query_one("#endpoints", Lines)
+        show(view(3))
+        await pilot.pause()
+        show(view(100))  # and no idle moment from here on
+        for _ in range(3):
+            table.action_page_down()
+            show(view(100))
+        at, place = table.cursor_row, table.scroll_offset.y
+        assert at > 20
+        assert at - table.size.height < place <= at
+        await pilot.pause()
+        assert (table.cursor_row, table.scroll_offset.y) == (at, place)
+
+    run(test)
+
+
+def test_cursor_and_place_come_back_with_the_row() -> None:
+    async def test(app: MonitorApp, pilot: Any, show: Show) -> None:
+        show(view(100))
+        await pilot.pause()
+        table = app.query_one("#endpoints", Lines)
+        await pilot.press(*["pagedown"] * 3)
+        at, place = names(table)[table.cursor_row], table.scroll_offset
+        assert place.y > 0
+        for missing in (View([], []), view(2)):  # no answer in time, or not of the node that has it
+            show(missing)
+            show(missing)
+            await pilot.pause()
+            show(view(100))
+            await pilot.pause()
+            assert (names(table)[table.cursor_row], table.scroll_offset) == (at, place)
+        show(view(10))
+        await pilot.press("down")
+        show(view(100))
+        await pilot.pause()
+        assert names(table)[table.cursor_row] == "lab/001"  # who has moved stays there
 
     run(test)
 

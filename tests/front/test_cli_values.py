@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import busway
 from busway.adapters.records import NodeInfo
 from busway.cli import failures, look, output, payload, session
 from busway.cli.failures import Failure
 from busway.cli.pinging import Tally
-from busway.cli.survey import well_formed
+from busway.cli.rates import Rates
+from busway.cli.survey import OK, SILENT, Found, well_formed
 from busway.protocol import Node
 
 plain_values = st.recursive(
@@ -183,6 +185,26 @@ class TestReports:
         assert not well_formed(value)
         assert not well_formed(node.report(0) | {name: [value]})
         assert not well_formed(node.report(0) | {"counters": [value]})
+
+
+def test_the_endpoints_of_a_node_that_answers_late_stay_in_view_without_rates() -> None:
+    node = Node(bytes(16), entropy=bytes, label="x", encode=cbor2.dumps)
+    node.register(bytes(15) + b"\x01", 1, name="lab/pump")
+    info = NodeInfo(bytes(16), "x", False)
+    answered = Found(info, OK, cbor2.loads(cbor2.dumps(node.report(0))))
+    rates, bus = Rates(), busway.AsyncBus("of-nobody")
+    rates.view(bus, [answered], 0.0)
+    (told,) = rates.view(bus, [answered], 1.0).endpoints
+    assert (told.name, told.rate) == ("lab/pump", 0.0)
+    for now in (2.0, 3.0):
+        late = rates.view(bus, [Found(info, SILENT)], now)
+        assert [(line.name, line.rate, line.holders) for line in late.endpoints] == [
+            ("lab/pump", None, ["x"])
+        ]
+        assert late.nodes[0].answer == SILENT
+    assert rates.view(bus, [answered], 4.0).endpoints == [told]
+    assert rates.view(bus, [], 5.0).endpoints == []
+    assert rates.view(bus, [Found(info, SILENT)], 6.0).endpoints == []  # it has been gone
 
 
 def test_ping_statistics() -> None:

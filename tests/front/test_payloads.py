@@ -165,10 +165,11 @@ scalars = (
     | st.fractions()
     | st.ip_addresses()
 )
-keys = st.integers() | st.text() | st.binary() | st.tuples(st.integers(), st.text())
+whole = st.integers(-(2**64), 2**64 - 1)
+keys = whole | st.text() | st.binary() | st.uuids() | st.dates() | st.ip_addresses()
 values = st.recursive(
     scalars,
-    lambda inner: st.lists(inner) | st.dictionaries(keys, inner) | st.sets(st.integers() | st.text()),
+    lambda inner: st.lists(inner) | st.dictionaries(keys, inner) | st.sets(whole | st.text()),
     max_leaves=20,
 )
 

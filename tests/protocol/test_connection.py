@@ -676,6 +676,29 @@ def test_one_link_more_than_a_node_may_hold_is_refused_with_a_sentence() -> None
     assert str(codes.LINKS_MAX) in heard.text
 
 
+def test_links_from_beyond_the_machine_leave_places_for_programs_on_it() -> None:
+    net = Net()
+    node = net.node("a")
+    most = codes.LINKS_MAX - codes.LINKS_RESERVED
+    wide = [net.link(node, net.node("b"), via=str(n), realm=codes.LOCALNET) for n in range(most)]
+    refused = net.link(node, net.node("c"), realm=codes.GLOBAL)
+    near = net.link(node, net.node("d"))
+    assert [cable.a.state for cable in (wide[-1], refused, near)] == [
+        codes.GREETING,
+        codes.CLOSED,
+        codes.GREETING,
+    ]
+    for number in range(codes.LINKS_RESERVED - 1):
+        assert net.link(node, net.node("e"), via=f"e{number}").a.state == codes.GREETING
+    assert net.link(node, net.node("f")).a.state == codes.CLOSED
+    net.pump()
+    (heard,) = net.closings(refused.b)
+    assert (heard.code, heard.text) == (
+        codes.MESH_FULL,
+        "this node holds 1024 links beyond its machine, as many as it may",
+    )
+
+
 def test_a_link_tells_where_it_leads_and_how_it_is() -> None:
     pair = Pair()
     pair.pump()

@@ -4,7 +4,8 @@ Each is a process of its own as ever, with arguments, environment, streams, sign
 interpreter is not begun anew. What belongs to the start itself, as variables PYTHON... and libraries that
 are hidden, wants `subprocess` instead.
 
-`python -m tests.rigs.forks FD` is the one that forks: it has no threads, and ends when the socket FD does.
+`python -m tests.rigs.forks FD MODULE...` is the one that forks, once it has imported the modules: it has no
+threads, and ends when the socket FD does.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import contextlib
 import functools
 import gc
 import importlib
+import io
 import json
 import os
 import runpy
@@ -26,6 +28,7 @@ import types
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import BinaryIO
 
 from tests.rigs.tree import ROOT
@@ -36,30 +39,47 @@ READY = (
     *("busway.adapters.asyncio", "busway.adapters.threads"),
 )
 PATH = os.pathsep.join((str(ROOT / "src"), str(ROOT)))
+TOGETHER, APART = b"1", b"2"  # in the process group of the one that forks; in one of its own
 
 
 class Program:
     """A program that was started, as `subprocess.Popen` with pipes, as far as tests need it.
 
     Args: `words` are what stands behind `python`: -m and a module, or -c and a text, and its arguments.
+    `complaints` is the descriptor that it has as standard error, None for the pipe `stderr`; `terminal` is
+    that of all three of its streams. `ready` names modules that are imported beforehand; `apart` makes it the
+    leader of a process group.
     """
 
-    def __init__(self, words: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        words: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        complaints: int | None = None,
+        terminal: int | None = None,
+        ready: tuple[str, ...] = READY,
+        apart: bool = False,
+        directory: str | Path | None = None,
+    ) -> None:
         self.returncode: int | None = None
         with ExitStack() as theirs:
-            read, write = _pipe(theirs, 0)
-            self.stdin: BinaryIO = os.fdopen(write, "wb")
-            read_out, write_out = _pipe(theirs, 1)
-            self.stdout: BinaryIO = os.fdopen(read_out, "rb")
-            read_err, write_err = _pipe(theirs, 1)
-            self.stderr: BinaryIO = os.fdopen(read_err, "rb")
+            self.stdin, read = _stream(theirs, 0, terminal)
+            self.stdout, write = _stream(theirs, 1, terminal)
+            self.stderr, complain = _stream(theirs, 1, complaints if terminal is None else terminal)
             told, telling = _pipe(theirs, 1)
             self._told: BinaryIO = os.fdopen(told, "rb", buffering=0)
             asked, asking = _pipe(theirs, 0)
-            socket.send_fds(_server(), [b"1"], [asked, read, write_out, write_err, telling])
+            word = APART if apart else TOGETHER
+            socket.send_fds(_server(ready), [word], [asked, read, write, complain, telling])
             with os.fdopen(asking, "w") as request:
-                json.dump([list(words), dict(environment), os.getcwd()], request)
+                place = str(directory or os.getcwd())
+                json.dump([list(words), dict(environment), place], request)
         self.pid = int(self._told.readline())
+
+    def fileno(self) -> int:
+        """A descriptor that is readable once it has ended."""
+        return self._told.fileno()
 
     def communicate(self, data: bytes, timeout: float) -> tuple[int, bytes, bytes]:
         """Its exit status and what it wrote to both streams, of `data` as what it reads.
@@ -110,12 +130,21 @@ class Program:
         self.kill()
         self.wait(60)
         for stream in (self.stdin, self.stdout, self.stderr):
-            stream.close()
+            with contextlib.suppress(BrokenPipeError):  # it had not read all
+                stream.close()
 
 
 def _rest(stream: BinaryIO) -> bytes:
     with stream:
         return stream.read()
+
+
+def _stream(stack: ExitStack, theirs: int, given: int | None) -> tuple[BinaryIO, int]:
+    """Our end of a stream and the descriptor of the program's; what is given has no end of ours."""
+    if given is not None:
+        return io.BytesIO(), given
+    ends = _pipe(stack, theirs)
+    return os.fdopen(ends[1 - theirs], "rb" if theirs else "wb"), ends[theirs]
 
 
 def _pipe(stack: ExitStack, theirs: int) -> tuple[int, int]:
@@ -125,12 +154,12 @@ def _pipe(stack: ExitStack, theirs: int) -> tuple[int, int]:
 
 
 @functools.cache
-def _server() -> socket.socket:
-    """The socket of the process that forks; one for all tests of this process."""
+def _server(ready: tuple[str, ...]) -> socket.socket:
+    """The socket of the process that forks; one for all tests of this process that want the same modules."""
     ours, theirs = socket.socketpair()
     with theirs:
         server = subprocess.Popen(
-            [sys.executable, "-m", "tests.rigs.forks", str(theirs.fileno())],
+            [sys.executable, "-m", "tests.rigs.forks", str(theirs.fileno()), *ready],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             cwd=ROOT,
@@ -167,6 +196,9 @@ def main(control: socket.socket) -> list[int]:
             if control in ready:
                 word, descriptors, _, _ = socket.recv_fds(control, 1, 5)
                 pid = os.fork() if word else 0
+                if word == APART:
+                    with contextlib.suppress(ProcessLookupError):  # both do, for either may be first
+                        os.setpgid(pid, 0)
                 if not pid:
                     signal.set_wakeup_fd(-1)
                     return descriptors
@@ -210,7 +242,7 @@ def become(request: int, *streams: int) -> None:
 
 
 if __name__ == "__main__":
-    for name in READY:
+    for name in sys.argv[2:]:
         importlib.import_module(name)
     gc.freeze()  # what is never touched is never copied
     if asked := main(socket.socket(fileno=int(sys.argv[1]))):

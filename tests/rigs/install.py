@@ -12,6 +12,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 
 from tests.rigs.processes import output_of
@@ -19,6 +20,7 @@ from tests.rigs.tree import ROOT
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 BUILD_TIMEOUT_S = 900
+PIP = "#!{python}\nimport sys\nfrom pip._internal.cli.main import main\n\nsys.exit(main())\n"
 
 
 def python_of(version: str) -> str | None:
@@ -60,7 +62,21 @@ class Environment:
 
     def __init__(self, directory: Path, python: str = sys.executable) -> None:
         self.directory = directory
-        output_of([python, "-m", "venv", directory], cwd=directory.parent, timeout_s=120)
+        bare = python == sys.executable and os.name == "posix"
+        words = ["-m", "venv", *(["--without-pip"] if bare else [])]
+        output_of([python, *words, directory], cwd=directory.parent, timeout_s=120)
+        if bare:
+            self._bring_pip()
+
+    def _bring_pip(self) -> None:
+        """Copies the pip of this environment, compiled as it is: `ensurepip` would install it anew."""
+        distribution = metadata.distribution("pip")
+        here = Path(str(distribution.locate_file("")))
+        for name in {file.parts[0] for file in distribution.files or () if file.parts[0] != ".."}:
+            shutil.copytree(here / name, self.packages / name)
+        script = self.bin / "pip"
+        script.write_text(PIP.format(python=self.bin / "python"))
+        script.chmod(0o755)
 
     @property
     def bin(self) -> Path:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 import busway
 from busway.adapters import making
 
-TOKEN = "triangle"
+TOKEN = "triangle-h4k9w2x7q5m8z3t6r1v0"
 ENOUGH = 10  # replies for each request that is under way at once, before the client says what it saw
 KEEPALIVE_MS = 60_000  # far away: nothing that the traffic sees is due to it
 SERVICE_S = 0.002  # how long a request is at work, so that a death finds some there

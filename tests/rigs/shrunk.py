@@ -12,7 +12,7 @@ from types import ModuleType
 
 from busway.firmware import MODULES, SOURCE, strip
 from busway.shortening import shorten
-from busway.shrinking import shrink
+from busway.shrinking import shrink, walk
 from tests.rigs.tree import ROOT
 
 _SHARED = (
@@ -31,7 +31,7 @@ _SHARED = (
 def _names(tree: ast.AST) -> set[str]:
     """All that a text could mean by its words."""
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in walk(tree):
         for field in ("id", "attr", "arg", "name"):
             word = getattr(node, field, None)
             if isinstance(word, str):

@@ -16,13 +16,18 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pyte
 
+from tests.rigs import forks
+
 PATIENCE_S = 60.0
+
+Start = Callable[[int], "forks.Program | subprocess.Popen[bytes]"]
+"""Starts a program whose streams are all the terminal of that descriptor."""
 
 
 class Terminal:
-    """A program at a terminal of `columns` by `lines`; from `opened()`."""
+    """A program at a terminal of `columns` by `lines`; from `opened()` or `forked()`."""
 
-    def __init__(self, command: list[str], env: Mapping[str, str], columns: int, lines: int) -> None:
+    def __init__(self, start: Start, columns: int, lines: int) -> None:
         self._screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self._screen)
         self._lock = threading.Lock()
@@ -31,9 +36,8 @@ class Terminal:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.before = termios.tcgetattr(theirs)
         self._theirs = theirs  # stays open, so that its state can be asked for when the program has ended
-        self.process = subprocess.Popen(
-            command, stdin=theirs, stdout=theirs, stderr=theirs, env=dict(env), start_new_session=True
-        )
+        self._rows: list[str] | None = None
+        self.process = start(theirs)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -43,12 +47,15 @@ class Terminal:
                 with self._lock:
                     self.said += data
                     self._stream.feed(data)
+                    self._rows = None
 
     @property
     def rows(self) -> list[str]:
         """The text on the screen."""
         with self._lock:
-            return [row.rstrip() for row in self._screen.display]
+            if self._rows is None:
+                self._rows = [row.rstrip() for row in self._screen.display]
+            return self._rows
 
     @property
     def text(self) -> str:
@@ -82,8 +89,25 @@ class Terminal:
 
 @contextlib.contextmanager
 def opened(*command: str, env: Mapping[str, str], columns: int = 80, lines: int = 24) -> Iterator[Terminal]:
-    terminal = Terminal(list(command), {**env, "TERM": "xterm-256color"}, columns, lines)
-    try:
+    """A command at a terminal."""
+    env = {**env, "TERM": "xterm-256color"}
+
+    def start(end: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command, stdin=end, stdout=end, stderr=end, env=env, start_new_session=True)
+
+    with contextlib.closing(Terminal(start, columns, lines)) as terminal:
         yield terminal
-    finally:
-        terminal.close()
+
+
+@contextlib.contextmanager
+def forked(
+    *words: str, env: Mapping[str, str], ready: tuple[str, ...], columns: int = 80, lines: int = 24
+) -> Iterator[Terminal]:
+    """The same for what stands behind `python`, as a fork of one that has imported `ready`."""
+    env = {**env, "TERM": "xterm-256color"}
+
+    def start(end: int) -> forks.Program:
+        return forks.Program(words, env, terminal=end, ready=ready, apart=True)
+
+    with contextlib.closing(Terminal(start, columns, lines)) as terminal:
+        yield terminal

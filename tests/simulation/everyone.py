@@ -26,6 +26,7 @@ from busway.protocol import (
     codes,
     events,
 )
+from busway.protocol.routing.router import Route
 from tests.protocol.pairs import Cable, Entropy, Net, node_of
 from tests.simulation.observer import observe
 
@@ -212,16 +213,25 @@ class Life:
                 self.tokens[node, event.token] += 1
         self.net.log.clear()
         self.net._fresh.clear()
-        for source in self.nodes:
-            self._look_for_loops(source)
+        self.look()
 
-    def _look_for_loops(self, source: Node) -> None:
-        """Follow the next hops towards a source from everywhere, over links that both ends still have."""
-        ends = {}
+    def look(self) -> None:
+        """Follows the next hops from everywhere to everybody, over links that both ends still have."""
+        beyond: dict[object, Node] = {}
         for cable in self.standing():
-            ends[cable.a], ends[cable.b] = node_of(cable.b), node_of(cable.a)
+            beyond[cable.a], beyond[cable.b] = node_of(cable.b), node_of(cable.a)
+        routes = {node: node.mesh.router.routes for node in self.nodes}
+        for source in routes:
+            self._look_for_loops(source, routes, beyond)
+
+    def _look_for_loops(
+        self, source: Node, routes: dict[Node, dict[bytes, Route]], beyond: dict[object, Node]
+    ) -> None:
+        key = source.me.key
         safe = {source}
-        for start in self.nodes:
+        for start in routes:
+            if start in safe:
+                continue
             path: list[Node] = []
             node: Node | None = start
             while node is not None and node not in safe:
@@ -229,9 +239,9 @@ class Life:
                     self.verdict.faults.append(f"a loop towards {source.label} from {start.label}")
                     return
                 path.append(node)
-                route = node.mesh.router.routes.get(source.me.key)
+                route = routes[node].get(key)
                 via = None if route is None else route.via
-                node = None if via is None else ends.get(via.link)
+                node = None if via is None else beyond.get(via.link)
             safe.update(path)
 
     # The judgement at rest

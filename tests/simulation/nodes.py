@@ -36,6 +36,14 @@ class Pace(NamedTuple):
 PACES = (Pace(0, 0, 10_000, 0.0), Pace(1, 2, 1000, 0.01), Pace(10, 10, 200, 0.02), Pace(40, 80, 50, 0.05))
 
 
+def up_to(most: int, rng: random.Random) -> int:
+    """The number that `rng.randint(1, most)` draws, at less cost."""
+    bits = most.bit_length()
+    while (drawn := rng.getrandbits(bits)) >= most:
+        pass
+    return drawn + 1
+
+
 class Wire:
     """One direction of a link: pieces of bytes, with the time at which they arrive."""
 
@@ -94,9 +102,7 @@ class Timed(Net):
             pace = self.random.choice(PACES)
             for each in cable.ends:
                 self.wires[each] = Wire(pace, self.random)
-        wire = self.wires[end]
-        wire.calm = self.calm
-        return wire
+        return self.wires[end]
 
     def halve(self, cable: Cable) -> None:
         """The link dies; one end sees it, the other has to find out."""
@@ -116,9 +122,10 @@ class Timed(Net):
         """One turn of every end at this instant; False if nothing moved."""
         moved = False
         for cable in list(self.cables):
-            for here, there in (cable.ends, cable.ends[::-1]):
-                moved |= self._send(cable, here, there, size) | self._receive(cable, here, there, split)
-            if all(end.unplugged for end in cable.ends):
+            a, b = cable.ends
+            moved |= self._send(cable, a, b, size) | self._receive(cable, a, b, split)
+            moved |= self._send(cable, b, a, size) | self._receive(cable, b, a, split)
+            if a.unplugged and b.unplugged:
                 self.cables.remove(cable)
                 self.dead.discard(cable)
                 for end in cable.ends:
@@ -126,35 +133,39 @@ class Timed(Net):
         return moved
 
     def _send(self, cable: Cable, here: End, there: End, size: int) -> bool:
-        if here.unplugged or self.asleep(node_of(here.connection)):
+        connection = here.connection
+        if here.unplugged or (self.wakes and self.asleep(node_of(connection))):
             return False
-        wire = self.wire(cable, there)
+        wire = self.wires.get(there) or self.wire(cable, there)
         room = min(size, wire.room(self.now))
         if not room:
             return False
         if not self.calm:
-            room = self.random.randint(1, room)
-        wanted = here.connection.wants_write
-        data = here.connection.data_to_send(room, self.now)
+            room = up_to(room, self.random)
+        wanted = connection.wants_write
+        data = connection.data_to_send(room, self.now)
         assert wanted or not data, "there was something to write, but wants_write did not say so"
         assert len(data) <= room, "data_to_send gave more than it was asked for"
         if data and cable not in self.dead:
+            wire.calm = self.calm
             wire.put(data, self.now)
-        if here.connection.done:
+        if connection.done:
             here.unplugged = True
             return True
         return bool(data)
 
     def _receive(self, cable: Cable, here: End, there: End, split: int) -> bool:
-        node = node_of(here.connection)
-        if here.unplugged or self.asleep(node) or cable in self.dead:
+        if here.unplugged or cable in self.dead:
             return False
-        wire = self.wire(cable, here)
-        data = wire.take(self.now)
+        node = node_of(here.connection)
+        if self.wakes and self.asleep(node):
+            return False
+        wire = self.wires.get(here) or self.wire(cable, here)
+        data = wire.take(self.now) if wire.pieces else b""
         pos = 0
         while pos < len(data):
             most = split or len(data)
-            stop = pos + (most if self.calm else self.random.randint(1, most))
+            stop = pos + (most if self.calm else up_to(most, self.random))
             self.note(node, here.connection.receive_data(data[pos:stop], self.now))
             pos = stop
         if there.unplugged and not here.eof_seen and not wire.pieces:
@@ -177,7 +188,7 @@ class Timed(Net):
         return min((time for time in times if time >= 0), default=-1)
 
     def _next_on(self, cable: Cable, end: End) -> int:
-        wire = self.wire(cable, end)
+        wire = self.wires.get(end) or self.wire(cable, end)
         peer = cable.ends[0] if end is cable.ends[1] else cable.ends[1]
         if wire.pieces and not end.unplugged:
             return max(wire.pieces[0][0], self.now + 1, self.wakes.get(node_of(end.connection), 0))
@@ -231,10 +242,6 @@ class TimedLife(Life):
         self.net.nodes = nodes
         self.observers = observe(self.net, self.verdict.faults.append)
         self.net.observe = self.look
-
-    def look(self) -> None:
-        for source in self.nodes:
-            self._look_for_loops(source)
 
     def link(self, one: Node, other: Node, realm: int) -> None:
         self.links += 1

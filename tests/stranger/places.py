@@ -15,6 +15,7 @@ from typing import Final
 
 _NODES_MAX: Final = 256
 _PATH_SIZE_MAX: Final = 99
+_SPARE: Final = re.compile(r"-[0-9a-f]{16}\Z")
 _SOCKET: Final = re.compile(r"[0-9a-f]{32}\.sock")
 
 
@@ -30,7 +31,12 @@ def places() -> list[Path]:
         usable = stat.S_ISDIR(found.st_mode) and found.st_uid == uid and os.access(run, os.W_OK | os.X_OK)
     except OSError:
         usable = False
-    return [run / "busway", tmp] if usable else [tmp, run / "busway"]
+    spare = [path for path in sorted(tmp.parent.glob(f"{tmp.name}-*")) if _SPARE.search(path.name)]
+    spare = [path for path in spare if is_private(path)]
+    shared = [tmp, *spare]
+    if (tmp.is_symlink() or tmp.exists()) and tmp.lstat().st_uid != uid:
+        shared = spare or [tmp.with_name(f"{tmp.name}-{os.urandom(8).hex()}")]
+    return [run / "busway", *shared] if usable else [*shared, run / "busway"]
 
 
 def directory_of(place: Path, bus: str) -> Path:

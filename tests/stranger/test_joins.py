@@ -24,7 +24,7 @@ from tests.stranger.carriers import Carrier, SerialCarrier
 from tests.stranger.leaf import Failed, Leaf, now_ms
 
 CLIENT = ("wire", "session", "packets", "places", "carriers", "conversation", "leaf")
-TOKEN = "a token: \u00fc"
+TOKEN = "a token: \u00fc-h4k9w2x7q5m8z3t6r1v0"
 WAYS = ("tcp", "tcp+token", "ws", "ws+token", "ws+bearer", "unix", "serial", "serial+token")
 
 

@@ -43,6 +43,7 @@ _COMMANDS = {
     "scan": ("scan", "List the boards in range that offer Busway over Bluetooth LE."),
     "doctor": ("doctor", "Find out why nodes do not see each other."),
     "decode": ("decoding", "Explain bytes of a link, field by field."),
+    "token": ("token", "Make a secret for links to other machines."),
     "certificate": (
         "certificate",
         "Make a certificate for wss:// in tests, and the authority that signs it.",
@@ -106,8 +107,8 @@ Examples:
 Exit status:
 {failures.STATUSES}
 
-Environment: BUSWAY_BUS, BUSWAY_TOKEN, BUSWAY_KEY, BUSWAY_TRUST and BUSWAY_CAFILE stand for --bus, --token,
---key, --trust and --cafile; BUSWAY_PASSPHRASE opens a key file that is encrypted;
+Environment: BUSWAY_BUS, BUSWAY_TOKEN, BUSWAY_TOKEN_FILE, BUSWAY_KEY, BUSWAY_TRUST and BUSWAY_CAFILE stand
+for --bus, --token, --token-file, --key, --trust and --cafile; BUSWAY_PASSPHRASE opens an encrypted key file;
 BUSWAY_DIR is where programs of one user meet; BUSWAY_TAP=0 hides from `busway listen --all`;
 HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY count for wss:// and ws://.
 

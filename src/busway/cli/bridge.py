@@ -44,8 +44,8 @@ def bridge(
     as_json: bool,
 ) -> int:
     """Examples:
-      busway bridge tcp://192.168.1.20:7000 --token "$TOKEN"
-      busway bridge --listen tcp://0.0.0.0:7000 --token "$TOKEN"
+      busway bridge tcp://192.168.1.20:7000 --token-file token.txt
+      busway bridge --listen tcp://0.0.0.0:7000 --token-file token.txt
       busway bridge --listen tcp://0.0.0.0:7000 --key key.pem --trust trust.toml      see busway pair
       busway bridge tcp://10.0.0.1:7000 tcp://10.0.0.2:7000 --every 60
       busway bridge wss://lab.example --realm localnet       with the same at the other side
@@ -247,7 +247,7 @@ class Bridge:
 @links_realm
 def connect(place: Place, target: str, wait: float | None, as_json: bool) -> int:
     """Examples:
-      busway connect 192.168.1.20:7000 --token "$TOKEN"
+      busway connect 192.168.1.20:7000 --token-file token.txt
       busway connect ws://lab.example/bus
       busway connect wss://lab.example --cafile ca.pem
       busway connect serial:///dev/ttyUSB0?baud=115200
@@ -270,9 +270,9 @@ def connect(place: Place, target: str, wait: float | None, as_json: bool) -> int
 def listen_on(place: Place, target: str, accept: Accept, as_json: bool) -> int:
     """Examples:
       busway listen-on tcp://127.0.0.1:0              prints the real URL first
-      busway listen-on tcp://0.0.0.0:7000 --token "$TOKEN"
+      busway listen-on tcp://0.0.0.0:7000 --token-file token.txt
       busway listen-on ws://127.0.0.1:8765
-      busway listen-on wss://0.0.0.0:8765 --certificate chain.pem --certificate-key key.pem --token "$TOKEN"
+      busway listen-on wss://0.0.0.0:8765 --token-file t.txt --certificate chain.pem --certificate-key key.pem
 
     Until it is interrupted, others who connect there are on one bus with this user's programs on this
     machine, as far as the link's realm lets pass: over ws:// and wss:// only what is registered with

@@ -30,9 +30,10 @@ _NAMES = {USAGE: "USAGE", UNKNOWN: "TIMEOUT", NO_BUS: "NO_BUS", MISSING: "MISSIN
 
 # What the library calls its arguments, and what they are called here.
 _OPTIONS = {
-    "token=...": "--token TEXT",
+    "token=...": "--token-file FILE",
     "token=": "--token",
     "open=True": "--open",
+    "weak=True": "--weak",
     "certificate=": "--certificate",
     "key=": "--certificate-key",
     "cafile=": "--cafile",

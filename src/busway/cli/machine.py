@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 _NAMES = "programs meet only on buses of the same name: compare --bus, BUSWAY_BUS and AsyncBus(NAME)"
 _USERS = (
-    "programs of different users meet over TCP alone: one runs `busway listen-on tcp://127.0.0.1:0 --token"
-    " TEXT`, the other `busway connect URL --token TEXT`; or run both as one user"
+    "programs of different users meet over TCP alone: one runs `busway listen-on tcp://127.0.0.1:0"
+    " --token-file FILE`, the other `busway connect URL --token-file FILE`; or run both as one user"
 )
 _DIRECTORIES = "start both with the same BUSWAY_DIR, or both without"
 _HIDDEN = (
@@ -30,6 +30,7 @@ def check_directory(report: Report, bus: str, *, by_url: bool = False) -> None:
     question is another: then nobody has to be here.
     """
     from busway.drivers import ipc
+    from busway.drivers.unix_places import is_squatted
 
     try:
         mine = ipc.place(bus)
@@ -41,7 +42,11 @@ def check_directory(report: Report, bus: str, *, by_url: bool = False) -> None:
         report.unsafe = True
         return
     for number, path in enumerate(places):
-        _check_place(report, path, own=not number)
+        if is_squatted(path):
+            text = f"{path} is another user's: programs of this user meet in {places[0]} instead"
+            report.well(f"{text}. Have it removed")
+        else:
+            _check_place(report, path, own=not number)
     dead = [peer for peer in peers if _is_dead(peer.path)]
     live = [peer for peer in peers if peer not in dead]
     report.well(f"{output.counted(len(live), 'program')} of this user on bus {bus!r} on this machine")

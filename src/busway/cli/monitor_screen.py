@@ -15,6 +15,8 @@ from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.coordinate import Coordinate
+from textual.geometry import Size
+from textual.widget import Widget
 from textual.widgets import DataTable, Footer, Input, Static
 
 from busway.cli import output, survey
@@ -96,13 +98,16 @@ ENDPOINT_COLUMNS = (
 
 
 class Lines(DataTable[Text]):
-    """One of the two tables. Keeps its cursor on the same row and its place while the view changes."""
+    """One of the two tables. Keeps its cursor on the same row and its place while the view changes, also when
+    the row is missing for a while: a node that answers late brings its endpoints with the next view.
+    """
 
     def __init__(self, columns: tuple[Column, ...], name: str) -> None:
         super().__init__(id=name, cursor_type="row", zebra_stripes=True)
         self._kinds = columns
         self._lines: list[Any] = []
         self._wanted = ""
+        self._left: tuple[str, int] | None = None  # cursor's row and place, while that row is not there
         self.sorted_by = 0
         self.turned = False
 
@@ -125,6 +130,8 @@ class Lines(DataTable[Text]):
         """The same lines anew."""
         kept, cursor = self._shown(), self._row_at_cursor()
         across, down = self.scroll_offset
+        if self._left is not None and not cursor and not down:  # nobody has moved since
+            cursor, down = self._left
         for number, shown in enumerate(self.ordered_columns):
             shown.label = self._title(number)
         # Without its watchers, which would scroll to the cursor later.
@@ -132,13 +139,18 @@ class Lines(DataTable[Text]):
         self.clear()
         for line in kept:
             self.add_row(*(self._cell(column, line) for column in self._kinds), key=line.key)
+        self._left = (cursor, down) if cursor and cursor not in self.rows else None
         if cursor in self.rows:  # one that is at the top stays there, whoever that is now
             self.set_reactive(DataTable.cursor_coordinate, Coordinate(self.get_row_index(cursor), 0))
+        # Now, not in the next idle moment: until then one could not scroll below the former number of rows.
+        self.virtual_size = Size(self.virtual_size.width, self.header_height + self.row_count)
         self.scroll_to(across, down)
 
     def scroll_to(self, x: float | None = None, y: float | None = None, **how: Any) -> None:
-        """At once, not after the next refresh or by and by: a view or a key may come before that."""
-        super().scroll_to(x, y, **{**how, "animate": False, "immediate": True})
+        """At once, not after the next refresh, by and by, or when there is a scroll bar: a view or a key may
+        come before that.
+        """
+        super().scroll_to(x, y, **{**how, "animate": False, "force": True, "immediate": True})
 
     def _row_at_cursor(self) -> str:
         if not self.row_count or not self.cursor_row:
@@ -268,7 +280,7 @@ class MonitorApp(App[None]):
 
     def action_other(self) -> None:
         """The keys go to the other table."""
-        (self._endpoint_table if self._table() is self._node_table else self._node_table).focus()
+        self._focus(self._endpoint_table if self._table() is self._node_table else self._node_table)
 
     def action_pause(self) -> None:
         """Hold the picture still, or go on."""
@@ -282,7 +294,7 @@ class MonitorApp(App[None]):
     def action_filter(self) -> None:
         """Ask for a part of a name."""
         self._filter.display = True
-        self.screen.set_focus(self._filter)  # at once: the next key may be there already
+        self._focus(self._filter)
 
     def action_unfilter(self) -> None:
         """Show all again."""
@@ -290,9 +302,15 @@ class MonitorApp(App[None]):
         self._close_filter()
 
     def _close_filter(self) -> None:
+        self._focus(self._endpoint_table)
         self._filter.display = False
-        self._endpoint_table.focus()
         self._redraw()
+
+    def _focus(self, widget: Widget) -> None:
+        """At once, not by and by: the next key may be there already, and what is hidden while it has the
+        focus takes it away from who has been given it meanwhile.
+        """
+        self.screen.set_focus(widget)
 
     @on(Input.Submitted)
     def _on_filtered(self) -> None:

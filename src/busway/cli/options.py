@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
@@ -26,6 +27,7 @@ class Place(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
     proxy: str | None = None  # "none" for none; None for what the environment says
     realm: str | None = None  # of the links
+    weak: bool = False  # a token that can be guessed will do
     key: str | None = None  # the file of this node's key
     trust: str | None = None  # the file that says whose keys may join
 
@@ -45,7 +47,7 @@ class Place(NamedTuple):
 
     def dialling(self, url: str) -> dict[str, Any]:
         """The arguments for `connect` besides the URL."""
-        found: dict[str, Any] = {"token": self.token, "realm": self.realm}
+        found: dict[str, Any] = {"token": self.token, "realm": self.realm, "weak": self.weak}
         if self.cafile and is_tls(url):
             found["cafile"] = self.cafile
         if self.headers and is_web(url):
@@ -65,7 +67,7 @@ class Accept(NamedTuple):
     def listening(self, url: str, place: Place) -> dict[str, Any]:
         """The arguments for `listen` besides the URL."""
         tls = {"certificate": self.certificate, "key": self.key} if is_tls(url) else {}
-        return {"token": place.token, "open": self.open, "realm": place.realm, **tls}
+        return {"token": place.token, "weak": place.weak, "open": self.open, "realm": place.realm, **tls}
 
     def check(self, urls: Iterable[str]) -> None:
         """Raises UsageError for options about incoming links where there are none."""
@@ -204,8 +206,16 @@ def joins(function: Callable[..., Any]) -> Callable[..., Any]:
         "--token",
         envvar="BUSWAY_TOKEN",
         metavar="TEXT",
-        help="The secret of the links to other machines; also from BUSWAY_TOKEN.",
+        help="The secret of the links to other machines; also from BUSWAY_TOKEN. Whoever looks at this"
+        " machine's processes may see it here: --token-file hides it.",
     )
+    @click.option(
+        "--token-file",
+        envvar="BUSWAY_TOKEN_FILE",
+        metavar="FILE",
+        help="A file with that secret, as `busway token` writes it; also from BUSWAY_TOKEN_FILE.",
+    )
+    @click.option("--weak", is_flag=True, help="Take a token that is short or could be guessed.")
     @click.option(
         "--key",
         "key_path",
@@ -247,6 +257,8 @@ def joins(function: Callable[..., Any]) -> Callable[..., Any]:
         bus: str,
         urls: tuple[str, ...],
         token: str | None,
+        token_file: str | None,
+        weak: bool,
         key_path: str | None,
         trust_path: str | None,
         cafile: str | None,
@@ -254,10 +266,34 @@ def joins(function: Callable[..., Any]) -> Callable[..., Any]:
         proxy: str | None,
         **options: Any,
     ) -> Any:
-        place = Place(bus, urls, token, cafile, headers, proxy, key=key_path, trust=trust_path)
+        token = _token(token, token_file)
+        place = Place(bus, urls, token, cafile, headers, proxy, weak=weak, key=key_path, trust=trust_path)
         return function(place, **options)
 
     return command
+
+
+def _token(text: str | None, path: str | None) -> str | None:
+    """The token that counts, which nobody else gets to see. What was typed comes before the environment."""
+    from busway import tokens
+
+    for name in tokens.VARIABLES:  # no program that is started from here needs them
+        os.environ.pop(name, None)
+    context = click.get_current_context()
+    typed, from_file = (context.get_parameter_source(name) is _GIVEN for name in ("token", "token_file"))
+    if typed and from_file:
+        raise click.UsageError("--token and --token-file are two tokens: leave one of them out")
+    if typed and text:
+        from busway.cli.hiding import hide
+
+        hide(text)
+    if path and (from_file or not text):
+        try:
+            return tokens.read_file(path)
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise click.UsageError(f"--token-file {path}: {why}") from None
+    return text
 
 
 def _split_headers(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from busway.adapters.asyncio import AsyncBus
-from busway.cli.survey import PUBLISHER, Found
+from busway.cli.survey import PUBLISHER, SILENT, Found
 
 
 @dataclass
@@ -82,15 +82,19 @@ class View:
 
 
 class Rates:
-    """Remembers the last survey's counts; those of a node that missed a survey, too."""
+    """Remembers the last survey's counts; those of a node that missed a survey, too, and its endpoints: they
+    stay in view, without rates.
+    """
 
     def __init__(self) -> None:
         self._counts: dict[tuple[bytes, bytes, str], tuple[float, int]] = {}
+        self._told: dict[bytes, Found] = {}  # by node: its last report
 
     def view(self, bus: AsyncBus, found: list[Found], now: float) -> View:
         """`now` in seconds, of any origin."""
         here = {each.id for each in found}
         self._counts = {key: value for key, value in self._counts.items() if key[0] in here}
+        self._told = {node: told for node, told in self._told.items() if node in here}
         endpoints: dict[tuple[bytes, bool], EndpointLine] = {}
         nodes = [self._node(bus, each, endpoints, now) for each in found]
         return View(nodes, sorted(endpoints.values(), key=_order))
@@ -100,7 +104,14 @@ class Rates:
     ) -> NodeLine:
         line = NodeLine(found.id, found.label, found.info.leaf, found.answer)
         if not found.report:
+            if found.answer == SILENT and found.id in self._told:
+                told = self._told[found.id]
+                for row in told.endpoints():
+                    _held(endpoints, told, row)
+                for row in told.table("published"):
+                    _published(endpoints, told, row)
             return line
+        self._told[found.id] = found
         links, rows = found.links(bus), found.endpoints()
         line.links, line.endpoints, line.outstanding = len(links), len(rows), found.report["outstanding"]
         # A restarted program counts from 0 again.
@@ -108,15 +119,11 @@ class Rates:
         line.bytes_in_rate = self._rate(found.id, life, "in", sum(link["bytes_in"] for link in links), now)
         line.bytes_out_rate = self._rate(found.id, life, "out", sum(link["bytes_out"] for link in links), now)
         for row in rows:
-            place = _place(endpoints, found, row, row["kind"])
-            place.queued += row["queued"]
-            place.taken += row["taken"]
-            place.dropped += row["dropped"]
+            place = _held(endpoints, found, row)
             rate = self._rate(found.id, life, row["endpoint"].hex(), row["taken"], now)
             place.rate, line.messages_rate = _sum(place.rate, rate), _sum(line.messages_rate, rate)
         for row in found.table("published"):
-            place = _place(endpoints, found, row, PUBLISHER)
-            place.sent += row["sent"]
+            place = _published(endpoints, found, row)
             rate = self._rate(found.id, life, "sent " + row["endpoint"].hex(), row["sent"], now)
             place.sent_rate, line.sent_rate = _sum(place.sent_rate, rate), _sum(line.sent_rate, rate)
         return line
@@ -129,6 +136,26 @@ class Rates:
             return None
         # A link or receiver that closed takes its count along.
         return max(0, count - before[1]) / (now - before[0])
+
+
+def _held(
+    endpoints: dict[tuple[bytes, bool], EndpointLine], found: Found, row: dict[str, Any]
+) -> EndpointLine:
+    """The line of an endpoint, to which one of its holders is added."""
+    place = _place(endpoints, found, row, row["kind"])
+    place.queued += row["queued"]
+    place.taken += row["taken"]
+    place.dropped += row["dropped"]
+    return place
+
+
+def _published(
+    endpoints: dict[tuple[bytes, bool], EndpointLine], found: Found, row: dict[str, Any]
+) -> EndpointLine:
+    """The line of what is published to an endpoint, to which one who publishes is added."""
+    place = _place(endpoints, found, row, PUBLISHER)
+    place.sent += row["sent"]
+    return place
 
 
 def _place(

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from busway import tokens
 from busway.adapters.asyncio import AsyncBus
 from busway.cli import failures, output, session
 from busway.cli.failures import Failure
@@ -75,7 +76,7 @@ class Task:
 
     def _environment(self, request: Request) -> dict[str, str]:
         return {
-            **os.environ,
+            **tokens.without(os.environ),
             "BUSWAY_BUS": self.bus.node.bus,
             "BUSWAY_ENDPOINT": self.name,
             "BUSWAY_SOURCE": output.uuid_text(request.source),
@@ -126,7 +127,8 @@ def serve(
     For each request the command is started once. On its standard input it reads the payload: bytes as they
     are, text as UTF-8, any other value as JSON. What it writes to standard output is the reply, as bytes;
     with -j the payload always comes as JSON, and the reply is the value that the output is in JSON. Its
-    environment has BUSWAY_BUS, BUSWAY_ENDPOINT, BUSWAY_SOURCE (the asking node's id) and BUSWAY_SOURCE_LABEL.
+    environment has BUSWAY_BUS, BUSWAY_ENDPOINT, BUSWAY_SOURCE (the asking node's id) and BUSWAY_SOURCE_LABEL,
+    and no BUSWAY_TOKEN.
 
     An exit status that is not 0 is a remote error with code 256 + status and the last line of its standard
     error as message; 124 for a command that --timeout ended. One line is printed for each request. Ctrl-C

@@ -11,6 +11,7 @@ from typing import Any
 
 import busway
 from busway.demo.messages import Readings
+from busway.names import ascii_safe
 
 REPLIED, CANCELLED = "replied", "cancelled"
 # The outcomes of a request, each with its exception. Any other would break the promise, and so ends the demo.
@@ -145,6 +146,7 @@ class Figures:
     # Nodes
 
     def node_up(self, node: bytes, label: str, me: bool = False) -> None:
+        label = ascii_safe(label)
         self.nodes[node] = Seen(label, time.time(), me)
         self.nodes_max = max(self.nodes_max, len(self.nodes))
         if not me:
@@ -152,6 +154,7 @@ class Figures:
 
     def node_changed(self, node: bytes, label: str) -> None:
         """A node that is there is known by its label now."""
+        label = ascii_safe(label)
         seen = self.nodes[node]
         self.came[_program(seen.label)] -= 1
         self.came[_program(label)] += 1
@@ -202,13 +205,15 @@ class Figures:
             if report["node"] in self.nodes:
                 self.nodes[report["node"]].links = len(report["links"])
             for found in report["endpoints"]:
-                name = found["name"] or found["endpoint"].hex()[:8]
+                name = ascii_safe(found["name"]) or found["endpoint"].hex()[:8]
                 if name == _INTROSPECTION:
                     continue
                 taken[report["node"], name] = found["taken"]
                 # A receiver that was closed and opened again counts from 0.
                 news[name] += max(0, found["taken"] - self._taken.get((report["node"], name), 0))
-                self.traffic.setdefault(name, Traffic(found["kind"])).holders.append(report["label"])
+                self.traffic.setdefault(name, Traffic(found["kind"])).holders.append(
+                    ascii_safe(report["label"])
+                )
         # A node that was too busy to answer this time will be compared with its answer before.
         self._taken = {key: value for key, value in self._taken.items() if key[0] in self.nodes} | taken
         for name, traffic in self.traffic.items():

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from busway import tokens
+
 END_S = 30.0  # what a program may take to leave before it is killed, on a machine that is busy
 
 
@@ -79,6 +81,7 @@ class Processes:
             stdin=self._lifeline,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
+            env=tokens.without(os.environ),
             process_group=0,  # a Ctrl-C in the terminal is for us alone
         )
         self._running[name] = Process(name, started, self.deaths.put_nowait)

@@ -15,9 +15,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from tests.rigs import forks
 from tests.rigs.tree import ROOT
 
 _BOUND_S = 60.0
+_READY = (
+    "busway.adapters.asyncio",
+    "bumble.controller",
+    "bumble.device",
+    "bumble.transport",
+    "dbus_fast.aio",
+)
 _CONFIGURATION = """\
 <busconfig><type>session</type><listen>unix:path={socket}</listen><auth>EXTERNAL</auth>
 <policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/>
@@ -28,30 +36,38 @@ _CONFIGURATION = """\
 _KEEPER = ("sh", "-c", '"$@" & daemon=$!; read _; kill "$daemon"', "keeper")
 
 
+def _started(words: list[str], environment: dict[str, str]) -> forks.Program | subprocess.Popen[bytes]:
+    """A program that leads a process group; one of this Python's is a fork."""
+    command, *rest = words
+    if command == sys.executable:
+        return forks.Program(rest, environment, complaints=2, ready=_READY, apart=True, directory=ROOT)
+    return subprocess.Popen(
+        words,
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        process_group=0,
+    )
+
+
 class Program:
     """A child whose lines are read with a bound, and which is told things by lines. It leads a process group,
     so that whatever it started ends with it.
     """
 
     def __init__(self, *words: str | Path, env: dict[str, str] | None = None) -> None:
-        self.process = subprocess.Popen(
-            [str(word) for word in words],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", **(env or {})},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        self._words = [str(word) for word in words]
+        self.process = _started(self._words, {**os.environ, "PYTHONPATH": forks.PATH, **(env or {})})
         self._killed = False
         self._lines: queue.Queue[str] = queue.Queue()
         assert self.process.stdout is not None
         threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True).start()
 
-    def _read(self, stream: IO[str]) -> None:
+    def _read(self, stream: IO[bytes]) -> None:
         with stream:
             for line in stream:
-                self._lines.put(line.rstrip("\n"))
+                self._lines.put(line.decode().rstrip("\n"))
         self._lines.put("")
 
     def line(self, bound_s: float = _BOUND_S) -> str:
@@ -59,13 +75,13 @@ class Program:
         try:
             line = self._lines.get(timeout=bound_s)
         except queue.Empty:
-            raise AssertionError(f"nothing within {bound_s} s from {self.process.args!r}") from None
-        assert line, f"ended instead of saying something: {self.process.args!r}"
+            raise AssertionError(f"nothing within {bound_s} s from {self._words!r}") from None
+        assert line, f"ended instead of saying something: {self._words!r}"
         return line
 
     def tell(self, line: str) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(line + "\n")
+        self.process.stdin.write(f"{line}\n".encode())
         self.process.stdin.flush()
 
     def kill(self) -> None:

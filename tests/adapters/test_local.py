@@ -1,0 +1,52 @@
+"""How long opening a bus waits for local nodes that say nothing, in the loop's own time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from busway import AsyncBus
+from busway.adapters import local
+from busway.drivers import memory
+from busway.drivers.ipc import Peer
+from busway.testing import JumpingLoop
+
+pytestmark = pytest.mark.jumps
+
+
+class Silent:
+    """Nodes that can be dialled and never answer, in the place of `drivers/ipc.py`."""
+
+    def __init__(self, count: int) -> None:
+        self._peers = [Peer(str(number), bytes([number]) * 16) for number in range(1, count + 1)]
+        self.dialled: list[memory.MemoryChannel] = []
+
+    def sweep(self, bus: str) -> list[Peer]:
+        return []
+
+    def peers(self, bus: str) -> list[Peer]:
+        return self._peers
+
+    def dial(self, path: str) -> memory.MemoryChannel:
+        self.dialled.append(memory.pair(name=path, clock=asyncio.get_running_loop()).a)
+        return self.dialled[-1]
+
+
+@pytest.mark.parametrize(("leaf", "waits_s"), [(False, 0.5), (True, 3 * 0.25)])
+async def test_local_nodes_that_say_nothing_are_waited_for_so_long(
+    leaf: bool, waits_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A router asks all at once, a leaf one after the other."""
+    silent = Silent(3)
+    monkeypatch.setattr(local, "ipc", silent)
+    loop = asyncio.get_running_loop()
+    async with AsyncBus(ipc=False, leaf=leaf) as bus:
+        mesh = local.LocalMesh(bus._host, listen=False)
+        began = loop.time()
+        await mesh.join()
+        if isinstance(loop, JumpingLoop):
+            assert loop.time() - began == pytest.approx(waits_s)
+        mesh.close()
+        assert len(silent.dialled) == 3
+        await bus.close(0)
