@@ -14,8 +14,8 @@ _REALMS = {name: number for number, name in REALM_NAMES.items()}
 _ENDPOINT_KINDS = {name: number for number, name in ENDPOINT_KIND_NAMES.items()}
 _ROUTES = {name: number for number, name in ROUTE_NAMES.items()}
 _SIGNALS = {name: number for number, name in SIGNAL_NAMES.items()}
-_HEX = ("node", "incarnation", "nonce", "proof", "payload")
-_FLAGS = ("leaf", "dialled", "token_demanded", "lookups")
+_HEX = ("node", "incarnation", "message", "payload")
+_FLAGS = ("leaf", "dialled", "lookups")
 _NODES = ("node", "destination", "source", "tree")
 _INTERNAL = (
     "_io",

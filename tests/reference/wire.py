@@ -1,4 +1,4 @@
-"""The wire format of docs/protocol.md, version 1, as declarations for the library `construct`.
+"""The wire format of docs/protocol.md, version 2, as declarations for the library `construct`.
 
 Written from that page alone, beside the core and what `busway decode` reads with: the tests hold both against
 it. It knows single frames only: no states of a link, no agreed limits, no bindings of aliases. Of
@@ -52,7 +52,7 @@ BuildError = c.ConstructError
 """Raised by `Frame.build` for a value that its field cannot carry."""
 
 MAGIC = b"BSWY"
-VERSION = 1
+VERSION = 2
 
 _NOT_BUSWAY = 1
 _OTHER_VERSION = 2
@@ -102,7 +102,7 @@ def _check_flags(flags: Any) -> None:
 HelloFlags = c.BitStruct(
     "reserved" / c.Default(c.BitsInteger(2), 0),
     "lookups" / c.Default(c.Flag, False),
-    "token_demanded" / c.Flag,
+    "reserved_too" / c.Default(c.Flag, False),
     "dialled" / c.Flag,
     "realm" / c.BitsInteger(2),
     "leaf" / c.Flag,
@@ -132,7 +132,6 @@ Hello = _control(
     marked("flags", _FlagByte(), _check_flags),
     marked("node", Uuid),
     marked("incarnation", Bytes(4, "an incarnation of 4 bytes")),
-    marked("nonce", Bytes(8, "a nonce of 8 bytes")),
     marked("features", Varint),
     marked("frame_size_max", Varint),
     marked("message_size_max", Varint),
@@ -145,7 +144,28 @@ Hello = _control(
     "options" / UntilEnd(HelloOption),
 )
 
-Auth = _control(2, marked("proof", Bytes(32, "a proof of 32 bytes")))
+
+def _begins(this: Any) -> bool:
+    """Whether a HANDSHAKE is the first one: it has magic, version and pattern, those after it have not."""
+    if not this._parsing:
+        return this.get("version") is not None
+    start = this._io.tell()
+    data = this._io.read(len(MAGIC))
+    this._io.seek(start)
+    return bool(data == MAGIC)
+
+
+def _began(this: Any) -> bool:
+    return this.get("magic") is not None if this._parsing else this.get("version") is not None
+
+
+Handshake = _control(
+    2,
+    optional("magic", _begins, _Magic()),
+    "version" / c.Default(c.If(_began, Marked("version", U8, _check_version)), None),
+    optional("pattern", _began, U8),
+    marked("message", Rest),
+)
 
 
 class _Sentence(c.Adapter):  # type: ignore[misc]
@@ -472,7 +492,7 @@ Signal = _message(
 # -----------------------------------------------------------------------------
 # Section 2: frames
 
-_CONTROL = {1: Hello, 2: Auth, 3: Close, 4: Ping, 5: Pong, 6: Directory, 7: More, 8: Routes, 9: Sync} | {
+_CONTROL = {1: Hello, 2: Handshake, 3: Close, 4: Ping, 5: Pong, 6: Directory, 7: More, 8: Routes, 9: Sync} | {
     0x41: Sleep
 }
 _MESSAGES = {0: Send, 1: Publish, 2: Confirm, 3: Request, 4: Reply, 5: Part, 6: Error, 7: Signal}

@@ -165,7 +165,7 @@ STATE_ERRORS = [
     securing("PING before a handshake", "02 04 01", 13),
     securing("SEND before a handshake", SEND_BINDS, 13),
     securing("an ignorable frame before a handshake", "01 50", 1),
-    securing("a web browser", "47 45" + "54202f20485454502f312e310d0a" * 5, 1),
+    securing("a web browser before a handshake", "47 45" + "54202f20485454502f312e310d0a" * 5, 1),
     securing("a length of zero before a handshake", "00", 9),
     securing("513 bytes before a handshake, on the header alone", "8104", 10),
 ]
