@@ -7,10 +7,7 @@ flushed again, and `realm`, `via`.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
-import secrets
 import socket
 import termios
 import tty
@@ -127,32 +124,19 @@ class WebSocketCarrier(SocketCarrier):
         super().close()
 
 
-def proof_offer(token: str) -> str:
-    nonce = secrets.token_hex(16)
-    proof = hmac.new(token.encode(), f"busway websocket {nonce}".encode(), hashlib.sha256)
-    return f"busway.proof.{nonce}.{proof.hexdigest()}"
-
-
-def websocket(url: str, token: str | None = None, *, bearer: bool = False) -> WebSocketCarrier:
-    """With `bearer` the token is shown, not proved."""
+def websocket(url: str) -> WebSocketCarrier:
     parts = urllib.parse.urlsplit(url)
     assert parts.hostname
     sock = socket.create_connection((parts.hostname, parts.port or 80), 10)
     try:
         key = generate_nonce()
-        offers, more = ["busway.2"], []
-        if token is not None and bearer:
-            more = [("Authorization", f"Bearer {token}")]
-        elif token is not None:
-            offers.append(proof_offer(token))
         headers = [
             ("Host", parts.netloc),
             ("Upgrade", "websocket"),
             ("Connection", "Upgrade"),
             ("Sec-WebSocket-Key", key.decode()),
             ("Sec-WebSocket-Version", "13"),
-            ("Sec-WebSocket-Protocol", ", ".join(offers)),
-            *more,
+            ("Sec-WebSocket-Protocol", "busway.2"),
         ]
         return WebSocketCarrier(sock, url, _upgrade(sock, key, parts.path or "/", headers))
     except BaseException:

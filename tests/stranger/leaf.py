@@ -13,7 +13,7 @@ from typing import Any, Final
 import cbor2
 
 from tests.stranger import conversation, wire
-from tests.stranger.carriers import Carrier
+from tests.stranger.carriers import Carrier, SerialCarrier
 from tests.stranger.conversation import Conversation, Endpoint, Handler, Serving
 from tests.stranger.session import CLOSED, Session
 from tests.stranger.wire import Frame
@@ -54,7 +54,7 @@ class Leaf:
         self.label = label
         self.bus = bus
         self.token = token
-        self.node = os.urandom(16)
+        self.node = b"\x5a" + os.urandom(15)  # its top bit is clear: nobody's key
         self.incarnation = os.urandom(4)
         self._frame_size_max = frame_size_max
         self._endpoints: list[Endpoint] = []
@@ -74,17 +74,16 @@ class Leaf:
 
     def join(self, carrier: Carrier, timeout: float = 60.0) -> None:
         """Raises ConnectionError with the number of the link's error."""
-        hello: Frame = {"kind": "HELLO", "version": 1, "leaf": True, "realm": carrier.realm}
-        hello |= {"dialled": carrier.dialled, "token_demanded": self.token is not None, "lookups": False}
+        hello: Frame = {"kind": "HELLO", "version": 2, "leaf": True, "realm": carrier.realm}
+        hello |= {"dialled": carrier.dialled, "lookups": False}
         hello |= {
             "node": self.node.hex(),
             "incarnation": self.incarnation.hex(),
-            "nonce": os.urandom(8).hex(),
         }
         hello |= {"features": 0, "frame_size_max": self._frame_size_max, "message_size_max": 1 << 20}
         hello |= {"aliases_max": 16, "partials_max": 4, "keepalive_ms": carrier.keepalive_ms}
         hello |= {"bus": self.bus, "label": self.label, "via": carrier.via}
-        self.session = Session(hello, self.token)
+        self.session = Session(hello, self.token, packets=isinstance(carrier, SerialCarrier))
         self.conversation = Conversation(self.session, self._endpoints, self.label)
         self.carrier = carrier
         self._read_at = now_ms()

@@ -1,25 +1,24 @@
-"""One link, without input or output: states, HELLO, AUTH, CLOSE, limits, cut messages (2, 3 and 5.3)."""
+"""One link, without input or output: states, HELLO, CLOSE, limits, cut messages (2, 3 and 5.3)."""
 
 from __future__ import annotations
 
-import hmac
 from typing import Final
 
 from tests.stranger import wire
+from tests.stranger.wall import Wall
 from tests.stranger.wire import Fault, Frame, Reader, Short, Tables, varint
 
 GREETING: Final = "GREETING"
-AUTHENTICATING: Final = "AUTHENTICATING"
 OPEN: Final = "OPEN"
 CLOSING: Final = "CLOSING"
 CLOSED: Final = "CLOSED"
-_ALLOWED: Final = {"HELLO": (GREETING,), "AUTH": (AUTHENTICATING,)}
+_ALLOWED: Final = {"HELLO": (GREETING,), "HANDSHAKE": (GREETING,)}
 
 
 class Session:
     """Bytes in with `receive`, frames out of it; bytes to send gather in `out`."""
 
-    def __init__(self, hello: Frame, token: str | None = None) -> None:
+    def __init__(self, hello: Frame, token: str | None = None, *, packets: bool = False) -> None:
         self.hello = hello
         self.theirs: Frame = {}
         self.state = GREETING
@@ -29,15 +28,29 @@ class Session:
         self.tables: Tables | None = None
         self.limits: dict[str, int] = {}
         self.out = bytearray()
-        self._token = token
-        self._my_body = wire.write(hello)
-        self._their_body = b""
+        self._packets = packets
+        self._wall: Wall | None = None
+        self._held = b""  # of our stream, until records may be written
+        if token is not None:
+            self._wall = Wall(token, hello["bus"], packets=packets, dialled=hello["dialled"])
+            self.out += self._wall.out
+            self._wall.out = b""
         self._buffer = b""
         self._cut: dict[int, tuple[Frame, int, list[bytes]]] = {}
-        self.write_body(self._my_body)
+        self.write_body(wire.write(hello))
 
     def write_body(self, body: bytes) -> None:
-        self.out += varint(len(body)) + body
+        data = varint(len(body)) + body
+        if self._wall is None:
+            self.out += data
+        elif self._wall.ready:
+            most = self.limits.get("frame_size_max", 512)  # of a record, as of a frame
+            for at in range(0, len(data), most):
+                self.out += self._wall.seal(data[at : at + most])
+        elif body[0] == 3:
+            self.out += data
+        else:
+            self._held += data
 
     def write(self, frame: Frame) -> None:
         self.write_body(wire.write(frame))
@@ -54,14 +67,24 @@ class Session:
 
     def receive(self, data: bytes) -> list[Frame]:
         """The frames that came: control frames as they are, messages put together."""
-        self._buffer += data
         found: list[Frame] = []
         try:
+            self._buffer += data if self._wall is None else self._within(self._wall, data)
             while self.state != CLOSED and (body := self._next_body()):
                 found += self.receive_body(body)
         except Fault as fault:
             self.fail(fault)
         return found
+
+    def _within(self, wall: Wall, data: bytes) -> bytes:
+        """What of our stream came, and what may be said now."""
+        plain = wall.receive(data)
+        self.out += wall.out
+        wall.out = b""
+        if wall.ready and self._held:
+            self.out += wall.seal(self._held)
+            self._held = b""
+        return plain
 
     def fail(self, fault: Fault) -> None:
         if self.state != CLOSING:
@@ -106,7 +129,7 @@ class Session:
             return self._unknown(head, body)
         if kind != "CLOSE" and not (self.state in _ALLOWED[kind] if kind in _ALLOWED else opened):
             raise Fault(13, f"{kind} while {self.state}")
-        return self._control(wire.read_control(body, self.tables), body)
+        return self._control(wire.read_control(body, self.tables))
 
     def _unknown(self, head: int, body: bytes) -> list[Frame]:
         if self.state == GREETING:
@@ -116,16 +139,12 @@ class Session:
         self.skipped += 1
         return [{"kind": "IGNORED", "head": head, "payload": body[1:].hex(), "skipped": True}]
 
-    def _control(self, frame: Frame, body: bytes) -> list[Frame]:
+    def _control(self, frame: Frame) -> list[Frame]:
         kind = frame["kind"]
         if kind == "HELLO":
-            self._greeted(frame, body)
-        elif kind == "AUTH":
-            if not hmac.compare_digest(
-                bytes.fromhex(frame["proof"]), self._proof(self._their_body, self._my_body)
-            ):
-                raise Fault(7, "the token is wrong")
-            self.state = OPEN
+            self._greeted(frame)
+        elif kind == "HANDSHAKE":
+            raise Fault(7, "the other side protects this link")
         elif kind == "CLOSE":
             if self.state != CLOSING:
                 self.write({"kind": "CLOSE", "code": frame["code"], "text": ""})
@@ -139,12 +158,14 @@ class Session:
             return [frame, *self._more(frame)]
         return [frame]
 
-    def _greeted(self, theirs: Frame, body: bytes) -> None:
+    def _greeted(self, theirs: Frame) -> None:
         if theirs["bus"] != self.hello["bus"]:
             raise Fault(3, f"this is bus {self.hello['bus']}, not {theirs['bus']}")
         self.theirs = theirs
         if self.peer == self.me:
             raise Fault(4, "connected to itself")
+        if not self._packets and theirs["dialled"] == self.hello["dialled"]:
+            raise Fault(22, "both dialled, or neither")
         for name, least in (
             ("frame_size_max", 128),
             ("message_size_max", 1),
@@ -158,17 +179,7 @@ class Session:
         self.limits["keepalive_ms"] = min(keepalives, default=0)
         with_leaf = theirs["leaf"] or self.hello["leaf"]
         self.tables = Tables(self.peer, self.me, self.limits["aliases_max"], with_leaf)
-        self._their_body = body
         self.state = OPEN
-        if theirs["token_demanded"] or self.hello["token_demanded"]:
-            if self._token is None:
-                raise Fault(7, "a token is demanded")
-            self.state = AUTHENTICATING
-            self.write({"kind": "AUTH", "proof": self._proof(self._my_body, body).hex()})
-
-    def _proof(self, prover: bytes, verifier: bytes) -> bytes:
-        assert self._token is not None
-        return hmac.digest(self._token.encode(), b"busway-auth-1" + prover + verifier, "sha256")
 
     # ---- messages
 

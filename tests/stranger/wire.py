@@ -40,7 +40,7 @@ ROUTES: Final = (
 )
 CONTROL: Final = {
     1: "HELLO",
-    2: "AUTH",
+    2: "HANDSHAKE",
     3: "CLOSE",
     4: "PING",
     5: "PONG",
@@ -224,7 +224,7 @@ def read_hello(reader: Reader) -> Frame:
     if reader.left() < 4 or reader.take(4) != b"BSWY":
         raise Fault(1, "no Busway")
     version = reader.u8()
-    if version != 1:
+    if version != 2:
         raise Fault(2, f"version {version}")
     flags = reader.u8()
     frame: Frame = {
@@ -233,10 +233,9 @@ def read_hello(reader: Reader) -> Frame:
         "leaf": bool(flags & 1),
         "realm": REALMS[flags >> 1 & 3],
         "dialled": bool(flags & 8),
-        "token_demanded": bool(flags & 16),
         "lookups": bool(flags & 32),
     }
-    for name, size in (("node", 16), ("incarnation", 4), ("nonce", 8)):
+    for name, size in (("node", 16), ("incarnation", 4)):
         frame[name] = reader.take(size).hex()
     for name in _LIMITS:
         frame[name] = reader.varint()
@@ -262,9 +261,9 @@ _LIMITS: Final = (
 
 def _hello(frame: Frame) -> bytes:
     flags = frame["leaf"] | REALMS.index(frame["realm"]) << 1 | frame["dialled"] << 3
-    flags |= frame["token_demanded"] << 4 | frame["lookups"] << 5
+    flags |= frame["lookups"] << 5
     body = b"\1BSWY" + bytes([frame["version"], flags])
-    body += bytes.fromhex(frame["node"] + frame["incarnation"] + frame["nonce"])
+    body += bytes.fromhex(frame["node"] + frame["incarnation"])
     body += b"".join(varint(frame[name]) for name in _LIMITS)
     return body + b"".join(text8(frame[name]) for name in ("bus", "label", "via"))
 
@@ -364,10 +363,12 @@ def read_control(body: bytes, tables: Tables | None) -> Frame:
         return read_hello(reader)
     if kind == "CLOSE":
         return {"kind": kind, "code": reader.varint(), "text": _lenient(reader.rest())}
-    if kind == "AUTH":
-        if reader.left() != 32:
-            raise Fault(9, "a proof has 32 bytes")
-        return {"kind": kind, "proof": reader.rest().hex()}
+    if kind == "HANDSHAKE":  # the first one: the others are wall.py's
+        if reader.take(4) != b"BSWY":
+            raise Fault(1, "no Busway")
+        if (version := reader.u8()) != 2:
+            raise Fault(2, f"version {version}")
+        return {"kind": kind, "version": version, "pattern": reader.u8(), "message": reader.rest().hex()}
     if kind == "MORE":
         return {"kind": kind, "partial": reader.u8(), "payload": reader.rest().hex()}
     assert tables is not None
@@ -393,8 +394,8 @@ def _control(frame: Frame) -> bytes:
     head = bytes([HEADS[kind]])
     if kind == "CLOSE":
         return head + varint(frame["code"]) + str(frame["text"]).encode()
-    if kind == "AUTH":
-        return head + bytes.fromhex(frame["proof"])
+    if kind == "HANDSHAKE":
+        return head + b"BSWY" + bytes((frame["version"], frame["pattern"])) + bytes.fromhex(frame["message"])
     if kind == "MORE":
         return head + bytes([frame["partial"]]) + bytes.fromhex(frame["payload"])
     if kind == "ROUTES":
