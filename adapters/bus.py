@@ -61,10 +61,11 @@ class BaseBus:
         node_id: bytes | None = None,
         key: str | os.PathLike[str] | Key | None = None,
         trust: Mapping[str, str] | str | os.PathLike[str] | None = None,
+        boards: str | os.PathLike[str] | None = None,
         limits: Limits | None = None,
         tap: bool | None = None,
     ) -> None:
-        identity = Identity(key, trust, own_id=node_id is not None)
+        identity = Identity(key, trust, node_id is not None, boards)
         make = partial(make_node, name, leaf, transit, label, node_id, identity, limits)
         self._host = self._host_type(make, ipc, is_allowed(tap), identity)
         self._process_only = self.node.receiving.process_only  # empty for most: then no payload is an object

@@ -10,12 +10,13 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from busway.adapters.protecting import NETWORK, NO_KEY
+from busway.adapters.protecting import LOCAL, NETWORK, NO_KEY
 from busway.protocol import codes
 from busway.protocol.errors import Refusal
 from busway.protocol.secure.channel import Handshake
 
 if TYPE_CHECKING:
+    from busway.board_keys import BoardKeys
     from busway.keys import Hold, Key
     from busway.trust import Trust, Trusted
 
@@ -24,14 +25,15 @@ _ROLES = {"leaf": codes.ROLE_LEAF, "router": codes.ROLE_ROUTER}
 
 
 class Identity:
-    """Args: `key` and `trust` as users give them to a bus, None for what the environment says; `own_id`
-    whether the node has an id that does not follow from the key. Raises TypeError, ValueError, KeyFileError,
-    TrustFileError.
+    """Args: `key`, `trust` and `boards` as users give them to a bus, None for what the environment says;
+    `own_id` whether the node has an id that does not follow from the key. Raises TypeError, ValueError,
+    KeyFileError, TrustFileError.
     """
 
-    def __init__(self, key: object, trust: object, own_id: bool) -> None:
+    def __init__(self, key: object, trust: object, own_id: bool, boards: object = None) -> None:
         self.key = None if key is None else _key_of(key)
         self.trust = None if trust is None else _trust_of(trust)
+        self.boards = None if boards is None else _boards_of(boards)
         self.bound = self.key is not None and not own_id
         self.warn: Callable[[str], object] = _nobody_hears
         self._hold: Hold | None = None
@@ -46,6 +48,11 @@ class Identity:
     def node_id(self) -> bytes:
         """The node id, 16 bytes: that of the key, or a random one that says that it is no key's."""
         return self.key.id if self.bound and self.key is not None else unbound_id()
+
+    @property
+    def board_key(self) -> Callable[[bytes], bytes | None] | None:
+        """Gives the key of a board by its node id; None where no boards are known."""
+        return None if self.boards is None else self.boards.find
 
     def admission(self, channel: Any, open: bool, routers: bool) -> Admission | None:
         """Decides about a link over a network if there is trust; None for others. Args as of Admission."""
@@ -66,9 +73,11 @@ class Identity:
             self._hold.release()
 
     def prepare(self, url: str) -> None:
-        """Before the first link over a network: what the environment says counts from now on. Raises
-        KeyFileError, TrustFileError.
+        """Before the first link over a network, or to a board: what the environment says counts from now on.
+        Raises KeyFileError, TrustFileError.
         """
+        if self.boards is None and os.environ.get("BUSWAY_BOARDS") and scheme_of(url) not in LOCAL:
+            self.boards = _boards_of(os.environ["BUSWAY_BOARDS"])
         if self._ready or scheme_of(url) not in NETWORK:
             return
         if self.key is None and os.environ.get("BUSWAY_KEY"):
@@ -98,6 +107,16 @@ def _trust_of(given: object) -> Trust | None:
     from busway.trust import trust_of
 
     return trust_of(given)
+
+
+def _boards_of(given: object) -> BoardKeys:
+    from busway.board_keys import BoardKeys
+
+    if isinstance(given, BoardKeys):
+        return given
+    if not isinstance(given, (str, os.PathLike)):
+        raise TypeError(f"boards must be the path of a file or folder, not {type(given).__name__}")
+    return BoardKeys(given)
 
 
 def scheme_of(url: str) -> str:

@@ -133,7 +133,8 @@ class LinkRunner:
         self._tell_new()
 
     def _new_connection(self, host: Host) -> Connection:
-        link = make_link(self.channel, self._terms, host.identity.static, self.admission)
+        who = host.identity
+        link = make_link(self.channel, self._terms, who.static, self.admission, who.board_key)
         connection = host.node.connection(link, host.now_ms())
         connection.tag = self
         return connection

@@ -167,14 +167,18 @@ ANY_TERMS = Terms()
 
 
 def make_link(
-    channel: Any, terms: Terms, static: tuple[bytes, bytes] = NO_KEY, admit: Admit | None = None
+    channel: Any,
+    terms: Terms,
+    static: tuple[bytes, bytes] = NO_KEY,
+    admit: Admit | None = None,
+    board_key: Callable[[bytes], bytes | None] | None = None,
 ) -> Link:
-    """A driver's channel as the core has to know it; `static` and `admit` as of Guard. Raises TypeError,
-    ValueError.
+    """A driver's channel as the core has to know it; `static`, `admit` and `board_key` as of Guard. Raises
+    TypeError, ValueError.
     """
     terms.check()
     scheme = channel.address.partition(":")[0]
-    guard = Guard(terms.token, terms.open, terms.routers, static=static, admit=admit)
+    guard = Guard(terms.token, terms.open, terms.routers, static, board_key, admit)
     usual, keepalive_ms = _LINK_DEFAULTS.get(scheme, (16, 5000))
     usual = getattr(channel, "cost", usual)  # a driver may know better, as of a slow line
     return Link(

@@ -16,7 +16,7 @@ from busway.protocol.secure.channel import Handshake
 from busway.protocol.secure.security import Security
 
 NETWORK = ("tcp", "ws", "wss")  # protected always
-_LOCAL = ("ipc", "memory", "pipe")  # never: the system says who is there
+LOCAL = ("ipc", "memory", "pipe")  # never: the system says who is there
 NO_KEY = (b"", b"")
 
 Admit = Callable[[Handshake | None], int]
@@ -45,7 +45,7 @@ class Guard(NamedTuple):
 def security_of(guard: Guard, scheme: str, dialled: bool) -> Security | None:
     """The protection of a new link; None: it is plain. Raises MissingLibrary."""
     network = scheme in NETWORK
-    if scheme in _LOCAL or (not network and guard.token is None and not guard.has_keys()):
+    if scheme in LOCAL or (not network and guard.token is None and not guard.has_keys()):
         return None
     primitives = _primitives()
     if primitives is None:
@@ -55,7 +55,7 @@ def security_of(guard: Guard, scheme: str, dialled: bool) -> Security | None:
     return Security(
         primitives,
         os.urandom,
-        first=codes.XXPSK3 if network or guard.admit is not None else codes.PSK_AES,
+        first=codes.XXPSK3 if network or (guard.admit and not guard.board_key) else codes.PSK_AES,
         takes=_taken(guard, network),
         token=(guard.token or "").encode(),
         static=guard.static,
@@ -65,6 +65,8 @@ def security_of(guard: Guard, scheme: str, dialled: bool) -> Security | None:
 
 
 def _taken(guard: Guard, network: bool) -> tuple[int, ...]:
+    if not network and guard.token is None and guard.admit is None:
+        return (codes.PSK_AES,)  # boards whose key is known: the others prove nothing
     taken = (codes.XXPSK3, codes.NNPSK0, codes.PSK_AES)
     nothing_asked = network and guard.token is None and (guard.open or guard.admit is None)
     return (codes.PLAIN, *taken) if nothing_asked else taken

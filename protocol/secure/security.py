@@ -97,7 +97,8 @@ class Security:
         board_key: gives the 32 bytes of a board's key, by its node id; None for one that is not known.
         admit: decides who may come, once a handshake has finished: given it (`pattern`, `remote_key`,
             `remote_id`, `hash`; None for a plain link) it returns ROLE_ROUTER, ROLE_LEAF for one that may
-            come as a leaf only, or ROLE_NONE. None: all who know the token are routers.
+            come as a leaf only, or ROLE_NONE. None: all who know the token are routers. It is not asked about
+            boards with a key of their own: those are leaves.
 
     Raises LocalError.
     """
@@ -158,6 +159,8 @@ class Security:
 
     def admit(self, handshake: "Handshake | None") -> int:
         """The role in which who has shaken hands may come; None: who has not. Raises Refusal."""
+        if handshake is not None and handshake.pattern == codes.PSK_AES and handshake.remote_id:
+            return codes.ROLE_LEAF  # a board whose key is known here: that lets it speak for itself only
         if self._admit is None:
             return codes.ROLE_ROUTER
         role = self._admit(handshake)

@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+import subprocess
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import busway as front
 from tests.drivers.lines import Line, line
 from tests.front.cli_rig import busway, busway_started, new_bus, python
+from tests.rigs.micropython import MicroPython
 from tests.rigs.uarts import Uart
 
 
@@ -175,3 +178,42 @@ def test_a_board_that_a_command_reaches_answers_no_introspection() -> None:
         assert (board["label"], board["answer"]) == ("small", "leaf, answers no introspection")
         rows = busway("nodes", bus=bus).ok().text.splitlines()
         assert any(row.startswith("small") and row.endswith("leaf, answers no introspection") for row in rows)
+
+
+KEYED = """
+import sys
+from busway.adapters.micropython import Loop
+
+loop = Loop(open(int(sys.argv[1]), "r+b"), "keyed-board", bus=sys.argv[2], key="board.key")
+
+@loop.serve("lab/upper")
+def upper(value):
+    return value.upper()
+
+loop.run()
+"""
+
+
+def test_a_board_that_was_given_a_key_is_bridged_by_it_and_by_nothing_else(
+    wire: Line, tmp_path: Path, real_micropython: MicroPython
+) -> None:
+    """As docs/embedded.md says: `busway firmware --key`, then `busway bridge --boards`."""
+    bus, keys, out = new_bus(), tmp_path / "keys", tmp_path / "board"
+    keys.mkdir()
+    made = busway("firmware", "--out", str(out), "--key", str(keys / "pump.key"), "--json").ok().document
+    (out / "main.py").write_text(KEYED)
+    command = [real_micropython.command, "-X", "heapsize=128k", "main.py", str(wire.board), bus]
+    with subprocess.Popen(command, cwd=out, pass_fds=[wire.board]) as board:
+        try:
+            assert "error 7" in busway("bridge", wire.url, "--wait", "30", bus=bus).failed(4)
+            with busway_started("bridge", wire.url, "--boards", str(keys), bus=bus) as bridge:
+                while "keyed-board" not in bridge.line():
+                    pass
+                assert busway("request", "lab/upper", "pump", "--ttl", "30", bus=bus).ok().text == "PUMP\n"
+                nodes = busway("nodes", "--json", bus=bus).ok().document
+                (seen,) = [node for node in nodes if node["label"] == "keyed-board"]
+                assert seen["id"] == made["id"]
+        finally:
+            board.kill()
+    ended = busway("bridge", wire.url, "--boards", str(keys / "none.key"), bus=bus)
+    assert "busway firmware --out DIR --key" in ended.failed(1)

@@ -453,3 +453,21 @@ def test_who_may_come_is_asked_when_the_handshake_is_over() -> None:
         other.security.admit(other.handshake)
     assert asked == [(key[1], codes.XXPSK3)] * 2
     assert security().admit(None) == codes.ROLE_ROUTER
+
+
+def test_board_whose_key_is_known_comes_as_a_leaf_whatever_others_must_prove() -> None:
+    keys = {board_id(PRIMITIVES, KEY): KEY}
+
+    def admit(handshake: Handshake | None) -> int:
+        return codes.ROLE_NONE
+
+    for more in ({}, {"admit": admit}):
+        _, router = pair(board(), security(board_key=keys.get, **more))
+        shake(_, router)
+        assert router.security.admit(router.handshake) == codes.ROLE_LEAF
+        router, _ = pair(security(first=codes.PSK_AES, board_key=keys.get, **more), board())
+        shake(router, _)
+        assert router.security.admit(router.handshake) == codes.ROLE_LEAF
+    by_token, router = pair(Secret(Crypto(), os.urandom, b"", TOKEN.encode()), security())
+    shake(by_token, router)
+    assert router.security.admit(router.handshake) == codes.ROLE_ROUTER

@@ -107,8 +107,9 @@ Examples:
 Exit status:
 {failures.STATUSES}
 
-Environment: BUSWAY_BUS, BUSWAY_TOKEN, BUSWAY_TOKEN_FILE, BUSWAY_KEY, BUSWAY_TRUST and BUSWAY_CAFILE stand
-for --bus, --token, --token-file, --key, --trust and --cafile; BUSWAY_PASSPHRASE opens an encrypted key file;
+Environment: BUSWAY_BUS, BUSWAY_TOKEN, BUSWAY_TOKEN_FILE, BUSWAY_KEY, BUSWAY_TRUST, BUSWAY_BOARDS and
+BUSWAY_CAFILE stand for --bus, --token, --token-file, --key, --trust, --boards and --cafile;
+BUSWAY_PASSPHRASE opens an encrypted key file;
 BUSWAY_DIR is where programs of one user meet; BUSWAY_TAP=0 hides from `busway listen --all`;
 HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY count for wss:// and ws://.
 

@@ -49,6 +49,7 @@ def bridge(
       busway bridge --listen tcp://0.0.0.0:7000 --key key.pem --trust trust.toml      see busway pair
       busway bridge tcp://10.0.0.1:7000 tcp://10.0.0.2:7000 --every 60
       busway bridge wss://lab.example --realm localnet       with the same at the other side
+      busway bridge 'serial:///dev/ttyUSB0?baud=115200' --boards keys      see busway firmware --key
 
     Joins this user's programs on this machine to the nodes at the URLs, and these to each other. While one
     cannot be reached it is tried again after 0.5 to 30 seconds; a refusal at the start that another try would

@@ -79,6 +79,16 @@ def identity(key_path: str | None, trust_path: str | None, lasting: bool) -> dic
         raise failures.Failure(failures.NEGATIVE, str(error), "TRUST_FILE") from None
 
 
+def boards(place: str) -> dict[str, Any]:
+    """The argument of a bus that knows boards by their keys. Raises Failure."""
+    from busway.board_keys import BoardKeys
+
+    try:
+        return {"boards": BoardKeys(place)}
+    except KeyFileError as error:
+        raise failures.Failure(failures.NEGATIVE, str(error), "KEY_FILE") from None
+
+
 def _may_ask() -> bool:
     return sys.stdin.isatty() and not os.environ.get("BUSWAY_PASSPHRASE")
 

@@ -30,6 +30,7 @@ class Place(NamedTuple):
     weak: bool = False  # a token that can be guessed will do
     key: str | None = None  # the file of this node's key
     trust: str | None = None  # the file that says whose keys may join
+    boards: str | None = None  # the file or folder with the keys of boards
 
     def identity(self, urls: Iterable[str], lasting: bool) -> dict[str, Any]:
         """The arguments of a bus that opens links at these URLs, or lets others come there: who it is, and
@@ -38,12 +39,13 @@ class Place(NamedTuple):
         """
         from busway.cli import keys
 
+        boards = keys.boards(self.boards) if self.boards else {}
         if any(map(is_network, urls)):
-            return keys.identity(self.key, self.trust, lasting)
+            return keys.identity(self.key, self.trust, lasting) | boards
         for name, value in (("key", self.key), ("trust", self.trust)):
             if value and click.get_current_context().get_parameter_source(f"{name}_path") is _GIVEN:
                 raise click.UsageError(f"--{name} is for links over networks (tcp, ws, wss): there are none")
-        return {}
+        return boards
 
     def dialling(self, url: str) -> dict[str, Any]:
         """The arguments for `connect` besides the URL."""
@@ -317,9 +319,16 @@ def links_realm(function: Callable[..., Any]) -> Callable[..., Any]:
         help="Of the links: only endpoints of this realm or a wider one pass; the wider of both sides' holds."
         "  [default: localnet; global over ws:// and wss://]",
     )
+    @click.option(
+        "--boards",
+        envvar="BUSWAY_BOARDS",
+        metavar="PATH",
+        help="Which boards may join by a key of their own: its file (`busway firmware --key`), or a folder"
+        " of them; also from BUSWAY_BOARDS. A serial line then takes nobody else, but with --token.",
+    )
     @functools.wraps(function)
-    def command(place: Place, realm: str | None, **options: Any) -> Any:
-        return function(place._replace(realm=realm), **options)
+    def command(place: Place, realm: str | None, boards: str | None, **options: Any) -> Any:
+        return function(place._replace(realm=realm, boards=boards), **options)
 
     return command
 
