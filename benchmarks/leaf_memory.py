@@ -2,13 +2,14 @@
 
 `python -m benchmarks.leaf_memory [MICROPYTHON...] [--frozen MICROPYTHON]`: name an i386 build to measure
 32-bit words. Four endpoints, a request in flight at any time, frames of 256 bytes; over a stream, and over
-packets on a pty.
+packets on a pty; each without a key, and with one.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import busway
+from busway.board_keys import make_board_key
 from busway.firmware import MODULES, build, measure, show
 from tests.drivers.lines import line
 from tests.rigs import micropython
@@ -30,7 +32,7 @@ if sort == "stream":
     line.connect(socket.getaddrinfo("127.0.0.1", place)[0][-1])
 else:
     line = open(place, "r+b")
-loop = Loop(line, "board", sort=sort, node_id=b"b" * 16)
+loop = Loop(line, "board", sort=sort, key=sys.argv[4])
 for name in ("lab/a", "lab/b", "lab/c"):
     loop.serve(name)(lambda value: value)
 loop.subscribe("lab/d")(lambda value: None)
@@ -52,12 +54,17 @@ print(done[0], gc.mem_alloc(), gc.mem_alloc() - first)
 
 
 class Site:
-    """A bus with something to ask, and ways for boards to reach it."""
+    """A bus with something to ask, and ways for boards to reach it: `bus`, and `keyed` for those whose key is
+    in `folder`."""
 
-    def __init__(self, bus: busway.Bus) -> None:
+    def __init__(self, bus: busway.Bus, keyed: busway.Bus, folder: Path) -> None:
         self.bus = bus
-        self._port = bus.listen("tcp://127.0.0.1:0").url.rsplit(":", 1)[1]
-        bus.serve("lab/double")(lambda request: request.payload * 2)
+        self.keyed = keyed
+        self._key = (folder / "board.key").read_text()
+        self._ports = {}
+        for each in (bus, keyed):
+            self._ports[each] = each.listen("tcp://127.0.0.1:0").url.rsplit(":", 1)[1]
+            each.serve("lab/double")(lambda request: request.payload * 2)
 
     def run(
         self,
@@ -67,9 +74,10 @@ class Site:
         rounds: int = 200,
         *,
         sort: str = "stream",
+        key: bool = False,
         patience_s: float = 10.0,
     ) -> list[int]:
-        """Lets a board ask `rounds` times, over a link of that sort.
+        """Lets a board ask `rounds` times, over a link of that sort, with a key or without.
 
         A link must be open within `patience_s`, and the board end within that and 20 ms for each round.
 
@@ -79,10 +87,13 @@ class Site:
         command = os.path.abspath(shutil.which(command) or command)  # the board runs in its folder
         program = folder / "main.py"
         program.write_text(BOARD)
+        (folder / "board.key").write_text(self._key)
+        bus = self.keyed if key else self.bus
+        words = [str(rounds), "board.key" if key else ""]
         with line() as cable:
-            place = self._port if sort == "stream" else str(cable.board)
+            place = self._ports[bus] if sort == "stream" else str(cable.board)
             board = subprocess.Popen(
-                [command, "-X", f"heapsize={heap_kib}k", program.name, sort, place, str(rounds)],
+                [command, "-X", f"heapsize={heap_kib}k", program.name, sort, place, *words],
                 cwd=folder,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -93,18 +104,18 @@ class Site:
                 stack.callback(board.kill)
                 try:
                     if sort == "packet":
-                        stack.callback(self.bus.connect(cable.url, wait=patience_s).close)
+                        stack.callback(bus.connect(cable.url, wait=patience_s).close)
                     printed, _ = board.communicate(timeout=patience_s + rounds / 50)
                 except (OSError, busway.BusError, subprocess.TimeoutExpired):
                     return []  # out of memory it says nothing any more
         return [int(word) for word in printed.split()] if board.returncode == 0 else []
 
-    def least_heap(self, command: str, folder: Path, sort: str) -> int:
+    def least_heap(self, command: str, folder: Path, sort: str, key: bool) -> int:
         """The smallest heap in KiB in which 200 requests are answered, by halving."""
         low, high = 8, 512
         while high - low > 1:
             middle = (low + high) // 2
-            if self.run(command, folder, middle, sort=sort):
+            if self.run(command, folder, middle, sort=sort, key=key):
                 high = middle
             else:
                 low = middle
@@ -113,16 +124,18 @@ class Site:
 
 @contextlib.contextmanager
 def site() -> Iterator[Site]:
-    """A bus of its own, for as long as the context lasts."""
-    with busway.Bus("default", ipc=False) as bus:
-        yield Site(bus)
+    """Buses of its own, for as long as the context lasts."""
+    with tempfile.TemporaryDirectory() as folder:
+        make_board_key(Path(folder, "board.key"))
+        with busway.Bus(ipc=False) as bus, busway.Bus(ipc=False, boards=folder) as keyed:
+            yield Site(bus, keyed, Path(folder))
 
 
 def report(site: Site, command: str, folder: Path, title: str) -> None:
-    for sort in ("stream", "packet"):
-        heap = site.least_heap(command, folder, sort)
-        rounds, held, growth = site.run(command, folder, 512, 2000, sort=sort)
-        print(f"{title}, {sort} link: least heap {heap} KiB;", end=" ")
+    for sort, key in itertools.product(("stream", "packet"), (False, True)):
+        heap = site.least_heap(command, folder, sort, key)
+        rounds, held, growth = site.run(command, folder, 512, 2000, sort=sort, key=key)
+        print(f"{title}, {sort} link{' with a key' if key else ''}: least heap {heap} KiB;", end=" ")
         print(f"{rounds} requests hold {held} bytes, growth since the 200th {growth} bytes")
 
 

@@ -254,25 +254,30 @@ def site() -> Iterator[leaf_memory.Site]:
         yield site
 
 
+@pytest.mark.parametrize("key", [False, True])
 @pytest.mark.parametrize("sort", ["stream", "packet"])
-def test_memory_does_not_grow(site: leaf_memory.Site, interpreter: str, board_files: Path, sort: str) -> None:
-    rounds, _, growth = site.run(interpreter, board_files, 256, 2000, sort=sort, patience_s=120)
+def test_memory_does_not_grow(
+    site: leaf_memory.Site, interpreter: str, board_files: Path, sort: str, key: bool
+) -> None:
+    rounds, _, growth = site.run(interpreter, board_files, 256, 2000, sort=sort, key=key, patience_s=120)
     assert rounds == 2000
     assert growth < 1024
 
 
-HEAP_KIB = {"stream": 48, "packet": 48}
-"""What a board needs, its program included, of 32-bit words: see docs/embedded.md."""
+HEAP_KIB = {("stream", False): 48, ("packet", False): 48, ("stream", True): 48, ("packet", True): 54}
+"""What a board needs, its program included, of 32-bit words, without a key and with one: docs/embedded.md."""
 
 
+@pytest.mark.parametrize("key", [False, True])
 @pytest.mark.parametrize("sort", ["stream", "packet"])
-def test_a_small_heap_is_enough(site: leaf_memory.Site, board_files: Path, sort: str) -> None:
+def test_a_small_heap_is_enough(site: leaf_memory.Site, board_files: Path, sort: str, key: bool) -> None:
     """Four endpoints, a request in flight at any time, frames of 256 bytes."""
     command = micropython.find_32()
     if command is None:
         assert not os.environ.get("CI"), "tests/rigs/get_micropython.sh has found no 32-bit MicroPython"
         pytest.skip("no 32-bit MicroPython here: `make setup` fetches one on Debian and its kin (amd64)")
-    assert site.run(command, board_files, HEAP_KIB[sort], sort=sort, patience_s=120)[:1] == [200]
+    heap = HEAP_KIB[sort, key]
+    assert site.run(command, board_files, heap, sort=sort, key=key, patience_s=120)[:1] == [200]
 
 
 def test_a_board_with_asyncio(
