@@ -76,7 +76,8 @@ def test_a_board_joins_over_tcp_by_its_key_where_others_have_the_token(
 def test_a_board_joins_over_a_serial_line(
     interpreter: str, board_files: Path, keys: Path, wire: Line, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = {"file": keys / "pump.key", "folder": str(keys), "environment": None}[how]
+    places: dict[str, Path | str | None] = {"file": keys / "pump.key", "folder": str(keys)}
+    place = places.get(how)
     if how == "environment":
         monkeypatch.setenv("BUSWAY_BOARDS", str(keys))
     with busway.Bus(ipc=False, boards=place) as bus, board_at(interpreter, board_files, wire):
@@ -125,11 +126,15 @@ def test_a_board_with_a_key_takes_no_router_that_has_none(
         assert board.stdout.readline().startswith("link error 7. ")
 
 
+def unknown(board_id: bytes) -> bytes | None:
+    return None
+
+
 def test_who_proves_nothing_is_not_taken_where_boards_prove_a_key() -> None:
     """Pattern 1 with a psk of zeros is anybody."""
     for guard, code in (
-        (Guard(board_key={}.get), codes.PATTERN),
-        (Guard(board_key={}.get, token=TOKEN), codes.BUS_NAME),  # taken, and found to be noise
+        (Guard(board_key=unknown), codes.PATTERN),
+        (Guard(board_key=unknown, token=TOKEN), codes.BUS_NAME),  # taken, and found to be noise
     ):
         security = security_of(guard, "serial", True)
         assert security is not None

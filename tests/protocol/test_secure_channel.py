@@ -461,7 +461,8 @@ def test_board_whose_key_is_known_comes_as_a_leaf_whatever_others_must_prove() -
     def admit(handshake: Handshake | None) -> int:
         return codes.ROLE_NONE
 
-    for more in ({}, {"admit": admit}):
+    cases: list[dict[str, Any]] = [{}, {"admit": admit}]
+    for more in cases:
         _, router = pair(board(), security(board_key=keys.get, **more))
         shake(_, router)
         assert router.security.admit(router.handshake) == codes.ROLE_LEAF
