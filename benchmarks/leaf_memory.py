@@ -19,7 +19,7 @@ from pathlib import Path
 
 import busway
 from busway.board_keys import make_board_key
-from busway.firmware import MODULES, build, measure, show
+from busway.firmware import MODULES, SECURE, build, measure, show
 from tests.drivers.lines import line
 from tests.rigs import micropython
 
@@ -131,8 +131,8 @@ def site() -> Iterator[Site]:
             yield Site(bus, keyed, Path(folder))
 
 
-def report(site: Site, command: str, folder: Path, title: str) -> None:
-    for sort, key in itertools.product(("stream", "packet"), (False, True)):
+def report(site: Site, command: str, folder: Path, title: str, keys: Sequence[bool] = (False, True)) -> None:
+    for sort, key in itertools.product(("stream", "packet"), keys):
         heap = site.least_heap(command, folder, sort, key)
         rounds, held, growth = site.run(command, folder, 512, 2000, sort=sort, key=key)
         print(f"{title}, {sort} link{' with a key' if key else ''}: least heap {heap} KiB;", end=" ")
@@ -158,10 +158,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.frozen:
             folder = Path(place, "frozen")
             folder.mkdir()
-            names = [name for name in MODULES if "asyncio" not in name]  # which is not frozen with them
+            # What is not frozen with them: asyncio; AES.
+            names = [name for name in MODULES if "asyncio" not in name and name not in SECURE]
             ram = measure(folder, options.frozen, names)
             print(f"{options.frozen}\n{show(dict.fromkeys(names, 0), ram)}")
-            report(there, options.frozen, folder, "frozen")
+            report(there, options.frozen, folder, "frozen", (False,))
 
 
 if __name__ == "__main__":
