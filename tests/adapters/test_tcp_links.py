@@ -167,9 +167,18 @@ async def test_beyond_loopback_only_on_purpose() -> None:
             with pytest.raises(ValueError, match=r"token=.*open=True"):
                 await bus.listen(url)
         listener = await bus.listen("tcp://0.0.0.0:0", open=True)
-        async with AsyncBus(ipc=False) as other:
-            port = listener.url.rpartition(":")[2]
-            await other.connect(f"tcp://127.0.0.1:{port}")
+        url = f"tcp://127.0.0.1:{listener.url.rpartition(':')[2]}"
+        async with AsyncBus(ipc=False) as other, AsyncBus(ipc=False, leaf=True) as leaf:
+            assert (await refused(other, url)).code == codes.NOT_A_ROUTER
+            await leaf.connect(url)
+
+
+async def test_routers_come_to_an_open_listener_only_on_purpose() -> None:
+    async with two() as (a, b):
+        with pytest.raises(ValueError, match="open=True"):
+            await a.listen(LOOPBACK, routers=True)
+        await b.connect((await a.listen(LOOPBACK, open=True, routers=True)).url)
+        assert knows(a, b.id)
 
 
 # Several links

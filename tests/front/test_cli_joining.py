@@ -99,8 +99,8 @@ class TestConnectAndListenOn:
         bus = new_bus()
         with listening(bus, machines[1], "--token", SESAME, url="ws://127.0.0.1:0") as (_, url):
             for words, told in {
-                (): "give --token",
-                ("--token", WRONG): "The token is not the one",
+                (): "one side has none",
+                ("--token", WRONG): "the token is wrong",
             }.items():
                 found = busway("bench", url, *words, bus=bus).failed(4)
                 assert told in found

@@ -97,6 +97,19 @@ def test_short_commands_share_the_bridges_key(machines: tuple[str, str], tmp_pat
         assert busway("nodes", bus=bus, BUSWAY_KEY=used, BUSWAY_DIR=there).ok().text
 
 
+def test_open_bridge_takes_routers_only_on_purpose(machines: tuple[str, str]) -> None:
+    bus = new_bus()
+    here, there = machines
+    with bridge(bus, here, "--open") as (_, url):
+        assert "--routers" in busway("connect", url, bus=bus, BUSWAY_DIR=there).failed(4)
+    with (
+        bridge(bus, here, "--open", "--routers") as (_, url),
+        busway_started("connect", url, bus=bus, BUSWAY_DIR=there) as running,
+    ):
+        line_with(running, "link-up")
+    assert "--routers is for --open" in busway("listen-on", LOOPBACK, "--routers", bus=bus).failed(2)
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -277,7 +277,7 @@ def listen_on(place: Place, target: str, accept: Accept, as_json: bool) -> int:
 
     Until it is interrupted, others who connect there are on one bus with this user's programs on this
     machine, as far as the link's realm lets pass: over ws:// and wss:// only what is registered with
-    realm="global", unless both sides have --realm localnet. Beyond loopback it wants --token, or --open to
-    let in everybody. With --json one document a line.
+    realm="global", unless both sides have --realm localnet. Beyond loopback it wants --token, --trust, or
+    --open to let in everybody. With --json one document a line.
     """
     return run_bridge(place, "listen-on", place.urls, (target,), accept, None, as_json)

@@ -34,6 +34,7 @@ _OPTIONS = {
     "token=": "--token",
     "open=True": "--open",
     "weak=True": "--weak",
+    "routers=True": "--routers",
     "certificate=": "--certificate",
     "key=": "--certificate-key",
     "cafile=": "--cafile",

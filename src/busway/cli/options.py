@@ -63,18 +63,30 @@ class Accept(NamedTuple):
     """Says who may connect to a listener."""
 
     open: bool
+    routers: bool
     certificate: str | None
     key: str | None
 
     def listening(self, url: str, place: Place) -> dict[str, Any]:
         """The arguments for `listen` besides the URL."""
         tls = {"certificate": self.certificate, "key": self.key} if is_tls(url) else {}
-        return {"token": place.token, "weak": place.weak, "open": self.open, "realm": place.realm, **tls}
+        return {
+            "token": place.token,
+            "weak": place.weak,
+            "open": self.open,
+            "routers": self.routers,
+            "realm": place.realm,
+            **tls,
+        }
 
     def check(self, urls: Iterable[str]) -> None:
         """Raises UsageError for options about incoming links where there are none."""
         if self.open and not list(urls):
             raise click.UsageError("--open is for listening: nobody is let in here")
+        if self.routers and not self.open:
+            raise click.UsageError(
+                "--routers is for --open: who has the token, or is trusted as one, may be a router"
+            )
         if (self.certificate or self.key) and not any(map(is_tls, urls)):
             raise click.UsageError("--certificate and --certificate-key are for listening at wss://")
 
@@ -336,7 +348,13 @@ def links_realm(function: Callable[..., Any]) -> Callable[..., Any]:
 def listens(function: Callable[..., Any]) -> Callable[..., Any]:
     """Options of a command that lets others connect; it gets `accept`."""
 
-    @click.option("--open", "is_open", is_flag=True, help="Listen beyond loopback without a token.")
+    @click.option(
+        "--open",
+        "is_open",
+        is_flag=True,
+        help="Listen beyond loopback without a token: all may come, as leaves.",
+    )
+    @click.option("--routers", is_flag=True, help="With --open: all may come, also who forwards for others.")
     @click.option(
         "--certificate", type=_FILE, metavar="FILE", help="For wss://: the chain to show to clients (PEM)."
     )
@@ -345,8 +363,14 @@ def listens(function: Callable[..., Any]) -> Callable[..., Any]:
     )
     @functools.wraps(function)
     def command(
-        *words: Any, is_open: bool, certificate: str | None, certificate_key: str | None, **options: Any
+        *words: Any,
+        is_open: bool,
+        routers: bool,
+        certificate: str | None,
+        certificate_key: str | None,
+        **options: Any,
     ) -> Any:
-        return function(*words, accept=Accept(is_open, certificate, certificate_key), **options)
+        accept = Accept(is_open, routers, certificate, certificate_key)
+        return function(*words, accept=accept, **options)
 
     return command
