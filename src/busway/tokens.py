@@ -78,4 +78,5 @@ def from_environment() -> str | None:
 
 def without(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment for another program, which need not know."""
-    return {name: value for name, value in environment.items() if name not in VARIABLES}
+    secrets = (*VARIABLES, "BUSWAY_PASSPHRASE")
+    return {name: value for name, value in environment.items() if name not in secrets}
