@@ -152,7 +152,11 @@ def test_close_takes_no_longer_than_asked_when_a_handler_does_not_end(
     waits: list[float | None] = []
 
     def noting(wait: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda *what: waits.append(what[-1]) or wait(*what)
+        def noted(*what: Any) -> Any:
+            waits.append(what[-1])
+            return wait(*what)
+
+        return noted
 
     def stubborn(_: busway.Request) -> None:
         begun.set()
