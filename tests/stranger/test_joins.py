@@ -59,7 +59,7 @@ def neighbour(where: str, token: str = "") -> Iterator[str]:
 def met(way: str) -> Iterator[tuple[Carrier, str | None]]:
     """A way to a program of Busway's."""
     sort, _, extra = way.partition("+")
-    token = "plain" if extra == "bearer" else TOKEN if extra else None
+    token = "plain-h4k9w2x7q5m8z3t6r1v0" if extra == "bearer" else TOKEN if extra else None
     if sort == "serial":
         far, near = os.openpty()
         tty.setraw(near)
