@@ -426,6 +426,7 @@ class ListenerRunner:
 
     def _crowded(self) -> None:
         """Told once a minute, however many come."""
+        self._host.node.counters["comers_turned_away"] = self._host.comers.turned_away
         now = self._host.loop.time()
         if now >= self._quiet_until:
             self._quiet_until = now + _CROWDED_S

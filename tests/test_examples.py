@@ -34,6 +34,8 @@ READING = re.compile(r"cellar: -?\d+\.\d")
 
 pytestmark = pytest.mark.timeout(600)
 
+TOKEN = "gx7q5m8z3t6r1v0h4k9w2eyb4a"
+
 
 class Program:
     """One example at work, and what it prints."""
@@ -220,7 +222,7 @@ def across(*listening: str | Path, cafile: str = "") -> None:
         gateway = near.start("gateway.py", *listening)
         url = gateway.line(r"^\w+://\S+$")[0]
         asking = far.start(
-            "far.py", url.replace("127.0.0.1", "localhost"), "secret", *([cafile] if cafile else [])
+            "far.py", url.replace("127.0.0.1", "localhost"), TOKEN, *([cafile] if cafile else [])
         )
         asking.line(r"^calibrated: [+-]\d+\.\d$")
         for _ in range(3):
@@ -228,12 +230,12 @@ def across(*listening: str | Path, cafile: str = "") -> None:
 
 
 def test_two_machines_over_tcp() -> None:
-    across("tcp://127.0.0.1:0", "secret")
+    across("tcp://127.0.0.1:0", TOKEN)
 
 
 def test_two_machines_over_wss(tmp_path: Path) -> None:
     output_of([sys.executable, "-m", "busway", "certificate", "--out", tmp_path], cwd=tmp_path)
-    across("wss://127.0.0.1:0", "secret", tmp_path, cafile=str(tmp_path / "ca.pem"))
+    across("wss://127.0.0.1:0", TOKEN, tmp_path, cafile=str(tmp_path / "ca.pem"))
 
 
 def test_every_example_is_run_here_and_shown_in_the_documents() -> None:

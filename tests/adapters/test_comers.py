@@ -138,6 +138,7 @@ async def test_strangers_of_one_address_take_no_more_than_its_places(
             assert len(hub._host.runners) <= COMERS_OF_ADDRESS_MAX
             async with AsyncBus(ipc=False) as one:
                 assert (await one.connect(listener.url, token=TOKEN)).state == "connected"
+            assert hub.node.counters["comers_turned_away"] == 2 * COMERS_OF_ADDRESS_MAX
             told = [record.message for record in caplog.records if "too many come at once" in record.message]
             assert len(told) == 1
         finally:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from busway import AsyncBus, firmware
+from busway import AsyncBus
 from tests.rigs import aio
 from tests.rigs.ble.radio import VirtualRadio
-from tests.rigs.boards import EXAMPLES, MODULES
+from tests.rigs.boards import EXAMPLES, MODULES, install
 from tests.rigs.micropython import find
 from tests.rigs.tree import ROOT
 
@@ -25,7 +25,7 @@ from tests.rigs.tree import ROOT
 def board(radio: VirtualRadio, directory: Path, att_mtu: int) -> Iterator[None]:
     """MicroPython with the example as it is, and a chip on the virtual radio."""
     chip = radio.peripheral("chip", att_mtu=att_mtu, module="tests.rigs.ble.chip")
-    firmware.build(directory, compiled=False)
+    install(directory)
     shutil.copy(ROOT / "tests" / "rigs" / "ble" / "bluetooth.py", directory)
     command = find()
     assert command, "no MicroPython here: run `make setup`, or name one in BUSWAY_MICROPYTHON"

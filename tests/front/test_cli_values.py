@@ -1,5 +1,6 @@
 """How the command line reads and prints values, and counts rates: without a bus."""
 
+import asyncio
 import datetime
 import decimal
 import json
@@ -15,9 +16,10 @@ from busway.adapters.records import NodeInfo
 from busway.cli import failures, look, output, payload, session
 from busway.cli.failures import Failure
 from busway.cli.pinging import Tally
-from busway.cli.rates import Rates
-from busway.cli.survey import OK, SILENT, Found, well_formed
+from busway.cli.rates import Rates, View
+from busway.cli.survey import OK, SILENT, Found, survey, well_formed
 from busway.protocol import Node
+from busway.testing import Network, run
 
 plain_values = st.recursive(
     st.none()
@@ -205,6 +207,35 @@ def test_the_endpoints_of_a_node_that_answers_late_stay_in_view_without_rates() 
     assert rates.view(bus, [answered], 4.0).endpoints == [told]
     assert rates.view(bus, [], 5.0).endpoints == []
     assert rates.view(bus, [Found(info, SILENT)], 6.0).endpoints == []  # it has been gone
+
+
+def test_rates_are_what_came_divided_by_the_time_it_took() -> None:
+    """One each 20 ms, in the loop's own time: exactly 50 a second, taken and published."""
+
+    async def main() -> tuple[View, View]:
+        time = asyncio.get_running_loop().time
+        async with Network() as network:
+            looking, talking, hearing = [
+                await network.bus(label) for label in ("looking", "talking", "hearing")
+            ]
+            for one, other in ((looking, talking), (looking, hearing), (talking, hearing)):
+                await network.link(one, other)
+            inbox, rates = hearing.subscribe("lab/numbers"), Rates()
+            await network.settle()
+            await talking.publish("lab/numbers", 0)
+            await inbox.receive()
+            first = rates.view(looking, await survey(looking, 1), time())
+            for number in range(200):
+                await asyncio.sleep(0.02)
+                await talking.publish("lab/numbers", number)
+                await inbox.receive()
+            return first, rates.view(looking, await survey(looking, 1), time())
+
+    first, second = run(main())
+    assert (first.rate, first.sent_rate) == (0, 0)
+    assert second.rate == pytest.approx(50)
+    assert second.sent_rate == pytest.approx(50)
+    assert {node.label: node.messages_rate for node in second.nodes}["hearing"] == pytest.approx(50)
 
 
 def test_ping_statistics() -> None:

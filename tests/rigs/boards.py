@@ -6,7 +6,9 @@ Only what tests/rigs/board/ holds is substituted: modules that a board has and a
 from __future__ import annotations
 
 import contextlib
+import functools
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,22 @@ from tests.rigs.tree import ROOT
 MODULES = ROOT / "tests" / "rigs" / "board"
 EXAMPLES = ROOT / "firmware_examples"
 _BOUND_S = 60
+
+
+@functools.cache
+def _modules() -> dict[str, bytes]:
+    """What `busway firmware --py` writes, by file name; made once."""
+    with tempfile.TemporaryDirectory() as made:
+        firmware.build(Path(made), compiled=False)
+        files = [path for path in Path(made).rglob("*") if path.is_file()]
+        return {str(path.relative_to(made)): path.read_bytes() for path in files}
+
+
+def install(directory: Path) -> None:
+    """Lays out what a board has installed, as .py files."""
+    for name, text in _modules().items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_bytes(text)
 
 
 class Board:
@@ -113,7 +131,7 @@ def board(program: str | Path, directory: Path, *, heap: str = "256k") -> Iterat
     Args: `program` is a file of firmware_examples/ or a path; `directory` an empty folder to lay out what the
     board has installed; `heap` as in 64k.
     """
-    firmware.build(directory, compiled=False)
+    install(directory)
     made = Board(EXAMPLES / program, directory, heap)
     try:
         made.power()

@@ -276,6 +276,11 @@ def _check_links(report: Report, told: list[Found]) -> None:
 def _count_refused(report: Report, told: list[Found]) -> None:
     """Tells who came to these nodes' listeners in vain: a finding if it was of late."""
     for each in told:
+        crowd = each.report["counters"].get("comers_turned_away")
+        if isinstance(crowd, int) and crowd > 0:
+            report.well(
+                f"{_name(each)} has turned away {output.counted(crowd, 'client')}: too many came at once"
+            )
         refused = each.report["counters"].get("comers_refused")
         if not isinstance(refused, int) or refused <= 0:
             continue
