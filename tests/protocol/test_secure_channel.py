@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from busway.primitives import PRIMITIVES
+from busway.primitives import PRIMITIVES, Primitives
 from busway.protocol import codes
 from busway.protocol.errors import LocalError, Refusal
 from busway.protocol.leaf.keyed import KeyedChannel, Secret
@@ -472,3 +472,20 @@ def test_board_whose_key_is_known_comes_as_a_leaf_whatever_others_must_prove() -
     by_token, router = pair(Secret(Crypto(), os.urandom, b"", TOKEN.encode()), security())
     shake(by_token, router)
     assert router.security.admit(router.handshake) == codes.ROLE_ROUTER
+
+
+@pytest.mark.parametrize(("pattern", "code"), [(codes.XXPSK3, codes.BUS_NAME), (codes.NNPSK0, codes.FORGED)])
+def test_key_of_low_order_gets_no_answer(pattern: int, code: int) -> None:
+    """It is found out when the answer to it is made."""
+
+    class Low(Primitives):
+        def keypair(self) -> tuple[bytes, bytes]:
+            return bytes(31) + b"\1", bytes(32)
+
+    hostile = Security(Low(), os.urandom, first=pattern, token=TOKEN.encode(), static=pair_of("11" * 32))
+    one, other = pair(hostile, security())
+    one.begin()
+    assert all_of(other, written(one)) == b""
+    assert other.refusal is not None
+    assert other.refusal.code == code
+    assert other.out == b""
