@@ -283,7 +283,9 @@ def test_where_only_leaves_may_come_a_router_is_refused(plain: bool, leaf: bool)
 # Row 1: somebody in the middle of two that listen, or two that dial
 
 
-@pytest.mark.parametrize("security", [None, guard(), guard(None), guard(**OPEN_TO_ALL)], ids=str)
+@pytest.mark.parametrize(
+    "security", [None, guard(), guard(None), guard(**OPEN_TO_ALL)], ids=["plain", "token", "keys", "open"]
+)
 @pytest.mark.parametrize("dialled", [False, True])
 def test_man_in_the_middle_of_two_that_listen_or_dial_joins_nobody(
     security: Security | None, dialled: bool
