@@ -266,7 +266,7 @@ async def test_what_another_try_would_not_mend_is_raised_however_patient() -> No
             (f"ws://127.0.0.1:{port}/wrong", codes.NOT_BUSWAY, "404"),
             (f"wss://127.0.0.1:{port}", -1, "does not speak TLS"),
             (f"tcp://127.0.0.1:{port}", codes.NOT_BUSWAY, "ws://"),
-            (f"ws://127.0.0.1:{port}", codes.TOKEN, "401"),
+            (f"ws://127.0.0.1:{port}", codes.TOKEN, "the token is wrong, or one side has none"),
         ):
             caught = await failure(url)
             assert says in str(caught)

@@ -92,8 +92,11 @@ class WebSocketCarrier(SocketCarrier):
         super().__init__(sock, "GLOBAL", via)
         self.frames = wsproto.connection.Connection(wsproto.ConnectionType.CLIENT, trailing_data=trailing)
         self._first = trailing
+        self._ended = ""  # why nothing more comes: what came before it is read first
 
     def receive(self, now: int) -> bytes:
+        if self._ended:
+            raise EOFError(self._ended)
         if self._first:
             self._first = b""
             data = None
@@ -108,13 +111,15 @@ class WebSocketCarrier(SocketCarrier):
             elif isinstance(event, Ping):
                 self.sock.sendall(self.frames.send(event.response()))
             elif isinstance(event, CloseConnection):
-                raise EOFError(f"closed with {event.code}: {event.reason}")
+                self._ended = f"closed with {event.code}: {event.reason}"
+        if self._ended and not found:
+            raise EOFError(self._ended)
         return found
 
     def flush(self, out: bytearray, now: int) -> None:
-        if out:
+        if out and not self._ended:
             self.sock.sendall(self.frames.send(BytesMessage(data=bytes(out))))
-            out.clear()
+        out.clear()
 
     def close(self) -> None:
         try:
