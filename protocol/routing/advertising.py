@@ -166,15 +166,19 @@ class Advertiser(News):
         return bytes((codes.PARENT_WITH,)) + node + b"".join([varint(version) for version in versions])
 
     def _write_node(self, route: Route, parts: "list[bytes]", size: int) -> int:
-        """The lines of a source, from the versions on that its child has. A leaf without a label has an empty
-        one: what it is stands beside that.
+        """The lines of a source, from the versions on that its child has; all of one of which it has a version
+        that there is not, for somebody has lied to it. A leaf without a label has an empty one: what it is
+        stands beside that.
         """
         child = self.neighbour.children.get(route)
         peer = self.mesh.peer_on(route)
         if child is None or peer is None or (self.neighbour.slow and not self.mesh.leaf):
             return size
         for realm in range(self.connection.realm, codes.GLOBAL + 1):
-            if peer.lines[realm].version > child.versions[realm]:
+            version = peer.lines[realm].version
+            if 0 < version < child.versions[realm]:
+                child.versions[realm] = 0
+            if version > child.versions[realm]:
                 size = self._write_line(peer, realm, child, parts, size)
         if not child.knows_label and (peer.label or peer.leaf):
             size = self._write_label(peer, child, parts, size)
@@ -327,11 +331,13 @@ class Lines:
         self.changed(peer)
 
     def accepts_line_from(self, connection: LinkFace, key: bytes) -> "Peer | None":
-        """The node whose line a neighbour may tell us: itself, or one that it leads to (section 4)."""
+        """The node whose line a neighbour may tell us: itself, unless a nearer way leads to that, or one that it
+        leads to (section 4).
+        """
         peer = self._mesh.routes.find(key)
         if peer is None or not peer.reachable:
             return None
-        if peer is adverts(connection).peer:
+        if peer is adverts(connection).peer and connection.realm <= peer.metric >> 14:
             return peer if peer.leaf or not connection.lookups else None
         if connection.lookups:
             return None
@@ -362,7 +368,20 @@ class Lines:
         if base > line.version:
             self.say_again(peer)
             return None
+        if not base and version < line.version:
+            self._begin_again(peer, realm)
         return line if version > line.version else None
+
+    def _begin_again(self, peer: Peer, realm: int) -> None:
+        """Who leads to the node tells the whole line, with a version below that which we have: that one was a
+        lie. What was told with it goes when all has come, here and at those who have it from us.
+        """
+        line = peer.lines[realm]
+        line.version = line.floor = 0
+        line.gone = {}
+        for entry in line.entries.values():
+            entry.version = 0
+        self._forget_children(peer, realm)
 
     def say_again(self, peer: Peer) -> None:
         """PARENT once more, with the versions that we have: now, or when a former parent is it again."""
@@ -371,6 +390,14 @@ class Lines:
             for neighbour in self._mesh.router.neighbours:
                 if neighbour.told.get(route, NOTHING) == PARENT:
                     self._forget_told(neighbour, route)
+
+    def say_anew(self, peer: Peer) -> None:
+        """Another neighbour leads to the node now. If it has been told so before, and of nothing since, it does
+        not know what others have said of the node's lines meanwhile.
+        """
+        route = peer.route
+        if route is not None and route.via is not None and route.via.told.get(route, NOTHING) == PARENT:
+            self._forget_told(route.via, route)
 
     def _forget_told(self, neighbour: Neighbour, route: Route) -> None:
         neighbour.told[route] = _AGAIN
@@ -420,6 +447,10 @@ class Lines:
         peer.lines[realm] = Line()
         for entry in line.entries.values():
             self._left(entry, now)
+        self._forget_children(peer, realm)
+
+    def _forget_children(self, peer: Peer, realm: int) -> None:
+        """Those who reach the node through us have nothing of that line."""
         if peer.route is not None:
             for neighbour in self._mesh.router.neighbours:
                 child = neighbour.children.get(peer.route)

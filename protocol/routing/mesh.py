@@ -59,16 +59,21 @@ class Mesh(Topology):
 
     def link_opened(self, connection: "LinkFace", hello: Hello, now: int) -> None:
         """A handshake is over: the link joins its peer's others, or takes their place."""
+        former = self.routes.peers.get(hello.key[: codes.ID_SIZE])
+        if former is not None and former.key != hello.key:
+            if former.metric >> 14 < connection.realm:
+                connection.opened_at = -1
+                connection.fail(codes.REPLACED, "a node nearer than this link has that id, and keeps it", now)
+                return
+            for old in list(former.connections):
+                old.fail(codes.REPLACED, "a newer incarnation of this node took over", now)
         self.epoch += 1
         self.counters["links_opened"] += 1
         connection.number = self.counters["links_opened"]
         self.host.arm_sweep(now)  # also for a node that only receives
-        former = self.routes.peers.get(hello.key[: codes.ID_SIZE])
-        if former is not None and former.key != hello.key:
-            for old in list(former.connections):
-                old.fail(codes.REPLACED, "a newer incarnation of this node took over", now)
         peer = self._peer(hello.key)
-        self.learn(peer, hello.label, hello.leaf)
+        if not peer.reachable or connection.realm <= peer.metric >> 14:  # else a nearer way has told
+            self.learn(peer, hello.label, hello.leaf)
         connection.peer = peer
         self._resolve_duplicate(peer, connection, hello.dialled, now)
         peer.connections.append(connection)
@@ -133,9 +138,11 @@ class Mesh(Topology):
             self.lines.put_own(Entry(self.me, codes.LOOKUP, codes.ANYCAST if wanted else 0, codes.GLOBAL))
 
     def _resolve_duplicate(self, peer: Peer, connection: "LinkFace", peer_dialled: bool, now: int) -> None:
-        """Section 3.5: of two links over one address one stays."""
+        """Section 3.5: of two links over one address one stays. What `via` says is the other side's word, so
+        it is none against a link of another realm.
+        """
         for old in list(peer.connections):
-            if old.via != connection.via or old.state != codes.OPEN:
+            if old.via != connection.via or old.realm != connection.realm or old.state != codes.OPEN:
                 continue
             if old.link.dialled == connection.link.dialled:
                 connection.waits_for = old
@@ -158,7 +165,8 @@ class Mesh(Topology):
         peer = adverts(old).peer
         assert peer is not None
         for other in peer.connections:
-            if other is not old and other.state == codes.OPEN and other.via == old.via:
+            same = other.via == old.via and other.realm == old.realm
+            if other is not old and other.state == codes.OPEN and same:
                 old.close(now, codes.REPLACED, "a newer session took over", drain=False)
 
     def link_closed(self, connection: "LinkFace", opened: bool, by_peer: bool, now: int) -> None:
@@ -316,6 +324,7 @@ class Mesh(Topology):
             peer.hop = hop
             self._move(self.forwarder.take_held(peer, now))
             self._change_hop(peer, lost, now)
+            self.lines.say_anew(peer)
         if news:
             self.lines.drop_lines(peer, metric >> 14, now)
             if narrower:
@@ -324,7 +333,7 @@ class Mesh(Topology):
                 self.host.way_costs(uuid)
 
     def _replace(self, peer: Peer, now: int) -> None:
-        """Of two incarnations of one node the one that appears last counts."""
+        """Of two incarnations of one node the one that a session was opened with last counts."""
         former = self.routes.peers.get(peer.node_id)
         self.routes.arrive(peer)
         if former is not None:
@@ -447,14 +456,15 @@ class Mesh(Topology):
 
     def _appear(self, route: Route, now: int) -> None:
         """There is a way to a node that could not be reached. Our own id is a former life of ours, or a copy
-        of it.
+        of it. What is told of another incarnation of a node displaces none: the neighbours of one that is
+        gone say so.
         """
         node_id = route.key[: codes.ID_SIZE]
         other = self.routes.peers.get(node_id)
         if node_id == self.me.node_id:
             return
-        if other is not None and other.connections and other.key != route.key:
-            return  # that one is a neighbour: it is certainly there
+        if other is not None and other.key != route.key:
+            return
         peer = self._peer(route.key)
         peer.route = route
         route.owner = peer

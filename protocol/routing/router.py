@@ -8,7 +8,7 @@ strictly better than FD(A); FD is the best distance that a node has ever sent fo
 FD would get better all the time and be the same at the end: so next hops never lead in one.
 
 Why it holds: a new next hop must offer better than FD (`_select`), and its own FD was no worse before that
-offer left (`tell`); each link makes a distance worse (`extend`); what was said in a session ends with it
+offer left (`tell`), or it is the source itself, where every way ends, whatever number it has; each link makes a distance worse (`extend`); what was said in a session ends with it
 (`close`); and FD is forgotten only when nobody can have this node as next hop, for each withdrawal was
 acknowledged as processed (`_may_forget`). Who has nothing feasible left asks the source for a newer number,
 by which every offer becomes so (`_want`): that is why a way that exists is found.
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 INFINITE: "Final" = 0xFFFF  # the metric of no route
 _COST_MAX: "Final" = 0x3FFF
+_WORST: "Final" = 0x20000  # the rank of no way
 _HOLD_MS: "Final" = 10000  # longer than news takes to go round the largest ring
 _HELD_MAX: "Final" = 1024  # routes without a way; beyond that they are not held
 _RAISES_MAX: "Final" = 64  # of our own number in a second
@@ -59,6 +60,22 @@ def extend(metric: int, realm: int, cost: int) -> int:
     if metric == INFINITE or total >= _COST_MAX:
         return INFINITE
     return max(metric >> 14, realm) << 14 | total
+
+
+def rank(route: "Route", neighbour: "Neighbour", offer: int) -> int:
+    """The place of an offer among those of one source, the smallest first: by realm, then a session with the
+    source itself before whatever others tell of it, then by cost. A leaf has no way but its session, so none
+    beyond this machine comes before that.
+    """
+    metric = extend(offer & 0xFFFF, neighbour.realm, neighbour.cost)
+    if metric == INFINITE:
+        return _WORST
+    realm = metric >> 14
+    if neighbour.route is not route:
+        return realm << 15 | 0x4000 | metric & _COST_MAX
+    if neighbour.leaf:
+        realm = min(realm, codes.LOCALNET)
+    return realm << 15 | metric & _COST_MAX
 
 
 class Child:
@@ -343,29 +360,30 @@ class Router:
     # Choosing
 
     def _select(self, route: Route, now: int, fresh: bool = False) -> None:
-        """The best of the present next hop and the feasible offers; ask for a new sequence number if that is
-        not the best of all (rules 2 and 4). `fresh`: there is an offer where there was none.
+        """The best of the present next hop, a session with the source itself and the feasible offers; ask for
+        a new sequence number if that is not the best of all (rules 2 and 4). `fresh`: there is an offer where
+        there was none.
         """
         via = route.via
         distance = route.distance
-        best = INFINITE
+        best = _WORST
         found: "Neighbour | None" = None
-        infeasible = INFINITE
+        infeasible = _WORST
         if via is not None:
             offer = route.offers.get(via, NOTHING)
             if offer >= 0:
-                best = extend(offer & 0xFFFF, via.realm, via.cost)
-                found = via if best < INFINITE else None
+                best = rank(route, via, offer)
+                found = via if best < _WORST else None
         for neighbour, offer in route.offers.items():
-            metric = extend(offer & 0xFFFF, neighbour.realm, neighbour.cost)
-            if metric < best:
-                if better(offer, route.feasible):
-                    best = metric
+            place = rank(route, neighbour, offer)
+            if place < best:
+                if better(offer, route.feasible) or (neighbour.route is route and not neighbour.leaf):
+                    best = place
                     found = neighbour
                 else:
-                    infeasible = min(infeasible, metric)
+                    infeasible = min(infeasible, place)
         route.via = found
-        route.distance = NOTHING if found is None else route.offers[found] >> 16 << 16 | best
+        route.distance = NOTHING if found is None else self._distance(route, found)
         if found is not None and route.feasible >= 0:
             self._keep_up(route)
         if found is not via or route.distance != distance:
@@ -384,6 +402,10 @@ class Router:
             self._satisfied(route)
         if found is not None and found is not via:
             self._pass_again(route, now)
+
+    def _distance(self, route: Route, via: Neighbour) -> int:
+        offer = route.offers[via]
+        return offer >> 16 << 16 | extend(offer & 0xFFFF, via.realm, via.cost)
 
     def _pass_again(self, route: Route, now: int) -> None:
         """A request of others that went a way which is gone, or had none, goes on now."""
@@ -447,12 +469,12 @@ class Router:
             self._send_request(towards, route, wanted, now)
 
     def _best_offer(self, route: Route, asker: "Neighbour | None") -> "Neighbour | None":
-        best = INFINITE
+        best = _WORST
         found: "Neighbour | None" = None
         for neighbour, offer in route.offers.items():
-            metric = extend(offer & 0xFFFF, neighbour.realm, neighbour.cost)
-            if metric < best and neighbour is not asker:
-                best = metric
+            place = rank(route, neighbour, offer)
+            if place < best and neighbour is not asker:
+                best = place
                 found = neighbour
         return found
 

@@ -407,10 +407,13 @@ class Model:
             for node, peer in ((session.one, session.two), (session.two, session.one)):
                 edges.setdefault(peer, []).append((node, ends[number, node][2]))
         best = {0: 0} if _is_source(source) else {}
+        beside = {node for node, _ in edges.get(0, ())}  # a session with the source itself always wins
         waiting = deque(best)
         while waiting:  # metrics only grow along a way, so this ends
             peer = waiting.popleft()
             for node, cost in edges.get(peer, ()):
+                if peer and node in beside:
+                    continue
                 metric = extend(best[peer], REALM, cost)
                 if metric < best.get(node, INFINITE):
                     best[node] = metric
