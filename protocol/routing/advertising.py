@@ -8,6 +8,7 @@ written from the state as it is then, never from a queue.
 
 from busway.protocol.errors import Refusal
 from busway.protocol.link.face import LinkFace, News
+from busway.protocol.routing.directory import may_announce
 from busway.protocol.routing.peers import Entry, Line, Peer
 from busway.protocol.routing.router import NOTHING, PARENT, WIDE, Child, Neighbour, Route
 from busway.protocol.routing.topology import Topology
@@ -291,6 +292,9 @@ class Advertiser(News):
             kind, uuid, credit, cost, name = read_entry(reader)
             if line is None or peer is None:
                 continue
+            if not may_announce(uuid, kind or codes.ANYCAST):
+                self.mesh.counters["builtin_entry"] += 1
+                continue
             entry = Entry(peer, uuid, kind, realm, credit, cost, name)
             entry.version = version
             self.lines.take_entry(entry, line, now)
@@ -331,7 +335,7 @@ class Lines:
         self.changed(peer)
 
     def accepts_line_from(self, connection: LinkFace, key: bytes) -> "Peer | None":
-        """The node whose line a neighbour may tell us: itself, unless a nearer way leads to that, or one that it
+        """The node whose line a neighbour may tell us: itself, unless a nearer way leads there, or one that it
         leads to (section 4).
         """
         peer = self._mesh.routes.find(key)
@@ -392,8 +396,8 @@ class Lines:
                     self._forget_told(neighbour, route)
 
     def say_anew(self, peer: Peer) -> None:
-        """Another neighbour leads to the node now. If it has been told so before, and of nothing since, it does
-        not know what others have said of the node's lines meanwhile.
+        """Another neighbour leads to the node now. If it has been told so before, and of nothing since, it
+        does not know what others have said of the node's lines meanwhile.
         """
         route = peer.route
         if route is not None and route.via is not None and route.via.told.get(route, NOTHING) == PARENT:

@@ -7,7 +7,8 @@ nothing of messages.
 from binascii import crc32
 
 from busway.protocol.routing.advertising import adverts
-from busway.protocol.routing.directory import conflict
+from busway.protocol.routing.directory import counting, may_announce
+from busway.protocol.routing.names import Names
 from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.routing.topology import Topology
 from busway.protocol.timers import Timer
@@ -43,8 +44,9 @@ class Query(Timer):
 class Lookups:
     """The questions of this node, and those that it is asked."""
 
-    def __init__(self, mesh: Topology) -> None:
+    def __init__(self, mesh: Topology, names: Names) -> None:
         self._mesh = mesh
+        self._names = names
         self.queries: "dict[Address, Query]" = {}
         # Of what we asked for, and by whom we asked: the nodes that have it, as told.
         self.told: "dict[Address, dict[bytes, list[bytes]]]" = {}
@@ -65,6 +67,7 @@ class Lookups:
     def watch(self, uuid: bytes) -> None:
         """A leaf asks who else has a unicast name of its own: nobody pushes that to it."""
         for peer in self._targets(uuid, None):
+            self._names.asked[uuid] = True
             self._send_who(peer, uuid)
 
     def watch_all(self) -> None:
@@ -172,17 +175,20 @@ class Lookups:
         if peer.hop is not None:
             peer.hop.answer(signal(codes.WHO, peer.key, address))
 
-    def have(self, peer: "Peer", uuid: bytes, holders: "list[Holder]", now: int) -> None:
-        """HAVE came: an answer, or news about something that was asked for."""
+    def have(self, peer: "Peer", uuid: bytes, holders: "list[Holder]", realm: int, now: int) -> None:
+        """HAVE came, over links of that realm: an answer, or news about something that was asked for."""
         told = self.told.get(uuid)
         name = self._name(peer)
         if told is None or name not in told:
             return  # nobody asked it
         former = told[name]
         keys = told[name] = []
-        for holder in _counting_first(holders):
-            if self._take(holder, uuid, now):
+        if self._mesh.leaf:
+            self._sort(holders, uuid)
+        for holder in holders:
+            if self._take(holder, uuid, realm, now):
                 keys.append(holder.key)
+        self._names.asked.pop(uuid, None)
         for key in former:
             if not any([key in keys for keys in told.values()]):
                 self._drop(key, uuid, now)
@@ -192,7 +198,16 @@ class Lookups:
             if not query.waiting:
                 self.conclude(query, now)
 
-    def _take(self, holder: Holder, uuid: bytes, now: int) -> bool:
+    def _sort(self, holders: "list[Holder]", uuid: bytes) -> None:
+        """What a leaf's router tells first was first."""
+        for holder in holders:
+            holder.order = self._mesh.directory.next_order()
+            peer = self._mesh.routes.find(holder.key)
+            known = None if peer is None else peer.entries.get(uuid)
+            if known is not None:
+                known.order = holder.order
+
+    def _take(self, holder: Holder, uuid: bytes, realm: int, now: int) -> bool:
         mesh = self._mesh
         if holder.key == mesh.me.key:
             return False
@@ -205,9 +220,10 @@ class Lookups:
             peer.metric = holder.metric
         if not holder.kind:
             return True
-        if holder.realm < peer.metric >> 14:
+        if holder.realm < max(realm, peer.metric >> 14) or not may_announce(uuid, holder.kind):
             return False
         entry = Entry(peer, uuid, holder.kind, holder.realm, holder.credit, holder.cost, holder.name)
+        entry.order = holder.order
         mesh.directory.check_room(peer)
         mesh.entry_announced(entry, now)
         return True
@@ -267,10 +283,14 @@ class Lookups:
         widest = asker.metric >> 14
         found: "list[tuple[int, int, Holder]]" = []
         mine = mesh.own(uuid)
-        for entry in ([] if mine is None else [mine]) + mesh.directory.holders(uuid):
+        visible = [] if mine is None or mine.realm < widest else [mine]
+        for entry in mesh.directory.by_uuid.get(uuid, []):
+            if entry.realm >= max(widest, entry.peer.metric >> 14):
+                visible.append(entry)
+        for entry in counting(visible) if len(visible) > 1 else visible:
             peer = entry.peer
             metric = peer.metric  # 0 of this node itself
-            if peer is not asker and entry.realm >= max(widest, metric >> 14):
+            if peer is not asker:
                 holder = Holder(
                     peer.key, entry.kind, entry.realm, metric, entry.credit, entry.cost, entry.name
                 )
@@ -329,22 +349,6 @@ class Lookups:
 def _make_room(watched: "dict[Any, Any]", key: object) -> None:
     if len(watched) >= codes.WATCHES_MAX and key not in watched:
         del watched[next(iter(watched))]
-
-
-def _counting_first(holders: "list[Holder]") -> "list[Holder]":
-    """Where they are in conflict those on the side of the smallest node id first: what waits goes to it."""
-    first: "Holder | None" = None
-    for holder in holders:
-        if holder.kind and (first is None or holder.key < first.key):
-            first = holder
-    if first is None:
-        return holders
-    counting: "list[Holder]" = []
-    others: "list[Holder]" = []
-    for holder in holders:
-        loses = holder is not first and conflict(holder.kind, first.kind)
-        (others if loses else counting).append(holder)
-    return counting + others
 
 
 def _is_in_line(peer: "Peer", uuid: bytes) -> bool:

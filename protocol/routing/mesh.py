@@ -8,11 +8,11 @@ from busway.protocol.errors import Refusal
 from busway.protocol.link.queue import is_express
 from busway.protocol.outcomes import NODE_CHANGED, NODE_DOWN
 from busway.protocol.routing.advertising import Lines, adverts
-from busway.protocol.routing.directory import conflict
 from busway.protocol.routing.events import DuplicateNodeEvent, NodeEvent
 from busway.protocol.routing.forwarding import Forwarder
 from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.lookups import Lookups
+from busway.protocol.routing.names import Names
 from busway.protocol.routing.peers import Entry, Peer, nearest
 from busway.protocol.routing.router import Child, Neighbour, Route, Router
 from busway.protocol.routing.topology import Topology
@@ -47,7 +47,8 @@ class Mesh(Topology):
         me.route = self.router.me
         self.lines = Lines(self)
         self.forwarder = Forwarder(self)
-        self.lookups = Lookups(self)
+        self.names = Names(self)
+        self.lookups = Lookups(self, self.names)
         self._incarnations: "dict[bytes, dict[Route, bool]]" = {}  # the routes with a way, by node id
         self._goodbye: "Peer | None" = None  # it has just said that it leaves
         self._stub = transit is not True  # this node passes nothing on, and says so
@@ -77,6 +78,8 @@ class Mesh(Topology):
         connection.peer = peer
         self._resolve_duplicate(peer, connection, hello.dialled, now)
         peer.connections.append(connection)
+        if connection.number == 1 and connection.link.dialled and not self.leaf:
+            self.names.joined(now)
         self.host.link_joined(connection, peer)
         self._select_next_hop(peer, now)
         self._open_session(connection, peer, now)
@@ -503,18 +506,18 @@ class Mesh(Topology):
     # Endpoints
 
     def entry_announced(self, entry: Entry, now: int) -> None:
-        """Another node has an endpoint; where it conflicts with one of ours, the smaller node id keeps the
-        name.
-        """
+        """Another node has an endpoint."""
         mine = self.own(entry.uuid)
         known = entry.peer.entries.get(entry.uuid)
         self.directory.add(entry)
         self.epoch += 1
-        if mine is not None and conflict(mine.kind, entry.kind) and entry.peer.node_id < self.me.node_id:
-            self.host.name_lost(entry.uuid, now)
+        if mine is not None:
+            self.names.contest(mine, entry, known, now)
         self.host.endpoint_up(entry, known, now)
         if entry.kind == codes.BROADCAST and (known is None or entry.peer.leaf):
             self.forwarder.subscribed(entry.uuid)  # a leaf may have come here with what was known already
+        if known is not None and known.differs(entry):
+            self.names.changed(entry.uuid, now)
         if known is None or known.differs(entry) or known.credit != entry.credit:
             self.lookups.changed(entry.uuid, now)  # else two that asked each other would tell it for ever
         if entry.uuid == codes.LOOKUP and known is None:
@@ -526,3 +529,4 @@ class Mesh(Topology):
             self.host.endpoint_down(entry, now)
             self.epoch += 1
             self.lookups.changed(uuid, now)
+            self.names.changed(uuid, now)

@@ -8,10 +8,11 @@ strictly better than FD(A); FD is the best distance that a node has ever sent fo
 FD would get better all the time and be the same at the end: so next hops never lead in one.
 
 Why it holds: a new next hop must offer better than FD (`_select`), and its own FD was no worse before that
-offer left (`tell`), or it is the source itself, where every way ends, whatever number it has; each link makes a distance worse (`extend`); what was said in a session ends with it
-(`close`); and FD is forgotten only when nobody can have this node as next hop, for each withdrawal was
-acknowledged as processed (`_may_forget`). Who has nothing feasible left asks the source for a newer number,
-by which every offer becomes so (`_want`): that is why a way that exists is found.
+offer left (`tell`), or it is the source itself, where every way ends, whatever its number; each link makes a
+distance worse (`extend`); what was said in a session ends with it (`close`); and FD is forgotten only when
+nobody can have this node as next hop, for each withdrawal was acknowledged as processed (`_may_forget`). Who
+has nothing feasible left asks the source for a newer number, by which every offer becomes so (`_want`): that
+is why a way that exists is found.
 
 The proof: docs/routing.md; RFC 8966, section 2.4; J. J. Garcia-Luna-Aceves, Loop-free routing using diffusing
 computations (IEEE/ACM Transactions on Networking, 1993), the source node condition. tests/simulation looks

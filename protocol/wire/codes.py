@@ -248,6 +248,7 @@ ROUTE_LOSS_GRACE_MS: "Final" = (
     500  # a node whose way is lost counts as reachable, if another way may be found
 )
 DUPLICATE_MS: "Final" = 30000
+RACE_MS: "Final" = 5000  # so long after one program took a name another may have taken it at the same time
 
 # The endpoint that every node answers: UUID version 5 of "busway/introspection" in the namespace of
 # docs/protocol.md.

@@ -102,7 +102,7 @@ class TreeFrame(Frame):
 class Holder:
     """One holder of an endpoint in a HAVE (section 7). `kind` 0: the uuid is this node's id."""
 
-    __slots__ = ("cost", "credit", "key", "kind", "metric", "name", "realm")
+    __slots__ = ("cost", "credit", "key", "kind", "metric", "name", "order", "realm")
 
     def __init__(
         self,
@@ -121,6 +121,7 @@ class Holder:
         self.credit = credit
         self.cost = cost
         self.name = name
+        self.order = 0  # the reader's: among all that it knows
 
 
 class HaveFrame(Frame):

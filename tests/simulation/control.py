@@ -469,8 +469,8 @@ class Net:
         return points
 
     def fixed_point(self, source: bytes) -> dict[Host, int]:
-        """The metric of every host that has a way to a source. Over and over each takes the best of what there
-        is, until nothing changes: its own session with the source, and what its neighbours have.
+        """The metric of every host that has a way to a source. Over and over each takes the best of what
+        there is, until nothing changes: its own session with the source, and what its neighbours have.
         """
         best = {host: 0 for host in self.hosts.values() if host.key == source}
         direct = {host: self._direct(host, source) for host in self.hosts.values()}
