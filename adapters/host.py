@@ -342,8 +342,8 @@ class BusHost:
 
 
 _KEPT = {
-    events.RECEIVER_TAKEN: "another node has %s, too, and keeps it: this program gets it back when that one goes",
-    events.RECEIVER_BACK: "%s is this program's again",
+    events.RECEIVER_TAKEN: "another node has %s, too, and keeps it until it goes",
+    events.RECEIVER_BACK: "%s, which another node kept, is this program's again",
 }
 
 

@@ -26,8 +26,8 @@ _RETRY_S = 0.5  # a leaf that found nobody looks again after this
 _REJOIN_S = 0.25  # after a local link was lost without a goodbye
 _TOLD_MAX = 256
 _WATCH_S = 5.0  # between looks whether others still find our socket: two lstat calls
-# After these ends nobody is looked for. Not REPLACED: the place of a program that lives is easily taken by one
-# that claims its id.
+# Nobody is looked for after these ends. Not so after REPLACED: who claims the id of a program that lives must
+# not keep it away.
 _ORDERLY = (codes.GOODBYE, codes.DUPLICATE_LINK, codes.BUS_NAME)
 
 

@@ -184,7 +184,7 @@ class Exchange(RoutingHost):
         if signal == codes.WHO:
             self.lookups.who(link, peer, frame.endpoint, now)
         elif isinstance(frame, HaveFrame):
-            self.lookups.have(peer, frame.endpoint, frame.holders, max(link.realm, frame.realm()), now)
+            self.lookups.have(link, peer, frame, now)
         elif signal == codes.TRACE:
             self.forwarder.traced(link, peer.key, frame.id, now)
         elif isinstance(frame, TreeFrame) and peer is link.peer:

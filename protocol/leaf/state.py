@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class Event:
     """An event; `kind` and `status` are those of outcomes.py. What a kind does not have is empty.
 
-    LINK_OPEN, LINK_CLOSED: connection, code, text, by_peer. MESSAGES, RECEIVER_TAKEN, RECEIVER_BACK: receiver.
-    OUTCOME: token, status, code, text, payload, format. UNDELIVERABLE: endpoint, code (the reason).
+    LINK_OPEN, LINK_CLOSED: connection, code, text, by_peer. MESSAGES, RECEIVER_TAKEN, RECEIVER_BACK:
+    receiver. OUTCOME: token, status, code, text, payload, format. UNDELIVERABLE: endpoint, code (the reason).
     REQUEST_CANCELLED: request.
     """
 

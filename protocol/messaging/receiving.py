@@ -182,8 +182,8 @@ class Receiving(ReceiverSide):
             self.reject(message, codes.QUEUE_FULL)
 
     def yield_name(self, uuid: bytes, now: int) -> None:
-        """Another node keeps this name (section 4.3): what is queued can still be taken, and nothing more comes
-        until the name is free.
+        """Another node keeps this name (section 4.3): what is queued can still be taken, and nothing more
+        comes until the name is free.
         """
         endpoint = self.endpoints[uuid]
         endpoint.yielded = True

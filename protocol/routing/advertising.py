@@ -9,8 +9,9 @@ written from the state as it is then, never from a queue.
 from busway.protocol.errors import Refusal
 from busway.protocol.link.face import LinkFace, News
 from busway.protocol.routing.directory import may_announce
+from busway.protocol.routing.grouped import Grouped
 from busway.protocol.routing.peers import Entry, Line, Peer
-from busway.protocol.routing.router import NOTHING, PARENT, WIDE, Child, Neighbour, Route
+from busway.protocol.routing.router import INFINITE, NOTHING, PARENT, WIDE, Child, Neighbour, Route
 from busway.protocol.routing.topology import Topology
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasWriter, node_reader
@@ -46,7 +47,9 @@ class Advertiser(News):
         self.lines = lines
         self.peer: "Peer | None" = None  # once the handshake is over
         self.watched: "dict[bytes, HaveFrame | None]" = {}  # what the peer asked for, and its last HAVE
+        self.asked: "dict[bytes, bool]" = {}  # node and uuid of what others asked for over this link
         self.pruned: "dict[bytes, bool]" = {}  # source and uuid of the broadcasts that it does not want
+        self.groups = Grouped()  # ... the keys of these
         self.mesh = mesh
         self.due = False
         self.neighbour = Neighbour(connection, 0, 0, False)
@@ -65,6 +68,20 @@ class Advertiser(News):
         self.reader = node_reader(me, peer.key, connection.nodes_max())
         self._stages = 1 << stage
         self.due = True
+
+    # Broadcasts
+
+    def prune(self, key: bytes) -> None:
+        """The peer does not want these broadcasts, of a source and uuid; the oldest too many is forgotten."""
+        if key not in self.pruned and len(self.pruned) >= codes.PRUNES_MAX:
+            self.graft(next(iter(self.pruned)))
+        self.pruned[key] = True
+        self.groups.add(key)
+
+    def graft(self, key: bytes) -> None:
+        """It may want them."""
+        if self.pruned.pop(key, False):
+            self.groups.remove(key)
 
     # Writing
 
@@ -167,9 +184,9 @@ class Advertiser(News):
         return bytes((codes.PARENT_WITH,)) + node + b"".join([varint(version) for version in versions])
 
     def _write_node(self, route: Route, parts: "list[bytes]", size: int) -> int:
-        """The lines of a source, from the versions on that its child has; all of one of which it has a version
-        that there is not, for somebody has lied to it. A leaf without a label has an empty one: what it is
-        stands beside that.
+        """The lines of a source, from the versions on that its child has; all of one of which it has a
+        version that there is not, for somebody has lied to it. A leaf without a label has an empty one: what
+        it is stands beside that.
         """
         child = self.neighbour.children.get(route)
         peer = self.mesh.peer_on(route)
@@ -253,8 +270,14 @@ class Advertiser(News):
                 router.request(neighbour, route, number | (WIDE if kind == codes.SEQREQ_WIDE else 0), now)
             return
         if route is None:
+            if kind != codes.UPDATE:
+                router.note_withdrawal(neighbour)  # of what had no room, or has been forgotten
+                return
+            if metric == INFINITE:
+                return
             if len(router.routes) >= codes.ROUTES_MAX:
-                raise Refusal(codes.TOO_MANY, "more than 16384 nodes")
+                router.refuse_offer(neighbour)
+                return
             route = router.route(key)
         if kind == codes.UPDATE:
             router.update(neighbour, route, number << 16 | metric, now)
@@ -297,7 +320,7 @@ class Advertiser(News):
                 continue
             entry = Entry(peer, uuid, kind, realm, credit, cost, name)
             entry.version = version
-            self.lines.take_entry(entry, line, now)
+            self.lines.take_entry(entry, line, self.connection, now)
         if line is not None and peer is not None and not head & _MORE:
             self.lines.close_line(peer, line, base, version, now)
 
@@ -335,8 +358,8 @@ class Lines:
         self.changed(peer)
 
     def accepts_line_from(self, connection: LinkFace, key: bytes) -> "Peer | None":
-        """The node whose line a neighbour may tell us: itself, unless a nearer way leads there, or one that it
-        leads to (section 4).
+        """The node whose line a neighbour may tell us: itself, unless a nearer way leads there, or one that
+        it leads to (section 4).
         """
         peer = self._mesh.routes.find(key)
         if peer is None or not peer.reachable:
@@ -420,10 +443,15 @@ class Lines:
         line.version = version
         self.changed(peer)
 
-    def take_entry(self, entry: Entry, line: Line, now: int) -> None:
-        """An endpoint of another node came, changed or was withdrawn."""
-        if entry.kind and entry.uuid not in entry.peer.entries:
-            self._mesh.directory.check_room(entry.peer)
+    def take_entry(self, entry: Entry, line: Line, link: LinkFace, now: int) -> None:
+        """An endpoint of another node came, changed or was withdrawn. What there is no room for is left out,
+        as if it had not been told.
+        """
+        entry.link = link
+        if entry.kind and not self._mesh.directory.has_room(entry):
+            self._mesh.counters["entries_over"] += 1
+            adverts(link).neighbour.over += 1
+            return
         line.put(entry)
         if entry.kind:
             self._mesh.entry_announced(entry, now)

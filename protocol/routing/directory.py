@@ -2,7 +2,7 @@
 messages.
 """
 
-from busway.protocol.errors import Refusal
+from busway.protocol.link.face import LinkFace
 from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.wire import codes
 from busway.protocol.wire.address import Address
@@ -14,13 +14,21 @@ class Directory:
     def __init__(self) -> None:
         self.by_uuid: "dict[bytes, list[Entry]]" = {}
         self.size = 0
+        self.told: "dict[LinkFace, int]" = {}  # how many each link has told
+        self.far = 0  # ... those that leave this machine together
         self._order = 0
+        # Of each uuid how many there are of each kind, and behind these broadcast ones of each realm.
+        self._counts: "dict[bytes, list[int]]" = {}
 
     def add(self, entry: Entry) -> None:
         """Take an entry in; it replaces the same node's former one, and has been known for as long."""
         known = entry.peer.entries.get(entry.uuid)
         entry.peer.entries[entry.uuid] = entry
+        self._count(entry, 1)
+        self._charge(entry, 1)
         if known is not None:
+            self._count(known, -1)
+            self._charge(known, -1)
             entry.order = known.order
             entry.place = known.place
             self.by_uuid[entry.uuid][entry.place] = entry
@@ -50,13 +58,67 @@ class Directory:
                 last.place = entry.place
             elif not entries:
                 del self.by_uuid[uuid]
+            self._count(entry, -1)
+            self._charge(entry, -1)
             self.size -= 1
         return entry
 
-    def check_room(self, peer: Peer) -> None:
-        """Raises Refusal if there is no room for one more entry of a node."""
+    def _count(self, entry: Entry, step: int) -> None:
+        counts = self._counts.get(entry.uuid)
+        if counts is None:
+            counts = self._counts[entry.uuid] = [0] * 8
+        counts[entry.kind] += step
+        if entry.kind == codes.BROADCAST:
+            counts[4 + entry.realm] += step
+        if not (counts[codes.UNICAST] or counts[codes.ANYCAST] or counts[codes.BROADCAST]):
+            del self._counts[entry.uuid]
+
+    def are_one(self, uuid: bytes) -> bool:
+        """Whether no holders of a uuid can be in conflict: they are of one kind, and may be many."""
+        counts = self._counts.get(uuid)
+        if counts is None:
+            return True
+        kinds = counts[codes.UNICAST : codes.BROADCAST + 1]
+        return max(kinds) == sum(kinds) and counts[codes.UNICAST] < 2
+
+    def widest(self, uuid: bytes, but: Peer) -> int:
+        """The widest realm of a subscriber, other than that node; PROCESS if there is none."""
+        counts = self._counts.get(uuid)
+        if counts is None:
+            return codes.PROCESS
+        own = but.entries.get(uuid)
+        for realm in (codes.GLOBAL, codes.LOCALNET, codes.USERSPACE):
+            count = counts[4 + realm]
+            if own is not None and own.kind == codes.BROADCAST and own.realm == realm:
+                count -= 1
+            if count:
+                return realm
+        return codes.PROCESS
+
+    def has_room(self, entry: Entry) -> bool:
+        """Whether an entry is a change of one that is known, or there is room for one more: of its node, and
+        of what its link has told. Links that leave this machine leave room for the programs on it.
+        """
+        peer = entry.peer
+        if entry.uuid in peer.entries:
+            return True
         if len(peer.entries) >= codes.ENTRIES_MAX or self.size >= codes.DIRECTORY_MAX:
-            raise Refusal(codes.TOO_MANY, "more than 16384 directory entries of a node, or 65536 in all")
+            return False
+        link = entry.link
+        if link is None or self.told.get(link, 0) < codes.ENTRIES_LINK_MAX:
+            return link is None or link.realm == codes.USERSPACE or self.far < codes.ENTRIES_FAR_MAX
+        return False
+
+    def _charge(self, entry: Entry, step: int) -> None:
+        """To the link that told it."""
+        link = entry.link
+        if link is not None:
+            count = self.told.get(link, 0) + step
+            if count:
+                self.told[link] = count
+            else:
+                del self.told[link]
+            self.far += step if link.realm > codes.USERSPACE else 0
 
     def holders(self, address: Address) -> "list[Entry]":
         """The entries that an address means, and that count."""

@@ -33,6 +33,7 @@ _WORST: "Final" = 0x20000  # the rank of no way
 _HOLD_MS: "Final" = 10000  # longer than news takes to go round the largest ring
 _HELD_MAX: "Final" = 1024  # routes without a way; beyond that they are not held
 _RAISES_MAX: "Final" = 64  # of our own number in a second
+_PASSES_MAX: "Final" = 16  # of requests for one source, one close behind the other
 NOTHING: "Final" = -1  # no distance
 PARENT: "Final" = -2  # told: "I reach it through you", which offers nothing
 
@@ -108,6 +109,8 @@ class Neighbour:
         self.acked = 0  # ... of which so many have been processed
         self.marks: "dict[Route, int]" = {}  # number of the last withdrawal of each, until it is acked
         self.marked: "dict[int, Route]" = {}  # ... and whose each of these is
+        self.offered = 0  # sources that it offers
+        self.over = 0  # what it told and we had no room for
         self.processed = 0  # withdrawals of theirs that we have processed
         self.acks_due = False
 
@@ -126,6 +129,7 @@ class Route(Timer):
         "offers",
         "owner",
         "passed",
+        "passes",
         "passed_at",
         "retry_ms",
         "router",
@@ -143,6 +147,7 @@ class Route(Timer):
         self.asked = NOTHING  # sequence number that we asked for last, while we need one
         self.passed = NOTHING  # the last request of others that we passed on
         self.passed_at = 0
+        self.passes = 0  # requests that were passed on since then
         self.retry_ms = 0
         self.owner: object = None  # the host's
 
@@ -182,8 +187,9 @@ class Router:
         self.me.distance = seqno << 16
         self.routes: "dict[bytes, Route]" = {key: self.me}
         self.neighbours: "list[Neighbour]" = []
+        self.offered = 0  # offers over links that leave this machine
         self.fading: "dict[Route, bool]" = {}  # without a way; to be forgotten when rule 5 allows
-        self.counters = {"route_changes": 0, "seqno_requests": 0, "seqno_raised": 0}
+        self.counters = {"route_changes": 0, "routes_over": 0, "seqno_requests": 0, "seqno_raised": 0}
 
     # The table
 
@@ -209,7 +215,7 @@ class Router:
         """A session is over: nothing holds that was learned or told in it (rule 6)."""
         self.neighbours.remove(neighbour)
         for route in list(self.routes.values()):
-            if route.offers.pop(neighbour, NOTHING) >= 0 or route.via is neighbour:
+            if self._take_back(neighbour, route) or route.via is neighbour:
                 self._select(route, now)
         if neighbour.route is not None and neighbour.route.via is None:
             self.fading[neighbour.route] = True
@@ -233,7 +239,9 @@ class Router:
     # What a neighbour tells
 
     def update(self, neighbour: Neighbour, route: Route, distance: int, now: int) -> None:
-        """It offers a route; a metric without end is a withdrawal that nobody counts."""
+        """It offers a route; a metric without end is a withdrawal that nobody counts. What there is no room
+        for is left alone, as if it had not been told.
+        """
         neighbour.children.pop(route, None)
         if route is self.me:
             return
@@ -242,15 +250,18 @@ class Router:
             self._drop_offer(neighbour, route)
         else:
             fresh = neighbour not in route.offers
+            if fresh and not self._may_offer(neighbour, route):
+                if route.via is None:
+                    self.fading[route] = True
+                self._forget(route, now)
+                return
             route.offers[neighbour] = distance
         self._select(route, now, fresh)
         self._forget(route, now)
 
     def withdraw(self, neighbour: Neighbour, route: Route, now: int) -> None:
-        """It offers the route no longer. We say that we have seen it (rule 5)."""
-        neighbour.processed = neighbour.processed + 1 & 0xFFFF
-        neighbour.acks_due = True
-        self.touched(neighbour)
+        """It offers the route no longer."""
+        self.note_withdrawal(neighbour)
         neighbour.children.pop(route, None)
         if self._drop_offer(neighbour, route):
             self._select(route, now)
@@ -259,8 +270,41 @@ class Router:
             self.fading[route] = True
         self._forget(route, now)
 
-    def _drop_offer(self, neighbour: Neighbour, route: Route) -> bool:
+    def _may_offer(self, neighbour: Neighbour, route: Route) -> bool:
+        """Whether there is room for one more offer of a neighbour: always for that of itself; else each link
+        leaves room to the others, and those that leave this machine to the programs on it.
+        """
+        far = neighbour.realm > codes.USERSPACE
+        if neighbour.route is not route:
+            full = neighbour.offered >= codes.ROUTES_LINK_MAX
+            if full or (far and self.offered >= codes.ROUTES_FAR_MAX) or len(self.routes) > codes.ROUTES_MAX:
+                self.refuse_offer(neighbour)
+                return False
+        neighbour.offered += 1
+        self.offered += 1 if far else 0
+        return True
+
+    def refuse_offer(self, neighbour: Neighbour) -> None:
+        """A source that it offers has no room here."""
+        neighbour.over += 1
+        self.counters["routes_over"] += 1
+
+    def _take_back(self, neighbour: Neighbour, route: Route) -> bool:
+        """A neighbour's offer is gone; whether there was one."""
         if route.offers.pop(neighbour, NOTHING) < 0:
+            return False
+        neighbour.offered -= 1
+        self.offered -= 1 if neighbour.realm > codes.USERSPACE else 0
+        return True
+
+    def note_withdrawal(self, neighbour: Neighbour) -> None:
+        """It offers a route no longer, whichever. We say that we have seen it (rule 5)."""
+        neighbour.processed = neighbour.processed + 1 & 0xFFFF
+        neighbour.acks_due = True
+        self.touched(neighbour)
+
+    def _drop_offer(self, neighbour: Neighbour, route: Route) -> bool:
+        if not self._take_back(neighbour, route):
             return False
         neighbour.requests.pop(route, None)
         return True
@@ -296,8 +340,12 @@ class Router:
             return
         if route.via is not None and not newer(seqno, route.distance >> 16):
             return  # what it wants is on its way to it
-        if now - route.passed_at < codes.SEQREQ_MS // 2 and route.passed in (wanted, wanted | WIDE):
-            return
+        if now - route.passed_at < codes.SEQREQ_MS // 2:
+            if route.passed in (wanted, wanted | WIDE) or route.passes >= _PASSES_MAX:
+                return
+            route.passes += 1
+        else:
+            route.passes = 1
         route.passed = wanted
         route.passed_at = now
         self._ask(route, wanted, neighbour, now)

@@ -35,6 +35,7 @@ class Topology(PeerKeeper):
         self.counters = {
             "narrow_entry": 0,
             "builtin_entry": 0,
+            "entries_over": 0,
             "name_conflicts": 0,
             "links_opened": 0,
             "links_refused": 0,

@@ -135,6 +135,9 @@ class HaveFrame(Frame):
         self.holders = holders
         self.written = False  # what is new from then on needs another
 
+    def refresh(self) -> None:
+        """It is about to be written."""
+
 
 def signal(which: int, destination: bytes, endpoint: bytes = b"", number: int = 0, id: int = 0) -> Frame:
     """A signal of one of the common sorts, still to be written."""

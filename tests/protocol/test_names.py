@@ -57,14 +57,18 @@ def claim(net: Mesh, realm: int, kind: int, uuid: bytes = E, **options: Any) -> 
 @pytest.mark.parametrize("leaf", [False, True])
 def test_a_private_name_cannot_be_taken_from_beyond(kind: int, realm: int, when: str, leaf: bool) -> None:
     net = machine()
+    liar = Liar(net, net["g"], SMALL, leaf=leaf)
+    said = directory(SELF, realm, 0, 1, entry(kind, E))
     if when == "before":
-        liar = claim(net, realm, kind, leaf=leaf)
+        liar.say(said)
+        net.pump()
     receiver = net["h"].register(E, UNICAST, USERSPACE)
     if when == "later":
         net.advance(2 * codes.RACE_MS)
     net.pump()
     if when != "before":
-        liar = claim(net, realm, kind, leaf=leaf)
+        liar.say(said)
+        net.pump()
     assert net.seen(kind=events.RECEIVER_TAKEN) == []
     for letter in "hgu":
         net[letter].send(E, b"private", net.now)
