@@ -275,9 +275,6 @@ class Advertiser(News):
                 return
             if metric == INFINITE:
                 return
-            if len(router.routes) >= codes.ROUTES_MAX:
-                router.refuse_offer(neighbour)
-                return
             route = router.route(key)
         if kind == codes.UPDATE:
             router.update(neighbour, route, number << 16 | metric, now)

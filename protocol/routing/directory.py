@@ -74,10 +74,8 @@ class Directory:
             del self._counts[entry.uuid]
 
     def are_one(self, uuid: bytes) -> bool:
-        """Whether no holders of a uuid can be in conflict: they are of one kind, and may be many."""
-        counts = self._counts.get(uuid)
-        if counts is None:
-            return True
+        """Whether no holders of a uuid, which has some, can be in conflict: they are of one kind."""
+        counts = self._counts[uuid]
         kinds = counts[codes.UNICAST : codes.BROADCAST + 1]
         return max(kinds) == sum(kinds) and counts[codes.UNICAST] < 2
 

@@ -315,11 +315,9 @@ class Forwarder:
 
     def _graft_leaves(self, uuid: bytes) -> None:
         """Broadcasts of our leaves go down our own tree."""
-        if not self._of_leaves:
-            return
-        for key in self._groups.of_uuid(uuid) if uuid else list(self._of_leaves):
-            if key in self._of_leaves:
-                self._graft(key)
+        keys = self._groups.of_uuid(uuid) if uuid else list(self._of_leaves)
+        for key in [key for key in keys if key in self._of_leaves]:
+            self._graft(key)
 
     def _drop(self, key: bytes) -> "tuple[LinkFace, int] | None":
         """Of a broadcast that somebody was told not to send: no longer."""

@@ -18,7 +18,7 @@ class Grouped:
         self._uuids.setdefault(key[codes.KEY_SIZE :], {})[key] = True
 
     def remove(self, key: bytes) -> None:
-        """One less; one that is not there is ignored."""
+        """One less, which is there."""
         _drop(self._sources, key[: codes.KEY_SIZE], key)
         _drop(self._uuids, key[codes.KEY_SIZE :], key)
 
@@ -32,6 +32,7 @@ class Grouped:
 
 
 def _drop(groups: "dict[bytes, dict[bytes, bool]]", part: bytes, key: bytes) -> None:
-    group = groups.get(part)
-    if group is not None and group.pop(key, False) and not group:
+    group = groups[part]
+    del group[key]
+    if not group:
         del groups[part]

@@ -39,16 +39,13 @@ class Names:
 
     def _settle(self, now: int) -> None:
         """Names that have been held for a while are held for good."""
-        due = -1
         for uuid, until in list(self._fresh.items()):
             if until < 0:
-                until = self._fresh[uuid] = now + codes.RACE_MS
-            if until <= now:
+                self._fresh[uuid] = now + codes.RACE_MS
+            elif until <= now:
                 del self._fresh[uuid]
-            elif due < 0 or until < due:
-                due = until
-        if due >= 0:
-            self._mesh.timers.arm(self._timer, due)
+        if self._fresh:
+            self._mesh.timers.arm(self._timer, min(self._fresh.values()))
 
     def contest(self, mine: Entry, entry: Entry, known: "Entry | None", now: int) -> None:
         """Another node has an endpoint of ours: of the two one keeps it, if they are in conflict."""

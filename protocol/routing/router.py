@@ -278,16 +278,12 @@ class Router:
         if neighbour.route is not route:
             full = neighbour.offered >= codes.ROUTES_LINK_MAX
             if full or (far and self.offered >= codes.ROUTES_FAR_MAX) or len(self.routes) > codes.ROUTES_MAX:
-                self.refuse_offer(neighbour)
+                neighbour.over += 1
+                self.counters["routes_over"] += 1
                 return False
         neighbour.offered += 1
         self.offered += 1 if far else 0
         return True
-
-    def refuse_offer(self, neighbour: Neighbour) -> None:
-        """A source that it offers has no room here."""
-        neighbour.over += 1
-        self.counters["routes_over"] += 1
 
     def _take_back(self, neighbour: Neighbour, route: Route) -> bool:
         """A neighbour's offer is gone; whether there was one."""

@@ -1,4 +1,4 @@
-"""What `busway doctor` makes of what nodes say of themselves: shares that are used up, names that two hold."""
+"""What `busway doctor` makes of what nodes tell: shares that are used up, names that two hold."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from busway.adapters.records import NodeInfo
 from busway.cli.doctor import Report, check_names, check_shares
 from busway.cli.survey import OK, Found
 from busway.protocol import codes
-from busway.adapters.records import NodeInfo
 
 
 def found(letter: str, **report: Any) -> Found:

@@ -56,6 +56,15 @@ def test_a_unicast_name_that_another_held_before_is_given_up(leaf: PythonLeaf, o
     assert bytes((UNICAST,)) + E in said  # registered again
 
 
+def test_of_two_names_that_others_keep_one_comes_back(leaf: PythonLeaf) -> None:
+    opened(leaf)
+    for uuid in (E, F):
+        leaf.step("register", endpoint=uuid, kind=UNICAST)
+        assert feed(leaf, have(uuid, [(ROUTER, UNICAST)])) == [["taken", uuid.hex()]]
+    assert feed(leaf, have(F, [])) == [["back", F.hex()]]
+    assert feed(leaf, have(E, [])) == [["back", E.hex()]]
+
+
 def test_a_unicast_name_that_another_took_later_is_kept(leaf: PythonLeaf) -> None:
     opened(leaf)
     assert who(E) in leaf.step("register", endpoint=E, kind=UNICAST)[2]

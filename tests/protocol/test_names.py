@@ -94,6 +94,8 @@ def test_nor_can_one_that_is_meant_for_the_network(kind: int, when: str) -> None
     net.pump()
     assert net.payloads("h", receiver) == [b"private"] * 3
     assert [body for body in liar.hear() if b"private" in body] == []
+    liar.say(directory(SELF, LOCALNET, 1, 2, entry(kind, E)))  # once more
+    net.pump()
     assert net["h"].counters["name_conflicts"] == 1
 
 

@@ -14,6 +14,7 @@ from .nets import (
     ANYCAST,
     GLOBAL,
     LOCALNET,
+    SELF,
     USERSPACE,
     Liar,
     Mesh,
@@ -135,11 +136,10 @@ def test_entries_from_beyond_leave_room_to_those_of_this_machine() -> None:
     directory_of = net["b"].directory
     directory_of.far = codes.ENTRIES_FAR_MAX
     peer = Peer(PeerKeeper(), b"p" * 16, b"inca")
-    for link, room in ((net.cable["ab"].b, False), (None, True)):
-        one = Entry(peer, F, ANYCAST, LOCALNET)
-        one.link = link
-        assert directory_of.has_room(one) is room
+    one = Entry(peer, F, ANYCAST, LOCALNET)
+    assert directory_of.has_room(one)
     one.link = net.cable["ab"].b
+    assert not directory_of.has_room(one)
     one.link.realm = USERSPACE
     assert directory_of.has_room(one)
     directory_of.size = codes.DIRECTORY_MAX
@@ -177,3 +177,19 @@ def test_who_asks_through_others_crowds_out_nobody_on_another_link() -> None:
     lookups = net["b"].lookups
     assert lookups._far_size == codes.WATCHES_MAX + 1
     assert next(iter(lookups._askers)) == E
+    second.say(routes(retract(b"\x03")))
+    net.advance(codes.ROUTE_LOSS_GRACE_MS)
+    assert lookups._far_size == 1
+    second.say(routes(update(bind(3, b"new".ljust(20, b"_")), 1, 1)), asks + alias(1, F))
+    assert sorted(lookups._askers) == [E, F]  # of those that had gone nothing was left to forget
+
+
+def test_who_comes_and_goes_is_asked_for_all_that_waits_only_now_and_then() -> None:
+    net = chain("ab")
+    liar = Liar(net, net["b"])
+    net["b"].send(E, b"x", net.now, ttl_ms=60_000)
+    liar.hear()
+    for version in range(20):
+        kind = ANYCAST if version % 2 == 0 else 0
+        liar.say(directory(SELF, GLOBAL, version, version + 1, entry(kind, codes.LOOKUP)))
+    assert len([body for body in liar.hear() if body[:2] == bytes((0xF0, codes.WHO))]) == 1
