@@ -80,6 +80,7 @@ class Mesh(Topology):
         peer.connections.append(connection)
         if connection.number == 1 and connection.link.dialled and not self.leaf:
             self.names.joined(now)
+        self.names.opened(now)
         self.host.link_joined(connection, peer)
         self._select_next_hop(peer, now)
         self._open_session(connection, peer, now)

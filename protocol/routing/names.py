@@ -25,10 +25,18 @@ class Names:
         self._timer = Call(self._settle)
 
     def registered(self, uuid: bytes) -> None:
-        """A name is ours from now on. Nobody says what time it is: the timer does, at the next turn."""
+        """A name is ours from now on. Nobody says what time it is: the timer does, at the next turn, or
+        `opened` with the first link.
+        """
         if not self._mesh.leaf:
             self._fresh[uuid] = -1
-            self._mesh.timers.arm(self._timer, 0)
+            if self._mesh.connections:
+                self._mesh.timers.arm(self._timer, 0)
+
+    def opened(self, now: int) -> None:
+        """A link is open: from now on others hear of our names."""
+        if self._timer.deadline < 0:
+            self._settle(now)
 
     def joined(self, now: int) -> None:
         """The first link is open, which we dialled: what others have was theirs before we came."""

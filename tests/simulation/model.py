@@ -495,7 +495,7 @@ _DEAR = 2 * COST + 1000
 def _cases() -> Iterator[Case]:
     """The small ones take seconds in all; the rest, in this order, as long as one likes."""
     down, up, dearer = Change("down", 0, 1), Change("up", 0, 1), Change("cost", 1, 0, _DEAR)
-    yield Case(3, _TRIANGLE, (dearer, Change("cost", 0, 1, _DEAR)), small=True)
+    yield Case(4, _KITE, (Change("cost", 2, 1, _DEAR), Change("cost", 1, 2, _DEAR)), small=True)
     yield Case(3, _TRIANGLE, (down, up), small=True)
     yield Case(3, _TRIANGLE, (down, Change("down", 0, 2)), small=True)
     yield Case(3, _TRIANGLE, (Change("restart", 1),), small=True)
