@@ -151,6 +151,8 @@ class Receiving(ReceiverSide):
         if realm != codes.PROCESS:
             if here:
                 mesh.names.registered(uuid)
+            else:
+                mesh.names.withdrawn(uuid)
             mesh.lines.put_own(entry if here else Entry(self.me, uuid, 0, realm))
             mesh.lookups.changed(uuid, 0)
         mesh.forwarder.subscribed(uuid)

@@ -33,6 +33,13 @@ class Names:
             if self._mesh.connections:
                 self._mesh.timers.arm(self._timer, 0)
 
+    def withdrawn(self, uuid: bytes) -> None:
+        """A name is ours no longer."""
+        self.asked.pop(uuid, None)
+        self._fresh.pop(uuid, None)
+        if not self._fresh:
+            self._mesh.timers.disarm(self._timer)
+
     def opened(self, now: int) -> None:
         """A link is open: from now on others hear of our names."""
         if self._timer.deadline < 0:
