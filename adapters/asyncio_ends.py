@@ -55,7 +55,7 @@ class Receiver(BaseReceiver[T_co]):
         """The next message; `timeout` in seconds.
 
         `message.error` is set, and the payload left as bytes, where it doesn't fit what was declared. Raises
-        TimeoutError, BusClosed after `close()`, EndpointTaken when another node keeps the name.
+        TimeoutError, BusClosed after `close()`, EndpointTaken while another node keeps the name.
         """
         self._calls += 1
         if self._calls & YIELD_MASK == 0:

@@ -6,7 +6,6 @@ Knows nothing of links, nor how one waits.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, Protocol
@@ -19,7 +18,6 @@ from busway.adapters.records import Change, named
 from busway.adapters.results import NO_ANSWERS, answer_failure, answer_unreadable, decode_message, unreadable
 from busway.adapters.typed import Handler, R, T_co
 from busway.errors import BusClosed, EndpointTaken, RemoteError
-from busway.names import ascii_safe
 from busway.protocol import Message, Request, codes
 from busway.protocol import Receiver as CoreReceiver
 
@@ -68,12 +66,12 @@ class Arrivals:
             future = self.waiting.popleft()
             if not future.done():
                 future.set_result(None)
-                if not self.core.closed:
+                if not (self.core.closed or self.lost):
                     return
 
-    def _taken(self) -> None:
-        """Another node keeps the name: what is queued can still be read."""
-        self.lost = True
+    def _kept(self, lost: bool) -> None:
+        """Another node keeps the name, and what is queued can still be read; or it is ours again."""
+        self.lost = lost
         self._wake()
 
 
@@ -89,6 +87,7 @@ class BaseReceiver(Generic[T_co]):
         self._core = core
         self._types = types
         self._arrivals = Arrivals(core)
+        self._waits_on = False  # also while another node keeps the name: there is nobody to tell
 
     def __repr__(self) -> str:
         return describe(self, self._core)
@@ -112,7 +111,9 @@ class BaseReceiver(Generic[T_co]):
     def _check_more(self) -> None:
         """The queue is empty: raises if it stays so."""
         if self._core.closed:
-            raise EndpointTaken() if self._arrivals.lost else BusClosed("this receiver is closed")
+            raise BusClosed("this receiver is closed")
+        if self._arrivals.lost and not self._waits_on:
+            raise EndpointTaken()
 
     def _nothing_came(self, timeout: float | None) -> TimeoutError:
         endpoint = self._core.endpoint
@@ -192,10 +193,8 @@ class Service:
             self._host.failures.add(f"a handler of {name}", error)
         answer_failure(self._host.node, message, error, self._host.now_ms())
 
-    def _taken(self) -> None:
-        """Another node keeps the name: what is queued is still served."""
-        name = ascii_safe(self._core.endpoint.name or "")
-        self._host.remark(logging.WARNING, "another node keeps the endpoint %s", name)
+    def _kept(self, lost: bool) -> None:
+        """Another node keeps the name, or it is ours again: what is queued is served all the same."""
 
     def close(self) -> Done:
         """Deregister. Handlers at work go on; what is queued is answered as not taken. Twice is once. Of an

@@ -36,7 +36,7 @@ from busway.adapters.typed import R
 from busway.adapters.views import ORDERLY, change_of
 from busway.errors import BusClosed, BusError
 from busway.names import ascii_safe
-from busway.protocol import Connection, Message, Node, codes, events
+from busway.protocol import Connection, Message, Node, Receiver, codes, events
 
 _log = logging.getLogger("busway")
 UNCLOSED = "a bus was left open: use `{way}`, or its close()"
@@ -252,11 +252,13 @@ class BusHost:
                 request = cast(events.RequestEvent, event).request
                 if request in self.handlers:
                     self.handlers[request].cancel()
-            elif kind == events.RECEIVER_TAKEN:
-                cast(Arrivals, cast(events.ReceiverEvent, event).receiver.tag)._taken()
+            elif kind in _KEPT:
+                receiver = cast(events.ReceiverEvent, event).receiver
+                self.remark(logging.WARNING, _KEPT[kind], _named(receiver))
+                cast(Arrivals, receiver.tag)._kept(kind == events.RECEIVER_TAKEN)
             elif kind == events.RECEIVER_ASKED:
-                endpoint = cast(events.ReceiverEvent, event).receiver.endpoint
-                self.remark(logging.WARNING, _ASKED, ascii_safe(endpoint.name or endpoint.uuid.hex()))
+                receiver = cast(events.ReceiverEvent, event).receiver
+                self.remark(logging.WARNING, _ASKED, _named(receiver))
             else:
                 self._on_change(event)
 
@@ -355,6 +357,17 @@ class BusHost:
         self.runners.discard(runner)
         if not self.runners and self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
+
+
+_KEPT = {
+    events.RECEIVER_TAKEN: "another node has %s, too, and keeps it until it goes",
+    events.RECEIVER_BACK: "%s, which another node kept, is this program's again",
+}
+
+
+def _named(receiver: Receiver) -> str:
+    """An endpoint of ours, for the log."""
+    return ascii_safe(receiver.endpoint.name or receiver.endpoint.uuid.hex())
 
 
 _ASKED = "a request came to %s, which was made with register: only what serve makes answers requests"

@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any
 
 from busway.adapters.links import Host, LinkRunner, ListenerRunner
-from busway.adapters.views import ORDERLY
 from busway.drivers import ipc
 from busway.errors import BusError
 from busway.protocol import Connection, codes
@@ -27,7 +26,9 @@ _RETRY_S = 0.5  # a leaf that found nobody looks again after this
 _REJOIN_S = 0.25  # after a local link was lost without a goodbye
 _TOLD_MAX = 256
 _WATCH_S = 5.0  # between looks whether others still find our socket: two lstat calls
-_ORDERLY = (*ORDERLY, codes.BUS_NAME)
+# Nobody is looked for after these ends. Not so after REPLACED: who claims the id of a program that lives must
+# not keep it away.
+_ORDERLY = (codes.GOODBYE, codes.DUPLICATE_LINK, codes.BUS_NAME)
 
 
 class LocalMesh:

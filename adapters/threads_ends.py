@@ -56,7 +56,7 @@ class Receiver(BaseReceiver[T_co]):
         """The next message; `timeout` in seconds.
 
         `message.error` is set, and the payload left as bytes, where it doesn't fit what was declared. Raises
-        TimeoutError, BusClosed after `close()`, EndpointTaken when another node keeps the name, BusError
+        TimeoutError, BusClosed after `close()`, EndpointTaken while another node keeps the name, BusError
         after `deliver`.
         """
         if self._delivering:
@@ -109,6 +109,7 @@ class Receiver(BaseReceiver[T_co]):
         until then. Raises TypeError, BusClosed; BusError if there is a callback already.
         """
         name = self._core.endpoint.name or "a receiver"
+        self._waits_on = True
         self._delivering = deliver(self._host, name, self._each(), callback, call_soon, self._delivering)
         return self
 

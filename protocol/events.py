@@ -24,6 +24,7 @@ from busway.protocol.outcomes import NODE_UP as NODE_UP
 from busway.protocol.outcomes import OUTCOME as OUTCOME
 from busway.protocol.outcomes import PARTIAL as PARTIAL
 from busway.protocol.outcomes import RECEIVER_ASKED as RECEIVER_ASKED
+from busway.protocol.outcomes import RECEIVER_BACK as RECEIVER_BACK
 from busway.protocol.outcomes import RECEIVER_TAKEN as RECEIVER_TAKEN
 from busway.protocol.outcomes import REPLIED as REPLIED
 from busway.protocol.outcomes import REQUEST_CANCELLED as REQUEST_CANCELLED

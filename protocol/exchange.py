@@ -184,7 +184,7 @@ class Exchange(RoutingHost):
         if signal == codes.WHO:
             self.lookups.who(link, peer, frame.endpoint, now)
         elif isinstance(frame, HaveFrame):
-            self.lookups.have(peer, frame.endpoint, frame.holders, now)
+            self.lookups.have(link, peer, frame, now)
         elif signal == codes.TRACE:
             self.forwarder.traced(link, peer.key, frame.id, now)
         elif isinstance(frame, TreeFrame) and peer is link.peer:
@@ -232,6 +232,9 @@ class Exchange(RoutingHost):
 
     def name_lost(self, uuid: bytes, now: int) -> None:
         self.receiving.yield_name(uuid, now)
+
+    def name_free(self, uuid: bytes, now: int) -> None:
+        self.receiving.regain_name(uuid, now)
 
     def looked_up(self, uuid: bytes, now: int) -> None:
         self.origin.unresolved.looked_up(uuid, now)

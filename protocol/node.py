@@ -196,6 +196,8 @@ class Node(Exchange):
             raise LocalError("queue_max must be at least 2 messages, size_max at least 1 byte")
         if not 1 <= opening <= codes.OPENING_CREDIT:
             raise LocalError("opening must be 1 to 4 messages, not %r" % opening)
+        if endpoint in (codes.INTROSPECTION, codes.LOOKUP):
+            raise LocalError("every node answers that endpoint itself: choose another")
         policy = _policy(policy, kind)
         made = Endpoint(self.receiving, endpoint, kind, realm, name, cost, opening)
         receiver = self.receiving.register(made, queue_max, size_max, policy)

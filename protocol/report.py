@@ -6,6 +6,7 @@ from busway.protocol.exchange import Exchange
 from busway.protocol.link.face import LinkFace
 from busway.protocol.messaging.correspondent import talk
 from busway.protocol.messaging.endpoints import Endpoint
+from busway.protocol.routing.advertising import adverts
 from busway.protocol.routing.mesh import Mesh
 from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.wire import codes
@@ -68,6 +69,7 @@ def _link(connection: LinkFace, now: int) -> "dict[str, object]":
         "forwarded": connection.transit.passed,
         "skipped_frames": connection.skipped_frames,
         "dropped_answers": connection.dropped_answers,
+        "over": adverts(connection).neighbour.over,
     }
 
 

@@ -90,7 +90,7 @@ class Leaf(LeafOrigin):
 
     def close(self, now: int) -> None:
         """Say goodbye once all that is queued has been written. What is outstanding ends with BUS_CLOSED."""
-        for receiver in list(self.receivers):
+        for receiver in self.receivers + self._lost:
             self.deregister(receiver, now)
         self.closed = True
         for item in list(self._pending):
@@ -117,8 +117,9 @@ class Leaf(LeafOrigin):
             raise LocalError("kind is UNICAST, ANYCAST or BROADCAST, realm USERSPACE, LOCALNET or GLOBAL")
         if len(name.encode()) > codes.TEXT_SIZE_MAX or not 0 <= cost <= 16383 or queue_max < 2:
             raise LocalError("name has 64 bytes at most, cost is 0 to 16383, queue_max at least 2")
-        if self._receiver(endpoint) is not None:
-            raise EndpointTakenError("this leaf has it already")
+        for receiver in self.receivers + self._lost:
+            if receiver.uuid == endpoint:
+                raise EndpointTakenError("this leaf has it already")
         receiver = Receiver(endpoint, kind, realm, name, cost, queue_max)
         self.receivers.append(receiver)
         self._versions[receiver.realm] += 1
@@ -128,7 +129,11 @@ class Leaf(LeafOrigin):
 
     def deregister(self, receiver: Receiver, now: int) -> None:
         """Close a receiver; what it has not taken is answered as RECEIVER_CLOSED. Twice is once."""
-        if not receiver.closed:
+        if receiver.lost:
+            self._lost.remove(receiver)
+            receiver.closed = True
+            receiver.lost = False
+        elif not receiver.closed:
             self._withdraw(receiver)
         while receiver.queue:
             message = self._pull(receiver)
@@ -274,6 +279,8 @@ class Leaf(LeafOrigin):
     def link_opened(self, link: LeafConnection, now: int) -> None:
         self._told = [0, 0, 0, 0]
         self._pruned = []
+        for receiver in list(self._lost):
+            self._regain(receiver)  # until the router says otherwise
         self._sync_due = self.write_pending = True
         for flow in list(self._out):
             if flow.key != link.peer_key and flow.key[: codes.ID_SIZE] == link.peer_key[: codes.ID_SIZE]:

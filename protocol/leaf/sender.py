@@ -57,6 +57,7 @@ class LeafOrigin(LeafHost):
         self.pending_max = pending_max
         self.peers_max = peers_max
         self.receivers: "list[Receiver]" = []
+        self._lost: "list[Receiver]" = []  # whose names others keep
         self.counters = {
             "late": 0,
             "refused": 0,
@@ -243,7 +244,7 @@ class LeafOrigin(LeafHost):
         target = self._targets.get(receiver.uuid)
         if receiver.kind == codes.UNICAST and (target is not None or len(self._targets) < self.peers_max):
             if target is not None:
-                target.asked = False  # what was said of others was not kept
+                target.asked = target.known = False  # what was said of others was not kept
             self._target(receiver.uuid)
 
     def _flow(self, flows: "list[Flow]", key: bytes, uuid: bytes) -> "Flow | None":
@@ -343,11 +344,14 @@ class LeafOrigin(LeafHost):
     # Lookups
 
     def _have(self, link: "LeafConnection", uuid: bytes, reader: Reader, asked: bool) -> None:
-        """Takes the answer to who has an endpoint: the nearest, or of a unicast name the smallest node id."""
+        """Takes the answer to who has an endpoint: the nearest of those that agree with the first."""
         best = (b"", 0, 0, 0)  # key, score, kind, credit
         count = 0
         receiver = self._receiver(uuid)
-        yields = False
+        for other in self._lost:
+            if other.uuid == uuid:
+                receiver = other
+        rival = False
         while reader.left():
             count += 1
             if count > codes.HOLDERS_MAX:
@@ -357,26 +361,23 @@ class LeafOrigin(LeafHost):
             if not kind or key == self.key or realm < widest:
                 continue
             score = (metric & 0x3FFF) + cost + (widest << 20)
-            if receiver is not None and key < self.key:
-                yields = yields or kind == codes.UNICAST or kind != receiver.kind
-            conflict = best[2] and (kind == codes.UNICAST or kind != best[2])
-            if not best[2] or (key < best[0] if conflict else score < best[1]):
+            if receiver is not None and realm == receiver.realm:
+                rival = rival or kind == codes.UNICAST or kind != receiver.kind
+            if not best[2] or (kind == best[2] and kind != codes.UNICAST and score < best[1]):
                 best = (key, score, kind, credit)
         target = self._targets.get(uuid)
         if target is None or not asked:
             return
         key, _, kind, credit = best
-        target.known = True
+        if receiver is not None:
+            self._settle_name(receiver, rival, not target.known)
+        target.asked = target.known = True
         former = target.flow
         if former is not None:
             self._leave(target, uuid)
         target.cast = kind == codes.BROADCAST
         self.write_pending = True
-        if receiver is not None:
-            if yields:
-                self._withdraw(receiver)
-                self.note(outcomes.RECEIVER_TAKEN).receiver = receiver
-        elif kind and kind != codes.BROADCAST:
+        if (receiver is None or receiver.lost) and kind and kind != codes.BROADCAST:
             flow = self._flow(self._out, key, uuid) or self._new_flow(self._out, key, uuid, 0)
             target.flow = flow
             if flow is not former:
@@ -387,6 +388,27 @@ class LeafOrigin(LeafHost):
         for item in list(self._items):
             if item.endpoint == uuid and item.kind != codes.PUBLISH and (kind or not item.code):
                 self._finish(item, outcomes.UNDELIVERED, codes.NO_ROUTE if item.lost else reason)
+
+    def _settle_name(self, receiver: Receiver, rival: bool, first: bool) -> None:
+        """The router says whether a name of ours has a `rival`: one that was there when we came, as the
+        `first` answer tells, keeps it. It is ours again when there is none.
+        """
+        if receiver.lost and not rival:
+            self._regain(receiver)
+            self.note(outcomes.RECEIVER_BACK).receiver = receiver
+        elif rival and first and not receiver.lost:
+            self._lost.append(receiver)
+            self._withdraw(receiver)
+            receiver.closed = False
+            receiver.lost = True
+            self.note(outcomes.RECEIVER_TAKEN).receiver = receiver
+
+    def _regain(self, receiver: Receiver) -> None:
+        self._lost.remove(receiver)
+        receiver.lost = False
+        self.receivers.append(receiver)
+        self._versions[receiver.realm] += 1
+        self.write_pending = True
 
     # What both sides need
 

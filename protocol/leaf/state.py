@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class Event:
     """An event; `kind` and `status` are those of outcomes.py. What a kind does not have is empty.
 
-    LINK_OPEN, LINK_CLOSED: connection, code, text, by_peer. MESSAGES, RECEIVER_TAKEN: receiver. OUTCOME:
-    token, status, code, text, payload, format. UNDELIVERABLE: endpoint, code (the reason).
+    LINK_OPEN, LINK_CLOSED: connection, code, text, by_peer. MESSAGES, RECEIVER_TAKEN, RECEIVER_BACK:
+    receiver. OUTCOME: token, status, code, text, payload, format. UNDELIVERABLE: endpoint, code (the reason).
     REQUEST_CANCELLED: request.
     """
 
@@ -38,6 +38,7 @@ class Receiver:
     """One endpoint of this leaf and its queue."""
 
     closed = False
+    lost = False  # another node keeps the name
 
     def __init__(self, uuid: bytes, kind: int, realm: int, name: str, cost: int, queue_max: int) -> None:
         self.uuid = uuid

@@ -19,12 +19,13 @@ def _key(out: Frame) -> bytes:
 class Backlog:
     """The broadcasts that a link is behind with."""
 
-    __slots__ = ("_link", "_outbox", "kept", "size", "skipped")
+    __slots__ = ("_link", "_outbox", "_roots", "kept", "size", "skipped")
 
     def __init__(self, link: LinkFace, outbox: Outbox) -> None:
         self._link = link
         self._outbox = outbox
         self.kept: "dict[bytes, Frame]" = {}
+        self._roots: "dict[bytes, bool] | None" = None  # of what is kept; None: to be found out
         self.size = 0  # bytes kept, overhead included: never more than the queue may hold
         self.skipped: "dict[bytes, int]" = {}  # of ours, those lost in a row, by endpoint
 
@@ -62,6 +63,10 @@ class Backlog:
     def take_all(self, root: "bytes | None") -> "list[Frame]":
         """Take out what is kept of the tree of `root`, b"" for our own, None: of all."""
         taken: "list[Frame]" = []
+        if self._roots is None:
+            self._roots = {out.root(): True for out in self.kept.values()}
+        if root is not None and root not in self._roots:
+            return taken
         for key, out in list(self.kept.items()):
             if root is None or out.root() == root:
                 self._pop(key)
@@ -73,11 +78,13 @@ class Backlog:
         while self.kept and self.size + size > self._link.broadcast_size_max:
             self._lose(self._pop(next(iter(self.kept))))
         self.kept[_key(out)] = out
+        self._roots = None
         self.size += size
 
     def _pop(self, key: bytes) -> "Frame | None":
         out = self.kept.pop(key, None)
         if out is not None:
+            self._roots = None
             self.size -= len(out.payload) + OVERHEAD
         return out
 

@@ -64,6 +64,9 @@ class Outbox:
         self._pins: "dict[bytes, bool]" = {}  # lanes, with a message type: their aliases are kept
         self._repeated: "dict[bytes, int]" = {}  # of those lanes, where the last that is repeated ends
         self._fresh: "list[bytes]" = []  # the lanes of those that are being written
+        self._roots: "dict[bytes, bool]" = {}  # of the broadcasts, as they were with that last one
+        self._last: "Frame | None" = None
+        self._looked = 0
         self.agreed(link.limits, b"", b"", codes.ROUTES_MAX)
 
     def agreed(self, limits: Limits, me: bytes, direct: bytes, nodes_max: int) -> None:
@@ -127,7 +130,17 @@ class Outbox:
         return due
 
     def take_broadcasts(self, root: bytes) -> "list[Frame]":
-        """The broadcasts along the tree of `root`, b"" for our own, that nothing has been written of."""
+        """The broadcasts along the tree of `root`, b"" for our own, that nothing has been written of. While
+        nothing comes or goes, asking in vain costs little.
+        """
+        queue = self.broadcasts
+        last = queue.items[-1] if queue.items else None
+        if last is not self._last or len(queue) != self._looked:
+            self._last = last
+            self._looked = len(queue)
+            self._roots = {out.root(): True for out in queue.items[queue.head :]}
+        if root not in self._roots:
+            return []
         taken: "list[Frame]" = []
         waiting = self.broadcasts.drain()
         self.broadcasts.size = 0
@@ -264,6 +277,7 @@ class Outbox:
 
     def _write_have(self, out: HaveFrame, parts: "list[bytes]", size: int, now: int) -> int:
         """As many holders as the frame takes, whatever their names; the nearest come first."""
+        out.refresh()
         out.written = True
         fitting = (self.limits.frame_size_max - _HAVE_SIZE) // _HOLDER_SIZE
         if not fitting:

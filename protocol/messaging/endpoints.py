@@ -355,6 +355,7 @@ class Endpoint:
         self.opening = opening  # credit of an origin of which nothing has been heard yet
         self.receivers: "list[Receiver]" = []
         self.active: "list[InFlow]" = []
+        self.yielded = False  # another node keeps its name
         self.message_size = 1  # of a large recent message, bytes: up at once, down slowly
 
     def __repr__(self) -> str:

@@ -37,6 +37,7 @@ class RequestEvent(Event):
 
 class ReceiverEvent(Event):
     """RECEIVER_TAKEN: another node keeps the name; what is queued can still be taken, then no more comes.
+    RECEIVER_BACK: it is registered again, for the other has gone.
     RECEIVER_ASKED: for the first time a receiver that answers nothing was sent a request.
     """
 

@@ -19,8 +19,7 @@ from busway.protocol.messaging.events import ReceiverEvent, RequestEvent, Undeli
 from busway.protocol.messaging.flows import UNLIMITED, OutFlow
 from busway.protocol.messaging.sender import Origin
 from busway.protocol.messaging.sides import ReceiverSide
-from busway.protocol.outcomes import CANCELLED, ENDPOINT_DOWN, ENDPOINT_UP, RECEIVER_ASKED
-from busway.protocol.routing.directory import conflict
+from busway.protocol.outcomes import CANCELLED, ENDPOINT_DOWN, ENDPOINT_UP, RECEIVER_ASKED, RECEIVER_BACK
 from busway.protocol.routing.events import EndpointEvent
 from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.peers import Entry, Peer
@@ -54,6 +53,7 @@ class Receiving(ReceiverSide):
         self.introspect: "Callable[[int], bytes] | None" = None
         self.endpoints = {}
         self.process_only = {}
+        self.yielded: "dict[bytes, Endpoint]" = {}  # names that other nodes keep
         self.reply_flows: "dict[bytes, OutFlow]" = {}
         self.counters = {
             "received": 0,
@@ -102,12 +102,12 @@ class Receiving(ReceiverSide):
             raise LocalError("16384 endpoints are registered: close some first")
         if realm == codes.PROCESS:
             return
-        for entry in self.directory.holders(uuid):
-            if conflict(kind, entry.kind):
-                raise EndpointTakenError(
-                    "node %s (%s) has that endpoint, of kind %s"
-                    % (_short(entry.peer.node_id), entry.peer.label, codes.KIND_NAMES[entry.kind])
-                )
+        entry = self.directory.rival(uuid, kind, realm)
+        if entry is not None:
+            raise EndpointTakenError(
+                "node %s (%s) has that endpoint, of kind %s"
+                % (_short(entry.peer.node_id), entry.peer.label, codes.KIND_NAMES[entry.kind])
+            )
 
     def deregister(self, receiver: Receiver, now: int) -> None:
         """Remove a receiver: what is still queued is answered as not taken. Twice is once."""
@@ -116,9 +116,17 @@ class Receiving(ReceiverSide):
             receivers = receiver.endpoint.receivers
             receivers.remove(receiver)
             if not receivers:
-                self._withdraw(receiver.endpoint, now)
+                self._end(receiver.endpoint, now)
         while len(receiver.queue):
             self.reject(receiver.pull(), codes.RECEIVER_CLOSED)
+
+    def _end(self, endpoint: Endpoint, now: int) -> None:
+        """No program wants it any more."""
+        if not endpoint.yielded:
+            self._withdraw(endpoint, now)
+        else:
+            del self.yielded[endpoint.uuid]
+            self.mesh.names.lost.pop(endpoint.uuid, None)
 
     def _withdraw(self, endpoint: Endpoint, now: int) -> None:
         uuid = endpoint.uuid
@@ -141,6 +149,10 @@ class Receiving(ReceiverSide):
         here = uuid in self.endpoints
         self.host.emit(EndpointEvent(ENDPOINT_UP if here else ENDPOINT_DOWN, entry))
         if realm != codes.PROCESS:
+            if here:
+                mesh.names.registered(uuid)
+            else:
+                mesh.names.withdrawn(uuid)
             mesh.lines.put_own(entry if here else Entry(self.me, uuid, 0, realm))
             mesh.lookups.changed(uuid, 0)
         mesh.forwarder.subscribed(uuid)
@@ -172,14 +184,32 @@ class Receiving(ReceiverSide):
             self.reject(message, codes.QUEUE_FULL)
 
     def yield_name(self, uuid: bytes, now: int) -> None:
-        """Another node keeps this name (section 4): what is queued can still be taken, nothing more comes."""
+        """Another node keeps this name (section 4.3): what is queued can still be taken, and nothing more
+        comes until the name is free.
+        """
         endpoint = self.endpoints[uuid]
-        receivers = endpoint.receivers
-        endpoint.receivers = []
+        endpoint.yielded = True
         self._withdraw(endpoint, now)
-        for receiver in receivers:
-            receiver.closed = True
+        for flow in list(endpoint.active):
+            endpoint.deactivate(flow)
+        self.yielded[uuid] = endpoint
+        for receiver in endpoint.receivers:
             self.host.emit(ReceiverEvent(receiver))
+
+    def regain_name(self, uuid: bytes, now: int) -> None:
+        """A name that was lost is registered again, if nobody else has it."""
+        endpoint = self.yielded[uuid]
+        if uuid in self.endpoints or self.directory.rival(uuid, endpoint.kind, endpoint.realm) is not None:
+            return
+        del self.yielded[uuid]
+        del self.mesh.names.lost[uuid]
+        endpoint.yielded = False
+        self.endpoints[uuid] = endpoint
+        self.origin.forget_target(uuid)
+        self._announce(endpoint)
+        for receiver in endpoint.receivers:
+            self.host.emit(ReceiverEvent(receiver, RECEIVER_BACK))
+        self.origin.unresolved.settle(uuid, now)
 
     # Arrival
 

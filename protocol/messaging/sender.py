@@ -415,11 +415,9 @@ class Origin(SenderSide):
         """Messages that wait for a holder that lost a conflict go to the other now, before what is sent
         later.
         """
-        entries = self.directory.by_uuid[uuid]
-        if len(entries) > 1:
+        if not self.directory.are_one(uuid):
+            entries = self.directory.by_uuid[uuid]
             counting = self.directory.holders(uuid)
-            if len(counting) == len(entries):
-                return  # nobody lost: the common case, and there may be thousands
             for entry in list(entries):
                 flow = talk(entry.peer).out_flows.get(uuid)
                 if flow is not None and entry not in counting:

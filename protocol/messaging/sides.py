@@ -81,6 +81,9 @@ class SenderSide(FlowOwner):
             entries = []  # what is meant for it are objects, which cannot leave
         if local is None and not entries:
             return None
+        if local is not None and entries and entries[0].realm < local.realm:
+            if local.kind != entries[0].kind or local.kind == codes.UNICAST:
+                local = None  # of two realms the narrower counts
         target = Target(local.kind if local is not None else entries[0].kind)
         if target.kind == codes.BROADCAST:
             return target

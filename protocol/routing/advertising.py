@@ -8,8 +8,10 @@ written from the state as it is then, never from a queue.
 
 from busway.protocol.errors import Refusal
 from busway.protocol.link.face import LinkFace, News
+from busway.protocol.routing.directory import may_announce
+from busway.protocol.routing.grouped import Grouped
 from busway.protocol.routing.peers import Entry, Line, Peer
-from busway.protocol.routing.router import NOTHING, PARENT, WIDE, Child, Neighbour, Route
+from busway.protocol.routing.router import INFINITE, NOTHING, PARENT, WIDE, Child, Neighbour, Route
 from busway.protocol.routing.topology import Topology
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasWriter, node_reader
@@ -45,7 +47,9 @@ class Advertiser(News):
         self.lines = lines
         self.peer: "Peer | None" = None  # once the handshake is over
         self.watched: "dict[bytes, HaveFrame | None]" = {}  # what the peer asked for, and its last HAVE
+        self.asked: "dict[bytes, bool]" = {}  # node and uuid of what others asked for over this link
         self.pruned: "dict[bytes, bool]" = {}  # source and uuid of the broadcasts that it does not want
+        self.groups = Grouped()  # ... the keys of these
         self.mesh = mesh
         self.due = False
         self.neighbour = Neighbour(connection, 0, 0, False)
@@ -64,6 +68,20 @@ class Advertiser(News):
         self.reader = node_reader(me, peer.key, connection.nodes_max())
         self._stages = 1 << stage
         self.due = True
+
+    # Broadcasts
+
+    def prune(self, key: bytes) -> None:
+        """The peer does not want these broadcasts, of a source and uuid; the oldest too many is forgotten."""
+        if key not in self.pruned and len(self.pruned) >= codes.PRUNES_MAX:
+            self.graft(next(iter(self.pruned)))
+        self.pruned[key] = True
+        self.groups.add(key)
+
+    def graft(self, key: bytes) -> None:
+        """It may want them."""
+        if self.pruned.pop(key, False):
+            self.groups.remove(key)
 
     # Writing
 
@@ -166,15 +184,19 @@ class Advertiser(News):
         return bytes((codes.PARENT_WITH,)) + node + b"".join([varint(version) for version in versions])
 
     def _write_node(self, route: Route, parts: "list[bytes]", size: int) -> int:
-        """The lines of a source, from the versions on that its child has. A leaf without a label has an empty
-        one: what it is stands beside that.
+        """The lines of a source, from the versions on that its child has; all of one of which it has a
+        version that there is not, for somebody has lied to it. A leaf without a label has an empty one: what
+        it is stands beside that.
         """
         child = self.neighbour.children.get(route)
         peer = self.mesh.peer_on(route)
         if child is None or peer is None or (self.neighbour.slow and not self.mesh.leaf):
             return size
         for realm in range(self.connection.realm, codes.GLOBAL + 1):
-            if peer.lines[realm].version > child.versions[realm]:
+            version = peer.lines[realm].version
+            if 0 < version < child.versions[realm]:
+                child.versions[realm] = 0
+            if version > child.versions[realm]:
                 size = self._write_line(peer, realm, child, parts, size)
         if not child.knows_label and (peer.label or peer.leaf):
             size = self._write_label(peer, child, parts, size)
@@ -248,8 +270,11 @@ class Advertiser(News):
                 router.request(neighbour, route, number | (WIDE if kind == codes.SEQREQ_WIDE else 0), now)
             return
         if route is None:
-            if len(router.routes) >= codes.ROUTES_MAX:
-                raise Refusal(codes.TOO_MANY, "more than 16384 nodes")
+            if kind != codes.UPDATE:
+                router.note_withdrawal(neighbour)  # of what had no room, or has been forgotten
+                return
+            if metric == INFINITE:
+                return
             route = router.route(key)
         if kind == codes.UPDATE:
             router.update(neighbour, route, number << 16 | metric, now)
@@ -287,9 +312,12 @@ class Advertiser(News):
             kind, uuid, credit, cost, name = read_entry(reader)
             if line is None or peer is None:
                 continue
+            if not may_announce(uuid, kind or codes.ANYCAST):
+                self.mesh.counters["builtin_entry"] += 1
+                continue
             entry = Entry(peer, uuid, kind, realm, credit, cost, name)
             entry.version = version
-            self.lines.take_entry(entry, line, now)
+            self.lines.take_entry(entry, line, self.connection, now)
         if line is not None and peer is not None and not head & _MORE:
             self.lines.close_line(peer, line, base, version, now)
 
@@ -327,11 +355,13 @@ class Lines:
         self.changed(peer)
 
     def accepts_line_from(self, connection: LinkFace, key: bytes) -> "Peer | None":
-        """The node whose line a neighbour may tell us: itself, or one that it leads to (section 4)."""
+        """The node whose line a neighbour may tell us: itself, unless a nearer way leads there, or one that
+        it leads to (section 4).
+        """
         peer = self._mesh.routes.find(key)
         if peer is None or not peer.reachable:
             return None
-        if peer is adverts(connection).peer:
+        if peer is adverts(connection).peer and connection.realm <= peer.metric >> 14:
             return peer if peer.leaf or not connection.lookups else None
         if connection.lookups:
             return None
@@ -362,7 +392,20 @@ class Lines:
         if base > line.version:
             self.say_again(peer)
             return None
+        if not base and version < line.version:
+            self._begin_again(peer, realm)
         return line if version > line.version else None
+
+    def _begin_again(self, peer: Peer, realm: int) -> None:
+        """Who leads to the node tells the whole line, with a version below that which we have: that one was a
+        lie. What was told with it goes when all has come, here and at those who have it from us.
+        """
+        line = peer.lines[realm]
+        line.version = line.floor = 0
+        line.gone = {}
+        for entry in line.entries.values():
+            entry.version = 0
+        self._forget_children(peer, realm)
 
     def say_again(self, peer: Peer) -> None:
         """PARENT once more, with the versions that we have: now, or when a former parent is it again."""
@@ -371,6 +414,14 @@ class Lines:
             for neighbour in self._mesh.router.neighbours:
                 if neighbour.told.get(route, NOTHING) == PARENT:
                     self._forget_told(neighbour, route)
+
+    def say_anew(self, peer: Peer) -> None:
+        """Another neighbour leads to the node now. If it has been told so before, and of nothing since, it
+        does not know what others have said of the node's lines meanwhile.
+        """
+        route = peer.route
+        if route is not None and route.via is not None and route.via.told.get(route, NOTHING) == PARENT:
+            self._forget_told(route.via, route)
 
     def _forget_told(self, neighbour: Neighbour, route: Route) -> None:
         neighbour.told[route] = _AGAIN
@@ -389,10 +440,15 @@ class Lines:
         line.version = version
         self.changed(peer)
 
-    def take_entry(self, entry: Entry, line: Line, now: int) -> None:
-        """An endpoint of another node came, changed or was withdrawn."""
-        if entry.kind and entry.uuid not in entry.peer.entries:
-            self._mesh.directory.check_room(entry.peer)
+    def take_entry(self, entry: Entry, line: Line, link: LinkFace, now: int) -> None:
+        """An endpoint of another node came, changed or was withdrawn. What there is no room for is left out,
+        as if it had not been told.
+        """
+        entry.link = link
+        if entry.kind and not self._mesh.directory.has_room(entry):
+            self._mesh.counters["entries_over"] += 1
+            adverts(link).neighbour.over += 1
+            return
         line.put(entry)
         if entry.kind:
             self._mesh.entry_announced(entry, now)
@@ -420,6 +476,10 @@ class Lines:
         peer.lines[realm] = Line()
         for entry in line.entries.values():
             self._left(entry, now)
+        self._forget_children(peer, realm)
+
+    def _forget_children(self, peer: Peer, realm: int) -> None:
+        """Those who reach the node through us have nothing of that line."""
         if peer.route is not None:
             for neighbour in self._mesh.router.neighbours:
                 child = neighbour.children.get(peer.route)

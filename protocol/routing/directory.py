@@ -2,7 +2,7 @@
 messages.
 """
 
-from busway.protocol.errors import Refusal
+from busway.protocol.link.face import LinkFace
 from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.wire import codes
 from busway.protocol.wire.address import Address
@@ -14,48 +14,153 @@ class Directory:
     def __init__(self) -> None:
         self.by_uuid: "dict[bytes, list[Entry]]" = {}
         self.size = 0
+        self.told: "dict[LinkFace, int]" = {}  # how many each link has told
+        self.far = 0  # ... those that leave this machine together
+        self._order = 0
+        # Of each uuid how many there are of each kind, and behind these broadcast ones of each realm.
+        self._counts: "dict[bytes, list[int]]" = {}
 
     def add(self, entry: Entry) -> None:
-        """Take an entry in; it replaces the same node's former one."""
-        self.remove(entry.peer, entry.uuid)
+        """Take an entry in; it replaces the same node's former one, and has been known for as long."""
+        known = entry.peer.entries.get(entry.uuid)
         entry.peer.entries[entry.uuid] = entry
-        self.by_uuid.setdefault(entry.uuid, []).append(entry)
+        self._count(entry, 1)
+        self._charge(entry, 1)
+        if known is not None:
+            self._count(known, -1)
+            self._charge(known, -1)
+            entry.order = known.order
+            entry.place = known.place
+            self.by_uuid[entry.uuid][entry.place] = entry
+            return
+        entries = self.by_uuid.setdefault(entry.uuid, [])
+        if not entry.order:
+            entry.order = self.next_order()
+        entry.place = len(entries)
+        entries.append(entry)
         self.size += 1
 
+    def next_order(self) -> int:
+        """The place of the next entry that comes to be known."""
+        self._order += 1
+        return self._order
+
     def remove(self, peer: Peer, uuid: bytes) -> "Entry | None":
-        """Take an entry out and return it; None if there was none."""
+        """Take an entry out and return it; None if there was none. The last takes its place: there may be
+        thousands of one uuid.
+        """
         entry = peer.entries.pop(uuid, None)
         if entry is not None:
             entries = self.by_uuid[uuid]
-            entries.remove(entry)
-            if not entries:
+            last = entries.pop()
+            if last is not entry:
+                entries[entry.place] = last
+                last.place = entry.place
+            elif not entries:
                 del self.by_uuid[uuid]
+            self._count(entry, -1)
+            self._charge(entry, -1)
             self.size -= 1
         return entry
 
-    def check_room(self, peer: Peer) -> None:
-        """Raises Refusal if there is no room for one more entry of a node."""
+    def _count(self, entry: Entry, step: int) -> None:
+        counts = self._counts.get(entry.uuid)
+        if counts is None:
+            counts = self._counts[entry.uuid] = [0] * 8
+        counts[entry.kind] += step
+        if entry.kind == codes.BROADCAST:
+            counts[4 + entry.realm] += step
+        if not (counts[codes.UNICAST] or counts[codes.ANYCAST] or counts[codes.BROADCAST]):
+            del self._counts[entry.uuid]
+
+    def are_one(self, uuid: bytes) -> bool:
+        """Whether no holders of a uuid, which has some, can be in conflict: they are of one kind."""
+        counts = self._counts[uuid]
+        kinds = counts[codes.UNICAST : codes.BROADCAST + 1]
+        return max(kinds) == sum(kinds) and counts[codes.UNICAST] < 2
+
+    def widest(self, uuid: bytes, but: Peer) -> int:
+        """The widest realm of a subscriber, other than that node; PROCESS if there is none."""
+        counts = self._counts.get(uuid)
+        if counts is None:
+            return codes.PROCESS
+        own = but.entries.get(uuid)
+        for realm in (codes.GLOBAL, codes.LOCALNET, codes.USERSPACE):
+            count = counts[4 + realm]
+            if own is not None and own.kind == codes.BROADCAST and own.realm == realm:
+                count -= 1
+            if count:
+                return realm
+        return codes.PROCESS
+
+    def has_room(self, entry: Entry) -> bool:
+        """Whether an entry is a change of one that is known, or there is room for one more: of its node, and
+        of what its link has told. Links that leave this machine leave room for the programs on it.
+        """
+        peer = entry.peer
+        if entry.uuid in peer.entries:
+            return True
         if len(peer.entries) >= codes.ENTRIES_MAX or self.size >= codes.DIRECTORY_MAX:
-            raise Refusal(codes.TOO_MANY, "more than 16384 directory entries of a node, or 65536 in all")
+            return False
+        link = entry.link
+        if link is None or self.told.get(link, 0) < codes.ENTRIES_LINK_MAX:
+            return link is None or link.realm == codes.USERSPACE or self.far < codes.ENTRIES_FAR_MAX
+        return False
+
+    def _charge(self, entry: Entry, step: int) -> None:
+        """To the link that told it."""
+        link = entry.link
+        if link is not None:
+            count = self.told.get(link, 0) + step
+            if count:
+                self.told[link] = count
+            else:
+                del self.told[link]
+            self.far += step if link.realm > codes.USERSPACE else 0
 
     def holders(self, address: Address) -> "list[Entry]":
-        """The entries that an address means, and that count: where holders are in conflict, only those on the
-        side of the smallest node id.
-        """
+        """The entries that an address means, and that count."""
         entries = self.by_uuid.get(address)
         if entries is None:
             return []
-        if len(entries) == 1:
-            return entries
-        first = entries[0]
-        for entry in entries:
-            if entry.peer.node_id < first.peer.node_id:
-                first = entry
-        if first.kind == codes.UNICAST:
-            return [first]
-        return [entry for entry in entries if entry.kind == first.kind]
+        return entries if len(entries) == 1 else counting(entries)
+
+    def rival(self, uuid: bytes, kind: int, realm: int) -> "Entry | None":
+        """An entry that another of that kind and realm would be in conflict with."""
+        for entry in self.by_uuid.get(uuid, []):
+            if entry.realm == realm and conflict(kind, entry.kind):
+                return entry
+        return None
 
 
 def conflict(kind: int, other: int) -> bool:
-    """Whether two holders of one uuid exclude each other (section 4)."""
+    """Whether two holders of one uuid and realm exclude each other (section 4.3)."""
     return kind != other or kind == codes.UNICAST
+
+
+def counting(entries: "list[Entry]") -> "list[Entry]":
+    """Of entries of one uuid those that count: the first, and what is not in conflict with it. The first is
+    that of the narrowest realm, of these the one to which the way is narrowest, of these the one known
+    longest.
+    """
+    first = entries[0]
+    best = _place(first)
+    for entry in entries:
+        place = _place(entry)
+        if place < best or (place == best and entry.order < first.order):
+            first = entry
+            best = place
+    if first.kind == codes.UNICAST:
+        return [first]
+    return [entry for entry in entries if entry.kind == first.kind]
+
+
+def _place(entry: Entry) -> int:
+    return entry.realm << 2 | entry.peer.metric >> 14
+
+
+def may_announce(uuid: bytes, kind: int) -> bool:
+    """Whether a node may say that it has that endpoint. Each has its introspection endpoint, and none tells;
+    that of lookups is of one kind.
+    """
+    return uuid != codes.INTROSPECTION and (uuid != codes.LOOKUP or kind == codes.ANYCAST)

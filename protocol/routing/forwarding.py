@@ -6,6 +6,7 @@ Knows routes and links, but neither this node's endpoints nor what a message mea
 
 from busway.protocol.link.queue import OVERHEAD
 from busway.protocol.routing.advertising import adverts
+from busway.protocol.routing.grouped import Grouped
 from busway.protocol.routing.peers import Peer
 from busway.protocol.routing.topology import Topology
 from busway.protocol.wire import codes
@@ -40,6 +41,8 @@ class Forwarder:
         self.counters = {"forwarded": 0, "unroutable": 0, "misrouted": 0, "pruned": 0}
         self._held = 0  # bytes of the messages that wait for a way
         self._pruned: "dict[bytes, tuple[LinkFace, int]]" = {}  # source and uuid: told whom, how many came
+        self._groups = Grouped()  # ... the keys of these
+        self._of_leaves: "dict[bytes, bool]" = {}  # ... and of those that leaves were told
 
     # Messages for one node
 
@@ -186,10 +189,7 @@ class Forwarder:
             if source is not mesh.me or uplink is None or source.key + uuid in adverts(uplink).pruned:
                 return []
             return [uplink]
-        widest = codes.PROCESS
-        for entry in mesh.directory.by_uuid.get(uuid, []):
-            if entry.kind == codes.BROADCAST and entry.peer is not source:
-                widest = max(widest, entry.realm)
+        widest = mesh.directory.widest(uuid, source)
         if not widest and self._is_anyone_unseen():
             widest = codes.GLOBAL
         route = root.route
@@ -269,6 +269,13 @@ class Forwarder:
         if told is None and len(self._pruned) >= codes.PRUNES_MAX:
             self._graft(next(iter(self._pruned)))
         self._pruned[key] = (connection, count)
+        self._groups.add(key)
+        peer = connection.peer
+        assert peer is not None
+        if peer.leaf:
+            self._of_leaves[key] = True
+        else:
+            self._of_leaves.pop(key, None)
 
     def _signal(self, connection: "LinkFace", which: int, source: bytes, uuid: bytes) -> None:
         peer = connection.peer
@@ -279,13 +286,10 @@ class Forwarder:
         """PRUNE or GRAFT came, of the neighbour."""
         self._mesh.epoch += 1
         key = frame.node + frame.endpoint
-        pruned = adverts(connection).pruned
         if frame.signal == codes.PRUNE:
-            if len(pruned) >= codes.PRUNES_MAX:
-                del pruned[next(iter(pruned))]
-            pruned[key] = True
+            adverts(connection).prune(key)
             return
-        pruned.pop(key, None)
+        adverts(connection).graft(key)
         self._graft(key)
         if frame.node == self._mesh.me.key:
             self._graft_leaves(frame.endpoint)
@@ -293,33 +297,38 @@ class Forwarder:
     def subscribed(self, uuid: bytes) -> None:
         """There is a new subscriber here, or somewhere."""
         self._mesh.epoch += 1
-        for key in list(self._pruned):
-            if key.endswith(uuid):
-                self._graft(key)
+        for key in self._groups.of_uuid(uuid):
+            self._graft(key)
 
     def child_added(self, connection: "LinkFace", route: "Route") -> None:
         """A neighbour reaches a source through us: it has not said what it does not want, and what nobody
         wanted here, it may want.
         """
         self._mesh.epoch += 1
-        for key in list(adverts(connection).pruned):
-            if key.startswith(route.key):
-                del adverts(connection).pruned[key]
-        for key in list(self._pruned):
-            if key.startswith(route.key):
-                self._graft(key)
+        told = adverts(connection)
+        for key in told.groups.of_source(route.key):
+            told.graft(key)
+        for key in self._groups.of_source(route.key):
+            self._graft(key)
         if route is self._mesh.me.route:
             self._graft_leaves(b"")
 
     def _graft_leaves(self, uuid: bytes) -> None:
         """Broadcasts of our leaves go down our own tree."""
-        for key, told in list(self._pruned.items()):
-            peer = told[0].peer
-            if peer is not None and peer.leaf and key.endswith(uuid):
-                self._graft(key)
+        keys = self._groups.of_uuid(uuid) if uuid else list(self._of_leaves)
+        for key in [key for key in keys if key in self._of_leaves]:
+            self._graft(key)
+
+    def _drop(self, key: bytes) -> "tuple[LinkFace, int] | None":
+        """Of a broadcast that somebody was told not to send: no longer."""
+        told = self._pruned.pop(key, None)
+        if told is not None:
+            self._groups.remove(key)
+            self._of_leaves.pop(key, None)
+        return told
 
     def _graft(self, key: bytes) -> None:
-        told = self._pruned.pop(key, None)
+        told = self._drop(key)
         if told is not None and told[0].state == codes.OPEN:
             size = codes.KEY_SIZE
             self._signal(told[0], codes.GRAFT, key[:size], key[size:])
@@ -327,6 +336,5 @@ class Forwarder:
     def source_lost(self, peer: "Peer") -> None:
         """There is no tree of that source any more."""
         self._mesh.epoch += 1
-        for key in list(self._pruned):
-            if key.startswith(peer.key):
-                del self._pruned[key]
+        for key in self._groups.of_source(peer.key):
+            self._drop(key)

@@ -50,6 +50,10 @@ class RoutingHost(LinkHost):
         """An endpoint of ours belongs to another node."""
         raise NotImplementedError
 
+    def name_free(self, uuid: bytes, now: int) -> None:
+        """An endpoint that was lost may be ours again, if no other holder is in conflict with it."""
+        raise NotImplementedError
+
     def looked_up(self, uuid: bytes, now: int) -> None:
         """A lookup is over."""
         raise NotImplementedError

@@ -7,7 +7,8 @@ nothing of messages.
 from binascii import crc32
 
 from busway.protocol.routing.advertising import adverts
-from busway.protocol.routing.directory import conflict
+from busway.protocol.routing.directory import counting, may_announce
+from busway.protocol.routing.names import Names
 from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.routing.topology import Topology
 from busway.protocol.timers import Timer
@@ -17,22 +18,23 @@ from busway.protocol.wire.messages import HaveFrame, Holder, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from busway.protocol.link.face import LinkFace
+
+    Watched = dict[bytes, HaveFrame | None]
 _AGAIN_MS = 5000  # between two lookups of the subscribers of one endpoint
 
 
 class Query(Timer):
     """One address that is being asked for."""
 
-    __slots__ = ("address", "askers", "lookups", "news", "waiting")
+    __slots__ = ("address", "askers", "link", "lookups", "news", "waiting")
 
     def __init__(self, lookups: "Lookups", address: Address) -> None:
         self.deadline = -1
         self.lookups = lookups
         self.address = address
-        self.waiting: "list[bytes]" = []  # nodes that have not answered, by key
+        self.link: "LinkFace | None" = None  # over which it was asked for; None: by this node
+        self.waiting: "dict[bytes, bool]" = {}  # nodes that have not answered, by key
         self.askers: "list[Peer]" = []  # whom to answer then
         self.news = False  # its holders have changed meanwhile
 
@@ -40,18 +42,38 @@ class Query(Timer):
         self.lookups.conclude(self, now)
 
 
+class Answer(HaveFrame):
+    """HAVE of this node: it says what is known when it is written."""
+
+    __slots__ = ("lookups", "peer")
+
+    def __init__(self, lookups: "Lookups", peer: Peer, uuid: bytes) -> None:
+        super().__init__(peer.key, uuid, [])
+        self.lookups = lookups
+        self.peer = peer
+
+    def refresh(self) -> None:
+        self.holders = self.lookups.holders(self.peer, self.endpoint)
+
+
 class Lookups:
     """The questions of this node, and those that it is asked."""
 
-    def __init__(self, mesh: Topology) -> None:
+    def __init__(self, mesh: Topology, names: Names) -> None:
         self._mesh = mesh
+        self._names = names
         self.queries: "dict[Address, Query]" = {}
+        self._waited: "dict[bytes, dict[Query, bool]]" = {}  # those for whose answers nodes are waited for
+        self._of_links: "dict[LinkFace, int]" = {}  # how many were asked for over each link
         # Of what we asked for, and by whom we asked: the nodes that have it, as told.
         self.told: "dict[Address, dict[bytes, list[bytes]]]" = {}
-        # What nodes farther off have asked for: they are told of changes, too, by their last HAVE.
-        self._far: "dict[Address, dict[Peer, HaveFrame | None]]" = {}
+        # What nodes farther off, by key, have asked for: they are told of changes, too, by their last HAVE.
+        self._far: "dict[bytes, Watched]" = {}
+        self._far_size = 0
+        self._askers: "dict[bytes, dict[bytes, Peer]]" = {}  # the same by what they asked for
+        self._met: "dict[bytes, int]" = {}  # when nodes were asked for all that waits here
         self._asked: "dict[Address, int]" = {}  # those without known subscribers: when they were asked for
-        self.counters = {"lookups": 0, "lookups_answered": 0}
+        self.counters = {"lookups": 0, "lookups_answered": 0, "lookups_over": 0}
 
     # Asking
 
@@ -59,12 +81,13 @@ class Lookups:
         """Whether it is worth to wait for an answer: somebody is being asked."""
         query = self.queries.get(address)
         if query is None:
-            query = self._start(address, None, now)
+            query = self._start(address, None, None, now)
         return query is not None
 
     def watch(self, uuid: bytes) -> None:
         """A leaf asks who else has a unicast name of its own: nobody pushes that to it."""
         for peer in self._targets(uuid, None):
+            self._names.asked[uuid] = True
             self._send_who(peer, uuid)
 
     def watch_all(self) -> None:
@@ -89,6 +112,9 @@ class Lookups:
     def met(self, peer: "Peer", now: int) -> None:
         """There is somebody new to ask: for what waits here, and what we were asked for and did not find."""
         mesh = self._mesh
+        if now - self._met.get(peer.key, now - codes.SYNC_MS) < codes.SYNC_MS:
+            return
+        self._met[peer.key] = now
         # Else it is a router with such links, which those of our side ask themselves.
         slow = peer.direct() is not None
         wanted = dict.fromkeys(mesh.host.wanted())
@@ -97,31 +123,55 @@ class Lookups:
             if other is not None and other is not peer and (slow or other.leaf or connection.lookups):
                 wanted.update(adverts(connection).watched)
         if slow:
-            wanted.update(self._far)
+            wanted.update(dict.fromkeys(self._askers))
         asked = 0
         for uuid in wanted:
             known = mesh.host.holds(uuid) or mesh.directory.holders(uuid)
             if not known and uuid != codes.INTROSPECTION and asked < codes.WATCHES_MAX:
                 asked += 1
-                self._ask(peer, uuid, now)
+                self._ask(peer, uuid, None, now)
 
-    def _start(self, address: Address, asker: "Peer | None", now: int) -> "Query | None":
+    def _start(
+        self, address: Address, asker: "Peer | None", link: "LinkFace | None", now: int
+    ) -> "Query | None":
         for peer in self._targets(address, asker):
-            self._ask(peer, address, now)
+            self._ask(peer, address, link, now)
         return self.queries.get(address)
 
-    def _ask(self, peer: "Peer", address: Address, now: int) -> None:
-        """Ask one node, as part of the query that is under way."""
+    def _ask(self, peer: "Peer", address: Address, link: "LinkFace | None", now: int) -> None:
+        """Ask one node, as part of the query that is under way; `link` brought the question."""
         query = self.queries.get(address)
         if query is None:
-            if len(self.queries) >= codes.QUERIES_MAX:
+            if not self._may_ask(link):
+                self.counters["lookups_over"] += 1
                 return
             query = self.queries[address] = Query(self, address)
+            query.link = link
+            if link is not None:
+                self._of_links[link] = self._of_links.get(link, 0) + 1
             self.counters["lookups"] += 1
             self._mesh.timers.arm(query, now + codes.SYNC_MS)
         if peer.key not in query.waiting:
-            query.waiting.append(peer.key)
+            query.waiting[peer.key] = True
+            self._waited.setdefault(peer.key, {})[query] = True
             self._send_who(peer, address)
+
+    def _may_ask(self, link: "LinkFace | None") -> bool:
+        """Whether one more query fits: others leave half to this node, and each link some to the others."""
+        if link is None:
+            return len(self.queries) < codes.QUERIES_MAX
+        room = len(self.queries) < codes.QUERIES_MAX >> 1
+        return room and self._of_links.get(link, 0) < codes.QUERIES_LINK_MAX
+
+    def _is_over(self, query: Query, key: bytes) -> bool:
+        """A node is not waited for any more; whether it was the last."""
+        if not query.waiting.pop(key, False):
+            return False
+        waited = self._waited[key]
+        del waited[query]
+        if not waited:
+            del self._waited[key]
+        return not query.waiting
 
     def _name(self, peer: "Peer") -> bytes:
         """The one whose word stands until the next: to a leaf all its routers are one."""
@@ -172,27 +222,40 @@ class Lookups:
         if peer.hop is not None:
             peer.hop.answer(signal(codes.WHO, peer.key, address))
 
-    def have(self, peer: "Peer", uuid: bytes, holders: "list[Holder]", now: int) -> None:
+    def have(self, link: "LinkFace", peer: "Peer", frame: HaveFrame, now: int) -> None:
         """HAVE came: an answer, or news about something that was asked for."""
+        uuid = frame.endpoint
+        holders = frame.holders
+        realm = max(link.realm, frame.realm())
         told = self.told.get(uuid)
         name = self._name(peer)
         if told is None or name not in told:
             return  # nobody asked it
         former = told[name]
         keys = told[name] = []
-        for holder in _counting_first(holders):
-            if self._take(holder, uuid, now):
+        if self._mesh.leaf:
+            self._sort(holders, uuid)
+        for holder in holders:
+            if self._take(holder, uuid, link, realm, now):
                 keys.append(holder.key)
+        self._names.asked.pop(uuid, None)
         for key in former:
             if not any([key in keys for keys in told.values()]):
                 self._drop(key, uuid, now)
         query = self.queries.get(uuid)
-        if query is not None and peer.key in query.waiting:
-            query.waiting.remove(peer.key)
-            if not query.waiting:
-                self.conclude(query, now)
+        if query is not None and self._is_over(query, peer.key):
+            self.conclude(query, now)
 
-    def _take(self, holder: Holder, uuid: bytes, now: int) -> bool:
+    def _sort(self, holders: "list[Holder]", uuid: bytes) -> None:
+        """What a leaf's router tells first was first."""
+        for holder in holders:
+            holder.order = self._mesh.directory.next_order()
+            peer = self._mesh.routes.find(holder.key)
+            known = None if peer is None else peer.entries.get(uuid)
+            if known is not None:
+                known.order = holder.order
+
+    def _take(self, holder: Holder, uuid: bytes, link: "LinkFace", realm: int, now: int) -> bool:
         mesh = self._mesh
         if holder.key == mesh.me.key:
             return False
@@ -205,10 +268,14 @@ class Lookups:
             peer.metric = holder.metric
         if not holder.kind:
             return True
-        if holder.realm < peer.metric >> 14:
+        if holder.realm < max(realm, peer.metric >> 14) or not may_announce(uuid, holder.kind):
             return False
         entry = Entry(peer, uuid, holder.kind, holder.realm, holder.credit, holder.cost, holder.name)
-        mesh.directory.check_room(peer)
+        entry.order = holder.order
+        entry.link = link
+        if not mesh.directory.has_room(entry):
+            mesh.counters["entries_over"] += 1
+            return False
         mesh.entry_announced(entry, now)
         return True
 
@@ -221,6 +288,12 @@ class Lookups:
         """All have answered, or their time is up."""
         self.queries.pop(query.address, None)
         self._mesh.timers.disarm(query)
+        for key in list(query.waiting):
+            self._is_over(query, key)
+        if query.link is not None:
+            self._of_links[query.link] -= 1
+            if not self._of_links[query.link]:
+                del self._of_links[query.link]
         for asker in query.askers:
             self._answer(asker, query.address)
         if query.news:
@@ -231,46 +304,96 @@ class Lookups:
 
     def who(self, connection: "LinkFace", peer: "Peer", uuid: bytes, now: int) -> None:
         """WHO came: answer with what is known, or ask on first."""
-        if adverts(connection).peer is peer:
-            _make_room(adverts(connection).watched, uuid)
-            adverts(connection).watched[uuid] = None
-        else:
-            _make_room(self._far, uuid)
-            watchers = self._far.setdefault(uuid, {})
-            _make_room(watchers, peer)
-            watchers[peer] = None
+        watched = self._watch(connection, peer, uuid)
         query = self.queries.get(uuid)
-        if not self._holders(peer, uuid) and query is None:
-            query = self._start(uuid, peer, now)
+        found = self._finds(peer, uuid)
+        if not found and query is None:
+            query = self._start(uuid, peer, connection, now)
             if query is not None:
                 query.askers.append(peer)
                 return
         elif query is not None and peer.key not in query.waiting and peer not in query.askers:
-            if not self._holders(peer, uuid) and len(query.askers) < codes.WATCHES_MAX:
+            if not found and len(query.askers) < codes.WATCHES_MAX:
                 query.askers.append(peer)
                 return
-        self._answer(peer, uuid)
+        if watched is None:
+            self._answer(peer, uuid)
+        else:
+            watched[uuid] = self._tell_one(peer, uuid, watched[uuid])
+
+    def _watch(self, connection: "LinkFace", peer: "Peer", uuid: bytes) -> "Watched | None":
+        """It is told of changes from now on. Returns where the last HAVE for it is noted; None: nowhere."""
+        told = adverts(connection)
+        if told.peer is peer:
+            watched = told.watched
+            if uuid not in watched and len(watched) >= codes.WATCHES_MAX:
+                del watched[next(iter(watched))]
+            watched.setdefault(uuid, None)
+            return watched
+        if peer.hop is None:
+            return None
+        key = peer.key + uuid
+        if key not in told.asked and len(told.asked) >= codes.WATCHES_MAX:
+            oldest = next(iter(told.asked))
+            del told.asked[oldest]
+            self._forget_far(oldest[: codes.KEY_SIZE], oldest[codes.KEY_SIZE :])
+        told.asked[key] = True
+        watched = self._far.setdefault(peer.key, {})
+        if uuid not in watched and self._far_size < codes.ENTRIES_MAX:
+            self._far_size += 1
+            watched[uuid] = None
+            self._askers.setdefault(uuid, {})[peer.key] = peer
+        return watched if uuid in watched else None
+
+    def _forget_far(self, key: bytes, uuid: bytes) -> None:
+        """A node farther off is not told of that any more."""
+        watched = self._far.get(key, {})
+        if uuid in watched:
+            del watched[uuid]
+            self._far_size -= 1
+            askers = self._askers[uuid]
+            del askers[key]
+            if not askers:
+                del self._askers[uuid]
+        if not watched:
+            self._far.pop(key, None)
 
     def _answer(self, peer: "Peer", uuid: bytes) -> "HaveFrame | None":
         self.counters["lookups_answered"] += 1
         if peer.hop is None:
             return None
-        have = HaveFrame(peer.key, uuid, self._holders(peer, uuid))
+        have = Answer(self, peer, uuid)
         peer.hop.answer(have)
         return have
 
-    def _holders(self, asker: "Peer", uuid: bytes) -> "list[Holder]":
+    def _finds(self, asker: "Peer", uuid: bytes) -> bool:
+        """Whether there is a holder that the asker may see."""
+        mesh = self._mesh
+        widest = asker.metric >> 14
+        mine = mesh.own(uuid)
+        if mine is not None and mine.realm >= widest:
+            return True
+        for entry in mesh.directory.by_uuid.get(uuid, [])[: codes.HOLDERS_SEEN_MAX]:
+            if entry.peer is not asker and entry.realm >= max(widest, entry.peer.metric >> 14):
+                return True
+        return uuid == mesh.me.node_id or uuid in mesh.routes.peers
+
+    def holders(self, asker: "Peer", uuid: bytes) -> "list[Holder]":
         """The holders that the asker may see, the nearest first; equally near ones in an order of the asker's
-        own: small leaves take the first, and so share the holders.
+        own: small leaves take the first, and so share the holders. Of very many only some are looked at.
         """
         mesh = self._mesh
         widest = asker.metric >> 14
         found: "list[tuple[int, int, Holder]]" = []
         mine = mesh.own(uuid)
-        for entry in ([] if mine is None else [mine]) + mesh.directory.holders(uuid):
+        visible = [] if mine is None or mine.realm < widest else [mine]
+        for entry in mesh.directory.by_uuid.get(uuid, [])[: codes.HOLDERS_SEEN_MAX]:
+            if entry.realm >= max(widest, entry.peer.metric >> 14):
+                visible.append(entry)
+        for entry in counting(visible) if len(visible) > 1 else visible:
             peer = entry.peer
             metric = peer.metric  # 0 of this node itself
-            if peer is not asker and entry.realm >= max(widest, metric >> 14):
+            if peer is not asker:
                 holder = Holder(
                     peer.key, entry.kind, entry.realm, metric, entry.credit, entry.cost, entry.name
                 )
@@ -302,49 +425,22 @@ class Lookups:
             if uuid in watched and peer is not None and connection.state == codes.OPEN:
                 if peer not in but:
                     watched[uuid] = self._tell_one(peer, uuid, watched[uuid])
-        far = self._far.get(uuid, {})
-        for peer in far:
+        for key, peer in self._askers.get(uuid, {}).items():
             if peer not in but:
-                far[peer] = self._tell_one(peer, uuid, far[peer])
+                watched = self._far[key]
+                watched[uuid] = self._tell_one(peer, uuid, watched[uuid])
 
     def _tell_one(self, peer: "Peer", uuid: bytes, waiting: "HaveFrame | None") -> "HaveFrame | None":
-        if waiting is None or waiting.written:
-            return self._answer(peer, uuid)
-        waiting.holders = self._holders(peer, uuid)  # it is not written yet: it says the latest
-        return waiting
+        return self._answer(peer, uuid) if waiting is None or waiting.written else waiting
 
     def peer_lost(self, peer: "Peer", now: int) -> None:
         """A node is gone: it answers no question any more, and asks none."""
-        for uuid, watchers in list(self._far.items()):
-            watchers.pop(peer, None)
-            if not watchers:
-                del self._far[uuid]
-        for query in list(self.queries.values()):
-            if peer.key in query.waiting:
-                query.waiting.remove(peer.key)
-                if not query.waiting:
-                    self.conclude(query, now)
-
-
-def _make_room(watched: "dict[Any, Any]", key: object) -> None:
-    if len(watched) >= codes.WATCHES_MAX and key not in watched:
-        del watched[next(iter(watched))]
-
-
-def _counting_first(holders: "list[Holder]") -> "list[Holder]":
-    """Where they are in conflict those on the side of the smallest node id first: what waits goes to it."""
-    first: "Holder | None" = None
-    for holder in holders:
-        if holder.kind and (first is None or holder.key < first.key):
-            first = holder
-    if first is None:
-        return holders
-    counting: "list[Holder]" = []
-    others: "list[Holder]" = []
-    for holder in holders:
-        loses = holder is not first and conflict(holder.kind, first.kind)
-        (others if loses else counting).append(holder)
-    return counting + others
+        self._met.pop(peer.key, None)
+        for uuid in list(self._far.get(peer.key, ())):
+            self._forget_far(peer.key, uuid)
+        for query in list(self._waited.get(peer.key, ())):
+            if self._is_over(query, peer.key):
+                self.conclude(query, now)
 
 
 def _is_in_line(peer: "Peer", uuid: bytes) -> bool:

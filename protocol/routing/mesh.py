@@ -8,11 +8,11 @@ from busway.protocol.errors import Refusal
 from busway.protocol.link.queue import is_express
 from busway.protocol.outcomes import NODE_CHANGED, NODE_DOWN
 from busway.protocol.routing.advertising import Lines, adverts
-from busway.protocol.routing.directory import conflict
 from busway.protocol.routing.events import DuplicateNodeEvent, NodeEvent
 from busway.protocol.routing.forwarding import Forwarder
 from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.lookups import Lookups
+from busway.protocol.routing.names import Names
 from busway.protocol.routing.peers import Entry, Peer, nearest
 from busway.protocol.routing.router import Child, Neighbour, Route, Router
 from busway.protocol.routing.topology import Topology
@@ -47,7 +47,8 @@ class Mesh(Topology):
         me.route = self.router.me
         self.lines = Lines(self)
         self.forwarder = Forwarder(self)
-        self.lookups = Lookups(self)
+        self.names = Names(self)
+        self.lookups = Lookups(self, self.names)
         self._incarnations: "dict[bytes, dict[Route, bool]]" = {}  # the routes with a way, by node id
         self._goodbye: "Peer | None" = None  # it has just said that it leaves
         self._stub = transit is not True  # this node passes nothing on, and says so
@@ -59,19 +60,27 @@ class Mesh(Topology):
 
     def link_opened(self, connection: "LinkFace", hello: Hello, now: int) -> None:
         """A handshake is over: the link joins its peer's others, or takes their place."""
+        former = self.routes.peers.get(hello.key[: codes.ID_SIZE])
+        if former is not None and former.key != hello.key:
+            if former.metric >> 14 < connection.realm:
+                connection.opened_at = -1
+                connection.fail(codes.REPLACED, "a node nearer than this link has that id, and keeps it", now)
+                return
+            for old in list(former.connections):
+                old.fail(codes.REPLACED, "a newer incarnation of this node took over", now)
         self.epoch += 1
         self.counters["links_opened"] += 1
         connection.number = self.counters["links_opened"]
         self.host.arm_sweep(now)  # also for a node that only receives
-        former = self.routes.peers.get(hello.key[: codes.ID_SIZE])
-        if former is not None and former.key != hello.key:
-            for old in list(former.connections):
-                old.fail(codes.REPLACED, "a newer incarnation of this node took over", now)
         peer = self._peer(hello.key)
-        self.learn(peer, hello.label, hello.leaf)
+        if not peer.reachable or connection.realm <= peer.metric >> 14:  # else a nearer way has told
+            self.learn(peer, hello.label, hello.leaf)
         connection.peer = peer
         self._resolve_duplicate(peer, connection, hello.dialled, now)
         peer.connections.append(connection)
+        if connection.number == 1 and connection.link.dialled and not self.leaf:
+            self.names.joined(now)
+        self.names.opened(now)
         self.host.link_joined(connection, peer)
         self._select_next_hop(peer, now)
         self._open_session(connection, peer, now)
@@ -133,9 +142,11 @@ class Mesh(Topology):
             self.lines.put_own(Entry(self.me, codes.LOOKUP, codes.ANYCAST if wanted else 0, codes.GLOBAL))
 
     def _resolve_duplicate(self, peer: Peer, connection: "LinkFace", peer_dialled: bool, now: int) -> None:
-        """Section 3.5: of two links over one address one stays."""
+        """Section 3.5: of two links over one address one stays. What `via` says is the other side's word, so
+        it is none against a link of another realm.
+        """
         for old in list(peer.connections):
-            if old.via != connection.via or old.state != codes.OPEN:
+            if old.via != connection.via or old.realm != connection.realm or old.state != codes.OPEN:
                 continue
             if old.link.dialled == connection.link.dialled:
                 connection.waits_for = old
@@ -158,7 +169,8 @@ class Mesh(Topology):
         peer = adverts(old).peer
         assert peer is not None
         for other in peer.connections:
-            if other is not old and other.state == codes.OPEN and other.via == old.via:
+            same = other.via == old.via and other.realm == old.realm
+            if other is not old and other.state == codes.OPEN and same:
                 old.close(now, codes.REPLACED, "a newer session took over", drain=False)
 
     def link_closed(self, connection: "LinkFace", opened: bool, by_peer: bool, now: int) -> None:
@@ -316,6 +328,7 @@ class Mesh(Topology):
             peer.hop = hop
             self._move(self.forwarder.take_held(peer, now))
             self._change_hop(peer, lost, now)
+            self.lines.say_anew(peer)
         if news:
             self.lines.drop_lines(peer, metric >> 14, now)
             if narrower:
@@ -324,7 +337,7 @@ class Mesh(Topology):
                 self.host.way_costs(uuid)
 
     def _replace(self, peer: Peer, now: int) -> None:
-        """Of two incarnations of one node the one that appears last counts."""
+        """Of two incarnations of one node the one that a session was opened with last counts."""
         former = self.routes.peers.get(peer.node_id)
         self.routes.arrive(peer)
         if former is not None:
@@ -447,14 +460,15 @@ class Mesh(Topology):
 
     def _appear(self, route: Route, now: int) -> None:
         """There is a way to a node that could not be reached. Our own id is a former life of ours, or a copy
-        of it.
+        of it. What is told of another incarnation of a node displaces none: the neighbours of one that is
+        gone say so.
         """
         node_id = route.key[: codes.ID_SIZE]
         other = self.routes.peers.get(node_id)
         if node_id == self.me.node_id:
             return
-        if other is not None and other.connections and other.key != route.key:
-            return  # that one is a neighbour: it is certainly there
+        if other is not None and other.key != route.key:
+            return
         peer = self._peer(route.key)
         peer.route = route
         route.owner = peer
@@ -493,18 +507,18 @@ class Mesh(Topology):
     # Endpoints
 
     def entry_announced(self, entry: Entry, now: int) -> None:
-        """Another node has an endpoint; where it conflicts with one of ours, the smaller node id keeps the
-        name.
-        """
+        """Another node has an endpoint."""
         mine = self.own(entry.uuid)
         known = entry.peer.entries.get(entry.uuid)
         self.directory.add(entry)
         self.epoch += 1
-        if mine is not None and conflict(mine.kind, entry.kind) and entry.peer.node_id < self.me.node_id:
-            self.host.name_lost(entry.uuid, now)
+        if mine is not None:
+            self.names.contest(mine, entry, known, now)
         self.host.endpoint_up(entry, known, now)
         if entry.kind == codes.BROADCAST and (known is None or entry.peer.leaf):
             self.forwarder.subscribed(entry.uuid)  # a leaf may have come here with what was known already
+        if known is not None and known.differs(entry):
+            self.names.changed(entry.uuid, now)
         if known is None or known.differs(entry) or known.credit != entry.credit:
             self.lookups.changed(entry.uuid, now)  # else two that asked each other would tell it for ever
         if entry.uuid == codes.LOOKUP and known is None:
@@ -516,3 +530,4 @@ class Mesh(Topology):
             self.host.endpoint_down(entry, now)
             self.epoch += 1
             self.lookups.changed(uuid, now)
+            self.names.changed(uuid, now)

@@ -12,7 +12,19 @@ from busway.protocol.wire.messages import Frame
 class Entry:
     """One endpoint of one node; kind 0 in a line's memory of what was withdrawn."""
 
-    __slots__ = ("cost", "credit", "kind", "name", "peer", "realm", "uuid", "version")
+    __slots__ = (
+        "cost",
+        "credit",
+        "kind",
+        "link",
+        "name",
+        "order",
+        "peer",
+        "place",
+        "realm",
+        "uuid",
+        "version",
+    )
 
     def __init__(
         self,
@@ -32,6 +44,9 @@ class Entry:
         self.cost = cost
         self.name = name
         self.version = 0
+        self.order = 0  # counts those that came to be known
+        self.place = 0  # among those of one uuid
+        self.link: "LinkFace | None" = None  # over which it was told
 
     def __repr__(self) -> str:
         return "<endpoint %s, %s, %s, at %r>" % (

@@ -8,10 +8,11 @@ strictly better than FD(A); FD is the best distance that a node has ever sent fo
 FD would get better all the time and be the same at the end: so next hops never lead in one.
 
 Why it holds: a new next hop must offer better than FD (`_select`), and its own FD was no worse before that
-offer left (`tell`); each link makes a distance worse (`extend`); what was said in a session ends with it
-(`close`); and FD is forgotten only when nobody can have this node as next hop, for each withdrawal was
-acknowledged as processed (`_may_forget`). Who has nothing feasible left asks the source for a newer number,
-by which every offer becomes so (`_want`): that is why a way that exists is found.
+offer left (`tell`), or it is the source itself, where every way ends, whatever its number; each link makes a
+distance worse (`extend`); what was said in a session ends with it (`close`); and FD is forgotten only when
+nobody can have this node as next hop, for each withdrawal was acknowledged as processed (`_may_forget`). Who
+has nothing feasible left asks the source for a newer number, by which every offer becomes so (`_want`): that
+is why a way that exists is found.
 
 The proof: docs/routing.md; RFC 8966, section 2.4; J. J. Garcia-Luna-Aceves, Loop-free routing using diffusing
 computations (IEEE/ACM Transactions on Networking, 1993), the source node condition. tests/simulation looks
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
 
 INFINITE: "Final" = 0xFFFF  # the metric of no route
 _COST_MAX: "Final" = 0x3FFF
+_WORST: "Final" = 0x20000  # the rank of no way
 _HOLD_MS: "Final" = 10000  # longer than news takes to go round the largest ring
 _HELD_MAX: "Final" = 1024  # routes without a way; beyond that they are not held
 _RAISES_MAX: "Final" = 64  # of our own number in a second
+_PASSES_MAX: "Final" = 16  # of requests for one source, one close behind the other
 NOTHING: "Final" = -1  # no distance
 PARENT: "Final" = -2  # told: "I reach it through you", which offers nothing
 
@@ -59,6 +62,22 @@ def extend(metric: int, realm: int, cost: int) -> int:
     if metric == INFINITE or total >= _COST_MAX:
         return INFINITE
     return max(metric >> 14, realm) << 14 | total
+
+
+def rank(route: "Route", neighbour: "Neighbour", offer: int) -> int:
+    """The place of an offer among those of one source, the smallest first: by realm, then a session with the
+    source itself before whatever others tell of it, then by cost. A leaf has no way but its session, so none
+    beyond this machine comes before that.
+    """
+    metric = extend(offer & 0xFFFF, neighbour.realm, neighbour.cost)
+    if metric == INFINITE:
+        return _WORST
+    realm = metric >> 14
+    if neighbour.route is not route:
+        return realm << 15 | 0x4000 | metric & _COST_MAX
+    if neighbour.leaf:
+        realm = min(realm, codes.LOCALNET)
+    return realm << 15 | metric & _COST_MAX
 
 
 class Child:
@@ -90,6 +109,8 @@ class Neighbour:
         self.acked = 0  # ... of which so many have been processed
         self.marks: "dict[Route, int]" = {}  # number of the last withdrawal of each, until it is acked
         self.marked: "dict[int, Route]" = {}  # ... and whose each of these is
+        self.offered = 0  # sources that it offers
+        self.over = 0  # what it told and we had no room for
         self.processed = 0  # withdrawals of theirs that we have processed
         self.acks_due = False
 
@@ -108,6 +129,7 @@ class Route(Timer):
         "offers",
         "owner",
         "passed",
+        "passes",
         "passed_at",
         "retry_ms",
         "router",
@@ -125,6 +147,7 @@ class Route(Timer):
         self.asked = NOTHING  # sequence number that we asked for last, while we need one
         self.passed = NOTHING  # the last request of others that we passed on
         self.passed_at = 0
+        self.passes = 0  # requests that were passed on since then
         self.retry_ms = 0
         self.owner: object = None  # the host's
 
@@ -164,8 +187,9 @@ class Router:
         self.me.distance = seqno << 16
         self.routes: "dict[bytes, Route]" = {key: self.me}
         self.neighbours: "list[Neighbour]" = []
+        self.offered = 0  # offers over links that leave this machine
         self.fading: "dict[Route, bool]" = {}  # without a way; to be forgotten when rule 5 allows
-        self.counters = {"route_changes": 0, "seqno_requests": 0, "seqno_raised": 0}
+        self.counters = {"route_changes": 0, "routes_over": 0, "seqno_requests": 0, "seqno_raised": 0}
 
     # The table
 
@@ -191,7 +215,7 @@ class Router:
         """A session is over: nothing holds that was learned or told in it (rule 6)."""
         self.neighbours.remove(neighbour)
         for route in list(self.routes.values()):
-            if route.offers.pop(neighbour, NOTHING) >= 0 or route.via is neighbour:
+            if self._take_back(neighbour, route) or route.via is neighbour:
                 self._select(route, now)
         if neighbour.route is not None and neighbour.route.via is None:
             self.fading[neighbour.route] = True
@@ -215,7 +239,9 @@ class Router:
     # What a neighbour tells
 
     def update(self, neighbour: Neighbour, route: Route, distance: int, now: int) -> None:
-        """It offers a route; a metric without end is a withdrawal that nobody counts."""
+        """It offers a route; a metric without end is a withdrawal that nobody counts. What there is no room
+        for is left alone, as if it had not been told.
+        """
         neighbour.children.pop(route, None)
         if route is self.me:
             return
@@ -224,15 +250,18 @@ class Router:
             self._drop_offer(neighbour, route)
         else:
             fresh = neighbour not in route.offers
+            if fresh and not self._may_offer(neighbour, route):
+                if route.via is None:
+                    self.fading[route] = True
+                self._forget(route, now)
+                return
             route.offers[neighbour] = distance
         self._select(route, now, fresh)
         self._forget(route, now)
 
     def withdraw(self, neighbour: Neighbour, route: Route, now: int) -> None:
-        """It offers the route no longer. We say that we have seen it (rule 5)."""
-        neighbour.processed = neighbour.processed + 1 & 0xFFFF
-        neighbour.acks_due = True
-        self.touched(neighbour)
+        """It offers the route no longer."""
+        self.note_withdrawal(neighbour)
         neighbour.children.pop(route, None)
         if self._drop_offer(neighbour, route):
             self._select(route, now)
@@ -241,8 +270,37 @@ class Router:
             self.fading[route] = True
         self._forget(route, now)
 
-    def _drop_offer(self, neighbour: Neighbour, route: Route) -> bool:
+    def _may_offer(self, neighbour: Neighbour, route: Route) -> bool:
+        """Whether there is room for one more offer of a neighbour: always for that of itself; else each link
+        leaves room to the others, and those that leave this machine to the programs on it.
+        """
+        far = neighbour.realm > codes.USERSPACE
+        if neighbour.route is not route:
+            full = neighbour.offered >= codes.ROUTES_LINK_MAX
+            if full or (far and self.offered >= codes.ROUTES_FAR_MAX) or len(self.routes) > codes.ROUTES_MAX:
+                neighbour.over += 1
+                self.counters["routes_over"] += 1
+                return False
+        neighbour.offered += 1
+        self.offered += 1 if far else 0
+        return True
+
+    def _take_back(self, neighbour: Neighbour, route: Route) -> bool:
+        """A neighbour's offer is gone; whether there was one."""
         if route.offers.pop(neighbour, NOTHING) < 0:
+            return False
+        neighbour.offered -= 1
+        self.offered -= 1 if neighbour.realm > codes.USERSPACE else 0
+        return True
+
+    def note_withdrawal(self, neighbour: Neighbour) -> None:
+        """It offers a route no longer, whichever. We say that we have seen it (rule 5)."""
+        neighbour.processed = neighbour.processed + 1 & 0xFFFF
+        neighbour.acks_due = True
+        self.touched(neighbour)
+
+    def _drop_offer(self, neighbour: Neighbour, route: Route) -> bool:
+        if not self._take_back(neighbour, route):
             return False
         neighbour.requests.pop(route, None)
         return True
@@ -278,8 +336,12 @@ class Router:
             return
         if route.via is not None and not newer(seqno, route.distance >> 16):
             return  # what it wants is on its way to it
-        if now - route.passed_at < codes.SEQREQ_MS // 2 and route.passed in (wanted, wanted | WIDE):
-            return
+        if now - route.passed_at < codes.SEQREQ_MS // 2:
+            if route.passed in (wanted, wanted | WIDE) or route.passes >= _PASSES_MAX:
+                return
+            route.passes += 1
+        else:
+            route.passes = 1
         route.passed = wanted
         route.passed_at = now
         self._ask(route, wanted, neighbour, now)
@@ -343,29 +405,30 @@ class Router:
     # Choosing
 
     def _select(self, route: Route, now: int, fresh: bool = False) -> None:
-        """The best of the present next hop and the feasible offers; ask for a new sequence number if that is
-        not the best of all (rules 2 and 4). `fresh`: there is an offer where there was none.
+        """The best of the present next hop, a session with the source itself and the feasible offers; ask for
+        a new sequence number if that is not the best of all (rules 2 and 4). `fresh`: there is an offer where
+        there was none.
         """
         via = route.via
         distance = route.distance
-        best = INFINITE
+        best = _WORST
         found: "Neighbour | None" = None
-        infeasible = INFINITE
+        infeasible = _WORST
         if via is not None:
             offer = route.offers.get(via, NOTHING)
             if offer >= 0:
-                best = extend(offer & 0xFFFF, via.realm, via.cost)
-                found = via if best < INFINITE else None
+                best = rank(route, via, offer)
+                found = via if best < _WORST else None
         for neighbour, offer in route.offers.items():
-            metric = extend(offer & 0xFFFF, neighbour.realm, neighbour.cost)
-            if metric < best:
-                if better(offer, route.feasible):
-                    best = metric
+            place = rank(route, neighbour, offer)
+            if place < best:
+                if better(offer, route.feasible) or (neighbour.route is route and not neighbour.leaf):
+                    best = place
                     found = neighbour
                 else:
-                    infeasible = min(infeasible, metric)
+                    infeasible = min(infeasible, place)
         route.via = found
-        route.distance = NOTHING if found is None else route.offers[found] >> 16 << 16 | best
+        route.distance = NOTHING if found is None else self._distance(route, found)
         if found is not None and route.feasible >= 0:
             self._keep_up(route)
         if found is not via or route.distance != distance:
@@ -384,6 +447,10 @@ class Router:
             self._satisfied(route)
         if found is not None and found is not via:
             self._pass_again(route, now)
+
+    def _distance(self, route: Route, via: Neighbour) -> int:
+        offer = route.offers[via]
+        return offer >> 16 << 16 | extend(offer & 0xFFFF, via.realm, via.cost)
 
     def _pass_again(self, route: Route, now: int) -> None:
         """A request of others that went a way which is gone, or had none, goes on now."""
@@ -447,12 +514,12 @@ class Router:
             self._send_request(towards, route, wanted, now)
 
     def _best_offer(self, route: Route, asker: "Neighbour | None") -> "Neighbour | None":
-        best = INFINITE
+        best = _WORST
         found: "Neighbour | None" = None
         for neighbour, offer in route.offers.items():
-            metric = extend(offer & 0xFFFF, neighbour.realm, neighbour.cost)
-            if metric < best and neighbour is not asker:
-                best = metric
+            place = rank(route, neighbour, offer)
+            if place < best and neighbour is not asker:
+                best = place
                 found = neighbour
         return found
 

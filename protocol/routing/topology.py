@@ -32,7 +32,15 @@ class Topology(PeerKeeper):
         self.connections = connections
         self.uplink: "LinkFace | None" = None  # of a leaf: where everything goes
         self.epoch = 0  # counts the changes that may concern where broadcasts go
-        self.counters = {"narrow_entry": 0, "links_opened": 0, "links_refused": 0, "links_lost": 0}
+        self.counters = {
+            "narrow_entry": 0,
+            "builtin_entry": 0,
+            "entries_over": 0,
+            "name_conflicts": 0,
+            "links_opened": 0,
+            "links_refused": 0,
+            "links_lost": 0,
+        }
 
     def own(self, uuid: bytes) -> "Entry | None":
         """The entry that others are told of an endpoint of ours."""

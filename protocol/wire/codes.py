@@ -226,11 +226,17 @@ FRAME_SIZE_MIN: "Final" = 128
 HEADER_SIZE_MAX: "Final" = 116
 ENTRIES_MAX: "Final" = 16384
 DIRECTORY_MAX: "Final" = 65536  # entries of all other nodes together
+ENTRIES_LINK_MAX: "Final" = 32768  # ... of these told over one link
+ENTRIES_FAR_MAX: "Final" = 49152  # ... and by nodes beyond this machine
 ROUTES_MAX: "Final" = 16384
+ROUTES_LINK_MAX: "Final" = 8192  # of these offered over one link
+ROUTES_FAR_MAX: "Final" = 12288  # ... and over links that leave this machine
 HOPS_MAX: "Final" = 255
 HOLDERS_MAX: "Final" = 16
 WATCHES_MAX: "Final" = 256
 QUERIES_MAX: "Final" = 1024
+QUERIES_LINK_MAX: "Final" = 128  # of these, asked for over one link
+HOLDERS_SEEN_MAX: "Final" = 256  # of the holders of one endpoint, looked at for an answer
 PRUNES_MAX: "Final" = 4096
 TOMBSTONES_MAX: "Final" = 64  # withdrawn endpoints that a line remembers
 TRANSIT_SIZE_MAX: "Final" = 8388608  # queued to be passed on over one link, bytes
@@ -275,6 +281,7 @@ ROUTE_LOSS_GRACE_MS: "Final" = (
     500  # a node whose way is lost counts as reachable, if another way may be found
 )
 DUPLICATE_MS: "Final" = 30000
+RACE_MS: "Final" = 5000  # so long after one program took a name another may have taken it at the same time
 
 # The endpoint that every node answers: UUID version 5 of "busway/introspection" in the namespace of
 # docs/protocol.md.

@@ -102,7 +102,7 @@ class TreeFrame(Frame):
 class Holder:
     """One holder of an endpoint in a HAVE (section 7). `kind` 0: the uuid is this node's id."""
 
-    __slots__ = ("cost", "credit", "key", "kind", "metric", "name", "realm")
+    __slots__ = ("cost", "credit", "key", "kind", "metric", "name", "order", "realm")
 
     def __init__(
         self,
@@ -121,6 +121,7 @@ class Holder:
         self.credit = credit
         self.cost = cost
         self.name = name
+        self.order = 0  # the reader's: among all that it knows
 
 
 class HaveFrame(Frame):
@@ -133,6 +134,9 @@ class HaveFrame(Frame):
         self.signal = codes.HAVE
         self.holders = holders
         self.written = False  # what is new from then on needs another
+
+    def refresh(self) -> None:
+        """It is about to be written."""
 
 
 def signal(which: int, destination: bytes, endpoint: bytes = b"", number: int = 0, id: int = 0) -> Frame:

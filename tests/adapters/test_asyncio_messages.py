@@ -464,35 +464,44 @@ async def test_a_name_that_is_known_to_be_taken_is_refused_at_once() -> None:
             b.register("many", "anycast", realm="global")
 
 
-async def test_of_two_who_took_a_name_the_smaller_node_id_keeps_it() -> None:
-    async with AsyncBus(ipc=False, node_id=b"a" * 16) as a, AsyncBus(ipc=False, node_id=b"b" * 16) as b:
-        kept, lost = a.register("one"), b.register("one")
-        await b.send("one", b"before they met")
-        waiting = asyncio.create_task(lost.receive())
-        assert (await waiting).payload == b"before they met"
-        await b.send("one", b"still queued")
-        waiting = asyncio.create_task(kept.receive())
+async def test_who_joins_gives_up_a_name_that_is_there_until_it_is_free() -> None:
+    async with AsyncBus(ipc=False) as a, AsyncBus(ipc=False) as b:
+        receivers = {a: a.register("one"), b: b.register("one")}
         await join(a, b)
-        await until(lambda: not [found for found in b.endpoints() if found.node == b.id])
-        assert (await lost.receive()).payload == b"still queued"  # it drains first
+        await until(lambda: any(each._core.endpoint.yielded for each in receivers.values()))
+        joined, joins = (b, a) if receivers[a]._core.endpoint.yielded else (a, b)
+        kept, lost = receivers[joined], receivers[joins]
+        await until(lambda: sees(joins, "one"))
+        await joins.send("one", b"to the other")
+        assert (await kept.receive()).payload == b"to the other"
         for _ in range(2):
             with pytest.raises(busway.EndpointTaken):
                 await lost.receive()
         with pytest.raises(busway.EndpointTaken):
             await anext(lost)
-        await b.send("one", b"to the other")
-        assert (await waiting).payload == b"to the other"
+        kept.close()
+        await until(lambda: not lost._core.endpoint.yielded)
+        await until(lambda: sees(joined, "one"))
+        await joined.send("one", b"to whom it is again")
+        assert (await lost.receive()).payload == b"to whom it is again"
 
 
-async def test_a_waiting_receiver_hears_that_its_name_is_taken() -> None:
-    async with AsyncBus(ipc=False, node_id=b"a" * 16) as a, AsyncBus(ipc=False, node_id=b"b" * 16) as b:
-        a.register("one")
-        lost = b.register("one")
-        waiting = [asyncio.create_task(lost.receive()) for _ in range(2)]
-        await until(lambda: len(lost._arrivals.waiting) == 2)
+async def test_a_waiting_receiver_hears_that_its_name_is_taken_and_a_service_serves_again() -> None:
+    async with AsyncBus(ipc=False) as a, AsyncBus(ipc=False) as b:
+        receivers = {bus: bus.register("one") for bus in (a, b)}
+        services = {bus: bus.serve("two", lambda _: None, kind="unicast") for bus in (a, b)}
+        waiting = {bus: [asyncio.create_task(receivers[bus].receive()) for _ in range(2)] for bus in (a, b)}
+        await until(lambda: all(len(each._arrivals.waiting) == 2 for each in receivers.values()))
         await join(a, b)
-        for task in waiting:
+        await until(lambda: any(each._core.endpoint.yielded for each in services.values()))
+        joined, joins = (b, a) if services[a]._core.endpoint.yielded else (a, b)
+        for task in waiting[joins]:
             with pytest.raises(busway.EndpointTaken):
+                await task
+        await joined.close()
+        assert await joins.request("two", None, ttl=5.0) is None
+        for task in waiting[joined]:
+            with pytest.raises(busway.BusClosed):
                 await task
 
 

@@ -288,7 +288,7 @@ class TestRequest:
 
     def test_a_remote_error(self, bus: str) -> None:
         ended = busway("request", "lab/failing", "--json", bus=bus)
-        assert ended.failed(1) == "busway: no water\\u001b[31m (error 300)"
+        assert ended.failed(1) == "busway: no water\\x1b[31m (error 300)"
         assert ended.document["error"]["name"] == "REMOTE_300"
 
     def test_no_reply_in_time(self, bus: str) -> None:

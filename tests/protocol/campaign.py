@@ -256,7 +256,7 @@ class World(Net):
             if isinstance(event, events.Outcome):
                 self.judge_outcome(node, event)
             elif isinstance(event, events.ReceiverEvent):
-                assert event.receiver.closed
+                assert event.kind in (events.RECEIVER_TAKEN, events.RECEIVER_BACK)
             elif isinstance(event, events.RequestEvent):
                 self.work = [
                     (holder, request) for holder, request in self.work if request is not event.request

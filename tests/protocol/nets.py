@@ -196,15 +196,19 @@ class Liar:
 
     def __init__(self, net: Net, victim: Node, letter: str = "z", **options: Any) -> None:
         self.net = net
-        self.key = key(letter, options.pop("incarnation", 0))
+        incarnation = options.pop("incarnation", 0)
+        self.key = id_of(letter) + incarnation if isinstance(incarnation, bytes) else key(letter, incarnation)
         leaf = options.pop("leaf", False)
+        label = options.pop("label", letter.upper())
+        hears = options.pop("hears", True)  # the victim takes it
         limits = (options.pop("frame_size_max", 65536), 1 << 24, 127, 4)
         link = Link(**{"realm": LOCALNET, "medium": "tcp", "via": "tcp:" + letter, **options})
         flags = FLAG_DIALLED if not link.dialled else 0
         flags |= link.realm << 1 | (FLAG_LEAF if leaf else 0) | (FLAG_LOOKUPS if link.lookups else 0)
         self.connection = victim.connection(link, net.now)
-        self.say(write_hello(flags, self.key, 0, limits, 0, "default", letter.upper(), ""))
-        assert self.connection.state == codes.OPEN
+        via = link.via if label == "evil" else ""
+        self.say(write_hello(flags, self.key, 0, limits, 0, "default", label, via))
+        assert self.connection.state == codes.OPEN or not hears
         self.say(bytes((codes.SYNC, 1)), bytes((codes.SYNC, 2)))
         self.say(bytes((codes.SYNC, 3)))
         if not leaf and not victim.leaf:

@@ -357,7 +357,7 @@ def test_an_old_change_is_not_taken_twice() -> None:
     liar = Liar(net, net["b"])
     liar.say(directory(SELF, LOCALNET, 0, 1, entry(2, E)))
     liar.say(directory(SELF, LOCALNET, 1, 2, entry(0, E)))
-    liar.say(directory(SELF, LOCALNET, 0, 1, entry(2, E)), directory(SELF, LOCALNET, 0, 2, entry(2, E)))
+    liar.say(directory(SELF, LOCALNET, 1, 2, entry(2, E)), directory(SELF, LOCALNET, 0, 2, entry(2, E)))
     assert net.holders("b", E) == ""
 
 

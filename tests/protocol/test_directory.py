@@ -55,19 +55,43 @@ def test_an_entry_is_replaced_and_removed() -> None:
 @pytest.mark.parametrize(
     ("kinds", "counting"),
     [
-        ([ANYCAST, ANYCAST, ANYCAST], "abc"),
-        ([UNICAST, UNICAST, ANYCAST], "a"),
-        ([ANYCAST, UNICAST, ANYCAST], "ac"),
-        ([BROADCAST, ANYCAST, BROADCAST], "ac"),
+        ([ANYCAST, ANYCAST, ANYCAST], "123"),
+        ([UNICAST, UNICAST, ANYCAST], "1"),
+        ([ANYCAST, UNICAST, ANYCAST], "13"),
+        ([BROADCAST, ANYCAST, BROADCAST], "13"),
     ],
 )
-def test_where_kinds_differ_the_smallest_node_ids_counts(kinds: list[int], counting: str) -> None:
-    for order in ("abc", "cba", "bca"):
+def test_of_holders_in_conflict_the_one_known_longest_counts(kinds: list[int], counting: str) -> None:
+    for names in ("abc", "cba", "bca"):
         directory = Directory()
-        peers = {letter: peer(letter) for letter in "abc"}
-        for letter in order:
-            directory.add(entry(peers[letter], kinds["abc".index(letter)]))
-        assert sorted(one.peer.label for one in directory.holders(E)) == list(counting)
+        peers = [peer(letter) for letter in names]
+        for one, kind in zip(peers, kinds, strict=True):
+            directory.add(entry(one, kind))
+        for one, kind in zip(peers, kinds, strict=True):
+            directory.add(entry(one, kind))  # told again, it has not become younger
+        assert {one.peer.label for one in directory.holders(E)} == {names[int(at) - 1] for at in counting}
+
+
+@pytest.mark.parametrize("kind", [UNICAST, ANYCAST, BROADCAST])
+@pytest.mark.parametrize("other", [UNICAST, ANYCAST, BROADCAST])
+def test_the_narrower_realm_counts_whoever_was_first(kind: int, other: int) -> None:
+    directory = Directory()
+    wide = Entry(peer("a"), E, kind, codes.LOCALNET)
+    narrow = Entry(peer("b"), E, other, codes.USERSPACE)
+    directory.add(wide)
+    directory.add(narrow)
+    alike = kind == other != UNICAST
+    assert directory.holders(E) == ([wide, narrow] if alike else [narrow])
+    assert directory.rival(E, other, codes.USERSPACE) is (narrow if other == UNICAST else None)
+
+
+def test_of_one_realm_the_one_with_the_narrower_way_counts() -> None:
+    directory = Directory()
+    far, near = peer("a"), peer("b")
+    far.metric, near.metric = codes.LOCALNET << 14, codes.USERSPACE << 14 | 99
+    for one in (far, near):
+        directory.add(Entry(one, E, UNICAST, codes.LOCALNET))
+    assert [one.peer for one in directory.holders(E)] == [near]
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from([E, F]), st.integers(0, 3)), max_size=30))
@@ -210,8 +234,9 @@ def test_a_neighbours_entries_are_bounded() -> None:
     assert net.ca.state == codes.OPEN
     assert of.entries[bytes(16)].kind == ANYCAST  # a change of one it knows is no more than before
     net.note(net.a, net.ca.receive_data(change(codes.GLOBAL, 1, 2, ANYCAST, E), net.now))
-    assert [event.code for event in net.closings(net.ca)] == [codes.TOO_MANY]
-    assert net.a.entries() == []
+    assert net.closings(net.ca) == []
+    assert (len(of.entries), E in of.entries) == (codes.ENTRIES_MAX, False)
+    assert net.a.counters["entries_over"] == 1
 
 
 def test_what_closes_while_its_link_is_replaced_is_not_kept() -> None:

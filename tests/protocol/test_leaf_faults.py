@@ -40,21 +40,45 @@ def who(uuid: bytes) -> bytes:
 # Names that another node keeps
 
 
-def test_a_unicast_name_that_a_smaller_id_holds_is_given_up(leaf: PythonLeaf) -> None:
+@pytest.mark.parametrize("other", [LOW, HIGH], ids=["smaller", "larger"])
+def test_a_unicast_name_that_another_held_before_is_given_up(leaf: PythonLeaf, other: bytes) -> None:
     leaf.step("register", endpoint=E, kind=UNICAST)
     leaf.step("register", endpoint=F, kind=ANYCAST)
     said = leaf.step("feed", data=frame(hello()))[2]
     assert who(E) in said  # else it would never be told
     assert said.count(bytes((0xF0, codes.WHO))) == 1
-    assert feed(leaf, have(E, [(HIGH, UNICAST)])) == []
-    assert feed(leaf, have(E, [(HIGH, ANYCAST), (LOW, ANYCAST)])) == [["taken", E.hex()]]
+    happened, said = leaf.step("feed", data=have(E, [(other, UNICAST)]))[1:]
+    assert happened == [["taken", E.hex()]]
+    assert said.endswith((b"\0" + E, bytes((ANYCAST,)) + F))  # withdrawn; a small leaf tells all it has
+    assert feed(leaf, have(E, [(other, ANYCAST), (HIGH, ANYCAST)])) == []
+    happened, said = leaf.step("feed", data=have(E, []))[1:]
+    assert happened == [["back", E.hex()]]
+    assert bytes((UNICAST,)) + E in said  # registered again
 
 
-def test_it_asks_for_a_name_that_it_registers_later(leaf: PythonLeaf) -> None:
+def test_of_two_names_that_others_keep_one_comes_back(leaf: PythonLeaf) -> None:
+    opened(leaf)
+    for uuid in (E, F):
+        leaf.step("register", endpoint=uuid, kind=UNICAST)
+        assert feed(leaf, have(uuid, [(ROUTER, UNICAST)])) == [["taken", uuid.hex()]]
+    assert feed(leaf, have(F, [])) == [["back", F.hex()]]
+    assert feed(leaf, have(E, [])) == [["back", E.hex()]]
+
+
+def test_a_unicast_name_that_another_took_later_is_kept(leaf: PythonLeaf) -> None:
     opened(leaf)
     assert who(E) in leaf.step("register", endpoint=E, kind=UNICAST)[2]
-    assert feed(leaf, have(E, [(ROUTER, UNICAST)])) == []
-    assert feed(leaf, have(E, [(ROUTER, UNICAST), (LOW, UNICAST)])) == [["taken", E.hex()]]
+    assert feed(leaf, have(E, [])) == []
+    for holders in ([(LOW, UNICAST)], [(LOW, ANYCAST), (HIGH, ANYCAST)], [(ROUTER, BROADCAST)]):
+        assert leaf.step("feed", data=have(E, holders) + PING)[1:] == ([], PONG)
+
+
+def test_a_name_that_another_kept_can_be_let_go_of(leaf: PythonLeaf) -> None:
+    opened(leaf)
+    leaf.step("register", endpoint=E, kind=UNICAST)
+    assert feed(leaf, have(E, [(ROUTER, UNICAST)])) == [["taken", E.hex()]]
+    assert leaf.step("withdraw", endpoint=E)[1:] == ([], b"")
+    assert leaf.step("feed", data=have(E, []) + PING)[1:] == ([], PONG)
 
 
 def test_holders_that_agree_keep_their_name_together(leaf: PythonLeaf) -> None:
@@ -71,14 +95,14 @@ def test_a_small_leaf_asks_again_for_a_name_that_it_had_sent_to() -> None:
     assert bytes((0xF0, codes.WHO, 1)) in leaf.step("register", endpoint=E, kind=UNICAST)[2]
     assert feed(leaf, have(E, [(LOW, UNICAST)])) == [["taken", E.hex()]]
     said = leaf.step("submit", kind="send", uuid=E, payload=b"s1", timeout_ms=9)[2]
-    assert bytes((0xF0, codes.WHO, 1)) in said  # who has it was not kept while it was its own
+    assert said.endswith(b"s1")  # to the one that keeps it
 
 
-def test_of_holders_in_conflict_the_smallest_gets_what_waits(leaf: PythonLeaf) -> None:
+def test_of_holders_in_conflict_the_first_gets_what_waits(leaf: PythonLeaf) -> None:
     opened(leaf)
     leaf.step("submit", kind="send", uuid=E, payload=b"s0", timeout_ms=9)
     said = leaf.step("feed", data=have(E, [(HIGH, UNICAST), (LOW, UNICAST)]))[2]
-    assert said.endswith(LOW + bytes((1,)) + u16(1) + b"s0")
+    assert said.endswith(HIGH + bytes((1,)) + u16(1) + b"s0")
 
 
 def test_who_asks_a_leaf_is_told_what_it_has(leaf: PythonLeaf) -> None:

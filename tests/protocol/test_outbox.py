@@ -676,6 +676,7 @@ def test_a_peer_that_asks_and_never_reads_is_cut_off_one_past_the_limit() -> Non
     ask = frame(b"\x80\x01\x00\x01")
     fed.cb.receive_data(frame(b"\x80\x00\x01" + nobody + b"\x00\x01"), fed.now)
     fed.cb.receive_data(ask * (codes.ANSWERS_MAX - 1), fed.now)
+    fed.b.handle_timer(fed.now)
     assert fed.b.next_deadline() != 0
     fed.note(fed.b, fed.b.handle_timer(fed.now))
     assert fed.cb.state == codes.OPEN

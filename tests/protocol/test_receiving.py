@@ -130,15 +130,70 @@ def test_of_two_that_raced_the_smaller_node_id_keeps_the_name(kind: int, other: 
     net, ours, theirs = raced(kind, other)
     net.pump()
     assert [event.receiver for event in net.seen(kind=events.RECEIVER_TAKEN)] == [theirs]
-    assert not ours.closed
-    assert theirs.closed
+    assert (ours.endpoint.yielded, theirs.endpoint.yielded) == (False, True)
     assert net.a.entries() == []
     assert [(entry.uuid, entry.kind) for entry in net.b.entries()] == [(E, kind)]
+    assert net.b.take(theirs, net.now) is None
     net.b.deregister(theirs, net.now)  # the program lets go of it
     if kind != codes.BROADCAST:
         assert net.b.send(E, b"x", net.now) == 0
         net.pump()
         assert payloads(net.drain(net.a, ours)) == [b"x"]
+
+
+@pytest.mark.parametrize("how", ["it lets go", "it ends", "its link is lost"])
+def test_the_loser_of_a_name_gets_it_back_when_the_winner_goes(how: str) -> None:
+    net, ours, theirs = raced(codes.UNICAST, codes.UNICAST)
+    net.pump()
+    token = net.b.send(E, b"for whoever has it", net.now, ttl_ms=9000, node_id=net.b.node_id)
+    if how == "it lets go":
+        net.a.deregister(ours, net.now)
+    elif how == "it ends":
+        net.a.close(net.now)
+    else:
+        net.cable.cut()
+    net.pump()
+    assert [event.receiver for event in net.seen(net.b, events.RECEIVER_BACK)] == [theirs]
+    assert [endpoint.uuid for endpoint in net.b.endpoints()] == [E]
+    assert [entry.peer.node_id for entry in net.a.entries()] == ([B] if how == "it lets go" else [])
+    assert payloads(net.drain(net.b, theirs)) == [b"for whoever has it"]
+    assert verdicts(net, net.b, token) == [(events.ACCEPTED, 0)]
+    net.b.deregister(theirs, net.now)
+    assert net.b.endpoints() == []
+
+
+def test_a_name_that_its_program_has_let_go_of_does_not_come_back() -> None:
+    net, ours, theirs = raced(codes.UNICAST, codes.UNICAST)
+    net.pump()
+    net.b.deregister(theirs, net.now)
+    net.a.deregister(ours, net.now)
+    net.pump()
+    assert (net.b.endpoints(), net.a.entries()) == ([], [])
+    with pytest.raises(ClosedError):
+        net.b.take(theirs, net.now)
+
+
+def test_of_two_losers_one_gets_it_back() -> None:
+    net = Net()
+    a, b, c = net.mesh("abc")
+    receivers = [node.register(E, codes.UNICAST) for node in (a, b, c)]
+    net.pump()
+    assert [receiver.endpoint.yielded for receiver in receivers] == [False, True, True]
+    a.close(net.now)
+    net.pump()
+    assert [receiver.endpoint.yielded for receiver in receivers[1:]] == [False, True]
+    assert [entry.peer.node_id for entry in c.entries()] == [B]
+
+
+def test_a_name_of_ours_that_took_its_place_here_keeps_it() -> None:
+    """While another node keeps the name, the program registers it for itself."""
+    net, ours, theirs = raced(codes.UNICAST, codes.UNICAST)
+    net.pump()
+    private = net.b.register(E, codes.UNICAST, codes.PROCESS)
+    net.a.deregister(ours, net.now)
+    net.pump()
+    assert theirs.endpoint.yielded
+    assert net.b.endpoints() == [private.endpoint]
 
 
 def test_while_two_hold_a_name_its_keeper_sends_to_itself() -> None:
@@ -153,63 +208,68 @@ def test_while_two_hold_a_name_its_keeper_sends_to_itself() -> None:
 
 def test_the_loser_of_a_name_can_still_be_read_to_its_end() -> None:
     net = Net()
-    a, b, c = net.node("a"), net.node("b"), net.node("c")
+    a, b, c = net.mesh("abc")
+    for cable in net.cables:
+        cable.block(a)
+    winner = a.register(E, codes.UNICAST)
     loser = b.register(E, codes.UNICAST)
-    net.link(b, c)
     net.pump()
     c.send(E, b"1", net.now)
     asked = c.request(E, b"2", net.now)
     own = b.send(E, b"3", net.now, confirm=True)
     net.pump()
-    winner = a.register(E, codes.UNICAST)
-    net.link(a, b)
-    net.link(a, c)
+    for cable in net.cables:
+        cable.block(a, False)
     net.pump()
     assert [event.receiver for event in net.seen(kind=events.RECEIVER_TAKEN)] == [loser]
     messages = net.drain(b, loser)
     assert sorted(message.payload for message in messages) == [b"1", b"2", b"3"]
     b.respond(next(m for m in messages if m.payload == b"2"), b"r", net.now)
-    with pytest.raises(ClosedError):
-        b.take(loser, net.now)
+    assert b.take(loser, net.now) is None
     c.send(E, b"4", net.now)
     b.send(E, b"5", net.now)
     net.pump()
     assert sorted(message.payload for message in net.drain(a, winner)) == [b"4", b"5"]
     assert verdicts(net, c, asked) == [(events.REPLIED, 0)]
     assert verdicts(net, b, own) == [(events.TAKEN, 0)]
+    a.deregister(winner, net.now)
+    net.pump()
+    c.send(E, b"6", net.now)
+    net.pump()
+    assert payloads(net.drain(b, loser)) == [b"6"]
     assert_settled(net)
 
 
 def test_what_waits_for_the_loser_goes_to_the_winner() -> None:
-    net = Net()
-    a, b = net.node("a"), net.node("b")
+    net = Pair()
+    a, b = net.a, net.b
     loser = b.register(E, codes.UNICAST, queue_max=8)
     tokens = fill(net, b, E, 6)
     winner = a.register(E, codes.UNICAST)
-    net.link(a, b)
     net.pump()
     assert payloads(net.drain(b, loser)) == [b"0", b"1", b"2", b"3"]
     assert payloads(net.drain(a, winner)) == [b"4", b"5"]
     assert [verdicts(net, b, token) for token in tokens[4:]] == [[(events.ACCEPTED, 0)]] * 2
 
 
-def test_a_third_party_takes_the_smaller_node_ids() -> None:
-    """It sees both for a moment: b cannot tell a, whose link to it is blocked."""
+def test_a_third_party_takes_whom_it_knew_first() -> None:
+    """It sees both for a moment: neither hears of the other."""
     net = Net()
     a, b, c = net.mesh("abc")
     for node in (a, b):
         net.cables[0].block(node)
-    first = a.register(E, codes.ANYCAST)
     second = b.register(E, codes.UNICAST)
+    net.pump()
+    first = a.register(E, codes.ANYCAST)
     net.pump()
     assert len(c.entries()) == 2
     c.send(E, b"x", net.now)
     net.pump()
-    assert payloads(net.drain(a, first)) == [b"x"]
-    assert net.drain(b, second) == []
-    with pytest.raises(EndpointTakenError, match="anycast"):
-        c.register(E, codes.UNICAST)
-    c.register(E, codes.ANYCAST)
+    assert payloads(net.drain(b, second)) == [b"x"]
+    assert net.drain(a, first) == []
+    for kind in (codes.UNICAST, codes.ANYCAST):
+        with pytest.raises(EndpointTakenError):
+            c.register(E, kind)
 
 
 # Requests that end without an answer

@@ -803,6 +803,47 @@ def test_its_router_raises_the_number_of_a_leaf() -> None:
     assert a.router.counters["seqno_raised"] == 1
 
 
+# A session with the source itself --------------------
+
+
+@pytest.mark.parametrize("realm", [LOCALNET, GLOBAL])
+@pytest.mark.parametrize("leaf", [False, True])
+def test_a_session_with_the_source_wins_over_what_others_tell_of_it(realm: int, leaf: bool) -> None:
+    """A dear link to a board, and a neighbour that claims to be nearer; even where it names a number that the
+    board never had.
+    """
+    a = Host("a")
+    liar = a.meet("liar", realm=LOCALNET)
+    board = a.meet("board", realm=realm, cost=512, leaf=leaf)
+    if not leaf:
+        a.hears(board, "board", at(0, 0))
+    for told in (at(0, 0), at(1, 0), at(9000, 0)):
+        route = a.hears(liar, "board", told)
+        assert (route.via is board) == (leaf or realm == LOCALNET)  # no way leaves a realm that needs not
+
+
+def test_a_session_with_the_source_wins_whatever_number_was_told_before() -> None:
+    a = Host("a")
+    liar, b = a.meet("liar", realm=LOCALNET), a.meet("b", realm=LOCALNET)
+    a.hears(liar, "s", at(9000, 0))
+    assert a.tells(b)["s"] == at(9000, metric(LOCALNET, 1))
+    source = a.meet("s", realm=LOCALNET, cost=512)
+    route = a.hears(source, "s", at(3, 0))
+    assert route.via is source
+    assert a.tells(b) == {"s": at(3, metric(LOCALNET, 512))}
+
+
+def test_a_way_on_this_machine_wins_over_a_session_from_beyond_it() -> None:
+    a = Host("a")
+    local = a.meet("local")
+    route = a.hears(local, "s", at(0, 1))
+    a.hears(a.meet("s", realm=LOCALNET), "s", at(0, 0))
+    assert route.via is local
+    leaf = a.hears(local, "leaf", at(0, 1))
+    a.meet("leaf", realm=GLOBAL, leaf=True)
+    assert leaf.via is local
+
+
 # Together --------------------
 
 
@@ -835,16 +876,14 @@ def test_a_ring_breaks_and_heals() -> None:
 
 
 def test_a_starving_ring_gets_its_number_from_the_source() -> None:
-    net, (a, b, c, _), (ab, bc, _, _) = square()
-    net.cut(bc)
-    net.rest()
-    assert way(b, c) == "badc"
-    for end in (ab, ab.peer):
+    net, (a, b, c, _), (_, bc, _, da) = square()
+    for end in (bc, bc.peer):
         end.host.router.set_cost(end.neighbour, 500, net.now)
     net.rest()
-    net.join(b, c, cost=200)
+    assert (way(a, c), way(b, c)) == ("adc", "bc")
+    net.cut(da)
     net.rest()
-    assert (way(b, c), way(c, b), way(a, b)) == ("bc", "cb", "adcb")
+    assert (way(a, c), way(c, a)) == ("abc", "cba")
     assert c.router.counters["seqno_raised"] > 0
 
 
@@ -867,21 +906,21 @@ def test_a_router_never_asks_a_leaf_it_raises_the_number_itself() -> None:
     """A leaf that moved here while its former router still answered for it with newer numbers."""
     a = Host("a")
     b, c = a.meet("b"), a.meet("c")
-    leaf = a.meet("leaf", cost=512, leaf=True)
+    leaf = a.meet("leaf", realm=LOCALNET, cost=512, leaf=True)
     route = a.hears(b, "leaf", at(7, metric(USERSPACE, 1)))
     assert route.via is b
     a.tells(c)
     a.loses(b, "leaf")
     assert a.asks(leaf) == {}
     assert a.route("leaf").via is leaf
-    assert a.tells(c) == {"leaf": at(8, metric(USERSPACE, 512))}
+    assert a.tells(c) == {"leaf": at(8, metric(LOCALNET, 512))}
     assert a.timers.next_deadline() == -1
 
 
 def test_a_repeated_request_reaches_the_leaf_of_a_router_that_goes_another_way() -> None:
     a = Host("a")
     b, c = a.meet("b"), a.meet("c")
-    leaf = a.meet("leaf", cost=512, leaf=True)
+    leaf = a.meet("leaf", realm=LOCALNET, cost=512, leaf=True)
     route = a.hears(b, "leaf", at(7, metric(USERSPACE, 1)))
     a.router.request(c, route, 9 | WIDE, 0)
     assert (a.asks(b), a.asks(leaf)) == ({"leaf": 9 | WIDE}, {})

@@ -445,7 +445,7 @@ def test_a_broadcast_endpoint_takes_no_send() -> None:
     assert net.verdicts(token) == [(events.UNDELIVERED, codes.WRONG_KIND)]
 
 
-def test_the_nearest_holder_and_in_a_conflict_the_smaller_id() -> None:
+def test_the_nearest_holder_and_in_a_conflict_the_first() -> None:
     net = LeafNet("mno")
     near, far = holding(net, F, ANYCAST, 0), holding(net, F, ANYCAST, 2)
     net.leaf.send(F, b"", net.now)
@@ -461,7 +461,7 @@ def test_the_nearest_holder_and_in_a_conflict_the_smaller_id() -> None:
     link.receive_data(frame(wire), net.now)
     flow = leaf._targets[G].flow
     assert flow is not None
-    assert (flow.key, flow.limit) == (n, 2)
+    assert (flow.key, flow.limit) == (o, 4)
     leaf.send(b"H" * 16, b"", net.now)
     link.receive_data(frame(b"\xf0\x08\x00\x06" + b"H" * 16 + b"\x0a\x0a\0\x01" + b"\x0a\x0b\0\x05"), net.now)
     flow = leaf._targets[b"H" * 16].flow
@@ -602,29 +602,55 @@ def test_asked_who_has_something_it_says_nobody() -> None:
 # Conflicts
 
 
-def test_a_unicast_name_that_a_smaller_id_holds_is_given_up() -> None:
+@pytest.mark.parametrize("letter", ["a", "z"])
+def test_a_unicast_name_that_another_held_before_is_given_up_until_it_goes(letter: str) -> None:
     net = LeafNet("m")
-    receiver = serving(net, E, UNICAST)
-    other = net.node("a")
+    other = net.node(letter)
+    link = net.link(other, net.router)
     taken = other.register(E, UNICAST)
-    net.link(other, net.router)
     net.settle()
+    receiver = serving(net, E, UNICAST)
     assert [event.receiver for event in net.heard(events.RECEIVER_TAKEN)] == [receiver]
-    assert receiver.closed
+    assert net.leaf.take(receiver, net.now) is None
     token = net.leaf.send(E, b"x", net.now)
     net.settle()
     assert (payloads(net.drain(other, taken)), net.verdicts(token)) == ([b"x"], [(events.ACCEPTED, 0)])
+    with pytest.raises(EndpointTakenError):
+        net.leaf.register(E, ANYCAST)
+    link.cut()
+    net.pass_time(1000)
+    assert [event.receiver for event in net.heard(events.RECEIVER_BACK)] == [receiver]
+    net.router.send(E, b"y", net.now)
+    net.settle()
+    message = net.leaf.take(receiver, net.now)
+    assert message is not None
+    assert message.payload == b"y"
 
 
-def test_a_larger_id_gives_it_up_itself() -> None:
+def test_who_comes_later_gives_it_up_itself() -> None:
     net = LeafNet("m")
     receiver = serving(net, E, UNICAST)
-    other = net.node("z")
+    net.pass_time(codes.RACE_MS)
+    other = net.node("a")
+    link = net.link(other, net.router)
     taken = other.register(E, UNICAST)
-    net.link(other, net.router)
     net.settle()
-    assert not receiver.closed
-    assert taken.closed
+    assert not receiver.lost
+    assert taken.endpoint.yielded
+    link.cut()
+    assert not taken.endpoint.yielded
+
+
+def test_a_name_that_was_lost_is_asked_for_again_in_the_next_session() -> None:
+    net = LeafNet("m")
+    net.router.register(E, UNICAST)
+    receiver = serving(net, E, UNICAST)
+    assert receiver.lost
+    net.cord.cut()
+    net.pass_time(1000)
+    assert receiver.lost
+    net.leaf.close(net.now)
+    assert receiver.closed
 
 
 # Links that end

@@ -139,8 +139,9 @@ class PythonLeaf:
             return ["open", self.connection.peer_key.hex() if isinstance(self.leaf, Leaf) else ""]
         if kind == events.LINK_CLOSED:
             return ["closed", event.code]
-        if kind == events.RECEIVER_TAKEN:
-            return ["taken", next(uuid for uuid, it in self.receivers.items() if it is event.receiver).hex()]
+        if kind in (events.RECEIVER_TAKEN, events.RECEIVER_BACK):
+            word = "taken" if kind == events.RECEIVER_TAKEN else "back"
+            return [word, next(uuid for uuid, it in self.receivers.items() if it is event.receiver).hex()]
         if kind == events.UNDELIVERABLE:
             return [
                 "undeliverable",
@@ -317,7 +318,7 @@ class Life:
             if more[-1] >= 0:
                 self.requests.append(more)
             self.messages.setdefault(more[0], []).append([*more[1:-1], more[-1] >= 0])
-        else:
+        elif kind != "back":  # how soon a name comes back is its affair: tests/protocol/test_leaf_faults.py
             if kind == "cancelled":
                 self.requests = [request for request in self.requests if request[-1] != more[0]]
                 more = ()  # which it is has another number in each

@@ -39,7 +39,7 @@ READY = (
     *("busway.adapters.asyncio", "busway.adapters.threads"),
 )
 PATH = os.pathsep.join((str(ROOT / "src"), str(ROOT)))
-TOGETHER, APART = b"1", b"2"  # in the process group of the one that forks; in one of its own
+TOGETHER, APART = b"1", b"2"  # in the session of the one that forks; in one of its own
 
 
 class Program:
@@ -48,7 +48,7 @@ class Program:
     Args: `words` are what stands behind `python`: -m and a module, or -c and a text, and its arguments.
     `complaints` is the descriptor that it has as standard error, None for the pipe `stderr`; `terminal` is
     that of all three of its streams. `ready` names modules that are imported beforehand; `apart` makes it the
-    leader of a process group.
+    leader of a session.
     """
 
     def __init__(
@@ -196,14 +196,13 @@ def main(control: socket.socket) -> list[int]:
             if control in ready:
                 word, descriptors, _, _ = socket.recv_fds(control, 1, 5)
                 pid = os.fork() if word else 0
-                if word == APART:
-                    with contextlib.suppress(ProcessLookupError):  # both do, for either may be first
-                        os.setpgid(pid, 0)
                 if not pid:
+                    if word == APART:
+                        os.setsid()
+                    os.write(descriptors[-1], b"%d\n" % os.getpid())
                     signal.set_wakeup_fd(-1)
                     return descriptors
                 *others, tell = descriptors
-                os.write(tell, b"%d\n" % pid)
                 telling[pid] = tell
                 for descriptor in others:
                     os.close(descriptor)

@@ -469,32 +469,51 @@ class Net:
         return points
 
     def fixed_point(self, source: bytes) -> dict[Host, int]:
-        """The metric of every host that has a way to a source: Dijkstra's algorithm, which needs no more than
-        that a metric grows along a path.
+        """The metric of every host that has a way to a source. Over and over each takes the best of what
+        there is, until nothing changes: its own session with the source, and what its neighbours have.
         """
-        best: dict[Host, int] = {}
-        heap = [(0, host.name) for host in self.hosts.values() if host.key == source]
-        for host in self.hosts.values():
-            heap += [
-                (extend(0, end.neighbour.realm, end.neighbour.cost), host.name)
-                for end in host.ends
-                if end.link.leaf is not None and end.link.leaf.key == source
-            ]
-        firsts = {name for _, name in heap}
-        heapq.heapify(heap)
-        while heap:
-            metric, name = heapq.heappop(heap)
-            host = self.hosts[name]
-            if metric >= best.get(host, INFINITE):
-                continue
-            best[host] = metric
-            if not host.router.transit and name not in firsts:
-                continue
-            for end in host.ends:
-                if end.peer is not None:
-                    back = end.peer.neighbour
-                    heapq.heappush(heap, (extend(metric, back.realm, back.cost), end.peer.host.name))
-        return best
+        best = {host: 0 for host in self.hosts.values() if host.key == source}
+        direct = {host: self._direct(host, source) for host in self.hosts.values()}
+        leaf = source in {leaf.key for leaf in self.leaves.values()}
+        leads = {host for host, places in direct.items() if places and leaf}  # they offer it in any case
+        while True:
+            after = {host: 0 for host in best if host.key == source}
+            for host in self.hosts.values():
+                places = direct[host] + self._offered(host, best, leads)
+                if host.key != source and places:
+                    after[host] = min(places)[1]
+            if after == best:
+                return best
+            best = after
+
+    @staticmethod
+    def _direct(host: Host, source: bytes) -> list[tuple[int, int]]:
+        """Rank and metric of each session of a host with the source itself; one with a leaf counts as one
+        that leaves the machine at the most.
+        """
+        places = []
+        for end in host.ends:
+            leaf = end.link.leaf
+            if source in (leaf and leaf.key, end.peer and end.peer.host.key):
+                metric = extend(0, end.neighbour.realm, end.neighbour.cost)
+                realm = min(metric >> 14, LOCALNET) if leaf else metric >> 14
+                if metric < INFINITE:
+                    places.append((realm << 15 | metric & 0x3FFF, metric))
+        return places
+
+    @staticmethod
+    def _offered(host: Host, best: dict[Host, int], leads: set[Host]) -> list[tuple[int, int]]:
+        """Rank and metric of what others tell a host of the way that they have."""
+        places = []
+        for end in host.ends:
+            peer = end.peer.host if end.peer is not None else None
+            if peer is None or not best.get(peer):
+                continue  # it has no way, or is the source
+            if peer.router.transit or peer in leads:
+                metric = extend(best[peer], end.neighbour.realm, end.neighbour.cost)
+                if metric < INFINITE:
+                    places.append((metric >> 14 << 15 | 0x4000 | metric & 0x3FFF, metric))
+        return places
 
     def check_rest(self) -> None:
         """After the last change, with nothing on its way: all ways are the best, nothing stale is left."""

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from busway.protocol import (
-    ClosedError,
     EndpointTakenError,
     FullError,
     LocalError,
@@ -175,11 +174,7 @@ class Life:
 
     def _take_from(self, node: Node, uuid: bytes, receiver: Receiver) -> None:
         while True:
-            try:
-                message = node.take(receiver, self.net.now)
-            except ClosedError:
-                del self.receivers[node][uuid]  # another node keeps the name
-                return
+            message = node.take(receiver, self.net.now)
             if message is None:
                 return
             if isinstance(message, Request) and not message.confirm:
@@ -327,7 +322,9 @@ class Life:
         for caller in self.nodes:
             for holder, realm in reach[caller].items():
                 for uuid in list(self.receivers[holder]):
-                    endpoint = holder.receiving.endpoints[uuid]
+                    endpoint = self.receivers[holder][uuid].endpoint
+                    if endpoint.yielded:
+                        continue
                     alone = len(set(kinds[uuid])) == 1 and (endpoint.kind != 1 or len(kinds[uuid]) == 1)
                     if endpoint.kind != codes.BROADCAST and alone:
                         answered = self._call(caller, holder, uuid)
@@ -378,6 +375,7 @@ class Life:
             other.label
             for other in self.nodes
             if uuid in self.receivers[other]
+            and uuid in other.receiving.endpoints  # else another node keeps the name
             and (other is node or other.receiving.endpoints[uuid].realm >= near.get(other, NEVER))
         )
         if got != wanted:

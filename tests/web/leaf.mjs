@@ -11,6 +11,7 @@ const told = {
   open: (event) => ["open", event.node],
   closed: (event) => ["closed", event.code],
   taken: (event) => ["taken", event.endpoint],
+  back: (event) => ["back", event.endpoint],
   undeliverable: (event) => ["undeliverable", event.endpoint, event.code],
   outcome: ({ id, status, code, text, payload }) => [
     "outcome",

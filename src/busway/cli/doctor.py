@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass, field
+from typing import Any
 
 import click
 
@@ -240,6 +241,8 @@ async def check_nodes(report: Report, bus: AsyncBus, names: list[str], timeout: 
     _check_pairs(report, chosen if len(chosen) > 1 else told)
     _check_links(report, told)
     _count_refused(report, told)
+    check_shares(report, told)
+    check_names(report, told)
     for each in chosen:
         with contextlib.suppress(Exception):
             hops = await bus.trace("", node=each.id, timeout=timeout)
@@ -296,6 +299,39 @@ def _count_refused(report: Report, told: list[Found]) -> None:
             )
         else:
             report.well(f"{text}, for another token, bus name or version: {where}")
+
+
+def check_shares(report: Report, told: list[Found]) -> None:
+    """Tells of links over which more nodes and endpoints are told than there is room for."""
+    for each in told:
+        for link in each.table("links"):
+            over = link.get("over", 0)  # older nodes do not say it
+            if isinstance(over, int) and over > 0:
+                report.find(
+                    f"{_name(each)} has ignored {over} of the nodes and endpoints that"
+                    f" {link['label'] or 'a node'} ({link['address']}) told it: they are more than its share",
+                    "if so many are not meant to be there, its program is faulty or hostile: end that link",
+                )
+
+
+def check_names(report: Report, told: list[Found]) -> None:
+    """Tells of names that several nodes hold, though one at the most can be meant."""
+    holders: dict[tuple[bytes, str], dict[bytes, dict[str, Any]]] = {}
+    for each in told:
+        rows = [(each.id, row) for row in each.endpoints()]
+        rows += [(row["node"], row) for row in each.table("seen")]
+        for node, row in rows:
+            holders.setdefault((row["endpoint"], row["realm"]), {})[node] = row
+    for (id, realm), rows_of in holders.items():
+        kinds = sorted({row["kind"] for row in rows_of.values()})
+        if realm == "process" or len(rows_of) < 2 or (len(kinds) < 2 and "unicast" not in kinds):
+            continue
+        name = next((row["name"] for row in rows_of.values() if row["name"]), "") or id.hex()[:8]
+        nodes = ", ".join(sorted(node.hex()[:8] for node in rows_of))
+        report.find(
+            f"{output.counted(len(rows_of), 'node')} hold {name} ({' and '.join(kinds)}, {realm}): {nodes}",
+            "each is used by those who are nearer: keep one, and give the others another name",
+        )
 
 
 def _check_pair(report: Report, one: Found, other: Found) -> None:

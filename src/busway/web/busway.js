@@ -390,8 +390,11 @@ export class Bus {
   _on_taken({ endpoint: uuid }) {
     if (!this._endpoints.has(uuid)) return; // closed meanwhile
     const { name } = this._endpoints.get(uuid);
-    this._endpoints.delete(uuid);
-    console.warn(`"${name || uuid}" is held by another node, too, which keeps it: use another name here`);
+    console.warn(`"${name || uuid}" is held by another node, too, which keeps it until it goes`);
+  }
+
+  _on_back({ endpoint: uuid }) {
+    console.info(`"${this._endpoints.get(uuid)?.name || uuid}" is held here again`);
   }
 
   _on_closed({ code, text }) {

@@ -182,10 +182,9 @@ export function encodeChange({ label, base, version, entries }, frameMax) {
   return bodies;
 }
 
-/** The holders of HAVE that count, by the rule for conflicts (4.3), and of them the cheapest. */
+/** The holders of HAVE that are in no conflict with the first (4.3), and of them the cheapest. */
 export function cheapest(holders, node) {
   const real = holders.filter((holder) => holder.kind && holder.node.startsWith(node));
-  real.sort((one, other) => (one.node < other.node ? -1 : 1));
   const able = real[0]?.kind === UNICAST ? [real[0]] : real.filter(({ kind }) => kind === real[0].kind);
   const price = ({ metric, cost }) => (metric >> 14) * 2 ** 20 + (metric & 0x3fff) + cost;
   const least = Math.min(...able.map(price));

@@ -17,7 +17,7 @@ const {
 
 /** One session. Feed it with `receive` and `receiveEnd`, write what `take` gives, call `handleTimer` at
     `nextDeadline`, and close the socket when `done`. Each of these that can make something happen returns a list
-    of events: open, message, cancelled, outcome, part, room, undeliverable, taken, closed. */
+    of events: open, message, cancelled, outcome, part, room, undeliverable, taken, back, closed. */
 export class Connection extends Receiving {
   /** @param hello our fields of HELLO, see `encodeHello`. @param secret see `Channel`, or null. @param now ms. */
   constructor(hello, secret, now) {

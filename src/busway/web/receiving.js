@@ -19,6 +19,8 @@ export class Receiving extends Origin {
   constructor(hello, secret, now) {
     super(hello, secret, now);
     this.endpoints = new Map(); // uuid -> {kind, name}
+    this.lost = new Map(); // the same of those whose names others keep
+    this.fresh = new Set(); // uuids of which the router has not said yet who had them before
     this.version = 0; // of our directory line
     this.inFlows = new Map(); // node + uuid -> flow
     this.serving = new Map(); // node + id -> request
@@ -64,7 +66,7 @@ export class Receiving extends Origin {
   onHave(endpoint, holders, now) {
     super.onHave(endpoint, holders, now);
     const known = this.told.get(endpoint);
-    if (known) this.yieldName(endpoint, known);
+    if (known) this.settleName(endpoint, known);
   }
 
   // Our endpoints
@@ -79,22 +81,35 @@ export class Receiving extends Origin {
 
   /** A unicast name may be held by another node, too: the router says so. */
   watch(endpoint, kind) {
+    if (kind !== UNICAST) return;
+    this.fresh.add(endpoint);
     const holders = this.told.get(endpoint);
-    if (holders) this.yieldName(endpoint, holders);
-    else if (kind === UNICAST && !this.told.has(endpoint)) this.ask(endpoint);
+    if (holders) this.settleName(endpoint, holders);
+    else if (!this.told.has(endpoint)) this.ask(endpoint);
   }
 
-  /** Of several holders, one of them unicast or of other kinds, the smaller node id keeps the name. */
-  yieldName(endpoint, holders) {
-    const mine = this.endpoints.get(endpoint);
-    const loses = ({ node, kind }) =>
-      kind && node.slice(0, 32) < this.mine.node && (kind === UNICAST || kind !== mine.kind || mine.kind === UNICAST);
-    if (!mine || !holders.some(loses)) return;
-    this.withdraw(endpoint);
-    this.events.push({ type: "taken", endpoint });
+  /** Who had a name when we came keeps it; we get it back when nobody is in conflict with us. */
+  settleName(endpoint, holders) {
+    const mine = this.endpoints.get(endpoint) ?? this.lost.get(endpoint);
+    const isRival = ({ node, kind, realm }) =>
+      kind && realm === GLOBAL && node.slice(0, 32) !== this.mine.node && (kind === UNICAST || kind !== mine.kind);
+    const first = this.fresh.delete(endpoint);
+    if (!mine) return;
+    const rival = holders.some(isRival);
+    if (this.lost.has(endpoint) && !rival) {
+      this.lost.delete(endpoint);
+      this.endpoints.set(endpoint, mine);
+      this.announce([{ endpoint, ...mine }]);
+      this.events.push({ type: "back", endpoint });
+    } else if (this.endpoints.has(endpoint) && rival && first) {
+      this.withdraw(endpoint);
+      this.lost.set(endpoint, mine);
+      this.events.push({ type: "taken", endpoint });
+    }
   }
 
   withdraw(endpoint) {
+    if (this.lost.delete(endpoint)) return;
     this.endpoints.delete(endpoint);
     for (const [key, flow] of this.inFlows) if (flow.endpoint === endpoint) this.inFlows.delete(key);
     if (this.state === OPEN) this.announce([{ endpoint, kind: 0 }]);

@@ -37,7 +37,7 @@ _KEEPER = ("sh", "-c", '"$@" & daemon=$!; read _; kill "$daemon"', "keeper")
 
 
 def _started(words: list[str], environment: dict[str, str]) -> forks.Program | subprocess.Popen[bytes]:
-    """A program that leads a process group; one of this Python's is a fork."""
+    """A program that leads a session; one of this Python's is a fork."""
     command, *rest = words
     if command == sys.executable:
         return forks.Program(rest, environment, complaints=2, ready=_READY, apart=True, directory=ROOT)
@@ -47,12 +47,12 @@ def _started(words: list[str], environment: dict[str, str]) -> forks.Program | s
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        process_group=0,
+        start_new_session=True,
     )
 
 
 class Program:
-    """A child whose lines are read with a bound, and which is told things by lines. It leads a process group,
+    """A child whose lines are read with a bound, and which is told things by lines. It leads a session,
     so that whatever it started ends with it.
     """
 

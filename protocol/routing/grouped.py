@@ -1,0 +1,38 @@
+"""Keys that are made of a source and a uuid, by either: there may be thousands, and who asks for those of one
+source or uuid pays for these alone. Knows nothing of what they stand for.
+"""
+
+from busway.protocol.wire import codes
+
+
+class Grouped:
+    """A set of keys of 36 bytes."""
+
+    def __init__(self) -> None:
+        self._sources: "dict[bytes, dict[bytes, bool]]" = {}
+        self._uuids: "dict[bytes, dict[bytes, bool]]" = {}
+
+    def add(self, key: bytes) -> None:
+        """One more; one that is there is left alone."""
+        self._sources.setdefault(key[: codes.KEY_SIZE], {})[key] = True
+        self._uuids.setdefault(key[codes.KEY_SIZE :], {})[key] = True
+
+    def remove(self, key: bytes) -> None:
+        """One less, which is there."""
+        _drop(self._sources, key[: codes.KEY_SIZE], key)
+        _drop(self._uuids, key[codes.KEY_SIZE :], key)
+
+    def of_source(self, source: bytes) -> "list[bytes]":
+        """The keys that begin with it."""
+        return list(self._sources.get(source, ()))
+
+    def of_uuid(self, uuid: bytes) -> "list[bytes]":
+        """The keys that end with it."""
+        return list(self._uuids.get(uuid, ()))
+
+
+def _drop(groups: "dict[bytes, dict[bytes, bool]]", part: bytes, key: bytes) -> None:
+    group = groups[part]
+    del group[key]
+    if not group:
+        del groups[part]

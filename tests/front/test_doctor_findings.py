@@ -1,0 +1,57 @@
+"""What `busway doctor` makes of what nodes tell: shares that are used up, names that two hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from busway.adapters.records import NodeInfo
+from busway.cli.doctor import Report, check_names, check_shares
+from busway.cli.survey import OK, Found
+from busway.protocol import codes
+
+
+def found(letter: str, **report: Any) -> Found:
+    return Found(NodeInfo(letter.encode() * 16, letter, False), OK, report)
+
+
+def row(kind: str, realm: str = "localnet", **more: Any) -> dict[str, Any]:
+    return {"endpoint": b"e" * 16, "name": "lab/pump", "kind": kind, "realm": realm, **more}
+
+
+def test_what_a_link_told_beyond_its_share_is_a_finding() -> None:
+    report = Report()
+    link = {"label": "gateway", "address": "10.0.0.9:7660"}
+    check_shares(report, [found("a", links=[link | {"over": 7}, link | {"over": 0}, link])])
+    [(text, advice)] = report.findings
+    assert "has ignored 7 of the nodes and endpoints that gateway (10.0.0.9:7660) told" in text
+    assert "end that link" in advice
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "told"),
+    [
+        (row("unicast"), row("unicast"), True),
+        (row("anycast"), row("broadcast"), True),
+        (row("anycast"), row("anycast"), False),
+        (row("unicast"), row("unicast", "userspace"), False),
+        (row("unicast", "process"), row("unicast", "process"), False),
+    ],
+)
+def test_a_name_that_two_hold_is_a_finding(mine: dict[str, Any], other: dict[str, Any], told: bool) -> None:
+    report = Report()
+    nodes = [found("a", endpoints=[mine], seen=[other | {"node": b"b" * 16}]), found("b", endpoints=[other])]
+    check_names(report, nodes)
+    assert [text.split(":")[0] for text, _ in report.findings] == (
+        [f"2 nodes hold lab/pump ({' and '.join(sorted({mine['kind'], other['kind']}))}, localnet)"]
+        if told
+        else []
+    )
+
+
+def test_what_every_node_has_is_none() -> None:
+    report = Report()
+    state = row("anycast", "userspace", endpoint=codes.INTROSPECTION)
+    check_names(report, [found(letter, endpoints=[state]) for letter in "ab"])
+    assert report.findings == []

@@ -1,0 +1,170 @@
+"""What bytes cost that a neighbour chooses: no frame makes a node do more than a constant amount of work for
+each of its bytes, however much there is in the node's tables.
+
+Work is counted in lines of the protocol that are run (tests/rigs/steps.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from busway.protocol import codes
+from busway.protocol.wire.fields import frame, text8, varint
+from tests.rigs.steps import steps
+
+from .nets import (
+    ANYCAST,
+    BROADCAST,
+    GLOBAL,
+    SELF,
+    UNICAST,
+    YOU,
+    Liar,
+    Mesh,
+    ack,
+    alias,
+    bind,
+    directory,
+    entry,
+    id_of,
+    message,
+    parent,
+    retract,
+    routes,
+    seqreq,
+    signal,
+    stranger,
+    u16,
+    update,
+)
+from .pairs import E, F, G
+
+STEPS_MAX = 120  # lines for each byte that was read; the plainest messages cost 10
+SIZE = 3000  # bytes that are measured, at least
+SOURCES = 2000  # of prunes, holders and routes there are so many, or 4,096
+
+FAR = varint(3)  # a source that the neighbour offers, and has told to want no broadcasts
+Frames = Callable[[int], list[bytes]]
+
+
+def _one(*bodies: bytes) -> Frames:
+    """The same again and again."""
+    return lambda _: list(bodies)
+
+
+def _number(count: int) -> bytes:
+    return varint(3 + count % SOURCES)
+
+
+FRAMES: dict[str, Frames] = {
+    "PING, PONG": _one(bytes((codes.PING, 1)), bytes((codes.PONG, 1))),
+    "SLEEP": _one(bytes((codes.SLEEP, 0))),
+    "an unknown frame": _one(b"\x7f"),
+    "SYNC": lambda count: [bytes((codes.SYNC, 4 + count % 2))],
+    "SYNC 1, 2, 3": lambda count: [bytes((codes.SYNC, 1 + count % 3))],
+    "ROUTES: PARENT of one": _one(routes(parent(FAR))),
+    "ROUTES: PARENT of each": lambda count: [routes(parent(_number(count)))],
+    "ROUTES: PARENT of ourselves": _one(routes(parent(YOU))),
+    "ROUTES: PARENT of none": _one(routes(parent(bind(9000, stranger(99_999))))),
+    "ROUTES: UPDATE and RETRACT of one": _one(routes(retract(FAR), update(FAR, 1, 1))),
+    "ROUTES: UPDATE that changes": lambda count: [routes(update(_number(count), 1, 1 + count % 9))],
+    "ROUTES: UPDATE of new ones": lambda count: [routes(update(bind(9000, stranger(50_000 + count)), 1, 1))],
+    "ROUTES: SEQREQ": lambda count: [routes(seqreq(FAR, count), seqreq(FAR, count + 1, True))],
+    "ROUTES: SEQREQ to us": lambda count: [routes(seqreq(YOU, count & 0xFFFF))],
+    "ROUTES: ACK": _one(routes(ack(0))),
+    "DIRECTORY: many have it, one comes and goes": lambda count: [
+        directory(SELF, GLOBAL, count, count + 1, entry(ANYCAST if count % 2 else 0, E))
+    ],
+    "DIRECTORY: a subscriber comes and goes": lambda count: [
+        directory(SELF, GLOBAL, count, count + 1, entry(BROADCAST if count % 2 else 0, F))
+    ],
+    "DIRECTORY: a kind changes": lambda count: [
+        directory(SELF, GLOBAL, count, count + 1, entry((UNICAST, BROADCAST)[count % 2], G))
+    ],
+    "DIRECTORY: the lookups come and go": lambda count: [
+        directory(SELF, GLOBAL, count, count + 1, entry(ANYCAST if count % 2 else 0, codes.LOOKUP))
+    ],
+    "DIRECTORY: another label": lambda count: [directory(FAR, GLOBAL, 0, 0, label=f"{count:04}")],
+    "DIRECTORY: a version too far": _one(directory(FAR, GLOBAL, 99, 100)),
+    "DIRECTORY: a version that was": lambda count: [directory(FAR, GLOBAL, 0, 2 + count % 2)],
+    "SEND": lambda count: [message(codes.SEND, 8, 9, FAR, varint(1) + u16(count & 0xFFFF))],
+    "SEND on": lambda count: [
+        message(codes.SEND, 12, 9, _number(count) + FAR, varint(1) + u16(count & 0xFFFF))
+    ],
+    "PUBLISH": lambda count: [message(codes.PUBLISH, 8, 9, FAR, varint(1) + u16(count & 0xFFFF))],
+    "PUBLISH of nobody wants": lambda count: [
+        message(codes.PUBLISH, 8, 9, FAR, alias(9, b"%016d" % count) + u16(1))
+    ],
+    "CONFIRM": lambda count: [
+        message(codes.CONFIRM, 8, 9, FAR, varint(1) + u16(count & 0xFFFF) + varint(1 + count) + varint(9))
+    ],
+    "REQUEST": lambda count: [
+        message(codes.REQUEST, 8, 9, FAR, varint(1) + u16(count & 0xFFFF) + varint(1 + count) + varint(9))
+    ],
+    "REPLY": _one(message(codes.REPLY, 8, 9, FAR, varint(9))),
+    "PART": _one(message(codes.PART, 8, 9, FAR, varint(9) + u16(1))),
+    "ERROR": _one(message(codes.ERROR, 8, 9, FAR, varint(9) + varint(1))),
+    "CANCEL": _one(signal(codes.CANCEL, varint(9))),
+    "CREDIT": _one(signal(codes.CREDIT, varint(1) + u16(9))),
+    "PROBE": lambda count: [signal(codes.PROBE, varint(1) + u16(count & 0xFFFF))],
+    "PART_CREDIT": _one(signal(codes.PART_CREDIT, varint(9) + u16(9))),
+    "UNDELIVERABLE": _one(signal(codes.UNDELIVERABLE, varint(1) + u16(1) + b"\1")),
+    "END": _one(signal(codes.END, varint(9) + u16(9))),
+    "WHO: many have it": _one(signal(codes.WHO, varint(1))),
+    "WHO: nobody has it": lambda count: [signal(codes.WHO, alias(9, b"%016d" % count))],
+    "HAVE": _one(signal(codes.HAVE, varint(1) + b"\x0d" + SELF + u16(0))),
+    "PRUNE": lambda count: [signal(codes.PRUNE, varint(1) + _number(count))],
+    "GRAFT": lambda count: [signal(codes.GRAFT, varint(1) + _number(count))],
+    "GRAFT of ours": _one(signal(codes.GRAFT, varint(1) + YOU)),
+    "TRACE": _one(signal(codes.TRACE, varint(1))),
+    "TRACED": _one(signal(codes.TRACED, varint(1) + b"\3\1" + text8("x") + text8("y"))),
+    "an unknown signal": _one(signal(99, b"")),
+}
+
+
+@pytest.fixture(scope="module")
+def full() -> tuple[Mesh, Liar]:
+    """A node whose tables are as full as one neighbour may make them, and that neighbour."""
+    net = Mesh()
+    net.add("b")
+    net.add("a", transit=False)
+    net.join("ab")
+    net.pump()
+    liar = Liar(net, net["b"])
+    for start in range(0, SOURCES, 500):
+        names = [bind(3 + n, stranger(n)) for n in range(start, start + 500)]
+        liar.say(routes(*[update(name, 1, 1) for name in names]))
+        for n in range(start, start + 500):
+            liar.say(directory(varint(3 + n), GLOBAL, 0, 1, entry(ANYCAST, E)))
+    net.pump()
+    for n in range(codes.PRUNES_MAX):
+        fields = alias(1, E) if not n else varint(1)
+        liar.say(message(codes.PUBLISH, 8, 9, _number(n), (fields if n < SOURCES else alias(2, G)) + u16(1)))
+    liar.hear()
+    for n in range(codes.WATCHES_MAX):
+        liar.say(signal(codes.WHO, alias(9, b"%016d" % (70_000 + n))))
+    liar.hear()
+    net.pump()
+    assert len(net["b"].forwarder._pruned) >= SOURCES
+    assert len(net["b"].directory.by_uuid[E]) == SOURCES
+    assert id_of("z") in net["b"].routes.peers
+    return net, liar
+
+
+@pytest.mark.no_cover  # it counts lines itself
+@pytest.mark.parametrize("kind", FRAMES)
+def test_no_frame_costs_more_than_a_constant_for_each_byte(full: tuple[Mesh, Liar], kind: str) -> None:
+    net, liar = full
+    net.advance(codes.SYNC_MS)
+    data = b""
+    count = max([line.version for line in net.see("b", "z").lines], default=0)
+    while len(data) < SIZE:
+        data += b"".join(frame(body) for body in FRAMES[kind](count))
+        count += 1
+    work = steps(lambda: liar.connection.receive_data(data, net.now), "/protocol/")
+    liar.hear()
+    net.pump()
+    assert liar.error == -1, liar.connection.close_text
+    assert work / len(data) < STEPS_MAX
