@@ -109,8 +109,8 @@ def test_an_option_that_the_frame_cuts_off_is_malformed(option: bytes) -> None:
 def test_magic_comes_before_version_and_version_before_format() -> None:
     body = bytearray(written())
     del body[6:]
-    body[5] = 2
-    with pytest.raises(Refusal, match="speaks protocol version 1, the other 2: update") as version:
+    body[5] = 1
+    with pytest.raises(Refusal, match="speaks protocol version 2, the other 1: update") as version:
         decode(bytes(body))
     assert version.value.code == codes.BAD_VERSION
     body[1] = 0
@@ -257,7 +257,7 @@ def tell(hello: bytes) -> tuple[Node, Connection, list[Any], bytes]:
     """A fresh node reads one HELLO that was made by hand: what it reports and what it answers."""
     net = Net()
     node = net.node("a")
-    connection = node.connection(Link(), net.now)
+    connection = node.connection(Link(dialled=True), net.now)
     connection.data_to_send(1000, net.now)
     happened = connection.receive_data(frame(hello), net.now)
     return node, connection, happened, connection.data_to_send(1000, net.now)
@@ -267,7 +267,8 @@ def tell(hello: bytes) -> tuple[Node, Connection, list[Any], bytes]:
     ("changes", "code"),
     [
         ({"bus": "other"}, codes.BUS_NAME),
-        ({"version": 2}, codes.BAD_VERSION),
+        ({"version": 1}, codes.BAD_VERSION),
+        ({"version": 3}, codes.BAD_VERSION),
         ({"version": 0}, codes.BAD_VERSION),
         ({"realm": 0}, codes.MALFORMED),
         ({"bus": "x" * 65}, codes.MALFORMED),
@@ -275,7 +276,7 @@ def tell(hello: bytes) -> tuple[Node, Connection, list[Any], bytes]:
         ({"message_size_max": 0}, codes.LIMITS),
         ({"aliases_max": 0}, codes.LIMITS),
         ({"partials_max": 0}, codes.LIMITS),
-        ({"proof_wanted": True}, codes.TOKEN),
+        ({"dialled": True}, codes.SAME_ROLE),
     ],
 )
 def test_a_refusal_is_told_to_the_peer_with_number_and_sentence(changes: dict[str, Any], code: int) -> None:
