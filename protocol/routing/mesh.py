@@ -85,6 +85,7 @@ class Mesh(Topology):
         self._select_next_hop(peer, now)
         self._open_session(connection, peer, now)
         self._follow_transit()
+        self.count_syncing(now)
 
     def _open_session(self, connection: "LinkFace", peer: Peer, now: int) -> None:
         advertiser = adverts(connection)

@@ -239,6 +239,7 @@ CLOSING_MS: "Final" = 2000
 LINGER_MS: "Final" = 1000
 SLEEP_MAX_MS: "Final" = 86400000
 SYNC_MS: "Final" = 2000
+SYNC_PATIENCE_MS: "Final" = 30000  # a neighbour that tells nothing by then is not waited for any more
 SILENT_INTERVALS: "Final" = 3
 MEASURE_INTERVALS: "Final" = 6  # of keepalive, between two measured round trips of a link that is busy
 PROBE_MS: "Final" = 1000
