@@ -62,10 +62,11 @@ class Node(Exchange):
         if len(label.encode()) > codes.TEXT_SIZE_MAX:
             raise LocalError("a label must have at most 64 bytes of UTF-8")
         incarnation = entropy(codes.INCARNATION_SIZE)
-        super().__init__(node_id, incarnation, bus, label, leaf, transit, wake)
+        super().__init__(node_id, incarnation, bus, label, leaf, transit, wake, entropy)
         self.label = label
         self.leaf = leaf
         self.limits = limits if limits is not None else Limits()
+        self.unfinished.size_max = max(codes.UNFINISHED_SIZE_MAX, 2 * self.limits.message_size_max)
         self.closed = False
         self._entropy = entropy
         self._encode = encode

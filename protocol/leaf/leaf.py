@@ -457,13 +457,14 @@ class Leaf(LeafOrigin):
         key = message.key
         near = key == link.peer_key
         uuid = message.endpoint
+        crossed = max(link.realm, message.realm)
         if not signal or signal > codes.TRACED:
             link.skipped_frames += 1
             return
         if signal == codes.TRACED:
             return
         if signal == codes.HAVE:
-            self._have(link, uuid, reader, mine and near)
+            self._have(link, uuid, reader, mine and near, crossed)
         elif signal == codes.PRUNE or signal == codes.GRAFT:
             link.nodes_in.read(reader)
         if reader.left():
@@ -471,12 +472,15 @@ class Leaf(LeafOrigin):
         if not mine:
             return
         if signal == codes.CREDIT or signal == codes.UNDELIVERABLE:
-            self._about(self._flow(self._out, key, uuid), message)
+            flow = self._flow(self._out, key, uuid)
+            if flow is None or flow.realm >= crossed:
+                self._about(flow, message)
         elif signal == codes.PROBE:
-            self._probed(link, key, uuid, message.number)
+            self._probed(link, message, crossed)
         elif signal == codes.CANCEL or signal == codes.PART_CREDIT:
             for request in self._serving:
-                if request.id == message.id and request.key == key and request.kind == codes.REQUEST:
+                mine = request.id == message.id and request.key == key and request.kind == codes.REQUEST
+                if mine and request.receiver.realm >= crossed:
                     if signal == codes.CANCEL:
                         self._drop(request)
                     else:
@@ -495,7 +499,7 @@ class Leaf(LeafOrigin):
         elif signal == codes.WHO:
             receiver = self._receiver(uuid)
             item = self._signal(codes.HAVE, key, 0, 0, uuid)
-            if receiver is not None and receiver.realm >= link.realm:
+            if receiver is not None and receiver.realm >= crossed:
                 item.payload = receiver.encode(receiver.realm << 2, _HERE)
         elif signal >= codes.PRUNE:
             if not near:
@@ -521,12 +525,13 @@ class Leaf(LeafOrigin):
             if message.code == codes.NO_ENDPOINT:
                 self._refused(flow.endpoint, flow.key)
 
-    def _probed(self, link: LeafConnection, key: bytes, uuid: bytes, number: int) -> None:
+    def _probed(self, link: LeafConnection, message: Message, crossed: int) -> None:
         """Counts as lost those of the origin's messages that have not arrived by now."""
-        receiver = self._receiver(uuid)
-        if receiver is None:
+        receiver = self._receiver(message.endpoint)
+        if receiver is None or receiver.realm < crossed:
             return
-        flow = self._in_flow(key, receiver, number)
+        number = message.number
+        flow = self._in_flow(message.key, receiver, number)
         gap = (number - flow.last) & 0xFFFF
         if gap < 0x8000 or receiver.kind == codes.BROADCAST:
             flow.last += gap

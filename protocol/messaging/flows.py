@@ -145,6 +145,7 @@ class Pending(Timer):
         "expires",
         "flow",
         "id",
+        "link",
         "next_part",
         "origin",
         "out",
@@ -165,6 +166,7 @@ class Pending(Timer):
         self.out = out
         self.peer: "Peer | None" = None  # whom it goes to; None: that is not known yet, or it is a broadcast
         self.flow: "OutFlow | None" = None
+        self.link: "LinkFace | None" = None  # that brought its last part
         self.state = UNRESOLVED
         self.expires = -1  # ms; -1: a plain message waits for credit as long as it takes
         self.has_ttl = False  # it waits for an endpoint to appear (ttl)

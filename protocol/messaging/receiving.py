@@ -544,6 +544,14 @@ class Receiving(ReceiverSide):
             flow = self.reply_flows[peer.node_id] = OutFlow(self.origin, peer, b"", UNLIMITED, now)
         return flow
 
+    def way_changed(self, peer: Peer) -> None:
+        """Answers need not stay on their link as a flow does: each is a lane of its own, and by another way
+        than the nearest it would not be believed.
+        """
+        flow = self.reply_flows.get(peer.node_id)
+        if flow is not None:
+            flow.hop = None
+
     # Requests that end without an answer of ours
 
     def _finish_request(self, request: Request) -> None:
@@ -580,12 +588,24 @@ class Receiving(ReceiverSide):
         self._drop_request(request)
 
     def signal_came(self, session: "LinkFace | None", peer: Correspondent, frame: Frame, now: int) -> None:
+        realm = codes.PROCESS if session is None else max(session.realm, frame.realm())
+        if not self._concerns(peer, frame, realm):
+            return
         if frame.signal == codes.PROBE:
             self.probed(session, peer, frame.endpoint, frame.number, now)
         elif frame.signal == codes.CANCEL:
             self.cancelled(peer, frame.id)
         else:
             self.part_credit(peer, frame.id, frame.number, now)
+
+    def _concerns(self, peer: Correspondent, frame: Frame, realm: int) -> bool:
+        """Whether a signal that has crossed that realm is of an endpoint which can be reached so."""
+        if frame.signal == codes.PROBE:
+            endpoint = self.endpoints.get(frame.endpoint)
+        else:
+            request = peer.serving.get(frame.id)
+            endpoint = None if request is None else request.flow.endpoint
+        return endpoint is not None and endpoint.realm >= realm
 
     def cancelled(self, peer: Correspondent, id: int) -> None:
         """CANCEL came; for a request that is over already it means nothing."""

@@ -77,6 +77,8 @@ class Mesh(Topology):
             self.learn(peer, hello.label, hello.leaf)
         connection.peer = peer
         self._resolve_duplicate(peer, connection, hello.dialled, now)
+        if peer.reachable and not peer.connections:
+            peer.nearer_at = now
         peer.connections.append(connection)
         if connection.number == 1 and connection.link.dialled and not self.leaf:
             self.names.joined(now)
@@ -319,6 +321,8 @@ class Mesh(Topology):
         narrower = metric >> 14 < peer.metric >> 14
         peer.metric = metric
         self.timers.disarm(peer)
+        if narrower and peer.reachable:
+            peer.nearer_at = now
         if not peer.reachable:
             peer.reachable = True
             peer.hop = hop

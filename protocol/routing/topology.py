@@ -41,6 +41,7 @@ class Topology(PeerKeeper):
             "links_opened": 0,
             "links_refused": 0,
             "links_lost": 0,
+            "unfinished": 0,
         }
 
     def own(self, uuid: bytes) -> "Entry | None":

@@ -213,6 +213,7 @@ HOLDERS_SEEN_MAX: "Final" = 256  # of the holders of one endpoint, looked at for
 PRUNES_MAX: "Final" = 4096
 TOMBSTONES_MAX: "Final" = 64  # withdrawn endpoints that a line remembers
 TRANSIT_SIZE_MAX: "Final" = 8388608  # queued to be passed on over one link, bytes
+UNFINISHED_SIZE_MAX: "Final" = 67108864  # kept in one node of large messages that are coming in, bytes
 HELD_SIZE_MAX: "Final" = 1048576  # waiting in one node for ways that were lost, bytes
 FAR_WINDOW_SIZE: "Final" = 524288  # under way from one origin over several hops, bytes
 ANSWERS_MAX: "Final" = 16384
@@ -237,6 +238,7 @@ WINDOW_MAX: "Final" = 16384  # of a pair: limits are told modulo 65536
 HELLO_TIMEOUT_MS: "Final" = 5000
 CLOSING_MS: "Final" = 2000
 LINGER_MS: "Final" = 1000
+UNFINISHED_MS: "Final" = 60000  # a large message of which nothing comes for so long is given up
 SLEEP_MAX_MS: "Final" = 86400000
 SYNC_MS: "Final" = 2000
 SYNC_PATIENCE_MS: "Final" = 30000  # a neighbour that tells nothing by then is not waited for any more
@@ -254,6 +256,7 @@ SEQREQ_MAX_MS: "Final" = 32000
 ROUTE_LOSS_GRACE_MS: "Final" = (
     500  # a node whose way is lost counts as reachable, if another way may be found
 )
+BELIEF_MS: "Final" = 10000  # a way that a node's messages took still counts for so long: news is late, too
 DUPLICATE_MS: "Final" = 30000
 RACE_MS: "Final" = 5000  # so long after one program took a name another may have taken it at the same time
 

@@ -318,6 +318,7 @@ export class Bus {
     const hello = { ...this._hello, incarnation: random(4), nonce: random(8) };
     const session = (this._session = new Connection(hello, this._token, clock()));
     session.room = () => socket.bufferedAmount < BUFFERED_MAX;
+    session.draw = () => crypto.getRandomValues(new Uint32Array(1))[0];
     for (const [uuid, { kind, name }] of this._endpoints) session.register(uuid, kind, name);
     this._flush();
   }

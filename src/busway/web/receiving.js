@@ -63,8 +63,8 @@ export class Receiving extends Origin {
     for (const request of [...this.serving.values()]) if (request.source === node) this.drop(request);
   }
 
-  onHave(endpoint, holders, now) {
-    super.onHave(endpoint, holders, now);
+  onHave(endpoint, holders, now, crossed) {
+    super.onHave(endpoint, holders, now, crossed);
     const known = this.told.get(endpoint);
     if (known) this.settleName(endpoint, known);
   }
