@@ -44,6 +44,7 @@ class Message(Header):
     type_id = b""
     window = 0  # of a stream: the parts that its origin has room for, from the first on
     parts = 0  # of these, sent
+    moved_at = 0  # when there was room for more the last time, ms
     partial = -1  # of a cut message
     size = 0
     routed = False

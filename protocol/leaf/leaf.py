@@ -413,6 +413,7 @@ class Leaf(LeafOrigin):
                 if old.id == message.id and old.key == message.key:
                     self._drop(old)  # the origin used an id again: it has given up the former request
                     break
+            message.moved_at = now
             message.expires = now + message.timeout_ms
             message.state = WAITING
             self._serving.append(message)
@@ -484,10 +485,12 @@ class Leaf(LeafOrigin):
                     if signal == codes.CANCEL:
                         self._drop(request)
                     else:
-                        request.expires = max(request.expires, now + codes.STREAM_PATIENCE_MS)
                         gain = (message.number - request.window) & 0xFFFF
-                        if gain < 0x8000:
+                        if 0 < gain < 0x8000:
                             request.window += gain
+                            request.moved_at = now
+                        if now - request.moved_at < codes.STREAM_STALL_MS:
+                            request.expires = max(request.expires, now + codes.STREAM_PATIENCE_MS)
                     break
         elif signal == codes.TRACE:
             item = Message(codes.SIGNAL)

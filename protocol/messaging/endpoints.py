@@ -127,7 +127,7 @@ class Request(Message):
     itself.
     """
 
-    __slots__ = ("confirm", "id", "state", "stream", "timer", "timeout_ms")
+    __slots__ = ("confirm", "expires", "id", "moved_at", "state", "stream", "timer", "timeout_ms")
 
     def __init__(
         self, flow: "InFlow", seq: int, payload: object, format: int, type_id: bytes, missed: int, now: int
@@ -143,6 +143,8 @@ class Request(Message):
         self.confirm = False
         self.id = 0
         self.timeout_ms = 0
+        self.expires = 0  # ms
+        self.moved_at = now  # when its origin last took some of the answer, or there was the first
         self.timer: "Timer | None" = None
         self.state = QUEUED
         self.stream: "OutFlow | None" = None  # None: the origin wants one reply, not a stream

@@ -233,6 +233,8 @@ OPENING_CREDIT: "Final" = 4
 STREAM_WINDOW: "Final" = 64
 BRIDGE_MIN: "Final" = 16384  # broadcasts dropped in a row, from which on a probe tells the number
 STREAM_PATIENCE_MS: "Final" = 120000
+STREAM_STALL_MS: "Final" = 1800000  # an answer of which nothing is read for so long is given up
+STALLED_MS: "Final" = 5000  # ... while others wait for a handler
 WINDOW_MAX: "Final" = 16384  # of a pair: limits are told modulo 65536
 
 HELLO_TIMEOUT_MS: "Final" = 5000
