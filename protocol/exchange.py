@@ -219,12 +219,15 @@ class Exchange(RoutingHost):
         if root is None:
             forwarder.counters["misrouted"] += 1
             return
+        if link.realm > frame.reach() and frame.options is not None and frame.options.reach:
+            self.counters["strayed"] += 1  # it has left the realm that it was meant for
+            return
         wanted = frame.endpoint in self.receiving.endpoints
         spread = not self.me.leaf and forwarder.spread(link, root, source, frame, wanted, now)
         if wanted:
             self.receiving.arrive(link, source, frame, now)
             flow = source.in_flows.get(frame.endpoint)
-            if flow is not None and frame.route is None and not spread:
+            if flow is not None and frame.route is None and frame.options is None and not spread:
                 flow.ends_here = self.mesh.epoch
 
     def _signal_came(self, link: LinkFace, peer: Correspondent, frame: Frame, now: int) -> None:

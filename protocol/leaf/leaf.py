@@ -178,9 +178,10 @@ class Leaf(LeafOrigin):
         format: "int | bytes" = codes.RAW,
         *,
         best_effort: bool = False,
+        realm: int = codes.LOCALNET,
     ) -> int:
-        """Give every subscriber of a broadcast endpoint a copy. Returns 0. Nobody listening, or no link
-        now, is no error. Raises FullError when another of this endpoint waits to be written, and
+        """Give every subscriber of a broadcast endpoint within `realm` a copy. Returns 0. Nobody listening,
+        or no link now, is no error. Raises FullError when another of this endpoint waits to be written, and
         `pending_max` of all: so each has a place, however many others write; subscribers hear of it by the
         `missed` of the next. With `best_effort` the message is lost then, here or on its way, rather than
         keep others waiting. Raises LocalError for one endpoint more than `peers_max`.
@@ -196,13 +197,15 @@ class Leaf(LeafOrigin):
             raise LocalError("this leaf publishes to as many endpoints as it may: peers_max")
         item = Message(codes.PUBLISH, endpoint, payload, format)
         item.number = self._casts[endpoint] = self._casts.get(endpoint, 0) + 1
-        if self.online() and endpoint not in self._pruned:
+        link = self.link
+        if self.online() and endpoint not in self._pruned and link is not None and link.realm <= realm:
             waiting = own = 0
             for other in self._items:
                 if other.kind == codes.PUBLISH:
                     waiting += 1
                     own += other.endpoint == endpoint
             item.best_effort = best_effort
+            item.realm = realm
             if not own or waiting < self.pending_max:
                 self._items.append(item)
                 self.write_pending = True

@@ -153,6 +153,7 @@ class Pending(Timer):
         "patience_ms",
         "peer",
         "pinned",
+        "realm",
         "state",
         "timeout_ms",
         "window",
@@ -176,6 +177,7 @@ class Pending(Timer):
         self.window = 0
         self.window_told = 0  # when, the last time, ms
         self.patience_ms = 0  # of a publish, for each link that is full
+        self.realm = codes.LOCALNET  # ... as far as it may get
         self.next_part = 0
         self.consumed = 0
 

@@ -259,10 +259,12 @@ class Forwarder:
         """
         hops = frame.hops()
         links = self.links_for(root, source, frame.endpoint) if hops else []
+        reach = max(frame.reach(), connection.realm)
         if not links and not wanted:
             self._prune(connection, source if root is self._mesh.me else root, frame.endpoint)
             return False
         route = RoutingHeader(source.key, max(frame.realm(), connection.realm), hops - 1)
+        links = [link for link in links if link.realm <= reach]
         for link in links:
             out = Frame(
                 codes.PUBLISH,

@@ -221,9 +221,11 @@ class Mesh(Topology):
             waiter.resume(now)
         if peer.hop is not None and peer.hop in peer.connections:
             for out in broadcasts:
-                peer.hop.enqueue_broadcast(out)
+                if peer.hop.realm <= out.reach():
+                    peer.hop.enqueue_broadcast(out)
             for out in connection.backlogged():
-                peer.hop.broadcast(out)
+                if peer.hop.realm <= out.reach():
+                    peer.hop.broadcast(out)
         for out in transit:
             self.forwarder.again(out, now)
 
@@ -505,7 +507,8 @@ class Mesh(Topology):
         for other in child.connections:
             if peer is not None and other is not connection:
                 for out in other.take_broadcasts(b"" if peer is self.me else peer.key):
-                    connection.enqueue_broadcast(out)
+                    if connection.realm <= out.reach():
+                        connection.enqueue_broadcast(out)
         adverts(connection).note_lines(route)
         self.forwarder.child_added(connection, route)
 

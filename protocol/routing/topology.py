@@ -42,6 +42,7 @@ class Topology(PeerKeeper):
             "links_refused": 0,
             "links_lost": 0,
             "unfinished": 0,
+            "strayed": 0,
         }
 
     def own(self, uuid: bytes) -> "Entry | None":

@@ -55,6 +55,7 @@ SIGNAL: "Final" = 7
 OPTION_CUT: "Final" = 1
 OPTION_STREAM: "Final" = 2
 OPTION_BEST_EFFORT: "Final" = 3
+OPTION_REACH: "Final" = 4
 
 CANCEL: "Final" = 1
 CREDIT: "Final" = 2

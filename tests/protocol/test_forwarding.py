@@ -473,13 +473,13 @@ def test_a_broadcast_crosses_no_link_wider_than_any_subscription() -> None:
     inside = net["b"].register(E, BROADCAST, LOCALNET)
     outside = net["d"].register(E, BROADCAST, LOCALNET)
     net.pump()
-    net["a"].publish(E, b"secret-1", net.now)
+    net["a"].publish(E, b"secret-1", net.now, realm=GLOBAL)
     net.pump()
     assert net.payloads("b", inside) == [b"secret-1"]
     assert copies(net, b"secret-1")["bc"] == 0
     wide = net["c"].register(E, BROADCAST, GLOBAL)
     net.pump()
-    net["a"].publish(E, b"secret-2", net.now)
+    net["a"].publish(E, b"secret-2", net.now, realm=GLOBAL)
     net.pump()
     assert net.payloads("c", wide) == [b"secret-2"]
     assert net.payloads("d", outside) == []

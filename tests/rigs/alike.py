@@ -109,7 +109,7 @@ class PythonLeaf:
         elif op == "cancel":
             leaf.cancel(how["id"], now)
         elif op == "publish":
-            leaf.publish(how["endpoint"], how["payload"], now)
+            leaf.publish(how["endpoint"], how["payload"], now, realm=codes.GLOBAL)  # that of its link
         elif op == "respond":
             leaf.respond(self.requests[how["at"]], how["payload"], now)
         else:
