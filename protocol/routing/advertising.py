@@ -318,7 +318,7 @@ class Advertiser(News):
         head, key, label, base, version = read_line(reader, self.reader)
         realm = head & 3
         peer = self.lines.accepts_line_from(self.connection, key)
-        if peer is not None and head & LABEL and not peer.connections:  # of a neighbour HELLO tells
+        if peer is not None and head & LABEL and not _is_told_by_hello(peer):
             self.mesh.learn(peer, label, head & _LEAF != 0)
         line: "Line | None" = None
         if peer is not None:
@@ -335,6 +335,11 @@ class Advertiser(News):
             self.lines.take_entry(entry, line, self.connection, now)
         if line is not None and peer is not None and not head & _MORE:
             self.lines.close_line(peer, line, base, version, now)
+
+
+def _is_told_by_hello(peer: Peer) -> bool:
+    """Whether it is a neighbour over a link that is as near as its way."""
+    return any([session.realm <= peer.metric >> 14 for session in peer.connections])
 
 
 class Lines:

@@ -73,7 +73,8 @@ class Mesh(Topology):
         connection.number = self.counters["links_opened"]
         self.host.arm_sweep(now)  # also for a node that only receives
         peer = self._peer(hello.key)
-        if not peer.reachable or connection.realm <= peer.metric >> 14:  # else a nearer way has told
+        told = peer.reachable and peer.label and peer.metric >> 14 < connection.realm
+        if not told:  # by a nearer way
             self.learn(peer, hello.label, hello.leaf)
         connection.peer = peer
         self._resolve_duplicate(peer, connection, hello.dialled, now)
@@ -108,6 +109,10 @@ class Mesh(Topology):
             route = self.router.route(peer.key)
             route.owner = peer
             peer.route = route
+            if route.via is not None:  # known before, though another incarnation had its id: it counts now
+                self._select_next_hop(peer, now)
+                self.lines.say_again(peer)
+                self.lines.changed(peer)
             self.router.open(neighbour, peer.key, now)
             self._follow_lookups()
             if connection.lookups and not peer.leaf:
