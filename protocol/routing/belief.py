@@ -40,9 +40,10 @@ def believes(mesh: Topology, link: LinkFace, source: bytes, now: int) -> bool:
 
 
 def _may_come_by(mesh: Topology, link: LinkFace, peer: Peer) -> bool:
-    """Whether there is no nearer way by which it would come."""
-    for session in peer.connections:
-        realm = min(session.realm, codes.LOCALNET) if peer.leaf else session.realm
-        if realm <= link.realm:
-            return False
+    """Whether there is no nearer way by which it would come: its own session, if that is our way to it, or
+    one within a narrower realm.
+    """
+    hop = peer.hop
+    if hop is not None and hop in peer.connections:
+        return link.realm < (min(hop.realm, codes.LOCALNET) if peer.leaf else hop.realm)
     return mesh.leaf or not peer.reachable or link.realm <= peer.metric >> 14
