@@ -176,7 +176,13 @@ class AsyncBus(BaseBus):
     async def publish(self, to: Name, payload: Any = None, **options: Unpack[PublishOptions]) -> None: ...
 
     async def publish(
-        self, to: Target, payload: Any = None, *, wait: bool = False, best_effort: bool = False
+        self,
+        to: Target,
+        payload: Any = None,
+        *,
+        wait: bool = False,
+        best_effort: bool = False,
+        realm: Realm = "localnet",
     ) -> None:
         """Give every subscriber of `to` a copy. Nobody listening is no error. Raises ValueError for another
         kind of endpoint.
@@ -186,8 +192,9 @@ class AsyncBus(BaseBus):
         until each link concerned has room, however long that takes.
         `best_effort` never waits: serial and BLE links may lose this copy, and leave it out when they are
         busy; the subscriber's `missed` counts it. For readings of which the next comes soon.
+        It gets as far as `realm`, whatever the subscribers'; "global" for pages in browsers.
         """
-        token, future = self._publish(to, payload, wait, best_effort)
+        token, future = self._publish(to, payload, wait, best_effort, realm)
         if token:
             check_settled(await self._host.outcome(token, future))
         else:

@@ -110,17 +110,17 @@ class Service(ends.Service):
         """
         if not self._accept(message):
             return
-        self._running += 1
+        self._crew.began(message)
         try:
             task = self._host.loop.create_task(self._run(message))
         except BaseException:
-            self._running -= 1
+            self._crew.ended(message)
             raise
         self._host.handlers[message] = task
         task.add_done_callback(partial(self._ended, message))
 
     def _ended(self, message: Message, task: asyncio.Task[None]) -> None:
-        self._running -= 1
+        self._crew.ended(message)
         del self._host.handlers[message]
         if task.cancelled():
             code = codes.HANDLER_FAILED if self._host.failure is None else codes.BUS_CLOSED
@@ -131,6 +131,9 @@ class Service(ends.Service):
         elif (error := task.exception()) is not None:  # SystemExit, KeyboardInterrupt: the loop has raised it
             answer_failure(self._host.node, message, error, self._host.now_ms())
         self._wake()
+
+    def _pressed(self) -> None:
+        self._host.wake()
 
     async def _run(self, message: Message) -> None:
         try:

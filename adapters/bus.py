@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 from busway import tokens
 from busway.adapters import ends, opening, views
 from busway.adapters.arguments import (
+    REALMS,
     check_flag,
     check_handler,
     check_limit,
     check_node,
     check_served,
+    choice,
     milliseconds,
     patience_ms,
     send_timeout_ms,
@@ -157,13 +159,14 @@ class BaseBus:
             timeout_ms=send_timeout_ms(timeout, confirm),
         )
 
-    def _publish(self, to: Any, payload: Any, wait: bool, best_effort: bool) -> Asked:
+    def _publish(self, to: Any, payload: Any, wait: bool, best_effort: bool, realm: Realm) -> Asked:
         return self._host.ask(
             self._host.node.publish,
             *self._message(to, payload),
             lazily=True,
             best_effort=best_effort,
             patience_ms=patience_ms(wait, best_effort),
+            realm=codes.LOCALNET if realm == "localnet" else choice("realm", realm, REALMS),
         )
 
     def _request(

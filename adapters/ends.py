@@ -18,7 +18,7 @@ from busway.adapters.records import Change, named
 from busway.adapters.results import NO_ANSWERS, answer_failure, answer_unreadable, decode_message, unreadable
 from busway.adapters.typed import Handler, R, T_co
 from busway.errors import BusClosed, EndpointTaken, RemoteError
-from busway.protocol import Message, Request, codes
+from busway.protocol import Crew, Message, Request, codes
 from busway.protocol import Receiver as CoreReceiver
 
 CHANGES_MAX = 1024  # changes that a slow reader of `changes()` may be behind
@@ -144,9 +144,8 @@ class Service:
         self._host = host
         self._core = core
         self._handler = handler
-        self._limit = limit
         self._types = types
-        self._running = 0
+        self._crew = Crew(host.node.receiving, core, limit)
         core.tag = self
 
     def __repr__(self) -> str:
@@ -154,13 +153,21 @@ class Service:
 
     def _wake(self) -> None:
         """Start handlers for what is queued, as far as the limit allows."""
-        while self._running < self._limit and self._core.queue.items:
+        queue, crew = self._core.queue, self._crew
+        while len(crew) < crew.limit and queue.items:
+            crew.arrange()
             message = self._host.node.receiving.take(self._core)
             if message is not None:
                 self._start(message)
+        if queue.items and crew.deadline < 0:
+            crew.press(self._host.now_ms())
+            self._pressed()
 
     def _start(self, message: Message) -> None:
         raise NotImplementedError
+
+    def _pressed(self) -> None:
+        """The core has a time to be woken at."""
 
     def _accept(self, message: Message) -> bool:
         """Whether the handler gets it."""

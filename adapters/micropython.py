@@ -228,15 +228,20 @@ class Loop:
 
         return decorate
 
-    def publish(self, name: "str | bytes", value: object, best_effort: bool = False) -> bool:
-        """Give every subscriber a copy; False if the link has no room for it now: counted in `refused`, and
-        in `missed` of its subscribers' next. With `best_effort` it may be lost, here or on its way, rather
-        than keep others waiting: for readings that come often. Raises LocalError, "peers_max", for one name
-        more than that.
+    def publish(
+        self, name: "str | bytes", value: object, best_effort: bool = False, realm: int = codes.PROCESS
+    ) -> bool:
+        """Give every subscriber within `realm` a copy (0: within LOCALNET, or the link's if that is wider);
+        False if the link has no room for it now: counted in `refused`, and in `missed` of its subscribers'
+        next. With `best_effort` it may be lost, here or on its way, rather than keep others waiting: for
+        readings that come often. Raises LocalError, "peers_max", for one name more than that.
         """
         payload, format = encode(value)
         try:
-            self.leaf.publish(uuid_of(name), payload, self.now(), format, best_effort=best_effort)
+            realm = realm or max(codes.LOCALNET, self.realm)
+            self.leaf.publish(
+                uuid_of(name), payload, self.now(), format, best_effort=best_effort, realm=realm
+            )
         except FullError:
             self.refused += 1
             if self.refused >= self._tell_at:

@@ -135,10 +135,16 @@ class Bus(BaseBus):
 
     @shielded
     def publish(
-        self, to: Target, payload: Any = None, *, wait: bool = False, best_effort: bool = False
+        self,
+        to: Target,
+        payload: Any = None,
+        *,
+        wait: bool = False,
+        best_effort: bool = False,
+        realm: Realm = "localnet",
     ) -> None:
         """Give every subscriber of `to` a copy. Arguments and errors as `AsyncBus.publish`."""
-        token, promise = self._publish(to, payload, wait, best_effort)
+        token, promise = self._publish(to, payload, wait, best_effort, realm)
         if token:
             check_settled(self._host.outcome(token, promise))
 

@@ -140,7 +140,7 @@ class Service(ends.Service):
 
     def _start(self, message: Message) -> None:
         job = Job()
-        self._running += 1
+        self._crew.began(message)
         self._host.handlers[message] = job
         try:
             self._host.pool.submit(partial(self._run, message, job))
@@ -150,7 +150,7 @@ class Service(ends.Service):
 
     def _ended(self, message: Message) -> None:
         del self._host.handlers[message]
-        self._running -= 1
+        self._crew.ended(message)
         self._host.handler_ended()
 
     def _next(self, message: Message) -> None:

@@ -97,6 +97,7 @@ class SendOptions(TypedDict, total=False):
 class PublishOptions(TypedDict, total=False):
     wait: bool
     best_effort: bool
+    realm: Realm
 
 
 class RequestOptions(TypedDict, total=False):

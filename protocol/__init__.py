@@ -16,12 +16,14 @@ from busway.protocol.wire.hello import Limits
 from busway.protocol.link.connection import Connection
 import busway.protocol.routing.mesh  # noqa: F401
 import busway.protocol.messaging.sender  # noqa: F401
+from busway.protocol.messaging.fairness import Crew
 from busway.protocol.node import Node
 # isort: on
 
 __all__ = [
     "ClosedError",
     "Connection",
+    "Crew",
     "EndpointTakenError",
     "FullError",
     "Limits",

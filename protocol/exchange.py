@@ -11,9 +11,11 @@ from busway.protocol.link.face import Intake, LinkFace, News
 from busway.protocol.link.fast import Path
 from busway.protocol.messaging.correspondent import Correspondent, talk
 from busway.protocol.messaging.endpoints import InFlow
+from busway.protocol.messaging.ids import Ids
 from busway.protocol.messaging.receiving import Receiving
 from busway.protocol.messaging.sender import Origin
-from busway.protocol.routing.advertising import Advertiser
+from busway.protocol.routing.advertising import Advertiser, adverts
+from busway.protocol.routing.belief import believes, may_pass_on, tells_of
 from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.mesh import Mesh
 from busway.protocol.routing.peers import Entry, Peer, PeerKeeper
@@ -44,6 +46,7 @@ class Exchange(RoutingHost):
         leaf: bool,
         transit: "bool | None",
         wake: "Callable[[], None] | None",
+        entropy: "Callable[[int], bytes]",
     ) -> None:
         super().__init__(bus, wake)
         self.me = Correspondent(PeerKeeper(), node_id, incarnation, label, leaf)
@@ -61,7 +64,7 @@ class Exchange(RoutingHost):
         self.counters = self.mesh.counters
         self.forwarder = self.mesh.forwarder
         self.lookups = self.mesh.lookups
-        self.origin = Origin(self, self.me, self.mesh, self.timers)
+        self.origin = Origin(self, self.me, self.mesh, self.timers, Ids(entropy))
         self.receiving = Receiving(self, self.origin)
         self.origin.receiving = self.receiving
 
@@ -126,6 +129,8 @@ class Exchange(RoutingHost):
         peer = link.peer
         assert peer is not None
         source = route.source or peer.key
+        if source != peer.key and not self.me.leaf and not tells_of(self.mesh, link, source):
+            return None
         if not frame.destination or frame.destination == self.me.key:
             origin = self.routes.find(source)
             return None if origin is None else talk(origin).in_flows.get(frame.endpoint)
@@ -152,17 +157,60 @@ class Exchange(RoutingHost):
             self.forwarder.counters["misrouted"] += 1
             return  # ours, come back
         if source != peer.key:
+            if not self._is_of(link, source, frame, now):
+                self.forwarder.counters["unbelieved"] += 1
+                return
             peer = talk(self.mesh.peer_of(source, now))
         if kind == codes.PUBLISH:
             self._broadcast_came(link, peer, frame, now)
         elif kind <= codes.REQUEST:
             self.receiving.arrive(link, peer, frame, now)
         elif kind < codes.SIGNAL or frame.signal in _ANSWERS:
-            self.origin.answers.came(peer, frame, now)
+            if kind < codes.SIGNAL or _is_within(peer, frame, max(link.realm, frame.realm())):
+                self.origin.answers.came(peer, frame, now, link)
         elif frame.signal in _OF_ORIGIN:
             self.receiving.signal_came(link, peer, frame, now)
         else:
             self._signal_came(link, peer, frame, now)
+
+    def _is_of(self, link: LinkFace, source: bytes, frame: Frame, now: int) -> bool:
+        """Whether a message that another node has passed on is of that source. A flow may stay on its link
+        though a nearer way has come (flows.py), so what goes on as it has begun is believed, too.
+        """
+        if frame.kind == codes.PUBLISH and not frame.destination:
+            return True  # its tree tells (root_of)
+        if believes(self.mesh, link, source, now):
+            return True
+        peer = self.routes.find(source)
+        if peer is None or not may_pass_on(self.mesh, link, source, now):
+            return False
+        if frame.kind <= codes.REQUEST or frame.signal == codes.PROBE:
+            flow = talk(peer).in_flows.get(frame.endpoint)
+            return flow is not None and flow.session is link
+        if frame.signal == codes.CANCEL:
+            request = talk(peer).serving.get(frame.id)
+            return request is not None and request.flow.session is link
+        pending = self.origin.pending.get(frame.id)
+        return pending is not None and pending.peer is peer and pending.link is link
+
+    def frame_given_up(self, link: LinkFace, frame: Frame, now: int) -> None:
+        """As if there had been no room for it: who waits for it hears so."""
+        peer = link.peer
+        assert peer is not None
+        self.counters["unfinished"] += 1
+        source = frame.source() or peer.key
+        kind = frame.kind
+        if frame.destination and frame.destination != self.me.key and kind != codes.PUBLISH:
+            self.forwarder.give_up(link, source, frame, now)
+        elif source == self.me.key or (source != peer.key and not self._is_of(link, source, frame, now)):
+            return
+        elif kind <= codes.REQUEST:
+            origin = self.mesh.peer_of(source, now)
+            self.receiving.refuse(origin, kind, frame.endpoint, frame.number, frame.id, codes.QUEUE_FULL)
+        else:
+            frame.kind = codes.ERROR
+            frame.code = codes.QUEUE_FULL
+            self.origin.answers.came(self.mesh.peer_of(source, now), frame, now, link)
 
     def _broadcast_came(self, link: LinkFace, source: Correspondent, frame: Frame, now: int) -> None:
         """From the parent of its tree it is passed on and taken, from others it is not."""
@@ -171,18 +219,21 @@ class Exchange(RoutingHost):
         if root is None:
             forwarder.counters["misrouted"] += 1
             return
+        if link.realm > frame.reach() and frame.options is not None and frame.options.reach:
+            self.counters["strayed"] += 1  # it has left the realm that it was meant for
+            return
         wanted = frame.endpoint in self.receiving.endpoints
         spread = not self.me.leaf and forwarder.spread(link, root, source, frame, wanted, now)
         if wanted:
             self.receiving.arrive(link, source, frame, now)
             flow = source.in_flows.get(frame.endpoint)
-            if flow is not None and frame.route is None and not spread:
+            if flow is not None and frame.route is None and frame.options is None and not spread:
                 flow.ends_here = self.mesh.epoch
 
     def _signal_came(self, link: LinkFace, peer: Correspondent, frame: Frame, now: int) -> None:
         signal = frame.signal
         if signal == codes.WHO:
-            self.lookups.who(link, peer, frame.endpoint, now)
+            self.lookups.who(link, peer, frame.endpoint, max(link.realm, frame.realm()), now)
         elif isinstance(frame, HaveFrame):
             self.lookups.have(link, peer, frame, now)
         elif signal == codes.TRACE:
@@ -213,6 +264,7 @@ class Exchange(RoutingHost):
             self.receiving.credit_again(peer, now)
         for flow in list(talk(peer).out_flows.values()):
             self.origin.resume(flow, now)
+        self.receiving.way_changed(peer)
         for inflow in talk(peer).in_flows.values():
             if inflow.endpoint.kind == codes.BROADCAST:
                 inflow.session = None  # its next message is looked at: it comes from the new parent or not
@@ -267,6 +319,8 @@ class Exchange(RoutingHost):
         self.receiving.sweep(now)
         self.routes.sweep(now)
         self.mesh.report_duplicates(now)
+        for link in self.connections:
+            adverts(link).forget_retracted(now)
         if self.routes.peers or self.routes.departed or self.receiving.has_flows():
             self.timers.arm(self._sweep, now + codes.SWEEP_MS)
 
@@ -278,3 +332,11 @@ class Exchange(RoutingHost):
     def arm_sweep(self, now: int) -> None:
         if self._sweep.deadline < 0:
             self.timers.arm(self._sweep, now + codes.SWEEP_MS)
+
+
+def _is_within(peer: Correspondent, frame: Frame, realm: int) -> bool:
+    """Whether a signal about a message of ours has crossed no realm that its endpoint is not in. One with an
+    id belongs to a request, whose answers need no such check.
+    """
+    entry = peer.entries.get(frame.endpoint) if frame.endpoint else None
+    return entry is None or entry.realm >= realm

@@ -62,10 +62,11 @@ class Node(Exchange):
         if len(label.encode()) > codes.TEXT_SIZE_MAX:
             raise LocalError("a label must have at most 64 bytes of UTF-8")
         incarnation = entropy(codes.INCARNATION_SIZE)
-        super().__init__(node_id, incarnation, bus, label, leaf, transit, wake)
+        super().__init__(node_id, incarnation, bus, label, leaf, transit, wake, entropy)
         self.label = label
         self.leaf = leaf
         self.limits = limits if limits is not None else Limits()
+        self.unfinished.size_max = max(codes.UNFINISHED_SIZE_MAX, 2 * self.limits.message_size_max)
         self.closed = False
         self._entropy = entropy
         self._encode = encode
@@ -290,8 +291,10 @@ class Node(Exchange):
         wait: bool = True,
         best_effort: bool = False,
         patience_ms: int = 0,
+        realm: int = codes.LOCALNET,
     ) -> int:
-        """Give every subscriber of a broadcast endpoint a copy. Nobody listening is no error.
+        """Give every subscriber of a broadcast endpoint a copy, as far as `realm`: beyond it none gets one.
+        Nobody listening is no error.
 
         Returns 0, or a token whose Outcome ACCEPTED comes when it need not wait any more (`wait=False`:
         FullError instead). It waits while all links concerned are full; and up to `patience_ms` for each that
@@ -301,11 +304,14 @@ class Node(Exchange):
         """
         if not -1 <= patience_ms <= 0x7FFFFFFF:
             raise LocalError("patience_ms must be -1 to 2147483647 ms, not %r" % patience_ms)
+        if not codes.PROCESS <= realm <= codes.GLOBAL:
+            raise LocalError("realm must be PROCESS, USERSPACE, LOCALNET or GLOBAL (0 to 3), not %r" % realm)
         out = self._message(codes.PUBLISH, endpoint, payload, format, type_id, b"", now)
-        if best_effort:
+        if best_effort or realm != codes.LOCALNET:
             out.options = Options()
-            out.options.best_effort = True
-        return self.origin.publisher.publish(out, wait, patience_ms, now)
+            out.options.best_effort = best_effort
+            out.options.reach = realm if realm != codes.LOCALNET else 0
+        return self.origin.publisher.publish(out, realm, wait, patience_ms, now)
 
     def request(
         self,

@@ -507,6 +507,7 @@ def test_signals_and_options_equal_the_code() -> None:
         "CUT": codes.OPTION_CUT,
         "STREAM": codes.OPTION_STREAM,
         "BEST_EFFORT": codes.OPTION_BEST_EFFORT,
+        "REACH": codes.OPTION_REACH,
     }
 
 

@@ -44,10 +44,11 @@ class Message(Header):
     type_id = b""
     window = 0  # of a stream: the parts that its origin has room for, from the first on
     parts = 0  # of these, sent
+    moved_at = 0  # when there was room for more the last time, ms
     partial = -1  # of a cut message
     size = 0
     routed = False
-    realm = 0  # PROCESS
+    realm = 0  # PROCESS; of one of ours that is published, how far it may get
     destination = b""
     timeout_ms = 0
     missed = 0  # messages before it that were lost
@@ -88,6 +89,8 @@ def write_message(
         head |= codes.HEAD_ROUTED
         data = bytes((codes.HOW_DESTINATION, codes.HOPS_MAX)) + nodes.write(item.key)
     options = bytes((codes.OPTION_BEST_EFFORT, 0)) if item.best_effort else b""
+    if kind == codes.PUBLISH and item.realm != codes.LOCALNET:
+        options += bytes((codes.OPTION_REACH, 1, item.realm))
     if cut:
         size = len(item.payload)
         options += bytes((codes.OPTION_CUT, 5, 0)) + u16(size >> 16) + u16(size)

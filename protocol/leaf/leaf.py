@@ -177,9 +177,10 @@ class Leaf(LeafOrigin):
         format: "int | bytes" = codes.RAW,
         *,
         best_effort: bool = False,
+        realm: int = codes.LOCALNET,
     ) -> int:
-        """Give every subscriber of a broadcast endpoint a copy. Returns 0. Nobody listening, or no link
-        now, is no error. Raises FullError when another of this endpoint waits to be written, and
+        """Give every subscriber of a broadcast endpoint within `realm` a copy. Returns 0. Nobody listening,
+        or no link now, is no error. Raises FullError when another of this endpoint waits to be written, and
         `pending_max` of all: so each has a place, however many others write; subscribers hear of it by the
         `missed` of the next. With `best_effort` the message is lost then, here or on its way, rather than
         keep others waiting. Raises LocalError for one endpoint more than `peers_max`.
@@ -195,13 +196,15 @@ class Leaf(LeafOrigin):
             raise LocalError("this leaf publishes to as many endpoints as it may: peers_max")
         item = Message(codes.PUBLISH, endpoint, payload, format)
         item.number = self._casts[endpoint] = self._casts.get(endpoint, 0) + 1
-        if self.online() and endpoint not in self._pruned:
+        link = self.link
+        if self.online() and endpoint not in self._pruned and link is not None and link.realm <= realm:
             waiting = own = 0
             for other in self._items:
                 if other.kind == codes.PUBLISH:
                     waiting += 1
                     own += other.endpoint == endpoint
             item.best_effort = best_effort
+            item.realm = realm
             if not own or waiting < self.pending_max:
                 self._items.append(item)
                 self.write_pending = True
@@ -412,6 +415,7 @@ class Leaf(LeafOrigin):
                 if old.id == message.id and old.key == message.key:
                     self._drop(old)  # the origin used an id again: it has given up the former request
                     break
+            message.moved_at = now
             message.expires = now + message.timeout_ms
             message.state = WAITING
             self._serving.append(message)
@@ -456,13 +460,14 @@ class Leaf(LeafOrigin):
         key = message.key
         near = key == link.peer_key
         uuid = message.endpoint
+        crossed = max(link.realm, message.realm)
         if not signal or signal > codes.TRACED:
             link.skipped_frames += 1
             return
         if signal == codes.TRACED:
             return
         if signal == codes.HAVE:
-            self._have(link, uuid, reader, mine and near)
+            self._have(link, uuid, reader, mine and near, crossed)
         elif signal == codes.PRUNE or signal == codes.GRAFT:
             link.nodes_in.read(reader)
         if reader.left():
@@ -470,19 +475,24 @@ class Leaf(LeafOrigin):
         if not mine:
             return
         if signal == codes.CREDIT or signal == codes.UNDELIVERABLE:
-            self._about(self._flow(self._out, key, uuid), message)
+            flow = self._flow(self._out, key, uuid)
+            if flow is None or flow.realm >= crossed:
+                self._about(flow, message)
         elif signal == codes.PROBE:
-            self._probed(link, key, uuid, message.number)
+            self._probed(link, message, crossed)
         elif signal == codes.CANCEL or signal == codes.PART_CREDIT:
             for request in self._serving:
-                if request.id == message.id and request.key == key and request.kind == codes.REQUEST:
+                mine = request.id == message.id and request.key == key and request.kind == codes.REQUEST
+                if mine and request.receiver.realm >= crossed:
                     if signal == codes.CANCEL:
                         self._drop(request)
                     else:
-                        request.expires = max(request.expires, now + codes.STREAM_PATIENCE_MS)
                         gain = (message.number - request.window) & 0xFFFF
-                        if gain < 0x8000:
+                        if 0 < gain < 0x8000:
                             request.window += gain
+                            request.moved_at = now
+                        if now - request.moved_at < codes.STREAM_STALL_MS:
+                            request.expires = max(request.expires, now + codes.STREAM_PATIENCE_MS)
                     break
         elif signal == codes.TRACE:
             item = Message(codes.SIGNAL)
@@ -494,7 +504,7 @@ class Leaf(LeafOrigin):
         elif signal == codes.WHO:
             receiver = self._receiver(uuid)
             item = self._signal(codes.HAVE, key, 0, 0, uuid)
-            if receiver is not None and receiver.realm >= link.realm:
+            if receiver is not None and receiver.realm >= crossed:
                 item.payload = receiver.encode(receiver.realm << 2, _HERE)
         elif signal >= codes.PRUNE:
             if not near:
@@ -520,12 +530,13 @@ class Leaf(LeafOrigin):
             if message.code == codes.NO_ENDPOINT:
                 self._refused(flow.endpoint, flow.key)
 
-    def _probed(self, link: LeafConnection, key: bytes, uuid: bytes, number: int) -> None:
+    def _probed(self, link: LeafConnection, message: Message, crossed: int) -> None:
         """Counts as lost those of the origin's messages that have not arrived by now."""
-        receiver = self._receiver(uuid)
-        if receiver is None:
+        receiver = self._receiver(message.endpoint)
+        if receiver is None or receiver.realm < crossed:
             return
-        flow = self._in_flow(key, receiver, number)
+        number = message.number
+        flow = self._in_flow(message.key, receiver, number)
         gap = (number - flow.last) & 0xFFFF
         if gap < 0x8000 or receiver.kind == codes.BROADCAST:
             flow.last += gap

@@ -28,7 +28,6 @@ class LeafOrigin(LeafHost):
     write_pending = False  # there may be something to write
     closed = False
     _sessions = 0
-    _id = 0
     _queued_size = 0
     _sync_due = False
 
@@ -144,7 +143,9 @@ class LeafOrigin(LeafHost):
         if target.cast:
             raise WrongKindError(CAST)
         item = Message(kind, endpoint, payload, format)
-        self._id = item.id = self._id % codes.ID_MAX + 1
+        item.id = int.from_bytes(self._entropy(4), "big") & codes.ID_MAX  # which nobody can guess
+        while not item.id or self._find(item.id) is not None:
+            item.id = item.id % codes.ID_MAX + 1
         item.state = WAITING
         if kind != codes.SEND:
             item.expires = now + timeout_ms
@@ -343,9 +344,9 @@ class LeafOrigin(LeafHost):
 
     # Lookups
 
-    def _have(self, link: "LeafConnection", uuid: bytes, reader: Reader, asked: bool) -> None:
+    def _have(self, link: "LeafConnection", uuid: bytes, reader: Reader, asked: bool, crossed: int) -> None:
         """Takes the answer to who has an endpoint: the nearest of those that agree with the first."""
-        best = (b"", 0, 0, 0)  # key, score, kind, credit
+        best = (b"", 0, 0, 0, 0)  # key, score, kind, credit, realm
         count = 0
         receiver = self._receiver(uuid)
         for other in self._lost:
@@ -358,17 +359,17 @@ class LeafOrigin(LeafHost):
                 raise Refusal(codes.MALFORMED, "more than 16 holders")
             key, kind, realm, metric, credit, cost, _ = read_holder(reader, link.nodes_in)
             widest = metric >> 14
-            if not kind or key == self.key or realm < widest:
+            if not kind or key == self.key or realm < max(widest, crossed):
                 continue
             score = (metric & 0x3FFF) + cost + (widest << 20)
             if receiver is not None and realm == receiver.realm:
                 rival = rival or kind == codes.UNICAST or kind != receiver.kind
             if not best[2] or (kind == best[2] and kind != codes.UNICAST and score < best[1]):
-                best = (key, score, kind, credit)
+                best = (key, score, kind, credit, realm)
         target = self._targets.get(uuid)
         if target is None or not asked:
             return
-        key, _, kind, credit = best
+        key, _, kind, credit, realm = best
         if receiver is not None:
             self._settle_name(receiver, rival, not target.known)
         target.asked = target.known = True
@@ -380,6 +381,7 @@ class LeafOrigin(LeafHost):
         if (receiver is None or receiver.lost) and kind and kind != codes.BROADCAST:
             flow = self._flow(self._out, key, uuid) or self._new_flow(self._out, key, uuid, 0)
             target.flow = flow
+            flow.realm = realm
             if flow is not former:
                 flow.limit = max(flow.limit, flow.last + credit)
             flow.probe_ms = 1  # the destination may have a lower one in mind

@@ -64,6 +64,7 @@ class Flow:
     due = False  # its limit is to be told
     session = 0
     # Of one that goes out
+    realm = 0  # of the endpoint
     probe_at = 1 << 62  # ms; NEVER: not blocked
     probe_ms = codes.PROBE_MS
 

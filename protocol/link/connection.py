@@ -375,9 +375,10 @@ class Connection(LinkFace):
             self.host.count("unroutable")
             self.dropped_answers += 1
             return
-        answers.push(frame)
-        if len(answers) > codes.ANSWERS_MAX:
+        if len(answers) >= codes.ANSWERS_MAX:
             self.host.cut_off(self)
+            return
+        answers.push(frame)
         self.touch()
 
     def credit(self, intake: Intake) -> None:
@@ -577,7 +578,7 @@ class Connection(LinkFace):
         self._pong = -1
         self.asleep_until = -1
         self._chunks = []
-        self.inbox.assemblies = {}
+        self.inbox.clear(now)
         self.waits_for = None
         self._held = []
         self.host.timers.disarm(self)

@@ -5,6 +5,7 @@ the things that it carries for others.
 from busway.protocol.fifo import Fifo
 from busway.protocol.link.link import Link
 from busway.protocol.link.queue import OVERHEAD, SendQueue, TransitQueue
+from busway.protocol.link.unfinished import Unfinished
 from busway.protocol.timers import Timer, Timers
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasTable, AliasWriter, node_writer
@@ -254,6 +255,7 @@ class LinkHost:
     def __init__(self, bus: str, wake: "Callable[[], None] | None") -> None:
         self.bus = bus  # its name
         self.timers = Timers()
+        self.unfinished = Unfinished(self.timers)
         self._wake = wake
         self._events: "list[Event]" = []
         self._flush: "list[Any]" = []  # links
@@ -313,6 +315,10 @@ class LinkHost:
 
     def frame_came(self, link: LinkFace, frame: Frame, now: int) -> None:
         """A message or signal, whole. Raises Refusal."""
+        raise NotImplementedError
+
+    def frame_given_up(self, link: LinkFace, frame: Frame, now: int) -> None:
+        """A large message whose pieces were coming in is not kept: its first one, without a payload."""
         raise NotImplementedError
 
     def meaning_of(self, link: LinkFace, frame: Frame, route: RoutingHeader) -> object:

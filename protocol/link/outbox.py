@@ -315,7 +315,8 @@ class Outbox:
         if self._repeated[lane] > layer.acked:
             return False
         options = out.options
-        out.options = None  # the packet says it
+        if options is not None and not options.reach:
+            out.options = None  # the packet says it
         header = write_header(out, self.aliases, self.nodes, self.direct, now)
         out.options = options
         if len(header) + len(payload) > layer.body_max():

@@ -39,6 +39,7 @@ TAKEN = 1
 DONE = 2
 
 _OBJECT_SIZE = 64  # what an object passed by reference counts for in a queue's byte budget
+_SPARE_MIN = 64  # messages of a budget from which on half as much again may be promised
 _SHOWN_MAX = 64  # characters of a payload in a repr
 
 
@@ -126,7 +127,7 @@ class Request(Message):
     itself.
     """
 
-    __slots__ = ("confirm", "id", "state", "stream", "timer", "timeout_ms")
+    __slots__ = ("confirm", "expires", "id", "moved_at", "state", "stream", "timer", "timeout_ms")
 
     def __init__(
         self, flow: "InFlow", seq: int, payload: object, format: int, type_id: bytes, missed: int, now: int
@@ -142,6 +143,8 @@ class Request(Message):
         self.confirm = False
         self.id = 0
         self.timeout_ms = 0
+        self.expires = 0  # ms
+        self.moved_at = now  # when its origin last took some of the answer, or there was the first
         self.timer: "Timer | None" = None
         self.state = QUEUED
         self.stream: "OutFlow | None" = None  # None: the origin wants one reply, not a stream
@@ -156,6 +159,7 @@ class InFlow(Intake):
     __slots__ = (
         "active",
         "bridged",
+        "counted",
         "endpoint",
         "ends_here",
         "far",
@@ -167,6 +171,7 @@ class InFlow(Intake):
         "queued",
         "received",
         "session",
+        "share",
     )
 
     def __init__(self, peer: "Peer", endpoint: "Endpoint", received: int, now: int) -> None:
@@ -180,6 +185,8 @@ class InFlow(Intake):
         self.credit_due = False
         self.far = False  # its messages come over other nodes
         self.active = False  # counts among those who share the queue
+        self.share: "Share | None" = None  # its link's, while it does
+        self.counted = 0  # what it may have under way and queued, as far as that counts there
         self.session: "LinkFace | None" = None  # that brought the last one
         self.ends_here = -1  # the epoch (routing/topology.py) in which its broadcasts go to no other node
         self.bridged = 0  # numbers that a probe passed over: `missed` of the next message
@@ -216,6 +223,17 @@ class InFlow(Intake):
         if self.received > before:
             endpoint.host.noted_run(self, receiver, self.received - before, empty, now)
         return pos
+
+
+class Share:
+    """The part of an endpoint's queue that the origins which come over one link have together."""
+
+    __slots__ = ("counted", "flows", "link")
+
+    def __init__(self, link: "LinkFace | None") -> None:
+        self.link = link  # None: this node
+        self.flows = 0  # how many share it
+        self.counted = 0  # messages promised to them, never more than the link's part
 
 
 class Receiver:
@@ -354,8 +372,10 @@ class Endpoint:
         self.cost = cost
         self.opening = opening  # credit of an origin of which nothing has been heard yet
         self.receivers: "list[Receiver]" = []
-        self.active: "list[InFlow]" = []
         self.yielded = False  # another node keeps its name
+        self.active: "dict[InFlow, bool]" = {}
+        self.shares: "dict[LinkFace | None, Share]" = {}  # of the links that these come over
+        self._promised = 0  # what all of them count
         self.message_size = 1  # of a large recent message, bytes: up at once, down slowly
 
     def __repr__(self) -> str:
@@ -379,16 +399,51 @@ class Endpoint:
     def activate(self, flow: InFlow) -> None:
         """Count an origin among those who share the queue."""
         flow.active = True
-        self.active.append(flow)
+        self.active[flow] = True
+        self._enter(flow, flow.peer.hop if flow.session is None else flow.session)
+        self._recount(flow)
 
     def deactivate(self, flow: InFlow) -> None:
         """An origin is idle or gone: its share is free for the others."""
         if flow.active:
             flow.active = False
-            self.active.remove(flow)
+            del self.active[flow]
+            self._leave(flow)
             for receiver in self.receivers:
                 receiver.lost.pop(flow, None)
                 receiver.latest.pop(flow, None)
+
+    def _enter(self, flow: InFlow, link: "LinkFace | None") -> Share:
+        share = self.shares.get(link)
+        if share is None:
+            share = self.shares[link] = Share(link)
+        share.flows += 1
+        flow.share = share
+        return share
+
+    def _leave(self, flow: InFlow) -> None:
+        share = flow.share
+        assert share is not None
+        self._promised -= flow.counted
+        share.counted -= flow.counted
+        flow.counted = 0
+        flow.share = None
+        share.flows -= 1
+        if not share.flows:
+            del self.shares[share.link]
+
+    def _recount(self, flow: InFlow) -> None:
+        """What a flow may have under way and queued counts as long as its link's part has room for it: who
+        invents origins takes nothing of the other links'. It counts until it is looked at again, which it is
+        at the latest when half of it is used.
+        """
+        share = flow.share
+        assert share is not None
+        room = max(0, self._part() - share.counted + flow.counted)
+        counted = min(flow.limit - flow.received + flow.queued, room)
+        self._promised += counted - flow.counted
+        share.counted += counted - flow.counted
+        flow.counted = counted
 
     def _budget(self) -> int:
         """Messages that all origins together may have under way or queued: half the queue (section 7.1)."""
@@ -399,35 +454,59 @@ class Endpoint:
             size_max += receiver.size_max
         return min(queue_max, size_max // self.message_size) // 2
 
-    def window(self) -> int:
-        """An even share of the budget: as much as each origin may get at the most."""
-        return max(1, min(codes.WINDOW_MAX, self._budget() // max(1, len(self.active))))
+    def _part(self) -> int:
+        """An even share of the budget for each link."""
+        return self._budget() // max(1, len(self.shares))
+
+    def window(self, flow: InFlow) -> int:
+        """An even share of its link's part, which is an even share of the budget: as much as an origin may
+        get at the most.
+        """
+        share = flow.share
+        assert share is not None
+        return max(1, min(codes.WINDOW_MAX, self._part() // share.flows))
 
     def raise_limit(self, flow: InFlow, taken: bool) -> bool:
         """Let an origin send on, because it has sent or, if `taken`, was read; True if its limit rose.
 
-        Its window doubles as it is used, up to an even share of the budget, and never beyond what the windows
-        of the others leave: an origin that sends little holds little, and many that come at once stay within
-        the queue. What has not been read yet may take up a quarter of the budget, for more may be coming.
+        Its window doubles as it is used, up to an even share of its link's part, and never beyond what the
+        windows of the others leave: an origin that sends little holds little, and many that come at once stay
+        within the queue. What has not been read yet may take up a quarter of the budget, for more may be
+        coming.
         """
-        if not flow.active:
+        share = flow.share
+        if share is None:
             return False  # its node is gone
+        if flow.session is not None and share.link is not flow.session:
+            self._leave(flow)
+            share = self._enter(flow, flow.session)
         self.message_size -= self.message_size >> 4
-        window = min(self.window(), max(codes.OPENING_CREDIT, flow.half * 4))
+        window = min(self.window(flow), max(codes.OPENING_CREDIT, flow.half * 4))
         if flow.far:  # what is under way is in the queues of others
             window = min(window, max(codes.OPENING_CREDIT, codes.FAR_WINDOW_SIZE // self.message_size))
-        budget = self._budget() if taken else self._budget() >> 2
-        for other in self.active:
-            if other is not flow:
-                budget -= other.limit - other.received + other.queued
-        window = max(1, min(window, budget))
+        window = max(1, min(window, self._left(flow, share, taken)))
         limit = flow.received - flow.queued + window
-        if limit <= flow.limit:
+        rises = limit > flow.limit
+        if rises:
+            flow.half = window >> 1
+            flow.limit = limit
+        else:
             flow.half = min(flow.half, window >> 1)
-            return False
-        flow.half = window >> 1
-        flow.limit = limit
-        return True
+        self._recount(flow)
+        return rises
+
+    def _left(self, flow: InFlow, share: Share, taken: bool) -> int:
+        """What the windows of the others leave. Where one link holds more than its part, because it was there
+        first and does not send, the others have half as much again.
+        """
+        budget = self._budget()
+        others = self._promised - flow.counted
+        if not taken:
+            return (budget >> 2) - others
+        if budget < _SPARE_MIN:
+            return budget - others
+        lacks = self._part() - share.counted + flow.counted
+        return max(budget - others, min(lacks, budget + (budget >> 1) - others))
 
 
 # Runs: the commonest thing on a busy link, plain messages of one flow with consecutive numbers. Read here in

@@ -145,6 +145,7 @@ class Pending(Timer):
         "expires",
         "flow",
         "id",
+        "link",
         "next_part",
         "origin",
         "out",
@@ -152,6 +153,7 @@ class Pending(Timer):
         "patience_ms",
         "peer",
         "pinned",
+        "realm",
         "state",
         "timeout_ms",
         "window",
@@ -165,6 +167,7 @@ class Pending(Timer):
         self.out = out
         self.peer: "Peer | None" = None  # whom it goes to; None: that is not known yet, or it is a broadcast
         self.flow: "OutFlow | None" = None
+        self.link: "LinkFace | None" = None  # that brought its last part
         self.state = UNRESOLVED
         self.expires = -1  # ms; -1: a plain message waits for credit as long as it takes
         self.has_ttl = False  # it waits for an endpoint to appear (ttl)
@@ -174,6 +177,7 @@ class Pending(Timer):
         self.window = 0
         self.window_told = 0  # when, the last time, ms
         self.patience_ms = 0  # of a publish, for each link that is full
+        self.realm = codes.LOCALNET  # ... as far as it may get
         self.next_part = 0
         self.consumed = 0
 

@@ -39,11 +39,12 @@ class Publisher:
         self.flows: "dict[bytes, OutFlow]" = {}
         self.unheard: "dict[bytes, OutFlow]" = {}  # what nobody had subscribed to, counted for people
         self._epoch = -1
-        self._links: "dict[bytes, list[LinkFace]]" = {}  # as long as nothing changes
+        # By realm and endpoint, as long as nothing changes.
+        self._links: "list[dict[bytes, list[LinkFace]]]" = [{}, {}, {}, {}]
 
-    def publish(self, out: Frame, wait: bool, patience_ms: int, now: int) -> int:
-        """Give every link that leads to subscribers, and our own, a copy. Returns 0, or a token if it has to
-        wait.
+    def publish(self, out: Frame, realm: int, wait: bool, patience_ms: int, now: int) -> int:
+        """Give every link within `realm` that leads to subscribers, and our own, a copy. Returns 0, or a
+        token if it has to wait.
         """
         uuid = out.endpoint
         target = self._origin.targets.get(uuid) or self._origin.target(uuid, now)
@@ -59,9 +60,9 @@ class Publisher:
         flow = self.flows.get(uuid)
         if flow is None:
             flow = self.flows[uuid] = PublishFlow(self, self._origin, uuid, now)
-        if not flow.waiting.items and self._spread(flow, out, patience_ms, now):
+        if not flow.waiting.items and self._spread(flow, out, realm, patience_ms, now):
             return 0
-        if out.options is not None:  # best-effort: it would overtake what waits still
+        if out.is_best_effort():  # it would overtake what waits still
             self._origin.counters["best_effort_dropped"] += 1
             return 0
         if not wait:
@@ -70,6 +71,7 @@ class Publisher:
         pending.flow = flow
         pending.state = NEXT[pending.state, PARKED]
         pending.patience_ms = patience_ms
+        pending.realm = realm
         if patience_ms > 0:
             self._origin.timers.arm(pending, now + patience_ms)
         flow.waiting.push(pending)
@@ -93,23 +95,25 @@ class Publisher:
                 counts[uuid] = counts.get(uuid, 0) + flow.sent
         return counts
 
-    def _links_for(self, uuid: bytes) -> "list[LinkFace]":
+    def _links_for(self, uuid: bytes, realm: int) -> "list[LinkFace]":
         if uuid in self._origin.receiving.process_only:
             return []  # what is meant for it are objects, which cannot leave
         forwarder = self._origin.forwarder
         if self._epoch != self._origin.mesh.epoch:
             self._epoch = self._origin.mesh.epoch
-            self._links = {}
-        links = self._links.get(uuid)
+            self._links = [{}, {}, {}, {}]
+        links = self._links[realm].get(uuid)
         if links is None:
-            links = self._links[uuid] = forwarder.links_for(self._origin.me, self._origin.me, uuid)
+            me = self._origin.me
+            found = forwarder.links_for(me, me, uuid)
+            links = self._links[realm][uuid] = [link for link in found if link.realm <= realm]
         return links
 
-    def _spread(self, flow: OutFlow, out: Frame, patience_ms: int, now: int) -> bool:
+    def _spread(self, flow: OutFlow, out: Frame, realm: int, patience_ms: int, now: int) -> bool:
         """One copy to each link; False if it has to wait for room."""
         local = out.endpoint in self._origin.receiving.endpoints
-        links = self._links_for(out.endpoint)
-        if links and out.options is None:  # else it is best-effort
+        links = self._links_for(out.endpoint, realm)
+        if links and (out.options is None or not out.options.best_effort):
             full = [link for link in links if link.broadcasts.size >= link.broadcast_size_max]
             if full and _waits(full, patience_ms, len(full) == len(links) and not local):
                 return False
@@ -123,7 +127,8 @@ class Publisher:
         return True
 
     def _await_room(self, flow: OutFlow) -> None:
-        for link in self._links_for(flow.endpoint):
+        first: Pending = flow.waiting.peek()
+        for link in self._links_for(flow.endpoint, first.realm):
             if not link.has_broadcast_room():
                 link.await_broadcast_room(flow)
 
@@ -131,7 +136,7 @@ class Publisher:
         """A link has room again for broadcasts, or is gone, or is not waited for any longer."""
         while len(flow.waiting):
             pending: Pending = flow.waiting.peek()
-            if not self._spread(flow, pending.out, pending.patience_ms, now):
+            if not self._spread(flow, pending.out, pending.realm, pending.patience_ms, now):
                 self._await_room(flow)
                 return
             flow.waiting.pop()
@@ -144,7 +149,7 @@ class Publisher:
         """
         flow = pending.flow
         assert flow is not None
-        for link in self._links_for(flow.endpoint):
+        for link in self._links_for(flow.endpoint, pending.realm):
             if not link.has_broadcast_room():
                 link.lagging = True
         self.resume(flow, now)

@@ -23,6 +23,7 @@ from busway.protocol.outcomes import CANCELLED, ENDPOINT_DOWN, ENDPOINT_UP, RECE
 from busway.protocol.routing.events import EndpointEvent
 from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.peers import Entry, Peer
+from busway.protocol.timers import Call
 from busway.protocol.wire import codes
 from busway.protocol.wire.messages import Frame, signal
 
@@ -282,6 +283,7 @@ class Receiving(ReceiverSide):
         request = Request(flow, flow.received, frame.payload, frame.format, frame.type_id, missed, now)
         request.confirm = frame.kind == codes.CONFIRM
         request.id = frame.id
+        request.expires = frame.expires
         request.timeout_ms = frame.expires - now
         options = frame.options
         if options is not None and options.window:
@@ -290,8 +292,17 @@ class Receiving(ReceiverSide):
         if old is not None:  # the origin used an id again: it has given up the former request
             self._drop_request(old)
         peer.serving[frame.id] = request
-        request.timer = self.timers.call_at(frame.expires, lambda at: self.expire(request, at))
+        request.timer = Call(lambda at: self.expire(request, at))
+        self._arm(request, now)
         return request
+
+    def _arm(self, request: Request, now: int) -> None:
+        """Its time; a stream is looked at before, for it may have stalled."""
+        assert request.timer is not None
+        at = request.expires
+        if request.stream is not None:
+            at = min(at, now + codes.STREAM_PATIENCE_MS)
+        self.timers.arm(request.timer, at)
 
     def deliver(self, message: Message) -> None:
         """Queue a message at its receiver, or apply the receiver's policy."""
@@ -494,6 +505,7 @@ class Receiving(ReceiverSide):
         else:
             flow = OutFlow(self.origin, request.flow.peer, b"", UNLIMITED, now)
             flow.hop = request.stream.hop  # behind the parts
+        request.moved_at = now
         token = self._submit(flow, out, request.id, now)
         self._finish_request(request)
         return token
@@ -504,12 +516,10 @@ class Receiving(ReceiverSide):
             raise LocalError("the origin asked for one reply, not a stream: use respond")
         if request.state == DONE:
             return 0
-        assert request.timer is not None
-        self.timers.arm(request.timer, now + request.timeout_ms)
+        request.expires = now + request.timeout_ms
+        self._arm(request, now)
         if self._exceeds(request, payload):
-            self.abandon_parts(request.stream)
-            self.host.emit(RequestEvent(request))
-            return self.respond_error(request, codes.MESSAGE_TOO_LARGE, _TOO_LARGE, now)
+            return self._break_off(request, codes.MESSAGE_TOO_LARGE, _TOO_LARGE, now)
         out = Frame(codes.PART, request.flow.peer.key, b"", 0, payload, format, type_id)
         return self._submit(request.stream, out, request.id, now)
 
@@ -520,6 +530,28 @@ class Receiving(ReceiverSide):
             return False
         size = len(payload) if isinstance(payload, bytes) else size_of(payload)
         return size > hop.limits.message_size_max
+
+    def _break_off(self, request: Request, code: int, text: str, now: int) -> int:
+        """An error instead of the parts that are still to come; the handler at work is told."""
+        assert request.stream is not None
+        self.abandon_parts(request.stream)
+        self.host.emit(RequestEvent(request))
+        return self.respond_error(request, code, text, now)
+
+    def stalled_since(self, request: Request) -> int:
+        stream = request.stream
+        if request.state == DONE:
+            flow = self.reply_flows.get(request.flow.peer.node_id)
+            return request.moved_at if flow is not None and len(flow.waiting) else -1
+        return request.moved_at if stream is not None and len(stream.waiting) else -1
+
+    def give_up(self, request: Request, code: int, text: str, now: int) -> None:
+        if request.state != DONE:
+            self._break_off(request, code, text, now)
+            return
+        flow = self.reply_flows[request.flow.peer.node_id]
+        while len(flow.waiting):  # its answers, which it does not read
+            self.origin.finish(flow.waiting.peek(), CANCELLED)
 
     def abandon_parts(self, stream: OutFlow) -> None:
         """Parts of a reply that wait for credit are not wanted any more."""
@@ -532,6 +564,8 @@ class Receiving(ReceiverSide):
             return 0
         pending = self.origin.open(out)
         out.id = id
+        if out.kind != codes.PART:  # which its request's time ends
+            pending.expires = now + codes.STREAM_STALL_MS
         if not flow.peer.reachable and flow.peer is not self.me:
             # It asked, but cannot be reached: its end ends nothing.
             pending.expires = now + codes.ROUTE_LOSS_GRACE_MS
@@ -543,6 +577,14 @@ class Receiving(ReceiverSide):
         if flow is None or flow.peer is not peer:
             flow = self.reply_flows[peer.node_id] = OutFlow(self.origin, peer, b"", UNLIMITED, now)
         return flow
+
+    def way_changed(self, peer: Peer) -> None:
+        """Answers need not stay on their link as a flow does: each is a lane of its own, and by another way
+        than the nearest it would not be believed.
+        """
+        flow = self.reply_flows.get(peer.node_id)
+        if flow is not None:
+            flow.hop = None
 
     # Requests that end without an answer of ours
 
@@ -568,24 +610,42 @@ class Receiving(ReceiverSide):
 
     def expire(self, request: Request, now: int) -> None:
         """The deadline passed. A stream that waits for its origin to read on is not late, as long as that
-        says now and then that it is there.
+        says now and then that it is there, and reads something in the end.
         """
         stream = request.stream
-        waits = stream is not None and request.state == TAKEN and stream.sent >= stream.limit
-        if stream is not None and waits and now - stream.last_used < codes.STREAM_PATIENCE_MS:
-            assert request.timer is not None
-            self.timers.arm(request.timer, now + max(codes.PROBE_MS, request.timeout_ms))
+        waits = False
+        if stream is not None and request.state == TAKEN and stream.sent >= stream.limit:
+            waits = now - stream.last_used < codes.STREAM_PATIENCE_MS
+            stalled = now - request.moved_at >= codes.STREAM_STALL_MS
+        else:
+            stalled = False
+        if not stalled and (waits or now < request.expires):
+            if now >= request.expires:
+                request.expires = now + max(codes.PROBE_MS, request.timeout_ms)
+            self._arm(request, now)
             return
         self.counters["expired"] += 1
         self._drop_request(request)
 
     def signal_came(self, session: "LinkFace | None", peer: Correspondent, frame: Frame, now: int) -> None:
+        realm = codes.PROCESS if session is None else max(session.realm, frame.realm())
+        if not self._concerns(peer, frame, realm):
+            return
         if frame.signal == codes.PROBE:
             self.probed(session, peer, frame.endpoint, frame.number, now)
         elif frame.signal == codes.CANCEL:
             self.cancelled(peer, frame.id)
         else:
             self.part_credit(peer, frame.id, frame.number, now)
+
+    def _concerns(self, peer: Correspondent, frame: Frame, realm: int) -> bool:
+        """Whether a signal that has crossed that realm is of an endpoint which can be reached so."""
+        if frame.signal == codes.PROBE:
+            endpoint = self.endpoints.get(frame.endpoint)
+        else:
+            request = peer.serving.get(frame.id)
+            endpoint = None if request is None else request.flow.endpoint
+        return endpoint is not None and endpoint.realm >= realm
 
     def cancelled(self, peer: Correspondent, id: int) -> None:
         """CANCEL came; for a request that is over already it means nothing."""
@@ -602,8 +662,9 @@ class Receiving(ReceiverSide):
         gain = (limit - request.stream.limit) & 0xFFFF
         if 0 < gain < 0x8000:
             request.stream.limit += gain
-            assert request.timer is not None
-            self.timers.arm(request.timer, now + request.timeout_ms)
+            request.moved_at = now
+            request.expires = now + request.timeout_ms
+            self._arm(request, now)
             self.origin.resume(request.stream, now)
 
     def probed(

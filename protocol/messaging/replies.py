@@ -15,6 +15,10 @@ from busway.protocol.wire import codes
 from busway.protocol.wire.fields import lenient_text
 from busway.protocol.wire.messages import Frame, RoutingHeader, signal
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from busway.protocol.link.face import LinkFace
+
 
 class Answers:
     """Correlates what others answer; late, unknown, cancelled and forged answers end here."""
@@ -51,13 +55,13 @@ class Answers:
             return None
         return pending
 
-    def came(self, peer: Peer, frame: Frame, now: int) -> None:
-        """An answer came, of `peer` or, in its name, of a node on the way."""
+    def came(self, peer: Peer, frame: Frame, now: int, link: "LinkFace | None" = None) -> None:
+        """An answer came, over `link` if not from here, of `peer` or, in its name, of a node on the way."""
         kind = frame.kind
         if kind == codes.REPLY:
             self._reply(peer, frame)
         elif kind == codes.PART:
-            self._part(peer, frame, now)
+            self._part(peer, frame, now, link)
         elif kind == codes.ERROR:
             self._error(peer, frame, now)
         elif frame.signal == codes.END:
@@ -111,7 +115,7 @@ class Answers:
         if reason == codes.NO_ENDPOINT:
             self._origin.lookups.refused(peer, uuid, now)
 
-    def _part(self, peer: Peer, frame: Frame, now: int) -> None:
+    def _part(self, peer: Peer, frame: Frame, now: int, link: "LinkFace | None") -> None:
         """A part that is not the next, or beyond the window, ends the stream."""
         pending = self._stream_of(peer, frame.id)
         if pending is None:
@@ -121,6 +125,7 @@ class Answers:
             self._lose_part(pending, now)
             return
         pending.next_part += 1
+        pending.link = link
         self._extend(pending, now)
         outcome = outcomes.Outcome(frame.id, outcomes.PARTIAL)
         _fill(outcome, frame)

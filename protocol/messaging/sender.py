@@ -37,6 +37,7 @@ from busway.protocol.messaging.flows import (
     OutFlow,
     Pending,
 )
+from busway.protocol.messaging.ids import Ids
 from busway.protocol.messaging.publisher import Publisher
 from busway.protocol.messaging.replies import Answers
 from busway.protocol.messaging.sides import SenderSide
@@ -62,13 +63,13 @@ _REALM_COST = 1 << 20  # a wider realm on the way weighs more than any cost
 class Origin(SenderSide):
     """Resolves, numbers, holds back and follows up what this node sends."""
 
-    def __init__(self, host: RoutingHost, me: Correspondent, mesh: Mesh, timers: Timers) -> None:
+    def __init__(self, host: RoutingHost, me: Correspondent, mesh: Mesh, timers: Timers, ids: Ids) -> None:
         super().__init__(host, me, mesh, timers)
         self.unresolved = Unresolved(self)
         self.arrived = self.unresolved.arrived
         self.publisher = Publisher(self)
         self.answers = Answers(self)
-        self._last_id = 0
+        self.ids = ids
         self.crowds: "dict[Address, Crowd]" = {}  # of those with several equally cheap holders
 
     # Resolution
@@ -154,12 +155,11 @@ class Origin(SenderSide):
     def open(self, out: Frame) -> Pending:
         if len(self.pending) >= codes.OUTSTANDING_MAX:
             raise FullError("65536 sends and requests are outstanding: wait for some to end")
-        self._last_id = self._last_id % codes.ID_MAX + 1
-        while self._last_id in self.pending:
-            self._last_id = self._last_id % codes.ID_MAX + 1
-        pending = Pending(self, self._last_id, out)
-        out.id = self._last_id
-        self.pending[self._last_id] = pending
+        id = self.ids.draw()
+        while not id or id in self.pending:
+            id = id % codes.ID_MAX + 1
+        pending = self.pending[id] = Pending(self, id, out)
+        out.id = id
         return pending
 
     def launch(self, flow: OutFlow, pending: Pending, now: int) -> None:

@@ -5,7 +5,7 @@ the sender's side that is above all where messages go.
 from busway.protocol.errors import WrongKindError
 from busway.protocol.link.face import LinkFace
 from busway.protocol.messaging.correspondent import Correspondent, talk
-from busway.protocol.messaging.endpoints import Endpoint, EndpointHost
+from busway.protocol.messaging.endpoints import Endpoint, EndpointHost, Request
 from busway.protocol.messaging.flows import FlowOwner, OutFlow, Pending, Target
 from busway.protocol.outcomes import Outcome
 from busway.protocol.routing.host import RoutingHost
@@ -24,6 +24,7 @@ class ReceiverSide(EndpointHost):
 
     endpoints: "dict[bytes, Endpoint]"
     process_only: "dict[bytes, bool]"  # uuids of PROCESS endpoints: their payloads stay objects
+    timers: Timers
 
     def arrive_local(self, frame: Frame, now: int) -> None:
         """A message of this very node."""
@@ -31,6 +32,14 @@ class ReceiverSide(EndpointHost):
 
     def signal_came(self, session: "LinkFace | None", peer: Correspondent, frame: Frame, now: int) -> None:
         """PROBE, CANCEL or PART_CREDIT, of this very node if there is no `session`."""
+        raise NotImplementedError
+
+    def stalled_since(self, request: Request) -> int:
+        """Since when a handler has waited for its caller to read, ms; -1: it does not."""
+        raise NotImplementedError
+
+    def give_up(self, request: Request, code: int, text: str, now: int) -> None:
+        """End a request that a handler works on, with an error."""
         raise NotImplementedError
 
 

@@ -50,6 +50,7 @@ class Advertiser(News):
         self.asked: "dict[bytes, bool]" = {}  # node and uuid of what others asked for over this link
         self.pruned: "dict[bytes, bool]" = {}  # source and uuid of the broadcasts that it does not want
         self.groups = Grouped()  # ... the keys of these
+        self.retracted: "dict[bytes, int]" = {}  # sources of which it tells no way any more: since when, ms
         self.mesh = mesh
         self.due = False
         self.neighbour = Neighbour(connection, 0, 0, False)
@@ -276,6 +277,8 @@ class Advertiser(News):
             if metric == INFINITE:
                 return
             route = router.route(key)
+        if kind != codes.UPDATE or metric == INFINITE:
+            self._note_retracted(route, now)
         if kind == codes.UPDATE:
             router.update(neighbour, route, number << 16 | metric, now)
         elif kind == codes.RETRACT:
@@ -284,6 +287,18 @@ class Advertiser(News):
             knows_label = kind == codes.PARENT_WITH or route is router.me  # HELLO has told ours
             router.adopt(neighbour, route, Child([0] + (versions or [0, 0, 0]), knows_label), now)
             self.mesh.adopted(self.connection, route, now)
+
+    def _note_retracted(self, route: Route, now: int) -> None:
+        """What it has passed on of that source may come behind this; what else comes may not go by unseen."""
+        if self.neighbour in route.offers or route in self.neighbour.children:
+            self.retracted[route.key] = now
+            self.reader.epoch += 1  # the short ways of what comes from it are found anew
+
+    def forget_retracted(self, now: int) -> None:
+        """What was long ago is of no use."""
+        for key, since in list(self.retracted.items()):
+            if now - since >= codes.BELIEF_MS:
+                del self.retracted[key]
 
     def read_sync(self, reader: Reader, now: int) -> None:
         stage = reader.u8()
@@ -303,7 +318,7 @@ class Advertiser(News):
         head, key, label, base, version = read_line(reader, self.reader)
         realm = head & 3
         peer = self.lines.accepts_line_from(self.connection, key)
-        if peer is not None and head & LABEL and not peer.connections:  # of a neighbour HELLO tells
+        if peer is not None and head & LABEL and not _is_told_by_hello(peer):
             self.mesh.learn(peer, label, head & _LEAF != 0)
         line: "Line | None" = None
         if peer is not None:
@@ -320,6 +335,11 @@ class Advertiser(News):
             self.lines.take_entry(entry, line, self.connection, now)
         if line is not None and peer is not None and not head & _MORE:
             self.lines.close_line(peer, line, base, version, now)
+
+
+def _is_told_by_hello(peer: Peer) -> bool:
+    """Whether it is a neighbour over a link that is as near as its way."""
+    return any([session.realm <= peer.metric >> 14 for session in peer.connections])
 
 
 class Lines:

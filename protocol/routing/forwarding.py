@@ -6,6 +6,7 @@ Knows routes and links, but neither this node's endpoints nor what a message mea
 
 from busway.protocol.link.queue import OVERHEAD
 from busway.protocol.routing.advertising import adverts
+from busway.protocol.routing.belief import believes, may_pass_on
 from busway.protocol.routing.grouped import Grouped
 from busway.protocol.routing.peers import Peer
 from busway.protocol.routing.topology import Topology
@@ -38,7 +39,7 @@ class Forwarder:
 
     def __init__(self, mesh: Topology) -> None:
         self._mesh = mesh
-        self.counters = {"forwarded": 0, "unroutable": 0, "misrouted": 0, "pruned": 0}
+        self.counters = {"forwarded": 0, "unroutable": 0, "misrouted": 0, "unbelieved": 0, "pruned": 0}
         self._held = 0  # bytes of the messages that wait for a way
         self._pruned: "dict[bytes, tuple[LinkFace, int]]" = {}  # source and uuid: told whom, how many came
         self._groups = Grouped()  # ... the keys of these
@@ -51,6 +52,9 @@ class Forwarder:
         mesh = self._mesh
         if frame.kind == codes.SIGNAL and frame.signal not in _FAR_SIGNALS:
             connection.skipped_frames += 1  # for a neighbour, or unknown: what it says cannot be told anew
+            return
+        if not self._is_passed_on(connection, source, frame.destination, now):
+            self.counters["unbelieved"] += 1
             return
         hops = frame.hops()
         frame.route = RoutingHeader(source, max(frame.realm(), connection.realm), hops - 1)
@@ -67,6 +71,24 @@ class Forwarder:
             self.traced(connection, source, frame.id, now)
         else:
             self._fail(frame, frame.route, codes.NO_ROUTE, now)
+
+    def _is_passed_on(self, connection: "LinkFace", source: bytes, destination: bytes, now: int) -> bool:
+        """Whether a neighbour may pass on what it says is of that source. Of our own, which has come back, it
+        speaks as the destination would: it may say that there is no way.
+        """
+        mesh = self._mesh
+        peer = adverts(connection).peer
+        if peer is None or source == peer.key:
+            return True
+        if source == mesh.me.key:
+            return destination == peer.key or believes(mesh, connection, destination, now)
+        return mesh.leaf or may_pass_on(mesh, connection, source, now)
+
+    def give_up(self, connection: "LinkFace", source: bytes, frame: Frame, now: int) -> None:
+        """A message for another node, of which not all came: its sender is told that there was no room."""
+        if self._is_passed_on(connection, source, frame.destination, now):
+            route = RoutingHeader(source, max(frame.realm(), connection.realm), 0)
+            self._fail(frame, route, codes.QUEUE_FULL, now)
 
     def _hand_on(self, frame: Frame, peer: "Peer | None") -> int:
         """To the next link, or to those that wait for a way. Returns 0, or why not."""
@@ -237,10 +259,12 @@ class Forwarder:
         """
         hops = frame.hops()
         links = self.links_for(root, source, frame.endpoint) if hops else []
+        reach = max(frame.reach(), connection.realm)
         if not links and not wanted:
             self._prune(connection, source if root is self._mesh.me else root, frame.endpoint)
             return False
         route = RoutingHeader(source.key, max(frame.realm(), connection.realm), hops - 1)
+        links = [link for link in links if link.realm <= reach]
         for link in links:
             out = Frame(
                 codes.PUBLISH,

@@ -302,8 +302,13 @@ class Lookups:
 
     # Answering
 
-    def who(self, connection: "LinkFace", peer: "Peer", uuid: bytes, now: int) -> None:
-        """WHO came: answer with what is known, or ask on first."""
+    def who(self, connection: "LinkFace", peer: "Peer", uuid: bytes, realm: int, now: int) -> None:
+        """WHO came, and has crossed that realm: answer with what is known, or ask on first."""
+        if realm > peer.metric >> 14:  # by another way than ours to it: what is nearer is not told there
+            seen = [holder for holder in self.holders(peer, uuid) if holder.realm >= realm]
+            if peer.hop is not None:
+                peer.hop.answer(HaveFrame(peer.key, uuid, seen))
+            return
         watched = self._watch(connection, peer, uuid)
         query = self.queries.get(uuid)
         found = self._finds(peer, uuid)

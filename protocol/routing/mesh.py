@@ -73,10 +73,13 @@ class Mesh(Topology):
         connection.number = self.counters["links_opened"]
         self.host.arm_sweep(now)  # also for a node that only receives
         peer = self._peer(hello.key)
-        if not peer.reachable or connection.realm <= peer.metric >> 14:  # else a nearer way has told
+        told = peer.reachable and peer.label and peer.metric >> 14 < connection.realm
+        if not told:  # by a nearer way
             self.learn(peer, hello.label, hello.leaf)
         connection.peer = peer
         self._resolve_duplicate(peer, connection, hello.dialled, now)
+        if peer.reachable and not peer.connections:
+            peer.nearer_at = now
         peer.connections.append(connection)
         if connection.number == 1 and connection.link.dialled and not self.leaf:
             self.names.joined(now)
@@ -85,6 +88,7 @@ class Mesh(Topology):
         self._select_next_hop(peer, now)
         self._open_session(connection, peer, now)
         self._follow_transit()
+        self.count_syncing(now)
 
     def _open_session(self, connection: "LinkFace", peer: Peer, now: int) -> None:
         advertiser = adverts(connection)
@@ -105,6 +109,10 @@ class Mesh(Topology):
             route = self.router.route(peer.key)
             route.owner = peer
             peer.route = route
+            if route.via is not None:  # known before, though another incarnation had its id: it counts now
+                self._select_next_hop(peer, now)
+                self.lines.say_again(peer)
+                self.lines.changed(peer)
             self.router.open(neighbour, peer.key, now)
             self._follow_lookups()
             if connection.lookups and not peer.leaf:
@@ -218,9 +226,11 @@ class Mesh(Topology):
             waiter.resume(now)
         if peer.hop is not None and peer.hop in peer.connections:
             for out in broadcasts:
-                peer.hop.enqueue_broadcast(out)
+                if peer.hop.realm <= out.reach():
+                    peer.hop.enqueue_broadcast(out)
             for out in connection.backlogged():
-                peer.hop.broadcast(out)
+                if peer.hop.realm <= out.reach():
+                    peer.hop.broadcast(out)
         for out in transit:
             self.forwarder.again(out, now)
 
@@ -318,6 +328,8 @@ class Mesh(Topology):
         narrower = metric >> 14 < peer.metric >> 14
         peer.metric = metric
         self.timers.disarm(peer)
+        if narrower and peer.reachable:
+            peer.nearer_at = now
         if not peer.reachable:
             peer.reachable = True
             peer.hop = hop
@@ -500,7 +512,8 @@ class Mesh(Topology):
         for other in child.connections:
             if peer is not None and other is not connection:
                 for out in other.take_broadcasts(b"" if peer is self.me else peer.key):
-                    connection.enqueue_broadcast(out)
+                    if connection.realm <= out.reach():
+                        connection.enqueue_broadcast(out)
         adverts(connection).note_lines(route)
         self.forwarder.child_added(connection, route)
 

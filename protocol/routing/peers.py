@@ -139,6 +139,7 @@ class Peer(Remote):
         "left",
         "lines",
         "metric",
+        "nearer_at",
         "reachable",
         "route",
         "waits",
@@ -155,6 +156,7 @@ class Peer(Remote):
         self.route: "Route | None" = None
         self.connections: "list[LinkFace]" = []  # the links that join it with this node
         self.metric = 0  # of the way to it, the last known
+        self.nearer_at = -codes.BELIEF_MS  # when a nearer way came while there was one, ms
         self.lines = [Line(), Line(), Line(), Line()]  # by realm; the first, PROCESS, stays empty
         self.entries: "dict[bytes, Entry]" = {}
         self.held: "list[Frame]" = []  # messages that wait for a way, ours and others'

@@ -7,7 +7,7 @@ from busway.protocol.routing.directory import Directory
 from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.peers import Entry, Peer, PeerKeeper, Routes
 from busway.protocol.routing.router import Route, Router
-from busway.protocol.timers import Timers
+from busway.protocol.timers import Call, Timers
 from busway.protocol.wire import codes
 
 TYPE_CHECKING = False
@@ -31,6 +31,7 @@ class Topology(PeerKeeper):
         self.directory = Directory()
         self.connections = connections
         self.uplink: "LinkFace | None" = None  # of a leaf: where everything goes
+        self._sync_timer = Call(self.count_syncing)
         self.epoch = 0  # counts the changes that may concern where broadcasts go
         self.counters = {
             "narrow_entry": 0,
@@ -40,6 +41,8 @@ class Topology(PeerKeeper):
             "links_opened": 0,
             "links_refused": 0,
             "links_lost": 0,
+            "unfinished": 0,
+            "strayed": 0,
         }
 
     def own(self, uuid: bytes) -> "Entry | None":
@@ -59,11 +62,23 @@ class Topology(PeerKeeper):
         return owner
 
     def count_syncing(self, now: int) -> None:
-        """A link's first directory exchange may be over."""
+        """A link's first directory exchange may be over. One that is not open counts only if we dialled it:
+        else a stranger who says nothing would keep everyone waiting.
+        """
         syncing = 0
+        again = -1
         for connection in self.connections:
-            if not connection.synced and not connection.waits_for_peer:
+            if connection.synced or connection.waits_for_peer:
+                continue
+            if connection.opened_at < 0:
+                syncing += connection.link.dialled
+            elif now - connection.opened_at < codes.SYNC_PATIENCE_MS:
                 syncing += 1
+                again = max(again, connection.opened_at + codes.SYNC_PATIENCE_MS)
+        if again < 0:
+            self.timers.disarm(self._sync_timer)
+        elif self._sync_timer.deadline < 0:
+            self.timers.arm(self._sync_timer, again)
         self.host.syncing(syncing, now)
 
     # Of the part above

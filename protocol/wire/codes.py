@@ -72,6 +72,7 @@ SIGNAL: "Final" = 7
 OPTION_CUT: "Final" = 1
 OPTION_STREAM: "Final" = 2
 OPTION_BEST_EFFORT: "Final" = 3
+OPTION_REACH: "Final" = 4
 
 CANCEL: "Final" = 1
 CREDIT: "Final" = 2
@@ -240,6 +241,7 @@ HOLDERS_SEEN_MAX: "Final" = 256  # of the holders of one endpoint, looked at for
 PRUNES_MAX: "Final" = 4096
 TOMBSTONES_MAX: "Final" = 64  # withdrawn endpoints that a line remembers
 TRANSIT_SIZE_MAX: "Final" = 8388608  # queued to be passed on over one link, bytes
+UNFINISHED_SIZE_MAX: "Final" = 67108864  # kept in one node of large messages that are coming in, bytes
 HELD_SIZE_MAX: "Final" = 1048576  # waiting in one node for ways that were lost, bytes
 FAR_WINDOW_SIZE: "Final" = 524288  # under way from one origin over several hops, bytes
 ANSWERS_MAX: "Final" = 16384
@@ -259,13 +261,17 @@ OPENING_CREDIT: "Final" = 4
 STREAM_WINDOW: "Final" = 64
 BRIDGE_MIN: "Final" = 16384  # broadcasts dropped in a row, from which on a probe tells the number
 STREAM_PATIENCE_MS: "Final" = 120000
+STREAM_STALL_MS: "Final" = 1800000  # an answer of which nothing is read for so long is given up
+STALLED_MS: "Final" = 5000  # ... while others wait for a handler
 WINDOW_MAX: "Final" = 16384  # of a pair: limits are told modulo 65536
 
 HELLO_TIMEOUT_MS: "Final" = 5000
 CLOSING_MS: "Final" = 2000
 LINGER_MS: "Final" = 1000
+UNFINISHED_MS: "Final" = 60000  # a large message of which nothing comes for so long is given up
 SLEEP_MAX_MS: "Final" = 86400000
 SYNC_MS: "Final" = 2000
+SYNC_PATIENCE_MS: "Final" = 30000  # a neighbour that tells nothing by then is not waited for any more
 SILENT_INTERVALS: "Final" = 3
 MEASURE_INTERVALS: "Final" = 6  # of keepalive, between two measured round trips of a link that is busy
 PROBE_MS: "Final" = 1000
@@ -280,6 +286,7 @@ SEQREQ_MAX_MS: "Final" = 32000
 ROUTE_LOSS_GRACE_MS: "Final" = (
     500  # a node whose way is lost counts as reachable, if another way may be found
 )
+BELIEF_MS: "Final" = 10000  # a way that a node's messages took still counts for so long: news is late, too
 DUPLICATE_MS: "Final" = 30000
 RACE_MS: "Final" = 5000  # so long after one program took a name another may have taken it at the same time
 

@@ -12,6 +12,8 @@ def varint(value: int) -> bytes:
         return bytes((value,))
     if value < 0x4000:
         return bytes((value & 0x7F | 0x80, value >> 7))
+    if 0x200000 <= value < 0x10000000:  # the ids of requests
+        return bytes((value & 0x7F | 0x80, value >> 7 & 0x7F | 0x80, value >> 14 & 0x7F | 0x80, value >> 21))
     out = []
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)

@@ -28,10 +28,11 @@ class RoutingHeader:
 class Options:
     """The optional fields of a header: each has a row in `_OPTIONS`."""
 
-    __slots__ = ("best_effort", "partial", "size", "window")
+    __slots__ = ("best_effort", "partial", "reach", "size", "window")
 
     def __init__(self) -> None:
         self.best_effort = False
+        self.reach = 0  # the widest realm that a broadcast may get to; 0: LOCALNET
         self.window = 0  # parts of a stream that the origin has room for; 0: it wants no stream
         self.partial = -1  # of a cut message: which of those under way
         self.size = 0  # ... and the bytes of its whole payload
@@ -82,6 +83,15 @@ class Frame(Header):
     def realm(self) -> int:
         """The widest realm that it had crossed before this link."""
         return codes.PROCESS if self.route is None else self.route.realm
+
+    def reach(self) -> int:
+        """Of a broadcast: the widest realm that it may get to. One that says nothing may get on to those that
+        it has crossed, as its origin has no other.
+        """
+        options = self.options
+        if options is not None and options.reach:
+            return options.reach
+        return max(codes.LOCALNET, self.realm())
 
     def hops(self) -> int:
         """How many nodes it may still pass."""
@@ -271,6 +281,7 @@ def cut(options: "Options | None", partial: int, size: int) -> Options:
     more = Options()
     if options is not None:
         more.best_effort = options.best_effort
+        more.reach = options.reach
         more.window = options.window
     more.partial = partial
     more.size = size
@@ -339,10 +350,25 @@ def _write_best_effort(options: Options) -> "bytes | None":
     return b"" if options.best_effort else None
 
 
+def _read_reach(value: Reader, options: Options) -> None:
+    """What is no realm, or unclear, is the narrowest: never an error, so that who passes nothing on need not
+    know this.
+    """
+    reach = value.u8() if value.left() == 1 else codes.USERSPACE
+    if not codes.USERSPACE <= reach <= codes.GLOBAL:
+        reach = codes.USERSPACE
+    options.reach = min(reach, options.reach or codes.GLOBAL)
+
+
+def _write_reach(options: Options) -> "bytes | None":
+    return bytes((options.reach,)) if options.reach else None
+
+
 # Each optional field of a header, in the order in which they are written: its number, the kinds that may have
 # it, as bits, how it is read and how it is written.
 _OPTIONS = (
     (codes.OPTION_STREAM, 1 << codes.REQUEST, _read_stream, _write_stream),
     (codes.OPTION_BEST_EFFORT, 1 << codes.SEND | 1 << codes.PUBLISH, _read_best_effort, _write_best_effort),
+    (codes.OPTION_REACH, 1 << codes.PUBLISH, _read_reach, _write_reach),
     (codes.OPTION_CUT, ~(1 << codes.SIGNAL), _read_cut, _write_cut),
 )

@@ -151,3 +151,49 @@ async def test_a_plain_generator_streams_lets_others_run_and_is_closed() -> None
         await until(lambda: closed == [100, 10**9])
         with pytest.raises(busway.Undeliverable, match="request_stream"):
             await a.request("it", 3)
+
+
+async def endless(request: Any) -> AsyncIterator[int]:
+    number = 0
+    while request.payload:
+        yield number
+        number += 1
+
+
+async def test_streams_that_are_not_read_do_not_keep_a_service_from_others() -> None:
+    """As many as it has handlers, and each asks for a thousand parts with a window of one."""
+    async with buses(3) as (a, b, other):
+        b.serve("it", endless, limit=8)
+        await until(lambda: sees(a, "it") and sees(other, "it"))
+        held = [a.request_stream("it", True, timeout=100_000, window=1) for _ in range(8)]
+        assert [await anext(stream) for stream in held] == [0] * 8
+        await until(lambda: len(b._host.handlers) == 8)
+        start = other._host.now_ms()
+        parts = other.request_stream("it", True, timeout=60)
+        assert [await anext(parts) for _ in range(100)] == list(range(100))
+        assert other._host.now_ms() - start < 10_000
+        with pytest.raises(busway.Undeliverable) as failed:
+            async for _ in held[0]:
+                pass
+        assert failed.value.reason_name == "QUEUE_FULL"
+        for stream in [parts, *held]:
+            await stream.aclose()
+
+
+async def test_callers_take_turns_at_a_busy_service() -> None:
+    served_by: list[str] = []
+
+    async def handle(request: Any) -> None:
+        served_by.append(request.source_label)
+        await asyncio.sleep(1)
+
+    async with buses(3) as (a, b, other):
+        b.serve("it", handle, limit=1)
+        await until(lambda: sees(a, "it") and sees(other, "it"))
+        first = [asyncio.create_task(a.request("it", None, timeout=600)) for _ in range(20)]
+        await asyncio.sleep(2.5)
+        late = [asyncio.create_task(other.request("it", None, timeout=600)) for _ in range(3)]
+        await asyncio.gather(*late)
+        assert served_by.count("a") < 10
+        await asyncio.gather(*first)
+        assert len(served_by) == 23

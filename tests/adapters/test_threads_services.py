@@ -76,3 +76,23 @@ def test_an_exception_whose_text_fails_is_an_error_all_the_same(error: Exception
         pytest.raises(busway.RemoteError, match="text cannot be shown"),
     ):
         a.request("it", timeout=60)
+
+
+def test_streams_that_are_not_read_do_not_keep_a_service_from_others() -> None:
+    def endless(request: Any) -> Iterator[int]:
+        number = 0
+        while request.payload:
+            yield number
+            number += 1
+
+    with buses(3) as (a, b, other):
+        b.serve("it", endless, limit=4)
+        until(lambda: sees(a, "it") and sees(other, "it"))
+        held = [a.request_stream("it", True, timeout=100_000, window=1) for _ in range(4)]
+        assert [next(stream) for stream in held] == [0] * 4
+        until(lambda: len(b._host.handlers) == 4)
+        parts = other.request_stream("it", True, timeout=60)
+        assert [next(parts) for _ in range(100)] == list(range(100))
+        for stream in [parts, *held]:
+            stream.close()
+        until(lambda: not b._host.handlers)

@@ -45,8 +45,8 @@ class LeafNet(Net):
         **options: Any,
     ) -> Cord:
         options.setdefault("via", "cord")
-        here = Link(realm, True, **{**options, **(leaf_options or {})})
-        there = Link(realm, False, **options)
+        here = Link(realm, **{**options, "dialled": True, **(leaf_options or {})})
+        there = Link(realm, **options)
         cord = Cord(self, leaf, leaf.connection(here, self.now), router, router.connection(there, self.now))
         self.cords.append(cord)
         return cord

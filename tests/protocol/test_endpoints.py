@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ from busway.protocol.messaging.endpoints import (
 )
 from busway.protocol.routing.peers import Entry, Peer, PeerKeeper
 from tests.protocol.pairs import E
+from tests.rigs.effort import effort
 
 ME = Peer(PeerKeeper(), b"a" * 16, b"inca", "A", False)
 
@@ -94,31 +97,110 @@ def test_the_shortest_queue_is_picked() -> None:
 
 def test_the_window_is_half_the_queue_shared_and_at_least_one() -> None:
     of = endpoint(codes.ANYCAST, 60, 40)
-    assert of.window() == 50
-    flows = [flow_of(of) for _ in range(10)]
-    assert of.window() == 5
-    for _ in range(90):
-        flow_of(of)
-    assert of.window() == 1
+    flows = [flow_of(of)]
+    assert of.window(flows[0]) == 50
+    flows += [flow_of(of) for _ in range(9)]
+    assert of.window(flows[0]) == 5
+    others = [flow_of(of) for _ in range(90)]
+    assert of.window(flows[0]) == 1
     for flow in flows:
         of.deactivate(flow)
-    assert len(of.active) == 90
+    assert list(of.active) == others
 
 
 def test_the_window_follows_the_size_of_messages() -> None:
     of = endpoint(codes.UNICAST, 1000, size_max=10_000)
     flow = flow_of(of)
-    assert of.window() == 500
+    assert of.window(flow) == 500
     of.message_size = 1000
-    assert of.window() == 5
+    assert of.window(flow) == 5
     for _ in range(200):
         of.raise_limit(flow, True)
     assert of.message_size < 20  # small ones again: the window opens slowly
-    assert of.window() > 250
+    assert of.window(flow) > 250
 
 
 def test_the_window_can_be_told_in_16_bits() -> None:
-    assert endpoint(codes.UNICAST, 1 << 20, size_max=1 << 40).window() == codes.WINDOW_MAX
+    of = endpoint(codes.UNICAST, 1 << 20, size_max=1 << 40)
+    assert of.window(flow_of(of)) == codes.WINDOW_MAX
+
+
+def busy(of: Endpoint, link: Any, times: int = 20) -> InFlow:
+    """An origin behind that link that sends all it may, and is read."""
+    made = InFlow(ME, of, 0, 0)
+    made.session = link
+    of.activate(made)
+    for _ in range(times):
+        made.received = made.limit
+        of.raise_limit(made, True)
+    return made
+
+
+def test_links_share_the_queue_and_then_the_origins_behind_each() -> None:
+    one, other = object(), object()
+    of = endpoint(codes.UNICAST, 400)
+    crowd = [busy(of, one) for _ in range(4)]
+    alone = busy(of, other)
+    assert alone.limit - alone.received == of.window(alone) == 100
+    for flow in crowd * 5:
+        flow.received = flow.limit
+        of.raise_limit(flow, True)
+    assert [flow.limit - flow.received for flow in crowd] == [of.window(flow) for flow in crowd] == [25] * 4
+
+
+def test_who_invents_origins_takes_nothing_of_the_other_links() -> None:
+    honest, hostile = object(), object()
+    of = endpoint(codes.UNICAST, 4096)
+    flow = busy(of, honest)
+    assert flow.limit - flow.received == 2048
+    for _ in range(3000):
+        busy(of, hostile, 1)
+    for _ in range(20):
+        flow.received = flow.limit
+        of.raise_limit(flow, True)
+    assert flow.limit - flow.received == 1024  # half of what there is, for there are two links
+    late = busy(of, object())
+    assert late.limit - late.received == 2048 // 3
+
+
+def test_who_holds_much_and_sends_nothing_does_not_keep_the_others_at_one() -> None:
+    of = endpoint(codes.UNICAST, 4096)
+    hoarder = busy(of, object())
+    assert hoarder.limit - hoarder.received == 2048
+    flow = busy(of, object())
+    assert flow.limit - flow.received == 1024
+    small = endpoint(codes.UNICAST, 100)  # a small queue has nothing to spare for that
+    busy(small, object())
+    flow = busy(small, object())
+    assert flow.limit - flow.received == 1
+
+
+def test_an_origin_that_comes_by_another_way_shares_with_those_there() -> None:
+    one, other = object(), object()
+    of = endpoint(codes.UNICAST, 400)
+    flow, stays = busy(of, one), busy(of, one)
+    flow.session = other  # type: ignore[assignment]
+    of.raise_limit(flow, True)
+    assert of.window(flow) == of.window(stays) == 100
+    of.deactivate(stays)
+    of.deactivate(flow)
+    assert (of.shares, of.active) == ({}, {})
+
+
+def test_a_limit_is_found_in_the_same_time_however_many_share_the_queue() -> None:
+    def raises(origins: int) -> float:
+        of = endpoint(codes.UNICAST, 1 << 16)
+        flows = [busy(of, object(), 1) for _ in range(origins)]
+
+        def work() -> None:
+            for flow in flows[:500]:
+                flow.received = flow.limit
+                of.raise_limit(flow, True)
+                of.deactivate(flow)
+
+        return effort(work)
+
+    assert raises(10_000) < 20 * raises(500)
 
 
 @given(
@@ -132,7 +214,8 @@ def test_an_origin_with_nothing_outstanding_can_always_send(
     of = endpoint(codes.UNICAST, queue_max)
     receiver = of.receivers[0]
     flows = [InFlow(ME, of, 0, 0) for _ in range(5)]
-    of.active = list(flows)
+    for flow in flows:
+        of.activate(flow)
     for index, what in steps:
         flow = flows[index]
         if what == "send" and flow.received < flow.limit and receiver.has_room(1):

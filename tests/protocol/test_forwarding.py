@@ -7,6 +7,7 @@ import pytest
 from busway.protocol import Limits, LocalError, codes, events
 from busway.protocol.messaging.correspondent import talk
 from busway.protocol.routing.advertising import adverts
+from busway.protocol.wire.fields import varint
 from busway.protocol.wire.messages import TreeFrame
 
 from .helpers import assert_settled, fill, parts_of, verdicts
@@ -22,14 +23,18 @@ from .nets import (
     alias,
     bind,
     chain,
+    directory,
+    entry,
     grid,
     id_of,
+    key,
     message,
     parent,
     ring,
     routes,
     signal,
     u16,
+    update,
 )
 from .pairs import E, F
 
@@ -468,13 +473,13 @@ def test_a_broadcast_crosses_no_link_wider_than_any_subscription() -> None:
     inside = net["b"].register(E, BROADCAST, LOCALNET)
     outside = net["d"].register(E, BROADCAST, LOCALNET)
     net.pump()
-    net["a"].publish(E, b"secret-1", net.now)
+    net["a"].publish(E, b"secret-1", net.now, realm=GLOBAL)
     net.pump()
     assert net.payloads("b", inside) == [b"secret-1"]
     assert copies(net, b"secret-1")["bc"] == 0
     wide = net["c"].register(E, BROADCAST, GLOBAL)
     net.pump()
-    net["a"].publish(E, b"secret-2", net.now)
+    net["a"].publish(E, b"secret-2", net.now, realm=GLOBAL)
     net.pump()
     assert net.payloads("c", wide) == [b"secret-2"]
     assert net.payloads("d", outside) == []
@@ -684,16 +689,16 @@ def test_a_broadcast_whose_next_link_ends_is_forgotten() -> None:
 
 
 def test_our_own_message_that_comes_back_and_fails_is_told_to_us() -> None:
-    net = chain("abc")
-    net["c"].register(E, UNICAST)
-    net.pump()
+    net = chain("ab")
+    liar = Liar(net, net["b"])
+    far = bind(3, key("f"))
+    liar.say(routes(update(far, 1, 1)), directory(varint(3), LOCALNET, 0, 1, entry(UNICAST, E)))
     net["b"].send(E, b"x", net.now)
     token = net["b"].request(E, b"x", net.now)
+    liar.hear()
+    liar.say(message(codes.SEND, 12, 0, b"\x03\x02", alias(1, E) + u16(1)))
+    liar.say(message(codes.REQUEST, 12, 0, b"\x03\x02", b"\x01" + u16(2) + varint(token) + b"\x64"))
     net.pump()
-    liar = Liar(net, net["b"])
-    c = bind(3, net["c"].me.key)
-    liar.say(message(codes.SEND, 12, 0, c + b"\x02", alias(1, E) + u16(1)))
-    liar.say(message(codes.REQUEST, 12, 0, b"\x03\x02", b"\x01" + u16(2) + bytes((token,)) + b"\x64"))
     assert net.undelivered("b") == [codes.NO_ROUTE]
     assert verdicts(net, net["b"], token) == [(events.UNDELIVERED, codes.NO_ROUTE)]
 

@@ -207,6 +207,7 @@ def test_an_end_or_a_part_for_what_is_no_stream_ends_nothing(leaf: PythonLeaf, k
     opened(leaf)
     id, _, _ = leaf.step("submit", kind=kind, uuid=E, payload=b"s0", timeout_ms=5000)
     feed(leaf, have(E, [(ROUTER, UNICAST)]))
+    assert 0 < id < 128
     assert feed(leaf, frame(bytes((0xF0, codes.END, id, 0, 0)))) == []
     assert feed(leaf, frame(bytes((0xD0, id, 0, 0)))) == []
     ((_, _, status, *_),) = feed(leaf, frame(bytes((0xC0, id))))

@@ -27,6 +27,7 @@ from .pairs import START, Drawn, E, Entropy, F, Net, Pair, bodies, guard
 from .streams import NOW, SMALL, Listener, at_random, check_outcome
 from .test_packet_connection import opened as opened_line
 from .test_packets import syn
+from .test_small_leaf_packets import PacketNet
 
 LOCALNET = codes.LOCALNET
 PATTERNS = {"XXpsk3": codes.XXPSK3, "NNpsk0": codes.NNPSK0, "PSK-AES": codes.PSK_AES}
@@ -425,6 +426,24 @@ def test_board_has_the_id_of_its_key(node_id: bytes, code: int) -> None:
     net.settle()
     assert cord.other.close_code == code
     assert (cord.other.state == codes.OPEN) == (code < 0)
+
+
+@pytest.mark.parametrize("sort", ["stream", "packet"])
+@pytest.mark.parametrize("dials", [True, False])
+def test_leaf_begins_the_handshake_if_it_dialled_and_answers_if_not(sort: str, dials: bool) -> None:
+    net = PacketNet()
+    net.cord.cut()
+    net.leaf = Leaf(BOARD_ID, entropy=Entropy(4))
+    ours = {"dialled": dials, "security": Secret(Crypto(), Entropy(2), BOARD_KEY)}
+    theirs = guard(None, first=codes.PSK_AES, board_key={BOARD_ID: BOARD_KEY}.get)
+    options: dict[str, Any] = {"dialled": not dials, "security": theirs, "sort": sort, "window": 8}
+    net.cord = net.plug(net.leaf, net.router, leaf_options=ours, **options)
+    net.run(3000)
+    assert net.cord.connection.state == net.cord.other.state == codes.OPEN
+    receiver = net.router.register(E, codes.UNICAST)
+    net.leaf.send(E, b"secret", net.now)
+    net.run(1000)
+    assert [message.payload for message in net.drain(net.router, receiver)] == [b"secret"]
 
 
 def test_who_decides_about_keys_sees_the_key_and_the_hash_and_both_sides_hear_no() -> None:

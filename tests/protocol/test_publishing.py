@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from busway.protocol import FullError, Limits, WrongKindError, codes, events
+from busway.protocol import FullError, Limits, LocalError, Receiver, WrongKindError, codes, events
 from busway.protocol.messaging.correspondent import talk
+from busway.protocol.wire.fields import varint
 from tests.protocol.helpers import A, B, assert_settled, payloads
-from tests.protocol.nets import chain
+from tests.protocol.nets import BROADCAST, GLOBAL, LOCALNET, USERSPACE, Liar, Mesh, alias, chain, u16
 from tests.protocol.pairs import E, F, G, Net, Pair
 
 
@@ -254,3 +257,105 @@ def test_what_ends_here_is_read_in_runs_until_somebody_farther_off_wants_it() ->
     net.pump()
     assert not takes_runs(b"9", b"10")
     assert net.payloads("l", farther) == [b"9", b"10"]
+
+
+# How far a broadcast gets
+
+
+def far_apart() -> tuple[Mesh, dict[str, Receiver]]:
+    """p publishes; i is on its machine, t beyond it, g and h beyond all; each passes on what it may."""
+    net = Mesh()
+    net.add("pitgh")
+    net.join("pi", realm=USERSPACE, medium="ipc")
+    net.join("it", realm=LOCALNET)
+    net.join("tg gh", realm=GLOBAL, medium="ws")
+    net.pump()
+    receivers = {letter: net[letter].register(E, BROADCAST, GLOBAL) for letter in "itgh"}
+    net.pump()
+    return net, receivers
+
+
+def heard(net: Mesh, receivers: dict[str, Receiver], turns: int = 1, **options: Any) -> str:
+    """Those who get what p publishes."""
+    for _ in range(turns):
+        net["p"].publish(E, b"x", net.now, **options)
+        net.pump()
+    return "".join(letter for letter in receivers if net.payloads(letter, receivers[letter]))
+
+
+def test_a_broadcast_stays_in_the_realm_that_it_was_published_in() -> None:
+    net, receivers = far_apart()
+    own = net["p"].register(E, BROADCAST, GLOBAL)
+    for _ in range(2):  # whichever came before
+        assert heard(net, receivers) == "it"
+        assert heard(net, receivers, realm=codes.PROCESS) == ""
+        assert heard(net, receivers, realm=USERSPACE) == "i"
+        assert heard(net, receivers, realm=LOCALNET) == "it"
+        assert heard(net, receivers, realm=GLOBAL) == "itgh"
+        assert heard(net, receivers, realm=GLOBAL, best_effort=True) == "itgh"
+    assert len(net.payloads("p", own)) == 12
+    with pytest.raises(LocalError, match="realm must be"):
+        net["p"].publish(E, b"x", net.now, realm=4)
+
+
+def test_a_default_broadcast_that_nobody_here_may_have_does_not_turn_off_those_for_all() -> None:
+    net, receivers = far_apart()
+    for letter in "it":
+        net[letter].deregister(receivers.pop(letter), net.now)
+    net.pump()
+    assert heard(net, receivers, turns=200) == ""
+    assert heard(net, receivers, realm=GLOBAL) == "gh"
+
+
+def test_what_has_come_from_afar_may_go_on_as_far() -> None:
+    net = Mesh()
+    net.add("gh")
+    leaf = net.leaf("l", "g", realm=GLOBAL)
+    net.join("gh", realm=GLOBAL, medium="ws")
+    net.pump()
+    receiver = net["h"].register(E, BROADCAST, GLOBAL)
+    net.pump()
+    leaf.publish(E, b"not mine to say", net.now)
+    net.pump()
+    assert net.payloads("h", receiver) == []
+    page = Liar(net, net["g"], "p", leaf=True, realm=GLOBAL)  # as pages do, which know no other realm
+    page.say(bytes((codes.MESSAGE | codes.PUBLISH << 4,)) + alias(1, E) + u16(1) + b"x")
+    net.pump()
+    assert net.payloads("h", receiver) == [b"x"]
+
+
+def test_a_broadcast_that_has_left_its_realm_is_not_taken() -> None:
+    net = chain("ab")
+    receiver = net["a"].register(E, BROADCAST, GLOBAL)
+    net.pump()
+    liar = Liar(net, net["a"])
+    head = bytes((codes.MESSAGE | codes.HEAD_OPTIONS | codes.PUBLISH << 4, 3, codes.OPTION_REACH, 1))
+    liar.say(head + bytes((USERSPACE,)) + alias(1, E) + u16(1) + b"x")
+    assert net.payloads("a", receiver) == []
+    assert net["a"].counters["strayed"] == 1
+    liar.say(head + bytes((LOCALNET,)) + varint(1) + u16(2) + b"y")
+    assert net.payloads("a", receiver) == [b"y"]
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_what_waits_on_a_link_does_not_go_on_over_a_wider_one(ends: bool) -> None:
+    """Because that has taken its place, or because it is the nearer way now."""
+    net = Mesh()
+    net.add("ab")
+    net.join("ab", cost=200)
+    net.pump()
+    receiver = net["b"].register(E, BROADCAST, GLOBAL)
+    net.pump()
+    net.cable["ab"].block(net["a"])
+    for text in (b"near", b"far"):
+        net["a"].publish(E, text, net.now, realm=GLOBAL if text == b"far" else LOCALNET)
+    net.join("ba", realm=GLOBAL, medium="ws")
+    net.pump()
+    if ends:
+        net.cable["ab"].cut()
+        net.pump()
+        assert net.payloads("b", receiver) == [b"far"]
+    else:
+        net.cable["ab"].block(net["a"], False)
+        net.pump()
+        assert net.payloads("b", receiver) == [b"near", b"far"]

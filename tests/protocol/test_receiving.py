@@ -18,6 +18,7 @@ from busway.protocol import (
     events,
 )
 from busway.protocol.messaging.correspondent import talk
+from busway.protocol.messaging.ids import Ids
 from busway.protocol.routing.peers import Entry
 from tests.protocol.helpers import A, B, assert_settled, fill, payloads, verdicts
 from tests.protocol.pairs import Cable, E, F, Net, Pair
@@ -407,11 +408,11 @@ def test_an_id_used_again_ends_the_former_request() -> None:
     net = Pair()
     receiver = net.b.register(E, codes.UNICAST)
     net.pump()
+    net.a.origin.ids = Ids(bytes)
     net.a.request(E, b"1", net.now)
     net.pump()
     first = take(net, net.b, receiver)
     net.a.origin.pending.clear()
-    net.a.origin._last_id = 0
     again = net.a.request(E, b"2", net.now)
     net.pump()
     assert [event.request for event in net.seen(net.b, events.REQUEST_CANCELLED)] == [first]
@@ -598,7 +599,7 @@ def test_realms_hold_for_what_is_told_and_for_what_is_delivered(link: int, endpo
         assert len(case.receiver.queue) == 0
         assert verdicts(net, net.a, token) == [(events.UNDELIVERED, codes.NO_ENDPOINT)]
         assert [event.reason for event in net.seen(net.a, events.UNDELIVERABLE)] == [codes.NO_ENDPOINT]
-        assert case.receiver.endpoint.active == []  # and it takes no share of the queue
+        assert case.receiver.endpoint.active == {}  # and it takes no share of the queue
         assert net.b.receiving.counters["no_endpoint"] == 2
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from busway.protocol import FullError, Limits, LocalError, Request, codes, events
+from busway.protocol.messaging.ids import Ids
 from busway.protocol.wire.messages import signal
 from tests.protocol.helpers import A, B, assert_settled, forge, payloads, verdicts
 from tests.protocol.pairs import E, F, G, Net, Pair
@@ -466,11 +467,11 @@ def test_ids_go_round_and_pass_over_those_still_outstanding() -> None:
     net = Pair()
     receiver = net.b.register(E, codes.UNICAST)
     net.pump()
-    first = net.a.request(E, b"1", net.now)
-    assert first == 1
-    net.a.origin._last_id = codes.ID_MAX - 1
-    assert net.a.request(E, b"2", net.now) == codes.ID_MAX
-    assert net.a.request(E, b"3", net.now) == 2
+    drawn = iter(word.to_bytes(4, "big") * 64 for word in (codes.ID_MAX, codes.ID_MAX, 0xF0000000))
+    for text in (b"1", b"2", b"3"):
+        net.a.origin.ids = Ids(lambda size: next(drawn))
+        net.a.request(E, text, net.now)
+    assert list(net.a.origin.pending) == [codes.ID_MAX, 1, 2]
     net.pump()
     assert payloads(net.drain(net.b, receiver)) == [b"1", b"2", b"3"]
 
@@ -552,8 +553,8 @@ def test_outstanding_messages_are_bounded() -> None:
     with pytest.raises(FullError):
         net.a.send(E, b"", net.now)
     assert len(net.a.origin.pending) == codes.OUTSTANDING_MAX
-    net.a.cancel(1, net.now)
-    assert net.a.request(E, b"", net.now) == codes.OUTSTANDING_MAX + 1
+    net.a.cancel(next(iter(net.a.origin.pending)), net.now)
+    net.a.request(E, b"", net.now)
     net.a.close(net.now)
     net.pump()
     assert len(net.seen(net.a, events.OUTCOME)) == codes.OUTSTANDING_MAX + 1

@@ -188,10 +188,10 @@ def test_a_deadline_passes_and_a_cancel_comes() -> None:
 def test_an_id_used_again_ends_the_former_request() -> None:
     net = LeafNet("m")
     receiver = serving(net)
-    net.router.request(E, b"1", net.now)
+    token = net.router.request(E, b"1", net.now)
     net.settle()
     first = net.leaf.take(receiver, net.now)
-    wire = b"\xb0\x00\x01" + E + b"\x00\x09\x01\x80\x20" + b"again"
+    wire = b"\xb0\x00\x01" + E + b"\x00\x09" + varint(token) + b"\x80\x20" + b"again"
     net.hear(net.leaf, net.cord.connection.receive_data(frame(wire), net.now))
     assert [event.request for event in net.heard(events.REQUEST_CANCELLED)] == [first]
     assert payloads(net.taken(receiver)) == [b"again"]

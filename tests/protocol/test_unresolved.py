@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from busway.protocol import codes, events
+from busway.protocol import Link, codes, events
+from busway.protocol.wire.fields import frame
+from busway.protocol.wire.hello import write_hello
 from tests.protocol.helpers import A, B, C, assert_settled, payloads, verdicts
+from tests.protocol.nets import key
 from tests.protocol.pairs import E, F, Net, Pair
 
 
@@ -37,6 +40,39 @@ def test_a_link_that_never_says_what_it_has_is_not_waited_for_long() -> None:
     assert [o.status for o in net.outcomes(a, request)] == [events.TIMED_OUT]
     net.advance(1)
     assert verdicts(net, a, token) == [(events.UNDELIVERED, codes.NO_ENDPOINT)]
+
+
+def test_a_stranger_who_says_nothing_keeps_nobody_waiting() -> None:
+    net = Pair()
+    for number in range(3):  # each is let go after 5 s, and comes again
+        net.a.connection(Link(codes.LOCALNET, via=f"tcp:{number}", medium="tcp"), net.now)
+    token = net.a.send(E, b"x", net.now)
+    request = net.a.request(F, b"x", net.now)
+    net.pump()
+    assert verdicts(net, net.a, token) == [(events.UNDELIVERED, codes.NO_ENDPOINT)]
+    assert verdicts(net, net.a, request) == [(events.UNDELIVERED, codes.NO_ENDPOINT)]
+
+
+def test_a_neighbour_that_never_tells_is_waited_for_half_a_minute() -> None:
+    net = Net()
+    a = net.node("a")
+    mute = a.connection(Link(codes.LOCALNET, via="tcp:1", medium="tcp"), net.now)
+    hello = write_hello(
+        codes.LOCALNET << 1, key("z"), bytes(8), 0, (65536, 1 << 24, 127, 4), 0, "default", "", ""
+    )
+    net.note(a, mute.receive_data(frame(hello), net.now))
+    assert mute.state == codes.OPEN
+    early = a.send(E, b"x", net.now, timeout_ms=60_000)
+    net.advance(codes.SYNC_MS - 1)
+    assert net.outcomes(a, early) == []
+    net.advance(codes.SYNC_PATIENCE_MS - codes.SYNC_MS)
+    late = a.send(E, b"x", net.now)  # in the last moment: its time is cut short
+    assert net.outcomes(a, late) == []
+    net.advance(1)
+    assert verdicts(net, a, late) == [(events.UNDELIVERED, codes.NO_ENDPOINT)]
+    at_once = a.send(E, b"x", net.now)
+    net.pump()
+    assert verdicts(net, a, at_once) == [(events.UNDELIVERED, codes.NO_ENDPOINT)]
 
 
 def test_a_link_that_fails_is_not_waited_for() -> None:

@@ -129,6 +129,8 @@ def _plain_options(out: dict[str, Any], frame: Any) -> None:
             out["stream"] = option.value.window
         elif "best_effort" in option.value:
             out["best_effort"] = True
+        elif "reach" in option.value:
+            out["reach"] = REALM_NAMES[min(option.value.reach, _REALMS[out.get("reach", "GLOBAL")])]
         else:
             out["cut"] = {"partial": option.value.partial, "size": option.value.size}
 
@@ -211,6 +213,8 @@ def _buildable_options(vector: dict[str, Any]) -> list[dict[str, Any]]:
         options.append({"type": 2, "value": {"window": vector["stream"]}})
     if "best_effort" in vector:
         options.append({"type": 3, "value": {"option_value": b""}})
+    if "reach" in vector:
+        options.append({"type": 4, "value": {"option_value": bytes((_REALMS[vector["reach"]],))}})
     if "cut" in vector:
         options.append({"type": 1, "value": vector["cut"]})
     return options

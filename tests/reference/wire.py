@@ -288,7 +288,7 @@ Routes = _control(8, "entries" / UntilEnd(RouteEntry))
 
 _MESSAGE, _ROUTED, _OPTIONS, _FORMAT = 0x80, 0x08, 0x04, 0x03
 _REQUEST, _ERROR, _SIGNAL = 3, 6, 7
-_CUT, _STREAM, _BEST_EFFORT = 1, 2, 3
+_CUT, _STREAM, _BEST_EFFORT, _REACH = 1, 2, 3, 4
 _PUBLISH = 1
 
 
@@ -304,7 +304,12 @@ def _check_window(window: int) -> None:
 Cut = c.Struct(marked("partial", U8), marked("size", U32))
 StreamOption = c.Struct(marked("window", U16, _check_window))
 BestEffort = c.Struct("best_effort" / c.Computed(True), marked("option_value", Rest))
-_OPTION_LAYOUTS = {_CUT: Cut, _STREAM: StreamOption, _BEST_EFFORT: BestEffort}
+_REALMS = (b"\1", b"\2", b"\3")
+Reach = c.Struct(
+    marked("option_value", Rest),
+    "reach" / c.Computed(lambda this: this.option_value[0] if this.option_value in _REALMS else 1),
+)
+_OPTION_LAYOUTS = {_CUT: Cut, _STREAM: StreamOption, _BEST_EFFORT: BestEffort, _REACH: Reach}
 
 
 def _applies(this: Any) -> int:
@@ -313,6 +318,8 @@ def _applies(this: Any) -> int:
     option = int(this.type)
     if option == _BEST_EFFORT:
         return option if kind <= _PUBLISH else 0
+    if option == _REACH:
+        return option if kind == _PUBLISH else 0
     misplaced = kind == _SIGNAL if option == _CUT else kind != _REQUEST
     return 0 if misplaced else option
 
@@ -333,7 +340,7 @@ class _Once(c.Validator):  # type: ignore[misc]
 
     def _validate(self, obj: Any, context: Any, path: str) -> bool:
         known = [item["type"] for item in obj or () if not isinstance(item["value"], bytes)]
-        known = [option for option in known if option != _BEST_EFFORT]
+        known = [option for option in known if option not in (_BEST_EFFORT, _REACH)]
         if len(known) != len(set(known)):
             malformed("an option once at most")
         return True

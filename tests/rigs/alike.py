@@ -44,8 +44,22 @@ SCRIPT = Path(__file__).parent.parent / "web" / "leaf.mjs"
 Happened = list[list[Any]]
 
 
-def _entropy() -> Any:
-    return lambda size: b"own!" if size == codes.INCARNATION_SIZE else b"n" * size
+class _Entropy:
+    """An incarnation, a nonce, and then ids that count from 1, as JavaScript's do if nobody draws them."""
+
+    def __init__(self) -> None:
+        self.ids = 0
+        self.calls = 0
+
+    def __call__(self, size: int) -> bytes:
+        self.calls += 1
+        if size == codes.NONCE_SIZE:
+            return b"n" * size
+        if self.calls == 1:
+            return b"own!"
+        words = range(self.ids + 1, self.ids + 1 + size // 4)
+        self.ids = words[-1]
+        return b"".join(word.to_bytes(4, "big") for word in words)
 
 
 class PythonLeaf:
@@ -55,14 +69,20 @@ class PythonLeaf:
         self.name = "small leaf" if small else "core"
         self.now = START
         self.leaf: Any = (
-            Leaf(ME[:16], entropy=_entropy(), limits=LIMITS)
+            Leaf(ME[:16], entropy=_Entropy(), limits=LIMITS)
             if small
-            else Node(ME[:16], entropy=_entropy(), leaf=True, limits=Limits(*LIMITS))
+            else Node(ME[:16], entropy=_Entropy(), leaf=True, limits=Limits(*LIMITS))
         )
         self.connection: Any = self.leaf.connection(link, self.now)
         self.receivers: dict[bytes, Any] = {}
         self.requests: list[Any] = []
         self.happened: Happened = []
+
+    def forget_unfinished(self) -> None:
+        """The core gives up what has not come whole after a while; a leaf of another sort has no others."""
+        if self.name == "core":
+            for assembly in self.connection.inbox.assemblies.values():
+                assembly.grown_at = self.now + 1_000_000
 
     def submit(self, kind: str, uuid: bytes, payload: bytes, timeout_ms: int) -> int:
         if kind == "request":
@@ -89,7 +109,7 @@ class PythonLeaf:
         elif op == "cancel":
             leaf.cancel(how["id"], now)
         elif op == "publish":
-            leaf.publish(how["endpoint"], how["payload"], now)
+            leaf.publish(how["endpoint"], how["payload"], now, realm=codes.GLOBAL)  # that of its link
         elif op == "respond":
             leaf.respond(self.requests[how["at"]], how["payload"], now)
         else:
@@ -234,6 +254,9 @@ class ScriptLeaf:
         happened = [event for event in happened if event[0] != "cancelled" or event[1] not in come]
         return found["id"], happened, bytes.fromhex(found["said"])
 
+    def forget_unfinished(self) -> None:
+        """It keeps them as long as its session lasts."""
+
     def close(self) -> None:
         self.process.kill()
         self.process.communicate()
@@ -275,6 +298,7 @@ class Life:
                 self._pay([self.again.pop(0)])
             self._pay(owed)
         self._pay(self.owed)
+        self.leaf.forget_unfinished()
         self._do("pass", ms=120_000)
         return {
             "closed": self.code,

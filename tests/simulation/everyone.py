@@ -148,7 +148,7 @@ class Life:
         ways: list[Callable[[], int]] = [
             lambda: node.send(uuid, payload, now, ttl_ms=self.random.choice((0, 500))),
             lambda: node.send(uuid, payload, now, confirm=True, timeout_ms=5000),
-            lambda: node.publish(uuid, payload, now),
+            lambda: node.publish(uuid, payload, now, realm=self.random.choice(REALMS)),
             lambda: node.request(uuid, payload, now, timeout_ms=5000),
         ]
         try:
@@ -349,7 +349,7 @@ class Life:
         return False
 
     def _publish_everywhere(self, reach: dict[Node, dict[Node, int]]) -> None:
-        """A broadcast reaches all subscribers whom its realm allows, once each."""
+        """A broadcast reaches all subscribers whom its realm and theirs allow, once each."""
         for uuid, kinds in self._kinds().items():
             if set(kinds) == {codes.BROADCAST}:
                 for node in self.nodes:
@@ -357,9 +357,10 @@ class Life:
 
     def _publish(self, node: Node, uuid: bytes, near: dict[Node, int]) -> None:
         key, number = node.me.key.hex(), 0
+        realm = self.random.choice(REALMS)
         for turn in (1, 2):  # the first may have to find out who wants it
             number = 2 * 10**9 + 10 * self.verdict.counts["publishes"] + turn
-            node.publish(uuid, f"{key}:{number}:".encode(), self.net.now)
+            node.publish(uuid, f"{key}:{number}:".encode(), self.net.now, realm=realm)
             self.net.pump()
             self.take()
             self.net.advance(2500)
@@ -376,7 +377,7 @@ class Life:
             for other in self.nodes
             if uuid in self.receivers[other]
             and uuid in other.receiving.endpoints  # else another node keeps the name
-            and (other is node or other.receiving.endpoints[uuid].realm >= near.get(other, NEVER))
+            and (other is node or near.get(other, NEVER) <= min(realm, other.receiving.endpoints[uuid].realm))
         )
         if got != wanted:
             self.verdict.faults.append(f"{node.label} publishes {uuid!r}: {got} instead of {wanted}")

@@ -389,6 +389,30 @@ MESSAGE_FRAMES = [
         f"18 84 02 03 00 0001 {E1} 0001",
         message("SEND", "", endpoint=E1, seq=1, best_effort=True, **bind("endpoint", 1)),
     ),
+    vector(
+        "PUBLISH that may get anywhere",
+        f"1a 94 03 04 01 03 0001 {E1} 0001 61",
+        message("PUBLISH", "61", endpoint=E1, seq=1, reach="GLOBAL", **bind("endpoint", 1)),
+    ),
+    vector(
+        "PUBLISH that may be lost, for this machine",
+        f"1b 94 05 03 00 04 01 01 0001 {E1} 0001",
+        message(
+            "PUBLISH", "", endpoint=E1, seq=1, best_effort=True, reach="USERSPACE", **bind("endpoint", 1)
+        ),
+    ),
+    vector(
+        "PUBLISH of whose reaches the narrowest counts",
+        f"1c 94 06 04 01 02 04 01 03 0001 {E1} 0001",
+        message("PUBLISH", "", endpoint=E1, seq=1, reach="LOCALNET", **bind("endpoint", 1)),
+        canonical=False,
+    ),
+    vector(
+        "PUBLISH whose reach is no realm",
+        f"1e 94 08 04 01 00 04 03 030303 0001 {E1} 0001",
+        message("PUBLISH", "", endpoint=E1, seq=1, reach="USERSPACE", **bind("endpoint", 1)),
+        canonical=False,
+    ),
     vector("REPLY", "04 c1 8001 f5", message("REPLY", "f5", 1, id=128)),
     vector("REPLY without payload: taken", "02 c0 01", message("REPLY", "", id=1)),
     vector(

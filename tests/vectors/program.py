@@ -245,6 +245,7 @@ def fields(frame: Frame) -> "Vector":
         "reason": frame.code,
         "stream": frame.options.window if frame.options else 0,
         "best_effort": frame.is_best_effort(),
+        "reach": codes.REALM_NAMES[frame.options.reach].upper() if frame.options else "",
         "type": hexed(frame.type_id),
     }
     for name in NUMBERS:

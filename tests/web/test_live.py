@@ -73,7 +73,7 @@ class Site:
         number = 0
         while True:
             number += 1
-            await self.bus.publish("t/down", {"number": number})
+            await self.bus.publish("t/down", {"number": number}, realm="global")
             await asyncio.sleep(0.01)
 
 
@@ -219,19 +219,19 @@ async def latest() -> None:
     ):
         await running.said("listening")
         await knows(made.bus, "t/now")
-        await made.bus.publish("t/now", {"from": "site", "number": 0}, wait=True)
+        await made.bus.publish("t/now", {"from": "site", "number": 0}, wait=True, realm="global")
         await running.said("at work")
         await other.connect(made.inside)
         for origin in (made.bus, other):
             name = origin.label
             await knows(origin, "t/now")
             for number in range(int(name == "site"), 100):
-                await origin.publish("t/now", {"from": name, "number": number}, wait=True)
+                await origin.publish("t/now", {"from": name, "number": number}, wait=True, realm="global")
         await running.said("drawn")
-        await made.bus.publish("t/now", {"from": "site", "number": 100})
+        await made.bus.publish("t/now", {"from": "site", "number": 100}, realm="global")
         await running.said("again")
         for number in (101, 102):
-            await made.bus.publish("t/now", {"from": "site", "number": number})
+            await made.bus.publish("t/now", {"from": "site", "number": number}, realm="global")
         made.finish.set()
 
 
@@ -240,7 +240,7 @@ async def closes_in_the_midst() -> None:
         await running.said("listening")
         await knows(made.bus, "t/burst", "js/once")
         for number in range(100):
-            await made.bus.publish("t/burst", number)
+            await made.bus.publish("t/burst", number, realm="global")
         asked = (made.bus.request("js/once", number) for number in range(3))
         first, *others = await asyncio.gather(*asked, return_exceptions=True)
         assert first is None

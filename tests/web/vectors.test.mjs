@@ -419,6 +419,7 @@ function checkMessage(vector, body, reader, wanted, tables, same) {
   same(header.timeoutMs, "timeout_ms");
   same(header.window ?? 0, "stream");
   same(header.bestEffort ?? false, "best_effort");
+  same(Object.keys(REALMS)[header.reach], "reach");
   if (header.signal !== undefined) same(SIGNALS.slice(1)[header.signal - 1] ?? "UNKNOWN", "signal");
   assert.equal(header.routed, wanted.routing !== undefined, `${vector.name}: routed`);
   if (wanted.routing) {

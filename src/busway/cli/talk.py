@@ -12,7 +12,7 @@ import click
 from busway.adapters.asyncio import AsyncBus
 from busway.adapters.asyncio_ends import Receiver
 from busway.adapters.bus import host_of
-from busway.adapters.typed import Policy
+from busway.adapters.typed import Policy, Realm
 from busway.cli import completing, failures, output, session
 from busway.cli import payload as payloads
 from busway.cli.failures import Failure
@@ -306,14 +306,20 @@ def _run_asking(place: Place, command: str, name: str, job: Any, *, leaf: bool) 
 @click.command(cls=Examples)
 @_NAME
 @payload_options
+@click.option(
+    "--realm", type=REALMS, help="How far it gets: localnet, or where this joins over a wider link global."
+)
 @timeout_option(30.0, "How long to wait for room on the links, in seconds.")
 @json_option("The outcome as one JSON document.")
 @joins
-def publish(place: Place, name: str, payload: object, timeout: float, as_json: bool) -> int:
+def publish(
+    place: Place, name: str, payload: object, realm: Realm | None, timeout: float, as_json: bool
+) -> int:
     """Examples:
       busway publish lab/temperature 21.5
       busway publish lab/temperature '{"celsius": 21.5}' --bus plant
       busway publish lab/reading '{"celsius": 21.5}' --type lab/reading
+      busway publish lab/temperature 21.5 --realm global
 
     {payload}
 
@@ -327,7 +333,9 @@ def publish(place: Place, name: str, payload: object, timeout: float, as_json: b
         subscribers = session.holders(bus, name)
         try:
             async with asyncio.timeout(timeout):
-                await bus.publish(session.target(bus, name), _value(bus, payload))
+                wide = any(link.realm == "global" for link in bus.links())
+                reach: Realm = realm or ("global" if wide else "localnet")
+                await bus.publish(session.target(bus, name), _value(bus, payload), realm=reach)
         except TimeoutError:
             raise Failure(failures.UNKNOWN, f"no link had room within {timeout:g} s") from None
         await bus.close(timeout)

@@ -36,7 +36,7 @@ def temperatures() -> dict[str, float]:
 async def main(bus_name: str) -> None:
     async with busway.AsyncBus(bus_name, label="readings") as bus:
         while True:
-            await bus.publish("demo/readings", measure())
+            await bus.publish("demo/readings", measure(), realm="global")
             await asyncio.sleep(PERIOD_S)
 
 

@@ -123,7 +123,7 @@ class Watcher:
             ]
             reports = await asyncio.gather(*questions)
             self.figures.survey(report for report in reports if report is not None)
-            await self.bus.publish("demo/overview", self.figures.overview())
+            await self.bus.publish("demo/overview", self.figures.overview(), realm="global")
             await asyncio.sleep(SURVEY_S)
 
     # Asking

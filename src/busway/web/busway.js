@@ -325,6 +325,7 @@ export class Bus {
     const secret = this._token === null ? null : { token: this._token, ephemeral: random(32) };
     const session = (this._session = new Connection(hello, secret, clock()));
     session.room = () => socket.bufferedAmount < BUFFERED_MAX;
+    session.draw = () => crypto.getRandomValues(new Uint32Array(1))[0];
     for (const [uuid, { kind, name }] of this._endpoints) session.register(uuid, kind, name);
     this._flush();
   }

@@ -129,6 +129,7 @@ export const OUTSTANDING_MAX = 65536;
 export const OPENING_CREDIT = 4;
 export const STREAM_WINDOW = 64;
 export const STREAM_PATIENCE_MS = 120000;
+export const STREAM_STALL_MS = 1800000;
 export const CLOSING_MS = 2000;
 export const SLEEP_MAX_MS = 86400000;
 export const SYNC_MS = 2000;

@@ -272,6 +272,9 @@ function readOptions(reader, header) {
       header.window = positive(value.u16(), "a stream window");
     } else if (which === 3 && header.kind <= PUBLISH) {
       header.bestEffort = true;
+    } else if (which === 4 && header.kind === PUBLISH) {
+      const realm = value.left === 1 ? value.u8() : 1;
+      header.reach = Math.min(header.reach ?? 3, realm >= 1 && realm <= 3 ? realm : 1);
     }
   }
 }
@@ -312,11 +315,12 @@ function readHolders(reader, nodes) {
 
 /** The bytes before the payload; fields as of `readHeader`, `destination` where it is not the neighbour. */
 export function writeHeader(header, aliases, nodes) {
-  const { kind, format = RAW, cut, window, bestEffort } = header;
+  const { kind, format = RAW, cut, window, bestEffort, reach } = header;
   const routed = header.routed || header.destination !== undefined || header.source !== undefined;
   const options = [
     ...(window ? [2, 2, ...u16(window)] : []),
     ...(bestEffort ? [3, 0] : []),
+    ...(reach ? [4, 1, reach] : []),
     ...(cut ? [1, 5, cut.partial, ...u16(Math.floor(cut.size / 65536)), ...u16(cut.size)] : []),
   ];
   const out = [0x80 | (kind << 4) | (routed ? 8 : 0) | (options.length ? 4 : 0) | format];

@@ -89,6 +89,9 @@ export class Connection extends Receiving {
   onSignal(source, header, now) {
     const { signal, endpoint, number, id } = header;
     const request = this.serving.get(source + id);
+    // What it has crossed must be within the realm of the endpoint that it is about; ours are all GLOBAL.
+    const holder = (this.told.get(endpoint) ?? []).find((each) => each.node === source);
+    if ((signal === CREDIT || signal === UNDELIVERABLE) && holder && holder.realm < (header.realm ?? 0)) return;
     if (signal === CANCEL && !request?.confirm) this.drop(request); // a confirmed send is not called off
     else if (signal === CREDIT) this.onCredit(this.outFlows.get(source + endpoint), number, now);
     else if (signal === PROBE) this.onProbe(source, endpoint, number, now);
@@ -96,7 +99,7 @@ export class Connection extends Receiving {
     else if (signal === END) this.onEnd(source, id, number, now);
     else if (signal === UNDELIVERABLE) this.onUndeliverable(source, header, now);
     else if (signal === WHO) this.onWho(source, endpoint);
-    else if (signal === HAVE && source === this.peer) this.onHave(endpoint, header.holders, now);
+    else if (signal === HAVE && source === this.peer) this.onHave(endpoint, header.holders, now, header.realm);
     else if (signal === PRUNE && source === this.peer && header.node === this.me) this.pruned.add(endpoint);
     else if (signal === GRAFT && source === this.peer && header.node === this.me)
       this.pruned.delete(endpoint);

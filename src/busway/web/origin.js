@@ -21,6 +21,7 @@ export class Origin extends Link {
   constructor(hello, secret, now) {
     super(hello, secret, now);
     this.room = () => true; // whether the socket takes more; the runner's
+    this.draw = () => this.lastId + 1; // a number that nobody else can guess; the runner's
     this.told = new Map(); // uuid -> its holders, null until the router has said
     this.outFlows = new Map(); // node + uuid -> flow
     this.crowds = new Map(); // uuid with several equally cheap holders -> crowd
@@ -85,8 +86,8 @@ export class Origin extends Link {
   ) {
     if (this.pending.size >= OUTSTANDING_MAX)
       throw new RangeError(`${OUTSTANDING_MAX} sends and requests are outstanding: wait for some to end`);
-    do this.lastId = (this.lastId % 0x0fffffff) + 1;
-    while (this.pending.has(this.lastId));
+    this.lastId = this.draw() & 0x0fffffff;
+    while (!this.lastId || this.pending.has(this.lastId)) this.lastId = (this.lastId % 0x0fffffff) + 1;
     const item = {
       id: this.lastId,
       kind: { send: SEND, confirm: CONFIRM, request: REQUEST }[kind],
@@ -252,11 +253,11 @@ export class Origin extends Link {
     });
   }
 
-  onHave(endpoint, holders, now) {
+  onHave(endpoint, holders, now, crossed = 0) {
     const former = this.told.get(endpoint);
     if (former === undefined) return; // nobody asked
     const fresh = holders.filter(
-      (holder) => holder.realm >= Math.max(holder.metric >> 14, this.realm) && holder.node !== this.me,
+      (holder) => holder.realm >= Math.max(holder.metric >> 14, this.realm, crossed) && holder.node !== this.me,
     );
     this.told.set(endpoint, fresh);
     for (const holder of fresh) {

@@ -10,7 +10,7 @@ import { Origin } from "./origin.js";
 // prettier-ignore
 const {
   BROADCAST, CONFIRM, CREDIT, END, ERROR, FLOW_FORGET_IN_MS, GLOBAL, HAVE, NO_ENDPOINT, OPEN, OPENING_CREDIT,
-  OVERTAKEN, PART, PROBE_MS, PUBLISH, QUEUE_FULL, RAW, REPLY, SERVING_MAX, SIGNAL, STREAM_PATIENCE_MS,
+  OVERTAKEN, PART, PROBE_MS, PUBLISH, QUEUE_FULL, RAW, REPLY, SERVING_MAX, SIGNAL, STREAM_PATIENCE_MS, STREAM_STALL_MS,
   MESSAGE_TOO_LARGE, UNDELIVERABLE, UNICAST, RECEIVE_WINDOW_MAX, WRONG_KIND,
 } = codes;
 
@@ -63,8 +63,8 @@ export class Receiving extends Origin {
     for (const request of [...this.serving.values()]) if (request.source === node) this.drop(request);
   }
 
-  onHave(endpoint, holders, now) {
-    super.onHave(endpoint, holders, now);
+  onHave(endpoint, holders, now, crossed) {
+    super.onHave(endpoint, holders, now, crossed);
     const known = this.told.get(endpoint);
     if (known) this.settleName(endpoint, known);
   }
@@ -186,6 +186,7 @@ export class Receiving extends Origin {
         sent: 0,
         limit: header.window ?? 0,
         heardAt: now,
+        movedAt: now, // when there was room for more the last time
         blocked: false, // somebody waits for room
       };
       this.drop(this.serving.get(event.request.key)); // an id used again: its origin has given the former one up
@@ -292,6 +293,7 @@ export class Receiving extends Origin {
     request.heardAt = now;
     const gain = (limit - request.limit) & 0xffff;
     if (!gain || gain >= 0x8000) return;
+    request.movedAt = now;
     request.limit += gain;
     request.expires = now + request.timeoutMs;
     this.tellRoom(request);
@@ -307,6 +309,7 @@ export class Receiving extends Origin {
   readsSlowly(request, now) {
     if (!request.blocked || request.sent < request.limit || now - request.heardAt >= STREAM_PATIENCE_MS)
       return false;
+    if (now - request.movedAt >= STREAM_STALL_MS) return false;
     request.expires = now + Math.max(PROBE_MS, request.timeoutMs);
     return true;
   }

@@ -1,0 +1,62 @@
+"""How much of large messages that are coming in a node keeps, over all its links, and for how long.
+
+What of them there is, each link knows (inbox.py).
+"""
+
+from busway.protocol.timers import Timer, Timers
+from busway.protocol.wire import codes
+
+
+class Pile:
+    """The unfinished messages of one link."""
+
+    __slots__ = ("size",)
+
+    size: int  # bytes kept, with what they cost besides
+
+    def drop_stalest(self, now: int) -> None:
+        """Give up the one whose last piece came longest ago."""
+        raise NotImplementedError
+
+    def drop_stale(self, before: int, now: int) -> None:
+        """Give up all whose last piece came before then."""
+        raise NotImplementedError
+
+
+class Unfinished(Timer):
+    """The unfinished messages of all links. Where they exceed `size_max` bytes, the link that has the most of
+    them loses one: so nobody's flood takes the place of another link's message.
+    """
+
+    __slots__ = ("_piles", "_timers", "size", "size_max")
+
+    def __init__(self, timers: Timers) -> None:
+        self.deadline = -1
+        self._timers = timers
+        self._piles: "dict[Pile, bool]" = {}
+        self.size = 0
+        self.size_max = codes.UNFINISHED_SIZE_MAX
+
+    def grown(self, pile: Pile, size: int, now: int) -> None:
+        """So many bytes came to a link's; or, below 0, went."""
+        self.size += size
+        pile.size += size
+        if not pile.size:
+            self._piles.pop(pile, None)
+            return
+        self._piles[pile] = True
+        while self.size > self.size_max:
+            largest = pile
+            for other in self._piles:
+                if other.size > largest.size:
+                    largest = other
+            largest.drop_stalest(now)
+        if self.deadline < 0:
+            self._timers.arm(self, now + codes.UNFINISHED_MS)
+
+    def fire(self, now: int) -> None:
+        """What has not grown for long is given up."""
+        for pile in list(self._piles):
+            pile.drop_stale(now - codes.UNFINISHED_MS, now)
+        if self._piles:
+            self._timers.arm(self, now + (codes.UNFINISHED_MS >> 1))

@@ -1,0 +1,49 @@
+"""Whose word a message is: when a neighbour is believed to speak for another node.
+
+Nothing proves a source, so it must fit what is known of ways. Whoever passes a node's messages on has told of
+a way to it, or reaches it through us; and a node that sends to us goes by a way as narrow as there is, and
+by its own session with us where no narrower way exists (router.py): what comes otherwise is somebody else's.
+While ways change, what was so a moment ago still counts. Knows no frame.
+"""
+
+from busway.protocol.link.face import LinkFace
+from busway.protocol.routing.advertising import adverts
+from busway.protocol.routing.peers import Peer
+from busway.protocol.routing.topology import Topology
+from busway.protocol.wire import codes
+
+
+def may_pass_on(mesh: Topology, link: LinkFace, source: bytes, now: int) -> bool:
+    """Whether the neighbour at the other end may pass on messages of that node."""
+    told = adverts(link)
+    return (
+        tells_of(mesh, link, source) or now - told.retracted.get(source, -codes.BELIEF_MS) < codes.BELIEF_MS
+    )
+
+
+def tells_of(mesh: Topology, link: LinkFace, source: bytes) -> bool:
+    """Whether it tells of a way to the node now, or reaches it through us: costs may differ at the two ends
+    of a link, so that there and back are different ways.
+    """
+    route = mesh.router.routes.get(source)
+    neighbour = adverts(link).neighbour
+    return route is not None and (neighbour in route.offers or route in neighbour.children)
+
+
+def believes(mesh: Topology, link: LinkFace, source: bytes, now: int) -> bool:
+    """Whether what comes over a link for us is of that node, which is not the neighbour itself."""
+    peer = mesh.routes.find(source)
+    if peer is not None and not _may_come_by(mesh, link, peer):
+        if not 0 <= now - peer.nearer_at < codes.BELIEF_MS:
+            return False
+    return mesh.leaf or may_pass_on(mesh, link, source, now)
+
+
+def _may_come_by(mesh: Topology, link: LinkFace, peer: Peer) -> bool:
+    """Whether there is no nearer way by which it would come: its own session, if that is our way to it, or
+    one within a narrower realm.
+    """
+    hop = peer.hop
+    if hop is not None and hop in peer.connections:
+        return link.realm < (min(hop.realm, codes.LOCALNET) if peer.leaf else hop.realm)
+    return mesh.leaf or not peer.reachable or link.realm <= peer.metric >> 14
