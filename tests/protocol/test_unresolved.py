@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from busway.protocol import Link, codes, events
 from busway.protocol.wire.fields import frame
-from busway.protocol.wire.hello import write_hello
+from busway.protocol.wire.hello import FLAG_DIALLED, write_hello
 from tests.protocol.helpers import A, B, C, assert_settled, payloads, verdicts
 from tests.protocol.nets import key
 from tests.protocol.pairs import E, F, Net, Pair
@@ -57,9 +57,8 @@ def test_a_neighbour_that_never_tells_is_waited_for_half_a_minute() -> None:
     net = Net()
     a = net.node("a")
     mute = a.connection(Link(codes.LOCALNET, via="tcp:1", medium="tcp"), net.now)
-    hello = write_hello(
-        codes.LOCALNET << 1, key("z"), bytes(8), 0, (65536, 1 << 24, 127, 4), 0, "default", "", ""
-    )
+    flags = codes.LOCALNET << 1 | FLAG_DIALLED
+    hello = write_hello(flags, key("z"), 0, (65536, 1 << 24, 127, 4), 0, "default", "", "")
     net.note(a, mute.receive_data(frame(hello), net.now))
     assert mute.state == codes.OPEN
     early = a.send(E, b"x", net.now, timeout_ms=60_000)

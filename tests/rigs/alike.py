@@ -45,7 +45,7 @@ Happened = list[list[Any]]
 
 
 class _Entropy:
-    """An incarnation, a nonce, and then ids that count from 1, as JavaScript's do if nobody draws them."""
+    """An incarnation, and then ids that count from 1, as JavaScript's do if nobody draws them."""
 
     def __init__(self) -> None:
         self.ids = 0
@@ -53,8 +53,6 @@ class _Entropy:
 
     def __call__(self, size: int) -> bytes:
         self.calls += 1
-        if size == codes.NONCE_SIZE:
-            return b"n" * size
         if self.calls == 1:
             return b"own!"
         words = range(self.ids + 1, self.ids + 1 + size // 4)
