@@ -277,6 +277,7 @@ def tell(hello: bytes) -> tuple[Node, Connection, list[Any], bytes]:
         ({"aliases_max": 0}, codes.LIMITS),
         ({"partials_max": 0}, codes.LIMITS),
         ({"dialled": True}, codes.SAME_ROLE),
+        ({"key": b"\x80" * 20, "realm": codes.LOCALNET}, codes.IDENTITY),
     ],
 )
 def test_a_refusal_is_told_to_the_peer_with_number_and_sentence(changes: dict[str, Any], code: int) -> None:
