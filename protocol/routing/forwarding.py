@@ -44,6 +44,7 @@ class Forwarder:
         self._pruned: "dict[bytes, tuple[LinkFace, int]]" = {}  # source and uuid: told whom, how many came
         self._groups = Grouped()  # ... the keys of these
         self._of_leaves: "dict[bytes, bool]" = {}  # ... and of those that leaves were told
+        self._leaf_groups = Grouped()
 
     # Messages for one node
 
@@ -296,10 +297,15 @@ class Forwarder:
         self._groups.add(key)
         peer = connection.peer
         assert peer is not None
-        if peer.leaf:
+        self._note_leaf(key, peer.leaf)
+
+    def _note_leaf(self, key: bytes, leaf: bool) -> None:
+        """Whether a leaf was told that broadcast is not wanted."""
+        if self._of_leaves.pop(key, False):
+            self._leaf_groups.remove(key)
+        if leaf:
             self._of_leaves[key] = True
-        else:
-            self._of_leaves.pop(key, None)
+            self._leaf_groups.add(key)
 
     def _signal(self, connection: "LinkFace", which: int, source: bytes, uuid: bytes) -> None:
         peer = connection.peer
@@ -339,8 +345,7 @@ class Forwarder:
 
     def _graft_leaves(self, uuid: bytes) -> None:
         """Broadcasts of our leaves go down our own tree."""
-        keys = self._groups.of_uuid(uuid) if uuid else list(self._of_leaves)
-        for key in [key for key in keys if key in self._of_leaves]:
+        for key in self._leaf_groups.of_uuid(uuid) if uuid else list(self._of_leaves):
             self._graft(key)
 
     def _drop(self, key: bytes) -> "tuple[LinkFace, int] | None":
@@ -348,7 +353,7 @@ class Forwarder:
         told = self._pruned.pop(key, None)
         if told is not None:
             self._groups.remove(key)
-            self._of_leaves.pop(key, None)
+            self._note_leaf(key, False)
         return told
 
     def _graft(self, key: bytes) -> None:

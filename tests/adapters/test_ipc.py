@@ -90,6 +90,18 @@ async def test_a_program_joins_serves_and_leaves() -> None:
         assert change.code == codes.GOODBYE
 
 
+async def test_a_program_whose_link_was_replaced_is_joined_again() -> None:
+    """As one that claims its id may bring about: the word of the link's end is orderly, and not believed."""
+    async with AsyncBus() as a, AsyncBus() as b:
+        await until(lambda: knows(a, b.id) and knows(b, a.id))
+        [former] = a.node.routes.peers[b.id].connections
+        former.close(a._host.now_ms(), codes.REPLACED, "a newer incarnation of this node took over")
+        await until(lambda: former not in a.node.connections)
+        await until(lambda: knows(a, b.id) and knows(b, a.id))
+        [link] = a.node.routes.peers[b.id].connections
+        assert (link.via, link.realm) == ("ipc", codes.USERSPACE)
+
+
 async def test_two_buses_side_by_side_never_meet() -> None:
     async with AsyncBus("red") as red, AsyncBus("blue") as blue, AsyncBus("red") as red2:
         red.serve("echo", lambda _: "red")
