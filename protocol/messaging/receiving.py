@@ -16,10 +16,10 @@ from busway.protocol.messaging.endpoints import (
     size_of,
 )
 from busway.protocol.messaging.events import ReceiverEvent, RequestEvent, UndeliverableEvent
-from busway.protocol.messaging.flows import UNLIMITED, OutFlow
+from busway.protocol.messaging.flows import OutFlow
+from busway.protocol.messaging.responding import Responding, error_of
 from busway.protocol.messaging.sender import Origin
-from busway.protocol.messaging.sides import ReceiverSide
-from busway.protocol.outcomes import CANCELLED, ENDPOINT_DOWN, ENDPOINT_UP, RECEIVER_ASKED, RECEIVER_BACK
+from busway.protocol.outcomes import ENDPOINT_DOWN, ENDPOINT_UP, RECEIVER_ASKED, RECEIVER_BACK
 from busway.protocol.routing.events import EndpointEvent
 from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.peers import Entry, Peer
@@ -34,12 +34,7 @@ if TYPE_CHECKING:
     from busway.protocol.link.face import LinkFace
 
 
-_TOO_LARGE = (
-    "the reply exceeds message_size_max of the link it takes: cut it, or raise the limit on both nodes"
-)
-
-
-class Receiving(ReceiverSide):
+class Receiving(Responding):
     """Local endpoints and what arrives for them."""
 
     def __init__(self, host: RoutingHost, origin: Origin) -> None:
@@ -55,7 +50,7 @@ class Receiving(ReceiverSide):
         self.endpoints = {}
         self.process_only = {}
         self.yielded: "dict[bytes, Endpoint]" = {}  # names that other nodes keep
-        self.reply_flows: "dict[bytes, OutFlow]" = {}
+        self.reply_flows = {}
         self.counters = {
             "received": 0,
             "late": 0,
@@ -296,14 +291,6 @@ class Receiving(ReceiverSide):
         self._arm(request, now)
         return request
 
-    def _arm(self, request: Request, now: int) -> None:
-        """Its time; a stream is looked at before, for it may have stalled."""
-        assert request.timer is not None
-        at = request.expires
-        if request.stream is not None:
-            at = min(at, now + codes.STREAM_PATIENCE_MS)
-        self.timers.arm(request.timer, at)
-
     def deliver(self, message: Message) -> None:
         """Queue a message at its receiver, or apply the receiver's policy."""
         endpoint = message.flow.endpoint
@@ -357,7 +344,7 @@ class Receiving(ReceiverSide):
         if kind == codes.PUBLISH:
             return
         if id:
-            self._answer(peer, _error(peer, id, reason))
+            self._answer(peer, error_of(peer, id, reason))
             return
         out = signal(codes.UNDELIVERABLE, peer.key, uuid, seq)
         out.code = reason
@@ -473,131 +460,7 @@ class Receiving(ReceiverSide):
                 flow.endpoint.raise_limit(flow, True)
                 self.send_credit(flow)
 
-    def respond(self, request: Request, payload: object, format: int, type_id: bytes, now: int) -> int:
-        """The reply of a request. Returns 0, or a token to wait on while the link is full."""
-        if self._exceeds(request, payload):
-            return self.respond_error(request, codes.MESSAGE_TOO_LARGE, _TOO_LARGE, now)
-        out = Frame(codes.REPLY, request.flow.peer.key, b"", 0, payload, format, type_id)
-        return self._conclude(request, out, now)
-
-    def respond_error(self, request: Request, code: int, text: str, now: int) -> int:
-        """The error of a request."""
-        if self._exceeds(request, text.encode()):
-            text = ""
-        out = _error(request.flow.peer, request.id, code)
-        out.payload = text.encode()
-        return self._conclude(request, out, now)
-
-    def respond_end(self, request: Request, now: int) -> int:
-        """The end of a streaming reply."""
-        if request.stream is None:
-            raise LocalError("the origin asked for one reply, not a stream: use respond")
-        out = signal(codes.END, request.flow.peer.key, b"", request.stream.sent)
-        return self._conclude(request, out, now)
-
-    def _conclude(self, request: Request, out: Frame, now: int) -> int:
-        if request.state == DONE:
-            return 0  # cancelled, expired, or its origin is gone: nobody waits for it
-        if request.stream is not None and len(request.stream.waiting):
-            raise LocalError("parts of this reply still wait for credit: end it after they have gone")
-        if request.stream is None:
-            flow = self._reply_flow(request.flow.peer, now)
-        else:
-            flow = OutFlow(self.origin, request.flow.peer, b"", UNLIMITED, now)
-            flow.hop = request.stream.hop  # behind the parts
-        request.moved_at = now
-        token = self._submit(flow, out, request.id, now)
-        self._finish_request(request)
-        return token
-
-    def respond_part(self, request: Request, payload: object, format: int, type_id: bytes, now: int) -> int:
-        """One part of a streaming reply. Returns 0, or a token to wait on for credit or room."""
-        if request.stream is None:
-            raise LocalError("the origin asked for one reply, not a stream: use respond")
-        if request.state == DONE:
-            return 0
-        request.expires = now + request.timeout_ms
-        self._arm(request, now)
-        if self._exceeds(request, payload):
-            return self._break_off(request, codes.MESSAGE_TOO_LARGE, _TOO_LARGE, now)
-        out = Frame(codes.PART, request.flow.peer.key, b"", 0, payload, format, type_id)
-        return self._submit(request.stream, out, request.id, now)
-
-    def _exceeds(self, request: Request, payload: object) -> bool:
-        """Whether the link to the origin takes less than this node does."""
-        hop = request.flow.peer.hop
-        if hop is None:
-            return False
-        size = len(payload) if isinstance(payload, bytes) else size_of(payload)
-        return size > hop.limits.message_size_max
-
-    def _break_off(self, request: Request, code: int, text: str, now: int) -> int:
-        """An error instead of the parts that are still to come; the handler at work is told."""
-        assert request.stream is not None
-        self.abandon_parts(request.stream)
-        self.host.emit(RequestEvent(request))
-        return self.respond_error(request, code, text, now)
-
-    def stalled_since(self, request: Request) -> int:
-        stream = request.stream
-        if request.state == DONE:
-            flow = self.reply_flows.get(request.flow.peer.node_id)
-            return request.moved_at if flow is not None and len(flow.waiting) else -1
-        return request.moved_at if stream is not None and len(stream.waiting) else -1
-
-    def give_up(self, request: Request, code: int, text: str, now: int) -> None:
-        if request.state != DONE:
-            self._break_off(request, code, text, now)
-            return
-        flow = self.reply_flows[request.flow.peer.node_id]
-        while len(flow.waiting):  # its answers, which it does not read
-            self.origin.finish(flow.waiting.peek(), CANCELLED)
-
-    def abandon_parts(self, stream: OutFlow) -> None:
-        """Parts of a reply that wait for credit are not wanted any more."""
-        for pending in stream.waiting.drain():
-            self.origin.finish(pending, CANCELLED)
-
-    def _submit(self, flow: OutFlow, out: Frame, id: int, now: int) -> int:
-        out.id = id
-        if self.origin.go(flow, out, now):
-            return 0
-        pending = self.origin.open(out)
-        out.id = id
-        if out.kind != codes.PART:  # which its request's time ends
-            pending.expires = now + codes.STREAM_STALL_MS
-        if not flow.peer.reachable and flow.peer is not self.me:
-            # It asked, but cannot be reached: its end ends nothing.
-            pending.expires = now + codes.ROUTE_LOSS_GRACE_MS
-        self.origin.park(flow, pending, now)
-        return pending.id
-
-    def _reply_flow(self, peer: Peer, now: int) -> OutFlow:
-        flow = self.reply_flows.get(peer.node_id)
-        if flow is None or flow.peer is not peer:
-            flow = self.reply_flows[peer.node_id] = OutFlow(self.origin, peer, b"", UNLIMITED, now)
-        return flow
-
-    def way_changed(self, peer: Peer) -> None:
-        """Answers need not stay on their link as a flow does: each is a lane of its own, and by another way
-        than the nearest it would not be believed.
-        """
-        flow = self.reply_flows.get(peer.node_id)
-        if flow is not None:
-            flow.hop = None
-
     # Requests that end without an answer of ours
-
-    def _finish_request(self, request: Request) -> None:
-        request.state = DONE
-        if request.timer is not None:
-            self.timers.disarm(request.timer)
-            request.timer = None
-        peer = request.flow.peer
-        assert isinstance(peer, Correspondent)
-        serving = peer.serving
-        if serving.get(request.id) is request:
-            del serving[request.id]
 
     def _drop_request(self, request: Request) -> None:
         """End a request that nobody waits for any more; a handler at work is told."""
@@ -734,14 +597,6 @@ def _is_new_session(flow: InFlow, session: "LinkFace | None") -> bool:
     if last is None or session is None or last.state != codes.CLOSED:
         return False
     return session.number > last.number
-
-
-def _error(peer: Peer, id: int, code: int) -> Frame:
-    """The ERROR that a request ends with if it is not answered."""
-    out = Frame(codes.ERROR, peer.key, b"", 0, b"", codes.RAW, b"")
-    out.id = id
-    out.code = code
-    return out
 
 
 def _start_anew(flow: InFlow, received: int) -> None:
