@@ -149,7 +149,9 @@ def test_costs_are_weighed_anew_when_a_link_goes() -> None:
 
 
 def test_what_waits_for_the_loser_of_a_name_goes_before_what_comes_later() -> None:
-    """Node a sees both holders for a moment: b keeps the name, and c has not heard of it yet."""
+    """Node a sees both holders for a while, and keeps to the one that it has known longer; then that one
+    hears of the other, and yields.
+    """
     net = Net()
     a, b, c = net.mesh("abc")
     for node in (b, c):
@@ -159,14 +161,18 @@ def test_what_waits_for_the_loser_of_a_name_goes_before_what_comes_later() -> No
     winner = b.register(E, codes.UNICAST)
     net.pump()
     fill(net, a, E, 6)
-    a.send(E, b"pinned", net.now, node_id=C)
+    pinned = a.send(E, b"pinned", net.now, node_id=C)
     net.cables[0].block(b, False)
     net.pump()
-    assert not winner.closed
-    assert not loser.closed
     a.send(E, b"later", net.now)
     net.pump()
-    assert payloads(net.drain(b, winner)) == [b"4", b"5", b"later"]
-    assert payloads(net.drain(c, loser)) == [b"0", b"1", b"2", b"3"]
+    assert payloads(net.drain(b, winner)) == []
+    for node in (b, c):
+        net.cables[2].block(node, False)
     net.pump()
-    assert payloads(net.drain(c, loser)) == [b"pinned"]
+    assert not winner.closed
+    assert payloads(net.drain(b, winner)) == [b"4", b"5", b"later"]
+    assert [(event.status, event.code) for event in net.outcomes(a, pinned)] == [
+        (events.UNDELIVERED, codes.NO_ROUTE)
+    ]
+    assert payloads(net.drain(c, loser)) == [b"0", b"1", b"2", b"3"]  # what had come before
