@@ -193,10 +193,10 @@ async def test_a_server_whose_name_is_taken_serves_what_it_has() -> None:
     async with AsyncBus(ipc=False, node_id=b"a" * 16) as a, AsyncBus(ipc=False, node_id=b"b" * 16) as b:
         a.serve("one", lambda _: "a", kind="unicast")
         b.serve("one", lambda _: "b", kind="unicast")
-        assert await b.request("one") == "b"
-        await join(a, b)
-        await until(lambda: sees(b, "one"))
-        assert await b.request("one") == "a"
+        assert await a.request("one") == "a"
+        await join(a, b)  # who comes yields what it brought
+        await until(lambda: sees(a, "one"))
+        assert await a.request("one") == "b"
 
 
 # Outcomes of a request

@@ -81,7 +81,7 @@ async def test_whatever_a_driver_raises_ends_the_attempt(
         ({"proxy": 7}, TypeError, "URL"),
         ({"proxy": "socks5://lab:1080"}, ValueError, "http://host:port"),
         ({"tls": ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)}, ValueError, "context for listening"),
-        ({"certificate": "x"}, TypeError, "no option certificate=; it has token=, cafile="),
+        ({"certificate": "x"}, TypeError, "no option certificate=; it has cafile=, tls="),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
