@@ -30,6 +30,7 @@ from .nets import (
     key,
     message,
     parent,
+    retract,
     ring,
     routes,
     signal,
@@ -709,6 +710,21 @@ def test_a_trace_of_nobody_is_not_answered() -> None:
     liar.hear()
     liar.say(message(codes.SIGNAL, 8, 9, bind(3, b"n" * 20), bytes((codes.TRACE, 1))))
     assert liar.hear() == []
+
+
+def test_a_trace_of_one_that_is_gone_is_not_answered() -> None:
+    net = chain("ab")
+    liar = Liar(net, net["b"])
+    trace = message(codes.SIGNAL, 8, 9, b"\x03", bytes((codes.TRACE, 1)))
+    liar.say(routes(update(bind(3, key("f")), 1, 1)))
+    liar.hear()
+    liar.say(trace)
+    assert len(liar.hear()) == 1
+    liar.say(routes(retract(b"\x03")))
+    liar.hear()
+    liar.say(trace)  # it was on its way
+    assert (liar.hear(), liar.error) == ([], -1)
+    assert net["b"].forwarder.counters["unbelieved"] == 0
 
 
 @pytest.mark.parametrize("fits", [True, False])

@@ -28,6 +28,7 @@ from .nets import (
     id_of,
     key,
     parent,
+    retract,
     routes,
     signal,
     u16,
@@ -372,6 +373,7 @@ def test_no_more_is_asked_for_at_once_than_the_bound_says() -> None:
 
 def test_a_second_slow_link_to_whom_is_asked_already_asks_nothing_again() -> None:
     net = slow("ab", "ab")
+    net.advance(codes.SYNC_MS)  # else it would not be asked again anyway
     net.cable["ab"].block(net["b"])
     waiting = net["a"].send(E, b"x", net.now, ttl_ms=60_000)
     net.join("ba", lookups=True)
@@ -740,3 +742,102 @@ def test_who_cannot_be_reached_is_not_asked() -> None:
     net["a"].lookups._send_who(peer, E)
     assert not net.cable["ab"].a.wants_write
     assert net.cable["ab"].a.queued_bytes() == before
+
+
+def test_news_of_one_that_has_answered_does_not_end_the_wait_for_another() -> None:
+    net = chain("ab")
+    one, other = Liar(net, net["b"], "y", lookups=True), Liar(net, net["b"], "z", lookups=True)
+    token = net["b"].send(E, b"", net.now, confirm=True)
+    one.say(signal(codes.HAVE, alias(1, E)))
+    one.say(signal(codes.HAVE, b"\x01"))
+    assert verdicts(net, net["b"], token) == []
+    assert list(net["b"].lookups.queries[E].waiting) == [other.key]
+    other.say(signal(codes.HAVE, alias(1, E)))
+    assert verdicts(net, net["b"], token) == NOBODY
+
+
+def test_a_holder_that_was_asked_for_has_no_place_in_a_full_directory() -> None:
+    net = chain("ab")
+    liar = Liar(net, net["b"], lookups=True)
+    for uuid, size in ((E, codes.DIRECTORY_MAX - 1), (F, codes.DIRECTORY_MAX)):
+        net["b"].lookups.ask(uuid, net.now)
+        net["b"].directory.size = size
+        liar.say(signal(codes.HAVE, alias(1, uuid) + b"\x0a" + SELF + u16(0)))
+    assert (net.holders("b", E), net.holders("b", F)) == ("z", "")
+    assert net["b"].counters["entries_over"] == 1
+    assert net["b"].lookups.told[F] == {liar.key: []}
+
+
+def asks_as_far(uuid: bytes) -> bytes:
+    """WHO of the node that a Liar has bound to 3."""
+    return bytes((0xF8, 8, 9, 3, codes.WHO)) + alias(1, uuid)
+
+
+def far_haves(liar: Liar) -> list[bytes]:
+    """What was written as HAVE to that node, by whatever way."""
+    return [body for body in liar.hear() if body[:2] == b"\xf8\x04" and body[4] == codes.HAVE]
+
+
+def test_who_is_gone_when_its_question_comes_is_not_answered() -> None:
+    net = chain("ab")
+    net["b"].register(E, ANYCAST)
+    liar = Liar(net, net["b"])
+    liar.say(routes(update(bind(3, key("f")), 1, 1)))
+    liar.say(routes(retract(b"\x03")))
+    liar.hear()
+    liar.say(asks_as_far(E))
+    assert (far_haves(liar), liar.error) == ([], -1)
+    assert net["b"].forwarder.counters["unbelieved"] == 0
+    assert net["b"].lookups.counters["lookups_answered"] == 0
+
+
+def test_whose_way_is_lost_for_a_while_is_neither_answered_nor_told_of_changes() -> None:
+    net = chain("ab")
+    first, second = Liar(net, net["b"], "y"), Liar(net, net["b"], "z")
+    for liar in (first, second):
+        liar.say(routes(update(bind(3, key("f")), 1, 1 if liar is first else 9)))
+    second.say(routes(parent(b"\x03")))
+    first.say(routes(retract(b"\x03")))
+    assert net.see("b", "f").hop is None
+    net["b"].register(E, ANYCAST)
+    first.hear()
+    second.hear()
+    second.say(asks_as_far(E))
+    assert (far_haves(first), far_haves(second), second.error) == ([], [], -1)
+    assert net["b"].lookups.counters["lookups_answered"] == 1
+    first.say(routes(update(b"\x03", 2, 1)))
+    assert net.see("b", "f").hop is first.connection
+    net["b"].register(E, ANYCAST, cost=9)
+    assert (net["b"].lookups._far, far_haves(first)) == ({}, [])
+    first.say(asks_as_far(E))
+    assert len(far_haves(first)) == 1
+
+
+def test_a_far_asker_that_asks_again_is_answered_again_and_remembered_once() -> None:
+    net = chain("ab")
+    receiver = net["b"].register(E, ANYCAST)
+    liar = Liar(net, net["b"])
+    liar.say(routes(update(bind(3, key("f")), 1, 1)))
+    liar.hear()
+    for _ in range(2):
+        liar.say(asks_as_far(E))
+        assert len(far_haves(liar)) == 1
+    assert net["b"].lookups._far_size == 1
+    net["b"].deregister(receiver, net.now)
+    assert len(far_haves(liar)) == 1
+
+
+def test_where_no_more_far_askers_can_be_remembered_the_next_is_only_answered() -> None:
+    net = chain("ab")
+    receivers = [net["b"].register(uuid, ANYCAST) for uuid in (E, F)]
+    liar = Liar(net, net["b"])
+    liar.say(routes(update(bind(3, key("f")), 1, 1)))
+    net["b"].lookups._far_size = codes.ENTRIES_MAX - 1
+    liar.hear()
+    for uuid in (E, F):
+        liar.say(asks_as_far(uuid))
+        assert len(far_haves(liar)) == 1
+    assert net["b"].lookups._far_size == codes.ENTRIES_MAX
+    for receiver, told in zip(receivers, (1, 0), strict=True):
+        net["b"].deregister(receiver, net.now)
+        assert len(far_haves(liar)) == told
