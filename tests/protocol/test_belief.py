@@ -8,6 +8,7 @@ import pytest
 
 from busway.protocol import Node, Request, codes, events
 from busway.protocol.messaging.correspondent import talk
+from busway.protocol.routing.advertising import adverts
 from busway.protocol.wire.fields import varint
 from tests.protocol.helpers import payloads, verdicts
 from tests.protocol.nets import (
@@ -24,6 +25,7 @@ from tests.protocol.nets import (
     chain,
     directory,
     entry,
+    key,
     message,
     parent,
     retract,
@@ -203,6 +205,23 @@ def test_only_who_tells_of_a_way_speaks_for_a_node_that_is_far() -> None:
     liar.say(says_of(bytes(20), codes.SEND, alias(1, E) + u16(1) + b"x"))  # of nobody that is known
     assert net.drain(a, receiver) == []
     assert a.routes.find(bytes(20)) is None
+
+
+def test_a_sweep_forgets_only_what_was_retracted_long_ago() -> None:
+    net = chain("ab")
+    b = net["b"]
+    receiver = b.register(E, UNICAST, GLOBAL)
+    liar = Liar(net, b)
+    old, young = key("o"), key("y")
+    for source in (old, young):
+        offer(liar, source)
+    liar.say(routes(retract(bind(8, old))))
+    net.advance(b._sweep.deadline - net.now - 1)
+    liar.say(routes(retract(bind(8, young))))
+    net.advance(2)
+    assert list(adverts(liar.connection).retracted) == [young]
+    liar.say(says_of(young, codes.SEND, alias(1, E) + u16(1) + b"x"))
+    assert payloads(net.drain(b, receiver)) == [b"x"]
 
 
 def test_the_short_way_is_closed_with_the_long_one() -> None:

@@ -10,20 +10,25 @@ from busway.protocol import LocalError, Node, codes, events
 
 from .helpers import assert_settled, verdicts
 from .nets import (
+    BROADCAST,
     GLOBAL,
     LOCALNET,
+    SELF,
     UNICAST,
     USERSPACE,
+    YOU,
     Liar,
     Mesh,
     alias,
     bind,
     chain,
     directory,
+    entry,
     grid,
     id_of,
     key,
     message,
+    parent,
     retract,
     ring,
     routes,
@@ -629,3 +634,16 @@ def test_answers_for_nodes_behind_a_neighbour_that_does_not_read_are_dropped_fir
     assert sum(link["dropped_answers"] for link in tables) == 100  # type: ignore[attr-defined]
     net.advance(10)
     assert net.cable["bc"].b.state == codes.OPEN
+
+
+def test_a_child_that_changes_its_link_gets_over_a_wider_one_what_may_go_there() -> None:
+    net = chain("ab")
+    narrow = Liar(net, net["b"], realm=USERSPACE, medium="ipc", via="ipc")
+    narrow.say(directory(SELF, LOCALNET, 0, 1, entry(BROADCAST, E)), routes(parent(YOU)))
+    wide = Liar(net, net["b"])
+    narrow.hear()
+    net["b"].publish(E, b"near", net.now, realm=USERSPACE)
+    net["b"].publish(E, b"far", net.now)
+    wide.say(routes(parent(YOU)))
+    heard = [body for body in wide.hear() if body[0] & 0x80]
+    assert [body.endswith(b"far") for body in heard] == [True]

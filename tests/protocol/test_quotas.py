@@ -131,6 +131,17 @@ def test_one_neighbour_fills_its_share_of_the_entries() -> None:
     assert (net["b"].directory.size, net["b"].directory.far) == (1, 1)
 
 
+def test_a_link_that_has_told_its_share_of_entries_has_room_for_no_more() -> None:
+    net = chain("ab")
+    one = Entry(Peer(PeerKeeper(), b"p" * 16, b"inca"), F, ANYCAST, LOCALNET)
+    one.link, other = net.cable["ab"].b, net.cable["ab"].a
+    for told, room in ((codes.ENTRIES_LINK_MAX - 1, True), (codes.ENTRIES_LINK_MAX, False)):
+        net["b"].directory.told = {one.link: told}
+        assert net["b"].directory.has_room(one) is room
+    one.link = other
+    assert net["b"].directory.has_room(one)
+
+
 def test_entries_from_beyond_leave_room_to_those_of_this_machine() -> None:
     net = chain("ab")
     directory_of = net["b"].directory

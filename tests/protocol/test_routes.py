@@ -566,3 +566,17 @@ def test_what_an_older_link_still_brings_is_late(kind: int) -> None:
     net.note(net.b, net.cb.receive_data(message(7) + message(8) + message(10), net.now))
     assert payloads(net.drain(net.b, receiver)) == [b"9", b"10"]
     assert net.b.receiving.counters["late"] == 2
+
+
+def test_what_was_published_for_the_narrow_realm_is_not_moved_to_a_wider_link() -> None:
+    net = Pair()  # USERSPACE
+    wide = net.link(net.a, net.b, via="tcp://h:1", realm=codes.LOCALNET)
+    receiver = net.b.register(E, codes.BROADCAST)
+    net.pump()
+    net.cable.block(net.a)
+    net.a.publish(E, b"near", net.now, realm=codes.USERSPACE)
+    net.a.publish(E, b"far", net.now)
+    net.cable.cut()
+    net.pump()
+    assert payloads(net.drain(net.b, receiver)) == [b"far"]
+    assert b"near" not in wide.ends[0].sent

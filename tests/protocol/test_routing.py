@@ -1077,3 +1077,16 @@ def test_a_request_that_was_served_or_is_old_goes_no_further(seqno: int, now: in
     host.hears(spare, "s", at(seqno, 1), now)
     assert route.via is spare
     assert spare.requests == {}
+
+
+def test_an_offer_without_room_leaves_the_way_that_there_is() -> None:
+    host = Host("a")
+    near, full = host.meet("b"), host.meet("c")
+    host.hears(near, "x", at(0, 5))
+    full.offered = codes.ROUTES_LINK_MAX
+    route = host.hears(full, "x", at(0, 1))
+    assert (route.via, list(route.offers), full.over) == (near, [near], 1)
+    assert host.router.fading == {}
+    assert host.forgotten == []
+    host.hears(full, "y", at(0, 1))  # which nobody else offers
+    assert key("y") not in host.router.routes
