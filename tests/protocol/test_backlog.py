@@ -122,6 +122,24 @@ def test_what_is_kept_moves_to_another_link_of_the_same_node() -> None:
     assert summary(net, net.b, net.slow)[-1] == (b"012", 1)
 
 
+def test_what_is_kept_for_a_narrow_realm_does_not_move_to_a_wider_link() -> None:
+    net = Fork()  # USERSPACE
+    net.link(net.a, net.b, via="tcp://h:1", realm=codes.LOCALNET)
+    near, far = [net.b.register(endpoint, codes.BROADCAST) for endpoint in (F, G)]
+    for endpoint in (F, G):
+        net.c.register(endpoint, codes.BROADCAST)  # else the publisher waits
+    net.pump()
+    net.burst(11)
+    net.a.publish(F, b"near", net.now, realm=codes.USERSPACE)
+    net.a.publish(G, b"far", net.now)
+    assert len(net.cables[0].a.backlog.kept) == 2
+    net.cables[0].cut()
+    net.pump()
+    assert payloads(net.drain(net.b, near)) == []
+    assert payloads(net.drain(net.b, far)) == [b"far"]
+    assert net.b.counters["strayed"] == 0  # it was not even sent
+
+
 def test_what_is_kept_follows_the_tree_to_another_link() -> None:
     net = Fork()
     net.burst(12)
