@@ -99,16 +99,18 @@ class Crew(Timer):
         head = queue.head
         items = queue.items
         if len(items) - head == items[head].flow.queued:
+            if self._known:  # places that are not left would count as turns later
+                self._forget()
             return  # all of one origin: the commonest case
         self._learn(items, head)
-        while len(self._turns):
+        while True:  # the last one in the queue has a place
             lane: Lane = self._turns.pop()
             message = lane.next()
             self._leave(message, lane)
             try:
                 at = items.index(message, head)
             except ValueError:
-                continue  # it has been taken meanwhile, or dropped
+                continue  # it has been dropped meanwhile
             if at > head:
                 items.insert(head, items.pop(at))
             return
@@ -123,6 +125,13 @@ class Crew(Timer):
             at += 1
             self._known[message] = True
             self._lane_of(message.flow).add(message)
+
+    def _forget(self) -> None:
+        """Nobody has a place."""
+        self._known = {}
+        self._lanes = {}
+        self._places = {}
+        self._turns = Fifo()
 
     def _leave(self, message: Message, lane: Lane) -> None:
         del self._known[message]

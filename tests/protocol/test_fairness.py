@@ -125,6 +125,28 @@ def test_a_long_queue_is_looked_through_once() -> None:
     assert staff.serve(waiting) == "a" * (waiting - 2)
 
 
+def test_what_was_served_when_nobody_else_waited_is_no_turn_of_later() -> None:
+    net = star("ab")
+    staff = service(net, "s", 1)
+    ask(net, "a", 4)
+    ask(net, "b", 1)
+    assert staff.serve(5) == "abaaa"
+    ask(net, "a", 3)
+    ask(net, "b", 3)
+    assert staff.serve(6) == "ababab"
+
+
+def test_what_was_dropped_meanwhile_is_not_served() -> None:
+    net = star("ab")
+    staff = service(net, "s", 1)
+    ask(net, "a", 3)
+    ask(net, "b", 3)
+    assert staff.serve(2) == "ab"
+    assert staff.receiver.pull().source == id_of("a")
+    assert staff.serve(3) == "bab"
+    assert staff.begin() == ""
+
+
 def stall(net: Mesh, staff: Staff, letter: str, count: int) -> list[int]:
     """Streams that are not read; whoever has none left to give."""
     tokens = ask(net, letter, count, window=1)
