@@ -149,6 +149,28 @@ def test_what_is_kept_follows_the_tree_to_another_link() -> None:
     assert net.cables[0].a.backlog.size == 0
 
 
+def test_what_is_kept_of_another_tree_stays() -> None:
+    net = Mesh()
+    net.add("abcd")
+    net.join("ab bc db")
+    net.pump()
+    slow = net["c"].register(E, codes.BROADCAST)
+    net.pump()
+    net.cable["bc"].block(net["b"])
+    for number in range(12):
+        for source in "ad":
+            net[source].publish(E, b"%s%02d" % (source.encode(), number) + bytes(BIG), net.now)
+            net.pump()
+    backlog = net.cable["bc"].a.backlog
+    assert [out.payload[:3] for out in backlog.take_all(net["a"].me.key)] == [b"a11"]
+    net.cable["bc"].block(net["b"], False)
+    net.pump()
+    got = [payload for payload, _ in summary(net, net["c"], slow)]
+    assert b"d11" in got
+    assert b"a11" not in got
+    assert (backlog.size, backlog.kept) == (0, {})
+
+
 def test_a_node_in_between_keeps_the_newest_of_each_source() -> None:
     net = Mesh()
     net.add("abcd")

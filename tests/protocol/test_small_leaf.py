@@ -641,14 +641,24 @@ def test_who_comes_later_gives_it_up_itself() -> None:
     assert not taken.endpoint.yielded
 
 
-def test_a_name_that_was_lost_is_asked_for_again_in_the_next_session() -> None:
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_name_that_was_lost_is_asked_for_again_in_the_next_session(gone: bool) -> None:
     net = LeafNet("m")
-    net.router.register(E, UNICAST)
+    taken = net.router.register(E, UNICAST)
     receiver = serving(net, E, UNICAST)
     assert receiver.lost
     net.cord.cut()
     net.pass_time(1000)
     assert receiver.lost
+    if gone:
+        net.router.deregister(taken, net.now)
+    net.plug(net.leaf, net.router)
+    net.pass_time(1000)
+    assert receiver.lost is not gone
+    assert len(net.heard(events.RECEIVER_TAKEN)) == 2 - gone
+    net.router.send(E, b"x", net.now)
+    net.settle()
+    assert payloads(net.taken(receiver) if gone else net.drain(net.router, taken)) == [b"x"]
     net.leaf.close(net.now)
     assert receiver.closed
 

@@ -163,6 +163,28 @@ def test_a_way_that_changes_is_not_taken_from_memory() -> None:
     assert net.payloads("c", receiver) == [b"warm", b"warm", b"short 0", b"short 1"]
 
 
+def test_a_nearer_link_to_the_next_node_is_taken_though_the_former_stays() -> None:
+    net = Mesh()
+    net.add("abc")
+    net.join("ab")
+    net.join("bc", cost=9)
+    net.pump()
+    receiver = net["c"].register(E, UNICAST)
+    net.pump()
+    warm(net)
+    former = net.cable["bc"].a.outbox.transit
+    net.join("bc", realm=USERSPACE)
+    net.pump()
+    nearer = net.cable["bc"].a.outbox.transit
+    passed = former.passed
+    for number in range(2):
+        net["a"].send(E, b"short %d" % number, net.now)
+    net.pump()
+    assert nearer is not former
+    assert former.passed == passed
+    assert net.payloads("c", receiver) == [b"warm", b"warm", b"short 0", b"short 1"]
+
+
 def test_what_waits_for_a_link_that_ends_takes_another_way_in_order() -> None:
     net = Mesh()
     net.add("abcd")
