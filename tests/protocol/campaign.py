@@ -210,7 +210,7 @@ class World(Net):
         if request.stream is not None and len(request.stream.waiting):
             return False
         try:
-            if rng.random() < 0.1:
+            if rng.random() < 0.3:
                 token = node.respond_error(request, rng.choice([9, 64, 300]), "no", self.now)
             elif request.stream is not None:
                 token = node.respond_end(request, self.now)
