@@ -61,6 +61,22 @@ def test_the_first_binds_and_the_next_travel_alone(leaf: bool) -> None:
     assert (message.payload, message.missed) == (b"third", 1)  # nobody repeated the second
 
 
+@pytest.mark.parametrize(
+    ("realm", "header"),
+    [(codes.LOCALNET, "90 01 0003"), (codes.GLOBAL, "94 05 0300 040103 01 0003")],
+)
+def test_one_that_travels_alone_says_how_far_it_may_get(realm: int, header: str) -> None:
+    line, receiver = ready(mtu=64)
+    publish(line, b"bound", realm=realm)
+    line.run(1500)
+    publish(line, b"alone", realm=realm)
+    packet = line.sides[0].connection.data_to_send(line.mtu, line.now)
+    assert packet[0] & 0xC0 == LOSSY
+    assert packet[2:-2] == bytes.fromhex(header) + b"alone"
+    line.sides[1].connection.receive_data(packet, line.now)
+    assert [message.payload for message in line.drain(1, receiver)] == [b"bound", b"alone"]
+
+
 @pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_losses_show_in_the_numbers_and_nothing_is_repeated() -> None:
     line, receiver = ready(mtu=64)
