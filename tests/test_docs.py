@@ -555,7 +555,7 @@ def test_protocol_states_the_times_and_sizes_of_the_code() -> None:
     for sentence in (
         f"no HELLO within {codes.HELLO_TIMEOUT_MS // 1000} seconds",
         f"a length above {codes.HELLO_SIZE_MAX};",
-        f"at most {codes.ENTRIES_MAX:,} entries",
+        f"more than {codes.ENTRIES_MAX:,} entries of one node",
         f"else the opening credit is {codes.OPENING_CREDIT} ",
         f"cut between characters to {codes.CLOSE_TEXT_SIZE_MAX} bytes",
         f"probes after {codes.PROBE_MS // 1000} second, then at doubling intervals",

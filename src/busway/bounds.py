@@ -121,6 +121,8 @@ def _read_head(data: bytes, at: int, opened: list[_Open]) -> tuple[int, int]:
     number = low
     if 24 <= low < 28:
         at += 1 << low - 24
+        if at > len(data):
+            return -1, 0  # cut
         number = int.from_bytes(data[start + 1 : at], "big")
     elif low >= 28 and (low != 31 or major in (0, 1, 6, 7)):
         return -1, 0

@@ -47,7 +47,7 @@ class TestAnotherVersion:
         with peer(bus), of_another_version(bus) as node_id:
             ended = busway("doctor", bus=bus)
             assert ended.status == 1
-            finding = f"{node_id[:8]} speaks protocol version 2, and this command 1: update the older one"
+            finding = f"{node_id[:8]} speaks protocol version 3, and this command 2: update the older one"
             assert finding in ended.text
             assert "does not answer" not in ended.text
 
@@ -57,10 +57,10 @@ class TestAnotherVersion:
             ended = busway("doctor", "--json", bus=bus)
             assert ended.status == 1
             (found,) = ended.document["findings"]
-            assert found["finding"].startswith(f"{node_id[:8]} speaks protocol version 2")
+            assert found["finding"].startswith(f"{node_id[:8]} speaks protocol version 3")
             (row,) = busway("nodes", "--json", bus=bus).document
             assert row["answer"] == "other version"
-            assert "speaks protocol version 2" in busway("request", "no/such", "1", bus=bus).failed(1)
+            assert "speaks protocol version 3" in busway("request", "no/such", "1", bus=bus).failed(1)
 
     def test_other_commands_do_too(self) -> None:
         bus = new_bus()
@@ -70,9 +70,9 @@ class TestAnotherVersion:
             assert (node_id, "other version") in {
                 (row["id"].replace("-", ""), row["answer"]) for row in ended.document
             }
-            assert f"node {node_id[:8]} speaks protocol version 2" in ended.stderr
-            assert "speaks protocol version 2" in busway("ping", node_id[:8], bus=bus).failed(3)
-            assert "speaks protocol version 2" in busway("request", "no/such", "1", bus=bus).failed(1)
+            assert f"node {node_id[:8]} speaks protocol version 3" in ended.stderr
+            assert "speaks protocol version 3" in busway("ping", node_id[:8], bus=bus).failed(3)
+            assert "speaks protocol version 3" in busway("request", "no/such", "1", bus=bus).failed(1)
 
     @pytest.mark.parametrize("kind", ["threads", "asyncio"])
     @pytest.mark.parametrize("first", [True, False])
@@ -89,7 +89,7 @@ class TestAnotherVersion:
 
 
 def check_told(program: Running) -> None:
-    sentence = "this side speaks protocol version 1, the other 2: update the older one"
+    sentence = "this side speaks protocol version 2, the other 3: update the older one"
     while program.line() != f"link-down 2 {sentence}":
         pass
     said = program.complaint()
