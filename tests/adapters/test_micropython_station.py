@@ -111,11 +111,12 @@ def test_a_name_too_many_is_an_error_that_is_shown_and_loop_takes_more(
         assert bus.request("lab/trouble", ttl=30) == ["None", 0]
 
 
-def test_a_name_that_a_smaller_node_id_keeps_is_told_to_the_board(
-    bus: busway.Bus, interpreter: str, board_files: Path
+@pytest.mark.parametrize("first", ["00", "7f"])
+def test_a_name_that_another_node_keeps_is_told_to_the_board(
+    first: str, bus: busway.Bus, interpreter: str, board_files: Path
 ) -> None:
-    """Both hold it before they meet."""
-    program = STATION.replace('"station", sort', '"station", node_id=b"\\xff" * 16, sort').replace(
+    """Both hold it before they meet; whose node id is smaller does not matter."""
+    program = STATION.replace('"station", sort', f'"station", node_id=b"\\x{first}" * 16, sort').replace(
         "loop.run()", 'loop.receive("lab/valve")(print)\nloop.run()'
     )
     valve = bus.register("lab/valve")
