@@ -118,6 +118,7 @@ class Conversation:
         self.serving: dict[tuple[bytes, int], Serving] = {}
         self.begun: list[Serving | tuple[Endpoint, Frame]] = []  # for the program
         self.undeliverable: list[int] = []  # reasons
+        self.strayed = 0  # broadcasts that have crossed more than their REACH
         self._published: dict[bytes, int] = {}
         self._last_id = 0
         self._ids = self._nodes = Numbers(1)
@@ -211,7 +212,8 @@ class Conversation:
 
     def publish(self, endpoint: bytes, content: Frame) -> None:
         seq = self._published[endpoint] = self._published.get(endpoint, 0) + 1
-        self.say({"kind": "PUBLISH", "seq": seq & 0xFFFF, **content}, b"", endpoint)
+        frame = {"kind": "PUBLISH", "reach": GLOBAL, "seq": seq & 0xFFFF, **content}
+        self.say(frame, b"", endpoint)
 
     def has_part(self, id: int) -> bool:
         """Whether a part has come, or none will."""
@@ -261,6 +263,9 @@ class Conversation:
             return
         if (endpoint.kind == "broadcast") != (frame["kind"] == "PUBLISH"):
             self._refuse(frame, WRONG_KIND)
+            return
+        if self.session.crossed(frame) > wire.REALMS.index(frame.get("reach", GLOBAL)):
+            self.strayed += 1
             return
         flow = self._flow_from(frame, endpoint, frame["seq"] - 1)
         if not newer(frame["seq"], flow.last):

@@ -44,7 +44,7 @@ async def main(where: str, token: str) -> None:
                 await bus.send("stranger/inbox", number, ttl=30)
             await bus.send("stranger/inbox", "the last", confirm=True, timeout=60)
             for number in range(20):
-                await bus.publish("near/news", number)
+                await bus.publish("near/news", number, realm=WIDE)
             doubled = await bus.request("stranger/double", b"x" * 30000, timeout=60)
             parts = [part async for part in bus.request_stream("stranger/count", 30, timeout=60)]
             try:
@@ -57,7 +57,7 @@ async def main(where: str, token: str) -> None:
         async def forecast(request: busway.Request) -> object:
             """Readings that may be lost, until the asker has enough."""
             for number in range(request.payload):
-                await bus.publish("near/news", number, best_effort=True)
+                await bus.publish("near/news", number, best_effort=True, realm=WIDE)
                 await asyncio.sleep(0.05)
             return request.payload
 

@@ -63,6 +63,11 @@ class Session:
     def me(self) -> bytes:
         return bytes.fromhex(self.hello["node"] + self.hello["incarnation"])
 
+    def crossed(self, message: Frame) -> int:
+        """The widest realm that a message has crossed, this link with it."""
+        before: int = message.get("routing", {}).get("realm", 0)
+        return max(before, *(wire.REALMS.index(side["realm"]) for side in (self.theirs, self.hello)))
+
     # ---- reading
 
     def receive(self, data: bytes) -> list[Frame]:

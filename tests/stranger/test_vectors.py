@@ -10,6 +10,7 @@ import pytest
 
 from tests.rigs.tree import ROOT
 from tests.stranger import packets, wire
+from tests.stranger.conversation import Conversation, Endpoint
 from tests.stranger.session import CLOSED, Session
 from tests.stranger.wire import Fault, Frame, Reader, Short
 
@@ -115,6 +116,24 @@ def _written(frame: Frame) -> bytes:
 def test_cobs(vector: dict[str, Any]) -> None:
     assert packets.cobs(bytes.fromhex(vector["plain"])).hex() == vector["coded"]
     assert packets.uncobs(bytes.fromhex(vector["coded"])) == bytes.fromhex(vector["plain"])
+
+
+def test_a_broadcast_that_has_crossed_more_than_its_reach_is_dropped_and_counted() -> None:
+    session = session_in("open")  # USERSPACE at both sides
+    heard: list[Any] = []
+    conversation = Conversation(session, [Endpoint("far/news", "broadcast", heard.append, 4)], "a")
+    frame: Frame = {"kind": "PUBLISH", "endpoint_alias": 1, "endpoint_binds": True, "format": 0}
+    frame |= {"endpoint": wire.endpoint_of("far/news").hex(), "routing": {"realm": 2, "hops": 254}}
+    reaches: tuple[Frame, ...] = ({"reach": "USERSPACE"}, {"reach": "LOCALNET"}, {"reach": "GLOBAL"}, {})
+    for number, reach in enumerate(reaches, 1):
+        body = wire.write({**frame, **reach, "seq": number, "payload": f"{number:02x}"})
+        conversation.heard(session.receive(wire.varint(len(body)) + body))
+    assert [each[1]["payload"] for each in conversation.begun if isinstance(each, tuple)] == [
+        "02",
+        "03",
+        "04",
+    ]
+    assert conversation.strayed == 1
 
 
 def test_checksums() -> None:

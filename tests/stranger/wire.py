@@ -471,6 +471,10 @@ def _read_options(reader: Reader, frame: Frame) -> None:
                 raise Fault(9, "STREAM without room")
         elif which == 3 and kind in ("SEND", "PUBLISH"):
             frame["best_effort"] = True
+        elif which == 4 and kind == "PUBLISH":
+            reach = value.u8() if value.left() == 1 else 1
+            reach = reach if reach in (1, 2, 3) else 1
+            frame["reach"] = REALMS[min(reach, REALMS.index(frame.get("reach", "GLOBAL")))]
 
 
 def _read_signal(reader: Reader, tables: Tables, frame: Frame) -> None:
@@ -562,6 +566,8 @@ def _options(frame: Frame) -> bytes:
         options += b"\2\2" + u16(frame["stream"])
     if "best_effort" in frame:
         options += b"\3\0"
+    if "reach" in frame:
+        options += bytes([4, 1, REALMS.index(frame["reach"])])
     if "cut" in frame:
         options += bytes([1, 5, frame["cut"]["partial"]]) + frame["cut"]["size"].to_bytes(4, "big")
     return options
