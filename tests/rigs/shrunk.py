@@ -24,7 +24,6 @@ _SHARED = (
     "protocol/wire/entries.py",
     "protocol/wire/hello.py",
     "protocol/link/link.py",
-    "protocol/link/authenticator.py",
 )  # with the routers of the tests
 
 
