@@ -40,6 +40,7 @@ from busway.protocol.wire.strangers import check_stranger, stranger
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from busway.protocol.outcomes import Event
+    from busway.protocol.secure.security import Security
 
 _LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
 _RESUME_BURST = 16  # messages that one flow may send before the next that waits for the same link
@@ -55,7 +56,7 @@ class Connection(LinkFace):
     def __init__(self, host: LinkHost, link: Link, limits: Limits, now: int) -> None:
         super().__init__(host, link, limits, now)
         packets = link.sort == "packet"
-        security = link.security
+        security: "Security | None" = link.security
         self.channel: "Channel | None" = None if security is None else security.channel(packets, host.bus)
         self.role = codes.ROLE_ROUTER  # in which the other side may come
         self._held: "list[bytes]" = []  # what came while a link that lost to this one is read

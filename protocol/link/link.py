@@ -8,7 +8,7 @@ from busway.protocol.wire.fields import clip_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from busway.protocol.secure.security import Security
+    from typing import Any
 
 
 class Link:
@@ -17,12 +17,12 @@ class Link:
     Args: `realm` as this side is configured (USERSPACE, LOCALNET, GLOBAL); `dialled` whether this side opened
     it; `via` the dialler's name for the address, at most 64 bytes, the same for both ends ("" at the side
     that was dialled, except "ipc"); `cost` of the link in the route metric, 1 to 16382; `keepalive_ms`, 0 to
-    rely on the end of the connection; `security` what protects the link (secure/security.py), None: nothing;
-    `address` for people; `medium` what it is ("ipc", "tcp"), at most 64 bytes: a node with links of two media
-    joins them; `lookups` for a slow link: no directory is pushed over it; `sort` "stream" (ordered, reliable
-    bytes) or "packet" (may lose, damage, double and reorder; then `keepalive_ms` 0 means 5000), and of that
-    `mtu` bytes of a packet, 20 to 65535, or 0 for bytes without boundaries as of a serial line, and `window`
-    packets under way, 1 to 31. Raises LocalError.
+    rely on the end of the connection; `security` what protects the link (secure/security.py, or of a leaf
+    leaf/keyed.py), None: nothing; `address` for people; `medium` what it is ("ipc", "tcp"), at most 64 bytes:
+    a node with links of two media joins them; `lookups` for a slow link: no directory is pushed over it;
+    `sort` "stream" (ordered, reliable bytes) or "packet" (may lose, damage, double and reorder; then
+    `keepalive_ms` 0 means 5000), and of that `mtu` bytes of a packet, 20 to 65535, or 0 for bytes without
+    boundaries as of a serial line, and `window` packets under way, 1 to 31. Raises LocalError.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Link:
         via: str = "",
         cost: int = 1,
         keepalive_ms: int = 0,
-        security: "Security | None" = None,
+        security: "Any" = None,
         address: str = "",
         medium: str = "",
         lookups: bool = False,
