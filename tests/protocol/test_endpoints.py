@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busway.protocol import codes
+from busway.protocol import Link, Node, codes
+from busway.protocol.link.face import LinkFace
 from busway.protocol.messaging.endpoints import (
     Endpoint,
     EndpointHost,
@@ -19,7 +18,7 @@ from busway.protocol.messaging.endpoints import (
     size_of,
 )
 from busway.protocol.routing.peers import Entry, Peer, PeerKeeper
-from tests.protocol.pairs import E
+from tests.protocol.pairs import E, Entropy
 from tests.rigs.effort import effort
 
 ME = Peer(PeerKeeper(), b"a" * 16, b"inca", "A", False)
@@ -125,7 +124,15 @@ def test_the_window_can_be_told_in_16_bits() -> None:
     assert of.window(flow_of(of)) == codes.WINDOW_MAX
 
 
-def busy(of: Endpoint, link: Any, times: int = 20) -> InFlow:
+NODE = Node(b"m" * 16, entropy=Entropy(1))
+
+
+def way() -> LinkFace:
+    """A link of which only counts that it is not another."""
+    return LinkFace(NODE, Link(), NODE.limits, 0)
+
+
+def busy(of: Endpoint, link: LinkFace, times: int = 20) -> InFlow:
     """An origin behind that link that sends all it may, and is read."""
     made = InFlow(ME, of, 0, 0)
     made.session = link
@@ -137,7 +144,7 @@ def busy(of: Endpoint, link: Any, times: int = 20) -> InFlow:
 
 
 def test_links_share_the_queue_and_then_the_origins_behind_each() -> None:
-    one, other = object(), object()
+    one, other = way(), way()
     of = endpoint(codes.UNICAST, 400)
     crowd = [busy(of, one) for _ in range(4)]
     alone = busy(of, other)
@@ -149,7 +156,7 @@ def test_links_share_the_queue_and_then_the_origins_behind_each() -> None:
 
 
 def test_who_invents_origins_takes_nothing_of_the_other_links() -> None:
-    honest, hostile = object(), object()
+    honest, hostile = way(), way()
     of = endpoint(codes.UNICAST, 4096)
     flow = busy(of, honest)
     assert flow.limit - flow.received == 2048
@@ -159,27 +166,27 @@ def test_who_invents_origins_takes_nothing_of_the_other_links() -> None:
         flow.received = flow.limit
         of.raise_limit(flow, True)
     assert flow.limit - flow.received == 1024  # half of what there is, for there are two links
-    late = busy(of, object())
+    late = busy(of, way())
     assert late.limit - late.received == 2048 // 3
 
 
 def test_who_holds_much_and_sends_nothing_does_not_keep_the_others_at_one() -> None:
     of = endpoint(codes.UNICAST, 4096)
-    hoarder = busy(of, object())
+    hoarder = busy(of, way())
     assert hoarder.limit - hoarder.received == 2048
-    flow = busy(of, object())
+    flow = busy(of, way())
     assert flow.limit - flow.received == 1024
     small = endpoint(codes.UNICAST, 100)  # a small queue has nothing to spare for that
-    busy(small, object())
-    flow = busy(small, object())
+    busy(small, way())
+    flow = busy(small, way())
     assert flow.limit - flow.received == 1
 
 
 def test_an_origin_that_comes_by_another_way_shares_with_those_there() -> None:
-    one, other = object(), object()
+    one, other = way(), way()
     of = endpoint(codes.UNICAST, 400)
     flow, stays = busy(of, one), busy(of, one)
-    flow.session = other  # type: ignore[assignment]
+    flow.session = other
     of.raise_limit(flow, True)
     assert of.window(flow) == of.window(stays) == 100
     of.deactivate(stays)
@@ -190,7 +197,7 @@ def test_an_origin_that_comes_by_another_way_shares_with_those_there() -> None:
 def test_a_limit_is_found_in_the_same_time_however_many_share_the_queue() -> None:
     def raises(origins: int) -> float:
         of = endpoint(codes.UNICAST, 1 << 16)
-        flows = [busy(of, object(), 1) for _ in range(origins)]
+        flows = [busy(of, way(), 1) for _ in range(origins)]
 
         def work() -> None:
             for flow in flows[:500]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -35,9 +35,7 @@ SORTS = {"key": board_secret, "token": token_secret}
 
 
 def keyed_link(secret: Secret, **options: Any) -> Link:
-    link = Link(codes.USERSPACE, True, via="cord", **options)
-    link.security = cast(Any, secret)  # which has the face that a leaf needs of it
-    return link
+    return Link(codes.USERSPACE, True, via="cord", security=secret, **options)
 
 
 class KeyedNet(LeafNet):
