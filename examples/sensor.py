@@ -19,7 +19,7 @@ async def main() -> None:
 
         while True:
             celsius += random.uniform(-0.1, 0.1)
-            await bus.publish(Reading, Reading("cellar", celsius + offset))
+            await bus.publish(Reading, Reading("cellar", celsius + offset), realm="global")
             await asyncio.sleep(0.2)
 
 

@@ -12,5 +12,7 @@ _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.so", "*.egg-info")
 
 
 def copy_folder(source: Path, target: Path, *, follow_links: bool = True) -> None:
-    """Copies source text only: no caches, nothing compiled. `follow_links`: links become plain files."""
-    shutil.copytree(source, target, symlinks=not follow_links, ignore=_LEFT_OUT)
+    """Copies source text only: no caches, nothing compiled. `follow_links`: links become plain files. What is
+    there already is written anew.
+    """
+    shutil.copytree(source, target, symlinks=not follow_links, ignore=_LEFT_OUT, dirs_exist_ok=True)
