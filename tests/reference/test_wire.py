@@ -206,7 +206,7 @@ node = st.fixed_dictionaries({"number": positive, "id": st.none()}) | st.fixed_d
 routing = st.none() | st.fixed_dictionaries(
     {"realm": st.integers(0, 3), "hops": u8, "destination": st.none() | node, "source": st.none() | node}
 )
-unknown_options = st.fixed_dictionaries({"type": st.integers(4, 255), "value": st.binary(max_size=9)})
+unknown_options = st.fixed_dictionaries({"type": st.integers(5, 255), "value": st.binary(max_size=9)})
 cut = st.fixed_dictionaries(
     {"type": st.just(1), "value": st.fixed_dictionaries({"partial": u8, "size": u32})}
 )
