@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.drivers.lines import crossed
 from tests.front.cli_rig import Running, busway, busway_started, new_bus, peer, until
 
 
@@ -78,6 +79,19 @@ class TestBridge:
             near.tell(signal.SIGINT)
             assert near.status() == 0
             assert re.search(r"forwarded [1-9]", line_with(near, "forwarded"))
+
+    def test_two_that_have_links_over_networks_meet_on_a_line(self, machines: tuple[str, str]) -> None:
+        """A line proves no keys, so neither may have the id of one."""
+        bus = new_bus()
+        here, there = machines
+        with (
+            crossed() as (one, two),
+            busway_started("serve", "lab/upper", "--", "tr", "a-z", "A-Z", bus=bus, BUSWAY_DIR=there),
+            busway_started("bridge", one.url, "--listen", "tcp://127.0.0.1:0", bus=bus, BUSWAY_DIR=here),
+            busway_started("bridge", two.url, "--listen", "tcp://127.0.0.1:0", bus=bus, BUSWAY_DIR=there),
+        ):
+            asking = ("request", "lab/upper", "--raw", "hello", "--ttl", "60", "--timeout", "60")
+            assert busway(*asking, bus=bus, BUSWAY_DIR=here).ok().text == "HELLO"
 
     def test_wants_something_to_do(self) -> None:
         assert "--listen" in busway("bridge").failed(2)

@@ -34,13 +34,16 @@ class Place(NamedTuple):
 
     def identity(self, urls: Iterable[str], lasting: bool) -> dict[str, Any]:
         """The arguments of a bus that opens links at these URLs, or lets others come there: who it is, and
-        whom it lets in; `lasting` if it is to be the one node of its key. Raises Failure; UsageError for an
+        whom it lets in; `lasting` if it is to be the one node of its key. Over a line, unless it is for
+        boards whose keys are known, that cannot be proved: then it is not. Raises Failure; UsageError for an
         option that would do nothing.
         """
         from busway.cli import keys
 
+        urls = list(urls)
         boards = keys.boards(self.boards) if self.boards else {}
         if any(map(is_network, urls)):
+            lasting = lasting and (bool(boards) or all(map(is_network, urls)))
             return keys.identity(self.key, self.trust, lasting) | boards
         for name, value in (("key", self.key), ("trust", self.trust)):
             if value and click.get_current_context().get_parameter_source(f"{name}_path") is _GIVEN:
