@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from busway.bounds import ITEMS_MAX
 from busway.payloads import decode, encode
 from tests.rigs import browser
 
@@ -161,6 +162,15 @@ def test_cbor_that_others_write() -> None:
         "81" * 70 + "00",
     ]
     assert [line for line in node("cbor.mjs", *bad) if "Error" not in line] == []
+
+
+def test_a_value_has_as_many_items_as_elsewhere() -> None:
+    def maps(count: int) -> str:
+        return (b"\x9a" + count.to_bytes(4, "big") + b"\xa0" * count).hex()
+
+    (most, one_more) = node("cbor.mjs", maps(ITEMS_MAX - 1), maps(ITEMS_MAX))
+    assert most == maps(ITEMS_MAX - 1)
+    assert one_more == f"Error: CBOR of more than {ITEMS_MAX} items"
 
 
 def test_typed_arrays_and_large_integers_go_through_javascript() -> None:

@@ -372,12 +372,15 @@ function cborArgument(reader, low) {
 }
 
 const BREAK = Symbol("break");
+const ITEMS_MAX = 1 << 20; // as in other languages' clients: a byte may be an empty map, which takes many more
 
 function cborRead(reader, depth) {
   if (depth > 64) throw new Refusal(MALFORMED, "CBOR of more than 64 levels");
   const first = reader.u8();
   const major = first >> 5,
     low = first & 31;
+  if (first !== 0xff && ++reader.items > ITEMS_MAX)
+    throw new Refusal(MALFORMED, `CBOR of more than ${ITEMS_MAX} items`);
   if (major === 7) return cborSimple(reader, low);
   const open = low === 31 && major >= 2 && major <= 5;
   const size = open ? Infinity : cborArgument(reader, low);
@@ -434,6 +437,7 @@ function cborMap(items) {
 /** The value of one whole CBOR item; a map with text keys becomes an object. Throws Error for anything else. */
 export function decode(bytes) {
   const reader = new Reader(bytes);
+  reader.items = 0;
   const value = cborRead(reader, 0);
   if (value === BREAK || reader.left) throw new Refusal(MALFORMED, "CBOR with a break or bytes out of place");
   return value;
