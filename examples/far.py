@@ -1,7 +1,8 @@
 """The other of two machines: calibrates the sensor over there, and shows three of its readings.
 
-python far.py tcp://lab.example:7000 TOKEN
-python far.py wss://lab.example:8443 TOKEN ca.pem
+export BUSWAY_TOKEN_FILE=token.txt
+python far.py tcp://lab.example:7000
+python far.py wss://lab.example:8443 ca.pem
 """
 
 import asyncio
@@ -11,14 +12,14 @@ import busway
 from lab import Calibrate, Calibrated, Reading
 
 
-async def main(url: str, token: str, cafile: str | None = None) -> None:
+async def main(url: str, cafile: str | None = None) -> None:
     async with busway.AsyncBus(label="far", ipc=False) as bus:
         # A WebSocket is of realm "global": what is to pass it is registered with that realm.
         readings = bus.subscribe(Reading, realm="global")
         if cafile is None:
-            await bus.connect(url, token=token, wait=30.0)
+            await bus.connect(url, wait=30.0)
         else:
-            await bus.connect(url, token=token, cafile=cafile, wait=30.0)
+            await bus.connect(url, cafile=cafile, wait=30.0)
         answer = await bus.request(Calibrate, Calibrate(25.0), reply=Calibrated, ttl=30.0)
         print(f"calibrated: {answer.offset:+.1f}", flush=True)
         for _ in range(3):

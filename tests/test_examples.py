@@ -219,23 +219,22 @@ def across(*listening: str | Path, cafile: str = "") -> None:
     """A sensor on one machine, and who asks on another; each machine has programs of its own."""
     with machine() as near, machine() as far:
         near.start("sensor.py")
-        gateway = near.start("gateway.py", *listening)
+        gateway = near.start("gateway.py", *listening, BUSWAY_TOKEN=TOKEN)
         url = gateway.line(r"^\w+://\S+$")[0]
-        asking = far.start(
-            "far.py", url.replace("127.0.0.1", "localhost"), TOKEN, *([cafile] if cafile else [])
-        )
+        away = url.replace("127.0.0.1", "localhost")
+        asking = far.start("far.py", away, *([cafile] if cafile else []), BUSWAY_TOKEN=TOKEN)
         asking.line(r"^calibrated: [+-]\d+\.\d$")
         for _ in range(3):
             asking.line(READING)
 
 
 def test_two_machines_over_tcp() -> None:
-    across("tcp://127.0.0.1:0", TOKEN)
+    across("tcp://127.0.0.1:0")
 
 
 def test_two_machines_over_wss(tmp_path: Path) -> None:
     output_of([sys.executable, "-m", "busway", "certificate", "--out", tmp_path], cwd=tmp_path)
-    across("wss://127.0.0.1:0", TOKEN, tmp_path, cafile=str(tmp_path / "ca.pem"))
+    across("wss://127.0.0.1:0", tmp_path, cafile=str(tmp_path / "ca.pem"))
 
 
 def test_every_example_is_run_here_and_shown_in_the_documents() -> None:
