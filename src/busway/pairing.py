@@ -7,12 +7,16 @@ with both sides until the words agree. So each side adds 32 random bytes of its 
 to its by a commitment before it sees the other's. Whoever is in between has then one guess at 48 bits,
 however much it computes: 1 in 281,474,976,710,656, and a wrong one is seen. (The scheme of Vaudenay, "Secure
 communications over insecure channels based on short authenticated strings", 2005, its commitment a hash.)
+
+A guess costs nothing while nobody sees that it was wrong. So a listener tells its bytes to one dialler only,
+and a pairing that ends behind that is over for the people, too.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Callable
 from typing import Any, Final
 
 from busway import words
@@ -38,6 +42,8 @@ _HELLO = bytes((0x02,)) + codes.MAGIC + bytes((codes.VERSION, PATTERN))
 _TAG = b"busway-pair-2"
 _NO_BUS = "`busway pair --listen` waits there, and no bus: `busway pair URL` is for it"
 _A_BUS = "a bus listens there, and nobody who pairs: run `busway pair --listen` there, at another port"
+_NOT_WANTED = "the other side pairs with another machine now: end both and begin anew"
+_ANOTHER = "another machine pairs with that one now: end both and begin anew"
 _COMMIT, _NONCE, _REVEAL, _YES, _NO = 1, 2, 3, 4, 5
 
 
@@ -45,11 +51,18 @@ class Pairing:
     """One side of a pairing.
 
     Args: `primitives` and `static` as of protocol/secure/noise.py; `dialled` whether this side did; `name`
-    what the other side may call us; `nonce` 32 random bytes that are used for nothing else.
+    what the other side may call us; `nonce` 32 random bytes that are used for nothing else; `may_tell` of who
+    listens is asked before the dialler gets that, and must say yes to one of all that come.
     """
 
     def __init__(
-        self, primitives: Any, static: tuple[bytes, bytes], dialled: bool, name: str, nonce: bytes
+        self,
+        primitives: Any,
+        static: tuple[bytes, bytes],
+        dialled: bool,
+        name: str,
+        nonce: bytes,
+        may_tell: Callable[[], bool] = lambda: True,
     ) -> None:
         if len(nonce) != NONCE_SIZE:
             raise ValueError(f"nonce must be {NONCE_SIZE} random bytes, not {len(nonce)}")
@@ -58,8 +71,10 @@ class Pairing:
         self.name = ""  # what the other side calls itself: nobody has checked it
         self.public = b""  # the other side's key; proved to be its, not whose it is
         self.trouble = ""  # why it ended
+        self.told = False  # the other side got the nonce: what it does then is its one guess
         self._name = clip_text(name, codes.TEXT_SIZE_MAX)
         self._nonce = nonce
+        self._may_tell = may_tell
         self._theirs = b""  # the other side's commitment, or its nonce
         self._mine: bool | None = None  # what the people said
         self._other: bool | None = None
@@ -186,7 +201,11 @@ class Pairing:
         if self._dialled:
             self._say(_REVEAL, self._nonce)
             self._compare(self._nonce, part)
+        elif not self._may_tell():
+            self._say(_NO)
+            self._end(_ANOTHER)
         else:
+            self.told = True
             self._say(_NONCE, self._nonce + self._name.encode())
 
     def _commitment(self, nonce: bytes) -> bytes:
@@ -207,7 +226,8 @@ class Pairing:
         if self._mine is False:
             self._end("the words were not the same here")
         elif self._other is False:
-            self._end("the words were not the same for the other side")
+            told = "the words were not the same for the other side"
+            self._end(told if self.words else _NOT_WANTED)
         elif self._mine and self._other:
             self.state = PAIRED
 

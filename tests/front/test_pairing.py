@@ -148,6 +148,22 @@ def test_somebody_in_between_cannot_choose_after_it_has_seen() -> None:
     assert bob.trouble == "it is not what it had committed itself to"
 
 
+def test_a_listener_tells_its_nonce_to_one_only() -> None:
+    """Who knows the words of one side could else ask the other for nonces until they agree."""
+    asked = iter((True, False))
+
+    def guess() -> tuple[Pairing, Pairing]:
+        sides = side(MALLORY, True), Pairing(PRIMITIVES, BOB, False, "bob", os.urandom(32), asked.__next__)
+        carry(*sides)
+        return sides
+
+    assert [each.state for each in guess()] == [COMPARING, COMPARING]
+    as_alice, bob = guess()
+    assert (bob.told, bob.state, as_alice.state, as_alice.words) == (False, ENDED, ENDED, "")
+    assert "another machine" in bob.trouble
+    assert "another machine" in as_alice.trouble
+
+
 def test_who_only_passes_bytes_on_is_nobody() -> None:
     """And learns no key: those travel encrypted."""
     alice, bob = side(ALICE, True), side(BOB, False)
@@ -364,6 +380,19 @@ def test_strangers_do_not_end_the_waiting(tmp_path: Path) -> None:
             loud.sendall(b"GET / HTTP/1.1\r\n\r\n")
             assert loud.recv(100)[1:2] == b"\x03"  # CLOSE
             assert listening.words() == dialling.words()
+
+
+def test_who_breaks_off_once_it_could_guess_ends_the_waiting(tmp_path: Path) -> None:
+    """Before it has shown its own random bytes: nobody would see that the guess was wrong."""
+    key_in(tmp_path, "alice")
+    with screen("--listen", "tcp://127.0.0.1:0", *files(tmp_path, "alice")) as listening:
+        with socket.create_connection(place_of(listening.url())) as sock:
+            guess = side(MALLORY, True)
+            while guess.state != COMPARING:
+                sock.sendall(guess.data_to_send())
+                guess.receive_data(sock.recv(4096))
+        assert listening.status() == 1
+        assert "somebody began to pair, and broke off" in listening.rest()[-1]
 
 
 def test_where_the_command_looks(tmp_path: Path) -> None:

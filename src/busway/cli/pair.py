@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 import sys
+from collections.abc import Callable
 
 import click
 
@@ -129,7 +130,7 @@ class Desk:
             await line.close()
 
     async def _dial(self, place: tuple[str, int]) -> Line:
-        line = self._line(*await asyncio.open_connection(*place), dialled=True)
+        line = self._line(*await asyncio.open_connection(*place), True, lambda: True)
         try:
             await line.get_words()
         except BaseException:
@@ -138,27 +139,34 @@ class Desk:
         return line
 
     async def _wait(self, place: tuple[str, int]) -> Line:
-        """The first who comes and speaks as `busway pair` does; others do not end it."""
+        """The first who comes and commits itself as `busway pair` does. Who never gets so far does not end
+        it; who breaks off then does, for that may be a guess at the words.
+        """
         found: asyncio.Future[Line] = asyncio.get_running_loop().create_future()
         present: set[Line] = set()
+        taken = False
+
+        def may_tell() -> bool:
+            nonlocal taken
+            first, taken = not taken, True
+            return first
 
         async def came(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if len(present) == _COMERS_MAX or found.done():
+            if len(present) == _COMERS_MAX or taken:
                 writer.close()
                 return
-            line = self._line(reader, writer, dialled=False)
+            line = self._line(reader, writer, False, may_tell)
             present.add(line)
             try:
                 await line.get_words()
-            except failures.Failure:
+            except failures.Failure as failure:
                 await line.close()
+                if line.work.told and not found.done():
+                    found.set_exception(_broken_off(failure))
                 return
             finally:
                 present.discard(line)
-            if found.done():
-                await line.close()
-            else:
-                found.set_result(line)
+            found.set_result(line)
 
         server = await asyncio.start_server(came, *place)
         url = _url(*server.sockets[0].getsockname()[:2])
@@ -170,11 +178,17 @@ class Desk:
         finally:
             server.close()
 
-    def _line(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, dialled: bool) -> Line:
+    def _line(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        dialled: bool,
+        may_tell: Callable[[], bool],
+    ) -> Line:
         from busway.primitives import PRIMITIVES
 
         name, nonce = socket.gethostname(), os.urandom(NONCE_SIZE)
-        return Line(Pairing(PRIMITIVES, self._key.pair, dialled, name, nonce), reader, writer)
+        return Line(Pairing(PRIMITIVES, self._key.pair, dialled, name, nonce, may_tell), reader, writer)
 
     async def _compare(self, line: Line) -> None:
         """Show the words, and have both people say whether they are the same."""
@@ -276,6 +290,12 @@ class Line:
 
 def _not_paired(work: Pairing) -> failures.Failure:
     return failures.Failure(failures.NEGATIVE, f"not paired: {output.printable(work.trouble)}", "NOT_PAIRED")
+
+
+def _broken_off(failure: failures.Failure) -> failures.Failure:
+    """Of who listens: somebody had begun, and may have guessed at the words."""
+    text = f"{failure.message}; somebody began to pair, and broke off. Begin anew at both machines"
+    return failures.Failure(failures.NEGATIVE, text, "NOT_PAIRED")
 
 
 def _reason(error: OSError) -> str:
