@@ -71,6 +71,8 @@ class Direction:
         sender: the node id that the HELLO told; b"" if none was seen.
         greeted: a HELLO was seen, so every binding there is has been seen too. Another HELLO begins anew.
         closed: a CLOSE was seen; what follows is not read.
+        handshakes: how many HANDSHAKE frames are still to come; None before the first. Behind the last of
+            them are records, which only both ends can read.
     """
 
     label: str = ""
@@ -80,6 +82,7 @@ class Direction:
     sender: bytes = b""
     greeted: bool = False
     closed: bool = False
+    handshakes: int | None = None
     cuts: dict[int, _Cut] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -163,6 +166,9 @@ class _Explanation:
     def _whole(self, size: int) -> Frame:
         end = self.position + size
         body = Body(self.data[self.position : end])
+        if self.known.handshakes == 0 and not self._is_close(end):
+            self._rest("ciphertext", end)
+            return self._made("record", end)
         try:
             frame = read_frame(body)
         except Refused as refused:
@@ -176,6 +182,14 @@ class _Explanation:
         signal = f" {SIGNAL_NAMES.get(frame['signal'], 'unknown')}" if "signal" in frame else ""
         return self._made(frame["kind"] + signal, end)
 
+    def _is_close(self, end: int) -> bool:
+        """Whether that is a plain CLOSE, of one who has no key or another, in the place of a record."""
+        body = self.data[self.position : end]
+        try:
+            return body[0] == codes.CLOSE and body[1:2].isascii() and body[2:].decode().isprintable()
+        except UnicodeDecodeError:
+            return False
+
     def _refused(self, refused: Refused, body: Body, end: int) -> Frame:
         name, offset = body.failed
         problem = f"{name} at {self._here(offset)}: expected {refused.expected}"
@@ -186,7 +200,11 @@ class _Explanation:
     def _cut_off(self, size: int) -> Frame:
         """A frame that goes on behind the end of the data: what there is of it is shown."""
         body = Body(self.data[self.position :])
-        problem = f"the frame at {self.base + self.start} has {size} bytes, {body.end} of them are here"
+        what = "record" if self.known.handshakes == 0 else "frame"
+        problem = f"the {what} at {self.base + self.start} has {size} bytes, {body.end} of them are here"
+        if self.known.handshakes == 0:
+            self._rest("ciphertext", len(self.data))
+            return self._last("incomplete", problem)
         try:
             read_frame(body)
         except Refused as refused:
@@ -276,6 +294,10 @@ class _Explanation:
         kind = frame["kind"]
         if kind == "HELLO":
             self.known.greet(frame["node"])
+        elif kind == "HANDSHAKE":
+            if self.known.handshakes is None:
+                self.known.handshakes = 2 if frame.get("pattern") == codes.XXPSK3 else 1
+            self.known.handshakes -= 1
         elif kind == "CLOSE":
             self.known.closed = True
         elif kind == "DIRECTORY":

@@ -174,6 +174,7 @@ _TEXTS: dict[str, Callable[[Any], str]] = {
     "option_value": bytes_text,
     "size": _size,
     "payload": bytes_text,
+    "message": bytes_text,
 }
 
 

@@ -631,3 +631,30 @@ def test_any_text_gives_bytes_or_a_value_error(text: str) -> None:
     except ValueError:
         return
     assert isinstance(data, bytes)
+
+
+# Protected links
+
+
+@pytest.mark.parametrize("which", load("handshakes.json")["handshakes"], ids=lambda which: which["name"])
+@pytest.mark.parametrize("side", ["initiator", "responder"])
+def test_what_is_behind_a_handshake_are_records(which: dict[str, Any], side: str) -> None:
+    shaken = [bytes.fromhex(each["frame"]) for each in which["handshake"] if each["from"] == side]
+    records = [bytes.fromhex(each["record"]) for each in which["records"] if each["from"] == side]
+    whole = b"".join(shaken + records)
+    shown = explain(whole)
+    assert [frame.name for frame in shown] == ["HANDSHAKE"] * len(shaken) + ["record"] * len(records)
+    assert [frame.raw for frame in shown] == shaken + records
+    assert not any(frame.problem for frame in shown)
+    *_, last = explain(whole[:-1])
+    assert (last.name, last.code) == ("incomplete", None)
+    assert last.problem.startswith("the record at ")
+
+
+def test_who_has_another_token_says_so_in_the_place_of_a_record() -> None:
+    refused = b"\x05\x02salt" + b"\x09\x03\x07another" + b"rest"
+    assert [frame.name for frame in explain(refused)] == ["HANDSHAKE", "CLOSE", "not read"]
+    assert [frame.name for frame in explain(b"\x05\x02salt" + b"\x09\x03\x07an\xffther")] == [
+        "HANDSHAKE",
+        "record",
+    ]

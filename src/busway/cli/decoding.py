@@ -27,10 +27,11 @@ def decode(words: tuple[str, ...], file: BinaryIO | None, binary: bool, packets:
       xxd capture.bin | busway decode
       busway decode --packets --file serial.bin
 
-    The bytes are one direction of one link, from its beginning or from the beginning of any frame; an alias
-    that was bound earlier is shown as a number. A file or standard input that is text is read as hexadecimal
-    (digits, or what xxd prints), anything else as the bytes themselves; --binary takes text as bytes, too.
-    Exit status 1 if something is malformed or cut off.
+    The bytes are one direction of one link, from its beginning or from the beginning of any frame; an
+    alias that was bound earlier is shown as a number. Of a protected link the handshake is explained,
+    and how long each record is: what it holds only both ends can read. A file or standard input that is
+    text is read as hexadecimal (digits, or what xxd prints), anything else as the bytes themselves;
+    --binary takes text as bytes, too. Exit status 1 if something is malformed or cut off.
     """
     if words and file is not None:
         raise click.UsageError("HEX and --file exclude each other")
