@@ -6,8 +6,10 @@ Knows nothing of links, and needs the standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import secrets
 import stat
 import tomllib
 from collections.abc import Mapping
@@ -104,13 +106,14 @@ class TrustFile:
         """Read it again if it looks otherwise than before. Another number if it says something else, or has
         something else wrong with it.
         """
-        if self._look() != self._seen:
+        seen = self._look()  # before it is read: what is written meanwhile is another version
+        if seen != self._seen:
             former, trouble = self._known, str(self.trouble)
             try:
                 self._read(*_contents(self.path))
                 self.trouble = None
             except TrustFileError as error:
-                self._seen = self._look()
+                self._seen = seen
                 self.trouble = error
             self._version += former != self._known or trouble != str(self.trouble)
         return self._version
@@ -173,6 +176,8 @@ def parse(text: str, path: str) -> list[Trusted]:
     except tomllib.TOMLDecodeError as error:
         message, line = _place_of(str(error), text)
         raise TrustFileError(path, line, f"no TOML: {message}") from None
+    except (ValueError, RecursionError):  # of numbers, and of tables in tables, that no trust file has
+        raise TrustFileError(path, 0, "no TOML: a number is too long, or something nested too deep") from None
     if len(document) > KEYS_MAX:
         raise TrustFileError(path, 0, f"it has {len(document)} entries, and {KEYS_MAX} are the most")
     found: dict[bytes, Trusted] = {}
@@ -301,16 +306,30 @@ def _quoted(name: str) -> str:
 
 def _replace(path: str, text: str) -> None:
     """Never half a file, whenever it is read."""
-    beside = f"{path}.{os.getpid()}.new"
-    mode = stat.S_IMODE(os.stat(path).st_mode) if os.path.exists(path) else 0o600
+    real = os.path.realpath(path)
+    beside = f"{real}.{secrets.token_hex(4)}.new"  # what a process that died has left is in nobody's way
     try:
-        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
+        with open(
+            os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+        ) as file:
+            if os.path.exists(real):
+                _give_mode(file.fileno(), os.stat(real))
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, os.path.realpath(path))
+        os.replace(beside, real)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
         raise TrustFileError(path, 0, f"cannot be written: {error.strerror}") from error
+
+
+def _give_mode(fd: int, former: os.stat_result) -> None:
+    """Who could read it still can, whatever this process's umask and group are."""
+    if os.name == "posix":
+        with contextlib.suppress(PermissionError):  # of a group that this user is not in
+            os.fchown(fd, -1, former.st_gid)
+        os.fchmod(fd, stat.S_IMODE(former.st_mode))
 
 
 def trust_of(given: object) -> Trust | None:

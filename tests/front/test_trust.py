@@ -143,6 +143,32 @@ def test_what_it_said_holds_while_the_new_is_wrong(path: Path) -> None:
     assert "No such file" in str(book.trouble)
 
 
+def test_what_is_completed_while_it_is_read_is_read_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever was taken out would stay trusted until the next change."""
+    book = written(path, ENTRY)
+
+    def half_written(where: str) -> tuple[str, tuple[int, ...]]:
+        monkeypatch.undo()
+        path.write_text("# nobody any more\n")
+        raise front.TrustFileError(where, 0, "half of it")
+
+    path.write_text("[")
+    monkeypatch.setattr(trust, "_contents", half_written)
+    assert book.find(ONE)
+    assert book.find(ONE) is None
+    assert book.trouble is None
+
+
+@pytest.mark.parametrize("text", [f"a = {'1' * 5000}\n", f"a = {'[' * 5000}\n"])
+def test_what_the_parser_gives_up_on_is_wrong_as_all_else(path: Path, text: str) -> None:
+    book = written(path, ENTRY)
+    path.write_text(text)
+    assert book.find(ONE)
+    assert "no TOML: a number is too long" in str(book.trouble)
+
+
 def test_permissions_count_at_each_change(path: Path) -> None:
     book = written(path, ENTRY)
     path.chmod(0o666)
@@ -175,6 +201,47 @@ def test_append(path: Path) -> None:
     assert "# my own words" in path.read_text()
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     assert os.listdir(path.parent) == [path.name]
+
+
+def test_appending_keeps_who_may_read_it(path: Path) -> None:
+    """A service of another user reads it, and whoever pairs has a umask of their own."""
+    path.write_text(ENTRY)
+    path.chmod(0o644)
+    former = os.umask(0o077)
+    try:
+        append(path, Trusted("b", TWO, "leaf"))
+    finally:
+        os.umask(former)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_appending_leaves_nothing_behind_when_it_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what another has left behind is in nobody's way: in a container every process has the same id."""
+
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    path.write_text(ENTRY)
+    (path.parent / f"trust.toml.{os.getpid()}.new").touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(front.TrustFileError, match="cannot be written: No space left"):
+            append(path, Trusted("b", TWO, "leaf"))
+    assert len(list(path.parent.iterdir())) == 2
+    append(path, Trusted("b", TWO, "leaf"))
+    assert len(TrustFile(path).entries) == 2
+
+
+def test_appending_follows_a_link(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new file is made beside the real one: from another file system it could not be moved there."""
+    real = path.parent / "there" / "real.toml"
+    real.parent.mkdir()
+    real.write_text(ENTRY)
+    path.symlink_to(real)
+    moved: list[str] = []
+    monkeypatch.setattr(os, "replace", lambda source, target: moved.append(os.path.dirname(source)))
+    append(path, Trusted("b", TWO, "leaf"))
+    assert moved == [str(real.parent)]
 
 
 def test_append_to_a_link_keeps_the_link(path: Path) -> None:
