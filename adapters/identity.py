@@ -39,6 +39,7 @@ class Identity:
         self._hold: Hold | None = None
         self._ready = False
         self._version = 0
+        self._trouble_with_boards = ""  # as it was last told
 
     @property
     def static(self) -> tuple[bytes, bytes]:
@@ -52,7 +53,16 @@ class Identity:
     @property
     def board_key(self) -> Callable[[bytes], bytes | None] | None:
         """Gives the key of a board by its node id; None where no boards are known."""
-        return None if self.boards is None else self.boards.find
+        return None if self.boards is None else self._key_of_board
+
+    def _key_of_board(self, board_id: bytes) -> bytes | None:
+        assert self.boards is not None
+        found = self.boards.find(board_id)
+        trouble = "" if self.boards.trouble is None else str(self.boards.trouble)
+        if trouble and trouble != self._trouble_with_boards:
+            self.warn(f"{trouble}; until that is mended no board comes that was not known before")
+        self._trouble_with_boards = trouble
+        return found
 
     def admission(self, channel: Any, open: bool, routers: bool) -> Admission | None:
         """Decides about a link over a network if there is trust; None for others. Args as of Admission."""

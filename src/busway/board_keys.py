@@ -60,22 +60,25 @@ class BoardKeys:
     """The boards that may join: those whose key is in this file, or in one of the files NAME.key of this
     folder.
 
-    A folder that has changed is read again when a board comes that was not known: a key that is put there
-    counts at once, one that is taken away from the next start on. Raises KeyFileError when it is read first;
-    what is wrong with it later is in `trouble`, and those that were known stay so.
+    A folder that has changed, or the file in it that was wrong, is read again when a board comes that was not
+    known: a key that is put there counts at once, one that is taken away from the next start on. Raises
+    KeyFileError when it is read first; what is wrong with it later is in `trouble`, and those that were known
+    stay so.
     """
 
     def __init__(self, place: str | os.PathLike[str]) -> None:
         self.place = Path(place)
         self.trouble: KeyFileError | None = None
         self._known: dict[bytes, tuple[str, bytes]] = {}
-        self._seen = self._look()
+        self._wrong: Path | None = None  # the file that the trouble is with
+        self._wrong_seen: tuple[int, ...] = ()
+        self._seen = _look(self.place)
         self._read()
 
     def find(self, board_id: bytes) -> bytes | None:
         """The key of the board with this node id, 16 bytes; None of one that is not known."""
-        if board_id not in self._known and (seen := self._look()) != self._seen:
-            self._seen = seen
+        if board_id not in self._known and self._has_changed():
+            self._seen = _look(self.place)
             self.trouble = None
             try:
                 self._read()
@@ -88,19 +91,28 @@ class BoardKeys:
         """What each board is called, its file's name, by its node id."""
         return {board_id: name for board_id, (name, _) in self._known.items()}
 
-    def _look(self) -> tuple[int, ...]:
-        try:
-            found = os.stat(self.place)
-        except OSError:
-            return ()
-        return found.st_mtime_ns, found.st_ino, found.st_size
+    def _has_changed(self) -> bool:
+        """What a copy is still being written to, or whose mode is mended, changes no folder."""
+        if self._wrong is not None and _look(self._wrong) != self._wrong_seen:
+            return True
+        return _look(self.place) != self._seen
 
     def _read(self) -> None:
+        self._wrong = None
         files = sorted(self.place.glob("*" + SUFFIX)) if self.place.is_dir() else [self.place]
         if len(files) > KEYS_MAX:
             raise KeyFileError(f"{self.place} holds {len(files)} keys of boards, and {KEYS_MAX} are the most")
         known = {}
         for file in files:
+            self._wrong, self._wrong_seen = file, _look(file)
             key = load_board_key(file)
             known[id_of_board(key)] = (file.name.removesuffix(SUFFIX), key)
-        self._known = known
+        self._known, self._wrong = known, None
+
+
+def _look(path: Path) -> tuple[int, ...]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size, found.st_mode

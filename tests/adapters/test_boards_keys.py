@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import busway
+from busway.adapters.identity import Identity
 from busway.adapters.protecting import Guard, security_of
 from busway.board_keys import id_of_board, load_board_key, make_board_key
 from busway.errors import KeyFileError
@@ -124,6 +126,21 @@ def test_a_board_with_a_key_takes_no_router_that_has_none(
         assert refused.value.code == codes.TOKEN
         assert board.stdout is not None
         assert board.stdout.readline().startswith("link error 7. ")
+
+
+def test_a_wrong_file_in_the_folder_is_told_once(tmp_path: Path) -> None:
+    """Else nobody knows why new boards are refused."""
+    make_board_key(tmp_path / "pump.key")
+    identity = Identity(None, None, False, tmp_path)
+    told: list[str] = []
+    identity.warn = told.append
+    (tmp_path / "valve.key").touch(0o644)
+    os.utime(tmp_path, ns=(10**9, 10**9))
+    assert identity.board_key is not None
+    for _ in range(3):
+        assert identity.board_key(bytes(16)) is None
+    assert len(told) == 1
+    assert "chmod 600" in told[0]
 
 
 def unknown(board_id: bytes) -> bytes | None:

@@ -73,6 +73,25 @@ def test_a_folder_is_read_again_when_a_board_comes_that_is_not_known(tmp_path: P
     assert keys.trouble is None
 
 
+def test_a_file_whose_trouble_is_mended_is_read_again(tmp_path: Path) -> None:
+    """Neither the mode of a file nor what is written to it later changes the folder."""
+    make_board_key(tmp_path / "pump.key")
+    keys = BoardKeys(tmp_path)
+    copy = tmp_path / "valve.key"
+    copy.touch(0o644)
+    touch(tmp_path, 1)
+    assert keys.find(id_of_board(KEY)) is None
+    assert "chmod 600" in str(keys.trouble)
+    copy.chmod(0o600)
+    touch(tmp_path, 1)
+    assert keys.find(id_of_board(KEY)) is None
+    assert "holds no board's key" in str(keys.trouble)
+    copy.write_text(KEY.hex())
+    touch(tmp_path, 1)
+    assert keys.find(id_of_board(KEY)) == KEY
+    assert keys.trouble is None
+
+
 def touch(folder: Path, seconds: int) -> None:
     """Changes follow one another faster than some file systems' clocks tick."""
     os.utime(folder, ns=(seconds * 10**9, seconds * 10**9))
