@@ -98,6 +98,7 @@ async def test_a_program_whose_link_was_replaced_is_joined_again() -> None:
         former.close(a._host.now_ms(), codes.REPLACED, "a newer incarnation of this node took over")
         await until(lambda: former not in a.node.connections)
         await until(lambda: knows(a, b.id) and knows(b, a.id))
+        await until(lambda: len(a.node.routes.peers[b.id].connections) == 1)  # both may have dialled
         [link] = a.node.routes.peers[b.id].connections
         assert (link.via, link.realm) == ("ipc", codes.USERSPACE)
 

@@ -326,13 +326,12 @@ const scenarios = {
     const came = [];
     bus.subscribe("t/down", ({ number, text }) => came.push([number, text]));
     const text = "a".repeat(500);
-    for (let number = 0; connections < 10; number++) {
+    for (let number = 0; connections < 10 || came.length <= 20; number++) {
       const answer = await bus.request("t/echo", { number, text }, { timeout: 60 }).catch((error) => error);
       if (answer instanceof Error) assert.ok(answer instanceof Undeliverable, answer.stack);
       else assert.deepEqual(answer, { number, text });
     }
     bus.close();
-    assert.ok(came.length > 20, `${came.length} broadcasts`);
     came.forEach(([number, told], at) => {
       assert.equal(told, undefined);
       if (at) assert.ok(number > came[at - 1][0], `${number} after ${came[at - 1][0]}`);
