@@ -17,6 +17,7 @@ from busway.protocol.link.connection import Connection
 import busway.protocol.routing.mesh  # noqa: F401
 import busway.protocol.messaging.sender  # noqa: F401
 from busway.protocol.messaging.fairness import Crew
+from busway.protocol.routing.guard import Guard
 from busway.protocol.node import Node
 # isort: on
 
@@ -26,6 +27,7 @@ __all__ = [
     "Crew",
     "EndpointTakenError",
     "FullError",
+    "Guard",
     "Limits",
     "Link",
     "LocalError",

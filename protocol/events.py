@@ -8,6 +8,7 @@ from busway.protocol.messaging.events import RequestEvent as RequestEvent
 from busway.protocol.messaging.events import UndeliverableEvent as UndeliverableEvent
 from busway.protocol.outcomes import ACCEPTED as ACCEPTED
 from busway.protocol.outcomes import CANCELLED as CANCELLED
+from busway.protocol.outcomes import DENIED as DENIED
 from busway.protocol.outcomes import DUPLICATE_NODE as DUPLICATE_NODE
 from busway.protocol.outcomes import ENDED as ENDED
 from busway.protocol.outcomes import ENDPOINT_DOWN as ENDPOINT_DOWN
@@ -36,6 +37,7 @@ from busway.protocol.outcomes import UNDELIVERED as UNDELIVERED
 from busway.protocol.outcomes import UNKNOWN as UNKNOWN
 from busway.protocol.outcomes import Event as Event
 from busway.protocol.outcomes import Outcome as Outcome
+from busway.protocol.routing.events import DeniedEvent as DeniedEvent
 from busway.protocol.routing.events import DuplicateNodeEvent as DuplicateNodeEvent
 from busway.protocol.routing.events import EndpointEvent as EndpointEvent
 from busway.protocol.routing.events import NodeEvent as NodeEvent

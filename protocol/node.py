@@ -12,6 +12,7 @@ from busway.protocol.messaging.endpoints import Endpoint, Message, Receiver, Req
 from busway.protocol.packet.connection import PacketConnection
 from busway.protocol.packet.packets import NONCE_SIZE
 from busway.protocol.report import report
+from busway.protocol.routing.guard import Guard
 from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.wire import codes
 from busway.protocol.wire.address import Address
@@ -88,6 +89,27 @@ class Node(Exchange):
     def node_id(self) -> bytes:
         """This node's id, 16 bytes."""
         return self.me.node_id
+
+    # Permissions
+
+    @property
+    def guard(self) -> "Guard | None":
+        """What others may do here, and how much; None: whatever their realm lets them. Set it before there
+        are links, else call `guard_changed` behind it.
+        """
+        return self.mesh.gate.guard
+
+    @guard.setter
+    def guard(self, guard: "Guard | None") -> None:
+        if guard is not None and not isinstance(guard, Guard):
+            raise LocalError("guard must be a Guard or None, not %r" % (guard,))
+        self.mesh.gate.guard = guard
+
+    def guard_changed(self, now: int) -> None:
+        """The guard may say something else from now on, or is another: what has been let in and told is
+        looked at again. No link ends by that.
+        """
+        self.mesh.gate.changed()
 
     # Links
 

@@ -1,6 +1,7 @@
 """Events about nodes and their endpoints."""
 
-from busway.protocol.outcomes import DUPLICATE_NODE, Event
+from busway.protocol.link.face import LinkFace
+from busway.protocol.outcomes import DENIED, DUPLICATE_NODE, Event
 from busway.protocol.routing.peers import Entry, Peer
 
 
@@ -34,3 +35,20 @@ class DuplicateNodeEvent(Event):
     def __init__(self, node_id: bytes) -> None:
         self.kind = DUPLICATE_NODE
         self.node_id = node_id
+
+
+class DeniedEvent(Event):
+    """DENIED: somebody may not do what it tried, `what` of MAY_SERVE to MAY_SEE, with an endpoint. For one
+    link, node, action and endpoint it is told once, until the guard changes or much else was denied there.
+    """
+
+    __slots__ = ("link", "name", "node_id", "realm", "uuid", "what")
+
+    def __init__(self, link: LinkFace, node_id: bytes, what: int, uuid: bytes, name: str, realm: int) -> None:
+        self.kind = DENIED
+        self.link = link
+        self.node_id = node_id
+        self.what = what
+        self.uuid = uuid
+        self.name = name
+        self.realm = realm

@@ -186,6 +186,7 @@ class Mesh(Topology):
         self.epoch += 1
         self.counters["links_lost" if opened else "links_refused"] += 1
         self.host.link_ended(connection, by_peer)
+        self.gate.ended(connection)
         peer = adverts(connection).peer
         if peer is not None:
             self._leave_link(peer, connection, now)

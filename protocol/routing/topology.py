@@ -4,6 +4,7 @@ that they ask of the part above (mesh.py).
 
 from busway.protocol.link.face import LinkFace
 from busway.protocol.routing.directory import Directory
+from busway.protocol.routing.guard import Gate
 from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.peers import Entry, Peer, PeerKeeper, Routes
 from busway.protocol.routing.router import Route, Router
@@ -43,7 +44,10 @@ class Topology(PeerKeeper):
             "links_lost": 0,
             "unfinished": 0,
             "strayed": 0,
+            "denied": 0,
+            "entries_denied": 0,
         }
+        self.gate = Gate(host, self.counters)
 
     def own(self, uuid: bytes) -> "Entry | None":
         """The entry that others are told of an endpoint of ours."""

@@ -27,6 +27,20 @@ ROLE_NONE: "Final" = 0
 ROLE_LEAF: "Final" = 1
 ROLE_ROUTER: "Final" = 2
 
+# What a policy may allow somebody, and what it may bound for a link (routing/guard.py).
+MAY_SERVE: "Final" = 0
+MAY_CALL: "Final" = 1
+MAY_SEND: "Final" = 2
+MAY_PUBLISH: "Final" = 3
+MAY_SUBSCRIBE: "Final" = 4
+MAY_SEE: "Final" = 5
+MAY_NAMES = ("serve", "call", "send", "publish", "subscribe", "see")
+QUOTA_ROUTES: "Final" = 0
+QUOTA_ENTRIES: "Final" = 1
+QUOTA_UNFINISHED: "Final" = 2
+QUOTA_HANDLERS: "Final" = 3
+QUOTA_NAMES = ("routes", "entries", "unfinished", "handlers")
+
 # Realms, narrow to wide.
 PROCESS: "Final" = 0
 USERSPACE: "Final" = 1
@@ -188,6 +202,7 @@ PART_LOST: "Final" = 11
 BUS_CLOSED: "Final" = 12
 LOST_AFTER_SENDING: "Final" = 13  # never sent: what a node says of its own request
 OVERTAKEN: "Final" = 14
+NO_PERMISSION: "Final" = 15
 REASON_LAST: "Final" = 63
 HANDLER_FAILED: "Final" = 64
 REASON_NAMES = {
@@ -205,6 +220,7 @@ REASON_NAMES = {
     BUS_CLOSED: "BUS_CLOSED",
     LOST_AFTER_SENDING: "LOST_AFTER_SENDING",
     OVERTAKEN: "OVERTAKEN",
+    NO_PERMISSION: "NO_PERMISSION",
     HANDLER_FAILED: "HANDLER_FAILED",
 }
 
@@ -248,6 +264,7 @@ ANSWERS_MAX: "Final" = 16384
 LINKS_MAX: "Final" = 1280
 LINKS_RESERVED: "Final" = 256  # of these, for programs on this machine
 DEPARTED_MAX: "Final" = 1024
+DENIALS_LINK_MAX: "Final" = 64  # of one link, told once
 QUEUE_SIZE_MAX: "Final" = 1048576
 BROADCAST_SIZE_MAX: "Final" = 1048576
 QUEUE_LOW: "Final" = 262144

@@ -22,6 +22,7 @@ _REASON_SENTENCES = {
     12: "the receiver's node is closing",
     13: "the link was lost after the request was written; it may have run",
     14: "a later message came first, on another way: send it again if it still matters",
+    15: "the policy of the receiver's program does not allow it; its `busway policy explain` says why",
     64: "the handler raised an exception",
 }
 

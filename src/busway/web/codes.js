@@ -117,6 +117,7 @@ export const REASON_NAMES = {
   12: "BUS_CLOSED",
   13: "LOST_AFTER_SENDING",
   14: "OVERTAKEN",
+  15: "NO_PERMISSION",
   64: "HANDLER_FAILED",
 };
 export const SECURING = 0;

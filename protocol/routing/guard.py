@@ -1,0 +1,68 @@
+"""Who may do what, and how much of it, as a policy says: it is asked here, and what it denied is counted and
+told. Knows no policy.
+"""
+
+from busway.protocol.link.face import LinkFace, LinkHost
+from busway.protocol.routing.events import DeniedEvent
+from busway.protocol.wire import codes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+
+class Guard:
+    """What a policy says, in two functions, which must not raise.
+
+    `may(link, node_id, what, uuid, name, realm)`: whether somebody may do that, `what` of codes.MAY_SERVE to
+    MAY_SEE. `link` is the one by which it comes, or goes (MAY_SEE); `node_id` who it is of, 16 bytes: the
+    neighbour, or a node behind it; `uuid`, `name` ("": none) and `realm` are those of the endpoint, but for a
+    publish, whose `realm` is how far it goes.
+
+    `quota(link, which)`: how much one link may take, `which` of codes.QUOTA_ROUTES to QUOTA_HANDLERS:
+    sources, directory entries, bytes of unfinished messages, requests under way at once; -1: what holds
+    without a guard.
+    """
+
+    __slots__ = ("may", "quota")
+
+    def __init__(
+        self,
+        may: "Callable[[LinkFace, bytes, int, bytes, str, int], bool]",
+        quota: "Callable[[LinkFace, int], int]",
+    ) -> None:
+        self.may = may
+        self.quota = quota
+
+
+class Gate:
+    """Asks the guard, if there is one. Of each link's denials those of late are told once."""
+
+    def __init__(self, host: LinkHost, counters: "dict[str, int]") -> None:
+        self.guard: "Guard | None" = None
+        self._host = host
+        self._counters = counters
+        self._told: "dict[LinkFace, dict[bytes, bool]]" = {}
+
+    def allows(self, link: LinkFace, node_id: bytes, what: int, uuid: bytes, name: str, realm: int) -> bool:
+        """Whether somebody may do that; if not, it is counted and told."""
+        guard = self.guard
+        if guard is None or guard.may(link, node_id, what, uuid, name, realm):
+            return True
+        self._counters["denied"] += 1
+        key = bytes((what,)) + node_id + uuid
+        told = self._told.setdefault(link, {})
+        if key not in told:
+            if len(told) >= codes.DENIALS_LINK_MAX:
+                del told[next(iter(told))]
+            told[key] = True
+            self._host.emit(DeniedEvent(link, node_id, what, uuid, name, realm))
+        return False
+
+    def changed(self) -> None:
+        """What is denied from now on is told again."""
+        self._told = {}
+
+    def ended(self, link: LinkFace) -> None:
+        """A link is gone."""
+        self._told.pop(link, None)
