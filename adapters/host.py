@@ -33,7 +33,7 @@ from busway.adapters.records import Change, Undelivered
 from busway.adapters.results import undelivered
 from busway.adapters.sampling import Sampler
 from busway.adapters.typed import R
-from busway.adapters.views import ORDERLY, change_of
+from busway.adapters.views import ORDERLY, change_of, protection_row
 from busway.errors import BusClosed, BusError
 from busway.names import ascii_safe
 from busway.protocol import Connection, Message, Node, Receiver, codes, events
@@ -81,6 +81,7 @@ class BusHost:
         self._pid = os.getpid()
         node.dialled = lambda: [link.row() for link in self.dialled]
         node.name_of = name_of
+        node.protection_of = protection_row
         live.add(self)
 
     def now_ms(self) -> int:

@@ -64,6 +64,10 @@ class Identity:
         self._trouble_with_boards = trouble
         return found
 
+    def board_names(self) -> dict[bytes, str]:
+        """What the boards that are known are called, by node id."""
+        return {} if self.boards is None else self.boards.names()
+
     def admission(self, channel: Any, open: bool, routers: bool) -> Admission | None:
         """Decides about a link over a network if there is trust; None for others. Args as of Admission."""
         if self.trust is None or scheme_of(channel.address) not in NETWORK:
@@ -157,6 +161,7 @@ class Admission:
         self._others = codes.ROLE_NONE if not open else codes.ROLE_ROUTER if routers else codes.ROLE_LEAF
         self._public = b""
         self._role = -1  # nobody has come yet
+        self.name = ""  # of who came, in the trust
         self.refused = ""  # why somebody was not let in, for people at this side
 
     def __call__(self, handshake: Handshake | None) -> int:
@@ -191,4 +196,7 @@ class Admission:
 
     def _role_now(self) -> int:
         found = self.trusted
-        return self._others if found is None else _ROLES[found.role]
+        if found is None:
+            return self._others
+        self.name = found.name
+        return _ROLES[found.role]

@@ -17,6 +17,7 @@ from busway.adapters.comers import Comer, Comers
 from busway.adapters.identity import Identity
 from busway.adapters.making import ANY_TERMS, Terms, make_link
 from busway.adapters.opening import INCOMING_S, Connecting
+from busway.adapters.protecting import Protection, protection_of
 from busway.adapters.records import Change, LinkInfo
 from busway.adapters.refusals import for_users, text_of
 from busway.adapters.sampling import Sampler
@@ -143,6 +144,14 @@ class LinkRunner:
         """The trust says something else: whoever it does not let in any more loses the link."""
         if self.admission is not None and not self.admission.holds():
             self.connection.fail(codes.UNTRUSTED, _NO_LONGER, self._host.now_ms())
+
+    @property
+    def protection(self) -> Protection:
+        """What the other side has proved."""
+        trusted = "" if self.admission is None else self.admission.name
+        return protection_of(
+            self.connection, self._terms.token is not None, trusted, self._host.identity.board_names
+        )
 
     def _tell_new(self) -> None:
         """A link is being made; what becomes of it the core says."""

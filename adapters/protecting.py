@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from busway.errors import MissingLibrary
-from busway.protocol import codes
+from busway.protocol import Connection, codes
 from busway.protocol.secure.channel import Handshake
 from busway.protocol.secure.security import Security
 
@@ -20,6 +20,19 @@ LOCAL = ("ipc", "memory", "pipe")  # never: the system says who is there
 NO_KEY = (b"", b"")
 
 Admit = Callable[[Handshake | None], int]
+
+
+class Protection(NamedTuple):
+    """What the other side of a link has proved to this one.
+
+    `how`: "local" (the system says who is there), "key" (one that is trusted), "board key", "token", "open"
+    (nothing), "" while it is not open; `trusted` what the trusted key or board is called here; `key`
+    the public key it has proved, whether it is trusted or not.
+    """
+
+    how: str = ""
+    trusted: str = ""
+    key: str = ""
 
 
 class Guard(NamedTuple):
@@ -74,6 +87,36 @@ def _taken(guard: Guard, network: bool) -> tuple[int, ...]:
 
 def _leaves_only(handshake: Handshake | None) -> int:
     return codes.ROLE_LEAF
+
+
+def protection_of(
+    connection: Connection, token: bool, trusted: str, boards: Callable[[], dict[bytes, str]]
+) -> Protection:
+    """The protection of a link as it is now: `token` whether its sides have one, `trusted` the name of the
+    key that was let in, "" of one that is not known, `boards` gives the names of boards by node id.
+    """
+    found = _proved(connection, token, trusted, boards)
+    return found if connection.opened_at >= 0 else found._replace(how="")
+
+
+def _proved(
+    connection: Connection, token: bool, trusted: str, boards: Callable[[], dict[bytes, str]]
+) -> Protection:
+    if connection.link.security is None:
+        return Protection("local" if connection.link.medium in LOCAL else "open")
+    handshake = None if connection.channel is None else connection.channel.handshake
+    if handshake is None or not handshake.finished:
+        return Protection("open")  # it began with HELLO, and may
+    if handshake.remote_id and handshake.pattern == codes.PSK_AES:
+        return Protection("board key", boards().get(handshake.remote_id, ""))
+    key = _text_of(handshake.remote_key) if handshake.remote_key else ""
+    return Protection("key" if trusted else "token" if token else "open", trusted, key)
+
+
+def _text_of(public: bytes) -> str:
+    from busway.keys import public_text
+
+    return public_text(public)
 
 
 def _primitives() -> Any:

@@ -43,7 +43,10 @@ class EndpointInfo:
 class LinkInfo:
     """A link: `peer` the other node's id, `state` ("connecting", "connected", "reconnecting", "closing",
     "closed"), `realm`, `address`, `rtt` the last round trip of the keepalive in seconds (None: not measured);
-    `id` its number in this process, the same as long as it is listed.
+    `id` its number in this process, the same as long as it is listed; `protection` what the other side has
+    proved: "local" (it is a program of the same user, says the system), "key" (one of the trust file),
+    "board key", "token", "open" (nothing), "" while the link is not open; `trusted` what that key or board is
+    called in the trust file or folder; `key` the public key it has proved, trusted or not.
 
     Of a link that this program dialled also `url`, `attempt` since it was last open, `next_try` in seconds
     (None: under way, or none to come) and `error`, what went wrong last.
@@ -62,13 +65,18 @@ class LinkInfo:
     next_try: float | None = None
     error: str = ""
     id: int = 0
+    protection: str = ""
+    trusted: str = ""
+    key: str = ""
 
     def __repr__(self) -> str:
+        how = f", {self.protection} {self.trusted}".rstrip() if self.protection else ""
         rtt = "" if self.rtt is None else f", {self.rtt * 1000:.2g} ms"
         error = f", {self.error}" if self.error else ""
         where = self.address or self.url
         return (
-            f"<link to {named(self.label, self.peer)} over {where}, {self.state}, {self.realm}{rtt}{error}>"
+            f"<link to {named(self.label, self.peer)} over {where}, {self.state}, {self.realm}{how}{rtt}"
+            f"{error}>"
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from busway.adapters.literal import id_of, text_of
+from busway.adapters.protecting import Protection
 from busway.adapters.records import Change, EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo
 from busway.adapters.results import error_of
 from busway.errors import PayloadError, Undeliverable
@@ -25,6 +26,7 @@ _STATES = {
     codes.CLOSING: "closing",
     codes.CLOSED: "closed",
 }
+_UNKNOWN = Protection()
 _CHANGES = {
     events.LINK_OPEN: "link-up",
     events.LINK_STATE: "link-state",
@@ -44,6 +46,7 @@ def node_info(peer: Peer, me: bool = False) -> NodeInfo:
 
 def link_info(connection: Connection) -> LinkInfo:
     peer = connection.peer
+    proved = protection(connection)
     return LinkInfo(
         peer.node_id if peer is not None else b"",
         peer.label if peer is not None else "",
@@ -54,7 +57,22 @@ def link_info(connection: Connection) -> LinkInfo:
         connection.bytes_in,
         connection.bytes_out,
         id=getattr(connection.tag, "id", 0),
+        protection=proved.how,
+        trusted=proved.trusted,
+        key=proved.key,
     )
+
+
+def protection(connection: Connection) -> Protection:
+    """What the other side of a connection has proved; that of one which was given up is not known."""
+    found: Protection = getattr(connection.tag, "protection", _UNKNOWN)
+    return found
+
+
+def protection_row(connection: Connection) -> dict[str, object]:
+    """The same for the introspection endpoint (docs/protocol.md, section 9)."""
+    proved = protection(connection)
+    return {"protection": proved.how, "trusted": proved.trusted, "key": proved.key}
 
 
 def listed_link(connection: Connection) -> LinkInfo:

@@ -54,6 +54,8 @@ class Exchange(RoutingHost):
         self.connections: "list[Connection]" = []
         # The adapter's: the name of an endpoint that this program publishes to, for people.
         self.name_of: "Callable[[bytes], str] | None" = None
+        # The adapter's: what the other side of a link has proved (section 9).
+        self.protection_of: "Callable[[Connection], dict[str, object]] | None" = None
         self.refused_at = -1  # when a connection to a listener of this program was refused last
         self._cut_off: "list[Connection]" = []
         self._sweep = Call(self.sweep)

@@ -3,7 +3,7 @@ answers.
 """
 
 from busway.protocol.exchange import Exchange
-from busway.protocol.link.face import LinkFace
+from busway.protocol.link.connection import Connection
 from busway.protocol.messaging.correspondent import talk
 from busway.protocol.messaging.endpoints import Endpoint
 from busway.protocol.routing.advertising import adverts
@@ -32,7 +32,7 @@ def report(node: Exchange, dialled: "list[dict[str, object]]", now: int) -> "dic
         "bus": node.bus,
         "leaf": me.leaf,
         "transit": mesh.router.transit,
-        "links": [_link(connection, now) for connection in mesh.connections],
+        "links": [_link(node, connection, now) for connection in node.connections],
         "dialled": dialled,
         "endpoints": [_endpoint(endpoint) for endpoint in node.receiving.endpoints.values()],
         "published": [_published(node, uuid, published[uuid]) for uuid in published],
@@ -44,9 +44,9 @@ def report(node: Exchange, dialled: "list[dict[str, object]]", now: int) -> "dic
     }
 
 
-def _link(connection: LinkFace, now: int) -> "dict[str, object]":
+def _link(node: Exchange, connection: Connection, now: int) -> "dict[str, object]":
     peer = connection.peer
-    return {
+    row: "dict[str, object]" = {
         "peer": peer.node_id if peer is not None else b"",
         "label": peer.label if peer is not None else "",
         "leaf": peer.leaf if peer is not None else False,
@@ -71,6 +71,9 @@ def _link(connection: LinkFace, now: int) -> "dict[str, object]":
         "dropped_answers": connection.dropped_answers,
         "over": adverts(connection).neighbour.over,
     }
+    if node.protection_of is not None:
+        row.update(node.protection_of(connection))
+    return row
 
 
 def _node(mesh: Mesh, peer: Peer) -> "dict[str, object]":

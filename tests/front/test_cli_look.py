@@ -142,7 +142,7 @@ class TestLinks:
     def test_table(self, bus: str) -> None:
         _, line = busway("links", bus=bus).ok().lines
         assert re.search(
-            r"  open +userspace +ipc +- +\d+ (?:m?s|min) +[0-9.]+ k?M?B +[0-9.]+ k?M?B +0 B$", line
+            r"  open +userspace +local +ipc +- +\d+ (?:m?s|min) +[0-9.]+ k?M?B +[0-9.]+ k?M?B +0 B$", line
         )
 
 

@@ -125,6 +125,16 @@ def test_what_the_adapter_dials_again_is_reported_as_it_says() -> None:
     assert report["dialled"] == [{"url": "tcp://b:1", "state": "reconnecting"}]
 
 
+def test_what_the_other_side_has_proved_is_reported_as_the_adapter_says() -> None:
+    net = Pair()
+    report: Any = net.a.report(net.now)
+    assert "protection" not in report["links"][0]
+    net.a.protection_of = lambda link: {"protection": "key", "trusted": link.peer.label}  # type: ignore[union-attr]
+    report = net.a.report(net.now)
+    (link,) = report["links"]
+    assert (link["protection"], link["trusted"], link["peer"]) == ("key", "B", B)
+
+
 def test_a_link_that_is_not_open_yet_is_shown_too() -> None:
     net = Pair(opened=False)
     report: Any = net.a.report(net.now)

@@ -82,6 +82,9 @@ def links(place: Place, both: bool, watch: bool, node: str, timeout: float, as_j
     One that a program dials again and again is listed as connecting or reconnecting, with the next attempt
     and the last error. With --watch the links are listed once, then each that comes, goes or changes its
     state, until interrupted (with --json one document a line).
+    PROVED is what the other side has proved to NODE: "local" (a program of the same user: the system says
+    so), "key NAME" (one of the trust file), "board key NAME", "token", or "open" (nothing; --json has the key
+    also of one that is not trusted).
     This command's own links are left out. Exit status 3 if a node gave no answer, 1 if --node matches none.
     """
     if watch:
@@ -212,7 +215,19 @@ def _endpoint_row(row: dict[str, Any]) -> tuple[object, ...]:
 
 def _show_links(bus: AsyncBus, found: list[Found], both: bool, as_json: bool) -> None:
     documents = link_documents(bus, found, both)
-    headings = ["NODE", "PEER", "STATE", "REALM", "OVER", ">RTT", ">AGE", ">SENT", ">RECEIVED", ">QUEUED"]
+    headings = [
+        "NODE",
+        "PEER",
+        "STATE",
+        "REALM",
+        "PROVED",
+        "OVER",
+        ">RTT",
+        ">AGE",
+        ">SENT",
+        ">RECEIVED",
+        ">QUEUED",
+    ]
     rows = [_link_row(link) for link in documents]
     notes = [link_note(link) for link in documents]
     if any(notes):
@@ -266,6 +281,12 @@ def _link_document(found: Found, link: dict[str, Any]) -> dict[str, Any]:
     return ends | {name: value for name, value in link.items() if name not in ends}
 
 
+def proved_text(link: dict[str, Any]) -> str:
+    """What the other side has proved to this one: a trusted key or board by its name, a token, or nothing."""
+    words = [link.get(name) for name in ("protection", "trusted")]  # older nodes do not say it
+    return " ".join(word for word in words if isinstance(word, str) and word) or "-"
+
+
 def _state_text(link: dict[str, Any]) -> str:
     """A board that announced a sleep does not answer, and is not gone."""
     asleep = link.get("asleep_ms")  # older nodes do not say it
@@ -280,6 +301,7 @@ def _link_row(link: dict[str, Any]) -> tuple[object, ...]:
         f"{link['peer_label'] or '?'} {link['peer'][:8]}",
         _state_text(link),
         link["realm"],
+        proved_text(link),
         link["via"] or link["address"],
         output.duration_text(link["rtt_ms"]),
         output.duration_text(link["age_ms"]),

@@ -1,0 +1,135 @@
+"""What a link says of itself: what the other side has proved, and what that is called here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+import busway
+from busway import AsyncBus, Key, LinkInfo
+from busway.board_keys import id_of_board, make_board_key
+from busway.protocol import Link, codes
+from busway.protocol.leaf.keyed import Secret
+from busway.protocol.leaf.leaf import Leaf
+from tests.adapters.test_identity import LOOPBACK, SORTS, bus, nothing_from_the_environment, opened
+from tests.adapters.tools import join, until
+from tests.protocol.keyed_router import Crypto
+
+__all__ = ["nothing_from_the_environment"]
+
+TOKEN = "mellow-otter-4f1e9c0a7d5b2e83"
+
+
+def said(of: AsyncBus | busway.Bus) -> tuple[str, str, str]:
+    """What its one link says; the introspection says the same."""
+    (link,) = of.links()
+    (row,) = cast(list[dict[str, str]], of.node.report(0)["links"])
+    assert (row["protection"], row["trusted"], row["key"]) == (link.protection, link.trusted, link.key)
+    return link.protection, link.trusted, link.key
+
+
+@pytest.mark.parametrize("url", SORTS)
+async def test_a_trusted_key_is_told_with_its_name(url: str, tmp_path: Path) -> None:
+    here, there = Key.new(), Key.new()
+    (tmp_path / "trust.toml").write_text(f'["Lab PC"]\nkey = "{there.text}"\nrole = "router"\n')
+    (tmp_path / "trust.toml").chmod(0o600)
+    async with opened(bus(key=here, trust=tmp_path / "trust.toml"), bus(key=there)) as (one, two):
+        await two.connect((await one.listen(url)).url)
+        assert said(one) == ("key", "Lab PC", there.text)
+        assert said(two) == ("open", "", here.text)  # nobody asked it to be known: any key had done
+        assert ", key Lab PC" in repr(one.links()[0])
+
+
+@pytest.mark.parametrize("url", SORTS)
+async def test_a_token_and_nothing_are_told_apart(url: str) -> None:
+    async with opened(bus(), bus()) as (one, two):
+        link = await two.connect((await one.listen(url, token=TOKEN)).url, token=TOKEN)
+        assert said(one)[:2] == said(two)[:2] == ("token", "")
+        assert said(two)[2].startswith("busway1")
+        await link.close()
+    async with opened(bus(), bus()) as (one, two):
+        await two.connect((await one.listen(url)).url)
+        assert said(one)[:2] == said(two)[:2] == ("open", "")
+
+
+async def test_who_is_let_in_without_being_known_has_proved_nothing() -> None:
+    known = Key.new()
+    async with opened(bus(trust={known.text: "router"}), bus(leaf=True)) as (one, two):
+        await two.connect((await one.listen(LOOPBACK, open=True)).url)
+        assert said(one)[:2] == ("open", "")
+
+
+async def test_programs_of_the_user_are_local() -> None:
+    async with opened(bus(), bus()) as (one, two):
+        await join(one, two)
+        assert said(one) == said(two) == ("local", "", "")
+        assert ", local" in repr(one.links()[0])
+
+
+def test_threads_say_the_same() -> None:
+    key = Key.new()
+    with (
+        busway.Bus(ipc=False, trust={key.text: "router"}) as one,
+        busway.Bus(ipc=False, key=key) as two,
+    ):
+        two.connect(one.listen(LOOPBACK).url)
+        assert said(one) == ("key", key.text[:15], key.text)
+
+
+@contextlib.asynccontextmanager
+async def board_at(url: str, secret: Secret, node_id: bytes) -> AsyncIterator[None]:
+    """A leaf that talks to a listener as a board does."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+    leaf = Leaf(node_id, entropy=os.urandom)
+    link = leaf.connection(Link(codes.LOCALNET, True, via=url, security=secret), 0)
+
+    async def run() -> None:
+        while True:
+            writer.write(link.data_to_send(4096, time.monotonic_ns() // 1_000_000))
+            link.receive_data(await reader.read(4096), time.monotonic_ns() // 1_000_000)
+
+    running = asyncio.create_task(run())
+    yield
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+    writer.close()
+
+
+async def test_boards_have_the_name_of_their_file_or_the_token(tmp_path: Path) -> None:
+    key = make_board_key(tmp_path / "pump.key")
+    async with opened(bus(boards=tmp_path)) as (one,):
+        url = (await one.listen(LOOPBACK, token=TOKEN)).url
+        async with board_at(url, Secret(Crypto(), os.urandom, key), id_of_board(key)):
+            await until(lambda: [link.state for link in one.links()] == ["connected"])
+            assert said(one) == ("board key", "pump", "")
+    async with opened(bus()) as (one,):
+        url = (await one.listen(LOOPBACK, token=TOKEN)).url
+        async with board_at(url, Secret(Crypto(), os.urandom, b"", TOKEN.encode()), bytes(16)):
+            await until(lambda: [link.state for link in one.links()] == ["connected"])
+            assert said(one) == ("token", "", "")
+
+
+async def test_a_link_that_is_not_open_has_proved_nothing_yet() -> None:
+    """The name and key of who was refused are known all the same."""
+    key = Key.new()
+    async with opened(bus(trust={key.text: "leaf"}), bus(key=key)) as (one, two):
+        changes = one.changes()
+        url = (await one.listen(LOOPBACK)).url
+        with pytest.raises(busway.LinkRefused):
+            await two.connect(url)
+        seen: list[LinkInfo] = []
+        async for change in changes:
+            if isinstance(change.subject, LinkInfo):
+                seen.append(change.subject)
+                if change.what == "link-down":
+                    break
+        assert {link.protection for link in seen} == {""}
+        assert (seen[-1].trusted, seen[-1].key) == (key.text[:15], key.text)
