@@ -510,8 +510,9 @@ class AsyncBus(BaseBus):
         """Let others connect to `url`, such as tcp://127.0.0.1:0 or ws://127.0.0.1:0; the result's `.url` has
         the real port, `.close()` ends it.
 
-        Beyond loopback give `token`, which the other side must give too, or `open=True`: then whoever can
-        reach it may come, as a leaf only unless `routers=True`. `weak`, `realm` and `cost` as for `connect`.
+        Beyond loopback give `token`, which the other side must give too, or the bus `trust`, or `open=True`:
+        then whoever can reach it may come, as a leaf only unless `routers=True`. `weak`, `realm` and `cost`
+        as for `connect`.
         `options` are the driver's own: for ws:// and wss:// `certificate`, `key`, `origins`, `pages`,
         `connections_max`. Raises ValueError, OSError; BusError if the driver's library is missing.
         """

@@ -186,8 +186,8 @@ def given(url: str, options: dict[str, Any]) -> dict[str, Any]:
 def listen(url: str, token: str | None, is_open: bool, options: dict[str, Any]) -> Any:
     """A driver's listener at a normalised URL, with `options` of its own. May block: run it in a thread.
 
-    Raises ValueError for a URL that cannot be listened on, or beyond loopback without token or open=True;
-    TypeError for an option that is none, OSError, BusError.
+    Raises ValueError for a URL that cannot be listened on, or beyond loopback without token, trust or
+    open=True; TypeError for an option that is none, OSError, BusError.
     """
     driver = driver_of(url)
     if not hasattr(driver, "listen"):

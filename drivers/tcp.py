@@ -156,7 +156,8 @@ def bind(host: str, port: int, url: str, *, token: str | None = None, open: bool
     if beyond and token is None and not open:
         raise ValueError(
             f"{url} can be reached from beyond this machine ({beyond[0]}): give token=... so that only those"
-            " who know it get in, or open=True to let in everybody, or listen on 127.0.0.1"
+            " who know it get in, or trust=... (of the bus) with the keys that may, or open=True to let in"
+            " everybody, or listen on 127.0.0.1"
         )
     return _listen_on_first(addresses, url)
 

@@ -115,7 +115,7 @@ def test_loopback_needs_nothing(url: str) -> None:
 def test_beyond_loopback_is_refused_with_both_ways_out(url: str) -> None:
     with pytest.raises(ValueError) as caught:
         tcp.listen(url)
-    for word in (url, "beyond this machine", "token=", "open=True", "127.0.0.1"):
+    for word in (url, "beyond this machine", "token=", "trust=", "open=True", "127.0.0.1"):
         assert word in str(caught.value)
 
 

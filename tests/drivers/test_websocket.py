@@ -115,7 +115,7 @@ def test_beyond_loopback_is_refused_with_both_ways_out(scheme: str, certificates
     )
     with pytest.raises(ValueError) as caught:
         websocket.listen(url, **options)
-    for word in (url, "beyond this machine", "token=", "open=True", "127.0.0.1"):
+    for word in (url, "beyond this machine", "token=", "trust=", "open=True", "127.0.0.1"):
         assert word in str(caught.value)
     websocket.listen(url, open=True, **options).close()
     websocket.listen(url, token="secret", **options).close()
