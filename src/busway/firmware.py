@@ -425,11 +425,14 @@ def provision(out: Path, key: Path) -> bytes:
 
     Args:
         out: where `build` has written.
-        key: the file with the key, which is made, readable by its owner only, if it is not there.
+        key: the file with the key, which is made, readable by its owner only, if it is not there; so is its
+            folder.
 
     Raises:
         KeyFileError: it cannot be read or written, others can read it, or it holds something else.
     """
+    if not os.path.lexists(key):
+        key.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = make_board_key(key)
     (out / KEY_FILE).unlink(missing_ok=True)
     save_board_key(out / KEY_FILE, found)

@@ -40,6 +40,13 @@ def test_sources_and_json(tmp_path: Path) -> None:
     assert found[WHOLE] == {"flash": (tmp_path / "busway" / WHOLE).stat().st_size, "ram": None}
 
 
+def test_folder_of_the_keys_is_made(tmp_path: Path) -> None:
+    key = tmp_path / "keys" / "pump.key"
+    busway("firmware", "--out", str(tmp_path / "board"), "--py", "--key", str(key)).ok()
+    assert len(load_board_key(key)) == 32
+    assert key.parent.stat().st_mode & 0o777 == 0o700
+
+
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         pass
