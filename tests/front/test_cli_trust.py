@@ -97,11 +97,41 @@ def test_short_commands_share_the_bridges_key(machines: tuple[str, str], tmp_pat
         assert busway("nodes", bus=bus, BUSWAY_KEY=used, BUSWAY_DIR=there).ok().text
 
 
+def test_stranger_without_a_key_is_told_that_its_key_is_of_one_run(
+    machines: tuple[str, str], tmp_path: Path
+) -> None:
+    here, there = machines
+    bus = new_bus()
+    key_in(tmp_path, "here")
+    (tmp_path / "here.toml").write_text("# nobody yet\n")
+    trust = str(tmp_path / "here.toml")
+    hint = "that key is of this run only: give yours with --key FILE"
+    with bridge(bus, here, *files(tmp_path, "here")) as (_, url):
+        for words in (["connect", url], ["nodes", "--connect", url], ["connect", url, "--trust", trust]):
+            refused = busway(*words, bus=bus, BUSWAY_DIR=there).failed(4)
+            assert (hint in refused) == ("--trust" not in words)
+        key_in(tmp_path, "there")
+        own = ["--key", str(tmp_path / "there.pem")]
+        assert hint not in busway("connect", url, *own, bus=bus, BUSWAY_DIR=there).failed(4)
+
+
+def test_bridge_tells_what_is_wrong_with_its_trust_file(machines: tuple[str, str], tmp_path: Path) -> None:
+    key_in(tmp_path, "here")
+    trust = tmp_path / "here.toml"
+    trust.write_text("# nobody yet\n")
+    with bridge(new_bus(), machines[0], *files(tmp_path, "here")) as (near, _):
+        trust.write_text("# nobody yet\nnonsense\n")
+        text = json.loads(line_with(near, "holds until that is mended"))["text"]
+        assert f"{trust}:2" in text or "line 2" in text
+
+
 def test_open_bridge_takes_routers_only_on_purpose(machines: tuple[str, str]) -> None:
     bus = new_bus()
     here, there = machines
     with bridge(bus, here, "--open") as (_, url):
-        assert "--routers" in busway("connect", url, bus=bus, BUSWAY_DIR=there).failed(4)
+        refused = busway("connect", url, bus=bus, BUSWAY_DIR=there).failed(4)
+        assert "this command is no leaf" in refused
+        assert "--open --routers" in refused
     with (
         bridge(bus, here, "--open", "--routers") as (_, url),
         busway_started("connect", url, bus=bus, BUSWAY_DIR=there) as running,

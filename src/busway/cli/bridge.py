@@ -11,6 +11,8 @@ from typing import Any
 import click
 
 from busway.adapters.asyncio import AsyncBus
+from busway.adapters.bus import host_of
+from busway.adapters.identity import LOOK_S
 from busway.adapters.records import LinkInfo
 from busway.cli import failures, output, realms, session
 from busway.cli.failures import Failure
@@ -88,6 +90,7 @@ def run_bridge(
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(work.watch())
+                group.create_task(work.watch_trust())
                 if every is not None:
                     group.create_task(work.report(every))
                 for url in urls:
@@ -148,7 +151,8 @@ class Bridge:
                 continue
             if change.what == "link-refused":
                 fields = {"address": change.subject.address, "code": change.code, "text": change.text}
-                self.tell("refused", fields, f"{change.subject.address} cannot join: {change.text}")
+                text = failures.as_options(change.text)
+                self.tell("refused", fields, f"{change.subject.address} cannot join: {text}")
             elif change.what == "link-state":
                 if not change.subject.url:
                     continue  # of one that was not dialled
@@ -158,6 +162,19 @@ class Bridge:
             elif change.subject.peer:
                 self._tell_link(change.what, change.subject, change.text)
         raise Failure(failures.NO_BUS, "the bus was closed")
+
+    async def watch_trust(self) -> None:
+        """Tell once of each thing that is wrong with the trust file: nobody reads the log of a command."""
+        trust = host_of(self.bus).identity.trust
+        said = ""
+        while trust is not None:
+            trust.version()  # whether there are links or not
+            trouble = "" if trust.trouble is None else str(trust.trouble)
+            if trouble and trouble != said:
+                text = f"{trouble}; what it said before holds until that is mended"
+                self.tell("trust", {"text": text}, text)
+            said = trouble
+            await asyncio.sleep(LOOK_S)
 
     def _tell_link(self, what: str, link: Any, text: str) -> None:
         if link.address.startswith("ipc:") and not self.as_json:

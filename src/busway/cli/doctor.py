@@ -34,7 +34,10 @@ _ADVICE = {
     19: "another node has its id: two programs with one key file? Make another at one (busway key new)",
     24: "its node id is not that of its key: has it the key file that belongs to the id? (key=, node_id=)",
     25: "join as a leaf (leaf=True), or have the other side let routers in (its trust file; routers=True)",
-    26: "let both sides trust each other: busway pair, or the trust file of the side that refuses",
+    26: (
+        "let both sides trust each other: busway pair, or the trust file of the side that refuses; and give"
+        " the same key each time (--key, BUSWAY_KEY, key=): without, each run has one of its own"
+    ),
     27: "one side proves a token, the other a key: give both sides the same (--token, --trust)",
 }
 
@@ -75,9 +78,9 @@ def doctor(place: Place, targets: tuple[str, ...], timeout: float, as_json: bool
 
     Checked are the socket directories and their permissions, sockets that nobody answers, programs on this
     machine that are on buses of other names, in other directories or other users', handshakes (bus name,
-    version, token), ways, and what each program sees of the others. Each finding (!!), and each remark (!)
-    on what may be meant so, says what to do. Exit status 0 without findings, 1 with, 4 if the bus cannot be
-    joined.
+    version, token, keys), ways, and what each program sees of the others. Each finding (!!), and each remark
+    (!) on what may be meant so, says what to do. Exit status 0 without findings, 1 with, 4 if the bus cannot
+    be joined.
     """
     report = Report()
     report.well(about.line())

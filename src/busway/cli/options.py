@@ -355,9 +355,14 @@ def listens(function: Callable[..., Any]) -> Callable[..., Any]:
         "--open",
         "is_open",
         is_flag=True,
-        help="Listen beyond loopback without a token: all may come, as leaves.",
+        help="Listen beyond loopback without a token: all may come, as leaves, which boards, pages and"
+        " programs with leaf=True are.",
     )
-    @click.option("--routers", is_flag=True, help="With --open: all may come, also who forwards for others.")
+    @click.option(
+        "--routers",
+        is_flag=True,
+        help="With --open: all may come, also who forwards for others, as `busway connect` and `bridge` do.",
+    )
     @click.option(
         "--certificate", type=_FILE, metavar="FILE", help="For wss://: the chain to show to clients (PEM)."
     )
