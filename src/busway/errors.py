@@ -128,14 +128,16 @@ class KeyFileError(BusError):
     """A key's file is missing, open to others, in use, or holds no key; the sentence tells what to do."""
 
 
-class TrustFileError(BusError):
-    """A trust file cannot be used; the sentence names the file, the line, and what was expected.
+class SettingsError(BusError):
+    """A file of settings cannot be used; the sentence names the file, the line, and what was expected.
 
     Args:
         path: the file.
         line: the line that is wrong, from 1; 0 if it is not one line's fault.
         message: what is wrong with it.
     """
+
+    sort = "settings file"
 
     def __init__(self, path: str, line: int, message: str) -> None:
         super().__init__(path, line, message)
@@ -145,7 +147,31 @@ class TrustFileError(BusError):
 
     def __str__(self) -> str:
         where = f"line {self.line}: " if self.line else ""
-        return f"trust file {self.path}: {where}{self.message}"
+        return f"{self.sort} {self.path}: {where}{self.message}"
+
+
+class TrustFileError(SettingsError):
+    """A trust file cannot be used; the sentence names the file, the line, and what was expected.
+
+    Args:
+        path: the file.
+        line: the line that is wrong, from 1; 0 if it is not one line's fault.
+        message: what is wrong with it.
+    """
+
+    sort = "trust file"
+
+
+class PolicyFileError(SettingsError):
+    """A policy cannot be used; the sentence names the file, the line, and what was expected.
+
+    Args:
+        path: the file; "policy=" for one that a program says itself.
+        line: the line that is wrong, from 1; 0 if it is not one line's fault.
+        message: what is wrong with it.
+    """
+
+    sort = "policy"
 
 
 class LinkRefused(BusError):

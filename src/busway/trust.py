@@ -11,19 +11,19 @@ import os
 import re
 import secrets
 import stat
-import tomllib
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
+from busway import settings
 from busway.errors import TrustFileError
 from busway.keys import looks_like_key, public_of, public_text
+from busway.settings import SettingsFile, Wrong, name_problem
 
 ROLES: Final = ("leaf", "router")
 KEYS_MAX: Final = 4096
-_NAME_SIZE_MAX = 64  # in UTF-8 bytes, as of labels
-_FILE_SIZE_MAX = 1 << 20
 _FIELDS = ("key", "role")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_REMEDY = "`busway pair` makes one, or write it by hand"
+_HARM = "let anybody in"  # whoever can write it says who joins
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -69,7 +69,7 @@ class TrustTable:
         return 0
 
 
-class TrustFile:
+class TrustFile(SettingsFile):
     """Trust as a TOML file says it:
 
         [lab-pc]
@@ -80,16 +80,27 @@ class TrustFile:
     `trouble` says what is wrong. Raises TrustFileError if it is wrong when it is read first.
     """
 
+    error = TrustFileError
+    remedy = _REMEDY
+    harm = _HARM
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.path.abspath(path)
-        self.trouble: TrustFileError | None = None
         self._known: dict[bytes, Trusted] = {}
-        self._seen: tuple[int, ...] | None = None
-        self._version = 0
-        self._read(*_contents(self.path))
+        super().__init__(path)
+
+    def _take(self, text: str) -> bool:
+        former, self._known = self._known, {each.public: each for each in parse(text, self.path)}
+        return former != self._known
+
+    @property
+    def trouble(self) -> TrustFileError | None:
+        """What is wrong with it now, so that an earlier version holds."""
+        assert self._trouble is None or isinstance(self._trouble, TrustFileError)
+        return self._trouble
 
     @property
     def place(self) -> str:
+        """Where a key has to be entered, for people."""
         return f"the trust file {self.path}"
 
     @property
@@ -99,85 +110,14 @@ class TrustFile:
         return list(self._known.values())
 
     def find(self, public: bytes) -> Trusted | None:
+        """What is known of this public key, 32 bytes; None of one that may not join."""
         self.version()
         return self._known.get(public)
-
-    def version(self) -> int:
-        """Read it again if it looks otherwise than before. Another number if it says something else, or has
-        something else wrong with it.
-        """
-        seen = self._look()  # before it is read: what is written meanwhile is another version
-        if seen != self._seen:
-            former, trouble = self._known, str(self.trouble)
-            try:
-                self._read(*_contents(self.path))
-                self.trouble = None
-            except TrustFileError as error:
-                self._seen = seen
-                self.trouble = error
-            self._version += former != self._known or trouble != str(self.trouble)
-        return self._version
-
-    def _look(self) -> tuple[int, ...] | None:
-        try:
-            return _signature(os.stat(self.path))
-        except OSError:
-            return None
-
-    def _read(self, text: str, seen: tuple[int, ...]) -> None:
-        known = parse(text, self.path)
-        self._known, self._seen = {each.public: each for each in known}, seen
-
-
-def _signature(found: os.stat_result) -> tuple[int, ...]:
-    """What tells one version of a file from another, its permissions included."""
-    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_mode
-
-
-def _contents(path: str) -> tuple[str, tuple[int, ...]]:
-    try:
-        with open(path, "rb") as file:
-            found = os.fstat(file.fileno())
-            _check_owner(found, path)
-            data = file.read(_FILE_SIZE_MAX + 1)
-    except OSError as error:
-        remedy = (
-            ": `busway pair` makes one, or write it by hand" if isinstance(error, FileNotFoundError) else ""
-        )
-        raise TrustFileError(path, 0, f"{error.strerror}{remedy}") from error
-    if len(data) > _FILE_SIZE_MAX:
-        raise TrustFileError(path, 0, f"it has more than {_FILE_SIZE_MAX} bytes")
-    try:
-        return data.decode(), _signature(found)
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise TrustFileError(path, line, "it is not UTF-8") from None
-
-
-def _check_owner(found: os.stat_result, path: str) -> None:
-    """Whoever can write it says who joins."""
-    if os.name != "posix":
-        return
-    if found.st_uid not in (os.geteuid(), 0):
-        raise TrustFileError(
-            path, 0, f"it belongs to another user (uid {found.st_uid}), who could let anybody in"
-        )
-    if found.st_mode & 0o022:
-        mode = f"{stat.S_IMODE(found.st_mode):04o}"
-        raise TrustFileError(
-            path, 0, f"others can write it (mode {mode}), and let anybody in: `chmod go-w {path}`"
-        )
 
 
 def parse(text: str, path: str) -> list[Trusted]:
     """The entries of a trust file. Raises TrustFileError with the line of the first that is wrong."""
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        message, line = _place_of(str(error), text)
-        raise TrustFileError(path, line, f"no TOML: {message}") from None
-    except (ValueError, RecursionError):  # of numbers, and of tables in tables, that no trust file has
-        raise TrustFileError(path, 0, "no TOML: a number is too long, or something nested too deep") from None
+    document = settings.document(text, path, TrustFileError)
     if len(document) > KEYS_MAX:
         raise TrustFileError(path, 0, f"it has {len(document)} entries, and {KEYS_MAX} are the most")
     found: dict[bytes, Trusted] = {}
@@ -185,42 +125,36 @@ def parse(text: str, path: str) -> list[Trusted]:
         try:
             trusted = _entry(name, entry)
             if trusted.public in found:
-                raise _Wrong(
-                    "key", f"{name} has the key of {found[trusted.public].name}: leave one of them out"
-                )
-        except _Wrong as wrong:
-            raise TrustFileError(path, _line_of(text, name, wrong.field), wrong.message) from None
+                former = found[trusted.public].name
+                raise Wrong((name, "key"), f"{name} has the key of {former}: leave one of them out")
+        except Wrong as wrong:
+            line = settings.line_of(settings.lines_of(text), wrong.place)
+            raise TrustFileError(path, line, wrong.message) from None
         found[trusted.public] = trusted
     return list(found.values())
 
 
-class _Wrong(Exception):
-    """An entry is wrong, in this field ("": as a whole)."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
-        self.message = message
-
-
 def _entry(name: str, entry: Any) -> Trusted:
     if problem := name_problem(name):
-        raise _Wrong("", problem)
+        raise Wrong((name,), problem)
     if not isinstance(entry, dict):
-        raise _Wrong("", f'expected [{name}] with key = "busway1…" and role = "leaf" or "router" below it')
+        raise Wrong(
+            (name,), f'expected [{name}] with key = "busway1…" and role = "leaf" or "router" below it'
+        )
     for field in entry:
         if field not in _FIELDS:
-            raise _Wrong(field, f"{name} has {field!r}, and an entry has key and role only")
+            raise Wrong((name, field), f"{name} has {field!r}, and an entry has key and role only")
     for field in _FIELDS:
         if not isinstance(entry.get(field), str):
             expected = (
                 '"busway1…", as `busway key show` prints it' if field == "key" else '"leaf" or "router"'
             )
-            raise _Wrong(field if field in entry else "", f"{name} needs {field} = {expected}")
+            raise Wrong((name, field), f"{name} needs {field} = {expected}")
     try:
         return Trusted(name, public_of(entry["key"]), _role(entry["role"]))
     except ValueError as error:
-        raise _Wrong("role" if entry["role"] not in ROLES else "key", f"{name}: {error}") from None
+        field = "role" if entry["role"] not in ROLES else "key"
+        raise Wrong((name, field), f"{name}: {error}") from None
 
 
 def _role(role: object) -> str:
@@ -229,44 +163,6 @@ def _role(role: object) -> str:
             f'the role must be "leaf" (speaks for itself) or "router" (may forward for others), not {role!r}'
         )
     return str(role)
-
-
-def name_problem(name: str) -> str:
-    """What is wrong with the name of an entry; "" for nothing."""
-    if not name or _CONTROL.search(name) or len(name.encode(errors="replace")) > _NAME_SIZE_MAX:
-        return f"{name!r} is no name: 1 to {_NAME_SIZE_MAX} bytes, no control characters"
-    if looks_like_key(name):
-        return "the key stands where the name belongs: write [some-name] and key = below it"
-    return ""
-
-
-def _place_of(message: str, text: str) -> tuple[str, int]:
-    """What tomllib says, and the line of it."""
-    found = re.search(r" \(at line (\d+), column \d+\)$| \(at end of document\)$", message)
-    if found is None:
-        return message, 0
-    line = int(found[1]) if found[1] else text.rstrip("\n").count("\n") + 1
-    return message[: found.start()], line
-
-
-def _line_of(text: str, name: str, field: str) -> int:
-    """The line of a field of an entry, or else of the entry; 0 if it is written in a way not seen through."""
-    here, line_of_entry = "", 0
-    for number, line in enumerate(text.splitlines(), 1):
-        try:
-            found = tomllib.loads(line)
-        except tomllib.TOMLDecodeError:
-            continue
-        for word, value in found.items():
-            if line.lstrip().startswith("["):
-                here = word
-            if word == name and (line.lstrip().startswith("[") or not here):
-                line_of_entry = number
-                if not field or (isinstance(value, dict) and field in value):
-                    return number
-            elif here == name and word == field:
-                return number
-    return line_of_entry
 
 
 def append(path: str | os.PathLike[str], trusted: Trusted) -> None:
@@ -278,7 +174,9 @@ def append(path: str | os.PathLike[str], trusted: Trusted) -> None:
     where = os.path.abspath(path)
     if problem := name_problem(trusted.name):
         raise ValueError(problem)
-    text = _contents(where)[0] if os.path.lexists(where) else _HEADING
+    text = _HEADING
+    if os.path.lexists(where):
+        text, _ = settings.contents(where, TrustFileError, _REMEDY, _HARM)
     for each in parse(text, where):
         if each.public == trusted.public:
             raise TrustFileError(where, 0, f"it has that key already, as {each.name} with role {each.role}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import busway as front
-from busway import trust
+from busway import settings, trust
 from busway.keys import public_text
 from busway.trust import Trusted, TrustFile, append, parse, trust_of
 
@@ -149,13 +149,13 @@ def test_what_is_completed_while_it_is_read_is_read_again(
     """Else whoever was taken out would stay trusted until the next change."""
     book = written(path, ENTRY)
 
-    def half_written(where: str) -> tuple[str, tuple[int, ...]]:
+    def half_written(where: str, *_: object) -> tuple[str, tuple[int, ...]]:
         monkeypatch.undo()
         path.write_text("# nobody any more\n")
         raise front.TrustFileError(where, 0, "half of it")
 
     path.write_text("[")
-    monkeypatch.setattr(trust, "_contents", half_written)
+    monkeypatch.setattr(settings, "contents", half_written)
     assert book.find(ONE)
     assert book.find(ONE) is None
     assert book.trouble is None
@@ -179,7 +179,7 @@ def test_permissions_count_at_each_change(path: Path) -> None:
 
 def test_file_that_stays_is_not_read_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     book = written(path, ENTRY)
-    monkeypatch.setattr(trust, "_contents", pytest.fail)
+    monkeypatch.setattr(settings, "contents", pytest.fail)
     for _ in range(100):
         assert book.find(ONE)
         assert book.find(TWO) is None

@@ -1,0 +1,59 @@
+"""Patterns of names: what they fit, and that no name makes them dear."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from busway.patterns import Patterns, pattern_problem
+from tests.rigs.effort import effort
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fitting", "others"),
+    [
+        ("lab/pump", ["lab/pump"], ["lab/pumps", "lab", "xlab/pump", ""]),
+        ("lab/*", ["lab/pump", "lab/"], ["lab", "lab/a/b", "lab//"]),
+        ("lab/**", ["lab/pump", "lab/a/b", "lab/"], ["lab", "plab/a"]),
+        ("**", ["", "a", "a/b/c"], []),
+        ("*", ["", "a"], ["a/b"]),
+        ("lab/?", ["lab/a", "lab/?"], ["lab/", "lab//", "lab/ab"]),
+        ("**/state", ["a/state", "a/b/state"], ["state", "a/states"]),
+        ("a*b**c?", ["abcx", "aXXb/c/cx", "ab/cc"], ["a/bcx", "abc", "abc/"]),
+        ("lab***", ["lab", "lab/x/y"], ["la"]),
+        ("[a]", ["[a]"], ["a"]),
+    ],
+)
+def test_what_a_pattern_fits(pattern: str, fitting: list[str], others: list[str]) -> None:
+    found = Patterns([pattern])
+    assert [text for text in fitting + others if found.fits(text)] == fitting
+    beside = Patterns(["x?y", pattern, "**/q"])
+    assert all(beside.fits(text) for text in fitting)
+    assert not any(beside.fits(text) for text in others)
+
+
+WORDS = st.text("ab/?*", max_size=10)
+
+
+@given(st.lists(WORDS, max_size=4), WORDS)
+def test_they_mean_what_a_regular_expression_means(patterns: list[str], text: str) -> None:
+    def fits(pattern: str) -> bool:
+        parts = re.findall(r"\*\*+|\*|\?|[^*?]", pattern)
+        words = {"*": "[^/]*", "?": "[^/]"}
+        made = "".join(".*" if part[:2] == "**" else words.get(part, re.escape(part)) for part in parts)
+        return re.fullmatch(made, text, re.DOTALL) is not None
+
+    assert Patterns(patterns).fits(text) == any(map(fits, patterns))
+
+
+def test_no_name_is_dear() -> None:
+    """A pattern of many stars, compared by trying, takes time that is a power of their number."""
+    found = Patterns(["**a" * 20 + "**b"])
+    assert effort(lambda: [found.fits("a" * 64) for _ in range(100)]) < 0.2
+
+
+@pytest.mark.parametrize("wrong", ["", "a\n", "\x1b", "é" * 65, 1, None])
+def test_what_is_no_pattern(wrong: object) -> None:
+    assert repr(wrong) in pattern_problem(wrong)
+    assert pattern_problem("é" * 64) == ""
