@@ -225,7 +225,7 @@ RULE = '[[rule]]\nwho = "*"\n'
         ('[[rule]]\nwho = { uid = "me" }\ncall = []\n', 2, "expected the number of a user"),
         ("[[rule]]\nwho = { uid = true }\ncall = []\n", 2, "expected the number of a user"),
         ('[[rule]]\nwho = { link = "udp" }\ncall = []\n', 2, "the sorts of links are ipc, pipe, tcp"),
-        (f'{RULE}call = [\n "a", # b\n "",\n]\n', 3, "'' is no pattern"),
+        (f'{RULE}call = [\n "a", # b\n "",\n]\n', 5, "'' is no pattern"),
         (f"{RULE}call = [\n \"a\",\n '{'x' * 129}',\n]\n", 5, "is no pattern"),
         (f"{RULE}call = [1]\n", 3, "expected patterns of names"),
         (f'{RULE}serve = []\nrealm = "lan"\n', 4, "realm must be one of"),

@@ -50,6 +50,7 @@ _COMMANDS = {
     ),
     "key": ("keys", "Make the key of a node, or show the public half, which others trust."),
     "pair": ("pair", "Let two machines trust each other's keys, once six words on both screens agree."),
+    "policy": ("policy", "Check a policy, or explain what it lets somebody do."),
     "firmware": ("firmware", "Write the modules that a board needs, made small, and say what they take."),
 }
 
@@ -107,8 +108,9 @@ Examples:
 Exit status:
 {failures.STATUSES}
 
-Environment: BUSWAY_BUS, BUSWAY_TOKEN, BUSWAY_TOKEN_FILE, BUSWAY_KEY, BUSWAY_TRUST, BUSWAY_BOARDS and
-BUSWAY_CAFILE stand for --bus, --token, --token-file, --key, --trust, --boards and --cafile;
+Environment: BUSWAY_BUS, BUSWAY_TOKEN, BUSWAY_TOKEN_FILE, BUSWAY_KEY, BUSWAY_TRUST, BUSWAY_POLICY,
+BUSWAY_BOARDS and BUSWAY_CAFILE stand for --bus, --token, --token-file, --key, --trust, --policy, --boards
+and --cafile;
 BUSWAY_PASSPHRASE opens an encrypted key file;
 BUSWAY_DIR is where programs of one user meet; BUSWAY_TAP=0 hides from `busway listen --all`;
 HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY count for wss:// and ws://.

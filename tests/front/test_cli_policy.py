@@ -1,0 +1,82 @@
+"""`busway policy`: files that are right and wrong, and what they say of whom."""
+
+from pathlib import Path
+
+import pytest
+
+from busway.keys import public_text
+from busway.trust import Trusted, append
+from tests.front.cli_rig import busway
+
+KEY = public_text(bytes([1]) * 32)
+TEXT = """\
+default = "closed"
+
+[[rule]]
+who = { key = "pump" }
+call = ["lab/*"]
+
+[[rule]]
+who = { key = "pump", link = "tcp" }
+serve = ["pump/**"]
+realm = "userspace"
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    path = tmp_path / "policy.toml"
+    path.write_text(TEXT)
+    return str(path)
+
+
+@pytest.fixture
+def trusted(tmp_path: Path) -> str:
+    append(tmp_path / "trust.toml", Trusted("pump", bytes([1]) * 32, "leaf"))
+    return str(tmp_path / "trust.toml")
+
+
+def test_check(path: str, trusted: str) -> None:
+    assert busway("policy", "check", path).ok().text == f"{path} is right: 2 rules, default closed\n"
+    assert busway("policy", "check", path, "--trust", trusted).ok().text
+    Path(path).write_text(TEXT + '[[rule]]\nwho = { key = "pmup" }\nsee = "**"\n')
+    told = busway("policy", "check", path, BUSWAY_TRUST=trusted)
+    assert (told.status, "'pmup' is in no entry of the trust file" in told.stderr) == (0, True)
+    found = busway("policy", "check", path, "--trust", trusted, "--json").ok().document
+    assert found == {"file": path, "rules": 3, "unknown": ["pmup"]}
+    Path(path).write_text(TEXT + "[[rule]]\n")
+    assert "line 11: a rule needs who" in busway("policy", "check", path).failed(1)
+    assert "line 11: a rule needs who" in busway("policy", "explain", path, "a", "see", "b").failed(2)
+    assert "No such file" in busway("policy", "check", path + "x").failed(1)
+
+
+def test_explain(path: str, trusted: str) -> None:
+    allowed = busway("policy", "explain", path, "pump", "call", "lab/light").ok().lines
+    assert allowed[0] == f"allowed: {path}:3: rule 1 (line 3) lets them call lab/*"
+    assert allowed[1] == "rule 2 (line 7) may be for them, too: say --link"
+    by_key = busway("policy", "explain", path, KEY, "call", "lab/light", "--trust", trusted)
+    assert by_key.ok().text.startswith("allowed")
+    denied = busway("policy", "explain", path, KEY, "call", "lab/light")
+    assert denied.status == 1
+    assert denied.text == f"denied: {path}: no rule is for them, and the default is closed\n"
+    serving = ["policy", "explain", path, "pump", "serve", "pump/state", "--link", "tcp"]
+    narrow = busway(*serving)
+    assert narrow.status == 1
+    assert (
+        "line 7) lets them serve pump/** up to realm userspace, and this is of realm localnet" in narrow.text
+    )
+    assert busway(*serving, "--realm", "userspace").ok()
+    found = busway(*serving, "--json")
+    assert found.status == 1
+    assert (found.document["allowed"], found.document["rule"], found.document["line"]) == (False, 2, 7)
+    undecided = busway("policy", "explain", path, "pump", "see", "x", "--json").document["undecided"]
+    assert undecided == [{"rule": 2, "line": 7, "needs": ["link"]}]
+
+
+def test_words_that_mean_nothing(path: str) -> None:
+    explain = ["policy", "explain", path]
+    assert "explain FILE WHO ACTION NAME" in busway(*explain, "pump").failed(2)
+    assert "the actions are serve, call" in busway(*explain, "pump", "eat", "x").failed(2)
+    assert "is no whole public key" in busway(*explain, KEY[:-1], "call", "x").failed(2)
+    assert "1 to 64 UTF-8 bytes" in busway(*explain, "*", "call", "x" * 65).failed(2)
+    assert "check takes the file only" in busway("policy", "check", path, "pump").failed(2)
