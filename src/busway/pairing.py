@@ -25,7 +25,7 @@ from busway.protocol.errors import Refusal
 from busway.protocol.secure.noise import XXPSK3, HandshakeState
 from busway.protocol.wire.control import length_end, read_close, write_close
 from busway.protocol.wire.fields import Reader, clip_text, frame, lenient_text
-from busway.trust import name_problem
+from busway.settings import name_problem
 
 PATTERN: Final = 4  # of the first HANDSHAKE frame, so that neither a bus nor this takes one for the other
 NONCE_SIZE: Final = 32

@@ -20,7 +20,7 @@ _COMMANDS = (
     *("nodes", "endpoints", "links", "routes", "trace"),
     *("listen", "send", "publish", "request", "serve"),
     *("ping", "monitor", "bridge", "connect", "listen-on", "bench", "ports", "scan", "doctor", "decode"),
-    *("certificate", "key", "pair", "firmware", "token"),
+    *("certificate", "key", "pair", "policy", "firmware", "token"),
 )
 
 

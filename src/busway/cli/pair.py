@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import click
 
-from busway import trust
+from busway import settings, trust
 from busway.cli import failures, keys, output
 from busway.cli.options import Examples, json_option
 from busway.drivers import tcp
@@ -69,7 +69,7 @@ def pair(
     """
     if (url is None) == (listen_url is None):
         raise click.UsageError("give a URL, or --listen URL: one machine waits for the other")
-    if name is not None and (problem := trust.name_problem(name)):
+    if name is not None and (problem := settings.name_problem(name)):
         raise click.BadParameter(problem, param_hint="--name")
     try:
         desk = Desk(_key(key_path), trust_path or trust.usual_path(), name, role, as_json)
@@ -224,7 +224,7 @@ class Desk:
         base = work.name or "other"
         taken = {each.name for each in self._known}
         names = [base, *(f"{base}-{number}" for number in range(2, trust.KEYS_MAX + 2))]
-        return next(name for name in names if name not in taken and not trust.name_problem(name))
+        return next(name for name in names if name not in taken and not settings.name_problem(name))
 
     def _enter(self, work: Pairing) -> None:
         name = self._name_for(work)
