@@ -54,6 +54,8 @@ class Exchange(RoutingHost):
         self.connections: "list[Connection]" = []
         # The adapter's: the name of an endpoint that this program publishes to, for people.
         self.name_of: "Callable[[bytes], str] | None" = None
+        # The adapter's: the latest of what matters to security (section 9).
+        self.audit: "Callable[[], list[dict[str, object]]] | None" = None
         # The adapter's: what the other side of a link has proved (section 9).
         self.protection_of: "Callable[[Connection], dict[str, object]] | None" = None
         self.refused_at = -1  # when a connection to a listener of this program was refused last
@@ -200,6 +202,7 @@ class Exchange(RoutingHost):
         peer = link.peer
         assert peer is not None
         self.counters["unfinished"] += 1
+        self.mesh.gate.exceeded(link, codes.QUOTA_UNFINISHED)
         source = frame.source() or peer.key
         kind = frame.kind
         if frame.destination and frame.destination != self.me.key and kind != codes.PUBLISH:
@@ -323,6 +326,7 @@ class Exchange(RoutingHost):
         self.mesh.report_duplicates(now)
         for link in self.connections:
             adverts(link).forget_retracted(now)
+            link.exceeded = 0  # it may be told anew
         if self.routes.peers or self.routes.departed or self.receiving.has_flows():
             self.timers.arm(self._sweep, now + codes.SWEEP_MS)
 

@@ -438,9 +438,13 @@ class Node(Exchange):
         dialled = [] if self.dialled is None else self.dialled()
         return report(self, dialled, now)
 
-    def _introspect(self, now: int) -> bytes:
+    def _introspect(self, now: int, asked: object) -> bytes:
+        """The answer to a request with the payload `asked`."""
         assert self._encode is not None
-        return self._encode(self.report(now))
+        found = self.report(now)
+        if asked == codes.ASK_AUDIT and self.audit is not None:
+            found["audit"] = self.audit()
+        return self._encode(found)
 
     # Checks
 

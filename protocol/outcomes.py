@@ -23,6 +23,7 @@ LINK_STATE: "Final" = 15
 RECEIVER_ASKED: "Final" = 16
 RECEIVER_BACK: "Final" = 17
 DENIED: "Final" = 18
+EXCEEDED: "Final" = 19
 
 # Status of an Outcome. All but ACCEPTED for a confirmed send or request, and PART, are terminal.
 ACCEPTED: "Final" = 1  # a plain send or publish that had to wait is on its way

@@ -72,6 +72,7 @@ class LinkFace(Timer):
         self.close_code = -1  # the error the link ended with, -1 while it lives
         self.close_text = ""
         self.lookups = False  # no directory is pushed here
+        self.exceeded = 0  # quotas, as bits, that it was told of late to have exceeded
         self.asleep_until = -1  # the peer announced that it sleeps, ms
         self.lagging = False  # a publish has waited for room in vain: none does until the queue is low
         self.waits_for_peer = False  # a packet link on which nobody has answered yet

@@ -46,7 +46,7 @@ class Receiving(Responding):
         self.timers = origin.timers
         self.origin = origin
         self.builtin: "Receiver | None" = None  # the introspection endpoint's
-        self.introspect: "Callable[[int], bytes] | None" = None
+        self.introspect: "Callable[[int, object], bytes] | None" = None
         self.endpoints = {}
         self.process_only = {}
         self.yielded: "dict[bytes, Endpoint]" = {}  # names that other nodes keep
@@ -156,7 +156,7 @@ class Receiving(Responding):
     def _all_peers(self) -> "list[Peer]":
         return [self.me] + list(self.routes.peers.values())
 
-    def register_builtin(self, introspect: "Callable[[int], bytes]") -> None:
+    def register_builtin(self, introspect: "Callable[[int, object], bytes]") -> None:
         """The introspection endpoint: USERSPACE, of kind anycast, never announced because every node has
         it.
         """
@@ -175,7 +175,7 @@ class Receiving(Responding):
         if not isinstance(message, Request):
             return
         if self.origin.ready(self._reply_flow(message.flow.peer, now)):
-            self.respond(message, self.introspect(now), codes.CBOR, b"", now)
+            self.respond(message, self.introspect(now, message.payload), codes.CBOR, b"", now)
         else:  # who does not read the answers gets no more of them: nothing piles up here
             self.reject(message, codes.QUEUE_FULL)
 

@@ -249,12 +249,15 @@ class Advertiser(News):
         router = self.mesh.router
         self.mesh.epoch += 1
         neighbour = self.neighbour
+        over = neighbour.over
         while reader.left():
             kind, key, number, metric, versions = read_route(reader, self.reader)
             if kind != codes.ACK:
                 self._take_route(kind, key, number, metric, versions, now)
             elif not router.acknowledge(neighbour, number, now):
                 raise Refusal(codes.MALFORMED, "more acknowledged than was sent")
+        if neighbour.over > over:
+            self.mesh.gate.exceeded(self.connection, codes.QUOTA_ROUTES)
 
     def _take_route(
         self, kind: int, key: bytes, number: int, metric: int, versions: "list[int]", now: int
@@ -468,6 +471,7 @@ class Lines:
         if entry.kind and not self._mesh.directory.has_room(entry):
             self._mesh.counters["entries_over"] += 1
             adverts(link).neighbour.over += 1
+            self._mesh.gate.exceeded(link, codes.QUOTA_ENTRIES)
             return
         line.put(entry)
         if entry.kind:

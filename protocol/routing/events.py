@@ -1,7 +1,7 @@
 """Events about nodes and their endpoints."""
 
 from busway.protocol.link.face import LinkFace
-from busway.protocol.outcomes import DENIED, DUPLICATE_NODE, Event
+from busway.protocol.outcomes import DENIED, DUPLICATE_NODE, EXCEEDED, Event
 from busway.protocol.routing.peers import Entry, Peer
 
 
@@ -52,3 +52,16 @@ class DeniedEvent(Event):
         self.uuid = uuid
         self.name = name
         self.realm = realm
+
+
+class ExceededEvent(Event):
+    """EXCEEDED: a link brought more than its share, `which` of QUOTA_ROUTES to QUOTA_LOOKUPS: what was over
+    is ignored. It is told once for each link and quota in a while (SWEEP_MS).
+    """
+
+    __slots__ = ("link", "which")
+
+    def __init__(self, link: LinkFace, which: int) -> None:
+        self.kind = EXCEEDED
+        self.link = link
+        self.which = which

@@ -1,9 +1,9 @@
 """Who may do what, and how much of it, as a policy says: it is asked here, and what it denied is counted and
-told. Knows no policy.
+told, as is what was more than a link's share. Knows no policy.
 """
 
 from busway.protocol.link.face import LinkFace, LinkHost
-from busway.protocol.routing.events import DeniedEvent
+from busway.protocol.routing.events import DeniedEvent, ExceededEvent
 from busway.protocol.wire import codes
 
 TYPE_CHECKING = False
@@ -58,6 +58,14 @@ class Gate:
             told[key] = True
             self._host.emit(DeniedEvent(link, node_id, what, uuid, name, realm))
         return False
+
+    def exceeded(self, link: LinkFace, which: int) -> None:
+        """A link brought more than its share, of what the guard or the node itself bounds: told once until
+        the next sweep.
+        """
+        if not link.exceeded >> which & 1:
+            link.exceeded |= 1 << which
+            self._host.emit(ExceededEvent(link, which))
 
     def changed(self) -> None:
         """What is denied from now on is told again."""

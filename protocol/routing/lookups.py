@@ -144,6 +144,8 @@ class Lookups:
         if query is None:
             if not self._may_ask(link):
                 self.counters["lookups_over"] += 1
+                if link is not None:
+                    self._mesh.gate.exceeded(link, codes.QUOTA_LOOKUPS)
                 return
             query = self.queries[address] = Query(self, address)
             query.link = link
@@ -275,6 +277,7 @@ class Lookups:
         entry.link = link
         if not mesh.directory.has_room(entry):
             mesh.counters["entries_over"] += 1
+            mesh.gate.exceeded(link, codes.QUOTA_ENTRIES)
             return False
         mesh.entry_announced(entry, now)
         return True

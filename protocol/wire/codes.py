@@ -39,7 +39,8 @@ QUOTA_ROUTES: "Final" = 0
 QUOTA_ENTRIES: "Final" = 1
 QUOTA_UNFINISHED: "Final" = 2
 QUOTA_HANDLERS: "Final" = 3
-QUOTA_NAMES = ("routes", "entries", "unfinished", "handlers")
+QUOTA_LOOKUPS: "Final" = 4  # which no policy bounds
+QUOTA_NAMES = ("routes", "entries", "unfinished", "handlers", "lookups")
 
 # Realms, narrow to wide.
 PROCESS: "Final" = 0
@@ -310,6 +311,7 @@ RACE_MS: "Final" = 5000  # so long after one program took a name another may hav
 # The endpoint that every node answers: UUID version 5 of "busway/introspection" in the namespace of
 # docs/protocol.md.
 INTROSPECTION = b"\x52\x8d\x7f\xc3\xac\x29\x5b\x88\x9d\x2e\xda\x2d\xc1\x83\x36\x36"
+ASK_AUDIT = b"audit"  # the payload of who asks it for the audit trail as well
 
 # The endpoint of the routers that ask over slow links (section 4.3): UUID version 5 of "busway/lookup".
 LOOKUP = b"\x8d\x88\x01\x09\x4e\xcc\x5a\x92\xa5\x13\x20\x2a\x1e\x0b\x94\xa0"

@@ -765,6 +765,7 @@ def test_a_holder_that_was_asked_for_has_no_place_in_a_full_directory() -> None:
         liar.say(signal(codes.HAVE, alias(1, uuid) + b"\x0a" + SELF + u16(0)))
     assert (net.holders("b", E), net.holders("b", F)) == ("z", "")
     assert net["b"].counters["entries_over"] == 1
+    assert len(net.seen(net["b"], events.EXCEEDED)) == 1
     assert net["b"].lookups.told[F] == {liar.key: []}
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from busway.protocol import codes
+from busway.protocol import codes, events
 from busway.protocol.report import report
 from busway.protocol.routing.peers import Entry, Peer, PeerKeeper
 
@@ -204,3 +204,42 @@ def test_who_comes_and_goes_is_asked_for_all_that_waits_only_now_and_then() -> N
         kind = ANYCAST if version % 2 == 0 else 0
         liar.say(directory(SELF, GLOBAL, version, version + 1, entry(kind, codes.LOOKUP)))
     assert len([body for body in liar.hear() if body[:2] == bytes((0xF0, codes.WHO))]) == 1
+
+
+def exceeded(net: Mesh, letter: str) -> list[tuple[str, int]]:
+    """Which neighbours were told to have brought more than their share since the last call, and of what."""
+    told: list[tuple[str, int]] = []
+    for event in net.fresh(net[letter], events.EXCEEDED):
+        assert isinstance(event, events.ExceededEvent)
+        assert event.link.peer is not None
+        told.append((event.link.peer.label, event.which))
+    return told
+
+
+def test_who_brings_too_much_is_told_once_in_a_while_for_each_quota() -> None:
+    net = chain("ab")
+    b = net["b"]
+    Liar(net, b, "y", lookups=True)
+    liars = [Liar(net, b, letter) for letter in "wx"]
+    for at, liar in enumerate(liars):
+        offer(liar, at, 1)
+    b.directory.size = codes.DIRECTORY_MAX
+    for version in range(3):
+        liars[0].say(directory(b"\x03", GLOBAL, version, version + 1, entry(ANYCAST, b"%016d" % version)))
+    liars[1].say(directory(b"\x04", GLOBAL, 0, 1, entry(ANYCAST, E)))
+    assert exceeded(net, "b") == [("W", codes.QUOTA_ENTRIES), ("X", codes.QUOTA_ENTRIES)]
+    for liar in liars:
+        for number in range(codes.QUERIES_LINK_MAX + 3):
+            liar.say(signal(codes.WHO, alias(1, liar.key[:1] + b"%015d" % number)))
+    assert exceeded(net, "b") == [("W", codes.QUOTA_LOOKUPS), ("X", codes.QUOTA_LOOKUPS)]
+    b.mesh.router.offered = codes.ROUTES_FAR_MAX
+    offer(liars[0], 10, 2)
+    offer(liars[0], 20, 2)
+    assert exceeded(net, "b") == [("W", codes.QUOTA_ROUTES)]
+    net.advance(2 * codes.SWEEP_MS)
+    offer(liars[0], 30, 2)
+    assert exceeded(net, "b") == [("W", codes.QUOTA_ROUTES)]
+    assert all(liar.error == -1 for liar in liars)
+    for number in range(codes.QUERIES_MAX + 1):
+        b.lookups.ask(b"own%013d" % number, net.now)
+    assert exceeded(net, "b") == []  # its own were too many, and no link's

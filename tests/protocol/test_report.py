@@ -156,6 +156,20 @@ def test_a_neighbour_is_asked_over_the_bus() -> None:
     assert net.a.entries() == []  # it is never announced
 
 
+def test_the_audit_trail_is_told_to_who_asks_for_it() -> None:
+    encoder = Encoder()
+    net = Pair(b_node={"encode": encoder})
+    for ask in (b"audit", b""):
+        net.a.request(codes.INTROSPECTION, ask, net.now, node_id=B)
+        net.pump()
+    assert all("audit" not in report for report in encoder.reports)
+    net.b.audit = lambda: [{"what": "join"}]
+    for ask in (b"audit", b"", b"audit "):
+        net.a.request(codes.INTROSPECTION, ask, net.now, node_id=B)
+        net.pump()
+    assert [report.get("audit") for report in encoder.reports[2:]] == [[{"what": "join"}], None, None]
+
+
 def test_a_node_answers_itself() -> None:
     net = Net()
     node = net.node("a", encode=Encoder())

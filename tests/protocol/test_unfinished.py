@@ -67,6 +67,9 @@ def test_many_links_together_fill_no_more_than_one_node_may_keep() -> None:
         assert kept(a) <= codes.UNFINISHED_SIZE_MAX
     assert all(liar.error < 0 for liar in liars)
     assert unfinished(a) >= 28
+    told = [event for event in net.seen(a, events.EXCEEDED) if isinstance(event, events.ExceededEvent)]
+    assert len(told) == len(liars)  # each of them once
+    assert {event.which for event in told} == {codes.QUOTA_UNFINISHED}
     for liar in liars:
         liar.leave()
     assert (kept(a), a.unfinished.size) == (0, 0)
