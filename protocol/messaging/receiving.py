@@ -49,7 +49,7 @@ class Receiving(Responding):
         self.introspect: "Callable[[int, object], bytes] | None" = None
         self.endpoints = {}
         self.process_only = {}
-        self.yielded: "dict[bytes, Endpoint]" = {}  # names that other nodes keep
+        self.yielded: "dict[bytes, list[Endpoint]]" = {}  # that other nodes keep, of each realm one
         self.reply_flows = {}
         self.counters = {
             "received": 0,
@@ -121,8 +121,7 @@ class Receiving(Responding):
         if not endpoint.yielded:
             self._withdraw(endpoint, now)
         else:
-            del self.yielded[endpoint.uuid]
-            self.mesh.names.lost.pop(endpoint.uuid, None)
+            self._forget_yielded(endpoint)
 
     def _withdraw(self, endpoint: Endpoint, now: int) -> None:
         uuid = endpoint.uuid
@@ -188,24 +187,35 @@ class Receiving(Responding):
         self._withdraw(endpoint, now)
         for flow in list(endpoint.active):
             endpoint.deactivate(flow)
-        self.yielded[uuid] = endpoint
+        self.yielded.setdefault(uuid, []).append(endpoint)
         for receiver in endpoint.receivers:
             self.host.emit(ReceiverEvent(receiver))
 
     def regain_name(self, uuid: bytes, now: int) -> None:
         """A name that was lost is registered again, if nobody else has it."""
-        endpoint = self.yielded[uuid]
-        if uuid in self.endpoints or self.directory.rival(uuid, endpoint.kind, endpoint.realm) is not None:
+        if uuid in self.endpoints:
             return
-        del self.yielded[uuid]
-        del self.mesh.names.lost[uuid]
-        endpoint.yielded = False
+        for endpoint in self.yielded.get(uuid, ()):
+            if self.directory.rival(uuid, endpoint.kind, endpoint.realm) is None:
+                self._regain(endpoint, now)
+                return
+
+    def _regain(self, endpoint: Endpoint, now: int) -> None:
+        self._forget_yielded(endpoint)
+        uuid = endpoint.uuid
         self.endpoints[uuid] = endpoint
         self.origin.forget_target(uuid)
         self._announce(endpoint)
         for receiver in endpoint.receivers:
             self.host.emit(ReceiverEvent(receiver, RECEIVER_BACK))
         self.origin.unresolved.settle(uuid, now)
+
+    def _forget_yielded(self, endpoint: Endpoint) -> None:
+        endpoint.yielded = False
+        yielded = self.yielded[endpoint.uuid]
+        yielded.remove(endpoint)
+        if not yielded:
+            del self.yielded[endpoint.uuid]
 
     # Arrival
 

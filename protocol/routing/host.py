@@ -51,7 +51,7 @@ class RoutingHost(LinkHost):
         raise NotImplementedError
 
     def name_free(self, uuid: bytes, now: int) -> None:
-        """An endpoint that was lost may be ours again, if no other holder is in conflict with it."""
+        """Its holders are others now: an endpoint that was lost may be ours again, if none is in conflict."""
         raise NotImplementedError
 
     def looked_up(self, uuid: bytes, now: int) -> None:

@@ -532,7 +532,7 @@ class Mesh(Topology):
         if entry.kind == codes.BROADCAST and (known is None or entry.peer.leaf):
             self.forwarder.subscribed(entry.uuid)  # a leaf may have come here with what was known already
         if known is not None and known.differs(entry):
-            self.names.changed(entry.uuid, now)
+            self.host.name_free(entry.uuid, now)
         if known is None or known.differs(entry) or known.credit != entry.credit:
             self.lookups.changed(entry.uuid, now)  # else two that asked each other would tell it for ever
         if entry.uuid == codes.LOOKUP and known is None:
@@ -544,4 +544,4 @@ class Mesh(Topology):
             self.host.endpoint_down(entry, now)
             self.epoch += 1
             self.lookups.changed(uuid, now)
-            self.names.changed(uuid, now)
+            self.host.name_free(uuid, now)

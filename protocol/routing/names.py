@@ -19,7 +19,6 @@ class Names:
 
     def __init__(self, mesh: Topology) -> None:
         self._mesh = mesh
-        self.lost: "dict[bytes, bool]" = {}  # that another keeps
         self.asked: "dict[bytes, bool]" = {}  # a leaf's: its router has not said yet who has them
         self._fresh: "dict[bytes, int]" = {}  # until then another may have taken it at the same time
         self._timer = Call(self._settle)
@@ -67,7 +66,6 @@ class Names:
         if mine.realm != entry.realm or not conflict(mine.kind, entry.kind):
             return
         if self._yields(entry.uuid, entry.peer):
-            self.lost[entry.uuid] = True
             self._mesh.host.name_lost(entry.uuid, now)
         elif known is None or known.differs(entry):
             self._mesh.counters["name_conflicts"] += 1
@@ -83,8 +81,3 @@ class Names:
         if hop is not None and not hop.synced:  # who dials joins those who are there
             return hop.link.dialled and (hop.realm == codes.USERSPACE or hop.number == 1)
         return peer.metric >> 14 == codes.USERSPACE and peer.node_id < mesh.me.node_id
-
-    def changed(self, uuid: bytes, now: int) -> None:
-        """The holders of a name are others now: it may be free again."""
-        if uuid in self.lost:
-            self._mesh.host.name_free(uuid, now)

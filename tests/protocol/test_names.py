@@ -150,6 +150,31 @@ def test_two_that_join_each_other_agree() -> None:
         assert not receivers[dialler[1]].endpoint.yielded
 
 
+@pytest.mark.parametrize("first", ["a", "b"])
+def test_a_name_may_be_lost_in_two_realms(first: str) -> None:
+    """Whoever goes leaves that of its realm to us, and the program may let go of each."""
+    net = Mesh()
+    net.add("abc")
+    keepers = {"a": net["a"].register(E, UNICAST, LOCALNET), "b": net["b"].register(E, UNICAST, GLOBAL)}
+    receivers = {}
+    for letter, realm in (("a", LOCALNET), ("b", GLOBAL)):
+        receivers[letter] = net["c"].register(E, UNICAST, realm)
+        net.join("c" + letter, realm=USERSPACE)
+        net.pump()
+        assert receivers[letter].endpoint.yielded
+    net[first].deregister(keepers[first], net.now)
+    net.pump()
+    assert [event.receiver for event in net.seen(kind=events.RECEIVER_BACK)] == [receivers[first]]
+    assert net["c"].endpoints() == [receivers[first].endpoint]
+    for receiver in receivers.values():
+        net["c"].deregister(receiver, net.now)
+    for letter, keeper in keepers.items():
+        net[letter].deregister(keeper, net.now)
+    net.pump()
+    assert net["c"].endpoints() == []
+    assert len(net.seen(kind=events.RECEIVER_BACK)) == 1
+
+
 def test_a_name_of_one_realm_leaves_that_of_another_free() -> None:
     net = machine()
     claim(net, LOCALNET, UNICAST)
