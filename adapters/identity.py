@@ -72,7 +72,7 @@ class Identity:
         """Decides about a link over a network if there is trust; None for others. Args as of Admission."""
         if self.trust is None or scheme_of(channel.address) not in NETWORK:
             return None
-        return Admission(self, channel.address, open, routers)
+        return Admission(self, open, routers)
 
     def take(self) -> None:
         """From now on no other bus of this machine may be the node of the key's file. Raises KeyFileError."""
@@ -151,13 +151,12 @@ def _nobody_hears(text: str) -> None:
 class Admission:
     """Decides who may come over one link, and remembers who did.
 
-    Args: `address` of the other side, for people; `open` whether it is a link of a listener that is open to
-    all, and then `routers` whether to routers, too.
+    Args: `open` whether it is a link of a listener that is open to all, and then `routers` whether to
+    routers, too.
     """
 
-    def __init__(self, identity: Identity, address: str, open: bool, routers: bool) -> None:
+    def __init__(self, identity: Identity, open: bool, routers: bool) -> None:
         self._identity = identity
-        self._address = address
         self._others = codes.ROLE_NONE if not open else codes.ROLE_ROUTER if routers else codes.ROLE_LEAF
         self._public = b""
         self._role = -1  # nobody has come yet

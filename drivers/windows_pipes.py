@@ -12,7 +12,6 @@ import threading
 from ctypes import wintypes
 from typing import Any, Final
 
-_ERROR_FILE_NOT_FOUND: Final = 2
 _ERROR_ACCESS_DENIED: Final = 5
 _ERROR_HANDLE_EOF: Final = 38
 _ERROR_BROKEN_PIPE: Final = 109

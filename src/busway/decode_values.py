@@ -145,8 +145,6 @@ _TEXTS: dict[str, Callable[[Any], str]] = {
     "flags": _flags,
     "node": bytes.hex,
     "incarnation": bytes.hex,
-    "nonce": bytes.hex,
-    "proof": bytes.hex,
     "features": hex,
     "frame_size_max": _size,
     "message_size_max": _size,

@@ -291,7 +291,7 @@ def test_where_only_leaves_may_come_a_router_is_refused(plain: bool, leaf: bool)
 def test_man_in_the_middle_of_two_that_listen_or_dial_joins_nobody(
     security: Security | None, dialled: bool
 ) -> None:
-    """He passes on whatever either says, as he did with HELLO and AUTH before."""
+    """He passes on whatever either says."""
     net = Net()
     ends = [
         net.node(letter).connection(Link(LOCALNET, dialled, via="x" * dialled, security=security), net.now)
