@@ -15,19 +15,18 @@ from typing import Final
 
 from busway.errors import KeyFileError
 from busway.keys import read_private, write_private
+from busway.protocol.wire import codes
 
 KEY_SIZE: Final = 32
 SUFFIX: Final = ".key"
 KEYS_MAX: Final = 4096
 _COMMAND = "busway firmware --out DIR --key"
-_ID_TAG = b"busway-board-id-2"
-_BOUND = 0x80  # in the first byte of a node id: it follows from a key (docs/protocol.md, section 3.2.6)
 
 
 def id_of_board(key: bytes) -> bytes:
     """The node id, 16 bytes, of the board that has this key (docs/protocol.md, section 3.2.6)."""
-    found = hashlib.sha256(_ID_TAG + key).digest()[:16]
-    return bytes((found[0] | _BOUND,)) + found[1:]
+    found = hashlib.sha256(codes.BOARD_ID_CONTEXT + key).digest()[:16]
+    return bytes((found[0] | codes.BOUND,)) + found[1:]
 
 
 def load_board_key(path: str | os.PathLike[str]) -> bytes:

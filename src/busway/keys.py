@@ -16,17 +16,16 @@ from collections.abc import Callable
 from typing import Any, Final, Self
 
 from busway.errors import KeyFileError
+from busway.protocol.wire import codes
 
 PREFIX: Final = "busway1"
 KEY_SIZE: Final = 32
 _SUM_SIZE = 3  # with it the text has no padding: 35 bytes are 56 letters of base32
 _TEXT_LENGTH = len(PREFIX) + (KEY_SIZE + _SUM_SIZE) * 8 // 5
-_ID_TAG = b"busway-id-2"
 _SUM_TAG = b"busway-key-2"
 _FILE_SIZE_MAX = 16384  # of PEM; ours have 119 and 288 bytes
 # A pipe in its place must not hold us up; and no child inherits it.
 _OPEN_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
-_BOUND = 0x80  # in the first byte of a node id: it follows from a key (docs/protocol.md, section 3)
 Passphrase = str | Callable[[], str] | None
 
 
@@ -74,8 +73,8 @@ def id_of_public(public: bytes) -> bytes:
     """The node id, 16 bytes, that nobody can have without the private half of this public key: SHA-256 over a
     tag and the key, with the top bit set (docs/protocol.md, section 3).
     """
-    found = hashlib.sha256(_ID_TAG + public).digest()[:16]
-    return bytes((found[0] | _BOUND,)) + found[1:]
+    found = hashlib.sha256(codes.ID_CONTEXT + public).digest()[:16]
+    return bytes((found[0] | codes.BOUND,)) + found[1:]
 
 
 def _checksum(public: bytes) -> bytes:
