@@ -205,20 +205,9 @@ def node_option(help: str) -> Callable[[F], F]:
     )
 
 
-def joins(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Options of a command that joins a bus; it gets a Place as its first argument."""
+def _protects(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say who this is to other machines, and who may come from there."""
 
-    @click.option(
-        "--bus",
-        envvar="BUSWAY_BUS",
-        default="default",
-        metavar="NAME",
-        callback=_check_bus,
-        help='The bus to join; also from BUSWAY_BUS.  [default: "default"]',
-    )
-    @click.option(
-        "--connect", "urls", multiple=True, metavar="URL", help="Join this node, too: tcp://host:port."
-    )
     @click.option(
         "--token",
         envvar="BUSWAY_TOKEN",
@@ -248,6 +237,37 @@ def joins(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar="FILE",
         help="Whose keys may join over such links, and as what (TOML); also from BUSWAY_TRUST.",
     )
+    @functools.wraps(function)
+    def command(
+        *,
+        token: str | None,
+        token_file: str | None,
+        weak: bool,
+        key_path: str | None,
+        trust_path: str | None,
+        **options: Any,
+    ) -> Any:
+        protection = {"token": _token(token, token_file), "weak": weak, "key": key_path, "trust": trust_path}
+        return function(protection=protection, **options)
+
+    return command
+
+
+def joins(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of a command that joins a bus; it gets a Place as its first argument."""
+
+    @click.option(
+        "--bus",
+        envvar="BUSWAY_BUS",
+        default="default",
+        metavar="NAME",
+        callback=_check_bus,
+        help='The bus to join; also from BUSWAY_BUS.  [default: "default"]',
+    )
+    @click.option(
+        "--connect", "urls", multiple=True, metavar="URL", help="Join this node, too: tcp://host:port."
+    )
+    @_protects
     @click.option(
         "--cafile",
         envvar="BUSWAY_CAFILE",
@@ -273,18 +293,13 @@ def joins(function: Callable[..., Any]) -> Callable[..., Any]:
     def command(
         bus: str,
         urls: tuple[str, ...],
-        token: str | None,
-        token_file: str | None,
-        weak: bool,
-        key_path: str | None,
-        trust_path: str | None,
+        protection: dict[str, Any],
         cafile: str | None,
         headers: tuple[tuple[str, str], ...],
         proxy: str | None,
         **options: Any,
     ) -> Any:
-        token = _token(token, token_file)
-        place = Place(bus, urls, token, cafile, headers, proxy, weak=weak, key=key_path, trust=trust_path)
+        place = Place(bus, urls, cafile=cafile, headers=headers, proxy=proxy, **protection)
         return function(place, **options)
 
     return command
