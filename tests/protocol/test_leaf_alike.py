@@ -33,7 +33,7 @@ from tests.rigs.alike import (
     u16,
 )
 
-from .keyed_router import Crypto
+from .board_crypto import Crypto
 from .pairs import Entropy, guard
 
 SEED = 11

@@ -20,7 +20,7 @@ from busway.protocol.secure.security import Security, node_id_of
 from busway.protocol.wire.control import write_close
 from busway.protocol.wire.fields import frame
 
-from .keyed_router import Crypto
+from .board_crypto import Crypto
 from .leaves import LeafNet
 from .lines import Line, layer_of
 from .pairs import START, Drawn, E, Entropy, F, Net, Pair, bodies, guard

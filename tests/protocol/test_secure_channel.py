@@ -17,7 +17,7 @@ from busway.protocol.secure.keyed import board_id
 from busway.protocol.secure.security import Security, node_id_of
 from busway.protocol.wire.control import write_close
 from busway.protocol.wire.fields import frame
-from tests.protocol.keyed_router import Crypto
+from tests.protocol.board_crypto import Crypto
 from tests.protocol.test_secure_noise import Fixed, pair_of
 
 HANDSHAKES = json.loads((Path(__file__).parent.parent / "vectors" / "handshakes.json").read_text())

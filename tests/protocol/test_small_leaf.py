@@ -28,7 +28,7 @@ from busway.protocol.leaf.state import Target
 from busway.protocol.wire.aliases import AliasTable
 from busway.protocol.wire.fields import frame, lenient_text, varint
 
-from .keyed_router import Crypto
+from .board_crypto import Crypto
 from .leaves import LeafNet
 from .pairs import E, Entropy, F, G, bodies, guard
 

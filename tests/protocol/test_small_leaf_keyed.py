@@ -11,23 +11,36 @@ from busway.protocol import Link, codes, events
 from busway.protocol.leaf.keyed import Secret
 from busway.protocol.leaf.leaf import Leaf
 from busway.protocol.leaf.link import LeafConnection
+from busway.protocol.secure.security import Security
 from busway.protocol.wire.fields import frame
 from tests.rigs.tree import ROOT
 from tests.vectors import boards
 
-from .keyed_router import Crypto, KeyedRouter, split
-from .leaves import Cord, LeafNet
-from .pairs import START, E, Entropy, F
+from .board_crypto import Crypto
+from .leaves import LeafNet
+from .pairs import START, E, Entropy, F, bodies, guard
 
 KEY = bytes(range(64, 96))
+TOKEN = "mellow-otter-4f1e9c0a7d5b2e83"
+
+
+class Noting(Crypto):
+    """Remembers what was sealed: the plain bytes of each record."""
+
+    def __init__(self) -> None:
+        self.said: list[bytes] = []
+
+    def seal(self, key: bytes, nonce: bytes, ad: bytes, plaintext: bytes) -> bytes:
+        self.said.append(plaintext)
+        return super().seal(key, nonce, ad, plaintext)
 
 
 def board_secret(crypto: Any = None, key: bytes = KEY, seed: int = 11) -> Secret:
-    return Secret(crypto or Crypto(), Entropy(seed), key)
+    return Secret(crypto or Noting(), Entropy(seed), key)
 
 
 def token_secret() -> Secret:
-    return Secret(Crypto(), Entropy(12), b"", b"mellow-otter-4f1e9c0a7d5b2e83")
+    return Secret(Noting(), Entropy(12), b"", TOKEN.encode())
 
 
 BOARD_ID = board_secret().id
@@ -38,19 +51,34 @@ def keyed_link(secret: Secret, **options: Any) -> Link:
     return Link(codes.USERSPACE, True, via="cord", security=secret, **options)
 
 
-class KeyedNet(LeafNet):
-    """The leaf's cord has its router behind a `KeyedRouter`; `keys` are those that this knows."""
+def router_guard(key: bytes = KEY) -> Security:
+    """Knows the board, by this key, and the token."""
+    return guard(TOKEN, board_key={BOARD_ID: key}.get)
 
-    def __init__(self, secret: Secret | None = None, keys: dict[bytes, bytes] | None = None) -> None:
+
+class KeyedNet(LeafNet):
+    """The leaf's cord is protected, at its router by `ours`."""
+
+    def __init__(self, secret: Secret | None = None, ours: Security | None = None) -> None:
         super().__init__("m")
-        secret = secret or board_secret()
+        self.secret = secret or board_secret()
         self.cord.cut()
-        there = self.router.connection(Link(codes.USERSPACE, False, via="cord"), self.now)
-        self.wall = KeyedRouter(there, {secret.id: secret.key} if keys is None else keys)
-        here = self.leaf.connection(keyed_link(secret), self.now)
-        self.cord = Cord(self, self.leaf, here, self.router, self.wall)
-        self.cords.append(self.cord)
+        node_id = self.secret.id if self.secret.id[0] else b"x" * 16
+        self.leaf = Leaf(node_id, entropy=Entropy(90), label="X")
+        self.cord = self.plug(
+            self.leaf,
+            self.router,
+            realm=codes.USERSPACE,
+            security=ours or router_guard(),
+            leaf_options={"security": self.secret},
+        )
         self.leaf_log.clear()
+
+    @property
+    def said(self) -> list[bytes]:
+        """What the leaf said in each record."""
+        said: list[bytes] = self.secret.crypto.said
+        return said
 
     def ended(self) -> tuple[int, str]:
         (event,) = self.heard(events.LINK_CLOSED)
@@ -78,7 +106,7 @@ def test_a_session_travels_in_records_cut_anywhere(sort: str, seed: int | None) 
     assert [len(message.payload) for message in net.drain(net.router, far)] == [0, 60, 600]
     assert b"secret" not in net.cord.sent
     assert b"qqqqqq" not in net.cord.got
-    assert max(map(len, net.wall.came)) <= 256
+    assert max(map(len, net.said)) <= 256
     net.leaf.close(net.now)
     net.settle(rng)
     assert net.ended() == (codes.GOODBYE, "the node is closing")
@@ -92,11 +120,11 @@ def test_hello_is_alone_in_the_first_record_also_of_a_link_that_ends_at_once() -
     net.cord.move()
     connection.cut_off(net.now, codes.TOO_LARGE, "out of memory")
     net.settle()
-    hello, goodbye = net.wall.came
-    (body,), rest = split(hello)
-    assert (body[0], rest) == (codes.HELLO, b"")
-    (body,), rest = split(goodbye)
-    assert (body[:2], rest) == (bytes((codes.CLOSE, codes.TOO_LARGE)), b"")
+    hello, goodbye = net.said
+    (body,) = bodies(hello)
+    assert body[0] == codes.HELLO
+    (body,) = bodies(goodbye)
+    assert body[:2] == bytes((codes.CLOSE, codes.TOO_LARGE))
 
 
 # What is refused
@@ -106,7 +134,7 @@ def board(secret: Secret) -> tuple[Leaf, LeafConnection]:
     """A leaf that has begun its link."""
     leaf = Leaf(b"x" * 16, entropy=Entropy(7))
     connection = leaf.connection(keyed_link(secret), START)
-    (body,), _ = split(connection.data_to_send(512, START))
+    (body,) = bodies(connection.data_to_send(512, START))
     assert body[0] == codes.HANDSHAKE
     assert body[7:23] == secret.id
     return leaf, connection
@@ -199,32 +227,40 @@ def no_frames(size: int, now: int) -> bytes:
 
 
 def test_a_router_without_the_key_says_so() -> None:
-    net = KeyedNet(keys={})
+    net = KeyedNet(ours=guard(None))
     net.settle()
-    assert net.ended() == (codes.TOKEN, "no such key")
-    assert net.wall.came == []
+    code, text = net.ended()
+    assert code == codes.TOKEN
+    assert text.startswith("no key is known here for this board")
+    assert net.said == []
 
 
 def test_a_key_that_differs_ends_the_link() -> None:
-    net = KeyedNet(keys={BOARD_ID: bytes(32)})
+    net = KeyedNet(ours=router_guard(bytes(32)))
     net.settle()
-    assert net.ended() == (codes.TOKEN, "no such key")
-    assert net.wall.came == []
+    assert net.ended()[0] == codes.TOKEN
+    assert len(net.said) == 1
+    assert not net.router.peers()
 
 
-def test_other_buses_and_other_sorts_of_link_have_other_keys() -> None:
-    for change in ({"bus": "lab"}, {"sort": 1}):
-        net = KeyedNet()
-        net.wall._prologue = KeyedRouter(None, {}, **change)._prologue
-        net.settle()
-        assert net.ended()[0] == codes.TOKEN
+@pytest.mark.parametrize(("packets", "bus"), [(False, "lab"), (True, "default")])
+def test_other_buses_and_other_sorts_of_link_have_other_keys(packets: bool, bus: str) -> None:
+    board = board_secret().channel(False, "default")
+    router = router_guard().channel(packets, bus)
+    board.begin()
+    router.receive(board.write(no_frames, 100, START))
+    board.receive(router.write(no_frames, 100, START))
+    assert (board.ready, router.secured, router.refusal) == (True, True, None)
+    board.say(b"hello")
+    assert router.receive(board.write(no_frames, 100, START)) == b""
+    assert router.refusal is not None
+    assert router.refusal.code == codes.TOKEN
 
 
 def test_an_empty_record_is_none() -> None:
     net = KeyedNet()
     net.settle()
-    assert net.wall._writes is not None
-    net.cord.to_leaf += net.wall._writes.seal(b"")
+    net.cord.to_leaf += net.cord.other.channel._seal(b"")
     net.settle()
     assert net.ended()[0] == codes.MALFORMED
 
@@ -256,17 +292,13 @@ class Recording:
     """What a router said to the leaf, and what that took of it; the same for any leaf of `board()`."""
 
     def __init__(self) -> None:
-        self.records: list[bytes] = []
         net = KeyedNet()
-        self.entropy = net.leaf._entropy
         net.leaf.register(E, codes.UNICAST)
         net.settle()
         for payload in SENT:
             net.router.send(E, payload, net.now)
             net.settle()
-        bodies, rest = split(bytes(net.cord.got))
-        assert rest == b""
-        self.records = [frame(body) for body in bodies]
+        self.records = [frame(body) for body in bodies(net.cord.got)]
 
 
 def heard_by_a_leaf(pieces: list[bytes]) -> tuple[list[bytes], LeafConnection]:
@@ -350,10 +382,11 @@ def test_a_replayed_session_says_nothing(recording: Recording) -> None:
 # Memory
 
 
-class Short(Crypto):
+class Short(Noting):
     """Has no memory for every second record; for HELLO it has."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.calls = 0
         self.used: list[bytes] = []
 
@@ -383,7 +416,7 @@ def test_without_memory_nothing_is_lost_and_no_number_is_used_twice() -> None:
         net.leaf.send(F, b"%d" % number * 100, net.now)
         settle()
     assert [message.payload[:1] for message in net.drain(net.router, far)] == [b"0", b"1", b"2", b"3", b"4"]
-    assert len(set(crypto.used)) == len(crypto.used) == len(net.wall.came)
+    assert len(set(crypto.used)) == len(crypto.used) == len(bodies(net.cord.sent)[1:])
 
 
 def test_the_golden_vectors() -> None:

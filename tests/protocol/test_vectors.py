@@ -5,7 +5,7 @@ from pathlib import Path
 from busway.primitives import PRIMITIVES
 from tests.vectors import program
 
-from .keyed_router import Crypto
+from .board_crypto import Crypto
 
 FOLDER = Path(__file__).parent.parent / "vectors"
 
