@@ -6,6 +6,7 @@ here, in order, and not at one of them: so whoever is free first gets it. Knows 
 """
 
 from busway.protocol.fifo import Fifo
+from busway.protocol.messaging.correspondent import release
 from busway.protocol.messaging.flows import NEXT, PARKED, OutFlow, Pending
 from busway.protocol.messaging.sides import SenderSide
 from busway.protocol.timers import Timer
@@ -122,7 +123,7 @@ class Crowd(Timer):
         """Hold a message until a holder may get it."""
         pending.flow = None
         pending.state = NEXT[pending.state, PARKED]
-        pending.peer = None
+        release(pending)
         self.waiting.push(pending)
         if pending.expires >= 0 and pending.deadline < 0:
             self.origin.timers.arm(pending, pending.expires)

@@ -2,14 +2,14 @@
 
 from busway.protocol.link.face import LinkFace, Remote
 from busway.protocol.messaging.endpoints import InFlow, Request
-from busway.protocol.messaging.flows import OutFlow
+from busway.protocol.messaging.flows import OutFlow, Pending
 from busway.protocol.routing.peers import Peer, PeerKeeper
 
 
 class Correspondent(Peer):
     """A node in one incarnation, and the conversation with it in both directions."""
 
-    __slots__ = ("in_flows", "out_flows", "serving", "stalled")
+    __slots__ = ("in_flows", "out_flows", "outstanding", "serving", "stalled")
 
     def __init__(
         self, keeper: PeerKeeper, node_id: bytes, incarnation: bytes, label: str = "", leaf: bool = False
@@ -18,6 +18,7 @@ class Correspondent(Peer):
         self.out_flows: "dict[bytes, OutFlow]" = {}
         self.in_flows: "dict[bytes, InFlow]" = {}
         self.stalled: "list[OutFlow]" = []  # flows that wait for a way
+        self.outstanding: "dict[int, Pending]" = {}  # that are assigned to it, by id
         self.serving: "dict[int, Request]" = {}  # its requests that we have not answered yet, by id
 
     def has_numbers(self) -> bool:
@@ -42,3 +43,23 @@ def talk(peer: "Remote | None") -> Correspondent:
     """The conversation with a node."""
     assert isinstance(peer, Correspondent)
     return peer
+
+
+def assign(pending: Pending, flow: OutFlow) -> None:
+    """A message goes over that flow now, to its node."""
+    peer = flow.peer
+    if pending.peer is not peer:
+        if pending.peer is not None:
+            release(pending)
+        pending.peer = peer
+        talk(peer).outstanding[pending.id] = pending
+    pending.flow = flow
+    pending.out.destination = peer.key
+
+
+def release(pending: Pending) -> None:
+    """It goes to no node any more, or not yet."""
+    peer = pending.peer
+    if peer is not None:
+        del talk(peer).outstanding[pending.id]
+        pending.peer = None

@@ -23,7 +23,7 @@ better one has come (`OutFlow.link`); on a link and through other nodes nothing 
 from busway.protocol import outcomes
 from busway.protocol.errors import FullError, WrongKindError
 from busway.protocol.messaging.anycast import Crowd
-from busway.protocol.messaging.correspondent import Correspondent, talk
+from busway.protocol.messaging.correspondent import Correspondent, assign, release, talk
 from busway.protocol.messaging.events import UndeliverableEvent
 from busway.protocol.messaging.flows import (
     FINISHED,
@@ -163,10 +163,8 @@ class Origin(SenderSide):
         return pending
 
     def launch(self, flow: OutFlow, pending: Pending, now: int) -> None:
-        pending.flow = flow
         pending.state = NEXT[pending.state, LAUNCHED]
-        pending.peer = flow.peer
-        pending.out.destination = flow.peer.key
+        assign(pending, flow)
         if pending.out.kind == codes.CONFIRM or pending.out.kind == codes.REQUEST:
             flow.open += 1
             if pending.deadline < 0:
@@ -212,10 +210,8 @@ class Origin(SenderSide):
 
     def park(self, flow: OutFlow, pending: Pending, now: int) -> None:
         """Hold a message until its flow has credit and its link room."""
-        pending.flow = flow
         pending.state = NEXT[pending.state, PARKED]
-        pending.peer = flow.peer
-        pending.out.destination = flow.peer.key
+        assign(pending, flow)
         flow.waiting.push(pending)
         if pending.expires >= 0 and pending.deadline < 0:
             self.timers.arm(pending, pending.expires)
@@ -289,6 +285,7 @@ class Origin(SenderSide):
         pending.state = NEXT[pending.state, FINISHED]
         self.timers.disarm(pending)
         self.pending.pop(pending.id, None)
+        release(pending)
         outcome = Outcome(pending.id, status, code, text)
         self.host.emit(outcome)
         return outcome
@@ -381,8 +378,8 @@ class Origin(SenderSide):
         for flow in list(talk(peer).out_flows.values()):
             flow.limit = min(flow.limit, flow.sent)
             self._empty(flow, now)
-        for pending in list(self.pending.values()):
-            if pending.peer is peer and pending.state != UNRESOLVED:
+        for pending in list(talk(peer).outstanding.values()):
+            if pending.state != UNRESOLVED:
                 unknown = pending.out.kind == codes.CONFIRM
                 ran = pending.out.kind == codes.REQUEST and pending.state == SENT
                 reason = codes.LOST_AFTER_SENDING if ran else codes.NO_ROUTE

@@ -7,6 +7,7 @@ Work is counted in lines of the protocol that are run (tests/rigs/steps.py).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -26,6 +27,7 @@ from .nets import (
     ack,
     alias,
     bind,
+    chain,
     directory,
     entry,
     id_of,
@@ -168,3 +170,29 @@ def test_no_frame_costs_more_than_a_constant_for_each_byte(full: tuple[Mesh, Lia
     net.pump()
     assert liar.error == -1, liar.connection.close_text
     assert work / len(data) < STEPS_MAX
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize("what", ["for its credit", "for an answer"])
+def test_the_end_of_a_node_costs_no_more_if_much_is_under_way_to_others(what: str) -> None:
+    costs = []
+    for outstanding in (1, 2000):
+        net = chain("ab")
+        receiver = net["b"].register(E, ANYCAST, queue_max=8192)
+        net.pump()
+        if what == "for its credit":
+            net.cable["ab"].block(net["b"])
+        for _ in range(outstanding):
+            net["a"].request(E, b"", net.now)
+            if what == "for an answer":
+                net.pump()
+                net.drain(net["b"], receiver)
+        assert len(net["a"].origin.pending) == outstanding
+        liar = Liar(net, net["a"])
+        liar.say(routes(*[update(bind(3 + n, stranger(n)), 1, 1) for n in range(100)]))
+        assert len(net["a"].peers()) == 102
+        gone = routes(*[retract(varint(3 + n)) for n in range(100)])
+        costs.append(steps(partial(liar.say, gone), "/protocol/"))
+        net.advance(codes.ROUTE_LOSS_GRACE_MS)
+        assert [peer.node_id for peer in net["a"].peers()] == [id_of("b"), id_of("z")]
+    assert costs[1] < 2 * costs[0]
