@@ -18,7 +18,7 @@ class Unresolved:
 
     def __init__(self, origin: SenderSide) -> None:
         self._origin = origin
-        self.waiting: "dict[Address, list[Pending]]" = {}
+        self.waiting: "dict[Address, dict[Pending, bool]]" = {}
         self.arrived: "dict[Address, bool]" = {}  # our own endpoints that some of these wait for no longer
 
     def park(self, pending: Pending, ttl_ms: int, now: int) -> None:
@@ -32,9 +32,12 @@ class Unresolved:
         if not pending.has_ttl and not self._origin.syncing and not asked:
             self.fail(pending)
             return
-        self.waiting.setdefault(address, []).append(pending)
+        self._wait(pending)
         until = now + (ttl_ms or codes.SYNC_MS)
         self._origin.timers.arm(pending, until if pending.expires < 0 else min(until, pending.expires))
+
+    def _wait(self, pending: Pending) -> None:
+        self.waiting.setdefault(pending.out.endpoint, {})[pending] = True
 
     def _look_up(self, pending: Pending, now: int) -> bool:
         """Ask for the node that is wanted, then for the endpoint; False if there is nobody to ask, any
@@ -61,11 +64,11 @@ class Unresolved:
         for address, waiting in list(self.waiting.items()):
             for pending in list(waiting):
                 if address == id or pending.pinned == id:
-                    waiting.remove(pending)
+                    del waiting[pending]
                     self._settle_one(pending, now)
             if not waiting and self.waiting.get(address) is waiting:
                 del self.waiting[address]
-            for pending in list(self.waiting.get(address, [])):
+            for pending in list(self.waiting.get(address, ())):
                 over = id in pending.asked and not pending.has_ttl and not self._origin.syncing
                 if over and not self._look_up(pending, now) and not self._is_asking(pending):
                     self.fail(pending)
@@ -85,13 +88,13 @@ class Unresolved:
     def settle(self, address: Address, now: int) -> None:
         """The holders of an address changed: let those go that waited for one."""
         self.arrived.pop(address, None)
-        for pending in self.waiting.pop(address, []):
+        for pending in self.waiting.pop(address, {}):
             self._settle_one(pending, now)
 
     def _settle_one(self, pending: Pending, now: int) -> None:
         if pending.out.kind == codes.SIGNAL:
             if not self._tell_place(pending, now):
-                self.waiting.setdefault(pending.out.endpoint, []).append(pending)
+                self._wait(pending)
             return
         try:
             flow = self._origin.flow_for(pending.out.endpoint, pending.pinned, now)
@@ -99,7 +102,7 @@ class Unresolved:
             self._origin.finish(pending, outcomes.UNDELIVERED, codes.WRONG_KIND)
             return
         if not self._origin.enter(flow, pending, now):
-            self.waiting.setdefault(pending.out.endpoint, []).append(pending)
+            self._wait(pending)
 
     def locate(self, id: bytes, timeout_ms: int, now: int) -> int:
         """The node that has an endpoint, or that id: known, or looked up as for a message."""
@@ -129,20 +132,13 @@ class Unresolved:
 
     def synced(self, now: int) -> None:
         """Every link has finished its first directory exchange: now "nobody has it" is known."""
-        for address, waiting in list(self.waiting.items()):
-            waiting_on = [pending for pending in waiting if pending.has_ttl or self._is_asking(pending)]
-            if waiting_on:
-                self.waiting[address] = waiting_on
-            else:
-                del self.waiting[address]
-            for pending in waiting:
-                if pending not in waiting_on:
+        for waiting in list(self.waiting.values()):
+            for pending in list(waiting):
+                if not pending.has_ttl and not self._is_asking(pending):
                     self.fail(pending)
 
     def remove(self, pending: Pending) -> None:
         address = pending.out.endpoint
         waiting = self.waiting.get(address)
-        if waiting is not None and pending in waiting:
-            waiting.remove(pending)
-            if not waiting:
-                del self.waiting[address]
+        if waiting is not None and waiting.pop(pending, False) and not waiting:
+            del self.waiting[address]
