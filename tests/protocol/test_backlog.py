@@ -36,6 +36,22 @@ class Fork(Net):
         self.pump()
 
 
+def passed_on(count: int) -> tuple[Mesh, Receiver]:
+    """a and d have published so much, which b has for c; c reads nothing."""
+    net = Mesh()
+    net.add("abcd")
+    net.join("ab bc db")
+    net.pump()
+    slow = net["c"].register(E, codes.BROADCAST)
+    net.pump()
+    net.cable["bc"].block(net["b"])
+    for number in range(count):
+        for source in "ad":
+            net[source].publish(E, b"%s%02d" % (source.encode(), number) + bytes(BIG), net.now)
+            net.pump()
+    return net, slow
+
+
 def fates(net: Fork, tokens: list[int]) -> list[list[int]]:
     return [[outcome.status for outcome in net.outcomes(net.a, token)] for token in tokens]
 
@@ -150,17 +166,7 @@ def test_what_is_kept_follows_the_tree_to_another_link() -> None:
 
 
 def test_what_is_kept_of_another_tree_stays() -> None:
-    net = Mesh()
-    net.add("abcd")
-    net.join("ab bc db")
-    net.pump()
-    slow = net["c"].register(E, codes.BROADCAST)
-    net.pump()
-    net.cable["bc"].block(net["b"])
-    for number in range(12):
-        for source in "ad":
-            net[source].publish(E, b"%s%02d" % (source.encode(), number) + bytes(BIG), net.now)
-            net.pump()
+    net, slow = passed_on(12)
     backlog = net.cable["bc"].a.backlog
     assert [out.payload[:3] for out in backlog.take_all(net["a"].me.key)] == [b"a11"]
     net.cable["bc"].block(net["b"], False)
@@ -172,17 +178,7 @@ def test_what_is_kept_of_another_tree_stays() -> None:
 
 
 def test_a_node_in_between_keeps_the_newest_of_each_source() -> None:
-    net = Mesh()
-    net.add("abcd")
-    net.join("ab bc db")
-    net.pump()
-    slow = net["c"].register(E, codes.BROADCAST)
-    net.pump()
-    net.cable["bc"].block(net["b"])
-    for number in range(20):
-        for source in "ad":
-            net[source].publish(E, b"%s%02d" % (source.encode(), number) + bytes(BIG), net.now)
-            net.pump()
+    net, slow = passed_on(20)
     net.cable["bc"].block(net["b"], False)
     net.pump()
     last = {}
