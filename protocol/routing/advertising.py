@@ -48,8 +48,7 @@ class Advertiser(News):
         self.peer: "Peer | None" = None  # once the handshake is over
         self.watched: "dict[bytes, HaveFrame | None]" = {}  # what the peer asked for, and its last HAVE
         self.asked: "dict[bytes, bool]" = {}  # node and uuid of what others asked for over this link
-        self.pruned: "dict[bytes, bool]" = {}  # source and uuid of the broadcasts that it does not want
-        self.groups = Grouped()  # ... the keys of these
+        self.pruned = Grouped()  # source and uuid of the broadcasts that it does not want
         self.retracted: "dict[bytes, int]" = {}  # sources of which it tells no way any more: since when, ms
         self.mesh = mesh
         self.due = False
@@ -74,15 +73,10 @@ class Advertiser(News):
 
     def prune(self, key: bytes) -> None:
         """The peer does not want these broadcasts, of a source and uuid; the oldest too many is forgotten."""
-        if key not in self.pruned and len(self.pruned) >= codes.PRUNES_MAX:
-            self.graft(next(iter(self.pruned)))
-        self.pruned[key] = True
-        self.groups.add(key)
-
-    def graft(self, key: bytes) -> None:
-        """It may want them."""
-        if self.pruned.pop(key, False):
-            self.groups.remove(key)
+        keys = self.pruned.keys
+        if key not in keys and len(keys) >= codes.PRUNES_MAX:
+            self.pruned.remove(next(iter(keys)))
+        self.pruned.add(key)
 
     # Writing
 

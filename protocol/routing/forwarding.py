@@ -43,8 +43,7 @@ class Forwarder:
         self._held = 0  # bytes of the messages that wait for a way
         self._pruned: "dict[bytes, tuple[LinkFace, int]]" = {}  # source and uuid: told whom, how many came
         self._groups = Grouped()  # ... the keys of these
-        self._of_leaves: "dict[bytes, bool]" = {}  # ... and of those that leaves were told
-        self._leaf_groups = Grouped()
+        self._of_leaves = Grouped()  # ... and of those that leaves were told
 
     # Messages for one node
 
@@ -209,7 +208,7 @@ class Forwarder:
         mesh = self._mesh
         if mesh.leaf:
             uplink = mesh.uplink
-            if source is not mesh.me or uplink is None or source.key + uuid in adverts(uplink).pruned:
+            if source is not mesh.me or uplink is None or source.key + uuid in adverts(uplink).pruned.keys:
                 return []
             return [uplink]
         widest = mesh.directory.widest(uuid, source)
@@ -244,7 +243,7 @@ class Forwarder:
             return True
         if told.neighbour.stub:
             return False
-        return root.key + uuid not in told.pruned
+        return root.key + uuid not in told.pruned.keys
 
     def spread(
         self,
@@ -297,15 +296,10 @@ class Forwarder:
         self._groups.add(key)
         peer = connection.peer
         assert peer is not None
-        self._note_leaf(key, peer.leaf)
-
-    def _note_leaf(self, key: bytes, leaf: bool) -> None:
-        """Whether a leaf was told that broadcast is not wanted."""
-        if self._of_leaves.pop(key, False):
-            self._leaf_groups.remove(key)
-        if leaf:
-            self._of_leaves[key] = True
-            self._leaf_groups.add(key)
+        if peer.leaf:
+            self._of_leaves.add(key)
+        else:
+            self._of_leaves.remove(key)
 
     def _signal(self, connection: "LinkFace", which: int, source: bytes, uuid: bytes) -> None:
         peer = connection.peer
@@ -319,7 +313,7 @@ class Forwarder:
         if frame.signal == codes.PRUNE:
             adverts(connection).prune(key)
             return
-        adverts(connection).graft(key)
+        adverts(connection).pruned.remove(key)
         self._graft(key)
         if frame.node == self._mesh.me.key:
             self._graft_leaves(frame.endpoint)
@@ -336,8 +330,8 @@ class Forwarder:
         """
         self._mesh.epoch += 1
         told = adverts(connection)
-        for key in told.groups.of_source(route.key):
-            told.graft(key)
+        for key in told.pruned.of_source(route.key):
+            told.pruned.remove(key)
         for key in self._groups.of_source(route.key):
             self._graft(key)
         if route is self._mesh.me.route:
@@ -345,7 +339,7 @@ class Forwarder:
 
     def _graft_leaves(self, uuid: bytes) -> None:
         """Broadcasts of our leaves go down our own tree."""
-        for key in self._leaf_groups.of_uuid(uuid) if uuid else list(self._of_leaves):
+        for key in self._of_leaves.of_uuid(uuid) if uuid else list(self._of_leaves.keys):
             self._graft(key)
 
     def _drop(self, key: bytes) -> "tuple[LinkFace, int] | None":
@@ -353,7 +347,7 @@ class Forwarder:
         told = self._pruned.pop(key, None)
         if told is not None:
             self._groups.remove(key)
-            self._note_leaf(key, False)
+            self._of_leaves.remove(key)
         return told
 
     def _graft(self, key: bytes) -> None:

@@ -9,16 +9,20 @@ class Grouped:
     """A set of keys of 36 bytes."""
 
     def __init__(self) -> None:
+        self.keys: "dict[bytes, bool]" = {}  # all, the oldest first
         self._sources: "dict[bytes, dict[bytes, bool]]" = {}
         self._uuids: "dict[bytes, dict[bytes, bool]]" = {}
 
     def add(self, key: bytes) -> None:
         """One more; one that is there is left alone."""
+        self.keys[key] = True
         self._sources.setdefault(key[: codes.KEY_SIZE], {})[key] = True
         self._uuids.setdefault(key[codes.KEY_SIZE :], {})[key] = True
 
     def remove(self, key: bytes) -> None:
-        """One less, which is there."""
+        """One less, if it is there."""
+        if not self.keys.pop(key, False):
+            return
         _drop(self._sources, key[: codes.KEY_SIZE], key)
         _drop(self._uuids, key[codes.KEY_SIZE :], key)
 
