@@ -52,7 +52,8 @@ def assign(pending: Pending, flow: OutFlow) -> None:
         if pending.peer is not None:
             release(pending)
         pending.peer = peer
-        talk(peer).outstanding[pending.id] = pending
+        assert isinstance(peer, Correspondent)  # not by talk(): every request comes by here
+        peer.outstanding[pending.id] = pending
     pending.flow = flow
     pending.out.destination = peer.key
 
@@ -61,5 +62,6 @@ def release(pending: Pending) -> None:
     """It goes to no node any more, or not yet."""
     peer = pending.peer
     if peer is not None:
-        del talk(peer).outstanding[pending.id]
+        assert isinstance(peer, Correspondent)
+        del peer.outstanding[pending.id]
         pending.peer = None

@@ -379,11 +379,10 @@ class Origin(SenderSide):
             flow.limit = min(flow.limit, flow.sent)
             self._empty(flow, now)
         for pending in list(talk(peer).outstanding.values()):
-            if pending.state != UNRESOLVED:
-                unknown = pending.out.kind == codes.CONFIRM
-                ran = pending.out.kind == codes.REQUEST and pending.state == SENT
-                reason = codes.LOST_AFTER_SENDING if ran else codes.NO_ROUTE
-                self.finish(pending, outcomes.UNKNOWN if unknown else outcomes.UNDELIVERED, reason)
+            unknown = pending.out.kind == codes.CONFIRM
+            ran = pending.out.kind == codes.REQUEST and pending.state == SENT
+            reason = codes.LOST_AFTER_SENDING if ran else codes.NO_ROUTE
+            self.finish(pending, outcomes.UNKNOWN if unknown else outcomes.UNDELIVERED, reason)
 
     def withdrawn(self, peer: Peer, uuid: bytes, now: int) -> None:
         """An endpoint is gone from a node. Its numbers go on where they were if it comes back; at this node,
