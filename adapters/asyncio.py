@@ -67,14 +67,14 @@ class AsyncBus(BaseBus):
             TCP.
         label: tells people which program this is; by default the script's name and process id.
         node_id: 16 bytes; by default that of the key, else random.
-        key: who it is over networks: the path of a key file (`busway key new`), or a `busway.Key`. By default
-            what BUSWAY_KEY says, else a key for the moment.
-        trust: whose keys may join over networks, and as what, "leaf" or "router": the path of a trust file,
+        key: who it is beyond this machine: the path of a key file (`busway key new`), or a `busway.Key`. By
+            default what BUSWAY_KEY says, else a key for the moment.
+        trust: whose keys may join from beyond it, and as what, "leaf" or "router": the path of a trust file,
             or a dict of keys (or names) and roles. By default what BUSWAY_TRUST says, else nobody needs a
             key that is known.
         boards: which boards may join by a key of their own: the file of one (`busway firmware --key`), or a
             folder of them. By default what BUSWAY_BOARDS says, else none. A serial line or a radio then takes
-            these, those with its token if it has one, and nobody else.
+            these, who knows its token or is trusted, and nobody else.
         limits: sizes that this node takes (`busway.Limits`).
         tap: let `busway listen --all` of the same user see what this program sends and answers. By default it
             may, unless BUSWAY_TAP is 0 in the environment.

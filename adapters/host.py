@@ -49,7 +49,7 @@ class BusHost:
     """A bus, but for what users call.
 
     Args: `node` the core's, `ipc` whether it joins the local ones, `may_tap` whether others may see what it
-    says (tap.py), `identity` who it is over networks.
+    says (tap.py), `identity` who it is beyond its machine.
     """
 
     way = ""  # how such a bus is used

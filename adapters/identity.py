@@ -1,4 +1,5 @@
-"""Who a bus is over networks, and whom it lets in: its key, its trust, and what a link's guard makes of both.
+"""Who a bus is beyond its machine, and whom it lets in: its key, its trust, and what a link's guard makes of
+both.
 
 When it is looked again, and how a link is ended, is the host's. What reads keys and trust is imported when
 there are any: most programs have none.
@@ -10,7 +11,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from busway.adapters.protecting import LOCAL, NETWORK, NO_KEY
+from busway.adapters.protecting import LOCAL, NO_KEY
 from busway.protocol import codes
 from busway.protocol.errors import Refusal
 from busway.protocol.secure.channel import Handshake
@@ -69,8 +70,10 @@ class Identity:
         return {} if self.boards is None else self.boards.names()
 
     def admission(self, channel: Any, open: bool, routers: bool) -> Admission | None:
-        """Decides about a link over a network if there is trust; None for others. Args as of Admission."""
-        if self.trust is None or scheme_of(channel.address) not in NETWORK:
+        """Decides about a link that leaves the machine if there is trust; None for others. Args as of
+        Admission.
+        """
+        if self.trust is None or scheme_of(channel.address) in LOCAL:
             return None
         return Admission(self, open, routers)
 
@@ -87,13 +90,13 @@ class Identity:
             self._hold.release()
 
     def prepare(self, url: str) -> None:
-        """Before the first link over a network, or to a board: what the environment says counts from now on.
-        Raises KeyFileError, TrustFileError.
+        """Before the first link that leaves the machine: what the environment says counts from now on. Raises
+        KeyFileError, TrustFileError.
         """
-        if self.boards is None and os.environ.get("BUSWAY_BOARDS") and scheme_of(url) not in LOCAL:
-            self.boards = _boards_of(os.environ["BUSWAY_BOARDS"])
-        if self._ready or scheme_of(url) not in NETWORK:
+        if self._ready or scheme_of(url) in LOCAL:
             return
+        if self.boards is None and os.environ.get("BUSWAY_BOARDS"):
+            self.boards = _boards_of(os.environ["BUSWAY_BOARDS"])
         if self.key is None and os.environ.get("BUSWAY_KEY"):
             self.key = _key_of(None)
         if self.trust is None and os.environ.get("BUSWAY_TRUST"):

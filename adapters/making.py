@@ -187,7 +187,7 @@ def make_link(
         via=channel.via,
         cost=usual if terms.cost is None else terms.cost,
         keepalive_ms=keepalive_ms,
-        security=security_of(guard, scheme, channel.dialled),
+        security=security_of(guard, scheme, channel.dialled, channel.sort == "packet"),
         address=channel.address,
         medium=scheme,
         lookups=getattr(channel, "lookups", False),

@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 from busway.errors import MissingLibrary
 from busway.protocol import Connection, codes
 from busway.protocol.secure.channel import Handshake
+from busway.protocol.secure.lines import LineSecurity
 from busway.protocol.secure.security import Security
 
 NETWORK = ("tcp", "ws", "wss")  # protected always
 LOCAL = ("ipc", "memory", "pipe")  # never: the system says who is there
 NO_KEY = (b"", b"")
+_MISSING = "links with a token or a key need cryptography: pip install cryptography"
 
 Admit = Callable[[Handshake | None], int]
 
@@ -55,21 +57,29 @@ class Guard(NamedTuple):
         return self.admit is not None or self.board_key is not None
 
 
-def security_of(guard: Guard, scheme: str, dialled: bool) -> Security | None:
-    """The protection of a new link; None: it is plain. Raises MissingLibrary."""
-    network = scheme in NETWORK
-    if scheme in LOCAL or (not network and guard.token is None and not guard.has_keys()):
+def security_of(
+    guard: Guard, scheme: str, dialled: bool, packets: bool = False
+) -> Security | LineSecurity | None:
+    """The protection of a new link, `packets` if it is one of those; None: it is plain. Raises
+    MissingLibrary.
+    """
+    if scheme in LOCAL:
+        return None
+    if packets:
+        return _of_line(guard)
+    if scheme not in NETWORK and guard.token is None and not guard.has_keys():
         return None
     primitives = _primitives()
     if primitives is None:
         if guard.token is not None or guard.has_keys() or not dialled:
-            raise MissingLibrary("links with a token or a key need cryptography: pip install cryptography")
+            raise MissingLibrary(_MISSING)
         return None  # as a board: a listener that is open to all takes that
+    taken = (codes.XXPSK3, codes.NNPSK0, codes.PSK_AES)
+    nothing_asked = guard.token is None and (guard.open or guard.admit is None)
     return Security(
         primitives,
         os.urandom,
-        first=codes.XXPSK3 if network or (guard.admit and not guard.board_key) else codes.PSK_AES,
-        takes=_taken(guard, network),
+        takes=(codes.PLAIN, *taken) if nothing_asked else taken,
         token=(guard.token or "").encode(),
         static=guard.static,
         board_key=guard.board_key,
@@ -77,12 +87,47 @@ def security_of(guard: Guard, scheme: str, dialled: bool) -> Security | None:
     )
 
 
-def _taken(guard: Guard, network: bool) -> tuple[int, ...]:
-    if not network and guard.token is None and guard.admit is None:
-        return (codes.PSK_AES,)  # boards whose key is known: the others prove nothing
-    taken = (codes.XXPSK3, codes.NNPSK0, codes.PSK_AES)
-    nothing_asked = network and guard.token is None and (guard.open or guard.admit is None)
-    return (codes.PLAIN, *taken) if nothing_asked else taken
+def _of_line(guard: Guard) -> LineSecurity | None:
+    """Of a line, whose other end may be a node, which can prove a key, or a board, which is a leaf where
+    somebody has to be trusted.
+    """
+    wants = guard.token is not None or guard.admit is not None or guard.static != NO_KEY
+    boards = guard.token is not None or guard.board_key is not None
+    only_boards = boards and guard.token is None and guard.admit is None  # the others would prove nothing
+    primitives = _primitives()
+    if primitives is None:
+        if wants or boards:
+            raise MissingLibrary(_MISSING)
+        return None
+    return LineSecurity(
+        None if only_boards else _of_nodes(guard, primitives),
+        _of_boards(guard, primitives) if boards else None,
+        wants,
+        codes.ROLE_ROUTER if guard.admit is None else codes.ROLE_LEAF,
+    )
+
+
+def _of_nodes(guard: Guard, primitives: Any) -> Security:
+    return Security(
+        primitives,
+        os.urandom,
+        takes=(codes.XXPSK3,),
+        token=(guard.token or "").encode(),
+        static=guard.static,
+        admit=guard.admit,
+    )
+
+
+def _of_boards(guard: Guard, primitives: Any) -> Security:
+    return Security(
+        primitives,
+        os.urandom,
+        first=codes.PSK_AES,
+        takes=(codes.PSK_AES,),
+        token=(guard.token or "").encode(),
+        board_key=guard.board_key,
+        admit=_leaves_only if guard.admit else None,
+    )
 
 
 def _leaves_only(handshake: Handshake | None) -> int:

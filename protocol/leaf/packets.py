@@ -3,7 +3,7 @@
 from busway.protocol.errors import Refusal
 from busway.protocol.leaf.link import LeafConnection
 from busway.protocol.leaf.state import Event
-from busway.protocol.packet.packets import PacketLayer
+from busway.protocol.packet.packets import DIALLED, PacketLayer
 from busway.protocol.wire import codes
 from busway.protocol.wire.fields import Reader
 
@@ -20,7 +20,7 @@ class PacketLeafConnection(LeafConnection):
         super().__init__(leaf, link, now)
         # The router says it back, perhaps to a board that was reset meanwhile: no byte of it is a 3 (Ctrl-C).
         nonce = bytes((nonce[0] | 16, nonce[1] | 16, nonce[2] | 16, nonce[3] | 16))
-        self.packets = PacketLayer(nonce, link.mtu, link.window, now, link.dialled)
+        self.packets = PacketLayer(nonce, link.mtu, link.window, now, DIALLED if link.dialled else 0)
         self.deadline = -1  # until its router has answered
 
     @property

@@ -55,9 +55,7 @@ class Connection(LinkFace):
 
     def __init__(self, host: LinkHost, link: Link, limits: Limits, now: int) -> None:
         super().__init__(host, link, limits, now)
-        packets = link.sort == "packet"
-        security: "Security | None" = link.security
-        self.channel: "Channel | None" = None if security is None else security.channel(packets, host.bus)
+        self.channel: "Channel | None" = None
         self.role = codes.ROLE_ROUTER  # in which the other side may come
         self._held: "list[bytes]" = []  # what came while a link that lost to this one is read
         self._held_size = 0
@@ -78,12 +76,12 @@ class Connection(LinkFace):
         self._measured = now  # when the round trip was last asked for, by any PING
         self._pong = -1  # token of a PING to answer
         self._suspect = False
-        if self.channel is not None:
-            self.state = codes.SECURING
-            if link.dialled and not packets:
-                self.channel.begin()
-        else:
+        if link.security is None:
             self._say_hello()
+        else:
+            self.state = codes.SECURING
+            if link.sort != "packet":  # else it is chosen once somebody is there
+                self._protect(link.security, link.dialled)
         host.timers.arm(self, now + codes.HELLO_TIMEOUT_MS)
         self.touch()
 
@@ -93,6 +91,12 @@ class Connection(LinkFace):
             self.peer,
             codes.STATE_NAMES[self.state],
         )
+
+    def _protect(self, security: "Security", begins: bool) -> None:
+        """What protects the link is known; `begins`: this side is the initiator."""
+        self.channel = security.channel(self.link.sort == "packet", self.host.bus)
+        if begins:
+            self.channel.begin()
 
     def _make_hello(self, limits: Limits) -> bytes:
         identity = self.host.identity
@@ -182,9 +186,8 @@ class Connection(LinkFace):
     def _secure(self, channel: Channel) -> None:
         """Go on where the handshake has got to. Raises Refusal."""
         if self.state == codes.SECURING and (channel.secured or channel.plain):
-            assert self.link.security is not None
             self._go(SECURED)
-            self.role = self.link.security.admit(channel.handshake)
+            self.role = channel.security.admit(channel.handshake)
             self.host.link_state_changed(self)
             if channel.plain:
                 self.channel = None

@@ -7,14 +7,17 @@ from busway.protocol.errors import Refusal
 from busway.protocol.link.connection import Connection
 from busway.protocol.link.face import LinkHost
 from busway.protocol.link.link import Link
+from busway.protocol.link.states import SECURED
 from busway.protocol.packet.noise import ListeningLayer
-from busway.protocol.packet.packets import PacketLayer
+from busway.protocol.packet.packets import DIALLED, PacketLayer
 from busway.protocol.timers import Call
 from busway.protocol.wire import codes
 from busway.protocol.wire.hello import Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from busway.protocol.outcomes import Event
 
 _ECHO = (
@@ -37,13 +40,15 @@ class PacketConnection(Connection):
     """
 
     def __init__(self, host: LinkHost, link: Link, nonce: bytes, limits: Limits, now: int) -> None:
-        layer = ListeningLayer(nonce, link.mtu, link.window, now, link.dialled)
+        said = (DIALLED if link.dialled else 0) | (0 if link.security is None else link.security.offers)
+        layer = ListeningLayer(nonce, link.mtu, link.window, now, said)
         self._layer = layer
+        self._offered = 0  # what the peer said when the protection was chosen
         self._packet_timer = Call(self._packets_due)  # repetition, an acknowledgement, a peer that comes
         frame_size_max, *others = limits.values()  # frames short enough that they do not keep others waiting
         limits = Limits(min(frame_size_max, codes.PACKET_FRAME_SIZE_MAX), *others)
         super().__init__(host, link, limits, now)
-        if self.channel is None:  # else nothing travels beside the records
+        if link.security is None:  # else nothing travels beside the records
             self.outbox.layer = layer
         self.waits_for_peer = True  # nobody has answered yet
         self._echo_told = self._noise_told = False
@@ -79,7 +84,7 @@ class PacketConnection(Connection):
     def _go_on(self, stream: bytes, now: int) -> None:
         """Take in what has come, for the link is live."""
         layer = self._layer
-        if layer.restarted:
+        if layer.restarted or (layer.offered != self._offered and not self.waits_for_peer):
             self._end(codes.RESTARTED, "the other side has started anew", True, now)
         elif layer.wrong_version >= 0:
             text = "the other side speaks version %d of packet links: update the older one"
@@ -87,8 +92,9 @@ class PacketConnection(Connection):
         elif layer.established:
             if self.waits_for_peer:
                 self.waits_for_peer = False
-                if self.channel is not None and layer.initiates:
-                    self.channel.begin()
+                self._offered = layer.offered
+                if self.link.security is not None:
+                    self._choose(self.link.security)
                 self.host.timers.arm(self, now + codes.HELLO_TIMEOUT_MS)
                 self.host.peer_answered(self, now)
             if stream:
@@ -102,6 +108,18 @@ class PacketConnection(Connection):
                 layer.pause(self.asleep_until >= 0)
             if layer.frames:
                 self._take_frames(layer, now)
+
+    def _choose(self, security: "Any") -> None:
+        """Somebody is there: what protects the link follows from what each side said."""
+        layer = self._layer
+        chosen = security.facing(layer.offered)
+        if chosen is not None:
+            self._protect(chosen, layer.initiates)
+            return
+        self._go(SECURED)
+        self.role = security.plain_role
+        self.outbox.layer = layer
+        self._say_hello()
 
     def _take_frames(self, layer: PacketLayer, now: int) -> None:
         """Messages that came in packets of their own."""

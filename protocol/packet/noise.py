@@ -5,7 +5,7 @@ Knows what a text looks like, and that a terminal stops a program at a byte 3. B
 """
 
 from busway.protocol.packet.cobs import encode
-from busway.protocol.packet.packets import SYN, seal_syn
+from busway.protocol.packet.packets import ANSWER, SYN, VERSION_BITS, seal_syn
 from busway.protocol.packet.texts import TextLayer
 
 TYPE_CHECKING = False
@@ -30,10 +30,16 @@ class ListeningLayer(TextLayer):
     _doubted = False  # it has let a packet time out, and was not heard since
     _withheld = False  # a packet that counts as written
 
-    def __init__(self, nonce: bytes, mtu: int, window: int, now: int, dialled: bool = False) -> None:
+    offered = 0  # the bits that the peer's SYN says of it
+
+    def __init__(self, nonce: bytes, mtu: int, window: int, now: int, said: int = 0) -> None:
         # Without a 3, and without a 0, which COBS may make into one.
         nonce = nonce.replace(b"\0", b"\x10").replace(_CTRL_C, b"\x13")
-        super().__init__(nonce, mtu, window, now, dialled)
+        super().__init__(nonce, mtu, window, now, said)
+
+    def _adopt(self, nonce: bytes, packet_max: int, window: int, said: int) -> None:
+        self.offered = said & ~VERSION_BITS & ~ANSWER
+        super()._adopt(nonce, packet_max, window, said)
 
     def _is_text(self, raw: bytes, now: int) -> bool:
         if super()._is_text(raw, now):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Callable, Final
 
 VERSION: "Final" = 1
+VERSION_BITS: "Final" = 0x0F  # of a SYN's second byte
 CONTROL: "Final" = 0x00  # kinds of packet, in bits 7-6 of the first byte
 DATA: "Final" = 0x40
 LOSSY: "Final" = 0x80
@@ -66,7 +67,7 @@ class PacketLayer(Unrepeated):
 
     Args: `nonce` 4 random bytes, new for each session; `mtu` bytes of the largest packet, 20 or more, 0: the
     link moves bytes without boundaries and packets are delimited here; `window` packets that may be under
-    way, 1 to 31; `now` ms; `dialled` whether this side did.
+    way, 1 to 31; `now` ms; `said` the bits that every SYN says of this side, such as DIALLED.
     """
 
     # What is seldom otherwise: on a board an object's own values take memory, in one piece with all others.
@@ -79,8 +80,8 @@ class PacketLayer(Unrepeated):
     _overlong = False
     _candidate = b""  # a nonce of a peer that says it started anew, until it has proved that
 
-    def __init__(self, nonce: bytes, mtu: int, window: int, now: int, dialled: bool = False) -> None:
-        self._dialled = DIALLED if dialled else 0
+    def __init__(self, nonce: bytes, mtu: int, window: int, now: int, said: int = 0) -> None:
+        self._said = said
         self._nonce = nonce if nonce != _UNKNOWN else b"\0\0\0\1"
         self.mtu = mtu
         self.packet_max = mtu or MTU_SERIAL  # of what is written, once the peer has said what it takes
@@ -405,9 +406,9 @@ class PacketLayer(Unrepeated):
         if nonce == self._nonce:
             self.echoed = True
             return True
-        if packet[1] & 63 != VERSION:
+        if packet[1] & VERSION_BITS != VERSION:
             if not self._heard:
-                self.wrong_version = packet[1] & 63
+                self.wrong_version = packet[1] & VERSION_BITS
             return True
         mtu = packet[10] << 8 | packet[11] if stop >= 13 else 0
         knows_us = packet[6:10] == self._nonce
@@ -417,10 +418,8 @@ class PacketLayer(Unrepeated):
             if self._heard:
                 self._doubt(nonce, knows_us)
                 return True
-            initiates = nonce < self._nonce  # if both dialled, or neither
-            if (packet[1] ^ self._dialled) & DIALLED:
-                initiates = self._dialled > 0
-            self._adopt(nonce, min(mtu, self.mtu or MTU_SERIAL), min(packet[12], self._own_window), initiates)
+            packet_max = min(mtu, self.mtu or MTU_SERIAL)
+            self._adopt(nonce, packet_max, min(packet[12], self._own_window), packet[1])
         self.heard_at = now
         self._echo = nonce
         if knows_us:
@@ -439,8 +438,11 @@ class PacketLayer(Unrepeated):
             self._candidate = self._echo = nonce
             self._answer = True
 
-    def _adopt(self, nonce: bytes, packet_max: int, window: int, initiates: bool) -> None:
+    def _adopt(self, nonce: bytes, packet_max: int, window: int, said: int) -> None:
         """A peer, or before anything of its session was read, its successor."""
+        initiates = nonce < self._nonce  # if both dialled, or neither
+        if (said ^ self._said) & DIALLED:
+            initiates = self._said & DIALLED > 0
         if self._theirs:
             self._former.append(self._theirs)
             if len(self._former) > _FORMER_MAX:
@@ -477,7 +479,7 @@ class PacketLayer(Unrepeated):
             self._syn_at = now + self._syn_ms
             self._syn_ms = min(_SYN_MAX_MS, self._syn_ms * 2)
         mtu = self.mtu or MTU_SERIAL
-        packet = bytes((SYN, VERSION | self._dialled | (ANSWER if asks else 0))) + self._nonce + echo
+        packet = bytes((SYN, VERSION | self._said | (ANSWER if asks else 0))) + self._nonce + echo
         return seal_syn(packet + u16(mtu) + bytes((self._own_window,)))
 
     # Writing

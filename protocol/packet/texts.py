@@ -17,8 +17,8 @@ _TEXT_ROOM: "Final" = 8192  # bytes of text a second
 class TextLayer(PacketLayer):
     """As `PacketLayer`; `texts` are what came for people: the caller takes them."""
 
-    def __init__(self, nonce: bytes, mtu: int, window: int, now: int, dialled: bool = False) -> None:
-        super().__init__(nonce, mtu, window, now, dialled)
+    def __init__(self, nonce: bytes, mtu: int, window: int, now: int, said: int = 0) -> None:
+        super().__init__(nonce, mtu, window, now, said)
         self.texts: "list[bytes]" = []
         self._text_at = -1  # when what came is read as a text, without a delimiter behind it
         self._room = _TEXT_ROOM

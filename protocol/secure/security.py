@@ -103,6 +103,9 @@ class Security:
     Raises LocalError.
     """
 
+    offers = 0  # what a SYN says of it, see lines.py
+    plain_role = codes.ROLE_NONE  # of others over a plain link: there is none
+
     def __init__(
         self,
         primitives: "Any",
@@ -133,6 +136,10 @@ class Security:
     def channel(self, packets: bool, bus: str) -> Channel:
         """For a new link."""
         return Channel(self, packets, bus)
+
+    def facing(self, offered: int) -> "Security | None":
+        """On a packet link: the same whoever is there (lines.py chooses)."""
+        return self
 
     def handshake(self, pattern: int, initiator: bool, prologue: bytes) -> Handshake:
         """For one session. Raises Refusal for a pattern that is not taken."""

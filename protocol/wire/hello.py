@@ -170,7 +170,7 @@ def check_bound(node_id: bytes, proved: bytes) -> None:
     if node_id[0] & codes.BOUND and node_id != proved:
         raise Refusal(
             codes.IDENTITY,
-            "this node id is that of a key, which was not proved here: join over tcp or ws, or without key=",
+            "a node id that belongs to a key, which was not proved: use a link with keys on both sides",
         )
 
 

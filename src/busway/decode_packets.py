@@ -9,12 +9,24 @@ import binascii
 
 from busway.decode_views import Field, Frame
 from busway.protocol.packet import cobs
-from busway.protocol.packet.packets import ACK, ANSWER, CRC16_SIZE_MAX, DATA, LOG, LOSSY, SYN
+from busway.protocol.packet.packets import (
+    ACK,
+    ANSWER,
+    CRC16_SIZE_MAX,
+    DATA,
+    DIALLED,
+    LOG,
+    LOSSY,
+    SYN,
+    VERSION_BITS,
+)
+from busway.protocol.secure.lines import ABLE, WANTS
 
 __all__ = ["explain_packets"]
 
 _NAMES = {SYN: "SYN", ACK: "ACK", LOG: "LOG", DATA: "DATA", LOSSY: "LOSSY"}
 _SYN_SIZE = 13
+_SAID = {DIALLED: "it dialled", ABLE: "it takes handshake 1", WANTS: "it has a key or token"}
 
 
 class _Direction:
@@ -116,8 +128,12 @@ def _near(low: int, near: int) -> int:
 def _fields(name: str, packet: bytes) -> list[tuple[str, str]]:
     if name == "SYN":
         return [
-            ("version", str(packet[1] & 63)),
+            ("version", str(packet[1] & VERSION_BITS)),
             ("asks", "for an answer" if packet[1] & ANSWER else "for nothing"),
+            (
+                "says",
+                ", ".join(word for bit, word in _SAID.items() if packet[1] & bit) or "nothing of itself",
+            ),
             ("nonce", packet[2:6].hex()),
             ("echo", packet[6:10].hex() if any(packet[6:10]) else "none yet"),
             ("mtu", str(int.from_bytes(packet[10:12], "big"))),

@@ -16,6 +16,7 @@ from busway.adapters.protecting import Guard, security_of
 from busway.board_keys import id_of_board, load_board_key, make_board_key
 from busway.errors import KeyFileError
 from busway.protocol import codes
+from busway.protocol.secure.lines import ABLE, WANTS, LineSecurity
 from busway.protocol.wire.fields import frame
 from tests.adapters.test_micropython_keyed import PROGRAM
 from tests.adapters.test_micropython_station import running
@@ -147,13 +148,22 @@ def unknown(board_id: bytes) -> bytes | None:
     return None
 
 
+def nobody(handshake: object) -> int:
+    return codes.ROLE_NONE
+
+
 def test_who_proves_nothing_is_not_taken_where_boards_prove_a_key() -> None:
     """Pattern 1 with a psk of zeros is anybody."""
-    for guard, code in (
-        (Guard(board_key=unknown), codes.PATTERN),
-        (Guard(board_key=unknown, token=TOKEN), codes.BUS_NAME),  # taken, and found to be noise
+    for guard, offers, code in (
+        (Guard(board_key=unknown), 0, codes.PATTERN),
+        (Guard(board_key=unknown, static=(b"k", b"k")), 0, codes.PATTERN),
+        (Guard(board_key=unknown, token=TOKEN), ABLE | WANTS, codes.BUS_NAME),  # taken, and found to be noise
+        (Guard(board_key=unknown, admit=nobody), ABLE | WANTS, codes.BUS_NAME),
     ):
-        security = security_of(guard, "serial", True)
+        line = security_of(guard, "serial", True, True)
+        assert isinstance(line, LineSecurity)
+        assert line.offers == offers
+        security = line.facing(ABLE | WANTS)
         assert security is not None
         channel = security.channel(True, "default")
         channel.receive(frame(b"\2BSWY\2\1" + bytes(range(48))))

@@ -163,9 +163,9 @@ async def test_token_alone_does_not_pass_by_the_trust(monkeypatch: pytest.Monkey
     """Whoever knows it, and shakes hands as pages do, has proved no key."""
     real = protecting.security_of
 
-    def as_a_page(guard: Guard, scheme: str, dialled: bool) -> Security | None:
+    def as_a_page(guard: Guard, scheme: str, dialled: bool, packets: bool) -> Any:
         if not dialled:
-            return real(guard, scheme, dialled)
+            return real(guard, scheme, dialled, packets)
         return Security(PRIMITIVES, os.urandom, first=codes.NNPSK0, token=(guard.token or "").encode())
 
     monkeypatch.setattr(making, "security_of", as_a_page)

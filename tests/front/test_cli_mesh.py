@@ -81,7 +81,7 @@ class TestBridge:
             assert re.search(r"forwarded [1-9]", line_with(near, "forwarded"))
 
     def test_two_that_have_links_over_networks_meet_on_a_line(self, machines: tuple[str, str]) -> None:
-        """A line proves no keys, so neither may have the id of one."""
+        """Each has the id of a key, that of its run, and proves it there."""
         bus = new_bus()
         here, there = machines
         with (

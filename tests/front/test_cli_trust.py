@@ -11,6 +11,7 @@ import pytest
 
 from busway.keys import Key
 from busway.trust import Trusted, append
+from tests.drivers.lines import crossed
 from tests.front.cli_rig import Running, busway, busway_started, new_bus
 from tests.front.test_cli_mesh import line_with, machines
 from tests.front.test_pairing import files, key_in, screen
@@ -60,6 +61,22 @@ def test_from_strangers_to_one_bus(machines: tuple[str, str], tmp_path: Path) ->
             assert asked.text.strip() == "HELLO"
             row = json.loads(line_with(near, "link-up"))
             assert row["peer"].replace("-", "") == theirs.id.hex()
+
+
+def test_bridges_prove_their_keys_over_a_line(machines: tuple[str, str], tmp_path: Path) -> None:
+    bus = new_bus()
+    here, there = machines
+    for name, other in (("here", "there"), ("there", "here")):
+        append(tmp_path / f"{other}.toml", Trusted(name, key_in(tmp_path, name).public, "router"))
+    with (
+        crossed() as (one, two),
+        busway_started(
+            "bridge", one.url, *files(tmp_path, "here"), "--json", bus=bus, BUSWAY_DIR=here
+        ) as near,
+        busway_started("bridge", two.url, *files(tmp_path, "there"), bus=bus, BUSWAY_DIR=there),
+    ):
+        row = json.loads(line_with(near, "link-up"))
+        assert row["peer"].replace("-", "") == Key.load(tmp_path / "there.pem").id.hex()
 
 
 def test_leaf_may_ask_and_not_bridge(machines: tuple[str, str], tmp_path: Path) -> None:
@@ -143,8 +160,8 @@ def test_open_bridge_takes_routers_only_on_purpose(machines: tuple[str, str]) ->
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["nodes", "--key", "{key}"], "--key is for links over networks"),
-        (["connect", "serial:///dev/null", "--trust", "{trust}"], "--trust is for links over networks"),
+        (["nodes", "--key", "{key}"], "--key is for links that leave this machine"),
+        (["endpoints", "--trust", "{trust}"], "--trust is for links that leave this machine"),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(tmp_path: Path, words: list[str], sentence: str) -> None:

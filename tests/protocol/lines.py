@@ -45,7 +45,8 @@ class Line:
     """Two nodes and what joins them.
 
     `loss`, `double` and `late` are probabilities of a packet (mtu > 0), `ber` of a bit, `burst` of a byte to
-    begin a burst of noise (mtu 0). `echo`: each side hears what it has written, too.
+    begin a burst of noise (mtu 0). `echo`: each side hears what it has written, too. `own` has options of
+    each side's link, beside those of both.
     """
 
     def __init__(
@@ -61,6 +62,8 @@ class Line:
         late: float = 0,
         leaf: bool = False,
         echo: bool = False,
+        ids: tuple[bytes, bytes] = (b"a" * 16, b"b" * 16),
+        own: tuple[dict[str, Any], dict[str, Any]] = ({}, {}),
         **options: Any,
     ) -> None:
         self.now = START
@@ -75,12 +78,14 @@ class Line:
         self.random = random.Random(seed)
         self.born = seed * 1000
         options = {"sort": "packet", "mtu": mtu, "via": "line", **options}
-        self.sides = [self._side("a", leaf, options), self._side("b", False, options)]
+        self.sides = [
+            self._side(ids[0], leaf, {"dialled": True, **options, **own[0]}),
+            self._side(ids[1], False, {"dialled": False, **options, **own[1]}),
+        ]
 
-    def _side(self, letter: str, leaf: bool, options: dict[str, Any]) -> Side:
+    def _side(self, node_id: bytes, leaf: bool, options: dict[str, Any]) -> Side:
         self.born += 1
-        node = Node(letter.encode() * 16, entropy=Entropy(self.born), leaf=leaf)
-        return Side(node, {"dialled": letter == "a", **options}, self.now)
+        return Side(Node(node_id, entropy=Entropy(self.born), leaf=leaf), options, self.now)
 
     @property
     def a(self) -> Node:

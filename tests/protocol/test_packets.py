@@ -28,8 +28,11 @@ def syn(
     mtu: int = 20,
     window: int = 31,
     version: int = 1,
+    said: int = 0,
 ) -> bytes:
-    packet = bytes((SYN, version | (ANSWER if asks else 0))) + nonce + echo + u16(mtu) + bytes((window,))
+    packet = (
+        bytes((SYN, version | said | (ANSWER if asks else 0))) + nonce + echo + u16(mtu) + bytes((window,))
+    )
     return packet + u16(cobs.crc16(packet, 0xFFFF) ^ 0xFFFF)
 
 

@@ -723,12 +723,8 @@ def test_messages_arrive_over_lines_that_lose(pattern: int, options: dict[str, A
 def test_who_dialled_begins_else_the_greater_nonce(dialled: bool | None) -> None:
     """On a line both sides may dial, or neither."""
     for seed in range(4):
-        line = Line(
-            seed=seed,
-            mtu=64,
-            security=guard(first=codes.PSK_AES),
-            **({} if dialled is None else {"dialled": dialled}),
-        )
+        options: dict[str, Any] = {} if dialled is None else {"dialled": dialled}
+        line = Line(seed=seed, mtu=64, security=guard(first=codes.PSK_AES), **options)
         line.run(400)
         layers = [layer_of(side.connection) for side in line.sides]
         assert [side.connection.state for side in line.sides] == [codes.OPEN] * 2

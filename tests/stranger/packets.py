@@ -76,8 +76,9 @@ class _Sent:
 class PacketSession:
     """One side of a packet link; `mtu` 0 is a line of bytes. Times are in ms."""
 
-    def __init__(self, nonce: bytes, mtu: int, now: int) -> None:
+    def __init__(self, nonce: bytes, mtu: int, now: int, says: int = 0) -> None:
         self.nonce = nonce
+        self._says = says  # bits of every SYN
         self.mtu = mtu
         self.peer = b""
         self.established = False
@@ -152,7 +153,7 @@ class PacketSession:
                 self._syn_due = 2
 
     def _syn(self, asks: bool, echo: bytes) -> bytes:
-        packet = bytes([1, 1 | asks << 7]) + self.nonce + echo
+        packet = bytes([1, 1 | self._says | asks << 7]) + self.nonce + echo
         packet += (self.mtu or _SERIAL_MTU).to_bytes(2, "big") + bytes([_WINDOW])
         sealed = [packet + more + crc16(packet + more).to_bytes(2, "big") for more in _FILLINGS]
         if self.mtu:
@@ -309,7 +310,7 @@ class PacketSession:
     def _take_syn(self, packet: bytes) -> None:
         asks, nonce, echo = packet[1] >> 7, packet[2:6], packet[6:10]
         mtu, window = int.from_bytes(packet[10:12], "big"), packet[12]
-        if nonce == self.nonce or packet[1] & 63 != 1 or nonce == _NOTHING or mtu < 20 or not window:
+        if nonce == self.nonce or packet[1] & 15 != 1 or nonce == _NOTHING or mtu < 20 or not window:
             return
         if self.peer and nonce != self.peer:
             if self._heard:

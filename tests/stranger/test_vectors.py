@@ -146,7 +146,7 @@ def test_checksums() -> None:
 @pytest.mark.parametrize("trace", PACKETS["traces"], ids=[trace["name"] for trace in PACKETS["traces"]])
 def test_packet_traces(trace: dict[str, Any]) -> None:
     now = 1000
-    session = packets.PacketSession(bytes.fromhex("01020304"), trace["mtu"], now)
+    session = packets.PacketSession(bytes.fromhex("01020304"), trace["mtu"], now, trace.get("says", 0))
     for step in trace["steps"]:
         now += step.get("wait", 0)
         if "write" in step:

@@ -2,7 +2,11 @@
 
 A step is one of: write (what the source of the stream gives, and all packets that are written then), read
 (what comes, and what of the stream that gives), wait (ms, then the timer), offer (a frame that may be lost),
-log (a text), tells (what was read besides the stream). Checksums come from Python's binascii.
+log (a text), tells (what was read besides the stream). "says" are bits that the SYN has besides. Checksums
+come from Python's binascii.
+
+A choice is what protects a link between two whose SYN have these second bytes: pattern 1, or null: what a
+board is met with.
 """
 
 from typing import Any
@@ -118,6 +122,16 @@ TRACES = [
         ],
     },
     {
+        "name": "both take handshake 1 and have a key, and the peer has dialled: one more version 1",
+        "mtu": 64,
+        "says": 0x30,
+        "steps": [
+            write("", f"01 b1 {A} 00000000 0040 1f a84c"),
+            read(f"01 f1 {B} {A} 0014 04 6361"),
+            write("6768696a", f"01 31 {A} {B} 0040 1f f1da", "40 00 6768696a 783d"),
+        ],
+    },
+    {
         "name": "a serial line: delimiters, a CRC-32, a text in between",
         "mtu": 0,
         "steps": [
@@ -133,4 +147,26 @@ TRACES = [
         ],
     },
 ]
-PACKETS = {"about": "docs/protocol.md section 12", "coded": CODED, "checksums": CHECKSUMS, "traces": TRACES}
+_PLAIN, _BOARD, _ABLE, _KEYED = 0x01, 0x41, 0x61, 0x71
+CHOICES = [
+    {"here": here, "there": there, "pattern": pattern}
+    for here, there, pattern in (
+        (_KEYED, _KEYED, 1),
+        (_KEYED, _ABLE, 1),
+        (_ABLE, _KEYED, 1),
+        (_KEYED, 0xB1, 1),  # who dialled, and asks, does not matter
+        (_ABLE, _ABLE, None),
+        (_KEYED, _BOARD, None),
+        (_KEYED, _PLAIN, None),
+        (_PLAIN, _KEYED, None),
+        (_KEYED, 0x51, None),
+        (0x51, 0x51, None),
+    )
+]
+PACKETS = {
+    "about": "docs/protocol.md section 12",
+    "coded": CODED,
+    "checksums": CHECKSUMS,
+    "traces": TRACES,
+    "choices": CHOICES,
+}

@@ -403,7 +403,7 @@ def check_packets(folder: str) -> int:
         check(cobs.crc16(raw, 0xFFFF) ^ 0xFFFF == vector["crc16_sent"], "CRC-16 sent of", vector["hex"])
         check(crc32(raw, 0) == vector["crc32"], "CRC-32 of", vector["hex"])
     for trace in vectors["traces"]:
-        layer = TextLayer(unhex("01020304"), trace["mtu"], 31, NOW)
+        layer = TextLayer(unhex("01020304"), trace["mtu"], 31, NOW, trace.get("says", 0))
         now = NOW
         for number, step in enumerate(trace["steps"]):
             now += step.get("wait", 0)

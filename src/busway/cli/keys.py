@@ -59,7 +59,7 @@ def load(path: str) -> keys.Key:
 
 
 def identity(key_path: str | None, trust_path: str | None, lasting: bool) -> dict[str, Any]:
-    """The arguments of a bus with links over networks. Raises Failure.
+    """The arguments of a bus with links that leave the machine. Raises Failure.
 
     One that is `lasting` is the node of its key, by default one for this run, and holds its file. Others have
     an id of their own: several may use the key at once, beside the one that lasts.

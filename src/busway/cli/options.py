@@ -34,20 +34,19 @@ class Place(NamedTuple):
 
     def identity(self, urls: Iterable[str], lasting: bool) -> dict[str, Any]:
         """The arguments of a bus that opens links at these URLs, or lets others come there: who it is, and
-        whom it lets in; `lasting` if it is to be the one node of its key. Over a line, unless it is for
-        boards whose keys are known, that cannot be proved: then it is not. Raises Failure; UsageError for an
-        option that would do nothing.
+        whom it lets in; `lasting` if it is to be the one node of its key. Without a key, over lines alone, it
+        is as boards: nobody's. Raises Failure; UsageError for an option that would do nothing.
         """
         from busway.cli import keys
 
-        urls = list(urls)
+        urls = [url for url in urls if not is_local(url)]
         boards = keys.boards(self.boards) if self.boards else {}
-        if any(map(is_network, urls)):
-            lasting = lasting and (bool(boards) or all(map(is_network, urls)))
+        if urls:
+            lasting = lasting and (self.key is not None or any(map(is_network, urls)))
             return keys.identity(self.key, self.trust, lasting) | boards
         for name, value in (("key", self.key), ("trust", self.trust)):
             if value and click.get_current_context().get_parameter_source(f"{name}_path") is _GIVEN:
-                raise click.UsageError(f"--{name} is for links over networks (tcp, ws, wss): there are none")
+                raise click.UsageError(f"--{name} is for links that leave this machine: there are none")
         return boards
 
     def dialling(self, url: str) -> dict[str, Any]:
@@ -99,9 +98,16 @@ def is_tls(url: str) -> bool:
 
 
 def is_network(url: str) -> bool:
-    """Whether a link there has keys (docs/protocol.md, section 3)."""
+    """Whether a link there is protected in any case (docs/protocol.md, section 3)."""
     scheme, marks, _ = url.lower().partition("://")
     return not marks or scheme in ("tcp", "ws", "wss")
+
+
+def is_local(url: str) -> bool:
+    """Whether a link there does not leave the machine, so that the system says who is at its end."""
+    from busway.adapters.protecting import LOCAL
+
+    return url.lower().partition("://")[0] in LOCAL
 
 
 def is_web(url: str) -> bool:
