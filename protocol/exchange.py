@@ -272,7 +272,9 @@ class Exchange(RoutingHost):
         self.receiving.way_changed(peer)
         for inflow in talk(peer).in_flows.values():
             if inflow.endpoint.kind == codes.BROADCAST:
-                inflow.session = None  # its next message is looked at: it comes from the new parent or not
+                inflow.session = inflow.short = (
+                    None  # its next message is looked at: it comes from the new parent or not
+                )
         self.origin.may_go_on(peer, now)
 
     def way_costs(self, uuid: bytes) -> None:

@@ -110,6 +110,7 @@ class Node(Exchange):
         looked at again. No link ends by that.
         """
         self.mesh.gate.changed()
+        self.receiving.guard_changed()
 
     # Links
 

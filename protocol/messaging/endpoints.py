@@ -40,6 +40,7 @@ DONE = 2
 
 _OBJECT_SIZE = 64  # what an object passed by reference counts for in a queue's byte budget
 _SPARE_MIN = 64  # messages of a budget from which on half as much again may be promised
+_PLAIN = 1 << codes.MAY_SEND | 1 << codes.MAY_PUBLISH
 _SHOWN_MAX = 64  # characters of a payload in a repr
 
 
@@ -164,6 +165,7 @@ class InFlow(Intake):
         "ends_here",
         "far",
         "half",
+        "judged",
         "last_used",
         "limit",
         "missed",
@@ -172,6 +174,8 @@ class InFlow(Intake):
         "received",
         "session",
         "share",
+        "short",
+        "verdicts",
     )
 
     def __init__(self, peer: "Peer", endpoint: "Endpoint", received: int, now: int) -> None:
@@ -188,6 +192,9 @@ class InFlow(Intake):
         self.share: "Share | None" = None  # its link's, while it does
         self.counted = 0  # what it may have under way and queued, as far as that counts there
         self.session: "LinkFace | None" = None  # that brought the last one
+        self.short: "LinkFace | None" = None  # the same, if plain ones that it brings need no decision
+        self.judged: "LinkFace | None" = None  # over which a guard has let messages in, if there is one
+        self.verdicts = 0  # ... as bits: codes.MAY_CALL, MAY_SEND, MAY_PUBLISH
         self.ends_here = -1  # the epoch (routing/topology.py) in which its broadcasts go to no other node
         self.bridged = 0  # numbers that a probe passed over: `missed` of the next message
         self.missed = 0  # of all messages so far
@@ -195,11 +202,17 @@ class InFlow(Intake):
     def credit(self) -> Frame:
         return signal(codes.CREDIT, self.peer.key, self.endpoint.uuid, self.limit)
 
+    def came_by(self, link: "LinkFace | None", guarded: bool) -> None:
+        """A message, or a probe, came over that link."""
+        self.session = link
+        plain = not guarded or (self.judged is link and self.verdicts & _PLAIN != 0)
+        self.short = link if plain else None
+
     def _receiver(self, link: LinkFace) -> "Receiver | None":
         """Where a run that comes over that link may go without a decision."""
         endpoint = self.endpoint
         receivers = endpoint.receivers
-        if not self.active or len(receivers) != 1 or self.session is not link or self.bridged:
+        if not self.active or len(receivers) != 1 or self.short is not link or self.bridged:
             return None
         receiver = receivers[0]
         if receiver.lost or receiver.policy == codes.LATEST or endpoint.realm < link.realm:

@@ -4,6 +4,7 @@ The counterpart of sender.py. Knows connections only as somewhere to put an answ
 """
 
 from busway.protocol.errors import EndpointTakenError, LocalError
+from busway.protocol.messaging.admitting import Admitting, is_new_session, start_anew
 from busway.protocol.messaging.correspondent import Correspondent, talk
 from busway.protocol.messaging.endpoints import (
     DONE,
@@ -17,7 +18,7 @@ from busway.protocol.messaging.endpoints import (
 )
 from busway.protocol.messaging.events import ReceiverEvent, RequestEvent, UndeliverableEvent
 from busway.protocol.messaging.flows import OutFlow
-from busway.protocol.messaging.responding import Responding, error_of
+from busway.protocol.messaging.responding import error_of
 from busway.protocol.messaging.sender import Origin
 from busway.protocol.outcomes import ENDPOINT_DOWN, ENDPOINT_UP, RECEIVER_ASKED, RECEIVER_BACK
 from busway.protocol.routing.events import EndpointEvent
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from busway.protocol.link.face import LinkFace
 
 
-class Receiving(Responding):
+class Receiving(Admitting):
     """Local endpoints and what arrives for them."""
 
     def __init__(self, host: RoutingHost, origin: Origin) -> None:
@@ -44,6 +45,7 @@ class Receiving(Responding):
         self.routes = origin.routes
         self.directory = origin.directory
         self.timers = origin.timers
+        self.gate = origin.mesh.gate
         self.origin = origin
         self.builtin: "Receiver | None" = None  # the introspection endpoint's
         self.introspect: "Callable[[int, object], bytes] | None" = None
@@ -128,7 +130,7 @@ class Receiving(Responding):
         del self.endpoints[uuid]
         self.process_only.pop(uuid, None)
         self.origin.forget_target(uuid)
-        for peer in self._all_peers() + list(self.routes.departed.values()):
+        for peer in self.all_peers() + list(self.routes.departed.values()):
             talk(peer).in_flows.pop(uuid, None)
         self._announce(endpoint)
         self.origin.withdrawn(self.me, uuid, now)
@@ -151,9 +153,6 @@ class Receiving(Responding):
             mesh.lines.put_own(entry if here else Entry(self.me, uuid, 0, realm))
             mesh.lookups.changed(uuid, 0)
         mesh.forwarder.subscribed(uuid)
-
-    def _all_peers(self) -> "list[Peer]":
-        return [self.me] + list(self.routes.peers.values())
 
     def register_builtin(self, introspect: "Callable[[int, object], bytes]") -> None:
         """The introspection endpoint: USERSPACE, of kind anycast, never announced because every node has
@@ -228,7 +227,7 @@ class Receiving(Responding):
             endpoint = self.endpoints.get(uuid)
             if endpoint is None:
                 return None
-            flow = peer.in_flows[uuid] = InFlow(peer, endpoint, seq - 1, now)
+            flow = self.flow_of(peer, endpoint, seq - 1, now)
         if not flow.active and (peer.reachable or peer is self.me):
             flow.endpoint.activate(flow)  # a node without a way here cannot be given credit
         return flow
@@ -260,17 +259,21 @@ class Receiving(Responding):
             self.counters["wrong_kind"] += 1
             self.refuse(peer, kind, uuid, number, frame.id, codes.WRONG_KIND)
             return
+        if self.gate.guard is not None and not self.admits(session, peer, endpoint, frame, now):
+            self.refuse(peer, kind, uuid, number, frame.id, codes.NO_PERMISSION)
+            return
         flow = self.flow_from(peer, uuid, number, now)
         assert flow is not None
         gap = (number - flow.received) & 0xFFFF
         if not 0 < gap < 0x8000:
-            if route is not None or not _is_new_session(flow, session):
+            if route is not None or not is_new_session(flow, session):
                 self.counters["late"] += 1
                 self.refuse(peer, kind, uuid, number, frame.id, codes.OVERTAKEN)
                 return
-            _start_anew(flow, number - 1)
+            start_anew(flow, number - 1)
             gap = 1
-        flow.session = session
+        if flow.short is not session:
+            flow.came_by(session, self.gate.guard is not None)
         flow.far = route is not None
         flow.received += gap
         flow.last_used = now
@@ -544,6 +547,10 @@ class Receiving(Responding):
         self, session: "LinkFace | None", peer: Correspondent, uuid: bytes, sent: int, now: int
     ) -> None:
         """PROBE came: what of the origin's messages has not arrived by now is lost."""
+        if session is not None and self.gate.guard is not None:
+            if self.is_denied(session, peer, self.endpoints[uuid]):
+                self.pass_over(session, peer, self.endpoints[uuid], sent, now)
+                return
         flow = self.flow_from(peer, uuid, sent + 1, now)
         if flow is None:
             return
@@ -552,9 +559,9 @@ class Receiving(Responding):
         if gap < 0x8000 or broadcast:
             flow.received += gap
             flow.bridged += gap
-        elif _is_new_session(flow, session):
-            _start_anew(flow, sent)
-        flow.session = session
+        elif is_new_session(flow, session):
+            start_anew(flow, sent)
+        flow.came_by(session, self.gate.guard is not None)
         flow.last_used = now
         if broadcast:
             return
@@ -584,7 +591,7 @@ class Receiving(Responding):
 
     def sweep(self, now: int) -> None:
         """Idle origins give their window back, then are forgotten (section 7.1)."""
-        for peer in self._all_peers():
+        for peer in self.all_peers():
             for uuid, flow in list(talk(peer).in_flows.items()):
                 idle = now - flow.last_used
                 if flow.queued or idle < codes.FLOW_RECLAIM_MS:
@@ -596,22 +603,7 @@ class Receiving(Responding):
                     del talk(peer).in_flows[uuid]
 
     def has_flows(self) -> bool:
-        return any([peer.has_numbers() for peer in self._all_peers()])
-
-
-def _is_new_session(flow: InFlow, session: "LinkFace | None") -> bool:
-    """Whether the pair's link has ended and a younger one brings its next message: then an old number is not
-    late, but of an origin that has forgotten the pair.
-    """
-    last = flow.session
-    if last is None or session is None or last.state != codes.CLOSED:
-        return False
-    return session.number > last.number
-
-
-def _start_anew(flow: InFlow, received: int) -> None:
-    flow.received = received
-    flow.limit = received + flow.endpoint.opening
+        return any([peer.has_numbers() for peer in self.all_peers()])
 
 
 def _short(node_id: bytes) -> str:

@@ -46,8 +46,7 @@ class Gate:
 
     def allows(self, link: LinkFace, node_id: bytes, what: int, uuid: bytes, name: str, realm: int) -> bool:
         """Whether somebody may do that; if not, it is counted and told."""
-        guard = self.guard
-        if guard is None or guard.may(link, node_id, what, uuid, name, realm):
+        if self.permits(link, node_id, what, uuid, name, realm):
             return True
         self._counters["denied"] += 1
         key = bytes((what,)) + node_id + uuid
@@ -58,6 +57,11 @@ class Gate:
             told[key] = True
             self._host.emit(DeniedEvent(link, node_id, what, uuid, name, realm))
         return False
+
+    def permits(self, link: LinkFace, node_id: bytes, what: int, uuid: bytes, name: str, realm: int) -> bool:
+        """The same, but that nobody has tried it."""
+        guard = self.guard
+        return guard is None or guard.may(link, node_id, what, uuid, name, realm)
 
     def exceeded(self, link: LinkFace, which: int) -> None:
         """A link brought more than its share, of what the guard or the node itself bounds: told once until

@@ -1,0 +1,117 @@
+"""Which messages come in, as a guard says: it is asked at the destination, before they count for anything.
+
+Knows no queue. Without a guard none of it runs.
+"""
+
+from busway.protocol.messaging.correspondent import Correspondent, talk
+from busway.protocol.messaging.endpoints import Endpoint, InFlow
+from busway.protocol.messaging.responding import Responding
+from busway.protocol.routing.guard import Gate
+from busway.protocol.routing.peers import Peer, Routes
+from busway.protocol.wire import codes
+from busway.protocol.wire.messages import Frame
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from busway.protocol.link.face import LinkFace
+
+# What an origin does with a message of each kind, from SEND to REQUEST.
+_ACTIONS = (codes.MAY_SEND, codes.MAY_PUBLISH, codes.MAY_SEND, codes.MAY_CALL)
+
+
+class Admitting(Responding):
+    """What others send, as far as they may."""
+
+    gate: Gate
+    routes: Routes
+
+    def send_credit(self, flow: InFlow) -> None:
+        """Tell the origin its limit as it stands when the frame is written."""
+        raise NotImplementedError
+
+    def all_peers(self) -> "list[Peer]":
+        """This node, and those that it reaches."""
+        return [self.me] + list(self.routes.peers.values())
+
+    def flow_of(self, peer: Correspondent, endpoint: Endpoint, received: int, now: int) -> InFlow:
+        """The messages of one origin to an endpoint, which need not share its queue yet; new ones come behind
+        `received`.
+        """
+        flow = peer.in_flows.get(endpoint.uuid)
+        if flow is None:
+            flow = peer.in_flows[endpoint.uuid] = InFlow(peer, endpoint, received, now)
+        return flow
+
+    def admits(
+        self, session: "LinkFace", peer: Correspondent, endpoint: Endpoint, frame: Frame, now: int
+    ) -> bool:
+        """Whether a message may come in. That it may is asked once for each pair, link and action; of a
+        broadcast that says how far it goes, each time.
+        """
+        what = _ACTIONS[frame.kind]
+        flow = peer.in_flows.get(endpoint.uuid)
+        if flow is not None and flow.judged is session and flow.verdicts >> what & 1:
+            if what != codes.MAY_PUBLISH or frame.options is None:
+                return True
+        realm = frame.reach() if what == codes.MAY_PUBLISH else endpoint.realm
+        if not self.gate.allows(session, peer.node_id, what, endpoint.uuid, endpoint.name, realm):
+            self.pass_over(session, peer, endpoint, frame.number, now)
+            return False
+        flow = self.flow_of(peer, endpoint, frame.number - 1, now)
+        if flow.judged is not session:
+            flow.judged = session
+            flow.verdicts = 0
+        if what != codes.MAY_PUBLISH or frame.options is None:
+            flow.verdicts |= 1 << what
+        return True
+
+    def pass_over(
+        self, session: "LinkFace", peer: Correspondent, endpoint: Endpoint, number: int, now: int
+    ) -> None:
+        """What is denied counts as taken: so its origin hears of each, and nobody misses it."""
+        flow = self.flow_of(peer, endpoint, number, now)
+        gap = (number - flow.received) & 0xFFFF
+        if gap < 0x8000:
+            flow.received += gap
+        elif is_new_session(flow, session):
+            start_anew(flow, number)
+        flow.came_by(session, True)
+        flow.last_used = now
+        if endpoint.kind != codes.BROADCAST:
+            flow.limit = max(flow.limit, flow.received + endpoint.opening)
+            self.send_credit(flow)
+
+    def is_denied(self, link: "LinkFace", peer: Correspondent, endpoint: Endpoint) -> bool:
+        """Whether no message at all may come in."""
+        if endpoint.kind == codes.BROADCAST:
+            return not self._may(link, peer, codes.MAY_PUBLISH, endpoint, max(codes.LOCALNET, link.realm))
+        may_send = self._may(link, peer, codes.MAY_SEND, endpoint, endpoint.realm)
+        return not may_send and not self._may(link, peer, codes.MAY_CALL, endpoint, endpoint.realm)
+
+    def _may(self, link: "LinkFace", peer: Correspondent, what: int, endpoint: Endpoint, realm: int) -> bool:
+        return self.gate.permits(link, peer.node_id, what, endpoint.uuid, endpoint.name, realm)
+
+    def guard_changed(self) -> None:
+        """What has been let in is asked about again; without a guard nothing is."""
+        guarded = self.gate.guard is not None
+        for peer in self.all_peers() + list(self.routes.departed.values()):
+            for flow in talk(peer).in_flows.values():
+                flow.judged = None
+                flow.verdicts = 0
+                flow.came_by(flow.session, guarded)
+
+
+def is_new_session(flow: InFlow, session: "LinkFace | None") -> bool:
+    """Whether the pair's link has ended and a younger one brings its next message: then an old number is not
+    late, but of an origin that has forgotten the pair.
+    """
+    last = flow.session
+    if last is None or session is None or last.state != codes.CLOSED:
+        return False
+    return session.number > last.number
+
+
+def start_anew(flow: InFlow, received: int) -> None:
+    """Its next number is the one behind `received`."""
+    flow.received = received
+    flow.limit = received + flow.endpoint.opening
