@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import warnings
 from asyncio import _get_running_loop  # documented for those who run loops; a few ns
@@ -12,7 +11,7 @@ from typing import Any, cast
 
 from busway.adapters.arguments import for_users
 from busway.adapters.failures import Failures
-from busway.adapters.host import UNCLOSED, Asked, BusHost, check_settled, one_line
+from busway.adapters.host import UNCLOSED, Asked, BusHost, check_settled
 from busway.adapters.identity import Identity
 from busway.adapters.links import LinkRunner
 from busway.adapters.local import LocalMesh
@@ -21,7 +20,6 @@ from busway.adapters.typed import R
 from busway.errors import BusClosed, BusError
 from busway.protocol import Connection, Node, errors, events
 
-_log = logging.getLogger("busway")
 _LOOP_END_S = 2.0  # what a bus that is still open gets when its loop ends
 
 
@@ -81,8 +79,8 @@ class Host(BusHost):
 
     look = BusHost.inside
 
-    def remark(self, level: int, text: str, *words: object) -> None:
-        _log.log(level, text, *map(one_line, words))
+    def say(self, line: Callable[[], object]) -> None:
+        line()
 
     # Life
 

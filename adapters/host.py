@@ -19,6 +19,7 @@ from typing import Any, cast
 from weakref import WeakSet
 
 from busway.adapters import remarks, tap
+from busway.adapters.audit import Trail
 from busway.adapters.comers import Comers
 from busway.adapters.dialled import Dialling
 from busway.adapters.ends import Arrivals, BaseChanges, Items
@@ -69,6 +70,7 @@ class BusHost:
         self.listeners: set[ListenerRunner] = set()
         self.comers = Comers()
         self._ends = Sampler()
+        self.trail = Trail(self)
         self.handlers: dict[Message, Any] = {}  # at work, by the message they answer
         self.waiters: dict[int, Any] = {}  # futures and Items, by token
         self.changes: WeakSet[BaseChanges] = WeakSet()
@@ -82,6 +84,7 @@ class BusHost:
         node.dialled = lambda: [link.row() for link in self.dialled]
         node.name_of = name_of
         node.protection_of = protection_row
+        node.audit = self.trail.rows
         live.add(self)
 
     def now_ms(self) -> int:
@@ -114,9 +117,13 @@ class BusHost:
         """Call what changes nothing in the core."""
         raise NotImplementedError
 
-    def remark(self, level: int, text: str, *words: object) -> None:
-        """Log it, where a logging handler may do what it likes. Whatever is in `words` stays in its line."""
+    def say(self, line: Callable[[], object]) -> None:
+        """Call what logs a line, where a logging handler may do what it likes."""
         raise NotImplementedError
+
+    def remark(self, level: int, text: str, *words: object) -> None:
+        """Log it. Whatever is in `words` stays in its line."""
+        self.say(partial(_log.log, level, text, *map(_one_line, words)))
 
     def drop(self) -> None:
         """Nobody holds the bus any more: for any thread and any instant, also amid the core."""
@@ -187,7 +194,7 @@ class BusHost:
         self._released = True
         self._leave()
         steps: list[Callable[[], object]] = [runner.close for runner in list(self.runners)]
-        self._take_steps([*steps, self._tell_last, self.identity.release])
+        self._take_steps([*steps, self._tell_last, self.trail.close, self.identity.release])
         self._take_steps([*(changes._finish for changes in list(self.changes)), self.failures.close])
 
     def _tell_last(self) -> None:
@@ -256,6 +263,7 @@ class BusHost:
             elif kind in _KEPT:
                 receiver = cast(events.ReceiverEvent, event).receiver
                 self.remark(logging.WARNING, _KEPT[kind], _named(receiver))
+                self.trail.noticed(event)
                 cast(Arrivals, receiver.tag)._kept(kind == events.RECEIVER_TAKEN)
             elif kind == events.RECEIVER_ASKED:
                 receiver = cast(events.ReceiverEvent, event).receiver
@@ -285,6 +293,7 @@ class BusHost:
 
     def _on_change(self, event: events.Event) -> None:
         tap.noticed(self, event)
+        self.trail.noticed(event)
         if event.kind == events.LOG:
             log = cast(events.LogEvent, event)
             if log.connection.tag is not None:
@@ -374,7 +383,7 @@ def _named(receiver: Receiver) -> str:
 _ASKED = "a request came to %s, which was made with register: only what serve makes answers requests"
 
 
-def one_line(word: object) -> object:
+def _one_line(word: object) -> object:
     """A word of a line of the log, which another program may have chosen."""
     return word if isinstance(word, (int, float)) else ascii_safe(str(word))
 

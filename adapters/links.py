@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from busway.adapters import board_logs, opening
+from busway.adapters.audit import Trail
 from busway.adapters.closing import Done
 from busway.adapters.comers import Comer, Comers
 from busway.adapters.identity import Identity
@@ -74,6 +75,7 @@ class Host(opening.Host, Protocol):
     dialled: set[Any]
     identity: Identity
     comers: Comers
+    trail: Trail
 
     def now_ms(self) -> int: ...
     def call(self, function: Callable[..., R], /, *args: Any) -> R: ...
@@ -417,7 +419,7 @@ class ListenerRunner:
             comer = self._host.comers.admit(channel.address, self._host.loop.time())
             if comer is None:
                 channel.close()
-                self._crowded()
+                self._crowded(channel.address)
                 return
         done = partial(self._connected, comer)
         connecting = Connecting(self._host.loop, channel, INCOMING_S, done)
@@ -431,10 +433,11 @@ class ListenerRunner:
         if isinstance(stranger, Connecting):
             self._connecting.discard(stranger)
         stranger.close()
-        self._crowded()
+        self._crowded(stranger.channel.address)
 
-    def _crowded(self) -> None:
+    def _crowded(self, address: str) -> None:
         """Told once a minute, however many come."""
+        self._host.trail.exceeded("comers", address, listener=self.url)
         self._host.node.counters["comers_turned_away"] = self._host.comers.turned_away
         now = self._host.loop.time()
         if now >= self._quiet_until:
@@ -460,6 +463,7 @@ class ListenerRunner:
         if error is not None:
             # Its own fault, and told to it; however it went then.
             refusal = for_users(error)
+            self._note_turned_away(connecting.channel, error)
             if isinstance(refusal, LinkRefused):
                 self._refused(connecting.channel.address, refusal.code)
             return
@@ -475,6 +479,12 @@ class ListenerRunner:
         except Exception as failure:  # noqa: BLE001 - as above; the client is to hear the end
             connecting.channel.close()
             self._complain(failure)
+
+    def _note_turned_away(self, channel: Any, error: Exception) -> None:
+        """Who asked for a page of ours, and has had it, was not refused."""
+        answer = getattr(channel, "answer", None)
+        if answer != "":
+            self._host.trail.refused(self.url, channel.address, answer or text_of(error))
 
     def _refused(self, address: str, code: int, detail: str = "") -> None:
         """A client was refused, or refuses us: counted, and told once for each machine and trouble."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from functools import partial
 from typing import Any, cast
 
 from busway.adapters.arguments import for_users
-from busway.adapters.host import Asked, BusHost, check_settled, live, one_line
+from busway.adapters.host import Asked, BusHost, check_settled, live
 from busway.adapters.identity import Identity
 from busway.adapters.links import LinkRunner
 from busway.adapters.local import LocalMesh
@@ -24,7 +23,6 @@ from busway.errors import BusClosed, BusError
 from busway.payloads import encode
 from busway.protocol import Node, codes, errors, events
 
-_log = logging.getLogger("busway")
 _EXIT_S = 2.0  # what a bus that is still open gets when the interpreter ends
 _JOIN_S = 1.0  # for the I/O thread, which never runs anything of the user's
 
@@ -53,9 +51,9 @@ class Host(BusHost):
         with self.engine.lock:
             return function(*args)
 
-    def remark(self, level: int, text: str, *words: object) -> None:
-        """Log it, once the lock is released."""
-        self.engine.remarks.append(partial(_log.log, level, text, *map(one_line, words)))
+    def say(self, line: Callable[[], object]) -> None:
+        """Once the lock is released."""
+        self.engine.remarks.append(line)
 
     # Life
 

@@ -41,6 +41,7 @@ from busway.drivers.websocket_tls import Tls, client_context, fault_of
 STAGGER_S: Final = tcp.STAGGER_S
 CONNECTIONS_MAX: Final = 4096  # of one listener, those included that are still opening
 _PORTS: Final = {"ws": 80, "wss": 443}
+_OK: Final = 200  # the status of an answer that is a page
 _DRAIN_SIZE_MAX: Final = 1 << 18  # bytes that are read and dropped of one whose request was refused
 _LINGER_SIZE_MAX: Final = 32 << 20  # ... and of one whose messages were
 _TLS_RECORD_SIZE: Final = 16384 + 2048
@@ -153,6 +154,16 @@ class WebSocketChannel:
         return bool(self._decoded) or (self._frames is not None and self._frames.pending)
 
     # ---- opening
+
+    @property
+    def answer(self) -> str | None:
+        """What a client that came was told instead of having a link; "" if it asked for a page, and None if
+        nothing was answered.
+        """
+        opening = self._opening
+        if opening is None or not opening.status:
+            return None
+        return "" if opening.status == _OK else opening.fault
 
     def connected(self) -> bool:
         """False while opening: wait until writable if `wants_write`, else until readable, then ask again.

@@ -1,0 +1,338 @@
+"""The audit trail of a bus: who came, went and was refused, what was denied, and whose share was exceeded, as
+records that are kept, logged ("busway.audit") and told to those who watch.
+
+What is in a record others have chosen in part: all of it is escaped and cut. They may also cause records
+without end: so of those alike only so many are told, and how many were not is told once a minute.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, Protocol, cast
+from uuid import UUID
+
+from busway.adapters.comers import origin_of
+from busway.adapters.making import dump_cbor
+from busway.adapters.protecting import LOCAL
+from busway.adapters.sampling import FairSampler
+from busway.adapters.views import protection
+from busway.names import ascii_safe, endpoint_id
+from busway.protocol import Connection, Node, codes, errors, events
+from busway.protocol.messaging.endpoints import Endpoint
+from busway.protocol.routing.directory import conflict
+from busway.protocol.routing.peers import Entry, Peer
+
+LOGGER: Final = logging.getLogger("busway.audit")
+AUDIT_NAME: Final = "busway/audit"
+"""Broadcast, of realm userspace: {"time": seconds, "what": text, "fields": map}, as in section 9 of
+docs/protocol.md."""
+
+KEPT_MAX: Final = 64
+TEXT_MAX: Final = 256  # characters of a field
+LEFT_OUT_S: Final = 60.0
+_ENDPOINT = endpoint_id(AUDIT_NAME)
+_BARE = re.compile(r"[\w.:/@+%\[\]-]+", re.ASCII)
+
+Value = str | int | float | bool
+Fields = dict[str, Value]
+Sort = tuple[str, str, str]  # what happened, what of it (one of few words), and whose doing it was
+
+
+class Record(NamedTuple):
+    """Something that happened: `time` in seconds since 1970; `what` "join", "leave", "refusal", "displaced",
+    "conflict", "quota" or "denial"; `fields` without anything that a terminal might obey.
+    """
+
+    time: float
+    what: str
+    fields: Fields
+
+    def row(self) -> dict[str, object]:
+        """For the introspection endpoint, and those who watch."""
+        return {"time": self.time, "what": self.what, "fields": self.fields}
+
+
+class Host(Protocol):
+    """A bus as its trail needs it."""
+
+    node: Node
+
+    @property
+    def loop(self) -> Any: ...
+    def now_ms(self) -> int: ...
+    def say(self, line: Callable[[], object]) -> None: ...
+
+
+class Trail:
+    """The records of one bus. `kept` are the latest, of each sort some."""
+
+    def __init__(self, host: Host) -> None:
+        self.kept: list[tuple[Sort, Record]] = []
+        self._host = host
+        self._samplers: dict[Sort, FairSampler] = {}
+        self._left_out: dict[Sort, int] = {}
+        self._armed = False
+        self._over = False
+
+    def rows(self) -> list[dict[str, object]]:
+        """What is kept, the oldest first."""
+        return [record.row() for _, record in self.kept]
+
+    # What happens
+
+    def noticed(self, event: events.Event) -> None:
+        """The core tells something: it may be one of those that matter here."""
+        note = _NOTES.get(event.kind)
+        if note is not None:
+            note(self, event)
+
+    def refused(self, listener: str, address: str, text: str) -> None:
+        """Who came to a listener did not get as far as a link of the bus: TLS or WebSocket was in the way."""
+        error = "OPENING"
+        fields: Fields = {"address": address, "listener": listener, "error": error, "text": text}
+        self._note("refusal", error, None, address, fields)
+
+    def exceeded(self, quota: str, address: str, connection: Connection | None = None, **more: Value) -> None:
+        """More than there is room for came: of that quota, from there, over that link if it is one."""
+        fields: Fields = {"quota": quota, "address": address, **_link(connection), **more}
+        self._note("quota", quota, connection, address, fields)
+
+    def _link_opened(self, event: Any) -> None:
+        connection = cast(events.LinkEvent, event).connection
+        assert connection.peer is not None
+        role = "leaf" if connection.peer.leaf else "router"
+        self._of_link("join", "", connection, {**_link(connection), "role": role})
+
+    def _link_closed(self, event: Any) -> None:
+        """It ended, or it never was open."""
+        happened = cast(events.LinkEvent, event)
+        connection, code = happened.connection, happened.code
+        by = "" if code == codes.LOST else "peer" if happened.by_peer else "here"
+        fields: Fields = {**_link(connection), **_error(code, happened.text), "by": by}
+        if connection.opened_at >= 0:
+            what = "displaced" if code == codes.REPLACED else "leave"
+            fields["seconds"] = round((self._host.now_ms() - connection.opened_at) / 1000, 3)
+            fields |= {"bytes_in": connection.bytes_in, "bytes_out": connection.bytes_out}
+            self._of_link(what, _name_of(code), connection, fields)
+        elif code == codes.MESH_FULL and not happened.by_peer:
+            self.exceeded("links", connection.link.address, connection)
+        elif code != codes.GOODBYE:
+            self._of_link("refusal", _name_of(code), connection, fields)
+
+    def _exceeded(self, event: Any) -> None:
+        happened = cast(events.ExceededEvent, event)
+        connection = cast(Connection, happened.link)
+        self.exceeded(codes.QUOTA_NAMES[happened.which], connection.link.address, connection)
+
+    def _denied(self, event: Any) -> None:
+        happened = cast(events.DeniedEvent, event)
+        connection, action = cast(Connection, happened.link), codes.MAY_NAMES[happened.what]
+        peer = self._host.node.routes.peers.get(happened.node_id)
+        realm = codes.REALM_NAMES[happened.realm]
+        fields: Fields = {
+            "action": action,
+            "name": happened.name,
+            "endpoint": _uuid(happened.uuid),
+            "realm": realm,
+            **_link(connection),
+            "peer": _uuid(happened.node_id),
+            "peer_label": "" if peer is None else peer.label,
+        }
+        self._of_link("denial", action, connection, fields)
+
+    def _endpoint_up(self, event: Any) -> None:
+        """Another node may have a name of ours, which we keep."""
+        entry = cast(events.EndpointEvent, event).entry
+        mine = self._host.node.receiving.endpoints.get(entry.uuid)
+        if mine is None or entry.peer is self._host.node.me or mine.realm != entry.realm:
+            return
+        if conflict(mine.kind, entry.kind):
+            self._conflict(mine, entry.peer, "here")
+
+    def _receiver_taken(self, event: Any) -> None:
+        endpoint = cast(events.ReceiverEvent, event).receiver.endpoint
+        holders: list[Entry] = self._host.node.directory.holders(endpoint.uuid)
+        self._conflict(endpoint, holders[0].peer if holders else None, "peer")
+
+    def _receiver_back(self, event: Any) -> None:
+        self._conflict(cast(events.ReceiverEvent, event).receiver.endpoint, None, "here")
+
+    def _conflict(self, endpoint: Endpoint, peer: Peer | None, keeper: str) -> None:
+        """Two hold a name that one may hold; `keeper` does."""
+        connection = None if peer is None else peer.hop
+        fields: Fields = {
+            "name": endpoint.name,
+            "endpoint": _uuid(endpoint.uuid),
+            "realm": codes.REALM_NAMES[endpoint.realm],
+            "keeper": keeper,
+            "peer": "" if peer is None else _uuid(peer.node_id),
+            "peer_label": "" if peer is None else peer.label,
+        }
+        self._of_link("conflict", "name", cast("Connection | None", connection), fields)
+
+    def _duplicate(self, event: Any) -> None:
+        fields: Fields = {"peer": _uuid(event.node_id), "text": "two live nodes have this id"}
+        self._note("conflict", "id", None, "", fields)
+
+    # What becomes of it
+
+    def _of_link(self, what: str, detail: str, connection: Connection | None, fields: Fields) -> None:
+        self._note(what, detail, connection, "" if connection is None else connection.link.address, fields)
+
+    def _note(
+        self, what: str, detail: str, connection: Connection | None, address: str, fields: Fields
+    ) -> None:
+        """One more record, if there are not too many alike: `detail` is one of few words."""
+        whose, source = _whose(connection, address)
+        key = (what, detail, whose)
+        sampler = self._samplers.setdefault(key, FairSampler())
+        if sampler.take(source, self._host.now_ms()):
+            self._tell(key, fields)
+            return
+        self._left_out[key] = self._left_out.get(key, 0) + 1
+        if not self._armed and not self._over:
+            self._armed = True
+            self._host.loop.call_later(LEFT_OUT_S, self.tell_left_out)
+
+    def tell_left_out(self) -> None:
+        """How many were not told in the last minute."""
+        self._armed = False
+        left_out, self._left_out = self._left_out, {}
+        for (what, detail, whose), count in left_out.items():
+            about: Fields = {_DETAILS[what]: detail} if detail else {}
+            self._tell((what, detail, whose), about | {"whose": whose, "left_out": count})
+
+    def close(self) -> None:
+        """Nothing more will happen."""
+        self._over = True
+        self.tell_left_out()
+
+    def _tell(self, key: Sort, fields: Fields) -> None:
+        record = Record(round(time.time(), 3), key[0], {name: _safe(fields[name]) for name in fields})
+        self._keep(key, record)
+        node = self._host.node
+        if LOGGER.isEnabledFor(logging.INFO):
+            self._host.say(_Line(record, _uuid(node.node_id), ascii_safe(node.label)))
+        if any(map(_watches, node.directory.holders(_ENDPOINT))):
+            now = self._host.now_ms()
+            try:
+                node.publish(
+                    _ENDPOINT, dump_cbor(record.row()), now, codes.CBOR, wait=False, realm=codes.USERSPACE
+                )
+            except errors.LocalError:  # it reads too slowly, or this node is closed
+                pass
+
+    def _keep(self, key: Sort, record: Record) -> None:
+        """The sort of which there are most gives way: a flood takes no place from others."""
+        if len(self.kept) >= KEPT_MAX:
+            sorts = [each for each, _ in self.kept]
+            del self.kept[sorts.index(max(sorts, key=sorts.count))]
+        self.kept.append((key, record))
+
+
+_NOTES: dict[int, Callable[[Trail, Any], None]] = {
+    events.LINK_OPEN: Trail._link_opened,
+    events.LINK_CLOSED: Trail._link_closed,
+    events.EXCEEDED: Trail._exceeded,
+    events.DENIED: Trail._denied,
+    events.ENDPOINT_UP: Trail._endpoint_up,
+    events.RECEIVER_TAKEN: Trail._receiver_taken,
+    events.RECEIVER_BACK: Trail._receiver_back,
+    events.DUPLICATE_NODE: Trail._duplicate,
+}
+# What a record's detail is called in its fields.
+_DETAILS = {
+    "leave": "error",
+    "refusal": "error",
+    "displaced": "error",
+    "quota": "quota",
+    "denial": "action",
+    "conflict": "about",
+}
+
+
+class _Line:
+    """A record on its way to the log: the line is made if somebody wants it."""
+
+    def __init__(self, record: Record, node: str, label: str) -> None:
+        self._record = record
+        self._here: Fields = {"node": node, "label": label}
+
+    def __call__(self) -> None:
+        record = self._record
+        whole = {"time": record.time, "what": record.what, **self._here, **record.fields}
+        LOGGER.info("%s", line(record.what, record.fields | self._here), extra={"busway": whole})
+
+
+def line(what: str, fields: Fields) -> str:
+    """A record as one line: `what key=value ...`. A value with blanks or quotes in it is a JSON string."""
+    return " ".join([what, *(f"{name}={_quoted(value)}" for name, value in fields.items())])
+
+
+def _quoted(value: Value) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = str(value)
+    return text if _BARE.fullmatch(text) else json.dumps(ascii_safe(text), ensure_ascii=False)
+
+
+def _safe(value: Value) -> Value:
+    """Nothing that could steer a terminal, begin a line, or fill a disk."""
+    if not isinstance(value, str):
+        return value
+    text = ascii_safe(value[:TEXT_MAX])
+    return text if len(text) <= TEXT_MAX and len(value) <= TEXT_MAX else text[: TEXT_MAX - 1] + "…"
+
+
+def _whose(connection: Connection | None, address: str) -> tuple[str, str]:
+    """Who causes it: programs of this user ("local"), those who have proved a key that is known here, or
+    others; and which of them.
+    """
+    medium = address.partition(":")[0] if connection is None else connection.link.medium
+    if medium in LOCAL:
+        return "local", ""
+    proved = protection(connection) if connection is not None else None
+    if proved is not None and (proved.trusted or proved.how == "board key"):
+        return "known", proved.trusted
+    return "others", origin_of(address)
+
+
+def _link(connection: Connection | None) -> Fields:
+    """A link as records have it; what is not known is left out."""
+    if connection is None:
+        return {}
+    peer, proved = connection.peer, protection(connection)
+    found: Fields = {
+        "link": getattr(connection.tag, "id", 0),
+        "address": connection.link.address,
+        "dialled": connection.link.dialled,
+    }
+    if peer is not None:
+        found |= {"peer": _uuid(peer.node_id), "peer_label": peer.label}
+    if connection.opened_at >= 0:
+        found |= {"realm": codes.REALM_NAMES[connection.realm], "protection": proved.how}
+    found |= {name: value for name, value in (("trusted", proved.trusted), ("key", proved.key)) if value}
+    return found
+
+
+def _error(code: int, text: str) -> Fields:
+    return {"code": code, "error": _name_of(code), "text": text}
+
+
+def _name_of(code: int) -> str:
+    """One of few names: a peer may end a link with any number."""
+    return codes.LINK_ERROR_NAMES.get(code, "OTHER")
+
+
+def _uuid(ident: bytes) -> str:
+    return str(UUID(bytes=ident))
+
+
+def _watches(entry: Entry) -> bool:
+    """Whether it is a program of the same user that has subscribed, by a way that no other sees."""
+    way = entry.peer.metric >> 14
+    return entry.kind == codes.BROADCAST and entry.realm == codes.USERSPACE and way <= codes.USERSPACE
