@@ -207,15 +207,9 @@ def write_run(
             if not 0 < node < 0x80:
                 total -= body
                 break
-            start = pack(
-                ">BBBBBH",
-                codes.MESSAGE | codes.HEAD_ROUTED | frame.format,
-                codes.HOW_DESTINATION,
-                codes.HOPS_MAX,
-                node,
-                number,
-                frame.number & 0xFFFF,
-            )
+            head = codes.MESSAGE | codes.HEAD_ROUTED | frame.format
+            seq = frame.number & 0xFFFF
+            start = pack(">BBBBBH", head, codes.HOW_DESTINATION, codes.HOPS_MAX, node, number, seq)
             start = varint(body + 7) + start
             add(start)
             add(payload)
