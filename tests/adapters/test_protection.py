@@ -20,7 +20,7 @@ from busway.protocol.leaf.keyed import Secret
 from busway.protocol.leaf.leaf import Leaf
 from tests.adapters.test_identity import LOOPBACK, SORTS, bus, nothing_from_the_environment, opened
 from tests.adapters.tools import join, until
-from tests.protocol.keyed_router import Crypto
+from tests.protocol.board_crypto import Crypto
 
 __all__ = ["nothing_from_the_environment"]
 
