@@ -325,7 +325,7 @@ class LeafOrigin(LeafHost):
                     waits = waits or item.endpoint == flow.endpoint
                 if waits and flow.last >= flow.limit and self.online():
                     self._signal(codes.PROBE, flow.key, 0, flow.last, flow.endpoint)
-                    flow.probe_ms = min(flow.probe_ms * 2, codes.PROBE_MAX_MS)
+                    flow.probe_ms = min(max(flow.probe_ms * 2, codes.PROBE_MS), codes.PROBE_MAX_MS)
                     flow.probe_at = now + flow.probe_ms
 
     def _refused(self, uuid: bytes, key: bytes) -> None:

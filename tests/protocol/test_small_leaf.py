@@ -377,6 +377,20 @@ def test_without_credit_it_waits_probes_and_goes_on() -> None:
     assert got[:8] == [b"%d" % number for number in range(8)]
 
 
+def test_who_is_told_of_a_holder_without_credit_asks_soon_and_then_in_seconds() -> None:
+    net = LeafNet("mn")
+    holding(net, F, ANYCAST, 0, queue_max=8)
+    for number in range(8):
+        net.leaf.send(F, b"%d" % number, net.now)
+    net.settle()
+    assert net.leaf._items  # there is no credit for more
+    holding(net, F, ANYCAST, cost=100)  # so the leaf is told again who has it
+    before = len(net.cord.sent)
+    net.pass_time(10_000)
+    probes = [body for body in bodies(net.cord.sent[before:]) if body[:2] == bytes((0xF0, codes.PROBE))]
+    assert len(probes) == 4  # after 1 ms, and then 1, 2 and 4 s
+
+
 def test_verdicts_of_confirmed_sends() -> None:
     net = LeafNet("mn")
     receiver = holding(net)
