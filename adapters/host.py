@@ -339,17 +339,19 @@ class BusHost:
         self.check()
         runner = LinkRunner(self, channel, terms, owner)
         self.runners.add(runner)
-        if runner.admission is not None and not self._watching:
+        if runner.is_guarded and not self._watching:
             self._watching = True
             self.loop.call_later(LOOK_S, self._look_at_trust)
         return runner
 
     def _look_at_trust(self) -> None:
-        """Links of those who may not come any more are ended, soon after the trust says so."""
-        guarded = [runner for runner in self.runners if runner.admission is not None]
-        if self.identity.changed():
-            for runner in guarded:
-                runner.check_trust()
+        """Links of those who may not come any more are ended, soon after the trust, or the boards' folder,
+        says so.
+        """
+        guarded = [runner for runner in self.runners if runner.is_guarded]
+        changed = self.identity.changed()
+        for runner in guarded:
+            runner.check_trust(changed)
         self._watching = bool(guarded) and self.failure is None
         if self._watching:
             self.loop.call_later(LOOK_S, self._look_at_trust)

@@ -51,13 +51,16 @@ class Identity:
         """The node id, 16 bytes: that of the key, or a random one that says that it is no key's."""
         return self.key.id if self.bound and self.key is not None else unbound_id()
 
-    @property
-    def board_key(self) -> Callable[[bytes], bytes | None] | None:
-        """Gives the key of a board by its node id; None where no boards are known."""
-        return None if self.boards is None else self._key_of_board
+    def boards_by(self, channel: Any) -> BoardsByLink | None:
+        """Gives the keys of boards that come by this link; None where no boards are known, or none come."""
+        if self.boards is None or scheme_of(channel.address) in LOCAL:
+            return None
+        return BoardsByLink(self)
 
-    def _key_of_board(self, board_id: bytes) -> bytes | None:
-        assert self.boards is not None
+    def key_of_board(self, board_id: bytes) -> bytes | None:
+        """The key of the board with this node id; None of one that is not known (now)."""
+        if self.boards is None:
+            return None
         found = self.boards.find(board_id)
         trouble = "" if self.boards.trouble is None else str(self.boards.trouble)
         if trouble and trouble != self._trouble_with_boards:
@@ -111,7 +114,7 @@ class Identity:
         self._version = self.trust.version()
         if self.trust.trouble is not None:
             self.warn(f"{self.trust.trouble}; what it said before holds until that is mended")
-        return True
+        return not self._asked or self._identity.key_of_board(self._asked) is not None
 
 
 def _key_of(given: object) -> Key | None:
@@ -149,6 +152,23 @@ def unbound_id() -> bytes:
 
 def _nobody_hears(text: str) -> None:
     """Before there is a host."""
+
+
+class BoardsByLink:
+    """Gives the keys of boards by their node ids over one link, and remembers which."""
+
+    def __init__(self, identity: Identity) -> None:
+        self._identity = identity
+        self._asked = b""
+
+    def __call__(self, board_id: bytes) -> bytes | None:
+        """The key of the board with this node id; None of one that is not known."""
+        self._asked = board_id
+        return self._identity.key_of_board(board_id)
+
+    def holds(self) -> bool:
+        """Whether the board that came, if one did, might still come."""
+        return not self._asked or self._identity.key_of_board(self._asked) is not None
 
 
 class Admission:

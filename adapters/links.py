@@ -57,6 +57,7 @@ _TROUBLES = {
 }
 
 
+_NO_BOARD = "this board's key is no longer among those that the gateway takes"
 _NO_LONGER = "the trust file says so: this key is not trusted any more, or has another role"
 
 
@@ -108,6 +109,7 @@ class LinkRunner:
         self._terms = terms
         # Decides who may come; None where nobody has to prove a key that is trusted.
         self.admission = host.identity.admission(channel, terms.open, terms.routers)
+        self._boards = host.identity.boards_by(channel)
         self._printed = board_logs.Lines()
         self._write_size: int = getattr(channel, "write_size", _WRITE_SIZE)
         self.connection = self._new_connection(host)
@@ -137,15 +139,22 @@ class LinkRunner:
 
     def _new_connection(self, host: Host) -> Connection:
         who = host.identity
-        link = make_link(self.channel, self._terms, who.static, self.admission, who.board_key)
+        link = make_link(self.channel, self._terms, who.static, self.admission, self._boards)
         connection = host.node.connection(link, host.now_ms())
         connection.tag = self
         return connection
 
-    def check_trust(self) -> None:
-        """The trust says something else: whoever it does not let in any more loses the link."""
-        if self.admission is not None and not self.admission.holds():
+    @property
+    def is_guarded(self) -> bool:
+        """Whether who comes by it has to be known."""
+        return self.admission is not None or self._boards is not None
+
+    def check_trust(self, changed: bool) -> None:
+        """Whoever may not come any more loses the link; `changed`: the trust says something else."""
+        if changed and self.admission is not None and not self.admission.holds():
             self.connection.fail(codes.UNTRUSTED, _NO_LONGER, self._host.now_ms())
+        elif self._boards is not None and not self._boards.holds():
+            self.connection.fail(codes.UNTRUSTED, _NO_BOARD, self._host.now_ms())
 
     @property
     def protection(self) -> Protection:

@@ -11,7 +11,7 @@ import hashlib
 import os
 import secrets
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from busway.errors import KeyFileError
 from busway.keys import read_private, write_private
@@ -55,58 +55,87 @@ def make_board_key(path: str | os.PathLike[str]) -> bytes:
     return load_board_key(path)
 
 
+class _Kept(NamedTuple):
+    """A key's file, as it was read."""
+
+    seen: tuple[int, ...]
+    name: str
+    key: bytes
+
+
 class BoardKeys:
     """The boards that may join: those whose key is in this file, or in one of the files NAME.key of this
     folder.
 
-    A folder that has changed, or the file in it that was wrong, is read again when a board comes that was not
-    known: a key that is put there counts at once, one that is taken away from the next start on. Raises
-    KeyFileError when it is read first; what is wrong with it later is in `trouble`, and those that were known
-    stay so.
+    What has changed is read again when somebody asks for a board: a key that is put there counts at once, one
+    whose file is taken away, or holds another, does not any more. While a file is wrong, or the whole place
+    gone, what it said before holds, and `trouble` says what is wrong. Raises KeyFileError when something is
+    wrong with it at first.
     """
 
     def __init__(self, place: str | os.PathLike[str]) -> None:
         self.place = Path(place)
         self.trouble: KeyFileError | None = None
-        self._known: dict[bytes, tuple[str, bytes]] = {}
-        self._wrong: Path | None = None  # the file that the trouble is with
-        self._wrong_seen: tuple[int, ...] = ()
-        self._seen = _look(self.place)
+        self._files: dict[Path, _Kept] = {}
+        self._wrong: dict[Path, tuple[int, ...]] = {}
+        self._by_id: dict[bytes, Path] = {}
+        self._seen: tuple[int, ...] = ()
         self._read()
+        if self.trouble is not None:
+            raise self.trouble
 
     def find(self, board_id: bytes) -> bytes | None:
         """The key of the board with this node id, 16 bytes; None of one that is not known."""
-        if board_id not in self._known and self._has_changed():
-            self._seen = _look(self.place)
-            self.trouble = None
-            try:
-                self._read()
-            except KeyFileError as error:
-                self.trouble = error
-        found = self._known.get(board_id)
-        return None if found is None else found[1]
+        if self._has_changed(board_id):
+            self._read()
+        path = self._by_id.get(board_id)
+        return None if path is None else self._files[path].key
 
     def names(self) -> dict[bytes, str]:
         """What each board is called, its file's name, by its node id."""
-        return {board_id: name for board_id, (name, _) in self._known.items()}
+        return {board_id: self._files[path].name for board_id, path in self._by_id.items()}
 
-    def _has_changed(self) -> bool:
-        """What a copy is still being written to, or whose mode is mended, changes no folder."""
-        if self._wrong is not None and _look(self._wrong) != self._wrong_seen:
+    def _has_changed(self, board_id: bytes) -> bool:
+        """What a copy is still being written to, or whose mode is mended, changes no folder; nor does a key
+        that another is written over.
+        """
+        path = self._by_id.get(board_id)
+        if path is not None and path not in self._wrong and _look(path) != self._files[path].seen:
             return True
-        return _look(self.place) != self._seen
+        return _look(self.place) != self._seen or any(
+            _look(path) != self._wrong[path] for path in self._wrong
+        )
 
     def _read(self) -> None:
-        self._wrong = None
-        files = sorted(self.place.glob("*" + SUFFIX)) if self.place.is_dir() else [self.place]
+        self._seen = _look(self.place)
+        try:
+            paths = self._paths()
+        except KeyFileError as error:
+            self.trouble = error
+            return
+        self.trouble = None
+        self._wrong = {}
+        former, self._files = self._files, {}
+        for path in paths:
+            seen = _look(path)  # before it is read: what is written meanwhile is another version
+            try:
+                self._files[path] = _Kept(seen, path.name.removesuffix(SUFFIX), load_board_key(path))
+            except KeyFileError as error:
+                self.trouble = self.trouble or error
+                self._wrong[path] = seen
+                if path in former:
+                    self._files[path] = former[path]
+        self._by_id = {id_of_board(kept.key): path for path, kept in self._files.items()}
+
+    def _paths(self) -> list[Path]:
+        if not self.place.is_dir():
+            if not self._seen:
+                load_board_key(self.place)  # says that it is not there, and what makes it
+            return [self.place]
+        files = sorted(self.place.glob("*" + SUFFIX))
         if len(files) > KEYS_MAX:
             raise KeyFileError(f"{self.place} holds {len(files)} keys of boards, and {KEYS_MAX} are the most")
-        known = {}
-        for file in files:
-            self._wrong, self._wrong_seen = file, _look(file)
-            key = load_board_key(file)
-            known[id_of_board(key)] = (file.name.removesuffix(SUFFIX), key)
-        self._known, self._wrong = known, None
+        return files
 
 
 def _look(path: Path) -> tuple[int, ...]:

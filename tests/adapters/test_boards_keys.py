@@ -88,7 +88,7 @@ def test_a_board_joins_over_a_serial_line(
         echoes(bus)
 
 
-def test_a_key_that_is_put_there_later_counts_at_once(
+def test_a_key_that_is_put_there_or_taken_away_later_counts_at_once(
     interpreter: str, board_files: Path, keys: Path, wire: Line
 ) -> None:
     aside = keys.rename(keys.with_name("aside"))
@@ -100,7 +100,13 @@ def test_a_key_that_is_put_there_later_counts_at_once(
         assert board.stdout is not None
         assert board.stdout.readline().startswith("link error 7. ")
         (aside / "pump.key").rename(keys / "pump.key")
-        bus.connect(wire.url, wait=60)
+        link = bus.connect(wire.url, wait=60)
+        echoes(bus)
+        (keys / "pump.key").rename(aside / "pump.key")  # the link that stands ends, and no other comes
+        assert board.stdout.readline().startswith("link error 26. ")
+        assert board.stdout.readline().startswith("link error 7. ")
+        assert "no longer among those" in link.error or "no key is known here" in link.error
+        (aside / "pump.key").rename(keys / "pump.key")
         echoes(bus)
 
 
@@ -137,9 +143,8 @@ def test_a_wrong_file_in_the_folder_is_told_once(tmp_path: Path) -> None:
     identity.warn = told.append
     (tmp_path / "valve.key").touch(0o644)
     os.utime(tmp_path, ns=(10**9, 10**9))
-    assert identity.board_key is not None
     for _ in range(3):
-        assert identity.board_key(bytes(16)) is None
+        assert identity.key_of_board(bytes(16)) is None
     assert len(told) == 1
     assert "chmod 600" in told[0]
 

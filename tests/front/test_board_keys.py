@@ -73,6 +73,29 @@ def test_a_folder_is_read_again_when_a_board_comes_that_is_not_known(tmp_path: P
     assert keys.trouble is None
 
 
+def test_a_key_whose_file_is_taken_away_or_holds_another_counts_no_more(tmp_path: Path) -> None:
+    first, second = make_board_key(tmp_path / "pump.key"), make_board_key(tmp_path / "valve.key")
+    keys = BoardKeys(tmp_path)
+    assert (keys.find(id_of_board(first)), keys.find(id_of_board(second))) == (first, second)
+    (tmp_path / "pump.key").unlink()
+    touch(tmp_path, 1)
+    assert (keys.find(id_of_board(first)), keys.find(id_of_board(second))) == (None, second)
+    (tmp_path / "valve.key").write_text(KEY.hex() + " ")  # another length: some clocks tick seldom
+    assert (keys.find(id_of_board(second)), keys.find(id_of_board(KEY))) == (None, KEY)
+    assert keys.trouble is None
+
+
+def test_a_wrong_file_keeps_nobody_elses_key(tmp_path: Path) -> None:
+    """What it said itself holds until it is mended."""
+    first, second = make_board_key(tmp_path / "pump.key"), make_board_key(tmp_path / "valve.key")
+    keys = BoardKeys(tmp_path)
+    (tmp_path / "valve.key").write_text("no key")
+    (tmp_path / "pump.key").unlink()
+    touch(tmp_path, 1)
+    assert (keys.find(id_of_board(first)), keys.find(id_of_board(second))) == (None, second)
+    assert "valve.key" in str(keys.trouble)
+
+
 def test_a_file_whose_trouble_is_mended_is_read_again(tmp_path: Path) -> None:
     """Neither the mode of a file nor what is written to it later changes the folder."""
     make_board_key(tmp_path / "pump.key")
