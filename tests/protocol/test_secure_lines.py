@@ -18,7 +18,7 @@ from busway.protocol.secure.lines import ABLE, WANTS, LineSecurity
 from busway.protocol.secure.security import Security, node_id_of
 from tests.rigs.tree import ROOT
 
-from .keyed_router import Crypto
+from .board_crypto import Crypto
 from .lines import Line, layer_of
 from .pairs import START, Drawn, E, Entropy, guard
 from .test_packets import syn
