@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # The commonest on the way of every message, as names of this module's own.
 _CLOSED: "Final" = codes.CLOSED
+_LOCALNET: "Final" = codes.LOCALNET
+_PUBLISH: "Final" = codes.PUBLISH
 _QUEUE_SIZE_MAX: "Final" = codes.QUEUE_SIZE_MAX
 _SEND: "Final" = codes.SEND
 
@@ -327,13 +329,15 @@ class Node(Exchange):
         """
         if not -1 <= patience_ms <= 0x7FFFFFFF:
             raise LocalError("patience_ms must be -1 to 2147483647 ms, not %r" % patience_ms)
-        if not codes.PROCESS <= realm <= codes.GLOBAL:
-            raise LocalError("realm must be PROCESS, USERSPACE, LOCALNET or GLOBAL (0 to 3), not %r" % realm)
-        out = self._message(codes.PUBLISH, endpoint, payload, format, type_id, b"", now)
-        if best_effort or realm != codes.LOCALNET:
+        out = self._message(_PUBLISH, endpoint, payload, format, type_id, b"", now)
+        if best_effort or realm != _LOCALNET:
+            if not codes.PROCESS <= realm <= codes.GLOBAL:
+                raise LocalError(
+                    "realm must be PROCESS, USERSPACE, LOCALNET or GLOBAL (0 to 3), not %r" % realm
+                )
             out.options = Options()
             out.options.best_effort = best_effort
-            out.options.reach = realm if realm != codes.LOCALNET else 0
+            out.options.reach = realm if realm != _LOCALNET else 0
         return self.origin.publisher.publish(out, realm, wait, patience_ms, now)
 
     def request(

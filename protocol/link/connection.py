@@ -149,7 +149,6 @@ class Connection(LinkFace):
             return self.host.take_events()
         raw = data if isinstance(data, bytes) else bytes(data)
         self.last_read = now
-        self._suspect = False
         self.bytes_in += len(raw)
         if self.asleep_until >= 0:
             self.asleep_until = -1
@@ -169,11 +168,12 @@ class Connection(LinkFace):
             plaintext = channel.receive(data)
             data = b""
             more = channel.more
-            try:
-                self._secure(channel)
-            except Refusal as refusal:
-                self.fail(refusal.code, refusal.text, now)
-                return
+            if self.state < codes.OPEN:
+                try:
+                    self._secure(channel)
+                except Refusal as refusal:
+                    self.fail(refusal.code, refusal.text, now)
+                    return
             if plaintext:
                 if self.waits_for is not None:
                     self._hold(plaintext, now)
@@ -254,20 +254,19 @@ class Connection(LinkFace):
 
     def data_to_send(self, size_max: int, now: int) -> bytes:
         """At most `size_max` bytes to write now; b"" if there is nothing. Ask when the link can take them."""
-        wanted = self.flush_wanted or self._more
-        self.flush_wanted = False
-        if not wanted or self.asleep_until >= 0:
+        if self.flush_wanted:
+            self.flush_wanted = False
+        elif not self._more:
             return b""
-        data = self._to_send(size_max, now)
+        if self.asleep_until >= 0:
+            return b""
+        if self.channel is None:
+            data = self._stream_to_send(size_max, now)
+        else:
+            data = self.channel.write(self._stream_to_send, size_max, now)
         self._more = len(data) == size_max or bool(self.broadcasts.items)
         self.bytes_out += len(data)
         return data
-
-    def _to_send(self, size_max: int, now: int) -> bytes:
-        """Our stream, in records where the link is protected."""
-        if self.channel is not None:
-            return self.channel.write(self._stream_to_send, size_max, now)
-        return self._stream_to_send(size_max, now)
 
     def _stream_to_send(self, size_max: int, now: int) -> bytes:
         said_goodbye = self.state == codes.CLOSING and not self._goodbye
@@ -603,6 +602,8 @@ class Connection(LinkFace):
     def _keep_alive(self, now: int) -> None:
         interval = self.keepalive_ms
         silent = now - max(self.last_read, self.asleep_until)
+        if silent < interval * codes.SILENT_INTERVALS:
+            self._suspect = False
         if silent < interval:
             # Without silence there are no PINGs; how long a round trip takes is of interest all the same.
             long_ago = now - self._measured >= interval * codes.MEASURE_INTERVALS

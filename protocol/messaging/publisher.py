@@ -98,14 +98,13 @@ class Publisher:
     def _links_for(self, uuid: bytes, realm: int) -> "list[LinkFace]":
         if uuid in self._origin.receiving.process_only:
             return []  # what is meant for it are objects, which cannot leave
-        forwarder = self._origin.forwarder
         if self._epoch != self._origin.mesh.epoch:
             self._epoch = self._origin.mesh.epoch
             self._links = [{}, {}, {}, {}]
         links = self._links[realm].get(uuid)
         if links is None:
             me = self._origin.me
-            found = forwarder.links_for(me, me, uuid)
+            found = self._origin.forwarder.links_for(me, me, uuid)
             links = self._links[realm][uuid] = [link for link in found if link.realm <= realm]
         return links
 

@@ -72,7 +72,6 @@ class PacketConnection(Connection):
         stream = layer.receive(bytes(data), now)
         if layer.heard_at > self.last_read:
             self.last_read = layer.heard_at
-            self._suspect = False
         self._note_texts()
         if self.state != codes.CLOSED:
             self._go_on(stream, now)
@@ -148,6 +147,12 @@ class PacketConnection(Connection):
         self._arm()
         self.bytes_out += len(data)
         return data
+
+    def _to_send(self, size_max: int, now: int) -> bytes:
+        """Our stream, in records where the link is protected."""
+        if self.channel is None:
+            return self._stream_to_send(size_max, now)
+        return self.channel.write(self._stream_to_send, size_max, now)
 
     def _arm(self) -> None:
         deadline = self._layer.deadline()
