@@ -21,6 +21,7 @@ _PIECE_MIN: "Final" = (
     256  # bytes that a record is filled with if there are so many, however few are asked for
 )
 _OVERHEAD: "Final" = 19  # of a record
+_VIEW_MIN: "Final" = 4096  # bytes of a record from which on a view of it costs less than its copy
 _HANDSHAKE = bytes((codes.HANDSHAKE,))
 _UNPROTECTED = (
     "one side has a token or a key and protects this link, the other has none: give both sides the same token"
@@ -79,8 +80,9 @@ class Channel:
         self._chunks: "list[bytes]" = []  # an incomplete frame or record, as it came
         self._have = 0
         self._need = 0
-        self._read_max = codes.HELLO_SIZE_MAX  # of a frame, or of what a record holds
-        self._write_max = codes.HELLO_SIZE_MAX
+        self._length_max = codes.HELLO_SIZE_MAX  # of a frame, or of a record with its tag
+        self._tag_size = 0  # of records; 0 before they begin
+        self._write_max = codes.HELLO_SIZE_MAX  # bytes that a record is filled with
 
     def begin(self) -> None:
         """This side is the initiator: it says the first message."""
@@ -90,9 +92,9 @@ class Channel:
 
     def agreed(self, frame_size_max: int) -> None:
         """HELLO was read: records may be as large as frames."""
-        assert self.handshake is not None
-        self._read_max = min(frame_size_max, RECORD_MAX - self.handshake.tag_size)
-        self._write_max = min(self._read_max, _PIECE_MIN) if self._packets else self._read_max
+        plaintext_max = min(frame_size_max, RECORD_MAX - self._tag_size)
+        self._length_max = plaintext_max + self._tag_size
+        self._write_max = min(plaintext_max, _PIECE_MIN) if self._packets else plaintext_max
 
     def _shake(self, pattern: int, initiator: bool) -> None:
         prologue = codes.PROLOGUE + bytes((1 if self._packets else 0, pattern)) + text8(self._bus)
@@ -108,45 +110,62 @@ class Channel:
         """Take in bytes; returns what of the other side's stream they brought. `refusal` tells whether the
         link ends behind that.
         """
-        if self._chunks:
-            self._chunks.append(data)
-            self._have += len(data)
-            if self._have < self._need:
-                self.more = False
-                return b""
-            data = b"".join(self._chunks)
-            self._chunks = []
         parts: "list[bytes]" = []
+        pos = 0
         try:
-            self._read(data, parts)
+            if self._chunks:
+                self._have += len(data)
+                rest = self._have - self._need  # behind the record that is waited for
+                if rest < 0:
+                    self._chunks.append(data)
+                    self.more = False
+                    return b""
+                if self.heard and self._need and rest >= _VIEW_MIN:  # is not copied once more
+                    pos = len(data) - rest
+                    self._read(self._joined(data[:pos]), 0, parts)
+                else:
+                    data = self._joined(data)
+            self._read(data, pos, parts)
         except Refusal as refusal:
             self.refusal = refusal
             self.more = False
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _read(self, data: bytes, parts: "list[bytes]") -> None:
-        """All whole frames and records in `data`, up to the first record; the rest is kept."""
-        pos = 0
+    def _joined(self, data: bytes) -> bytes:
+        """What was kept, and `data`."""
+        self._chunks.append(data)
+        data = b"".join(self._chunks)
+        self._chunks = []
+        return data
+
+    def _read(self, data: bytes, pos: int, parts: "list[bytes]") -> None:
+        """All whole frames and records in `data` from `pos` on, up to the first record; the rest is kept."""
         end = len(data)
-        need = 1
+        need = 0  # bytes from `pos` on that make a whole one; 0: to be looked at with the next that comes
         stopped = False
         while pos < end and not stopped:
-            start = length_end(data, pos, end)
-            if not start:
-                need = end - pos + 1
-                break
-            length = Reader(data, pos, start).varint()
-            self._check_length(length)
+            length = data[pos]
+            start = pos + 1
+            if length >= 0x80 and start < end and data[start] < 0x80:
+                length = length & 0x7F | data[start] << 7
+                start += 1
+            elif length >= 0x80:
+                start = length_end(data, pos, end)
+                if not start:
+                    break
+                length = Reader(data, pos, start).varint()
+            if length > self._length_max or not length:
+                refuse_length(length, self._length_max)
             stop = start + length
             if stop > end:
-                need = stop - pos
                 if self._receiver is None and (self.handshake is None or data[start:end][:1] != _HANDSHAKE):
                     check_stranger(data, start, end)
-                    need = end - pos + 1
+                else:
+                    need = stop - pos
                 break
             if self._receiver is not None:
                 stopped = not self.heard  # what follows the first record may be longer: once HELLO was read
-                parts.append(self._open(data, pos, start, stop))
+                parts.append(self._open(self._receiver, data, pos, start, stop))
             elif self._frame(data, start, stop):
                 parts.append(data[pos:])
                 pos = end
@@ -156,23 +175,13 @@ class Channel:
         if pos < end:
             self._chunks = [data[pos:] if pos else data]
             self._have = end - pos
-            self._need = 0 if stopped else need
+            self._need = need
 
-    def _check_length(self, length: int) -> None:
-        size_max = self._read_max
-        if self._receiver is not None:
-            assert self.handshake is not None
-            size_max += self.handshake.tag_size
-        if not 0 < length <= size_max:
-            refuse_length(length, size_max)
-
-    def _open(self, data: bytes, pos: int, start: int, stop: int) -> bytes:
+    def _open(self, receiver: CipherState, data: bytes, pos: int, start: int, stop: int) -> bytes:
         """What a record holds."""
-        receiver = self._receiver
-        handshake = self.handshake
-        assert receiver is not None and handshake is not None
-        if stop - start > handshake.tag_size:
-            plaintext = receiver.decrypt(b"", data[start:stop])
+        if stop - start > self._tag_size:
+            ciphertext: "Any" = data[start:stop] if stop - start < _VIEW_MIN else memoryview(data)[start:stop]
+            plaintext = receiver.decrypt(b"", ciphertext)
             if plaintext is not None:
                 self.heard = self.ready = True
                 return plaintext
@@ -181,7 +190,7 @@ class Channel:
                 return data[pos:stop]  # of one who has no key, or another
             if not self.ready:
                 raise Refusal(codes.TOKEN, "the token or key is wrong: give both sides the same")
-        if stop - start <= handshake.tag_size:
+        if stop - start <= self._tag_size:
             raise Refusal(codes.MALFORMED, "a record without contents")
         raise Refusal(
             codes.FORGED, "a record is not what the other side wrote: somebody changes bytes on the way"
@@ -214,6 +223,8 @@ class Channel:
             self._say(b"")
         if handshake.finished:
             self._sender, self._receiver = handshake.split()
+            self._tag_size = handshake.tag_size
+            self._length_max += handshake.tag_size
             self.secured = True
             self.ready = handshake.is_proved()
         return False
@@ -229,17 +240,22 @@ class Channel:
         at `now`.
         """
         size = len(self.out)
-        parts = [self.out]
+        parts = [self.out] if size else []
         while size < size_max:
             if not self.ready:  # nothing but CLOSE
                 parts.append(source(size_max - size, now))
                 break
-            plaintext = source(min(max(size_max - size - _OVERHEAD, _PIECE_MIN), self._write_max), now)
+            wanted = min(max(size_max - size - _OVERHEAD, _PIECE_MIN), self._write_max)
+            plaintext = source(wanted, now)
             if not plaintext:
                 break
-            record = self._seal(plaintext)
+            record = self._sender.encrypt(b"", plaintext)
+            length = varint(len(record))
+            parts.append(length)
             parts.append(record)
-            size += len(record)
+            size += len(length) + len(record)
+            if len(plaintext) < wanted:
+                break
         data = b"".join(parts)
         self.out = data[size_max:]
         return data[:size_max] if self.out else data

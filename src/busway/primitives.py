@@ -24,18 +24,14 @@ class ChaCha:
 
     def seal(self, n: int, ad: bytes, plaintext: bytes) -> bytes:
         """The ciphertext and its tag of 16 bytes."""
-        return self._aead.encrypt(_nonce(n), plaintext, ad)
+        return self._aead.encrypt((n << 32).to_bytes(12, "little"), plaintext, ad)
 
     def open(self, n: int, ad: bytes, ciphertext: bytes) -> bytes | None:
         """The plaintext, or None."""
         try:
-            return self._aead.decrypt(_nonce(n), ciphertext, ad)
+            return self._aead.decrypt((n << 32).to_bytes(12, "little"), ciphertext, ad)
         except InvalidTag:
             return None
-
-
-def _nonce(n: int) -> bytes:
-    return b"\0\0\0\0" + n.to_bytes(8, "little")
 
 
 class Ccm:

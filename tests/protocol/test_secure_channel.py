@@ -409,6 +409,48 @@ def test_record_beyond_what_was_agreed_is_refused_on_its_length() -> None:
     assert other.refusal.code == codes.TOO_LARGE
 
 
+def test_source_that_has_less_than_there_is_room_for_is_asked_once() -> None:
+    """It has nothing more then: each question costs as much as a message."""
+    one, other = secured(codes.XXPSK3)
+    asked: list[int] = []
+
+    def source(size: int, now: int) -> bytes:
+        asked.append(size)
+        return b"x" * min(size, 5000 - sum(asked[:-1]))
+
+    assert all_of(other, one.write(source, 65536, 0)) == b"x" * 5000
+    assert asked == [4096, 4096]
+
+
+@pytest.mark.parametrize("step", [4095, 4096, 5000, 30000, 65536])
+def test_large_records_are_read_however_they_are_cut(step: int) -> None:
+    """Also where one ends in the middle of what comes, and a later one's length is cut."""
+    one, other = secured(codes.XXPSK3)
+    one.agreed(65536)
+    other.agreed(65536)
+    texts = [bytes((number,)) * size for number, size in enumerate((60000, 7, 20000, 1, 9000, 40000))]
+    data = b"".join([written(one, text) for text in texts])
+    read = b"".join([all_of(other, data[at : at + step]) for at in range(0, len(data), step)])
+    assert read == b"".join(texts)
+    for before in range(3, 18):  # bytes of the last record that are still to come, then a whole one
+        first, second = written(one, b"a" * 70), written(one, b"b" * 9000)
+        assert all_of(other, first[:-before]) == b""
+        assert all_of(other, first[-before:] + second[:5000]) == b"a" * 70
+        assert all_of(other, second[5000:]) == b"b" * 9000
+
+
+def test_large_record_that_was_changed_ends_the_link_with_more_behind_it() -> None:
+    one, other = secured(codes.XXPSK3)
+    one.agreed(65536)
+    other.agreed(65536)
+    first, second = (bytearray(written(one, letter * 9000)) for letter in (b"a", b"b"))
+    first[-1] ^= 1
+    assert all_of(other, bytes(first[:5000])) == b""
+    assert all_of(other, bytes(first[5000:] + second)) == b""
+    assert other.refusal is not None
+    assert other.refusal.code == codes.FORGED
+
+
 def test_record_that_comes_byte_by_byte_costs_one_look_at_each() -> None:
     """However long: what came is put together once."""
     one, other = secured(codes.XXPSK3)
