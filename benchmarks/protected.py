@@ -1,33 +1,71 @@
-"""Protected links beside plain ones, in one run: in memory, the core alone, and over TCP on loopback between
-buses of one process. `python -m benchmarks.protected [seconds]`.
+"""Protected links beside open ones, in one run: the core alone in memory, then buses of one process over TCP,
+WebSocket and WebSocket with TLS on loopback.
+
+Usage: python -m benchmarks.protected [--seconds S] [--turns N] [--core ROOT]
+
+All are measured in turn, so that the machine's moods hit all alike, and of each the best turn counts. What
+both sides of a link do is in one process: the figures are the work of both. "open" is a link without
+handshake, which only who has no `cryptography` makes. `--core` takes the package from another folder: one
+with a compiled core, as `pip install --target ROOT .` makes it.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
+import statistics
 import sys
+import tempfile
 import time
+from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
-
-from busway import AsyncBus
-from busway.adapters import making
-from busway.adapters.protecting import Guard, security_of
-from busway.protocol import Link, Node, codes
 
 E = b"an-endpoint-16-b"
 SIZES = (32, 1024, 16384)
-TURNS = 6  # both in turn, so that the machine's moods hit both
+WINDOW = 16  # messages under way in memory
+ROUND_TRIPS = 200  # of one turn
+HANDSHAKES = 20  # of one turn
+LINKS = ("open", "tcp", "ws", "wss")
+
+Found = dict[str, list[float]]  # what the turns of each sort of link gave
 
 
-def joined(protected: bool) -> tuple[Node, Any, Any, Any]:
-    """Two nodes in memory, and what moves the bytes between them; the receiver of E at the second."""
-    security = security_of(Guard("a token of some length"), "tcp", True) if protected else None
-    a, b = (Node(letter * 16, entropy=os.urandom) for letter in (b"a", b"b"))
-    ends = [
-        a.connection(Link(codes.LOCALNET, True, security=security), 0),
-        b.connection(Link(codes.LOCALNET, security=security), 0),
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=0.3, help="of each turn of a rate (default 0.3)")
+    parser.add_argument("--turns", type=int, default=7, help="of each sort of link (default 7)")
+    parser.add_argument("--core", type=Path, metavar="ROOT", help="a folder with the package busway")
+    return parser.parse_args()
+
+
+def report(title: str, found: Found, unit: str, least: bool) -> None:
+    """One row: the best of each, and how fast that is beside the first."""
+    best = {name: (min if least else max)(each) for name, each in found.items()}
+    first = next(iter(best.values()))
+    cells = [
+        f"{name} {value:11,.1f}{unit} {first / value if least else value / first:5.2f}"
+        for name, value in best.items()
     ]
+    print(f"{title:<24}" + "   ".join(cells), flush=True)
+
+
+# ---- the core, in memory
+
+
+def joined(protected: bool) -> tuple[Any, Any, Any, Any]:
+    """Two nodes in memory, and what moves the bytes between them; the receiver of E at the second."""
+    from busway.adapters.protecting import Guard, security_of
+    from busway.protocol import Link, Node, codes
+
+    a, b = (Node(letter * 16, entropy=os.urandom) for letter in (b"a", b"b"))
+    ends = []
+    for node, dialled in ((a, True), (b, False)):
+        security = security_of(Guard("a token of some length"), "tcp", dialled) if protected else None
+        ends.append(node.connection(Link(codes.LOCALNET, dialled, security=security), 0))
 
     def move() -> None:
         moved = True
@@ -43,7 +81,7 @@ def joined(protected: bool) -> tuple[Node, Any, Any, Any]:
     return a, b, receiver, move
 
 
-def handshake_us(protected: bool, count: int = 100) -> float:
+def handshake_us(protected: bool, count: int = 50) -> float:
     start = time.perf_counter()
     for _ in range(count):
         joined(protected)
@@ -51,13 +89,13 @@ def handshake_us(protected: bool, count: int = 100) -> float:
 
 
 def core_us(made: Any, size: int, seconds: float) -> float:
-    """Microseconds for a message, 16 under way at a time, both sides together."""
+    """Microseconds for a message, both sides together."""
     a, b, receiver, move = made
     payload = bytes(size)
     count = 0
     start = time.perf_counter()
     while time.perf_counter() - start < seconds:
-        for _ in range(16):
+        for _ in range(WINDOW):
             a.send(E, payload, 0)
         move()
         while b.take(receiver, 0) is not None:
@@ -65,67 +103,159 @@ def core_us(made: Any, size: int, seconds: float) -> float:
     return (time.perf_counter() - start) / count * 1e6
 
 
-async def over_tcp(seconds: float) -> None:
-    async with AsyncBus(ipc=False) as server, AsyncBus(ipc=False) as plain, AsyncBus(ipc=False) as ours:
-        server.serve("echo", lambda request: request.payload)
-        sink = server.register("sink", queue=4096)
-        listener = await server.listen("tcp://127.0.0.1:0")
-        real = making.security_of  # a dialler without cryptography says HELLO at once
-        making.security_of = lambda guard, scheme, dialled: None if dialled else real(guard, scheme, dialled)
-        await plain.connect(listener.url)
-        making.security_of = real
-        await ours.connect(listener.url)
+def in_memory(seconds: float, turns: int) -> None:
+    sorts = {"open": False, "protected": True}
+    found: Found = {name: [handshake_us(sort) for _ in range(turns)] for name, sort in sorts.items()}
+    report("memory, handshake", found, " us", True)
+    for size in SIZES:
+        made = {name: joined(sort) for name, sort in sorts.items()}
+        found = {name: [] for name in sorts}
+        for _ in range(turns):
+            for name, pair in made.items():
+                found[name].append(core_us(pair, size, seconds))
+        report(f"memory, {size:,} B", found, " us", True)
 
-        async def drain() -> None:
-            async for _ in sink:
-                pass
 
-        reader = asyncio.get_running_loop().create_task(drain())
-        buses = {"plain": plain, "protected": ours}
+# ---- buses
+
+
+class Place:
+    """A bus that listens in each way, and one that is joined with it by each of LINKS."""
+
+    def __init__(self, stack: AsyncExitStack, folder: str) -> None:
+        from busway import AsyncBus
+
+        self._stack = stack
+        self._folder = Path(folder)
+        self._new = lambda: AsyncBus(ipc=False)
+        self.urls: dict[str, str] = {}
+        self.options: dict[str, dict[str, Any]] = {name: {} for name in LINKS}
+        self.buses: dict[str, Any] = {}
+        self.sinks: list[Any] = []
+
+    def certify(self) -> dict[str, str]:
+        """Write a certificate of 127.0.0.1 for the listener; returns its options."""
+        import trustme
+
+        authority = trustme.CA()
+        leaf = authority.issue_cert("127.0.0.1")
+        paths = {name: str(self._folder / f"{name}.pem") for name in ("cafile", "certificate", "key")}
+        authority.cert_pem.write_to_path(paths["cafile"])
+        leaf.cert_chain_pems[0].write_to_path(paths["certificate"])
+        leaf.private_key_pem.write_to_path(paths["key"])
+        self.options["wss"]["cafile"] = paths.pop("cafile")
+        return paths
+
+    async def open(self) -> None:
+        server = await self._stack.enter_async_context(self._new())
+        server.serve("echo", lambda request: request.payload, realm="global")
+        # One for each: who is idle keeps the credit it has had for a while, and the others had less.
+        self.sinks = [server.register(f"sink/{name}", queue=4096, realm="global") for name in LINKS]
+        for name in LINKS[1:]:
+            options = self.certify() if name == "wss" else {}
+            self.urls[name] = (await server.listen(f"{name}://127.0.0.1:0", **options)).url
+        self.urls["open"] = self.urls["tcp"]
+        for name in LINKS:
+            self.buses[name] = await self._stack.enter_async_context(self._new())
+            await self.dial(name)
+
+    async def dial(self, name: str) -> Any:
+        """A link of that sort."""
+        from busway.adapters import making
+
+        real = making.security_of
+        if name == "open":  # as a dialler does that has no cryptography
+            making.security_of = lambda guard, scheme, dialled: (
+                None if dialled else real(guard, scheme, dialled)
+            )
+        try:
+            return await self.buses[name].connect(self.urls[name], **self.options[name])
+        finally:
+            making.security_of = real
+
+
+async def drain(sink: Any) -> None:
+    async for _ in sink:
+        pass
+
+
+async def rate(place: Place, name: str, size: int, seconds: float) -> float:
+    """Messages a second."""
+    bus, sink = place.buses[name], f"sink/{name}"
+    payload = bytes(size)
+    count = 0
+    start = time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        for _ in range(8):
+            await bus.send(sink, payload)
+        count += 8
+    return count / (time.perf_counter() - start)
+
+
+async def round_trip_us(bus: Any, size: int) -> float:
+    """The median."""
+    payload = bytes(size)
+    taken = []
+    for _ in range(ROUND_TRIPS):
+        start = time.perf_counter()
+        await bus.request("echo", payload)
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken) * 1e6
+
+
+async def joining_us(place: Place, name: str) -> float:
+    """The median of what it takes until a link is open, from the address on."""
+    from busway import AsyncBus
+
+    taken = []
+    for _ in range(HANDSHAKES):
+        async with AsyncBus(ipc=False) as bus:
+            place.buses[name], kept = bus, place.buses[name]
+            try:
+                start = time.perf_counter()
+                await place.dial(name)
+                taken.append(time.perf_counter() - start)
+            finally:
+                place.buses[name] = kept
+    return statistics.median(taken) * 1e6
+
+
+async def over_networks(seconds: float, turns: int) -> None:
+    async with AsyncExitStack() as stack:
+        place = Place(stack, stack.enter_context(tempfile.TemporaryDirectory()))
+        await place.open()
+        loop = asyncio.get_running_loop()
+        readers = [loop.create_task(drain(sink)) for sink in place.sinks]
         for size in SIZES:
-            told = {}
-            for _ in range(TURNS):
-                for name, bus in buses.items():
-                    payload, count, start = bytes(size), 0, time.perf_counter()
-                    while time.perf_counter() - start < seconds:
-                        await bus.send("sink", payload)
-                        count += 1
-                    told.setdefault(name, []).append(count / (time.perf_counter() - start))
-            rates = {name: max(each) for name, each in told.items()}
-            print(f"tcp send {size:6} B: " + ratio(rates, "/s"))
-        told = {}
-        for _ in range(TURNS):
-            for name, bus in buses.items():
-                times = []
-                for _ in range(300):
-                    start = time.perf_counter()
-                    await bus.request("echo", b"x" * 64)
-                    times.append((time.perf_counter() - start) * 1e6)
-                told.setdefault(name, []).append(sorted(times)[150])
-        print("tcp request 64 B:  " + ratio({name: min(each) for name, each in told.items()}, " us"))
-        reader.cancel()
-
-
-def ratio(found: dict[str, float], unit: str) -> str:
-    plain, ours = found["plain"], found["protected"]
-    return f"plain {plain:10.1f}{unit}  protected {ours:10.1f}{unit}  {ours / plain:.2f}"
+            found: Found = {name: [] for name in LINKS}
+            for _ in range(turns):
+                for name in LINKS:
+                    found[name].append(await rate(place, name, size, seconds))
+            report(f"one way, {size:,} B", found, "/s", False)
+        for size in SIZES:
+            found = {name: [] for name in LINKS}
+            for _ in range(turns):
+                for name in LINKS:
+                    found[name].append(await round_trip_us(place.buses[name], size))
+            report(f"round trip, {size:,} B", found, " us", True)
+        found = {name: [] for name in LINKS}
+        for _ in range(turns):
+            for name in LINKS:
+                found[name].append(await joining_us(place, name))
+        report("until a link is open", found, " us", True)
+        for reader in readers:
+            reader.cancel()
 
 
 def main() -> None:
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 0.3
-    print(f"core {codes.__file__}")
-    print(
-        "handshake of both sides: "
-        + ratio({"plain": handshake_us(False), "protected": handshake_us(True)}, " us")
-    )
-    for size in SIZES:
-        made = {"plain": joined(False), "protected": joined(True)}
-        told: dict[str, list[float]] = {name: [] for name in made}
-        for _ in range(TURNS):
-            for name, pair in made.items():
-                told[name].append(core_us(pair, size, seconds))
-        print(f"core message {size:6} B: " + ratio({name: min(each) for name, each in told.items()}, " us"))
-    asyncio.run(over_tcp(seconds))
+    given = arguments()
+    if given.core is not None:
+        sys.path.insert(0, str(given.core.resolve()))
+    from busway import about
+
+    print(about.line())
+    in_memory(given.seconds, given.turns)
+    asyncio.run(over_networks(given.seconds, given.turns))
 
 
 if __name__ == "__main__":
