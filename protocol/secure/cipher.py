@@ -10,7 +10,7 @@ What computes is injected, for the core imports nothing. A `primitives` has thes
     ccm(key) -> cipher                    AES-128-CCM (RFC 3610), key of 16 bytes, nonce of 13, tag of 8
 
     cipher.seal(n, ad, plaintext) -> bytes           the ciphertext and its tag, under the nonce of number n
-    cipher.open(n, ad, ciphertext) -> bytes | None   None where it is not what `seal` gave
+    cipher.open(n, ad, ciphertext) -> bytes | None   None where it is not what `seal` gave, bytes or a view
 """
 
 TYPE_CHECKING = False
@@ -37,8 +37,10 @@ class CipherState:
         sealed: bytes = self._cipher.seal(n, ad, plaintext)
         return sealed
 
-    def decrypt(self, ad: bytes, ciphertext: bytes) -> "bytes | None":
-        """The plaintext; None, and nothing changes, where it does not authenticate."""
+    def decrypt(self, ad: bytes, ciphertext: "Any") -> "bytes | None":
+        """The plaintext; None, and nothing changes, where it does not authenticate. `ciphertext`: bytes, or a
+        view of them, which compiled code would not take for bytes.
+        """
         plaintext: "bytes | None" = self._cipher.open(self.n, ad, ciphertext)
         if plaintext is not None:
             self.n += 1

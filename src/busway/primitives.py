@@ -26,7 +26,7 @@ class ChaCha:
         """The ciphertext and its tag of 16 bytes."""
         return self._aead.encrypt((n << 32).to_bytes(12, "little"), plaintext, ad)
 
-    def open(self, n: int, ad: bytes, ciphertext: bytes) -> bytes | None:
+    def open(self, n: int, ad: bytes, ciphertext: bytes | memoryview) -> bytes | None:
         """The plaintext, or None."""
         try:
             return self._aead.decrypt((n << 32).to_bytes(12, "little"), ciphertext, ad)
@@ -48,7 +48,7 @@ class Ccm:
         """The ciphertext and its tag."""
         return self._aead.encrypt(n.to_bytes(13, "big"), plaintext, ad)
 
-    def open(self, n: int, ad: bytes, ciphertext: bytes) -> bytes | None:
+    def open(self, n: int, ad: bytes, ciphertext: bytes | memoryview) -> bytes | None:
         """The plaintext, or None."""
         try:
             return self._aead.decrypt(n.to_bytes(13, "big"), ciphertext, ad)
