@@ -2,15 +2,15 @@
 records that are kept, logged ("busway.audit") and told to those who watch.
 
 What is in a record others have chosen in part: all of it is escaped and cut. They may also cause records
-without end: so of those alike only so many are told, and how many were not is told once a minute.
+without end: so of those alike only so many are told, and now and then how many were not.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, Protocol, cast
 from uuid import UUID
@@ -33,7 +33,11 @@ docs/protocol.md."""
 
 KEPT_MAX: Final = 64
 TEXT_MAX: Final = 256  # characters of a field
-LEFT_OUT_S: Final = 60.0
+LEFT_OUT_S: Final = 600.0
+# How many alike are told at once, and how long after that the next one, in ms: of what programs of this user
+# and those who have proved something do, and of what strangers do. These fill no disk (docs/howto/audit.md).
+KNOWN: Final = (200, 6_000)
+STRANGERS: Final = (50, 60_000)
 _ENDPOINT = endpoint_id(AUDIT_NAME)
 _BARE = re.compile(r"[\w.:/@+%\[\]-]+", re.ASCII)
 
@@ -189,7 +193,9 @@ class Trail:
         """One more record, if there are not too many alike: `detail` is one of few words."""
         whose, source = _whose(connection, address)
         key = (what, detail, whose)
-        sampler = self._samplers.setdefault(key, FairSampler())
+        sampler = self._samplers.get(key)
+        if sampler is None:
+            sampler = self._samplers[key] = FairSampler(*(STRANGERS if whose == "strangers" else KNOWN))
         if sampler.take(source, self._host.now_ms()):
             self._tell(key, fields)
             return
@@ -199,7 +205,7 @@ class Trail:
             self._host.loop.call_later(LEFT_OUT_S, self.tell_left_out)
 
     def tell_left_out(self) -> None:
-        """How many were not told in the last minute."""
+        """How many were not told of late."""
         self._armed = False
         left_out, self._left_out = self._left_out, {}
         for (what, detail, whose), count in left_out.items():
@@ -229,8 +235,9 @@ class Trail:
     def _keep(self, key: Sort, record: Record) -> None:
         """The sort of which there are most gives way: a flood takes no place from others."""
         if len(self.kept) >= KEPT_MAX:
-            sorts = [each for each, _ in self.kept]
-            del self.kept[sorts.index(max(sorts, key=sorts.count))]
+            counts = Counter(each for each, _ in self.kept)
+            most = counts.most_common(1)[0][1]
+            del self.kept[next(at for at, (each, _) in enumerate(self.kept) if counts[each] == most)]
         self.kept.append((key, record))
 
 
@@ -277,7 +284,11 @@ def _quoted(value: Value) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     text = str(value)
-    return text if _BARE.fullmatch(text) else json.dumps(ascii_safe(text), ensure_ascii=False)
+    if _BARE.fullmatch(text):
+        return text
+    import json  # most programs have no use for it
+
+    return json.dumps(ascii_safe(text), ensure_ascii=False)
 
 
 def _safe(value: Value) -> Value:
@@ -289,16 +300,17 @@ def _safe(value: Value) -> Value:
 
 
 def _whose(connection: Connection | None, address: str) -> tuple[str, str]:
-    """Who causes it: programs of this user ("local"), those who have proved a key that is known here, or
-    others; and which of them.
+    """Who causes it: programs of this user ("local"), those who have proved a key or token of this side
+    ("known"), or others ("strangers"); and which of them.
     """
     medium = address.partition(":")[0] if connection is None else connection.link.medium
     if medium in LOCAL:
         return "local", ""
-    proved = protection(connection) if connection is not None else None
-    if proved is not None and (proved.trusted or proved.how == "board key"):
-        return "known", proved.trusted
-    return "others", origin_of(address)
+    if connection is None:
+        return "strangers", origin_of(address)
+    proved = protection(connection)
+    known = bool(proved.trusted) or proved.how in ("board key", "token")
+    return "known" if known else "strangers", proved.trusted or origin_of(address)
 
 
 def _link(connection: Connection | None) -> Fields:

@@ -35,21 +35,23 @@ class Sampler:
 
 
 class FairSampler:
-    """The same of many alike that several cause: of all together 50 at once and one each EVERY_MS, of these
-    of each source BURST at once and one a minute. So one that floods leaves room for the others.
+    """The same of many alike that several cause: of all together `burst` at once and one each `every_ms`, of
+    these of each source a fifth at once, and then a tenth. So one that floods leaves room for the others.
 
     It remembers SOURCES_MAX of them: who has more of them has what all have together, and no more.
     """
 
-    def __init__(self) -> None:
-        self._all = Sampler(5 * BURST)
+    def __init__(self, burst: int, every_ms: int) -> None:
+        self._burst = burst
+        self._every_ms = every_ms
+        self._all = Sampler(burst, every_ms)
         self._each: dict[str, Sampler] = {}
 
     def take(self, source: str, now_ms: int) -> bool:
         """One more, of that source ("": of whichever, who share what all have); whether it is to be told."""
         if not source:
             return self._all.take(now_ms) is not None
-        sampler = self._each.pop(source, None) or Sampler(every_ms=10 * EVERY_MS)
+        sampler = self._each.pop(source, None) or Sampler(self._burst // 5, 10 * self._every_ms)
         self._each[source] = sampler
         if len(self._each) > SOURCES_MAX:
             del self._each[next(iter(self._each))]  # the one that has been quiet for longest

@@ -17,6 +17,7 @@ from tests.front.cli_rig import busway, busway_anew, new_bus, peer, python
 
 COMMANDS = sorted(commands())
 _COMMANDS = (
+    "audit",
     *("nodes", "endpoints", "links", "routes", "trace"),
     *("listen", "send", "publish", "request", "serve"),
     *("ping", "monitor", "bridge", "connect", "listen-on", "bench", "ports", "scan", "doctor", "decode"),

@@ -39,6 +39,7 @@ _COMMANDS = {
     "connect": ("bridge", "Join the local bus to the node at URL."),
     "listen-on": ("bridge", "Let nodes elsewhere join the local bus at URL."),
     "bench": ("bench", "Measure one link: round trips and messages a second."),
+    "audit": ("auditing", "Show who came, went and was refused, and what was denied."),
     "ports": ("ports", "List the serial ports of this machine that boards may be at."),
     "scan": ("scan", "List the boards in range that offer Busway over Bluetooth LE."),
     "doctor": ("doctor", "Find out why nodes do not see each other."),

@@ -96,9 +96,19 @@ def links(place: Place, both: bool, watch: bool, node: str, timeout: float, as_j
     return look(place, "links", node, timeout, as_json, show)
 
 
-def look(place: Place, command: str, wanted: str, timeout: float, as_json: bool, show: Show) -> int:
+def look(
+    place: Place,
+    command: str,
+    wanted: str,
+    timeout: float,
+    as_json: bool,
+    show: Show,
+    what: bytes | None = None,
+) -> int:
+    """Ask all nodes, and show those that are wanted; `what` as of survey."""
+
     async def job(bus: AsyncBus) -> int:
-        everyone = await survey(bus, timeout)
+        everyone = await survey(bus, timeout, what)
         found = chosen(everyone, wanted)
         if wanted and not found:
             raise session.no_such_node(wanted, [each.info for each in everyone])

@@ -101,8 +101,10 @@ class Found:
         return [row for row in self.table("endpoints") if row["endpoint"] != codes.INTROSPECTION]
 
 
-async def survey(bus: AsyncBus, timeout: float) -> list[Found]:
-    """Every node but our own, by label. Takes at most `timeout` seconds, and less if all answer."""
+async def survey(bus: AsyncBus, timeout: float, what: bytes | None = None) -> list[Found]:
+    """Every node but our own, by label. Takes at most `timeout` seconds, and less if all answer. `what` is
+    the payload of the question (docs/protocol.md, section 9).
+    """
     loop = asyncio.get_running_loop()
     began = loop.time()
     deadline = began + timeout
@@ -111,7 +113,9 @@ async def survey(bus: AsyncBus, timeout: float) -> list[Found]:
         while True:
             for node in session.others(bus):
                 if node.id not in asked:
-                    asked[node.id] = group.create_task(ask(bus, node, max(0.001, deadline - loop.time())))
+                    asked[node.id] = group.create_task(
+                        ask(bus, node, max(0.001, deadline - loop.time()), what)
+                    )
             strange = {peer.node_id: peer for peer in strangers(bus) if peer.node_id not in asked}
             late = loop.time() >= min(began + _STRANGE_S, deadline)
             reasons = await _reasons(bus, strange.values()) if late else {}
@@ -144,13 +148,13 @@ def _count_missed(found: list[Found]) -> None:
             by_id[row["node"]].missed = max(count, by_id[row["node"]].missed)
 
 
-async def ask(bus: AsyncBus, node: NodeInfo, timeout: float) -> Found | None:
+async def ask(bus: AsyncBus, node: NodeInfo, timeout: float, what: bytes | None = None) -> Found | None:
     """One node's answer; None if it has left in the meantime. Whom the question cannot reach is not asked."""
     if session.realm_of(bus, node.id) in _WIDER:
         return Found(node, BEYOND)
     began = asyncio.get_running_loop().time()
     try:
-        report = await bus.request(codes.INTROSPECTION, None, node=node.id, timeout=timeout)
+        report = await bus.request(codes.INTROSPECTION, what, node=node.id, timeout=timeout)
     except busway.RequestTimeout:
         return Found(node, SILENT)
     except busway.PayloadError:
