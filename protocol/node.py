@@ -23,6 +23,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Final
 
+    from busway.protocol.link.face import LinkHost
+
+    Make = Callable[[LinkHost, Link, bytes, Limits, int], Connection]
 
 # The commonest on the way of every message, as names of this module's own.
 _CLOSED: "Final" = codes.CLOSED
@@ -121,15 +124,17 @@ class Node(Exchange):
         self.counters["comers_refused"] = self.counters.get("comers_refused", 0) + 1
         self.refused_at = now
 
-    def connection(self, link: Link, now: int) -> Connection:
+    def connection(self, link: Link, now: int, make: "Make | None" = None) -> Connection:
         """A state machine for a new link; its HELLO is ready to be written. More than LINKS_MAX links are
         refused at once. Beyond the machine it is LINKS_RESERVED fewer: however many come from there, programs
-        of this machine find a place.
+        of this machine find a place. `make` makes another sort of it (packet/metered.py).
         """
         self._check_open()
-        if link.sort == "packet":
-            nonce = self._entropy(NONCE_SIZE)
-            connection: Connection = PacketConnection(self, link, nonce, self.limits, now)
+        nonce = self._entropy(NONCE_SIZE) if link.sort == "packet" else b""
+        if make is not None:
+            connection: Connection = make(self, link, nonce, self.limits, now)
+        elif nonce:
+            connection = PacketConnection(self, link, nonce, self.limits, now)
         else:
             connection = Connection(self, link, self.limits, now)
         self.connections.append(connection)

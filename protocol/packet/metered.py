@@ -1,0 +1,77 @@
+"""Links whose messages are counted, and that may be left unread for a while without being taken for dead.
+Whose links are not limited loads none of it.
+"""
+
+from busway.protocol.link.connection import Connection
+from busway.protocol.link.face import LinkHost
+from busway.protocol.link.link import Link
+from busway.protocol.link.meter import Meter
+from busway.protocol.packet.connection import PacketConnection
+from busway.protocol.packet.packets import PacketLayer
+from busway.protocol.wire import codes
+from busway.protocol.wire.hello import Limits
+
+
+class MeteredConnection(Connection):
+    """As `Connection`. `meter.messages` counts what has come."""
+
+    def __init__(self, host: LinkHost, link: Link, limits: Limits, now: int) -> None:
+        self.meter = Meter()
+        super().__init__(host, link, limits, now)
+
+    def _take_in(self, data: bytes, now: int) -> None:
+        self.meter.take(data)
+        self.meter.busy = True
+        super()._take_in(data, now)
+        self.meter.busy = False
+
+    def _hold(self, data: bytes, now: int) -> None:
+        self.meter.give_back(data)
+        super()._hold(data, now)
+
+    def unread(self, now: int) -> None:
+        """This side does not read for now: call it at least as often as the keepalive. That nothing is heard
+        says nothing of the other side, and it hears that this one is there.
+        """
+        _keep(self, now)
+
+
+class MeteredPacketConnection(PacketConnection):
+    """The same of a packet link."""
+
+    def __init__(self, host: LinkHost, link: Link, nonce: bytes, limits: Limits, now: int) -> None:
+        self.meter = Meter()
+        super().__init__(host, link, nonce, limits, now)
+
+    def _take_in(self, data: bytes, now: int) -> None:
+        self.meter.take(data)
+        self.meter.busy = True
+        super()._take_in(data, now)
+        self.meter.busy = False
+
+    def _hold(self, data: bytes, now: int) -> None:
+        self.meter.give_back(data)
+        super()._hold(data, now)
+
+    def _take_frames(self, layer: PacketLayer, now: int) -> None:
+        self.meter.messages += len(layer.frames)
+        super()._take_frames(layer, now)
+
+    def unread(self, now: int) -> None:
+        """As of MeteredConnection."""
+        _keep(self, now)
+
+
+def _keep(connection: Connection, now: int) -> None:
+    connection.last_read = now
+    connection._suspect = False
+    interval = connection.keepalive_ms
+    if connection.state == codes.OPEN and interval and now - connection._measured >= interval:
+        connection._ping(now)
+
+
+def metered(host: LinkHost, link: Link, nonce: bytes, limits: Limits, now: int) -> Connection:
+    """A state machine for a new link, metered: for `Node.connection`. `nonce` is of packet links."""
+    if link.sort == "packet":
+        return MeteredPacketConnection(host, link, nonce, limits, now)
+    return MeteredConnection(host, link, limits, now)
