@@ -127,7 +127,7 @@ class Node(Exchange):
     def connection(self, link: Link, now: int, make: "Make | None" = None) -> Connection:
         """A state machine for a new link; its HELLO is ready to be written. More than LINKS_MAX links are
         refused at once. Beyond the machine it is LINKS_RESERVED fewer: however many come from there, programs
-        of this machine find a place. `make` makes another sort of it (packet/metered.py).
+        of this machine find a place. `make` makes another sort of it (packet/guarded.py).
         """
         self._check_open()
         nonce = self._entropy(NONCE_SIZE) if link.sort == "packet" else b""

@@ -552,11 +552,13 @@ class Connection(LinkFace):
             check_board(node_id, handshake.remote_id)
         elif max(self.realm, theirs.realm) > codes.USERSPACE and not self.host.identity.leaf:
             check_bound(node_id, b"" if handshake is None else handshake.remote_id)
+        self.check_role(theirs)
+
+    def check_role(self, theirs: Hello) -> None:
+        """Whether the other side is what it may be. Raises Refusal."""
         if self.role == codes.ROLE_LEAF and not theirs.leaf:
-            text = (
-                "only leaves may come: join with leaf=True, or have routers let in (routers=True, trust file)"
-            )
-            raise Refusal(codes.NOT_A_ROUTER, text)
+            how = "join with leaf=True, or have routers let in (routers=True, trust, policy)"
+            raise Refusal(codes.NOT_A_ROUTER, "only leaves may come: " + how)
 
     # The end
 

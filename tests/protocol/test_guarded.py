@@ -1,4 +1,4 @@
-"""Links whose messages are counted, and that may be left unread."""
+"""Links in which somebody has a say: judged by who comes, counted, left unread."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from busway.protocol import Connection, Link, codes, events
+from busway.protocol.errors import Refusal
 from busway.protocol.link.meter import Meter
-from busway.protocol.packet.metered import MeteredConnection, MeteredPacketConnection, metered
+from busway.protocol.packet.guarded import GuardedConnection, GuardedPacketConnection, guarded
 from busway.protocol.wire.fields import frame
 from tests.rigs.effort import effort
 
@@ -48,7 +49,7 @@ def test_what_is_no_frame_ends_the_count_and_is_cheap(wrong: bytes) -> None:
     assert effort(lambda: Meter().take(b"\xff" * 1_000_000)) < 0.1
 
 
-def joined(**options: Any) -> tuple[Net, Connection, MeteredConnection]:
+def joined(**options: Any) -> tuple[Net, Connection, GuardedConnection]:
     """Two nodes; the second, b, counts."""
     net = Net()
     a, b = net.node("a"), net.node("b")
@@ -56,8 +57,8 @@ def joined(**options: Any) -> tuple[Net, Connection, MeteredConnection]:
     theirs = {key: value() if key == "security" else value for key, value in options.items()}
     ours = {key: value() if key == "security" else value for key, value in options.items()}
     near = a.connection(Link(dialled=True, **ours), net.now)
-    far = b.connection(Link(dialled=False, **theirs), net.now, metered)
-    assert isinstance(far, MeteredConnection)
+    far = b.connection(Link(dialled=False, **theirs), net.now, guarded)
+    assert isinstance(far, GuardedConnection)
     net.cables.append(Cable(net, near, far))
     net.pump()
     assert far.state == codes.OPEN
@@ -88,8 +89,8 @@ def test_what_is_held_is_counted_once() -> None:
     receiver = b.register(E, codes.UNICAST, codes.LOCALNET)
     net.pump()
     ours = a.connection(Link(codes.LOCALNET, True, via="x"), net.now)
-    theirs = b.connection(Link(codes.LOCALNET, False, via="x"), net.now, metered)
-    assert isinstance(theirs, MeteredConnection)
+    theirs = b.connection(Link(codes.LOCALNET, False, via="x"), net.now, guarded)
+    assert isinstance(theirs, GuardedConnection)
     hello = ours.data_to_send(1000, net.now)
     message = frame(b"\x80\x00\x01" + E + b"\x00\x01behind")
     theirs.receive_data(hello + message + message[:5], net.now)
@@ -102,7 +103,7 @@ def test_what_is_held_is_counted_once() -> None:
     assert near.state == codes.OPEN
 
 
-def unread(net: Net, far: MeteredConnection, told: bool) -> None:
+def unread(net: Net, far: GuardedConnection, told: bool) -> None:
     """Let 20 s pass in which b does not read."""
     (cable,) = net.cables
     for _ in range(40):
@@ -148,8 +149,8 @@ def test_packet_links_count_and_stay_too() -> None:
     line = Line(seed=3, keepalive_ms=1000)
     side = line.sides[1]
     side.connection.receive_eof(line.now)
-    far = side.connection = side.node.connection(Link(codes.LOCALNET, **side.options), line.now, metered)
-    assert isinstance(far, MeteredPacketConnection)
+    far = side.connection = side.node.connection(Link(codes.LOCALNET, **side.options), line.now, guarded)
+    assert isinstance(far, GuardedPacketConnection)
     line.run(3000)
     assert far.state == codes.OPEN
     receiver = side.node.register(E, codes.UNICAST, codes.LOCALNET)
@@ -174,3 +175,63 @@ def test_packet_links_count_and_stay_too() -> None:
     line.run(1000)
     assert far.state == codes.OPEN
     assert not [event for event in side.events if event.kind == events.LINK_CLOSED][1:]
+
+
+# Who comes
+
+
+@pytest.mark.parametrize("leaf", [False, True])
+@pytest.mark.parametrize("role", [codes.ROLE_LEAF, codes.ROLE_ROUTER])
+def test_who_comes_is_judged_by_who_it_is(leaf: bool, role: int) -> None:
+    asked = []
+
+    def welcome(node_id: bytes, via: str) -> int:
+        asked.append((node_id, via))
+        return role
+
+    net, near, far = offered(leaf, welcome)
+    net.pump()
+    assert asked == [(b"a" * 16, "there")]
+    may = leaf or role == codes.ROLE_ROUTER
+    assert (far.state == codes.OPEN, far.role) == (may, role)
+    assert near.close_code == (-1 if may else codes.NOT_A_ROUTER)
+
+
+def offered(leaf: bool, welcome: Any) -> tuple[Net, Connection, GuardedConnection]:
+    """One that comes, and a link that asks this about it."""
+    net = Net()
+    a, b = net.node("a", leaf=leaf), net.node("b")
+    near = a.connection(Link(dialled=True, via="there"), net.now)
+    far = b.connection(Link(dialled=False), net.now, guarded)
+    assert isinstance(far, GuardedConnection)
+    far.welcome = welcome
+    net.cables.append(Cable(net, near, far))
+    return net, near, far
+
+
+def test_who_is_not_welcome_hears_why() -> None:
+    def welcome(node_id: bytes, via: str) -> int:
+        raise Refusal(codes.MESH_FULL, "that many and no more")
+
+    net, near, far = offered(False, welcome)
+    net.pump()
+    assert (near.close_code, near.close_text) == (codes.MESH_FULL, "that many and no more")
+    assert far.opened_at < 0
+
+
+def test_a_role_that_is_narrow_already_stays_so() -> None:
+    net, near, far = offered(False, lambda node_id, via: codes.ROLE_ROUTER)
+    far.role = codes.ROLE_LEAF
+    net.pump()
+    assert near.close_code == codes.NOT_A_ROUTER
+
+
+def test_packet_links_are_judged_too() -> None:
+    line = Line(seed=3)
+    side = line.sides[1]
+    side.connection.receive_eof(line.now)
+    far = side.connection = side.node.connection(Link(codes.LOCALNET, **side.options), line.now, guarded)
+    assert isinstance(far, GuardedPacketConnection)
+    far.welcome = lambda node_id, via: codes.ROLE_LEAF
+    line.run(3000)
+    assert codes.NOT_A_ROUTER in [event.code for event in line.seen(1, events.LINK_CLOSED)]

@@ -1,5 +1,5 @@
-"""Links whose messages are counted, and that may be left unread for a while without being taken for dead.
-Whose links are not limited loads none of it.
+"""Links in which somebody has a say: who comes is judged by what it says of itself, its messages are counted,
+and it may be left unread for a while without being taken for dead. Other links load none of it.
 """
 
 from busway.protocol.link.connection import Connection
@@ -9,15 +9,27 @@ from busway.protocol.link.meter import Meter
 from busway.protocol.packet.connection import PacketConnection
 from busway.protocol.packet.packets import PacketLayer
 from busway.protocol.wire import codes
-from busway.protocol.wire.hello import Limits
+from busway.protocol.wire.hello import Hello, Limits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+    # Of a node's id, and what its dialler calls the address: in which role it may come. Raises Refusal.
+    Welcome = Callable[[bytes, str], int]
 
 
-class MeteredConnection(Connection):
-    """As `Connection`. `meter.messages` counts what has come."""
+class GuardedConnection(Connection):
+    """As `Connection`. `meter.messages` counts what has come; `welcome` is asked in which role it may."""
 
     def __init__(self, host: LinkHost, link: Link, limits: Limits, now: int) -> None:
         self.meter = Meter()
+        self.welcome: "Welcome | None" = None
         super().__init__(host, link, limits, now)
+
+    def _check_who(self, theirs: Hello) -> None:
+        super()._check_who(theirs)
+        _judge(self, self.welcome, theirs)
 
     def _take_in(self, data: bytes, now: int) -> None:
         self.meter.take(data)
@@ -36,12 +48,17 @@ class MeteredConnection(Connection):
         _keep(self, now)
 
 
-class MeteredPacketConnection(PacketConnection):
+class GuardedPacketConnection(PacketConnection):
     """The same of a packet link."""
 
     def __init__(self, host: LinkHost, link: Link, nonce: bytes, limits: Limits, now: int) -> None:
         self.meter = Meter()
+        self.welcome: "Welcome | None" = None
         super().__init__(host, link, nonce, limits, now)
+
+    def _check_who(self, theirs: Hello) -> None:
+        super()._check_who(theirs)
+        _judge(self, self.welcome, theirs)
 
     def _take_in(self, data: bytes, now: int) -> None:
         self.meter.take(data)
@@ -58,8 +75,16 @@ class MeteredPacketConnection(PacketConnection):
         super()._take_frames(layer, now)
 
     def unread(self, now: int) -> None:
-        """As of MeteredConnection."""
+        """As of GuardedConnection."""
         _keep(self, now)
+
+
+def _judge(connection: Connection, welcome: "Welcome | None", theirs: Hello) -> None:
+    """Raises Refusal."""
+    if welcome is not None:
+        role = welcome(theirs.key[: codes.ID_SIZE], connection.link.via or theirs.via)
+        connection.role = min(connection.role, role)
+        connection.check_role(theirs)
 
 
 def _keep(connection: Connection, now: int) -> None:
@@ -70,8 +95,8 @@ def _keep(connection: Connection, now: int) -> None:
         connection._ping(now)
 
 
-def metered(host: LinkHost, link: Link, nonce: bytes, limits: Limits, now: int) -> Connection:
-    """A state machine for a new link, metered: for `Node.connection`. `nonce` is of packet links."""
+def guarded(host: LinkHost, link: Link, nonce: bytes, limits: Limits, now: int) -> Connection:
+    """A state machine for a new link of this sort: for `Node.connection`. `nonce` is of packet links."""
     if link.sort == "packet":
-        return MeteredPacketConnection(host, link, nonce, limits, now)
-    return MeteredConnection(host, link, limits, now)
+        return GuardedPacketConnection(host, link, nonce, limits, now)
+    return GuardedConnection(host, link, limits, now)
