@@ -75,6 +75,8 @@ class AsyncBus(BaseBus):
         boards: which boards may join by a key of their own: the file of one (`busway firmware --key`), or a
             folder of them. By default what BUSWAY_BOARDS says, else none. A serial line or a radio then takes
             these, who knows its token or is trusted, and nobody else.
+        policy: who may do what with which names, and how much of it: the path of a policy, or a dict of what
+            stands in one. By default what BUSWAY_POLICY says, else the realms alone decide; False for none.
         limits: sizes that this node takes (`busway.Limits`).
         tap: let `busway listen --all` of the same user see what this program sends and answers. By default it
             may, unless BUSWAY_TAP is 0 in the environment.

@@ -9,7 +9,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from busway import tokens
 from busway.adapters import ends, opening, views
@@ -64,10 +64,11 @@ class BaseBus:
         key: str | os.PathLike[str] | Key | None = None,
         trust: Mapping[str, str] | str | os.PathLike[str] | None = None,
         boards: str | os.PathLike[str] | None = None,
+        policy: Mapping[str, Any] | str | os.PathLike[str] | Literal[False] | None = None,
         limits: Limits | None = None,
         tap: bool | None = None,
     ) -> None:
-        identity = Identity(key, trust, node_id is not None, boards)
+        identity = Identity(key, trust, node_id is not None, boards, policy)
         make = partial(make_node, name, leaf, transit, label, node_id, identity, limits)
         self._host = self._host_type(make, ipc, is_allowed(tap), identity)
         self._process_only = self.node.receiving.process_only  # empty for most: then no payload is an object
@@ -332,7 +333,7 @@ class BaseBus:
         self._host.check_open()
         token, _ = from_environment("", token, {})
         tokens.check_strength(token, weak)
-        terms = Terms(token, realm, cost, is_open, routers)
+        terms = Terms(token, realm, cost, is_open, routers, (url, opening.normalise(url)))
         terms.check()
         url = opening.normalise(url)
         identity = self._host.identity

@@ -60,7 +60,7 @@ class BusHost:
         self.node = node
         self.identity = identity
         identity.warn = lambda text: self.remark(logging.WARNING, "%s", text)
-        self._watching = False  # the trust
+        self._watching = False  # the trust and the policy
         self.may_tap = may_tap
         self.clock: Callable[[], int] = time.monotonic_ns
         self.failure: BusError | None = None  # why it can no longer be used
@@ -85,6 +85,8 @@ class BusHost:
         node.name_of = name_of
         node.protection_of = protection_row
         node.audit = self.trail.rows
+        if identity.permissions is not None:
+            node.guard = identity.permissions.guard
         live.add(self)
 
     def now_ms(self) -> int:
@@ -308,6 +310,8 @@ class BusHost:
     def _on_link_closed(self, connection: Connection) -> None:
         if connection.tag is not None:
             cast(LinkRunner, connection.tag).ended()
+        if self.identity.permissions is not None:
+            self.identity.permissions.ended(connection)
         if connection.close_code not in ORDERLY and not self.node.closed:
             self._remark_end(connection)
         if self._mesh is not None and connection.via == "ipc":
@@ -337,21 +341,32 @@ class BusHost:
     def run_link(self, channel: Any, terms: Terms = ANY_TERMS, owner: Owner | None = None) -> LinkRunner:
         """Run a driver's open channel as a link; `owner` has it as a link that heals."""
         self.check()
-        runner = LinkRunner(self, channel, terms, owner)
+        runner = self._runner(channel, terms, owner)
         self.runners.add(runner)
         if runner.is_guarded and not self._watching:
-            self._watching = True
-            self.loop.call_later(LOOK_S, self._look_at_trust)
+            self._look_at_trust()  # what has changed while there were no links counts for this one
         return runner
+
+    def _runner(self, channel: Any, terms: Terms, owner: Owner | None) -> LinkRunner:
+        if self.identity.permissions is None:
+            return LinkRunner(self, channel, terms, owner)
+        from busway.adapters.guarded import GuardedRunner
+
+        return GuardedRunner(self, channel, terms, owner)
 
     def _look_at_trust(self) -> None:
         """Links of those who may not come any more are ended, soon after the trust, or the boards' folder,
-        says so.
+        says so; what those who are there may do is as the policy says.
         """
         guarded = [runner for runner in self.runners if runner.is_guarded]
         changed = self.identity.changed()
         for runner in guarded:
             runner.check_trust(changed)
+        permissions = self.identity.permissions
+        if permissions is not None and permissions.changed():
+            for runner in guarded:
+                runner.check_policy()
+            self.node.guard_changed(self.now_ms())
         self._watching = bool(guarded) and self.failure is None
         if self._watching:
             self.loop.call_later(LOOK_S, self._look_at_trust)

@@ -17,6 +17,7 @@ from busway.protocol.errors import Refusal
 from busway.protocol.secure.channel import Handshake
 
 if TYPE_CHECKING:
+    from busway.adapters.permissions import Permissions
     from busway.board_keys import BoardKeys
     from busway.keys import Hold, Key
     from busway.trust import Trust, Trusted
@@ -26,12 +27,14 @@ _ROLES = {"leaf": codes.ROLE_LEAF, "router": codes.ROLE_ROUTER}
 
 
 class Identity:
-    """Args: `key`, `trust` and `boards` as users give them to a bus, None for what the environment says;
-    `own_id` whether the node has an id that does not follow from the key. Raises TypeError, ValueError,
-    KeyFileError, TrustFileError.
+    """Args: `key`, `trust`, `boards` and `policy` as users give them to a bus, None for what the environment
+    says; `own_id` whether the node has an id that does not follow from the key. Raises TypeError, ValueError,
+    KeyFileError, TrustFileError, PolicyFileError.
     """
 
-    def __init__(self, key: object, trust: object, own_id: bool, boards: object = None) -> None:
+    def __init__(
+        self, key: object, trust: object, own_id: bool, boards: object = None, policy: object = None
+    ) -> None:
         self.key = None if key is None else _key_of(key)
         self.trust = None if trust is None else _trust_of(trust)
         self.boards = None if boards is None else _boards_of(boards)
@@ -41,6 +44,8 @@ class Identity:
         self._ready = False
         self._version = 0
         self._trouble_with_boards = ""  # as it was last told
+        wanted = policy is not None or os.environ.get("BUSWAY_POLICY")
+        self.permissions = _permissions(policy, self) if wanted and policy is not False else None
 
     @property
     def static(self) -> tuple[bytes, bytes]:
@@ -121,6 +126,12 @@ def _key_of(given: object) -> Key | None:
     from busway.keys import key_of
 
     return key_of(given)
+
+
+def _permissions(given: object, identity: Identity) -> Permissions:
+    from busway.adapters.permissions import Permissions
+
+    return Permissions(given, identity)
 
 
 def _trust_of(given: object) -> Trust | None:

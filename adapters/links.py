@@ -25,7 +25,7 @@ from busway.adapters.sampling import Sampler
 from busway.adapters.typed import R
 from busway.adapters.views import link_info
 from busway.errors import BusError, LinkRefused
-from busway.protocol import Connection, Node, codes, events
+from busway.protocol import Connection, Link, Node, codes, events
 
 _READ_SIZE = 65536  # from 128 KiB on, malloc maps and unmaps memory at every read: five times slower
 _WRITE_SIZE = 65536
@@ -51,7 +51,7 @@ _TROUBLES = {
     codes.IDENTITY: "it claims a node id that follows from a key, and has proved another key, or none",
     codes.NOT_A_ROUTER: (
         "it would forward for others, and may not: have it join with leaf=True, or let it be a router"
-        " (routers=True besides open=True, or its role in the trust file)"
+        " (routers=True besides open=True, or its role in the trust file or policy)"
     ),
     codes.UNTRUSTED: "this side's key is not trusted by it: run `busway pair` at both",
 }
@@ -77,6 +77,7 @@ class Host(opening.Host, Protocol):
     identity: Identity
     comers: Comers
     trail: Trail
+    runners: set[LinkRunner]
 
     def now_ms(self) -> int: ...
     def call(self, function: Callable[..., R], /, *args: Any) -> R: ...
@@ -140,9 +141,12 @@ class LinkRunner:
     def _new_connection(self, host: Host) -> Connection:
         who = host.identity
         link = make_link(self.channel, self._terms, who.static, self.admission, self._boards)
-        connection = host.node.connection(link, host.now_ms())
+        connection = self._make(host, link)
         connection.tag = self
         return connection
+
+    def _make(self, host: Host, link: Link) -> Connection:
+        return host.node.connection(link, host.now_ms())
 
     @property
     def is_guarded(self) -> bool:
@@ -155,6 +159,9 @@ class LinkRunner:
             self.connection.fail(codes.UNTRUSTED, _NO_LONGER, self._host.now_ms())
         elif self._boards is not None and not self._boards.holds():
             self.connection.fail(codes.UNTRUSTED, _NO_BOARD, self._host.now_ms())
+
+    def check_policy(self) -> None:
+        """The policy says something else. Without one there is nothing to do."""
 
     @property
     def protection(self) -> Protection:
@@ -197,12 +204,12 @@ class LinkRunner:
         if not self._failing:
             self.on_readable()
 
-    def _read(self) -> int:
+    def _read(self, size_max: int = _READ_SIZE) -> int:
         """How many bytes there were: if any, there may be more."""
         if self._closed:
             return 0
         try:
-            data = self.channel.read(_READ_SIZE)
+            data = self.channel.read(size_max)
         except Exception as error:  # noqa: BLE001 - whatever it is, the link is over
             self.failure = error
             self._host.dispatch(
@@ -403,7 +410,7 @@ class ListenerRunner:
         self._told: dict[tuple[str, int, str], None] = {}
         self._quiet_until = 0.0
         self._refusals, self._complaints = Sampler(), Sampler()
-        self._terms = terms
+        self._terms = terms._replace(listeners=(*terms.listeners, self.url))
         self._connecting: set[Connecting] = set()
         self._watch()
 

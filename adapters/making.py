@@ -140,7 +140,8 @@ def from_environment(
 
 class Terms(NamedTuple):
     """The terms of a link: the token that both sides have, realm and cost in place of those of its sort; of a
-    listener, whether it is `open` to all, and then whether for `routers`, too.
+    listener, whether it is `open` to all, and then whether for `routers`, too, and the URLs that it is known
+    by, as `listeners`.
     """
 
     token: str | None = None
@@ -148,6 +149,7 @@ class Terms(NamedTuple):
     cost: int | None = None
     open: bool = False
     routers: bool = False
+    listeners: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Before anything is opened. Raises TypeError, ValueError."""

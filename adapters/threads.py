@@ -61,7 +61,7 @@ class Bus(BaseBus):
     Its arguments are those of `AsyncBus`: `name` of the bus, by default what BUSWAY_BUS says; `ipc`: find
     this machine's other programs of the same user; `leaf`: join through one local node; `transit`: forward
     for others; `label` for people; `node_id` 16 bytes; `key` and `trust` beyond this machine; `boards` that
-    may join; `limits`; `tap`: let `busway listen --all` see it.
+    may join; `policy`: who may do what; `limits`; `tap`: let `busway listen --all` see it.
 
     Use it as `with Bus() as bus:`; that returns having joined the local nodes (at most 500 ms).
     """

@@ -327,6 +327,11 @@ class UnixChannel(SocketChannel):
     def __init__(self, sock: socket.socket, address: str, *, dialled: bool) -> None:
         super().__init__(sock, address, via="ipc", dialled=dialled)
 
+    @property
+    def uid(self) -> int:
+        """The user at the other end. Raises OSError."""
+        return peer_uid(self._sock)
+
 
 class _Files(NamedTuple):
     """The files that a node has in the directory of its bus, and holds open."""

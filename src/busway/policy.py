@@ -32,7 +32,8 @@ PATTERNS_MAX: Final = 1024  # of all rules
 QUOTA_MAX: Final = 1 << 40
 _BOUND: Final = (SERVE, PUBLISH, SUBSCRIBE)  # these count up to a realm
 _LEADS: Final = (CALL, SEND, PUBLISH)  # who may do these with a name may see it
-_ZERO: Final = ("links", "routes", "entries")  # quotas of which there may be none at all
+# The least of each quota that makes sense. A frame of 64 KiB has to come within a minute.
+_LEAST: Final = {"links": 0, "routes": 0, "entries": 0, "bytes": 4096}
 _RULE_FIELDS: Final = ("who", *ACTIONS, "realm", "role", "quota")
 _WHO_FIELDS: Final = ("key", "group", "uid", "link", "listener")
 _KNOWN_MAX: Final = 1024  # combinations of rules that are remembered
@@ -134,7 +135,7 @@ class Decision(NamedTuple):
 class Rights:
     """What those may do whom these rules are for."""
 
-    __slots__ = ("_granted", "_open", "quota", "role", "rules")
+    __slots__ = ("_granted", "quota", "role", "rules", "unbounded")
 
     def __init__(self, rules: tuple[Rule, ...], is_open: bool) -> None:
         self.rules = rules
@@ -144,12 +145,12 @@ class Rights:
             for name, most in rule.quota.items():
                 self.quota[name] = min(most, self.quota.get(name, most))
         granting = [rule for rule in rules if rule.grants]
-        self._open = is_open and not granting
+        self.unbounded = is_open and not granting  # they may do anything
         self._granted = [_granted(granting, what) for what in range(len(ACTIONS))]
 
     def allow(self, what: int, text: str, realm: int) -> bool:
         """Whether they may do this with the endpoint of that text, up to this realm."""
-        return self._open or any(
+        return self.unbounded or any(
             realm <= most and patterns.fits(text) for most, patterns in self._granted[what]
         )
 
@@ -492,7 +493,7 @@ def _quota(given: Any, place: Path) -> dict[str, int]:
     for name, most in given.items():
         if name not in QUOTAS:
             raise Wrong((*place, name), f"a quota has {', '.join(QUOTAS)}; not {name!r}")
-        least = 0 if name in _ZERO else 1
+        least = _LEAST.get(name, 1)
         if not isinstance(most, int) or isinstance(most, bool) or not least <= most <= QUOTA_MAX:
             raise Wrong((*place, name), f"{name} must be a whole number from {least} on, not {most!r}")
     return dict(given)

@@ -38,6 +38,10 @@ class Trusted(NamedTuple):
 class Trust(Protocol):
     """Something that says who may join."""
 
+    @property
+    def entries(self) -> list[Trusted]:
+        """All whom it knows."""
+
     def find(self, public: bytes, /) -> Trusted | None:
         """What is known of this public key, 32 bytes; None of one that may not join."""
 
@@ -61,6 +65,10 @@ class TrustTable:
 
     def __init__(self, known: list[Trusted]) -> None:
         self._known = {each.public: each for each in known}
+
+    @property
+    def entries(self) -> list[Trusted]:
+        return list(self._known.values())
 
     def find(self, public: bytes) -> Trusted | None:
         return self._known.get(public)

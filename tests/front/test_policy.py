@@ -119,7 +119,7 @@ def test_realm_bounds_what_is_announced_and_published() -> None:
 
 
 def test_roles_and_quotas_take_no_rights_away() -> None:
-    text = '[[rule]]\nwho = "*"\nrole = "router"\nquota = { links = 3, bytes = 10 }\n'
+    text = '[[rule]]\nwho = "*"\nrole = "router"\nquota = { links = 3, bytes = 4096 }\n'
     assert all(may(OTHER, action, "x", text=text) for action in ACTIONS)
     rights = parse(TEXT, "F").rights(PUMP)
     assert (rights.role, dict(rights.quota)) == ("leaf", {"links": 2, "messages": 1000})
@@ -235,6 +235,7 @@ RULE = '[[rule]]\nwho = "*"\n'
         (f"{RULE}quota = {{ link = 3 }}\n", 3, "a quota has links, routes"),
         (f"{RULE}[rule.quota]\nlinks = -1\n", 4, "links must be a whole number from 0 on, not -1"),
         (f"{RULE}quota.messages = 0\n", 3, "messages must be a whole number from 1 on, not 0"),
+        (f"{RULE}quota.bytes = 1000\n", 3, "bytes must be a whole number from 4096 on, not 1000"),
         (f"{RULE}quota.bytes = true\n", 3, "bytes must be a whole number"),
         ('x = """\n"""\n[[rule]\n', 3, "no TOML"),
         (f"{RULE}call = []\n" * 257, 769, "257 rules, and 256 are the most"),

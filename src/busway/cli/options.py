@@ -31,6 +31,7 @@ class Place(NamedTuple):
     key: str | None = None  # the file of this node's key
     trust: str | None = None  # the file that says whose keys may join
     boards: str | None = None  # the file or folder with the keys of boards
+    policy: str | None = None  # the file that says who may do what
 
     def identity(self, urls: Iterable[str], lasting: bool) -> dict[str, Any]:
         """The arguments of a bus that opens links at these URLs, or lets others come there: who it is, and
@@ -40,14 +41,15 @@ class Place(NamedTuple):
         from busway.cli import keys
 
         urls = [url for url in urls if not is_local(url)]
-        boards = keys.boards(self.boards) if self.boards else {}
+        others = keys.boards(self.boards) if self.boards else {}
+        others["policy"] = _policy(self.policy)
         if urls:
             lasting = lasting and (self.key is not None or any(map(is_network, urls)))
-            return keys.identity(self.key, self.trust, lasting) | boards
+            return keys.identity(self.key, self.trust, lasting) | others
         for name, value in (("key", self.key), ("trust", self.trust)):
             if value and click.get_current_context().get_parameter_source(f"{name}_path") is _GIVEN:
                 raise click.UsageError(f"--{name} is for links that leave this machine: there are none")
-        return boards
+        return others
 
     def dialling(self, url: str) -> dict[str, Any]:
         """The arguments for `connect` besides the URL."""
@@ -311,6 +313,32 @@ def joins(function: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def _policy(path: str | None) -> Any:
+    """What a bus is given; short commands go by none, whatever the environment says."""
+    if not path:
+        return False
+    from busway.cli.policy import load
+
+    return load(path)
+
+
+def policy_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The option of a command that holds links for long; above `joins`, whose Place then has it."""
+
+    @click.option(
+        "--policy",
+        "policy_path",
+        envvar="BUSWAY_POLICY",
+        metavar="FILE",
+        help="Who may do what with which names, and how much of it (TOML); also from BUSWAY_POLICY.",
+    )
+    @functools.wraps(function)
+    def command(place: Place, policy_path: str | None, **options: Any) -> Any:
+        return function(place._replace(policy=policy_path), **options)
+
+    return command
+
+
 def _token(text: str | None, path: str | None) -> str | None:
     """The token that counts, which nobody else gets to see. What was typed comes before the environment."""
     from busway import tokens
@@ -362,6 +390,7 @@ def links_realm(function: Callable[..., Any]) -> Callable[..., Any]:
         help="Which boards may join by a key of their own: its file (`busway firmware --key`), or a folder"
         " of them; also from BUSWAY_BOARDS. A serial line then takes nobody else, but with --token.",
     )
+    @policy_option
     @functools.wraps(function)
     def command(place: Place, realm: str | None, boards: str | None, **options: Any) -> Any:
         return function(place._replace(realm=realm, boards=boards), **options)

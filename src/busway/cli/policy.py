@@ -163,6 +163,6 @@ def _document(file: PolicyFile, decision: Decision, others: list[tuple[Rule, lis
     }
 
 
-def load(path: str | None) -> dict[str, Any]:
-    """The argument of a bus that has a policy. Raises Failure."""
-    return {"policy": _load(path, failures.NEGATIVE)} if path else {}
+def load(path: str) -> PolicyFile:
+    """The policy that a command was told to go by. Raises Failure."""
+    return _load(path, failures.NEGATIVE)

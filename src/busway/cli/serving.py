@@ -14,7 +14,15 @@ from busway import tokens
 from busway.adapters.asyncio import AsyncBus
 from busway.cli import failures, output, session
 from busway.cli.failures import Failure
-from busway.cli.options import Examples, Place, check_endpoint, joins, json_option, timeout_option
+from busway.cli.options import (
+    Examples,
+    Place,
+    check_endpoint,
+    joins,
+    json_option,
+    policy_option,
+    timeout_option,
+)
 from busway.cli.payload import JSON, interpret
 from busway.cli.process import run_command
 from busway.cli.talk import KINDS, REALMS
@@ -106,6 +114,7 @@ class Task:
 @timeout_option(30.0, "How long one command may take, in seconds.")
 @json_option("One JSON document a line for each request.")
 @joins
+@policy_option
 def serve(
     place: Place,
     name: str,

@@ -1,0 +1,195 @@
+"""A link of a bus that has a policy: in which role somebody may come over it and how often, and how fast it
+is read. What is over the rate stays unread until it is its time, so that nothing is lost and nothing piles up.
+
+Imported by programs that have a policy.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any, cast
+
+from busway.adapters.links import Host, LinkRunner, Owner
+from busway.adapters.making import Terms
+from busway.adapters.permissions import Permissions
+from busway.protocol import Connection, Link, codes
+from busway.protocol.packet.guarded import GuardedConnection, guarded
+
+_READ_SIZE = 65536
+_READ_MIN = 512  # bytes read at once, however few messages are left for now
+_MESSAGE_SIZE = 16  # bytes that a message is taken for, before it is known how many came
+_LOOK_S = 1.0  # the longest pause without a sign of life
+_NO_LONGER = "the policy says so: only leaves may come"
+_SLOW = "%s: %s sends more than the policy grants it: it is read more slowly"
+
+
+class Bucket:
+    """What somebody may have now of something that is granted as so much a second, and for a second at most."""
+
+    __slots__ = ("_at", "level", "rate")
+
+    def __init__(self, rate: int, now: float) -> None:
+        self.rate = rate
+        self.level = float(rate)  # below 0 after too much
+        self._at = now
+
+    def fill(self, now: float) -> None:
+        """Time has passed."""
+        self.level = min(float(self.rate), self.level + (now - self._at) * self.rate)
+        self._at = now
+
+    def wait(self) -> float:
+        """Seconds until there is some again."""
+        return max(0.0, -self.level / self.rate)
+
+
+class Pace:
+    """How fast a link is read: `messages` and `bytes` a second, -1 for any number. Times in seconds."""
+
+    def __init__(self, messages: int, size: int, now: float) -> None:
+        self._messages = Bucket(messages, now) if messages > 0 else None
+        self._bytes = Bucket(size, now) if size > 0 else None
+
+    def allowance(self, now: float) -> int:
+        """The bytes to read now at the most."""
+        most = float(_READ_SIZE)
+        if self._bytes is not None:
+            self._bytes.fill(now)
+            most = min(most, self._bytes.level)
+        if self._messages is not None:
+            self._messages.fill(now)
+            most = min(most, self._messages.level * _MESSAGE_SIZE)
+        return max(_READ_MIN, int(most))
+
+    def spend(self, size: int, messages: int) -> float:
+        """So much was read. Returns how many seconds to wait before more is."""
+        wait = 0.0
+        if self._bytes is not None:
+            self._bytes.level -= size
+            wait = self._bytes.wait()
+        if self._messages is not None:
+            self._messages.level -= messages
+            wait = max(wait, self._messages.wait())
+        return wait
+
+
+class GuardedRunner(LinkRunner):
+    """As LinkRunner, and does what the policy says of whoever is at the other end."""
+
+    def __init__(self, host: Host, channel: Any, terms: Terms, owner: Owner | None) -> None:
+        permissions = host.identity.permissions
+        assert permissions is not None
+        self._permissions: Permissions = permissions
+        self.uid = _uid_of(channel)
+        self._pace: Pace | None = None
+        self._paced = (-1, -1)
+        self._judged = -1  # the version of the permissions by which the pace is
+        self._counted = 0  # of the messages that have come
+        self._resting = False
+        self._told = False
+        super().__init__(host, channel, terms, owner)
+
+    @property
+    def is_guarded(self) -> bool:
+        """What the policy says of who comes counts."""
+        return True
+
+    @property
+    def listeners(self) -> tuple[str, ...]:
+        """The URLs of the listener that the other side came to."""
+        return self._terms.listeners
+
+    def _make(self, host: Host, link: Link) -> Connection:
+        connection = host.node.connection(link, host.now_ms(), guarded)
+        cast(GuardedConnection, connection).welcome = self._welcome
+        self._judged = -1
+        self._counted = 0
+        return connection
+
+    def _welcome(self, node_id: bytes, via: str) -> int:
+        others = [each for each in self._host.runners if each is not self]
+        return self._permissions.welcome(self, node_id, via, cast(list[GuardedRunner], others))
+
+    def check_policy(self) -> None:
+        """The policy says something else: a router that may only be a leaf loses the link."""
+        peer = self.connection.peer
+        if peer is None or peer.leaf or self.connection.state != codes.OPEN:
+            return
+        if self._permissions.rights(self.connection, peer.node_id).role == "leaf":
+            self.connection.fail(codes.NOT_A_ROUTER, _NO_LONGER, self._host.now_ms())
+
+    # How fast it is read
+
+    def on_readable(self) -> None:
+        if not self._resting:
+            super().on_readable()
+
+    def _read(self, size_max: int = _READ_SIZE) -> int:
+        if self._resting:
+            return 0
+        pace = self._pace_now()
+        if pace is None:
+            return super()._read(size_max)
+        size = super()._read(min(size_max, pace.allowance(self._host.loop.time())))
+        count = cast(GuardedConnection, self.connection).meter.messages
+        wait = pace.spend(size, count - self._counted)
+        self._counted = count
+        if wait > 0 and not self._closed:
+            self._rest_for(wait)
+        return size
+
+    def _pace_now(self) -> Pace | None:
+        """How fast to read, by what the policy says now of who is there; None: as fast as it comes."""
+        if self._judged == self._permissions.version or self.connection.peer is None:
+            return self._pace
+        self._judged = self._permissions.version
+        most = self._permissions.most
+        paced = most(self.connection, "messages"), most(self.connection, "bytes")
+        if paced != self._paced:
+            self._paced = paced
+            self._counted = cast(GuardedConnection, self.connection).meter.messages
+            self._pace = Pace(*paced, self._host.loop.time()) if paced != (-1, -1) else None
+        return self._pace
+
+    def _rest_for(self, wait: float) -> None:
+        """Read nothing for so many seconds."""
+        self._resting = True
+        if not self._told:
+            self._told = True
+            label = "" if self.connection.peer is None else self.connection.peer.label
+            self._host.remark(logging.WARNING, _SLOW, self.channel.address, label)
+        if self.channel.fileno() >= 0:
+            self._host.loop.remove_reader(self.channel.fileno())
+        else:
+            self.channel.on_readable = None
+        self._wait(self._host.loop.time() + wait)
+
+    def _wait(self, until: float) -> None:
+        cast(GuardedConnection, self.connection).unread(self._host.now_ms())
+        pause = min(until - self._host.loop.time(), _LOOK_S)
+        self._host.loop.call_later(pause, partial(self._look_up, until))
+
+    def _look_up(self, until: float) -> None:
+        if self._closed or self._failing:
+            return
+        if self.connection.state == codes.CLOSED or self._host.loop.time() >= until:
+            self._read_on()
+        else:
+            self._wait(until)
+
+    def _read_on(self) -> None:
+        self._resting = False
+        if self.channel.fileno() >= 0:
+            self._host.loop.add_reader(self.channel.fileno(), self.on_readable)
+        else:
+            self.channel.on_readable = self._host.entry(self.on_readable)
+        self.on_readable()
+
+
+def _uid_of(channel: Any) -> int:
+    """The user at the other end, as far as the system says; -1 if it does not."""
+    try:
+        return int(getattr(channel, "uid", -1))
+    except OSError:
+        return -1  # it has gone already

@@ -1,0 +1,171 @@
+"""What a policy means for the nodes and links of a bus: who is who there, and what that one may.
+
+When it is looked at again is the host's. Imported by programs that have a policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from busway.keys import id_of_public
+from busway.policy import Policy, Rights, Who, policy_of, text_of
+from busway.protocol import Connection, Guard, codes
+from busway.protocol.errors import Refusal
+from busway.protocol.link.face import LinkFace
+
+if TYPE_CHECKING:
+    from busway.adapters.identity import Identity
+
+_BUILT_IN = (codes.INTROSPECTION, codes.LOOKUP)  # how nodes work together; the former within userspace only
+_NODES_MAX = 1024  # of one link, whose rights are remembered
+_ROLES = {"leaf": codes.ROLE_LEAF, "router": codes.ROLE_ROUTER}
+
+
+class Comer(Protocol):
+    """Somebody at the other end of a link (guarded.py)."""
+
+    channel: Any
+    connection: Connection
+    uid: int
+
+    @property
+    def listeners(self) -> tuple[str, ...]: ...
+
+
+class Permissions:
+    """Args: `given` as `policy=` of a bus; `identity` knows the names of keys and boards. Raises TypeError,
+    PolicyFileError.
+    """
+
+    def __init__(self, given: object, identity: Identity) -> None:
+        policy = policy_of(given)
+        assert policy is not None
+        self.policy: Policy = policy
+        self.guard = Guard(self.may, self.quota)
+        self.version = 0  # another number when somebody may have other rights
+        self._identity = identity
+        self._seen = self._look()
+        self._names: dict[bytes, set[str]] | None = None  # of trusted keys, by the node id that follows
+        self._trust: object = None  # they are of this one
+        self._known: dict[LinkFace, dict[bytes, Rights]] = {}
+
+    # The core's guard
+
+    def may(self, link: LinkFace, node_id: bytes, what: int, endpoint: bytes, name: str, realm: int) -> bool:
+        """As of the core's Guard."""
+        if endpoint in _BUILT_IN:
+            return True
+        rights = self.rights(link, node_id)
+        return rights.unbounded or rights.allow(what, text_of(endpoint, name), realm)
+
+    def quota(self, link: LinkFace, which: int) -> int:
+        """As of the core's Guard."""
+        return self.most(link, codes.QUOTA_NAMES[which])
+
+    # What it says of whom
+
+    def most(self, link: LinkFace, quota: str) -> int:
+        """How much of something the neighbour at a link may have; -1: that is not said."""
+        peer = link.peer
+        return -1 if peer is None else self.rights(link, peer.node_id).quota.get(quota, -1)
+
+    def rights(self, link: LinkFace, node_id: bytes) -> Rights:
+        """The rights of a node: the neighbour at this link, or one behind it."""
+        known = self._known.get(link)
+        if known is None:
+            known = self._known[link] = {}
+        found = known.get(node_id)
+        if found is None:
+            if len(known) >= _NODES_MAX:
+                known.clear()
+            is_neighbour = link.peer is None or link.peer.node_id == node_id
+            who = self._who(link.tag, node_id, is_neighbour)
+            found = known[node_id] = self.policy.ruleset.rights(who)
+        return found
+
+    def _who(self, comer: Any, node_id: bytes, is_neighbour: bool) -> Who:
+        """Somebody, as the policy looks at them. Of one behind a neighbour that one's word is taken."""
+        ids = {node_id}
+        if is_neighbour and (key := proved(comer)):
+            ids.add(key)
+        names: set[str] = set()
+        for each in ids:
+            names |= self._names_of(each)
+        link = comer.channel.address.partition(":")[0]
+        return Who(frozenset(ids), frozenset(names), link, comer.uid, comer.listeners)
+
+    def _names_of(self, node_id: bytes) -> set[str]:
+        trust = self._identity.trust
+        if self._names is None or self._trust is not trust:  # the environment's is read at the first link
+            self._names = {}
+            self._trust = trust
+            for each in () if trust is None else trust.entries:
+                self._names.setdefault(id_of_public(each.public), set()).add(each.name)
+        boards = self._identity.boards
+        board = "" if boards is None else boards.name_of(node_id)
+        return self._names.get(node_id, set()) | ({board} if board else set())
+
+    def welcome(self, comer: Comer, node_id: bytes, via: str, others: Iterable[Comer]) -> int:
+        """In which role somebody may come, who would be this node; `others` are at the other links there are.
+        Raises Refusal for one link too many.
+        """
+        who = self._who(comer, node_id, True)
+        rights = self.policy.ruleset.rights(who)
+        most = rights.quota.get("links", -1)
+        if most >= 0 and not comer.connection.link.dialled:
+            key = proved(comer) if is_named(who, rights) else b""
+            held = [each for each in others if self._is_same(key, rights, each, node_id, via)]
+            if len(held) >= most:
+                raise Refusal(codes.MESH_FULL, f"the policy there grants {most} links, and so many are open")
+        return _ROLES[rights.role]
+
+    def _is_same(self, key: bytes, rights: Rights, other: Comer, node_id: bytes, via: str) -> bool:
+        """Whether a link is another one of who comes. One whose key is known is who has that key; all others
+        for whom the same rules are count as one: they have as many keys as they like.
+        """
+        connection = other.connection
+        if connection.state != codes.OPEN or connection.peer is None:
+            return False
+        if connection.peer.node_id == node_id and connection.via == via:
+            return False  # it takes its place
+        if key:
+            return proved(other) == key
+        who = self._who(other, connection.peer.node_id, True)
+        theirs = self.policy.ruleset.rights(who)
+        return theirs.rules == rights.rules and not (is_named(who, theirs) and proved(other))
+
+    # Time that passes
+
+    def changed(self) -> bool:
+        """Whether somebody may have other rights than at the last call; what is wrong with it is logged."""
+        seen = self._look()
+        if seen == self._seen:
+            return False
+        if seen[0] != self._seen[0] and self.policy.trouble is not None:
+            self._identity.warn(f"{self.policy.trouble}; what it said before holds until that is mended")
+        self._seen = seen
+        self._names = None
+        self._known.clear()
+        self.version += 1
+        return True
+
+    def _look(self) -> tuple[int, int]:
+        trust = self._identity.trust
+        return self.policy.version(), -1 if trust is None else trust.version()
+
+    def ended(self, link: LinkFace) -> None:
+        """A link is gone."""
+        self._known.pop(link, None)
+
+
+def proved(comer: Comer) -> bytes:
+    """The node id that follows from the key that somebody has proved, of a node or a board; else b""."""
+    channel = comer.connection.channel
+    handshake = None if channel is None else channel.handshake
+    return handshake.remote_id if handshake is not None and handshake.finished else b""
+
+
+def is_named(who: Who, rights: Rights) -> bool:
+    """Whether somebody is in the trust file or among the boards, or named by a rule."""
+    return bool(who.names) or any(rule.whom.members for rule in rights.rules)

@@ -1,0 +1,375 @@
+"""Policies of running buses: what is denied is denied, what they grant is bounded, as the policy says now."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import busway
+from busway import AsyncBus, Key
+from busway.adapters.guarded import Bucket, Pace
+from busway.protocol import codes
+from tests.adapters.tools import channels, join, knows, sees, until
+
+LOOPBACK = "tcp://127.0.0.1:0"
+SORTS = [LOOPBACK, "ws://127.0.0.1:0"]
+TOKEN = "a token that all of them know"
+
+
+@pytest.fixture(autouse=True)
+def nothing_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BUSWAY_KEY", "BUSWAY_TRUST", "BUSWAY_TOKEN", "BUSWAY_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@contextlib.asynccontextmanager
+async def opened(*buses: AsyncBus) -> AsyncIterator[tuple[AsyncBus, ...]]:
+    async with contextlib.AsyncExitStack() as stack:
+        for bus in buses:
+            await stack.enter_async_context(bus)
+        yield buses
+
+
+def bus(**options: Any) -> AsyncBus:
+    return AsyncBus(ipc=False, **options)
+
+
+def written(path: Path, text: str) -> Path:
+    (path / "policy.toml").write_text(text)
+    return path / "policy.toml"
+
+
+async def reason(call: Awaitable[object]) -> str:
+    """Why a call ended; "" if it did well."""
+    try:
+        await call
+    except busway.Undeliverable as error:
+        return error.reason_name
+    return ""
+
+
+CALLS = """
+[[rule]]
+who = { key = "pump" }
+call = ["lab/light"]
+see = ["lab/*"]
+"""
+
+
+@pytest.mark.parametrize("url", SORTS)
+async def test_calls_are_denied_and_allowed_again(tmp_path: Path, url: str) -> None:
+    """By the name that the trust file has for a key; what is denied may be seen, and its reason."""
+    pump, other = Key.new(), Key.new()
+    path = written(tmp_path, CALLS)
+    trust = tmp_path / "trust.toml"
+    trust.write_text(
+        f'[pump]\nkey = "{pump.text}"\nrole = "router"\n[other]\nkey = "{other.text}"\nrole = "router"\n'
+    )
+    async with opened(bus(key=Key.new(), trust=trust, policy=path), bus(key=pump), bus(key=other)) as (
+        here,
+        one,
+        two,
+    ):
+        for name in ("lab/light", "lab/door", "office/door"):
+            here.serve(name, lambda request: request.payload, realm="global")
+        listener = await here.listen(url)
+        await one.connect(listener.url)
+        await two.connect(listener.url)
+        assert await one.request("lab/light", b"1") == b"1"
+        assert await reason(one.request("lab/door", b"1")) == "NO_PERMISSION"
+        assert await reason(one.send("lab/light", b"1", confirm=True)) == "NO_PERMISSION"
+        assert await reason(one.request("office/door", b"1")) == "NO_ENDPOINT"
+        for name in ("lab/light", "lab/door", "office/door"):  # no rule is for it
+            assert await two.request(name, b"2") == b"2"
+        assert here.node.counters["denied"] >= 2
+
+        path.write_text(CALLS.replace("lab/light", "*/door"))
+        await until(lambda: sees(one, "office/door"))
+        assert await one.request("office/door", b"1") == b"1"
+        assert await one.request("lab/door", b"1") == b"1"
+        assert await reason(one.request("lab/light", b"1")) == "NO_PERMISSION"
+        trust.write_text(trust.read_text().replace("[pump]", "[x]").replace("[other]", "[pump]"))
+        await until(lambda: not sees(two, "office/door") or sees(two, "lab/light"))
+        assert await one.request("lab/light", b"1") == b"1"
+        assert [link.state for link in here.links()] == ["connected"] * 2
+
+
+async def test_what_the_caller_is_told() -> None:
+    policy = {"rule": [{"who": "*", "call": [], "see": "**"}]}
+    async with opened(bus(policy=policy), bus()) as (here, there):
+        here.serve("lab/door", lambda request: None)
+        await join(here, there, "localnet")
+        with pytest.raises(busway.Undeliverable) as caught:
+            await there.request("lab/door")
+        text = str(caught.value)
+        assert "lab/door" in text
+        assert "busway policy explain" in text
+        assert text.endswith("(NO_PERMISSION)")
+
+
+# In which role, and how often
+
+
+async def refusal(of: AsyncBus, url: str, **options: Any) -> busway.LinkRefused:
+    with pytest.raises(busway.LinkRefused) as caught:
+        await of.connect(url, **options)
+    return caught.value
+
+
+@pytest.mark.parametrize("url", SORTS)
+async def test_role_of_a_key_is_narrowed(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    pump, other = Key.new(), Key.new()
+    policy = {"rule": [{"who": {"key": pump.text}, "role": "leaf"}]}
+    trust = {pump.text: "router", other.text: "router"}
+    async with opened(
+        bus(key=Key.new(), trust=trust, policy=policy),
+        bus(key=pump),
+        bus(key=pump, leaf=True),
+        bus(key=other),
+    ) as (here, router, leaf, free):
+        listener = await here.listen(url)
+        assert (await refusal(router, listener.url)).code == codes.NOT_A_ROUTER
+        await leaf.connect(listener.url)
+        await free.connect(listener.url)
+        assert knows(here, pump.id, other.id)
+    assert "or its role in the trust file or policy" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "who", [{"link": "tcp"}, {"listener": "tcp://**"}, {"listener": "tcp://localhost:0"}, "*"]
+)
+async def test_role_of_those_without_a_key_is_narrowed(who: Any) -> None:
+    """By the link, and by the listener as it was asked for and as it is."""
+    async with opened(bus(policy={"rule": [{"who": who, "role": "leaf"}]}), bus(), bus(leaf=True)) as (
+        here,
+        router,
+        leaf,
+    ):
+        listener = await here.listen("tcp://localhost:0", token=TOKEN)
+        assert (await refusal(router, listener.url, token=TOKEN)).code == codes.NOT_A_ROUTER
+        await leaf.connect(listener.url, token=TOKEN)
+
+
+async def test_role_is_narrowed_where_nothing_is_proved() -> None:
+    """Unix sockets have no handshake before HELLO."""
+    policy = {"rule": [{"who": {"link": "ipc"}, "role": "leaf"}]}
+    async with opened(AsyncBus(policy=policy), AsyncBus(leaf=True)) as (here, leaf):
+        await until(lambda: knows(here, leaf.id))
+        async with AsyncBus() as router:
+            await asyncio.sleep(0.1)
+            assert not knows(here, leaf.id, router.id)
+
+
+async def test_role_is_looked_at_again(tmp_path: Path) -> None:
+    path = written(tmp_path, "")
+    async with opened(bus(policy=path), bus(), bus(leaf=True)) as (here, router, leaf):
+        listener = await here.listen(LOOPBACK)
+        await leaf.connect(listener.url)
+        link = await router.connect(listener.url, retry=None)
+        path.write_text('[[rule]]\nwho = "*"\nrole = "leaf"\n')
+        await until(lambda: link.state == "closed")
+        assert "the policy says so" in link.error
+        assert knows(here, leaf.id)
+
+
+async def test_one_key_has_so_many_links() -> None:
+    pump, other = Key.new(), Key.new()
+    policy = {
+        "groups": {"plant": [pump.text, other.text]},
+        "rule": [{"who": {"group": "plant"}, "quota": {"links": 2}}],
+    }
+    pumps = [bus(key=pump, node_id=bytes([number]) * 16) for number in (1, 2, 3)]
+    async with opened(bus(policy=policy), bus(key=other), *pumps) as (here, one, *shared):
+        url = (await here.listen(LOOPBACK)).url
+        links = [await each.connect(url) for each in shared[:2]]
+        refused = await refusal(shared[2], url, retry=None)
+        assert refused.code == codes.MESH_FULL
+        assert "the policy there grants 2 links" in str(refused)
+        await one.connect(url)  # another key has its own
+        await links[0].close()
+        await until(lambda: len(here.links()) == 2)
+        await shared[2].connect(url)
+
+
+async def test_strangers_share_a_number_of_links() -> None:
+    """They have as many keys as they like."""
+    policy = {"rule": [{"who": {"link": "tcp"}, "quota": {"links": 2}}]}
+    known = Key.new()
+    trust = {known.text: "router"}
+    async with opened(
+        bus(policy=policy, trust=trust),
+        bus(key=known),
+        bus(key=Key.new(), leaf=True),
+        bus(leaf=True),
+        bus(leaf=True),
+    ) as (here, friend, one, two, three):
+        url = (await here.listen(LOOPBACK, open=True)).url
+        await one.connect(url)
+        await two.connect(url)
+        assert (await refusal(three, url, retry=None)).code == codes.MESH_FULL
+        await friend.connect(url)
+
+
+async def test_a_link_that_is_made_anew_is_not_one_too_many() -> None:
+    policy = {"rule": [{"who": "*", "quota": {"links": 1}}]}
+    async with opened(bus(policy=policy), bus()) as (here, there):
+        url = (await here.listen(LOOPBACK)).url
+        link = await there.connect(url)
+        await there.connect(url, cost=20)  # takes the place of the first
+        await until(lambda: link.state == "closed")
+        assert [each.state for each in here.links()] == ["connected"]
+
+
+async def test_links_that_this_side_dials_are_no_comers() -> None:
+    policy = {"rule": [{"who": "*", "quota": {"links": 0}}]}
+    async with opened(bus(policy=policy), bus()) as (here, there):
+        await here.connect((await there.listen(LOOPBACK)).url)
+        assert (await refusal(there, (await here.listen(LOOPBACK)).url, retry=None)).code == codes.MESH_FULL
+
+
+# How fast
+
+
+def test_a_bucket_is_filled_with_time() -> None:
+    bucket = Bucket(100, 5.0)
+    assert (bucket.level, bucket.wait()) == (100, 0)
+    bucket.level -= 350
+    assert bucket.wait() == 2.5
+    bucket.fill(6.0)
+    assert bucket.wait() == 1.5
+    bucket.fill(60.0)
+    assert bucket.level == 100
+
+
+def test_pace() -> None:
+    both = Pace(10, 1000, 0.0)
+    assert both.allowance(0.0) == 512  # few messages are left
+    assert both.spend(900, 5) == 0
+    assert both.spend(600, 20) == 1.5
+    assert both.allowance(1.5) == 512
+    assert Pace(-1, 100_000, 0.0).allowance(0.0) == 65536
+    assert Pace(-1, 10_000, 0.0).allowance(0.0) == 10_000
+    assert Pace(-1, -1, 0.0).spend(10**9, 10**9) == 0
+
+
+async def seconds(receiver: Any, count: int) -> float:
+    """How long it takes until so many messages have come."""
+    clock = asyncio.get_running_loop().time
+    begun = clock()
+    for _ in range(count):
+        await receiver.receive()
+    return clock() - begun
+
+
+@pytest.mark.jumps
+@pytest.mark.parametrize(
+    ("quota", "count", "size", "least", "most"),
+    [
+        ({"messages": 100}, 1000, 10, 7.5, 11.0),
+        ({"bytes": 10_000}, 100, 1000, 7.5, 12.0),
+        ({"messages": 10, "bytes": 5000}, 100, 10, 5.5, 12.0),
+        ({}, 1000, 10, 0.0, 0.5),
+    ],
+)
+async def test_rate_is_kept_and_nothing_lost(
+    quota: dict[str, int], count: int, size: int, least: float, most: float
+) -> None:
+    policy = {"rule": [{"who": "*", "quota": quota, "role": "router"}]}
+    async with opened(bus(policy=policy), bus()) as (here, there):
+        receiver = here.register("lab/log", realm="userspace")
+        await join(here, there)
+        await asyncio.sleep(10)  # what was granted and not used is not saved up
+
+        async def send() -> None:
+            for number in range(count):
+                await there.send("lab/log", number.to_bytes(size, "big"))
+
+        sending = asyncio.create_task(send())
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+        numbers = [int.from_bytes((await receiver.receive()).payload, "big") for _ in range(count)]
+        took = clock() - begun
+        await sending
+        assert numbers == list(range(count))
+        assert least <= took <= most
+
+
+async def joined(one: AsyncBus, two: AsyncBus) -> None:
+    """By a link in memory on which both say every 5 s that they live."""
+    here, there = channels("localnet")
+    here.address = there.address = "line://pair"
+    await asyncio.gather(one.attach(here).ready, two.attach(there).ready)
+
+
+@pytest.mark.jumps
+async def test_who_is_slowed_down_is_not_taken_for_dead_and_slows_nobody_else() -> None:
+    policy = {"rule": [{"who": "*", "quota": {"messages": 1}, "role": "router"}]}
+    async with opened(bus(policy=policy), bus(), bus()) as (here, loud, quiet):
+        receiver = here.register("lab/log")
+        here.serve("lab/echo", lambda request: request.payload)
+        await joined(here, loud)
+        await joined(here, quiet)
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+        sending = asyncio.create_task(send_many(loud, 200))
+        for _ in range(10):
+            await asyncio.sleep(10)
+            assert await quiet.request("lab/echo", b"x") == b"x"
+        assert [(await receiver.receive()).payload for _ in range(200)] == [b"x"] * 200
+        await sending
+        assert clock() - begun > 110  # with pauses of more than 15 s, which is how long silence is borne
+        assert [link.state for link in here.links()] == ["connected"] * 2
+
+
+async def send_many(of: AsyncBus, count: int) -> None:
+    for _ in range(count):
+        await of.send("lab/log", b"x")
+
+
+@pytest.mark.jumps
+async def test_rate_follows_the_policy(tmp_path: Path) -> None:
+    slow = '[[rule]]\nwho = "*"\nquota = { messages = 10 }\n'
+    path = written(tmp_path, slow)
+    async with opened(bus(policy=path), bus()) as (here, there):
+        receiver = here.register("lab/log", realm="userspace")
+        await join(here, there)
+        sending = asyncio.create_task(send_many(there, 2000))
+        assert await seconds(receiver, 200) > 10
+        path.write_text("")
+        assert await seconds(receiver, 1800) < 60
+        await sending
+
+
+def test_rate_of_a_bus_with_threads() -> None:
+    policy = {"rule": [{"who": "*", "quota": {"messages": 200}}]}
+    with busway.Bus(ipc=False, policy=policy) as here, busway.Bus(ipc=False) as there:
+        receiver = here.register("lab/log")
+        there.connect(here.listen(LOOPBACK).url)
+        begun = time.monotonic()
+        for number in range(400):
+            there.send("lab/log", b"%d" % number)
+        assert [receiver.receive(timeout=60).payload for _ in range(400)] == [b"%d" % n for n in range(400)]
+        assert time.monotonic() - begun > 0.3  # it cannot be less, however fast the machine is
+
+
+@pytest.mark.jumps
+async def test_who_sends_too_much_is_read_no_further() -> None:
+    """What waits stays with its sender: nothing piles up here."""
+    policy = {"rule": [{"who": "*", "quota": {"bytes": 5000}}]}
+    async with opened(bus(policy=policy), bus()) as (here, there):
+        here.subscribe("lab/log", realm="userspace", policy="drop_oldest")
+        await join(here, there)
+        (link,) = here.node.connections
+        before = link.bytes_in
+        for _ in range(100):
+            await there.publish("lab/log", bytes(10_000), realm="userspace")
+        await asyncio.sleep(10)
+        assert link.bytes_in - before < 65_000
+        (theirs,) = there.node.connections
+        assert theirs.queued_bytes() > 100_000
