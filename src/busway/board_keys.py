@@ -93,8 +93,8 @@ class BoardKeys:
 
     def name_of(self, board_id: bytes) -> str:
         """What the board with this node id is called, its file's name; "" of one that is not known."""
-        found = self._known.get(board_id)
-        return "" if found is None else found[0]
+        path = self._by_id.get(board_id)
+        return "" if path is None else self._files[path].name
 
     def names(self) -> dict[bytes, str]:
         """What each board is called, its file's name, by its node id."""
