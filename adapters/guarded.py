@@ -1,5 +1,5 @@
 """A link of a bus that has a policy: in which role somebody may come over it and how often, and how fast it
-is read. What is over the rate stays unread until it is its time, so that nothing is lost and nothing piles up.
+is read. What is over the rate stays unread until it is its time: nothing is lost, and nothing piles up.
 
 Imported by programs that have a policy.
 """
@@ -25,7 +25,7 @@ _SLOW = "%s: %s sends more than the policy grants it: it is read more slowly"
 
 
 class Bucket:
-    """What somebody may have now of something that is granted as so much a second, and for a second at most."""
+    """What somebody may have now of something that is granted at a rate, at most as much as of a second."""
 
     __slots__ = ("_at", "level", "rate")
 
