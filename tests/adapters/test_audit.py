@@ -350,6 +350,9 @@ async def test_whatever_others_say_stays_in_one_short_line(log: pytest.LogCaptur
         assert each.isprintable()
         assert len(each) < 4096
         assert "\nroot" not in each
+    for record in log.records:
+        fields: Row = getattr(record, "busway", {})  # safe wherever they are put
+        assert all(str(value).isprintable() for value in fields.values()), fields
     mine = next(each for each in lines(log) if each.startswith("leave ") and " by=peer " in each)
     assert " error=OTHER " in mine
     assert f"text={json.dumps(SHOWN, ensure_ascii=False)}" in mine
