@@ -323,6 +323,9 @@ def _link(connection: Connection | None) -> Fields:
         "address": connection.link.address,
         "dialled": connection.link.dialled,
     }
+    listeners = getattr(connection.tag, "listeners", ())
+    if listeners and connection.link.medium not in LOCAL:
+        found["listener"] = listeners[-1]
     if peer is not None:
         found |= {"peer": _uuid(peer.node_id), "peer_label": peer.label}
     if connection.opened_at >= 0:

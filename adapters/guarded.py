@@ -20,6 +20,7 @@ _READ_SIZE = 65536
 _READ_MIN = 512  # bytes read at once, however few messages are left for now
 _MESSAGE_SIZE = 16  # bytes that a message is taken for, before it is known how many came
 _LOOK_S = 1.0  # the longest pause without a sign of life
+_AUDIT_S = 60.0
 _NO_LONGER = "the policy says so: only leaves may come"
 _SLOW = "%s: %s sends more than the policy grants it: it is read more slowly"
 
@@ -48,6 +49,7 @@ class Pace:
     """How fast a link is read: `messages` and `bytes` a second, -1 for any number. Times in seconds."""
 
     def __init__(self, messages: int, size: int, now: float) -> None:
+        self.short = ""  # of what there was less than was read
         self._messages = Bucket(messages, now) if messages > 0 else None
         self._bytes = Bucket(size, now) if size > 0 else None
 
@@ -68,9 +70,12 @@ class Pace:
         if self._bytes is not None:
             self._bytes.level -= size
             wait = self._bytes.wait()
+            self.short = "bytes"
         if self._messages is not None:
             self._messages.level -= messages
-            wait = max(wait, self._messages.wait())
+            if self._messages.wait() >= wait:
+                wait = self._messages.wait()
+                self.short = "messages"
         return wait
 
 
@@ -88,17 +93,13 @@ class GuardedRunner(LinkRunner):
         self._counted = 0  # of the messages that have come
         self._resting = False
         self._told = False
+        self._audit_at = 0.0  # when it is noted again
         super().__init__(host, channel, terms, owner)
 
     @property
     def is_guarded(self) -> bool:
         """What the policy says of who comes counts."""
         return True
-
-    @property
-    def listeners(self) -> tuple[str, ...]:
-        """The URLs of the listener that the other side came to."""
-        return self._terms.listeners
 
     def _make(self, host: Host, link: Link) -> Connection:
         connection = host.node.connection(link, host.now_ms(), guarded)
@@ -136,6 +137,7 @@ class GuardedRunner(LinkRunner):
         wait = pace.spend(size, count - self._counted)
         self._counted = count
         if wait > 0 and not self._closed:
+            self._note_rest(pace.short)
             self._rest_for(wait)
         return size
 
@@ -152,13 +154,19 @@ class GuardedRunner(LinkRunner):
             self._pace = Pace(*paced, self._host.loop.time()) if paced != (-1, -1) else None
         return self._pace
 
-    def _rest_for(self, wait: float) -> None:
-        """Read nothing for so many seconds."""
-        self._resting = True
+    def _note_rest(self, quota: str) -> None:
+        """It comes faster than it may: logged once, and in the audit trail once in a while."""
         if not self._told:
             self._told = True
             label = "" if self.connection.peer is None else self.connection.peer.label
             self._host.remark(logging.WARNING, _SLOW, self.channel.address, label)
+        if self._host.loop.time() >= self._audit_at:
+            self._audit_at = self._host.loop.time() + _AUDIT_S
+            self._host.trail.exceeded(quota, self.channel.address, self.connection)
+
+    def _rest_for(self, wait: float) -> None:
+        """Read nothing for so many seconds."""
+        self._resting = True
         if self.channel.fileno() >= 0:
             self._host.loop.remove_reader(self.channel.fileno())
         else:

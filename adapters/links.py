@@ -153,6 +153,11 @@ class LinkRunner:
         """Whether who comes by it has to be known."""
         return self.admission is not None or self._boards is not None
 
+    @property
+    def listeners(self) -> tuple[str, ...]:
+        """The URLs of the listener that the other side came to, the real one last; empty at who dialled."""
+        return self._terms.listeners
+
     def check_trust(self, changed: bool) -> None:
         """Whoever may not come any more loses the link; `changed`: the trust says something else."""
         if changed and self.admission is not None and not self.admission.holds():

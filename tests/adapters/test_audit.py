@@ -219,6 +219,33 @@ async def test_what_a_policy_denies_is_told() -> None:
         assert row["peer"].replace("-", "") == there.id.hex()
 
 
+@pytest.mark.jumps
+async def test_what_a_policy_bounds_is_told() -> None:
+    policy = {"rule": [{"who": "*", "quota": {"messages": 10}}]}
+    async with AsyncBus(ipc=False, policy=policy) as here, AsyncBus(ipc=False, label="loud") as loud:
+        receiver = here.register("lab/log", realm="userspace")
+        await join(here, loud)
+        for _ in range(40):
+            await loud.send("lab/log", b"x")
+        for _ in range(40):
+            await receiver.receive(60)
+        (row,) = of(here, "quota")
+        assert few(row, "quota", "peer_label", "realm") == ("messages", "loud", "userspace")
+    policy = {"rule": [{"who": "*", "quota": {"links": 1}}]}
+    async with (
+        AsyncBus(ipc=False, policy=policy) as here,
+        AsyncBus(ipc=False) as first,
+        AsyncBus(ipc=False) as second,
+    ):
+        url = (await here.listen(LOOPBACK)).url
+        await first.connect(url)
+        with pytest.raises(busway.LinkRefused):
+            await second.connect(url)
+        (row,) = of(here, "quota")
+        assert few(row, "quota", "listener") == ("links", url)
+        assert "listener" not in of(first, "join")[0]
+
+
 # Who pays --------------------
 
 
