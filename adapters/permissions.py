@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from busway.adapters.audit import AUDIT_NAME
 from busway.keys import id_of_public
+from busway.names import endpoint_id
 from busway.policy import Policy, Rights, Who, policy_of, text_of
 from busway.protocol import Connection, Guard, codes
 from busway.protocol.errors import Refusal
@@ -17,7 +19,8 @@ from busway.protocol.link.face import LinkFace
 if TYPE_CHECKING:
     from busway.adapters.identity import Identity
 
-_BUILT_IN = (codes.INTROSPECTION, codes.LOOKUP)  # how nodes work together; the former within userspace only
+# How nodes work together, and whom they tell of it; all but lookups within userspace only.
+_BUILT_IN = (codes.INTROSPECTION, codes.LOOKUP, endpoint_id(AUDIT_NAME))
 _NODES_MAX = 1024  # of one link, whose rights are remembered
 _ROLES = {"leaf": codes.ROLE_LEAF, "router": codes.ROLE_ROUTER}
 

@@ -283,6 +283,19 @@ async def test_programs_of_the_user_follow_it_and_others_do_not() -> None:
             assert here.node.report(0)["published"] == sent  # far alone would not get it
 
 
+@pytest.mark.jumps
+async def test_no_policy_hides_it_from_programs_of_the_user() -> None:
+    closed = {"default": "closed"}
+    async with AsyncBus(ipc=False, policy=closed) as here, AsyncBus(ipc=False, policy=closed) as watcher:
+        receiver = watcher.subscribe(AUDIT_NAME, realm="userspace")
+        await join(watcher, here)
+        await until(lambda: sees(here, AUDIT_NAME))
+        async with AsyncBus(ipc=False, label="guest") as guest:
+            await join(guest, here)
+        told: Message[Any] = await receiver.receive(60)
+        assert (told.payload["what"], told.payload["fields"]["peer_label"]) == ("join", "guest")
+
+
 # Floods and forgery --------------------
 
 
