@@ -39,6 +39,7 @@ def report(node: Exchange, dialled: "list[dict[str, object]]", now: int) -> "dic
         "seen": [_entry(entry) for entry in seen],
         "nodes": [_node(mesh, peer) for peer in mesh.routes.peers.values() if peer.hop is not None],
         "counters": counters,
+        "guarded": mesh.gate.guard is not None,
         "comer_refused_ms": now - node.refused_at if node.refused_at >= 0 else -1,
         "outstanding": len(origin.pending),
     }

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from busway.adapters.records import NodeInfo
-from busway.cli.doctor import Report, check_names, check_shares
+from busway.cli.doctor import Report, check_denials, check_names, check_pair, check_shares
 from busway.cli.survey import OK, Found
 from busway.protocol import codes
 
@@ -55,3 +55,29 @@ def test_what_every_node_has_is_none() -> None:
     state = row("anycast", "userspace", endpoint=codes.INTROSPECTION)
     check_names(report, [found(letter, endpoints=[state]) for letter in "ab"])
     assert report.findings == []
+
+
+def test_what_a_policy_denied_is_a_remark() -> None:
+    fields = {"action": "call", "name": "lab/door", "peer": "3f2504e0-4f89", "trusted": "pump"}
+    rows = [{"time": 1.0, "what": "denial", "fields": fields}] * 2
+    rows.append({"time": 2.0, "what": "denial", "fields": {"action": "serve", "endpoint": "x", "peer": "ab"}})
+    rows.append({"time": 3.0, "what": "join", "fields": {}})
+    report = Report()
+    quiet = [found("b", counters={}), found("c", counters={"denied": 0})]
+    check_denials(report, [found("a", counters={"denied": 7}, audit=rows), *quiet])
+    [(text, advice)] = report.remarks
+    assert "has denied what others tried, 7 times, at last: pump may not call lab/door; ab may" in text
+    assert "NO_PERMISSION" in advice
+    assert "busway policy explain" in advice
+    report = Report()
+    check_denials(report, [found("a", counters={"denied": 1})])
+    assert report.remarks[0][0].endswith("has denied what others tried, 1 time")
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_what_a_policy_hides_is_no_defect(guarded: bool) -> None:
+    report = Report()
+    one = found("a", seen=[], nodes=[{"node": b"b" * 16, "realm": "localnet"}])
+    check_pair(report, one, found("b", endpoints=[row("anycast")]), guarded)
+    assert bool(report.findings) is not guarded
+    assert ("a policy may keep them apart" in str(report.remarks)) is guarded

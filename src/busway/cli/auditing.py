@@ -79,7 +79,7 @@ def audit(
 
 def _show_kept(bus: AsyncBus, found: list[Found], _chosen: bool, as_json: bool) -> None:
     """What all of them have kept, by time."""
-    told = [(each.id, each.label, record) for each in found for record in _kept(each)]
+    told = [(each.id, each.label, record) for each in found for record in kept(each)]
     told.sort(key=lambda each: each[2]["time"])
     if as_json:
         output.say_json([_document(each) for each in told])
@@ -93,7 +93,8 @@ def _show_kept(bus: AsyncBus, found: list[Found], _chosen: bool, as_json: bool) 
             output.note(f"{output.node_text(each.id, each.label)} keeps no audit trail: it is older")
 
 
-def _kept(found: Found) -> list[dict[str, Any]]:
+def kept(found: Found) -> list[dict[str, Any]]:
+    """The records of a node that was asked for them."""
     rows: Any = found.report.get("audit")
     if not isinstance(rows, list):
         return []

@@ -13,6 +13,7 @@ import busway
 from busway import about
 from busway.adapters.asyncio import AsyncBus
 from busway.cli import completing, failures, output, session
+from busway.cli.auditing import kept
 from busway.cli.machine import check_directory
 from busway.cli.options import Examples, Place, joins, json_option, timeout_option
 from busway.cli.realms import is_narrower
@@ -33,7 +34,7 @@ _ADVICE = {
     18: "it has as many links as it takes: join through another node",
     19: "another node has its id: two programs with one key file? Make another at one (busway key new)",
     24: "its node id is not that of its key: has it the key file that belongs to the id? (key=, node_id=)",
-    25: "join as a leaf (leaf=True), or have the other side let routers in (its trust file; routers=True)",
+    25: "join as a leaf (leaf=True), or have the other side let routers in (trust, policy; routers=True)",
     26: (
         "let both sides trust each other: busway pair, or the trust file of the side that refuses; and give"
         " the same key each time (--key, BUSWAY_KEY, key=): without, each run has one of its own"
@@ -42,6 +43,8 @@ _ADVICE = {
 }
 
 
+_EXPLAIN = "`busway policy explain FILE WHO ACTION NAME` says which rule decides, `busway audit` who it was"
+_DENIALS_SHOWN = 3
 _LOCALNET = "give the link realm localnet at both sides (--realm localnet, realm='localnet')"
 
 
@@ -216,7 +219,7 @@ def _check_beyond(report: Report, what: str, realm: str, found: Found) -> None:
 
 async def check_nodes(report: Report, bus: AsyncBus, names: list[str], timeout: float) -> None:
     """Looks at what the programs see of each other; of two named ones, why they do not."""
-    found = await survey(bus, timeout)
+    found = await survey(bus, timeout, codes.ASK_AUDIT)
     for each in found:
         if each.answer == SILENT:
             report.find(
@@ -241,10 +244,12 @@ async def check_nodes(report: Report, bus: AsyncBus, names: list[str], timeout: 
                 " it: try `busway doctor URL` with its address",
             )
         chosen += [each for each in found if each.info in matching[:1]]
-    _check_pairs(report, chosen if len(chosen) > 1 else told)
+    guarded = any(each.report.get("guarded") for each in told)
+    _check_pairs(report, chosen if len(chosen) > 1 else told, guarded)
     _check_links(report, told)
     _count_refused(report, told)
     check_shares(report, told)
+    check_denials(report, told)
     check_names(report, told)
     for each in chosen:
         with contextlib.suppress(Exception):
@@ -257,11 +262,11 @@ def _name(found: Found) -> str:
     return output.node_text(found.id, found.label)
 
 
-def _check_pairs(report: Report, nodes: list[Found]) -> None:
+def _check_pairs(report: Report, nodes: list[Found], guarded: bool) -> None:
     for one in nodes:
         for other in nodes:
             if one is not other and one.report and not one.info.leaf:
-                _check_pair(report, one, other)
+                check_pair(report, one, other, guarded)
 
 
 def _check_links(report: Report, told: list[Found]) -> None:
@@ -317,6 +322,29 @@ def check_shares(report: Report, told: list[Found]) -> None:
                 )
 
 
+def check_denials(report: Report, told: list[Found]) -> None:
+    """Tells what the policies of these nodes have denied: it may be meant so."""
+    for each in told:
+        denied = each.report["counters"].get("denied", 0)  # older nodes do not say it
+        if isinstance(denied, int) and denied > 0:
+            last = "; ".join(_denials(each)[-_DENIALS_SHOWN:])
+            report.remark(
+                f"the policy of {_name(each)} has denied what others tried, {output.counted(denied, 'time')}"
+                f"{f', at last: {last}' if last else ''}",
+                f"who sent a message got NO_PERMISSION. If it is to be allowed: {_EXPLAIN}",
+            )
+
+
+def _denials(found: Found) -> list[str]:
+    """What a node has noted that it denied, the oldest first."""
+    rows = [row["fields"] for row in kept(found) if row["what"] == "denial"]
+    told = []
+    for row in rows:
+        who = row.get("trusted") or row.get("peer_label") or str(row.get("peer", ""))[:8]
+        told.append(f"{who} may not {row.get('action')} {row.get('name') or row.get('endpoint')}")
+    return list(dict.fromkeys(told))
+
+
 def check_names(report: Report, told: list[Found]) -> None:
     """Tells of names that several nodes hold, though one at the most can be meant."""
     holders: dict[tuple[bytes, str], dict[bytes, dict[str, Any]]] = {}
@@ -337,8 +365,10 @@ def check_names(report: Report, told: list[Found]) -> None:
         )
 
 
-def _check_pair(report: Report, one: Found, other: Found) -> None:
-    """Whether the first has a way to the second, and sees the endpoints that it may see."""
+def check_pair(report: Report, one: Found, other: Found, guarded: bool) -> None:
+    """Whether the first has a way to the second, and sees the endpoints that it may see; `guarded`: some node
+    has a policy.
+    """
     row = next((row for row in one.table("nodes") if row["node"] == other.id), None)
     if row is None:
         report.find(
@@ -362,9 +392,13 @@ def _check_pair(report: Report, one: Found, other: Found) -> None:
             " a wider one",
         )
     if len(hidden) > len(narrow):
+        count = output.counted(len(hidden) - len(narrow), "endpoint")
+        text = f"{_name(one)} has not heard of {count} of {_name(other)}"
+        if guarded:
+            report.remark(text, f"a policy may keep them apart: {_EXPLAIN}")
+            return
         report.find(
-            f"{_name(one)} has not heard of {output.counted(len(hidden) - len(narrow), 'endpoint')} of"
-            f" {_name(other)}",
+            text,
             "if this stays so for more than a few seconds it is a defect of Busway: please report it with"
             " what `busway nodes --json` says",
         )
