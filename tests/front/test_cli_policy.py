@@ -1,5 +1,7 @@
 """`busway policy`: files that are right and wrong, and what they say of whom."""
 
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from busway.keys import public_text
 from busway.trust import Trusted, append
 from tests.front.cli_rig import busway
+from tests.rigs.tree import ROOT
 
 KEY = public_text(bytes([1]) * 32)
 TEXT = """\
@@ -80,3 +83,21 @@ def test_words_that_mean_nothing(path: str) -> None:
     assert "is no whole public key" in busway(*explain, KEY[:-1], "call", "x").failed(2)
     assert "1 to 64 UTF-8 bytes" in busway(*explain, "*", "call", "x" * 65).failed(2)
     assert "check takes the file only" in busway("policy", "check", path, "pump").failed(2)
+
+
+def test_example_of_the_document(tmp_path: Path) -> None:
+    """What docs/howto/policy.md shows is a policy, and said of it is what is printed."""
+    text = (ROOT / "docs" / "howto" / "policy.md").read_text()
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (shown,) = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "policy.toml").write_text(example)
+    append(tmp_path / "trust.toml", Trusted("pump", bytes([1]) * 32, "leaf"))
+    said = ""
+    for line in shown.splitlines():
+        if line.startswith("$ busway "):
+            said += line + "\n"
+            words = [
+                str(tmp_path / word) if word.endswith(".toml") else word for word in shlex.split(line)[2:]
+            ]
+            said += busway(*words).text.replace(f"{tmp_path}/", "")
+    assert said == shown
