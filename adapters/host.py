@@ -81,10 +81,10 @@ class BusHost:
         self._idle: Any = None  # the future of who waits for the last link to end
         self._quiet_until_ms = 0
         self._pid = os.getpid()
-        node.dialled = lambda: [link.row() for link in self.dialled]
-        node.name_of = name_of
-        node.protection_of = protection_row
-        node.audit = self.trail.rows
+        node.supplements.dialled = lambda: [link.row() for link in self.dialled]
+        node.supplements.name_of = name_of
+        node.supplements.protection_of = protection_row
+        node.supplements.audit = self.trail.rows
         if identity.permissions is not None:
             node.guard = identity.permissions.guard
         live.add(self)

@@ -76,8 +76,6 @@ class Node(Exchange):
         self.closed = False
         self._entropy = entropy
         self._encode = encode
-        # The adapter's: one map for each link that it dials again when it is lost (section 9).
-        self.dialled: "Callable[[], list[dict[str, object]]] | None" = None
         if encode is not None:
             self.receiving.register_builtin(self._introspect)
 
@@ -122,7 +120,7 @@ class Node(Exchange):
     def note_refused(self, now: int) -> None:
         """A connection to a listener of this program was refused, for what somebody has to mend."""
         self.counters["comers_refused"] = self.counters.get("comers_refused", 0) + 1
-        self.refused_at = now
+        self.supplements.refused_at = now
 
     def connection(self, link: Link, now: int, make: "Make | None" = None) -> Connection:
         """A state machine for a new link; its HELLO is ready to be written. More than LINKS_MAX links are
@@ -445,15 +443,15 @@ class Node(Exchange):
         """The state of this node in plain values: what its introspection endpoint answers (docs/protocol.md,
         section 9).
         """
-        dialled = [] if self.dialled is None else self.dialled()
-        return report(self, dialled, now)
+        return report(self, now)
 
     def _introspect(self, now: int, asked: object) -> bytes:
         """The answer to a request with the payload `asked`."""
         assert self._encode is not None
         found = self.report(now)
-        if asked == codes.ASK_AUDIT and self.audit is not None:
-            found["audit"] = self.audit()
+        audit = self.supplements.audit
+        if asked == codes.ASK_AUDIT and audit is not None:
+            found["audit"] = audit()
         return self._encode(found)
 
     # Checks

@@ -12,8 +12,9 @@ from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.wire import codes
 
 
-def report(node: Exchange, dialled: "list[dict[str, object]]", now: int) -> "dict[str, object]":
-    """See docs/protocol.md, section 9. `dialled` has a map for each link that the adapter dials again."""
+def report(node: Exchange, now: int) -> "dict[str, object]":
+    """See docs/protocol.md, section 9."""
+    supplements = node.supplements
     mesh = node.mesh
     me = node.me
     origin = node.origin
@@ -33,14 +34,14 @@ def report(node: Exchange, dialled: "list[dict[str, object]]", now: int) -> "dic
         "leaf": me.leaf,
         "transit": mesh.router.transit,
         "links": [_link(node, connection, now) for connection in node.connections],
-        "dialled": dialled,
+        "dialled": [] if supplements.dialled is None else supplements.dialled(),
         "endpoints": [_endpoint(endpoint) for endpoint in node.receiving.endpoints.values()],
         "published": [_published(node, uuid, published[uuid]) for uuid in published],
         "seen": [_entry(entry) for entry in seen],
         "nodes": [_node(mesh, peer) for peer in mesh.routes.peers.values() if peer.hop is not None],
         "counters": counters,
         "guarded": mesh.gate.guard is not None,
-        "comer_refused_ms": now - node.refused_at if node.refused_at >= 0 else -1,
+        "comer_refused_ms": now - supplements.refused_at if supplements.refused_at >= 0 else -1,
         "outstanding": len(origin.pending),
     }
 
@@ -72,8 +73,9 @@ def _link(node: Exchange, connection: Connection, now: int) -> "dict[str, object
         "dropped_answers": connection.dropped_answers,
         "over": adverts(connection).neighbour.over,
     }
-    if node.protection_of is not None:
-        row.update(node.protection_of(connection))
+    protection_of = node.supplements.protection_of
+    if protection_of is not None:
+        row.update(protection_of(connection))
     return row
 
 
@@ -121,10 +123,11 @@ def _endpoint(endpoint: Endpoint) -> "dict[str, object]":
 def _published(node: Exchange, uuid: bytes, sent: int) -> "dict[str, object]":
     entries = node.directory.by_uuid.get(uuid, [])
     name = entries[0].name if entries else ""
+    name_of = node.supplements.name_of
     if uuid in node.receiving.endpoints:
         name = node.receiving.endpoints[uuid].name
-    elif not name and node.name_of is not None:
-        name = node.name_of(uuid)
+    elif not name and name_of is not None:
+        name = name_of(uuid)
     return {"endpoint": uuid, "name": name, "sent": sent}
 
 

@@ -45,7 +45,7 @@ def offer(liar: Liar, first: int, count: int) -> None:
 
 def over(net: Mesh, letter: str, peer: str) -> int:
     """What a node says that a neighbour told it in vain."""
-    state = report(net[letter], [], net.now)
+    state = report(net[letter], net.now)
     links = state["links"]
     assert isinstance(links, list)
     return sum(link["over"] for link in links if link["label"] == peer)

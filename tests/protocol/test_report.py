@@ -97,7 +97,7 @@ def test_what_is_published_is_shown_heard_or_not() -> None:
         {"endpoint": F, "name": "lab/heard", "sent": 1},
         {"endpoint": G, "name": "lab/own", "sent": 1},
     ]
-    net.a.name_of = {E: "lab/unheard"}.__getitem__
+    net.a.supplements.name_of = {E: "lab/unheard"}.__getitem__
     net.b.register(E, codes.BROADCAST)
     net.pump()
     net.a.publish(E, b"x", net.now)
@@ -120,7 +120,7 @@ def test_what_the_adapter_dials_again_is_reported_as_it_says() -> None:
     net = Pair()
     report: Any = net.a.report(net.now)
     assert report["dialled"] == []
-    net.a.dialled = lambda: [{"url": "tcp://b:1", "state": "reconnecting"}]
+    net.a.supplements.dialled = lambda: [{"url": "tcp://b:1", "state": "reconnecting"}]
     report = net.a.report(net.now)
     assert report["dialled"] == [{"url": "tcp://b:1", "state": "reconnecting"}]
 
@@ -129,7 +129,7 @@ def test_what_the_other_side_has_proved_is_reported_as_the_adapter_says() -> Non
     net = Pair()
     report: Any = net.a.report(net.now)
     assert "protection" not in report["links"][0]
-    net.a.protection_of = lambda link: {"protection": "key", "trusted": link.peer.label}  # type: ignore[union-attr]
+    net.a.supplements.protection_of = lambda link: {"protection": "key", "trusted": link.peer.label}  # type: ignore[union-attr]
     report = net.a.report(net.now)
     (link,) = report["links"]
     assert (link["protection"], link["trusted"], link["peer"]) == ("key", "B", B)
@@ -163,7 +163,7 @@ def test_the_audit_trail_is_told_to_who_asks_for_it() -> None:
         net.a.request(codes.INTROSPECTION, ask, net.now, node_id=B)
         net.pump()
     assert all("audit" not in report for report in encoder.reports)
-    net.b.audit = lambda: [{"what": "join"}]
+    net.b.supplements.audit = lambda: [{"what": "join"}]
     for ask in (b"audit", b"", b"audit "):
         net.a.request(codes.INTROSPECTION, ask, net.now, node_id=B)
         net.pump()
