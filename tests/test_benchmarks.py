@@ -1,4 +1,4 @@
-"""`make bench` at its shortest: every row is measured, and whoever waits is told what it is at."""
+"""Benchmarks at their shortest: every row is measured; `make bench` tells who waits what it is at."""
 
 import re
 import sys
@@ -14,3 +14,15 @@ def test_bench_measures_every_row_and_tells_how_far_it_is() -> None:
     rows = re.findall(r"^(\w.*? B)  .*\d(?:/s| us) .* \d+\.\d\d \(.*\)$", printed, re.MULTILINE)
     assert rows == titles
     assert re.findall(r"^(\d+)/16 ", printed, re.MULTILINE) == [str(step) for step in range(1, 17)]
+
+
+def test_open_links_beside_protected_ones_are_measured_in_every_way() -> None:
+    command = [sys.executable, "-m", "benchmarks.protected", "--seconds", "0.01", "--turns", "1"]
+    printed = output_of(command, cwd=ROOT, timeout_s=120)
+    rows = dict(re.findall(r"^([a-z].*?)  +(open .*)$", printed, re.MULTILINE))
+    sizes = ("32 B", "1,024 B", "16,384 B")
+    ways = [f"{way}, {size}" for way in ("memory", "one way", "round trip") for size in sizes]
+    assert sorted(rows) == sorted([*ways, "memory, handshake", "until a link is open"])
+    for title, row in rows.items():
+        links = ["open", "protected"] if title.startswith("memory") else ["open", "tcp", "ws", "wss"]
+        assert re.findall(r"([a-z]+) +[\d,.]+(?:/s| us) +\d+\.\d\d", row) == links
