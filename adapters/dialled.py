@@ -330,6 +330,8 @@ class Dialling:
         code, text = runner.connection.close_code, runner.connection.close_text
         if code == codes.NOT_BUSWAY and self.url.startswith("tcp:"):
             text += "; a WebSocket listener is connected to by ws://"
+        if runner.admission is not None and runner.admission.refused:
+            text = runner.admission.refused  # it is this side that does not let the other in
         refused = LinkRefused(code, text)
         refused.__cause__ = runner.failure
         return refused

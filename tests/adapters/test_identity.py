@@ -156,7 +156,8 @@ async def test_who_dials_looks_at_the_listener_too() -> None:
         await sure.connect(listener.url)
         refused = await refusal(doubting, listener.url)
         assert refused.code == codes.UNTRUSTED
-        assert right.text in str(refused)
+        assert f"its key {right.text} is not trusted" in str(refused)
+        assert "or enter it in this program's trust=" in str(refused)  # here, and not at the other side
 
 
 async def test_token_alone_does_not_pass_by_the_trust(monkeypatch: pytest.MonkeyPatch) -> None:

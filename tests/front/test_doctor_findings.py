@@ -7,8 +7,16 @@ from typing import Any
 import pytest
 
 from busway.adapters.records import NodeInfo
-from busway.cli.doctor import Report, check_denials, check_names, check_pair, check_shares
+from busway.cli.doctor import (
+    Report,
+    check_denials,
+    check_dialled,
+    check_names,
+    check_pair,
+    check_shares,
+)
 from busway.cli.survey import OK, Found
+from busway.errors import LinkRefused
 from busway.protocol import codes
 
 
@@ -48,6 +56,31 @@ def test_a_name_that_two_hold_is_a_finding(mine: dict[str, Any], other: dict[str
         if told
         else []
     )
+
+
+def test_links_that_are_tried_again_and_again() -> None:
+    """Refused ones are findings, with what mends them; others may be of a machine that is away."""
+    urls = ["tcp://10.0.0.1", "tcp://10.0.0.2", "tcp://10.0.0.3", "tcp://10.0.0.4"]
+    errors = [str(LinkRefused(codes.UNTRUSTED, "not trusted")), "Connection refused", "", "was lost"]
+    states = ["reconnecting", "connecting", "connecting", "connected"]
+    rows = [
+        {"url": url, "state": state, "error": error}
+        for url, state, error in zip(urls, states, errors, strict=True)
+    ]
+    report = Report()
+    check_dialled(report, [found("a", dialled=rows)])
+    [(text, advice)] = report.findings
+    assert "has no link to tcp://10.0.0.1: link refused: not trusted" in text
+    assert "busway pair" in advice
+    [(text, _)] = report.remarks
+    assert "has no link to tcp://10.0.0.2: Connection refused" in text
+
+
+def test_refusal_without_advice_of_its_own_is_a_finding_all_the_same() -> None:
+    report = Report()
+    error = str(LinkRefused(codes.MALFORMED, "nonsense"))
+    check_dialled(report, [found("a", dialled=[{"url": "u", "state": "connecting", "error": error}])])
+    assert [advice for _, advice in report.findings] == ["do as that says; it is tried again meanwhile"]
 
 
 def test_what_every_node_has_is_none() -> None:

@@ -181,7 +181,7 @@ class Bridge:
             return  # the programs here come and go all the time
         who = output.node_text(link.peer, link.label)
         fields = {"peer": output.uuid_text(link.peer), "label": link.label, "address": link.address}
-        why = f": {text}" if text else ""
+        why = f": {failures.as_options(text)}" if text else ""
         self.said[link.address] = text  # a link that heals begins its first attempt with why it was lost
         self.tell(what, fields | {"realm": link.realm, "text": text}, f"{what}  {who}  {link.address}{why}")
         if what == "link-up" and (hint := self._hint(link.realm)):

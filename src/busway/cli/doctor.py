@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ from busway.cli.realms import is_narrower
 from busway.cli.survey import BEYOND, OK, OTHER_VERSION, REFUSED, SILENT, Found, survey
 from busway.protocol import codes
 
+_REFUSAL = re.compile(r"\(error (\d+)\)$")  # of str(LinkRefused)
 _OF_LATE_MS = 600_000  # who was refused longer ago may have been mended since
 
 # What a refusal means to whoever has to mend it, by the number in CLOSE.
@@ -247,6 +249,7 @@ async def check_nodes(report: Report, bus: AsyncBus, names: list[str], timeout: 
     guarded = any(each.report.get("guarded") for each in told)
     _check_pairs(report, chosen if len(chosen) > 1 else told, guarded)
     _check_links(report, told)
+    check_dialled(report, told)
     _count_refused(report, told)
     check_shares(report, told)
     check_denials(report, told)
@@ -284,6 +287,21 @@ def _check_links(report: Report, told: list[Found]) -> None:
                     _check_beyond(report, what, link["realm"], each)
 
 
+def check_dialled(report: Report, told: list[Found]) -> None:
+    """Tells of links that are tried again and again: a finding where the other side has refused them."""
+    for each in told:
+        for link in each.table("dialled"):
+            if link["state"] not in ("connecting", "reconnecting") or not link["error"]:
+                continue
+            text = f"{_name(each)} has no link to {link['url']}: {link['error']}"
+            refusal = _REFUSAL.search(link["error"])
+            if refusal is not None:
+                advice = _ADVICE.get(int(refusal[1]), "do as that says; it is tried again meanwhile")
+                report.find(text, advice)
+            else:
+                report.remark(text, "if the other side is there: check its address; it is tried again")
+
+
 def _count_refused(report: Report, told: list[Found]) -> None:
     """Tells who came to these nodes' listeners in vain: a finding if it was of late."""
     for each in told:
@@ -303,10 +321,12 @@ def _count_refused(report: Report, told: list[Found]) -> None:
         where = "its log, or what `busway listen-on` prints, says whom and why"
         if known and age < _OF_LATE_MS:
             report.find(
-                f"{text}: it has another token, bus name or version", f"give both sides the same: {where}"
+                f"{text}: another token, bus name or version, a key that is not trusted, or a router that"
+                " may only be a leaf",
+                f"give both sides the same, or let them trust each other: {where}",
             )
         else:
-            report.well(f"{text}, for another token, bus name or version: {where}")
+            report.well(f"{text}, for its token, key, role, bus name or version: {where}")
 
 
 def check_shares(report: Report, told: list[Found]) -> None:
