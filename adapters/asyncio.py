@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import _get_running_loop  # documented for those who run loops; a few ns
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from functools import partial
-from typing import Any, Self, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
 from uuid import UUID
 
 from busway.adapters.arguments import (
     ANY_NODE,
+    NO_TTL_S,
     TIMEOUT_S,
+    check_flag,
     check_seconds,
     check_window,
     for_users,
+    send_timeout_ms,
+    timeout_ms,
     wanted_reply,
 )
 from busway.adapters.asyncio_ends import YIELD_MASK, Changes, Items, Receiver, Service
@@ -53,6 +57,11 @@ from busway.adapters.typed import (
 )
 from busway.protocol import codes, errors, events
 
+if TYPE_CHECKING:
+    from busway.adapters.sealed import Call
+
+S = TypeVar("S")
+
 
 class AsyncBus(BaseBus):
     """A program's place on the bus.
@@ -77,6 +86,8 @@ class AsyncBus(BaseBus):
             these, who knows its token or is trusted, and nobody else.
         policy: who may do what with which names, and how much of it: the path of a policy, or a dict of what
             stands in one. By default what BUSWAY_POLICY says, else the realms alone decide; False for none.
+        seal: whose sealed messages are taken, and who may read what this program seals: the path of a trust
+            file, or a list of keys and names. It needs `key`.
         limits: sizes that this node takes (`busway.Limits`).
         tap: let `busway listen --all` of the same user see what this program sends and answers. By default it
             may, unless BUSWAY_TAP is 0 in the environment.
@@ -96,6 +107,7 @@ class AsyncBus(BaseBus):
         """Join. `async with` does this. From then on the bus belongs to this loop: any other call in another
         thread or on another loop raises BusError.
         """
+        self._offer_seal()
         await self._host.open()
         return self
 
@@ -129,9 +141,10 @@ class AsyncBus(BaseBus):
         payload: Any = None,
         *,
         confirm: bool = False,
-        ttl: float = 0.0,
+        ttl: float = NO_TTL_S,
         timeout: float | None = TIMEOUT_S,
         node: bytes | None = ANY_NODE,
+        sealed: bool | str = False,
     ) -> None:
         """Send to whoever holds `to`; returns when the message is accepted for transport.
 
@@ -139,11 +152,15 @@ class AsyncBus(BaseBus):
         it waits for credit as long as it takes, or for `timeout` seconds if that is given. `ttl` seconds wait
         for the endpoint to appear; `node` picks one of several holders. Raises Undeliverable, with `confirm`
         also DeliveryUnknown; ValueError for a broadcast endpoint.
+
+        With `sealed` nobody on the way can read or change it, and it goes to a node only whose key is in the
+        bus's `seal`: True for any of these, or the name or key of the one who is meant. Raises SealError.
         """
         if (
             type(payload) is bytes
             and confirm is False
-            and ttl == 0.0
+            and sealed is False
+            and ttl is NO_TTL_S
             and node is ANY_NODE
             and timeout is TIMEOUT_S
             and not self._process_only
@@ -162,6 +179,11 @@ class AsyncBus(BaseBus):
                     await asyncio.sleep(0)
                 return
             future = host.await_outcome(token)
+        elif sealed is not False:
+            check_flag("confirm", confirm)
+            call = self._sealed_call(to, payload, sealed, node, ttl, send_timeout_ms(timeout, confirm))
+            await self._steps(call.finding())
+            token, future = self._host.ask(call.send, confirm)
         else:
             token, future = self._send(to, payload, confirm, ttl, timeout, node)
         if token:
@@ -231,6 +253,7 @@ class AsyncBus(BaseBus):
         ttl: float = 0.0,
         node: bytes | None = ANY_NODE,
         reply: Any = None,
+        sealed: bool | str = False,
     ) -> Any:
         """Ask, and return the reply's value.
 
@@ -240,8 +263,14 @@ class AsyncBus(BaseBus):
 
         Raises RemoteError (the handler failed), RequestTimeout after `timeout` seconds (it may have run),
         Undeliverable, PayloadError, ValueError for a broadcast endpoint. Cancelling the caller cancels it.
+        `sealed` as for `send`; the reply is sealed, too.
         """
-        wanted = wanted_reply(reply)
+        wanted = None if reply is None else wanted_reply(reply)
+        if sealed is not False:
+            call = self._sealed_call(to, payload, sealed, node, ttl, timeout_ms(timeout))
+            await self._steps(call.finding())
+            token, future = self._host.ask(call.request, 0)
+            return replied(call.opened(await self._host.outcome(token, future)), wanted, to)
         token, future = self._request(to, payload, timeout, ttl, node)
         return replied(await self._host.outcome(token, future), wanted, to)
 
@@ -275,19 +304,29 @@ class AsyncBus(BaseBus):
         node: bytes | None = ANY_NODE,
         window: int = codes.STREAM_WINDOW,
         reply: Any = None,
+        sealed: bool | str = False,
     ) -> AsyncGenerator[Any, None]:
         """Ask a handler that answers in parts; an async iterator over their values.
 
         `timeout` counts from the last part; `window` parts may be under way. Errors as `request`; a lost part
         raises Undeliverable. Leave the iteration early with `contextlib.aclosing` to cancel at once.
+        `sealed` as for `request`.
         """
         wanted = wanted_reply(reply)
         check_window(window)
         parts = Items()
-        token, _ = self._request(to, payload, timeout, ttl, node, window, parts)
+        call: Call | None = None
+        if sealed is not False:
+            call = self._sealed_call(to, payload, sealed, node, ttl, timeout_ms(timeout))
+            await self._steps(call.finding())
+            token, _ = self._host.ask(call.request, window, waiter=parts)
+        else:
+            token, _ = self._request(to, payload, timeout, ttl, node, window, parts)
         try:
             while True:
                 outcome: events.Outcome = await parts.next()
+                if call is not None:
+                    outcome = call.opened(outcome)
                 if outcome.status == events.ENDED:
                     return
                 if outcome.status not in (events.PARTIAL, events.REPLIED):
@@ -299,6 +338,16 @@ class AsyncBus(BaseBus):
         finally:
             self._host.cancel(token)
             self._host.wake()
+
+    async def _steps(self, steps: Generator[int, events.Outcome, S]) -> S:
+        """What becomes of a generator that yields tokens, and is sent their outcomes."""
+        outcome: Any = None
+        try:
+            while True:
+                token, future = self._host.ask(steps.send, outcome)
+                outcome = await self._host.outcome(token, future)
+        except StopIteration as found:
+            return cast(S, found.value)
 
     async def _turn(self) -> None:
         """Now and then let the loop breathe: a caller that never has to wait would starve everyone else."""
@@ -384,6 +433,7 @@ class AsyncBus(BaseBus):
         queue: int = 4096,
         policy: Policy | None = None,
         cost: int = 0,
+        sealed: bool = False,
     ) -> Receiver[Any]:
         """Receive what is sent to `endpoint`: a name, a UUID, or a message class.
 
@@ -395,13 +445,15 @@ class AsyncBus(BaseBus):
             queue: messages that may wait; beyond it `policy` "refuse", "drop_oldest" (broadcast's default) or
                 "drop_newest". "latest", for broadcast: of each origin only the newest waits.
             cost: 0 to 16383, prefers the cheapest of several anycast receivers.
+            sealed: take sealed messages only, of those whose keys are in the bus's `seal`; others are left
+                out and counted (`refused`). Without, `message.verified` tells them apart.
 
         It answers no requests, `serve` does: who sends a request here hears so at once.
 
         Raises EndpointTaken, ValueError.
         """
         make: Callable[..., Receiver[Any]] = partial(Receiver, self)
-        return self._register(make, endpoint, types, kind, realm, queue, policy, cost)
+        return self._register(make, endpoint, types, kind, realm, queue, policy, cost, sealed=sealed)
 
     @overload
     def subscribe(
@@ -534,11 +586,4 @@ class AsyncBus(BaseBus):
 
         Each has `timeout` seconds to answer. Raises RequestTimeout, Undeliverable.
         """
-        steps = self._tracing(to, timeout, node)
-        outcome: Any = None
-        try:
-            while True:
-                token, future = self._host.ask(steps.send, outcome)
-                outcome = await self._host.outcome(token, future)
-        except StopIteration as found:
-            return cast(list[Hop], found.value)
+        return await self._steps(self._tracing(to, timeout, node))

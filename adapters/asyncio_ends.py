@@ -17,7 +17,7 @@ from busway.adapters import ends, typed
 from busway.adapters.arguments import check_seconds
 from busway.adapters.ends import BaseChanges, BaseReceiver
 from busway.adapters.records import Change
-from busway.adapters.results import answer_error, answer_failure, encode_answer, wants_answer
+from busway.adapters.results import answer_error, answer_failure, wants_answer
 from busway.adapters.typed import T_co
 from busway.errors import BusClosed
 from busway.protocol import Message, Request, codes
@@ -37,9 +37,16 @@ class Receiver(BaseReceiver[T_co]):
 
     _host: Host
 
-    def __init__(self, keep: object, host: Host, core: CoreReceiver, types: tuple[type, ...] | None) -> None:
-        super().__init__(keep, host, core, types)
-        self._take = cast("Callable[[CoreReceiver], typed.Message[T_co] | None]", host.node.receiving.take)
+    def __init__(
+        self,
+        keep: object,
+        host: Host,
+        core: CoreReceiver,
+        types: tuple[type, ...] | None,
+        sealed: bool = False,
+    ) -> None:
+        super().__init__(keep, host, core, types, sealed)
+        self._take = cast("Callable[[CoreReceiver], typed.Message[T_co] | None]", self._taken)
         self._calls = 0
 
     def __aiter__(self) -> Self:
@@ -168,10 +175,12 @@ class Service(ends.Service):
             if asked is not None:
                 await self._respond(self._host.node.respond_part, asked, part)
         if asked is not None:
+            if self._host.sealing is not None and self._host.sealing.is_sealed(asked):
+                await self._respond(self._host.node.respond_part, asked, self._host.sealing.end)
             await self._host.settled(self._host.node.respond_end, asked, self._host.now_ms())
 
     async def _respond(self, function: Callable[..., int], asked: Request, value: Any) -> None:
-        payload, format, type_id = encode_answer(asked, value)
+        payload, format, type_id = self._encode(asked, value)
         await self._host.settled(function, asked, payload, self._host.now_ms(), format, type_id)
 
 

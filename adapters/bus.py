@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
@@ -33,7 +33,7 @@ from busway.adapters.host import Asked, BusHost
 from busway.adapters.identity import Identity
 from busway.adapters.links import LinkRunner, Listener, ListenerRunner
 from busway.adapters.literal import id_taking
-from busway.adapters.making import Terms, from_environment, make_node, register
+from busway.adapters.making import OFFERS_NAME, Terms, from_environment, make_node, register
 from busway.adapters.records import EndpointInfo, Hop, LinkInfo, NodeInfo, RouteInfo, Undelivered, named
 from busway.adapters.tap import is_allowed
 from busway.adapters.typed import F, Handler, Kind, Name, R, Realm, Request, ServeOptions, T, Target
@@ -41,6 +41,7 @@ from busway.payloads import encode
 from busway.protocol import Limits, Node, codes, events
 
 if TYPE_CHECKING:
+    from busway.adapters.sealed import Call
     from busway.keys import Key
 
 
@@ -65,6 +66,7 @@ class BaseBus:
         trust: Mapping[str, str] | str | os.PathLike[str] | None = None,
         boards: str | os.PathLike[str] | None = None,
         policy: Mapping[str, Any] | str | os.PathLike[str] | Literal[False] | None = None,
+        seal: Mapping[str, str] | Iterable[str] | str | os.PathLike[str] | None = None,
         limits: Limits | None = None,
         tap: bool | None = None,
     ) -> None:
@@ -72,6 +74,11 @@ class BaseBus:
         make = partial(make_node, name, leaf, transit, label, node_id, identity, limits)
         self._host = self._host_type(make, ipc, is_allowed(tap), identity)
         self._process_only = self.node.receiving.process_only  # empty for most: then no payload is an object
+        self._offering: Service | None = None
+        if seal is not None:
+            from busway.adapters.sealed import Sealing
+
+            self._host.sealing = Sealing(self._host, identity, seal)
 
     def __repr__(self) -> str:
         node, others = self.node, len(self.node.peers())
@@ -190,15 +197,47 @@ class BaseBus:
             window=window,
         )
 
+    # Sealed
+
+    def _offer_seal(self) -> None:
+        """Before the bus is opened: tell those who ask what to seal with, if there is something."""
+        if self._host.sealing is not None and self._offering is None:
+            self._offering = self.serve(OFFERS_NAME, self._host.sealing.answer, realm="global")
+
+    def _sealed_call(
+        self, to: Any, payload: Any, sealed: bool | str, node: bytes | None, ttl: float, limit_ms: int | None
+    ) -> Call:
+        """A sealed message that was not sent yet. Raises TypeError, ValueError, SealError."""
+        self._need_seal()
+        from busway.adapters.sealed import Call
+        from busway.sealing import Content
+
+        endpoint, data, _, format, type_id = self._message(to, payload)
+        if format == codes.OBJECT:
+            raise ValueError("what is sent to an endpoint of realm process stays in it: send it as it is")
+        content = Content(data, format, type_id)
+        return Call(
+            self._host, to, endpoint, content, sealed, check_node(node), milliseconds("ttl", ttl), limit_ms
+        )
+
+    def _need_seal(self) -> None:
+        if self._host.sealing is None:
+            raise ValueError("sealed= needs a bus with seal= and key=: those whose keys may read and send it")
+
     # Receiving
 
-    def _register(self, make: Callable[..., R], endpoint: Any, types: Any, *words: Any) -> R:
-        """A receiver or service; `make` is given what it needs, and `words` are those of making.register."""
+    def _register(self, make: Callable[..., R], endpoint: Any, types: Any, *words: Any, sealed: bool) -> R:
+        """A receiver or service; `make` is given what it needs, and `words` are those of making.register.
+        With `sealed` it takes nothing plain.
+        """
+        if sealed is not False:
+            check_flag("sealed", sealed)
+            self._need_seal()
         accepted = types_of(endpoint, types)
         self._host.check()
 
         def registered() -> R:
-            return make(self._host, register(self.node, endpoint, *words), accepted)
+            return make(self._host, register(self.node, endpoint, *words), accepted, sealed)
 
         return self._host.call(registered)
 
@@ -258,6 +297,7 @@ class BaseBus:
         limit: int | None = None,
         queue: int = 4096,
         cost: int = 0,
+        sealed: bool = False,
     ) -> Any:
         """Answer requests with `handler(request)`: a function or a generator function (a stream), of an
         AsyncBus also a coroutine function or an async generator function. A Bus runs it in a thread.
@@ -266,7 +306,7 @@ class BaseBus:
         most `limit` of its handlers run at once, by default 64, of a Bus 16; services do not share that
         number, so a slow one holds up nobody else. An exception is the caller's RemoteError and harms nobody
         else; raise RemoteError(code, message) to choose the code. The first of a kind is logged in full,
-        those that follow as a count at growing intervals.
+        those that follow as a count at growing intervals. With `sealed` it takes sealed requests only.
         """
         check_served(endpoint)
         limit = self._handlers_max if limit is None else check_limit(limit)
@@ -274,7 +314,7 @@ class BaseBus:
         def start(function: Handler) -> Service:
             self._check_handler(function)
             make = partial(self._service, function, limit)
-            return self._register(make, endpoint, types, kind, realm, queue, None, cost, limit)
+            return self._register(make, endpoint, types, kind, realm, queue, None, cost, limit, sealed=sealed)
 
         def decorate(function: F) -> F:
             start(function)

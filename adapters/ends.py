@@ -15,7 +15,15 @@ from busway.adapters.closing import Done
 from busway.adapters.failures import Failures
 from busway.adapters.links import Host as LinkHost
 from busway.adapters.records import Change, named
-from busway.adapters.results import NO_ANSWERS, answer_failure, answer_unreadable, decode_message, unreadable
+from busway.adapters.results import (
+    NO_ANSWERS,
+    answer_error,
+    answer_failure,
+    answer_unreadable,
+    decode_message,
+    encode_answer,
+    unreadable,
+)
 from busway.adapters.typed import Handler, R, T_co
 from busway.errors import BusClosed, EndpointTaken, RemoteError
 from busway.protocol import Crew, Message, Request, codes
@@ -29,6 +37,7 @@ class Host(LinkHost, Protocol):
 
     failures: Failures
     changes: WeakSet[Any]
+    sealing: Any
 
     def look(self, function: Callable[..., R], /, *args: Any) -> R: ...
 
@@ -39,6 +48,15 @@ def describe(end: object, core: CoreReceiver) -> str:
     words = [codes.KIND_NAMES[endpoint.kind], codes.REALM_NAMES[endpoint.realm], f"{len(core.queue)} queued"]
     words += ["closed"] if core.closed else []
     return f"<{type(end).__name__} of {named(endpoint.name, endpoint.uuid)}, {', '.join(words)}>"
+
+
+def taking(host: Host, core: CoreReceiver, sealed: bool) -> Callable[[CoreReceiver], Any]:
+    """How a receiver's messages are taken; with `sealed` no plain ones."""
+    if host.sealing is None:
+        return host.node.receiving.take
+    from busway.adapters.sealed import Taker
+
+    return Taker(host, core, sealed)
 
 
 class Arrivals:
@@ -80,12 +98,15 @@ class BaseReceiver(Generic[T_co]):
 
     _host: Host
 
-    def __init__(self, keep: object, host: Any, core: CoreReceiver, types: tuple[type, ...] | None) -> None:
+    def __init__(
+        self, keep: object, host: Any, core: CoreReceiver, types: tuple[type, ...] | None, sealed: bool
+    ) -> None:
         self.unknown = 0  # messages of a type that was not declared: skipped
         self._keep = keep  # the bus: it is not dropped while this is held
         self._host = host
         self._core = core
         self._types = types
+        self._taken = taking(host, core, sealed)
         self._arrivals = Arrivals(core)
         self._waits_on = False  # also while another node keeps the name: there is nobody to tell
 
@@ -96,6 +117,13 @@ class BaseReceiver(Generic[T_co]):
     def dropped(self) -> int:
         """Messages that the queue policy threw out."""
         return self._core.dropped
+
+    @property
+    def refused(self) -> int:
+        """Messages that were left out: plain ones where only sealed ones are taken, and sealed ones that
+        could not be opened, or came before.
+        """
+        return getattr(self._taken, "refused", 0)
 
     @property
     def missed(self) -> int:
@@ -137,7 +165,13 @@ class Service:
     _host: Host
 
     def __init__(
-        self, handler: Handler, limit: int, host: Any, core: CoreReceiver, types: tuple[type, ...] | None
+        self,
+        handler: Handler,
+        limit: int,
+        host: Any,
+        core: CoreReceiver,
+        types: tuple[type, ...] | None,
+        sealed: bool,
     ) -> None:
         self.unknown = 0
         self.failed = 0  # handlers that raised
@@ -146,17 +180,24 @@ class Service:
         self._handler = handler
         self._types = types
         self._crew = Crew(host.node.receiving, core, limit)
+        self._take = taking(host, core, sealed)
+        self._encode = encode_answer if host.sealing is None else host.sealing.encode_answer
         core.tag = self
 
     def __repr__(self) -> str:
         return describe(self, self._core)
+
+    @property
+    def refused(self) -> int:
+        """As `Receiver.refused`."""
+        return getattr(self._take, "refused", 0)
 
     def _wake(self) -> None:
         """Start handlers for what is queued, as far as the limit allows."""
         queue, crew = self._core.queue, self._crew
         while len(crew) < crew.limit and queue.items:
             crew.arrange()
-            message = self._host.node.receiving.take(self._core)
+            message = self._take(self._core)
             if message is not None:
                 self._start(message)
         if queue.items and crew.deadline < 0:
@@ -188,7 +229,7 @@ class Service:
         if asked.stream is None:
             text = "this handler answers in parts: use request_stream"
             self._host.call(
-                self._host.node.respond_error, asked, codes.NOT_A_STREAM, text, self._host.now_ms()
+                answer_error, self._host.node, asked, codes.NOT_A_STREAM, text, self._host.now_ms()
             )
         return asked.stream is not None
 

@@ -55,6 +55,7 @@ class BusHost:
 
     way = ""  # how such a bus is used
     failures: Failures
+    sealing: Any = None  # the sealed side of the bus (sealed.py), if it has one
 
     def __init__(self, node: Node, ipc: bool, may_tap: bool, identity: Identity) -> None:
         self.node = node

@@ -29,6 +29,8 @@ from busway.errors import EndpointTaken
 from busway.names import check_bus_name, endpoint_name
 from busway.protocol import Limits, Link, Node, Receiver, codes, errors
 
+OFFERS_NAME = "busway/seal"  # where a bus says what it can be sent sealed with
+
 # Cost in the route metric, and keepalive in ms, by sort of link (docs/guarantees.md). IPC relies on the end
 # of the socket.
 _LINK_DEFAULTS = {

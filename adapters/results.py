@@ -18,7 +18,7 @@ from busway.errors import (
     UnknownType,
 )
 from busway.names import ascii_safe
-from busway.payloads import ReplyType, decode, encode
+from busway.payloads import SEALED, TYPED, ReplyType, decode, encode
 from busway.protocol import Message, Node, Receiver, Request, codes, events
 
 NO_ANSWERS = (
@@ -110,7 +110,7 @@ def answer_unreadable(node: Node, message: Message, now: int) -> None:
     """Tell who asked that the handler cannot read it."""
     if asked := wants_answer(message):
         why = str(message.error) if message.error else "a message type that this handler does not know"
-        node.respond_error(asked, codes.UNREADABLE, why, now)
+        answer_error(node, asked, codes.UNREADABLE, why, now)
 
 
 def answer_failure(node: Node, message: Message, error: BaseException, now: int) -> None:
@@ -132,4 +132,9 @@ def answer_error(node: Node, message: Message, code: int, text: str, now: int) -
         except Exception:  # noqa: BLE001 - a RemoteError may be given anything, whose text may fail
             text = "the error's text cannot be shown"
         # The text of an exception may hold what UTF-8 does not carry, such as a file's name.
-        node.respond_error(asked, code, text.encode(errors="backslashreplace").decode(), now)
+        text = text.encode(errors="backslashreplace").decode()
+        seal = getattr(asked, "seal", None)
+        if seal is not None:  # what it says may come from what was sealed
+            node.respond(asked, seal.error(code, text), now, TYPED, SEALED)
+        else:
+            node.respond_error(asked, code, text, now)

@@ -10,15 +10,18 @@ import inspect
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Self, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
 from uuid import UUID
 
 from busway.adapters.arguments import (
     ANY_NODE,
     TIMEOUT_S,
+    check_flag,
     check_handler,
     check_seconds,
     check_window,
+    send_timeout_ms,
+    timeout_ms,
     wanted_reply,
 )
 from busway.adapters.bus import BaseBus
@@ -34,6 +37,7 @@ from busway.adapters.threads_ends import PLAIN_ONLY, Changes, Items, Receiver, S
 from busway.adapters.threads_host import Host
 from busway.adapters.threads_signals import shielded
 from busway.adapters.typed import (
+    FutureOptions,
     Kind,
     M,
     Name,
@@ -54,6 +58,11 @@ from busway.adapters.typed import (
 )
 from busway.protocol import codes, events
 
+if TYPE_CHECKING:
+    from busway.adapters.sealed import Call
+
+S = TypeVar("S")
+
 
 class Bus(BaseBus):
     """A program's place on the bus, for threads. Every method blocks, and any thread may call it.
@@ -61,7 +70,8 @@ class Bus(BaseBus):
     Its arguments are those of `AsyncBus`: `name` of the bus, by default what BUSWAY_BUS says; `ipc`: find
     this machine's other programs of the same user; `leaf`: join through one local node; `transit`: forward
     for others; `label` for people; `node_id` 16 bytes; `key` and `trust` beyond this machine; `boards` that
-    may join; `policy`: who may do what; `limits`; `tap`: let `busway listen --all` see it.
+    may join; `policy`: who may do what; `seal` for sealed messages; `limits`; `tap`: let
+    `busway listen --all` see it.
 
     Use it as `with Bus() as bus:`; that returns having joined the local nodes (at most 500 ms).
     """
@@ -75,6 +85,7 @@ class Bus(BaseBus):
 
     def open(self) -> Self:
         """Join. `with` does this."""
+        self._offer_seal()
         self._host.open()
         return self
 
@@ -115,13 +126,20 @@ class Bus(BaseBus):
         ttl: float = 0.0,
         timeout: float | None = TIMEOUT_S,
         node: bytes | None = ANY_NODE,
+        sealed: bool | str = False,
     ) -> None:
         """Send to whoever holds `to`; returns when the message is accepted for transport.
 
         Arguments and errors as `AsyncBus.send`. Waits while the receiver gives no credit, or for `timeout`
         seconds if that is given.
         """
-        token, promise = self._send(to, payload, confirm, ttl, timeout, node)
+        if sealed is not False:
+            check_flag("confirm", confirm)
+            call = self._sealed_call(to, payload, sealed, node, ttl, send_timeout_ms(timeout, confirm))
+            self._steps(call.finding())
+            token, promise = self._host.ask(call.send, confirm)
+        else:
+            token, promise = self._send(to, payload, confirm, ttl, timeout, node)
         if token:
             outcome = self._host.outcome(token, promise)
             if outcome.status not in (events.ACCEPTED, events.TAKEN):
@@ -176,30 +194,36 @@ class Bus(BaseBus):
         ttl: float = 0.0,
         node: bytes | None = ANY_NODE,
         reply: Any = None,
+        sealed: bool | str = False,
     ) -> Any:
         """Ask; returns the reply's value. Arguments and errors as `AsyncBus.request`. Ctrl-C cancels it."""
         wanted = wanted_reply(reply)
+        if sealed is not False:
+            call = self._sealed_call(to, payload, sealed, node, ttl, timeout_ms(timeout))
+            self._steps(call.finding())
+            token, promise = self._host.ask(call.request, 0)
+            return replied(call.opened(self._host.outcome(token, promise)), wanted, to)
         token, promise = self._request(to, payload, timeout, ttl, node)
         return replied(self._host.outcome(token, promise), wanted, to)
 
     @overload
     def request_future(
-        self, to: type[M], payload: M, *, reply: type[R], **options: Unpack[RequestOptions]
+        self, to: type[M], payload: M, *, reply: type[R], **options: Unpack[FutureOptions]
     ) -> Future[R]: ...
 
     @overload
     def request_future(
-        self, to: Name, payload: Any = None, *, reply: type[R], **options: Unpack[RequestOptions]
+        self, to: Name, payload: Any = None, *, reply: type[R], **options: Unpack[FutureOptions]
     ) -> Future[R]: ...
 
     @overload
     def request_future(
-        self, to: type[M], payload: M, *, reply: Any = None, **options: Unpack[RequestOptions]
+        self, to: type[M], payload: M, *, reply: Any = None, **options: Unpack[FutureOptions]
     ) -> Future[Any]: ...
 
     @overload
     def request_future(
-        self, to: Name, payload: Any = None, *, reply: Any = None, **options: Unpack[RequestOptions]
+        self, to: Name, payload: Any = None, *, reply: Any = None, **options: Unpack[FutureOptions]
     ) -> Future[Any]: ...
 
     def request_future(
@@ -252,6 +276,7 @@ class Bus(BaseBus):
         node: bytes | None = ANY_NODE,
         window: int = codes.STREAM_WINDOW,
         reply: Any = None,
+        sealed: bool | str = False,
     ) -> Generator[Any, None, None]:
         """Ask a handler that answers in parts; an iterator over their values. Closing it early cancels.
 
@@ -260,10 +285,18 @@ class Bus(BaseBus):
         wanted = wanted_reply(reply)
         check_window(window)
         parts = Items(self._host.engine)
-        token, _ = self._request(to, payload, timeout, ttl, node, window, parts)
+        call: Call | None = None
+        if sealed is not False:
+            call = self._sealed_call(to, payload, sealed, node, ttl, timeout_ms(timeout))
+            self._steps(call.finding())
+            token, _ = self._host.ask(call.request, window, waiter=parts)
+        else:
+            token, _ = self._request(to, payload, timeout, ttl, node, window, parts)
         try:
             while True:
                 outcome: events.Outcome = parts.next()
+                if call is not None:
+                    outcome = call.opened(outcome)
                 if outcome.status == events.ENDED:
                     return
                 if outcome.status not in (events.PARTIAL, events.REPLIED):
@@ -353,12 +386,13 @@ class Bus(BaseBus):
         queue: int = 4096,
         policy: Policy | None = None,
         cost: int = 0,
+        sealed: bool = False,
     ) -> Receiver[Any]:
         """Receive what is sent to `endpoint`: a name, a UUID, or a message class. Arguments and errors as
         `AsyncBus.register`. It answers no requests, `serve` does.
         """
         make: Callable[..., Receiver[Any]] = partial(Receiver, self)
-        return self._register(make, endpoint, types, kind, realm, queue, policy, cost)
+        return self._register(make, endpoint, types, kind, realm, queue, policy, cost, sealed=sealed)
 
     @overload
     def subscribe(
@@ -471,11 +505,14 @@ class Bus(BaseBus):
         self, to: str | bytes | UUID | type, *, timeout: float | None = 5.0, node: bytes | None = ANY_NODE
     ) -> list[Hop]:
         """The nodes on the way to `to` (or `node`), one by one. Arguments and errors as `AsyncBus.trace`."""
-        steps = self._tracing(to, timeout, node)
+        return self._steps(self._tracing(to, timeout, node))
+
+    def _steps(self, steps: Generator[int, events.Outcome, S]) -> S:
+        """What becomes of a generator that yields tokens, and is sent their outcomes."""
         outcome: Any = None
         try:
             while True:
                 token, promise = self._host.ask(steps.send, outcome)
                 outcome = self._host.outcome(token, promise)
         except StopIteration as found:
-            return cast(list[Hop], found.value)
+            return cast(S, found.value)

@@ -17,7 +17,7 @@ from busway.adapters import ends, typed
 from busway.adapters.arguments import check_seconds
 from busway.adapters.ends import BaseChanges, BaseReceiver
 from busway.adapters.records import Change
-from busway.adapters.results import answer_error, answer_failure, encode_answer, wants_answer
+from busway.adapters.results import answer_error, answer_failure, wants_answer
 from busway.adapters.threads_callbacks import CallSoon, deliver
 from busway.adapters.threads_engine import Engine, Promise
 from busway.adapters.threads_signals import shielded
@@ -82,7 +82,7 @@ class Receiver(BaseReceiver[T_co]):
     def _take(self) -> tuple[Any, Any]:
         """The next, or what to wait for."""
         self._host.check()
-        message = self._host.node.receiving.take(self._core)
+        message = self._taken(self._core)
         if message is not None:
             return message, None
         self._check_more()
@@ -198,10 +198,12 @@ class Service(ends.Service):
             if asked is not None:
                 self._respond(self._host.node.respond_part, asked, part)
         if asked is not None:
+            if self._host.sealing is not None and self._host.sealing.is_sealed(asked):
+                self._respond(self._host.node.respond_part, asked, self._host.sealing.end)
             self._host.settled(self._host.node.respond_end, asked, self._host.now_ms())
 
     def _respond(self, function: Callable[..., int], asked: Request, value: Any) -> None:
-        payload, format, type_id = encode_answer(asked, value)
+        payload, format, type_id = self._encode(asked, value)
         self._host.settled(function, asked, payload, self._host.now_ms(), format, type_id)
 
 

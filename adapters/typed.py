@@ -73,6 +73,7 @@ class QueueOptions(TypedDict, total=False):
 
 class RegisterOptions(QueueOptions, total=False):
     cost: int
+    sealed: bool
 
 
 class SubscribeOptions(QueueOptions, total=False):
@@ -85,6 +86,7 @@ class ServeOptions(TypedDict, total=False):
     limit: int
     queue: int
     cost: int
+    sealed: bool
 
 
 class SendOptions(TypedDict, total=False):
@@ -92,6 +94,7 @@ class SendOptions(TypedDict, total=False):
     ttl: float
     timeout: float | None
     node: bytes | None
+    sealed: bool | str
 
 
 class PublishOptions(TypedDict, total=False):
@@ -100,10 +103,14 @@ class PublishOptions(TypedDict, total=False):
     realm: Realm
 
 
-class RequestOptions(TypedDict, total=False):
+class FutureOptions(TypedDict, total=False):
     timeout: float | None
     ttl: float
     node: bytes | None
+
+
+class RequestOptions(FutureOptions, total=False):
+    sealed: bool | str
 
 
 class StreamOptions(RequestOptions, total=False):

@@ -377,16 +377,17 @@ class Node(Exchange):
         """Give up a send or request. Its Outcome is CANCELLED, unless it is over already."""
         self.origin.cancel(token, now)
 
-    def locate(self, id: bytes, now: int, *, timeout_ms: int = 5000) -> int:
+    def locate(self, id: bytes, now: int, *, timeout_ms: int = 5000, ttl_ms: int = 0) -> int:
         """Find the node that a message to the endpoint `id` would go to, or that has this id, asking where
-        that is needed.
+        that is needed; `ttl_ms` waits for it to appear.
 
         Returns a token; its Outcome is TRACED with the node's id, or UNDELIVERED.
         """
         self._check_open()
         _check_id("id", id)
         _check_time("timeout_ms", timeout_ms)
-        return self.origin.unresolved.locate(id, timeout_ms, now)
+        _check_time("ttl_ms", ttl_ms)
+        return self.origin.unresolved.locate(id, timeout_ms, ttl_ms, now)
 
     def trace(self, node_id: bytes, hops: int, now: int, *, timeout_ms: int = 5000) -> int:
         """Ask the node `hops` nodes on the way to `node_id` by which link a message came to it.

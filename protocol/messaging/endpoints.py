@@ -64,7 +64,9 @@ class Message:
     `arrived` when it came, in ms.
     """
 
-    __slots__ = ("arrived", "error", "flow", "format", "missed", "payload", "seq", "type_id")
+    __slots__ = ("arrived", "error", "flow", "format", "missed", "payload", "seal", "seq", "type_id")
+
+    seal: "Any"  # the adapter's, of a message that came sealed; others have none, and pay nothing for that
 
     def __init__(
         self, flow: "InFlow", seq: int, payload: object, format: int, type_id: bytes, missed: int, now: int
@@ -114,6 +116,12 @@ class Message:
     def source_label(self) -> str:
         """The label of the program that sent it, as far as it is known now; else ""."""
         return self.flow.peer.label
+
+    @property
+    def verified(self) -> "str | None":
+        """Whose key sealed it for this node: the key's name here, or its text. None of a plain message."""
+        seal = getattr(self, "seal", None)
+        return None if seal is None else seal.verified
 
     @property
     def received_at(self) -> float:

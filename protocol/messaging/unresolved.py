@@ -104,12 +104,12 @@ class Unresolved:
         if not self._origin.enter(flow, pending, now):
             self._wait(pending)
 
-    def locate(self, id: bytes, timeout_ms: int, now: int) -> int:
+    def locate(self, id: bytes, timeout_ms: int, ttl_ms: int, now: int) -> int:
         """The node that has an endpoint, or that id: known, or looked up as for a message."""
         pending = self._origin.open(signal(0, b"", id))
         pending.expires = now + timeout_ms
         if not self._tell_place(pending, now):
-            self.park(pending, 0, now)
+            self.park(pending, ttl_ms, now)
         return pending.id
 
     def _tell_place(self, pending: Pending, now: int) -> bool:

@@ -219,6 +219,12 @@ class PayloadError(BusError, ValueError):
         return type(self), (self.reason, self.payload)
 
 
+class SealError(BusError):
+    """A message cannot be sealed for its receiver, or what came was not sealed by the one whom it was asked
+    of; the sentence says why, and what to do.
+    """
+
+
 class UnknownType(PayloadError):
     """A message of a type that the receiver did not declare: it is skipped and counted.
 

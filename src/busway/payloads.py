@@ -17,7 +17,7 @@ from array import array
 from collections import UserString
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from busway import bounds
 from busway.arrays import FIRST_TAG, LAST_TAG, buffer_of, decode_array, is_bytes, plain_number, tag_of
@@ -40,9 +40,7 @@ from busway.messages import (
     declaration_of,
     message,
 )
-
-if TYPE_CHECKING:
-    pass
+from busway.names import endpoint_id
 
 __all__ = [
     "CBOR",
@@ -66,6 +64,9 @@ CBOR = 1
 TYPED_AS_ENDPOINT = 2
 TYPED = 3
 
+SEALED = endpoint_id("busway/sealed")
+"""The message type of a sealed payload, 16 bytes: one of busway's own (sealing.py)."""
+
 DEPTH_MAX = 128
 """Deepest nesting of lists, maps and tags in one value. cbor2 overruns the C stack at some thousands."""
 
@@ -78,6 +79,7 @@ _SENDABLE = (
     "datetime with time zone, date, timedelta, Decimal, Fraction, UUID, IP addresses, array.array, Enum "
     "values), or an instance of a class declared with @busway.message"
 )
+_SEALED = "it is sealed, and this bus can open nothing: give it key= and seal="
 _TAG_BIGNUM = 2
 _TAG_NEGATIVE_BIGNUM = 3
 _TAG_STRING_REFERENCE = 25
@@ -241,6 +243,8 @@ def _decode(payload: bytes, format: int, type_id: bytes, accept: tuple[type, ...
 
 def _wanted(type_id: bytes, accept: tuple[type, ...] | None, payload: bytes) -> Declaration | None:
     latest = declaration_by_id(type_id)
+    if latest is None and type_id == SEALED:
+        raise PayloadError(_SEALED, payload)
     if accept is None or (latest is not None and latest.cls in accept):
         return latest
     for cls in accept:  # a receiver from before a reload holds the earlier class

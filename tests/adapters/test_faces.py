@@ -72,8 +72,8 @@ async def test_what_a_bus_hands_out_has_the_same_names_and_no_others() -> None:
             theirs = (there.register("it"), there.serve("served", print), there.changes())
             names = [public_names(each) for each in mine]
             assert names == [
-                {"close", "receive", "dropped", "missed", "unknown"},
-                {"close", "failed", "unknown"},
+                {"close", "receive", "dropped", "missed", "refused", "unknown"},
+                {"close", "failed", "refused", "unknown"},
                 {"close", "aclose", "missed"},
             ]
             assert [public_names(each) for each in theirs] == [

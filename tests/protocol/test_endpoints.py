@@ -40,6 +40,12 @@ def message(flow: InFlow, payload: object = b"x", missed: int = 0) -> Message:
     return Message(flow, 1, payload, codes.RAW, b"", missed, 0)
 
 
+class Seal:
+    """What an adapter puts on a message that came sealed."""
+
+    verified = "pump"
+
+
 def test_sizes_count_bytes_and_a_little_for_objects() -> None:
     assert size_of(b"12345") == 5
     assert size_of({"any": "thing"}) == 64
@@ -248,6 +254,9 @@ def test_a_message_tells_where_it_came_from_and_when() -> None:
     of = Endpoint(EndpointHost(), E, codes.ANYCAST, codes.LOCALNET, "lab/log", 0)
     came = Message(flow_of(of), 3, b"21.5", codes.RAW, b"", 0, 1500)
     assert (came.endpoint_name, came.source_label, came.received_at) == ("lab/log", "A", 1.5)
+    plain = came.verified
+    came.seal = Seal()
+    assert (plain, came.verified) == (None, "pump")
     assert repr(came) == "<message 3 to 'lab/log' from 'A': b'21.5'>"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from busway.protocol import Limits, codes, events
+from busway.protocol.errors import LocalError
 
 from .helpers import assert_settled, verdicts
 from .nets import (
@@ -712,6 +713,23 @@ def test_one_may_locate_oneself_and_the_holder_of_an_endpoint() -> None:
         token = net["a"].locate(wanted, net.now)
         net.note(net["a"], net["a"].take_events())
         assert [o.node_id for o in net.outcomes(net["a"], token)] == [id_of(found)]
+
+
+def test_one_may_wait_for_what_is_to_be_located_to_appear() -> None:
+    net = chain("abc")
+    net.pump()
+    tokens = [net["a"].locate(E, net.now, timeout_ms=9000, ttl_ms=ttl) for ttl in (3000, 8000)]
+    net.advance(5000)
+    assert [verdicts(net, net["a"], token) for token in tokens] == [
+        [(events.UNDELIVERED, codes.NO_ENDPOINT)],
+        [],
+    ]
+    net["c"].register(E, ANYCAST)
+    net.pump()
+    net.note(net["a"], net["a"].take_events())
+    assert [o.node_id for o in net.outcomes(net["a"], tokens[1])] == [id_of("c")]
+    with pytest.raises(LocalError, match="ttl_ms must be"):
+        net["a"].locate(E, net.now, ttl_ms=-1)
 
 
 @pytest.mark.parametrize(("size", "named"), [(codes.FRAME_SIZE_MIN, False), (176, True), (422, True)])

@@ -16,6 +16,7 @@ errors.json    "hex" is fed to a connection in "state" and leads to the link err
 packets.json   COBS, checksums ("crc16" before it is inverted, "crc16_sent" as a packet has it), and traces
                of packet links, with what each step writes, reads and tells.
 handshakes.json  whole handshakes with fixed keys, and records behind them.
+sealed.json    what a node offers, messages sealed with fixed keys, and their answers (section 15).
 
 Ids, uuids and payloads are hex. An endpoint or type has its uuid under its name, the alias under "_alias",
 and "_binds": true if the frame binds it. A directory entry has defaults filled in where a field is absent.
@@ -38,6 +39,7 @@ from tests.vectors.pieces import (
     good,
     hexed,
 )
+from tests.vectors.sealed import SEALED
 
 HERE = Path(__file__).parent
 
@@ -103,6 +105,7 @@ FILES: dict[str, Vector] = {
     "errors.json": ERRORS,
     "packets.json": PACKETS,
     "handshakes.json": HANDSHAKES,
+    "sealed.json": SEALED,
 }
 
 

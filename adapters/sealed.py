@@ -1,0 +1,507 @@
+"""Sealed messages of a bus: for whom one is sealed, what is said to a node that asks for it, and what is
+taken of what comes. The bytes are sealing.py's, the bus's calls come in at `Sealing` and `Call`.
+
+Imported by a bus that has `seal=` only.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Generator, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from busway import sealing
+from busway.adapters.identity import Identity
+from busway.adapters.literal import text_of
+from busway.adapters.making import OFFERS_NAME
+from busway.adapters.replayed import Windows
+from busway.adapters.results import encode_answer, error_of
+from busway.adapters.sampling import Sampler
+from busway.errors import RemoteError, SealError
+from busway.keys import Key, id_of_public, looks_like_key, public_text
+from busway.names import ascii_safe, endpoint_id
+from busway.payloads import SEALED, TYPED
+from busway.protocol import Message, Request, codes, events
+from busway.protocol import Receiver as CoreReceiver
+from busway.sealing import Content, Offer, Opened, Other, Own
+from busway.trust import Trust, Trusted, TrustFile, TrustTable, trust_of
+
+OFFERS = endpoint_id(OFFERS_NAME)
+LIFETIME_MS = 3_600_000  # of a message without a timeout
+OFFER_AGE_MS = 3_600_000  # after that the clock of the other side is asked for again
+GRACE_MS = 2000  # by which clocks may have parted since
+OFFER_TIMEOUT_MS = 10_000
+_LATEST_MS = LIFETIME_MS + 60_000  # what is to live longer than that is nothing that ours would seal
+
+
+def trust_in(given: object) -> Trust:
+    """What `seal=` of a bus means: the path of a trust file; keys and names, in a list or as `trust=` has
+    them. What role they have does not matter. Raises TypeError, ValueError, TrustFileError.
+    """
+    if isinstance(given, (str, os.PathLike)) and not looks_like_key(str(given)):
+        return TrustFile(given)
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise TypeError(
+            "seal must be the path of a trust file, or a list of keys (busway1…) and names in it, not"
+            f" {type(given).__name__ if not isinstance(given, str) else 'one key: write [key]'}"
+        )
+    roles = given if isinstance(given, Mapping) else dict.fromkeys(given, "leaf")
+    table = trust_of(roles)
+    assert isinstance(table, TrustTable)
+    texts = {"".join(who.split()).lower() for who in roles if looks_like_key(who)}
+    return TrustTable([_called(each, texts) for each in table.entries])
+
+
+def _called(trusted: Trusted, texts: set[str]) -> Trusted:
+    """Who was given by the key is called by all of it, not by its beginning."""
+    text = public_text(trusted.public)
+    return trusted._replace(name=text) if text in texts else trusted
+
+
+class Circle:
+    """The nodes that messages are sealed for, and taken from, by their ids. This one is of them."""
+
+    def __init__(self, key: Key, trust: Trust) -> None:
+        self._own = Trusted(key.text, key.public, "")
+        self._trust = trust
+        self._version = -1
+        self._known: dict[bytes, Trusted] = {}
+
+    @property
+    def place(self) -> str:
+        """Where a key has to be entered, for people."""
+        return "this program's seal=" if isinstance(self._trust, TrustTable) else self._trust.place
+
+    def find(self, node_id: bytes) -> Trusted | None:
+        """The key that has this id; None if it is not among them."""
+        return self._now().get(node_id)
+
+    def named(self, who: str) -> Trusted:
+        """The key that has this name or text. Raises SealError."""
+        wanted = "".join(who.split()).lower() if looks_like_key(who) else ""
+        for each in self._now().values():
+            if each.name == who or public_text(each.public) == wanted:
+                return each
+        raise SealError(f"there is no {who!r} in {self.place}: enter its key, which `busway key show` prints")
+
+    def _now(self) -> dict[bytes, Trusted]:
+        version = self._trust.version()
+        if version != self._version:
+            self._version = version
+            own = {id_of_public(self._own.public): self._own}
+            self._known = own | {id_of_public(each.public): each for each in self._trust.entries}
+        return self._known
+
+
+class Seal(NamedTuple):
+    """What a message that came sealed has: whose key it was, and what its answers are sealed with, if it
+    wants any.
+    """
+
+    verified: str
+    answers: sealing.Answers | None
+
+    def error(self, code: int, text: str) -> bytes:
+        """The payload of an error."""
+        assert self.answers is not None
+        return self.answers.seal(sealing.ERROR, sealing.pack_error(code, text))
+
+
+class _Known(NamedTuple):
+    """What another node offered, in which incarnation, and when it was asked, ms."""
+
+    offer: Offer
+    incarnation: bytes
+    asked_at: int
+
+
+class Sealing:
+    """The sealed side of a bus. Args: `host` the bus's, `identity` with its key, `given` what `seal=` says.
+
+    Raises TypeError, ValueError, TrustFileError, MissingLibrary.
+    """
+
+    def __init__(self, host: Any, identity: Identity, given: object) -> None:
+        if identity.key is None or not identity.bound:
+            raise ValueError(
+                "seal= needs key=, by which others know this node: a file that `busway key new` made"
+            )
+        trust = trust_in(given)
+        self.circle = Circle(identity.key, trust)
+        self.own = Own(*identity.key.pair)
+        self.refused = 0  # messages that were not taken, for people
+        self._host = host
+        self._others: dict[bytes, Other] = {}
+        self._offers: dict[bytes, _Known] = {}
+        self._windows = Windows()
+        self._numbers = 0
+        self._turn = 0
+        self._born: int | None = None  # when the clock was looked at first: a loop brings its own
+        self._told = Sampler()
+        self.end = object()  # what the parts of a sealed answer end with
+
+    def other(self, trusted: Trusted) -> Other:
+        """A node whose key is trusted, ready for use. Raises SealError."""
+        found = self._others.get(trusted.public)
+        if found is None:
+            if len(self._others) >= 2 * _OTHERS_MAX:  # of a file that changes all the time
+                self._others.clear()
+            found = self._others[trusted.public] = Other(self.own, trusted.public)
+        return found
+
+    def now(self) -> int:
+        """The clock that deadlines are on, ms: of this bus, for how long a machine runs is its own affair."""
+        now: int = self._host.now_ms()
+        if self._born is None:
+            self._born = now
+        return now - self._born
+
+    # What is said to those who want to seal
+
+    def answer(self, request: Message) -> bytes:
+        """The handler of `busway/seal`. Raises RemoteError."""
+        trusted = self.circle.find(request.source)
+        nonce = request.payload
+        if trusted is None:
+            raise RemoteError(
+                codes.HANDLER_FAILED,
+                f"node {request.source.hex()} is not among those whose sealed messages are taken: enter its"
+                " key in seal= there",
+            )
+        if not isinstance(nonce, bytes) or len(nonce) != sealing.NONCE_SIZE:
+            raise RemoteError(codes.HANDLER_FAILED, f"expected {sealing.NONCE_SIZE} bytes")
+        return self.own.offer(self.other(trusted), nonce, self.now())
+
+    # For whom
+
+    def holder(
+        self, to: Any, endpoint: bytes, ttl_ms: int, timeout_ms: int
+    ) -> Generator[int, events.Outcome, Trusted]:
+        """The trusted node that a message to an endpoint goes to: the nearest, equally near ones in turn.
+        Raises SealError, Undeliverable.
+        """
+        holders = self._holders(endpoint)
+        if not holders:
+            outcome = yield self._host.node.locate(
+                endpoint, self._host.now_ms(), timeout_ms=timeout_ms, ttl_ms=ttl_ms
+            )
+            if outcome.status != events.TRACED:
+                raise error_of(outcome, to)
+            holders = self._holders(endpoint) or [(0, outcome.node_id)]
+        found = [(cost, trusted) for cost, id in holders if (trusted := self.circle.find(id)) is not None]
+        if not found:
+            raise SealError(f"{text_of(to)}: {self._stranger(holders[0][1])}")
+        nearest = [trusted for cost, trusted in found if cost == min(found)[0]]
+        self._turn += 1
+        return nearest[self._turn % len(nearest)]
+
+    def _holders(self, endpoint: bytes) -> list[tuple[int, bytes]]:
+        """The cost of the way to each, and its id."""
+        node = self._host.node
+        if endpoint in node.receiving.endpoints:
+            return [(0, node.node_id)]
+        return [
+            (entry.peer.metric + entry.cost, entry.peer.node_id) for entry in node.directory.holders(endpoint)
+        ]
+
+    def node(self, node_id: bytes) -> Trusted:
+        """The key of that node. Raises SealError."""
+        trusted = self.circle.find(node_id)
+        if trusted is None:
+            raise SealError(self._stranger(node_id))
+        return trusted
+
+    def _stranger(self, node_id: bytes) -> str:
+        peer = self._host.node.routes.peers.get(node_id)
+        who = f"node {node_id.hex()}" + (f" ({ascii_safe(peer.label)})" if peer is not None else "")
+        if not node_id[0] & codes.BOUND:
+            return (
+                f"{who} has no key of its own, so nothing can be sealed for it: give its bus key= and seal="
+            )
+        return (
+            f"{who} has a key that is not in {self.circle.place}: enter it, if it may read this;"
+            " `busway key show` prints it there"
+        )
+
+    # What they offer
+
+    def offer(
+        self, to: Any, other: Other, ttl_ms: int, timeout_ms: int
+    ) -> Generator[int, events.Outcome, Offer]:
+        """What is sealed with for a node, asked for if need be; its time is what its clock shows by now.
+        Raises SealError, Undeliverable, RequestTimeout.
+        """
+        node, now = self._host.node, self._host.now_ms()
+        if other.id == node.node_id:
+            return self.own.itself(self.now())
+        peer = node.routes.peers.get(other.id)
+        known = self._offers.get(other.id)
+        stale = known is None or now - known.asked_at > OFFER_AGE_MS
+        if known is None or stale or peer is None or known.incarnation != peer.incarnation:
+            nonce = os.urandom(sealing.NONCE_SIZE)
+            outcome = yield node.request(
+                OFFERS, nonce, now, node_id=other.id, ttl_ms=ttl_ms, timeout_ms=timeout_ms
+            )
+            if outcome.status != events.REPLIED:
+                raise self._no_offer(outcome, to, other)
+            peer = node.routes.peers.get(other.id)
+            offer = other.read_offer(nonce, bytes_of(outcome.payload))
+            known = self._offers[other.id] = _Known(offer, b"" if peer is None else peer.incarnation, now)
+            now = self._host.now_ms()
+        return known.offer._replace(time=known.offer.time + now - known.asked_at)
+
+    def _no_offer(self, outcome: events.Outcome, to: Any, other: Other) -> Exception:
+        if outcome.status == events.FAILED:
+            return SealError(f"{text_of(to)}: {ascii_safe(outcome.text)}")
+        if outcome.code == codes.NO_ENDPOINT:
+            return SealError(
+                f"{text_of(to)}: node {other.id.hex()} takes no sealed messages: give its bus seal="
+            )
+        return error_of(outcome, to)
+
+    def forget(self, other: Other) -> None:
+        """What it offered may hold no longer."""
+        self._offers.pop(other.id, None)
+
+    def next_number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    # What comes
+
+    def is_sealed(self, request: Request) -> bool:
+        """Whether its answers are."""
+        seal = getattr(request, "seal", None)
+        return seal is not None and seal.answers is not None
+
+    def encode_answer(self, request: Request, value: Any) -> tuple[Any, int, bytes]:
+        """As results.encode_answer; sealed if the request was."""
+        if not self.is_sealed(request):
+            return encode_answer(request, value)
+        seal = request.seal
+        if value is self.end:
+            return seal.answers.seal(sealing.END, b""), TYPED, SEALED
+        packed = Content(*encode_answer(request, value)).pack()
+        return seal.answers.seal(sealing.VALUE, packed), TYPED, SEALED
+
+    def open(self, message: Message, core: CoreReceiver) -> None:
+        """Put what was sealed in its place. Raises SealError, with why it is not taken."""
+        trusted = self.circle.find(message.source)
+        if trusted is None:
+            raise SealError(f"the key of its sender is not in {self.circle.place}")
+        other = self.other(trusted)
+        opened = self.own.open(other, message.endpoint, message.payload)
+        if opened.what != _wanted(message):
+            raise SealError("it was sealed to be answered in another way")
+        now = self.now()
+        arrived = now - self._host.now_ms() + message.arrived
+        if not arrived - GRACE_MS <= opened.deadline <= arrived + _LATEST_MS:
+            late = opened.deadline < arrived
+            raise SealError("its deadline had passed" if late else "its deadline is too far off")
+        alone = len(core.endpoint.receivers) == 1
+        where = (trusted.public, opened.session, core.endpoint.uuid)
+        if not self._windows.take(where, opened.number, opened.deadline + GRACE_MS, arrived, now, alone):
+            raise SealError("it came before, or a later one did")
+        answers = sealing.Answers(other.key_from, opened.secret) if opened.secret else None
+        message.payload, message.format, message.type_id = opened.content
+        message.seal = Seal(trusted.name, answers)
+
+    def refuse(self, message: Message, why: str) -> None:
+        """Tell people, now and then."""
+        self.refused += 1
+        behind = self._told.take(self._host.now_ms())
+        if behind is not None:
+            name = message.endpoint_name or message.endpoint.hex()
+            who = f"node {message.source.hex()}"
+            text = f"a message to {name} that says it comes from {who} was refused: {why}{behind}"
+            self._host.remark(logging.WARNING, "%s", text)
+
+
+def bytes_of(payload: object) -> bytes:
+    """A payload as it came; nothing of an object, which only this process could have given."""
+    return payload if isinstance(payload, bytes) else b""
+
+
+def _wanted(message: Message) -> int:
+    """What a sender must have sealed, for it to be taken as what it came as."""
+    if not isinstance(message, Request) or message.confirm:
+        return sealing.SEND
+    return sealing.REQUEST if message.stream is None else sealing.STREAM
+
+
+class Taker:
+    """Takes a receiver's messages: sealed ones opened, those that cannot be left out, and with `only` plain
+    ones, too.
+    """
+
+    def __init__(self, host: Any, core: CoreReceiver, only: bool) -> None:
+        self.refused = 0
+        self._sealing: Sealing = host.sealing
+        self._host = host
+        self._take = host.node.receiving.take
+        self._core = core
+        self._only = only
+
+    def __call__(self, core: CoreReceiver) -> Message | None:
+        """The next message of the receiver; None if there is none."""
+        while True:
+            message: Message | None = self._take(core)
+            if message is None or self._is_taken(message):
+                return message
+
+    def _is_taken(self, message: Message) -> bool:
+        if message.type_id != SEALED:
+            if not self._only:
+                return True
+            why = "this endpoint takes sealed messages only: send with sealed=True"
+        else:
+            try:
+                self._sealing.open(message, self._core)
+                return True
+            except SealError as error:
+                why = str(error)
+        self.refused += 1
+        self._sealing.refuse(message, why)
+        if isinstance(message, Request) and not message.confirm:
+            self._host.node.respond_error(message, codes.UNREADABLE, why, self._host.now_ms())
+        return False
+
+
+class Call:
+    """One sealed message on its way out, and what comes back.
+
+    Args: `to` as the program says it, `content` what is sealed, `sealed` True or for whom, `node_id` b"" for
+    any; times in ms, `timeout_ms` None: as long as it takes.
+    """
+
+    def __init__(
+        self,
+        host: Any,
+        to: Any,
+        endpoint: bytes,
+        content: Content,
+        sealed: bool | str,
+        node_id: bytes,
+        ttl_ms: int,
+        timeout_ms: int | None,
+    ) -> None:
+        self._host = host
+        self._sealing: Sealing = host.sealing
+        self._to = to
+        self._endpoint = endpoint
+        self._content = content
+        self._ttl_ms = ttl_ms
+        self._timeout_ms = timeout_ms
+        self._end = None if timeout_ms is None else host.now_ms() + timeout_ms
+        self._trusted = self._meant(sealed, node_id)
+        self._answers: sealing.Answers | None = None
+        self._other: Other
+        self._offer: Offer
+        self._complete = False
+
+    def _meant(self, sealed: bool | str, node_id: bytes) -> Trusted | None:
+        if sealed is True:
+            return self._sealing.node(node_id) if node_id else None
+        if not isinstance(sealed, str):
+            raise TypeError(f"sealed must be True, or the name or key of who is to read it, not {sealed!r}")
+        trusted = self._sealing.circle.named(sealed)
+        if node_id and id_of_public(trusted.public) != node_id:
+            raise ValueError(f"node= is another node than that of {sealed!r}: leave one of them out")
+        return trusted
+
+    def finding(self) -> Generator[int, events.Outcome, None]:
+        """Find out for whom and with what it is sealed: yields tokens, takes their outcomes. Raises
+        SealError, Undeliverable, RequestTimeout.
+        """
+        trusted = self._trusted
+        if trusted is None:
+            trusted = yield from self._sealing.holder(self._to, self._endpoint, self._ttl_ms, self._left())
+        self._other = self._sealing.other(trusted)
+        self._offer = yield from self._sealing.offer(self._to, self._other, self._ttl_ms, self._left())
+
+    def _left(self) -> int:
+        """The time for what comes before it, ms."""
+        wait = max(OFFER_TIMEOUT_MS, self._ttl_ms)
+        return wait if self._end is None else max(0, min(wait, self._end - self._host.now_ms()))
+
+    def send(self, confirm: bool) -> int:
+        """Hand it to the core, with its arguments of `send`; the token."""
+        left = None if self._end is None else max(0, self._end - self._host.now_ms())
+        payload = self._seal(sealing.SEND, left)
+        token: int = self._host.node.send(
+            self._endpoint,
+            payload,
+            self._host.now_ms(),
+            TYPED,
+            SEALED,
+            node_id=self._other.id,
+            confirm=confirm,
+            ttl_ms=self._ttl_ms,
+            timeout_ms=left,
+        )
+        return token
+
+    def request(self, window: int) -> int:
+        """... of `request`."""
+        assert self._end is not None
+        assert self._timeout_ms is not None
+        left = max(0, self._end - self._host.now_ms())
+        payload = self._seal(sealing.STREAM if window else sealing.REQUEST, left)
+        token: int = self._host.node.request(
+            self._endpoint,
+            payload,
+            self._host.now_ms(),
+            TYPED,
+            SEALED,
+            node_id=self._other.id,
+            ttl_ms=self._ttl_ms,
+            timeout_ms=self._timeout_ms if window else left,
+            window=window,
+        )
+        return token
+
+    def _seal(self, what: int, left: int | None) -> bytes:
+        """Here and not before, for numbers count in the order in which messages go."""
+        lifetime = LIFETIME_MS if left is None else min(left, LIFETIME_MS)
+        secret = sealing.new_secret(what)
+        number = self._sealing.next_number()
+        opened = Opened(
+            what, self._sealing.own.session, number, self._offer.time + lifetime, secret, self._content
+        )
+        if secret:
+            self._answers = sealing.Answers(self._other.key_to, secret)
+        return self._other.seal(self._sealing.own, self._offer, self._endpoint, opened)
+
+    def opened(self, outcome: events.Outcome) -> events.Outcome:
+        """An outcome with what was sealed in its place. Raises SealError for what was not."""
+        if outcome.status in (events.REPLIED, events.PARTIAL):
+            self._open(outcome)
+        elif outcome.status == events.ENDED and not self._complete:
+            raise SealError(f"{text_of(self._to)}: the answer was cut off: its sealed end is missing")
+        elif outcome.status == events.FAILED:
+            text = ascii_safe(outcome.text)
+            raise SealError(f"{text_of(self._to)}: {text} (error {outcome.code}), but that was not sealed")
+        elif outcome.status == events.UNDELIVERED:
+            self._sealing.forget(self._other)
+        return outcome
+
+    def _open(self, outcome: events.Outcome) -> None:
+        if outcome.type_id != SEALED or self._complete or self._answers is None:
+            raise SealError(f"{text_of(self._to)}: an answer came that was not sealed")
+        try:
+            what, data = self._answers.open(bytes_of(outcome.payload))
+            if what == sealing.ERROR:
+                outcome.code, outcome.text = sealing.unpack_error(data)
+                few = outcome.code <= codes.REASON_LAST
+                outcome.status = events.UNDELIVERED if few else events.FAILED
+            elif what == sealing.VALUE:
+                outcome.payload, outcome.format, outcome.type_id = sealing.unpack(data)
+            else:
+                self._complete = True
+                outcome.status = events.ENDED
+        except SealError as error:
+            raise SealError(f"{text_of(self._to)}: {error}") from None
+
+
+_OTHERS_MAX = 4096

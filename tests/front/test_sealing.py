@@ -1,0 +1,269 @@
+"""Sealed payloads: the vectors, what is bound to what, and bytes that nobody has sealed."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import mlkem
+from hypothesis import given
+from hypothesis import strategies as st
+
+from busway import Key, SealError, sealing
+from busway.sealing import Answers, Content, Opened, Other, Own
+from tests.rigs import hpke
+from tests.rigs.tree import ROOT
+
+VECTORS: dict[str, Any] = json.loads((ROOT / "tests" / "vectors" / "sealed.json").read_text("utf-8"))
+E = bytes.fromhex(VECTORS["endpoint"])
+
+
+def side(name: str) -> tuple[bytes, bytes]:
+    return bytes.fromhex(VECTORS[name]["private"]), bytes.fromhex(VECTORS[name]["public"])
+
+
+def own(name: str) -> Own:
+    made = Own(*side(name))
+    assert made.id.hex() == VECTORS[name]["id"]
+    made.epoch, made.session = bytes.fromhex(VECTORS["epoch"]), bytes.fromhex(VECTORS["session"])
+    return made
+
+
+def opened_of(vector: dict[str, Any]) -> Opened:
+    content = Content(bytes.fromhex(vector["payload"]), vector["format"], bytes.fromhex(vector["type"]))
+    session, secret = bytes.fromhex(VECTORS["session"]), bytes.fromhex(vector["secret"])
+    return Opened(vector["what"], session, vector["number"], vector["deadline"], secret, content)
+
+
+def pair() -> tuple[Own, Own]:
+    return Own(*Key.new().pair), Own(*Key.new().pair)
+
+
+def some(what: int = sealing.SEND, number: int = 1, payload: bytes = b"hello") -> Opened:
+    secret = sealing.new_secret(what)
+    return Opened(what, b"sessions", number, 1000, secret, Content(payload, 0, b""))
+
+
+# Vectors
+
+
+@pytest.mark.parametrize("vector", VECTORS["messages"])
+def test_message_of_another_hand_is_opened(vector: dict[str, Any]) -> None:
+    receiver = own("receiver")
+    found = receiver.open(Other(receiver, side("sender")[1]), E, bytes.fromhex(vector["sealed"]))
+    assert found == opened_of(vector)
+
+
+@pytest.mark.parametrize("vector", VECTORS["messages"])
+def test_what_is_sealed_is_what_another_hand_seals(vector: dict[str, Any]) -> None:
+    """HPKE is written out in tests/rigs/hpke.py; only the ephemeral key differs."""
+    sender, receiver = own("sender"), own("receiver")
+    offer = receiver.itself(0)._replace(mlkem=b"")
+    sealed = Other(sender, receiver.public).seal(sender, offer, E, opened_of(vector))
+    assert sealed[0] == sealing.X25519
+    inner = hpke.decrypt(receiver.private, bytes.fromhex(VECTORS["info"]), sealed[1:])
+    assert inner.hex() == vector["inner"]
+    assert len(sealed) * 2 == len(vector["sealed"])
+
+
+def test_hybrid_is_what_another_hand_opens() -> None:
+    sender, receiver = own("sender"), own("receiver")
+    mine = mlkem.MLKEM768PrivateKey.generate()
+    offer = receiver.itself(0)._replace(mlkem=mine.public_key().public_bytes_raw())
+    vector = VECTORS["messages"][1]
+    sealed = Other(sender, receiver.public).seal(sender, offer, E, opened_of(vector))
+    assert sealed[0] == sealing.HYBRID
+    info = bytes.fromhex(VECTORS["info"])
+    info = info.replace(b"busway-seal-2\x01", b"busway-seal-2\x02")
+    inner = hpke.decrypt_hybrid(mine, receiver.private, info, sealed[1:])
+    assert inner[:-16].hex() == vector["inner"][:-32]  # the MAC is over another info
+
+
+def test_neither_secret_alone_opens_the_hybrid() -> None:
+    sender, receiver = pair()
+    sealed = Other(sender, receiver.public).seal(sender, receiver.itself(0), E, some())
+    assert sealed[0] == sealing.HYBRID
+    later = Own(receiver.private.private_bytes_raw(), receiver.public)
+    later.epoch = receiver.epoch  # who has got the static key since has all but the run's key
+    with pytest.raises(SealError, match="it was changed"):
+        later.open(Other(later, sender.public), E, sealed)
+    assert receiver.open(Other(receiver, sender.public), E, sealed).content.payload == b"hello"
+
+
+def test_answers_of_another_hand_are_opened_and_made() -> None:
+    sender, receiver = own("sender"), own("receiver")
+    secret = bytes.fromhex(VECTORS["messages"][1]["secret"])
+    reading = Answers(Other(sender, receiver.public).key_to, secret)
+    writing = Answers(Other(receiver, sender.public).key_from, secret)
+    for vector in VECTORS["answers"]:
+        data = bytes.fromhex(vector["data"])
+        assert reading.open(bytes.fromhex(vector["sealed"])) == (vector["what"], data)
+        assert writing.seal(vector["what"], data).hex() == vector["sealed"]
+
+
+@pytest.mark.parametrize("vector", VECTORS["offers"])
+def test_offer_of_another_hand_is_read(vector: dict[str, Any]) -> None:
+    sender, receiver = own("sender"), own("receiver")
+    other, nonce = Other(sender, receiver.public), bytes.fromhex(vector["nonce"])
+    offer = other.read_offer(nonce, bytes.fromhex(vector["offer"]))
+    assert (offer.epoch.hex(), offer.time, offer.mlkem) == (vector["epoch"], vector["time"], b"")
+    receiver._mlkem = b""
+    assert receiver.offer(Other(receiver, sender.public), nonce, vector["time"]).hex() == vector["offer"]
+
+
+# What it is bound to
+
+
+@pytest.mark.parametrize("mlkem", [True, False])
+@pytest.mark.parametrize("what", [sealing.SEND, sealing.REQUEST, sealing.STREAM])
+def test_only_the_one_it_is_for_opens_it_and_only_as_what_it_was(mlkem: bool, what: int) -> None:
+    sender, receiver = pair()
+    third = Own(*Key.new().pair)
+    offer = receiver.itself(0) if mlkem else receiver.itself(0)._replace(mlkem=b"")
+    said = some(what)
+    sealed = Other(sender, receiver.public).seal(sender, offer, E, said)
+    assert receiver.open(Other(receiver, sender.public), E, sealed) == said
+    refused = [
+        (third, sender.public, E, sealed),  # another receiver
+        (receiver, third.public, E, sealed),  # another sender
+        (receiver, receiver.public, E, sealed),
+        (receiver, sender.public, bytes(16), sealed),  # another endpoint
+        (sender, receiver.public, E, sealed),  # sent back
+        (receiver, sender.public, E, bytes((sealed[0] ^ 3,)) + sealed[1:]),  # another suite
+    ]
+    for at, source, endpoint, data in refused:
+        with pytest.raises(SealError):
+            at.open(Other(at, source), endpoint, data)
+    receiver.epoch = os.urandom(16)  # another run
+    with pytest.raises(SealError):
+        receiver.open(Other(receiver, sender.public), E, sealed)
+
+
+def test_who_knows_public_keys_only_cannot_seal() -> None:
+    """Whoever it is can encrypt to the receiver; the MAC is what it lacks."""
+    sender, receiver = own("sender"), own("receiver")
+    inner = bytes.fromhex(VECTORS["messages"][0]["inner"])
+    info = bytes.fromhex(VECTORS["info"])
+    for forged in (inner[:-16] + bytes(16), inner[:-17] + b"!" + inner[-16:], b"", inner[:15]):
+        sealed = b"\x01" + hpke.encrypt(os.urandom(32), receiver.public, info, forged)
+        with pytest.raises(SealError, match="not sealed by the node that it says"):
+            receiver.open(Other(receiver, sender.public), E, sealed)
+
+
+def test_each_byte_counts() -> None:
+    sender, receiver = pair()
+    offer = receiver.itself(0)._replace(mlkem=b"")
+    sealed = Other(sender, receiver.public).seal(sender, offer, E, some())
+    source = Other(receiver, sender.public)
+    for at in range(len(sealed)):
+        for data in (sealed[:at], sealed[:at] + bytes((sealed[at] ^ 1,)) + sealed[at + 1 :]):
+            with pytest.raises(SealError):
+                receiver.open(source, E, data)
+    with pytest.raises(SealError):
+        receiver.open(source, E, sealed + b"\x00")
+
+
+def test_offer_is_of_its_node_for_this_asker_and_this_question() -> None:
+    asker, node = pair()
+    third = Own(*Key.new().pair)
+    nonce = os.urandom(16)
+    said = node.offer(Other(node, asker.public), nonce, 77)
+    assert Other(asker, node.public).read_offer(nonce, said) == node.itself(77)
+    for who, of, asked, data in (
+        (third, node, nonce, said),
+        (asker, third, nonce, said),
+        (asker, node, bytes(16), said),  # an earlier answer, said again
+        (asker, node, nonce, said[:-1]),
+        (asker, node, nonce, b""),
+        (asker, node, nonce, said[:1] + b"\x01" + said[2:]),  # as if it had no hybrid suite
+        (asker, node, nonce, asker.offer(Other(asker, node.public), nonce, 77)),  # what it said itself
+    ):
+        with pytest.raises(SealError):
+            Other(who, of.public).read_offer(asked, data)
+
+
+def test_offer_of_a_later_version_is_refused() -> None:
+    asker, node = pair()
+    for body in (b"\x02\x01" + bytes(24), b"\x01\x02" + bytes(24), b"\x01\x03" + bytes(24)):
+        to = Other(node, asker.public)
+        said = body + sealing._mac(to.key_to, b"offer" + bytes(16) + body, 32)
+        with pytest.raises(SealError, match="not known here"):
+            Other(asker, node.public).read_offer(bytes(16), said)
+
+
+# Answers
+
+
+def test_answers_are_of_their_request_and_in_order() -> None:
+    sender, receiver = pair()
+    to, source = Other(sender, receiver.public), Other(receiver, sender.public)
+    writing = Answers(source.key_from, b"s" * 32)
+    said = [writing.seal(sealing.VALUE, bytes((number,))) for number in range(3)]
+    for wrong in (said[1], said[0][:-1], b"", b"\x00", b"\x00\x03" + said[0][2:], b"\x01" + said[0][1:]):
+        with pytest.raises(SealError):
+            Answers(to.key_to, b"s" * 32).open(wrong)
+    with pytest.raises(SealError):
+        Answers(to.key_to, b"t" * 32).open(said[0])  # of another request
+    with pytest.raises(SealError):
+        Answers(source.key_to, b"s" * 32).open(said[0])
+    with pytest.raises(SealError):
+        Answers(to.key_to, b"s" * 32).open(b"\x00\x02" + said[0][2:])  # the end, made of a value
+    reading = Answers(to.key_to, b"s" * 32)
+    assert [reading.open(each)[1] for each in said] == [b"\x00", b"\x01", b"\x02"]
+    with pytest.raises(SealError):
+        reading.open(said[2])
+
+
+def test_error_may_overtake_and_comes_back_as_it_was() -> None:
+    key = b"k" * 32
+    writing, reading = Answers(key, b"s" * 32), Answers(key, b"s" * 32)
+    writing.seal(sealing.VALUE, b"never read")
+    what, data = reading.open(writing.seal(sealing.ERROR, sealing.pack_error(300, "no wäter \udcff")))
+    assert (what, sealing.unpack_error(data)) == (sealing.ERROR, (300, "no wäter \\udcff"))
+    with pytest.raises(SealError):
+        sealing.unpack_error(b"\x00")
+
+
+@given(st.binary(max_size=80), st.integers(0, 2), st.binary(min_size=16, max_size=16))
+def test_contents_come_back(payload: bytes, format: int, type_id: bytes) -> None:
+    for content in (Content(payload, format, b""), Content(payload, 3, type_id)):
+        assert sealing.unpack(content.pack()) == content
+
+
+@pytest.mark.parametrize("data", [b"", b"\x04", b"\x03" + bytes(15)])
+def test_content_that_is_none(data: bytes) -> None:
+    with pytest.raises(SealError):
+        sealing.unpack(data)
+
+
+@given(st.binary(max_size=1300))
+def test_nothing_but_an_error_comes_of_a_strangers_bytes(data: bytes) -> None:
+    with pytest.raises(SealError):
+        RECEIVER.open(SOURCE, E, data)
+    with pytest.raises(SealError):
+        Answers(bytes(32), bytes(32)).open(data)
+    with pytest.raises(SealError):
+        SOURCE.read_offer(bytes(16), data)
+
+
+def test_key_of_low_order_is_nobodys() -> None:
+    with pytest.raises(SealError, match="low order"):
+        Other(RECEIVER, bytes(32))
+
+
+def test_key_with_contents_that_are_none_is_refused() -> None:
+    """Sealed by a trusted key, but not by ours."""
+    sender, receiver = own("sender"), own("receiver")
+    info = bytes.fromhex(VECTORS["info"])
+    key = Other(sender, receiver.public).key_to
+    for said in (b"", b"\x07" + bytes(24) + b"\x00", b"\x02" + bytes(24) + b"\x00", b"\x01" + bytes(24)):
+        inner = said + sealing._mac(key, b"message" + info + said, 16)
+        data = b"\x01" + hpke.encrypt(os.urandom(32), receiver.public, info, inner)
+        with pytest.raises(SealError, match="what was sealed"):
+            receiver.open(Other(receiver, sender.public), E, data)
+
+
+RECEIVER = Own(*Key.new().pair)
+SOURCE = Other(RECEIVER, Key.new().public)
