@@ -7,6 +7,16 @@ from typing import Any
 from busway.names import ascii_safe
 
 # What each reason means to the sender and what can be done about it. Numbers: docs/protocol.md section 8.
+# Of links that ended without a sentence, as boards end them: theirs take no memory for any.
+_LINK_SENTENCES = {
+    2: "the other side speaks another version of the protocol; update the older of both",
+    3: "the other side is of a bus of another name; give both the same",
+    7: (
+        "the other side has a token or key that this one has not, or another; give both the same (token=, and"
+        " for a board with a key of its own boards=)"
+    ),
+}
+
 _REASON_SENTENCES = {
     1: "nobody has that endpoint within reach; check name and realm=, or give ttl= to wait for it to appear",
     2: "the receiver's queue was full and its policy refuses; send slower or enlarge its queue",
@@ -185,7 +195,7 @@ class LinkRefused(BusError):
     def __init__(self, code: int, message: str = "") -> None:
         super().__init__(code, message)
         self.code = code
-        self.message = message or "the other side gave no explanation"
+        self.message = message or _LINK_SENTENCES.get(code, "the other side gave no explanation")
 
     def __str__(self) -> str:
         return ascii_safe(f"link refused: {self.message} (error {self.code})")

@@ -9,6 +9,7 @@ import pytest
 
 from busway import errors
 from busway.adapters.results import error_of
+from busway.cli.failures import as_options
 from busway.protocol import events
 from busway.protocol.wire.codes import REASON_NAMES
 
@@ -87,3 +88,15 @@ def test_what_comes_from_a_later_version_keeps_its_number() -> None:
     outcome.code, outcome.text = 90, "too new"
     error = error_of(outcome, "lab/pump")
     assert (type(error), str(error)) == (errors.RemoteError, "too new (error 90)")
+
+
+@pytest.mark.parametrize(("code", "words"), [(2, "update the older"), (3, "another name"), (7, "boards=")])
+def test_link_that_a_board_refuses_without_a_word_is_explained(code: int, words: str) -> None:
+    """Boards say the number only."""
+    assert words in str(errors.LinkRefused(code))
+    assert words not in str(errors.LinkRefused(code, "as the other side says"))
+
+
+def test_explanation_of_a_command_has_its_options() -> None:
+    told = as_options(str(errors.LinkRefused(7)))
+    assert "(--token, and for a board with a key of its own --boards)" in told

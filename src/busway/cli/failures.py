@@ -38,6 +38,7 @@ _OPTIONS = {
     "trust=...": "--trust FILE",
     "token=...": "--token-file FILE",
     "token=": "--token",
+    "boards=": "--boards",
     "open=True": "--open",
     "weak=True": "--weak",
     "routers=True": "--routers",
