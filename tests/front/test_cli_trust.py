@@ -148,7 +148,7 @@ def test_open_bridge_takes_routers_only_on_purpose(machines: tuple[str, str]) ->
     with bridge(bus, here, "--open") as (_, url):
         refused = busway("connect", url, bus=bus, BUSWAY_DIR=there).failed(4)
         assert "this command is no leaf" in refused
-        assert "--open --routers" in refused
+        assert "--routers" in refused
     with (
         bridge(bus, here, "--open", "--routers") as (_, url),
         busway_started("connect", url, bus=bus, BUSWAY_DIR=there) as running,

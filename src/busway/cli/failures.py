@@ -31,9 +31,8 @@ _NAMES = {USAGE: "USAGE", UNKNOWN: "TIMEOUT", NO_BUS: "NO_BUS", MISSING: "MISSIN
 # What the library calls its arguments, and what they are called here.
 _OPTIONS = {
     # Of docs/protocol.md, error 25; no command that opens a link is a leaf.
-    "join with leaf=True, or have routers let in (routers=True, trust file)": (
-        "this command is no leaf; have it let in there as a router (--open --routers, or its role in the"
-        " trust file)"
+    "join with leaf=True, or have routers let in (": (
+        "this command is no leaf; have it let in there as a router ("
     ),
     "trust=...": "--trust FILE",
     "token=...": "--token-file FILE",
