@@ -6,13 +6,13 @@ When it is looked at again is the host's. Imported by programs that have a polic
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from busway.adapters.audit import AUDIT_NAME
 from busway.keys import id_of_public
 from busway.names import endpoint_id
-from busway.policy import Policy, Rights, Who, policy_of, text_of
-from busway.protocol import Connection, Guard, codes
+from busway.policy import BEYOND, Policy, Rights, Who, policy_of, text_of
+from busway.protocol import Connection, Guard, Node, codes
 from busway.protocol.errors import Refusal
 from busway.protocol.link.face import LinkFace
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # How nodes work together, and whom they tell of it; all but lookups within userspace only.
 _BUILT_IN = (codes.INTROSPECTION, codes.LOOKUP, endpoint_id(AUDIT_NAME))
-_NODES_MAX = 1024  # of one link, whose rights are remembered
+_NODES_MAX = codes.ROUTES_MAX  # of one link, whose rights are remembered
 _ROLES = {"leaf": codes.ROLE_LEAF, "router": codes.ROLE_ROUTER}
 
 
@@ -78,17 +78,23 @@ class Permissions:
         known = self._known.get(link)
         if known is None:
             known = self._known[link] = {}
-        found = known.get(node_id)
+        beyond = is_beyond(link, node_id)
+        key = node_id + b"\1" if beyond else node_id
+        found = known.get(key)
         if found is None:
             if len(known) >= _NODES_MAX:
                 known.clear()
             is_neighbour = link.peer is None or link.peer.node_id == node_id
             who = self._who(link.tag, node_id, is_neighbour)
-            found = known[node_id] = self.policy.ruleset.rights(who)
+            if beyond:
+                who = who._replace(link=BEYOND, uid=-1)
+            found = known[key] = self.policy.ruleset.rights(who)
         return found
 
     def _who(self, comer: Any, node_id: bytes, is_neighbour: bool) -> Who:
         """Somebody, as the policy looks at them. Of one behind a neighbour that one's word is taken."""
+        if comer is None:  # a link that was given up
+            return Who(frozenset({node_id}))
         ids = {node_id}
         if is_neighbour and (key := proved(comer)):
             ids.add(key)
@@ -117,7 +123,8 @@ class Permissions:
         rights = self.policy.ruleset.rights(who)
         most = rights.quota.get("links", -1)
         if most >= 0 and not comer.connection.link.dialled:
-            key = proved(comer) if is_named(who, rights) else b""
+            key = proved(comer)
+            key = key if self._is_known(key, rights) else b""
             held = [each for each in others if self._is_same(key, rights, each, node_id, via)]
             if len(held) >= most:
                 raise Refusal(codes.MESH_FULL, f"the policy there grants {most} links, and so many are open")
@@ -132,11 +139,16 @@ class Permissions:
             return False
         if connection.peer.node_id == node_id and connection.via == via:
             return False  # it takes its place
+        theirs = proved(other)
         if key:
-            return proved(other) == key
-        who = self._who(other, connection.peer.node_id, True)
-        theirs = self.policy.ruleset.rights(who)
-        return theirs.rules == rights.rules and not (is_named(who, theirs) and proved(other))
+            return theirs == key
+        found = self.rights(connection, connection.peer.node_id)
+        return (found is rights or found.rules == rights.rules) and not self._is_known(theirs, found)
+
+    def _is_known(self, key: bytes, rights: Rights) -> bool:
+        """Whether the node id of a key is in the trust file or among the boards, or a rule names it."""
+        named = any(rule.whom.members for rule in rights.rules)
+        return bool(key) and (named or bool(self._names_of(key)))
 
     # Time that passes
 
@@ -169,6 +181,9 @@ def proved(comer: Comer) -> bytes:
     return handshake.remote_id if handshake is not None and handshake.finished else b""
 
 
-def is_named(who: Who, rights: Rights) -> bool:
-    """Whether somebody is in the trust file or among the boards, or named by a rule."""
-    return bool(who.names) or any(rule.whom.members for rule in rights.rules)
+def is_beyond(link: LinkFace, node_id: bytes) -> bool:
+    """Whether somebody comes by a link within this machine, and from beyond it: through a router."""
+    if link.realm > codes.USERSPACE or link.peer is None or link.peer.node_id == node_id:
+        return False
+    peer = cast(Node, link.host).routes.peers.get(node_id)
+    return peer is not None and peer.metric >> 14 > codes.USERSPACE

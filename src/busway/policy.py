@@ -21,7 +21,8 @@ from busway.settings import Path, SettingsFile, Wrong, name_problem
 ACTIONS: Final = ("serve", "call", "send", "publish", "subscribe", "see")
 SERVE, CALL, SEND, PUBLISH, SUBSCRIBE, SEE = range(6)
 QUOTAS: Final = ("links", "routes", "entries", "unfinished", "handlers", "messages", "bytes")
-LINKS: Final = ("ipc", "pipe", "tcp", "ws", "wss", "serial", "ble", "memory")
+BEYOND: Final = "beyond"  # by a link within the machine, through a router, from beyond it
+LINKS: Final = ("ipc", "pipe", "tcp", "ws", "wss", "serial", "ble", "memory", BEYOND)
 REALMS: Final = ("process", "userspace", "localnet", "global")
 ROLES: Final = ("leaf", "router")
 DEFAULTS: Final = ("open", "closed")

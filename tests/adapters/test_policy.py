@@ -496,3 +496,25 @@ async def test_what_is_wrong_later_is_told_and_what_held_before_holds(
         await until(lambda: "line 1: a rule needs who" in caplog.text)
         assert "what it said before holds" in caplog.text
         assert await reason(there.request("a")) == "NO_PERMISSION"
+
+
+@pytest.mark.parametrize("leaf", [False, True])
+async def test_who_comes_through_a_bridge_is_no_program_of_this_machine(leaf: bool) -> None:
+    """Though the link that it comes by is a Unix socket. A leaf of this machine behind a router is one."""
+    near = {"who": {"link": "ipc", "uid": os.geteuid()}, "call": "**", "serve": "**"}
+    far = {"who": {"link": "beyond"}, "call": "lab/light", "see": "**"}
+    policy = {"default": "closed", "rule": [near, far]}
+    async with opened(AsyncBus(policy=policy), AsyncBus(transit=True), bus(leaf=leaf)) as (
+        here,
+        bridge,
+        there,
+    ):
+        here.serve("lab/light", lambda request: b"on")
+        here.serve("lab/door", lambda request: b"open")
+        await there.connect((await bridge.listen(LOOPBACK)).url)
+        await until(lambda: leaf or sees(there, "lab/door"))
+        assert await there.request("lab/light") == b"on"
+        assert await reason(there.request("lab/door")) == "NO_PERMISSION"
+        assert await bridge.request("lab/door") == b"open"
+        async with AsyncBus(leaf=True) as program:
+            assert await program.request("lab/door") == b"open"
