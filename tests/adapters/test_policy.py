@@ -359,11 +359,15 @@ async def test_rate_follows_the_policy(tmp_path: Path) -> None:
         await sending
 
 
-def test_rate_of_a_bus_with_threads() -> None:
-    policy = {"rule": [{"who": "*", "quota": {"messages": 200}}]}
-    with busway.Bus(ipc=False, policy=policy) as here, busway.Bus(ipc=False) as there:
-        receiver = here.register("lab/log")
-        there.connect(here.listen(LOOPBACK).url)
+@pytest.mark.parametrize("url", SORTS)
+def test_bus_with_threads_goes_by_it_too(url: str) -> None:
+    rules = [{"who": "*", "send": "lab/log", "see": "**", "quota": {"messages": 200}}]
+    with busway.Bus(ipc=False, policy={"rule": rules}) as here, busway.Bus(ipc=False) as there:
+        receiver = here.register("lab/log", realm="global")
+        here.serve("lab/door", lambda request: None, realm="global")
+        there.connect(here.listen(url).url)
+        with pytest.raises(busway.Undeliverable, match="NO_PERMISSION"):
+            there.request("lab/door")
         begun = time.monotonic()
         for number in range(400):
             there.send("lab/log", b"%d" % number)

@@ -1,5 +1,6 @@
 """`busway policy`: files that are right and wrong, and what they say of whom."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -8,8 +9,11 @@ import pytest
 
 from busway.keys import public_text
 from busway.trust import Trusted, append
-from tests.front.cli_rig import busway
+from tests.front.cli_rig import Ended, busway, busway_started, new_bus, until
+from tests.front.test_cli_mesh import line_with, machines
 from tests.rigs.tree import ROOT
+
+__all__ = ["machines"]
 
 KEY = public_text(bytes([1]) * 32)
 TEXT = """\
@@ -101,3 +105,50 @@ def test_example_of_the_document(tmp_path: Path) -> None:
             ]
             said += busway(*words).text.replace(f"{tmp_path}/", "")
     assert said == shown
+
+
+POLICY = """\
+default = "closed"
+
+[[rule]]
+who = { link = "ipc" }
+call = ["**"]
+serve = ["**"]
+
+[[rule]]
+who = { link = ["beyond", "tcp"] }
+call = ["lab/upper"]
+see = ["lab/*"]
+"""
+
+
+def test_what_comes_over_a_bridge_is_judged_by_both(machines: tuple[str, str], tmp_path: Path) -> None:
+    """The bridge shows what may be seen, the service answers what may be asked; as the files say now."""
+    bus = new_bus()
+    here, there = machines
+    path = tmp_path / "policy.toml"
+    path.write_text(POLICY)
+    serving = ["--policy", str(path), "--", "tr", "a-z", "A-Z"]
+    listening = ["bridge", "--listen", "tcp://127.0.0.1:0", "--policy", str(path), "--json"]
+    with (
+        busway_started(*listening, bus=bus, BUSWAY_DIR=here) as bridge,
+        busway_started("serve", "lab/upper", *serving, bus=bus, BUSWAY_DIR=here),
+        busway_started("serve", "lab/lower", *serving, bus=bus, BUSWAY_DIR=here),
+        busway_started(
+            "connect", json.loads(line_with(bridge, "listening"))["url"], bus=bus, BUSWAY_DIR=there
+        ) as far,
+    ):
+        line_with(far, "link-up")
+
+        def ask(name: str, directory: str = there) -> Ended:
+            return busway("request", name, "--raw", "hello", "--ttl", "20", bus=bus, BUSWAY_DIR=directory)
+
+        assert ask("lab/upper").ok().text.strip() == "HELLO"
+        assert ask("lab/lower").failed(1).endswith("(NO_PERMISSION)")
+        assert ask("lab/lower", here).ok().text.strip() == "HELLO"
+        told = busway("doctor", bus=bus, BUSWAY_DIR=here)
+        assert "has denied what others tried, 1 time" in told.text
+        assert "may not call lab/lower" in told.text
+        path.write_text(POLICY.replace("lab/upper", "lab/lower"))
+        until(lambda: ask("lab/lower").status == 0)
+        until(lambda: "NO_PERMISSION" in ask("lab/upper").stderr)

@@ -33,7 +33,7 @@ _ADVICE = {
     7: "give both sides the same token (--token, BUSWAY_TOKEN, token=)",
     8: "raise the limit that the message names",
     16: "it took the connection and said nothing: is the program stopped, or is it no Busway node?",
-    18: "it has as many links as it takes: join through another node",
+    18: "it has as many links as it takes, or its policy grants you: join through another node",
     19: "another node has its id: two programs with one key file? Make another at one (busway key new)",
     24: "its node id is not that of its key: has it the key file that belongs to the id? (key=, node_id=)",
     25: "join as a leaf (leaf=True), or have the other side let routers in (trust, policy; routers=True)",
