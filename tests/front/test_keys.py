@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 import busway as front
 from busway.keys import Hold, Key, id_of_public, key_of, public_of, public_text
-from tests.front.cli_rig import busway
+from tests.front.cli_rig import busway, environment
+from tests.rigs import terminal
 
 PUBLIC = bytes(range(32))
 
@@ -280,3 +281,15 @@ def test_command_says_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "key.pem").chmod(0o644)
     assert "chmod 600" in busway("key", "show", str(tmp_path / "key.pem")).failed(1)
     assert "cannot make the folder" in busway("key", "new", "/dev/null/x/key.pem").failed(1)
+
+
+def test_passphrase_of_a_new_key_is_asked_for_twice_and_not_again_to_show_it(tmp_path: Path) -> None:
+    path = tmp_path / "key.pem"
+    words = ("-m", "busway", "key", "new", str(path), "--passphrase")
+    with terminal.forked(*words, env=environment({}), ready=(), columns=200) as screen:
+        for question in ("passphrase:", "Repeat for confirmation:"):
+            screen.until(lambda question=question: question in screen.text)
+            screen.press("six words\n")
+        assert screen.ends() == 0
+        assert "passphrase of the key" not in screen.text
+        assert Key.load(path, "six words").text in screen.text

@@ -32,13 +32,14 @@ def key(what: str, path: str | None, encrypted: bool, as_json: bool) -> int:
     """
     where = path or usual_path()
     try:
-        if what == "new":
-            make(where, encrypted)
+        if what == "show":
+            if encrypted:
+                raise click.UsageError("--passphrase is for new: show asks when the file is encrypted")
+            found = load(where)
+        else:
+            found = make(where, encrypted)
             if not as_json:
                 output.note(f"{where} is the key; keep it to yourself. Others trust this:")
-        elif encrypted:
-            raise click.UsageError("--passphrase is for new: show asks when the file is encrypted")
-        found = load(where)
     except KeyFileError as error:
         raise failures.Failure(failures.NEGATIVE, str(error), "KEY_FILE") from None
     if as_json:
@@ -97,7 +98,7 @@ def _ask() -> str:
     return str(click.prompt("passphrase of the key", hide_input=True, err=True))
 
 
-def make(path: str, encrypted: bool) -> None:
+def make(path: str, encrypted: bool) -> keys.Key:
     """Make a key, and its folder if need be. Raises KeyFileError."""
     passphrase = os.environ.get("BUSWAY_PASSPHRASE") or None
     if encrypted and passphrase is None:
@@ -107,4 +108,6 @@ def make(path: str, encrypted: bool) -> None:
         os.makedirs(folder, mode=0o700, exist_ok=True)
     except OSError as error:
         raise KeyFileError(f"cannot make the folder {folder}: {error.strerror}") from None
-    keys.Key.new().save(path, passphrase if encrypted else None)
+    made = keys.Key.new()
+    made.save(path, passphrase if encrypted else None)
+    return made
