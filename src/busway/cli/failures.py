@@ -34,7 +34,7 @@ _OPTIONS = {
     "join with leaf=True, or have routers let in (": (
         "this command is no leaf; have it let in there as a router ("
     ),
-    "trust=...": "--trust FILE",
+    "trust=... (of the bus)": "--trust FILE",
     "token=...": "--token-file FILE",
     "token=": "--token",
     "boards=": "--boards",
