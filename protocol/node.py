@@ -112,8 +112,8 @@ class Node(Exchange):
         """The guard may say something else from now on, or is another: what has been let in and told is
         looked at again. No link ends by that.
         """
-        self.mesh.gate.changed()
         self.receiving.guard_changed()
+        self.mesh.guard_changed(now)
 
     # Links
 

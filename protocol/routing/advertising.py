@@ -10,7 +10,7 @@ from busway.protocol.errors import Refusal
 from busway.protocol.link.face import LinkFace, News
 from busway.protocol.routing.directory import may_announce
 from busway.protocol.routing.grouped import Grouped
-from busway.protocol.routing.peers import Entry, Line, Peer
+from busway.protocol.routing.peers import ALTERED, AS_BEFORE, NOT_ANEW, Entry, Line, Peer
 from busway.protocol.routing.router import INFINITE, NOTHING, PARENT, WIDE, Child, Neighbour, Route
 from busway.protocol.routing.topology import Topology
 from busway.protocol.wire import codes
@@ -28,6 +28,7 @@ _AGAIN: "Final" = -3  # told: PARENT, but it must be said once more
 
 _LEAF = 0x10
 _MORE = 0x20
+_PARTIAL = 0x40
 
 _NODE_SIZE = 1 + 3 + codes.KEY_SIZE  # of a node's number that is being bound
 
@@ -173,7 +174,8 @@ class Advertiser(News):
         versions = [0, 0, 0]
         if peer is not None:
             for realm in range(self.connection.realm, codes.GLOBAL + 1):
-                versions[realm - 1] = peer.lines[realm].version
+                line = peer.lines[realm]
+                versions[realm - 1] = 0 if line.partial else line.version  # another may tell more of it
         if not any(versions):
             return bytes((codes.PARENT,)) + node
         return bytes((codes.PARENT_WITH,)) + node + b"".join([varint(version) for version in versions])
@@ -187,6 +189,8 @@ class Advertiser(News):
         peer = self.mesh.peer_on(route)
         if child is None or peer is None or (self.neighbour.slow and not self.mesh.leaf):
             return size
+        if not child.judged:
+            self._judge(peer, child)
         for realm in range(self.connection.realm, codes.GLOBAL + 1):
             version = peer.lines[realm].version
             if 0 < version < child.versions[realm]:
@@ -196,6 +200,40 @@ class Advertiser(News):
         if not child.knows_label and (peer.label or peer.leaf):
             size = self._write_label(peer, child, parts, size)
         return size
+
+    def _judge(self, peer: Peer, child: Child) -> None:
+        """What a child has of lines that are told it in part, now or before, somebody else may have told it,
+        or not: it gets them as a whole.
+        """
+        child.judged = True
+        for realm in range(codes.USERSPACE, codes.GLOBAL + 1):
+            line = peer.lines[realm]
+            hides = child.hidden >> realm & 1 != 0 or line.partial or len(line.denied) > 0
+            if not hides and self.mesh.gate.guard is not None:
+                known = list(line.entries.values()) + list(line.gone.values())
+                hides = not all([self._shows(entry) for entry in known])
+            if hides:
+                child.versions[realm] = 0
+
+    def _shows(self, entry: Entry) -> bool:
+        """Whether the neighbour may see an endpoint."""
+        assert self.peer is not None
+        return self.mesh.gate.shows(entry, self.connection, self.peer)
+
+    def _visible(self, line: Line, realm: int, base: int, child: Child) -> "list[Entry]":
+        """What of a line has come after version `base`, as far as the neighbour may see it; whether it is
+        told only a part of the line is noted.
+        """
+        changed = line.since(base)
+        if self.mesh.gate.guard is not None:
+            seen = [entry for entry in changed if self._shows(entry)]
+        else:
+            seen = changed
+        if len(seen) < len(changed):
+            child.hidden |= 1 << realm
+        elif not base:
+            child.hidden &= ~(1 << realm)
+        return seen
 
     def _write_label(self, peer: Peer, child: Child, parts: "list[bytes]", size: int) -> int:
         child.knows_label = True
@@ -215,7 +253,8 @@ class Advertiser(News):
         if base < line.floor:
             base = 0
         child.versions[realm] = line.version
-        entries = [entry.encode() for entry in line.since(base)]
+        entries = [entry.encode() for entry in self._visible(line, realm, base, child)]
+        partial = _PARTIAL if line.partial or line.denied or child.hidden >> realm & 1 else 0
         tail = varint(base) + varint(line.version)
         at = 0
         first = True
@@ -230,7 +269,7 @@ class Advertiser(News):
                 body += entries[at]
                 room -= len(entries[at])
                 at += 1
-            flags = LABEL if label else 0
+            flags = partial | (LABEL if label else 0)
             if at < len(entries):
                 flags |= _MORE
             size = _append(parts, size, self._line_head(peer, realm, flags) + body)
@@ -319,7 +358,7 @@ class Advertiser(News):
             self.mesh.learn(peer, label, head & _LEAF != 0)
         line: "Line | None" = None
         if peer is not None:
-            line = self.lines.open_line(self.connection, peer, realm, base, version, now)
+            line = self.lines.open_line(self.connection, peer, head, base, version)
         while reader.left():
             kind, uuid, credit, cost, name = read_entry(reader)
             if line is None or peer is None:
@@ -331,7 +370,7 @@ class Advertiser(News):
             entry.version = version
             self.lines.take_entry(entry, line, self.connection, now)
         if line is not None and peer is not None and not head & _MORE:
-            self.lines.close_line(peer, line, base, version, now)
+            self.lines.close_line(peer, line, head, base, version, now)
 
 
 def _is_told_by_hello(peer: Peer) -> bool:
@@ -394,12 +433,12 @@ class Lines:
         self,
         connection: LinkFace,
         peer: Peer,
-        realm: int,
+        head: int,
         base: int,
         version: int,
-        now: int,
     ) -> "Line | None":
         """The line that a frame changes; None if it is not to be taken."""
+        realm = head & 3
         line = peer.lines[realm]
         if realm < connection.realm:
             self._mesh.counters["narrow_entry"] += 1
@@ -410,19 +449,23 @@ class Lines:
             self.say_again(peer)
             return None
         if not base and version < line.version:
-            self._begin_again(peer, realm)
+            self._begin_again(line)
+            self._forget_children(peer, realm)
+        elif not base and 0 < version == line.version and (line.partial or head & _PARTIAL):
+            self._begin_again(line)
+            line.altered = AS_BEFORE
         return line if version > line.version else None
 
-    def _begin_again(self, peer: Peer, realm: int) -> None:
+    def _begin_again(self, line: Line) -> None:
         """Who leads to the node tells the whole line, with a version below that which we have: that one was a
-        lie. What was told with it goes when all has come, here and at those who have it from us.
+        lie. What was told with it goes when all has come, here and at those who have it from us. Or with the
+        version that we have, because we may see more of it now, or less.
         """
-        line = peer.lines[realm]
         line.version = line.floor = 0
+        line.altered = NOT_ANEW
         line.gone = {}
-        for entry in line.entries.values():
+        for entry in list(line.entries.values()) + list(line.denied.values()):
             entry.version = 0
-        self._forget_children(peer, realm)
 
     def say_again(self, peer: Peer) -> None:
         """PARENT once more, with the versions that we have: now, or when a former parent is it again."""
@@ -445,33 +488,101 @@ class Lines:
         neighbour.dirty[route] = True
         self._mesh.router.touched(neighbour)
 
-    def close_line(self, peer: Peer, line: Line, base: int, version: int, now: int) -> None:
+    def close_line(self, peer: Peer, line: Line, head: int, base: int, version: int, now: int) -> None:
         """A change has come whole; if it held the whole line (`base` 0), what was not in it is gone."""
+        altered = line.altered == ALTERED
         if not base:
             for entry in list(line.entries.values()):
                 if entry.version != version:
                     del line.entries[entry.uuid]
                     self._left(entry, now)
+                    altered = True
+            for entry in list(line.denied.values()):
+                if entry.version != version:
+                    self._release(line, entry.uuid)
             line.gone = {}
             line.floor = version
+        if line.partial != (head & _PARTIAL != 0):
+            line.partial = not line.partial
+            altered = True
+        if altered and line.altered != NOT_ANEW:
+            self._forget_children(peer, head & 3)  # they have that version
+        line.altered = NOT_ANEW
         line.version = version
         self.changed(peer)
 
     def take_entry(self, entry: Entry, line: Line, link: LinkFace, now: int) -> None:
         """An endpoint of another node came, changed or was withdrawn. What there is no room for is left out,
-        as if it had not been told.
+        as if it had not been told; so is what a guard does not let in, but it is remembered.
         """
         entry.link = link
-        if entry.kind and not self._mesh.directory.has_room(entry):
+        denied = self._release(line, entry.uuid)
+        if not entry.kind:
+            line.put(entry)  # also what was denied: a child may have heard of it from another
+            self._left(entry, now)
+            return
+        if not self._mesh.directory.has_room(entry):
             self._mesh.counters["entries_over"] += 1
             adverts(link).neighbour.over += 1
             self._mesh.gate.exceeded(link, codes.QUOTA_ENTRIES)
             return
-        line.put(entry)
-        if entry.kind:
+        known = line.entries.get(entry.uuid)
+        if line.altered and known is None and denied is None:
+            line.altered = ALTERED
+        if self._mesh.gate.lets_in(entry, link):
+            line.put(entry)
             self._mesh.entry_announced(entry, now)
-        else:
-            self._left(entry, now)
+            return
+        if known is not None:
+            gone = Entry(entry.peer, entry.uuid, 0, entry.realm)
+            gone.version = entry.version
+            line.put(gone)
+            self._left(gone, now)
+        self._deny(entry, line)
+
+    def _deny(self, entry: Entry, line: Line) -> None:
+        line.denied[entry.uuid] = entry
+        self._mesh.directory.hold(entry, 1)
+        self._mesh.counters["entries_denied"] += 1
+
+    def _release(self, line: Line, uuid: bytes) -> "Entry | None":
+        """One that was denied, if there is one, is not remembered any more."""
+        entry = line.denied.pop(uuid, None)
+        if entry is not None:
+            self._mesh.directory.hold(entry, -1)
+        return entry
+
+    def judge(self, peer: Peer, now: int) -> None:
+        """The guard may say something else of a node's endpoints than when they came: it has changed, or they
+        come over another link now.
+        """
+        gate = self._mesh.gate
+        told = False
+        for realm in range(codes.USERSPACE, codes.GLOBAL + 1):
+            line = peer.lines[realm]
+            out = [entry for entry in line.entries.values() if not gate.lets_in(entry, peer.hop)]
+            back = [entry for entry in line.denied.values() if gate.lets_in(entry, peer.hop)]
+            for entry in out:
+                del line.entries[entry.uuid]
+                self._left(entry, now)
+                self._deny(entry, line)
+            for entry in back:
+                self._release(line, entry.uuid)
+                line.gone.pop(entry.uuid, None)
+                line.entries[entry.uuid] = entry
+                self._mesh.entry_announced(entry, now)
+            if out or back:
+                self._forget_children(peer, realm)
+                told = True
+        if told:
+            self.changed(peer)
+
+    def look_again(self) -> None:
+        """The guard has changed: neighbours may see more, or less."""
+        for neighbour in self._mesh.router.neighbours:
+            for route, child in neighbour.children.items():
+                child.judged = False
+                adverts(neighbour.link).note_lines(route)
 
     def _left(self, entry: Entry, now: int) -> None:
         """A line has an endpoint no longer. Another one, of another realm, may have told that it is there."""
@@ -483,7 +594,7 @@ class Lines:
         """Forget the lines narrower than `realm`."""
         dropped = False
         for narrow in range(codes.USERSPACE, min(realm, codes.GLOBAL + 1)):
-            if peer.lines[narrow].version:
+            if not peer.lines[narrow].is_empty():
                 self._drop_line(peer, narrow, now)
                 dropped = True
         if dropped:
@@ -494,6 +605,8 @@ class Lines:
         peer.lines[realm] = Line()
         for entry in line.entries.values():
             self._left(entry, now)
+        for uuid in list(line.denied):
+            self._release(line, uuid)
         self._forget_children(peer, realm)
 
     def _forget_children(self, peer: Peer, realm: int) -> None:

@@ -15,6 +15,7 @@ class Directory:
         self.by_uuid: "dict[bytes, list[Entry]]" = {}
         self.size = 0
         self.told: "dict[LinkFace, int]" = {}  # how many each link has told
+        self.told_max: "dict[LinkFace, int]" = {}  # ... and may, where a guard bounds it
         self.far = 0  # ... those that leave this machine together
         self._order = 0
         # Of each uuid how many there are of each kind, and behind these broadcast ones of each realm.
@@ -39,6 +40,11 @@ class Directory:
         entry.place = len(entries)
         entries.append(entry)
         self.size += 1
+
+    def hold(self, entry: Entry, step: int) -> None:
+        """One that is kept, but does not count (1), or no longer (-1): it takes room like others."""
+        self.size += step
+        self._charge(entry, step)
 
     def next_order(self) -> int:
         """The place of the next entry that comes to be known."""
@@ -100,10 +106,11 @@ class Directory:
         peer = entry.peer
         if entry.uuid in peer.entries:
             return True
-        if len(peer.entries) >= codes.ENTRIES_MAX or self.size >= codes.DIRECTORY_MAX:
+        denied = sum([len(line.denied) for line in peer.lines])
+        if len(peer.entries) + denied >= codes.ENTRIES_MAX or self.size >= codes.DIRECTORY_MAX:
             return False
         link = entry.link
-        if link is None or self.told.get(link, 0) < codes.ENTRIES_LINK_MAX:
+        if link is None or self.told.get(link, 0) < self.told_max.get(link, codes.ENTRIES_LINK_MAX):
             return link is None or link.realm == codes.USERSPACE or self.far < codes.ENTRIES_FAR_MAX
         return False
 

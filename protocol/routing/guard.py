@@ -2,8 +2,9 @@
 told, as is what was more than a link's share. Knows no policy.
 """
 
-from busway.protocol.link.face import LinkFace, LinkHost
+from busway.protocol.link.face import LinkFace, LinkHost, Remote
 from busway.protocol.routing.events import DeniedEvent, ExceededEvent
+from busway.protocol.routing.peers import Entry
 from busway.protocol.wire import codes
 
 TYPE_CHECKING = False
@@ -48,6 +49,11 @@ class Gate:
         """Whether somebody may do that; if not, it is counted and told."""
         if self.permits(link, node_id, what, uuid, name, realm):
             return True
+        self.deny(link, node_id, what, uuid, name, realm)
+        return False
+
+    def deny(self, link: LinkFace, node_id: bytes, what: int, uuid: bytes, name: str, realm: int) -> None:
+        """Count and tell that somebody may not do what it tried."""
         self._counters["denied"] += 1
         key = bytes((what,)) + node_id + uuid
         told = self._told.setdefault(link, {})
@@ -56,12 +62,25 @@ class Gate:
                 del told[next(iter(told))]
             told[key] = True
             self._host.emit(DeniedEvent(link, node_id, what, uuid, name, realm))
-        return False
 
     def permits(self, link: LinkFace, node_id: bytes, what: int, uuid: bytes, name: str, realm: int) -> bool:
         """The same, but that nobody has tried it."""
         guard = self.guard
         return guard is None or guard.may(link, node_id, what, uuid, name, realm)
+
+    def lets_in(self, entry: Entry, link: "LinkFace | None") -> bool:
+        """Whether a node may have an endpoint, as told over that link, or that over which it came."""
+        link = entry.link if link is None else link
+        if self.guard is None or link is None or entry.uuid == codes.LOOKUP:
+            return True  # the bus's own
+        what = codes.MAY_SUBSCRIBE if entry.kind == codes.BROADCAST else codes.MAY_SERVE
+        return self.allows(link, entry.peer.node_id, what, entry.uuid, entry.name, entry.realm)
+
+    def shows(self, entry: Entry, link: LinkFace, peer: Remote) -> bool:
+        """Whether another node may see an endpoint."""
+        if self.guard is None or entry.uuid == codes.LOOKUP:
+            return True
+        return self.permits(link, peer.node_id, codes.MAY_SEE, entry.uuid, entry.name, entry.realm)
 
     def exceeded(self, link: LinkFace, which: int) -> None:
         """A link brought more than its share, of what the guard or the node itself bounds: told once until
@@ -70,6 +89,11 @@ class Gate:
         if not link.exceeded >> which & 1:
             link.exceeded |= 1 << which
             self._host.emit(ExceededEvent(link, which))
+
+    def bound(self, link: LinkFace, which: int, most: int) -> int:
+        """How much a link may take, `most` at the most."""
+        quota = -1 if self.guard is None else self.guard.quota(link, which)
+        return most if quota < 0 else min(quota, most)
 
     def changed(self) -> None:
         """What is denied from now on is told again."""

@@ -73,6 +73,9 @@ class Lookups:
         self._askers: "dict[bytes, dict[bytes, Peer]]" = {}  # the same by what they asked for
         self._met: "dict[bytes, int]" = {}  # when nodes were asked for all that waits here
         self._asked: "dict[Address, int]" = {}  # those without known subscribers: when they were asked for
+        # By node what it was said to have, and a guard did not let in: it may let it in later.
+        self._denied: "dict[bytes, dict[bytes, bool]]" = {}
+        self._denied_size = 0
         self.counters = {"lookups": 0, "lookups_answered": 0, "lookups_over": 0}
 
     # Asking
@@ -275,6 +278,9 @@ class Lookups:
         entry = Entry(peer, uuid, holder.kind, holder.realm, holder.credit, holder.cost, holder.name)
         entry.order = holder.order
         entry.link = link
+        if not mesh.gate.lets_in(entry, link):
+            self._deny(peer, uuid)
+            return False
         if not mesh.directory.has_room(entry):
             mesh.counters["entries_over"] += 1
             mesh.gate.exceeded(link, codes.QUOTA_ENTRIES)
@@ -286,6 +292,48 @@ class Lookups:
         peer = self._mesh.routes.find(key)
         if peer is not None and not _is_in_line(peer, uuid):
             self._mesh.entry_withdrawn(peer, uuid, now)
+
+    # What a guard says
+
+    def _deny(self, peer: "Peer", uuid: bytes) -> None:
+        self._mesh.counters["entries_denied"] += 1
+        if self._denied_size < codes.ENTRIES_MAX:
+            denied = self._denied.setdefault(peer.key, {})
+            self._denied_size += uuid not in denied
+            denied[uuid] = True
+
+    def _forget_denied(self, peer: "Peer") -> "dict[bytes, bool]":
+        denied = self._denied.pop(peer.key, {})
+        self._denied_size -= len(denied)
+        return denied
+
+    def judge(self, peer: "Peer", now: int) -> None:
+        """The guard may say something else of the endpoints that a node is said to have."""
+        for uuid in self._forget_denied(peer):
+            for name in self.told.get(uuid, {}):
+                self._ask_anew(name, uuid)
+        for entry in list(peer.entries.values()):
+            if not _is_in_line(peer, entry.uuid) and not self._mesh.gate.lets_in(entry, peer.hop):
+                self._deny(peer, entry.uuid)
+                self._mesh.entry_withdrawn(peer, entry.uuid, now)
+
+    def _ask_anew(self, name: bytes, uuid: bytes) -> None:
+        """Ask one who was asked before: what it said was not taken."""
+        uplink = self._mesh.uplink
+        if name:
+            asked = self._mesh.routes.find(name)
+        else:
+            asked = None if uplink is None else adverts(uplink).peer
+        if asked is not None and asked.hop is not None:
+            asked.hop.answer(signal(codes.WHO, asked.key, uuid))
+
+    def look_again(self) -> None:
+        """Who asked may see more now, or less."""
+        wanted = dict.fromkeys(self._askers)
+        for connection in self._mesh.connections:
+            wanted.update(dict.fromkeys(adverts(connection).watched))
+        for uuid in wanted:
+            self._tell(uuid, [])
 
     def conclude(self, query: Query, now: int) -> None:
         """All have answered, or their time is up."""
@@ -379,12 +427,23 @@ class Lookups:
         mesh = self._mesh
         widest = asker.metric >> 14
         mine = mesh.own(uuid)
-        if mine is not None and mine.realm >= widest:
+        if mine is not None and mine.realm >= widest and self._shows(asker, mine, True):
             return True
         for entry in mesh.directory.by_uuid.get(uuid, [])[: codes.HOLDERS_SEEN_MAX]:
             if entry.peer is not asker and entry.realm >= max(widest, entry.peer.metric >> 14):
-                return True
+                if self._shows(asker, entry, True):
+                    return True
         return uuid == mesh.me.node_id or uuid in mesh.routes.peers
+
+    def _shows(self, asker: "Peer", entry: Entry, asked: bool) -> bool:
+        """Whether who asks may see a holder; if it may not, that is told where it has `asked`."""
+        gate = self._mesh.gate
+        link = asker.hop
+        if gate.guard is None or link is None or gate.shows(entry, link, asker):
+            return True
+        if asked:
+            gate.deny(link, asker.node_id, codes.MAY_SEE, entry.uuid, entry.name, entry.realm)
+        return False
 
     def holders(self, asker: "Peer", uuid: bytes) -> "list[Holder]":
         """The holders that the asker may see, the nearest first; equally near ones in an order of the asker's
@@ -398,6 +457,8 @@ class Lookups:
         for entry in mesh.directory.by_uuid.get(uuid, [])[: codes.HOLDERS_SEEN_MAX]:
             if entry.realm >= max(widest, entry.peer.metric >> 14):
                 visible.append(entry)
+        if mesh.gate.guard is not None:
+            visible = [entry for entry in visible if self._shows(asker, entry, False)]
         for entry in counting(visible) if len(visible) > 1 else visible:
             peer = entry.peer
             metric = peer.metric  # 0 of this node itself
@@ -444,6 +505,7 @@ class Lookups:
     def peer_lost(self, peer: "Peer", now: int) -> None:
         """A node is gone: it answers no question any more, and asks none."""
         self._met.pop(peer.key, None)
+        self._forget_denied(peer)
         for uuid in list(self._far.get(peer.key, ())):
             self._forget_far(peer.key, uuid)
         for query in list(self._waited.get(peer.key, ())):
@@ -453,7 +515,7 @@ class Lookups:
 
 def _is_in_line(peer: "Peer", uuid: bytes) -> bool:
     """Whether the node's own line, which is pushed, tells of the endpoint."""
-    return any([uuid in line.entries for line in peer.lines])
+    return any([uuid in line.entries or uuid in line.denied for line in peer.lines])
 
 
 def _mix(asker: "Peer", key: bytes) -> int:

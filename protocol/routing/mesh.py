@@ -96,6 +96,8 @@ class Mesh(Topology):
             advertiser.open(peer, 3)
         else:
             advertiser.open(peer, 1)
+        if self.gate.guard is not None:
+            self._bound(connection)
         neighbour = advertiser.neighbour
         if self.leaf:
             self.uplink = self._best_uplink()
@@ -187,6 +189,7 @@ class Mesh(Topology):
         self.counters["links_lost" if opened else "links_refused"] += 1
         self.host.link_ended(connection, by_peer)
         self.gate.ended(connection)
+        self.directory.told_max.pop(connection, None)
         peer = adverts(connection).peer
         if peer is not None:
             self._leave_link(peer, connection, now)
@@ -342,6 +345,8 @@ class Mesh(Topology):
             self._move(self.forwarder.take_held(peer, now))
             self._change_hop(peer, lost, now)
             self.lines.say_anew(peer)
+            if self.gate.guard is not None:
+                self._judge(peer, now)
         if news:
             self.lines.drop_lines(peer, metric >> 14, now)
             if narrower:
@@ -434,6 +439,30 @@ class Mesh(Topology):
         for route in self._incarnations.get(node_id, {}):
             self._appear(route, now)
             return
+
+    # What a guard says
+
+    def guard_changed(self, now: int) -> None:
+        """What others have told, and were told, is looked at again."""
+        self.gate.changed()
+        for connection in self.connections:
+            if connection.opened_at >= 0:
+                self._bound(connection)
+        for peer in list(self.routes.peers.values()):
+            self._judge(peer, now)
+        self.lines.look_again()
+        self.lookups.look_again()
+
+    def _judge(self, peer: Peer, now: int) -> None:
+        self.lines.judge(peer, now)
+        self.lookups.judge(peer, now)
+
+    def _bound(self, connection: "LinkFace") -> None:
+        """How much a link may bring."""
+        neighbour = adverts(connection).neighbour
+        neighbour.offered_max = self.gate.bound(connection, codes.QUOTA_ROUTES, codes.ROUTES_LINK_MAX)
+        most = self.gate.bound(connection, codes.QUOTA_ENTRIES, codes.ENTRIES_LINK_MAX)
+        self.directory.told_max[connection] = most
 
     # The router's news
 

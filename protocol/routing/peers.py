@@ -8,6 +8,15 @@ from busway.protocol.wire import codes
 from busway.protocol.wire.entries import write_entry
 from busway.protocol.wire.messages import Frame
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+# Whether a line is being told anew, with the version that it has, and has turned out to be another.
+NOT_ANEW: "Final" = 0
+AS_BEFORE: "Final" = 1
+ALTERED: "Final" = 2
+
 
 class Entry:
     """One endpoint of one node; kind 0 in a line's memory of what was withdrawn."""
@@ -77,21 +86,30 @@ class Line:
     by itself.
     """
 
-    __slots__ = ("entries", "floor", "gone", "version")
+    __slots__ = ("altered", "denied", "entries", "floor", "gone", "partial", "version")
 
     def __init__(self) -> None:
         self.version = 0
         self.entries: "dict[bytes, Entry]" = {}
         self.gone: "dict[bytes, Entry]" = {}  # withdrawn of late
         self.floor = 0  # from before this version withdrawals have been forgotten
+        self.denied: "dict[bytes, Entry]" = {}  # that a guard does not let in, and may let in later
+        self.partial = False  # who told it has left something out
+        self.altered = NOT_ANEW
 
     def put(self, entry: Entry) -> None:
-        """Add, replace or (kind 0) withdraw an endpoint."""
-        self.gone.pop(entry.uuid, None)
-        self.entries.pop(entry.uuid, None)
+        """Add, replace or (kind 0) withdraw an endpoint. Who may see it follows from its name; one that has
+        another is told to all as a whole.
+        """
+        gone = self.gone.pop(entry.uuid, None)
+        former = self.entries.pop(entry.uuid, gone)
         if entry.kind:
             self.entries[entry.uuid] = entry
+            if former is not None and former.name != entry.name:
+                self.floor = entry.version
             return
+        if former is not None:
+            entry.name = former.name
         self.gone[entry.uuid] = entry
         if len(self.gone) > codes.TOMBSTONES_MAX:
             oldest = entry
@@ -100,6 +118,10 @@ class Line:
                     oldest = other
             self.floor = oldest.version
             del self.gone[oldest.uuid]
+
+    def is_empty(self) -> bool:
+        """Whether there is nothing to forget of it."""
+        return not (self.version or self.entries or self.denied)
 
     def since(self, base: int) -> "list[Entry]":
         """The changes after version `base`, in order; everything there is, if that is not known any more."""

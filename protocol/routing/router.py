@@ -83,11 +83,13 @@ def rank(route: "Route", neighbour: "Neighbour", offer: int) -> int:
 class Child:
     """A neighbour that reaches a source through us: what of the source's lines it has."""
 
-    __slots__ = ("knows_label", "versions")
+    __slots__ = ("hidden", "judged", "knows_label", "versions")
 
     def __init__(self, versions: "list[int]", knows_label: bool) -> None:
         self.versions = versions  # by realm; the first, PROCESS, stays 0
         self.knows_label = knows_label
+        self.judged = False  # that it may have all of these lines has been asked
+        self.hidden = 0  # the realms, as bits, of whose lines something is not told it
 
 
 class Neighbour:
@@ -110,6 +112,7 @@ class Neighbour:
         self.marks: "dict[Route, int]" = {}  # number of the last withdrawal of each, until it is acked
         self.marked: "dict[int, Route]" = {}  # ... and whose each of these is
         self.offered = 0  # sources that it offers
+        self.offered_max = codes.ROUTES_LINK_MAX  # ... and may
         self.over = 0  # what it told and we had no room for
         self.processed = 0  # withdrawals of theirs that we have processed
         self.acks_due = False
@@ -276,7 +279,7 @@ class Router:
         """
         far = neighbour.realm > codes.USERSPACE
         if neighbour.route is not route:
-            full = neighbour.offered >= codes.ROUTES_LINK_MAX
+            full = neighbour.offered >= neighbour.offered_max
             if full or (far and self.offered >= codes.ROUTES_FAR_MAX) or len(self.routes) > codes.ROUTES_MAX:
                 neighbour.over += 1
                 self.counters["routes_over"] += 1

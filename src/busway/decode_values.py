@@ -93,7 +93,7 @@ def _flags(flags: int) -> str:
 
 
 _TRAITS = {0x10: "with credit", 0x20: "with cost", 0x40: "with name"}
-_LINE = {0x04: "with label", 0x10: "a leaf", 0x20: "more follows"}
+_LINE = {0x04: "with label", 0x10: "a leaf", 0x20: "more follows", 0x40: "told in part"}
 _NODES = {0x04: "with destination", 0x08: "with source"}
 
 

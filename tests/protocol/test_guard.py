@@ -1,6 +1,4 @@
-"""What a policy denies: at the destination, where entries are taken, and where they are told; and what
-changes when it does.
-"""
+"""What a guard is asked about the messages that arrive, and what becomes of those that it denies."""
 
 from __future__ import annotations
 
@@ -15,28 +13,7 @@ from busway.protocol.messaging.correspondent import talk
 from .helpers import payloads, verdicts
 from .nets import Liar, Mesh, alias, chain, id_of, signal
 from .pairs import E, F, Pair
-
-
-class Rules:
-    """A policy for tests: whatever is in `deny` is denied, b"" and -1 for any; asked about is noted."""
-
-    def __init__(self, net: Any = None, letter: str = "") -> None:
-        self.deny: list[tuple[bytes, int, bytes]] = []  # node id, what, uuid
-        self.quotas: dict[int, int] = {}
-        self.asked: list[tuple[bytes, int, bytes, str, int]] = []
-        self.guard = Guard(self.may, self.quota)
-        if net is not None:
-            (net[letter] if isinstance(net, Mesh) else getattr(net, letter)).guard = self.guard
-
-    def may(self, link: LinkFace, node_id: bytes, what: int, uuid: bytes, name: str, realm: int) -> bool:
-        self.asked.append((node_id, what, uuid, name, realm))
-        return not any(
-            node in (node_id, b"") and action in (what, -1) and endpoint in (uuid, b"")
-            for node, action, endpoint in self.deny
-        )
-
-    def quota(self, link: LinkFace, which: int) -> int:
-        return self.quotas.get(which, -1)
+from .rules import Rules
 
 
 def test_only_a_guard_guards() -> None:
@@ -136,13 +113,14 @@ def test_who_may_is_asked_about_once_and_then_runs_take_the_short_way() -> None:
     for _ in range(30):
         sent(net, b"1", b"2", b"3")
         net.drain(net.b, receiver)
-    assert rules.asked == [(id_of("a"), codes.MAY_SEND, E, "lab/x", codes.LOCALNET)]
+    messages = (codes.MAY_SEND, codes.MAY_CALL)
+    assert rules.about(*messages) == [(id_of("a"), codes.MAY_SEND, E, "lab/x", codes.LOCALNET)]
     flow = talk(net.b.routes.peers[id_of("a")]).in_flows[E]
     assert flow.short is net.cb
     net.a.request(E, b"?", net.now)
     net.pump()
     net.drain(net.b, receiver)
-    assert rules.asked[1:] == [(id_of("a"), codes.MAY_CALL, E, "lab/x", codes.LOCALNET)]
+    assert rules.about(*messages)[1:] == [(id_of("a"), codes.MAY_CALL, E, "lab/x", codes.LOCALNET)]
     assert flow.short is net.cb
 
 
@@ -184,8 +162,7 @@ def test_a_published_value_that_is_denied_is_missed_by_nobody() -> None:
     assert taken(net, receiver) == [(payload, 0) for payload in (b"1", b"2", b"x", b"5", b"6", b"7", b"8")]
     one = (id_of("a"), codes.MAY_PUBLISH, E, "lab/x", codes.LOCALNET)
     far = (*one[:4], codes.GLOBAL)
-    publishes = [what for what in rules.asked if what[1] == codes.MAY_PUBLISH]
-    assert publishes == [one, one, one, far, one, far, far]
+    assert rules.about(codes.MAY_PUBLISH) == [one, one, one, far, one, far, far]
     assert net.b.receiving.counters["missed"] == 0
     assert net.seen(net.a, events.UNDELIVERABLE) == []
 
@@ -204,14 +181,14 @@ def test_a_reload_holds_for_flows_in_both_directions() -> None:
     sent(net, b"5", b"6")
     net.b.guard = None
     net.b.guard_changed(net.now)
-    asked = len(rules.asked)
+    asked = len(rules.about(codes.MAY_SEND))
     sent(net, b"7", b"8")
     net.b.guard = rules.guard
     rules.deny = [(id_of("a"), codes.MAY_SEND, E)]
     net.b.guard_changed(net.now)
     sent(net, b"9")
     assert taken(net, receiver) == [(b"%d" % number, 0) for number in (1, 2, 5, 6, 7, 8)]
-    assert len(rules.asked) == asked + 1
+    assert len(rules.about(codes.MAY_SEND)) == asked + 1
     reasons = [event.reason for event in net.seen(net.a, events.UNDELIVERABLE)]
     assert reasons == [codes.NO_PERMISSION] * 3
 
@@ -222,7 +199,13 @@ def test_a_flow_whose_link_changes_is_asked_about_again() -> None:
     receiver = net.b.register(E, codes.UNICAST)
     rules = Rules()
     allowed = net.cb
-    net.b.guard = Guard(lambda link, *what: rules.may(link, *what) and link is allowed, rules.quota)
+
+    def may(link: LinkFace, node_id: bytes, what: int, uuid: bytes, name: str, realm: int) -> bool:
+        return rules.may(link, node_id, what, uuid, name, realm) and (
+            what == codes.MAY_SEE or link is allowed
+        )
+
+    net.b.guard = Guard(may, rules.quota)
     net.pump()
     sent(net, b"1", b"2")
     other = net.link(net.a, net.b, realm=codes.LOCALNET, via="second", medium="serial")
@@ -312,7 +295,7 @@ def test_what_a_node_says_to_itself_and_what_answers_it_is_not_asked_about() -> 
     net.pump()
     assert verdicts(net, net.a, token) == verdicts(net, net.a, mine) == [(events.REPLIED, 0)]
     assert [status for status, _ in verdicts(net, net.a, stream)] == [events.PARTIAL, events.ENDED]
-    assert [what for what in rules.asked if what[1] in (codes.MAY_CALL, codes.MAY_SEND)] == []
+    assert rules.about(codes.MAY_CALL, codes.MAY_SEND) == []
 
 
 @pytest.mark.parametrize("kind", [codes.UNICAST, codes.BROADCAST])

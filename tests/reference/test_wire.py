@@ -315,6 +315,7 @@ frames = st.one_of(
         realm=st.integers(1, 3),
         leaf=st.booleans(),
         more=st.booleans(),
+        in_part=st.booleans(),
         node=node,
         label=st.none() | texts,
         base=u32,

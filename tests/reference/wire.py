@@ -186,7 +186,7 @@ Pong = _control(5, marked("token", Varint))
 # Section 4: directory
 
 _CREDIT, _COST, _NAME, _ENTRY_RESERVED = 0x10, 0x20, 0x40, 0x8C
-_LABEL, _LEAF, _MORE_FRAMES = 0x04, 0x10, 0x20
+_LABEL, _LEAF, _MORE_FRAMES, _IN_PART = 0x04, 0x10, 0x20, 0x40
 
 
 def _check_entry(head: int) -> None:
@@ -226,6 +226,7 @@ def _line_head(this: Any) -> int:
         (this.get("label") is not None, _LABEL),
         (this.get("leaf"), _LEAF),
         (this.get("more"), _MORE_FRAMES),
+        (this.get("in_part"), _IN_PART),
     )
     return int(this["realm"] | sum(bit for given, bit in parts if given))
 
@@ -236,6 +237,7 @@ Directory = _control(
     "realm" / c.Computed(lambda this: this.line & 3),
     "leaf" / c.Computed(lambda this: bool(this.line & _LEAF)),
     "more" / c.Computed(lambda this: bool(this.line & _MORE_FRAMES)),
+    "in_part" / c.Computed(lambda this: bool(this.line & _IN_PART)),
     marked("node", Node),
     optional("label", lambda this: this.line & _LABEL, Text8),
     marked("base", Varint),

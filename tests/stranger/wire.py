@@ -274,6 +274,7 @@ def _read_directory(reader: Reader, tables: Tables) -> Frame:
         raise Fault(9, "a line of realm 0")
     frame: Frame = {"kind": "DIRECTORY", "realm": REALMS[head & 3], "leaf": bool(head & 16)}
     frame["more"] = bool(head & 32)
+    frame["in_part"] = bool(head & 64)
     frame["node"] = _read_node(reader, tables)
     frame["label"] = reader.text8() if head & 4 else None
     frame["base"] = reader.varint()
@@ -313,6 +314,7 @@ def _offer(entry: Frame) -> tuple[int, bytes]:
 
 def _directory(frame: Frame) -> bytes:
     head = REALMS.index(frame["realm"]) | frame["leaf"] << 4 | frame["more"] << 5
+    head |= frame.get("in_part", False) << 6
     label = b""
     if frame["label"] is not None:
         head, label = head | 4, text8(frame["label"])

@@ -150,6 +150,7 @@ def directory(
         "realm": realm,
         "leaf": False,
         "more": False,
+        "in_part": False,
         "node": whose,
         "label": label,
         "base": base,
@@ -213,8 +214,13 @@ DIRECTORY_FRAMES = [
         directory("LOCALNET", node(3, NODE_C), 0, 1),
     ),
     vector(
+        "DIRECTORY of a line that is told in part",
+        f"2b 06 42 00 03 {NODE_C} 00 02 01 {E1}",
+        directory("LOCALNET", node(3, NODE_C), 0, 2, entry(E1, "unicast"), in_part=True),
+    ),
+    vector(
         "DIRECTORY with the reserved flags set",
-        f"16 06 c9 01 00 01 01 {E1}",
+        f"16 06 89 01 00 01 01 {E1}",
         directory("USERSPACE", node(1), 0, 1, entry(E1, "unicast")),
         canonical=False,
     ),
