@@ -58,7 +58,7 @@ from busway.adapters.typed import (
 from busway.protocol import codes, errors, events
 
 if TYPE_CHECKING:
-    from busway.adapters.sealed import Call
+    from busway.adapters.sealed_calls import Call
 
 S = TypeVar("S")
 
@@ -207,6 +207,7 @@ class AsyncBus(BaseBus):
         wait: bool = False,
         best_effort: bool = False,
         realm: Realm = "localnet",
+        sealed: bool = False,
     ) -> None:
         """Give every subscriber of `to` a copy. Nobody listening is no error. Raises ValueError for another
         kind of endpoint.
@@ -216,9 +217,13 @@ class AsyncBus(BaseBus):
         until each link concerned has room, however long that takes.
         `best_effort` never waits: serial and BLE links may lose this copy, and leave it out when they are
         busy; the subscriber's `missed` counts it. For readings of which the next comes soon.
-        It gets as far as `realm`, whatever the subscribers'; "global" for pages in browsers.
+        It gets as far as `realm`, whatever the subscribers'; "global" for pages in browsers. With `sealed`
+        only subscribers whose keys are in the bus's `seal` can read it.
         """
-        token, future = self._publish(to, payload, wait, best_effort, realm)
+        if sealed is not False:
+            token, future = self._publish_sealed(to, payload, wait, best_effort, realm, sealed)
+        else:
+            token, future = self._publish(to, payload, wait, best_effort, realm)
         if token:
             check_settled(await self._host.outcome(token, future))
         else:
@@ -501,9 +506,12 @@ class AsyncBus(BaseBus):
         types: tuple[type, ...] | None = None,
         queue: int = 4096,
         policy: Policy | None = None,
+        sealed: bool = False,
     ) -> Receiver[Any]:
         """Receive a copy of everything published to `endpoint`. Arguments and errors as `register`."""
-        return self.register(endpoint, "broadcast", realm, types=types, queue=queue, policy=policy)
+        return self.register(
+            endpoint, "broadcast", realm, types=types, queue=queue, policy=policy, sealed=sealed
+        )
 
     # Links
 

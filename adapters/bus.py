@@ -41,8 +41,9 @@ from busway.payloads import encode
 from busway.protocol import Limits, Node, codes, events
 
 if TYPE_CHECKING:
-    from busway.adapters.sealed import Call
+    from busway.adapters.sealed_calls import Call
     from busway.keys import Key
+    from busway.sealing import Content
 
 
 class BaseBus:
@@ -208,16 +209,36 @@ class BaseBus:
         self, to: Any, payload: Any, sealed: bool | str, node: bytes | None, ttl: float, limit_ms: int | None
     ) -> Call:
         """A sealed message that was not sent yet. Raises TypeError, ValueError, SealError."""
+        from busway.adapters.sealed_calls import Call
+
+        endpoint, content = self._content(to, payload)
+        return Call(
+            self._host, to, endpoint, content, sealed, check_node(node), milliseconds("ttl", ttl), limit_ms
+        )
+
+    def _content(self, to: Any, payload: Any) -> tuple[bytes, Content]:
+        """An endpoint, and what is sealed for it. Raises ValueError."""
         self._need_seal()
-        from busway.adapters.sealed import Call
         from busway.sealing import Content
 
         endpoint, data, _, format, type_id = self._message(to, payload)
         if format == codes.OBJECT:
             raise ValueError("what is sent to an endpoint of realm process stays in it: send it as it is")
-        content = Content(data, format, type_id)
-        return Call(
-            self._host, to, endpoint, content, sealed, check_node(node), milliseconds("ttl", ttl), limit_ms
+        return endpoint, Content(data, format, type_id)
+
+    def _publish_sealed(
+        self, to: Any, payload: Any, wait: bool, best_effort: bool, realm: Realm, sealed: bool
+    ) -> Asked:
+        check_flag("sealed", sealed)
+        endpoint, content = self._content(to, payload)
+        return self._host.ask(
+            self._host.sealing.publish,
+            endpoint,
+            content,
+            lazily=True,
+            best_effort=best_effort,
+            patience_ms=patience_ms(wait, best_effort),
+            realm=choice("realm", realm, REALMS),
         )
 
     def _need_seal(self) -> None:

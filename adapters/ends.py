@@ -107,7 +107,7 @@ class BaseReceiver(Generic[T_co]):
         self._core = core
         self._types = types
         self._taken = taking(host, core, sealed)
-        self._arrivals = Arrivals(core)
+        self._arrivals = Arrivals(core) if host.sealing is None else host.sealing.arrivals(core)
         self._waits_on = False  # also while another node keeps the name: there is nobody to tell
 
     def __repr__(self) -> str:
@@ -181,6 +181,7 @@ class Service:
         self._types = types
         self._crew = Crew(host.node.receiving, core, limit)
         self._take = taking(host, core, sealed)
+        self._held = getattr(self._take, "held", ())  # what waits for the key that it is sealed with
         self._encode = encode_answer if host.sealing is None else host.sealing.encode_answer
         core.tag = self
 
@@ -200,9 +201,18 @@ class Service:
             message = self._take(self._core)
             if message is not None:
                 self._start(message)
+        if self._held:
+            self._wake_held()
         if queue.items and crew.deadline < 0:
             crew.press(self._host.now_ms())
             self._pressed()
+
+    def _wake_held(self) -> None:
+        while len(self._crew) < self._crew.limit:
+            message = self._take(self._core)
+            if message is None:
+                return
+            self._start(message)
 
     def _start(self, message: Message) -> None:
         raise NotImplementedError

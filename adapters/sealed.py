@@ -1,5 +1,6 @@
 """Sealed messages of a bus: for whom one is sealed, what is said to a node that asks for it, and what is
-taken of what comes. The bytes are sealing.py's, the bus's calls come in at `Sealing` and `Call`.
+taken of what comes. The bytes are sealing.py's; what goes out is a `Call` of sealed_calls.py, or published
+with a key of sealed_groups.py.
 
 Imported by a bus that has `seal=` only.
 """
@@ -12,26 +13,25 @@ from collections.abc import Generator, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from busway import sealing
+from busway.adapters.ends import Arrivals
 from busway.adapters.identity import Identity
 from busway.adapters.literal import text_of
-from busway.adapters.making import OFFERS_NAME
 from busway.adapters.replayed import Windows
 from busway.adapters.results import encode_answer, error_of
 from busway.adapters.sampling import Sampler
+from busway.adapters.sealed_calls import LIFETIME_MS, bytes_of
+from busway.adapters.sealed_groups import HELD_MAX, OFFERS, Groups, Keyring, Wait
 from busway.errors import RemoteError, SealError
 from busway.keys import Key, id_of_public, looks_like_key, public_text
-from busway.names import ascii_safe, endpoint_id
+from busway.names import ascii_safe
 from busway.payloads import SEALED, TYPED
 from busway.protocol import Message, Request, codes, events
 from busway.protocol import Receiver as CoreReceiver
-from busway.sealing import Content, Offer, Opened, Other, Own
+from busway.sealing import Content, Offer, Other, Own
 from busway.trust import Trust, Trusted, TrustFile, TrustTable, trust_of
 
-OFFERS = endpoint_id(OFFERS_NAME)
-LIFETIME_MS = 3_600_000  # of a message without a timeout
 OFFER_AGE_MS = 3_600_000  # after that the clock of the other side is asked for again
 GRACE_MS = 2000  # by which clocks may have parted since
-OFFER_TIMEOUT_MS = 10_000
 _LATEST_MS = LIFETIME_MS + 60_000  # what is to live longer than that is nothing that ours would seal
 
 
@@ -94,6 +94,10 @@ class Circle:
         return self._known
 
 
+Latest = dict[bytes, tuple[bytes, int]]
+"""Of each publisher its run, and the number that came last."""
+
+
 class Seal(NamedTuple):
     """What a message that came sealed has: whose key it was, and what its answers are sealed with, if it
     wants any.
@@ -134,6 +138,8 @@ class Sealing:
         self._host = host
         self._others: dict[bytes, Other] = {}
         self._offers: dict[bytes, _Known] = {}
+        self.groups = Groups(host, self)
+        self.keyring = Keyring(host, self)
         self._windows = Windows()
         self._numbers = 0
         self._turn = 0
@@ -160,7 +166,11 @@ class Sealing:
     # What is said to those who want to seal
 
     def answer(self, request: Message) -> bytes:
-        """The handler of `busway/seal`. Raises RemoteError."""
+        """The handler of `busway/seal`: what to seal with, and to who asks sealed a key of what is published.
+        Raises RemoteError.
+        """
+        if request.verified is not None:
+            return self.groups.hand_over(request.source, bytes_of(request.payload))
         trusted = self.circle.find(request.source)
         nonce = request.payload
         if trusted is None:
@@ -264,6 +274,16 @@ class Sealing:
         """What it offered may hold no longer."""
         self._offers.pop(other.id, None)
 
+    def publish(self, endpoint: bytes, content: Content, **options: Any) -> int:
+        """As the core's `publish`, sealed for those who read it; the token."""
+        payload = self.groups.seal(endpoint, content)
+        token: int = self._host.node.publish(endpoint, payload, self._host.now_ms(), TYPED, SEALED, **options)
+        return token
+
+    def arrivals(self, core: CoreReceiver) -> Arrivals:
+        """What wakes who waits for a receiver's messages."""
+        return SealedArrivals(core, self.keyring) if core.endpoint.kind == codes.BROADCAST else Arrivals(core)
+
     def next_number(self) -> int:
         self._numbers += 1
         return self._numbers
@@ -285,11 +305,16 @@ class Sealing:
         packed = Content(*encode_answer(request, value)).pack()
         return seal.answers.seal(sealing.VALUE, packed), TYPED, SEALED
 
-    def open(self, message: Message, core: CoreReceiver) -> None:
-        """Put what was sealed in its place. Raises SealError, with why it is not taken."""
+    def open(self, message: Message, core: CoreReceiver, latest: Latest) -> None:
+        """Put what was sealed in its place; `latest` says what the receiver has had. Raises SealError, with
+        why it is not taken; Wait, if it may be taken later.
+        """
         trusted = self.circle.find(message.source)
         if trusted is None:
             raise SealError(f"the key of its sender is not in {self.circle.place}")
+        if core.endpoint.kind == codes.BROADCAST:
+            self._open_published(message, core, latest, trusted)
+            return
         other = self.other(trusted)
         opened = self.own.open(other, message.endpoint, message.payload)
         if opened.what != _wanted(message):
@@ -307,6 +332,19 @@ class Sealing:
         message.payload, message.format, message.type_id = opened.content
         message.seal = Seal(trusted.name, answers)
 
+    def _open_published(self, message: Message, core: CoreReceiver, latest: Latest, trusted: Trusted) -> None:
+        """Each receiver has a copy of its own. Raises SealError, Wait."""
+        if isinstance(message, Request):
+            raise SealError("it was sealed to be published")
+        head = sealing.published(message.payload)
+        session, last = latest.get(message.source, (b"", 0))
+        if session == head.session and head.number <= last:  # else its key is of a run that is over
+            raise SealError("it came before, or a later one did")
+        content = self.keyring.open(message, head, trusted.public, core.tag)
+        latest[message.source] = (head.session, head.number)
+        message.payload, message.format, message.type_id = content
+        message.seal = Seal(trusted.name, None)
+
     def refuse(self, message: Message, why: str) -> None:
         """Tell people, now and then."""
         self.refused += 1
@@ -318,16 +356,25 @@ class Sealing:
             self._host.remark(logging.WARNING, "%s", text)
 
 
-def bytes_of(payload: object) -> bytes:
-    """A payload as it came; nothing of an object, which only this process could have given."""
-    return payload if isinstance(payload, bytes) else b""
-
-
 def _wanted(message: Message) -> int:
     """What a sender must have sealed, for it to be taken as what it came as."""
     if not isinstance(message, Request) or message.confirm:
         return sealing.SEND
     return sealing.REQUEST if message.stream is None else sealing.STREAM
+
+
+class SealedArrivals(Arrivals):
+    """As soon as something comes its key is asked for: it may be read when its publisher is gone."""
+
+    def __init__(self, core: CoreReceiver, keyring: Keyring) -> None:
+        super().__init__(core)
+        self._keyring = keyring
+
+    def _wake(self) -> None:
+        queue = self.core.queue
+        if queue.items and queue.items[queue.head].type_id == SEALED:
+            self._keyring.expect(queue.items[queue.head], self)
+        super()._wake()
 
 
 class Taker:
@@ -337,6 +384,8 @@ class Taker:
 
     def __init__(self, host: Any, core: CoreReceiver, only: bool) -> None:
         self.refused = 0
+        self.held: list[Message] = []  # that wait for their key
+        self._latest: Latest = {}
         self._sealing: Sealing = host.sealing
         self._host = host
         self._take = host.node.receiving.take
@@ -345,10 +394,21 @@ class Taker:
 
     def __call__(self, core: CoreReceiver) -> Message | None:
         """The next message of the receiver; None if there is none."""
+        if self.held and (found := self._take_held()) is not None:
+            return found
         while True:
             message: Message | None = self._take(core)
             if message is None or self._is_taken(message):
                 return message
+
+    def _take_held(self) -> Message | None:
+        """One whose key has come; those whose key does not come are left out."""
+        ready = [each for each in self.held if not self._sealing.keyring.is_asking(each)]
+        for message in ready:
+            self.held.remove(message)
+            if self._is_taken(message):
+                return message
+        return None
 
     def _is_taken(self, message: Message) -> bool:
         if message.type_id != SEALED:
@@ -357,8 +417,13 @@ class Taker:
             why = "this endpoint takes sealed messages only: send with sealed=True"
         else:
             try:
-                self._sealing.open(message, self._core)
+                self._sealing.open(message, self._core, self._latest)
                 return True
+            except Wait:
+                if len(self.held) < HELD_MAX:
+                    self.held.append(message)
+                    return False
+                why = "too many wait for its key"
             except SealError as error:
                 why = str(error)
         self.refused += 1
@@ -366,142 +431,6 @@ class Taker:
         if isinstance(message, Request) and not message.confirm:
             self._host.node.respond_error(message, codes.UNREADABLE, why, self._host.now_ms())
         return False
-
-
-class Call:
-    """One sealed message on its way out, and what comes back.
-
-    Args: `to` as the program says it, `content` what is sealed, `sealed` True or for whom, `node_id` b"" for
-    any; times in ms, `timeout_ms` None: as long as it takes.
-    """
-
-    def __init__(
-        self,
-        host: Any,
-        to: Any,
-        endpoint: bytes,
-        content: Content,
-        sealed: bool | str,
-        node_id: bytes,
-        ttl_ms: int,
-        timeout_ms: int | None,
-    ) -> None:
-        self._host = host
-        self._sealing: Sealing = host.sealing
-        self._to = to
-        self._endpoint = endpoint
-        self._content = content
-        self._ttl_ms = ttl_ms
-        self._timeout_ms = timeout_ms
-        self._end = None if timeout_ms is None else host.now_ms() + timeout_ms
-        self._trusted = self._meant(sealed, node_id)
-        self._answers: sealing.Answers | None = None
-        self._other: Other
-        self._offer: Offer
-        self._complete = False
-
-    def _meant(self, sealed: bool | str, node_id: bytes) -> Trusted | None:
-        if sealed is True:
-            return self._sealing.node(node_id) if node_id else None
-        if not isinstance(sealed, str):
-            raise TypeError(f"sealed must be True, or the name or key of who is to read it, not {sealed!r}")
-        trusted = self._sealing.circle.named(sealed)
-        if node_id and id_of_public(trusted.public) != node_id:
-            raise ValueError(f"node= is another node than that of {sealed!r}: leave one of them out")
-        return trusted
-
-    def finding(self) -> Generator[int, events.Outcome, None]:
-        """Find out for whom and with what it is sealed: yields tokens, takes their outcomes. Raises
-        SealError, Undeliverable, RequestTimeout.
-        """
-        trusted = self._trusted
-        if trusted is None:
-            trusted = yield from self._sealing.holder(self._to, self._endpoint, self._ttl_ms, self._left())
-        self._other = self._sealing.other(trusted)
-        self._offer = yield from self._sealing.offer(self._to, self._other, self._ttl_ms, self._left())
-
-    def _left(self) -> int:
-        """The time for what comes before it, ms."""
-        wait = max(OFFER_TIMEOUT_MS, self._ttl_ms)
-        return wait if self._end is None else max(0, min(wait, self._end - self._host.now_ms()))
-
-    def send(self, confirm: bool) -> int:
-        """Hand it to the core, with its arguments of `send`; the token."""
-        left = None if self._end is None else max(0, self._end - self._host.now_ms())
-        payload = self._seal(sealing.SEND, left)
-        token: int = self._host.node.send(
-            self._endpoint,
-            payload,
-            self._host.now_ms(),
-            TYPED,
-            SEALED,
-            node_id=self._other.id,
-            confirm=confirm,
-            ttl_ms=self._ttl_ms,
-            timeout_ms=left,
-        )
-        return token
-
-    def request(self, window: int) -> int:
-        """... of `request`."""
-        assert self._end is not None
-        assert self._timeout_ms is not None
-        left = max(0, self._end - self._host.now_ms())
-        payload = self._seal(sealing.STREAM if window else sealing.REQUEST, left)
-        token: int = self._host.node.request(
-            self._endpoint,
-            payload,
-            self._host.now_ms(),
-            TYPED,
-            SEALED,
-            node_id=self._other.id,
-            ttl_ms=self._ttl_ms,
-            timeout_ms=self._timeout_ms if window else left,
-            window=window,
-        )
-        return token
-
-    def _seal(self, what: int, left: int | None) -> bytes:
-        """Here and not before, for numbers count in the order in which messages go."""
-        lifetime = LIFETIME_MS if left is None else min(left, LIFETIME_MS)
-        secret = sealing.new_secret(what)
-        number = self._sealing.next_number()
-        opened = Opened(
-            what, self._sealing.own.session, number, self._offer.time + lifetime, secret, self._content
-        )
-        if secret:
-            self._answers = sealing.Answers(self._other.key_to, secret)
-        return self._other.seal(self._sealing.own, self._offer, self._endpoint, opened)
-
-    def opened(self, outcome: events.Outcome) -> events.Outcome:
-        """An outcome with what was sealed in its place. Raises SealError for what was not."""
-        if outcome.status in (events.REPLIED, events.PARTIAL):
-            self._open(outcome)
-        elif outcome.status == events.ENDED and not self._complete:
-            raise SealError(f"{text_of(self._to)}: the answer was cut off: its sealed end is missing")
-        elif outcome.status == events.FAILED:
-            text = ascii_safe(outcome.text)
-            raise SealError(f"{text_of(self._to)}: {text} (error {outcome.code}), but that was not sealed")
-        elif outcome.status == events.UNDELIVERED:
-            self._sealing.forget(self._other)
-        return outcome
-
-    def _open(self, outcome: events.Outcome) -> None:
-        if outcome.type_id != SEALED or self._complete or self._answers is None:
-            raise SealError(f"{text_of(self._to)}: an answer came that was not sealed")
-        try:
-            what, data = self._answers.open(bytes_of(outcome.payload))
-            if what == sealing.ERROR:
-                outcome.code, outcome.text = sealing.unpack_error(data)
-                few = outcome.code <= codes.REASON_LAST
-                outcome.status = events.UNDELIVERED if few else events.FAILED
-            elif what == sealing.VALUE:
-                outcome.payload, outcome.format, outcome.type_id = sealing.unpack(data)
-            else:
-                self._complete = True
-                outcome.status = events.ENDED
-        except SealError as error:
-            raise SealError(f"{text_of(self._to)}: {error}") from None
 
 
 _OTHERS_MAX = 4096

@@ -59,7 +59,7 @@ from busway.adapters.typed import (
 from busway.protocol import codes, events
 
 if TYPE_CHECKING:
-    from busway.adapters.sealed import Call
+    from busway.adapters.sealed_calls import Call
 
 S = TypeVar("S")
 
@@ -160,9 +160,13 @@ class Bus(BaseBus):
         wait: bool = False,
         best_effort: bool = False,
         realm: Realm = "localnet",
+        sealed: bool = False,
     ) -> None:
         """Give every subscriber of `to` a copy. Arguments and errors as `AsyncBus.publish`."""
-        token, promise = self._publish(to, payload, wait, best_effort, realm)
+        if sealed is not False:
+            token, promise = self._publish_sealed(to, payload, wait, best_effort, realm, sealed)
+        else:
+            token, promise = self._publish(to, payload, wait, best_effort, realm)
         if token:
             check_settled(self._host.outcome(token, promise))
 
@@ -440,9 +444,12 @@ class Bus(BaseBus):
         types: tuple[type, ...] | None = None,
         queue: int = 4096,
         policy: Policy | None = None,
+        sealed: bool = False,
     ) -> Receiver[Any]:
         """Receive a copy of everything published to `endpoint`. Arguments and errors as `register`."""
-        return self.register(endpoint, "broadcast", realm, types=types, queue=queue, policy=policy)
+        return self.register(
+            endpoint, "broadcast", realm, types=types, queue=queue, policy=policy, sealed=sealed
+        )
 
     def _check_handler(self, handler: Any) -> None:
         check_handler(handler)

@@ -78,6 +78,7 @@ class RegisterOptions(QueueOptions, total=False):
 
 class SubscribeOptions(QueueOptions, total=False):
     realm: Realm
+    sealed: bool
 
 
 class ServeOptions(TypedDict, total=False):
@@ -101,6 +102,7 @@ class PublishOptions(TypedDict, total=False):
     wait: bool
     best_effort: bool
     realm: Realm
+    sealed: bool
 
 
 class FutureOptions(TypedDict, total=False):

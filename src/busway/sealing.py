@@ -11,6 +11,9 @@ private key can pretend to the receiver to be anybody. Nobody can prove to a thi
 
 Answers are encrypted with a key that comes inside the request, as in RFC 9458, section 4.4: who can use it
 has read the request, so is its receiver.
+
+What is published is encrypted with a key that its readers share, stepped forward by a one-way function when
+one joins, as the chains of Signal's sender keys: who has a later step knows none of the earlier ones.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ TAG: Final = b"busway-seal-2"
 ANSWER: Final = 0  # what its first byte says
 X25519: Final = 1
 HYBRID: Final = 2
+PUBLISHED: Final = 3
 
 SEND: Final = 1
 REQUEST: Final = 2
@@ -49,6 +53,12 @@ _OFFER_VERSION = 1
 _HEAD = struct.Struct(">B8sQQ")  # what, session, number, deadline
 _OFFER_HEAD = struct.Struct(">BB16sQ")  # version, suites, epoch, time
 _OFFER_MAC_SIZE = 32
+_PUBLISHED_HEAD = struct.Struct(">B12sIQ")  # suite, the key's id, generation, number
+_KEY = struct.Struct(">12sI32s")  # the key's id, generation, chain
+
+KEY_ID_SIZE: Final = 12  # the session of the publisher, and a count
+STEPS_MAX: Final = 1024
+"""Generations that a key for what is published has, and that a reader steps forward at once."""
 
 
 class Content(NamedTuple):
@@ -272,6 +282,97 @@ class Answers:
             return b"\xff" * 12
         self._count += 1
         return self._count.to_bytes(12, "big")
+
+
+class Published(NamedTuple):
+    """What a published payload says in the open: with which key it is sealed, and its number."""
+
+    key_id: bytes
+    generation: int
+    number: int
+
+    @property
+    def session(self) -> bytes:
+        """In which its numbers rise."""
+        return self.key_id[:SESSION_SIZE]
+
+
+class GroupKey:
+    """What one node seals with what it publishes to one endpoint, and its readers open: a chain of keys, from
+    a generation on.
+    """
+
+    __slots__ = ("_aead", "chain", "generation", "id")
+
+    def __init__(self, id: bytes, generation: int, chain: bytes) -> None:
+        self.id = id
+        self.generation = generation
+        self.chain = chain
+        self._aead: Any = None
+
+    @classmethod
+    def new(cls, session: bytes, count: int) -> GroupKey:
+        """A key that nobody has yet; `count` is another one for each of a session."""
+        return cls(session + count.to_bytes(4, "big"), 0, os.urandom(32))
+
+    @classmethod
+    def unpack(cls, data: bytes) -> GroupKey:
+        """What `pack` wrote. Raises SealError."""
+        if len(data) != _KEY.size:
+            raise SealError("what came is no key")
+        return cls(*_KEY.unpack(data))
+
+    def pack(self) -> bytes:
+        """As it is handed over."""
+        return _KEY.pack(self.id, self.generation, self.chain)
+
+    def at(self, generation: int) -> GroupKey:
+        """The key of a generation, from which this one cannot be had. Raises SealError for an earlier one, or
+        one that is more than STEPS_MAX ahead.
+        """
+        if generation == self.generation:
+            return self
+        if generation < self.generation:
+            raise SealError("it was published before this node was a reader")
+        if generation > self.generation + STEPS_MAX:
+            raise SealError("its key has more generations than any has")
+        chain = self.chain
+        for _ in range(generation - self.generation):
+            chain = _mac(chain, b"next", 32)
+        return GroupKey(self.id, generation, chain)
+
+    def seal(self, publisher: bytes, endpoint: bytes, number: int, content: Content) -> bytes:
+        """What is published, by whose public key; `number` is used once."""
+        head = _PUBLISHED_HEAD.pack(PUBLISHED, self.id, self.generation, number)
+        bound = TAG + head + publisher + endpoint
+        return head + bytes(self._cipher().encrypt(_nonce(number), content.pack(), bound))
+
+    def open(self, publisher: bytes, endpoint: bytes, data: bytes) -> Content:
+        """What was published, of this generation. Raises SealError."""
+        head = data[: _PUBLISHED_HEAD.size]
+        number = published(data).number
+        try:
+            bound = TAG + head + publisher + endpoint
+            plain = self._cipher().decrypt(_nonce(number), data[len(head) :], bound)
+        except Exception as error:  # whatever the library makes of a stranger's bytes
+            raise SealError("it was changed, or is not for this endpoint or of this node") from error
+        return unpack(plain)
+
+    def _cipher(self) -> Any:
+        if self._aead is None:
+            self._aead = suites().aead(_mac(self.chain, b"key", 32))
+        return self._aead
+
+
+def published(data: bytes) -> Published:
+    """What a published payload says in the open. Raises SealError."""
+    if len(data) < _PUBLISHED_HEAD.size or data[0] != PUBLISHED:
+        raise SealError("it is sealed in a way that is not known here, or not to be published")
+    return Published(*_PUBLISHED_HEAD.unpack_from(data)[1:])
+
+
+def _nonce(number: int) -> bytes:
+    return number.to_bytes(12, "big")
 
 
 def new_secret(what: int) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from busway import AsyncBus
+from busway.protocol import codes
 from busway.protocol.wire.messages import Frame
 
 Tamper = Callable[[Frame, bytes], list[Frame]]
@@ -38,12 +39,23 @@ class Hostile:
         node: Any = bus.node
         self._pass_on = node.forwarder.pass_on
         node.forwarder.pass_on = self._passed
+        self._came = node.frame_came
+        node.frame_came = self._published
         node.meaning_of = lambda *_: None  # no short way past it
 
     def _passed(self, connection: Any, source: bytes, frame: Frame, now: int) -> None:
         self.seen.append(copy(frame))
         for each in self.tamper(frame, source):
             self._pass_on(connection, source, each, now)
+
+    def _published(self, link: Any, frame: Frame, now: int) -> None:
+        """Broadcasts, which are its own as well as others'."""
+        if frame.kind != codes.PUBLISH:
+            self._came(link, frame, now)
+            return
+        self.seen.append(copy(frame))
+        for each in self.tamper(frame, b""):
+            self._came(link, each, now)
 
     def said(self) -> bytes:
         """All payloads that passed."""

@@ -1,0 +1,263 @@
+"""Keys of what is published sealed: those of this bus, handed over to its readers, and those that it was
+handed. A key is for the readers of one endpoint of one publisher; it ends when one leaves, and is stepped on
+when one joins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+from busway.adapters.making import OFFERS_NAME
+from busway.adapters.results import error_of
+from busway.adapters.sealed_calls import Call, bytes_of
+from busway.errors import BusError, RemoteError, SealError
+from busway.names import endpoint_id
+from busway.protocol import Message, codes, errors, events
+from busway.sealing import KEY_ID_SIZE, STEPS_MAX, Content, GroupKey, Published, published
+
+if TYPE_CHECKING:
+    from busway.adapters.sealed import Sealing
+
+OFFERS = endpoint_id(OFFERS_NAME)
+RENEW_MS = 600_000  # who subscribes is not seen from everywhere, so keys of those end by themselves
+ASK_AGAIN_MS = 1000
+KEYS_MAX = 4096  # that were handed to this bus
+FORMER_MAX = 8  # of one publisher and endpoint, for receivers that lag behind
+HELD_MAX = 64  # messages of one receiver that wait for a key
+_ASK_TIMEOUT_MS = 10_000
+
+
+class Group:
+    """The readers of what this bus publishes to one endpoint, each with the key from when it joined; `unseen`
+    are those that asked, and are not seen to subscribe: a leaf sees nobody, and a slow link tells of nobody.
+    """
+
+    def __init__(self, key: GroupKey, now: int) -> None:
+        self.key = key
+        self.first = self.key
+        self.members: dict[bytes, GroupKey] = {}
+        self.unseen: dict[bytes, bool] = {}
+        self.used = False  # in this generation
+        self.renew_at = now + RENEW_MS
+
+    def admit(self, readers: set[bytes]) -> None:
+        """These are the readers now, and none of the former is missing."""
+        joined = readers - self.members.keys()
+        if joined and self.used:
+            self.key = self.key.at(self.key.generation + 1)
+            self.used = False
+        for reader in joined:
+            self.members[reader] = self.key
+
+
+class Groups:
+    """The publisher's side."""
+
+    def __init__(self, host: Any, sealing: Sealing) -> None:
+        self._host = host
+        self._sealing = sealing
+        self._groups: dict[bytes, Group] = {}
+        self._former: dict[bytes, list[Group]] = {}  # whose messages may not have been read yet
+        self._count = 0
+
+    def seal(self, endpoint: bytes, content: Content) -> bytes:
+        """The payload for those who read it now."""
+        group = self._current(endpoint)
+        group.used = True
+        own = self._sealing.own
+        return group.key.seal(own.public, endpoint, self._sealing.next_number(), content)
+
+    def _current(self, endpoint: bytes) -> Group:
+        now = self._host.now_ms()
+        readers = self._readers(endpoint)
+        group = self._groups.get(endpoint)
+        if group is None or self._is_over(group, readers, now):
+            if group is not None:
+                former = self._former.setdefault(endpoint, [])
+                former[:] = [*former[1 - FORMER_MAX :], group]
+            self._count += 1
+            key = GroupKey.new(self._sealing.own.session, self._count)
+            group = self._groups[endpoint] = Group(key, now)
+        group.admit(readers)
+        return group
+
+    def _readers(self, endpoint: bytes) -> set[bytes]:
+        """The trusted ones among those who subscribe, as far as that is seen here."""
+        holders = self._host.node.directory.holders(endpoint)
+        found = {entry.peer.node_id for entry in holders}
+        return {id for id in found if self._sealing.circle.find(id) is not None}
+
+    def _is_over(self, group: Group, readers: set[bytes], now: int) -> bool:
+        if group.key.generation >= STEPS_MAX:
+            return True
+        if group.unseen and now >= group.renew_at:
+            return True
+        if any(self._sealing.circle.find(id) is None for id in group.unseen):
+            return True
+        return not group.members.keys() <= readers
+
+    def hand_over(self, reader: bytes, wanted: bytes) -> bytes:
+        """The key that a reader asks for by endpoint and id, as it may have it. Raises RemoteError."""
+        endpoint, key_id = wanted[:16], wanted[16:]
+        group = self._find(endpoint, key_id)
+        if group is None:
+            raise RemoteError(codes.HANDLER_FAILED, "there is no such key any more")
+        if reader not in group.members:
+            group.unseen[reader] = True
+        return group.members.get(reader, group.key).pack()
+
+    def own_key(self, endpoint: bytes, key_id: bytes) -> GroupKey | None:
+        """The key for this bus's own receivers."""
+        group = self._find(endpoint, key_id)
+        return None if group is None else group.first
+
+    def _find(self, endpoint: bytes, key_id: bytes) -> Group | None:
+        current = self._groups.get(endpoint)
+        known = [*self._former.get(endpoint, []), *([] if current is None else [current])]
+        return next((group for group in known if group.key.id == key_id), None)
+
+
+class Wait(Exception):
+    """The key is being asked for."""
+
+
+class _Held:
+    """What is known of one publisher's keys for one endpoint."""
+
+    __slots__ = ("again_at", "asking", "failed", "failed_at", "keys", "waiting")
+
+    def __init__(self) -> None:
+        # Each as it was handed over, and as it was used last.
+        self.keys: dict[bytes, tuple[GroupKey, GroupKey]] = {}
+        self.asking = False
+        self.again_at = 0
+        self.failed = b""  # the key that was asked for last in vain, and when that was known
+        self.failed_at = 0
+        self.waiting: dict[Any, bool] = {}  # what to wake
+
+    def add(self, key: GroupKey) -> None:
+        """One was handed over."""
+        if len(self.keys) > FORMER_MAX:
+            del self.keys[next(iter(self.keys))]
+        self.keys[key.id] = (key, key)
+
+    def at(self, key_id: bytes, generation: int) -> GroupKey:
+        """A key that is there, in that generation. Raises SealError."""
+        first, latest = self.keys[key_id]
+        found = (latest if generation >= latest.generation else first).at(generation)
+        self.keys[key_id] = (first, found)
+        return found
+
+
+class Keyring:
+    """The reader's side: keys of others, each with its publisher's id and the endpoint."""
+
+    def __init__(self, host: Any, sealing: Sealing) -> None:
+        self._host = host
+        self._sealing = sealing
+        self._keys: dict[tuple[bytes, bytes], _Held] = {}
+
+    def open(self, message: Message, head: Published, public: bytes, tag: Any) -> Content:
+        """What a published message says. Raises SealError; Wait if its key was asked for, and `tag` is to be
+        woken.
+        """
+        key = self._find(message, head, tag)
+        return key.open(public, message.endpoint, message.payload)
+
+    def _find(self, message: Message, head: Published, tag: Any) -> GroupKey:
+        source, endpoint = message.source, message.endpoint
+        if source == self._host.node.node_id:
+            own = self._sealing.groups.own_key(endpoint, head.key_id)
+            if own is None:
+                raise SealError("it is of a key that this program has no more")
+            return own.at(head.generation)
+        held = self._keys.get((source, endpoint)) or self._new(source, endpoint)
+        if head.key_id in held.keys:
+            return held.at(head.key_id, head.generation)
+        if not held.asking:
+            vain = head.key_id == held.failed and message.arrived <= held.failed_at
+            if vain or self._host.now_ms() < held.again_at:
+                raise SealError("its key is not to be had")
+            self._ask(held, source, endpoint, head.key_id)
+        held.waiting[tag] = True
+        raise Wait
+
+    def _new(self, source: bytes, endpoint: bytes) -> _Held:
+        if len(self._keys) >= KEYS_MAX:
+            idle = next((where for where, held in self._keys.items() if not held.asking), None)
+            if idle is None:
+                raise SealError("too many keys are being asked for")
+            del self._keys[idle]
+        held = self._keys[source, endpoint] = _Held()
+        return held
+
+    def _ask(self, held: _Held, source: bytes, endpoint: bytes, key_id: bytes) -> None:
+        held.asking = True
+
+        def ended(key: GroupKey | None) -> None:
+            held.asking = False
+            if key is not None:
+                held.add(key)
+            else:
+                held.failed, held.failed_at = key_id, self._host.now_ms()
+                held.again_at = held.failed_at + ASK_AGAIN_MS
+            waiting, held.waiting = held.waiting, {}
+            for tag in waiting:
+                tag._wake()
+
+        _Driven(self._host, self._asking(source, endpoint + key_id), ended).go(None)
+
+    def _asking(self, source: bytes, wanted: bytes) -> Generator[int, events.Outcome, GroupKey]:
+        content = Content(wanted, codes.RAW, b"")
+        call = Call(self._host, OFFERS_NAME, OFFERS, content, True, source, 0, _ASK_TIMEOUT_MS)
+        yield from call.finding()
+        outcome = call.opened((yield call.request(0)))
+        if outcome.status != events.REPLIED:
+            raise error_of(outcome, OFFERS_NAME)
+        key = GroupKey.unpack(bytes_of(outcome.payload))
+        if key.id != wanted[-KEY_ID_SIZE:]:
+            raise SealError("another key was handed over than was asked for")
+        return key
+
+    def expect(self, message: Message, tag: Any) -> None:
+        """Ask for the key of a message that will be read."""
+        with contextlib.suppress(SealError, Wait):
+            if self._sealing.circle.find(message.source) is not None:
+                self._find(message, published(message.payload), tag)
+
+    def is_asking(self, message: Message) -> bool:
+        """Whether the key of a message is on its way."""
+        held = self._keys.get((message.source, message.endpoint))
+        return held is not None and held.asking
+
+
+class _Driven:
+    """Runs a generator that yields tokens, where nobody waits for it: the waiter for each outcome."""
+
+    def __init__(
+        self,
+        host: Any,
+        steps: Generator[int, events.Outcome, GroupKey],
+        ended: Callable[[GroupKey | None], None],
+    ) -> None:
+        self._host = host
+        self._steps = steps
+        self._ended = ended
+
+    def go(self, outcome: Any) -> None:
+        try:
+            token = self._steps.send(outcome)
+        except StopIteration as found:
+            self._ended(found.value)
+        except (BusError, errors.LocalError):
+            self._ended(None)
+        else:
+            self._host.await_outcome(token, self)
+
+    def done(self) -> bool:
+        """It takes what comes."""
+        return False
+
+    set_result = go

@@ -1,0 +1,327 @@
+"""What is published sealed: who reads it, from when on and for how long, and a router between that does what
+it likes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import busway
+from busway import AsyncBus, Key, SealError
+from busway.adapters import sealed_groups
+from busway.protocol import codes
+from busway.protocol.wire.messages import Frame
+from busway.sealing import published
+from busway.testing import Network
+from busway.trust import Trusted, append
+from tests.adapters.hostile_router import copy
+from tests.adapters.test_sealed import ALICE, ALL, BOB, CAROL, EVE, SECRET, Order, around, got
+from tests.adapters.tools import sockets, until
+
+pytestmark = pytest.mark.jumps
+
+E = busway.endpoint_id("news")
+
+
+async def seen(bus: AsyncBus, count: int = 1) -> None:
+    """Wait until that many others are known to subscribe."""
+    await until(lambda: len(bus.node.directory.holders(E)) == count)
+
+
+async def told(bus: AsyncBus, payload: Any) -> None:
+    """Publish, and let it arrive."""
+    await bus.publish("news", payload, sealed=True)
+    await asyncio.sleep(0.1)
+
+
+def key_ids(bus: AsyncBus) -> Any:
+    """Of the key that a bus publishes with: its id and generation."""
+    key = bus._host.sealing.groups._groups[E].key
+    return key.id, key.generation
+
+
+async def test_trusted_subscribers_read_it_and_nobody_else() -> None:
+    async with around(CAROL, EVE) as (_, hostile, (alice, bob, carol, eve)):
+        readers = [bus.subscribe("news", sealed=sealed) for bus, sealed in ((bob, True), (carol, False))]
+        strangers = [eve.subscribe("news")]
+        await seen(alice, 3)
+        for value in (SECRET, {"code": 1234}, Order("open")):
+            await told(alice, value)
+        for receiver in readers:
+            first = await receiver.receive()
+            assert (first.payload, first.verified, first.missed) == (SECRET, ALICE.text, 0)
+            assert await got(receiver) == [{"code": 1234}, Order("open")]
+        assert await got(strangers[0]) == []
+        assert strangers[0].refused == 3
+        assert b"1234" not in hostile.said()
+        await bob.publish("news", b"plain")
+        assert [(await readers[1].receive()).verified] == [None]
+
+
+async def test_several_receivers_of_a_program_and_its_own_have_a_copy_each() -> None:
+    async with around() as (_, _, (alice, bob)):
+        receivers = [bus.subscribe("news", sealed=True) for bus in (alice, bob, bob)]
+        await seen(alice)
+        for number in range(3):
+            await told(alice, number)
+        assert [await got(receiver) for receiver in receivers] == [[0, 1, 2]] * 3
+
+
+async def test_a_service_gets_it_though_its_queue_is_empty_when_the_key_comes() -> None:
+    async with around() as (_, _, (alice, bob)):
+        found: list[Any] = []
+        bob.serve("news", lambda request: found.append(request.payload), kind="broadcast", sealed=True)
+        await seen(alice)
+        for number in range(3):
+            await alice.publish("news", number, sealed=True)
+        await asyncio.sleep(1)
+        assert found == [0, 1, 2]
+
+
+async def test_who_joins_late_reads_nothing_of_before() -> None:
+    """Though it has recorded all, and has the key of now."""
+    async with around(CAROL) as (_, hostile, (alice, bob, carol)):
+        first = bob.subscribe("news")
+        await seen(alice)
+        await told(alice, SECRET)
+        recorded = [copy(frame) for frame in hostile.seen if frame.kind == codes.PUBLISH]
+        late = carol.subscribe("news")
+        await seen(alice, 2)
+        await told(alice, b"now")
+        assert await got(first) == [SECRET, b"now"]
+        assert await got(late) == [b"now"]
+        assert key_ids(alice)[1] == 1  # the same key, one step on
+        (key, _) = carol._host.sealing.keyring._keys[alice.id, E].keys[key_ids(alice)[0]]
+        with pytest.raises(SealError, match="before this node was a reader"):
+            key.at(published(recorded[0].payload).generation)
+
+
+async def test_who_leaves_reads_nothing_of_after() -> None:
+    async with around(CAROL) as (_, _hostile, (alice, bob, carol)):
+        stays, leaves = bob.subscribe("news"), carol.subscribe("news")
+        await seen(alice, 2)
+        await told(alice, 0)
+        before = key_ids(alice)
+        assert [await got(stays), await got(leaves)] == [[0], [0]]
+        leaves.close()
+        await seen(alice, 1)
+        await told(alice, SECRET)
+        assert key_ids(alice)[0] != before[0]
+        assert await got(stays) == [SECRET]
+        hers = carol._host.sealing.keyring._keys[alice.id, E].keys
+        assert list(hers) == [before[0]]
+
+
+async def test_trust_that_ends_ends_the_key(tmp_path: Path) -> None:
+    path = tmp_path / "trust.toml"
+    for name, key in (("pump", BOB), ("panel", CAROL)):
+        append(path, Trusted(name, key.public, "leaf"))
+    async with Network() as network:
+        alice = await network.bus("a", key=ALICE, seal=path)
+        bob, carol = [await network.bus(key.text[:12], key=key, seal=ALL) for key in (BOB, CAROL)]
+        for bus in (bob, carol):
+            await network.link(bus, alice)
+        receivers = [bus.subscribe("news", sealed=True) for bus in (bob, carol)]
+        await seen(alice, 2)
+        await told(alice, 0)
+        path.write_text(path.read_text().replace(CAROL.text, EVE.text))
+        await told(alice, 1)
+        assert [await got(receiver) for receiver in receivers] == [[0, 1], [0]]
+        assert receivers[1].refused == 1
+
+
+async def test_a_leaf_that_publishes_renews_its_key() -> None:
+    async with Network() as network:
+        router = await network.bus("router", transit=True)
+        alice, bob = [
+            await network.bus(key.text[:12], key=key, seal=ALL, leaf=leaf)
+            for key, leaf in ((ALICE, True), (BOB, False))
+        ]
+        for bus in (alice, bob):
+            await network.link(bus, router)
+        receiver = bob.subscribe("news", sealed=True)
+        await asyncio.sleep(1)
+        found = []
+        for number in range(4):
+            await told(alice, number)
+            found.append(key_ids(alice)[0])
+            assert (await receiver.receive()).payload == number
+            await asyncio.sleep(sealed_groups.RENEW_MS / 2000 + 1)
+        assert found[0] == found[1] != found[2] == found[3]
+
+
+async def test_a_publisher_that_starts_anew_is_read() -> None:
+    async with around() as (network, _, (alice, bob)):
+        receiver = bob.subscribe("news", sealed=True)
+        await seen(alice)
+        for number in range(3):
+            await told(alice, number)
+        await alice.close()
+        again = await network.bus("alice again", key=ALICE, seal=ALL)
+        await network.link(again, network.buses[0])
+        await seen(again)
+        await told(again, 3)
+        assert await got(receiver) == [0, 1, 2, 3]
+
+
+async def test_a_key_has_no_more_generations_than_readers_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealed_groups, "STEPS_MAX", 2)
+    async with around(CAROL) as (_, _, (alice, bob, carol)):
+        receiver = bob.subscribe("news")
+        await seen(alice)
+        found = []
+        for number in range(4):
+            await told(alice, number)
+            found.append(key_ids(alice))
+            late = carol.subscribe("news")
+            await seen(alice, 2)
+            await told(alice, number)
+            late.close()
+            await seen(alice, 1)
+        assert await got(receiver) == [0, 0, 1, 1, 2, 2, 3, 3]
+        assert {generation for _, generation in found} == {0}
+
+
+# A router that does what it likes
+
+
+async def test_it_is_not_changed_repeated_put_in_order_or_elsewhere() -> None:
+    async with around(CAROL) as (_, hostile, (alice, bob, _carol)):
+        receiver = bob.subscribe("news", sealed=True)
+        other = bob.subscribe("other", sealed=True)
+        await seen(alice)
+        await told(alice, 0)
+        kept: list[Frame] = []
+
+        def flipped(frame: Frame, _: bytes) -> list[Frame]:
+            return [copy(frame, payload=frame.payload[:-1] + bytes((frame.payload[-1] ^ 1,)))]
+
+        def head_flipped(frame: Frame, _: bytes) -> list[Frame]:
+            return [copy(frame, payload=frame.payload[:-40] + b"?" + frame.payload[-39:])]
+
+        def plain(frame: Frame, _: bytes) -> list[Frame]:
+            return [copy(frame, payload=b"instead", format=codes.RAW, type_id=b"")]
+
+        def twice(frame: Frame, _: bytes) -> list[Frame]:
+            kept.append(copy(frame))
+            return [copy(frame), copy(frame, number=frame.number + 1)]
+
+        def former(frame: Frame, _: bytes) -> list[Frame]:
+            return [copy(frame, payload=kept[0].payload)]
+
+        def elsewhere(frame: Frame, _: bytes) -> list[Frame]:
+            return [copy(frame, endpoint=busway.endpoint_id("other"), number=9)]
+
+        for number, tamper in enumerate((flipped, plain, twice), 1):
+            hostile.tamper = only_published(tamper)
+            await told(alice, number)
+        hostile.tamper = only_published(lambda frame, _: [copy(frame, number=frame.number + 50)])
+        await told(alice, 4)
+        for tamper in (former, elsewhere):
+            hostile.tamper = only_published(tamper)
+            await told(alice, 5)
+        assert await got(receiver) == [0, 3, 4]
+        assert await got(other) == []
+        assert receiver.refused >= 3
+        assert other.refused == 1
+
+
+def only_published(tamper: Any) -> Any:
+    """What is done to broadcasts; all else passes."""
+    return lambda frame, source: tamper(frame, source) if frame.kind == codes.PUBLISH else [frame]
+
+
+async def test_a_key_that_is_not_to_be_had_is_asked_for_now_and_then() -> None:
+    async with around() as (_, hostile, (alice, bob)):
+        receiver = bob.subscribe("news", sealed=True)
+        await seen(alice)
+        asked = []
+
+        def no_key(frame: Frame, _: bytes) -> list[Frame]:
+            if frame.kind == codes.REQUEST:
+                asked.append(frame)
+                return [copy(frame, payload=b"?")]
+            return [frame]
+
+        hostile.tamper = no_key
+        reading = asyncio.ensure_future(receiver.receive())
+        for number in range(40):
+            await told(alice, number)
+        assert not reading.done()
+        assert receiver.refused >= 39
+        assert 2 <= len(asked) <= 6
+        hostile.tamper = lambda frame, _: [frame]
+        await asyncio.sleep(1)
+        await told(alice, 40)
+        assert (await reading).payload == 40
+
+
+async def test_few_messages_wait_for_a_key() -> None:
+    async with around() as (_, hostile, (alice, bob)):
+        receiver = bob.subscribe("news", sealed=True)
+        await seen(alice)
+        hostile.tamper = lambda frame, _: [] if frame.kind == codes.REQUEST else [frame]
+        for number in range(sealed_groups.HELD_MAX + 9):
+            await alice.publish("news", number, sealed=True)
+        reading = asyncio.ensure_future(got(receiver))
+        await asyncio.sleep(0.5)
+        assert receiver.refused == 9
+        await asyncio.sleep(30)
+        assert await reading == await got(receiver) == []
+        assert receiver.refused == sealed_groups.HELD_MAX + 9
+
+
+async def test_what_is_for_one_is_not_published_and_the_other_way_round() -> None:
+    async with around() as (_, hostile, (alice, bob)):
+        news, valve = bob.subscribe("news"), bob.register("valve")
+        await seen(alice)
+        await told(alice, 0)
+        await alice.send("valve", 0, sealed=True, ttl=1)
+        await asyncio.sleep(0.1)
+        told_before = next(frame for frame in hostile.seen if frame.kind == codes.PUBLISH)
+        sent = next(frame for frame in hostile.seen if frame.kind == codes.SEND)
+        hostile.tamper = lambda frame, _: (
+            [copy(frame, payload=told_before.payload)]
+            if frame.kind == codes.SEND
+            else [copy(frame, payload=sent.payload)]
+            if frame.kind == codes.PUBLISH
+            else [frame]
+        )
+        await told(alice, 1)
+        await alice.send("valve", 1, sealed=True)
+        await asyncio.sleep(0.1)
+        assert [await got(news), await got(valve)] == [[0], [0]]
+        assert [news.refused, valve.refused] == [1, 1]
+
+
+async def test_sealed_publish_needs_seal() -> None:
+    async with AsyncBus(ipc=False, key=Key.new()) as bus:
+        with pytest.raises(ValueError, match="needs a bus with seal= and key="):
+            await bus.publish("news", 1, sealed=True)
+        with pytest.raises(ValueError, match="needs a bus with seal= and key="):
+            bus.subscribe("news", sealed=True)
+        with pytest.raises(TypeError, match="sealed must be True or False"):
+            await bus.publish("news", 1, sealed="bob")  # type: ignore[call-overload]
+
+
+def test_a_bus_with_threads_publishes_and_reads() -> None:
+    with (
+        busway.Bus(ipc=False, key=ALICE, seal=ALL) as alice,
+        busway.Bus(ipc=False, key=BOB, seal=ALL) as bob,
+    ):
+        here, there = sockets()
+        receiver = bob.subscribe("news", sealed=True)
+        served: list[Any] = []
+        bob.serve("news", lambda request: served.append(request.payload), kind="broadcast")
+        bob.attach(there)
+        alice.attach(here).ready.result()
+        while not any(found.name == "news" for found in alice.endpoints()):
+            time.sleep(0.002)
+        for number in range(5):
+            alice.publish("news", number, sealed=True)
+        assert [receiver.receive(20).payload for _ in range(5)] == [0, 1, 2, 3, 4]
