@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from busway import Key, SealError, sealing
-from busway.sealing import Answers, Content, Opened, Other, Own
+from busway.sealing import STEPS_MAX, Answers, Content, GroupKey, Opened, Other, Own, published
 from tests.rigs import hpke
 from tests.rigs.tree import ROOT
 
@@ -113,6 +113,26 @@ def test_offer_of_another_hand_is_read(vector: dict[str, Any]) -> None:
     assert receiver.offer(Other(receiver, sender.public), nonce, vector["time"]).hex() == vector["offer"]
 
 
+def test_what_another_hand_published_is_opened_and_published() -> None:
+    first = GroupKey.unpack(bytes.fromhex(VECTORS["key"]))
+    assert first.pack().hex() == VECTORS["key"]
+    sender = side("sender")[1]
+    for vector in VECTORS["published"]:
+        data = bytes.fromhex(vector["sealed"])
+        head = published(data)
+        assert (head.key_id, head.generation, head.number) == (
+            first.id,
+            vector["generation"],
+            vector["number"],
+        )
+        assert head.session.hex() == VECTORS["session"]
+        key = first.at(head.generation)
+        content = key.open(sender, E, data)
+        assert (content.format, content.payload.hex()) == (vector["format"], vector["payload"])
+        assert key.chain.hex() == vector["chain"]
+        assert key.seal(sender, E, head.number, content) == data
+
+
 # What it is bound to
 
 
@@ -191,6 +211,45 @@ def test_offer_of_a_later_version_is_refused() -> None:
         said = body + sealing._mac(to.key_to, b"offer" + bytes(16) + body, 32)
         with pytest.raises(SealError, match="not known here"):
             Other(asker, node.public).read_offer(bytes(16), said)
+
+
+# What is published
+
+
+def test_published_is_of_its_publisher_endpoint_key_and_number() -> None:
+    key, sender = GroupKey.new(b"a sessio", 1), Key.new().public
+    data = key.seal(sender, E, 9, Content(b"news", 0, b""))
+    assert key.open(sender, E, data) == Content(b"news", 0, b"")
+    other = GroupKey(key.id, 0, os.urandom(32))
+    for by, public, endpoint, wrong in (
+        (other, sender, E, data),
+        (key.at(1), sender, E, data),
+        (key, Key.new().public, E, data),
+        (key, sender, bytes(16), data),
+        *((key, sender, E, data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :]) for at in range(len(data))),
+        *((key, sender, E, data[:at]) for at in range(len(data))),
+    ):
+        with pytest.raises(SealError):
+            by.open(public, endpoint, wrong)
+
+
+def test_key_steps_forward_only_and_so_far_only() -> None:
+    key = GroupKey.new(b"a sessio", 1)
+    later = key.at(STEPS_MAX)
+    assert later.at(STEPS_MAX) is later
+    assert key.at(7).at(STEPS_MAX).chain == later.chain
+    for start, generation in ((later, 0), (later, STEPS_MAX - 1), (key, STEPS_MAX + 1), (key, 0xFFFFFFFF)):
+        with pytest.raises(SealError):
+            start.at(generation)
+
+
+def test_keys_that_are_none() -> None:
+    for data in (b"", bytes(47), bytes(49)):
+        with pytest.raises(SealError):
+            GroupKey.unpack(data)
+    for data in (b"", b"\x03" + bytes(23), b"\x01" + bytes(24)):
+        with pytest.raises(SealError):
+            published(data)
 
 
 # Answers

@@ -19,6 +19,7 @@ ENDPOINT = bytes.fromhex("6e8bc430 9c3a 11d9 9669 0800200c9a66".replace(" ", "")
 EPOCH, NONCE, SESSION = b"an epoch 16 byte", b"a nonce, 16 byte", b"a sessio"
 SECRET = bytes(range(96, 128))
 TYPE = bytes(range(16))
+KEY_ID, CHAIN = SESSION + b"\0\0\0\7", bytes(range(128, 160))
 
 
 def mac(key: bytes, data: bytes, size: int = 32) -> bytes:
@@ -77,6 +78,24 @@ def offer(time: int) -> Vector:
     return {"nonce": NONCE.hex(), "epoch": EPOCH.hex(), "time": time, "offer": sealed.hex()}
 
 
+def published(generation: int, number: int, packed: bytes) -> Vector:
+    """By the sender, with the key of that generation."""
+    chain = CHAIN
+    for _ in range(generation):
+        chain = mac(chain, b"next")
+    head = b"\x03" + KEY_ID + generation.to_bytes(4, "big") + number.to_bytes(8, "big")
+    aead = ChaCha20Poly1305(mac(chain, b"key"))
+    bound = b"busway-seal-2" + head + S + ENDPOINT
+    return {
+        "generation": generation,
+        "number": number,
+        "chain": chain.hex(),
+        "format": packed[0],
+        "payload": packed[1:].hex(),
+        "sealed": (head + aead.encrypt(number.to_bytes(12, "big"), packed, bound)).hex(),
+    }
+
+
 SEALED: dict[str, Any] = {
     "about": "docs/protocol.md section 15",
     "sender": {"private": SENDER.hex(), "public": S.hex(), "id": node_id(S).hex()},
@@ -98,4 +117,6 @@ SEALED: dict[str, Any] = {
         answer(3, 2, b""),
         answer(0, 1, b"\x00\x00\x01\x00no water"),
     ],
+    "key": (KEY_ID + bytes(4) + CHAIN).hex(),
+    "published": [published(0, 5, b"\x00news"), published(0, 6, b"\x01\xf5"), published(3, 1 << 33, b"\x00")],
 }
