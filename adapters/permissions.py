@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from busway.adapters.audit import AUDIT_NAME
+from busway.adapters.making import OFFERS_NAME
 from busway.keys import id_of_public
 from busway.names import endpoint_id
 from busway.policy import BEYOND, Policy, Rights, Who, policy_of, text_of
@@ -19,8 +20,9 @@ from busway.protocol.link.face import LinkFace
 if TYPE_CHECKING:
     from busway.adapters.identity import Identity
 
-# How nodes work together, and whom they tell of it; all but lookups within userspace only.
-_BUILT_IN = (codes.INTROSPECTION, codes.LOOKUP, endpoint_id(AUDIT_NAME))
+# How nodes work together, and whom they tell of it: the state and the audit trail within userspace only; what
+# routers look up, and the public keys with which messages are sealed.
+_BUILT_IN = (codes.INTROSPECTION, codes.LOOKUP, endpoint_id(AUDIT_NAME), endpoint_id(OFFERS_NAME))
 _NODES_MAX = codes.ROUTES_MAX  # of one link, whose rights are remembered
 _ROLES = {"leaf": codes.ROLE_LEAF, "router": codes.ROLE_ROUTER}
 

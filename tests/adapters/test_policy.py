@@ -18,6 +18,7 @@ from busway import AsyncBus, Key
 from busway.adapters.guarded import Bucket, Pace
 from busway.board_keys import id_of_board, make_board_key
 from busway.protocol import codes
+from busway.testing import Network
 from tests.adapters.tools import channels, join, knows, sees, until
 
 LOOPBACK = "tcp://127.0.0.1:0"
@@ -522,3 +523,22 @@ async def test_who_comes_through_a_bridge_is_no_program_of_this_machine(leaf: bo
         assert await bridge.request("lab/door") == b"open"
         async with AsyncBus(leaf=True) as program:
             assert await program.request("lab/door") == b"open"
+
+
+async def test_sealed_messages_need_no_rule_but_for_their_name() -> None:
+    one, two = Key.new(), Key.new()
+    policy = {"default": "closed", **rule({"key": one.text}, send="lab/valve")}
+    async with Network() as network:
+        alice = await network.bus("a", key=one, seal=[two.text])
+        bob = await network.bus("b", key=two, seal=[one.text], policy=policy)
+        await network.link(alice, bob)
+        valve = bob.register("lab/valve")
+        bob.register("lab/door")
+        sending = asyncio.create_task(alice.send("lab/valve", "open", sealed=True, confirm=True, ttl=1))
+        message = await valve.receive()
+        assert (message.payload, message.verified) == ("open", one.text)
+        await sending
+        assert await reason(alice.send("lab/door", "open", sealed=True, confirm=True, node=bob.id)) in (
+            "NO_PERMISSION",
+            "NO_ENDPOINT",
+        )
