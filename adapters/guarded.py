@@ -90,7 +90,8 @@ class GuardedRunner(LinkRunner):
         self._pace: Pace | None = None
         self._paced = (-1, -1)
         self._judged = -1  # the version of the permissions by which the pace is
-        self._counted = 0  # of the messages that have come
+        self._counts = False  # the messages that come
+        self._counted = 0  # of these
         self._resting = False
         self._told = False
         self._audit_at = 0.0  # when it is noted again
@@ -133,7 +134,7 @@ class GuardedRunner(LinkRunner):
         if pace is None:
             return super()._read(size_max)
         size = super()._read(min(size_max, pace.allowance(self._host.loop.time())))
-        count = cast(GuardedConnection, self.connection).meter.messages
+        count = self._count()
         wait = pace.spend(size, count - self._counted)
         self._counted = count
         if wait > 0 and not self._closed:
@@ -150,9 +151,14 @@ class GuardedRunner(LinkRunner):
         paced = most(self.connection, "messages"), most(self.connection, "bytes")
         if paced != self._paced:
             self._paced = paced
-            self._counted = cast(GuardedConnection, self.connection).meter.messages
+            self._counts = paced[0] > 0
+            self._counted = self._count()
             self._pace = Pace(*paced, self._host.loop.time()) if paced != (-1, -1) else None
         return self._pace
+
+    def _count(self) -> int:
+        """The messages that have come, as far as they are of interest."""
+        return cast(GuardedConnection, self.connection).count().messages if self._counts else 0
 
     def _note_rest(self, quota: str) -> None:
         """It comes faster than it may: logged once, and in the audit trail once in a while."""

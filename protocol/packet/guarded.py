@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
 
 class GuardedConnection(Connection):
-    """As `Connection`. `meter.messages` counts what has come; `welcome` is asked in which role it may."""
+    """As `Connection`. `welcome` is asked in which role somebody may come; `meter` counts, once it is asked
+    to.
+    """
 
     def __init__(self, host: LinkHost, link: Link, limits: Limits, now: int) -> None:
-        self.meter = Meter()
+        self.meter: "Meter | None" = None
         self.welcome: "Welcome | None" = None
         super().__init__(host, link, limits, now)
 
@@ -32,14 +34,25 @@ class GuardedConnection(Connection):
         _judge(self, self.welcome, theirs)
 
     def _take_in(self, data: bytes, now: int) -> None:
-        self.meter.take(data)
-        self.meter.busy = True
+        meter = self.meter
+        if meter is None:
+            super()._take_in(data, now)
+            return
+        meter.take(data)
+        meter.busy = True
         super()._take_in(data, now)
-        self.meter.busy = False
+        meter.busy = False
 
     def _hold(self, data: bytes, now: int) -> None:
-        self.meter.give_back(data)
+        if self.meter is not None:
+            self.meter.give_back(data)
         super()._hold(data, now)
+
+    def count(self) -> Meter:
+        """Count the messages that come, from now on. Returns what counts."""
+        if self.meter is None:
+            self.meter = _meter_of(self)
+        return self.meter
 
     def unread(self, now: int) -> None:
         """This side does not read for now: call it at least as often as the keepalive. That nothing is heard
@@ -52,7 +65,7 @@ class GuardedPacketConnection(PacketConnection):
     """The same of a packet link."""
 
     def __init__(self, host: LinkHost, link: Link, nonce: bytes, limits: Limits, now: int) -> None:
-        self.meter = Meter()
+        self.meter: "Meter | None" = None
         self.welcome: "Welcome | None" = None
         super().__init__(host, link, nonce, limits, now)
 
@@ -61,22 +74,40 @@ class GuardedPacketConnection(PacketConnection):
         _judge(self, self.welcome, theirs)
 
     def _take_in(self, data: bytes, now: int) -> None:
-        self.meter.take(data)
-        self.meter.busy = True
+        meter = self.meter
+        if meter is None:
+            super()._take_in(data, now)
+            return
+        meter.take(data)
+        meter.busy = True
         super()._take_in(data, now)
-        self.meter.busy = False
+        meter.busy = False
 
     def _hold(self, data: bytes, now: int) -> None:
-        self.meter.give_back(data)
+        if self.meter is not None:
+            self.meter.give_back(data)
         super()._hold(data, now)
 
+    def count(self) -> Meter:
+        """Count the messages that come, from now on. Returns what counts."""
+        if self.meter is None:
+            self.meter = _meter_of(self)
+        return self.meter
+
     def _take_frames(self, layer: PacketLayer, now: int) -> None:
-        self.meter.messages += len(layer.frames)
+        if self.meter is not None:
+            self.meter.messages += len(layer.frames)
         super()._take_frames(layer, now)
 
     def unread(self, now: int) -> None:
         """As of GuardedConnection."""
         _keep(self, now)
+
+
+def _meter_of(connection: Connection) -> Meter:
+    meter = Meter()
+    meter.take(b"".join(connection._chunks))  # the frame that is coming in
+    return meter
 
 
 def _judge(connection: Connection, welcome: "Welcome | None", theirs: Hello) -> None:

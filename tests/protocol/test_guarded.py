@@ -59,10 +59,38 @@ def joined(**options: Any) -> tuple[Net, Connection, GuardedConnection]:
     near = a.connection(Link(dialled=True, **ours), net.now)
     far = b.connection(Link(dialled=False, **theirs), net.now, guarded)
     assert isinstance(far, GuardedConnection)
+    far.count()
     net.cables.append(Cable(net, near, far))
     net.pump()
     assert far.state == codes.OPEN
     return net, near, far
+
+
+def counted(connection: Connection) -> int:
+    """The messages that a link has counted."""
+    assert isinstance(connection, (GuardedConnection, GuardedPacketConnection))
+    return connection.count().messages
+
+
+def test_it_counts_from_when_it_is_asked_to() -> None:
+    """Also amid a frame; before that it costs nothing."""
+    net = Net()
+    a, b = net.node("a"), net.node("b")
+    far = b.connection(Link(codes.LOCALNET, False), net.now, guarded)
+    assert isinstance(far, GuardedConnection)
+    net.cables.append(Cable(net, a.connection(Link(codes.LOCALNET, True, via="y"), net.now), far))
+    net.pump()
+    first = frame(b"\x80\x00\x01" + E + b"\x00\x01" + bytes(100))
+    second = frame(b"\x80\x01\x00\x02" + bytes(100))
+    far.waits_for = far
+    far.receive_data(first, net.now)
+    far.catch_up(net.now)
+    far.receive_data(second[:50], net.now)
+    assert far.meter is None
+    assert counted(far) == 1  # the one that is coming in
+    far.receive_data(second[50:] + second, net.now)
+    assert counted(far) == 2
+    assert far.state == codes.OPEN
 
 
 @pytest.mark.parametrize("security", [None, guard])
@@ -71,15 +99,15 @@ def test_a_link_counts_what_comes(security: Any) -> None:
     a, b = net.nodes
     receiver = b.register(E, codes.UNICAST, codes.LOCALNET)
     net.pump()
-    before = far.meter.messages
+    before = counted(far)
     for _ in range(100):
         a.send(E, b"x", net.now)
         net.pump(split=3)
         net.drain(b, receiver)
-    assert far.meter.messages - before >= 100  # the questions for credit are messages, too
+    assert counted(far) - before >= 100  # the questions for credit are messages, too
     a.send(E, bytes(200_000), net.now)
     net.pump()
-    assert far.meter.messages - before < 110
+    assert counted(far) - before < 110
 
 
 def test_what_is_held_is_counted_once() -> None:
@@ -91,14 +119,15 @@ def test_what_is_held_is_counted_once() -> None:
     ours = a.connection(Link(codes.LOCALNET, True, via="x"), net.now)
     theirs = b.connection(Link(codes.LOCALNET, False, via="x"), net.now, guarded)
     assert isinstance(theirs, GuardedConnection)
+    assert counted(theirs) == 0
     hello = ours.data_to_send(1000, net.now)
     message = frame(b"\x80\x00\x01" + E + b"\x00\x01behind")
     theirs.receive_data(hello + message + message[:5], net.now)
-    assert (theirs.waits_for, theirs.meter.messages) == (far, 0)
+    assert (theirs.waits_for, counted(theirs)) == (far, 0)
     theirs.receive_data(message[5:], net.now)
-    assert theirs.meter.messages == 0
+    assert counted(theirs) == 0
     far.receive_eof(net.now)
-    assert theirs.meter.messages == 2
+    assert counted(theirs) == 2
     assert [message.payload for message in net.drain(b, receiver)] == [b"behind"]
     assert near.state == codes.OPEN
 
@@ -156,21 +185,32 @@ def test_packet_links_count_and_stay_too() -> None:
     receiver = side.node.register(E, codes.UNICAST, codes.LOCALNET)
     topic = side.node.register(b"topic-id-16-byte", codes.BROADCAST, codes.LOCALNET)
     line.run(1000)
-    before = far.meter.messages
     near = line.sides[0].node
+    far.waits_for = far
+    near.send(E, b"x", line.now)
+    near.publish(b"topic-id-16-byte", b"y", line.now, best_effort=True)
+    line.run(500)
+    far.catch_up(line.now)
+    line.run(500)
+    near.publish(b"topic-id-16-byte", b"y", line.now, best_effort=True)
+    line.run(500)
+    line.drain(1, receiver)
+    line.drain(1, topic)
+    assert far.meter is None
+    before = counted(far)
     for _ in range(20):
         near.send(E, b"x", line.now)
         near.publish(b"topic-id-16-byte", b"y", line.now, best_effort=True)
         line.run(200)
     taken = [side.node.take(each, line.now) for each in (receiver, topic) for _ in range(len(each.queue))]
-    assert far.meter.messages - before >= len(taken) >= 30
+    assert counted(far) - before >= len(taken) >= 30
     far.waits_for = far  # as behind a HELLO that displaces an older link
-    before = far.meter.messages
+    before = counted(far)
     near.send(E, b"held", line.now)
     line.run(200)
-    assert (far.meter.messages, len(receiver.queue)) == (before, 0)
+    assert (counted(far), len(receiver.queue)) == (before, 0)
     far.catch_up(line.now)
-    assert (far.meter.messages, len(receiver.queue)) == (before + 1, 1)
+    assert (counted(far), len(receiver.queue)) == (before + 1, 1)
     far.unread(line.now)
     line.run(1000)
     assert far.state == codes.OPEN
