@@ -99,7 +99,7 @@ async def test_calls_are_denied_and_allowed_again(tmp_path: Path, url: str) -> N
         assert await one.request("lab/light", b"1") == b"1"
         assert await reason(one.request("lab/door", b"1")) == "NO_PERMISSION"
         assert await reason(one.send("lab/light", b"1", confirm=True)) == "NO_PERMISSION"
-        assert await reason(one.request("office/door", b"1")) in ("NO_ENDPOINT", "NO_PERMISSION")
+        assert await reason(one.request("office/door", b"1")) == "NO_ENDPOINT"
         for name in ("lab/light", "lab/door", "office/door"):  # no rule is for it
             assert await two.request(name, b"2") == b"2"
         assert here.node.counters["denied"] >= 2
@@ -406,11 +406,35 @@ async def test_board_is_called_as_its_file(tmp_path: Path) -> None:
         here.serve("b", lambda request: b"b")
         await join(here, there)  # within the machine an id needs no proof
         assert await there.request("a") == b"a"
-        assert await reason(there.request("b")) in ("NO_PERMISSION", "NO_ENDPOINT")
+        assert await reason(there.request("b")) == "NO_ENDPOINT"
 
 
 def rule(who: Any = "*", **fields: Any) -> dict[str, Any]:
     return {"rule": [{"who": who, **fields}]}
+
+
+async def test_what_may_not_be_served_is_not_there(tmp_path: Path) -> None:
+    text = '[[rule]]\nwho = "*"\nserve = ["lab/*"]\nsubscribe = ["lab/*"]\nsee = ["**"]\nrealm = "localnet"\n'
+    path = written(tmp_path, text)
+    async with opened(bus(policy=path, transit=True), bus(), bus()) as (here, there, beyond):
+        there.serve("lab/light", lambda request: b"on")
+        there.serve("office/light", lambda request: b"off")
+        there.serve("lab/wide", lambda request: b"on", realm="global")
+        there.subscribe("office/news")
+        await join(here, there, "localnet")
+        await join(here, beyond, "localnet")
+        assert await here.request("lab/light") == b"on"
+        assert await beyond.request("lab/light") == b"on"
+        for each in (here, beyond):
+            assert [sees(each, name) for name in ("office/light", "lab/wide", "office/news")] == [False] * 3
+            assert await reason(each.request("office/light")) == "NO_ENDPOINT"
+        assert here.node.counters["entries_denied"] >= 3
+        path.write_text(text.replace('"lab/*"', '"**"'))
+        await until(lambda: all(sees(each, "office/light") for each in (here, beyond)))
+        assert await beyond.request("office/light") == b"off"
+        path.write_text(text)
+        await until(lambda: not any(sees(each, "office/light") for each in (here, beyond)))
+        assert await reason(beyond.request("office/light")) == "NO_ENDPOINT"
 
 
 async def test_what_may_not_be_published_is_dropped_and_missed_by_nobody(tmp_path: Path) -> None:
@@ -482,8 +506,10 @@ async def test_environment_says_it_too(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("BUSWAY_POLICY", str(path))
     async with opened(bus(), bus(policy=False)) as (here, there):
         here.serve("a", lambda request: None)
+        there.serve("b", lambda request: b"b")
         await join(here, there)
         assert await reason(there.request("a")) == "NO_PERMISSION"
+        assert not sees(here, "b")
     path.write_text("[[rule]]\n")
     with pytest.raises(busway.PolicyFileError, match="line 1"):
         bus()
@@ -538,7 +564,29 @@ async def test_sealed_messages_need_no_rule_but_for_their_name() -> None:
         message = await valve.receive()
         assert (message.payload, message.verified) == ("open", one.text)
         await sending
-        assert await reason(alice.send("lab/door", "open", sealed=True, confirm=True, node=bob.id)) in (
-            "NO_PERMISSION",
-            "NO_ENDPOINT",
-        )
+        sending = alice.send("lab/door", "open", sealed=True, confirm=True, node=bob.id)
+        assert await reason(sending) == "NO_ENDPOINT"
+
+
+@pytest.mark.jumps
+async def test_leaf_behind_a_router_of_this_machine_is_of_this_machine() -> None:
+    """From its first word: what it serves is told together with the way to it."""
+    near = {"who": {"link": "memory"}, "serve": "lab/*"}
+    policy = {"default": "closed", "rule": [near, {"who": {"link": "beyond"}, "serve": "far/*"}]}
+    async with Network() as network:
+        here = await network.bus("here", policy=policy)
+        router = await network.bus("router", transit=True)
+        leaf, far = await network.bus("leaf", leaf=True), await network.bus("far")
+        for each in (leaf, far):
+            for name in ("lab/a", "far/a"):
+                each.serve(name, lambda request: request.payload, realm="localnet")
+        await network.link(leaf, router)
+        await network.link(far, router, realm="localnet")
+        await network.link(here, router)
+        await until(lambda: len(others(here)) == 2)
+        assert others(here) == {("lab/a", leaf.id), ("far/a", far.id)}
+
+
+def others(of: AsyncBus) -> set[tuple[str, bytes]]:
+    """What a bus sees of others, and whose it is."""
+    return {(found.name, found.node) for found in of.endpoints() if found.node != of.id}
