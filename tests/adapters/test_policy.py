@@ -564,8 +564,8 @@ async def test_sealed_messages_need_no_rule_but_for_their_name() -> None:
         message = await valve.receive()
         assert (message.payload, message.verified) == ("open", one.text)
         await sending
-        sending = alice.send("lab/door", "open", sealed=True, confirm=True, node=bob.id)
-        assert await reason(sending) == "NO_ENDPOINT"
+        other = alice.send("lab/door", "open", sealed=True, confirm=True, node=bob.id)
+        assert await reason(other) == "NO_ENDPOINT"
 
 
 @pytest.mark.jumps
