@@ -256,9 +256,10 @@ const scenarios = {
     await bus.room(); // until there is a connection
     let waits = 0;
     for (let number = 0; number < 8000; number++) {
-      const before = performance.now();
+      let passed = false; // a turn of the loop, and with it what the socket could take
+      setImmediate(() => (passed = true));
       await bus.room();
-      if (performance.now() - before > 10) waits++;
+      if (passed) waits++;
       assert.ok(bus.publish("t/flood", { number, ballast: new Uint8Array(1000) }));
     }
     assert.ok(waits, "it is more than the socket takes at once");
