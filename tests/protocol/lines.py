@@ -103,26 +103,39 @@ class Line:
         side.connect(self.now)
 
     def run(self, ms: int) -> None:
-        """Let time pass."""
-        for _ in range(ms):
+        """Let time pass; what nothing happens in, at once."""
+        until = self.now + ms
+        while self.now < until:
             self.now += 1
+            moved = False
             for side, other in (self.sides, self.sides[::-1]):
                 due = side.node.next_deadline()
                 if due is not None and due <= self.now:
                     side.events += side.node.handle_timer(self.now)
-                if self.mtu:
-                    self._packets(side, other)
-                else:
-                    self._bytes(side, other)
+                moved = (self._packets if self.mtu else self._bytes)(side, other) or moved
                 if side.connection.done and not side.node.closed:
                     side.connect(self.now)
+                    moved = True
+            if not moved:
+                self._skip(until)
+
+    def _skip(self, until: int) -> None:
+        """To the millisecond before the next timer, or packet that arrives."""
+        times = [due for side in self.sides if (due := side.node.next_deadline()) is not None]
+        times += [due for side in self.sides for due, _ in side.packets]
+        ms = min([*times, until]) - 1 - self.now
+        if ms > 0:
+            self.now += ms
+            for side in self.sides:
+                side.carry = min(side.carry + ms * self.baud / 10000, 100.0) % 1
 
     def _take(self, side: Side, data: bytes) -> None:
         for hearer in self.sides if self.echo else [side]:
             if not hearer.deaf:
                 hearer.events += hearer.connection.receive_data(data, self.now)
 
-    def _bytes(self, side: Side, other: Side) -> None:
+    def _bytes(self, side: Side, other: Side) -> bool:
+        """Whether there was something on the line."""
         if len(side.wire) < _AHEAD:
             side.wire += side.connection.data_to_send(_AHEAD, self.now)
         side.carry = min(side.carry + self.baud / 10000, 100.0)
@@ -139,12 +152,16 @@ class Line:
                 break
         if data:
             self._take(other, bytes(data))
+        return bool(data or side.wire)
 
-    def _packets(self, side: Side, other: Side) -> None:
+    def _packets(self, side: Side, other: Side) -> bool:
+        """Whether there was something to write, or to read."""
+        wrote = False
         for _ in range(4):
             packet = side.connection.data_to_send(self.mtu, self.now)
             assert len(packet) <= self.mtu
             if packet:
+                wrote = True
                 for _ in range(2 if self.random.random() < self.double else 1):
                     if self.random.random() >= self.loss:
                         wait = self.random.randrange(20) if self.random.random() < self.late else 2
@@ -153,6 +170,7 @@ class Line:
         side.packets = [one for one in side.packets if one[0] > self.now]
         for packet in due:
             self._take(other, packet)
+        return wrote or bool(due)
 
     def seen(self, which: int, kind: int) -> list[Any]:
         """The events of one side."""
