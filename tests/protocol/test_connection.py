@@ -662,41 +662,33 @@ def test_a_newer_incarnation_takes_over_at_once() -> None:
     assert cable.b.peer.incarnation == reborn.me.incarnation
 
 
-def test_one_link_more_than_a_node_may_hold_is_refused_with_a_sentence() -> None:
-    net = Net()
-    node = net.node("a")
-    others = [net.link(node, net.node("b"), via=str(number)) for number in range(codes.LINKS_MAX)]
-    assert len(node.connections) == codes.LINKS_MAX
-    one_more = net.link(node, net.node("c"))
-    assert one_more.a.state == codes.CLOSED
-    assert others[-1].a.state == codes.GREETING
-    net.pump()
-    (heard,) = net.closings(one_more.b)
-    assert (heard.code, heard.by_peer) == (codes.MESH_FULL, True)
-    assert str(codes.LINKS_MAX) in heard.text
-
-
 def test_links_from_beyond_the_machine_leave_places_for_programs_on_it() -> None:
+    """And who comes when all are taken hears why, in a sentence."""
     net = Net()
-    node = net.node("a")
+    node, other = net.node("a"), net.node("b")
     most = codes.LINKS_MAX - codes.LINKS_RESERVED
-    wide = [net.link(node, net.node("b"), via=str(n), realm=codes.LOCALNET) for n in range(most)]
+    wide = [net.link(node, other, via=str(n), realm=codes.LOCALNET) for n in range(most)]
     refused = net.link(node, net.node("c"), realm=codes.GLOBAL)
-    near = net.link(node, net.node("d"))
-    assert [cable.a.state for cable in (wide[-1], refused, near)] == [
-        codes.GREETING,
-        codes.CLOSED,
-        codes.GREETING,
-    ]
-    for number in range(codes.LINKS_RESERVED - 1):
-        assert net.link(node, net.node("e"), via=f"e{number}").a.state == codes.GREETING
-    assert net.link(node, net.node("f")).a.state == codes.CLOSED
+    near = [net.link(node, other, via=f"near {n}") for n in range(codes.LINKS_RESERVED)]
+    assert {cable.a.state for cable in wide + near} == {codes.GREETING}
+    assert len(node.connections) == codes.LINKS_MAX
+    one_more = net.link(node, net.node("d"))
+    assert [cable.a.state for cable in (refused, one_more)] == [codes.CLOSED, codes.CLOSED]
+    net.cables = [refused, one_more]  # the others have nothing to say about it
     net.pump()
-    (heard,) = net.closings(refused.b)
-    assert (heard.code, heard.text) == (
-        codes.MESH_FULL,
-        "this node holds 1024 links beyond its machine, as many as it may",
-    )
+    heard = [closing for cable in net.cables for closing in net.closings(cable.b)]
+    assert [(closing.code, closing.by_peer, closing.text) for closing in heard] == [
+        (codes.MESH_FULL, True, "this node holds 1024 links beyond its machine, as many as it may"),
+        (codes.MESH_FULL, True, "this node holds 1280 links, as many as it may"),
+    ]
+
+
+def test_programs_on_the_machine_may_have_all_places() -> None:
+    net = Net()
+    node, other = net.node("a"), net.node("b")
+    links = [net.link(node, other, via=str(number)) for number in range(codes.LINKS_MAX)]
+    assert {cable.a.state for cable in links} == {codes.GREETING}
+    assert net.link(node, other).a.state == codes.CLOSED
 
 
 def test_a_link_tells_where_it_leads_and_how_it_is() -> None:
