@@ -683,14 +683,6 @@ def test_links_from_beyond_the_machine_leave_places_for_programs_on_it() -> None
     ]
 
 
-def test_programs_on_the_machine_may_have_all_places() -> None:
-    net = Net()
-    node, other = net.node("a"), net.node("b")
-    links = [net.link(node, other, via=str(number)) for number in range(codes.LINKS_MAX)]
-    assert {cable.a.state for cable in links} == {codes.GREETING}
-    assert net.link(node, other).a.state == codes.CLOSED
-
-
 def test_a_link_tells_where_it_leads_and_how_it_is() -> None:
     pair = Pair()
     pair.pump()
