@@ -18,7 +18,8 @@ class Unresolved:
 
     def __init__(self, origin: SenderSide) -> None:
         self._origin = origin
-        self.waiting: "dict[Address, dict[Pending, bool]]" = {}
+        self.waiting: "dict[Address, dict[Pending, int]]" = {}  # each with its turn: not all dicts keep one
+        self._turn = 0
         self.arrived: "dict[Address, bool]" = {}  # our own endpoints that some of these wait for no longer
 
     def park(self, pending: Pending, ttl_ms: int, now: int) -> None:
@@ -37,7 +38,8 @@ class Unresolved:
         self._origin.timers.arm(pending, until if pending.expires < 0 else min(until, pending.expires))
 
     def _wait(self, pending: Pending) -> None:
-        self.waiting.setdefault(pending.out.endpoint, {})[pending] = True
+        self._turn += 1
+        self.waiting.setdefault(pending.out.endpoint, {})[pending] = self._turn
 
     def _look_up(self, pending: Pending, now: int) -> bool:
         """Ask for the node that is wanted, then for the endpoint; False if there is nobody to ask, any
@@ -55,20 +57,20 @@ class Unresolved:
     def ask_again(self, now: int) -> None:
         """There is somebody new to ask."""
         for waiting in list(self.waiting.values()):
-            for pending in list(waiting):
+            for pending in _in_order(waiting):
                 pending.asked = []
                 self._look_up(pending, now)
 
     def looked_up(self, id: bytes, now: int) -> None:
         """A lookup is over: those who waited for it go, or fail."""
         for address, waiting in list(self.waiting.items()):
-            for pending in list(waiting):
+            for pending in _in_order(waiting):
                 if address == id or pending.pinned == id:
                     del waiting[pending]
                     self._settle_one(pending, now)
             if not waiting and self.waiting.get(address) is waiting:
                 del self.waiting[address]
-            for pending in list(self.waiting.get(address, ())):
+            for pending in _in_order(self.waiting.get(address, {})):
                 over = id in pending.asked and not pending.has_ttl and not self._origin.syncing
                 if over and not self._look_up(pending, now) and not self._is_asking(pending):
                     self.fail(pending)
@@ -88,7 +90,7 @@ class Unresolved:
     def settle(self, address: Address, now: int) -> None:
         """The holders of an address changed: let those go that waited for one."""
         self.arrived.pop(address, None)
-        for pending in self.waiting.pop(address, {}):
+        for pending in _in_order(self.waiting.pop(address, {})):
             self._settle_one(pending, now)
 
     def _settle_one(self, pending: Pending, now: int) -> None:
@@ -133,12 +135,16 @@ class Unresolved:
     def synced(self, now: int) -> None:
         """Every link has finished its first directory exchange: now "nobody has it" is known."""
         for waiting in list(self.waiting.values()):
-            for pending in list(waiting):
+            for pending in _in_order(waiting):
                 if not pending.has_ttl and not self._is_asking(pending):
                     self.fail(pending)
 
     def remove(self, pending: Pending) -> None:
         address = pending.out.endpoint
         waiting = self.waiting.get(address)
-        if waiting is not None and waiting.pop(pending, False) and not waiting:
+        if waiting is not None and waiting.pop(pending, 0) and not waiting:
             del self.waiting[address]
+
+
+def _in_order(waiting: "dict[Pending, int]") -> "list[Pending]":
+    return sorted(waiting, key=lambda pending: waiting[pending])
