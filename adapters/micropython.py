@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from busway.protocol.leaf.link import LeafConnection
 
 _WRITE_SIZE: "Final" = 128  # bytes asked of the core at a time: what waits here cannot be overtaken
+_PLENTY: "Final" = 8192  # bytes of heap; with less the pieces that are free soon are too small
 _READ_SIZE: "Final" = 128  # more at a time would only lie about, some three times over
 _BUSY_MS: "Final" = 2  # after a write that was not taken
 _BUSY = (11, 12, 35, 114, 115, 118, 119, 120, -26752, -26880)  # the last two: TLS wants to write, to read
@@ -467,6 +468,10 @@ class Loop:
             self._put_off(now)
             return
         gc.collect()  # as in `serve`
+        if hasattr(gc, "mem_free") and hasattr(gc, "threshold"):
+            free = gc.mem_free()
+            if free < _PLENTY and gc.threshold() < 0:  # the program has not said when to collect
+                gc.threshold(free // 4)  # before what stays lies everywhere between what does not
         self.connection = self.leaf.link or self.leaf.connection(self, now)
 
     def _put_off(self, now: int) -> None:
@@ -504,7 +509,7 @@ class Loop:
                 if size < 0:
                     raise OSError("the stream has ended")
                 return
-            self._heed(connection.receive_data(self._buffer[:size], now))
+            self._heed(connection.receive_data(memoryview(self._buffer)[:size], now))
             if self.connection is not connection:
                 return
 

@@ -61,19 +61,21 @@ class Crypto:
         """The ciphertext and its tag. `key` 16 bytes, `nonce` 12 or 13, never one twice with one key;
         `plaintext` up to 65,535 bytes, `ad` up to 65,279. Source: RFC 3610.
         """
-        mixed = _crypt(key, nonce, _authenticate(key, nonce, ad, plaintext), plaintext)
-        return bytes(mixed[16:] + mixed[:TAG_SIZE])
+        size = len(plaintext)
+        mixed = _crypt(key, nonce, _authenticate(key, nonce, ad, plaintext), plaintext, size)
+        return bytes(mixed[16 : 16 + size] + mixed[:TAG_SIZE])
 
     def open(self, key: bytes, nonce: bytes, ad: bytes, ciphertext: bytes) -> "bytes | None":
         """The plaintext; None for what was not sealed so."""
         size = len(ciphertext) - TAG_SIZE
         if size < 0:
             return None
-        mixed = _crypt(key, nonce, ciphertext[size:], ciphertext[:size])
-        plaintext = bytes(mixed[16:])
+        mixed = _crypt(key, nonce, ciphertext[size:], ciphertext, size)
+        plaintext = bytes(mixed[16 : 16 + size])
+        mixed = mixed[:TAG_SIZE]  # the rest is not needed, and a board has no room for it
         tag = _authenticate(key, nonce, ad, plaintext)
         # As numbers: how long that takes does not tell where they differ.
-        wrong = int.from_bytes(tag, "big") ^ int.from_bytes(mixed[:TAG_SIZE], "big")
+        wrong = int.from_bytes(tag, "big") ^ int.from_bytes(mixed, "big")
         return None if wrong else plaintext
 
 
@@ -100,24 +102,25 @@ def _authenticate(key: bytes, nonce: bytes, ad: bytes, plaintext: bytes) -> byte
     return bytes(data[-16:-8])
 
 
-def _crypt(key: bytes, nonce: bytes, tag: bytes, text: bytes) -> bytearray:
-    """Counter mode: block 0 is the tag's, the others are the text's, and only as long as that."""
-    size = 16 + len(text)
-    mixed = bytearray(size + 15 & ~15)
+def _crypt(key: bytes, nonce: bytes, tag: bytes, text: bytes, size: int) -> bytearray:
+    """Counter mode: block 0 is the tag's, the others are those of the first `size` bytes of the text; what is
+    behind them means nothing.
+    """
+    mixed = bytearray(size + 31 & ~15)
     head = bytes((14 - len(nonce),)) + nonce
-    for at in range(0, size, 16):
+    for at in range(0, len(mixed), 16):
         mixed[at : at + len(head)] = head
         mixed[at + 14] = at >> 12
         mixed[at + 15] = at >> 4 & 255
     aes(key, _ECB).encrypt(mixed, mixed)
     # As numbers, which are in C: a loop over bytes takes a hundred times as long. In pieces, to save memory.
-    for at in range(-_PIECE, len(text), _PIECE):
+    for at in range(-_PIECE, size, _PIECE):
         piece = tag
         to = 0
         if at >= 0:
-            piece = text[at : at + _PIECE]
+            piece = text[at : min(at + _PIECE, size)]
             to = 16 + at
         stop = to + len(piece)
         number = int.from_bytes(piece, "big") ^ int.from_bytes(mixed[to:stop], "big")
         mixed[to:stop] = number.to_bytes(len(piece), "big")
-    return mixed[:size]
+    return mixed

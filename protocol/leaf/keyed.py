@@ -98,9 +98,10 @@ class KeyedChannel:
                     refuse_length(size, size_max)
                 size += at
                 if size <= len(data):
-                    plain = self._open(data[at:size])
-                    data = data[size:]
+                    body = data[at:size]
+                    data = data[size:]  # before it is opened: a board has no room for it twice
                     self.more = len(data) > 0
+                    plain = self._open(body)
         except Refusal as refusal:
             self.refusal = refusal
         self._in = data

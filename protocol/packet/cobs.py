@@ -13,27 +13,27 @@ if TYPE_CHECKING:
 
 def encode(data: bytes) -> bytes:
     """`data` without zeros: one byte longer, and one more for each 254 bytes in a row that are not zero."""
-    parts: "list[bytes]" = []
+    out = bytearray()  # a list of pieces would take a board many times as much memory
     pieces = data.split(b"\0")
     last = len(pieces) - 1
     for number, piece in enumerate(pieces):
         pos = 0
         size = len(piece)
         while size - pos >= 254:
-            parts.append(b"\xff")
-            parts.append(piece[pos : pos + 254])
+            out.append(255)
+            out.extend(piece[pos : pos + 254])
             pos += 254
         if (
             number < last or pos < size or not pos
         ):  # a full block at the very end needs no empty one behind it
-            parts.append(bytes((size - pos + 1,)))
-            parts.append(piece[pos:])
-    return b"".join(parts)
+            out.append(size - pos + 1)
+            out.extend(piece[pos:])
+    return bytes(out)
 
 
 def decode(data: bytes) -> bytes:
     """The bytes that `encode` was given; b"" if `data`, which holds no zero, is no COBS."""
-    parts: "list[bytes]" = []
+    out = bytearray()
     pos = 0
     end = len(data)
     while pos < end:
@@ -41,11 +41,11 @@ def decode(data: bytes) -> bytes:
         stop = pos + code
         if stop > end or not code:
             return b""
-        parts.append(data[pos + 1 : stop])
+        out.extend(data[pos + 1 : stop])
         if code < 255 and stop < end:
-            parts.append(b"\0")
+            out.append(0)
         pos = stop
-    return b"".join(parts)
+    return bytes(out)
 
 
 _NIBBLES = (
