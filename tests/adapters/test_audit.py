@@ -217,6 +217,22 @@ async def test_what_a_policy_denies_is_told() -> None:
 
 
 @pytest.mark.jumps
+async def test_what_may_not_be_announced_is_told_once() -> None:
+    policy = {"rule": [{"who": "*", "serve": ["lab/*"], "see": ["**"]}]}
+    async with AsyncBus(ipc=False, policy=policy) as here, AsyncBus(ipc=False, label="there") as there:
+        await join(there, here)
+        for name in ("lab/log", "plant/log", "plant/valve"):
+            there.register(name)
+        await until(lambda: sees(here, "lab/log"))
+        await asyncio.sleep(1)
+        names = ("action", "name", "peer_label")
+        assert [few(row, *names) for row in of(here, "denial")] == [
+            ("serve", "plant/log", "there"),
+            ("serve", "plant/valve", "there"),
+        ]
+
+
+@pytest.mark.jumps
 async def test_what_a_policy_bounds_is_told() -> None:
     policy = {"rule": [{"who": "*", "quota": {"messages": 10}}]}
     async with AsyncBus(ipc=False, policy=policy) as here, AsyncBus(ipc=False, label="loud") as loud:

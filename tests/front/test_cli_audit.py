@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from busway.adapters.audit import KEPT_MAX
-from busway.cli.auditing import _well_formed
+from busway.cli.auditing import _well_formed, _when
 from tests.front.cli_rig import busway, busway_started, new_bus, peer
 
 
@@ -67,6 +67,10 @@ def test_nobody_has_anything_to_tell() -> None:
     ended = busway("audit", bus=new_bus())
     assert (ended.status, ended.output) == (0, b"")
     assert "has anything to tell" in ended.stderr
+
+
+def test_times_that_are_none_are_shown_as_they_come() -> None:
+    assert [_when(seconds) for seconds in (float("inf"), float("nan"), 1e300)] == ["inf", "nan", "1e+300"]
 
 
 @pytest.mark.parametrize(
