@@ -146,7 +146,7 @@ class Trail:
             "peer": _uuid(happened.node_id),
             "peer_label": "" if peer is None else peer.label,
         }
-        self._of_link("denial", action, connection, fields)
+        self._of_link("denial", action, connection, fields, peer)
 
     def _endpoint_up(self, event: Any) -> None:
         """Another node may have a name of ours, which we keep."""
@@ -176,7 +176,7 @@ class Trail:
             "peer": "" if peer is None else _uuid(peer.node_id),
             "peer_label": "" if peer is None else peer.label,
         }
-        self._of_link("conflict", "name", cast("Connection | None", connection), fields)
+        self._of_link("conflict", "name", cast("Connection | None", connection), fields, peer)
 
     def _duplicate(self, event: Any) -> None:
         fields: Fields = {"peer": _uuid(event.node_id), "text": "two live nodes have this id"}
@@ -184,14 +184,30 @@ class Trail:
 
     # What becomes of it
 
-    def _of_link(self, what: str, detail: str, connection: Connection | None, fields: Fields) -> None:
-        self._note(what, detail, connection, "" if connection is None else connection.link.address, fields)
+    def _of_link(
+        self,
+        what: str,
+        detail: str,
+        connection: Connection | None,
+        fields: Fields,
+        peer: Peer | None = None,
+    ) -> None:
+        address = "" if connection is None else connection.link.address
+        self._note(what, detail, connection, address, fields, peer)
 
     def _note(
-        self, what: str, detail: str, connection: Connection | None, address: str, fields: Fields
+        self,
+        what: str,
+        detail: str,
+        connection: Connection | None,
+        address: str,
+        fields: Fields,
+        peer: Peer | None = None,
     ) -> None:
-        """One more record, if there are not too many alike: `detail` is one of few words."""
-        whose, source = _whose(connection, address)
+        """One more record, if there are not too many alike: `detail` is one of few words, `peer` the node
+        that causes it, where it may be another than the neighbour.
+        """
+        whose, source = _whose(connection, address, peer)
         key = (what, detail, whose)
         sampler = self._samplers.get(key)
         if sampler is None:
@@ -299,10 +315,12 @@ def _safe(value: Value) -> Value:
     return text if len(text) <= TEXT_MAX and len(value) <= TEXT_MAX else text[: TEXT_MAX - 1] + "…"
 
 
-def _whose(connection: Connection | None, address: str) -> tuple[str, str]:
+def _whose(connection: Connection | None, address: str, peer: Peer | None) -> tuple[str, str]:
     """Who causes it: programs of this user ("local"), those who have proved a key or token of this side
     ("known"), or others ("strangers"); and which of them.
     """
+    if peer is not None and connection is not None and peer.metric >> 14 > connection.realm:
+        return "strangers", _uuid(peer.node_id)  # of another machine, behind a program of this one
     medium = address.partition(":")[0] if connection is None else connection.link.medium
     if medium in LOCAL:
         return "local", ""

@@ -343,6 +343,28 @@ async def test_a_flood_is_told_in_few_lines_and_hides_nothing_else(log: pytest.L
 
 
 @pytest.mark.jumps
+async def test_who_comes_through_a_bridge_hides_nothing_of_this_user() -> None:
+    policy = {"rule": [{"who": "*", "serve": ["lab/*"], "see": ["**"]}]}
+    async with (
+        AsyncBus(ipc=False, policy=policy) as here,
+        AsyncBus(ipc=False, transit=True) as bridge,
+        AsyncBus(ipc=False, label="far") as far,
+        AsyncBus(ipc=False, label="near") as near,
+    ):
+        await join(bridge, here)
+        await join(far, bridge, "localnet")
+        for number in range(100):
+            far.register(f"plant/{number}")
+        await until(lambda: here.node.counters["entries_denied"] == 100)
+        assert len(of(here, "denial")) <= STRANGERS[0] // 5
+        await join(near, here)
+        for number in range(30):
+            near.register(f"plant/near {number}")
+        await until(lambda: here.node.counters["entries_denied"] == 130)
+        assert sum(row["peer_label"] == "near" for row in of(here, "denial")) == 30
+
+
+@pytest.mark.jumps
 async def test_what_is_kept_has_of_each_sort_some() -> None:
     """Of errors that strangers are refused with, too: the first token that was tried is not lost."""
     async with buses(1) as (here,):
