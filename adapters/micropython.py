@@ -468,10 +468,10 @@ class Loop:
             self._put_off(now)
             return
         gc.collect()  # as in `serve`
-        if hasattr(gc, "mem_free") and hasattr(gc, "threshold"):
-            free = gc.mem_free()
-            if free < _PLENTY and gc.threshold() < 0:  # the program has not said when to collect
-                gc.threshold(free // 4)  # before what stays lies everywhere between what does not
+        threshold = getattr(gc, "threshold", None)
+        free = gc.mem_free() if hasattr(gc, "mem_free") else _PLENTY
+        if threshold is not None and free < _PLENTY and threshold() < 0:  # the program has not said when
+            threshold(free // 4)  # before what stays lies everywhere between what does not
         self.connection = self.leaf.link or self.leaf.connection(self, now)
 
     def _put_off(self, now: int) -> None:
