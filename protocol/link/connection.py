@@ -416,6 +416,9 @@ class Connection(LinkFace):
     def credits(self) -> "list[Intake]":
         return self.outbox.credits()
 
+    def bound_unfinished(self, size_max: int) -> None:
+        self.inbox.size_max = size_max
+
     def nodes_max(self) -> int:
         if self.host.identity.leaf or (self._theirs is not None and self._theirs.leaf):
             return max(3, self.limits.aliases_max)

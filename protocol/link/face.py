@@ -186,6 +186,10 @@ class LinkFace(Timer):
         """Of a link that has ended: whose limits it was to tell."""
         raise NotImplementedError
 
+    def bound_unfinished(self, size_max: int) -> None:
+        """So many bytes of unfinished large messages are kept of it at the most."""
+        raise NotImplementedError
+
     def nodes_max(self) -> int:
         """Numbers of the table of nodes, in either direction (section 5.1)."""
         raise NotImplementedError

@@ -33,6 +33,7 @@ class Inbox(Pile):
 
     def __init__(self, link: LinkFace) -> None:
         self.size = 0
+        self.size_max = 0x7FFFFFFF
         self._link = link
         self.assemblies: "dict[int, Assembly]" = {}
 

@@ -10,9 +10,10 @@ from busway.protocol.wire import codes
 class Pile:
     """The unfinished messages of one link."""
 
-    __slots__ = ("size",)
+    __slots__ = ("size", "size_max")
 
     size: int  # bytes kept, with what they cost besides
+    size_max: int  # ... and may be
 
     def drop_stalest(self, now: int) -> None:
         """Give up the one whose last piece came longest ago."""
@@ -45,6 +46,8 @@ class Unfinished(Timer):
             self._piles.pop(pile, None)
             return
         self._piles[pile] = True
+        while pile.size > pile.size_max:
+            pile.drop_stalest(now)
         while self.size > self.size_max:
             largest = pile
             for other in self._piles:

@@ -85,10 +85,12 @@ class Crew(Timer):
         link = message.flow.session
         self._at_work[message] = link
         self._links[link] = self._links.get(link, 0) + 1
+        self._host.charges.began(message)
 
     def ended(self, message: Message) -> None:
         """... no longer."""
         link = self._at_work.pop(message)
+        self._host.charges.ended(message)
         self._links[link] -= 1
         if not self._links[link]:
             del self._links[link]

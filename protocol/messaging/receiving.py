@@ -5,6 +5,7 @@ The counterpart of sender.py. Knows connections only as somewhere to put an answ
 
 from busway.protocol.errors import EndpointTakenError, LocalError
 from busway.protocol.messaging.admitting import Admitting, is_new_session, start_anew
+from busway.protocol.messaging.charges import Charges
 from busway.protocol.messaging.correspondent import Correspondent, talk
 from busway.protocol.messaging.endpoints import (
     DONE,
@@ -53,6 +54,7 @@ class Receiving(Admitting):
         self.process_only = {}
         self.yielded: "dict[bytes, list[Endpoint]]" = {}  # that other nodes keep, of each realm one
         self.reply_flows = {}
+        self.charges = Charges()
         self.counters = {
             "received": 0,
             "late": 0,
@@ -259,9 +261,12 @@ class Receiving(Admitting):
             self.counters["wrong_kind"] += 1
             self.refuse(peer, kind, uuid, number, frame.id, codes.WRONG_KIND)
             return
-        if self.gate.guard is not None and not self.admits(session, peer, endpoint, frame, now):
-            self.refuse(peer, kind, uuid, number, frame.id, codes.NO_PERMISSION)
-            return
+        guarded = self.gate.guard is not None
+        if guarded:
+            reason = self.objection(session, peer, endpoint, frame, now)
+            if reason:
+                self.refuse(peer, kind, uuid, number, frame.id, reason)
+                return
         flow = self.flow_from(peer, uuid, number, now)
         assert flow is not None
         gap = (number - flow.received) & 0xFFFF
@@ -273,7 +278,7 @@ class Receiving(Admitting):
             start_anew(flow, number - 1)
             gap = 1
         if flow.short is not session:
-            flow.came_by(session, self.gate.guard is not None)
+            flow.came_by(session, guarded)
         flow.far = route is not None
         flow.received += gap
         flow.last_used = now
@@ -282,7 +287,10 @@ class Receiving(Admitting):
         if missed:
             flow.missed += missed
             self.counters["missed"] += missed
-        self.deliver(self._message_of(peer, flow, frame, missed, now))
+        message = self._message_of(peer, flow, frame, missed, now)
+        if guarded and kind == codes.REQUEST and session in self.gate.handlers_max:
+            self.charges.add(message, session)
+        self.deliver(message)
 
     def _message_of(self, peer: Correspondent, flow: InFlow, frame: Frame, missed: int, now: int) -> Message:
         """The message or request that a frame which continues `flow` makes."""

@@ -41,6 +41,7 @@ class Gate:
 
     def __init__(self, host: LinkHost, counters: "dict[str, int]") -> None:
         self.guard: "Guard | None" = None
+        self.handlers_max: "dict[LinkFace, int]" = {}  # of each link that has a bound
         self._host = host
         self._counters = counters
         self._told: "dict[LinkFace, dict[bytes, bool]]" = {}
@@ -102,3 +103,4 @@ class Gate:
     def ended(self, link: LinkFace) -> None:
         """A link is gone."""
         self._told.pop(link, None)
+        self.handlers_max.pop(link, None)

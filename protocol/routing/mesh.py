@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from busway.protocol.link.face import LinkFace
 
+_NO_BOUND = 0x7FFFFFFF
+
 
 class Mesh(Topology):
     """The nodes within reach, and what they have, with all that happens to them."""
@@ -463,6 +465,12 @@ class Mesh(Topology):
         neighbour.offered_max = self.gate.bound(connection, codes.QUOTA_ROUTES, codes.ROUTES_LINK_MAX)
         most = self.gate.bound(connection, codes.QUOTA_ENTRIES, codes.ENTRIES_LINK_MAX)
         self.directory.told_max[connection] = most
+        connection.bound_unfinished(self.gate.bound(connection, codes.QUOTA_UNFINISHED, _NO_BOUND))
+        handlers = self.gate.bound(connection, codes.QUOTA_HANDLERS, _NO_BOUND)
+        if handlers < _NO_BOUND:
+            self.gate.handlers_max[connection] = handlers
+        else:
+            self.gate.handlers_max.pop(connection, None)
 
     # The router's news
 
