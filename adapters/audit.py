@@ -8,13 +8,13 @@ without end: so of those alike only so many are told, and now and then how many 
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, Protocol, cast
+from typing import Any, Final, Protocol, cast
 from uuid import UUID
 
+from busway.adapters.audit_records import LOGGER, Fields, Line, Record, Value, safe
 from busway.adapters.comers import origin_of
 from busway.adapters.making import dump_cbor
 from busway.adapters.protecting import LOCAL
@@ -26,38 +26,19 @@ from busway.protocol.messaging.endpoints import Endpoint
 from busway.protocol.routing.directory import conflict
 from busway.protocol.routing.peers import Entry, Peer
 
-LOGGER: Final = logging.getLogger("busway.audit")
 AUDIT_NAME: Final = "busway/audit"
 """Broadcast, of realm userspace: {"time": seconds, "what": text, "fields": map}, as in section 9 of
 docs/protocol.md."""
 
 KEPT_MAX: Final = 64
-TEXT_MAX: Final = 256  # characters of a field
 LEFT_OUT_S: Final = 600.0
 # How many alike are told at once, and how long after that the next one, in ms: of what programs of this user
 # and those who have proved something do, and of what strangers do. These fill no disk (docs/howto/audit.md).
 KNOWN: Final = (200, 6_000)
 STRANGERS: Final = (50, 60_000)
 _ENDPOINT = endpoint_id(AUDIT_NAME)
-_BARE = re.compile(r"[\w.:/@+%\[\]-]+", re.ASCII)
 
-Value = str | int | float | bool
-Fields = dict[str, Value]
 Sort = tuple[str, str, str]  # what happened, what of it (one of few words), and whose doing it was
-
-
-class Record(NamedTuple):
-    """Something that happened: `time` in seconds since 1970; `what` "join", "leave", "refusal", "displaced",
-    "conflict", "quota" or "denial"; `fields` without anything that a terminal might obey.
-    """
-
-    time: float
-    what: str
-    fields: Fields
-
-    def row(self) -> dict[str, object]:
-        """For the introspection endpoint, and those who watch."""
-        return {"time": self.time, "what": self.what, "fields": self.fields}
 
 
 class Host(Protocol):
@@ -98,18 +79,18 @@ class Trail:
         """Who came to a listener did not get as far as a link of the bus: TLS or WebSocket was in the way."""
         error = "OPENING"
         fields: Fields = {"address": address, "listener": listener, "error": error, "text": text}
-        self._note("refusal", error, None, address, fields)
+        self._note("refusal", error, fields, address=address)
 
     def exceeded(self, quota: str, address: str, connection: Connection | None = None, **more: Value) -> None:
         """More than there is room for came: of that quota, from there, over that link if it is one."""
         fields: Fields = {"quota": quota, "address": address, **_link(connection), **more}
-        self._note("quota", quota, connection, address, fields)
+        self._note("quota", quota, fields, connection, address)
 
     def _link_opened(self, event: Any) -> None:
         connection = cast(events.LinkEvent, event).connection
         assert connection.peer is not None
         role = "leaf" if connection.peer.leaf else "router"
-        self._of_link("join", "", connection, {**_link(connection), "role": role})
+        self._note("join", "", {**_link(connection), "role": role}, connection)
 
     def _link_closed(self, event: Any) -> None:
         """It ended, or it never was open."""
@@ -121,11 +102,11 @@ class Trail:
             what = "displaced" if code == codes.REPLACED else "leave"
             fields["seconds"] = round((self._host.now_ms() - connection.opened_at) / 1000, 3)
             fields |= {"bytes_in": connection.bytes_in, "bytes_out": connection.bytes_out}
-            self._of_link(what, _name_of(code), connection, fields)
+            self._note(what, _name_of(code), fields, connection)
         elif code == codes.MESH_FULL and not happened.by_peer:
             self.exceeded("links", connection.link.address, connection)
         elif code != codes.GOODBYE:
-            self._of_link("refusal", _name_of(code), connection, fields)
+            self._note("refusal", _name_of(code), fields, connection)
 
     def _exceeded(self, event: Any) -> None:
         happened = cast(events.ExceededEvent, event)
@@ -146,7 +127,7 @@ class Trail:
             "peer": _uuid(happened.node_id),
             "peer_label": "" if peer is None else peer.label,
         }
-        self._of_link("denial", action, connection, fields, peer)
+        self._note("denial", action, fields, connection, peer=peer)
 
     def _endpoint_up(self, event: Any) -> None:
         """Another node may have a name of ours, which we keep."""
@@ -169,6 +150,7 @@ class Trail:
         """Two hold a name that one may hold; `keeper` does."""
         connection = None if peer is None else peer.hop
         fields: Fields = {
+            "about": "name",
             "name": endpoint.name,
             "endpoint": _uuid(endpoint.uuid),
             "realm": codes.REALM_NAMES[endpoint.realm],
@@ -176,37 +158,29 @@ class Trail:
             "peer": "" if peer is None else _uuid(peer.node_id),
             "peer_label": "" if peer is None else peer.label,
         }
-        self._of_link("conflict", "name", cast("Connection | None", connection), fields, peer)
+        self._note("conflict", "name", fields, cast("Connection | None", connection), peer=peer)
 
     def _duplicate(self, event: Any) -> None:
-        fields: Fields = {"peer": _uuid(event.node_id), "text": "two live nodes have this id"}
-        self._note("conflict", "id", None, "", fields)
+        fields: Fields = {"about": "id", "peer": _uuid(event.node_id), "text": "two live nodes have this id"}
+        self._note("conflict", "id", fields)
 
     # What becomes of it
-
-    def _of_link(
-        self,
-        what: str,
-        detail: str,
-        connection: Connection | None,
-        fields: Fields,
-        peer: Peer | None = None,
-    ) -> None:
-        address = "" if connection is None else connection.link.address
-        self._note(what, detail, connection, address, fields, peer)
 
     def _note(
         self,
         what: str,
         detail: str,
-        connection: Connection | None,
-        address: str,
         fields: Fields,
+        connection: Connection | None = None,
+        address: str = "",
         peer: Peer | None = None,
     ) -> None:
-        """One more record, if there are not too many alike: `detail` is one of few words, `peer` the node
-        that causes it, where it may be another than the neighbour.
+        """One more record, if there are not too many alike: `detail` is one of few words; `address` is where
+        it comes from, if that is not the link's; `peer` the node that causes it, if that may be another than
+        the neighbour.
         """
+        if connection is not None:
+            address = connection.link.address
         whose, source = _whose(connection, address, peer)
         key = (what, detail, whose)
         sampler = self._samplers.get(key)
@@ -234,11 +208,11 @@ class Trail:
         self.tell_left_out()
 
     def _tell(self, key: Sort, fields: Fields) -> None:
-        record = Record(round(time.time(), 3), key[0], {name: _safe(fields[name]) for name in fields})
+        record = Record(round(time.time(), 3), key[0], {name: safe(fields[name]) for name in fields})
         self._keep(key, record)
         node = self._host.node
         if LOGGER.isEnabledFor(logging.INFO):
-            self._host.say(_Line(record, _uuid(node.node_id), ascii_safe(node.label)))
+            self._host.say(Line(record, _uuid(node.node_id), ascii_safe(node.label)))
         if any(map(_watches, node.directory.holders(_ENDPOINT))):
             now = self._host.now_ms()
             try:
@@ -276,43 +250,6 @@ _DETAILS = {
     "denial": "action",
     "conflict": "about",
 }
-
-
-class _Line:
-    """A record on its way to the log: the line is made if somebody wants it."""
-
-    def __init__(self, record: Record, node: str, label: str) -> None:
-        self._record = record
-        self._here: Fields = {"node": node, "label": label}
-
-    def __call__(self) -> None:
-        record = self._record
-        whole = {"time": record.time, "what": record.what, **self._here, **record.fields}
-        LOGGER.info("%s", line(record.what, record.fields | self._here), extra={"busway": whole})
-
-
-def line(what: str, fields: Fields) -> str:
-    """A record as one line: `what key=value ...`. A value with blanks or quotes in it is a JSON string."""
-    return " ".join([what, *(f"{name}={_quoted(value)}" for name, value in fields.items())])
-
-
-def _quoted(value: Value) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    text = str(value)
-    if _BARE.fullmatch(text):
-        return text
-    import json  # most programs have no use for it
-
-    return json.dumps(ascii_safe(text), ensure_ascii=False)
-
-
-def _safe(value: Value) -> Value:
-    """Nothing that could steer a terminal, begin a line, or fill a disk."""
-    if not isinstance(value, str):
-        return value
-    text = ascii_safe(value[:TEXT_MAX])
-    return text if len(text) <= TEXT_MAX and len(value) <= TEXT_MAX else text[: TEXT_MAX - 1] + "…"
 
 
 def _whose(connection: Connection | None, address: str, peer: Peer | None) -> tuple[str, str]:

@@ -14,7 +14,8 @@ import pytest
 
 import busway
 from busway import AsyncBus, Key, Message
-from busway.adapters.audit import AUDIT_NAME, KEPT_MAX, LEFT_OUT_S, STRANGERS, TEXT_MAX, Value, line
+from busway.adapters.audit import AUDIT_NAME, KEPT_MAX, LEFT_OUT_S, STRANGERS
+from busway.adapters.audit_records import TEXT_MAX, Value, line
 from busway.adapters.bus import host_of
 from busway.adapters.comers import COMERS_OF_ADDRESS_MAX
 from busway.adapters.sampling import SOURCES_MAX, FairSampler
@@ -162,13 +163,9 @@ async def test_conflicts_of_names_are_told_by_who_keeps_and_who_loses() -> None:
         await asyncio.sleep(10)
         there.register("lab/log")
         await join(there, here)
-        names = ("name", "keeper", "peer_label", "realm")
-        assert [few(row, *names) for row in of(there, "conflict")] == [
-            ("lab/log", "peer", "here", "localnet")
-        ]
-        assert [few(row, *names) for row in of(here, "conflict")] == [
-            ("lab/log", "here", "there", "localnet")
-        ]
+        names = ("name", "keeper", "peer_label", "about")
+        assert [few(row, *names) for row in of(there, "conflict")] == [("lab/log", "peer", "here", "name")]
+        assert [few(row, *names) for row in of(here, "conflict")] == [("lab/log", "here", "there", "name")]
         await here.close()
         await until(lambda: len(of(there, "conflict")) == 2)
         assert few(of(there, "conflict")[1], "name", "keeper") == ("lab/log", "here")
@@ -369,10 +366,10 @@ async def test_what_is_kept_has_of_each_sort_some() -> None:
     """Of errors that strangers are refused with, too: the first token that was tried is not lost."""
     async with buses(1) as (here,):
         trail_of = host_of(here).trail
-        trail_of._note("refusal", "TOKEN", None, "tcp://192.0.2.1:1", {"error": "TOKEN"})
+        trail_of._note("refusal", "TOKEN", {"error": "TOKEN"}, address="tcp://192.0.2.1:1")
         for _ in range(3):
             flood(here, 1000, 1000)
-            trail_of._note("refusal", "LOST", None, "tcp://192.0.2.1:1", {"error": "LOST"})
+            trail_of._note("refusal", "LOST", {"error": "LOST"}, address="tcp://192.0.2.1:1")
             await asyncio.sleep(3600)
         assert len(trail(here)) == KEPT_MAX
         assert [row["error"] for row in of(here, "refusal")].count("TOKEN") == 1
@@ -391,7 +388,7 @@ async def test_floods_of_all_sorts_fill_no_disk(log: pytest.LogCaptureFixture) -
             for error in errors:
                 for number in range(2):
                     address = f"tcp://192.0.{minute & 255}.{number}:54321"
-                    trail_of._note("refusal", error, None, address, {"error": error, "text": text})
+                    trail_of._note("refusal", error, {"error": error, "text": text}, address=address)
             await asyncio.sleep(60)
         hour = lines(log)[before:]
     assert len(hour) <= len(errors) * (60 + 6)

@@ -12,7 +12,8 @@ import click
 
 from busway.adapters.asyncio import AsyncBus
 from busway.adapters.asyncio_ends import Receiver
-from busway.adapters.audit import AUDIT_NAME, KEPT_MAX, line
+from busway.adapters.audit import AUDIT_NAME, KEPT_MAX
+from busway.adapters.audit_records import line
 from busway.adapters.records import NodeInfo
 from busway.cli import output, session
 from busway.cli.labels import Labels
