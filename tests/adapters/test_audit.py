@@ -241,6 +241,22 @@ async def test_what_a_policy_bounds_is_told() -> None:
             await receiver.receive(60)
         (row,) = of(here, "quota")
         assert few(row, "quota", "peer_label", "realm") == ("messages", "loud", "userspace")
+    policy = {"rule": [{"who": "*", "quota": {"handlers": 1, "entries": 2}}]}
+    async with AsyncBus(ipc=False, policy=policy) as here, AsyncBus(ipc=False, label="loud") as loud:
+
+        async def work(request: busway.Request) -> str:
+            await asyncio.sleep(1)
+            return "done"
+
+        here.serve("lab/work", work)
+        await join(here, loud)
+        asked = [loud.request("lab/work") for _ in range(3)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert [answer for answer in answers if answer == "done"] == ["done"]
+        for number in range(4):
+            loud.register(f"lab/{number}")
+        await until(lambda: len(of(here, "quota")) > 1)
+        assert [row["quota"] for row in of(here, "quota")] == ["handlers", "entries"]
     policy = {"rule": [{"who": "*", "quota": {"links": 1}}]}
     async with (
         AsyncBus(ipc=False, policy=policy) as here,
