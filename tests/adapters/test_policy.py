@@ -590,3 +590,36 @@ async def test_leaf_behind_a_router_of_this_machine_is_of_this_machine() -> None
 def others(of: AsyncBus) -> set[tuple[str, bytes]]:
     """What a bus sees of others, and whose it is."""
     return {(found.name, found.node) for found in of.endpoints() if found.node != of.id}
+
+
+async def test_quota_bounds_what_one_link_brings() -> None:
+    """And nobody else is the poorer for it."""
+    key = Key.new()
+    policy = rule({"key": key.text}, quota={"entries": 2, "handlers": 1})
+    async with opened(bus(policy=policy), bus(key=key), bus()) as (here, loud, other):
+        gate = asyncio.Event()
+        begun: list[bytes] = []
+
+        @here.serve("lab/slow")
+        async def slow(request: busway.Request[Any]) -> bytes:
+            begun.append(request.source)
+            await gate.wait()
+            return b"done"
+
+        for number in range(5):
+            loud.serve(f"loud/{number}", lambda request: b"")
+            other.serve(f"other/{number}", lambda request: b"")
+        url = (await here.listen(LOOPBACK)).url
+        for each in (loud, other):
+            await each.connect(url)
+        await until(lambda: sees(here, "other/4"))
+        assert [sum(name.startswith(word) for name, _ in others(here)) for word in ("loud", "other")] == [
+            2,
+            5,
+        ]
+        calls = [asyncio.create_task(reason(each.request("lab/slow"))) for each in (loud, other, other)]
+        await until(lambda: len(begun) == 3)
+        assert await reason(loud.request("lab/slow")) == "QUEUE_FULL"
+        gate.set()
+        assert await asyncio.gather(*calls) == [""] * 3
+        assert await loud.request("lab/slow") == b"done"
