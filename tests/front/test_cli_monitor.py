@@ -20,7 +20,7 @@ from busway.cli.monitor_screen import Lines, MonitorApp
 from busway.cli.rates import EndpointLine, NodeLine, View
 from busway.cli.survey import PUBLISHER
 from tests.front.cli_rig import environment, new_bus, peer, python, started
-from tests.rigs import terminal
+from tests.rigs import forks, terminal
 from tests.rigs.terminal import Terminal
 
 # More endpoints than a screen has rows; the busy one is the last of them by name. A label as long as may be.
@@ -123,6 +123,24 @@ class TestAtATerminal:
             assert screen.ends() == 0
             assert left_clean(screen)
             assert b"Traceback" not in screen.said
+
+    def test_it_ends_when_its_terminal_vanishes_without_a_word(self) -> None:
+        """As that of who is in no session of it: no signal comes."""
+        ours, theirs = os.openpty()
+        env = environment({"BUSWAY_BUS": new_bus(), "TERM": "xterm-256color"})
+        words = ("-m", "busway", "monitor", "-i", "0.2")
+        program = forks.Program(words, env, terminal=theirs, ready=READY, apart=True)
+        try:
+            os.close(theirs)
+            said = b""
+            while b"endpoint" not in said:
+                said += os.read(ours, 65536)
+            os.close(ours)
+            assert program.wait(60) is not None
+        finally:
+            if program.poll() is None:
+                program.send_signal(signal.SIGKILL)
+                program.wait(60)
 
     def test_without_textual_it_says_what_to_install(self, tmp_path: Path) -> None:
         (tmp_path / "textual.py").write_text("raise ModuleNotFoundError('no textual', name='textual')\n")

@@ -6,9 +6,11 @@ Knows views, not where they come from. Importing this imports textual.
 from __future__ import annotations
 
 import asyncio
+import select
+import sys
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TextIO
 
 from rich.text import Text
 from textual import on
@@ -21,6 +23,8 @@ from textual.widgets import DataTable, Footer, Input, Static
 
 from busway.cli import output, survey
 from busway.cli.rates import EndpointLine, View
+
+_LOOK_S = 0.5  # between two looks whether the terminal is still there
 
 
 class Column(NamedTuple):
@@ -179,6 +183,15 @@ class Lines(DataTable[Text]):
         self.redraw()
 
 
+def has_hung_up(terminal: TextIO | None) -> bool:
+    """Whether nobody is at the other end of a terminal any more; False where the system does not say."""
+    if terminal is None or not hasattr(select, "poll"):
+        return False
+    poller = select.poll()
+    poller.register(terminal, 0)
+    return any(what & select.POLLHUP for _, what in poller.poll(0))
+
+
 class MonitorApp(App[None]):
     """Shows what comes from `watch`, until that ends or somebody quits.
 
@@ -232,6 +245,14 @@ class MonitorApp(App[None]):
         self._redraw()
         self._watching = asyncio.create_task(self._watch(self._show))
         self._watching.add_done_callback(self._on_watched)
+        self.set_interval(_LOOK_S, self._look_at_terminal)
+
+    def _look_at_terminal(self) -> None:
+        """One that has vanished always has something to read, which is nothing: textual's reader would never
+        rest, and its writer in the end have it wait for ever.
+        """
+        if not self.is_headless and has_hung_up(sys.__stdin__):
+            self.exit()
 
     def _on_watched(self, watching: asyncio.Task[None]) -> None:
         if not watching.cancelled():
