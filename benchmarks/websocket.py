@@ -22,6 +22,7 @@ ROUND_TRIPS = 3_000
 SIZES = ((64, 40_000), (1_024, 30_000), (65_536, 2_000))
 CLIENTS = 1_000
 CLIENTS_EACH = 250  # in one process
+JOINING = 12  # of these at once: of one address a listener lets 64 wait
 PUBLISHED = 100
 ECHO, SINK, DONE, FEED = "bench/echo", "bench/sink", "bench/done", "bench/feed"
 TIMEOUT_S = 300
@@ -167,7 +168,7 @@ async def crowd_server(clients: int) -> None:
         each_kib = (memory_kib() - before_kib) / clients
         say(f"{clients} clients: joined in {seconds:.1f} s, {each_kib:.0f} KiB of memory for each")
         for number in range(PUBLISHED):
-            await bus.publish(FEED, b"%d" % number)
+            await bus.publish(FEED, b"%d" % number, realm="global")
             await asyncio.sleep(0)
         await heard()
 
@@ -175,11 +176,13 @@ async def crowd_server(clients: int) -> None:
 async def crowd_clients(url: str, number: int) -> None:
     """Says "ready", then when the first and the last copy came, and how many."""
     came: list[float] = []
+    joining = asyncio.Semaphore(JOINING)
 
     async def one() -> None:
         async with busway.AsyncBus(ipc=False, leaf=True) as bus:
             feed = bus.subscribe(FEED, realm="global")
-            await bus.connect(url)
+            async with joining:
+                await bus.connect(url, wait=TIMEOUT_S)
             await bus.request("bench/arrive", None, ttl=30, timeout=TIMEOUT_S)
             while True:
                 message = await feed.receive(timeout=TIMEOUT_S)
