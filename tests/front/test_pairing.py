@@ -436,7 +436,7 @@ def test_pairing_again_changes_nothing(tmp_path: Path) -> None:
         ([], 2, "give a URL, or --listen URL"),
         (["ws://127.0.0.1:1"], 2, "expected tcp://host:port"),
         (["127.0.0.1:1", "--name", "busway1x"], 2, "the key stands where the name belongs"),
-        (["127.0.0.1:1"], 4, "Connection refused"),
+        (["127.0.0.1:1"], 4, "Connection refused; is `busway pair --listen` waiting there?"),
     ],
 )
 def test_what_cannot_be(tmp_path: Path, words: list[str], status: int, sentence: str) -> None:

@@ -93,9 +93,9 @@ def cannot_connect(url: str, error: Exception) -> Failure:
     return Failure(NO_BUS, with_remedy(text if url in text else f"{url}: {text}"))
 
 
-def with_remedy(text: str) -> str:
+def with_remedy(text: str, who: str = "a node listening") -> str:
     """Why a place cannot be reached, and where nobody takes connections what that may mean."""
-    hint = "; is a node listening there?" if text.endswith(os.strerror(errno.ECONNREFUSED)) else ""
+    hint = f"; is {who} there?" if text.endswith(os.strerror(errno.ECONNREFUSED)) else ""
     return text + hint
 
 

@@ -115,7 +115,7 @@ class Desk:
         try:
             line = await (self._dial(place) if dialled else self._wait(place))
         except OSError as error:
-            text = failures.with_remedy(f"{_url(*place)}: {_reason(error)}")
+            text = failures.with_remedy(f"{_url(*place)}: {_reason(error)}", "`busway pair --listen` waiting")
             raise failures.Failure(failures.NO_BUS, text) from None
         try:
             if line.work.public == self._key.public:
