@@ -196,8 +196,7 @@ class Service:
     def _wake(self) -> None:
         """Start handlers for what is queued, as far as the limit allows."""
         queue, crew = self._core.queue, self._crew
-        while len(crew) < crew.limit and queue.items:
-            crew.arrange()
+        while len(crew) < crew.limit and queue.items and crew.arrange():
             message = self._take(self._core)
             if message is not None:
                 self._start(message)

@@ -116,6 +116,7 @@ class Exchange(RoutingHost):
     def link_ended(self, link: LinkFace, by_peer: bool) -> None:
         assert isinstance(link, Connection)
         self.connections.remove(link)
+        self.receiving.handlers.look_again()  # who waited for others of it
         self.emit(events.LinkEvent(events.LINK_CLOSED, link, link.close_code, link.close_text, by_peer))
 
     def cost_changed(self, link: LinkFace, now: int) -> None:

@@ -42,26 +42,7 @@ class Admitting(Responding):
             flow = peer.in_flows[endpoint.uuid] = InFlow(peer, endpoint, received, now)
         return flow
 
-    def objection(
-        self, session: "LinkFace", peer: Correspondent, endpoint: Endpoint, frame: Frame, now: int
-    ) -> int:
-        """Why a message may not come in, as a reason; 0 if it may."""
-        reason = 0
-        if not self._admits(session, peer, endpoint, frame, now):
-            reason = codes.NO_PERMISSION
-        elif frame.kind == codes.REQUEST and self._is_busy_for(session):
-            reason = codes.QUEUE_FULL
-            self.gate.exceeded(session, codes.QUOTA_HANDLERS)
-        if reason:
-            self.pass_over(session, peer, endpoint, frame.number, now)
-        return reason
-
-    def _is_busy_for(self, link: "LinkFace") -> bool:
-        """Whether as many requests of a link are under way as may be."""
-        most = self.gate.handlers_max.get(link, -1)
-        return 0 <= most <= self.charges.count(link)
-
-    def _admits(
+    def admits(
         self, session: "LinkFace", peer: Correspondent, endpoint: Endpoint, frame: Frame, now: int
     ) -> bool:
         """Whether a message may come in. That it may is asked once for each pair, link and action; of a
@@ -74,6 +55,7 @@ class Admitting(Responding):
                 return True
         realm = frame.reach() if what == codes.MAY_PUBLISH else endpoint.realm
         if not self.gate.allows(session, peer.node_id, what, endpoint.uuid, endpoint.name, realm):
+            self.pass_over(session, peer, endpoint, frame.number, now)
             return False
         flow = self.flow_of(peer, endpoint, frame.number - 1, now)
         if flow.judged is not session:
@@ -117,6 +99,7 @@ class Admitting(Responding):
                 flow.judged = None
                 flow.verdicts = 0
                 flow.came_by(flow.session, guarded)
+        self.handlers.look_again()
 
 
 def is_new_session(flow: InFlow, session: "LinkFace | None") -> bool:

@@ -38,6 +38,11 @@ class Lane:
             self.turns.push(peer)
         waiting.push(message)
 
+    def peek(self) -> Message:
+        """The message whose turn it is, without taking it."""
+        message: Message = self.origins[self.turns.peek()].peek()
+        return message
+
     def next(self) -> Message:
         """The message whose turn it is; there is one."""
         peer: Peer = self.turns.pop()
@@ -85,37 +90,56 @@ class Crew(Timer):
         link = message.flow.session
         self._at_work[message] = link
         self._links[link] = self._links.get(link, 0) + 1
-        self._host.charges.began(message)
+        if link is not None:
+            self._host.handlers.began(message, link)
 
     def ended(self, message: Message) -> None:
         """... no longer."""
         link = self._at_work.pop(message)
-        self._host.charges.ended(message)
+        if self._host.handlers.at_work:
+            self._host.handlers.ended(message)
         self._links[link] -= 1
         if not self._links[link]:
             del self._links[link]
 
-    def arrange(self) -> None:
-        """Put the message whose turn it is at the front of the queue, which is not empty."""
+    def arrange(self) -> bool:
+        """Put the message whose turn it is at the front of the queue, which is not empty. False: no handler
+        may begin with any, for their links have as many at work as they may.
+        """
         queue = self._receiver.queue
         head = queue.head
         items = queue.items
         if len(items) - head == items[head].flow.queued:
             if self._known:  # places that are not left would count as turns later
                 self._forget()
-            return  # all of one origin: the commonest case
+            return self._may_begin(items[head])  # all of one origin: the commonest case
         self._learn(items, head)
-        while True:  # the last one in the queue has a place
+        held: "list[Lane]" = []
+        found = False
+        while len(self._turns) and not found:
             lane: Lane = self._turns.pop()
-            message = lane.next()
-            self._leave(message, lane)
-            try:
-                at = items.index(message, head)
-            except ValueError:
-                continue  # it has been dropped meanwhile
-            if at > head:
-                items.insert(head, items.pop(at))
-            return
+            if self._may_begin(lane.peek()):
+                found = self._bring(lane, items, head)
+            else:
+                held.append(lane)
+        for lane in held:
+            self._turns.push(lane)
+        return found
+
+    def _may_begin(self, message: Message) -> bool:
+        return self._host.handlers.may_begin(message.flow.session, self._receiver)
+
+    def _bring(self, lane: Lane, items: "list[Message]", head: int) -> bool:
+        """Put its next message at the front; False if that has been dropped meanwhile."""
+        message = lane.next()
+        self._leave(message, lane)
+        try:
+            at = items.index(message, head)
+        except ValueError:
+            return False
+        if at > head:
+            items.insert(head, items.pop(at))
+        return True
 
     def _learn(self, items: "list[Message]", head: int) -> None:
         """Give those that have come since the last time their places. They are behind the others."""

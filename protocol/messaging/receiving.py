@@ -5,7 +5,6 @@ The counterpart of sender.py. Knows connections only as somewhere to put an answ
 
 from busway.protocol.errors import EndpointTakenError, LocalError
 from busway.protocol.messaging.admitting import Admitting, is_new_session, start_anew
-from busway.protocol.messaging.charges import Charges
 from busway.protocol.messaging.correspondent import Correspondent, talk
 from busway.protocol.messaging.endpoints import (
     DONE,
@@ -19,6 +18,7 @@ from busway.protocol.messaging.endpoints import (
 )
 from busway.protocol.messaging.events import ReceiverEvent, RequestEvent, UndeliverableEvent
 from busway.protocol.messaging.flows import OutFlow
+from busway.protocol.messaging.handlers import Handlers
 from busway.protocol.messaging.responding import error_of
 from busway.protocol.messaging.sender import Origin
 from busway.protocol.outcomes import ENDPOINT_DOWN, ENDPOINT_UP, RECEIVER_ASKED, RECEIVER_BACK
@@ -54,7 +54,7 @@ class Receiving(Admitting):
         self.process_only = {}
         self.yielded: "dict[bytes, list[Endpoint]]" = {}  # that other nodes keep, of each realm one
         self.reply_flows = {}
-        self.charges = Charges()
+        self.handlers = Handlers(host, self.gate)
         self.counters = {
             "received": 0,
             "late": 0,
@@ -262,11 +262,9 @@ class Receiving(Admitting):
             self.refuse(peer, kind, uuid, number, frame.id, codes.WRONG_KIND)
             return
         guarded = self.gate.guard is not None
-        if guarded:
-            reason = self.objection(session, peer, endpoint, frame, now)
-            if reason:
-                self.refuse(peer, kind, uuid, number, frame.id, reason)
-                return
+        if guarded and not self.admits(session, peer, endpoint, frame, now):
+            self.refuse(peer, kind, uuid, number, frame.id, codes.NO_PERMISSION)
+            return
         flow = self.flow_from(peer, uuid, number, now)
         assert flow is not None
         gap = (number - flow.received) & 0xFFFF
@@ -287,10 +285,7 @@ class Receiving(Admitting):
         if missed:
             flow.missed += missed
             self.counters["missed"] += missed
-        message = self._message_of(peer, flow, frame, missed, now)
-        if guarded and kind == codes.REQUEST and session in self.gate.handlers_max:
-            self.charges.add(message, session)
-        self.deliver(message)
+        self.deliver(self._message_of(peer, flow, frame, missed, now))
 
     def _message_of(self, peer: Correspondent, flow: InFlow, frame: Frame, missed: int, now: int) -> Message:
         """The message or request that a frame which continues `flow` makes."""

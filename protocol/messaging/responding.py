@@ -152,8 +152,6 @@ class Responding(ReceiverSide):
 
     def _finish_request(self, request: Request) -> None:
         request.state = DONE
-        if self.charges.links:
-            self.charges.answered(request)
         if request.timer is not None:
             self.timers.disarm(request.timer)
             request.timer = None

@@ -4,10 +4,10 @@ the sender's side that is above all where messages go.
 
 from busway.protocol.errors import WrongKindError
 from busway.protocol.link.face import LinkFace
-from busway.protocol.messaging.charges import Charges
 from busway.protocol.messaging.correspondent import Correspondent, talk
 from busway.protocol.messaging.endpoints import Endpoint, EndpointHost, Request
 from busway.protocol.messaging.flows import FlowOwner, OutFlow, Pending, Target
+from busway.protocol.messaging.handlers import Handlers
 from busway.protocol.outcomes import Outcome
 from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.mesh import Mesh
@@ -26,7 +26,7 @@ class ReceiverSide(EndpointHost):
     endpoints: "dict[bytes, Endpoint]"
     process_only: "dict[bytes, bool]"  # uuids of PROCESS endpoints: their payloads stay objects
     timers: Timers
-    charges: Charges
+    handlers: Handlers
 
     def arrive_local(self, frame: Frame, now: int) -> None:
         """A message of this very node."""
