@@ -108,9 +108,12 @@ async def test_calls_are_denied_and_allowed_again(tmp_path: Path, url: str) -> N
         await becomes("", one, "office/door")
         assert await one.request("lab/door", b"1") == b"1"
         assert await reason(one.request("lab/light", b"1")) == "NO_PERMISSION"
+        path.write_text(CALLS)
+        await until(lambda: not sees(one, "office/door"))
+        await becomes("", one, "lab/light")
         trust.write_text(trust.read_text().replace("[pump]", "[x]").replace("[other]", "[pump]"))
-        await becomes("NO_PERMISSION", two, "lab/light")
-        assert await one.request("lab/light", b"1") == b"1"
+        await becomes("NO_PERMISSION", two, "lab/door")
+        assert await one.request("lab/door", b"1") == b"1"
         assert [link.state for link in here.links()] == ["connected"] * 2
 
 
