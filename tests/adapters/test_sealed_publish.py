@@ -171,20 +171,38 @@ async def test_a_publisher_that_starts_anew_is_read() -> None:
 
 async def test_a_key_has_no_more_generations_than_readers_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sealed_groups, "STEPS_MAX", 2)
-    async with around(CAROL) as (_, _, (alice, bob, carol)):
+    keys = [Key.new() for _ in range(4)]
+    seal = [*ALL, *(key.text for key in keys)]
+    async with around(*keys, seal=seal) as (_, _, (alice, bob, *others)):
         receiver = bob.subscribe("news")
         await seen(alice)
         found = []
-        for number in range(4):
+        for number, bus in enumerate(others):
             await told(alice, number)
             found.append(key_ids(alice))
-            late = carol.subscribe("news")
-            await seen(alice, 2)
+            bus.subscribe("news")
+            await seen(alice, number + 2)
+        assert await got(receiver) == [0, 1, 2, 3]
+        assert [generation for _, generation in found] == [0, 1, 2, 0]
+        assert len({id for id, _ in found}) == 2
+
+
+async def test_trust_that_ends_ends_the_key_of_a_leaf_too(tmp_path: Path) -> None:
+    path = tmp_path / "trust.toml"
+    append(path, Trusted("pump", BOB.public, "leaf"))
+    async with Network() as network:
+        alice = await network.bus("a", key=ALICE, seal=path, leaf=True)
+        bob = await network.bus("b", key=BOB, seal=ALL)
+        await network.link(alice, bob)
+        receiver = bob.subscribe("news", sealed=True)
+        await asyncio.sleep(1)
+        for number in range(2):
             await told(alice, number)
-            late.close()
-            await seen(alice, 1)
-        assert await got(receiver) == [0, 0, 1, 1, 2, 2, 3, 3]
-        assert {generation for _, generation in found} == {0}
+        assert await got(receiver) == [0, 1]
+        path.write_text(path.read_text().replace(BOB.text, EVE.text))
+        await told(alice, 2)
+        assert await got(receiver) == []
+        assert receiver.refused == 1
 
 
 # A router that does what it likes

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -11,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import mlkem
 from hypothesis import given
 from hypothesis import strategies as st
 
-from busway import Key, SealError, sealing
-from busway.sealing import STEPS_MAX, Answers, Content, GroupKey, Opened, Other, Own, published
+from busway import Key, MissingLibrary, SealError, sealing
+from busway.sealing import STEPS_MAX, Answers, Content, GroupKey, Opened, Other, Own, Suites, published
 from tests.rigs import hpke
 from tests.rigs.tree import ROOT
 
@@ -250,6 +252,47 @@ def test_keys_that_are_none() -> None:
     for data in (b"", b"\x03" + bytes(23), b"\x01" + bytes(24)):
         with pytest.raises(SealError):
             published(data)
+
+
+# Without some of it
+
+
+def test_who_has_no_mlkem_offers_none_and_is_sealed_for_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    sender = Own(*Key.new().pair)
+    less = Suites()
+    less.hybrid = None
+    monkeypatch.setattr(sealing, "_suites", less)
+    receiver = Own(*Key.new().pair)
+    nonce = os.urandom(16)
+    said = receiver.offer(Other(receiver, sender.public), nonce, 5)
+    monkeypatch.setattr(sealing, "_suites", Suites())
+    to = Other(sender, receiver.public)
+    offer = to.read_offer(nonce, said)
+    assert offer.mlkem == b""
+    sealed = to.seal(sender, offer, E, some())
+    assert sealed[0] == sealing.X25519
+    monkeypatch.setattr(sealing, "_suites", less)
+    assert receiver.open(Other(receiver, sender.public), E, sealed).content.payload == b"hello"
+    full = sender.itself(5)  # nor does it use what the other offers
+    assert Other(receiver, sender.public).seal(receiver, full, E, some())[0] == sealing.X25519
+    with pytest.raises(SealError, match="in a way that is not known here"):
+        receiver.open(Other(receiver, sender.public), E, bytes((sealing.HYBRID,)) + sealed[1:])
+
+
+def test_a_library_without_hpke_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    Suites()  # imports it
+    monkeypatch.delattr("cryptography.hazmat.primitives.hpke")
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.hpke", None)
+    with pytest.raises(MissingLibrary, match="pip install -U cryptography"):
+        Suites()
+
+
+def test_who_seals_nothing_imports_nothing_of_it() -> None:
+    text = (
+        "import sys, busway; busway.AsyncBus(ipc=False).register('x');"
+        "print([name for name in sys.modules if 'seal' in name or 'hpke' in name])"
+    )
+    assert subprocess.run([sys.executable, "-c", text], capture_output=True, text=True).stdout == "[]\n"
 
 
 # Answers
