@@ -181,6 +181,8 @@ class Keyring:
             if vain or self._host.now_ms() < held.again_at:
                 raise SealError("its key is not to be had")
             self._ask(held, source, endpoint, head.key_id)
+            if not held.asking:
+                raise SealError("its key cannot be asked for")
         held.waiting[tag] = True
         raise Wait
 

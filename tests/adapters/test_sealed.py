@@ -608,6 +608,28 @@ async def test_clocks_that_part_are_set_anew() -> None:
         assert len([frame for frame in hostile.seen if frame.kind == codes.REQUEST]) == 4
 
 
+# On real links
+
+
+@pytest.mark.jumps(False)
+async def test_over_tcp_through_a_router_that_is_trusted_to_forward_only() -> None:
+    router_key = Key.new()
+    trust = {key.text: "router" for key in (router_key, ALICE, BOB)}
+    async with (
+        AsyncBus(ipc=False, key=router_key, trust=trust, transit=True) as router,
+        AsyncBus(ipc=False, key=ALICE, trust=trust, seal=ALL) as alice,
+        AsyncBus(ipc=False, key=BOB, trust=trust, seal=ALL) as bob,
+    ):
+        listener = await router.listen("tcp://127.0.0.1:0")
+        hostile = Hostile(router)
+        for bus in (alice, bob):
+            await bus.connect(listener.url)
+        bob.serve("valve", lambda request: (request.verified, request.payload), sealed=True)
+        assert await alice.request("valve", SECRET, sealed=BOB.text, ttl=9) == [ALICE.text, SECRET]
+        assert hostile.seen
+        assert SECRET not in hostile.said()
+
+
 # Threads
 
 
