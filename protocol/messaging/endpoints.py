@@ -238,11 +238,11 @@ class InFlow(Intake):
             return pos  # it may have to be passed on
         if len(prefix) > 2 and endpoint.realm < prefix[1] & 3:
             return pos
-        empty = not receiver.queue.items
+        tell = not receiver.queue.items or receiver.waits
         before = self.received
         pos = _read_run(data, pos, end, frame_max, prefix, self, receiver, now)
         if self.received > before:
-            endpoint.host.noted_run(self, receiver, self.received - before, empty, now)
+            endpoint.host.noted_run(self, receiver, self.received - before, tell, now)
         return pos
 
 
@@ -282,6 +282,7 @@ class Receiver:
         self.messages = MessagesEvent(self)  # the same each time: it says nothing but whose
         self.decline = ""  # why its program answers no requests; "": it does
         self.asked = False  # although it declines
+        self.waits = False  # what is queued may not be worked on now, what comes perhaps
 
     def __repr__(self) -> str:
         return "<receiver of %r, %d queued%s>" % (
@@ -367,8 +368,8 @@ class EndpointHost:
 
     mesh: "Mesh"
 
-    def noted_run(self, flow: InFlow, receiver: Receiver, count: int, empty: bool, now: int) -> None:
-        """A run of plain messages was queued by the short way; `empty`: the queue was."""
+    def noted_run(self, flow: InFlow, receiver: Receiver, count: int, tell: bool, now: int) -> None:
+        """A run of plain messages was queued by the short way; `tell` the receiver's program."""
         raise NotImplementedError
 
 

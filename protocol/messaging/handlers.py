@@ -28,6 +28,7 @@ class Handlers:
         if not most or link is None or link not in most or self._counts.get(link, 0) < most[link]:
             return True
         self._waiting[receiver] = True
+        receiver.waits = True
         self._gate.exceeded(link, codes.QUOTA_HANDLERS)
         return False
 
@@ -51,4 +52,5 @@ class Handlers:
         waiting = self._waiting
         self._waiting = {}
         for receiver in waiting:
+            receiver.waits = False
             self._host.emit(receiver.messages)
