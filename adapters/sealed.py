@@ -257,24 +257,27 @@ class Sealing:
     def _asked(
         self, to: Any, other: Other, ttl_ms: int, timeout_ms: int
     ) -> Generator[int, events.Outcome, _Known]:
-        """Asked twice if the first answer took long: it may have waited for the node to appear."""
-        node = self._host.node
-        for _ in range(2):
-            nonce = os.urandom(sealing.NONCE_SIZE)
-            asked_at = self._host.now_ms()
-            outcome = yield node.request(
-                OFFERS, nonce, asked_at, node_id=other.id, ttl_ms=ttl_ms, timeout_ms=timeout_ms
-            )
-            if outcome.status != events.REPLIED:
-                raise self._no_offer(outcome, to, other)
-            offer = other.read_offer(nonce, bytes_of(outcome.payload))
-            took = self._host.now_ms() - asked_at
-            if took <= GRACE_MS:
-                break
-        peer = node.routes.peers.get(other.id)
+        """Asked once more if the answer took long: it may have waited for the node to appear."""
+        offer, at, took = yield from self._ask(to, other, ttl_ms, timeout_ms)
+        if took > GRACE_MS:
+            offer, at, took = yield from self._ask(to, other, 0, timeout_ms)
+        peer = self._host.node.routes.peers.get(other.id)
         incarnation = b"" if peer is None else peer.incarnation
-        known = self._offers[other.id] = _Known(offer, incarnation, asked_at + took // 2)
+        known = self._offers[other.id] = _Known(offer, incarnation, at + took // 2)
         return known
+
+    def _ask(
+        self, to: Any, other: Other, ttl_ms: int, timeout_ms: int
+    ) -> Generator[int, events.Outcome, tuple[Offer, int, int]]:
+        """The offer, when it was asked for, and how long that took, ms."""
+        nonce = os.urandom(sealing.NONCE_SIZE)
+        now = self._host.now_ms()
+        outcome = yield self._host.node.request(
+            OFFERS, nonce, now, node_id=other.id, ttl_ms=ttl_ms, timeout_ms=timeout_ms
+        )
+        if outcome.status != events.REPLIED:
+            raise self._no_offer(outcome, to, other)
+        return other.read_offer(nonce, bytes_of(outcome.payload)), now, self._host.now_ms() - now
 
     def _no_offer(self, outcome: events.Outcome, to: Any, other: Other) -> Exception:
         if outcome.status == events.FAILED:

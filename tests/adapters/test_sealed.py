@@ -608,6 +608,21 @@ async def test_clocks_that_part_are_set_anew() -> None:
         assert len([frame for frame in hostile.seen if frame.kind == codes.REQUEST]) == 4
 
 
+async def test_a_node_that_was_waited_for_is_asked_for_its_clock_again() -> None:
+    """Half of that wait would be added to every deadline."""
+    async with around() as (network, hostile, (alice, _)):
+        sending = asyncio.ensure_future(alice.request("late", sealed=CAROL.text, ttl=50, timeout=60))
+        await asyncio.sleep(40)
+        carol = await network.bus("c", key=CAROL, seal=ALL)
+        carol.serve("late", lambda request: "carol")
+        await network.link(carol, network.buses[0])
+        assert await sending == "carol"
+        assert len([frame for frame in hostile.seen if frame.kind == codes.REQUEST]) == 3
+        known = alice._host.sealing._offers[carol.id]
+        theirs = carol._host.sealing.now()
+        assert abs(known.offer.time + alice._host.now_ms() - known.at - theirs) < 1000
+
+
 # On real links
 
 
