@@ -627,3 +627,13 @@ async def test_quota_bounds_what_one_link_brings() -> None:
         gate.set()
         assert await asyncio.gather(*calls) == [""] * 4
         assert begun.count(loud.id) == 2
+
+
+@pytest.mark.jumps
+async def test_what_changed_while_nobody_was_there_counts_for_the_first_who_comes(tmp_path: Path) -> None:
+    path = written(tmp_path, "")
+    async with opened(bus(policy=path), bus(policy=False)) as (here, there):
+        here.serve("lab/door", lambda request: b"")
+        path.write_text('[[rule]]\nwho = "*"\ncall = []\nsee = "**"\n')
+        await join(here, there)
+        assert await reason(there.request("lab/door")) == "NO_PERMISSION"
