@@ -15,7 +15,7 @@ import pytest
 
 import busway
 from busway import AsyncBus, Key
-from busway.adapters.guarded import Bucket, Pace
+from busway.adapters.guarded import Bucket, GuardedRunner, Pace
 from busway.board_keys import id_of_board, make_board_key
 from busway.protocol import codes
 from busway.testing import Network
@@ -234,11 +234,12 @@ async def test_strangers_share_a_number_of_links() -> None:
 
 
 async def test_a_link_that_is_made_anew_is_not_one_too_many() -> None:
+    """Of a program that was started anew, say, before its old link was missed."""
     policy = {"rule": [{"who": "*", "quota": {"links": 1}}]}
-    async with opened(bus(policy=policy), bus()) as (here, there):
+    async with opened(bus(policy=policy), bus(node_id=b"t" * 16), bus(node_id=b"t" * 16)) as (here, old, new):
         url = (await here.listen(LOOPBACK)).url
-        link = await there.connect(url)
-        await there.connect(url, cost=20)  # takes the place of the first
+        link = await old.connect(url, retry=None)
+        await new.connect(url)
         await until(lambda: link.state == "closed")
         assert [each.state for each in here.links()] == ["connected"]
 
@@ -347,6 +348,30 @@ async def test_who_is_slowed_down_is_not_taken_for_dead_and_slows_nobody_else() 
 async def send_many(of: AsyncBus, count: int) -> None:
     for _ in range(count):
         await of.send("lab/log", b"x")
+
+
+@pytest.mark.jumps
+async def test_who_rests_does_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver with a layer of its own may have read more than it gave, and would have its turn at once."""
+    turns = []
+    real = GuardedRunner._take_turn
+
+    def take_turn(runner: GuardedRunner) -> None:
+        turns.append(runner)
+        assert len(turns) < 500
+        real(runner)
+
+    monkeypatch.setattr(GuardedRunner, "_take_turn", take_turn)
+    async with opened(bus(policy=rule(quota={"messages": 10})), bus()) as (here, there):
+        receiver = here.register("lab/log", realm="userspace")
+        ours, theirs = channels()
+        monkeypatch.setattr(ours, "wants_write", False, raising=False)
+        monkeypatch.setattr(ours, "has_data", property(lambda _: True), raising=False)
+        await asyncio.gather(here.attach(ours).ready, there.attach(theirs).ready)
+        sending = asyncio.create_task(send_many(there, 100))
+        assert await seconds(receiver, 100) > 5
+        await sending
+        assert len(turns) < 100
 
 
 @pytest.mark.jumps
