@@ -238,11 +238,11 @@ class InFlow(Intake):
             return pos  # it may have to be passed on
         if len(prefix) > 2 and endpoint.realm < prefix[1] & 3:
             return pos
-        tell = not receiver.queue.items or receiver.waits
+        empty = not receiver.queue.items
         before = self.received
         pos = _read_run(data, pos, end, frame_max, prefix, self, receiver, now)
         if self.received > before:
-            endpoint.host.noted_run(self, receiver, self.received - before, tell, now)
+            endpoint.host.noted_run(self, receiver, self.received - before, empty, now)
         return pos
 
 
@@ -368,8 +368,8 @@ class EndpointHost:
 
     mesh: "Mesh"
 
-    def noted_run(self, flow: InFlow, receiver: Receiver, count: int, tell: bool, now: int) -> None:
-        """A run of plain messages was queued by the short way; `tell` the receiver's program."""
+    def noted_run(self, flow: InFlow, receiver: Receiver, count: int, empty: bool, now: int) -> None:
+        """A run of plain messages was queued by the short way; `empty`: the queue was."""
         raise NotImplementedError
 
 

@@ -330,7 +330,7 @@ class Receiving(Admitting):
             self.counters["received"] += 1
             self.counters["dropped"] += 1
             return
-        tell = not receiver.queue.items or receiver.waits
+        empty = not receiver.queue.items
         if not receiver.put(message, size):
             if receiver.policy == codes.REFUSE:
                 receiver.refused += 1
@@ -348,7 +348,7 @@ class Receiving(Admitting):
                 self.reject(victim, codes.DROPPED)
         self.counters["received"] += 1
         flow = message.flow
-        if tell:
+        if empty or receiver.waits:
             self._tell(receiver, flow.last_used)
         if flow.limit - flow.received <= flow.half:
             self._used(flow)
@@ -405,11 +405,11 @@ class Receiving(Admitting):
             return message
         return None
 
-    def noted_run(self, flow: InFlow, receiver: Receiver, count: int, tell: bool, now: int) -> None:
+    def noted_run(self, flow: InFlow, receiver: Receiver, count: int, empty: bool, now: int) -> None:
         """A run of plain messages was queued by the short way."""
         flow.last_used = now
         self.counters["received"] += count
-        if tell:
+        if empty or receiver.waits:
             self._tell(receiver, now)
         if flow.limit - flow.received <= flow.half:
             self._used(flow)

@@ -214,7 +214,9 @@ def test_one_caller_alone_waits_too() -> None:
     staff.end("a")
     assert staff.begin() == "a"
     staff.end("a")
-    assert staff.begin() == ""  # nothing waits any more, so nothing is told
+    assert staff.begin() == ""
+    assert not staff.receiver.waits
+    assert net["s"].receiving.handlers._waiting == {}
 
 
 def test_who_cancels_gains_no_handlers() -> None:
