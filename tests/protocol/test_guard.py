@@ -11,6 +11,7 @@ from busway.protocol.link.face import LinkFace
 from busway.protocol.messaging.correspondent import talk
 
 from .helpers import payloads, verdicts
+from .leaves import LeafNet
 from .nets import Liar, Mesh, alias, chain, id_of, signal
 from .pairs import E, F, Pair
 from .rules import Rules
@@ -334,3 +335,33 @@ def test_a_denied_message_over_other_nodes_is_of_the_node_that_sent_it() -> None
     assert net.undelivered("a") == [codes.NO_PERMISSION] * 5
     [event] = net.seen(net["c"], events.DENIED)
     assert (event.link, event.node_id) == (net.cable["bc"].b, id_of("a"))
+
+
+def test_a_board_is_told_no_permission_and_goes_on() -> None:
+    """And what it was not let in with counts as soon as it may: it tells its endpoints once."""
+    net = LeafNet("m")
+    rules = Rules()
+    net.router.guard = rules.guard
+    receiver = net.router.register(E, codes.UNICAST, name="lab/x")
+    rules.deny = [(id_of("x"), codes.MAY_SEND, E), (id_of("x"), codes.MAY_CALL, E)]
+    rules.deny += [(id_of("x"), codes.MAY_SUBSCRIBE, F)]
+    news = net.leaf.register(F, codes.BROADCAST)
+    net.settle()
+    for _ in range(10):  # more than the opening credit
+        net.leaf.send(E, b"x", net.now)
+        net.settle()
+    asked = net.leaf.request(E, b"?", net.now)
+    net.settle()
+    assert [event.code for event in net.heard(events.UNDELIVERABLE)] == [codes.NO_PERMISSION] * 10
+    assert net.verdicts(asked) == [(events.UNDELIVERED, codes.NO_PERMISSION)]
+    net.router.publish(F, b"1", net.now)
+    net.settle()
+    assert net.taken(news) == []
+    rules.deny = []
+    net.router.guard_changed(net.now)
+    net.leaf.send(E, b"y", net.now)
+    net.router.publish(F, b"2", net.now)
+    net.settle()
+    assert payloads(net.drain(net.router, receiver)) == [b"y"]
+    assert [message.payload for message in net.taken(news)] == [b"2"]
+    assert net.cord.connection.state == codes.OPEN

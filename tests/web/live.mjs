@@ -41,6 +41,15 @@ const scenarios = {
     bus.close();
   },
 
+  async "no permission"() {
+    const bus = await connect(url);
+    const denied = (error) => error instanceof Undeliverable && error.code === 15 && error.reason === "NO_PERMISSION";
+    await assert.rejects(bus.request("t/echo", 1), denied);
+    await assert.rejects(bus.send("t/echo", 1, { confirm: true }), denied);
+    assert.equal(await bus.request("t/cancelled"), 0);
+    bus.close();
+  },
+
   async failures() {
     const bus = await connect(url);
     const fails = (promise, kind, code) =>

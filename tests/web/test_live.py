@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import busway
+from busway.protocol import Guard, codes
 from tests.adapters.tools import until
 from tests.rigs import aio, browser
 
@@ -162,6 +163,19 @@ def test_alone(scenario: str) -> None:
 @pytest.mark.parametrize("scenario", ["asks", "failures"])
 def test_alone_with_a_site_behind_a_node(scenario: str) -> None:
     aio.run(alone(scenario, behind=True))
+
+
+async def denied() -> None:
+    """By the policy of the site."""
+    async with site() as (made, url):
+        may = lambda *asked: asked[2] == codes.MAY_SEE or asked[4] != "t/echo"  # noqa: E731
+        made.bus.node.guard = Guard(may, lambda *_: -1)
+        async with node("no permission", url):
+            pass
+
+
+def test_what_a_policy_denies_has_its_name() -> None:
+    aio.run(denied())
 
 
 def test_a_publisher_waits_until_there_is_room() -> None:
