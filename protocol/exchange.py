@@ -14,7 +14,7 @@ from busway.protocol.messaging.endpoints import InFlow
 from busway.protocol.messaging.ids import Ids
 from busway.protocol.messaging.receiving import Receiving
 from busway.protocol.messaging.sender import Origin
-from busway.protocol.routing.advertising import Advertiser, adverts
+from busway.protocol.routing.advertising import Advertiser, adverts, is_leaf
 from busway.protocol.routing.belief import believes, may_pass_on, tells_of
 from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.mesh import Mesh
@@ -157,6 +157,8 @@ class Exchange(RoutingHost):
         to = self.routes.peers.get(frame.destination[: codes.ID_SIZE])
         if to is None or to.key != frame.destination or to.hop is None or not route.hops:
             return None
+        if source == self.me.key or not self.forwarder.may_pass(link, to):
+            return None
         return Path(to, to.hop, frame, RoutingHeader(source, max(route.realm, link.realm), route.hops - 1))
 
     def frame_came(self, link: LinkFace, frame: Frame, now: int) -> None:
@@ -168,7 +170,7 @@ class Exchange(RoutingHost):
         route = frame.route
         source = peer.key if route is None else route.source or peer.key
         kind = frame.kind
-        if source != peer.key and peer.leaf:
+        if source != peer.key and is_leaf(link):
             raise Refusal(codes.MALFORMED, "a leaf sent a message of another node")
         if frame.destination and frame.destination != self.me.key and kind != codes.PUBLISH:
             self.forwarder.pass_on(link, source, frame, now)

@@ -504,10 +504,11 @@ class Connection(LinkFace):
             return
         pos = reader.pos
         frame.payload = reader.data[pos : reader.end]
+        route = frame.route  # as it was read: what is passed on gets another
         self.host.frame_came(self, frame, now)
         if head & 0xFC == 0x88 and frame.format != codes.TYPED:
-            assert frame.route is not None
-            self.fast.learn(reader.data[start : pos - 2], frame, frame.route)
+            assert route is not None
+            self.fast.learn(reader.data[start : pos - 2], frame, route)
 
     # Handshake
 

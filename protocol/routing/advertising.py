@@ -40,6 +40,11 @@ def adverts(link: LinkFace) -> "Advertiser":
     return news
 
 
+def is_leaf(link: LinkFace) -> bool:
+    """Whether the other side of a link came as a leaf."""
+    return adverts(link).neighbour.leaf
+
+
 class Advertiser(News):
     """The advertisements of one link in both directions."""
 
@@ -59,12 +64,14 @@ class Advertiser(News):
         self._gone: "dict[bytes, bool]" = {}  # nodes that a leaf is to hear the end of
         self._news: "dict[Route, bool]" = {}  # sources whose lines have news for this neighbour
 
-    def open(self, peer: Peer, stage: int) -> None:
-        """The handshake is over; `stage` is the SYNC that this side begins with."""
+    def open(self, peer: Peer, leaf: bool, stage: int) -> None:
+        """The handshake is over; `leaf` is what the other side is on this link, whatever others say of it,
+        `stage` the SYNC that this side begins with.
+        """
         self.peer = peer
         connection = self.connection
         me = self.mesh.me.key
-        self.neighbour = Neighbour(connection, connection.realm, connection.cost, peer.leaf)
+        self.neighbour = Neighbour(connection, connection.realm, connection.cost, leaf)
         self.neighbour.slow = connection.lookups
         self.reader = node_reader(me, peer.key, connection.nodes_max())
         self._stages = 1 << stage
@@ -176,9 +183,19 @@ class Advertiser(News):
             for realm in range(self.connection.realm, codes.GLOBAL + 1):
                 line = peer.lines[realm]
                 versions[realm - 1] = 0 if line.partial else line.version  # another may tell more of it
+            if self._is_doubted(peer):
+                versions = []
         if not any(versions):
             return bytes((codes.PARENT,)) + node
         return bytes((codes.PARENT_WITH,)) + node + b"".join([varint(version) for version in versions])
+
+    def _is_doubted(self, peer: Peer) -> bool:
+        """Whether another neighbour's word is in what is known of a node: then all is told anew, for that may
+        have been a lie.
+        """
+        assert self.peer is not None
+        mine = ((), (self.peer.key,))
+        return any([line.tellers not in mine for line in peer.lines])
 
     def _write_node(self, route: Route, parts: "list[bytes]", size: int) -> int:
         """The lines of a source, from the versions on that its child has; all of one of which it has a
@@ -354,8 +371,11 @@ class Advertiser(News):
         head, key, label, base, version = read_line(reader, self.reader)
         realm = head & 3
         peer = self.lines.accepts_line_from(self.connection, key)
-        if peer is not None and head & LABEL and not _is_told_by_hello(peer):
+        if peer is not None and head & LABEL and not peer.connections:  # else it has said so itself
             self.mesh.learn(peer, label, head & _LEAF != 0)
+            if not peer.lines[codes.GLOBAL].version:
+                peer.lines[codes.GLOBAL].tellers = ()
+            self._note_teller(peer.lines[codes.GLOBAL])
         line: "Line | None" = None
         if peer is not None:
             line = self.lines.open_line(self.connection, peer, head, base, version)
@@ -369,13 +389,17 @@ class Advertiser(News):
             entry = Entry(peer, uuid, kind, realm, credit, cost, name)
             entry.version = version
             self.lines.take_entry(entry, line, self.connection, now)
-        if line is not None and peer is not None and not head & _MORE:
-            self.lines.close_line(peer, line, head, base, version, now)
+        if line is not None and peer is not None:
+            self._note_teller(line)
+            if not head & _MORE:
+                self.lines.close_line(peer, line, head, base, version, now)
 
-
-def _is_told_by_hello(peer: Peer) -> bool:
-    """Whether it is a neighbour over a link that is as near as its way."""
-    return any([session.realm <= peer.metric >> 14 for session in peer.connections])
+    def _note_teller(self, line: Line) -> None:
+        """Something of it is the word of this neighbour, which comes last of those whose it is."""
+        assert self.peer is not None
+        key = self.peer.key
+        if line.tellers != (key,):
+            line.tellers = tuple([other for other in line.tellers if other != key]) + (key,)
 
 
 class Lines:
@@ -418,7 +442,7 @@ class Lines:
         if peer is None or not peer.reachable:
             return None
         if peer is adverts(connection).peer and connection.realm <= peer.metric >> 14:
-            return peer if peer.leaf or not connection.lookups else None
+            return peer if is_leaf(connection) or not connection.lookups else None
         if connection.lookups:
             return None
         route = peer.route
@@ -451,15 +475,17 @@ class Lines:
         if not base and version < line.version:
             self._begin_again(line)
             self._forget_children(peer, realm)
-        elif not base and 0 < version == line.version and (line.partial or head & _PARTIAL):
+        elif not base and version and (version == line.version or line.is_cut(connection)):
             self._begin_again(line)
             line.altered = AS_BEFORE
+        if not base:
+            line.teller = connection
         return line if version > line.version else None
 
     def _begin_again(self, line: Line) -> None:
         """Who leads to the node tells the whole line, with a version below that which we have: that one was a
         lie. What was told with it goes when all has come, here and at those who have it from us. Or with the
-        version that we have, because we may see more of it now, or less.
+        version that we have, because we may see more of it now, or less, or what we have is a lie.
         """
         line.version = line.floor = 0
         line.altered = NOT_ANEW
@@ -489,7 +515,9 @@ class Lines:
         self._mesh.router.touched(neighbour)
 
     def close_line(self, peer: Peer, line: Line, head: int, base: int, version: int, now: int) -> None:
-        """A change has come whole; if it held the whole line (`base` 0), what was not in it is gone."""
+        """A change has come whole; if it held the whole line (`base` 0), what was not in it is gone, and who
+        told it is the only one whose word it is.
+        """
         altered = line.altered == ALTERED
         if not base:
             for entry in list(line.entries.values()):
@@ -502,6 +530,8 @@ class Lines:
                     self._release(line, entry.uuid)
             line.gone = {}
             line.floor = version
+            line.tellers = line.tellers[-1:]
+            line.teller = None
         if line.partial != (head & _PARTIAL != 0):
             line.partial = not line.partial
             altered = True
@@ -527,7 +557,7 @@ class Lines:
             self._mesh.gate.exceeded(link, codes.QUOTA_ENTRIES)
             return
         known = line.entries.get(entry.uuid)
-        if line.altered and known is None and denied is None:
+        if line.altered and denied is None and (known is None or known.is_other(entry)):
             line.altered = ALTERED
         if self._mesh.gate.lets_in(entry, link):
             line.put(entry)
@@ -586,9 +616,16 @@ class Lines:
 
     def _left(self, entry: Entry, now: int) -> None:
         """A line has an endpoint no longer. Another one, of another realm, may have told that it is there."""
-        known = entry.peer.entries.get(entry.uuid)
-        if known is not None and known.realm == entry.realm:
-            self._mesh.entry_withdrawn(entry.peer, entry.uuid, now)
+        peer = entry.peer
+        known = peer.entries.get(entry.uuid)
+        if known is None or known.realm != entry.realm:
+            return
+        for line in peer.lines:
+            other = line.entries.get(entry.uuid)
+            if other is not None:  # which the one that has gone had taken the place of
+                self._mesh.entry_announced(other, now)
+                return
+        self._mesh.entry_withdrawn(peer, entry.uuid, now)
 
     def drop_lines(self, peer: Peer, realm: int, now: int) -> None:
         """Forget the lines narrower than `realm`."""

@@ -7,7 +7,7 @@ While ways change, what was so a moment ago still counts. Knows no frame.
 """
 
 from busway.protocol.link.face import LinkFace
-from busway.protocol.routing.advertising import adverts
+from busway.protocol.routing.advertising import adverts, is_leaf
 from busway.protocol.routing.peers import Peer
 from busway.protocol.routing.topology import Topology
 from busway.protocol.wire import codes
@@ -45,5 +45,5 @@ def _may_come_by(mesh: Topology, link: LinkFace, peer: Peer) -> bool:
     """
     hop = peer.hop
     if hop is not None and hop in peer.connections:
-        return link.realm < (min(hop.realm, codes.LOCALNET) if peer.leaf else hop.realm)
+        return link.realm < (min(hop.realm, codes.LOCALNET) if is_leaf(hop) else hop.realm)
     return mesh.leaf or not peer.reachable or link.realm <= peer.metric >> 14

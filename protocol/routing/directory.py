@@ -147,8 +147,8 @@ def conflict(kind: int, other: int) -> bool:
 
 def counting(entries: "list[Entry]") -> "list[Entry]":
     """Of entries of one uuid those that count: the first, and what is not in conflict with it. The first is
-    that of the narrowest realm, of these the one to which the way is narrowest, of these the one known
-    longest.
+    the one to which the way is narrowest; of those on this machine that of the narrowest realm, for what is
+    private is no other's; of these the one known longest. Beyond this machine realms are what a node says.
     """
     first = entries[0]
     best = _place(first)
@@ -163,7 +163,8 @@ def counting(entries: "list[Entry]") -> "list[Entry]":
 
 
 def _place(entry: Entry) -> int:
-    return entry.realm << 2 | entry.peer.metric >> 14
+    way = entry.peer.metric >> 14
+    return way << 2 | (entry.realm if way <= codes.USERSPACE else 0)
 
 
 def may_announce(uuid: bytes, kind: int) -> bool:

@@ -5,7 +5,7 @@ Knows routes and links, but neither this node's endpoints nor what a message mea
 """
 
 from busway.protocol.link.queue import OVERHEAD
-from busway.protocol.routing.advertising import adverts
+from busway.protocol.routing.advertising import adverts, is_leaf
 from busway.protocol.routing.belief import believes, may_pass_on
 from busway.protocol.routing.grouped import Grouped
 from busway.protocol.routing.peers import Peer
@@ -59,7 +59,7 @@ class Forwarder:
         hops = frame.hops()
         frame.route = RoutingHeader(source, max(frame.realm(), connection.realm), hops - 1)
         peer = mesh.routes.peers.get(frame.destination[: codes.ID_SIZE])
-        if peer is None or peer.key != frame.destination or not self._may_pass(connection, peer):
+        if peer is None or peer.key != frame.destination or not self.may_pass(connection, peer):
             self._fail(frame, frame.route, codes.NO_ROUTE, now)
         elif hops:
             reason = self._hand_on(frame, peer)
@@ -101,14 +101,13 @@ class Forwarder:
             frame.payload = b""  # the code counts, the sentence is for people
         return 0 if hop.forward(frame) else codes.QUEUE_FULL
 
-    def _may_pass(self, connection: "LinkFace", peer: "Peer") -> bool:
+    def may_pass(self, connection: "LinkFace", peer: "Peer") -> bool:
         """Rule 8: without transit a node forwards for its own leaves only."""
         if self._mesh.router.transit:
             return True
-        ours = [one for one in peer.connections if one is peer.hop and peer.leaf]
-        before = adverts(connection).peer
-        assert before is not None
-        return not self._mesh.leaf and (before.leaf or bool(ours))
+        hop = peer.hop
+        ours = hop is not None and hop in peer.connections and is_leaf(hop)
+        return not self._mesh.leaf and (ours or is_leaf(connection))
 
     def again(self, frame: Frame, now: int) -> None:
         """A message of another node whose link has ended before it was written."""
@@ -193,7 +192,7 @@ class Forwarder:
         peer = adverts(connection).peer
         if self._mesh.leaf:
             return source  # from any router: the numbers tell copies of a second one
-        if peer is not None and peer.leaf:
+        if is_leaf(connection):
             return self._mesh.me
         root = self._mesh.routes.find(named) if named else source
         if root is None or root.route is None or root.route.via is None:
@@ -294,9 +293,7 @@ class Forwarder:
             self._graft(next(iter(self._pruned)))
         self._pruned[key] = (connection, count)
         self._groups.add(key)
-        peer = connection.peer
-        assert peer is not None
-        if peer.leaf:
+        if is_leaf(connection):
             self._of_leaves.add(key)
         else:
             self._of_leaves.remove(key)

@@ -6,7 +6,7 @@ nothing of messages.
 
 from binascii import crc32
 
-from busway.protocol.routing.advertising import adverts
+from busway.protocol.routing.advertising import adverts, is_leaf
 from busway.protocol.routing.directory import counting, may_announce
 from busway.protocol.routing.names import Names
 from busway.protocol.routing.peers import Entry, Peer
@@ -67,6 +67,7 @@ class Lookups:
         self._of_links: "dict[LinkFace, int]" = {}  # how many were asked for over each link
         # Of what we asked for, and by whom we asked: the nodes that have it, as told.
         self.told: "dict[Address, dict[bytes, list[bytes]]]" = {}
+        self._tellers: "dict[bytes, dict[Address, bool]]" = {}  # the same by whom we asked
         # What nodes farther off, by key, have asked for: they are told of changes, too, by their last HAVE.
         self._far: "dict[bytes, Watched]" = {}
         self._far_size = 0
@@ -123,7 +124,11 @@ class Lookups:
         wanted = dict.fromkeys(mesh.host.wanted())
         for connection in mesh.connections:
             other = adverts(connection).peer
-            if other is not None and other is not peer and (slow or other.leaf or connection.lookups):
+            if (
+                other is not None
+                and other is not peer
+                and (slow or is_leaf(connection) or connection.lookups)
+            ):
                 wanted.update(adverts(connection).watched)
         if slow:
             wanted.update(dict.fromkeys(self._askers))
@@ -221,11 +226,18 @@ class Lookups:
         told = self.told.get(address)
         if told is None:
             if len(self.told) >= codes.ENTRIES_MAX:
-                del self.told[next(iter(self.told))]
+                self._forget_told(next(iter(self.told)))
             told = self.told[address] = {}
-        told.setdefault(self._name(peer), [])
+        name = self._name(peer)
+        told.setdefault(name, [])
+        self._tellers.setdefault(name, {})[address] = True
         if peer.hop is not None:
             peer.hop.answer(signal(codes.WHO, peer.key, address))
+
+    def _forget_told(self, address: Address) -> None:
+        """One of too many that were asked for."""
+        for name in self.told.pop(address):
+            del self._tellers[name][address]
 
     def have(self, link: "LinkFace", peer: "Peer", frame: HaveFrame, now: int) -> None:
         """HAVE came: an answer, or news about something that was asked for."""
@@ -244,9 +256,7 @@ class Lookups:
             if self._take(holder, uuid, link, realm, now):
                 keys.append(holder.key)
         self._names.asked.pop(uuid, None)
-        for key in former:
-            if not any([key in keys for keys in told.values()]):
-                self._drop(key, uuid, now)
+        self._drop_untold(former, uuid, now)
         query = self.queries.get(uuid)
         if query is not None and self._is_over(query, peer.key):
             self.conclude(query, now)
@@ -287,6 +297,13 @@ class Lookups:
             return False
         mesh.entry_announced(entry, now)
         return True
+
+    def _drop_untold(self, keys: "list[bytes]", uuid: bytes, now: int) -> None:
+        """One of those who were asked does not say of these any more that they have it."""
+        told = self.told.get(uuid, {})
+        for key in keys:
+            if not any([key in others for others in told.values()]):
+                self._drop(key, uuid, now)
 
     def _drop(self, key: bytes, uuid: bytes, now: int) -> None:
         peer = self._mesh.routes.find(key)
@@ -503,7 +520,9 @@ class Lookups:
         return self._answer(peer, uuid) if waiting is None or waiting.written else waiting
 
     def peer_lost(self, peer: "Peer", now: int) -> None:
-        """A node is gone: it answers no question any more, and asks none."""
+        """A node is gone: it answers no question any more, and asks none. What only it has told is not known
+        any more.
+        """
         self._met.pop(peer.key, None)
         self._forget_denied(peer)
         for uuid in list(self._far.get(peer.key, ())):
@@ -511,6 +530,12 @@ class Lookups:
         for query in list(self._waited.get(peer.key, ())):
             if self._is_over(query, peer.key):
                 self.conclude(query, now)
+        for address in self._tellers.pop(peer.key, {}):
+            told = self.told[address]
+            keys = told.pop(peer.key)
+            if not told:
+                del self.told[address]
+            self._drop_untold(keys, address, now)
 
 
 def _is_in_line(peer: "Peer", uuid: bytes) -> bool:

@@ -7,7 +7,7 @@ Between the rules (router.py), the bytes (advertising.py) and the host's convers
 from busway.protocol.errors import Refusal
 from busway.protocol.link.queue import is_express
 from busway.protocol.outcomes import NODE_CHANGED, NODE_DOWN
-from busway.protocol.routing.advertising import Lines, adverts
+from busway.protocol.routing.advertising import Lines, adverts, is_leaf
 from busway.protocol.routing.events import DuplicateNodeEvent, NodeEvent
 from busway.protocol.routing.forwarding import Forwarder
 from busway.protocol.routing.host import RoutingHost
@@ -88,16 +88,13 @@ class Mesh(Topology):
         self.names.opened(now)
         self.host.link_joined(connection, peer)
         self._select_next_hop(peer, now)
-        self._open_session(connection, peer, now)
+        self._open_session(connection, peer, hello.leaf, now)
         self._follow_transit()
         self.count_syncing(now)
 
-    def _open_session(self, connection: "LinkFace", peer: Peer, now: int) -> None:
+    def _open_session(self, connection: "LinkFace", peer: Peer, leaf: bool, now: int) -> None:
         advertiser = adverts(connection)
-        if self.leaf or peer.leaf:
-            advertiser.open(peer, 3)
-        else:
-            advertiser.open(peer, 1)
+        advertiser.open(peer, leaf, 3 if self.leaf or leaf else 1)
         if self.gate.guard is not None:
             self._bound(connection)
         neighbour = advertiser.neighbour
@@ -119,10 +116,10 @@ class Mesh(Topology):
                 self.lines.changed(peer)
             self.router.open(neighbour, peer.key, now)
             self._follow_lookups()
-            if connection.lookups and not peer.leaf:
+            if connection.lookups and not leaf:
                 self.lookups.met(peer, now)
             for entry in peer.entries.values():
-                if peer.leaf and entry.kind == codes.BROADCAST:
+                if leaf and entry.kind == codes.BROADCAST:
                     self.forwarder.subscribed(entry.uuid)
             if self._stub:
                 advertiser.note_stub(True)
@@ -429,7 +426,7 @@ class Mesh(Topology):
         self.forwarder.source_lost(peer)
         self.lookups.peer_lost(peer, now)
         for connection in self.connections:
-            if connection.peer is not None and connection.peer.leaf:
+            if is_leaf(connection):
                 adverts(connection).note_gone(peer.key)
         self.host.emit(NodeEvent(NODE_DOWN, peer))
         self._bring_up_other(peer.node_id, now)

@@ -74,6 +74,10 @@ class Entry:
             or self.name != other.name
         )
 
+    def is_other(self, other: "Entry") -> bool:
+        """Whether another word on the same endpoint of the same node says anything else."""
+        return self.differs(other) or self.credit != other.credit
+
     def encode(self) -> bytes:
         """As it stands in a DIRECTORY frame (section 4)."""
         if not self.kind:
@@ -86,10 +90,12 @@ class Line:
     by itself.
     """
 
-    __slots__ = ("altered", "denied", "entries", "floor", "gone", "partial", "version")
+    __slots__ = ("altered", "denied", "entries", "floor", "gone", "partial", "teller", "tellers", "version")
 
     def __init__(self) -> None:
         self.version = 0
+        self.tellers: "tuple[bytes, ...]" = ()  # the neighbours that told what is in it
+        self.teller: "LinkFace | None" = None  # over which the whole of it is being told
         self.entries: "dict[bytes, Entry]" = {}
         self.gone: "dict[bytes, Entry]" = {}  # withdrawn of late
         self.floor = 0  # from before this version withdrawals have been forgotten
@@ -118,6 +124,10 @@ class Line:
                     oldest = other
             self.floor = oldest.version
             del self.gone[oldest.uuid]
+
+    def is_cut(self, link: "LinkFace") -> bool:
+        """Whether another link has told the beginning of it, and no more."""
+        return not self.version and bool(self.entries) and self.teller is not link
 
     def is_empty(self) -> bool:
         """Whether there is nothing to forget of it."""

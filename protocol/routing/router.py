@@ -33,6 +33,7 @@ _WORST: "Final" = 0x20000  # the rank of no way
 _HOLD_MS: "Final" = 10000  # longer than news takes to go round the largest ring
 _HELD_MAX: "Final" = 1024  # routes without a way; beyond that they are not held
 _RAISES_MAX: "Final" = 64  # of our own number in a second
+_STRIDE_MAX: "Final" = 0x4000  # of a number that is asked for, before that which is there
 _PASSES_MAX: "Final" = 16  # of requests for one source, one close behind the other
 NOTHING: "Final" = -1  # no distance
 PARENT: "Final" = -2  # told: "I reach it through you", which offers nothing
@@ -186,6 +187,7 @@ class Router:
         self.hold_ms = _HOLD_MS
         self.raises = 0  # of our own number, in the second that began then
         self.raised_at = 0
+        self.strode_at = -codes.SEQREQ_MS  # when it rose by more than one
         self.me = Route(self, key)
         self.me.distance = seqno << 16
         self.routes: "dict[bytes, Route]" = {key: self.me}
@@ -332,9 +334,10 @@ class Router:
         """SEQREQ: it wants a sequence number of at least `wanted` (RFC 8966, section 3.8.1.2)."""
         seqno = wanted & 0xFFFF
         if route is self.me:
-            if newer(seqno, self.me.distance >> 16) and self._may_raise(now):
+            mine = self.me.distance >> 16
+            if newer(seqno, mine) and self._may_raise(now):
                 self.counters["seqno_raised"] += 1
-                self.me.distance = ((self.me.distance >> 16) + 1 & 0xFFFF) << 16
+                self.me.distance = (mine + self._stride(seqno - mine & 0xFFFF, now) & 0xFFFF) << 16
                 self._mark(self.me)
             return
         if route.via is not None and not newer(seqno, route.distance >> 16):
@@ -358,6 +361,15 @@ class Router:
             self.raises = 0
         self.raises += 1
         return self.raises <= _RAISES_MAX
+
+    def _stride(self, gap: int, now: int) -> int:
+        """How far our number rises for one who wants it by `gap`: by more than one if somebody has lied to
+        them, and then as seldom as a neighbour that does not read for a while can follow.
+        """
+        if gap == 1 or now - self.strode_at < codes.SEQREQ_MS:
+            return 1
+        self.strode_at = now
+        return min(gap, _STRIDE_MAX)
 
     # What we tell
 
@@ -527,6 +539,10 @@ class Router:
         return found
 
     def _send_request(self, neighbour: Neighbour, route: Route, wanted: int, now: int) -> None:
+        """Ask one neighbour. What is too far from the number that it has would count as older."""
+        offer = route.offers[neighbour] >> 16
+        if (wanted - offer) & 0xFFFF > _STRIDE_MAX:
+            wanted = wanted & WIDE | offer + _STRIDE_MAX & 0xFFFF
         if neighbour.leaf:
             self._answer_for(neighbour, route, wanted & 0xFFFF, now)
             return
