@@ -1,12 +1,12 @@
 """The long tests: `python -m tests.soak --seed N --duration S`. Prints bounds, progress and a verdict.
 
-Twelve stages share the time: random campaigns, millions of messages to a slow receiver, two hundred senders
+Fourteen stages share the time: random campaigns, millions of messages to a slow receiver, two hundred senders
 to a slow receiver, fuzzing of what a connection reads, routing (random lives of the control plane, and every
-order of events in small networks), random lives of a whole mesh, every kind of message over slow, lossy and
-stopped links, confirmed messages over bad serial lines whose boards reset, sessions over packets, read by
-CPython and by MicroPython, sessions of the three leaves side by side, a million messages through a leaf on
-MicroPython, the same leaf in an image for a Cortex-M3, and every way to install on every Python that is
-here. Exit status 0 only if each kept all its bounds.
+order of events in small networks), random lives of a whole mesh, a mesh and a listener beside hostile peers,
+every kind of message over slow, lossy and stopped links, confirmed messages over bad serial lines whose
+boards reset, sessions over packets, read by CPython and by MicroPython, sessions of the three leaves side by
+side, a million messages through a leaf on MicroPython, the same leaf in an image for a Cortex-M3, and every
+way to install on every Python that is here. Exit status 0 only if each kept all its bounds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import busway
-from tests import arm_soak, board_soak, install_soak
+from tests import arm_soak, board_soak, hostile_soak, install_soak
 from tests.adapters.campaign import Campaign
 from tests.protocol import campaign as core
 from tests.protocol import streams
@@ -568,13 +568,14 @@ def leaves(seed: int, seconds: float) -> Result:
 
 STAGES: list[tuple[str, float, Callable[[int, float], Result]]] = [
     ("campaigns", 0.1, campaigns),
-    ("routing", 0.15, routing),
+    ("routing", 0.1, routing),
     ("mesh", 0.05, mesh),
+    ("hostile", 0.1, lambda seed, seconds: Result(*hostile_soak.hostile_peers(seed, seconds))),
     ("order", 0.1, in_order),
     ("pressure", 0.1, lambda seed, seconds: asyncio.run(pressure(seed, seconds))),
     ("many senders", 0.1, lambda seed, seconds: asyncio.run(many(seed, seconds))),
     ("lines", 0.1, bad_lines),
-    ("fuzzing", 0.15, fuzz),
+    ("fuzzing", 0.1, fuzz),
     ("two Pythons", 0.05, two_pythons),
     ("leaves", 0.05, leaves),
     ("boards", 0.05, lambda seed, seconds: Result(*board_soak.boards(seed, seconds))),
