@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Generic, Protocol
+from typing import Any, Generic, Protocol, cast
 from weakref import WeakSet
 
 from busway.adapters.closing import Done
@@ -235,6 +235,8 @@ class Service:
 
     def _gave_parts(self, asked: Request) -> bool:
         """Whether they are wanted; else who asked is told."""
+        if self._host.sealing is not None and self._host.sealing.is_sealed(asked):
+            cast(Any, asked).seal.answers.in_parts = True
         if asked.stream is None:
             text = "this handler answers in parts: use request_stream"
             self._host.call(

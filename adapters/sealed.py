@@ -321,7 +321,8 @@ class Sealing:
         if value is self.end:
             return seal.answers.seal(sealing.END, b""), TYPED, SEALED
         packed = Content(*encode_answer(request, value)).pack()
-        return seal.answers.seal(sealing.VALUE, packed), TYPED, SEALED
+        what = sealing.PART if seal.answers.in_parts else sealing.VALUE
+        return seal.answers.seal(what, packed), TYPED, SEALED
 
     def open(self, message: Message, core: CoreReceiver, latest: Latest) -> None:
         """Put what was sealed in its place; `latest` says what the receiver has had. Raises SealError, with

@@ -152,11 +152,13 @@ class Call:
             raise SealError(f"{text_of(self._to)}: an answer came that was not sealed")
         try:
             what, data = self._answers.open(bytes_of(outcome.payload))
+            if (what in (sealing.PART, sealing.END)) != (outcome.status == events.PARTIAL):
+                raise SealError("an answer came as another sort of answer: somebody on the way changes them")
             if what == sealing.ERROR:
                 outcome.code, outcome.text = sealing.unpack_error(data)
                 few = outcome.code <= codes.REASON_LAST
                 outcome.status = events.UNDELIVERED if few else events.FAILED
-            elif what == sealing.VALUE:
+            elif what != sealing.END:
                 outcome.payload, outcome.format, outcome.type_id = sealing.unpack(data)
             else:
                 self._complete = True

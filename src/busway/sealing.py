@@ -41,7 +41,8 @@ STREAM: Final = 3
 VALUE: Final = 0
 ERROR: Final = 1
 END: Final = 2
-"""What an answer is."""
+PART: Final = 3
+"""What an answer is: the value of a reply, an error, the end of parts, one of them."""
 
 NONCE_SIZE: Final = 16
 SESSION_SIZE: Final = 8
@@ -255,15 +256,16 @@ class Answers:
     Args: `key` that the sender has for messages to the receiver, `secret` that came with the request.
     """
 
-    __slots__ = ("_aead", "_count")
+    __slots__ = ("_aead", "_count", "in_parts")
 
     def __init__(self, key: bytes, secret: bytes) -> None:
+        self.in_parts = False  # what is said next is one of several
         self._aead = suites().aead(_mac(key, b"answer" + secret, 32))
         self._count = 0
 
     def seal(self, what: int, data: bytes) -> bytes:
-        """The next answer: a VALUE with its packed content, an ERROR with its code and text, or the END. An
-        error is the last and may overtake values, so it is not counted with them.
+        """The next answer: a VALUE or a PART with its packed content, an ERROR with its code and text, or the
+        END. An error is the last and may overtake parts, so it is not counted with them.
         """
         head = bytes((ANSWER, what))
         return head + self._aead.encrypt(self._nonce(what), data, head)
@@ -271,7 +273,7 @@ class Answers:
     def open(self, data: bytes) -> tuple[int, bytes]:
         """What the next answer is, and its data. Raises SealError."""
         try:
-            if data[0] != ANSWER or data[1] > END:
+            if data[0] != ANSWER or data[1] > PART:
                 raise ValueError
             return data[1], self._aead.decrypt(self._nonce(data[1]), data[2:], data[:2])
         except Exception as error:  # whatever the library makes of a stranger's bytes

@@ -549,6 +549,35 @@ async def test_streams_are_whole_or_an_error() -> None:
             await read()
 
 
+async def test_a_part_is_not_taken_for_all_of_the_answer_nor_a_reply_for_a_part() -> None:
+    async with around() as (_, hostile, (alice, bob)):
+
+        def scan(request: busway.Request[Any]) -> Any:
+            yield from range(5)
+
+        bob.serve("scan", scan)
+        bob.serve("valve", lambda request: request.payload)
+
+        async def read(name: str) -> list[Any]:
+            return [part async for part in alice.request_stream(name, 7, sealed=True, ttl=1)]
+
+        assert await read("valve") == [7]
+
+        def first_is_all(frame: Frame, _: bytes) -> list[Frame]:
+            if frame.kind == codes.PART:
+                return [copy(frame, kind=codes.REPLY)] if frame.number == 0 else []
+            return [] if frame.kind == codes.SIGNAL and frame.signal == codes.END else [frame]
+
+        hostile.tamper = first_is_all
+        with pytest.raises(SealError, match="another sort of answer"):
+            await read("scan")
+        hostile.tamper = lambda frame, _: (
+            [copy(frame, kind=codes.PART, number=0)] if frame.kind == codes.REPLY else [frame]
+        )
+        with pytest.raises(SealError, match="another sort of answer"):
+            await read("valve")
+
+
 async def test_a_request_is_not_taken_for_another_sort_of_message() -> None:
     async with around() as (_, hostile, (alice, bob)):
         ran: list[Any] = []

@@ -303,7 +303,7 @@ def test_answers_are_of_their_request_and_in_order() -> None:
     to, source = Other(sender, receiver.public), Other(receiver, sender.public)
     writing = Answers(source.key_from, b"s" * 32)
     said = [writing.seal(sealing.VALUE, bytes((number,))) for number in range(3)]
-    for wrong in (said[1], said[0][:-1], b"", b"\x00", b"\x00\x03" + said[0][2:], b"\x01" + said[0][1:]):
+    for wrong in (said[1], said[0][:-1], b"", b"\x00", b"\x00\x04" + said[0][2:], b"\x01" + said[0][1:]):
         with pytest.raises(SealError):
             Answers(to.key_to, b"s" * 32).open(wrong)
     with pytest.raises(SealError):
@@ -312,6 +312,8 @@ def test_answers_are_of_their_request_and_in_order() -> None:
         Answers(source.key_to, b"s" * 32).open(said[0])
     with pytest.raises(SealError):
         Answers(to.key_to, b"s" * 32).open(b"\x00\x02" + said[0][2:])  # the end, made of a value
+    with pytest.raises(SealError):
+        Answers(to.key_to, b"s" * 32).open(b"\x00\x03" + said[0][2:])  # a part
     reading = Answers(to.key_to, b"s" * 32)
     assert [reading.open(each)[1] for each in said] == [b"\x00", b"\x01", b"\x02"]
     with pytest.raises(SealError):

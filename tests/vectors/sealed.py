@@ -114,7 +114,8 @@ SEALED: dict[str, Any] = {
     "answers": [
         answer(1, 0, b"\x00one"),
         answer(2, 0, b"\x01\x02"),
-        answer(3, 2, b""),
+        answer(3, 3, b"\x00part"),
+        answer(4, 2, b""),
         answer(0, 1, b"\x00\x00\x01\x00no water"),
     ],
     "key": (KEY_ID + bytes(4) + CHAIN).hex(),
