@@ -20,7 +20,7 @@ from busway.adapters.replayed import Windows
 from busway.adapters.results import encode_answer, error_of
 from busway.adapters.sampling import Sampler
 from busway.adapters.sealed_calls import LIFETIME_MS, bytes_of
-from busway.adapters.sealed_groups import HELD_MAX, OFFERS, Groups, Keyring, Wait
+from busway.adapters.sealed_groups import HELD_MAX, HELD_SIZE_MAX, OFFERS, Groups, Keyring, Latest, Wait
 from busway.errors import RemoteError, SealError
 from busway.keys import Key, id_of_public, looks_like_key, public_text
 from busway.names import ascii_safe
@@ -92,10 +92,6 @@ class Circle:
             own = {id_of_public(self._own.public): self._own}
             self._known = own | {id_of_public(each.public): each for each in self._trust.entries}
         return self._known
-
-
-Latest = dict[bytes, tuple[bytes, int]]
-"""Of each publisher its run, and the number that came last."""
 
 
 class Seal(NamedTuple):
@@ -324,15 +320,15 @@ class Sealing:
         what = sealing.PART if seal.answers.in_parts else sealing.VALUE
         return seal.answers.seal(what, packed), TYPED, SEALED
 
-    def open(self, message: Message, core: CoreReceiver, latest: Latest) -> None:
-        """Put what was sealed in its place; `latest` says what the receiver has had. Raises SealError, with
-        why it is not taken; Wait, if it may be taken later.
+    def open(self, message: Message, core: CoreReceiver, had: dict[bytes, Latest]) -> None:
+        """Put what was sealed in its place; `had` says what the receiver has had of each publisher. Raises
+        SealError, with why it is not taken; Wait, if it may be taken later.
         """
         trusted = self.circle.find(message.source)
         if trusted is None:
             raise SealError(f"the key of its sender is not in {self.circle.place}")
         if core.endpoint.kind == codes.BROADCAST:
-            self._open_published(message, core, latest, trusted)
+            self._open_published(message, core, had, trusted)
             return
         other = self.other(trusted)
         opened = self.own.open(other, message.endpoint, message.payload)
@@ -351,16 +347,13 @@ class Sealing:
         message.payload, message.format, message.type_id = opened.content
         message.seal = Seal(trusted.name, answers)
 
-    def _open_published(self, message: Message, core: CoreReceiver, latest: Latest, trusted: Trusted) -> None:
+    def _open_published(
+        self, message: Message, core: CoreReceiver, had: dict[bytes, Latest], trusted: Trusted
+    ) -> None:
         """Each receiver has a copy of its own. Raises SealError, Wait."""
         if isinstance(message, Request):
             raise SealError("it was sealed to be published")
-        head = sealing.published(message.payload)
-        session, last = latest.get(message.source, (b"", 0))
-        if session == head.session and head.number <= last:  # else its key is of a run that is over
-            raise SealError("it came before, or a later one did")
-        content = self.keyring.open(message, head, trusted.public, core.tag)
-        latest[message.source] = (head.session, head.number)
+        content = self.keyring.open(message, trusted.public, core.tag, had)
         message.payload, message.format, message.type_id = content
         message.seal = Seal(trusted.name, None)
 
@@ -404,8 +397,8 @@ class Taker:
     def __init__(self, host: Any, core: CoreReceiver, only: bool) -> None:
         self.refused = 0
         self.held: list[Message] = []  # that wait for their key
-        self._latest: Latest = {}
         self._sealing: Sealing = host.sealing
+        self._had = self._sealing.keyring.taken(core.endpoint.uuid)
         self._host = host
         self._take = host.node.receiving.take
         self._core = core
@@ -436,13 +429,13 @@ class Taker:
             why = "this endpoint takes sealed messages only: send with sealed=True"
         else:
             try:
-                self._sealing.open(message, self._core, self._latest)
+                self._sealing.open(message, self._core, self._had)
                 return True
             except Wait:
-                if len(self.held) < HELD_MAX:
+                if self._may_hold(message):
                     self.held.append(message)
                     return False
-                why = "too many wait for its key"
+                why = "too much waits for its key"
             except SealError as error:
                 why = str(error)
         self.refused += 1
@@ -450,6 +443,10 @@ class Taker:
         if isinstance(message, Request) and not message.confirm:
             self._host.node.respond_error(message, codes.UNREADABLE, why, self._host.now_ms())
         return False
+
+    def _may_hold(self, message: Message) -> bool:
+        size = sum(len(bytes_of(each.payload)) for each in [*self.held, message])
+        return not self.held or (len(self.held) < HELD_MAX and size <= HELD_SIZE_MAX)
 
 
 _OTHERS_MAX = 4096

@@ -15,7 +15,7 @@ from busway.adapters.sealed_calls import Call, bytes_of
 from busway.errors import BusError, RemoteError, SealError
 from busway.names import endpoint_id
 from busway.protocol import Message, codes, errors, events
-from busway.sealing import KEY_ID_SIZE, STEPS_MAX, Content, GroupKey, Published, published
+from busway.sealing import KEY_ID_SIZE, SESSION_SIZE, STEPS_MAX, Content, GroupKey, Published, published
 
 if TYPE_CHECKING:
     from busway.adapters.sealed import Sealing
@@ -26,7 +26,13 @@ ASK_AGAIN_MS = 1000
 KEYS_MAX = 4096  # that were handed to this bus
 FORMER_MAX = 8  # of one publisher and endpoint, for receivers that lag behind
 HELD_MAX = 64  # messages of one receiver that wait for a key
+HELD_SIZE_MAX = 4 * 1024 * 1024  # ... and what they have together, in bytes, if it is more than one
+_STRIDE = 32  # generations between the keys that are kept on the way to the one that is wanted
 _ASK_TIMEOUT_MS = 10_000
+
+
+Reader = tuple[bytes, bytes]
+"""A node in one incarnation: one that starts anew has left, and joins."""
 
 
 class Group:
@@ -37,19 +43,28 @@ class Group:
     def __init__(self, key: GroupKey, now: int) -> None:
         self.key = key
         self.first = self.key
-        self.members: dict[bytes, GroupKey] = {}
-        self.unseen: dict[bytes, bool] = {}
+        self.members: dict[Reader, GroupKey] = {}
+        self.unseen: dict[Reader, GroupKey] = {}
         self.used = False  # in this generation
         self.renew_at = now + RENEW_MS
 
-    def admit(self, readers: set[bytes]) -> None:
+    def admit(self, readers: set[Reader]) -> None:
         """These are the readers now, and none of the former is missing."""
         joined = readers - self.members.keys()
-        if joined and self.used:
-            self.key = self.key.at(self.key.generation + 1)
-            self.used = False
+        if joined:
+            self.step()
         for reader in joined:
             self.members[reader] = self.key
+
+    def step(self) -> None:
+        """Who joins now reads nothing of before."""
+        if self.used and self.key.generation < STEPS_MAX:
+            self.key = self.key.at(self.key.generation + 1)
+            self.used = False
+
+    def of(self, reader: Reader) -> GroupKey | None:
+        """The key that a reader has or may have already."""
+        return self.members.get(reader) or self.unseen.get(reader)
 
 
 class Groups:
@@ -60,6 +75,7 @@ class Groups:
         self._sealing = sealing
         self._groups: dict[bytes, Group] = {}
         self._former: dict[bytes, list[Group]] = {}  # whose messages may not have been read yet
+        self._left: dict[bytes, set[Reader]] = {}  # those that were seen to subscribe, and no more
         self._count = 0
 
     def seal(self, endpoint: bytes, content: Content) -> bytes:
@@ -77,41 +93,77 @@ class Groups:
             if group is not None:
                 former = self._former.setdefault(endpoint, [])
                 former[:] = [*former[1 - FORMER_MAX :], group]
+                self._note_left(endpoint, group.members.keys() - readers)
             self._count += 1
             key = GroupKey.new(self._sealing.own.session, self._count)
             group = self._groups[endpoint] = Group(key, now)
         group.admit(readers)
         return group
 
-    def _readers(self, endpoint: bytes) -> set[bytes]:
+    def _note_left(self, endpoint: bytes, readers: set[Reader]) -> None:
+        """... and are still there: of who is gone nothing needs to be known."""
+        left = self._left.pop(endpoint, set()) | readers
+        still = {reader for reader in left if reader == self._reader(reader[0])}
+        if still:
+            self._left[endpoint] = still
+
+    def _readers(self, endpoint: bytes) -> set[Reader]:
         """The trusted ones among those who subscribe, as far as that is seen here."""
         holders = self._host.node.directory.holders(endpoint)
-        found = {entry.peer.node_id for entry in holders}
-        return {id for id in found if self._sealing.circle.find(id) is not None}
+        found = {(entry.peer.node_id, entry.peer.incarnation) for entry in holders}
+        return {reader for reader in found if self._sealing.circle.find(reader[0]) is not None}
 
-    def _is_over(self, group: Group, readers: set[bytes], now: int) -> bool:
+    def _reader(self, node_id: bytes) -> Reader:
+        peer = self._host.node.routes.peers.get(node_id)
+        return node_id, b"" if peer is None else peer.incarnation
+
+    def _is_seen(self, reader: Reader) -> bool:
+        """Whether its endpoints are seen here: who seals has one."""
+        return any(entry.peer.node_id == reader[0] for entry in self._host.node.directory.holders(OFFERS))
+
+    def _is_over(self, group: Group, readers: set[Reader], now: int) -> bool:
         if group.key.generation >= STEPS_MAX:
             return True
         if group.unseen and now >= group.renew_at:
             return True
-        if any(self._sealing.circle.find(id) is None for id in group.unseen):
+        if any(self._sealing.circle.find(id) is None for id, _ in group.unseen):
             return True
         return not group.members.keys() <= readers
 
-    def hand_over(self, reader: bytes, wanted: bytes) -> bytes:
+    def hand_over(self, node_id: bytes, wanted: bytes) -> bytes:
         """The key that a reader asks for by endpoint and id, as it may have it. Raises RemoteError."""
         endpoint, key_id = wanted[:16], wanted[16:]
-        group = self._find(endpoint, key_id)
-        if group is None:
-            raise RemoteError(codes.HANDLER_FAILED, "there is no such key any more")
-        if reader not in group.members:
-            group.unseen[reader] = True
-        return group.members.get(reader, group.key).pack()
+        group, reader = self._find(endpoint, key_id), self._reader(node_id)
+        key = None if group is None else group.of(reader)
+        if key is None and group is not None and group is self._groups.get(endpoint):
+            key = self._join(endpoint, group, reader)
+        if key is None:
+            raise RemoteError(codes.HANDLER_FAILED, "there is no such key any more, or not for this node")
+        return key.pack()
 
-    def own_key(self, endpoint: bytes, key_id: bytes) -> GroupKey | None:
+    def _join(self, endpoint: bytes, group: Group, reader: Reader) -> GroupKey | None:
+        """The key of who has not had it yet, None if it may not have it: from now on if it is seen when it
+        subscribes, else of what was published last, for that is what it asks for.
+        """
+        readers = self._readers(endpoint)
+        if reader in readers:
+            if self._is_over(group, readers, self._host.now_ms()):
+                return None  # it gets that of the next message
+            group.admit(readers)
+            return group.members[reader]
+        if self._is_seen(reader):
+            if reader in self._left.get(endpoint, ()):
+                return None
+            group.step()  # its subscription is on its way
+        group.unseen[reader] = group.key
+        return group.key
+
+    def own_key(self, endpoint: bytes, key_id: bytes, generation: int) -> GroupKey | None:
         """The key for this bus's own receivers."""
         group = self._find(endpoint, key_id)
-        return None if group is None else group.first
+        if group is None:
+            return None
+        return (group.key if generation >= group.key.generation else group.first).at(generation)
 
     def _find(self, endpoint: bytes, key_id: bytes) -> Group | None:
         current = self._groups.get(endpoint)
@@ -119,18 +171,46 @@ class Groups:
         return next((group for group in known if group.key.id == key_id), None)
 
 
+Latest = dict[bytes, int]
+"""Of each run of a publisher the number that came last."""
+
+
 class Wait(Exception):
     """The key is being asked for."""
+
+
+class _Chain:
+    """A key as it was handed over, as it was used last, and some between: anybody may claim any generation,
+    and that shall cost no more than a few steps.
+    """
+
+    __slots__ = ("_rungs", "first", "latest")
+
+    def __init__(self, first: GroupKey) -> None:
+        self.first = self.latest = first
+        self._rungs = [first]
+
+    def at(self, generation: int) -> GroupKey:
+        """In that generation. Raises SealError."""
+        if generation == self.latest.generation:
+            return self.latest
+        ahead = generation - self.first.generation
+        if ahead < 0 or generation > STEPS_MAX:
+            return self.first.at(generation)
+        while ahead // _STRIDE >= len(self._rungs):
+            rung = self._rungs[-1]
+            self._rungs.append(rung.at(rung.generation + _STRIDE))
+        return self._rungs[ahead // _STRIDE].at(generation)
 
 
 class _Held:
     """What is known of one publisher's keys for one endpoint."""
 
-    __slots__ = ("again_at", "asking", "failed", "failed_at", "keys", "waiting")
+    __slots__ = ("again_at", "asking", "failed", "failed_at", "keys", "taken", "waiting")
 
     def __init__(self) -> None:
-        # Each as it was handed over, and as it was used last.
-        self.keys: dict[bytes, tuple[GroupKey, GroupKey]] = {}
+        self.keys: dict[bytes, _Chain] = {}
+        self.taken: Latest = {}  # by any receiver
         self.asking = False
         self.again_at = 0
         self.failed = b""  # the key that was asked for last in vain, and when that was known
@@ -141,14 +221,18 @@ class _Held:
         """One was handed over."""
         if len(self.keys) > FORMER_MAX:
             del self.keys[next(iter(self.keys))]
-        self.keys[key.id] = (key, key)
+        self.keys[key.id] = _Chain(key)
 
-    def at(self, key_id: bytes, generation: int) -> GroupKey:
-        """A key that is there, in that generation. Raises SealError."""
-        first, latest = self.keys[key_id]
-        found = (latest if generation >= latest.generation else first).at(generation)
-        self.keys[key_id] = (first, found)
-        return found
+    def took(self, latest: Latest, head: Published) -> None:
+        """A receiver, that has had `latest`, has taken a message. Runs that are over are kept while there are
+        keys of theirs.
+        """
+        for known in (self.taken, latest):
+            known[head.session] = max(head.number, known.get(head.session, 0))
+            if len(known) > 1:
+                runs = {key_id[:SESSION_SIZE] for key_id in self.keys}
+                for session in known.keys() - runs:
+                    del known[session]
 
 
 class Keyring:
@@ -159,23 +243,39 @@ class Keyring:
         self._sealing = sealing
         self._keys: dict[tuple[bytes, bytes], _Held] = {}
 
-    def open(self, message: Message, head: Published, public: bytes, tag: Any) -> Content:
-        """What a published message says. Raises SealError; Wait if its key was asked for, and `tag` is to be
-        woken.
+    def open(self, message: Message, public: bytes, tag: Any, had: dict[bytes, Latest]) -> Content:
+        """What a published message says to a receiver that has `had` others. Raises SealError; Wait if its
+        key was asked for, and `tag` is to be woken.
         """
+        head = published(message.payload)
+        latest = had.get(message.source, {})
+        if head.number <= latest.get(head.session, 0):
+            raise SealError("it came before, or a later one did")
         key = self._find(message, head, tag)
-        return key.open(public, message.endpoint, message.payload)
+        content = key.open(public, message.endpoint, message.payload)
+        held = self._keys.get((message.source, message.endpoint))
+        had[message.source] = latest
+        if held is None:  # its own
+            latest[head.session] = head.number
+        else:
+            held.took(latest, head)
+            held.keys[head.key_id].latest = key
+        return content
+
+    def taken(self, endpoint: bytes) -> dict[bytes, Latest]:
+        """What receivers of an endpoint have had so far: for another none of that is new."""
+        return {source: dict(held.taken) for (source, of), held in self._keys.items() if of == endpoint}
 
     def _find(self, message: Message, head: Published, tag: Any) -> GroupKey:
         source, endpoint = message.source, message.endpoint
         if source == self._host.node.node_id:
-            own = self._sealing.groups.own_key(endpoint, head.key_id)
+            own = self._sealing.groups.own_key(endpoint, head.key_id, head.generation)
             if own is None:
                 raise SealError("it is of a key that this program has no more")
-            return own.at(head.generation)
+            return own
         held = self._keys.get((source, endpoint)) or self._new(source, endpoint)
         if head.key_id in held.keys:
-            return held.at(head.key_id, head.generation)
+            return held.keys[head.key_id].at(head.generation)
         if not held.asking:
             vain = head.key_id == held.failed and message.arrived <= held.failed_at
             if vain or self._host.now_ms() < held.again_at:

@@ -59,7 +59,7 @@ _KEY = struct.Struct(">12sI32s")  # the key's id, generation, chain
 
 KEY_ID_SIZE: Final = 12  # the session of the publisher, and a count
 STEPS_MAX: Final = 1024
-"""Generations that a key for what is published has, and that a reader steps forward at once."""
+"""Generations that a key for what is published has."""
 
 
 class Content(NamedTuple):
@@ -330,13 +330,13 @@ class GroupKey:
 
     def at(self, generation: int) -> GroupKey:
         """The key of a generation, from which this one cannot be had. Raises SealError for an earlier one, or
-        one that is more than STEPS_MAX ahead.
+        one that is more than STEPS_MAX, which no key has.
         """
         if generation == self.generation:
             return self
         if generation < self.generation:
             raise SealError("it was published before this node was a reader")
-        if generation > self.generation + STEPS_MAX:
+        if generation > STEPS_MAX:
             raise SealError("its key has more generations than any has")
         chain = self.chain
         for _ in range(generation - self.generation):

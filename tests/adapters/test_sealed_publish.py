@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 import busway
-from busway import AsyncBus, Key, SealError
+from busway import AsyncBus, Key, RemoteError, SealError, sealing
 from busway.adapters import sealed_groups
 from busway.protocol import codes
 from busway.protocol.wire.messages import Frame
-from busway.sealing import published
+from busway.sealing import GroupKey, published
 from busway.testing import Network
 from busway.trust import Trusted, append
-from tests.adapters.hostile_router import copy
+from tests.adapters.hostile_router import Hostile, copy
 from tests.adapters.test_sealed import ALICE, ALL, BOB, CAROL, EVE, SECRET, Order, around, got
 from tests.adapters.tools import sockets, until
 
@@ -96,7 +96,7 @@ async def test_who_joins_late_reads_nothing_of_before() -> None:
         assert await got(first) == [SECRET, b"now"]
         assert await got(late) == [b"now"]
         assert key_ids(alice)[1] == 1  # the same key, one step on
-        (key, _) = carol._host.sealing.keyring._keys[alice.id, E].keys[key_ids(alice)[0]]
+        key = carol._host.sealing.keyring._keys[alice.id, E].keys[key_ids(alice)[0]].first
         with pytest.raises(SealError, match="before this node was a reader"):
             key.at(published(recorded[0].payload).generation)
 
@@ -115,6 +115,58 @@ async def test_who_leaves_reads_nothing_of_after() -> None:
         assert await got(stays) == [SECRET]
         hers = carol._host.sealing.keyring._keys[alice.id, E].keys
         assert list(hers) == [before[0]]
+
+
+def last(hostile: Hostile) -> Frame:
+    """What was published last."""
+    return copy([frame for frame in hostile.seen if frame.kind == codes.PUBLISH][-1])
+
+
+async def asked(reader: AsyncBus, publisher: AsyncBus, frame: Frame) -> Any:
+    """What a trusted node reads that asks for the key of something that it has got hold of; None: nothing."""
+    wanted = E + published(frame.payload).key_id
+    try:
+        key = GroupKey.unpack(await reader.request("busway/seal", wanted, sealed=True, node=publisher.id))
+        return key.at(published(frame.payload).generation).open(ALICE.public, E, frame.payload).payload
+    except (RemoteError, SealError):
+        return None
+
+
+async def test_who_asks_for_the_key_reads_nothing_of_before_it_subscribed() -> None:
+    async with around(CAROL) as (_, hostile, (alice, bob, carol)):
+        first = bob.subscribe("news")
+        await seen(alice)
+        await told(alice, b"early")
+        early = last(hostile)
+        assert await asked(carol, alice, early) is None
+        await told(alice, b"then")
+        assert await asked(carol, alice, last(hostile)) == b"then"
+        late = carol.subscribe("news")
+        await seen(alice, 2)
+        assert await asked(carol, alice, early) is None
+        first.close()
+        await seen(alice)
+        await told(alice, b"other key")
+        assert await asked(carol, alice, early) is None
+        assert await asked(bob, alice, early) == b"early"  # it had it
+        assert await got(late) == [b"other key"]
+
+
+async def test_who_has_left_and_asks_for_the_key_reads_nothing_of_after() -> None:
+    async with around(CAROL) as (_, hostile, (alice, bob, carol)):
+        stays, leaves = bob.subscribe("news"), carol.subscribe("news")
+        await seen(alice, 2)
+        await told(alice, b"both")
+        leaves.close()
+        await seen(alice)
+        for _ in range(2):
+            await told(alice, b"one")
+            assert await asked(carol, alice, last(hostile)) is None
+        again = carol.subscribe("news")
+        await seen(alice, 2)
+        await told(alice, b"again")
+        assert await got(stays) == [b"both", b"one", b"one", b"again"]
+        assert (await got(again))[-1:] == [b"again"]
 
 
 async def test_trust_that_ends_ends_the_key(tmp_path: Path) -> None:
@@ -252,6 +304,131 @@ async def test_it_is_not_changed_repeated_put_in_order_or_elsewhere() -> None:
 def only_published(tamper: Any) -> Any:
     """What is done to broadcasts; all else passes."""
     return lambda frame, source: tamper(frame, source) if frame.kind == codes.PUBLISH else [frame]
+
+
+def instead(frame: Frame) -> Any:
+    """Whatever is published, this arrives."""
+    return only_published(lambda new, _: [copy(frame, number=new.number, route=new.route)])
+
+
+async def test_who_subscribes_again_gets_nothing_twice() -> None:
+    async with around() as (_, hostile, (alice, bob)):
+        first = bob.subscribe("news")
+        await seen(alice)
+        await told(alice, b"fire")
+        assert await got(first) == [b"fire"]
+        former = last(hostile)
+        first.close()
+        again = bob.subscribe("news")
+        await asyncio.sleep(1)
+        hostile.tamper = instead(former)
+        await told(alice, b"out")
+        hostile.tamper = lambda frame, _: [frame]
+        await told(alice, b"all clear")
+        assert await got(again) == [b"all clear"]
+        assert again.refused == 1
+
+
+async def test_who_starts_anew_gets_nothing_of_before() -> None:
+    async with around() as (network, hostile, (alice, bob)):
+        receiver = bob.subscribe("news")
+        await seen(alice)
+        await told(alice, b"fire")
+        assert await got(receiver) == [b"fire"]
+        former = last(hostile)
+        await bob.close()
+        again = await network.bus("bob again", key=BOB, seal=ALL)
+        await network.link(again, network.buses[0])
+        receiver = again.subscribe("news")
+        await seen(alice)
+        hostile.tamper = instead(former)
+        await told(alice, b"out")
+        hostile.tamper = lambda frame, _: [frame]
+        await asyncio.sleep(2)
+        await told(alice, b"all clear")
+        assert await got(receiver) == [b"all clear"]
+
+
+async def test_nothing_of_a_publishers_former_run_comes_again() -> None:
+    async with around() as (network, hostile, (alice, bob)):
+        receiver = bob.subscribe("news")
+        await seen(alice)
+        await told(alice, b"fire")
+        former = last(hostile)
+        await alice.close()
+        again = await network.bus("alice again", key=ALICE, seal=ALL)
+        await network.link(again, network.buses[0])
+        await seen(again)
+        await told(again, b"all clear")
+        later = last(hostile)
+        assert await got(receiver) == [b"fire", b"all clear"]
+        for frame in (former, later):
+            hostile.tamper = instead(frame)
+            await told(again, b"out")
+        assert await got(receiver) == []
+        assert receiver.refused == 2
+
+
+async def test_runs_of_a_publisher_are_forgotten_with_their_keys() -> None:
+    async with around() as (network, _hostile, (alice, bob)):
+        receiver = bob.subscribe("news")
+        for number in range(sealed_groups.FORMER_MAX + 4):
+            await seen(alice)
+            await told(alice, number)
+            assert await got(receiver) == [number]
+            await alice.close()
+            alice = await network.bus("alice again", key=ALICE, seal=ALL)
+            await network.link(alice, network.buses[0])
+        held = bob._host.sealing.keyring._keys[alice.id, E]
+        assert len(held.taken) == len(held.keys) == sealed_groups.FORMER_MAX + 1
+
+
+async def test_a_generation_that_a_router_makes_up_costs_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with around() as (_, hostile, (alice, bob)):
+        receiver = bob.subscribe("news")
+        await seen(alice)
+        await told(alice, 0)
+        assert await got(receiver) == [0]
+        claimed = [1024, 5, 2**32 - 1, 1000, 1025, 512, *range(1024, 960, -1)]
+        steps, mac = [], sealing._mac
+
+        def counted(key: bytes, data: bytes, size: int) -> bytes:
+            steps.extend([1] * (data == b"next"))
+            return mac(key, data, size)
+
+        def jumped(frame: Frame, _: bytes) -> list[Frame]:
+            head, rest = frame.payload[:13], frame.payload[17:]
+            made = [head + generation.to_bytes(4, "big") + rest for generation in claimed]
+            return [copy(frame, payload=each, number=frame.number + n) for n, each in enumerate(made)]
+
+        monkeypatch.setattr(sealing, "_mac", counted)
+        hostile.tamper = only_published(jumped)
+        await told(alice, 1)
+        assert await got(receiver) == []
+        assert receiver.refused == len(claimed)
+        assert len(steps) <= 1024 + 31 * len(claimed)
+        hostile.tamper = only_published(lambda frame, _: [copy(frame, number=frame.number + len(claimed))])
+        await told(alice, 2)
+        assert await got(receiver) == [2]
+
+
+async def test_little_waits_for_a_key() -> None:
+    async with around() as (_, hostile, (alice, bob)):
+        receiver = bob.subscribe("news")
+        await seen(alice)
+        big = bytes(sealed_groups.HELD_SIZE_MAX // 3)
+
+        def grown(frame: Frame, _: bytes) -> list[Frame]:
+            if frame.kind == codes.PUBLISH:
+                return [copy(frame, payload=frame.payload + big)]
+            return [] if frame.kind == codes.REQUEST else [frame]
+
+        hostile.tamper = grown
+        reading = asyncio.ensure_future(got(receiver))
+        for number in range(5):
+            await told(alice, number)
+        assert receiver.refused == 3
+        assert await reading == []
 
 
 async def test_a_key_that_is_not_to_be_had_is_asked_for_now_and_then() -> None:
