@@ -56,7 +56,7 @@ class DeniedEvent(Event):
 
 class ExceededEvent(Event):
     """EXCEEDED: a link brought more than its share, `which` of QUOTA_ROUTES to QUOTA_LOOKUPS: what was over
-    is ignored. It is told once for each link and quota in a while (SWEEP_MS).
+    is ignored, or waits (handlers). It is told once for each link and quota in a while (SWEEP_MS).
     """
 
     __slots__ = ("link", "which")
