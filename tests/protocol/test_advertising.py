@@ -247,6 +247,7 @@ def test_a_child_that_comes_back_is_told_what_it_missed() -> None:
             assert lines(net, letter, "c") == lines(net, "b", "c")
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_a_flapping_net_leaves_every_directory_as_it_should_be() -> None:
     import random
 

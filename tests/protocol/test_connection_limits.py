@@ -208,6 +208,7 @@ def line(base: int, version: int, *entries: bytes, head: int = codes.LOCALNET) -
     return frame(bytes((codes.DIRECTORY, head, 1)) + varint(base) + varint(version) + b"".join(entries))
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_as_many_entries_as_a_neighbour_may_have_and_one_more() -> None:
     listener = Listener(Limits())
     listener.feed([HELLO_FRAME])

@@ -200,6 +200,7 @@ def test_an_origin_that_comes_by_another_way_shares_with_those_there() -> None:
     assert (of.shares, of.active) == ({}, {})
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_a_limit_is_found_in_the_same_time_however_many_share_the_queue() -> None:
     def raises(origins: int) -> float:
         of = endpoint(codes.UNICAST, 1 << 16)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+import pytest
+
 from busway.protocol import Crew, Node, Receiver, Request, codes, events
 from tests.protocol.helpers import payloads, verdicts
 from tests.protocol.nets import UNICAST, Mesh, chain, id_of
@@ -280,6 +282,7 @@ def test_who_says_and_says_that_it_will_read_and_never_does_is_given_up() -> Non
     assert net["s"].receiving.counters["expired"] == 4
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_who_reads_slowly_is_served_for_ever() -> None:
     net = chain("sa")
     staff = service(net, "s", 1)

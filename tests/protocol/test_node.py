@@ -205,6 +205,7 @@ def test_what_happens_to_links_is_told_and_counted() -> None:
     assert net.a.connections == []
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_one_that_asks_and_never_reads_is_cut_off() -> None:
     net = Pair()
     net.cable.block(net.b)  # a does not read

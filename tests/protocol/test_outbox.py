@@ -416,6 +416,7 @@ def written_all(fed: HandFed, count: int) -> float:
     return effort(write)
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_many_large_messages_of_a_lane_are_not_moved_for_each_of_them() -> None:
     few = min(written_all(HandFed(), 250) for _ in range(3))
     many = written_all(HandFed(), 4000)

@@ -51,6 +51,7 @@ def over(net: Mesh, letter: str, peer: str) -> int:
     return sum(link["over"] for link in links if link["label"] == peer)
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_one_neighbour_fills_its_share_of_the_routes_and_the_next_is_heard() -> None:
     """Before, it filled the table, and the link that brought the next source was ended."""
     net = chain("ab")
@@ -68,6 +69,7 @@ def test_one_neighbour_fills_its_share_of_the_routes_and_the_next_is_heard() -> 
     assert liar.error == -1
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_strangers_leave_room_to_the_programs_on_this_machine() -> None:
     net = Mesh()
     net.add("ab")
@@ -92,6 +94,7 @@ def test_strangers_leave_room_to_the_programs_on_this_machine() -> None:
     assert len(router.routes) == 3
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_withdrawals_of_what_had_no_room_are_counted_like_others() -> None:
     """Else the neighbour would wait for ever for the acknowledgement."""
     net = chain("ab")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from busway.protocol import Limits, Node, codes, events
 from busway.protocol.link.queue import OVERHEAD
 from busway.protocol.wire.fields import varint
@@ -58,6 +60,7 @@ def unfinished(node: Node) -> int:
     return node.counters["unfinished"]
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_many_links_together_fill_no_more_than_one_node_may_keep() -> None:
     net = chain("ab")
     a = net["a"]
@@ -182,6 +185,7 @@ def test_a_node_that_takes_larger_messages_keeps_as_much_as_two() -> None:
     assert net["a"].unfinished.size_max == 200 * MIB
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_answers_that_nobody_reads_end_where_they_grow() -> None:
     net = chain("ab")
     liar = Liar(net, net["a"])
