@@ -139,6 +139,7 @@ class Sealing:
         self.groups = Groups(host, self)
         self.keyring = Keyring(host, self)
         self._windows = Windows()
+        self._recent: dict[bytes, None] = {}  # MACs of what was opened last
         self._numbers = 0
         self._turn = 0
         self._born: int | None = None  # when the clock was looked at first: a loop brings its own
@@ -331,7 +332,13 @@ class Sealing:
             self._open_published(message, core, had, trusted)
             return
         other = self.other(trusted)
+        known = sealing.mac_of(message.payload)
+        if known in self._recent:  # who repeats it pays more than this node
+            raise SealError("it came before")
         opened = self.own.open(other, message.endpoint, message.payload)
+        self._recent[known] = None
+        if len(self._recent) > _RECENT_MAX:
+            del self._recent[next(iter(self._recent))]
         if opened.what != _wanted(message):
             raise SealError("it was sealed to be answered in another way")
         now = self.now()
@@ -450,3 +457,4 @@ class Taker:
 
 
 _OTHERS_MAX = 4096
+_RECENT_MAX = 4096

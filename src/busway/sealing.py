@@ -2,10 +2,11 @@
 not nodes, trust or frames; docs/protocol.md, section 15, has the layout.
 
 Encryption is HPKE (RFC 9180, base mode) to the receiver's static key. Base mode does not say who encrypted.
-So the sender puts a MAC into what it encrypts, over all of it and its context, with a key that follows from
-the two static keys: "e, es" is HPKE's part, "ss" the MAC's, as in the one-way pattern X of Noise (revision
-34). That encrypting what was authenticated, with both identities bound to each, is sound against outsiders is
-shown in J. H. An, Y. Dodis, T. Rabin, On the Security of Joint Signature and Encryption (EUROCRYPT 2002). It
+So the sender puts a MAC before what it has encrypted, over all of it and its context, with a key that follows
+from the two static keys: "e, es" is HPKE's part, "ss" the MAC's, as in the one-way pattern X of Noise
+(revision 34). That authenticating what was encrypted, with both identities bound to each, is sound against
+outsiders is shown in J. H. An, Y. Dodis, T. Rabin, On the Security of Joint Signature and Encryption
+(EUROCRYPT 2002). It stands outside so that what a stranger makes up costs a hash, not a key exchange. It
 gives what HPKE's own auth mode does (RFC 9180, section 9.1), with the same limit: whoever has the receiver's
 private key can pretend to the receiver to be anybody. Nobody can prove to a third party who said something.
 
@@ -195,11 +196,14 @@ class Own:
         else:
             raise SealError(f"it is sealed in a way that is not known here ({suite})")
         info = _info(suite, source.public, self.public, endpoint, self.epoch)
+        tag, sealed = mac_of(data), data[1 + _MAC_SIZE :]
+        if not hmac.compare_digest(tag, _mac(source.key_from, b"message" + info + sealed, _MAC_SIZE)):
+            raise SealError("it was changed, or made by another, or is not for this node, endpoint and run")
         try:
-            inner = way.decrypt(data[1:], private, info=info)
-        except Exception as error:  # whatever the library makes of a stranger's bytes
-            raise SealError("it was changed, or is not for this node, endpoint and run") from error
-        return _opened(inner, info, source.key_from)
+            inner = way.decrypt(sealed, private, info=info)
+        except Exception as error:  # its sender made it wrong, or for a key that this run has not
+            raise SealError("it cannot be decrypted") from error
+        return _opened(inner)
 
 
 class Other:
@@ -243,11 +247,12 @@ class Other:
         info = _info(suite, own.public, self.public, endpoint, offer.epoch)
         inner = _HEAD.pack(opened.what, opened.session, opened.number, opened.deadline)
         inner += opened.secret + opened.content.pack()
-        inner += _mac(self.key_to, b"message" + info + inner, _MAC_SIZE)
-        if not hybrid:
-            return bytes((suite,)) + bytes(have.plain.encrypt(inner, self._x25519, info=info))
-        to = have.hybrid_public(offer.mlkem, self._x25519)
-        return bytes((suite,)) + bytes(have.hybrid.encrypt(inner, to, info=info))
+        if hybrid:
+            to = have.hybrid_public(offer.mlkem, self._x25519)
+            sealed = bytes(have.hybrid.encrypt(inner, to, info=info))
+        else:
+            sealed = bytes(have.plain.encrypt(inner, self._x25519, info=info))
+        return bytes((suite,)) + _mac(self.key_to, b"message" + info + sealed, _MAC_SIZE) + sealed
 
 
 class Answers:
@@ -394,10 +399,12 @@ def unpack_error(data: bytes) -> tuple[int, str]:
     return int.from_bytes(data[:4], "big"), data[4:].decode(errors="replace")
 
 
-def _opened(inner: bytes, info: bytes, key: bytes) -> Opened:
-    said, mac = inner[:-_MAC_SIZE], inner[-_MAC_SIZE:]
-    if not hmac.compare_digest(mac, _mac(key, b"message" + info + said, _MAC_SIZE)):
-        raise SealError("it was not sealed by the node that it says it comes from")
+def mac_of(data: bytes) -> bytes:
+    """By which a message is known, once it was opened: no two have the same."""
+    return data[1 : 1 + _MAC_SIZE]
+
+
+def _opened(said: bytes) -> Opened:
     if len(said) < _HEAD.size:
         raise SealError("what was sealed ends too soon")
     what, session, number, deadline = _HEAD.unpack_from(said)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import busway
-from busway import AsyncBus, Key, RemoteError, RequestTimeout, SealError, Undeliverable
+from busway import AsyncBus, Key, RemoteError, RequestTimeout, SealError, Undeliverable, sealing
 from busway.adapters import sealed as layer
 from busway.protocol import codes
 from busway.protocol.wire.messages import Frame
@@ -377,6 +377,30 @@ async def test_what_is_repeated_is_taken_once() -> None:
             await said(alice, "valve", number, sealed=True, ttl=1)
         assert await got(receiver) == [0, 1, 2]
         assert receiver.refused == 6
+
+
+async def test_what_is_repeated_is_decrypted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layer, "_RECENT_MAX", 8)
+    async with around() as (_, hostile, (alice, bob)):
+        receiver = bob.register("valve")
+        hostile.tamper = lambda frame, _: (
+            [copy(frame, number=5 * frame.number + again) for again in range(5)]
+            if frame.kind == codes.SEND
+            else [frame]
+        )
+        opened, opens = [], sealing.Own.open
+
+        def counted(*args: Any) -> Any:
+            opened.append(args)
+            return opens(*args)
+
+        monkeypatch.setattr(sealing.Own, "open", counted)
+        for number in range(20):
+            await said(alice, "valve", number, sealed=True, ttl=1)
+        assert await got(receiver) == list(range(20))
+        assert receiver.refused == 80
+        assert len(opened) == 20
+        assert len(bob._host.sealing._recent) == 8
 
 
 async def test_a_request_that_is_repeated_runs_once() -> None:

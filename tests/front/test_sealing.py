@@ -65,7 +65,7 @@ def test_what_is_sealed_is_what_another_hand_seals(vector: dict[str, Any]) -> No
     offer = receiver.itself(0)._replace(mlkem=b"")
     sealed = Other(sender, receiver.public).seal(sender, offer, E, opened_of(vector))
     assert sealed[0] == sealing.X25519
-    inner = hpke.decrypt(receiver.private, bytes.fromhex(VECTORS["info"]), sealed[1:])
+    inner = hpke.decrypt(receiver.private, bytes.fromhex(VECTORS["info"]), sealed[17:])
     assert inner.hex() == vector["inner"]
     assert len(sealed) * 2 == len(vector["sealed"])
 
@@ -79,8 +79,8 @@ def test_hybrid_is_what_another_hand_opens() -> None:
     assert sealed[0] == sealing.HYBRID
     info = bytes.fromhex(VECTORS["info"])
     info = info.replace(b"busway-seal-2\x01", b"busway-seal-2\x02")
-    inner = hpke.decrypt_hybrid(mine, receiver.private, info, sealed[1:])
-    assert inner[:-16].hex() == vector["inner"][:-32]  # the MAC is over another info
+    inner = hpke.decrypt_hybrid(mine, receiver.private, info, sealed[17:])
+    assert inner.hex() == vector["inner"]
 
 
 def test_neither_secret_alone_opens_the_hybrid() -> None:
@@ -89,7 +89,7 @@ def test_neither_secret_alone_opens_the_hybrid() -> None:
     assert sealed[0] == sealing.HYBRID
     later = Own(receiver.private.private_bytes_raw(), receiver.public)
     later.epoch = receiver.epoch  # who has got the static key since has all but the run's key
-    with pytest.raises(SealError, match="it was changed"):
+    with pytest.raises(SealError, match="cannot be decrypted"):
         later.open(Other(later, sender.public), E, sealed)
     assert receiver.open(Other(receiver, sender.public), E, sealed).content.payload == b"hello"
 
@@ -168,10 +168,31 @@ def test_who_knows_public_keys_only_cannot_seal() -> None:
     sender, receiver = own("sender"), own("receiver")
     inner = bytes.fromhex(VECTORS["messages"][0]["inner"])
     info = bytes.fromhex(VECTORS["info"])
-    for forged in (inner[:-16] + bytes(16), inner[:-17] + b"!" + inner[-16:], b"", inner[:15]):
-        sealed = b"\x01" + hpke.encrypt(os.urandom(32), receiver.public, info, forged)
-        with pytest.raises(SealError, match="not sealed by the node that it says"):
+    mac = sealing.mac_of(bytes.fromhex(VECTORS["messages"][0]["sealed"]))
+    for forged in (inner, inner[:-1] + b"!", b"", inner[:15]):
+        sealed = b"\x01" + mac + hpke.encrypt(os.urandom(32), receiver.public, info, forged)
+        with pytest.raises(SealError, match="made by another"):
             receiver.open(Other(receiver, sender.public), E, sealed)
+
+
+def test_nothing_is_decrypted_that_was_not_authenticated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What anybody makes up costs a hash, and no key exchange."""
+    sender, receiver = pair()
+    source = Other(receiver, sender.public)
+    sealed = [
+        Other(sender, receiver.public).seal(sender, offer, E, some())
+        for offer in (receiver.itself(0), receiver.itself(0)._replace(mlkem=b""))
+    ]
+    made_up = [data[:-1] + bytes((data[-1] ^ 1,)) for data in sealed]
+    have = Suites()
+    have.plain = have.hybrid = None
+    monkeypatch.setattr(sealing, "_suites", have)
+    for data in (*made_up, b"\x01", b"\x01" + bytes(100), b"\x02" + bytes(2000)):
+        with pytest.raises(SealError, match="made by another"):
+            receiver.open(source, E, data)
+    for data in sealed:
+        with pytest.raises(SealError, match="cannot be decrypted"):
+            receiver.open(source, E, data)
 
 
 def test_each_byte_counts() -> None:
@@ -363,8 +384,8 @@ def test_key_with_contents_that_are_none_is_refused() -> None:
     info = bytes.fromhex(VECTORS["info"])
     key = Other(sender, receiver.public).key_to
     for said in (b"", b"\x07" + bytes(24) + b"\x00", b"\x02" + bytes(24) + b"\x00", b"\x01" + bytes(24)):
-        inner = said + sealing._mac(key, b"message" + info + said, 16)
-        data = b"\x01" + hpke.encrypt(os.urandom(32), receiver.public, info, inner)
+        sealed = hpke.encrypt(os.urandom(32), receiver.public, info, said)
+        data = b"\x01" + sealing._mac(key, b"message" + info + sealed, 16) + sealed
         with pytest.raises(SealError, match="what was sealed"):
             receiver.open(Other(receiver, sender.public), E, data)
 

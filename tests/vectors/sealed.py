@@ -49,7 +49,8 @@ INFO = b"busway-seal-2\x01" + node_id(S) + node_id(R) + S + R + ENDPOINT + EPOCH
 def message(what: int, number: int, deadline: int, secret: bytes, packed: bytes) -> Vector:
     inner = bytes((what,)) + SESSION + number.to_bytes(8, "big") + deadline.to_bytes(8, "big")
     inner += secret + packed
-    inner += mac(auth_key(S, R), b"message" + INFO + inner, 16)
+    encrypted = hpke.encrypt(EPHEMERAL, R, INFO, inner)
+    sealed = b"\x01" + mac(auth_key(S, R), b"message" + INFO + encrypted, 16) + encrypted
     typed = 17 if packed[0] == 3 else 1
     return {
         "what": what,
@@ -60,7 +61,7 @@ def message(what: int, number: int, deadline: int, secret: bytes, packed: bytes)
         "type": packed[1:typed].hex(),
         "payload": packed[typed:].hex(),
         "inner": inner.hex(),
-        "sealed": (b"\x01" + hpke.encrypt(EPHEMERAL, R, INFO, inner)).hex(),
+        "sealed": sealed.hex(),
     }
 
 
