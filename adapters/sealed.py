@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from busway import sealing
@@ -60,9 +61,12 @@ def _called(trusted: Trusted, texts: set[str]) -> Trusted:
 
 
 class Circle:
-    """The nodes that messages are sealed for, and taken from, by their ids. This one is of them."""
+    """The nodes that messages are sealed for, and taken from, by their ids. This one is of them. `warn` tells
+    people what is wrong with the file since it was changed.
+    """
 
-    def __init__(self, key: Key, trust: Trust) -> None:
+    def __init__(self, key: Key, trust: Trust, warn: Callable[[str], object]) -> None:
+        self._warn = warn
         self._own = Trusted(key.text, key.public, "")
         self._trust = trust
         self._version = -1
@@ -89,6 +93,8 @@ class Circle:
         version = self._trust.version()
         if version != self._version:
             self._version = version
+            if self._trust.trouble is not None:
+                self._warn(f"{self._trust.trouble}; what it said before holds until that is mended")
             own = {id_of_public(self._own.public): self._own}
             self._known = own | {id_of_public(each.public): each for each in self._trust.entries}
         return self._known
@@ -130,7 +136,7 @@ class Sealing:
                 "seal= needs key=, by which others know this node: a file that `busway key new` made"
             )
         trust = trust_in(given)
-        self.circle = Circle(identity.key, trust)
+        self.circle = Circle(identity.key, trust, partial(host.remark, logging.WARNING, "%s"))
         self.own = Own(*identity.key.pair)
         self.refused = 0  # messages that were not taken, for people
         self._host = host

@@ -110,6 +110,26 @@ async def test_name_of_the_trust_file_says_who_it_was(tmp_path: Path) -> None:
         assert receiver.refused == 1
 
 
+async def test_what_is_wrong_in_the_trust_file_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "trust.toml"
+    append(path, Trusted("panel", ALICE.public, "leaf"))
+    async with Network() as network:
+        alice = await network.bus("a", key=ALICE, seal=ALL)
+        bob = await network.bus("b", key=BOB, seal=path)
+        await network.link(alice, bob)
+        receiver = bob.register("valve", sealed=True)
+        await alice.send("valve", 1, sealed=True, ttl=1)
+        path.write_text("panel = 7\n")
+        for _ in range(2):
+            await alice.send("valve", 2, sealed=True)
+        assert await got(receiver) == [1, 2, 2]
+        told = [each.getMessage() for each in caplog.records if "what it said before holds" in each.message]
+        assert len(told) == 1
+        assert "trust.toml" in told[0]
+
+
 async def test_request_and_reply_are_sealed() -> None:
     async with around() as (_, hostile, (alice, bob)):
         seen = []

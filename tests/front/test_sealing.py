@@ -184,7 +184,7 @@ def test_nothing_is_decrypted_that_was_not_authenticated(monkeypatch: pytest.Mon
         for offer in (receiver.itself(0), receiver.itself(0)._replace(mlkem=b""))
     ]
     made_up = [data[:-1] + bytes((data[-1] ^ 1,)) for data in sealed]
-    have = Suites()
+    have: Any = Suites()
     have.plain = have.hybrid = None
     monkeypatch.setattr(sealing, "_suites", have)
     for data in (*made_up, b"\x01", b"\x01" + bytes(100), b"\x02" + bytes(2000)):
