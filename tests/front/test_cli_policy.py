@@ -87,6 +87,15 @@ def test_words_that_mean_nothing(path: str) -> None:
     assert "is no whole public key" in busway(*explain, KEY[:-1], "call", "x").failed(2)
     assert "1 to 64 UTF-8 bytes" in busway(*explain, "*", "call", "x" * 65).failed(2)
     assert "check takes the file only" in busway("policy", "check", path, "pump").failed(2)
+    assert "or set BUSWAY_POLICY" in busway("policy", "check").failed(2)
+
+
+def test_the_file_that_programs_go_by(path: str) -> None:
+    checked = busway("policy", "check", BUSWAY_POLICY=path).ok().text
+    assert checked == f"{path} is right: 2 rules, default closed\n"
+    told = busway("policy", "explain", "pump", "call", "lab/light", BUSWAY_POLICY=path).ok().text
+    assert told.startswith(f"allowed: {path}:3: rule 1 (line 3) lets them call lab/*\n")
+    assert busway("policy", "explain", path, "pump", "call", "x", BUSWAY_POLICY="nowhere").status == 1
 
 
 def test_example_of_the_document(tmp_path: Path) -> None:

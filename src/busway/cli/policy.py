@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -17,12 +18,12 @@ from busway.policy import ACTIONS, LINKS, REALMS, Decision, PolicyFile, Rule, Wh
 from busway.settings import Wrong
 
 _USAGE = "write busway policy explain FILE WHO ACTION NAME"
+_NO_FILE = "say which policy: busway policy check FILE; or set BUSWAY_POLICY"
 
 
 @click.command(cls=Examples)
 @click.argument("what", metavar="check|explain", type=click.Choice(["check", "explain"]))
-@click.argument("path", metavar="FILE")
-@click.argument("words", metavar="[WHO ACTION NAME]", nargs=-1)
+@click.argument("words", metavar="[FILE] [WHO ACTION NAME]", nargs=-1)
 @click.option("--link", type=click.Choice(LINKS), help="With explain: the sort of link by which they come.")
 @click.option("--listener", metavar="URL", help="With explain: the listener they come to.")
 @click.option(
@@ -45,7 +46,6 @@ _USAGE = "write busway policy explain FILE WHO ACTION NAME"
 @json_option("One JSON document.")
 def policy(
     what: str,
-    path: str,
     words: tuple[str, ...],
     link: str | None,
     listener: str | None,
@@ -64,15 +64,22 @@ def policy(
     if it is right, 1 with the line if not. `explain` says whether somebody may do something, and which rule
     and line decide: exit status 0 if they may, 1 if not. WHO is a name of the trust file, a key, a node's id,
     or '*' for somebody of whom nothing is known; ACTION is serve, call, send, publish, subscribe or see.
+    FILE is by default what BUSWAY_POLICY says.
     """
     known = _trust(trust_path)
+    default = os.environ.get("BUSWAY_POLICY")
     if what == "check":
-        if words:
+        path, *more = words or (default,)
+        if more:
             raise click.UsageError("check takes the file only")
+        if not path:
+            raise click.UsageError(_NO_FILE)
         return _check(_load(path, failures.NEGATIVE), known, as_json)
-    if len(words) != 3:
+    if len(words) == 3 and default:
+        words = (default, *words)
+    if len(words) != 4:
         raise click.UsageError(_USAGE)
-    whom, action, name = words
+    path, whom, action, name = words
     if action not in ACTIONS:
         raise click.UsageError(f"the actions are {', '.join(ACTIONS)}; not {action!r}")
     file = _load(path, failures.USAGE)
