@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 from typing import Any
+from uuid import UUID
 
 import cbor2
 import pytest
@@ -211,6 +212,24 @@ async def test_what_a_policy_denies_is_told() -> None:
         (row,) = of(here, "denial")
         assert few(row, "action", "name", "peer_label") == ("call", "lab/door", "b")
         assert row["peer"].replace("-", "") == there.id.hex()
+
+
+@pytest.mark.jumps
+async def test_a_node_without_a_label_has_none_of_another() -> None:
+    """What is not known is left out."""
+    policy = {"rule": [{"who": "*", "serve": ["lab/*"]}]}
+    async with (
+        AsyncBus(ipc=False, policy=policy) as here,
+        AsyncBus(ipc=False, label="router", transit=True) as router,
+        AsyncBus(ipc=False, label="") as there,
+    ):
+        await join(there, router)
+        await join(router, here)
+        there.register("plant/log")
+        await until(lambda: of(here, "denial"))
+        (row,) = of(here, "denial")
+        assert few(row, "peer", "peer_label") == (str(UUID(bytes=there.id)), None)
+        assert "peer_label" not in row
 
 
 @pytest.mark.jumps
