@@ -62,6 +62,8 @@ class Advertiser(News):
         self.reader = node_reader(b"", b"", codes.ROUTES_MAX)
         self._stages = 0  # of SYNC that are to be written, as bits
         self._gone: "dict[bytes, bool]" = {}  # nodes that a leaf is to hear the end of
+        # Lines, by node and realm, that the peer may see all of, as they were and the guard was.
+        self._shown: "dict[bytes, tuple[int, int]]" = {}
         self._news: "dict[Route, bool]" = {}  # sources whose lines have news for this neighbour
 
     def open(self, peer: Peer, leaf: bool, stage: int) -> None:
@@ -226,11 +228,25 @@ class Advertiser(News):
         for realm in range(codes.USERSPACE, codes.GLOBAL + 1):
             line = peer.lines[realm]
             hides = child.hidden >> realm & 1 != 0 or line.partial or len(line.denied) > 0
-            if not hides and self.mesh.gate.guard is not None:
-                known = list(line.entries.values()) + list(line.gone.values())
-                hides = not all([self._shows(entry) for entry in known])
-            if hides:
+            if hides or (self.mesh.gate.guard is not None and not self._shows_all(peer, realm)):
                 child.versions[realm] = 0
+
+    def _shows_all(self, peer: Peer, realm: int) -> bool:
+        """Whether the neighbour may see all that a line holds, or has held of late. That it may is
+        remembered, for it may say PARENT again and again.
+        """
+        line = peer.lines[realm]
+        stamp = (self.mesh.gate.changes, line.shape)
+        key = peer.key + bytes((realm,))
+        if self._shown.get(key) == stamp:
+            return True
+        known = list(line.entries.values()) + list(line.gone.values())
+        if not all([self._shows(entry) for entry in known]):
+            return False
+        if len(self._shown) >= codes.ROUTES_MAX:
+            self._shown = {}
+        self._shown[key] = stamp
+        return True
 
     def _shows(self, entry: Entry) -> bool:
         """Whether the neighbour may see an endpoint."""
@@ -407,6 +423,11 @@ class Lines:
 
     def __init__(self, mesh: Topology) -> None:
         self._mesh = mesh
+        self._shapes = 0
+
+    def _reshape(self, line: Line) -> None:
+        self._shapes += 1
+        line.shape = self._shapes
 
     def put_own(self, entry: Entry) -> None:
         """One of our own endpoints came, or (kind 0) went."""
@@ -414,6 +435,7 @@ class Lines:
         line.version += 1
         entry.version = line.version
         line.put(entry)
+        self._reshape(line)
         self.changed(self._mesh.me)
 
     def changed(self, peer: Peer) -> None:
@@ -539,6 +561,7 @@ class Lines:
             self._forget_children(peer, head & 3)  # they have that version
         line.altered = NOT_ANEW
         line.version = version
+        self._reshape(line)
         self.changed(peer)
 
     def take_entry(self, entry: Entry, line: Line, link: LinkFace, now: int) -> None:
@@ -602,6 +625,7 @@ class Lines:
                 line.entries[entry.uuid] = entry
                 self._mesh.entry_announced(entry, now)
             if out or back:
+                self._reshape(line)
                 self._forget_children(peer, realm)
                 told = True
         if told:

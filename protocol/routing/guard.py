@@ -41,6 +41,7 @@ class Gate:
 
     def __init__(self, host: LinkHost, counters: "dict[str, int]") -> None:
         self.guard: "Guard | None" = None
+        self.changes = 0  # counts those of the guard
         self.handlers_max: "dict[LinkFace, int]" = {}  # of each link that has a bound
         self._host = host
         self._counters = counters
@@ -98,6 +99,7 @@ class Gate:
 
     def changed(self) -> None:
         """What is denied from now on is told again."""
+        self.changes += 1
         self._told = {}
 
     def ended(self, link: LinkFace) -> None:

@@ -90,7 +90,18 @@ class Line:
     by itself.
     """
 
-    __slots__ = ("altered", "denied", "entries", "floor", "gone", "partial", "teller", "tellers", "version")
+    __slots__ = (
+        "altered",
+        "denied",
+        "entries",
+        "floor",
+        "gone",
+        "partial",
+        "shape",
+        "teller",
+        "tellers",
+        "version",
+    )
 
     def __init__(self) -> None:
         self.version = 0
@@ -101,6 +112,7 @@ class Line:
         self.floor = 0  # from before this version withdrawals have been forgotten
         self.denied: "dict[bytes, Entry]" = {}  # that a guard does not let in, and may let in later
         self.partial = False  # who told it has left something out
+        self.shape = 0  # another number whenever it holds something else
         self.altered = NOT_ANEW
 
     def put(self, entry: Entry) -> None:

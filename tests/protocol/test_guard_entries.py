@@ -22,10 +22,14 @@ from .nets import (
     UNICAST,
     Liar,
     Mesh,
+    bind,
     chain,
     directory,
     entry,
     id_of,
+    parent,
+    retract,
+    routes,
 )
 from .pairs import E, F, G
 from .rules import Rules
@@ -305,6 +309,44 @@ def test_a_whole_line_of_the_version_that_is_known_takes_its_place_in_part_or_no
     assert knows(net, E, F, G) == " b "
 
 
+def test_who_says_parent_again_and_again_costs_the_guard_nothing() -> None:
+    net = chain("ab")
+    rules = Rules(net, "b")
+    for number in range(20):
+        net["a"].register(b"%016d" % number, ANYCAST)
+    net.pump()
+    liar = Liar(net, net["b"])
+    a = bind(3, net["a"].me.key)
+    liar.say(routes(parent(a, 20, 0)))
+    liar.hear()
+    asked = len(rules.about(SEE))
+    assert asked >= 20
+    for _ in range(10):
+        liar.say(routes(retract(a), parent(a, 20, 0)))
+        assert not [body for body in liar.hear() if body[0] == codes.DIRECTORY and body[1] & 3 == LOCALNET]
+    assert len(rules.about(SEE)) == asked
+    net["a"].register(E, ANYCAST)
+    net.pump()
+    liar.hear()
+    reload(net, rules, "b", (id_of("z"), SEE, E))
+    liar.say(routes(retract(a), parent(a, 21, 0)))
+    [line] = [body for body in liar.hear() if body[0] == codes.DIRECTORY and body[1] & 3 == LOCALNET]
+    assert line[1] & PARTIAL
+    assert E not in line
+
+
+def test_only_so_many_lines_are_remembered_as_shown() -> None:
+    net = chain("abc")
+    Rules(net, "b")
+    shown = net.cable["bc"].a.news._shown  # type: ignore[attr-defined]
+    shown.update({b"%024d" % number: (0, 0) for number in range(codes.ROUTES_MAX)})
+    net["a"].register(E, ANYCAST)
+    net["b"].guard_changed(net.now)
+    net.pump()
+    assert len(net.cable["bc"].a.news._shown) < 10  # type: ignore[attr-defined]
+    assert knows(net, E) == "bc"
+
+
 def test_without_a_guard_a_line_is_not_told_twice() -> None:
     net = chain("abc")
     net["a"].register(E, UNICAST)
@@ -407,6 +449,29 @@ def test_what_is_told_over_another_link_is_asked_about_again() -> None:
     net.advance(5000)
     assert net.holders("d", E) == net.holders("e", E) == ""
     assert net.holders("d", F) == net.holders("e", F) == "a"
+
+
+def test_who_comes_back_is_judged_by_what_the_line_holds_now() -> None:
+    """d has learned over c what b does not show it; that b had nothing to hide before says nothing of it."""
+    net = diamond()
+    rules = Rules(net, "b")
+    net["a"].register(E, UNICAST)
+    net.pump()
+    reload(net, rules, "b", (id_of("d"), SEE, G))
+    assert net.hop("d", "a") == "b"
+    net.cable["ab"].cut()
+    net.pump()
+    net.advance(5000)
+    assert net.hop("d", "a") == "c"
+    net["a"].register(G, UNICAST)
+    net.pump()
+    assert net.holders("d", G) == net.holders("b", G) == "a"
+    net.join("ab", via="tcp:again")
+    net.pump()
+    net.advance(5000)
+    assert net.hop("d", "a") == "b"
+    assert net.holders("d", G) == net.holders("e", G) == ""
+    assert net.holders("d", E) == net.holders("e", E) == "a"
 
 
 class Walk:
