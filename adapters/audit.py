@@ -126,7 +126,7 @@ class Trail:
             **_link(connection),
         }
         fields.pop("peer_label", None)  # of the neighbour, and it may be another
-        fields |= _of(happened.node_id, peer)
+        fields |= _of(happened.node_id, "" if peer is None else peer.label)
         self._note("denial", action, fields, connection, peer=peer)
 
     def _endpoint_up(self, event: Any) -> None:
@@ -155,7 +155,7 @@ class Trail:
             "endpoint": _uuid(endpoint.uuid),
             "realm": codes.REALM_NAMES[endpoint.realm],
             "keeper": keeper,
-            **({} if peer is None else _of(peer.node_id, peer)),
+            **({} if peer is None else _of(peer.node_id, peer.label)),
         }
         self._note("conflict", "name", fields, cast("Connection | None", connection), peer=peer)
 
@@ -281,19 +281,16 @@ def _link(connection: Connection | None) -> Fields:
     if listeners and connection.link.medium not in LOCAL:
         found["listener"] = listeners[-1]
     if peer is not None:
-        found |= _of(peer.node_id, peer)
+        found |= _of(peer.node_id, peer.label)
     if connection.opened_at >= 0:
         found |= {"realm": codes.REALM_NAMES[connection.realm], "protection": proved.how}
     found |= {name: value for name, value in (("trusted", proved.trusted), ("key", proved.key)) if value}
     return found
 
 
-def _of(node_id: bytes, peer: Peer | None) -> Fields:
+def _of(node_id: bytes, label: str) -> Fields:
     """A node as records have it."""
-    found: Fields = {"peer": _uuid(node_id)}
-    if peer is not None and peer.label:
-        found["peer_label"] = peer.label
-    return found
+    return {"peer": _uuid(node_id), "peer_label": label} if label else {"peer": _uuid(node_id)}
 
 
 def _error(code: int, text: str) -> Fields:
