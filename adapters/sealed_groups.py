@@ -15,7 +15,7 @@ from busway.adapters.sealed_calls import Call, bytes_of
 from busway.errors import BusError, RemoteError, SealError
 from busway.names import endpoint_id
 from busway.protocol import Message, codes, errors, events
-from busway.sealing import KEY_ID_SIZE, SESSION_SIZE, STEPS_MAX, Content, GroupKey, Published, published
+from busway.sealing import SESSION_SIZE, STEPS_MAX, Content, GroupKey, Published, published
 
 if TYPE_CHECKING:
     from busway.adapters.sealed import Sealing
@@ -131,9 +131,11 @@ class Groups:
         return not group.members.keys() <= readers
 
     def hand_over(self, node_id: bytes, wanted: bytes) -> bytes:
-        """The key that a reader asks for by endpoint and id, as it may have it. Raises RemoteError."""
+        """The key that a reader asks for by endpoint and id, as it may have it; the latest if there is no
+        such key, for anybody may have told it of that. Raises RemoteError.
+        """
         endpoint, key_id = wanted[:16], wanted[16:]
-        group, reader = self._find(endpoint, key_id), self._reader(node_id)
+        group, reader = self._find(endpoint, key_id) or self._groups.get(endpoint), self._reader(node_id)
         key = None if group is None else group.of(reader)
         if key is None and group is not None and group is self._groups.get(endpoint):
             key = self._join(endpoint, group, reader)
@@ -206,22 +208,27 @@ class _Chain:
 class _Held:
     """What is known of one publisher's keys for one endpoint."""
 
-    __slots__ = ("again_at", "asking", "failed", "failed_at", "keys", "taken", "waiting")
+    __slots__ = ("asking", "failed", "failed_at", "keys", "taken", "waiting")
 
     def __init__(self) -> None:
         self.keys: dict[bytes, _Chain] = {}
         self.taken: Latest = {}  # by any receiver
-        self.asking = False
-        self.again_at = 0
+        self.asking = False  # or was, in vain, so short ago that nothing else is asked for yet
         self.failed = b""  # the key that was asked for last in vain, and when that was known
         self.failed_at = 0
         self.waiting: dict[Any, bool] = {}  # what to wake
 
     def add(self, key: GroupKey) -> None:
         """One was handed over."""
+        if key.id in self.keys:
+            return
         if len(self.keys) > FORMER_MAX:
             del self.keys[next(iter(self.keys))]
         self.keys[key.id] = _Chain(key)
+
+    def is_vain(self, key_id: bytes, arrived: int) -> bool:
+        """Whether a key was not to be had when a message that had arrived by then needed it."""
+        return key_id == self.failed and arrived <= self.failed_at
 
     def took(self, latest: Latest, head: Published) -> None:
         """A receiver, that has had `latest`, has taken a message. Runs that are over are kept while there are
@@ -276,10 +283,9 @@ class Keyring:
         held = self._keys.get((source, endpoint)) or self._new(source, endpoint)
         if head.key_id in held.keys:
             return held.keys[head.key_id].at(head.generation)
+        if held.is_vain(head.key_id, message.arrived):
+            raise SealError("its key is not to be had")
         if not held.asking:
-            vain = head.key_id == held.failed and message.arrived <= held.failed_at
-            if vain or self._host.now_ms() < held.again_at:
-                raise SealError("its key is not to be had")
             self._ask(held, source, endpoint, head.key_id)
             if not held.asking:
                 raise SealError("its key cannot be asked for")
@@ -299,17 +305,29 @@ class Keyring:
         held.asking = True
 
         def ended(key: GroupKey | None) -> None:
-            held.asking = False
+            """Anybody between may claim keys that there are not. So they are asked for slowly, and what waits
+            for another goes on waiting, unless that came instead.
+            """
             if key is not None:
                 held.add(key)
-            else:
+            if key is None or key.id != key_id:
                 held.failed, held.failed_at = key_id, self._host.now_ms()
-                held.again_at = held.failed_at + ASK_AGAIN_MS
-            waiting, held.waiting = held.waiting, {}
-            for tag in waiting:
-                tag._wake()
+                if self._host.failure is None:
+                    self._host.loop.call_later(ASK_AGAIN_MS / 1000, free)
+                    self._awake(held)
+                    return
+            free()
+
+        def free() -> None:
+            held.asking = False
+            self._awake(held)
 
         _Driven(self._host, self._asking(source, endpoint + key_id), ended).go(None)
+
+    def _awake(self, held: _Held) -> None:
+        waiting, held.waiting = held.waiting, {}
+        for tag in waiting:
+            tag._wake()
 
     def _asking(self, source: bytes, wanted: bytes) -> Generator[int, events.Outcome, GroupKey]:
         content = Content(wanted, codes.RAW, b"")
@@ -318,10 +336,7 @@ class Keyring:
         outcome = call.opened((yield call.request(0)))
         if outcome.status != events.REPLIED:
             raise error_of(outcome, OFFERS_NAME)
-        key = GroupKey.unpack(bytes_of(outcome.payload))
-        if key.id != wanted[-KEY_ID_SIZE:]:
-            raise SealError("another key was handed over than was asked for")
-        return key
+        return GroupKey.unpack(bytes_of(outcome.payload))
 
     def expect(self, message: Message, tag: Any) -> None:
         """Ask for the key of a message that will be read."""
@@ -330,9 +345,12 @@ class Keyring:
                 self._find(message, published(message.payload), tag)
 
     def is_asking(self, message: Message) -> bool:
-        """Whether the key of a message is on its way."""
+        """Whether the key of a message may be on its way."""
         held = self._keys.get((message.source, message.endpoint))
-        return held is not None and held.asking
+        key_id = published(message.payload).key_id
+        if held is None or not held.asking or key_id in held.keys:
+            return False
+        return not held.is_vain(key_id, message.arrived)
 
 
 class _Driven:
