@@ -10,6 +10,9 @@ SEEN_MAX = 1024
 """Numbers that are kept of one sender and endpoint, where several receivers share it; what is older is taken
 for one that came before.
 """
+SEEN_ALL = 65536
+"""... of all, roughly: where windows are more than that is enough for each keeps fewer, but _SEEN_MIN."""
+_SEEN_MIN = 32
 
 
 class _Window:
@@ -59,7 +62,8 @@ class Windows:
             return False
         window.until = max(window.until, until)
         window.seen[number] = None
-        while len(window.seen) > (0 if in_order else SEEN_MAX):
+        most = min(SEEN_MAX, max(_SEEN_MIN, SEEN_ALL // len(self._windows)))
+        while len(window.seen) > (0 if in_order else most):
             oldest = min(window.seen)
             del window.seen[oldest]
             window.floor = oldest

@@ -333,7 +333,7 @@ class Sealing:
         """
         trusted = self.circle.find(message.source)
         if trusted is None:
-            raise SealError(f"the key of its sender is not in {self.circle.place}")
+            raise SealError("the key of its sender is not among those of seal=")  # it may be told: no path
         if core.endpoint.kind == codes.BROADCAST:
             self._open_published(message, core, had, trusted)
             return

@@ -94,3 +94,17 @@ def test_all_of_them_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     assert not windows.take((b"late", b"", b""), 1, 5000, 0, 0, True)
     assert windows.take((b"late", b"", b""), 1, 9000, 5001, 5001, True)
     assert len(windows) == 1
+
+
+def test_numbers_of_many_runs_take_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trusted sender may claim to start anew again and again."""
+    monkeypatch.setattr(replayed, "SEEN_ALL", 8192)
+    windows = Windows()
+    for run in range(256):
+        for number in range(1, SEEN_MAX + 1):
+            assert windows.take((b"key", run, b"e"), number, 9, 0, 0, False)
+    kept = [len(window.seen) for window in windows._windows.values()]
+    assert kept[0] == SEEN_MAX
+    assert kept[-1] == 32
+    assert sum(kept) < 6 * 8192
+    assert not windows.take((b"key", 255, b"e"), SEEN_MAX - 32, 9, 0, 0, False)

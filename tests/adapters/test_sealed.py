@@ -110,6 +110,21 @@ async def test_name_of_the_trust_file_says_who_it_was(tmp_path: Path) -> None:
         assert receiver.refused == 1
 
 
+async def test_who_is_not_trusted_any_more_is_told_so_and_no_path(tmp_path: Path) -> None:
+    path = tmp_path / "trust.toml"
+    append(path, Trusted("panel", ALICE.public, "leaf"))
+    async with Network() as network:
+        alice = await network.bus("a", key=ALICE, seal=ALL)
+        bob = await network.bus("b", key=BOB, seal=path)
+        await network.link(alice, bob)
+        bob.serve("valve", lambda request: request.payload, sealed=True)
+        assert await alice.request("valve", 1, sealed=True, ttl=1) == 1
+        path.write_text("")
+        with pytest.raises(Undeliverable, match="not among those of seal=") as failed:
+            await alice.request("valve", 1, sealed=True)
+        assert "trust.toml" not in str(failed.value)
+
+
 async def test_what_is_wrong_in_the_trust_file_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
