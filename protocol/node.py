@@ -252,10 +252,6 @@ class Node(Exchange):
             raise ClosedError("this receiver is closed")
         return message
 
-    def is_process_only(self, endpoint: bytes) -> bool:
-        """Whether this node has that endpoint with realm PROCESS: payloads for it stay objects."""
-        return endpoint in self.receiving.process_only
-
     # Sending
 
     def send(
