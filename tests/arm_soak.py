@@ -1,9 +1,9 @@
 """A stage of the soak: Busway frozen into a real image of MicroPython for a Cortex-M3, run by QEMU.
 
-The image (rigs/freeze_arm.sh) has a heap of 20 KiB; its UART 1 is a pty, which a bus opens as a serial line.
-For the time given it is asked, sent confirmed messages and heard, at random from the seed. Nothing may be
-lost, wrong or out of order, and what the board holds may not grow. Needs qemu-system-arm, gcc-arm-none-eabi
-and libnewlib-arm-none-eabi.
+The image (rigs/freeze_arm.sh) has a heap of 20 KiB, and another, whose link has a key, one of 24; its UART 1
+is a pty, which a bus opens as a serial line. For half the time given each is asked, sent confirmed messages
+and heard, at random from the seed. Nothing may be lost, wrong or out of order, and what the board holds may
+not grow. Needs qemu-system-arm, gcc-arm-none-eabi and libnewlib-arm-none-eabi.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import busway
+from busway.board_keys import make_board_key
 from tests.rigs.processes import output_of
 from tests.rigs.tree import ROOT
 
 RIGS = ROOT / "tests" / "rigs"
-HEAP = 20480
+HEAPS = {False: 20480, True: 24576}  # without a key, with one
 SIZE_MAX = 64  # bytes of a message: with room for larger ones the heap has to be larger
 GROWTH_MAX = 256  # bytes, from the second look at the board's memory, when all names are known, to the last
 TOOLS = ("qemu-system-arm", "arm-none-eabi-gcc", "gcc", "make")
@@ -45,17 +46,19 @@ MACHINE = (
 )
 
 
-def build(directory: Path) -> tuple[Path, int]:
-    """The image, with the firmware as `busway firmware` makes it, and the bytes of flash that it takes."""
-    firmware = directory / "firmware"
+def build(directory: Path, keyed: bool) -> tuple[Path, int]:
+    """The image, with the firmware as `busway firmware` makes it, and the bytes of flash that it takes. The
+    key of one that is `keyed` is in the folder `keys` beside it.
+    """
+    firmware, program = directory / "firmware", directory / "program"
     output_of([sys.executable, "-m", "busway", "firmware", "--out", firmware], cwd=ROOT, timeout_s=120)
-    command: list[str | Path] = [
-        RIGS / "freeze_arm.sh",
-        firmware,
-        RIGS / "arm" / "sensor.py",
-        directory,
-        str(HEAP),
-    ]
+    program.mkdir(exist_ok=True)
+    shutil.copy(RIGS / "arm" / "sensor.py", program)
+    (directory / "keys").mkdir(exist_ok=True)
+    if keyed:
+        key = make_board_key(directory / "keys" / "board.key")
+        (program / "secret.py").write_text(f"KEY = {key!r}\n")
+    command: list[str | Path] = [RIGS / "freeze_arm.sh", firmware, program, directory, str(HEAPS[keyed])]
     printed = output_of(command, cwd=ROOT, timeout_s=1200)
     sizes = re.search(r"^\s*(\d+)\s+(\d+)\s+\d+\s+\d+\s+\w+\s", printed, re.MULTILINE)
     assert sizes is not None, printed
@@ -133,25 +136,34 @@ async def talk(bus: busway.AsyncBus, seed: int, seconds: float) -> tuple[int, in
     return requests, sent, len(heard), allocated[-1] - allocated[min(1, len(allocated) - 1)]
 
 
-async def one(terminal: int, line: str, seed: int, seconds: float) -> tuple[int, int, int, int]:
-    async with busway.AsyncBus(ipc=False) as bus:
+async def one(
+    terminal: int, line: str, keys: Path | None, seed: int, seconds: float
+) -> tuple[int, int, int, int]:
+    async with busway.AsyncBus(ipc=False, boards=keys) as bus:
         await boot(terminal, bus, line)
         return await talk(bus, seed, seconds)
 
 
 def arm(seed: int, seconds: float) -> tuple[bool, str]:
-    """Builds the image, which takes a minute or two, and talks to it for the time given."""
+    """Builds the images, which takes a minute or two each, and talks to them for the time given."""
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
         packages = "apt-get install qemu-system-arm gcc-arm-none-eabi libnewlib-arm-none-eabi"
         return True, f"NOT RUN: no {', '.join(missing)} here; on Debian: {packages}"
     with tempfile.TemporaryDirectory(prefix="bw-") as scratch:
-        image, flash = build(Path(scratch))
-        with running(image) as (terminal, line):
-            try:
-                requests, sent, heard, growth = asyncio.run(one(terminal, line, seed, seconds))
-            except (AssertionError, TimeoutError, busway.BusError) as error:
-                return False, f"{error!r}; the board printed: {printed_by(terminal)}"
-    text = f"{requests} requests, {sent} messages confirmed, {heard} announcements; a heap of {HEAP} bytes"
-    flashed = f"{flash} bytes of flash, MicroPython's included"
-    return growth <= GROWTH_MAX, f"{text}, of which {growth} more in use at the end; {flashed}"
+        told = [talked(Path(scratch), keyed, seed, seconds / 2) for keyed in (False, True)]
+    return all(well for well, _ in told), "; with a key: ".join(text for _, text in told)
+
+
+def talked(scratch: Path, keyed: bool, seed: int, seconds: float) -> tuple[bool, str]:
+    """The same of one image."""
+    image, flash = build(scratch, keyed)
+    with running(image) as (terminal, line):
+        try:
+            keys = scratch / "keys" if keyed else None
+            requests, sent, heard, growth = asyncio.run(one(terminal, line, keys, seed, seconds))
+        except (AssertionError, TimeoutError, busway.BusError) as error:
+            return False, f"{error!r}; the board printed: {printed_by(terminal)}"
+    text = f"{requests} requests, {sent} messages confirmed, {heard} announcements"
+    heap = f"a heap of {HEAPS[keyed]} bytes, of which {growth} more in use at the end"
+    return growth <= GROWTH_MAX, f"{text}; {heap}; {flash} bytes of flash, MicroPython's included"
