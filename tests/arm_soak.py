@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import busway
-from busway.board_keys import make_board_key
+from busway.board_keys import load_board_key
 from tests.rigs.processes import output_of
 from tests.rigs.tree import ROOT
 
@@ -50,14 +50,14 @@ def build(directory: Path, keyed: bool) -> tuple[Path, int]:
     """The image, with the firmware as `busway firmware` makes it, and the bytes of flash that it takes. The
     key of one that is `keyed` is in the folder `keys` beside it.
     """
-    firmware, program = directory / "firmware", directory / "program"
-    output_of([sys.executable, "-m", "busway", "firmware", "--out", firmware], cwd=ROOT, timeout_s=120)
+    firmware, program, key = directory / "firmware", directory / "program", directory / "keys" / "board.key"
+    with_key = ["--key", key] if keyed else []
+    making = [sys.executable, "-m", "busway", "firmware", "--out", firmware, *with_key]
+    output_of(making, cwd=ROOT, timeout_s=120)
     program.mkdir(exist_ok=True)
     shutil.copy(RIGS / "arm" / "sensor.py", program)
-    (directory / "keys").mkdir(exist_ok=True)
     if keyed:
-        key = make_board_key(directory / "keys" / "board.key")
-        (program / "secret.py").write_text(f"KEY = {key!r}\n")
+        (program / "secret.py").write_text(f"KEY = {load_board_key(key)!r}\n")
     command: list[str | Path] = [RIGS / "freeze_arm.sh", firmware, program, directory, str(HEAPS[keyed])]
     printed = output_of(command, cwd=ROOT, timeout_s=1200)
     sizes = re.search(r"^\s*(\d+)\s+(\d+)\s+\d+\s+\d+\s+\w+\s", printed, re.MULTILINE)
