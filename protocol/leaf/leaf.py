@@ -371,14 +371,16 @@ class Leaf(LeafOrigin):
         flow = self._in_flow(message.key, receiver, number - 1)
         gap = (number - flow.last) & 0xFFFF
         if not 0 < gap < 0x8000:
-            if message.routed or flow.session == session:
+            forgotten = now - flow.heard_at >= codes.FLOW_FORGET_IN_MS  # by its origin, perhaps
+            if (message.routed or flow.session == session) and not forgotten:
                 self.counters["late"] += 1
                 self._refuse(message, codes.OVERTAKEN)
                 return
-            gap = 1  # between neighbours a session may start anew
+            gap = 1  # between neighbours a session may start anew, too
             flow.limit = number - 1 + receiver.credit
             flow.last = number - 1
         flow.session = session
+        flow.heard_at = now
         flow.last += gap
         message.seq = flow.last
         message.missed = gap - 1

@@ -63,6 +63,7 @@ class Flow:
     queued = 0
     due = False  # its limit is to be told
     session = 0
+    heard_at = 0  # ms
     # Of one that goes out
     realm = 0  # of the endpoint
     probe_at = 1 << 62  # ms; NEVER: not blocked

@@ -268,13 +268,18 @@ class Receiving(Admitting):
         flow = self.flow_from(peer, uuid, number, now)
         assert flow is not None
         gap = (number - flow.received) & 0xFFFF
-        if not 0 < gap < 0x8000:
-            if route is not None or not is_new_session(flow, session):
-                self.counters["late"] += 1
-                self.refuse(peer, kind, uuid, number, frame.id, codes.OVERTAKEN)
-                return
-            start_anew(flow, number - 1)
-            gap = 1
+        if gap != 1:
+            # One that is kept only for what is queued is as good as forgotten: its origin may have, too.
+            anew = now - flow.last_used >= codes.FLOW_FORGET_IN_MS
+            if not anew and not 0 < gap < 0x8000:
+                if route is not None or not is_new_session(flow, session):
+                    self.counters["late"] += 1
+                    self.refuse(peer, kind, uuid, number, frame.id, codes.OVERTAKEN)
+                    return
+                anew = True
+            if anew:
+                start_anew(flow, number - 1)
+                gap = 1
         if flow.short is not session:
             flow.came_by(session, guarded)
         flow.far = route is not None

@@ -248,6 +248,31 @@ def test_what_is_queued_keeps_its_origin_in_mind() -> None:
     assert len(net.drain(net.b, receiver)) == 1
 
 
+@pytest.mark.parametrize("kind", [codes.BROADCAST, codes.UNICAST])
+def test_origin_that_counts_anew_after_a_pause_is_heard_though_its_former_messages_wait(kind: int) -> None:
+    """A leaf forgets a pair that it has not used for a while, as it knows no directory."""
+    net = Pair(a_node={"leaf": True})
+    receiver = net.b.register(E, kind)
+    net.pump()
+
+    def say(payload: bytes) -> None:
+        if kind == codes.BROADCAST:
+            net.a.publish(E, payload, net.now)
+        else:
+            net.a.send(E, payload, net.now)
+
+    for number in range(3):
+        say(b"%d" % number)
+    net.pump()
+    net.advance(codes.FLOW_FORGET_OUT_MS + 2 * codes.SWEEP_MS)
+    say(b"after")
+    net.pump()
+    assert payloads(net.drain(net.b, receiver)) == [b"0", b"1", b"2", b"after"]
+    say(b"more")
+    net.pump()
+    assert [(each.payload, each.missed) for each in net.drain(net.b, receiver)] == [(b"more", 0)]
+
+
 def test_a_node_alone_looks_after_its_own_pairs_for_a_while() -> None:
     net = Net()
     node = net.node("a")

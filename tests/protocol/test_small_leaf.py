@@ -1140,6 +1140,25 @@ def test_the_least_recently_heard_pair_is_forgotten_first() -> None:
     assert target.flow is None
 
 
+def test_an_origin_that_counts_anew_after_a_long_pause_is_heard() -> None:
+    """It forgets a pair that it has not used for a while, and a leaf tells nobody that it does."""
+    net = LeafNet("m")
+    receiver = serving(net, E, BROADCAST)
+
+    def hear(number: int) -> None:
+        wire = b"\x98\x08\xff\x00\x03" + b"1" * 20 + b"\x00\x01" + E + bytes((0, number))
+        net.cord.connection.receive_data(frame(wire), net.now)
+
+    hear(9)
+    net.now += codes.FLOW_FORGET_IN_MS - 1
+    hear(1)
+    assert (len(net.taken(receiver)), net.leaf.counters["late"]) == (1, 1)
+    net.now += 1
+    hear(1)
+    hear(2)
+    assert (len(net.taken(receiver)), net.leaf.counters["late"]) == (2, 1)
+
+
 # Anything at all
 
 
