@@ -126,8 +126,7 @@ FRAMES: dict[str, Frames] = {
 }
 
 
-@pytest.fixture(scope="module")
-def full() -> tuple[Mesh, Liar]:
+def filled() -> tuple[Mesh, Liar]:
     """A node whose tables are as full as one neighbour may make them, and that neighbour."""
     net = Mesh()
     net.add("b")
@@ -153,6 +152,11 @@ def full() -> tuple[Mesh, Liar]:
     assert len(net["b"].directory.by_uuid[E]) == SOURCES
     assert id_of("z") in net["b"].routes.peers
     return net, liar
+
+
+@pytest.fixture(scope="module")
+def full() -> tuple[Mesh, Liar]:
+    return filled()
 
 
 @pytest.mark.no_cover  # it counts lines itself
