@@ -51,8 +51,8 @@ def build(directory: Path, keyed: bool) -> tuple[Path, int]:
     key of one that is `keyed` is in the folder `keys` beside it.
     """
     firmware, program, key = directory / "firmware", directory / "program", directory / "keys" / "board.key"
-    with_key = ["--key", key] if keyed else []
-    making = [sys.executable, "-m", "busway", "firmware", "--out", firmware, *with_key]
+    with_key: list[str | Path] = ["--key", key] if keyed else []
+    making: list[str | Path] = [sys.executable, "-m", "busway", "firmware", "--out", firmware, *with_key]
     output_of(making, cwd=ROOT, timeout_s=120)
     program.mkdir(exist_ok=True)
     shutil.copy(RIGS / "arm" / "sensor.py", program)
