@@ -22,7 +22,7 @@ from tests.adapters.tools import until
 
 pytestmark = pytest.mark.jumps
 
-NAMES = ("valve", "pump", "news")
+NAMES = ("valve", "pump", "news", "scan")
 UUIDS = [busway.endpoint_id(name) for name in NAMES]
 
 
@@ -85,6 +85,8 @@ class Fury:
             return [
                 copy(frame, kind=codes.SEND + codes.REQUEST - frame.kind, id=frame.id or 77, expires=9**6)
             ]
+        if frame.kind in (codes.REPLY, codes.PART) and self._random.random() < 0.7:
+            return [copy(frame, kind=codes.REPLY + codes.PART - frame.kind, number=0)]
         return (
             [copy(frame, kind=codes.ERROR, code=300, format=codes.RAW, type_id=b"")] if frame.id else [frame]
         )
@@ -103,8 +105,12 @@ async def test_what_arrives_is_what_was_sent_once_and_in_order(seed: int) -> Non
             ran.append((request.verified, request.payload))
             return ["done", request.payload]
 
+        def scan(request: busway.Request[Any]) -> Any:
+            yield from range(request.payload, request.payload + 3)
+
         bob.serve("pump", pump, sealed=True)
-        await until(lambda: len({entry.uuid for entry in alice.node.entries()} & set(UUIDS)) == 3)
+        bob.serve("scan", scan, sealed=True)
+        await until(lambda: len({entry.uuid for entry in alice.node.entries()} & set(UUIDS)) == 4)
         came: dict[str, list[Any]] = {"valve": [], "news": []}
 
         async def read(receiver: busway.Receiver[Any], name: str) -> None:
@@ -115,12 +121,19 @@ async def test_what_arrives_is_what_was_sent_once_and_in_order(seed: int) -> Non
         reading = [asyncio.ensure_future(read(*each)) for each in ((valve, "valve"), (news, "news"))]
         fury = hostile.tamper = Fury(seed)
         answered: list[int] = []
+        scanned: list[int] = []
+
+        async def read_parts(number: int) -> None:
+            parts = [part async for part in alice.request_stream("scan", number, sealed=True, timeout=1)]
+            assert parts == [number, number + 1, number + 2]
+            scanned.append(number)
 
         async def say(number: int) -> None:
             for call in (
                 partial(alice.send, "valve", number, sealed=True, timeout=1),
                 partial(alice.publish, "news", number, sealed=True),
                 partial(alice.request, "pump", number, sealed=True, timeout=1),
+                partial(read_parts, number),
             ):
                 with contextlib.suppress(BusError):
                     answer = await call()
@@ -142,7 +155,8 @@ async def test_what_arrives_is_what_was_sent_once_and_in_order(seed: int) -> Non
             assert {who for who, _ in found} == {ALICE.text}
             assert numbers == sorted(set(numbers))
             assert len([number for number in numbers if number < 150]) > 5
-        assert answered[-1] == last
+        assert answered[-1] == scanned[-1] == last
+        assert 5 < len(scanned) < 150
         assert min(valve.refused, news.refused) > 5
         for task in reading:
             assert not task.done()
