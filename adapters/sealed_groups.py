@@ -156,7 +156,8 @@ class Groups:
         if self._is_seen(reader):
             if reader in self._left.get(endpoint, ()):
                 return None
-            group.step()  # its subscription is on its way
+            if not any(reader in former.unseen for former in self._former.get(endpoint, ())):
+                group.step()  # its subscription is on its way, or kept from this node
         group.unseen[reader] = group.key
         return group.key
 

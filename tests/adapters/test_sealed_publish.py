@@ -153,6 +153,21 @@ async def test_who_asks_for_the_key_reads_nothing_of_before_it_subscribed() -> N
         assert await got(late) == [b"other key"]
 
 
+async def test_who_is_not_seen_to_subscribe_loses_nothing_when_the_key_changes() -> None:
+    async with around(CAROL) as (_, hostile, (alice, bob, carol)):
+        others = bob.subscribe("news")
+        await seen(alice)
+        await told(alice, b"early")
+        assert await asked(carol, alice, last(hostile)) is None
+        others.close()
+        await seen(alice, 0)
+        await told(alice, b"unheard")
+        bob.subscribe("news")
+        await seen(alice)
+        await told(alice, b"other key")
+        assert await asked(carol, alice, last(hostile)) == b"other key"
+
+
 async def test_who_has_left_and_asks_for_the_key_reads_nothing_of_after() -> None:
     async with around(CAROL) as (_, hostile, (alice, bob, carol)):
         stays, leaves = bob.subscribe("news"), carol.subscribe("news")
