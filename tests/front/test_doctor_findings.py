@@ -91,15 +91,24 @@ def test_what_every_node_has_is_none() -> None:
 
 
 def test_what_a_policy_denied_is_a_remark() -> None:
-    fields = {"action": "call", "name": "lab/door", "peer": "3f2504e0-4f89", "trusted": "pump"}
+    fields = {
+        "action": "call",
+        "name": "lab/door",
+        "peer": "3f2504e0-4f89",
+        "peer_label": "pump",
+        "trusted": "pump",
+    }
     rows = [{"time": 1.0, "what": "denial", "fields": fields}] * 2
+    behind = {"action": "send", "name": "lab/door", "peer": "4f2504e0-4f89", "trusted": "pump"}
+    rows.append({"time": 1.5, "what": "denial", "fields": behind})
     rows.append({"time": 2.0, "what": "denial", "fields": {"action": "serve", "endpoint": "x", "peer": "ab"}})
     rows.append({"time": 3.0, "what": "join", "fields": {}})
     report = Report()
     quiet = [found("b", counters={}), found("c", counters={"denied": 0})]
     check_denials(report, [found("a", counters={"denied": 7}, audit=rows), *quiet])
     [(text, advice)] = report.remarks
-    assert "has denied what others tried, 7 times, at last: pump may not call lab/door; ab may" in text
+    assert "has denied what others tried, 7 times, at last: pump may not call lab/door; " in text
+    assert "; 4f2504e0 (over the link of pump) may not send lab/door; ab may not serve x" in text
     assert "NO_PERMISSION" in advice
     assert "busway policy explain" in advice
     report = Report()

@@ -360,7 +360,9 @@ def _denials(found: Found) -> list[str]:
     rows = [row["fields"] for row in kept(found) if row["what"] == "denial"]
     told = []
     for row in rows:
-        who = row.get("trusted") or row.get("peer_label") or str(row.get("peer", ""))[:8]
+        who = row.get("peer_label") or str(row.get("peer", ""))[:8]
+        key = row.get("trusted")  # of the link's other side, and this may be a node behind it
+        who += f" (over the link of {key})" if key and key != who else ""
         told.append(f"{who} may not {row.get('action')} {row.get('name') or row.get('endpoint')}")
     return list(dict.fromkeys(told))
 
