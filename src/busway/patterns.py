@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 SIZE_MAX = 128  # of one pattern, in UTF-8 bytes
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _PART = re.compile(r"\*+|.", re.DOTALL)
 
 
@@ -65,8 +66,14 @@ class Patterns:
         return at + 1
 
     def fits(self, text: str) -> bool:
-        """Whether any of them fits the whole text."""
-        if text in self._literal or text.startswith(self._prefixes):
+        """Whether any of them fits the whole text. A UUID stands for what has not said its name, which may be
+        any: of patterns with * or ? only one that fits all there is fits it.
+        """
+        if text in self._literal or "" in self._prefixes:
+            return True
+        if _UUID.fullmatch(text):
+            return False
+        if text.startswith(self._prefixes):
             return True
         places = self._start
         for char in text:

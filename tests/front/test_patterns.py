@@ -57,3 +57,15 @@ def test_no_name_is_dear() -> None:
 def test_what_is_no_pattern(wrong: object) -> None:
     assert repr(wrong) in pattern_problem(wrong)
     assert pattern_problem("é" * 64) == ""
+
+
+def test_what_has_not_said_its_name_fits_only_what_names_it_or_all() -> None:
+    """It may be called anything, so a pattern for some names is none for it."""
+    uuid = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
+    for pattern in ("*", "?*", "3f*", "3f**", "*-*", "**/*", uuid[:-1] + "?"):
+        assert not Patterns([pattern]).fits(uuid)
+        assert not Patterns([pattern]).fits(uuid.upper())
+        assert not Patterns([pattern, "lab/**"]).fits(uuid)
+    for pattern in ("**", uuid):
+        assert Patterns(["lab/*", pattern]).fits(uuid)
+    assert Patterns(["*"]).fits(uuid[:-1])
