@@ -79,7 +79,9 @@ class Permissions:
         """The rights of a node: the neighbour at this link, or one behind it."""
         known = self._known.get(link)
         if known is None:
-            known = self._known[link] = {}
+            known = {}
+            if link.state != codes.CLOSED:  # else nobody would forget it
+                self._known[link] = known
         beyond = is_beyond(link, node_id)
         key = node_id + b"\1" if beyond else node_id
         found = known.get(key)
@@ -184,8 +186,10 @@ def proved(comer: Comer) -> bytes:
 
 
 def is_beyond(link: LinkFace, node_id: bytes) -> bool:
-    """Whether somebody comes by a link within this machine, and from beyond it: through a router."""
+    """Whether somebody comes by a link within this machine, and from beyond it: through a router. What a node
+    has sent may come when the way to it is lost already: nobody knows then from where.
+    """
     if link.realm > codes.USERSPACE or link.peer is None or link.peer.node_id == node_id:
         return False
     peer = cast(Node, link.host).routes.peers.get(node_id)
-    return peer is not None and peer.metric >> 14 > codes.USERSPACE
+    return peer is None or peer.metric >> 14 > codes.USERSPACE

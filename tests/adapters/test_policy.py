@@ -16,10 +16,13 @@ import pytest
 import busway
 from busway import AsyncBus, Key
 from busway.adapters.guarded import Bucket, GuardedRunner, Pace
+from busway.adapters.permissions import is_beyond
 from busway.board_keys import id_of_board, make_board_key
-from busway.protocol import codes
+from busway.protocol import Guard, codes
 from busway.testing import Network
 from tests.adapters.tools import channels, join, knows, sees, until
+from tests.protocol.nets import Liar, Mesh, alias, bind, id_of, key, message, retract, routes, u16, update
+from tests.protocol.pairs import E
 
 LOOPBACK = "tcp://127.0.0.1:0"
 SORTS = [LOOPBACK, "ws://127.0.0.1:0"]
@@ -529,6 +532,19 @@ class Light:
     """A type whose UUID is not that of its name."""
 
 
+async def test_endpoint_without_a_name_does_not_pass_by_a_pattern() -> None:
+    """Who leaves out a name that it may not serve would else be found by those who call it."""
+    policy = {"rule": [{"who": "*", "serve": ["*"], "call": ["**"]}]}
+    async with Network() as network:
+        here, there = await network.bus("here", policy=policy), await network.bus("there")
+        await network.link(here, there)
+        there.serve(busway.endpoint_id("lab/alarm"), lambda request: b"all is well")
+        there.serve("light", lambda request: b"on")
+        await until(lambda: sees(here, "light"))
+        assert await here.request("light") == b"on"
+        assert await reason(here.request("lab/alarm")) == "NO_ENDPOINT"
+
+
 async def test_environment_says_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path, '[[rule]]\nwho = "*"\ncall = []\nsee = "**"\n')
     monkeypatch.setenv("BUSWAY_POLICY", str(path))
@@ -577,6 +593,29 @@ async def test_who_comes_through_a_bridge_is_no_program_of_this_machine(leaf: bo
         assert await bridge.request("lab/door") == b"open"
         async with AsyncBus(leaf=True) as program:
             assert await program.request("lab/door") == b"open"
+
+
+def test_what_comes_when_its_way_is_lost_is_of_no_program_of_this_machine() -> None:
+    """A router tells at once that a way is lost, and what the node has sent may come behind that."""
+    net = Mesh()
+    net.add("b")
+    receiver = net["b"].register(E, codes.UNICAST, codes.GLOBAL)
+    router = Liar(net, net["b"], realm=codes.USERSPACE, medium="ipc")
+    seen: list[tuple[bytes, bool]] = []
+
+    def may(link: Any, node_id: bytes, what: int, uuid: bytes, name: str, realm: int) -> bool:
+        if what == codes.MAY_SEND:
+            seen.append((node_id, is_beyond(link, node_id)))
+        return what != codes.MAY_SEND or node_id == router.key[:16]
+
+    net["b"].guard = Guard(may, lambda link, which: -1)
+    router.say(routes(update(bind(8, key("f")), 1, codes.LOCALNET << 14 | 1)))
+    for number, frames in ((1, ()), (2, (routes(retract(b"\x08")),))):
+        router.say(*frames)
+        router.say(message(codes.SEND, codes.HOW_SOURCE, 255, bind(9, key("f")), alias(1, E) + u16(number)))
+    router.say(bytes((codes.MESSAGE, 1)) + u16(1))
+    assert seen == [(id_of("f"), True)] * 2 + [(router.key[:16], False)]
+    assert len(net.drain(net["b"], receiver)) == 1
 
 
 async def test_sealed_messages_need_no_rule_but_for_their_name() -> None:
