@@ -3,6 +3,7 @@
 Knows no queue. Without a guard none of it runs.
 """
 
+from busway.protocol.link.face import Remote
 from busway.protocol.messaging.correspondent import Correspondent, talk
 from busway.protocol.messaging.endpoints import Endpoint, InFlow
 from busway.protocol.messaging.responding import Responding
@@ -79,7 +80,21 @@ class Admitting(Responding):
         flow.last_used = now
         if endpoint.kind != codes.BROADCAST:
             flow.limit = max(flow.limit, flow.received + endpoint.opening)
-            self.send_credit(flow)
+            if self._is_visible(session, peer, endpoint):
+                self.send_credit(flow)
+
+    def told(self, session: "LinkFace", peer: Correspondent, endpoint: Endpoint, reason: int) -> int:
+        """Why a message is not taken, as its origin hears it: what is hidden from it is not there."""
+        return reason if self._is_visible(session, peer, endpoint) else codes.NO_ENDPOINT
+
+    def _is_visible(self, session: "LinkFace", peer: Correspondent, endpoint: Endpoint) -> bool:
+        """Whether an origin may see an endpoint, or the neighbour may, which tells those behind it."""
+        neighbour = session.peer
+        return self._may(session, peer, codes.MAY_SEE, endpoint, endpoint.realm) or (
+            neighbour is not None
+            and neighbour.node_id != peer.node_id
+            and self._may(session, neighbour, codes.MAY_SEE, endpoint, endpoint.realm)
+        )
 
     def is_denied(self, link: "LinkFace", peer: Correspondent, endpoint: Endpoint) -> bool:
         """Whether no message at all may come in."""
@@ -88,7 +103,7 @@ class Admitting(Responding):
         may_send = self._may(link, peer, codes.MAY_SEND, endpoint, endpoint.realm)
         return not may_send and not self._may(link, peer, codes.MAY_CALL, endpoint, endpoint.realm)
 
-    def _may(self, link: "LinkFace", peer: Correspondent, what: int, endpoint: Endpoint, realm: int) -> bool:
+    def _may(self, link: "LinkFace", peer: Remote, what: int, endpoint: Endpoint, realm: int) -> bool:
         return self.gate.permits(link, peer.node_id, what, endpoint.uuid, endpoint.name, realm)
 
     def guard_changed(self) -> None:

@@ -259,11 +259,13 @@ class Receiving(Admitting):
             return
         if (kind == codes.PUBLISH) != (endpoint.kind == codes.BROADCAST):
             self.counters["wrong_kind"] += 1
-            self.refuse(peer, kind, uuid, number, frame.id, codes.WRONG_KIND)
+            reason = self.told(session, peer, endpoint, codes.WRONG_KIND)
+            self.refuse(peer, kind, uuid, number, frame.id, reason)
             return
         guarded = self.gate.guard is not None
         if guarded and not self.admits(session, peer, endpoint, frame, now):
-            self.refuse(peer, kind, uuid, number, frame.id, codes.NO_PERMISSION)
+            reason = self.told(session, peer, endpoint, codes.NO_PERMISSION)
+            self.refuse(peer, kind, uuid, number, frame.id, reason)
             return
         flow = self.flow_from(peer, uuid, number, now)
         assert flow is not None

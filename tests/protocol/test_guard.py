@@ -12,8 +12,8 @@ from busway.protocol.messaging.correspondent import talk
 
 from .helpers import payloads, verdicts
 from .leaves import LeafNet
-from .nets import Liar, Mesh, alias, chain, id_of, signal
-from .pairs import E, F, Pair
+from .nets import Liar, Mesh, alias, chain, id_of, signal, u16
+from .pairs import E, F, G, Pair
 from .rules import Rules
 
 
@@ -365,3 +365,47 @@ def test_a_board_is_told_no_permission_and_goes_on() -> None:
     assert payloads(net.drain(net.router, receiver)) == [b"y"]
     assert [message.payload for message in net.taken(news)] == [b"2"]
     assert net.cord.connection.state == codes.OPEN
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_what_one_may_not_see_is_not_there_whatever_one_tries(hidden: bool) -> None:
+    """Who guesses a name learns nothing: neither from the reason, nor from credit that only what is there
+    gives.
+    """
+    net = Mesh()
+    net.add("b")
+    net["b"].register(E, codes.UNICAST, codes.GLOBAL)
+    net["b"].register(F, codes.BROADCAST, codes.GLOBAL)
+    rules = Rules(net, "b")
+    rules.deny = [(b"", what, b"") for what in (codes.MAY_SEND, codes.MAY_CALL, codes.MAY_PUBLISH)]
+    if hidden:
+        rules.deny.append((b"", codes.MAY_SEE, b""))
+    liar = Liar(net, net["b"])
+    liar.hear()
+
+    def reasons(number: int, uuid: bytes) -> list[int]:
+        """What a probe, a send and a send to what would be a broadcast hear."""
+        liar.say(signal(codes.PROBE, alias(number, uuid) + u16(0)))
+        liar.say(bytes((codes.MESSAGE,)) + bytes((number,)) + u16(1) + b"x")
+        heard = [body for body in liar.hear() if body[0] == codes.MESSAGE | codes.SIGNAL << 4]
+        return [body[1] if body[1] != codes.UNDELIVERABLE else 0x100 | body[-1] for body in heard]
+
+    none = [0x100 | codes.NO_ENDPOINT]
+    assert reasons(3, G) == none
+    assert reasons(1, E) == (none if hidden else [codes.CREDIT, 0x100 | codes.NO_PERMISSION])
+    assert reasons(2, F) == (none if hidden else [0x100 | codes.WRONG_KIND])
+
+
+def test_what_a_router_sees_those_behind_it_see() -> None:
+    net = chain("abc")
+    rules = Rules(net, "c")
+    net["c"].register(E, codes.UNICAST)
+    net.pump()
+    rules.deny = [(id_of("a"), codes.MAY_SEND, b""), (id_of("a"), codes.MAY_SEE, b"")]
+    net["a"].send(E, b"x", net.now)
+    net.pump()
+    assert net.undelivered("a") == [codes.NO_PERMISSION]
+    rules.deny.append((id_of("b"), codes.MAY_SEE, b""))
+    net["a"].send(E, b"x", net.now)
+    net.pump()
+    assert net.undelivered("a")[1:] == [codes.NO_ENDPOINT]
