@@ -283,6 +283,8 @@ class PolicyFile(SettingsFile):
         super().__init__(path)
 
     def _take(self, text: str) -> bool:
+        if self._text.strip() and not text.strip():  # a moment later it is written, and nothing was denied
+            raise PolicyFileError(self.path, 0, 'it is empty: default = "open" is what denies nothing')
         self.ruleset = parse(text, self.path)
         former, self._text = self._text, text
         return former != text

@@ -92,8 +92,10 @@ def contents(
     `error`.
     """
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_opener) as file:
             found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise error(path, 0, "it is no regular file, which could be read again when it changes")
             _check_owner(found, path, error, harm)
             data = file.read(SIZE_MAX + 1)
     except OSError as failure:
@@ -106,6 +108,11 @@ def contents(
     except UnicodeDecodeError as failure:
         line = data[: failure.start].count(b"\n") + 1
         raise error(path, line, "it is not UTF-8") from None
+
+
+def _opener(path: str, flags: int) -> int:
+    """Without waiting for who would write, if it is a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _check_owner(found: os.stat_result, path: str, error: type[SettingsError], harm: str) -> None:

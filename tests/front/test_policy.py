@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -309,10 +310,39 @@ def test_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     assert file.version() != second
     assert "line 1: no TOML" in str(file.trouble)
     assert not file.ruleset.is_open
-    path.write_text("")
+    path.write_text('default = "open"')
     file.version()
     assert file.trouble is None
     assert file.ruleset.is_open
+
+
+def test_file_that_is_emptied_to_be_written_again_denies_no_less(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text('[[rule]]\nwho = "*"\ncall = ["a"]\n')
+    file = PolicyFile(path)
+    path.write_text("\n")
+    assert file.version() == 1
+    assert "it is empty" in str(file.trouble)
+    assert not file.ruleset.rights(HERE).allow(policy.CALL, "x", LOCALNET)
+    path.write_text('default = "open"\n')
+    file.version()
+    assert file.trouble is None
+    assert file.ruleset.rights(HERE).allow(policy.CALL, "x", LOCALNET)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="named pipes of POSIX")
+def test_pipe_in_place_of_the_file_holds_nobody_up_and_empties_nothing(tmp_path: Path) -> None:
+    """Whoever reads it would wait for a writer; what has been read once is not there a second time."""
+    path = tmp_path / "policy.toml"
+    path.write_text('[[rule]]\nwho = "*"\ncall = ["a"]\n')
+    file = PolicyFile(path)
+    path.unlink()
+    os.mkfifo(path, 0o600)
+    file.version()
+    assert "no regular file" in str(file.trouble)
+    assert not file.ruleset.rights(HERE).allow(policy.CALL, "x", LOCALNET)
+    with pytest.raises(front.PolicyFileError, match="no regular file"):
+        PolicyFile(path)
 
 
 def test_file_that_others_can_write_is_refused(tmp_path: Path) -> None:
