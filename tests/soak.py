@@ -209,6 +209,7 @@ async def source(count: int, seconds: float) -> None:
     async with busway.AsyncBus() as bus:
         until = time.monotonic() + seconds
         await bus.send("soak/sink", bytes(16), ttl=10)
+        say("ready")
         number = 1
         while number < count and (number & 4095 or time.monotonic() < until):
             await bus.send("soak/sink", number.to_bytes(8, "big") + bytes(8))
@@ -226,6 +227,7 @@ async def pressure(seed: int, seconds: float, count: int = MESSAGES) -> Result:
             assert await line_of(taker, 20) == "ready"
             started = time.monotonic()
             async with role(directory, "source", count, seconds) as giver:
+                assert await line_of(giver, 20) == "ready"  # starting is no growth
                 memories = [Memory(giver.pid), Memory(taker.pid)]
                 ending = asyncio.create_task(line_of(giver, seconds + 60))
                 sent, undeliverable = map(int, (await sample_until(ending, memories, "messages")).split())
