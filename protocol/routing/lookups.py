@@ -277,8 +277,8 @@ class Lookups:
         peer = mesh.peer_of(holder.key, now)
         if not peer.reachable:
             return False
-        if _is_in_line(peer, uuid):
-            return False  # which knows better
+        if _has_lines(peer):
+            return False  # which know better: else those who asked each other would believe it for ever
         if mesh.leaf:
             peer.metric = holder.metric
         if not holder.kind:
@@ -536,6 +536,11 @@ class Lookups:
             if not told:
                 del self.told[address]
             self._drop_untold(keys, address, now)
+
+
+def _has_lines(peer: "Peer") -> bool:
+    """Whether the node's own lines are pushed here."""
+    return any([line.version for line in peer.lines])
 
 
 def _is_in_line(peer: "Peer", uuid: bytes) -> bool:

@@ -302,3 +302,16 @@ def test_a_name_is_nobodys_because_he_calls_it_narrower() -> None:
     assert net.payloads("b", receiver) == [b"x"]
     assert net.seen(net["a"], events.UNDELIVERABLE) == []
     assert id_of("z") in net["a"].routes.peers
+
+
+def test_an_answer_about_a_node_whose_lines_are_known_is_none() -> None:
+    """Before, two honest nodes that had asked each other kept a liar's answer alive when it had gone."""
+    net = chain("abc")
+    net["c"].register(F, ANYCAST)
+    net.pump()
+    liar = Liar(net, net["b"])
+    liar.say(routes(parent(b"\x02")), directory(SELF, GLOBAL, 0, 1, entry(ANYCAST, codes.LOOKUP)))
+    net["b"].lookups.ask(E, net.now)
+    liar.say(signal(codes.HAVE, alias(1, E) + b"\x0d" + bind(3, net["c"].me.key) + u16(1)))
+    assert net.holders("b", E) == ""
+    assert net.holders("b", F) == "c"
