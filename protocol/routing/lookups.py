@@ -326,7 +326,7 @@ class Lookups:
 
     def judge(self, peer: "Peer", now: int) -> None:
         """The guard may say something else of the endpoints that a node is said to have."""
-        for uuid in self._forget_denied(peer):
+        for uuid in self._forget_denied(peer) if peer.hop is not None else ():  # else when its way is back
             for name in self.told.get(uuid, {}):
                 self._ask_anew(name, uuid)
         for entry in list(peer.entries.values()):

@@ -344,7 +344,7 @@ class Mesh(Topology):
             self._move(self.forwarder.take_held(peer, now))
             self._change_hop(peer, lost, now)
             self.lines.say_anew(peer)
-            if self.gate.guard is not None:
+            if self.gate.guard is not None or self.gate.changes:
                 self._judge(peer, now)
         if news:
             self.lines.drop_lines(peer, metric >> 14, now)

@@ -226,3 +226,44 @@ def test_what_a_line_has_denied_no_answer_brings_in() -> None:
     assert net.holders("m", E) == ""
     reload(net, rules, "m")
     assert net.holders("m", E) == "x"
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_what_was_denied_is_asked_for_again_when_the_way_is_back(guarded: bool) -> None:
+    """The guard changes while the way to the holder, and to who said so, is lost."""
+    net = Mesh()
+    net.add("eabcd")
+    net.join("ea cd")
+    net.join("ab", via="first")
+    net.join("bc", lookups=True)
+    net.pump()
+    rules = Rules(net, "a")
+    rules.deny = [(b"", SERVE, E)]
+    net["d"].register(E, ANYCAST)
+    net.pump()
+    assert ask(net, "a", E) == NOBODY
+    net.cable["ab"].cut()
+    assert net.see("a", "d").hop is None
+    rules.deny = []
+    if not guarded:
+        net["a"].guard = None
+    net["a"].guard_changed(net.now)
+    net.join("ab", via="second")
+    net.pump()
+    assert net.hop("a", "d") == "b"
+    assert net.holders("a", E) == "d"
+
+
+def test_who_cannot_be_asked_is_not() -> None:
+    net = slow()
+    rules = Rules(net, "a")
+    rules.deny = [(b"", SERVE, E)]
+    net["d"].register(E, ANYCAST)
+    net.pump()
+    ask(net, "a", E)
+    asked = net.see("a", "b")
+    hop, asked.hop = asked.hop, None
+    net["a"].lookups.judge(net.see("a", "d"), net.now)
+    asked.hop = hop
+    net.pump()
+    assert net.holders("a", E) == ""
