@@ -83,8 +83,6 @@ def test_times_that_are_none_are_shown_as_they_come() -> None:
         {"time": 1.5, "what": "join", "fields": []},
         {"time": 1.5, "what": "join", "fields": {"a": [1]}},
         {"time": 1.5, "what": "join", "fields": {b"a": 1}},
-        {"time": 1.5, "what": "join", "fields": {"a": 10**5000}},
-        {"time": -(10**5000), "what": "join", "fields": {}},
     ],
 )
 def test_what_is_no_record_is_not_shown(record: Any) -> None:
