@@ -295,10 +295,11 @@ class Keyring:
 
     def _new(self, source: bytes, endpoint: bytes) -> _Held:
         if len(self._keys) >= KEYS_MAX:
-            idle = next((where for where, held in self._keys.items() if not held.asking), None)
-            if idle is None:
+            idle = [where for where, held in self._keys.items() if not held.asking]
+            if not idle:
                 raise SealError("too many keys are being asked for")
-            del self._keys[idle]
+            # Anybody may claim keys that there are not: those do not take the place of others.
+            del self._keys[next((where for where in idle if not self._keys[where].keys), idle[0])]
         held = self._keys[source, endpoint] = _Held()
         return held
 

@@ -153,6 +153,48 @@ async def test_who_asks_for_the_key_reads_nothing_of_before_it_subscribed() -> N
         assert await got(late) == [b"other key"]
 
 
+async def test_who_has_subscribed_and_asks_before_the_next_message_has_the_key_of_that() -> None:
+    async with around(CAROL) as (_, hostile, (alice, bob, carol)):
+        first = bob.subscribe("news")
+        await seen(alice)
+        await told(alice, b"early")
+        early = last(hostile)
+        late = carol.subscribe("news")
+        await seen(alice, 2)
+        assert await asked(carol, alice, early) is None
+        assert key_ids(alice)[1] == 1
+        await told(alice, b"then")
+        assert key_ids(alice)[1] == 1
+        assert await got(late) == [b"then"]
+        late.close()
+        await seen(alice)
+        await told(alice, b"one")
+        one = last(hostile)
+        first.close()
+        carol.subscribe("news")
+        await seen(alice)
+        assert await asked(carol, alice, one) is None  # bob has left: there will be another key
+
+
+async def test_a_flood_of_keys_that_there_are_not_pushes_out_none_that_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sealed_groups, "KEYS_MAX", 3)
+    async with around() as (_, hostile, (alice, bob)):
+        receivers = [bob.subscribe(name) for name in ("news", "b", "c", "d", "e")]
+        await seen(alice)
+        await told(alice, 0)
+        hostile.tamper = lambda frame, _: [
+            copy(frame, payload=b"?") if frame.kind == codes.REQUEST else frame
+        ]  # no key comes
+        for name in "bcde":
+            await alice.publish(name, 1, sealed=True)
+            await asyncio.sleep(2)
+        await told(alice, 2)
+        assert await got(receivers[0]) == [0, 2]
+        assert len(bob._host.sealing.keyring._keys) == 3
+
+
 async def test_who_is_not_seen_to_subscribe_loses_nothing_when_the_key_changes() -> None:
     async with around(CAROL) as (_, hostile, (alice, bob, carol)):
         others = bob.subscribe("news")
