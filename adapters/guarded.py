@@ -143,7 +143,11 @@ class GuardedRunner(LinkRunner):
         return size
 
     def _pace_now(self) -> Pace | None:
-        """How fast to read, by what the policy says now of who is there; None: as fast as it comes."""
+        """How fast to read, by what the policy says now of who is there; None: as fast as it comes, as on a
+        link that this side has left, for the other side's goodbye is behind what it has sent.
+        """
+        if self.connection.state >= codes.CLOSING:
+            return None
         if self._judged == self._permissions.version or self.connection.peer is None:
             return self._pace
         self._judged = self._permissions.version
@@ -187,7 +191,7 @@ class GuardedRunner(LinkRunner):
     def _look_up(self, until: float) -> None:
         if self._closed or self._failing:
             return
-        if self.connection.state == codes.CLOSED or self._host.loop.time() >= until:
+        if self.connection.state >= codes.CLOSING or self._host.loop.time() >= until:
             self._read_on()
         else:
             self._wait(until)

@@ -408,6 +408,21 @@ def test_bus_with_threads_goes_by_it_too(url: str) -> None:
 
 
 @pytest.mark.jumps
+async def test_who_rests_does_not_hold_up_who_leaves() -> None:
+    """The goodbye that is waited for is behind what is not read yet."""
+    async with opened(bus(policy=rule(quota={"messages": 1})), bus()) as (here, there):
+        receiver = here.register("lab/log", realm="userspace")
+        await join(here, there)
+        sending = asyncio.create_task(send_many(there, 200))
+        await receiver.receive()
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+        await here.close()
+        assert clock() - begun <= 1
+        sending.cancel()
+
+
+@pytest.mark.jumps
 async def test_who_sends_too_much_is_read_no_further() -> None:
     """What waits stays with its sender: nothing piles up here."""
     policy = {"rule": [{"who": "*", "quota": {"bytes": 5000}}]}
