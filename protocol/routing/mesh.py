@@ -329,6 +329,7 @@ class Mesh(Topology):
         metric = hop.distance() if route is None or route.distance < 0 else route.distance & 0xFFFF
         news = metric != peer.metric
         narrower = metric >> 14 < peer.metric >> 14
+        moved = metric >> 14 != peer.metric >> 14
         peer.metric = metric
         self.timers.disarm(peer)
         if narrower and peer.reachable:
@@ -346,6 +347,8 @@ class Mesh(Topology):
             self.lines.say_anew(peer)
             if self.gate.guard is not None or self.gate.changes:
                 self._judge(peer, now)
+        elif moved and self.gate.guard is not None:
+            self._judge(peer, now)
         if news:
             self.lines.drop_lines(peer, metric >> 14, now)
             if narrower:

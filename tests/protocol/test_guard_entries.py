@@ -27,9 +27,11 @@ from .nets import (
     directory,
     entry,
     id_of,
+    key,
     parent,
     retract,
     routes,
+    update,
 )
 from .pairs import E, F, G
 from .rules import Rules
@@ -472,6 +474,23 @@ def test_who_comes_back_is_judged_by_what_the_line_holds_now() -> None:
     assert net.hop("d", "a") == "b"
     assert net.holders("d", G) == net.holders("e", G) == ""
     assert net.holders("d", E) == net.holders("e", E) == "a"
+
+
+def test_what_a_node_has_is_asked_about_again_when_it_is_nearer() -> None:
+    """Whether it is of this machine may count."""
+    net = Mesh()
+    net.add("b")
+    rules = Rules(net, "b")
+    rules.guard.may = lambda link, node_id, *what: net.see("b", "f").metric >> 14 == codes.USERSPACE
+    router = Liar(net, net["b"], realm=codes.USERSPACE, medium="ipc")
+    near, far = codes.USERSPACE << 14 | 1, LOCALNET << 14 | 1
+    router.say(routes(update(bind(8, key("f")), 1, far)))
+    router.say(directory(b"\x08", LOCALNET, 0, 1, entry(ANYCAST, E)))
+    assert net.holders("b", E) == ""
+    router.say(routes(update(b"\x08", 2, near)))
+    assert net.holders("b", E) == "f"
+    router.say(routes(update(b"\x08", 3, far)))
+    assert net.holders("b", E) == ""
 
 
 class Walk:
