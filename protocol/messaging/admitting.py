@@ -47,14 +47,14 @@ class Admitting(Responding):
         self, session: "LinkFace", peer: Correspondent, endpoint: Endpoint, frame: Frame, now: int
     ) -> bool:
         """Whether a message may come in. That it may is asked once for each pair, link and action; of a
-        broadcast that says how far it goes, each time.
+        broadcast that goes farther than usual each time.
         """
         what = _ACTIONS[frame.kind]
+        usual = codes.LOCALNET if what == codes.MAY_PUBLISH else endpoint.realm
+        realm = frame.reach() if what == codes.MAY_PUBLISH else usual
         flow = peer.in_flows.get(endpoint.uuid)
-        if flow is not None and flow.judged is session and flow.verdicts >> what & 1:
-            if what != codes.MAY_PUBLISH or frame.options is None:
-                return True
-        realm = frame.reach() if what == codes.MAY_PUBLISH else endpoint.realm
+        if flow is not None and flow.judged is session and flow.verdicts >> what & 1 and realm <= usual:
+            return True
         if not self.gate.allows(session, peer.node_id, what, endpoint.uuid, endpoint.name, realm):
             self.pass_over(session, peer, endpoint, frame.number, now)
             return False
@@ -62,7 +62,7 @@ class Admitting(Responding):
         if flow.judged is not session:
             flow.judged = session
             flow.verdicts = 0
-        if what != codes.MAY_PUBLISH or frame.options is None:
+        if realm == usual:
             flow.verdicts |= 1 << what
         return True
 

@@ -13,6 +13,7 @@ from busway.protocol.messaging.correspondent import talk
 from .helpers import payloads, verdicts
 from .leaves import LeafNet
 from .nets import Liar, Mesh, alias, chain, id_of, signal, u16
+from .nets import message as routed
 from .pairs import E, F, G, Pair
 from .rules import Rules
 
@@ -409,3 +410,16 @@ def test_what_a_router_sees_those_behind_it_see() -> None:
     net["a"].send(E, b"x", net.now)
     net.pump()
     assert net.undelivered("a")[1:] == [codes.NO_ENDPOINT]
+
+
+def test_a_broadcast_that_has_come_farther_is_asked_about_though_others_were_let_in() -> None:
+    net = Mesh()
+    net.add("b")
+    receiver = net["b"].register(E, codes.BROADCAST, codes.GLOBAL)
+    rules = Rules(net, "b")
+    rules.guard.may = lambda link, node_id, what, uuid, name, realm: realm <= codes.LOCALNET
+    liar = Liar(net, net["b"])
+    for number, realm in enumerate((codes.LOCALNET, codes.GLOBAL, codes.LOCALNET), 1):
+        rest = alias(1, E) + u16(number) + bytes((realm,))
+        liar.say(routed(codes.PUBLISH, realm, 255, b"", rest))
+    assert [each.payload[0] for each in net.drain(net["b"], receiver)] == [codes.LOCALNET] * 2
