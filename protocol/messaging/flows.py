@@ -125,7 +125,10 @@ class OutFlow(Waiter):
         """
         hop = self.hop
         if hop is None or hop.state == codes.CLOSED:
-            hop = self.hop = self.peer.hop
+            hop = self.peer.hop
+            if hop is not None and hop.state == codes.CLOSED:
+                hop = None  # its end is just being told: there will be another way, or none
+            self.hop = hop
         return hop
 
     def resume(self, now: int, most: int = codes.OUTSTANDING_MAX) -> None:

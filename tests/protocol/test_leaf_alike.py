@@ -213,3 +213,19 @@ def test_the_nodes_of_the_script_are_known() -> None:
     routed = head(codes.SEND, NODES[1]) + b"rest"
     assert with_options(routed, b"") == bytes((routed[0] | 4,)) + routed[1:-4] + b"\0rest"
     assert head(codes.SEND, ROUTER) == b"\x80"
+
+
+def test_what_waits_for_credit_when_the_link_ends_is_not_sent_to_another_holder_over_that_link() -> None:
+    """The core accepted it for the next holder while it was still being told that the first one was gone."""
+    uuid = UUIDS[1]
+    steps: list[list[Any]] = [
+        ["have", uuid, [(node, codes.ANYCAST) for node in NODES]],
+        ["feed", frame(hello()), 0],
+        ["submit", "confirm", uuid, 500],
+        ["feed", b"\x02\x41d", 0],  # so that the router says who has it
+        *[["submit", kind, uuid, 5000] for kind in ("send", "request", "request", "send")],
+        ["feed", frame(write_close(codes.GOODBYE, "bye")), 0],
+    ]
+    core, small = (Life(PythonLeaf(each)).run([list(step) for step in steps]) for each in (False, True))
+    assert core["outcomes"] == small["outcomes"]
+    assert core["outcomes"][4][:2] == ["undelivered", codes.NO_ROUTE]

@@ -86,8 +86,10 @@ class PythonLeaf:
         if kind == "request":
             token: int = self.leaf.request(uuid, payload, self.now, timeout_ms=timeout_ms)
             return token
-        confirm = kind == "confirm"
-        token = self.leaf.send(uuid, payload, self.now, confirm=confirm, timeout_ms=timeout_ms)
+        if kind == "confirm":
+            token = self.leaf.send(uuid, payload, self.now, confirm=True, timeout_ms=timeout_ms)
+        else:  # which has no time limit: it waits for credit as long as the link lasts
+            token = self.leaf.send(uuid, payload, self.now)
         if not token:  # the core's way to say that it is on its way
             self.happened.append(["outcome", 0, "accepted", 0, "", ""])
         return token
@@ -236,7 +238,7 @@ class ScriptLeaf:
         if "uuid" in how:
             how["endpoint"] = how.pop("uuid")
             timeout_ms = how.pop("timeout_ms")
-            if how["kind"] != "send":  # which has none: it waits for credit as long as the link lasts
+            if how["kind"] != "send":  # which has none, as above
                 how["timeoutMs"] = timeout_ms
         found = self._ask({"op": op, **how})
         for event in found["happened"]:
