@@ -7,7 +7,7 @@ but a CLOSE.
 
 from busway.protocol.errors import Refusal
 from busway.protocol.wire import codes
-from busway.protocol.wire.control import length_end, refuse_length
+from busway.protocol.wire.control import is_close, length_end, refuse_length
 from busway.protocol.wire.fields import Reader, frame, text8
 
 TYPE_CHECKING = False
@@ -120,7 +120,7 @@ class KeyedChannel:
                 raise Refusal(codes.MALFORMED, "a record without contents")
             if self._came:
                 raise Refusal(codes.FORGED, "a record is not what the router wrote")
-        if body[0] == codes.CLOSE:  # of a router that has no key, or another
+        if is_close(body):  # of a router that has no key, or another
             return frame(body)
         if self.secured:
             raise Refusal(

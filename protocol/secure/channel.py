@@ -7,7 +7,7 @@ Knows nothing of what is in the records but a CLOSE, and no handshake by name.
 from busway.protocol.errors import Refusal
 from busway.protocol.secure.cipher import CipherState
 from busway.protocol.wire import codes
-from busway.protocol.wire.control import is_unknown, length_end, refuse_length
+from busway.protocol.wire.control import is_close, is_unknown, length_end, refuse_length
 from busway.protocol.wire.fields import Reader, frame, text8, varint
 from busway.protocol.wire.hello import check_version
 from busway.protocol.wire.strangers import check_stranger, stranger
@@ -186,7 +186,7 @@ class Channel:
                 self.heard = self.ready = True
                 return plaintext
         if not self.heard:
-            if data[start] == codes.CLOSE:
+            if is_close(data[start:stop]):
                 return data[pos:stop]  # of one who has no key, or another
             if not self.ready:
                 raise Refusal(codes.TOKEN, "the token or key is wrong: give both sides the same")

@@ -45,6 +45,19 @@ def write_close(code: int, text: str) -> bytes:
     return frame(bytes((codes.CLOSE,)) + varint(code) + raw)
 
 
+def is_close(body: bytes) -> bool:
+    """Whether these bytes are a CLOSE, and no record that begins like one, as one in 256 does: those are not
+    UTF-8 behind that.
+    """
+    if body[0] != codes.CLOSE:
+        return False
+    try:
+        body[1:].decode()  # the code, too: all are below 128
+    except (UnicodeError, ValueError):
+        return False
+    return True
+
+
 def read_close(reader: Reader) -> "tuple[int, str]":
     """Code and text of a CLOSE, behind its head. Raises Refusal."""
     code = reader.varint()

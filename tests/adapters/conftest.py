@@ -1,7 +1,8 @@
 """Lets tests be coroutines, bounded in time, on a loop of the wanted sort, and gives each a socket directory
 of its own.
 
-Coroutine tests with the mark `jumps` run on a loop whose time jumps, if there is one of that sort.
+Coroutine tests with the mark `jumps` run on a loop whose time jumps, if there is one of that sort; with
+`jumps(needed=True)` on no other, for they wait for minutes.
 """
 
 import asyncio
@@ -54,9 +55,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """With another sort of loop only the tests that run on one are of interest."""
     if config.getoption("loop") == loops.PLAIN:
         return
+    sort = config.getoption("loop")
     asyncs = [item for item in items if inspect.iscoroutinefunction(getattr(item, "obj", None))]
+    if sort == loops.UVLOOP:
+        asyncs = [item for item in asyncs if not _takes_hours(item)]
     config.hook.pytest_deselected(items=[item for item in items if item not in asyncs])
     items[:] = asyncs
+
+
+def _takes_hours(item: pytest.Item) -> bool:
+    """Whether time has to jump for it: `jumps(needed=True)`."""
+    mark = item.get_closest_marker("jumps")
+    return mark is not None and bool(mark.kwargs.get("needed"))
 
 
 def _limit_s(item: pytest.Function) -> float:

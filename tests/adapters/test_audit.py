@@ -60,7 +60,7 @@ def lines(log: pytest.LogCaptureFixture) -> list[str]:
 # What is told --------------------
 
 
-@pytest.mark.jumps
+@pytest.mark.jumps(needed=True)
 async def test_who_comes_and_goes_is_told(log: pytest.LogCaptureFixture) -> None:
     async with buses(1) as (here,):
         async with AsyncBus(ipc=False, label="guest", leaf=True) as guest:
@@ -138,7 +138,7 @@ async def test_who_gets_no_further_than_http_is_refused_and_who_wants_a_page_is_
         assert "There is nothing at /none" in row["text"]
 
 
-@pytest.mark.jumps
+@pytest.mark.jumps(needed=True)
 async def test_an_id_that_is_taken_over_is_told() -> None:
     async with (
         AsyncBus(ipc=False) as here,
@@ -157,7 +157,7 @@ async def test_an_id_that_is_taken_over_is_told() -> None:
         assert few(row, "error", "by") == ("REPLACED", "here")
 
 
-@pytest.mark.jumps
+@pytest.mark.jumps(needed=True)
 async def test_conflicts_of_names_are_told_by_who_keeps_and_who_loses() -> None:
     async with AsyncBus(ipc=False, label="here") as here, AsyncBus(ipc=False, label="there") as there:
         here.register("lab/log")
@@ -172,7 +172,7 @@ async def test_conflicts_of_names_are_told_by_who_keeps_and_who_loses() -> None:
         assert few(of(there, "conflict")[1], "name", "keeper") == ("lab/log", "here")
 
 
-@pytest.mark.jumps
+@pytest.mark.jumps(needed=True)
 async def test_shares_that_are_exceeded_are_told_once_in_a_while() -> None:
     async with buses(2) as (here, there):
         here.node.directory.size = codes.DIRECTORY_MAX
@@ -201,7 +201,7 @@ async def test_comers_that_are_too_many_are_told() -> None:
             writer.close()
 
 
-@pytest.mark.jumps
+@pytest.mark.jumps(needed=True)
 async def test_what_a_policy_denies_is_told() -> None:
     async with buses(2) as (here, there):
         here.serve("lab/door", lambda request: "open")
@@ -214,7 +214,7 @@ async def test_what_a_policy_denies_is_told() -> None:
         assert row["peer"].replace("-", "") == there.id.hex()
 
 
-@pytest.mark.jumps
+@pytest.mark.jumps(needed=True)
 async def test_a_node_without_a_label_has_none_of_another() -> None:
     """What is not known is left out."""
     policy = {"rule": [{"who": "*", "serve": ["lab/*"]}]}
@@ -232,7 +232,7 @@ async def test_a_node_without_a_label_has_none_of_another() -> None:
         assert "peer_label" not in row
 
 
-@pytest.mark.jumps
+@pytest.mark.jumps(needed=True)
 async def test_what_may_not_be_announced_is_told_once() -> None:
     policy = {"rule": [{"who": "*", "serve": ["lab/*"], "see": ["**"]}]}
     async with AsyncBus(ipc=False, policy=policy) as here, AsyncBus(ipc=False, label="there") as there:
@@ -248,7 +248,7 @@ async def test_what_may_not_be_announced_is_told_once() -> None:
         ]
 
 
-@pytest.mark.jumps
+@pytest.mark.jumps(needed=True)
 async def test_what_a_policy_bounds_is_told() -> None:
     policy = {"rule": [{"who": "*", "quota": {"messages": 10}}]}
     async with AsyncBus(ipc=False, policy=policy) as here, AsyncBus(ipc=False, label="loud") as loud:
@@ -293,7 +293,7 @@ async def test_what_a_policy_bounds_is_told() -> None:
 # Who pays --------------------
 
 
-@pytest.mark.jumps
+@pytest.mark.jumps(needed=True)
 async def test_who_uses_no_audit_logs_and_publishes_nothing(caplog: pytest.LogCaptureFixture) -> None:
     async with buses(2) as (here, there):
         assert lines(caplog) == []
@@ -301,7 +301,7 @@ async def test_who_uses_no_audit_logs_and_publishes_nothing(caplog: pytest.LogCa
         assert "audit" not in here.node.report(0)
 
 
-@pytest.mark.jumps
+@pytest.mark.jumps(needed=True)
 async def test_programs_of_the_user_follow_it_and_others_do_not() -> None:
     async with buses(2) as (here, watcher):
         far = AsyncBus(ipc=False, label="far")
@@ -327,7 +327,7 @@ async def test_programs_of_the_user_follow_it_and_others_do_not() -> None:
             assert here.node.report(0)["published"] == sent  # far alone would not get it
 
 
-@pytest.mark.jumps
+@pytest.mark.jumps(needed=True)
 async def test_no_policy_hides_it_from_programs_of_the_user() -> None:
     closed = {"default": "closed"}
     async with AsyncBus(ipc=False, policy=closed) as here, AsyncBus(ipc=False, policy=closed) as watcher:
@@ -350,7 +350,7 @@ def flood(bus: AsyncBus, count: int, addresses: int) -> None:
         host_of(bus).trail.refused("tcp://here:1", address, NASTY)
 
 
-@pytest.mark.jumps
+@pytest.mark.jumps(needed=True)
 async def test_a_flood_is_told_in_few_lines_and_hides_nothing_else(log: pytest.LogCaptureFixture) -> None:
     async with buses(1) as (here,):
         flood(here, 10_000, 4096)
@@ -373,7 +373,7 @@ async def test_a_flood_is_told_in_few_lines_and_hides_nothing_else(log: pytest.L
     assert any("left_out=99" in each for each in lines(log)[before + 1 :])  # at the end at once
 
 
-@pytest.mark.jumps
+@pytest.mark.jumps(needed=True)
 async def test_who_comes_through_a_bridge_hides_nothing_of_this_user() -> None:
     policy = {"rule": [{"who": "*", "serve": ["lab/*"], "see": ["**"]}]}
     async with (
@@ -395,7 +395,7 @@ async def test_who_comes_through_a_bridge_hides_nothing_of_this_user() -> None:
         assert sum(row["peer_label"] == "near" for row in of(here, "denial")) == 30
 
 
-@pytest.mark.jumps
+@pytest.mark.jumps(needed=True)
 async def test_what_is_kept_has_of_each_sort_some() -> None:
     """Of errors that strangers are refused with, too: the first token that was tried is not lost."""
     async with buses(1) as (here,):
@@ -410,7 +410,7 @@ async def test_what_is_kept_has_of_each_sort_some() -> None:
         assert [row["error"] for row in of(here, "refusal")].count("LOST") == 3
 
 
-@pytest.mark.jumps
+@pytest.mark.jumps(needed=True)
 async def test_floods_of_all_sorts_fill_no_disk(log: pytest.LogCaptureFixture) -> None:
     """Strangers from everywhere do all that they can be refused for, all the time: the bytes of a day."""
     async with buses(1) as (here,):
@@ -441,7 +441,7 @@ def test_one_who_floods_leaves_room_for_others() -> None:
     assert sum(sampler.take("", 3_600_000) for _ in range(1000)) == 50  # all alike
 
 
-@pytest.mark.jumps
+@pytest.mark.jumps(needed=True)
 async def test_whatever_others_say_stays_in_one_short_line(log: pytest.LogCaptureFixture) -> None:
     label = 'x" what=join\nroot'
     async with buses(1) as (here,):
@@ -470,7 +470,7 @@ def test_a_line_can_be_taken_apart() -> None:
     assert line("join", fields) == ('join a="b c" d=yes e=3 f="" g=tcp://[::1]:5 h="q\\"=\\\\"')
 
 
-@pytest.mark.jumps
+@pytest.mark.jumps(needed=True)
 async def test_who_asks_gets_what_is_kept() -> None:
     async with buses(2) as (here, there):
         await asyncio.sleep(1)

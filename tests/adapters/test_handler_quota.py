@@ -14,7 +14,7 @@ from tests.adapters.test_policy import bus, joined, opened
 POLICY = {"rule": [{"who": "*", "quota": {"handlers": 2}, "role": "router"}]}
 
 
-@pytest.mark.jumps
+@pytest.mark.jumps(needed=True)
 async def test_two_services_have_two_handlers_for_one_caller_and_more_for_others() -> None:
     async with opened(bus(policy=POLICY), bus(label="busy"), bus(label="other")) as (here, busy, other):
         at_work = dict.fromkeys(("busy", "other"), 0)

@@ -288,7 +288,7 @@ async def seconds(receiver: Any, count: int) -> float:
     return clock() - begun
 
 
-@pytest.mark.jumps
+@pytest.mark.jumps(needed=True)
 @pytest.mark.parametrize(
     ("quota", "count", "size", "least", "most"),
     [
@@ -328,7 +328,7 @@ async def joined(one: AsyncBus, two: AsyncBus) -> None:
     await asyncio.gather(one.attach(here).ready, two.attach(there).ready)
 
 
-@pytest.mark.jumps
+@pytest.mark.jumps(needed=True)
 async def test_who_is_slowed_down_is_not_taken_for_dead_and_slows_nobody_else() -> None:
     policy = {"rule": [{"who": "*", "quota": {"messages": 1}, "role": "router"}]}
     async with opened(bus(policy=policy), bus(), bus()) as (here, loud, quiet):
@@ -353,7 +353,7 @@ async def send_many(of: AsyncBus, count: int) -> None:
         await of.send("lab/log", b"x")
 
 
-@pytest.mark.jumps
+@pytest.mark.jumps(needed=True)
 async def test_who_rests_does_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
     """A driver with a layer of its own may have read more than it gave, and would have its turn at once."""
     turns = []
@@ -377,7 +377,7 @@ async def test_who_rests_does_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(turns) < 100
 
 
-@pytest.mark.jumps
+@pytest.mark.jumps(needed=True)
 async def test_rate_follows_the_policy(tmp_path: Path) -> None:
     slow = '[[rule]]\nwho = "*"\nquota = { messages = 10 }\n'
     path = written(tmp_path, slow)
@@ -407,7 +407,7 @@ def test_bus_with_threads_goes_by_it_too(url: str) -> None:
         assert time.monotonic() - begun > 0.3  # it cannot be less, however fast the machine is
 
 
-@pytest.mark.jumps
+@pytest.mark.jumps(needed=True)
 async def test_who_rests_does_not_hold_up_who_leaves() -> None:
     """The goodbye that is waited for is behind what is not read yet."""
     async with opened(bus(policy=rule(quota={"messages": 1})), bus()) as (here, there):
@@ -422,7 +422,7 @@ async def test_who_rests_does_not_hold_up_who_leaves() -> None:
         sending.cancel()
 
 
-@pytest.mark.jumps
+@pytest.mark.jumps(needed=True)
 async def test_who_sends_too_much_is_read_no_further() -> None:
     """What waits stays with its sender: nothing piles up here."""
     policy = {"rule": [{"who": "*", "quota": {"bytes": 5000}}]}

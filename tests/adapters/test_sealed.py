@@ -26,7 +26,7 @@ from busway.trust import Trusted, append
 from tests.adapters.hostile_router import Hostile, copy
 from tests.adapters.tools import sockets, until
 
-pytestmark = pytest.mark.jumps
+pytestmark = pytest.mark.jumps(needed=True)
 
 ALICE, BOB, CAROL, EVE = (Key.new() for _ in range(4))
 ALL = [ALICE.text, BOB.text, CAROL.text]

@@ -20,7 +20,7 @@ from tests.adapters.hostile_router import copy
 from tests.adapters.test_sealed import ALICE, around
 from tests.adapters.tools import until
 
-pytestmark = pytest.mark.jumps
+pytestmark = pytest.mark.jumps(needed=True)
 
 NAMES = ("valve", "pump", "news", "scan")
 UUIDS = [busway.endpoint_id(name) for name in NAMES]

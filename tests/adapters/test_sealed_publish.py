@@ -24,7 +24,7 @@ from tests.adapters.hostile_router import Hostile, copy
 from tests.adapters.test_sealed import ALICE, ALL, BOB, CAROL, EVE, SECRET, Order, around, got
 from tests.adapters.tools import sockets, until
 
-pytestmark = pytest.mark.jumps
+pytestmark = pytest.mark.jumps(needed=True)
 
 E = busway.endpoint_id("news")
 

@@ -356,6 +356,12 @@ def test_goodbye_of_one_without_the_key_is_heard_in_the_place_of_the_first_recor
         shake(*channels)
         assert all_of(channels[at], goodbye) == goodbye
         assert all_of(secured(pattern)[at], goodbye) == b""
+        channels = pair(security(first=pattern), security())
+        shake(*channels)
+        assert all_of(channels[at], frame(b"\3" + b"\x90" * 40)) == b""  # a record that begins like one
+        refusal = channels[at].refusal
+        assert refusal is not None
+        assert refusal.code in (codes.TOKEN, codes.FORGED)
     one, _ = secured(pattern)
     all_of(one, write_close(0, ""))
     assert one.refusal is not None

@@ -164,6 +164,7 @@ NAMED = frame(bytes((codes.HANDSHAKE,)) + BOARD_ID + bytes(16))
         ("key", NAMED + frame(bytes(80)), codes.FORGED),
         ("key", ANSWER + frame(b"\x04" * 7), codes.FORGED),  # less than a tag
         ("key", ANSWER + frame(b"\3\7no"), codes.TOKEN),  # a CLOSE in plain text
+        ("key", ANSWER + frame(b"\3" + b"\x90" * 80), codes.FORGED),  # a record that begins like one
         ("key", frame(b"\3\x1ano"), codes.UNTRUSTED),
         ("key", frame(b"\3"), codes.MALFORMED),
     ],

@@ -378,6 +378,10 @@ test("a plain CLOSE counts only before the first record", () => {
   early.client.receive(lineOf("0312" + hex(bytesOf("full"))), NOW);
   assert.equal(early.client.closeCode, 18);
   assert.match(early.client.closeText, /full .nobody vouches for this/);
+  const garbled = pair();
+  garbled.client.receive(garbled.answer(), NOW);
+  garbled.client.receive(lineOf("03" + "90".repeat(40)), NOW);
+  assert.equal(garbled.client.closeCode, 23, "a record of another that begins like a CLOSE");
   const late = opened();
   late.client.receive(lineOf("0312" + hex(bytesOf("full and much longer"))), NOW);
   assert.equal(late.client.closeCode, 23);

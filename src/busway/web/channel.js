@@ -11,6 +11,19 @@ const TAG_SIZE = 16;
 const RECORD_MAX = 65535; // bytes of ciphertext, tag included
 const EMPTY = new Uint8Array(0);
 
+const text = new TextDecoder("utf-8", { fatal: true });
+
+/** Whether these bytes are a CLOSE, and no record that begins like one: those are not UTF-8 behind that. */
+function isClose(sealed) {
+  if (sealed[0] !== CLOSE) return false;
+  try {
+    text.decode(sealed.subarray(1));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 export class Channel {
   /** @param bus its name, which both sides must have. @param {{token: string, ephemeral: Uint8Array}} secret the token, and
       32 random bytes for this link only. */
@@ -49,7 +62,7 @@ export class Channel {
     const first = !this.in.count;
     const frames = this.in.decrypt(EMPTY, sealed);
     if (frames?.length) return frames;
-    if (first && sealed[0] === CLOSE) return null;
+    if (first && isClose(sealed)) return null;
     if (sealed.length <= TAG_SIZE) throw new Refusal(MALFORMED, "a record with nothing in it");
     throw new Refusal(FORGED, "a record is not what the other side wrote: somebody changes bytes on the way");
   }
