@@ -21,17 +21,31 @@ def coroutine_tests() -> set[str]:
     }
 
 
-def test_each_coroutine_test_of_the_adapters_runs_on_each_sort_of_loop() -> None:
-    words = loops.command(sys.executable, loops.UVLOOP, "--collect-only")
+def collected(sort: str) -> set[str]:
+    """The tests that run on that sort of loop."""
+    words = loops.command(sys.executable, sort, "--collect-only")
     printed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    collected = {
+    return {
         "::".join([file, name.split("[")[0].rsplit("::")[-1]])
         for file, _, name in (line.partition("::") for line in printed.splitlines())
         if name
     }
+
+
+def test_each_coroutine_test_of_the_adapters_runs_on_each_sort_of_loop() -> None:
     left_out = {test for test in coroutine_tests() if test.split("::")[0].rsplit("/")[-1] in loops.LEFT_OUT}
-    assert collected == coroutine_tests() - left_out
+    assert collected(loops.EAGER) == coroutine_tests() - left_out
     assert len({test.split("::")[0] for test in left_out}) == len(loops.LEFT_OUT) == 1
+
+
+def test_on_uvloop_only_those_are_left_out_that_wait_for_minutes() -> None:
+    hours = collected(loops.EAGER) - collected(loops.UVLOOP)
+    assert len(hours) > 9
+    files = {test.split("::")[0] for test in hours}
+    assert all("jumps(needed=True)" in (ROOT / file).read_text() for file in files)
+    names = {file.rsplit("/")[-1] for file in files}
+    sealed = {"test_sealed.py", "test_sealed_publish.py", "test_sealed_hostile.py"}
+    assert names == {"test_audit.py", "test_handler_quota.py", "test_policy.py", *sealed}
 
 
 def test_the_files_to_be_run_first_are_there() -> None:
