@@ -91,6 +91,7 @@ class PacketLayer(Unrepeated):
         self._echo = _UNKNOWN  # the nonce that the next SYN shows to have been read
         self._former: "list[bytes]" = []
         self.established = False  # the peer knows our nonce and we know its own
+        self._met = False  # ... or some former one did
         self._heard = False  # a packet of this session was read
         self._outbound = (0, 0)  # what the checksums begin with, CRC-16 and CRC-32
         self._inbound = (0, 0)
@@ -447,8 +448,9 @@ class PacketLayer(Unrepeated):
             self._former.append(self._theirs)
             if len(self._former) > _FORMER_MAX:
                 self._former.pop(0)
-        unfit = packet_max < self.packet_max or window < len(self._sent) or initiates != self.initiates
-        if self._sent and unfit:
+        turned = self._met and initiates != self.initiates  # who begins was settled with the former one
+        unfit = packet_max < self.packet_max or window < len(self._sent)
+        if turned or (self._sent and unfit):
             self.stop()  # what is under way does not fit it
             self.restarted = True
             return
@@ -466,7 +468,7 @@ class PacketLayer(Unrepeated):
 
     def _establish(self) -> None:
         if not self.established:
-            self.established = True
+            self.established = self._met = True
             self._syn_at = -1
             self._probe = False
 

@@ -275,6 +275,20 @@ def test_a_successor_that_takes_less_needs_a_session_of_its_own(packet: bytes) -
     assert layer.restarted
 
 
+@pytest.mark.parametrize(("successor", "restarted"), [(b"yyyy", False), (b"bbbb", True)])
+def test_a_successor_with_which_the_other_side_begins_needs_a_session_of_its_own(
+    successor: bytes, restarted: bool
+) -> None:
+    """Who begins a handshake was settled when the former one was met, though nothing was said yet: both would
+    wait for each other.
+    """
+    layer = TextLayer(b"mmmm", 20, 31, 0)
+    layer.receive(syn(b"zzzz", b"mmmm"), 0)
+    assert (layer.established, layer.initiates) == (True, False)
+    layer.receive(syn(successor), 0)
+    assert layer.restarted is restarted
+
+
 def test_four_bad_checksums_bring_a_question() -> None:
     two = Two()
     noise = bytes((DATA, 0)) + bytes(10)
