@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # How nodes work together, and whom they tell of it: the state and the audit trail within userspace only; what
 # routers look up, and the public keys with which messages are sealed.
-_BUILT_IN = (codes.INTROSPECTION, codes.LOOKUP, endpoint_id(AUDIT_NAME), endpoint_id(OFFERS_NAME))
+ALWAYS_ALLOWED = (codes.INTROSPECTION, codes.LOOKUP, endpoint_id(AUDIT_NAME), endpoint_id(OFFERS_NAME))
 _NODES_MAX = codes.ROUTES_MAX  # of one link, whose rights are remembered
 _ROLES = {"leaf": codes.ROLE_LEAF, "router": codes.ROLE_ROUTER}
 
@@ -59,7 +59,7 @@ class Permissions:
 
     def may(self, link: LinkFace, node_id: bytes, what: int, endpoint: bytes, name: str, realm: int) -> bool:
         """As of the core's Guard."""
-        if endpoint in _BUILT_IN:
+        if endpoint in ALWAYS_ALLOWED:
             return True
         rights = self.rights(link, node_id)
         return rights.unbounded or rights.allow(what, text_of(endpoint, name), realm)

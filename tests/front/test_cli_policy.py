@@ -80,6 +80,19 @@ def test_explain(path: str, trusted: str) -> None:
     assert undecided == [{"rule": 2, "line": 7, "needs": ["link"]}]
 
 
+def test_what_no_policy_is_asked_about(path: str) -> None:
+    for name in ("busway/seal", "busway/introspection", "busway/audit", "busway/lookup"):
+        told = busway("policy", "explain", path, "pump", "call", name)
+        assert told.ok().text == f"allowed: {path}: nodes work together by it: no rule is asked\n"
+
+
+def test_somebody_whom_the_trust_file_does_not_know(path: str, trusted: str) -> None:
+    words = ["policy", "explain", path, "pmup", "call", "lab/light"]
+    told = busway(*words, "--trust", trusted)
+    assert (told.status, "'pmup' is in no entry of the trust file" in told.stderr) == (1, True)
+    assert not busway("policy", "explain", path, "pump", "call", "lab/light", "--trust", trusted).stderr
+
+
 def test_words_that_mean_nothing(path: str) -> None:
     explain = ["policy", "explain", path]
     assert "explain FILE WHO ACTION NAME" in busway(*explain, "pump").failed(2)

@@ -86,7 +86,9 @@ def policy(
     who = _who(whom, known)._replace(
         link=link or "", listeners=(listener,) if listener else (), uid=-1 if uid is None else uid
     )
-    return _explain(file, who, action, _text(name), REALMS.index(realm), as_json)
+    if known and not who.ids and who.names:
+        output.note(f"{whom!r} is in no entry of the trust file: if it is no board, it is nobody")
+    return _explain(file, who, action, name, REALMS.index(realm), as_json)
 
 
 def _load(path: str, status: int) -> PolicyFile:
@@ -143,9 +145,18 @@ def _who(text: str, known: list[trust.Trusted]) -> Who:
     return Who(frozenset(ids), frozenset(names))
 
 
-def _explain(file: PolicyFile, who: Who, action: str, text: str, realm: int, as_json: bool) -> int:
+def _explain(file: PolicyFile, who: Who, action: str, name: str, realm: int, as_json: bool) -> int:
+    from busway.adapters.permissions import ALWAYS_ALLOWED
+
+    text = _text(name)
+    if endpoint_id(name) in ALWAYS_ALLOWED:
+        return _tell(file, Decision(True, None, "nodes work together by it: no rule is asked"), [], as_json)
     decision = file.ruleset.explain(who, ACTIONS.index(action), text, realm)
     others = [(rule, lacks) for rule in file.ruleset.rules if (lacks := rule.whom.lacks(who))]
+    return _tell(file, decision, others, as_json)
+
+
+def _tell(file: PolicyFile, decision: Decision, others: list[tuple[Rule, list[str]]], as_json: bool) -> int:
     if as_json:
         output.say_json(_document(file, decision, others))
     else:
