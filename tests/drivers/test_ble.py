@@ -268,6 +268,7 @@ def test_writable_again_whenever_it_was_full(channel: ble.BleChannel) -> None:
     while came + channel.dropped < sent:  # echoes may come in bursts
         packet(channel)
         came += 1
+    assert came > ble_radio.OUTBOX_MAX
 
 
 def test_a_slow_reader_loses_packets_and_costs_no_memory(channel: ble.BleChannel) -> None:

@@ -258,7 +258,7 @@ class TestBench:
             assert [row["size"] for row in found["sizes"]] == [16, 5000]
             for row in found["sizes"]:
                 assert 0 < row["rtt_us"] <= row["rtt_99_us"]
-                assert row["round_trips"] > 0
+                assert row["round_trips"] > 10
                 assert row["bytes_per_second"] == pytest.approx(row["per_second"] * row["size"], rel=0.01)
             table = busway(*words, bus=bus).ok().lines
             assert table[1].split()[0] == "SIZE"
@@ -267,9 +267,9 @@ class TestBench:
     def test_a_program_that_does_not_serve_it_still_answers(self) -> None:
         bus = new_bus()
         with listening_here(bus) as url:
-            (row,) = busway("bench", url, "--seconds", "0.2", "--json", bus=bus).ok().document["sizes"]
+            (row,) = busway("bench", url, "--seconds", "1", "--json", bus=bus).ok().document["sizes"]
             assert row["size"] == 0
-            assert row["round_trips"] > 0
+            assert row["round_trips"] > 10
 
     def test_nobody_there(self) -> None:
         complaint = busway("bench", f"tcp://127.0.0.1:{free_port()}", bus=new_bus()).failed(4)

@@ -283,7 +283,7 @@ def test_cursor_and_place_come_back_with_the_row() -> None:
 def test_who_looks_at_the_top_sees_the_busiest() -> None:
     async def test(app: MonitorApp, pilot: Any, show: Show) -> None:
         table = app.query_one("#endpoints", Lines)
-        for busiest in range(0, 100, 7):  # from every part of the table
+        for busiest in range(100):
             show(view(100, **{f"lab_{busiest:03}": 5.0}))
             await pilot.pause()
             assert (table.cursor_row, table.scroll_offset.y) == (0, 0)
