@@ -159,7 +159,9 @@ class Node(Exchange):
 
     def next_deadline(self) -> "int | None":
         """When `handle_timer` is due, in ms; None if nothing is."""
-        deadline = self.timers.next_deadline()
+        deadline = self.timers.next
+        if deadline < 0:
+            deadline = self.timers.next_deadline()
         return None if deadline < 0 else deadline
 
     def handle_timer(self, now: int) -> "list[events.Event]":

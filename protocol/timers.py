@@ -42,7 +42,7 @@ class Timers:
     def __init__(self) -> None:
         self._buckets: "dict[int, dict[Timer, bool]]" = {}
         self._first = -1  # number of the earliest bucket, -1: to be found
-        self._next = -1  # earliest deadline, -1: to be found
+        self.next = -1  # earliest deadline, -1: to be found (next_deadline)
 
     def arm(self, timer: Timer, deadline: int) -> None:
         """Set or move a timer to `deadline`, in ms of the caller's clock; never negative."""
@@ -54,11 +54,11 @@ class Timers:
         if bucket is None:
             self._buckets[number] = {timer: True}
             if number < self._first:
-                self._first = self._next = -1
+                self._first = self.next = -1
         else:
             bucket[timer] = True
-            if number == self._first and deadline < self._next:
-                self._next = deadline
+            if number == self._first and deadline < self.next:
+                self.next = deadline
 
     def call_at(self, deadline: int, action: "Callable[[int], None]") -> Timer:
         """Call `action` with the time at `deadline`, once; the timer returned moves or disarms it."""
@@ -77,15 +77,15 @@ class Timers:
         del bucket[timer]
         if not bucket:
             del self._buckets[number]
-        if number == self._first and (not bucket or deadline == self._next):
-            self._first = self._next = -1
+        if number == self._first and (not bucket or deadline == self.next):
+            self._first = self.next = -1
 
     def next_deadline(self) -> int:
         """The earliest deadline in ms, or -1."""
-        if self._next < 0 and self._buckets:
+        if self.next < 0 and self._buckets:
             self._first = min(self._buckets)
-            self._next = min([timer.deadline for timer in self._buckets[self._first]])
-        return self._next
+            self.next = min([timer.deadline for timer in self._buckets[self._first]])
+        return self.next
 
     def fire(self, now: int) -> None:
         """Fire everything that is due at `now`, earliest bucket first."""

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from busway.protocol.secure.security import Security
 
 _LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
+_PART = codes.MESSAGE | codes.PART << 4
 _RESUME_BURST = 16  # messages that one flow may send before the next that waits for the same link
 
 
@@ -123,9 +124,9 @@ class Connection(LinkFace):
         """True when nothing will be read or written any more: close the link."""
         return self.state == codes.CLOSED and not self._has_bytes()
 
-    def _has_bytes(self) -> bool:
-        """Whether there is something that waits for nothing but the link."""
-        return self.outbox.has_bytes() or (self.channel is not None and bool(self.channel.out))
+    def _has_bytes(self, opened: bool = False) -> bool:
+        """Whether there is something that waits for nothing but the link, or messages if that is `opened`."""
+        return self.outbox.has_bytes(opened) or (self.channel is not None and bool(self.channel.out))
 
     @property
     def wants_write(self) -> bool:
@@ -135,11 +136,9 @@ class Connection(LinkFace):
 
     def stream_wants_write(self) -> bool:
         """Whether the stream may have bytes now."""
-        if self._has_bytes():
-            return True
         if self.state == codes.OPEN:
-            return self.outbox.has_messages() or self._pong >= 0
-        return self.state == codes.CLOSING and bool(self._goodbye)
+            return self._has_bytes(True) or self._pong >= 0
+        return self._has_bytes() or (self.state == codes.CLOSING and bool(self._goodbye))
 
     def receive_data(self, data: "bytes | bytearray | memoryview", now: int) -> "list[Event]":
         """Take in bytes, cut anywhere, at time `now` in ms. Never raises for what they are; returns what
@@ -450,7 +449,7 @@ class Connection(LinkFace):
                     need = end - pos + 1  # 512 bytes at the most: looked at again with each that comes
                 break
             head = data[start]
-            if head & 0xE4 == 0x80:  # a message without options that might go a short way
+            if codes.MESSAGE <= head < _PART and not head & codes.HEAD_OPTIONS:  # might go a short way
                 after = self.fast.run(head, data, pos, start, stop, end, now)
                 if after > pos:
                     pos = after

@@ -1,4 +1,5 @@
-"""The short ways for the commonest messages: plain ones in runs, to this node, from it, or through it.
+"""The short ways for the commonest messages: plain ones in runs, to this node, from it, or through it; and
+requests with their replies between neighbours.
 
 Only what needs no decision goes here: the same bytes before the number, aliases that are bound and short,
 room. The first frame that differs in anything is left to the long way (connection.py, outbox.py), which means
@@ -10,10 +11,12 @@ from struct import pack
 from busway.protocol.link.face import Intake, LinkFace, Remote
 from busway.protocol.link.queue import OVERHEAD, SendQueue
 from busway.protocol.wire import codes
-from busway.protocol.wire.aliases import AliasWriter
+from busway.protocol.wire.aliases import AliasTable, AliasWriter
 from busway.protocol.wire.fields import varint
 from busway.protocol.wire.messages import Frame, RoutingHeader, write_header
 
+_CONFIRM = codes.MESSAGE | codes.CONFIRM << 4
+_REPLY = codes.MESSAGE | codes.REPLY << 4
 _LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
 _PREFIX_MAX = 9  # bytes of a header that binds nothing, up to the number
 _KNOWN_MAX = 1024  # prefixes that are remembered for one link
@@ -70,7 +73,9 @@ class FastReader:
         """
         link = self._link
         if head & 0xEC != 0x80:
-            return self._switched(data, pos, start, stop, end, now) if head & 0xFC == 0x88 else pos
+            if head & 0xFC == 0x88:
+                return self._switched(data, pos, start, stop, end, now)
+            return self._answerable(head, data, pos, start, stop, now)
         if end - start < 4 or head & 3 == codes.TYPED or not 1 << link.state & _LIVE:
             return pos
         number = data[start + 1]
@@ -81,6 +86,17 @@ class FastReader:
         if intake is None:
             return pos
         return intake.take_run(link, data, pos, end, link.frame_max, data[start : start + 2], now)
+
+    def _answerable(self, head: int, data: bytes, pos: int, start: int, stop: int, now: int) -> int:
+        """A request and its like, alone. Returns as `run`."""
+        link = self._link
+        if head < _CONFIRM or head & codes.HEAD_ROUTED or not 1 << link.state & _LIVE:
+            return pos
+        frame = read_answerable(head, data, start + 1, stop, link.aliases, now)
+        if frame is None:
+            return pos
+        link.host.frame_came(link, frame, now)
+        return stop
 
     def _switched(self, data: bytes, pos: int, start: int, stop: int, end: int, now: int) -> int:
         """Plain messages with a routing header. Returns as `run`."""
@@ -164,7 +180,81 @@ def _pass_run(path: Path, prefix: bytes, data: bytes, pos: int, end: int, frame_
     return pos
 
 
+def read_answerable(
+    head: int, data: bytes, pos: int, stop: int, aliases: AliasTable, now: int
+) -> "Frame | None":
+    """A CONFIRM, REQUEST or REPLY between neighbours, its head before `pos`. None: go the long way."""
+    endpoint = b""
+    number = 0
+    if head < _REPLY:
+        if pos + 9 > stop:
+            return None
+        alias = data[pos]
+        uuids = aliases.ids
+        if alias >= len(uuids) or alias >= 0x80 or not uuids[alias]:
+            return None
+        endpoint = uuids[alias]
+        number = data[pos + 1] << 8 | data[pos + 2]
+        pos += 3
+    elif pos + 4 > stop:
+        return None
+    high = data[pos + 3]
+    if not 0 < high < 0x80 or data[pos] & data[pos + 1] & data[pos + 2] < 0x80 or head & 3 == codes.TYPED:
+        return None
+    id = data[pos] & 0x7F | (data[pos + 1] & 0x7F) << 7 | (data[pos + 2] & 0x7F) << 14 | high << 21
+    pos += 4
+    expires = 0
+    if head < _REPLY:
+        left = data[pos]
+        if left >= 0x80 and data[pos + 1] < 0x80:
+            left = left & 0x7F | data[pos + 1] << 7
+            pos += 1
+        elif left >= 0x80 and pos + 2 < stop and data[pos + 2] < 0x80:
+            left = left & 0x7F | (data[pos + 1] & 0x7F) << 7 | data[pos + 2] << 14
+            pos += 2
+        elif left >= 0x80 or not left:
+            return None
+        pos += 1
+        expires = now + left
+    frame = Frame(head >> 4 & 7, b"", endpoint, number, data[pos:stop], head & 3, b"")
+    frame.id = id
+    frame.expires = expires
+    return frame
+
+
 # Writing
+
+
+def write_answerable(out: Frame, aliases: AliasWriter, direct: bytes, now: int) -> bytes:
+    """All that stands before the payload of what `read_answerable` reads; b"": go the long way."""
+    kind = out.kind
+    if out.route is not None or out.options is not None or out.format == codes.TYPED:
+        return b""
+    if not codes.CONFIRM <= kind <= codes.REPLY or (out.destination and out.destination != direct):
+        return b""
+    id = out.id
+    if not 0x200000 <= id <= codes.ID_MAX:
+        return b""
+    head = codes.MESSAGE | kind << 4 | out.format
+    a = id & 0x7F | 0x80
+    b = id >> 7 & 0x7F | 0x80
+    c = id >> 14 & 0x7F | 0x80
+    if kind == codes.REPLY:
+        start = bytes((head, a, b, c, id >> 21))
+    else:
+        alias = aliases.numbers.get(out.endpoint, 0)
+        left = out.expires - now
+        if not 0 < alias < 0x80 or not 0x80 <= left < 0x200000:
+            return b""
+        high = out.number >> 8 & 0xFF
+        low = out.number & 0xFF
+        if left < 0x4000:
+            start = bytes((head, alias, high, low, a, b, c, id >> 21, left & 0x7F | 0x80, left >> 7))
+        else:
+            middle = left >> 7 & 0x7F | 0x80
+            start = bytes((head, alias, high, low, a, b, c, id >> 21, left & 0x7F | 0x80, middle, left >> 14))
+    length = len(start) + len(out.payload)
+    return (bytes((length,)) if length < 0x80 else varint(length)) + start
 
 
 def write_run(

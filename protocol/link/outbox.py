@@ -8,7 +8,7 @@ keeps its order. Every queue here has a bound. Knows frames, but no state of the
 
 from busway.protocol.fifo import Fifo
 from busway.protocol.link.face import Intake, LinkFace
-from busway.protocol.link.fast import Parcel, write_parcels, write_run
+from busway.protocol.link.fast import Parcel, write_answerable, write_parcels, write_run
 from busway.protocol.link.link import Unrepeated
 from busway.protocol.link.queue import OVERHEAD, SendQueue, is_express, lane_of
 from busway.protocol.wire import codes
@@ -84,12 +84,12 @@ class Outbox:
             intake.credit_due = True
             self._credits.append(intake)
 
-    def has_bytes(self) -> bool:
-        """Whether there is something that waits for nothing but the link."""
-        return bool(self.control or self._spill)
+    def has_bytes(self, opened: bool) -> bool:
+        """Whether there is something that waits for nothing but the link, or, if that is open, messages."""
+        return bool(self.control or self._spill) or (opened and self.has_messages())
 
     def has_messages(self) -> bool:
-        """Whether an open link would write more than that."""
+        """Whether an open link would write more than what others have not been told of the link itself."""
         return bool(
             self.queue.items
             or self.broadcasts.items
@@ -187,6 +187,12 @@ class Outbox:
         """Messages of ours, broadcasts, messages of others, a piece of a large message: in turn, also where
         one call has no room for all. Ends when none of them has anything, or may write it.
         """
+        if not self._partials and not self.broadcasts.items and not self.transit.items:
+            if self.queue.items:
+                self._turn = 1  # of the others, when something comes
+                size = self._write_queue(self.queue, parts, size, size_max, now)
+            if not self._partials:
+                return size
         queues = (self.queue, self.broadcasts, self.transit)
         idle = 0
         while idle < 4 and size < size_max:
@@ -268,9 +274,10 @@ class Outbox:
 
     def _put(self, out: Frame, payload: bytes, parts: "list[bytes]", size: int, now: int) -> int:
         """A frame that fits."""
-        header = write_header(out, self.aliases, self.nodes, self.direct, now)
-        length = len(header) + len(payload)
-        header = (bytes((length,)) if length < 0x80 else varint(length)) + header
+        header = write_answerable(out, self.aliases, self.direct, now)
+        if not header:
+            header = write_header(out, self.aliases, self.nodes, self.direct, now)
+            header = varint(len(header) + len(payload)) + header
         parts.append(header)
         parts.append(payload)
         return size + len(header) + len(payload)

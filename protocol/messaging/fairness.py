@@ -90,7 +90,7 @@ class Crew(Timer):
         link = message.flow.session
         self._at_work[message] = link
         self._links[link] = self._links.get(link, 0) + 1
-        if link is not None:
+        if link is not None and self._host.handlers.bounds:
             self._host.handlers.began(message, link)
 
     def ended(self, message: Message) -> None:
@@ -127,7 +127,8 @@ class Crew(Timer):
         return found
 
     def _may_begin(self, message: Message) -> bool:
-        return self._host.handlers.may_begin(message.flow.session, self._receiver)
+        handlers = self._host.handlers
+        return not handlers.bounds or handlers.may_begin(message.flow.session, self._receiver)
 
     def _bring(self, lane: Lane, items: "list[Message]", head: int) -> bool:
         """Put its next message at the front; False if that has been dropped meanwhile."""

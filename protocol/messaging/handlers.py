@@ -11,11 +11,12 @@ from busway.protocol.wire import codes
 class Handlers:
     """The handlers at work of the links that have a bound, and the receivers that wait."""
 
-    __slots__ = ("_counts", "_gate", "_host", "_waiting", "at_work")
+    __slots__ = ("_counts", "_gate", "_host", "_waiting", "at_work", "bounds")
 
     def __init__(self, host: LinkHost, gate: Gate) -> None:
         self._host = host
         self._gate = gate
+        self.bounds = gate.handlers_max  # of each link that has one
         self.at_work: "dict[Message, LinkFace]" = {}
         self._counts: "dict[LinkFace, int]" = {}
         self._waiting: "dict[Receiver, bool]" = {}
@@ -24,8 +25,8 @@ class Handlers:
         """Whether one more may work on what came over that link. If not, the receiver is told (MESSAGES) when
         that may have changed.
         """
-        most = self._gate.handlers_max
-        if not most or link is None or link not in most or self._counts.get(link, 0) < most[link]:
+        most = self.bounds
+        if link is None or link not in most or self._counts.get(link, 0) < most[link]:
             return True
         self._waiting[receiver] = True
         receiver.waits = True
@@ -34,7 +35,7 @@ class Handlers:
 
     def began(self, message: Message, link: LinkFace) -> None:
         """One works on what came over that link."""
-        if link in self._gate.handlers_max:
+        if link in self.bounds:
             self.at_work[message] = link
             self._counts[link] = self._counts.get(link, 0) + 1
 

@@ -259,7 +259,7 @@ def test_the_end_of_the_connection_ends_every_state_once_and_leaves_nothing_to_w
 def test_the_end_of_the_connection_in_the_midst_of_a_frame_leaves_no_half_frame_to_write() -> None:
     pair, _ = busy_pair()
     assert pair.ca.data_to_send(100, pair.now)
-    assert pair.ca.outbox.has_bytes()
+    assert pair.ca.outbox.has_bytes(False)
     pair.note(pair.a, pair.ca.receive_eof(pair.now))
     assert pair.ca.done
 

@@ -226,7 +226,7 @@ def check_a_mix(size: int, rng: random.Random) -> None:
     assert [fed.got(fed.e), fed.got(fed.f), fed.got(fed.g)] == list(sent.values())
     assert fed.outbox.queue.size == fed.outbox.broadcasts.size == 0
     assert not fed.outbox.has_messages()
-    assert not fed.outbox.has_bytes()
+    assert not fed.outbox.has_bytes(False)
     assert fed.ca.state == fed.cb.state == codes.OPEN
 
 
