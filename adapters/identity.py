@@ -86,11 +86,13 @@ class Identity:
         return Admission(self, open, routers)
 
     def take(self) -> None:
-        """From now on no other bus of this machine may be the node of the key's file. Raises KeyFileError."""
+        """The bus opens: no other of this machine may be the node of the key's file. Raises KeyFileError."""
         if self.bound and self.key is not None and self.key.path:
             from busway.keys import Hold
 
             self._hold = Hold(self.key.path)
+        if self.permissions is not None:
+            self.permissions.begin()
 
     def release(self) -> None:
         """Others may. Twice is once; also for a forked child, whose parent keeps it."""
@@ -103,14 +105,20 @@ class Identity:
         """
         if self._ready or scheme_of(url) in LOCAL:
             return
-        if self.boards is None and os.environ.get("BUSWAY_BOARDS"):
-            self.boards = _boards_of(os.environ["BUSWAY_BOARDS"])
         if self.key is None and os.environ.get("BUSWAY_KEY"):
             self.key = _key_of(None)
-        if self.trust is None and os.environ.get("BUSWAY_TRUST"):
-            self.trust = _trust_of(None)
+        self.read_names()
         self._version = 0 if self.trust is None else self.trust.version()
         self._ready = True
+
+    def read_names(self) -> None:
+        """Read the trust and the boards of the environment, which say what keys are called. Raises
+        KeyFileError, TrustFileError.
+        """
+        if self.boards is None and os.environ.get("BUSWAY_BOARDS"):
+            self.boards = _boards_of(os.environ["BUSWAY_BOARDS"])
+        if self.trust is None and os.environ.get("BUSWAY_TRUST"):
+            self.trust = _trust_of(None)
 
     def changed(self) -> bool:
         """Whether the trust says something else than at the last call; what is wrong with it is logged."""

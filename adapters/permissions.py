@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from busway.adapters.audit import AUDIT_NAME
 from busway.adapters.making import OFFERS_NAME
+from busway.errors import BusError
 from busway.keys import id_of_public
 from busway.names import endpoint_id
 from busway.policy import BEYOND, Policy, Rights, Who, policy_of, text_of
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 ALWAYS_ALLOWED = (codes.INTROSPECTION, codes.LOOKUP, endpoint_id(AUDIT_NAME), endpoint_id(OFFERS_NAME))
 _NODES_MAX = codes.ROUTES_MAX  # of one link, whose rights are remembered
 _ROLES = {"leaf": codes.ROLE_LEAF, "router": codes.ROLE_ROUTER}
+_NO_TRUST = "this program has no trust file that says whose key that is: give it trust=, or BUSWAY_TRUST"
+_NOT_IN = "no board has that name, and {} has no such entry: mend the name, or `busway pair` enters it"
 
 
 class Comer(Protocol):
@@ -54,6 +57,11 @@ class Permissions:
         self._names: dict[bytes, set[str]] | None = None  # of trusted keys, by the node id that follows
         self._trust: object = None  # they are of this one
         self._known: dict[LinkFace, dict[bytes, Rights]] = {}
+        self._told: set[str] = set()  # of whom nobody knows
+
+    def begin(self) -> None:
+        """The bus opens: what its policy says of somebody whom nobody knows is logged."""
+        self._warn()
 
     # The core's guard
 
@@ -109,15 +117,19 @@ class Permissions:
         return Who(frozenset(ids), frozenset(names), link, comer.uid, comer.listeners)
 
     def _names_of(self, node_id: bytes) -> set[str]:
+        boards = self._identity.boards
+        board = "" if boards is None else boards.name_of(node_id)
+        return self._all_names().get(node_id, set()) | ({board} if board else set())
+
+    def _all_names(self) -> dict[bytes, set[str]]:
+        """Those of the trust."""
         trust = self._identity.trust
-        if self._names is None or self._trust is not trust:  # the environment's is read at the first link
+        if self._names is None or self._trust is not trust:  # the environment's may be read later
             self._names = {}
             self._trust = trust
             for each in () if trust is None else trust.entries:
                 self._names.setdefault(id_of_public(each.public), set()).add(each.name)
-        boards = self._identity.boards
-        board = "" if boards is None else boards.name_of(node_id)
-        return self._names.get(node_id, set()) | ({board} if board else set())
+        return self._names
 
     def welcome(self, comer: Comer, node_id: bytes, via: str, others: Iterable[Comer]) -> int:
         """In which role somebody may come, who would be this node; `others` are at the other links there are.
@@ -131,7 +143,7 @@ class Permissions:
             key = key if self._is_known(key, rights) else b""
             held = [each for each in others if self._is_same(key, rights, each, node_id, via)]
             if len(held) >= most:
-                raise Refusal(codes.MESH_FULL, f"the policy there grants {most} links, and so many are open")
+                raise Refusal(codes.MESH_FULL, _too_many(most))
         return _ROLES[rights.role]
 
     def _is_same(self, key: bytes, rights: Rights, other: Comer, node_id: bytes, via: str) -> bool:
@@ -167,7 +179,35 @@ class Permissions:
         self._names = None
         self._known.clear()
         self.version += 1
+        self._warn()
         return True
+
+    def _warn(self) -> None:
+        """Once of each: without it rules are silently for nobody."""
+        for text in self.strangers():
+            if text not in self._told:
+                self._told.add(text)
+                self._identity.warn(text)
+
+    def strangers(self) -> list[str]:
+        """A sentence on each name in the policy that neither the trust nor the boards have."""
+        named = self.policy.ruleset.named
+        if not named:
+            return []
+        texts = []
+        try:
+            self._identity.read_names()
+        except BusError as error:  # whoever comes over a network hears it, too
+            texts.append(str(error))
+        known = {name for names in self._all_names().values() for name in names}
+        known |= set(self._identity.board_names().values())
+        trust = self._identity.trust
+        why = _NO_TRUST if trust is None else _NOT_IN.format(trust.place)
+        for name, line in named.items():
+            if name not in known:
+                where = f"{self.policy.place}:{line}" if line else self.policy.place
+                texts.append(f"{where}: what the policy says of {name!r} is for nobody: {why}")
+        return texts
 
     def _look(self) -> tuple[int, int]:
         trust = self._identity.trust
@@ -176,6 +216,12 @@ class Permissions:
     def ended(self, link: LinkFace) -> None:
         """A link is gone."""
         self._known.pop(link, None)
+
+
+def _too_many(most: int) -> str:
+    if most == 0:
+        return "the policy there grants no link"
+    return f"the policy there grants {most} link{'s' * (most != 1)}, and so many are open"
 
 
 def proved(comer: Comer) -> bytes:

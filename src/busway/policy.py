@@ -56,10 +56,13 @@ class Who(NamedTuple):
 
 
 class Members(NamedTuple):
-    """Keys and boards by the node ids that follow from them, and names that others have for them."""
+    """Keys and boards by the node ids that follow from them, and names that others have for them; of those
+    that are said here the places.
+    """
 
     ids: frozenset[bytes]
     names: frozenset[str]
+    places: tuple[tuple[str, Path], ...] = ()
 
     def has(self, who: Who) -> bool:
         """Whether this is one of them."""
@@ -170,9 +173,10 @@ def _granted(rules: list[Rule], what: int) -> list[tuple[int, Patterns]]:
 class Ruleset:
     """All rules, and what holds for whom none is."""
 
-    def __init__(self, rules: Iterable[Rule], is_open: bool) -> None:
+    def __init__(self, rules: Iterable[Rule], is_open: bool, named: Mapping[str, int]) -> None:
         self.rules = tuple(rules)
         self.is_open = is_open
+        self.named = named  # the names that others have for keys and boards, with the line of each
         self._known: dict[tuple[int, ...], Rights] = {}
 
     def rights(self, who: Who) -> Rights:
@@ -240,6 +244,10 @@ class Policy(Protocol):
     def ruleset(self) -> Ruleset:
         """What it says."""
 
+    @property
+    def place(self) -> str:
+        """Where it stands, for people."""
+
     def version(self) -> int:
         """A number that is another one when what it says has changed."""
 
@@ -254,6 +262,7 @@ class PolicyTable:
     """
 
     trouble = None
+    place = "policy="
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         try:
@@ -261,7 +270,7 @@ class PolicyTable:
         except Wrong as wrong:
             where = ".".join(map(str, wrong.place))
             raise PolicyFileError(
-                "policy=", 0, f"{where}: {wrong.message}" if where else wrong.message
+                self.place, 0, f"{where}: {wrong.message}" if where else wrong.message
             ) from None
 
     def version(self) -> int:
@@ -288,6 +297,11 @@ class PolicyFile(SettingsFile):
         self.ruleset = parse(text, self.path)
         former, self._text = self._text, text
         return former != text
+
+    @property
+    def place(self) -> str:
+        """Where it stands, for people."""
+        return self.path
 
     @property
     def trouble(self) -> PolicyFileError | None:
@@ -341,10 +355,20 @@ def _ruleset(document: Mapping[str, Any], lines: dict[Path, int]) -> Ruleset:
     for number, rule in enumerate(rules):
         place: Path = ("rule", number)
         made.append(_rule(number + 1, settings.line_of(lines, place), rule, groups, place))
-    count = sum(len(names or ()) for rule in made for names in rule.names)
+    _check_count(made)
+    said = [*groups.values(), *(each for rule in made for each in rule.whom.members)]
+    named = {name: settings.line_of(lines, at) for each in reversed(said) for name, at in each.places}
+    return Ruleset(made, default == "open", named)
+
+
+def _check_count(rules: list[Rule]) -> None:
+    """Whether there are too many patterns; the rule is to blame with which there are."""
+    count, first = 0, 0
+    for number, rule in enumerate(rules):
+        first = number if count <= PATTERNS_MAX else first
+        count += sum(len(names or ()) for names in rule.names)
     if count > PATTERNS_MAX:
-        raise Wrong(("rule",), f"{count} patterns in all rules, and {PATTERNS_MAX} are the most")
-    return Ruleset(made, default == "open")
+        raise Wrong(("rule", first), f"{count} patterns in all rules, and {PATTERNS_MAX} are the most")
 
 
 def _groups(given: Any) -> dict[str, Members]:
@@ -360,15 +384,16 @@ def _members(given: Any, place: Path) -> Members:
     texts = _listed(given, str, place, 'names of the trust file, keys ("busway1…"), or node ids of boards')
     if len(texts) > MEMBERS_MAX:
         raise Wrong(place, f"{len(texts)} members, and {MEMBERS_MAX} are the most")
-    ids, names = set(), set()
+    ids: set[bytes] = set()
+    names: dict[str, Path] = {}
     for number, text in enumerate(texts):
         where = (*place, number) if isinstance(given, list) else place
         member = member_of(text, where)
         if isinstance(member, bytes):
             ids.add(member)
         else:
-            names.add(member)
-    return Members(frozenset(ids), frozenset(names))
+            names.setdefault(member, where)
+    return Members(frozenset(ids), frozenset(names), tuple(names.items()))
 
 
 def member_of(text: str, place: Path = ()) -> bytes | str:
@@ -460,9 +485,8 @@ def _of_groups(given: Any, groups: dict[str, Members], place: Path) -> Members:
     found = _listed(given, str, place, "the name of a group")
     for name in found:
         if name not in groups:
-            raise Wrong(
-                place, f"there is no group {name!r}: those in [groups] are {', '.join(groups) or 'none'}"
-            )
+            there_are = f"there are {', '.join(groups)}" if groups else "say in [groups] who is in it"
+            raise Wrong(place, f"there is no group {name!r}: {there_are}")
     return Members(
         frozenset().union(*(groups[name].ids for name in found)),
         frozenset().union(*(groups[name].names for name in found)),

@@ -43,6 +43,7 @@ class SettingsFile:
     harm = ""  # what who can write it could do
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.given = os.fspath(path)  # as the user knows it
         self.path = os.path.abspath(path)
         self._trouble: SettingsError | None = None
         self._seen: tuple[int, ...] | None = None

@@ -127,7 +127,8 @@ def parse(text: str, path: str) -> list[Trusted]:
     """The entries of a trust file. Raises TrustFileError with the line of the first that is wrong."""
     document = settings.document(text, path, TrustFileError)
     if len(document) > KEYS_MAX:
-        raise TrustFileError(path, 0, f"it has {len(document)} entries, and {KEYS_MAX} are the most")
+        line = settings.line_of(settings.lines_of(text), (list(document)[KEYS_MAX],))
+        raise TrustFileError(path, line, f"it has {len(document)} entries, and {KEYS_MAX} are the most")
     found: dict[bytes, Trusted] = {}
     for name, entry in document.items():
         try:

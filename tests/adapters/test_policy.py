@@ -588,6 +588,62 @@ async def test_what_is_wrong_later_is_told_and_what_held_before_holds(
         assert await reason(there.request("a")) == "NO_PERMISSION"
 
 
+async def test_names_that_nobody_has_are_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """At the start, and what is new later; with line, and what to do."""
+    trust = tmp_path / "trust.toml"
+    trust.write_text(f'[pump]\nkey = "{Key.new().text}"\nrole = "leaf"\n')
+    path = written(tmp_path, '[groups]\na = ["pump",\n "pmup"]\n[[rule]]\nwho = { group = "a" }\nsee = "x"\n')
+    make_board_key(str(tmp_path / "tap.key"))
+    async with opened(bus(policy=path, trust=trust, boards=tmp_path), bus()) as (here, there):
+        told = f"{path}:3: what the policy says of 'pmup' is for nobody"
+        assert [told in each.getMessage() for each in caplog.records] == [True]
+        assert f"the trust file {trust} has no such entry" in caplog.text
+        await join(here, there)
+        text = path.read_text()
+        path.write_text(text + '[[rule]]\nwho = { key = ["tap", "rap"] }\nsee = "y"\n')
+        await until(lambda: f"{path}:8: what the policy says of 'rap'" in caplog.text)
+        path.write_text(text + '\n[[rule]]\nwho = { key = ["tap", "rap"] }\nsee = "z"\n')
+        await until(lambda: f"{path}:9: what" in caplog.text)
+    assert len(caplog.records) == 3
+
+
+def test_names_without_a_trust_file(caplog: pytest.LogCaptureFixture) -> None:
+    with busway.Bus(ipc=False, policy={"rule": [{"who": {"key": "pump"}, "see": "x"}]}):
+        pass
+    (told,) = caplog.records
+    assert told.getMessage().startswith("policy=: what the policy says of 'pump' is for nobody: this program")
+    assert "BUSWAY_TRUST" in told.getMessage()
+
+
+async def test_names_of_the_environment_count_without_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For those behind a router of this machine."""
+    pump = Key.new()
+    trust = tmp_path / "trust.toml"
+    trust.write_text(f'[pump]\nkey = "{pump.text}"\nrole = "leaf"\n')
+    monkeypatch.setenv("BUSWAY_TRUST", str(trust))
+    policy = {"rule": [{"who": {"key": "pump", "link": "beyond"}, "call": "a"}]}
+    async with opened(bus(policy=policy), bus(transit=True), bus(key=pump)) as (here, router, one):
+        monkeypatch.delenv("BUSWAY_TRUST")  # the others have none
+        await join(here, router)
+        await one.connect((await router.listen(LOOPBACK)).url)
+        for name in ("a", "b"):
+            here.serve(name, lambda request: request.payload)
+        await until(lambda: sees(one, "a"))
+        assert await one.request("a", b"1") == b"1"
+        assert await reason(one.request("b", b"1")) == "NO_PERMISSION"
+    assert not caplog.records
+
+
+async def test_trust_of_the_environment_that_is_not_there_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("BUSWAY_TRUST", str(tmp_path / "none.toml"))
+    async with bus(policy={"rule": [{"who": {"key": "pump"}, "see": "x"}]}):
+        assert "none.toml: No such file or directory: `busway pair` makes one" in caplog.text
+
+
 @pytest.mark.parametrize("leaf", [False, True])
 async def test_who_comes_through_a_bridge_is_no_program_of_this_machine(leaf: bool) -> None:
     """Though the link that it comes by is a Unix socket. A leaf of this machine behind a router is one."""

@@ -1,6 +1,7 @@
 """`busway policy`: files that are right and wrong, and what they say of whom."""
 
 import json
+import os
 import re
 import shlex
 from pathlib import Path
@@ -51,7 +52,14 @@ def test_check(path: str, trusted: str) -> None:
     assert (told.status, "'pmup' is in no entry of the trust file" in told.stderr) == (0, True)
     found = busway("policy", "check", path, "--trust", trusted, "--json").ok().document
     assert found == {"file": path, "rules": 3, "unknown": ["pmup"]}
+    nearer = os.path.relpath(path, ROOT)  # where the commands run
+    told = busway("policy", "check", nearer, "--trust", trusted)
+    assert told.text == f"{nearer} is right: 3 rules, default closed\n"
+    assert f"{nearer}:12: 'pmup' is in no entry" in told.stderr
+    explained = busway("policy", "explain", nearer, "pump", "call", "lab/light").ok().text
+    assert explained.startswith(f"allowed: {nearer}:3: ")
     Path(path).write_text(TEXT + "[[rule]]\n")
+    assert f": policy {nearer}: line 11: a rule needs" in busway("policy", "check", nearer).failed(1)
     assert "line 11: a rule needs who" in busway("policy", "check", path).failed(1)
     assert "line 11: a rule needs who" in busway("policy", "explain", path, "a", "see", "b").failed(2)
     assert "No such file" in busway("policy", "check", path + "x").failed(1)

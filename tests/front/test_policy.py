@@ -221,7 +221,7 @@ RULE = '[[rule]]\nwho = "*"\n'
         (
             '[[rule]]\nwho = { group = "x" }\ncall = []\n',
             2,
-            "there is no group 'x': those in [groups] are none",
+            "there is no group 'x': say in [groups] who is in it",
         ),
         ('[[rule]]\nwho = { uid = "me" }\ncall = []\n', 2, "expected the number of a user"),
         ("[[rule]]\nwho = { uid = true }\ncall = []\n", 2, "expected the number of a user"),
@@ -242,7 +242,13 @@ RULE = '[[rule]]\nwho = "*"\n'
         (f"{RULE}call = []\n" * 257, 769, "257 rules, and 256 are the most"),
         ("[groups]\n" + "".join(f"g{n} = []\n" for n in range(257)), 1, "257 groups"),
         (f"[groups]\ng = {['n'] * 4097}\n", 2, "4097 members"),
-        (f"{RULE}call = {['n'] * 1025}\n", 0, "1025 patterns in all rules, and 1024 are the most"),
+        (f"{RULE}call = {['n'] * 1025}\n", 1, "1025 patterns in all rules, and 1024 are the most"),
+        (f"{RULE}call = {['n'] * 1000}\n" * 2, 4, "2000 patterns in all rules, and 1024 are the most"),
+        (
+            '[groups]\na = []\nb = []\n[[rule]]\nwho = { group = "x" }\ncall = []\n',
+            5,
+            "there is no group 'x': there are a, b",
+        ),
     ],
 )
 def test_errors_name_the_line(text: str, line: int, sentence: str) -> None:

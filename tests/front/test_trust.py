@@ -73,7 +73,7 @@ def test_errors_name_the_line(text: str, line: int, sentence: str) -> None:
 
 def test_file_has_an_end() -> None:
     most = "".join(f"x{number} = 1\n" for number in range(trust.KEYS_MAX + 1))
-    with pytest.raises(front.TrustFileError, match="4097 entries, and 4096 are the most"):
+    with pytest.raises(front.TrustFileError, match="line 4097: it has 4097 entries, and 4096 are the most"):
         parse(most, "F")
 
 

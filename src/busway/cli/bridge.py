@@ -90,7 +90,7 @@ def run_bridge(
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(work.watch())
-                group.create_task(work.watch_trust())
+                group.create_task(work.watch_settings())
                 if every is not None:
                     group.create_task(work.report(every))
                 for url in urls:
@@ -163,17 +163,23 @@ class Bridge:
                 self._tell_link(change.what, change.subject, change.text)
         raise Failure(failures.NO_BUS, "the bus was closed")
 
-    async def watch_trust(self) -> None:
-        """Tell once of each thing that is wrong with the trust file: nobody reads the log of a command."""
-        trust = host_of(self.bus).identity.trust
-        said = ""
-        while trust is not None:
-            trust.version()  # whether there are links or not
-            trouble = "" if trust.trouble is None else str(trust.trouble)
-            if trouble and trouble != said:
-                text = f"{trouble}; what it said before holds until that is mended"
-                self.tell("trust", {"text": text}, text)
-            said = trouble
+    async def watch_settings(self) -> None:
+        """Tell once of each thing that is wrong with the trust file or the policy: nobody reads the log of a
+        command.
+        """
+        identity = host_of(self.bus).identity
+        policy = None if identity.permissions is None else identity.permissions.policy
+        said: dict[str, str] = {}
+        while identity.trust is not None or policy is not None:
+            for what, file in (("trust", identity.trust), ("policy", policy)):
+                if file is None:
+                    continue
+                file.version()  # whether there are links or not
+                trouble = "" if file.trouble is None else str(file.trouble)
+                if trouble and trouble != said.get(what):
+                    text = f"{trouble}; what it said before holds until that is mended"
+                    self.tell(what, {"text": text}, text)
+                said[what] = trouble
             await asyncio.sleep(LOOK_S)
 
     def _tell_link(self, what: str, link: Any, text: str) -> None:

@@ -94,15 +94,17 @@ def policy(
 def _load(path: str, status: int) -> PolicyFile:
     try:
         return PolicyFile(path)
-    except PolicyFileError as error:
-        raise Failure(status, str(error), "POLICY_FILE") from None
+    except PolicyFileError as error:  # the file by the name that the user has for it
+        told = PolicyFileError(path, error.line, error.message)
+        raise Failure(status, str(told), "POLICY_FILE") from None
 
 
 def _trust(path: str | None) -> list[trust.Trusted]:
     try:
         return trust.TrustFile(path).entries if path else []
     except TrustFileError as error:
-        raise Failure(failures.USAGE, str(error), "TRUST_FILE") from None
+        told = TrustFileError(path or "", error.line, error.message)
+        raise Failure(failures.USAGE, str(told), "TRUST_FILE") from None
 
 
 def _text(name: str) -> str:
@@ -114,16 +116,18 @@ def _text(name: str) -> str:
 
 
 def _check(file: PolicyFile, known: list[trust.Trusted], as_json: bool) -> int:
-    rules = file.ruleset.rules
-    named = {name for rule in rules for each in rule.whom.members for name in each.names}
-    strangers = sorted(named - {each.name for each in known}) if known else []
+    rules, named = file.ruleset.rules, file.ruleset.named
+    strangers = sorted(set(named) - {each.name for each in known}) if known else []
     if as_json:
         output.say_json({"file": file.path, "rules": len(rules), "unknown": strangers})
         return failures.OK
     default = "open" if file.ruleset.is_open else "closed"
-    output.say(f"{file.path} is right: {output.counted(len(rules), 'rule')}, default {default}")
+    output.say(f"{file.given} is right: {output.counted(len(rules), 'rule')}, default {default}")
     for name in strangers:
-        output.note(f"{name!r} is in no entry of the trust file: if it is no board, its rules are for nobody")
+        where = f"{file.given}:{named[name]}"
+        output.note(
+            f"{where}: {name!r} is in no entry of the trust file: if it is no board, its rules are for nobody"
+        )
     return failures.OK
 
 
@@ -160,7 +164,7 @@ def _tell(file: PolicyFile, decision: Decision, others: list[tuple[Rule, list[st
     if as_json:
         output.say_json(_document(file, decision, others))
     else:
-        where = f"{file.path}:{decision.rule.line}: " if decision.rule else f"{file.path}: "
+        where = f"{file.given}:{decision.rule.line}: " if decision.rule else f"{file.given}: "
         verdict = click.style("allowed", fg="green") if decision.allowed else click.style("denied", fg="red")
         output.say(f"{verdict}: {output.printable(where + decision.why)}")
         for rule, lacks in others:

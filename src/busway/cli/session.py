@@ -98,6 +98,9 @@ async def _stay(
         loop.add_signal_handler(number, stop, number)
     try:
         async with _joined(place, command, leaf, transit, alone, who) as bus:
+            permissions = host_of(bus).identity.permissions
+            for text in permissions.strangers() if permissions is not None and endless else ():
+                output.note(text)
             return await job(bus)
     except asyncio.CancelledError:
         if not told:
