@@ -21,7 +21,9 @@ _READ_MIN = 512  # bytes read at once, however few messages are left for now
 _MESSAGE_SIZE = 16  # bytes that a message is taken for, before it is known how many came
 _LOOK_S = 1.0  # the longest pause without a sign of life
 _AUDIT_S = 60.0
-_NO_LONGER = "the policy says so: only leaves may come"
+_NO_LONGER = (
+    "by its policy now only leaves may come: join with leaf=True, or have routers let in (trust, policy)"
+)
 _SLOW = "%s: %s sends more than the policy grants it: it is read more slowly"
 
 

@@ -58,7 +58,9 @@ _TROUBLES = {
 
 
 _NO_BOARD = "this board's key is no longer among those that the gateway takes"
-_NO_LONGER = "the trust file says so: this key is not trusted any more, or has another role"
+_NO_LONGER = (
+    "the trust there has changed: this key is not in it any more, or in another role; `busway pair` enters it"
+)
 
 
 def _never() -> bool:

@@ -12,7 +12,7 @@ from busway.names import ascii_safe
 from busway.protocol import codes
 
 # Refusals that another attempt would hear again, as far as one can tell.
-_HOPELESS = (
+HOPELESS = (
     codes.NOT_BUSWAY,
     codes.BAD_VERSION,
     codes.BUS_NAME,
@@ -48,7 +48,7 @@ def is_hopeless(error: BaseException) -> bool:
     bad arguments, a library that is missing. Networks, names and programs come back.
     """
     if isinstance(error, LinkRefused):
-        return error.code in _HOPELESS or isinstance(error.__cause__, PermissionError)
+        return error.code in HOPELESS or isinstance(error.__cause__, PermissionError)
     if isinstance(error, OSError):
         return isinstance(error, PermissionError) or bool(getattr(error, "hopeless", False))
     return True

@@ -614,7 +614,7 @@ class Lines:
         for realm in range(codes.USERSPACE, codes.GLOBAL + 1):
             line = peer.lines[realm]
             out = [entry for entry in line.entries.values() if not gate.lets_in(entry, peer.hop)]
-            back = [entry for entry in line.denied.values() if gate.lets_in(entry, peer.hop)]
+            back = [entry for entry in line.denied.values() if gate.lets_in(entry, peer.hop, True)]
             for entry in out:
                 del line.entries[entry.uuid]
                 self._left(entry, now)

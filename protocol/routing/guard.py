@@ -45,7 +45,8 @@ class Gate:
         self.handlers_max: "dict[LinkFace, int]" = {}  # of each link that has a bound
         self._host = host
         self._counters = counters
-        self._told: "dict[LinkFace, dict[bytes, bool]]" = {}
+        # What was denied, whose and to which endpoint: its name and realm.
+        self._told: "dict[LinkFace, dict[bytes, tuple[str, int]]]" = {}
 
     def allows(self, link: LinkFace, node_id: bytes, what: int, uuid: bytes, name: str, realm: int) -> bool:
         """Whether somebody may do that; if not, it is counted and told."""
@@ -62,7 +63,7 @@ class Gate:
         if key not in told:
             if len(told) >= codes.DENIALS_LINK_MAX:
                 del told[next(iter(told))]
-            told[key] = True
+            told[key] = (name, realm)
             self._host.emit(DeniedEvent(link, node_id, what, uuid, name, realm))
 
     def permits(self, link: LinkFace, node_id: bytes, what: int, uuid: bytes, name: str, realm: int) -> bool:
@@ -70,13 +71,16 @@ class Gate:
         guard = self.guard
         return guard is None or guard.may(link, node_id, what, uuid, name, realm)
 
-    def lets_in(self, entry: Entry, link: "LinkFace | None") -> bool:
-        """Whether a node may have an endpoint, as told over that link, or that over which it came."""
+    def lets_in(self, entry: Entry, link: "LinkFace | None", denied: bool = False) -> bool:
+        """Whether a node may have an endpoint, as told over that link, or that over which it came; `denied`
+        if it was not let in before, so that nobody tries it anew.
+        """
         link = entry.link if link is None else link
         if self.guard is None or link is None or entry.uuid == codes.LOOKUP:
             return True  # the bus's own
         what = codes.MAY_SUBSCRIBE if entry.kind == codes.BROADCAST else codes.MAY_SERVE
-        return self.allows(link, entry.peer.node_id, what, entry.uuid, entry.name, entry.realm)
+        ask = self.permits if denied else self.allows
+        return ask(link, entry.peer.node_id, what, entry.uuid, entry.name, entry.realm)
 
     def shows(self, entry: Entry, link: LinkFace, peer: Remote) -> bool:
         """Whether another node may see an endpoint."""
@@ -98,9 +102,12 @@ class Gate:
         return most if quota < 0 else min(quota, most)
 
     def changed(self) -> None:
-        """What is denied from now on is told again."""
+        """What was denied, and is not any more, is told when it is denied again."""
         self.changes += 1
-        self._told = {}
+        for link, told in self._told.items():
+            for key, (name, realm) in list(told.items()):
+                if self.permits(link, key[1 : 1 + codes.ID_SIZE], key[0], key[-codes.ID_SIZE :], name, realm):
+                    del told[key]
 
     def ended(self, link: LinkFace) -> None:
         """A link is gone."""

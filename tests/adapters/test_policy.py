@@ -194,7 +194,7 @@ async def test_role_is_looked_at_again(tmp_path: Path) -> None:
         link = await router.connect(listener.url, retry=None)
         path.write_text('[[rule]]\nwho = "*"\nrole = "leaf"\n')
         await until(lambda: link.state == "closed")
-        assert "the policy says so" in link.error
+        assert "by its policy now only leaves may come: join with leaf=True" in link.error
         assert knows(here, leaf.id)
 
 

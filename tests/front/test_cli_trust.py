@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,8 +88,35 @@ def test_leaf_may_ask_and_not_bridge(machines: tuple[str, str], tmp_path: Path) 
     append(tmp_path / "here.toml", Trusted("there", key_in(tmp_path, "there").public, "leaf"))
     with bridge(bus, here, *files(tmp_path, "here")) as (near, url):
         refused = busway("connect", url, "--key", str(tmp_path / "there.pem"), bus=bus, BUSWAY_DIR=there)
-        assert "leaf" in refused.failed(4)
+        assert "this command is no leaf; have it let in there as a router" in refused.failed(4)
+        assert "link-" not in refused.text  # it never was one
         assert "would forward for others" in line_with(near, "refused")
+
+
+def test_bridge_that_may_only_be_a_leaf_now_says_so_once(machines: tuple[str, str], tmp_path: Path) -> None:
+    """With what has to change; not of each try, and no links that come and go."""
+    bus = new_bus()
+    here, there = machines
+    policy = tmp_path / "policy.toml"
+    policy.write_text('default = "open"\n')
+    token = str(tmp_path / "token.txt")
+    Path(token).write_text(busway("token").ok().text)
+    os.chmod(token, 0o600)
+    listening = ["--listen", "tcp://127.0.0.1:0", "--token-file", token, "--policy", str(policy), "--json"]
+    with busway_started("bridge", *listening, bus=bus, BUSWAY_DIR=here) as near:
+        url = json.loads(line_with(near, "listening"))["url"]
+        joining = ["bridge", url, "--token-file", token, "--every", "600"]
+        with busway_started(*joining, bus=bus, BUSWAY_DIR=there) as far:
+            line_with(far, "link-up")
+            policy.write_text('[[rule]]\nwho = "*"\nrole = "leaf"\n')
+            told = line_with(far, "link-down")
+            assert "this command is no leaf; have it let in there as a router (" in told
+            line_with(near, "refused")  # of the next try
+            policy.write_text("[[rule]]\n")
+            assert "line 1: a rule needs who" in line_with(near, "policy")
+            far.tell(signal.SIGINT)
+            assert far.status() == 0
+            assert "forwarded" in far.line()  # nothing else
 
 
 def test_short_commands_share_the_bridges_key(machines: tuple[str, str], tmp_path: Path) -> None:

@@ -55,11 +55,28 @@ def test_a_denial_is_counted_each_time_and_told_once() -> None:
     assert net.a.take_events() == []
     ask(0)  # forgotten for the others
     assert len(net.a.take_events()) == 1
-    net.a.guard_changed(net.now)
-    ask(0)
-    assert len(net.a.take_events()) == 1
     net.cable.cut()
     assert gate._told == {}
+
+
+def test_a_denial_is_told_again_once_it_was_none() -> None:
+    net = Pair()
+    rules = Rules(net, "a")
+    rules.deny = [(b"", codes.MAY_CALL, b"one"), (b"b" * 16, codes.MAY_CALL, F)]
+
+    def told() -> list[tuple[bytes, str]]:
+        for uuid, name in ((E, "one"), (F, "two")):
+            net.a.mesh.gate.allows(net.ca, id_of("b"), codes.MAY_CALL, uuid, name, codes.LOCALNET)
+        return [(each.uuid, each.name) for each in net.a.take_events()]
+
+    assert told() == [(E, "one"), (F, "two")]
+    net.a.guard_changed(net.now)
+    assert told() == []  # nothing has changed about either
+    rules.deny.pop()
+    net.a.guard_changed(net.now)
+    rules.deny.append((b"b" * 16, codes.MAY_CALL, F))
+    net.a.guard_changed(net.now)
+    assert told() == [(F, "two")]
 
 
 # Messages, at their destination

@@ -104,6 +104,19 @@ def test_a_reload_withdraws_what_is_denied_and_lets_in_what_was() -> None:
     assert all(cable.a.state == cable.b.state == codes.OPEN for cable in net.cables)
 
 
+def test_what_was_denied_and_is_still_is_no_new_trial_at_a_reload() -> None:
+    net = chain("abc")
+    rules = Rules(net, "b")
+    net["a"].register(E, UNICAST)
+    rules.deny = [(b"", SERVE, E)]
+    net.pump()
+    assert net["b"].counters["denied"] == 1
+    for _ in range(3):
+        reload(net, rules, "b", (b"", SERVE, E))
+    assert net["b"].counters["denied"] == 1
+    assert len(net.fresh(net["b"], events.DENIED)) == 1
+
+
 def test_what_has_been_withdrawn_meanwhile_does_not_come_back() -> None:
     net = chain("abc")
     rules = Rules(net, "b")

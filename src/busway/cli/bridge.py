@@ -10,14 +10,17 @@ from typing import Any
 
 import click
 
+from busway.adapters import refusals
 from busway.adapters.asyncio import AsyncBus
 from busway.adapters.bus import host_of
 from busway.adapters.identity import LOOK_S
-from busway.adapters.records import LinkInfo
+from busway.adapters.records import Change, LinkInfo
 from busway.cli import failures, output, realms, session
 from busway.cli.failures import Failure
 from busway.cli.options import Accept, Examples, Place, joins, json_option, links_realm, listens, wait_option
-from busway.protocol import Connection
+from busway.protocol import Connection, codes
+
+_UNWANTED = (codes.NOT_A_ROUTER, codes.UNTRUSTED)
 
 
 @click.command(cls=Examples)
@@ -133,10 +136,16 @@ class Bridge:
     said: dict[str, str] = field(default_factory=dict)  # the trouble with each URL, as last told
     counts: dict[Connection, Count] = field(default_factory=dict)
     ended: Count = field(default_factory=lambda: Count("", "links that have ended"))
+    brief: dict[str, LinkInfo] = field(
+        default_factory=dict
+    )  # dialled links of which it is not sure yet that they stay
+    unwanted: dict[str, int] = field(default_factory=dict)  # URLs whose link was ended, and must not be
 
     def trouble(self, url: str, text: str) -> None:
-        """Tell it once, not for each try."""
-        if text and text != self.said.get(url):
+        """Tell it once, not for each try, and not again if it is what the link that it was was ended for."""
+        found = failures.REFUSAL.search(text)
+        again = found is not None and int(found[1]) == self.unwanted.get(url)
+        if text and not again and text != self.said.get(url):
             what = failures.with_remedy(failures.as_options(text if url in text else f"{url}: {text}"))
             self.tell("trouble", {"url": url, "text": text}, f"{what}; trying again")
         self.said[url] = text
@@ -157,10 +166,13 @@ class Bridge:
                 if not change.subject.url:
                     continue  # of one that was not dialled
                 state = change.subject.state  # why one is closed is told by who called for it
+                if state == "connected" and change.subject.address in self.brief:
+                    self.unwanted.pop(change.subject.address, None)
+                    self._tell_link("link-up", self.brief.pop(change.subject.address), "")
                 if state != "closed" and (state != "reconnecting" or change.subject.attempt):
                     self.trouble(change.subject.url, change.subject.error)  # a loss is told as link-down
             elif change.subject.peer:
-                self._tell_link(change.what, change.subject, change.text)
+                self._on_link(change, change.subject)
         raise Failure(failures.NO_BUS, "the bus was closed")
 
     async def watch_settings(self) -> None:
@@ -181,6 +193,20 @@ class Bridge:
                     self.tell(what, {"text": text}, text)
                 said[what] = trouble
             await asyncio.sleep(LOOK_S)
+
+    def _on_link(self, change: Change, link: LinkInfo) -> None:
+        """A link came or went. Of one that was refused as it came its trouble is told, or nothing."""
+        if change.what == "link-up" and link.url:
+            self.brief[link.address] = link
+            return
+        brief = self.brief.pop(link.address, None)
+        if brief is not None:
+            if change.code in refusals.HOPELESS:
+                return
+            self._tell_link("link-up", brief, "")
+        if change.code in _UNWANTED:
+            self.unwanted[link.address] = change.code
+        self._tell_link(change.what, link, change.text)
 
     def _tell_link(self, what: str, link: Any, text: str) -> None:
         if link.address.startswith("ipc:") and not self.as_json:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +20,6 @@ from busway.cli.realms import is_narrower
 from busway.cli.survey import BEYOND, OK, OTHER_VERSION, REFUSED, SILENT, Found, survey
 from busway.protocol import codes
 
-_REFUSAL = re.compile(r"\(error (\d+)\)$")  # of str(LinkRefused)
 _OF_LATE_MS = 600_000  # who was refused longer ago may have been mended since
 
 # What a refusal means to whoever has to mend it, by the number in CLOSE.
@@ -294,7 +292,7 @@ def check_dialled(report: Report, told: list[Found]) -> None:
             if link["state"] not in ("connecting", "reconnecting") or not link["error"]:
                 continue
             text = f"{_name(each)} has no link to {link['url']}: {link['error']}"
-            refusal = _REFUSAL.search(link["error"])
+            refusal = failures.REFUSAL.search(link["error"])
             if refusal is not None:
                 advice = _ADVICE.get(int(refusal[1]), "do as that says; it is tried again meanwhile")
                 report.find(text, advice)

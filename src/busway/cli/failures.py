@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 
 OK = 0
 NEGATIVE = 1
@@ -47,6 +48,8 @@ _OPTIONS = {
     "proxy=": "--proxy ",
     "headers=": "--header",
 }
+
+REFUSAL = re.compile(r"\(error (\d+)\)$")  # of str(LinkRefused)
 
 
 class Failure(Exception):
