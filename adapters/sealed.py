@@ -36,9 +36,10 @@ GRACE_MS = 2000  # by which clocks may have parted since
 _LATEST_MS = LIFETIME_MS + 60_000  # what is to live longer than that is nothing that ours would seal
 
 
-def trust_in(given: object) -> Trust:
+def trust_in(given: object, known: Trust | None = None) -> Trust:
     """What `seal=` of a bus means: the path of a trust file; keys and names, in a list or as `trust=` has
-    them. What role they have does not matter. Raises TypeError, ValueError, TrustFileError.
+    them, names of what is `known` by `trust=`, or of this user's trust file. What role they have does not
+    matter. Raises TypeError, ValueError, TrustFileError.
     """
     if isinstance(given, (str, os.PathLike)) and not looks_like_key(str(given)):
         return TrustFile(given)
@@ -48,7 +49,7 @@ def trust_in(given: object) -> Trust:
             f" {type(given).__name__ if not isinstance(given, str) else 'one key: write [key]'}"
         )
     roles = given if isinstance(given, Mapping) else dict.fromkeys(given, "leaf")
-    table = trust_of(roles)
+    table = trust_of(roles, known)
     assert isinstance(table, TrustTable)
     texts = {"".join(who.split()).lower() for who in roles if looks_like_key(who)}
     return TrustTable([_called(each, texts) for each in table.entries])
@@ -135,7 +136,7 @@ class Sealing:
             raise ValueError(
                 "seal= needs key=, by which others know this node: a file that `busway key new` made"
             )
-        trust = trust_in(given)
+        trust = trust_in(given, identity.trust)
         self.circle = Circle(identity.key, trust, partial(host.remark, logging.WARNING, "%s"))
         self.own = Own(*identity.key.pair)
         self.refused = 0  # messages that were not taken, for people
@@ -377,6 +378,8 @@ class Sealing:
         if behind is not None:
             name = message.endpoint_name or message.endpoint.hex()
             who = f"node {message.source.hex()}"
+            if (trusted := self.circle.find(message.source)) is not None:
+                who += f" ({trusted.name})"
             text = f"a message to {name} that says it comes from {who} was refused: {why}{behind}"
             self._host.remark(logging.WARNING, "%s", text)
 

@@ -178,6 +178,10 @@ Latest = dict[bytes, int]
 """Of each run of a publisher the number that came last."""
 
 
+_ENDED = "has ended, or there is no way to it any more"
+_ANOTHER = "has another by now: it has started anew, or readers have come and gone since"
+
+
 class Wait(Exception):
     """The key is being asked for."""
 
@@ -209,7 +213,7 @@ class _Chain:
 class _Held:
     """What is known of one publisher's keys for one endpoint."""
 
-    __slots__ = ("asking", "failed", "failed_at", "keys", "taken", "waiting")
+    __slots__ = ("asking", "failed", "failed_at", "keys", "taken", "waiting", "why")
 
     def __init__(self) -> None:
         self.keys: dict[bytes, _Chain] = {}
@@ -217,6 +221,7 @@ class _Held:
         self.asking = False  # or was, in vain, so short ago that nothing else is asked for yet
         self.failed = b""  # the key that was asked for last in vain, and when that was known
         self.failed_at = 0
+        self.why = ""  # it was in vain, for people
         self.waiting: dict[Any, bool] = {}  # what to wake
 
     def add(self, key: GroupKey) -> None:
@@ -285,11 +290,11 @@ class Keyring:
         if head.key_id in held.keys:
             return held.keys[head.key_id].at(head.generation)
         if held.is_vain(head.key_id, message.arrived):
-            raise SealError("its key is not to be had")
+            raise SealError(f"its key is not to be had: {self._whose(source)} {held.why}")
         if not held.asking:
             self._ask(held, source, endpoint, head.key_id)
             if not held.asking:
-                raise SealError("its key cannot be asked for")
+                raise SealError(f"its key cannot be asked for: {self._whose(source)} {held.why}")
         held.waiting[tag] = True
         raise Wait
 
@@ -306,7 +311,7 @@ class Keyring:
     def _ask(self, held: _Held, source: bytes, endpoint: bytes, key_id: bytes) -> None:
         held.asking = True
 
-        def ended(key: GroupKey | None) -> None:
+        def ended(key: GroupKey | None, why: str) -> None:
             """Anybody between may claim keys that there are not. So they are asked for slowly, and what waits
             for another goes on waiting, unless that came instead.
             """
@@ -314,6 +319,8 @@ class Keyring:
                 held.add(key)
             if key is None or key.id != key_id:
                 held.failed, held.failed_at = key_id, self._host.now_ms()
+                peer = self._host.node.routes.peers.get(source)
+                held.why = why if peer is not None and peer.reachable else _ENDED
                 if self._host.failure is None:
                     self._host.loop.call_later(ASK_AGAIN_MS / 1000, free)
                     self._awake(held)
@@ -325,6 +332,11 @@ class Keyring:
             self._awake(held)
 
         _Driven(self._host, self._asking(source, endpoint + key_id), ended).go(None)
+
+    def _whose(self, source: bytes) -> str:
+        """The publisher, for people."""
+        trusted = self._sealing.circle.find(source)
+        return "who published it" if trusted is None else f"{trusted.name}, who published it,"
 
     def _awake(self, held: _Held) -> None:
         waiting, held.waiting = held.waiting, {}
@@ -362,7 +374,7 @@ class _Driven:
         self,
         host: Any,
         steps: Generator[int, events.Outcome, GroupKey],
-        ended: Callable[[GroupKey | None], None],
+        ended: Callable[[GroupKey | None, str], None],
     ) -> None:
         self._host = host
         self._steps = steps
@@ -372,9 +384,11 @@ class _Driven:
         try:
             token = self._steps.send(outcome)
         except StopIteration as found:
-            self._ended(found.value)
-        except (BusError, errors.LocalError):
-            self._ended(None)
+            self._ended(found.value, _ANOTHER)
+        except RemoteError as error:
+            self._ended(None, f"says: {error.message}")
+        except (BusError, errors.LocalError) as error:
+            self._ended(None, f"was asked in vain: {error}")
         else:
             self._host.await_outcome(token, self)
 

@@ -239,12 +239,12 @@ def _give_mode(fd: int, former: os.stat_result) -> None:
         os.fchmod(fd, stat.S_IMODE(former.st_mode))
 
 
-def trust_of(given: object) -> Trust | None:
+def trust_of(given: object, known: Trust | None = None) -> Trust | None:
     """What `trust=` of a bus means: a table of keys or names with their roles, or the path of a trust file;
     None is what BUSWAY_TRUST says, or no trust.
 
-    A name in a table stands for the key that has it in the file that BUSWAY_TRUST names, else `usual_path()`.
-    Raises TypeError, ValueError, TrustFileError.
+    A name in a table stands for the key that has it in what is `known` already, else in the file that
+    BUSWAY_TRUST names, else in `usual_path()`. Raises TypeError, ValueError, TrustFileError.
     """
     if given is None:
         given = os.environ.get("BUSWAY_TRUST") or None
@@ -255,17 +255,18 @@ def trust_of(given: object) -> Trust | None:
     if isinstance(given, (str, os.PathLike)):
         return TrustFile(given)
     if isinstance(given, Mapping):
-        return TrustTable(_listed(given))
+        return TrustTable(_listed(given, known))
     raise TypeError(
         f"trust must be the path of a trust file, or a dict of keys and roles, not {type(given).__name__}"
     )
 
 
-def _listed(given: Mapping[Any, Any]) -> list[Trusted]:
+def _listed(given: Mapping[Any, Any], known: Trust | None) -> list[Trusted]:
     if len(given) > KEYS_MAX:
         raise ValueError(f"trust has {len(given)} entries, and {KEYS_MAX} are the most")
     found: list[Trusted] = []
-    book: TrustFile | None = None
+    books = [] if known is None else [known]
+    usual = False
     for who, role in given.items():
         if not isinstance(who, str):
             raise TypeError(f"trust has keys (busway1…) or names with their roles, not {who!r}")
@@ -273,16 +274,33 @@ def _listed(given: Mapping[Any, Any]) -> list[Trusted]:
             public = public_of(who)
             found.append(Trusted(public_text(public)[:15], public, _role(role)))
             continue
-        book = book or TrustFile(usual_path())
-        found.append(_by_name(book, who)._replace(role=_role(role)))
+        named = _by_name(books, who)
+        if named is None and not usual:
+            books.append(_usual_book(who, known))
+            usual = True
+            named = _by_name(books, who)
+        if named is None:
+            places = " or ".join(each.place for each in books)
+            raise ValueError(
+                f"{who!r} is no key (busway1…), nor a name in {places}: `busway pair` enters one"
+            )
+        found.append(named._replace(role=_role(role)))
     return found
 
 
-def _by_name(book: TrustFile, name: str) -> Trusted:
-    for each in book.entries:
-        if each.name == name:
-            return each
-    raise ValueError(f"{name!r} is no key (busway1…), nor a name in {book.place}: `busway pair` enters one")
+def _by_name(books: list[Trust], name: str) -> Trusted | None:
+    return next((each for book in books for each in book.entries if each.name == name), None)
+
+
+def _usual_book(name: str, known: Trust | None) -> TrustFile:
+    """This user's trust file, in which a name is looked up that is not in what is known."""
+    try:
+        return TrustFile(usual_path())
+    except TrustFileError as error:
+        if known is None:
+            raise
+        message = f"{error.message} ({name!r} is no key, and not in {known.place} either)"
+        raise TrustFileError(error.path, error.line, message) from error.__cause__
 
 
 def usual_path() -> str:

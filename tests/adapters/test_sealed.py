@@ -770,3 +770,28 @@ def test_a_bus_with_threads_does_the_same() -> None:
         alice.send("valve", b"the last", sealed=True, confirm=False)
         assert receiver.receive(9).payload == b"the last"
         assert (receiver.refused, service.refused) == (1, 1)
+
+
+async def test_names_are_those_of_the_trust_that_the_bus_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before those of the user's file, which need not be there."""
+    monkeypatch.delenv("BUSWAY_TRUST", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    trust = tmp_path / "lab.toml"
+    append(trust, Trusted("pump", BOB.public, "leaf"))
+    async with Network() as network:
+        alice = await network.bus("a", key=ALICE, trust=trust, seal=["pump"])
+        bob = await network.bus("b", key=BOB, seal=[ALICE.text])
+        await network.link(alice, bob)
+        receiver = bob.register("news", sealed=True)
+        await alice.send("news", SECRET, sealed="pump")
+        assert (await receiver.receive()).payload == SECRET
+    here = {"ipc": False, "key": ALICE, "trust": trust}
+    with pytest.raises(busway.TrustFileError, match=rf"No such file.*'tap' is no key, and not in .*{trust}"):
+        AsyncBus(seal=["pump", "tap"], **here)
+    (tmp_path / "busway").mkdir()
+    append(tmp_path / "busway" / "trust.toml", Trusted("tap", CAROL.public, "leaf"))
+    AsyncBus(seal=["pump", "tap"], **here)
+    with pytest.raises(ValueError, match=rf"'rap' is no key .* nor a name in .*{trust} or .*busway/trust"):
+        AsyncBus(seal=["pump", "rap"], **here)

@@ -608,3 +608,42 @@ def test_a_bus_with_threads_publishes_and_reads() -> None:
         for number in range(5):
             alice.publish("news", number, sealed=True)
         assert [receiver.receive(20).payload for _ in range(5)] == [0, 1, 2, 3, 4]
+
+
+async def lost(bus: AsyncBus, hostile: Hostile, caplog: pytest.LogCaptureFixture, to_do: Any) -> str:
+    """What the reader's log says of a message whose key nobody gives."""
+    hostile.tamper = lambda frame, _: [] if frame.kind == codes.REQUEST else [frame]
+    receiver = bus.subscribe("news", sealed=True)
+    await to_do()
+    while not receiver.refused:
+        assert await got(receiver) == []
+    return next(text for each in caplog.records if "was refused" in (text := each.getMessage()))
+
+
+async def test_publisher_that_has_ended_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    async with around() as (_, hostile, (alice, bob)):
+
+        async def say_and_end() -> None:
+            await seen(alice)
+            await told(alice, 1)
+            await alice.close()
+
+        text = await lost(bob, hostile, caplog, say_and_end)
+        assert f"node {ALICE.id.hex()} ({ALICE.text}) was refused: its key is not to be had: " in text
+        assert text.endswith(f"{ALICE.text}, who published it, has ended, or there is no way to it any more")
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+async def test_why_a_publisher_gives_no_key_is_told(caplog: pytest.LogCaptureFixture, forgets: bool) -> None:
+    async with around() as (_, hostile, (alice, bob)):
+
+        async def say_and_forget() -> None:
+            await seen(alice)
+            await alice.publish("news", 1, sealed=True)
+            if forgets:
+                alice._host.sealing.groups._groups.clear()
+                hostile.tamper = lambda frame, _: [frame]
+
+        text = await lost(bob, hostile, caplog, say_and_forget)
+        assert f"its key is not to be had: {ALICE.text}, who published it, " in text
+        assert ("says: there is no such key any more" if forgets else "was asked in vain: ") in text

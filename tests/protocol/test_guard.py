@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -67,7 +67,7 @@ def test_a_denial_is_told_again_once_it_was_none() -> None:
     def told() -> list[tuple[bytes, str]]:
         for uuid, name in ((E, "one"), (F, "two")):
             net.a.mesh.gate.allows(net.ca, id_of("b"), codes.MAY_CALL, uuid, name, codes.LOCALNET)
-        return [(each.uuid, each.name) for each in net.a.take_events()]
+        return [(each.uuid, each.name) for each in cast(list[events.DeniedEvent], net.a.take_events())]
 
     assert told() == [(E, "one"), (F, "two")]
     net.a.guard_changed(net.now)
