@@ -787,7 +787,7 @@ async def test_names_are_those_of_the_trust_that_the_bus_has(
         receiver = bob.register("news", sealed=True)
         await alice.send("news", SECRET, sealed="pump")
         assert (await receiver.receive()).payload == SECRET
-    here = {"ipc": False, "key": ALICE, "trust": trust}
+    here: dict[str, Any] = {"ipc": False, "key": ALICE, "trust": trust}
     with pytest.raises(busway.TrustFileError, match=rf"No such file.*'tap' is no key, and not in .*{trust}"):
         AsyncBus(seal=["pump", "tap"], **here)
     (tmp_path / "busway").mkdir()
