@@ -75,9 +75,9 @@ class AsyncBus(BaseBus):
         transit: forward for others. By default a node does so once it has links of two sorts, such as IPC and
             TCP.
         label: tells people which program this is; by default the script's name and process id.
-        node_id: 16 bytes; by default that of the key, else random.
+        node_id: 16 bytes; by default that of the key.
         key: who it is beyond this machine: the path of a key file (`busway key new`), or a `busway.Key`. By
-            default what BUSWAY_KEY says, else a key for the moment.
+            default what BUSWAY_KEY says, else a key of this run.
         trust: whose keys may join from beyond it, and as what, "leaf" or "router": the path of a trust file,
             or a dict of keys (or names) and roles. By default what BUSWAY_TRUST says, else nobody needs a
             key that is known.

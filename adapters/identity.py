@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from busway import ephemeral
 from busway.adapters.protecting import LOCAL, NO_KEY
 from busway.protocol import codes
 from busway.protocol.errors import Refusal
@@ -39,6 +40,11 @@ class Identity:
         self.trust = None if trust is None else _trust_of(trust)
         self.boards = None if boards is None else _boards_of(boards)
         self.bound = self.key is not None and not own_id
+        # The pair of this run, if the node has no other: of a program whose key is the environment's the key
+        # is that of several, and none of them is its node.
+        self.ephemeral = None
+        if self.key is None and not own_id and not os.environ.get("BUSWAY_KEY"):
+            self.ephemeral = ephemeral.pair()
         self.warn: Callable[[str], object] = _nobody_hears
         self._hold: Hold | None = None
         self._ready = False
@@ -50,10 +56,16 @@ class Identity:
     @property
     def static(self) -> tuple[bytes, bytes]:
         """The key pair for links; empty for one of the moment."""
-        return NO_KEY if self.key is None else self.key.pair
+        if self.key is not None:
+            return self.key.pair
+        return self.ephemeral or NO_KEY
 
     def node_id(self) -> bytes:
-        """The node id, 16 bytes: that of the key, or a random one that says that it is no key's."""
+        """The node id, 16 bytes: that of the key, or of the one of this run; a random one, which says that it
+        is no key's, where nothing can be proved, or the key is also that of others.
+        """
+        if self.ephemeral is not None:
+            return ephemeral.id_of(self.ephemeral[1])
         return self.key.id if self.bound and self.key is not None else unbound_id()
 
     def boards_by(self, channel: Any) -> BoardsByLink | None:
@@ -105,7 +117,7 @@ class Identity:
         """
         if self._ready or scheme_of(url) in LOCAL:
             return
-        if self.key is None and os.environ.get("BUSWAY_KEY"):
+        if self.key is None and self.ephemeral is None and os.environ.get("BUSWAY_KEY"):
             self.key = _key_of(None)
         self.read_names()
         self._version = 0 if self.trust is None else self.trust.version()
@@ -221,6 +233,10 @@ class Admission:
             return "only keys that are trusted may come, and none was proved"
         from busway.keys import public_text
 
+        if ephemeral.is_ephemeral(self._public):
+            self.refused = "its key is of one run, which nobody can trust: give its program one to keep"
+            mend = "give its program one to keep (--key FILE) and run `busway pair` at both"
+            return f"a key of one run is not trusted: {mend}"
         text = f"key {public_text(self._public)} is not trusted: run `busway pair` at both"
         self.refused = f"its {text}, or enter it in {trust.place}"
         return f"the {text}"

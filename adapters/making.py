@@ -23,7 +23,7 @@ from busway.adapters.arguments import (
 )
 from busway.adapters.identity import Identity
 from busway.adapters.literal import id_of
-from busway.adapters.protecting import NO_KEY, Admit, Guard, security_of
+from busway.adapters.protecting import NO_KEY, Admit, Guard, any_id, security_of
 from busway.adapters.typed import Realm
 from busway.errors import EndpointTaken
 from busway.names import check_bus_name, endpoint_name
@@ -183,15 +183,18 @@ def make_link(
     terms.check()
     scheme = channel.address.partition(":")[0]
     guard = Guard(terms.token, terms.open, terms.routers, static, board_key, admit)
+    realm = choice("realm", channel.realm if terms.realm is None else terms.realm, REALMS)
+    security = security_of(guard, scheme, channel.dialled, channel.sort == "packet", realm)
     usual, keepalive_ms = _LINK_DEFAULTS.get(scheme, (16, 5000))
     usual = getattr(channel, "cost", usual)  # a driver may know better, as of a slow line
     return Link(
-        choice("realm", channel.realm if terms.realm is None else terms.realm, REALMS),
+        realm,
         channel.dialled,
         via=channel.via,
         cost=usual if terms.cost is None else terms.cost,
         keepalive_ms=keepalive_ms,
-        security=security_of(guard, scheme, channel.dialled, channel.sort == "packet"),
+        security=security,
+        any_id=security is None and any_id(scheme, realm),
         address=channel.address,
         medium=scheme,
         lookups=getattr(channel, "lookups", False),

@@ -58,7 +58,7 @@ class Guard(NamedTuple):
 
 
 def security_of(
-    guard: Guard, scheme: str, dialled: bool, packets: bool = False
+    guard: Guard, scheme: str, dialled: bool, packets: bool = False, realm: int = codes.LOCALNET
 ) -> Security | LineSecurity | None:
     """The protection of a new link, `packets` if it is one of those; None: it is plain. Raises
     MissingLibrary.
@@ -67,11 +67,11 @@ def security_of(
         return None
     if packets:
         return _of_line(guard)
-    if scheme not in NETWORK and guard.token is None and not guard.has_keys():
-        return None
+    if scheme not in NETWORK and realm == codes.USERSPACE and guard.token is None and not guard.has_keys():
+        return None  # of a driver of the user's own
     primitives = _primitives()
     if primitives is None:
-        if guard.token is not None or guard.has_keys() or not dialled:
+        if guard.token is not None or guard.has_keys() or (scheme in NETWORK and not dialled):
             raise MissingLibrary(_MISSING)
         return None  # as a board: a listener that is open to all takes that
     taken = (codes.XXPSK3, codes.NNPSK0, codes.PSK_AES)
@@ -162,6 +162,13 @@ def _text_of(public: bytes) -> str:
     from busway.keys import public_text
 
     return public_text(public)
+
+
+def any_id(scheme: str, realm: int) -> bool:
+    """Whether the other side of a plain link may have the id of a key: the system says who it is, or nobody
+    can prove anything to this side.
+    """
+    return scheme in LOCAL or (realm > codes.USERSPACE and _primitives() is None)
 
 
 def _primitives() -> Any:

@@ -236,8 +236,8 @@ class Sealing:
                 f"{who} has no key of its own, so nothing can be sealed for it: give its bus key= and seal="
             )
         return (
-            f"{who} has a key that is not in {self.circle.place}: enter it, if it may read this;"
-            " `busway key show` prints it there"
+            f"{who} has a key that is not in {self.circle.place}: enter it, if it may read this, as `busway"
+            " key show` prints it there; if it has none to keep, give its bus key= and seal= first"
         )
 
     # What they offer

@@ -549,11 +549,11 @@ class Connection(LinkFace):
         """Whether the other side may be who it says, and may be here. Raises Refusal."""
         if self.link.sort != "packet":
             check_role(self.link.dialled, theirs.dialled)
-        node_id = theirs.key[: codes.ID_SIZE]
+        node_id, any_id = theirs.key[: codes.ID_SIZE], self.link.any_id or self.host.identity.leaf
         handshake = None if self.channel is None else self.channel.handshake
         if handshake is not None and handshake.pattern == codes.PSK_AES and handshake.remote_id:
             check_board(node_id, handshake.remote_id)
-        elif max(self.realm, theirs.realm) > codes.USERSPACE and not self.host.identity.leaf:
+        elif max(self.realm, theirs.realm) > codes.USERSPACE and not any_id:
             check_bound(node_id, b"" if handshake is None else handshake.remote_id)
         self.check_role(theirs)
 

@@ -18,11 +18,13 @@ class Link:
     it; `via` the dialler's name for the address, at most 64 bytes, the same for both ends ("" at the side
     that was dialled, except "ipc"); `cost` of the link in the route metric, 1 to 16382; `keepalive_ms`, 0 to
     rely on the end of the connection; `security` what protects the link (secure/security.py, or of a leaf
-    leaf/keyed.py), None: nothing; `address` for people; `medium` what it is ("ipc", "tcp"), at most 64 bytes:
-    a node with links of two media joins them; `lookups` for a slow link: no directory is pushed over it;
-    `sort` "stream" (ordered, reliable bytes) or "packet" (may lose, damage, double and reorder; then
-    `keepalive_ms` 0 means 5000), and of that `mtu` bytes of a packet, 20 to 65535, or 0 for bytes without
-    boundaries as of a serial line, and `window` packets under way, 1 to 31. Raises LocalError.
+    leaf/keyed.py), None: nothing; `any_id` whether the other side may have the id of a key unproved, as it
+    may within USERSPACE: the system says who it is, or nobody can prove anything to this side; `address` for
+    people; `medium` what it is ("ipc", "tcp"), at most 64 bytes: a node with links of two media joins them;
+    `lookups` for a slow link: no directory is pushed over it; `sort` "stream" (ordered, reliable bytes) or
+    "packet" (may lose, damage, double and reorder; then `keepalive_ms` 0 means 5000), and of that `mtu` bytes
+    of a packet, 20 to 65535, or 0 for bytes without boundaries as of a serial line, and `window` packets
+    under way, 1 to 31. Raises LocalError.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Link:
         sort: str = "stream",
         mtu: int = 0,
         window: int = 31,
+        any_id: bool = False,
     ) -> None:
         if not codes.USERSPACE <= realm <= codes.GLOBAL:
             raise LocalError("a link's realm must be USERSPACE, LOCALNET or GLOBAL (1, 2, 3), not %r" % realm)
@@ -65,6 +68,7 @@ class Link:
         self.address = address
         self.medium = clip_text(medium, codes.TEXT_SIZE_MAX)
         self.lookups = lookups
+        self.any_id = any_id
 
 
 class Unrepeated:

@@ -15,8 +15,8 @@ import stat
 from collections.abc import Callable
 from typing import Any, Final, Self
 
+from busway import ephemeral
 from busway.errors import KeyFileError
-from busway.protocol.wire import codes
 
 PREFIX: Final = "busway1"
 KEY_SIZE: Final = 32
@@ -61,6 +61,11 @@ def public_of(text: str) -> bytes:
     public, checksum = data[:KEY_SIZE], data[KEY_SIZE:]
     if checksum != _checksum(public):
         raise ValueError(f"{_shown(text)} is mistyped: its checksum does not fit; copy it once more")
+    if ephemeral.is_ephemeral(public):
+        raise ValueError(
+            f"{_shown(text)} is the key of one run of a program that has none to keep: give that program one"
+            " (`busway key new`, key=), and take the public half of that"
+        )
     return public
 
 
@@ -73,8 +78,7 @@ def id_of_public(public: bytes) -> bytes:
     """The node id, 16 bytes, that nobody can have without the private half of this public key: SHA-256 over a
     tag and the key, with the top bit set (docs/protocol.md, section 3).
     """
-    found = hashlib.sha256(codes.ID_CONTEXT + public).digest()[:16]
-    return bytes((found[0] | codes.BOUND,)) + found[1:]
+    return ephemeral.id_of(public)
 
 
 def _checksum(public: bytes) -> bytes:

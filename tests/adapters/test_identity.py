@@ -65,7 +65,7 @@ async def test_id_follows_from_the_key(tmp_path: Path) -> None:
             assert one.id == key.id
             assert one.id[0] & codes.BOUND
     async with bus() as other:
-        assert not other.id[0] & codes.BOUND
+        assert other.id[0] & codes.BOUND  # by a key of one run
 
 
 def test_bus_with_threads_has_the_same() -> None:
@@ -100,6 +100,51 @@ async def test_claimed_id_is_refused_without_its_key(url: str) -> None:
             assert refused.code == codes.IDENTITY
         assert knows(router, victim.id)
         assert [link.state for link in real.links()] == ["connected"]
+
+
+@pytest.mark.parametrize("url", SORTS)
+async def test_id_of_a_program_without_key_is_claimed_by_nobody(url: str) -> None:
+    """Nor by who knows the token, at a third node, in whichever way it shakes hands."""
+    token = "a token that all of them know"
+    async with opened(bus(), bus()) as (third, victim):
+        listener = await third.listen(url, token=token)
+        await victim.connect(listener.url, token=token)
+        victim.serve("lab/door", lambda request: "mine", realm="global")
+        assert await third.request("lab/door", ttl=30) == "mine"
+        thieves = [
+            bus(node_id=victim.id),
+            bus(node_id=victim.id, key=Key.new()),
+            bus(node_id=victim.id, leaf=True),
+        ]
+        async with opened(*thieves):
+            for thief in thieves:
+                thief.serve("lab/door", lambda request: "stolen")
+                assert (await refusal(thief, listener.url, token=token)).code == codes.IDENTITY
+        assert await third.request("lab/door", node=victim.id) == "mine"
+        assert [link.state for link in victim.links()] == ["connected"]
+
+
+async def test_its_id_is_of_one_key_over_all_its_links() -> None:
+    async with opened(bus(), bus(), bus()) as (one, two, three):
+        told = []
+        for other in (two, three):
+            await one.connect((await other.listen(LOOPBACK, open=True, routers=True)).url)
+            told += [link.key for link in other.links() if link.peer == one.id]
+        assert len(told) == 2
+        assert len(set(told)) == 1
+        with pytest.raises(ValueError, match="the key of one run"):
+            bus(trust={told[0]: "router"})
+
+
+async def test_stranger_that_has_no_key_to_keep_is_told_so(caplog: pytest.LogCaptureFixture) -> None:
+    async with opened(bus(trust={Key.new().text: "router"}), bus()) as (one, other):
+        refused = await refusal(other, (await one.listen(LOOPBACK)).url)
+        assert refused.code == codes.UNTRUSTED
+        assert "a key of one run is not trusted: give its program one to keep" in str(refused)
+        assert "run `busway pair` at both" in str(refused)
+    (told,) = [text for text in caplog.messages if "cannot join" in text]
+    assert "its key is of one run, which nobody can trust" in told
+    assert "busway1" not in told  # so that nobody enters it
 
 
 async def test_claimed_id_is_refused_by_who_dials() -> None:
@@ -164,14 +209,18 @@ async def test_token_alone_does_not_pass_by_the_trust(monkeypatch: pytest.Monkey
     """Whoever knows it, and shakes hands as pages do, has proved no key."""
     real = protecting.security_of
 
-    def as_a_page(guard: Guard, scheme: str, dialled: bool, packets: bool) -> Any:
+    def as_a_page(guard: Guard, scheme: str, dialled: bool, packets: bool, realm: int) -> Any:
         if not dialled:
-            return real(guard, scheme, dialled, packets)
+            return real(guard, scheme, dialled, packets, realm)
         return Security(PRIMITIVES, os.urandom, first=codes.NNPSK0, token=(guard.token or "").encode())
 
     monkeypatch.setattr(making, "security_of", as_a_page)
     token = "a token that all of them know"
-    async with opened(bus(), bus(trust={Key.new().text: "router"}), bus()) as (plain, trusting, page):
+    async with opened(bus(), bus(trust={Key.new().text: "router"}), bus(node_id=bytes(16), leaf=True)) as (
+        plain,
+        trusting,
+        page,
+    ):
         await page.connect(
             (await plain.listen(LOOPBACK, token=token)).url, token=token
         )  # as a page, it works

@@ -52,6 +52,15 @@ async def test_one_with_a_key_joins_one_without(cable: tuple[Line, Line]) -> Non
         assert knows(two, one.id)
 
 
+async def test_two_without_keys_join_over_a_line_by_those_of_this_run(cable: tuple[Line, Line]) -> None:
+    """So nobody who is on another line takes the id of one of them."""
+    async with opened(bus(), bus()) as (one, two):
+        await join(cable, one, two)
+        assert connected(one, two)
+        assert [link.protection for each in (one, two) for link in each.links()] == ["open"] * 2
+        assert all(link.key for each in (one, two) for link in each.links())
+
+
 async def test_trust_counts_on_lines(cable: tuple[Line, Line], tmp_path: Path) -> None:
     """Who is in it joins, who is taken out of it loses the link, and is told so."""
     path, key = tmp_path / "trust.toml", Key.new()

@@ -323,7 +323,7 @@ async def test_rate_is_kept_and_nothing_lost(
 
 async def joined(one: AsyncBus, two: AsyncBus) -> None:
     """By a link in memory on which both say every 5 s that they live."""
-    here, there = channels("localnet")
+    here, there = channels("userspace")  # in the open, so that what is read can be cut anywhere
     here.address = there.address = "line://pair"
     await asyncio.gather(one.attach(here).ready, two.attach(there).ready)
 

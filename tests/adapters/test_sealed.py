@@ -233,8 +233,10 @@ async def test_it_goes_to_trusted_holders_only_and_says_who_is_none() -> None:
             await alice.request("pump", sealed=True)
         with pytest.raises(SealError, match="has a key that is not in this program's seal=: enter it"):
             await alice.request("pump", sealed=True, node=eve.id)
-        with pytest.raises(SealError, match="has no key of its own"):
+        with pytest.raises(SealError, match="if it has none to keep, give its bus key= and seal= first"):
             await alice.request("pump", sealed=True, node=nobody.id)
+        with pytest.raises(SealError, match="has no key of its own"):
+            await alice.request("pump", sealed=True, node=bytes(16))
         bob.serve("pump", lambda request: "me", cost=1000)
         await until(lambda: len(alice.node.directory.holders(busway.endpoint_id("pump"))) == 3)
         assert [await alice.request("pump", sealed=True, ttl=1) for _ in range(8)] == ["me"] * 8

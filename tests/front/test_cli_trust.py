@@ -151,7 +151,7 @@ def test_stranger_without_a_key_is_told_that_its_key_is_of_one_run(
     key_in(tmp_path, "here")
     (tmp_path / "here.toml").write_text("# nobody yet\n")
     trust = str(tmp_path / "here.toml")
-    hint = "that key is of this run only: give yours with --key FILE"
+    hint = "a key of one run is not trusted: give its program one to keep (--key FILE)"
     with bridge(bus, here, *files(tmp_path, "here")) as (_, url):
         for words in (["connect", url], ["nodes", "--connect", url], ["connect", url, "--trust", trust]):
             refused = busway(*words, bus=bus, BUSWAY_DIR=there).failed(4)

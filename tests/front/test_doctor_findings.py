@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Any
 
 import pytest
 
+from busway import AsyncBus, Key, Retry
 from busway.adapters.records import NodeInfo
+from busway.cli import output
 from busway.cli.doctor import (
     Report,
     check_denials,
     check_dialled,
+    check_ids,
     check_names,
     check_pair,
     check_shares,
@@ -18,6 +23,7 @@ from busway.cli.doctor import (
 from busway.cli.survey import OK, Found
 from busway.errors import LinkRefused
 from busway.protocol import codes
+from tests.adapters.tools import until
 
 
 def found(letter: str, **report: Any) -> Found:
@@ -123,3 +129,57 @@ def test_what_a_policy_hides_is_no_defect(guarded: bool) -> None:
     check_pair(report, one, found("b", endpoints=[row("anycast")]), guarded)
     assert bool(report.findings) is not guarded
     assert ("a policy may keep them apart" in str(report.remarks)) is guarded
+
+
+async def answer(bus: AsyncBus) -> Found:
+    """What a bus tells `busway doctor`, as that has it."""
+    asked = await bus.request(codes.INTROSPECTION, codes.ASK_AUDIT, node=bus.id)
+    return Found(NodeInfo(bus.id, bus.label, False), OK, asked)
+
+
+def test_two_programs_with_one_key_are_a_finding_at_all_who_see_it() -> None:
+    asyncio.run(two_with_one_key())
+
+
+async def two_with_one_key() -> None:
+    """As on two machines: in one process nothing but a file's lock keeps them apart."""
+    key, token, again = Key.new(), "a token that all of them know", Retry(0.02, cap=0.02)
+    async with AsyncBus(ipc=False, label="hub") as hub, AsyncBus(ipc=False, key=key, label="one") as one:
+        url = (await hub.listen("tcp://127.0.0.1:0", token=token)).url
+        await one.connect(url, token=token, retry=again)
+        assert told_of_ids([await answer(hub), await answer(one)]) == []
+        async with AsyncBus(ipc=False, key=key, label="copy") as copy:
+            await copy.connect(url, token=token, retry=again)
+            await until(lambda: hub.node.counters["links_opened"] > 8)
+        for nodes in ([await answer(hub)], [await answer(one)], [await answer(hub), await answer(one)]):
+            [(text, advice)] = told_of_ids(nodes)
+            assert f"two programs are node {output.uuid_text(key.id)} at once" in text
+            assert "one key file, on two machines" in advice
+        assert told_of_ids([await answer(hub)], later=601) == []
+
+
+def told_of_ids(nodes: list[Found], later: float = 0.0) -> list[tuple[str, str]]:
+    report = Report()
+    check_ids(report, nodes, time.time() + later)
+    return report.findings
+
+
+def test_two_live_nodes_with_one_id_are_a_finding() -> None:
+    """Of which none ends the other's links: they are at different neighbours. Once displaced is none: a
+    program was started again.
+    """
+
+    def row(what: str, **fields: Any) -> dict[str, Any]:
+        return {"time": 1000.0, "what": what, "fields": {"peer": "a", **fields}}
+
+    report = Report()
+    once = row("displaced", text="a newer incarnation of this node took over", by="here")
+    check_ids(
+        report,
+        [found("a", audit=[once, once]), found("b", audit=[once, row("conflict", about="name")])],
+        1100,
+    )
+    assert report.findings == []
+    check_ids(report, [found("a", audit=[row("conflict", about="id", text="two live nodes")])], 1100)
+    [(text, _)] = report.findings
+    assert "two programs are node a at once" in text

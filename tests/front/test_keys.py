@@ -39,6 +39,7 @@ def refusal(path: Path | str, passphrase: str | None = None) -> str:
 
 @given(st.binary(min_size=32, max_size=32))
 def test_text_and_back(public: bytes) -> None:
+    public = public[:-1] + bytes((public[-1] & 0x7F,))  # of one to keep
     text = public_text(public)
     assert len(text) == 63
     assert text.isascii()

@@ -406,6 +406,12 @@ def test_on_this_machine_any_id_is_let_in_and_a_leaf_takes_what_its_router_has()
     assert meeting(KEYED_ID, leaf=True).state == codes.OPEN
 
 
+def test_where_the_system_says_who_it_is_any_id_is_let_in() -> None:
+    """As between two programs in memory, whatever the link's realm."""
+    assert meeting(KEYED_ID, b_options={"any_id": True}).state == codes.OPEN
+    assert meeting(KEYED_ID, a_options={"any_id": True}).close_code == codes.IDENTITY  # its own affair
+
+
 BOARD_KEY = bytes(range(32))
 BOARD_ID = board_id(Drawn(0), BOARD_KEY)
 

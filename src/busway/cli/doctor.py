@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +47,8 @@ _ADVICE = {
 
 _EXPLAIN = "`busway policy explain FILE WHO ACTION NAME` says which rule decides, `busway audit` who it was"
 _DENIALS_SHOWN = 3
+_TAKEN_OVER = "a newer incarnation of this node took over"  # what the core says to the older one
+_DISPLACED_MIN = 3  # within _OF_LATE_MS: once is a program that was started again while its former link stood
 _LOCALNET = "give the link realm localnet at both sides (--realm localnet, realm='localnet')"
 
 
@@ -252,6 +256,7 @@ async def check_nodes(report: Report, bus: AsyncBus, names: list[str], timeout: 
     check_shares(report, told)
     check_denials(report, told)
     check_names(report, told)
+    check_ids(report, told, time.time())
     for each in chosen:
         with contextlib.suppress(Exception):
             hops = await bus.trace("", node=each.id, timeout=timeout)
@@ -383,6 +388,37 @@ def check_names(report: Report, told: list[Found]) -> None:
             f"{output.counted(len(rows_of), 'node')} hold {name} ({' and '.join(kinds)}, {realm}): {nodes}",
             "each is used by those who are nearer: keep one, and give the others another name",
         )
+
+
+def check_ids(report: Report, told: list[Found], now: float) -> None:
+    """Tells of node ids that two programs have at once, so that each ends the links of the other; `now` in
+    seconds since 1970. Both ends of such a link note it, so the most that one node has noted counts.
+    """
+    worst: dict[str, tuple[int, str]] = {}
+    for each in told:
+        for who, count in _doubles(each, now).items():
+            worst[who] = max(worst.get(who, (0, "")), (count, _name(each)))
+    for who, (count, by) in worst.items():
+        if count >= _DISPLACED_MIN:
+            report.find(
+                f"two programs are node {who} at once, as {by} has noted: each ends the other's links",
+                "they have one key file, on two machines, or one node_id=: make another key at one (`busway"
+                " key new`), and let it be trusted; if one of them is not yours somebody has your key",
+            )
+
+
+def _doubles(found: Found, now: float) -> Counter[str]:
+    """How often a node has noted of late that another took the place of a node, by that node's id."""
+    noted: Counter[str] = Counter()
+    for row in kept(found):
+        fields = row["fields"]
+        if now - row["time"] > _OF_LATE_MS / 1000:
+            continue
+        if row["what"] == "displaced" and fields.get("text") == _TAKEN_OVER:
+            noted[output.uuid_text(found.id) if fields.get("by") == "peer" else str(fields.get("peer"))] += 1
+        elif row["what"] == "conflict" and fields.get("about") == "id":
+            noted[str(fields.get("peer"))] += _DISPLACED_MIN
+    return noted
 
 
 def check_pair(report: Report, one: Found, other: Found, guarded: bool) -> None:

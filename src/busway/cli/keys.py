@@ -62,16 +62,14 @@ def load(path: str) -> keys.Key:
 def identity(key_path: str | None, trust_path: str | None, lasting: bool) -> dict[str, Any]:
     """The arguments of a bus with links that leave the machine. Raises Failure.
 
-    One that is `lasting` is the node of its key, by default one for this run, and holds its file. Others have
-    an id of their own: several may use the key at once, beside the one that lasts.
+    One that is `lasting` is the node of its key, and holds its file. Others have an id of their own: several
+    may use the key at once, beside the one that lasts. Without a key both have one of this run.
     """
     try:
         found: dict[str, Any] = {"trust": trust.TrustFile(trust_path) if trust_path else None}
         if key_path:
             found["key"] = load(key_path)
-        if lasting:
-            found.setdefault("key", keys.Key.new())
-        elif key_path:
+        if key_path and not lasting:
             found["node_id"] = unbound_id()
         return found
     except KeyFileError as error:

@@ -35,8 +35,8 @@ class Place(NamedTuple):
 
     def identity(self, urls: Iterable[str], lasting: bool) -> dict[str, Any]:
         """The arguments of a bus that opens links at these URLs, or lets others come there: who it is, and
-        whom it lets in; `lasting` if it is to be the one node of its key. Without a key, over lines alone, it
-        is as boards: nobody's. Raises Failure; UsageError for an option that would do nothing.
+        whom it lets in; `lasting` if it is to be the one node of its key. Raises Failure; UsageError for an
+        option that would do nothing.
         """
         from busway.cli import keys
 
@@ -44,7 +44,6 @@ class Place(NamedTuple):
         others = keys.boards(self.boards) if self.boards else {}
         others["policy"] = _policy(self.policy)
         if urls:
-            lasting = lasting and (self.key is not None or any(map(is_network, urls)))
             return keys.identity(self.key, self.trust, lasting) | others
         for name, value in (("key", self.key), ("trust", self.trust)):
             if value and click.get_current_context().get_parameter_source(f"{name}_path") is _GIVEN:
@@ -97,12 +96,6 @@ class Accept(NamedTuple):
 
 def is_tls(url: str) -> bool:
     return url.lower().startswith("wss:")
-
-
-def is_network(url: str) -> bool:
-    """Whether a link there is protected in any case (docs/protocol.md, section 3)."""
-    scheme, marks, _ = url.lower().partition("://")
-    return not marks or scheme in ("tcp", "ws", "wss")
 
 
 def is_local(url: str) -> bool:

@@ -227,17 +227,7 @@ async def connect(bus: AsyncBus, url: str, place: Place, **options: Any) -> Dial
     try:
         return await bus.connect(url, **options, **place.dialling(url))
     except (OSError, ValueError, TypeError, busway.BusError) as error:
-        failure = failures.cannot_connect(url, error)
-        if place.key is None and _is_of_own_key(bus, place, error):
-            failure.message += "; that key is of this run only: give yours with --key FILE"
-        raise failure from None
-
-
-def _is_of_own_key(bus: AsyncBus, place: Place, error: Exception) -> bool:
-    """Whether the other side does not trust this one's key, and not this one the other's."""
-    own = host_of(bus).identity.key
-    untrusted = isinstance(error, busway.LinkRefused) and error.code == codes.UNTRUSTED
-    return untrusted and (place.trust is None or (own is not None and own.text in str(error)))
+        raise failures.cannot_connect(url, error) from None
 
 
 async def listen(bus: AsyncBus, url: str, place: Place, accept: Accept) -> str:
