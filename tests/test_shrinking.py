@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from busway.firmware import strip
 from busway.shortening import ROM, shorten
-from busway.shrinking import shrink, strip_texts
+from busway.shrinking import Transformer, shrink, strip_texts, walk
 from tests.rigs.tree import ROOT
 
 PROGRAM = """
@@ -157,6 +158,34 @@ def test_a_small_program_does_the_same(values: list[int]) -> None:
     assert set(names.values()) <= set(ROM)
     assert "main" not in names
     assert not {"Counter", "_seen", "size", "values"} & set(ast.unparse(tree).replace(".", " ").split())
+
+
+def test_a_walk_leaves_out_only_operators_and_contexts() -> None:
+    tree = ast.parse(Path(__file__).read_text(encoding="utf-8"))
+    sorts = (ast.expr_context, ast.boolop, ast.operator, ast.unaryop, ast.cmpop)
+    assert list(walk(tree)) == [node for node in ast.walk(tree) if not isinstance(node, sorts)]
+
+
+def test_a_transformer_does_what_that_of_ast_does() -> None:
+    def of(base: type) -> type:
+        def visit_arg(self: object, node: ast.arg) -> ast.arg | None:
+            return None if node.arg == "what" else node
+
+        def visit_Expr(self: object, node: ast.Expr) -> list[ast.stmt]:
+            return [node, ast.Pass()]
+
+        def visit_Return(self: Transformer, node: ast.Return) -> ast.AST:
+            self.generic_visit(node)
+            return node
+
+        def visit_Constant(self: object, node: ast.Constant) -> ast.AST | None:
+            return None if node.value == 0 else ast.Name("constant", ast.Load())
+
+        methods = [visit_arg, visit_Expr, visit_Return, visit_Constant]
+        return type("Some", (base,), {method.__name__: method for method in methods})
+
+    done = [of(base)().visit(ast.parse(PROGRAM)) for base in (Transformer, ast.NodeTransformer)]
+    assert ast.dump(done[0]) == ast.dump(done[1]) != ast.dump(ast.parse(PROGRAM))
 
 
 def test_texts_for_people_go_where_asked() -> None:

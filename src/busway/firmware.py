@@ -22,7 +22,7 @@ from busway.drivers.extras import missing
 from busway.errors import MissingLibrary
 from busway.protocol import codes, outcomes
 from busway.shortening import shorten
-from busway.shrinking import Function, drop, names_in, own_attributes, shrink, strip_texts, walk
+from busway.shrinking import Function, Transformer, drop, names_in, own_attributes, shrink, strip_texts, walk
 
 __all__ = ["KEY_FILE", "MODULES", "SECURE", "build", "measure", "provision", "show", "strip"]
 
@@ -123,7 +123,7 @@ def _faces() -> frozenset[str]:
     )
 
 
-class _Strip(ast.NodeTransformer):
+class _Strip(Transformer):
     """Constants become numbers; docstrings, annotations, slots, assertions and imports for types go."""
 
     def __init__(self, home: str, homes: Mapping[str, str]) -> None:
@@ -258,7 +258,7 @@ def strip(
             raise RuntimeError(f"two modules of {home} define {sorted(twice)}")
         owned |= names
         whole.body += tree.body
-    return ast.fix_missing_locations(whole)
+    return whole
 
 
 def _globals(tree: ast.Module) -> set[str]:

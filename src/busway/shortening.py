@@ -13,7 +13,7 @@ import io
 import socket
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from busway.shrinking import Function, names_in, own_attributes, walk
+from busway.shrinking import Function, Transformer, names_in, own_attributes, walk
 
 __all__ = ["ROM", "members", "shorten"]
 
@@ -96,7 +96,7 @@ def _bound(function: ast.AST) -> tuple[list[str], set[str]]:
     return arguments, others - set(arguments)
 
 
-class _Rename(ast.NodeTransformer):
+class _Rename(Transformer):
     """Writes the new names: those of members, of globals, and within each function those of its locals."""
 
     def __init__(
@@ -247,5 +247,4 @@ def shorten(trees: Collection[ast.Module], kept: Collection[str]) -> dict[str, s
     globals = _paint(groups, fixed & set().union(*groups), free)
     for tree in trees:
         _Rename(attributes, globals, keywords, kept).visit(tree)
-        ast.fix_missing_locations(tree)
     return {**attributes, **globals}

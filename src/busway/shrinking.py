@@ -10,11 +10,13 @@ from __future__ import annotations
 import ast
 import copy
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
 
-__all__ = ["Function", "drop", "names_in", "own_attributes", "shrink", "strip_texts", "walk"]
+__all__ = ["Function", "Transformer", "drop", "names_in", "own_attributes", "shrink", "strip_texts", "walk"]
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+Definition = Function | ast.ClassDef
 _PURE_PARTS = (
     *(ast.Constant, ast.Name, ast.Attribute, ast.UnaryOp, ast.BinOp, ast.Compare, ast.BoolOp, ast.IfExp),
     *(ast.Tuple, ast.Subscript, ast.List, ast.Dict),
@@ -23,17 +25,78 @@ _PURE_PARTS = (
 _PURE_CALLS = ("len", "min", "max")
 
 
+_PLAIN = {"ctx", "op", "ops", "id", "attr", "arg", "kind", "type_comment", "asname", "module", "level"}
+"""Fields of nodes without nodes, or only with what tells loads from stores and names an operator."""
+
+
+class _Parts(dict[type, tuple[str, ...]]):
+    """Of each sort of node the fields in which other nodes may be."""
+
+    def __missing__(self, sort: type[ast.AST]) -> tuple[str, ...]:
+        fields = () if sort is ast.Constant else sort._fields
+        found = self[sort] = tuple(name for name in fields if name not in _PLAIN)
+        return found
+
+
+_PARTS = _Parts()
+_BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")  # where statements are
+
+
 def walk(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes of a tree in the order of `ast.walk`, but faster, and without what tells loads and stores."""
+    """All nodes of a tree in the order of `ast.walk`, but faster, and without operators and what tells loads
+    and stores.
+    """
     todo = [node]
     for one in todo:
-        for name in one._fields:
+        for name in _PARTS[type(one)]:
             part = getattr(one, name, None)
-            if isinstance(part, list):
-                todo += [item for item in part if isinstance(item, ast.AST)]
-            elif isinstance(part, ast.AST) and name != "ctx":
+            if isinstance(part, ast.AST):
                 todo.append(part)
+            elif part and type(part) is list:
+                todo += [item for item in part if isinstance(item, ast.AST)]
         yield one
+
+
+class Transformer:
+    """Does what `ast.NodeTransformer` does, but faster: it does not visit what `walk` leaves out."""
+
+    _methods: Mapping[type, Callable[[Any, Any], Any]] = {}
+
+    def __init_subclass__(cls) -> None:
+        """Looks the methods up once, not at each node."""
+        names = [name for name in dir(cls) if name.startswith("visit_")]
+        cls._methods = {getattr(ast, name.removeprefix("visit_")): getattr(cls, name) for name in names}
+
+    def visit(self, node: ast.AST) -> Any:
+        """What takes the place of the node: itself, another, several, or None."""
+        method = self._methods.get(type(node))
+        return self.generic_visit(node) if method is None else method(self, node)
+
+    def parts(self, node: ast.AST) -> Collection[str]:
+        """The fields in which it looks for nodes."""
+        return _PARTS[type(node)]
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        """Visits what is within the node."""
+        for name in self.parts(node):
+            old = getattr(node, name, None)
+            if isinstance(old, ast.AST):
+                new = self.visit(old)
+                if new is None:
+                    delattr(node, name)
+                elif new is not old:
+                    setattr(node, name, new)
+            elif old and type(old) is list:
+                old[:] = self._visited(old)
+        return node
+
+    def _visited(self, items: list[Any]) -> Iterator[Any]:
+        for item in items:
+            new = self.visit(item) if isinstance(item, ast.AST) else item
+            if isinstance(new, ast.AST) or new is item:
+                yield new
+            elif new is not None:
+                yield from new
 
 
 def names_in(node: ast.AST, how: type[ast.expr_context] = ast.expr_context) -> set[str]:
@@ -43,14 +106,14 @@ def names_in(node: ast.AST, how: type[ast.expr_context] = ast.expr_context) -> s
 
 def own_attributes(node: ast.AST) -> set[str]:
     """The attributes of `self` within a tree."""
-    return {
-        one.attr
-        for one in walk(node)
-        if isinstance(one, ast.Attribute) and isinstance(one.value, ast.Name) and one.value.id == "self"
-    }
+    return {one.attr for one in walk(node) if isinstance(one, ast.Attribute) and _is_self(one.value)}
 
 
-class _Quiet(ast.NodeTransformer):
+def _is_self(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id == "self"
+
+
+class _Quiet(Transformer):
     """Texts for people become empty, but for the name of a limit at the end: "too many: pending_max"."""
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
@@ -79,7 +142,7 @@ class _Quiet(ast.NodeTransformer):
         return node
 
 
-class _Plain(ast.NodeTransformer):
+class _Plain(Transformer):
     """Arguments that must be named need not be any more: that took a dict."""
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
@@ -92,25 +155,57 @@ class _Plain(ast.NodeTransformer):
         return node
 
 
-def _uses(node: ast.AST) -> Counter[str]:
-    """How often each name is read, with a dot before it: of an object. Counting up is no reading."""
-    found: Counter[str] = Counter()
-    for inner in walk(node):
-        if isinstance(inner, ast.Name) and not isinstance(inner.ctx, ast.Store):
-            found[inner.id] += 1
-        elif isinstance(inner, ast.Attribute) and not isinstance(inner.ctx, ast.Store):
-            found.update((inner.attr, f".{inner.attr}"))
-        elif isinstance(inner, ast.Constant) and isinstance(inner.value, str):
-            found.update((inner.value, f".{inner.value}"))  # perhaps of getattr
-        elif isinstance(inner, (ast.Assign, ast.AugAssign)):
-            for target in inner.targets if isinstance(inner, ast.Assign) else [inner.target]:
-                if isinstance(target, ast.Subscript) and isinstance(target.value, ast.Attribute):
-                    found.subtract((target.value.attr, f".{target.value.attr}"))
-    return found
+def _reads(node: ast.AST) -> tuple[str, ...]:
+    """The names that a node by itself reads, with a dot before it as well: of an object."""
+    if isinstance(node, ast.Name):
+        return () if isinstance(node.ctx, ast.Store) else (node.id,)
+    if isinstance(node, ast.Attribute):
+        return () if isinstance(node.ctx, ast.Store) else (node.attr, f".{node.attr}")
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value, f".{node.value}"  # perhaps of getattr
+    return ()
 
 
-def _all_uses(trees: Collection[ast.Module]) -> Counter[str]:
-    return sum((_uses(tree) for tree in trees), Counter[str]())
+def _counted_up(node: ast.AST) -> list[str]:
+    """The attributes that are read only to change what is in them: that is no reading."""
+    if not isinstance(node, (ast.Assign, ast.AugAssign)):
+        return []
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    places = [target.value for target in targets if isinstance(target, ast.Subscript)]
+    return [place.attr for place in places if isinstance(place, ast.Attribute)]
+
+
+class _Uses:
+    """How often each name is read, `by` anybody, and `own`: by the definition that bears it, by identity."""
+
+    def __init__(self, trees: Collection[ast.Module]) -> None:
+        self.by: dict[str, int] = {}
+        self.own: dict[int, int] = {}
+        for tree in trees:
+            self._count(tree)
+
+    def _count(self, tree: ast.Module) -> None:
+        todo: list[tuple[ast.AST, tuple[Definition, ...]]] = [(tree, ())]
+        for node, within in todo:
+            for name in _reads(node):
+                self._add(name, 1, within)
+            for name in _counted_up(node):
+                self._add(name, -1, within)
+                self._add(f".{name}", -1, within)
+            if isinstance(node, Definition):
+                within = (*within, node)
+            for part in _PARTS[type(node)]:
+                inner = getattr(node, part, None)
+                if isinstance(inner, ast.AST):
+                    todo.append((inner, within))
+                elif inner and type(inner) is list:
+                    todo += [(item, within) for item in inner if isinstance(item, ast.AST)]
+
+    def _add(self, name: str, times: int, within: tuple[Definition, ...]) -> None:
+        self.by[name] = self.by.get(name, 0) + times
+        for one in within:
+            if one.name == name:
+                self.own[id(one)] = self.own.get(id(one), 0) + times
 
 
 def _stored(target: ast.expr) -> str:
@@ -120,23 +215,27 @@ def _stored(target: ast.expr) -> str:
     return f".{target.attr}" if isinstance(target, ast.Attribute) else ""
 
 
-class _Drop(ast.NodeTransformer):
+class _Drop(Transformer):
     """Definitions and attributes that nobody reads."""
 
-    def __init__(self, uses: Mapping[str, int], kept: Collection[str]) -> None:
+    def __init__(self, uses: _Uses, kept: Collection[str]) -> None:
         self.uses = uses
         self.kept = kept
         self.dropped = 0
+
+    def parts(self, node: ast.AST) -> Collection[str]:
+        """Only what has statements in it: no expression is dropped."""
+        return [name for name in _BLOCKS if name in _PARTS[type(node)]]
 
     def _idle(self, name: str, by_itself: int = 0) -> bool:
         """Whether nobody reads what bears this name, or with a dot before it an object's; its own definition
         may.
         """
         special = name.lstrip(".").startswith("__")
-        return bool(name) and name not in self.kept and not special and self.uses.get(name, 0) <= by_itself
+        return bool(name) and name not in self.kept and not special and self.uses.by.get(name, 0) <= by_itself
 
-    def visit_FunctionDef(self, node: Function | ast.ClassDef) -> ast.AST | None:
-        if self._idle(node.name, _uses(node)[node.name]):
+    def visit_FunctionDef(self, node: Definition) -> ast.AST | None:
+        if self._idle(node.name, self.uses.own.get(id(node), 0)):
             self.dropped += 1
             return None
         if isinstance(node, ast.ClassDef):
@@ -252,7 +351,7 @@ def _fits(function: ast.FunctionDef, uses: Mapping[str, int], counts: Mapping[st
     return not any(isinstance(node, _STAYING) for node in walk(function) if node is not function)
 
 
-class _Substitute(ast.NodeTransformer):
+class _Substitute(Transformer):
     """Puts what was handed over in the places of arguments, and new names in those of locals."""
 
     def __init__(self, values: Mapping[str, ast.expr]) -> None:
@@ -295,7 +394,7 @@ class _Inline:
         name, is_method = "", isinstance(call.func, ast.Attribute)
         if isinstance(call.func, ast.Name):
             name = call.func.id
-        elif isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) == "self":
+        elif isinstance(call.func, ast.Attribute) and _is_self(call.func.value):
             name = call.func.attr
         found = self.known.get(name)
         if found is None or found is caller or (name in self.methods) != is_method:
@@ -382,9 +481,13 @@ class _Inline:
             values[name] = ast.Name(renamed[name], ast.Load())
         for name, value in given.items():
             if name in renamed:
-                first.append(ast.Assign([ast.Name(renamed[name], ast.Store())], value))
+                first.append(_assign(ast.Name(renamed[name], ast.Store()), value))
         body: list[ast.stmt] = [_Substitute(values).visit(one) for one in copy.deepcopy(callee.body)]
         return [*first, *body]
+
+
+def _assign(target: ast.expr, value: ast.expr) -> ast.Assign:
+    return ast.Assign([target], value, lineno=1)  # for which `ast.unparse` asks
 
 
 def _assigned(target: ast.expr, value: ast.expr) -> list[ast.stmt]:
@@ -392,11 +495,11 @@ def _assigned(target: ast.expr, value: ast.expr) -> list[ast.stmt]:
     apart = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and _pure(value)
     reads = any(isinstance(one, (ast.Attribute, ast.Subscript)) for one in walk(value))
     if not apart or reads or names_in(target, ast.Store) & names_in(value):
-        return [ast.Assign([target], value)]
+        return [_assign(target, value)]
     assert isinstance(target, ast.Tuple)
     assert isinstance(value, ast.Tuple)
     pairs = zip(target.elts, value.elts, strict=True)
-    return [ast.Assign([one], part) for one, part in pairs if ast.unparse(one) != "_"]
+    return [_assign(one, part) for one, part in pairs if ast.unparse(one) != "_"]
 
 
 def _plain(value: ast.expr, theirs: Collection[str]) -> bool:
@@ -425,7 +528,7 @@ def _ends(block: list[ast.stmt]) -> bool:
     return isinstance(last, (ast.Return, ast.Raise))
 
 
-class _Unread(ast.NodeTransformer):
+class _Unread(Transformer):
     """Takes away locals of one function that nobody reads, such as what one that moved into it found out
     besides: each takes memory at every call.
     """
@@ -463,13 +566,11 @@ def strip_texts(tree: ast.Module) -> None:
 def drop(trees: Collection[ast.Module], kept: Collection[str]) -> None:
     """Takes away what nobody uses, in place; arguments as of `shrink`."""
     while True:
-        dropper = _Drop(_all_uses(trees), kept)
+        dropper = _Drop(_Uses(trees), kept)
         for tree in trees:
             dropper.visit(tree)
         if not dropper.dropped:
             break
-    for tree in trees:
-        ast.fix_missing_locations(tree)
 
 
 def shrink(trees: Collection[ast.Module], kept: Collection[str]) -> None:
@@ -484,7 +585,7 @@ def shrink(trees: Collection[ast.Module], kept: Collection[str]) -> None:
         _Plain().visit(tree)
     drop(trees, kept)
     counts = Counter(node.name for tree in trees for node in walk(tree) if isinstance(node, Function))
-    uses = _all_uses(trees)
+    uses = _Uses(trees).by
     for tree in trees:
         classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
         methods = {one.name: one for node in classes for one in _functions(node)}
@@ -502,7 +603,6 @@ def shrink(trees: Collection[ast.Module], kept: Collection[str]) -> None:
         for function in [node for node in walk(tree) if isinstance(node, Function)]:
             while _Unread(function).changed:
                 pass
-        ast.fix_missing_locations(tree)
 
 
 def _functions(block: ast.Module | ast.ClassDef) -> list[ast.FunctionDef]:

@@ -1,6 +1,6 @@
 """A plugin of pytest: the leaf's modules as a board has them, shrunk and renamed, in their usual places.
 
-Names that tests use are kept; all else is as `python -m busway.firmware` makes it.
+Names that the tests at the command line use are kept; all else is as `python -m busway.firmware` makes it.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import importlib
 import sys
+from pathlib import Path
 from types import ModuleType
 
 from busway.firmware import MODULES, SOURCE, strip
@@ -40,6 +41,14 @@ def _names(tree: ast.AST) -> set[str]:
     return found
 
 
+def _tests() -> list[Path]:
+    """The tests at the command line, and what they share with others."""
+    asked = [ROOT / word for word in sys.argv if word.endswith(".py")]
+    folders = {path.parent for path in asked} | {ROOT / "tests" / "vectors"}
+    shared = [path for folder in folders for path in folder.glob("*.py") if not path.stem.startswith("test_")]
+    return [*asked, *shared]
+
+
 def _dotted(path: str) -> str:
     return f"busway.{path.removesuffix('.py').replace('/', '.')}"
 
@@ -57,11 +66,7 @@ def install() -> int:
         if name.startswith("protocol/")
     }
     homes = {_dotted(part): _home(name) for name, parts in modules.items() for part in parts}
-    kept = {
-        word
-        for path in (ROOT / "tests").rglob("*.py")
-        for word in _names(ast.parse(path.read_text(encoding="utf-8")))
-    }
+    kept = {word for path in _tests() for word in _names(ast.parse(path.read_text(encoding="utf-8")))}
     kept |= {
         word for part in _SHARED for word in _names(ast.parse((SOURCE / part).read_text(encoding="utf-8")))
     }
@@ -82,7 +87,7 @@ def install() -> int:
             sys.modules[_dotted(part)] = module
             parent, _, last = _dotted(part).rpartition(".")
             setattr(importlib.import_module(parent), last, module)
-        exec(compile(trees[name], name, "exec"), vars(module))
+        exec(compile(ast.fix_missing_locations(trees[name]), name, "exec"), vars(module))
     return len(names)
 
 
