@@ -27,7 +27,7 @@ from busway.payloads import DEPTH_MAX, INTEGER_SIZE_MAX
 from busway.protocol import Limits, codes
 from busway.protocol.packet.packets import MTU_SERIAL
 from tests.front.cli_rig import Running, busway_started
-from tests.rigs import aio
+from tests.rigs import aio, forks
 from tests.rigs.boards import board
 from tests.rigs.processes import output_of
 from tests.rigs.tree import ROOT, SOURCE
@@ -245,7 +245,10 @@ def prints(line: str, shown: Sequence[str], folder: Path, **extra: str) -> None:
     """Runs one command; "…" stands for what differs from run to run, too."""
     words = shlex.split(line)
     assert words[0] == "busway", line
-    printed = output_of([sys.executable, "-m", "busway", *words[1:]], cwd=folder, env={**os.environ, **extra})
+    program = forks.Program(["-m", *words], {**os.environ, **extra}, directory=folder)
+    status, output, complaints = program.communicate(b"", 120)
+    printed = (output + complaints).decode()
+    assert status == 0, f"{line} printed:\n{printed}"
     assert printed.strip() or not shown, line
     for text in shown:
         parts = [" ".join(part.split()) for part in VARYING.sub("…", text).split("…")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 
@@ -21,6 +22,7 @@ def coroutine_tests() -> set[str]:
     }
 
 
+@functools.cache
 def collected(sort: str) -> set[str]:
     """The tests that run on that sort of loop."""
     words = loops.command(sys.executable, sort, "--collect-only")

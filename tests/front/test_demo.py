@@ -25,6 +25,7 @@ from busway.demo.report import missing, plain_line, summary
 from busway.demo.watcher import Watcher
 from busway.drivers import unix
 from busway.testing import Network
+from tests.rigs import forks
 
 READINGS = Readings(cpu_percent=12.0, load=[0.5, 0.4, 0.3], memory_percent=40.0, memory_size=2**33)
 DEMO = (sys.executable, "-m", "busway.demo")
@@ -60,6 +61,13 @@ def programs(bus: str) -> list[psutil.Process]:
 
 def sockets(bus: str) -> list[str]:
     return os.listdir(unix.bus_directory(bus))
+
+
+def refused(*words: str, **environment: str) -> tuple[int, str]:
+    """The exit status of a demo that does not begin, and its words about that."""
+    program = forks.Program(["-m", "busway.demo", *words], os.environ | environment)
+    status, _, complaint = program.communicate(b"", PATIENCE_S)
+    return status, complaint.decode()
 
 
 class Demo:
@@ -130,12 +138,10 @@ def test_a_run_of_six_seconds() -> None:
 
 def test_it_goes_on_until_it_is_ended_and_another_on_the_same_bus_is_refused(demo: Demo) -> None:
     """As many requests and messages as a slow machine needs time for."""
-    second = subprocess.run(
-        [*DEMO, "--bus", demo.bus], capture_output=True, text=True, timeout=PATIENCE_S, check=False
-    )
-    assert second.returncode == 1
-    assert "runs on bus" in second.stderr
-    assert "--bus" in second.stderr
+    status, complaint = refused("--bus", demo.bus)
+    assert status == 1
+    assert "runs on bus" in complaint
+    assert "--bus" in complaint
 
     def replied() -> int:
         counts = re.findall(r" ([\d,]+) replied", demo.printed())
@@ -254,28 +260,18 @@ def test_without_a_library_it_names_what_to_install(library: str) -> None:
 
 @pytest.mark.parametrize("duration", ["0", "-1", "nan", "soon"])
 def test_a_bad_duration_is_refused(duration: str) -> None:
-    run = subprocess.run(
-        [*DEMO, "--duration", duration], capture_output=True, text=True, timeout=PATIENCE_S, check=False
-    )
-    assert run.returncode == 2
-    assert "--duration" in run.stderr
+    status, complaint = refused("--duration", duration)
+    assert status == 2
+    assert "--duration" in complaint
 
 
 @pytest.mark.parametrize(
     ("bus", "directory", "sentence"), [("", "", "1 to 64"), ("x", "/tmp/" + "x" * 100, "BUSWAY_DIR")]
 )
 def test_what_keeps_it_from_joining_is_one_sentence(bus: str, directory: str, sentence: str) -> None:
-    environment = os.environ | ({"BUSWAY_DIR": directory} if directory else {})
-    run = subprocess.run(
-        [*DEMO, "--bus", bus],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-        env=environment,
-    )
-    assert run.returncode == 1
-    assert re.fullmatch(rf"busway\.demo: .*{sentence}.*\n", run.stderr)
+    status, complaint = refused("--bus", bus, **({"BUSWAY_DIR": directory} if directory else {}))
+    assert status == 1
+    assert re.fullmatch(rf"busway\.demo: .*{sentence}.*\n", complaint)
 
 
 # What it judges by

@@ -11,12 +11,13 @@ import threading
 import time
 import tty
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.rigs import forks
 from tests.rigs.processes import output_of
 from tests.rigs.tree import ROOT
 from tests.stranger import carriers, places
@@ -41,18 +42,11 @@ def own_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
 @contextmanager
 def neighbour(where: str, token: str = "") -> Iterator[str]:
     """A program of Busway's; what it listens on."""
-    command = [sys.executable, "-m", "tests.stranger.neighbour", where, token]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as program:
-        assert program.stdin is not None
-        assert program.stdout is not None
-        try:
-            yield program.stdout.readline().strip()
-            program.stdin.close()
-            assert program.wait(30) == 0
-        finally:
-            program.kill()
+    words = ["-m", "tests.stranger.neighbour", where, token]
+    with closing(forks.Program(words, os.environ, complaints=2, directory=ROOT)) as program:
+        yield program.stdout.readline().decode().strip()
+        program.stdin.close()
+        assert program.wait(30) == 0
 
 
 @contextmanager
