@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Callable
 
 
+_PAST_SIZE = 640  # bytes, 10 for each pair
 CAST = "that endpoint is of kind broadcast or used so: publish"
 
 
@@ -75,6 +76,7 @@ class LeafOrigin(LeafHost):
         self._serving: "list[Message]" = []  # requests without an answer
         self._targets: "dict[bytes, Target]" = {}
         self._out: "list[Flow]" = []  # the one that was used last is the last
+        self._past = b""  # of those that were forgotten: tag and last number, the latest first
         self._in: "list[Flow]" = []
         self._casts: "dict[bytes, int]" = {}  # the last number of what we publish
         self._pruned: "list[bytes]" = []  # of these nobody wants any, now
@@ -261,6 +263,8 @@ class LeafOrigin(LeafHost):
         """Another pair; of too many the one is forgotten that was not used for longest."""
         if len(flows) >= self.peers_max:
             idle = flows.pop(0)
+            if flows is self._out:
+                self._note_past(idle)
             for target in self._targets.values():
                 if target.flow is idle:
                     target.flow = None
@@ -268,6 +272,18 @@ class LeafOrigin(LeafHost):
         flow = Flow(key, uuid, last)
         flows.append(flow)
         return flow
+
+    def _note_past(self, flow: Flow) -> None:
+        """A pair of ours is forgotten, but not by its destination, which refuses numbers that come again."""
+        number = flow.last & 0xFFFF
+        self._past = (_tag(flow.key, flow.endpoint) + number.to_bytes(2, "big") + self._past)[:_PAST_SIZE]
+
+    def _past_number(self, key: bytes, uuid: bytes) -> int:
+        """The last number of a pair that was forgotten; 0 of one that is new."""
+        for place in range(0, len(self._past), 10):
+            if self._past[place : place + 8] == _tag(key, uuid):
+                return self._past[place + 8] << 8 | self._past[place + 9]
+        return 0
 
     # Outcomes
 
@@ -379,7 +395,9 @@ class LeafOrigin(LeafHost):
         target.cast = kind == codes.BROADCAST
         self.write_pending = True
         if (receiver is None or receiver.lost) and kind and kind != codes.BROADCAST:
-            flow = self._flow(self._out, key, uuid) or self._new_flow(self._out, key, uuid, 0)
+            flow = self._flow(self._out, key, uuid)
+            if flow is None:
+                flow = self._new_flow(self._out, key, uuid, self._past_number(key, uuid))
             target.flow = flow
             flow.realm = realm
             if flow is not former:
@@ -477,3 +495,8 @@ class LeafOrigin(LeafHost):
 def check_id(value: bytes) -> None:
     if type(value) is not bytes or len(value) != codes.ID_SIZE:
         raise LocalError("an id is 16 bytes")
+
+
+def _tag(key: bytes, uuid: bytes) -> bytes:
+    """A pair in short: both parts are random."""
+    return key[codes.ID_SIZE :] + uuid[:4]

@@ -919,6 +919,33 @@ def test_pairs_are_forgotten_when_there_are_too_many() -> None:
     assert len(net.taken(receiver)) == 5
 
 
+def test_pair_that_was_forgotten_goes_on_with_its_numbers() -> None:
+    """Its destination remembers it for minutes, and refuses numbers that it has had as OVERTAKEN."""
+    net = LeafNet("mn", peers_max=2)
+    far = net.nodes[1]
+    receivers = {bytes((number,)) * 16: 0 for number in range(70)}
+    made = {uuid: far.register(uuid, UNICAST, codes.LOCALNET) for uuid in receivers}
+    net.settle()
+
+    def turn(uuid: bytes) -> int:
+        token = net.leaf.send(uuid, b"x", net.now, confirm=True)
+        net.settle()
+        message = far.take(made[uuid], net.now)
+        net.settle()
+        ((status, code),) = net.verdicts(token)
+        if message is not None:
+            assert (status, message.missed) == (events.TAKEN, 0)
+        return code
+
+    few = list(receivers)[:3]
+    assert [turn(uuid) for _ in range(5) for uuid in few] == [0] * 15
+    assert [turn(uuid) for uuid in receivers] == [0] * 70
+    assert len(net.leaf._past) == 640
+    assert turn(few[0]) == codes.OVERTAKEN  # after so many others
+    net.pass_time(codes.FLOW_FORGET_IN_MS)
+    assert turn(few[0]) == 0
+
+
 def test_more_targets_at_once_than_it_remembers_are_refused() -> None:
     net = LeafNet("m", peers_max=2)
     serving(net, E, UNICAST)
