@@ -46,7 +46,8 @@ class LinkInfo:
     `id` its number in this process, the same as long as it is listed; `protection` what the other side has
     proved: "local" (it is a program of the same user, says the system), "key" (one of the trust file),
     "board key", "token", "open" (nothing), "" while the link is not open; `trusted` what that key or board is
-    called in the trust file or folder; `key` the public key it has proved, trusted or not.
+    called in the trust file or folder; `key` the public key it has proved, trusted
+    or not, if only one of its run.
 
     Of a link that this program dialled also `url`, `attempt` since it was last open, `next_try` in seconds
     (None: under way, or none to come) and `error`, what went wrong last.

@@ -63,7 +63,8 @@ def public_of(private: bytes) -> bytes:
         aa, bb = a * a % _P, b * b % _P
         e = aa - bb
         da, cb = (x3 - z3) * a % _P, (x3 + z3) * b % _P
-        x3, z3 = (da + cb) ** 2 % _P, _BASE * (da - cb) ** 2 % _P
+        total, rest = da + cb, da - cb
+        x3, z3 = total * total % _P, _BASE * rest * rest % _P
         x2, z2 = aa * bb % _P, e * (aa + _A24 * e) % _P
     if swapped:
         x2, z2 = x3, z3

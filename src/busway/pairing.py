@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from busway import words
+from busway.ephemeral import is_ephemeral
 from busway.protocol import codes
 from busway.protocol.errors import Refusal
 from busway.protocol.secure.noise import XXPSK3, HandshakeState
@@ -41,6 +42,7 @@ ENDED: Final = 4
 _HELLO = bytes((0x02,)) + codes.MAGIC + bytes((codes.VERSION, PATTERN))
 _TAG = b"busway-pair-2"
 _NO_BUS = "`busway pair --listen` waits there, and no bus: `busway pair URL` is for it"
+_ONE_RUN = "the other side's key is of one run, so trusting it is of no use: it needs one to keep"
 _A_BUS = "a bus listens there, and nobody who pairs: run `busway pair --listen` there, at another port"
 _NOT_WANTED = "the other side pairs with another machine now: end both and begin anew"
 _ANOTHER = "another machine pairs with that one now: end both and begin anew"
@@ -166,7 +168,10 @@ class Pairing:
             self.public = self._handshake.remote_static
             self._ciphers = self._handshake.split()
             self.state = WORDS
-            if self._dialled:
+            if is_ephemeral(self.public):
+                self._say(_NO)
+                self._end(_ONE_RUN)
+            elif self._dialled:
                 self._say(_COMMIT, self._commitment(self._nonce) + self._name.encode())
 
     def _handshake_message(self, body: bytes) -> bytes:

@@ -178,9 +178,10 @@ def append(path: str | os.PathLike[str], trusted: Trusted) -> None:
     """Add an entry to a trust file, or make the file; what stands in it stays as it is.
 
     Raises TrustFileError if the file is wrong, or has that name or key already; ValueError for a name that is
-    none.
+    none, or a key of one run.
     """
     where = os.path.abspath(path)
+    public_of(public_text(trusted.public))
     if problem := name_problem(trusted.name):
         raise ValueError(problem)
     text = _HEADING

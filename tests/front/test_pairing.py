@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import busway as front
-from busway import pairing
+from busway import ephemeral, pairing
 from busway.keys import Key, public_text
 from busway.pairing import COMPARING, ENDED, FRAME_SIZE_MAX, PAIRED, Pairing
 from busway.primitives import PRIMITIVES
@@ -97,6 +97,18 @@ def test_a_yes_of_one_alone_pairs_nobody() -> None:
         alice.answer(True)
     bob.receive_eof()
     assert (bob.state, bob.trouble) == (ENDED, "the other side went away")
+
+
+@pytest.mark.parametrize("dialled", [True, False])
+def test_key_of_one_run_is_paired_with_nobody(dialled: bool) -> None:
+    """As `busway pair` never has one, but whoever speaks its protocol may."""
+    momentary = ephemeral.pair()
+    assert momentary is not None
+    theirs, mine = side(momentary, not dialled), side(ALICE, dialled)
+    carry(mine, theirs)
+    assert (mine.state, mine.words) == (ENDED, "")
+    assert "the other side's key is of one run" in mine.trouble
+    assert theirs.state == ENDED
 
 
 def test_byte_by_byte() -> None:

@@ -263,6 +263,8 @@ def test_what_cannot_be_entered(path: Path) -> None:
             append(path, trusted)
     with pytest.raises(ValueError, match="is no name"):
         append(path, Trusted("a\n[b]", TWO, "leaf"))
+    with pytest.raises(ValueError, match="the key of one run"):
+        append(path, Trusted("other", TWO[:-1] + bytes((TWO[-1] | 0x80,)), "leaf"))
     assert path.read_text() == ENTRY
 
 
