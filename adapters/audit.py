@@ -16,6 +16,7 @@ from uuid import UUID
 
 from busway.adapters.audit_records import LOGGER, Fields, Line, Record, Value, safe
 from busway.adapters.comers import origin_of
+from busway.adapters.identity import Identity
 from busway.adapters.making import dump_cbor
 from busway.adapters.protecting import LOCAL
 from busway.adapters.sampling import FairSampler
@@ -31,6 +32,9 @@ AUDIT_NAME: Final = "busway/audit"
 docs/protocol.md."""
 
 KEPT_MAX: Final = 64
+VISIT_MS: Final = 60_000
+"""Programs of this user that came as leaves and left within this time, as commands do, are counted together
+among what is kept."""
 LEFT_OUT_S: Final = 600.0
 # How many alike are told at once, and how long after that the next one, in ms: of what programs of this user
 # and those who have proved something do, and of what strangers do. These fill no disk (docs/howto/audit.md).
@@ -45,6 +49,7 @@ class Host(Protocol):
     """A bus as its trail needs it."""
 
     node: Node
+    identity: Identity
 
     @property
     def loop(self) -> Any: ...
@@ -57,6 +62,7 @@ class Trail:
 
     def __init__(self, host: Host) -> None:
         self.kept: list[tuple[Sort, Record]] = []
+        self._visits = 0
         self._host = host
         self._samplers: dict[Sort, FairSampler] = {}
         self._left_out: dict[Sort, int] = {}
@@ -102,11 +108,30 @@ class Trail:
             what = "displaced" if code == codes.REPLACED else "leave"
             fields["seconds"] = round((self._host.now_ms() - connection.opened_at) / 1000, 3)
             fields |= {"bytes_in": connection.bytes_in, "bytes_out": connection.bytes_out}
-            self._note(what, _name_of(code), fields, connection)
+            visit = code == codes.GOODBYE and self._is_visit(connection)
+            if visit:
+                self._count_visit(fields.get("link"))
+            self._note(what, _name_of(code), fields, connection, kept=not visit)
         elif code == codes.MESH_FULL and not happened.by_peer:
             self.exceeded("links", connection.link.address, connection)
         elif code != codes.GOODBYE:
             self._note("refusal", _name_of(code), fields, connection)
+
+    def _is_visit(self, connection: Connection) -> bool:
+        """Whether it was a command of this user's, or a program as short."""
+        peer, lasted = connection.peer, self._host.now_ms() - connection.opened_at
+        return connection.link.medium in LOCAL and peer is not None and peer.leaf and lasted < VISIT_MS
+
+    def _count_visit(self, link: object) -> None:
+        """One more: in place of its coming and its going."""
+        self._visits += 1
+        self.kept = [
+            each
+            for each in self.kept
+            if each[0] != _VISITS and (each[1].what != "join" or each[1].fields.get("link") != link)
+        ]
+        fields: Fields = {"visits": self._visits, "whose": "local", "text": _VISITS_TEXT}
+        self._keep(_VISITS, Record(round(time.time(), 3), "leave", fields))
 
     def _exceeded(self, event: Any) -> None:
         happened = cast(events.ExceededEvent, event)
@@ -127,6 +152,11 @@ class Trail:
         }
         fields.pop("peer_label", None)  # of the neighbour, and it may be another
         fields |= _of(happened.node_id, "" if peer is None else peer.label)
+        permissions = self._host.identity.permissions
+        if permissions is not None:
+            fields["why"] = permissions.why(
+                connection, happened.node_id, happened.what, happened.uuid, happened.name, happened.realm
+            )
         self._note("denial", action, fields, connection, peer=peer)
 
     def _endpoint_up(self, event: Any) -> None:
@@ -173,10 +203,11 @@ class Trail:
         connection: Connection | None = None,
         address: str = "",
         peer: Peer | None = None,
+        kept: bool = True,
     ) -> None:
         """One more record, if there are not too many alike: `detail` is one of few words; `address` is where
         it comes from, if that is not the link's; `peer` the node that causes it, if that may be another than
-        the neighbour.
+        the neighbour; `kept` whether it is among the latest.
         """
         if connection is not None:
             address = connection.link.address
@@ -186,7 +217,7 @@ class Trail:
         if sampler is None:
             sampler = self._samplers[key] = FairSampler(*(STRANGERS if whose == "strangers" else KNOWN))
         if sampler.take(source, self._host.now_ms()):
-            self._tell(key, fields)
+            self._tell(key, fields, kept)
             return
         self._left_out[key] = self._left_out.get(key, 0) + 1
         if not self._armed and not self._over:
@@ -206,9 +237,10 @@ class Trail:
         self._over = True
         self.tell_left_out()
 
-    def _tell(self, key: Sort, fields: Fields) -> None:
+    def _tell(self, key: Sort, fields: Fields, kept: bool = True) -> None:
         record = Record(round(time.time(), 3), key[0], {name: safe(fields[name]) for name in fields})
-        self._keep(key, record)
+        if kept:
+            self._keep(key, record)
         node = self._host.node
         if LOGGER.isEnabledFor(logging.INFO):
             self._host.say(Line(record, _uuid(node.node_id), ascii_safe(node.label)))
@@ -230,6 +262,8 @@ class Trail:
         self.kept.append((key, record))
 
 
+_VISITS: Final = ("leave", "visits", "local")
+_VISITS_TEXT: Final = "short commands of this user have come and gone: so many since this program started"
 _NOTES: dict[int, Callable[[Trail, Any], None]] = {
     events.LINK_OPEN: Trail._link_opened,
     events.LINK_CLOSED: Trail._link_closed,

@@ -96,12 +96,19 @@ class Permissions:
         if found is None:
             if len(known) >= _NODES_MAX:
                 known.clear()
-            is_neighbour = link.peer is None or link.peer.node_id == node_id
-            who = self._who(link.tag, node_id, is_neighbour)
-            if beyond:
-                who = who._replace(link=BEYOND, uid=-1)
-            found = known[key] = self.policy.ruleset.rights(who)
+            found = known[key] = self.policy.ruleset.rights(self._who_at(link, node_id, beyond))
         return found
+
+    def why(self, link: LinkFace, node_id: bytes, what: int, endpoint: bytes, name: str, realm: int) -> str:
+        """The rule that decides, for people; as of `may`."""
+        who = self._who_at(link, node_id, is_beyond(link, node_id))
+        return self.policy.ruleset.explain(who, what, text_of(endpoint, name), realm).why
+
+    def _who_at(self, link: LinkFace, node_id: bytes, beyond: bool) -> Who:
+        """The neighbour at a link, or one behind it, and whether that is `beyond` the machine."""
+        is_neighbour = link.peer is None or link.peer.node_id == node_id
+        who = self._who(link.tag, node_id, is_neighbour)
+        return who._replace(link=BEYOND, uid=-1) if beyond else who
 
     def _who(self, comer: Any, node_id: bytes, is_neighbour: bool) -> Who:
         """Somebody, as the policy looks at them. Of one behind a neighbour that one's word is taken."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from busway.adapters.literal import text_of
 from busway.errors import Undeliverable
+from busway.protocol import codes
+from busway.protocol.messaging.replies import refusal
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -160,7 +162,8 @@ class Undelivered:
     @property
     def error(self) -> Undeliverable:
         """The error that a sender that has gone on would have been told."""
-        return Undeliverable(self.reason, endpoint=text_of(self.endpoint))
+        text = refusal(self.label, self.node) if self.reason == codes.NO_PERMISSION else ""
+        return Undeliverable(self.reason, text, text_of(self.endpoint))
 
     def __repr__(self) -> str:
         to = named(self.name, self.endpoint)

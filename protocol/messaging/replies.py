@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from busway.protocol.link.face import LinkFace
 
 
+def refusal(label: str, node_id: bytes) -> str:
+    """The sentence for what the policy of that node does not allow."""
+    who = ("%s %s" % (label, "".join(["%02x" % byte for byte in node_id[:4]]))).strip()
+    return "the policy of %s does not allow it; `busway policy explain` there says why" % who
+
+
 class Answers:
     """Correlates what others answer; late, unknown, cancelled and forged answers end here."""
 
@@ -85,7 +91,10 @@ class Answers:
         pending = self.pending_of(peer, frame.id)
         if pending is not None:
             status = outcomes.UNDELIVERED if code <= codes.REASON_LAST else outcomes.FAILED
-            self._origin.finish(pending, status, code, lenient_text(frame.payload))
+            text = lenient_text(frame.payload)
+            if code == codes.NO_PERMISSION:  # whose policy it is, this side can say
+                text = text or refusal(peer.label, peer.node_id)
+            self._origin.finish(pending, status, code, text)
             if code == codes.NO_ENDPOINT:
                 self._origin.lookups.refused(peer, pending.out.endpoint, now)
 

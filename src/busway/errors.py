@@ -18,7 +18,10 @@ _LINK_SENTENCES = {
 }
 
 _REASON_SENTENCES = {
-    1: "nobody has that endpoint within reach; check name and realm=, or give ttl= to wait for it to appear",
+    1: (
+        "nobody has that endpoint within reach, or a policy hides it; `busway doctor` may say; check name and"
+        " realm=, or give ttl= to wait for it to appear"
+    ),
     2: "the receiver's queue was full and its policy refuses; send slower or enlarge its queue",
     3: "the deadline passed first",
     4: "no way leads there: the node or a link is gone, or not there yet; ttl= waits for it",

@@ -5,6 +5,7 @@ forge it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from typing import Any
@@ -69,11 +70,11 @@ async def test_who_comes_and_goes_is_told(log: pytest.LogCaptureFixture) -> None
             names = ("what", "peer_label", "role", "realm", "protection", "dialled")
             assert few(joined, *names) == ("join", "guest", "leaf", "userspace", "local", False)
             assert few(trail(guest)[0], *names) == ("join", "a", "router", "userspace", "local", True)
-            await asyncio.sleep(2)
+            await asyncio.sleep(61)  # longer than a visit
         await until(lambda: of(here, "leave"))
         (left,) = of(here, "leave")
         assert few(left, "peer_label", "error", "by", "code") == ("guest", "GOODBYE", "peer", 0)
-        assert left["seconds"] == pytest.approx(2, abs=0.1)
+        assert left["seconds"] == pytest.approx(61, abs=0.1)
         assert left["bytes_in"] > 0
         assert left["link"] == joined["link"]
     told = [record for record in log.records if record.name == "busway.audit"]
@@ -83,6 +84,43 @@ async def test_who_comes_and_goes_is_told(log: pytest.LogCaptureFixture) -> None
     assert set(first.busway) - set(joined) == {"time", "node", "label"}
     assert first.getMessage().startswith("join link=")
     assert " peer_label=guest " in first.getMessage()
+
+
+@pytest.mark.jumps(needed=True)
+async def test_short_visits_of_this_users_programs_are_kept_as_one(log: pytest.LogCaptureFixture) -> None:
+    """Those of full nodes, and those that last, stay as they are. The log has all."""
+    async with buses(1) as (here,):
+        for seconds in (1, 1, 59, 61):
+            async with AsyncBus(ipc=False, label=f"leaf {seconds}", leaf=True) as guest:
+                await join(guest, here)
+                await asyncio.sleep(seconds)
+            await until(lambda: not here.links())
+        async with AsyncBus(ipc=False, label="full") as guest:
+            await join(guest, here)
+        await until(lambda: not here.links())
+        kept = [few(row, "what", "peer_label", "visits") for row in trail(here)]
+    assert kept == [
+        ("leave", None, 3),
+        ("join", "leaf 61", None),
+        ("leave", "leaf 61", None),
+        ("join", "full", None),
+        ("leave", "full", None),
+    ]
+    told = [line for line in lines(log) if line.endswith(" label=a")]
+    assert sum(line.startswith("join ") for line in told) == 5
+    assert sum(line.startswith("leave ") for line in told) == 5
+
+
+async def test_a_denial_has_the_rule() -> None:
+    policy = {"rule": [{"who": {"link": "ipc"}, "see": "**"}, {"who": "*", "call": [], "see": "**"}]}
+    async with AsyncBus(ipc=False, policy=policy) as here, AsyncBus(ipc=False) as there:
+        here.serve("lab/door", lambda request: None)
+        await join(here, there)
+        with contextlib.suppress(busway.Undeliverable):
+            await there.request("lab/door")
+        (denied,) = of(here, "denial")
+        assert few(denied, "action", "name") == ("call", "lab/door")
+        assert denied["why"] == "rule 2 says what they may do, and call lab/door is not among it"
 
 
 def test_threads_tell_the_same(log: pytest.LogCaptureFixture) -> None:

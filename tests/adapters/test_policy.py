@@ -122,15 +122,25 @@ async def test_calls_are_denied_and_allowed_again(tmp_path: Path, url: str) -> N
 
 async def test_what_the_caller_is_told() -> None:
     policy = {"rule": [{"who": "*", "call": [], "see": "**"}]}
-    async with opened(bus(policy=policy), bus()) as (here, there):
+    async with opened(bus(policy=policy, label="gate 7"), bus()) as (here, there):
         here.serve("lab/door", lambda request: None)
         await join(here, there, "localnet")
         with pytest.raises(busway.Undeliverable) as caught:
             await there.request("lab/door")
         text = str(caught.value)
         assert "lab/door" in text
+        assert f"the policy of gate 7 {here.id.hex()[:8]} does not allow it" in text
         assert "busway policy explain" in text
         assert text.endswith("(NO_PERMISSION)")
+        await there.send("lab/door")
+        await until(lambda: there.undeliverable)
+        assert f"the policy of gate 7 {here.id.hex()[:8]} does not" in str(there.undeliverable[0].error)
+    hidden = {"rule": [{"who": "*", "call": []}]}
+    async with opened(bus(policy=hidden), bus()) as (here, there):
+        here.serve("lab/door", lambda request: None)
+        await join(here, there, "localnet")
+        with pytest.raises(busway.Undeliverable, match="or a policy hides it; `busway doctor` may say"):
+            await there.request("lab/door")
 
 
 # In which role, and how often

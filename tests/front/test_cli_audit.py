@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from busway.adapters.audit import KEPT_MAX
-from busway.cli.auditing import _well_formed, _when
+from busway.cli.auditing import Filter, _well_formed, _when
 from tests.front.cli_rig import busway, busway_started, new_bus, peer
 
 
@@ -56,6 +56,29 @@ def test_what_happens_from_now_on(bus: str) -> None:
         row = json.loads(following.line())
         assert (row["label"], row["what"] in ("join", "leave")) == ("answers", True)
         assert following.status() == 0
+
+
+def test_only_what_is_asked_for(bus: str) -> None:
+    rows = busway("audit", "--what", "join", "--who", "busway listen", "--json", bus=bus).ok().document
+    assert rows
+    assert all(row["what"] == "join" and row["peer_label"].startswith("busway listen") for row in rows)
+    id = rows[0]["peer"].replace("-", "")
+    assert busway("audit", "--who", id[:6], "--since", "3600", "--json", bus=bus).ok().document
+    for words in (["--what", "denial", "--what", "quota"], ["--who", "nobody"]):
+        ended = busway("audit", *words, bus=bus)
+        assert (ended.status, ended.output, "has anything to tell of that" in ended.stderr) == (0, b"", True)
+    early = Filter((), "", 2.0)
+    assert [early.takes({"time": at, "what": "join", "fields": {}}) for at in (1.9, 2.0)] == [False, True]
+    assert "--since is for what was kept" in busway("audit", "--follow", "--since", "1", bus=bus).failed(2)
+
+
+def test_commands_fill_none_of_it(bus: str) -> None:
+    for _ in range(2):
+        busway("nodes", bus=bus).ok()
+    rows = busway("audit", "-n", "answers", "--json", bus=bus).ok().document
+    came = [row for row in rows if row["what"] == "join" and row["role"] == "leaf"]
+    assert len(came) <= 1  # the one that asks
+    assert next(row["visits"] for row in rows if row["what"] == "leave" and "visits" in row) >= 1
 
 
 def test_count_is_for_following(bus: str) -> None:

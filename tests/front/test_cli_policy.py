@@ -176,9 +176,10 @@ def test_what_comes_over_a_bridge_is_judged_by_both(machines: tuple[str, str], t
         assert ask("lab/upper").ok().text.strip() == "HELLO"
         assert ask("lab/lower").failed(1).endswith("(NO_PERMISSION)")
         assert ask("lab/lower", here).ok().text.strip() == "HELLO"
+        assert "a policy may hide it" in busway("request", "lab/none", bus=bus, BUSWAY_DIR=here).failed(1)
         told = busway("doctor", bus=bus, BUSWAY_DIR=here)
         assert "has denied what others tried, 1 time" in told.text
-        assert "may not call lab/lower" in told.text
+        assert "may not call lab/lower, for rule 2 (line 8) says what they may do" in told.text
         path.write_text(POLICY.replace("lab/upper", "lab/lower"))
         until(lambda: ask("lab/lower").status == 0)
         until(lambda: "NO_PERMISSION" in ask("lab/upper").stderr)

@@ -49,6 +49,16 @@ _EXPLAIN = "`busway policy explain FILE WHO ACTION NAME` says which rule decides
 _DENIALS_SHOWN = 3
 _TAKEN_OVER = "a newer incarnation of this node took over"  # what the core says to the older one
 _DISPLACED_MIN = 3  # within _OF_LATE_MS: once is a program that was started again while its former link stood
+_SENT = "Who called or sent got NO_PERMISSION"
+_ABSENT = "What may not be served or subscribed to is not there for others (NO_ENDPOINT)"
+_EFFECTS = {
+    "serve": _ABSENT,
+    "subscribe": _ABSENT,
+    "call": _SENT,
+    "send": _SENT,
+    "publish": "What may not be published was dropped",
+    "see": "What may not be seen is not there for who asked (NO_ENDPOINT)",
+}
 _LOCALNET = "give the link realm localnet at both sides (--realm localnet, realm='localnet')"
 
 
@@ -354,7 +364,7 @@ def check_denials(report: Report, told: list[Found]) -> None:
             report.remark(
                 f"the policy of {_name(each)} has denied what others tried, {output.counted(denied, 'time')}"
                 f"{f', at last: {last}' if last else ''}",
-                f"who sent a message got NO_PERMISSION. If it is to be allowed: {_EXPLAIN}",
+                f"{_effects(each)}If it is to be allowed: {_EXPLAIN}",
             )
 
 
@@ -366,8 +376,16 @@ def _denials(found: Found) -> list[str]:
         who = row.get("peer_label") or str(row.get("peer", ""))[:8]
         key = row.get("trusted")  # of the link's other side, and this may be a node behind it
         who += f" (over the link of {key})" if key and key != who else ""
-        told.append(f"{who} may not {row.get('action')} {row.get('name') or row.get('endpoint')}")
+        why = f", for {row['why']}" if row.get("why") else ""  # older nodes do not say it
+        told.append(f"{who} may not {row.get('action')} {row.get('name') or row.get('endpoint')}{why}")
     return list(dict.fromkeys(told))
+
+
+def _effects(found: Found) -> str:
+    """What became of what was denied, by what it was."""
+    actions = {row["fields"].get("action") for row in kept(found) if row["what"] == "denial"}
+    said = dict.fromkeys(_EFFECTS[each] for each in codes.MAY_NAMES if each in actions)
+    return "".join(f"{each}. " for each in said)
 
 
 def check_names(report: Report, told: list[Found]) -> None:

@@ -45,6 +45,7 @@ class Overview:
     nodes: list[NodeInfo]
     endpoints: list[EndpointInfo]
     realms: dict[bytes, str]  # of the way to each node: the widest on it
+    guarded: bool = False  # the router has a policy
 
 
 def run(
@@ -197,6 +198,7 @@ async def _look_around(bus: AsyncBus) -> None:
             if row["endpoint"] not in hidden and row["realm"] != "process"
         ],
         {row["node"]: row["realm"] for row in report["nodes"]},
+        report.get("guarded") is True,
     )
 
 
@@ -323,5 +325,6 @@ def nobody_has(bus: AsyncBus, endpoint: str) -> Failure:
     )
     wide = "global" in overview(bus).realms.values()
     barrier = "; a link on the way there has realm global: what is behind it needs realm='global'" * wide
-    text = f"nobody has the endpoint {endpoint!r} on bus {bus.node.bus!r}; {hint}{silent}{barrier}"
+    policy = "; a policy may hide it: `busway doctor` says who has one" * overview(bus).guarded
+    text = f"nobody has the endpoint {endpoint!r} on bus {bus.node.bus!r}; {hint}{silent}{barrier}{policy}"
     return Failure(failures.NEGATIVE, text, "NO_ENDPOINT")
