@@ -39,6 +39,7 @@ DOCUMENTS = (
 )
 CALLS, TESTING, CLOCK = "docs/tutorial/calls.md", "docs/howto/testing.md", "docs/tutorial/first-program.md"
 COMMANDS = "docs/howto/command-line.md"
+SEALED = "docs/howto/sealed.md"
 MACHINES, BOARD = "docs/tutorial/two-machines.md", "docs/tutorial/board.md"
 CONFIGURATION = "docs/reference/configuration.md"
 CODE_FOLDERS = (
@@ -189,11 +190,40 @@ RUN_ELSEWHERE = {
     "ask.py",
     "clock.py",
     "ask_time.py",
+    "panel.py",
+    "reader.py",
+    "alarms.py",
     "site.py",
 }  # the last: tests/web/test_page.py
 ALONE = [
     (document, name) for document in DOCUMENTS for name in programs(document) if name not in RUN_ELSEWHERE
 ]
+
+
+@pytest.mark.parametrize(
+    ("waits", "comes", "printed"),
+    [("pump.py", "panel.py", ["panel True", "panel False"]), ("reader.py", "alarms.py", ["panel door 3"])],
+)
+def test_sealed_programs(own_bus: None, tmp_path: Path, waits: str, comes: str, printed: list[str]) -> None:
+    """As two programs, which meet by themselves."""
+    text = blocks(SEALED, "toml")[0]
+    for name, key in zip(("panel", "pump"), re.findall(r"busway1\w+", text), strict=True):
+        own = busway.Key.new()
+        own.save(tmp_path / f"{name}.pem")
+        text = text.replace(key, own.text)
+    (tmp_path / "trust.toml").write_text(text)
+    for name in (waits, comes):
+        (tmp_path / name).write_text(programs(SEALED)[name])
+    options: Any = {"cwd": tmp_path, "text": True, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, waits], **options) as waiting:
+        try:
+            said = subprocess.run([sys.executable, comes], **options, timeout=120, check=True).stdout
+            assert waiting.stdout is not None
+            assert [waiting.stdout.readline().strip() for _ in printed] == printed
+        finally:
+            waiting.terminate()
+    if comes == "panel.py":
+        assert said.splitlines() == ["{'ok': True}", "at 0", "at 45", "at 90"]
 
 
 @pytest.mark.parametrize(("document", "name"), ALONE)

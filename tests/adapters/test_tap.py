@@ -266,3 +266,15 @@ async def test_what_watchers_missed_is_forgotten_when_they_leave() -> None:
         await a.publish("lab/x", "last")
         await kept.receive(60)
         assert not set(cast(Tapped, a.node)._lost) - {watcher.id}
+
+
+@pytest.mark.parametrize("serve", [[], ["busway/tap"]])
+async def test_a_policy_says_who_may_read_all(serve: list[str]) -> None:
+    """It is told payloads, unlike who asks for the state: nobody may by being of this machine alone."""
+    policy = {"default": "closed", "rule": [{"who": "*", "serve": serve, "call": ["lab/*"]}]}
+    async with AsyncBus(ipc=False, policy=policy) as here, AsyncBus(ipc=False) as there:
+        here.register("lab/log")
+        await join(here, there)
+        there.register(TAP_NAME, "anycast", "userspace")
+        await until(lambda: isinstance(here.node, Tapped) or here.node.counters["denied"])
+        assert isinstance(here.node, Tapped) == bool(serve)

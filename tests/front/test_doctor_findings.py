@@ -115,8 +115,19 @@ def test_what_a_policy_denied_is_a_remark() -> None:
     [(text, advice)] = report.remarks
     assert "has denied what others tried, 7 times, at last: pump may not call lab/door; " in text
     assert "; 4f2504e0 (over the link of pump) may not send lab/door; ab may not serve x" in text
-    assert "NO_PERMISSION" in advice
-    assert "busway policy explain" in advice
+    assert advice.startswith(
+        "What may not be served or subscribed to is not there for others (NO_ENDPOINT). Who called or sent"
+        " got NO_PERMISSION. If it is to be allowed: `busway policy explain"
+    )
+    report = Report()
+    shown = {"action": "see", "name": "x", "peer_label": "tap", "why": "rule 2 (line 8) says so"}
+    check_denials(
+        report,
+        [found("a", counters={"denied": 1}, audit=[{"time": 1.0, "what": "denial", "fields": shown}])],
+    )
+    [(text, advice)] = report.remarks
+    assert text.endswith("at last: tap may not see x, for rule 2 (line 8) says so")
+    assert advice.startswith("What may not be seen is not there for who asked (NO_ENDPOINT). If it")
     report = Report()
     check_denials(report, [found("a", counters={"denied": 1})])
     assert report.remarks[0][0].endswith("has denied what others tried, 1 time")
