@@ -94,8 +94,8 @@ def listen(
 
     With --all: time, endpoint, send, publish, request, reply and so on, from whom, to whom, size, payload.
     That is what programs of this user on this machine say, unless they were started with BUSWAY_TAP=0 or
-    tap=False. They never wait for a listener: what it was too slow for is counted. Programs that join as
-    leaves are not shown, but for commands.
+    tap=False, or their policy does not let it serve busway/tap. They never wait for a listener: what it was
+    too slow for is counted. Programs that join as leaves are not shown, but for commands.
 
     One line a message: time, endpoint, source, payload. Without --kind the endpoint has the kind that the
     others on the bus know it by, else broadcast. Of an anycast endpoint only a share of the messages comes
