@@ -105,7 +105,7 @@ class AsyncBus(BaseBus):
 
     async def open(self) -> Self:
         """Join. `async with` does this. From then on the bus belongs to this loop: any other call in another
-        thread or on another loop raises BusError.
+        thread or on another loop raises BusError. Where it fails the bus is closed.
         """
         self._offer_seal()
         await self._host.open()

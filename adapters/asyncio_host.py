@@ -85,7 +85,7 @@ class Host(BusHost):
     # Life
 
     async def open(self) -> None:
-        """Join."""
+        """Join. Where that fails the bus is closed: nobody would do it who calls no `async with`."""
         self.check()
         if self._opened:
             raise BusError("the bus is open already")
@@ -99,8 +99,12 @@ class Host(BusHost):
         await anext(self._end)
         self.wake()
         if self._ipc:
-            self._mesh = LocalMesh(self, not self.node.leaf)
-            await self._mesh.join()
+            try:
+                self._mesh = LocalMesh(self, not self.node.leaf)
+                await self._mesh.join()
+            except BaseException:
+                await self.close(0)
+                raise
 
     async def close(self, timeout: float) -> None:
         """Leave, within `timeout` seconds. Twice is once."""

@@ -84,7 +84,7 @@ class Bus(BaseBus):
     # Life
 
     def open(self) -> Self:
-        """Join. `with` does this."""
+        """Join. `with` does this. Where it fails the bus is closed."""
         self._offer_seal()
         self._host.open()
         return self

@@ -58,7 +58,7 @@ class Host(BusHost):
     # Life
 
     def open(self) -> None:
-        """Join."""
+        """Join. Where that fails the bus is closed: nobody would do it who calls no `with`."""
         with self.engine.lock:
             self.check()
             if self._opened:
@@ -70,8 +70,12 @@ class Host(BusHost):
         # Now: a thread that imports while another forks would leave the child an import that never ends.
         encode(None, b"")
         if self._ipc:
-            self._mesh = self.engine.call(LocalMesh, self, not self.node.leaf)
-            self.engine.wait(self.engine.call(self._mesh.join))
+            try:
+                self._mesh = self.engine.call(LocalMesh, self, not self.node.leaf)
+                self.engine.wait(self.engine.call(self._mesh.join))
+            except BaseException:
+                self.close(0)
+                raise
 
     def close(self, timeout: float) -> None:
         """Leave, within `timeout` seconds. Twice is once."""

@@ -287,7 +287,17 @@ async def test_a_directory_that_cannot_be_names_the_variable(
     bus = make()
     with pytest.raises(OSError, match="set BUSWAY_DIR to a directory of your own"):
         await settled(bus.open())
-    await settled(bus.close())
+
+
+@pytest.mark.parametrize("make", [busway.AsyncBus, busway.Bus])
+async def test_a_bus_that_could_not_open_is_closed(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever calls `open` has nothing to close then: at the end of its loop no bus is said to be open."""
+    monkeypatch.setenv("BUSWAY_DIR", "/sys/busway")
+    bus = make()
+    with pytest.raises(OSError, match="set BUSWAY_DIR"):
+        await settled(bus.open())
+    with pytest.raises(busway.BusClosed):
+        await settled(bus.open())
 
 
 @pytest.mark.parametrize("make", [busway.AsyncBus, busway.Bus])
