@@ -1,17 +1,17 @@
 """Advertisements of nodes and endpoints between two neighbours: ROUTES, SYNC and DIRECTORY frames, one object
-for each link (sections 4 and 10), and the nodes' directory lines: our own as endpoints come and go, those of
-others as their parents tell them.
+for each link (sections 4 and 10).
 
 Which routes are told is decided in router.py, what becomes of nodes and entries in mesh.py. Everything is
 written from the state as it is then, never from a queue.
 """
 
 from busway.protocol.errors import Refusal
-from busway.protocol.link.face import LinkFace, News
+from busway.protocol.link.face import LinkFace
 from busway.protocol.routing.directory import may_announce
 from busway.protocol.routing.grouped import Grouped
-from busway.protocol.routing.peers import ALTERED, AS_BEFORE, NOT_ANEW, Entry, Line, Peer
-from busway.protocol.routing.router import INFINITE, NOTHING, PARENT, WIDE, Child, Neighbour, Route
+from busway.protocol.routing.lines import PARTIAL, Lines, Telling
+from busway.protocol.routing.peers import Entry, Line, Peer
+from busway.protocol.routing.router import INFINITE, PARENT, WIDE, Child, Neighbour, Route
 from busway.protocol.routing.topology import Topology
 from busway.protocol.wire import codes
 from busway.protocol.wire.aliases import AliasWriter, node_reader
@@ -20,15 +20,10 @@ from busway.protocol.wire.fields import Reader, frame, text8, u16, varint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Final
-
     from busway.protocol.wire.messages import HaveFrame
-
-_AGAIN: "Final" = -3  # told: PARENT, but it must be said once more
 
 _LEAF = 0x10
 _MORE = 0x20
-_PARTIAL = 0x40
 
 _NODE_SIZE = 1 + 3 + codes.KEY_SIZE  # of a node's number that is being bound
 
@@ -45,10 +40,10 @@ def is_leaf(link: LinkFace) -> bool:
     return adverts(link).neighbour.leaf
 
 
-class Advertiser(News):
+class Advertiser(Telling):
     """The advertisements of one link in both directions."""
 
-    def __init__(self, connection: LinkFace, mesh: Topology, lines: "Lines") -> None:
+    def __init__(self, connection: LinkFace, mesh: Topology, lines: Lines) -> None:
         self.connection = connection
         self.lines = lines
         self.peer: "Peer | None" = None  # once the handshake is over
@@ -287,7 +282,7 @@ class Advertiser(News):
             base = 0
         child.versions[realm] = line.version
         entries = [entry.encode() for entry in self._visible(line, realm, base, child)]
-        partial = _PARTIAL if line.partial or line.denied or child.hidden >> realm & 1 else 0
+        partial = PARTIAL if line.partial or line.denied or child.hidden >> realm & 1 else 0
         tail = varint(base) + varint(line.version)
         at = 0
         first = True
@@ -388,7 +383,7 @@ class Advertiser(News):
         realm = head & 3
         peer = self.lines.accepts_line_from(self.connection, key)
         if peer is not None and head & LABEL and not peer.connections:  # else it has said so itself
-            self.mesh.learn(peer, label, head & _LEAF != 0)
+            self.mesh.learn(peer, label, head & _LEAF != 0, now)
             if not peer.lines[codes.GLOBAL].version:
                 peer.lines[codes.GLOBAL].tellers = ()
             self._note_teller(peer.lines[codes.GLOBAL])
@@ -416,267 +411,6 @@ class Advertiser(News):
         key = self.peer.key
         if line.tellers != (key,):
             line.tellers = tuple([other for other in line.tellers if other != key]) + (key,)
-
-
-class Lines:
-    """Changes of the nodes' lines, and the news of them."""
-
-    def __init__(self, mesh: Topology) -> None:
-        self._mesh = mesh
-        self._shapes = 0
-
-    def _reshape(self, line: Line) -> None:
-        self._shapes += 1
-        line.shape = self._shapes
-
-    def put_own(self, entry: Entry) -> None:
-        """One of our own endpoints came, or (kind 0) went."""
-        line = self._mesh.me.lines[entry.realm]
-        line.version += 1
-        entry.version = line.version
-        line.put(entry)
-        self._reshape(line)
-        self.changed(self._mesh.me)
-
-    def changed(self, peer: Peer) -> None:
-        """Tell the neighbours that reach the node through us."""
-        route = peer.route
-        if route is None:
-            return
-        for connection in self._mesh.connections:
-            if route in adverts(connection).neighbour.children:
-                adverts(connection).note_lines(route)
-
-    def relabelled(self, peer: Peer) -> None:
-        """Tell its label again: those who reach it through us may have a former one."""
-        route = peer.route
-        for connection in self._mesh.connections:
-            child = adverts(connection).neighbour.children.get(route) if route is not None else None
-            if child is not None:
-                child.knows_label = False
-        self.changed(peer)
-
-    def accepts_line_from(self, connection: LinkFace, key: bytes) -> "Peer | None":
-        """The node whose line a neighbour may tell us: itself, unless a nearer way leads there, or one that
-        it leads to (section 4).
-        """
-        peer = self._mesh.routes.find(key)
-        if peer is None or not peer.reachable:
-            return None
-        if peer is adverts(connection).peer and connection.realm <= peer.metric >> 14:
-            return peer if is_leaf(connection) or not connection.lookups else None
-        if connection.lookups:
-            return None
-        route = peer.route
-        neighbour = adverts(connection).neighbour
-        if route is not None and route.via is neighbour:
-            return peer
-        if route is not None and neighbour.told.get(route, NOTHING) == PARENT:
-            self._forget_told(neighbour, route)  # it is no longer, but may be again before it hears of that
-        return None
-
-    def open_line(
-        self,
-        connection: LinkFace,
-        peer: Peer,
-        head: int,
-        base: int,
-        version: int,
-    ) -> "Line | None":
-        """The line that a frame changes; None if it is not to be taken."""
-        realm = head & 3
-        line = peer.lines[realm]
-        if realm < connection.realm:
-            self._mesh.counters["narrow_entry"] += 1
-            return None
-        if realm < peer.metric >> 14:
-            return None  # on its way here it crosses a wider one
-        if base > line.version:
-            self.say_again(peer)
-            return None
-        if not base and version < line.version:
-            self._begin_again(line)
-            self._forget_children(peer, realm)
-        elif not base and version and (version == line.version or line.is_cut(connection)):
-            self._begin_again(line)
-            line.altered = AS_BEFORE
-        if not base:
-            line.teller = connection
-        return line if version > line.version else None
-
-    def _begin_again(self, line: Line) -> None:
-        """Who leads to the node tells the whole line, with a version below that which we have: that one was a
-        lie. What was told with it goes when all has come, here and at those who have it from us. Or with the
-        version that we have, because we may see more of it now, or less, or what we have is a lie.
-        """
-        line.version = line.floor = 0
-        line.altered = NOT_ANEW
-        line.gone = {}
-        for entry in list(line.entries.values()) + list(line.denied.values()):
-            entry.version = 0
-
-    def say_again(self, peer: Peer) -> None:
-        """PARENT once more, with the versions that we have: now, or when a former parent is it again."""
-        route = peer.route
-        if route is not None:
-            for neighbour in self._mesh.router.neighbours:
-                if neighbour.told.get(route, NOTHING) == PARENT:
-                    self._forget_told(neighbour, route)
-
-    def say_anew(self, peer: Peer) -> None:
-        """Another neighbour leads to the node now. If it has been told so before, and of nothing since, it
-        does not know what others have said of the node's lines meanwhile.
-        """
-        route = peer.route
-        if route is not None and route.via is not None and route.via.told.get(route, NOTHING) == PARENT:
-            self._forget_told(route.via, route)
-
-    def _forget_told(self, neighbour: Neighbour, route: Route) -> None:
-        neighbour.told[route] = _AGAIN
-        neighbour.dirty[route] = True
-        self._mesh.router.touched(neighbour)
-
-    def close_line(self, peer: Peer, line: Line, head: int, base: int, version: int, now: int) -> None:
-        """A change has come whole; if it held the whole line (`base` 0), what was not in it is gone, and who
-        told it is the only one whose word it is.
-        """
-        altered = line.altered == ALTERED
-        if not base:
-            for entry in list(line.entries.values()):
-                if entry.version != version:
-                    del line.entries[entry.uuid]
-                    self._left(entry, now)
-                    altered = True
-            for entry in list(line.denied.values()):
-                if entry.version != version:
-                    self._release(line, entry.uuid)
-            line.gone = {}
-            line.floor = version
-            line.tellers = line.tellers[-1:]
-            line.teller = None
-        if line.partial != (head & _PARTIAL != 0):
-            line.partial = not line.partial
-            altered = True
-        if altered and line.altered != NOT_ANEW:
-            self._forget_children(peer, head & 3)  # they have that version
-        line.altered = NOT_ANEW
-        line.version = version
-        self._reshape(line)
-        self.changed(peer)
-
-    def take_entry(self, entry: Entry, line: Line, link: LinkFace, now: int) -> None:
-        """An endpoint of another node came, changed or was withdrawn. What there is no room for is left out,
-        as if it had not been told; so is what a guard does not let in, but it is remembered.
-        """
-        entry.link = link
-        denied = self._release(line, entry.uuid)
-        if not entry.kind:
-            line.put(entry)  # also what was denied: a child may have heard of it from another
-            self._left(entry, now)
-            return
-        if not self._mesh.directory.has_room(entry):
-            self._mesh.counters["entries_over"] += 1
-            adverts(link).neighbour.over += 1
-            self._mesh.gate.exceeded(link, codes.QUOTA_ENTRIES)
-            return
-        known = line.entries.get(entry.uuid)
-        if line.altered and denied is None and (known is None or known.is_other(entry)):
-            line.altered = ALTERED
-        if self._mesh.gate.lets_in(entry, link):
-            line.put(entry)
-            self._mesh.entry_announced(entry, now)
-            return
-        if known is not None:
-            gone = Entry(entry.peer, entry.uuid, 0, entry.realm)
-            gone.version = entry.version
-            line.put(gone)
-            self._left(gone, now)
-        self._deny(entry, line)
-
-    def _deny(self, entry: Entry, line: Line) -> None:
-        line.denied[entry.uuid] = entry
-        self._mesh.directory.hold(entry, 1)
-        self._mesh.counters["entries_denied"] += 1
-
-    def _release(self, line: Line, uuid: bytes) -> "Entry | None":
-        """One that was denied, if there is one, is not remembered any more."""
-        entry = line.denied.pop(uuid, None)
-        if entry is not None:
-            self._mesh.directory.hold(entry, -1)
-        return entry
-
-    def judge(self, peer: Peer, now: int) -> None:
-        """The guard may say something else of a node's endpoints than when they came: it has changed, or they
-        come over another link now.
-        """
-        gate = self._mesh.gate
-        told = False
-        for realm in range(codes.USERSPACE, codes.GLOBAL + 1):
-            line = peer.lines[realm]
-            out = [entry for entry in line.entries.values() if not gate.lets_in(entry, peer.hop)]
-            back = [entry for entry in line.denied.values() if gate.lets_in(entry, peer.hop, True)]
-            for entry in out:
-                del line.entries[entry.uuid]
-                self._left(entry, now)
-                self._deny(entry, line)
-            for entry in back:
-                self._release(line, entry.uuid)
-                line.gone.pop(entry.uuid, None)
-                line.entries[entry.uuid] = entry
-                self._mesh.entry_announced(entry, now)
-            if out or back:
-                self._reshape(line)
-                self._forget_children(peer, realm)
-                told = True
-        if told:
-            self.changed(peer)
-
-    def look_again(self) -> None:
-        """The guard has changed: neighbours may see more, or less."""
-        for neighbour in self._mesh.router.neighbours:
-            for route, child in neighbour.children.items():
-                child.judged = False
-                adverts(neighbour.link).note_lines(route)
-
-    def _left(self, entry: Entry, now: int) -> None:
-        """A line has an endpoint no longer. Another one, of another realm, may have told that it is there."""
-        peer = entry.peer
-        known = peer.entries.get(entry.uuid)
-        if known is None or known.realm != entry.realm:
-            return
-        for line in peer.lines:
-            other = line.entries.get(entry.uuid)
-            if other is not None:  # which the one that has gone had taken the place of
-                self._mesh.entry_announced(other, now)
-                return
-        self._mesh.entry_withdrawn(peer, entry.uuid, now)
-
-    def drop_lines(self, peer: Peer, realm: int, now: int) -> None:
-        """Forget the lines narrower than `realm`."""
-        dropped = False
-        for narrow in range(codes.USERSPACE, min(realm, codes.GLOBAL + 1)):
-            if not peer.lines[narrow].is_empty():
-                self._drop_line(peer, narrow, now)
-                dropped = True
-        if dropped:
-            self.say_again(peer)
-
-    def _drop_line(self, peer: Peer, realm: int, now: int) -> None:
-        line = peer.lines[realm]
-        peer.lines[realm] = Line()
-        for entry in line.entries.values():
-            self._left(entry, now)
-        for uuid in list(line.denied):
-            self._release(line, uuid)
-        self._forget_children(peer, realm)
-
-    def _forget_children(self, peer: Peer, realm: int) -> None:
-        """Those who reach the node through us have nothing of that line."""
-        if peer.route is not None:
-            for neighbour in self._mesh.router.neighbours:
-                child = neighbour.children.get(peer.route)
-                if child is not None:
-                    child.versions[realm] = 0
 
 
 def _append(parts: "list[bytes]", size: int, body: bytes) -> int:

@@ -7,10 +7,11 @@ Between the rules (router.py), the bytes (advertising.py) and the host's convers
 from busway.protocol.errors import Refusal
 from busway.protocol.link.queue import is_express
 from busway.protocol.outcomes import NODE_CHANGED, NODE_DOWN
-from busway.protocol.routing.advertising import Lines, adverts, is_leaf
+from busway.protocol.routing.advertising import adverts, is_leaf
 from busway.protocol.routing.events import DuplicateNodeEvent, NodeEvent
 from busway.protocol.routing.forwarding import Forwarder
 from busway.protocol.routing.host import RoutingHost
+from busway.protocol.routing.lines import Lines
 from busway.protocol.routing.lookups import Lookups
 from busway.protocol.routing.names import Names
 from busway.protocol.routing.peers import Entry, Peer, nearest
@@ -77,7 +78,7 @@ class Mesh(Topology):
         peer = self._peer(hello.key)
         told = peer.reachable and peer.label and peer.metric >> 14 < connection.realm
         if not told:  # by a nearer way
-            self.learn(peer, hello.label, hello.leaf)
+            self.learn(peer, hello.label, hello.leaf, now)
         connection.peer = peer
         self._resolve_duplicate(peer, connection, hello.dialled, now)
         if peer.reachable and not peer.connections:
@@ -275,7 +276,7 @@ class Mesh(Topology):
             peer = self.host.make_peer(key[: codes.ID_SIZE], key[codes.ID_SIZE :])
         return peer
 
-    def learn(self, peer: Peer, label: str, leaf: bool) -> None:
+    def learn(self, peer: Peer, label: str, leaf: bool, now: int) -> None:
         """A node's HELLO, or a line of its, says who it is. The way to it may have been known before."""
         if peer.label == label and peer.leaf == leaf:
             return
@@ -283,7 +284,7 @@ class Mesh(Topology):
         peer.leaf = leaf
         if peer.reachable:
             self.host.emit(NodeEvent(NODE_CHANGED, peer))
-            self.lines.relabelled(peer)
+            self.lines.relabelled(peer, now)
 
     def peer_of(self, key: bytes, now: int) -> Peer:
         """The node that a message names. One that cannot be reached is remembered for a while; a leaf reaches

@@ -3,6 +3,7 @@ decided in router.py; what is said with them is another room's, which makes more
 """
 
 from busway.protocol.link.face import LinkFace, Remote
+from busway.protocol.routing.damping import CALM_MS
 from busway.protocol.routing.router import Route
 from busway.protocol.wire import codes
 from busway.protocol.wire.entries import write_entry
@@ -31,6 +32,8 @@ class Entry:
         "peer",
         "place",
         "realm",
+        "turned_at",
+        "turns",
         "uuid",
         "version",
     )
@@ -56,6 +59,8 @@ class Entry:
         self.order = 0  # counts those that came to be known
         self.place = 0  # among those of one uuid
         self.link: "LinkFace | None" = None  # over which it was told
+        self.turned_at = -CALM_MS  # when it changed first, of the last changes close behind each other, ms
+        self.turns = 0  # ... and how many followed
 
     def __repr__(self) -> str:
         return "<endpoint %s, %s, %s, at %r>" % (
@@ -77,6 +82,25 @@ class Entry:
     def is_other(self, other: "Entry") -> bool:
         """Whether another word on the same endpoint of the same node says anything else."""
         return self.differs(other) or self.credit != other.credit
+
+    def follow(self, former: "Entry | None", now: int) -> int:
+        """This is told where the other, or nothing, was. Returns how many changes came within a second behind
+        the first.
+        """
+        if former is None:
+            self.turned_at = now
+        elif not self.kind and not former.kind:
+            self.turned_at = former.turned_at
+            self.turns = former.turns
+        elif self.is_other(former):
+            near = now - former.turned_at < CALM_MS
+            self.turned_at = former.turned_at if near else now
+            self.turns = former.turns + 1 if near else 0
+            return self.turns
+        else:
+            self.turned_at = former.turned_at
+            self.turns = former.turns
+        return 0
 
     def encode(self) -> bytes:
         """As it stands in a DIRECTORY frame (section 4)."""
@@ -115,26 +139,24 @@ class Line:
         self.shape = 0  # another number whenever it holds something else
         self.altered = NOT_ANEW
 
-    def put(self, entry: Entry) -> None:
-        """Add, replace or (kind 0) withdraw an endpoint. Who may see it follows from its name; one that has
-        another is told to all as a whole.
+    def put(self, entry: Entry, guarded: bool) -> None:
+        """Add, replace or (kind 0) withdraw an endpoint. With a guard, who may see it follows from its name;
+        a line where one has another is told to all as a whole then. As many that were withdrawn are
+        remembered as there are left, else who is told but once a second would be told all of a long line.
         """
         gone = self.gone.pop(entry.uuid, None)
         former = self.entries.pop(entry.uuid, gone)
         if entry.kind:
             self.entries[entry.uuid] = entry
-            if former is not None and former.name != entry.name:
+            if guarded and former is not None and former.name != entry.name:
                 self.floor = entry.version
             return
         if former is not None:
             entry.name = former.name
         self.gone[entry.uuid] = entry
-        if len(self.gone) > codes.TOMBSTONES_MAX:
-            oldest = entry
-            for other in self.gone.values():
-                if other.version < oldest.version:
-                    oldest = other
-            self.floor = oldest.version
+        while len(self.gone) > max(codes.TOMBSTONES_MAX, len(self.entries)):
+            oldest = next(iter(self.gone.values()))
+            self.floor = max(self.floor, oldest.version)
             del self.gone[oldest.uuid]
 
     def is_cut(self, link: "LinkFace") -> bool:
@@ -186,6 +208,8 @@ class Peer(Remote):
         "nearer_at",
         "reachable",
         "route",
+        "turned_at",
+        "turns",
         "waits",
     )
 
@@ -204,6 +228,8 @@ class Peer(Remote):
         self.lines = [Line(), Line(), Line(), Line()]  # by realm; the first, PROCESS, stays empty
         self.entries: "dict[bytes, Entry]" = {}
         self.held: "list[Frame]" = []  # messages that wait for a way, ours and others'
+        self.turned_at = -CALM_MS  # when its label changed first, of the last changes close behind each other
+        self.turns = 0  # ... and how many followed
 
     def __repr__(self) -> str:
         return "<node %r %s%s>" % (self.label, self.node_id.hex(), ", a leaf" if self.leaf else "")

@@ -20,6 +20,7 @@ for loops after every single event, in random networks and in all those of a sma
 makes some.
 """
 
+from busway.protocol.routing.damping import CALM_MS, FREE, Damper
 from busway.protocol.timers import Timer, Timers
 from busway.protocol.wire import codes
 
@@ -35,6 +36,9 @@ _HELD_MAX: "Final" = 1024  # routes without a way; beyond that they are not held
 _RAISES_MAX: "Final" = 64  # of our own number in a second
 _STRIDE_MAX: "Final" = 0x4000  # of a number that is asked for, before that which is there
 _PASSES_MAX: "Final" = 16  # of requests for one source, one close behind the other
+_TURNS_MAX: "Final" = 32  # changes of a route in a second, behind the first, that are told at once
+_FLEETING_MS: "Final" = 10000  # a source that is there for less is fleeting
+_FLEETING_MAX: "Final" = 128  # of a neighbour in a second, until those that come are told late
 NOTHING: "Final" = -1  # no distance
 PARENT: "Final" = -2  # told: "I reach it through you", which offers nothing
 
@@ -115,6 +119,8 @@ class Neighbour:
         self.offered = 0  # sources that it offers
         self.offered_max = codes.ROUTES_LINK_MAX  # ... and may
         self.over = 0  # what it told and we had no room for
+        self.fleeting = 0  # sources that it led to but for a moment, in the second that began then
+        self.fleeting_at = -CALM_MS
         self.processed = 0  # withdrawals of theirs that we have processed
         self.acks_due = False
 
@@ -127,6 +133,7 @@ class Route(Timer):
 
     __slots__ = (
         "asked",
+        "came_at",
         "distance",
         "feasible",
         "key",
@@ -137,6 +144,8 @@ class Route(Timer):
         "passed_at",
         "retry_ms",
         "router",
+        "turned_at",
+        "turns",
         "via",
     )
 
@@ -153,6 +162,9 @@ class Route(Timer):
         self.passed_at = 0
         self.passes = 0  # requests that were passed on since then
         self.retry_ms = 0
+        self.came_at = 0
+        self.turned_at = -CALM_MS  # when it changed first, of the last changes close behind each other
+        self.turns = 0  # ... and how many followed
         self.owner: object = None  # the host's
 
     def fire(self, now: int) -> None:
@@ -194,7 +206,14 @@ class Router:
         self.neighbours: "list[Neighbour]" = []
         self.offered = 0  # offers over links that leave this machine
         self.fading: "dict[Route, bool]" = {}  # without a way; to be forgotten when rule 5 allows
-        self.counters = {"route_changes": 0, "routes_over": 0, "seqno_requests": 0, "seqno_raised": 0}
+        self.damper = Damper(timers, _TURNS_MAX, self._release)
+        self.counters = {
+            "route_changes": 0,
+            "routes_over": 0,
+            "routes_held": 0,
+            "seqno_requests": 0,
+            "seqno_raised": 0,
+        }
 
     # The table
 
@@ -448,6 +467,13 @@ class Router:
             self._keep_up(route)
         if found is not via or route.distance != distance:
             self.counters["route_changes"] += 1
+            if via is None or found is None:
+                self._note_fleeting(route, via, now)
+            if now - route.turned_at >= self.damper.calm_ms:
+                route.turned_at = now
+                route.turns = 0
+            else:
+                self._turn(route, now)
             self._mark(route)
             self.changed(route, now)
         elif found is None and not route.offers:
@@ -478,8 +504,43 @@ class Router:
         if 0x4000 <= (route.distance >> 16) - (route.feasible >> 16) & 0xFFFF < 0x8000:
             route.feasible = route.distance
 
+    def _turn(self, route: Route, now: int) -> None:
+        """It has changed within this second before."""
+        route.turns += 1
+        if route.turns > FREE and self.damper.turn(route, route.turns, len(self.routes), now):
+            self.counters["routes_held"] += 1
+
+    def _note_fleeting(self, route: Route, former: "Neighbour | None", now: int) -> None:
+        """There is a way now, or none any more. Who leads to one source after the other, and to none for
+        long, is not passed on at once any more; nobody else's news is late by that.
+        """
+        via = route.via
+        if via is not None:
+            route.came_at = now
+            if via.fleeting > _FLEETING_MAX and now - via.fleeting_at < self.damper.calm_ms:
+                self.damper.hold(route, now)
+                self.counters["routes_held"] += 1
+        elif former is not None and now - route.came_at < _FLEETING_MS:
+            if now - former.fleeting_at >= CALM_MS:
+                former.fleeting_at = now
+                former.fleeting = 0
+            former.fleeting += 1
+
+    def _release(self, route: Route, now: int) -> None:
+        """What was held is told; what changes again within a second waits for the next time."""
+        route.turned_at = now
+        route.turns = _TURNS_MAX
+        self._mark(route)
+
     def _mark(self, route: Route) -> None:
-        for neighbour in self.neighbours:
+        if route not in self.damper.held:
+            for neighbour in self.neighbours:
+                self._mark_for(neighbour, route)
+
+    def tell_again(self, neighbour: Neighbour, route: Route, told: int) -> None:
+        """What a neighbour was told does not hold any more: `told` does."""
+        neighbour.told[route] = told
+        if route not in self.damper.held:
             self._mark_for(neighbour, route)
 
     def _mark_for(self, neighbour: Neighbour, route: Route) -> None:
@@ -577,6 +638,7 @@ class Router:
     def _remove(self, route: Route) -> None:
         del self.fading[route]
         del self.routes[route.key]
+        self.damper.held.pop(route, None)
         self.timers.disarm(route)
         self.forgotten(route)
 

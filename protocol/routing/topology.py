@@ -38,6 +38,7 @@ class Topology(PeerKeeper):
             "narrow_entry": 0,
             "builtin_entry": 0,
             "entries_over": 0,
+            "lines_held": 0,
             "name_conflicts": 0,
             "links_opened": 0,
             "links_refused": 0,
@@ -101,7 +102,7 @@ class Topology(PeerKeeper):
         """... or has it no longer."""
         raise NotImplementedError
 
-    def learn(self, peer: Peer, label: str, leaf: bool) -> None:
+    def learn(self, peer: Peer, label: str, leaf: bool, now: int) -> None:
         """A node's HELLO, or a line of its, says who it is. The way to it may have been known before."""
         raise NotImplementedError
 

@@ -75,6 +75,7 @@ def modelled(base: type[Router]) -> type[Router]:
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             self.hold_ms = 0
+            self.damper.calm_ms = 0
 
         def wish(self, neighbour: Neighbour, route: Route) -> int:
             if route is self.me and not _is_source(route.key):
