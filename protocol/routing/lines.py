@@ -9,6 +9,7 @@ from busway.protocol.routing.damping import CALM_MS, FREE, Damper
 from busway.protocol.routing.peers import ALTERED, AS_BEFORE, NOT_ANEW, Entry, Line, Peer
 from busway.protocol.routing.router import NOTHING, PARENT, Neighbour, Route
 from busway.protocol.routing.topology import Topology
+from busway.protocol.timers import Call
 from busway.protocol.wire import codes
 
 TYPE_CHECKING = False
@@ -44,6 +45,8 @@ class Lines:
     def __init__(self, mesh: Topology) -> None:
         self._mesh = mesh
         self._shapes = 0
+        self._doubts: "dict[Peer, int]" = {}  # nodes that another neighbour leads to: since when, ms
+        self._doubt_timer = Call(self._settle)
         self._damper = Damper(mesh.timers, _TURNS_MAX, self._release)  # nodes whose lines come and go
 
     def _reshape(self, line: Line) -> None:
@@ -165,6 +168,49 @@ class Lines:
         route = peer.route
         if route is not None and route.via is not None and route.via.told.get(route, NOTHING) == PARENT:
             self._forget_told(route.via, route)
+
+    def doubt(self, peer: Peer, now: int) -> None:
+        """Another neighbour leads to the node now, and tells all that there is in its lines. It tells nothing
+        of those in which there has never been anything; so what it does not tell goes, for that is nobody's
+        word any more, and may have been a lie.
+        """
+        if not all([line.is_empty() for line in peer.lines]):
+            self._doubts[peer] = now
+            if self._doubt_timer.deadline < 0:
+                self._mesh.timers.arm(self._doubt_timer, now + codes.BELIEF_MS)
+
+    def _settle(self, now: int) -> None:
+        """Empty the lines that were to be told anew and were not."""
+        again = -1
+        for peer, since in list(self._doubts.items()):
+            if now - since < codes.BELIEF_MS:
+                again = since if again < 0 else min(again, since)
+                continue
+            del self._doubts[peer]
+            via = None if peer.route is None else peer.route.via
+            if peer.reachable and via is not None and not (via.slow and not via.leaf):
+                self._empty_untold(peer, via, now)
+        if again >= 0:
+            self._mesh.timers.arm(self._doubt_timer, again + codes.BELIEF_MS)
+
+    def _empty_untold(self, peer: Peer, via: Neighbour, now: int) -> None:
+        teller = telling(via.link).peer
+        assert teller is not None
+        for realm in range(codes.USERSPACE, codes.GLOBAL + 1):
+            line = peer.lines[realm]
+            if line.is_empty() or teller.key in line.tellers:
+                continue
+            for entry in list(line.entries.values()):
+                del line.entries[entry.uuid]
+                self._left(entry, now)
+            for uuid in list(line.denied):
+                self._unhold(line, uuid)
+            line.gone = {}
+            line.floor = line.version
+            line.tellers = (teller.key,)
+            self._reshape(line)
+            self._forget_children(peer, realm)
+            self.changed(peer)
 
     def _forget_told(self, neighbour: Neighbour, route: Route) -> None:
         self._mesh.router.tell_again(neighbour, route, _AGAIN)

@@ -346,6 +346,7 @@ class Mesh(Topology):
             self._move(self.forwarder.take_held(peer, now))
             self._change_hop(peer, lost, now)
             self.lines.say_anew(peer)
+            self.lines.doubt(peer, now)
             if self.gate.guard is not None or self.gate.changes:
                 self._judge(peer, now)
         elif moved and self.gate.guard is not None:
@@ -485,7 +486,7 @@ class Mesh(Topology):
 
     def route_changed(self, route: Route, now: int) -> None:
         self.epoch += 1
-        came = self._index(route)
+        self._index(route)
         peer = self.peer_on(route)
         if route.via is None:
             if peer is not None:
@@ -493,33 +494,32 @@ class Mesh(Topology):
         elif peer is not None and peer.reachable:
             self._select_next_hop(peer, now)
             self._loosen(peer)
-        elif came or route.key[: codes.ID_SIZE] not in self.routes.peers:
+        else:
             self._appear(route, now)
 
-    def _index(self, route: Route) -> bool:
-        """Keep the list of each node's incarnations; True if this one has just come into reach."""
+    def _index(self, route: Route) -> None:
+        """Keep the list of each node's incarnations that are within reach."""
         node_id = route.key[: codes.ID_SIZE]
         routes = self._incarnations.setdefault(node_id, {})
-        came = route.via is not None and route not in routes
-        if came:
+        if route.via is not None:
             routes[route] = True
-        elif route.via is None:
+        else:
             routes.pop(route, None)
         if not routes:
             del self._incarnations[node_id]
-        return came
 
     def _appear(self, route: Route, now: int) -> None:
         """There is a way to a node that could not be reached. Our own id is a former life of ours, or a copy
-        of it. What is told of another incarnation of a node displaces none: the neighbours of one that is
-        gone say so.
+        of it. What is told of another incarnation of a node displaces none that a way as narrow leads to: the
+        neighbours of one that is gone say so. One that a wider way leads to may be anybody's invention.
         """
         node_id = route.key[: codes.ID_SIZE]
         other = self.routes.peers.get(node_id)
         if node_id == self.me.node_id:
             return
         if other is not None and other.key != route.key:
-            return
+            if other.connections or (route.distance & 0xFFFF) >> 14 >= other.metric >> 14:
+                return
         peer = self._peer(route.key)
         peer.route = route
         route.owner = peer

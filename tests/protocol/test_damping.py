@@ -10,6 +10,7 @@ import pytest
 
 from busway.protocol import codes
 from busway.protocol.routing.damping import CALM_MS
+from busway.protocol.wire.fields import varint
 from tests.protocol.flooding import (
     CASES,
     FIRST,
@@ -38,7 +39,6 @@ from .nets import (
     routes,
     stranger,
     update,
-    varint,
 )
 from .pairs import E
 

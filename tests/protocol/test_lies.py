@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from busway.protocol import codes, events
+from busway.protocol import Guard, codes, events
 
 from .nets import (
     ANYCAST,
@@ -315,3 +315,126 @@ def test_an_answer_about_a_node_whose_lines_are_known_is_none() -> None:
     liar.say(signal(codes.HAVE, alias(1, E) + b"\x0d" + bind(3, net["c"].me.key) + u16(1)))
     assert net.holders("b", E) == ""
     assert net.holders("b", F) == "c"
+
+
+@pytest.mark.parametrize("version", [1, 7])
+def test_a_lie_about_a_realm_without_endpoints_goes_with_the_liar(version: int) -> None:
+    """Before, it stayed with all: of a line that has always been empty nobody tells anything."""
+    net = Mesh()
+    net.add("abdc")
+    net.join("ab bd dc")
+    net.pump()
+    net["c"].register(E, ANYCAST, GLOBAL)
+    net.pump()
+    liar = Liar(net, net["b"])
+    liar.say(routes(update(bind(3, net["c"].me.key), 0, 0)))
+    net.pump()
+    assert net.hop("b", "c") == "z"
+    liar.say(directory(b"\x03", LOCALNET, 0, version, entry(UNICAST, F)))
+    net.pump()
+    assert net.holders("a", F) == net.holders("b", F) == "c"
+    liar.leave()
+    net.pump()
+    assert net.holders("b", F) == "c"  # as what is true would: not for long
+    net.advance(codes.BELIEF_MS)
+    for letter in "abd":
+        assert net.holders(letter, F) == ""
+        assert net.holders(letter, E) == "c"
+    net["c"].register(F, ANYCAST, LOCALNET)
+    net.pump()
+    for letter in "abd":
+        assert net.holders(letter, F) == "c"
+        assert {one.kind for one in net[letter].entries() if one.uuid == F} == {ANYCAST}
+
+
+def test_what_the_new_way_tells_stays() -> None:
+    """The doubt is over when it is told anew, and begins again with each other way."""
+    net = Mesh()
+    net.add("abcd")
+    net.join("ab bd ac cd")
+    net.pump()
+    for uuid, realm in ((E, LOCALNET), (F, GLOBAL)):
+        net["d"].register(uuid, ANYCAST, realm)
+    net.pump()
+    lost = net.seen(net["a"], events.ENDPOINT_DOWN)
+    for _ in range(3):
+        hop = net.hop("a", "d")
+        net.cable["a" + hop].cut()
+        net.pump()
+        assert net.hop("a", "d") not in ("", hop)
+        net.join("a" + hop)
+        net.advance(4_000)
+    net.advance(2 * codes.BELIEF_MS)
+    assert net.seen(net["a"], events.ENDPOINT_DOWN) == lost == []
+    assert net.holders("a", E) == net.holders("a", F) == "d"
+
+
+def test_over_a_slow_line_nothing_is_told_anew_and_nothing_goes() -> None:
+    net = Mesh()
+    net.add("abcd")
+    net.join("ab bd")
+    net.join("ac", lookups=True, cost=300)
+    net.join("cd")
+    net["d"].register(E, ANYCAST)
+    net.pump()
+    assert net.hop("a", "d") == "b"
+    net.cable["ab"].cut()
+    net.advance(3 * codes.BELIEF_MS)
+    assert net.hop("a", "d") == "c"
+    assert net.holders("a", E) == "d"
+
+
+def test_what_a_guard_keeps_of_an_untold_line_goes_too() -> None:
+    net = chain("abdc")
+    net["b"].guard = Guard(lambda link, node, what, uuid, name, realm: uuid != F, lambda link, which: -1)
+    liar = Liar(net, net["b"])
+    liar.say(routes(update(bind(3, net["c"].me.key), 0, 0)))
+    liar.say(directory(b"\x03", LOCALNET, 0, 1, entry(UNICAST, F)))
+    [denied] = [line for line in net.see("b", "c").lines if line.denied]
+    liar.leave()
+    net.advance(codes.BELIEF_MS)
+    assert not denied.denied
+    assert net["b"].directory.size == 0
+
+
+# Incarnations
+
+
+def test_an_incarnation_that_was_told_first_from_afar_gives_way_to_one_that_is_nearer() -> None:
+    """z, beyond this machine, says that it leads to c before c is there. Before, a believed it for ever."""
+    net = chain("ab", realm=USERSPACE)
+    liar = Liar(net, net["a"], realm=LOCALNET)
+    liar.say(routes(update(bind(3, id_of("c") + b"fake"), 0, 0)))
+    net.pump()
+    assert net.see("a", "c").incarnation == net.see("b", "c").incarnation == b"fake"
+    net.add("c")
+    net.join("bc", realm=USERSPACE)
+    net.pump()
+    receiver = net["c"].register(E, UNICAST)
+    net.pump()
+    assert net.see("a", "c").key == net.see("b", "c").key == net["c"].me.key
+    net["a"].send(E, b"x", net.now)
+    net.pump()
+    assert net.payloads("c", receiver) == [b"x"]
+    liar.say(routes(update(bind(4, id_of("c") + b"fak2"), 0, 0)))
+    net.advance(60_000)
+    assert net.see("a", "c").key == net["c"].me.key
+
+
+def test_one_of_the_same_realm_is_believed_until_its_liar_leaves_and_told_to_people() -> None:
+    """c has a session with b, which knows at once who it is; a, farther off, cannot tell."""
+    net = chain("ab")
+    liar = Liar(net, net["a"])
+    liar.say(routes(update(bind(3, id_of("c") + b"fake"), 0, 0)))
+    net.pump()
+    net.add("c")
+    net.join("bc")
+    net.pump()
+    assert net.see("b", "c").key == net["c"].me.key
+    assert net.see("a", "c").incarnation == b"fake"
+    net.advance(70_000)
+    for letter in "abc":
+        assert [event.node_id for event in net.seen(net[letter], events.DUPLICATE_NODE)] == [id_of("c")]
+    liar.leave()
+    net.advance(2 * codes.ROUTE_LOSS_GRACE_MS)
+    assert net.see("a", "c").key == net["c"].me.key

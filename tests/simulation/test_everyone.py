@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from busway.protocol import Node, events
-from busway.protocol.routing import advertising
+from busway.protocol.routing import lines
 from busway.protocol.routing.router import Router
 from tests.simulation.everyone import run
 
@@ -28,7 +28,7 @@ def _takes_anything(self: Any, peer: Any, realm: int, now: int) -> None:
 
 
 def test_the_judge_sees_what_realms_forbid(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(advertising.Lines, "drop_lines", _takes_anything)
+    monkeypatch.setattr(lines.Lines, "drop_lines", _takes_anything)
     assert any(run(seed).faults for seed in range(8))
 
 

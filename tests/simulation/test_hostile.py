@@ -11,7 +11,7 @@ import pytest
 
 from busway.protocol import codes, exchange
 from busway.protocol.messaging.receiving import Receiving
-from busway.protocol.routing import advertising, forwarding, mesh, router
+from busway.protocol.routing import forwarding, lines, mesh, router
 from busway.protocol.routing.router import Neighbour, Route, Router
 from busway.protocol.wire.messages import Frame
 from tests.simulation import hostile
@@ -91,11 +91,11 @@ def _no_share_of_routes(patch: Patch) -> None:
 
 
 def _lines_of_anybody(patch: Patch) -> None:
-    def accepts(self: advertising.Lines, connection: Any, key: bytes) -> Any:
+    def accepts(self: lines.Lines, connection: Any, key: bytes) -> Any:
         peer = self._mesh.routes.find(key)
         return peer if peer is not None and peer.reachable else None
 
-    patch.setattr(advertising.Lines, "accepts_line_from", accepts)
+    patch.setattr(lines.Lines, "accepts_line_from", accepts)
 
 
 def _any_id_displaces(patch: Patch) -> None:
