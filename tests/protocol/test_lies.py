@@ -369,6 +369,28 @@ def test_what_the_new_way_tells_stays() -> None:
     assert net.holders("a", E) == net.holders("a", F) == "d"
 
 
+def test_each_way_has_its_time_to_tell() -> None:
+    """Twice a way is lost, and the last one is busy for a while."""
+    net = Mesh()
+    net.add("abcde")
+    net.join("ab be ac ce ad de")
+    net["e"].register(E, ANYCAST)
+    net.pump()
+    assert net.hop("a", "e") == "b"
+    net.cable["ab"].cut()
+    net.pump()
+    net.cable["ad"].block(net["d"])
+    net.advance(codes.BELIEF_MS - 1000)
+    net.cable["a" + net.hop("a", "e")].cut()
+    net.pump()
+    assert net.hop("a", "e") == "d"
+    net.advance(5000)
+    assert net.holders("a", E) == "e"
+    net.cable["ad"].block(net["d"], False)
+    net.advance(2 * codes.BELIEF_MS)
+    assert net.seen(net["a"], events.ENDPOINT_DOWN) == []
+
+
 def test_over_a_slow_line_nothing_is_told_anew_and_nothing_goes() -> None:
     net = Mesh()
     net.add("abcd")
