@@ -68,8 +68,9 @@ class Lines:
         if route is None or peer in self._damper.held:
             return
         for connection in self._mesh.connections:
-            if route in telling(connection).neighbour.children:
-                telling(connection).note_lines(route)
+            news = telling(connection)
+            if route in news.neighbour.children:
+                news.note_lines(route)
 
     def _turn(self, peer: Peer, turns: int, now: int) -> None:
         """Something of a node's lines has changed again, so many times within a second."""
@@ -88,8 +89,10 @@ class Lines:
             peer.turns += 1
             self._turn(peer, peer.turns, now)
         route = peer.route
-        for connection in self._mesh.connections:
-            child = telling(connection).neighbour.children.get(route) if route is not None else None
+        if route is None:
+            return
+        for neighbour in self._mesh.router.neighbours:
+            child = neighbour.children.get(route)
             if child is not None:
                 child.knows_label = False
         self.changed(peer)
@@ -251,7 +254,10 @@ class Lines:
         denied = self._unhold(line, entry.uuid)
         known = line.entries.get(entry.uuid)
         former = line.gone.get(entry.uuid) if known is None else known
-        self._turn(entry.peer, entry.follow(former, now), now)
+        if former is None:
+            entry.turned_at = now
+        else:
+            self._turn(entry.peer, entry.follow(former, now), now)
         guarded = self._mesh.gate.guard is not None
         if not entry.kind:
             line.put(entry, guarded)  # also what was denied: a child may have heard of it from another
@@ -264,7 +270,7 @@ class Lines:
             return
         if line.altered and denied is None and (known is None or known.is_other(entry)):
             line.altered = ALTERED
-        if self._mesh.gate.lets_in(entry, link):
+        if not guarded or self._mesh.gate.lets_in(entry, link):
             line.put(entry, guarded)
             self._mesh.entry_announced(entry, now)
             return

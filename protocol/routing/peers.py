@@ -83,24 +83,17 @@ class Entry:
         """Whether another word on the same endpoint of the same node says anything else."""
         return self.differs(other) or self.credit != other.credit
 
-    def follow(self, former: "Entry | None", now: int) -> int:
-        """This is told where the other, or nothing, was. Returns how many changes came within a second behind
-        the first.
+    def follow(self, former: "Entry", now: int) -> int:
+        """This is told where the other was. Returns how many changes came within a second behind the first;
+        0 if it is none.
         """
-        if former is None:
+        changed = (self.kind or former.kind) and self.is_other(former)
+        if changed and now - former.turned_at >= CALM_MS:
             self.turned_at = now
-        elif not self.kind and not former.kind:
-            self.turned_at = former.turned_at
-            self.turns = former.turns
-        elif self.is_other(former):
-            near = now - former.turned_at < CALM_MS
-            self.turned_at = former.turned_at if near else now
-            self.turns = former.turns + 1 if near else 0
-            return self.turns
-        else:
-            self.turned_at = former.turned_at
-            self.turns = former.turns
-        return 0
+            return 0
+        self.turned_at = former.turned_at
+        self.turns = former.turns + (1 if changed else 0)
+        return self.turns if changed else 0
 
     def encode(self) -> bytes:
         """As it stands in a DIRECTORY frame (section 4)."""
@@ -177,6 +170,9 @@ class Line:
         return changed
 
 
+_PROCESS: "Final" = Line()  # everybody's: stays empty
+
+
 def nearest(links: "list[LinkFace]") -> "LinkFace | None":
     """The best of some links; the first among equals."""
     best: "LinkFace | None" = None
@@ -225,7 +221,7 @@ class Peer(Remote):
         self.connections: "list[LinkFace]" = []  # the links that join it with this node
         self.metric = 0  # of the way to it, the last known
         self.nearer_at = -codes.BELIEF_MS  # when a nearer way came while there was one, ms
-        self.lines = [Line(), Line(), Line(), Line()]  # by realm; the first, PROCESS, stays empty
+        self.lines = [_PROCESS, Line(), Line(), Line()]  # by realm
         self.entries: "dict[bytes, Entry]" = {}
         self.held: "list[Frame]" = []  # messages that wait for a way, ours and others'
         self.turned_at = -CALM_MS  # when its label changed first, of the last changes close behind each other
