@@ -1,6 +1,6 @@
 """What those who wish a node ill can make it do: processor time, memory, how long it keeps others waiting.
 
-Usage: python -m benchmarks.hostile [--seconds S]
+Usage: python -m benchmarks.hostile [--seconds S] [--bytes N]
 
 Each is what an attack of that size did before the rules of docs/security.md; what it cost then stands there.
 """
@@ -20,8 +20,11 @@ import cbor2
 
 from busway import AsyncBus, Undeliverable
 from busway.payloads import CBOR, PayloadError, decode
+from busway.protocol.routing.damping import Damper
+from busway.protocol.routing.router import Router
 from busway.protocol.wire.fields import frame, varint
 from tests.adapters.test_turns import opened
+from tests.protocol.flooding import CASES, LINKS, NODES, Flooded
 from tests.protocol.nets import parent, routes
 from tests.protocol.test_work import SOURCES, filled
 
@@ -65,6 +68,31 @@ def payloads() -> None:
     print(f"{'CBOR, 16 MiB of empty maps: memory besides it':<62} {peak / 1000:10.2f} KB", flush=True)
 
 
+@contextlib.contextmanager
+def undamped() -> Iterator[None]:
+    """All news is passed on at once, as before there was damping.py."""
+    kept = Damper.turn, Router._note_fleeting
+    Damper.turn = lambda *_: False  # type: ignore[method-assign]
+    Router._note_fleeting = lambda *_: None  # type: ignore[method-assign]
+    yield
+    Damper.turn, Router._note_fleeting = kept  # type: ignore[method-assign]
+
+
+def news(size: int) -> None:
+    """What one neighbour takes back again and again, each time when all know what it said before."""
+    print(f"\n{len(NODES)} nodes, {LINKS} links: KB on all for {size / 1000:g} KB, and on each for each byte")
+    print(f"{'':<40}{'at once':>10}{'':>8}{'damped':>10}")
+    for title, frames in CASES.items():
+        with undamped():
+            before = Flooded().hear_out(frames(), size)
+        now = Flooded().hear_out(frames(), size)
+        shares = [spent / size / LINKS for spent in (before, now)]
+        print(
+            f"{title:<40}{before / 1000:10.0f}{shares[0]:8.2f}{now / 1000:10.0f}{shares[1]:8.2f}", flush=True
+        )
+    print()
+
+
 async def silent_stranger() -> None:
     """A call to a name that nobody has, while somebody is connected who says nothing."""
     async with AsyncBus(ipc=False) as bus:
@@ -104,9 +132,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seconds", type=float, default=3.0, help="of the flood (default 3)")
+    parser.add_argument("--bytes", type=int, default=14000, help="of news that is taken back (default 14000)")
     options = parser.parse_args()
     one_frame()
     payloads()
+    news(options.bytes)
     asyncio.run(silent_stranger())
     asyncio.run(flood(options.seconds))
 

@@ -30,6 +30,8 @@ def test_open_links_beside_protected_ones_are_measured_in_every_way() -> None:
 
 def test_what_hostile_bytes_cost_is_measured() -> None:
     printed = output_of(
-        [sys.executable, "-m", "benchmarks.hostile", "--seconds", "0.2"], cwd=ROOT, timeout_s=120
+        [sys.executable, "-m", "benchmarks.hostile", "--seconds", "0.2", "--bytes", "300"],
+        cwd=ROOT,
+        timeout_s=120,
     )
     assert re.findall(r" +\d+\.\d\d (ms|KB)$", printed, re.MULTILINE) == ["ms", "ms", "KB", "ms", "ms"]

@@ -14,6 +14,7 @@ from busway.protocol.wire.fields import varint
 from tests.protocol.flooding import (
     CASES,
     FIRST,
+    LINKS,
     NODES,
     UUIDS,
     Flooded,
@@ -42,7 +43,6 @@ from .nets import (
 )
 from .pairs import E
 
-LINKS = 44
 FLOOD = 7000  # bytes that the hostile neighbour says
 MOST = {  # bytes on each link for each of these; without the rules of damping.py 0.66 to 2.9
     "50 nodes come and go in turn": 1.5,
