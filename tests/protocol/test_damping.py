@@ -266,3 +266,17 @@ def test_a_name_that_changes_costs_no_more_than_its_endpoint() -> None:
     net.hear_out(islice(frames, 2), 1700)
     assert net.hear_out(frames, 20) < 3000
     assert [entry.name for letter in NODES for entry in net[letter].entries() if entry.name] == ["x"] * 30
+
+
+def test_parent_is_not_said_again_and_again_of_what_is_held() -> None:
+    """z tells changes of a version that nobody has: a says PARENT again, so that all is told; but once."""
+    net = chain("ab")
+    liar = flip(net, 41)
+    assert net["a"].mesh.router.damper.held
+    liar.hear()
+    for number in range(5, 25):
+        liar.say(directory(varint(FIRST), GLOBAL, number, number + 1))
+        net.pump()
+        assert liar.heard(codes.ROUTES) == []
+    net.advance(CALM_MS)
+    assert liar.heard(codes.ROUTES) == [routes(parent(varint(3)))]

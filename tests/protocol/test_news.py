@@ -179,3 +179,17 @@ def test_each_state_of_a_link_is_told() -> None:
         (events.LINK_STATE, codes.CLOSING),
         (events.LINK_CLOSED, codes.CLOSED),
     ]
+
+
+def test_a_leaf_hears_the_label_of_who_was_behind_its_router() -> None:
+    net = chain("ab")
+    net["b"].register(E, ANYCAST)
+    net.leaf("l", "a")
+    net.pump()
+    net["l"].send(E, b"x", net.now)
+    net.pump()
+    assert net.see("l", "b").label == ""
+    net.join("lb")
+    net.pump()
+    assert net.see("l", "b").label == "B"
+    assert [event.peer.label for event in net.seen(net["l"], CHANGED)] == ["B"]
