@@ -191,21 +191,22 @@ class Permissions:
 
     def _warn(self) -> None:
         """Once of each: without it rules are silently for nobody."""
-        for text in self.strangers():
-            if text not in self._told:
-                self._told.add(text)
+        found = self.strangers()
+        for name, text in found.items():
+            if name not in self._told:
                 self._identity.warn(text)
+        self._told = set(found)
 
-    def strangers(self) -> list[str]:
-        """A sentence on each name in the policy that neither the trust nor the boards have."""
+    def strangers(self) -> dict[str, str]:
+        """A sentence on each name in the policy that neither the trust nor the boards have, by the name."""
         named = self.policy.ruleset.named
+        texts: dict[str, str] = {}
         if not named:
-            return []
-        texts = []
+            return texts
         try:
             self._identity.read_names()
         except BusError as error:  # whoever comes over a network hears it, too
-            texts.append(str(error))
+            texts[""] = str(error)
         known = {name for names in self._all_names().values() for name in names}
         known |= set(self._identity.board_names().values())
         trust = self._identity.trust
@@ -213,7 +214,7 @@ class Permissions:
         for name, line in named.items():
             if name not in known:
                 where = f"{self.policy.place}:{line}" if line else self.policy.place
-                texts.append(f"{where}: what the policy says of {name!r} is for nobody: {why}")
+                texts[name] = f"{where}: what the policy says of {name!r} is for nobody: {why}"
         return texts
 
     def _look(self) -> tuple[int, int]:

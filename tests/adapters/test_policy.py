@@ -612,8 +612,8 @@ async def test_names_that_nobody_has_are_told_once(tmp_path: Path, caplog: pytes
         text = path.read_text()
         path.write_text(text + '[[rule]]\nwho = { key = ["tap", "rap"] }\nsee = "y"\n')
         await until(lambda: f"{path}:8: what the policy says of 'rap'" in caplog.text)
-        path.write_text(text + '\n[[rule]]\nwho = { key = ["tap", "rap"] }\nsee = "z"\n')
-        await until(lambda: f"{path}:9: what" in caplog.text)
+        path.write_text(text + '\n[[rule]]\nwho = { key = ["rap", "cap"] }\nsee = "z"\n')
+        await until(lambda: f"{path}:9: what the policy says of 'cap'" in caplog.text)
     assert len(caplog.records) == 3
 
 

@@ -137,6 +137,16 @@ def test_example_of_the_document(tmp_path: Path) -> None:
     assert said == shown
 
 
+def test_commands_tell_of_names_that_nobody_has(path: str, trusted: str) -> None:
+    text = Path(path).read_text() + '[[rule]]\nwho = { key = "pmup" }\nsee = "**"\n'
+    Path(path).write_text(text)
+    listening = ["bridge", "--listen", "tcp://127.0.0.1:0", "--policy", path, "--trust", trusted]
+    with busway_started(*listening, bus=new_bus()) as bridge:
+        told = bridge.complaint()
+        assert told.startswith(f"busway: {path}:12: what the policy says of 'pmup' is for nobody: no board")
+        assert trusted in told
+
+
 POLICY = """\
 default = "closed"
 

@@ -100,8 +100,9 @@ async def _stay(
     try:
         async with _joined(place, command, leaf, transit, alone, who) as bus:
             permissions = host_of(bus).identity.permissions
-            for text in permissions.strangers() if permissions is not None and endless else ():
-                output.note(text)
+            if permissions is not None and endless:
+                for text in permissions.strangers().values():
+                    output.note(text)
             return await job(bus)
     except asyncio.CancelledError:
         if not told:
