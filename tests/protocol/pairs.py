@@ -174,7 +174,7 @@ class Net:
         """Move bytes until nothing moves.
 
         `size`: asked of data_to_send at a time; `split`: handed to receive_data at a time, 0: whole. With
-        `rng` both are maxima and each step draws its own.
+        `rng` both are maxima and each step draws its own; of much data there are larger pieces among them.
         """
         for _ in range(ROUNDS_MAX):
             if not self.step(size, split, rng=rng):
@@ -217,7 +217,7 @@ class Net:
         pos = 0
         while pos < len(data):
             most = split or len(data)
-            stop = pos + (rng.randint(1, most) if rng else most)
+            stop = pos + (rng.randint(1, self._most(most, len(data), rng)) if rng else most)
             self.note(node_of(here.connection), here.connection.receive_data(data[pos:stop], self.now))
             pos = stop
         if there.unplugged and not here.eof_seen:
@@ -225,6 +225,13 @@ class Net:
             self.note(node_of(here.connection), here.connection.receive_eof(self.now))
             return True
         return bool(data)
+
+    @staticmethod
+    def _most(split: int, size: int, rng: random.Random) -> int:
+        """The most of the next piece: of much data every other one may be large, or most of the time would
+        go into the small ones.
+        """
+        return rng.choice((split, size // 64)) if size > 100 * split else split
 
     def advance(self, ms: int, *, pump: bool = True) -> None:
         """Let time pass; each timer fires at its own instant, and what follows from it moves at once."""
