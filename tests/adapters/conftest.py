@@ -8,8 +8,9 @@ Coroutine tests with the mark `jumps` run on a loop whose time jumps, if there i
 import asyncio
 import inspect
 import shutil
-import sys
 import tempfile
+import traceback
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,17 @@ SAY_S = 60  # less than pytest grants, in which it is said where a test stood
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Lets debug mode keep a line, no whole stack, of where futures and tasks were made.
+    """Keeps debug mode from noting the stack wherever a callback, a future or a task is made.
 
     That is only shown with them, and takes half of the time. What debug mode refuses, which tests are after,
     needs no stack.
     """
     if config.getoption("loop") == loops.UVLOOP:
-        sys.tracebacklimit = 1
+        traceback.walk_stack = _no_stack  # before uvloop is imported, which keeps the function
+
+
+def _no_stack(f: types.FrameType | None) -> Iterator[tuple[types.FrameType, int]]:
+    return iter(())
 
 
 @pytest.hookimpl(tryfirst=True)
