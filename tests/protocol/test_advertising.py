@@ -424,6 +424,7 @@ def test_a_neighbour_that_is_no_child_is_told_nothing() -> None:
     assert told(liar) == []
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_the_news_of_a_busy_link_is_told_in_parts_and_at_last_whole() -> None:
     net = Mesh()
     net.add("ab")

@@ -71,6 +71,7 @@ def test_a_stream_cut_at_random_is_the_same_stream(seed: int) -> None:
     assert replay(at_random(seed)) == WHOLE
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_a_stream_cut_in_two_anywhere_is_the_same_stream() -> None:
     for place in range(0, len(RECORD[1]), 61):
         assert replay(lambda data, at=place: [data[:at], data[at:]]) == WHOLE  # type: ignore[misc]
@@ -197,6 +198,7 @@ FRAMES: list[tuple[str, bytes, dict[str, int]]] = [
 ]
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @pytest.mark.parametrize("cut", [whole, one_by_one])
 @pytest.mark.parametrize("state", STATES)
 def test_every_frame_in_every_state(state: str, cut: Cut) -> None:

@@ -448,6 +448,7 @@ def copies(net: Mesh, payload: bytes) -> dict[str, int]:
     }
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @pytest.mark.parametrize("shape", ["chain", "ring", "grid"])
 def test_everyone_gets_one_copy_and_a_link_carries_one_at_the_most(shape: str) -> None:
     net = {"chain": chain("abcdef"), "ring": ring("abcdef"), "grid": grid(["abc", "def"])}[shape]
@@ -516,6 +517,7 @@ def test_with_no_subscriber_anywhere_nothing_is_written() -> None:
     assert sum(copies(net, b"to-nobody").values()) == 0
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @pytest.mark.parametrize("round", range(3))
 def test_broadcasts_follow_the_tree_when_it_changes(round: int) -> None:
     net = ring("abcdef")

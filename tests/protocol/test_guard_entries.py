@@ -613,6 +613,7 @@ class Walk:
             assert sum(node.directory.told.values()) == node.directory.size
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @pytest.mark.parametrize("seed", range(12))
 def test_whatever_changes_all_know_what_ways_and_policies_let_them(seed: int) -> None:
     walk = Walk(seed)

@@ -169,6 +169,7 @@ def test_the_nearest_holder_is_taken_by_a_leaf_too() -> None:
     assert (net.payloads("b", near), net.payloads("d", far)) == ([b"x"], [])
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_a_leaf_is_told_of_no_more_than_sixteen_the_nearest() -> None:
     net = chain("ab")
     net.leaf("x", "a")

@@ -139,6 +139,7 @@ def both(seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
     return SameLife(PythonLeaf(small=False)).run(steps), SameLife(PythonLeaf(small=True)).run(steps)
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_both_make_the_same_of_a_session() -> None:
     """A failure is replayed by its seed: `both(seed)`."""
     ends: Counter[int] = Counter()

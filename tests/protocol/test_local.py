@@ -121,6 +121,7 @@ def test_what_waits_for_a_receiver_of_our_own_ends_with_it() -> None:
     assert_settled(net)
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_a_receiver_that_drops_keeps_our_own_messages_in_order() -> None:
     """Dropping makes room, which lets the next go while this one is being queued."""
     net = Pair()
@@ -145,6 +146,7 @@ def test_a_receiver_that_drops_keeps_our_own_messages_in_order() -> None:
     assert_settled(net)
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @pytest.mark.parametrize("policy", [codes.REFUSE, codes.DROP_OLDEST])
 def test_credit_that_comes_of_losing_ones_own_messages_keeps_their_order(policy: int) -> None:
     """Each that is lost frees credit, which lets the next go: one after another, not one inside another."""
@@ -163,6 +165,7 @@ def test_credit_that_comes_of_losing_ones_own_messages_keeps_their_order(policy:
     assert sorted(lost + [message.seq for message in got]) == list(range(1, 2001))
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_many_waiting_messages_of_our_own_may_all_be_refused() -> None:
     """Each refusal frees credit for the next: that must not nest."""
     net = Net()

@@ -43,6 +43,7 @@ def check_stream(net: Mesh, token: int, payloads: list[bytes], *, failed: bool) 
 # A stream, and what ends it
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @pytest.mark.parametrize("failed", [False, True])
 @pytest.mark.parametrize("parts", [1, 3, 100])
 @pytest.mark.parametrize("letters", ["ab", "abc", "abcdefgh"])

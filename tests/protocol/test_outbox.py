@@ -252,6 +252,7 @@ def test_messages_become_bytes_only_when_they_are_asked_for(format: int) -> None
 # Large messages
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @pytest.mark.parametrize("size", [*range(WHOLE_MAX - 1, FRAME_MAX + 3), 2 * FRAME_MAX, 3 * FRAME_MAX - 100])
 def test_a_message_near_the_frame_size_is_cut_or_not_but_arrives(size: int) -> None:
     fed = HandFed()

@@ -37,6 +37,7 @@ def closings(line: Line, which: int) -> list[int]:
     return [event.code for event in line.seen(which, events.LINK_CLOSED)]
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @pytest.mark.parametrize("options", LINES, ids=str)
 def test_messages_arrive_whole_once_and_in_order(options: dict[str, Any]) -> None:
     line = opened(seed=5, **options)

@@ -22,6 +22,7 @@ from busway.protocol.messaging.ids import Ids
 from busway.protocol.routing.peers import Entry
 from tests.protocol.helpers import A, B, assert_settled, fill, payloads, verdicts
 from tests.protocol.pairs import Cable, E, F, Net, Pair
+from tests.rigs.uncounted import uncounted
 
 
 def take(net: Net, node: Node, receiver: Any) -> Request:
@@ -74,12 +75,14 @@ def test_a_private_name_conflicts_with_nobody_elsewhere() -> None:
 
 def test_endpoints_are_bounded() -> None:
     net = Pair(limits=Limits(frame_size_max=1 << 20))
-    receivers = [
-        net.a.register(number.to_bytes(16, "big"), codes.UNICAST) for number in range(codes.ENTRIES_MAX)
-    ]
+    with uncounted():
+        receivers = [
+            net.a.register(number.to_bytes(16, "big"), codes.UNICAST) for number in range(codes.ENTRIES_MAX)
+        ]
     with pytest.raises(LocalError, match="close some first"):
         net.a.register(E, codes.UNICAST)
-    net.pump(1 << 20)
+    with uncounted():
+        net.pump(1 << 20)
     assert len(net.b.entries()) == codes.ENTRIES_MAX
     assert net.ca.state == codes.OPEN
     net.a.deregister(receivers[0], net.now)
@@ -535,7 +538,8 @@ def test_a_respond_that_finds_too_much_outstanding_can_be_repeated() -> None:
     assert verdicts(net, net.a, asked) == [(events.UNDELIVERED, codes.NO_ENDPOINT)]
     request = take(net, net.b, receiver)
     net.cable.block(net.b)
-    held = [net.b.send(F, b"", net.now, ttl_ms=60_000) for _ in range(codes.OUTSTANDING_MAX)]
+    with uncounted():
+        held = [net.b.send(F, b"", net.now, ttl_ms=60_000) for _ in range(codes.OUTSTANDING_MAX)]
     net.cb.outbox.queue.size += codes.QUEUE_SIZE_MAX  # no room
     with pytest.raises(FullError):
         net.b.respond(request, b"r", net.now)
@@ -551,8 +555,9 @@ def test_a_respond_that_finds_too_much_outstanding_can_be_repeated() -> None:
 
 def test_the_built_in_endpoint_survives_too_much_outstanding() -> None:
     net = Pair(b_node={"encode": lambda report: b"report"})
-    for _ in range(codes.OUTSTANDING_MAX):
-        net.b.send(F, b"", net.now, ttl_ms=60_000)
+    with uncounted():
+        for _ in range(codes.OUTSTANDING_MAX):
+            net.b.send(F, b"", net.now, ttl_ms=60_000)
     net.cb.outbox.queue.size += codes.QUEUE_SIZE_MAX
     token = net.a.request(codes.INTROSPECTION, b"", net.now, node_id=B, timeout_ms=100)
     net.cable.block(net.b)

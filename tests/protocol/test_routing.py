@@ -1033,6 +1033,7 @@ def test_a_route_is_kept_until_its_children_have_said_that_they_have_left() -> N
     assert a.forgotten == ["far"]
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_what_was_told_long_ago_never_passes_for_new() -> None:
     """The source's numbers go round while this node has nobody to tell them to."""
     a = Host("a")

@@ -134,6 +134,7 @@ def test_two_that_were_given_nothing_stay_plain() -> None:
     assert [pattern(made, which) for which in (0, 1)] == [codes.PLAIN] * 2
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @pytest.mark.parametrize("seed", range(2))
 def test_the_token_counts_between_two_with_keys(seed: int) -> None:
     made = line(keyed(KEY, token="one"), keyed(OTHER_KEY, token="one"), seed=seed)
@@ -142,6 +143,7 @@ def test_the_token_counts_between_two_with_keys(seed: int) -> None:
         assert ends(line(keyed(KEY, token="one"), theirs, seed=seed)) == [{codes.TOKEN}] * 2
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @pytest.mark.parametrize("seed", range(2))
 def test_trust_is_asked_about_keys(seed: int) -> None:
     def admit(handshake: Handshake | None) -> int:
@@ -156,6 +158,7 @@ def test_trust_is_asked_about_keys(seed: int) -> None:
     assert ends(line(plain(), trusting(), seed=seed)) == [{codes.UNTRUSTED}] * 2
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @pytest.mark.parametrize(("leaf", "code"), [(True, None), (False, codes.NOT_A_ROUTER)])
 def test_who_proves_nothing_to_one_that_trusts_comes_as_a_leaf(leaf: bool, code: int | None) -> None:
     """Else whoever hides that it can shake hands would be a router."""
@@ -164,6 +167,7 @@ def test_who_proves_nothing_to_one_that_trusts_comes_as_a_leaf(leaf: bool, code:
     assert ends(made)[0] == (set() if code is None else {code})
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_what_says_that_it_can_and_does_not_is_refused() -> None:
     """As one whose SYN somebody has changed on the way."""
     liar = LineSecurity(None, None, False)
@@ -171,6 +175,7 @@ def test_what_says_that_it_can_and_does_not_is_refused() -> None:
     assert ends(line(keyed(KEY), liar)) == [{codes.TOKEN}] * 2
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @pytest.mark.parametrize("ours", ["the board's key", "a token", "nothing"])
 @pytest.mark.parametrize("dials", [True, False])
 def test_boards_come_to_one_with_a_key_as_ever(ours: str, dials: bool) -> None:

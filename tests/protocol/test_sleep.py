@@ -326,6 +326,7 @@ def test_who_closes_does_not_wait_for_a_sleeper(kind: str) -> None:
     assert [event.reason for event in net.seen(net.far, events.UNDELIVERABLE)] == [codes.NO_ROUTE]
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_link_that_does_not_outlive_the_sleep_takes_its_mail_with_it_and_each_sender_is_told(
     kind: str,
@@ -356,6 +357,7 @@ def again(net: SleepNet) -> Leaf:
     return net.add_leaf("x", entropy=Entropy(500 + len(net.leaf_log)))
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @pytest.mark.parametrize("kind", ["serial", "packets"])
 def test_who_announces_a_sleep_and_forgets_all_in_it_has_lost_its_mail_and_each_sender_is_told(
     kind: str,

@@ -141,6 +141,7 @@ def test_large_messages_are_cut_both_ways() -> None:
     assert [o.payload for o in net.outcomes(net.router, token)] == [b"r" * 1000]
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @pytest.mark.parametrize("size", [0, 1, *range(140, 148), *range(225, 260), 511, 512, 513, 1023, 1024])
 def test_messages_of_every_size_about_a_frame_s(size: int) -> None:
     net = LeafNet("mn")

@@ -345,6 +345,7 @@ def changes(records: list[bytes], rng: random.Random) -> dict[str, list[bytes]]:
     }
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @pytest.mark.parametrize("seed", range(40))
 def test_no_changed_message_is_taken_and_the_link_ends(recording: Recording, seed: int) -> None:
     for how, pieces in changes(recording.records, random.Random(seed)).items():
@@ -360,6 +361,7 @@ def test_no_changed_message_is_taken_and_the_link_ends(recording: Recording, see
         assert ended(connection) != codes.GOODBYE, how
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @pytest.mark.parametrize("bit", range(8))
 def test_every_byte_counts(recording: Recording, bit: int) -> None:
     whole = b"".join(recording.records)

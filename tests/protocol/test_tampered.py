@@ -108,6 +108,7 @@ def collect(line: Line, receivers: list[Any], read: tuple[list[int], ...]) -> No
             read[which].append(number)
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @pytest.mark.parametrize("pattern", PATTERNS.values(), ids=PATTERNS)
 @pytest.mark.parametrize("seed", range(2))
 def test_what_arrives_is_what_was_sent_once_and_in_order(pattern: int, seed: int) -> None:
