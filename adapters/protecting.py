@@ -6,6 +6,7 @@ The cryptography is imported when the first link needs it.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -84,6 +85,7 @@ def security_of(
         static=guard.static,
         board_key=guard.board_key,
         admit=guard.admit or (_leaves_only if guard.open and not guard.routers else None),
+        quick_aes=_quick_aes(),
     )
 
 
@@ -169,6 +171,13 @@ def any_id(scheme: str, realm: int) -> bool:
     can prove anything to this side.
     """
     return scheme in LOCAL or (realm > codes.USERSPACE and _primitives() is None)
+
+
+@functools.cache
+def _quick_aes() -> bool:
+    from busway.primitives import has_quick_aes
+
+    return has_quick_aes()
 
 
 def _primitives() -> Any:

@@ -109,7 +109,7 @@ class Connection(LinkFace):
         return write_hello(
             flags,
             identity.key,
-            0,
+            0 if link.security is None else link.security.features,
             limits.values(),
             link.keepalive_ms,
             self.host.bus,
@@ -532,7 +532,8 @@ class Connection(LinkFace):
         self.via = self.link.via or theirs.via
         self.frame_max = limits.frame_size_max
         if self.channel is not None:
-            self.channel.agreed(limits.frame_size_max)
+            self.channel.agreed(limits.frame_size_max, theirs.features & self.link.security.features)
+            self.outbox.cuts = False  # what is sealed is a copy anyway
         self.aliases = AliasTable(limits.aliases_max)
         self.lookups = self.link.lookups or theirs.lookups or host.identity.leaf or theirs.leaf
         self.outbox.agreed(limits, host.identity.key, theirs.key, self.nodes_max())

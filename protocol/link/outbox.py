@@ -59,6 +59,7 @@ class Outbox:
         self._partials: "list[Partial]" = []
         self._blocked = False  # a large message waits until another is written
         self._spill = b""
+        self.cuts = True  # False: what `write` returns may be longer, and what exceeds `size_max` comes again
         self._turn = 0
         self.layer: "Unrepeated | None" = None  # of a packet link
         self._pins: "dict[bytes, bool]" = {}  # lanes, with a message type: their aliases are kept
@@ -167,7 +168,7 @@ class Outbox:
         if self._fresh:
             self._note_pins(len(data))
         self._spill = data[size_max:]
-        return data[:size_max] if self._spill else data
+        return data[:size_max] if self._spill and self.cuts else data
 
     def _write_open(self, parts: "list[bytes]", size: int, size_max: int, closing: bool, now: int) -> int:
         if closing:

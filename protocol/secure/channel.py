@@ -5,7 +5,7 @@ Knows nothing of what is in the records but a CLOSE, and no handshake by name.
 """
 
 from busway.protocol.errors import Refusal
-from busway.protocol.secure.cipher import CipherState
+from busway.protocol.secure.cipher import AesState, CipherState
 from busway.protocol.wire import codes
 from busway.protocol.wire.control import is_close, is_unknown, length_end, refuse_length
 from busway.protocol.wire.fields import Reader, frame, text8, varint
@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Final
 
+AES_RECORDS: "Final" = 0x01  # of HELLO's features: AES is quick here, and records may be sealed with it
 RECORD_MAX: "Final" = 65535  # bytes behind a record's length
 _PIECE_MIN: "Final" = (
     256  # bytes that a record is filled with if there are so many, however few are asked for
@@ -71,6 +72,7 @@ class Channel:
     refusal: "Refusal | None" = None  # what ends the link
     _sender: CipherState
     _receiver: "CipherState | None" = None
+    _former: "CipherState | None" = None  # what they were opened with before both agreed on AES
 
     def __init__(self, security: "Any", packets: bool, bus: str) -> None:
         self.security = security
@@ -90,8 +92,13 @@ class Channel:
         self._shake(pattern, True)
         self._say(codes.MAGIC + bytes((codes.VERSION, pattern)))
 
-    def agreed(self, frame_size_max: int) -> None:
-        """HELLO was read: records may be as large as frames."""
+    def agreed(self, frame_size_max: int, features: int = 0) -> None:
+        """HELLO was read: records may be as large as frames, and both sides have these `features`."""
+        if features & AES_RECORDS and self._receiver is not None and self._tag_size == 16:
+            gcm = self.security.primitives.gcm
+            self._former = self._receiver
+            self._sender = AesState(gcm, self._sender)
+            self._receiver = AesState(gcm, self._receiver)
         plaintext_max = min(frame_size_max, RECORD_MAX - self._tag_size)
         self._length_max = plaintext_max + self._tag_size
         self._write_max = min(plaintext_max, _PIECE_MIN) if self._packets else plaintext_max
@@ -182,6 +189,8 @@ class Channel:
         if stop - start > self._tag_size:
             ciphertext: "Any" = data[start:stop] if stop - start < _VIEW_MIN else memoryview(data)[start:stop]
             plaintext = receiver.decrypt(b"", ciphertext)
+            if plaintext is None and self._former is not None:  # CLOSE, of a side that has not agreed
+                plaintext = self._former.decrypt(b"", ciphertext)
             if plaintext is not None:
                 self.heard = self.ready = True
                 return plaintext
@@ -236,25 +245,28 @@ class Channel:
         self.out += self._seal(data)
 
     def write(self, source: "Callable[[int, int], bytes]", size_max: int, now: int) -> bytes:
-        """At most `size_max` bytes to write now. `source` gives at most so many bytes of our stream as it is
-        at `now`.
+        """At most `size_max` bytes to write now. `source` gives so many bytes of our stream as it is at
+        `now`; what is more it will give again.
         """
         size = len(self.out)
         parts = [self.out] if size else []
         while size < size_max:
             if not self.ready:  # nothing but CLOSE
-                parts.append(source(size_max - size, now))
+                parts.append(source(size_max - size, now)[: size_max - size])
                 break
             wanted = min(max(size_max - size - _OVERHEAD, _PIECE_MIN), self._write_max)
             plaintext = source(wanted, now)
             if not plaintext:
                 break
-            record = self._sender.encrypt(b"", plaintext)
+            have = len(plaintext)
+            record = self._sender.encrypt(
+                b"", plaintext if have <= wanted else memoryview(plaintext)[:wanted]
+            )
             length = varint(len(record))
             parts.append(length)
             parts.append(record)
             size += len(length) + len(record)
-            if len(plaintext) < wanted:
+            if have < wanted:
                 break
         data = b"".join(parts)
         self.out = data[size_max:]

@@ -25,6 +25,8 @@ class LineSecurity:
         plain_role: of `codes`, in which the others may come over a plain link.
     """
 
+    features = 0  # of HELLO: packets are too small for another cipher to matter
+
     def __init__(
         self,
         nodes: "Security | None",

@@ -4,7 +4,7 @@ Chooses the handshake. What computes is injected (cipher.py), and so is who deci
 """
 
 from busway.protocol.errors import LocalError, Refusal
-from busway.protocol.secure.channel import Channel, Handshake
+from busway.protocol.secure.channel import AES_RECORDS, Channel, Handshake
 from busway.protocol.secure.cipher import CipherState
 from busway.protocol.secure.keyed import NO_KEY, KeyedHandshake, token_key
 from busway.protocol.secure.noise import NNPSK0, XXPSK3, HandshakeState
@@ -99,6 +99,7 @@ class Security:
             `remote_id`, `hash`; None for a plain link) it returns ROLE_ROUTER, ROLE_LEAF for one that may
             come as a leaf only, or ROLE_NONE. None: all who know the token are routers. It is not asked about
             boards with a key of their own: those are leaves.
+        quick_aes: whether this machine computes AES quickly: then records use it, if the other's does, too.
 
     Raises LocalError.
     """
@@ -117,12 +118,14 @@ class Security:
         static: "tuple[bytes, bytes]" = (b"", b""),
         board_key: "Callable[[bytes], bytes | None] | None" = None,
         admit: "Callable[[Handshake | None], int] | None" = None,
+        quick_aes: bool = False,
     ) -> None:
         if not codes.XXPSK3 <= first <= codes.PSK_AES:
             raise LocalError("first must be XXPSK3, NNPSK0 or PSK_AES (1, 2, 3), not %r" % first)
         if not token and first == codes.NNPSK0:
             raise LocalError("pattern 2 needs a token")
-        self._primitives = primitives
+        self.primitives = primitives
+        self.features = AES_RECORDS if quick_aes else 0  # of HELLO
         self._entropy = entropy
         self.first = first
         self.plain = codes.PLAIN in takes
@@ -147,11 +150,11 @@ class Security:
             self._check_taken(pattern)
         if pattern == codes.PSK_AES:
             nonce = self._entropy(16)
-            return KeyedHandshake(self._primitives, initiator, prologue, NO_KEY, self._key_of, nonce)
+            return KeyedHandshake(self.primitives, initiator, prologue, NO_KEY, self._key_of, nonce)
         static = self._static
         if pattern == codes.XXPSK3 and not static[0]:
-            static = self._primitives.keypair()
-        return NoiseHandshake(self._primitives, pattern, initiator, prologue, self._psk, static)
+            static = self.primitives.keypair()
+        return NoiseHandshake(self.primitives, pattern, initiator, prologue, self._psk, static)
 
     def _check_taken(self, pattern: int) -> None:
         if pattern == codes.PLAIN or pattern not in self._takes:

@@ -14,10 +14,13 @@ import pytest
 
 import busway
 from busway import AsyncBus, Key, LinkInfo
+from busway.adapters import protecting
 from busway.board_keys import id_of_board, make_board_key
+from busway.primitives import has_quick_aes
 from busway.protocol import Link, codes
 from busway.protocol.leaf.keyed import Secret
 from busway.protocol.leaf.leaf import Leaf
+from busway.protocol.secure.cipher import AesState
 from tests.adapters.test_identity import LOOPBACK, SORTS, bus, nothing_from_the_environment, opened
 from tests.adapters.tools import join, until
 from tests.protocol.board_crypto import Crypto
@@ -133,3 +136,45 @@ async def test_a_link_that_is_not_open_has_proved_nothing_yet() -> None:
                     break
         assert {link.protection for link in seen} == {""}
         assert (seen[-1].trusted, seen[-1].key) == (key.text[:15], key.text)
+
+
+# The cipher
+
+
+@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize("url", SORTS)
+async def test_a_machine_with_instructions_for_aes_uses_them(
+    url: str, quick: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protecting, "_quick_aes", lambda: quick)
+    async with opened(bus(), bus()) as (one, two):
+        await two.connect((await one.listen(url)).url)
+        for each in (one, two):
+            (runner,) = each._host.runners
+            channel = runner.connection.channel
+            assert channel is not None
+            assert (type(channel._sender) is AesState) == quick
+        one.serve("echo", lambda request: request.payload, realm="global")
+        assert await two.request("echo", bytes(100_000), ttl=20.0) == bytes(100_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "quick"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu sse2 pclmulqdq aes avx\n", True),
+        ("processor\t: 0\nflags\t\t: fpu sse2 vaes\n", False),
+        ("processor\t: 0\nflags\t\t: fpu aes\n", False),
+        ("Features\t: fp asimd evtstrm aes pmull sha1\n", True),
+        ("Features\t: fp asimd evtstrm crc32 cpuid\n", False),  # a Raspberry Pi 4
+    ],
+)
+def test_what_linux_says_of_its_processor_tells_whether_aes_is_quick(
+    text: str, quick: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "cpuinfo").write_text(text)
+    assert has_quick_aes("linux", str(tmp_path / "cpuinfo")) == quick
+
+
+def test_where_it_is_not_known_aes_is_not_quick() -> None:
+    assert [has_quick_aes(name, "/nowhere") for name in ("linux", "freebsd14")] == [False, False]
+    assert [has_quick_aes(name, "/nowhere") for name in ("win32", "darwin")] == [True, True]

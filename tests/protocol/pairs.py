@@ -30,6 +30,7 @@ ROUNDS_MAX = 200_000  # of a pump: more means that two nodes never fall quiet
 E = b"endpoint-e-id-16"
 F = b"endpoint-f-id-16"
 G = b"endpoint-g-id-16"
+AES = 0x100  # beside a pattern: who begins it says that its records may be sealed with AES
 
 
 def node_of(connection: Connection) -> Node:
@@ -64,11 +65,13 @@ class Drawn(Primitives):
         return private, X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 
-def guard(token: str | None = "t", seed: int = 0, **options: Any) -> Security:
-    """What protects a link, as an adapter gives it: by default all patterns are taken, the first begun with.
+def guard(token: str | None = "t", seed: int = 0, *, first: int = AES | 1, **options: Any) -> Security:
+    """What protects a link, as an adapter gives it: by default all patterns are taken, the first begun with,
+    and AES is quick.
 
-    Args: `options` are those of Security.
+    Args: `first` as of Security, perhaps with AES; the other `options` are those of Security.
     """
+    options = {"first": first & ~AES, "quick_aes": bool(first & AES), **options}
     return Security(Drawn(seed), Entropy(seed + 1), token=(token or "").encode(), **options)
 
 

@@ -15,6 +15,7 @@ from busway.protocol import Connection, Link, Node, codes, events
 from busway.protocol.leaf.keyed import Secret
 from busway.protocol.leaf.leaf import Leaf
 from busway.protocol.secure.channel import Channel, Handshake
+from busway.protocol.secure.cipher import AesState
 from busway.protocol.secure.keyed import board_id
 from busway.protocol.secure.security import Security, node_id_of
 from busway.protocol.wire.control import write_close
@@ -23,14 +24,20 @@ from busway.protocol.wire.fields import frame
 from .board_crypto import Crypto
 from .leaves import LeafNet
 from .lines import Line, layer_of
-from .pairs import START, Drawn, E, Entropy, F, Net, Pair, bodies, guard
+from .pairs import AES, START, Drawn, E, Entropy, F, Net, Pair, bodies, guard
 from .streams import NOW, SMALL, Listener, at_random, check_outcome
 from .test_packet_connection import opened as opened_line
 from .test_packets import syn
 from .test_small_leaf_packets import PacketNet
 
 LOCALNET = codes.LOCALNET
-PATTERNS = {"XXpsk3": codes.XXPSK3, "NNpsk0": codes.NNPSK0, "PSK-AES": codes.PSK_AES}
+PATTERNS = {
+    "XXpsk3": codes.XXPSK3,
+    "NNpsk0": codes.NNPSK0,
+    "PSK-AES": codes.PSK_AES,
+    "XXpsk3, AES": codes.XXPSK3 | AES,
+    "NNpsk0, AES": codes.NNPSK0 | AES,
+}
 OPEN_TO_ALL: dict[str, Any] = {"token": None, "takes": (codes.PLAIN, codes.XXPSK3)}
 
 
@@ -267,6 +274,23 @@ def test_listener_that_is_open_says_nothing_before_it_is_spoken_to() -> None:
     assert bodies(hello)[0][0] == codes.HELLO
     listener = Listener(security=guard(**OPEN_TO_ALL))
     assert listener.connection.data_to_send(4096, NOW) == b""
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [(True, True), (True, False), (False, True)],
+)
+@pytest.mark.parametrize("first", [codes.XXPSK3, codes.NNPSK0])
+def test_aes_is_taken_up_where_it_is_quick_at_both_sides(first: int, ours: bool, theirs: bool) -> None:
+    """For all records behind both HELLO."""
+    sides = guard(first=first, quick_aes=ours), guard(seed=9, quick_aes=theirs)
+    pair = unlike(*sides)
+    for connection in (pair.ca, pair.cb):
+        assert connection.state == codes.OPEN
+        channel = connection.channel
+        assert channel is not None
+        for state in (channel._sender, channel._receiver):
+            assert (type(state) is AesState) == (ours and theirs)
 
 
 @pytest.mark.parametrize("plain", [False, True])
@@ -662,6 +686,7 @@ STATES: dict[str, Callable[[], Listener]] = {
     "dialling a board": lambda: Dialler(0, codes.PSK_AES),
     "dialled": lambda: Dialler(1, codes.XXPSK3),
     "dialled and open": lambda: Dialler(3, codes.XXPSK3),
+    "dialled and open, AES": lambda: Dialler(3, codes.XXPSK3 | AES),
 }
 
 STARTS = [

@@ -12,16 +12,18 @@ from busway.primitives import PRIMITIVES, Primitives
 from busway.protocol import codes
 from busway.protocol.errors import LocalError, Refusal
 from busway.protocol.leaf.keyed import KeyedChannel, Secret
-from busway.protocol.secure.channel import Channel, Handshake
+from busway.protocol.secure.channel import AES_RECORDS, Channel, Handshake
 from busway.protocol.secure.keyed import board_id
 from busway.protocol.secure.security import Security, node_id_of
 from busway.protocol.wire.control import write_close
 from busway.protocol.wire.fields import frame
 from tests.protocol.board_crypto import Crypto
+from tests.protocol.pairs import AES
 from tests.protocol.test_secure_noise import Fixed, pair_of
 
 HANDSHAKES = json.loads((Path(__file__).parent.parent / "vectors" / "handshakes.json").read_text())
-VECTORS = [pytest.param(each, id=each["name"]) for each in HANDSHAKES["handshakes"]]
+SWITCHED = HANDSHAKES["switched"]  # those in which both sides take up AES
+VECTORS = [pytest.param(each, id=each["name"]) for each in HANDSHAKES["handshakes"] + SWITCHED]
 SIDES = ("initiator", "responder")
 TOKEN = "a token of 128 bits, say"
 
@@ -106,6 +108,8 @@ def test_golden_handshakes_and_records(vector: dict[str, Any], side: str, step: 
             assert written(channel).hex() == record["record"]
         else:
             assert written(channel, plaintext).hex() == record["record"]
+        if number == 1 and vector in SWITCHED:
+            channel.agreed(4096, AES_RECORDS)
     assert channel.refusal is None
 
 
@@ -143,22 +147,24 @@ def shake(one: Any, other: Any) -> None:
 
 PATTERNS = [codes.XXPSK3, codes.NNPSK0, codes.PSK_AES]
 NAMES = ["XXpsk3", "NNpsk0", "PSK-AES"]
+CIPHERS = [*PATTERNS, codes.XXPSK3 | AES]  # `secured` takes
+CIPHER_NAMES = [*NAMES, "XXpsk3, AES"]
 
 
 def secured(pattern: int, packets: bool = False) -> tuple[Channel, Channel]:
     """Two channels that have shaken hands and said HELLO, or what stands for it."""
-    one, other = pair(security(first=pattern), security(), packets=packets)
+    one, other = pair(security(first=pattern & ~AES), security(), packets=packets)
     shake(one, other)
     one.say(b"hello one")
     assert all_of(other, written(one)) == b"hello one"
     other.say(b"hello other")
     assert all_of(one, written(other)) == b"hello other"
-    one.agreed(4096)
-    other.agreed(4096)
+    one.agreed(4096, AES_RECORDS if pattern & AES else 0)
+    other.agreed(4096, AES_RECORDS if pattern & AES else 0)
     return one, other
 
 
-@pytest.mark.parametrize("pattern", PATTERNS, ids=NAMES)
+@pytest.mark.parametrize("pattern", CIPHERS, ids=CIPHER_NAMES)
 def test_two_channels_of_ours_agree(pattern: int) -> None:
     one, other = secured(pattern)
     for number in range(40):
@@ -179,7 +185,7 @@ CHANGES: dict[str, Change] = {
 }
 
 
-@pytest.mark.parametrize("pattern", PATTERNS, ids=NAMES)
+@pytest.mark.parametrize("pattern", CIPHERS, ids=CIPHER_NAMES)
 @pytest.mark.parametrize("change", CHANGES)
 def test_changed_record_ends_the_link_and_nothing_wrong_is_read(pattern: int, change: str) -> None:
     """Whatever is done to the third of five records: what is read is what was written, up to some point."""
@@ -194,7 +200,7 @@ def test_changed_record_ends_the_link_and_nothing_wrong_is_read(pattern: int, ch
     assert other.refusal.code in (codes.FORGED, codes.TOO_LARGE, codes.MALFORMED)
 
 
-@pytest.mark.parametrize("pattern", PATTERNS, ids=NAMES)
+@pytest.mark.parametrize("pattern", CIPHERS, ids=CIPHER_NAMES)
 def test_every_byte_of_records_that_is_changed_ends_the_link(pattern: int) -> None:
     texts = [b"text %d" % number for number in range(3)]
     for at in range(len(written(secured(pattern)[0], texts[0])) * 3):
@@ -210,7 +216,7 @@ def test_every_byte_of_records_that_is_changed_ends_the_link(pattern: int) -> No
         assert other.refusal.code in (codes.FORGED, codes.TOO_LARGE, codes.MALFORMED)
 
 
-@pytest.mark.parametrize("pattern", PATTERNS, ids=NAMES)
+@pytest.mark.parametrize("pattern", CIPHERS, ids=CIPHER_NAMES)
 def test_what_one_side_wrote_is_never_read_by_itself_or_in_another_session(pattern: int) -> None:
     one, other = secured(pattern)
     record = written(one, b"text")
@@ -221,6 +227,46 @@ def test_what_one_side_wrote_is_never_read_by_itself_or_in_another_session(patte
     assert all_of(other, record) == b""
     assert other.refusal is not None
     assert other.refusal.code == codes.FORGED
+
+
+# AES-256-GCM, once both sides have said that it is quick there
+
+
+def test_boards_have_no_other_cipher() -> None:
+    one, other = secured(codes.PSK_AES)
+    for channel in (one, other):
+        channel.agreed(4096, AES_RECORDS)
+    assert all_of(other, written(one, b"text")) == b"text"
+    assert len(written(one, b"text")) == 1 + 4 + 8
+
+
+def test_goodbye_of_one_that_does_not_agree_is_read() -> None:
+    """It has refused the other's HELLO, while that one has taken its own."""
+    one, other = pair(security(), security())
+    shake(one, other)
+    one.say(b"hello one")
+    assert all_of(other, written(one)) == b"hello one"
+    other.agreed(4096, AES_RECORDS)
+    goodbye = write_close(codes.NOT_A_ROUTER, "no")
+    record = written(one, goodbye)
+    changed = record[:-1] + bytes((record[-1] ^ 1,))
+    assert all_of(other, record) == goodbye
+    assert other.refusal is None
+    assert all_of(other, changed) == b""
+    assert other.refusal is not None
+
+
+def test_keys_are_changed_before_they_are_worn() -> None:
+    one, other = secured(codes.XXPSK3 | AES)
+    assert other._receiver is not None
+    one._sender.n = other._receiver.n = (1 << 20) - 1
+    last, first = written(one, b"last"), written(one, b"first")
+    worn = other._receiver._cipher
+    assert all_of(other, last) == b"last"
+    assert other._receiver._cipher is worn
+    assert all_of(other, first) == b"first"
+    assert other._receiver._cipher is not worn
+    assert worn.open(1 << 20, b"", first[1:]) is None
 
 
 def failure(one: Any, other: Any, **how: Any) -> tuple[str, int]:
@@ -426,6 +472,20 @@ def test_source_that_has_less_than_there_is_room_for_is_asked_once() -> None:
 
     assert all_of(other, one.write(source, 65536, 0)) == b"x" * 5000
     assert asked == [4096, 4096]
+
+
+def test_source_that_gives_more_is_asked_for_the_rest_again() -> None:
+    one, other = secured(codes.XXPSK3)
+    stream = bytes(range(250)) * 100
+    taken = 0
+
+    def source(size: int, now: int) -> bytes:
+        nonlocal taken
+        data = stream[taken : taken + size + 999]
+        taken += min(size, len(data))
+        return data
+
+    assert all_of(other, one.write(source, 1 << 20, 0)) == stream
 
 
 @pytest.mark.parametrize("step", [4095, 4096, 5000, 30000, 65536])

@@ -12,9 +12,15 @@ from busway.protocol import codes, events
 from busway.protocol.packet.packets import CRC16_SIZE_MAX, SYN, PacketLayer, _checksum, _resolve, seal_syn
 
 from .lines import Line, Side, layer_of
-from .pairs import E, F, guard
+from .pairs import AES, E, F, guard
 
-PATTERNS = {"XXpsk3": codes.XXPSK3, "NNpsk0": codes.NNPSK0, "PSK-AES": codes.PSK_AES}
+PATTERNS = {
+    "XXpsk3": codes.XXPSK3,
+    "NNpsk0": codes.NNPSK0,
+    "PSK-AES": codes.PSK_AES,
+    "XXpsk3, AES": codes.XXPSK3 | AES,
+    "NNpsk0, AES": codes.NNPSK0 | AES,
+}
 KINDS = ("flip", "drop", "repeat", "reorder", "splice", "truncate", "insert")
 KEPT_MAX = 200
 

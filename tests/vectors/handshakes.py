@@ -10,7 +10,7 @@ import warnings
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.ciphers.aead import AESCCM
+from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM
 from noise.connection import Keypair, NoiseConnection
 
 from tests.vectors.pieces import DEFAULT, INCARNATION_A, INCARNATION_B, LIMITS, MAGIC, NODE_A, NODE_B, Vector
@@ -91,8 +91,10 @@ def vector(
     }
 
 
-def noise(name: str, pattern: int, sort: int, bus: str, token: str, statics: Any = None) -> Vector:
-    """A handshake of Noise, by `noiseprotocol`."""
+def noise(
+    name: str, pattern: int, sort: int, bus: str, token: str, statics: Any = None, *, aes: bool = False
+) -> Vector:
+    """A handshake of Noise, by `noiseprotocol`; `aes`: at both sides AES is quick."""
     psk = keyed(b"busway-token-2", token.encode()) if token else bytes(32)
     sides = {}
     about: dict[str, Any] = {"token": token, "psk": psk.hex()}
@@ -122,8 +124,30 @@ def noise(name: str, pattern: int, sort: int, bus: str, token: str, statics: Any
         sides[reader].read_message(messages[-1])
     about["hash"] = sides["initiator"].get_handshake_hash().hex()
     hellos = [hello(side, ids[side], bus) for side in SIDES]
-    records = [(side, plain, sides[side].encrypt(plain)) for side, plain in conversation(*hellos)]
-    return vector(name, pattern, sort, bus, messages, records, **about)
+    talk = conversation(*hellos)
+    records = [(side, plain, sides[side].encrypt(plain)) for side, plain in talk] if not aes else []
+    return vector(name, pattern, sort, bus, messages, records or sealed_with_aes(talk, sides), **about)
+
+
+def sealed_with_aes(talk: list[tuple[str, bytes]], sides: dict[str, Any]) -> list[Any]:
+    """The records of a conversation in which both HELLO say that AES is quick: those behind them use it, with
+    the key that REKEY makes of the former one.
+    """
+    records = []
+    numbers = dict.fromkeys(SIDES, 0)
+    ciphers = {}
+    for side, plain in talk:
+        if not numbers[side]:
+            at = plain.index(bytes.fromhex(LIMITS))  # the features stand before them
+            data = plain[:at] + b"\1" + plain[at + 1 :]
+            records.append((side, data, sides[side].encrypt(data)))
+            sides[side].rekey_outbound_cipher()
+            ciphers[side] = AESGCM(sides[side].noise_protocol.cipher_state_encrypt.k)
+        else:
+            nonce = bytes(4) + numbers[side].to_bytes(8, "big")
+            records.append((side, plain, ciphers[side].encrypt(nonce, plain, b"")))
+        numbers[side] += 1
+    return records
 
 
 def psk_aes(name: str, sort: int, bus: str, *, board: str = "", token: str = "") -> Vector:
@@ -168,5 +192,9 @@ HANDSHAKES = {
         psk_aes("pattern 3, a board dials", 0, DEFAULT, board="initiator"),
         psk_aes("pattern 3, a board is dialled", 1, DEFAULT, board="responder"),
         psk_aes("pattern 3 with a token", 1, LAB, token=TOKEN),
+    ],
+    "switched": [
+        noise("pattern 1, both have AES", 1, 0, DEFAULT, TOKEN, STATICS, aes=True),
+        noise("pattern 2, both have AES", 2, 0, DEFAULT, TOKEN, aes=True),
     ],
 }
