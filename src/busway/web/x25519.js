@@ -33,24 +33,58 @@ function subtract(out, f, g) {
   for (let k = 0; k < LIMBS; k++) out[k] = f[k] - g[k];
 }
 
+/** What came of a multiplication, in fifteen limbs. What comes back from above 2^255 is less than 2^34: it is over
+    with the second limb, which may then have half a bit more than 17. */
+function fold(out) {
+  for (let k = 0; k < LIMBS; k++) out[k] = sums[k] + 19 * sums[k + LIMBS];
+  carry(out);
+  const over = Math.floor(out[0] / RADIX);
+  out[0] -= over * RADIX;
+  out[1] += over;
+}
+
 function multiply(out, f, g) {
   sums.fill(0);
   for (let i = 0; i < LIMBS; i++) {
     const limb = f[i];
     for (let k = 0; k < LIMBS; k++) sums[i + k] += limb * g[k];
   }
-  for (let k = 0; k < LIMBS; k++) out[k] = sums[k] + 19 * sums[k + LIMBS];
-  carry(out);
-  carry(out);
+  fold(out);
 }
 
-/** 1 / f, which is f^(p - 2) (Fermat): of the 255 bits of p - 2 all are set but 2 and 4. */
-function invert(out, f) {
-  out.set(f);
-  for (let bit = 253; bit >= 0; bit--) {
-    multiply(out, out, out);
-    if (bit !== 2 && bit !== 4) multiply(out, out, f);
+/** f times f, in half the steps: what two limbs give stands there twice. */
+function square(out, f) {
+  sums.fill(0);
+  for (let i = 0; i < LIMBS; i++) {
+    const limb = f[i];
+    sums[2 * i] += limb * limb;
+    for (let k = i + 1; k < LIMBS; k++) sums[i + k] += 2 * limb * f[k];
   }
+  fold(out);
+}
+
+/** f, squared that many times, and then times g. */
+function raised(f, times, g) {
+  const made = Float64Array.from(f);
+  for (let k = 0; k < times; k++) square(made, made);
+  multiply(made, made, g);
+  return made;
+}
+
+/** 1 / f, which is f^(p - 2) (Fermat): p - 2 is 250 ones and then 01011, which are 11. */
+function invert(out, f) {
+  const f2 = new Float64Array(LIMBS);
+  square(f2, f);
+  const f9 = raised(f2, 2, f);
+  const f11 = raised(f9, 0, f2);
+  const ones5 = raised(f11, 1, f9);
+  const ones10 = raised(ones5, 5, ones5);
+  const ones20 = raised(ones10, 10, ones10);
+  const ones40 = raised(ones20, 20, ones20);
+  const ones50 = raised(ones40, 10, ones10);
+  const ones100 = raised(ones50, 50, ones50);
+  const ones200 = raised(ones100, 100, ones100);
+  out.set(raised(raised(ones200, 50, ones50), 5, f11));
 }
 
 /** They change places if `bit` is 1 and stay if it is 0, by the same arithmetic. */
@@ -106,12 +140,12 @@ export function x25519(scalar, u) {
     multiply(d, d, a);
     multiply(c, c, b);
     add(x3, d, c);
-    multiply(x3, x3, x3);
+    square(x3, x3);
     subtract(z3, d, c);
-    multiply(z3, z3, z3);
+    square(z3, z3);
     multiply(z3, z3, x1);
-    multiply(a, a, a);
-    multiply(b, b, b);
+    square(a, a);
+    square(b, b);
     multiply(x2, a, b);
     subtract(b, a, b);
     for (let k = 0; k < LIMBS; k++) z2[k] = a[k] + 121665 * b[k];
