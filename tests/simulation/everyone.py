@@ -25,7 +25,7 @@ from busway.protocol import (
     codes,
     events,
 )
-from busway.protocol.routing.router import Route
+from busway.protocol.routing.router import Neighbour
 from tests.protocol.pairs import Cable, Entropy, Net, node_of
 from tests.simulation.observer import observe
 
@@ -35,6 +35,7 @@ UUIDS = [f"endpoint{number:02}".encode().ljust(16, b"_") for number in range(12)
 STEPS = 200
 SIZES = (0, 10, 100, 70_000)  # bytes of a message, the last in pieces
 REALMS = (codes.USERSPACE, codes.LOCALNET, codes.GLOBAL)
+Hops = dict[Node, dict[bytes, Neighbour | None]]  # the next one to each source, by node and source
 NEVER = 9  # wider than any realm
 
 
@@ -62,6 +63,7 @@ class Life:
         self.tokens: dict[tuple[Node, int], int] = {}  # outcomes that were seen of each
         self.rebirths = 0
         self.links = 0
+        self._looked_at: tuple[Hops, dict[object, Node]] = ({}, {})
         self.observers = observe(self.net, self.verdict.faults.append)
 
     @property
@@ -215,16 +217,19 @@ class Life:
         beyond: dict[object, Node] = {}
         for cable in self.standing():
             beyond[cable.a], beyond[cable.b] = node_of(cable.b), node_of(cable.a)
-        routes = {node: node.mesh.router.routes for node in self.nodes}
-        for source in routes:
-            self._look_for_loops(source, routes, beyond)
+        hops = {
+            node: {key: route.via for key, route in node.mesh.router.routes.items()} for node in self.nodes
+        }
+        if (hops, beyond) == self._looked_at:
+            return  # nothing has changed since
+        self._looked_at = hops, beyond
+        for source in hops:
+            self._look_for_loops(source, hops, beyond)
 
-    def _look_for_loops(
-        self, source: Node, routes: dict[Node, dict[bytes, Route]], beyond: dict[object, Node]
-    ) -> None:
+    def _look_for_loops(self, source: Node, hops: Hops, beyond: dict[object, Node]) -> None:
         key = source.me.key
         safe = {source}
-        for start in routes:
+        for start in hops:
             if start in safe:
                 continue
             path: list[Node] = []
@@ -234,8 +239,7 @@ class Life:
                     self.verdict.faults.append(f"a loop towards {source.label} from {start.label}")
                     return
                 path.append(node)
-                route = routes[node].get(key)
-                via = None if route is None else route.via
+                via = hops[node].get(key)
                 node = None if via is None else beyond.get(via.link)
             safe.update(path)
 

@@ -16,8 +16,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from busway.protocol.routing.router import INFINITE, NOTHING, PARENT, Child, Neighbour, Route, Router, extend
@@ -30,6 +29,9 @@ COST = 4000  # four hops end at infinity: a route to what is gone has not far to
 UPDATE, RETRACT, CHILD, ASK, ACK = range(5)
 NAMES = ("UPDATE", "RETRACT", "PARENT", "SEQREQ", "ACK")
 Frozen = tuple[Any, ...]
+Step = tuple[Any, ...]  # one of the functions at the end of this file, and its values
+After = tuple[Frozen, tuple[tuple[int, Frozen], ...]]  # a router, and what it has written on which session
+KNOWN_MAX = 200_000  # steps that are remembered: more take too much room
 
 
 class Change(NamedTuple):
@@ -212,6 +214,7 @@ class Model:
         self.router_class = modelled(router_class)
         self.eager = eager
         self.pairs = pairs
+        self._known: dict[tuple[Frozen, Step], After] = {}
         fresh = tuple(self._newborn(node, 0) for node in range(nodes))
         state = State(fresh, (), changes, 0, False)
         for one, two in pairs:
@@ -224,37 +227,35 @@ class Model:
         key = _key_of(node, incarnation)
         return freeze(self.router_class(key, Timers(), _nothing, _nothing, _nothing, SEQNO))
 
-    def _with(self, state: State, node: int, do: Callable[[Router], None]) -> State:
+    def _with(self, state: State, node: int, step: Step) -> State:
         """The state after a router did something."""
-        router = thaw(state.nodes[node], self.router_class)
-        do(router)
-        if self.eager:
-            state = self._write_all(state, node, router)
         nodes = list(state.nodes)
-        nodes[node] = freeze(router)
-        return state._replace(nodes=tuple(nodes))
-
-    def _write_all(self, state: State, node: int, router: Router) -> State:
-        for neighbour in router.neighbours:
-            state = self._write(state, node, router, neighbour)
+        nodes[node], written = self._after(nodes[node], step)
+        state = state._replace(nodes=tuple(nodes))
+        for number, entries in written:
+            session = dict(state.sessions)[number]
+            if not session.dead:
+                side = session.side(node)
+                state = self._put(state, number, session.put(side, (*session.queues[side], *entries)))
         return state
 
-    def _write(self, state: State, node: int, router: Router, neighbour: Neighbour) -> State:
-        entries: list[tuple[int, bytes, int]] = []
-        for route in router.news(neighbour):
-            told = router.tell(neighbour, route)
-            entries.append((UPDATE if told >= 0 else CHILD if told == PARENT else RETRACT, route.key, told))
-        entries += [(ASK, route.key, wanted) for route, wanted in neighbour.requests.items()]
-        neighbour.requests = {}
-        if neighbour.acks_due:
-            neighbour.acks_due = False
-            entries.append((ACK, b"", neighbour.processed))
-            neighbour.processed = 0  # counted since the last ACK: sums are the reader's
-        session = dict(state.sessions)[neighbour.link]
-        if not entries or session.dead:
-            return state
-        side = session.side(node)
-        return self._put(state, neighbour.link, session.put(side, (*session.queues[side], *entries)))
+    def _after(self, frozen: Frozen, step: Step) -> After:
+        """What a router is after a step, and what it has written: remembered, for states share routers."""
+        found = self._known.get((frozen, step))
+        if found is None:
+            router = thaw(frozen, self.router_class)
+            do, *values = step
+            do(router, *values)
+            written = [
+                (neighbour.link, _entries(router, neighbour))
+                for neighbour in router.neighbours
+                if self.eager or (do is _write and neighbour.link == values[0])
+            ]
+            if len(self._known) >= KNOWN_MAX:
+                self._known.clear()
+            found = (freeze(router), tuple(each for each in written if each[1]))
+            self._known[frozen, step] = found
+        return found
 
     @staticmethod
     def _put(state: State, number: int, session: Session) -> State:
@@ -270,7 +271,7 @@ class Model:
         state = self._put(state._replace(births=number + 1), number, session)
         for node, peer in ((one, two), (two, one)):
             key = state.nodes[peer][0]
-            state = self._with(state, node, partial(_open, number=number, key=key))
+            state = self._with(state, node, (_open, number, key))
         return state
 
     def _close(self, state: State, number: int, side: int) -> State:
@@ -279,7 +280,7 @@ class Model:
         node = (session.one, session.two)[side]
         still = (session.open[0] and side != 0, session.open[1] and side != 1)
         state = self._put(state, number, session._replace(open=still, dead=True, queues=((), ())))
-        return self._with(state, node, lambda router: router.close(_find(router, number), 0))
+        return self._with(state, node, (_close, number))
 
     def _read(self, state: State, number: int, side: int) -> State:
         """The first entry that this side wrote is read by the other."""
@@ -287,7 +288,7 @@ class Model:
         (kind, key, value), *rest = session.queues[side]
         state = self._put(state, number, session.put(side, tuple(rest)))
         node = (session.two, session.one)[side]
-        return self._with(state, node, lambda router: _take(router, _find(router, number), kind, key, value))
+        return self._with(state, node, (_take, number, kind, key, value))
 
     # What can happen next
 
@@ -310,11 +311,7 @@ class Model:
         for node, frozen in enumerate(state.nodes):
             for number, _, _, _, dirty, requests, *_, due in frozen[1]:
                 if dirty or requests or due:
-                    router = thaw(frozen, self.router_class)
-                    after = self._write(state, node, router, _find(router, number))
-                    nodes = list(after.nodes)
-                    nodes[node] = freeze(router)
-                    yield f"{node} writes to {number}", after._replace(nodes=tuple(nodes))
+                    yield f"{node} writes to {number}", self._with(state, node, (_write, number))
 
     def _changes(self, state: State) -> Iterator[tuple[str, State]]:
         for index, change in enumerate(state.left):
@@ -334,9 +331,7 @@ class Model:
                 session = dict(state.sessions)[number]
                 yield self._put(state, number, session._replace(dead=True, queues=((), ())))
             elif number >= 0:
-                yield self._with(
-                    state, one, lambda router: router.set_cost(_find(router, number), change.cost, 0)
-                )
+                yield self._with(state, one, (_set_cost, number, change.cost))
 
     @staticmethod
     def _between(state: State, one: int, two: int) -> int:
@@ -364,21 +359,13 @@ class Model:
 
     def _retry(self, state: State) -> Iterator[tuple[str, State]]:
         """Nothing is on its way: whoever still needs a number asks again, and all is long ago."""
-        nodes = list(state.nodes)
         after = state._replace(retried=True)
         asking = False
-        for node, frozen in enumerate(nodes):
-            router = thaw(frozen, self.router_class)
-            for route in list(router.routes.values()):
-                route.passed = NOTHING
-                if route.asked >= 0:
-                    asking = True
-                    router.retry(route, 0)
-            if self.eager:
-                after = self._write_all(after, node, router)
-            nodes[node] = freeze(router)
+        for node, (_, _, routes) in enumerate(state.nodes):
+            asking = asking or any(asked >= 0 for _, _, _, _, _, asked, _, _ in routes)
+            after = self._with(after, node, (_retry,))
         if asking:
-            yield "retry", after._replace(nodes=tuple(nodes))
+            yield "retry", after
 
     # What must hold
 
@@ -603,15 +590,28 @@ def _ends(state: State) -> Iterator[tuple[int, Frozen, int]]:
             yield node, neighbour, neighbour[0]
 
 
-def _open(router: Router, number: int, key: bytes) -> None:
-    router.open(Neighbour(number, REALM, COST, False), key, 0)
-
-
 def _find(router: Router, number: int) -> Neighbour:
     return next(neighbour for neighbour in router.neighbours if neighbour.link == number)
 
 
-def _take(router: Router, neighbour: Neighbour, kind: int, key: bytes, value: int) -> None:
+# What a router does in one step --------------------
+
+
+def _open(router: Router, number: int, key: bytes) -> None:
+    router.open(Neighbour(number, REALM, COST, False), key, 0)
+
+
+def _close(router: Router, number: int) -> None:
+    router.close(_find(router, number), 0)
+
+
+def _set_cost(router: Router, number: int, cost: int) -> None:
+    router.set_cost(_find(router, number), cost, 0)
+
+
+def _take(router: Router, number: int, kind: int, key: bytes, value: int) -> None:
+    """It reads an entry."""
+    neighbour = _find(router, number)
     if kind == UPDATE:
         router.update(neighbour, router.route(key), value, 0)
     elif kind == RETRACT:
@@ -623,3 +623,30 @@ def _take(router: Router, neighbour: Neighbour, kind: int, key: bytes, value: in
             raise Fault("acknowledged what was never sent")
     elif key in router.routes:
         router.request(neighbour, router.routes[key], value, 0)
+
+
+def _write(router: Router, number: int) -> None:
+    """It does nothing else: what it has to say on this session is written."""
+
+
+def _retry(router: Router) -> None:
+    """It asks again for what it needs, and all is long ago."""
+    for route in list(router.routes.values()):
+        route.passed = NOTHING
+        if route.asked >= 0:
+            router.retry(route, 0)
+
+
+def _entries(router: Router, neighbour: Neighbour) -> Frozen:
+    """All that is to be written to a neighbour, as it is written."""
+    entries: list[tuple[int, bytes, int]] = []
+    for route in router.news(neighbour):
+        told = router.tell(neighbour, route)
+        entries.append((UPDATE if told >= 0 else CHILD if told == PARENT else RETRACT, route.key, told))
+    entries += [(ASK, route.key, wanted) for route, wanted in neighbour.requests.items()]
+    neighbour.requests = {}
+    if neighbour.acks_due:
+        neighbour.acks_due = False
+        entries.append((ACK, b"", neighbour.processed))
+        neighbour.processed = 0  # counted since the last ACK: sums are the reader's
+    return tuple(entries)

@@ -120,11 +120,24 @@ class Timed(Net):
 
     def step(self, size: int = 65536, split: int = 0, *, rng: random.Random | None = None) -> bool:
         """One turn of every end at this instant; False if nothing moved."""
-        moved = False
+        return bool(self._turn(size, split, set(self.nodes), in_vain=True))
+
+    def _turn(self, size: int, split: int, stirred: set[Node], *, in_vain: bool = False) -> set[Node]:
+        """One turn of the ends of the nodes that something has happened to. Returns at which something moved
+        now: only there, and beyond their links, can more follow at this instant.
+
+        Args: `in_vain`: those are asked, too, that say they have nothing to write.
+        """
+        moved: set[Node] = set()
         for cable in list(self.cables):
             a, b = cable.ends
-            moved |= self._send(cable, a, b, size) | self._receive(cable, a, b, split)
-            moved |= self._send(cable, b, a, size) | self._receive(cable, b, a, split)
+            one, other = node_of(cable.a), node_of(cable.b)
+            if one not in stirred and other not in stirred:
+                continue
+            if self._send(cable, a, b, size, in_vain) | self._receive(cable, a, b, split):
+                moved.add(one)
+            if self._send(cable, b, a, size, in_vain) | self._receive(cable, b, a, split):
+                moved.add(other)
             if a.unplugged and b.unplugged:
                 self.cables.remove(cable)
                 self.dead.discard(cable)
@@ -132,9 +145,12 @@ class Timed(Net):
                     self.wires.pop(end, None)
         return moved
 
-    def _send(self, cable: Cable, here: End, there: End, size: int) -> bool:
+    def _send(self, cable: Cable, here: End, there: End, size: int, in_vain: bool) -> bool:
         connection = here.connection
         if here.unplugged or (self.wakes and self.asleep(node_of(connection))):
+            return False
+        wanted = connection.wants_write
+        if not wanted and not in_vain and not connection.done:
             return False
         wire = self.wires.get(there) or self.wire(cable, there)
         room = min(size, wire.room(self.now))
@@ -142,7 +158,6 @@ class Timed(Net):
             return False
         if not self.calm:
             room = up_to(room, self.random)
-        wanted = connection.wants_write
         data = connection.data_to_send(room, self.now)
         assert wanted or not data, "there was something to write, but wants_write did not say so"
         assert len(data) <= room, "data_to_send gave more than it was asked for"
@@ -157,18 +172,21 @@ class Timed(Net):
     def _receive(self, cable: Cable, here: End, there: End, split: int) -> bool:
         if here.unplugged or cable in self.dead:
             return False
+        wire = self.wires.get(here) or self.wire(cable, here)
+        ended = there.unplugged and not here.eof_seen
+        if not ended and not (wire.pieces and wire.pieces[0][0] <= self.now):
+            return False
         node = node_of(here.connection)
         if self.wakes and self.asleep(node):
             return False
-        wire = self.wires.get(here) or self.wire(cable, here)
-        data = wire.take(self.now) if wire.pieces else b""
+        data = wire.take(self.now)
         pos = 0
         while pos < len(data):
             most = split or len(data)
             stop = pos + (most if self.calm else up_to(most, self.random))
             self.note(node, here.connection.receive_data(data[pos:stop], self.now))
             pos = stop
-        if there.unplugged and not here.eof_seen and not wire.pieces:
+        if ended and not wire.pieces:
             here.eof_seen = True
             self.note(node, here.connection.receive_eof(self.now))
             return True
@@ -202,11 +220,12 @@ class Timed(Net):
             if due is not None and due <= self.now and not self.asleep(node):
                 self.note(node, node.handle_timer(self.now))
 
-    def instant(self) -> None:
+    def instant(self, *, in_vain: bool = False) -> None:
         """All that can happen now."""
         self.fire()
-        while self.step():
-            pass
+        stirred = self._turn(65536, 0, set(self.nodes), in_vain=in_vain)
+        while stirred:
+            stirred = self._turn(65536, 0, stirred)
         self.instants += 1
         self.observe()
 
@@ -227,7 +246,7 @@ class Timed(Net):
                 break
             self.now = max(at, self.now)
         self.now = until
-        self.instant()
+        self.instant(in_vain=True)
 
 
 class TimedLife(Life):

@@ -26,6 +26,15 @@ class Layer(Protocol):
     def handle_timer(self, now: int) -> None: ...
 
 
+_PERIOD = bytes(number * 31 >> 3 & 255 for number in range(2048))
+
+
+def _stream(start: int, size: int) -> bytes:
+    """What a station says, from byte `start` on: it comes again after 2,048 bytes."""
+    start %= len(_PERIOD)
+    return (_PERIOD * (1 + (start + size) // len(_PERIOD)))[start : start + size]
+
+
 class LayerStation:
     """A layer whose source is a stream of `record`, without end unless `count` says so."""
 
@@ -40,7 +49,7 @@ class LayerStation:
 
     def _source(self, size_max: int, now: int) -> bytes:
         size = min(size_max, self.left)
-        data = bytes((self.said + number) * 31 >> 3 & 255 for number in range(size))
+        data = _stream(self.said, size)
         self.said += size
         self.left -= size
         return data
@@ -49,7 +58,7 @@ class LayerStation:
         stream = self.layer.receive(data, now)
         if stream:
             first = self.got
-            self.faults += stream != bytes((first + n) * 31 >> 3 & 255 for n in range(len(stream)))
+            self.faults += stream != _stream(first, len(stream))
             self.got += len(stream)
             self.arrivals.append((now, self.got))
 
