@@ -31,11 +31,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # The files that take longest, longest first: begun last, one would run on when all others are through.
 SLOWEST = (
-    *("test_compiled", "test_scenarios", "test_install", "test_live", "test_order", "test_lines"),
-    *("test_cli_monitor", "test_micropython", "test_demo", "test_cli_joining", "test_examples"),
-    *("test_ble_radio", "test_cli_talk", "test_nodes", "test_model", "test_control", "test_cli_boards"),
-    *("test_timeouts", "test_wifi_board", "test_cli_look", "test_typing", "test_cli_firmware"),
-    *("test_ble", "test_joins", "test_ble_links", "test_threads", "test_firmware_imports", "test_page"),
+    *("test_compiled", "test_scenarios", "test_boards_keys", "test_live", "test_ble", "test_demo"),
+    *("test_micropython_keyed", "test_cli_monitor", "test_threads", "test_page", "test_micropython"),
+    *("test_ble_radio", "test_install", "test_codec", "test_examples", "test_cli_joining", "test_cli_talk"),
+    *("test_cli_boards", "test_timeouts", "test_wifi_board", "test_cli_look", "test_site", "test_order"),
+    *("test_ble_links", "test_campaign_processes", "test_nodes", "test_hostile", "test_benchmarks"),
+    *("test_shrinking", "test_control", "test_docs", "test_joins", "test_cli_firmware", "test_lines"),
+    *("test_changes", "test_typing", "test_firmware_imports"),
 )
 
 

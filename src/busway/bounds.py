@@ -30,6 +30,7 @@ _UUID: Final = 37
 _KEY_TAGS: Final = frozenset((0, 1, 37, 52, 54, 100, 260, 261, 1004))
 _HASH_MODULUS: Final = (1 << 61) - 1  # of numbers in CPython
 _BREAK: Final = 0xFF
+_EMPTY: Final = b"\x80\xa0"  # a list and a map: by the million they are the dearest to read as what they are
 _ONE_BYTE: Final = bytes([*range(24), *range(32, 56), *range(224, 248)])  # integers and simple values
 _WIDTHS: Final = {0xF8: 2, 0xF9: 3, 0xFA: 5, 0xFB: 9} | {
     head | 24 + power: 1 + (1 << power) for head in (0, 32) for power in range(4)
@@ -83,6 +84,9 @@ def check(payload: bytes) -> int:
             if now.many:
                 _note_key(opened, payload, at, at + item)
             at += item
+            now.left -= 1
+        elif first in _EMPTY and now.every == _NO_KEYS and now.tag != _SET:
+            at += 1
             now.left -= 1
         elif first == _BREAK and now.left < 0:
             at += 1

@@ -194,7 +194,7 @@ def test_a_node_that_was_there_for_a_moment_is_soon_gone_everywhere() -> None:
 
 @functools.cache
 def raised(seed: int) -> int:
-    """Plays a life, once. How many of its nodes have gone past the end of the numbers; -1: none began there."""
+    """Plays a life, once. How many of its nodes passed the end of the numbers; -1: it began elsewhere."""
     life = Life(seed)
     life.play()
     if life.seqno < 65_530:
