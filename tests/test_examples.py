@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from tests.front.cli_rig import busway
+from tests.rigs import forks
 from tests.rigs.processes import output_of
 from tests.rigs.tree import ROOT
 from tests.test_docs import text_of
@@ -41,22 +42,16 @@ class Program:
     """One example at work, and what it prints."""
 
     def __init__(self, environment: dict[str, str], *words: str | Path) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, *map(str, words)],
-            cwd=EXAMPLES,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        read, write = os.pipe()
+        self.process = forks.Program([*map(str, words)], environment, terminal=write, directory=EXAMPLES)
+        os.close(write)
+        self._output = os.fdopen(read)
         self.printed: list[str] = []
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
+        for line in self._output:
             self._lines.put(line.rstrip())
         self._lines.put(None)
 
@@ -74,14 +69,13 @@ class Program:
                 return found
 
     def end(self) -> None:
-        self.process.terminate()
+        self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(WAIT_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
-        self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+            self.process.wait(WAIT_S)
+        self._output.close()
 
 
 class Machine:

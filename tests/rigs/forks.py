@@ -45,7 +45,7 @@ TOGETHER, APART = b"1", b"2"  # in the session of the one that forks; in one of 
 class Program:
     """A program that was started, as `subprocess.Popen` with pipes, as far as tests need it.
 
-    Args: `words` are what stands behind `python`: -m and a module, or -c and a text, and its arguments.
+    Args: `words` are what stands behind `python`: -m and a module, -c and a text, or a file; and arguments.
     `complaints` is the descriptor that it has as standard error, None for the pipe `stderr`; `terminal` is
     that of all three of its streams. `ready` names modules that are imported beforehand; `apart` makes it the
     leader of a session.
@@ -222,22 +222,26 @@ def become(request: int, *streams: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with os.fdopen(request) as file:
-        (option, what, *arguments), environment, directory = json.load(file)
+        words, environment, directory = json.load(file)
     for standard, descriptor in enumerate(streams):
         os.dup2(descriptor, standard)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-    sys.stdin, sys.stdout = os.fdopen(0, closefd=False), os.fdopen(1, "w", closefd=False)
+    by_line = 1 if environment.get("PYTHONUNBUFFERED") else -1
+    sys.stdin, sys.stdout = os.fdopen(0, closefd=False), os.fdopen(1, "w", by_line, closefd=False)
     sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(directory)
-    if option == "-m":
-        sys.argv[1:], sys.path[0] = arguments, directory
-        runpy.run_module(what, run_name="__main__", alter_sys=True)
-    else:
-        sys.argv, sys.path[0] = ["-c", *arguments], ""
+    if words[0] == "-m":
+        sys.argv[1:], sys.path[0] = words[2:], directory
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    elif words[0] == "-c":
+        sys.argv, sys.path[0] = ["-c", *words[2:]], ""
         sys.modules["__main__"] = types.ModuleType("__main__")
-        exec(what, vars(sys.modules["__main__"]))
+        exec(words[1], vars(sys.modules["__main__"]))
+    else:
+        sys.argv, sys.path[0] = words, os.path.dirname(os.path.abspath(words[0]))
+        runpy.run_path(words[0], run_name="__main__")
 
 
 if __name__ == "__main__":
