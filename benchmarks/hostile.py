@@ -20,12 +20,10 @@ import cbor2
 
 from busway import AsyncBus, Undeliverable
 from busway.payloads import CBOR, PayloadError, decode
-from busway.protocol.routing.damping import Damper
-from busway.protocol.routing.router import Router
 from busway.protocol.wire.fields import frame, varint
 from tests.adapters.test_turns import opened
-from tests.protocol.flooding import CASES, LINKS, NODES, Flooded
-from tests.protocol.nets import parent, routes
+from tests.protocol.flooding import CASES, LINKS, NODES, Flooded, way_moves
+from tests.protocol.nets import ANYCAST, parent, routes
 from tests.protocol.test_work import SOURCES, filled
 
 ELSEWHERE = b"e" * 16
@@ -68,14 +66,14 @@ def payloads() -> None:
     print(f"{'CBOR, 16 MiB of empty maps: memory besides it':<62} {peak / 1000:10.2f} KB", flush=True)
 
 
-@contextlib.contextmanager
-def undamped() -> Iterator[None]:
-    """All news is passed on at once, as before there was damping.py."""
-    kept = Damper.turn, Router._note_fleeting
-    Damper.turn = lambda *_: False  # type: ignore[method-assign]
-    Router._note_fleeting = lambda *_: None  # type: ignore[method-assign]
-    yield
-    Damper.turn, Router._note_fleeting = kept  # type: ignore[method-assign]
+def undamped() -> Flooded:
+    """A mesh that passes all news on at once, as before there was damping.py."""
+    net = Flooded()
+    for node in net.nodes:
+        for damper in (node.mesh.router.damper, node.mesh.lines.damper):
+            damper.calm_ms = 0
+            damper.each_max = 1 << 30
+    return net
 
 
 def news(size: int) -> None:
@@ -83,14 +81,27 @@ def news(size: int) -> None:
     print(f"\n{len(NODES)} nodes, {LINKS} links: KB on all for {size / 1000:g} KB, and on each for each byte")
     print(f"{'':<40}{'at once':>10}{'':>8}{'damped':>10}")
     for title, frames in CASES.items():
-        with undamped():
-            before = Flooded().hear_out(frames(), size)
+        before = undamped().hear_out(frames(), size)
         now = Flooded().hear_out(frames(), size)
         shares = [spent / size / LINKS for spent in (before, now)]
         print(
             f"{title:<40}{before / 1000:10.0f}{shares[0]:8.2f}{now / 1000:10.0f}{shares[1]:8.2f}", flush=True
         )
+    many = []
+    for net in (undamped(), Flooded()):
+        with_endpoints(net)
+        many.append(net.hear_out(way_moves(net[NODES[-1]].me.key), size // 10))
+    print(
+        f"{'... to one with 1000 endpoints, a tenth':<40}"
+        + "".join(f"{spent / 1000:10.0f}{spent * 10 / size / LINKS:8.2f}" for spent in many)
+    )
     print()
+
+
+def with_endpoints(net: Flooded) -> None:
+    for number in range(1000):
+        net[NODES[-1]].register(number.to_bytes(16, "big"), ANYCAST)
+    net.flow()
 
 
 async def silent_stranger() -> None:

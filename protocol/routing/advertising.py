@@ -191,6 +191,8 @@ class Advertiser(Telling):
         have been a lie.
         """
         assert self.peer is not None
+        if self.lines.moves_much(peer):
+            return False
         mine = ((), (self.peer.key,))
         return any([line.tellers not in mine for line in peer.lines])
 

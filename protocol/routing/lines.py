@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Final
 
 _TURNS_MAX: "Final" = 32  # changes of an endpoint in a second, behind the first, that are told at once
+_MOVES_MAX: "Final" = 2  # neighbours that lead to a node, one after the other, and tell all of its lines
 _AGAIN: "Final" = -3  # told: PARENT, but it must be said once more
 PARTIAL: "Final" = 0x40  # of a DIRECTORY frame's head
 
@@ -47,7 +48,7 @@ class Lines:
         self._shapes = 0
         self._doubts: "dict[Peer, int]" = {}  # nodes that another neighbour leads to: since when, ms
         self._doubt_timer = Call(self._settle)
-        self._damper = Damper(mesh.timers, _TURNS_MAX, self._release)  # nodes whose lines come and go
+        self.damper = Damper(mesh.timers, _TURNS_MAX, self._release)  # nodes whose lines come and go
 
     def _reshape(self, line: Line) -> None:
         self._shapes += 1
@@ -65,7 +66,7 @@ class Lines:
     def changed(self, peer: Peer) -> None:
         """Tell the neighbours that reach the node through us."""
         route = peer.route
-        if route is None or peer in self._damper.held:
+        if route is None or peer in self.damper.held:
             return
         for connection in self._mesh.connections:
             news = telling(connection)
@@ -74,7 +75,7 @@ class Lines:
 
     def _turn(self, peer: Peer, turns: int, now: int) -> None:
         """Something of a node's lines has changed again, so many times within a second."""
-        if turns > FREE and self._damper.turn(peer, turns, len(self._mesh.routes.peers), now):
+        if turns > FREE and self.damper.turn(peer, turns, len(self._mesh.routes.peers), now):
             self._mesh.counters["lines_held"] += 1
 
     def _release(self, peer: Peer, now: int) -> None:
@@ -178,9 +179,19 @@ class Lines:
         word any more, and may have been a lie.
         """
         if not all([line.is_empty() for line in peer.lines]):
+            if now - peer.moved_at >= codes.BELIEF_MS:
+                peer.moved_at = now
+                peer.moves = 0
+            peer.moves += 1
             self._doubts[peer] = now
             if self._doubt_timer.deadline < 0:
                 self._mesh.timers.arm(self._doubt_timer, now + codes.BELIEF_MS)
+
+    def moves_much(self, peer: Peer) -> bool:
+        """Whether the way to it is so restless that nobody is to tell all of its lines anew: that waits until
+        it has been the same for a while.
+        """
+        return peer.moves > _MOVES_MAX
 
     def _settle(self, now: int) -> None:
         """Empty the lines that were to be told anew and were not."""
@@ -191,7 +202,14 @@ class Lines:
                 continue
             del self._doubts[peer]
             via = None if peer.route is None else peer.route.via
-            if peer.reachable and via is not None and not (via.slow and not via.leaf):
+            if not peer.reachable or via is None or (via.slow and not via.leaf):
+                continue
+            if self.moves_much(peer):
+                peer.moves = 0
+                self.say_again(peer)
+                self._doubts[peer] = now
+                again = now if again < 0 else again
+            else:
                 self._empty_untold(peer, via, now)
         if again >= 0:
             self._mesh.timers.arm(self._doubt_timer, again + codes.BELIEF_MS)

@@ -201,6 +201,8 @@ class Peer(Remote):
         "left",
         "lines",
         "metric",
+        "moved_at",
+        "moves",
         "nearer_at",
         "reachable",
         "route",
@@ -224,6 +226,8 @@ class Peer(Remote):
         self.lines = [_PROCESS, Line(), Line(), Line()]  # by realm
         self.entries: "dict[bytes, Entry]" = {}
         self.held: "list[Frame]" = []  # messages that wait for a way, ours and others'
+        self.moved_at = -codes.BELIEF_MS  # since when the neighbours that led to it one after the other count
+        self.moves = 0
         self.turned_at = -CALM_MS  # when its label changed first, of the last changes close behind each other
         self.turns = 0  # ... and how many followed
 

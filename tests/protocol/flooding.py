@@ -166,6 +166,18 @@ def new_nodes() -> Iterator[bytes]:
         index += 1
 
 
+def way_moves(node: bytes) -> Iterator[bytes]:
+    """The neighbour says that it leads to a node of the mesh, and that it does not, with newer numbers each
+    time: all that believe it have another next hop.
+    """
+    yield routes(offer(bind(FIRST, node), 0, 0))
+    number = 0
+    while True:
+        number += 1
+        yield routes(retract(varint(FIRST)))
+        yield routes(offer(varint(FIRST), number, 0))
+
+
 CASES: dict[str, Callable[[], Iterator[bytes]]] = {
     "a node comes and goes": node_flips,
     "50 nodes come and go in turn": nodes_flip,

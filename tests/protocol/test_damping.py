@@ -22,6 +22,7 @@ from tests.protocol.flooding import (
     label_flips,
     node_flips,
     nodes_flip,
+    way_moves,
 )
 
 from .nets import (
@@ -280,3 +281,37 @@ def test_parent_is_not_said_again_and_again_of_what_is_held() -> None:
         assert liar.heard(codes.ROUTES) == []
     net.advance(CALM_MS)
     assert liar.heard(codes.ROUTES) == [routes(parent(varint(3)))]
+
+
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
+def test_who_moves_the_way_to_a_node_does_not_have_its_endpoints_told_each_time() -> None:
+    """Before, each neighbour that came to lead to it told all of them again: 17 bytes for each endpoint."""
+    net = Flooded()
+    node = net[NODES[-1]]
+    for uuid in UUIDS:
+        node.register(uuid, ANYCAST)
+    net.flow()
+    assert net.hear_out(way_moves(node.me.key), 1400) < 150_000
+    net.pass_time(30_000)
+    assert all(len(net[letter].entries()) == len(UUIDS) for letter in NODES[:-1])
+
+
+def test_a_lie_goes_when_the_way_has_come_to_rest() -> None:
+    """z leads to c, and does not, so often that nobody tells all anew at once; it lied in between."""
+    net = chain("abdc")
+    net["c"].register(E, ANYCAST, GLOBAL)
+    net.pump()
+    liar = Liar(net, net["b"])
+    frames = way_moves(net["c"].me.key)
+    for _ in range(9):
+        liar.say(next(frames))
+        net.pump()
+    assert net.hop("b", "c") == "z"
+    liar.say(directory(varint(FIRST), GLOBAL, 0, 1, entry(ANYCAST, UUIDS[0])))
+    liar.leave()
+    net.pump()
+    assert net.holders("a", UUIDS[0]) == "c"
+    net.advance(2 * codes.BELIEF_MS)
+    for letter in "abd":
+        assert net.holders(letter, UUIDS[0]) == ""
+        assert net.holders(letter, E) == "c"
