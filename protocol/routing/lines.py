@@ -165,12 +165,18 @@ class Lines:
                 if neighbour.told.get(route, NOTHING) == PARENT:
                     self._forget_told(neighbour, route)
 
-    def say_anew(self, peer: Peer) -> None:
+    def say_anew(self, peer: Peer, now: int) -> None:
         """Another neighbour leads to the node now. If it has been told so before, and of nothing since, it
-        does not know what others have said of the node's lines meanwhile.
+        does not know what others have said of the node's lines meanwhile. Over a slow link nobody tells
+        lines: what others have told, true or not, would never change again, and answers would not count.
         """
         route = peer.route
-        if route is not None and route.via is not None and route.via.told.get(route, NOTHING) == PARENT:
+        if route is None or route.via is None:
+            return
+        links = [telling(link).neighbour for link in peer.connections] + [route.via]
+        if all([neighbour.slow and not neighbour.leaf for neighbour in links]):
+            self.drop_lines(peer, codes.GLOBAL + 1, now)
+        elif route.via.told.get(route, NOTHING) == PARENT:
             self._forget_told(route.via, route)
 
     def doubt(self, peer: Peer, now: int) -> None:

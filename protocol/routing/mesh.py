@@ -345,7 +345,7 @@ class Mesh(Topology):
             peer.hop = hop
             self._move(self.forwarder.take_held(peer, now))
             self._change_hop(peer, lost, now)
-            self.lines.say_anew(peer)
+            self.lines.say_anew(peer, now)
             self.lines.doubt(peer, now)
             if self.gate.guard is not None or self.gate.changes:
                 self._judge(peer, now)

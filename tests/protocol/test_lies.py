@@ -391,19 +391,22 @@ def test_each_way_has_its_time_to_tell() -> None:
     assert net.seen(net["a"], events.ENDPOINT_DOWN) == []
 
 
-def test_over_a_slow_line_nothing_is_told_anew_and_nothing_goes() -> None:
+def test_over_a_slow_line_nothing_is_told_anew_and_all_is_asked_for() -> None:
     net = Mesh()
     net.add("abcd")
     net.join("ab bd")
     net.join("ac", lookups=True, cost=300)
     net.join("cd")
-    net["d"].register(E, ANYCAST)
+    receiver = net["d"].register(E, ANYCAST)
     net.pump()
     assert net.hop("a", "d") == "b"
     net.cable["ab"].cut()
     net.advance(3 * codes.BELIEF_MS)
     assert net.hop("a", "d") == "c"
-    assert net.holders("a", E) == "d"
+    assert net.holders("a", E) == ""
+    net["a"].send(E, b"x", net.now)
+    net.pump()
+    assert net.payloads("d", receiver) == [b"x"]
 
 
 def test_what_a_guard_keeps_of_an_untold_line_goes_too() -> None:
