@@ -33,17 +33,26 @@ def tells_of(mesh: Topology, link: LinkFace, source: bytes) -> bool:
 def believes(mesh: Topology, link: LinkFace, source: bytes, now: int) -> bool:
     """Whether what comes over a link for us is of that node, which is not the neighbour itself."""
     peer = mesh.routes.find(source)
-    if peer is not None and not _may_come_by(mesh, link, peer):
-        if not 0 <= now - peer.nearer_at < codes.BELIEF_MS:
+    if peer is not None and link.realm > heard_by(mesh, peer):
+        if link.realm > peer.heard_by or not 0 <= now - peer.nearer_at < codes.BELIEF_MS:
             return False
     return mesh.leaf or may_pass_on(mesh, link, source, now)
 
 
-def _may_come_by(mesh: Topology, link: LinkFace, peer: Peer) -> bool:
-    """Whether there is no nearer way by which it would come: its own session, if that is our way to it, or
-    one within a narrower realm.
+def heard_by(mesh: Topology, peer: Peer) -> int:
+    """The widest realm of links by which what it sends would come from other neighbours: there is no nearer
+    way than these, as its own session, if that is our way to it, or one within a narrower realm.
     """
     hop = peer.hop
     if hop is not None and hop in peer.connections:
-        return link.realm < (min(hop.realm, codes.LOCALNET) if is_leaf(hop) else hop.realm)
-    return mesh.leaf or not peer.reachable or link.realm <= peer.metric >> 14
+        return (min(hop.realm, codes.LOCALNET) if is_leaf(hop) else hop.realm) - 1
+    return codes.GLOBAL if mesh.leaf or not peer.reachable else peer.metric >> 14
+
+
+def note_nearer(mesh: Topology, peer: Peer, now: int) -> None:
+    """A nearer way comes, while there is one: what is under way by that counts for a moment, and nothing that
+    would not have been heard before.
+    """
+    former = peer.heard_by if 0 <= now - peer.nearer_at < codes.BELIEF_MS else codes.PROCESS
+    peer.heard_by = max(former, heard_by(mesh, peer))
+    peer.nearer_at = now

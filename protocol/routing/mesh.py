@@ -8,6 +8,7 @@ from busway.protocol.errors import Refusal
 from busway.protocol.link.queue import is_express
 from busway.protocol.outcomes import NODE_CHANGED, NODE_DOWN
 from busway.protocol.routing.advertising import adverts, is_leaf
+from busway.protocol.routing.belief import note_nearer
 from busway.protocol.routing.events import DuplicateNodeEvent, NodeEvent
 from busway.protocol.routing.forwarding import Forwarder
 from busway.protocol.routing.host import RoutingHost
@@ -82,7 +83,7 @@ class Mesh(Topology):
         connection.peer = peer
         self._resolve_duplicate(peer, connection, hello.dialled, now)
         if peer.reachable and not peer.connections:
-            peer.nearer_at = now
+            note_nearer(self, peer, now)
         peer.connections.append(connection)
         if connection.number == 1 and connection.link.dialled and not self.leaf:
             self.names.joined(now)
@@ -331,10 +332,10 @@ class Mesh(Topology):
         news = metric != peer.metric
         narrower = metric >> 14 < peer.metric >> 14
         moved = metric >> 14 != peer.metric >> 14
+        if narrower and peer.reachable:
+            note_nearer(self, peer, now)
         peer.metric = metric
         self.timers.disarm(peer)
-        if narrower and peer.reachable:
-            peer.nearer_at = now
         if not peer.reachable:
             peer.reachable = True
             peer.hop = hop

@@ -203,6 +203,7 @@ class Peer(Remote):
         "metric",
         "moved_at",
         "moves",
+        "heard_by",
         "nearer_at",
         "reachable",
         "route",
@@ -223,6 +224,7 @@ class Peer(Remote):
         self.connections: "list[LinkFace]" = []  # the links that join it with this node
         self.metric = 0  # of the way to it, the last known
         self.nearer_at = -codes.BELIEF_MS  # when a nearer way came while there was one, ms
+        self.heard_by = 0  # the widest realm by which it was heard before that
         self.lines = [_PROCESS, Line(), Line(), Line()]  # by realm
         self.entries: "dict[bytes, Entry]" = {}
         self.held: "list[Frame]" = []  # messages that wait for a way, ours and others'

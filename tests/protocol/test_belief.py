@@ -364,6 +364,23 @@ def test_what_is_under_way_when_a_nearer_way_comes_is_heard() -> None:
     assert [outcome.payload for outcome in net.outcomes(b, token)] == [b"one"]
 
 
+def test_a_nearer_way_makes_nobody_heard_who_was_not_before(star: tuple[Mesh, Liar]) -> None:
+    """b has a session with a; a program of a's machine says that it leads there, too, by a narrower way."""
+    net, liar = star
+    a, b = net["a"], net["b"]
+    receiver = a.register(E, UNICAST)
+    net.pump()
+    nearer = Liar(net, a, "y", realm=USERSPACE)
+    offer(nearer, b.me.key)
+    assert net.hop("a", "b") == "y"
+    liar.say(says_of(b.me.key, codes.SEND, alias(1, E) + u16(1) + b"forged"))
+    assert payloads(net.drain(a, receiver)) == []
+    assert unbelieved(a) == 1
+    b.send(E, b"true", net.now)  # over its own session
+    net.pump()
+    assert payloads(net.drain(a, receiver)) == [b"true"]
+
+
 def test_a_broadcast_is_not_of_whom_the_root_of_a_tree_names(star: tuple[Mesh, Liar]) -> None:
     net, liar = star
     a, b = net["a"], net["b"]
