@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import os
 import random
-import resource
 import tempfile
 import time
 from collections import Counter
@@ -30,7 +29,16 @@ TOKEN = "hostile-soak-token-of-128-bits-0123456789"
 LISTENED = 0.3  # of the time, for the real listener
 PEERS = 3
 CALL_S = 10.0
-CPU_MAX = 20e-6  # s of all that is here for each hostile byte, saying it included; besides one in ten
+CALM = 0.25  # of the time before, in which only the three programs talk
+# What each hostile byte may cost the three programs together; so much is free.
+CPU_MAX, CPU_FREE = 0.6e-6, 0.1  # s of processor time
+FRAME_MAX = 40e-6  # ... and for each frame, as there are bytes that cost next to nothing
+MEMORY_MAX, MEMORY_FREE = 4, 1 << 20  # bytes
+LOOKED_S = 1.0
+# And the eleven nodes of a simulated mesh together, over all lives.
+LIVES_CPU_MAX, LIVES_CPU_FREE = 5e-6, 1.0  # s
+LIVES_MEMORY_MAX, LIVES_MEMORY_FREE = 150, 10_000_000  # bytes
+LIVES_SPREAD_MAX, LIVES_SPREAD_FREE = 6, 400_000  # bytes
 
 
 class Wire:
@@ -40,6 +48,7 @@ class Wire:
         self.random = rng
         self.spy = spy
         self.said = 0
+        self.frames = 0
         self.ready = asyncio.Event()  # the handshake is over
 
     async def play(self, port: int, until: float) -> None:
@@ -100,6 +109,7 @@ class Wire:
                 if writer.is_closing():
                     return
                 self.said += len(body) + 2
+                self.frames += 1
                 self._write(writer, channel, body)
             await writer.drain()
             await asyncio.sleep(self.random.choice((0, 0, 0.01)))
@@ -114,8 +124,40 @@ def serve(bus: busway.AsyncBus, name: str, realm: Literal["userspace", "localnet
     bus.serve(name, answer, kind="unicast", realm=realm)
 
 
+class Cost:
+    """What the programs of this thread use of the processor and of memory, from one moment on."""
+
+    def __init__(self, buses: list[busway.AsyncBus], counts: Counter[str]) -> None:
+        self.nodes = [bus._host.node for bus in buses]
+        self.counts = counts
+        self.rounds = counts["rounds"]
+        self.kept = 0  # bytes, the most
+        self.weight = hostile.weigh(self.nodes)
+        self.weighed_at = time.monotonic()
+        self.started = time.thread_time()
+
+    def look(self) -> None:
+        """See, now and then, how much the nodes keep; this itself costs nothing."""
+        if time.monotonic() - self.weighed_at < LOOKED_S:
+            return
+        started = time.thread_time()
+        self.kept = max(self.kept, hostile.weigh(self.nodes) - self.weight)
+        self.started += time.thread_time() - started
+        self.weighed_at = time.monotonic()
+
+    def cpu(self) -> float:
+        """Processor time until now, s: that of this thread alone, so nothing that hostile peers use."""
+        return time.thread_time() - self.started
+
+    def of_rounds(self) -> float:
+        """... for each round of calls."""
+        return self.cpu() / max(1, self.counts["rounds"] - self.rounds)
+
+
 async def besieged(seed: int, seconds: float) -> tuple[bool, str]:
-    """Three programs that call each other while hostile peers come to the listener of the first."""
+    """Three programs that call each other while hostile peers, in a thread of their own, come to the listener
+    of the first.
+    """
     rng, spy, counts = random.Random(seed), Spy(), Counter[str]()
     faults: list[str] = []
     async with (
@@ -126,45 +168,61 @@ async def besieged(seed: int, seconds: float) -> tuple[bool, str]:
         listener = await first.listen("tcp://127.0.0.1:0", token=TOKEN)
         port = int(listener.url.rsplit(":", 1)[1])
         await third.connect(listener.url, token=TOKEN)
-        buses = {"first": first, "second": second, "third": third}
-        for name, bus in buses.items():
-            serve(bus, f"soak/{name}/userspace", "userspace")
-            serve(bus, f"soak/{name}/localnet", "localnet")
+        buses = [first, second, third]
+        for bus in buses:
+            serve(bus, f"soak/{bus.label}/userspace", "userspace")
+            serve(bus, f"soak/{bus.label}/localnet", "localnet")
         await asyncio.sleep(0.5)
-        spy.keys = [bus._host.node.me.key for bus in buses.values()]
-        spy.uuids = [uuid for bus in buses.values() for uuid in bus._host.node.receiving.endpoints]
+        spy.keys = [bus._host.node.me.key for bus in buses]
+        spy.uuids = [uuid for bus in buses for uuid in bus._host.node.receiving.endpoints]
+        calm, calm_until = Cost(buses, counts), time.monotonic() + CALM * seconds
+        while time.monotonic() < calm_until:
+            await calls(buses, counts, faults)
+        usual, loud = calm.of_rounds(), Cost(buses, counts)
         until = time.monotonic() + seconds
-        attacks = asyncio.create_task(attack(rng, spy, port, until, counts))
-        started, used = time.monotonic(), cpu()
+        attacks = asyncio.create_task(asyncio.to_thread(besiege, rng, spy, port, until, counts))
         while not attacks.done():
-            for caller, holder, realm in (
-                (first, "second", "userspace"),
-                (second, "first", "userspace"),
-                (third, "first", "localnet"),
-                (first, "third", "localnet"),
-            ):
-                await call(caller, f"soak/{holder}/{realm}", counts, faults)
-            await asyncio.sleep(0.05)
+            await calls(buses, counts, faults)
+            loud.look()
         await attacks
-        spent = cpu() - used - (time.monotonic() - started) / 10
-        links = [len(bus._host.node.connections) for bus in buses.values()]
+        spent = loud.cpu() - usual * (counts["rounds"] - loud.rounds)
+        links = [len(bus._host.node.connections) for bus in buses]
         lost = [bus._host.node.counters["links_lost"] for bus in (second, third)]
         if lost != [0, 0]:
             faults.append(f"links between innocent programs ended: {lost}")
-    if spent > CPU_MAX * counts["bytes"]:
-        faults.append(f"{counts['bytes']} hostile bytes cost {spent:.1f} s")
+    said = counts["bytes"]
+    if spent > min(CPU_MAX * said, FRAME_MAX * counts["frames"]) + CPU_FREE:
+        faults.append(
+            f"{said} hostile bytes in {counts['frames']} frames cost {spent:.2f} s of processor time"
+        )
+    if loud.kept > MEMORY_MAX * said + MEMORY_FREE:
+        faults.append(f"{said} hostile bytes made the programs larger by {loud.kept}")
     text = (
-        f"{counts['peers']} hostile peers at a listener, {counts['bytes']:,} bytes, "
-        f"{1e6 * spent / max(1, counts['bytes']):.1f} us each; {counts['calls']} calls answered, "
-        f"links {links}"
+        f"{counts['peers']} hostile peers at a listener, {said:,} bytes, "
+        f"{1e6 * spent / max(1, said):.2f} us each ({1e6 * spent / max(1, counts['frames']):.0f} "
+        f"for each of {counts['frames']:,} frames) and {loud.kept / max(1, said):.2f} bytes "
+        f"kept; {counts['calls']} calls answered, links {links}"
     )
     return not faults, "; ".join([text, *faults[:5]])
 
 
-def cpu() -> float:
-    """Processor time of this process, s."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
+async def calls(buses: list[busway.AsyncBus], counts: Counter[str], faults: list[str]) -> None:
+    """One round of calls, each of which must be answered by the right one."""
+    first, second, third = buses
+    for caller, holder, realm in (
+        (first, "second", "userspace"),
+        (second, "first", "userspace"),
+        (third, "first", "localnet"),
+        (first, "third", "localnet"),
+    ):
+        await call(caller, f"soak/{holder}/{realm}", counts, faults)
+    counts["rounds"] += 1
+    await asyncio.sleep(0.05)
+
+
+def besiege(rng: random.Random, spy: Spy, port: int, until: float, counts: Counter[str]) -> None:
+    """All hostile peers, on a loop of their own."""
+    asyncio.run(attack(rng, spy, port, until, counts))
 
 
 async def call(caller: busway.AsyncBus, name: str, counts: Counter[str], faults: list[str]) -> None:
@@ -188,39 +246,49 @@ async def attack(rng: random.Random, spy: Spy, port: int, until: float, counts: 
                 await peer.play(port, min(until, time.monotonic() + 5))
             counts["peers"] += 1
             counts["bytes"] += peer.said
+            counts["frames"] += peer.frames
 
     await asyncio.gather(*[one(number) for number in range(PEERS)])
 
 
 def hostile_peers(seed: int, seconds: float) -> tuple[bool, str]:
     """Lives of a simulated mesh, one seed after the other, then a real listener."""
-    runs, counts = 0, Counter[str]()
-    until = said = time.monotonic()
+    runs, counts, cpu = 0, Counter[str](), 0.0
+    until = told = time.monotonic()
     until += seconds * (1 - LISTENED)
     while runs == 0 or time.monotonic() < until:
         verdict = hostile.run(seed + runs, watched=0.005)
         if verdict.faults:
             return False, f"hostile peers, seed {seed + runs}: {'; '.join(verdict.faults[:3])}"
-        runs, counts = runs + 1, counts + verdict.counts
-        if time.monotonic() - said > 10:
-            said = time.monotonic()
+        runs, counts, cpu = runs + 1, counts + verdict.counts, cpu + verdict.cpu
+        if time.monotonic() - told > 10:
+            told = time.monotonic()
             print(f"   lives: {runs:,}", flush=True)
-    per = max(1, counts["said"])
-    lines = counts["lines"] / max(1, counts["lines' bytes"])
-    text = (
-        f"{runs:,} lives of 13 nodes with {counts['hostile links']:,} hostile links: for each of their "
-        f"{per:,} bytes {lines:.0f} lines of code, "
-        f"{counts['memory'] / per:.0f} bytes kept and {counts['spread'] / per:.1f} sent on, "
-        "in all nodes together"
-    )
+    held, text = judged(runs, counts, cpu)
     with tempfile.TemporaryDirectory(prefix="bw-") as place:
         before = os.environ.get("BUSWAY_DIR")
         os.environ["BUSWAY_DIR"] = str(Path(place))
         try:
-            held, more = asyncio.run(besieged(seed, max(3.0, seconds * LISTENED)))
+            stands, more = asyncio.run(besieged(seed, max(3.0, seconds * LISTENED)))
         finally:
             if before is None:
                 del os.environ["BUSWAY_DIR"]
             else:
                 os.environ["BUSWAY_DIR"] = before
-    return held, f"{text}; {more}"
+    return held and stands, f"{text}; {more}"
+
+
+def judged(runs: int, counts: Counter[str], cpu: float) -> tuple[bool, str]:
+    """What the bytes of all lives have cost, held against the bounds."""
+    said = max(1, counts["said"])
+    memory, spread = counts["memory"] / said, counts["spread"] / said
+    held = (
+        cpu <= LIVES_CPU_MAX * said + LIVES_CPU_FREE
+        and counts["memory"] <= LIVES_MEMORY_MAX * said + LIVES_MEMORY_FREE
+        and counts["spread"] <= LIVES_SPREAD_MAX * said + LIVES_SPREAD_FREE
+    )
+    return held, (
+        f"{runs:,} lives of 11 nodes with {counts['hostile links']:,} hostile links: for each of their "
+        f"{said:,} bytes {1e6 * cpu / said:.1f} us of processor time, {memory:.0f} bytes kept and "
+        f"{spread:.1f} sent on, in all nodes together{'' if held else ', which is too much'}"
+    )
