@@ -103,6 +103,7 @@ def test_a_calm_second_makes_it_news_again() -> None:
     assert reach(net, "abcd", stranger(1)) == ""
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_who_comes_and_goes_once_or_twice_is_never_late_whatever_others_do() -> None:
     """The floods of one neighbour leave the first four changes of all that others tell as quick as ever."""
     net = chain("abcd")

@@ -200,6 +200,7 @@ def test_changed_record_ends_the_link_and_nothing_wrong_is_read(pattern: int, ch
     assert other.refusal.code in (codes.FORGED, codes.TOO_LARGE, codes.MALFORMED)
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 @pytest.mark.parametrize("pattern", CIPHERS, ids=CIPHER_NAMES)
 def test_every_byte_of_records_that_is_changed_ends_the_link(pattern: int) -> None:
     texts = [b"text %d" % number for number in range(3)]
@@ -517,6 +518,7 @@ def test_large_record_that_was_changed_ends_the_link_with_more_behind_it() -> No
     assert other.refusal.code == codes.FORGED
 
 
+@pytest.mark.no_cover  # slow under coverage, and the rest reaches its lines
 def test_record_that_comes_byte_by_byte_costs_one_look_at_each() -> None:
     """However long: what came is put together once."""
     one, other = secured(codes.XXPSK3)
