@@ -31,9 +31,9 @@ PEERS = 3
 CALL_S = 10.0
 CALM = 0.25  # of the time before, in which only the three programs talk
 # What each hostile byte may cost the three programs together; so much is free.
-CPU_MAX, CPU_FREE = 0.6e-6, 0.1  # s of processor time
+CPU_MAX, CPU_FREE = 0.6e-6, 0.2  # s of processor time
 FRAME_MAX = 40e-6  # ... and for each frame, as there are bytes that cost next to nothing
-MEMORY_MAX, MEMORY_FREE = 4, 1 << 20  # bytes
+MEMORY_MAX, MEMORY_FREE = 10, 4 << 20  # bytes
 LOOKED_S = 1.0
 # And the eleven nodes of a simulated mesh together, over all lives.
 LIVES_CPU_MAX, LIVES_CPU_FREE = 5e-6, 1.0  # s
