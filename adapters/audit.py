@@ -15,8 +15,8 @@ from typing import Any, Final, Protocol, cast
 from uuid import UUID
 
 from busway.adapters.audit_records import LOGGER, Fields, Line, Record, Value, safe
-from busway.adapters.comers import origin_of
 from busway.adapters.identity import Identity
+from busway.adapters.incoming import origin_of
 from busway.adapters.making import dump_cbor
 from busway.adapters.protecting import LOCAL
 from busway.adapters.sampling import FairSampler

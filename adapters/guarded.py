@@ -106,14 +106,14 @@ class GuardedRunner(LinkRunner):
 
     def _make(self, host: Host, link: Link) -> Connection:
         connection = host.node.connection(link, host.now_ms(), guarded)
-        cast(GuardedConnection, connection).welcome = self._welcome
+        cast(GuardedConnection, connection).accept = self._accept
         self._judged = -1
         self._counted = 0
         return connection
 
-    def _welcome(self, node_id: bytes, via: str) -> int:
+    def _accept(self, node_id: bytes, via: str) -> int:
         others = [each for each in self._host.runners if each is not self]
-        return self._permissions.welcome(self, node_id, via, cast(list[GuardedRunner], others))
+        return self._permissions.accept(self, node_id, via, cast(list[GuardedRunner], others))
 
     def check_policy(self) -> None:
         """The policy says something else: a router that may only be a leaf loses the link."""

@@ -20,11 +20,11 @@ from weakref import WeakSet
 
 from busway.adapters import remarks, tap
 from busway.adapters.audit import Trail
-from busway.adapters.comers import Comers
 from busway.adapters.dialled import Dialling
 from busway.adapters.ends import Arrivals, BaseChanges, Items
 from busway.adapters.failures import Failures
 from busway.adapters.identity import LOOK_S, Identity
+from busway.adapters.incoming import IncomingLinks
 from busway.adapters.links import LinkRunner, ListenerRunner, Owner
 from busway.adapters.literal import name_of
 from busway.adapters.local import LocalMesh
@@ -69,7 +69,7 @@ class BusHost:
         self.dialled: set[Dialling] = set()
         self.runners: set[LinkRunner] = set()
         self.listeners: set[ListenerRunner] = set()
-        self.comers = Comers()
+        self.incoming = IncomingLinks()
         self._ends = Sampler()
         self.trail = Trail(self)
         self.handlers: dict[Message, Any] = {}  # at work, by the message they answer

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from busway.adapters import board_logs, opening
 from busway.adapters.audit import Trail
 from busway.adapters.closing import Done
-from busway.adapters.comers import Comer, Comers
 from busway.adapters.identity import Identity
+from busway.adapters.incoming import Incoming, IncomingLinks
 from busway.adapters.making import ANY_TERMS, Terms, make_link
 from busway.adapters.opening import INCOMING_S, Connecting
 from busway.adapters.protecting import Protection, protection_of
@@ -77,7 +77,7 @@ class Host(opening.Host, Protocol):
     failure: BusError | None
     dialled: set[Any]
     identity: Identity
-    comers: Comers
+    incoming: IncomingLinks
     trail: Trail
     runners: set[LinkRunner]
 
@@ -437,20 +437,20 @@ class ListenerRunner:
             self._rest(error)
 
     def _let_in(self, channel: Any) -> None:
-        comer = None
+        incoming = None
         if channel.realm != "userspace":
-            comer = self._host.comers.admit(channel.address, self._host.loop.time())
-            if comer is None:
+            incoming = self._host.incoming.admit(channel.address, self._host.loop.time())
+            if incoming is None:
                 channel.close()
                 self._crowded(channel.address)
                 return
-        done = partial(self._connected, comer)
+        done = partial(self._connected, incoming)
         connecting = Connecting(self._host.loop, channel, INCOMING_S, done)
         if not connecting.over:
             self._connecting.add(connecting)
-            if comer is not None:
-                comer.waits = lambda: not connecting.over
-                comer.turn_away = lambda: self._turn_away(connecting)
+            if incoming is not None:
+                incoming.waits = lambda: not connecting.over
+                incoming.turn_away = lambda: self._turn_away(connecting)
 
     def _turn_away(self, stranger: Connecting | LinkRunner) -> None:
         if isinstance(stranger, Connecting):
@@ -460,12 +460,12 @@ class ListenerRunner:
 
     def _crowded(self, address: str) -> None:
         """Told once a minute, however many come."""
-        self._host.trail.exceeded("comers", address, listener=self.url)
-        self._host.node.counters["comers_turned_away"] = self._host.comers.turned_away
+        self._host.trail.exceeded("incoming", address, listener=self.url)
+        self._host.node.counters["incoming_turned_away"] = self._host.incoming.turned_away
         now = self._host.loop.time()
         if now >= self._quiet_until:
             self._quiet_until = now + _CROWDED_S
-            count = self._host.comers.turned_away
+            count = self._host.incoming.turned_away
             self._host.remark(logging.WARNING, _CROWDED, self.url, count)
 
     def _rest(self, error: Exception) -> None:
@@ -479,10 +479,10 @@ class ListenerRunner:
         if not self._abandoned and self.listener.fileno() >= 0:
             self._host.loop.add_reader(self.listener.fileno(), self._on_readable)
 
-    def _connected(self, comer: Comer | None, connecting: Connecting, error: Exception | None) -> None:
+    def _connected(self, incoming: Incoming | None, connecting: Connecting, error: Exception | None) -> None:
         self._connecting.discard(connecting)
-        if comer is not None:
-            comer.waits = _never
+        if incoming is not None:
+            incoming.waits = _never
         if error is not None:
             # Its own fault, and told to it; however it went then.
             refusal = for_users(error)
@@ -496,9 +496,9 @@ class ListenerRunner:
         try:
             runner = self._host.run_link(connecting.channel, self._terms)
             runner.on_refused = self._refused
-            if comer is not None:
-                comer.waits = lambda: runner.is_stranger
-                comer.turn_away = lambda: self._turn_away(runner)
+            if incoming is not None:
+                incoming.waits = lambda: runner.is_stranger
+                incoming.turn_away = lambda: self._turn_away(runner)
         except Exception as failure:  # noqa: BLE001 - as above; the client is to hear the end
             connecting.channel.close()
             self._complain(failure)

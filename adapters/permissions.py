@@ -30,7 +30,7 @@ _NO_TRUST = "this program has no trust file that says whose key that is: give it
 _NOT_IN = "no board has that name, and {} has no such entry: mend the name, or `busway pair` enters it"
 
 
-class Comer(Protocol):
+class Neighbour(Protocol):
     """Somebody at the other end of a link (guarded.py)."""
 
     channel: Any
@@ -110,18 +110,18 @@ class Permissions:
         who = self._who(link.tag, node_id, is_neighbour)
         return who._replace(link=BEYOND, uid=-1) if beyond else who
 
-    def _who(self, comer: Any, node_id: bytes, is_neighbour: bool) -> Who:
+    def _who(self, neighbour: Any, node_id: bytes, is_neighbour: bool) -> Who:
         """Somebody, as the policy looks at them. Of one behind a neighbour that one's word is taken."""
-        if comer is None:  # a link that was given up
+        if neighbour is None:  # a link that was given up
             return Who(frozenset({node_id}))
         ids = {node_id}
-        if is_neighbour and (key := proved(comer)):
+        if is_neighbour and (key := proved(neighbour)):
             ids.add(key)
         names: set[str] = set()
         for each in ids:
             names |= self._names_of(each)
-        link = comer.channel.address.partition(":")[0]
-        return Who(frozenset(ids), frozenset(names), link, comer.uid, comer.listeners)
+        link = neighbour.channel.address.partition(":")[0]
+        return Who(frozenset(ids), frozenset(names), link, neighbour.uid, neighbour.listeners)
 
     def _names_of(self, node_id: bytes) -> set[str]:
         boards = self._identity.boards
@@ -138,22 +138,22 @@ class Permissions:
                 self._names.setdefault(id_of_public(each.public), set()).add(each.name)
         return self._names
 
-    def welcome(self, comer: Comer, node_id: bytes, via: str, others: Iterable[Comer]) -> int:
+    def accept(self, neighbour: Neighbour, node_id: bytes, via: str, others: Iterable[Neighbour]) -> int:
         """In which role somebody may come, who would be this node; `others` are at the other links there are.
         Raises Refusal for one link too many.
         """
-        who = self._who(comer, node_id, True)
+        who = self._who(neighbour, node_id, True)
         rights = self.policy.ruleset.rights(who)
         most = rights.quota.get("links", -1)
-        if most >= 0 and not comer.connection.link.dialled:
-            key = proved(comer)
+        if most >= 0 and not neighbour.connection.link.dialled:
+            key = proved(neighbour)
             key = key if self._is_known(key, rights) else b""
             held = [each for each in others if self._is_same(key, rights, each, node_id, via)]
             if len(held) >= most:
                 raise Refusal(codes.MESH_FULL, _too_many(most))
         return _ROLES[rights.role]
 
-    def _is_same(self, key: bytes, rights: Rights, other: Comer, node_id: bytes, via: str) -> bool:
+    def _is_same(self, key: bytes, rights: Rights, other: Neighbour, node_id: bytes, via: str) -> bool:
         """Whether a link is another one of who comes. One whose key is known is who has that key; all others
         for whom the same rules are count as one: they have as many keys as they like.
         """
@@ -232,9 +232,9 @@ def _too_many(most: int) -> str:
     return f"the policy there grants {most} link{'s' * (most != 1)}, and so many are open"
 
 
-def proved(comer: Comer) -> bytes:
+def proved(neighbour: Neighbour) -> bytes:
     """The node id that follows from the key that somebody has proved, of a node or a board; else b""."""
-    channel = comer.connection.channel
+    channel = neighbour.connection.channel
     handshake = None if channel is None else channel.handshake
     return handshake.remote_id if handshake is not None and handshake.finished else b""
 

@@ -243,7 +243,7 @@ class Exchange(RoutingHost):
             forwarder.counters["misrouted"] += 1
             return
         if link.realm > frame.reach() and frame.options is not None and frame.options.reach:
-            self.counters["strayed"] += 1  # it has left the realm that it was meant for
+            self.counters["beyond_realm"] += 1  # it has left the realm that it was meant for
             return
         wanted = frame.endpoint in self.receiving.endpoints
         spread = not self.me.leaf and forwarder.spread(link, root, source, frame, wanted, now)

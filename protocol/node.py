@@ -119,7 +119,7 @@ class Node(Exchange):
 
     def note_refused(self, now: int) -> None:
         """A connection to a listener of this program was refused, for what somebody has to mend."""
-        self.counters["comers_refused"] = self.counters.get("comers_refused", 0) + 1
+        self.counters["incoming_refused"] = self.counters.get("incoming_refused", 0) + 1
         self.supplements.refused_at = now
 
     def connection(self, link: Link, now: int, make: "Make | None" = None) -> Connection:

@@ -41,7 +41,7 @@ def report(node: Exchange, now: int) -> "dict[str, object]":
         "nodes": [_node(mesh, peer) for peer in mesh.routes.peers.values() if peer.hop is not None],
         "counters": counters,
         "guarded": mesh.gate.guard is not None,
-        "comer_refused_ms": now - supplements.refused_at if supplements.refused_at >= 0 else -1,
+        "incoming_refused_ms": now - supplements.refused_at if supplements.refused_at >= 0 else -1,
         "outstanding": len(origin.pending),
     }
 

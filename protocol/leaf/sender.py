@@ -205,11 +205,12 @@ class LeafOrigin(LeafHost):
         if flow is None:
             return False
         if flow.last >= flow.limit:
-            flow.probe_at = min(flow.probe_at, now + flow.probe_ms)
+            flow.probe_at = min(flow.probe_at, now + (1 if flow.in_doubt else flow.probe_ms))
             return False
         self._flow(self._out, flow.key, flow.endpoint)
         flow.last += 1
         flow.probe_ms = codes.PROBE_MS
+        flow.in_doubt = False
         item.key = flow.key
         item.number = flow.last
         item.patience = NEVER
@@ -341,7 +342,9 @@ class LeafOrigin(LeafHost):
                     waits = waits or item.endpoint == flow.endpoint
                 if waits and flow.last >= flow.limit and self.online():
                     self._signal(codes.PROBE, flow.key, 0, flow.last, flow.endpoint)
-                    flow.probe_ms = min(max(flow.probe_ms * 2, codes.PROBE_MS), codes.PROBE_MAX_MS)
+                    if not flow.in_doubt:
+                        flow.probe_ms = min(flow.probe_ms * 2, codes.PROBE_MAX_MS)
+                    flow.in_doubt = False
                     flow.probe_at = now + flow.probe_ms
 
     def _refused(self, uuid: bytes, key: bytes) -> None:
@@ -402,7 +405,8 @@ class LeafOrigin(LeafHost):
             flow.realm = realm
             if flow is not former:
                 flow.limit = max(flow.limit, flow.last + credit)
-            flow.probe_ms = 1  # the destination may have a lower one in mind
+            flow.in_doubt = True
+            flow.probe_ms = codes.PROBE_MS
             return
         reason = codes.WRONG_KIND if kind else codes.NO_ENDPOINT
         for item in list(self._items):

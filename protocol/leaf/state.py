@@ -67,7 +67,8 @@ class Flow:
     # Of one that goes out
     realm = 0  # of the endpoint
     probe_at = 1 << 62  # ms; NEVER: not blocked
-    probe_ms = codes.PROBE_MS
+    probe_ms = codes.PROBE_MS  # until it asks, when it is blocked
+    in_doubt = False  # the destination may have a lower limit in mind: it is asked at once
 
     def __init__(self, key: bytes, endpoint: bytes, last: int = 0) -> None:
         self.key = key

@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from typing import Callable
 
     # Of a node's id, and what its dialler calls the address: in which role it may come. Raises Refusal.
-    Welcome = Callable[[bytes, str], int]
+    Accept = Callable[[bytes, str], int]
 
 
 class GuardedConnection(Connection):
-    """As `Connection`. `welcome` is asked in which role somebody may come; `meter` counts, once it is asked
+    """As `Connection`. `accept` is asked in which role somebody may come; `meter` counts, once it is asked
     to.
     """
 
     def __init__(self, host: LinkHost, link: Link, limits: Limits, now: int) -> None:
         self.meter: "Meter | None" = None
-        self.welcome: "Welcome | None" = None
+        self.accept: "Accept | None" = None
         super().__init__(host, link, limits, now)
 
     def _check_who(self, theirs: Hello) -> None:
         super()._check_who(theirs)
-        _judge(self, self.welcome, theirs)
+        _judge(self, self.accept, theirs)
 
     def _take_in(self, data: bytes, now: int) -> None:
         meter = self.meter
@@ -66,12 +66,12 @@ class GuardedPacketConnection(PacketConnection):
 
     def __init__(self, host: LinkHost, link: Link, nonce: bytes, limits: Limits, now: int) -> None:
         self.meter: "Meter | None" = None
-        self.welcome: "Welcome | None" = None
+        self.accept: "Accept | None" = None
         super().__init__(host, link, nonce, limits, now)
 
     def _check_who(self, theirs: Hello) -> None:
         super()._check_who(theirs)
-        _judge(self, self.welcome, theirs)
+        _judge(self, self.accept, theirs)
 
     def _take_in(self, data: bytes, now: int) -> None:
         meter = self.meter
@@ -110,10 +110,10 @@ def _meter_of(connection: Connection) -> Meter:
     return meter
 
 
-def _judge(connection: Connection, welcome: "Welcome | None", theirs: Hello) -> None:
+def _judge(connection: Connection, accept: "Accept | None", theirs: Hello) -> None:
     """Raises Refusal."""
-    if welcome is not None:
-        role = welcome(theirs.key[: codes.ID_SIZE], connection.link.via or theirs.via)
+    if accept is not None:
+        role = accept(theirs.key[: codes.ID_SIZE], connection.link.via or theirs.via)
         connection.role = min(connection.role, role)
         connection.check_role(theirs)
 

@@ -194,7 +194,7 @@ class Advertiser(Telling):
         if self.lines.moves_much(peer):
             return False
         mine = ((), (self.peer.key,))
-        return any([line.tellers not in mine for line in peer.lines])
+        return any([line.advertisers not in mine for line in peer.lines])
 
     def _write_node(self, route: Route, parts: "list[bytes]", size: int) -> int:
         """The lines of a source, from the versions on that its child has; all of one of which it has a
@@ -387,8 +387,8 @@ class Advertiser(Telling):
         if peer is not None and head & LABEL and not peer.connections:  # else it has said so itself
             self.mesh.learn(peer, label, head & _LEAF != 0, now)
             if not peer.lines[codes.GLOBAL].version:
-                peer.lines[codes.GLOBAL].tellers = ()
-            self._note_teller(peer.lines[codes.GLOBAL])
+                peer.lines[codes.GLOBAL].advertisers = ()
+            self._note_advertiser(peer.lines[codes.GLOBAL])
         line: "Line | None" = None
         if peer is not None:
             line = self.lines.open_line(self.connection, peer, head, base, version)
@@ -403,16 +403,16 @@ class Advertiser(Telling):
             entry.version = version
             self.lines.take_entry(entry, line, self.connection, now)
         if line is not None and peer is not None:
-            self._note_teller(line)
+            self._note_advertiser(line)
             if not head & _MORE:
                 self.lines.close_line(peer, line, head, base, version, now)
 
-    def _note_teller(self, line: Line) -> None:
+    def _note_advertiser(self, line: Line) -> None:
         """Something of it is the word of this neighbour, which comes last of those whose it is."""
         assert self.peer is not None
         key = self.peer.key
-        if line.tellers != (key,):
-            line.tellers = tuple([other for other in line.tellers if other != key]) + (key,)
+        if line.advertisers != (key,):
+            line.advertisers = tuple([other for other in line.advertisers if other != key]) + (key,)
 
 
 def _append(parts: "list[bytes]", size: int, body: bytes) -> int:

@@ -143,7 +143,7 @@ class Lines:
             self._begin_again(line)
             line.altered = AS_BEFORE
         if not base:
-            line.teller = connection
+            line.whole_from = connection
         return line if version > line.version else None
 
     def _begin_again(self, line: Line) -> None:
@@ -221,11 +221,11 @@ class Lines:
             self._mesh.timers.arm(self._doubt_timer, again + codes.BELIEF_MS)
 
     def _empty_untold(self, peer: Peer, via: Neighbour, now: int) -> None:
-        teller = telling(via.link).peer
-        assert teller is not None
+        advertiser = telling(via.link).peer
+        assert advertiser is not None
         for realm in range(codes.USERSPACE, codes.GLOBAL + 1):
             line = peer.lines[realm]
-            if line.is_empty() or teller.key in line.tellers:
+            if line.is_empty() or advertiser.key in line.advertisers:
                 continue
             for entry in list(line.entries.values()):
                 del line.entries[entry.uuid]
@@ -234,7 +234,7 @@ class Lines:
                 self._unhold(line, uuid)
             line.gone = {}
             line.floor = line.version
-            line.tellers = (teller.key,)
+            line.advertisers = (advertiser.key,)
             self._reshape(line)
             self._forget_children(peer, realm)
             self.changed(peer)
@@ -258,8 +258,8 @@ class Lines:
                     self._unhold(line, entry.uuid)
             line.gone = {}
             line.floor = version
-            line.tellers = line.tellers[-1:]
-            line.teller = None
+            line.advertisers = line.advertisers[-1:]
+            line.whole_from = None
         if line.partial != (head & PARTIAL != 0):
             line.partial = not line.partial
             altered = True

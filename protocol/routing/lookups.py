@@ -67,7 +67,7 @@ class Lookups:
         self._of_links: "dict[LinkFace, int]" = {}  # how many were asked for over each link
         # Of what we asked for, and by whom we asked: the nodes that have it, as told.
         self.told: "dict[Address, dict[bytes, list[bytes]]]" = {}
-        self._tellers: "dict[bytes, dict[Address, bool]]" = {}  # the same by whom we asked
+        self._answered_by: "dict[bytes, dict[Address, bool]]" = {}  # the same by whom we asked
         # What nodes farther off, by key, have asked for: they are told of changes, too, by their last HAVE.
         self._far: "dict[bytes, Watched]" = {}
         self._far_size = 0
@@ -230,14 +230,14 @@ class Lookups:
             told = self.told[address] = {}
         name = self._name(peer)
         told.setdefault(name, [])
-        self._tellers.setdefault(name, {})[address] = True
+        self._answered_by.setdefault(name, {})[address] = True
         if peer.hop is not None:
             peer.hop.answer(signal(codes.WHO, peer.key, address))
 
     def _forget_told(self, address: Address) -> None:
         """One of too many that were asked for."""
         for name in self.told.pop(address):
-            del self._tellers[name][address]
+            del self._answered_by[name][address]
 
     def have(self, link: "LinkFace", peer: "Peer", frame: HaveFrame, now: int) -> None:
         """HAVE came: an answer, or news about something that was asked for."""
@@ -530,7 +530,7 @@ class Lookups:
         for query in list(self._waited.get(peer.key, ())):
             if self._is_over(query, peer.key):
                 self.conclude(query, now)
-        for address in self._tellers.pop(peer.key, {}):
+        for address in self._answered_by.pop(peer.key, {}):
             told = self.told[address]
             keys = told.pop(peer.key)
             if not told:

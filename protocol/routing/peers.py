@@ -108,6 +108,7 @@ class Line:
     """
 
     __slots__ = (
+        "advertisers",
         "altered",
         "denied",
         "entries",
@@ -115,15 +116,14 @@ class Line:
         "gone",
         "partial",
         "shape",
-        "teller",
-        "tellers",
         "version",
+        "whole_from",
     )
 
     def __init__(self) -> None:
         self.version = 0
-        self.tellers: "tuple[bytes, ...]" = ()  # the neighbours that told what is in it
-        self.teller: "LinkFace | None" = None  # over which the whole of it is being told
+        self.advertisers: "tuple[bytes, ...]" = ()  # the neighbours that told what is in it
+        self.whole_from: "LinkFace | None" = None  # over which the whole of it is being told
         self.entries: "dict[bytes, Entry]" = {}
         self.gone: "dict[bytes, Entry]" = {}  # withdrawn of late
         self.floor = 0  # from before this version withdrawals have been forgotten
@@ -154,7 +154,7 @@ class Line:
 
     def is_cut(self, link: "LinkFace") -> bool:
         """Whether another link has told the beginning of it, and no more."""
-        return not self.version and bool(self.entries) and self.teller is not link
+        return not self.version and bool(self.entries) and self.whole_from is not link
 
     def is_empty(self) -> bool:
         """Whether there is nothing to forget of it."""

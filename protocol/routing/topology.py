@@ -44,7 +44,7 @@ class Topology(PeerKeeper):
             "links_refused": 0,
             "links_lost": 0,
             "unfinished": 0,
-            "strayed": 0,
+            "beyond_realm": 0,
             "denied": 0,
             "entries_denied": 0,
         }

@@ -19,7 +19,7 @@ from busway import AsyncBus, Key, Message
 from busway.adapters.audit import AUDIT_NAME, KEPT_MAX, LEFT_OUT_S, STRANGERS
 from busway.adapters.audit_records import TEXT_MAX, Value, line
 from busway.adapters.bus import host_of
-from busway.adapters.comers import COMERS_OF_ADDRESS_MAX
+from busway.adapters.incoming import INCOMING_OF_ADDRESS_MAX
 from busway.adapters.sampling import SOURCES_MAX, FairSampler
 from busway.names import endpoint_id
 from busway.protocol import Guard, codes
@@ -224,16 +224,16 @@ async def test_shares_that_are_exceeded_are_told_once_in_a_while() -> None:
         here.node.directory.size = 0
 
 
-async def test_comers_that_are_too_many_are_told() -> None:
+async def test_incoming_links_that_are_too_many_are_told() -> None:
     async with AsyncBus(ipc=False) as bus:
         url = (await bus.listen(LOOPBACK)).url
         port = int(url.rpartition(":")[2])
         many = [
-            (await asyncio.open_connection("127.0.0.1", port))[1] for _ in range(COMERS_OF_ADDRESS_MAX + 2)
+            (await asyncio.open_connection("127.0.0.1", port))[1] for _ in range(INCOMING_OF_ADDRESS_MAX + 2)
         ]
         await until(lambda: of(bus, "quota"))
         row = of(bus, "quota")[0]
-        assert few(row, "quota", "listener", "link") == ("comers", url, None)
+        assert few(row, "quota", "listener", "link") == ("incoming", url, None)
         assert row["address"].startswith("tcp://127.0.0.1:")
         for writer in many:
             writer.close()

@@ -116,7 +116,7 @@ async def test_machines_that_are_refused_fill_no_log_however_many_they_are(
             listener._refused(f"tcp://192.0.2.{number % 256}.{number}:1", codes.TOKEN)
         told = [record for record in caplog.records if "cannot join" in record.message]
         assert BURST <= len(told) < 30
-        assert bus.node.counters["comers_refused"] == 1000
+        assert bus.node.counters["incoming_refused"] == 1000
         assert len(changes._items.queue) < 30
 
 

@@ -160,7 +160,7 @@ def test_a_wrong_token_is_told_where_the_board_wants_to_join_and_once(
     assert found.code == 7
     assert isinstance(found.subject, busway.LinkInfo)
     assert found.subject.address.startswith(f"{scheme}://127.0.0.1:")
-    until(lambda: bus.node.counters.get("comers_refused") == 2)
+    until(lambda: bus.node.counters.get("incoming_refused") == 2)
     told = [record.getMessage() for record in caplog.records if "cannot join" in record.getMessage()]
     assert len(told) == 1
     assert url in told[0]

@@ -257,7 +257,7 @@ async def test_a_link_that_is_made_anew_is_not_one_too_many() -> None:
         assert [each.state for each in here.links()] == ["connected"]
 
 
-async def test_links_that_this_side_dials_are_no_comers() -> None:
+async def test_links_that_this_side_dials_are_not_incoming() -> None:
     policy = {"rule": [{"who": "*", "quota": {"links": 0}}]}
     async with opened(bus(policy=policy), bus()) as (here, there):
         await here.connect((await there.listen(LOOPBACK)).url)

@@ -139,7 +139,7 @@ async def test_a_refused_client_is_told_to_the_listener_once(
         while (change := await anext(changes)).what != "link-refused":
             pass
         assert change.code == codes.TOKEN
-        await until(lambda: a.node.counters.get("comers_refused") == 3)
+        await until(lambda: a.node.counters.get("incoming_refused") == 3)
         told = [record.getMessage() for record in caplog.records if "cannot join" in record.getMessage()]
         assert len(told) == 1
         assert told[0].startswith(listener.url)

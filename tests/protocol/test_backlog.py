@@ -153,7 +153,7 @@ def test_what_is_kept_for_a_narrow_realm_does_not_move_to_a_wider_link() -> None
     net.pump()
     assert payloads(net.drain(net.b, near)) == []
     assert payloads(net.drain(net.b, far)) == [b"far"]
-    assert net.b.counters["strayed"] == 0  # it was not even sent
+    assert net.b.counters["beyond_realm"] == 0  # it was not even sent
 
 
 def test_what_is_kept_follows_the_tree_to_another_link() -> None:

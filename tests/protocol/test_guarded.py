@@ -225,11 +225,11 @@ def test_packet_links_count_and_stay_too() -> None:
 def test_who_comes_is_judged_by_who_it_is(leaf: bool, role: int) -> None:
     asked = []
 
-    def welcome(node_id: bytes, via: str) -> int:
+    def accept(node_id: bytes, via: str) -> int:
         asked.append((node_id, via))
         return role
 
-    net, near, far = offered(leaf, welcome)
+    net, near, far = offered(leaf, accept)
     net.pump()
     assert asked == [(b"a" * 16, "there")]
     may = leaf or role == codes.ROLE_ROUTER
@@ -237,23 +237,23 @@ def test_who_comes_is_judged_by_who_it_is(leaf: bool, role: int) -> None:
     assert near.close_code == (-1 if may else codes.NOT_A_ROUTER)
 
 
-def offered(leaf: bool, welcome: Any) -> tuple[Net, Connection, GuardedConnection]:
+def offered(leaf: bool, accept: Any) -> tuple[Net, Connection, GuardedConnection]:
     """One that comes, and a link that asks this about it."""
     net = Net()
     a, b = net.node("a", leaf=leaf), net.node("b")
     near = a.connection(Link(dialled=True, via="there"), net.now)
     far = b.connection(Link(dialled=False), net.now, guarded)
     assert isinstance(far, GuardedConnection)
-    far.welcome = welcome
+    far.accept = accept
     net.cables.append(Cable(net, near, far))
     return net, near, far
 
 
 def test_who_is_not_welcome_hears_why() -> None:
-    def welcome(node_id: bytes, via: str) -> int:
+    def accept(node_id: bytes, via: str) -> int:
         raise Refusal(codes.MESH_FULL, "that many and no more")
 
-    net, near, far = offered(False, welcome)
+    net, near, far = offered(False, accept)
     net.pump()
     assert (near.close_code, near.close_text) == (codes.MESH_FULL, "that many and no more")
     assert far.opened_at < 0
@@ -272,6 +272,6 @@ def test_packet_links_are_judged_too() -> None:
     side.connection.receive_eof(line.now)
     far = side.connection = side.node.connection(Link(codes.LOCALNET, **side.options), line.now, guarded)
     assert isinstance(far, GuardedPacketConnection)
-    far.welcome = lambda node_id, via: codes.ROLE_LEAF
+    far.accept = lambda node_id, via: codes.ROLE_LEAF
     line.run(3000)
     assert codes.NOT_A_ROUTER in [event.code for event in line.seen(1, events.LINK_CLOSED)]

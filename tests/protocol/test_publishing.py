@@ -332,7 +332,7 @@ def test_a_broadcast_that_has_left_its_realm_is_not_taken() -> None:
     head = bytes((codes.MESSAGE | codes.HEAD_OPTIONS | codes.PUBLISH << 4, 3, codes.OPTION_REACH, 1))
     liar.say(head + bytes((USERSPACE,)) + alias(1, E) + u16(1) + b"x")
     assert net.payloads("a", receiver) == []
-    assert net["a"].counters["strayed"] == 1
+    assert net["a"].counters["beyond_realm"] == 1
     liar.say(head + bytes((LOCALNET,)) + varint(1) + u16(2) + b"y")
     assert net.payloads("a", receiver) == [b"y"]
 

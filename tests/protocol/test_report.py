@@ -220,11 +220,11 @@ def test_a_closed_node_no_longer_answers() -> None:
         node.request(codes.INTROSPECTION, b"", net.now)
 
 
-def test_when_a_comer_was_refused_last_is_told() -> None:
+def test_when_an_incoming_link_was_refused_last_is_told() -> None:
     net = Pair()
     report: Any = net.a.report(net.now)
-    assert (report["comer_refused_ms"], "comers_refused" in report["counters"]) == (-1, False)
+    assert (report["incoming_refused_ms"], "incoming_refused" in report["counters"]) == (-1, False)
     for _ in range(2):
         net.a.note_refused(net.now)
     report = net.a.report(net.now + 7000)
-    assert (report["comer_refused_ms"], report["counters"]["comers_refused"]) == (7000, 2)
+    assert (report["incoming_refused_ms"], report["counters"]["incoming_refused"]) == (7000, 2)

@@ -122,7 +122,7 @@ class Timed(Net):
         """One turn of every end at this instant; False if nothing moved."""
         return bool(self._turn(size, split, set(self.nodes), in_vain=True))
 
-    def _turn(self, size: int, split: int, stirred: set[Node], *, in_vain: bool = False) -> set[Node]:
+    def _turn(self, size: int, split: int, written_to: set[Node], *, in_vain: bool = False) -> set[Node]:
         """One turn of the ends of the nodes that something has happened to. Returns at which something moved
         now: only there, and beyond their links, can more follow at this instant.
 
@@ -132,7 +132,7 @@ class Timed(Net):
         for cable in list(self.cables):
             a, b = cable.ends
             one, other = node_of(cable.a), node_of(cable.b)
-            if one not in stirred and other not in stirred:
+            if one not in written_to and other not in written_to:
                 continue
             if self._send(cable, a, b, size, in_vain) | self._receive(cable, a, b, split):
                 moved.add(one)
@@ -223,9 +223,9 @@ class Timed(Net):
     def instant(self, *, in_vain: bool = False) -> None:
         """All that can happen now."""
         self.fire()
-        stirred = self._turn(65536, 0, set(self.nodes), in_vain=in_vain)
-        while stirred:
-            stirred = self._turn(65536, 0, stirred)
+        written_to = self._turn(65536, 0, set(self.nodes), in_vain=in_vain)
+        while written_to:
+            written_to = self._turn(65536, 0, written_to)
         self.instants += 1
         self.observe()
 

@@ -118,7 +118,7 @@ class Conversation:
         self.serving: dict[tuple[bytes, int], Serving] = {}
         self.begun: list[Serving | tuple[Endpoint, Frame]] = []  # for the program
         self.undeliverable: list[int] = []  # reasons
-        self.strayed = 0  # broadcasts that have crossed more than their REACH
+        self.beyond_realm = 0  # broadcasts that have crossed more than their REACH
         self._published: dict[bytes, int] = {}
         self._last_id = 0
         self._ids = self._nodes = Numbers(1)
@@ -265,7 +265,7 @@ class Conversation:
             self._refuse(frame, WRONG_KIND)
             return
         if self.session.crossed(frame) > wire.REALMS.index(frame.get("reach", GLOBAL)):
-            self.strayed += 1
+            self.beyond_realm += 1
             return
         flow = self._flow_from(frame, endpoint, frame["seq"] - 1)
         if not newer(frame["seq"], flow.last):

@@ -133,7 +133,7 @@ def test_a_broadcast_that_has_crossed_more_than_its_reach_is_dropped_and_counted
         "03",
         "04",
     ]
-    assert conversation.strayed == 1
+    assert conversation.beyond_realm == 1
 
 
 def test_checksums() -> None:

@@ -318,15 +318,15 @@ def check_dialled(report: Report, told: list[Found]) -> None:
 def _count_refused(report: Report, told: list[Found]) -> None:
     """Tells who came to these nodes' listeners in vain: a finding if it was of late."""
     for each in told:
-        crowd = each.report["counters"].get("comers_turned_away")
+        crowd = each.report["counters"].get("incoming_turned_away")
         if isinstance(crowd, int) and crowd > 0:
             report.well(
                 f"{_name(each)} has turned away {output.counted(crowd, 'client')}: too many came at once"
             )
-        refused = each.report["counters"].get("comers_refused")
+        refused = each.report["counters"].get("incoming_refused")
         if not isinstance(refused, int) or refused <= 0:
             continue
-        age = each.report.get("comer_refused_ms")
+        age = each.report.get("incoming_refused_ms")
         age = age if isinstance(age, int) else -1  # older nodes do not say it
         known = age >= 0
         last = f", the last {output.duration_text(age)} ago" if known else ""

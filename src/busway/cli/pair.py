@@ -26,7 +26,7 @@ PORT = 7661  # beside the bus's own
 _WORDS_S = 15.0  # until there are words: nobody has to think
 _PEOPLE_S = 600.0  # for who walks to the other screen
 _READ_SIZE = 4096
-_COMERS_MAX = 8  # who come and have not got as far as words
+_INCOMING_MAX = 8  # who come and have not got as far as words
 
 
 @click.command(cls=Examples)
@@ -152,7 +152,7 @@ class Desk:
             return first
 
         async def came(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            if len(present) == _COMERS_MAX or taken:
+            if len(present) == _INCOMING_MAX or taken:
                 writer.close()
                 return
             line = self._line(reader, writer, False, may_tell)

@@ -13,8 +13,8 @@ import ipaddress
 from collections.abc import Callable
 from typing import Final
 
-COMERS_MAX: Final = 256
-COMERS_OF_ADDRESS_MAX: Final = 64
+INCOMING_MAX: Final = 256
+INCOMING_OF_ADDRESS_MAX: Final = 64
 PATIENCE_S: Final = 1.0
 _IPV6_PREFIX: Final = 64  # what one who is given IPv6 has all of
 
@@ -36,7 +36,7 @@ def origin_of(address: str) -> str:
     return str(ipaddress.ip_network((found, _IPV6_PREFIX), strict=False))
 
 
-class Comer:
+class Incoming:
     """One who has come. `waits()` tells whether it has yet to prove itself, `turn_away()` ends it."""
 
     __slots__ = ("origin", "since", "turn_away", "waits")
@@ -48,28 +48,28 @@ class Comer:
         self.turn_away: Callable[[], object] = lambda: None
 
 
-class Comers:
+class IncomingLinks:
     """Those who have come to all listeners of one bus. `turned_away` counts."""
 
     def __init__(self) -> None:
         self.turned_away = 0
-        self._waiting: list[Comer] = []  # the oldest first
+        self._waiting: list[Incoming] = []  # the oldest first
 
-    def admit(self, address: str, now_s: float) -> Comer | None:
+    def admit(self, address: str, now_s: float) -> Incoming | None:
         """One more has come; None if it is one too many."""
-        if len(self._waiting) >= COMERS_OF_ADDRESS_MAX:
-            self._waiting = [comer for comer in self._waiting if comer.waits()]
+        if len(self._waiting) >= INCOMING_OF_ADDRESS_MAX:
+            self._waiting = [incoming for incoming in self._waiting if incoming.waits()]
         origin = origin_of(address)
-        same = [comer for comer in self._waiting if comer.origin == origin]
-        for waiting, most in ((same, COMERS_OF_ADDRESS_MAX), (self._waiting, COMERS_MAX)):
+        same = [incoming for incoming in self._waiting if incoming.origin == origin]
+        for waiting, most in ((same, INCOMING_OF_ADDRESS_MAX), (self._waiting, INCOMING_MAX)):
             if len(waiting) >= most and not self._make_room(waiting[0], now_s):
                 self.turned_away += 1
                 return None
-        comer = Comer(origin, now_s)
-        self._waiting.append(comer)
-        return comer
+        incoming = Incoming(origin, now_s)
+        self._waiting.append(incoming)
+        return incoming
 
-    def _make_room(self, oldest: Comer, now_s: float) -> bool:
+    def _make_room(self, oldest: Incoming, now_s: float) -> bool:
         if now_s - oldest.since < PATIENCE_S:
             return False
         self._waiting.remove(oldest)
