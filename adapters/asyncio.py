@@ -345,7 +345,7 @@ class AsyncBus(BaseBus):
             self._host.wake()
 
     async def _steps(self, steps: Generator[int, events.Outcome, S]) -> S:
-        """What becomes of a generator that yields tokens, and is sent their outcomes."""
+        """Run a generator that yields tokens, and is sent their outcomes; returns what it returns."""
         outcome: Any = None
         try:
             while True:

@@ -70,7 +70,7 @@ class Trail:
         self._over = False
 
     def rows(self) -> list[dict[str, object]]:
-        """What is kept, the oldest first."""
+        """All that is kept, the oldest first."""
         return [record.row() for _, record in self.kept]
 
     # What happens
@@ -82,7 +82,9 @@ class Trail:
             note(self, event)
 
     def refused(self, listener: str, address: str, text: str) -> None:
-        """Who came to a listener did not get as far as a link of the bus: TLS or WebSocket was in the way."""
+        """Note that one who came to a listener did not get as far as a link of the bus: TLS or WebSocket was
+        in the way.
+        """
         error = "OPENING"
         fields: Fields = {"address": address, "listener": listener, "error": error, "text": text}
         self._note("refusal", error, fields, address=address)
@@ -286,7 +288,7 @@ _DETAILS = {
 
 
 def _whose(connection: Connection | None, address: str, peer: Peer | None) -> tuple[str, str]:
-    """Who causes it: programs of this user ("local"), those who have proved a key or token of this side
+    """The cause of it: programs of this user ("local"), those who have proved a key or token of this side
     ("known"), or others ("strangers"); and which of them.
     """
     if peer is not None and connection is not None and peer.metric >> 14 > connection.realm:

@@ -28,7 +28,7 @@ _SLOW = "%s: %s sends more than the policy grants it: it is read more slowly"
 
 
 class Bucket:
-    """What somebody may have now of something that is granted at a rate, at most as much as of a second."""
+    """A bucket of something granted at a rate: what may be had now, at most as much as of a second."""
 
     __slots__ = ("_at", "level", "rate")
 
@@ -101,7 +101,7 @@ class GuardedRunner(LinkRunner):
 
     @property
     def is_guarded(self) -> bool:
-        """What the policy says of who comes counts."""
+        """Whether the policy counts for who comes: it does."""
         return True
 
     def _make(self, host: Host, link: Link) -> Connection:

@@ -321,7 +321,7 @@ class BusHost:
             runner.settle()
 
     def _remark_end(self, connection: Connection) -> None:
-        """Whoever can reach a listener can have links end, so of these not each is told."""
+        """Remark the end of a link, not of each: whoever can reach a listener can have links end."""
         link, behind = connection.link, ""
         if not link.dialled and link.realm > codes.USERSPACE:
             told = self._ends.take(self.now_ms())

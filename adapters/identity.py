@@ -1,5 +1,5 @@
-"""Who a bus is beyond its machine, and whom it lets in: its key, its trust, and what a link's guard makes of
-both.
+"""The identity of a bus beyond its machine, and whom it lets in: its key, its trust, and what a link's guard
+makes of both.
 
 When it is looked again, and how a link is ended, is the host's. What reads keys and trust is imported when
 there are any: most programs have none.
@@ -86,7 +86,7 @@ class Identity:
         return found
 
     def board_names(self) -> dict[bytes, str]:
-        """What the boards that are known are called, by node id."""
+        """Names of the boards that are known, by node id."""
         return {} if self.boards is None else self.boards.names()
 
     def admission(self, channel: Any, open: bool, routers: bool) -> Admission | None:

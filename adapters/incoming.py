@@ -49,7 +49,9 @@ class Incoming:
 
 
 class IncomingLinks:
-    """Those who have come to all listeners of one bus. `turned_away` counts."""
+    """The incoming links of all listeners of one bus, until they have proved themselves. `turned_away`
+    counts.
+    """
 
     def __init__(self) -> None:
         self.turned_away = 0

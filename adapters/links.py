@@ -161,7 +161,7 @@ class LinkRunner:
         return self._terms.listeners
 
     def check_trust(self, changed: bool) -> None:
-        """Whoever may not come any more loses the link; `changed`: the trust says something else."""
+        """End the link of one who may not come any more; `changed`: the trust says something else."""
         if changed and self.admission is not None and not self.admission.holds():
             self.connection.fail(codes.UNTRUSTED, _NO_LONGER, self._host.now_ms())
         elif self._boards is not None and not self._boards.holds():
@@ -172,7 +172,7 @@ class LinkRunner:
 
     @property
     def protection(self) -> Protection:
-        """What the other side has proved."""
+        """The proof that the other side has given."""
         trusted = "" if self.admission is None else self.admission.name
         return protection_of(
             self.connection, self._terms.token is not None, trusted, self._host.identity.board_names
@@ -504,7 +504,7 @@ class ListenerRunner:
             self._complain(failure)
 
     def _note_turned_away(self, channel: Any, error: Exception) -> None:
-        """Who asked for a page of ours, and has had it, was not refused."""
+        """Note a refusal; who asked for a page of ours, and has had it, was not refused."""
         answer = getattr(channel, "answer", None)
         if answer != "":
             self._host.trail.refused(self.url, channel.address, answer or text_of(error))

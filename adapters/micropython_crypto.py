@@ -1,5 +1,5 @@
-"""What a board's link with a key needs: AES-128-CCM with a tag of 8 bytes, SHA-256 and HMAC with it, and the
-file with the key.
+"""Cryptography of a board's link with a key: AES-128-CCM with a tag of 8 bytes, SHA-256 and HMAC with it, and
+the file with the key.
 
 Loaded by boards whose `Loop` has a key or a token. Knows no link; who uses which key when is the core's
 (protocol/leaf/keyed.py).
@@ -28,8 +28,8 @@ _PIECE: "Final" = 64
 
 
 def secret_of(entropy: "Callable[[int], bytes]", key: "bytes | str", token: str = "") -> Secret:
-    """What `key` and `token` of a `Loop` mean: a key's 32 bytes, or the name of its file as `busway firmware
-    --key` writes it. Raises ValueError, OSError.
+    """The secret that `key` and `token` of a `Loop` mean: a key's 32 bytes, or the name of its file as
+    `busway firmware --key` writes it. Raises ValueError, OSError.
     """
     if isinstance(key, str) and key:
         with open(key) as file:
@@ -40,7 +40,7 @@ def secret_of(entropy: "Callable[[int], bytes]", key: "bytes | str", token: str 
 
 
 class Crypto:
-    """What the core asks for, over the board's own `hashlib` and `cryptolib`."""
+    """Primitives of the core, over the board's own `hashlib` and `cryptolib`."""
 
     def hash(self, data: bytes) -> bytes:
         """SHA-256, 32 bytes."""

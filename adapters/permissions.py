@@ -1,4 +1,4 @@
-"""What a policy means for the nodes and links of a bus: who is who there, and what that one may.
+"""The meaning of a policy for the nodes and links of a bus: who is who there, and what that one may.
 
 When it is looked at again is the host's. Imported by programs that have a policy.
 """
@@ -129,7 +129,7 @@ class Permissions:
         return self._all_names().get(node_id, set()) | ({board} if board else set())
 
     def _all_names(self) -> dict[bytes, set[str]]:
-        """Those of the trust."""
+        """All names of the trust."""
         trust = self._identity.trust
         if self._names is None or self._trust is not trust:  # the environment's may be read later
             self._names = {}

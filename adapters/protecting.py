@@ -1,4 +1,4 @@
-"""What protects a link, by its sort and terms: nothing where the system says who is there, else Noise, or a
+"""Protection of a link, by its sort and terms: nothing where the system says who is there, else Noise, or a
 board's handshake (docs/protocol.md, section 3).
 
 The cryptography is imported when the first link needs it.
@@ -26,7 +26,7 @@ Admit = Callable[[Handshake | None], int]
 
 
 class Protection(NamedTuple):
-    """What the other side of a link has proved to this one.
+    """The proof that the other side of a link has given to this one.
 
     `how`: "local" (the system says who is there), "key" (one that is trusted), "board key", "token", "open"
     (nothing), "" while it is not open; `trusted` what the trusted key or board is called here; `key`
@@ -39,7 +39,7 @@ class Protection(NamedTuple):
 
 
 class Guard(NamedTuple):
-    """Who may come over a link.
+    """The guard of a link: who may come over it.
 
     Args: `token` both sides have; `open` whether the listener is open to all, and then `routers` whether as
     routers, too; `static` this node's X25519 key, private and public, or empty for one of the moment;

@@ -25,9 +25,9 @@ class _Window:
 
 
 class Windows:
-    """What came, by sender, its run, and endpoint, in bounded memory. A window is forgotten when all that it
-    has seen would be refused for its deadline, and never before: where there is no room, nothing new is
-    taken.
+    """Numbers that came, by sender, its run, and endpoint, in bounded memory. A window is forgotten when all
+    that it has seen would be refused for its deadline, and never before: where there is no room, nothing new
+    is taken.
     """
 
     def __init__(self) -> None:

@@ -37,9 +37,9 @@ _LATEST_MS = LIFETIME_MS + 60_000  # what is to live longer than that is nothing
 
 
 def trust_in(given: object, known: Trust | None = None) -> Trust:
-    """What `seal=` of a bus means: the path of a trust file; keys and names, in a list or as `trust=` has
-    them, names of what is `known` by `trust=`, or of this user's trust file. What role they have does not
-    matter. Raises TypeError, ValueError, TrustFileError.
+    """The trust that `seal=` of a bus means: the path of a trust file; keys and names, in a list or as
+    `trust=` has them, names of what is `known` by `trust=`, or of this user's trust file. What role they have
+    does not matter. Raises TypeError, ValueError, TrustFileError.
     """
     if isinstance(given, (str, os.PathLike)) and not looks_like_key(str(given)):
         return TrustFile(given)
@@ -56,7 +56,7 @@ def trust_in(given: object, known: Trust | None = None) -> Trust:
 
 
 def _called(trusted: Trusted, texts: set[str]) -> Trusted:
-    """Who was given by the key is called by all of it, not by its beginning."""
+    """Call one who was given by the key by all of it, not by its beginning."""
     text = public_text(trusted.public)
     return trusted._replace(name=text) if text in texts else trusted
 
@@ -102,7 +102,7 @@ class Circle:
 
 
 class Seal(NamedTuple):
-    """What a message that came sealed has: whose key it was, and what its answers are sealed with, if it
+    """The seal of a message that came sealed: whose key it was, and what its answers are sealed with, if it
     wants any.
     """
 
@@ -116,7 +116,7 @@ class Seal(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """What another node offered, in which incarnation, and when it showed its clock, ms: in the middle
+    """The offer of another node, in which incarnation, and when it showed its clock, ms: in the middle
     between question and answer, as near as can be known (RFC 5905, section 8).
     """
 
@@ -245,8 +245,8 @@ class Sealing:
     def offer(
         self, to: Any, other: Other, ttl_ms: int, timeout_ms: int
     ) -> Generator[int, events.Outcome, Offer]:
-        """What is sealed with for a node, asked for if need be; its time is what its clock shows by now.
-        Raises SealError, Undeliverable, RequestTimeout.
+        """The offer that is sealed with for a node, asked for if need be; its time is what its clock shows by
+        now. Raises SealError, Undeliverable, RequestTimeout.
         """
         node, now = self._host.node, self._host.now_ms()
         if other.id == node.node_id:
@@ -293,7 +293,7 @@ class Sealing:
         return error_of(outcome, to)
 
     def forget(self, other: Other) -> None:
-        """What it offered may hold no longer."""
+        """Forget what it offered: it may hold no longer."""
         self._offers.pop(other.id, None)
 
     def publish(self, endpoint: bytes, content: Content, **options: Any) -> int:
@@ -303,7 +303,7 @@ class Sealing:
         return token
 
     def arrivals(self, core: CoreReceiver) -> Arrivals:
-        """What wakes who waits for a receiver's messages."""
+        """The arrivals that wake who waits for a receiver's messages."""
         return SealedArrivals(core, self.keyring) if core.endpoint.kind == codes.BROADCAST else Arrivals(core)
 
     def next_number(self) -> int:
@@ -385,7 +385,7 @@ class Sealing:
 
 
 def _wanted(message: Message) -> int:
-    """What a sender must have sealed, for it to be taken as what it came as."""
+    """The sort that a sender must have sealed, for a message to be taken as what it came as."""
     if not isinstance(message, Request) or message.confirm:
         return sealing.SEND
     return sealing.REQUEST if message.stream is None else sealing.STREAM

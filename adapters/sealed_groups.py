@@ -57,7 +57,7 @@ class Group:
             self.members[reader] = self.key
 
     def step(self) -> None:
-        """Who joins now reads nothing of before."""
+        """Go on to the next key: who joins now reads nothing of before."""
         if self.used and self.key.generation < STEPS_MAX:
             self.key = self.key.at(self.key.generation + 1)
             self.used = False
@@ -211,7 +211,7 @@ class _Chain:
 
 
 class _Held:
-    """What is known of one publisher's keys for one endpoint."""
+    """The keys of one publisher for one endpoint, as far as they are known."""
 
     __slots__ = ("asking", "failed", "failed_at", "keys", "taken", "waiting", "why")
 
@@ -257,8 +257,8 @@ class Keyring:
         self._keys: dict[tuple[bytes, bytes], _Held] = {}
 
     def open(self, message: Message, public: bytes, tag: Any, had: dict[bytes, Latest]) -> Content:
-        """What a published message says to a receiver that has `had` others. Raises SealError; Wait if its
-        key was asked for, and `tag` is to be woken.
+        """Open a published message for a receiver that has `had` others. Raises SealError; Wait if its key
+        was asked for, and `tag` is to be woken.
         """
         head = published(message.payload)
         latest = had.get(message.source, {})
@@ -276,7 +276,7 @@ class Keyring:
         return content
 
     def taken(self, endpoint: bytes) -> dict[bytes, Latest]:
-        """What receivers of an endpoint have had so far: for another none of that is new."""
+        """The latest that receivers of an endpoint have had so far: for another none of that is new."""
         return {source: dict(held.taken) for (source, of), held in self._keys.items() if of == endpoint}
 
     def _find(self, message: Message, head: Published, tag: Any) -> GroupKey:

@@ -515,7 +515,7 @@ class Bus(BaseBus):
         return self._steps(self._tracing(to, timeout, node))
 
     def _steps(self, steps: Generator[int, events.Outcome, S]) -> S:
-        """What becomes of a generator that yields tokens, and is sent their outcomes."""
+        """Run a generator that yields tokens, and is sent their outcomes; returns what it returns."""
         outcome: Any = None
         try:
             while True:

@@ -64,7 +64,7 @@ def link_info(connection: Connection) -> LinkInfo:
 
 
 def protection(connection: Connection) -> Protection:
-    """What the other side of a connection has proved; that of one which was given up is not known."""
+    """The proof of the other side of a connection; that of one which was given up is not known."""
     found: Protection = getattr(connection.tag, "protection", _UNKNOWN)
     return found
 

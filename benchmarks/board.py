@@ -103,7 +103,7 @@ class Bench:
 
 
 LINES = {"a UART": "UART(0, rxbuf=1024)", "its own USB": "Usb()"}
-"""What the line is to the board."""
+"""The line, as the board's program makes it."""
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What a link with a key costs a board's processor: each record sealed and opened, and a handshake.
+"""The cost of a link with a key for a board's processor: each record sealed and opened, and a handshake.
 
 `python -m benchmarks.board_keys [MICROPYTHON...]`: of MicroPython on this computer, the least of 40 rounds. A
 record of 112 bytes fills a packet on a serial line. The handshake is a board's half: the two messages, the

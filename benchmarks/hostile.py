@@ -1,5 +1,5 @@
-"""What those who wish a node ill can make it do: who is let in and still answered, which message arrives
-where, processor time, memory, how long it keeps others waiting.
+"""Attacks on nodes and programs: who is let in and still answered, which message arrives where, processor
+time, memory, how long it keeps others waiting.
 
 Usage: python -m benchmarks.hostile [--rows N[,N...]] [--seconds S] [--bytes N]
 

@@ -1,4 +1,4 @@
-"""What a hostile neighbour does to nodes of the bare core: which messages arrive where, who stays connected,
+"""Attacks of a hostile neighbour on nodes of the bare core: which messages arrive where, who stays connected,
 and what its bytes cost. The rows of docs/attacks.md that need no program; benchmarks/hostile.py runs them.
 """
 
@@ -148,7 +148,7 @@ def _says(source: bytes, kind: int, rest: bytes) -> bytes:
 
 
 def news_forged() -> list[Row]:
-    """What is published in a friend's name by another neighbour."""
+    """Values published in a friend's name by another neighbour."""
     net = chain("ab")
     receiver = net["a"].register(E, BROADCAST)
     net.pump()
@@ -351,7 +351,7 @@ def next_hop() -> list[Row]:
 
 
 def published() -> list[Row]:
-    """What is published without a word about how far, beside a peer that came from the wide world."""
+    """Values published without a word about how far, beside a peer that came from the wide world."""
     net = chain("ab")
     page = Liar(net, net["a"], "p", realm=GLOBAL, leaf=True)
     page.say(directory(SELF, GLOBAL, 0, 1, entry(BROADCAST, E)))

@@ -1,5 +1,5 @@
-"""What news that one neighbour takes back again and again costs the links of a mesh, damped and not: the
-table of docs/security.md, which benchmarks/hostile.py prints.
+"""The cost of news that one neighbour takes back again and again, for the links of a mesh, damped and not:
+the table of docs/security.md, which benchmarks/hostile.py prints.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def undamped() -> Flooded:
 
 
 def news(size: int) -> None:
-    """What one neighbour takes back again and again, each time when all know what it said before."""
+    """News that one neighbour takes back again and again, each time when all know what it said before."""
     print(f"\n{len(NODES)} nodes, {LINKS} links: KB on all for {size / 1000:g} KB, and on each for each byte")
     print(f"{'':<40}{'at once':>10}{'':>8}{'damped':>10}")
     for title, frames in CASES.items():

@@ -1,4 +1,4 @@
-"""What strangers and hostile peers do to running programs: who is let in, what they are told, who is still
+"""Attacks of strangers and hostile peers on running programs: who is let in, what they are told, who is still
 answered, what stands in the log. The rows of docs/attacks.md that need sockets; benchmarks/hostile.py runs
 them.
 """
@@ -71,7 +71,7 @@ async def _pump(
 
 
 async def told() -> list[Row]:
-    """What a listener with a token says to whoever connects, before anything is proved."""
+    """All that a listener with a token says to whoever connects, before anything is proved."""
     async with AsyncBus(ipc=False, label=LABEL) as bus:
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", _port((await bus.listen("tcp://127.0.0.1:0", token=TOKEN)).url)
@@ -166,7 +166,7 @@ def _say_and_go(port: int, said: bytes) -> None:
 
 
 async def replayed() -> list[Row]:
-    """What a dialler with the token said over WebSocket is said again by somebody else."""
+    """Somebody else says again what a dialler with the token said over WebSocket."""
     async with AsyncBus(ipc=False, label=LABEL) as bus, AsyncBus(ipc=False) as honest:
         port, kept = _port((await bus.listen("ws://127.0.0.1:0", token=TOKEN)).url), bytearray()
 

@@ -1,4 +1,4 @@
-"""What sealing costs: microseconds and bytes for a message, with each suite, and a whole round trip between
+"""The cost of sealing: microseconds and bytes for a message, with each suite, and a whole round trip between
 two buses in memory, sealed and plain in turn. `python -m benchmarks.sealed [seconds]`.
 """
 

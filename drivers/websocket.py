@@ -157,8 +157,8 @@ class WebSocketChannel:
 
     @property
     def answer(self) -> str | None:
-        """What a client that came was told instead of having a link; "" if it asked for a page, and None if
-        nothing was answered.
+        """The answer that a client got instead of a link; "" if it asked for a page, and None if nothing was
+        answered.
         """
         opening = self._opening
         if opening is None or not opening.status:

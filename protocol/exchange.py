@@ -35,7 +35,7 @@ _OF_ORIGIN = (codes.PROBE, codes.CANCEL, codes.PART_CREDIT)
 
 
 class Supplements:
-    """What an adapter adds to the node's report (section 9); what is None it does not.
+    """Additions of an adapter to the node's report (section 9); None: nothing is added.
 
     In an object of its own: CPython has a quick way to the attributes of an instance with 30 at the most, and
     a node has nearly as many.

@@ -97,8 +97,8 @@ class Node(Exchange):
 
     @property
     def guard(self) -> "Guard | None":
-        """What others may do here, and how much; None: whatever their realm lets them. Set it before there
-        are links, else call `guard_changed` behind it.
+        """The guard that says what others may do here, and how much; None: whatever their realm lets them.
+        Set it before there are links, else call `guard_changed` behind it.
         """
         return self.mesh.gate.guard
 

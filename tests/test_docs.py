@@ -54,6 +54,7 @@ CODE_FOLDERS = (
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTED = re.compile(r"^ *print\(.*\) +# (.+)$", re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+ASKS = re.compile(r'^ *"""((?:What|Who|Whoever|Whom|Whose|Those)\b.*)', re.MULTILINE)
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|root|home|Users|workspace|builds|tmp/plan)\b")
 
 
@@ -368,6 +369,16 @@ def test_each_file_says_its_job_first() -> None:
 
 
 NAMED_PATH = re.compile(r"[` ]((?:\.ci|adapters|docs|drivers|examples|protocol|src|tests)/[\w./*-]*)")
+
+
+def test_docstrings_begin_with_the_thing_or_the_verb() -> None:
+    """Not with a word that asks: who reads a list of first sentences looks for the thing."""
+    found = []
+    for folder in CODE_FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            text = path.read_text(encoding="utf-8")
+            found += [f"{path.relative_to(ROOT)}: {first}" for first in ASKS.findall(text)]
+    assert found == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

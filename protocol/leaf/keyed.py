@@ -1,4 +1,4 @@
-"""What protects a board's link: handshake pattern 3 and the records behind it (docs/protocol.md, sections
+"""Protection of a board's link: handshake pattern 3 and the records behind it (docs/protocol.md, sections
 3.2.3 and 3.2.4). Has the face of secure/channel.py, in the least memory.
 
 Only boards with a key or a token load it. What computes is injected; knows nothing of what is in the records
@@ -23,7 +23,7 @@ _FIRST = bytes((codes.HANDSHAKE,)) + codes.MAGIC + bytes((codes.VERSION, codes.P
 
 
 class Secret:
-    """What a board and its router know, and nobody else.
+    """The secret that a board and its router share.
 
     Args: `crypto` has `hash`, `hmac`, `seal` and `open`, as of adapters/micropython_crypto.py; `entropy`
     gives n random bytes, never the same; `key` 32 bytes of the board's own, or b"" and a `token`, in UTF-8,
@@ -108,7 +108,7 @@ class KeyedChannel:
         return plain
 
     def _open(self, body: bytes) -> bytes:
-        """What a record holds, or before those a CLOSE."""
+        """Open a record; before those, read a CLOSE."""
         if self.secured:
             nonce = self._came.to_bytes(13, "big")
             plain: "bytes | None" = self._secret.crypto.open(self._key_in, nonce, b"", body)

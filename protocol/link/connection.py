@@ -94,7 +94,7 @@ class Connection(LinkFace):
         )
 
     def _protect(self, security: "Security", begins: bool) -> None:
-        """What protects the link is known; `begins`: this side is the initiator."""
+        """Begin the handshake of what protects the link; `begins`: this side is the initiator."""
         self.channel = security.channel(self.link.sort == "packet", self.host.bus)
         if begins:
             self.channel.begin()
@@ -161,7 +161,7 @@ class Connection(LinkFace):
         return self.host.take_events()
 
     def _take_protected(self, channel: Channel, data: bytes, now: int) -> None:
-        """What came on a link that has a handshake, then records."""
+        """Read from a link that has a handshake, then records."""
         more = True
         while more and self.state != codes.CLOSED:
             plaintext = channel.receive(data)

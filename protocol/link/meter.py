@@ -19,7 +19,7 @@ class Meter:
         self.restart()
 
     def restart(self) -> None:
-        """What comes next is the beginning of a frame."""
+        """Take what comes next for the beginning of a frame."""
         self._length = 0  # as far as it is known
         self._shift = 0
         self._begun = False  # it is known, and the frame's first byte comes next

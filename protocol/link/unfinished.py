@@ -58,7 +58,7 @@ class Unfinished(Timer):
             self._timers.arm(self, now + codes.UNFINISHED_MS)
 
     def fire(self, now: int) -> None:
-        """What has not grown for long is given up."""
+        """Give up what has not grown for long."""
         for pile in list(self._piles):
             pile.drop_stale(now - codes.UNFINISHED_MS, now)
         if self._piles:

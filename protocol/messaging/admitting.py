@@ -21,7 +21,7 @@ _ACTIONS = (codes.MAY_SEND, codes.MAY_PUBLISH, codes.MAY_SEND, codes.MAY_CALL)
 
 
 class Admitting(Responding):
-    """What others send, as far as they may."""
+    """Lets in what others send, as far as they may."""
 
     gate: Gate
     routes: Routes
@@ -69,7 +69,7 @@ class Admitting(Responding):
     def pass_over(
         self, session: "LinkFace", peer: Correspondent, endpoint: Endpoint, number: int, now: int
     ) -> None:
-        """What is denied counts as taken: so its origin hears of each, and nobody misses it."""
+        """Count a denied message as taken: so its origin hears of each, and nobody misses it."""
         flow = self.flow_of(peer, endpoint, number, now)
         gap = (number - flow.received) & 0xFFFF
         if gap < 0x8000:
@@ -107,7 +107,7 @@ class Admitting(Responding):
         return self.gate.permits(link, peer.node_id, what, endpoint.uuid, endpoint.name, realm)
 
     def guard_changed(self) -> None:
-        """What has been let in is asked about again; without a guard nothing is."""
+        """Ask again about what has been let in; without a guard about nothing."""
         guarded = self.gate.guard is not None
         for peer in self.all_peers() + list(self.routes.departed.values()):
             for flow in talk(peer).in_flows.values():

@@ -54,7 +54,7 @@ class Crowd(Timer):
         self.flows = flows
 
     def choose(self, kind: int, now: int) -> "OutFlow | None":
-        """Whom a message goes to now; None: it has to wait."""
+        """Choose whom a message goes to now; None: it has to wait."""
         if len(self.waiting):
             return None
         return self._pick(kind, now)

@@ -119,7 +119,7 @@ class Message:
 
     @property
     def verified(self) -> "str | None":
-        """Whose key sealed it for this node: the key's name here, or its text. None of a plain message."""
+        """The key that sealed it for this node: its name here, or its text. None of a plain message."""
         seal = getattr(self, "seal", None)
         return None if seal is None else seal.verified
 
@@ -455,7 +455,7 @@ class Endpoint:
             del self.shares[share.link]
 
     def _recount(self, flow: InFlow) -> None:
-        """What a flow may have under way and queued counts as long as its link's part has room for it: who
+        """Count what a flow may have under way and queued as long as its link's part has room for it: who
         invents origins takes nothing of the other links'. It counts until it is looked at again, which it is
         at the latest when half of it is used.
         """
@@ -518,8 +518,8 @@ class Endpoint:
         return rises
 
     def _left(self, flow: InFlow, share: Share, taken: bool) -> int:
-        """What the windows of the others leave. Where one link holds more than its part, because it was there
-        first and does not send, the others have half as much again.
+        """The room that the windows of the others leave. Where one link holds more than its part, because it
+        was there first and does not send, the others have half as much again.
         """
         budget = self._budget()
         others = self._promised - flow.counted

@@ -1,4 +1,4 @@
-"""Who is served next where few handlers run at once: callers share them, those behind one link together.
+"""The order of service where few handlers run at once: callers share them, those behind one link together.
 
 Each link has its turn, and among its origins each; what one of them has sent stays in order. A handler that
 only waits for its caller to read makes room for others where that caller's link has more than its share.
@@ -21,7 +21,7 @@ _LOOK_MS: "Final" = 1000  # between two looks for handlers that make room
 
 
 class Lane:
-    """What waits of the origins behind one link: each has its turn."""
+    """Messages that wait, of the origins behind one link: each has its turn."""
 
     __slots__ = ("link", "origins", "turns")
 

@@ -49,7 +49,7 @@ class Handlers:
             self.look_again()
 
     def look_again(self) -> None:
-        """Those that wait may go on."""
+        """Let those go on that wait."""
         waiting = self._waiting
         self._waiting = {}
         for receiver in waiting:

@@ -22,7 +22,7 @@ _TOO_LARGE = (
 
 
 class Responding(ReceiverSide):
-    """What a handler does with a request."""
+    """Answers requests, as a handler asks for it."""
 
     host: RoutingHost
     me: Correspondent

@@ -182,7 +182,7 @@ class SenderSide(FlowOwner):
         raise NotImplementedError
 
     def reroute(self, pending: Pending, now: int) -> None:
-        """Whom it was meant for is not there: another holder, or none."""
+        """Send it to another holder, if there is one: whom it was meant for is not there."""
         raise NotImplementedError
 
     def finish(self, pending: Pending, status: int, code: int = 0, text: str = "") -> Outcome:

@@ -218,8 +218,8 @@ class Advertiser(Telling):
         return size
 
     def _judge(self, peer: Peer, child: Child) -> None:
-        """What a child has of lines that are told it in part, now or before, somebody else may have told it,
-        or not: it gets them as a whole.
+        """Tell a child as a whole the lines that are told it in part, now or before: somebody else may have
+        told it what it has of them.
         """
         child.judged = True
         for realm in range(codes.USERSPACE, codes.GLOBAL + 1):
@@ -251,8 +251,8 @@ class Advertiser(Telling):
         return self.mesh.gate.shows(entry, self.connection, self.peer)
 
     def _visible(self, line: Line, realm: int, base: int, child: Child) -> "list[Entry]":
-        """What of a line has come after version `base`, as far as the neighbour may see it; whether it is
-        told only a part of the line is noted.
+        """Entries of a line that have come after version `base`, as far as the neighbour may see it; whether
+        it is told only a part of the line is noted.
         """
         changed = line.since(base)
         if self.mesh.gate.guard is not None:
@@ -355,13 +355,15 @@ class Advertiser(Telling):
             self.mesh.adopted(self.connection, route, now)
 
     def _note_retracted(self, route: Route, now: int) -> None:
-        """What it has passed on of that source may come behind this; what else comes may not go by unseen."""
+        """Note a source of which more that was passed on may come behind this; what else comes may not go
+        unseen.
+        """
         if self.neighbour in route.offers or route in self.neighbour.children:
             self.retracted[route.key] = now
             self.reader.epoch += 1  # the short ways of what comes from it are found anew
 
     def forget_retracted(self, now: int) -> None:
-        """What was long ago is of no use."""
+        """Forget what was long ago, and is of no use."""
         for key, since in list(self.retracted.items()):
             if now - since >= codes.BELIEF_MS:
                 del self.retracted[key]

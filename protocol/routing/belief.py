@@ -1,4 +1,4 @@
-"""Whose word a message is: when a neighbour is believed to speak for another node.
+"""The rule of whose word a message is: when a neighbour is believed to speak for another node.
 
 Nothing proves a source, so it must fit what is known of ways. Whoever passes a node's messages on has told of
 a way to it, or reaches it through us; and a node that sends to us goes by a way as narrow as there is, and

@@ -20,7 +20,7 @@ _ALL_EACH: "Final" = 1  # ... for each thing that there is
 
 
 class Damper(Timer):
-    """What is held back. `release` is called with each thing that may be told again, and the time."""
+    """Holds news back. `release` is called with each thing that may be told again, and the time."""
 
     __slots__ = ("_all", "_all_at", "_release", "_timers", "calm_ms", "each_max", "held")
 

@@ -1,5 +1,5 @@
-"""Who may do what, and how much of it, as a policy says: it is asked here, and what it denied is counted and
-told, as is what was more than a link's share. Knows no policy.
+"""Rights and quotas, as a policy gives them: it is asked here, and what it denied is counted and told, as is
+what was more than a link's share. Knows no policy.
 """
 
 from busway.protocol.link.face import LinkFace, LinkHost, Remote
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Guard:
-    """What a policy says, in two functions, which must not raise.
+    """A policy in two functions, which must not raise.
 
     `may(link, node_id, what, uuid, name, realm)`: whether somebody may do that, `what` of codes.MAY_SERVE to
     MAY_SEE. `link` is the one by which it comes, or goes (MAY_SEE); `node_id` who it is of, 16 bytes: the
@@ -102,7 +102,7 @@ class Gate:
         return most if quota < 0 else min(quota, most)
 
     def changed(self) -> None:
-        """What was denied, and is not any more, is told when it is denied again."""
+        """Forget what was denied, and is not any more: it is told when it is denied again."""
         self.changes += 1
         for link, told in self._told.items():
             for key, (name, realm) in list(told.items()):

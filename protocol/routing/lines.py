@@ -23,7 +23,7 @@ PARTIAL: "Final" = 0x40  # of a DIRECTORY frame's head
 
 
 class Telling(News):
-    """What is told over one link, and hears of the lines that are news for its peer."""
+    """News of one link, which hears of the lines that are news for its peer."""
 
     peer: "Peer | None"  # once the handshake is over
     neighbour: Neighbour
@@ -34,7 +34,7 @@ class Telling(News):
 
 
 def telling(link: LinkFace) -> Telling:
-    """What is told over a link."""
+    """The news of a link."""
     news = link.news
     assert isinstance(news, Telling)
     return news
@@ -147,9 +147,10 @@ class Lines:
         return line if version > line.version else None
 
     def _begin_again(self, line: Line) -> None:
-        """Who leads to the node tells the whole line, with a version below that which we have: that one was a
-        lie. What was told with it goes when all has come, here and at those who have it from us. Or with the
-        version that we have, because we may see more of it now, or less, or what we have is a lie.
+        """Begin a line anew: who leads to the node tells the whole of it, with a version below that which we
+        have: that one was a lie. What was told with it goes when all has come, here and at those who have it
+        from us. Or with the version that we have, because we may see more of it now, or less, or what we have
+        is a lie.
         """
         line.version = line.floor = 0
         line.altered = NOT_ANEW
@@ -383,7 +384,7 @@ class Lines:
         self._forget_children(peer, realm)
 
     def _forget_children(self, peer: Peer, realm: int) -> None:
-        """Those who reach the node through us have nothing of that line."""
+        """Note that those who reach the node through us have nothing of that line."""
         if peer.route is not None:
             for neighbour in self._mesh.router.neighbours:
                 child = neighbour.children.get(peer.route)

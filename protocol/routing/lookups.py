@@ -262,7 +262,7 @@ class Lookups:
             self.conclude(query, now)
 
     def _sort(self, holders: "list[Holder]", uuid: bytes) -> None:
-        """What a leaf's router tells first was first."""
+        """Sort holders as a leaf's router tells them: the first was first."""
         for holder in holders:
             holder.order = self._mesh.directory.next_order()
             peer = self._mesh.routes.find(holder.key)
@@ -345,7 +345,7 @@ class Lookups:
             asked.hop.answer(signal(codes.WHO, asked.key, uuid))
 
     def look_again(self) -> None:
-        """Who asked may see more now, or less."""
+        """Look again at what askers may see: it may be more now, or less."""
         wanted = dict.fromkeys(self._askers)
         for connection in self._mesh.connections:
             wanted.update(dict.fromkeys(adverts(connection).watched))

@@ -448,7 +448,7 @@ class Mesh(Topology):
     # What a guard says
 
     def guard_changed(self, now: int) -> None:
-        """What others have told, and were told, is looked at again."""
+        """Look again at what others have told, and were told."""
         self.gate.changed()
         for connection in self.connections:
             if connection.opened_at >= 0:

@@ -1,5 +1,5 @@
-"""Who keeps a name that two nodes hold (section 4.3): the one that held it first; of two that took it at the
-same time the one with the smaller node id. A name that was lost comes back when it is free.
+"""The keeper of a name that two nodes hold (section 4.3): the one that held it first; of two that took it at
+the same time the one with the smaller node id. A name that was lost comes back when it is free.
 
 What must hold: no node beyond this machine takes a name from one that has joined. Nobody can be told which of
 two was first, so a holder goes by what it knows itself. What it hears while it joins was there before; what

@@ -527,7 +527,7 @@ class Router:
             former.fleeting += 1
 
     def _release(self, route: Route, now: int) -> None:
-        """What was held is told; what changes again within a second waits for the next time."""
+        """Tell what was held; what changes again within a second waits for the next time."""
         route.turned_at = now
         route.turns = _TURNS_MAX
         self._mark(route)
@@ -538,7 +538,7 @@ class Router:
                 self._mark_for(neighbour, route)
 
     def tell_again(self, neighbour: Neighbour, route: Route, told: int) -> None:
-        """What a neighbour was told does not hold any more: `told` does."""
+        """Note that what a neighbour was told does not hold any more: `told` does."""
         neighbour.told[route] = told
         if route not in self.damper.held:
             self._mark_for(neighbour, route)

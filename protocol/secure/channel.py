@@ -1,5 +1,5 @@
-"""What a protected link has between its bytes and its frames: a handshake, then records (docs/protocol.md,
-section 3.2). Sans-IO: bytes in, the peer's stream out, and the other way round.
+"""The layer of a protected link between its bytes and its frames: a handshake, then records
+(docs/protocol.md, section 3.2). Sans-IO: bytes in, the peer's stream out, and the other way round.
 
 Knows nothing of what is in the records but a CLOSE, and no handshake by name.
 """
@@ -139,7 +139,7 @@ class Channel:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _joined(self, data: bytes) -> bytes:
-        """What was kept, and `data`."""
+        """Join what was kept and `data`."""
         self._chunks.append(data)
         data = b"".join(self._chunks)
         self._chunks = []
@@ -185,7 +185,7 @@ class Channel:
             self._need = need
 
     def _open(self, receiver: CipherState, data: bytes, pos: int, start: int, stop: int) -> bytes:
-        """What a record holds."""
+        """Open a record."""
         if stop - start > self._tag_size:
             ciphertext: "Any" = data[start:stop] if stop - start < _VIEW_MIN else memoryview(data)[start:stop]
             plaintext = receiver.decrypt(b"", ciphertext)

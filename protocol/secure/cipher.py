@@ -58,8 +58,8 @@ class CipherState:
 
 
 class AesState(CipherState):
-    """What follows on another cipher where both sides compute AES quickly: AES-256-GCM with the next key, and
-    again with the next one before its user would have to care how much one key has sealed.
+    """The cipher that follows another where both sides compute AES quickly: AES-256-GCM with the next key,
+    and again with the next one before its user would have to care how much one key has sealed.
     """
 
     __slots__ = ("_gcm",)

@@ -1,4 +1,4 @@
-"""What protects a packet link, by what is at its other end: a node that can prove a key, or a board.
+"""Protection of a packet link, by what is at its other end: a node that can prove a key, or a board.
 
 Each side says in its SYN what it can and wants, so both choose alike (docs/protocol.md, section 3.2.5).
 """

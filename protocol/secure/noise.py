@@ -69,7 +69,7 @@ class SymmetricState:
         return data
 
     def decrypt(self, data: bytes) -> "bytes | None":
-        """What was encrypted; None where it does not authenticate."""
+        """Decrypt; None where it does not authenticate."""
         plaintext = data if self._cipher is None else self._cipher.decrypt(self.hash, data)
         self.mix_hash(data)
         return plaintext

@@ -1,4 +1,4 @@
-"""What one link of a router is protected by, and who may come over it: a token, keys, or neither.
+"""Protection of one link of a router, and who may come over it: a token, keys, or neither.
 
 Chooses the handshake. What computes is injected (cipher.py), and so is who decides about keys.
 """

@@ -351,8 +351,8 @@ def _write_best_effort(options: Options) -> "bytes | None":
 
 
 def _read_reach(value: Reader, options: Options) -> None:
-    """What is no realm, or unclear, is the narrowest: never an error, so that who passes nothing on need not
-    know this.
+    """Read a realm; what is none, or unclear, is the narrowest: never an error, so that who passes nothing on
+    need not know this.
     """
     reach = value.u8() if value.left() == 1 else codes.USERSPACE
     if not codes.USERSPACE <= reach <= codes.GLOBAL:

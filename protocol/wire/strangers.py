@@ -1,4 +1,4 @@
-"""Who is no Busway, by the first bytes that came, and what to tell people of it."""
+"""Strangers that are no Busway, known by the first bytes that came, and what to tell people of it."""
 
 from busway.protocol.errors import Refusal
 from busway.protocol.wire import codes

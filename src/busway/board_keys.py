@@ -92,17 +92,17 @@ class BoardKeys:
         return None if path is None else self._files[path].key
 
     def name_of(self, board_id: bytes) -> str:
-        """What the board with this node id is called, its file's name; "" of one that is not known."""
+        """The name of the board with this node id, which is that of its file; "" of one that is not known."""
         path = self._by_id.get(board_id)
         return "" if path is None else self._files[path].name
 
     def names(self) -> dict[bytes, str]:
-        """What each board is called, its file's name, by its node id."""
+        """The name of each board, which is that of its file, by its node id."""
         return {board_id: self._files[path].name for board_id, path in self._by_id.items()}
 
     def _has_changed(self, board_id: bytes) -> bool:
-        """What a copy is still being written to, or whose mode is mended, changes no folder; nor does a key
-        that another is written over.
+        """Whether the file is another: one that is being written, or whose mode is mended, changes no folder,
+        nor does a key that another is written over.
         """
         path = self._by_id.get(board_id)
         if path is not None and path not in self._wrong and _look(path) != self._files[path].seen:

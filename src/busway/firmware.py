@@ -69,16 +69,16 @@ MODULES = {
     "adapters/micropython_crypto.py": ("protocol/leaf/keyed.py", "adapters/micropython_crypto.py"),
     "adapters/micropython_asyncio.py": ("adapters/micropython_asyncio.py",),
 }
-"""What a board carries, and of which modules each file is made: together they take less RAM."""
+"""Modules that a board carries, in files of several: together they take less RAM."""
 
 SECURE = ("adapters/micropython_crypto.py",)
 """Of these what only boards with a key or a token need."""
 
 KEY_FILE = "board.key"
-"""What the key is called beside the modules, and on the board."""
+"""The name of the key's file beside the modules, and on the board."""
 
 _QUIET = ("protocol/", "adapters/micropython_cbor")
-"""Whose errors the other side can name by their numbers."""
+"""Modules whose errors the other side can name by their numbers."""
 
 
 def _dotted(name: str) -> str:
@@ -305,7 +305,7 @@ def _public(tree: ast.Module) -> set[str]:
 
 _KEPT = {"Leaf", "LocalError", "EndpointTakenError", "WrongKindError", "FullError", "ClosedError"}
 _KEPT |= {"entropy", "limits", "queue_size_max", "pending_max", "peers_max"}  # arguments of Leaf
-"""What programs may name of the core besides."""
+"""Names of the core that programs may use besides."""
 
 
 def _offered(part: str) -> set[str]:

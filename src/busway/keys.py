@@ -86,7 +86,7 @@ def _checksum(public: bytes) -> bytes:
 
 
 def _shown(text: str) -> str:
-    """What somebody took for a key, in an error: a private one must not stand there whole."""
+    """Show in an error what somebody took for a key: a private one must not stand there whole."""
     return repr(text if len(text) <= 24 else f"{text[:20]}…")
 
 
@@ -304,7 +304,8 @@ class Hold:
 
 
 def key_of(given: object) -> Key | None:
-    """What `key=` of a bus means: a Key, the path of one's file; None is what BUSWAY_KEY says, or no key.
+    """The key that `key=` of a bus means: a Key, the path of one's file; None is what BUSWAY_KEY says, or no
+    key.
 
     Raises TypeError, KeyFileError.
     """

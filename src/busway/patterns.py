@@ -17,7 +17,7 @@ _PART = re.compile(r"\*+|.", re.DOTALL)
 
 
 def pattern_problem(text: object) -> str:
-    """What is wrong with a pattern; "" for nothing."""
+    """The fault of a pattern, in words; "" for none."""
     if not isinstance(text, str):
         return f"a pattern is text, not {text!r}"
     if not text or _CONTROL.search(text) or len(text.encode(errors="replace")) > SIZE_MAX:

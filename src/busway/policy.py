@@ -70,7 +70,7 @@ class Members(NamedTuple):
 
 
 class Whom(NamedTuple):
-    """Whom a rule is for. All has to hold; what is None, or empty, holds for everybody."""
+    """The ones that a rule is for. All has to hold; what is None, or empty, holds for everybody."""
 
     members: tuple[Members, ...] = ()  # one of each
     uids: frozenset[int] | None = None
@@ -87,8 +87,8 @@ class Whom(NamedTuple):
         )
 
     def lacks(self, who: Who) -> list[str]:
-        """What would have to be said of this one for the rule to be for them, though nothing speaks against
-        it; nothing if it is for them, or not.
+        """Options that would have to be said of this one for the rule to be for them, though nothing speaks
+        against it; nothing if it is for them, or not.
         """
         found = []
         if self.links is not None and not who.link:
@@ -137,7 +137,7 @@ class Decision(NamedTuple):
 
 
 class Rights:
-    """What those may do whom these rules are for."""
+    """The rights of those whom these rules are for."""
 
     __slots__ = ("_granted", "quota", "role", "rules", "unbounded")
 
@@ -180,7 +180,7 @@ class Ruleset:
         self._known: dict[tuple[int, ...], Rights] = {}
 
     def rights(self, who: Who) -> Rights:
-        """What somebody may do."""
+        """The rights of somebody."""
         rules = tuple(rule for rule in self.rules if rule.whom.fits(who))
         numbers = tuple(rule.number for rule in rules)
         found = self._known.get(numbers)
@@ -225,8 +225,8 @@ def _fitting(patterns: tuple[str, ...], text: str) -> str:
 
 
 def text_of(endpoint: bytes, name: str) -> str:
-    """What patterns are compared with: the name, if the endpoint is that name's, for names come from peers;
-    else its UUID in canonical form.
+    """The text that patterns are compared with: the name, if the endpoint is that name's, for names come from
+    peers; else its UUID in canonical form.
     """
     data = name.encode(errors="replace")
     if data and len(data) <= NAME_SIZE_MAX and uuid.uuid5(NAMESPACE, data.decode()).bytes == endpoint:
@@ -242,7 +242,7 @@ class Policy(Protocol):
 
     @property
     def ruleset(self) -> Ruleset:
-        """What it says."""
+        """The rules, as the file says them."""
 
     @property
     def place(self) -> str:
@@ -253,7 +253,7 @@ class Policy(Protocol):
 
     @property
     def trouble(self) -> PolicyFileError | None:
-        """What is wrong with it now, so that an earlier version holds."""
+        """The fault of the file as it is now, so that an earlier version holds."""
 
 
 class PolicyTable:
@@ -305,14 +305,14 @@ class PolicyFile(SettingsFile):
 
     @property
     def trouble(self) -> PolicyFileError | None:
-        """What is wrong with it now, so that an earlier version holds."""
+        """The fault of the file as it is now, so that an earlier version holds."""
         assert self._trouble is None or isinstance(self._trouble, PolicyFileError)
         return self._trouble
 
 
 def policy_of(given: object) -> Policy | None:
-    """What `policy=` of a bus means: the path of a policy, or a dict of what stands in one; None is what
-    BUSWAY_POLICY says, or no policy. Raises TypeError, PolicyFileError.
+    """The policy that `policy=` of a bus means: the path of a policy, or a dict of what stands in one; None
+    is what BUSWAY_POLICY says, or no policy. Raises TypeError, PolicyFileError.
     """
     if given is None:
         given = os.environ.get("BUSWAY_POLICY") or None

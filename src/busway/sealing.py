@@ -37,13 +37,13 @@ PUBLISHED: Final = 3
 SEND: Final = 1
 REQUEST: Final = 2
 STREAM: Final = 3
-"""What is asked for: nothing, a reply, parts."""
+"""The answer that is asked for: nothing, a reply, parts."""
 
 VALUE: Final = 0
 ERROR: Final = 1
 END: Final = 2
 PART: Final = 3
-"""What an answer is: the value of a reply, an error, the end of parts, one of them."""
+"""The sort of an answer: the value of a reply, an error, the end of parts, one of them."""
 
 NONCE_SIZE: Final = 16
 SESSION_SIZE: Final = 8
@@ -75,7 +75,7 @@ class Content(NamedTuple):
 
 
 def unpack(data: bytes) -> Content:
-    """What `Content.pack` wrote. Raises SealError."""
+    """Read what `Content.pack` wrote. Raises SealError."""
     if not data or data[0] > TYPED:
         raise SealError("what was sealed has no payload that is known here")
     end = 17 if data[0] == TYPED else 1
@@ -85,8 +85,8 @@ def unpack(data: bytes) -> Content:
 
 
 class Offer(NamedTuple):
-    """What a node says of itself to one that wants to seal something for it: the `epoch` of this run, 16
-    bytes; `time`, its clock in ms; `mlkem`, its public key for the hybrid suite, b"" if it has none.
+    """An offer: what a node says of itself to one that wants to seal something for it: the `epoch` of this
+    run, 16 bytes; `time`, its clock in ms; `mlkem`, its public key for the hybrid suite, b"" if it has none.
     """
 
     epoch: bytes
@@ -177,7 +177,7 @@ class Own:
             self._hybrid = have.hybrid_private(mlkem, self.private)
 
     def itself(self, time: int) -> Offer:
-        """What it would offer itself."""
+        """The offer that it would make itself."""
         return Offer(self.epoch, time, self._mlkem)
 
     def offer(self, to: Other, nonce: bytes, time: int) -> bytes:
@@ -186,7 +186,7 @@ class Own:
         return body + _mac(to.key_to, b"offer" + nonce + body, _OFFER_MAC_SIZE)
 
     def open(self, source: Other, endpoint: bytes, data: bytes) -> Opened:
-        """What a message holds that says that it comes from `source`. Raises SealError."""
+        """Open a message that says that it comes from `source`. Raises SealError."""
         suite = data[0] if data else -1
         have = suites()
         if suite == X25519:
@@ -276,7 +276,7 @@ class Answers:
         return head + self._aead.encrypt(self._nonce(what), data, head)
 
     def open(self, data: bytes) -> tuple[int, bytes]:
-        """What the next answer is, and its data. Raises SealError."""
+        """Open the next answer: what it is, and its data. Raises SealError."""
         try:
             if data[0] != ANSWER or data[1] > PART:
                 raise ValueError
@@ -292,7 +292,7 @@ class Answers:
 
 
 class Published(NamedTuple):
-    """What a published payload says in the open: with which key it is sealed, and its number."""
+    """The part of a published payload that is open: with which key it is sealed, and its number."""
 
     key_id: bytes
     generation: int
@@ -305,8 +305,8 @@ class Published(NamedTuple):
 
 
 class GroupKey:
-    """What one node seals with what it publishes to one endpoint, and its readers open: a chain of keys, from
-    a generation on.
+    """Seals what one node publishes to one endpoint, and opens it for its readers: a chain of keys, from a
+    generation on.
     """
 
     __slots__ = ("_aead", "chain", "generation", "id")
@@ -324,7 +324,7 @@ class GroupKey:
 
     @classmethod
     def unpack(cls, data: bytes) -> GroupKey:
-        """What `pack` wrote. Raises SealError."""
+        """Read what `pack` wrote. Raises SealError."""
         if len(data) != _KEY.size:
             raise SealError("what came is no key")
         return cls(*_KEY.unpack(data))
@@ -349,13 +349,13 @@ class GroupKey:
         return GroupKey(self.id, generation, chain)
 
     def seal(self, publisher: bytes, endpoint: bytes, number: int, content: Content) -> bytes:
-        """What is published, by whose public key; `number` is used once."""
+        """Seal what is published, by whose public key; `number` is used once."""
         head = _PUBLISHED_HEAD.pack(PUBLISHED, self.id, self.generation, number)
         bound = TAG + head + publisher + endpoint
         return head + bytes(self._cipher().encrypt(_nonce(number), content.pack(), bound))
 
     def open(self, publisher: bytes, endpoint: bytes, data: bytes) -> Content:
-        """What was published, of this generation. Raises SealError."""
+        """Open what was published, of this generation. Raises SealError."""
         head = data[: _PUBLISHED_HEAD.size]
         number = published(data).number
         try:
@@ -372,7 +372,7 @@ class GroupKey:
 
 
 def published(data: bytes) -> Published:
-    """What a published payload says in the open. Raises SealError."""
+    """Read the part of a published payload that is open. Raises SealError."""
     if len(data) < _PUBLISHED_HEAD.size or data[0] != PUBLISHED:
         raise SealError("it is sealed in a way that is not known here, or not to be published")
     return Published(*_PUBLISHED_HEAD.unpack_from(data)[1:])
@@ -415,7 +415,7 @@ def _opened(said: bytes) -> Opened:
 
 
 def _info(suite: int, sender: bytes, receiver: bytes, endpoint: bytes, epoch: bytes) -> bytes:
-    """What a message is bound to, HPKE's `info`."""
+    """The binding of a message, HPKE's `info`."""
     ids = id_of_public(sender) + id_of_public(receiver)
     return TAG + bytes((suite,)) + ids + sender + receiver + endpoint + epoch
 

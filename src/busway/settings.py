@@ -23,7 +23,7 @@ Path = tuple[str | int, ...]  # where a value stands: names of tables and keys, 
 
 
 class Wrong(Exception):
-    """What stands at a place of a file is wrong. The place may lead deeper than the file does."""
+    """Something at a place of a file is wrong. The place may lead deeper than the file does."""
 
     def __init__(self, place: Path, message: str) -> None:
         super().__init__(message)
@@ -52,7 +52,7 @@ class SettingsFile:
         self._take(text)
 
     def _take(self, text: str) -> bool:
-        """What it says now; returns whether that is something else than before. Raises its error."""
+        """Take what the file says now; whether that is something else than before. Raises its error."""
         raise NotImplementedError
 
     def version(self) -> int:
@@ -82,7 +82,7 @@ class SettingsFile:
 
 
 def _signature(found: os.stat_result) -> tuple[int, ...]:
-    """What tells one version of a file from another, its permissions included."""
+    """The signature that tells one version of a file from another, its permissions included."""
     return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_mode
 
 
@@ -138,7 +138,7 @@ def document(text: str, path: str, error: type[SettingsError]) -> dict[str, Any]
 
 
 def _place_of(message: str, text: str) -> tuple[str, int]:
-    """What tomllib says, and the line of it."""
+    """The message of tomllib without its place, and the line of that."""
     found = re.search(r" \(at line (\d+), column \d+\)$| \(at end of document\)$", message)
     if found is None:
         return message, 0
@@ -147,7 +147,7 @@ def _place_of(message: str, text: str) -> tuple[str, int]:
 
 
 def name_problem(name: str) -> str:
-    """What is wrong with what somebody is called; "" for nothing."""
+    """The fault of a name of somebody, in words; "" for none."""
     if not name or _CONTROL.search(name) or len(name.encode(errors="replace")) > NAME_SIZE_MAX:
         return f"{name!r} is no name: 1 to {NAME_SIZE_MAX} bytes, no control characters"
     if looks_like_key(name):

@@ -68,7 +68,7 @@ class Transformer:
         cls._methods = {getattr(ast, name.removeprefix("visit_")): getattr(cls, name) for name in names}
 
     def visit(self, node: ast.AST) -> Any:
-        """What takes the place of the node: itself, another, several, or None."""
+        """The replacement of the node: itself, another, several, or None."""
         method = self._methods.get(type(node))
         return self.generic_visit(node) if method is None else method(self, node)
 

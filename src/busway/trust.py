@@ -43,14 +43,14 @@ class Trust(Protocol):
         """All whom it knows."""
 
     def find(self, public: bytes, /) -> Trusted | None:
-        """What is known of this public key, 32 bytes; None of one that may not join."""
+        """Find what is known of this public key, 32 bytes; None of one that may not join."""
 
     def version(self) -> int:
         """A number that is another one when what it says has changed."""
 
     @property
     def trouble(self) -> TrustFileError | None:
-        """What is wrong with it now, so that an earlier version holds."""
+        """The fault of the file as it is now, so that an earlier version holds."""
 
     @property
     def place(self) -> str:
@@ -102,7 +102,7 @@ class TrustFile(SettingsFile):
 
     @property
     def trouble(self) -> TrustFileError | None:
-        """What is wrong with it now, so that an earlier version holds."""
+        """The fault of the file as it is now, so that an earlier version holds."""
         assert self._trouble is None or isinstance(self._trouble, TrustFileError)
         return self._trouble
 
@@ -118,7 +118,7 @@ class TrustFile(SettingsFile):
         return list(self._known.values())
 
     def find(self, public: bytes) -> Trusted | None:
-        """What is known of this public key, 32 bytes; None of one that may not join."""
+        """Find what is known of this public key, 32 bytes; None of one that may not join."""
         self.version()
         return self._known.get(public)
 
@@ -233,7 +233,7 @@ def _replace(path: str, text: str) -> None:
 
 
 def _give_mode(fd: int, former: os.stat_result) -> None:
-    """Who could read it still can, whatever this process's umask and group are."""
+    """Keep who can read it, whatever this process's umask and group are."""
     if os.name == "posix":
         with contextlib.suppress(PermissionError):  # of a group that this user is not in
             os.fchown(fd, -1, former.st_gid)
@@ -241,8 +241,8 @@ def _give_mode(fd: int, former: os.stat_result) -> None:
 
 
 def trust_of(given: object, known: Trust | None = None) -> Trust | None:
-    """What `trust=` of a bus means: a table of keys or names with their roles, or the path of a trust file;
-    None is what BUSWAY_TRUST says, or no trust.
+    """The trust that `trust=` of a bus means: a table of keys or names with their roles, or the path of a
+    trust file; None is what BUSWAY_TRUST says, or no trust.
 
     A name in a table stands for the key that has it in what is `known` already, else in the file that
     BUSWAY_TRUST names, else in `usual_path()`. Raises TypeError, ValueError, TrustFileError.

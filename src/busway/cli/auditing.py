@@ -137,7 +137,7 @@ class Filter(NamedTuple):
 
 
 def _show_kept(wanted: Filter, bus: AsyncBus, found: list[Found], _chosen: bool, as_json: bool) -> None:
-    """What all of them have kept, by time."""
+    """Show what all of them have kept, by time."""
     told = [(each.id, each.label, record) for each in found for record in kept(each) if wanted.takes(record)]
     told.sort(key=lambda each: each[2]["time"])
     if as_json:

@@ -369,7 +369,7 @@ def check_denials(report: Report, told: list[Found]) -> None:
 
 
 def _denials(found: Found) -> list[str]:
-    """What a node has noted that it denied, the oldest first."""
+    """Denials that a node has noted, the oldest first."""
     rows = [row["fields"] for row in kept(found) if row["what"] == "denial"]
     told = []
     for row in rows:
@@ -382,7 +382,7 @@ def _denials(found: Found) -> list[str]:
 
 
 def _effects(found: Found) -> str:
-    """What became of what was denied, by what it was."""
+    """The effects of what was denied, by what it was."""
     actions = {row["fields"].get("action") for row in kept(found) if row["what"] == "denial"}
     said = dict.fromkeys(_EFFECTS[each] for each in codes.MAY_NAMES if each in actions)
     return "".join(f"{each}. " for each in said)

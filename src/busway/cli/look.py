@@ -292,7 +292,7 @@ def _link_document(found: Found, link: dict[str, Any]) -> dict[str, Any]:
 
 
 def proved_text(link: dict[str, Any]) -> str:
-    """What the other side has proved to this one: a trusted key or board by its name, a token, or nothing."""
+    """The proof of the other side, in a word: a trusted key or board by its name, a token, or nothing."""
     words = [link.get(name) for name in ("protection", "trusted")]  # older nodes do not say it
     return " ".join(word for word in words if isinstance(word, str) and word) or "-"
 

@@ -307,7 +307,7 @@ def joins(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _policy(path: str | None) -> Any:
-    """What a bus is given; short commands go by none, whatever the environment says."""
+    """The policy that a bus is given; short commands go by none, whatever the environment says."""
     if not path:
         return False
     from busway.cli.policy import load

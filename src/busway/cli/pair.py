@@ -299,7 +299,7 @@ def _broken_off(failure: failures.Failure) -> failures.Failure:
 
 
 def _reason(error: OSError) -> str:
-    """What happened, in the system's words: asyncio has others."""
+    """The reason in the system's words: asyncio has others."""
     return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
 
 

@@ -108,7 +108,7 @@ def _trust(path: str | None) -> list[trust.Trusted]:
 
 
 def _text(name: str) -> str:
-    """What stands for an endpoint in a policy."""
+    """The text that stands for an endpoint in a policy."""
     try:
         return text_of(endpoint_id(name), name)
     except ValueError as error:

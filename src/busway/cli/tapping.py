@@ -72,7 +72,7 @@ def _show(message: Message, record: dict[str, Any], as_json: bool) -> None:
 
 
 def _name_target(bus: AsyncBus, record: dict[str, Any]) -> None:
-    """Whom it goes to, where its origin, a leaf, does not know: the only one who has the endpoint."""
+    """Name whom it goes to, where its origin, a leaf, does not know: the only one who has the endpoint."""
     holders = {found.node for found in bus.endpoints() if found.id == record["endpoint"]}
     if len(holders) == 1:
         record["to"] = holders.pop()
