@@ -154,12 +154,15 @@ class Trail:
         }
         fields.pop("peer_label", None)  # of the neighbour, and it may be another
         fields |= _of(happened.node_id, "" if peer is None else peer.label)
+        self._note("denial", action, fields, connection, peer=peer, late=lambda: self._why(happened))
+
+    def _why(self, denied: events.DeniedEvent) -> Fields:
+        """The rule that decided, which takes long to find where there are many."""
         permissions = self._host.identity.permissions
-        if permissions is not None:
-            fields["why"] = permissions.why(
-                connection, happened.node_id, happened.what, happened.uuid, happened.name, happened.realm
-            )
-        self._note("denial", action, fields, connection, peer=peer)
+        if permissions is None:
+            return {}
+        link, node_id, what = denied.link, denied.node_id, denied.what
+        return {"why": permissions.why(link, node_id, what, denied.uuid, denied.name, denied.realm)}
 
     def _endpoint_up(self, event: Any) -> None:
         """Another node may have a name of ours, which we keep."""
@@ -206,10 +209,11 @@ class Trail:
         address: str = "",
         peer: Peer | None = None,
         kept: bool = True,
+        late: Callable[[], Fields] | None = None,
     ) -> None:
         """One more record, if there are not too many alike: `detail` is one of few words; `address` is where
         it comes from, if that is not the link's; `peer` the node that causes it, if that may be another than
-        the neighbour; `kept` whether it is among the latest.
+        the neighbour; `kept` whether it is among the latest; `late` gives more fields if it is told.
         """
         if connection is not None:
             address = connection.link.address
@@ -219,7 +223,7 @@ class Trail:
         if sampler is None:
             sampler = self._samplers[key] = FairSampler(*(STRANGERS if whose == "strangers" else KNOWN))
         if sampler.take(source, self._host.now_ms()):
-            self._tell(key, fields, kept)
+            self._tell(key, fields if late is None else fields | late(), kept)
             return
         self._left_out[key] = self._left_out.get(key, 0) + 1
         if not self._armed and not self._over:

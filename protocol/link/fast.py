@@ -212,7 +212,9 @@ def read_answerable(
         elif left >= 0x80 and pos + 2 < stop and data[pos + 2] < 0x80:
             left = left & 0x7F | (data[pos + 1] & 0x7F) << 7 | data[pos + 2] << 14
             pos += 2
-        elif left >= 0x80 or not left:
+        elif left >= 0x80:
+            return None
+        if not left:  # also where it has more bytes than it needs
             return None
         pos += 1
         expires = now + left

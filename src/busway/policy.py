@@ -6,6 +6,7 @@ Knows nothing of links and nodes: what is known of somebody is said by who asks.
 
 from __future__ import annotations
 
+import functools
 import os
 import uuid
 from collections.abc import Iterable, Mapping
@@ -221,7 +222,13 @@ class Ruleset:
 
 
 def _fitting(patterns: tuple[str, ...], text: str) -> str:
-    return next((pattern for pattern in patterns if Patterns((pattern,)).fits(text)), "")
+    return next((pattern for pattern in patterns if _alone(pattern).fits(text)), "")
+
+
+@functools.lru_cache(maxsize=4 * PATTERNS_MAX)
+def _alone(pattern: str) -> Patterns:
+    """One pattern, ready to be compared: making it costs far more than that."""
+    return Patterns((pattern,))
 
 
 def text_of(endpoint: bytes, name: str) -> str:

@@ -131,6 +131,9 @@ def test_any_bytes_mean_the_same(kind: int, format: int, data: bytes) -> None:
         (codes.REQUEST, codes.RAW, b"\1\0\7" + varint(0x0ABCDEF) + varint(1) + b"x"),
         (codes.REQUEST, codes.RAW, b"\1\0\7" + varint(0x0ABCDEF) + b"\0x"),
         (codes.REQUEST, codes.RAW, b"\1\0\7" + varint(0x0ABCDEF) + b"\x80\x80"),
+        (codes.REQUEST, codes.RAW, b"\1\0\7" + varint(0x0ABCDEF) + b"\x80\0x"),  # 0 in two bytes
+        (codes.CONFIRM, codes.RAW, b"\1\0\7" + varint(0x0ABCDEF) + b"\x80\x80\0x"),
+        (codes.REQUEST, codes.RAW, b"\1\0\7" + varint(0x0ABCDEF) + b"\x81\0x"),
         (codes.REQUEST, codes.RAW, b"\1\0\7" + varint(0x0ABCDEF) + varint(0xFFFFFF) + b"x"),
         (codes.REQUEST, codes.RAW, b"\0\0\7" + varint(0x0ABCDEF) + varint(1) + b"x"),
         (codes.REQUEST, codes.TYPED, b"\1\0\7" + varint(0x0ABCDEF) + varint(1) + b"\1x"),
