@@ -295,8 +295,8 @@ class Exchange(RoutingHost):
                 )
         self.origin.may_go_on(peer, now)
 
-    def way_costs(self, uuid: bytes) -> None:
-        self.origin.forget_target(uuid)
+    def ways_cost(self, entries: "dict[bytes, Entry]") -> None:
+        self.origin.forget_targets(entries)
 
     def endpoint_up(self, entry: Entry, known: "Entry | None", now: int) -> None:
         if known is None or known.differs(entry):

@@ -45,7 +45,7 @@ from busway.protocol.messaging.unresolved import Unresolved
 from busway.protocol.outcomes import Outcome
 from busway.protocol.routing.host import RoutingHost
 from busway.protocol.routing.mesh import Mesh
-from busway.protocol.routing.peers import Peer
+from busway.protocol.routing.peers import Entry, Peer
 from busway.protocol.timers import Timers
 from busway.protocol.wire import codes
 from busway.protocol.wire.address import Address
@@ -81,6 +81,15 @@ class Origin(SenderSide):
         crowd = self.crowds.get(address)
         if crowd is not None:
             crowd.wake()
+
+    def forget_targets(self, entries: "dict[bytes, Entry]") -> None:
+        """The same of all these. Others may have told any number of them, so those in use here are gone
+        through, if they are fewer.
+        """
+        used = list(self.targets) + list(self.crowds)
+        for address in used if len(used) < len(entries) else list(entries):
+            if address in entries:
+                self.forget_target(address)
 
     def crowd(self, address: Address, now: int) -> "Crowd | None":
         """The holders of an endpoint, if there are several to choose from."""

@@ -245,21 +245,31 @@ class Advertiser(Telling):
         self._shown[key] = stamp
         return True
 
-    def _shows(self, entry: Entry) -> bool:
-        """Whether the neighbour may see an endpoint."""
+    def _shows(self, entry: Entry, name: "str | None" = None) -> bool:
+        """Whether the neighbour may see an endpoint, under its name, or if it had this `name`."""
         assert self.peer is not None
-        return self.mesh.gate.shows(entry, self.connection, self.peer)
+        return self.mesh.gate.shows(entry, self.connection, self.peer, name)
 
     def _visible(self, line: Line, realm: int, base: int, child: Child) -> "list[Entry]":
-        """Entries of a line that have come after version `base`, as far as the neighbour may see it; whether
-        it is told only a part of the line is noted.
+        """Entries of a line that have come after version `base`, as far as the neighbour may see them, and
+        those it may see no more under their new names, as withdrawn; whether it is told only a part of the
+        line is noted.
         """
         changed = line.since(base)
-        if self.mesh.gate.guard is not None:
-            seen = [entry for entry in changed if self._shows(entry)]
-        else:
+        if self.mesh.gate.guard is None:
             seen = changed
-        if len(seen) < len(changed):
+            hides = False
+        else:
+            seen = []
+            hides = False
+            for entry in changed:
+                if self._shows(entry):
+                    seen.append(entry)
+                    continue
+                hides = True
+                if 0 < base < entry.renamed and self._shows(entry, entry.was):
+                    seen.append(Entry(entry.peer, entry.uuid, 0, realm))
+        if hides:
             child.hidden |= 1 << realm
         elif not base:
             child.hidden &= ~(1 << realm)

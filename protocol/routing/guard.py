@@ -82,11 +82,12 @@ class Gate:
         ask = self.permits if denied else self.allows
         return ask(link, entry.peer.node_id, what, entry.uuid, entry.name, entry.realm)
 
-    def shows(self, entry: Entry, link: LinkFace, peer: Remote) -> bool:
-        """Whether another node may see an endpoint."""
+    def shows(self, entry: Entry, link: LinkFace, peer: Remote, name: "str | None" = None) -> bool:
+        """Whether another node may see an endpoint, under its name, or if it had this `name`."""
         if self.guard is None or entry.uuid == codes.LOOKUP:
             return True
-        return self.permits(link, peer.node_id, codes.MAY_SEE, entry.uuid, entry.name, entry.realm)
+        name = entry.name if name is None else name
+        return self.permits(link, peer.node_id, codes.MAY_SEE, entry.uuid, name, entry.realm)
 
     def exceeded(self, link: LinkFace, which: int) -> None:
         """A link brought more than its share, of what the guard or the node itself bounds: told once until

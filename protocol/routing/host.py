@@ -34,8 +34,8 @@ class RoutingHost(LinkHost):
         """The next hop is another; `lost`: there was none."""
         raise NotImplementedError
 
-    def way_costs(self, uuid: bytes) -> None:
-        """The cost of the way to a holder of that endpoint has changed."""
+    def ways_cost(self, entries: "dict[bytes, Entry]") -> None:
+        """The cost of the way to a holder of these endpoints has changed."""
         raise NotImplementedError
 
     def endpoint_up(self, entry: Entry, known: "Entry | None", now: int) -> None:

@@ -18,8 +18,14 @@ if TYPE_CHECKING:
 
 _TURNS_MAX: "Final" = 32  # changes of an endpoint in a second, behind the first, that are told at once
 _MOVES_MAX: "Final" = 2  # neighbours that lead to a node, one after the other, and tell all of its lines
+_JUDGED_MAX: "Final" = 8  # ways by which a guard has looked at one line
 _AGAIN: "Final" = -3  # told: PARENT, but it must be said once more
 PARTIAL: "Final" = 0x40  # of a DIRECTORY frame's head
+
+
+def _way(peer: Peer) -> int:
+    """The link that leads to a node, and from how far it comes: by both a guard goes; below 0 without one."""
+    return -1 if peer.hop is None else peer.hop.number << 2 | peer.metric >> 14
 
 
 class Telling(News):
@@ -49,6 +55,7 @@ class Lines:
         self._doubts: "dict[Peer, int]" = {}  # nodes that another neighbour leads to: since when, ms
         self._doubt_timer = Call(self._settle)
         self.damper = Damper(mesh.timers, _TURNS_MAX, self._release)  # nodes whose lines come and go
+        self.shut = Damper(mesh.timers, 0, self._reopen)  # nodes of which a guard lets nothing in now
 
     def _reshape(self, line: Line) -> None:
         self._shapes += 1
@@ -156,7 +163,7 @@ class Lines:
         line.altered = NOT_ANEW
         line.gone = {}
         for entry in list(line.entries.values()) + list(line.denied.values()):
-            entry.version = 0
+            entry.version = entry.renamed = 0
 
     def say_again(self, peer: Peer) -> None:
         """PARENT once more, with the versions that we have: now, or when a former parent is it again."""
@@ -295,7 +302,9 @@ class Lines:
             return
         if line.altered and denied is None and (known is None or known.is_other(entry)):
             line.altered = ALTERED
-        if not guarded or self._mesh.gate.lets_in(entry, link):
+        if guarded:
+            self._reshape(line)
+        if not guarded or self._lets_in(entry, link):
             line.put(entry, guarded)
             self._mesh.entry_announced(entry, now)
             return
@@ -318,31 +327,76 @@ class Lines:
             self._mesh.directory.hold(entry, -1)
         return entry
 
-    def judge(self, peer: Peer, now: int) -> None:
-        """The guard may say something else of a node's endpoints than when they came: it has changed, or they
-        come over another link now.
+    def _lets_in(self, entry: Entry, link: "LinkFace | None", denied: bool = False) -> bool:
+        return entry.peer not in self.shut.held and self._mesh.gate.lets_in(entry, link, denied)
+
+    def judge_way(self, peer: Peer, now: int) -> bool:
+        """Another link leads to a node now, and the guard may say something else of its endpoints there. Who
+        has two may make them change places with every few bytes: so what was found of a way holds as long as
+        nothing else changes, and beyond a few times in a second nothing is let in until the next. Returns
+        whether to look at what was looked up, too.
         """
-        gate = self._mesh.gate
+        if peer in self.shut.held or self._is_judged(peer):
+            return False
+        if now - peer.judged_at >= CALM_MS:
+            peer.judged_at = now
+            peer.judged = 0
+        peer.judged += 1
+        if peer.judged > FREE:
+            self.shut.hold(peer, now)
+        self.judge(peer, now)
+        return True
+
+    def _reopen(self, peer: Peer, now: int) -> None:
+        peer.judged_at = now
+        peer.judged = FREE
+        self.judge(peer, now, False)
+
+    def _is_judged(self, peer: Peer) -> bool:
+        """Whether the guard has said all that it can of the lines by this way."""
+        count = 0
+        for line in peer.lines:
+            count += len(line.entries)
+            if (line.entries or line.denied) and not self._has_judged(peer, line):
+                return False
+        return 0 < count >= len(peer.entries)  # else some were looked up
+
+    def _has_judged(self, peer: Peer, line: Line) -> bool:
+        return line.judged.get(_way(peer)) == (self._mesh.gate.changes, line.shape)
+
+    def judge(self, peer: Peer, now: int, denied: bool = True) -> None:
+        """The guard may say something else of a node's endpoints than when they came: it has changed, or they
+        come over another link now; `denied` whether it has been asked of those that are not let in.
+        """
         told = False
         for realm in range(codes.USERSPACE, codes.GLOBAL + 1):
             line = peer.lines[realm]
-            out = [entry for entry in line.entries.values() if not gate.lets_in(entry, peer.hop)]
-            back = [entry for entry in line.denied.values() if gate.lets_in(entry, peer.hop, True)]
-            for entry in out:
-                del line.entries[entry.uuid]
-                self._left(entry, now)
-                self._deny(entry, line)
-            for entry in back:
-                self._unhold(line, entry.uuid)
-                line.gone.pop(entry.uuid, None)
-                line.entries[entry.uuid] = entry
-                self._mesh.entry_announced(entry, now)
-            if out or back:
-                self._reshape(line)
-                self._forget_children(peer, realm)
-                told = True
+            if not self._has_judged(peer, line) or peer in self.shut.held:
+                told = self._judge_line(peer, line, now, denied) or told
         if told:
             self.changed(peer)
+
+    def _judge_line(self, peer: Peer, line: Line, now: int, denied: bool) -> bool:
+        """Returns whether it has changed."""
+        out = [entry for entry in line.entries.values() if not self._lets_in(entry, peer.hop)]
+        back = [entry for entry in line.denied.values() if self._lets_in(entry, peer.hop, denied)]
+        for entry in out:
+            del line.entries[entry.uuid]
+            self._left(entry, now)
+            self._deny(entry, line)
+        for entry in back:
+            self._unhold(line, entry.uuid)
+            line.gone.pop(entry.uuid, None)
+            line.entries[entry.uuid] = entry
+            self._mesh.entry_announced(entry, now)
+        if out or back:
+            self._reshape(line)
+            self._forget_children(peer, (out or back)[0].realm)
+        if peer.hop is not None and peer not in self.shut.held:
+            if len(line.judged) >= _JUDGED_MAX:
+                line.judged = {}
+            line.judged[_way(peer)] = (self._mesh.gate.changes, line.shape)
+        return bool(out or back)
 
     def look_again(self) -> None:
         """The guard has changed: neighbours may see more, or less."""

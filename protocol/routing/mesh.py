@@ -349,15 +349,14 @@ class Mesh(Topology):
             self.lines.say_anew(peer, now)
             self.lines.doubt(peer, now)
             if self.gate.guard is not None or self.gate.changes:
-                self._judge(peer, now)
+                self._judge_way(peer, now)
         elif moved and self.gate.guard is not None:
-            self._judge(peer, now)
+            self._judge_way(peer, now)
         if news:
             self.lines.drop_lines(peer, metric >> 14, now)
             if narrower:
                 self.lines.say_again(peer)  # lines that came too early were not taken
-            for uuid in peer.entries:  # what they cost depends on the way
-                self.host.way_costs(uuid)
+            self.host.ways_cost(peer.entries)
 
     def _replace(self, peer: Peer, now: int) -> None:
         """Of two incarnations of one node the one that a session was opened with last counts."""
@@ -461,6 +460,10 @@ class Mesh(Topology):
     def _judge(self, peer: Peer, now: int) -> None:
         self.lines.judge(peer, now)
         self.lookups.judge(peer, now)
+
+    def _judge_way(self, peer: Peer, now: int) -> None:
+        if self.lines.judge_way(peer, now):
+            self.lookups.judge(peer, now)
 
     def _bound(self, connection: "LinkFace") -> None:
         """How much a link may bring."""

@@ -32,10 +32,12 @@ class Entry:
         "peer",
         "place",
         "realm",
+        "renamed",
         "turned_at",
         "turns",
         "uuid",
         "version",
+        "was",
     )
 
     def __init__(
@@ -61,6 +63,8 @@ class Entry:
         self.link: "LinkFace | None" = None  # over which it was told
         self.turned_at = -CALM_MS  # when it changed first, of the last changes close behind each other, ms
         self.turns = 0  # ... and how many followed
+        self.renamed = 0  # by this version it got its name, ...
+        self.was = ""  # ... and had this one before, by which others may see it
 
     def __repr__(self) -> str:
         return "<endpoint %s, %s, %s, at %r>" % (
@@ -114,6 +118,7 @@ class Line:
         "entries",
         "floor",
         "gone",
+        "judged",
         "partial",
         "shape",
         "version",
@@ -131,26 +136,38 @@ class Line:
         self.partial = False  # who told it has left something out
         self.shape = 0  # another number whenever it holds something else
         self.altered = NOT_ANEW
+        self.judged: "dict[int, tuple[int, int]]" = {}  # by way, of which guard and shape
 
     def put(self, entry: Entry, guarded: bool) -> None:
         """Add, replace or (kind 0) withdraw an endpoint. With a guard, who may see it follows from its name;
-        a line where one has another is told to all as a whole then. As many that were withdrawn are
-        remembered as there are left, else who is told but once a second would be told all of a long line.
+        so the one that it had is remembered. As many that were withdrawn are remembered as there are left,
+        else who is told but once a second would be told all of a long line.
         """
         gone = self.gone.pop(entry.uuid, None)
         former = self.entries.pop(entry.uuid, gone)
+        if former is not None:
+            if not entry.kind:
+                entry.name = former.name
+            if guarded:
+                self._note_name(entry, former)
         if entry.kind:
             self.entries[entry.uuid] = entry
-            if guarded and former is not None and former.name != entry.name:
-                self.floor = entry.version
             return
-        if former is not None:
-            entry.name = former.name
         self.gone[entry.uuid] = entry
         while len(self.gone) > max(codes.TOMBSTONES_MAX, len(self.entries)):
             oldest = next(iter(self.gone.values()))
             self.floor = max(self.floor, oldest.version)
             del self.gone[oldest.uuid]
+
+    def _note_name(self, entry: Entry, former: Entry) -> None:
+        """The name before the last is forgotten: whoever was told of that one is told the whole line."""
+        if entry.name == former.name:
+            entry.renamed = former.renamed
+            entry.was = former.was
+            return
+        self.floor = max(self.floor, former.renamed)
+        entry.renamed = entry.version
+        entry.was = former.name
 
     def is_cut(self, link: "LinkFace") -> bool:
         """Whether another link has told the beginning of it, and no more."""
@@ -197,6 +214,8 @@ class Peer(Remote):
         "connections",
         "entries",
         "held",
+        "judged",
+        "judged_at",
         "keeper",
         "left",
         "lines",
@@ -230,6 +249,8 @@ class Peer(Remote):
         self.held: "list[Frame]" = []  # messages that wait for a way, ours and others'
         self.moved_at = -codes.BELIEF_MS  # since when the neighbours that led to it one after the other count
         self.moves = 0
+        self.judged_at = -CALM_MS  # since when the ways count by which a guard looked at its lines
+        self.judged = 0
         self.turned_at = -CALM_MS  # when its label changed first, of the last changes close behind each other
         self.turns = 0  # ... and how many followed
 

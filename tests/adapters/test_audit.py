@@ -134,8 +134,14 @@ async def test_the_rule_is_sought_only_for_what_is_told(monkeypatch: pytest.Monk
     ):
         permissions = host_of(here).identity.permissions
         assert permissions is not None
-        why, sought = permissions.why, []
-        monkeypatch.setattr(permissions, "why", lambda *about: sought.append(about) or why(*about))
+        why = permissions.why
+        sought = []
+
+        def seek(*about: Any) -> Any:
+            sought.append(about)
+            return why(*about)
+
+        monkeypatch.setattr(permissions, "why", seek)
         await join(bridge, here)
         await join(far, bridge, "localnet")
         for number in range(100):

@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 
 from busway.protocol import EndpointTakenError, codes, events
+from busway.protocol.routing.damping import CALM_MS
 from busway.protocol.routing.peers import Entry
+from busway.protocol.wire.fields import text8
+from tests.rigs.steps import steps
 
 from .nets import (
     ANYCAST,
@@ -374,7 +377,7 @@ def test_without_a_guard_a_line_is_not_told_twice() -> None:
 
 
 def test_a_name_that_is_given_up_in_place_hides_its_endpoint() -> None:
-    """What may be seen follows from the name; so all are told such a line as a whole."""
+    """What may be seen follows from the name."""
     net = chain("abc")
     rules = Rules(net, "b")
     may = rules.may
@@ -394,6 +397,104 @@ def test_a_name_that_is_given_up_in_place_hides_its_endpoint() -> None:
     net["a"].deregister(named, net.now)
     net.pump()
     assert knows(net, E) == ""
+
+
+NAMED = 0x40 | ANYCAST
+
+
+def renamed() -> tuple[Mesh, Liar, Rules]:
+    """z, whose endpoints E and F have names; d is told by c, c by b, and may see "lab", not "attic"."""
+    net = chain("bcd")
+    rules = Rules(net, "b")
+    rules.deny = [(id_of("c"), SEE, b"attic")]
+    liar = Liar(net, net["b"])
+    liar.say(routes(parent(b"\x02")), call(1, E, "lab"), call(2, F, "lab"))
+    net.pump()
+    assert knows(net, E, F) == "bcd bcd"
+    return net, liar, rules
+
+
+def call(version: int, uuid: bytes, name: str) -> bytes:
+    """An endpoint has that name from that version on; "": it is there no longer."""
+    what = bytes((NAMED,)) + uuid + text8(name) if name else entry(0, uuid)
+    return directory(SELF, GLOBAL, version - 1, version, what)
+
+
+def test_who_may_see_an_endpoint_no_more_under_its_new_name_hears_that_and_no_more() -> None:
+    net, liar, _ = renamed()
+    before = len(net.sent_by("b", "bc"))
+    liar.say(call(3, E, "attic"))
+    net.pump()
+    assert knows(net, E, F) == "b bcd"
+    liar.say(call(4, E, "lab"), call(5, F, "hall"), call(6, G, "attic"))
+    net.pump()
+    assert knows(net, E, F, G) == "bcd bcd b"
+    assert [one.name for one in net["d"].directory.by_uuid[F]] == ["hall"]
+    assert G not in net.sent_by("b", "bc")
+    assert len(net.sent_by("b", "bc")) - before < 100
+
+
+@pytest.mark.parametrize(
+    ("names", "there"),
+    [
+        (["attic"], False),
+        (["attic", "cellar"], True),
+        (["hall", "attic"], False),
+        (["hall", "attic", ""], False),
+        (["attic", ""], False),
+        (["attic", "", "attic"], False),
+        (["attic", "", "lab"], True),
+        (["attic", "lab", "attic", "hall"], True),
+    ],
+)
+def test_what_has_got_other_names_meanwhile_is_as_it_is(names: list[str], there: bool) -> None:
+    """Also for one who does not read while an endpoint gets them, one after the other."""
+    net, liar, _ = renamed()
+    net.cable["bc"].block(net["b"])
+    for version, name in enumerate(names, 3):
+        liar.say(call(version, E, name))
+        net.advance(CALM_MS)
+    net.cable["bc"].block(net["b"], False)
+    net.advance(CALM_MS)
+    assert net.holders("c", E) == net.holders("d", E) == ("z" if there else "")
+    assert net.holders("d", F) == "z"
+
+
+def test_another_name_of_one_endpoint_tells_no_others_again() -> None:
+    """Before, 25 bytes brought the whole line over each link of the mesh: 330 KB of 16,384 endpoints."""
+    net = chain("bcd")
+    Rules(net, "b")
+    liar = Liar(net, net["b"])
+    names = [number.to_bytes(16, "big") for number in range(1, 501)]
+    liar.say(
+        routes(parent(b"\x02")), directory(SELF, GLOBAL, 0, 1, *[entry(ANYCAST, each) for each in names])
+    )
+    net.pump()
+    before = len(net.sent_by("c", "cd"))
+    for version, uuid in enumerate(names[:20], 2):
+        liar.say(call(version, uuid, "lab"))
+        net.pump()
+    net.advance(2 * CALM_MS)
+    assert len(net.sent_by("c", "cd")) - before < 20 * 40
+    assert [one.name for one in net["d"].directory.by_uuid[names[7]]] == ["lab"]
+
+
+def test_a_version_that_begins_again_knows_no_former_names() -> None:
+    net, liar, _ = renamed()
+    liar.say(*[call(version, E, ("hall", "lab")[version % 2]) for version in range(3, 11)])
+    liar.say(call(11, E, "attic"))
+    net.pump()
+    assert knows(net, E) == "b"
+    liar.say(directory(SELF, GLOBAL, 0, 2, bytes((NAMED,)) + E + text8("attic")))
+    liar.say(call(3, E, "lab"))
+    net.pump()
+    assert knows(net, E, F) == "bcd "
+    before = len(net.sent_by("b", "bc"))
+    for version, name in enumerate(("hall", "attic", "lab"), 4):
+        liar.say(call(version, E, name))
+        net.pump()
+    assert knows(net, E) == "bcd"
+    assert len(net.sent_by("b", "bc")) - before < 100
 
 
 def test_the_endpoint_of_lookups_is_the_bus_own() -> None:
@@ -504,6 +605,127 @@ def test_what_a_node_has_is_asked_about_again_when_it_is_nearer() -> None:
     assert net.holders("b", E) == "f"
     router.say(routes(update(b"\x08", 3, far)))
     assert net.holders("b", E) == ""
+
+
+def restless() -> tuple[Mesh, Liar, Liar]:
+    """b has a policy that lets x have nothing by the link of z, and what it likes by that of y, which has
+    told of E.
+    """
+    net = Mesh()
+    net.add("b")
+    rules = Rules(net, "b")
+    may = rules.may
+    y, z = Liar(net, net["b"], "y"), Liar(net, net["b"], "z")
+    rules.guard.may = lambda link, *what: may(link, *what) and (link is y.connection or what[1] != SERVE)
+    y.say(routes(update(bind(8, key("x")), 1, 5)), directory(b"\x08", LOCALNET, 0, 1, entry(ANYCAST, E)))
+    z.say(routes(update(bind(8, key("x")), 1, 1)))
+    z.say(routes(retract(b"\x08")))
+    net.advance(2 * CALM_MS)
+    assert net.holders("b", E) == "x"
+    return net, y, z
+
+
+def flip(z: Liar, number: int) -> None:
+    """z leads to x, and does not any more."""
+    z.say(routes(update(b"\x08", number, 1)))
+    assert isinstance(z.net, Mesh)
+    assert z.net.holders("b", E) == ""
+    z.say(routes(retract(b"\x08")))
+
+
+def test_who_moves_a_node_again_and_again_gets_nothing_in_by_it() -> None:
+    """While its way is restless nothing of x is let in; once it has been the same for a while, all is."""
+    net, y, z = restless()
+    for number in range(2, 12):
+        y.say(routes(update(b"\x08", number, 5)))
+        flip(z, number)
+    assert net.hop("b", "x") == "y"
+    assert net.holders("b", E) == ""
+    y.say(directory(b"\x08", LOCALNET, 1, 2, entry(ANYCAST, F)))
+    assert net.holders("b", F) == ""
+    net.advance(CALM_MS)
+    assert net.holders("b", E) == net.holders("b", F) == "x"
+    y.say(routes(update(b"\x08", 12, 5)))
+    flip(z, 12)
+    assert net.holders("b", E) == ""  # at once now, for it has been restless of late
+    net.advance(2 * CALM_MS)
+    assert net.holders("b", E) == "x"
+
+
+def test_what_is_tried_while_a_way_is_restless_is_told_all_the_same() -> None:
+    net, y, z = restless()
+    for number in range(2, 12):
+        y.say(routes(update(b"\x08", number, 5)))
+        flip(z, number)
+    z.say(routes(update(b"\x08", 12, 1)), directory(b"\x08", LOCALNET, 0, 3, entry(ANYCAST, G)))
+    assert (id_of("x"), SERVE, G) not in denials(net, "b")
+    net.advance(CALM_MS)
+    assert (id_of("x"), SERVE, G) in denials(net, "b")
+
+
+def test_a_restless_way_costs_no_more_for_each_time() -> None:
+    """Before, all of x's endpoints were asked about with each change of its way: 16,384 for 6 bytes."""
+    net, y, z = restless()
+    names = [number.to_bytes(16, "big") for number in range(1, 1001)]
+    y.say(directory(b"\x08", LOCALNET, 1, 2, *[entry(ANYCAST, name) for name in names]))
+    costs = []
+    for first, last in ((2, 12), (12, 62)):
+        net.advance(3 * CALM_MS)
+        asked = len(net["b"].directory.by_uuid)
+        assert asked == 1001
+
+        def flips(first: int = first, last: int = last) -> None:
+            for number in range(first, last):
+                y.say(routes(update(b"\x08", number, 5)))
+                flip(z, number)
+
+        costs.append(steps(flips, "/protocol/"))
+    assert costs[1] < 2 * costs[0]
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_a_way_that_changes_costs_no_more_with_many_endpoints(guarded: bool) -> None:
+    """Before, whatever was told of x was gone through with each change of its distance."""
+    costs = []
+    for count in (1, 1000):
+        net = Mesh()
+        net.add("b")
+        if guarded:
+            Rules(net, "b")
+        y, z = Liar(net, net["b"], "y"), Liar(net, net["b"], "z")
+        y.say(routes(update(bind(8, key("x")), 1, 5)), routes(update(b"\x08", 1, 6)))
+        names = [number.to_bytes(16, "big") for number in range(count)]
+        y.say(directory(b"\x08", LOCALNET, 0, 1, *[entry(ANYCAST, name) for name in names]))
+        z.say(routes(update(bind(8, key("x")), 2, 1), retract(b"\x08")))
+        changes = []
+        for number in range(3, 33):
+            changes += [update(b"\x08", number, 5), update(b"\x08", number, 6)]
+        work = steps(lambda: y.say(routes(*changes)), "/protocol/")  # noqa: B023
+        for number in range(33, 63):
+            y.say(routes(update(b"\x08", number, 6)))
+            work += steps(lambda: z.say(routes(update(b"\x08", number, 1), retract(b"\x08"))), "/protocol/")  # noqa: B023
+        costs.append(work)
+    assert costs[1] < 2 * costs[0]
+
+
+def test_what_a_guard_has_found_of_many_ways_is_remembered_of_some() -> None:
+    """Of those that it forgets it is asked anew, and nothing is wrong."""
+    net = Mesh()
+    net.add("b")
+    rules = Rules(net, "b")
+    rules.deny = [(b"", SERVE, F)]
+    liars = [Liar(net, net["b"], letter) for letter in "klmnopqrst"]
+    for number, liar in enumerate(liars * 2):
+        node = bind(8, key("x")) if number < len(liars) else b"\x08"
+        liar.say(routes(update(node, number, 1)))
+        for other in liars[:number]:
+            if other is not liar:
+                other.say(routes(retract(b"\x08")))
+        liar.say(directory(b"\x08", LOCALNET, 0, 1, entry(ANYCAST, E), entry(ANYCAST, F)))
+        net.advance(2 * CALM_MS)
+        assert net.hop("b", "x") == "klmnopqrst"[number % 10]
+        assert net.holders("b", E) == "x"
+        assert net.holders("b", F) == ""
 
 
 class Walk:

@@ -11,6 +11,7 @@ from tests.rigs.uncounted import uncounted
 
 from .helpers import assert_settled, verdicts
 from .nets import (
+    ANYCAST,
     BROADCAST,
     GLOBAL,
     LOCALNET,
@@ -36,7 +37,7 @@ from .nets import (
     stranger,
     update,
 )
-from .pairs import E, Entropy
+from .pairs import E, Entropy, F
 
 
 def ups(net: Mesh, letter: str, other: str) -> list[int]:
@@ -658,3 +659,27 @@ def test_a_child_that_changes_its_link_gets_over_a_wider_one_what_may_go_there()
     wide.say(routes(parent(YOU)))
     heard = [body for body in wide.hear() if body[0] & 0x80]
     assert [body.endswith(b"far") for body in heard] == [True]
+
+
+@pytest.mark.parametrize("others", [0, 9])
+def test_another_holder_is_nearer_when_the_way_to_one_costs_more(others: int) -> None:
+    """Whether that one has few other endpoints or many; and nothing else is chosen anew."""
+    net = Mesh()
+    net.add("abc")
+    net.join("ab ac")
+    near = net["b"].register(E, ANYCAST)
+    far = net["c"].register(E, ANYCAST)
+    net["c"].register(F, ANYCAST)
+    for number in range(others):
+        net["b"].register(bytes((number + 1,)) * 16, ANYCAST)
+    net.cable["ac"].a.set_cost(9, net.now)
+    net.pump()
+    for uuid in (E, F):
+        net["a"].send(uuid, b"1", net.now)
+    kept = net["a"].origin.targets[F]
+    net.cable["ab"].a.set_cost(99, net.now)
+    net["a"].send(E, b"2", net.now)
+    net.pump()
+    assert net.payloads("b", near) == [b"1"]
+    assert net.payloads("c", far) == [b"2"]
+    assert net["a"].origin.targets[F] is kept
