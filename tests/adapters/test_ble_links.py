@@ -12,8 +12,10 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from benchmarks.ble_interval import Case, measure
-from busway import AsyncBus, Retry, Undeliverable
+from busway import AsyncBus, LinkRefused, Retry, Undeliverable, tokens
 from busway.adapters import making
+from busway.drivers.ble import BleChannel
+from busway.drivers.channel import READ_SIZE
 from tests.adapters.tools import until
 from tests.rigs.ble.radio import VirtualRadio
 
@@ -107,6 +109,39 @@ async def test_a_board_that_was_without_power_is_found_again(
         board = await asyncio.to_thread(radio.peripheral, "Phoenix", place=2, module=BOARD)
         assert await bus.request("board/echo", b"again", ttl=30.0, timeout=40.0) == b"again"
         assert link.losses == 1
+    board.kill()
+
+
+async def test_with_a_token_nothing_can_be_read_in_the_air(
+    monkeypatch: pytest.MonkeyPatch, radio: VirtualRadio
+) -> None:
+    """And who does not know it is refused."""
+    token, secret = tokens.make(), b"what nobody else is to read"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BUSWAY_TOKEN", token)
+        board = radio.peripheral("Guarded", place=2, module=BOARD)
+    packets: list[bytes] = []
+    write, read = BleChannel.write, BleChannel.read
+
+    def written(channel: BleChannel, data: bytes | memoryview) -> int:
+        packets.append(bytes(data))
+        return write(channel, data)
+
+    def came(channel: BleChannel, size_max: int = READ_SIZE) -> bytes | None:
+        packets.append(read(channel, size_max) or b"")
+        return packets[-1] or None
+
+    monkeypatch.setattr(BleChannel, "write", written)
+    monkeypatch.setattr(BleChannel, "read", came)
+    async with AsyncBus(ipc=False, label="central") as bus:
+        await bus.connect("ble://Guarded", token=token, wait=30)
+        assert [link.protection for link in bus.links()] == ["token"]
+        assert await bus.request("board/echo", secret, timeout=30) == secret
+    assert len(packets) > 4
+    assert not any(secret[:8] in packet or b"central" in packet for packet in packets)
+    async with AsyncBus(ipc=False) as stranger:
+        with pytest.raises(LinkRefused, match="token"):
+            await stranger.connect("ble://Guarded", token=tokens.make(), wait=30)
     board.kill()
 
 

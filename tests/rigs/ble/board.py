@@ -5,6 +5,8 @@ python -m tests.rigs.ble.board PORT NAME ATT_MTU
 board/echo     answers with what it was asked
 board/log      takes what is sent, [central, number, ...]
 board/report   answers, to a central's number, which were taken, and how many twice or out of order
+
+With BUSWAY_TOKEN a central has to know that.
 """
 
 from __future__ import annotations
@@ -114,7 +116,7 @@ class Links:
     def come(self, central: Connection) -> None:
         self.gone(central)
         self.channels[central] = GattChannel(self._peripheral, central)
-        self._bus.attach(self.channels[central])
+        self._bus.attach(self.channels[central], os.environ.get("BUSWAY_TOKEN"))
 
     def packet(self, central: Connection, packet: bytes) -> None:
         if central in self.channels:
