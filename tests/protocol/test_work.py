@@ -11,6 +11,7 @@ from functools import partial
 
 import pytest
 
+from busway import wire_names
 from busway.protocol import codes
 from busway.protocol.wire.fields import frame, text8, varint
 from tests.rigs.steps import steps
@@ -60,6 +61,23 @@ def _number(count: int) -> bytes:
     return varint(3 + count % SOURCES)
 
 
+def _with_options(kind: int, options: bytes, fields: bytes) -> bytes:
+    """A message that the neighbour itself sends."""
+    head = codes.MESSAGE | codes.HEAD_OPTIONS | kind << 4
+    return bytes((head,)) + varint(len(options)) + options + fields
+
+
+def _cut(count: int, size: int, *pieces: bytes) -> list[bytes]:
+    """A message of `size` bytes in its first frame, which has none of them, and `pieces`."""
+    cut = bytes((codes.OPTION_CUT, 5, 0)) + size.to_bytes(4, "big")
+    first = _with_options(codes.SEND, cut, varint(1) + u16(count & 0xFFFF))
+    return [first, *[bytes((codes.MORE, 0)) + piece for piece in pieces]]
+
+
+STREAM = bytes((codes.OPTION_STREAM, 2)) + u16(9)
+REACH = bytes((codes.OPTION_REACH, 1, codes.GLOBAL))
+BEST_EFFORT = bytes((codes.OPTION_BEST_EFFORT, 0))
+
 FRAMES: dict[str, Frames] = {
     "PING, PONG": _one(bytes((codes.PING, 1)), bytes((codes.PONG, 1))),
     "SLEEP": _one(bytes((codes.SLEEP, 0))),
@@ -68,6 +86,7 @@ FRAMES: dict[str, Frames] = {
     "SYNC 1, 2, 3": lambda count: [bytes((codes.SYNC, 1 + count % 3))],
     "ROUTES: PARENT of one": _one(routes(parent(FAR))),
     "ROUTES: PARENT of each": lambda count: [routes(parent(_number(count)))],
+    "ROUTES: PARENT with versions": lambda count: [routes(parent(_number(count), 1 + count % 9, 7))],
     "ROUTES: PARENT of ourselves": _one(routes(parent(YOU))),
     "ROUTES: PARENT of none": _one(routes(parent(bind(9000, stranger(99_999))))),
     "ROUTES: UPDATE and RETRACT of one": _one(routes(retract(FAR), update(FAR, 1, 1))),
@@ -92,6 +111,13 @@ FRAMES: dict[str, Frames] = {
     "DIRECTORY: a version too far": _one(directory(FAR, GLOBAL, 99, 100)),
     "DIRECTORY: a version that was": lambda count: [directory(FAR, GLOBAL, 0, 2 + count % 2)],
     "SEND": lambda count: [message(codes.SEND, 8, 9, FAR, varint(1) + u16(count & 0xFFFF))],
+    "SEND in pieces of a byte": lambda count: _cut(count, 3, b"x", b"y", b"z"),
+    "SEND of best effort": lambda count: [
+        _with_options(codes.SEND, BEST_EFFORT, varint(1) + u16(count & 0xFFFF))
+    ],
+    "SEND with options of nobody": lambda count: [
+        _with_options(codes.SEND, bytes((77, 0)) * 40, varint(1) + u16(count & 0xFFFF))
+    ],
     "SEND on": lambda count: [
         message(codes.SEND, 12, 9, _number(count) + FAR, varint(1) + u16(count & 0xFFFF))
     ],
@@ -99,11 +125,17 @@ FRAMES: dict[str, Frames] = {
     "PUBLISH of nobody wants": lambda count: [
         message(codes.PUBLISH, 8, 9, FAR, alias(9, b"%016d" % count) + u16(1))
     ],
+    "PUBLISH with a realm said forty times": lambda count: [
+        _with_options(codes.PUBLISH, REACH * 40, varint(1) + u16(count & 0xFFFF))
+    ],
     "CONFIRM": lambda count: [
         message(codes.CONFIRM, 8, 9, FAR, varint(1) + u16(count & 0xFFFF) + varint(1 + count) + varint(9))
     ],
     "REQUEST": lambda count: [
         message(codes.REQUEST, 8, 9, FAR, varint(1) + u16(count & 0xFFFF) + varint(1 + count) + varint(9))
+    ],
+    "REQUEST of a stream": lambda count: [
+        _with_options(codes.REQUEST, STREAM, varint(1) + u16(count & 0xFFFF) + varint(1 + count) + varint(9))
     ],
     "REPLY": _one(message(codes.REPLY, 8, 9, FAR, varint(9))),
     "PART": _one(message(codes.PART, 8, 9, FAR, varint(9) + u16(1))),
@@ -117,6 +149,12 @@ FRAMES: dict[str, Frames] = {
     "WHO: many have it": _one(signal(codes.WHO, varint(1))),
     "WHO: nobody has it": lambda count: [signal(codes.WHO, alias(9, b"%016d" % count))],
     "HAVE": _one(signal(codes.HAVE, varint(1) + b"\x0d" + SELF + u16(0))),
+    "HAVE of as many as may be": lambda count: [
+        signal(
+            codes.HAVE,
+            varint(1) + b"".join(b"\x0d" + _number(count + n) + u16(0) for n in range(codes.HOLDERS_MAX)),
+        )
+    ],
     "PRUNE": lambda count: [signal(codes.PRUNE, varint(1) + _number(count))],
     "GRAFT": lambda count: [signal(codes.GRAFT, varint(1) + _number(count))],
     "GRAFT of ours": _one(signal(codes.GRAFT, varint(1) + YOU)),
@@ -124,6 +162,24 @@ FRAMES: dict[str, Frames] = {
     "TRACED": _one(signal(codes.TRACED, varint(1) + b"\3\1" + text8("x") + text8("y"))),
     "an unknown signal": _one(signal(99, b"")),
 }
+
+
+ENDING = {codes.HELLO, codes.HANDSHAKE, codes.CLOSE}  # which come once: what follows them ends the link
+
+
+def test_no_kind_of_frame_is_left_out() -> None:
+    bodies = [body for make in FRAMES.values() for body in make(1)]
+    messages = [body for body in bodies if body[0] & codes.MESSAGE]
+    kinds = {body[0] >> 4 & 7 for body in messages}
+    signals = {body[1] for body in messages if body[0] >> 4 & 7 == codes.SIGNAL}
+    entries = {body[1] for body in bodies if body[0] == codes.ROUTES}
+    entries |= {body[-4] for body in FRAMES["ROUTES: SEQREQ"](1)}  # the second one, of all
+    options = {body[2] for body in messages if body[0] & codes.HEAD_OPTIONS}
+    assert {body[0] for body in bodies} >= set(wire_names.CONTROL_NAMES) - ENDING
+    assert kinds == set(wire_names.KIND_NAMES)
+    assert signals >= set(wire_names.SIGNAL_NAMES)
+    assert entries >= set(wire_names.ROUTE_NAMES)
+    assert options >= set(wire_names.OPTION_NAMES)
 
 
 def filled() -> tuple[Mesh, Liar]:
