@@ -7,6 +7,7 @@ written from the state as it is then, never from a queue.
 
 from busway.protocol.errors import Refusal
 from busway.protocol.link.face import LinkFace
+from busway.protocol.routing.damping import CALM_MS
 from busway.protocol.routing.directory import may_announce
 from busway.protocol.routing.grouped import Grouped
 from busway.protocol.routing.lines import PARTIAL, Lines, Telling
@@ -55,6 +56,8 @@ class Advertiser(Telling):
         self.due = False
         self.neighbour = Neighbour(connection, 0, 0, False)
         self.reader = node_reader(b"", b"", codes.ROUTES_MAX)
+        self.long: "dict[Route, bool]" = {}
+        self.long_at = -CALM_MS
         self._stages = 0  # of SYNC that are to be written, as bits
         self._gone: "dict[bytes, bool]" = {}  # nodes that a leaf is to hear the end of
         # Lines, by node and realm, that the peer may see all of, as they were and the guard was.
@@ -97,8 +100,9 @@ class Advertiser(Telling):
 
     def note_lines(self, route: Route) -> None:
         """A source's lines have changed, or its child asked for them."""
-        self._news[route] = True
-        self.note()
+        if (self, route) not in self.lines.late.held:
+            self._news[route] = True
+            self.note()
 
     def note_gone(self, key: bytes) -> None:
         """A node that the leaf at the other end has heard of cannot be reached any more."""

@@ -7,7 +7,7 @@ How lines become bytes, and bytes lines, is in advertising.py; what becomes of n
 from busway.protocol.link.face import LinkFace, News
 from busway.protocol.routing.damping import CALM_MS, FREE, Damper
 from busway.protocol.routing.peers import ALTERED, AS_BEFORE, NOT_ANEW, Entry, Line, Peer
-from busway.protocol.routing.router import NOTHING, PARENT, Neighbour, Route
+from busway.protocol.routing.router import NOTHING, PARENT, Child, Neighbour, Route
 from busway.protocol.routing.topology import Topology
 from busway.protocol.timers import Call
 from busway.protocol.wire import codes
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _TURNS_MAX: "Final" = 32  # changes of an endpoint in a second, behind the first, that are told at once
 _MOVES_MAX: "Final" = 2  # neighbours that lead to a node, one after the other, and tell all of its lines
 _JUDGED_MAX: "Final" = 8  # ways by which a guard has looked at one line
+_LONG: "Final" = 64  # endpoints of a node
 _AGAIN: "Final" = -3  # told: PARENT, but it must be said once more
 PARTIAL: "Final" = 0x40  # of a DIRECTORY frame's head
 
@@ -33,6 +34,8 @@ class Telling(News):
 
     peer: "Peer | None"  # once the handshake is over
     neighbour: Neighbour
+    long: "dict[Route, bool]"  # sources whose long lines were asked for in the second that began then
+    long_at: int
 
     def note_lines(self, route: Route) -> None:
         """A source's lines have changed, or its child asked for them."""
@@ -56,6 +59,9 @@ class Lines:
         self._doubt_timer = Call(self._settle)
         self.damper = Damper(mesh.timers, _TURNS_MAX, self._release)  # nodes whose lines come and go
         self.shut = Damper(mesh.timers, 0, self._reopen)  # nodes of which a guard lets nothing in now
+        self.late = Damper(
+            mesh.timers, 0, self._tell_late
+        )  # who asked for long lines again, and of which node
 
     def _reshape(self, line: Line) -> None:
         self._shapes += 1
@@ -79,6 +85,34 @@ class Lines:
             news = telling(connection)
             if route in news.neighbour.children:
                 news.note_lines(route)
+
+    def asked(self, peer: Peer, route: Route, news: Telling, now: int) -> None:
+        """A neighbour reaches a node through us, and is told what it lacks of its lines. Long ones cost far
+        more than to ask for them, also where it may see nothing of them: again within a second they wait.
+        """
+        if now - news.long_at >= CALM_MS:
+            news.long_at = now
+            news.long = {}
+        if self._lacks_much(peer, news.neighbour.children.get(route)):
+            if route in news.long:
+                self.late.hold((news, route), now)
+                return
+            news.long[route] = True
+        news.note_lines(route)
+
+    def _lacks_much(self, peer: Peer, child: "Child | None") -> bool:
+        count = 0
+        for realm in range(codes.USERSPACE, codes.GLOBAL + 1):
+            line = peer.lines[realm]
+            knows = child is not None and child.versions[realm] == line.version
+            if not knows or self._mesh.gate.guard is not None:
+                count += len(line.entries)
+        return count > _LONG
+
+    def _tell_late(self, what: "tuple[Telling, Route]", now: int) -> None:
+        news, route = what
+        if route in news.neighbour.children:
+            news.note_lines(route)
 
     def _turn(self, peer: Peer, turns: int, now: int) -> None:
         """Something of a node's lines has changed again, so many times within a second."""

@@ -557,7 +557,8 @@ class Mesh(Topology):
                 for out in other.take_broadcasts(b"" if peer is self.me else peer.key):
                     if connection.realm <= out.reach():
                         connection.enqueue_broadcast(out)
-        adverts(connection).note_lines(route)
+        if peer is not None:
+            self.lines.asked(peer, route, adverts(connection), now)
         self.forwarder.child_added(connection, route)
 
     # Endpoints
