@@ -423,6 +423,9 @@ class Lines:
             line.gone.pop(entry.uuid, None)
             line.entries[entry.uuid] = entry
             self._mesh.entry_announced(entry, now)
+        if back:
+            ordered = sorted(line.entries.values(), key=lambda entry: entry.version)
+            line.entries = {entry.uuid: entry for entry in ordered}
         if out or back:
             self._reshape(line)
             self._forget_children(peer, (out or back)[0].realm)
@@ -451,6 +454,12 @@ class Lines:
                 self._mesh.entry_announced(other, now)
                 return
         self._mesh.entry_withdrawn(peer, entry.uuid, now)
+
+    def lost(self, peer: Peer, now: int) -> None:
+        """A node is gone: nothing of it is kept for later, for anybody may invent any number of them."""
+        for waiting in (self._doubts, self.damper.held, self.shut.held):
+            waiting.pop(peer, None)
+        self.drop_lines(peer, codes.GLOBAL + 1, now)
 
     def drop_lines(self, peer: Peer, realm: int, now: int) -> None:
         """Forget the lines narrower than `realm`."""

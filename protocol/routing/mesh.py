@@ -423,7 +423,7 @@ class Mesh(Topology):
         peer.reachable = False
         peer.hop = None
         self.routes.depart(peer, now)
-        self.lines.drop_lines(peer, codes.GLOBAL + 1, now)
+        self.lines.lost(peer, now)
         for uuid in list(peer.entries):  # a leaf's: it has looked them up
             self.entry_withdrawn(peer, uuid, now)
         unsent = self.forwarder.take_held(peer, now) + self._unsent.pop(peer.key, [])

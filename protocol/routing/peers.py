@@ -129,8 +129,8 @@ class Line:
         self.version = 0
         self.advertisers: "tuple[bytes, ...]" = ()  # the neighbours that told what is in it
         self.whole_from: "LinkFace | None" = None  # over which the whole of it is being told
-        self.entries: "dict[bytes, Entry]" = {}
-        self.gone: "dict[bytes, Entry]" = {}  # withdrawn of late
+        self.entries: "dict[bytes, Entry]" = {}  # by version
+        self.gone: "dict[bytes, Entry]" = {}  # withdrawn of late, by version
         self.floor = 0  # from before this version withdrawals have been forgotten
         self.denied: "dict[bytes, Entry]" = {}  # that a guard does not let in, and may let in later
         self.partial = False  # who told it has left something out
@@ -179,12 +179,24 @@ class Line:
 
     def since(self, base: int) -> "list[Entry]":
         """The changes after version `base`, in order; everything there is, if that is not known any more."""
-        changed = list(self.entries.values())
         if 0 < base and base >= self.floor:
-            changed = [entry for entry in changed if entry.version > base]
-            changed += [entry for entry in self.gone.values() if entry.version > base]
+            changed = _after(self.entries, base) + _after(self.gone, base)
+        else:
+            changed = list(self.entries.values())
         changed.sort(key=lambda entry: entry.version)
         return changed
+
+
+def _after(entries: "dict[bytes, Entry]", base: int) -> "list[Entry]":
+    """Those of a later version than `base`, which stand last: who tells one of many endpoints has not all of
+    them looked at.
+    """
+    found: "list[Entry]" = []
+    for entry in reversed(list(entries.values())):
+        if entry.version <= base:
+            break
+        found.append(entry)
+    return found
 
 
 _PROCESS: "Final" = Line()  # everybody's: stays empty

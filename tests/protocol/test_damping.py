@@ -24,6 +24,7 @@ from tests.protocol.flooding import (
     nodes_flip,
     way_moves,
 )
+from tests.rigs.steps import steps
 
 from .nets import (
     ANYCAST,
@@ -365,3 +366,41 @@ def test_who_knows_a_long_line_may_ask_for_what_is_new_at_once() -> None:
         z.say(routes(parent(varint(FIRST), 0, 0, 1)))
     y.say(directory(varint(FIRST), GLOBAL, 1, 2, entry(ANYCAST, E)))
     assert E in b"".join(z.heard(codes.DIRECTORY))
+
+
+def test_one_endpoint_is_told_without_a_look_at_all_others() -> None:
+    """Before, each change of one cost a look at all of its node, for each neighbour that is told."""
+    costs = []
+    for count in (10, 1000):
+        net = chain("ab")
+        y, z = Liar(net, net["b"], "y"), Liar(net, net["b"], "z")
+        names = [number.to_bytes(16, "big") for number in range(count)]
+        y.say(routes(update(bind(FIRST, key("x")), 1, 5)))
+        y.say(directory(varint(FIRST), GLOBAL, 0, 1, *[entry(ANYCAST, name) for name in names]))
+        z.say(routes(parent(bind(FIRST, key("x")))))
+        z.hear()
+        y.say(directory(varint(FIRST), GLOBAL, 1, 2, entry(ANYCAST, E)))
+        y.say(directory(varint(FIRST), GLOBAL, 2, 3, entry(0, names[5])))
+        told: list[bytes] = []
+        costs.append(steps(lambda: told.extend(z.heard(codes.DIRECTORY)), "/protocol/"))  # noqa: B023
+        assert E in b"".join(told)
+        assert names[5] in b"".join(told)
+    assert costs[1] < 2 * costs[0]
+
+
+def test_nodes_that_have_gone_are_not_kept_for_what_was_still_to_come() -> None:
+    """Before, each that had another way shortly before took its room for ten seconds more."""
+    net = chain("ab")
+    y, z = Liar(net, net["b"], "y"), Liar(net, net["b"], "z")
+    lines = net["b"].mesh.lines
+    for number in range(50):
+        name = bind(FIRST + number, stranger(number))
+        y.say(routes(update(name, 1, 5)))
+        y.say(directory(varint(FIRST + number), GLOBAL, 0, 1, entry(ANYCAST, E)))
+        z.say(routes(update(name, 1, 1)))
+    assert len(lines._doubts) == 50
+    for number in range(50):
+        for liar in (y, z):
+            liar.say(routes(retract(varint(FIRST + number))))
+    net.advance(3 * CALM_MS)
+    assert lines._doubts == lines.damper.held == lines.shut.held == {}

@@ -728,6 +728,25 @@ def test_what_a_guard_has_found_of_many_ways_is_remembered_of_some() -> None:
         assert net.holders("b", F) == ""
 
 
+def test_what_comes_back_hides_nothing_that_is_newer() -> None:
+    """E is older than F and G, and let in after them; who knows what was before those hears of both."""
+    net = Mesh()
+    net.add("b")
+    rules = Rules(net, "b")
+    rules.deny = [(b"", SERVE, E)]
+    y, z = Liar(net, net["b"], "y"), Liar(net, net["b"], "z")
+    y.say(routes(parent(b"\x02")))
+    for version, uuid in enumerate((E, F, G), 1):
+        y.say(directory(SELF, GLOBAL, version - 1, version, entry(ANYCAST, uuid)))
+    reload(net, rules, "b")
+    z.hear()
+    z.say(routes(parent(bind(8, key("y")), 0, 0, 1)))
+    told = b"".join(z.heard(codes.DIRECTORY))
+    assert F in told
+    assert G in told
+    assert E not in told
+
+
 class Walk:
     """A random net whose nodes change what they have, their policies and their links; what each must know of
     others follows from the ways and the policies alone.
