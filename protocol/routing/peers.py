@@ -188,7 +188,7 @@ class Line:
 
 
 def _after(entries: "dict[bytes, Entry]", base: int) -> "list[Entry]":
-    """Those of a later version than `base`, which stand last: who tells one of many endpoints has not all of
+    """The endpoints of a later version than `base`, which stand last: who tells one of many has not all of
     them looked at.
     """
     found: "list[Entry]" = []
