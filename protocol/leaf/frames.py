@@ -33,10 +33,11 @@ class Message(Header):
     key = b""  # node and incarnation it goes to or came from; b"": the neighbour
     number = 0  # seq, index, limit, sent or parts
     id = 0
-    code = 0  # ERROR: code; UNDELIVERABLE: reason; unsent: its time to live
+    code = 0  # ERROR: code; UNDELIVERABLE: reason
     signal = 0
     expires = NEVER  # ms
     patience = NEVER  # ms: until when it waits for somebody to have the endpoint
+    has_ttl = False  # then it waits, though it is known that nobody has it
     state = OVER
     lost = False  # it waited for somebody who has gone
     best_effort = False  # may be lost rather than keep others waiting

@@ -306,7 +306,7 @@ class Leaf(LeafOrigin):
         for item in list(self._pending):
             if item.state == SENT:
                 self._lose(item, codes.LOST_AFTER_SENDING)
-            elif item.code:
+            elif item.has_ttl:
                 item.patience = max(item.patience, now)
             else:
                 item.patience = now + codes.SYNC_MS

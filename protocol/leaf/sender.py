@@ -152,7 +152,7 @@ class LeafOrigin(LeafHost):
         if kind != codes.SEND:
             item.expires = now + timeout_ms
         item.patience = now + max(ttl_ms, codes.SYNC_MS)
-        item.code = ttl_ms
+        item.has_ttl = ttl_ms > 0
         if target.known and target.flow is None and not ttl_ms:
             item.patience = now  # nobody has it: said at the next turn
         self._items.append(item)
@@ -410,7 +410,7 @@ class LeafOrigin(LeafHost):
             return
         reason = codes.WRONG_KIND if kind else codes.NO_ENDPOINT
         for item in list(self._items):
-            if item.endpoint == uuid and item.kind != codes.PUBLISH and (kind or not item.code):
+            if item.endpoint == uuid and item.kind != codes.PUBLISH and (kind or not item.has_ttl):
                 self._finish(item, outcomes.UNDELIVERED, codes.NO_ROUTE if item.lost else reason)
 
     def _settle_name(self, receiver: Receiver, rival: bool, first: bool) -> None:

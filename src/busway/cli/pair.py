@@ -72,8 +72,8 @@ def pair(
     if name is not None and (problem := settings.name_problem(name)):
         raise click.BadParameter(problem, param_hint="--name")
     try:
-        desk = Desk(_key(key_path), trust_path or trust.usual_path(), name, role, as_json)
-        return asyncio.run(desk.meet(_place(url or listen_url or ""), dialled=url is not None))
+        meeting = Meeting(_key(key_path), trust_path or trust.usual_path(), name, role, as_json)
+        return asyncio.run(meeting.meet(_place(url or listen_url or ""), dialled=url is not None))
     except KeyFileError as error:
         raise failures.Failure(failures.NEGATIVE, str(error), "KEY_FILE") from None
     except TrustFileError as error:
@@ -99,7 +99,7 @@ def _place(url: str) -> tuple[str, int]:
         raise click.UsageError(str(error)) from None
 
 
-class Desk:
+class Meeting:
     """One of the two machines, and the person at it."""
 
     def __init__(self, key: Key, trust_path: str, name: str | None, role: str, as_json: bool) -> None:
