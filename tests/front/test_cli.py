@@ -12,6 +12,7 @@ import click
 import pytest
 
 import busway as front
+from busway.cli import failures
 from busway.cli.app import commands, group, main
 from tests.front.cli_rig import busway, busway_anew, new_bus, peer, python
 
@@ -105,6 +106,7 @@ def test_no_command_shows_the_help() -> None:
         (["send", "x", "--hex", "abc"], "not hexadecimal"),
         (["send", "x", "y", "--file", "/dev/null"], "exclude each other"),
         (["serve", "x"], "Missing argument"),
+        (["key"], "Choose from: new, show (see busway key --help)"),
         (["nodes", "--connect", "carrier-pigeon://loft"], "expected tcp://host:port"),
         (["decode", "0g"], "expected hex digits"),
         (["decode", " "], "there are no bytes"),
@@ -131,6 +133,19 @@ def test_wrong_usage_as_json() -> None:
 def test_a_bus_that_cannot_be_joined(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     assert "expected 0700: run `chmod 700 " in busway("nodes", BUSWAY_DIR=str(tmp_path)).failed(4)
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("tcp://192.0.2.1:7660: Connection refused", "; is a node listening there?"),
+        ("tcp://192.0.2.1:7660: No route to host", "; is that machine on, and its address right?"),
+        ("no answer within 10 s", "; is its address right, and does a firewall let its port pass?"),
+        ("tcp://192.0.2.1:7660: Permission denied", ""),
+    ],
+)
+def test_place_that_cannot_be_reached(text: str, remedy: str) -> None:
+    assert failures.with_remedy(text) == text + remedy
 
 
 def test_a_link_that_is_refused() -> None:

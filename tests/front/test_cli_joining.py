@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import re
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.drivers.connect_proxy import ConnectProxy
-from tests.front.cli_rig import Running, busway, busway_started, new_bus, python, until
+from tests.front.cli_rig import Running, busway, busway_started, environment, new_bus, python, until
 from tests.front.test_cli_mesh import free_port, line_with, machines
+from tests.rigs import forks, terminal
 
 __all__ = ["machines"]
 
@@ -26,6 +30,10 @@ def listening(
 ) -> Iterator[tuple[Running, str]]:
     with busway_started("listen-on", url, *words, "--json", bus=bus, BUSWAY_DIR=directory) as running:
         yield running, json.loads(line_with(running, "listening"))["url"]
+
+
+def is_shown(screen: terminal.Terminal, text: str) -> bool:
+    return text in screen.text
 
 
 def doctor(directory: str, bus: str, *words: str) -> str:
@@ -59,6 +67,22 @@ class TestConnectAndListenOn:
             assert "is a node listening there?; trying again" in line_with(running, "trying again")
             assert running.status() == 4
             assert "is a node listening there?" in running.rest()[-1]
+
+    def test_who_waits_at_a_terminal_is_told_for_what(self, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent, contextlib.ExitStack() as stack:
+            url = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+            files = ("--key", str(tmp_path / "k.pem"), "--trust", str(tmp_path / "t.toml"))
+            busway("key", "new", str(tmp_path / "k.pem"))
+            screens = [
+                stack.enter_context(
+                    terminal.forked(
+                        "-m", "busway", *words, env=environment({"BUSWAY_BUS": new_bus()}), ready=forks.READY
+                    )
+                )
+                for words in (("nodes", "--connect", url), ("connect", url), ("pair", url, *files))
+            ]
+            for each in screens:
+                each.until(functools.partial(is_shown, each, f"busway: waiting for {url} to answer"))
 
     def test_the_real_url_is_printed(self, machines: tuple[str, str]) -> None:
         with busway_started(

@@ -19,6 +19,7 @@ from busway.cli.doctor import (
     check_names,
     check_pair,
     check_shares,
+    is_address,
 )
 from busway.cli.survey import OK, Found
 from busway.errors import LinkRefused
@@ -32,6 +33,23 @@ def found(letter: str, **report: Any) -> Found:
 
 def row(kind: str, realm: str = "localnet", **more: Any) -> dict[str, Any]:
     return {"endpoint": b"e" * 16, "name": "lab/pump", "kind": kind, "realm": realm, **more}
+
+
+@pytest.mark.parametrize(
+    ("target", "address"),
+    [
+        ("tcp://desk", True),
+        ("desk:7660", True),
+        ("192.168.1.20", True),
+        ("::1", True),
+        ("[fe80::1]", True),
+        ("desk", False),
+        ("12", False),
+        ("ab:cd", False),
+    ],
+)
+def test_addresses_are_told_from_labels(target: str, address: bool) -> None:
+    assert is_address(target) is address
 
 
 def test_what_a_link_told_beyond_its_share_is_a_finding() -> None:

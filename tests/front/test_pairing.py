@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import busway as front
 from busway import ephemeral, pairing
+from busway.cli.pair import _answer_in
 from busway.keys import Key, public_text
 from busway.pairing import COMPARING, ENDED, FRAME_SIZE_MAX, PAIRED, Pairing
 from busway.primitives import PRIMITIVES
@@ -333,6 +334,31 @@ def test_a_no_enters_nothing(tmp_path: Path) -> None:
         assert (listening.status(), dialling.status()) == (1, 1)
         assert "not paired: the words were not the same for the other side" in listening.rest()[-1]
     assert not list(tmp_path.glob("*.toml"))
+
+
+def test_slip_of_the_finger_is_no_answer(tmp_path: Path) -> None:
+    key_in(tmp_path, "alice")
+    key_in(tmp_path, "bob")
+    with (
+        screen("--listen", "tcp://127.0.0.1:0", *files(tmp_path, "alice")) as listening,
+        screen(listening.url(), *files(tmp_path, "bob")) as dialling,
+    ):
+        assert listening.words() == dialling.words()
+        assert "yes: it may join" in dialling.complaint()
+        for slip in ("yse", ""):
+            dialling.say(slip)
+            assert dialling.complaint() == "busway: yes or no?"
+        dialling.say(" Y ")
+        listening.say("yes\nno")
+        assert (listening.status(), dialling.status()) == (0, 0)
+
+
+def test_who_reads_to_the_end_and_finds_no_yes_says_no() -> None:
+    kept = bytearray()
+    assert _answer_in(kept, b"ye") is None
+    assert _answer_in(kept, b"") is False
+    kept = bytearray(b"yes")
+    assert _answer_in(kept, b"") is True
 
 
 def sit_between(trap: socket.socket, real_url: str) -> None:

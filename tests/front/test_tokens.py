@@ -157,7 +157,8 @@ def test_busway_token(tmp_path: Path) -> None:
     assert command("token", "--out", str(path)).ok().lines == []
     assert (path.stat().st_mode & 0o777, len(path.read_text())) == (0o600, 27)
     tokens.check_strength(tokens.read_file(str(path)))
-    assert "File exists" in command("token", "--out", str(path)).failed(1)  # never written over
+    again = command("token", "--out", str(path)).failed(1)
+    assert "never overwritten: name another file, or remove it" in again
     assert command("token", "--json", "--out", str(tmp_path / "2")).ok().document == {
         "file": str(tmp_path / "2")
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import sys
 from importlib import import_module
 from typing import NoReturn
@@ -179,9 +180,8 @@ def _run(settings: options.Settings) -> int:
         return failures.USAGE
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx is not None else "busway"
-        return _fail(
-            Failure(failures.USAGE, f"{error.format_message().rstrip('.')} (see {where} --help)"), settings
-        )
+        text = re.sub(r"\s*\n\s*", " ", error.format_message()).rstrip(".")  # click puts choices into lines
+        return _fail(Failure(failures.USAGE, f"{text} (see {where} --help)"), settings)
     except click.ClickException as error:
         return _fail(Failure(failures.USAGE, error.format_message()), settings)
     except click.Abort:

@@ -100,7 +100,7 @@ def run_bridge(
                     # The link heals by itself. What another try would not mend ends the bridge, unless the
                     # link has once been open.
                     patience = math.inf if wait is None else wait
-                    group.create_task(session.connect(bus, url, place, wait=patience))
+                    group.create_task(session.connect(bus, url, place, work.has_told, wait=patience))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         raise AssertionError("it runs until it is interrupted")
@@ -149,6 +149,10 @@ class Bridge:
             what = failures.with_remedy(failures.as_options(text if url in text else f"{url}: {text}"))
             self.tell("trouble", {"url": url, "text": text}, f"{what}; trying again")
         self.said[url] = text
+
+    def has_told(self) -> bool:
+        """Whether it has said why a link is not there."""
+        return any(self.said.values())
 
     async def watch(self) -> None:
         """Tell of links that come and go."""

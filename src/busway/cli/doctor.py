@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -30,7 +31,10 @@ _ADVICE = {
     2: "update the older of both programs",
     3: "give both the same bus name (--bus, BUSWAY_BUS, AsyncBus(NAME))",
     4: "that is this very node: name another address",
-    7: "give both sides the same token (--token, BUSWAY_TOKEN, token=)",
+    7: (
+        "give both sides the same token (--token-file, BUSWAY_TOKEN_FILE, token=), or this one the key of a"
+        " board (--boards)"
+    ),
     8: "raise the limit that the message names",
     16: "it took the connection and said nothing: is the program stopped, or is it no Busway node?",
     18: "it has as many links as it takes, or its policy grants you: join through another node",
@@ -101,9 +105,9 @@ def doctor(place: Place, targets: tuple[str, ...], timeout: float, as_json: bool
     """
     report = Report()
     report.well(about.line())
-    urls = [target for target in targets if _is_address(target)]
+    urls = [target for target in targets if is_address(target)]
     check_directory(report, place.bus, by_url=bool(urls))
-    names = [target for target in targets if not _is_address(target)]
+    names = [target for target in targets if not is_address(target)]
     if report.unsafe:
         return _conclude(report, as_json, failures.NO_BUS)  # the bus cannot be joined before that
 
@@ -116,10 +120,15 @@ def doctor(place: Place, targets: tuple[str, ...], timeout: float, as_json: bool
     return session.run(place, "doctor", job, links=urls)
 
 
-def _is_address(target: str) -> bool:
-    """A URL, or host:port as `busway connect` takes it; anything else may be a node's label."""
+def is_address(target: str) -> bool:
+    """A URL, host:port or an IP address, as `busway connect` takes them; all else may be a node's label."""
     host, colon, port = target.rpartition(":")
-    return "://" in target or bool(host and colon and port.isdecimal())
+    if "://" in target or (host and colon and port.isdecimal()):
+        return True
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(target.strip("[]"))
+        return True
+    return False
 
 
 def _conclude(report: Report, as_json: bool, bad: int) -> int:
@@ -244,7 +253,8 @@ async def check_nodes(report: Report, bus: AsyncBus, names: list[str], timeout: 
         elif each.answer in (BEYOND, REFUSED):
             report.well(
                 f"{_name(each)} keeps its state to its own machine: if an endpoint of it is missing here, its"
-                " realm may be narrower than a link on the way (a possible cause, not visible from here)"
+                " realm may be narrower than a link on the way, or a policy there hides it (possible"
+                " causes, not visible from here)"
             )
     told = [each for each in found if each.answer == OK]
     report.well(f"{output.counted(len(found), 'node')} known, {len(told)} of them tell their state")

@@ -49,6 +49,13 @@ _OPTIONS = {
     "headers=": "--header",
 }
 
+# What it may mean that a place cannot be reached, by its reason.
+_HINTS = {
+    os.strerror(errno.ECONNREFUSED): "; is {who} there?",
+    os.strerror(errno.EHOSTUNREACH): "; is that machine on, and its address right?",
+    "no answer within ": "; is its address right, and does a firewall let its port pass?",
+}
+
 REFUSAL = re.compile(r"\(error (\d+)\)$")  # of str(LinkRefused)
 
 
@@ -98,8 +105,8 @@ def cannot_connect(url: str, error: Exception) -> Failure:
 
 def with_remedy(text: str, who: str = "a node listening") -> str:
     """Why a place cannot be reached, and where nobody takes connections what that may mean."""
-    hint = f"; is {who} there?" if text.endswith(os.strerror(errno.ECONNREFUSED)) else ""
-    return text + hint
+    hints = [hint for reason, hint in _HINTS.items() if reason in text]
+    return text + (hints[0].format(who=who) if hints else "")
 
 
 def failure_of(error: BaseException) -> Failure | None:

@@ -10,13 +10,16 @@ import json
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import click
 
 LINE_LENGTH_MAX = 1000
 """Longest payload shown to people, in characters; --json shows all."""
+
+SLOW_S = 2.0
+"""How long, in seconds, people wait for something before they are told that it is still under way."""
 
 _WIDTH_MAX = 1_000_000  # of a table, in columns: nothing is cut, a terminal breaks long lines itself
 _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
@@ -148,6 +151,24 @@ def say_json(document: object) -> None:
 def note(text: str) -> None:
     """One line for people, to stderr."""
     click.echo(f"busway: {printable(text)}", err=True)
+
+
+@contextlib.contextmanager
+def noted_if_slow(text: str, told: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Writes a line to stderr, if that is a terminal, when what is done takes so long that people wonder, and
+    they have not been `told` why. Scripts and logs get none. Needs a running loop.
+    """
+    import asyncio
+
+    def say() -> None:
+        if sys.stderr.isatty() and not told():
+            note(text)
+
+    timer = asyncio.get_running_loop().call_later(SLOW_S, say)
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def clock_text(now: float | None = None) -> str:

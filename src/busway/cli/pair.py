@@ -23,9 +23,11 @@ from busway.pairing import COMPARING, NONCE_SIZE, PAIRED, Pairing
 from busway.trust import Trusted, TrustFile
 
 PORT = 7661  # beside the bus's own
+_DIAL_S = 10.0  # until somebody takes the connection, as long as links try
 _WORDS_S = 15.0  # until there are words: nobody has to think
 _PEOPLE_S = 600.0  # for who walks to the other screen
 _READ_SIZE = 4096
+_ANSWERS = {b"yes": True, b"y": True, b"no": False, b"n": False}
 _INCOMING_MAX = 8  # who come and have not got as far as words
 
 
@@ -62,7 +64,8 @@ def pair(
 
     Both show six words. Answer yes at both if they are the same at both; then each has the other's key in its
     trust file, and programs that have that file as --trust or trust= let it in, running ones at once. If they
-    are not the same somebody is in between: answer no. The answer is one line on standard input, yes or no.
+    are not the same somebody is in between: answer no. The answer is one line on standard input, yes or no;
+    anything else is asked again.
 
     The key is key.pem in ~/.config/busway, made if it is not there, and the trust file trust.toml beside it,
     unless --key and --trust say otherwise; give the bridge the same two files. The default port is 7661.
@@ -130,12 +133,17 @@ class Meeting:
             await line.close()
 
     async def _dial(self, place: tuple[str, int]) -> Line:
-        line = self._line(*await asyncio.open_connection(*place), True, lambda: True)
-        try:
-            await line.get_words()
-        except BaseException:
-            await line.close()
-            raise
+        with output.noted_if_slow(f"waiting for {_url(*place)} to answer"):
+            try:
+                ends = await asyncio.wait_for(asyncio.open_connection(*place), _DIAL_S)
+            except TimeoutError:
+                raise OSError(f"no answer within {_DIAL_S:g} s") from None
+            line = self._line(*ends, True, lambda: True)
+            try:
+                await line.get_words()
+            except BaseException:
+                await line.close()
+                raise
         return line
 
     async def _wait(self, place: tuple[str, int]) -> Line:
@@ -207,7 +215,8 @@ class Meeting:
                 if work.state == COMPARING:
                     work.answer(await answering)
                     line.write()
-                await following
+                with output.noted_if_slow("waiting for the answer at the other machine"):
+                    await following
         except TimeoutError:
             raise failures.Failure(failures.UNKNOWN, "not paired: one of both gave no answer") from None
         finally:
@@ -308,27 +317,41 @@ def _url(host: str, port: int) -> str:
 
 
 async def _answer() -> bool:
-    """The next line of standard input says yes."""
+    """The next line of standard input that says yes or no; its end is a no."""
     loop = asyncio.get_running_loop()
-    line: asyncio.Future[bytes] = loop.create_future()
+    said: asyncio.Future[bool] = loop.create_future()
     kept = bytearray()
     fd = sys.stdin.fileno()
 
     def read() -> None:
-        data = os.read(fd, _READ_SIZE)
-        kept.extend(data)
-        if (not data or b"\n" in kept) and not line.done():
-            line.set_result(bytes(kept))
+        if (answer := _answer_in(kept, os.read(fd, _READ_SIZE))) is not None and not said.done():
+            said.set_result(answer)
 
     try:
         loop.add_reader(fd, read)
     except PermissionError:  # a file: there is nothing to wait for
-        return _is_yes(os.read(fd, _READ_SIZE))
+        answer = _answer_in(kept, os.read(fd, _READ_SIZE))
+        return answer is True or (answer is None and _answer_in(kept, b"") is True)
     try:
-        return _is_yes(await line)
+        return await said
     finally:
         loop.remove_reader(fd)
 
 
-def _is_yes(line: bytes) -> bool:
-    return line.split(b"\n")[0].strip().lower() in (b"yes", b"y")
+def _answer_in(kept: bytearray, data: bytes) -> bool | None:
+    """The answer in the lines so far, `data` just read; None: none yet. A slip of the finger is no answer,
+    for a no would end the pairing at both machines.
+    """
+    if not data:
+        return _ANSWERS.get(_word(kept), False)
+    *lines, rest = (kept + data).split(b"\n")
+    kept[:] = rest[-_READ_SIZE:]
+    for line in lines:
+        if (answer := _ANSWERS.get(_word(line))) is not None:
+            return answer
+        output.note("yes or no?")
+    return None
+
+
+def _word(line: bytes | bytearray) -> bytes:
+    return bytes(line.strip().lower())

@@ -66,7 +66,7 @@ def policy(
     or '*' for somebody of whom nothing is known; ACTION is serve, call, send, publish, subscribe or see.
     FILE is by default what BUSWAY_POLICY says.
     """
-    known = _trust(trust_path)
+    known = _trust(trust_path) if trust_path else None
     default = os.environ.get("BUSWAY_POLICY")
     if what == "check":
         path, *more = words or (default,)
@@ -86,7 +86,9 @@ def policy(
     who = _who(whom, known)._replace(
         link=link or "", listeners=(listener,) if listener else (), uid=-1 if uid is None else uid
     )
-    if known and not who.ids and who.names:
+    if who.names and known is None and whom not in file.ruleset.named:
+        output.note(f"{whom!r} is not named in the policy, and was looked up nowhere: say --trust FILE")
+    elif who.names and known is not None and not who.ids:
         output.note(f"{whom!r} is in no entry of the trust file: if it is no board, it is nobody")
     return _explain(file, who, action, name, REALMS.index(realm), as_json)
 
@@ -99,11 +101,11 @@ def _load(path: str, status: int) -> PolicyFile:
         raise Failure(status, str(told), "POLICY_FILE") from None
 
 
-def _trust(path: str | None) -> list[trust.Trusted]:
+def _trust(path: str) -> list[trust.Trusted]:
     try:
-        return trust.TrustFile(path).entries if path else []
+        return trust.TrustFile(path).entries
     except TrustFileError as error:
-        told = TrustFileError(path or "", error.line, error.message)
+        told = TrustFileError(path, error.line, error.message)
         raise Failure(failures.USAGE, str(told), "TRUST_FILE") from None
 
 
@@ -115,14 +117,15 @@ def _text(name: str) -> str:
         raise click.UsageError(str(error)) from None
 
 
-def _check(file: PolicyFile, known: list[trust.Trusted], as_json: bool) -> int:
+def _check(file: PolicyFile, known: list[trust.Trusted] | None, as_json: bool) -> int:
     rules, named = file.ruleset.rules, file.ruleset.named
-    strangers = sorted(set(named) - {each.name for each in known}) if known else []
+    strangers = sorted(set(named) - {each.name for each in known}) if known is not None else []
     if as_json:
         output.say_json({"file": file.path, "rules": len(rules), "unknown": strangers})
         return failures.OK
     default = "open" if file.ruleset.is_open else "closed"
-    output.say(f"{file.given} is right: {output.counted(len(rules), 'rule')}, default {default}")
+    blind = "; its names were looked up nowhere: say --trust FILE" if named and known is None else ""
+    output.say(f"{file.given} is right: {output.counted(len(rules), 'rule')}, default {default}{blind}")
     for name in strangers:
         where = f"{file.given}:{named[name]}"
         output.note(
@@ -131,7 +134,7 @@ def _check(file: PolicyFile, known: list[trust.Trusted], as_json: bool) -> int:
     return failures.OK
 
 
-def _who(text: str, known: list[trust.Trusted]) -> Who:
+def _who(text: str, known: list[trust.Trusted] | None) -> Who:
     """Somebody, with what the trust file knows of them."""
     if text == "*":
         return Who()
@@ -141,7 +144,7 @@ def _who(text: str, known: list[trust.Trusted]) -> Who:
         raise click.UsageError(f"WHO: {wrong.message}") from None
     ids = {found} if isinstance(found, bytes) else set()
     names = {found} if isinstance(found, str) else set()
-    for each in known:
+    for each in known or ():
         own = id_of_public(each.public)
         if own in ids or each.name in names:
             ids.add(own)

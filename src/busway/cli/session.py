@@ -225,10 +225,15 @@ async def _note_refusals(bus: AsyncBus, refusals: list[Change]) -> None:
             refusals.append(change)
 
 
-async def connect(bus: AsyncBus, url: str, place: Place, **options: Any) -> DialledLink:
-    """Open a link as `place` and the `options` say. Raises Failure."""
+async def connect(
+    bus: AsyncBus, url: str, place: Place, told: Callable[[], bool] = lambda: False, **options: Any
+) -> DialledLink:
+    """Opens a link as `place` and the `options` say. If that takes long, and people have not been `told` why,
+    it says so. Raises Failure.
+    """
     try:
-        return await bus.connect(url, **options, **place.dialling(url))
+        with output.noted_if_slow(f"waiting for {url} to answer", told):
+            return await bus.connect(url, **options, **place.dialling(url))
     except (OSError, ValueError, TypeError, busway.BusError) as error:
         raise failures.cannot_connect(url, error) from None
 

@@ -32,6 +32,11 @@ def token(out: str | None, as_json: bool) -> int:
         try:
             with open(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(f"{made}\n")
+        except FileExistsError:
+            text = (
+                f"{out} is there already, and a token is never overwritten: name another file, or remove it"
+            )
+            raise Failure(failures.NEGATIVE, text) from None
         except OSError as error:
             raise Failure(failures.NEGATIVE, f"cannot write {out}: {error.strerror}") from None
         if as_json:
