@@ -41,6 +41,17 @@ const scenarios = {
     bus.close();
   },
 
+  async "numbers that nobody can guess"() {
+    const bus = await connect(url);
+    const asked = Array.from({ length: 64 }, (_, number) => bus.request("t/echo", number));
+    const ids = [...bus._waiting.keys()];
+    await Promise.all(asked);
+    bus.close();
+    assert.equal(ids.length, 64);
+    assert.ok(Math.max(...ids) < 2 ** 28);
+    assert.ok(Math.max(...ids) - Math.min(...ids) > 2 ** 24, `these are no random numbers: ${ids}`);
+  },
+
   async "no permission"() {
     const bus = await connect(url);
     const denied = (error) => error instanceof Undeliverable && error.code === 15 && error.reason === "NO_PERMISSION";

@@ -148,6 +148,7 @@ async def alone(scenario: str, **options: Any) -> None:
     "scenario",
     [
         "asks",
+        "numbers that nobody can guess",
         "failures",
         "waits for a session",
         "another bus",
