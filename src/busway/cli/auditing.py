@@ -86,7 +86,7 @@ def audit(
       refusal    somebody was not let in, or did not let this program in
       displaced  another session or program with the same id took a link's place
       conflict   two hold a name, or an id, that one may hold
-      quota      more came than there is room for, or than a policy lets come: nodes, endpoints, incoming ...
+      quota      more came than there is room for, or than a policy lets come: nodes, endpoints, strangers ...
       denial     a policy does not allow what somebody tried
     Each program keeps the latest 64, of each sort some; short commands of this user, which come and go, are
     counted together. Of many alike few are told, and now and then how
