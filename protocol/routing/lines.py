@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _TURNS_MAX: "Final" = 32  # changes of an endpoint in a second, behind the first, that are told at once
 _MOVES_MAX: "Final" = 2  # neighbours that lead to a node, one after the other, and tell all of its lines
+_JUDGED_MIN: "Final" = 256  # endpoints of a node that a guard looks at within a second in any case
 _JUDGED_MAX: "Final" = 8  # ways by which a guard has looked at one line
 _LONG: "Final" = 64  # endpoints of a node
 _AGAIN: "Final" = -3  # told: PARENT, but it must be said once more
@@ -27,6 +28,15 @@ PARTIAL: "Final" = 0x40  # of a DIRECTORY frame's head
 def _way(peer: Peer) -> int:
     """The link that leads to a node, and from how far it comes: by both a guard goes; below 0 without one."""
     return -1 if peer.hop is None else peer.hop.number << 2 | peer.metric >> 14
+
+
+def _size(peer: Peer) -> int:
+    return sum([len(line.entries) + len(line.denied) for line in peer.lines])
+
+
+def _judged_max(peer: Peer) -> int:
+    """The endpoints of a node that a guard looks at within a second because its way has changed."""
+    return max(FREE * _size(peer), _JUDGED_MIN)
 
 
 class Telling(News):
@@ -367,23 +377,23 @@ class Lines:
     def judge_way(self, peer: Peer, now: int) -> bool:
         """Another link leads to a node now, and the guard may say something else of its endpoints there. Who
         has two may make them change places with every few bytes: so what was found of a way holds as long as
-        nothing else changes, and beyond a few times in a second nothing is let in until the next. Returns
-        whether to look at what was looked up, too.
+        nothing else changes, and of many endpoints, beyond a few times in a second, none is let in until the
+        next. Returns whether to look at what was looked up, too.
         """
         if peer in self.shut.held or self._is_judged(peer):
             return False
         if now - peer.judged_at >= CALM_MS:
             peer.judged_at = now
             peer.judged = 0
-        peer.judged += 1
-        if peer.judged > FREE:
+        peer.judged += _size(peer)
+        if peer.judged > _judged_max(peer):
             self.shut.hold(peer, now)
         self.judge(peer, now)
         return True
 
     def _reopen(self, peer: Peer, now: int) -> None:
         peer.judged_at = now
-        peer.judged = FREE
+        peer.judged = _judged_max(peer)
         self.judge(peer, now, False)
 
     def _is_judged(self, peer: Peer) -> bool:
