@@ -152,8 +152,11 @@ class Trail:
             "realm": realm,
             **_link(connection),
         }
-        fields.pop("peer_label", None)  # of the neighbour, and it may be another
-        fields |= _of(happened.node_id, "" if peer is None else peer.label)
+        neighbour, label = fields.pop("peer", ""), fields.pop("peer_label", "")  # may be others than it
+        known = "" if peer is None else peer.label
+        if neighbour == _uuid(happened.node_id):
+            known = known or str(label)  # it may have left right behind its message
+        fields |= _of(happened.node_id, known)
         self._note("denial", action, fields, connection, peer=peer, late=lambda: self._why(happened))
 
     def _why(self, denied: events.DeniedEvent) -> Fields:

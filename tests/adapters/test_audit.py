@@ -280,6 +280,19 @@ async def test_what_a_policy_denies_is_told() -> None:
 
 
 @pytest.mark.jumps(needed=True)
+async def test_who_leaves_behind_its_message_is_named() -> None:
+    policy = {"rule": [{"who": "*", "call": "**"}]}
+    async with AsyncBus(ipc=False, policy=policy) as here:
+        here.register("lab/door")
+        async with AsyncBus(ipc=False, leaf=True, label="visitor") as there:
+            await join(there, here)
+            await there.send("lab/door", "open")
+        await until(lambda: of(here, "denial"))
+        (row,) = of(here, "denial")
+        assert few(row, "action", "peer_label") == ("send", "visitor")
+
+
+@pytest.mark.jumps(needed=True)
 async def test_a_node_without_a_label_has_none_of_another() -> None:
     """What is not known is left out."""
     policy = {"rule": [{"who": "*", "serve": ["lab/*"]}]}

@@ -140,6 +140,11 @@ def test_a_bus_that_cannot_be_joined(tmp_path: Path) -> None:
     [
         ("tcp://192.0.2.1:7660: Connection refused", "; is a node listening there?"),
         ("tcp://192.0.2.1:7660: No route to host", "; is that machine on, and its address right?"),
+        ("tcp://192.0.2.1:7660: Network is unreachable", "; has this machine a network that leads there?"),
+        (
+            "tcp://192.0.2.1:7660: Connection timed out",
+            "; is its address right, and does a firewall let its port pass?",
+        ),
         ("no answer within 10 s", "; is its address right, and does a firewall let its port pass?"),
         ("tcp://192.0.2.1:7660: Permission denied", ""),
     ],

@@ -153,6 +153,16 @@ def test_commands_tell_of_names_that_nobody_has(path: str, trusted: str) -> None
         assert trusted in told
 
 
+def test_who_sees_a_name_in_the_list_alone_is_told_what_hides_it(tmp_path: Path) -> None:
+    path, bus = tmp_path / "policy.toml", new_bus()
+    path.write_text('[[rule]]\nwho = "*"\ncall = ["lab/else"]\n')
+    with busway_started("serve", "lab/door", "--policy", str(path), "--", "cat", bus=bus):
+        assert "lab/door" in busway("endpoints", bus=bus).ok().text
+        complaint = busway("request", "lab/door", bus=bus).failed(1)
+        assert "lists it, but it is not there for this command: its realm or a policy says so" in complaint
+        assert "known similar" not in complaint
+
+
 POLICY = """\
 default = "closed"
 

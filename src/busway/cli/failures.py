@@ -49,11 +49,14 @@ _OPTIONS = {
     "headers=": "--header",
 }
 
+_SILENT = "; is its address right, and does a firewall let its port pass?"
 # What it may mean that a place cannot be reached, by its reason.
 _HINTS = {
     os.strerror(errno.ECONNREFUSED): "; is {who} there?",
     os.strerror(errno.EHOSTUNREACH): "; is that machine on, and its address right?",
-    "no answer within ": "; is its address right, and does a firewall let its port pass?",
+    os.strerror(errno.ENETUNREACH): "; has this machine a network that leads there?",
+    os.strerror(errno.ETIMEDOUT): _SILENT,
+    "no answer within ": _SILENT,
 }
 
 REFUSAL = re.compile(r"\(error (\d+)\)$")  # of str(LinkRefused)

@@ -325,6 +325,10 @@ def nobody_has(bus: AsyncBus, endpoint: str) -> Failure:
     names = {found.name for found in overview(bus).endpoints if found.name}
     similar = difflib.get_close_matches(endpoint, sorted(names), n=3)
     hint = f"known similar: {', '.join(similar)}" if similar else "`busway endpoints` lists what there is"
+    if endpoint in names:
+        hint = (
+            "`busway endpoints` lists it, but it is not there for this command: its realm or a policy says so"
+        )
     silent = "".join(
         f"; node {peer.node_id.hex()[:8]} {other_version(peer.path) or 'has not answered'}"
         for peer in strangers(bus)
