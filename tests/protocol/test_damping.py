@@ -368,6 +368,7 @@ def test_who_knows_a_long_line_may_ask_for_what_is_new_at_once() -> None:
     assert E in b"".join(z.heard(codes.DIRECTORY))
 
 
+@pytest.mark.no_cover  # it counts lines itself
 def test_one_endpoint_is_told_without_a_look_at_all_others() -> None:
     """Before, each change of one cost a look at all of its node, for each neighbour that is told."""
     costs = []
