@@ -253,8 +253,8 @@ async def check_nodes(report: Report, bus: AsyncBus, names: list[str], timeout: 
         elif each.answer in (BEYOND, REFUSED):
             report.well(
                 f"{_name(each)} keeps its state to its own machine: if an endpoint of it is missing here, its"
-                " realm may be narrower than a link on the way, or a policy there hides it (possible"
-                " causes, not visible from here)"
+                " realm may be narrower than a link on the way, or a policy there hides it (each a"
+                " possible cause, not visible from here)"
             )
     told = [each for each in found if each.answer == OK]
     report.well(f"{output.counted(len(found), 'node')} known, {len(told)} of them tell their state")
