@@ -260,7 +260,7 @@ class Lines:
                 continue
             del self._doubts[peer]
             via = None if peer.route is None else peer.route.via
-            if not peer.reachable or via is None or (via.slow and not via.leaf):
+            if via is None or (via.slow and not via.leaf):
                 continue
             if self.moves_much(peer):
                 peer.moves = 0

@@ -23,6 +23,7 @@ from .nets import (
     directory,
     entry,
     id_of,
+    key,
     message,
     parent,
     retract,
@@ -463,3 +464,26 @@ def test_one_of_the_same_realm_is_believed_until_its_liar_leaves_and_told_to_peo
     liar.leave()
     net.advance(2 * codes.ROUTE_LOSS_GRACE_MS)
     assert net.see("a", "c").key == net["c"].me.key
+
+
+def test_nothing_goes_while_another_way_is_sought() -> None:
+    """x has no way when the time of the last one to tell is up; who leads to it next has time of its own."""
+    net = Mesh()
+    net.add("b")
+    net.pump()
+    y, z, q = (Liar(net, net["b"], letter) for letter in "yzq")
+    x = bind(8, key("x"))
+    y.say(routes(update(x, 1, 5)), directory(b"\x08", LOCALNET, 0, 1, entry(ANYCAST, E)))
+    z.say(routes(update(x, 1, 1)))
+    y.say(routes(retract(b"\x08")))
+    q.say(routes(parent(x)))
+    net.advance(codes.BELIEF_MS - 100)
+    assert net.hop("b", "x") == "z"
+    assert net.holders("b", E) == "x"
+    z.say(routes(retract(b"\x08")))
+    assert net.hop("b", "x") == ""
+    net.advance(200)
+    assert net.holders("b", E) == "x"
+    y.say(routes(update(b"\x08", 2, 5)))
+    assert net.hop("b", "x") == "y"
+    assert net.holders("b", E) == "x"
