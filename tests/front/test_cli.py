@@ -145,6 +145,10 @@ def test_a_bus_that_cannot_be_joined(tmp_path: Path) -> None:
             "tcp://192.0.2.1:7660: Connection timed out",
             "; is its address right, and does a firewall let its port pass?",
         ),
+        (
+            "serial:///dev/ttyS0: nobody answers on the line",
+            "; are the wires crossed (TX to RX), both ends' baud the same, and does a program run there?",
+        ),
         ("no answer within 10 s", "; is its address right, and does a firewall let its port pass?"),
         ("tcp://192.0.2.1:7660: Permission denied", ""),
     ],

@@ -57,6 +57,9 @@ _HINTS = {
     os.strerror(errno.ENETUNREACH): "; has this machine a network that leads there?",
     os.strerror(errno.ETIMEDOUT): _SILENT,
     "no answer within ": _SILENT,
+    "nobody answers on the line": (
+        "; are the wires crossed (TX to RX), both ends' baud the same, and does a program run there?"
+    ),
 }
 
 REFUSAL = re.compile(r"\(error (\d+)\)$")  # of str(LinkRefused)
