@@ -241,7 +241,8 @@ class Lines:
                 peer.moved_at = now
                 peer.moves = 0
             peer.moves += 1
-            self._doubts[peer] = now
+            if peer not in self._doubts or not self.moves_much(peer):  # else it might be put off for ever
+                self._doubts[peer] = now
             if self._doubt_timer.deadline < 0:
                 self._mesh.timers.arm(self._doubt_timer, now + codes.BELIEF_MS)
 

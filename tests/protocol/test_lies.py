@@ -487,3 +487,32 @@ def test_nothing_goes_while_another_way_is_sought() -> None:
     y.say(routes(update(b"\x08", 2, 5)))
     assert net.hop("b", "x") == "y"
     assert net.holders("b", E) == "x"
+
+
+def test_a_node_that_is_moved_now_and_again_is_believed_now_and_again() -> None:
+    """z leads to c for a moment, some times in a row, every nine seconds, and lies about its lines. Before,
+    nobody told them anew, for the way had never been the same for ten.
+    """
+    net = chain("abdc")
+    net["c"].register(E, ANYCAST, GLOBAL)
+    net.pump()
+    liar = Liar(net, net["b"])
+    node = bind(3, net["c"].me.key)
+    route = net["b"].mesh.router.routes[net["c"].me.key]
+    known = []
+    for _ in range(4):
+        for _ in range(3):
+            liar.say(routes(update(node, route.distance >> 16, 0)))
+            assert net.hop("b", "c") == "z"
+            liar.say(
+                directory(b"\x03", GLOBAL, 0, net.see("b", "c").lines[GLOBAL].version, entry(UNICAST, F))
+            )
+            assert net.holders("b", E) == ""
+            liar.say(routes(retract(b"\x03")))
+            net.pump()
+            assert net.hop("b", "c") == "d"
+            node = b"\x03"
+        for _ in range(9):
+            net.advance(1000)
+            known.append((net.holders("a", E), net.holders("a", F)))
+    assert known.count(("c", "")) > 9
