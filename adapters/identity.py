@@ -235,7 +235,7 @@ class Admission:
 
         if ephemeral.is_ephemeral(self._public):
             self.refused = "its key is of one run, which nobody can trust: give its program one to keep"
-            mend = "give its program one to keep (--key FILE) and run `busway pair` at both"
+            mend = "give its program one to keep (key=..., --key FILE) and run `busway pair` at both"
             return f"a key of one run is not trusted: {mend}"
         text = f"key {public_text(self._public)} is not trusted: run `busway pair` at both"
         self.refused = f"its {text}, or enter it in {trust.place}"

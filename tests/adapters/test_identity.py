@@ -140,7 +140,9 @@ async def test_stranger_that_has_no_key_to_keep_is_told_so(caplog: pytest.LogCap
     async with opened(bus(trust={Key.new().text: "router"}), bus()) as (one, other):
         refused = await refusal(other, (await one.listen(LOOPBACK)).url)
         assert refused.code == codes.UNTRUSTED
-        assert "a key of one run is not trusted: give its program one to keep" in str(refused)
+        assert "a key of one run is not trusted: give its program one to keep (key=..., --key FILE)" in str(
+            refused
+        )
         assert "run `busway pair` at both" in str(refused)
     (told,) = [text for text in caplog.messages if "cannot join" in text]
     assert "its key is of one run, which nobody can trust" in told

@@ -36,6 +36,7 @@ _OPTIONS = {
         "this command is no leaf; have it let in there as a router ("
     ),
     "trust=... (of the bus)": "--trust FILE",
+    "(key=..., --key FILE)": "(--key FILE)",
     "token=...": "--token-file FILE",
     "token=": "--token",
     "boards=": "--boards",
