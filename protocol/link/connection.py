@@ -131,8 +131,9 @@ class Connection(LinkFace):
     @property
     def wants_write(self) -> bool:
         """Whether `data_to_send` has something now."""
-        flush = self.flush_wanted and self.state == codes.OPEN
-        return self.asleep_until < 0 and (flush or self.stream_wants_write())
+        if self.asleep_until >= 0 or not (self.flush_wanted or self._more):
+            return False
+        return (self.flush_wanted and self.state == codes.OPEN) or self.stream_wants_write()
 
     def stream_wants_write(self) -> bool:
         """Whether the stream may have bytes now."""
@@ -141,9 +142,7 @@ class Connection(LinkFace):
         return self._has_bytes() or (self.state == codes.CLOSING and bool(self._goodbye))
 
     def receive_data(self, data: "bytes | bytearray | memoryview", now: int) -> "list[Event]":
-        """Take in bytes, cut anywhere, at time `now` in ms. Never raises for what they are; returns what
-        happened.
-        """
+        """Take in bytes, cut anywhere, at `now` in ms. Never raises for them; returns what happened."""
         if self.state == codes.CLOSED:
             return self.host.take_events()
         raw = data if isinstance(data, bytes) else bytes(data)

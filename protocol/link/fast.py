@@ -302,7 +302,8 @@ def write_run(
             head = codes.MESSAGE | codes.HEAD_ROUTED | frame.format
             seq = frame.number & 0xFFFF
             start = pack(">BBBBBH", head, codes.HOW_DESTINATION, codes.HOPS_MAX, node, number, seq)
-            start = varint(body + 7) + start
+            length = body + 7
+            start = (bytes((length,)) if length < 0x80 else varint(length)) + start
             add(start)
             add(payload)
             size += len(start) + body
@@ -357,10 +358,11 @@ def write_parcels(
         tail = item.tail
         body = len(tail)
         total += body
-        length = varint(len(path.prefix) + body)
-        parts.append(length + path.prefix)
+        length = len(path.prefix) + body
+        start = (bytes((length,)) if length < 0x80 else varint(length)) + path.prefix
+        parts.append(start)
         parts.append(tail)
-        size += len(length) + len(path.prefix) + body
+        size += len(start) + body
         at += 1
     if at == count:
         queue.items = []
