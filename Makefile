@@ -57,10 +57,10 @@ core: setup
 	$(bin)/python -m pytest -q -n $(JOBS) tests/protocol --cov --cov-report= --cov-fail-under=100 \
 	  || { $(bin)/python -m coverage report; exit 1; }
 
-# Twice as many processes as compute: most of these tests wait for programs, lines and timers. The longest files
+# Three times as many processes as compute: most of these tests wait for programs, lines and timers. The longest files
 # come first, in the order that tests/conftest.py gives.
 others: setup
-	$(bin)/python -m pytest -n $$((2 * $(JOBS))) --dist loadfile --no-loadscope-reorder --ignore=tests/protocol
+	$(bin)/python -m pytest -n $$((3 * $(JOBS))) --dist loadfile --no-loadscope-reorder --ignore=tests/protocol
 
 loops: setup
 	$(bin)/python -m tests.rigs.loops

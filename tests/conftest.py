@@ -31,13 +31,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # The files that take longest, longest first: begun last, one would run on when all others are through.
 SLOWEST = (
-    *("test_compiled", "test_scenarios", "test_boards_keys", "test_live", "test_ble", "test_demo"),
-    *("test_micropython_keyed", "test_cli_monitor", "test_threads", "test_page", "test_micropython"),
-    *("test_ble_radio", "test_install", "test_codec", "test_examples", "test_cli_joining", "test_cli_talk"),
-    *("test_cli_boards", "test_timeouts", "test_wifi_board", "test_cli_look", "test_site", "test_order"),
-    *("test_ble_links", "test_campaign_processes", "test_nodes", "test_hostile", "test_benchmarks"),
-    *("test_shrinking", "test_control", "test_docs", "test_joins", "test_cli_firmware", "test_lines"),
-    *("test_changes", "test_typing", "test_firmware_imports"),
+    *("test_compiled", "test_scenarios", "test_boards_keys", "test_live", "test_micropython"),
+    *("test_cli_joining", "test_serial_links", "test_identity", "test_cli_monitor", "test_micropython_keyed"),
+    *("test_cli_boards", "test_demo", "test_ble", "test_timeouts", "test_cli_look", "test_ble_radio"),
+    *("test_cli_talk", "test_page", "test_install", "test_wifi_board", "test_policy", "test_benchmarks"),
+    *("test_ble_links", "test_threads", "test_everyone", "test_campaign_processes", "test_payloads"),
+    *("test_docs", "test_micropython_terminal", "test_examples", "test_codec", "test_control", "test_joins"),
+    *("test_bounds", "test_lines", "test_cli_mesh", "test_site", "test_cli_firmware"),
+    *("test_micropython_streams", "test_addresses", "test_line_keys", "test_order", "test_hostile"),
+    *("test_nodes", "test_shrinking", "test_healing", "test_firmware_imports", "test_typing", "test_changes"),
 )
 
 
