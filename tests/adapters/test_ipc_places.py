@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ from busway.adapters import local
 from tests.adapters import threads_tools
 from tests.adapters.tools import knows, until
 from tests.rigs import login_session
-from tests.rigs.tree import ROOT
+from tests.rigs.tree import ROOT, remove
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ async def test_a_bus_puts_its_socket_back_and_finds_who_came_meanwhile(
 ) -> None:
     async with busway.AsyncBus() as one, busway.AsyncBus() as two:
         one.serve("who", lambda request: "one")
-        shutil.rmtree(place)
+        remove(place)
         async with busway.AsyncBus() as meanwhile:
             await until(lambda: knows(meanwhile, one.id, two.id))
             assert await meanwhile.request("who", ttl=30) == "one"
@@ -56,7 +55,7 @@ async def test_a_bus_puts_its_socket_back_and_finds_who_came_meanwhile(
 def test_a_bus_for_threads_puts_its_socket_back(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     with busway.Bus() as one:
         one.serve("who", lambda request: "one")
-        shutil.rmtree(place)
+        remove(place)
         with busway.Bus() as meanwhile:
             assert meanwhile.request("who", ttl=30) == "one"
             threads_tools.until(lambda: len(sockets(place)) == 2)
@@ -69,7 +68,7 @@ def test_a_bus_for_threads_puts_its_socket_back(place: Path, caplog: pytest.LogC
 @pytest.mark.usefixtures("often", "patient")
 async def test_what_keeps_a_socket_away_is_told_once(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with busway.AsyncBus() as bus:
-        shutil.rmtree(place)
+        remove(place)
         os.mkdir(place)
         os.chmod(place, 0o755)
         await until(lambda: "cannot find this one" in caplog.text)
@@ -85,7 +84,7 @@ async def test_what_keeps_a_socket_away_is_told_once(place: Path, caplog: pytest
 @pytest.mark.usefixtures("often")
 async def test_a_leaf_finds_its_router_again_where_that_is_now(place: Path) -> None:
     async with busway.AsyncBus() as router, busway.AsyncBus(leaf=True) as leaf:
-        shutil.rmtree(place)
+        remove(place)
         await until(lambda: sockets(place) == [router.id.hex()])
         (link,) = router._host.runners
         link.close()  # no goodbye

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.rigs.tree import ROOT
+from tests.rigs.tree import ROOT, remove
 
 # The checkout may lie under what is hidden.
 _HIDE = """
@@ -50,7 +50,7 @@ def log_in() -> None:
 
 
 def log_out() -> None:
-    shutil.rmtree(runtime())
+    remove(runtime())
 
 
 def python(program: str) -> subprocess.Popen[str]:

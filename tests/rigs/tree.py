@@ -16,3 +16,12 @@ def copy_folder(source: Path, target: Path, *, follow_links: bool = True) -> Non
     there already is written anew.
     """
     shutil.copytree(source, target, symlinks=not follow_links, ignore=_LEFT_OUT, dirs_exist_ok=True)
+
+
+def remove(folder: Path) -> None:
+    """Removes a folder with all in it at one instant: who puts something back there meanwhile does so in a
+    new one, instead of keeping this one from going.
+    """
+    aside = folder.with_name(f"{folder.name}.removed")
+    folder.rename(aside)
+    shutil.rmtree(aside)
