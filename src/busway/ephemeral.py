@@ -75,4 +75,5 @@ def _is_installed() -> bool:
     """Whether `cryptography` can be imported, which takes a tenth of a second and is not done here."""
     if "cryptography" in sys.modules:
         return sys.modules["cryptography"] is not None
-    return any(finder.find_spec("cryptography", None) is not None for finder in sys.meta_path)
+    finds = [getattr(finder, "find_spec", None) for finder in sys.meta_path]  # old import hooks have none
+    return any(find is not None and find("cryptography", None) is not None for find in finds)

@@ -64,3 +64,10 @@ def test_pair_imports_nothing() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ended.stdout == "True\nTrue\n"
+
+
+def test_an_old_import_hook_keeps_no_bus_from_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As some programs still have: one of before Python 3.4, which imports pass over."""
+    monkeypatch.delitem(sys.modules, "cryptography")
+    monkeypatch.setattr(sys, "meta_path", [object(), *sys.meta_path])
+    assert ephemeral.pair() is not None
