@@ -40,6 +40,24 @@ class Fifo:
         self.head = head
         return item
 
+    def pop_many(self, count: int) -> "list[Any]":
+        """As `pop`, `count` items at once, in order; so many are there."""
+        head = self.head
+        items = self.items
+        stop = head + count
+        if stop == len(items):
+            self.items = []
+            self.head = 0
+            return items[head:] if head else items
+        taken = items[head:stop]
+        if stop >= _COMPACT and stop * 2 >= len(items):
+            items[:stop] = []
+            stop = 0
+        else:
+            items[head:stop] = [None] * count
+        self.head = stop
+        return taken
+
     def skip(self, head: int) -> None:
         """Drop everything before the index `head` of `items`, which the caller has read there; some are
         left.

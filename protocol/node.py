@@ -254,6 +254,15 @@ class Node(Exchange):
             raise ClosedError("this receiver is closed")
         return message
 
+    def take_many(self, receiver: Receiver, most: int) -> "list[Message]":
+        """The oldest messages in a receiver's queue, `most` at the most, in order; [] if there is none.
+        Raises ClosedError when it is closed and empty.
+        """
+        taken = self.receiving.take_many(receiver, most)
+        if not taken and receiver.closed:
+            raise ClosedError("this receiver is closed")
+        return taken
+
     # Sending
 
     def send(
@@ -305,6 +314,44 @@ class Node(Exchange):
         kind = codes.CONFIRM if confirm else codes.SEND
         out = self._message(kind, endpoint, payload, format, type_id, node_id, now)
         return self.origin.submit(out, node_id, ttl_ms, timeout_ms, wait, now)
+
+    def send_many(
+        self, endpoint: Address, payloads: "list[object]", now: int, format: int = codes.RAW
+    ) -> int:
+        """Send as many of `payloads`, from the first on, as can be accepted at once as plain messages.
+
+        Returns how many these are. The next one needs something more, so it goes by `send`, which says what
+        is wrong with it if something is; 0 where each message needs more: at an endpoint of this node, at one
+        of several holders, where messages wait for credit or room. `format` RAW, CBOR or TYPED_AS_ENDPOINT.
+        """
+        flow = self.origin.direct.get(endpoint)
+        if flow is None or flow.waiting.items or self.closed or not 0 <= format < 3:
+            return 0
+        hop = flow.link()
+        if hop is None:
+            return 0
+        queue = hop.queue
+        append = queue.items.append
+        key = flow.peer.key
+        size_max = hop.limits.message_size_max
+        room = _QUEUE_SIZE_MAX - queue.size
+        first = seq = flow.sent
+        last = min(flow.limit, seq + len(payloads))
+        total = 0
+        while seq < last and total < room:
+            payload = payloads[seq - first]
+            if type(payload) is not bytes or len(payload) > size_max:
+                break
+            seq += 1
+            append(Frame(_SEND, key, endpoint, seq, payload, format, b""))
+            total += len(payload) + OVERHEAD
+        if seq > first:
+            flow.sent = seq
+            flow.last_used = now
+            queue.size += total
+            if not hop.flush_wanted:
+                hop.touch()
+        return seq - first
 
     def publish(
         self,

@@ -4,6 +4,7 @@ The counterpart of sender.py. Knows connections only as somewhere to put an answ
 """
 
 from busway.protocol.errors import EndpointTakenError, LocalError
+from busway.protocol.fifo import Fifo
 from busway.protocol.messaging.admitting import Admitting, is_new_session, start_anew
 from busway.protocol.messaging.correspondent import Correspondent, talk
 from busway.protocol.messaging.endpoints import (
@@ -412,6 +413,47 @@ class Receiving(Admitting):
             return message
         return None
 
+    def take_many(self, receiver: Receiver, most: int) -> "list[Message]":
+        """As `take`, up to `most` messages at once, in order; [] if there is none."""
+        taken: "list[Message]" = []
+        queue = receiver.queue
+        while most > 0 and queue.items:
+            count = 0 if receiver.lost else _count_plain(queue, most)
+            if count < 2:
+                message = self.take(receiver)
+                if message is None:
+                    break
+                count = 1
+                taken.append(message)
+            else:
+                run: "list[Message]" = queue.pop_many(count)
+                taken = taken + run if taken else run
+                self._took_plain(receiver, run)
+            most -= count
+        return taken
+
+    def _took_plain(self, receiver: Receiver, taken: "list[Message]") -> None:
+        """Plain messages have left a queue; none had anything lost before it to show."""
+        receiver.taken += len(taken)
+        flow = taken[0].flow
+        count = size = 0
+        for message in taken:
+            if message.flow is not flow:
+                receiver.size -= size
+                self._took_run(flow, count)
+                flow = message.flow
+                count = size = 0
+            payload = message.payload
+            size += len(payload) if type(payload) is bytes else size_of(payload)
+            count += 1
+        receiver.size -= size
+        self._took_run(flow, count)
+
+    def _took_run(self, flow: InFlow, count: int) -> None:
+        flow.queued -= count
+        if flow.limit - flow.received + flow.queued <= flow.half:
+            self._consumed(flow)
+
     def noted_run(self, flow: InFlow, receiver: Receiver, count: int, empty: bool, now: int) -> None:
         """A run of plain messages was queued by the short way."""
         flow.last_used = now
@@ -614,6 +656,16 @@ class Receiving(Admitting):
 
     def has_flows(self) -> bool:
         return any([peer.has_numbers() for peer in self.all_peers()])
+
+
+def _count_plain(queue: Fifo, most: int) -> int:
+    """How many of the next `most` messages stand before the first request."""
+    items = queue.items
+    first = at = queue.head
+    stop = min(len(items), first + most)
+    while at < stop and not isinstance(items[at], Request):
+        at += 1
+    return at - first
 
 
 def _short(node_id: bytes) -> str:

@@ -73,7 +73,23 @@ def test_drain_gives_all_and_leaves_nothing() -> None:
     assert (len(fifo), fifo.items) == (0, [])
 
 
-@given(st.lists(st.sampled_from(["push", "push", "push", "pop", "pop", "remove", "drain"]), max_size=400))
+def test_many_that_were_popped_are_let_go() -> None:
+    fifo = Fifo()
+    for item in range(200):
+        fifo.push(item)
+    assert fifo.pop_many(50) == list(range(50))
+    assert fifo.items[:51] == [None] * 50 + [50]
+    assert fifo.pop_many(60) == list(range(50, 110))
+    assert fifo.items == list(range(110, 200))
+    assert fifo.pop_many(90) == list(range(110, 200))
+    assert fifo.items == []
+
+
+@given(
+    st.lists(
+        st.sampled_from(["push", "push", "push", "push", "pop", "pop_many", "remove", "drain"]), max_size=400
+    )
+)
 def test_behaves_as_a_deque(steps: list[str]) -> None:
     fifo, model = Fifo(), deque[int]()
     for number, step in enumerate(steps * 3):
@@ -82,6 +98,9 @@ def test_behaves_as_a_deque(steps: list[str]) -> None:
             model.append(number)
         elif step == "pop" and model:
             assert fifo.pop() == model.popleft()
+        elif step == "pop_many" and model:
+            count = 1 + number % len(model)
+            assert fifo.pop_many(count) == [model.popleft() for _ in range(count)]
         elif step == "remove" and model:
             middle = model[len(model) // 2]
             fifo.remove(middle)

@@ -1,0 +1,235 @@
+"""Many messages in one call: the same messages as one by one, with every promise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from busway.protocol import ClosedError, Limits, Message, Receiver, Request, codes, events
+from busway.protocol.messaging.correspondent import talk
+from busway.protocol.messaging.flows import OutFlow
+from tests.protocol.helpers import B, assert_settled, payloads, verdicts
+from tests.protocol.pairs import E, F, Net, Pair
+
+
+def ready(count: int = 1, **options: Any) -> tuple[Pair, Receiver, OutFlow]:
+    """Node a knows a receiver at b, has sent it one message, and may send `count` more."""
+    net = Pair(**options)
+    receiver = net.b.register(E, codes.UNICAST)
+    net.pump()
+    net.a.send(E, b"first", net.now)
+    net.pump()
+    assert payloads(net.drain(net.b, receiver)) == [b"first"]
+    flow = talk(net.a.routes.peers[B]).out_flows[E]
+    flow.limit = flow.sent + count
+    return net, receiver, flow
+
+
+# Sending
+
+
+def test_as_many_go_as_have_credit() -> None:
+    net, receiver, _ = ready(5)
+    assert net.a.send_many(E, [b"%d" % number for number in range(9)], net.now, codes.CBOR) == 5
+    assert net.a.send_many(E, [b"9"], net.now) == 0
+    net.pump()
+    got = net.drain(net.b, receiver)
+    assert payloads(got) == [b"0", b"1", b"2", b"3", b"4"]
+    assert [(message.seq, message.format, message.missed) for message in got] == [
+        (number, codes.CBOR, 0) for number in range(2, 7)
+    ]
+    assert_settled(net)
+
+
+def test_as_many_go_as_the_link_has_room_for() -> None:
+    net, receiver, _ = ready(1000)
+    net.cable.block(net.a)
+    size = codes.QUEUE_SIZE_MAX // 4
+    assert net.a.send_many(E, [bytes(size)] * 9, net.now) == 4  # what is one beyond is let in whole, as ever
+    assert net.ca.queue.size == 4 * (size + 32)
+    net.cable.block(net.a, False)
+    net.pump()
+    assert net.ca.queue.size == 0
+    assert [len(message.payload) for message in net.drain(net.b, receiver)] == [size] * 4
+
+
+@pytest.mark.parametrize("odd", ["text", bytearray(b"x"), None, bytes(1001)])
+def test_what_needs_more_than_that_is_left_with_all_behind_it(odd: object) -> None:
+    net, receiver, _ = ready(9, limits=Limits(message_size_max=1000))
+    assert net.a.send_many(E, [b"a", b"b", odd, b"c"], net.now) == 2
+    assert net.a.send_many(E, [odd], net.now) == 0
+    net.pump()
+    assert payloads(net.drain(net.b, receiver)) == [b"a", b"b"]
+
+
+def test_nothing_goes_where_each_needs_more() -> None:
+    net, receiver, flow = ready(0)
+    token = net.a.send(E, b"waits", net.now)
+    flow.limit += 5
+    assert net.a.send_many(E, [b"would overtake it"], net.now) == 0
+    net.a.register(F, codes.UNICAST)
+    assert net.a.send_many(F, [b"to itself"], net.now) == 0
+    assert net.a.send_many(b"nobody has this.", [b"x"], net.now) == 0
+    net.a.cancel(token, net.now)
+    for format in (codes.TYPED, codes.OBJECT, -1):
+        assert net.a.send_many(E, [b"x"], net.now, format) == 0
+    assert net.a.send_many(E, [], net.now) == 0
+    assert net.a.send_many(E, [b"x"], net.now) == 1
+    net.pump()
+    assert payloads(net.drain(net.b, receiver)) == [b"x"]
+    net.a.close(net.now)
+    assert net.a.send_many(E, [b"late"], net.now) == 0
+
+
+def test_nothing_goes_without_a_way() -> None:
+    net, _, _ = ready(9)
+    net.ca.state = codes.CLOSED  # its end is just being told
+    assert net.a.send_many(E, [b"x"], net.now) == 0
+
+
+def test_one_of_several_holders_is_chosen_for_each() -> None:
+    net = Net()
+    nodes = net.mesh("abc")
+    for node in nodes[1:]:
+        node.register(E, codes.ANYCAST)
+    net.pump()
+    nodes[0].send(E, b"x", net.now)
+    assert nodes[0].send_many(E, [b"x"], net.now) == 0
+
+
+def test_what_was_accepted_and_is_lost_with_the_link_is_told_each() -> None:
+    net, _, _ = ready(3)
+    net.cable.block(net.a)
+    assert net.a.send_many(E, [b"1", b"2", b"3"], net.now) == 3
+    net.cable.cut()
+    net.pump()
+    assert [event.seq for event in net.seen(net.a, events.UNDELIVERABLE)] == [2, 3, 4]
+    assert net.a.report(net.now)["counters"]["undeliverable"] == 3  # type: ignore[index]
+
+
+# Taking
+
+
+def test_taken_at_once_is_what_is_there_and_no_more_than_asked() -> None:
+    net, receiver, _ = ready(100)
+    assert net.b.take_many(receiver, 10) == []
+    net.a.send_many(E, [b"%d" % number for number in range(100)], net.now)
+    net.pump()
+    assert net.b.take_many(receiver, 0) == net.b.take_many(receiver, -1) == []
+    got = net.b.take_many(receiver, 30) + net.b.take_many(receiver, 1) + net.b.take_many(receiver, 500)
+    assert payloads(got) == [b"%d" % number for number in range(100)]
+    assert (receiver.size, len(receiver.queue), receiver.taken) == (0, 0, 101)
+    net.b.deregister(receiver, net.now)
+    with pytest.raises(ClosedError):
+        net.b.take_many(receiver, 5)
+
+
+def test_requests_among_them_are_taken_as_ever() -> None:
+    net, receiver, _ = ready(100)
+    net.a.send_many(E, [b"1", b"2"], net.now)
+    over = net.a.request(E, b"given up", net.now)
+    asked = net.a.request(E, b"3", net.now)
+    confirmed = net.a.send(E, b"4", net.now, confirm=True)
+    net.a.send_many(E, [b"5", b"6"], net.now)
+    net.pump()
+    net.a.cancel(over, net.now)
+    net.pump()
+    got = net.b.take_many(receiver, 50)
+    assert payloads(got) == [b"1", b"2", b"3", b"4", b"5", b"6"]
+    assert isinstance(got[2], Request)
+    net.b.respond(got[2], b"answer", net.now)
+    net.pump()
+    assert verdicts(net, net.a, confirmed) == [(events.TAKEN, 0)]
+    assert verdicts(net, net.a, asked) == [(events.REPLIED, 0)]
+    last = net.a.request(E, b"given up", net.now)
+    net.pump()
+    net.a.cancel(last, net.now)
+    net.pump()
+    assert net.b.take_many(receiver, 5) == []
+    assert_settled(net)
+
+
+def test_credit_comes_back_for_what_is_taken_at_once() -> None:
+    net, receiver, _ = ready(4)
+    sent = 0
+    for _ in range(40):
+        sent += net.a.send_many(E, [b"x"] * 100, net.now)
+        net.pump()
+        net.b.take_many(receiver, 1000)
+        net.pump()
+    assert sent > 3000
+
+
+def test_to_oneself_taking_lets_go_what_waits() -> None:
+    net = Pair()
+    receiver = net.a.register(E, codes.UNICAST, queue_max=8)
+    tokens = [net.a.send(E, b"%d" % number, net.now) for number in range(60)]
+    got: list[Message] = []
+    while batch := net.a.take_many(receiver, 5):
+        got += batch
+    assert payloads(got) == [b"%d" % number for number in range(60)]
+    assert all(net.a.origin.pending.get(token) is None for token in tokens if token)
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["send", "send", "send", "request", "confirm", "take"]),
+        st.sampled_from("abc"),
+        st.integers(1, 9),
+    ),
+    max_size=40,
+)
+
+
+def act(steps: list[tuple[str, str, int]], kind: int, policy: int, many: bool) -> list[object]:
+    """All that a receiver at c hands out, and what its node counts."""
+    net = Net()
+    nodes = {node.label.lower(): node for node in net.mesh("abc")}
+    c = nodes["c"]
+    receiver = c.register(E, kind, queue_max=6, policy=policy)
+    net.pump()
+    got: list[object] = []
+    for step, who, count in [*steps, ("take", "a", 100)]:
+        for number in range(count if step != "take" else 0):
+            payload = b"%d" % (number * count)
+            if kind == codes.BROADCAST:
+                nodes[who].publish(E, payload, net.now)
+            elif step == "request":
+                nodes[who].request(E, payload, net.now)
+            else:
+                nodes[who].send(E, payload, net.now, confirm=step == "confirm")
+        net.pump()
+        if step == "take":
+            taken = c.take_many(receiver, count) if many else []
+            while not many and len(taken) < count:
+                message = c.take(receiver, net.now)
+                if message is None:
+                    break
+                taken.append(message)
+            got += [(type(each), each.source, each.seq, each.payload, each.missed) for each in taken]
+            net.pump()
+    counters = {**c.receiving.counters}
+    assert receiver.size == sum(len(each.payload) for each in receiver.queue.items)
+    return [*got, counters, receiver.dropped, receiver.refused, receiver.taken]
+
+
+@given(STEPS)
+@pytest.mark.parametrize(
+    ("kind", "policy"),
+    [
+        (codes.UNICAST, codes.REFUSE),
+        (codes.ANYCAST, codes.DROP_OLDEST),
+        (codes.UNICAST, codes.DROP_NEWEST),
+        (codes.BROADCAST, codes.DROP_OLDEST),
+        (codes.BROADCAST, codes.LATEST),
+    ],
+)
+@settings(max_examples=12)
+def test_taken_at_once_is_what_is_taken_one_by_one(
+    kind: int, policy: int, steps: list[tuple[str, str, int]]
+) -> None:
+    one, many = act(steps, kind, policy, False), act(steps, kind, policy, True)
+    assert one == many
