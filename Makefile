@@ -69,8 +69,8 @@ docs: setup  ## the documentation as a site, site/index.html: nothing in it asks
 	$(bin)/python -m tests.rigs.architecture
 	NO_MKDOCS_2_WARNING=1 $(bin)/python -m mkdocs build --strict -q
 
-bench: setup  ## messages per second and round-trip times beside pyzmq, in one run
-	$(bin)/python -m benchmarks
+bench: setup  ## Busway, compiled and pure, beside its rivals, in one run; all figures in .benchmarks/bench.json
+	$(bin)/python -m benchmarks --json .benchmarks/bench.json
 
 soak: setup  ## the long tests: random runs of many nodes; SEED repeats one, DURATION bounds it
 	$(bin)/python -m tests.soak $(if $(SEED),--seed $(SEED)) $(if $(DURATION),--duration $(DURATION))

@@ -1,134 +1,108 @@
-"""Busway's asyncio API beside pyzmq's blocking API: two processes, in turn in one run; medians and ratios.
+"""Busway beside its rivals: the same cases for each, in turn in one run.
 
-Usage: python -m benchmarks [--rounds N] [--seconds S]
+Usage: python -m benchmarks [--json FILE] [--cases PATTERN] [--systems PATTERN] [--rounds N] [--seconds S]
+                            [--check] [--core DIR | --pure] [--patience S]
 
-A first short run of each finds how many messages fill the time of a round, so that the whole takes as long
-on a slow machine as on a fast one: two minutes. What it is at stands on stderr.
+Workers of each system are started once; rounds of all of them follow each other in turn. Where the machine
+is slow, by a fixed loop before and after, a round is repeated. What it is at stands on stderr.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import statistics
-import subprocess
+import json
+import re
 import sys
-import tempfile
-import time
+from pathlib import Path
+from typing import Any
 
-from busway import about
+from benchmarks.bench import cases, machine, report
+from benchmarks.bench.core import PURE, compiled_package
+from benchmarks.bench.progress import Progress
+from benchmarks.bench.rounds import Bench, Settings
+from benchmarks.bench.teams import Team
+from benchmarks.bench.variants import VARIANTS, Variant
+from benchmarks.bench.workers import WorkerFailed
 
-ONE_WAY = ((16, 20_000), (1024, 10_000), (16_384, 2_000))  # payload bytes, messages of the first run
-ROUND_TRIP = (16, 500)
-MOST = 100  # times the first run's count: what is very fast does not take more memory for that
-TIMEOUT_S = 120
-
-
-def run_pair(kind: str, first: str, second: str, count: int, size: int) -> float:
-    """Seconds that the first role measured."""
-    with tempfile.TemporaryDirectory(prefix="bw") as folder:
-        place = "bench" if kind == "busway" else os.path.join(folder, "z")
-        environment = dict(os.environ, BUSWAY_DIR=os.path.join(folder, "b"))
-        command = [sys.executable, "-m", "benchmarks.peer"]
-        tail = [place, str(count), str(size)]
-        with subprocess.Popen(
-            [*command, f"{kind}-{first}", *tail], env=environment, stdout=subprocess.PIPE, text=True
-        ) as one:
-            assert one.stdout is not None
-            one.stdout.readline()
-            with subprocess.Popen(
-                [*command, f"{kind}-{second}", *tail],
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-            ) as two:
-                try:
-                    seconds = float(one.stdout.readline())
-                    assert two.stdin is not None
-                    two.stdin.close()
-                    two.wait(TIMEOUT_S)
-                finally:
-                    one.kill()
-                    two.kill()
-        return seconds
+TEAMS = {"pair": Team}
 
 
-def filling(kind: str, first: str, second: str, count: int, size: int, seconds: float) -> int:
-    """How many messages take about that long."""
-    took = run_pair(kind, first, second, count, size)
-    return max(count // 10, min(count * MOST, int(count * seconds / took)))
-
-
-class Progress:
-    """Says on stderr what is being measured: one line that is overwritten, or lines in a log."""
-
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-        self.done = 0
-        self.began = time.monotonic()
-        self.live = sys.stderr.isatty()
-
-    def say(self, what: str) -> None:
-        self.done += 1
-        text = f"{self.done}/{self.steps}  {time.monotonic() - self.began:4.0f} s  {what}"
-        sys.stderr.write(f"\r\x1b[K{text}" if self.live else f"{text}\n")
-        sys.stderr.flush()
-
-    def clear(self) -> None:
-        if self.live:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-
-
-def compare(
-    title: str,
-    first: str,
-    second: str,
-    count: int,
-    size: int,
-    rounds: int,
-    seconds: float,
-    progress: Progress,
-) -> None:
-    """Both systems in turn, and the ratio round by round."""
-    counts: dict[str, int] = {}
-    times: dict[str, list[float]] = {"busway": [], "zmq": []}
-    for kind in times:
-        progress.say(f"{title}: {kind}, how many fill {seconds:g} s")
-        counts[kind] = filling(kind, first, second, count, size, seconds)
-    for number in range(rounds):
-        for kind, mine in times.items():
-            progress.say(f"{title}: {kind}, round {number + 1} of {rounds}, {counts[kind]:,} messages")
-            mine.append(run_pair(kind, first, second, counts[kind], size) / counts[kind])
-    progress.clear()
-    ratios = [b / a for a, b in zip(times["busway"], times["zmq"], strict=True)]
-    ours, theirs = statistics.median(times["busway"]), statistics.median(times["zmq"])
-    if first == "sink":
-        figures = f"{1 / ours:>12,.0f}/s {1 / theirs:>12,.0f}/s"
-    else:
-        figures = f"{ours * 1e6:>11.1f} us {theirs * 1e6:>11.1f} us"
-    print(
-        f"{title:<22} {figures}   {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})",
-        flush=True,
-    )
-
-
-def main() -> None:
+def arguments() -> argparse.Namespace:
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--rounds", type=int, default=7, help="runs of each, in turn (default 7)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="how long each takes, about (default 1)")
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__, formatter_class=raw)
+    parser.add_argument("--json", type=Path, help="file for all figures")
+    parser.add_argument("--cases", default="", help="regular expression: only these cases")
+    parser.add_argument("--systems", default="", help="regular expression: only these systems")
+    parser.add_argument("--rounds", type=int, default=5, help="of each system in each case (default 5)")
+    parser.add_argument("--seconds", type=float, default=1 / 3, help="of each round (default a third)")
+    parser.add_argument("--check", action="store_true", help="look at each message of each round")
+    parser.add_argument("--core", type=Path, help="folder with a compiled busway, instead of building it")
+    parser.add_argument("--pure", action="store_true", help="pure Python only: nothing is compiled")
+    parser.add_argument(
+        "--patience", type=float, default=30.0, help="seconds to wait for a fast machine, in all"
+    )
     options = parser.parse_args()
     if options.rounds < 1 or not 0 < options.seconds <= 60:
         parser.error("--rounds is 1 or more, --seconds more than 0 and at most 60")
-    print(about.line())
-    print(f"{'':<22} {'busway':>14} {'pyzmq':>14}   times pyzmq's speed: median (min-max)")
-    progress = Progress((len(ONE_WAY) + 1) * 2 * (options.rounds + 1))
-    rest = (options.rounds, options.seconds, progress)
-    for size, count in ONE_WAY:
-        compare(f"one way, {size} B", "sink", "source", count, size, *rest)
-    size, count = ROUND_TRIP
-    compare(f"round trip, {size} B", "client", "server", count, size, *rest)
+    return options
+
+
+def packages_of(options: argparse.Namespace, progress: Progress) -> dict[str, Path]:
+    """Where the pure and the compiled package lie. Raises AssertionError with what the compiler said."""
+    if options.pure:
+        return {"pure": PURE}
+    return {"pure": PURE, "compiled": (options.core or compiled_package(progress)).resolve()}
+
+
+def chosen(
+    options: argparse.Namespace, packages: dict[str, Path]
+) -> tuple[dict[str, Variant], dict[str, str]]:
+    """The variants that can take part, and why others cannot."""
+    here, absent = {}, {}
+    for key, variant in VARIANTS.items():
+        if not re.search(options.systems, key) or variant.core not in ("", *packages):
+            continue
+        if missing := variant.missing():
+            absent[key] = missing
+        else:
+            here[key] = variant
+    return here, absent
+
+
+def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+    """Measures all that was asked for, and prints it as it comes."""
+    packages = packages_of(options, progress)
+    variants, absent = chosen(options, packages)
+    titles = {key: variant.title for key, variant in VARIANTS.items()}
+    listed = [case for case in cases.short() if re.search(options.cases, case.key)]
+    settings = Settings(options.rounds, options.seconds, options.check, options.patience)
+    result: dict[str, Any] = {"environment": machine.environment(), "cases": {}, "absent": absent}
+    result["settings"] = {"rounds": settings.rounds, "seconds": settings.seconds, "checked": settings.checked}
+    with Bench(variants, TEAMS, packages, settings, progress) as bench:
+        progress.expect(bench.steps(listed))
+        for case in listed:
+            found = bench.measure(case)
+            result["cases"][case.key] = {"title": case.title, "unit": case.unit, "variants": found}
+            progress.clear()
+            print("\n".join(report.lines_of(result["cases"][case.key], titles)), flush=True)
+        absent |= bench.absent
+        result["about"] = bench.about
+    return result
+
+
+def main() -> None:
+    options = arguments()
+    progress = Progress()
+    try:
+        result = run(options, progress)
+    except WorkerFailed as error:
+        progress.clear()
+        sys.exit(f"error: {error}")
+    for key, why in result["absent"].items():
+        print(f"left out: {VARIANTS[key].title}: {why}")
+    if options.json is not None:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

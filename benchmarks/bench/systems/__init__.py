@@ -1,0 +1,1 @@
+"""Workers of each system: a class for each role, a method for each case."""

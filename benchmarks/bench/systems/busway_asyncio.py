@@ -1,0 +1,102 @@
+"""Busway's asyncio interface. Both sides find each other by themselves, over a Unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import islice
+
+import busway
+from benchmarks.bench.proof import Job, found
+from benchmarks.bench.systems.roles import AsyncRole
+from busway import about
+
+WAY, TRIP, FEED = "bench/way", "bench/trip", "bench/feed"
+FOUND_S = 10.0
+
+
+class _Bus(AsyncRole):
+    bus: busway.AsyncBus
+
+    async def open(self) -> None:
+        self.bus = await self.stack.enter_async_context(busway.AsyncBus("bench"))
+
+    def about(self) -> str:
+        return about.line()
+
+
+class Near(_Bus):
+    """Takes what is sent, and answers."""
+
+    async def open(self) -> None:
+        await super().open()
+        self.receiver = self.bus.register(WAY)
+        self.served: asyncio.Queue[None] = asyncio.Queue()
+        self.bus.serve(TRIP, self._echo)
+
+    def _echo(self, request: busway.Request) -> object:
+        return request.payload
+
+    async def way(self, job: Job) -> dict[str, int]:
+        receive, reader = self.receiver.receive, job.reader()
+        if reader is None:
+            for _ in range(job.count):
+                await receive()
+        else:
+            for _ in range(job.count):
+                reader((await receive()).payload)
+        return found(reader)
+
+    async def bulk(self, job: Job) -> dict[str, int]:
+        receive_many, reader = self.receiver.receive_many, job.reader()
+        left = job.count
+        while left:
+            messages = await receive_many(min(job.batch, left))
+            left -= len(messages)
+            if reader is not None:
+                for message in messages:
+                    reader(message.payload)
+        return found(reader)
+
+    async def trip(self, job: Job) -> None:
+        """It answers whenever it is asked."""
+
+    trips = trip
+
+
+class Far(_Bus):
+    """Sends, and asks."""
+
+    async def open(self) -> None:
+        await super().open()
+        await self.bus.request(TRIP, bytes(16), ttl=FOUND_S)
+
+    async def way(self, job: Job) -> None:
+        send = self.bus.send
+        for payload in job.payloads():
+            await send(WAY, payload)
+
+    async def bulk(self, job: Job) -> None:
+        send_many, payloads = self.bus.send_many, job.payloads()
+        while batch := list(islice(payloads, job.batch)):
+            await send_many(WAY, batch)
+
+    async def trip(self, job: Job) -> dict[str, int]:
+        request, reader = self.bus.request, job.reader()
+        for payload in job.payloads():
+            reply = await request(TRIP, payload)
+            if reader is not None:
+                reader(reply)
+        return found(reader)
+
+    async def trips(self, job: Job) -> dict[str, int]:
+        """Round trips of which `job.others` are under way at any time; each task looks at its own."""
+        payloads, request, came = job.payloads(), self.bus.request, [0]
+
+        async def ask() -> None:
+            for payload in payloads:
+                if await request(TRIP, payload) != payload:
+                    raise ValueError("an answer is not that of its own question")
+                came[0] += 1
+
+        await asyncio.gather(*(ask() for _ in range(job.others)))
+        return {"came": came[0]}

@@ -1,0 +1,80 @@
+"""The harness of `make bench`: every case of every system at its shortest, and workers that lie."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.bench.core import PURE
+from benchmarks.bench.proof import Job, Reader, digest_of
+from benchmarks.bench.teams import Team
+from benchmarks.bench.variants import Variant
+from benchmarks.bench.workers import WorkerFailed
+from tests.rigs.processes import output_of
+from tests.rigs.tree import ROOT
+
+
+def test_cases_are_measured_and_checked_and_written(tmp_path: Path) -> None:
+    file = tmp_path / "bench.json"
+    which = ["--cases", "^way-(16|1048576)$|^trip-asyncio$", "--systems", "^(busway-asyncio|pyzmq|socket)"]
+    short = ["--pure", "--check", "--rounds", "1", "--seconds", "0.01", "--patience", "0"]
+    command = [sys.executable, "-m", "benchmarks", *which, *short, "--json", str(file)]
+    printed = output_of(command, cwd=ROOT, timeout_s=120)
+    result = json.loads(file.read_text())
+    ways = {"busway-asyncio-pure", "pyzmq", "socket"}
+    assert {key: set(case["variants"]) for key, case in result["cases"].items()} == {
+        "way-16": ways,
+        "way-1048576": ways,
+        "trip-asyncio": {"busway-asyncio-pure", "pyzmq-asyncio", "pyzmq-uvloop", "socket-asyncio"},
+    }
+    for case in result["cases"].values():
+        assert case["title"] in printed
+        for variant in case["variants"].values():
+            [found] = variant["rounds"]
+            assert found["wall"] > 0
+            assert found["near"] > 0
+            assert found["far"] > 0
+    steps = [(int(a), int(b)) for a, b in re.findall(r"^ *\d+ s  (\d+)/(\d+) ", printed, re.MULTILINE)]
+    assert steps == [(step, 20) for step in range(1, 21)], "says how far it is"
+
+
+LIARS = Variant("liars", "liars", "tests.rigs.liars")
+
+
+@pytest.mark.parametrize(
+    ("lie", "reason"),
+    [
+        ("count", "not all 50 messages came"),
+        ("loss", r"a message is \+2 after the one before"),
+        ("order", r"a message is \+2 after the one before"),
+    ],
+)
+def test_a_worker_that_lies_is_found_out(lie: str, reason: str) -> None:
+    with Team(LIARS, {"pure": PURE}) as team:
+        team.check("way", {"count": 50, "size": 16})
+        with pytest.raises(WorkerFailed, match=reason):
+            team.check("way", {"count": 50, "size": 16, "lie": lie})
+
+
+def test_a_core_that_is_not_what_it_is_called_is_not_measured() -> None:
+    variant = Variant("busway-threads-compiled", "not compiled", "busway_threads", core="compiled")
+    with (
+        pytest.raises(WorkerFailed, match="pure Python core"),
+        Team(variant, {"pure": PURE, "compiled": PURE}),
+    ):
+        pass
+
+
+def test_the_digest_is_that_of_all_numbers_in_order() -> None:
+    job = Job(20, 24, seed=7)
+    reader = Reader(24)
+    for payload in job.payloads():
+        reader(payload)
+    assert reader.digest == digest_of(7, 20)
+    assert digest_of(7, 19) != digest_of(7, 20) != digest_of(8, 20)
+    with pytest.raises(ValueError, match="23 bytes, expected 24"):
+        reader(bytes(23))
