@@ -1,120 +1,154 @@
 """Machine instructions that the core spends on a message, counted by valgrind: the same on a busy machine.
 
-Usage: python -m benchmarks.instructions [ROOT ...]
+Usage: python -m benchmarks.instructions [ROOT ...]       one column for each
+       python -m benchmarks.instructions --growth [...]   many endpoints and many nodes, sent to in turn
+       python -m benchmarks.instructions --record [ROOT]  renew benchmarks/instructions.json for this Python
 
-Each ROOT is a checkout (default: this one), so that a change can be held beside what it changes. Three nodes
-in one process stand in a row, a - b - c, on links in memory; what one writes is given to the next at once.
-All that the nodes do from the call to the message in its receiver's hand is counted: `send` and `request`
-from a to b, `transit` from a over b to c, `publish` from a to b. Two runs of different length are subtracted,
-so that starting and joining do not count; valgrind must be installed.
+Each ROOT is a checkout or a folder with an installed, compiled package (default: this checkout), so that a
+change can be held beside what it changes. What is counted is said in benchmarks/counted.py: `send` and
+`request` from a node to its neighbour, `burst` of a hundred sends before anything is carried, `transit` over
+the neighbour to the next, `publish` to the neighbour. The count begins after some messages of the same way:
+starting and joining do not count. Valgrind must be installed (Debian: apt-get install valgrind).
+
+The record is what `make test` compares with (tests/test_instructions.py and, with the core compiled as tests
+do it, tests/test_compiled.py). Counts repeat exactly with one build of Python: there a way may move by
+TOLERANCE. Another build of the same version (other compiler, other options) is compared by the ratio to the
+program `reference`: there it may move by TOLERANCE_ELSEWHERE. A version that is not on record is compared
+with nothing. Less is reported as well as more, or what was gained could be lost again unseen.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import platform
+import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
-WAYS = ("send", "request", "transit", "publish")
-FEW, MANY = 200, 700  # messages in the two runs
+WAYS = ("send", "burst", "request", "transit", "publish")
+GROWTH = ("endpoints:1", "endpoints:1000", "endpoints:10000", "nodes:1", "nodes:250")
 HERE = Path(__file__).resolve().parents[1]
+RECORD = Path(__file__).with_suffix(".json")
 
-# Run in the checkout that is measured, with what its nodes offered before rooms and after them.
-PROGRAM = """
-import gc, random, sys
-root, way, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-sys.path[:0] = [root + "/src", root]
-from busway.protocol import Link, Node, codes
-
-NOW = 1000
-nodes = [Node(bytes([number]) * 16, entropy=random.Random(7).randbytes, transit=True) for number in (1, 2, 3)]
-a, b, c = nodes
-
-def join(left, right, via):
-    return (left.connection(Link(codes.LOCALNET, True, via=via, medium=via), NOW),
-            right.connection(Link(codes.LOCALNET, False, via=via, medium=via), NOW))
-
-def pump(links):
-    moved = True
-    while moved:
-        moved = False
-        for pair in links:
-            for source, target in (pair, pair[::-1]):
-                data = source.data_to_send(1 << 20, NOW)
-                if data:
-                    target.receive_data(data, NOW)
-                    moved = True
-
-near = [join(a, b, "near")]
-links = near + [join(b, c, "far")]
-pump(links)
-names = [bytes([letter]) * 16 for letter in b"EFG"]
-at_b = b.register(names[0], codes.UNICAST)
-at_c = c.register(names[1], codes.UNICAST)
-news = b.register(names[2], codes.BROADCAST)
-pump(links)
-
-def send():
-    a.send(names[0], b"x" * 16, NOW)
-    pump(near)
-    b.take_events()
-    return b.take(at_b, NOW)
-
-def request():
-    a.request(names[0], b"x" * 16, NOW)
-    pump(near)
-    b.take_events()
-    message = b.take(at_b, NOW)
-    b.respond(message, b"y" * 16, NOW)
-    pump(near)
-    a.take_events()
-    return message
-
-def transit():
-    a.send(names[1], b"x" * 16, NOW)
-    pump(links)
-    c.take_events()
-    return c.take(at_c, NOW)
-
-def publish():
-    a.publish(names[2], b"x" * 16, NOW)
-    pump(near)
-    b.take_events()
-    return b.take(news, NOW)
-
-run = {"send": send, "request": request, "transit": transit, "publish": publish}[way]
-gc.collect()
-gc.freeze()  # what imports have left is not looked through again and again
-for _ in range(count):
-    assert run() is not None, way + " did not arrive"
-"""
+# With the build that was recorded counts are exact, and smaller changes are not worth a stop. Two builds of
+# 3.11 (Debian's, and python.org's source built plainly) differ by 3 % in their ratio to `reference`.
+TOLERANCE = 0.03
+TOLERANCE_ELSEWHERE = 0.08
 
 
-def instructions(root: Path, way: str, count: int) -> int:
-    """All instructions of a process that sends so many messages."""
-    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", sys.executable]
+def installed() -> bool:
+    """True if valgrind is there to count."""
+    return shutil.which("valgrind") is not None
+
+
+class Counts:
+    """Counts of what lies below `root`: `kind`, "pure" or "compiled"; `of`, the instructions for a message of
+    each way, and for a turn of the program `reference`.
+
+    Raises:
+        RuntimeError: valgrind or the program failed; the text holds what they said.
+    """
+
+    def __init__(self, root: Path, ways: tuple[str, ...] = WAYS, python: str = sys.executable) -> None:
+        ways = ("reference", *ways)
+        with tempfile.TemporaryDirectory(prefix="busway-counted-") as scratch:
+            printed = _count(python, root, ways, scratch)
+            # A part is written as it ends. The first is all before the first mark; then come in turn what was
+            # counted and what prepared the next.
+            totals = [_total(Path(scratch, f"out.{2 * place + 2}")) for place in range(len(ways))]
+        *lines, self.kind = printed.splitlines()
+        self.of: dict[str, float] = {}
+        for line, total in zip(lines, totals, strict=True):
+            way, messages = line.split(" ")
+            self.of[way] = total / int(messages)
+
+    @property
+    def sort(self) -> str:
+        """Version of Python and kind: under this it is recorded."""
+        return f"{platform.python_implementation()} {sys.version_info[0]}.{sys.version_info[1]}, {self.kind}"
+
+
+def _count(python: str, root: Path, ways: tuple[str, ...], scratch: str) -> str:
+    """Runs the program that is counted; returns what it printed. Totals are below `scratch` then."""
+    tool = ["valgrind", "--tool=callgrind", "--dump-before=getppid", f"--callgrind-out-file={scratch}/out"]
     done = subprocess.run(
-        [*command, "-c", PROGRAM, str(root), way, str(count)],
+        [*tool, python, "-S", str(HERE / "benchmarks" / "counted.py"), str(root), *ways],
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, "PYTHONHASHSEED": "0"},
     )
-    for line in done.stderr.splitlines():
-        if "Collected :" in line:
-            return int(line.split(":")[1])
-    raise SystemExit(f"{root}: {done.stderr}")
+    if done.returncode:
+        raise RuntimeError(f"{root}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def _total(dump: Path) -> int:
+    found = re.search(r"^totals: (\d+)", dump.read_text(), re.MULTILINE)
+    if found is None:
+        raise RuntimeError(f"valgrind wrote no total: {dump.read_text()[:1000]}")
+    return int(found[1])
+
+
+class Recorded:
+    """Record of one sort: the build of Python, and the instructions for a message of each way."""
+
+    def __init__(self, build: str, of: dict[str, float]) -> None:
+        self.build = build
+        self.of = of
+
+    def moved(self, now: dict[str, float], build: str = sys.version) -> list[str]:
+        """A sentence for each way that moved further than it may, counted with `build`."""
+        scale, allowed = 1.0, TOLERANCE
+        if build != self.build:
+            scale, allowed = self.of["reference"] / now["reference"], TOLERANCE_ELSEWHERE
+        found = []
+        for way, then in self.of.items():
+            if way == "reference" or way not in now:
+                continue
+            change = now[way] * scale / then - 1
+            if abs(change) > allowed:
+                which = "more" if change > 0 else "less"
+                found.append(
+                    f"{way} takes {now[way] * scale:,.0f} instructions a message, {abs(change):.1%} {which} "
+                    f"than the {then:,.0f} on record (allowed: {allowed:.0%})"
+                )
+        return found
+
+
+def recorded(sort: str) -> Recorded | None:
+    """Record of a sort; None: there is none."""
+    kept = json.loads(RECORD.read_text()).get(sort)
+    return Recorded(kept["build"], kept["instructions"]) if kept else None
+
+
+def record(counts: Counts) -> None:
+    """Replaces what is on record for the sort of these."""
+    kept = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    found = {way: round(count) for way, count in counts.of.items()}
+    kept[counts.sort] = {"build": sys.version, "instructions": found}
+    RECORD.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
 
 
 def main() -> None:
-    roots = [Path(root).resolve() for root in sys.argv[1:]] or [HERE]
+    options = [one for one in sys.argv[1:] if one.startswith("-")]
+    roots = [Path(one).resolve() for one in sys.argv[1:] if not one.startswith("-")] or [HERE]
+    if options == ["--record"]:
+        for root in roots:
+            record(Counts(root))
+        print(RECORD.read_text(), end="")
+        return
+    if options not in ([], ["--growth"]):
+        sys.exit(__doc__)
+    ways = GROWTH if options else WAYS
     print("instructions per message", *[root.name for root in roots], sep="\t")
-    for way in WAYS:
-        spent = [
-            (instructions(root, way, MANY) - instructions(root, way, FEW)) // (MANY - FEW) for root in roots
-        ]
-        print(way, *[f"{number:,}" for number in spent], sep="\t", flush=True)
+    found = [Counts(root, ways).of for root in roots]
+    for way in ("reference", *ways):
+        print(way, *[f"{each[way]:,.0f}" for each in found], sep="\t", flush=True)
 
 
 if __name__ == "__main__":

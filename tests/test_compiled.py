@@ -4,7 +4,9 @@ import re
 
 import pytest
 
+from benchmarks import instructions
 from tests.rigs.compiled import CompiledCore
+from tests.rigs.counting import check
 from tests.rigs.tree import PROTOCOL, SOURCE
 
 WHERE_FROM = """
@@ -38,3 +40,11 @@ def test_every_module_is_compiled(compiled_core: CompiledCore) -> None:
 def test_tests_of_the_core_pass_compiled(compiled_core: CompiledCore) -> None:
     printed = compiled_core.pytest("tests/protocol", *(f"--ignore={path}" for path in PURE_ONLY))
     assert re.search(r"^busway\.protocol: .*\.so$", printed, re.MULTILINE), printed
+
+
+def test_messages_cost_compiled_what_is_on_record(compiled_core: CompiledCore) -> None:
+    if not instructions.installed():
+        pytest.skip("no valgrind here to count instructions (Debian: apt-get install valgrind)")
+    counts = instructions.Counts(compiled_core.directory)
+    assert counts.kind == "compiled"
+    check(counts, compiled_core.directory)
