@@ -20,11 +20,9 @@ from benchmarks.bench import cases, machine, report
 from benchmarks.bench.core import PURE, compiled_package
 from benchmarks.bench.progress import Progress
 from benchmarks.bench.rounds import Bench, Settings
-from benchmarks.bench.teams import Team
+from benchmarks.bench.teams import TEAMS
 from benchmarks.bench.variants import VARIANTS, Variant
 from benchmarks.bench.workers import WorkerFailed
-
-TEAMS = {"pair": Team}
 
 
 def arguments() -> argparse.Namespace:
@@ -82,10 +80,10 @@ def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
         progress.expect(bench.steps(listed))
         for case in listed:
             found = bench.measure(case)
-            result["cases"][case.key] = {"title": case.title, "unit": case.unit, "variants": found}
+            result["cases"][case.key] = {"title": case.title, "unit": case.unit, "arms": found}
             progress.clear()
             print("\n".join(report.lines_of(result["cases"][case.key], titles)), flush=True)
-        absent |= bench.absent
+        absent |= bench.failed
         result["about"] = bench.about
     return result
 

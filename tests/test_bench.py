@@ -26,15 +26,15 @@ def test_cases_are_measured_and_checked_and_written(tmp_path: Path) -> None:
     printed = output_of(command, cwd=ROOT, timeout_s=120)
     result = json.loads(file.read_text())
     ways = {"busway-asyncio-pure", "pyzmq", "socket"}
-    assert {key: set(case["variants"]) for key, case in result["cases"].items()} == {
+    assert {key: set(case["arms"]) for key, case in result["cases"].items()} == {
         "way-16": ways,
         "way-1048576": ways,
         "trip-asyncio": {"busway-asyncio-pure", "pyzmq-asyncio", "pyzmq-uvloop", "socket-asyncio"},
     }
     for case in result["cases"].values():
         assert case["title"] in printed
-        for variant in case["variants"].values():
-            [found] = variant["rounds"]
+        for arm in case["arms"].values():
+            [found] = arm["rounds"]
             assert found["wall"] > 0
             assert found["near"] > 0
             assert found["far"] > 0

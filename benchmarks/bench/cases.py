@@ -4,9 +4,39 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.bench.variants import Variant
+
 KIB = 1024
 SIZES = (16, 64, KIB, 4 * KIB, 16 * KIB, KIB * KIB)
-MEMORY_MOST = 256 * KIB * KIB  # bytes of one round: what goes through a broker waits there
+BYTES_MOST = 256 * KIB * KIB  # of one round
+BROKER_BYTES_MOST = 32 * KIB * KIB  # which has no flow control: what comes too fast waits there
+
+
+class Arm:
+    """One of those that are compared in a case.
+
+    Args:
+        variant: its key.
+        label: tells it from others of the same variant.
+        team: which team plays it.
+        copies: of each message; figures are those of a copy.
+        do: the method of the workers, where it is not the case's.
+        job: more for the workers.
+    """
+
+    def __init__(
+        self,
+        variant: str,
+        label: str = "",
+        team: str = "pair",
+        *,
+        copies: int = 1,
+        do: str = "",
+        **job: Any,
+    ) -> None:
+        self.variant, self.label, self.team, self.copies = variant, label, team, copies
+        self.do, self.job = do, job
+        self.key = f"{variant}@{label}" if label else variant
 
 
 class Case:
@@ -17,8 +47,7 @@ class Case:
         title: for people.
         do: the method of the workers.
         unit: "rate", messages a second, or "time", seconds of one round trip.
-        variants: keys of those that take part.
-        team: which team plays it.
+        arms: those that are compared; a variant's key stands for an arm without more.
         count: messages of the first, short run.
         job: more for the workers, as the size.
     """
@@ -29,19 +58,18 @@ class Case:
         title: str,
         do: str,
         unit: str,
-        variants: tuple[str, ...],
+        arms: tuple[str | Arm, ...],
         *,
-        team: str = "pair",
         count: int = 300,
         **job: Any,
     ) -> None:
         self.key, self.title, self.do, self.unit = key, title, do, unit
-        self.variants, self.team, self.count, self.job = variants, team, count, {"size": 16, **job}
+        self.arms = [Arm(one) if isinstance(one, str) else one for one in arms]
+        self.count, self.job = count, {"size": 16, **job}
 
-    @property
-    def most(self) -> int:
+    def most(self, variant: Variant) -> int:
         """Messages of one round, at the most."""
-        return max(10, MEMORY_MOST // self.job["size"])
+        return max(10, int((BROKER_BYTES_MOST if variant.broker else BYTES_MOST) // self.job["size"]))
 
 
 def size_of(size: int) -> str:
@@ -55,30 +83,29 @@ THREADS = ("busway-threads-compiled", "busway-threads-pure")
 UVLOOP = ("busway-uvloop-compiled",)
 
 
-def one_way() -> list[Case]:
+def one_way(sizes: tuple[int, ...], more: tuple[int, ...]) -> list[Case]:
+    """All of `sizes`, and for those of `more` other interfaces and brokers beside."""
     cases = []
-    for size in SIZES:
-        variants: tuple[str, ...] = (*BUSWAY, "pyzmq", "zenoh", "socket")
-        if size in (64, 16 * KIB):
-            variants += (*THREADS, "pyzmq-asyncio", "nats", "dbus")
+    for size in sizes:
+        arms: tuple[str, ...] = (*BUSWAY, "pyzmq", "zenoh", "socket")
+        if size in more:
+            arms += (*THREADS, "pyzmq-asyncio", "nats", "dbus")
         count = max(8, min(300, 4 * KIB * KIB // size))
-        title = f"one way, {size_of(size)}"
-        cases.append(Case(f"way-{size}", title, "way", "rate", variants, count=count, size=size))
+        cases.append(
+            Case(f"way-{size}", f"one way, {size_of(size)}", "way", "rate", arms, count=count, size=size)
+        )
     return cases
 
 
 def bulk() -> list[Case]:
-    return [
-        Case(
-            f"bulk-{size}",
-            f"one way in bulk, {size_of(size)}",
-            "bulk",
-            "rate",
-            (*BUSWAY, "socket"),
-            size=size,
-        )
-        for size in SIZES[:4]
-    ]
+    """With send_many and receive_many, beside the best that others do one by one."""
+    cases = []
+    for size in SIZES[:4]:
+        arms: list[str | Arm] = [Arm(key, do="bulk") for key in BUSWAY]
+        arms += ["pyzmq", "zenoh", Arm("socket", do="bulk")]
+        title = f"one way in bulk, {size_of(size)}"
+        cases.append(Case(f"bulk-{size}", title, "way", "rate", tuple(arms), size=size))
+    return cases
 
 
 def round_trips() -> list[Case]:
@@ -92,6 +119,45 @@ def round_trips() -> list[Case]:
     ]
 
 
+def fan_out(subscribers: int, keys: tuple[str, ...]) -> Case:
+    arms = tuple(Arm(key, team=f"fan-{subscribers}", copies=subscribers) for key in keys)
+    title = f"fan-out to {subscribers}, 64 B, copies"
+    return Case(f"fan-{subscribers}", title, "feed", "rate", arms, size=64, others=subscribers, count=100)
+
+
+def bridge(size: int) -> Case:
+    """The same programs, with a link of their own or with one program between."""
+    arms = [
+        Arm(key, label, team) for key in BUSWAY for label, team in (("direct", "line"), ("bridge", "bridge"))
+    ]
+    return Case(
+        f"bridge-{size}", f"through one bridge, {size_of(size)}", "way", "rate", tuple(arms), size=size
+    )
+
+
+def endpoints(counts: tuple[int, ...]) -> Case:
+    arms = [Arm(key, f"{count}", "turns", others=count) for key in BUSWAY for count in counts]
+    return Case("endpoints", "endpoints of one program in turn, 16 B", "turn", "rate", tuple(arms))
+
+
 def short() -> list[Case]:
     """The cases of `make bench`."""
-    return [*one_way(), *round_trips()]
+    return [
+        *one_way(SIZES, (64,)),
+        *bulk(),
+        *round_trips(),
+        fan_out(50, (*BUSWAY, "pyzmq", "nats")),
+        bridge(KIB),
+        endpoints((1, 10_000)),
+    ]
+
+
+def full() -> list[Case]:
+    """The cases that `make bench-full` adds."""
+    return [
+        *one_way((64, 16 * KIB), (64, 16 * KIB)),
+        *(fan_out(count, (*BUSWAY, "pyzmq", "nats")) for count in (1, 10)),
+        bridge(16),
+        bridge(16 * KIB),
+        endpoints((1, 10, 100, 1_000, 10_000)),
+    ]

@@ -13,7 +13,7 @@ def spread(values: list[float]) -> tuple[float, float, float]:
 
 
 def middle_of(rounds: list[dict[str, Any]], what: str) -> float:
-    return statistics.median([one[what] for one in rounds])
+    return float(statistics.median([one[what] for one in rounds]))
 
 
 def shown(unit: str, seconds: float) -> str:
@@ -26,8 +26,8 @@ def shown(unit: str, seconds: float) -> str:
 def lines_of(case: dict[str, Any], titles: dict[str, str]) -> Iterator[str]:
     """A case: each variant with its figure, its spread, and the processor time of each side."""
     yield case["title"]
-    for key, variant in case["variants"].items():
-        rounds = variant["rounds"]
+    for arm in case["arms"].values():
+        rounds = arm["rounds"]
         middle, low, high = spread([one["wall"] for one in rounds])
         first, last = (high, low) if case["unit"] == "rate" else (low, high)
         unit = case["unit"]
@@ -37,4 +37,5 @@ def lines_of(case: dict[str, Any], titles: dict[str, str]) -> Iterator[str]:
         noisy = sum(not one["calm"] for one in rounds)
         rest = f"   {noisy} of {len(rounds)} rounds on a slow machine" if noisy else ""
         figures = f"{shown(unit, middle):>14}  ({shown(unit, first)} to {shown(unit, last)})"
-        yield f"  {titles[key]:<26} {figures:<50}  cpu us: {', '.join(sides)}{rest}"
+        name = f"{titles[arm['variant']]} {arm['label']}"
+        yield f"  {name:<32} {figures:<50}  cpu us: {', '.join(sides)}{rest}"

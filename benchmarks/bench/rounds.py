@@ -8,7 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench.cases import Case
+from benchmarks.bench.brokers import BrokerFailed
+from benchmarks.bench.cases import Arm, Case
 from benchmarks.bench.machine import Pace
 from benchmarks.bench.progress import Progress
 from benchmarks.bench.teams import Team
@@ -57,9 +58,9 @@ class Bench:
         self.settings, self.progress = settings, progress
         self.stack = ExitStack()
         self.pace, self.patience = Pace(), settings.patience
-        self.absent: dict[str, str] = {}  # variants that cannot take part, and why
+        self.failed: dict[str, str] = {}  # variants that were left out of a case, and why
         self.about: dict[str, str] = {}
-        self._teams: dict[tuple[str, str], Team | None] = {}
+        self._teams: dict[tuple[str, str], Team | Exception] = {}
 
     def __enter__(self) -> Bench:
         return self
@@ -69,87 +70,96 @@ class Bench:
 
     def steps(self, cases: Iterable[Case]) -> int:
         return sum(
-            1 + self.settings.rounds for case in cases for key in case.variants if key in self.variants
+            1 + self.settings.rounds for case in cases for arm in case.arms if arm.variant in self.variants
         )
 
     def measure(self, case: Case) -> dict[str, Any]:
-        """All variants of a case: their rounds, by key."""
+        """All arms of a case: their rounds, by key."""
         found: dict[str, dict[str, Any]] = {}
         teams: dict[str, Team] = {}
-        for key in case.variants:
-            team = self._team(case, key)
-            if team is None:
-                self.progress.skip((1 + self.settings.rounds) * (key in self.variants))
+        for arm in case.arms:
+            if arm.variant not in self.variants:
                 continue
-            self.progress.step(f"{case.title}: {team.variant.title}, a checked run")
             try:
-                count = self._filling(team, case)
-            except WorkerFailed as error:
-                self._lost(case, key, error)
+                team = self._team(arm)
+                self.progress.step(f"{case.title}: {self._title(arm)}, a checked run")
+                count = self._filling(team, case, arm)
+            except (WorkerFailed, BrokerFailed, OSError) as error:
+                self.progress.skip(self.settings.rounds)
+                self._lost(case, arm, error)
                 continue
-            teams[key], found[key] = team, {"count": count, "rounds": []}
+            teams[arm.key] = team
+            found[arm.key] = {"variant": arm.variant, "label": arm.label, "count": count, "rounds": []}
         for number in range(self.settings.rounds):
-            for key, team in list(teams.items()):
-                count = found[key]["count"]
+            for arm in [arm for arm in case.arms if arm.key in teams]:
+                count = found[arm.key]["count"]
                 text = f"round {number + 1} of {self.settings.rounds}, {count:,}"
-                self.progress.step(f"{case.title}: {team.variant.title}, {text}")
+                self.progress.step(f"{case.title}: {self._title(arm)}, {text}")
                 try:
-                    found[key]["rounds"].append(self._round(team, case, count))
+                    found[arm.key]["rounds"].append(self._round(teams[arm.key], case, arm, count))
                 except WorkerFailed as error:
-                    self._lost(case, key, error, number)
-                    del teams[key], found[key]
+                    self.progress.skip(self.settings.rounds - 1 - number)
+                    self._lost(case, arm, error)
+                    del teams[arm.key], found[arm.key]
         return found
 
-    def _team(self, case: Case, key: str) -> Team | None:
-        place = (case.team, key)
-        if key not in self.variants or key in self.absent:
-            return None
+    def _title(self, arm: Arm) -> str:
+        return f"{self.variants[arm.variant].title} {arm.label}".rstrip()
+
+    def _team(self, arm: Arm) -> Team:
+        """The arm's workers, which stay for other cases. Raises what kept them from starting, each time."""
+        place = (arm.team, arm.variant)
         if place not in self._teams:
-            self.progress.note(f"{self.variants[key].title}: starting")
+            self.progress.note(f"{self._title(arm)}: starting")
             try:
-                team = self.kinds[case.team](self.variants[key], self.packages)
+                team = self.kinds[arm.team](self.variants[arm.variant], self.packages)
                 self._teams[place] = self.stack.enter_context(team)
-                self.about[key] = team.about()
-            except (WorkerFailed, OSError) as error:
-                self._teams[place] = None
-                self.absent[key] = f"cannot start: {error}"
-        return self._teams[place]
+                self.about[arm.variant] = team.about()
+            except (WorkerFailed, BrokerFailed, OSError) as error:
+                self._teams[place] = error
+        team_or_error = self._teams[place]
+        if isinstance(team_or_error, Exception):
+            raise team_or_error
+        return team_or_error
 
-    def _lost(self, case: Case, key: str, error: WorkerFailed, rounds: int = -1) -> None:
-        """A rival that fails is left out from then on; Busway must not fail."""
-        if key.startswith("busway"):
+    def _lost(self, case: Case, arm: Arm, error: Exception) -> None:
+        """A rival that fails is left out of this case, and its workers are not used again; Busway must not
+        fail.
+        """
+        if arm.variant.startswith("busway"):
             raise error
-        self.progress.skip(
-            self.settings.rounds - 1 - max(rounds, -1) if rounds >= 0 else self.settings.rounds
-        )
-        self.absent[key] = f"failed at {case.title}: {error}"
+        self._teams[arm.team, arm.variant] = error
+        self.failed.setdefault(arm.variant, f"{case.title}: {error}")
 
-    def _job(self, case: Case, count: int) -> dict[str, Any]:
-        return {**case.job, "count": count}
+    def _job(self, case: Case, arm: Arm, count: int) -> dict[str, Any]:
+        return {**case.job, **arm.job, "count": count}
 
-    def _filling(self, team: Team, case: Case) -> int:
+    def _filling(self, team: Team, case: Case, arm: Arm) -> int:
         """How many messages fill the time of a round, after a first run whose messages are looked at."""
-        team.check(case.do, self._job(case, case.count))
-        count, wanted = case.count, self.settings.seconds
+        do = arm.do or case.do
+        team.prepare(self._job(case, arm, 0))
+        team.check(do, self._job(case, arm, case.count))
+        count, wanted, most = case.count, self.settings.seconds, case.most(team.variant)
         while True:
-            took = max(1e-6, team.run(case.do, self._job(case, count))["wall"])
-            if took >= wanted * TRIAL_PART or count >= case.most:
-                return max(1, min(case.most, int(count * wanted / took)))
-            count = min(case.most, int(count * min(GROW, 1 + wanted * 0.5 / took)))
+            took = max(1e-6, team.run(do, self._job(case, arm, count))["wall"])
+            if took >= wanted * TRIAL_PART or count >= most:
+                return max(1, min(most, int(count * wanted / took)))
+            count = min(most, int(count * min(GROW, 1 + wanted * 0.5 / took)))
 
-    def _round(self, team: Team, case: Case, count: int) -> dict[str, Any]:
+    def _round(self, team: Team, case: Case, arm: Arm, count: int) -> dict[str, Any]:
         """A round while the machine is as fast as ever; if it never is, that is said."""
         run = team.check if self.settings.checked else team.run
         while True:
             calm = self._wait_calm()
             began = time.monotonic()
-            told = run(case.do, self._job(case, count))
+            told = run(arm.do or case.do, self._job(case, arm, count))
             calm = calm and self.pace.calm()
             if calm or self.patience <= 0:
                 break
             self.patience -= time.monotonic() - began
-        figures = {"wall": told["wall"] / count, **{side: cpu / count for side, cpu in told["cpu"].items()}}
-        return {**figures, **told["far"].get("figures", {}), "calm": calm}
+        each = count * arm.copies
+        figures = {"wall": told["wall"] / each, **{side: cpu / each for side, cpu in told["cpu"].items()}}
+        return {**figures, **told["far"][0].get("figures", {}), "calm": calm}
 
     def _wait_calm(self) -> bool:
         """Waits while there is patience left."""

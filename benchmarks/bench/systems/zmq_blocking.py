@@ -94,3 +94,36 @@ class Far(_Sockets):
             dealer.send(payload)
         take(left, dealer.recv, reader)
         return {"came": job.count, **found(reader)}
+
+
+class Subscriber(_Sockets):
+    """One of many that get a copy of all that is published."""
+
+    def open(self) -> None:
+        super().open()
+        self.sub = self.socket(zmq.SUB, "feed", False)
+        self.sub.subscribe(b"")
+
+    def feed(self, job: Job) -> dict[str, int]:
+        return take(job.count, self.sub.recv, job.reader())
+
+
+class Publisher(_Sockets):
+    """PUB that hears of its subscribers (XPUB), and waits for one that is full instead of losing its copy
+    (XPUB_NODROP).
+    """
+
+    def open(self) -> None:
+        super().open()
+        self.pub = self.socket(zmq.XPUB, "feed", True)
+        self.pub.setsockopt(zmq.XPUB_VERBOSE, 1)
+        self.pub.setsockopt(zmq.XPUB_NODROP, 1)
+
+    def meet(self, job: Job) -> None:
+        for _ in range(job.others):
+            self.pub.recv()
+
+    def feed(self, job: Job) -> None:
+        send = self.pub.send
+        for payload in job.payloads():
+            send(payload)
