@@ -68,6 +68,7 @@ class BusHost:
         self.undeliverable: deque[Undelivered] = deque(maxlen=1024)
         self.dialled: set[Dialling] = set()
         self.runners: set[LinkRunner] = set()
+        self.unsettled: set[LinkRunner] = set()  # those whose `ready` may not be done yet
         self.listeners: set[ListenerRunner] = set()
         self.incoming = IncomingLinks()
         self._ends = Sampler()
@@ -317,8 +318,10 @@ class BusHost:
             self._remark_end(connection)
         if self._mesh is not None and connection.via == "ipc":
             self._mesh.link_lost(connection)
-        for runner in self.runners:  # one that had to wait for the end of this link is read on now
+        for runner in list(self.unsettled):  # one that had to wait for the end of this link is read on now
             runner.settle()
+            if runner.ready.done():
+                self.unsettled.discard(runner)
 
     def _remark_end(self, connection: Connection) -> None:
         """Remark the end of a link, not of each: whoever can reach a listener can have links end."""
@@ -344,6 +347,7 @@ class BusHost:
         self.check()
         runner = self._runner(channel, terms, owner)
         self.runners.add(runner)
+        self.unsettled.add(runner)
         if runner.is_guarded and not self._watching:
             self._look_at_trust()  # what has changed while there were no links counts for this one
         return runner
@@ -383,6 +387,7 @@ class BusHost:
     def link_gone(self, runner: LinkRunner) -> None:
         """A channel has been closed."""
         self.runners.discard(runner)
+        self.unsettled.discard(runner)
         if not self.runners and self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
 

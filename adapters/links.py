@@ -80,6 +80,7 @@ class Host(opening.Host, Protocol):
     incoming: IncomingLinks
     trail: Trail
     runners: set[LinkRunner]
+    unsettled: set[LinkRunner]
 
     def now_ms(self) -> int: ...
     def call(self, function: Callable[..., R], /, *args: Any) -> R: ...
@@ -380,6 +381,7 @@ class LinkRunner:
         self._rest = memoryview(b"")
         if self.ready.done():
             self.ready = self._host.loop.create_future()
+            self._host.unsettled.add(self)
         self.connection = self._new_connection(self._host)
         self._tell_new()
         if self.owner is not None:

@@ -123,7 +123,7 @@ class Exchange(RoutingHost):
         self.mesh.cost_changed(link, now)
 
     def peer_answered(self, link: LinkFace, now: int) -> None:
-        self.mesh.count_syncing(now)
+        self.mesh.check_syncing(now)
 
     def log_came(self, link: LinkFace, text: bytes) -> None:
         assert isinstance(link, Connection)
@@ -325,9 +325,9 @@ class Exchange(RoutingHost):
     def ask_again(self, now: int) -> None:
         self.origin.unresolved.ask_again(now)
 
-    def syncing(self, links: int, now: int) -> None:
-        self.origin.syncing = links
-        if not links:
+    def syncing(self, syncing: bool, now: int) -> None:
+        self.origin.syncing = syncing
+        if not syncing:
             self.origin.unresolved.synced(now)
 
     def too_large(self, hop: LinkFace, frame: Frame) -> None:

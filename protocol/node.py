@@ -136,7 +136,8 @@ class Node(Exchange):
         else:
             connection = Connection(self, link, self.limits, now)
         self.connections.append(connection)
-        self.mesh.count_syncing(now)
+        self.mesh.fresh[connection] = True
+        self.mesh.check_syncing(now)
         if len(self.connections) > codes.LINKS_MAX - codes.LINKS_RESERVED:
             self._refuse_excess(connection, now)
         return connection

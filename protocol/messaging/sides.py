@@ -61,7 +61,7 @@ class SenderSide(FlowOwner):
         self.targets: "dict[Address, Target]" = {}
         self.direct: "dict[Address, OutFlow]" = {}  # the one remote holder of an address, for Node.send
         self.pending: "dict[int, Pending]" = {}
-        self.syncing = 0  # links whose first directory exchange is not over
+        self.syncing = False  # there is a link whose first directory exchange is not over
         self.counters = {
             "unknown_reply": 0,
             "best_effort_dropped": 0,

@@ -393,8 +393,7 @@ class Advertiser(Telling):
             self.neighbour.stub = stage == 4
             self.mesh.epoch += 1
         elif stage == 3 and not self.connection.synced:
-            self.connection.synced = True
-            self.mesh.count_syncing(now)
+            self.mesh.synced(self.connection, now)
 
     def read_directory(self, reader: Reader, now: int) -> None:
         head, key, label, base, version = read_line(reader, self.reader)

@@ -70,8 +70,8 @@ class RoutingHost(LinkHost):
         """There is somebody new to ask for all of them."""
         raise NotImplementedError
 
-    def syncing(self, links: int, now: int) -> None:
-        """On so many links the first directory exchange is not over."""
+    def syncing(self, syncing: bool, now: int) -> None:
+        """Whether there is a link on which the first directory exchange is not over."""
         raise NotImplementedError
 
     def arm_sweep(self, now: int) -> None:

@@ -91,10 +91,15 @@ class Lines:
         route = peer.route
         if route is None or peer in self.damper.held:
             return
-        for connection in self._mesh.connections:
-            news = telling(connection)
-            if route in news.neighbour.children:
-                news.note_lines(route)
+        mesh = self._mesh
+        if mesh.leaf:
+            for connection in mesh.connections:
+                if route in telling(connection).neighbour.children:
+                    telling(connection).note_lines(route)
+            return
+        for neighbour in mesh.router.neighbours:
+            if route in neighbour.children:
+                telling(neighbour.link).note_lines(route)
 
     def asked(self, peer: Peer, route: Route, news: Telling, now: int) -> None:
         """A neighbour reaches a node through us, and is told what it lacks of its lines. Long ones cost far

@@ -71,6 +71,7 @@ class Lookups:
         # What nodes farther off, by key, have asked for: they are told of changes, too, by their last HAVE.
         self._far: "dict[bytes, Watched]" = {}
         self._far_size = 0
+        self.watchers: "dict[LinkFace, bool]" = {}  # links whose peers have asked for something
         self._askers: "dict[bytes, dict[bytes, Peer]]" = {}  # the same by what they asked for
         self._met: "dict[bytes, int]" = {}  # when nodes were asked for all that waits here
         self._asked: "dict[Address, int]" = {}  # those without known subscribers: when they were asked for
@@ -347,7 +348,7 @@ class Lookups:
     def look_again(self) -> None:
         """Look again at what askers may see: it may be more now, or less."""
         wanted = dict.fromkeys(self._askers)
-        for connection in self._mesh.connections:
+        for connection in self.watchers:
             wanted.update(dict.fromkeys(adverts(connection).watched))
         for uuid in wanted:
             self._tell(uuid, [])
@@ -402,6 +403,7 @@ class Lookups:
             if uuid not in watched and len(watched) >= codes.WATCHES_MAX:
                 del watched[next(iter(watched))]
             watched.setdefault(uuid, None)
+            self.watchers[connection] = True
             return watched
         if peer.hop is None:
             return None
@@ -505,7 +507,7 @@ class Lookups:
 
     def _tell(self, uuid: bytes, but: "list[Peer]") -> None:
         """News for those who asked, `but` those."""
-        for connection in self._mesh.connections:
+        for connection in self.watchers:
             peer = adverts(connection).peer
             watched = adverts(connection).watched
             if uuid in watched and peer is not None and connection.state == codes.OPEN:

@@ -7,7 +7,7 @@ Between the rules (router.py), the bytes (advertising.py) and the host's convers
 from busway.protocol.errors import Refusal
 from busway.protocol.link.queue import is_express
 from busway.protocol.outcomes import NODE_CHANGED, NODE_DOWN
-from busway.protocol.routing.advertising import adverts, is_leaf
+from busway.protocol.routing.advertising import adverts
 from busway.protocol.routing.belief import note_nearer
 from busway.protocol.routing.events import DuplicateNodeEvent, NodeEvent
 from busway.protocol.routing.forwarding import Forwarder
@@ -55,6 +55,10 @@ class Mesh(Topology):
         self.lookups = Lookups(self, self.names)
         self._incarnations: "dict[bytes, dict[Route, bool]]" = {}  # the routes with a way, by node id
         self._goodbye: "Peer | None" = None  # it has just said that it leaves
+        self._media: "dict[str, int]" = {}  # of the links with routers: how many
+        self._leaves = 0  # links with leaves
+        self._slow = 0  # links with routers that have lookups
+        self._waiting: "dict[LinkFace, list[LinkFace]]" = {}  # links that are read on when another has ended
         self._stub = transit is not True  # this node passes nothing on, and says so
         self._doubles: "dict[bytes, int]" = {}  # node ids of which there are two: since when, ms
         self._reported: "dict[bytes, bool]" = {}  # those of them that have been told
@@ -92,7 +96,7 @@ class Mesh(Topology):
         self._select_next_hop(peer, now)
         self._open_session(connection, peer, hello.leaf, now)
         self._follow_transit()
-        self.count_syncing(now)
+        self.check_syncing(now)
 
     def _open_session(self, connection: "LinkFace", peer: Peer, leaf: bool, now: int) -> None:
         advertiser = adverts(connection)
@@ -117,6 +121,7 @@ class Mesh(Topology):
                 self.lines.say_again(peer)
                 self.lines.changed(peer)
             self.router.open(neighbour, peer.key, now)
+            self._count_neighbour(neighbour, 1)
             self._follow_lookups()
             if connection.lookups and not leaf:
                 self.lookups.met(peer, now)
@@ -133,12 +138,8 @@ class Mesh(Topology):
     def _follow_transit(self) -> None:
         """Rule 8: a program that has links of two media joins what would otherwise be apart."""
         if self.transit is None and not self.leaf:
-            media = {
-                neighbour.link.link.medium: True for neighbour in self.router.neighbours if not neighbour.leaf
-            }
-            self.router.set_transit(len(media) > 1)
-        leaves = any([neighbour.leaf for neighbour in self.router.neighbours])
-        stub = not (self.router.transit or leaves)
+            self.router.set_transit(len(self._media) > 1)
+        stub = not (self.router.transit or self._leaves)
         if stub != self._stub and not self.leaf:
             self._stub = stub
             for neighbour in self.router.neighbours:
@@ -147,10 +148,21 @@ class Mesh(Topology):
 
     def _follow_lookups(self) -> None:
         """A router with a slow link is asked for what is behind it (section 4.3)."""
-        wanted = any([neighbour.slow and not neighbour.leaf for neighbour in self.router.neighbours])
+        wanted = self._slow > 0
         line = self.me.lines[codes.GLOBAL]
         if wanted != (codes.LOOKUP in line.entries):
             self.lines.put_own(Entry(self.me, codes.LOOKUP, codes.ANYCAST if wanted else 0, codes.GLOBAL))
+
+    def _count_neighbour(self, neighbour: Neighbour, step: int) -> None:
+        """A neighbour came (1) or went (-1): of what sort those are that there are."""
+        if neighbour.leaf:
+            self._leaves += step
+            return
+        self._slow += step if neighbour.slow else 0
+        medium = neighbour.link.link.medium
+        count = self._media[medium] = self._media.get(medium, 0) + step
+        if not count:
+            del self._media[medium]
 
     def _resolve_duplicate(self, peer: Peer, connection: "LinkFace", peer_dialled: bool, now: int) -> None:
         """Section 3.5: of two links over one address one stays. What `via` says is the other side's word, so
@@ -160,17 +172,21 @@ class Mesh(Topology):
             if old.via != connection.via or old.realm != connection.realm or old.state != codes.OPEN:
                 continue
             if old.link.dialled == connection.link.dialled:
-                connection.waits_for = old
+                self._wait_for(connection, old)
                 if connection.link.dialled:
                     old.close(now, codes.REPLACED, "a newer session took over", drain=False)
                 else:
                     self._await_end(old, now)
             elif connection.link.dialled == (self.me.node_id < peer.node_id):
-                connection.waits_for = old
+                self._wait_for(connection, old)
                 old.close(now, codes.DUPLICATE_LINK, "another link to this node stays", drain=False)
             else:
-                old.waits_for = connection
+                self._wait_for(old, connection)
                 connection.close(now, codes.DUPLICATE_LINK, "another link to this node stays", drain=False)
+
+    def _wait_for(self, connection: "LinkFace", other: "LinkFace") -> None:
+        connection.waits_for = other
+        self._waiting.setdefault(other, []).append(connection)
 
     def _await_end(self, old: "LinkFace", now: int) -> None:
         self.timers.call_at(now + codes.CLOSING_MS, lambda at: self._end_older(old, at))
@@ -189,16 +205,18 @@ class Mesh(Topology):
         self.epoch += 1
         self.counters["links_lost" if opened else "links_refused"] += 1
         self.host.link_ended(connection, by_peer)
+        self.fresh.pop(connection, None)
+        self.lookups.watchers.pop(connection, None)
         self.gate.ended(connection)
         self.directory.told_max.pop(connection, None)
         peer = adverts(connection).peer
         if peer is not None:
             self._leave_link(peer, connection, now)
         connection.resume_broadcasts(now)
-        for other in list(self.connections):
+        for other in self._waiting.pop(connection, []):
             if other.waits_for is connection:
                 other.catch_up(now)
-        self.count_syncing(now)
+        self.check_syncing(now)
 
     def _leave_link(self, peer: Peer, connection: "LinkFace", now: int) -> None:
         transit: "list[Frame]" = []
@@ -217,6 +235,7 @@ class Mesh(Topology):
         else:
             self._goodbye = peer if connection.close_code == codes.GOODBYE else None
             self.router.close(adverts(connection).neighbour, now)
+            self._count_neighbour(adverts(connection).neighbour, -1)
             self._goodbye = None
             self._follow_transit()
             self._follow_lookups()
@@ -430,9 +449,9 @@ class Mesh(Topology):
         self.host.node_down(peer, unsent, now)
         self.forwarder.source_lost(peer)
         self.lookups.peer_lost(peer, now)
-        for connection in self.connections:
-            if is_leaf(connection):
-                adverts(connection).note_gone(peer.key)
+        for neighbour in self.router.neighbours:
+            if neighbour.leaf:
+                adverts(neighbour.link).note_gone(peer.key)
         self.host.emit(NodeEvent(NODE_DOWN, peer))
         self._bring_up_other(peer.node_id, now)
 

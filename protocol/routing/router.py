@@ -232,19 +232,30 @@ class Router:
             after = 0 if route.feasible < 0 else (route.feasible >> 16) + 1 & 0xFFFF
             self.update(neighbour, route, after << 16, now)
             return
-        for other in list(self.routes.values()):
+        for other in self._offered():
             self._mark_for(neighbour, other)
+
+    def _offered(self) -> "list[Route]":
+        """The routes that others may be told: hundreds may come at once, so not all are looked at in vain."""
+        if self.transit:
+            return list(self.routes.values())
+        leaves = [neighbour.route for neighbour in self.neighbours if neighbour.leaf]
+        return [self.me] + [route for route in leaves if route is not None]
 
     def close(self, neighbour: Neighbour, now: int) -> None:
         """A session is over: nothing holds that was learned or told in it (rule 6)."""
         self.neighbours.remove(neighbour)
-        for route in list(self.routes.values()):
-            if self._take_back(neighbour, route) or route.via is neighbour:
+        own = [] if neighbour.route is None else [neighbour.route]  # most have no other
+        for route in own + list(self.routes.values()):
+            if not neighbour.offered:
+                break
+            if self._take_back(neighbour, route):
                 self._select(route, now)
         if neighbour.route is not None and neighbour.route.via is None:
             self.fading[neighbour.route] = True
         for route in list(self.fading):
-            self._forget(route, now)
+            if route.deadline < 0:
+                self._forget(route, now)
 
     def set_transit(self, transit: bool) -> None:
         """Whether others' routes are offered, too (rule 8)."""
@@ -533,8 +544,13 @@ class Router:
         self._mark(route)
 
     def _mark(self, route: Route) -> None:
-        if route not in self.damper.held:
-            for neighbour in self.neighbours:
+        """Without transit only few are told of another's route, or have been."""
+        if route in self.damper.held:
+            return
+        via = route.via
+        everyone = self.transit or route is self.me or (via is not None and via.leaf)
+        for neighbour in self.neighbours:
+            if everyone or neighbour is via or route in neighbour.told or route in neighbour.dirty:
                 self._mark_for(neighbour, route)
 
     def tell_again(self, neighbour: Neighbour, route: Route, told: int) -> None:

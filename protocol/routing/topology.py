@@ -32,7 +32,8 @@ class Topology(PeerKeeper):
         self.directory = Directory()
         self.connections = connections
         self.uplink: "LinkFace | None" = None  # of a leaf: where everything goes
-        self._sync_timer = Call(self.count_syncing)
+        self.fresh: "dict[LinkFace, bool]" = {}  # those whose first directory exchange is not over
+        self._sync_timer = Call(self.check_syncing)
         self.epoch = 0  # counts the changes that may concern where broadcasts go
         self.counters = {
             "narrow_entry": 0,
@@ -66,25 +67,34 @@ class Topology(PeerKeeper):
         assert owner is None or isinstance(owner, Peer)
         return owner
 
-    def count_syncing(self, now: int) -> None:
-        """A link's first directory exchange may be over. One that is not open counts only if we dialled it:
-        else a stranger who says nothing would keep everyone waiting.
+    def check_syncing(self, now: int) -> None:
+        """Look whether a link's first directory exchange is not over. One that is not open counts only if we
+        dialled it: else a stranger who says nothing would keep everyone waiting. The first that counts ends
+        the search, for hundreds may be opening at once.
         """
-        syncing = 0
+        syncing = False
         again = -1
-        for connection in self.connections:
-            if connection.synced or connection.waits_for_peer:
+        for connection in self.fresh:
+            if connection.waits_for_peer:
                 continue
             if connection.opened_at < 0:
-                syncing += connection.link.dialled
+                syncing = connection.link.dialled
             elif now - connection.opened_at < codes.SYNC_PATIENCE_MS:
-                syncing += 1
-                again = max(again, connection.opened_at + codes.SYNC_PATIENCE_MS)
+                syncing = True
+                again = connection.opened_at + codes.SYNC_PATIENCE_MS
+            if syncing:
+                break
         if again < 0:
             self.timers.disarm(self._sync_timer)
         elif self._sync_timer.deadline < 0:
             self.timers.arm(self._sync_timer, again)
         self.host.syncing(syncing, now)
+
+    def synced(self, connection: LinkFace, now: int) -> None:
+        """A link's first directory exchange is over."""
+        connection.synced = True
+        self.fresh.pop(connection, None)
+        self.check_syncing(now)
 
     # Of the part above
 

@@ -1,0 +1,51 @@
+"""What a program more costs those who are there: no more for each of its links, however many there are."""
+
+from __future__ import annotations
+
+from busway.protocol import Node, codes
+from tests.rigs.steps import steps
+
+from .pairs import Entropy, Net
+
+MORE_MAX = 1.4  # times the lines for each link, with four times as many
+
+
+def programs(count: int) -> tuple[Net, Node, list[Node]]:
+    """A node that dials many at once, each of which has an endpoint; nothing has been said yet."""
+    net = Net()
+    others = [Node(bytes([9, number]) * 8, entropy=Entropy(number), label="other") for number in range(count)]
+    net.nodes += others
+    for number, node in enumerate(others):
+        node.register(number.to_bytes(16, "big"), codes.UNICAST)
+    return net, net.node("a"), others
+
+
+def join(net: Net, one: Node, others: list[Node]) -> None:
+    for other in others:
+        net.link(one, other, via="ipc")
+    net.pump()
+
+
+def test_a_join_costs_the_same_for_each_link_however_many_open_at_once() -> None:
+    costs = []
+    for count in (32, 128):
+        net, one, others = programs(count)
+        costs.append(steps(lambda: join(net, one, others), "/protocol/") / count)  # noqa: B023 - at once
+        assert len(one.peers()) == count
+    assert costs[1] < costs[0] * MORE_MAX
+
+
+def test_leaving_costs_the_same_for_each_link_however_many_there_are() -> None:
+    costs = []
+    for count in (32, 128):
+        net, one, others = programs(count)
+        join(net, one, others)
+
+        def leave() -> None:
+            for other in others:  # noqa: B023 - at once
+                other.close(net.now)  # noqa: B023
+            net.pump()  # noqa: B023
+
+        costs.append(steps(leave, "/protocol/") / count)
+        assert not one.peers()
+    assert costs[1] < costs[0] * MORE_MAX
