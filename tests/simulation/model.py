@@ -173,6 +173,8 @@ def thaw(frozen: Frozen, router_class: type[Router]) -> Router:
         route.distance = distance
         route.feasible = feasible
         route.offers = {sessions[number]: offer for number, offer in offers}
+        for neighbour in route.offers:
+            neighbour.offered += 1
         route.asked = asked
         route.passed = passed
         if fading:
