@@ -31,7 +31,7 @@ from busway.protocol import codes
 
 BUS = "growth"
 NAME = "growth/%d"
-ANSWER_S = 60.0  # most for one step of one program
+ANSWER_S = 300.0  # most for one step of one program
 QUIET_S = 0.25  # without more than QUIET_CPU_S in it all are at rest
 QUIET_CPU_S = 0.02
 JOIN_GAP_S = 0.04  # between programs that start one after the other
