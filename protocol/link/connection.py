@@ -8,7 +8,9 @@ from busway.protocol.errors import LocalError, Refusal
 from busway.protocol.link.backlog import Backlog
 from busway.protocol.link.face import Intake, LinkFace, LinkHost, Waiter
 from busway.protocol.link.fast import FastReader
-from busway.protocol.link.inbox import Inbox
+from busway.protocol.link.greeting import check_who, hello_of
+from busway.protocol.link.inbox import Assembly, Inbox
+from busway.protocol.link.keepalive import Keepalive
 from busway.protocol.link.link import Link
 from busway.protocol.link.outbox import Outbox
 from busway.protocol.link.queue import OVERHEAD, is_express
@@ -19,20 +21,13 @@ from busway.protocol.wire.aliases import AliasTable
 from busway.protocol.wire.control import length_end, read_close, refuse_length, write_close
 from busway.protocol.wire.fields import Reader, frame, varint
 from busway.protocol.wire.hello import (
-    FLAG_DIALLED,
-    FLAG_LEAF,
-    FLAG_LOOKUPS,
     Hello,
     Limits,
     agree_keepalive,
     agree_limits,
-    check_board,
-    check_bound,
     check_identity,
-    check_role,
     check_version,
     read_hello,
-    write_hello,
 )
 from busway.protocol.wire.messages import Frame, Options, read_frame
 from busway.protocol.wire.strangers import check_stranger, stranger
@@ -44,6 +39,7 @@ if TYPE_CHECKING:
 
 _LIVE = 1 << codes.OPEN | 1 << codes.CLOSING
 _PART = codes.MESSAGE | codes.PART << 4
+_PIECE_MIN = 4096  # bytes of a piece from which on it is handed on as it comes
 _RESUME_BURST = 16  # messages that one flow may send before the next that waits for the same link
 
 
@@ -67,16 +63,16 @@ class Connection(LinkFace):
         self.inbox = Inbox(self)
         self.best_effort = False  # what is read now came in a packet that is not repeated
         self._theirs: "Hello | None" = None
-        self._my_hello = self._make_hello(limits)
+        self._my_hello = hello_of(host, link, limits)
         self._goodbye = b""  # CLOSE frame to be written when the outbox allows
         self._drains_first = False  # ... only after all queued messages
         self._chunks: "list[bytes]" = []  # an incomplete frame, as it came
         self._have = 0
         self._need = 0
-        self._ping_sent = -1
-        self._measured = now  # when the round trip was last asked for, by any PING
+        self._assembly: "Assembly | None" = None  # of which a piece is coming in
+        self.piece_left = 0  # bytes of it that are to come
+        self.keepalive = Keepalive(self, now)
         self._pong = -1  # token of a PING to answer
-        self._suspect = False
         if link.security is None:
             self._say_hello()
         else:
@@ -98,24 +94,6 @@ class Connection(LinkFace):
         self.channel = security.channel(self.link.sort == "packet", self.host.bus)
         if begins:
             self.channel.begin()
-
-    def _make_hello(self, limits: Limits) -> bytes:
-        identity = self.host.identity
-        link = self.link
-        flags = link.realm << 1
-        flags |= FLAG_LEAF if identity.leaf else 0
-        flags |= FLAG_DIALLED if link.dialled else 0
-        flags |= FLAG_LOOKUPS if link.lookups else 0
-        return write_hello(
-            flags,
-            identity.key,
-            0 if link.security is None else link.security.features,
-            limits.values(),
-            link.keepalive_ms,
-            self.host.bus,
-            identity.label,
-            link.via,
-        )
 
     # The caller's side
 
@@ -202,17 +180,38 @@ class Connection(LinkFace):
         self.touch()
 
     def _take_in(self, data: bytes, now: int) -> None:
-        if self._chunks:
-            self._chunks.append(data)
-            self._have += len(data)
-            if self._have < self._need:
-                return
-            data = b"".join(self._chunks)
-            self._chunks = []
+        """What completes a frame is joined with what there was of it, and no more of `data`: most of a large
+        read is not copied once more.
+        """
+        pos = 0
+        end = len(data)
         try:
-            self._parse(data, now)
+            if self._assembly is not None:
+                pos = self._go_on_with(self._assembly, data, now)
+            while self._chunks and pos < end:
+                stop = end if self.state == codes.GREETING else min(end, pos + self._need - self._have)
+                self._chunks.append(data[pos:stop])
+                self._have += stop - pos
+                pos = stop
+                if self._have < self._need:
+                    return
+                first = b"".join(self._chunks)
+                self._chunks = []
+                self._parse(first, 0, now)
+            if pos < end and self.state != codes.CLOSED:
+                self.asleep_until = -1  # whatever follows ends a sleep
+                self._parse(data, pos, now)
         except Refusal as refusal:
             self.fail(refusal.code, refusal.text, now)
+
+    def _go_on_with(self, assembly: Assembly, data: bytes, now: int) -> int:
+        """More of a piece; returns where it ends. Raises Refusal."""
+        stop = min(len(data), self.piece_left)
+        self.piece_left -= stop
+        if not self.piece_left:
+            self._assembly = None
+        self.inbox.add(assembly, data, 0, stop, now)
+        return stop
 
     def _hold(self, data: bytes, now: int) -> None:
         """Keep what came while the link that lost has not been read to its end; a peer that floods gives up
@@ -424,9 +423,10 @@ class Connection(LinkFace):
 
     # Reading
 
-    def _parse(self, data: bytes, now: int) -> None:
-        """All whole frames in `data`; the rest is kept. One loop over offsets (style: 331 ns a frame)."""
-        pos = 0
+    def _parse(self, data: bytes, pos: int, now: int) -> None:
+        """All whole frames in `data` from `pos` on; the rest is kept. One loop over offsets (style: 331 ns a
+        frame).
+        """
         end = len(data)
         need = 1
         while pos < end:
@@ -446,6 +446,11 @@ class Connection(LinkFace):
                 if self.state == codes.GREETING:
                     check_stranger(data, start, end)
                     need = end - pos + 1  # 512 bytes at the most: looked at again with each that comes
+                elif length > _PIECE_MIN and start + 2 < end and data[start] == codes.MORE:
+                    self._assembly = self.inbox.piece(data[start + 1], length - 2)
+                    self.piece_left = stop - end
+                    self.inbox.add(self._assembly, data, start + 2, end, now)
+                    return
                 break
             head = data[start]
             if codes.MESSAGE <= head < _PART and not head & codes.HEAD_OPTIONS:  # might go a short way
@@ -498,7 +503,7 @@ class Connection(LinkFace):
             frame.options.best_effort = True
         options = frame.options
         if options is not None and options.partial >= 0:
-            self.inbox.begin(frame, options, reader.rest(), now)
+            self.inbox.begin(frame, options, reader, now)
             return
         pos = reader.pos
         frame.payload = reader.data[pos : reader.end]
@@ -547,14 +552,8 @@ class Connection(LinkFace):
 
     def _check_who(self, theirs: Hello) -> None:
         """Whether the other side may be who it says, and may be here. Raises Refusal."""
-        if self.link.sort != "packet":
-            check_role(self.link.dialled, theirs.dialled)
-        node_id, any_id = theirs.key[: codes.ID_SIZE], self.link.any_id or self.host.identity.leaf
         handshake = None if self.channel is None else self.channel.handshake
-        if handshake is not None and handshake.pattern == codes.PSK_AES and handshake.remote_id:
-            check_board(node_id, handshake.remote_id)
-        elif max(self.realm, theirs.realm) > codes.USERSPACE and not any_id:
-            check_bound(node_id, b"" if handshake is None else handshake.remote_id)
+        check_who(self.host, self.link, self.realm, handshake, theirs)
         self.check_role(theirs)
 
     def check_role(self, theirs: Hello) -> None:
@@ -586,6 +585,7 @@ class Connection(LinkFace):
         self._pong = -1
         self.asleep_until = -1
         self._chunks = []
+        self._assembly = None
         self.inbox.clear(now)
         self.waits_for = None
         self._held = []
@@ -600,46 +600,22 @@ class Connection(LinkFace):
         if self.state < codes.OPEN:
             self.fail(codes.HELLO_TIMEOUT, "no HELLO within 5 seconds", now)
         elif self.state == codes.OPEN or (self._goodbye and self._drains_first):
-            self._keep_alive(now)
+            self.say(self.keepalive.look(now))
         else:
             self._end(self.close_code, self.close_text, False, now)
 
-    def _keep_alive(self, now: int) -> None:
-        interval = self.keepalive_ms
-        silent = now - max(self.last_read, self.asleep_until)
-        if silent < interval * codes.SILENT_INTERVALS:
-            self._suspect = False
-        if silent < interval:
-            # Without silence there are no PINGs; how long a round trip takes is of interest all the same.
-            long_ago = now - self._measured >= interval * codes.MEASURE_INTERVALS
-            if silent >= 0 and (self.rtt_ms < 0 or long_ago):
-                self._ping(now)
-            self.host.timers.arm(self, now - silent + interval)
-        elif silent < interval * codes.SILENT_INTERVALS:
-            self._ping(now)
-            self.host.timers.arm(self, now + interval)
-        elif not self._suspect:
-            # This program may have been stopped meanwhile: read what has arrived before judging.
-            self._suspect = True
-            self._ping(now)
-            self.host.timers.arm(self, now + max(1, interval // 4))
-        else:
-            self.fail(codes.SILENT, "nothing was heard for %d ms" % silent, now)
-
-    def _ping(self, now: int) -> None:
-        self._ping_sent = self._measured = now
-        self.outbox.control.append(frame(bytes((codes.PING,)) + varint(now & 0x0FFFFFFF)))
-        self.touch()
+    def say(self, control: bytes) -> None:
+        """Write a control frame, if it is one, before all else."""
+        if control:
+            self.outbox.control.append(control)
+            self.touch()
 
     def _handle_ping(self, reader: Reader, now: int) -> None:
         self._pong = _last_varint(reader)
         self.touch()
 
     def _handle_pong(self, reader: Reader, now: int) -> None:
-        token = _last_varint(reader)
-        if self._ping_sent >= 0 and token == self._ping_sent & 0x0FFFFFFF:
-            self.rtt_ms = now - self._ping_sent
-            self._ping_sent = -1
+        self.keepalive.answered(_last_varint(reader), now)
 
     def sleep(self, ms: int, now: int) -> None:
         """Announce that this side neither reads nor writes for the next `ms`, at most a day: the peer keeps

@@ -25,6 +25,10 @@ class Meter:
         self._begun = False  # it is known, and the frame's first byte comes next
         self._left = 0  # bytes of this frame that are to come; -1: the rest is no frames
 
+    def skip(self, size: int) -> None:
+        """So many bytes that come next are the rest of a frame."""
+        self._left = size
+
     def take(self, data: bytes) -> None:
         """More of the stream."""
         pos = 0

@@ -24,12 +24,41 @@ class Pile:
         raise NotImplementedError
 
 
+class Buffers:
+    """Buffers that large messages were put together in, kept for the next: new memory costs more than the
+    copy into it. Of all that are kept, in use or not, there are SPARE_SIZE_MAX bytes at the most.
+    """
+
+    __slots__ = ("_idle", "size")
+
+    def __init__(self) -> None:
+        self._idle: "list[bytearray]" = []
+        self.size = 0  # bytes of those that are kept, and of those that are in use and were
+
+    def take(self) -> bytearray:
+        """One of those that are kept; an empty one if there is none."""
+        return self._idle.pop() if self._idle else bytearray()
+
+    def give(self, buffer: bytearray, taken: int) -> None:
+        """Somebody has done with a buffer, which he got with a size of `taken` bytes."""
+        self.size -= taken
+        if self.size + len(buffer) <= codes.SPARE_SIZE_MAX:
+            self.size += len(buffer)
+            self._idle.append(buffer)
+
+    def clear(self) -> None:
+        """Keep none of those that are not in use."""
+        for buffer in self._idle:
+            self.size -= len(buffer)
+        self._idle = []
+
+
 class Unfinished(Timer):
     """The unfinished messages of all links. Where they exceed `size_max` bytes, the link that has the most of
     them loses one: so nobody's flood takes the place of another link's message.
     """
 
-    __slots__ = ("_piles", "_timers", "size", "size_max")
+    __slots__ = ("_piles", "_timers", "buffers", "size", "size_max")
 
     def __init__(self, timers: Timers) -> None:
         self.deadline = -1
@@ -37,6 +66,7 @@ class Unfinished(Timer):
         self._piles: "dict[Pile, bool]" = {}
         self.size = 0
         self.size_max = codes.UNFINISHED_SIZE_MAX
+        self.buffers = Buffers()
 
     def grown(self, pile: Pile, size: int, now: int) -> None:
         """So many bytes came to a link's; or, below 0, went."""
@@ -63,3 +93,5 @@ class Unfinished(Timer):
             pile.drop_stale(now - codes.UNFINISHED_MS, now)
         if self._piles:
             self._timers.arm(self, now + (codes.UNFINISHED_MS >> 1))
+        else:
+            self.buffers.clear()

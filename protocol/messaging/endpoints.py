@@ -561,9 +561,12 @@ def _read_run(
         length = data[pos]
         start = pos + 1
         if length >= 0x80:
+            length = length & 0x7F | (data[start] & 0x7F) << 7
             if data[start] >= 0x80:
-                break
-            length = length & 0x7F | data[start] << 7
+                start += 1
+                if data[start] >= 0x80:
+                    break
+                length |= data[start] << 14
             start += 1
         stop = start + length
         at = start + before

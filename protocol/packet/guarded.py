@@ -107,6 +107,8 @@ class GuardedPacketConnection(PacketConnection):
 def _meter_of(connection: Connection) -> Meter:
     meter = Meter()
     meter.take(b"".join(connection._chunks))  # the frame that is coming in
+    if connection.piece_left:
+        meter.skip(connection.piece_left)
     return meter
 
 
@@ -120,10 +122,7 @@ def _judge(connection: Connection, accept: "Accept | None", theirs: Hello) -> No
 
 def _keep(connection: Connection, now: int) -> None:
     connection.last_read = now
-    connection._suspect = False
-    interval = connection.keepalive_ms
-    if connection.state == codes.OPEN and interval and now - connection._measured >= interval:
-        connection._ping(now)
+    connection.say(connection.keepalive.excuse(now))
 
 
 def guarded(host: LinkHost, link: Link, nonce: bytes, limits: Limits, now: int) -> Connection:

@@ -227,7 +227,7 @@ def check_outcome(listener: Listener, before: int) -> None:
     assert not connection._chunks or connection._have <= codes.HELLO_SIZE_MAX + 5
     assert sum(map(len, connection._chunks)) <= codes.HELLO_SIZE_MAX + 5
     assert len(connection.inbox.assemblies) <= SMALL.partials_max
-    assert all(len(item.data) < SMALL.message_size_max for item in connection.inbox.assemblies.values())
+    assert all(item.have < SMALL.message_size_max for item in connection.inbox.assemblies.values())
     assert len(connection.aliases.ids) <= SMALL.aliases_max + 1
     for receiver in listener.receivers:
         assert len(receiver.queue) <= receiver.queue_max

@@ -5,6 +5,8 @@ What may come of any bytes is listed in `streams.check_outcome`; an exception is
 
 from __future__ import annotations
 
+import random
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from busway.protocol import Receiver, codes, events
-from busway.protocol.wire.fields import frame
+from busway.protocol.wire.fields import frame, varint
 
 from .pairs import E, G, Pair
 from .streams import (
@@ -85,6 +87,94 @@ def test_a_length_behind_high_bytes_may_be_cut_like_any_other() -> None:
     for byte in one_by_one(data):
         pair.note(pair.b, pair.cb.receive_data(byte, pair.now))
     assert [m.payload for m in pair.drain(pair.b, receiver)] == [b"\xff" * 4, bytes(200)]
+
+
+class Open:
+    """An open link with frames of 64 KiB, fed by hand."""
+
+    def __init__(self) -> None:
+        self.pair = Pair()
+        self.receiver = self.pair.b.register(E, codes.UNICAST)
+        self.pair.pump()
+        self.connection = self.pair.cb
+
+    def feed(self, data: bytes) -> None:
+        self.pair.note(self.pair.b, self.connection.receive_data(data, self.pair.now))
+
+    def begin(self, size: int, first: bytes = b"") -> bytes:
+        """The first frame of a large message."""
+        cut = bytes((codes.OPTION_CUT, 5, 0)) + size.to_bytes(4, "big")
+        return frame(b"\x84\x07" + cut + b"\x00\x01" + E + b"\x00\x01" + first)
+
+    def kept(self) -> tuple[int, int]:
+        """What has come of the large message, and what of a frame that is not whole."""
+        (assembly,) = self.connection.inbox.assemblies.values()
+        return assembly.have, len(self.connection._chunks)
+
+
+def test_what_completes_a_frame_is_joined_with_it_and_no_more() -> None:
+    """Each large read ends within a frame: were what follows the rest of it joined, too, all would be copied
+    once more.
+    """
+    link = Open()
+    data = frame(bytes((codes.IGNORABLE,)) + bytes(9000)) * 200
+    link.feed(data[:100])
+    rest = data[100:]
+    tracemalloc.start()
+    try:
+        link.connection.receive_data(rest, link.pair.now)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert link.connection.skipped_frames == 200
+    assert peak < len(data) // 10
+
+
+def test_a_piece_of_a_large_message_is_handed_on_as_it_comes() -> None:
+    link = Open()
+    payload = random.Random(7).randbytes(100_000)
+    data = link.begin(100_000, payload[:40_000]) + frame(bytes((codes.MORE, 0)) + payload[40_000:])
+    before = len(data) - 50_000
+    link.feed(data[:before])
+    assert link.kept() == (50_000, 0)
+    link.feed(data[before : before + 30_000])
+    assert link.kept() == (80_000, 0)
+    link.feed(data[before + 30_000 :] + frame(b"\x80\x01\x00\x02behind"))
+    assert [m.payload for m in link.pair.drain(link.pair.b, link.receiver)] == [payload, b"behind"]
+
+
+def test_a_piece_that_is_too_long_is_refused_on_its_header() -> None:
+    link = Open()
+    link.feed(link.begin(10_000))
+    link.feed(varint(10_003) + bytes((codes.MORE, 0, 1)))
+    assert link.connection.close_code == codes.MALFORMED
+
+
+def test_a_link_that_ends_within_a_piece_forgets_it() -> None:
+    link = Open()
+    link.feed(link.begin(10_000) + varint(9_002) + bytes((codes.MORE, 0, 1)))
+    assert link.kept() == (1, 0)
+    link.connection.receive_eof(link.pair.now)
+    assert link.pair.b.unfinished.size == 0
+    assert link.connection.inbox.assemblies == {}
+
+
+def test_what_comes_of_a_piece_that_is_given_up_is_read_over() -> None:
+    link = Open()
+    link.feed(link.begin(10_000) + varint(9_002) + bytes((codes.MORE, 0, 1)))
+    link.pair.advance(codes.UNFINISHED_MS)
+    link.feed(bytes(8_999) + frame(bytes((codes.MORE, 0)) + bytes(1000)))
+    assert link.connection.inbox.assemblies == {}
+    link.feed(frame(b"\x80\x01\x00\x02behind"))
+    assert [m.payload for m in link.pair.drain(link.pair.b, link.receiver)] == [b"behind"]
+
+
+def test_what_follows_a_sleep_ends_it_wherever_the_bytes_are_cut() -> None:
+    data = frame(bytes((codes.SLEEP,)) + varint(60_000)) + frame(bytes((codes.PING, 0)))
+    for place in range(len(data) + 1):
+        listener = opened()
+        listener.feed([data[:place], data[place:]])
+        assert listener.connection.asleep_until < 0
 
 
 # Any bytes at all, in every state

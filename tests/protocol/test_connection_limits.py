@@ -184,7 +184,7 @@ def test_tiny_pieces_cost_no_more_than_their_bytes() -> None:
     for _ in range(999):
         listener.feed([more(1, b"ab")])
     (assembly,) = listener.connection.inbox.assemblies.values()
-    assert assembly.data.__sizeof__() < 3000
+    assert assembly.buffer.__sizeof__() < 3000
     listener.feed([more(1, b"y")])
     assert len(payloads(listener)[0]) == 2000
 

@@ -72,6 +72,23 @@ def counted(connection: Connection) -> int:
     return connection.count().messages
 
 
+def test_it_counts_from_within_a_piece_of_a_large_message_on() -> None:
+    net = Net()
+    a, b = net.node("a"), net.node("b")
+    near = a.connection(Link(codes.LOCALNET, True, via="x"), net.now)
+    far = b.connection(Link(codes.LOCALNET, False, via="x"), net.now, guarded)
+    net.cables.append(Cable(net, near, far))
+    b.register(E, codes.UNICAST)
+    net.pump()
+    for size in (200_000, 9, 9):
+        a.send(E, b"\x80" * size, net.now)  # as if each byte began a message
+    data = near.data_to_send(1 << 20, net.now)
+    far.receive_data(data[:80_000], net.now)
+    before = counted(far)
+    far.receive_data(data[80_000:], net.now)
+    assert (before, counted(far)) == (0, 2)
+
+
 def test_it_counts_from_when_it_is_asked_to() -> None:
     """Also amid a frame; before that it costs nothing."""
     net = Net()

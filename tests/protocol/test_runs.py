@@ -11,7 +11,7 @@ from busway.protocol.messaging.endpoints import _read_run
 from busway.protocol.wire.fields import frame
 
 from .pairs import E, F, G
-from .streams import NOW, RECORD, Cut, Listener, at_random, one_by_one, whole
+from .streams import NOW, RECORD, Cut, Listener, at_random, one_by_one, opened, whole
 
 
 class Model:
@@ -98,12 +98,15 @@ def run(start: int, sizes: list[int], **limits: int) -> tuple[int, Listener, lis
 
 @pytest.mark.parametrize("start", [1, 0xFE, 0xFFFE, 0x1_FFFD])
 def test_a_run_is_read_to_its_end_across_every_edge_of_its_number(start: int) -> None:
-    sizes = [0, 1, 123, 124, 500, 16379, 7]
+    sizes = [0, 1, 123, 124, 500, 16379, 16380, 65000, 7]
     assert run(start, sizes)[0] == len(sizes)
 
 
-def test_a_length_of_three_bytes_is_left_to_the_long_way() -> None:
-    assert run(1, [5, 16380, 5])[0] == 1
+def test_a_length_of_four_bytes_is_left_to_the_long_way() -> None:
+    listener = opened()
+    bound = frame(b"\x80\x00\x01" + E + b"\x00\x01")
+    listener.feed([bound + b"\x85\x80\x80\x00\x80\x01\x00\x02x" + b"\x05\x80\x01\x00\x03y"])
+    assert [m.payload for m in listener.receivers[0].queue.drain()] == [b"", b"x", b"y"]
 
 
 @pytest.mark.parametrize(

@@ -115,16 +115,33 @@ def test_the_short_way_is_taken() -> None:
     assert net.payloads("c", receiver) == [b"warm", b"warm", b"short 0", b"short 1"]
 
 
-def test_a_long_frame_ends_the_short_way_and_comes_in_order() -> None:
+def test_frames_of_any_length_take_the_short_way() -> None:
     net = chain("abc")
     receiver = net["c"].register(E, UNICAST)
     net.pump()
     warm(net)
-    sizes = (10, 300, 20_000, 10)  # lengths of one, two and three bytes
+    net.cable["bc"].block(net["c"])  # no credit comes back
+    sizes = (10, 300, 20_000, 60_000, 10)  # lengths of one, two and three bytes
+    before = net["b"].forwarder.counters["forwarded"]  # which counts the long way
     for size in sizes:
         net["a"].send(E, bytes(size), net.now)
     net.pump()
     assert [len(payload) for payload in net.payloads("c", receiver)] == [4, 4, *sizes]
+    assert net["b"].forwarder.counters["forwarded"] == before
+
+
+def test_a_length_of_four_bytes_is_passed_on_the_long_way() -> None:
+    net = chain("abc")
+    receiver = net["c"].register(E, UNICAST)
+    net.pump()
+    warm(net)
+    net["a"].send(E, b"x", net.now)
+    data = net.cable["ab"].a.data_to_send(1 << 20, net.now)
+    net.note(
+        net["b"], net.cable["ab"].b.receive_data(bytes((data[0] | 0x80, 0x80, 0x80, 0)) + data[1:], net.now)
+    )
+    net.pump()
+    assert net.payloads("c", receiver) == [b"warm", b"warm", b"x"]
 
 
 def test_where_the_next_queue_is_full_the_long_way_tells_the_origin() -> None:

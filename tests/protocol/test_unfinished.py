@@ -6,6 +6,7 @@ import pytest
 
 from busway.protocol import Limits, Node, codes, events
 from busway.protocol.link.queue import OVERHEAD
+from busway.protocol.link.unfinished import Buffers
 from busway.protocol.wire.fields import varint
 from tests.protocol.helpers import payloads, verdicts
 from tests.protocol.nets import (
@@ -47,11 +48,10 @@ def pour(liar: Liar, partials: int, size: int) -> None:
 
 
 def kept(node: Node) -> int:
-    held = sum(
-        len(assembly.data)
-        for connection in node.connections
-        for assembly in connection.inbox.assemblies.values()
-    )
+    assemblies = [each for link in node.connections for each in link.inbox.assemblies.values()]
+    held = sum(assembly.have for assembly in assemblies)
+    room = sum(len(assembly.buffer) for assembly in assemblies)
+    assert room - held <= held // 4 + codes.SPARE_SIZE_MAX
     assert node.unfinished.size - 512 * 4 * len(node.connections) <= held <= node.unfinished.size
     return held
 
@@ -196,3 +196,65 @@ def test_answers_that_nobody_reads_end_where_they_grow() -> None:
     net.fire()
     assert liar.error == codes.NOT_READING
     assert OVERHEAD * codes.ANSWERS_MAX == MIB // 2
+
+
+# The buffers that they are put together in
+
+
+def spares(node: Node) -> Buffers:
+    return node.unfinished.buffers
+
+
+def one_whole(liar: Liar, seq: int, size: int) -> None:
+    """A large message, all of it."""
+    liar.say(first(codes.SEND, 0, size, (alias(1, E) if seq == 1 else varint(1)) + u16(seq)))
+    for left in range(size, 0, -PIECE):
+        liar.say(more(0, min(left, PIECE)))
+
+
+def test_a_buffer_serves_one_large_message_after_the_other_and_is_dropped_when_none_comes() -> None:
+    net = chain("ab")
+    a = net["a"]
+    receiver = a.register(E, UNICAST)
+    liar = Liar(net, a)
+    sizes = [MIB, 300_000, 2 * MIB]
+    used = []
+    for seq, size in enumerate(sizes, 1):
+        one_whole(liar, seq, size)
+        used.append(spares(a).size)
+    assert payloads(net.drain(a, receiver)) == [bytes(size) for size in sizes]
+    assert used == [MIB, MIB, 2 * MIB]  # the last needed a larger one, and the former is gone
+    liar.say(first(codes.SEND, 0, 10, varint(1) + u16(4), b"x"))
+    assert spares(a).size == 2 * MIB  # in use
+    net.advance(codes.UNFINISHED_MS)
+    assert unfinished(a) == 1
+    net.advance(codes.UNFINISHED_MS)
+    assert spares(a).size == 0
+
+
+def test_no_more_is_kept_for_large_messages_than_so_much_however_many_have_come() -> None:
+    net = chain("ab")
+    a = net["a"]
+    a.register(E, UNICAST, size_max=1 << 30)
+    liar = Liar(net, a)
+    for partial in range(4):
+        liar.say(
+            first(codes.SEND, partial, 3 * MIB, (varint(1) if partial else alias(1, E)) + u16(partial + 1))
+        )
+    for partial in (3, 2, 1, 0):
+        for left in range(3 * MIB, 0, -PIECE):
+            liar.say(more(partial, min(left, PIECE)))
+        assert spares(a).size == 3 * MIB
+    for partial in range(4):  # what is kept is lent once
+        liar.say(first(codes.SEND, partial, 3 * MIB, varint(1) + u16(partial + 5), b"x"))
+    (link,) = [link for link in a.connections if link.inbox.assemblies]
+    rooms = [len(assembly.buffer) for assembly in link.inbox.assemblies.values()]
+    assert rooms == [3 * MIB, 1, 1, 1]
+    assert kept(a) == 4
+    liar.leave()
+    assert spares(a).size <= codes.SPARE_SIZE_MAX
+    one = Liar(net, a, "y")
+    for seq, size in enumerate((6 * MIB, 100_000), 1):  # one that is too large is not kept
+        one_whole(one, seq, size)
+        assert spares(a).size <= codes.SPARE_SIZE_MAX
+    assert one.error < 0

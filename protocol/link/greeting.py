@@ -1,0 +1,53 @@
+"""What a link says of its node in HELLO, and who may be at its other end, by what that one says.
+
+Knows no state of a link, and nothing of what comes after HELLO.
+"""
+
+from busway.protocol.link.face import LinkHost
+from busway.protocol.link.link import Link
+from busway.protocol.wire import codes
+from busway.protocol.wire.hello import (
+    FLAG_DIALLED,
+    FLAG_LEAF,
+    FLAG_LOOKUPS,
+    Hello,
+    Limits,
+    check_board,
+    check_bound,
+    check_role,
+    write_hello,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from busway.protocol.secure.channel import Handshake
+
+
+def hello_of(host: LinkHost, link: Link, limits: Limits) -> bytes:
+    """The body of HELLO."""
+    identity = host.identity
+    flags = link.realm << 1
+    flags |= FLAG_LEAF if identity.leaf else 0
+    flags |= FLAG_DIALLED if link.dialled else 0
+    flags |= FLAG_LOOKUPS if link.lookups else 0
+    return write_hello(
+        flags,
+        identity.key,
+        0 if link.security is None else link.security.features,
+        limits.values(),
+        link.keepalive_ms,
+        host.bus,
+        identity.label,
+        link.via,
+    )
+
+
+def check_who(host: LinkHost, link: Link, realm: int, handshake: "Handshake | None", theirs: Hello) -> None:
+    """Whether the other side may be who it says, on a link of that realm. Raises Refusal."""
+    if link.sort != "packet":
+        check_role(link.dialled, theirs.dialled)
+    node_id, any_id = theirs.key[: codes.ID_SIZE], link.any_id or host.identity.leaf
+    if handshake is not None and handshake.pattern == codes.PSK_AES and handshake.remote_id:
+        check_board(node_id, handshake.remote_id)
+    elif max(realm, theirs.realm) > codes.USERSPACE and not any_id:
+        check_bound(node_id, b"" if handshake is None else handshake.remote_id)
