@@ -1,7 +1,7 @@
 """Busway beside its rivals: the same cases for each, in turn in one run.
 
-Usage: python -m benchmarks [--json FILE] [--cases PATTERN] [--systems PATTERN] [--rounds N] [--seconds S]
-                            [--check] [--core DIR | --pure] [--patience S]
+Usage: python -m benchmarks [--full] [--json FILE] [--cases PATTERN] [--systems PATTERN] [--rounds N]
+                            [--seconds S] [--check] [--core DIR | --pure] [--patience S]
 
 Workers of each system are started once; rounds of all of them follow each other in turn. Where the machine
 is slow, by a fixed loop before and after, a round is repeated. What it is at stands on stderr.
@@ -13,16 +13,19 @@ import argparse
 import json
 import re
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench import cases, machine, report
+from benchmarks.bench import cases, machine, report, values
 from benchmarks.bench.core import PURE, compiled_package
 from benchmarks.bench.progress import Progress
 from benchmarks.bench.rounds import Bench, Settings
 from benchmarks.bench.teams import TEAMS
 from benchmarks.bench.variants import VARIANTS, Variant
 from benchmarks.bench.workers import WorkerFailed
+
+PROGRAMS = (2, 20, 64, 100, 250)
 
 
 def arguments() -> argparse.Namespace:
@@ -33,6 +36,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--systems", default="", help="regular expression: only these systems")
     parser.add_argument("--rounds", type=int, default=5, help="of each system in each case (default 5)")
     parser.add_argument("--seconds", type=float, default=1 / 3, help="of each round (default a third)")
+    parser.add_argument("--full", action="store_true", help="everything: the better part of an hour")
     parser.add_argument("--check", action="store_true", help="look at each message of each round")
     parser.add_argument("--core", type=Path, help="folder with a compiled busway, instead of building it")
     parser.add_argument("--pure", action="store_true", help="pure Python only: nothing is compiled")
@@ -72,12 +76,13 @@ def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     packages = packages_of(options, progress)
     variants, absent = chosen(options, packages)
     titles = {key: variant.title for key, variant in VARIANTS.items()}
-    listed = [case for case in cases.short() if re.search(options.cases, case.key)]
+    every = cases.full() if options.full else cases.short()
+    listed = [case for case in every if re.search(options.cases, case.key)]
     settings = Settings(options.rounds, options.seconds, options.check, options.patience)
     result: dict[str, Any] = {"environment": machine.environment(), "cases": {}, "absent": absent}
     result["settings"] = {"rounds": settings.rounds, "seconds": settings.seconds, "checked": settings.checked}
     with Bench(variants, TEAMS, packages, settings, progress) as bench:
-        progress.expect(bench.steps(listed))
+        progress.expect(bench.steps(listed) + steps_of_values(options, packages))
         for case in listed:
             found = bench.measure(case)
             result["cases"][case.key] = {"title": case.title, "unit": case.unit, "arms": found}
@@ -85,7 +90,26 @@ def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
             print("\n".join(report.lines_of(result["cases"][case.key], titles)), flush=True)
         absent |= bench.failed
         result["about"] = bench.about
+    result["values"] = values_of(options, packages, progress)
+    result["took_s"] = round(time.monotonic() - progress.began)
     return result
+
+
+def steps_of_values(options: argparse.Namespace, packages: dict[str, Path]) -> int:
+    if not re.search(options.cases, "values"):
+        return 0
+    return len(packages) + (values.full_steps(packages) if options.full else 0)
+
+
+def values_of(options: argparse.Namespace, packages: dict[str, Path], progress: Progress) -> values.Values:
+    """Figures that are not measured in rounds; `--cases values` asks for them alone."""
+    if not re.search(options.cases, "values"):
+        return {}
+    turns = 2 * options.rounds
+    found = values.short(packages, turns, progress)
+    if options.full:
+        found |= values.full(packages, turns, PROGRAMS, progress)
+    return found
 
 
 def main() -> None:
@@ -96,6 +120,9 @@ def main() -> None:
     except WorkerFailed as error:
         progress.clear()
         sys.exit(f"error: {error}")
+    progress.clear()
+    for line in report.bar_lines(result, {key: variant.title for key, variant in VARIANTS.items()}):
+        print(line)
     for key, why in result["absent"].items():
         print(f"left out: {VARIANTS[key].title}: {why}")
     if options.json is not None:

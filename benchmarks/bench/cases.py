@@ -140,6 +140,11 @@ def endpoints(counts: tuple[int, ...]) -> Case:
     return Case("endpoints", "endpoints of one program in turn, 16 B", "turn", "rate", tuple(arms))
 
 
+def websocket(size: int) -> Case:
+    arms = ("busway-ws-compiled", "busway-ws-pure", "websockets")
+    return Case(f"ws-{size}", f"over WebSocket, {size_of(size)}", "way", "rate", arms, count=50, size=size)
+
+
 def short() -> list[Case]:
     """The cases of `make bench`."""
     return [
@@ -149,6 +154,7 @@ def short() -> list[Case]:
         fan_out(50, (*BUSWAY, "pyzmq", "nats")),
         bridge(KIB),
         endpoints((1, 10_000)),
+        websocket(64 * KIB),
     ]
 
 

@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
+from benchmarks.bench.bars import hold, judge
+
 
 def spread(values: list[float]) -> tuple[float, float, float]:
     """Median, lowest, highest."""
@@ -39,3 +41,29 @@ def lines_of(case: dict[str, Any], titles: dict[str, str]) -> Iterator[str]:
         figures = f"{shown(unit, middle):>14}  ({shown(unit, first)} to {shown(unit, last)})"
         name = f"{titles[arm['variant']]} {arm['label']}"
         yield f"  {name:<32} {figures:<50}  cpu us: {', '.join(sides)}{rest}"
+
+
+def number(value: float) -> str:
+    """With as many places as tell something."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def verdict(reached: bool | None) -> str:
+    return {True: "reached", False: "NOT reached", None: ""}[reached]
+
+
+def bar_lines(result: dict[str, Any], titles: dict[str, str]) -> Iterator[str]:
+    """Each bar and limit with its median, its range round by round, and whether it is reached."""
+    for one in judge(result):
+        against = (
+            f"against {titles[one.reference.partition('@')[0]]} {one.reference.partition('@')[2]}".rstrip()
+        )
+        measured = f"{one.ratio:.2f} ({one.low:.2f} to {one.high:.2f})"
+        wanted = "" if one.wanted is None else f"bar {one.wanted:g}"
+        figures = f"{one.core:<9} {measured:<24} {wanted:<9} {verdict(one.reached):<12}"
+        yield f"{one.bar.title:<34} {figures} {against}"
+    for each in hold(result):
+        unit = each.limit.unit
+        measured = f"{number(each.value)} {unit} ({number(each.low)} to {number(each.high)})"
+        wanted = "" if each.wanted is None else f"bar {each.wanted:g} {unit}"
+        yield f"{each.limit.title:<50} {each.core:<9} {measured:<26} {wanted:<12} {verdict(each.reached)}"

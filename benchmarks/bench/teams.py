@@ -85,7 +85,7 @@ class Team:
         """All that a case needs before its first round."""
 
     def ask(self, do: str, job: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """What near and far answer."""
+        """The answers of near and of far."""
         for worker in (*self.near, *self.far):
             worker.tell(do, **job)
         # Near first: who finds something wrong reads no more.

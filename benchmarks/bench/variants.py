@@ -62,6 +62,7 @@ def _busway() -> list[Variant]:
         made += [
             Variant(f"busway-asyncio-{core}", f"Busway asyncio, {core}", "busway_asyncio", core=core),
             Variant(f"busway-threads-{core}", f"Busway threads, {core}", "busway_threads", core=core),
+            Variant(f"busway-ws-{core}", f"Busway over ws://, {core}", "busway_websocket", core=core),
             Variant(
                 f"busway-uvloop-{core}", f"Busway uvloop, {core}", "busway_asyncio", core=core, uvloop=True
             ),
@@ -92,6 +93,7 @@ _ALL = (
         broker="dbus-daemon",
         get="pip install dbus-fast; on Debian: apt-get install dbus-daemon",
     ),
+    Variant("websockets", "websockets, no bus", "websockets_asyncio", needs=("websockets",)),
     Variant("socket", "raw socket", "raw_blocking"),
     Variant("socket-asyncio", "raw socket asyncio", "raw_asyncio"),
 )
