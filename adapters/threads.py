@@ -15,6 +15,7 @@ from uuid import UUID
 
 from busway.adapters.arguments import (
     ANY_NODE,
+    NO_TTL_S,
     TIMEOUT_S,
     check_flag,
     check_handler,
@@ -29,13 +30,14 @@ from busway.adapters.dialled import DialledLink
 from busway.adapters.ends import CHANGES_MAX
 from busway.adapters.host import check_settled
 from busway.adapters.links import Listener
+from busway.adapters.literal import id_of_name, id_taking
 from busway.adapters.records import Hop
 from busway.adapters.results import decode_outcome, error_of, replied
 from busway.adapters.retrying import Retry
 from busway.adapters.threads_callbacks import FutureReply
 from busway.adapters.threads_ends import PLAIN_ONLY, Changes, Items, Receiver, Service
 from busway.adapters.threads_host import Host
-from busway.adapters.threads_signals import shielded
+from busway.adapters.threads_signals import interrupt, raise_pending, shielded
 from busway.adapters.typed import (
     FutureOptions,
     Kind,
@@ -116,14 +118,13 @@ class Bus(BaseBus):
     @overload
     def send(self, to: Name, payload: Any = None, **options: Unpack[SendOptions]) -> None: ...
 
-    @shielded
     def send(
         self,
         to: Target,
         payload: Any = None,
         *,
         confirm: bool = False,
-        ttl: float = 0.0,
+        ttl: float = NO_TTL_S,
         timeout: float | None = TIMEOUT_S,
         node: bytes | None = ANY_NODE,
         sealed: bool | str = False,
@@ -131,8 +132,39 @@ class Bus(BaseBus):
         """Send to whoever holds `to`; returns when the message is accepted for transport.
 
         Arguments and errors as `AsyncBus.send`. Waits while the receiver gives no credit, or for `timeout`
-        seconds if that is given.
+        seconds if that is given. What was accepted leaves within about a millisecond.
         """
+        if (
+            type(payload) is bytes
+            and confirm is False
+            and sealed is False
+            and ttl is NO_TTL_S
+            and node is ANY_NODE
+            and timeout is TIMEOUT_S
+            and not self._process_only
+        ):
+            endpoint = id_of_name(to) if type(to) is str else id_taking(to, payload)
+            try:
+                outcome = self._host.send_now(endpoint, payload)
+            finally:
+                if interrupt.pending:
+                    raise_pending()
+            if outcome is not None:
+                check_accepted(outcome, to)
+        else:
+            self._send_with(to, payload, confirm, ttl, timeout, node, sealed)
+
+    @shielded
+    def _send_with(
+        self,
+        to: Target,
+        payload: Any,
+        confirm: bool,
+        ttl: float,
+        timeout: float | None,
+        node: bytes | None,
+        sealed: bool | str,
+    ) -> None:
         if sealed is not False:
             check_flag("confirm", confirm)
             call = self._sealed_call(to, payload, sealed, node, ttl, send_timeout_ms(timeout, confirm))
@@ -141,9 +173,7 @@ class Bus(BaseBus):
         else:
             token, promise = self._send(to, payload, confirm, ttl, timeout, node)
         if token:
-            outcome = self._host.outcome(token, promise)
-            if outcome.status not in (events.ACCEPTED, events.TAKEN):
-                raise error_of(outcome, to)
+            check_accepted(self._host.outcome(token, promise), to)
 
     @overload
     def publish(self, to: type[M], payload: M, **options: Unpack[PublishOptions]) -> None: ...
@@ -523,3 +553,9 @@ class Bus(BaseBus):
                 outcome = self._host.outcome(token, promise)
         except StopIteration as found:
             return cast(S, found.value)
+
+
+def check_accepted(outcome: events.Outcome, to: Any) -> None:
+    """Raises what became of a message instead."""
+    if outcome.status not in (events.ACCEPTED, events.TAKEN):
+        raise error_of(outcome, to)

@@ -20,7 +20,7 @@ from busway.adapters.records import Change
 from busway.adapters.results import answer_error, answer_failure, wants_answer
 from busway.adapters.threads_callbacks import CallSoon, deliver
 from busway.adapters.threads_engine import Engine, Promise
-from busway.adapters.threads_signals import shielded
+from busway.adapters.threads_signals import interrupt, raise_pending, shielded
 from busway.adapters.typed import T_co
 from busway.errors import BusClosed, BusError
 from busway.protocol import Message, Request, codes
@@ -51,7 +51,6 @@ class Receiver(BaseReceiver[T_co]):
             while True:
                 yield self._receive(None)
 
-    @shielded
     def receive(self, timeout: float | None = None) -> typed.Message[T_co]:
         """The next message; `timeout` in seconds.
 
@@ -63,12 +62,24 @@ class Receiver(BaseReceiver[T_co]):
             raise BusError(
                 "this receiver's messages go to the callback of deliver: register another for receive"
             )
-        return self._receive(timeout)
-
-    def _receive(self, timeout: float | None) -> typed.Message[T_co]:
-        self._host.check_open()
         if timeout is not None:
             check_seconds("timeout", timeout, endless=True)
+        host = self._host
+        if host.failure is None:
+            try:
+                message: typed.Message[T_co] | None = host.take_now(self._taken, self._core)
+            finally:
+                if interrupt.pending:
+                    raise_pending()
+            if message is not None and (
+                (message.format == codes.RAW and self._types is None) or self._accept(message)
+            ):
+                return message
+        return self._receive(timeout)
+
+    @shielded
+    def _receive(self, timeout: float | None) -> typed.Message[T_co]:
+        self._host.check_open()
         end = None if timeout is None else time.monotonic() + timeout
         message: typed.Message[T_co] | None
         while True:

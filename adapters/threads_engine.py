@@ -2,7 +2,9 @@
 
 Who waits moves bytes itself (leader and followers): the first thread that has to wait watches all links, so
 an answer reaches its caller without passing through another thread. While nobody waits, the I/O thread
-watches. Knows nothing of endpoints and messages.
+watches. While much is said, it looks around each millisecond, and nobody has to wake it: what may wait so
+long, to be written, or read while those who wait come and go, is left to them and it. Then it sleeps. Knows
+nothing of endpoints and messages.
 
     links   the selector of all links; whoever leads waits on it
     outer   the I/O thread's: its alarm, and `links` as one descriptor while there is no leader
@@ -11,8 +13,6 @@ watches. Knows nothing of endpoints and messages.
 from __future__ import annotations
 
 import heapq
-import logging
-import queue
 import selectors
 import socket
 import threading
@@ -30,9 +30,9 @@ from busway.errors import BusError
 
 _R = TypeVar("_R")
 
-_log = logging.getLogger("busway")
-_IDLE_S = 10.0  # a thread of the pool that has had nothing to do for so long ends
-_BATCH_NS = 200_000  # sends that follow each other so closely share a system call
+_BATCH_NS = 200_000  # what is said so soon after the last write waits to be written with what follows
+_LOOK_S = 0.001
+_LOOK_NS = 1_000_000
 _NEVER = float("inf")
 _DAY_S = 86400.0  # epoll takes no longer waits than 24 days
 
@@ -40,15 +40,14 @@ _DAY_S = 86400.0  # epoll takes no longer waits than 24 days
 class Promise:
     """Something that a thread waits for. Resolved with the lock held, once."""
 
-    __slots__ = ("engine", "error", "gate", "resolved", "thread", "value")
+    resolved = False
+    value: Any = None
+    error: BaseException | None = None
+    gate: threading.Lock | None = None  # what its follower sleeps on
+    thread = 0  # that waits for it, while it stands in line
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.resolved = False
-        self.value: Any = None
-        self.error: BaseException | None = None
-        self.gate: threading.Lock | None = None  # what its follower sleeps on
-        self.thread = 0
 
     def done(self) -> bool:
         return self.resolved
@@ -94,6 +93,7 @@ class Engine:
     def __init__(self, turn: Callable[[], object], fire: Callable[[], object]) -> None:
         self.lock = threading.RLock()
         self.inside = False  # this lock's owner is in the midst of the core
+        self.stirred = False  # the core may have something to write or to tell
         self.leader: Promise | None = None
         self.remarks: deque[Callable[[], object]] = deque()  # what is to be logged
         self.failures = Failures(self.call_later, self.remarks.append)
@@ -104,7 +104,11 @@ class Engine:
         self._later: list[tuple[float, int, Timer]] = []
         self._order = count()
         self._turned_ns = 0
-        self._behind = False  # something waits to be written by the I/O thread
+        self._left_ns = 0  # when the last who waited left
+        self._behind = False  # something waits to be written with what follows, or by the I/O thread
+        self._lively = False  # the I/O thread looks around within a millisecond: nobody has to ring
+        self._active = False  # something was said or waited for since it last looked
+        self._ours = False  # the I/O thread watches the links while nobody else does
         self._core_due = _NEVER
         self._wake_at = _NEVER  # when the I/O thread will look around by itself
         self._thread: threading.Thread | None = None
@@ -124,7 +128,7 @@ class Engine:
             self._poke = opened.enter_context(closing(_Alarm()))
             if self._nested:
                 self._outer = opened.enter_context(selectors.DefaultSelector())
-                self._outer.register(self._links_fd(), selectors.EVENT_READ)
+                self._watch_again()
             self._outer.register(self._alarm.inner, selectors.EVENT_READ, (self._alarm.drain, None))
             self.links.register(self._poke.inner, selectors.EVENT_READ, (self._poke.drain, None))
             self._disposed = False
@@ -185,7 +189,7 @@ class Engine:
                     return function(*args, **options)
                 finally:
                     try:
-                        self._turn_now()
+                        self.turn()
                     finally:
                         self.inside = False
         finally:
@@ -195,7 +199,7 @@ class Engine:
     @shielded
     def call_lazily(self, function: Callable[..., tuple[int, Any]], *args: Any, **options: Any) -> Any:
         """As `call`, but what follows closely on what was written is left to be written with what follows: by
-        the next call, or by the I/O thread as soon as Python lets it run (5 ms at the most).
+        the next call, or by the I/O thread within a millisecond.
         """
         with self.lock:
             self.enter()
@@ -205,18 +209,35 @@ class Engine:
                 return result
             finally:
                 try:
-                    if result[0] or not self.running or time.monotonic_ns() - self._turned_ns > _BATCH_NS:
-                        self._turn_now()
-                    elif not self._behind:
-                        self._behind = True
-                        self._alarm.ring()
+                    if result[0]:
+                        self.turn()
+                    else:
+                        self.turn_soon(time.monotonic_ns())
                 finally:
                     self.inside = False
 
-    def _turn_now(self) -> None:
+    def stir(self) -> None:
+        """The core has something to write or to tell."""
+        self.stirred = True
+
+    def turn(self) -> None:
+        """With the lock held: write and tell what there is."""
         self._turned_ns = time.monotonic_ns()
-        self._behind = False
+        self._behind = self.stirred = False
         self._turn()
+
+    def turn_soon(self, now_ns: int) -> None:
+        """With the lock held: write it now if nothing was written just before, else with what follows, and
+        within a millisecond.
+        """
+        if now_ns - self._turned_ns > _BATCH_NS or not self.running:
+            self.turn()
+            return
+        self._active = True
+        if not self._behind:
+            self._behind = True
+            if not self._lively:
+                self._alarm.ring()
 
     def finish(self, function: Callable[..., Any], *args: Any) -> None:
         """As `call`, for what may be run by the garbage collector, even in the midst of the core."""
@@ -313,7 +334,11 @@ class Engine:
         """Wait `timeout` seconds for it; whether it is resolved. A signal's handler may raise out of it."""
         end = _NEVER if timeout is None else time.monotonic() + timeout
         try:
-            self._line_up(promise)
+            if not promise.thread:
+                with self.lock:
+                    if self.inside:
+                        raise BusError("nothing can be waited for in the midst of a call of the bus")
+                    self.line_up(promise)
             while not promise.resolved:
                 left = None if timeout is None else end - time.monotonic()
                 if left is not None and left <= 0:
@@ -323,31 +348,35 @@ class Engine:
                 elif promise.gate is not None:
                     self._sleep(promise.gate, left)
         finally:
-            self._leave(promise)
+            if promise.thread:
+                with self.lock:
+                    self._leave(promise)
         return True
 
-    def _line_up(self, promise: Promise) -> None:
-        with self.lock:
-            if promise.resolved:
-                return
-            if self.inside or not self.running:
-                raise BusError(
-                    "nothing can be waited for here: the bus is not open, or in the midst of a call"
-                )
-            promise.thread = threading.get_ident()
+    def line_up(self, promise: Promise) -> None:
+        """With the lock held: `wait` follows, whatever happens. Raises BusError."""
+        if promise.resolved:
+            return
+        if not self.running:
+            raise BusError("nothing can be waited for here: the bus is not open")
+        promise.thread = threading.get_ident()
+        if self.leader is None and self._nested:
+            self.leader = promise
+            if self._ours:
+                self._ours = False
+                self._outer.unregister(self._links_fd())
+        else:
             promise.gate = threading.Lock()
             promise.gate.acquire()
-            if self.leader is None and self._nested:
-                self.leader = promise
-                self._outer.unregister(self._links_fd())
-            else:
-                self._followers[promise] = None
+            self._followers[promise] = None
 
     def _lead(self, promise: Promise, left: float | None) -> None:
         ready = self._watch_links(left)
         with self.lock:
             if self.leader is promise and ready:
                 self._serve(ready)
+            if promise.resolved:
+                self._leave(promise)
         if self.remarks:
             self.say()
 
@@ -362,18 +391,38 @@ class Engine:
         gate.acquire(timeout=-1 if left is None else left)
 
     def _leave(self, promise: Promise) -> None:
-        """The next who waits leads, or the I/O thread watches again."""
-        with self.lock:
+        """With the lock held: the next who waits leads, or the I/O thread watches again."""
+        promise.thread = 0
+        if self.leader is not promise:
             self._followers.pop(promise, None)
-            if self.leader is not promise:
+            return
+        self.leader = next(iter(self._followers), None)
+        if self.leader is not None:
+            del self._followers[self.leader]
+            _open(self.leader.gate)
+        elif not self._disposed:
+            self._hand_back()
+            self._dispose()
+
+    def _hand_back(self) -> None:
+        """Nobody waits any more. Where they come and go quickly the I/O thread only looks at the links each
+        millisecond, until nobody comes any more: it would be woken for all that comes, and find that another
+        was there before.
+        """
+        if not self._lively:
+            now = time.monotonic_ns()
+            quickly = now - self._left_ns < _LOOK_NS
+            self._left_ns = now
+            if not quickly:
+                self._watch_again()
                 return
-            self.leader = next(iter(self._followers), None)
-            if self.leader is not None:
-                del self._followers[self.leader]
-                _open(self.leader.gate)
-            elif not self._disposed:
-                self._outer.register(self._links_fd(), selectors.EVENT_READ)
-                self._dispose()
+            self._alarm.ring()
+        self._active = True
+
+    def _watch_again(self) -> None:
+        if not self._stopping:
+            self._ours = True
+            self._outer.register(self._links_fd(), selectors.EVENT_READ)
 
     def rouse(self, promise: Promise) -> None:
         """It is resolved: whoever sleeps on it goes on."""
@@ -386,26 +435,42 @@ class Engine:
     # The I/O thread
 
     def _run(self) -> None:
+        left = 0.0
         while True:
+            ready = self._outer.select(left)
             with self.lock:
                 if self._stopping:
                     self._watching = False
                     self._dispose()
                     return
-                self._serve(())
-                left = self._look_ahead()
-            ready = self._outer.select(left)
-            with self.lock:
                 if self._nested:
-                    self._alarm.drain()
-                    ready = self.links.select(0) if self.leader is None and not self._stopping else []
+                    ready = self._links_ready(ready)
                 self._serve(ready)
+                left = self._look_ahead()
             if self.remarks:
                 self.say()
 
+    def _links_ready(self, told: Any) -> Any:
+        """The alarm is heard; what is ready of the links, if nobody else watches them."""
+        mine = self.leader is None and not self._ours
+        for key, _ in told:
+            if key.data is not None:
+                self._alarm.drain()
+            else:
+                mine = self._ours
+        return self.links.select(0) if mine else ()
+
     def _look_ahead(self) -> float:
+        """How long it may sleep."""
+        if not self._active and self.leader is None and self._nested and not self._ours:
+            self._watch_again()
+        self._lively = self._active
+        self._active = False
+        now = time.monotonic()
         self._wake_at = min(self._core_due, self._later[0][0] if self._later else _NEVER)
-        return 0.0 if self._soon else max(0.0, min(_DAY_S, self._wake_at - time.monotonic()))
+        if self._lively:
+            self._wake_at = min(self._wake_at, now + _LOOK_S)
+        return 0.0 if self._soon else max(0.0, min(_DAY_S, self._wake_at - now))
 
     def _serve(self, ready: Any) -> None:
         """With the lock held: what links have to say, and what is due."""
@@ -419,7 +484,7 @@ class Engine:
                     self._guard(reader)
             if self._thread is threading.current_thread():
                 self._do_due()
-            self._guard(self._turn_now)
+            self._guard(self.turn)
         finally:
             self.inside = False
 
@@ -478,55 +543,3 @@ class _Alarm:
     def close(self) -> None:
         self.inner.close()
         self._outer.close()
-
-
-class Pool:
-    """Threads for handlers: as many as there are at work, so nobody's slow handler holds up another's. Its
-    users bound what they submit.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._tasks: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
-        self._open = 0  # tasks that wait or run
-        self._threads: set[threading.Thread] = set()
-
-    def submit(self, task: Callable[[], object]) -> None:
-        """Run it in a thread. Raises RuntimeError if there is none to be had."""
-        with self._lock:
-            if self._open >= len(self._threads):
-                thread = threading.Thread(target=self._work, name="busway-handler", daemon=True)
-                thread.start()
-                self._threads.add(thread)
-            self._open += 1
-        self._tasks.put(task)
-
-    def _work(self) -> None:
-        while True:
-            try:
-                task = self._tasks.get(timeout=_IDLE_S)
-            except queue.Empty:
-                with self._lock:
-                    if self._open < len(self._threads):
-                        self._threads.discard(threading.current_thread())
-                        return
-                continue
-            if task is None:
-                return
-            try:
-                task()
-            except BaseException as error:  # noqa: BLE001 - a thread that ends would still be counted
-                _log.error("a task of the bus failed", exc_info=error)
-            finally:
-                with self._lock:
-                    self._open -= 1
-
-    def stop(self, timeout: float) -> None:
-        """End the idle threads, and wait `timeout` seconds for the others."""
-        end = time.monotonic() + timeout
-        with self._lock:
-            threads = self._threads - {threading.current_thread()}
-        for _ in range(len(threads) + 1):
-            self._tasks.put(None)
-        for thread in threads:
-            thread.join(max(0.0, end - time.monotonic()))

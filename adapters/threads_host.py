@@ -16,8 +16,9 @@ from busway.adapters.links import LinkRunner
 from busway.adapters.local import LocalMesh
 from busway.adapters.opening import Told
 from busway.adapters.results import answer_error
-from busway.adapters.threads_engine import Engine, Pool, Promise
-from busway.adapters.threads_signals import install, shielded, uninstall
+from busway.adapters.threads_engine import Engine, Promise
+from busway.adapters.threads_pool import Pool
+from busway.adapters.threads_signals import install, shielded, shielding, uninstall
 from busway.adapters.typed import R
 from busway.errors import BusClosed, BusError
 from busway.payloads import encode
@@ -28,16 +29,20 @@ _JOIN_S = 1.0  # for the I/O thread, which never runs anything of the user's
 
 
 class Host(BusHost):
-    """The threads' side of a bus. Args: `make` gives the core's node; the others as BusHost's."""
+    """The threads' side of a bus. Args: `make` gives the core's node, given what wakes it; the
+    others as BusHost's.
+    """
 
     way = "with Bus() as bus:"
 
-    def __init__(self, make: Callable[[], Node], ipc: bool, may_tap: bool, identity: Identity) -> None:
+    def __init__(
+        self, make: Callable[[Callable[[], None]], Node], ipc: bool, may_tap: bool, identity: Identity
+    ) -> None:
         self.engine = Engine(self._turn, self._fire)
         self.failures = self.engine.failures
-        self.pool = Pool()
+        self.pool = Pool(lambda: None)
         self._at_rest: Promise | None = None  # who waits for a handler to end
-        super().__init__(make(), ipc, may_tap, identity)
+        super().__init__(make(self.engine.stir), ipc, may_tap, identity)
 
     @property
     def loop(self) -> Engine:
@@ -177,6 +182,53 @@ class Host(BusHost):
         except errors.LocalError as error:
             raise for_users(error) from None
         return asked
+
+    @shielding
+    def send_now(self, endpoint: bytes, payload: bytes) -> events.Outcome | None:
+        """Send plain bytes, as `ask` lazily does without options, but with the lock taken once, and little
+        else done; the outcome of what had to wait. Raises users' errors.
+        """
+        engine = self.engine
+        now = self.clock()
+        promise: Any = None
+        try:
+            with engine.lock:
+                if self.failure is not None or not self._opened:
+                    self.check_open()
+                engine.enter()
+                try:
+                    token = self.node.send(endpoint, payload, now // 1_000_000)
+                    if token:
+                        promise = self.await_outcome(token)
+                        engine.turn()
+                    else:
+                        engine.turn_soon(now)
+                finally:
+                    engine.inside = False
+        except errors.LocalError as error:
+            raise for_users(error) from None
+        finally:
+            if engine.remarks:
+                engine.say()
+        return self.outcome(token, promise) if token else None
+
+    @shielding
+    def take_now(self, take: Callable[[Any], Any], core: Any) -> Any:
+        """The next message of a receiver that `take` gives; None if there is none, or the core is at work in
+        this very thread.
+        """
+        engine = self.engine
+        with engine.lock:
+            if engine.inside or not core.queue.items:
+                return None
+            engine.inside = True
+            try:
+                message = take(core)
+                if engine.stirred:  # credit for who sent it
+                    engine.turn_soon(self.clock())
+            finally:
+                engine.inside = False
+        return message
 
     def _ask(
         self, check: bool, function: Callable[..., int], args: Any, options: dict[str, Any], waiter: Any

@@ -22,7 +22,19 @@ _shielded: set[CodeType] = set()
 _windows: set[CodeType] = set()
 _lock = threading.Lock()
 _users = 0
-_pending = False  # Ctrl-C came where it could not be raised
+
+
+class _Interrupt:
+    pending = False  # Ctrl-C came where it could not be raised
+
+
+interrupt = _Interrupt()
+
+
+def shielding(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """As `shielded`, but its caller looks at `interrupt.pending` behind it, and calls `raise_pending`."""
+    _shielded.add(function.__code__)
+    return function
 
 
 def shielded(function: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -34,7 +46,7 @@ def shielded(function: Callable[_P, _R]) -> Callable[_P, _R]:
         try:
             return function(*args, **options)
         finally:
-            if _pending:
+            if interrupt.pending:
                 raise_pending()
 
     return run
@@ -48,9 +60,12 @@ def window(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 def raise_pending() -> None:
     """Raises KeyboardInterrupt if one waits and this is a place for it."""
-    global _pending
-    if _pending and threading.current_thread() is threading.main_thread() and _may_raise(sys._getframe(1)):
-        _pending = False
+    if (
+        interrupt.pending
+        and threading.current_thread() is threading.main_thread()
+        and _may_raise(sys._getframe(1))
+    ):
+        interrupt.pending = False
         raise KeyboardInterrupt
 
 
@@ -65,11 +80,10 @@ def _may_raise(frame: FrameType | None) -> bool:
 
 
 def _on_interrupt(number: int, frame: FrameType | None) -> None:
-    global _pending
     if _may_raise(frame):
-        _pending = False
+        interrupt.pending = False
         raise KeyboardInterrupt
-    _pending = True
+    interrupt.pending = True
 
 
 def install() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 import busway
 from busway import Bus
-from busway.adapters.threads_engine import Pool
+from busway.adapters.threads_pool import Pool
 from busway.drivers import memory
 from busway.protocol import codes
 from tests.adapters.threads_tools import WAIT_S, Task, buses, join, sees, until

@@ -183,21 +183,40 @@ def test_ctrl_c_ends_a_close_that_waits_for_a_handler() -> None:
         program_.ended()
 
 
-def test_ctrl_c_amid_a_busy_loop_leaves_the_bus_usable() -> None:
-    program = """
+@pytest.mark.parametrize(
+    "calls",
+    [
+        'bus.request("echo", b"x", ttl=30, timeout=60)',
+        'bus.send("it", b"x")\n                    drain(receiver)',
+    ],
+    ids=["request", "send and receive"],
+)
+def test_ctrl_c_amid_a_busy_loop_leaves_the_bus_usable(calls: str) -> None:
+    program = f"""
+    def drain(receiver):
+        try:
+            while True:
+                receiver.receive(0)
+        except TimeoutError:
+            pass
+
     with busway.Bus() as bus, busway.Bus() as other:
         other.serve("echo", lambda request: request.payload)
+        receiver = other.register("it")
+        bus.send("it", b"", ttl=30)
         interrupted = 0
         while interrupted < 40:
             try:
                 say(interrupted)  # in here, since the next signal may come before it has returned
                 while True:
-                    bus.request("echo", b"x", ttl=30, timeout=60)
+                    {calls}
             except KeyboardInterrupt:
                 interrupted += 1
         say(interrupted)
         for number in range(100):
             bus.request("echo", b"x", timeout=60)
+            bus.send("it", b"x")
+            drain(receiver)
         started = time.monotonic()
         bus.close(600), other.close(600)  # with nothing that they would wait for
     say("closed", time.monotonic() - started < 120)

@@ -1,0 +1,213 @@
+"""The engine of threads: what was sent leaves though nobody sends again, an idle bus sleeps, and many threads
+on narrow links lose nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+import threading
+import time
+from typing import Any
+
+import pytest
+
+import busway
+from busway import Bus
+from busway.adapters import threads_engine
+from tests.adapters.threads_tools import Task, buses, sees, until
+from tests.adapters.tools import PairChannel
+
+pytestmark = pytest.mark.timeout(30)
+
+_ENDLESS_NS = 10**15
+
+
+class Selects:
+    """The I/O thread's selector, which counts how often it slept, and says whether it does."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.count = 0
+        self.asleep = False
+        self._real: Any = bus._host.engine._outer
+        bus._host.engine._outer = self  # type: ignore[assignment]
+        bus._host.engine._alarm.ring()  # out of the real one
+        until(lambda: self.count)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def select(self, timeout: float) -> Any:
+        self.count += 1
+        self.asleep = timeout > 0.1  # longer than any look around
+        return self._real.select(timeout)
+
+
+def without_timers(bus: Bus) -> None:
+    """The core's deadlines wake nobody from now on: what leaves leaves without them."""
+    engine = bus._host.engine
+    with engine.lock:
+        engine.arm(None)
+        engine.arm = lambda deadline_ms: None  # type: ignore[method-assign]
+    bus._host.engine._alarm.ring()
+
+
+@pytest.mark.parametrize("also", ["nothing", "a caller that has waited"])
+def test_what_was_sent_leaves_though_its_sender_does_something_else(
+    also: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads_engine, "_BATCH_NS", _ENDLESS_NS)  # all but the first wait for what follows
+    with buses() as (a, b):
+        receiver = b.register("it")
+        b.serve("echo", lambda request: request.payload)
+        until(lambda: sees(a, "it") and sees(a, "echo"))
+        without_timers(a)
+        for number in range(20):
+            if also != "nothing":
+                assert a.request("echo", b"") == b""
+            a.send("it", b"%d" % number)
+            a.send("it", b"%d" % number)
+            # This thread calls a no more: the other bus has it all the same.
+            assert [receiver.receive(10).payload for _ in range(2)] == [b"%d" % number] * 2
+
+
+def test_credit_for_what_was_taken_leaves_though_its_receiver_does_something_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threads_engine, "_BATCH_NS", _ENDLESS_NS)
+    with buses() as (a, b):
+        receiver = b.register("it", queue=4)
+        until(lambda: sees(a, "it"))
+        without_timers(a)
+        without_timers(b)
+        sending = Task(lambda: [a.send("it", b"%d" % number) for number in range(50)])
+        for number in range(50):
+            until(lambda: len(receiver._core.queue), 10)
+            assert receiver.receive(0).payload == b"%d" % number
+        sending.result()
+
+
+def test_an_idle_bus_does_not_wake_up() -> None:
+    with buses() as (a, b):
+        receiver = b.register("it")
+        b.serve("echo", lambda request: request.payload)
+        until(lambda: sees(a, "it") and sees(a, "echo"))
+        sides = [Selects(a), Selects(b)]
+        for number in range(200):
+            a.send("it", b"%d" % number)
+            assert receiver.receive().payload == b"%d" % number
+            assert a.request("echo", b"") == b""
+        waiting = Task(receiver.receive)
+        until(lambda: all(side.asleep for side in sides))
+        before = [side.count for side in sides]
+        time.sleep(0.2)  # in which one that looks around would do so two hundred times
+        assert [side.count for side in sides] == before
+        receiver.close()
+        with pytest.raises(busway.BusClosed):
+            waiting.result()
+
+
+def test_a_busy_sender_seldom_wakes_the_thread_that_writes() -> None:
+    """Waking it for each message would cost more than the message."""
+    with buses() as (a, b):
+        receiver = b.register("it")
+        until(lambda: sees(a, "it"))
+        rung = 0
+        alarm = a._host.engine._alarm
+        ring = alarm.ring
+
+        def counted() -> None:
+            nonlocal rung
+            rung += not alarm._rung
+            ring()
+
+        alarm.ring = counted  # type: ignore[method-assign]
+        side = Selects(a)
+        reading = Task(lambda: [receiver.receive().payload for _ in range(5000)])
+        for number in range(5000):
+            a.send("it", b"%d" % number)
+        reading.result()
+        assert rung + side.count < 2500
+
+
+def narrow(one: Bus, two: Bus) -> None:
+    """Link two buses by a socket pair that takes a few messages at a time."""
+    here, there = socket.socketpair()
+    for end in (here, there):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the least that the system gives
+    ready = [
+        one.attach(PairChannel(here, "userspace", "pair", True)).ready,
+        two.attach(PairChannel(there, "userspace", "pair", False)).ready,
+    ]
+    for side in ready:
+        side.result(20)
+
+
+class Crowd:
+    """Threads that send, receive and ask, each as its own random numbers say, on one narrow link."""
+
+    def __init__(self, a: Bus, b: Bus, seed: int) -> None:
+        self.buses = (a, b)
+        self.seed = seed
+        self.sent = [0, 0]
+        self.asked = [0, 0]
+        self.lock = threading.Lock()
+        self.receivers = [a.register("to a", queue=4), b.register("to b", queue=4)]
+        for bus, name in ((a, "ask a"), (b, "ask b")):
+            bus.serve(name, lambda request: request.payload, limit=2)
+        until(lambda: sees(a, "to b") and sees(a, "ask b") and sees(b, "to a") and sees(b, "ask a"))
+
+    def work(self, number: int, steps: int) -> None:
+        """Sends and asks from one bus, to the other."""
+        rng = random.Random(f"{self.seed} {number}")
+        side = number % 2
+        bus, other = self.buses[side], "ba"[side]
+        for step in range(steps):
+            payload = b"%d %d " % (number, step) + bytes(rng.choice((0, 10, 3000)))
+            what = rng.random()
+            if what < 0.6:
+                bus.send(f"to {other}", payload)
+                self._count(self.sent, 1 - side)
+            elif what < 0.7:
+                bus.send(f"to {other}", payload, confirm=True)
+                self._count(self.sent, 1 - side)
+            elif what < 0.9:
+                assert bus.request(f"ask {other}", payload) == payload
+                self._count(self.asked, 1 - side)
+            else:
+                time.sleep(rng.choice((0, 0.0005)))
+
+    def _count(self, counts: list[int], side: int) -> None:
+        with self.lock:
+            counts[side] += 1
+
+    def read(self, side: int) -> list[bytes]:
+        """Until the receiver is closed; now and then with a time that is over at once."""
+        rng = random.Random(f"{self.seed} reads {side}")
+        found: list[bytes] = []
+        while True:
+            try:
+                message = self.receivers[side].receive(rng.choice((None, 0, 0.001)))
+            except TimeoutError:
+                continue
+            except busway.BusClosed:
+                return found
+            found.append(bytes(message.payload[:20]))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_threads_on_a_narrow_link_lose_nothing_and_all_come_to_an_end(seed: int) -> None:
+    with buses(1) as (a,), Bus(ipc=False, label="b", node_id=b"b" * 16) as b:
+        narrow(a, b)
+        crowd = Crowd(a, b, seed)
+        reading = [Task(lambda side=side: crowd.read(side)) for side in (0, 0, 1, 1)]  # type: ignore[misc]
+        working = [Task(lambda number=number: crowd.work(number, 120)) for number in range(8)]  # type: ignore[misc]
+        for task in working:
+            task.result(20)
+        for side, receiver in enumerate(crowd.receivers):
+            until(lambda side=side, receiver=receiver: receiver._core.taken == crowd.sent[side], 20)  # type: ignore[misc]
+            receiver.close()
+        found = [task.result(20) for task in reading]
+        assert [len(found[0]) + len(found[1]), len(found[2]) + len(found[3])] == crowd.sent
+        assert len({each for part in found for each in part}) == sum(crowd.sent)
+        assert not any(bus.node.origin.pending or bus._host.handlers or bus._host.waiters for bus in (a, b))
