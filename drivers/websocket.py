@@ -363,10 +363,29 @@ class WebSocketChannel:
         taken = 0
         while taken < len(view) and not self._out:
             part = view[taken : taken + SEND_SIZE_MAX]
-            self._push(frames.send(part))
-            self._flush()
+            self._send(frames.send([part]))
             taken += len(part)
         return taken
+
+    def write_buffers(self, buffers: list[bytes | memoryview]) -> int:
+        """As every channel's: in one message."""
+        frames = self._frames
+        if frames is None or frames.fault is not None or frames.left or not self._flush():
+            return self.write(b"".join(buffers))
+        self._send(frames.send(buffers))
+        return sum(map(len, buffers))
+
+    def _send(self, buffers: list[bytes | memoryview]) -> None:
+        """Writes these now, as far as the socket takes them: nothing else is waiting."""
+        if self._tls is not None:
+            self._push(b"".join(buffers))
+        else:
+            taken = self._inner.write_buffers(buffers)
+            for buffer in buffers:
+                if taken < len(buffer):
+                    self._out += memoryview(buffer)[taken:]
+                taken = max(0, taken - len(buffer))
+        self._flush()
 
     def _push(self, data: bytes | bytearray) -> None:
         if not data:

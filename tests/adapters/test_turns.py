@@ -36,11 +36,11 @@ class Turns:
         self.turns: Counter[LinkRunner] = Counter()  # since the loop's last turn
         self.turns_max = 0
         self._size = 0
-        take, read, on_readable = Frames._take, LinkRunner._read, LinkRunner.on_readable
+        begin, read, on_readable = Frames._begin, LinkRunner._read, LinkRunner.on_readable
 
-        def counted_take(frames: Frames, event: Any, parts: list[bytes]) -> bool:
+        def counted_begin(frames: Frames, head: bytes) -> None:
             self.frames += 1
-            return take(frames, event, parts)
+            begin(frames, head)
 
         def counted_read(link: LinkRunner) -> int:
             size = read(link)
@@ -55,7 +55,7 @@ class Turns:
             self.turns[link] += 1
             self.turns_max = max(self.turns_max, *self.turns.values())
 
-        monkeypatch.setattr(Frames, "_take", counted_take)
+        monkeypatch.setattr(Frames, "_begin", counted_begin)
         monkeypatch.setattr(LinkRunner, "_read", counted_read)
         monkeypatch.setattr(LinkRunner, "on_readable", counted_turn)
 

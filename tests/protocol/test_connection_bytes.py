@@ -163,10 +163,16 @@ def test_what_comes_of_a_piece_that_is_given_up_is_read_over() -> None:
     link = Open()
     link.feed(link.begin(10_000) + varint(9_002) + bytes((codes.MORE, 0, 1)))
     link.pair.advance(codes.UNFINISHED_MS)
+    (assembly,) = link.connection.inbox.assemblies.values()
+    assert (assembly.have, len(assembly.buffer)) == (0, 0)
     link.feed(bytes(8_999) + frame(bytes((codes.MORE, 0)) + bytes(1000)))
     assert link.connection.inbox.assemblies == {}
     link.feed(frame(b"\x80\x01\x00\x02behind"))
     assert [m.payload for m in link.pair.drain(link.pair.b, link.receiver)] == [b"behind"]
+    link.feed(frame(b"\x84\x07" + bytes((codes.OPTION_CUT, 5, 0, 0, 0, 0, 9)) + b"\x01\x00\x03"))
+    link.pair.advance(codes.UNFINISHED_MS)
+    link.connection.receive_eof(link.pair.now)
+    assert (link.pair.b.unfinished.size, link.pair.b.unfinished.buffers.size) == (0, 0)
 
 
 def test_what_follows_a_sleep_ends_it_wherever_the_bytes_are_cut() -> None:

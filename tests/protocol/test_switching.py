@@ -135,6 +135,7 @@ def test_a_length_of_four_bytes_is_passed_on_the_long_way() -> None:
     receiver = net["c"].register(E, UNICAST)
     net.pump()
     warm(net)
+    net.cable["bc"].block(net["c"])  # no credit comes back
     net["a"].send(E, b"x", net.now)
     data = net.cable["ab"].a.data_to_send(1 << 20, net.now)
     net.note(
