@@ -13,11 +13,11 @@ stamp := $(venv)/.setup-done
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run quick test check bare core others loops docs bench soak wheels clean
+.PHONY: help setup run quick test check bare core others loops docs bench bench-full soak wheels clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|' 2>/dev/null \
-	  || grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST)
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|' 2>/dev/null \
+	  || grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST)
 	@echo "Options: PYTHON=python3.12 (setup), DURATION=10 in seconds (run, soak), SEED=7 (soak), JOBS=4 processors (quick, test, core)."
 
 setup: $(stamp)  ## virtual environment in .venv with everything, and a real MicroPython for the tests
@@ -71,6 +71,9 @@ docs: setup  ## the documentation as a site, site/index.html: nothing in it asks
 
 bench: setup  ## Busway, compiled and pure, beside its rivals, in one run; all figures in .benchmarks/bench.json
 	$(bin)/python -m benchmarks --json .benchmarks/bench.json
+
+bench-full: setup  ## everything else that is measured, in the better part of an hour, into .benchmarks/bench-full.json
+	$(bin)/python -m benchmarks --full --json .benchmarks/bench-full.json
 
 soak: setup  ## the long tests: random runs of many nodes; SEED repeats one, DURATION bounds it
 	$(bin)/python -m tests.soak $(if $(SEED),--seed $(SEED)) $(if $(DURATION),--duration $(DURATION))

@@ -23,7 +23,6 @@ from benchmarks.bench.progress import Progress
 from benchmarks.bench.rounds import Bench, Settings
 from benchmarks.bench.teams import TEAMS
 from benchmarks.bench.variants import VARIANTS, Variant
-from benchmarks.bench.workers import WorkerFailed
 
 PROGRAMS = (2, 20, 64, 100, 250)
 
@@ -88,7 +87,7 @@ def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
             result["cases"][case.key] = {"title": case.title, "unit": case.unit, "arms": found}
             progress.clear()
             print("\n".join(report.lines_of(result["cases"][case.key], titles)), flush=True)
-        absent |= bench.failed
+        result["failed"] = bench.failed
         result["about"] = bench.about
     result["values"] = values_of(options, packages, progress)
     result["took_s"] = round(time.monotonic() - progress.began)
@@ -112,22 +111,32 @@ def values_of(options: argparse.Namespace, packages: dict[str, Path], progress: 
     return found
 
 
+def written(result: dict[str, Any]) -> str:
+    """JSON with a line for each round."""
+    return (
+        re.sub(
+            r"[{\[][^{}\[\]]*[}\]]", lambda match: " ".join(match[0].split()), json.dumps(result, indent=1)
+        )
+        + "\n"
+    )
+
+
 def main() -> None:
     options = arguments()
     progress = Progress()
-    try:
-        result = run(options, progress)
-    except WorkerFailed as error:
-        progress.clear()
-        sys.exit(f"error: {error}")
+    result = run(options, progress)
     progress.clear()
     for line in report.bar_lines(result, {key: variant.title for key, variant in VARIANTS.items()}):
         print(line)
     for key, why in result["absent"].items():
-        print(f"left out: {VARIANTS[key].title}: {why}")
+        print(f"not here: {VARIANTS[key].title}: {why}")
+    for key, why in result["failed"].items():
+        print(f"FAILED: {VARIANTS[key].title}: {why}")
     if options.json is not None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+        options.json.write_text(written(result))
+    if any(key.startswith("busway") for key in result["failed"]):
+        sys.exit("error: Busway failed")
 
 
 if __name__ == "__main__":

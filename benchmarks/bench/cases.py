@@ -20,6 +20,8 @@ class Arm:
         label: tells it from others of the same variant.
         team: which team plays it.
         copies: of each message; figures are those of a copy.
+        pin: on which cores the workers run: "one", "two", or "" where the system wants.
+        load: whether as many programs as there are cores compute meanwhile.
         do: the method of the workers, where it is not the case's.
         job: more for the workers.
     """
@@ -32,8 +34,11 @@ class Arm:
         *,
         copies: int = 1,
         do: str = "",
+        pin: str = "",
+        load: bool = False,
         **job: Any,
     ) -> None:
+        self.pin, self.load = pin, load
         self.variant, self.label, self.team, self.copies = variant, label, team, copies
         self.do, self.job = do, job
         self.key = f"{variant}@{label}" if label else variant
@@ -158,12 +163,45 @@ def short() -> list[Case]:
     ]
 
 
+def latencies() -> list[Case]:
+    """Single round trips, idle and beside busy programs."""
+    keys = (*BUSWAY, *THREADS, *UVLOOP, "pyzmq", "pyzmq-asyncio", "zenoh", "nats", "dbus", "socket-asyncio")
+    made = []
+    for name, title, load in (("latency", "idle", False), ("latency-load", "under load", True)):
+        arms = tuple(Arm(key, load=load, times=1) for key in keys)
+        made.append(Case(name, f"round trip, each by itself, {title}", "trip", "time", arms, count=50))
+    return made
+
+
+def many_to_one() -> Case:
+    arms = tuple(Arm(key, team="many") for key in (*BUSWAY, "pyzmq", "zenoh", "nats"))
+    return Case("many-8", "many to one: 8 programs send, 64 B", "way", "rate", arms, size=64, count=400)
+
+
+def pinned() -> list[Case]:
+    """Headline cases on one core, on a core for each side, and free."""
+    made = []
+    for key, title, do, unit, size, variants in (
+        ("way", "one way, 64 B", "way", "rate", 64, (*BUSWAY, "pyzmq", "zenoh")),
+        ("large", "one way, 16 KiB", "way", "rate", 16 * KIB, (*BUSWAY, "pyzmq", "zenoh")),
+        ("trip", "round trip asyncio", "trip", "time", 16, (*BUSWAY, "pyzmq-asyncio")),
+        ("blocking", "round trip blocking", "trip", "time", 16, (*THREADS, "pyzmq")),
+    ):
+        hows = (("one core", "one"), ("a core each", "two"), ("free", ""))
+        arms = tuple(Arm(variant, label, pin=pin) for variant in variants for label, pin in hows)
+        made.append(Case(f"pin-{key}", title, do, unit, arms, count=50, size=size))
+    return made
+
+
 def full() -> list[Case]:
     """The cases that `make bench-full` adds."""
     return [
-        *one_way((64, 16 * KIB), (64, 16 * KIB)),
+        *one_way((64, KIB, 16 * KIB), (64, KIB, 16 * KIB)),
+        *latencies(),
         *(fan_out(count, (*BUSWAY, "pyzmq", "nats")) for count in (1, 10)),
+        many_to_one(),
         bridge(16),
         bridge(16 * KIB),
         endpoints((1, 10, 100, 1_000, 10_000)),
+        *pinned(),
     ]

@@ -7,10 +7,13 @@ cannot know the digest.
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 MASK = (1 << 64) - 1
 NUMBER_SIZE = 8
+LANE = 1 << 32
 _FACTOR = 6364136223846793005
 
 
@@ -49,7 +52,33 @@ class Job:
 
     def reader(self) -> Reader | None:
         """Looks at each message that comes; None if nothing is to be looked at."""
-        return Reader(self.size) if self.seed != -1 else None
+        if self.seed == -1:
+            return None
+        return Lanes(self.size) if self.rest.get("lanes") else Reader(self.size)
+
+    def watch(self) -> Stopwatch | None:
+        """Takes the time of each round trip, where that is asked for."""
+        return Stopwatch() if self.rest.get("times") else None
+
+
+class Stopwatch:
+    """Times of single round trips."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+        self.times: list[float] = []
+
+    def lap(self) -> None:
+        """From the lap before, or from its beginning, until now."""
+        now = time.perf_counter()
+        self.times.append(now - self._last)
+        self._last = now
+
+    def figures(self) -> dict[str, float]:
+        """Median and 99th percentile, in seconds."""
+        self.times.sort()
+        count = len(self.times)
+        return {"p50": self.times[count // 2], "p99": self.times[min(count - 1, count * 99 // 100)]}
 
 
 class Reader:
@@ -70,12 +99,34 @@ class Reader:
         self.digest = (self.digest * _FACTOR + number + 1) & MASK
 
 
-def found(reader: Reader | None) -> dict[str, int]:
-    """A worker's result: what it can prove."""
-    return {} if reader is None else {"digest": reader.digest}
+class Lanes(Reader):
+    """The same for what several send: the numbers of each are in order, far from those of the others."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._readers: dict[int, Reader] = {}
+
+    def __call__(self, payload: bytes | memoryview) -> None:
+        lane = int.from_bytes(payload[:NUMBER_SIZE], "little") // LANE
+        reader = self._readers.get(lane)
+        if reader is None:
+            reader = self._readers[lane] = Reader(self._size)
+        reader(payload)
+        self.digest = sum(one.digest for one in self._readers.values()) & MASK
 
 
-def take(count: int, receive: Callable[[], bytes | memoryview], reader: Reader | None) -> dict[str, int]:
+def lane_seed(seed: int, number: int) -> int:
+    """Where the numbers of one of several begin."""
+    return (seed // LANE + number) * LANE
+
+
+def found(reader: Reader | None, watch: Stopwatch | None = None) -> dict[str, Any]:
+    """A worker's result: what it can prove, and the times that it took."""
+    told: dict[str, Any] = {} if reader is None else {"digest": reader.digest}
+    return told if watch is None else {**told, "figures": watch.figures()}
+
+
+def take(count: int, receive: Callable[[], bytes | memoryview], reader: Reader | None) -> dict[str, Any]:
     """Receives so many messages, one call each."""
     if reader is None:
         for _ in range(count):

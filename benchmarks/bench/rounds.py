@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from benchmarks.bench.machine import Pace
 from benchmarks.bench.progress import Progress
 from benchmarks.bench.teams import Team
 from benchmarks.bench.variants import Variant
-from benchmarks.bench.workers import WorkerFailed
+from benchmarks.bench.workers import Busy, WorkerFailed
 
 CALM_WAIT_S = 0.1
 GROW = 12  # times more messages in the next trial run, at the most
@@ -123,13 +124,14 @@ class Bench:
         return team_or_error
 
     def _lost(self, case: Case, arm: Arm, error: Exception) -> None:
-        """A rival that fails is left out of this case, and its workers are not used again; Busway must not
-        fail.
-        """
-        if arm.variant.startswith("busway"):
-            raise error
-        self._teams[arm.team, arm.variant] = error
-        self.failed.setdefault(arm.variant, f"{case.title}: {error}")
+        """Whatever fails is left out of this case, and its workers are not used again."""
+        place = (arm.team, arm.variant)
+        team = self._teams.get(place)
+        if isinstance(team, Team):
+            team.close()
+            # What did not even start fails in each case; what fails in one starts anew for the next.
+            del self._teams[place]
+        self.failed[arm.variant] = f"{case.title}: {error}"
 
     def _job(self, case: Case, arm: Arm, count: int) -> dict[str, Any]:
         return {**case.job, **arm.job, "count": count}
@@ -138,13 +140,13 @@ class Bench:
         """How many messages fill the time of a round, after a first run whose messages are looked at."""
         do = arm.do or case.do
         team.prepare(self._job(case, arm, 0))
-        team.check(do, self._job(case, arm, case.count))
-        count, wanted, most = case.count, self.settings.seconds, case.most(team.variant)
+        count, wanted, most = team.whole(case.count), self.settings.seconds, case.most(team.variant)
+        team.check(do, self._job(case, arm, count))
         while True:
             took = max(1e-6, team.run(do, self._job(case, arm, count))["wall"])
             if took >= wanted * TRIAL_PART or count >= most:
-                return max(1, min(most, int(count * wanted / took)))
-            count = min(most, int(count * min(GROW, 1 + wanted * 0.5 / took)))
+                return team.whole(max(1, min(most, int(count * wanted / took))))
+            count = team.whole(min(most, int(count * min(GROW, 1 + wanted * 0.5 / took))))
 
     def _round(self, team: Team, case: Case, arm: Arm, count: int) -> dict[str, Any]:
         """A round while the machine is as fast as ever; if it never is, that is said."""
@@ -152,14 +154,28 @@ class Bench:
         while True:
             calm = self._wait_calm()
             began = time.monotonic()
-            told = run(arm.do or case.do, self._job(case, arm, count))
+            with self._conditions(team, arm):
+                told = run(arm.do or case.do, self._job(case, arm, count))
             calm = calm and self.pace.calm()
             if calm or self.patience <= 0:
                 break
             self.patience -= time.monotonic() - began
         each = count * arm.copies
         figures = {"wall": told["wall"] / each, **{side: cpu / each for side, cpu in told["cpu"].items()}}
-        return {**figures, **told["far"][0].get("figures", {}), "calm": calm}
+        figures |= told["far"][0].get("figures", {})
+        return {**{what: float(f"{seconds:.4g}") for what, seconds in figures.items()}, "calm": calm}
+
+    @contextmanager
+    def _conditions(self, team: Team, arm: Arm) -> Iterator[None]:
+        """The cores and the other programs of the arm."""
+        if arm.pin:
+            team.pin(arm.pin)
+        try:
+            with Busy(len(os.sched_getaffinity(0)) if arm.load else 0):
+                yield
+        finally:
+            if arm.pin:
+                team.pin("")
 
     def _wait_calm(self) -> bool:
         """Waits while there is patience left."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import tempfile
 from contextlib import ExitStack
@@ -9,9 +10,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from benchmarks.bench.brokers import Broker
-from benchmarks.bench.proof import digest_of
+from benchmarks.bench.proof import MASK, digest_of, lane_seed
 from benchmarks.bench.variants import Variant
-from benchmarks.bench.workers import Worker, WorkerFailed, cpu_seconds, end_all
+from benchmarks.bench.workers import Worker, WorkerFailed, cpu_seconds, end_all, pin
 
 SEED_MAX = 1 << 62
 
@@ -46,6 +47,10 @@ class Team:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends all workers. Twice is once."""
         self._stack.close()
 
     def open(self) -> None:
@@ -80,6 +85,18 @@ class Team:
 
     def about(self) -> str:
         return self.near[0].ready
+
+    def pin(self, how: str) -> None:
+        """On which cores it runs: "one" for all, "two", one for each side, or "" as the system wants it."""
+        every = sorted(os.sched_getaffinity(0))
+        far, near = {"one": (every[:1], every[:1]), "two": (every[:1], every[1:2]), "": (every, every)}[how]
+        for workers, cores in ((self.far, far), (self.near, near or every), (self.others, near or every)):
+            for worker in workers:
+                pin(worker.pid, set(cores))
+
+    def whole(self, count: int) -> int:
+        """The count nearest to this that it can do."""
+        return count
 
     def prepare(self, job: dict[str, Any]) -> None:
         """All that a case needs before its first round."""
@@ -119,7 +136,7 @@ class Team:
         """
         seed = secrets.randbelow(SEED_MAX)
         told = self.run(do, {**job, "seed": seed})
-        digest, proofs = digest_of(seed, job["count"]), 0
+        digest, proofs = self.digest(seed, job["count"]), 0
         for one in (*told["far"], *told["near"]):
             if one.get("digest", digest) != digest or one.get("came", job["count"]) != job["count"]:
                 raise WorkerFailed(
@@ -129,6 +146,35 @@ class Team:
         if proofs < len(self.near):
             raise WorkerFailed(f"{self.variant.key}, {do}: not every worker proves what came")
         return told
+
+    def digest(self, seed: int, count: int) -> int:
+        """The digest of who has got all."""
+        return digest_of(seed, count)
+
+
+class Many(Team):
+    """Several that send to one."""
+
+    senders = 8
+
+    def open(self) -> None:
+        self.near = self.start("Near")
+        self.far = self.start("Far", count=self.senders)
+
+    def ask(self, do: str, job: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Each sends its part; `count` is a multiple of the senders."""
+        seed, part = job.get("seed", -1), job["count"] // self.senders
+        self.near[0].tell(do, **{**job, "lanes": 1})
+        for number, worker in enumerate(self.far):
+            worker.tell(do, **{**job, "count": part, "seed": seed if seed < 0 else lane_seed(seed, number)})
+        return [self.near[0].hear()], [worker.hear() for worker in self.far]
+
+    def digest(self, seed: int, count: int) -> int:
+        part = count // self.senders
+        return sum(digest_of(lane_seed(seed, number), part) for number in range(self.senders)) & MASK
+
+    def whole(self, count: int) -> int:
+        return max(1, count // self.senders) * self.senders
 
 
 class FanOut(Team):
@@ -174,6 +220,14 @@ class Turns(Team):
         self.near = self.start("Near", self.module)
         self.far = self.start("Far", self.module)
 
+    def pin(self, how: str) -> None:
+        """On which cores it runs: "one" for all, "two", one for each side, or "" as the system wants it."""
+        every = sorted(os.sched_getaffinity(0))
+        far, near = {"one": (every[:1], every[:1]), "two": (every[:1], every[1:2]), "": (every, every)}[how]
+        for workers, cores in ((self.far, far), (self.near, near or every), (self.others, near or every)):
+            for worker in workers:
+                pin(worker.pid, set(cores))
+
     def prepare(self, job: dict[str, Any]) -> None:
         self.ask("grow", {"count": 0, "others": job["others"]})
 
@@ -183,5 +237,6 @@ TEAMS: dict[str, type[Team]] = {
     "line": Line,
     "bridge": Bridged,
     "turns": Turns,
+    "many": Many,
     **{f"fan-{count}": fan_out(count) for count in (1, 10, 50)},
 }

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 START_S = 60.0
 ROUND_S = 120.0
 END_S = 5.0
+BUSY_S = 0.1  # until a busy program has begun to be
 
 
 class WorkerFailed(Exception):
@@ -134,3 +135,30 @@ def cpu_seconds(pid: int) -> float:
     except (OSError, ValueError, IndexError):
         return 0.0
     return total / 1e9
+
+
+def pin(pid: int, cores: set[int]) -> None:
+    """Lets all threads that the process has run on these cores only."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            os.sched_setaffinity(int(task.name), cores)
+        except ProcessLookupError:
+            pass  # that thread has ended
+
+
+class Busy:
+    """So many programs that compute and do nothing else, as long as it lasts."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __enter__(self) -> None:
+        words = [sys.executable, "-S", "-c", "while True: pass"]
+        self._processes = [subprocess.Popen(words) for _ in range(self._count)]
+        if self._processes:
+            time.sleep(BUSY_S)
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            process.kill()
+            process.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import islice
+from typing import Any
 
 import busway
 from benchmarks.bench.proof import Job, found
@@ -43,7 +44,7 @@ class Near(Member):
     def _echo(self, request: busway.Request) -> object:
         return request.payload
 
-    async def way(self, job: Job) -> dict[str, int]:
+    async def way(self, job: Job) -> dict[str, Any]:
         receive, reader = self.receiver.receive, job.reader()
         if reader is None:
             for _ in range(job.count):
@@ -53,7 +54,7 @@ class Near(Member):
                 reader((await receive()).payload)
         return found(reader)
 
-    async def bulk(self, job: Job) -> dict[str, int]:
+    async def bulk(self, job: Job) -> dict[str, Any]:
         receive_many, reader = self.receiver.receive_many, job.reader()
         left = job.count
         while left:
@@ -87,15 +88,17 @@ class Far(Member):
         while batch := list(islice(payloads, job.batch)):
             await send_many(WAY, batch)
 
-    async def trip(self, job: Job) -> dict[str, int]:
-        request, reader = self.bus.request, job.reader()
+    async def trip(self, job: Job) -> dict[str, Any]:
+        request, reader, watch = self.bus.request, job.reader(), job.watch()
         for payload in job.payloads():
             reply = await request(TRIP, payload)
             if reader is not None:
                 reader(reply)
-        return found(reader)
+            if watch is not None:
+                watch.lap()
+        return found(reader, watch)
 
-    async def trips(self, job: Job) -> dict[str, int]:
+    async def trips(self, job: Job) -> dict[str, Any]:
         """Round trips of which `job.others` are under way at any time; each task looks at its own."""
         payloads, request, came = job.payloads(), self.bus.request, [0]
 
@@ -116,7 +119,7 @@ class Subscriber(Member):
         await super().open()
         self.receiver = self.bus.subscribe(FEED)
 
-    async def feed(self, job: Job) -> dict[str, int]:
+    async def feed(self, job: Job) -> dict[str, Any]:
         receive, reader, missed = self.receiver.receive, job.reader(), 0
         for _ in range(job.count):
             message = await receive()

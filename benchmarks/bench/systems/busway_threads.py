@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import Any
 
 import busway
 from benchmarks.bench.proof import Job, found, take
@@ -30,11 +31,11 @@ class Near(_Bus):
     def _echo(self, request: busway.Request) -> object:
         return request.payload
 
-    def way(self, job: Job) -> dict[str, int]:
+    def way(self, job: Job) -> dict[str, Any]:
         receive = self.receiver.receive
         return take(job.count, lambda: receive().payload, job.reader())
 
-    def bulk(self, job: Job) -> dict[str, int]:
+    def bulk(self, job: Job) -> dict[str, Any]:
         receive_many, reader = self.receiver.receive_many, job.reader()
         left = job.count
         while left:
@@ -66,10 +67,12 @@ class Far(_Bus):
         while batch := list(islice(payloads, job.batch)):
             send_many(WAY, batch)
 
-    def trip(self, job: Job) -> dict[str, int]:
-        request, reader = self.bus.request, job.reader()
+    def trip(self, job: Job) -> dict[str, Any]:
+        request, reader, watch = self.bus.request, job.reader(), job.watch()
         for payload in job.payloads():
             reply = request(TRIP, payload)
             if reader is not None:
                 reader(reply)
-        return found(reader)
+            if watch is not None:
+                watch.lap()
+        return found(reader, watch)

@@ -7,6 +7,7 @@ an event loop wakes tasks.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from benchmarks.bench.proof import Job, found
 from benchmarks.bench.systems.busway_asyncio import Member
@@ -27,7 +28,7 @@ class Near(Member):
             if number % 100 == 0:
                 await asyncio.sleep(0)
 
-    async def turn(self, job: Job) -> dict[str, int]:
+    async def turn(self, job: Job) -> dict[str, Any]:
         receivers, others, reader = self.receivers, job.others, job.reader()
         for number in range(job.count):
             message = await receivers[number % others].receive()

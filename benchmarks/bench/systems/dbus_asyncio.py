@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+from typing import Any
 
 from dbus_fast import Message, MessageFlag, MessageType
 from dbus_fast.aio import MessageBus
@@ -60,7 +61,7 @@ class Near(_Client):
         if not self.left:
             self.done.set()
 
-    async def way(self, job: Job) -> dict[str, int]:
+    async def way(self, job: Job) -> dict[str, Any]:
         self.left, self.reader = job.count, job.reader()
         self.done.clear()
         early, self.early = self.early, []
@@ -96,10 +97,12 @@ class Far(_Client):
             else:
                 await self.bus.call(call("Way", payload))
 
-    async def trip(self, job: Job) -> dict[str, int]:
-        reader = job.reader()
+    async def trip(self, job: Job) -> dict[str, Any]:
+        reader, watch = job.reader(), job.watch()
         for payload in job.payloads():
             reply = await self.bus.call(self.call("Trip", payload))
             if reader is not None:
                 reader(reply.body[0])
-        return found(reader)
+            if watch is not None:
+                watch.lap()
+        return found(reader, watch)

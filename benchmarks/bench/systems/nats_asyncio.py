@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from typing import Any
 
 import nats
 from nats.aio.msg import Msg
@@ -35,7 +36,7 @@ class Near(_Client):
     async def _echo(self, message: Msg) -> None:
         await message.respond(message.data)
 
-    async def way(self, job: Job) -> dict[str, int]:
+    async def way(self, job: Job) -> dict[str, Any]:
         reader, left = job.reader(), job.count
         async for message in self.messages:
             if reader is not None:
@@ -58,13 +59,15 @@ class Far(_Client):
             await publish(WAY, payload)
         await self.client.flush()
 
-    async def trip(self, job: Job) -> dict[str, int]:
-        request, reader = self.client.request, job.reader()
+    async def trip(self, job: Job) -> dict[str, Any]:
+        request, reader, watch = self.client.request, job.reader(), job.watch()
         for payload in job.payloads():
             reply = await request(TRIP, payload)
             if reader is not None:
                 reader(reply.data)
-        return found(reader)
+            if watch is not None:
+                watch.lap()
+        return found(reader, watch)
 
 
 class Subscriber(_Client):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import Any
 
 from benchmarks.bench.proof import Job, found
 from benchmarks.bench.systems.raw_blocking import LENGTH
@@ -35,7 +36,7 @@ class Near(_Streams):
         self.use(reader, writer)
         self.came.set()
 
-    async def way(self, job: Job) -> dict[str, int]:
+    async def way(self, job: Job) -> dict[str, Any]:
         await self.came.wait()
         reader = job.reader()
         for _ in range(job.count):
@@ -63,12 +64,14 @@ class Far(_Streams):
             self.writer.write(LENGTH.pack(len(payload)) + payload)
             await self.writer.drain()
 
-    async def trip(self, job: Job) -> dict[str, int]:
-        reader = job.reader()
+    async def trip(self, job: Job) -> dict[str, Any]:
+        reader, watch = job.reader(), job.watch()
         for payload in job.payloads():
             self.writer.write(LENGTH.pack(len(payload)) + payload)
             await self.writer.drain()
             reply = await self.read()
             if reader is not None:
                 reader(reply)
-        return found(reader)
+            if watch is not None:
+                watch.lap()
+        return found(reader, watch)

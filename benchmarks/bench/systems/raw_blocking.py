@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from typing import Any
 
 from benchmarks.bench.proof import Job, Reader, found, take
 from benchmarks.bench.systems.roles import Role
@@ -44,11 +45,11 @@ class Near(_Stream):
             self.use(self.listener.accept()[0])
             self.met = True
 
-    def way(self, job: Job) -> dict[str, int]:
+    def way(self, job: Job) -> dict[str, Any]:
         self.meet()
         return take(job.count, self.read, job.reader())
 
-    def bulk(self, job: Job) -> dict[str, int]:
+    def bulk(self, job: Job) -> dict[str, Any]:
         self.meet()
         reader, left, kept = job.reader(), job.count, b""
         while left:
@@ -102,11 +103,13 @@ class Far(_Stream):
                 parts, size = [], 0
         self.stream.sendall(b"".join(parts))
 
-    def trip(self, job: Job) -> dict[str, int]:
-        reader = job.reader()
+    def trip(self, job: Job) -> dict[str, Any]:
+        reader, watch = job.reader(), job.watch()
         for payload in job.payloads():
             self.stream.sendall(LENGTH.pack(len(payload)) + payload)
             reply = self.read()
             if reader is not None:
                 reader(reply)
-        return found(reader)
+            if watch is not None:
+                watch.lap()
+        return found(reader, watch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 from pathlib import Path
+from typing import Any
 
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
@@ -36,7 +37,7 @@ class Near(AsyncRole):
         self.came.set()
         await connection.wait_closed()
 
-    async def way(self, job: Job) -> dict[str, int]:
+    async def way(self, job: Job) -> dict[str, Any]:
         await self.came.wait()
         receive, reader = self.connection.recv, job.reader()
         for _ in range(job.count):
@@ -65,11 +66,13 @@ class Far(AsyncRole):
         for payload in job.payloads():
             await self.connection.send(payload)
 
-    async def trip(self, job: Job) -> dict[str, int]:
-        reader = job.reader()
+    async def trip(self, job: Job) -> dict[str, Any]:
+        reader, watch = job.reader(), job.watch()
         for payload in job.payloads():
             await self.connection.send(payload)
             reply = await self.connection.recv(decode=False)
             if reader is not None:
                 reader(reply)
-        return found(reader)
+            if watch is not None:
+                watch.lap()
+        return found(reader, watch)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import time
+from typing import Any
 
 import zenoh
 
@@ -49,7 +50,7 @@ class Near(_Session):
         assert query.payload is not None
         query.reply(TRIP, query.payload)
 
-    def way(self, job: Job) -> dict[str, int]:
+    def way(self, job: Job) -> dict[str, Any]:
         receive = self.way_in.recv
         return take(job.count, lambda: receive().payload.to_bytes(), job.reader())
 
@@ -78,12 +79,14 @@ class Far(_Session):
         for payload in job.payloads():
             put(payload)
 
-    def trip(self, job: Job) -> dict[str, int]:
-        get, reader = self.querier.get, job.reader()
+    def trip(self, job: Job) -> dict[str, Any]:
+        get, reader, watch = self.querier.get, job.reader(), job.watch()
         for payload in job.payloads():
             for reply in get(payload=payload):
                 assert reply.ok is not None
                 came = reply.ok.payload.to_bytes()
                 if reader is not None:
                     reader(came)
-        return found(reader)
+                if watch is not None:
+                    watch.lap()
+        return found(reader, watch)

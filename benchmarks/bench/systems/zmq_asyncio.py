@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import zmq
 import zmq.asyncio
 
@@ -33,7 +35,7 @@ class Near(_Sockets):
         self.rep = self.socket(zmq.REP, "trip", True)
         self.router = self.socket(zmq.ROUTER, "route", True)
 
-    async def way(self, job: Job) -> dict[str, int]:
+    async def way(self, job: Job) -> dict[str, Any]:
         receive, reader = self.pull.recv, job.reader()
         for _ in range(job.count):
             payload = await receive()
@@ -66,16 +68,18 @@ class Far(_Sockets):
         for payload in job.payloads():
             await send(payload)
 
-    async def trip(self, job: Job) -> dict[str, int]:
-        req, reader = self.req, job.reader()
+    async def trip(self, job: Job) -> dict[str, Any]:
+        req, reader, watch = self.req, job.reader(), job.watch()
         for payload in job.payloads():
             await req.send(payload)
             reply = await req.recv()
             if reader is not None:
                 reader(reply)
-        return found(reader)
+            if watch is not None:
+                watch.lap()
+        return found(reader, watch)
 
-    async def trips(self, job: Job) -> dict[str, int]:
+    async def trips(self, job: Job) -> dict[str, Any]:
         """Round trips of which `job.others` are under way at any time."""
         dealer, reader = self.dealer, job.reader()
         came = 0
