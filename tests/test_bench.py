@@ -6,13 +6,14 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.bench.core import PURE
 from benchmarks.bench.proof import Job, Reader, digest_of
-from benchmarks.bench.teams import Team
-from benchmarks.bench.variants import Variant
+from benchmarks.bench.teams import Bridged, Many, Team, Turns, fan_out
+from benchmarks.bench.variants import VARIANTS, Variant
 from benchmarks.bench.workers import WorkerFailed
 from tests.rigs.processes import output_of
 from tests.rigs.tree import ROOT
@@ -58,6 +59,41 @@ def test_a_worker_that_lies_is_found_out(lie: str, reason: str) -> None:
         team.check("way", {"count": 50, "size": 16})
         with pytest.raises(WorkerFailed, match=reason):
             team.check("way", {"count": 50, "size": 16, "lie": lie})
+
+
+class TwoSend(Many):
+    senders = 2
+
+
+class FewEndpoints(Turns):
+    """Five of them."""
+
+    def ask(self, do: str, job: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        return super().ask(do, {**job, "others": 5})
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "do"),
+    [
+        (TwoSend, "pyzmq", "way"),
+        (fan_out(2), "pyzmq", "feed"),
+        (fan_out(2), "busway-asyncio-pure", "feed"),
+        (Bridged, "busway-asyncio-pure", "way"),
+        (FewEndpoints, "busway-asyncio-pure", "turn"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_every_kind_of_team_proves_what_came(kind: type[Team], key: str, do: str) -> None:
+    with kind(VARIANTS[key], {"pure": PURE}) as team:
+        team.prepare({"others": 5})
+        team.pin("one")
+        told = team.check(do, {"count": 40, "size": 64})
+        team.pin("")
+        assert len(told["near"]) == len(team.near)
+        assert (told["cpu"]["other"] > 0) == (kind is Bridged)
+        team.digest = lambda seed, count: -1  # type: ignore[method-assign]
+        with pytest.raises(WorkerFailed, match="not all"):
+            team.check(do, {"count": 40, "size": 64})
 
 
 def test_a_core_that_is_not_what_it_is_called_is_not_measured() -> None:
