@@ -5,6 +5,7 @@ users' words become the core's numbers.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from busway.errors import BusError
@@ -106,6 +107,24 @@ def check_limit(limit: Any) -> int:
     if limit < 1:
         raise ValueError(f"limit must be at least 1 handler, not {limit!r}")
     return int(limit)
+
+
+def check_most(most: Any) -> None:
+    """Messages that are taken in one call. Raises TypeError, ValueError."""
+    check_whole("most", most, "the messages to take at once")
+    if most < 1:
+        raise ValueError(f"most must be at least 1 message, not {most}")
+
+
+def several(payloads: Any) -> list[Any]:
+    """Payloads to be sent in one call. Raises TypeError."""
+    if isinstance(payloads, (bytes, bytearray, memoryview, str, Mapping)) or not isinstance(
+        payloads, Iterable
+    ):
+        raise TypeError(
+            f"payloads must be several, as in a list; of one write [payload], not {payloads!r:.80}"
+        )
+    return list(payloads)
 
 
 def check_types(types: Any) -> None:

@@ -7,7 +7,6 @@ asyncio_host.py's, and what it has in common with the bus for threads bus.py's.
 from __future__ import annotations
 
 import asyncio
-from asyncio import _get_running_loop  # documented for those who run loops; a few ns
 from collections.abc import AsyncGenerator, Callable, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
@@ -15,38 +14,32 @@ from uuid import UUID
 
 from busway.adapters.arguments import (
     ANY_NODE,
-    NO_TTL_S,
-    TIMEOUT_S,
     check_flag,
     check_seconds,
     check_window,
-    for_users,
     send_timeout_ms,
     timeout_ms,
     wanted_reply,
 )
-from busway.adapters.asyncio_ends import YIELD_MASK, Changes, Items, Receiver, Service
+from busway.adapters.asyncio_calls import Calls
+from busway.adapters.asyncio_ends import Changes, Items, Receiver, Service
 from busway.adapters.asyncio_host import Host
 from busway.adapters.bus import BaseBus
 from busway.adapters.dialled import DialledLink
 from busway.adapters.ends import CHANGES_MAX
 from busway.adapters.host import check_settled
 from busway.adapters.links import Listener
-from busway.adapters.literal import id_of_name, id_taking
 from busway.adapters.records import Hop
-from busway.adapters.results import decode_outcome, error_of, replied
+from busway.adapters.results import decode_outcome, error_of
 from busway.adapters.retrying import Retry
 from busway.adapters.typed import (
     Kind,
     M,
     Name,
     Policy,
-    PublishOptions,
     R,
     Realm,
     RegisterOptions,
-    RequestOptions,
-    SendOptions,
     StreamOptions,
     SubscribeOptions,
     T,
@@ -55,7 +48,7 @@ from busway.adapters.typed import (
     V,
     W,
 )
-from busway.protocol import codes, errors, events
+from busway.protocol import codes, events
 
 if TYPE_CHECKING:
     from busway.adapters.sealed_calls import Call
@@ -63,7 +56,7 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 
 
-class AsyncBus(BaseBus):
+class AsyncBus(Calls, BaseBus):
     """A program's place on the bus.
 
     Args:
@@ -99,7 +92,6 @@ class AsyncBus(BaseBus):
     _host_type = Host
     _service = Service
     _handlers_max = 64
-    _calls = 0
 
     # Life
 
@@ -129,57 +121,11 @@ class AsyncBus(BaseBus):
 
     # Sending
 
-    @overload
-    async def send(self, to: type[M], payload: M, **options: Unpack[SendOptions]) -> None: ...
-
-    @overload
-    async def send(self, to: Name, payload: Any = None, **options: Unpack[SendOptions]) -> None: ...
-
-    async def send(
-        self,
-        to: Target,
-        payload: Any = None,
-        *,
-        confirm: bool = False,
-        ttl: float = NO_TTL_S,
-        timeout: float | None = TIMEOUT_S,
-        node: bytes | None = ANY_NODE,
-        sealed: bool | str = False,
+    async def _send_as(
+        self, to: Any, payload: Any, confirm: bool, ttl: float, timeout: Any, node: Any, sealed: bool | str
     ) -> None:
-        """Send to whoever holds `to`; returns when the message is accepted for transport.
-
-        With `confirm` it returns when the receiving program has taken it, within `timeout` seconds. Without,
-        it waits for credit as long as it takes, or for `timeout` seconds if that is given. `ttl` seconds wait
-        for the endpoint to appear; `node` picks one of several holders. Raises Undeliverable, with `confirm`
-        also DeliveryUnknown; ValueError for a broadcast endpoint.
-
-        With `sealed` nobody on the way can read or change it, and it goes to a node only whose key is in the
-        bus's `seal`: True for any of these, or the name or key of the one who is meant. Raises SealError.
-        """
-        if (
-            type(payload) is bytes
-            and confirm is False
-            and sealed is False
-            and ttl is NO_TTL_S
-            and node is ANY_NODE
-            and timeout is TIMEOUT_S
-            and not self._process_only
-        ):
-            host = self._host
-            if host.failure is not None or _get_running_loop() is not host._loop:
-                host.check_open()
-            endpoint = id_of_name(to) if type(to) is str else id_taking(to, payload)
-            try:
-                token = host.node.send(endpoint, payload, host.clock() // 1_000_000)
-            except errors.LocalError as error:
-                raise for_users(error) from None
-            if not token:
-                self._calls += 1
-                if self._calls & YIELD_MASK == 0:
-                    await asyncio.sleep(0)
-                return
-            future = host.await_outcome(token)
-        elif sealed is not False:
+        """`send` with options."""
+        if sealed is not False:
             check_flag("confirm", confirm)
             call = self._sealed_call(to, payload, sealed, node, ttl, send_timeout_ms(timeout, confirm))
             await self._steps(call.finding())
@@ -190,94 +136,30 @@ class AsyncBus(BaseBus):
             outcome = await self._host.outcome(token, future)
             if outcome.status not in (events.ACCEPTED, events.TAKEN):
                 raise error_of(outcome, to)
-        else:
-            await self._turn()
+        elif self._is_turn(1):
+            await asyncio.sleep(0)
 
-    @overload
-    async def publish(self, to: type[M], payload: M, **options: Unpack[PublishOptions]) -> None: ...
-
-    @overload
-    async def publish(self, to: Name, payload: Any = None, **options: Unpack[PublishOptions]) -> None: ...
-
-    async def publish(
-        self,
-        to: Target,
-        payload: Any = None,
-        *,
-        wait: bool = False,
-        best_effort: bool = False,
-        realm: Realm = "localnet",
-        sealed: bool = False,
+    async def _publish_as(
+        self, to: Any, payload: Any, wait: bool, best_effort: bool, realm: Realm, sealed: bool
     ) -> None:
-        """Give every subscriber of `to` a copy. Nobody listening is no error. Raises ValueError for another
-        kind of endpoint.
-
-        It waits a little, at most 0.5 s, for a link whose queue is full, and not at all for one that others
-        have waited for in vain: that link misses the copy, or keeps it as the newest. With `wait` it waits
-        until each link concerned has room, however long that takes.
-        `best_effort` never waits: serial and BLE links may lose this copy, and leave it out when they are
-        busy; the subscriber's `missed` counts it. For readings of which the next comes soon.
-        It gets as far as `realm`, whatever the subscribers'; "global" for pages in browsers. With `sealed`
-        only subscribers whose keys are in the bus's `seal` can read it.
-        """
+        """`publish` with options."""
         if sealed is not False:
             token, future = self._publish_sealed(to, payload, wait, best_effort, realm, sealed)
         else:
             token, future = self._publish(to, payload, wait, best_effort, realm)
         if token:
             check_settled(await self._host.outcome(token, future))
-        else:
-            await self._turn()
+        elif self._is_turn(1):
+            await asyncio.sleep(0)
 
-    @overload
-    async def request(
-        self, to: type[M], payload: M, *, reply: type[R], **options: Unpack[RequestOptions]
-    ) -> R: ...
-
-    @overload
-    async def request(
-        self, to: Name, payload: Any = None, *, reply: type[R], **options: Unpack[RequestOptions]
-    ) -> R: ...
-
-    @overload
-    async def request(
-        self, to: type[M], payload: M, *, reply: Any = None, **options: Unpack[RequestOptions]
-    ) -> Any: ...
-
-    @overload
-    async def request(
-        self, to: Name, payload: Any = None, *, reply: Any = None, **options: Unpack[RequestOptions]
-    ) -> Any: ...
-
-    async def request(
-        self,
-        to: Target,
-        payload: Any = None,
-        *,
-        timeout: float | None = 30.0,
-        ttl: float = 0.0,
-        node: bytes | None = ANY_NODE,
-        reply: Any = None,
-        sealed: bool | str = False,
-    ) -> Any:
-        """Ask, and return the reply's value.
-
-        `reply` is what the reply has to be: a message class, or what a field's annotation may say (`float`,
-        `list[int]`, a dataclass); it is checked and converted, and PayloadError says what does not fit. By
-        default any value.
-
-        Raises RemoteError (the handler failed), RequestTimeout after `timeout` seconds (it may have run),
-        Undeliverable, PayloadError, ValueError for a broadcast endpoint. Cancelling the caller cancels it.
-        `sealed` as for `send`; the reply is sealed, too.
-        """
-        wanted = None if reply is None else wanted_reply(reply)
-        if sealed is not False:
-            call = self._sealed_call(to, payload, sealed, node, ttl, timeout_ms(timeout))
-            await self._steps(call.finding())
-            token, future = self._host.ask(call.request, 0)
-            return replied(call.opened(await self._host.outcome(token, future)), wanted, to)
-        token, future = self._request(to, payload, timeout, ttl, node)
-        return replied(await self._host.outcome(token, future), wanted, to)
+    async def _request_sealed(
+        self, to: Any, payload: Any, timeout: Any, ttl: float, node: Any, sealed: bool | str
+    ) -> events.Outcome:
+        """The outcome of a sealed request."""
+        call = self._sealed_call(to, payload, sealed, node, ttl, timeout_ms(timeout))
+        await self._steps(call.finding())
+        token, future = self._host.ask(call.request, 0)
+        return call.opened(await self._host.outcome(token, future))
 
     @overload
     def request_stream(
@@ -353,12 +235,6 @@ class AsyncBus(BaseBus):
                 outcome = await self._host.outcome(token, future)
         except StopIteration as found:
             return cast(S, found.value)
-
-    async def _turn(self) -> None:
-        """Now and then let the loop breathe: a caller that never has to wait would starve everyone else."""
-        self._calls += 1
-        if self._calls & YIELD_MASK == 0:
-            await asyncio.sleep(0)
 
     # Receiving
 

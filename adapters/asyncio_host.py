@@ -7,23 +7,23 @@ import threading
 import warnings
 from asyncio import _get_running_loop  # documented for those who run loops; a few ns
 from collections.abc import AsyncGenerator, Callable
-from typing import Any, cast
+from typing import Any
 
 from busway.adapters.arguments import for_users
+from busway.adapters.asyncio_pump import Pump
 from busway.adapters.failures import Failures
 from busway.adapters.host import UNCLOSED, Asked, BusHost, check_settled
 from busway.adapters.identity import Identity
-from busway.adapters.links import LinkRunner
 from busway.adapters.local import LocalMesh
 from busway.adapters.opening import Told
 from busway.adapters.typed import R
 from busway.errors import BusClosed, BusError
-from busway.protocol import Connection, Node, errors, events
+from busway.protocol import Node, errors, events
 
 _LOOP_END_S = 2.0  # what a bus that is still open gets when its loop ends
 
 
-class Host(BusHost):
+class Host(Pump, BusHost):
     """The loop's side of a bus. Args: `make` gives the core's node, given what wakes it; the others as
     BusHost's.
     """
@@ -33,14 +33,11 @@ class Host(BusHost):
     def __init__(
         self, make: Callable[[Callable[[], None]], Node], ipc: bool, may_tap: bool, identity: Identity
     ) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.current_thread()
         self._end: AsyncGenerator[None, None] | None = None
-        self._pumping = False
-        self._unflushed: list[Connection] = []
-        self._timer: asyncio.TimerHandle | None = None
-        self._armed = -1
-        super().__init__(make(self.wake), ipc, may_tap, identity)
+        Pump.__init__(self)
+        self.core = make(self.wake)
+        BusHost.__init__(self, self.core, ipc, may_tap, identity)
 
     # Who may call
 
@@ -49,8 +46,8 @@ class Host(BusHost):
         """The loop that the bus was opened on. Raises BusError before that."""
         if self._loop is None:
             self.check_open()
-        assert self._loop is not None
-        return self._loop
+        loop: asyncio.AbstractEventLoop = self._loop
+        return loop
 
     def check(self) -> None:
         """Raises BusClosed after `close`; BusError in a forked child, another thread, on another loop."""
@@ -205,6 +202,15 @@ class Host(BusHost):
         self.wake()  # for its time limit, too
         return super().await_outcome(token, waiter)
 
+    def expect(self, token: int) -> asyncio.Future[events.Outcome]:
+        """The future of an outcome, for who sees to the pump."""
+        future: asyncio.Future[events.Outcome] = super().await_outcome(token)
+        return future
+
+    async def awaited(self, token: int) -> events.Outcome:
+        """As `outcome`, of a token that nobody waits for yet."""
+        return await self.outcome(token, self.await_outcome(token))
+
     async def outcome(self, token: int, future: asyncio.Future[events.Outcome]) -> events.Outcome:
         """Wait for the fate of `token`; a caller who is cancelled cancels it."""
         try:
@@ -218,57 +224,6 @@ class Host(BusHost):
         token, future = self.ask(function, *args)
         if token:
             check_settled(await self.outcome(token, future))
-
-    # The pump
-
-    def wake(self) -> None:
-        """There is something to write, to tell, or to time: once, when the loop comes round."""
-        if not self._pumping and self._loop is not None:
-            self._pumping = True
-            self._loop.call_soon(self.pump)
-
-    def pump(self) -> None:
-        self._pumping = False
-        flush, self._unflushed = self._unflushed, []
-        for connection in flush + self.node.connections_to_flush():
-            if connection.tag is not None:
-                cast(LinkRunner, connection.tag).flush()
-        self.dispatch(self.node.take_events())
-
-    def take_in(self, connection: Connection, data: bytes) -> None:
-        """The events are told at once, so that the loop need not come round for them."""
-        pumping, self._pumping = self._pumping, True
-        try:
-            happened = connection.receive_data(data, self.now_ms())
-        finally:
-            self._pumping = pumping
-            if flush := self.node.connections_to_flush():
-                self._unflushed += flush
-                self.wake()
-        self.dispatch(happened)
-
-    def dispatch(self, happened: list[events.Event]) -> None:
-        super().dispatch(happened)
-        self._arm()
-
-    def _arm(self) -> None:
-        """One timer, for the node's next deadline.
-
-        One that is set too early stays: firing for nothing once is cheaper than moving it with every answer.
-        """
-        deadline = self.node.next_deadline()
-        if deadline is None or 0 <= self._armed <= deadline:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._armed = deadline
-        self._timer = self.loop.call_later(max(0, deadline - self.now_ms()) / 1000, self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        self._armed = -1
-        self.dispatch(self.node.handle_timer(self.now_ms()))
-        self.wake()
 
     def in_thread(self, function: Callable[[], Any], done: Told) -> None:
         """Call `function` in a thread, then `done(value, error)` on the loop."""

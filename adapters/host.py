@@ -258,26 +258,32 @@ class BusHost:
                 cast(Arrivals, cast(events.MessagesEvent, event).receiver.tag)._wake()
             elif kind == events.OUTCOME:
                 self._on_outcome(cast(events.Outcome, event))
-            elif kind == events.UNDELIVERABLE:
-                self._on_undeliverable(cast(events.UndeliverableEvent, event))
-            elif kind == events.REQUEST_CANCELLED:
-                request = cast(events.RequestEvent, event).request
-                if request in self.handlers:
-                    self.handlers[request].cancel()
-            elif kind in _KEPT:
-                receiver = cast(events.ReceiverEvent, event).receiver
-                self.remark(logging.WARNING, _KEPT[kind], _named(receiver))
-                self.trail.noticed(event)
-                cast(Arrivals, receiver.tag)._kept(kind == events.RECEIVER_TAKEN)
-            elif kind == events.RECEIVER_ASKED:
-                receiver = cast(events.ReceiverEvent, event).receiver
-                self.remark(logging.WARNING, _ASKED, _named(receiver))
             else:
-                self._on_change(event)
+                self._on_event(event)
+
+    def _on_event(self, event: events.Event) -> None:
+        """Any event but the commonest."""
+        kind = event.kind
+        if kind == events.UNDELIVERABLE:
+            self._on_undeliverable(cast(events.UndeliverableEvent, event))
+        elif kind == events.REQUEST_CANCELLED:
+            request = cast(events.RequestEvent, event).request
+            if request in self.handlers:
+                self.handlers[request].cancel()
+        elif kind in _KEPT:
+            receiver = cast(events.ReceiverEvent, event).receiver
+            self.remark(logging.WARNING, _KEPT[kind], _named(receiver))
+            self.trail.noticed(event)
+            cast(Arrivals, receiver.tag)._kept(kind == events.RECEIVER_TAKEN)
+        elif kind == events.RECEIVER_ASKED:
+            receiver = cast(events.ReceiverEvent, event).receiver
+            self.remark(logging.WARNING, _ASKED, _named(receiver))
+        else:
+            self._on_change(event)
 
     def _on_outcome(self, outcome: events.Outcome) -> None:
         if _log.isEnabledFor(logging.DEBUG):
-            self.remark(logging.DEBUG, "%s", remarks.outcome(outcome))
+            self._remark_outcome(outcome)
         waiter = self.waiters.get(outcome.token)
         if isinstance(waiter, Items):
             waiter.put(outcome)
@@ -285,6 +291,9 @@ class BusHost:
             del self.waiters[outcome.token]
             if not waiter.done():
                 waiter.set_result(outcome)
+
+    def _remark_outcome(self, outcome: events.Outcome) -> None:
+        self.remark(logging.DEBUG, "%s", remarks.outcome(outcome))
 
     def _on_undeliverable(self, event: events.UndeliverableEvent) -> None:
         if event.endpoint == tap.TAP:

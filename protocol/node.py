@@ -288,25 +288,9 @@ class Node(Exchange):
         message waits for credit and room, as long as it takes. With `wait=False` a lack of credit or room
         raises FullError. Raises WrongKindError for a broadcast endpoint, LocalError.
         """
-        if type(payload) is bytes and 0 <= format < 3 and not (confirm or node_id or self.closed):  # 3: TYPED
-            flow = self.origin.direct.get(endpoint)
-            if flow is not None and flow.sent < flow.limit and not flow.waiting.items:
-                hop = flow.hop
-                if hop is None or hop.state == _CLOSED:
-                    hop = flow.link()
-                size = len(payload)
-                if hop is not None and size <= hop.limits.message_size_max:
-                    queue = hop.queue
-                    if queue.size < _QUEUE_SIZE_MAX:
-                        flow.sent = seq = flow.sent + 1
-                        flow.last_used = now
-                        out = Frame(_SEND, flow.peer.key, endpoint, seq, payload, format, type_id)
-                        queue.items.append(out)
-                        queue.size += size + OVERHEAD
-                        if not hop.flush_wanted:
-                            hop.flush_wanted = True
-                            self.note_flush(hop)
-                        return 0
+        if type(payload) is bytes and 0 <= format < 3 and not (confirm or node_id):  # 3: TYPED
+            if self.post(endpoint, payload, now, format):
+                return 0
         _check_time("ttl_ms", ttl_ms)
         if timeout_ms is None:
             timeout_ms = 30000 if confirm else -1
@@ -315,6 +299,32 @@ class Node(Exchange):
         kind = codes.CONFIRM if confirm else codes.SEND
         out = self._message(kind, endpoint, payload, format, type_id, node_id, now)
         return self.origin.submit(out, node_id, ttl_ms, timeout_ms, wait, now)
+
+    def post(self, endpoint: Address, payload: bytes, now: int, format: int = codes.RAW) -> bool:
+        """Send a plain message, if it can be accepted at once: the short way of `send`, which does what this
+        cannot. `format` RAW, CBOR or TYPED_AS_ENDPOINT; `now` may be that of a moment ago. False: nothing is
+        done.
+        """
+        flow = self.origin.direct.get(endpoint)
+        if flow is None or flow.sent >= flow.limit or flow.waiting.items or self.closed:
+            return False
+        hop = flow.hop
+        if hop is None or hop.state == _CLOSED:
+            hop = flow.link()
+        size = len(payload)
+        if hop is None or size > hop.limits.message_size_max:
+            return False
+        queue = hop.queue
+        if queue.size >= _QUEUE_SIZE_MAX:
+            return False
+        flow.sent = seq = flow.sent + 1
+        flow.last_used = now
+        queue.items.append(Frame(_SEND, flow.peer.key, endpoint, seq, payload, format, b""))
+        queue.size += size + OVERHEAD
+        if not hop.flush_wanted:
+            hop.flush_wanted = True
+            self.note_flush(hop)
+        return True
 
     def send_many(
         self, endpoint: Address, payloads: "list[object]", now: int, format: int = codes.RAW

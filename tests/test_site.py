@@ -110,7 +110,7 @@ def test_what_is_written_of_the_architecture_is_what_the_code_is() -> None:
 def test_a_way_is_one_of_a_message() -> None:
     for title, way in architecture.ways().items():
         files = {file for turn in way.turns for file, _ in turn}
-        assert {"adapters/asyncio.py", "drivers/memory.py", "protocol/node.py"} <= files, title
+        assert {"adapters/asyncio_calls.py", "drivers/memory.py", "protocol/node.py"} <= files, title
         functions, count, changes = way.counts()
         assert functions > count > 5
         assert changes > count

@@ -31,6 +31,8 @@ SENDING: dict[str, Call] = {
     "send bytes": lambda bus: bus.send("x", b""),
     "send a value": lambda bus: bus.send("x", {"a": 1}),
     "send confirmed": lambda bus: bus.send("x", b"", confirm=True),
+    "send many": lambda bus: bus.send_many("x", [b""]),
+    "try to send": lambda bus: _now(lambda: bus.try_send("x", b"")),
     "publish": lambda bus: bus.publish("x", b""),
     "request": lambda bus: bus.request("x", b""),
     "request_stream": lambda bus: _iterate(bus.request_stream("x")),

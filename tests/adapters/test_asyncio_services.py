@@ -69,7 +69,10 @@ async def test_a_burst_of_requests_that_are_cancelled_leaves_the_service_alive()
 
 
 async def test_a_task_cancelled_before_its_first_step_gives_its_place_back_and_answers() -> None:
-    async with served(lambda request: request.payload, limit=1) as (a, b, _):
+    async def echo(request: Any) -> object:
+        return request.payload
+
+    async with served(echo, limit=1) as (a, b, _):
         handlers = b._host.handlers
         cancelled = 0
         asking = [asyncio.create_task(a.request("it", number)) for number in range(3)]
@@ -80,6 +83,7 @@ async def test_a_task_cancelled_before_its_first_step_gives_its_place_back_and_a
         answers = await asyncio.gather(*asking, return_exceptions=True)
         assert await a.request("it", 9) == 9
         assert not handlers
+        assert cancelled
         errors = [answer for answer in answers if isinstance(answer, busway.RemoteError)]
         assert len(errors) == cancelled
         assert all("cancelled" in error.message for error in errors)

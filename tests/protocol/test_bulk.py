@@ -233,3 +233,32 @@ def test_taken_at_once_is_what_is_taken_one_by_one(
 ) -> None:
     one, many = act(steps, kind, policy, False), act(steps, kind, policy, True)
     assert one == many
+
+
+# One, if it goes at once
+
+
+def test_one_is_posted_if_it_goes_at_once_and_else_nothing_is_done() -> None:
+    net, receiver, flow = ready(2, limits=Limits(message_size_max=1000))
+    assert net.a.post(E, b"a", net.now)
+    assert not net.a.post(E, bytes(1001), net.now)
+    net.ca.queue.size += codes.QUEUE_SIZE_MAX
+    assert not net.a.post(E, b"no room", net.now)
+    net.ca.queue.size -= codes.QUEUE_SIZE_MAX
+    flow.hop = None  # as when the way is looked for anew
+    assert net.a.post(E, b"b", net.now, codes.CBOR)
+    assert not net.a.post(E, b"no credit", net.now)
+    token = net.a.send(E, b"waits", net.now)
+    flow.limit += 5
+    assert not net.a.post(E, b"would overtake it", net.now)
+    net.a.cancel(token, net.now)
+    assert not net.a.post(F, b"nobody has this", net.now)
+    net.pump()
+    got = net.drain(net.b, receiver)
+    assert [(message.seq, message.payload, message.format) for message in got] == [
+        (2, b"a", codes.RAW),
+        (3, b"b", codes.CBOR),
+    ]
+    assert_settled(net)
+    net.a.close(net.now)
+    assert not net.a.post(E, b"closed", net.now)

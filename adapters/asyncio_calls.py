@@ -1,0 +1,408 @@
+"""The calls that a program makes for each message: sending, publishing, asking. Compiled with the core where that is.
+
+The commonest uses go straight to the core; all others by way of bus.py, which means the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import _get_running_loop  # documented for those who run loops; a few ns
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, Unpack, cast, overload
+
+from busway.adapters.arguments import (
+    ANY_NODE,
+    NO_TTL_S,
+    TIMEOUT_S,
+    check_node,
+    for_users,
+    milliseconds,
+    patience_ms,
+    several,
+    timeout_ms,
+    wanted_reply,
+)
+from busway.adapters.asyncio_pump import TURN, Pump
+from busway.adapters.host import check_settled
+from busway.adapters.literal import id_of_name, id_taking
+from busway.adapters.results import error_of, replied
+from busway.payloads import encode
+from busway.protocol import codes, errors, events
+
+if TYPE_CHECKING:
+    from busway.adapters.typed import (
+        M,
+        Name,
+        PublishOptions,
+        R,
+        RequestOptions,
+        SendOptions,
+        Target,
+    )
+
+_ACCEPTED: Final = events.ACCEPTED
+_OBJECT: Final = codes.OBJECT
+_RAW: Final = codes.RAW
+_REPLIED: Final = events.REPLIED
+_TAKEN: Final = events.TAKEN
+_TYPED: Final = codes.TYPED
+# The defaults, which a call that is given others does not have: compared by identity.
+_ANY_NODE: Final = ANY_NODE
+_NO_TTL_S: Final = NO_TTL_S
+_TIMEOUT_S: Final = TIMEOUT_S
+
+
+class Calls:
+    """The busy part of an AsyncBus."""
+
+    _host: Pump
+    _process_only: Any  # ids of endpoints; empty for most: then no payload is an object
+    _calls: int = 0  # messages since the loop had a turn
+
+    # Sending
+
+    @overload
+    async def send(self, to: type[M], payload: M, **options: Unpack[SendOptions]) -> None: ...
+
+    @overload
+    async def send(self, to: Name, payload: Any = None, **options: Unpack[SendOptions]) -> None: ...
+
+    async def send(
+        self,
+        to: Any,
+        payload: Any = None,
+        *,
+        confirm: Any = False,
+        ttl: Any = NO_TTL_S,
+        timeout: Any = TIMEOUT_S,
+        node: Any = ANY_NODE,
+        sealed: Any = False,
+    ) -> None:
+        """Send to whoever holds `to`; returns when the message is accepted for transport.
+
+        With `confirm` it returns when the receiving program has taken it, within `timeout` seconds. Without,
+        it waits for credit as long as it takes, or for `timeout` seconds if that is given. `ttl` seconds wait
+        for the endpoint to appear; `node` picks one of several holders. Raises Undeliverable, with `confirm`
+        also DeliveryUnknown; ValueError for a broadcast endpoint.
+
+        With `sealed` nobody on the way can read or change it, and it goes to a node only whose key is in the
+        bus's `seal`: True for any of these, or the name or key of the one who is meant. Raises SealError.
+        """
+        host = self._host
+        if (
+            confirm is not False
+            or sealed is not False
+            or ttl is not _NO_TTL_S
+            or node is not _ANY_NODE
+            or timeout is not _TIMEOUT_S
+        ):
+            await cast(Any, self)._send_as(to, payload, confirm, ttl, timeout, node, sealed)
+            return
+        if host.failure is not None or _get_running_loop() is not host._loop:
+            cast(Any, host).check_open()
+        endpoint: bytes = id_of_name(to) if type(to) is str else id_taking(to, payload)
+        data: Any = payload
+        format = _RAW
+        type_id = b""
+        if type(payload) is not bytes or self._process_only:
+            data, format, type_id = self._encoded(endpoint, payload)
+        if format < _TYPED and cast(object, host.node) is host.core:
+            now = host.turn_ms if host._pumping else host.clock() // 1_000_000
+            if host.core.post(endpoint, data, now, format):
+                self._calls += 1
+                if self._calls >= TURN:
+                    self._calls = 0
+                    await asyncio.sleep(0)
+                return
+        token = self._token(host.node.send, endpoint, data, format, type_id)
+        if token:
+            await self._accepted(token, to)
+        elif self._is_turn(1):
+            await asyncio.sleep(0)
+
+    async def send_many(self, to: Target, payloads: Iterable[Any]) -> int:
+        """Send several in one call, in order, each as `send` does that is given no options: much quicker for
+        small ones. Returns how many these were, when the last is accepted for transport.
+
+        If one fails, or the caller is cancelled, those before it stay accepted, the others are not sent; the
+        exception's `accepted` says how many were (of `asyncio.timeout` that of its `__cause__`).
+        """
+        host = self._host
+        given = several(payloads)
+        accepted = 0
+        try:
+            while True:
+                cast(Any, host).check_open()
+                if accepted >= len(given):
+                    break
+                endpoint, run, format, type_id = self._run_of(to, given, accepted)
+                done = 0
+                while done < len(run):
+                    sent = 0
+                    if format < _TYPED and cast(object, host.node) is host.core:
+                        rest = run[done:] if done else run
+                        sent = host.core.send_many(endpoint, rest, host.now_ms(), format)
+                    if not sent:  # it has to wait, or is wrong
+                        token = self._token(host.node.send, endpoint, run[done], format, type_id)
+                        if token:
+                            await self._accepted(token, to)
+                        sent = 1
+                    done += sent
+                    accepted += sent
+                if self._is_turn(len(run)):
+                    await asyncio.sleep(0)
+        except BaseException as error:
+            cast(Any, error).accepted = accepted
+            raise
+        return accepted
+
+    def try_send(self, to: Target, payload: Any = None) -> bool:
+        """Send to whoever holds `to`, if that is accepted at once. False: nothing was sent, for it would have
+        to wait, for credit, for room, or for word of where `to` is. For programs with a pace of their own;
+        others wait in `send`. Raises as `send`.
+        """
+
+        host = self._host
+        cast(Any, host).check_open()
+        endpoint: bytes = id_of_name(to) if type(to) is str else id_taking(to, payload)
+        data, format, type_id = self._encoded(endpoint, payload)
+        found: list[events.Outcome] = []
+        failure: Exception | None = None
+        token = 0
+        try:
+            token = host.node.send(endpoint, data, host.now_ms(), format, type_id, wait=False)
+            if token:
+                found = host.settle_now(token)
+        except errors.FullError:
+            return False
+        except errors.LocalError as error:
+            failure = for_users(error)
+        if failure is not None:
+            raise failure
+        if not token:
+            return True
+        if found and found[0].status != events.CANCELLED:
+            if found[0].status != _ACCEPTED:
+                raise error_of(found[0], to)
+            return True
+        return False
+
+    @overload
+    async def publish(self, to: type[M], payload: M, **options: Unpack[PublishOptions]) -> None: ...
+
+    @overload
+    async def publish(self, to: Name, payload: Any = None, **options: Unpack[PublishOptions]) -> None: ...
+
+    async def publish(
+        self,
+        to: Any,
+        payload: Any = None,
+        *,
+        wait: Any = False,
+        best_effort: Any = False,
+        realm: Any = "localnet",
+        sealed: Any = False,
+    ) -> None:
+        """Give every subscriber of `to` a copy. Nobody listening is no error. Raises ValueError for another
+        kind of endpoint.
+
+        It waits a little, at most 0.5 s, for a link whose queue is full, and not at all for one that others
+        have waited for in vain: that link misses the copy, or keeps it as the newest. With `wait` it waits
+        until each link concerned has room, however long that takes.
+        `best_effort` never waits: serial and BLE links may lose this copy, and leave it out when they are
+        busy; the subscriber's `missed` counts it. For readings of which the next comes soon.
+        It gets as far as `realm`, whatever the subscribers'; "global" for pages in browsers. With `sealed`
+        only subscribers whose keys are in the bus's `seal` can read it.
+        """
+        host = self._host
+        if wait is not False or best_effort is not False or sealed is not False or realm != "localnet":
+            await cast(Any, self)._publish_as(to, payload, wait, best_effort, realm, sealed)
+            return
+        if host.failure is not None or _get_running_loop() is not host._loop:
+            cast(Any, host).check_open()
+        endpoint: bytes = id_of_name(to) if type(to) is str else id_taking(to, payload)
+        data, format, type_id = self._encoded(endpoint, payload)
+        token = self._publish_token(endpoint, data, format, type_id)
+        if token:
+            check_settled(await cast(Any, host).awaited(token))
+        elif self._is_turn(1):
+            await asyncio.sleep(0)
+
+    @overload
+    async def request(
+        self, to: type[M], payload: M, *, reply: type[R], **options: Unpack[RequestOptions]
+    ) -> R: ...
+
+    @overload
+    async def request(
+        self, to: Name, payload: Any = None, *, reply: type[R], **options: Unpack[RequestOptions]
+    ) -> R: ...
+
+    @overload
+    async def request(
+        self, to: type[M], payload: M, *, reply: Any = None, **options: Unpack[RequestOptions]
+    ) -> Any: ...
+
+    @overload
+    async def request(
+        self, to: Name, payload: Any = None, *, reply: Any = None, **options: Unpack[RequestOptions]
+    ) -> Any: ...
+
+    async def request(
+        self,
+        to: Any,
+        payload: Any = None,
+        *,
+        timeout: Any = 30.0,
+        ttl: Any = 0.0,
+        node: Any = ANY_NODE,
+        reply: Any = None,
+        sealed: Any = False,
+    ) -> Any:
+        """Ask, and return the reply's value.
+
+        `reply` is what the reply has to be: a message class, or what a field's annotation may say (`float`,
+        `list[int]`, a dataclass); it is checked and converted, and PayloadError says what does not fit. By
+        default any value.
+
+        Raises RemoteError (the handler failed), RequestTimeout after `timeout` seconds (it may have run),
+        Undeliverable, PayloadError, ValueError for a broadcast endpoint. Cancelling the caller cancels it.
+        `sealed` as for `send`; the reply is sealed, too.
+        """
+        host = self._host
+        wanted = None if reply is None else wanted_reply(reply)
+        if sealed is not False:
+            outcome = await cast(Any, self)._request_sealed(to, payload, timeout, ttl, node, sealed)
+            return replied(outcome, wanted, to)
+        held = host.hold()
+        try:
+            token = self._request_token(to, payload, timeout, ttl, node)
+            future = cast(Any, host).expect(token)
+        except BaseException:
+            host.leave(held, False)
+            raise
+        host.leave(held)
+        try:
+            outcome = await future
+        finally:
+            if token in host.waiters:
+                cast(Any, host).cancel(token)
+        if wanted is None and outcome.status == _REPLIED and outcome.format == _RAW:
+            return outcome.payload
+        return replied(outcome, wanted, to)
+
+    # In the core's words
+
+    def _encoded(self, endpoint: bytes, payload: Any) -> tuple[Any, int, bytes]:
+        if self._process_only and endpoint in self._process_only:
+            return payload, _OBJECT, b""
+        if type(payload) is bytes:
+            return payload, _RAW, b""
+        return cast(tuple[Any, int, bytes], encode(payload, endpoint))
+
+    def _run_of(self, to: Any, given: list[Any], first: int) -> tuple[bytes, list[Any], int, bytes]:
+        """An endpoint, and the payloads from `first` on that go to it in one format, as far as they are ready
+        to be sent, with that format and type. Raises what is wrong with the first.
+        """
+        payload = given[first]
+        endpoint: bytes = id_taking(to, payload)
+        data, format, type_id = self._encoded(endpoint, payload)
+        run: list[Any] = [data]
+        last = first + 1 if format == _TYPED else min(len(given), first + TURN)
+        for at in range(first + 1, last):
+            try:
+                if type(to) is not str:
+                    id_taking(to, given[at])
+                data, like, _ = self._encoded(endpoint, given[at])
+            except Exception:  # noqa: BLE001 - it is raised when its turn has come
+                break
+            if like != format:
+                break
+            run.append(data)
+        return endpoint, run, format, type_id
+
+    def _token(self, function: Any, endpoint: bytes, data: Any, format: int, type_id: bytes) -> int:
+        """The token of a call of the core, 0 where nothing has to be awaited. Raises users' errors."""
+        failure: Exception | None = None
+        token = 0
+        try:
+            token = function(endpoint, data, self._host.now_ms(), format, type_id)
+        except errors.LocalError as error:
+            failure = for_users(error)
+        if failure is not None:
+            raise failure
+        return token
+
+    def _publish_token(self, endpoint: bytes, data: Any, format: int, type_id: bytes) -> int:
+        host = self._host
+        patience: int = patience_ms(False, False)
+        failure: Exception | None = None
+        token = 0
+        try:
+            if cast(object, host.node) is host.core:
+                token = host.core.publish(
+                    endpoint, data, host.now_ms(), format, type_id, patience_ms=patience
+                )
+            else:
+                token = host.node.publish(
+                    endpoint, data, host.now_ms(), format, type_id, patience_ms=patience
+                )
+        except errors.LocalError as error:
+            failure = for_users(error)
+        if failure is not None:
+            raise failure
+        return token
+
+    def _request_token(self, to: Any, payload: Any, timeout: Any, ttl: Any, node: Any) -> int:
+        host = self._host
+        if host.failure is not None or _get_running_loop() is not host._loop:
+            cast(Any, host).check_open()
+        endpoint: bytes = id_of_name(to) if type(to) is str else id_taking(to, payload)
+        data, format, type_id = self._encoded(endpoint, payload)
+        node_id: bytes = b"" if node is _ANY_NODE else check_node(node)
+        ttl_ms: int = 0 if type(ttl) is float and ttl == 0.0 else milliseconds("ttl", ttl)
+        limit_ms: int = 30_000 if type(timeout) is float and timeout == 30.0 else timeout_ms(timeout)
+        failure: Exception | None = None
+        token = 0
+        try:
+            if cast(object, host.node) is host.core:
+                token = host.core.request(
+                    endpoint,
+                    data,
+                    host.now_ms(),
+                    format,
+                    type_id,
+                    node_id=node_id,
+                    ttl_ms=ttl_ms,
+                    timeout_ms=limit_ms,
+                )
+            else:
+                token = host.node.request(
+                    endpoint,
+                    data,
+                    host.now_ms(),
+                    format,
+                    type_id,
+                    node_id=node_id,
+                    ttl_ms=ttl_ms,
+                    timeout_ms=limit_ms,
+                )
+        except errors.LocalError as error:
+            failure = for_users(error)
+        if failure is not None:
+            raise failure
+        return token
+
+    async def _accepted(self, token: int, to: Any) -> None:
+        """Wait until what `token` stands for is accepted. Raises what became of it instead."""
+        outcome = await cast(Any, self._host).awaited(token)
+        if outcome.status not in (_ACCEPTED, _TAKEN):
+            raise error_of(outcome, to)
+
+    def _is_turn(self, count: int) -> bool:
+        """Whether the loop is to breathe now, after `count` more messages."""
+        self._calls += count
+        if self._calls < TURN:
+            return False
+        self._calls = 0
+        return True

@@ -1,0 +1,175 @@
+"""Taking the messages of a registration, in an asyncio program. Compiled with the core where that is."""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import _get_running_loop  # documented for those who run loops; a few ns
+from typing import TYPE_CHECKING, Any, Final, Generic, cast
+
+from busway.adapters.arguments import check_most, check_seconds
+from busway.adapters.asyncio_pump import TURN, Pump
+from busway.adapters.typed import Message, T_co
+from busway.errors import BusClosed
+from busway.protocol import Receiver as CoreReceiver
+from busway.protocol import codes
+from busway.protocol.messaging.receiving import Receiving
+
+if TYPE_CHECKING:
+    from typing import Self
+
+MOST: Final = 1024
+_RAW: Final = codes.RAW
+
+
+class Taking(Generic[T_co]):
+    """The busy part of a Receiver."""
+
+    _host: Pump
+    _core: CoreReceiver
+    _receiving: Receiving | None  # takes its messages; None: what opens sealed ones does
+    _is_any: bool  # no types are declared
+    _calls: int = 0  # messages since the loop had a turn
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message[T_co]:
+        self._calls += 1
+        if self._calls >= TURN:
+            self._calls = 0
+            await asyncio.sleep(0)
+        host = self._host
+        receiving = self._receiving
+        if receiving is not None and host.failure is None and _get_running_loop() is host._loop:
+            message = receiving.take(self._core)
+            if message is not None and (
+                (message.format == _RAW and self._is_any) or cast(Any, self)._accept(message)
+            ):
+                return cast("Message[T_co]", message)
+        try:
+            found: Message[T_co] = await self._next(None)
+            return found
+        except BusClosed:
+            pass
+        raise StopAsyncIteration
+
+    async def receive(self, timeout: Any = None) -> Message[T_co]:
+        """The next message; `timeout` in seconds.
+
+        `message.error` is set, and the payload left as bytes, where it doesn't fit what was declared. Raises
+        TimeoutError, BusClosed after `close()`, EndpointTaken while another node keeps the name.
+        """
+        self._calls += 1
+        if self._calls >= TURN:
+            self._calls = 0
+            await asyncio.sleep(0)
+        host = self._host
+        receiving = self._receiving
+        if receiving is not None and host.failure is None and _get_running_loop() is host._loop:
+            message = receiving.take(self._core)
+            if message is not None and (
+                (message.format == _RAW and self._is_any) or cast(Any, self)._accept(message)
+            ):
+                return cast("Message[T_co]", message)
+        found: Message[T_co] = await self._next(timeout)
+        return found
+
+    async def receive_many(self, most: Any = MOST, timeout: Any = None) -> list[Message[T_co]]:
+        """All that waits, in order: one message at least, and `most` at the most; much quicker than one by
+        one where many small ones come. Arguments and errors as `receive`.
+        """
+        if most is not MOST:
+            check_most(most)
+        if self._calls >= TURN:
+            self._calls = 0
+            await asyncio.sleep(0)
+        found = self._take_many(most)
+        if not found:
+            found = [await self._next(timeout)]
+            if most > 1:
+                found += self._take_many(most - 1)
+        self._calls += len(found)
+        return found
+
+    def batches(self, most: Any = MOST) -> Batches[T_co]:
+        """`async for batch in receiver.batches()`: lists as of `receive_many`, until the receiver or its bus
+        is closed.
+        """
+        check_most(most)
+        return Batches(self, most)
+
+    def _take_one(self) -> Any:
+        receiving = self._receiving
+        return cast(Any, self)._taken(self._core) if receiving is None else receiving.take(self._core)
+
+    def _take_many(self, most: int) -> list[Any]:
+        """All that waits and is accepted; [] if there is nothing."""
+        host = self._host
+        if host.failure is not None or _get_running_loop() is not host._loop:
+            cast(Any, host).check()
+        found: list[Any] = []
+        receiving = self._receiving
+        while not found:
+            if receiving is not None:
+                found = cast(list[Any], receiving.take_many(self._core, most))
+            else:
+                while len(found) < most and (message := self._take_one()) is not None:
+                    found.append(message)
+            if not found:
+                break
+            if not self._is_any or any(message.format != _RAW for message in found):
+                found = [message for message in found if cast(Any, self)._accept(message)]
+        return found
+
+    async def _next(self, timeout: Any) -> Any:
+        """The next message, which may have to be awaited."""
+        host = cast(Any, self._host)
+        own = cast(Any, self)
+        host.check()
+        while True:
+            while (message := self._take_one()) is not None:
+                if own._accept(message):
+                    return message
+            own._check_more()
+            if timeout is not None:
+                break
+            future = host.loop.create_future()
+            own._arrivals.waiting.append(future)
+            try:
+                await future
+            finally:
+                own._arrivals.forget(future)
+            host.check()
+        check_seconds("timeout", timeout)
+        limit = asyncio.timeout(timeout)
+        try:
+            async with limit:
+                return await self._next(None)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        raise own._nothing_came(timeout)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        cast(Any, self).close()
+
+
+class Batches(Generic[T_co]):
+    """Lists of messages, an async iterable. Made by `Receiver.batches`."""
+
+    def __init__(self, receiver: Taking[T_co], most: int) -> None:
+        self._receiver = receiver
+        self._most = most
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[Message[T_co]]:
+        try:
+            return await self._receiver.receive_many(self._most)
+        except BusClosed:
+            pass
+        raise StopAsyncIteration

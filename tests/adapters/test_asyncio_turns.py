@@ -1,0 +1,215 @@
+"""AsyncBus: what leaves in which turn of the loop, and plain handlers, which the loop calls itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from typing import Any
+
+import pytest
+
+import busway
+from busway import AsyncBus
+from tests.adapters.test_asyncio_services import served
+from tests.adapters.tools import buses, sees, until
+
+pytestmark = pytest.mark.jumps
+
+
+async def turns_until(done: asyncio.Future[Any]) -> int:
+    """How often the loop comes round before that."""
+    turns = 0
+    while not done.done():
+        await asyncio.sleep(0)
+        turns += 1
+    return turns
+
+
+def written(bus: AsyncBus) -> int:
+    return sum(link.bytes_out for link in bus.links())
+
+
+# What leaves at once
+
+
+async def test_a_request_leaves_in_the_call_itself_and_those_behind_it_together() -> None:
+    async with served(lambda request: request.payload) as (a, _, __):
+        await asyncio.sleep(1)  # nothing has left a moment ago
+        before = written(a)
+        writes = a._host.core.connections[0]
+        first = asyncio.create_task(a.request("it", b"1"))
+        second = asyncio.create_task(a.request("it", b"2"))
+        await asyncio.sleep(0)
+        alone = written(a) - before
+        assert 0 < alone < 40  # the second waits for the loop to come round: more may follow
+        assert [await first, await second] == [b"1", b"2"]
+        assert writes.bytes_out > before + alone
+
+
+async def test_a_request_that_fails_at_once_tells_it_and_nothing_else_amid_the_call() -> None:
+    """What happens while it is written is told when the loop comes round, not inside the caller's call."""
+    async with buses() as (a, b):
+        inside = False
+        ran_inside = []
+        a.serve("mine", lambda request: ran_inside.append(inside))
+        await until(lambda: sees(b, "mine"))
+        with pytest.raises(busway.Undeliverable):
+            await a.request("nobody")
+        await a.send("mine", b"x")  # waits for the pump
+        inside = True
+        asking = a.request("mine", b"y")
+        asking.send(None)  # up to where it waits
+        inside = False
+        await until(lambda: len(ran_inside) == 2)
+        assert ran_inside == [False, False]
+        asking.close()
+
+
+async def test_sends_of_one_turn_leave_together() -> None:
+    async with served(lambda request: None) as (a, _, __):
+        before = written(a)
+        for number in range(3):
+            await a.send("it", number)
+        assert written(a) == before
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert written(a) > before
+
+
+# Plain handlers
+
+
+async def test_a_plain_function_is_called_without_a_task() -> None:
+    tasks: list[Any] = []
+
+    def handler(request: Any) -> object:
+        tasks.append(asyncio.current_task())
+        return request.payload
+
+    async with served(handler) as (a, b, _):
+        asked = asyncio.create_task(a.request("it", b"x"))
+        while not tasks:
+            assert not b._host.handlers
+            await asyncio.sleep(0)
+        assert await asked == b"x"
+        assert tasks == [None]
+
+
+async def test_plain_handlers_let_the_loop_have_a_turn_in_between() -> None:
+    counts: list[int] = []
+    turn = 0
+
+    def handler(request: Any) -> object:
+        counts.append(turn)
+        return None
+
+    async with served(handler, queue=4096) as (a, _, __):
+        asked = [asyncio.create_task(a.request("it", b"x")) for _ in range(1000)]
+        while not all(task.done() for task in asked):
+            turn += 1
+            await asyncio.sleep(0)
+        assert max(counts.count(each) for each in set(counts)) <= 2 * 64
+        assert len(counts) == 1000
+
+
+async def test_each_plain_handler_has_a_context_of_its_own() -> None:
+    variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
+
+    def handler(request: Any) -> object:
+        found = variable.get()
+        variable.set(found + 1)
+        return found
+
+    async with served(handler) as (a, _, __):
+        assert [await a.request("it") for _ in range(3)] == [0, 0, 0]
+        assert variable.get() == 0
+
+
+class Later:
+    """Something to call that gives what has to be awaited, and does not look like it."""
+
+    async def __call__(self, request: Any) -> object:
+        await asyncio.sleep(0.01)
+        return request.payload
+
+
+async def test_what_a_plain_function_gives_to_be_awaited_is_awaited() -> None:
+    async with served(Later()) as (a, _, __):
+        assert await asyncio.gather(*(a.request("it", number) for number in range(5))) == list(range(5))
+
+
+async def test_parts_of_a_function_that_gives_a_generator() -> None:
+    def handler(request: Any) -> object:
+        return (number for number in range(request.payload))
+
+    async with served(handler) as (a, _, __):
+        assert [part async for part in a.request_stream("it", 3)] == [0, 1, 2]
+
+
+async def test_a_plain_handler_is_overtaken_by_none() -> None:
+    order: list[Any] = []
+    first = asyncio.Event()
+
+    def handler(request: Any) -> Any:
+        async def later() -> None:
+            await first.wait()
+            order.append(request.payload)
+
+        if request.payload == 0:
+            return later()
+        order.append(request.payload)
+        return None
+
+    async with served(handler) as (a, _, __):
+        for number in range(5):
+            await a.send("it", number)
+        await until(lambda: len(order) == 4)
+        first.set()
+        await until(lambda: len(order) == 5)
+        assert order == [1, 2, 3, 4, 0]
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), GeneratorExit("gone")])
+async def test_whatever_a_plain_handler_raises_is_answered(error: BaseException) -> None:
+    def handler(request: Any) -> object:
+        raise error
+
+    async with served(handler) as (a, _, __):
+        with pytest.raises(busway.RemoteError):
+            await a.request("it", timeout=60)
+
+
+async def test_an_exit_of_a_plain_handler_ends_the_loop_and_is_answered() -> None:
+    def handler(request: Any) -> object:
+        raise SystemExit("enough")
+
+    loop = asyncio.get_running_loop()
+    raised: list[BaseException] = []
+
+    def call_soon(function: Any, *args: Any, **options: Any) -> Any:
+        if args and isinstance(args[0], SystemExit):
+            raised.append(args[0])
+            return None
+        return real(function, *args, **options)
+
+    async with served(handler) as (a, _, __):
+        real = loop.call_soon
+        loop.call_soon = call_soon  # type: ignore[method-assign, assignment]
+        try:
+            with pytest.raises(busway.RemoteError, match="enough"):
+                await a.request("it", timeout=60)
+        finally:
+            loop.call_soon = real  # type: ignore[method-assign]
+        assert [str(error) for error in raised] == ["enough"]
+
+
+async def test_an_answer_that_no_link_takes_yet_waits_and_keeps_its_place(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "busway")
+    async with served(lambda request: bytes(4_000_000), limit=2) as (a, b, _):
+        asked = [asyncio.create_task(a.request("it", timeout=60)) for _ in range(6)]
+        answers = await asyncio.gather(*asked)
+        assert [len(answer) for answer in answers] == [4_000_000] * 6
+        await until(lambda: not b._host.handlers)
