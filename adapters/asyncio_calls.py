@@ -1,4 +1,5 @@
-"""The calls that a program makes for each message: sending, publishing, asking. Compiled with the core where that is.
+"""The calls that a program makes for each message: sending, publishing, asking. Compiled with the core where
+that is.
 
 The commonest uses go straight to the core; all others by way of bus.py, which means the same.
 """
