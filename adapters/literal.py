@@ -18,7 +18,7 @@ from busway.names import endpoint_id, id_of_text
 _PATTERN = re.compile(r"(?:^|[/.])[#+>](?:$|[/.])|\*")
 
 
-_NAMES_MAX = 4096
+_NAMES_MAX = 16384  # as many as src/busway/names.py remembers
 _names: dict[bytes, str] = {}
 
 

@@ -1,9 +1,9 @@
 """The short ways for the commonest messages: plain ones in runs, to this node, from it, or through it; and
 requests with their replies between neighbours.
 
-Only what needs no decision goes here: the same bytes before the number, aliases that are bound and short,
-room. The first frame that differs in anything is left to the long way (connection.py, outbox.py), which means
-the same (docs/protocol.md, section 5). What it finds out about a frame's beginning is remembered here.
+Only what needs no decision goes here: the same bytes before the number, aliases of one or two bytes that are
+bound, room. The first frame that differs in anything is left to the long way (connection.py, outbox.py): it
+means the same (docs/protocol.md, section 5). What it finds out about a frame's beginning is remembered here.
 """
 
 from struct import pack
@@ -79,13 +79,17 @@ class FastReader:
         if end - start < 4 or head & 3 == codes.TYPED or not 1 << link.state & _LIVE:
             return pos
         number = data[start + 1]
+        at = start + 2
+        if number >= 0x80:
+            number = number & 0x7F | data[at] << 7  # beyond all that may be bound if a third byte follows
+            at += 1
         uuids = link.aliases.ids
-        if number >= len(uuids) or number >= 0x80:
+        if number >= len(uuids):
             return pos
         intake = link.intakes.get(uuids[number])
         if intake is None:
             return pos
-        return intake.take_run(link, data, pos, end, link.frame_max, data[start : start + 2], now)
+        return intake.take_run(link, data, pos, end, link.frame_max, data[start:at], now)
 
     def _answerable(self, head: int, data: bytes, pos: int, start: int, stop: int, now: int) -> int:
         """A request and its like, alone. Returns as `run`."""
@@ -193,8 +197,11 @@ def read_answerable(
         if pos + 9 > stop:
             return None
         alias = data[pos]
+        if alias >= 0x80:
+            pos += 1
+            alias = alias & 0x7F | data[pos] << 7  # beyond all that may be bound if a third byte follows
         uuids = aliases.ids
-        if alias >= len(uuids) or alias >= 0x80 or not uuids[alias]:
+        if alias >= len(uuids) or not uuids[alias] or pos + 9 > stop:
             return None
         endpoint = uuids[alias]
         number = data[pos + 1] << 8 | data[pos + 2]
@@ -249,15 +256,19 @@ def write_answerable(out: Frame, aliases: AliasWriter, direct: bytes, now: int) 
     else:
         alias = aliases.numbers.get(out.endpoint, 0)
         left = out.expires - now
-        if not 0 < alias < 0x80 or not 0x80 <= left < 0x200000:
+        if not alias or not 0x80 <= left < 0x200000:
             return b""
         high = out.number >> 8 & 0xFF
         low = out.number & 0xFF
         if left < 0x4000:
-            start = bytes((head, alias, high, low, a, b, c, id >> 21, left & 0x7F | 0x80, left >> 7))
+            start = bytes((high, low, a, b, c, id >> 21, left & 0x7F | 0x80, left >> 7))
         else:
             middle = left >> 7 & 0x7F | 0x80
-            start = bytes((head, alias, high, low, a, b, c, id >> 21, left & 0x7F | 0x80, middle, left >> 14))
+            start = bytes((high, low, a, b, c, id >> 21, left & 0x7F | 0x80, middle, left >> 14))
+        if alias < 0x80:
+            start = bytes((head, alias)) + start
+        else:
+            start = bytes((head, alias & 0x7F | 0x80, alias >> 7)) + start
     length = len(start) + len(out.payload)
     return (bytes((length,)) if length < 0x80 else varint(length)) + start
 
@@ -272,7 +283,7 @@ def write_run(
     nodes: AliasWriter,
     direct: bytes,
 ) -> int:
-    """Plain messages whose numbers are bound and short, from the front of a queue, without a call for each.
+    """Plain messages whose numbers are bound, from the front of a queue, without a call for each.
     Returns `size` with their bytes added.
     """
     numbers = aliases.numbers
@@ -293,35 +304,40 @@ def write_run(
             or frame.options is not None
             or body > whole_max
             or frame.format >= codes.TYPED
-            or not 0 < number < 0x80
+            or not number
         ):
             break
         total += body
         if frame.destination != direct and frame.kind == codes.SEND:
             node = far.get(frame.destination, 0)
-            if not 0 < node < 0x80:
+            if not node:
                 total -= body
                 break
             head = codes.MESSAGE | codes.HEAD_ROUTED | frame.format
             seq = frame.number & 0xFFFF
-            start = pack(">BBBBBH", head, codes.HOW_DESTINATION, codes.HOPS_MAX, node, number, seq)
-            length = body + 7
+            if node < 0x80 and number < 0x80:
+                start = pack(">BBBBBH", head, codes.HOW_DESTINATION, codes.HOPS_MAX, node, number, seq)
+            else:
+                start = bytes((head, codes.HOW_DESTINATION, codes.HOPS_MAX))
+                start += varint(node) + varint(number) + pack(">H", seq)
+            length = body + len(start)
             start = (bytes((length,)) if length < 0x80 else varint(length)) + start
             add(start)
             add(payload)
             size += len(start) + body
             at += 1
             continue
-        body += 4
         head = codes.MESSAGE | frame.kind << 4 | frame.format
-        if body < 0x80:
-            add(pack(">BBBH", body, head, number, frame.number & 0xFFFF))
-            size += body + 1
+        if number >= 0x80:
+            low = number & 0x7F | 0x80
+            start = varint(body + 5) + pack(">BBBH", head, low, number >> 7, frame.number & 0xFFFF)
+        elif body < 0x7C:
+            start = pack(">BBBH", body + 4, head, number, frame.number & 0xFFFF)
         else:
-            start = varint(body) + pack(">BBH", head, number, frame.number & 0xFFFF)
-            add(start)
-            size += len(start) + body - 4
+            start = varint(body + 4) + pack(">BBH", head, number, frame.number & 0xFFFF)
+        add(start)
         add(payload)
+        size += len(start) + body
         at += 1
     if at == count:
         queue.items = []

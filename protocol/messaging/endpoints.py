@@ -236,7 +236,7 @@ class InFlow(Intake):
             return pos
         if endpoint.kind == codes.BROADCAST and self.ends_here != endpoint.host.mesh.epoch:
             return pos  # it may have to be passed on
-        if len(prefix) > 2 and endpoint.realm < prefix[1] & 3:
+        if prefix[0] & codes.HEAD_ROUTED and endpoint.realm < prefix[1] & 3:
             return pos
         empty = not receiver.queue.items
         before = self.received

@@ -273,6 +273,7 @@ QUEUE_LOW: "Final" = 262144
 PACKET_FRAME_SIZE_MAX: "Final" = 512  # on packet links, where a longer one would keep others waiting
 PACKET_BROADCAST_SIZE_MAX: "Final" = 16384
 BEST_EFFORT_SIZE_MAX: "Final" = 1024  # queued on a packet link, from which on it takes no more of that class
+ALIASES_MAX: "Final" = 16383  # numbers of one or two bytes for endpoints, of one direction of a link
 PINS_MAX: "Final" = 64  # endpoints whose best-effort messages may travel in packets that are not repeated
 OUTSTANDING_MAX: "Final" = 65536
 ID_MAX: "Final" = 0x0FFFFFFF

@@ -27,7 +27,7 @@ class Limits:
         self,
         frame_size_max: int = 65536,
         message_size_max: int = 16777216,
-        aliases_max: int = 127,
+        aliases_max: int = codes.ALIASES_MAX,
         partials_max: int = 4,
     ) -> None:
         self.frame_size_max = frame_size_max
@@ -38,7 +38,7 @@ class Limits:
             raise LocalError("frame_size_max must be at least 128 bytes")
         if message_size_max < 1 or aliases_max < 1 or partials_max < 1:
             raise LocalError("message_size_max, aliases_max and partials_max must be at least 1")
-        if partials_max > 255 or aliases_max > 16383:
+        if partials_max > 255 or aliases_max > codes.ALIASES_MAX:
             raise LocalError("partials_max must be at most 255 and aliases_max at most 16383")
         if frame_size_max > 0xFFFFFFFF or message_size_max > 0xFFFFFFFF:
             raise LocalError("frame_size_max and message_size_max must be below 2^32 bytes")

@@ -17,7 +17,8 @@ NAMESPACE = uuid.UUID("f2066500-0bc6-4ea2-9d3a-7801eb92bb6c")
 NAME_SIZE_MAX = 64
 """Longest name of an endpoint or bus, in UTF-8 bytes."""
 
-_CACHED_MAX = 4096
+# As many as a link has numbers for: of fewer, who sends to all in turn would find none.
+_CACHED_MAX = 16384
 _CANONICAL_UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 

@@ -95,15 +95,30 @@ def test_what_has_more_goes_the_long_way(kind: int) -> None:
     assert write_answerable(afar, bound(), PEER, NOW) != b""
 
 
-def test_other_kinds_and_unbound_or_long_aliases_go_the_long_way() -> None:
+def test_other_kinds_and_unbound_aliases_go_the_long_way() -> None:
     for kind in (codes.SEND, codes.PUBLISH, codes.PART, codes.ERROR, codes.SIGNAL):
         assert write_answerable(frame(kind), bound(), PEER, NOW) == b""
     writer = AliasWriter(1000)
     assert write_answerable(frame(), writer, PEER, NOW) == b""
-    for number in range(200):
-        writer.write(number.to_bytes(16, "big"))
-    writer.write(ENDPOINT)
-    assert write_answerable(frame(), writer, PEER, NOW) == b""
+
+
+@pytest.mark.parametrize("kind", [codes.CONFIRM, codes.REQUEST])
+@pytest.mark.parametrize("left", [0x80, 0x4000])
+@pytest.mark.parametrize("before", [126, 127, 16382])
+def test_aliases_of_two_bytes_are_written_and_read_the_same(kind: int, left: int, before: int) -> None:
+    out, ids = frame(kind, left=left), [number.to_bytes(16, "big") for number in range(before)]
+    writer = AliasWriter(codes.ALIASES_MAX)
+    table = AliasTable(codes.ALIASES_MAX)
+    for uuid in [*ids, ENDPOINT]:
+        data = writer.write(uuid)
+        table.read(Reader(data, 0, len(data)))
+    data = write_answerable(out, writer, PEER, NOW) + out.payload
+    header = write_header(out, writer, AliasWriter(8, (ME, PEER)), PEER, NOW)
+    assert data == varint(len(header) + len(out.payload)) + header + out.payload
+    came = read_answerable(data[1], data, 2, len(data), table, NOW)
+    assert came is not None
+    assert (came.endpoint, came.number, came.id) == (ENDPOINT, out.number, out.id)
+    assert (came.expires, came.payload) == (out.expires, out.payload)
 
 
 @given(
@@ -112,7 +127,9 @@ def test_other_kinds_and_unbound_or_long_aliases_go_the_long_way() -> None:
     st.one_of(
         st.binary(max_size=24),
         st.tuples(
-            st.sampled_from((b"", b"\x01\x00\x07", b"\x02\xff\xff", b"\x09\x00\x00", b"\x81\x01\x00")),
+            st.sampled_from(
+                (b"", b"\x01\x00\x07", b"\x02\xff\xff", b"\x09\x00\x00", b"\x81\x01\x00", b"\x81\0\0\7")
+            ),
             st.integers(0, 0xFFFFFFFF).map(varint),
             st.integers(0, 0xFFFFFFFF).map(varint),
             st.binary(max_size=4),
@@ -138,6 +155,9 @@ def test_any_bytes_mean_the_same(kind: int, format: int, data: bytes) -> None:
         (codes.REQUEST, codes.RAW, b"\0\0\7" + varint(0x0ABCDEF) + varint(1) + b"x"),
         (codes.REQUEST, codes.TYPED, b"\1\0\7" + varint(0x0ABCDEF) + varint(1) + b"\1x"),
         (codes.CONFIRM, codes.RAW, b"\1\0\7" + varint(5) + varint(1) + b"xxxxxxxx"),
+        (codes.REQUEST, codes.RAW, b"\x81\0\0\7" + varint(0x0ABCDEF) + varint(200) + b"x"),  # 1 in two bytes
+        (codes.REQUEST, codes.RAW, b"\x81\x80\0\0\7" + varint(0x0ABCDEF) + varint(200) + b"x"),
+        (codes.REQUEST, codes.RAW, b"\x81\0\0\7" + varint(0x0ABCDEF)),
         (codes.REPLY, codes.RAW, b"\x80\x80\x80\0"),
         (codes.REPLY, codes.RAW, b"\x80\x80\x80"),
         (codes.REQUEST, codes.RAW, b"\1\0\7\x80"),
