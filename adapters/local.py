@@ -24,11 +24,14 @@ _BUSY_S = 0.01  # a full backlog is asked again after this
 _BUSY_MAX = 50  # ... so often, then it is a program that was stopped: every _REJOIN_S
 _RETRY_S = 0.5  # a leaf that found nobody looks again after this
 _REJOIN_S = 0.25  # after a local link was lost without a goodbye
+_LATE_S = 2.0  # after a local link was not answered in time
 _TOLD_MAX = 256
 _WATCH_S = 5.0  # between looks whether others still find our socket: two lstat calls
 # Nobody is looked for after these ends. Not so after REPLACED: who claims the id of a program that lives must
 # not keep it away.
 _ORDERLY = (codes.GOODBYE, codes.DUPLICATE_LINK, codes.BUS_NAME)
+# How links end that were not answered in time; who is dialled may be the one that gave up.
+_LATE = (codes.HELLO_TIMEOUT, codes.LOST)
 
 
 class LocalMesh:
@@ -41,6 +44,7 @@ class LocalMesh:
         self._joins: dict[Any, None] = {}  # futures of those who wait for a join
         self._told: set[str] = set()  # where a program of another version is
         self._trouble = ""  # why the socket could not be put back, as it was told last
+        self._joins_late = False
         self.listener: ListenerRunner | None = None
         if listen:
             listener = ipc.open_listener(host.node.bus, host.node.node_id)
@@ -150,14 +154,24 @@ class LocalMesh:
             self._later(_REJOIN_S, self._rejoin)
 
     def _refused(self, connection: Connection) -> None:
-        """Nobody waits for these links. Once for each address: a leaf without a router tries again."""
+        """Nobody waits for these links. Once for each address: a leaf without a router tries again. Who is
+        only late, since hundreds start at once or it was stopped, is dialled again.
+        """
         address = connection.link.address
+        late = connection.link.dialled and connection.close_code in _LATE
+        if late and not self._host.node.leaf and not self._joins_late:
+            self._joins_late = True
+            self._later(_LATE_S, self._join_late)
         if connection.close_code == codes.BAD_VERSION and address not in self._told:
             if len(self._told) >= _TOLD_MAX:
                 self._told.clear()
             self._told.add(address)
             text = "a program on this machine cannot be joined: %s (%s)"
             self._host.remark(logging.WARNING, text, connection.close_text, address)
+
+    def _join_late(self) -> None:
+        self._joins_late = False
+        self._rejoin()
 
     def _rejoin(self) -> None:
         leaf = self._host.node.leaf

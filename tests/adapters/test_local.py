@@ -10,6 +10,7 @@ from busway import AsyncBus
 from busway.adapters import local
 from busway.drivers import memory
 from busway.drivers.ipc import Peer
+from busway.protocol import codes
 from busway.testing import JumpingLoop
 
 pytestmark = pytest.mark.jumps
@@ -29,8 +30,10 @@ class Silent:
         return self._peers
 
     def dial(self, path: str) -> memory.MemoryChannel:
-        self.dialled.append(memory.pair(name=path, clock=asyncio.get_running_loop()).a)
-        return self.dialled[-1]
+        channel = memory.pair(name=path, clock=asyncio.get_running_loop()).a
+        channel.via = "ipc"
+        self.dialled.append(channel)
+        return channel
 
 
 @pytest.mark.parametrize(("leaf", "waits_s"), [(False, 0.5), (True, 3 * 0.25)])
@@ -49,4 +52,18 @@ async def test_local_nodes_that_say_nothing_are_waited_for_so_long(
             assert loop.time() - began == pytest.approx(waits_s)
         mesh.close()
         assert len(silent.dialled) == 3
+        await bus.close(0)
+
+
+async def test_a_local_node_that_is_late_is_dialled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of hundreds that start at once some take longer to answer than a handshake may."""
+    silent = Silent(2)
+    monkeypatch.setattr(local, "ipc", silent)
+    async with AsyncBus(ipc=False) as bus:
+        bus._host._mesh = mesh = local.LocalMesh(bus._host, listen=False)
+        await mesh.join()
+        assert len(silent.dialled) == 2
+        await asyncio.sleep(codes.HELLO_TIMEOUT_MS / 1000 + 2.5)
+        assert len(silent.dialled) == 4  # each once more
+        mesh.close()
         await bus.close(0)
