@@ -33,7 +33,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="file for all figures")
     parser.add_argument("--cases", default="", help="regular expression: only these cases")
     parser.add_argument("--systems", default="", help="regular expression: only these systems")
-    parser.add_argument("--rounds", type=int, default=5, help="of each system in each case (default 5)")
+    parser.add_argument("--rounds", type=int, default=4, help="of each system in each case (default 4)")
     parser.add_argument("--seconds", type=float, default=1 / 3, help="of each round (default a third)")
     parser.add_argument("--full", action="store_true", help="everything: the better part of an hour")
     parser.add_argument("--check", action="store_true", help="look at each message of each round")

@@ -8,6 +8,7 @@ from benchmarks.bench.variants import Variant
 
 KIB = 1024
 SIZES = (16, 64, KIB, 4 * KIB, 16 * KIB, KIB * KIB)
+BULK, BULK_MOST = "in bulk", 4 * KIB
 BYTES_MOST = 256 * KIB * KIB  # of one round
 BROKER_BYTES_MOST = 32 * KIB * KIB  # which has no flow control: what comes too fast waits there
 
@@ -89,27 +90,16 @@ UVLOOP = ("busway-uvloop-compiled",)
 
 
 def one_way(sizes: tuple[int, ...], more: tuple[int, ...]) -> list[Case]:
-    """All of `sizes`, and for those of `more` other interfaces and brokers beside."""
+    """All of `sizes`, up to 4 KiB also in bulk; for those of `more` other interfaces and brokers beside."""
     cases = []
     for size in sizes:
-        arms: tuple[str, ...] = (*BUSWAY, "pyzmq", "zenoh", "socket")
+        arms: list[str | Arm] = [*BUSWAY, "pyzmq", "zenoh", "socket"]
+        if size <= BULK_MOST:
+            arms += [Arm(key, BULK, do="bulk") for key in (*BUSWAY, "socket")]
         if size in more:
-            arms += (*THREADS, "pyzmq-asyncio", "nats", "dbus")
-        count = max(8, min(300, 4 * KIB * KIB // size))
-        cases.append(
-            Case(f"way-{size}", f"one way, {size_of(size)}", "way", "rate", arms, count=count, size=size)
-        )
-    return cases
-
-
-def bulk() -> list[Case]:
-    """With send_many and receive_many, beside the best that others do one by one."""
-    cases = []
-    for size in SIZES[:4]:
-        arms: list[str | Arm] = [Arm(key, do="bulk") for key in BUSWAY]
-        arms += ["pyzmq", "zenoh", Arm("socket", do="bulk")]
-        title = f"one way in bulk, {size_of(size)}"
-        cases.append(Case(f"bulk-{size}", title, "way", "rate", tuple(arms), size=size))
+            arms += [*THREADS, "pyzmq-asyncio", "nats", "dbus"]
+        count, title = max(8, min(300, 4 * KIB * KIB // size)), f"one way, {size_of(size)}"
+        cases.append(Case(f"way-{size}", title, "way", "rate", tuple(arms), count=count, size=size))
     return cases
 
 
@@ -154,7 +144,6 @@ def short() -> list[Case]:
     """The cases of `make bench`."""
     return [
         *one_way(SIZES, (64,)),
-        *bulk(),
         *round_trips(),
         fan_out(50, (*BUSWAY, "pyzmq", "nats")),
         bridge(KIB),

@@ -11,7 +11,7 @@ mpl.use("Agg")
 from matplotlib import pyplot
 
 from benchmarks.bench.bars import SPEED, judge
-from benchmarks.bench.cases import SIZES, size_of
+from benchmarks.bench.cases import BULK, SIZES, size_of
 from benchmarks.bench.report import middle_of, spread
 from benchmarks.bench.tables import arm_of
 from benchmarks.bench.variants import VARIANTS
@@ -19,13 +19,13 @@ from benchmarks.bench.variants import VARIANTS
 NAMES = ("performance-one-way.png", "performance-round-trip.png", "performance-bars.png")
 OURS = {"compiled": "#1f5fa8", "pure": "#7aa6d8"}
 LINES = {
-    "busway-asyncio-compiled": ("way", "Busway, compiled", OURS["compiled"], "-"),
-    "busway-asyncio-pure": ("way", "Busway, pure", OURS["pure"], "-"),
-    "bulk busway-asyncio-compiled": ("bulk", "Busway, compiled, in bulk", OURS["compiled"], "--"),
-    "bulk busway-asyncio-pure": ("bulk", "Busway, pure, in bulk", OURS["pure"], "--"),
-    "pyzmq": ("way", "pyzmq", "#c0392b", "-"),
-    "zenoh": ("way", "zenoh", "#d68910", "-"),
-    "socket": ("way", "raw socket", "#7f8c8d", ":"),
+    "busway-asyncio-compiled": ("Busway, compiled", OURS["compiled"], "-"),
+    "busway-asyncio-pure": ("Busway, pure", OURS["pure"], "-"),
+    f"busway-asyncio-compiled@{BULK}": ("Busway, compiled, in bulk", OURS["compiled"], "--"),
+    f"busway-asyncio-pure@{BULK}": ("Busway, pure, in bulk", OURS["pure"], "--"),
+    "pyzmq": ("pyzmq", "#c0392b", "-"),
+    "zenoh": ("zenoh", "#d68910", "-"),
+    "socket": ("raw socket", "#7f8c8d", ":"),
 }
 
 
@@ -43,8 +43,8 @@ def draw(result: dict[str, Any], folder: Path, fingerprint: str) -> list[Path]:
 
 def one_way(result: dict[str, Any], axes: Any) -> None:
     """Messages a second by size."""
-    for key, (case, title, colour, style) in LINES.items():
-        arms = {size: arm_of(result, f"{case}-{size}", key.removeprefix("bulk ")) for size in SIZES}
+    for key, (title, colour, style) in LINES.items():
+        arms = {size: arm_of(result, f"way-{size}", key) for size in SIZES}
         points = [
             (size, 1 / middle_of(arm["rounds"], "wall")) for size, arm in arms.items() if arm is not None
         ]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from benchmarks.bench.bars import COST, SPEED, Judged, Kept, hold, judge
-from benchmarks.bench.cases import SIZES, size_of
+from benchmarks.bench.cases import BULK, SIZES, size_of
 from benchmarks.bench.report import middle_of, number, spread
 from benchmarks.bench.variants import VARIANTS
 
@@ -120,7 +120,7 @@ def one_way(result: Result) -> str:
     for key, title in ONE_WAY.items():
         rows.append([title, *(figure(result, f"way-{size}", key, "rate") for size in SIZES)])
         if key in ("busway-asyncio-compiled", "busway-asyncio-pure", "socket"):
-            in_bulk = [figure(result, f"bulk-{size}", key, "rate") for size in SIZES]
+            in_bulk = [figure(result, f"way-{size}", f"{key}@{BULK}", "rate") for size in SIZES]
             rows.append([f"{title}, in bulk", *in_bulk])
     return table(["One way", *(size_of(size) for size in SIZES)], rows)
 
