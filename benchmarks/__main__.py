@@ -82,8 +82,9 @@ def run(options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     result["settings"] = {"rounds": settings.rounds, "seconds": settings.seconds, "checked": settings.checked}
     with Bench(variants, TEAMS, packages, settings, progress) as bench:
         progress.expect(bench.steps(listed) + steps_of_values(options, packages))
-        for case in listed:
+        for number, case in enumerate(listed, 1):
             found = bench.measure(case)
+            bench.retire(listed[number:])
             result["cases"][case.key] = {"title": case.title, "unit": case.unit, "arms": found}
             progress.clear()
             print("\n".join(report.lines_of(result["cases"][case.key], titles)), flush=True)
@@ -124,7 +125,11 @@ def written(result: dict[str, Any]) -> str:
 def main() -> None:
     options = arguments()
     progress = Progress()
-    result = run(options, progress)
+    try:
+        result = run(options, progress)
+    except KeyboardInterrupt:
+        progress.clear()
+        sys.exit(130)
     progress.clear()
     for line in report.bar_lines(result, {key: variant.title for key, variant in VARIANTS.items()}):
         print(line)

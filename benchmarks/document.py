@@ -28,15 +28,16 @@ BLOCK = re.compile(r"(<!-- begin: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def recorded(folder: Path = RESULTS) -> dict[str, Any]:
-    """Both results as one: what both have is taken from the short one, which is measured at rest."""
+    """Both results as one: what both have is taken from the short one."""
     found: dict[str, Any] = {"cases": {}, "values": {}, "runs": []}
     for name in NAMES:
         if not (folder / name).exists():
             continue
         result = json.loads((folder / name).read_text())
-        found["runs"].append(
-            {key: result[key] for key in ("environment", "settings", "took_s", "absent", "failed")}
-        )
+        run = {key: result[key] for key in ("environment", "settings", "took_s", "absent", "failed")}
+        arms = [arm for case in result["cases"].values() for arm in case["arms"].values()]
+        calm = [one["calm"] for arm in arms for one in arm["rounds"]]
+        found["runs"].append({**run, "rounds": len(calm), "slow": calm.count(False)})
         found.setdefault("about", {}).update(result["about"])
         for part in ("cases", "values"):
             found[part] = {**result[part], **found[part]}

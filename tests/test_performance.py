@@ -125,8 +125,10 @@ def test_blocks_of_a_document_are_made_anew_and_nothing_else(tmp_path: Path) -> 
 def test_the_short_run_is_taken_where_both_have_a_figure(tmp_path: Path) -> None:
     for name, value in zip(document.NAMES, ("short", "full"), strict=True):
         rest: dict[str, Any] = {"environment": {}, "settings": {}, "took_s": 1, "absent": {}, "failed": {}}
-        found = {**rest, "about": {}, "cases": {"both": value, value: value}, "values": {}}
+        case = {"title": value, "arms": {"x": arm(1.0)}}
+        found = {**rest, "about": {}, "cases": {"both": case, value: case}, "values": {}}
         (tmp_path / name).write_text(json.dumps(found))
     result = document.recorded(tmp_path)
-    assert result["cases"] == {"both": "short", "short": "short", "full": "full"}
-    assert len(result["runs"]) == 2
+    titles = {key: case["title"] for key, case in result["cases"].items()}
+    assert titles == {"both": "short", "short": "short", "full": "full"}
+    assert [(run["rounds"], run["slow"]) for run in result["runs"]] == [(6, 0), (6, 0)]

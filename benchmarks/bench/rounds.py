@@ -104,6 +104,14 @@ class Bench:
                     del teams[arm.key], found[arm.key]
         return found
 
+    def retire(self, coming: Iterable[Case]) -> None:
+        """Ends the workers that none of the cases to come needs: some teams are many programs."""
+        needed = {(arm.team, arm.variant) for case in coming for arm in case.arms}
+        for place, team in list(self._teams.items()):
+            if place not in needed and isinstance(team, Team):
+                team.close()
+                del self._teams[place]
+
     def _title(self, arm: Arm) -> str:
         return f"{self.variants[arm.variant].title} {arm.label}".rstrip()
 

@@ -226,6 +226,7 @@ def environment(result: Result) -> str:
             told["python"],
             f"load before {told['load_before']:.1f}",
             f"{settings['rounds']} rounds of {settings['seconds']:.2g} s",
+            f"{run['slow']} of all {run['rounds']} while the machine was slow",
             *(f"{package} {version}" for package, version in told["packages"].items()),
         ]
         lines.append(f"- `{name}`: {', '.join(parts)}")
